@@ -1,0 +1,149 @@
+#include "base/arena.h"
+
+#define FIRST_BLOCK (64u << 10) /* bytes */
+#define MAX_BLOCK   (8u << 20)  /* bytes; larger requests get a block of their own */
+
+struct block {
+    struct block *prev;
+    size_t cap, used; /* bytes of data */
+    _Alignas(16) char data[];
+};
+
+struct arena {
+    struct block *top; /* never NULL */
+    size_t total;      /* bytes handed out, rounded up */
+    size_t budget;
+};
+
+static struct block *block_new(size_t cap, struct block *prev)
+{
+    struct block *b = malloc(sizeof *b + cap);
+    if (b == NULL)
+        abort();
+    b->prev = prev;
+    b->cap = cap;
+    b->used = 0;
+    return b;
+}
+
+struct arena *arena_new(size_t budget_bytes)
+{
+    struct arena *a = malloc(sizeof *a);
+    if (a == NULL)
+        abort();
+    a->top = block_new(FIRST_BLOCK, NULL);
+    a->total = 0;
+    a->budget = budget_bytes;
+    return a;
+}
+
+void arena_free(struct arena *a)
+{
+    if (a == NULL)
+        return;
+    for (struct block *b = a->top; b;) {
+        struct block *prev = b->prev;
+        free(b);
+        b = prev;
+    }
+    free(a);
+}
+
+void *arena_alloc(struct arena *a, size_t bytes)
+{
+    if (bytes > a->budget)
+        return NULL;
+    size_t n = (bytes + 15) & ~(size_t)15;
+    if (n == 0)
+        n = 16;
+    if (a->total > a->budget || n > a->budget - a->total + 15)
+        return NULL;
+    if (n > a->top->cap - a->top->used) {
+        size_t cap = a->top->cap * 2 > MAX_BLOCK ? MAX_BLOCK : a->top->cap * 2;
+        a->top = block_new(n > cap ? n : cap, a->top);
+    }
+    void *p = a->top->data + a->top->used;
+    a->top->used += n;
+    a->total += n;
+    return p;
+}
+
+void *arena_calloc(struct arena *a, size_t n, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(n, size, &bytes))
+        return NULL;
+    void *p = arena_alloc(a, bytes);
+    if (p)
+        memset(p, 0, bytes);
+    return p;
+}
+
+sv arena_sv(struct arena *a, sv bytes)
+{
+    char *p = arena_str(a, bytes);
+    return p ? (sv){ p, bytes.len } : SV_NONE;
+}
+
+char *arena_str(struct arena *a, sv bytes)
+{
+    char *p = bytes.len == SIZE_MAX ? NULL : arena_alloc(a, bytes.len + 1);
+    if (p == NULL)
+        return NULL;
+    if (bytes.len)
+        memcpy(p, bytes.ptr, bytes.len);
+    p[bytes.len] = 0;
+    return p;
+}
+
+sv arena_fmt(struct arena *a, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    char *p = n < 0 ? NULL : arena_alloc(a, (size_t)n + 1);
+    if (p == NULL)
+        return SV_NONE;
+    va_start(ap, fmt);
+    (void)vsnprintf(p, (size_t)n + 1, fmt, ap); /* length known from above */
+    va_end(ap);
+    return (sv){ p, (size_t)n };
+}
+
+err_code arena_oom(const struct arena *a, struct err *e)
+{
+    return ERR(e, ERR_TOO_LARGE, "more than %zu bytes of working memory needed", a->budget);
+}
+
+arena_mark arena_mark_get(const struct arena *a)
+{
+    return (arena_mark){ a->top, a->top->used, a->total };
+}
+
+void arena_rewind(struct arena *a, arena_mark m)
+{
+    while (a->top != m.block) {
+        struct block *prev = a->top->prev;
+        free(a->top);
+        a->top = prev;
+    }
+    a->top->used = m.used;
+    a->total = m.total;
+}
+
+void arena_reset(struct arena *a)
+{
+    while (a->top->prev) {
+        struct block *prev = a->top->prev;
+        free(a->top);
+        a->top = prev;
+    }
+    a->top->used = 0;
+    a->total = 0;
+}
+
+size_t arena_used(const struct arena *a)
+{
+    return a->total;
+}

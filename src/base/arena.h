@@ -1,0 +1,40 @@
+/* arena.h - everything made while serving one request or one unit of job work.
+ * Blocks are chained, allocation moves a pointer, all goes at once. Each arena has a byte budget:
+ * going past it raises the arena's `over` flag and the call returns NULL, which callers report as
+ * ERR_TOO_LARGE (use the err_code calls, or arena_oom()). One thread at a time.   Floor: base. */
+#pragma once
+#include "base/sv.h"
+
+struct arena;
+
+/* budget_bytes: most that may be allocated in all. Never NULL (aborts when the machine is out). */
+struct arena *arena_new(size_t budget_bytes);
+void arena_free(struct arena *a);
+DEFINE_CLEANUP(struct arena, arena_free)
+
+/* 16-byte aligned; NULL past the budget. Not zeroed. */
+void *arena_alloc(struct arena *a, size_t bytes);
+void *arena_calloc(struct arena *a, size_t n, size_t size);
+#define ARENA_NEW(a, T) ((T *)arena_calloc((a), 1, sizeof(T)))
+
+/* Copy; the copy has a NUL behind its last byte (not counted). ptr is NULL past the budget. */
+sv arena_sv(struct arena *a, sv bytes);
+/* NUL-terminated copy; NULL past the budget. */
+char *arena_str(struct arena *a, sv bytes);
+/* Formatted; ptr is NULL past the budget. NUL behind the last byte. */
+sv arena_fmt(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* ERR_TOO_LARGE with a uniform message, for callers that got NULL. */
+err_code arena_oom(const struct arena *a, struct err *e);
+
+/* A place to come back to: what was allocated since is reused. */
+typedef struct {
+    void *block;
+    size_t used;
+    size_t total;
+} arena_mark;
+arena_mark arena_mark_get(const struct arena *a);
+void arena_rewind(struct arena *a, arena_mark m);
+/* Empty it, keeping the first block for reuse. */
+void arena_reset(struct arena *a);
+size_t arena_used(const struct arena *a); /* bytes handed out */

@@ -1,0 +1,172 @@
+#include "base/file.h"
+
+#include "base/rng.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Paths stay out of messages (they can reach clients); errno's text says what happened. */
+static err_code os_err(struct err *e, const char *what)
+{
+    int n = errno;
+    char text[128];
+    (void)strerror_r(n, text, sizeof text);
+    return ERR(e, err_from_errno(n), "%s: %s", what, text);
+}
+
+err_code file_read(const char *path, struct buf *out, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return os_err(e, "cannot open file");
+    err_code rc = ERR_OK;
+    for (;;) {
+        struct stat st;
+        size_t want = 65536;
+        if (out->len == 0 && fstat(fd, &st) == 0 && st.st_size > 0 && (size_t)st.st_size < out->max)
+            want = (size_t)st.st_size + 1;
+        size_t left = out->max - out->len;
+        rc = buf_reserve(out, want < left ? want : left, e);
+        if (rc != ERR_OK)
+            break;
+        size_t room = out->cap - out->len;
+        if (room == 0) {
+            char c; /* full to the cap: one more byte decides */
+            ssize_t more = read(fd, &c, 1);
+            if (more != 0)
+                rc = ERR(e, ERR_TOO_LARGE, "file is larger than %zu bytes", out->max);
+            break;
+        }
+        ssize_t n = read(fd, out->ptr + out->len, room);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            rc = os_err(e, "cannot read file");
+            break;
+        }
+        if (n == 0)
+            break;
+        out->len += (size_t)n;
+    }
+    close(fd);
+    return rc;
+}
+
+err_code file_write_all(int fd, sv bytes, struct err *e)
+{
+    while (bytes.len) {
+        ssize_t n = write(fd, bytes.ptr, bytes.len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return os_err(e, "cannot write file");
+        bytes = sv_tail(bytes, (size_t)n);
+    }
+    return ERR_OK;
+}
+
+static err_code parent_of(const char *path, char out[PATH_MAX], struct err *e)
+{
+    const char *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash - path) : 1;
+    if (n >= PATH_MAX)
+        return ERR(e, ERR_INVALID, "path is too long");
+    memcpy(out, slash ? path : ".", n);
+    out[n] = 0;
+    if (n == 0)
+        memcpy(out, "/", 2);
+    return ERR_OK;
+}
+
+err_code file_sync_dir(const char *path, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return os_err(e, "cannot open folder");
+    err_code rc = fsync(fd) == 0 ? ERR_OK : os_err(e, "cannot sync folder");
+    close(fd);
+    return rc;
+}
+
+err_code file_write_atomic(const char *path, sv bytes, struct err *e)
+{
+    char tmp[PATH_MAX], dir[PATH_MAX];
+    TRY(parent_of(path, dir, e));
+    int n = snprintf(tmp, sizeof tmp, "%s.%016" PRIx64 ".tmp", path, rng_u64());
+    if (n < 0 || (size_t)n >= sizeof tmp)
+        return ERR(e, ERR_INVALID, "path is too long");
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return os_err(e, "cannot create file");
+    err_code rc = file_write_all(fd, bytes, e);
+    if (rc == ERR_OK && fsync(fd) != 0)
+        rc = os_err(e, "cannot sync file");
+    if (close(fd) != 0 && rc == ERR_OK)
+        rc = os_err(e, "cannot close file");
+    if (rc == ERR_OK && rename(tmp, path) != 0)
+        rc = os_err(e, "cannot rename file");
+    if (rc != ERR_OK) {
+        (void)unlink(tmp); /* best effort: the error is already known */
+        return rc;
+    }
+    return file_sync_dir(dir, e);
+}
+
+err_code file_mkdirs(const char *path, struct err *e)
+{
+    char p[PATH_MAX];
+    size_t len = strlen(path);
+    if (len >= sizeof p)
+        return ERR(e, ERR_INVALID, "path is too long");
+    memcpy(p, path, len + 1);
+    for (size_t i = 1; i <= len; i++) {
+        if (p[i] != '/' && p[i] != 0)
+            continue;
+        char c = p[i];
+        p[i] = 0;
+        struct stat st;
+        if (mkdir(p, 0700) != 0 && errno != EEXIST)
+            return os_err(e, "cannot create folder");
+        if (stat(p, &st) != 0)
+            return os_err(e, "cannot create folder");
+        if (!S_ISDIR(st.st_mode))
+            return ERR(e, ERR_EXISTS, "a file stands where a folder is needed");
+        p[i] = c;
+    }
+    return ERR_OK;
+}
+
+static err_code remove_at(int dir_fd, const char *name, struct err *e)
+{
+    if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+        return ERR_OK;
+    if (errno != EISDIR && errno != EPERM)
+        return os_err(e, "cannot remove file");
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return os_err(e, "cannot open folder");
+    DIR *d = fdopendir(fd);
+    if (d == NULL) {
+        close(fd);
+        return os_err(e, "cannot read folder");
+    }
+    err_code rc = ERR_OK;
+    struct dirent *de;
+    while (rc == ERR_OK && (de = readdir(d)) != NULL)
+        if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+            rc = remove_at(dirfd(d), de->d_name, e);
+    closedir(d);
+    if (rc == ERR_OK && unlinkat(dir_fd, name, AT_REMOVEDIR) != 0 && errno != ENOENT)
+        rc = os_err(e, "cannot remove folder");
+    return rc;
+}
+
+err_code file_remove_tree(const char *path, struct err *e)
+{
+    return remove_at(AT_FDCWD, path, e);
+}

@@ -1,0 +1,18 @@
+/* file.h - small files and folders, private by default (0600 in 0700).   Floor: base. */
+#pragma once
+#include "base/buf.h"
+
+/* Whole file into *out (appended). ERR_NOT_FOUND, ERR_TOO_LARGE (out's cap), ERR_DENIED, ERR_IO. */
+MUST_USE err_code file_read(const char *path, struct buf *out, struct err *e);
+/* Replace path with bytes, all or nothing: temporary file beside it, fsync, rename, fsync folder.
+ */
+MUST_USE err_code file_write_atomic(const char *path, sv bytes, struct err *e);
+/* path and its missing parents, mode 0700. */
+MUST_USE err_code file_mkdirs(const char *path, struct err *e);
+/* Remove a file, or a folder with all below it. Nothing there is success. Links are not followed.
+ */
+MUST_USE err_code file_remove_tree(const char *path, struct err *e);
+/* fsync a folder, so that names made in it survive a crash. */
+MUST_USE err_code file_sync_dir(const char *path, struct err *e);
+/* All of bytes to fd, through EINTR and short writes. */
+MUST_USE err_code file_write_all(int fd, sv bytes, struct err *e);

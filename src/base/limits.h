@@ -1,0 +1,35 @@
+/* limits.h - every ceiling of the product in one place (docs/limits in README). Past one: a clear
+ * error or 429/ThrottlingException, never growth. Those a user may set are marked with their
+ * option. Floor: base. */
+#pragma once
+
+/* ---- the edge ---- */
+#define LIMIT_CONTROL_BODY_BYTES (1u << 20) /* a control-plane request body */
+#define LIMIT_DATA_BODY_BYTES    (5u << 20) /* a REST resource; HealthLake answers 413 above 5 MB */
+#define LIMIT_HEADERS_BYTES      (64u << 10) /* request line and headers of one request */
+#define LIMIT_CONNECTIONS        1024u       /* --max-connections */
+#define LIMIT_REQUEST_TIMEOUT_S  30u         /* idle time within one request */
+#define LIMIT_REQUEST_MEMORY     (16u << 20) /* arena of one request */
+#define LIMIT_JSON_DEPTH         64u         /* nesting of a control-plane request */
+#define LIMIT_RESOURCE_DEPTH     256u        /* nesting of a resource */
+#define LIMIT_CLOCK_SKEW_S       900         /* SigV4 window, both sides */
+
+/* ---- import ---- */
+#define LIMIT_IMPORT_LINE_BYTES \
+    (172u << 20) /* one resource; HealthLake takes Binary up to 164 MB */
+#define LIMIT_IMPORT_CHUNK_BYTES (24u << 20) /* NDJSON taken as one unit of work and one commit */
+#define LIMIT_IMPORT_FILES       1000000u
+#define LIMIT_IMPORT_FILE_BYTES  (50ull << 30)
+#define LIMIT_IMPORT_JOB_BYTES   (5000ull << 30)
+
+/* ---- export ---- */
+#define LIMIT_EXPORT_OBJECT_BYTES (64u << 20) /* aim of one object; one line may be larger */
+
+/* ---- jobs ---- */
+#define LIMIT_JOBS_QUEUED 25u /* per data store and kind */
+#define LIMIT_WORKERS     64u /* --workers; default: processors, at least 2 */
+
+/* ---- control plane ---- */
+#define LIMIT_DATASTORES   1000u /* --max-datastores; HealthLake's default is 10 */
+#define LIMIT_TAGS         200u
+#define LIMIT_PAGE_DEFAULT 100u /* MaxResults when absent; the model allows 1..500 */

@@ -1,0 +1,76 @@
+/* sv.h - borrowed text and bytes, passed by value.
+ * A view may hold NUL bytes and has no terminator. Who owns the bytes is said where a view is
+ * handed out.   Floor: base. */
+#pragma once
+#include "base/err.h"
+
+#include <stdint.h>
+
+typedef struct {
+    const char *ptr;
+    size_t len; /* bytes */
+} sv;
+
+#define SV_LIT(s) ((sv){ (s), sizeof(s) - 1 })
+#define SV_NONE   ((sv){ NULL, 0 })
+#define SV_FMT(v) (int)(v).len, ((v).ptr ? (v).ptr : "") /* for "%.*s" */
+
+static inline sv sv_from(const char *cstr)
+{
+    return cstr ? (sv){ cstr, strlen(cstr) } : SV_NONE;
+}
+static inline sv sv_make(const void *ptr, size_t len)
+{
+    return (sv){ (const char *)ptr, len };
+}
+static inline bool sv_eq(sv a, sv b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+static inline bool sv_eq_cstr(sv a, const char *b)
+{
+    return sv_eq(a, sv_from(b));
+}
+/* Byte order, shorter first on a common prefix: <0, 0, >0. */
+static inline int sv_cmp(sv a, sv b)
+{
+    size_t n = a.len < b.len ? a.len : b.len;
+    int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
+    return c ? c : (a.len > b.len) - (a.len < b.len);
+}
+static inline bool sv_starts(sv a, sv prefix)
+{
+    return a.len >= prefix.len && (prefix.len == 0 || memcmp(a.ptr, prefix.ptr, prefix.len) == 0);
+}
+static inline bool sv_ends(sv a, sv suffix)
+{
+    return a.len >= suffix.len &&
+           (suffix.len == 0 || memcmp(a.ptr + a.len - suffix.len, suffix.ptr, suffix.len) == 0);
+}
+/* The part from byte `from` on; empty when from is past the end. */
+static inline sv sv_tail(sv a, size_t from)
+{
+    return from >= a.len ? (sv){ a.ptr + a.len, 0 } : (sv){ a.ptr + from, a.len - from };
+}
+static inline sv sv_head(sv a, size_t len)
+{
+    return (sv){ a.ptr, len < a.len ? len : a.len };
+}
+
+/* ASCII case-insensitive equality (header names, schemes). */
+bool sv_eq_nocase(sv a, sv b);
+/* Index of byte c, or a.len when absent. */
+size_t sv_find(sv a, char c);
+/* Without ASCII spaces and tabs at both ends. */
+sv sv_trim(sv a);
+/* Cut *rest at the first c: returns what stands before it and moves *rest behind it. With no c
+ * left, returns all of *rest and empties it (rest->ptr becomes NULL). False once *rest.ptr is NULL.
+ */
+bool sv_cut(sv *rest, char c, sv *out);
+
+/* Checked decimal integers: the whole of a, no sign for the unsigned, no spaces. False on anything
+ * else or on overflow; *out is untouched then. */
+MUST_USE bool sv_to_u64(sv a, uint64_t *out);
+MUST_USE bool sv_to_i64(sv a, int64_t *out);
+/* Like strtod over the whole of a, locale-independent for plain decimals; false on rubbish. */
+MUST_USE bool sv_to_double(sv a, double *out);

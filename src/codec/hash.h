@@ -1,0 +1,26 @@
+/* hash.h - digests, MACs and their text forms. OpenSSL does the work; isa-l or SSE4.2 for CRC32C.
+ * Floor: codec. */
+#pragma once
+#include "base/buf.h"
+
+#define SHA256_LEN     32
+#define SHA256_HEX_LEN 64
+
+struct hash_sha256; /* streaming; one thread at a time */
+struct hash_sha256 *hash_sha256_new(void);
+void hash_sha256_free(struct hash_sha256 *h);
+DEFINE_CLEANUP(struct hash_sha256, hash_sha256_free)
+void hash_sha256_add(struct hash_sha256 *h, sv bytes);
+/* Digest of all added so far; h starts anew. */
+void hash_sha256_take(struct hash_sha256 *h, unsigned char out[SHA256_LEN]);
+
+void hash_sha256_of(sv bytes, unsigned char out[SHA256_LEN]);
+void hash_hmac_sha256(sv key, sv bytes, unsigned char out[SHA256_LEN]);
+uint32_t hash_crc32c(uint32_t crc, sv bytes); /* start with 0 */
+
+void hash_hex(const unsigned char *bytes, size_t n, char *out); /* 2n chars, lower case, no NUL */
+/* Standard base64 with padding, appended. */
+MUST_USE err_code hash_base64(sv bytes, struct buf *out, struct err *e);
+MUST_USE err_code hash_base64_decode(sv text, struct buf *out, struct err *e); /* ERR_INVALID */
+/* Equality in time that depends on the lengths only. */
+bool hash_equal(sv a, sv b);

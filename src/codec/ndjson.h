@@ -1,0 +1,47 @@
+/* ndjson.h - one JSON document per line, read as a stream, plain or compressed.
+ *
+ * A byte_reader is a pull source of bytes (a file, an S3 object, memory). unpack_open() wraps one
+ * so that .gz and .zst come out plain; which it is, the first bytes say (magic numbers), the name
+ * does not matter. Concatenated gzip members and zstd frames are read through. A window over the
+ * plain bytes is cut at line ends by ndjson_fill(): whole lines only. Source: FHIR Bulk Data
+ * Access 2.0, "application/fhir+ndjson"; RFC 1952; RFC 8878.  Floor: codec. */
+#pragma once
+#include "base/buf.h"
+
+/* A source of bytes. read: up to cap bytes into dst, *n > 0 on ERR_OK; ERR_EOF at a clean end. */
+struct byte_reader {
+    err_code (*read)(void *ctx, void *dst, size_t cap, size_t *n, struct err *e);
+    void (*close)(void *ctx); /* may be NULL */
+    void *ctx;
+};
+
+struct unpack; /* one thread at a time */
+/* src is taken: closed by unpack_close, also when this call fails. */
+MUST_USE err_code unpack_open(struct byte_reader src, struct unpack **out, struct err *e);
+/* Plain bytes. ERR_EOF at a clean end; ERR_INVALID for broken or cut-off compressed data; what the
+ * source raised otherwise. */
+MUST_USE err_code unpack_read(struct unpack *u, void *dst, size_t cap, size_t *n, struct err *e);
+void unpack_close(struct unpack *u);
+DEFINE_CLEANUP(struct unpack, unpack_close)
+
+struct ndjson_reader; /* one thread at a time */
+/* u is borrowed. skip_bytes: plain bytes to pass over first (a resume point; must be a line start).
+ */
+MUST_USE err_code ndjson_open(struct unpack *u, uint64_t skip_bytes, size_t max_line_bytes,
+                              struct ndjson_reader **out, struct err *e);
+void ndjson_close(struct ndjson_reader *r);
+DEFINE_CLEANUP(struct ndjson_reader, ndjson_close)
+/* Append whole lines (each with its '\n'; the last of a file gets one) to dst until dst holds at
+ * least target_bytes or the input ends; a line that does not fit any more waits for the next call.
+ *   n_lines     lines appended (blank ones counted)
+ *   long_line   set when a line over max_line_bytes was met: that line is passed over, its number
+ * is the one after those appended, and the call returns at once so that it can be reported ERR_EOF
+ * when nothing is left (nothing appended). ndjson_offset() is then the end of the input. */
+MUST_USE err_code ndjson_fill(struct ndjson_reader *r, size_t target_bytes, struct buf *dst,
+                              uint64_t *n_lines, bool *long_line, struct err *e);
+/* Plain bytes consumed by all fills so far, a resume point for skip_bytes. */
+uint64_t ndjson_offset(const struct ndjson_reader *r);
+
+/* Next line of a window: *rest moves behind it; '\n' and one '\r' before it are cut off. False at
+ * the end. */
+bool ndjson_line(sv *rest, sv *line);

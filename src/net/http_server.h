@@ -1,0 +1,59 @@
+/* http_server.h - HTTP/1.1 on libmicrohttpd: an epoll thread pool, whole bodies in, whole answers
+ * out.
+ *
+ * A request is handed to the handler when its body is complete. The handler answers with
+ * http_reply(), at once or later from any thread (the connection is suspended meanwhile and costs
+ * no thread); it must answer exactly once. Server threads do only what is short; callouts go to
+ * workers. The target is passed as received, byte for byte, because signatures cover it. Limits:
+ * base/limits.h; past them 413, 431, 503 with a plain text answer of the server itself. Floor: net.
+ */
+#pragma once
+#include "base/arena.h"
+#include "base/buf.h"
+
+struct http_header {
+    sv name, value;
+};
+
+struct http_request { /* views valid until http_reply */
+    sv method;
+    sv target; /* path and query as on the request line */
+    sv path;   /* target up to '?' */
+    sv query;  /* behind '?', or empty */
+    const struct http_header *headers;
+    size_t n_headers;
+    sv body;
+    sv peer;             /* address of the caller, for the log */
+    struct arena *arena; /* the request's own, LIMIT_REQUEST_MEMORY */
+    uint64_t start_us;   /* clock_mono_us() when the request began */
+    bool body_too_large; /* body was over what accept() allowed: it is empty, answer 413 */
+};
+/* First header of that name (ASCII case-insensitive), or SV_NONE. */
+sv http_header_get(const struct http_request *req, const char *name);
+
+struct http_exchange; /* one request and its answer */
+const struct http_request *http_exchange_request(struct http_exchange *x);
+
+struct http_server;
+struct http_server_config {
+    sv listen; /* HOST:PORT, [V6]:PORT; port 0 takes a free one */
+    unsigned n_threads;
+    unsigned max_connections;
+    unsigned idle_timeout_s;
+    /* Headers are in: the most bytes of body this request may have. */
+    size_t (*accept)(void *ctx, const struct http_request *req);
+    void (*handler)(void *ctx, struct http_exchange *x);
+    void *ctx;
+};
+/* ERR_EXISTS: address in use. ERR_INVALID: not an address. */
+MUST_USE err_code http_server_start(const struct http_server_config *cfg, struct http_server **out,
+                                    struct err *e);
+/* Host and port really bound, as "127.0.0.1:8080" (arena-free, lives with the server). */
+sv http_server_address(const struct http_server *s);
+/* No new connections; waits until the exchanges under way are answered, at most drain_ms. */
+void http_server_stop(struct http_server *s, unsigned drain_ms);
+
+/* Send the answer; *x ends with it. Headers are copied; body is taken (b is emptied; NULL: no
+ * body). Content-Length and Date are added; a HEAD request gets no body. */
+void http_reply(struct http_exchange *x, unsigned status, const struct http_header *headers,
+                size_t n_headers, struct buf *body);

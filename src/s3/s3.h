@@ -1,0 +1,88 @@
+/* s3.h - the S3 and STS calls fhirlake makes, over libcurl with our own SigV4.
+ *
+ * One s3_client per endpoint and credentials; thread-safe (a small pool of curl handles inside, so
+ * connections are kept alive). Every call retries what may pass: 5xx, SlowDown, RequestTimeout,
+ * 429, timeouts, resets, truncated answers; exponential backoff with full jitter, at most
+ * `max_attempts`. A 4xx is final. Bodies given are memory, so a retry sends the same bytes again.
+ * Errors: ERR_DENIED (403, with the S3 code in the message), ERR_NOT_FOUND (NoSuchKey,
+ * NoSuchBucket: the message says which), ERR_AUTH_EXPIRED (ExpiredToken), ERR_PEER (gave up on a
+ * failure that may pass), ERR_TIMEOUT, ERR_INVALID (other 4xx, e.g. a KMS key that does not exist),
+ * ERR_CANCELLED. Messages hold the S3 error code and the operation, never keys, tokens or object
+ * content. Source: Amazon S3 API Reference; AWS STS API Reference.   Floor: s3 (uses codec). */
+#pragma once
+#include "base/arena.h"
+#include "base/buf.h"
+#include "codec/ndjson.h"
+
+#include <stdatomic.h>
+
+typedef enum { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL } s3_addressing;
+
+struct s3_endpoint {
+    sv url; /* http[s]://host[:port] */
+    sv region;
+    s3_addressing
+        addressing;        /* AUTO: path for IP addresses, localhost and ports; else virtual host */
+    unsigned max_attempts; /* 0: 6 */
+    unsigned timeout_ms;   /* without any progress; 0: 30000 */
+    unsigned connect_timeout_ms; /* 0: 5000 */
+};
+
+/* Credentials come from a function, asked before each signature, so that they can be renewed inside
+ * a long job. Strings are copied into the arena by the function. */
+struct s3_credentials {
+    sv access_key_id, secret_key, session_token;
+    int64_t expires_ms; /* 0: never */
+};
+typedef err_code (*s3_credentials_fn)(void *ctx, struct arena *a, struct s3_credentials *out,
+                                      struct err *e);
+
+struct s3_client;
+MUST_USE err_code s3_client_new(const struct s3_endpoint *ep, s3_credentials_fn cred,
+                                void *cred_ctx, const atomic_bool *cancel, struct s3_client **out,
+                                struct err *e);
+void s3_client_free(struct s3_client *c);
+DEFINE_CLEANUP(struct s3_client, s3_client_free)
+
+struct s3_put {
+    sv bucket, key, body;
+    sv content_type;
+    sv kms_key_id;               /* empty: no SSE headers */
+    const unsigned char *sha256; /* of body, when the caller has it; NULL: computed */
+};
+MUST_USE err_code s3_object_put(struct s3_client *c, const struct s3_put *p, struct err *e);
+/* Size and stored KMS key of an object (key copied into the arena, empty when none). */
+MUST_USE err_code s3_object_head(struct s3_client *c, sv bucket, sv key, struct arena *a,
+                                 uint64_t *size, sv *kms_key_id, struct err *e);
+MUST_USE err_code s3_object_delete(struct s3_client *c, sv bucket, sv key, struct err *e);
+/* Read an object from byte `offset` on, as a byte_reader. A connection lost on the way is taken up
+ * again with a Range request and If-Match on the first answer's ETag; ERR_PEER when the object
+ * changed. */
+MUST_USE err_code s3_object_open(struct s3_client *c, sv bucket, sv key, uint64_t offset,
+                                 struct byte_reader *out, struct err *e);
+/* Keys below prefix, in S3's order, page by page. each() may return false to stop. */
+typedef bool (*s3_list_fn)(void *ctx, sv key, uint64_t size);
+MUST_USE err_code s3_object_list(struct s3_client *c, sv bucket, sv prefix, s3_list_fn each,
+                                 void *ctx, struct err *e);
+MUST_USE err_code s3_bucket_head(struct s3_client *c, sv bucket, struct err *e);
+
+/* Multipart, for what does not fit into memory: parts of at least 5 MiB but the last, numbered
+ * from 1. */
+struct s3_upload;
+MUST_USE err_code s3_upload_begin(struct s3_client *c, const struct s3_put *p,
+                                  struct s3_upload **out, struct err *e); /* p->body is ignored */
+MUST_USE err_code s3_upload_part(struct s3_upload *u, sv bytes, struct err *e);
+MUST_USE err_code s3_upload_complete(struct s3_upload **u, struct err *e);
+void s3_upload_abort(struct s3_upload *u);
+DEFINE_CLEANUP(struct s3_upload, s3_upload_abort)
+
+/* ---- STS ---- */
+struct sts_assume_role {
+    sv role_arn, session_name;
+    sv external_id; /* empty: none */
+    unsigned duration_s;
+};
+/* ERR_DENIED when the role may not be assumed. */
+MUST_USE err_code sts_assume_role(const struct s3_endpoint *sts, const struct s3_credentials *own,
+                                  const struct sts_assume_role *req, struct arena *a,
+                                  struct s3_credentials *out, struct err *e);

@@ -1,0 +1,94 @@
+/* sink.h - s3:// as jobs see it: a place to list, read and write objects, under a role.
+ *
+ * Behind it stands a directory (OBJECTS/bucket/key, 0600 in 0700) or an S3 endpoint; whose
+ * credentials are used and what they may touch follows from the request's DataAccessRoleArn: STS
+ * endpoint     AssumeRole with fhirlake's own credentials, renewed 5 minutes before they expire
+ *   roles file       role ARN -> credentials and allowed s3:// prefixes (docs/roles-file in README)
+ *   neither, directory store only: any well-formed role may touch everything (said at start)
+ * A sink never asks a store or a service anything.
+ *
+ * Directory buckets: a bucket is a folder; a missing one is ERR_NOT_FOUND ("bucket does not
+ * exist"), never made silently - except that `make_buckets` (default on for the directory store)
+ * makes it on a write, because that store has no other way to make one. Keys cannot escape their
+ * bucket: "..",
+ * ".", empty segments, NUL and symbolic links are refused.   Floor: sink (uses s3). */
+#pragma once
+#include "base/arena.h"
+#include "codec/ndjson.h"
+#include "s3/s3.h"
+
+struct sink_world; /* the configured outside: one per process, thread-safe */
+struct sink_config {
+    const char *objects_dir;       /* directory store, or NULL */
+    const struct s3_endpoint *s3;  /* S3 endpoint, or NULL */
+    const struct s3_endpoint *sts; /* or NULL */
+    struct s3_credentials own;     /* fhirlake's own, for AssumeRole */
+    const char *roles_file;        /* or NULL */
+    bool make_buckets;
+    bool sync; /* directory store: fsync files before commit (default true) */
+};
+/* ERR_INVALID names what is missing or wrong in the configuration or the roles file (and its line).
+ */
+MUST_USE err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out,
+                                 struct err *e);
+void sink_world_free(struct sink_world *w);
+DEFINE_CLEANUP(struct sink_world, sink_world_free)
+
+struct sink; /* one s3://bucket/prefix under one role; thread-safe; files of it are not */
+struct sink_target {
+    sv uri; /* s3://bucket[/prefix]; names below are appended with one '/' between */
+    sv role_arn;
+    sv kms_key_id; /* empty for reading */
+    sv account_id, source_arn,
+        session_name;          /* for the trust policy: SourceArn = data store's ARN */
+    const atomic_bool *cancel; /* or NULL: makes waits end with ERR_CANCELLED */
+};
+/* Resolves the role. ERR_DENIED: role unknown, may not be assumed, or may not touch this place.
+ * ERR_INVALID: URI or key. */
+MUST_USE err_code sink_open(struct sink_world *w, const struct sink_target *t, struct sink **out,
+                            struct err *e);
+void sink_close(struct sink *s);
+DEFINE_CLEANUP(struct sink, sink_close)
+
+/* Does it work, before a job exists? Writes a 0-byte ".healthlake_write_access_check_file.temp"
+ * below the prefix and removes it again (not being allowed to remove is no failure). ERR_DENIED,
+ * ERR_NOT_FOUND (bucket), ERR_INVALID (key), ERR_PEER/ERR_TIMEOUT. */
+MUST_USE err_code sink_probe_write(struct sink *s, struct err *e);
+/* The same for reading: the bucket is there and may be listed, and something is below the prefix.
+ * ERR_NOT_FOUND: bucket, or nothing there. */
+MUST_USE err_code sink_probe_read(struct sink *s, struct err *e);
+
+/* ---- writing one object ---- */
+struct sink_file; /* one thread */
+struct sink_object {
+    uint64_t bytes;
+    unsigned char sha256[32];
+};
+/* name: key below the prefix. The object appears whole at commit, or not at all; one of the same
+ * name is replaced. Digests are computed on the way. max_bytes bounds the buffer where the object
+ * has to be sent in one piece; a larger object goes out in parts. */
+MUST_USE err_code sink_file_create(struct sink *s, sv name, sv content_type, size_t max_bytes,
+                                   struct sink_file **out, struct err *e);
+MUST_USE err_code sink_file_write(struct sink_file *f, sv bytes, struct err *e);
+MUST_USE err_code sink_file_commit(struct sink_file **f, struct sink_object *out, struct err *e);
+void sink_file_abort(struct sink_file *f);
+DEFINE_CLEANUP(struct sink_file, sink_file_abort)
+/* Small object in one call. */
+MUST_USE err_code sink_put(struct sink *s, sv name, sv content_type, sv bytes,
+                           struct sink_object *out, struct err *e); /* out may be NULL */
+/* A local file as one object, in parts when it is large. */
+MUST_USE err_code sink_put_path(struct sink *s, sv name, sv content_type, const char *path,
+                                struct sink_object *out, struct err *e);
+MUST_USE err_code sink_delete(struct sink *s, sv name, struct err *e);
+/* ERR_NOT_FOUND when it is not there. */
+MUST_USE err_code sink_stat(struct sink *s, sv name, uint64_t *bytes, struct err *e);
+
+/* ---- reading ---- */
+/* Objects below the prefix (recursive), names relative to the bucket (whole keys), in key order; a
+ * prefix that is itself an object gives that one alone. "Folder" markers (keys ending in '/') are
+ * passed over. */
+typedef bool (*sink_list_fn)(void *ctx, sv key, uint64_t bytes);
+MUST_USE err_code sink_list(struct sink *s, sink_list_fn each, void *ctx, struct err *e);
+/* key: whole key within the bucket, as sink_list gave it. */
+MUST_USE err_code sink_read(struct sink *s, sv key, uint64_t offset, struct byte_reader *out,
+                            struct err *e);

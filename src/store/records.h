@@ -1,0 +1,31 @@
+/* records.h - the system's own small records: data stores, jobs, tokens, tags.
+ * Ordered byte keys to byte values in one RocksDB; a batch is all or nothing and on disk when the
+ * call returns. Keys are made of parts joined by '/', values are JSON; docs/key-layout.md lists
+ * them. Thread-safe.   Floor: store. */
+#pragma once
+#include "base/buf.h"
+
+struct records;
+/* ERR_EXISTS: another process has it. path NULL: in memory, for tests. */
+MUST_USE err_code records_open(const char *path, struct records **out, struct err *e);
+void records_close(struct records *r);
+DEFINE_CLEANUP(struct records, records_close)
+
+/* Value appended to out. ERR_NOT_FOUND. */
+MUST_USE err_code records_get(struct records *r, sv key, struct buf *out, struct err *e);
+
+typedef enum { RECORDS_PUT, RECORDS_DELETE, RECORDS_PUT_IF_ABSENT } records_op;
+struct records_write {
+    records_op op;
+    sv key, value;
+};
+/* All or none. ERR_EXISTS when a PUT_IF_ABSENT key is there. */
+MUST_USE err_code records_write(struct records *r, const struct records_write *w, size_t n,
+                                struct err *e);
+MUST_USE err_code records_put(struct records *r, sv key, sv value, struct err *e);
+
+/* Records whose key begins with prefix, in key order, from `after` (exclusive; empty: the start).
+ * each() may return false to stop. Its views are borrowed for that call. */
+typedef bool (*records_each_fn)(void *ctx, sv key, sv value);
+MUST_USE err_code records_scan(struct records *r, sv prefix, sv after, records_each_fn each,
+                               void *ctx, struct err *e);

@@ -1,0 +1,157 @@
+/* store.h - one data store: versions of resources, read as of any commit.
+ *
+ * Every commit has a number t (1, 2, 3, ...) and an instant (UTC ms), neither ever going back. A
+ * version of a resource belongs to one t. As of T, a resource is its newest version with t <= T,
+ * and absent when that version is a deletion. T is only a number: a reader takes no lock and holds
+ * no snapshot, T survives a restart and can be handed to another thread.
+ *
+ * Invariants (tests cite them; docs/key-layout.md has the bytes):
+ *   I1  t and instant never decrease; all versions of one commit become visible at once.
+ *   I2  what a commit call acknowledged is on disk (fsync) and is seen by every later read.
+ *   I3  after store_horizon() gave (T, instant), no later commit gets an instant <= that instant.
+ *   I4  a bulk load is invisible until published; a crash before leaves nothing to undo or to see.
+ *   I5  a resource's version number is its rank by t among all versions of that id: 1, 2, 3, ...
+ *   I6  a published bulk load and its note are on disk together or not at all.
+ *
+ * Behind the calls stands one table of functions (store_ops), so that RocksDB and the in-memory
+ * twin (the tests' oracle) run one suite. All calls are thread-safe unless they say otherwise.
+ * Source: shared design, "The store".   Floor: store. */
+#pragma once
+#include "base/arena.h"
+#include "fhir/envelope.h"
+
+struct store;
+struct store_env; /* what open data stores share: block cache, write buffers, background threads */
+
+typedef enum {
+    STORE_METHOD_CREATE = 0, /* POST */
+    STORE_METHOD_UPDATE,     /* PUT, PATCH */
+    STORE_METHOD_DELETE,
+    STORE_METHOD_IMPORT,
+} store_method;
+
+struct store_version {
+    fhir_type type;
+    sv id;
+    uint64_t t;
+    int64_t instant_ms;  /* meta.lastUpdated */
+    uint64_t version;    /* meta.versionId */
+    store_method method; /* STORE_METHOD_DELETE: body is empty */
+    struct fhir_body body;
+};
+
+struct store_commit {
+    uint64_t t;
+    int64_t instant_ms;
+};
+
+/* ---- life ---- */
+struct store_env *store_env_new(size_t cache_bytes, unsigned n_background);
+void store_env_free(struct store_env *env); /* after every store of it is closed */
+
+/* Open, or create when create is set. ERR_NOT_FOUND, ERR_EXISTS (another process has it),
+ * ERR_CORRUPT, ERR_IO, ERR_NO_SPACE. */
+MUST_USE err_code store_open_rocksdb(struct store_env *env, const char *path, bool create,
+                                     struct store **out, struct err *e);
+/* The oracle: simple, in memory, gone with close. */
+MUST_USE err_code store_open_memory(struct store **out, struct err *e);
+/* Caller makes sure that no call is under way and every cursor and bulk is closed. */
+void store_close(struct store *st);
+DEFINE_CLEANUP(struct store, store_close)
+
+/* ---- time ---- */
+/* Newest visible commit; t 0 and instant 0 for an empty store. */
+struct store_commit store_last(struct store *st);
+/* Close the present millisecond and name it: T is the newest commit, instant_ms is now (or T's
+ * instant if that is later). I3 holds from then on, over restarts too. Waits for commits under way.
+ */
+MUST_USE err_code store_horizon(struct store *st, struct store_commit *out, struct err *e);
+
+/* ---- online writes ---- */
+typedef enum { STORE_IF_ANY, STORE_IF_ABSENT, STORE_IF_VERSION } store_condition;
+struct store_write {
+    fhir_type type;
+    sv id;
+    store_method method;
+    struct fhir_body body; /* ignored for a deletion */
+    store_condition condition;
+    uint64_t if_version;
+    uint64_t version; /* out: the version written */
+};
+/* All of the writes as one commit, or none; on disk when it returns. Commits of several threads
+ * share one fsync. At most one write per (type, id). ERR_PRECONDITION: a condition failed.
+ * ERR_NOT_FOUND: deletion of what is not there. ERR_INVALID: a resource twice. ERR_IO,
+ * ERR_NO_SPACE: nothing was written. */
+MUST_USE err_code store_commit(struct store *st, struct store_write *writes, size_t n,
+                               struct store_commit *out, struct err *e);
+
+/* ---- bulk load ---- */
+struct store_bulk; /* one chunk of an import: filled by one thread, published in any order */
+struct store_bulk_item {
+    fhir_type type;
+    sv id;
+    struct fhir_body body;
+    uint64_t seq; /* place in the input: of two items with one (type, id), the later one is kept */
+};
+MUST_USE err_code store_bulk_begin(struct store *st, struct store_bulk **out, struct err *e);
+/* Sort items (in place) and write them to disk; once per bulk. Items are borrowed for the call. */
+MUST_USE err_code store_bulk_fill(struct store_bulk *b, struct store_bulk_item *items, size_t n,
+                                  struct err *e);
+/* Make the bulk one commit, visible and on disk, together with a note (see store_note_get; key
+ * empty: none). *b is taken in every case. An empty bulk with a note writes the note alone. */
+MUST_USE err_code store_bulk_publish(struct store_bulk **b, sv note_key, sv note,
+                                     struct store_commit *out, struct err *e);
+void store_bulk_abort(struct store_bulk *b);
+DEFINE_CLEANUP(struct store_bulk, store_bulk_abort)
+
+/* Small record kept beside the data (a job's progress), appended to out. ERR_NOT_FOUND. */
+MUST_USE err_code store_note_get(struct store *st, sv key, struct buf *out, struct err *e);
+MUST_USE err_code store_note_put(struct store *st, sv key, sv note, struct err *e);
+MUST_USE err_code store_note_delete(struct store *st, sv key, struct err *e);
+
+/* ---- reading ---- */
+#define STORE_NOW UINT64_MAX /* as of the newest commit */
+/* The version current as of t, a deletion too (method DELETE). Strings owned by the arena.
+ * ERR_NOT_FOUND when the id had no version by then. */
+MUST_USE err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
+                            struct arena *a, struct store_version *out, struct err *e);
+
+struct store_range {
+    fhir_type type;
+    sv from_id; /* first id in the range; empty: from the start */
+    sv to_id;   /* first id behind the range; empty: to the end */
+};
+struct store_cursor; /* one thread at a time */
+/* Every resource of the range that is current as of t, once, in id order (byte order). Deleted ones
+ * are passed over. The range's views are borrowed for the call only. */
+MUST_USE err_code store_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
+                             struct store_cursor **out, struct err *e);
+/* Next one; views in *out are borrowed until the next call on c. ERR_EOF at the end. */
+MUST_USE err_code store_cursor_next(struct store_cursor *c, struct store_version *out,
+                                    struct err *e);
+void store_cursor_close(struct store_cursor *c);
+DEFINE_CLEANUP(struct store_cursor, store_cursor_close)
+
+/* All versions of one id with t <= as_of_t, newest first, deletions included. */
+MUST_USE err_code store_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
+                                struct store_cursor **out, struct err *e);
+/* Each id of a type that got a version in (after_t, upto_t], once, with its version current as of
+ * upto_t (deletions included), in id order. Cost follows the changes, not the store. */
+MUST_USE err_code store_changes(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
+                                struct store_cursor **out, struct err *e);
+/* Newest commit whose instant is <= instant_ms; t 0 when there is none. */
+MUST_USE err_code store_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
+                                  struct err *e);
+
+/* ---- planning ---- */
+/* Split a type into ranges of about target_bytes of JSON each, in order, without gap or overlap,
+ * covering every possible id; none for a type that never had a version. Strings and array owned by
+ * the arena. */
+MUST_USE err_code store_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
+                             struct store_range **out, size_t *n_out, struct err *e);
+
+struct store_stats {
+    uint64_t disk_bytes;
+    uint64_t n_keys_estimate; /* versions */
+};
+MUST_USE err_code store_stats_get(struct store *st, struct store_stats *out, struct err *e);
