@@ -1,0 +1,129 @@
+/* job.h - the job engine: exports and imports that survive the process.
+ *
+ * One record per job in the system's records: request, status, plan, progress, times, message. It
+ * is written down before work acts on it, so a restart resumes and never guesses. Per data store
+ * and kind one job runs and up to LIMIT_JOBS_QUEUED wait, first in first out; jobs of different
+ * data stores and kinds run side by side and share one pool of workers, each job in turn.
+ *
+ *   SUBMITTED -> QUEUED -> IN_PROGRESS -> COMPLETED | COMPLETED_WITH_ERRORS | FAILED
+ *   SUBMITTED | QUEUED | IN_PROGRESS -> CANCEL_SUBMITTED -> CANCEL_IN_PROGRESS
+ *                                     -> CANCEL_COMPLETED | CANCEL_FAILED
+ * (SUBMITTED may go straight to IN_PROGRESS; every live status may go to FAILED.)
+ *
+ * Source: Amazon HealthLake service model (JobStatus, ExportJobProperties, ImportJobProperties);
+ * shared design, "Jobs".   Floor: job. */
+#pragma once
+#include "base/arena.h"
+#include "sink/sink.h"
+#include "store/records.h"
+#include "store/registry.h"
+
+typedef enum { JOB_EXPORT, JOB_IMPORT } job_kind;
+
+typedef enum {
+    JOB_SUBMITTED,
+    JOB_QUEUED,
+    JOB_IN_PROGRESS,
+    JOB_COMPLETED,
+    JOB_COMPLETED_WITH_ERRORS,
+    JOB_FAILED,
+    JOB_CANCEL_SUBMITTED,
+    JOB_CANCEL_IN_PROGRESS,
+    JOB_CANCEL_COMPLETED,
+    JOB_CANCEL_FAILED,
+} job_status;
+const char *job_status_name(job_status s); /* "IN_PROGRESS": AWS's and the record's name */
+MUST_USE bool job_status_parse(sv name, job_status *out);
+bool job_status_is_final(job_status s);
+
+/* What a caller asks for. Strings are borrowed for the call. Shapes were checked by the service. */
+struct job_request {
+    job_kind kind;
+    sv datastore_id;
+    sv datastore_arn;
+    sv account_id;
+    sv job_name;     /* may be empty */
+    sv client_token; /* may be empty: no idempotency */
+    sv role_arn;
+    sv output_uri; /* the caller's s3://bucket[/prefix] */
+    sv kms_key_id;
+    sv input_uri;        /* import only */
+    sv validation_level; /* import only: "strict", "structure-only", "minimal"; empty: strict */
+};
+
+/* JobProgressReport of an import; for an export n_resources/bytes done and to do. */
+struct job_progress {
+    uint64_t files_scanned, files_imported, files_unreadable;
+    uint64_t bytes_scanned;  /* size of the input objects */
+    uint64_t bytes_imported; /* plain NDJSON bytes of imported resources */
+    uint64_t resources_scanned, resources_imported;
+    uint64_t resources_customer_error, resources_server_error;
+    uint64_t resources_exported, bytes_exported, objects_exported;
+    uint64_t ranges_total, ranges_done;
+    double throughput; /* resources per second since IN_PROGRESS */
+};
+
+struct job { /* a copy of a record; strings owned by the arena it was read into */
+    job_kind kind;
+    sv id; /* 32 hex */
+    sv datastore_id, datastore_arn, account_id;
+    sv job_name;
+    sv role_arn;
+    sv output_uri;     /* the caller's */
+    sv job_folder_uri; /* s3://bucket/prefix/<datastoreId>-FHIR_EXPORT-<jobId>/ as Describe shows */
+    sv kms_key_id, input_uri, validation_level;
+    job_status status;
+    int64_t submit_ms, start_ms, end_ms; /* 0: not yet */
+    uint64_t as_of_t;                    /* export: T; 0 before the plan */
+    int64_t transaction_ms;              /* export: instant of T */
+    struct job_progress progress;
+    sv message; /* within the model's pattern: letters, digits, space _.:/=+-%@ */
+};
+
+struct job_engine;
+struct job_engine_config {
+    struct records *records;       /* borrowed */
+    struct store_registry *stores; /* borrowed */
+    struct sink_world *world;      /* borrowed */
+    const char *spool_dir;         /* scratch that survives a restart: DATA/jobs */
+    unsigned n_workers;
+    unsigned max_queued;        /* 0: LIMIT_JOBS_QUEUED */
+    size_t export_object_bytes; /* 0: LIMIT_EXPORT_OBJECT_BYTES */
+    size_t import_chunk_bytes;  /* 0: LIMIT_IMPORT_CHUNK_BYTES */
+};
+/* Starts the workers and takes up every unfinished job in the background. */
+MUST_USE err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine **out,
+                                   struct err *e);
+/* Stops work between blocks and leaves unfinished jobs to the next start (their status stays). */
+void job_engine_stop(struct job_engine *en);
+
+/* Check role, target (probe write) and input (probe read) and write the record down; the job's id
+ * and status SUBMITTED in *out. May wait for a peer: call it on a worker thread, not a server
+ * thread. A client_token seen before with the same request answers with that job, with another
+ * request ERR_INVALID. ERR_DENIED, ERR_NOT_FOUND (bucket, input: the message says which),
+ * ERR_INVALID, ERR_THROTTLED (queue full), ERR_PEER, ERR_TIMEOUT: then no job exists. */
+MUST_USE err_code job_submit(struct job_engine *en, const struct job_request *req, struct arena *a,
+                             struct job *out, struct err *e);
+/* ERR_NOT_FOUND. Live progress included. */
+MUST_USE err_code job_get(struct job_engine *en, job_kind kind, sv datastore_id, sv job_id,
+                          struct arena *a, struct job *out, struct err *e);
+
+struct job_filter {
+    sv datastore_id;
+    sv name; /* empty: any */
+    bool has_status;
+    job_status status;
+    int64_t submitted_after_ms;  /* 0: any; else submit_ms > */
+    int64_t submitted_before_ms; /* 0: any; else submit_ms < */
+};
+/* Jobs newest first. after: opaque position that the previous page gave; empty for the first page.
+ * *next is empty at the end. Jobs and strings owned by the arena. */
+MUST_USE err_code job_list(struct job_engine *en, job_kind kind, const struct job_filter *filter,
+                           sv after, unsigned max, struct arena *a, struct job **out, size_t *n_out,
+                           sv *next, struct err *e);
+/* Move to CANCEL_SUBMITTED; returns at once. ERR_NOT_FOUND; ERR_CONFLICT when it has ended. */
+MUST_USE err_code job_cancel(struct job_engine *en, job_kind kind, sv datastore_id, sv job_id,
+                             struct err *e);
+/* The data store goes away: its waiting and running jobs end FAILED with that message; returns when
+ * none holds the store any more. New submits for it must be refused by the caller before. */
+MUST_USE err_code job_datastore_drop(struct job_engine *en, sv datastore_id, struct err *e);

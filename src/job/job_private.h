@@ -1,0 +1,72 @@
+/* job_private.h - what the rooms of the job module share.
+ *
+ *   engine.c   start, stop, submit, queues, one runner thread per running job
+ *   record.c   job records <-> JSON, status moves (one table, one function)
+ *   pool.c     worker threads shared by the running jobs, round robin
+ *   export.c   plan, run, finish of an export     export_manifest.c
+ *   import.c   chunks, parse, publish of an import  import_*.c
+ * Floor: job. */
+#pragma once
+#include "job/job.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* ---- pool: fair shares of a fixed number of workers ---- */
+struct job_pool;
+struct job_tasks; /* one job's own queue in the pool */
+typedef void (*job_task_fn)(void *ctx, unsigned worker);
+MUST_USE err_code job_pool_start(unsigned n_workers, struct job_pool **out, struct err *e);
+void job_pool_stop(struct job_pool *p); /* after every job_tasks is closed */
+unsigned job_pool_n_workers(const struct job_pool *p);
+/* A queue of at most max_waiting tasks; workers serve the open queues in turn, one task each. */
+struct job_tasks *job_tasks_open(struct job_pool *p, unsigned max_waiting);
+/* Waits while max_waiting tasks wait. */
+void job_tasks_add(struct job_tasks *q, job_task_fn fn, void *ctx);
+void job_tasks_wait(struct job_tasks *q);  /* until all added have returned */
+void job_tasks_close(struct job_tasks *q); /* waits, then frees */
+
+/* ---- one running job ---- */
+struct job_run {
+    struct job_engine *engine;
+    const struct job *job; /* as of the start of this run; borrowed */
+    struct store *store;   /* held by the engine while the run lasts */
+    struct sink_world *world;
+    struct job_pool *pool;
+    const char *spool_dir; /* this job's own folder, made by the engine, removed when it ends */
+    size_t export_object_bytes, import_chunk_bytes;
+    const atomic_bool
+        *stop; /* process stops: leave between blocks with ERR_CANCELLED, resume later */
+    const atomic_bool *cancel; /* caller cancels: leave with ERR_CANCELLED, then clean up */
+    struct {
+        pthread_mutex_t lock;
+        struct job_progress progress; /* what job_get shows */
+    } live;
+};
+static inline bool job_run_should_stop(const struct job_run *r)
+{
+    return atomic_load_explicit(r->stop, memory_order_relaxed) ||
+           atomic_load_explicit(r->cancel, memory_order_relaxed);
+}
+/* Copy into / out of live.progress under its lock. */
+void job_run_progress_set(struct job_run *r, const struct job_progress *p);
+
+/* Runs to the end or to a stop. On ERR_OK *status is COMPLETED or COMPLETED_WITH_ERRORS. Any error
+ * but ERR_CANCELLED makes the job FAILED with the error's message. Both are called again after a
+ * restart and must take up where they were.  message: what Describe shows (may stay empty). */
+MUST_USE err_code export_run(struct job_run *r, job_status *status, struct buf *message,
+                             struct err *e);
+MUST_USE err_code import_run(struct job_run *r, job_status *status, struct buf *message,
+                             struct err *e);
+/* Remove what a cancelled run wrote. */
+MUST_USE err_code export_undo(struct job_run *r, struct err *e);
+
+/* Persistent scratch of a job in the records, below the job's own key: plan, finished ranges, ...
+ * Dropped when the job ends. `name` is made of [a-z0-9/]. */
+MUST_USE err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e);
+MUST_USE err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e);
+MUST_USE err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, void *ctx,
+                                    struct err *e);
+/* Export's T, kept in the job record so that job_get shows it. */
+MUST_USE err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms,
+                                      struct err *e);

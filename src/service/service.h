@@ -1,0 +1,36 @@
+/* service.h - what the product does with a request: both planes, without sockets.
+ *
+ *   POST /                         control plane, AWS JSON 1.0, X-Amz-Target:
+ * HealthLake.<Operation> GET  /health                   liveness, unsigned
+ *   /datastore/<datastoreId>/r4/   FHIR R4 data plane
+ *
+ * Authentication, authorization, quotas, validation against the table of shapes, the operations,
+ * and the translation of errors into each caller's protocol happen here; nothing below names an
+ * HTTP status. Source: Amazon HealthLake service model 2017-07-01.   Floor: service. */
+#pragma once
+#include "job/job.h"
+#include "net/http_server.h"
+#include "service/auth.h"
+
+struct service;
+struct service_config {
+    struct records *records;       /* borrowed */
+    struct store_registry *stores; /* borrowed */
+    struct job_engine *jobs;       /* borrowed */
+    struct auth *auth;             /* borrowed */
+    sv region;                     /* "us-east-1" */
+    sv account_id;                 /* "000000000000" */
+    sv public_url;          /* empty: DatastoreEndpoint is made from the request's Host header */
+    bool quotas_healthlake; /* --quotas healthlake */
+    unsigned n_workers;     /* threads for operations that wait for a peer */
+    unsigned max_datastores;
+};
+/* Takes up data stores that were being created or deleted when the process ended. */
+MUST_USE err_code service_new(const struct service_config *cfg, struct service **out,
+                              struct err *e);
+void service_free(struct service *s); /* waits for operations under way */
+
+/* For http_server_config.accept: bytes of body allowed for this request. */
+size_t service_accept(void *service, const struct http_request *req);
+/* For http_server_config.handler: answers x, now or later; logs one line per request. */
+void service_handle(void *service, struct http_exchange *x);
