@@ -1,0 +1,415 @@
+/* http_server.c - libmicrohttpd behind http_server.h.
+ *
+ * An exchange is born when the request line is read (that is where libmicrohttpd shows the target
+ * as it was received) and dies when libmicrohttpd says the request is over. Between the two:
+ *
+ *   READING --body complete--> HANDLED --reply inside the handler--> ANSWERED (no suspension)
+ *                                 \--handler returned first--> SUSPENDED --reply--> ANSWERED
+ *
+ * The lock decides the race between a handler that returns and a worker that answers. A suspended
+ * connection is not read and not timed out, so its exchange outlives the caller's hang-up. */
+#include "net/http_server.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MAX_HEADERS 128u
+
+struct http_server {
+    struct MHD_Daemon *daemon;
+    struct http_server_config cfg;
+    int listen_fd;
+    char address[NI_MAXHOST + 16];
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t idle;
+        unsigned n_open; /* exchanges handed to the handler and not yet over */
+    } locked;
+};
+
+struct http_exchange {
+    struct http_server *server;
+    struct MHD_Connection *conn;
+    struct arena *arena;
+    struct http_request req;
+    struct buf body;
+    size_t body_max;
+    bool begun;   /* headers seen */
+    bool counted; /* in n_open */
+    char peer[INET6_ADDRSTRLEN];
+    struct {
+        pthread_mutex_t lock;
+        enum { READING, HANDLED, SUSPENDED, ANSWERED } state;
+        struct MHD_Response *response;
+        unsigned status;
+    } locked;
+};
+
+const struct http_request *http_exchange_request(struct http_exchange *x)
+{
+    return &x->req;
+}
+
+sv http_header_get(const struct http_request *req, const char *name)
+{
+    sv n = sv_from(name);
+    for (size_t i = 0; i < req->n_headers; i++)
+        if (sv_eq_nocase(req->headers[i].name, n))
+            return req->headers[i].value;
+    return SV_NONE;
+}
+
+/* ---- birth and death ---- */
+
+static void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *conn)
+{
+    struct http_exchange *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        abort();
+    x->server = cls;
+    x->conn = conn;
+    x->arena = arena_new(LIMIT_REQUEST_MEMORY);
+    x->req.arena = x->arena;
+    x->req.start_us = clock_mono_us();
+    x->req.target = arena_sv(x->arena, sv_from(uri));
+    pthread_mutex_init(&x->locked.lock, NULL);
+    return x;
+}
+
+static void exchange_end(void *cls, struct MHD_Connection *conn, void **con_cls,
+                         enum MHD_RequestTerminationCode toe)
+{
+    (void)conn;
+    (void)toe;
+    struct http_server *s = cls;
+    struct http_exchange *x = *con_cls;
+    if (x == NULL)
+        return;
+    *con_cls = NULL;
+    if (x->locked.response)
+        MHD_destroy_response(x->locked.response);
+    if (x->counted) {
+        pthread_mutex_lock(&s->locked.lock);
+        if (--s->locked.n_open == 0)
+            pthread_cond_broadcast(&s->locked.idle);
+        pthread_mutex_unlock(&s->locked.lock);
+    }
+    pthread_mutex_destroy(&x->locked.lock);
+    buf_done(&x->body);
+    arena_free(x->arena);
+    free(x);
+}
+
+/* ---- the request's parts ---- */
+
+struct header_list {
+    struct http_exchange *x;
+    struct http_header *items;
+    size_t n;
+    bool full;
+};
+
+static enum MHD_Result add_header(void *cls, enum MHD_ValueKind kind, const char *key,
+                                  size_t key_size, const char *value, size_t value_size)
+{
+    (void)kind;
+    struct header_list *l = cls;
+    if (l->n == MAX_HEADERS) {
+        l->full = true;
+        return MHD_NO;
+    }
+    l->items[l->n].name = sv_make(key, key_size);
+    l->items[l->n++].value = value ? sv_make(value, value_size) : SV_NONE;
+    return MHD_YES;
+}
+
+static void set_peer(struct http_exchange *x)
+{
+    const union MHD_ConnectionInfo *ci =
+        MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *sa = ci ? ci->client_addr : NULL;
+    const void *addr = NULL;
+    if (sa && sa->sa_family == AF_INET)
+        addr = &((const struct sockaddr_in *)(const void *)sa)->sin_addr;
+    else if (sa && sa->sa_family == AF_INET6)
+        addr = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
+    if (addr)
+        inet_ntop(sa->sa_family, addr, x->peer, sizeof x->peer);
+    x->req.peer = sv_from(x->peer);
+}
+
+/* False when the head cannot be taken: too many headers, or a target over the arena's budget. */
+static bool read_head(struct http_exchange *x, const char *method)
+{
+    struct header_list l = { .x = x };
+    l.items = arena_alloc(x->arena, MAX_HEADERS * sizeof *l.items);
+    if (l.items == NULL || x->req.target.ptr == NULL)
+        return false;
+    MHD_get_connection_values_n(x->conn, MHD_HEADER_KIND, add_header, &l);
+    if (l.full)
+        return false;
+    x->req.method = arena_sv(x->arena, sv_from(method));
+    x->req.headers = l.items;
+    x->req.n_headers = l.n;
+    size_t q = sv_find(x->req.target, '?');
+    x->req.path = sv_head(x->req.target, q);
+    x->req.query = sv_tail(x->req.target, q + 1);
+    set_peer(x);
+    return true;
+}
+
+static enum MHD_Result refuse(struct MHD_Connection *conn, unsigned status, const char *text)
+{
+    struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text,
+                                                             MHD_RESPMEM_PERSISTENT);
+    MHD_add_response_header(r, "Content-Type", "text/plain");
+    MHD_add_response_header(r, "Connection", "close");
+    enum MHD_Result ok = MHD_queue_response(conn, status, r);
+    MHD_destroy_response(r);
+    return ok;
+}
+
+static enum MHD_Result send_response(struct http_exchange *x)
+{
+    enum MHD_Result ok = MHD_queue_response(x->conn, x->locked.status, x->locked.response);
+    MHD_destroy_response(x->locked.response);
+    x->locked.response = NULL;
+    return ok;
+}
+
+static enum MHD_Result hand_over(struct http_exchange *x)
+{
+    struct http_server *s = x->server;
+    x->req.body = buf_sv(&x->body);
+    x->counted = true;
+    pthread_mutex_lock(&s->locked.lock);
+    s->locked.n_open++;
+    pthread_mutex_unlock(&s->locked.lock);
+    x->locked.state = HANDLED; /* no other thread knows x yet */
+    s->cfg.handler(s->cfg.ctx, x);
+    enum MHD_Result ok = MHD_YES;
+    pthread_mutex_lock(&x->locked.lock);
+    bool answered = x->locked.state == ANSWERED;
+    if (!answered) {
+        x->locked.state = SUSPENDED;
+        MHD_suspend_connection(x->conn);
+    }
+    pthread_mutex_unlock(&x->locked.lock);
+    if (answered)
+        ok = send_response(x);
+    return ok;
+}
+
+/* Called by libmicrohttpd: with the head, with each piece of body, with the end of the body, and
+ * once more after a resume. */
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **con_cls)
+{
+    (void)url;
+    (void)version;
+    struct http_server *s = cls;
+    struct http_exchange *x = *con_cls;
+    if (!x->begun) {
+        x->begun = true;
+        if (!read_head(x, method))
+            return refuse(conn, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers\n");
+        x->body_max = s->cfg.accept(s->cfg.ctx, &x->req);
+        buf_init(&x->body, x->body_max);
+        uint64_t said;
+        if (sv_to_u64(http_header_get(&x->req, "Content-Length"), &said) && said > x->body_max) {
+            x->req.body_too_large = true;
+            return hand_over(x); /* answered before the body is read; the connection then closes */
+        }
+        return MHD_YES;
+    }
+    if (x->locked.state == READING) {
+        if (*upload_size) {
+            if (!x->req.body_too_large &&
+                buf_add(&x->body, sv_make(upload, *upload_size), NULL) != ERR_OK) {
+                x->req.body_too_large = true;
+                buf_done(&x->body);
+            }
+            *upload_size = 0;
+            return MHD_YES;
+        }
+        return hand_over(x);
+    }
+    pthread_mutex_lock(&x->locked.lock);
+    bool answered = x->locked.state == ANSWERED && x->locked.response != NULL;
+    pthread_mutex_unlock(&x->locked.lock);
+    if (answered)
+        return send_response(x);
+    *upload_size = 0;
+    return MHD_YES;
+}
+
+void http_reply(struct http_exchange *x, unsigned status, const struct http_header *headers,
+                size_t n_headers, struct buf *body)
+{
+    struct MHD_Response *r;
+    if (body && body->len) {
+        r = MHD_create_response_from_buffer(body->len, body->ptr, MHD_RESPMEM_MUST_FREE);
+        *body = BUF_INIT(body->max);
+    } else {
+        r = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+        buf_done(body);
+    }
+    if (r == NULL)
+        abort();
+    for (size_t i = 0; i < n_headers; i++) {
+        char *name = arena_str(x->arena, headers[i].name);
+        char *value = arena_str(x->arena, headers[i].value);
+        if (name && value)
+            MHD_add_response_header(r, name, value);
+    }
+    if (x->req.body_too_large)
+        MHD_add_response_header(r, "Connection", "close");
+    pthread_mutex_lock(&x->locked.lock);
+    bool resume = x->locked.state == SUSPENDED;
+    x->locked.state = ANSWERED;
+    x->locked.status = status;
+    x->locked.response = r;
+    struct MHD_Connection *conn = x->conn;
+    pthread_mutex_unlock(&x->locked.lock);
+    if (resume)
+        MHD_resume_connection(conn);
+}
+
+/* ---- life of the server ---- */
+
+/* "HOST:PORT" or "[V6]:PORT" -> a bound, listening socket. */
+static err_code listen_on(sv address, int *out_fd, struct err *e)
+{
+    size_t colon = address.len;
+    while (colon > 0 && address.ptr[colon - 1] != ':')
+        colon--;
+    uint64_t port;
+    if (colon == 0 || !sv_to_u64(sv_tail(address, colon), &port) || port > 65535)
+        return ERR(e, ERR_INVALID, "listen address \"%.*s\" is not HOST:PORT", SV_FMT(address));
+    sv host = sv_head(address, colon - 1);
+    if (host.len >= 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']')
+        host = sv_make(host.ptr + 1, host.len - 2);
+    char host_z[NI_MAXHOST], port_z[8];
+    if (host.len == 0 || host.len >= sizeof host_z)
+        return ERR(e, ERR_INVALID, "listen address \"%.*s\" is not HOST:PORT", SV_FMT(address));
+    memcpy(host_z, host.ptr, host.len);
+    host_z[host.len] = 0;
+    (void)snprintf(port_z, sizeof port_z, "%u", (unsigned)port);
+    struct addrinfo hints = { .ai_family = AF_UNSPEC,
+                              .ai_socktype = SOCK_STREAM,
+                              .ai_flags = AI_PASSIVE };
+    struct addrinfo *ai;
+    if (getaddrinfo(host_z, port_z, &hints, &ai) != 0)
+        return ERR(e, ERR_INVALID, "listen address \"%.*s\" cannot be resolved", SV_FMT(address));
+    int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int one = 1;
+    int bad = fd < 0;
+    if (!bad) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* a nicety */
+        bad = bind(fd, ai->ai_addr, ai->ai_addrlen) != 0 || listen(fd, 1024) != 0;
+    }
+    int saved = errno;
+    freeaddrinfo(ai);
+    if (bad) {
+        if (fd >= 0)
+            close(fd);
+        if (saved == EADDRINUSE)
+            return ERR(e, ERR_EXISTS,
+                       "address %.*s is in use: stop what listens there, or give --listen another",
+                       SV_FMT(address));
+        return ERR(e, err_from_errno(saved), "cannot listen on %.*s: %s", SV_FMT(address),
+                   strerrordesc_np(saved));
+    }
+    *out_fd = fd;
+    return ERR_OK;
+}
+
+static void name_address(struct http_server *s)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof ss;
+    char host[NI_MAXHOST] = "", port[8] = "";
+    if (getsockname(s->listen_fd, (struct sockaddr *)&ss, &len) == 0)
+        (void)getnameinfo((struct sockaddr *)&ss, len, host, sizeof host, port, sizeof port,
+                          NI_NUMERICHOST | NI_NUMERICSERV); /* numeric: cannot fail usefully */
+    (void)snprintf(s->address, sizeof s->address, ss.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s",
+                   host, port);
+}
+
+err_code http_server_start(const struct http_server_config *cfg, struct http_server **out,
+                           struct err *e)
+{
+    struct http_server *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        abort();
+    s->cfg = *cfg;
+    err_code rc = listen_on(cfg->listen, &s->listen_fd, e);
+    if (rc != ERR_OK) {
+        free(s);
+        return rc;
+    }
+    pthread_mutex_init(&s->locked.lock, NULL);
+    pthread_cond_init(&s->locked.idle, NULL);
+    name_address(s);
+    unsigned n_threads = cfg->n_threads > 1 ? cfg->n_threads : 0; /* 0: one, without a pool */
+    s->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
+        MHD_OPTION_LISTEN_SOCKET, s->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, n_threads,
+        MHD_OPTION_CONNECTION_LIMIT, cfg->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        cfg->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIMIT_HEADERS_BYTES,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, exchange_begin, s,
+        MHD_OPTION_NOTIFY_COMPLETED, exchange_end, s, MHD_OPTION_END);
+    if (s->daemon == NULL) {
+        close(s->listen_fd);
+        free(s);
+        return ERR(e, ERR_IO,
+                   "the HTTP server does not start: too few file descriptors or threads, "
+                   "or --max-connections below the number of threads");
+    }
+    *out = s;
+    return ERR_OK;
+}
+
+sv http_server_address(const struct http_server *s)
+{
+    return sv_from(s->address);
+}
+
+void http_server_stop(struct http_server *s, unsigned drain_ms)
+{
+    if (s == NULL)
+        return;
+    int fd = MHD_quiesce_daemon(s->daemon);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += drain_ms / 1000;
+    until.tv_nsec += (long)(drain_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&s->locked.lock);
+    int timed_out = 0;
+    while (s->locked.n_open && !timed_out)
+        timed_out = pthread_cond_timedwait(&s->locked.idle, &s->locked.lock, &until);
+    bool idle = s->locked.n_open == 0;
+    pthread_mutex_unlock(&s->locked.lock);
+    if (!idle)
+        return; /* exchanges still out there use s: the process is about to end anyway */
+    MHD_stop_daemon(s->daemon);
+    if (fd >= 0)
+        close(fd);
+    pthread_mutex_destroy(&s->locked.lock);
+    pthread_cond_destroy(&s->locked.idle);
+    free(s);
+}
