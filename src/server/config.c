@@ -1,0 +1,301 @@
+#include "server/config.h"
+
+#include "base/limits.h"
+
+#include <ini.h>
+#include <stddef.h>
+
+#define STR_(x) #x
+#define STR(x)  STR_(x)
+
+enum kind { TEXT, NUMBER, FLAG };
+
+struct option {
+    const char *name;
+    const char *value; /* shown in the help: what to give */
+    const char *help;
+    const char *fallback; /* NULL: stays NULL */
+    enum kind kind;
+    size_t offset;
+    const char *choices; /* TEXT: "a|b", or NULL for any */
+    unsigned min, max;   /* NUMBER */
+};
+#define AT(member) offsetof(struct server_config, member)
+
+static const struct option options[] = {
+    { "listen", "HOST:PORT", "address to serve on; port 0 takes a free one", "127.0.0.1:8080", TEXT,
+      AT(listen), NULL, 0, 0 },
+    { "data", "DIR", "where data stores, jobs and keys live", "./fhirlake-data", TEXT, AT(data),
+      NULL, 0, 0 },
+    { "config", "FILE", "INI file with these options (name = value)", NULL, TEXT, AT(config), NULL,
+      0, 0 },
+    { "objects", "DIR", "s3:// is this directory: DIR/bucket/key [DATA/objects]", NULL, TEXT,
+      AT(objects), NULL, 0, 0 },
+    { "s3-endpoint", "URL", "s3:// is this S3 endpoint (AWS, MinIO, Ceph ...)", NULL, TEXT,
+      AT(s3_endpoint), NULL, 0, 0 },
+    { "s3-addressing", "STYLE", "auto, path or virtual", "auto", TEXT, AT(s3_addressing),
+      "auto|path|virtual", 0, 0 },
+    { "sts-endpoint", "URL", "AssumeRole here for each request's DataAccessRoleArn", NULL, TEXT,
+      AT(sts_endpoint), NULL, 0, 0 },
+    { "roles", "FILE", "JSON: role ARN -> credentials, buckets and prefixes it may touch", NULL,
+      TEXT, AT(roles), NULL, 0, 0 },
+    { "s3-credentials", "FILE",
+      "fhirlake's own keys for STS, AWS shared format [AWS_* environment]", NULL, TEXT,
+      AT(s3_credentials), NULL, 0, 0 },
+    { "credentials", "FILE", "the callers' keys, AWS shared format [DATA/credentials]", NULL, TEXT,
+      AT(credentials), NULL, 0, 0 },
+    { "auth", "MODE", "sigv4, or none (loopback only)", "sigv4", TEXT, AT(auth), "sigv4|none", 0,
+      0 },
+    { "region", "NAME", "region of the signatures and ARNs", "us-east-1", TEXT, AT(region), NULL, 0,
+      0 },
+    { "account-id", "ID", "12 digits, in ARNs", "000000000000", TEXT, AT(account_id), NULL, 0, 0 },
+    { "public-url", "URL", "what DatastoreEndpoint begins with [the request's Host]", NULL, TEXT,
+      AT(public_url), NULL, 0, 0 },
+    { "quotas", "WHICH", "none, or healthlake: its request rates, then ThrottlingException", "none",
+      TEXT, AT(quotas), "none|healthlake", 0, 0 },
+    { "log-level", "LEVEL", "debug, info, warn, error, off", "info", TEXT, AT(log_level),
+      "debug|info|warn|error|off", 0, 0 },
+    { "workers", "N", "threads that export and import; 0: one per processor, at least 2", "0",
+      NUMBER, AT(workers), NULL, 0, LIMIT_WORKERS },
+    { "max-connections", "N", "open connections", STR(1024), NUMBER, AT(max_connections), NULL, 8,
+      65536 },
+    { "max-datastores", "N", "data stores that are not deleted", STR(1000), NUMBER,
+      AT(max_datastores), NULL, 1, 100000 },
+    { "preload-patients", "N", "patients of PreloadDataConfig SYNTHEA", "100", NUMBER,
+      AT(preload_patients), NULL, 1, 1000000 },
+    { "cache-mib", "N", "block cache shared by all data stores, in MiB", "64", NUMBER,
+      AT(cache_mib), NULL, 8, 1048576 },
+    { "make-buckets", "yes|no", "directory store: make a bucket on the first write to it", "yes",
+      FLAG, AT(make_buckets), NULL, 0, 0 },
+    { "sync-objects", "yes|no", "directory store: fsync each object", "yes", FLAG, AT(sync_objects),
+      NULL, 0, 0 },
+};
+#define N_OPTIONS (sizeof options / sizeof options[0])
+
+void server_config_help(FILE *f)
+{
+    (void)fputs("Usage: fhirlake serve [--option VALUE]...\n\n"
+                "Serve Amazon HealthLake's API and run its jobs until SIGTERM.\n\n",
+                f);
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        char left[64];
+        (void)snprintf(left, sizeof left, "--%s %s", options[i].name, options[i].value);
+        (void)fprintf(f, "  %-28s %s", left, options[i].help);
+        if (options[i].fallback && strcmp(options[i].fallback, "0") != 0)
+            (void)fprintf(f, " [%s]", options[i].fallback);
+        (void)fputc('\n', f);
+    }
+    (void)fputs("\nEach option may stand in the environment as FHIRLAKE_<OPTION> "
+                "(FHIRLAKE_DATA=...) and in\n"
+                "the --config file; the command line wins, then the environment, then the file.\n\n"
+                "Examples:\n"
+                "  fhirlake serve\n"
+                "  fhirlake serve --listen 127.0.0.1:0 --data /var/lib/fhirlake\n"
+                "  fhirlake serve --s3-endpoint https://s3.eu-west-1.amazonaws.com \\\n"
+                "      --sts-endpoint https://sts.eu-west-1.amazonaws.com --region eu-west-1\n",
+                f);
+}
+
+bool server_config_is_loopback(sv listen)
+{
+    size_t colon = listen.len;
+    while (colon > 0 && listen.ptr[colon - 1] != ':')
+        colon--;
+    sv host = sv_head(listen, colon ? colon - 1 : 0);
+    if (sv_eq(host, SV_LIT("localhost")) || sv_eq(host, SV_LIT("[::1]")) ||
+        sv_eq(host, SV_LIT("::1")))
+        return true;
+    unsigned parts = 0;
+    sv rest = host, part;
+    uint64_t n, first = 0;
+    while (sv_cut(&rest, '.', &part)) {
+        if (part.len > 3 || !sv_to_u64(part, &n) || n > 255)
+            return false;
+        if (parts++ == 0)
+            first = n;
+    }
+    return parts == 4 && first == 127;
+}
+
+static const struct option *find(sv name)
+{
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (sv_eq_cstr(name, options[i].name))
+            return &options[i];
+    return NULL;
+}
+
+static bool is_choice(const char *choices, sv v)
+{
+    sv rest = sv_from(choices), one;
+    while (sv_cut(&rest, '|', &one))
+        if (sv_eq(one, v))
+            return true;
+    return false;
+}
+
+/* Check v and store it. where: "on the command line", "in the environment", "in the config file".
+ */
+static err_code set(struct server_config *c, struct arena *a, const struct option *o, sv v,
+                    const char *where, struct err *e)
+{
+    char *field = (char *)c + o->offset;
+    if (o->kind == NUMBER) {
+        uint64_t n;
+        if (!sv_to_u64(v, &n) || n < o->min || n > o->max)
+            return ERR(e, ERR_INVALID, "--%s takes a number from %u to %u, %s it is \"%.*s\"",
+                       o->name, o->min, o->max, where, SV_FMT(v));
+        unsigned u = (unsigned)n;
+        memcpy(field, &u, sizeof u);
+        return ERR_OK;
+    }
+    if (o->kind == FLAG) {
+        bool yes = sv_eq(v, SV_LIT("yes")) || sv_eq(v, SV_LIT("true")) || sv_eq(v, SV_LIT("1"));
+        bool no = sv_eq(v, SV_LIT("no")) || sv_eq(v, SV_LIT("false")) || sv_eq(v, SV_LIT("0"));
+        if (!yes && !no)
+            return ERR(e, ERR_INVALID, "--%s takes yes or no, %s it is \"%.*s\"", o->name, where,
+                       SV_FMT(v));
+        memcpy(field, &yes, sizeof yes);
+        return ERR_OK;
+    }
+    if (v.len == 0)
+        return ERR(e, ERR_INVALID, "--%s is empty %s", o->name, where);
+    if (o->choices && !is_choice(o->choices, v))
+        return ERR(e, ERR_INVALID, "--%s takes one of %s, %s it is \"%.*s\"", o->name, o->choices,
+                   where, SV_FMT(v));
+    const char *s = arena_str(a, v);
+    if (s == NULL)
+        return arena_oom(a, e);
+    memcpy(field, &s, sizeof s);
+    return ERR_OK;
+}
+
+struct ini_read {
+    struct server_config *c;
+    struct arena *a;
+    struct err *e;
+    err_code rc;
+};
+
+static int on_ini(void *ctx, const char *section, const char *name, const char *value)
+{
+    struct ini_read *r = ctx;
+    const struct option *o = find(sv_from(name));
+    if (section[0] != 0 && strcmp(section, "fhirlake") != 0)
+        r->rc = ERR(r->e, ERR_INVALID,
+                    "config file: section [%s] is not known; use [fhirlake] or none", section);
+    else if (o == NULL || strcmp(name, "config") == 0)
+        r->rc = ERR(r->e, ERR_INVALID,
+                    "config file: option \"%s\" is not known; see fhirlake serve --help", name);
+    else
+        r->rc = set(r->c, r->a, o, sv_from(value), "in the config file", r->e);
+    return r->rc == ERR_OK;
+}
+
+static err_code read_file(struct server_config *c, struct arena *a, struct err *e)
+{
+    struct ini_read r = { .c = c, .a = a, .e = e, .rc = ERR_OK };
+    int line = ini_parse(c->config, on_ini, &r);
+    if (r.rc != ERR_OK)
+        return r.rc;
+    if (line == -1)
+        return ERR(e, ERR_NOT_FOUND, "config file %s cannot be read", c->config);
+    if (line != 0)
+        return ERR(e, ERR_INVALID, "config file %s: line %d is not \"name = value\"", c->config,
+                   line);
+    return ERR_OK;
+}
+
+static sv env_get(char **env, const struct option *o)
+{
+    char want[64];
+    int n = snprintf(want, sizeof want, "FHIRLAKE_%s=", o->name);
+    for (int i = 9; i < n - 1; i++)
+        want[i] = want[i] == '-'
+                      ? '_'
+                      : (char)(want[i] >= 'a' && want[i] <= 'z' ? want[i] - 32 : want[i]);
+    for (; env && *env; env++)
+        if (strncmp(*env, want, (size_t)n) == 0)
+            return sv_from(*env + n);
+    return SV_NONE;
+}
+
+/* One pass over argv; only_config: take --config alone (it is needed before the others). */
+static err_code read_argv(int argc, char **argv, bool only_config, struct server_config *c,
+                          struct arena *a, server_config_what *what, struct err *e)
+{
+    for (int i = 1; i < argc; i++) {
+        sv arg = sv_from(argv[i]);
+        if (sv_eq(arg, SV_LIT("--help")) || sv_eq(arg, SV_LIT("-h"))) {
+            *what = SERVER_CONFIG_HELP;
+            continue;
+        }
+        if (!sv_starts(arg, SV_LIT("--")))
+            return ERR(e, ERR_INVALID, "\"%s\" is not an option; see fhirlake serve --help",
+                       argv[i]);
+        size_t eq = sv_find(arg, '=');
+        const struct option *o = find(sv_make(arg.ptr + 2, (eq < arg.len ? eq : arg.len) - 2));
+        if (o == NULL)
+            return ERR(e, ERR_INVALID, "option %.*s is not known; see fhirlake serve --help",
+                       (int)eq, argv[i]);
+        sv v;
+        if (eq < arg.len)
+            v = sv_tail(arg, eq + 1);
+        else if (i + 1 < argc)
+            v = sv_from(argv[++i]);
+        else
+            return ERR(e, ERR_INVALID, "--%s needs a value: %s", o->name, o->value);
+        if (!only_config || strcmp(o->name, "config") == 0)
+            TRY(set(c, a, o, v, "on the command line", e));
+    }
+    return ERR_OK;
+}
+
+static err_code check(const struct server_config *c, struct err *e)
+{
+    if (c->objects && c->s3_endpoint)
+        return ERR(e, ERR_INVALID,
+                   "--objects and --s3-endpoint exclude each other: s3:// is one or the other");
+    if (strcmp(c->auth, "none") == 0 && !server_config_is_loopback(sv_from(c->listen)))
+        return ERR(
+            e, ERR_INVALID,
+            "--auth none serves everybody and is refused on %s: listen on a loopback address, "
+            "or use --auth sigv4",
+            c->listen);
+    sv acct = sv_from(c->account_id);
+    uint64_t n;
+    if (acct.len != 12 || !sv_to_u64(acct, &n))
+        return ERR(e, ERR_INVALID, "--account-id takes 12 digits, it is \"%s\"", c->account_id);
+    for (const char *p = c->region; *p; p++)
+        if (!((*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || *p == '-'))
+            return ERR(e, ERR_INVALID, "--region takes a name such as us-east-1, it is \"%s\"",
+                       c->region);
+    return ERR_OK;
+}
+
+err_code server_config_read(int argc, char **argv, char **env, struct arena *a,
+                            struct server_config *out, server_config_what *what, struct err *e)
+{
+    struct server_config c = { 0 };
+    *what = SERVER_CONFIG_RUN;
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (options[i].fallback)
+            TRY(set(&c, a, &options[i], sv_from(options[i].fallback), "by default", e));
+    sv file = env_get(env, find(SV_LIT("config")));
+    if (file.ptr)
+        TRY(set(&c, a, find(SV_LIT("config")), file, "in the environment", e));
+    TRY(read_argv(argc, argv, true, &c, a, what, e));
+    if (*what == SERVER_CONFIG_HELP)
+        return ERR_OK;
+    if (c.config)
+        TRY(read_file(&c, a, e));
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        sv v = env_get(env, &options[i]);
+        if (v.ptr)
+            TRY(set(&c, a, &options[i], v, "in the environment", e));
+    }
+    TRY(read_argv(argc, argv, false, &c, a, what, e));
+    TRY(check(&c, e));
+    *out = c;
+    return ERR_OK;
+}

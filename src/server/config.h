@@ -1,0 +1,46 @@
+/* config.h - the options of `fhirlake serve`: command line, environment, INI file, defaults.
+ *
+ * One table of options says it all; --help and the checks print from it. An option --foo-bar is
+ * FHIRLAKE_FOO_BAR in the environment and `foo-bar = value` in the file; the command line wins over
+ * the environment, that over the file, that over the default.   Floor: server. */
+#pragma once
+#include "base/arena.h"
+#include "base/log.h"
+
+struct server_config {
+    const char *listen;
+    const char *data;
+    const char *config;
+    const char *objects; /* NULL: DATA/objects, unless s3_endpoint is given */
+    const char *s3_endpoint;
+    const char *s3_addressing; /* auto, path, virtual */
+    const char *sts_endpoint;
+    const char *roles;
+    const char *s3_credentials; /* fhirlake's own, AWS shared format; NULL: AWS_* environment */
+    const char *credentials;    /* callers'; NULL: DATA/credentials */
+    const char *auth;           /* sigv4, none */
+    const char *region;
+    const char *account_id;
+    const char *public_url;
+    const char *quotas; /* none, healthlake */
+    const char *log_level;
+    unsigned workers; /* 0: processors, at least 2 */
+    unsigned max_connections;
+    unsigned max_datastores;
+    unsigned preload_patients;
+    unsigned cache_mib;
+    bool make_buckets;
+    bool sync_objects;
+};
+
+typedef enum { SERVER_CONFIG_RUN, SERVER_CONFIG_HELP } server_config_what;
+
+/* argv[0] is the command's name ("serve"). Strings are owned by the arena.
+ * ERR_INVALID names the option, where it was given, and what would be right. */
+MUST_USE err_code server_config_read(int argc, char **argv, char **env, struct arena *a,
+                                     struct server_config *out, server_config_what *what,
+                                     struct err *e);
+/* The text of --help, from the table. */
+void server_config_help(FILE *f);
+/* Is the host of HOST:PORT a loopback address (127.0.0.0/8, ::1, localhost)? */
+bool server_config_is_loopback(sv listen);

@@ -1,0 +1,106 @@
+/* Options: what each place says, who wins, and how a wrong one is refused. */
+#include "test.h"
+
+#include "base/file.h"
+#include "server/config.h"
+
+#include <unistd.h>
+
+static struct server_config cfg;
+static server_config_what what;
+static struct arena *arena;
+
+static err_code read_args(char **env, struct err *e, int argc, char **argv)
+{
+    arena_free(arena);
+    arena = arena_new(1 << 20);
+    return server_config_read(argc, argv, env, arena, &cfg, &what, e);
+}
+#define READ(env, ...)                                                                      \
+    read_args(env, e, (int)(sizeof((char *[]){ "serve", ##__VA_ARGS__ }) / sizeof(char *)), \
+              (char *[]){ "serve", ##__VA_ARGS__ })
+
+TEST(config, defaults_are_the_documented_ones)
+{
+    (void)state;
+    OK(READ(NULL));
+    assert_string_equal(cfg.listen, "127.0.0.1:8080");
+    assert_string_equal(cfg.data, "./fhirlake-data");
+    assert_string_equal(cfg.auth, "sigv4");
+    assert_string_equal(cfg.region, "us-east-1");
+    assert_string_equal(cfg.account_id, "000000000000");
+    assert_null(cfg.objects);
+    assert_true(cfg.make_buckets);
+    assert_int_equal(what, SERVER_CONFIG_RUN);
+}
+
+TEST(config, command_line_beats_environment_beats_file)
+{
+    (void)state;
+    char path[] = "/tmp/fhirlake-config-XXXXXX";
+    int fd = mkstemp(path);
+    OK(file_write_all(fd, SV_LIT("[fhirlake]\nregion = eu-west-1\nworkers = 3\ndata = /f\n"), e));
+    close(fd);
+    char *env[] = { "FHIRLAKE_WORKERS=4", "FHIRLAKE_DATA=/e", "OTHER=1", NULL };
+    OK(READ(env, "--config", path, "--data=/c"));
+    assert_string_equal(cfg.region, "eu-west-1");
+    assert_int_equal(cfg.workers, 4);
+    assert_string_equal(cfg.data, "/c");
+    unlink(path);
+    FAILS(ERR_NOT_FOUND, READ(env, "--config", path));
+}
+
+TEST(config, a_file_with_an_unknown_name_or_a_broken_line_is_refused)
+{
+    (void)state;
+    char path[] = "/tmp/fhirlake-config-XXXXXX";
+    int fd = mkstemp(path);
+    OK(file_write_all(fd, SV_LIT("rejoin = eu\n"), e));
+    FAILS(ERR_INVALID, READ(NULL, "--config", path));
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    OK(file_write_all(fd, SV_LIT("region = eu-west-1\nthis is no pair\n"), e));
+    FAILS(ERR_INVALID, READ(NULL, "--config", path));
+    close(fd);
+    unlink(path);
+}
+
+TEST(config, wrong_values_name_the_option)
+{
+    (void)state;
+    struct err err = { 0 }, *e = &err;
+    assert_int_equal(READ(NULL, "--workers", "many"), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "--workers takes a number from 0 to 64"));
+    assert_int_equal(READ(NULL, "--auth", "basic"), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "sigv4|none"));
+    assert_int_equal(READ(NULL, "--listen"), ERR_INVALID);
+    assert_int_equal(READ(NULL, "--lissten", "x"), ERR_INVALID);
+    assert_int_equal(READ(NULL, "listen"), ERR_INVALID);
+    assert_int_equal(READ(NULL, "--account-id", "12"), ERR_INVALID);
+    assert_int_equal(READ(NULL, "--region", "EU West"), ERR_INVALID);
+    assert_int_equal(READ(NULL, "--objects", "o", "--s3-endpoint", "http://x"), ERR_INVALID);
+}
+
+TEST(config, no_auth_is_for_loopback_only)
+{
+    (void)state;
+    OK(READ(NULL, "--auth", "none", "--listen", "127.0.0.1:0"));
+    OK(READ(NULL, "--auth", "none", "--listen", "[::1]:0"));
+    FAILS(ERR_INVALID, READ(NULL, "--auth", "none", "--listen", "0.0.0.0:8080"));
+    FAILS(ERR_INVALID, READ(NULL, "--auth", "none", "--listen", "127.evil.example:80"));
+    FAILS(ERR_INVALID, READ(NULL, "--auth", "none", "--listen", ":8080"));
+    FAILS(ERR_INVALID, READ(NULL, "--auth", "none", "--listen", "[::]:8080"));
+}
+
+TEST(config, help_wins_over_everything_else)
+{
+    (void)state;
+    OK(READ(NULL, "--auth", "none", "--listen", "0.0.0.0:1", "--help"));
+    assert_int_equal(what, SERVER_CONFIG_HELP);
+}
+
+TEST_MAIN(T(config, defaults_are_the_documented_ones),
+          T(config, command_line_beats_environment_beats_file),
+          T(config, a_file_with_an_unknown_name_or_a_broken_line_is_refused),
+          T(config, wrong_values_name_the_option), T(config, no_auth_is_for_loopback_only),
+          T(config, help_wins_over_everything_else))
