@@ -2,6 +2,7 @@
  * Source: RFC 3986; HealthLake's S3Uri shape; S3 bucket naming rules.   Floor: codec. */
 #pragma once
 #include "base/arena.h"
+#include "base/buf.h"
 
 struct uri_s3 {
     sv bucket; /* 3..63 of [a-z0-9.-], no "..", not an IP address */

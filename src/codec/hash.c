@@ -1,0 +1,129 @@
+#include "codec/hash.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#ifdef __SSE4_2__
+#include <nmmintrin.h>
+#endif
+
+struct hash_sha256 {
+    EVP_MD_CTX *ctx;
+};
+
+struct hash_sha256 *hash_sha256_new(void)
+{
+    struct hash_sha256 *h = malloc(sizeof *h);
+    if (h == NULL || (h->ctx = EVP_MD_CTX_new()) == NULL ||
+        EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1)
+        abort(); /* no memory, or a libcrypto without SHA-256 */
+    return h;
+}
+
+void hash_sha256_free(struct hash_sha256 *h)
+{
+    if (h == NULL)
+        return;
+    EVP_MD_CTX_free(h->ctx);
+    free(h);
+}
+
+void hash_sha256_add(struct hash_sha256 *h, sv bytes)
+{
+    (void)EVP_DigestUpdate(h->ctx, bytes.ptr, bytes.len); /* fails on a NULL context only */
+}
+
+void hash_sha256_take(struct hash_sha256 *h, unsigned char out[SHA256_LEN])
+{
+    (void)EVP_DigestFinal_ex(h->ctx, out, NULL);
+    (void)EVP_DigestInit_ex(h->ctx, NULL, NULL); /* same digest again */
+}
+
+void hash_sha256_of(sv bytes, unsigned char out[SHA256_LEN])
+{
+    if (EVP_Digest(bytes.ptr, bytes.len, out, NULL, EVP_sha256(), NULL) != 1)
+        abort();
+}
+
+void hash_hmac_sha256(sv key, sv bytes, unsigned char out[SHA256_LEN])
+{
+    unsigned n = SHA256_LEN;
+    if (HMAC(EVP_sha256(), key.ptr ? key.ptr : "", (int)key.len, (const unsigned char *)bytes.ptr,
+             bytes.len, out, &n) == NULL)
+        abort();
+}
+
+uint32_t hash_crc32c(uint32_t crc, sv bytes)
+{
+    crc = ~crc;
+    const unsigned char *p = (const unsigned char *)bytes.ptr;
+    size_t n = bytes.len;
+#ifdef __SSE4_2__
+    uint64_t c = crc;
+    for (; n >= 8; n -= 8, p += 8) {
+        uint64_t v;
+        memcpy(&v, p, 8);
+        c = _mm_crc32_u64(c, v);
+    }
+    crc = (uint32_t)c;
+    for (; n; n--)
+        crc = _mm_crc32_u8(crc, *p++);
+#else
+    for (; n; n--) {
+        crc ^= *p++;
+        for (int k = 0; k < 8; k++)
+            crc = crc & 1 ? (crc >> 1) ^ 0x82F63B78u : crc >> 1;
+    }
+#endif
+    return ~crc;
+}
+
+void hash_hex(const unsigned char *bytes, size_t n, char *out)
+{
+    static const char hex[] = "0123456789abcdef";
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = hex[bytes[i] >> 4];
+        out[2 * i + 1] = hex[bytes[i] & 15];
+    }
+}
+
+err_code hash_base64(sv bytes, struct buf *out, struct err *e)
+{
+    size_t n = (bytes.len + 2) / 3 * 4;
+    TRY(buf_reserve(out, n + 1, e));
+    EVP_EncodeBlock((unsigned char *)out->ptr + out->len, (const unsigned char *)bytes.ptr,
+                    (int)bytes.len);
+    out->len += n;
+    return ERR_OK;
+}
+
+err_code hash_base64_decode(sv text, struct buf *out, struct err *e)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    if (text.len % 4)
+        return ERR(e, ERR_INVALID, "base64 text is not a multiple of 4 characters long");
+    size_t pad = sv_ends(text, SV_LIT("==")) ? 2 : sv_ends(text, SV_LIT("=")) ? 1 : 0;
+    TRY(buf_reserve(out, text.len / 4 * 3, e));
+    size_t len = out->len;
+    uint32_t acc = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        const char *p = text.ptr[i] ? strchr(alphabet, text.ptr[i]) : NULL;
+        if (p == NULL && i < text.len - pad)
+            return ERR(e, ERR_INVALID, "base64 text has a wrong character at position %zu", i);
+        acc = acc << 6 | (p ? (uint32_t)(p - alphabet) : 0);
+        if (i % 4 == 3) {
+            out->ptr[len++] = (char)(acc >> 16);
+            out->ptr[len++] = (char)(acc >> 8);
+            out->ptr[len++] = (char)acc;
+            acc = 0;
+        }
+    }
+    out->len = len - (text.len ? pad : 0);
+    return ERR_OK;
+}
+
+bool hash_equal(sv a, sv b)
+{
+    return a.len == b.len && (a.len == 0 || CRYPTO_memcmp(a.ptr, b.ptr, a.len) == 0);
+}

@@ -1,0 +1,172 @@
+#include "codec/instant.h"
+
+/* Days since 1970-01-01 of a date of the proleptic Gregorian calendar, and back. Years are counted
+ * from March, so that the leap day is a year's last; 400 years are 146097 days. */
+static int64_t days_of(int64_t y, unsigned m, unsigned d)
+{
+    y -= m <= 2;
+    int64_t era = (y >= 0 ? y : y - 399) / 400;
+    unsigned yoe = (unsigned)(y - era * 400);
+    unsigned doy = (153 * (m > 2 ? m - 3 : m + 9) + 2) / 5 + d - 1;
+    unsigned doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    return era * 146097 + (int64_t)doe - 719468;
+}
+
+struct date {
+    int64_t y;
+    unsigned m, d;
+};
+
+static struct date date_of(int64_t days)
+{
+    days += 719468;
+    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
+    unsigned doe = (unsigned)(days - era * 146097);
+    unsigned yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    unsigned doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    unsigned mp = (5 * doy + 2) / 153;
+    struct date r = { .d = doy - (153 * mp + 2) / 5 + 1, .m = mp < 10 ? mp + 3 : mp - 9 };
+    r.y = (int64_t)yoe + era * 400 + (r.m <= 2);
+    return r;
+}
+
+#define MS_PER_DAY 86400000
+#define MIN_MS     (-62135596800000LL) /* 0001-01-01T00:00:00.000Z */
+#define MAX_MS     253402300799999LL   /* 9999-12-31T23:59:59.999Z */
+
+static char *digits(char *p, unsigned v, unsigned n)
+{
+    for (unsigned i = n; i-- > 0; v /= 10)
+        p[i] = (char)('0' + v % 10);
+    return p + n;
+}
+
+struct parts {
+    struct date date;
+    unsigned h, mi, s, ms;
+};
+
+static struct parts parts_of(int64_t ms)
+{
+    ms = ms < MIN_MS ? MIN_MS : ms > MAX_MS ? MAX_MS : ms;
+    int64_t days = ms / MS_PER_DAY;
+    int64_t rest = ms % MS_PER_DAY;
+    if (rest < 0) {
+        rest += MS_PER_DAY;
+        days--;
+    }
+    unsigned r = (unsigned)rest;
+    return (struct parts){ date_of(days), r / 3600000, r / 60000 % 60, r / 1000 % 60, r % 1000 };
+}
+
+void instant_format(int64_t ms, char out[INSTANT_LEN])
+{
+    struct parts t = parts_of(ms);
+    char *p = digits(out, (unsigned)t.date.y, 4);
+    *p++ = '-';
+    p = digits(p, t.date.m, 2);
+    *p++ = '-';
+    p = digits(p, t.date.d, 2);
+    *p++ = 'T';
+    p = digits(p, t.h, 2);
+    *p++ = ':';
+    p = digits(p, t.mi, 2);
+    *p++ = ':';
+    p = digits(p, t.s, 2);
+    *p++ = '.';
+    p = digits(p, t.ms, 3);
+    *p = 'Z';
+}
+
+void instant_format_basic(int64_t ms, char out[16])
+{
+    struct parts t = parts_of(ms);
+    char *p = digits(out, (unsigned)t.date.y, 4);
+    p = digits(p, t.date.m, 2);
+    p = digits(p, t.date.d, 2);
+    *p++ = 'T';
+    p = digits(p, t.h, 2);
+    p = digits(p, t.mi, 2);
+    p = digits(p, t.s, 2);
+    *p = 'Z';
+}
+
+/* n digits at *p; false when there are none or fewer. */
+static bool take(sv *t, unsigned n, unsigned *out)
+{
+    unsigned v = 0;
+    if (t->len < n)
+        return false;
+    for (unsigned i = 0; i < n; i++) {
+        unsigned d = (unsigned)(t->ptr[i] - '0');
+        if (d > 9)
+            return false;
+        v = v * 10 + d;
+    }
+    *t = sv_tail(*t, n);
+    *out = v;
+    return true;
+}
+
+static bool take_char(sv *t, char c)
+{
+    if (t->len == 0 || t->ptr[0] != c)
+        return false;
+    *t = sv_tail(*t, 1);
+    return true;
+}
+
+static bool to_ms(unsigned y, unsigned mo, unsigned d, unsigned h, unsigned mi, unsigned s,
+                  unsigned ms, int64_t *out)
+{
+    static const unsigned char lengths[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+    if (y < 1 || mo < 1 || mo > 12 || d < 1 || h > 23 || mi > 59 || s > 60)
+        return false;
+    bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+    if (d > lengths[mo - 1] + (mo == 2 && leap ? 1u : 0u))
+        return false;
+    *out = days_of(y, mo, d) * MS_PER_DAY + (int64_t)h * 3600000 + (int64_t)mi * 60000 +
+           (int64_t)s * 1000 + ms;
+    return true;
+}
+
+bool instant_parse(sv t, int64_t *out_ms)
+{
+    unsigned y, mo, d, h, mi, s, ms = 0;
+    if (!take(&t, 4, &y) || !take_char(&t, '-') || !take(&t, 2, &mo) || !take_char(&t, '-') ||
+        !take(&t, 2, &d) || !take_char(&t, 'T') || !take(&t, 2, &h) || !take_char(&t, ':') ||
+        !take(&t, 2, &mi) || !take_char(&t, ':') || !take(&t, 2, &s))
+        return false;
+    if (take_char(&t, '.')) {
+        unsigned n = 0, digit;
+        for (; take(&t, 1, &digit); n++)
+            if (n < 3)
+                ms = ms * 10 + digit;
+        if (n == 0)
+            return false;
+        for (; n < 3; n++)
+            ms *= 10;
+    }
+    int64_t shift_min = 0;
+    if (!take_char(&t, 'Z')) {
+        bool minus = t.len && t.ptr[0] == '-';
+        unsigned oh, om;
+        if (!take_char(&t, minus ? '-' : '+') || !take(&t, 2, &oh) || !take_char(&t, ':') ||
+            !take(&t, 2, &om) || oh > 14 || om > 59)
+            return false;
+        shift_min = (int64_t)(oh * 60 + om) * (minus ? -1 : 1);
+    }
+    int64_t v;
+    if (t.len != 0 || !to_ms(y, mo, d, h, mi, s, ms, &v))
+        return false;
+    *out_ms = v - shift_min * 60000;
+    return true;
+}
+
+bool instant_parse_basic(sv t, int64_t *out_ms)
+{
+    unsigned y, mo, d, h, mi, s;
+    return take(&t, 4, &y) && take(&t, 2, &mo) && take(&t, 2, &d) && take_char(&t, 'T') &&
+           take(&t, 2, &h) && take(&t, 2, &mi) && take(&t, 2, &s) && take_char(&t, 'Z') &&
+           t.len == 0 && to_ms(y, mo, d, h, mi, s, 0, out_ms);
+}

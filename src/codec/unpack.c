@@ -1,0 +1,168 @@
+/* unpack.c - the first bytes say what a stream is: gzip, zstd, or plain. */
+#include "codec/ndjson.h"
+
+#include <isa-l/igzip_lib.h>
+#include <zstd.h>
+
+#define IN_BYTES (256u << 10)
+
+struct unpack {
+    struct byte_reader src;
+    enum { PLAIN, GZIP, ZSTD } kind;
+    unsigned char *in;
+    size_t in_at, in_len;
+    bool src_end;
+    bool in_frame; /* inside a compressed member or frame */
+    ZSTD_DStream *zstd;
+    struct inflate_state gzip;
+};
+
+/* More input, when none is left. At the end of the source src_end is set. */
+static err_code refill(struct unpack *u, struct err *e)
+{
+    if (u->in_at < u->in_len || u->src_end)
+        return ERR_OK;
+    size_t n = 0;
+    err_code rc = u->src.read(u->src.ctx, u->in, IN_BYTES, &n, e);
+    if (rc == ERR_EOF) {
+        u->src_end = true;
+        n = 0;
+    } else if (rc != ERR_OK) {
+        return rc;
+    }
+    u->in_at = 0;
+    u->in_len = n;
+    return ERR_OK;
+}
+
+/* The first 4 bytes, read together whatever the source's pieces are. */
+static err_code read_magic(struct unpack *u, struct err *e)
+{
+    while (u->in_len < 4 && !u->src_end) {
+        size_t n = 0;
+        err_code rc = u->src.read(u->src.ctx, u->in + u->in_len, IN_BYTES - u->in_len, &n, e);
+        if (rc == ERR_EOF)
+            u->src_end = true;
+        else if (rc != ERR_OK)
+            return rc;
+        else
+            u->in_len += n;
+    }
+    return ERR_OK;
+}
+
+err_code unpack_open(struct byte_reader src, struct unpack **out, struct err *e)
+{
+    struct unpack *u = calloc(1, sizeof *u);
+    if (u == NULL || (u->in = malloc(IN_BYTES)) == NULL)
+        abort();
+    u->src = src;
+    err_code rc = read_magic(u, e);
+    if (rc != ERR_OK) {
+        unpack_close(u);
+        return rc;
+    }
+    static const unsigned char zstd_magic[4] = { 0x28, 0xB5, 0x2F, 0xFD };
+    if (u->in_len >= 2 && u->in[0] == 0x1F && u->in[1] == 0x8B) {
+        u->kind = GZIP;
+        isal_inflate_init(&u->gzip);
+        u->gzip.crc_flag = ISAL_GZIP;
+        u->in_frame = true;
+    } else if (u->in_len >= 4 && memcmp(u->in, zstd_magic, 4) == 0) {
+        u->kind = ZSTD;
+        u->zstd = ZSTD_createDStream();
+        if (u->zstd == NULL)
+            abort();
+    }
+    *out = u;
+    return ERR_OK;
+}
+
+void unpack_close(struct unpack *u)
+{
+    if (u == NULL)
+        return;
+    if (u->src.close)
+        u->src.close(u->src.ctx);
+    ZSTD_freeDStream(u->zstd);
+    free(u->in);
+    free(u);
+}
+
+static err_code read_plain(struct unpack *u, void *dst, size_t cap, size_t *n, struct err *e)
+{
+    if (u->in_at < u->in_len) {
+        size_t have = u->in_len - u->in_at;
+        *n = have < cap ? have : cap;
+        memcpy(dst, u->in + u->in_at, *n);
+        u->in_at += *n;
+        return ERR_OK;
+    }
+    return u->src_end ? ERR_EOF : u->src.read(u->src.ctx, dst, cap, n, e);
+}
+
+static err_code read_gzip(struct unpack *u, void *dst, size_t cap, size_t *n, struct err *e)
+{
+    uint32_t room = cap > (1u << 30) ? 1u << 30 : (uint32_t)cap;
+    for (;;) {
+        TRY(refill(u, e));
+        if (!u->in_frame) { /* between members: another one, or the end */
+            if (u->in_at == u->in_len)
+                return ERR_EOF;
+            isal_inflate_reset(&u->gzip);
+            u->gzip.crc_flag = ISAL_GZIP;
+            u->in_frame = true;
+        }
+        u->gzip.next_in = u->in + u->in_at;
+        u->gzip.avail_in = (uint32_t)(u->in_len - u->in_at);
+        u->gzip.next_out = dst;
+        u->gzip.avail_out = room;
+        int rc = isal_inflate(&u->gzip);
+        u->in_at = u->in_len - u->gzip.avail_in;
+        size_t made = room - u->gzip.avail_out;
+        if (rc != ISAL_DECOMP_OK)
+            return ERR(e, ERR_INVALID, "gzip data is broken");
+        if (u->gzip.block_state == ISAL_BLOCK_FINISH)
+            u->in_frame = false;
+        if (made) {
+            *n = made;
+            return ERR_OK;
+        }
+        if (u->in_frame && u->in_at == u->in_len && u->src_end)
+            return ERR(e, ERR_INVALID, "gzip data is cut off");
+    }
+}
+
+static err_code read_zstd(struct unpack *u, void *dst, size_t cap, size_t *n, struct err *e)
+{
+    for (;;) {
+        TRY(refill(u, e));
+        if (u->in_at == u->in_len && u->src_end && !u->in_frame)
+            return ERR_EOF;
+        ZSTD_inBuffer in = { u->in + u->in_at, u->in_len - u->in_at, 0 };
+        ZSTD_outBuffer out = { dst, cap, 0 };
+        size_t rc = ZSTD_decompressStream(u->zstd, &out, &in);
+        u->in_at += in.pos;
+        if (ZSTD_isError(rc))
+            return ERR(e, ERR_INVALID, "zstd data is broken");
+        u->in_frame = rc != 0;
+        if (out.pos) {
+            *n = out.pos;
+            return ERR_OK;
+        }
+        if (u->in_at == u->in_len && u->src_end && u->in_frame)
+            return ERR(e, ERR_INVALID, "zstd data is cut off");
+    }
+}
+
+err_code unpack_read(struct unpack *u, void *dst, size_t cap, size_t *n, struct err *e)
+{
+    switch (u->kind) {
+    case GZIP:
+        return read_gzip(u, dst, cap, n, e);
+    case ZSTD:
+        return read_zstd(u, dst, cap, n, e);
+    default:
+        return read_plain(u, dst, cap, n, e);
+    }
+}
