@@ -1,0 +1,445 @@
+/* envelope.c - two passes over a resource: yyjson checks grammar and UTF-8; one walk over the text
+ * copies it without white space and meets the members of the first level on the way.
+ *
+ * The walk trusts the first pass: brackets match and strings end. Long runs are copied whole: a run
+ * is broken only by white space outside strings and by the places where something is taken out or
+ * put in. */
+#include "fhir/envelope.h"
+
+#include "base/limits.h"
+
+#include <yyjson.h>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+struct fhir_reader {
+    size_t max_bytes;
+    void *pool; /* yyjson's memory, reused for every parse */
+    size_t pool_bytes;
+};
+
+struct fhir_reader *fhir_reader_new(size_t max_resource_bytes)
+{
+    struct fhir_reader *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        abort();
+    r->max_bytes = max_resource_bytes;
+    return r;
+}
+
+void fhir_reader_free(struct fhir_reader *r)
+{
+    if (r == NULL)
+        return;
+    free(r->pool);
+    free(r);
+}
+
+/* ---- first pass: grammar ---- */
+
+/* yyjson may need 13 times the text in the worst case: a pool of that size serves ordinary
+ * resources, a large one is parsed with memory of its own. */
+#define POOL_TEXT_MAX (512u << 10) /* bytes */
+
+/* True when text is one JSON object. */
+static bool grammar_ok(struct fhir_reader *r, sv text)
+{
+    yyjson_read_flag flags = YYJSON_READ_NUMBER_AS_RAW;
+    char *ptr = (char *)(uintptr_t)text.ptr; /* not written to: the in-situ flag is off */
+    if (text.len > POOL_TEXT_MAX) {
+        yyjson_doc *doc = yyjson_read_opts(ptr, text.len, flags, NULL, NULL);
+        bool ok = yyjson_is_obj(yyjson_doc_get_root(doc));
+        yyjson_doc_free(doc);
+        return ok;
+    }
+    size_t need = yyjson_read_max_memory_usage(text.len, flags);
+    if (need > r->pool_bytes) {
+        free(r->pool);
+        r->pool_bytes = need < 65536 ? 65536 : need + need / 2;
+        r->pool = malloc(r->pool_bytes);
+        if (r->pool == NULL)
+            abort();
+    }
+    yyjson_alc alc;
+    if (!yyjson_alc_pool_init(&alc, r->pool, r->pool_bytes))
+        return false;
+    return yyjson_is_obj(yyjson_doc_get_root(yyjson_read_opts(ptr, text.len, flags, &alc, NULL)));
+}
+
+/* ---- second pass: the walk ---- */
+
+struct walk {
+    const char *p, *end; /* of the source */
+    const char *run;     /* copied up to here */
+    char *out;           /* in dst */
+    unsigned depth;
+};
+
+static bool blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static void flush_run(struct walk *w)
+{
+    size_t n = (size_t)(w->p - w->run);
+    memcpy(w->out, w->run, n);
+    w->out += n;
+    w->run = w->p;
+}
+
+/* Take what stands between the last flush and p out of the copy. */
+static void drop_run(struct walk *w)
+{
+    w->run = w->p;
+}
+
+static void skip_blank(struct walk *w)
+{
+    if (w->p < w->end && !blank(*w->p))
+        return;
+    flush_run(w);
+    while (w->p < w->end && blank(*w->p))
+        w->p++;
+    drop_run(w);
+}
+
+/* p stands on the opening quote; afterwards behind the closing one. Returns the raw inside. */
+static sv string(struct walk *w)
+{
+    const char *p = w->p + 1, *from = p;
+    for (;;) {
+#ifdef __SSE2__
+        while (w->end - p >= 16) {
+            __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+            int hit = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')),
+                                                     _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'))));
+            if (hit) {
+                p += __builtin_ctz((unsigned)hit);
+                break;
+            }
+            p += 16;
+        }
+#endif
+        if (*p == '"')
+            break;
+        p += *p == '\\' ? 2 : 1;
+    }
+    w->p = p + 1;
+    return sv_make(from, (size_t)(p - from));
+}
+
+/* A whole value, copied (later, by flush) without its white space. False when too deep. */
+static bool value(struct walk *w)
+{
+    unsigned base = w->depth;
+    do {
+        skip_blank(w);
+        char c = *w->p;
+        if (c == '"') {
+            (void)string(w);
+        } else if (c == '{' || c == '[') {
+            if (++w->depth > LIMIT_RESOURCE_DEPTH)
+                return false;
+            w->p++;
+        } else if (c == '}' || c == ']') {
+            w->depth--;
+            w->p++;
+        } else if (c == ',' || c == ':') {
+            w->p++;
+        } else { /* number, true, false, null */
+            while (w->p < w->end && !blank(*w->p) && *w->p != ',' && *w->p != '}' && *w->p != ']')
+                w->p++;
+        }
+    } while (w->depth > base);
+    return true;
+}
+
+/* Member name as it is meant: "\u0069d" is "id". Only escapes that spell ASCII matter here. */
+static sv unescape_key(sv raw, char tmp[64])
+{
+    if (memchr(raw.ptr, '\\', raw.len) == NULL)
+        return raw;
+    size_t n = 0;
+    for (size_t i = 0; i < raw.len && n < 64; i++) {
+        char c = raw.ptr[i];
+        if (c == '\\' && i + 5 < raw.len && raw.ptr[i + 1] == 'u') {
+            unsigned v = 0;
+            for (size_t k = 2; k < 6; k++) {
+                char h = raw.ptr[i + k];
+                v = v << 4 | (unsigned)(h <= '9' ? h - '0' : (h | 32) - 'a' + 10);
+            }
+            c = v < 0x80 ? (char)v : '\x7F';
+            i += 5;
+        } else if (c == '\\' && i + 1 < raw.len) {
+            c = raw.ptr[++i] == '/' ? '/' : '\x7F';
+        }
+        tmp[n++] = c;
+    }
+    return sv_make(tmp, n);
+}
+
+/* Key at p, then the colon; p behind it. The key stays in the run. */
+static sv key(struct walk *w, char tmp[64])
+{
+    sv name = unescape_key(string(w), tmp);
+    skip_blank(w);
+    w->p++; /* ':' */
+    return name;
+}
+
+static void put(struct walk *w, sv text)
+{
+    flush_run(w);
+    memcpy(w->out, text.ptr, text.len);
+    w->out += text.len;
+}
+
+/* The object at p (behind its '{'): copy its members but versionId and lastUpdated. p behind '}'.
+ * The hole is right behind '{'. */
+static err_code meta_members(struct walk *w, const char *base, struct fhir_body *b, struct err *e)
+{
+    unsigned seen_version = 0, seen_updated = 0, kept = 0;
+    flush_run(w);
+    b->hole_at = (uint32_t)(w->out - base);
+    for (;;) {
+        skip_blank(w);
+        if (*w->p == ',') { /* commas are written anew */
+            flush_run(w);
+            w->p++;
+            drop_run(w);
+            continue;
+        }
+        if (*w->p == '}')
+            break;
+        char tmp[64];
+        flush_run(w);
+        char *member_out = w->out;
+        if (kept)
+            put(w, SV_LIT(","));
+        sv name = key(w, tmp);
+        bool version = sv_eq(name, SV_LIT("versionId"));
+        bool updated = sv_eq(name, SV_LIT("lastUpdated"));
+        if (!value(w))
+            return ERR(e, ERR_INVALID, "resource is nested deeper than %u levels",
+                       LIMIT_RESOURCE_DEPTH);
+        if (version || updated) {
+            if ((version ? ++seen_version : ++seen_updated) > 1)
+                return ERR(e, ERR_INVALID, "meta holds versionId or lastUpdated twice");
+            w->out = member_out;
+            drop_run(w);
+        } else {
+            kept++;
+        }
+    }
+    flush_run(w);
+    w->p++; /* '}' stays in the run */
+    b->hole = kept ? FHIR_HOLE_META : FHIR_HOLE_META_EMPTY;
+    return ERR_OK;
+}
+
+static err_code bad_type(struct err *e)
+{
+    return ERR(e, ERR_INVALID,
+               "1 validation error detected: Value at 'resourceType' failed to satisfy constraint: "
+               "Member must satisfy regular expression pattern: [A-Za-z]{1,256}");
+}
+
+static err_code bad_id(sv id, struct err *e)
+{
+    static const char pattern[] = "Value at 'resourceId' failed to satisfy constraint: Member must "
+                                  "satisfy regular expression pattern: [A-Za-z0-9-.]{1,64}";
+    if (id.len == 0)
+        return ERR(e, ERR_INVALID,
+                   "2 validation errors detected: %s; Value at 'resourceId' failed to satisfy "
+                   "constraint: Member must have length greater than or equal to 1",
+                   pattern);
+    return ERR(e, ERR_INVALID, "1 validation error detected: %s", pattern);
+}
+
+static err_code find_type(sv name, fhir_type *out, struct err *e)
+{
+    bool letters = name.len >= 1 && name.len <= 256;
+    for (size_t i = 0; letters && i < name.len; i++)
+        letters = (name.ptr[i] | 32) >= 'a' && (name.ptr[i] | 32) <= 'z';
+    if (!letters)
+        return bad_type(e);
+    *out = fhir_type_find(name);
+    if (*out == FHIR_TYPE_NONE)
+        return ERR(e, ERR_INVALID, "Resource type is not a resource type of FHIR R4");
+    return ERR_OK;
+}
+
+struct found {
+    bool type, id, meta;
+    char *after_type, *after_id, *id_value; /* in dst */
+    size_t id_len;
+};
+
+/* One member of the first level; p on its key. */
+static err_code member(struct walk *w, const char *base, sv set_id, struct found *f,
+                       struct fhir_envelope *env, struct err *e)
+{
+    char tmp[64];
+    sv name = key(w, tmp);
+    skip_blank(w);
+    bool is_type = sv_eq(name, SV_LIT("resourceType")), is_id = sv_eq(name, SV_LIT("id"));
+    if (is_type || is_id) {
+        if (is_type ? f->type : f->id)
+            return ERR(e, ERR_INVALID, "resource holds %s twice", is_type ? "resourceType" : "id");
+        if (*w->p != '"')
+            return is_type ? bad_type(e) : bad_id(SV_LIT("?"), e);
+        flush_run(w);
+        char *at = w->out + 1;
+        sv text = string(w);
+        if (is_id && set_id.len) { /* the caller's id in its place */
+            drop_run(w);
+            put(w, SV_LIT("\""));
+            put(w, set_id);
+            put(w, SV_LIT("\""));
+            text = set_id;
+        }
+        flush_run(w);
+        if (is_type) {
+            TRY(find_type(text, &env->type, e));
+            f->type = true;
+            f->after_type = w->out;
+        } else {
+            if (!fhir_id_ok(text))
+                return bad_id(text, e);
+            f->id = true;
+            f->id_value = at;
+            f->id_len = text.len;
+            f->after_id = w->out;
+        }
+        return ERR_OK;
+    }
+    if (sv_eq(name, SV_LIT("meta"))) {
+        if (f->meta)
+            return ERR(e, ERR_INVALID, "resource holds meta twice");
+        if (*w->p != '{')
+            return ERR(e, ERR_INVALID, "meta is not an object");
+        f->meta = true;
+        w->p++;
+        return meta_members(w, base, &env->body, e);
+    }
+    if (!value(w))
+        return ERR(e, ERR_INVALID, "resource is nested deeper than %u levels",
+                   LIMIT_RESOURCE_DEPTH);
+    return ERR_OK;
+}
+
+/* Make room for n bytes at `at` inside what was written. */
+static void insert(char *at, char **end, sv text)
+{
+    memmove(at + text.len, at, (size_t)(*end - at));
+    memcpy(at, text.ptr, text.len);
+    *end += text.len;
+}
+
+static err_code walk_resource(sv text, sv set_id, char *base, char **end, struct fhir_envelope *env,
+                              struct err *e)
+{
+    struct walk w = {
+        .p = text.ptr, .end = text.ptr + text.len, .run = text.ptr, .out = base, .depth = 1
+    };
+    struct found f = { 0 };
+    skip_blank(&w);
+    w.p++; /* '{' */
+    for (;;) {
+        skip_blank(&w);
+        if (*w.p == '}')
+            break;
+        if (*w.p == ',') {
+            w.p++;
+            skip_blank(&w);
+        }
+        TRY(member(&w, base, set_id, &f, env, e));
+    }
+    w.p++;
+    flush_run(&w);
+    if (!f.type)
+        return ERR(e, ERR_INVALID, "Missing required resourceType field in resource json");
+    if (!f.id) {
+        if (set_id.len == 0)
+            return ERR(e, ERR_INVALID, "Missing required id field in resource json");
+        char piece[FHIR_ID_MAX + 16];
+        int n = snprintf(piece, sizeof piece, ",\"id\":\"%.*s\"", SV_FMT(set_id));
+        insert(f.after_type, &w.out, sv_make(piece, (size_t)n));
+        f.id_value = f.after_type + 7;
+        f.id_len = set_id.len;
+        f.after_id = f.after_type + n;
+        if (f.meta && base + env->body.hole_at >= f.after_type)
+            env->body.hole_at += (uint32_t)n;
+    }
+    if (!f.meta) {
+        env->body.hole = FHIR_HOLE_NO_META;
+        env->body.hole_at = (uint32_t)(f.after_id - base);
+    }
+    env->id = sv_make(f.id_value, f.id_len);
+    *end = w.out;
+    return ERR_OK;
+}
+
+err_code fhir_envelope_read(struct fhir_reader *r, sv text, sv set_id, struct buf *dst,
+                            struct fhir_envelope *out, struct err *e)
+{
+    if (text.len > r->max_bytes)
+        return ERR(e, ERR_TOO_LARGE, "resource is larger than %zu bytes", r->max_bytes);
+    if (set_id.len && !fhir_id_ok(set_id))
+        return bad_id(set_id, e);
+    if (!grammar_ok(r, text))
+        return ERR(e, ERR_INVALID, "Invalid JSON found in input file");
+    /* the copy is never longer than the text plus an id */
+    TRY(buf_reserve(dst, text.len + FHIR_ID_MAX + 64, e));
+    struct fhir_envelope env = { 0 };
+    char *base = dst->ptr + dst->len, *end = NULL;
+    TRY(walk_resource(text, set_id, base, &end, &env, e));
+    env.body.json = sv_make(base, (size_t)(end - base));
+    dst->len += env.body.json.len;
+    *out = env;
+    return ERR_OK;
+}
+
+/* ---- filling the hole ---- */
+
+static char *put_text(char *p, const char *text, size_t len)
+{
+    memcpy(p, text, len);
+    return p + len;
+}
+#define PUT_LIT(p, s) put_text((p), (s), sizeof(s) - 1)
+
+static char *put_u64(char *p, uint64_t v)
+{
+    char t[20];
+    size_t n = 0;
+    do {
+        t[n++] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v);
+    while (n)
+        *p++ = t[--n];
+    return p;
+}
+
+size_t fhir_body_write(const struct fhir_body *b, uint64_t version, int64_t instant_ms, char *dst)
+{
+    char *p = put_text(dst, b->json.ptr, b->hole_at);
+    if (b->hole == FHIR_HOLE_NO_META)
+        p = PUT_LIT(p, ",\"meta\":{");
+    p = PUT_LIT(p, "\"versionId\":\"");
+    p = put_u64(p, version);
+    p = PUT_LIT(p, "\",\"lastUpdated\":\"");
+    instant_format(instant_ms, p);
+    p += INSTANT_LEN;
+    p = PUT_LIT(p, "\"");
+    if (b->hole == FHIR_HOLE_NO_META)
+        p = PUT_LIT(p, "}");
+    else if (b->hole == FHIR_HOLE_META)
+        p = PUT_LIT(p, ",");
+    p = put_text(p, b->json.ptr + b->hole_at, b->json.len - b->hole_at);
+    return (size_t)(p - dst);
+}

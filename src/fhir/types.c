@@ -1,0 +1,48 @@
+#include "fhir/types.h"
+
+#define TYPE(n, s) [n] = s,
+static const char *const names[] = {
+#include "fhir/types.inc"
+};
+#undef TYPE
+#define N_TYPES (sizeof names / sizeof names[0] - 1)
+
+/* The list is sorted in byte order, so numbers 1..N_TYPES can be searched by halves. */
+fhir_type fhir_type_find(sv name)
+{
+    size_t lo = 1, hi = N_TYPES + 1;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        int c = sv_cmp(sv_from(names[mid]), name);
+        if (c == 0)
+            return (fhir_type)mid;
+        if (c < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return FHIR_TYPE_NONE;
+}
+
+const char *fhir_type_name(fhir_type t)
+{
+    return t >= 1 && t <= N_TYPES ? names[t] : "";
+}
+
+unsigned fhir_n_types(void)
+{
+    return N_TYPES;
+}
+
+bool fhir_id_ok(sv id)
+{
+    if (id.len < 1 || id.len > FHIR_ID_MAX)
+        return false;
+    for (size_t i = 0; i < id.len; i++) {
+        char c = id.ptr[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '-' || c == '.'))
+            return false;
+    }
+    return true;
+}
