@@ -28,14 +28,16 @@ struct s3_endpoint {
     unsigned connect_timeout_ms; /* 0: 5000 */
 };
 
-/* Credentials come from a function, asked before each signature, so that they can be renewed inside
- * a long job. Strings are copied into the arena by the function. */
+/* Credentials come from a function, asked before each signature (by any thread), so that they can
+ * be renewed inside a long job. Strings are copied into the arena by the function. refused_key_id
+ * empty, or the access key that the peer just called expired: the function has to give others, or
+ * these again when it has none */
 struct s3_credentials {
     sv access_key_id, secret_key, session_token;
     int64_t expires_ms; /* 0: never */
 };
-typedef err_code (*s3_credentials_fn)(void *ctx, struct arena *a, struct s3_credentials *out,
-                                      struct err *e);
+typedef err_code (*s3_credentials_fn)(void *ctx, sv refused_key_id, struct arena *a,
+                                      struct s3_credentials *out, struct err *e);
 
 struct s3_client;
 MUST_USE err_code s3_client_new(const struct s3_endpoint *ep, s3_credentials_fn cred,
@@ -80,7 +82,11 @@ DEFINE_CLEANUP(struct s3_upload, s3_upload_abort)
 struct sts_assume_role {
     sv role_arn, session_name;
     sv external_id; /* empty: none */
-    unsigned duration_s;
+    /* For conditions on aws:SourceArn and aws:SourceAccount in a trust policy; sent (and signed) as
+     * x-amz-source-arn and x-amz-source-account, as AWS's own services do. Empty: not sent. */
+    sv source_arn, source_account;
+    unsigned duration_s;       /* 0: 3600 */
+    const atomic_bool *cancel; /* or NULL */
 };
 /* ERR_DENIED when the role may not be assumed. */
 MUST_USE err_code sts_assume_role(const struct s3_endpoint *sts, const struct s3_credentials *own,

@@ -1,0 +1,169 @@
+/* client.c - an endpoint, how its buckets are addressed, and a pool of connections.
+ * A connection belongs to one call at a time; the pool grows to the number of threads that call at
+ * once and keeps them, so that the next call finds its TCP (and TLS) connection open. */
+#include "s3/s3_private.h"
+
+#include "codec/uri.h"
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+
+static void curl_up(void)
+{
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        abort(); /* no memory, or a broken TLS library */
+}
+
+static bool host_is_ip(sv host)
+{
+    if (host.len && host.ptr[0] == '[')
+        return true;
+    for (size_t i = 0; i < host.len; i++)
+        if (host.ptr[i] != '.' && (host.ptr[i] < '0' || host.ptr[i] > '9'))
+            return false;
+    return true;
+}
+
+static bool host_is_loopback(sv host)
+{
+    return sv_eq_nocase(host, SV_LIT("localhost")) || sv_eq_cstr(host, "[::1]") ||
+           (sv_starts(host, SV_LIT("127.")) && host_is_ip(host));
+}
+
+static err_code fill(struct s3_client *c, const struct s3_endpoint *ep, struct err *e)
+{
+    struct arena *a = c->arena;
+    struct uri_http u = { 0 };
+    sv url = arena_sv(a, ep->url);
+    TRY(uri_http_parse(url, &u, e));
+    if (ep->region.len == 0)
+        return ERR(e, ERR_INVALID, "an S3 endpoint needs a region to sign for");
+    c->scheme = u.scheme;
+    c->host = u.host;
+    c->base_path = u.path;
+    bool own_port = u.port != 0 && !(sv_eq_cstr(u.scheme, "http") && u.port == 80) &&
+                    !(sv_eq_cstr(u.scheme, "https") && u.port == 443);
+    c->host_port = own_port ? arena_fmt(a, "%.*s:%u", SV_FMT(u.host), (unsigned)u.port) : u.host;
+    c->region = arena_sv(a, ep->region);
+    if (c->host_port.ptr == NULL || c->region.ptr == NULL)
+        return arena_oom(a, e);
+    c->loopback = host_is_loopback(u.host);
+    c->path_style =
+        ep->addressing == S3_ADDRESSING_PATH ||
+        (ep->addressing == S3_ADDRESSING_AUTO && (own_port || host_is_ip(u.host) || c->loopback));
+    const char *ca = getenv("SSL_CERT_FILE");
+    c->ca_file = ca && ca[0] ? arena_str(a, sv_from(ca)) : NULL;
+    return ERR_OK;
+}
+
+err_code s3_client_make(const struct s3_endpoint *ep, sv service, s3_credentials_fn cred,
+                        void *cred_ctx, const atomic_bool *cancel, struct s3_client **out,
+                        struct err *e)
+{
+    if (pthread_once(&curl_once, curl_up) != 0)
+        abort(); /* cannot happen with a static control */
+    struct s3_client *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        abort();
+    c->arena = arena_new(64u << 10);
+    c->service = service;
+    c->cred = cred;
+    c->cred_ctx = cred_ctx;
+    c->cancel = cancel;
+    c->max_attempts = ep->max_attempts ? ep->max_attempts : 6;
+    c->timeout_ms = ep->timeout_ms ? ep->timeout_ms : 30000;
+    c->connect_timeout_ms = ep->connect_timeout_ms ? ep->connect_timeout_ms : 5000;
+    pthread_mutex_init(&c->locked.lock, NULL);
+    err_code rc = fill(c, ep, e);
+    if (rc != ERR_OK) {
+        s3_client_free(c);
+        return rc;
+    }
+    *out = c;
+    return ERR_OK;
+}
+
+err_code s3_client_new(const struct s3_endpoint *ep, s3_credentials_fn cred, void *cred_ctx,
+                       const atomic_bool *cancel, struct s3_client **out, struct err *e)
+{
+    return s3_client_make(ep, SV_LIT("s3"), cred, cred_ctx, cancel, out, e);
+}
+
+void s3_client_free(struct s3_client *c)
+{
+    if (c == NULL)
+        return;
+    while (c->locked.idle) {
+        struct s3_conn *next = c->locked.idle->next;
+        s3_conn_free(c->locked.idle);
+        c->locked.idle = next;
+    }
+    pthread_mutex_destroy(&c->locked.lock);
+    arena_free(c->arena);
+    free(c);
+}
+
+struct s3_conn *s3_client_conn_take(struct s3_client *c)
+{
+    pthread_mutex_lock(&c->locked.lock);
+    struct s3_conn *conn = c->locked.idle;
+    if (conn)
+        c->locked.idle = conn->next;
+    pthread_mutex_unlock(&c->locked.lock);
+    return conn ? conn : s3_conn_new(c);
+}
+
+void s3_client_conn_give(struct s3_client *c, struct s3_conn *conn)
+{
+    s3_conn_stop(conn);
+    buf_shrink(&conn->answer, S3_ANSWER_MAX);
+    pthread_mutex_lock(&c->locked.lock);
+    conn->next = c->locked.idle;
+    c->locked.idle = conn;
+    pthread_mutex_unlock(&c->locked.lock);
+}
+
+bool s3_client_cancelled(const struct s3_client *c)
+{
+    return c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed);
+}
+
+err_code s3_client_wait(const struct s3_client *c, unsigned ms, struct err *e)
+{
+    /* The flag is all there is to hear of a cancel, so look at it every 20 ms. */
+    for (;;) {
+        if (s3_client_cancelled(c))
+            return ERR(e, ERR_CANCELLED, "cancelled");
+        if (ms == 0)
+            return ERR_OK;
+        unsigned slice = ms < 20 ? ms : 20;
+        struct timespec ts = { 0, (long)slice * 1000000 };
+        (void)nanosleep(&ts, NULL); /* a signal only makes the slice shorter */
+        ms -= slice;
+    }
+}
+
+err_code s3_client_address(const struct s3_client *c, sv bucket, sv key, struct arena *a, sv *host,
+                           sv *path, struct err *e)
+{
+    CLEANUP_BUF struct buf p = BUF_INIT(8192);
+    /* A bucket with dots does not fit the one label of a TLS wildcard certificate. */
+    bool dotted = sv_find(bucket, '.') < bucket.len;
+    bool in_path = c->path_style || (dotted && sv_eq_cstr(c->scheme, "https"));
+    sv h = c->host_port;
+    TRY(buf_add(&p, c->base_path, e));
+    TRY(buf_add_char(&p, '/', e));
+    if (bucket.len && in_path) {
+        TRY(uri_encode(bucket, false, &p, e));
+        if (key.len)
+            TRY(buf_add_char(&p, '/', e));
+    } else if (bucket.len) {
+        h = arena_fmt(a, "%.*s.%.*s", SV_FMT(bucket), SV_FMT(c->host_port));
+    }
+    TRY(uri_encode(key, true, &p, e));
+    sv kept = arena_sv(a, buf_sv(&p));
+    if (h.ptr == NULL || kept.ptr == NULL)
+        return arena_oom(a, e);
+    *host = h;
+    *path = kept;
+    return ERR_OK;
+}

@@ -1,0 +1,249 @@
+/* conn.c - one connection: an easy handle in a multi handle of its own.
+ *
+ * The multi handle is driven here in slices of at most 50 ms, so that a cancel is seen at once, a
+ * peer without any progress is given up after timeout_ms, and a reader can take an answer piece by
+ * piece (the write callback pauses the transfer while the window is full). The multi handle keeps
+ * the TCP connection between calls. */
+#include "s3/s3_private.h"
+
+#include "base/clock.h"
+
+#define CONN_SLICE_MS 50
+
+static size_t on_send(char *dst, size_t size, size_t n, void *ctx)
+{
+    struct s3_conn *conn = ctx;
+    size_t left = conn->body.len - conn->sent;
+    size_t take = size * n < left ? size * n : left;
+    if (take)
+        memcpy(dst, conn->body.ptr + conn->sent, take);
+    conn->sent += take;
+    return take;
+}
+
+/* curl rewinds when a kept connection turns out to be dead at the first write. */
+static int on_seek(void *ctx, curl_off_t offset, int origin)
+{
+    struct s3_conn *conn = ctx;
+    if (origin != SEEK_SET || offset < 0 || (size_t)offset > conn->body.len)
+        return CURL_SEEKFUNC_FAIL;
+    conn->sent = (size_t)offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+static size_t on_receive(char *p, size_t size, size_t n, void *ctx)
+{
+    struct s3_conn *conn = ctx;
+    size_t len = size * n;
+    long status = s3_conn_status(conn);
+    if (conn->stream && (status == 200 || status == 206)) {
+        if (len > S3_WINDOW_BYTES - conn->window_to) {
+            conn->paused = true;
+            return CURL_WRITEFUNC_PAUSE;
+        }
+        memcpy(conn->window + conn->window_to, p, len);
+        conn->window_to += len;
+        return len;
+    }
+    struct err e;
+    if (buf_add(&conn->answer, sv_make(p, len), &e) != ERR_OK) {
+        conn->overflow = true;
+        return 0; /* fewer than len: curl ends the transfer */
+    }
+    return len;
+}
+
+struct s3_conn *s3_conn_new(const struct s3_client *c)
+{
+    struct s3_conn *conn = calloc(1, sizeof *conn);
+    if (conn == NULL)
+        abort();
+    conn->client = c;
+    conn->easy = curl_easy_init();
+    conn->multi = curl_multi_init();
+    if (conn->easy == NULL || conn->multi == NULL)
+        abort();
+    return conn;
+}
+
+void s3_conn_free(struct s3_conn *conn)
+{
+    if (conn == NULL)
+        return;
+    s3_conn_stop(conn);
+    curl_easy_cleanup(conn->easy);
+    (void)curl_multi_cleanup(conn->multi); /* nothing is attached any more */
+    buf_done(&conn->answer);
+    free(conn->window);
+    free(conn);
+}
+
+/* Options below are compiled into every libcurl that we support; a refusal is our own bug. */
+#define SET(opt, val)                                               \
+    do {                                                            \
+        if (curl_easy_setopt(conn->easy, (opt), (val)) != CURLE_OK) \
+            abort();                                                \
+    } while (0)
+
+static void set_method(struct s3_conn *conn, const struct s3_wire *w)
+{
+    if (strcmp(w->method, "HEAD") == 0) {
+        SET(CURLOPT_NOBODY, 1L);
+    } else if (w->has_body) {
+        /* An upload for POST too: a form post would copy the body or send it in 16 KiB pieces. */
+        SET(CURLOPT_UPLOAD, 1L);
+        SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)w->body.len);
+        SET(CURLOPT_READFUNCTION, on_send);
+        SET(CURLOPT_READDATA, conn);
+        SET(CURLOPT_SEEKFUNCTION, on_seek);
+        SET(CURLOPT_SEEKDATA, conn);
+        SET(CURLOPT_UPLOAD_BUFFERSIZE, w->body.len > (64u << 10) ? 1048576L : 65536L);
+        SET(CURLOPT_CUSTOMREQUEST, w->method);
+    } else {
+        SET(CURLOPT_HTTPGET, 1L);
+        SET(CURLOPT_CUSTOMREQUEST, w->method);
+    }
+}
+
+void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
+{
+    const struct s3_client *c = conn->client;
+    s3_conn_stop(conn);
+    curl_easy_reset(conn->easy);
+    buf_clear(&conn->answer);
+    conn->answer.max = w->max_answer;
+    conn->stream = w->stream;
+    conn->paused = conn->overflow = false;
+    conn->window_from = conn->window_to = 0;
+    conn->body = w->body;
+    conn->sent = 0;
+    conn->result = CURLE_OK;
+    if (w->stream && conn->window == NULL) {
+        conn->window = malloc(S3_WINDOW_BYTES);
+        if (conn->window == NULL)
+            abort();
+    }
+    SET(CURLOPT_URL, w->url);
+    SET(CURLOPT_PATH_AS_IS, 1L); /* keys may hold dots: the signature covers them as they stand */
+    SET(CURLOPT_HTTPHEADER, w->headers);
+    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_timeout_ms);
+    SET(CURLOPT_WRITEFUNCTION, on_receive);
+    SET(CURLOPT_WRITEDATA, conn);
+    SET(CURLOPT_BUFFERSIZE, w->stream ? 262144L : 16384L);
+    if (c->ca_file)
+        SET(CURLOPT_CAINFO, c->ca_file);
+    if (c->loopback)
+        SET(CURLOPT_NOPROXY, "*");
+    set_method(conn, w);
+    if (curl_multi_add_handle(conn->multi, conn->easy) != CURLM_OK)
+        abort(); /* it was detached above */
+    conn->attached = true;
+    conn->moved = -1;
+    s3_conn_touch(conn);
+}
+
+void s3_conn_touch(struct s3_conn *conn)
+{
+    conn->moved_at_us = clock_mono_us();
+}
+
+/* Bytes in either direction, headers included. */
+static curl_off_t moved(struct s3_conn *conn)
+{
+    curl_off_t up = 0, down = 0;
+    long head = 0;
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_SIZE_UPLOAD_T, &up); /* stay 0 on failure */
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_SIZE_DOWNLOAD_T, &down);
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_HEADER_SIZE, &head);
+    return up + down + head;
+}
+
+static bool finished(struct s3_conn *conn)
+{
+    CURLMsg *m;
+    int left;
+    while ((m = curl_multi_info_read(conn->multi, &left)) != NULL)
+        if (m->msg == CURLMSG_DONE) {
+            conn->result = m->data.result;
+            return true;
+        }
+    return false;
+}
+
+s3_conn_state s3_conn_step(struct s3_conn *conn)
+{
+    const struct s3_client *c = conn->client;
+    int running = 0;
+    size_t had = conn->window_to;
+    if (s3_client_cancelled(c))
+        return CONN_CANCELLED;
+    if (curl_multi_perform(conn->multi, &running) != CURLM_OK) {
+        conn->result = CURLE_FAILED_INIT;
+        return CONN_DONE;
+    }
+    if (finished(conn))
+        return CONN_DONE;
+    uint64_t now_us = clock_mono_us();
+    curl_off_t m = moved(conn);
+    if (m != conn->moved) {
+        conn->moved = m;
+        conn->moved_at_us = now_us;
+    } else if (now_us - conn->moved_at_us > (uint64_t)c->timeout_ms * 1000) {
+        return CONN_STALLED;
+    }
+    if (conn->window_to != had || conn->paused)
+        return CONN_RUNNING; /* the reader has something to do */
+    if (curl_multi_poll(conn->multi, NULL, 0, CONN_SLICE_MS, NULL) != CURLM_OK) {
+        conn->result = CURLE_FAILED_INIT;
+        return CONN_DONE;
+    }
+    return CONN_RUNNING;
+}
+
+void s3_conn_stop(struct s3_conn *conn)
+{
+    if (!conn->attached)
+        return;
+    (void)curl_multi_remove_handle(conn->multi, conn->easy); /* attached: cannot fail */
+    conn->attached = false;
+}
+
+long s3_conn_status(const struct s3_conn *conn)
+{
+    long status = 0;
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_RESPONSE_CODE, &status); /* stays 0 on failure */
+    return status;
+}
+
+sv s3_conn_header(const struct s3_conn *conn, const char *name)
+{
+    struct curl_header *h = NULL;
+    if (curl_easy_header(conn->easy, name, 0, CURLH_HEADER, -1, &h) != CURLHE_OK)
+        return SV_NONE;
+    return sv_from(h->value);
+}
+
+size_t s3_conn_drain(struct s3_conn *conn, void *dst, size_t cap)
+{
+    size_t have = conn->window_to - conn->window_from;
+    size_t take = have < cap ? have : cap;
+    if (take)
+        memcpy(dst, conn->window + conn->window_from, take);
+    conn->window_from += take;
+    if (conn->window_from == conn->window_to) {
+        conn->window_from = conn->window_to = 0;
+        if (conn->paused) {
+            conn->paused = false;
+            s3_conn_touch(conn);
+            /* May call on_receive at once; a failure shows at the next step. */
+            (void)curl_easy_pause(conn->easy, CURLPAUSE_CONT);
+        }
+    }
+    return take;
+}

@@ -1,0 +1,163 @@
+/* fault.c - what an answer that is no success means: one table, read by its S3 or STS code first
+ * and by its status where there is no code (HEAD has no body).
+ * Source: Amazon S3 API Reference, "Error responses"; AWS STS API Reference, "Common errors". */
+#include "s3/s3_private.h"
+
+static const struct {
+    const char *code;
+    err_code rc;
+    bool retry, renew;
+} table[] = {
+    { "NoSuchBucket", ERR_NOT_FOUND, false, false },
+    { "NoSuchKey", ERR_NOT_FOUND, false, false },
+    { "NoSuchUpload", ERR_NOT_FOUND, false, false },
+    { "ExpiredToken", ERR_AUTH_EXPIRED, false, true },
+    { "ExpiredTokenException", ERR_AUTH_EXPIRED, false, true },
+    { "PreconditionFailed", ERR_PRECONDITION, false, false },
+    { "InternalError", ERR_PEER, true, false },
+    { "InternalFailure", ERR_PEER, true, false },
+    { "ServiceUnavailable", ERR_PEER, true, false },
+    { "SlowDown", ERR_PEER, true, false },
+    { "Throttling", ERR_PEER, true, false },
+    { "ThrottlingException", ERR_PEER, true, false },
+    { "RequestLimitExceeded", ERR_PEER, true, false },
+    { "TooManyRequestsException", ERR_PEER, true, false },
+    { "RequestTimeout", ERR_TIMEOUT, true, false },
+    { "OperationAborted", ERR_PEER, true, false },
+    /* the bytes were damaged on the way */
+    { "BadDigest", ERR_PEER, true, false },
+    { "XAmzContentSHA256Mismatch", ERR_PEER, true, false },
+    { "IncompleteBody", ERR_PEER, true, false },
+};
+
+static err_code find_code(void *ctx, sv path, sv text, struct err *e)
+{
+    char *code = ctx;
+    (void)e;
+    if (!sv_eq_cstr(path, "Error/Code") && !sv_eq_cstr(path, "ErrorResponse/Error/Code"))
+        return ERR_OK;
+    size_t n = 0;
+    for (size_t i = 0; i < text.len && n < 63; i++) {
+        char c = text.ptr[i];
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.')
+            code[n++] = c;
+    }
+    code[n] = 0;
+    return ERR_OK;
+}
+
+bool s3_fault_code(sv xml, char code[64])
+{
+    code[0] = 0;
+    if (xml.len == 0)
+        return false;
+    struct err e = { 0 };
+    IGNORE(s3_xml_parse(xml, find_code, code, &e)); /* a code read before the fault still counts */
+    return code[0] != 0;
+}
+
+void s3_fault_by_code(const char *code, long status, struct s3_fault *out)
+{
+    *out = (struct s3_fault){ .rc = ERR_INVALID };
+    const char *say = code[0] ? code : "no code";
+    if (strcmp(code, "NoSuchBucket") == 0)
+        (void)snprintf(out->what, sizeof out->what, "bucket does not exist (NoSuchBucket)");
+    else if (strcmp(code, "NoSuchKey") == 0)
+        (void)snprintf(out->what, sizeof out->what, "object does not exist (NoSuchKey)");
+    else
+        (void)snprintf(out->what, sizeof out->what, "%s (%ld)", say, status);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (strcmp(table[i].code, code) == 0) {
+            out->rc = table[i].rc;
+            out->retry = table[i].retry;
+            out->renew = table[i].renew;
+            return;
+        }
+    if (status >= 500 || status == 429 || status == 408) {
+        out->rc = ERR_PEER;
+        out->retry = true;
+    } else if (status == 401 || status == 403) {
+        out->rc = ERR_DENIED;
+    } else if (status == 404) {
+        out->rc = ERR_NOT_FOUND;
+    } else if (status == 412) {
+        out->rc = ERR_PRECONDITION;
+    } else if (status < 300) {
+        out->rc = ERR_PEER; /* an error document in a 200 answer */
+    }
+}
+
+static void redirect(struct s3_conn *conn, long status, struct s3_fault *out)
+{
+    sv region = s3_conn_header(conn, "x-amz-bucket-region");
+    bool plain = region.len > 0 && region.len <= 32;
+    for (size_t i = 0; plain && i < region.len; i++)
+        plain = (region.ptr[i] >= 'a' && region.ptr[i] <= 'z') || region.ptr[i] == '-' ||
+                (region.ptr[i] >= '0' && region.ptr[i] <= '9');
+    *out = (struct s3_fault){ .rc = ERR_INVALID };
+    (void)snprintf(out->what, sizeof out->what,
+                   "redirected (%ld): the bucket is in another region%s%.*s or behind another "
+                   "endpoint",
+                   status, plain ? ", " : "", SV_FMT(plain ? region : SV_NONE));
+}
+
+static void of_curl(struct s3_conn *conn, struct s3_fault *out)
+{
+    *out = (struct s3_fault){ .rc = ERR_PEER, .retry = true };
+    (void)snprintf(out->what, sizeof out->what, "%s", curl_easy_strerror(conn->result));
+    switch ((int)conn->result) {
+    case CURLE_OPERATION_TIMEDOUT:
+        out->rc = ERR_TIMEOUT;
+        break;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        out->retry = false;
+        break;
+    default:
+        break;
+    }
+    if (conn->overflow) {
+        out->retry = false;
+        (void)snprintf(out->what, sizeof out->what, "the answer is too long");
+    }
+}
+
+void s3_fault_of(struct s3_conn *conn, s3_conn_state st, bool has_token, struct s3_fault *out)
+{
+    long status = s3_conn_status(conn);
+    if (st == CONN_CANCELLED) {
+        *out = (struct s3_fault){ .rc = ERR_CANCELLED };
+        (void)snprintf(out->what, sizeof out->what, "cancelled");
+        return;
+    }
+    if (st == CONN_STALLED) {
+        *out = (struct s3_fault){ .rc = ERR_TIMEOUT, .retry = true };
+        (void)snprintf(out->what, sizeof out->what, "no progress within the timeout");
+        return;
+    }
+    /* A peer may refuse and close before it took the whole body: its answer says more than the
+     * broken connection does. */
+    if (status < 300 || (conn->result != CURLE_OK && conn->answer.len == 0)) {
+        of_curl(conn, out);
+        return;
+    }
+    if (status < 400) {
+        redirect(conn, status, out);
+        return;
+    }
+    char code[64];
+    (void)s3_fault_code(buf_sv(&conn->answer), code); /* "" when there is none */
+    s3_fault_by_code(code, status, out);
+    /* HEAD: S3 answers 400 without a body to an expired token. */
+    if (status == 400 && code[0] == 0 && has_token)
+        out->renew = true;
+    curl_off_t after_s = 0;
+    if (curl_easy_getinfo(conn->easy, CURLINFO_RETRY_AFTER, &after_s) == CURLE_OK && after_s > 0)
+        out->retry_after_ms = after_s > S3_RETRY_AFTER_CAP_MS / 1000 ? S3_RETRY_AFTER_CAP_MS
+                                                                     : (unsigned)after_s * 1000;
+}

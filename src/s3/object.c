@@ -1,0 +1,81 @@
+/* object.c - PutObject, HeadObject, DeleteObject, HeadBucket.
+ * Source: Amazon S3 API Reference. */
+#include "s3/s3_private.h"
+
+err_code s3_object_put(struct s3_client *c, const struct s3_put *p, struct err *e)
+{
+    unsigned char digest[SHA256_LEN];
+    CLEANUP_BUF struct buf sum = BUF_INIT(64);
+    if (p->sha256)
+        memcpy(digest, p->sha256, sizeof digest);
+    else
+        hash_sha256_of(p->body, digest);
+    /* The server checks it and keeps it with the object: a reader can verify without us. */
+    TRY(hash_base64(sv_make(digest, sizeof digest), &sum, e));
+    struct s3_request r = { .op = "PutObject",
+                            .method = "PUT",
+                            .bucket = p->bucket,
+                            .key = p->key,
+                            .body = p->body,
+                            .sha256 = digest };
+    s3_request_header(&r, "content-type", p->content_type);
+    s3_request_header(&r, "x-amz-checksum-sha256", buf_sv(&sum));
+    s3_request_header(&r, "x-amz-sdk-checksum-algorithm", SV_LIT("SHA256"));
+    if (p->kms_key_id.len) {
+        s3_request_header(&r, "x-amz-server-side-encryption", SV_LIT("aws:kms"));
+        s3_request_header(&r, "x-amz-server-side-encryption-aws-kms-key-id", p->kms_key_id);
+    }
+    return s3_request_run(c, &r, e);
+}
+
+struct head {
+    struct arena *a;
+    uint64_t size;
+    sv kms_key_id;
+};
+
+static err_code accept_head(void *ctx, struct s3_conn *conn, struct err *e)
+{
+    struct head *h = ctx;
+    if (!sv_to_u64(s3_conn_header(conn, "content-length"), &h->size))
+        return ERR(e, ERR_PEER, "an answer without a length");
+    sv key = s3_conn_header(conn, "x-amz-server-side-encryption-aws-kms-key-id");
+    h->kms_key_id = arena_sv(h->a, key);
+    return h->kms_key_id.ptr ? ERR_OK : arena_oom(h->a, e);
+}
+
+err_code s3_object_head(struct s3_client *c, sv bucket, sv key, struct arena *a, uint64_t *size,
+                        sv *kms_key_id, struct err *e)
+{
+    struct head h = { .a = a };
+    struct s3_request r = { .op = "HeadObject",
+                            .method = "HEAD",
+                            .bucket = bucket,
+                            .key = key,
+                            .accept = accept_head,
+                            .accept_ctx = &h };
+    TRY(s3_request_run(c, &r, e));
+    *size = h.size;
+    *kms_key_id = h.kms_key_id;
+    return ERR_OK;
+}
+
+err_code s3_object_delete(struct s3_client *c, sv bucket, sv key, struct err *e)
+{
+    struct s3_request r = {
+        .op = "DeleteObject", .method = "DELETE", .bucket = bucket, .key = key
+    };
+    return s3_request_run(c, &r, e);
+}
+
+err_code s3_bucket_head(struct s3_client *c, sv bucket, struct err *e)
+{
+    struct s3_request r = { .op = "HeadBucket", .method = "HEAD", .bucket = bucket };
+    struct err why = { 0 };
+    err_code rc = s3_request_run(c, &r, &why);
+    if (rc == ERR_NOT_FOUND) /* HEAD has no body, so no code: say what it means here */
+        return ERR(e, rc, "S3 HeadBucket: bucket does not exist");
+    if (rc != ERR_OK && e)
+        *e = why;
+    return rc;
+}

@@ -1,0 +1,149 @@
+/* s3_private.h - what the rooms of s3/ share.
+ *
+ *   client.c   endpoint, addressing, the pool of connections
+ *   conn.c     one connection: curl set up, driven in short slices so that a cancel is seen
+ *   request.c  one call: credentials, signature, attempts, backoff
+ *   fault.c    what an answer that is no success means
+ *   xml.c      answers, by expat, with limits
+ *   object.c list.c reader.c upload.c sts.c   the calls of s3.h                                  */
+#pragma once
+#include "codec/hash.h"
+#include "codec/sigv4.h"
+#include "s3/s3.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+
+#define S3_ANSWER_MAX         (64u << 10) /* bytes; error bodies and small answers */
+#define S3_LIST_ANSWER_MAX    (8u << 20)  /* 1,000 keys of 1,024 bytes, escaped */
+#define S3_WINDOW_BYTES       (1u << 20)  /* bytes a reader holds ahead of its caller */
+#define S3_BACKOFF_BASE_MS    100u
+#define S3_BACKOFF_CAP_MS     20000u
+#define S3_RETRY_AFTER_CAP_MS 30000u
+
+/* ---- client.c ---- */
+struct s3_conn;
+struct s3_client {
+    struct arena *arena; /* the strings below */
+    sv scheme, host, host_port, base_path, region;
+    sv service; /* "s3" or "sts" */
+    const char *ca_file;
+    bool path_style, loopback;
+    unsigned max_attempts, timeout_ms, connect_timeout_ms;
+    s3_credentials_fn cred;
+    void *cred_ctx;
+    const atomic_bool *cancel;
+    struct {
+        pthread_mutex_t lock;
+        struct s3_conn *idle;
+    } locked; /* touch only while holding locked.lock */
+};
+err_code s3_client_make(const struct s3_endpoint *ep, sv service, s3_credentials_fn cred,
+                        void *cred_ctx, const atomic_bool *cancel, struct s3_client **out,
+                        struct err *e);
+struct s3_conn *s3_client_conn_take(struct s3_client *c);
+void s3_client_conn_give(struct s3_client *c, struct s3_conn *conn);
+bool s3_client_cancelled(const struct s3_client *c);
+/* Sleep in slices; ERR_CANCELLED as soon as the cancel flag is seen. */
+err_code s3_client_wait(const struct s3_client *c, unsigned ms, struct err *e);
+/* Host (with port) and raw path of a bucket and key, in the client's addressing. */
+err_code s3_client_address(const struct s3_client *c, sv bucket, sv key, struct arena *a, sv *host,
+                           sv *path, struct err *e);
+
+/* ---- conn.c ---- */
+struct s3_wire { /* a request as it goes out */
+    const char *method;
+    const char *url;
+    struct curl_slist *headers; /* borrowed until the exchange has ended */
+    sv body;
+    bool has_body; /* PUT and POST: Content-Length goes out even when it is 0 */
+    bool stream;   /* a 200 or 206 answer goes into the window instead of the answer */
+    size_t max_answer;
+};
+typedef enum { CONN_RUNNING, CONN_DONE, CONN_CANCELLED, CONN_STALLED } s3_conn_state;
+struct s3_conn {
+    struct s3_conn *next;
+    CURL *easy;
+    CURLM *multi;
+    const struct s3_client *client;
+    bool attached, stream, paused, overflow;
+    sv body;
+    size_t sent;
+    struct buf answer;
+    char *window; /* S3_WINDOW_BYTES, made by the first stream */
+    size_t window_from, window_to;
+    CURLcode result; /* once CONN_DONE */
+    curl_off_t moved;
+    uint64_t moved_at_us;
+};
+struct s3_conn *s3_conn_new(const struct s3_client *c);
+void s3_conn_free(struct s3_conn *conn);
+void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w);
+/* Do what can be done; when nothing can, wait at most 50 ms for the peer. */
+s3_conn_state s3_conn_step(struct s3_conn *conn);
+/* End the exchange. What was not read through costs the connection. */
+void s3_conn_stop(struct s3_conn *conn);
+long s3_conn_status(const struct s3_conn *conn);                 /* 0 before the status line */
+sv s3_conn_header(const struct s3_conn *conn, const char *name); /* borrowed until the next start */
+/* Bytes of the window into dst; lets a paused stream go on. */
+size_t s3_conn_drain(struct s3_conn *conn, void *dst, size_t cap);
+/* A consumer that was away for long is no stalled peer. */
+void s3_conn_touch(struct s3_conn *conn);
+
+/* ---- fault.c ---- */
+struct s3_fault {
+    err_code rc;
+    bool retry;
+    bool renew; /* other credentials may help */
+    unsigned retry_after_ms;
+    char what[160]; /* "SlowDown (503)" */
+};
+/* After an exchange that ended in state st and was no success; reads conn's answer. */
+void s3_fault_of(struct s3_conn *conn, s3_conn_state st, bool has_token, struct s3_fault *out);
+/* An <Error> document (S3's or STS's), as in a 200 answer of CompleteMultipartUpload. False when
+ * xml is none. code: NUL-terminated, letters, digits and dots only. */
+bool s3_fault_code(sv xml, char code[64]);
+void s3_fault_by_code(const char *code, long status, struct s3_fault *out);
+
+/* ---- request.c ---- */
+#define S3_MAX_HEADERS 8
+struct s3_request {
+    const char *op; /* "PutObject": for messages */
+    const char *method;
+    sv bucket, key;
+    sv query; /* encoded; without '?' */
+    struct sigv4_header headers[S3_MAX_HEADERS];
+    size_t n_headers;
+    sv body;
+    const unsigned char *sha256; /* of body, or NULL */
+    size_t max_answer;           /* 0: S3_ANSWER_MAX */
+    /* Looks at a 2xx answer, inside the attempts: ERR_PEER is tried again, the rest is final. */
+    err_code (*accept)(void *ctx, struct s3_conn *conn, struct err *e);
+    void *accept_ctx;
+};
+void s3_request_header(struct s3_request *r, const char *name, sv value);
+/* All attempts; ERR_OK once there was a 2xx that accept (if any) took. */
+err_code s3_request_run(struct s3_client *c, const struct s3_request *r, struct err *e);
+
+/* The parts of it, for the reader, whose answer outlives the call. */
+struct s3_attempts {
+    unsigned n;
+    bool renewed;
+    char refused_key[129]; /* access key called expired by the peer */
+    bool has_token;
+    struct s3_fault last;
+};
+/* Credentials, signature, start. keep: the slist, freed by the caller after the exchange. */
+err_code s3_request_start(struct s3_client *c, const struct s3_request *r, struct s3_attempts *at,
+                          bool stream, struct s3_conn *conn, struct curl_slist **keep,
+                          struct err *e);
+/* After a failure in at->last: wait and return ERR_OK to try again, or the final error. */
+err_code s3_request_next(struct s3_client *c, const char *op, struct s3_attempts *at,
+                         struct err *e);
+
+/* ---- xml.c ---- */
+/* Called at the end of each element, with the path of local names ("ListBucketResult/Contents/Key")
+ * and its own text. A failure stops the parse and is returned. */
+typedef err_code (*s3_xml_fn)(void *ctx, sv path, sv text, struct err *e);
+/* ERR_PEER: not well-formed, a document type, too deep, too long a text. */
+err_code s3_xml_parse(sv xml, s3_xml_fn fn, void *ctx, struct err *e);

@@ -1,0 +1,214 @@
+/* upload.c - multipart uploads.
+ *
+ *   begin -> part* -> complete     the object appears at complete
+ *                  -> abort        the server forgets the parts
+ *
+ * CompleteMultipartUpload may answer 200 and then an <Error>, and an answer that got lost leaves an
+ * upload that is no more: NoSuchUpload after a first attempt is checked against the object.
+ * Source: Amazon S3 API Reference, "Multipart upload". */
+#include "s3/s3_private.h"
+
+#include "codec/uri.h"
+
+#define UPLOAD_PARTS_MAX 10000u
+
+struct s3_upload {
+    struct s3_client *client;
+    struct arena *a;
+    sv bucket, key, id; /* id: URL-encoded */
+    uint64_t bytes;
+    unsigned n_parts;
+    unsigned tries; /* of complete */
+    struct buf xml; /* the parts so far, as complete wants them */
+};
+
+struct begun {
+    struct arena *a;
+    sv id;
+};
+
+static err_code find_id(void *ctx, sv path, sv text, struct err *e)
+{
+    struct begun *b = ctx;
+    if (!sv_eq_cstr(path, "InitiateMultipartUploadResult/UploadId"))
+        return ERR_OK;
+    b->id = arena_sv(b->a, text);
+    return b->id.ptr ? ERR_OK : arena_oom(b->a, e);
+}
+
+static err_code accept_begin(void *ctx, struct s3_conn *conn, struct err *e)
+{
+    struct begun *b = ctx;
+    TRY(s3_xml_parse(buf_sv(&conn->answer), find_id, b, e));
+    return b->id.len ? ERR_OK : ERR(e, ERR_PEER, "an answer without an upload id");
+}
+
+err_code s3_upload_begin(struct s3_client *c, const struct s3_put *p, struct s3_upload **out,
+                         struct err *e)
+{
+    CLEANUP(s3_upload_abort) struct s3_upload *u = calloc(1, sizeof *u);
+    CLEANUP_BUF struct buf id = BUF_INIT(32768);
+    if (u == NULL)
+        abort();
+    u->a = arena_new(64u << 10);
+    u->client = c;
+    buf_init(&u->xml, UPLOAD_PARTS_MAX * 400u);
+    u->bucket = arena_sv(u->a, p->bucket);
+    u->key = arena_sv(u->a, p->key);
+    struct begun b = { .a = u->a };
+    struct s3_request r = { .op = "CreateMultipartUpload",
+                            .method = "POST",
+                            .bucket = p->bucket,
+                            .key = p->key,
+                            .query = SV_LIT("uploads="),
+                            .accept = accept_begin,
+                            .accept_ctx = &b };
+    s3_request_header(&r, "content-type", p->content_type);
+    if (p->kms_key_id.len) {
+        s3_request_header(&r, "x-amz-server-side-encryption", SV_LIT("aws:kms"));
+        s3_request_header(&r, "x-amz-server-side-encryption-aws-kms-key-id", p->kms_key_id);
+    }
+    TRY(s3_request_run(c, &r, e));
+    TRY(uri_encode(b.id, false, &id, e));
+    sv kept = arena_sv(u->a, buf_sv(&id));
+    if (kept.ptr == NULL || u->bucket.ptr == NULL || u->key.ptr == NULL)
+        return arena_oom(u->a, e);
+    u->id = kept;
+    *out = u;
+    u = NULL;
+    return ERR_OK;
+}
+
+static err_code accept_part(void *ctx, struct s3_conn *conn, struct err *e)
+{
+    struct s3_upload *u = ctx;
+    sv etag = s3_conn_header(conn, "etag");
+    if (etag.len == 0 || etag.len > 200)
+        return ERR(e, ERR_PEER, "an answer without an ETag");
+    size_t had = u->xml.len;
+    err_code rc =
+        buf_add_fmt(&u->xml, e, "<Part><PartNumber>%u</PartNumber><ETag>", u->n_parts + 1);
+    for (size_t i = 0; rc == ERR_OK && i < etag.len; i++) {
+        char c = etag.ptr[i];
+        rc = c == '"'   ? buf_add(&u->xml, SV_LIT("&quot;"), e)
+             : c == '&' ? buf_add(&u->xml, SV_LIT("&amp;"), e)
+             : c == '<' ? buf_add(&u->xml, SV_LIT("&lt;"), e)
+                        : buf_add_char(&u->xml, c, e);
+    }
+    if (rc == ERR_OK)
+        rc = buf_add(&u->xml, SV_LIT("</ETag></Part>"), e);
+    if (rc != ERR_OK)
+        u->xml.len = had;
+    return rc;
+}
+
+err_code s3_upload_part(struct s3_upload *u, sv bytes, struct err *e)
+{
+    if (u->n_parts == UPLOAD_PARTS_MAX)
+        return ERR(e, ERR_TOO_LARGE, "an object has at most %u parts", UPLOAD_PARTS_MAX);
+    CLEANUP_BUF struct buf query = BUF_INIT(65536);
+    TRY(buf_add_fmt(&query, e, "partNumber=%u&uploadId=%.*s", u->n_parts + 1, SV_FMT(u->id)));
+    struct s3_request r = { .op = "UploadPart",
+                            .method = "PUT",
+                            .bucket = u->bucket,
+                            .key = u->key,
+                            .query = buf_sv(&query),
+                            .body = bytes,
+                            .accept = accept_part,
+                            .accept_ctx = u };
+    TRY(s3_request_run(u->client, &r, e));
+    u->n_parts++;
+    u->bytes += bytes.len;
+    return ERR_OK;
+}
+
+static err_code find_root(void *ctx, sv path, sv text, struct err *e)
+{
+    bool *done = ctx;
+    (void)text;
+    (void)e;
+    *done = *done || sv_eq_cstr(path, "CompleteMultipartUploadResult");
+    return ERR_OK;
+}
+
+static err_code accept_complete(void *ctx, struct s3_conn *conn, struct err *e)
+{
+    struct s3_upload *u = ctx;
+    char code[64];
+    u->tries++;
+    if (s3_fault_code(buf_sv(&conn->answer), code)) {
+        struct s3_fault f;
+        s3_fault_by_code(code, 200, &f);
+        return ERR(e, f.rc, "%s", f.what);
+    }
+    bool done = false;
+    TRY(s3_xml_parse(buf_sv(&conn->answer), find_root, &done, e));
+    return done ? ERR_OK : ERR(e, ERR_PEER, "an answer that completes nothing");
+}
+
+/* Is the object of this upload there? */
+static bool arrived(struct s3_upload *u)
+{
+    struct err e = { 0 };
+    uint64_t size = 0;
+    sv key;
+    return s3_object_head(u->client, u->bucket, u->key, u->a, &size, &key, &e) == ERR_OK &&
+           size == u->bytes;
+}
+
+err_code s3_upload_complete(struct s3_upload **up, struct err *e)
+{
+    struct s3_upload *u = *up;
+    CLEANUP_BUF struct buf body = BUF_INIT(u->xml.max + 256);
+    CLEANUP_BUF struct buf query = BUF_INIT(65536);
+    TRY(buf_add(&body,
+                SV_LIT("<CompleteMultipartUpload "
+                       "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"),
+                e));
+    TRY(buf_add(&body, buf_sv(&u->xml), e));
+    TRY(buf_add(&body, SV_LIT("</CompleteMultipartUpload>"), e));
+    TRY(buf_add_fmt(&query, e, "uploadId=%.*s", SV_FMT(u->id)));
+    struct s3_request r = { .op = "CompleteMultipartUpload",
+                            .method = "POST",
+                            .bucket = u->bucket,
+                            .key = u->key,
+                            .query = buf_sv(&query),
+                            .body = buf_sv(&body),
+                            .accept = accept_complete,
+                            .accept_ctx = u };
+    s3_request_header(&r, "content-type", SV_LIT("application/xml"));
+    struct err why = { 0 };
+    err_code rc = s3_request_run(u->client, &r, &why);
+    if (rc == ERR_NOT_FOUND && arrived(u))
+        rc = ERR_OK;
+    if (rc != ERR_OK) {
+        if (e)
+            *e = why;
+        return rc;
+    }
+    u->id = SV_NONE; /* nothing to abort any more */
+    s3_upload_abort(u);
+    *up = NULL;
+    return ERR_OK;
+}
+
+void s3_upload_abort(struct s3_upload *u)
+{
+    if (u == NULL)
+        return;
+    CLEANUP_BUF struct buf query = BUF_INIT(65536);
+    struct err e = { 0 };
+    if (u->id.len && !s3_client_cancelled(u->client) &&
+        buf_add_fmt(&query, &e, "uploadId=%.*s", SV_FMT(u->id)) == ERR_OK) {
+        struct s3_request r = { .op = "AbortMultipartUpload",
+                                .method = "DELETE",
+                                .bucket = u->bucket,
+                                .key = u->key,
+                                .query = buf_sv(&query) };
+        /* best effort: a bucket's lifecycle rule is there for what stays */
+        IGNORE(s3_request_run(u->client, &r, &e));
+    }
+    arena_free(u->a);
+    buf_done(&u->xml);
+    free(u);
+}
