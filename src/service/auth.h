@@ -1,0 +1,51 @@
+/* auth.h - the door: who calls (SigV4) and what they may do (their policy).
+ *
+ *   auth_check   request -> caller     signature in the header or in the query, its clock, its body
+ *   auth_allows  caller, action, resource, facts -> yes, or the refusal in AWS's words
+ *
+ * Every request but GET /health passes auth_check() first; every operation then asks auth_allows()
+ * for each pair of action and resource that it touches. Thread-safe.
+ * Source: AWS General Reference, "Signature Version 4 signing process"; IAM User Guide.
+ * Floor: service. */
+#pragma once
+#include "net/http_server.h"
+#include "service/credentials.h"
+
+struct auth_config {
+    bool open;                    /* --auth none: everybody is an anonymous caller who may do all */
+    const char *credentials_path; /* not used when open */
+    sv region;                    /* copied; signatures must be scoped to it */
+    sv account_id;                /* copied; stands in callers' ARNs */
+};
+
+struct auth;
+/* Errors as credentials_load(). */
+MUST_USE err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *e);
+void auth_free(struct auth *au);
+DEFINE_CLEANUP(struct auth, auth_free)
+
+struct auth_caller {
+    const struct credential *credential; /* NULL: anonymous, allowed all. Lives with the auth. */
+    sv access_key_id;                    /* for the log; empty when anonymous */
+    sv arn; /* "arn:aws:iam::<account>:user/<name>", or ...:user/anonymous; owned by req->arena */
+};
+
+/* Who sent req, which must hold the whole body (not body_too_large: answer that first).
+ *   now_ms  clock_wall_ms()
+ * ERR_AUTH_MISSING      neither an Authorization header nor a presigned query
+ * ERR_AUTH_INCOMPLETE   one that is malformed
+ * ERR_AUTH_UNKNOWN_KEY  access key or session token not known
+ * ERR_AUTH_EXPIRED      outside the clock window, or of the presigned lifetime
+ * ERR_AUTH_SIGNATURE    scope, coverage, payload hash or signature wrong
+ * ERR_TOO_LARGE         more query parameters than we read, or the request's arena is full */
+MUST_USE err_code auth_check(const struct auth *au, const struct http_request *req, int64_t now_ms,
+                             struct auth_caller *out, struct err *e);
+
+/* May the caller do it? ERR_DENIED: "User: <arn> is not authorized to perform: <action> on
+ * resource: <resource> because ...".
+ *   action    "healthlake:StartFHIRExportJob", "iam:PassRole"
+ *   resource  data store or role ARN; "*" for actions on none (CreateFHIRDatastore,
+ * ListFHIRDatastores)
+ *   context   tags and iam:PassedToService, see policy.h; may be NULL */
+MUST_USE err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
+                              const struct policy_context *context, struct err *e);
