@@ -1,0 +1,167 @@
+/* auth.c - claim -> key -> payload -> signature, in the order in which AWS names what is wrong. */
+#include "service/auth.h"
+
+#include "base/limits.h"
+#include "codec/hash.h"
+#include "codec/sigv4.h"
+#include "codec/uri.h"
+
+#define QUERY_PAIRS_MAX 128u /* as codec/sigv4 reads */
+
+#define SERVICE          SV_LIT("healthlake")
+#define UNSIGNED_PAYLOAD SV_LIT("UNSIGNED-PAYLOAD")
+
+struct auth {
+    struct arena *arena;             /* holds this struct and its texts */
+    struct credentials *credentials; /* NULL: everybody may do all */
+    sv region, account_id;
+};
+
+err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *e)
+{
+    struct arena *a = arena_new(64u << 10);
+    CLEANUP(auth_free) struct auth *au = ARENA_NEW(a, struct auth);
+    if (au == NULL) {
+        err_code rc = arena_oom(a, e);
+        arena_free(a);
+        return rc;
+    }
+    au->arena = a;
+    au->region = arena_sv(a, cfg->region);
+    au->account_id = arena_sv(a, cfg->account_id);
+    if (au->region.ptr == NULL || au->account_id.ptr == NULL)
+        return arena_oom(a, e);
+    if (!cfg->open)
+        TRY(credentials_load(cfg->credentials_path, &au->credentials, e));
+    *out = au;
+    au = NULL;
+    return ERR_OK;
+}
+
+void auth_free(struct auth *au)
+{
+    if (au == NULL)
+        return;
+    credentials_free(au->credentials);
+    arena_free(au->arena);
+}
+
+/* ---- who ---- */
+
+static err_code caller_set(const struct auth *au, struct arena *a, const struct credential *c,
+                           struct auth_caller *out, struct err *e)
+{
+    sv arn = arena_fmt(a, "arn:aws:iam::%.*s:user/%.*s", SV_FMT(au->account_id),
+                       SV_FMT(c ? c->name : SV_LIT("anonymous")));
+    if (arn.ptr == NULL)
+        return arena_oom(a, e);
+    *out = (struct auth_caller){ c, c ? c->access_key_id : SV_NONE, arn };
+    return ERR_OK;
+}
+
+/* The views of an HTTP request that a signature covers. HealthLake's rules, as all of AWS but S3:
+ * the path is normalised and encoded once more. */
+static err_code as_signed(const struct http_request *req, struct sigv4_request *out, struct err *e)
+{
+    struct sigv4_header *h = arena_alloc(req->arena, (req->n_headers + 1) * sizeof *h);
+    if (h == NULL)
+        return arena_oom(req->arena, e);
+    for (size_t i = 0; i < req->n_headers; i++)
+        h[i] = (struct sigv4_header){ req->headers[i].name, req->headers[i].value };
+    *out = (struct sigv4_request){ .method = req->method,
+                                   .path = req->path,
+                                   .query = req->query,
+                                   .headers = h,
+                                   .n_headers = req->n_headers,
+                                   .normalize_path = true,
+                                   .double_encode_path = true };
+    return ERR_OK;
+}
+
+/* What the client says its body hashes to: the header, or for presigned requests the query, where
+ * some signers move it. SV_NONE: nothing, the signature covers the hash all the same. */
+static err_code said_hash(const struct http_request *req, sv *out, struct err *e)
+{
+    sv said = sv_trim(http_header_get(req, "x-amz-content-sha256"));
+    struct uri_pair *pairs;
+    size_t n;
+    TRY(uri_query_split(req->arena, req->query, QUERY_PAIRS_MAX, &pairs, &n, e));
+    for (size_t i = 0; i < n && said.ptr == NULL; i++)
+        if (sv_eq(pairs[i].name, SV_LIT("X-Amz-Content-Sha256")))
+            said = pairs[i].value;
+    *out = said;
+    return ERR_OK;
+}
+
+/* Hash of the body as received; or UNSIGNED-PAYLOAD if the client chose that, which its signature
+ * must then confirm. */
+static err_code payload_hash(const struct http_request *req, sv *out, struct err *e)
+{
+    sv said;
+    TRY(said_hash(req, &said, e));
+    if (sv_eq(said, UNSIGNED_PAYLOAD)) {
+        *out = UNSIGNED_PAYLOAD;
+        return ERR_OK;
+    }
+    unsigned char digest[SHA256_LEN];
+    char *hex = arena_alloc(req->arena, SHA256_HEX_LEN);
+    if (hex == NULL)
+        return arena_oom(req->arena, e);
+    hash_sha256_of(req->body, digest);
+    hash_hex(digest, SHA256_LEN, hex);
+    if (said.ptr && !sv_eq(said, sv_make(hex, SHA256_HEX_LEN)))
+        return ERR(e, ERR_AUTH_SIGNATURE,
+                   "The value of X-Amz-Content-Sha256 is neither UNSIGNED-PAYLOAD nor the SHA-256 "
+                   "of the body that was received");
+    *out = sv_make(hex, SHA256_HEX_LEN);
+    return ERR_OK;
+}
+
+err_code auth_check(const struct auth *au, const struct http_request *req, int64_t now_ms,
+                    struct auth_caller *out, struct err *e)
+{
+    if (au->credentials == NULL)
+        return caller_set(au, req->arena, NULL, out, e);
+    struct sigv4_request signed_req;
+    struct sigv4_claim claim;
+    TRY(as_signed(req, &signed_req, e));
+    TRY(sigv4_claim_parse(req->arena, &signed_req, &claim, e));
+    const struct credential *c = credentials_find(au->credentials, claim.access_key_id);
+    if (c == NULL) /* the same words as for a wrong token: both say "not a caller of ours" */
+        return ERR(e, ERR_AUTH_UNKNOWN_KEY,
+                   "The security token included in the request is invalid");
+    TRY(payload_hash(req, &signed_req.payload_hash, e));
+    const struct sigv4_expect expect = { .region = au->region,
+                                         .service = SERVICE,
+                                         .now_ms = now_ms,
+                                         .skew_s = LIMIT_CLOCK_SKEW_S,
+                                         .secret_key = c->secret_key,
+                                         .session_token = c->session_token };
+    TRY(sigv4_verify(req->arena, &signed_req, &claim, &expect, e));
+    return caller_set(au, req->arena, c, out, e);
+}
+
+/* ---- what ---- */
+
+err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
+                     const struct policy_context *context, struct err *e)
+{
+    policy_decision d = caller->credential
+                            ? credential_decide(caller->credential, action, resource, context)
+                            : POLICY_ALLOWED;
+    switch (d) {
+    case POLICY_ALLOWED:
+        return ERR_OK;
+    case POLICY_DENIED:
+        return ERR(e, ERR_DENIED,
+                   "User: %.*s is not authorized to perform: %.*s on resource: %.*s with an "
+                   "explicit deny in an identity-based policy",
+                   SV_FMT(caller->arn), SV_FMT(action), SV_FMT(sv_head(resource, 256)));
+    default:
+        return ERR(e, ERR_DENIED,
+                   "User: %.*s is not authorized to perform: %.*s on resource: %.*s because no "
+                   "identity-based policy allows the %.*s action",
+                   SV_FMT(caller->arn), SV_FMT(action), SV_FMT(sv_head(resource, 256)),
+                   SV_FMT(action));
+    }
+}
