@@ -1,0 +1,479 @@
+/* dir.c - the directory store: OBJECTS/bucket/key.
+ *
+ * Every step of a key is opened from the folder before it without following links, so that no key
+ * and no link made by somebody else leads out of a bucket.
+ * Invariants:
+ *   D1  a name that begins with SINK_TEMP_PREFIX is a file being written, or what a dead writer
+ *       left; it is never listed, read or taken for a key
+ *   D2  a file being written is locked (flock) by its writer, so D1's dead ones can be told
+ *   D3  a folder that becomes empty by a deletion goes with it: S3 knows no folders */
+#include "sink/sink_private.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DIR_DEPTH_MAX 128 /* folders within folders; each holds a descriptor while listed */
+
+err_code dir_os_err(struct err *e, const char *what)
+{
+    int n = errno;
+    char text[128];
+    const char *say = strerror_r(n, text, sizeof text);
+    return ERR(e, err_from_errno(n), "%s: %s", what, say);
+}
+
+/* ---- buckets ---- */
+static err_code bucket_name(sv bucket, char name[64], struct err *e)
+{
+    if (bucket.len == 0 || bucket.len >= 64 || bucket.ptr[0] == '.' ||
+        memchr(bucket.ptr, '/', bucket.len) || memchr(bucket.ptr, 0, bucket.len))
+        return ERR(e, ERR_INVALID, "the bucket's name is not well-formed");
+    memcpy(name, bucket.ptr, bucket.len);
+    name[bucket.len] = 0;
+    return ERR_OK;
+}
+
+err_code dir_bucket_open(const struct sink_world *w, sv bucket, bool make, int *fd, struct err *e)
+{
+    char name[64];
+    TRY(bucket_name(bucket, name, e));
+    for (int turn = 0;; turn++) {
+        int d = openat(w->root_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (d >= 0) {
+            *fd = d;
+            return ERR_OK;
+        }
+        if (errno == ENOTDIR || errno == ELOOP)
+            return ERR(e, ERR_DENIED, "the bucket is no folder of the directory store");
+        if (errno != ENOENT)
+            return dir_os_err(e, "cannot open the bucket");
+        if (!make || turn > 0)
+            return ERR(e, ERR_NOT_FOUND, "bucket does not exist");
+        if (mkdirat(w->root_fd, name, 0700) != 0 && errno != EEXIST)
+            return dir_os_err(e, "cannot make the bucket");
+        if (w->sync && fsync(w->root_fd) != 0)
+            return dir_os_err(e, "cannot sync the folder for objects");
+    }
+}
+
+/* ---- keys ---- */
+err_code dir_key_check(sv key, struct err *e)
+{
+    if (key.len == 0 || key.len > SINK_KEY_MAX)
+        return ERR(e, ERR_INVALID, "a key has 1 to %u bytes", SINK_KEY_MAX);
+    if (memchr(key.ptr, 0, key.len))
+        return ERR(e, ERR_INVALID, "a key cannot hold a NUL byte");
+    sv rest = key, seg;
+    while (sv_cut(&rest, '/', &seg)) {
+        if (seg.len == 0 || sv_eq_cstr(seg, ".") || sv_eq_cstr(seg, ".."))
+            return ERR(e, ERR_INVALID,
+                       "the directory store takes no key with an empty, \".\" or \"..\" segment");
+        if (seg.len > 255)
+            return ERR(e, ERR_INVALID, "the directory store takes segments of up to 255 bytes");
+        if (sv_starts(seg, SV_LIT(SINK_TEMP_PREFIX)))
+            return ERR(e, ERR_INVALID, "a key's segment cannot begin with " SINK_TEMP_PREFIX);
+    }
+    return ERR_OK;
+}
+
+static err_code not_folder(int dir_fd, const char *name, bool make, struct err *e)
+{
+    struct stat st;
+    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode))
+        return ERR(e, ERR_DENIED, "the directory store follows no links");
+    if (make)
+        return ERR(e, ERR_INVALID, "an object stands where this key needs a folder");
+    return ERR(e, ERR_NOT_FOUND, "object does not exist");
+}
+
+static err_code step(int from, const char *name, bool make, bool sync, int *to, struct err *e)
+{
+    for (int turn = 0;; turn++) {
+        int d = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (d >= 0) {
+            *to = d;
+            return ERR_OK;
+        }
+        if (errno == ENOTDIR || errno == ELOOP)
+            return not_folder(from, name, make, e);
+        if (errno != ENOENT)
+            return dir_os_err(e, "cannot open a folder of the key");
+        /* A deletion beside us may take the folder away again: try some times. */
+        if (!make || turn > 8)
+            return ERR(e, ERR_NOT_FOUND, "object does not exist");
+        if (mkdirat(from, name, 0700) != 0 && errno != EEXIST)
+            return dir_os_err(e, "cannot make a folder of the key");
+        if (sync && fsync(from) != 0)
+            return dir_os_err(e, "cannot sync a folder of the key");
+    }
+}
+
+err_code dir_parent_open(int bucket_fd, sv key, bool make, bool sync, int *fd, char leaf[256],
+                         struct err *e)
+{
+    TRY(dir_key_check(key, e));
+    int at = openat(bucket_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (at < 0)
+        return dir_os_err(e, "cannot open the bucket");
+    sv rest = key, seg;
+    while (sv_cut(&rest, '/', &seg)) {
+        memcpy(leaf, seg.ptr, seg.len); /* at most 255: checked */
+        leaf[seg.len] = 0;
+        if (rest.ptr == NULL)
+            break;
+        int next = -1;
+        err_code rc = step(at, leaf, make, sync, &next, e);
+        close(at);
+        if (rc != ERR_OK)
+            return rc;
+        at = next;
+    }
+    *fd = at;
+    return ERR_OK;
+}
+
+static err_code find(const struct sink *s, sv key, int *parent, char leaf[256], struct err *e)
+{
+    int bucket;
+    TRY(dir_bucket_open(s->world, s->bucket, false, &bucket, e));
+    err_code rc = dir_parent_open(bucket, key, false, false, parent, leaf, e);
+    close(bucket);
+    return rc;
+}
+
+static err_code stat_at(int parent, const char *leaf, uint64_t *bytes, struct err *e)
+{
+    struct stat st;
+    if (fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? ERR(e, ERR_NOT_FOUND, "object does not exist")
+                               : dir_os_err(e, "cannot look at an object");
+    if (S_ISLNK(st.st_mode))
+        return ERR(e, ERR_DENIED, "the directory store follows no links");
+    if (!S_ISREG(st.st_mode))
+        return ERR(e, ERR_NOT_FOUND, "object does not exist");
+    *bytes = (uint64_t)st.st_size;
+    return ERR_OK;
+}
+
+err_code dir_stat(const struct sink *s, sv key, uint64_t *bytes, struct err *e)
+{
+    int parent;
+    char leaf[256];
+    TRY(find(s, key, &parent, leaf, e));
+    err_code rc = stat_at(parent, leaf, bytes, e);
+    close(parent);
+    return rc;
+}
+
+/* D3, from the innermost folder out; the first that is not empty ends it. */
+static void prune(int bucket, sv key)
+{
+    for (;;) {
+        while (key.len && key.ptr[key.len - 1] != '/')
+            key.len--;
+        if (key.len == 0)
+            return;
+        key.len--; /* the folder, without its slash */
+        int parent;
+        char leaf[256];
+        struct err e = { 0 };
+        if (dir_parent_open(bucket, key, false, false, &parent, leaf, &e) != ERR_OK)
+            return;
+        int gone = unlinkat(parent, leaf, AT_REMOVEDIR);
+        close(parent);
+        if (gone != 0)
+            return;
+    }
+}
+
+err_code dir_delete(const struct sink *s, sv key, struct err *e)
+{
+    int bucket, parent;
+    char leaf[256];
+    struct err why = { 0 };
+    TRY(dir_bucket_open(s->world, s->bucket, false, &bucket, e));
+    err_code rc = dir_parent_open(bucket, key, false, false, &parent, leaf, &why);
+    if (rc == ERR_OK) {
+        if (unlinkat(parent, leaf, 0) == 0)
+            prune(bucket, key);
+        else if (errno == EISDIR || errno == EPERM)
+            rc = ERR(&why, ERR_NOT_FOUND, "object does not exist");
+        else
+            rc = dir_os_err(&why, "cannot remove an object");
+        close(parent);
+    }
+    close(bucket);
+    if (rc == ERR_NOT_FOUND)
+        return ERR_OK; /* S3 deletes what is not there */
+    if (rc != ERR_OK && e)
+        *e = why;
+    return rc;
+}
+
+/* ---- listing ---- */
+struct listing {
+    sink_list_fn each;
+    void *ctx;
+    bool stopped;
+    char key[SINK_KEY_MAX + 1]; /* of the folder or file at hand */
+    size_t len;
+};
+
+struct name {
+    char *text; /* folders end in '/': so names compare as the keys below them do */
+};
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(((const struct name *)a)->text, ((const struct name *)b)->text);
+}
+
+static void names_free(struct name *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(names[i].text);
+    free(names);
+}
+
+/* Regular files and folders of an open folder, in key order; everything else is passed over. */
+static err_code names_of(DIR *d, struct name **out, size_t *n_out, struct err *e)
+{
+    struct name *names = NULL;
+    size_t n = 0, cap = 0;
+    struct dirent *de;
+    for (errno = 0; (de = readdir(d)) != NULL; errno = 0) {
+        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 ||
+            strncmp(de->d_name, SINK_TEMP_PREFIX, sizeof SINK_TEMP_PREFIX - 1) == 0)
+            continue;
+        struct stat st;
+        if (fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
+            continue; /* gone meanwhile, a link, a device */
+        if (n == cap) {
+            cap = cap ? cap * 2 : 64;
+            names = realloc(names, cap * sizeof *names);
+            if (names == NULL)
+                abort();
+        }
+        size_t len = strlen(de->d_name);
+        char *text = malloc(len + 2);
+        if (text == NULL)
+            abort();
+        memcpy(text, de->d_name, len);
+        memcpy(text + len, S_ISDIR(st.st_mode) ? "/" : "", S_ISDIR(st.st_mode) ? 2 : 1);
+        names[n++].text = text;
+    }
+    if (errno != 0) {
+        names_free(names, n);
+        return dir_os_err(e, "cannot read a folder");
+    }
+    if (n)
+        qsort(names, n, sizeof *names, by_key);
+    *out = names;
+    *n_out = n;
+    return ERR_OK;
+}
+
+static err_code walk(struct listing *l, int fd, unsigned depth, struct err *e);
+
+/* One name of the folder dir_fd. */
+static err_code visit(struct listing *l, int dir_fd, char *name, unsigned depth, struct err *e)
+{
+    size_t len = strlen(name), had = l->len;
+    bool is_dir = name[len - 1] == '/';
+    if (len > SINK_KEY_MAX - l->len)
+        return ERR(e, ERR_TOO_LARGE, "a key is longer than %u bytes", SINK_KEY_MAX);
+    memcpy(l->key + l->len, name, len);
+    l->len += len;
+    err_code rc = ERR_OK;
+    if (is_dir) {
+        name[len - 1] = 0;
+        int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0)
+            rc = walk(l, fd, depth + 1, e);
+        else if (errno != ENOENT)
+            rc = dir_os_err(e, "cannot open a folder");
+    } else {
+        struct stat st;
+        if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+            l->stopped = !l->each(l->ctx, sv_make(l->key, l->len), (uint64_t)st.st_size);
+    }
+    l->len = had;
+    return rc;
+}
+
+/* fd is taken. */
+static err_code walk(struct listing *l, int fd, unsigned depth, struct err *e)
+{
+    if (depth > DIR_DEPTH_MAX) {
+        close(fd);
+        return ERR(e, ERR_TOO_LARGE, "folders are more than %d deep", DIR_DEPTH_MAX);
+    }
+    DIR *d = fdopendir(fd);
+    if (d == NULL) {
+        err_code rc = dir_os_err(e, "cannot read a folder");
+        close(fd);
+        return rc;
+    }
+    struct name *names = NULL;
+    size_t n = 0;
+    err_code rc = names_of(d, &names, &n, e);
+    for (size_t i = 0; rc == ERR_OK && i < n && !l->stopped; i++)
+        rc = visit(l, dirfd(d), names[i].text, depth, e);
+    names_free(names, n);
+    closedir(d);
+    return rc;
+}
+
+err_code dir_list(const struct sink *s, sink_list_fn each, void *ctx, struct err *e)
+{
+    int bucket, fd;
+    struct listing l = { .each = each, .ctx = ctx };
+    TRY(dir_bucket_open(s->world, s->bucket, false, &bucket, e));
+    if (s->prefix.len == 0)
+        return walk(&l, bucket, 0, e);
+    int parent;
+    char leaf[256];
+    struct err why = { 0 };
+    err_code rc = dir_parent_open(bucket, s->prefix, false, false, &parent, leaf, &why);
+    close(bucket);
+    if (rc == ERR_NOT_FOUND)
+        return ERR_OK; /* nothing below it */
+    if (rc != ERR_OK) {
+        if (e)
+            *e = why;
+        return rc;
+    }
+    uint64_t bytes;
+    rc = s->folder ? ERR_NOT_FOUND : stat_at(parent, leaf, &bytes, &why);
+    if (rc == ERR_OK) {
+        (void)each(ctx, s->prefix, bytes); /* the only one */
+    } else if (s->below && (rc == ERR_NOT_FOUND || rc == ERR_DENIED)) {
+        fd = openat(parent, leaf, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        memcpy(l.key, s->prefix.ptr, s->prefix.len);
+        l.key[s->prefix.len] = '/';
+        l.len = s->prefix.len + 1;
+        if (fd >= 0)
+            rc = walk(&l, fd, 0, e);
+        else if (errno == ENOENT)
+            rc = ERR_OK;
+        else if (errno == ENOTDIR || errno == ELOOP)
+            rc = s->folder ? ERR_OK : ERR(e, ERR_DENIED, "the directory store follows no links");
+        else
+            rc = dir_os_err(e, "cannot open a folder");
+    } else if (rc == ERR_NOT_FOUND) {
+        rc = ERR_OK;
+    } else if (e) {
+        *e = why;
+    }
+    close(parent);
+    return rc;
+}
+
+/* ---- reading ---- */
+struct dir_reader {
+    int fd;
+};
+
+static err_code reader_read(void *ctx, void *dst, size_t cap, size_t *n, struct err *e)
+{
+    struct dir_reader *r = ctx;
+    for (;;) {
+        ssize_t got = read(r->fd, dst, cap);
+        if (got > 0) {
+            *n = (size_t)got;
+            return ERR_OK;
+        }
+        if (got == 0)
+            return ERR(e, ERR_EOF, "end of object");
+        if (errno != EINTR)
+            return dir_os_err(e, "cannot read an object");
+    }
+}
+
+static void reader_close(void *ctx)
+{
+    struct dir_reader *r = ctx;
+    close(r->fd);
+    free(r);
+}
+
+err_code dir_read(const struct sink *s, sv key, uint64_t offset, struct byte_reader *out,
+                  struct err *e)
+{
+    int parent;
+    char leaf[256];
+    uint64_t bytes;
+    TRY(find(s, key, &parent, leaf, e));
+    err_code rc = stat_at(parent, leaf, &bytes, e); /* links, and what is no object */
+    /* O_NONBLOCK: something else may stand there by now, and a pipe would hold us. */
+    int fd =
+        rc == ERR_OK ? openat(parent, leaf, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+    if (rc == ERR_OK && fd < 0)
+        rc = errno == ELOOP ? ERR(e, ERR_DENIED, "the directory store follows no links")
+                            : dir_os_err(e, "cannot open an object");
+    close(parent);
+    struct stat st;
+    if (rc == ERR_OK && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)))
+        rc = ERR(e, ERR_NOT_FOUND, "object does not exist");
+    if (rc == ERR_OK && (offset > INT64_MAX || lseek(fd, (off_t)offset, SEEK_SET) < 0))
+        rc = ERR(e, ERR_INVALID, "the offset is out of range");
+    if (rc != ERR_OK) {
+        if (fd >= 0)
+            close(fd);
+        return rc;
+    }
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* a hint */
+    struct dir_reader *r = malloc(sizeof *r);
+    if (r == NULL)
+        abort();
+    r->fd = fd;
+    *out = (struct byte_reader){ reader_read, reader_close, r };
+    return ERR_OK;
+}
+
+/* ---- what dead writers left ---- */
+static void sweep_bucket(int fd)
+{
+    DIR *d = fdopendir(fd);
+    if (d == NULL) {
+        close(fd);
+        return;
+    }
+    struct dirent *de;
+    while ((de = readdir(d)) != NULL) {
+        if (strncmp(de->d_name, SINK_TEMP_PREFIX, sizeof SINK_TEMP_PREFIX - 1) != 0)
+            continue;
+        int f = openat(dirfd(d), de->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (f < 0)
+            continue;
+        if (flock(f, LOCK_EX | LOCK_NB) == 0)        /* D2 */
+            (void)unlinkat(dirfd(d), de->d_name, 0); /* it is not listed anyway */
+        close(f);
+    }
+    closedir(d);
+}
+
+void dir_sweep(const struct sink_world *w)
+{
+    int root = openat(w->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = root >= 0 ? fdopendir(root) : NULL;
+    if (d == NULL) {
+        if (root >= 0)
+            close(root);
+        return;
+    }
+    struct dirent *de;
+    while ((de = readdir(d)) != NULL) {
+        if (de->d_name[0] == '.')
+            continue;
+        int fd = openat(root, de->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0)
+            sweep_bucket(fd);
+    }
+    closedir(d);
+}

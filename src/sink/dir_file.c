@@ -1,0 +1,170 @@
+/* dir_file.c - one file of the directory store, written.
+ *
+ *   create  BUCKET/.fhirlake-tmp-<random>, 0600, locked
+ *   write   blocks of 256 KiB: digest, then write(2), while the block is in the cache
+ *   commit  fsync (when configured), rename onto the key, fsync its folder
+ *
+ * Large pieces go out from the caller's memory; only small ones are gathered in a block. */
+#include "sink/sink_private.h"
+
+#include "base/file.h"
+#include "base/rng.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DIR_BLOCK_BYTES (256u << 10) /* fits the second-level cache, with room to spare */
+#define DIR_FLUSH_BYTES (8u << 20)   /* when fsync is to come: start the disk early */
+
+struct dir_file {
+    const struct sink *sink;
+    int bucket_fd, fd;
+    char temp[sizeof SINK_TEMP_PREFIX + 32];
+    bool named; /* the temporary name exists */
+    char *key;
+    size_t key_len;
+    char *block; /* made by the first small write */
+    size_t block_len;
+    uint64_t bytes, flushed;
+    struct hash_sha256 *hash;
+};
+
+err_code dir_file_create(const struct sink *s, sv key, struct dir_file **out, struct err *e)
+{
+    TRY(dir_key_check(key, e));
+    struct dir_file *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        abort();
+    f->sink = s;
+    f->fd = f->bucket_fd = -1;
+    f->key = malloc(key.len);
+    f->hash = hash_sha256_new();
+    if (f->key == NULL || f->hash == NULL)
+        abort();
+    memcpy(f->key, key.ptr, key.len);
+    f->key_len = key.len;
+    err_code rc = dir_bucket_open(s->world, s->bucket, s->world->make_buckets, &f->bucket_fd, e);
+    if (rc == ERR_OK) {
+        char id[33];
+        rng_hex32(id);
+        (void)snprintf(f->temp, sizeof f->temp, SINK_TEMP_PREFIX "%s", id); /* fits */
+        f->fd = openat(f->bucket_fd, f->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                       0600);
+        if (f->fd < 0)
+            rc = dir_os_err(e, "cannot create a file");
+    }
+    if (rc == ERR_OK) {
+        f->named = true;
+        if (flock(f->fd, LOCK_EX | LOCK_NB) != 0)
+            rc = dir_os_err(e, "cannot lock a file");
+    }
+    if (rc != ERR_OK) {
+        dir_file_free(f);
+        return rc;
+    }
+    *out = f;
+    return ERR_OK;
+}
+
+static err_code put_block(struct dir_file *f, sv block, struct err *e)
+{
+    hash_sha256_add(f->hash, block);
+    TRY(file_write_all(f->fd, block, e));
+    f->bytes += block.len;
+    if (f->sink->world->sync && f->bytes - f->flushed >= DIR_FLUSH_BYTES) {
+        /* a hint: fsync comes at commit, whatever this does */
+        (void)sync_file_range(f->fd, (off_t)f->flushed, (off_t)(f->bytes - f->flushed),
+                              SYNC_FILE_RANGE_WRITE);
+        f->flushed = f->bytes;
+    }
+    return ERR_OK;
+}
+
+err_code dir_file_write(struct dir_file *f, sv bytes, struct err *e)
+{
+    while (bytes.len) {
+        if (f->block_len == 0 && bytes.len >= DIR_BLOCK_BYTES) {
+            TRY(put_block(f, sv_head(bytes, DIR_BLOCK_BYTES), e));
+            bytes = sv_tail(bytes, DIR_BLOCK_BYTES);
+            continue;
+        }
+        if (f->block == NULL) {
+            f->block = aligned_alloc(4096, DIR_BLOCK_BYTES);
+            if (f->block == NULL)
+                abort();
+        }
+        sv take = sv_head(bytes, DIR_BLOCK_BYTES - f->block_len);
+        memcpy(f->block + f->block_len, take.ptr, take.len);
+        f->block_len += take.len;
+        bytes = sv_tail(bytes, take.len);
+        if (f->block_len == DIR_BLOCK_BYTES) {
+            TRY(put_block(f, sv_make(f->block, f->block_len), e));
+            f->block_len = 0;
+        }
+    }
+    return ERR_OK;
+}
+
+/* Onto its key. A deletion beside us may take an empty folder away between the walk and the rename,
+ * so it is tried some times. */
+static err_code into_place(struct dir_file *f, struct err *e)
+{
+    const struct sink_world *w = f->sink->world;
+    for (int turn = 0;; turn++) {
+        int parent;
+        char leaf[256];
+        TRY(dir_parent_open(f->bucket_fd, sv_make(f->key, f->key_len), true, w->sync, &parent, leaf,
+                            e));
+        err_code rc = ERR_OK;
+        if (renameat(f->bucket_fd, f->temp, parent, leaf) == 0) {
+            f->named = false;
+            if (w->sync && fsync(parent) != 0)
+                rc = dir_os_err(e, "cannot sync a folder");
+        } else if (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST) {
+            rc = ERR(e, ERR_INVALID, "a folder of other keys stands where this object would be");
+        } else if (errno == ENOENT && turn < 8) {
+            close(parent);
+            continue;
+        } else {
+            rc = dir_os_err(e, "cannot rename a file");
+        }
+        close(parent);
+        return rc;
+    }
+}
+
+err_code dir_file_commit(struct dir_file *f, struct sink_object *out, struct err *e)
+{
+    struct sink_object got;
+    if (f->block_len) {
+        TRY(put_block(f, sv_make(f->block, f->block_len), e));
+        f->block_len = 0;
+    }
+    if (f->sink->world->sync && fdatasync(f->fd) != 0)
+        return dir_os_err(e, "cannot sync a file");
+    TRY(into_place(f, e));
+    got.bytes = f->bytes;
+    hash_sha256_take(f->hash, got.sha256);
+    if (out)
+        *out = got;
+    return ERR_OK;
+}
+
+void dir_file_free(struct dir_file *f)
+{
+    if (f == NULL)
+        return;
+    if (f->named)
+        (void)unlinkat(f->bucket_fd, f->temp, 0); /* else the next sweep finds it */
+    if (f->fd >= 0)
+        close(f->fd);
+    if (f->bucket_fd >= 0)
+        close(f->bucket_fd);
+    hash_sha256_free(f->hash);
+    free(f->block);
+    free(f->key);
+    free(f);
+}

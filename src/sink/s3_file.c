@@ -1,0 +1,130 @@
+/* s3_file.c - one object of an S3 endpoint, written.
+ * Up to max_bytes are gathered and sent by one PUT whose digest is ready by then; past that, the
+ * object goes out in parts of 16 MiB (or of max_bytes, if that is less, but at least S3's floor)
+ * and the buffer stays at one part. */
+#include "sink/sink_private.h"
+
+#define S3_HASH_BYTES (256u << 10) /* digest in steps that stay in the cache */
+
+struct s3_file {
+    const struct sink *sink;
+    struct arena *a;
+    sv key, content_type;
+    struct buf body;
+    size_t part_bytes;
+    struct s3_upload *upload; /* once it is larger than max_bytes */
+    struct hash_sha256 *hash;
+    uint64_t bytes;
+};
+
+static struct s3_put put_of(const struct sink *s, sv key, sv content_type)
+{
+    return (struct s3_put){
+        .bucket = s->bucket, .key = key, .content_type = content_type, .kms_key_id = s->kms_key_id
+    };
+}
+
+err_code s3_file_create(const struct sink *s, sv key, sv content_type, size_t max_bytes,
+                        struct s3_file **out, struct err *e)
+{
+    struct s3_file *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        abort();
+    f->sink = s;
+    f->a = arena_new(16u << 10);
+    f->hash = hash_sha256_new();
+    if (f->hash == NULL)
+        abort();
+    f->key = arena_sv(f->a, key);
+    f->content_type = arena_sv(f->a, content_type);
+    buf_init(&f->body, max_bytes > SINK_S3_PART_MIN ? max_bytes : SINK_S3_PART_MIN);
+    f->part_bytes = f->body.max < SINK_S3_PART_BYTES ? f->body.max : SINK_S3_PART_BYTES;
+    if (f->key.ptr == NULL || f->content_type.ptr == NULL) {
+        err_code rc = arena_oom(f->a, e);
+        s3_file_free(f);
+        return rc;
+    }
+    *out = f;
+    return ERR_OK;
+}
+
+/* Whole parts out of the buffer; what is less than a part stays. */
+static err_code send_parts(struct s3_file *f, struct err *e)
+{
+    size_t done = 0;
+    if (f->upload == NULL) {
+        struct s3_put p = put_of(f->sink, f->key, f->content_type);
+        TRY(s3_upload_begin(f->sink->s3, &p, &f->upload, e));
+    }
+    while (f->body.len - done >= f->part_bytes) {
+        TRY(s3_upload_part(f->upload, sv_make(f->body.ptr + done, f->part_bytes), e));
+        done += f->part_bytes;
+    }
+    memmove(f->body.ptr, f->body.ptr + done, f->body.len - done);
+    f->body.len -= done;
+    return ERR_OK;
+}
+
+err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e)
+{
+    while (bytes.len) {
+        size_t limit = f->upload ? f->part_bytes : f->body.max;
+        if (f->body.len >= limit) {
+            TRY(send_parts(f, e));
+            continue;
+        }
+        size_t room = limit - f->body.len;
+        sv take = sv_head(bytes, room < S3_HASH_BYTES ? room : S3_HASH_BYTES);
+        TRY(buf_add(&f->body, take, e));
+        hash_sha256_add(f->hash, take);
+        f->bytes += take.len;
+        bytes = sv_tail(bytes, take.len);
+    }
+    return ERR_OK;
+}
+
+err_code s3_file_commit(struct s3_file *f, struct sink_object *out, struct err *e)
+{
+    struct sink_object got = { .bytes = f->bytes };
+    hash_sha256_take(f->hash, got.sha256);
+    if (f->upload == NULL) {
+        struct s3_put p = put_of(f->sink, f->key, f->content_type);
+        p.body = buf_sv(&f->body);
+        p.sha256 = got.sha256;
+        TRY(s3_object_put(f->sink->s3, &p, e));
+    } else {
+        if (f->body.len >= f->part_bytes)
+            TRY(send_parts(f, e));
+        if (f->body.len)
+            TRY(s3_upload_part(f->upload, buf_sv(&f->body), e));
+        TRY(s3_upload_complete(&f->upload, e));
+    }
+    if (out)
+        *out = got;
+    return ERR_OK;
+}
+
+void s3_file_free(struct s3_file *f)
+{
+    if (f == NULL)
+        return;
+    s3_upload_abort(f->upload);
+    hash_sha256_free(f->hash);
+    buf_done(&f->body);
+    arena_free(f->a);
+    free(f);
+}
+
+err_code s3_file_put(const struct sink *s, sv key, sv content_type, sv bytes,
+                     struct sink_object *out, struct err *e)
+{
+    struct sink_object got = { .bytes = bytes.len };
+    struct s3_put p = put_of(s, key, content_type);
+    hash_sha256_of(bytes, got.sha256);
+    p.body = bytes;
+    p.sha256 = got.sha256;
+    TRY(s3_object_put(s->s3, &p, e));
+    if (out)
+        *out = got;
+    return ERR_OK;
+}

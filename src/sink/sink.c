@@ -1,0 +1,226 @@
+/* sink.c - the calls of sink.h over the directory store or an S3 endpoint. Here, and only here,
+ * each key is held against what the role may touch. */
+#include "sink/sink_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PUT_PATH_BLOCK (1u << 20)
+#define PUT_ONCE_BYTES (64u << 20) /* sink_put sends more in parts, as S3 takes at most 5 GiB */
+
+struct sink_file {
+    struct dir_file *dir; /* one of the two */
+    struct s3_file *s3;
+};
+
+/* prefix/name; the role may touch it. */
+static err_code key_of(const struct sink *s, sv name, struct buf *key, struct err *e)
+{
+    if (name.len == 0)
+        return ERR(e, ERR_INVALID, "an object needs a name");
+    if (s->prefix.len) {
+        TRY(buf_add(key, s->prefix, e));
+        TRY(buf_add_char(key, '/', e));
+    }
+    TRY(buf_add(key, name, e));
+    if (key->len > SINK_KEY_MAX)
+        return ERR(e, ERR_INVALID, "the object's key would be longer than %u bytes", SINK_KEY_MAX);
+    return sink_may(s, buf_sv(key), e);
+}
+
+/* ---- writing ---- */
+err_code sink_file_create(struct sink *s, sv name, sv content_type, size_t max_bytes,
+                          struct sink_file **out, struct err *e)
+{
+    CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
+    TRY(key_of(s, name, &key, e));
+    struct sink_file *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        abort();
+    err_code rc = s->s3 ? s3_file_create(s, buf_sv(&key), content_type, max_bytes, &f->s3, e)
+                        : dir_file_create(s, buf_sv(&key), &f->dir, e);
+    if (rc != ERR_OK) {
+        free(f);
+        return rc;
+    }
+    *out = f;
+    return ERR_OK;
+}
+
+err_code sink_file_write(struct sink_file *f, sv bytes, struct err *e)
+{
+    return f->s3 ? s3_file_write(f->s3, bytes, e) : dir_file_write(f->dir, bytes, e);
+}
+
+err_code sink_file_commit(struct sink_file **fp, struct sink_object *out, struct err *e)
+{
+    struct sink_file *f = *fp;
+    *fp = NULL; /* taken: what fails below leaves nothing behind */
+    err_code rc = f->s3 ? s3_file_commit(f->s3, out, e) : dir_file_commit(f->dir, out, e);
+    sink_file_abort(f);
+    return rc;
+}
+
+void sink_file_abort(struct sink_file *f)
+{
+    if (f == NULL)
+        return;
+    dir_file_free(f->dir);
+    s3_file_free(f->s3);
+    free(f);
+}
+
+err_code sink_put(struct sink *s, sv name, sv content_type, sv bytes, struct sink_object *out,
+                  struct err *e)
+{
+    if (s->s3 && bytes.len <= PUT_ONCE_BYTES * 2) {
+        CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
+        TRY(key_of(s, name, &key, e));
+        return s3_file_put(s, buf_sv(&key), content_type, bytes, out, e);
+    }
+    CLEANUP(sink_file_abort) struct sink_file *f = NULL;
+    TRY(sink_file_create(s, name, content_type, PUT_ONCE_BYTES, &f, e));
+    TRY(sink_file_write(f, bytes, e));
+    return sink_file_commit(&f, out, e);
+}
+
+static err_code copy_fd(int fd, struct sink_file *f, struct err *e)
+{
+    char *block = malloc(PUT_PATH_BLOCK);
+    if (block == NULL)
+        abort();
+    err_code rc = ERR_OK;
+    while (rc == ERR_OK) {
+        ssize_t n = read(fd, block, PUT_PATH_BLOCK);
+        if (n == 0)
+            break;
+        if (n > 0)
+            rc = sink_file_write(f, sv_make(block, (size_t)n), e);
+        else if (errno != EINTR)
+            rc = dir_os_err(e, "cannot read a local file");
+    }
+    free(block);
+    return rc;
+}
+
+err_code sink_put_path(struct sink *s, sv name, sv content_type, const char *path,
+                       struct sink_object *out, struct err *e)
+{
+    CLEANUP(sink_file_abort) struct sink_file *f = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return dir_os_err(e, "cannot open a local file");
+    err_code rc = sink_file_create(s, name, content_type, SINK_S3_PART_BYTES, &f, e);
+    if (rc == ERR_OK)
+        rc = copy_fd(fd, f, e);
+    close(fd);
+    return rc == ERR_OK ? sink_file_commit(&f, out, e) : rc;
+}
+
+err_code sink_delete(struct sink *s, sv name, struct err *e)
+{
+    CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
+    TRY(key_of(s, name, &key, e));
+    return s->s3 ? s3_object_delete(s->s3, s->bucket, buf_sv(&key), e)
+                 : dir_delete(s, buf_sv(&key), e);
+}
+
+static err_code stat_key(const struct sink *s, sv key, uint64_t *bytes, struct err *e)
+{
+    if (s->s3 == NULL)
+        return dir_stat(s, key, bytes, e);
+    CLEANUP(arena_free) struct arena *a = arena_new(16u << 10);
+    sv kms_key_id;
+    return s3_object_head(s->s3, s->bucket, key, a, bytes, &kms_key_id, e);
+}
+
+err_code sink_stat(struct sink *s, sv name, uint64_t *bytes, struct err *e)
+{
+    CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
+    TRY(key_of(s, name, &key, e));
+    return stat_key(s, buf_sv(&key), bytes, e);
+}
+
+/* ---- reading ---- */
+struct pass {
+    sink_list_fn each;
+    void *ctx;
+};
+
+static bool not_markers(void *ctx, sv key, uint64_t bytes)
+{
+    struct pass *p = ctx;
+    return sv_ends(key, SV_LIT("/")) || p->each(p->ctx, key, bytes);
+}
+
+static err_code s3_list(struct sink *s, sink_list_fn each, void *ctx, struct err *e)
+{
+    struct pass p = { each, ctx };
+    if (s->prefix.len && !s->folder) {
+        uint64_t bytes;
+        struct err why = { 0 };
+        err_code rc = stat_key(s, s->prefix, &bytes, &why);
+        if (rc == ERR_OK) {
+            (void)each(ctx, s->prefix, bytes); /* the only one */
+            return ERR_OK;
+        }
+        /* A role may be refused the object of that name, and yet may list what is below it. */
+        if (rc != ERR_NOT_FOUND && rc != ERR_DENIED) {
+            if (e)
+                *e = why;
+            return rc;
+        }
+    }
+    if (!s->below)
+        return ERR_OK;
+    CLEANUP_BUF struct buf prefix = BUF_INIT(SINK_KEY_MAX * 2);
+    TRY(buf_add(&prefix, s->prefix, e));
+    if (s->prefix.len)
+        TRY(buf_add_char(&prefix, '/', e));
+    return s3_object_list(s->s3, s->bucket, buf_sv(&prefix), not_markers, &p, e);
+}
+
+err_code sink_list(struct sink *s, sink_list_fn each, void *ctx, struct err *e)
+{
+    return s->s3 ? s3_list(s, each, ctx, e) : dir_list(s, each, ctx, e);
+}
+
+err_code sink_read(struct sink *s, sv key, uint64_t offset, struct byte_reader *out, struct err *e)
+{
+    TRY(sink_may(s, key, e));
+    return s->s3 ? s3_object_open(s->s3, s->bucket, key, offset, out, e)
+                 : dir_read(s, key, offset, out, e);
+}
+
+/* ---- probes ---- */
+err_code sink_probe_write(struct sink *s, struct err *e)
+{
+    struct err ignored = { 0 };
+    TRY(sink_put(s, SV_LIT(SINK_PROBE_NAME), SV_LIT("application/octet-stream"), SV_LIT(""), NULL,
+                 e));
+    /* A role that may write and not remove is a good one. */
+    IGNORE(sink_delete(s, SV_LIT(SINK_PROBE_NAME), &ignored));
+    return ERR_OK;
+}
+
+static bool first_only(void *ctx, sv key, uint64_t bytes)
+{
+    bool *found = ctx;
+    (void)key;
+    (void)bytes;
+    *found = true;
+    return false;
+}
+
+err_code sink_probe_read(struct sink *s, struct err *e)
+{
+    bool found = false;
+    if (s->s3)
+        TRY(s3_bucket_head(s->s3, s->bucket, e));
+    TRY(sink_list(s, first_only, &found, e));
+    if (!found)
+        return ERR(e, ERR_NOT_FOUND, "no object stands at or below the prefix");
+    return ERR_OK;
+}

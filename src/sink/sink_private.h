@@ -1,0 +1,122 @@
+/* sink_private.h - what the rooms of sink/ share.
+ *
+ *   world.c    configuration, opening a place under a role
+ *   roles.c    the roles file
+ *   assume.c   credentials of assumed roles, kept and renewed
+ *   dir.c      the directory store: buckets, walking keys, listing, reading
+ *   dir_file.c one file of it, written
+ *   s3_file.c  one object of an S3 endpoint, written
+ *   sink.c     the calls of sink.h over either                                                  */
+#pragma once
+#include "codec/hash.h"
+#include "sink/sink.h"
+
+#include <pthread.h>
+
+#define SINK_TEMP_PREFIX    ".fhirlake-tmp-"
+#define SINK_PROBE_NAME     ".healthlake_write_access_check_file.temp"
+#define SINK_KEY_MAX        1024u
+#define SINK_S3_PART_BYTES  (16u << 20)
+#define SINK_S3_PART_MIN    (5u << 20) /* S3's own floor for all parts but the last */
+#define SINK_ROLES_FILE_MAX (4u << 20) /* bytes */
+
+/* ---- roles.c ---- */
+struct role {
+    sv arn;
+    sv *allow; /* s3://bucket/key with '*' and '?' */
+    size_t n_allow;
+    sv *kms_keys; /* empty: any */
+    size_t n_kms_keys;
+    bool has_credentials;
+    struct s3_credentials cred;
+};
+struct roles {
+    struct arena *arena;
+    struct role *items;
+    size_t n;
+};
+/* ERR_INVALID: what and where ("roles[1].allow[0]: ..."). */
+err_code roles_load(const char *path, bool need_credentials, struct roles **out, struct err *e);
+err_code roles_parse(sv text, bool need_credentials, struct roles **out, struct err *e);
+void roles_free(struct roles *r);
+DEFINE_CLEANUP(struct roles, roles_free)
+const struct role *roles_find(const struct roles *r, sv arn);
+bool role_arn_ok(sv arn);
+bool role_may(const struct role *r, sv bucket, sv key);
+/* May it touch every key below prefix ("" for the whole bucket)? */
+bool role_may_below(const struct role *r, sv bucket, sv prefix);
+bool role_may_use_key(const struct role *r, sv kms_key_id);
+
+/* ---- assume.c ---- */
+struct assume_cache;
+struct assume_who {
+    sv role_arn, session_name, source_arn, source_account;
+    const atomic_bool *cancel;
+};
+struct assume_cache *assume_cache_new(const struct s3_endpoint *sts,
+                                      const struct s3_credentials *own); /* borrowed */
+void assume_cache_free(struct assume_cache *c);
+/* Kept credentials while they last; others 5 minutes before they expire, or at once when the peer
+ * refused the key refused_key_id as expired. Strings copied into a. */
+err_code assume_cache_get(struct assume_cache *c, const struct assume_who *who, sv refused_key_id,
+                          struct arena *a, struct s3_credentials *out, struct err *e);
+
+/* ---- world.c ---- */
+struct sink_world {
+    struct arena *arena;
+    int root_fd; /* OBJECTS, or -1 */
+    bool has_s3, make_buckets, sync;
+    struct s3_endpoint s3, sts;
+    struct s3_credentials own;
+    struct roles *roles;         /* or NULL */
+    struct assume_cache *assume; /* or NULL */
+};
+struct sink {
+    struct sink_world *world;
+    struct arena *arena;
+    sv bucket;
+    sv prefix;   /* without a slash at its end; may be empty */
+    bool folder; /* the URI ended in '/', so it names no object */
+    bool below;  /* the role may touch all below the prefix, not only the object itself */
+    sv kms_key_id;
+    const struct role *role; /* NULL: may touch everything */
+    struct assume_who who;
+    struct s3_client *s3; /* NULL: directory store */
+};
+/* ERR_DENIED unless the role may touch this key. */
+err_code sink_may(const struct sink *s, sv key, struct err *e);
+
+/* ---- dir.c ---- */
+/* Open folder of a bucket. ERR_NOT_FOUND "bucket does not exist" unless make. */
+err_code dir_bucket_open(const struct sink_world *w, sv bucket, bool make, int *fd, struct err *e);
+/* ERR_INVALID for a key that the directory store cannot hold. */
+err_code dir_key_check(sv key, struct err *e);
+/* Open folder in which key stands; *leaf its last segment, NUL-terminated. */
+err_code dir_parent_open(int bucket_fd, sv key, bool make, bool sync, int *fd, char leaf[256],
+                         struct err *e);
+err_code dir_stat(const struct sink *s, sv key, uint64_t *bytes, struct err *e);
+err_code dir_delete(const struct sink *s, sv key, struct err *e);
+err_code dir_list(const struct sink *s, sink_list_fn each, void *ctx, struct err *e);
+err_code dir_read(const struct sink *s, sv key, uint64_t offset, struct byte_reader *out,
+                  struct err *e);
+/* Remove what dead writers left in any bucket; a file that is being written is locked. */
+void dir_sweep(const struct sink_world *w);
+err_code dir_os_err(struct err *e, const char *what);
+
+/* ---- dir_file.c ---- */
+struct dir_file;
+err_code dir_file_create(const struct sink *s, sv key, struct dir_file **out, struct err *e);
+err_code dir_file_write(struct dir_file *f, sv bytes, struct err *e);
+/* f stays: free it with dir_file_free, which removes what was not committed. */
+err_code dir_file_commit(struct dir_file *f, struct sink_object *out, struct err *e);
+void dir_file_free(struct dir_file *f);
+
+/* ---- s3_file.c ---- */
+struct s3_file;
+err_code s3_file_create(const struct sink *s, sv key, sv content_type, size_t max_bytes,
+                        struct s3_file **out, struct err *e);
+err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e);
+err_code s3_file_commit(struct s3_file *f, struct sink_object *out, struct err *e);
+void s3_file_free(struct s3_file *f);
+err_code s3_file_put(const struct sink *s, sv key, sv content_type, sv bytes,
+                     struct sink_object *out, struct err *e);

@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""An S3 and STS peer that misbehaves on demand.
+
+Without a script it is a small S3 in memory (path style, one process, nothing on disk) that checks
+the digests which a request claims. POST /_script takes a JSON list of steps; each later request
+uses up one of them:
+
+    {"do": "ok"}                                     as without a script
+    {"do": "fail", "status": 503, "code": "SlowDown", "headers": {"Retry-After": "1"}}
+    {"do": "answer", "status": 200, "body": "..", "headers": {}}
+    {"do": "fill", "bytes": 100000000}               a 200 answer of so many bytes, never ending
+    {"do": "reset"}                                  the connection breaks, nothing is answered
+    {"do": "stall", "seconds": 5}                    silence, then the connection ends
+    {"do": "truncate", "bytes": 1000}                the right head, so many bytes, the end
+    {"do": "hang", "bytes": 1000, "seconds": 5}      the same, then silence
+    {"do": "etag", "value": "\\"x\\""}                 as without a script, with another ETag
+    {"do": "change", "bucket": .., "key": .., "size": n}   the object is replaced, then as "ok"
+
+GET /_log gives what came in since the last script. Prints {"port": n}; ends with its input.
+"""
+import base64
+import datetime
+import hashlib
+import http.server
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+import urllib.parse
+import xml.sax.saxutils
+
+LOCK = threading.Lock()
+STATE = {"script": [], "log": [], "objects": {}, "uploads": {}, "sts": 0, "sts_ttl": 3600}
+
+
+def etag_of(data):
+    return '"' + hashlib.md5(data).hexdigest() + '"'
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16
+
+    def log_message(self, *args):
+        pass
+
+    # ---- sending ----
+    def send(self, status, body=b"", headers=None, cut=None, length=None):
+        if isinstance(body, str):
+            body = body.encode()
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body if cut is None else body[:cut])
+        self.wfile.flush()
+
+    def fail(self, status, code, headers=None):
+        self.send(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>", headers)
+
+    def drop(self, reset=False):
+        if reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                       struct.pack("ii", 1, 0))
+            self.connection.close()
+        self.close_connection = True
+
+    # ---- one request ----
+    def handle_one(self):
+        url = urllib.parse.urlsplit(self.path)
+        query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
+        path = urllib.parse.unquote(url.path)
+        control = path in ("/_script", "/_log", "/_sts_ttl")
+        step = {"do": "ok"}
+        if not control:
+            with LOCK:
+                if STATE["script"]:
+                    step = STATE["script"].pop(0)
+        if step["do"] == "reset":
+            self.record(url, b"")
+            return self.drop(reset=True)
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        if control:
+            return self.control(path, body)
+        self.record(url, body)
+        if step["do"] == "stall":
+            time.sleep(step["seconds"])
+            return self.drop()
+        if step["do"] == "fail":
+            return self.fail(step["status"], step["code"], step.get("headers"))
+        if step["do"] == "answer":
+            return self.send(step["status"], step["body"], step.get("headers"))
+        if step["do"] == "fill":
+            self.send(200, b"<ListBucketResult>", length=step["bytes"])
+            try:
+                for _ in range(step["bytes"] // 65536):
+                    self.wfile.write(b"<a>" + b"x" * 65529 + b"</a>")
+            except OSError:
+                pass
+            return self.drop()
+        if step["do"] == "change":
+            with LOCK:
+                STATE["objects"][(step["bucket"], step["key"])] = b"z" * step["size"]
+        if path == "/" and self.command == "POST":
+            return self.assume_role(body)
+        return self.s3(step, path, query, body)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_one
+
+    def record(self, url, body):
+        with LOCK:
+            STATE["log"].append({"method": self.command, "path": url.path, "query": url.query,
+                                 "length": len(body), "body": body[:2000].decode("latin-1"),
+                                 "headers": {k.lower(): v for k, v in self.headers.items()}})
+
+    def control(self, path, body):
+        with LOCK:
+            if path == "/_script":
+                STATE["script"] = json.loads(body)
+                STATE["log"] = []
+                answer = "{}"
+            elif path == "/_sts_ttl":
+                STATE["sts_ttl"] = json.loads(body)
+                answer = "{}"
+            else:
+                answer = json.dumps({"log": STATE["log"], "left": len(STATE["script"])})
+        self.send(200, answer)
+
+    def assume_role(self, body):
+        form = dict(urllib.parse.parse_qsl(body.decode()))
+        if form.get("Action") != "AssumeRole" or "RoleArn" not in form:
+            return self.send(400, "<ErrorResponse><Error><Code>InvalidAction</Code></Error>"
+                                  "</ErrorResponse>")
+        if form["RoleArn"].endswith("/refused"):
+            return self.send(403, '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+                                  "<Error><Type>Sender</Type><Code>AccessDenied</Code>"
+                                  "</Error></ErrorResponse>")
+        with LOCK:
+            STATE["sts"] += 1
+            n, ttl = STATE["sts"], STATE["sts_ttl"]
+        until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=ttl)
+        return self.send(200, '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+                              "<AssumeRoleResult><Credentials>"
+                              f"<AccessKeyId>ASIA{n:016d}</AccessKeyId>"
+                              f"<SecretAccessKey>secret{n}</SecretAccessKey>"
+                              f"<SessionToken>token{n}</SessionToken>"
+                              f"<Expiration>{until.strftime('%Y-%m-%dT%H:%M:%SZ')}</Expiration>"
+                              "</Credentials></AssumeRoleResult></AssumeRoleResponse>")
+
+    # ---- a small S3 ----
+    def s3(self, step, path, query, body):
+        bucket, _, key = path[1:].partition("/")
+        claimed = self.headers.get("x-amz-content-sha256")
+        if claimed != hashlib.sha256(body).hexdigest():
+            return self.fail(400, "XAmzContentSHA256Mismatch")
+        checksum = self.headers.get("x-amz-checksum-sha256")
+        if checksum and base64.b64decode(checksum) != hashlib.sha256(body).digest():
+            return self.fail(400, "BadDigest")
+        if bucket == "missing":
+            return self.fail(404, "NoSuchBucket")
+        with LOCK:
+            objects, uploads = STATE["objects"], STATE["uploads"]
+            if self.command == "POST" and "uploads" in query:
+                uploads[f"id/{len(uploads)}+="] = {}
+                up = xml.sax.saxutils.escape(f"id/{len(uploads) - 1}+=")
+                answer = (200, f"<InitiateMultipartUploadResult><UploadId>{up}</UploadId>"
+                               "</InitiateMultipartUploadResult>", {})
+            elif self.command == "PUT" and "partNumber" in query:
+                if query["uploadId"] not in uploads:
+                    return self.fail(404, "NoSuchUpload")
+                uploads[query["uploadId"]][int(query["partNumber"])] = body
+                answer = (200, b"", {"ETag": etag_of(body)})
+            elif self.command == "POST" and "uploadId" in query:
+                parts = uploads.pop(query["uploadId"], None)
+                if parts is None:
+                    return self.fail(404, "NoSuchUpload")
+                text = body.decode()
+                for n, data in parts.items():
+                    tag = f"<PartNumber>{n}</PartNumber><ETag>" + \
+                        etag_of(data).replace('"', "&quot;") + "</ETag>"
+                    if tag not in text:
+                        return self.fail(400, "InvalidPart")
+                objects[(bucket, key)] = b"".join(parts[n] for n in sorted(parts))
+                answer = (200, "<CompleteMultipartUploadResult/>", {})
+            elif self.command == "DELETE":
+                if "uploadId" in query:
+                    uploads.pop(query["uploadId"], None)
+                else:
+                    objects.pop((bucket, key), None)
+                answer = (204, b"", {})
+            elif self.command == "PUT":
+                objects[(bucket, key)] = body
+                answer = (200, b"", {"ETag": etag_of(body)})
+            elif not key and "list-type" in query:
+                answer = (200, self.listing(bucket, query), {})
+            elif not key:
+                answer = (200, b"", {})
+            elif (bucket, key) not in objects:
+                return self.fail(404, "NoSuchKey")
+            else:
+                answer = self.get(objects[(bucket, key)])
+        status, data, headers = answer
+        if step["do"] == "etag":
+            headers["ETag"] = step["value"]
+        if status == 204:
+            self.send_response(204)
+            self.end_headers()
+            return None
+        if step["do"] in ("truncate", "hang"):
+            self.send(status, data, headers, cut=step["bytes"])
+            time.sleep(step.get("seconds", 0))
+            return self.drop()
+        return self.send(status, data, headers)
+
+    def listing(self, bucket, query):
+        """Two keys a page, so that a few objects already need several."""
+        keys = sorted(k for b, k in STATE["objects"] if b == bucket and
+                      k.startswith(query.get("prefix", "")))
+        keys = [k for k in keys if k > query.get("continuation-token", "")]
+        rows = "".join(f"<Contents><Key>{urllib.parse.quote(k)}</Key>"
+                       f"<Size>{len(STATE['objects'][(bucket, k)])}</Size></Contents>"
+                       for k in keys[:2])
+        more = len(keys) > 2
+        token = f"<NextContinuationToken>{xml.sax.saxutils.escape(keys[1])}" \
+                "</NextContinuationToken>" if more else ""
+        return ("<ListBucketResult><EncodingType>url</EncodingType>"
+                f"<IsTruncated>{str(more).lower()}</IsTruncated>{rows}{token}</ListBucketResult>")
+
+    def get(self, data):
+        tag = etag_of(data)
+        if self.headers.get("If-Match", tag) != tag:
+            return (412, "<Error><Code>PreconditionFailed</Code></Error>", {})
+        headers = {"ETag": tag}
+        wanted = self.headers.get("Range")
+        if self.command == "HEAD" or not wanted:
+            return (200, data, headers)
+        start = int(wanted[len("bytes="):-1])
+        if start >= len(data):
+            return (416, "<Error><Code>InvalidRange</Code></Error>", {})
+        headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        return (206, data[start:], headers)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        pass  # a client that went away is what the tests do
+
+
+def main():
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(json.dumps({"port": server.server_address[1]}), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
