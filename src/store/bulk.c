@@ -1,0 +1,168 @@
+/* bulk.c - a bulk load: sorted files beside the store, taken in whole, visible when published.
+ *
+ * Keys carry the load's number b instead of t (which is given at publication). Numbers are never
+ * used twice: they are reserved in strides, on disk before use, so that keys of a load that was
+ * taken in but never published (a crash between the two) stay invisible for ever. */
+#include "store/store_private.h"
+
+#include <limits.h>
+#include <unistd.h>
+
+#define STRIDE 1024u
+
+struct rocks_bulk {
+    struct store_bulk base;
+    struct rocks *r;
+    uint64_t b, count;
+    bool files; /* staged */
+};
+
+static void staged_path(const struct rocks_bulk *k, const char *what, char out[PATH_MAX])
+{
+    (void)snprintf(out, PATH_MAX, "%s/staging/%llu-%s.sst", k->r->path, (unsigned long long)k->b,
+                   what);
+}
+
+err_code rocks_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    err_code rc = ERR_OK;
+    pthread_mutex_lock(&r->bulk.lock);
+    if (r->bulk.next_b == r->bulk.reserved_b) {
+        struct key_bytes k = key_commit('n', 0);
+        char v[8];
+        char *bad = NULL;
+        key_put_u64(v, r->bulk.reserved_b + STRIDE);
+        rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v, &bad);
+        rc = rocks_error(bad, "beginning a bulk load", e);
+        if (rc == ERR_OK)
+            r->bulk.reserved_b += STRIDE;
+    }
+    uint64_t b = r->bulk.next_b;
+    if (rc == ERR_OK)
+        r->bulk.next_b++;
+    pthread_mutex_unlock(&r->bulk.lock);
+    TRY(rc);
+    struct rocks_bulk *k = calloc(1, sizeof *k);
+    if (k == NULL)
+        abort();
+    k->base.ops = r->base.ops;
+    k->r = r;
+    k->b = b;
+    *out = &k->base;
+    return ERR_OK;
+}
+
+/* Room for header and JSON of one value, grown as needed. */
+struct scratch {
+    char *ptr;
+    size_t cap;
+};
+
+static sv value_bytes(struct scratch *s, const struct store_bulk_item *it)
+{
+    struct value_head head = { .method = STORE_METHOD_IMPORT, .body = it->body };
+    size_t need = VALUE_HEAD_MAX + it->body.json.len;
+    if (need > s->cap) {
+        free(s->ptr);
+        s->cap = need + need / 2;
+        s->ptr = malloc(s->cap);
+        if (s->ptr == NULL)
+            abort();
+    }
+    size_t n = value_head_put(&head, s->ptr);
+    memcpy(s->ptr + n, it->body.json.ptr, it->body.json.len);
+    return sv_make(s->ptr, n + it->body.json.len);
+}
+
+/* One sorted file. items: all of it for versions; for changes keys alone. */
+static err_code write_file(struct rocks_bulk *k, bool changes, const struct store_bulk_item *items,
+                           size_t n, struct err *e)
+{
+    char path[PATH_MAX];
+    char *bad = NULL;
+    struct scratch s = { NULL, 0 };
+    staged_path(k, changes ? "c" : "v", path);
+    rocksdb_envoptions_t *eo = rocksdb_envoptions_create();
+    rocksdb_sstfilewriter_t *w =
+        rocksdb_sstfilewriter_create(eo, changes ? k->r->options : k->r->data_options);
+    rocksdb_sstfilewriter_open(w, path, &bad);
+    for (size_t i = 0; i < n && bad == NULL; i++) {
+        if (changes) {
+            struct key_bytes key = key_change(items[i].type, KEY_BULK, k->b, items[i].id);
+            rocksdb_sstfilewriter_put(w, key.ptr, key.len, "", 0, &bad);
+        } else {
+            struct key_bytes key = key_version(items[i].type, items[i].id, KEY_BULK, k->b);
+            sv v = value_bytes(&s, &items[i]);
+            rocksdb_sstfilewriter_put(w, key.ptr, key.len, v.ptr, v.len, &bad);
+        }
+    }
+    if (bad == NULL)
+        rocksdb_sstfilewriter_finish(w, &bad);
+    rocksdb_sstfilewriter_destroy(w);
+    rocksdb_envoptions_destroy(eo);
+    free(s.ptr);
+    return rocks_error(bad, "writing a bulk load", e);
+}
+
+err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items, size_t n,
+                         struct err *e)
+{
+    struct rocks_bulk *k = (struct rocks_bulk *)base;
+    if (k->files)
+        return ERR(e, ERR_INTERNAL, "a bulk load is filled twice");
+    n = store_items_sort(items, n);
+    if (n == 0)
+        return ERR_OK;
+    k->files = true;
+    k->count = n;
+    TRY(write_file(k, false, items, n, e));
+    return write_file(k, true, items, n, e);
+}
+
+static err_code ingest(struct rocks_bulk *k, const char *what, int cf, struct err *e)
+{
+    char path[PATH_MAX];
+    const char *files[] = { path };
+    char *bad = NULL;
+    staged_path(k, what, path);
+    rocksdb_ingestexternalfileoptions_t *o = rocksdb_ingestexternalfileoptions_create();
+    rocksdb_ingestexternalfileoptions_set_move_files(o, 1);
+    rocksdb_ingest_external_file_cf(k->r->db, k->r->cf[cf], files, 1, o, &bad);
+    rocksdb_ingestexternalfileoptions_destroy(o);
+    return rocks_error(bad, "taking a bulk load in", e);
+}
+
+err_code rocks_bulk_publish(struct store_bulk *base, sv note_key, sv note, struct store_commit *out,
+                            struct err *e)
+{
+    struct rocks_bulk *k = (struct rocks_bulk *)base;
+    err_code rc = ERR_OK;
+    if (k->files) {
+        rc = ingest(k, "v", CF_VERSIONS, e);
+        if (rc == ERR_OK)
+            rc = ingest(k, "c", CF_CHANGES, e);
+        if (rc == ERR_OK)
+            rc = rocks_publish(k->r, k->b, k->count, note_key, note, out, e);
+    } else {
+        if (note_key.len)
+            rc = k->r->base.ops->note_put(&k->r->base, note_key, note, e);
+        if (rc == ERR_OK)
+            *out = k->r->base.ops->last(&k->r->base);
+    }
+    rocks_bulk_abort(base);
+    return rc;
+}
+
+void rocks_bulk_abort(struct store_bulk *base)
+{
+    struct rocks_bulk *k = (struct rocks_bulk *)base;
+    char path[PATH_MAX];
+    if (k->files) { /* taken in files are gone from here already */
+        staged_path(k, "v", path);
+        (void)unlink(path);
+        staged_path(k, "c", path);
+        (void)unlink(path);
+    }
+    free(k);
+}

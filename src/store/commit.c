@@ -1,0 +1,308 @@
+/* commit.c - who assigns t: online commits in groups, publications of bulk loads, the horizon.
+ *
+ * Writers queue; the first becomes leader, takes what waits, and writes it as one batch with one
+ * fsync under order.lock, while the next group gathers. Two waiters that write the same resource
+ * never share a group, so that each sees the state the other left. */
+#include "store/store_private.h"
+
+#include "base/clock.h"
+
+#define GROUP_MAX_WAITERS 256u
+#define GROUP_SLOTS       8192u /* hash set of the group's resources; filled to a half at most */
+
+struct commit_waiter {
+    struct commit_waiter *next;
+    struct store_write *writes;
+    size_t n;
+    struct store_commit out;
+    err_code rc;
+    struct err *e;
+    bool done;
+};
+
+/* ---- a group's batch ---- */
+
+struct group {
+    rocksdb_writebatch_t *batch;
+    struct store_commit last; /* as the group goes on */
+    bool any;
+    uint64_t slots[GROUP_SLOTS]; /* hashes of resources, 0 is free */
+    size_t n_slots;
+};
+
+static uint64_t resource_hash(const struct store_write *w)
+{
+    uint64_t h = 1469598103934665603u ^ w->type;
+    for (size_t i = 0; i < w->id.len; i++)
+        h = (h ^ (unsigned char)w->id.ptr[i]) * 1099511628211u;
+    return h ? h : 1;
+}
+
+/* False when one of the waiter's resources (or one of the same hash) is in the group, or it is
+ * full. Nothing is added then. */
+static bool group_claim(struct group *g, const struct commit_waiter *w)
+{
+    if (g->n_slots + w->n > GROUP_SLOTS / 2) {
+        bool alone = g->n_slots == 0; /* a commit larger than the set goes alone */
+        g->n_slots = GROUP_SLOTS;
+        return alone;
+    }
+    for (size_t i = 0; i < w->n; i++)
+        for (size_t k = resource_hash(&w->writes[i]) % GROUP_SLOTS; g->slots[k];
+             k = (k + 1) % GROUP_SLOTS)
+            if (g->slots[k] == resource_hash(&w->writes[i]))
+                return false;
+    for (size_t i = 0; i < w->n; i++) {
+        size_t k = resource_hash(&w->writes[i]) % GROUP_SLOTS;
+        while (g->slots[k])
+            k = (k + 1) % GROUP_SLOTS;
+        g->slots[k] = resource_hash(&w->writes[i]);
+    }
+    g->n_slots += w->n;
+    return true;
+}
+
+static err_code check_condition(const struct store_write *w, const struct rocks_current *c,
+                                struct err *e)
+{
+    bool there = c->version && !c->deleted;
+    if (w->method == STORE_METHOD_DELETE && !there)
+        return ERR(e, ERR_NOT_FOUND, "there is nothing to delete");
+    if (w->condition == STORE_IF_ABSENT && c->version)
+        return ERR(e, ERR_PRECONDITION, "the resource exists, or did: its id is taken");
+    if (w->condition == STORE_IF_VERSION && (!there || c->version != w->if_version))
+        return ERR(e, ERR_PRECONDITION, "the resource is not at version %llu",
+                   (unsigned long long)w->if_version);
+    return ERR_OK;
+}
+
+static void batch_version(struct rocks *r, rocksdb_writebatch_t *b, const struct store_write *w,
+                          struct store_commit c)
+{
+    struct value_head head = {
+        .method = w->method, .online = true, .version = w->version, .instant_ms = c.instant_ms
+    };
+    if (w->method != STORE_METHOD_DELETE)
+        head.body = w->body;
+    char head_bytes[VALUE_HEAD_MAX];
+    size_t head_len = value_head_put(&head, head_bytes);
+    struct key_bytes k = key_version(w->type, w->id, KEY_ONLINE, c.t);
+    const char *key_parts[] = { k.ptr };
+    const size_t key_lens[] = { k.len };
+    const char *parts[] = { head_bytes, head.body.json.ptr ? head.body.json.ptr : "" };
+    const size_t lens[] = { head_len, head.body.json.len };
+    rocksdb_writebatch_putv_cf(b, r->cf[CF_VERSIONS], 1, key_parts, key_lens, 2, parts, lens);
+    struct key_bytes ck = key_change(w->type, KEY_ONLINE, c.t, w->id);
+    rocksdb_writebatch_put_cf(b, r->cf[CF_CHANGES], ck.ptr, ck.len, "", 0);
+}
+
+static void batch_commit(struct rocks *r, rocksdb_writebatch_t *b, struct store_commit c,
+                         key_kind kind, uint64_t bulk, uint64_t count)
+{
+    char v[25];
+    struct key_bytes k = key_commit('c', c.t);
+    key_put_u64(v, (uint64_t)c.instant_ms);
+    v[8] = (char)kind;
+    key_put_u64(v + 9, bulk);
+    key_put_u64(v + 17, count);
+    rocksdb_writebatch_put_cf(b, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
+}
+
+/* Next (t, instant) behind `last`. order.lock is held. */
+static struct store_commit next_commit(const struct rocks *r, struct store_commit last)
+{
+    int64_t now = clock_wall_ms();
+    if (now < last.instant_ms)
+        now = last.instant_ms;
+    if (now <= r->order.floor_ms)
+        now = r->order.floor_ms + 1;
+    return (struct store_commit){ last.t + 1, now };
+}
+
+static err_code add_waiter(struct rocks *r, struct group *g, struct commit_waiter *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        struct rocks_current cur;
+        TRY(rocks_current(r, w->writes[i].type, w->writes[i].id, &cur, w->e));
+        TRY(check_condition(&w->writes[i], &cur, w->e));
+        w->writes[i].version = cur.version + 1;
+    }
+    w->out = next_commit(r, g->last);
+    for (size_t i = 0; i < w->n; i++)
+        batch_version(r, g->batch, &w->writes[i], w->out);
+    batch_commit(r, g->batch, w->out, KEY_ONLINE, 0, w->n);
+    g->last = w->out;
+    g->any = true;
+    return ERR_OK;
+}
+
+static struct store_commit seen_last(struct rocks *r)
+{
+    pthread_mutex_lock(&r->seen.lock);
+    struct store_commit c = r->seen.last;
+    pthread_mutex_unlock(&r->seen.lock);
+    return c;
+}
+
+static void seen_set(struct rocks *r, struct store_commit c, struct batch_table *batches)
+{
+    pthread_mutex_lock(&r->seen.lock);
+    r->seen.last = c;
+    struct batch_table *old = NULL;
+    if (batches) {
+        old = r->seen.batches;
+        r->seen.batches = batches;
+    }
+    pthread_mutex_unlock(&r->seen.lock);
+    batch_table_unref(old);
+}
+
+/* Take waiters from the queue's head while they fit into one group. queue.lock is held. */
+static struct commit_waiter *take_group_locked(struct rocks *r, struct group *g)
+{
+    struct commit_waiter *first = r->queue.head, *last = NULL;
+    unsigned n = 0;
+    for (struct commit_waiter *w = first; w && n < GROUP_MAX_WAITERS && group_claim(g, w);
+         w = w->next, n++)
+        last = w;
+    r->queue.head = last->next;
+    if (r->queue.head == NULL)
+        r->queue.tail = NULL;
+    last->next = NULL;
+    return first;
+}
+
+/* order.lock is held from the reading of conditions to the moment the result is visible. */
+static void write_group(struct rocks *r, struct group *g, struct commit_waiter *first)
+{
+    pthread_mutex_lock(&r->order.lock);
+    g->batch = rocksdb_writebatch_create();
+    g->last = seen_last(r);
+    for (struct commit_waiter *w = first; w; w = w->next)
+        w->rc = add_waiter(r, g, w);
+    if (g->any) {
+        char *bad = NULL;
+        rocksdb_write(r->db, r->sync_write, g->batch, &bad);
+        struct err e;
+        err_code rc = rocks_error(bad, "writing to the data store", &e);
+        if (rc == ERR_OK)
+            seen_set(r, g->last, NULL);
+        for (struct commit_waiter *w = first; w && rc != ERR_OK; w = w->next)
+            if (w->rc == ERR_OK) {
+                w->rc = rc;
+                if (w->e)
+                    *w->e = e;
+            }
+    }
+    rocksdb_writebatch_destroy(g->batch);
+    pthread_mutex_unlock(&r->order.lock);
+}
+
+err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
+                      struct store_commit *out, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    struct commit_waiter me = { .writes = writes, .n = n, .e = e };
+    pthread_mutex_lock(&r->queue.lock);
+    if (r->queue.tail)
+        r->queue.tail->next = &me;
+    else
+        r->queue.head = &me;
+    r->queue.tail = &me;
+    while (!me.done && r->queue.led)
+        pthread_cond_wait(&r->queue.done, &r->queue.lock);
+    while (!me.done) { /* nobody leads: this thread does, until its own commit is in */
+        r->queue.led = true;
+        struct group *g = calloc(1, sizeof *g);
+        if (g == NULL)
+            abort();
+        struct commit_waiter *group = take_group_locked(r, g);
+        pthread_mutex_unlock(&r->queue.lock);
+        write_group(r, g, group);
+        free(g);
+        pthread_mutex_lock(&r->queue.lock);
+        for (struct commit_waiter *w = group, *next; w; w = next) {
+            next = w->next; /* a waiter may be gone once it is done */
+            w->done = true;
+        }
+        r->queue.led = false;
+        pthread_cond_broadcast(&r->queue.done);
+    }
+    pthread_mutex_unlock(&r->queue.lock);
+    if (me.rc == ERR_OK)
+        *out = me.out;
+    return me.rc;
+}
+
+/* ---- publication ---- */
+
+static struct batch_table *table_with(const struct batch_table *old, struct batch row)
+{
+    struct batch_table *t = malloc(sizeof *t + (old->n + 1) * sizeof t->rows[0]);
+    if (t == NULL)
+        abort();
+    atomic_init(&t->n_refs, 1);
+    t->n = old->n + 1;
+    size_t at = old->n;
+    while (at && old->rows[at - 1].b > row.b)
+        at--;
+    memcpy(t->rows, old->rows, at * sizeof row);
+    t->rows[at] = row;
+    memcpy(t->rows + at + 1, old->rows + at, (old->n - at) * sizeof row);
+    return t;
+}
+
+err_code rocks_publish(struct rocks *r, uint64_t b, uint64_t count, sv note_key, sv note,
+                       struct store_commit *out, struct err *e)
+{
+    pthread_mutex_lock(&r->order.lock);
+    struct store_commit c = next_commit(r, seen_last(r));
+    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+    struct key_bytes k = key_commit('b', b);
+    char v[16];
+    key_put_u64(v, c.t);
+    key_put_u64(v + 8, (uint64_t)c.instant_ms);
+    rocksdb_writebatch_put_cf(batch, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
+    batch_commit(r, batch, c, KEY_BULK, b, count);
+    if (note_key.len)
+        rocksdb_writebatch_put_cf(batch, r->cf[CF_NOTES], note_key.ptr, note_key.len, note.ptr,
+                                  note.len);
+    char *bad = NULL;
+    rocksdb_write(r->db, r->sync_write, batch, &bad);
+    rocksdb_writebatch_destroy(batch);
+    err_code rc = rocks_error(bad, "publishing a bulk load", e);
+    if (rc == ERR_OK) {
+        struct batch_table *old = batch_table_ref(r);
+        seen_set(r, c, table_with(old, (struct batch){ b, c.t, c.instant_ms }));
+        batch_table_unref(old);
+        *out = c;
+    }
+    pthread_mutex_unlock(&r->order.lock);
+    return rc;
+}
+
+/* ---- the horizon ---- */
+
+err_code rocks_horizon(struct store *st, struct store_commit *out, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    pthread_mutex_lock(&r->order.lock); /* nobody is between taking a t and showing it */
+    struct store_commit last = seen_last(r);
+    int64_t instant = clock_wall_ms();
+    if (instant < last.instant_ms)
+        instant = last.instant_ms;
+    if (instant < r->order.floor_ms)
+        instant = r->order.floor_ms;
+    struct key_bytes k = key_commit('f', 0);
+    char v[8];
+    char *bad = NULL;
+    key_put_u64(v, (uint64_t)instant);
+    rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v, &bad);
+    err_code rc = rocks_error(bad, "closing an instant", e);
+    if (rc == ERR_OK) {
+        r->order.floor_ms = instant;
+        *out = (struct store_commit){ last.t, instant };
+    }
+    pthread_mutex_unlock(&r->order.lock);
+    return rc;
+}

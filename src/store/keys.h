@@ -1,0 +1,47 @@
+/* keys.h - the bytes of keys and values; docs/key-layout.md is their picture.
+ * Pure functions. Decoding never reads behind its input and says no to what was not encoded here.
+ * Floor: store. */
+#pragma once
+#include "store/store.h"
+
+#define KEY_MAX (1 + FHIR_ID_MAX + 1 + 1 + 8)
+
+typedef enum { KEY_BULK = 0, KEY_ONLINE = 1 } key_kind;
+
+struct key_bytes {
+    char ptr[KEY_MAX];
+    size_t len;
+};
+
+/* versions: type, id, 0x00, kind, ~n (n: bulk load or commit number; newest first) */
+struct key_bytes key_version(fhir_type type, sv id, key_kind kind, uint64_t n);
+struct key_bytes key_version_prefix(fhir_type type, sv id); /* type, id, 0x00 */
+struct key_bytes key_id_bound(fhir_type type, sv bound);    /* type, bound: start of a range */
+struct key_version_parts {
+    fhir_type type;
+    sv id; /* view into the key */
+    key_kind kind;
+    uint64_t n;
+};
+MUST_USE bool key_version_split(sv key, struct key_version_parts *out);
+
+/* changes: type, kind, n, id */
+struct key_bytes key_change(fhir_type type, key_kind kind, uint64_t n, sv id);
+
+/* commits: a letter, then a number */
+struct key_bytes key_commit(char letter, uint64_t n);
+
+void key_put_u64(char *out, uint64_t v); /* big endian */
+uint64_t key_get_u64(const char *p);
+
+/* Value of a version: header, then the JSON. At most VALUE_HEAD_MAX bytes of header. */
+#define VALUE_HEAD_MAX 24
+struct value_head {
+    store_method method;
+    bool online; /* version and instant stand here; a bulk load gets them at publication */
+    uint64_t version;
+    int64_t instant_ms;
+    struct fhir_body body; /* json: view into the value */
+};
+size_t value_head_put(const struct value_head *h, char out[VALUE_HEAD_MAX]);
+MUST_USE bool value_split(sv value, struct value_head *out);

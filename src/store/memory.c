@@ -1,0 +1,537 @@
+/* memory.c - the oracle: every version in one array, every answer by looking at all of it. Slow and
+ * obviously right, behind one lock. */
+#include "store/store_private.h"
+
+#include "base/clock.h"
+
+struct mem_version {
+    fhir_type type;
+    char id[FHIR_ID_MAX];
+    size_t id_len;
+    struct store_commit commit;
+    store_method method;
+    char *json;
+    struct fhir_body body; /* json.ptr is json */
+};
+
+struct mem_note {
+    char *key, *value;
+    size_t key_len, len;
+};
+
+struct memory {
+    struct store base;
+    pthread_mutex_t lock;
+    struct mem_version *versions; /* in order of t */
+    size_t n, cap;
+    struct store_commit *commits;
+    size_t n_commits, cap_commits;
+    struct mem_note *notes;
+    size_t n_notes;
+    int64_t floor_ms;
+};
+
+struct mem_bulk {
+    struct store_bulk base;
+    struct memory *m;
+    struct mem_version *versions;
+    size_t n;
+};
+
+static void *more(void *ptr, size_t *cap, size_t need, size_t size)
+{
+    if (need <= *cap)
+        return ptr;
+    *cap = need * 2;
+    ptr = realloc(ptr, *cap * size);
+    if (ptr == NULL)
+        abort();
+    return ptr;
+}
+
+static char *copy(sv bytes)
+{
+    char *p = malloc(bytes.len ? bytes.len : 1);
+    if (p == NULL)
+        abort();
+    if (bytes.len)
+        memcpy(p, bytes.ptr, bytes.len);
+    return p;
+}
+
+static struct mem_version version_of(fhir_type type, sv id, store_method method,
+                                     const struct fhir_body *body)
+{
+    struct mem_version v = { .type = type, .id_len = id.len, .method = method };
+    memcpy(v.id, id.ptr, id.len);
+    if (method != STORE_METHOD_DELETE) {
+        v.json = copy(body->json);
+        v.body = *body;
+        v.body.json.ptr = v.json;
+    }
+    return v;
+}
+
+static sv id_of(const struct mem_version *v)
+{
+    return sv_make(v->id, v->id_len);
+}
+
+static bool is_of(const struct mem_version *v, fhir_type type, sv id)
+{
+    return v->type == type && sv_eq(id_of(v), id);
+}
+
+static void mem_close(struct store *st)
+{
+    struct memory *m = (struct memory *)st;
+    for (size_t i = 0; i < m->n; i++)
+        free(m->versions[i].json);
+    for (size_t i = 0; i < m->n_notes; i++) {
+        free(m->notes[i].key);
+        free(m->notes[i].value);
+    }
+    free(m->versions);
+    free(m->commits);
+    free(m->notes);
+    pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+static struct store_commit last_locked(const struct memory *m)
+{
+    return m->n_commits ? m->commits[m->n_commits - 1] : (struct store_commit){ 0, 0 };
+}
+
+static struct store_commit mem_last(struct store *st)
+{
+    struct memory *m = (struct memory *)st;
+    pthread_mutex_lock(&m->lock);
+    struct store_commit c = last_locked(m);
+    pthread_mutex_unlock(&m->lock);
+    return c;
+}
+
+static err_code mem_horizon(struct store *st, struct store_commit *out, struct err *e)
+{
+    (void)e;
+    struct memory *m = (struct memory *)st;
+    pthread_mutex_lock(&m->lock);
+    struct store_commit c = last_locked(m);
+    int64_t now = clock_wall_ms();
+    int64_t instant = now > c.instant_ms ? now : c.instant_ms;
+    if (instant < m->floor_ms)
+        instant = m->floor_ms;
+    m->floor_ms = instant;
+    *out = (struct store_commit){ c.t, instant };
+    pthread_mutex_unlock(&m->lock);
+    return ERR_OK;
+}
+
+static struct store_commit next_locked(struct memory *m)
+{
+    struct store_commit c = last_locked(m);
+    int64_t now = clock_wall_ms();
+    c.t++;
+    c.instant_ms = now > c.instant_ms ? now : c.instant_ms;
+    if (c.instant_ms <= m->floor_ms)
+        c.instant_ms = m->floor_ms + 1;
+    m->commits = more(m->commits, &m->cap_commits, m->n_commits + 1, sizeof *m->commits);
+    m->commits[m->n_commits++] = c;
+    return c;
+}
+
+static void add_locked(struct memory *m, struct mem_version v, struct store_commit c)
+{
+    m->versions = more(m->versions, &m->cap, m->n + 1, sizeof *m->versions);
+    v.commit = c;
+    m->versions[m->n++] = v;
+}
+
+/* Newest version with t <= as_of, NULL when there is none; *rank is its version number. */
+static const struct mem_version *find_locked(const struct memory *m, fhir_type type, sv id,
+                                             uint64_t as_of, uint64_t *rank)
+{
+    const struct mem_version *found = NULL;
+    *rank = 0;
+    for (size_t i = 0; i < m->n && m->versions[i].commit.t <= as_of; i++)
+        if (is_of(&m->versions[i], type, id)) {
+            found = &m->versions[i];
+            ++*rank;
+        }
+    return found;
+}
+
+static err_code mem_commit(struct store *st, struct store_write *w, size_t n,
+                           struct store_commit *out, struct err *e)
+{
+    struct memory *m = (struct memory *)st;
+    err_code rc = ERR_OK;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < n && rc == ERR_OK; i++) {
+        uint64_t rank;
+        const struct mem_version *v = find_locked(m, w[i].type, w[i].id, STORE_NOW, &rank);
+        bool there = v && v->method != STORE_METHOD_DELETE;
+        if (w[i].method == STORE_METHOD_DELETE && !there)
+            rc = ERR(e, ERR_NOT_FOUND, "there is nothing to delete");
+        else if ((w[i].condition == STORE_IF_ABSENT && v) ||
+                 (w[i].condition == STORE_IF_VERSION && (!there || rank != w[i].if_version)))
+            rc = ERR(e, ERR_PRECONDITION, "the condition does not hold");
+        else
+            w[i].version = rank + 1;
+    }
+    if (rc == ERR_OK) {
+        *out = next_locked(m);
+        for (size_t i = 0; i < n; i++)
+            add_locked(m, version_of(w[i].type, w[i].id, w[i].method, &w[i].body), *out);
+    }
+    pthread_mutex_unlock(&m->lock);
+    return rc;
+}
+
+/* ---- bulk ---- */
+
+static err_code mem_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
+{
+    (void)e;
+    struct mem_bulk *b = calloc(1, sizeof *b);
+    if (b == NULL)
+        abort();
+    b->base.ops = st->ops;
+    b->m = (struct memory *)st;
+    *out = &b->base;
+    return ERR_OK;
+}
+
+static err_code mem_bulk_fill(struct store_bulk *base, struct store_bulk_item *items, size_t n,
+                              struct err *e)
+{
+    struct mem_bulk *b = (struct mem_bulk *)base;
+    if (b->versions)
+        return ERR(e, ERR_INTERNAL, "a bulk load is filled twice");
+    n = store_items_sort(items, n);
+    b->versions = calloc(n ? n : 1, sizeof *b->versions);
+    if (b->versions == NULL)
+        abort();
+    for (size_t i = 0; i < n; i++)
+        b->versions[b->n++] =
+            version_of(items[i].type, items[i].id, STORE_METHOD_IMPORT, &items[i].body);
+    return ERR_OK;
+}
+
+static err_code note_put_locked(struct memory *m, sv key, sv note)
+{
+    size_t i = 0;
+    while (i < m->n_notes && !sv_eq(sv_make(m->notes[i].key, m->notes[i].key_len), key))
+        i++;
+    if (i == m->n_notes) {
+        m->notes = realloc(m->notes, ++m->n_notes * sizeof *m->notes);
+        if (m->notes == NULL)
+            abort();
+        m->notes[i] = (struct mem_note){ .key = copy(key), .key_len = key.len };
+    }
+    free(m->notes[i].value);
+    m->notes[i].value = copy(note);
+    m->notes[i].len = note.len;
+    return ERR_OK;
+}
+
+static err_code mem_bulk_publish(struct store_bulk *base, sv note_key, sv note,
+                                 struct store_commit *out, struct err *e)
+{
+    (void)e;
+    struct mem_bulk *b = (struct mem_bulk *)base;
+    pthread_mutex_lock(&b->m->lock);
+    *out = b->n ? next_locked(b->m) : last_locked(b->m);
+    for (size_t i = 0; i < b->n; i++)
+        add_locked(b->m, b->versions[i], *out);
+    if (note_key.len)
+        (void)note_put_locked(b->m, note_key, note); /* cannot fail here */
+    pthread_mutex_unlock(&b->m->lock);
+    free(b->versions);
+    free(b);
+    return ERR_OK;
+}
+
+static void mem_bulk_abort(struct store_bulk *base)
+{
+    struct mem_bulk *b = (struct mem_bulk *)base;
+    for (size_t i = 0; i < b->n; i++)
+        free(b->versions[i].json);
+    free(b->versions);
+    free(b);
+}
+
+/* ---- notes ---- */
+
+static err_code mem_note_get(struct store *st, sv key, struct buf *out, struct err *e)
+{
+    struct memory *m = (struct memory *)st;
+    err_code rc = ERR(e, ERR_NOT_FOUND, "no such note");
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n_notes; i++)
+        if (sv_eq(sv_make(m->notes[i].key, m->notes[i].key_len), key))
+            rc = buf_add(out, sv_make(m->notes[i].value, m->notes[i].len), e);
+    pthread_mutex_unlock(&m->lock);
+    return rc;
+}
+
+static err_code mem_note_put(struct store *st, sv key, sv note, struct err *e)
+{
+    (void)e;
+    struct memory *m = (struct memory *)st;
+    pthread_mutex_lock(&m->lock);
+    err_code rc = note_put_locked(m, key, note);
+    pthread_mutex_unlock(&m->lock);
+    return rc;
+}
+
+static err_code mem_note_delete(struct store *st, sv key, struct err *e)
+{
+    (void)e;
+    struct memory *m = (struct memory *)st;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n_notes; i++)
+        if (sv_eq(sv_make(m->notes[i].key, m->notes[i].key_len), key)) {
+            free(m->notes[i].key);
+            free(m->notes[i].value);
+            m->notes[i] = m->notes[--m->n_notes];
+            break;
+        }
+    pthread_mutex_unlock(&m->lock);
+    return ERR_OK;
+}
+
+/* ---- reading ---- */
+
+static struct store_version shown(const struct mem_version *v, uint64_t rank)
+{
+    return (struct store_version){ .type = v->type,
+                                   .id = id_of(v),
+                                   .t = v->commit.t,
+                                   .instant_ms = v->commit.instant_ms,
+                                   .version = rank,
+                                   .method = v->method,
+                                   .body = v->body };
+}
+
+static err_code deep_copy(struct arena *a, struct store_version *v, struct err *e)
+{
+    v->id = arena_sv(a, v->id);
+    if (v->body.json.len)
+        v->body.json = arena_sv(a, v->body.json);
+    return v->id.ptr && (v->method == STORE_METHOD_DELETE || v->body.json.ptr) ? ERR_OK
+                                                                               : arena_oom(a, e);
+}
+
+static err_code mem_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
+                        struct store_version *out, struct err *e)
+{
+    struct memory *m = (struct memory *)st;
+    uint64_t rank;
+    pthread_mutex_lock(&m->lock);
+    const struct mem_version *v = find_locked(m, type, id, as_of_t, &rank);
+    err_code rc = v ? ERR_OK : ERR(e, ERR_NOT_FOUND, "no such resource");
+    if (v) {
+        struct store_version s = shown(v, rank);
+        rc = deep_copy(a, &s, e);
+        if (rc == ERR_OK)
+            *out = s;
+    }
+    pthread_mutex_unlock(&m->lock);
+    return rc;
+}
+
+/* A cursor is a finished list, made when it is opened. */
+struct mem_cursor {
+    struct store_cursor base;
+    struct arena *a;
+    struct store_version *rows;
+    size_t n, at;
+};
+
+static int by_id_then_new(const void *a, const void *b)
+{
+    const struct store_version *x = a, *y = b;
+    int c = sv_cmp(x->id, y->id);
+    return c ? c : x->t < y->t ? 1 : x->t > y->t ? -1 : 0;
+}
+
+typedef bool (*pick_fn)(const struct store_version *newest, const void *ctx);
+
+/* All versions (history) or the current one of each id of a type, as of as_of, that pick wants. */
+static err_code list(struct memory *m, fhir_type type, sv only_id, uint64_t as_of, bool history,
+                     pick_fn pick, const void *ctx, struct store_cursor **out, struct err *e)
+{
+    struct mem_cursor *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        abort();
+    c->base.ops = m->base.ops;
+    c->a = arena_new(SIZE_MAX / 2);
+    pthread_mutex_lock(&m->lock);
+    c->rows = calloc(m->n ? m->n : 1, sizeof *c->rows);
+    if (c->rows == NULL)
+        abort();
+    err_code rc = ERR_OK;
+    for (size_t i = 0; i < m->n && m->versions[i].commit.t <= as_of; i++) {
+        const struct mem_version *v = &m->versions[i];
+        if (v->type == type && (only_id.len == 0 || sv_eq(id_of(v), only_id)))
+            c->rows[c->n++] = shown(v, 0);
+    }
+    qsort(c->rows, c->n, sizeof *c->rows, by_id_then_new);
+    size_t kept = 0;
+    for (size_t i = 0, end; i < c->n; i = end) { /* one id's versions, newest first */
+        for (end = i; end < c->n && sv_eq(c->rows[end].id, c->rows[i].id);)
+            end++;
+        for (size_t k = i; k < end; k++) {
+            struct store_version v = c->rows[k];
+            v.version = end - k;
+            if ((k == i || history) && pick(&v, ctx)) {
+                if (rc == ERR_OK)
+                    rc = deep_copy(c->a, &v, e);
+                c->rows[kept++] = v;
+            }
+        }
+    }
+    c->n = kept;
+    pthread_mutex_unlock(&m->lock);
+    *out = &c->base;
+    return rc;
+}
+
+static bool pick_range(const struct store_version *v, const void *ctx)
+{
+    const struct store_range *r = ctx;
+    return v->method != STORE_METHOD_DELETE && sv_cmp(v->id, r->from_id) >= 0 &&
+           (r->to_id.len == 0 || sv_cmp(v->id, r->to_id) < 0);
+}
+
+static bool pick_after(const struct store_version *v, const void *ctx)
+{
+    return v->t > *(const uint64_t *)ctx;
+}
+
+static bool pick_all(const struct store_version *v, const void *ctx)
+{
+    (void)v;
+    (void)ctx;
+    return true;
+}
+
+static err_code mem_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
+                         struct store_cursor **out, struct err *e)
+{
+    return list((struct memory *)st, range->type, SV_NONE, as_of_t, false, pick_range, range, out,
+                e);
+}
+
+static err_code mem_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
+                            struct store_cursor **out, struct err *e)
+{
+    return list((struct memory *)st, type, id, as_of_t, true, pick_all, NULL, out, e);
+}
+
+static err_code mem_changes(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
+                            struct store_cursor **out, struct err *e)
+{
+    return list((struct memory *)st, type, SV_NONE, upto_t, false, pick_after, &after_t, out, e);
+}
+
+static err_code mem_cursor_next(struct store_cursor *base, struct store_version *out, struct err *e)
+{
+    (void)e;
+    struct mem_cursor *c = (struct mem_cursor *)base;
+    if (c->at == c->n)
+        return ERR_EOF;
+    *out = c->rows[c->at++];
+    return ERR_OK;
+}
+
+static void mem_cursor_close(struct store_cursor *base)
+{
+    struct mem_cursor *c = (struct mem_cursor *)base;
+    arena_free(c->a);
+    free(c->rows);
+    free(c);
+}
+
+static err_code mem_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
+                              struct err *e)
+{
+    (void)e;
+    struct memory *m = (struct memory *)st;
+    pthread_mutex_lock(&m->lock);
+    *out = (struct store_commit){ 0, 0 };
+    for (size_t i = 0; i < m->n_commits && m->commits[i].instant_ms <= instant_ms; i++)
+        *out = m->commits[i];
+    pthread_mutex_unlock(&m->lock);
+    return ERR_OK;
+}
+
+/* Two ranges, cut at the median id, so that callers meet a bound. */
+static err_code mem_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
+                         struct store_range **out, size_t *n_out, struct err *e)
+{
+    struct store_cursor *cur;
+    (void)target_bytes;
+    TRY(list((struct memory *)st, type, SV_NONE, STORE_NOW, false, pick_all, NULL, &cur, e));
+    struct mem_cursor *c = (struct mem_cursor *)cur;
+    size_t n = c->n == 0 ? 0 : c->n == 1 ? 1 : 2;
+    struct store_range *r = arena_calloc(a, n + 1, sizeof *r);
+    sv mid = n == 2 ? arena_sv(a, c->rows[c->n / 2].id) : SV_NONE;
+    err_code rc = r == NULL || (n == 2 && mid.ptr == NULL) ? arena_oom(a, e) : ERR_OK;
+    for (size_t i = 0; i < n && rc == ERR_OK; i++)
+        r[i] = (struct store_range){ type, i ? mid : SV_NONE, i + 1 < n ? mid : SV_NONE };
+    mem_cursor_close(cur);
+    if (rc == ERR_OK) {
+        *out = r;
+        *n_out = n;
+    }
+    return rc;
+}
+
+static err_code mem_stats(struct store *st, struct store_stats *out, struct err *e)
+{
+    (void)e;
+    struct memory *m = (struct memory *)st;
+    pthread_mutex_lock(&m->lock);
+    *out = (struct store_stats){ 0, m->n };
+    pthread_mutex_unlock(&m->lock);
+    return ERR_OK;
+}
+
+static const struct store_ops memory_ops = {
+    .close = mem_close,
+    .last = mem_last,
+    .horizon = mem_horizon,
+    .commit = mem_commit,
+    .bulk_begin = mem_bulk_begin,
+    .bulk_fill = mem_bulk_fill,
+    .bulk_publish = mem_bulk_publish,
+    .bulk_abort = mem_bulk_abort,
+    .note_get = mem_note_get,
+    .note_put = mem_note_put,
+    .note_delete = mem_note_delete,
+    .get = mem_get,
+    .scan = mem_scan,
+    .cursor_next = mem_cursor_next,
+    .cursor_close = mem_cursor_close,
+    .history = mem_history,
+    .changes = mem_changes,
+    .commit_at = mem_commit_at,
+    .plan = mem_plan,
+    .stats = mem_stats,
+};
+
+err_code store_open_memory(struct store **out, struct err *e)
+{
+    (void)e;
+    struct memory *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        abort();
+    m->base.ops = &memory_ops;
+    m->floor_ms = INT64_MIN;
+    pthread_mutex_init(&m->lock, NULL);
+    *out = &m->base;
+    return ERR_OK;
+}

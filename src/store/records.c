@@ -1,0 +1,143 @@
+#include "store/records.h"
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "store/store_private.h"
+
+#include <unistd.h>
+
+/* In memory is a RocksDB too, in RocksDB's memory environment: one code for both. */
+struct records {
+    rocksdb_t *db;
+    rocksdb_options_t *options;
+    rocksdb_env_t *mem_env;
+    rocksdb_writeoptions_t *sync_write;
+    pthread_mutex_t lock; /* PUT_IF_ABSENT: nobody writes between look and write */
+};
+
+err_code records_open(const char *path, struct records **out, struct err *e)
+{
+    if (path)
+        TRY(file_mkdirs(path, e));
+    struct records *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        abort();
+    pthread_mutex_init(&r->lock, NULL);
+    r->options = rocksdb_options_create();
+    rocksdb_options_set_create_if_missing(r->options, 1);
+    rocksdb_options_set_write_buffer_size(r->options, 4u << 20);
+    rocksdb_options_set_keep_log_file_num(r->options, 2);
+    rocksdb_options_set_info_log_level(r->options, 2);
+    rocksdb_options_set_max_open_files(r->options, 64);
+    if (path == NULL) {
+        r->mem_env = rocksdb_create_mem_env();
+        rocksdb_options_set_env(r->options, r->mem_env);
+    }
+    r->sync_write = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_set_sync(r->sync_write, 1);
+    char *bad = NULL;
+    r->db = rocksdb_open(r->options, path ? path : "/records", &bad);
+    err_code rc = rocks_error(bad, "opening the system's records", e);
+    if (rc != ERR_OK) {
+        records_close(r);
+        return rc;
+    }
+    *out = r;
+    return ERR_OK;
+}
+
+void records_close(struct records *r)
+{
+    if (r == NULL)
+        return;
+    if (r->db)
+        rocksdb_close(r->db);
+    rocksdb_options_destroy(r->options);
+    rocksdb_writeoptions_destroy(r->sync_write);
+    if (r->mem_env)
+        rocksdb_env_destroy(r->mem_env);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+err_code records_get(struct records *r, sv key, struct buf *out, struct err *e)
+{
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    char *bad = NULL;
+    size_t len = 0;
+    char *v = rocksdb_get(r->db, ro, key.ptr, key.len, &len, &bad);
+    rocksdb_readoptions_destroy(ro);
+    TRY(rocks_error(bad, "reading the system's records", e));
+    if (v == NULL)
+        return ERR(e, ERR_NOT_FOUND, "no such record");
+    err_code rc = buf_add(out, sv_make(v, len), e);
+    rocksdb_free(v);
+    return rc;
+}
+
+static err_code exists(struct records *r, sv key, bool *out, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
+    err_code rc = records_get(r, key, &b, e);
+    *out = rc == ERR_OK;
+    return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+}
+
+err_code records_write(struct records *r, const struct records_write *w, size_t n, struct err *e)
+{
+    err_code rc = ERR_OK;
+    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < n && rc == ERR_OK; i++) {
+        bool there = false;
+        if (w[i].op == RECORDS_PUT_IF_ABSENT)
+            rc = exists(r, w[i].key, &there, e);
+        if (rc == ERR_OK && there)
+            rc = ERR(e, ERR_EXISTS, "the record is there already");
+        if (w[i].op == RECORDS_DELETE)
+            rocksdb_writebatch_delete(batch, w[i].key.ptr, w[i].key.len);
+        else
+            rocksdb_writebatch_put(batch, w[i].key.ptr, w[i].key.len, w[i].value.ptr,
+                                   w[i].value.len);
+    }
+    if (rc == ERR_OK) {
+        char *bad = NULL;
+        rocksdb_write(r->db, r->sync_write, batch, &bad);
+        rc = rocks_error(bad, "writing the system's records", e);
+    }
+    pthread_mutex_unlock(&r->lock);
+    rocksdb_writebatch_destroy(batch);
+    return rc;
+}
+
+err_code records_put(struct records *r, sv key, sv value, struct err *e)
+{
+    struct records_write w = { RECORDS_PUT, key, value };
+    return records_write(r, &w, 1, e);
+}
+
+err_code records_scan(struct records *r, sv prefix, sv after, records_each_fn each, void *ctx,
+                      struct err *e)
+{
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    rocksdb_iterator_t *it = rocksdb_create_iterator(r->db, ro);
+    sv from = sv_cmp(after, prefix) > 0 ? after : prefix;
+    for (rocksdb_iter_seek(it, from.ptr ? from.ptr : "", from.len); rocksdb_iter_valid(it);
+         rocksdb_iter_next(it)) {
+        size_t klen, vlen;
+        const char *k = rocksdb_iter_key(it, &klen);
+        sv key = sv_make(k, klen);
+        if (!sv_starts(key, prefix))
+            break;
+        if (after.len && sv_cmp(key, after) <= 0)
+            continue;
+        const char *v = rocksdb_iter_value(it, &vlen);
+        if (!each(ctx, key, sv_make(v, vlen)))
+            break;
+    }
+    char *bad = NULL;
+    rocksdb_iter_get_error(it, &bad);
+    rocksdb_iter_destroy(it);
+    rocksdb_readoptions_destroy(ro);
+    return rocks_error(bad, "reading the system's records", e);
+}

@@ -1,0 +1,433 @@
+/* rocks.c - one data store in one RocksDB: opening, options, the table of published bulk loads,
+ * notes.
+ *
+ *   versions  type, id, 0, kind, ~n -> header, JSON          changes  type, kind, n, id -> ""
+ *   commits   'c' t -> instant, kind, b, count               notes    key -> value
+ *             'b' b -> t, instant     'f' 0 -> floor     'n' 0 -> bulk numbers handed out
+ *             'v' 0 -> version of this layout */
+#include "store/store_private.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+
+#include <limits.h>
+#include <unistd.h>
+
+#define LAYOUT_VERSION 1u
+
+static const char *const cf_names[N_CFS] = { "default", "versions", "changes", "commits", "notes" };
+
+err_code rocks_error(char *errptr, const char *what, struct err *e)
+{
+    if (errptr == NULL)
+        return ERR_OK;
+    err_code code = ERR_IO;
+    const char *why = "input/output error";
+    if (strstr(errptr, "No space left") || strstr(errptr, "Space limit")) {
+        code = ERR_NO_SPACE;
+        why = "disk is full";
+    } else if (strstr(errptr, "lock hold by current process") ||
+               strstr(errptr, "While lock file")) {
+        code = ERR_EXISTS;
+        why = "in use by another process";
+    } else if (strncmp(errptr, "Corruption", 10) == 0) {
+        code = ERR_CORRUPT;
+        why = "stored data is damaged";
+    } else if (strstr(errptr, "does not exist")) {
+        code = ERR_NOT_FOUND;
+        why = "does not exist";
+    } else if (strstr(errptr, "Too many open files")) {
+        why = "too many open files";
+    }
+    rocksdb_free(errptr);
+    return ERR(e, code, "%s: %s", what, why);
+}
+
+/* ---- what stores share ---- */
+
+struct store_env *store_env_new(size_t cache_bytes, unsigned n_background)
+{
+    struct store_env *env = calloc(1, sizeof *env);
+    if (env == NULL)
+        abort();
+    env->env = rocksdb_create_default_env();
+    rocksdb_env_set_background_threads(env->env, (int)n_background);
+    rocksdb_env_lower_thread_pool_cpu_priority(env->env);
+    env->cache = rocksdb_cache_create_lru(cache_bytes);
+    env->n_background = n_background;
+    return env;
+}
+
+void store_env_free(struct store_env *env)
+{
+    if (env == NULL)
+        return;
+    rocksdb_cache_destroy(env->cache);
+    rocksdb_env_destroy(env->env);
+    free(env);
+}
+
+/* ---- the table of batches ---- */
+
+static struct batch_table *batch_table_new(size_t n)
+{
+    struct batch_table *t = malloc(sizeof *t + n * sizeof t->rows[0]);
+    if (t == NULL)
+        abort();
+    atomic_init(&t->n_refs, 1);
+    t->n = n;
+    return t;
+}
+
+struct batch_table *batch_table_ref(struct rocks *r)
+{
+    pthread_mutex_lock(&r->seen.lock);
+    struct batch_table *t = r->seen.batches;
+    atomic_fetch_add(&t->n_refs, 1);
+    pthread_mutex_unlock(&r->seen.lock);
+    return t;
+}
+
+void batch_table_unref(struct batch_table *t)
+{
+    if (t && atomic_fetch_sub(&t->n_refs, 1) == 1)
+        free(t);
+}
+
+const struct batch *batch_table_find(const struct batch_table *t, uint64_t b)
+{
+    size_t lo = 0, hi = t->n;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (t->rows[mid].b < b)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < t->n && t->rows[lo].b == b ? &t->rows[lo] : NULL;
+}
+
+/* ---- open and close ---- */
+
+static rocksdb_options_t *make_options(struct store_env *env, bool create)
+{
+    rocksdb_options_t *o = rocksdb_options_create();
+    rocksdb_options_set_env(o, env->env);
+    rocksdb_options_set_create_if_missing(o, create);
+    rocksdb_options_set_create_missing_column_families(o, create);
+    rocksdb_options_set_max_open_files(o, 2000);
+    rocksdb_options_set_max_background_jobs(o, (int)env->n_background);
+    rocksdb_options_set_keep_log_file_num(o, 2);
+    rocksdb_options_set_info_log_level(o, 2); /* warnings */
+    rocksdb_options_set_max_log_file_size(o, 1u << 20);
+    rocksdb_options_set_recycle_log_file_num(o, 0);
+    rocksdb_options_set_max_total_wal_size(o, 64u << 20);
+    rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
+    rocksdb_options_set_skip_checking_sst_file_sizes_on_db_open(o, 1);
+    rocksdb_options_set_write_buffer_size(o, 4u << 20);
+    return o;
+}
+
+/* Large values, read in order: lz4 in 64 KiB blocks. Bulk loads bring hundreds of overlapping
+ * files, which must never stop a writer; compaction folds them in the background. */
+static rocksdb_options_t *make_data_options(struct store_env *env)
+{
+    rocksdb_options_t *o = make_options(env, true);
+    rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
+    rocksdb_block_based_options_set_block_size(t, 64u << 10);
+    rocksdb_block_based_options_set_block_cache(t, env->cache);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
+    rocksdb_block_based_options_set_format_version(t, 5);
+    rocksdb_options_set_block_based_table_factory(o, t);
+    rocksdb_block_based_options_destroy(t);
+    rocksdb_options_set_compression(o, rocksdb_lz4_compression);
+    rocksdb_options_set_write_buffer_size(o, 16u << 20);
+    rocksdb_options_set_max_write_buffer_number(o, 3);
+    rocksdb_options_set_target_file_size_base(o, 64u << 20);
+    rocksdb_options_set_max_bytes_for_level_base(o, 512u << 20);
+    rocksdb_options_set_level0_file_num_compaction_trigger(o, 8);
+    rocksdb_options_set_level0_slowdown_writes_trigger(o, 1 << 20);
+    rocksdb_options_set_level0_stop_writes_trigger(o, 1 << 20);
+    rocksdb_options_set_soft_pending_compaction_bytes_limit(o, (size_t)1 << 50);
+    rocksdb_options_set_hard_pending_compaction_bytes_limit(o, (size_t)1 << 50);
+    return o;
+}
+
+static err_code staging_reset(struct rocks *r, struct err *e)
+{
+    char staging[PATH_MAX];
+    (void)snprintf(staging, sizeof staging, "%s/staging", r->path);
+    TRY(file_remove_tree(staging, e)); /* bulk loads that never came to be published */
+    return file_mkdirs(staging, e);
+}
+
+static err_code get_u64(struct rocks *r, char letter, bool *there, uint64_t *out, struct err *e)
+{
+    struct key_bytes k = key_commit(letter, 0);
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    char *bad = NULL;
+    size_t len = 0;
+    char *v = rocksdb_get_cf(r->db, ro, r->cf[CF_COMMITS], k.ptr, k.len, &len, &bad);
+    rocksdb_readoptions_destroy(ro);
+    TRY(rocks_error(bad, "reading the data store", e));
+    *there = v != NULL && len == 8;
+    *out = *there ? key_get_u64(v) : 0;
+    rocksdb_free(v);
+    return ERR_OK;
+}
+
+/* Newest commit and the published bulk loads, from CF commits. */
+static err_code load_commits(struct rocks *r, struct err *e)
+{
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(r->db, ro, r->cf[CF_COMMITS]);
+    struct buf rows = BUF_INIT(SIZE_MAX / 2);
+    err_code rc = ERR_OK;
+    size_t len;
+    for (rocksdb_iter_seek(it, "b", 1); rc == ERR_OK && rocksdb_iter_valid(it);
+         rocksdb_iter_next(it)) {
+        const char *k = rocksdb_iter_key(it, &len);
+        if (len != 9 || k[0] != 'b')
+            break;
+        struct batch row = { .b = key_get_u64(k + 1) };
+        const char *v = rocksdb_iter_value(it, &len);
+        if (len != 16)
+            rc = ERR(e, ERR_CORRUPT, "reading the data store: a bulk load's record is damaged");
+        else {
+            row.t = key_get_u64(v);
+            row.instant_ms = (int64_t)key_get_u64(v + 8);
+            rc = buf_add(&rows, sv_make(&row, sizeof row), e);
+        }
+    }
+    struct key_bytes end = key_commit('c', UINT64_MAX);
+    rocksdb_iter_seek_for_prev(it, end.ptr, end.len);
+    if (rc == ERR_OK && rocksdb_iter_valid(it)) {
+        const char *k = rocksdb_iter_key(it, &len);
+        if (len == 9 && k[0] == 'c') {
+            r->seen.last.t = key_get_u64(k + 1);
+            const char *v = rocksdb_iter_value(it, &len);
+            if (len < 8)
+                rc = ERR(e, ERR_CORRUPT, "reading the data store: a commit's record is damaged");
+            else
+                r->seen.last.instant_ms = (int64_t)key_get_u64(v);
+        }
+    }
+    char *bad = NULL;
+    rocksdb_iter_get_error(it, &bad);
+    rocksdb_iter_destroy(it);
+    rocksdb_readoptions_destroy(ro);
+    if (rc == ERR_OK)
+        rc = rocks_error(bad, "reading the data store", e);
+    else
+        rocksdb_free(bad);
+    if (rc == ERR_OK) {
+        size_t n = rows.len / sizeof(struct batch);
+        r->seen.batches = batch_table_new(n);
+        if (n)
+            memcpy(r->seen.batches->rows, rows.ptr, rows.len);
+    }
+    buf_done(&rows);
+    return rc;
+}
+
+static err_code load_state(struct rocks *r, bool create, struct err *e)
+{
+    bool there;
+    uint64_t v;
+    TRY(get_u64(r, 'v', &there, &v, e));
+    if (!there && create) {
+        struct key_bytes k = key_commit('v', 0);
+        char value[8];
+        char *bad = NULL;
+        key_put_u64(value, LAYOUT_VERSION);
+        rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, value, 8, &bad);
+        TRY(rocks_error(bad, "creating the data store", e));
+        v = LAYOUT_VERSION;
+    }
+    if (v != LAYOUT_VERSION)
+        return ERR(e, ERR_CORRUPT,
+                   "data store has layout version %llu, this program reads version %u",
+                   (unsigned long long)v, LAYOUT_VERSION);
+    TRY(load_commits(r, e));
+    TRY(get_u64(r, 'f', &there, &v, e));
+    r->order.floor_ms = there ? (int64_t)v : INT64_MIN;
+    TRY(get_u64(r, 'n', &there, &v, e));
+    r->bulk.next_b = r->bulk.reserved_b = there ? v : 1;
+    return staging_reset(r, e);
+}
+
+static void rocks_close(struct store *st)
+{
+    struct rocks *r = (struct rocks *)st;
+    for (int i = 0; i < N_CFS; i++)
+        if (r->cf[i])
+            rocksdb_column_family_handle_destroy(r->cf[i]);
+    if (r->db)
+        rocksdb_close(r->db);
+    rocksdb_options_destroy(r->options);
+    rocksdb_options_destroy(r->data_options);
+    rocksdb_writeoptions_destroy(r->sync_write);
+    batch_table_unref(r->seen.batches);
+    pthread_mutex_destroy(&r->seen.lock);
+    pthread_mutex_destroy(&r->order.lock);
+    pthread_mutex_destroy(&r->queue.lock);
+    pthread_cond_destroy(&r->queue.done);
+    pthread_mutex_destroy(&r->bulk.lock);
+    free(r->path);
+    free(r);
+}
+
+/* ---- small calls ---- */
+
+static struct store_commit rocks_last(struct store *st)
+{
+    struct rocks *r = (struct rocks *)st;
+    pthread_mutex_lock(&r->seen.lock);
+    struct store_commit c = r->seen.last;
+    pthread_mutex_unlock(&r->seen.lock);
+    return c;
+}
+
+static err_code rocks_note_get(struct store *st, sv key, struct buf *out, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    char *bad = NULL;
+    size_t len = 0;
+    char *v = rocksdb_get_cf(r->db, ro, r->cf[CF_NOTES], key.ptr, key.len, &len, &bad);
+    rocksdb_readoptions_destroy(ro);
+    TRY(rocks_error(bad, "reading a note", e));
+    if (v == NULL)
+        return ERR(e, ERR_NOT_FOUND, "no such note");
+    err_code rc = buf_add(out, sv_make(v, len), e);
+    rocksdb_free(v);
+    return rc;
+}
+
+static err_code rocks_note_put(struct store *st, sv key, sv note, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    char *bad = NULL;
+    rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_NOTES], key.ptr, key.len, note.ptr, note.len,
+                   &bad);
+    return rocks_error(bad, "writing a note", e);
+}
+
+static err_code rocks_note_delete(struct store *st, sv key, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    char *bad = NULL;
+    rocksdb_delete_cf(r->db, r->sync_write, r->cf[CF_NOTES], key.ptr, key.len, &bad);
+    return rocks_error(bad, "removing a note", e);
+}
+
+static err_code rocks_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
+                                struct err *e)
+{
+    /* instants grow with t: search by halves over t; every t has a record */
+    struct rocks *r = (struct rocks *)st;
+    uint64_t lo = 0, hi = rocks_last(st).t;
+    struct store_commit found = { 0, 0 };
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    err_code rc = ERR_OK;
+    while (lo < hi && rc == ERR_OK) {
+        uint64_t mid = lo + (hi - lo + 1) / 2;
+        struct key_bytes k = key_commit('c', mid);
+        char *bad = NULL;
+        size_t len = 0;
+        char *v = rocksdb_get_cf(r->db, ro, r->cf[CF_COMMITS], k.ptr, k.len, &len, &bad);
+        rc = rocks_error(bad, "reading a commit", e);
+        if (rc == ERR_OK && (v == NULL || len < 8))
+            rc = ERR(e, ERR_CORRUPT, "a commit's record is missing");
+        if (rc == ERR_OK) {
+            int64_t at = (int64_t)key_get_u64(v);
+            if (at <= instant_ms) {
+                lo = mid;
+                found = (struct store_commit){ mid, at };
+            } else {
+                hi = mid - 1;
+            }
+        }
+        rocksdb_free(v);
+    }
+    rocksdb_readoptions_destroy(ro);
+    if (rc == ERR_OK)
+        *out = found;
+    return rc;
+}
+
+static err_code rocks_stats(struct store *st, struct store_stats *out, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    struct store_stats s = { 0, 0 };
+    for (int i = 0; i < N_CFS; i++) {
+        uint64_t v = 0;
+        if (rocksdb_property_int_cf(r->db, r->cf[i], "rocksdb.live-sst-files-size", &v) == 0)
+            s.disk_bytes += v;
+    }
+    if (rocksdb_property_int_cf(r->db, r->cf[CF_VERSIONS], "rocksdb.estimate-num-keys",
+                                &s.n_keys_estimate) != 0)
+        return ERR(e, ERR_IO, "the data store does not tell its size");
+    *out = s;
+    return ERR_OK;
+}
+
+static const struct store_ops rocks_ops = {
+    .close = rocks_close,
+    .last = rocks_last,
+    .horizon = rocks_horizon,
+    .commit = rocks_commit,
+    .bulk_begin = rocks_bulk_begin,
+    .bulk_fill = rocks_bulk_fill,
+    .bulk_publish = rocks_bulk_publish,
+    .bulk_abort = rocks_bulk_abort,
+    .note_get = rocks_note_get,
+    .note_put = rocks_note_put,
+    .note_delete = rocks_note_delete,
+    .get = rocks_get,
+    .scan = rocks_scan,
+    .cursor_next = rocks_cursor_next,
+    .cursor_close = rocks_cursor_close,
+    .history = rocks_history,
+    .changes = rocks_changes,
+    .commit_at = rocks_commit_at,
+    .plan = rocks_plan,
+    .stats = rocks_stats,
+};
+
+err_code store_open_rocksdb(struct store_env *env, const char *path, bool create,
+                            struct store **out, struct err *e)
+{
+    if (create)
+        TRY(file_mkdirs(path, e));
+    else if (access(path, F_OK) != 0)
+        return ERR(e, ERR_NOT_FOUND, "data store does not exist");
+    struct rocks *r = calloc(1, sizeof *r);
+    if (r == NULL || (r->path = strdup(path)) == NULL)
+        abort();
+    r->base.ops = &rocks_ops;
+    r->env = env;
+    pthread_mutex_init(&r->seen.lock, NULL);
+    pthread_mutex_init(&r->order.lock, NULL);
+    pthread_mutex_init(&r->queue.lock, NULL);
+    pthread_cond_init(&r->queue.done, NULL);
+    pthread_mutex_init(&r->bulk.lock, NULL);
+    r->sync_write = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_set_sync(r->sync_write, 1);
+    r->options = make_options(env, create);
+    r->data_options = make_data_options(env);
+    const rocksdb_options_t *per_cf[N_CFS] = { r->options, r->data_options, r->options, r->options,
+                                               r->options };
+    char *bad = NULL;
+    r->db = rocksdb_open_column_families(r->options, path, N_CFS, cf_names, per_cf, r->cf, &bad);
+    err_code rc = rocks_error(bad, "opening the data store", e);
+    if (rc == ERR_OK)
+        rc = load_state(r, create, e);
+    if (rc != ERR_OK) {
+        rocks_close(&r->base);
+        return rc;
+    }
+    *out = &r->base;
+    return ERR_OK;
+}

@@ -1,0 +1,554 @@
+/* scan.c - reading as of T.
+ *
+ * All versions of one id stand together: bulk loads first (newest load first, which is not the
+ * order of their commits), then online commits, newest first. A group is one such run. To resolve
+ * it as of T: the newest visible bulk version, or the first online version with t <= T, whichever
+ * has the larger t. Version number (I5): online versions carry theirs; a bulk version's is that of
+ * the online version below it plus the bulk versions between. */
+#include "store/store_private.h"
+
+#include "base/buf.h"
+
+#define READAHEAD (2u << 20)
+#define IDS_MAX_BYTES \
+    (64u << 20)         /* of changed ids kept in memory; more: the type is scanned instead */
+#define SKIP_BY_NEXT 8u /* versions passed over one by one before a seek */
+
+/* ---- iterating ---- */
+
+struct iter {
+    rocksdb_readoptions_t *ro;
+    rocksdb_iterator_t *it;
+    struct key_bytes upper;
+};
+
+static void iter_open(struct iter *x, struct rocks *r, int cf, struct key_bytes upper,
+                      bool bulk_read)
+{
+    x->upper = upper;
+    x->ro = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_iterate_upper_bound(x->ro, x->upper.ptr, x->upper.len);
+    if (bulk_read) {
+        rocksdb_readoptions_set_readahead_size(x->ro, READAHEAD);
+        rocksdb_readoptions_set_fill_cache(x->ro, 0);
+    }
+    x->it = rocksdb_create_iterator_cf(r->db, x->ro, r->cf[cf]);
+}
+
+static void iter_close(struct iter *x)
+{
+    if (x->it)
+        rocksdb_iter_destroy(x->it);
+    if (x->ro)
+        rocksdb_readoptions_destroy(x->ro);
+}
+
+static err_code iter_end(const struct iter *x, struct err *e)
+{
+    char *bad = NULL;
+    rocksdb_iter_get_error(x->it, &bad);
+    return rocks_error(bad, "reading the data store", e);
+}
+
+static struct key_bytes after_type(fhir_type type)
+{
+    return key_id_bound((fhir_type)(type + 1), SV_NONE);
+}
+
+/* First key behind all of an id: the terminator 0x00 becomes 0x01. */
+static struct key_bytes after_id(fhir_type type, sv id)
+{
+    struct key_bytes k = key_version_prefix(type, id);
+    k.ptr[k.len - 1] = 1;
+    return k;
+}
+
+/* ---- one group ---- */
+
+struct candidate {
+    bool there;
+    uint64_t t;
+    int64_t instant_ms;
+    struct value_head head; /* body.json is in `value` when the body is wanted */
+    struct buf value;
+};
+
+struct group {
+    fhir_type type;
+    char id[FHIR_ID_MAX];
+    size_t id_len;
+    struct candidate best;
+    uint64_t n_bulk;  /* visible bulk versions */
+    uint64_t *bulk_t; /* their commits, as far as there is room */
+    size_t bulk_cap;
+    uint64_t version; /* of best, once resolved */
+};
+
+static void group_init(struct group *g, size_t max_value)
+{
+    memset(g, 0, sizeof *g);
+    buf_init(&g->best.value, max_value);
+}
+
+static void group_done(struct group *g)
+{
+    buf_done(&g->best.value);
+    free(g->bulk_t);
+}
+
+static void bulk_t_add(struct group *g, uint64_t t)
+{
+    if (g->n_bulk == g->bulk_cap) {
+        g->bulk_cap = g->bulk_cap ? g->bulk_cap * 2 : 8;
+        g->bulk_t = realloc(g->bulk_t, g->bulk_cap * sizeof *g->bulk_t);
+        if (g->bulk_t == NULL)
+            abort();
+    }
+    g->bulk_t[g->n_bulk++] = t;
+}
+
+static err_code damaged(struct err *e)
+{
+    return ERR(e, ERR_CORRUPT, "reading the data store: a record is damaged");
+}
+
+/* Keep the value at the iterator as the best so far. */
+static err_code keep(struct group *g, struct iter *x, bool body, uint64_t t, int64_t instant_ms,
+                     struct err *e)
+{
+    size_t len;
+    const char *v = rocksdb_iter_value(x->it, &len);
+    struct candidate *c = &g->best;
+    if (!value_split(sv_make(v, len), &c->head))
+        return damaged(e);
+    if (body) {
+        sv json = c->head.body.json;
+        buf_clear(&c->value);
+        TRY(buf_add(&c->value, json, e));
+        c->head.body.json = buf_sv(&c->value);
+    }
+    c->there = true;
+    c->t = t;
+    c->instant_ms = c->head.online ? c->head.instant_ms : instant_ms;
+    return ERR_OK;
+}
+
+/* Read the group at the iterator and leave the iterator behind it. ERR_EOF: the iterator is at its
+ * end. Afterwards g->best.there says whether anything was visible as of `as_of`. */
+static err_code group_read(struct group *g, struct iter *x, const struct batch_table *batches,
+                           uint64_t as_of, bool body, struct err *e)
+{
+    if (!rocksdb_iter_valid(x->it)) {
+        TRY(iter_end(x, e));
+        return ERR_EOF;
+    }
+    g->best.there = false;
+    g->n_bulk = 0;
+    uint64_t online_version = 0, online_t = 0;
+    unsigned passed = 0;
+    bool first = true;
+    while (rocksdb_iter_valid(x->it)) {
+        size_t len;
+        const char *k = rocksdb_iter_key(x->it, &len);
+        struct key_version_parts p;
+        if (!key_version_split(sv_make(k, len), &p))
+            return damaged(e);
+        if (first) {
+            g->type = p.type;
+            g->id_len = p.id.len;
+            memcpy(g->id, p.id.ptr, p.id.len);
+            first = false;
+        } else if (p.type != g->type || !sv_eq(p.id, sv_make(g->id, g->id_len))) {
+            break;
+        }
+        if (p.kind == KEY_BULK) {
+            const struct batch *b = batch_table_find(batches, p.n);
+            if (b && b->t <= as_of) {
+                bulk_t_add(g, b->t);
+                if (!g->best.there || b->t > g->best.t)
+                    TRY(keep(g, x, body, b->t, b->instant_ms, e));
+            }
+        } else if (online_t == 0 && p.n <= as_of) {
+            struct value_head h;
+            const char *v = rocksdb_iter_value(x->it, &len);
+            if (!value_split(sv_make(v, len), &h) || !h.online)
+                return damaged(e);
+            online_t = p.n;
+            online_version = h.version;
+            if (!g->best.there || p.n > g->best.t)
+                TRY(keep(g, x, body, p.n, 0, e));
+        } else if (++passed == SKIP_BY_NEXT) {
+            sv id = sv_make(g->id, g->id_len);
+            struct key_bytes to = online_t ? after_id(g->type, id) /* only older ones follow */
+                                           : key_version(g->type, id, KEY_ONLINE, as_of);
+            rocksdb_iter_seek(x->it, to.ptr, to.len);
+            continue; /* stands where it should: the next group, or the newest that counts */
+        }
+        rocksdb_iter_next(x->it);
+    }
+    TRY(iter_end(x, e));
+    g->version = online_version;
+    if (g->best.there && (online_t == 0 || g->best.t > online_t))
+        for (uint64_t i = 0; i < g->n_bulk; i++)
+            g->version += g->bulk_t[i] > online_t;
+    return ERR_OK;
+}
+
+static void group_version(const struct group *g, struct store_version *out)
+{
+    *out = (struct store_version){ .type = g->type,
+                                   .id = sv_make(g->id, g->id_len),
+                                   .t = g->best.t,
+                                   .instant_ms = g->best.instant_ms,
+                                   .version = g->version,
+                                   .method = g->best.head.method,
+                                   .body = g->best.head.body };
+    if (out->method == STORE_METHOD_DELETE)
+        out->body = (struct fhir_body){ 0 };
+}
+
+/* as_of and the table that goes with it: the table is taken after T, so it holds every load up to
+ * T. */
+static uint64_t settle(struct rocks *r, uint64_t as_of_t, struct batch_table **batches)
+{
+    struct store_commit last = r->base.ops->last(&r->base);
+    *batches = batch_table_ref(r);
+    return as_of_t < last.t ? as_of_t : last.t;
+}
+
+static err_code read_one(struct rocks *r, fhir_type type, sv id, uint64_t as_of_t, bool body,
+                         struct group *g, struct err *e)
+{
+    struct batch_table *batches;
+    uint64_t as_of = settle(r, as_of_t, &batches);
+    struct iter x = { 0 };
+    struct key_bytes from = key_version_prefix(type, id);
+    iter_open(&x, r, CF_VERSIONS, after_id(type, id), false);
+    rocksdb_iter_seek(x.it, from.ptr, from.len);
+    err_code rc = group_read(g, &x, batches, as_of, body, e);
+    iter_close(&x);
+    batch_table_unref(batches);
+    if (rc == ERR_EOF) {
+        g->best.there = false;
+        rc = ERR_OK;
+    }
+    return rc;
+}
+
+err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_current *out,
+                       struct err *e)
+{
+    struct group g;
+    group_init(&g, 0);
+    err_code rc = read_one(r, type, id, STORE_NOW, false, &g, e);
+    if (rc == ERR_OK) {
+        *out = (struct rocks_current){ 0 };
+        if (g.best.there)
+            *out = (struct rocks_current){ g.version, g.best.t,
+                                           g.best.head.method == STORE_METHOD_DELETE };
+    }
+    group_done(&g);
+    return rc;
+}
+
+err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
+                   struct store_version *out, struct err *e)
+{
+    struct group g;
+    group_init(&g, SIZE_MAX / 2);
+    err_code rc = read_one((struct rocks *)st, type, id, as_of_t, true, &g, e);
+    if (rc == ERR_OK && !g.best.there)
+        rc = ERR(e, ERR_NOT_FOUND, "no such resource");
+    if (rc == ERR_OK) {
+        struct store_version v;
+        group_version(&g, &v);
+        v.id = arena_sv(a, v.id);
+        if (v.body.json.len)
+            v.body.json = arena_sv(a, v.body.json);
+        if (v.id.ptr == NULL || (v.method != STORE_METHOD_DELETE && v.body.json.ptr == NULL))
+            rc = arena_oom(a, e);
+        else
+            *out = v;
+    }
+    group_done(&g);
+    return rc;
+}
+
+/* ---- cursors ---- */
+
+struct rocks_cursor {
+    struct store_cursor base;
+    struct rocks *r;
+    enum { SCAN, CHANGES_BY_SCAN, CHANGES_BY_ID, HISTORY } kind;
+    uint64_t as_of, after_t;
+    struct batch_table *batches;
+    struct iter x;
+    struct group g;
+    fhir_type type;
+    struct buf ids; /* CHANGES_BY_ID: one byte of length, then the id; sorted, each once */
+    size_t ids_at;
+    struct arena *arena; /* HISTORY: its versions */
+    struct store_version *versions;
+    size_t n_versions, at;
+};
+
+static struct rocks_cursor *cursor_new(struct rocks *r, int kind, uint64_t as_of_t)
+{
+    struct rocks_cursor *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        abort();
+    c->base.ops = r->base.ops;
+    c->r = r;
+    c->kind = kind;
+    c->as_of = settle(r, as_of_t, &c->batches);
+    group_init(&c->g, SIZE_MAX / 2);
+    buf_init(&c->ids, IDS_MAX_BYTES);
+    return c;
+}
+
+void rocks_cursor_close(struct store_cursor *base)
+{
+    struct rocks_cursor *c = (struct rocks_cursor *)base;
+    iter_close(&c->x);
+    group_done(&c->g);
+    buf_done(&c->ids);
+    batch_table_unref(c->batches);
+    arena_free(c->arena);
+    free(c);
+}
+
+static void scan_start(struct rocks_cursor *c, const struct store_range *range)
+{
+    struct key_bytes from = key_id_bound(range->type, range->from_id);
+    struct key_bytes to =
+        range->to_id.len ? key_id_bound(range->type, range->to_id) : after_type(range->type);
+    c->type = range->type;
+    iter_open(&c->x, c->r, CF_VERSIONS, to, true);
+    rocksdb_iter_seek(c->x.it, from.ptr, from.len);
+}
+
+err_code rocks_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
+                    struct store_cursor **out, struct err *e)
+{
+    (void)e;
+    struct rocks_cursor *c = cursor_new((struct rocks *)st, SCAN, as_of_t);
+    scan_start(c, range);
+    *out = &c->base;
+    return ERR_OK;
+}
+
+static err_code next_by_id(struct rocks_cursor *c, struct store_version *out, struct err *e)
+{
+    while (c->ids_at < c->ids.len) {
+        size_t len = (unsigned char)c->ids.ptr[c->ids_at];
+        sv id = sv_make(c->ids.ptr + c->ids_at + 1, len);
+        c->ids_at += 1 + len;
+        TRY(read_one(c->r, c->type, id, c->as_of, true, &c->g, e));
+        if (c->g.best.there && c->g.best.t > c->after_t) {
+            group_version(&c->g, out);
+            return ERR_OK;
+        }
+    }
+    return ERR_EOF;
+}
+
+err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out, struct err *e)
+{
+    struct rocks_cursor *c = (struct rocks_cursor *)base;
+    if (c->kind == HISTORY) {
+        if (c->at == c->n_versions)
+            return ERR_EOF;
+        *out = c->versions[c->at++];
+        return ERR_OK;
+    }
+    if (c->kind == CHANGES_BY_ID)
+        return next_by_id(c, out, e);
+    for (;;) {
+        TRY(group_read(&c->g, &c->x, c->batches, c->as_of, true, e));
+        if (!c->g.best.there)
+            continue;
+        if (c->kind == SCAN ? c->g.best.head.method == STORE_METHOD_DELETE
+                            : c->g.best.t <= c->after_t)
+            continue;
+        group_version(&c->g, out);
+        return ERR_OK;
+    }
+}
+
+/* ---- history ---- */
+
+static int newer_first(const void *a, const void *b)
+{
+    const struct store_version *x = a, *y = b;
+    return x->t < y->t ? 1 : x->t > y->t ? -1 : 0;
+}
+
+static err_code history_add(struct rocks_cursor *c, sv value, uint64_t t, int64_t instant_ms,
+                            struct buf *rows, struct err *e)
+{
+    struct value_head h;
+    if (!value_split(value, &h))
+        return damaged(e);
+    struct store_version v = { .type = c->type,
+                               .id = sv_make(c->g.id, c->g.id_len),
+                               .t = t,
+                               .instant_ms = h.online ? h.instant_ms : instant_ms,
+                               .method = h.method };
+    if (h.method != STORE_METHOD_DELETE) {
+        v.body = h.body;
+        v.body.json = arena_sv(c->arena, h.body.json);
+        if (v.body.json.ptr == NULL)
+            return arena_oom(c->arena, e);
+    }
+    return buf_add(rows, sv_make(&v, sizeof v), e);
+}
+
+static err_code history_read(struct rocks_cursor *c, struct buf *rows, struct err *e)
+{
+    for (; rocksdb_iter_valid(c->x.it); rocksdb_iter_next(c->x.it)) {
+        size_t len;
+        const char *k = rocksdb_iter_key(c->x.it, &len);
+        struct key_version_parts p;
+        if (!key_version_split(sv_make(k, len), &p))
+            return damaged(e);
+        uint64_t t = p.n;
+        int64_t instant = 0;
+        if (p.kind == KEY_BULK) {
+            const struct batch *b = batch_table_find(c->batches, p.n);
+            t = b ? b->t : UINT64_MAX;
+            instant = b ? b->instant_ms : 0;
+        }
+        if (t > c->as_of)
+            continue;
+        const char *v = rocksdb_iter_value(c->x.it, &len);
+        TRY(history_add(c, sv_make(v, len), t, instant, rows, e));
+    }
+    return iter_end(&c->x, e);
+}
+
+err_code rocks_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
+                       struct store_cursor **out, struct err *e)
+{
+    struct rocks_cursor *c = cursor_new((struct rocks *)st, HISTORY, as_of_t);
+    struct buf rows = BUF_INIT(SIZE_MAX / 2);
+    struct key_bytes from = key_version_prefix(type, id);
+    c->type = type;
+    c->g.id_len = id.len < FHIR_ID_MAX ? id.len : FHIR_ID_MAX;
+    memcpy(c->g.id, id.ptr, c->g.id_len);
+    c->arena = arena_new(SIZE_MAX / 2);
+    iter_open(&c->x, c->r, CF_VERSIONS, after_id(type, id), false);
+    rocksdb_iter_seek(c->x.it, from.ptr, from.len);
+    err_code rc = history_read(c, &rows, e);
+    if (rc == ERR_OK) {
+        c->n_versions = rows.len / sizeof(struct store_version);
+        c->versions = arena_alloc(c->arena, rows.len);
+        if (rows.len)
+            memcpy(c->versions, rows.ptr, rows.len);
+        qsort(c->versions, c->n_versions, sizeof *c->versions, newer_first);
+        for (size_t i = 0; i < c->n_versions; i++)
+            c->versions[i].version = c->n_versions - i;
+        *out = &c->base;
+    } else {
+        rocks_cursor_close(&c->base);
+    }
+    buf_done(&rows);
+    return rc;
+}
+
+/* ---- changes ---- */
+
+/* Ids below one prefix of CF changes, from key `from`, appended. ERR_TOO_LARGE when there are too
+ * many. */
+static err_code collect(struct rocks_cursor *c, struct key_bytes from, struct key_bytes to,
+                        struct err *e)
+{
+    struct iter x = { 0 };
+    err_code rc = ERR_OK;
+    iter_open(&x, c->r, CF_CHANGES, to, false);
+    for (rocksdb_iter_seek(x.it, from.ptr, from.len); rc == ERR_OK && rocksdb_iter_valid(x.it);
+         rocksdb_iter_next(x.it)) {
+        size_t len;
+        const char *k = rocksdb_iter_key(x.it, &len);
+        if (len < 11 || len > 10 + FHIR_ID_MAX) {
+            rc = damaged(e);
+            break;
+        }
+        rc = buf_add_char(&c->ids, (char)(len - 10), e);
+        if (rc == ERR_OK)
+            rc = buf_add(&c->ids, sv_make(k + 10, len - 10), e);
+    }
+    if (rc == ERR_OK)
+        rc = iter_end(&x, e);
+    iter_close(&x);
+    return rc;
+}
+
+static int id_cmp(const void *a, const void *b)
+{
+    const unsigned char *x = *(const unsigned char *const *)a,
+                        *y = *(const unsigned char *const *)b;
+    return sv_cmp(sv_make(x + 1, x[0]), sv_make(y + 1, y[0]));
+}
+
+static void sort_ids(struct rocks_cursor *c)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < c->ids.len; i += 1 + (unsigned char)c->ids.ptr[i])
+        n++;
+    const char **rows = malloc((n ? n : 1) * sizeof *rows);
+    char *sorted = malloc(c->ids.len ? c->ids.len : 1);
+    if (rows == NULL || sorted == NULL)
+        abort();
+    size_t k = 0, len = 0;
+    for (size_t i = 0; i < c->ids.len; i += 1 + (unsigned char)c->ids.ptr[i])
+        rows[k++] = c->ids.ptr + i;
+    qsort(rows, n, sizeof *rows, id_cmp);
+    for (size_t i = 0; i < n; i++) {
+        if (i && id_cmp(&rows[i - 1], &rows[i]) == 0)
+            continue;
+        size_t bytes = 1 + (size_t)(unsigned char)rows[i][0];
+        memcpy(sorted + len, rows[i], bytes);
+        len += bytes;
+    }
+    memcpy(c->ids.ptr ? c->ids.ptr : sorted, sorted, len);
+    c->ids.len = len;
+    free(sorted);
+    free(rows);
+}
+
+static err_code collect_all(struct rocks_cursor *c, struct err *e)
+{
+    TRY(collect(c, key_change(c->type, KEY_ONLINE, c->after_t + 1, SV_NONE),
+                key_change(c->type, KEY_ONLINE, c->as_of + 1, SV_NONE), e));
+    for (size_t i = 0; i < c->batches->n; i++) {
+        const struct batch *b = &c->batches->rows[i];
+        if (b->t > c->after_t && b->t <= c->as_of)
+            TRY(collect(c, key_change(c->type, KEY_BULK, b->b, SV_NONE),
+                        key_change(c->type, KEY_BULK, b->b + 1, SV_NONE), e));
+    }
+    return ERR_OK;
+}
+
+err_code rocks_changes(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
+                       struct store_cursor **out, struct err *e)
+{
+    struct rocks_cursor *c = cursor_new((struct rocks *)st, CHANGES_BY_ID, upto_t);
+    c->type = type;
+    c->after_t = after_t;
+    struct err mine;
+    err_code rc = collect_all(c, &mine);
+    if (rc == ERR_TOO_LARGE) { /* so much has changed that reading the type is the cheaper way */
+        buf_done(&c->ids);
+        c->kind = CHANGES_BY_SCAN;
+        scan_start(c, &(struct store_range){ .type = type });
+    } else if (rc != ERR_OK) {
+        if (e)
+            *e = mine;
+        rocks_cursor_close(&c->base);
+        return rc;
+    } else {
+        sort_ids(c);
+    }
+    *out = &c->base;
+    return ERR_OK;
+}

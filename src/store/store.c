@@ -1,0 +1,201 @@
+#include "store/store_private.h"
+
+void store_close(struct store *st)
+{
+    if (st)
+        st->ops->close(st);
+}
+
+struct store_commit store_last(struct store *st)
+{
+    return st->ops->last(st);
+}
+
+err_code store_horizon(struct store *st, struct store_commit *out, struct err *e)
+{
+    return st->ops->horizon(st, out, e);
+}
+
+static err_code check_resource(fhir_type type, sv id, struct err *e)
+{
+    if (type < 1 || type > fhir_n_types() || !fhir_id_ok(id))
+        return ERR(e, ERR_INTERNAL, "a resource without a legal type and id reached the store");
+    return ERR_OK;
+}
+
+static int write_cmp(const void *a, const void *b)
+{
+    const struct store_write *x = *(const struct store_write *const *)a;
+    const struct store_write *y = *(const struct store_write *const *)b;
+    return x->type != y->type ? (int)x->type - (int)y->type : sv_cmp(x->id, y->id);
+}
+
+err_code store_writes_check(const struct store_write *writes, size_t n, struct err *e)
+{
+    const struct store_write **order = malloc((n ? n : 1) * sizeof *order);
+    if (order == NULL)
+        abort();
+    err_code rc = ERR_OK;
+    for (size_t i = 0; i < n && rc == ERR_OK; i++) {
+        order[i] = &writes[i];
+        rc = check_resource(writes[i].type, writes[i].id, e);
+    }
+    if (rc == ERR_OK) {
+        qsort(order, n, sizeof *order, write_cmp);
+        for (size_t i = 1; i < n && rc == ERR_OK; i++)
+            if (write_cmp(&order[i - 1], &order[i]) == 0)
+                rc = ERR(e, ERR_INVALID, "one commit writes a resource twice");
+    }
+    free(order);
+    return rc;
+}
+
+err_code store_commit(struct store *st, struct store_write *writes, size_t n,
+                      struct store_commit *out, struct err *e)
+{
+    if (n == 0)
+        return ERR(e, ERR_INVALID, "a commit needs at least one write");
+    TRY(store_writes_check(writes, n, e));
+    return st->ops->commit(st, writes, n, out, e);
+}
+
+/* ---- bulk ---- */
+
+struct sort_row {
+    uint64_t prefix; /* type and the first 7 bytes of the id */
+    const struct store_bulk_item *item;
+};
+
+static int row_cmp(const void *a, const void *b)
+{
+    const struct sort_row *x = a, *y = b;
+    if (x->prefix != y->prefix)
+        return x->prefix < y->prefix ? -1 : 1;
+    int c = sv_cmp(x->item->id, y->item->id);
+    if (c)
+        return c;
+    return x->item->seq < y->item->seq ? -1 : x->item->seq > y->item->seq;
+}
+
+size_t store_items_sort(struct store_bulk_item *items, size_t n)
+{
+    struct sort_row *rows = malloc((n ? n : 1) * sizeof *rows);
+    struct store_bulk_item *sorted = malloc((n ? n : 1) * sizeof *sorted);
+    if (rows == NULL || sorted == NULL)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        char p[8] = { (char)items[i].type };
+        sv id = sv_head(items[i].id, 7);
+        memcpy(p + 1, id.ptr, id.len);
+        rows[i] = (struct sort_row){ key_get_u64(p), &items[i] };
+    }
+    qsort(rows, n, sizeof *rows, row_cmp);
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct store_bulk_item *it = rows[i].item;
+        bool last = i + 1 == n || rows[i + 1].item->type != it->type ||
+                    !sv_eq(rows[i + 1].item->id, it->id);
+        if (last)
+            sorted[kept++] = *it;
+    }
+    memcpy(items, sorted, kept * sizeof *items);
+    free(sorted);
+    free(rows);
+    return kept;
+}
+
+err_code store_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
+{
+    return st->ops->bulk_begin(st, out, e);
+}
+
+err_code store_bulk_fill(struct store_bulk *b, struct store_bulk_item *items, size_t n,
+                         struct err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        TRY(check_resource(items[i].type, items[i].id, e));
+    return b->ops->bulk_fill(b, items, n, e);
+}
+
+err_code store_bulk_publish(struct store_bulk **b, sv note_key, sv note, struct store_commit *out,
+                            struct err *e)
+{
+    struct store_bulk *taken = *b;
+    *b = NULL;
+    return taken->ops->bulk_publish(taken, note_key, note, out, e);
+}
+
+void store_bulk_abort(struct store_bulk *b)
+{
+    if (b)
+        b->ops->bulk_abort(b);
+}
+
+/* ---- notes, reading, planning ---- */
+
+err_code store_note_get(struct store *st, sv key, struct buf *out, struct err *e)
+{
+    return st->ops->note_get(st, key, out, e);
+}
+
+err_code store_note_put(struct store *st, sv key, sv note, struct err *e)
+{
+    return st->ops->note_put(st, key, note, e);
+}
+
+err_code store_note_delete(struct store *st, sv key, struct err *e)
+{
+    return st->ops->note_delete(st, key, e);
+}
+
+err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
+                   struct store_version *out, struct err *e)
+{
+    return st->ops->get(st, type, id, as_of_t, a, out, e);
+}
+
+err_code store_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
+                    struct store_cursor **out, struct err *e)
+{
+    return st->ops->scan(st, range, as_of_t, out, e);
+}
+
+err_code store_cursor_next(struct store_cursor *c, struct store_version *out, struct err *e)
+{
+    return c->ops->cursor_next(c, out, e);
+}
+
+void store_cursor_close(struct store_cursor *c)
+{
+    if (c)
+        c->ops->cursor_close(c);
+}
+
+err_code store_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
+                       struct store_cursor **out, struct err *e)
+{
+    return st->ops->history(st, type, id, as_of_t, out, e);
+}
+
+err_code store_changes(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
+                       struct store_cursor **out, struct err *e)
+{
+    return st->ops->changes(st, type, after_t, upto_t, out, e);
+}
+
+err_code store_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
+                         struct err *e)
+{
+    return st->ops->commit_at(st, instant_ms, out, e);
+}
+
+err_code store_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
+                    struct store_range **out, size_t *n_out, struct err *e)
+{
+    return st->ops->plan(st, type, target_bytes, a, out, n_out, e);
+}
+
+err_code store_stats_get(struct store *st, struct store_stats *out, struct err *e)
+{
+    return st->ops->stats(st, out, e);
+}

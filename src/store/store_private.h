@@ -1,0 +1,148 @@
+/* store_private.h - the table behind store.h, and what the RocksDB rooms share.
+ *
+ *   store.c    dispatch, cursors over lists      keys.c    key and value bytes
+ *   rocks.c    open, options, batch table        commit.c  online commits, horizon, publication
+ *   bulk.c     sorted files of a bulk load       scan.c    reading as of T
+ *   plan.c     splitting a type into ranges      memory.c  the oracle
+ * Floor: store. */
+#pragma once
+#include "store/keys.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <rocksdb/c.h>
+#include <stdatomic.h>
+
+struct store_ops {
+    void (*close)(struct store *);
+    struct store_commit (*last)(struct store *);
+    err_code (*horizon)(struct store *, struct store_commit *, struct err *);
+    err_code (*commit)(struct store *, struct store_write *, size_t, struct store_commit *,
+                       struct err *);
+    err_code (*bulk_begin)(struct store *, struct store_bulk **, struct err *);
+    err_code (*bulk_fill)(struct store_bulk *, struct store_bulk_item *, size_t, struct err *);
+    err_code (*bulk_publish)(struct store_bulk *, sv, sv, struct store_commit *, struct err *);
+    void (*bulk_abort)(struct store_bulk *);
+    err_code (*note_get)(struct store *, sv, struct buf *, struct err *);
+    err_code (*note_put)(struct store *, sv, sv, struct err *);
+    err_code (*note_delete)(struct store *, sv, struct err *);
+    err_code (*get)(struct store *, fhir_type, sv, uint64_t, struct arena *, struct store_version *,
+                    struct err *);
+    err_code (*scan)(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
+                     struct err *);
+    err_code (*cursor_next)(struct store_cursor *, struct store_version *, struct err *);
+    void (*cursor_close)(struct store_cursor *);
+    err_code (*history)(struct store *, fhir_type, sv, uint64_t, struct store_cursor **,
+                        struct err *);
+    err_code (*changes)(struct store *, fhir_type, uint64_t, uint64_t, struct store_cursor **,
+                        struct err *);
+    err_code (*commit_at)(struct store *, int64_t, struct store_commit *, struct err *);
+    err_code (*plan)(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
+                     size_t *, struct err *);
+    err_code (*stats)(struct store *, struct store_stats *, struct err *);
+};
+/* First member of every implementation's object. */
+struct store {
+    const struct store_ops *ops;
+};
+struct store_cursor {
+    const struct store_ops *ops;
+};
+struct store_bulk {
+    const struct store_ops *ops;
+};
+
+/* Checks that every implementation makes: a type that exists, legal ids, nothing twice. */
+MUST_USE err_code store_writes_check(const struct store_write *writes, size_t n, struct err *e);
+/* Sorted by (type, id, seq), of equal (type, id) only the last kept. Returns how many are left. */
+size_t store_items_sort(struct store_bulk_item *items, size_t n);
+
+/* ---- RocksDB ---- */
+
+struct store_env {
+    rocksdb_env_t *env;
+    rocksdb_cache_t *cache;
+    unsigned n_background;
+};
+
+/* Which bulk loads are published, at which commit. Immutable once shown to readers; counted. */
+struct batch {
+    uint64_t b, t;
+    int64_t instant_ms;
+};
+struct batch_table {
+    atomic_uint n_refs;
+    size_t n;
+    struct batch rows[]; /* ascending b */
+};
+
+enum { CF_DEFAULT, CF_VERSIONS, CF_CHANGES, CF_COMMITS, CF_NOTES, N_CFS };
+
+struct commit_waiter;
+struct rocks {
+    struct store base;
+    struct store_env *env; /* borrowed */
+    char *path;
+    rocksdb_t *db;
+    rocksdb_options_t *options, *data_options;
+    rocksdb_column_family_handle_t *cf[N_CFS];
+    rocksdb_writeoptions_t *sync_write;
+    struct { /* what readers take at their start; short holds only */
+        pthread_mutex_t lock;
+        struct store_commit last;
+        struct batch_table *batches;
+    } seen;
+    struct { /* who assigns t holds this; taken before seen.lock */
+        pthread_mutex_t lock;
+        int64_t floor_ms; /* no commit gets an instant <= this (I3) */
+    } order;
+    struct { /* group commit: who waits */
+        pthread_mutex_t lock;
+        pthread_cond_t done;
+        struct commit_waiter *head, *tail;
+        bool led;
+    } queue;
+    struct {
+        pthread_mutex_t lock;
+        uint64_t next_b, reserved_b;
+    } bulk;
+};
+
+/* RocksDB's error text -> our code; frees it. No path reaches the message. */
+err_code rocks_error(char *errptr, const char *what, struct err *e);
+
+struct batch_table *batch_table_ref(struct rocks *r);
+void batch_table_unref(struct batch_table *t);
+const struct batch *batch_table_find(const struct batch_table *t, uint64_t b);
+
+/* Current state of an id, without its body. version 0: never was. */
+struct rocks_current {
+    uint64_t version, t;
+    bool deleted;
+};
+MUST_USE err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_current *out,
+                                struct err *e);
+
+err_code rocks_commit(struct store *, struct store_write *, size_t, struct store_commit *,
+                      struct err *);
+err_code rocks_horizon(struct store *, struct store_commit *, struct err *);
+/* Publish: one synced batch that assigns t and instant to bulk load b (count versions) with a note.
+ */
+err_code rocks_publish(struct rocks *r, uint64_t b, uint64_t count, sv note_key, sv note,
+                       struct store_commit *out, struct err *e);
+err_code rocks_bulk_begin(struct store *, struct store_bulk **, struct err *);
+err_code rocks_bulk_fill(struct store_bulk *, struct store_bulk_item *, size_t, struct err *);
+err_code rocks_bulk_publish(struct store_bulk *, sv, sv, struct store_commit *, struct err *);
+void rocks_bulk_abort(struct store_bulk *);
+err_code rocks_get(struct store *, fhir_type, sv, uint64_t, struct arena *, struct store_version *,
+                   struct err *);
+err_code rocks_scan(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
+                    struct err *);
+err_code rocks_cursor_next(struct store_cursor *, struct store_version *, struct err *);
+void rocks_cursor_close(struct store_cursor *);
+err_code rocks_history(struct store *, fhir_type, sv, uint64_t, struct store_cursor **,
+                       struct err *);
+err_code rocks_changes(struct store *, fhir_type, uint64_t, uint64_t, struct store_cursor **,
+                       struct err *);
+err_code rocks_plan(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
+                    size_t *, struct err *);

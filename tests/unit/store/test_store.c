@@ -1,0 +1,623 @@
+/* One suite over both stores, and the two against each other: random writes, deletions, conditions,
+ * bulk loads published out of order, horizons, reopenings; then every question a store answers. */
+#include "test.h"
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "fhir/envelope.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PATIENT     102
+#define OBSERVATION 94
+
+static struct store_env *env;
+
+static uint64_t rnd_state;
+static unsigned rnd(unsigned n)
+{
+    rnd_state = rnd_state * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)(rnd_state >> 33) % n;
+}
+
+static char *temp_dir(void)
+{
+    static char path[64];
+    (void)snprintf(path, sizeof path, "/tmp/fhirlake-store-%016llx", (unsigned long long)rng_u64());
+    return path;
+}
+
+static struct fhir_body body(char *text, size_t cap, int n)
+{
+    int len = snprintf(text, cap, "{\"resourceType\":\"Patient\",\"id\":\"x\",\"n\":%d}", n);
+    return (struct fhir_body){ sv_make(text, (size_t)len), 35, FHIR_HOLE_NO_META };
+}
+
+static err_code put(struct store *st, fhir_type type, const char *id, int n, struct store_write *w,
+                    struct store_commit *c, struct err *e)
+{
+    char text[128];
+    w->type = type;
+    w->id = sv_from(id);
+    if (w->method != STORE_METHOD_DELETE)
+        w->body = body(text, sizeof text, n);
+    return store_commit(st, w, 1, c, e);
+}
+
+/* A resource as "type/id v<version> t<t> m<method> <body>", newest state as of t. */
+static void print_version(struct buf *out, const struct store_version *v)
+{
+    OK(buf_add_fmt(out, e, "%u/%.*s v%llu t%llu m%d %.*s@%u/%d\n", v->type, SV_FMT(v->id),
+                   (unsigned long long)v->version, (unsigned long long)v->t, (int)v->method,
+                   SV_FMT(v->body.json), v->body.hole_at, (int)v->body.hole));
+}
+
+static void print_cursor(struct buf *out, struct store_cursor *c)
+{
+    struct store_version v;
+    err_code rc;
+    struct err e;
+    while ((rc = store_cursor_next(c, &v, &e)) == ERR_OK)
+        print_version(out, &v);
+    assert_int_equal(rc, ERR_EOF);
+    store_cursor_close(c);
+}
+
+static void print_scan(struct buf *out, struct store *st, fhir_type type, sv from, sv to,
+                       uint64_t t)
+{
+    struct store_range r = { type, from, to };
+    struct store_cursor *c;
+    OK(store_scan(st, &r, t, &c, e));
+    print_cursor(out, c);
+}
+
+typedef void (*test_fn)(struct store *st);
+
+static void on_both(test_fn fn)
+{
+    struct store *st;
+    OK(store_open_memory(&st, e));
+    fn(st);
+    store_close(st);
+    char *dir = temp_dir();
+    OK(store_open_rocksdb(env, dir, true, &st, e));
+    fn(st);
+    store_close(st);
+    OK(file_remove_tree(dir, e));
+}
+
+static void versions_and_time(struct store *st)
+{
+    struct store_commit c1, c2, c3, c4;
+    struct arena *a = arena_new(1 << 20);
+    struct store_version v;
+    assert_int_equal(store_last(st).t, 0);
+    OK(put(st, PATIENT, "a", 1, &(struct store_write){ .method = STORE_METHOD_CREATE }, &c1, e));
+    OK(put(st, PATIENT, "a", 2, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c2, e));
+    OK(put(st, PATIENT, "a", 0, &(struct store_write){ .method = STORE_METHOD_DELETE }, &c3, e));
+    FAILS(ERR_NOT_FOUND,
+          put(st, PATIENT, "a", 0, &(struct store_write){ .method = STORE_METHOD_DELETE }, &c4, e));
+    OK(put(st, PATIENT, "a", 4, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c4, e));
+    assert_true(c1.t == 1 && c2.t == 2 && c3.t == 3 && c4.t == 4);
+    assert_true(c1.instant_ms <= c2.instant_ms && c2.instant_ms <= c3.instant_ms);
+    for (uint64_t t = 1; t <= 4; t++) {
+        OK(store_get(st, PATIENT, SV_LIT("a"), t, a, &v, e));
+        assert_int_equal(v.version, t);
+        assert_int_equal(v.t, t);
+        assert_int_equal(v.method == STORE_METHOD_DELETE, t == 3);
+    }
+    OK(store_get(st, PATIENT, SV_LIT("a"), STORE_NOW, a, &v, e));
+    assert_int_equal(v.version, 4);
+    FAILS(ERR_NOT_FOUND, store_get(st, PATIENT, SV_LIT("a"), 0, a, &v, e));
+    FAILS(ERR_NOT_FOUND, store_get(st, OBSERVATION, SV_LIT("a"), STORE_NOW, a, &v, e));
+    FAILS(ERR_NOT_FOUND, store_get(st, PATIENT, SV_LIT("a-"), STORE_NOW, a, &v, e));
+    struct buf b = BUF_INIT(1 << 20);
+    print_scan(&b, st, PATIENT, SV_NONE, SV_NONE, 3);
+    assert_int_equal(b.len, 0);
+    print_scan(&b, st, PATIENT, SV_NONE, SV_NONE, 2);
+    assert_non_null(strstr(b.ptr, "v2 t2"));
+    buf_done(&b);
+    arena_free(a);
+}
+
+static void conditions(struct store *st)
+{
+    struct store_commit c;
+    struct store_write absent = { .method = STORE_METHOD_CREATE, .condition = STORE_IF_ABSENT };
+    struct store_write v1 = { .method = STORE_METHOD_UPDATE,
+                              .condition = STORE_IF_VERSION,
+                              .if_version = 1 };
+    FAILS(ERR_PRECONDITION, put(st, PATIENT, "c", 1, &v1, &c, e));
+    OK(put(st, PATIENT, "c", 1, &absent, &c, e));
+    FAILS(ERR_PRECONDITION, put(st, PATIENT, "c", 1, &absent, &c, e));
+    OK(put(st, PATIENT, "c", 1, &v1, &c, e));
+    FAILS(ERR_PRECONDITION, put(st, PATIENT, "c", 1, &v1, &c, e));
+    struct store_write del = { .method = STORE_METHOD_DELETE };
+    OK(put(st, PATIENT, "c", 1, &del, &c, e));
+    FAILS(ERR_PRECONDITION,
+          put(st, PATIENT, "c", 1, &absent, &c, e)); /* a deleted id stays taken */
+    char text[128];
+    struct store_write two[2] = { { .type = PATIENT,
+                                    .id = SV_LIT("d"),
+                                    .method = STORE_METHOD_UPDATE,
+                                    .body = body(text, 128, 1) },
+                                  { .type = PATIENT,
+                                    .id = SV_LIT("d"),
+                                    .method = STORE_METHOD_UPDATE,
+                                    .body = body(text, 128, 1) } };
+    FAILS(ERR_INVALID, store_commit(st, two, 2, &c, e));
+    two[1] = (struct store_write){ .type = PATIENT,
+                                   .id = SV_LIT("nobody"),
+                                   .method = STORE_METHOD_DELETE };
+    uint64_t before = store_last(st).t;
+    FAILS(ERR_NOT_FOUND, store_commit(st, two, 2, &c, e)); /* all or none */
+    assert_int_equal(store_last(st).t, before);
+    struct arena *a = arena_new(1 << 20);
+    struct store_version v;
+    FAILS(ERR_NOT_FOUND, store_get(st, PATIENT, SV_LIT("d"), STORE_NOW, a, &v, e));
+    arena_free(a);
+}
+
+static void bulk_is_invisible_until_published(struct store *st)
+{
+    struct store_bulk *one, *two;
+    struct store_commit c, c1, c2;
+    char t1[128], t2[128], t3[128];
+    struct store_bulk_item items[] = { { PATIENT, SV_LIT("b"), body(t1, 128, 1), 0 },
+                                       { PATIENT, SV_LIT("a"), body(t2, 128, 2), 1 },
+                                       { PATIENT, SV_LIT("b"), body(t3, 128, 3), 2 } };
+    struct store_bulk_item again[] = { { PATIENT, SV_LIT("a"), body(t2, 128, 2), 0 } };
+    OK(store_bulk_begin(st, &one, e));
+    OK(store_bulk_begin(st, &two, e));
+    OK(store_bulk_fill(one, items, 3, e));
+    OK(store_bulk_fill(two, again, 1, e));
+    OK(put(st, PATIENT, "a", 9, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c, e));
+    struct buf b = BUF_INIT(1 << 20), note = BUF_INIT(100);
+    print_scan(&b, st, PATIENT, SV_NONE, SV_NONE, STORE_NOW);
+    assert_non_null(strstr(b.ptr, "102/a v1 t1"));
+    assert_null(strstr(b.ptr, "102/b"));
+    OK(store_bulk_publish(&two, SV_LIT("job"), SV_LIT("half"), &c2, e)); /* the later load first */
+    OK(store_bulk_publish(&one, SV_LIT("job"), SV_LIT("done"), &c1, e));
+    assert_null(one);
+    assert_true(c2.t == 2 && c1.t == 3);
+    OK(store_note_get(st, SV_LIT("job"), &note, e));
+    assert_sv(buf_sv(&note), SV_LIT("done"));
+    FAILS(ERR_NOT_FOUND, store_note_get(st, SV_LIT("jo"), &note, e));
+    buf_clear(&b);
+    print_scan(&b, st, PATIENT, SV_NONE, SV_NONE, STORE_NOW);
+    OK(buf_add_char(&b, 0, e));
+    assert_non_null(strstr(b.ptr, "102/a v3 t3"));
+    assert_non_null(strstr(b.ptr, "\"n\":3}")); /* the later line of the input */
+    assert_null(strstr(b.ptr, "\"n\":1}"));
+    buf_clear(&b);
+    struct store_cursor *h;
+    OK(store_history(st, PATIENT, SV_LIT("a"), STORE_NOW, &h, e));
+    print_cursor(&b, h);
+    OK(buf_add_char(&b, 0, e));
+    assert_true(strncmp(b.ptr, "102/a v3 t3 m3", 14) == 0);
+    assert_non_null(strstr(b.ptr, "102/a v2 t2 m3"));
+    assert_non_null(strstr(b.ptr, "102/a v1 t1 m1"));
+    OK(store_bulk_begin(st, &one, e));
+    OK(store_bulk_fill(one, items, 0, e));
+    OK(store_bulk_publish(&one, SV_LIT("job"), SV_LIT("empty"), &c, e));
+    assert_int_equal(c.t, 3);
+    OK(store_bulk_begin(st, &one, e));
+    OK(store_bulk_fill(one, items, 2, e));
+    store_bulk_abort(one);
+    assert_int_equal(store_last(st).t, 3);
+    buf_done(&b);
+    buf_done(&note);
+}
+
+static void horizon_closes_the_instant(struct store *st)
+{
+    struct store_commit c, h, h2;
+    for (int i = 0; i < 50; i++) {
+        OK(store_horizon(st, &h, e));
+        OK(put(st, PATIENT, "h", i, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c, e));
+        assert_true(c.t == h.t + 1);
+        assert_true(c.instant_ms > h.instant_ms);
+        OK(store_horizon(st, &h2, e));
+        assert_true(h2.t == c.t && h2.instant_ms >= c.instant_ms);
+        struct store_commit at;
+        OK(store_commit_at(st, h.instant_ms, &at, e));
+        assert_int_equal(at.t, h.t);
+    }
+}
+
+TEST(store, versions_follow_time)
+{
+    (void)state;
+    on_both(versions_and_time);
+}
+TEST(store, conditions_hold_or_nothing_is_written)
+{
+    (void)state;
+    on_both(conditions);
+}
+TEST(store, a_bulk_load_is_invisible_until_published)
+{
+    (void)state;
+    on_both(bulk_is_invisible_until_published);
+}
+TEST(store, a_horizon_closes_its_instant)
+{
+    (void)state;
+    on_both(horizon_closes_the_instant);
+}
+
+/* ---- the two against each other ---- */
+
+static const char *random_id(void)
+{
+    static char ids[8][24];
+    static unsigned k;
+    char *id = ids[k++ % 8];
+    unsigned n = rnd(60);
+    (void)snprintf(id, 24, n % 3 ? "p%u" : "%08x-long-id.%u", n % 3 ? n : n * 2654435761u, n);
+    return id;
+}
+
+static void random_commit(struct store *a, struct store *b)
+{
+    struct store_write wa[4], wb[4];
+    char text[4][128];
+    size_t n = 1 + rnd(3);
+    for (size_t i = 0; i < n; i++) {
+        wa[i] = (struct store_write){ .type = rnd(4) ? PATIENT : OBSERVATION,
+                                      .id = sv_from(random_id()) };
+        wa[i].method = rnd(4) ? STORE_METHOD_UPDATE : STORE_METHOD_DELETE;
+        if (wa[i].method == STORE_METHOD_UPDATE)
+            wa[i].body = body(text[i], 128, (int)rnd(1000));
+        if (rnd(6) == 0) {
+            wa[i].condition = rnd(2) ? STORE_IF_ABSENT : STORE_IF_VERSION;
+            wa[i].if_version = 1 + rnd(3);
+        }
+        wb[i] = wa[i];
+    }
+    struct store_commit ca, cb;
+    struct err e;
+    err_code ra = store_commit(a, wa, n, &ca, &e), rb = store_commit(b, wb, n, &cb, &e);
+    assert_int_equal(ra, rb);
+    for (size_t i = 0; ra == ERR_OK && i < n; i++)
+        assert_int_equal(wa[i].version, wb[i].version);
+    if (ra == ERR_OK)
+        assert_int_equal(ca.t, cb.t);
+}
+
+struct pair_of_bulks {
+    struct store_bulk *a, *b;
+};
+
+static struct pair_of_bulks random_bulk(struct store *a, struct store *b)
+{
+    struct pair_of_bulks p;
+    struct store_bulk_item ia[40], ib[40];
+    static char text[40][128], ids[40][24];
+    size_t n = 1 + rnd(40);
+    for (size_t i = 0; i < n; i++) {
+        (void)snprintf(ids[i], 24, "%s", random_id());
+        ia[i] = (struct store_bulk_item){ rnd(4) ? PATIENT : OBSERVATION, sv_from(ids[i]),
+                                          body(text[i], 128, (int)rnd(1000)), i };
+        ib[i] = ia[i];
+    }
+    OK(store_bulk_begin(a, &p.a, e));
+    OK(store_bulk_begin(b, &p.b, e));
+    OK(store_bulk_fill(p.a, ia, n, e));
+    OK(store_bulk_fill(p.b, ib, n, e));
+    return p;
+}
+
+static void compare(struct store *a, struct store *b)
+{
+    struct buf x = BUF_INIT(1 << 24), y = BUF_INIT(1 << 24);
+    uint64_t last = store_last(a).t, t = rnd(3) ? last - rnd((unsigned)(last / 2 + 1)) : STORE_NOW;
+    uint64_t after = rnd((unsigned)last + 1);
+    assert_int_equal(last, store_last(b).t);
+    for (int k = 0; k < 2; k++) {
+        fhir_type type = k ? PATIENT : OBSERVATION;
+        sv from = rnd(2) ? SV_NONE : sv_from(random_id()),
+           to = rnd(2) ? SV_NONE : sv_from(random_id());
+        if (to.len && sv_cmp(to, from) < 0)
+            to = SV_NONE;
+        print_scan(&x, a, type, from, to, t);
+        print_scan(&y, b, type, from, to, t);
+        struct store_cursor *ca, *cb;
+        const char *id = random_id();
+        OK(store_history(a, type, sv_from(id), t, &ca, e));
+        OK(store_history(b, type, sv_from(id), t, &cb, e));
+        print_cursor(&x, ca);
+        print_cursor(&y, cb);
+        OK(store_changes(a, type, after, t, &ca, e));
+        OK(store_changes(b, type, after, t, &cb, e));
+        print_cursor(&x, ca);
+        print_cursor(&y, cb);
+        struct arena *ar = arena_new(1 << 20);
+        struct store_version va, vb;
+        struct err e;
+        err_code ra = store_get(a, type, sv_from(id), t, ar, &va, &e);
+        assert_int_equal(ra, store_get(b, type, sv_from(id), t, ar, &vb, &e));
+        if (ra == ERR_OK) {
+            print_version(&x, &va);
+            print_version(&y, &vb);
+        }
+        arena_free(ar);
+    }
+    assert_sv(buf_sv(&y), buf_sv(&x));
+    buf_done(&x);
+    buf_done(&y);
+}
+
+/* Ranges of a plan: adjacent, ends open, and together the whole scan. */
+static void check_plan(struct store *st, size_t target)
+{
+    struct arena *a = arena_new(16 << 20);
+    for (int k = 0; k < 2; k++) {
+        fhir_type type = k ? PATIENT : OBSERVATION;
+        struct store_range *r;
+        size_t n;
+        OK(store_plan(st, type, target, a, &r, &n, e));
+        struct buf whole = BUF_INIT(1 << 24), parts = BUF_INIT(1 << 24);
+        print_scan(&whole, st, type, SV_NONE, SV_NONE, STORE_NOW);
+        assert_true(n > 0 || whole.len == 0);
+        for (size_t i = 0; i < n; i++) {
+            assert_sv(r[i].from_id, i ? r[i - 1].to_id : SV_NONE);
+            assert_true(i + 1 == n ? r[i].to_id.len == 0 : r[i].to_id.len > 0);
+            print_scan(&parts, st, type, r[i].from_id, r[i].to_id, STORE_NOW);
+        }
+        assert_sv(buf_sv(&parts), buf_sv(&whole));
+        buf_done(&whole);
+        buf_done(&parts);
+    }
+    arena_free(a);
+}
+
+TEST(store, random_histories_read_the_same_from_both)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 6; seed++) {
+        rnd_state = seed;
+        struct store *mem, *rocks;
+        struct pair_of_bulks open[5];
+        size_t n_open = 0;
+        char *dir = temp_dir();
+        OK(store_open_memory(&mem, e));
+        OK(store_open_rocksdb(env, dir, true, &rocks, e));
+        for (int step = 0; step < 500; step++) {
+            unsigned what = rnd(100);
+            if (what < 60) {
+                random_commit(mem, rocks);
+            } else if (what < 75 && n_open < 5) {
+                open[n_open++] = random_bulk(mem, rocks);
+            } else if (what < 88 && n_open) {
+                size_t k = rnd((unsigned)n_open);
+                struct store_commit ca, cb;
+                OK(store_bulk_publish(&open[k].a, SV_LIT("n"), SV_LIT("v"), &ca, e));
+                OK(store_bulk_publish(&open[k].b, SV_LIT("n"), SV_LIT("v"), &cb, e));
+                assert_int_equal(ca.t, cb.t);
+                open[k] = open[--n_open];
+            } else if (what == 88) { /* what was not published is gone after a restart */
+                while (n_open) {
+                    n_open--;
+                    store_bulk_abort(open[n_open].a);
+                    store_bulk_abort(open[n_open].b);
+                }
+                store_close(rocks);
+                OK(store_open_rocksdb(env, dir, false, &rocks, e));
+            } else {
+                compare(mem, rocks);
+            }
+        }
+        check_plan(rocks, 1);
+        check_plan(rocks, 1000);
+        check_plan(mem, 1);
+        while (n_open) {
+            n_open--;
+            store_bulk_abort(open[n_open].a);
+            store_bulk_abort(open[n_open].b);
+        }
+        store_close(mem);
+        store_close(rocks);
+        OK(file_remove_tree(dir, e));
+    }
+}
+
+/* ---- threads ---- */
+
+struct worker {
+    struct store *st;
+    unsigned seed;
+    atomic_bool *stop;
+};
+
+static void *write_for_ever(void *arg)
+{
+    struct worker *w = arg;
+    for (int i = 0; !atomic_load(w->stop); i++) {
+        char id[32], text[128];
+        (void)snprintf(id, sizeof id, "r%u", (w->seed * 7919u + (unsigned)i) % 97);
+        struct store_write wr = { .type = PATIENT,
+                                  .id = sv_from(id),
+                                  .method = STORE_METHOD_UPDATE,
+                                  .body = body(text, sizeof text, i) };
+        struct store_commit c;
+        OK(store_commit(w->st, &wr, 1, &c, e));
+        assert_true(store_last(w->st).t >= c.t);
+        if (i % 17 == 0) {
+            struct store_bulk *b;
+            struct store_bulk_item it = { PATIENT, sv_from(id), wr.body, 0 };
+            OK(store_bulk_begin(w->st, &b, e));
+            OK(store_bulk_fill(b, &it, 1, e));
+            OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+        }
+    }
+    return NULL;
+}
+
+TEST(store, a_scan_as_of_t_stays_the_same_while_others_write)
+{
+    (void)state;
+    char *dir = temp_dir();
+    struct store *st;
+    atomic_bool stop = false;
+    OK(store_open_rocksdb(env, dir, true, &st, e));
+    pthread_t threads[4];
+    struct worker workers[4];
+    for (unsigned i = 0; i < 4; i++) {
+        workers[i] = (struct worker){ st, i, &stop };
+        pthread_create(&threads[i], NULL, write_for_ever, &workers[i]);
+    }
+    struct buf first[20], again = BUF_INIT(1 << 24);
+    struct store_commit h[20];
+    for (int i = 0; i < 20; i++) {
+        buf_init(&first[i], 1 << 24);
+        OK(store_horizon(st, &h[i], e));
+        print_scan(&first[i], st, PATIENT, SV_NONE, SV_NONE, h[i].t);
+        int k = i / 2;
+        buf_clear(&again);
+        print_scan(&again, st, PATIENT, SV_NONE, SV_NONE, h[k].t);
+        assert_sv(buf_sv(&again), buf_sv(&first[k]));
+    }
+    atomic_store(&stop, true);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < 20; i++) {
+        buf_clear(&again);
+        print_scan(&again, st, PATIENT, SV_NONE, SV_NONE, h[i].t);
+        assert_sv(buf_sv(&again), buf_sv(&first[i]));
+        buf_done(&first[i]);
+    }
+    buf_done(&again);
+    store_close(st);
+    OK(file_remove_tree(dir, e));
+}
+
+/* ---- kill -9 ---- */
+
+/* Child: commits, and bulk loads whose note counts them; says "c <t>" or "b <n>" once acknowledged.
+ */
+static void write_until_killed(const char *dir, int fd)
+{
+    struct store_env *my = store_env_new(8 << 20, 1);
+    struct store *st;
+    struct err err, *e = &err;
+    if (store_open_rocksdb(my, dir, true, &st, e) != ERR_OK)
+        _exit(3);
+    struct buf note = BUF_INIT(64);
+    uint64_t n = 0;
+    if (store_note_get(st, SV_LIT("n"), &note, e) == ERR_OK && !sv_to_u64(buf_sv(&note), &n))
+        _exit(4);
+    for (int i = 0;; i++) {
+        char id[32], text[128], line[64];
+        struct store_commit c;
+        (void)snprintf(id, sizeof id, "%s%d", i % 3 ? "c" : "b", i % 50);
+        struct fhir_body bd = body(text, sizeof text, i);
+        if (i % 3) {
+            struct store_write w = {
+                .type = PATIENT, .id = sv_from(id), .method = STORE_METHOD_UPDATE, .body = bd
+            };
+            if (store_commit(st, &w, 1, &c, e) != ERR_OK)
+                _exit(5);
+        } else {
+            struct store_bulk *b;
+            struct store_bulk_item it = { PATIENT, sv_from(id), bd, 0 };
+            char count[24];
+            (void)snprintf(count, sizeof count, "%llu", (unsigned long long)++n);
+            if (store_bulk_begin(st, &b, e) || store_bulk_fill(b, &it, 1, e) ||
+                store_bulk_publish(&b, SV_LIT("n"), sv_from(count), &c, e))
+                _exit(6);
+        }
+        int len = snprintf(line, sizeof line, "%llu %llu\n", (unsigned long long)c.t,
+                           (unsigned long long)n);
+        if (write(fd, line, (size_t)len) != len)
+            _exit(7);
+    }
+}
+
+TEST(store, what_was_acknowledged_survives_kill_9)
+{
+    (void)state;
+    char *dir = temp_dir();
+    for (int round = 0; round < 8; round++) {
+        int fds[2];
+        assert_int_equal(pipe(fds), 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+            close(fds[0]);
+            write_until_killed(dir, fds[1]);
+        }
+        close(fds[1]);
+        usleep(30000 + rng_u64() % 150000);
+        kill(pid, SIGKILL);
+        int status;
+        waitpid(pid, &status, 0);
+        assert_true(WIFSIGNALED(status));
+        unsigned long long t = 0, n = 0;
+        FILE *f = fdopen(fds[0], "r");
+        char line[128];
+        while (fgets(line, sizeof line, f))
+            if (strchr(line, '\n'))
+                (void)sscanf(line, "%llu %llu", &t, &n);
+        fclose(f);
+        struct store *st;
+        OK(store_open_rocksdb(env, dir, true, &st, e));
+        assert_true(store_last(st).t >= t && store_last(st).t <= t + 1);
+        struct buf note = BUF_INIT(64), b = BUF_INIT(1 << 24);
+        uint64_t noted = 0;
+        if (n)
+            OK(store_note_get(st, SV_LIT("n"), &note, e));
+        assert_true(n == 0 || sv_to_u64(buf_sv(&note), &noted));
+        assert_true(noted >= n && noted <= n + 1);
+        /* every commit from 1 to the last is there: changes name them all */
+        struct store_cursor *c;
+        OK(store_changes(st, PATIENT, 0, STORE_NOW, &c, e));
+        struct store_version v;
+        uint64_t sum = 0;
+        while (store_cursor_next(c, &v, NULL) == ERR_OK)
+            sum += v.version;
+        store_cursor_close(c);
+        assert_int_equal(sum,
+                         store_last(st).t); /* one version per commit, none lost, none doubled */
+        buf_done(&note);
+        buf_done(&b);
+        store_close(st);
+    }
+    OK(file_remove_tree(dir, e));
+}
+
+TEST(store, a_missing_or_locked_store_says_so)
+{
+    (void)state;
+    char *dir = temp_dir();
+    struct store *st, *other;
+    FAILS(ERR_NOT_FOUND, store_open_rocksdb(env, dir, false, &st, e));
+    OK(store_open_rocksdb(env, dir, true, &st, e));
+    FAILS(ERR_EXISTS, store_open_rocksdb(env, dir, false, &other, e));
+    store_close(st);
+    OK(file_remove_tree(dir, e));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(store,
+          what_was_acknowledged_survives_kill_9), /* forks: before this process has threads */
+        T(store, versions_follow_time),
+        T(store, conditions_hold_or_nothing_is_written),
+        T(store, a_bulk_load_is_invisible_until_published),
+        T(store, a_horizon_closes_its_instant),
+        T(store, random_histories_read_the_same_from_both),
+        T(store, a_scan_as_of_t_stays_the_same_while_others_write),
+        T(store, a_missing_or_locked_store_says_so),
+    };
+    env = store_env_new(16 << 20, 1);
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    store_env_free(env);
+    return rc;
+}
