@@ -17,7 +17,7 @@
 /* ---- import ---- */
 #define LIMIT_IMPORT_LINE_BYTES \
     (172u << 20) /* one resource; HealthLake takes Binary up to 164 MB */
-#define LIMIT_IMPORT_CHUNK_BYTES (24u << 20) /* NDJSON taken as one unit of work and one commit */
+#define LIMIT_IMPORT_CHUNK_BYTES (16u << 20) /* NDJSON taken as one unit of work and one commit */
 #define LIMIT_IMPORT_FILES       1000000u
 #define LIMIT_IMPORT_FILE_BYTES  (50ull << 30)
 #define LIMIT_IMPORT_JOB_BYTES   (5000ull << 30)

@@ -35,9 +35,7 @@ struct job_run {
     struct job_pool *pool;
     const char *spool_dir; /* this job's own folder, made by the engine, removed when it ends */
     size_t export_object_bytes, import_chunk_bytes;
-    const atomic_bool
-        *stop; /* process stops: leave between blocks with ERR_CANCELLED, resume later */
-    const atomic_bool *cancel; /* caller cancels: leave with ERR_CANCELLED, then clean up */
+    const atomic_bool *halt; /* leave between blocks with ERR_CANCELLED; the engine knows why */
     struct {
         pthread_mutex_t lock;
         struct job_progress progress; /* what job_get shows */
@@ -45,8 +43,7 @@ struct job_run {
 };
 static inline bool job_run_should_stop(const struct job_run *r)
 {
-    return atomic_load_explicit(r->stop, memory_order_relaxed) ||
-           atomic_load_explicit(r->cancel, memory_order_relaxed);
+    return atomic_load_explicit(r->halt, memory_order_relaxed);
 }
 /* Copy into / out of live.progress under its lock. */
 void job_run_progress_set(struct job_run *r, const struct job_progress *p);
@@ -58,8 +55,10 @@ MUST_USE err_code export_run(struct job_run *r, job_status *status, struct buf *
                              struct err *e);
 MUST_USE err_code import_run(struct job_run *r, job_status *status, struct buf *message,
                              struct err *e);
-/* Remove what a cancelled run wrote. */
+/* Remove what a cancelled export wrote. */
 MUST_USE err_code export_undo(struct job_run *r, struct err *e);
+/* Remove what an import keeps in the data store, once its final status is written down. */
+void import_forget(struct job_run *r);
 
 /* Persistent scratch of a job in the records, below the job's own key: plan, finished ranges, ...
  * Dropped when the job ends. `name` is made of [a-z0-9/]. */
@@ -70,3 +69,35 @@ MUST_USE err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_f
 /* Export's T, kept in the job record so that job_get shows it. */
 MUST_USE err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms,
                                       struct err *e);
+
+/* ---- records (record.c) ---- */
+struct job_record {
+    struct job job;
+    uint64_t order; /* place in time: unique, growing */
+    sv digest;      /* of the request, hex: what a client token stands for */
+};
+/* May a job go from one status to another? The table of job.h's diagram. */
+bool job_status_may(job_status from, job_status to);
+const char *job_kind_name(job_kind k); /* "export", "import" */
+
+MUST_USE err_code job_record_read(struct records *r, job_kind kind, sv datastore_id, sv id,
+                                  struct arena *a, struct job_record *out, struct err *e);
+/* First writing: record, list entry, active entry and token in one batch. ERR_EXISTS: the token is taken. */
+MUST_USE err_code job_record_create(struct records *r, const struct job_record *rec,
+                                    sv client_token, struct err *e);
+MUST_USE err_code job_record_update(struct records *r, const struct job_record *rec, struct err *e);
+/* The last writing of a job: its active entry and its notes go. */
+MUST_USE err_code job_record_finish(struct records *r, const struct job_record *rec, struct err *e);
+/* Whom a token stands for. ERR_NOT_FOUND. */
+MUST_USE err_code job_token_read(struct records *r, const struct job_request *req, struct arena *a,
+                                 sv *datastore_id, sv *job_id, sv *digest, struct err *e);
+/* Unfinished jobs, oldest first. */
+typedef void (*job_active_fn)(void *ctx, job_kind kind, sv datastore_id, sv job_id, uint64_t order);
+MUST_USE err_code job_records_active(struct records *r, job_active_fn each, void *ctx,
+                                     struct err *e);
+/* As job_list(), without live progress. */
+MUST_USE err_code job_record_list(struct records *r, job_kind kind, const struct job_filter *filter,
+                                  sv after, unsigned max, struct arena *a, struct job **out,
+                                  size_t *n_out, sv *next, struct err *e);
+/* What Describe may show: characters outside the model's pattern become spaces; at most 2048 bytes. */
+sv job_message_clean(struct arena *a, sv text);

@@ -1,0 +1,680 @@
+/* engine.c - jobs come in, wait their turn, run on a thread of their own, and end with a record.
+ *
+ * The records are the truth; `locked` mirrors the unfinished ones so that scheduling needs no disk. Every
+ * change of a record goes through change(), which reads it, checks the move, and writes it, one at a
+ * time. */
+#include "job/job_private.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "codec/hash.h"
+
+#include <limits.h>
+
+#define RUNNING_MAX 16u /* jobs at a time in one process; others wait */
+
+struct entry { /* one unfinished job */
+    struct entry *next;
+    job_kind kind;
+    char datastore_id[40], id[40];
+    uint64_t order;
+    bool running;
+    enum { KEEP_GOING, CANCEL, DROP } wish;
+    atomic_bool halt;
+    struct job_run *run; /* while it runs */
+};
+
+struct job_engine {
+    struct job_engine_config cfg;
+    char *spool_dir;
+    struct job_pool *pool;
+    pthread_mutex_t record_lock; /* orders the writers of records; held over their I/O */
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t changed; /* a job has ended */
+        struct entry *first;    /* by order */
+        unsigned n_running, n_submitting;
+        uint64_t last_order;
+        bool stop;
+    } locked;
+};
+
+static void schedule_locked(struct job_engine *en);
+
+/* ---- records ---- */
+
+static void log_job(const char *event, const struct job *j)
+{
+    LOG(LOG_INFO, event, LOG_STR("kind", job_kind_name(j->kind)), LOG_SV("job", j->id),
+        LOG_SV("datastore", j->datastore_id), LOG_STR("status", job_status_name(j->status)));
+}
+
+struct change {
+    job_status to;
+    const struct job_progress *progress; /* NULL: as it is */
+    sv message;
+    bool set_instant;
+    uint64_t t;
+    int64_t instant_ms;
+};
+
+/* Read, move, write. to equal to the present status only changes the rest. ERR_CONFLICT: no legal move. */
+static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv id,
+                       const struct change *c, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
+    struct job_record rec;
+    pthread_mutex_lock(&en->record_lock);
+    err_code rc = job_record_read(en->cfg.records, kind, datastore_id, id, a, &rec, e);
+    if (rc == ERR_OK && c->to != rec.job.status && !job_status_may(rec.job.status, c->to))
+        rc = ERR(e, ERR_CONFLICT, "job is %s", job_status_name(rec.job.status));
+    if (rc == ERR_OK) {
+        bool moved = c->to != rec.job.status;
+        rec.job.status = c->to;
+        if (c->to == JOB_IN_PROGRESS && rec.job.start_ms == 0)
+            rec.job.start_ms = clock_wall_ms();
+        if (job_status_is_final(c->to) && rec.job.end_ms == 0)
+            rec.job.end_ms = clock_wall_ms();
+        if (c->progress)
+            rec.job.progress = *c->progress;
+        if (c->message.len)
+            rec.job.message = job_message_clean(a, c->message);
+        if (c->set_instant) {
+            rec.job.as_of_t = c->t;
+            rec.job.transaction_ms = c->instant_ms;
+        }
+        rc = job_status_is_final(c->to) ? job_record_finish(en->cfg.records, &rec, e)
+                                        : job_record_update(en->cfg.records, &rec, e);
+        if (rc == ERR_OK && moved)
+            log_job("job", &rec.job);
+    }
+    pthread_mutex_unlock(&en->record_lock);
+    return rc;
+}
+
+static err_code move(struct job_engine *en, const struct entry *x, job_status to, sv message,
+                     struct err *e)
+{
+    struct change c = { .to = to, .message = message };
+    return change(en, x->kind, sv_from(x->datastore_id), sv_from(x->id), &c, e);
+}
+
+/* A move whose failure leaves nothing to do but say so: the record stays, a restart takes it up. */
+static void move_logged(struct job_engine *en, const struct entry *x, job_status to, sv message)
+{
+    struct err e;
+    if (move(en, x, to, message, &e) != ERR_OK)
+        LOG_ERR("job_record", &e, LOG_STR("job", x->id), LOG_STR("to", job_status_name(to)));
+}
+
+/* ---- what a run may call ---- */
+
+void job_run_progress_set(struct job_run *r, const struct job_progress *p)
+{
+    pthread_mutex_lock(&r->live.lock);
+    r->live.progress = *p;
+    pthread_mutex_unlock(&r->live.lock);
+}
+
+static sv note_key(struct arena *a, const struct job_run *r, sv name)
+{
+    return arena_fmt(a, "jobnote/%.*s/%.*s", SV_FMT(r->job->id), SV_FMT(name));
+}
+
+err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    return records_put(r->engine->cfg.records, note_key(a, r, name), value, e);
+}
+
+err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    return records_get(r->engine->cfg.records, note_key(a, r, name), out, e);
+}
+
+err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, void *ctx,
+                           struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    return records_scan(r->engine->cfg.records, note_key(a, r, prefix), SV_NONE, each, ctx, e);
+}
+
+err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms, struct err *e)
+{
+    struct change c = {
+        .to = JOB_IN_PROGRESS, .set_instant = true, .t = t, .instant_ms = instant_ms
+    };
+    return change(r->engine, r->job->kind, r->job->datastore_id, r->job->id, &c, e);
+}
+
+/* ---- one run ---- */
+
+static struct entry *find_locked(struct job_engine *en, job_kind kind, sv datastore_id, sv id)
+{
+    for (struct entry *x = en->locked.first; x; x = x->next)
+        if (x->kind == kind && sv_eq_cstr(datastore_id, x->datastore_id) && sv_eq_cstr(id, x->id))
+            return x;
+    return NULL;
+}
+
+static void add_locked(struct job_engine *en, struct entry *x)
+{
+    struct entry **p = &en->locked.first;
+    while (*p && (*p)->order < x->order)
+        p = &(*p)->next;
+    x->next = *p;
+    *p = x;
+}
+
+static void drop_locked(struct job_engine *en, struct entry *x)
+{
+    struct entry **p = &en->locked.first;
+    while (*p != x)
+        p = &(*p)->next;
+    *p = x->next;
+    free(x);
+}
+
+static int wish_of(struct job_engine *en, const struct entry *x)
+{
+    pthread_mutex_lock(&en->locked.lock);
+    int wish = x->wish;
+    pthread_mutex_unlock(&en->locked.lock);
+    return wish;
+}
+
+/* The end of a run that came to one. */
+static void finish(struct job_engine *en, struct entry *x, struct job_run *r, err_code rc,
+                   job_status status, sv message, struct err *run_err)
+{
+    struct err e;
+    struct change c = { .to = status, .message = message, .progress = &r->live.progress };
+    if (rc == ERR_CANCELLED && wish_of(en, x) == CANCEL) {
+        move_logged(en, x, JOB_CANCEL_IN_PROGRESS, SV_NONE);
+        err_code undone = x->kind == JOB_EXPORT && r->store ? export_undo(r, &e) : ERR_OK;
+        if (undone != ERR_OK)
+            LOG_ERR("job_undo", &e, LOG_STR("job", x->id));
+        c.to = undone == ERR_OK ? JOB_CANCEL_COMPLETED : JOB_CANCEL_FAILED;
+        c.message = undone == ERR_OK ? SV_NONE : sv_from(e.msg);
+    } else if (rc != ERR_OK) {
+        c.to = JOB_FAILED;
+        c.message =
+            wish_of(en, x) == DROP ? SV_LIT("The data store was deleted") : sv_from(run_err->msg);
+        if (wish_of(en, x) != DROP)
+            LOG_ERR("job_failed", run_err, LOG_STR("job", x->id));
+    }
+    sv ds = sv_from(x->datastore_id), id = sv_from(x->id);
+    if (change(en, x->kind, ds, id, &c, &e) == ERR_CONFLICT) { /* a cancel came in between */
+        move_logged(en, x, JOB_CANCEL_IN_PROGRESS, SV_NONE);
+        c.to = rc == ERR_OK ? JOB_CANCEL_FAILED : JOB_FAILED;
+        c.message =
+            rc == ERR_OK ? SV_LIT("The job had ended before it could be cancelled") : c.message;
+        if (change(en, x->kind, ds, id, &c, &e) != ERR_OK)
+            LOG_ERR("job_record", &e, LOG_STR("job", x->id));
+    }
+    if (x->kind == JOB_IMPORT && r->store)
+        import_forget(r);
+    if (file_remove_tree(r->spool_dir, &e) != ERR_OK)
+        LOG_ERR("job_spool", &e, LOG_STR("job", x->id));
+}
+
+static err_code run_job(struct job_engine *en, struct entry *x, struct job_run *r,
+                        job_status *status, struct buf *message, struct err *e)
+{
+    TRY(store_registry_acquire(en->cfg.stores, sv_from(x->datastore_id), false, &r->store, e));
+    TRY(file_mkdirs(r->spool_dir, e));
+    return x->kind == JOB_EXPORT ? export_run(r, status, message, e)
+                                 : import_run(r, status, message, e);
+}
+
+static void *runner(void *arg)
+{
+    struct {
+        struct job_engine *en;
+        struct entry *x;
+    } *start = arg, s = *start;
+    free(start);
+    struct job_engine *en = s.en;
+    struct entry *x = s.x;
+    struct arena *a = arena_new(1u << 20);
+    struct job_record rec;
+    struct err e = { 0 };
+    char spool[PATH_MAX];
+    (void)snprintf(spool, sizeof spool, "%s/%s", en->spool_dir, x->id);
+    struct job_run r = { .engine = en,
+                         .world = en->cfg.world,
+                         .pool = en->pool,
+                         .spool_dir = spool,
+                         .halt = &x->halt,
+                         .export_object_bytes = en->cfg.export_object_bytes,
+                         .import_chunk_bytes = en->cfg.import_chunk_bytes };
+    struct buf message = BUF_INIT(4096);
+    job_status status = JOB_COMPLETED;
+    pthread_mutex_init(&r.live.lock, NULL);
+    err_code rc = ERR_OK;
+    if (wish_of(en, x) == KEEP_GOING)
+        rc = move(en, x, JOB_IN_PROGRESS, SV_NONE, &e);
+    if (rc == ERR_CONFLICT) /* it is being cancelled: a cancel that a restart found */
+        rc = ERR_CANCELLED;
+    struct err read_err;
+    if (job_record_read(en->cfg.records, x->kind, sv_from(x->datastore_id), sv_from(x->id), a, &rec,
+                        &read_err) == ERR_OK) {
+        r.job = &rec.job;
+        r.live.progress = rec.job.progress;
+        if (rec.job.status == JOB_CANCEL_SUBMITTED || rec.job.status == JOB_CANCEL_IN_PROGRESS) {
+            pthread_mutex_lock(&en->locked.lock);
+            x->wish = CANCEL;
+            pthread_mutex_unlock(&en->locked.lock);
+            atomic_store(&x->halt, true);
+        }
+        pthread_mutex_lock(&en->locked.lock);
+        x->run = &r;
+        pthread_mutex_unlock(&en->locked.lock);
+        if (rc == ERR_OK || rc == ERR_CANCELLED)
+            rc = run_job(en, x, &r, &status, &message, &e);
+    } else if (rc == ERR_OK) {
+        rc = read_err.code;
+        e = read_err;
+    }
+    pthread_mutex_lock(&en->locked.lock);
+    x->run = NULL;
+    bool leave = rc == ERR_CANCELLED && x->wish == KEEP_GOING; /* the process stops */
+    pthread_mutex_unlock(&en->locked.lock);
+    if (!leave)
+        finish(en, x, &r, rc, status, buf_sv(&message), &e);
+    store_registry_release(en->cfg.stores, r.store);
+    buf_done(&message);
+    pthread_mutex_destroy(&r.live.lock);
+    arena_free(a);
+    pthread_mutex_lock(&en->locked.lock);
+    drop_locked(en, x);
+    en->locked.n_running--;
+    schedule_locked(en);
+    pthread_cond_broadcast(&en->locked.changed);
+    pthread_mutex_unlock(&en->locked.lock); /* from here on the engine may be gone */
+    return NULL;
+}
+
+/* ---- scheduling ---- */
+
+static bool blocked_locked(struct job_engine *en, const struct entry *x)
+{
+    if (en->locked.n_running >= RUNNING_MAX)
+        return true;
+    for (struct entry *y = en->locked.first; y != x; y = y->next)
+        if (y->kind == x->kind && strcmp(y->datastore_id, x->datastore_id) == 0)
+            return true; /* one before it runs or waits */
+    return false;
+}
+
+static bool start_thread(struct job_engine *en, struct entry *x)
+{
+    struct {
+        struct job_engine *en;
+        struct entry *x;
+    } *arg = malloc(sizeof *arg);
+    if (arg == NULL)
+        abort();
+    arg->en = en;
+    arg->x = x;
+    pthread_t t;
+    if (pthread_create(&t, NULL, runner, arg) != 0) {
+        free(arg);
+        return false;
+    }
+    pthread_detach(t); /* n_running says when it is gone */
+    return true;
+}
+
+/* Start whatever may start. */
+static void schedule_locked(struct job_engine *en)
+{
+    for (struct entry *x = en->locked.first; x && !en->locked.stop; x = x->next)
+        if (!x->running && !blocked_locked(en, x)) {
+            x->running = true;
+            en->locked.n_running++;
+            if (!start_thread(en, x)) { /* no thread to be had: the next end of a job tries again */
+                x->running = false;
+                en->locked.n_running--;
+                break;
+            }
+        }
+}
+
+static void schedule(struct job_engine *en)
+{
+    pthread_mutex_lock(&en->locked.lock);
+    schedule_locked(en);
+    pthread_mutex_unlock(&en->locked.lock);
+}
+
+/* ---- submit ---- */
+
+static void digest_add(struct hash_sha256 *h, sv text)
+{
+    uint64_t n = text.len;
+    hash_sha256_add(h, sv_make(&n, sizeof n));
+    hash_sha256_add(h, text);
+}
+
+static sv request_digest(struct arena *a, const struct job_request *q)
+{
+    unsigned char d[SHA256_LEN];
+    char hex[SHA256_HEX_LEN];
+    struct hash_sha256 *h = hash_sha256_new();
+    sv parts[] = { sv_from(job_kind_name(q->kind)),
+                   q->datastore_id,
+                   q->job_name,
+                   q->role_arn,
+                   q->output_uri,
+                   q->kms_key_id,
+                   q->input_uri,
+                   q->validation_level };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        digest_add(h, parts[i]);
+    hash_sha256_take(h, d);
+    hash_sha256_free(h);
+    hash_hex(d, sizeof d, hex);
+    return arena_sv(a, sv_make(hex, sizeof hex));
+}
+
+/* ERR_NOT_FOUND: the token is new. */
+static err_code by_token(struct job_engine *en, const struct job_request *q, sv digest,
+                         struct arena *a, struct job *out, struct err *e)
+{
+    sv datastore, id, before;
+    TRY(job_token_read(en->cfg.records, q, a, &datastore, &id, &before, e));
+    if (!sv_eq(before, digest))
+        return ERR(
+            e, ERR_INVALID,
+            "ClientToken was used before with other parameters; use a new one for a new job");
+    err_code rc = job_get(en, q->kind, datastore, id, a, out, e);
+    return rc == ERR_NOT_FOUND ? ERR(e, ERR_INTERNAL, "the job of a client token is missing") : rc;
+}
+
+static err_code check_queue(struct job_engine *en, const struct job_request *q, struct err *e)
+{
+    unsigned n = 0, max = en->cfg.max_queued ? en->cfg.max_queued : LIMIT_JOBS_QUEUED;
+    pthread_mutex_lock(&en->locked.lock);
+    for (struct entry *x = en->locked.first; x; x = x->next)
+        n += x->kind == q->kind && sv_eq_cstr(q->datastore_id, x->datastore_id);
+    bool stop = en->locked.stop;
+    pthread_mutex_unlock(&en->locked.lock);
+    if (stop)
+        return ERR(e, ERR_THROTTLED, "The service is stopping; try again later");
+    if (n > max) /* one runs, max wait */
+        return ERR(e, ERR_THROTTLED,
+                   "The data store has %u %s jobs waiting, which is the most; try again when one "
+                   "has ended",
+                   max, job_kind_name(q->kind));
+    return ERR_OK;
+}
+
+/* Do role, bucket, key and input work? Only what the request names is touched. */
+static err_code probe(struct job_engine *en, const struct job_request *q, struct err *e)
+{
+    struct sink_target t = { .uri = q->output_uri,
+                             .role_arn = q->role_arn,
+                             .kms_key_id = q->kms_key_id,
+                             .account_id = q->account_id,
+                             .source_arn = q->datastore_arn,
+                             .session_name = SV_LIT("fhirlake") };
+    CLEANUP(sink_close) struct sink *out = NULL;
+    TRY(sink_open(en->cfg.world, &t, &out, e));
+    if (q->kind == JOB_IMPORT) {
+        CLEANUP(sink_close) struct sink *in = NULL;
+        t.uri = q->input_uri;
+        t.kms_key_id = SV_NONE;
+        TRY(sink_open(en->cfg.world, &t, &in, e));
+        TRY(sink_probe_read(in, e));
+    }
+    return sink_probe_write(out, e);
+}
+
+static sv folder_uri(struct arena *a, const struct job_request *q, sv id)
+{
+    sv base = q->output_uri;
+    while (base.len && base.ptr[base.len - 1] == '/')
+        base.len--;
+    return arena_fmt(a, "%.*s/%.*s-FHIR_%s-%.*s/", SV_FMT(base), SV_FMT(q->datastore_id),
+                     q->kind == JOB_EXPORT ? "EXPORT" : "IMPORT", SV_FMT(id));
+}
+
+static err_code submit_new(struct job_engine *en, const struct job_request *q, sv digest,
+                           struct arena *a, struct job *out, struct err *e)
+{
+    char id[33];
+    TRY(check_queue(en, q, e));
+    TRY(probe(en, q, e));
+    rng_hex32(id);
+    struct entry *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        abort();
+    x->kind = q->kind;
+    (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(q->datastore_id));
+    (void)snprintf(x->id, sizeof x->id, "%s", id);
+    struct job_record rec = { .digest = digest };
+    rec.job = (struct job){ .kind = q->kind,
+                            .id = arena_sv(a, sv_from(id)),
+                            .datastore_id = arena_sv(a, q->datastore_id),
+                            .datastore_arn = arena_sv(a, q->datastore_arn),
+                            .account_id = arena_sv(a, q->account_id),
+                            .job_name = arena_sv(a, q->job_name),
+                            .role_arn = arena_sv(a, q->role_arn),
+                            .output_uri = arena_sv(a, q->output_uri),
+                            .job_folder_uri = folder_uri(a, q, sv_from(id)),
+                            .kms_key_id = arena_sv(a, q->kms_key_id),
+                            .input_uri = arena_sv(a, q->input_uri),
+                            .validation_level = arena_sv(a, q->validation_level),
+                            .status = JOB_SUBMITTED,
+                            .submit_ms = clock_wall_ms() };
+    /* order and record belong together: who is written first is first */
+    pthread_mutex_lock(&en->record_lock);
+    uint64_t now_us = (uint64_t)rec.job.submit_ms * 1000;
+    pthread_mutex_lock(&en->locked.lock);
+    if (en->locked.last_order >= now_us)
+        now_us = en->locked.last_order + 1;
+    en->locked.last_order = now_us;
+    pthread_mutex_unlock(&en->locked.lock);
+    x->order = rec.order = now_us;
+    err_code rc = job_record_create(en->cfg.records, &rec, q->client_token, e);
+    if (rc == ERR_OK) {
+        pthread_mutex_lock(&en->locked.lock);
+        add_locked(en, x);
+        pthread_mutex_unlock(&en->locked.lock);
+    } else {
+        free(x);
+    }
+    pthread_mutex_unlock(&en->record_lock);
+    TRY(rc);
+    log_job("job", &rec.job);
+    pthread_mutex_lock(&en->locked.lock);
+    struct entry *mine = find_locked(en, q->kind, q->datastore_id, sv_from(id));
+    bool waits = mine && blocked_locked(en, mine);
+    pthread_mutex_unlock(&en->locked.lock);
+    if (waits) {
+        struct change c = { .to = JOB_QUEUED };
+        struct err ignored; /* it may have been started meanwhile: then it is not to be QUEUED */
+        IGNORE(change(en, q->kind, q->datastore_id, sv_from(id), &c, &ignored));
+    }
+    schedule(en);
+    *out = rec.job;
+    return ERR_OK;
+}
+
+err_code job_submit(struct job_engine *en, const struct job_request *q, struct arena *a,
+                    struct job *out, struct err *e)
+{
+    sv digest = request_digest(a, q);
+    if (q->client_token.len) {
+        err_code rc = by_token(en, q, digest, a, out, e);
+        if (rc != ERR_NOT_FOUND)
+            return rc;
+    }
+    err_code rc = submit_new(en, q, digest, a, out, e);
+    if (rc == ERR_EXISTS && q->client_token.len) /* another request with that token was faster */
+        rc = by_token(en, q, digest, a, out, e);
+    return rc;
+}
+
+/* ---- questions ---- */
+
+static void overlay_live(struct job_engine *en, struct job *j)
+{
+    pthread_mutex_lock(&en->locked.lock);
+    struct entry *x = find_locked(en, j->kind, j->datastore_id, j->id);
+    if (x && x->run) {
+        pthread_mutex_lock(&x->run->live.lock);
+        j->progress = x->run->live.progress;
+        pthread_mutex_unlock(&x->run->live.lock);
+    }
+    pthread_mutex_unlock(&en->locked.lock);
+}
+
+err_code job_get(struct job_engine *en, job_kind kind, sv datastore_id, sv job_id, struct arena *a,
+                 struct job *out, struct err *e)
+{
+    struct job_record rec;
+    TRY(job_record_read(en->cfg.records, kind, datastore_id, job_id, a, &rec, e));
+    if (!job_status_is_final(rec.job.status))
+        overlay_live(en, &rec.job);
+    *out = rec.job;
+    return ERR_OK;
+}
+
+err_code job_list(struct job_engine *en, job_kind kind, const struct job_filter *filter, sv after,
+                  unsigned max, struct arena *a, struct job **out, size_t *n_out, sv *next,
+                  struct err *e)
+{
+    TRY(job_record_list(en->cfg.records, kind, filter, after, max, a, out, n_out, next, e));
+    for (size_t i = 0; i < *n_out; i++)
+        if (!job_status_is_final((*out)[i].status))
+            overlay_live(en, &(*out)[i]);
+    return ERR_OK;
+}
+
+/* ---- cancel and drop ---- */
+
+/* Tell an entry what is wished of it; a waiting one is started so that it can end. locked.lock is held. */
+static void wish_locked(struct job_engine *en, struct entry *x, int wish)
+{
+    x->wish = wish;
+    atomic_store(&x->halt, true);
+    if (!x->running && !en->locked.stop) {
+        x->running = true;
+        en->locked.n_running++;
+        if (!start_thread(en, x)) {
+            x->running = false;
+            en->locked.n_running--;
+        }
+    }
+}
+
+err_code job_cancel(struct job_engine *en, job_kind kind, sv datastore_id, sv job_id, struct err *e)
+{
+    struct change c = { .to = JOB_CANCEL_SUBMITTED };
+    TRY(change(en, kind, datastore_id, job_id, &c, e));
+    pthread_mutex_lock(&en->locked.lock);
+    struct entry *x = find_locked(en, kind, datastore_id, job_id);
+    if (x)
+        wish_locked(en, x, CANCEL);
+    pthread_mutex_unlock(&en->locked.lock);
+    return ERR_OK;
+}
+
+static bool has_jobs_locked(struct job_engine *en, sv datastore_id, bool wish)
+{
+    bool any = false;
+    for (struct entry *x = en->locked.first; x; x = x->next)
+        if (sv_eq_cstr(datastore_id, x->datastore_id)) {
+            any = true;
+            if (wish && x->wish != DROP)
+                wish_locked(en, x, DROP);
+        }
+    return any;
+}
+
+err_code job_datastore_drop(struct job_engine *en, sv datastore_id, struct err *e)
+{
+    err_code rc = ERR_OK;
+    pthread_mutex_lock(&en->locked.lock);
+    while (has_jobs_locked(en, datastore_id, true) && !en->locked.stop)
+        pthread_cond_wait(&en->locked.changed, &en->locked.lock);
+    if (has_jobs_locked(en, datastore_id, false))
+        rc = ERR(e, ERR_CANCELLED, "the service is stopping");
+    pthread_mutex_unlock(&en->locked.lock);
+    return rc;
+}
+
+/* ---- life ---- */
+
+static void add_active(void *ctx, job_kind kind, sv datastore_id, sv job_id, uint64_t order)
+{
+    struct job_engine *en = ctx;
+    struct entry *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        abort();
+    x->kind = kind;
+    x->order = order;
+    (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(datastore_id));
+    (void)snprintf(x->id, sizeof x->id, "%.*s", SV_FMT(job_id));
+    LOG(LOG_INFO, "job_resumed", LOG_STR("kind", job_kind_name(kind)), LOG_SV("job", job_id),
+        LOG_SV("datastore", datastore_id));
+    pthread_mutex_lock(&en->locked.lock);
+    add_locked(en, x);
+    if (order > en->locked.last_order)
+        en->locked.last_order = order;
+    pthread_mutex_unlock(&en->locked.lock);
+}
+
+err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine **out,
+                          struct err *e)
+{
+    struct job_engine *en = calloc(1, sizeof *en);
+    if (en == NULL || (en->spool_dir = strdup(cfg->spool_dir)) == NULL)
+        abort();
+    en->cfg = *cfg;
+    if (en->cfg.export_object_bytes == 0)
+        en->cfg.export_object_bytes = LIMIT_EXPORT_OBJECT_BYTES;
+    if (en->cfg.import_chunk_bytes == 0)
+        en->cfg.import_chunk_bytes = LIMIT_IMPORT_CHUNK_BYTES;
+    pthread_mutex_init(&en->record_lock, NULL);
+    pthread_mutex_init(&en->locked.lock, NULL);
+    pthread_cond_init(&en->locked.changed, NULL);
+    err_code rc = job_pool_start(cfg->n_workers, &en->pool, e);
+    if (rc == ERR_OK)
+        rc = job_records_active(cfg->records, add_active, en, e);
+    if (rc != ERR_OK) {
+        job_engine_stop(en);
+        return rc;
+    }
+    schedule(en);
+    *out = en;
+    return ERR_OK;
+}
+
+void job_engine_stop(struct job_engine *en)
+{
+    if (en == NULL)
+        return;
+    pthread_mutex_lock(&en->locked.lock);
+    en->locked.stop = true;
+    for (struct entry *x = en->locked.first; x; x = x->next)
+        atomic_store(&x->halt, true);
+    pthread_cond_broadcast(&en->locked.changed);
+    while (en->locked.n_running)
+        pthread_cond_wait(&en->locked.changed, &en->locked.lock);
+    while (en->locked.first)
+        drop_locked(en, en->locked.first);
+    pthread_mutex_unlock(&en->locked.lock);
+    job_pool_stop(en->pool);
+    pthread_mutex_destroy(&en->record_lock);
+    pthread_mutex_destroy(&en->locked.lock);
+    pthread_cond_destroy(&en->locked.changed);
+    free(en->spool_dir);
+    free(en);
+}

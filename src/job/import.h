@@ -1,0 +1,78 @@
+/* import.h - what the rooms of the import share.
+ *
+ *   import.c          phases: list, read and publish in order, manifest; the resume point
+ *   import_files.c    what is read, in which order
+ *   import_chunk.c    lines -> envelopes -> a bulk load, on a worker
+ *   import_outcome.c  SUCCESS and FAILURE lines: spooled beside the job, uploaded file by file
+ * Floor: job. */
+#pragma once
+#include "job/job_private.h"
+
+/* ---- input files ---- */
+struct import_file {
+    sv key;      /* whole key within the input's bucket */
+    sv out_name; /* below SUCCESS/ and FAILURE/: the path under the input prefix, as .ndjson */
+    uint64_t bytes;
+};
+struct import_files {
+    struct import_file *items;
+    size_t n;
+    uint64_t bytes;
+};
+/* The list of this job: from its spool when a run before wrote it there, else listed and written down.
+ * Strings are owned by the arena. ERR_INVALID: nothing to import, or over a limit. */
+MUST_USE err_code import_files_load(struct job_run *r, struct sink *in, struct arena *a,
+                                    struct import_files *out, struct err *e);
+
+/* ---- outcomes ---- */
+struct import_outcome; /* coordinator's thread only */
+MUST_USE err_code import_outcome_open(struct job_run *r, struct sink *out,
+                                      const struct import_files *files, struct import_outcome **o,
+                                      struct err *e);
+void import_outcome_close(struct import_outcome *o);
+/* Lines of one file, behind what it has. */
+MUST_USE err_code import_outcome_add(struct import_outcome *o, size_t file, sv success, sv failure,
+                                     struct err *e);
+/* No more lines will come for this file. */
+void import_outcome_end(struct import_outcome *o, size_t file);
+/* What is spooled is on disk when this returns; its lengths go into the resume point. */
+MUST_USE err_code import_outcome_sync(struct import_outcome *o, struct err *e);
+struct json_writer;
+void import_outcome_write(const struct import_outcome *o, struct json_writer *w);
+/* Take up: cut the spool to what the resume point says. state: the array that _write made. */
+struct yyjson_val;
+MUST_USE err_code import_outcome_restore(struct import_outcome *o, struct yyjson_val *state,
+                                         struct err *e);
+/* Upload the files that have ended. Repeating it after a crash writes the same objects again. */
+MUST_USE err_code import_outcome_upload(struct import_outcome *o, struct err *e);
+
+/* ---- chunks ---- */
+struct import_segment { /* lines of one file within a chunk */
+    size_t file;
+    uint64_t first_line; /* 1-based */
+    size_t text_len;     /* bytes of the chunk's text, one segment behind the other */
+    uint64_t n_lines;
+    bool ends_file;                  /* nothing of the file comes after this */
+    bool long_line;                  /* the line behind these was passed over: too long */
+    char unreadable[160];            /* not empty: why the file cannot be read on */
+    size_t success_end, failure_end; /* out: where its lines end in the chunk's buffers */
+};
+struct import_chunk {
+    struct job_run *run;
+    struct fhir_reader **readers; /* one per worker */
+    struct buf text;
+    struct buf segments; /* of struct import_segment */
+    struct buf stored, items, success, failure;
+    struct store_bulk *bulk;
+    uint64_t scanned, imported, rejected, imported_bytes;
+    err_code rc;
+    struct err err;
+    uint64_t next_file, next_offset, next_line; /* where reading goes on behind this chunk */
+    bool finished;                              /* under the import's lock */
+    void *owner;
+};
+void import_chunk_init(struct import_chunk *c, struct job_run *r, struct fhir_reader **readers);
+void import_chunk_done(struct import_chunk *c);
+void import_chunk_reset(struct import_chunk *c);
+/* Parse all lines and fill the bulk load. Fills rc and err. */
+void import_chunk_parse(struct import_chunk *c, unsigned worker);

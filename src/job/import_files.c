@@ -1,0 +1,144 @@
+#include "job/import.h"
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "codec/uri.h"
+
+#include <limits.h>
+
+#define LIST_MAX (1u << 30)
+
+struct listing {
+    struct buf text; /* "<bytes> <key>\n" per file: the spool's form */
+    sv prefix;
+    uint64_t n, bytes;
+    bool single;
+    err_code rc;
+    struct err *e;
+};
+
+static bool ends_nocase(sv key, sv suffix)
+{
+    return key.len >= suffix.len && sv_eq_nocase(sv_tail(key, key.len - suffix.len), suffix);
+}
+
+static bool is_ndjson_name(sv key)
+{
+    return ends_nocase(key, SV_LIT(".ndjson")) || ends_nocase(key, SV_LIT(".ndjson.gz")) ||
+           ends_nocase(key, SV_LIT(".ndjson.zst"));
+}
+
+static bool hex32(sv s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (!((s.ptr[i] >= '0' && s.ptr[i] <= '9') || (s.ptr[i] >= 'a' && s.ptr[i] <= 'f')))
+            return false;
+    return s.len == 32;
+}
+
+/* Output of a job that wrote below this prefix: <datastoreId>-FHIR_IMPORT-<jobId>/... */
+static bool is_job_output(sv key)
+{
+    sv rest = key, part, middle = SV_LIT("-FHIR_IMPORT-");
+    while (sv_cut(&rest, '/', &part))
+        if (part.len == 64 + middle.len && hex32(sv_head(part, 32)) &&
+            sv_starts(sv_tail(part, 32), middle) && hex32(sv_tail(part, 32 + middle.len)))
+            return true;
+    return false;
+}
+
+static bool each_key(void *ctx, sv key, uint64_t bytes)
+{
+    struct listing *l = ctx;
+    bool named = sv_eq(key, l->prefix); /* the URI names this object itself */
+    if (!named && (!is_ndjson_name(key) || is_job_output(key)))
+        return true;
+    if (++l->n > LIMIT_IMPORT_FILES)
+        l->rc = ERR(l->e, ERR_INVALID, "The input has more than %u files", LIMIT_IMPORT_FILES);
+    else if (bytes > LIMIT_IMPORT_FILE_BYTES)
+        l->rc = ERR(l->e, ERR_INVALID, "An input file is larger than 50 GB");
+    else if ((l->bytes += bytes) > LIMIT_IMPORT_JOB_BYTES)
+        l->rc = ERR(l->e, ERR_INVALID, "The input files are larger than 5000 GB together");
+    else
+        l->rc = buf_add_fmt(&l->text, l->e, "%llu %.*s\n", (unsigned long long)bytes, SV_FMT(key));
+    return l->rc == ERR_OK;
+}
+
+/* Path below the prefix; always ends in ".ndjson". */
+static sv out_name(struct arena *a, sv prefix, sv key)
+{
+    sv name = key;
+    if (sv_eq(key, prefix)) { /* one object: its last segment */
+        for (size_t i = key.len; i-- > 0;)
+            if (key.ptr[i] == '/') {
+                name = sv_tail(key, i + 1);
+                break;
+            }
+    } else if (sv_starts(key, prefix)) {
+        name = sv_tail(key, prefix.len);
+        while (name.len && name.ptr[0] == '/')
+            name = sv_tail(name, 1);
+    }
+    if (ends_nocase(name, SV_LIT(".ndjson.gz")))
+        name.len -= 3;
+    else if (ends_nocase(name, SV_LIT(".ndjson.zst")))
+        name.len -= 4;
+    return ends_nocase(name, SV_LIT(".ndjson")) ? arena_sv(a, name)
+                                                : arena_fmt(a, "%.*s.ndjson", SV_FMT(name));
+}
+
+static err_code parse_list(sv text, sv prefix, struct arena *a, struct import_files *out,
+                           struct err *e)
+{
+    struct import_files f = { 0 };
+    sv rest = text, line;
+    for (size_t i = 0; i < text.len; i++)
+        f.n += text.ptr[i] == '\n';
+    f.items = arena_calloc(a, f.n + 1, sizeof *f.items);
+    if (f.items == NULL)
+        return arena_oom(a, e);
+    for (size_t i = 0; i < f.n && sv_cut(&rest, '\n', &line); i++) {
+        size_t blank = sv_find(line, ' ');
+        struct import_file *x = &f.items[i];
+        x->key = arena_sv(a, sv_tail(line, blank + 1));
+        x->out_name = out_name(a, prefix, x->key);
+        if (!sv_to_u64(sv_head(line, blank), &x->bytes))
+            return ERR(e, ERR_CORRUPT, "the import's list of files is damaged");
+        if (x->key.ptr == NULL || x->out_name.ptr == NULL)
+            return arena_oom(a, e);
+        f.bytes += x->bytes;
+    }
+    *out = f;
+    return ERR_OK;
+}
+
+err_code import_files_load(struct job_run *r, struct sink *in, struct arena *a,
+                           struct import_files *out, struct err *e)
+{
+    struct uri_s3 uri;
+    char path[PATH_MAX];
+    struct listing l = { .e = e };
+    TRY(uri_s3_parse(r->job->input_uri, &uri, e));
+    l.prefix = uri.key;
+    buf_init(&l.text, LIST_MAX);
+    (void)snprintf(path, sizeof path, "%s/files", r->spool_dir);
+    struct err missing;
+    err_code rc = file_read(path, &l.text, &missing);
+    if (rc == ERR_NOT_FOUND) {
+        rc = sink_list(in, each_key, &l, e);
+        if (rc == ERR_OK)
+            rc = l.rc;
+        if (rc == ERR_OK && l.n == 0)
+            rc = ERR(
+                e, ERR_INVALID,
+                "No .ndjson, .ndjson.gz or .ndjson.zst file stands below InputDataConfig.S3Uri");
+        if (rc == ERR_OK)
+            rc = file_write_atomic(path, buf_sv(&l.text), e);
+    } else if (rc != ERR_OK && e) {
+        *e = missing;
+    }
+    if (rc == ERR_OK)
+        rc = parse_list(buf_sv(&l.text), uri.key, a, out, e);
+    buf_done(&l.text);
+    return rc;
+}

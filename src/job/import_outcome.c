@@ -1,0 +1,205 @@
+/* import_outcome.c - what became of each line, per input file.
+ *
+ * Lines are appended to two spool files per input file; their lengths stand in the resume point that is
+ * published together with the chunk, so after a crash the spool is cut back to exactly what the store
+ * holds. A file that has ended is uploaded and its spool removed. */
+#include "job/import.h"
+
+#include "base/file.h"
+#include "codec/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <unistd.h>
+
+enum { SUCCESS, FAILURE, N_KINDS };
+static const char *const folder_names[N_KINDS] = { "SUCCESS", "FAILURE" };
+
+struct open_file { /* an input file that is not uploaded yet */
+    struct open_file *next;
+    size_t file;
+    bool ended;
+    int fd[N_KINDS]; /* -1: nothing was written */
+    uint64_t len[N_KINDS];
+    bool dirty[N_KINDS];
+};
+
+struct import_outcome {
+    struct job_run *run;
+    struct sink *sink;
+    const struct import_files *files;
+    struct open_file *first;
+};
+
+err_code import_outcome_open(struct job_run *r, struct sink *out, const struct import_files *files,
+                             struct import_outcome **o, struct err *e)
+{
+    (void)e;
+    struct import_outcome *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        abort();
+    x->run = r;
+    x->sink = out;
+    x->files = files;
+    *o = x;
+    return ERR_OK;
+}
+
+static void close_fds(struct open_file *f)
+{
+    for (int k = 0; k < N_KINDS; k++)
+        if (f->fd[k] >= 0)
+            close(f->fd[k]);
+}
+
+void import_outcome_close(struct import_outcome *o)
+{
+    if (o == NULL)
+        return;
+    for (struct open_file *f = o->first, *next; f; f = next) {
+        next = f->next;
+        close_fds(f);
+        free(f);
+    }
+    free(o);
+}
+
+static void spool_path(const struct import_outcome *o, size_t file, int kind, char out[PATH_MAX])
+{
+    (void)snprintf(out, PATH_MAX, "%s/%c%zu", o->run->spool_dir, kind == SUCCESS ? 's' : 'f', file);
+}
+
+static struct open_file *find(struct import_outcome *o, size_t file)
+{
+    for (struct open_file *f = o->first; f; f = f->next)
+        if (f->file == file)
+            return f;
+    struct open_file *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        abort();
+    f->file = file;
+    f->fd[SUCCESS] = f->fd[FAILURE] = -1;
+    f->next = o->first;
+    o->first = f;
+    return f;
+}
+
+static err_code open_spool(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
+{
+    char path[PATH_MAX];
+    if (f->fd[kind] >= 0)
+        return ERR_OK;
+    spool_path(o, f->file, kind, path);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return ERR(e, err_from_errno(errno), "the import's outcome cannot be spooled");
+    if (ftruncate(fd, (off_t)f->len[kind]) != 0 || lseek(fd, (off_t)f->len[kind], SEEK_SET) < 0) {
+        close(fd);
+        return ERR(e, err_from_errno(errno), "the import's outcome cannot be spooled");
+    }
+    f->fd[kind] = fd;
+    return ERR_OK;
+}
+
+err_code import_outcome_add(struct import_outcome *o, size_t file, sv success, sv failure,
+                            struct err *e)
+{
+    struct open_file *f = find(o, file);
+    sv lines[N_KINDS] = { success, failure };
+    for (int k = 0; k < N_KINDS; k++) {
+        if (lines[k].len == 0)
+            continue;
+        TRY(open_spool(o, f, k, e));
+        TRY(file_write_all(f->fd[k], lines[k], e));
+        f->len[k] += lines[k].len;
+        f->dirty[k] = true;
+    }
+    return ERR_OK;
+}
+
+void import_outcome_end(struct import_outcome *o, size_t file)
+{
+    find(o, file)->ended = true;
+}
+
+err_code import_outcome_sync(struct import_outcome *o, struct err *e)
+{
+    for (struct open_file *f = o->first; f; f = f->next)
+        for (int k = 0; k < N_KINDS; k++) {
+            if (!f->dirty[k])
+                continue;
+            if (fdatasync(f->fd[k]) != 0)
+                return ERR(e, err_from_errno(errno), "the import's outcome cannot be spooled");
+            f->dirty[k] = false;
+        }
+    return ERR_OK;
+}
+
+void import_outcome_write(const struct import_outcome *o, struct json_writer *w)
+{
+    json_arr(w);
+    for (const struct open_file *f = o->first; f; f = f->next) {
+        json_obj(w);
+        json_kv_i64(w, "file", (int64_t)f->file);
+        json_kv_i64(w, "success", (int64_t)f->len[SUCCESS]);
+        json_kv_i64(w, "failure", (int64_t)f->len[FAILURE]);
+        json_kv_bool(w, "ended", f->ended);
+        json_obj_end(w);
+    }
+    json_arr_end(w);
+}
+
+err_code import_outcome_restore(struct import_outcome *o, struct yyjson_val *state, struct err *e)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(state);
+    yyjson_val *v;
+    while ((v = yyjson_arr_iter_next(&it)) != NULL) {
+        uint64_t file;
+        if (!sv_to_u64(json_number(json_get(v, "file")), &file) || file >= o->files->n)
+            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
+        struct open_file *f = find(o, file);
+        if (!sv_to_u64(json_number(json_get(v, "success")), &f->len[SUCCESS]) ||
+            !sv_to_u64(json_number(json_get(v, "failure")), &f->len[FAILURE]))
+            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
+        f->ended = yyjson_is_true(json_get(v, "ended"));
+        for (int k = 0; k < N_KINDS; k++)
+            if (f->len[k] && !f->ended)
+                TRY(open_spool(o, f, k, e));
+    }
+    return ERR_OK;
+}
+
+static err_code upload_one(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
+{
+    char path[PATH_MAX];
+    spool_path(o, f->file, kind, path);
+    if (f->len[kind] == 0)
+        return ERR_OK;
+    if (f->fd[kind] < 0 && access(path, F_OK) != 0)
+        return ERR_OK;              /* uploaded before a crash, and its spool removed */
+    TRY(open_spool(o, f, kind, e)); /* after a restart: cut to the length that counts */
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    sv name =
+        arena_fmt(a, "%s/%.*s", folder_names[kind], SV_FMT(o->files->items[f->file].out_name));
+    TRY(sink_put_path(o->sink, name, SV_LIT("application/fhir+ndjson"), path, NULL, e));
+    (void)unlink(path); /* the folder goes with the job anyway */
+    return ERR_OK;
+}
+
+err_code import_outcome_upload(struct import_outcome *o, struct err *e)
+{
+    for (struct open_file **p = &o->first; *p;) {
+        struct open_file *f = *p;
+        if (!f->ended) {
+            p = &f->next;
+            continue;
+        }
+        for (int k = 0; k < N_KINDS; k++)
+            TRY(upload_one(o, f, k, e));
+        close_fds(f);
+        *p = f->next;
+        free(f);
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,427 @@
+/* record.c - jobs as records, and the one table of legal moves.
+ *
+ *   job/<datastore>/<kind>/<id>              -> the record, JSON
+ *   joblist/<datastore>/<kind>/<~order>      -> id        newest first
+ *   jobactive/<order>                        -> "<kind>/<datastore>/<id>", until the job ends
+ *   jobnote/<id>/<name>                      -> scratch of a run, until the job ends
+ *   jobtoken/<account>/<kind>/<token>        -> {"datastore","job","digest"} */
+#include "job/job_private.h"
+
+#include "codec/json.h"
+
+#define RECORD_MAX (1u << 20)
+
+static const char *const status_names[] = {
+    [JOB_SUBMITTED] = "SUBMITTED",
+    [JOB_QUEUED] = "QUEUED",
+    [JOB_IN_PROGRESS] = "IN_PROGRESS",
+    [JOB_COMPLETED] = "COMPLETED",
+    [JOB_COMPLETED_WITH_ERRORS] = "COMPLETED_WITH_ERRORS",
+    [JOB_FAILED] = "FAILED",
+    [JOB_CANCEL_SUBMITTED] = "CANCEL_SUBMITTED",
+    [JOB_CANCEL_IN_PROGRESS] = "CANCEL_IN_PROGRESS",
+    [JOB_CANCEL_COMPLETED] = "CANCEL_COMPLETED",
+    [JOB_CANCEL_FAILED] = "CANCEL_FAILED",
+};
+#define N_STATUSES (sizeof status_names / sizeof status_names[0])
+#define TO(s)      (1u << (s))
+
+static const unsigned moves[N_STATUSES] = {
+    [JOB_SUBMITTED] =
+        TO(JOB_QUEUED) | TO(JOB_IN_PROGRESS) | TO(JOB_FAILED) | TO(JOB_CANCEL_SUBMITTED),
+    [JOB_QUEUED] = TO(JOB_IN_PROGRESS) | TO(JOB_FAILED) | TO(JOB_CANCEL_SUBMITTED),
+    [JOB_IN_PROGRESS] = TO(JOB_COMPLETED) | TO(JOB_COMPLETED_WITH_ERRORS) | TO(JOB_FAILED) |
+                        TO(JOB_CANCEL_SUBMITTED),
+    [JOB_CANCEL_SUBMITTED] = TO(JOB_CANCEL_IN_PROGRESS) | TO(JOB_FAILED),
+    [JOB_CANCEL_IN_PROGRESS] = TO(JOB_CANCEL_COMPLETED) | TO(JOB_CANCEL_FAILED) | TO(JOB_FAILED),
+};
+
+bool job_status_may(job_status from, job_status to)
+{
+    return moves[from] & TO(to);
+}
+
+bool job_status_is_final(job_status s)
+{
+    return moves[s] == 0;
+}
+
+const char *job_status_name(job_status s)
+{
+    return (size_t)s < N_STATUSES ? status_names[s] : "";
+}
+
+bool job_status_parse(sv name, job_status *out)
+{
+    for (size_t i = 0; i < N_STATUSES; i++)
+        if (sv_eq_cstr(name, status_names[i])) {
+            *out = (job_status)i;
+            return true;
+        }
+    return false;
+}
+
+const char *job_kind_name(job_kind k)
+{
+    return k == JOB_EXPORT ? "export" : "import";
+}
+
+/* ---- record <-> JSON: one table ---- */
+
+enum field_kind { TEXT, TIME, COUNT, REAL };
+struct field {
+    const char *name;
+    enum field_kind kind;
+    size_t offset;
+};
+#define F(name, kind, member)                           \
+    {                                                   \
+        name, kind, offsetof(struct job_record, member) \
+    }
+static const struct field fields[] = {
+    F("id", TEXT, job.id),
+    F("datastore", TEXT, job.datastore_id),
+    F("datastoreArn", TEXT, job.datastore_arn),
+    F("account", TEXT, job.account_id),
+    F("name", TEXT, job.job_name),
+    F("role", TEXT, job.role_arn),
+    F("output", TEXT, job.output_uri),
+    F("folder", TEXT, job.job_folder_uri),
+    F("kmsKey", TEXT, job.kms_key_id),
+    F("input", TEXT, job.input_uri),
+    F("validationLevel", TEXT, job.validation_level),
+    F("submitted", TIME, job.submit_ms),
+    F("started", TIME, job.start_ms),
+    F("ended", TIME, job.end_ms),
+    F("asOf", COUNT, job.as_of_t),
+    F("transactionTime", TIME, job.transaction_ms),
+    F("message", TEXT, job.message),
+    F("order", COUNT, order),
+    F("digest", TEXT, digest),
+    F("filesScanned", COUNT, job.progress.files_scanned),
+    F("filesImported", COUNT, job.progress.files_imported),
+    F("filesUnreadable", COUNT, job.progress.files_unreadable),
+    F("bytesScanned", COUNT, job.progress.bytes_scanned),
+    F("bytesImported", COUNT, job.progress.bytes_imported),
+    F("resourcesScanned", COUNT, job.progress.resources_scanned),
+    F("resourcesImported", COUNT, job.progress.resources_imported),
+    F("customerErrors", COUNT, job.progress.resources_customer_error),
+    F("serverErrors", COUNT, job.progress.resources_server_error),
+    F("resourcesExported", COUNT, job.progress.resources_exported),
+    F("bytesExported", COUNT, job.progress.bytes_exported),
+    F("objectsExported", COUNT, job.progress.objects_exported),
+    F("rangesTotal", COUNT, job.progress.ranges_total),
+    F("rangesDone", COUNT, job.progress.ranges_done),
+    F("throughput", REAL, job.progress.throughput),
+};
+#define N_FIELDS (sizeof fields / sizeof fields[0])
+
+static err_code write_json(const struct job_record *rec, struct buf *out, struct err *e)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_obj(&w);
+    json_kv_str(&w, "kind", sv_from(job_kind_name(rec->job.kind)));
+    json_kv_str(&w, "status", sv_from(job_status_name(rec->job.status)));
+    for (size_t i = 0; i < N_FIELDS; i++) {
+        const char *at = (const char *)rec + fields[i].offset;
+        sv text;
+        uint64_t n;
+        double d;
+        switch (fields[i].kind) {
+        case TEXT:
+            memcpy(&text, at, sizeof text);
+            if (text.len)
+                json_kv_str(&w, fields[i].name, text);
+            break;
+        case REAL:
+            memcpy(&d, at, sizeof d);
+            json_key(&w, fields[i].name);
+            json_fixed(&w, d, 3);
+            break;
+        default:
+            memcpy(&n, at, sizeof n);
+            if (n) {
+                json_key(&w, fields[i].name);
+                json_u64(&w, n);
+            }
+        }
+    }
+    json_obj_end(&w);
+    return json_writer_end(&w, e);
+}
+
+static err_code read_json(sv text, struct arena *a, struct job_record *out, struct err *e)
+{
+    struct job_record rec = { 0 };
+    yyjson_doc *doc;
+    text = arena_sv(a, text);
+    if (text.ptr == NULL)
+        return arena_oom(a, e);
+    TRY(json_read(a, text, 4, &doc, e));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    rec.job.kind =
+        sv_eq(json_string(json_get(root, "kind")), SV_LIT("import")) ? JOB_IMPORT : JOB_EXPORT;
+    if (!job_status_parse(json_string(json_get(root, "status")), &rec.job.status))
+        return ERR(e, ERR_CORRUPT, "a job's record has no known status");
+    for (size_t i = 0; i < N_FIELDS; i++) {
+        yyjson_val *v = json_get(root, fields[i].name);
+        char *at = (char *)&rec + fields[i].offset;
+        sv s = fields[i].kind == TEXT ? json_string(v) : json_number(v);
+        uint64_t n;
+        double d;
+        if (fields[i].kind == TEXT)
+            memcpy(at, &s, sizeof s);
+        else if (fields[i].kind == REAL && sv_to_double(s, &d))
+            memcpy(at, &d, sizeof d);
+        else if (fields[i].kind != REAL && sv_to_u64(s, &n))
+            memcpy(at, &n, sizeof n);
+    }
+    *out = rec;
+    return ERR_OK;
+}
+
+/* ---- keys ---- */
+
+static sv record_key(struct arena *a, job_kind kind, sv datastore_id, sv id)
+{
+    return arena_fmt(a, "job/%.*s/%s/%.*s", SV_FMT(datastore_id), job_kind_name(kind), SV_FMT(id));
+}
+
+static sv list_key(struct arena *a, const struct job_record *r)
+{
+    return arena_fmt(a, "joblist/%.*s/%s/%016llx", SV_FMT(r->job.datastore_id),
+                     job_kind_name(r->job.kind), (unsigned long long)~r->order);
+}
+
+static sv active_key(struct arena *a, const struct job_record *r)
+{
+    return arena_fmt(a, "jobactive/%016llx", (unsigned long long)r->order);
+}
+
+static sv token_key(struct arena *a, job_kind kind, sv account_id, sv token)
+{
+    return arena_fmt(a, "jobtoken/%.*s/%s/%.*s", SV_FMT(account_id), job_kind_name(kind),
+                     SV_FMT(token));
+}
+
+/* ---- reading and writing ---- */
+
+err_code job_record_read(struct records *r, job_kind kind, sv datastore_id, sv id, struct arena *a,
+                         struct job_record *out, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
+    struct err mine;
+    err_code rc = records_get(r, record_key(a, kind, datastore_id, id), &b, &mine);
+    if (rc == ERR_NOT_FOUND)
+        return ERR(e, ERR_NOT_FOUND, "%s job does not exist in this data store",
+                   kind == JOB_EXPORT ? "Export" : "Import");
+    if (rc != ERR_OK) {
+        if (e)
+            *e = mine;
+        return rc;
+    }
+    return read_json(buf_sv(&b), a, out, e);
+}
+
+err_code job_record_create(struct records *r, const struct job_record *rec, sv client_token,
+                           struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
+    CLEANUP_BUF struct buf json = BUF_INIT(RECORD_MAX), token = BUF_INIT(RECORD_MAX);
+    const struct job *j = &rec->job;
+    TRY(write_json(rec, &json, e));
+    struct records_write w[4] = {
+        { RECORDS_PUT, record_key(a, j->kind, j->datastore_id, j->id), buf_sv(&json) },
+        { RECORDS_PUT, list_key(a, rec), j->id },
+        { RECORDS_PUT, active_key(a, rec),
+          arena_fmt(a, "%s/%.*s/%.*s", job_kind_name(j->kind), SV_FMT(j->datastore_id),
+                    SV_FMT(j->id)) },
+    };
+    size_t n = 3;
+    if (client_token.len) {
+        struct json_writer jw;
+        json_writer_init(&jw, &token);
+        json_obj(&jw);
+        json_kv_str(&jw, "datastore", j->datastore_id);
+        json_kv_str(&jw, "job", j->id);
+        json_kv_str(&jw, "digest", rec->digest);
+        json_obj_end(&jw);
+        TRY(json_writer_end(&jw, e));
+        w[n++] = (struct records_write){ RECORDS_PUT_IF_ABSENT,
+                                         token_key(a, j->kind, j->account_id, client_token),
+                                         buf_sv(&token) };
+    }
+    return records_write(r, w, n, e);
+}
+
+err_code job_record_update(struct records *r, const struct job_record *rec, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
+    CLEANUP_BUF struct buf json = BUF_INIT(RECORD_MAX);
+    TRY(write_json(rec, &json, e));
+    return records_put(r, record_key(a, rec->job.kind, rec->job.datastore_id, rec->job.id),
+                       buf_sv(&json), e);
+}
+
+struct key_list {
+    struct arena *a;
+    sv keys[256];
+    size_t n;
+};
+
+static bool add_key(void *ctx, sv key, sv value)
+{
+    (void)value;
+    struct key_list *l = ctx;
+    l->keys[l->n++] = arena_sv(l->a, key);
+    return l->n < sizeof l->keys / sizeof l->keys[0];
+}
+
+err_code job_record_finish(struct records *r, const struct job_record *rec, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    CLEANUP_BUF struct buf json = BUF_INIT(RECORD_MAX);
+    TRY(write_json(rec, &json, e));
+    struct records_write w[2] = {
+        { RECORDS_PUT, record_key(a, rec->job.kind, rec->job.datastore_id, rec->job.id),
+          buf_sv(&json) },
+        { RECORDS_DELETE, active_key(a, rec), SV_NONE },
+    };
+    TRY(records_write(r, w, 2, e));
+    /* the job is over; its notes are of no more use, and a crash here leaves them harmless */
+    sv prefix = arena_fmt(a, "jobnote/%.*s/", SV_FMT(rec->job.id));
+    for (;;) {
+        struct key_list l = { .a = a };
+        struct records_write del[256];
+        TRY(records_scan(r, prefix, SV_NONE, add_key, &l, e));
+        for (size_t i = 0; i < l.n; i++)
+            del[i] = (struct records_write){ RECORDS_DELETE, l.keys[i], SV_NONE };
+        if (l.n == 0)
+            return ERR_OK;
+        TRY(records_write(r, del, l.n, e));
+        arena_reset(a);
+        prefix = arena_fmt(a, "jobnote/%.*s/", SV_FMT(rec->job.id));
+    }
+}
+
+err_code job_token_read(struct records *r, const struct job_request *req, struct arena *a,
+                        sv *datastore_id, sv *job_id, sv *digest, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
+    yyjson_doc *doc;
+    TRY(records_get(r, token_key(a, req->kind, req->account_id, req->client_token), &b, e));
+    sv text = arena_sv(a, buf_sv(&b));
+    TRY(json_read(a, text, 2, &doc, e));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    *datastore_id = json_string(json_get(root, "datastore"));
+    *job_id = json_string(json_get(root, "job"));
+    *digest = json_string(json_get(root, "digest"));
+    return ERR_OK;
+}
+
+struct active_ctx {
+    job_active_fn each;
+    void *ctx;
+};
+
+static bool each_active(void *ctx, sv key, sv value)
+{
+    struct active_ctx *c = ctx;
+    sv kind, datastore, rest = value;
+    sv hex = sv_tail(key, sizeof "jobactive/" - 1);
+    uint64_t order = 0;
+    for (size_t i = 0; i < hex.len; i++)
+        order =
+            order << 4 | (uint64_t)(hex.ptr[i] <= '9' ? hex.ptr[i] - '0' : hex.ptr[i] - 'a' + 10);
+    if (sv_cut(&rest, '/', &kind) && sv_cut(&rest, '/', &datastore))
+        c->each(c->ctx, sv_eq(kind, SV_LIT("import")) ? JOB_IMPORT : JOB_EXPORT, datastore, rest,
+                order);
+    return true;
+}
+
+err_code job_records_active(struct records *r, job_active_fn each, void *ctx, struct err *e)
+{
+    struct active_ctx c = { each, ctx };
+    return records_scan(r, SV_LIT("jobactive/"), SV_NONE, each_active, &c, e);
+}
+
+/* ---- listing ---- */
+
+struct list_ctx {
+    struct records *records;
+    job_kind kind;
+    const struct job_filter *filter;
+    struct arena *a;
+    struct job *jobs;
+    size_t n, max;
+    sv last;
+    bool more;
+    err_code rc;
+    struct err *e;
+};
+
+static bool wanted(const struct job_filter *f, const struct job *j)
+{
+    return (f->name.len == 0 || sv_eq(f->name, j->job_name)) &&
+           (!f->has_status || f->status == j->status) &&
+           (f->submitted_after_ms == 0 || j->submit_ms > f->submitted_after_ms) &&
+           (f->submitted_before_ms == 0 || j->submit_ms < f->submitted_before_ms);
+}
+
+static bool each_listed(void *ctx, sv key, sv id)
+{
+    struct list_ctx *c = ctx;
+    struct job_record rec;
+    arena_mark m = arena_mark_get(c->a);
+    c->rc = job_record_read(c->records, c->kind, c->filter->datastore_id, id, c->a, &rec, c->e);
+    if (c->rc != ERR_OK)
+        return false;
+    if (!wanted(c->filter, &rec.job)) {
+        arena_rewind(c->a, m);
+        return true;
+    }
+    if (c->n == c->max) {
+        c->more = true;
+        return false;
+    }
+    c->jobs[c->n++] = rec.job;
+    c->last = arena_sv(c->a, key);
+    return true;
+}
+
+err_code job_record_list(struct records *r, job_kind kind, const struct job_filter *filter,
+                         sv after, unsigned max, struct arena *a, struct job **out, size_t *n_out,
+                         sv *next, struct err *e)
+{
+    struct list_ctx c = {
+        .records = r, .kind = kind, .filter = filter, .a = a, .max = max, .e = e
+    };
+    c.jobs = arena_calloc(a, max ? max : 1, sizeof *c.jobs);
+    sv prefix = arena_fmt(a, "joblist/%.*s/%s/", SV_FMT(filter->datastore_id), job_kind_name(kind));
+    if (c.jobs == NULL || prefix.ptr == NULL)
+        return arena_oom(a, e);
+    sv from = after.len ? arena_fmt(a, "%.*s%.*s", SV_FMT(prefix), SV_FMT(after)) : SV_NONE;
+    TRY(records_scan(r, prefix, from, each_listed, &c, e));
+    TRY(c.rc);
+    *out = c.jobs;
+    *n_out = c.n;
+    *next = c.more ? sv_tail(c.last, prefix.len) : SV_NONE;
+    return ERR_OK;
+}
+
+/* ---- message ---- */
+
+sv job_message_clean(struct arena *a, sv text)
+{
+    sv s = arena_sv(a, sv_head(text, 2048));
+    char *p = (char *)(uintptr_t)s.ptr; /* our own copy */
+    for (size_t i = 0; i < s.len; i++) {
+        char c = p[i];
+        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  (c && strchr(" _.:/=+-%@", c));
+        if (!ok)
+            p[i] = ' ';
+    }
+    return s;
+}
