@@ -82,8 +82,6 @@ void s3_fault_by_code(const char *code, long status, struct s3_fault *out)
         out->rc = ERR_NOT_FOUND;
     } else if (status == 412) {
         out->rc = ERR_PRECONDITION;
-    } else if (status < 300) {
-        out->rc = ERR_PEER; /* an error document in a 200 answer */
     }
 }
 

@@ -127,7 +127,9 @@ static err_code find_root(void *ctx, sv path, sv text, struct err *e)
     bool *done = ctx;
     (void)text;
     (void)e;
-    *done = *done || sv_eq_cstr(path, "CompleteMultipartUploadResult");
+    /* some servers say ...Response */
+    *done = *done || sv_eq_cstr(path, "CompleteMultipartUploadResult") ||
+            sv_eq_cstr(path, "CompleteMultipartUploadResponse");
     return ERR_OK;
 }
 

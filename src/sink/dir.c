@@ -102,8 +102,8 @@ static err_code step(int from, const char *name, bool make, bool sync, int *to, 
             return not_folder(from, name, make, e);
         if (errno != ENOENT)
             return dir_os_err(e, "cannot open a folder of the key");
-        /* A deletion beside us may take the folder away again: try some times. */
-        if (!make || turn > 8)
+        /* A deletion beside us may take the folder away again: the caller tries anew. */
+        if (!make || turn > 0)
             return ERR(e, ERR_NOT_FOUND, "object does not exist");
         if (mkdirat(from, name, 0700) != 0 && errno != EEXIST)
             return dir_os_err(e, "cannot make a folder of the key");
@@ -139,6 +139,7 @@ err_code dir_parent_open(int bucket_fd, sv key, bool make, bool sync, int *fd, c
 static err_code find(const struct sink *s, sv key, int *parent, char leaf[256], struct err *e)
 {
     int bucket;
+    TRY(dir_key_check(key, e));
     TRY(dir_bucket_open(s->world, s->bucket, false, &bucket, e));
     err_code rc = dir_parent_open(bucket, key, false, false, parent, leaf, e);
     close(bucket);

@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #define DIR_BLOCK_BYTES (256u << 10) /* fits the second-level cache, with room to spare */
-#define DIR_FLUSH_BYTES (8u << 20)   /* when fsync is to come: start the disk early */
+#define DIR_PLACE_TURNS 1000
+#define DIR_FLUSH_BYTES (8u << 20) /* when fsync is to come: start the disk early */
 
 struct dir_file {
     const struct sink *sink;
@@ -108,32 +109,39 @@ err_code dir_file_write(struct dir_file *f, sv bytes, struct err *e)
     return ERR_OK;
 }
 
-/* Onto its key. A deletion beside us may take an empty folder away between the walk and the rename,
- * so it is tried some times. */
-static err_code into_place(struct dir_file *f, struct err *e)
+/* Onto its key, once. ERR_NOT_FOUND: a folder went away between the walk and the rename. */
+static err_code place(struct dir_file *f, struct err *e)
 {
     const struct sink_world *w = f->sink->world;
-    for (int turn = 0;; turn++) {
-        int parent;
-        char leaf[256];
-        TRY(dir_parent_open(f->bucket_fd, sv_make(f->key, f->key_len), true, w->sync, &parent, leaf,
-                            e));
-        err_code rc = ERR_OK;
-        if (renameat(f->bucket_fd, f->temp, parent, leaf) == 0) {
-            f->named = false;
-            if (w->sync && fsync(parent) != 0)
-                rc = dir_os_err(e, "cannot sync a folder");
-        } else if (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST) {
-            rc = ERR(e, ERR_INVALID, "a folder of other keys stands where this object would be");
-        } else if (errno == ENOENT && turn < 8) {
-            close(parent);
-            continue;
-        } else {
-            rc = dir_os_err(e, "cannot rename a file");
-        }
-        close(parent);
-        return rc;
+    int parent;
+    char leaf[256];
+    TRY(dir_parent_open(f->bucket_fd, sv_make(f->key, f->key_len), true, w->sync, &parent, leaf,
+                        e));
+    err_code rc = ERR_OK;
+    if (renameat(f->bucket_fd, f->temp, parent, leaf) == 0) {
+        f->named = false;
+        if (w->sync && fsync(parent) != 0)
+            rc = dir_os_err(e, "cannot sync a folder");
+    } else if (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST) {
+        rc = ERR(e, ERR_INVALID, "a folder of other keys stands where this object would be");
+    } else {
+        rc = dir_os_err(e, "cannot rename a file");
     }
+    close(parent);
+    return rc;
+}
+
+/* Deletions beside us (D3 in dir.c) take empty folders away, so the walk may have to be made anew;
+ * each of them can spoil it once only, and the bound is for a bucket that itself is gone. */
+static err_code into_place(struct dir_file *f, struct err *e)
+{
+    struct err why = { 0 };
+    err_code rc = ERR_NOT_FOUND;
+    for (int turn = 0; rc == ERR_NOT_FOUND && f->named && turn < DIR_PLACE_TURNS; turn++)
+        rc = place(f, &why);
+    if (rc != ERR_OK && e)
+        *e = why;
+    return rc;
 }
 
 err_code dir_file_commit(struct dir_file *f, struct sink_object *out, struct err *e)

@@ -26,10 +26,27 @@ def allow(actions, resources="*"):
     return {"Effect": "Allow", "Action": actions, "Resource": resources}
 
 
+def verify_the_raw_url():
+    """moto 5 checks signatures over the decoded URL, and so refuses botocore's own signatures of a
+    prefix with "/", or of keys with "+", "=" or letters outside ASCII. Give it what was sent."""
+    from flask import request
+    from moto.core.authorization import ActionAuthenticatorMixin as Mixin
+    original = Mixin._authenticate_and_authorize_action
+
+    def with_raw_url(self, iam_request_cls, resource="*"):
+        def make(**kwargs):
+            kwargs["path"] = request.environ.get("RAW_URI", kwargs["path"])
+            return iam_request_cls(**kwargs)
+        return original(self, make, resource)
+
+    Mixin._authenticate_and_authorize_action = with_raw_url
+
+
 def main():
     try:
         import boto3
         from moto.server import ThreadedMotoServer
+        verify_the_raw_url()
     except ImportError as e:
         print(json.dumps({"skip": f"cannot import {e.name}"}), flush=True)
         return
