@@ -1,0 +1,153 @@
+/* s3_blackhole.c - an S3 endpoint for measurements: takes every PUT and throws the body away.
+ *
+ *   s3_blackhole [PORT [truncate]]     on 127.0.0.1; prints "PORT n", runs until its input ends
+ *
+ * Plain HTTP/1.1, a thread a connection, no signature checked. A body is read into a buffer of
+ * 256 KiB, as any server has to; with "truncate" it is discarded inside the kernel (recv with
+ * MSG_TRUNC), which takes as little of the machine as a peer can, and less than a real one does.
+ * HEAD says that the bucket is there, listings are empty, multipart uploads begin and complete. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HEAD_MAX  65536
+#define BODY_STEP (256u << 10)
+
+static bool truncating;
+
+static bool send_all(int fd, const char *text)
+{
+    size_t len = strlen(text);
+    while (len) {
+        ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+        if (n <= 0)
+            return false;
+        text += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+static bool answer(int fd, const char *head)
+{
+    char line[256] = "", out[1024];
+    const char *end = memchr(head, '\r', 250);
+    if (end == NULL)
+        end = head + strnlen(head, 250);
+    memcpy(line, head, (size_t)(end - head));
+    const char *body = "", *status = "200 OK";
+    if (strncmp(line, "DELETE", 6) == 0)
+        return send_all(fd, "HTTP/1.1 204 No Content\r\n\r\n");
+    if (strncmp(line, "POST", 4) == 0)
+        body = strstr(line, "uploads") ? "<InitiateMultipartUploadResult><UploadId>u</UploadId>"
+                                         "</InitiateMultipartUploadResult>"
+                                       : "<CompleteMultipartUploadResult><ETag>x</ETag>"
+                                         "</CompleteMultipartUploadResult>";
+    else if (strncmp(line, "GET", 3) == 0)
+        body = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+    (void)snprintf(out, sizeof out,
+                   "HTTP/1.1 %s\r\nETag: \"0123456789abcdef0123456789abcdef\"\r\n"
+                   "Content-Length: %zu\r\n\r\n%s",
+                   status, strlen(body), body);
+    return send_all(fd, out);
+}
+
+static uint64_t content_length(const char *head)
+{
+    for (const char *p = head; p && *p; p = strchr(p, '\n')) {
+        p += *p == '\n';
+        if (strncasecmp(p, "content-length:", 15) == 0)
+            return strtoull(p + 15, NULL, 10);
+        if (*p == '\r')
+            break;
+    }
+    return 0;
+}
+
+static void *serve(void *ctx)
+{
+    int fd = (int)(intptr_t)ctx;
+    char *head = malloc(HEAD_MAX + 1), *body = malloc(BODY_STEP);
+    size_t len = 0;
+    while (head && body) {
+        char *end;
+        head[len] = 0;
+        while ((end = strstr(head, "\r\n\r\n")) == NULL) {
+            ssize_t n = len < HEAD_MAX ? recv(fd, head + len, HEAD_MAX - len, 0) : -1;
+            if (n <= 0)
+                goto out;
+            len += (size_t)n;
+            head[len] = 0;
+        }
+        uint64_t left = content_length(head);
+        size_t behind = len - (size_t)(end + 4 - head);
+        size_t eaten = behind < left ? behind : (size_t)left;
+        for (left -= eaten; left;) {
+            size_t take = left < BODY_STEP ? (size_t)left : BODY_STEP;
+            ssize_t n = truncating ? recv(fd, NULL, take, MSG_TRUNC) : recv(fd, body, take, 0);
+            if (n <= 0)
+                goto out;
+            left -= (uint64_t)n;
+        }
+        if (!answer(fd, head))
+            goto out;
+        len = behind - eaten; /* what is there of the next request */
+        memmove(head, end + 4 + eaten, len);
+    }
+out:
+    free(head);
+    free(body);
+    close(fd);
+    return NULL;
+}
+
+static void *accept_all(void *ctx)
+{
+    int listener = (int)(intptr_t)ctx, on = 1;
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        pthread_t t;
+        if (fd < 0)
+            continue;
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        if (pthread_create(&t, NULL, serve, (void *)(intptr_t)fd) == 0)
+            (void)pthread_detach(t);
+        else
+            close(fd);
+    }
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port =
+                                 htons((uint16_t)(argc > 1 ? strtoul(argv[1], NULL, 10) : 0)) };
+    socklen_t len = sizeof a;
+    pthread_t t;
+    char drop[256];
+    truncating = argc > 2 && strcmp(argv[2], "truncate") == 0;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) != 0 || listen(fd, 64) != 0 ||
+        getsockname(fd, (struct sockaddr *)&a, &len) != 0 ||
+        pthread_create(&t, NULL, accept_all, (void *)(intptr_t)fd) != 0) {
+        perror("s3_blackhole");
+        return 1;
+    }
+    (void)printf("PORT %u\n", (unsigned)ntohs(a.sin_port));
+    (void)fflush(stdout);
+    while (read(0, drop, sizeof drop) > 0) {
+    }
+    return 0;
+}
