@@ -1,17 +1,18 @@
 /* sink.h - s3:// as jobs see it: a place to list, read and write objects, under a role.
  *
  * Behind it stands a directory (OBJECTS/bucket/key, 0600 in 0700) or an S3 endpoint; whose
- * credentials are used and what they may touch follows from the request's DataAccessRoleArn: STS
- * endpoint     AssumeRole with fhirlake's own credentials, renewed 5 minutes before they expire
- *   roles file       role ARN -> credentials and allowed s3:// prefixes (docs/roles-file in README)
- *   neither, directory store only: any well-formed role may touch everything (said at start)
+ * credentials are used and what they may touch follows from the request's DataAccessRoleArn:
+ *   STS endpoint     AssumeRole with fhirlake's own credentials, kept per role and source ARN,
+ *                    renewed 5 minutes before they expire, or when S3 calls them expired
+ *   roles file       role ARN -> credentials and allowed s3:// prefixes (form: sink/roles.c)
+ *   both             the roles file says what a role may touch, STS gives the credentials
+ *   neither          directory store only: any well-formed role may touch everything
  * A sink never asks a store or a service anything.
  *
  * Directory buckets: a bucket is a folder; a missing one is ERR_NOT_FOUND ("bucket does not
  * exist"), never made silently - except that `make_buckets` (default on for the directory store)
  * makes it on a write, because that store has no other way to make one. Keys cannot escape their
- * bucket: "..",
- * ".", empty segments, NUL and symbolic links are refused.   Floor: sink (uses s3). */
+ * bucket: "..", ".", empty segments, NUL and symbolic links are refused.   Floor: sink (uses s3). */
 #pragma once
 #include "base/arena.h"
 #include "codec/ndjson.h"
@@ -27,8 +28,8 @@ struct sink_config {
     bool make_buckets;
     bool sync; /* directory store: fsync files before commit (default true) */
 };
-/* ERR_INVALID names what is missing or wrong in the configuration or the roles file (and its line).
- */
+/* ERR_INVALID names what is missing or wrong in the configuration or the roles file, and its place
+ * ("roles[1].allow[0]"). Removes what writers that died left in the directory store. */
 MUST_USE err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out,
                                  struct err *e);
 void sink_world_free(struct sink_world *w);
@@ -70,6 +71,7 @@ struct sink_object {
 MUST_USE err_code sink_file_create(struct sink *s, sv name, sv content_type, size_t max_bytes,
                                    struct sink_file **out, struct err *e);
 MUST_USE err_code sink_file_write(struct sink_file *f, sv bytes, struct err *e);
+/* Takes *f in any case: what fails leaves nothing behind. out may be NULL. */
 MUST_USE err_code sink_file_commit(struct sink_file **f, struct sink_object *out, struct err *e);
 void sink_file_abort(struct sink_file *f);
 DEFINE_CLEANUP(struct sink_file, sink_file_abort)
@@ -79,6 +81,7 @@ MUST_USE err_code sink_put(struct sink *s, sv name, sv content_type, sv bytes,
 /* A local file as one object, in parts when it is large. */
 MUST_USE err_code sink_put_path(struct sink *s, sv name, sv content_type, const char *path,
                                 struct sink_object *out, struct err *e);
+/* Nothing there is success, as on S3. Folders that become empty go too. */
 MUST_USE err_code sink_delete(struct sink *s, sv name, struct err *e);
 /* ERR_NOT_FOUND when it is not there. */
 MUST_USE err_code sink_stat(struct sink *s, sv name, uint64_t *bytes, struct err *e);

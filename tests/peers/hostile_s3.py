@@ -16,16 +16,21 @@ uses up one of them:
     {"do": "etag", "value": "\\"x\\""}                 as without a script, with another ETag
     {"do": "change", "bucket": .., "key": .., "size": n}   the object is replaced, then as "ok"
 
-GET /_log gives what came in since the last script. Prints {"port": n}; ends with its input.
+GET /_log gives what came in since the last script. Prints {"port": n}, and where the openssl
+program is there {"tls_port": n, "ca": file}: the same behind TLS. Ends with its input.
 """
 import base64
 import datetime
 import hashlib
 import http.server
 import json
+import os
 import socket
+import ssl
 import struct
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -252,11 +257,39 @@ class Server(http.server.ThreadingHTTPServer):
         pass  # a client that went away is what the tests do
 
 
-def main():
+def serve(context=None):
     server = Server(("127.0.0.1", 0), Handler)
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True,
+                                            do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(json.dumps({"port": server.server_address[1]}), flush=True)
-    sys.stdin.read()
+    return server.server_address[1]
+
+
+def tls_context(folder):
+    """A certificate of our own, which nobody trusts that is not told to."""
+    cert, key = os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
+    try:
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                        "-subj", "/CN=hostile", "-addext", "subjectAltName=IP:127.0.0.1",
+                        "-keyout", key, "-out", cert],
+                       check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context, cert
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="fhirlake-hostile-") as folder:
+        out = {"port": serve()}
+        context, cert = tls_context(folder)
+        if context:
+            out.update(tls_port=serve(context), ca=cert)
+        print(json.dumps(out), flush=True)
+        sys.stdin.read()
 
 
 if __name__ == "__main__":

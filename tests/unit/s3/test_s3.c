@@ -143,7 +143,7 @@ TEST(s3, endpoints_without_region_or_form_are_refused)
 /* ---- moto ---- */
 struct keys {
     struct s3_credentials cred;
-    int calls, refusals;
+    atomic_int calls, refusals;
 };
 
 static err_code give(void *ctx, sv refused, struct arena *a, struct s3_credentials *out,
@@ -834,6 +834,36 @@ TEST(hostile, one_client_serves_many_threads)
     assert_int_equal(s.n, 160);
 }
 
+TEST(hostile, a_certificate_that_nobody_vouches_for_is_refused)
+{
+    NEED(has_bad && json_get(bad.says, "ca") != NULL);
+    char url[64], ca[256];
+    (void)snprintf(url, sizeof url, "https://127.0.0.1:%.*s",
+                   SV_FMT(json_number(json_get(bad.says, "tls_port"))));
+    (void)snprintf(ca, sizeof ca, "%.*s", SV_FMT(peer_text(&bad, "ca")));
+    struct s3_endpoint ep = { .url = sv_from(url), .region = SV_LIT("r") };
+    struct s3_client *c = NULL;
+    struct err why = { 0 };
+    const char *was = getenv("SSL_CERT_FILE");
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
+    char *kept = was ? arena_str(a, sv_from(was)) : NULL;
+    script("[]");
+    (void)unsetenv("SSL_CERT_FILE");
+    OK(s3_client_new(&ep, give, &plain, NULL, &c, e));
+    assert_int_equal(s3_object_put(c, &small, &why), ERR_PEER);
+    assert_null(strstr(why.msg, "attempts")); /* another try would not make it better */
+    s3_client_free(c);
+    (void)setenv("SSL_CERT_FILE", ca, 1);
+    OK(s3_client_new(&ep, give, &plain, NULL, &c, e));
+    OK(s3_object_put(c, &small, e));
+    s3_client_free(c);
+    assert_int_equal(count_log(), 1); /* the first never came to a request */
+    if (kept)
+        (void)setenv("SSL_CERT_FILE", kept, 1);
+    else
+        (void)unsetenv("SSL_CERT_FILE");
+}
+
 TEST(s3, nobody_listening_is_a_peer_that_failed)
 {
     CLEANUP(s3_client_free) struct s3_client *c = NULL;
@@ -872,6 +902,7 @@ int main(void)
         T(hostile, keys_and_header_values_cannot_break_out_of_a_request),
         T(hostile, assume_role_sends_who_asks_and_reads_the_answer),
         T(hostile, one_client_serves_many_threads),
+        T(hostile, a_certificate_that_nobody_vouches_for_is_refused),
         T(moto, objects_are_put_headed_read_and_deleted),
         T(moto, listings_go_over_pages_in_order),
         T(moto, large_objects_go_out_in_parts),
