@@ -24,6 +24,7 @@ struct service_config {
     bool quotas_healthlake; /* --quotas healthlake */
     unsigned n_workers;     /* threads for operations that wait for a peer */
     unsigned max_datastores;
+    unsigned preload_patients; /* of PreloadDataConfig SYNTHEA */
 };
 /* Takes up data stores that were being created or deleted when the process ended. */
 MUST_USE err_code service_new(const struct service_config *cfg, struct service **out,

@@ -1,0 +1,40 @@
+/* main.c - the program: fhirlake COMMAND. Each command is a room of its own. */
+#include "cli/generate.h"
+#include "server/serve.h"
+
+#include "base/sv.h"
+
+static int help(FILE *f)
+{
+    (void)fputs("fhirlake " FHIRLAKE_VERSION
+                " - a FHIR R4 data store that speaks Amazon HealthLake's API\n\n"
+                "Usage: fhirlake COMMAND [options]\n\n"
+                "  serve      serve the API and run export and import jobs\n"
+                "  generate   write synthetic patients as NDJSON, one file per resource type\n"
+                "  version    print the version\n"
+                "  help       this text; fhirlake COMMAND --help says more\n\n"
+                "Start here:\n"
+                "  fhirlake serve\n"
+                "  aws healthlake list-fhir-datastores --endpoint-url http://127.0.0.1:8080\n",
+                f);
+    return f == stdout ? 0 : 2;
+}
+
+int main(int argc, char **argv)
+{
+    sv command = argc > 1 ? sv_from(argv[1]) : SV_NONE;
+    if (sv_eq(command, SV_LIT("serve")))
+        return serve_main(argc - 1, argv + 1);
+    if (sv_eq(command, SV_LIT("generate")))
+        return cli_generate(argc - 1, argv + 1);
+    if (sv_eq(command, SV_LIT("version")) || sv_eq(command, SV_LIT("--version"))) {
+        (void)puts("fhirlake " FHIRLAKE_VERSION);
+        return 0;
+    }
+    if (sv_eq(command, SV_LIT("help")) || sv_eq(command, SV_LIT("--help")) ||
+        sv_eq(command, SV_LIT("-h")))
+        return help(stdout);
+    if (command.len)
+        (void)fprintf(stderr, "fhirlake: \"%s\" is not a command\n\n", argv[1]);
+    return help(stderr);
+}

@@ -1,0 +1,260 @@
+/* serve.c - one process: configuration, the rooms from the ground up, the ready line, a signal, and
+ * the rooms down again in reverse order.
+ *
+ *   DATA/credentials   the callers' keys (made on the first start)
+ *   DATA/system        records: data stores, jobs, tokens, tags
+ *   DATA/stores/<id>   one store per data store
+ *   DATA/jobs/<id>     scratch of unfinished jobs
+ *   DATA/objects       s3:// as a directory, unless another or an endpoint is given */
+#include "server/serve.h"
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "codec/uri.h"
+#include "server/config.h"
+#include "service/credentials.h"
+#include "service/service.h"
+
+#include <limits.h>
+#include <malloc.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define DRAIN_MS 15000u
+
+struct rooms {
+    struct arena *arena;
+    struct server_config cfg;
+    unsigned n_workers;
+    bool new_key;
+    char credentials_path[PATH_MAX], objects_path[PATH_MAX], system_path[PATH_MAX];
+    char stores_path[PATH_MAX], jobs_path[PATH_MAX];
+    struct s3_endpoint s3, sts;
+    struct auth *auth;
+    struct sink_world *world;
+    struct records *records;
+    struct store_env *env;
+    struct store_registry *stores;
+    struct job_engine *jobs;
+    struct service *service;
+    struct http_server *http;
+};
+
+static err_code path_in(char out[PATH_MAX], const char *dir, const char *name, struct err *e)
+{
+    int n = snprintf(out, PATH_MAX, "%s/%s", dir, name);
+    return n > 0 && n < PATH_MAX ? ERR_OK : ERR(e, ERR_INVALID, "--data is too long a path");
+}
+
+/* ---- the callers ---- */
+
+static err_code open_auth(struct rooms *r, struct err *e)
+{
+    struct auth_config ac = { .region = sv_from(r->cfg.region),
+                              .account_id = sv_from(r->cfg.account_id) };
+    if (strcmp(r->cfg.auth, "none") == 0) {
+        ac.open = true;
+        return auth_new(&ac, &r->auth, e);
+    }
+    if (r->cfg.credentials)
+        (void)snprintf(r->credentials_path, PATH_MAX, "%s", r->cfg.credentials);
+    else if (access(r->credentials_path, F_OK) != 0) {
+        TRY(credentials_create(r->credentials_path, e));
+        r->new_key = true;
+    }
+    ac.credentials_path = r->credentials_path;
+    return auth_new(&ac, &r->auth, e);
+}
+
+/* ---- the world outside ---- */
+
+static void set_endpoint(struct s3_endpoint *ep, const struct server_config *c, const char *url)
+{
+    *ep = (struct s3_endpoint){ .url = sv_from(url), .region = sv_from(c->region) };
+    if (strcmp(c->s3_addressing, "path") == 0)
+        ep->addressing = S3_ADDRESSING_PATH;
+    else if (strcmp(c->s3_addressing, "virtual") == 0)
+        ep->addressing = S3_ADDRESSING_VIRTUAL;
+}
+
+/* fhirlake's own keys: a file in AWS's shared format, else AWS's environment variables. */
+static err_code own_credentials(struct rooms *r, struct s3_credentials *out, struct err *e)
+{
+    if (r->cfg.s3_credentials)
+        return credentials_own_load(r->cfg.s3_credentials, r->arena, &out->access_key_id,
+                                    &out->secret_key, &out->session_token, e);
+    out->access_key_id = sv_from(getenv("AWS_ACCESS_KEY_ID"));
+    out->secret_key = sv_from(getenv("AWS_SECRET_ACCESS_KEY"));
+    out->session_token = sv_from(getenv("AWS_SESSION_TOKEN"));
+    return ERR_OK;
+}
+
+static err_code open_world(struct rooms *r, struct err *e)
+{
+    const struct server_config *c = &r->cfg;
+    struct sink_config sc = { .roles_file = c->roles,
+                              .make_buckets = c->make_buckets,
+                              .sync = c->sync_objects };
+    if (c->s3_endpoint) {
+        set_endpoint(&r->s3, c, c->s3_endpoint);
+        sc.s3 = &r->s3;
+    } else {
+        if (c->objects)
+            (void)snprintf(r->objects_path, PATH_MAX, "%s", c->objects);
+        TRY(file_mkdirs(r->objects_path, e));
+        sc.objects_dir = r->objects_path;
+    }
+    if (c->sts_endpoint) {
+        set_endpoint(&r->sts, c, c->sts_endpoint);
+        sc.sts = &r->sts;
+        TRY(own_credentials(r, &sc.own, e));
+        if (sc.own.access_key_id.len == 0 || sc.own.secret_key.len == 0)
+            return ERR(e, ERR_INVALID,
+                       "--sts-endpoint needs fhirlake's own keys: give --s3-credentials FILE, or "
+                       "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment");
+    }
+    TRY(sink_world_new(&sc, &r->world, e));
+    if (sc.objects_dir)
+        LOG(LOG_INFO, "objects", LOG_STR("store", "directory"), LOG_STR("encryption", "none"),
+            LOG_STR(
+                "note",
+                "objects are plain files for this machine only; KmsKeyId is checked, not used"));
+    if (sc.objects_dir && !sc.sts && !sc.roles_file)
+        LOG(LOG_WARN, "roles", LOG_STR("check", "none"),
+            LOG_STR(
+                "note",
+                "any well-formed DataAccessRoleArn is accepted; give --roles or --sts-endpoint"));
+    return ERR_OK;
+}
+
+/* ---- up and down ---- */
+
+static err_code rooms_open(struct rooms *r, struct err *e)
+{
+    const struct server_config *c = &r->cfg;
+    long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    r->n_workers = c->workers ? c->workers : n_cpus < 2 ? 2 : (unsigned)n_cpus;
+    if (r->n_workers > LIMIT_WORKERS)
+        r->n_workers = LIMIT_WORKERS;
+    TRY(path_in(r->credentials_path, c->data, "credentials", e));
+    TRY(path_in(r->objects_path, c->data, "objects", e));
+    TRY(path_in(r->system_path, c->data, "system", e));
+    TRY(path_in(r->stores_path, c->data, "stores", e));
+    TRY(path_in(r->jobs_path, c->data, "jobs", e));
+    TRY(file_mkdirs(c->data, e));
+    TRY(file_mkdirs(r->stores_path, e));
+    TRY(file_mkdirs(r->jobs_path, e));
+    err_code rc = records_open(r->system_path, &r->records, e);
+    if (rc == ERR_EXISTS)
+        return ERR(e, ERR_EXISTS, "data folder %s is in use by another fhirlake", c->data);
+    TRY(rc);
+    TRY(open_auth(r, e));
+    TRY(open_world(r, e));
+    r->env = store_env_new((size_t)c->cache_mib << 20, 2);
+    TRY(store_registry_new(r->env, r->stores_path, &r->stores, e));
+    struct job_engine_config jc = { .records = r->records,
+                                    .stores = r->stores,
+                                    .world = r->world,
+                                    .spool_dir = r->jobs_path,
+                                    .n_workers = r->n_workers };
+    TRY(job_engine_start(&jc, &r->jobs, e));
+    struct service_config sc = { .records = r->records,
+                                 .stores = r->stores,
+                                 .jobs = r->jobs,
+                                 .auth = r->auth,
+                                 .region = sv_from(c->region),
+                                 .account_id = sv_from(c->account_id),
+                                 .public_url = sv_from(c->public_url),
+                                 .quotas_healthlake = strcmp(c->quotas, "healthlake") == 0,
+                                 .n_workers = 4,
+                                 .max_datastores = c->max_datastores,
+                                 .preload_patients = c->preload_patients };
+    TRY(service_new(&sc, &r->service, e));
+    struct http_server_config hc = { .listen = sv_from(c->listen),
+                                     .n_threads = r->n_workers,
+                                     .max_connections = c->max_connections,
+                                     .idle_timeout_s = LIMIT_REQUEST_TIMEOUT_S,
+                                     .accept = service_accept,
+                                     .handler = service_handle,
+                                     .ctx = r->service };
+    return http_server_start(&hc, &r->http, e);
+}
+
+static void rooms_close(struct rooms *r)
+{
+    http_server_stop(r->http, DRAIN_MS);
+    service_free(r->service);
+    job_engine_stop(r->jobs);
+    store_registry_free(r->stores);
+    store_env_free(r->env);
+    sink_world_free(r->world);
+    auth_free(r->auth);
+    records_close(r->records);
+}
+
+static void raise_fd_limit(void)
+{
+    struct rlimit rl;
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+        rl.rlim_cur = rl.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &rl); /* the default still works, with fewer connections */
+    }
+}
+
+static int run(struct rooms *r)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread exists: all inherit it */
+    (void)signal(SIGPIPE, SIG_IGN);
+    raise_fd_limit();
+    (void)mallopt(M_ARENA_MAX, 4); /* memory freed by one thread serves the others */
+
+    struct err e = { 0 };
+    int status = 0;
+    if (rooms_open(r, &e) != ERR_OK) {
+        (void)fprintf(stderr, "fhirlake: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
+        status = 1;
+    } else {
+        sv at = http_server_address(r->http);
+        (void)printf("fhirlake ready on http://%.*s", SV_FMT(at));
+        if (r->new_key)
+            (void)printf(" (new key pair in %s)", r->credentials_path);
+        (void)printf("\n");
+        (void)fflush(stdout);
+        int sig = 0;
+        sigwait(&set, &sig);
+        LOG(LOG_INFO, "stopping", LOG_STR("signal", sig == SIGTERM ? "SIGTERM" : "SIGINT"));
+        alarm(60); /* a hung peer must not keep a stopping process for ever */
+    }
+    rooms_close(r);
+    return status;
+}
+
+int serve_main(int argc, char **argv)
+{
+    static struct rooms r; /* paths make it large for a stack */
+    struct err e = { 0 };
+    server_config_what what;
+    extern char **environ;
+    r.arena = arena_new(1u << 20);
+    int status;
+    if (server_config_read(argc, argv, environ, r.arena, &r.cfg, &what, &e) != ERR_OK) {
+        (void)fprintf(stderr, "fhirlake serve: %s\n", e.msg);
+        status = 2;
+    } else if (what == SERVER_CONFIG_HELP) {
+        server_config_help(stdout);
+        status = 0;
+    } else {
+        log_level level = LOG_INFO;
+        (void)log_level_parse(sv_from(r.cfg.log_level),
+                              &level); /* checked by the option's choices */
+        log_level_set(level);
+        status = run(&r);
+    }
+    arena_free(r.arena);
+    return status;
+}

@@ -1,0 +1,96 @@
+#include "service/errors.h"
+
+static const struct error_aws aws[ERR_N_CODES] = {
+    [ERR_INVALID] = { "ValidationException", 400, false },
+    [ERR_TOO_LARGE] = { "ValidationException", 400, false },
+    [ERR_NOT_FOUND] = { "ResourceNotFoundException", 404, false },
+    [ERR_GONE] = { "ResourceNotFoundException", 404, false },
+    [ERR_EXISTS] = { "ConflictException", 409, false },
+    [ERR_CONFLICT] = { "ConflictException", 409, false },
+    [ERR_PRECONDITION] = { "ConflictException", 409, false },
+    [ERR_DENIED] = { "AccessDeniedException", 403, false },
+    [ERR_AUTH_MISSING] = { "MissingAuthenticationTokenException", 403, false },
+    [ERR_AUTH_INCOMPLETE] = { "IncompleteSignatureException", 400, false },
+    [ERR_AUTH_UNKNOWN_KEY] = { "UnrecognizedClientException", 403, false },
+    [ERR_AUTH_EXPIRED] = { "InvalidSignatureException", 403, false },
+    [ERR_AUTH_SIGNATURE] = { "InvalidSignatureException", 403, false },
+    [ERR_THROTTLED] = { "ThrottlingException", 429, false },
+    [ERR_UNSUPPORTED] = { "SerializationException", 400, false },
+    [ERR_PEER] = { "InternalServerException", 500, false },
+    [ERR_TIMEOUT] = { "InternalServerException", 500, false },
+    [ERR_NO_SPACE] = { "InternalServerException", 500, true },
+    [ERR_IO] = { "InternalServerException", 500, true },
+    [ERR_CANCELLED] = { "InternalServerException", 500, true },
+    [ERR_CORRUPT] = { "InternalServerException", 500, true },
+    [ERR_INTERNAL] = { "InternalServerException", 500, true },
+};
+
+static const struct error_fhir fhir[ERR_N_CODES] = {
+    [ERR_INVALID] = { "invalid", 400, false },
+    [ERR_TOO_LARGE] = { "too-long", 413, false },
+    [ERR_NOT_FOUND] = { "not-found", 404, false },
+    [ERR_GONE] = { "deleted", 410, false },
+    [ERR_EXISTS] = { "duplicate", 409, false },
+    [ERR_CONFLICT] = { "conflict", 409, false },
+    [ERR_PRECONDITION] = { "conflict", 412, false },
+    [ERR_DENIED] = { "forbidden", 403, false },
+    [ERR_AUTH_MISSING] = { "login", 401, false },
+    [ERR_AUTH_INCOMPLETE] = { "login", 401, false },
+    [ERR_AUTH_UNKNOWN_KEY] = { "login", 401, false },
+    [ERR_AUTH_EXPIRED] = { "expired", 401, false },
+    [ERR_AUTH_SIGNATURE] = { "login", 401, false },
+    [ERR_THROTTLED] = { "throttled", 429, false },
+    [ERR_UNSUPPORTED] = { "not-supported", 501, false },
+    [ERR_PEER] = { "transient", 502, false },
+    [ERR_TIMEOUT] = { "timeout", 504, false },
+    [ERR_NO_SPACE] = { "no-store", 507, true },
+    [ERR_IO] = { "exception", 500, true },
+    [ERR_CANCELLED] = { "transient", 503, true },
+    [ERR_CORRUPT] = { "exception", 500, true },
+    [ERR_INTERNAL] = { "exception", 500, true },
+};
+
+const struct error_aws *error_as_aws(err_code code)
+{
+    return (unsigned)code < ERR_N_CODES && aws[code].exception ? &aws[code] : &aws[ERR_INTERNAL];
+}
+
+const struct error_fhir *error_as_fhir(err_code code)
+{
+    return (unsigned)code < ERR_N_CODES && fhir[code].issue_type ? &fhir[code]
+                                                                 : &fhir[ERR_INTERNAL];
+}
+
+err_code error_aws_body(const char *exception, sv message, struct buf *out, struct err *e)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_obj(&w);
+    json_kv_str(&w, "__type", sv_from(exception));
+    json_kv_str(&w, "message", message);
+    json_kv_str(&w, "Message", message);
+    json_obj_end(&w);
+    return json_writer_end(&w, e);
+}
+
+err_code error_fhir_body(const char *issue_type, sv text, struct buf *out, struct err *e)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_obj(&w);
+    json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
+    json_key(&w, "issue");
+    json_arr(&w);
+    json_obj(&w);
+    json_kv_str(&w, "severity", SV_LIT("error"));
+    json_kv_str(&w, "code", sv_from(issue_type));
+    json_key(&w, "details");
+    json_obj(&w);
+    json_kv_str(&w, "text", text);
+    json_obj_end(&w);
+    json_kv_str(&w, "diagnostics", text);
+    json_obj_end(&w);
+    json_arr_end(&w);
+    json_obj_end(&w);
+    return json_writer_end(&w, e);
+}

@@ -1,0 +1,24 @@
+/* errors.h - the two tables at the edge: our codes as AWS exceptions and as FHIR OperationOutcomes.
+ * Nothing else in the tree names an HTTP status for an error.
+ * Source: HealthLake service model; AWS common errors; FHIR R4 value set issue-type.   Floor: service. */
+#pragma once
+#include "codec/json.h"
+
+struct error_aws {
+    const char *exception; /* "ValidationException" */
+    unsigned status;
+    bool
+        general; /* the message may hold inner detail: callers get a general one, the log the detail */
+};
+const struct error_aws *error_as_aws(err_code code);
+
+struct error_fhir {
+    const char *issue_type; /* "not-found" */
+    unsigned status;
+    bool general;
+};
+const struct error_fhir *error_as_fhir(err_code code);
+
+/* Body of an AWS error, both spellings of the message, and of an OperationOutcome with one issue. */
+MUST_USE err_code error_aws_body(const char *exception, sv message, struct buf *out, struct err *e);
+MUST_USE err_code error_fhir_body(const char *issue_type, sv text, struct buf *out, struct err *e);

@@ -1,0 +1,68 @@
+/* preload.c - PreloadDataConfig SYNTHEA: generated patients straight into a new data store, by the same
+ * bulk load that an import uses, a few patients at a time. */
+#include "service/service_private.h"
+
+#include "base/limits.h"
+#include "codec/ndjson.h"
+#include "gen/gen.h"
+
+#define CHUNK_BYTES (8u << 20)
+#define SEED        1u
+
+struct preload {
+    struct store *st;
+    struct fhir_reader *reader;
+    struct buf text, stored, items;
+};
+
+static err_code publish(struct preload *p, struct err *e)
+{
+    CLEANUP(store_bulk_abort) struct store_bulk *b = NULL;
+    struct store_commit at;
+    sv rest = buf_sv(&p->text), line;
+    buf_clear(&p->stored);
+    buf_clear(&p->items);
+    TRY(buf_reserve(&p->stored, p->text.len + 4096,
+                    e)); /* so that it never moves under the items */
+    while (ndjson_line(&rest, &line)) {
+        struct fhir_envelope env;
+        TRY(fhir_envelope_read(p->reader, line, SV_NONE, &p->stored, &env, e));
+        struct store_bulk_item it = { .type = env.type, .id = env.id, .body = env.body };
+        TRY(buf_add(&p->items, sv_make(&it, sizeof it), e));
+    }
+    TRY(store_bulk_begin(p->st, &b, e));
+    TRY(store_bulk_fill(b, (struct store_bulk_item *)(void *)p->items.ptr,
+                        p->items.len / sizeof(struct store_bulk_item), e));
+    buf_clear(&p->text);
+    return store_bulk_publish(&b, SV_NONE, SV_NONE, &at, e);
+}
+
+static err_code fill(struct service *s, struct preload *p, struct gen *g, struct err *e)
+{
+    for (uint64_t i = 0; i < gen_n_units(g); i++) {
+        if (atomic_load(&s->stopping))
+            return ERR(e, ERR_CANCELLED, "the service is stopping");
+        TRY(gen_unit(g, i, &p->text, e));
+        if (p->text.len >= CHUNK_BYTES)
+            TRY(publish(p, e));
+    }
+    return p->text.len ? publish(p, e) : ERR_OK;
+}
+
+err_code preload_run(struct service *s, struct store *st, struct err *e)
+{
+    struct preload p = { .st = st, .reader = fhir_reader_new(LIMIT_DATA_BODY_BYTES) };
+    struct gen *g = NULL;
+    buf_init(&p.text, 64u << 20);
+    buf_init(&p.stored, 128u << 20);
+    buf_init(&p.items, 64u << 20);
+    err_code rc = gen_new(SEED, s->cfg.preload_patients, &g, e);
+    if (rc == ERR_OK)
+        rc = fill(s, &p, g, e);
+    gen_free(g);
+    fhir_reader_free(p.reader);
+    buf_done(&p.text);
+    buf_done(&p.stored);
+    buf_done(&p.items);
+    return rc;
+}

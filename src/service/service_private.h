@@ -1,0 +1,120 @@
+/* service_private.h - what the rooms of the service share.
+ *
+ *   service.c      life, routing, one log line per request     workers.c     threads for what waits
+ *   aws_json.c     the control plane's protocol: one call      errors.c      the two translation tables
+ *   datastores.c   create, delete, describe, list              page.c        NextToken
+ *   job_calls.c    start, describe, list of both kinds         tags.c        tags of a data store
+ *   rest.c         the data plane's door                       quota.c       request rates
+ * Floor: service. */
+#pragma once
+#include "service/errors.h"
+#include "service/quota.h"
+#include "service/service.h"
+#include "service/shapes.h"
+
+#include <pthread.h>
+
+struct workers;
+struct service {
+    struct service_config cfg;
+    struct arena *arena; /* copies of the configuration's strings */
+    struct quota *quota; /* NULL: off */
+    struct workers *workers;
+    pthread_mutex_t records_lock; /* orders read-change-write of data store records */
+    char page_key[33];            /* signs NextTokens; kept in the records */
+    atomic_bool stopping;
+};
+
+/* ---- an answer on its way ---- */
+struct answer {
+    unsigned status;
+    const char *content_type;
+    const char *error_type; /* x-amzn-errortype, or NULL */
+    bool unsigned_retry;    /* add Retry-After: 1 */
+    struct buf body;
+};
+
+/* ---- one call of the control plane ---- */
+struct call {
+    struct service *s;
+    const struct http_request *req;
+    const struct operation *op;
+    struct auth_caller caller;
+    struct arena *a;        /* the request's */
+    yyjson_val *input;      /* checked against its shape */
+    struct json_writer out; /* members of the answer; the braces are written around the operation */
+    struct buf *fault_text; /* validation faults, when they are longer than an err holds */
+};
+typedef err_code (*operation_fn)(struct call *c, struct err *e);
+struct operation {
+    const char *name;
+    shape_id input, output;
+    operation_fn fn;
+    bool waits; /* for a peer or a disk: runs on the service's workers */
+};
+
+/* Input members. Absent and null are the same: SV_NONE, NULL, fallback. */
+sv call_text(const struct call *c, const char *name);
+yyjson_val *call_member(const struct call *c, const char *name);
+/* The caller may do the operation on this ARN (or "*"), whose tags are tags (JSON array, or NULL). */
+MUST_USE err_code call_allowed(struct call *c, sv arn, yyjson_val *tags, struct err *e);
+
+/* Answers a request of the control plane; may reply later, from a worker. */
+void aws_json_handle(struct service *s, struct http_exchange *x, const char *request_id);
+/* Sends an answer and logs it. op: for the log. */
+void service_reply(struct http_exchange *x, struct answer *an, const char *op,
+                   const char *request_id, sv access_key_id);
+void service_answer_error(struct answer *an, const struct err *e, sv long_message,
+                          const char *request_id, const char *op);
+/* A FHIR answer from the data plane's door. */
+void rest_handle(struct service *s, struct http_exchange *x, const char *request_id);
+
+/* ---- workers ---- */
+typedef void (*work_fn)(struct service *s, void *ctx);
+MUST_USE err_code workers_start(struct service *s, unsigned n, unsigned max_waiting,
+                                struct workers **out, struct err *e);
+/* Waits for what runs and what waits. */
+void workers_stop(struct workers *w);
+/* ERR_THROTTLED: too much waits already. */
+MUST_USE err_code workers_add(struct workers *w, work_fn fn, void *ctx, struct err *e);
+
+/* ---- data stores ---- */
+struct datastore { /* a copy of a record; strings owned by the arena it was read into */
+    sv id, arn, name, status;
+    uint64_t order;
+    int64_t created_ms;
+    yyjson_val *sse, *preload, *identity, *tags; /* as they were given; NULL: not given */
+    sv error_message, error_category;
+};
+/* ERR_NOT_FOUND in the words of the service. */
+MUST_USE err_code datastore_read(struct service *s, sv id, struct arena *a, struct datastore *out,
+                                 struct err *e);
+MUST_USE err_code datastore_write(struct service *s, const struct datastore *d, struct err *e);
+sv datastore_arn(struct service *s, struct arena *a, sv id);
+/* Take up what was being created or deleted when the process ended. */
+MUST_USE err_code datastores_resume(struct service *s, struct err *e);
+MUST_USE err_code op_create_datastore(struct call *c, struct err *e);
+MUST_USE err_code op_delete_datastore(struct call *c, struct err *e);
+MUST_USE err_code op_describe_datastore(struct call *c, struct err *e);
+MUST_USE err_code op_list_datastores(struct call *c, struct err *e);
+/* Fill a new store with generated patients (preload.c). */
+MUST_USE err_code preload_run(struct service *s, struct store *st, struct err *e);
+
+/* ---- jobs, tags ---- */
+MUST_USE err_code op_start_export(struct call *c, struct err *e);
+MUST_USE err_code op_start_import(struct call *c, struct err *e);
+MUST_USE err_code op_describe_export(struct call *c, struct err *e);
+MUST_USE err_code op_describe_import(struct call *c, struct err *e);
+MUST_USE err_code op_list_exports(struct call *c, struct err *e);
+MUST_USE err_code op_list_imports(struct call *c, struct err *e);
+MUST_USE err_code op_tag_resource(struct call *c, struct err *e);
+MUST_USE err_code op_untag_resource(struct call *c, struct err *e);
+MUST_USE err_code op_list_tags(struct call *c, struct err *e);
+
+/* ---- pages ---- */
+/* MaxResults, or the default. */
+unsigned page_size(const struct call *c);
+/* Position -> NextToken, bound to the operation and `scope` (data store id, or empty); and back: an absent
+ * token gives an empty position. ERR_INVALID: not a token of ours for this list. */
+MUST_USE err_code page_token_make(struct call *c, sv scope, sv position, sv *out, struct err *e);
+MUST_USE err_code page_token_read(struct call *c, sv scope, sv *position, struct err *e);

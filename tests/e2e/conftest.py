@@ -1,0 +1,29 @@
+import pytest
+
+from fhirlake import LONG, Server, generate
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("long") and not LONG:
+            item.add_marker(pytest.mark.skip(reason="only with ./dev test --long"))
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One server for a module's tests; each makes data stores of its own."""
+    with Server() as s:
+        yield s
+
+
+@pytest.fixture
+def client(server):
+    return server.client()
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory):
+    """A folder of generated NDJSON, one file per type."""
+    out = tmp_path_factory.mktemp("generated") / "data"
+    generate(out, patients=20)
+    return out

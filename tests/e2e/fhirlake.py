@@ -1,0 +1,269 @@
+"""A fhirlake server under test, and what tests need around it."""
+import configparser
+import gzip
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import boto3
+import botocore.config
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BIN = pathlib.Path(os.environ.get("FHIRLAKE_BIN", ROOT / "build" / "fhirlake"))
+SHARED = pathlib.Path(os.environ.get("FHIRLAKE_SHARED", ROOT.parent / "shared"))
+SYNTHEA = SHARED / "data" / "synthea-small"
+SANITIZED = "asan" in str(BIN) or "tsan" in str(BIN)
+LONG = os.environ.get("FHIRLAKE_LONG") == "1"
+ROLE = "arn:aws:iam::000000000000:role/healthlake"
+KEY = "arn:aws:kms:us-east-1:000000000000:key/11111111-2222-3333-4444-555555555555"
+FINAL = {"COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCEL_COMPLETED", "CANCEL_FAILED"}
+
+
+class Server:
+    """`fhirlake serve` as a child process on a free port. Use as a context manager."""
+
+    def __init__(self, data=None, *options, env=None):
+        self.own_data = data is None
+        self.data = pathlib.Path(data or tempfile.mkdtemp(prefix="fhirlake-e2e-"))
+        self.options = list(options)
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "FHIRLAKE_"))}
+        self.env.update(env or {})
+        self.process = None
+        self.url = None
+        self.log_path = self.data.with_suffix(".log")
+
+    def start(self, timeout=60):
+        self.log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(
+            [str(BIN), "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *self.options],
+            stdout=subprocess.PIPE, stderr=self.log, env=self.env, text=True)
+        line = self._ready_line(timeout)
+        match = re.match(r"fhirlake ready on (http://\S+)", line)
+        if not match:
+            self.kill()
+            raise AssertionError(f"no ready line: {line!r}\n{self.log_text()[-3000:]}")
+        self.ready_line = line
+        self.url = match[1]
+        return self
+
+    def _ready_line(self, timeout):
+        got = []
+        reader = threading.Thread(target=lambda: got.append(self.process.stdout.readline()), daemon=True)
+        reader.start()
+        reader.join(timeout)
+        return got[0] if got else ""
+
+    def stop(self, timeout=60):
+        """SIGTERM; returns the exit status."""
+        if self.process is None:
+            return None
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(timeout)
+        self._gone()
+        return status
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self._gone()
+
+    def _gone(self):
+        self.process.stdout.close()
+        self.log.close()
+        self.process = None
+
+    def log_text(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *exc):
+        try:
+            status = self.stop()
+            text = self.log_text()
+            assert "ERROR: AddressSanitizer" not in text and "WARNING: ThreadSanitizer" not in text, text[-5000:]
+            assert "runtime error:" not in text, text[-5000:]
+            if exc[0] is None:
+                assert status == 0, f"exit status {status}\n{text[-3000:]}"
+        finally:
+            self.kill()
+            if self.own_data:
+                shutil.rmtree(self.data, ignore_errors=True)
+                self.log_path.unlink(missing_ok=True)
+
+    # ---- clients ----
+
+    def keys(self):
+        ini = configparser.ConfigParser()
+        ini.read(self.data / "credentials")
+        section = ini[ini.sections()[0]]
+        return section["aws_access_key_id"], section["aws_secret_access_key"]
+
+    def client(self, key=None, secret=None, token=None, retries=0, region="us-east-1", **config):
+        if key is None:
+            key, secret = self.keys()
+        return boto3.client(
+            "healthlake", endpoint_url=self.url, region_name=region, aws_access_key_id=key,
+            aws_secret_access_key=secret, aws_session_token=token,
+            config=botocore.config.Config(retries={"total_max_attempts": retries + 1, "mode": "standard"},
+                                          read_timeout=120, **config))
+
+    @property
+    def objects(self):
+        return self.data / "objects"
+
+    # ---- shortcuts ----
+
+    def create_store(self, client=None, **more):
+        client = client or self.client()
+        store = client.create_fhir_datastore(DatastoreTypeVersion="R4", **more)["DatastoreId"]
+        wait(lambda: client.describe_fhir_datastore(DatastoreId=store)["DatastoreProperties"]["DatastoreStatus"],
+             {"ACTIVE", "CREATE_FAILED"})
+        return store
+
+    def put_object(self, uri, data):
+        path = self.objects / uri.removeprefix("s3://")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+
+    def start_import(self, store, input_uri, output_uri="s3://out/import", client=None, **more):
+        return (client or self.client()).start_fhir_import_job(
+            DatastoreId=store, InputDataConfig={"S3Uri": input_uri}, DataAccessRoleArn=more.pop("role", ROLE),
+            JobOutputDataConfig={"S3Configuration": {"S3Uri": output_uri, "KmsKeyId": more.pop("key", KEY)}},
+            **more)["JobId"]
+
+    def start_export(self, store, output_uri="s3://out/export", client=None, **more):
+        return (client or self.client()).start_fhir_export_job(
+            DatastoreId=store, DataAccessRoleArn=more.pop("role", ROLE),
+            OutputDataConfig={"S3Configuration": {"S3Uri": output_uri, "KmsKeyId": more.pop("key", KEY)}},
+            **more)["JobId"]
+
+    def wait_import(self, store, job, timeout=300, client=None):
+        client = client or self.client()
+        return wait_job(lambda: client.describe_fhir_import_job(DatastoreId=store, JobId=job)["ImportJobProperties"],
+                        timeout)
+
+    def wait_export(self, store, job, timeout=300, client=None):
+        client = client or self.client()
+        return wait_job(lambda: client.describe_fhir_export_job(DatastoreId=store, JobId=job)["ExportJobProperties"],
+                        timeout)
+
+    def import_all(self, store, input_uri, **more):
+        return self.wait_import(store, self.start_import(store, input_uri, **more))
+
+    def export_all(self, store, output_uri="s3://out/export", **more):
+        return self.wait_export(store, self.start_export(store, output_uri, **more))
+
+    def folder(self, uri):
+        return self.objects / uri.removeprefix("s3://")
+
+
+def wait(probe, wanted, timeout=120, pause=0.02):
+    end = time.monotonic() + timeout
+    while True:
+        value = probe()
+        if value in wanted:
+            return value
+        assert time.monotonic() < end, f"still {value} after {timeout} s"
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.5)
+
+
+def wait_job(describe, timeout=300):
+    seen = {}
+
+    def probe():
+        seen["job"] = describe()
+        return seen["job"]["JobStatus"]
+
+    wait(probe, FINAL, timeout)
+    return seen["job"]
+
+
+# ---- resources ----
+
+def exact(line):
+    """A line as a value in which numbers are their own text: 1.0 is not 1.00."""
+    return json.loads(line, parse_float=lambda s: ("number", s), parse_int=lambda s: ("number", s))
+
+
+def without_version(resource):
+    """Drop what the store adds, so that what came out can be compared with what went in."""
+    resource = dict(resource)
+    meta = {k: v for k, v in resource.get("meta", {}).items() if k not in ("versionId", "lastUpdated")}
+    resource.pop("meta", None)
+    if meta:
+        resource["meta"] = meta
+    return resource
+
+
+def read_ndjson(path):
+    path = str(path)
+    if path.endswith(".zst"):
+        text = subprocess.run(["zstd", "-dcq", path], capture_output=True, check=True).stdout
+    elif path.endswith(".gz"):
+        text = gzip.open(path).read()
+    else:
+        text = open(path, "rb").read()
+    return [line for line in text.split(b"\n") if line.strip()]
+
+
+def read_export(folder):
+    """(manifest, {(type, id): line}) of an export in a directory; checks it against its manifest."""
+    folder = pathlib.Path(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    resources = {}
+    named = set()
+    for item in manifest["output"]:
+        name = item["url"].split(f"/{folder.name}/", 1)[1]
+        named.add(name)
+        data = (folder / name).read_bytes()
+        assert len(data) == item["bytes"], name
+        assert hashlib.sha256(data).hexdigest() == item["sha256"], name
+        lines = data.split(b"\n")
+        assert lines.pop() == b"", "a file ends with a newline"
+        assert len(lines) == item["count"], name
+        for line in lines:
+            head = json.loads(line)
+            assert head["resourceType"] == item["type"] == name.split("/")[0]
+            key = (head["resourceType"], head["id"])
+            assert key not in resources, f"{key} twice"
+            resources[key] = line
+    there = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
+    assert there == named, "files beside the manifest's"
+    return manifest, resources
+
+
+def assert_same_resources(exported, lines):
+    """Every line went in, and came out the same, number for number; nothing else came out."""
+    wanted = {}
+    for line in lines:
+        head = json.loads(line)
+        wanted[(head["resourceType"], head["id"])] = line
+    assert exported.keys() == wanted.keys(), (
+        f"{len(wanted.keys() - exported.keys())} missing, {len(exported.keys() - wanted.keys())} too many")
+    for key, line in wanted.items():
+        got = exact(exported[key])
+        assert got["meta"]["versionId"] and got["meta"]["lastUpdated"], key
+        assert without_version(got) == without_version(exact(line)), key
+
+
+def generate(out, patients=20, seed=1):
+    subprocess.run([str(BIN), "generate", "--patients", str(patients), "--seed", str(seed), "--out", str(out)],
+                   check=True, capture_output=True)
+    return sorted(pathlib.Path(out).glob("*.ndjson"))
+
+
+def patient(i, **more):
+    return json.dumps({"resourceType": "Patient", "id": str(i), **more}, separators=(",", ":"))
