@@ -202,7 +202,7 @@ def test_resource_not_found(server, client):
         (client.describe_fhir_import_job, {"DatastoreId": store, "JobId": nowhere}),
         (client.start_fhir_export_job, {"DatastoreId": nowhere, "DataAccessRoleArn": ROLE, "OutputDataConfig": OUT}),
         (client.start_fhir_import_job, {"DatastoreId": nowhere, "DataAccessRoleArn": ROLE, "JobOutputDataConfig": OUT,
-                                        "InputDataConfig": {"S3Uri": "s3://in/x"}}),
+                                        "InputDataConfig": {"S3Uri": "s3://input/x"}}),
     ]:
         assert code(call, **args)[0] == "ResourceNotFoundException", call
 
@@ -225,19 +225,19 @@ def test_missing_input_is_refused_and_no_job_exists(server, client):
     name, text = code(client.start_fhir_import_job, DatastoreId=store, DataAccessRoleArn=ROLE, JobOutputDataConfig=OUT,
                       InputDataConfig={"S3Uri": "s3://no-such-bucket/x"})
     assert name == "ValidationException" and "bucket" in text
-    server.put_object("s3://in/there.ndjson", patient(1))
+    server.put_object("s3://input/there.ndjson", patient(1))
     name, text = code(client.start_fhir_import_job, DatastoreId=store, DataAccessRoleArn=ROLE, JobOutputDataConfig=OUT,
-                      InputDataConfig={"S3Uri": "s3://in/not-there/"})
+                      InputDataConfig={"S3Uri": "s3://input/not-there/"})
     assert name == "ValidationException", text
     assert client.list_fhir_import_jobs(DatastoreId=store)["ImportJobPropertiesList"] == []
 
 
 def test_job_waiters_end(server, client):
     store = server.create_store()
-    server.put_object("s3://in/waiter/p.ndjson", patient(1))
+    server.put_object("s3://input/waiter/p.ndjson", patient(1))
     waiter = client.get_waiter("fhir_import_job_completed")
     waiter.config.delay = 0.05
-    waiter.wait(DatastoreId=store, JobId=server.start_import(store, "s3://in/waiter/"))
+    waiter.wait(DatastoreId=store, JobId=server.start_import(store, "s3://input/waiter/"))
     waiter = client.get_waiter("fhir_export_job_completed")
     waiter.config.delay = 0.05
     waiter.wait(DatastoreId=store, JobId=server.start_export(store))
@@ -300,8 +300,8 @@ def test_the_aws_cli_runs_an_export(server):
     store = aws("create-fhir-datastore", "--datastore-type-version", "R4", "--datastore-name", "cli")["DatastoreId"]
     wait(lambda: aws("describe-fhir-datastore", "--datastore-id", store)["DatastoreProperties"]["DatastoreStatus"],
          {"ACTIVE"})
-    server.put_object("s3://in/cli/p.ndjson", patient("cli-1"))
-    job = aws("start-fhir-import-job", "--datastore-id", store, "--input-data-config", "S3Uri=s3://in/cli/",
+    server.put_object("s3://input/cli/p.ndjson", patient("cli-1"))
+    job = aws("start-fhir-import-job", "--datastore-id", store, "--input-data-config", "S3Uri=s3://input/cli/",
               "--job-output-data-config", json.dumps(OUT), "--data-access-role-arn", ROLE)["JobId"]
     wait(lambda: aws("describe-fhir-import-job", "--datastore-id", store, "--job-id", job)
          ["ImportJobProperties"]["JobStatus"], {"COMPLETED"})

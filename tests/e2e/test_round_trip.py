@@ -16,9 +16,9 @@ def test_generated_data_comes_out_as_it_went_in(server, client, generated):
     store = server.create_store()
     lines = []
     for path in sorted(generated.glob("*.ndjson")):
-        server.put_object(f"s3://in/gen/{path.name}", path.read_bytes())
+        server.put_object(f"s3://input/gen/{path.name}", path.read_bytes())
         lines += read_ndjson(path)
-    done = server.import_all(store, "s3://in/gen/")
+    done = server.import_all(store, "s3://input/gen/")
     assert done["JobStatus"] == "COMPLETED", done
     report = done["JobProgressReport"]
     assert report["TotalNumberOfResourcesImported"] == report["TotalNumberOfResourcesScanned"] == len(lines)
@@ -41,10 +41,10 @@ def test_130_282_synthea_resources_come_out_equal(server, client):
     store = server.create_store()
     lines = []
     for path in sorted(SYNTHEA.glob("*.ndjson.zst")):
-        server.put_object(f"s3://in/synthea/{path.name}", path.read_bytes())
+        server.put_object(f"s3://input/synthea/{path.name}", path.read_bytes())
         lines += read_ndjson(path)
     assert len(lines) == 130282
-    done = server.import_all(store, "s3://in/synthea/")
+    done = server.import_all(store, "s3://input/synthea/")
     assert done["JobStatus"] == "COMPLETED", done
     assert done["JobProgressReport"]["TotalNumberOfResourcesImported"] == 130282
     job = server.export_all(store)
@@ -55,13 +55,13 @@ def test_130_282_synthea_resources_come_out_equal(server, client):
 def test_plain_gzip_and_zstd_in_nested_folders(server, tmp_path):
     store = server.create_store()
     lines = [patient(i, name=[{"family": "Ångström" if i % 2 else "Nguyễn"}]).encode() for i in range(300)]
-    server.put_object("s3://in/mixed/a/plain.ndjson", b"\n".join(lines[:100]) + b"\n")
-    server.put_object("s3://in/mixed/a/b/c/packed.ndjson.gz", gzip.compress(b"\r\n".join(lines[100:200])))
+    server.put_object("s3://input/mixed/a/plain.ndjson", b"\n".join(lines[:100]) + b"\n")
+    server.put_object("s3://input/mixed/a/b/c/packed.ndjson.gz", gzip.compress(b"\r\n".join(lines[100:200])))
     raw = tmp_path / "x.ndjson"
     raw.write_bytes(b"\n".join(lines[200:]))
     subprocess.run(["zstd", "-q", str(raw)], check=True)
-    server.put_object("s3://in/mixed/z.ndjson.zst", pathlib.Path(f"{raw}.zst").read_bytes())
-    done = server.import_all(store, "s3://in/mixed")
+    server.put_object("s3://input/mixed/z.ndjson.zst", pathlib.Path(f"{raw}.zst").read_bytes())
+    done = server.import_all(store, "s3://input/mixed")
     assert done["JobStatus"] == "COMPLETED", done
     assert done["JobProgressReport"]["TotalNumberOfScannedFiles"] == 3
     job = server.export_all(store)
@@ -71,11 +71,11 @@ def test_plain_gzip_and_zstd_in_nested_folders(server, tmp_path):
 
 def test_a_second_import_is_an_upsert_that_adds_a_version(server):
     store = server.create_store()
-    server.put_object("s3://in/v1/p.ndjson", patient("a", active=True) + "\n" + patient("b", active=True) + "\n")
-    server.put_object("s3://in/v2/p.ndjson", patient("a", active=False) + "\n")
-    server.import_all(store, "s3://in/v1/")
+    server.put_object("s3://input/v1/p.ndjson", patient("a", active=True) + "\n" + patient("b", active=True) + "\n")
+    server.put_object("s3://input/v2/p.ndjson", patient("a", active=False) + "\n")
+    server.import_all(store, "s3://input/v1/")
     first = read_export(server.folder(server.export_all(store)["OutputDataConfig"]["S3Configuration"]["S3Uri"]))[1]
-    server.import_all(store, "s3://in/v2/p.ndjson")
+    server.import_all(store, "s3://input/v2/p.ndjson")
     second = read_export(server.folder(server.export_all(store)["OutputDataConfig"]["S3Configuration"]["S3Uri"]))[1]
     assert json.loads(first["Patient", "a"])["meta"]["versionId"] == "1"
     assert json.loads(second["Patient", "a"])["meta"]["versionId"] == "2"
@@ -90,9 +90,9 @@ def test_bad_lines_cost_only_themselves(server):
            '{"resourceType":"Patient","id":"not legal!"}', '[1]', '"text"', "\x00", '{"id":"no-type"}',
            '{"resourceType":"Patient","id":"d","id":"d"}', "[" * 5000]
     body = "\n".join([good[0], *bad, "", good[1]]).encode() + b'\n{"resourceType":"Patient","id":"u","x":"\xff"}\n'
-    server.put_object("s3://in/bad/sub/p.ndjson", body)
-    server.put_object("s3://in/bad/clean.ndjson", patient("g3"))
-    done = server.import_all(store, "s3://in/bad/")
+    server.put_object("s3://input/bad/sub/p.ndjson", body)
+    server.put_object("s3://input/bad/clean.ndjson", patient("g3"))
+    done = server.import_all(store, "s3://input/bad/")
     assert done["JobStatus"] == "COMPLETED_WITH_ERRORS", done
     report = done["JobProgressReport"]
     assert report["TotalNumberOfResourcesImported"] == 3
@@ -126,9 +126,9 @@ def test_bad_lines_cost_only_themselves(server):
 def test_an_unreadable_file_is_counted_and_the_rest_goes_in(server):
     store = server.create_store()
     whole = gzip.compress("\n".join(patient(i) for i in range(5000)).encode())
-    server.put_object("s3://in/cut/a.ndjson.gz", whole[: len(whole) // 2])
-    server.put_object("s3://in/cut/b.ndjson", patient("b"))
-    done = server.import_all(store, "s3://in/cut/")
+    server.put_object("s3://input/cut/a.ndjson.gz", whole[: len(whole) // 2])
+    server.put_object("s3://input/cut/b.ndjson", patient("b"))
+    done = server.import_all(store, "s3://input/cut/")
     assert done["JobStatus"] == "COMPLETED_WITH_ERRORS", done
     assert done["JobProgressReport"]["TotalNumberOfFilesReadWithCustomerError"] == 1
     job = server.export_all(store)
