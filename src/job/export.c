@@ -12,6 +12,9 @@
 #include "codec/hash.h"
 #include "codec/json.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 #include <time.h>
 
 #define BLOCK_BYTES (256u << 10) /* handed to the sink at a time: stays in the processor's cache */
@@ -130,10 +133,19 @@ struct range_run {
     struct json_writer w; /* the range's note */
 };
 
+/* Independent of what was counted line by line. 16 bytes a step: it must cost nothing beside the digest. */
 static uint64_t count_newlines(sv bytes)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < bytes.len; i++)
+    size_t i = 0;
+#ifdef __SSE2__
+    const __m128i newline = _mm_set1_epi8('\n');
+    for (; i + 16 <= bytes.len; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(bytes.ptr + i));
+        n += (uint64_t)__builtin_popcount((unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, newline)));
+    }
+#endif
+    for (; i < bytes.len; i++)
         n += bytes.ptr[i] == '\n';
     return n;
 }
