@@ -192,8 +192,8 @@ static unsigned level0_files(int cf)
     struct rocks *r = (struct rocks *)st;
     char *text = rocksdb_property_value_cf(r->db, r->cf[cf], "rocksdb.num-files-at-level0");
     uint64_t n = 0;
-    if (text)
-        (void)sv_to_u64(sv_from(text), &n);
+    if (text && !sv_to_u64(sv_from(text), &n))
+        n = 0;
     rocksdb_free(text);
     return (unsigned)n;
 }

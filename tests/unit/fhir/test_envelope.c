@@ -130,8 +130,7 @@ TEST(envelope, refuses_what_is_no_resource)
         "{\"resourceType\":\"Patient\",\"resourceType\":\"Patient\",\"id\":\"x\"}",
         "{\"resourceType\":\"Patient\",\"id\":\"x\",\"meta\":[]}",
         "{\"resourceType\":\"Patient\",\"id\":\"x\",\"meta\":{},\"meta\":{}}",
-        "{\"resourceType\":\"Basic\",\"id\":\"x\",\"meta\":{\"versionId\":\"1\",\"versionId\":"
-        "\"1\"}}",
+        "{\"resourceType\":\"Basic\",\"id\":\"x\",\"meta\":{\"versionId\":1,\"versionId\":2}}",
         "{\"resourceType\":\"Patient\",\"\\u0069d\":\"x\",\"id\":\"x\"}",
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
