@@ -170,3 +170,20 @@ bool instant_parse_basic(sv t, int64_t *out_ms)
            take(&t, 2, &h) && take(&t, 2, &mi) && take(&t, 2, &s) && take_char(&t, 'Z') &&
            t.len == 0 && to_ms(y, mo, d, h, mi, s, 0, out_ms);
 }
+
+bool instant_parse_http(sv t, int64_t *out_ms)
+{
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    unsigned y, mo = 0, d, h, mi, s;
+    if (t.len != 29 || !sv_ends(t, SV_LIT(" GMT")) || t.ptr[3] != ',' || t.ptr[4] != ' ')
+        return false;
+    t = sv_make(t.ptr + 5, 20);
+    if (!take(&t, 2, &d) || !take_char(&t, ' '))
+        return false;
+    while (mo < 12 && memcmp(months + 3 * (size_t)mo, t.ptr, 3) != 0)
+        mo++;
+    t = sv_tail(t, 3);
+    return mo < 12 && take_char(&t, ' ') && take(&t, 4, &y) && take_char(&t, ' ') &&
+           take(&t, 2, &h) && take_char(&t, ':') && take(&t, 2, &mi) && take_char(&t, ':') &&
+           take(&t, 2, &s) && t.len == 0 && to_ms(y, mo + 1, d, h, mi, s, 0, out_ms);
+}

@@ -13,3 +13,5 @@ MUST_USE bool instant_parse(sv text, int64_t *out_ms);
 /* "20261123T183000Z", 16 bytes (no NUL). */
 void instant_format_basic(int64_t ms, char out[16]);
 MUST_USE bool instant_parse_basic(sv text, int64_t *out_ms);
+/* "Mon, 23 Nov 2026 18:30:00 GMT", HTTP's preferred form (RFC 9110, 5.6.7). */
+MUST_USE bool instant_parse_http(sv text, int64_t *out_ms);

@@ -330,8 +330,24 @@ static err_code finish_claim(struct sigv4_claim *c, struct err *e)
     return ERR_OK;
 }
 
-static err_code parse_header(const struct sigv4_request *req, sv auth, struct sigv4_claim *c,
-                             struct err *e)
+/* The Date header, in HTTP's own form or the basic one; the string to sign always has the basic one. */
+static err_code date_header(struct arena *a, const struct sigv4_request *req, sv *out,
+                            struct err *e)
+{
+    int64_t ms;
+    char basic[16];
+    sv date = header(req, "date");
+    if (!instant_parse_http(date, &ms)) {
+        *out = date;
+        return ERR_OK;
+    }
+    instant_format_basic(ms, basic);
+    *out = arena_sv(a, sv_make(basic, sizeof basic));
+    return out->ptr ? ERR_OK : arena_oom(a, e);
+}
+
+static err_code parse_header(struct arena *a, const struct sigv4_request *req, sv auth,
+                             struct sigv4_claim *c, struct err *e)
 {
     sv credential = SV_NONE;
     size_t blank = sv_find(auth, ' ');
@@ -361,7 +377,7 @@ static err_code parse_header(const struct sigv4_request *req, sv auth, struct si
                    "Authorization header requires 'SignedHeaders' parameter");
     c->amz_date = header(req, "x-amz-date");
     if (c->amz_date.ptr == NULL)
-        c->amz_date = header(req, "date");
+        TRY(date_header(a, req, &c->amz_date, e));
     if (c->amz_date.ptr == NULL)
         return ERR(e, ERR_AUTH_INCOMPLETE,
                    "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' "
@@ -436,7 +452,7 @@ err_code sigv4_claim_parse(struct arena *a, const struct sigv4_request *req,
                    "request is signed both by header and in the query; use one");
     if (!auth.ptr && !in_query)
         return ERR(e, ERR_AUTH_MISSING, "Missing Authentication Token");
-    TRY(in_query ? parse_query(a, pairs, n, &c, e) : parse_header(req, auth, &c, e));
+    TRY(in_query ? parse_query(a, pairs, n, &c, e) : parse_header(a, req, auth, &c, e));
     *out = c;
     return ERR_OK;
 }

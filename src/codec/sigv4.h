@@ -74,8 +74,8 @@ struct sigv4_expect {
     sv secret_key;
     sv session_token; /* the credential's own; a request must carry exactly this */
 };
-/* Scope, clock window, signed headers (host, and every x-amz-* header present and content-type must
- * be signed), then the signature itself in constant time.
+/* Scope, clock window, signed headers (host must be signed, and every x-amz-* header that is present but
+ * x-amz-content-sha256 and x-amz-user-agent), then the signature itself in constant time.
  * ERR_AUTH_INCOMPLETE, ERR_AUTH_EXPIRED, ERR_AUTH_UNKNOWN_KEY (token), ERR_AUTH_SIGNATURE. The
  * message holds neither secret, signature nor canonical request. */
 MUST_USE err_code sigv4_verify(struct arena *a, const struct sigv4_request *req,
