@@ -167,23 +167,24 @@ class Bench:
             shutil.rmtree(copy, ignore_errors=True)
 
     def s3(self):
-        sink = subprocess.Popen([BIN / "bench" / "s3_blackhole"], stdout=subprocess.PIPE, text=True)
-        url = sink.stdout.readline().split()[-1]
+        self.filled()
+        sink = subprocess.Popen([BIN / "bench" / "s3_blackhole"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        url = f"http://127.0.0.1:{sink.stdout.readline().split()[-1]}"
+        roles = self.work / "roles.json"
+        roles.write_text('{"roles":[{"arn":"%s","allow":["s3://bucket/*"],"credentials":{"accessKeyId":"a",'
+                         '"secretAccessKey":"b"}}]}' % fhirlake.ROLE)
         try:
-            self.filled()
-            roles = self.work / "roles.json"
-            roles.write_text('{"roles":[{"arn":"%s","allow":["s3://*"],"credentials":{"accessKeyId":"a",'
-                             '"secretAccessKey":"b"}}]}' % fhirlake.ROLE)
-            server = self.start_server("--s3-endpoint", url, "--roles", roles)
+            server = self.start_server("--s3-endpoint", url, "--roles", str(roles))
             exports = []
             for i in range(self.args.runs + 1):
                 job = server.export_all(self.store, f"s3://bucket/x{i}")
                 assert job["JobStatus"] == "COMPLETED", job
                 if i:
                     exports.append(size_of(self.data(self.args.gb)) / job_seconds(job) / 1e6)
-            raw = subprocess.run([BIN / "bench" / "bench_s3_put", url], check=True, capture_output=True, text=True).stdout
             row("export to a plain-HTTP S3 sink, MB/s", spread(exports))
-            print(raw)
+            raw = subprocess.run([BIN / "bench" / "bench_s3_put"], check=True, capture_output=True, text=True).stdout
+            print("    raw libcurl PUT and its digest, in the same run:")
+            print("    " + raw.strip().replace("\n", "\n    "))
         finally:
             sink.kill()
 

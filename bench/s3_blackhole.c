@@ -24,6 +24,42 @@
 
 static bool truncating;
 
+/* Sizes by path, so that HEAD tells what PUT brought. */
+#define SIZES (1u << 16)
+static struct {
+    pthread_mutex_t lock;
+    struct {
+        uint64_t hash, bytes;
+    } rows[SIZES];
+} sizes = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* The request's path as a number; never 0. */
+static uint64_t path_hash(const char *line)
+{
+    uint64_t h = 1469598103934665603u;
+    const char *p = strchr(line, ' ');
+    for (p = p ? p + 1 : line; *p && *p != ' '; p++)
+        h = (h ^ (unsigned char)*p) * 1099511628211u;
+    return h ? h : 1;
+}
+
+/* Remember (put) or look up; 0 when it is not there. */
+static uint64_t size_of(const char *line, bool put, uint64_t bytes)
+{
+    uint64_t h = path_hash(line), found = 0;
+    pthread_mutex_lock(&sizes.lock);
+    size_t i = h % SIZES;
+    while (sizes.rows[i].hash && sizes.rows[i].hash != h)
+        i = (i + 1) % SIZES;
+    if (put) {
+        sizes.rows[i].hash = h;
+        sizes.rows[i].bytes = bytes;
+    }
+    found = sizes.rows[i].hash ? sizes.rows[i].bytes : 0;
+    pthread_mutex_unlock(&sizes.lock);
+    return found;
+}
+
 static bool send_all(int fd, const char *text)
 {
     size_t len = strlen(text);
@@ -37,7 +73,7 @@ static bool send_all(int fd, const char *text)
     return true;
 }
 
-static bool answer(int fd, const char *head)
+static bool answer(int fd, const char *head, uint64_t body_bytes)
 {
     char line[256] = "", out[1024];
     const char *end = memchr(head, '\r', 250);
@@ -45,6 +81,11 @@ static bool answer(int fd, const char *head)
         end = head + strnlen(head, 250);
     memcpy(line, head, (size_t)(end - head));
     const char *body = "", *status = "200 OK";
+    uint64_t length = 0;
+    if (strncmp(line, "PUT", 3) == 0)
+        (void)size_of(line, true, body_bytes); /* remembered for HEAD */
+    else if (strncmp(line, "HEAD", 4) == 0)
+        length = size_of(line, false, 0);
     if (strncmp(line, "DELETE", 6) == 0)
         return send_all(fd, "HTTP/1.1 204 No Content\r\n\r\n");
     if (strncmp(line, "POST", 4) == 0)
@@ -56,8 +97,8 @@ static bool answer(int fd, const char *head)
         body = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
     (void)snprintf(out, sizeof out,
                    "HTTP/1.1 %s\r\nETag: \"0123456789abcdef0123456789abcdef\"\r\n"
-                   "Content-Length: %zu\r\n\r\n%s",
-                   status, strlen(body), body);
+                   "Content-Length: %llu\r\n\r\n%s",
+                   status, (unsigned long long)(length ? length : strlen(body)), body);
     return send_all(fd, out);
 }
 
@@ -88,7 +129,7 @@ static void *serve(void *ctx)
             len += (size_t)n;
             head[len] = 0;
         }
-        uint64_t left = content_length(head);
+        uint64_t said = content_length(head), left = said;
         size_t behind = len - (size_t)(end + 4 - head);
         size_t eaten = behind < left ? behind : (size_t)left;
         for (left -= eaten; left;) {
@@ -98,7 +139,7 @@ static void *serve(void *ctx)
                 goto out;
             left -= (uint64_t)n;
         }
-        if (!answer(fd, head))
+        if (!answer(fd, head, said))
             goto out;
         len = behind - eaten; /* what is there of the next request */
         memmove(head, end + 4 + eaten, len);
