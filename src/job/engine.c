@@ -148,7 +148,9 @@ err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms, 
     struct change c = {
         .to = JOB_IN_PROGRESS, .set_instant = true, .t = t, .instant_ms = instant_ms
     };
-    return change(r->engine, r->job->kind, r->job->datastore_id, r->job->id, &c, e);
+    err_code rc = change(r->engine, r->job->kind, r->job->datastore_id, r->job->id, &c, e);
+    /* a cancel came first: the run ends as one that was stopped */
+    return rc == ERR_CONFLICT ? ERR(e, ERR_CANCELLED, "the job is being cancelled") : rc;
 }
 
 /* ---- one run ---- */
@@ -282,7 +284,9 @@ static void *runner(void *arg)
     }
     pthread_mutex_lock(&en->locked.lock);
     x->run = NULL;
-    bool leave = rc == ERR_CANCELLED && x->wish == KEEP_GOING; /* the process stops */
+    bool leave = rc == ERR_CANCELLED && x->wish == KEEP_GOING && en->locked.stop;
+    if (rc == ERR_CANCELLED && x->wish == KEEP_GOING && !leave)
+        x->wish = CANCEL; /* the record said so before job_cancel() came to say it here */
     pthread_mutex_unlock(&en->locked.lock);
     if (!leave)
         finish(en, x, &r, rc, status, buf_sv(&message), &e);

@@ -71,7 +71,8 @@ static err_code read_plan(struct job_run *r, struct arena *a, struct export_plan
     sv text = arena_sv(a, buf_sv(&b));
     if (text.ptr == NULL)
         return arena_oom(a, e);
-    TRY(json_read(a, text, 3, &doc, e));
+    if (json_read(a, text, 3, &doc, e) != ERR_OK)
+        return ERR(e, ERR_CORRUPT, "the export's plan is damaged");
     yyjson_val *root = yyjson_doc_get_root(doc), *v;
     size_t n = yyjson_arr_size(root);
     struct store_range *ranges = arena_calloc(a, n + 1, sizeof *ranges);

@@ -27,7 +27,8 @@ static err_code gather_range(struct gather *g, uint64_t range, sv text)
     text = arena_sv(g->a, text);
     if (text.ptr == NULL)
         return arena_oom(g->a, g->e);
-    TRY(json_read(g->a, text, 5, &doc, g->e));
+    if (json_read(g->a, text, 5, &doc, g->e) != ERR_OK)
+        return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
     yyjson_val *root = yyjson_doc_get_root(doc), *v;
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "objects"));
     uint64_t sum = 0, said = 0;

@@ -14,7 +14,8 @@
 #include "codec/json.h"
 #include "codec/ndjson.h"
 
-#define NOTE_MAX (64u << 20)
+#define NOTE_MAX     (64u << 20)
+#define SEGMENTS_MAX (4u << 20) /* bytes: bounds a chunk of a great many tiny or empty files */
 
 struct import {
     struct job_run *run;
@@ -93,7 +94,8 @@ static err_code read_note(struct import *m, struct err *e)
         return ERR_OK; /* from the beginning */
     }
     TRY(rc);
-    TRY(json_read(a, buf_sv(&b), 4, &doc, e));
+    if (json_read(a, buf_sv(&b), 4, &doc, e) != ERR_OK)
+        return damaged(e);
     yyjson_val *root = yyjson_doc_get_root(doc);
     if (!sv_to_u64(json_number(json_get(root, "file")), &m->at.file) ||
         !sv_to_u64(json_number(json_get(root, "offset")), &m->at.offset) ||
@@ -188,7 +190,7 @@ static err_code read_chunk(struct import *m, struct import_chunk *c, struct err 
 {
     size_t target = m->run->import_chunk_bytes;
     import_chunk_reset(c);
-    while (m->at.file < m->files.n && c->text.len < target) {
+    while (m->at.file < m->files.n && c->text.len < target && c->segments.len < SEGMENTS_MAX) {
         if (job_run_should_stop(m->run))
             return ERR(e, ERR_CANCELLED, "the import was stopped");
         TRY(read_segment(m, c, target - c->text.len, e));
@@ -231,7 +233,7 @@ static err_code spool_outcomes(struct import *m, struct import_chunk *c, struct 
         from_s = s[i].success_end;
         from_f = s[i].failure_end;
         if (s[i].ends_file) {
-            import_outcome_end(m->outcome, s[i].file);
+            TRY(import_outcome_end(m->outcome, s[i].file, e));
             if (s[i].unreadable[0])
                 m->progress.files_unreadable++;
             else

@@ -33,8 +33,8 @@ void import_outcome_close(struct import_outcome *o);
 /* Lines of one file, behind what it has. */
 MUST_USE err_code import_outcome_add(struct import_outcome *o, size_t file, sv success, sv failure,
                                      struct err *e);
-/* No more lines will come for this file. */
-void import_outcome_end(struct import_outcome *o, size_t file);
+/* No more lines will come for this file: its spool is closed. */
+MUST_USE err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e);
 /* What is spooled is on disk when this returns; its lengths go into the resume point. */
 MUST_USE err_code import_outcome_sync(struct import_outcome *o, struct err *e);
 struct json_writer;

@@ -64,8 +64,8 @@ static bool each_key(void *ctx, sv key, uint64_t bytes)
     return l->rc == ERR_OK;
 }
 
-/* Path below the prefix; always ends in ".ndjson". */
-static sv out_name(struct arena *a, sv prefix, sv key)
+/* Path below the prefix; always ends in ".ndjson". whole: keep the ending that tells the compression. */
+static sv out_name(struct arena *a, sv prefix, sv key, bool whole)
 {
     sv name = key;
     if (sv_eq(key, prefix)) { /* one object: its last segment */
@@ -79,12 +79,42 @@ static sv out_name(struct arena *a, sv prefix, sv key)
         while (name.len && name.ptr[0] == '/')
             name = sv_tail(name, 1);
     }
-    if (ends_nocase(name, SV_LIT(".ndjson.gz")))
+    if (!whole && ends_nocase(name, SV_LIT(".ndjson.gz")))
         name.len -= 3;
-    else if (ends_nocase(name, SV_LIT(".ndjson.zst")))
+    else if (!whole && ends_nocase(name, SV_LIT(".ndjson.zst")))
         name.len -= 4;
     return ends_nocase(name, SV_LIT(".ndjson")) ? arena_sv(a, name)
                                                 : arena_fmt(a, "%.*s.ndjson", SV_FMT(name));
+}
+
+static int by_out_name(const void *x, const void *y)
+{
+    const struct import_file *const *a = x, *const *b = y;
+    return sv_cmp((*a)->out_name, (*b)->out_name);
+}
+
+/* a.ndjson beside a.ndjson.gz: the packed one's outcome is called a.ndjson.gz.ndjson, or one would replace
+ * the other. */
+static err_code part_names(struct arena *a, sv prefix, struct import_files *f, struct err *e)
+{
+    struct import_file **byname = malloc((f->n + 1) * sizeof *byname);
+    if (byname == NULL)
+        abort();
+    for (size_t i = 0; i < f->n; i++)
+        byname[i] = &f->items[i];
+    qsort((void *)byname, f->n, sizeof *byname, by_out_name);
+    bool full = false;
+    sv before = SV_NONE;
+    for (size_t i = 0; i < f->n && !full; i++) {
+        sv mine = byname[i]->out_name;
+        bool twice = sv_eq(mine, before) || (i + 1 < f->n && sv_eq(mine, byname[i + 1]->out_name));
+        before = mine;
+        if (twice)
+            byname[i]->out_name = out_name(a, prefix, byname[i]->key, true);
+        full = byname[i]->out_name.ptr == NULL;
+    }
+    free((void *)byname);
+    return full ? arena_oom(a, e) : ERR_OK;
 }
 
 static err_code parse_list(sv text, sv prefix, struct arena *a, struct import_files *out,
@@ -101,13 +131,14 @@ static err_code parse_list(sv text, sv prefix, struct arena *a, struct import_fi
         size_t blank = sv_find(line, ' ');
         struct import_file *x = &f.items[i];
         x->key = arena_sv(a, sv_tail(line, blank + 1));
-        x->out_name = out_name(a, prefix, x->key);
+        x->out_name = out_name(a, prefix, x->key, false);
         if (!sv_to_u64(sv_head(line, blank), &x->bytes))
             return ERR(e, ERR_CORRUPT, "the import's list of files is damaged");
         if (x->key.ptr == NULL || x->out_name.ptr == NULL)
             return arena_oom(a, e);
         f.bytes += x->bytes;
     }
+    TRY(part_names(a, prefix, &f, e));
     *out = f;
     return ERR_OK;
 }

@@ -2,7 +2,8 @@
  *
  * Lines are appended to two spool files per input file; their lengths stand in the resume point that is
  * published together with the chunk, so after a crash the spool is cut back to exactly what the store
- * holds. A file that has ended is uploaded and its spool removed. */
+ * holds. A file that has ended is uploaded and its spool removed. Files come one after the other, so only the
+ * last one is held open, however many end within one chunk. */
 #include "job/import.h"
 
 #include "base/file.h"
@@ -11,7 +12,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#define SYNC_ONE_BY_ONE 8u /* files; with more in a chunk one sync of the file system costs less */
 
 enum { SUCCESS, FAILURE, N_KINDS };
 static const char *const folder_names[N_KINDS] = { "SUCCESS", "FAILURE" };
@@ -29,7 +33,9 @@ struct import_outcome {
     struct job_run *run;
     struct sink *sink;
     const struct import_files *files;
-    struct open_file *first;
+    struct open_file *first, *last; /* in the input's order */
+    unsigned n_ended;               /* since the last sync */
+    bool sync_all;                  /* files were closed without a sync of their own */
 };
 
 err_code import_outcome_open(struct job_run *r, struct sink *out, const struct import_files *files,
@@ -48,9 +54,11 @@ err_code import_outcome_open(struct job_run *r, struct sink *out, const struct i
 
 static void close_fds(struct open_file *f)
 {
-    for (int k = 0; k < N_KINDS; k++)
+    for (int k = 0; k < N_KINDS; k++) {
         if (f->fd[k] >= 0)
             close(f->fd[k]);
+        f->fd[k] = -1;
+    }
 }
 
 void import_outcome_close(struct import_outcome *o)
@@ -70,35 +78,47 @@ static void spool_path(const struct import_outcome *o, size_t file, int kind, ch
     (void)snprintf(out, PATH_MAX, "%s/%c%zu", o->run->spool_dir, kind == SUCCESS ? 's' : 'f', file);
 }
 
+/* The last file, or a new one behind it: lines come in the input's order. */
 static struct open_file *find(struct import_outcome *o, size_t file)
 {
-    for (struct open_file *f = o->first; f; f = f->next)
-        if (f->file == file)
-            return f;
+    if (o->last && o->last->file == file)
+        return o->last;
     struct open_file *f = calloc(1, sizeof *f);
     if (f == NULL)
         abort();
     f->file = file;
     f->fd[SUCCESS] = f->fd[FAILURE] = -1;
-    f->next = o->first;
-    o->first = f;
+    if (o->last)
+        o->last->next = f;
+    else
+        o->first = f;
+    o->last = f;
     return f;
 }
 
+static err_code not_spooled(struct err *e)
+{
+    return ERR(e, err_from_errno(errno), "the import's outcome cannot be spooled");
+}
+
+/* Open at the length that counts. What stands behind it was written before a crash and not published. */
 static err_code open_spool(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
 {
     char path[PATH_MAX];
+    struct stat st;
     if (f->fd[kind] >= 0)
         return ERR_OK;
     spool_path(o, f->file, kind, path);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return ERR(e, err_from_errno(errno), "the import's outcome cannot be spooled");
-    if (ftruncate(fd, (off_t)f->len[kind]) != 0 || lseek(fd, (off_t)f->len[kind], SEEK_SET) < 0) {
-        close(fd);
-        return ERR(e, err_from_errno(errno), "the import's outcome cannot be spooled");
-    }
+        return not_spooled(e);
     f->fd[kind] = fd;
+    if (fstat(fd, &st) != 0)
+        return not_spooled(e);
+    if ((uint64_t)st.st_size < f->len[kind])
+        return ERR(e, ERR_CORRUPT, "the import's spooled outcome is shorter than it was");
+    if (ftruncate(fd, (off_t)f->len[kind]) != 0 || lseek(fd, (off_t)f->len[kind], SEEK_SET) < 0)
+        return not_spooled(e);
     return ERR_OK;
 }
 
@@ -118,21 +138,46 @@ err_code import_outcome_add(struct import_outcome *o, size_t file, sv success, s
     return ERR_OK;
 }
 
-void import_outcome_end(struct import_outcome *o, size_t file)
+static err_code sync_file(struct open_file *f, struct err *e)
 {
-    find(o, file)->ended = true;
+    for (int k = 0; k < N_KINDS; k++) {
+        if (f->dirty[k] && fdatasync(f->fd[k]) != 0)
+            return not_spooled(e);
+        f->dirty[k] = false;
+    }
+    return ERR_OK;
+}
+
+err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e)
+{
+    struct open_file *f = find(o, file);
+    f->ended = true;
+    if (++o->n_ended <= SYNC_ONE_BY_ONE)
+        TRY(sync_file(f, e));
+    else
+        o->sync_all = true;
+    close_fds(f);
+    return ERR_OK;
+}
+
+static err_code sync_folder(const struct import_outcome *o, bool all, struct err *e)
+{
+    if (!all)
+        return file_sync_dir(o->run->spool_dir, e); /* new files' names */
+    int fd = open(o->run->spool_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    err_code rc = fd < 0 || syncfs(fd) != 0 ? not_spooled(e) : ERR_OK;
+    if (fd >= 0)
+        close(fd);
+    return rc;
 }
 
 err_code import_outcome_sync(struct import_outcome *o, struct err *e)
 {
-    for (struct open_file *f = o->first; f; f = f->next)
-        for (int k = 0; k < N_KINDS; k++) {
-            if (!f->dirty[k])
-                continue;
-            if (fdatasync(f->fd[k]) != 0)
-                return ERR(e, err_from_errno(errno), "the import's outcome cannot be spooled");
-            f->dirty[k] = false;
-        }
+    if (o->last && !o->last->ended)
+        TRY(sync_file(o->last, e));
+    TRY(sync_folder(o, o->sync_all, e));
+    o->sync_all = false;
+    o->n_ended = 0;
     return ERR_OK;
 }
 
@@ -201,5 +246,6 @@ err_code import_outcome_upload(struct import_outcome *o, struct err *e)
         *p = f->next;
         free(f);
     }
+    o->last = o->first; /* at most the one that has not ended is left */
     return ERR_OK;
 }

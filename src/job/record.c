@@ -158,7 +158,8 @@ static err_code read_json(sv text, struct arena *a, struct job_record *out, stru
     text = arena_sv(a, text);
     if (text.ptr == NULL)
         return arena_oom(a, e);
-    TRY(json_read(a, text, 4, &doc, e));
+    if (json_read(a, text, 4, &doc, e) != ERR_OK)
+        return ERR(e, ERR_CORRUPT, "a job's record is damaged");
     yyjson_val *root = yyjson_doc_get_root(doc);
     rec.job.kind =
         sv_eq(json_string(json_get(root, "kind")), SV_LIT("import")) ? JOB_IMPORT : JOB_EXPORT;
@@ -312,7 +313,8 @@ err_code job_token_read(struct records *r, const struct job_request *req, struct
     yyjson_doc *doc;
     TRY(records_get(r, token_key(a, req->kind, req->account_id, req->client_token), &b, e));
     sv text = arena_sv(a, buf_sv(&b));
-    TRY(json_read(a, text, 2, &doc, e));
+    if (json_read(a, text, 2, &doc, e) != ERR_OK)
+        return ERR(e, ERR_CORRUPT, "a client token's record is damaged");
     yyjson_val *root = yyjson_doc_get_root(doc);
     *datastore_id = json_string(json_get(root, "datastore"));
     *job_id = json_string(json_get(root, "job"));

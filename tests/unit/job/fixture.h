@@ -179,10 +179,9 @@ static void fx_write(struct store *st, fhir_type type, const char *id, const cha
     OK(buf_add_fmt(&text, e, "{\"resourceType\":\"%s\",\"id\":\"%s\",\"x\":\"%s\"}",
                    fhir_type_name(type), id, member));
     OK(fhir_envelope_read(r, buf_sv(&text), SV_NONE, &b, &env, e));
-    struct store_write w = { .type = type,
-                             .id = env.id,
-                             .method = STORE_METHOD_UPDATE,
-                             .body = env.body };
+    struct store_write w = {
+        .type = type, .id = env.id, .method = STORE_METHOD_UPDATE, .body = env.body
+    };
     OK(store_commit(st, &w, 1, &c, e));
 }
 
@@ -209,9 +208,10 @@ static struct job_request fx_request(job_kind kind, const char *input, const cha
 {
     return (struct job_request){ .kind = kind,
                                  .datastore_id = FX_STORE,
-                                 .datastore_arn = SV_LIT("arn:aws:healthlake:us-east-1:123456789012:"
-                                                         "datastore/fhir/"
-                                                         "0123456789abcdef0123456789abcdef"),
+                                 .datastore_arn =
+                                     SV_LIT("arn:aws:healthlake:us-east-1:123456789012:"
+                                            "datastore/fhir/"
+                                            "0123456789abcdef0123456789abcdef"),
                                  .account_id = SV_LIT("123456789012"),
                                  .role_arn = FX_ROLE,
                                  .output_uri = sv_from(output),

@@ -1,0 +1,697 @@
+/* test_import.c - lines in, versions and outcomes out: golden cases, then random input against an account
+ * kept beside it, undisturbed and stopped at random moments, on both stores. */
+#include "fixture.h"
+
+#include "base/limits.h"
+
+#include <isa-l/igzip_lib.h>
+#include <sys/resource.h>
+#include <zstd.h>
+
+#define JOB    "fedcba9876543210fedcba9876543210"
+#define FOLDER "0123456789abcdef0123456789abcdef-FHIR_IMPORT-" JOB
+
+static uint64_t rnd_state = 1;
+static unsigned rnd(unsigned n)
+{
+    rnd_state = rnd_state * 6364136223846793005ull + 1442695040888963407ull;
+    return (unsigned)(rnd_state >> 33) % n;
+}
+
+/* ---- one import without an engine ---- */
+
+struct one {
+    struct fx *f;
+    struct store *st;
+    const char *input, *output; /* output: a bucket's name */
+    size_t chunk;
+    uint64_t stop_at; /* resources imported; 0: never */
+    struct job_progress progress;
+    job_status status;
+};
+
+struct watch {
+    struct job_run *r;
+    atomic_bool *halt;
+    atomic_bool over;
+    uint64_t stop_at;
+};
+
+static void *watch_progress(void *arg)
+{
+    struct watch *w = arg;
+    while (!atomic_load(&w->over) && !atomic_load(w->halt)) {
+        pthread_mutex_lock(&w->r->live.lock);
+        bool now = w->r->live.progress.resources_imported >= w->stop_at;
+        pthread_mutex_unlock(&w->r->live.lock);
+        if (now)
+            atomic_store(w->halt, true);
+    }
+    return NULL;
+}
+
+static err_code run(struct one *o, struct err *why)
+{
+    char spool[160], folder[160];
+    atomic_bool halt = false;
+    pthread_t t;
+    struct job_pool *pool = NULL;
+    (void)snprintf(spool, sizeof spool, "%s/%s-%s", o->f->spool, o->output, JOB);
+    (void)snprintf(folder, sizeof folder, "s3://%s/%s/", o->output, FOLDER);
+    OK(file_mkdirs(spool, e));
+    OK(job_pool_start(2, &pool, e));
+    struct job job = { .kind = JOB_IMPORT,
+                       .id = SV_LIT(JOB),
+                       .datastore_id = FX_STORE,
+                       .role_arn = FX_ROLE,
+                       .kms_key_id = FX_KEY,
+                       .input_uri = sv_from(o->input),
+                       .job_folder_uri = sv_from(folder) };
+    struct job_run r = { .job = &job,
+                         .store = o->st,
+                         .world = o->f->world,
+                         .pool = pool,
+                         .spool_dir = spool,
+                         .import_chunk_bytes = o->chunk ? o->chunk : LIMIT_IMPORT_CHUNK_BYTES,
+                         .halt = &halt };
+    CLEANUP_BUF struct buf message = BUF_INIT(4096);
+    pthread_mutex_init(&r.live.lock, NULL);
+    struct watch w = { .r = &r, .halt = &halt, .stop_at = o->stop_at };
+    if (o->stop_at)
+        assert_int_equal(pthread_create(&t, NULL, watch_progress, &w), 0);
+    err_code rc = import_run(&r, &o->status, &message, why);
+    atomic_store(&w.over, true);
+    if (o->stop_at)
+        assert_int_equal(pthread_join(t, NULL), 0);
+    o->progress = r.live.progress;
+    if (rc == ERR_OK) {
+        import_forget(&r);
+        OK(file_remove_tree(spool, e));
+    }
+    pthread_mutex_destroy(&r.live.lock);
+    job_pool_stop(pool);
+    return rc;
+}
+
+static struct store *memory_store(void)
+{
+    struct store *st = NULL;
+    OK(store_open_memory(&st, e));
+    return st;
+}
+
+static void check_tree(const struct fx *f, const char *place, const char *want)
+{
+    CLEANUP_BUF struct buf got = BUF_INIT(FX_MOST);
+    fx_tree(f, place, &got);
+    fx_same(buf_sv(&got), sv_from(want));
+}
+
+static void check_store(struct store *st, const char *want)
+{
+    CLEANUP_BUF struct buf got = BUF_INIT(FX_MOST);
+    fx_dump(st, true, &got);
+    fx_same(buf_sv(&got), sv_from(want));
+}
+
+static void gzip(sv text, struct buf *out)
+{
+    struct isal_zstream z;
+    isal_deflate_init(&z);
+    OK(buf_reserve(out, text.len + text.len / 8 + 4096, e));
+    z.gzip_flag = IGZIP_GZIP;
+    z.end_of_stream = 1;
+    z.next_in = (uint8_t *)(uintptr_t)text.ptr;
+    z.avail_in = (uint32_t)text.len;
+    z.next_out = (uint8_t *)out->ptr + out->len;
+    z.avail_out = (uint32_t)(out->cap - out->len);
+    assert_int_equal(isal_deflate(&z), COMP_OK);
+    assert_int_equal(z.avail_in, 0);
+    out->len += z.total_out;
+}
+
+static void zstd(sv text, struct buf *out)
+{
+    size_t room = ZSTD_compressBound(text.len);
+    OK(buf_reserve(out, room, e));
+    size_t n = ZSTD_compress(out->ptr + out->len, room, text.ptr, text.len, 3);
+    assert_false(ZSTD_isError(n));
+    out->len += n;
+}
+
+/* ---- golden ---- */
+
+#define OK_LINE(n, type, id)                                                                \
+    "{\"lineId\":" #n ",\"UpdateResourceResponse\":{\"jsonBlob\":{\"resourceType\":\"" type \
+    "\",\"id\":\"" id "\"},\"statusCode\":200}}\n"
+#define BAD_LINE(n, why)                                                               \
+    "{\"lineId\":" #n ",\"UpdateResourceResponse\":{\"jsonBlob\":{\"resourceType\":"   \
+    "\"OperationOutcome\",\"issue\":[{\"severity\":\"error\",\"code\":\"processing\"," \
+    "\"diagnostics\":\"" why "\"}]},\"statusCode\":400}}\n"
+#define MANIFEST(in, out, files, imported, mb, mb_in, scanned, good, bad)                         \
+    "== Manifest.json\n{\"inputDataConfig\":{\"s3Uri\":\"" in                                     \
+    "\"},\"outputDataConfig\":{\"s3Uri\":\"s3://" out "/" FOLDER                                  \
+    "/\",\"encryptionKeyID\":\"arn:aws:kms:us-east-1:123456789012:key/k\"},"                      \
+    "\"successOutput\":{\"successOutputS3Uri\":\"s3://" out "/" FOLDER                            \
+    "/SUCCESS/\"},\"failureOutput\":{\"failureOutputS3Uri\":\"s3://" out "/" FOLDER               \
+    "/FAILURE/\"},\"numberOfScannedFiles\":" #files ",\"numberOfFilesImported\":" #imported       \
+    ",\"sizeOfScannedFilesInMB\":" #mb ",\"sizeOfDataImportedSuccessfullyInMB\":" #mb_in          \
+    ",\"numberOfResourcesScanned\":" #scanned ",\"numberOfResourcesImportedSuccessfully\":" #good \
+    ",\"numberOfResourcesWithCustomerError\":" #bad ",\"numberOfResourcesWithServerError\":0}"
+
+TEST(import, a_bad_line_costs_only_itself)
+{
+    struct fx f;
+    fx_open(&f);
+    static const char text[] =
+        "{\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":1.50}\r\n"   /* 1 */
+        "\n"                                                           /* 2 blank */
+        "{\"resourceType\":\"Patient\"}\n"                             /* 3 no id */
+        "not json\n"                                                   /* 4 */
+        " \t\r\n"                                                      /* 5 blank */
+        "{\"resourceType\":\"Patient\",\"id\":\"b\"} trailing\n"       /* 6 */
+        "{\"resourceType\":\"Patient\",\"id\":\"c\",\"n\":\"\xff\"}\n" /* 7 UTF-8 */
+        "{\"resourceType\":\"Patient\",\"id\":\"d\",\"n\":\"\0\"}\n"   /* 8 NUL */
+        "{\"id\":\"e\"}\n"                                             /* 9 no type */
+        "[]\n"                                                         /* 10 */
+        "  { \"resourceType\" : \"Group\", \"id\" : \"g\" }";          /* 11, no newline */
+    fx_put(&f, "input/p/one.ndjson", sv_make(text, sizeof text - 1));
+    CLEANUP(store_close) struct store *st = memory_store();
+    struct one o = { .f = &f, .st = st, .input = "s3://input/p/one.ndjson", .output = "out" };
+    OK(run(&o, e));
+    assert_int_equal(o.status, JOB_COMPLETED_WITH_ERRORS);
+    assert_int_equal(o.progress.files_scanned, 1);
+    assert_int_equal(o.progress.files_imported, 1);
+    assert_int_equal(o.progress.bytes_scanned, sizeof text - 1);
+    assert_int_equal(o.progress.resources_scanned, 9);
+    assert_int_equal(o.progress.resources_imported, 2);
+    assert_int_equal(o.progress.resources_customer_error, 7);
+    check_store(st, "Group/g 1 {\"resourceType\":\"Group\",\"id\":\"g\"}\n"
+                    "Patient/a 1 {\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":1.50}\n");
+    check_tree(&f, "out/" FOLDER,
+               "== FAILURE/one.ndjson\n" BAD_LINE(3, "Missing required id field in resource json")
+                   BAD_LINE(4, "Invalid JSON found in input file")
+                       BAD_LINE(6, "Invalid JSON found in input file")
+                           BAD_LINE(7, "Invalid JSON found in input file")
+                               BAD_LINE(8, "Invalid JSON found in input file") BAD_LINE(
+                                   9, "Missing required resourceType field in resource json")
+                                   BAD_LINE(10, "Invalid JSON found in input file") MANIFEST(
+                                       "s3://input/p/one.ndjson", "out", 1, 1, 0.000276, 0.000088,
+                                       9, 2, 7) "== SUCCESS/one.ndjson\n" OK_LINE(1, "Patient", "a")
+                                       OK_LINE(11, "Group", "g"));
+    fx_close(&f);
+}
+
+#define PATIENT(id) "{\"resourceType\":\"Patient\",\"id\":\"" id "\"}"
+
+TEST(import, a_prefix_is_read_below_all_its_folders)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP_BUF struct buf gz = BUF_INIT(FX_MOST), zs = BUF_INIT(FX_MOST);
+    gzip(SV_LIT(PATIENT("b") "\n"), &gz);
+    gzip(SV_LIT(PATIENT("b2")), &gz); /* a second member */
+    zstd(SV_LIT(PATIENT("c") "\r\n"), &zs);
+    fx_put(&f, "input/p/a.ndjson", SV_LIT(PATIENT("a")));
+    fx_put(&f, "input/p/deep/er/B.NDJSON.GZ", buf_sv(&gz));
+    fx_put(&f, "input/p/deep/c.ndjson.zst", buf_sv(&zs));
+    fx_put(&f, "input/p/empty.ndjson", SV_NONE);
+    fx_put(&f, "input/p/blank.ndjson", SV_LIT("\n \n\r\n"));
+    fx_put(&f, "input/p/readme.txt", SV_LIT("not input"));
+    fx_put(&f, "input/p/x.json", SV_LIT("not input"));
+    fx_put(&f, "input/p/" FOLDER "/SUCCESS/a.ndjson", SV_LIT("a former job's"));
+    fx_put(&f, "input/other/d.ndjson", SV_LIT(PATIENT("d")));
+    CLEANUP(store_close) struct store *st = memory_store();
+    struct one o = { .f = &f, .st = st, .input = "s3://input/p/", .output = "out" };
+    OK(run(&o, e));
+    assert_int_equal(o.status, JOB_COMPLETED);
+    assert_int_equal(o.progress.files_scanned, 5);
+    check_store(st, "Patient/a 1 " PATIENT("a") "\nPatient/b 1 " PATIENT(
+                        "b") "\nPatient/b2 1 " PATIENT("b2") "\nPatient/c 1 " PATIENT("c") "\n");
+    CLEANUP_BUF struct buf got = BUF_INIT(FX_MOST);
+    fx_tree(&f, "out/" FOLDER "/SUCCESS", &got);
+    fx_same(buf_sv(&got),
+            SV_LIT("== a.ndjson\n" OK_LINE(1, "Patient", "a") "== deep/c.ndjson\n" OK_LINE(
+                1, "Patient", "c") "== deep/er/B.NDJSON\n" OK_LINE(1, "Patient", "b")
+                       OK_LINE(2, "Patient", "b2")));
+    fx_close(&f);
+}
+
+TEST(import, one_named_object_is_read_whatever_its_name)
+{
+    struct fx f;
+    fx_open(&f);
+    fx_put(&f, "input/p/patients.txt", SV_LIT(PATIENT("a")));
+    CLEANUP(store_close) struct store *st = memory_store();
+    struct one o = { .f = &f, .st = st, .input = "s3://input/p/patients.txt", .output = "out" };
+    OK(run(&o, e));
+    check_store(st, "Patient/a 1 " PATIENT("a") "\n");
+    check_tree(&f, "out/" FOLDER "/SUCCESS", "== patients.txt.ndjson\n" OK_LINE(1, "Patient", "a"));
+    fx_close(&f);
+}
+
+TEST(import, files_whose_names_differ_in_compression_keep_their_outcomes)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP_BUF struct buf gz = BUF_INIT(FX_MOST), zs = BUF_INIT(FX_MOST);
+    gzip(SV_LIT(PATIENT("b")), &gz);
+    zstd(SV_LIT(PATIENT("c")), &zs);
+    fx_put(&f, "input/p/a.ndjson", SV_LIT(PATIENT("a")));
+    fx_put(&f, "input/p/a.ndjson.gz", buf_sv(&gz));
+    fx_put(&f, "input/p/b.ndjson.zst", buf_sv(&zs));
+    CLEANUP(store_close) struct store *st = memory_store();
+    struct one o = { .f = &f, .st = st, .input = "s3://input/p", .output = "out" };
+    OK(run(&o, e));
+    check_tree(&f, "out/" FOLDER "/SUCCESS",
+               "== a.ndjson\n" OK_LINE(1, "Patient", "a") "== a.ndjson.gz.ndjson\n" OK_LINE(
+                   1, "Patient", "b") "== b.ndjson\n" OK_LINE(1, "Patient", "c"));
+    fx_close(&f);
+}
+
+TEST(import, the_later_line_wins_in_a_chunk_and_over_chunks)
+{
+    struct fx f;
+    fx_open(&f);
+    fx_put(&f, "input/p/1.ndjson",
+           SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":1}\n"
+                  "{\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":2}\n"));
+    fx_put(&f, "input/p/2.ndjson", SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":3}\n"));
+    CLEANUP(store_close) struct store *one_chunk = memory_store();
+    struct one o = { .f = &f, .st = one_chunk, .input = "s3://input/p/", .output = "out1" };
+    OK(run(&o, e));
+    assert_int_equal(o.progress.resources_imported, 3);
+    check_store(one_chunk, "Patient/a 1 {\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":3}\n");
+    CLEANUP(store_close) struct store *chunks = memory_store();
+    o = (struct one){
+        .f = &f, .st = chunks, .input = "s3://input/p/", .output = "out2", .chunk = 1
+    };
+    OK(run(&o, e));
+    check_store(chunks, "Patient/a 2 {\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":3}\n");
+    o = (struct one){ .f = &f, .st = chunks, .input = "s3://input/p/", .output = "out3" };
+    OK(run(&o, e)); /* importing again adds a version */
+    check_store(chunks, "Patient/a 3 {\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":3}\n");
+    fx_close(&f);
+}
+
+TEST(import, nothing_to_read_is_said)
+{
+    struct fx f;
+    fx_open(&f);
+    fx_put(&f, "input/p/readme.txt", SV_LIT("not input"));
+    CLEANUP(store_close) struct store *st = memory_store();
+    struct one o = { .f = &f, .st = st, .input = "s3://input/p/", .output = "out" };
+    struct err err;
+    assert_int_equal(run(&o, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "No .ndjson"));
+    fx_close(&f);
+}
+
+TEST(import, many_tiny_files_need_few_descriptors)
+{
+    enum { N = 1000 };
+    struct fx f;
+    fx_open(&f);
+    struct rlimit old, few;
+    for (int i = 0; i < N; i++) {
+        char name[64], text[128];
+        (void)snprintf(name, sizeof name, "input/p/%04d.ndjson", i);
+        (void)snprintf(text, sizeof text,
+                       "{\"resourceType\":\"Patient\",\"id\":\"p%d\"}\n{\"n\":%d}\n", i, i);
+        fx_put(&f, name, sv_from(text));
+    }
+    CLEANUP(store_close) struct store *st = memory_store();
+    struct one o = { .f = &f, .st = st, .input = "s3://input/p/", .output = "out" };
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    few = (struct rlimit){ 128, old.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    OK(run(&o, e));
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(o.progress.files_imported, N);
+    assert_int_equal(o.progress.resources_imported, N);
+    assert_int_equal(o.progress.resources_customer_error, N);
+    CLEANUP_BUF struct buf got = BUF_INIT(FX_MOST), want = BUF_INIT(FX_MOST);
+    fx_tree(&f, "out/" FOLDER "/SUCCESS", &got);
+    for (int i = 0; i < N; i++)
+        OK(buf_add_fmt(&want, e,
+                       "== %04d.ndjson\n{\"lineId\":1,\"UpdateResourceResponse\":{\"jsonBlob\":{"
+                       "\"resourceType\":\"Patient\",\"id\":\"p%d\"},\"statusCode\":200}}\n",
+                       i, i));
+    fx_same(buf_sv(&got), buf_sv(&want));
+    fx_close(&f);
+}
+
+/* ---- files that cannot be read ---- */
+
+TEST(import, a_broken_file_costs_what_follows_in_it)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP_BUF struct buf text = BUF_INIT(FX_MOST), gz = BUF_INIT(FX_MOST),
+                           cut = BUF_INIT(FX_MOST);
+    for (int i = 0; i < 20000; i++)
+        OK(buf_add_fmt(&text, e, "{\"resourceType\":\"Patient\",\"id\":\"p%05d\",\"n\":%u}\n", i,
+                       rnd(1u << 30)));
+    gzip(buf_sv(&text), &gz);
+    OK(buf_add(&cut, sv_head(buf_sv(&gz), gz.len / 2), e));
+    fx_put(&f, "input/p/1.ndjson.gz", buf_sv(&cut));
+    fx_put(&f, "input/p/2.ndjson.gz", SV_LIT("\x1f\x8b rubbish"));
+    fx_put(&f, "input/p/3.ndjson", SV_LIT(PATIENT("last")));
+    fx_put(&f, "input/p/4.ndjson", SV_LIT(PATIENT("gone")));
+    CLEANUP(store_close) struct store *st = memory_store();
+    struct one o = { .f = &f, .st = st, .input = "s3://input/p/", .output = "out" };
+    /* the list of files is written down; then one of them vanishes */
+    o.stop_at = 0;
+    char spool[256], path[512];
+    (void)snprintf(spool, sizeof spool, "%s/out-" JOB, f.spool);
+    OK(file_mkdirs(spool, e));
+    (void)snprintf(path, sizeof path, "%s/files", spool);
+    CLEANUP_BUF struct buf list = BUF_INIT(4096);
+    OK(buf_add_fmt(&list, e, "%zu p/1.ndjson.gz\n10 p/2.ndjson.gz\n34 p/3.ndjson\n34 p/4.ndjson\n",
+                   cut.len));
+    OK(file_write_atomic(path, buf_sv(&list), e));
+    fx_path(&f, "input/p/4.ndjson", path);
+    assert_int_equal(unlink(path), 0);
+    OK(run(&o, e));
+    assert_int_equal(o.status, JOB_COMPLETED_WITH_ERRORS);
+    assert_int_equal(o.progress.files_scanned, 4);
+    assert_int_equal(o.progress.files_imported, 1);
+    assert_int_equal(o.progress.files_unreadable, 3);
+    assert_int_equal(o.progress.resources_customer_error, 0);
+    uint64_t n = o.progress.resources_imported - 1; /* what stood before the cut */
+    assert_true(n > 5000 && n < 15000);
+    assert_int_equal(o.progress.resources_scanned, n + 1);
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    struct store_version v;
+    for (uint64_t i = 0; i < 20000; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof id, "p%05d", (int)i);
+        struct err err;
+        err_code rc =
+            store_get(st, fhir_type_find(SV_LIT("Patient")), sv_from(id), STORE_NOW, a, &v, &err);
+        assert_int_equal(rc, i < n ? ERR_OK : ERR_NOT_FOUND);
+        arena_reset(a);
+    }
+    OK(store_get(st, fhir_type_find(SV_LIT("Patient")), SV_LIT("last"), STORE_NOW, a, &v, e));
+    /* one failure line for each, at the place */
+    static const char *const names[] = { "1", "2", "4" };
+    for (int i = 0; i < 3; i++) {
+        CLEANUP_BUF struct buf got = BUF_INIT(4096);
+        char start[128];
+        (void)snprintf(path, sizeof path, "%s/objects/out/" FOLDER "/FAILURE/%s.ndjson", f.root,
+                       names[i]);
+        OK(file_read(path, &got, e));
+        (void)snprintf(start, sizeof start, "{\"lineId\":%d,", i == 0 ? (int)n + 1 : 1);
+        assert_true(sv_starts(buf_sv(&got), sv_from(start)));
+        assert_int_equal(sv_find(buf_sv(&got), '\n'), got.len - 1);
+    }
+    fx_close(&f);
+}
+
+TEST(import, a_line_over_the_limit_is_passed_over)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP_BUF struct buf text = BUF_INIT(FX_MOST), zs = BUF_INIT(FX_MOST);
+    OK(buf_add(&text, SV_LIT(PATIENT("a") "\n"), e));
+    size_t n = LIMIT_IMPORT_LINE_BYTES + 1;
+    OK(buf_reserve(&text, n + 100, e));
+    memset(text.ptr + text.len, 'x', n);
+    text.len += n;
+    OK(buf_add(&text, SV_LIT("\n" PATIENT("b") "\n"), e));
+    zstd(buf_sv(&text), &zs);
+    fx_put(&f, "input/p/1.ndjson.zst", buf_sv(&zs));
+    buf_done(&text);
+    CLEANUP(store_close) struct store *st = memory_store();
+    struct one o = { .f = &f, .st = st, .input = "s3://input/p/", .output = "out" };
+    OK(run(&o, e));
+    check_store(st, "Patient/a 1 " PATIENT("a") "\nPatient/b 1 " PATIENT("b") "\n");
+    assert_int_equal(o.progress.resources_scanned, 3);
+    assert_int_equal(o.progress.resources_customer_error, 1);
+    check_tree(&f, "out/" FOLDER "/FAILURE",
+               "== 1.ndjson\n" BAD_LINE(2, "Resource is larger than the limit of 172 MiB"));
+    check_tree(&f, "out/" FOLDER "/SUCCESS",
+               "== 1.ndjson\n" OK_LINE(1, "Patient", "a") OK_LINE(3, "Patient", "b"));
+    fx_close(&f);
+}
+
+/* ---- random input, an account beside it ---- */
+
+enum { N_FILES = 40, N_IDS = 3000 };
+
+struct account {
+    struct { /* shared ids, used again and again: the last one counts */
+        int last;
+        unsigned times;
+    } shared[N_IDS];
+    unsigned n_single; /* ids used once: "s<number>" of Group */
+    uint64_t scanned, good, bad;
+    struct buf success, failure; /* the trees expected */
+};
+
+static void account_init(struct account *a)
+{
+    *a = (struct account){ 0 };
+    buf_init(&a->success, FX_MOST);
+    buf_init(&a->failure, FX_MOST);
+}
+
+static void account_done(struct account *a)
+{
+    buf_done(&a->success);
+    buf_done(&a->failure);
+}
+
+static void bad_line(struct buf *text, struct buf *failure, int number)
+{
+    static const struct {
+        const char *text, *why;
+    } kinds[] = {
+        { "{\"resourceType\":\"Patient\",", "Invalid JSON found in input file" },
+        { "\"text\"", "Invalid JSON found in input file" },
+        { "{\"resourceType\":\"Patient\"}", "Missing required id field in resource json" },
+        { "{\"id\":\"p1\"}", "Missing required resourceType field in resource json" },
+        { "{\"resourceType\":\"Teapot\",\"id\":\"p1\"}",
+          "Resource type is not a resource type of FHIR R4" },
+    };
+    unsigned k = rnd(sizeof kinds / sizeof kinds[0]);
+    OK(buf_add(text, sv_from(kinds[k].text), e));
+    OK(buf_add_fmt(failure, e,
+                   "{\"lineId\":%d,\"UpdateResourceResponse\":{\"jsonBlob\":{\"resourceType\":"
+                   "\"OperationOutcome\",\"issue\":[{\"severity\":\"error\",\"code\":"
+                   "\"processing\",\"diagnostics\":\"%s\"}]},\"statusCode\":400}}\n",
+                   number, kinds[k].why));
+}
+
+static void good_line(struct account *a, struct buf *text, struct buf *success, int number)
+{
+    static int serial;
+    static const char *const gaps[] = { "", "", "", " ", "\t ", "   " };
+#define GAP gaps[rnd(6)]
+    bool single = rnd(2);
+    char id[16];
+    const char *type = single ? "Group" : "Patient";
+    if (single) {
+        (void)snprintf(id, sizeof id, "s%06u", a->n_single++);
+    } else {
+        unsigned i = rnd(N_IDS);
+        a->shared[i].last = ++serial;
+        a->shared[i].times++;
+        (void)snprintf(id, sizeof id, "p%04u", i);
+    }
+    OK(buf_add_fmt(text, e, "%s{%s\"resourceType\"%s:\"%s\",%s\"id\":\"%s\"%s,\"x\":%s%d.10 }%s",
+                   GAP, GAP, GAP, type, GAP, id, GAP, GAP, single ? 0 : serial, GAP));
+    OK(buf_add_fmt(success, e,
+                   "{\"lineId\":%d,\"UpdateResourceResponse\":{\"jsonBlob\":{\"resourceType\":"
+                   "\"%s\",\"id\":\"%s\"},\"statusCode\":200}}\n",
+                   number, type, id));
+}
+
+static void random_file(const struct fx *f, struct account *a, int i)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT(FX_MOST), packed = BUF_INIT(FX_MOST);
+    CLEANUP_BUF struct buf success = BUF_INIT(FX_MOST), failure = BUF_INIT(FX_MOST);
+    int n = i % 10 == 3 ? 12000 : (int)rnd(60);
+    for (int line = 1; line <= n; line++) {
+        unsigned what = rnd(20);
+        if (what == 0) {
+            OK(buf_add(&text, SV_LIT("  "), e));
+        } else if (what == 1) {
+            bad_line(&text, &failure, line);
+            a->bad++;
+        } else {
+            good_line(a, &text, &success, line);
+            a->good++;
+        }
+        if (line < n || rnd(2))
+            OK(buf_add(&text, rnd(4) ? SV_LIT("\n") : SV_LIT("\r\n"), e));
+    }
+    char name[32], key[64];
+    (void)snprintf(name, sizeof name, "d%d/f%d.ndjson", i / 8, i % 8);
+    (void)snprintf(key, sizeof key, "input/r/%s%s", name,
+                   i % 4 == 1   ? ".gz"
+                   : i % 4 == 3 ? ".zst"
+                                : "");
+    if (i % 4 == 1)
+        gzip(buf_sv(&text), &packed);
+    else if (i % 4 == 3)
+        zstd(buf_sv(&text), &packed);
+    fx_put(f, key, i % 2 ? buf_sv(&packed) : buf_sv(&text));
+    if (success.len)
+        OK(buf_add_fmt(&a->success, e, "== %s\n%.*s", name, SV_FMT(buf_sv(&success))));
+    if (failure.len)
+        OK(buf_add_fmt(&a->failure, e, "== %s\n%.*s", name, SV_FMT(buf_sv(&failure))));
+}
+
+static void check_against(const struct fx *f, const struct account *a, const struct one *o)
+{
+    CLEANUP_BUF struct buf got = BUF_INIT(FX_MOST), want = BUF_INIT(FX_MOST);
+    char place[160];
+    assert_int_equal(o->status, JOB_COMPLETED_WITH_ERRORS);
+    assert_int_equal(o->progress.files_imported, N_FILES);
+    assert_int_equal(o->progress.resources_scanned, a->good + a->bad);
+    assert_int_equal(o->progress.resources_imported, a->good);
+    assert_int_equal(o->progress.resources_customer_error, a->bad);
+    for (unsigned i = 0; i < a->n_single; i++)
+        OK(buf_add_fmt(&want, e,
+                       "Group/s%06u 1 {\"resourceType\":\"Group\",\"id\":\"s%06u\",\"x\":0.10}\n",
+                       i, i));
+    fx_dump(o->st, true, &got);
+    fx_same(sv_head(buf_sv(&got), want.len), buf_sv(&want)); /* each once, nothing doubled */
+    for (unsigned i = 0; i < N_IDS; i++)
+        if (a->shared[i].times)
+            OK(buf_add_fmt(
+                &want, e,
+                "Patient/p%04u 0 {\"resourceType\":\"Patient\",\"id\":\"p%04u\",\"x\":%d.10}\n", i,
+                i, a->shared[i].last));
+    for (char *p = want.ptr; (p = strstr(p, " 1 {")) != NULL; p++)
+        p[1] = '0';
+    buf_clear(&got);
+    fx_dump(o->st, false, &got);
+    fx_same(buf_sv(&got), buf_sv(&want));
+    buf_clear(&got);
+    (void)snprintf(place, sizeof place, "%s/" FOLDER "/SUCCESS", o->output);
+    fx_tree(f, place, &got);
+    fx_same(buf_sv(&got), buf_sv(&a->success));
+    buf_clear(&got);
+    (void)snprintf(place, sizeof place, "%s/" FOLDER "/FAILURE", o->output);
+    fx_tree(f, place, &got);
+    fx_same(buf_sv(&got), buf_sv(&a->failure));
+}
+
+/* What a crash may leave behind the lengths that count. */
+static void soil_spool(const struct fx *f, const char *output)
+{
+    char dir[256], path[600];
+    (void)snprintf(dir, sizeof dir, "%s/%s-" JOB, f->spool, output);
+    DIR *d = opendir(dir);
+    for (struct dirent *x; d && (x = readdir(d)) != NULL;) {
+        if (x->d_name[0] != 's' && !(x->d_name[0] == 'f' && strcmp(x->d_name, "files") != 0))
+            continue;
+        (void)snprintf(path, sizeof path, "%s/%s", dir, x->d_name);
+        FILE *o = fopen(path, "ab");
+        assert_non_null(o);
+        assert_true(fputs("half a li", o) >= 0);
+        assert_int_equal(fclose(o), 0);
+    }
+    if (d)
+        closedir(d);
+}
+
+static struct store *rocks(struct fx *f)
+{
+    struct store *st = NULL;
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/rocks", f->root);
+    OK(store_open_rocksdb(f->env, path, true, &st, e));
+    return st;
+}
+
+static void random_input_stopped_and_not(bool on_rocks)
+{
+    struct fx f;
+    struct account a;
+    fx_open(&f);
+    account_init(&a);
+    for (int i = 0; i < N_FILES; i++)
+        random_file(&f, &a, i);
+    struct store *calm = memory_store();
+    struct one o = {
+        .f = &f, .st = calm, .input = "s3://input/r", .output = "calm", .chunk = 3000
+    };
+    OK(run(&o, e));
+    check_against(&f, &a, &o);
+    struct one s = { .f = &f, .input = "s3://input/r", .output = "stop", .chunk = 3000 };
+    int stops = 0;
+    err_code rc;
+    s.st = on_rocks ? rocks(&f) : memory_store();
+    do {
+        struct err err;
+        s.stop_at = s.progress.resources_imported + 1 + rnd(3000);
+        rc = run(&s, &err);
+        if (rc != ERR_OK) {
+            assert_int_equal(rc, ERR_CANCELLED);
+            stops++;
+            soil_spool(&f, s.output);
+            if (on_rocks) {
+                store_close(s.st);
+                s.st = rocks(&f);
+            }
+        }
+    } while (rc != ERR_OK);
+    assert_true(stops >= 5);
+    check_against(&f, &a, &s);
+    CLEANUP_BUF struct buf x = BUF_INIT(FX_MOST), y = BUF_INIT(FX_MOST);
+    fx_dump(calm, true, &x);
+    fx_dump(s.st, true, &y);
+    fx_same(buf_sv(&y), buf_sv(&x)); /* the same versions, too */
+    store_close(calm);
+    store_close(s.st);
+    account_done(&a);
+    fx_close(&f);
+}
+
+TEST(import, stopped_at_random_it_ends_as_if_undisturbed_in_memory)
+{
+    random_input_stopped_and_not(false);
+}
+
+TEST(import, stopped_at_random_it_ends_as_if_undisturbed_on_rocksdb)
+{
+    random_input_stopped_and_not(true);
+}
+
+TEST(import, a_sink_that_fails_fails_the_job_and_doubles_nothing_when_taken_up)
+{
+    struct fx f;
+    struct account a;
+    fx_open(&f);
+    account_init(&a);
+    for (int i = 0; i < N_FILES; i++)
+        random_file(&f, &a, i);
+    CLEANUP(store_close) struct store *st = memory_store();
+    struct one o = { .f = &f, .st = st, .input = "s3://input/r", .output = "out", .chunk = 3000 };
+    fx_put(&f, "out/" FOLDER "/SUCCESS/d2", SV_LIT("a file where a folder has to be"));
+    struct err err;
+    assert_int_not_equal(run(&o, &err), ERR_OK);
+    assert_int_not_equal(o.progress.resources_imported, 0);
+    char path[512];
+    fx_path(&f, "out/" FOLDER "/SUCCESS/d2", path);
+    assert_int_equal(unlink(path), 0);
+    OK(run(&o, e));
+    check_against(&f, &a, &o);
+    account_done(&a);
+    fx_close(&f);
+}
+
+TEST_MAIN(T(import, a_bad_line_costs_only_itself),
+          T(import, a_prefix_is_read_below_all_its_folders),
+          T(import, one_named_object_is_read_whatever_its_name),
+          T(import, files_whose_names_differ_in_compression_keep_their_outcomes),
+          T(import, the_later_line_wins_in_a_chunk_and_over_chunks),
+          T(import, nothing_to_read_is_said), T(import, many_tiny_files_need_few_descriptors),
+          T(import, a_broken_file_costs_what_follows_in_it),
+          T(import, a_line_over_the_limit_is_passed_over),
+          T(import, stopped_at_random_it_ends_as_if_undisturbed_in_memory),
+          T(import, stopped_at_random_it_ends_as_if_undisturbed_on_rocksdb),
+          T(import, a_sink_that_fails_fails_the_job_and_doubles_nothing_when_taken_up))

@@ -1,0 +1,262 @@
+/* test_record.c - job records: legal moves, what is written is read, lists, tokens, notes. */
+#include "fixture.h"
+
+#include "codec/json.h"
+
+/* The diagram of job.h, once more, by hand: what may follow what. */
+static const char *const diagram[][6] = {
+    { "SUBMITTED", "QUEUED", "IN_PROGRESS", "FAILED", "CANCEL_SUBMITTED" },
+    { "QUEUED", "IN_PROGRESS", "FAILED", "CANCEL_SUBMITTED" },
+    { "IN_PROGRESS", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCEL_SUBMITTED" },
+    { "CANCEL_SUBMITTED", "CANCEL_IN_PROGRESS", "FAILED" },
+    { "CANCEL_IN_PROGRESS", "CANCEL_COMPLETED", "CANCEL_FAILED", "FAILED" },
+    { "COMPLETED" },
+    { "COMPLETED_WITH_ERRORS" },
+    { "FAILED" },
+    { "CANCEL_COMPLETED" },
+    { "CANCEL_FAILED" },
+};
+enum { N_STATUSES = sizeof diagram / sizeof diagram[0] };
+
+TEST(record, statuses_move_as_the_diagram_says_and_no_other_way)
+{
+    job_status from, to;
+    for (int i = 0; i < N_STATUSES; i++) {
+        assert_true(job_status_parse(sv_from(diagram[i][0]), &from));
+        assert_string_equal(job_status_name(from), diagram[i][0]);
+        assert_int_equal(job_status_is_final(from), diagram[i][1] == NULL);
+        for (int k = 0; k < N_STATUSES; k++) {
+            bool want = false;
+            for (int n = 1; n < 6 && diagram[i][n]; n++)
+                want |= strcmp(diagram[i][n], diagram[k][0]) == 0;
+            assert_true(job_status_parse(sv_from(diagram[k][0]), &to));
+            assert_int_equal(job_status_may(from, to), want);
+        }
+    }
+    assert_false(job_status_parse(SV_LIT("completed"), &to));
+    assert_false(job_status_parse(SV_LIT(""), &to));
+    assert_false(job_status_parse(SV_LIT("COMPLETED_"), &to));
+}
+
+static struct job_record sample(const char *id, uint64_t order)
+{
+    return (struct job_record){ .order = order,
+                                .digest = SV_LIT("00ff"),
+                                .job = { .kind = JOB_EXPORT,
+                                         .id = sv_from(id),
+                                         .datastore_id = FX_STORE,
+                                         .datastore_arn = SV_LIT("arn:x"),
+                                         .account_id = SV_LIT("123456789012"),
+                                         .job_name = SV_LIT("night \"run\" \xc3\xa9"),
+                                         .role_arn = FX_ROLE,
+                                         .output_uri = SV_LIT("s3://out/p"),
+                                         .job_folder_uri = SV_LIT("s3://out/p/f/"),
+                                         .kms_key_id = FX_KEY,
+                                         .status = JOB_SUBMITTED,
+                                         .submit_ms = 1700000000123 } };
+}
+
+static struct records *in_memory(void)
+{
+    struct records *r = NULL;
+    OK(records_open(NULL, &r, e));
+    return r;
+}
+
+TEST(record, what_is_written_is_read)
+{
+    CLEANUP(records_close) struct records *r = in_memory();
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    struct job_record rec = sample("a", 1), got;
+    OK(job_record_create(r, &rec, SV_NONE, e));
+    rec.job.status = JOB_CANCEL_IN_PROGRESS;
+    rec.job.start_ms = 1;
+    rec.job.end_ms = INT64_MAX;
+    rec.job.as_of_t = UINT64_MAX; /* no digit is lost */
+    rec.job.transaction_ms = 1700000000999;
+    rec.job.message = SV_LIT("why");
+    struct job_progress *p = &rec.job.progress;
+    *p = (struct job_progress){ 1, 2, 3, UINT64_MAX, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15.5 };
+    OK(job_record_update(r, &rec, e));
+    OK(job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("a"), a, &got, e));
+    assert_int_equal(got.order, 1);
+    assert_sv(got.digest, rec.digest);
+    assert_sv(got.job.id, rec.job.id);
+    assert_sv(got.job.datastore_id, rec.job.datastore_id);
+    assert_sv(got.job.datastore_arn, rec.job.datastore_arn);
+    assert_sv(got.job.account_id, rec.job.account_id);
+    assert_sv(got.job.job_name, rec.job.job_name);
+    assert_sv(got.job.role_arn, rec.job.role_arn);
+    assert_sv(got.job.output_uri, rec.job.output_uri);
+    assert_sv(got.job.job_folder_uri, rec.job.job_folder_uri);
+    assert_sv(got.job.kms_key_id, rec.job.kms_key_id);
+    assert_sv(got.job.input_uri, SV_NONE);
+    assert_sv(got.job.message, rec.job.message);
+    assert_int_equal(got.job.status, JOB_CANCEL_IN_PROGRESS);
+    assert_int_equal(got.job.submit_ms, rec.job.submit_ms);
+    assert_int_equal(got.job.start_ms, 1);
+    assert_true(got.job.end_ms == INT64_MAX && got.job.as_of_t == UINT64_MAX);
+    assert_int_equal(got.job.transaction_ms, rec.job.transaction_ms);
+    assert_memory_equal(&got.job.progress, p, sizeof *p);
+    /* another kind, another store, another id: not there */
+    FAILS(ERR_NOT_FOUND, job_record_read(r, JOB_IMPORT, FX_STORE, SV_LIT("a"), a, &got, e));
+    FAILS(ERR_NOT_FOUND, job_record_read(r, JOB_EXPORT, SV_LIT("b"), SV_LIT("a"), a, &got, e));
+    FAILS(ERR_NOT_FOUND, job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("b"), a, &got, e));
+}
+
+static void collect(void *ctx, job_kind kind, sv datastore_id, sv job_id, uint64_t order)
+{
+    OK(buf_add_fmt(ctx, e, "%s %.*s %.*s %llu\n", job_kind_name(kind), SV_FMT(datastore_id),
+                   SV_FMT(job_id), (unsigned long long)order));
+}
+
+static bool count_keys(void *ctx, sv key, sv value)
+{
+    ++*(size_t *)ctx;
+    return true;
+}
+
+TEST(record, an_ended_job_is_active_no_more_and_its_notes_are_gone)
+{
+    CLEANUP(records_close) struct records *r = in_memory();
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    CLEANUP_BUF struct buf got = BUF_INIT(4096);
+    struct job_record old = sample("a", 1), young = sample("b", UINT64_MAX - 1), back;
+    young.job.kind = JOB_IMPORT;
+    OK(job_record_create(r, &young, SV_NONE, e));
+    OK(job_record_create(r, &old, SV_NONE, e));
+    OK(job_records_active(r, collect, &got, e)); /* oldest first */
+    assert_sv(buf_sv(&got), SV_LIT("export 0123456789abcdef0123456789abcdef a 1\n"
+                                   "import 0123456789abcdef0123456789abcdef b "
+                                   "18446744073709551614\n"));
+    for (int i = 0; i < 600; i++) { /* more than one batch of them */
+        OK(records_put(r, arena_fmt(a, "jobnote/a/done/%08d", i), SV_LIT("x"), e));
+        OK(records_put(r, arena_fmt(a, "jobnote/ab/done/%08d", i), SV_LIT("x"), e));
+    }
+    old.job.status = JOB_COMPLETED;
+    OK(job_record_finish(r, &old, e));
+    buf_clear(&got);
+    OK(job_records_active(r, collect, &got, e));
+    assert_sv(buf_sv(&got),
+              SV_LIT("import 0123456789abcdef0123456789abcdef b 18446744073709551614\n"));
+    size_t n = 0, others = 0;
+    OK(records_scan(r, SV_LIT("jobnote/a/"), SV_NONE, count_keys, &n, e));
+    OK(records_scan(r, SV_LIT("jobnote/ab/"), SV_NONE, count_keys, &others, e));
+    assert_int_equal(n, 0);
+    assert_int_equal(others, 600);
+    OK(job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("a"), a, &back, e)); /* describable */
+    assert_int_equal(back.job.status, JOB_COMPLETED);
+}
+
+TEST(record, a_token_stands_for_one_job_and_a_second_one_writes_nothing)
+{
+    CLEANUP(records_close) struct records *r = in_memory();
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    struct job_record first = sample("a", 1), second = sample("b", 2), got;
+    struct job_request q = fx_request(JOB_EXPORT, "", "s3://out/p");
+    sv datastore, id, digest;
+    q.client_token = SV_LIT("t/1");
+    FAILS(ERR_NOT_FOUND, job_token_read(r, &q, a, &datastore, &id, &digest, e));
+    OK(job_record_create(r, &first, q.client_token, e));
+    FAILS(ERR_EXISTS, job_record_create(r, &second, q.client_token, e));
+    FAILS(ERR_NOT_FOUND, job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("b"), a, &got, e));
+    OK(job_token_read(r, &q, a, &datastore, &id, &digest, e));
+    assert_sv(datastore, FX_STORE);
+    assert_sv(id, SV_LIT("a"));
+    assert_sv(digest, SV_LIT("00ff"));
+    q.kind = JOB_IMPORT; /* a token belongs to an operation and an account */
+    FAILS(ERR_NOT_FOUND, job_token_read(r, &q, a, &datastore, &id, &digest, e));
+    q.kind = JOB_EXPORT;
+    q.account_id = SV_LIT("999999999999");
+    FAILS(ERR_NOT_FOUND, job_token_read(r, &q, a, &datastore, &id, &digest, e));
+}
+
+/* All pages of a list as "id id ...", with max a page. */
+static void list(struct records *r, const struct job_filter *f, unsigned max, const char *want)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    CLEANUP_BUF struct buf got = BUF_INIT(4096);
+    sv after = SV_NONE;
+    do {
+        struct job *jobs;
+        size_t n;
+        OK(job_record_list(r, JOB_EXPORT, f, after, max, a, &jobs, &n, &after, e));
+        assert_true(n <= max);
+        assert_true(n == max || after.len == 0); /* only the last page is short */
+        for (size_t i = 0; i < n; i++)
+            OK(buf_add_fmt(&got, e, "%.*s ", SV_FMT(jobs[i].id)));
+    } while (after.len);
+    assert_sv(buf_sv(&got), sv_from(want));
+}
+
+TEST(record, lists_are_newest_first_filtered_and_paged)
+{
+    CLEANUP(records_close) struct records *r = in_memory();
+    struct job_filter all = { .datastore_id = FX_STORE };
+    list(r, &all, 3, "");
+    for (int i = 0; i < 9; i++) {
+        char id[2] = { (char)('1' + i), 0 };
+        struct job_record rec = sample(id, (uint64_t)i + 1);
+        rec.job.submit_ms = 1000 * (i + 1);
+        rec.job.job_name = i % 3 ? SV_LIT("often") : SV_LIT("seldom");
+        rec.job.status = i % 2 ? JOB_COMPLETED : JOB_QUEUED;
+        OK(job_record_create(r, &rec, SV_NONE, e));
+    }
+    struct job_record other = sample("x", 100);
+    other.job.datastore_id = SV_LIT("another");
+    OK(job_record_create(r, &other, SV_NONE, e));
+    for (unsigned max = 1; max < 11; max++) {
+        list(r, &all, max, "9 8 7 6 5 4 3 2 1 ");
+        struct job_filter f = all;
+        f.name = SV_LIT("seldom");
+        list(r, &f, max, "7 4 1 ");
+        f = all;
+        f.has_status = true;
+        f.status = JOB_COMPLETED;
+        list(r, &f, max, "8 6 4 2 ");
+        f = all;
+        f.submitted_after_ms = 3000; /* both ends are outside */
+        f.submitted_before_ms = 6000;
+        list(r, &f, max, "5 4 ");
+        f.name = SV_LIT("none");
+        list(r, &f, max, "");
+    }
+}
+
+TEST(record, damage_is_said_and_not_guessed_over)
+{
+    CLEANUP(records_close) struct records *r = in_memory();
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    struct job_record got;
+    sv key = SV_LIT("job/0123456789abcdef0123456789abcdef/export/a");
+    OK(records_put(r, key, SV_LIT("{\"status\":\"DONE\"}"), e));
+    FAILS(ERR_CORRUPT, job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("a"), a, &got, e));
+    OK(records_put(r, key, SV_LIT("{\"status\""), e));
+    FAILS(ERR_CORRUPT, job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("a"), a, &got, e));
+}
+
+TEST(record, a_message_keeps_to_the_models_pattern)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    char all[256], *p = all;
+    for (int c = 0; c < 256; c++)
+        *p++ = (char)c;
+    sv got = job_message_clean(a, sv_make(all, sizeof all));
+    assert_int_equal(got.len, 256);
+    static const char legal[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                " _.:/=+-%@";
+    for (int c = 0; c < 256; c++)
+        assert_int_equal(got.ptr[c], c && memchr(legal, c, sizeof legal - 1) ? (char)c : ' ');
+    char *big = calloc(1, 5000);
+    memset(big, 'a', 5000);
+    assert_int_equal(job_message_clean(a, sv_make(big, 5000)).len, 2048);
+    free(big);
+}
+
+TEST_MAIN(T(record, statuses_move_as_the_diagram_says_and_no_other_way),
+          T(record, what_is_written_is_read),
+          T(record, an_ended_job_is_active_no_more_and_its_notes_are_gone),
+          T(record, a_token_stands_for_one_job_and_a_second_one_writes_nothing),
+          T(record, lists_are_newest_first_filtered_and_paged),
+          T(record, damage_is_said_and_not_guessed_over),
+          T(record, a_message_keeps_to_the_models_pattern))
