@@ -122,6 +122,7 @@ static err_code split(struct planner *p, sv from, sv to, double size, unsigned d
 static bool end_id(struct planner *p, bool last, sv *out)
 {
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_total_order_seek(ro, 1);
     rocksdb_iterator_t *it = rocksdb_create_iterator_cf(p->r->db, ro, p->r->cf[CF_VERSIONS]);
     struct key_bytes k = key_id_bound((fhir_type)(p->type + (last ? 1 : 0)), SV_NONE);
     if (last)

@@ -107,6 +107,45 @@ const struct batch *batch_table_find(const struct batch_table *t, uint64_t b)
     return lo < t->n && t->rows[lo].b == b ? &t->rows[lo] : NULL;
 }
 
+/* ---- one id as a prefix ----
+ * The filters of CF versions hold what stands in front of kind and n: type, id and the 0x00 behind
+ * it. Without them a read of one id would unpack a block of each sorted run: 1.1 ms instead of
+ * 0.07 ms over 54 bulk loads that are not compacted yet. A key without 0x00 (the bound of a range)
+ * has no prefix. Iterators that cross ids must say total_order_seek. */
+
+static char *id_prefix(void *ctx, const char *key, size_t len, size_t *out_len)
+{
+    (void)ctx;
+    const char *zero = memchr(key + 1, 0, len - 1); /* in the domain: it is there */
+    *out_len = (size_t)(zero - key) + 1;
+    return (char *)(uintptr_t)key;
+}
+
+static unsigned char has_id_prefix(void *ctx, const char *key, size_t len)
+{
+    (void)ctx;
+    return len > 1 && memchr(key + 1, 0, len - 1) != NULL;
+}
+
+static unsigned char never(void *ctx, const char *key, size_t len) /* asked by nobody any more */
+{
+    (void)ctx;
+    (void)key;
+    (void)len;
+    return 0;
+}
+
+static const char *id_prefix_name(void *ctx)
+{
+    (void)ctx;
+    return "fhirlake.id";
+}
+
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
+
 /* ---- open and close ---- */
 
 static rocksdb_options_t *make_options(struct store_env *env, bool create)
@@ -125,11 +164,17 @@ static rocksdb_options_t *make_options(struct store_env *env, bool create)
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
     rocksdb_options_set_skip_checking_sst_file_sizes_on_db_open(o, 1);
     rocksdb_options_set_write_buffer_size(o, 4u << 20);
+    /* Bulk loads bring hundreds of overlapping files to versions and to changes, and a stall of one
+     * column family stops the writers of all: none ever stalls, compaction catches up behind. */
+    rocksdb_options_set_level0_slowdown_writes_trigger(o, 1 << 20);
+    rocksdb_options_set_level0_stop_writes_trigger(o, 1 << 20);
+    rocksdb_options_set_soft_pending_compaction_bytes_limit(o, (size_t)1 << 50);
+    rocksdb_options_set_hard_pending_compaction_bytes_limit(o, (size_t)1 << 50);
     return o;
 }
 
-/* Large values, read in order: lz4 in 64 KiB blocks. Bulk loads bring hundreds of overlapping
- * files, which must never stop a writer; compaction folds them in the background. */
+/* Large values, read in order: lz4 in 64 KiB blocks. Compaction by levels: with 120 overlapping
+ * bulk loads it takes as much processor time as universal compaction does, and ends in one run. */
 static rocksdb_options_t *make_data_options(struct store_env *env)
 {
     rocksdb_options_t *o = make_options(env, true);
@@ -139,6 +184,11 @@ static rocksdb_options_t *make_data_options(struct store_env *env)
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
     rocksdb_block_based_options_set_format_version(t, 5);
+    rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
+    rocksdb_block_based_options_set_whole_key_filtering(t, 0); /* of the prefix alone */
+    rocksdb_options_set_prefix_extractor(o, rocksdb_slicetransform_create(NULL, nothing, id_prefix,
+                                                                          has_id_prefix, never,
+                                                                          id_prefix_name));
     rocksdb_options_set_block_based_table_factory(o, t);
     rocksdb_block_based_options_destroy(t);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
@@ -147,10 +197,7 @@ static rocksdb_options_t *make_data_options(struct store_env *env)
     rocksdb_options_set_target_file_size_base(o, 64u << 20);
     rocksdb_options_set_max_bytes_for_level_base(o, 512u << 20);
     rocksdb_options_set_level0_file_num_compaction_trigger(o, 8);
-    rocksdb_options_set_level0_slowdown_writes_trigger(o, 1 << 20);
-    rocksdb_options_set_level0_stop_writes_trigger(o, 1 << 20);
-    rocksdb_options_set_soft_pending_compaction_bytes_limit(o, (size_t)1 << 50);
-    rocksdb_options_set_hard_pending_compaction_bytes_limit(o, (size_t)1 << 50);
+    rocksdb_options_set_max_subcompactions(o, env->n_background);
     return o;
 }
 
