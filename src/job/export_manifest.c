@@ -88,6 +88,9 @@ static err_code check_objects(struct gather *g, struct sink *sink, struct err *e
         err_code rc = sink_stat(sink, o[i].name, &bytes, e);
         if (rc == ERR_DENIED)
             continue; /* the role may write but not look; the peer acknowledged the object */
+        if (rc == ERR_NOT_FOUND)
+            return ERR(e, ERR_PEER,
+                       "an exported object was removed before the job ended; start a new job");
         TRY(rc);
         if (bytes != o[i].bytes)
             return ERR(e, ERR_PEER, "an exported object has another size than was written");
