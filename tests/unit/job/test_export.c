@@ -127,8 +127,7 @@ static void check_export(const struct fx *f, const struct job *j, sv expected)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
     CLEANUP_BUF struct buf manifest = BUF_INIT(16 << 20), text = BUF_INIT(64 << 20),
-                           sorted = BUF_INIT(64 << 20), want = BUF_INIT(64 << 20),
-                           tree = BUF_INIT(64 << 20);
+                           sorted = BUF_INIT(64 << 20), tree = BUF_INIT(64 << 20);
     char path[1024];
     yyjson_doc *doc;
     yyjson_val *v;

@@ -1,0 +1,437 @@
+"""Jobs against an S3 endpoint: moto with signature and policy checks on, and a proxy that spoils its answers."""
+import hashlib
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import boto3
+import botocore.config
+import pytest
+from botocore.exceptions import ClientError
+
+from fhirlake import KEY, ROLE, ROOT, Server, assert_same_resources, exact, patient, read_ndjson, without_version
+
+ACCOUNT = "123456789012"
+PROBE = ".healthlake_write_access_check_file.temp"
+
+
+# ---- the peer ----
+
+class Peer:
+    """moto in a process of its own; roles, keys and bucket as tests/peers/moto_peer.py says."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, str(ROOT / "tests" / "peers" / "moto_peer.py")],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.__dict__.update(json.loads(self.process.stdout.readline() or b'{"skip": "moto does not start"}'))
+        if hasattr(self, "skip"):
+            self.stop()
+            pytest.skip(self.skip)
+        self.s3 = boto3.client("s3", endpoint_url=self.url, region_name=self.region, aws_access_key_id=self.own_key,
+                               aws_secret_access_key=self.own_secret,
+                               config=botocore.config.Config(s3={"addressing_style": "path"}))
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait(30)
+        self.process.stdout.close()
+
+    def options(self, s3_url=None):
+        return ["--s3-endpoint", s3_url or self.url, "--sts-endpoint", self.url, "--account-id", ACCOUNT]
+
+    def env(self):
+        return {"AWS_ACCESS_KEY_ID": self.own_key, "AWS_SECRET_ACCESS_KEY": self.own_secret}
+
+    def put(self, key, lines):
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=b"".join(line + b"\n" for line in lines))
+
+    def names(self, prefix=""):
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def get(self, key):
+        return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def read_export(self, uri):
+        """As fhirlake.read_export, from the bucket; every object is under the request's KMS key."""
+        folder = uri.removeprefix(f"s3://{self.bucket}/").rstrip("/") + "/"
+        manifest = json.loads(self.get(folder + "manifest.json"))
+        resources, named = {}, {folder + "manifest.json"}
+        for item in manifest["output"]:
+            key = item["url"].removeprefix(f"s3://{self.bucket}/")
+            named.add(key)
+            data = self.get(key)
+            assert len(data) == item["bytes"] and hashlib.sha256(data).hexdigest() == item["sha256"], key
+            lines = data.split(b"\n")
+            assert lines.pop() == b"" and len(lines) == item["count"], key
+            for line in lines:
+                head = json.loads(line)
+                assert (head["resourceType"], head["id"]) not in resources
+                resources[head["resourceType"], head["id"]] = line
+        assert set(self.names(folder)) == named, "objects beside the manifest's"
+        self.assert_under_key(named)
+        return manifest, resources
+
+    def assert_under_key(self, names):
+        for name in names:
+            head = self.s3.head_object(Bucket=self.bucket, Key=name)
+            assert head["ServerSideEncryption"] == "aws:kms", name
+            assert head["SSEKMSKeyId"] == self.kms_key, name
+
+
+class Proxy:
+    """Between fhirlake and the peer, Host and all passed on as they are, so that signatures hold.
+    spoil(method, path) may answer (status, code) instead of the peer."""
+
+    def __init__(self, port):
+        proxy = self
+        self.spoil = lambda method, path: None
+        self.spoilt = []
+        self.lock = threading.Lock()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def any(self):
+                if self.headers.get("Expect", "").lower() == "100-continue":
+                    self.send_response_only(100)
+                    self.end_headers()
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                with proxy.lock:
+                    fault = proxy.spoil(self.command, self.path)
+                    if fault:
+                        proxy.spoilt.append((self.command, self.path))
+                if fault:
+                    status, name = fault
+                    text = f"<Error><Code>{name}</Code><Message>no</Message></Error>".encode()
+                    self.answer(status, {"Content-Type": "application/xml"}, text)
+                    return
+                up = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                up.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in self.headers.items():
+                    if name.lower() not in ("expect", "connection"):
+                        up.putheader(name, value)
+                up.endheaders(body or None)
+                got = up.getresponse()
+                data = got.read()
+                self.answer(got.status, dict(got.getheaders()), data)
+                up.close()
+
+            def answer(self, status, headers, data):
+                self.send_response_only(status)
+                for name, value in headers.items():
+                    if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                        self.send_header(name, value)
+                length = headers.get("Content-Length", len(data)) if self.command == "HEAD" else len(data)
+                self.send_header("Content-Length", str(length))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(data)
+
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = any
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def peer():
+    p = Peer()
+    yield p
+    p.stop()
+
+
+@pytest.fixture(scope="module")
+def server(peer):
+    with Server(None, *peer.options(), env=peer.env()) as s:
+        yield s
+
+
+@pytest.fixture
+def proxied(peer):
+    """A server whose S3 is the peer behind a proxy: (server, proxy)."""
+    proxy = Proxy(peer.port)
+    try:
+        with Server(None, *peer.options(proxy.url), env=peer.env()) as s:
+            yield s, proxy
+    finally:
+        proxy.stop()
+
+
+def uri(peer, key):
+    return f"s3://{peer.bucket}/{key}"
+
+
+def refused(call, *args, **more):
+    """(error code, message) of a call that must fail."""
+    with pytest.raises(ClientError) as info:
+        call(*args, **more)
+    return info.value.response["Error"]["Code"], info.value.response["Error"]["Message"]
+
+
+def assert_no_jobs(client, store):
+    assert client.list_fhir_export_jobs(DatastoreId=store)["ExportJobPropertiesList"] == []
+    assert client.list_fhir_import_jobs(DatastoreId=store)["ImportJobPropertiesList"] == []
+
+
+def filled(server, peer, name, n=50):
+    """A data store with n patients, imported from the bucket."""
+    store = server.create_store()
+    peer.put(f"in-{name}/p.ndjson", [patient(f"{name}-{i}").encode() for i in range(n)])
+    done = server.import_all(store, uri(peer, f"in-{name}/"), output_uri=uri(peer, f"log-{name}"),
+                             role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "COMPLETED", done
+    return store
+
+
+# ---- what works ----
+
+def test_data_goes_from_bucket_to_bucket_under_the_key(peer, server, generated):
+    store = server.create_store()
+    lines = []
+    for path in sorted(generated.glob("*.ndjson")):
+        part = read_ndjson(path)
+        lines += part
+        peer.put(f"in/all/{path.stem[0]}/{path.name}", part)
+    done = server.import_all(store, uri(peer, "in/all/"), output_uri=uri(peer, "logs"), role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "COMPLETED", done
+    assert done["JobProgressReport"]["TotalNumberOfResourcesImported"] == len(lines)
+    logs = peer.names("logs/")
+    assert [n for n in logs if n.endswith("/Manifest.json")]
+    peer.assert_under_key(logs)
+
+    done = server.export_all(store, uri(peer, "out"), role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "COMPLETED", done
+    _, exported = peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+    assert_same_resources(exported, lines)
+    assert not [n for n in peer.names() if n.endswith(PROBE)], "the probe is taken away again"
+
+
+def test_keys_that_need_encoding_are_read_and_written(peer, server):
+    store = server.create_store()
+    wanted = {}
+    for i, name in enumerate(["a b", "plus+and=and&", "größe", "per%20cent", "tilde~(1)!'*"]):
+        line = patient(f"odd-{i}").encode()
+        wanted["Patient", f"odd-{i}"] = line
+        peer.put(f"odd/{name}/{name}.ndjson", [line])
+    done = server.import_all(store, uri(peer, "odd/"), output_uri=uri(peer, "odd-log"), role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "COMPLETED", done
+    done = server.export_all(store, uri(peer, "odd-out/a+b=c"), role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "COMPLETED", done
+    _, exported = peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+    assert exported.keys() == wanted.keys()
+    assert all(without_version(exact(exported[k])) == exact(wanted[k]) for k in wanted)
+
+
+# ---- what is refused at submit: no job exists, nothing is written ----
+
+@pytest.mark.parametrize("who", ["closed", "reader"])  # moto lends keys for a role that is not there
+def test_a_role_that_may_not_is_denied_at_submit(peer, server, who):
+    role = {"closed": peer.closed, "reader": peer.reader}[who]
+    client = server.client()
+    store = server.create_store()
+    peer.put("denied/p.ndjson", [patient(1).encode()])
+    for start in (lambda: server.start_export(store, uri(peer, f"denied-{who}"), role=role, key=peer.kms_key),
+                  lambda: server.start_import(store, uri(peer, "denied/"), uri(peer, f"denied-{who}"), role=role,
+                                              key=peer.kms_key)):
+        name, text = refused(start)
+        assert name == "AccessDeniedException", text
+    assert_no_jobs(client, store)
+    assert peer.names(f"denied-{who}") == []
+
+
+def test_a_role_that_may_not_touch_another_bucket_is_denied(peer, server):
+    store = server.create_store()
+    assert refused(server.start_export, store, "s3://other-bucket/x", role=peer.role, key=peer.kms_key)[0] \
+        == "AccessDeniedException"
+    assert_no_jobs(server.client(), store)
+
+
+def test_a_missing_bucket_or_input_is_a_fault_of_the_request(peer, server):
+    client = server.client()
+    store = server.create_store()
+    name, text = refused(server.start_export, store, "s3://no-such-bucket/x", role=peer.role, key=peer.kms_key)
+    assert name == "ValidationException" and "bucket" in text, text
+    for place in ("s3://no-such-bucket/x", uri(peer, "nothing-below-here/")):
+        name, text = refused(server.start_import, store, place, uri(peer, "missing"), role=peer.role, key=peer.kms_key)
+        assert name == "ValidationException", text
+    assert_no_jobs(client, store)
+
+
+def test_a_token_of_a_refused_job_is_still_free(peer, server):
+    """A refusal leaves no trace: the same ClientToken starts the job once the request is right."""
+    store = server.create_store()
+    assert refused(server.start_export, store, uri(peer, "token"), role=peer.reader, key=peer.kms_key,
+                   ClientToken="tok-1")[0] == "AccessDeniedException"
+    job = server.start_export(store, uri(peer, "token"), role=peer.role, key=peer.kms_key, ClientToken="tok-1")
+    assert server.wait_export(store, job)["JobStatus"] == "COMPLETED"
+
+
+def test_nothing_of_the_credentials_is_logged(peer, server):
+    text = server.log_text()
+    assert peer.own_secret not in text and server.keys()[1] not in text
+    assert "X-Amz-Security-Token" not in text and "Signature=" not in text
+
+
+# ---- faults of the endpoint ----
+
+def test_slow_down_and_500_are_retried(peer, proxied):
+    server, proxy = proxied
+    store = filled(server, peer, "slow")
+    faults = [(503, "SlowDown"), (500, "InternalError"), (503, "SlowDown")]
+    proxy.spoil = lambda method, path: faults.pop() if faults and method == "PUT" and ".ndjson" in path else None
+    done = server.export_all(store, uri(peer, "slow-out"), role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "COMPLETED", done
+    assert len(proxy.spoilt) == 3
+    _, exported = peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+    assert len(exported) == 50
+
+
+def test_credentials_that_expire_in_a_job_are_renewed(peer, proxied):
+    server, proxy = proxied
+    store = filled(server, peer, "renew")
+    faults = [(400, "ExpiredToken")]
+    proxy.spoil = lambda method, path: faults.pop() if faults and method == "PUT" and ".ndjson" in path else None
+    done = server.export_all(store, uri(peer, "renew-out"), role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "COMPLETED", done
+    assert len(proxy.spoilt) == 1
+    peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+
+
+@pytest.mark.parametrize("what", ["data", "manifest"])
+def test_a_role_that_loses_its_right_fails_the_job_and_says_so(peer, proxied, what):
+    server, proxy = proxied
+    store = filled(server, peer, f"lost-{what}")
+    part = {"data": ".ndjson", "manifest": "manifest.json"}[what]
+    proxy.spoil = lambda method, path: (403, "AccessDenied") if method == "PUT" and part in path else None
+    done = server.export_all(store, uri(peer, f"lost-{what}-out"), role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "FAILED", done
+    assert done["EndTime"] and done["Message"], done
+    assert not [n for n in peer.names(f"lost-{what}-out") if n.endswith("manifest.json")], "no manifest, no export"
+    failed = server.client().list_fhir_export_jobs(DatastoreId=store, JobStatus="FAILED")["ExportJobPropertiesList"]
+    assert [j["JobId"] for j in failed] == [done["JobId"]]
+    proxy.spoil = lambda method, path: None  # the right is back: the next job is unharmed
+    done = server.export_all(store, uri(peer, f"lost-{what}-again"), role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "COMPLETED", done
+    assert len(peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])[1]) == 50
+
+
+def test_an_import_of_a_file_that_may_not_be_read_does_not_say_completed(peer, proxied):
+    server, proxy = proxied
+    store = server.create_store()
+    peer.put("lost-in/p.ndjson", [patient(f"li-{i}").encode() for i in range(50)])
+    proxy.spoil = lambda method, path: (403, "AccessDenied") if method == "GET" and "p.ndjson" in path else None
+    done = server.import_all(store, uri(peer, "lost-in/"), output_uri=uri(peer, "lost-in-log"), role=peer.role,
+                             key=peer.kms_key)
+    # a file that cannot be read costs only itself; whether the job is then FAILED or finished with
+    # errors, it does not say that all is well, and nothing of the file is in the store
+    assert done["JobStatus"] in ("FAILED", "COMPLETED_WITH_ERRORS"), done
+    assert done["JobProgressReport"]["TotalNumberOfResourcesImported"] == 0
+
+
+def test_an_endpoint_that_is_gone_is_an_internal_error(peer):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        gone = f"http://127.0.0.1:{s.getsockname()[1]}"  # bound, never listening: refused at once
+        with Server(None, *peer.options(gone), env=peer.env()) as server:
+            store = server.create_store()
+            name, text = refused(server.start_export, store, uri(peer, "gone"), role=peer.role, key=peer.kms_key)
+            assert name == "InternalServerException", text
+            assert_no_jobs(server.client(), store)
+
+
+# ---- the roles file ----
+
+def roles_file(tmp_path, *roles):
+    path = tmp_path / "roles.json"
+    path.write_text(json.dumps({"roles": list(roles)}))
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_roles_file_with_credentials_for_the_endpoint(peer, tmp_path):
+    keys = {"accessKeyId": peer.own_key, "secretAccessKey": peer.own_secret}
+    bad = {"accessKeyId": peer.own_key, "secretAccessKey": "x" * 40}
+    base = f"arn:aws:iam::{ACCOUNT}:role/"
+    path = roles_file(tmp_path,
+                      {"arn": base + "good", "allow": [uri(peer, "roles/*")], "kmsKeys": [peer.kms_key], "credentials": keys},
+                      {"arn": base + "stale", "allow": [uri(peer, "roles/*")], "credentials": bad})
+    with Server(None, "--s3-endpoint", peer.url, "--roles", path, "--account-id", ACCOUNT) as server:
+        client = server.client()
+        store = server.create_store()
+        for role, place, key in [("good", uri(peer, "elsewhere/x"), peer.kms_key), ("good", uri(peer, "roles/x"), KEY),
+                                 ("stale", uri(peer, "roles/x"), peer.kms_key), ("none", uri(peer, "roles/x"), peer.kms_key)]:
+            name, text = refused(server.start_export, store, place, role=base + role, key=key)
+            assert name == "AccessDeniedException", (role, place, text)
+        assert_no_jobs(client, store)
+        done = server.export_all(store, uri(peer, "roles/x"), role=base + "good", key=peer.kms_key)
+        assert done["JobStatus"] == "COMPLETED", done
+        peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+        assert peer.own_secret not in server.log_text()
+
+
+def test_roles_file_over_the_directory_store(tmp_path):
+    path = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://input/a/*", "s3://out/*"], "kmsKeys": [KEY]})
+    with Server(None, "--roles", path) as server:
+        client = server.client()
+        store = server.create_store()
+        server.put_object("s3://input/a/p.ndjson", patient(1))
+        server.put_object("s3://input/b/p.ndjson", patient(2))
+        before = sorted(str(p) for p in server.objects.rglob("*"))
+        other = ROLE + "-2"
+        tries = [lambda: server.start_export(store, "s3://input/b/x"),
+                 lambda: server.start_export(store, "s3://out/x", role=other),
+                 lambda: server.start_export(store, "s3://out/x", key=KEY[:-1] + "6"),
+                 lambda: server.start_import(store, "s3://input/b/", "s3://out/x"),
+                 lambda: server.start_import(store, "s3://input/", "s3://out/x"),
+                 lambda: server.start_import(store, "s3://input/a/", "s3://input/b/x")]
+        for start in tries:
+            name, text = refused(start)
+            assert name == "AccessDeniedException", text
+        assert_no_jobs(client, store)
+        assert sorted(str(p) for p in server.objects.rglob("*")) == before, "a refusal writes nothing"
+        assert server.import_all(store, "s3://input/a/", output_uri="s3://out/log")["JobStatus"] == "COMPLETED"
+        assert server.export_all(store, "s3://out/x")["JobStatus"] == "COMPLETED"
+
+
+def test_the_directory_store_says_that_it_checks_no_roles_and_encrypts_nothing(tmp_path):
+    with Server() as server:
+        text = server.log_text()
+        assert "encryption=none" in text and "any well-formed DataAccessRoleArn" in text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"roles": 1}', '{"roles": [{"arn": "x", "allow": []}]}',
+                                  '{"roles": [{"arn": "%s", "allow": ["http://b/x"]}]}' % ROLE,
+                                  '{"roles": [{"arn": "%s", "allwo": ["s3://b/x"]}]}' % ROLE])
+def test_a_broken_roles_file_is_told_at_start(tmp_path, text):
+    path = tmp_path / "roles.json"
+    path.write_text(text)
+    server = Server(tmp_path / "data", "--roles", str(path))
+    with pytest.raises(AssertionError):
+        server.start(20)
+    assert "role" in server.log_text(), server.log_text()
+
+
+@pytest.mark.parametrize("options, word", [
+    (["--s3-endpoint", "http://127.0.0.1:1"], "roles file"),
+    (["--s3-endpoint", "http://127.0.0.1:1", "--sts-endpoint", "http://127.0.0.1:1"], "--s3-credentials"),
+    (["--s3-endpoint", "ftp://127.0.0.1:1", "--roles", "none"], "S3 endpoint"),
+])
+def test_an_endpoint_without_what_it_needs_is_told_at_start(tmp_path, options, word):
+    server = Server(tmp_path / "data", *options)
+    with pytest.raises(AssertionError):
+        server.start(20)
+    assert word in server.log_text(), server.log_text()
