@@ -79,8 +79,10 @@ static int row_cmp(const void *a, const void *b)
 
 size_t store_items_sort(struct store_bulk_item *items, size_t n)
 {
-    struct sort_row *rows = malloc((n ? n : 1) * sizeof *rows);
-    struct store_bulk_item *sorted = malloc((n ? n : 1) * sizeof *sorted);
+    if (n == 0)
+        return 0;
+    struct sort_row *rows = malloc(n * sizeof *rows);
+    struct store_bulk_item *sorted = malloc(n * sizeof *sorted);
     if (rows == NULL || sorted == NULL)
         abort();
     for (size_t i = 0; i < n; i++) {
