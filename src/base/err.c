@@ -85,6 +85,10 @@ const char *err_code_name(err_code code)
         [ERR_TIMEOUT] = "timeout",
         [ERR_PEER] = "peer",
         [ERR_CANCELLED] = "cancelled",
+        [ERR_METHOD] = "method",
+        [ERR_MEDIA_TYPE] = "media_type",
+        [ERR_NOT_ACCEPTABLE] = "not_acceptable",
+        [ERR_UNPROCESSABLE] = "unprocessable",
         [ERR_CORRUPT] = "corrupt",
         [ERR_INTERNAL] = "internal",
     };

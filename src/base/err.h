@@ -32,6 +32,10 @@ typedef enum {
     ERR_AUTH_SIGNATURE,   /* well-formed, but wrong */
     ERR_THROTTLED,        /* a quota, or a queue that is full */
     ERR_UNSUPPORTED,      /* understood, not offered */
+    ERR_METHOD,           /* no such interaction here */
+    ERR_MEDIA_TYPE,       /* the body is of a kind that we do not take */
+    ERR_NOT_ACCEPTABLE,   /* the answer is wanted in a form that we do not give */
+    ERR_UNPROCESSABLE,    /* well-formed, and cannot be applied */
     ERR_IO,               /* disk or socket failed */
     ERR_NO_SPACE,         /* disk full */
     ERR_TIMEOUT,

@@ -18,6 +18,8 @@ struct fhir_reader {
     size_t max_bytes;
     void *pool; /* yyjson's memory, reused for every parse */
     size_t pool_bytes;
+    yyjson_doc *doc; /* the last text; in pool, or on the heap when it is large */
+    bool doc_on_heap;
 };
 
 struct fhir_reader *fhir_reader_new(size_t max_resource_bytes)
@@ -29,10 +31,24 @@ struct fhir_reader *fhir_reader_new(size_t max_resource_bytes)
     return r;
 }
 
+static void drop_doc(struct fhir_reader *r)
+{
+    if (r->doc_on_heap)
+        yyjson_doc_free(r->doc);
+    r->doc = NULL;
+    r->doc_on_heap = false;
+}
+
+yyjson_val *fhir_reader_root(const struct fhir_reader *r)
+{
+    return yyjson_doc_get_root(r->doc);
+}
+
 void fhir_reader_free(struct fhir_reader *r)
 {
     if (r == NULL)
         return;
+    drop_doc(r);
     free(r->pool);
     free(r);
 }
@@ -48,11 +64,11 @@ static bool grammar_ok(struct fhir_reader *r, sv text)
 {
     yyjson_read_flag flags = YYJSON_READ_NUMBER_AS_RAW;
     char *ptr = (char *)(uintptr_t)text.ptr; /* not written to: the in-situ flag is off */
+    drop_doc(r);
     if (text.len > POOL_TEXT_MAX) {
-        yyjson_doc *doc = yyjson_read_opts(ptr, text.len, flags, NULL, NULL);
-        bool ok = yyjson_is_obj(yyjson_doc_get_root(doc));
-        yyjson_doc_free(doc);
-        return ok;
+        r->doc = yyjson_read_opts(ptr, text.len, flags, NULL, NULL);
+        r->doc_on_heap = true;
+        return yyjson_is_obj(yyjson_doc_get_root(r->doc));
     }
     size_t need = yyjson_read_max_memory_usage(text.len, flags);
     if (need > r->pool_bytes) {
@@ -65,7 +81,8 @@ static bool grammar_ok(struct fhir_reader *r, sv text)
     yyjson_alc alc;
     if (!yyjson_alc_pool_init(&alc, r->pool, r->pool_bytes))
         return false;
-    return yyjson_is_obj(yyjson_doc_get_root(yyjson_read_opts(ptr, text.len, flags, &alc, NULL)));
+    r->doc = yyjson_read_opts(ptr, text.len, flags, &alc, NULL);
+    return yyjson_is_obj(yyjson_doc_get_root(r->doc));
 }
 
 /* ---- second pass: the walk ---- */

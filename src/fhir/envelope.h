@@ -18,6 +18,8 @@
 #include "codec/instant.h"
 #include "fhir/types.h"
 
+#include <yyjson.h>
+
 typedef enum { FHIR_HOLE_NO_META, FHIR_HOLE_META, FHIR_HOLE_META_EMPTY } fhir_hole;
 
 struct fhir_body {
@@ -46,6 +48,10 @@ DEFINE_CLEANUP(struct fhir_reader, fhir_reader_free)
  * resource json", "1 validation error detected: ...". dst is as before on failure. */
 MUST_USE err_code fhir_envelope_read(struct fhir_reader *r, sv text, sv set_id, struct buf *dst,
                                      struct fhir_envelope *out, struct err *e);
+
+/* The tree of the text that r read last, numbers as raw text; NULL when it was no JSON. Borrowed until the
+ * next read with r. */
+yyjson_val *fhir_reader_root(const struct fhir_reader *r);
 
 #define FHIR_SPLICE_MAX 96 /* bytes the hole's content takes at most */
 /* json with its hole filled: json.len + at most FHIR_SPLICE_MAX bytes to dst, which must have that

@@ -1,43 +1,380 @@
-/* rest.c - the door of the data plane. What stands behind it is not built yet: a caller who is known and
- * names a data store that exists is told so, in FHIR's own terms. */
-#include "service/service_private.h"
+/* rest.c - the door of the data plane: who calls, which data store, which interaction, and the way back.
+ *
+ *   server thread   signature -> data store -> route -> may the caller -> reads at once,
+ *   worker          everything that waits for a disk or may look at many resources
+ *
+ * Source: FHIR R4 http.html; HealthLake's headers and actions in docs/api-fhir.md. */
+#include "service/rest_private.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
 
-static void answer(struct answer *an, const struct err *e)
+#define BODY_MAX   (64u << 20) /* of an answer */
+#define PARAMS_MAX 256u        /* of a query and a form together */
+#define QUERY_MAX  (32u << 10) /* bytes of a query or a form */
+#define CONTENT    "application/fhir+json;charset=utf-8"
+#define PREFIX     "/datastore/"
+
+/* One path, one method: one interaction. Documentation and CapabilityStatement print from here. */
+const struct rest_interaction rest_interactions[] = {
+    { "GET", REST_INSTANCE, "read", "ReadResource", rest_read, true },
+    { "GET", REST_VERSION, "vread", "VersionReadResource", rest_vread, true },
+    { "GET", REST_INSTANCE_HISTORY, "history-instance", "GetHistoryByResourceId", rest_history,
+      false },
+    { "GET", REST_TYPE_HISTORY, "history-type", "GetHistoryByResourceType", rest_history, false },
+    { "GET", REST_SYSTEM_HISTORY, "history-system", "GetFullHistory", rest_history, false },
+    { "POST", REST_TYPE, "create", "CreateResource", rest_write, false },
+    { "PUT", REST_INSTANCE, "update", "UpdateResource", rest_write, false },
+    { "PATCH", REST_INSTANCE, "patch", "PatchResource", rest_write, false },
+    { "DELETE", REST_INSTANCE, "delete", "DeleteResource", rest_write, false },
+};
+const size_t rest_n_interactions = sizeof rest_interactions / sizeof rest_interactions[0];
+
+/* ---- the request's parts ---- */
+
+err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
 {
-    const struct error_fhir *f = error_as_fhir(e->code);
-    struct err ignored; /* small and well formed: cannot fail */
-    an->status = f->status;
-    IGNORE(error_fhir_body(f->issue_type, f->general ? SV_LIT("Internal error") : sv_from(e->msg),
-                           &an->body, &ignored));
+    struct uri_pair *pairs;
+    size_t n;
+    if (encoded.len > QUERY_MAX)
+        return ERR(e, ERR_TOO_LARGE, "The query is longer than %u bytes", QUERY_MAX);
+    TRY(uri_query_split(c->a, encoded, PARAMS_MAX, &pairs, &n, e));
+    struct rest_param *all = arena_calloc(c->a, c->n_params + n + 1, sizeof *all);
+    if (all == NULL)
+        return arena_oom(c->a, e);
+    if (c->n_params)
+        memcpy(all, c->params, c->n_params * sizeof *all);
+    for (size_t i = 0; i < n; i++) {
+        CLEANUP_BUF struct buf b = BUF_INIT(2 * (size_t)QUERY_MAX);
+        TRY(uri_decode(pairs[i].name, true, &b, e));
+        struct rest_param p = { .name = arena_sv(c->a, buf_sv(&b)) };
+        buf_clear(&b);
+        TRY(uri_decode(pairs[i].value, true, &b, e));
+        p.value = arena_sv(c->a, buf_sv(&b));
+        if (p.name.ptr == NULL || p.value.ptr == NULL)
+            return arena_oom(c->a, e);
+        if (memchr(p.name.ptr, 0, p.name.len + 0) || memchr(p.value.ptr, 0, p.value.len + 0))
+            return ERR(e, ERR_INVALID, "The query holds a NUL byte");
+        if (p.name.len)
+            all[c->n_params++] = p;
+    }
+    c->params = all;
+    return ERR_OK;
 }
 
-static err_code check(struct service *s, const struct http_request *req, struct auth_caller *caller,
-                      struct err *e)
+sv rest_param(const struct rest_call *c, const char *name)
 {
-    struct datastore d;
-    sv rest = sv_tail(req->path, sizeof "/datastore/" - 1), id;
-    TRY(auth_check(s->cfg.auth, req, clock_wall_ms(), caller, e));
-    if (req->body_too_large)
+    for (size_t i = 0; i < c->n_params; i++)
+        if (sv_eq_cstr(c->params[i].name, name))
+            return c->params[i].value;
+    return SV_NONE;
+}
+
+bool rest_prefers(const struct rest_call *c, const char *what)
+{
+    sv rest = c->in.prefer, part;
+    while (sv_cut(&rest, ',', &part)) {
+        sv more = part, one;
+        while (sv_cut(&more, ';', &one))
+            if (sv_eq_nocase(sv_trim(one), sv_from(what)))
+                return true;
+    }
+    return false;
+}
+
+err_code rest_etag(sv text, uint64_t *version, struct err *e)
+{
+    sv t = sv_trim(text);
+    if (sv_starts(t, SV_LIT("W/")))
+        t = sv_tail(t, 2);
+    if (t.len >= 2 && t.ptr[0] == '"' && t.ptr[t.len - 1] == '"')
+        t = sv_make(t.ptr + 1, t.len - 2);
+    if (!sv_to_u64(t, version))
+        return ERR(e, ERR_INVALID, "An entity tag of a resource looks like W/\"3\"");
+    return ERR_OK;
+}
+
+/* ---- the route ---- */
+
+static err_code nothing_here(struct err *e)
+{
+    return ERR(e, ERR_NOT_FOUND, "Nothing is served at this path; see metadata for what is");
+}
+
+static err_code decode_part(struct rest_call *c, sv encoded, sv *out, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(1024);
+    TRY(uri_decode(encoded, false, &b, e));
+    *out = arena_sv(c->a, buf_sv(&b));
+    return out->ptr ? ERR_OK : arena_oom(c->a, e);
+}
+
+static err_code shape_of(struct rest_call *c, const sv part[4], size_t n, enum rest_shape *out,
+                         struct err *e)
+{
+    if (n == 0) {
+        *out = REST_SYSTEM;
+        return ERR_OK;
+    }
+    if (n == 1 && sv_eq(part[0], SV_LIT("metadata"))) {
+        *out = REST_METADATA;
+        return ERR_OK;
+    }
+    if (n == 1 && sv_eq(part[0], SV_LIT("_history"))) {
+        *out = REST_SYSTEM_HISTORY;
+        return ERR_OK;
+    }
+    if (n == 1 && sv_eq(part[0], SV_LIT("_search"))) {
+        *out = REST_SYSTEM_SEARCH;
+        return ERR_OK;
+    }
+    c->type = fhir_type_find(part[0]);
+    if (c->type == FHIR_TYPE_NONE)
+        return ERR(e, ERR_NOT_FOUND, "The path begins with no resource type of FHIR R4");
+    if (n == 1) {
+        *out = REST_TYPE;
+        return ERR_OK;
+    }
+    if (n == 2 && (part[1].ptr[0] == '_' || part[1].ptr[0] == '$')) {
+        *out = sv_eq(part[1], SV_LIT("_search"))     ? REST_TYPE_SEARCH
+               : sv_eq(part[1], SV_LIT("_history"))  ? REST_TYPE_HISTORY
+               : sv_eq(part[1], SV_LIT("$validate")) ? REST_TYPE_VALIDATE
+                                                     : REST_N_SHAPES;
+        return *out == REST_N_SHAPES ? nothing_here(e) : ERR_OK;
+    }
+    c->id = part[1];
+    *out = REST_INSTANCE;
+    if (n == 2)
+        return ERR_OK;
+    if (n == 3) {
+        c->member_type = fhir_type_find(part[2]);
+        *out = sv_eq(part[2], SV_LIT("_history"))              ? REST_INSTANCE_HISTORY
+               : sv_eq(part[2], SV_LIT("$everything"))         ? REST_EVERYTHING
+               : sv_eq(part[2], SV_LIT("$validate"))           ? REST_VALIDATE
+               : c->member_type || sv_eq(part[2], SV_LIT("*")) ? REST_COMPARTMENT
+                                                               : REST_N_SHAPES;
+        return *out == REST_N_SHAPES ? nothing_here(e) : ERR_OK;
+    }
+    c->vid = part[3];
+    *out = REST_VERSION;
+    return sv_eq(part[2], SV_LIT("_history")) ? ERR_OK : nothing_here(e);
+}
+
+err_code rest_route(struct rest_call *c, struct err *e)
+{
+    sv part[4], rest = c->in.path, one;
+    size_t n = 0;
+    enum rest_shape shape = REST_N_SHAPES;
+    bool other = false;
+    if (rest.len && rest.ptr[rest.len - 1] == '/')
+        rest.len--;
+    while (rest.len && sv_cut(&rest, '/', &one)) {
+        if (one.len == 0 || n == 4)
+            return nothing_here(e);
+        TRY(decode_part(c, one, &part[n++], e));
+    }
+    TRY(shape_of(c, part, n, &shape, e));
+    TRY(rest_params_add(c, c->in.query, e));
+    sv method = sv_eq(c->in.method, SV_LIT("HEAD")) ? SV_LIT("GET") : c->in.method;
+    for (size_t i = 0; i < rest_n_interactions; i++) {
+        if (rest_interactions[i].shape != shape)
+            continue;
+        other = true;
+        if (sv_eq_cstr(method, rest_interactions[i].method)) {
+            c->it = &rest_interactions[i];
+            return ERR_OK;
+        }
+    }
+    return other ? ERR(e, ERR_METHOD, "%.*s is not offered at this path",
+                       SV_FMT(sv_head(c->in.method, 16)))
+                 : nothing_here(e);
+}
+
+/* ---- one exchange ---- */
+
+struct exchange { /* owned by the request's arena */
+    struct rest_call c;
+    struct datastore ds;
+    struct http_exchange *x;
+    const char *request_id;
+    err_code rc;
+    struct err e;
+};
+
+static void headers_in(struct rest_call *c, const struct http_request *req)
+{
+    struct rest_request *in = &c->in;
+    in->method = req->method;
+    in->query = req->query;
+    in->body = req->body;
+    in->content_type = http_header_get(req, "Content-Type");
+    in->accept = http_header_get(req, "Accept");
+    in->prefer = http_header_get(req, "Prefer");
+    in->if_match = http_header_get(req, "If-Match");
+    in->if_none_match = http_header_get(req, "If-None-Match");
+    in->if_none_exist = http_header_get(req, "If-None-Exist");
+    in->if_modified_since = http_header_get(req, "If-Modified-Since");
+    in->validation_level = http_header_get(req, "x-amzn-healthlake-fhir-validation-level");
+    in->idempotency_key = http_header_get(req, "x-amz-fhir-idempotency-key");
+}
+
+static bool is_json(sv kind)
+{
+    static const char *const json[] = {
+        "*/*",  "application/*", "application/fhir+json", "text/json", "application/json",
+        "json", "text/*",        "application/json+fhir", "html",      "text/html"
+    };
+    kind = sv_trim(sv_head(kind, sv_find(kind, ';')));
+    for (size_t i = 0; i < sizeof json / sizeof json[0]; i++)
+        if (sv_eq_nocase(kind, sv_from(json[i])))
+            return true;
+    return false;
+}
+
+/* _format wins over Accept. Source: http.html#parameters */
+static err_code check_format(const struct rest_call *c, struct err *e)
+{
+    sv format = rest_param(c, "_format"), rest = c->in.accept, one;
+    if (format.len) { /* a plus sign that was not encoded has become a space */
+        if (is_json(format) || sv_eq(format, SV_LIT("application/fhir json")))
+            return ERR_OK;
+        return ERR(e, ERR_NOT_ACCEPTABLE, "_format: only JSON is offered (application/fhir+json)");
+    }
+    if (sv_trim(rest).len == 0)
+        return ERR_OK;
+    while (sv_cut(&rest, ',', &one))
+        if (is_json(one))
+            return ERR_OK;
+    return ERR(e, ERR_NOT_ACCEPTABLE, "Accept: only JSON is offered (application/fhir+json)");
+}
+
+static err_code allowed(struct rest_call *c, struct err *e)
+{
+    yyjson_val *t;
+    yyjson_arr_iter it = yyjson_arr_iter_with(c->ds->tags);
+    size_t n = 0;
+    struct policy_fact *facts =
+        arena_alloc(c->a, (yyjson_arr_size(c->ds->tags) + 1) * sizeof *facts);
+    sv action = arena_fmt(c->a, "healthlake:%s", c->it->action);
+    if (facts == NULL || action.ptr == NULL)
+        return arena_oom(c->a, e);
+    while ((t = yyjson_arr_iter_next(&it)) != NULL)
+        facts[n++] = (struct policy_fact){ arena_fmt(c->a, "aws:ResourceTag/%.*s",
+                                                     SV_FMT(json_string(json_get(t, "Key")))),
+                                           json_string(json_get(t, "Value")) };
+    return auth_allows(&c->caller, action, c->ds->arn, &(struct policy_context){ facts, n }, e);
+}
+
+/* [base] as the caller knows it. */
+static sv base_of(struct service *s, const struct http_request *req, sv id)
+{
+    sv root = s->cfg.public_url;
+    while (root.len && root.ptr[root.len - 1] == '/')
+        root.len--;
+    if (root.len == 0)
+        root = arena_fmt(req->arena, "http://%.*s", SV_FMT(http_header_get(req, "Host")));
+    return arena_fmt(req->arena, "%.*s" PREFIX "%.*s/r4", SV_FMT(root), SV_FMT(id));
+}
+
+static err_code enter(struct exchange *ex, struct err *e)
+{
+    struct rest_call *c = &ex->c;
+    const struct http_request *req = http_exchange_request(ex->x);
+    sv rest = sv_tail(req->path, sizeof PREFIX - 1), id, r4;
+    if (req->body_too_large) /* it was not read: no signature over it can be checked */
         return ERR(e, ERR_TOO_LARGE, "Request Entity Too Large");
+    TRY(auth_check(c->s->cfg.auth, req, clock_wall_ms(), &c->caller, e));
     if (!sv_cut(&rest, '/', &id))
         id = SV_NONE;
-    TRY(datastore_read(s, id, req->arena, &d, e));
-    if (!sv_eq(d.status, SV_LIT("ACTIVE")))
-        return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(d.status));
-    return ERR(e, ERR_UNSUPPORTED,
-               "The FHIR REST API is not part of this release; use import and export jobs");
+    TRY(datastore_read(c->s, id, req->arena, &ex->ds, e));
+    c->ds = &ex->ds;
+    if (!sv_eq(ex->ds.status, SV_LIT("ACTIVE")))
+        return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(ex->ds.status));
+    if (!sv_cut(&rest, '/', &r4) || !sv_eq(r4, SV_LIT("r4")))
+        return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
+    c->in.path = rest.ptr ? rest : SV_LIT("");
+    c->base = base_of(c->s, req, id);
+    if (c->base.ptr == NULL)
+        return arena_oom(c->a, e);
+    TRY(rest_route(c, e));
+    TRY(allowed(c, e));
+    TRY(check_format(c, e));
+    return store_registry_acquire(c->s->cfg.stores, id, false, &c->st, e);
+}
+
+static size_t headers_out(const struct rest_call *c, struct http_header *h, const char *request_id)
+{
+    const struct rest_answer *o = &c->out;
+    size_t n = 0;
+    h[n++] = (struct http_header){ SV_LIT("Content-Type"), SV_LIT(CONTENT) };
+    h[n++] = (struct http_header){ SV_LIT("x-amzn-RequestId"), sv_from(request_id) };
+    if (o->about) {
+        char when[32];
+        time_t s = (time_t)(o->instant_ms / 1000);
+        struct tm tm;
+        gmtime_r(&s, &tm);
+        size_t len = strftime(when, sizeof when, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+        h[n++] = (struct http_header){ SV_LIT("ETag"), arena_fmt(c->a, "W/\"%llu\"",
+                                                                 (unsigned long long)o->version) };
+        h[n++] =
+            (struct http_header){ SV_LIT("Last-Modified"), arena_sv(c->a, sv_make(when, len)) };
+    }
+    if (o->location)
+        h[n++] = (struct http_header){ SV_LIT("Location"),
+                                       arena_fmt(c->a, "%.*s/%s/%.*s/_history/%llu",
+                                                 SV_FMT(c->base), fhir_type_name(o->type),
+                                                 SV_FMT(o->id), (unsigned long long)o->version) };
+    if (o->issues_stored)
+        h[n++] =
+            (struct http_header){ SV_LIT("x-amzn-healthlake-validation-issues"), SV_LIT("true") };
+    if (o->status == 429)
+        h[n++] = (struct http_header){ SV_LIT("Retry-After"), SV_LIT("1") };
+    return n;
+}
+
+static void leave(struct exchange *ex)
+{
+    struct rest_call *c = &ex->c;
+    struct http_header h[8];
+    if (ex->rc != ERR_OK) {
+        ex->e.code = ex->rc;
+        c->out.status = rest_error(c, &ex->e, &c->out.body);
+    }
+    if (c->st)
+        store_registry_release(c->s->cfg.stores, c->st);
+    size_t n = headers_out(c, h, ex->request_id);
+    service_reply_with(ex->x, c->out.status, h, n, &c->out.body, c->it ? c->it->name : "rest",
+                       ex->rc ? err_code_name(ex->rc) : "-", ex->request_id,
+                       c->caller.access_key_id);
+}
+
+static void work(struct service *s, void *ctx)
+{
+    struct exchange *ex = ctx;
+    (void)s;
+    ex->rc = ex->c.it->fn(&ex->c, &ex->e);
+    leave(ex);
 }
 
 void rest_handle(struct service *s, struct http_exchange *x, const char *request_id)
 {
     const struct http_request *req = http_exchange_request(x);
-    struct answer an = { .content_type = "application/fhir+json" };
-    struct auth_caller caller = { 0 };
-    struct err e = { 0 };
-    buf_init(&an.body, 64u << 10);
-    e.code = check(s, req, &caller, &e);
-    answer(&an, &e);
-    service_reply(x, &an, "rest", request_id, caller.access_key_id);
+    struct exchange full = { 0 }, *ex = ARENA_NEW(req->arena, struct exchange);
+    bool oom = ex == NULL;
+    if (oom)
+        ex = &full;
+    ex->x = x;
+    ex->request_id = request_id;
+    ex->c = (struct rest_call){ .s = s, .a = req->arena };
+    buf_init(&ex->c.out.body, BODY_MAX);
+    headers_in(&ex->c, req);
+    ex->rc = oom ? arena_oom(req->arena, &ex->e) : enter(ex, &ex->e);
+    if (ex->rc == ERR_OK && ex->c.it->short_work) {
+        work(s, ex);
+        return;
+    }
+    if (ex->rc == ERR_OK)
+        ex->rc = workers_add(s->rest_workers, work, ex, &ex->e);
+    if (ex->rc != ERR_OK)
+        leave(ex);
 }

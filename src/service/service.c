@@ -6,7 +6,9 @@
 #include "base/rng.h"
 #include "service/service_private.h"
 
-#define MAX_WAITING 256u
+#define MAX_WAITING      256u
+#define REST_WORKERS     32u
+#define REST_MAX_WAITING 1024u
 
 /* ---- answers ---- */
 
@@ -28,10 +30,22 @@ void service_answer_error(struct answer *an, const struct err *e, sv long_messag
     IGNORE(error_aws_body(x->exception, message, &an->body, &ignored));
 }
 
+void service_reply_with(struct http_exchange *x, unsigned status, const struct http_header *h,
+                        size_t n, struct buf *body, const char *op, const char *error,
+                        const char *request_id, sv access_key_id)
+{
+    const struct http_request *req = http_exchange_request(x);
+    LOG(LOG_INFO, "request", LOG_STR("op", op), LOG_INT("status", status), LOG_STR("error", error),
+        LOG_INT("us", clock_mono_us() - req->start_us), LOG_INT("in", req->body.len),
+        LOG_INT("out", body->len), LOG_SV("key", access_key_id.len ? access_key_id : SV_LIT("-")),
+        LOG_SV("peer", req->peer), LOG_STR("request_id", request_id));
+    http_reply(x, status, h, n, body);
+    buf_done(body);
+}
+
 void service_reply(struct http_exchange *x, struct answer *an, const char *op,
                    const char *request_id, sv access_key_id)
 {
-    const struct http_request *req = http_exchange_request(x);
     struct http_header h[5];
     size_t n = 0;
     h[n++] = (struct http_header){ SV_LIT("Content-Type"), sv_from(an->content_type) };
@@ -40,14 +54,8 @@ void service_reply(struct http_exchange *x, struct answer *an, const char *op,
         h[n++] = (struct http_header){ SV_LIT("x-amzn-errortype"), sv_from(an->error_type) };
     if (an->unsigned_retry)
         h[n++] = (struct http_header){ SV_LIT("Retry-After"), SV_LIT("1") };
-    LOG(LOG_INFO, "request", LOG_STR("op", op), LOG_INT("status", an->status),
-        LOG_STR("error", an->error_type ? an->error_type : "-"),
-        LOG_INT("us", clock_mono_us() - req->start_us), LOG_INT("in", req->body.len),
-        LOG_INT("out", an->body.len),
-        LOG_SV("key", access_key_id.len ? access_key_id : SV_LIT("-")), LOG_SV("peer", req->peer),
-        LOG_STR("request_id", request_id));
-    http_reply(x, an->status, h, n, &an->body);
-    buf_done(&an->body);
+    service_reply_with(x, an->status, h, n, &an->body, op, an->error_type ? an->error_type : "-",
+                       request_id, access_key_id);
 }
 
 /* ---- routes ---- */
@@ -142,11 +150,14 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     if (s->cfg.max_datastores == 0)
         s->cfg.max_datastores = LIMIT_DATASTORES;
     pthread_mutex_init(&s->records_lock, NULL);
+    pthread_mutex_init(&s->conditional_lock, NULL);
     if (cfg->quotas_healthlake)
         s->quota = quota_new();
     err_code rc = load_page_key(s, e);
     if (rc == ERR_OK)
         rc = workers_start(s, cfg->n_workers ? cfg->n_workers : 4, MAX_WAITING, &s->workers, e);
+    if (rc == ERR_OK) /* many: they wait for a shared fsync most of the time */
+        rc = workers_start(s, REST_WORKERS, REST_MAX_WAITING, &s->rest_workers, e);
     if (rc == ERR_OK)
         rc = datastores_resume(s, e);
     if (rc != ERR_OK) {
@@ -163,8 +174,10 @@ void service_free(struct service *s)
         return;
     atomic_store(&s->stopping, true);
     workers_stop(s->workers);
+    workers_stop(s->rest_workers);
     quota_free(s->quota);
     pthread_mutex_destroy(&s->records_lock);
+    pthread_mutex_destroy(&s->conditional_lock);
     arena_free(s->arena);
     free(s);
 }

@@ -4,7 +4,7 @@
  *   aws_json.c     the control plane's protocol: one call      errors.c      the two translation tables
  *   datastores.c   create, delete, describe, list              page.c        NextToken
  *   job_calls.c    start, describe, list of both kinds         tags.c        tags of a data store
- *   rest.c         the data plane's door                       quota.c       request rates
+ *   rest_*.c       the data plane (rest_private.h)             quota.c       request rates
  * Floor: service. */
 #pragma once
 #include "service/errors.h"
@@ -20,6 +20,9 @@ struct service {
     struct arena *arena; /* copies of the configuration's strings */
     struct quota *quota; /* NULL: off */
     struct workers *workers;
+    struct workers *rest_workers; /* for writes and searches of the data plane */
+    pthread_mutex_t
+        conditional_lock;         /* one conditional write at a time: it searches, then writes */
     pthread_mutex_t records_lock; /* orders read-change-write of data store records */
     char page_key[33];            /* signs NextTokens; kept in the records */
     atomic_bool stopping;
@@ -64,6 +67,10 @@ void aws_json_handle(struct service *s, struct http_exchange *x, const char *req
 /* Sends an answer and logs it. op: for the log. */
 void service_reply(struct http_exchange *x, struct answer *an, const char *op,
                    const char *request_id, sv access_key_id);
+/* Any answer: sent, and one line in the log. body is taken. */
+void service_reply_with(struct http_exchange *x, unsigned status, const struct http_header *h,
+                        size_t n, struct buf *body, const char *op, const char *error,
+                        const char *request_id, sv access_key_id);
 void service_answer_error(struct answer *an, const struct err *e, sv long_message,
                           const char *request_id, const char *op);
 /* A FHIR answer from the data plane's door. */

@@ -126,6 +126,7 @@ static err_code add_waiter(struct rocks *r, struct group *g, struct commit_waite
         TRY(rocks_current(r, w->writes[i].type, w->writes[i].id, &cur, w->e));
         TRY(check_condition(&w->writes[i], &cur, w->e));
         w->writes[i].version = cur.version + 1;
+        w->writes[i].existed = cur.version && !cur.deleted;
     }
     w->out = next_commit(r, g->last);
     for (size_t i = 0; i < w->n; i++)

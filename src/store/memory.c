@@ -177,8 +177,10 @@ static err_code mem_commit(struct store *st, struct store_write *w, size_t n,
         else if ((w[i].condition == STORE_IF_ABSENT && v) ||
                  (w[i].condition == STORE_IF_VERSION && (!there || rank != w[i].if_version)))
             rc = ERR(e, ERR_PRECONDITION, "the condition does not hold");
-        else
+        else {
             w[i].version = rank + 1;
+            w[i].existed = there;
+        }
     }
     if (rc == ERR_OK) {
         *out = next_locked(m);
@@ -455,6 +457,34 @@ static void mem_cursor_close(struct store_cursor *base)
     free(c);
 }
 
+static int newest_first(const void *a, const void *b)
+{
+    const struct store_log_row *x = a, *y = b;
+    return x->t < y->t ? 1 : x->t > y->t ? -1 : sv_cmp(x->id, y->id);
+}
+
+static err_code mem_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id, size_t max,
+                        struct arena *a, struct store_log_row **out, size_t *n_out, struct err *e)
+{
+    struct memory *m = (struct memory *)st;
+    size_t n = 0;
+    pthread_mutex_lock(&m->lock);
+    struct store_log_row *rows = arena_alloc(a, (m->n + 1) * sizeof *rows);
+    for (size_t i = 0; i < m->n && rows; i++) {
+        const struct mem_version *v = &m->versions[i];
+        if (v->type == type &&
+            (v->commit.t < from_t || (v->commit.t == from_t && sv_cmp(id_of(v), after_id) > 0)))
+            rows[n++] = (struct store_log_row){ type, v->commit.t, arena_sv(a, id_of(v)) };
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (rows == NULL)
+        return arena_oom(a, e);
+    qsort(rows, n, sizeof *rows, newest_first);
+    *out = rows;
+    *n_out = n < max ? n : max;
+    return ERR_OK;
+}
+
 static err_code mem_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
                               struct err *e)
 {
@@ -518,6 +548,7 @@ static const struct store_ops memory_ops = {
     .cursor_close = mem_cursor_close,
     .history = mem_history,
     .changes = mem_changes,
+    .log = mem_log,
     .commit_at = mem_commit_at,
     .plan = mem_plan,
     .stats = mem_stats,

@@ -438,6 +438,7 @@ static const struct store_ops rocks_ops = {
     .cursor_close = rocks_cursor_close,
     .history = rocks_history,
     .changes = rocks_changes,
+    .log = rocks_log,
     .commit_at = rocks_commit_at,
     .plan = rocks_plan,
     .stats = rocks_stats,

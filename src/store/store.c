@@ -185,6 +185,12 @@ err_code store_changes(struct store *st, fhir_type type, uint64_t after_t, uint6
     return st->ops->changes(st, type, after_t, upto_t, out, e);
 }
 
+err_code store_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id, size_t max,
+                   struct arena *a, struct store_log_row **out, size_t *n_out, struct err *e)
+{
+    return st->ops->log(st, type, from_t, after_id, max, a, out, n_out, e);
+}
+
 err_code store_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
                          struct err *e)
 {

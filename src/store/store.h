@@ -77,6 +77,7 @@ struct store_write {
     store_condition condition;
     uint64_t if_version;
     uint64_t version; /* out: the version written */
+    bool existed;     /* out: there was a current version, and no deletion, before it */
 };
 /* All of the writes as one commit, or none; on disk when it returns. Commits of several threads
  * share one fsync. At most one write per (type, id). ERR_PRECONDITION: a condition failed.
@@ -139,6 +140,17 @@ MUST_USE err_code store_history(struct store *st, fhir_type type, sv id, uint64_
  * upto_t (deletions included), in id order. Cost follows the changes, not the store. */
 MUST_USE err_code store_changes(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
                                 struct store_cursor **out, struct err *e);
+struct store_log_row { /* who was written at which commit */
+    fhir_type type;
+    uint64_t t;
+    sv id;
+};
+/* The log of a type, newest commit first and ids in byte order within one: at most max rows with t < from_t,
+ * or t == from_t and id > after_id. Every version is a row, deletions too. Owned by the arena. Cost follows
+ * the rows given. */
+MUST_USE err_code store_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id,
+                            size_t max, struct arena *a, struct store_log_row **out, size_t *n_out,
+                            struct err *e);
 /* Newest commit whose instant is <= instant_ms; t 0 when there is none. */
 MUST_USE err_code store_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
                                   struct err *e);

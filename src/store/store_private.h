@@ -36,6 +36,8 @@ struct store_ops {
                         struct err *);
     err_code (*changes)(struct store *, fhir_type, uint64_t, uint64_t, struct store_cursor **,
                         struct err *);
+    err_code (*log)(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
+                    struct store_log_row **, size_t *, struct err *);
     err_code (*commit_at)(struct store *, int64_t, struct store_commit *, struct err *);
     err_code (*plan)(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
                      size_t *, struct err *);
@@ -144,5 +146,7 @@ err_code rocks_history(struct store *, fhir_type, sv, uint64_t, struct store_cur
                        struct err *);
 err_code rocks_changes(struct store *, fhir_type, uint64_t, uint64_t, struct store_cursor **,
                        struct err *);
+err_code rocks_log(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
+                   struct store_log_row **, size_t *, struct err *);
 err_code rocks_plan(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
                     size_t *, struct err *);

@@ -2,6 +2,7 @@
 import configparser
 import gzip
 import hashlib
+import http.client
 import json
 import os
 import pathlib
@@ -13,9 +14,13 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 
 import boto3
+import botocore.auth
+import botocore.awsrequest
 import botocore.config
+import botocore.credentials
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("FHIRLAKE_BIN", ROOT / "build" / "fhirlake"))
@@ -119,6 +124,10 @@ class Server:
             config=botocore.config.Config(retries={"total_max_attempts": retries + 1, "mode": "standard"},
                                           read_timeout=120, **config))
 
+    def fhir(self, store, signed=True):
+        """The FHIR API of a data store, as a client that signs sees it."""
+        return Fhir(f"{self.url}/datastore/{store}/r4", self.keys() if signed else None)
+
     @property
     def objects(self):
         return self.data / "objects"
@@ -167,6 +176,67 @@ class Server:
 
     def folder(self, uri):
         return self.objects / uri.removeprefix("s3://")
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def text(self):
+        """Of an OperationOutcome: what it says."""
+        assert self.json["resourceType"] == "OperationOutcome"
+        return " | ".join(i["details"]["text"] for i in self.json["issue"])
+
+
+class Fhir:
+    """Requests below [base], signed with botocore's SigV4 over one connection per call."""
+
+    def __init__(self, base, keys):
+        self.base, self.keys = base, keys
+
+    def call(self, method, path, body=None, content_type="application/fhir+json", **headers):
+        url = path if path.startswith("http") else f"{self.base}/{path}" if path else self.base
+        if "?" in url:  # as it must be before signing
+            path, query = url.split("?", 1)
+            url = path + "?" + urllib.parse.quote(query, safe="=&%-_.~+")
+        data = body if isinstance(body, (bytes, type(None))) else (
+            body if isinstance(body, str) else json.dumps(body)).encode()
+        headers = {k.replace("_", "-"): v for k, v in headers.items()}
+        if data is not None and content_type:
+            headers["Content-Type"] = content_type
+        if self.keys:
+            request = botocore.awsrequest.AWSRequest(method, url, headers, data)
+            credentials = botocore.credentials.Credentials(*self.keys)
+            botocore.auth.SigV4Auth(credentials, "healthlake", "us-east-1").add_auth(request)
+            headers = dict(request.headers.items())
+        parts = urllib.parse.urlsplit(url)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=120)
+        try:
+            connection.request(method, url[len(f"http://{parts.netloc}"):], data, headers)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path, **headers):
+        return self.call("GET", path, **headers)
+
+    def post(self, path, body, **more):
+        return self.call("POST", path, body, **more)
+
+    def put(self, path, body, **more):
+        return self.call("PUT", path, body, **more)
+
+    def patch(self, path, operations, **more):
+        return self.call("PATCH", path, operations, "application/json-patch+json", **more)
+
+    def delete(self, path, **headers):
+        return self.call("DELETE", path, **headers)
 
 
 def wait(probe, wanted, timeout=120, pause=0.02):

@@ -338,7 +338,15 @@ static void compare(struct store *a, struct store *b)
         OK(store_changes(b, type, after, t, &cb, e));
         print_cursor(&x, ca);
         print_cursor(&y, cb);
-        struct arena *ar = arena_new(1 << 20);
+        struct arena *ar = arena_new(4 << 20);
+        struct store_log_row *la, *lb;
+        size_t na, nb, max = 1 + rnd(20);
+        OK(store_log(a, type, t, sv_from(id), max, ar, &la, &na, e));
+        OK(store_log(b, type, t, sv_from(id), max, ar, &lb, &nb, e));
+        for (size_t i = 0; i < na; i++)
+            OK(buf_add_fmt(&x, e, "%llu %.*s\n", (unsigned long long)la[i].t, SV_FMT(la[i].id)));
+        for (size_t i = 0; i < nb; i++)
+            OK(buf_add_fmt(&y, e, "%llu %.*s\n", (unsigned long long)lb[i].t, SV_FMT(lb[i].id)));
         struct store_version va, vb;
         struct err e;
         err_code ra = store_get(a, type, sv_from(id), t, ar, &va, &e);

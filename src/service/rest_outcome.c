@@ -1,0 +1,62 @@
+/* rest_outcome.c - OperationOutcomes in HealthLake's form: severity, code, details.text, diagnostics, and the
+ * element in location and expression. */
+#include "service/rest_private.h"
+
+#include "base/log.h"
+
+static void issue(struct json_writer *w, const struct rest_issue *i)
+{
+    json_obj(w);
+    json_kv_str(w, "severity", sv_from(i->severity));
+    json_kv_str(w, "code", sv_from(i->code));
+    json_key(w, "details");
+    json_obj(w);
+    json_kv_str(w, "text", i->text);
+    json_obj_end(w);
+    json_kv_str(w, "diagnostics", i->text);
+    if (i->path.len) {
+        json_key(w, "location");
+        json_arr(w);
+        json_str(w, i->path);
+        json_arr_end(w);
+        json_key(w, "expression");
+        json_arr(w);
+        json_str(w, i->path);
+        json_arr_end(w);
+    }
+    json_obj_end(w);
+}
+
+err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct buf *out,
+                            struct err *e)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_obj(&w);
+    json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
+    json_key(&w, "issue");
+    json_arr(&w);
+    for (size_t i = 0; i < n; i++)
+        issue(&w, &issues[i]);
+    json_arr_end(&w);
+    json_obj_end(&w);
+    return json_writer_end(&w, e);
+}
+
+unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *out)
+{
+    const struct error_fhir *f = error_as_fhir(e->code);
+    struct err ignored; /* bounded text, well formed: cannot fail */
+    buf_clear(out);
+    if (c->n_issues && !f->general) {
+        IGNORE(rest_outcome_write(c->issues, c->n_issues, out, &ignored));
+        return f->status;
+    }
+    struct rest_issue one = { "error", f->issue_type, sv_from(e->msg), SV_NONE };
+    if (f->general) {
+        LOG_ERR("rest_failed", e, LOG_STR("op", c->it ? c->it->name : "-"));
+        one.text = SV_LIT("Internal error; the service's log has it under this request's id");
+    }
+    IGNORE(rest_outcome_write(&one, 1, out, &ignored));
+    return f->status;
+}

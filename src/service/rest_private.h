@@ -1,0 +1,141 @@
+/* rest_private.h - what the rooms of the data plane share.
+ *
+ *   rest.c          the door: route, caller, headers, answer        rest_bundle.c  batch, transaction
+ *   rest_read.c     read, vread, history                            rest_search.c  search, include, page
+ *   rest_write.c    create, update, patch, delete, conditional      rest_query.c   criteria against the store
+ *   rest_outcome.c  OperationOutcomes                               rest_meta.c    CapabilityStatement
+ *
+ * An HTTP request, or an entry of a Bundle, becomes a rest_call: what came in, where it goes, what comes out.
+ * Source: FHIR R4 http.html; Amazon HealthLake "Managing FHIR resources".   Floor: service. */
+#pragma once
+#include "codec/uri.h"
+#include "service/service_private.h"
+
+struct rest_param { /* of the query or a form, decoded */
+    sv name, value;
+};
+
+struct rest_request { /* views; SV_NONE: not sent */
+    sv method;
+    sv path;  /* below [base]/, without a slash in front, still encoded */
+    sv query; /* still encoded */
+    sv body, content_type;
+    sv accept, prefer, if_match, if_none_match, if_none_exist, if_modified_since;
+    sv validation_level, idempotency_key;
+};
+
+struct rest_answer {
+    unsigned status;
+    bool about; /* of one version: ETag, Last-Modified */
+    bool location;
+    fhir_type type;
+    sv id;
+    uint64_t version;
+    int64_t instant_ms;
+    bool issues_stored; /* minimal validation let something through */
+    struct buf body;    /* FHIR JSON; empty: no body */
+};
+
+struct rest_call;
+typedef err_code (*rest_fn)(struct rest_call *c, struct err *e);
+struct rest_interaction {
+    const char *method;
+    enum rest_shape {
+        REST_SYSTEM,           /* [base] */
+        REST_METADATA,         /* metadata */
+        REST_SYSTEM_HISTORY,   /* _history */
+        REST_SYSTEM_SEARCH,    /* _search */
+        REST_TYPE,             /* Patient */
+        REST_TYPE_SEARCH,      /* Patient/_search */
+        REST_TYPE_HISTORY,     /* Patient/_history */
+        REST_TYPE_VALIDATE,    /* Patient/$validate */
+        REST_INSTANCE,         /* Patient/1 */
+        REST_INSTANCE_HISTORY, /* Patient/1/_history */
+        REST_VERSION,          /* Patient/1/_history/2 */
+        REST_EVERYTHING,       /* Patient/1/$everything */
+        REST_VALIDATE,         /* Patient/1/$validate */
+        REST_COMPARTMENT,      /* Patient/1/Observation, Patient/1/STAR */
+        REST_N_SHAPES,
+    } shape;
+    const char *name;   /* of the interaction, for the log */
+    const char *action; /* IAM, without "healthlake:" */
+    rest_fn fn;
+    bool short_work; /* done on the server's own thread */
+};
+extern const struct rest_interaction rest_interactions[];
+extern const size_t rest_n_interactions;
+
+struct rest_call {
+    struct service *s;
+    struct arena *a;
+    struct store *st;
+    const struct datastore *ds;
+    struct auth_caller caller;
+    sv base; /* "http://host/datastore/<id>/r4", no slash behind */
+    struct rest_request in;
+    /* the route */
+    const struct rest_interaction *it;
+    fhir_type type; /* of the path; for a compartment, that of the owner */
+    sv id, vid;
+    fhir_type member_type; /* REST_COMPARTMENT; FHIR_TYPE_NONE: all */
+    struct rest_param *params;
+    size_t n_params;
+    bool in_bundle;
+    struct rest_answer out;
+    struct rest_issue { /* what an error says beside its text */
+        const char *severity, *code;
+        sv text, path;
+    } * issues;
+    size_t n_issues;
+};
+
+/* ---- rest.c ---- */
+/* Find the interaction of c->in and fill the route. ERR_NOT_FOUND, ERR_METHOD, ERR_INVALID. */
+MUST_USE err_code rest_route(struct rest_call *c, struct err *e);
+/* Decode a query or form into pairs, appended to c->params. */
+MUST_USE err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e);
+sv rest_param(const struct rest_call *c, const char *name); /* first of that name */
+/* Prefer: return=minimal | representation | OperationOutcome; handling=strict | lenient. */
+bool rest_prefers(const struct rest_call *c, const char *what);
+/* W/"3" or "3" or 3. */
+MUST_USE err_code rest_etag(sv text, uint64_t *version, struct err *e);
+
+/* ---- rest_outcome.c ---- */
+struct rest_issue;
+MUST_USE err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct buf *out,
+                                     struct err *e);
+/* Body of an error: the call's issues when it has some, else the error itself. Answers the status. */
+unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *out);
+
+/* ---- rest_read.c ---- */
+MUST_USE err_code rest_read(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_vread(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_history(struct rest_call *c, struct err *e);
+/* A version as it is sent, appended. */
+MUST_USE err_code rest_version_write(const struct store_version *v, struct buf *out, struct err *e);
+/* The answer is about v: ETag and Last-Modified. */
+void rest_about(struct rest_call *c, const struct store_version *v);
+
+/* ---- rest_write.c ---- */
+struct rest_pending { /* a write that is checked and not yet done */
+    bool has_write;   /* false: c->out is the answer already */
+    struct store_write w;
+    struct buf stored; /* owned: w.body points into it */
+};
+void rest_pending_done(struct rest_pending *p);
+MUST_USE err_code rest_prepare(struct rest_call *c, struct rest_pending *p, struct err *e);
+/* After the commit: status, headers, body. */
+MUST_USE err_code rest_written(struct rest_call *c, const struct rest_pending *p,
+                               const struct store_commit *at, struct err *e);
+MUST_USE err_code rest_write(struct rest_call *c, struct err *e);
+
+/* ---- rest_conditional.c ---- */
+/* The write depends on what a search finds: If-None-Exist, or a query instead of an id. */
+bool rest_is_conditional(const struct rest_call *c);
+/* Search, then either make the call one with an id, or answer it (p->has_write is false). */
+MUST_USE err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct err *e);
+
+/* ---- rest_validate.c ---- */
+/* At the call's level. ERR_INVALID, with the faults as the call's issues. */
+MUST_USE err_code rest_validate_resource(struct rest_call *c, yyjson_val *resource, struct err *e);
+MUST_USE err_code rest_validate(struct rest_call *c, struct err *e);

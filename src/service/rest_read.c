@@ -1,0 +1,332 @@
+/* rest_read.c - read, vread and the three histories. */
+#include "service/rest_private.h"
+
+#include "base/limits.h"
+
+err_code rest_version_write(const struct store_version *v, struct buf *out, struct err *e)
+{
+    TRY(buf_reserve(out, v->body.json.len + FHIR_SPLICE_MAX, e));
+    out->len += fhir_body_write(&v->body, v->version, v->instant_ms, out->ptr + out->len);
+    return ERR_OK;
+}
+
+void rest_about(struct rest_call *c, const struct store_version *v)
+{
+    c->out.about = true;
+    c->out.type = v->type;
+    c->out.id = v->id;
+    c->out.version = v->version;
+    c->out.instant_ms = v->instant_ms;
+}
+
+static err_code not_known(const struct rest_call *c, struct err *e)
+{
+    return ERR(e, ERR_NOT_FOUND, "%s with this id is not known", fhir_type_name(c->type));
+}
+
+static err_code gone(const struct rest_call *c, struct err *e)
+{
+    return ERR(e, ERR_GONE, "%s with this id was deleted; its history is kept",
+               fhir_type_name(c->type));
+}
+
+/* Conditional read: the caller has this version, or one as new. Source: http.html#cread */
+static bool not_modified(const struct rest_call *c, const struct store_version *v)
+{
+    int64_t since;
+    uint64_t have;
+    struct err ignored; /* a tag that is none of ours matches nothing */
+    if (c->in.if_none_match.len)
+        return sv_eq(c->in.if_none_match, SV_LIT("*")) ||
+               (rest_etag(c->in.if_none_match, &have, &ignored) == ERR_OK && have == v->version);
+    return c->in.if_modified_since.len && instant_parse_http(c->in.if_modified_since, &since) &&
+           v->instant_ms / 1000 <= since / 1000;
+}
+
+err_code rest_read(struct rest_call *c, struct err *e)
+{
+    struct store_version v;
+    err_code rc = store_get(c->st, c->type, c->id, STORE_NOW, c->a, &v, e);
+    if (rc == ERR_NOT_FOUND)
+        return not_known(c, e);
+    TRY(rc);
+    rest_about(c, &v);
+    if (v.method == STORE_METHOD_DELETE)
+        return gone(c, e);
+    c->out.status = 304;
+    if (not_modified(c, &v))
+        return ERR_OK;
+    c->out.status = 200;
+    return rest_version_write(&v, &c->out.body, e);
+}
+
+err_code rest_vread(struct rest_call *c, struct err *e)
+{
+    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+    struct store_version v;
+    uint64_t want;
+    err_code rc;
+    if (!sv_to_u64(c->vid, &want) || want == 0)
+        return ERR(e, ERR_NOT_FOUND, "%s has no version of that name", fhir_type_name(c->type));
+    TRY(store_history(c->st, c->type, c->id, STORE_NOW, &cur, e));
+    while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK && v.version > want)
+        ;
+    if (rc == ERR_EOF || (rc == ERR_OK && v.version != want))
+        return ERR(e, ERR_NOT_FOUND, "%s with this id has no such version",
+                   fhir_type_name(c->type));
+    TRY(rc);
+    rest_about(c, &v);
+    c->out.id = c->id; /* the cursor's bytes end here */
+    if (v.method == STORE_METHOD_DELETE)
+        return gone(c, e);
+    c->out.status = 200;
+    return rest_version_write(&v, &c->out.body, e);
+}
+
+/* ---- history ---- */
+
+#define HISTORY_COUNT_DEFAULT 100u
+#define HISTORY_COUNT_MAX     1000u
+
+/* A page ends when it holds this much; the next link goes on. */
+#define HISTORY_PAGE_BYTES (4u << 20)
+
+struct history {
+    struct rest_call *c;
+    struct json_writer w;
+    size_t count, n;
+    int64_t since_ms; /* versions at or after it */
+    bool at;          /* _at: as it was at from_t */
+    uint64_t from_t;  /* rows with t < from_t, or of from_t with (type, id) behind the mark */
+    fhir_type after_type;
+    sv after_id;
+    /* where the page ended */
+    bool more;
+    uint64_t last_t;
+    fhir_type last_type;
+    char last_id[FHIR_ID_MAX];
+    size_t last_len;
+};
+
+static const char *method_name(const struct store_version *v)
+{
+    return v->method == STORE_METHOD_CREATE   ? "POST"
+           : v->method == STORE_METHOD_DELETE ? "DELETE"
+                                              : "PUT";
+}
+
+static err_code history_entry(struct history *h, const struct store_version *v, struct err *e)
+{
+    struct rest_call *c = h->c;
+    char when[INSTANT_LEN];
+    instant_format(v->instant_ms, when);
+    const char *type = fhir_type_name(v->type);
+    json_obj(&h->w);
+    json_kv_str(&h->w, "fullUrl",
+                arena_fmt(c->a, "%.*s/%s/%.*s", SV_FMT(c->base), type, SV_FMT(v->id)));
+    if (v->method != STORE_METHOD_DELETE) {
+        CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
+        TRY(rest_version_write(v, &b, e));
+        json_key(&h->w, "resource");
+        json_raw(&h->w, buf_sv(&b));
+    }
+    json_key(&h->w, "request");
+    json_obj(&h->w);
+    json_kv_str(&h->w, "method", sv_from(method_name(v)));
+    json_kv_str(&h->w, "url",
+                v->method == STORE_METHOD_CREATE ? sv_from(type)
+                                                 : arena_fmt(c->a, "%s/%.*s", type, SV_FMT(v->id)));
+    json_obj_end(&h->w);
+    json_key(&h->w, "response");
+    json_obj(&h->w);
+    json_kv_str(&h->w, "status",
+                v->method == STORE_METHOD_DELETE ? SV_LIT("204")
+                : v->version == 1                ? SV_LIT("201")
+                                                 : SV_LIT("200"));
+    json_kv_str(&h->w, "location",
+                arena_fmt(c->a, "%s/%.*s/_history/%llu", type, SV_FMT(v->id),
+                          (unsigned long long)v->version));
+    json_kv_str(&h->w, "etag", arena_fmt(c->a, "W/\"%llu\"", (unsigned long long)v->version));
+    json_kv_str(&h->w, "lastModified", sv_make(when, INSTANT_LEN));
+    json_obj_end(&h->w);
+    json_obj_end(&h->w);
+    h->last_t = v->t;
+    h->last_type = v->type;
+    h->last_len = v->id.len;
+    memcpy(h->last_id, v->id.ptr, v->id.len);
+    h->n++;
+    return ERR_OK;
+}
+
+static bool page_full(struct history *h)
+{
+    if (h->n < h->count && h->w.out->len < HISTORY_PAGE_BYTES)
+        return false;
+    h->more = true;
+    return true;
+}
+
+static err_code instance_history(struct history *h, struct err *e)
+{
+    struct rest_call *c = h->c;
+    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+    struct store_version v;
+    err_code rc;
+    bool any = false;
+    TRY(store_history(c->st, c->type, c->id, STORE_NOW, &cur, e));
+    while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
+        any = true;
+        if (v.t > h->from_t || (v.t == h->from_t && h->after_type) || v.instant_ms < h->since_ms)
+            continue;
+        if (page_full(h))
+            return ERR_OK;
+        TRY(history_entry(h, &v, e));
+        if (h->at) /* the version that was current then, and no other */
+            return ERR_OK;
+    }
+    if (rc == ERR_EOF && !any)
+        return not_known(c, e);
+    return rc == ERR_EOF ? ERR_OK : rc;
+}
+
+static int row_cmp(const void *a, const void *b)
+{
+    const struct store_log_row *x = a, *y = b;
+    if (x->t != y->t)
+        return x->t < y->t ? 1 : -1;
+    return x->type != y->type ? (int)x->type - (int)y->type : sv_cmp(x->id, y->id);
+}
+
+/* Type and system: the newest rows of each type's log, merged. Within a commit: by type, then id. */
+static err_code log_history(struct history *h, struct err *e)
+{
+    struct rest_call *c = h->c;
+    fhir_type first = c->type ? c->type : 1, last = c->type ? c->type : (fhir_type)fhir_n_types();
+    struct buf rows = BUF_INIT(256u << 20);
+    err_code rc = ERR_OK;
+    for (unsigned t = first; t <= last && rc == ERR_OK; t++) {
+        struct store_log_row *got = NULL;
+        size_t n = 0;
+        /* of from_t itself: nothing of the types in front of the mark, all of those behind it */
+        uint64_t from =
+            t < h->after_type ? h->from_t - (h->from_t > 0 && h->from_t != STORE_NOW) : h->from_t;
+        rc = store_log(c->st, (fhir_type)t, from, t == h->after_type ? h->after_id : SV_NONE,
+                       h->count + 1, c->a, &got, &n, e);
+        if (rc == ERR_OK && n)
+            rc = buf_add(&rows, sv_make(got, n * sizeof *got), e);
+    }
+    struct store_log_row *row = (struct store_log_row *)(void *)rows.ptr;
+    size_t n = rows.len / sizeof *row;
+    if (n)
+        qsort(row, n, sizeof *row, row_cmp);
+    for (size_t i = 0; i < n && rc == ERR_OK; i++) {
+        arena_mark m = arena_mark_get(c->a);
+        struct store_version v;
+        rc = store_get(c->st, row[i].type, row[i].id, row[i].t, c->a, &v, e);
+        if (rc == ERR_OK && v.instant_ms < h->since_ms)
+            break;
+        if (rc == ERR_OK && page_full(h))
+            break;
+        if (rc == ERR_OK)
+            rc = history_entry(h, &v, e);
+        arena_rewind(c->a, m);
+    }
+    buf_done(&rows);
+    return rc;
+}
+
+/* page=<t>.<type>.<id>: the last entry of the page before */
+static err_code history_from(struct history *h, struct err *e)
+{
+    struct rest_call *c = h->c;
+    sv text = rest_param(c, "_count"), page = rest_param(c, "page"), at = rest_param(c, "_at");
+    uint64_t n = HISTORY_COUNT_DEFAULT;
+    if (text.ptr && (!sv_to_u64(text, &n) || n == 0 || n > HISTORY_COUNT_MAX))
+        return ERR(e, ERR_INVALID, "_count must be a number from 1 to %u", HISTORY_COUNT_MAX);
+    h->count = (size_t)n;
+    h->from_t = STORE_NOW;
+    h->since_ms = INT64_MIN;
+    text = rest_param(c, "_since");
+    if (text.ptr && !instant_parse(text, &h->since_ms))
+        return ERR(
+            e, ERR_INVALID,
+            "_since must be an instant such as 2026-01-31T12:00:00Z (a + in a query is %%2B)");
+    if (at.ptr) {
+        int64_t ms;
+        struct store_commit upto;
+        if (!instant_parse(at, &ms))
+            return ERR(e, ERR_INVALID, "_at must be an instant such as 2026-01-31T12:00:00Z");
+        if (c->id.len == 0)
+            return ERR(e, ERR_UNSUPPORTED, "_at is offered on the history of one resource");
+        TRY(store_commit_at(c->st, ms, &upto, e));
+        h->from_t = upto.t;
+        h->at = true;
+    }
+    if (page.ptr) {
+        sv t, type;
+        uint64_t number;
+        if (!sv_cut(&page, '.', &t) || !sv_to_u64(t, &h->from_t) || !sv_cut(&page, '.', &type) ||
+            !sv_to_u64(type, &number) || number > fhir_n_types() || !fhir_id_ok(page))
+            return ERR(e, ERR_INVALID, "page is not a page of this history; start without it");
+        h->after_type = (fhir_type)number;
+        h->after_id = page;
+    }
+    return ERR_OK;
+}
+
+static void links(struct history *h)
+{
+    struct rest_call *c = h->c;
+    json_key(&h->w, "link");
+    json_arr(&h->w);
+    json_obj(&h->w);
+    json_kv_str(&h->w, "relation", SV_LIT("self"));
+    json_kv_str(&h->w, "url",
+                arena_fmt(c->a, "%.*s/%.*s%s%.*s", SV_FMT(c->base), SV_FMT(c->in.path),
+                          c->in.query.len ? "?" : "", SV_FMT(c->in.query)));
+    json_obj_end(&h->w);
+    if (h->more) {
+        CLEANUP_BUF struct buf q = BUF_INIT(64u << 10);
+        struct err ignored; /* a query that came in fits */
+        for (size_t i = 0; i < c->n_params; i++) {
+            if (sv_eq(c->params[i].name, SV_LIT("page")) ||
+                sv_eq(c->params[i].name, SV_LIT("_at"))) /* the page stands for it */
+                continue;
+            IGNORE(uri_encode(c->params[i].name, false, &q, &ignored));
+            IGNORE(buf_add_char(&q, '=', &ignored));
+            IGNORE(uri_encode(c->params[i].value, false, &q, &ignored));
+            IGNORE(buf_add_char(&q, '&', &ignored));
+        }
+        json_obj(&h->w);
+        json_kv_str(&h->w, "relation", SV_LIT("next"));
+        json_kv_str(&h->w, "url",
+                    arena_fmt(c->a, "%.*s/%.*s?%.*spage=%llu.%u.%.*s", SV_FMT(c->base),
+                              SV_FMT(c->in.path), SV_FMT(buf_sv(&q)), (unsigned long long)h->last_t,
+                              h->last_type, (int)h->last_len, h->last_id));
+        json_obj_end(&h->w);
+    }
+    json_arr_end(&h->w);
+}
+
+/* Source: http.html#history. Newest first; deletions are entries without a resource. */
+err_code rest_history(struct rest_call *c, struct err *e)
+{
+    struct history h = { .c = c };
+    TRY(history_from(&h, e));
+    c->out.status = 200;
+    json_writer_init(&h.w, &c->out.body);
+    json_obj(&h.w);
+    json_kv_str(&h.w, "resourceType", SV_LIT("Bundle"));
+    json_kv_str(&h.w, "type", SV_LIT("history"));
+    size_t before_entries = c->out.body.len;
+    json_key(&h.w, "entry");
+    json_arr(&h.w);
+    TRY(c->id.len ? instance_history(&h, e) : log_history(&h, e));
+    json_arr_end(&h.w);
+    if (h.n == 0) { /* an empty array is not FHIR */
+        c->out.body.len = before_entries;
+    }
+    links(&h);
+    json_obj_end(&h.w);
+    return json_writer_end(&h.w, e);
+}

@@ -1,0 +1,319 @@
+/* rest_write.c - create, update, patch, delete; each in two steps, so that a transaction can do the first of
+ * all its entries, one commit, and the second of all:
+ *
+ *   rest_prepare   checks everything that does not need the committer and makes the store's write
+ *   rest_written   status, headers and body, once the commit is on disk
+ *
+ * The committer decides what can race: versions (If-Match), absence (If-None-Match, idempotency keys). An
+ * idempotency key is remembered by making the new id of it: the same key meets its own resource.
+ * Source: FHIR R4 http.html#create, #update, #patch, #delete; HealthLake "Managing FHIR resources". */
+#include "service/rest_private.h"
+
+#include "base/limits.h"
+#include "base/rng.h"
+#include "codec/hash.h"
+#include "codec/json_patch.h"
+
+#define PATCH_TRIES 8
+
+void rest_pending_done(struct rest_pending *p)
+{
+    buf_done(&p->stored);
+}
+
+static bool is(const struct rest_call *c, const char *method)
+{
+    return sv_eq_cstr(c->in.method, method);
+}
+
+static bool media_is(sv content_type, const char *want)
+{
+    sv kind = sv_trim(sv_head(content_type, sv_find(content_type, ';')));
+    return sv_eq_nocase(kind, sv_from(want));
+}
+
+static err_code json_body(const struct rest_call *c, struct err *e)
+{
+    sv kind = c->in.content_type;
+    if (kind.len && !media_is(kind, "application/fhir+json") &&
+        !media_is(kind, "application/json") && !media_is(kind, "text/json"))
+        return ERR(e, ERR_MEDIA_TYPE, "Content-Type must be application/fhir+json");
+    if (c->in.body.len == 0)
+        return ERR(e, ERR_INVALID, "The body must be a resource, and is empty");
+    return ERR_OK;
+}
+
+/* The resource of text in its stored form. The tree of it stays in reader. */
+static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, sv text, sv set_id,
+                              struct rest_pending *p, struct fhir_envelope *env, struct err *e)
+{
+    buf_init(&p->stored, LIMIT_DATA_BODY_BYTES + (64u << 10));
+    err_code rc = fhir_envelope_read(reader, text, set_id, &p->stored, env, e);
+    if (rc == ERR_INVALID && !yyjson_is_obj(fhir_reader_root(reader))) {
+        CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by the body */
+        yyjson_doc *doc;
+        rc = json_read(a, text, LIMIT_RESOURCE_DEPTH, &doc, e); /* says what and where */
+        if (rc == ERR_OK)
+            rc = ERR(e, ERR_INVALID, "The body must be a JSON object");
+    }
+    TRY(rc);
+    if (env->type != c->type)
+        return ERR(e, ERR_INVALID, "The body is a %s, the URL says %s", fhir_type_name(env->type),
+                   fhir_type_name(c->type));
+    p->w.type = env->type;
+    p->w.id = arena_sv(c->a, env->id);
+    p->w.body = env->body;
+    return p->w.id.ptr ? rest_validate_resource(c, fhir_reader_root(reader), e)
+                       : arena_oom(c->a, e);
+}
+
+static err_code check_key(sv key, struct err *e)
+{
+    bool ok = key.len == 36;
+    for (size_t i = 0; ok && i < 36; i++) {
+        char ch = key.ptr[i];
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        ok = dash
+                 ? ch == '-'
+                 : (ch >= '0' && ch <= '9') || (ch >= 'a' && ch <= 'f') || (ch >= 'A' && ch <= 'F');
+    }
+    return ok ? ERR_OK : ERR(e, ERR_INVALID, "x-amz-fhir-idempotency-key must be a UUID");
+}
+
+/* Id of a resource that is being created: a new UUID, or the one that the key always gives. */
+static err_code new_id(struct rest_call *c, struct rest_pending *p, char uuid[37], struct err *e)
+{
+    rng_uuid(uuid);
+    if (c->in.idempotency_key.len == 0)
+        return ERR_OK;
+    TRY(check_key(c->in.idempotency_key, e));
+    sv seed = arena_fmt(c->a, "%.*s\n%s\n%.*s", SV_FMT(c->ds->id), fhir_type_name(c->type),
+                        SV_FMT(c->in.idempotency_key));
+    if (seed.ptr == NULL)
+        return arena_oom(c->a, e);
+    unsigned char digest[SHA256_LEN];
+    hash_sha256_of(seed, digest);
+    digest[6] = (unsigned char)((digest[6] & 0x0F) | 0x80); /* version 8: made by its own rule */
+    digest[8] = (unsigned char)((digest[8] & 0x3F) | 0x80);
+    char hex[32];
+    hash_hex(digest, 16, hex);
+    (void)snprintf(uuid, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16,
+                   hex + 20);
+    p->w.condition = STORE_IF_ABSENT;
+    return ERR_OK;
+}
+
+static err_code prepare_create(struct rest_call *c, struct fhir_reader *reader,
+                               struct rest_pending *p, struct err *e)
+{
+    struct fhir_envelope env;
+    char uuid[37];
+    TRY(json_body(c, e));
+    TRY(new_id(c, p, uuid, e));
+    p->w.method = STORE_METHOD_CREATE;
+    return read_resource(c, reader, c->in.body, c->id.len ? c->id : sv_make(uuid, 36), p, &env, e);
+}
+
+static err_code preconditions(struct rest_call *c, struct rest_pending *p, struct err *e)
+{
+    if (c->in.if_match.len) {
+        p->w.condition = STORE_IF_VERSION;
+        TRY(rest_etag(c->in.if_match, &p->w.if_version, e));
+    }
+    if (c->in.if_none_match.len == 0)
+        return ERR_OK;
+    if (!sv_eq(c->in.if_none_match, SV_LIT("*")))
+        return ERR(e, ERR_INVALID, "If-None-Match of a write must be *");
+    if (c->in.if_match.len)
+        return ERR(e, ERR_INVALID, "If-Match and If-None-Match contradict each other");
+    p->w.condition = STORE_IF_ABSENT;
+    return ERR_OK;
+}
+
+static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
+                               struct rest_pending *p, struct err *e)
+{
+    struct fhir_envelope env;
+    struct err why;
+    TRY(json_body(c, e));
+    if (!fhir_id_ok(c->id))
+        return ERR(e, ERR_INVALID, "The id in the URL must be 1 to 64 of A-Z a-z 0-9 - .");
+    p->w.method = STORE_METHOD_UPDATE;
+    TRY(preconditions(c, p, e));
+    err_code rc = read_resource(c, reader, c->in.body, SV_NONE, p, &env, &why);
+    if (rc == ERR_INVALID && fhir_reader_root(reader) &&
+        json_get(fhir_reader_root(reader), "id") == NULL && c->n_issues == 0)
+        return ERR(e, ERR_INVALID, "The body must hold the id of the URL, and holds none");
+    if (rc != ERR_OK) {
+        *e = why;
+        return rc;
+    }
+    if (!sv_eq(p->w.id, c->id))
+        return ERR(e, ERR_INVALID, "The id in the body is not the id in the URL");
+    return ERR_OK;
+}
+
+static err_code current(struct rest_call *c, struct store_version *v, struct err *e)
+{
+    err_code rc = store_get(c->st, c->type, c->id, STORE_NOW, c->a, v, e);
+    if (rc == ERR_NOT_FOUND)
+        return ERR(e, ERR_NOT_FOUND, "%s with this id is not known", fhir_type_name(c->type));
+    return rc;
+}
+
+static err_code patched(struct rest_call *c, const struct store_version *v, struct buf *out,
+                        struct err *e)
+{
+    CLEANUP(arena_free)
+    struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by body and resource */
+    yyjson_doc *target, *patch;
+    TRY(json_read(a, c->in.body, LIMIT_JSON_DEPTH, &patch, e));
+    TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &target, e));
+    return json_patch(yyjson_doc_get_root(target), yyjson_doc_get_root(patch), out, e);
+}
+
+static err_code prepare_patch(struct rest_call *c, struct fhir_reader *reader,
+                              struct rest_pending *p, struct err *e)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_DATA_BODY_BYTES);
+    struct store_version v;
+    struct fhir_envelope env;
+    if (!media_is(c->in.content_type, "application/json-patch+json"))
+        return ERR(e, ERR_MEDIA_TYPE, "A patch is sent as application/json-patch+json");
+    TRY(preconditions(c, p, e));
+    TRY(current(c, &v, e));
+    if (v.method == STORE_METHOD_DELETE)
+        return ERR(e, ERR_GONE, "%s with this id was deleted", fhir_type_name(c->type));
+    if (p->w.condition == STORE_IF_VERSION && p->w.if_version != v.version)
+        return ERR(e, ERR_PRECONDITION, "The resource is at version %llu, If-Match asks for %llu",
+                   (unsigned long long)v.version, (unsigned long long)p->w.if_version);
+    TRY(patched(c, &v, &text, e));
+    p->w.method = STORE_METHOD_UPDATE;
+    err_code rc = read_resource(c, reader, buf_sv(&text), SV_NONE, p, &env, e);
+    if (rc == ERR_INVALID && c->n_issues == 0)
+        e->code = rc = ERR_UNPROCESSABLE; /* the patch is well-formed, what it makes is not */
+    TRY(rc);
+    if (!sv_eq(p->w.id, c->id))
+        return ERR(e, ERR_UNPROCESSABLE, "A patch cannot change the id");
+    p->w.condition = STORE_IF_VERSION; /* the version that was patched, and no other */
+    p->w.if_version = v.version;
+    return ERR_OK;
+}
+
+/* Source: http.html#delete: what is deleted already stays so, and that is no error. */
+static err_code prepare_delete(struct rest_call *c, struct rest_pending *p, struct err *e)
+{
+    struct store_version v;
+    TRY(preconditions(c, p, e));
+    TRY(current(c, &v, e));
+    p->w.type = c->type;
+    p->w.id = c->id;
+    p->w.method = STORE_METHOD_DELETE;
+    if (v.method == STORE_METHOD_DELETE) {
+        p->has_write = false;
+        c->out.status = 204;
+    }
+    return ERR_OK;
+}
+
+err_code rest_prepare(struct rest_call *c, struct rest_pending *p, struct err *e)
+{
+    CLEANUP(fhir_reader_free) struct fhir_reader *reader = NULL;
+    p->has_write = true;
+    TRY(rest_conditional(c, p, e));
+    if (!p->has_write)
+        return ERR_OK;
+    if (is(c, "DELETE"))
+        return prepare_delete(c, p, e);
+    reader = fhir_reader_new(LIMIT_DATA_BODY_BYTES);
+    if (is(c, "POST"))
+        return prepare_create(c, reader, p, e);
+    if (is(c, "PATCH"))
+        return prepare_patch(c, reader, p, e);
+    return prepare_update(c, reader, p, e);
+}
+
+err_code rest_written(struct rest_call *c, const struct rest_pending *p,
+                      const struct store_commit *at, struct err *e)
+{
+    const struct rest_issue done = { "information", "informational",
+                                     SV_LIT("The resource is stored"), SV_NONE };
+    struct store_version v = { .type = p->w.type,
+                               .id = p->w.id,
+                               .t = at->t,
+                               .instant_ms = at->instant_ms,
+                               .version = p->w.version,
+                               .method = p->w.method,
+                               .body = p->w.body };
+    rest_about(c, &v);
+    if (p->w.method == STORE_METHOD_DELETE) {
+        c->out.status = 204;
+        return ERR_OK;
+    }
+    c->out.status = p->w.existed ? 200 : 201;
+    c->out.location = !p->w.existed;
+    if (rest_prefers(c, "return=minimal"))
+        return ERR_OK;
+    if (rest_prefers(c, "return=OperationOutcome"))
+        return rest_outcome_write(&done, 1, &c->out.body, e);
+    return rest_version_write(&v, &c->out.body, e);
+}
+
+/* A commit's refusal in the words of the request. */
+static err_code refused(struct rest_call *c, const struct rest_pending *p, err_code rc,
+                        struct err *e)
+{
+    if (rc == ERR_NOT_FOUND) { /* deleted by another meanwhile: as asked */
+        c->out.status = 204;
+        return ERR_OK;
+    }
+    if (rc != ERR_PRECONDITION)
+        return rc;
+    if (is(c, "POST") && c->in.idempotency_key.len) {
+        c->out.location = true;
+        c->out.type = p->w.type;
+        c->out.id = p->w.id;
+        c->out.version = 1;
+        return ERR(e, ERR_EXISTS, "A resource was already created with this idempotency key");
+    }
+    if (p->w.condition == STORE_IF_ABSENT)
+        return ERR(e, ERR_PRECONDITION,
+                   "The id is taken: the resource exists, or did and was deleted");
+    return ERR(e, ERR_PRECONDITION, "The resource is not at version %llu, which If-Match asks for",
+               (unsigned long long)p->w.if_version);
+}
+
+static err_code write_once(struct rest_call *c, struct err *e)
+{
+    struct rest_pending p = { 0 };
+    struct store_commit at;
+    err_code rc = rest_prepare(c, &p, e);
+    if (rc == ERR_OK && p.has_write) {
+        rc = store_commit(c->st, &p.w, 1, &at, e);
+        if (rc == ERR_OK)
+            rc = rest_written(c, &p, &at, e);
+        else
+            rc = refused(c, &p, rc, e);
+    }
+    rest_pending_done(&p);
+    return rc;
+}
+
+err_code rest_write(struct rest_call *c, struct err *e)
+{
+    bool locked = rest_is_conditional(c);
+    if (locked)
+        pthread_mutex_lock(&c->s->conditional_lock);
+    err_code rc = write_once(c, e);
+    /* a patch that another write overtook is made again on what is there now */
+    for (int i = 1;
+         i < PATCH_TRIES && rc == ERR_PRECONDITION && is(c, "PATCH") && c->in.if_match.len == 0;
+         i++)
+        rc = write_once(c, e);
+    if (locked)
+        pthread_mutex_unlock(&c->s->conditional_lock);
+    if (rc == ERR_PRECONDITION && is(c, "PATCH") && c->in.if_match.len == 0)
+        return ERR(e, ERR_CONFLICT,
+                   "Resource was modified by another operation. Retry the request.");
+    return rc;
+}

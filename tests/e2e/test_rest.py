@@ -1,0 +1,257 @@
+"""The FHIR REST API as a signing client uses it: single resources, versions, preconditions, histories."""
+import concurrent.futures
+import email.utils
+import json
+import socket
+import uuid
+
+import pytest
+
+from fhirlake import SHARED, Fhir, exact, read_ndjson, without_version
+
+pytestmark = pytest.mark.sanitize
+EXAMPLES = SHARED / "data" / "hl7-examples" / "examples.ndjson.gz"
+
+
+@pytest.fixture
+def fhir(server):
+    return server.fhir(server.create_store())
+
+
+def patient(id=None, **more):
+    return {"resourceType": "Patient", **({"id": id} if id else {}), **more}
+
+
+def test_create_gives_an_id_and_says_where(fhir):
+    made = fhir.post("Patient", patient("mine", active=True))
+    assert made.status == 201 and made.headers["ETag"] == 'W/"1"'
+    got = made.json
+    assert got["id"] != "mine" and uuid.UUID(got["id"]) and got["active"] is True
+    assert made.headers["Location"] == f"{fhir.base}/Patient/{got['id']}/_history/1"
+    read = fhir.get(f"Patient/{got['id']}")
+    assert read.status == 200 and read.body == made.body and read.headers["ETag"] == 'W/"1"'
+    assert email.utils.parsedate_to_datetime(read.headers["Last-Modified"])
+    head = fhir.call("HEAD", f"Patient/{got['id']}")
+    assert head.status == 200 and head.body == b"" and head.headers["ETag"] == 'W/"1"'
+
+
+def test_text_and_numbers_come_back_as_they_were_sent(fhir):
+    body = ('{ "valueQuantity" : {"value": 1.00e+3, "code":"m\\u00e4g"},\n"resourceType":"Observation","id":"o",'
+            '"status":"final" , "code":{"text":"x"}}')
+    fhir.put("Observation/o", body)
+    got = fhir.get("Observation/o").body.decode()
+    assert got.startswith('{"valueQuantity":{"value":1.00e+3,"code":"m\\u00e4g"},"resourceType":"Observation","id":"o",')
+    assert got.endswith('"status":"final","code":{"text":"x"}}')
+
+
+@pytest.mark.skipif(not EXAMPLES.exists(), reason="the official examples are not here")
+def test_the_official_examples_come_back_byte_for_byte(fhir):
+    seen = 0
+    for line in read_ndjson(EXAMPLES):
+        head = json.loads(line)
+        if len(line) > 4 << 20:
+            continue
+        path = f"{head['resourceType']}/{head['id']}"
+        assert fhir.put(path, line).status in (200, 201), path
+        got = fhir.get(path)
+        assert without_version(exact(got.body)) == without_version(exact(line)), path
+        if "meta" not in head:
+            meta = json.dumps(got.json["meta"], separators=(",", ":"))
+            assert got.body.replace(b',"meta":' + meta.encode(), b"", 1) == line, path
+        seen += 1
+    assert seen > 500
+
+
+def test_update_creates_changes_and_keeps_versions(fhir):
+    assert fhir.put("Patient/p", patient("p", active=True)).status == 201
+    second = fhir.put("Patient/p", patient("p", active=False))
+    assert second.status == 200 and second.headers["ETag"] == 'W/"2"' and second.json["active"] is False
+    assert fhir.get("Patient/p/_history/1").json["active"] is True
+    assert fhir.get("Patient/p/_history/2").json["active"] is False
+    assert fhir.get("Patient/p/_history/3").status == 404
+
+
+def test_preconditions(fhir):
+    fhir.put("Patient/p", patient("p"))
+    assert fhir.put("Patient/p", patient("p"), If_Match='W/"7"').status == 412
+    assert fhir.put("Patient/p", patient("p"), If_Match='W/"1"').status == 200
+    assert fhir.put("Patient/p", patient("p"), If_None_Match="*").status == 412
+    assert fhir.put("Patient/q", patient("q"), If_None_Match="*").status == 201
+    assert fhir.delete("Patient/q").status == 204
+    assert fhir.put("Patient/q", patient("q"), If_None_Match="*").status == 412, "a deleted id stays taken"
+    assert fhir.put("Patient/p", patient("p"), If_Match="nonsense").status == 400
+    assert fhir.delete("Patient/p", If_Match='W/"1"').status == 412
+    assert fhir.get("Patient/p", If_None_Match='W/"2"').status == 304
+    assert fhir.get("Patient/p", If_Modified_Since="Fri, 01 Jan 2100 00:00:00 GMT").status == 304
+    assert fhir.get("Patient/p", If_Modified_Since="Sat, 01 Jan 2000 00:00:00 GMT").status == 200
+
+
+def test_deleted_is_gone_and_its_history_stays(fhir):
+    fhir.put("Patient/p", patient("p"))
+    assert fhir.delete("Patient/p").status == 204
+    gone = fhir.get("Patient/p")
+    assert gone.status == 410 and gone.json["issue"][0]["code"] == "deleted"
+    assert fhir.delete("Patient/p").status == 204
+    assert fhir.delete("Patient/never").status == 404
+    assert fhir.get("Patient/p/_history/1").status == 200
+    assert fhir.get("Patient/p/_history/2").status == 410
+    again = fhir.put("Patient/p", patient("p"))
+    assert again.status == 201 and again.headers["ETag"] == 'W/"3"'
+    entries = fhir.get("Patient/p/_history").json["entry"]
+    assert [e["request"]["method"] for e in entries] == ["PUT", "DELETE", "PUT"]
+    assert [e["response"]["etag"] for e in entries] == ['W/"3"', 'W/"2"', 'W/"1"']
+    assert "resource" not in entries[1]
+
+
+def test_histories_page_through_every_version_once(fhir):
+    made = []
+    for i in range(7):
+        for kind in ("Patient", "Group", "Basic"):
+            id = f"{kind}-{i % 4}"
+            answer = fhir.put(f"{kind}/{id}", {"resourceType": kind, "id": id, "language": str(i)})
+            made.append((kind, id, answer.headers["ETag"]))
+    for path, want in (("_history", made), ("Group/_history", [m for m in made if m[0] == "Group"]),
+                       ("Group/Group-1/_history", [m for m in made if m[1] == "Group-1"])):
+        for count in (1, 2, 5, 100):
+            url, seen = f"{path}?_count={count}", []
+            while url:
+                page = fhir.get(url).json
+                assert page["type"] == "history" and len(page["entry"]) <= count
+                seen += [(e["resource"]["resourceType"], e["resource"]["id"], e["response"]["etag"])
+                         for e in page["entry"]]
+                url = next((x["url"] for x in page["link"] if x["relation"] == "next"), None)
+            assert seen == want[::-1], (path, count)
+    since = fhir.get("Group/Group-1/_history/1").json["meta"]["lastUpdated"]
+    assert len(fhir.get(f"_history?_since={since}").json["entry"]) == len(made) - 4
+    assert fhir.get("_history?_since=yesterday").status == 400
+    assert fhir.get("_history?_count=0").status == 400
+
+
+def test_the_version_of_an_instant(fhir):
+    times = []
+    for i in range(3):
+        times.append(fhir.put("Patient/p", patient("p", language=str(i))).json["meta"]["lastUpdated"])
+    for i, at in enumerate(times):
+        entries = fhir.get(f"Patient/p/_history?_at={at}").json["entry"]
+        if times.count(at) == 1:
+            assert [e["resource"]["language"] for e in entries] == [str(i)]
+
+
+def test_patch(fhir):
+    fhir.put("Patient/p", '{"resourceType":"Patient","id":"p","active":true,"name":[{"family":"A"}],"x":1.50}')
+    done = fhir.patch("Patient/p", [
+        {"op": "test", "path": "/active", "value": True},
+        {"op": "replace", "path": "/active", "value": False},
+        {"op": "add", "path": "/name/-", "value": {"family": "C"}},
+        {"op": "add", "path": "/name/1", "value": {"family": "B"}},
+        {"op": "copy", "from": "/name/0", "path": "/name/0"},
+        {"op": "move", "from": "/name/3", "path": "/name/0"},
+        {"op": "remove", "path": "/name/1"},
+        {"op": "add", "path": "/a~1b~0c", "value": 1}])
+    assert done.status == 200 and done.headers["ETag"] == 'W/"2"'
+    assert [n["family"] for n in done.json["name"]] == ["C", "A", "B"]
+    assert done.json["active"] is False and done.json["a/b~c"] == 1 and b'"x":1.50' in done.body
+    for operations, status in (
+            ([{"op": "test", "path": "/active", "value": True}], 422),
+            ([{"op": "remove", "path": "/nothing"}], 422),
+            ([{"op": "add", "path": "/name/9", "value": {}}], 422),
+            ([{"op": "replace", "path": "/id", "value": "other"}], 422),
+            ([{"op": "replace", "path": "/resourceType", "value": "Basic"}], 422),
+            ([{"op": "move", "from": "/name", "path": "/name/0"}], 422),
+            ([{"op": "jump", "path": "/id"}], 400),
+            ([{"op": "add", "path": "id", "value": 1}], 400),
+            ([{"op": "add", "path": "/id"}], 400),
+            ({"op": "add"}, 400), ("[", 400)):
+        answer = fhir.patch("Patient/p", operations)
+        assert answer.status == status, (operations, answer.body)
+    assert fhir.get("Patient/p").headers["ETag"] == 'W/"2"', "nothing was written by what failed"
+    assert fhir.patch("Patient/p", [], If_Match='W/"1"').status == 412
+    assert fhir.patch("Patient/none", []).status == 404
+    assert fhir.call("PATCH", "Patient/p", "[]", "application/json").status == 415
+
+
+def test_prefer(fhir):
+    assert fhir.post("Patient", patient(), Prefer="return=minimal").body == b""
+    assert fhir.post("Patient", patient(), Prefer="return=OperationOutcome").json["resourceType"] == "OperationOutcome"
+    assert fhir.post("Patient", patient(), Prefer="return=representation").json["resourceType"] == "Patient"
+
+
+def test_an_idempotency_key_creates_once(fhir):
+    key = str(uuid.uuid4())
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: fhir.post("Patient", patient(), x_amz_fhir_idempotency_key=key), range(8)))
+    assert sorted(a.status for a in answers) == [201] + [409] * 7
+    where = {a.headers["Location"] for a in answers}
+    assert len(where) == 1
+    assert {a.json["issue"][0]["code"] for a in answers if a.status == 409} == {"duplicate"}
+    assert fhir.post("Patient", patient(), x_amz_fhir_idempotency_key="no-uuid").status == 400
+
+
+def test_clients_that_update_by_version_lose_nothing(fhir):
+    fhir.put("Patient/p", patient("p", multipleBirthInteger=0))
+
+    def add_one(_):
+        while True:
+            now = fhir.get("Patient/p")
+            body = patient("p", multipleBirthInteger=now.json["multipleBirthInteger"] + 1)
+            if fhir.put("Patient/p", body, If_Match=now.headers["ETag"]).status == 200:
+                return
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        list(pool.map(add_one, range(24)))
+    got = fhir.get("Patient/p")
+    assert got.json["multipleBirthInteger"] == 24 and got.headers["ETag"] == 'W/"25"'
+
+
+def test_broken_requests_say_what_is_wrong(fhir):
+    for answer, status, text in (
+            (fhir.post("Patient", '{"resourceType":"Patient",}'), 400, "byte 25"),
+            (fhir.post("Patient", "[]"), 400, "JSON object"),
+            (fhir.post("Patient", ""), 400, "empty"),
+            (fhir.post("Patient", b'{"resourceType":"Patient","x":"\xff"}'), 400, "UTF-8"),
+            (fhir.post("Patient", {"resourceType": "Group"}), 400, "Group"),
+            (fhir.post("Patient", {"resourceType": "Patiens"}), 400, "resource type"),
+            (fhir.post("Patient", '{"a":' * 100000), 413, "nested deeper"),
+            (fhir.put("Patient/p", patient("q")), 400, "id in the URL"),
+            (fhir.put("Patient/p", patient()), 400, "holds none"),
+            (fhir.put("Patient/p_", patient("p_")), 400, "id"),
+            (fhir.put("Patient/" + "p" * 65, patient("p" * 65)), 400, "id"),
+            (fhir.post("Patient", "<Patient/>", content_type="application/fhir+xml"), 415, "application/fhir+json"),
+            (fhir.get("Patient/p", Accept="application/fhir+xml"), 406, "JSON"),
+            (fhir.get("Patient/p?_format=xml"), 406, "JSON"),
+            (fhir.get("Patiens/p"), 404, "resource type"),
+            (fhir.get("Patient/p/x"), 404, "path"),
+            (fhir.get("Patient/p/_history/1/2"), 404, "path"),
+            (fhir.get("Patient//p"), 404, "path"),
+            (fhir.get("Patient/unknown"), 404, "not known"),
+            (fhir.call("DELETE", "_history"), 405, "not offered")):
+        assert answer.status == status, (status, text, answer.body)
+        assert text in answer.text, (text, answer.text)
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(fhir):
+    host, path = fhir.base.removeprefix("http://").split("/", 1)
+    with socket.create_connection((host.split(":")[0], int(host.split(":")[1])), timeout=30) as s:
+        s.sendall(f"POST /{path}/Patient HTTP/1.1\r\nHost: {host}\r\nContent-Length: 6000000\r\n\r\n".encode())
+        answer = s.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 413") and b"OperationOutcome" in answer
+
+
+def test_nobody_enters_unsigned_or_with_another_key(server, fhir):
+    assert Fhir(fhir.base, None).get("Patient/p").status == 401
+    key, secret = fhir.keys
+    assert Fhir(fhir.base, (key, secret + "x")).get("Patient/p").status == 401
+    assert Fhir(fhir.base, ("AKIANOTOURS", secret)).get("Patient/p").status == 401
+    assert Fhir(server.url + "/datastore/" + "0" * 32 + "/r4", fhir.keys).get("Patient/p").status == 404
+
+
+def test_what_was_written_is_exported(server, fhir):
+    fhir.put("Patient/a", patient("a"))
+    fhir.put("Patient/b", patient("b"))
+    fhir.delete("Patient/b")
+    fhir.put("Group/g", {"resourceType": "Group", "id": "g"})
+    store = fhir.base.split("/")[-2]
+    job = server.export_all(store, "s3://out/rest")
+    folder = server.folder(f"s3://out/rest/{store}-FHIR_EXPORT-{job['JobId']}")
+    lines = {p.name.split("-")[0]: read_ndjson(p) for p in folder.rglob("*.ndjson")}
+    assert lines == {"Patient": [fhir.get("Patient/a").body], "Group": [fhir.get("Group/g").body]}
