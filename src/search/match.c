@@ -1,0 +1,323 @@
+/* match.c - does a resource meet a criterion? This decides; the index only proposes. */
+#include "search/search_private.h"
+
+#include <math.h>
+
+int search_id_cmp(const void *a, const void *b)
+{
+    const struct search_id *x = a, *y = b;
+    return x->type != y->type ? (int)x->type - (int)y->type : sv_cmp(x->id, y->id);
+}
+
+static bool in_set(const struct search_criterion *c, fhir_type type, sv id)
+{
+    const struct search_id key = { type, id };
+    return c->n_set && bsearch(&key, c->set, c->n_set, sizeof *c->set, search_id_cmp) != NULL;
+}
+
+/* ---- by kind ---- */
+
+/* An interval of a number as intervals of dates are compared: search [lo, hi) against target [l, h]. */
+static bool number_matches(const struct search_term *t, double l, double h)
+{
+    bool point = l == h;
+    switch (t->prefix) {
+    case SEARCH_EQ:
+        return t->lo <= l && (point ? h < t->hi : h <= t->hi);
+    case SEARCH_NE:
+        return !(t->lo <= l && (point ? h < t->hi : h <= t->hi));
+    case SEARCH_GT:
+        return h > t->value;
+    case SEARCH_LT:
+        return l < t->value;
+    case SEARCH_GE:
+        return h >= t->value;
+    case SEARCH_LE:
+        return l <= t->value;
+    case SEARCH_SA:
+        return l > t->value;
+    case SEARCH_EB:
+        return h < t->value;
+    default: /* SEARCH_AP: they overlap */
+        return l <= t->hi && h >= t->lo;
+    }
+}
+
+/* Source: search.html#prefix, both sides as intervals [lo, hi). */
+static bool date_matches(const struct search_term *t, int64_t l, int64_t h)
+{
+    bool within = t->lo_ms <= l && h <= t->hi_ms;
+    switch (t->prefix) {
+    case SEARCH_EQ:
+        return within;
+    case SEARCH_NE:
+        return !within;
+    case SEARCH_GT:
+        return h > t->hi_ms;
+    case SEARCH_LT:
+        return l < t->lo_ms;
+    case SEARCH_GE:
+        return h > t->hi_ms || within;
+    case SEARCH_LE:
+        return l < t->lo_ms || within;
+    case SEARCH_SA:
+        return l >= t->hi_ms;
+    case SEARCH_EB:
+        return h <= t->lo_ms;
+    default: /* SEARCH_AP: they overlap */
+        return l < t->hi_ms && h > t->lo_ms;
+    }
+}
+
+static bool unit_matches(const struct search_term *t, const struct search_value *v)
+{
+    if (!t->has_system)
+        return true;
+    if (t->system.len)
+        return sv_eq(t->system, v->system) && (t->code.len == 0 || sv_eq(t->code, v->code));
+    return t->code.len == 0 || sv_eq(t->code, v->code) || sv_eq(t->code, v->unit);
+}
+
+static bool token_matches(const struct search_term *t, const struct search_value *v)
+{
+    if (t->code.len && !(v->code.ptr && sv_eq(t->code, v->code)))
+        return false;
+    if (!t->has_system)
+        return true;
+    if (t->system.len == 0)
+        return v->system.len == 0 && v->code.ptr;
+    return v->any_system || sv_eq(t->system, v->system);
+}
+
+/* Texts are compared folded; the fold of the element is made on the way. */
+static bool folded_matches(const struct search_term *t, sv text, search_modifier m)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(text.len * 20 + 4096);
+    sv f;
+    if (text.ptr == NULL || search_fold(text, a, &f, NULL) != ERR_OK)
+        return false;
+    if (m == SEARCH_MOD_NONE)
+        return sv_starts(f, t->text);
+    return memmem(f.ptr, f.len, t->text.ptr, t->text.len) != NULL || t->text.len == 0;
+}
+
+static bool string_matches(const struct search_criterion *c, const struct search_term *t,
+                           const struct search_value *v)
+{
+    if (c->modifier == SEARCH_MOD_EXACT)
+        return sv_eq(t->raw, v->text);
+    return folded_matches(t, v->text, c->modifier);
+}
+
+static bool uri_matches(const struct search_criterion *c, const struct search_term *t,
+                        const struct search_value *v)
+{
+    sv want = t->text, have = v->text;
+    switch (c->modifier) {
+    case SEARCH_MOD_BELOW:
+        return sv_starts(have, want) &&
+               (have.len == want.len || want.ptr[want.len - 1] == '/' || have.ptr[want.len] == '/');
+    case SEARCH_MOD_ABOVE:
+        return sv_starts(want, have) && have.len &&
+               (have.len == want.len || have.ptr[have.len - 1] == '/' || want.ptr[have.len] == '/');
+    case SEARCH_MOD_CONTAINS:
+        return memmem(have.ptr ? have.ptr : "", have.len, want.ptr, want.len) != NULL;
+    default:
+        return sv_eq(want, have);
+    }
+}
+
+static bool identifier_matches(const struct search_term *t, yyjson_val *element)
+{
+    yyjson_val *i = json_get(element, "identifier");
+    const struct search_value v = { .system = json_string(json_get(i, "system")),
+                                    .code = json_string(json_get(i, "value")) };
+    return i && (v.code.ptr || v.system.ptr) && token_matches(t, &v);
+}
+
+static bool of_type_matches(const struct search_term *t, const struct search_value *v)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(json_get(v->element, "type"), "coding"));
+    yyjson_val *c;
+    if (!sv_eq(t->code, v->code))
+        return false;
+    while ((c = yyjson_arr_iter_next(&it)) != NULL)
+        if (sv_eq(json_string(json_get(c, "code")), t->type_code) &&
+            (!t->has_system || sv_eq(json_string(json_get(c, "system")), t->system)))
+            return true;
+    return false;
+}
+
+/* Of this server: relative, or below our own [base]. */
+static bool is_local(const struct search_context *cx, const struct search_value *v)
+{
+    return v->ref_type && (v->ref_base.len == 0 || sv_eq(v->ref_base, cx->base));
+}
+
+static bool reference_matches(const struct search_context *cx, const struct search_criterion *c,
+                              const struct search_term *t, const struct search_value *v)
+{
+    if (c->modifier == SEARCH_MOD_IDENTIFIER)
+        return identifier_matches(t, v->element);
+    if (c->modifier == SEARCH_MOD_TYPE && v->ref_type != c->mod_type)
+        return false;
+    if (t->ref_id.len && !t->ref_absolute && is_local(cx, v) && sv_eq(t->ref_id, v->ref_id) &&
+        (t->ref_type == FHIR_TYPE_NONE || t->ref_type == v->ref_type))
+        return true;
+    if (v->text.len == 0)
+        return false;
+    if (sv_eq(t->text, v->text)) /* whatever it is, it is the same */
+        return true;
+    /* a canonical without a version asks for any version */
+    return sv_find(t->text, '|') == t->text.len && sv_eq(t->text, canonical_url(v->text));
+}
+
+bool term_matches(const struct search_context *cx, const struct search_criterion *c,
+                  search_kind kind, const struct search_term *t, const struct search_value *v)
+{
+    if (c->modifier == SEARCH_MOD_TEXT)
+        return folded_matches(t, kind == SEARCH_REFERENCE ? v->code : v->text, SEARCH_MOD_TEXT);
+    switch (kind) {
+    case SEARCH_NUMBER:
+        return number_matches(t, v->lo, v->hi);
+    case SEARCH_QUANTITY:
+        return number_matches(t, v->lo, v->hi) && unit_matches(t, v);
+    case SEARCH_DATE:
+        return date_matches(t, v->lo_ms, v->hi_ms);
+    case SEARCH_TOKEN:
+        return c->modifier == SEARCH_MOD_OF_TYPE ? of_type_matches(t, v) : token_matches(t, v);
+    case SEARCH_STRING:
+        return string_matches(c, t, v);
+    case SEARCH_URI:
+        return uri_matches(c, t, v);
+    case SEARCH_REFERENCE:
+        return reference_matches(cx, c, t, v);
+    default:
+        return false;
+    }
+}
+
+/* ---- one resource ---- */
+
+struct meeting {
+    const struct search_context *cx;
+    const struct search_criterion *c;
+    const struct search_term *only; /* a composite's part; NULL: all terms */
+    search_kind kind;
+    bool any, met;
+};
+
+static void meet(void *ctx, const struct search_value *v)
+{
+    struct meeting *m = ctx;
+    m->any = true;
+    if (m->met)
+        return;
+    if (m->only) {
+        m->met = term_matches(m->cx, m->c, m->kind, m->only, v);
+        return;
+    }
+    if (m->c->is_set) {
+        m->met = is_local(m->cx, v) && in_set(m->c, v->ref_type, v->ref_id);
+        return;
+    }
+    for (size_t i = 0; i < m->c->n_terms && !m->met; i++)
+        m->met = term_matches(m->cx, m->c, m->kind, &m->c->terms[i], v);
+}
+
+static void meet_element(void *ctx, yyjson_val *v, sv datatype)
+{
+    struct meeting *m = ctx;
+    value_of_element(m->kind, v, datatype, NULL, meet, m);
+}
+
+struct composite {
+    const struct search_context *cx;
+    const struct search_criterion *c;
+    const struct search_term *t;
+    yyjson_val *root;
+    bool met;
+};
+
+/* Every part must be met by something within the same element. */
+static void meet_base(void *ctx, yyjson_val *base, sv datatype)
+{
+    struct composite *k = ctx;
+    (void)datatype;
+    for (size_t i = 0; i < k->c->param->n_parts && !k->met; i++) {
+        const struct search_part *p = &k->c->param->parts[i];
+        struct meeting m = { k->cx, k->c, &k->t->parts[i], p->kind, false, false };
+        for (size_t n = 0; n < p->n_paths; n++)
+            path_walk(&p->paths[n], k->root, base, meet_element, &m);
+        if (!m.met)
+            return;
+    }
+    k->met = true;
+}
+
+static bool near_matches(const struct search_term *t, yyjson_val *root)
+{
+    const double rad = 3.14159265358979323846 / 180, earth_km = 6371.0;
+    yyjson_val *p = json_get(root, "position");
+    double lat, lon;
+    if (!sv_to_double(json_number(json_get(p, "latitude")), &lat) ||
+        !sv_to_double(json_number(json_get(p, "longitude")), &lon))
+        return false;
+    double dlat = (lat - t->near_lat) * rad, dlon = (lon - t->near_lon) * rad;
+    double h =
+        pow(sin(dlat / 2), 2) + cos(lat * rad) * cos(t->near_lat * rad) * pow(sin(dlon / 2), 2);
+    return 2 * earth_km * asin(sqrt(h > 1 ? 1 : h)) <= t->near_km;
+}
+
+static bool composite_matches(const struct search_context *cx, const struct search_criterion *c,
+                              const struct search_subject *s)
+{
+    for (size_t i = 0; i < c->n_terms; i++) {
+        struct composite k = { cx, c, &c->terms[i], s->root, false };
+        search_elements(c->param, s->root, meet_base, &k);
+        if (k.met)
+            return true;
+    }
+    return false;
+}
+
+static bool id_matches(const struct search_criterion *c, const struct search_subject *s)
+{
+    for (size_t i = 0; i < c->n_terms; i++)
+        if (sv_eq(c->terms[i].code, s->id))
+            return true;
+    return false;
+}
+
+static bool updated_matches(const struct search_criterion *c, const struct search_subject *s)
+{
+    for (size_t i = 0; i < c->n_terms; i++)
+        if (date_matches(&c->terms[i], s->instant_ms, s->instant_ms + 1))
+            return true;
+    return false;
+}
+
+bool search_match(const struct search_context *cx, const struct search_criterion *c,
+                  const struct search_subject *s)
+{
+    if (c->param == NULL)
+        return in_set(c, s->type, s->id);
+    bool missing = c->modifier == SEARCH_MOD_MISSING;
+    if (sv_eq(c->param->code, SV_LIT("_id")))
+        return missing ? !c->missing : id_matches(c, s) != (c->modifier == SEARCH_MOD_NOT);
+    if (sv_eq(c->param->code, SV_LIT("_lastUpdated")))
+        return missing ? !c->missing : updated_matches(c, s);
+    if (c->param->kind == SEARCH_COMPOSITE)
+        return composite_matches(cx, c, s);
+    if (c->param->kind == SEARCH_SPECIAL) {
+        for (size_t i = 0; i < c->n_terms; i++)
+            if (near_matches(&c->terms[i], s->root))
+                return true;
+        return missing && c->missing == (json_get(s->root, "position") == NULL);
+    }
+    struct meeting m = { cx, c, NULL, c->param->kind, false, false };
+    search_extract(c->param, s->root, meet, &m);
+    if (missing)
+        return m.any != c->missing;
+    return c->modifier == SEARCH_MOD_NOT ? !m.met : m.met;
+}

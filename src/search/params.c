@@ -1,0 +1,244 @@
+/* params.c - the table of parameters, and its paths as steps, made once at first use. The text of a path is
+ * explained at the head of tools/gen_search_params.py. */
+#include "search/search_private.h"
+
+#include <pthread.h>
+
+struct row {
+    uint16_t number;
+    const char *type, *code;
+    search_kind kind;
+    const char *targets, *paths, *definition;
+};
+#define NUMBER    SEARCH_NUMBER
+#define DATE      SEARCH_DATE
+#define STRING    SEARCH_STRING
+#define TOKEN     SEARCH_TOKEN
+#define REFERENCE SEARCH_REFERENCE
+#define COMPOSITE SEARCH_COMPOSITE
+#define QUANTITY  SEARCH_QUANTITY
+#define URI       SEARCH_URI
+#define SPECIAL   SEARCH_SPECIAL
+#define PARAM(number, type, code, kind, targets, paths, definition) \
+    { number, type, code, kind, targets, paths, definition },
+static const struct row rows[] = {
+#include "search/params.inc"
+};
+#undef PARAM
+#define N_ROWS (sizeof rows / sizeof rows[0])
+
+static struct {
+    struct arena *arena; /* lives as long as the process */
+    struct search_param *params;
+    const struct search_param ***of; /* by type, sorted by code */
+    size_t *n_of;
+    pthread_once_t once;
+} table = { .once = PTHREAD_ONCE_INIT };
+
+const char *search_kind_name(search_kind k)
+{
+    static const char *const names[SEARCH_N_KINDS] = { "number",   "date",      "string",
+                                                       "token",    "reference", "composite",
+                                                       "quantity", "uri",       "special" };
+    return (unsigned)k < SEARCH_N_KINDS ? names[k] : "";
+}
+
+static void *need(void *p)
+{
+    if (p == NULL)
+        abort(); /* the table is constant: it fits or it never did */
+    return p;
+}
+
+static size_t count(sv text, char c)
+{
+    size_t n = 1;
+    for (size_t i = 0; i < text.len; i++)
+        n += text.ptr[i] == c;
+    return n;
+}
+
+/* ---- compiling ---- */
+
+/* "telecom[system=phone]" */
+static void compile_step(sv text, struct search_step *out)
+{
+    size_t open = sv_find(text, '[');
+    out->name = sv_head(text, open);
+    if (open == text.len)
+        return;
+    sv in = sv_make(text.ptr + open + 1, text.len - open - 2), member;
+    if (sv_eq(in, SV_LIT("0"))) {
+        out->pick = STEP_FIRST;
+        return;
+    }
+    (void)sv_cut(&in, '=', &member); /* the generator writes one */
+    out->pick = sv_eq(member, SV_LIT("has")) ? STEP_HAS : STEP_WITH;
+    out->with = member;
+    out->value = in;
+}
+
+/* Dots inside brackets are part of a URL. */
+static bool cut_step(sv *rest, sv *out)
+{
+    size_t depth = 0, i = 0;
+    if (rest->len == 0)
+        return false;
+    for (; i < rest->len && (depth || rest->ptr[i] != '.'); i++)
+        depth += (rest->ptr[i] == '[') - (size_t)(rest->ptr[i] == ']');
+    *out = sv_head(*rest, i);
+    *rest = sv_tail(*rest, i + 1);
+    return true;
+}
+
+static void compile_path(sv text, struct search_path *out)
+{
+    size_t gt = sv_find(text, '>');
+    if (gt < text.len) {
+        out->only = fhir_type_find(sv_tail(text, gt + 1));
+        text = sv_head(text, gt);
+    }
+    size_t colon = text.len; /* the last one: URLs hold some */
+    while (colon > 0 && text.ptr[colon - 1] != ':' && text.ptr[colon - 1] != ']')
+        colon--;
+    if (colon > 0 && text.ptr[colon - 1] == ':') {
+        out->datatype = sv_tail(text, colon);
+        text = sv_head(text, colon - 1);
+    }
+    if (text.len && text.ptr[0] == '^') {
+        out->from_root = true;
+        text = sv_tail(text, 1);
+    }
+    if (sv_eq(text, SV_LIT("$this")))
+        text = SV_LIT("");
+    out->steps = need(arena_calloc(table.arena, count(text, '.') + 1, sizeof *out->steps));
+    sv step;
+    while (cut_step(&text, &step))
+        compile_step(step, &out->steps[out->n_steps++]);
+}
+
+static void compile_paths(sv text, char sep, struct search_path **out, size_t *n)
+{
+    *out = need(arena_calloc(table.arena, count(text, sep), sizeof **out));
+    sv one;
+    while (sv_cut(&text, sep, &one))
+        if (one.len)
+            compile_path(one, &(*out)[(*n)++]);
+}
+
+/* "base,base ; TOKEN code:CodeableConcept ; QUANTITY valueQuantity:Quantity" */
+static void compile_composite(sv text, struct search_param *p)
+{
+    static const struct {
+        const char *name;
+        search_kind kind;
+    } kinds[] = { { "TOKEN", SEARCH_TOKEN },   { "QUANTITY", SEARCH_QUANTITY },
+                  { "NUMBER", SEARCH_NUMBER }, { "STRING", SEARCH_STRING },
+                  { "DATE", SEARCH_DATE },     { "REFERENCE", SEARCH_REFERENCE },
+                  { "URI", SEARCH_URI } };
+    sv part, kind;
+    p->parts = need(arena_calloc(table.arena, count(text, ';'), sizeof *p->parts));
+    (void)sv_cut(&text, ';', &part); /* the generator writes one */
+    compile_paths(sv_trim(part), ',', &p->paths, &p->n_paths);
+    while (sv_cut(&text, ';', &part)) {
+        struct search_part *out = &p->parts[p->n_parts++];
+        part = sv_trim(part);
+        (void)sv_cut(&part, ' ', &kind); /* the generator writes one */
+        for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+            if (sv_eq_cstr(kind, kinds[i].name))
+                out->kind = kinds[i].kind;
+        compile_paths(part, '|', &out->paths, &out->n_paths);
+    }
+    /* DocumentReference.relationship names its two components in the wrong order (FHIR R4): what stands in
+     * the elements decides. */
+    for (size_t i = 0; i < p->n_parts; i++)
+        if (p->parts[i].n_paths && sv_eq(p->parts[i].paths[0].datatype, SV_LIT("code")))
+            p->parts[i].kind = SEARCH_TOKEN;
+        else if (p->parts[i].n_paths && p->parts[i].kind == SEARCH_TOKEN &&
+                 p->parts[i].n_paths == 1 &&
+                 sv_eq(p->parts[i].paths[0].datatype, SV_LIT("Reference")))
+            p->parts[i].kind = SEARCH_REFERENCE;
+}
+
+static int by_code(const void *a, const void *b)
+{
+    const struct search_param *const *x = a, *const *y = b;
+    return sv_cmp((*x)->code, (*y)->code);
+}
+
+static void build(void)
+{
+    unsigned n_types = fhir_n_types();
+    table.arena = arena_new(64u << 20);
+    table.params = need(arena_calloc(table.arena, N_ROWS, sizeof *table.params));
+    table.of = need(arena_calloc(table.arena, n_types + 1, sizeof *table.of));
+    table.n_of = need(arena_calloc(table.arena, n_types + 1, sizeof *table.n_of));
+    for (size_t i = 0; i < N_ROWS; i++) {
+        struct search_param *p = &table.params[i];
+        p->number = rows[i].number;
+        p->kind = rows[i].kind;
+        p->type = sv_from(rows[i].type);
+        p->code = sv_from(rows[i].code);
+        p->targets = sv_from(rows[i].targets);
+        p->definition = sv_from(rows[i].definition);
+        if (p->kind == SEARCH_COMPOSITE)
+            compile_composite(sv_from(rows[i].paths), p);
+        else
+            compile_paths(sv_from(rows[i].paths), '|', &p->paths, &p->n_paths);
+        fhir_type t = fhir_type_find(p->type); /* none for "*": counted at 0 */
+        table.n_of[t]++;
+    }
+    for (unsigned t = 0; t <= n_types; t++) {
+        size_t n = 0;
+        table.of[t] =
+            need(arena_calloc(table.arena, table.n_of[t] + table.n_of[0], sizeof **table.of));
+        for (size_t i = 0; i < N_ROWS; i++) {
+            fhir_type of = fhir_type_find(table.params[i].type);
+            if (of == t || of == FHIR_TYPE_NONE)
+                table.of[t][n++] = &table.params[i];
+        }
+        qsort(table.of[t], n, sizeof *table.of[t], by_code);
+    }
+    for (unsigned t = 1; t <= n_types; t++)
+        table.n_of[t] += table.n_of[0];
+}
+
+static void ready(void)
+{
+    pthread_once(&table.once, build);
+}
+
+const struct search_param *const *search_params_of(fhir_type type, size_t *n)
+{
+    ready();
+    *n = table.n_of[type];
+    return (const struct search_param *const *)table.of[type];
+}
+
+const struct search_param *search_param_find(fhir_type type, sv code)
+{
+    size_t lo = 0, hi;
+    const struct search_param *const *of = search_params_of(type, &hi);
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        int c = sv_cmp(of[mid]->code, code);
+        if (c == 0)
+            return of[mid];
+        if (c < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
+bool search_param_targets(const struct search_param *p, fhir_type type)
+{
+    sv rest = p->targets, one;
+    if (sv_eq(rest, SV_LIT("*")))
+        return true;
+    while (sv_cut(&rest, ',', &one))
+        if (sv_eq_cstr(one, fhir_type_name(type)))
+            return true;
+    return false;
+}

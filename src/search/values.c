@@ -1,0 +1,397 @@
+/* values.c - what a path finds, and what an element of each datatype is worth to each kind of parameter.
+ * Source: FHIR R4 search.html, the tables of 3.1.1.4 for number, date, string, token, quantity, reference, uri. */
+#include "search/search_private.h"
+
+#include <math.h>
+
+/* ---- paths ---- */
+
+struct walker {
+    const struct search_path *p;
+    search_element_fn fn;
+    void *ctx;
+};
+
+static bool has_extension(yyjson_val *v, sv url)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(v, "extension"));
+    yyjson_val *x;
+    while ((x = yyjson_arr_iter_next(&it)) != NULL)
+        if (sv_eq(json_string(json_get(x, "url")), url))
+            return true;
+    return false;
+}
+
+static bool picked(const struct search_step *s, yyjson_val *v)
+{
+    switch (s->pick) {
+    case STEP_WITH: {
+        yyjson_val *m = yyjson_obj_getn(v, s->with.ptr, s->with.len);
+        return sv_eq(json_string(m), s->value);
+    }
+    case STEP_HAS:
+        return has_extension(v, s->value);
+    default:
+        return true;
+    }
+}
+
+static bool leads_to(yyjson_val *v, fhir_type only)
+{
+    if (only == FHIR_TYPE_NONE)
+        return true;
+    fhir_type t;
+    sv id, base, text = json_string(json_get(v, "reference"));
+    if (yyjson_is_str(v))
+        text = json_string(v);
+    if (reference_parse(text, &t, &id, &base))
+        return t == only;
+    return sv_eq_cstr(json_string(json_get(v, "type")), fhir_type_name(only));
+}
+
+static void step(const struct walker *w, size_t at, yyjson_val *v)
+{
+    if (at == w->p->n_steps) {
+        if (leads_to(v, w->p->only))
+            w->fn(w->ctx, v, w->p->datatype);
+        return;
+    }
+    const struct search_step *s = &w->p->steps[at];
+    yyjson_val *next = yyjson_obj_getn(v, s->name.ptr, s->name.len), *item;
+    if (!yyjson_is_arr(next)) {
+        if (next && picked(s, next))
+            step(w, at + 1, next);
+        return;
+    }
+    yyjson_arr_iter it = yyjson_arr_iter_with(next);
+    while ((item = yyjson_arr_iter_next(&it)) != NULL) {
+        if (picked(s, item) && !yyjson_is_null(item))
+            step(w, at + 1, item);
+        if (s->pick == STEP_FIRST)
+            break;
+    }
+}
+
+void path_walk(const struct search_path *p, yyjson_val *root, yyjson_val *from,
+               search_element_fn fn, void *ctx)
+{
+    struct walker w = { p, fn, ctx };
+    step(&w, 0, p->from_root ? root : from);
+}
+
+/* ---- elements -> values ---- */
+
+struct giver {
+    search_kind kind;
+    const struct search_path *p;
+    search_value_fn fn;
+    void *ctx;
+};
+
+static sv member(yyjson_val *v, const char *name)
+{
+    return json_string(json_get(v, name));
+}
+
+/* Text of a string, boolean or number. */
+static sv primitive(yyjson_val *v)
+{
+    if (yyjson_is_bool(v))
+        return yyjson_is_true(v) ? SV_LIT("true") : SV_LIT("false");
+    return yyjson_is_str(v) ? json_string(v) : json_number(v);
+}
+
+static void give(const struct giver *g, struct search_value v)
+{
+    v.kind = g->kind;
+    g->fn(g->ctx, &v);
+}
+
+static void give_text(const struct giver *g, yyjson_val *v)
+{
+    if (yyjson_is_str(v))
+        give(g, (struct search_value){ .text = json_string(v), .element = v });
+}
+
+static void give_texts(const struct giver *g, yyjson_val *v)
+{
+    if (yyjson_is_arr(v)) {
+        yyjson_arr_iter it = yyjson_arr_iter_with(v);
+        yyjson_val *x;
+        while ((x = yyjson_arr_iter_next(&it)) != NULL)
+            give_text(g, x);
+    } else {
+        give_text(g, v);
+    }
+}
+
+static void strings(const struct giver *g, yyjson_val *v, sv datatype)
+{
+    static const char *const name[] = { "family", "given", "prefix", "suffix", "text", NULL };
+    static const char *const address[] = { "line",       "city",    "district", "state",
+                                           "postalCode", "country", "text",     NULL };
+    const char *const *parts = sv_eq(datatype, SV_LIT("HumanName")) ? name
+                               : sv_eq(datatype, SV_LIT("Address")) ? address
+                                                                    : NULL;
+    if (parts == NULL || !yyjson_is_obj(v)) {
+        give_text(g, v);
+        return;
+    }
+    for (; *parts; parts++)
+        give_texts(g, json_get(v, *parts));
+}
+
+static void coding(const struct giver *g, yyjson_val *v)
+{
+    sv code = member(v, "code"), system = member(v, "system"), display = member(v, "display");
+    if (code.ptr || system.ptr || display.ptr)
+        give(g, (struct search_value){
+                    .system = system, .code = code, .text = display, .element = v });
+}
+
+static void concept(const struct giver *g, yyjson_val *v)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(v, "coding"));
+    yyjson_val *c;
+    while ((c = yyjson_arr_iter_next(&it)) != NULL)
+        coding(g, c);
+    sv text = member(v, "text");
+    if (text.ptr)
+        give(g, (struct search_value){ .text = text, .element = v });
+}
+
+static void tokens(const struct giver *g, yyjson_val *v, sv datatype)
+{
+    if (!yyjson_is_obj(v)) {
+        give(g, (struct search_value){ .code = primitive(v),
+                                       .any_system = sv_eq(datatype, SV_LIT("code")),
+                                       .element = v });
+    } else if (sv_eq(datatype, SV_LIT("Coding"))) {
+        coding(g, v);
+    } else if (sv_eq(datatype, SV_LIT("CodeableConcept"))) {
+        concept(g, v);
+    } else if (sv_eq(datatype, SV_LIT("Identifier")) || sv_eq(datatype, SV_LIT("ContactPoint"))) {
+        sv value = member(v, "value"), system = member(v, "system");
+        if (value.ptr || system.ptr)
+            give(g, (struct search_value){ .system = system,
+                                           .code = value,
+                                           .text = member(json_get(v, "type"), "text"),
+                                           .element = v });
+    }
+}
+
+/* Numbers of a Range, open where a side is missing. */
+static bool range(yyjson_val *v, double *lo, double *hi)
+{
+    yyjson_val *l = json_get(v, "low"), *h = json_get(v, "high");
+    *lo = -INFINITY;
+    *hi = INFINITY;
+    bool has_lo = sv_to_double(json_number(json_get(l, "value")), lo);
+    bool has_hi = sv_to_double(json_number(json_get(h, "value")), hi);
+    return has_lo || has_hi;
+}
+
+static void numbers(const struct giver *g, yyjson_val *v, sv datatype)
+{
+    struct search_value n = { .element = v };
+    if (sv_eq(datatype, SV_LIT("Range"))) {
+        if (range(v, &n.lo, &n.hi))
+            give(g, n);
+    } else if (sv_to_double(json_number(v), &n.lo)) {
+        n.hi = n.lo;
+        give(g, n);
+    }
+}
+
+static void quantities(const struct giver *g, yyjson_val *v, sv datatype)
+{
+    struct search_value q = { .element = v };
+    if (sv_eq(datatype, SV_LIT("Range"))) {
+        yyjson_val *side = json_get(v, "low");
+        if (side == NULL)
+            side = json_get(v, "high");
+        if (!range(v, &q.lo, &q.hi))
+            return;
+        q.system = member(side, "system");
+        q.code = member(side, "code");
+        q.unit = member(side, "unit");
+        give(g, q);
+        return;
+    }
+    if (!sv_to_double(json_number(json_get(v, "value")), &q.lo))
+        return;
+    q.hi = q.lo;
+    if (sv_eq(datatype, SV_LIT("Money"))) {
+        q.system = SV_LIT("urn:iso:std:iso:4217");
+        q.code = member(v, "currency");
+    } else {
+        /* a comparator makes it one side of the line */
+        sv c = member(v, "comparator");
+        if (sv_starts(c, SV_LIT("<")))
+            q.lo = -INFINITY;
+        if (sv_starts(c, SV_LIT(">")))
+            q.hi = INFINITY;
+        q.system = member(v, "system");
+        q.code = member(v, "code");
+        q.unit = member(v, "unit");
+    }
+    give(g, q);
+}
+
+static void period(const struct giver *g, yyjson_val *v, yyjson_val *element)
+{
+    struct search_value d = { .lo_ms = INT64_MIN, .hi_ms = INT64_MAX, .element = element };
+    int64_t other;
+    bool start = moment_parse(member(v, "start"), &d.lo_ms, &other);
+    bool end = moment_parse(member(v, "end"), &other, &d.hi_ms);
+    if (start || end)
+        give(g, d);
+}
+
+static void dates(const struct giver *g, yyjson_val *v, sv datatype)
+{
+    if (sv_eq(datatype, SV_LIT("Period"))) {
+        period(g, v, v);
+    } else if (sv_eq(datatype, SV_LIT("Timing"))) {
+        yyjson_arr_iter it = yyjson_arr_iter_with(json_get(v, "event"));
+        yyjson_val *x;
+        while ((x = yyjson_arr_iter_next(&it)) != NULL)
+            dates(g, x, SV_LIT("dateTime"));
+        period(g, json_get(json_get(v, "repeat"), "boundsPeriod"), v);
+    } else if (yyjson_is_str(v)) {
+        struct search_value d = { .element = v };
+        if (moment_parse(json_string(v), &d.lo_ms, &d.hi_ms))
+            give(g, d);
+    }
+}
+
+static void reference(const struct giver *g, sv text, yyjson_val *v)
+{
+    struct search_value r = { .text = text, .element = v };
+    if (yyjson_is_obj(v))
+        r.code = member(v, "display"); /* for :text */
+    if (!reference_parse(text, &r.ref_type, &r.ref_id, &r.ref_base))
+        r.ref_type = FHIR_TYPE_NONE;
+    give(g, r);
+}
+
+static void references(const struct giver *g, yyjson_val *v, sv datatype)
+{
+    if (sv_eq(datatype, SV_LIT("Resource"))) { /* the first entry of a document or message */
+        struct search_value r = { .element = v, .ref_id = member(v, "id"), .ref_base = SV_LIT("") };
+        r.ref_type = fhir_type_find(member(v, "resourceType"));
+        if (r.ref_type && r.ref_id.ptr)
+            give(g, r);
+    } else if (sv_eq(datatype, SV_LIT("Attachment"))) {
+        reference(g, member(v, "url"), v);
+    } else if (yyjson_is_str(v)) {
+        reference(g, json_string(v), v);
+    } else if (yyjson_is_obj(v)) {
+        reference(g, member(v, "reference"), v);
+    }
+}
+
+/* An extension is worth what its value is: valueReference, valueCodeableConcept ... */
+static void extension(const struct giver *g, yyjson_val *v)
+{
+    yyjson_obj_iter it = yyjson_obj_iter_with(v);
+    yyjson_val *key;
+    while ((key = yyjson_obj_iter_next(&it)) != NULL) {
+        sv name = json_string(key);
+        if (!sv_starts(name, SV_LIT("value")) || name.len < 6)
+            continue;
+        sv type = sv_tail(name, 5);
+        char lower[16];
+        if (type.len < sizeof lower && !yyjson_is_obj(yyjson_obj_iter_get_val(key))) {
+            memcpy(lower, type.ptr, type.len); /* primitive types begin with a small letter */
+            lower[0] = (char)(lower[0] | 0x20);
+            type = sv_make(lower, type.len);
+        }
+        value_of_element(g->kind, yyjson_obj_iter_get_val(key), type, g->p, g->fn, g->ctx);
+    }
+}
+
+void value_of_element(search_kind kind, yyjson_val *v, sv datatype, const struct search_path *p,
+                      search_value_fn fn, void *ctx)
+{
+    const struct giver g = { kind, p, fn, ctx };
+    if (sv_eq(datatype, SV_LIT("Extension"))) {
+        extension(&g, v);
+        return;
+    }
+    switch (kind) {
+    case SEARCH_STRING:
+        strings(&g, v, datatype);
+        break;
+    case SEARCH_TOKEN:
+        tokens(&g, v, datatype);
+        break;
+    case SEARCH_NUMBER:
+        numbers(&g, v, datatype);
+        break;
+    case SEARCH_QUANTITY:
+        quantities(&g, v, datatype);
+        break;
+    case SEARCH_DATE:
+        dates(&g, v, datatype);
+        break;
+    case SEARCH_REFERENCE:
+        references(&g, v, datatype);
+        break;
+    case SEARCH_URI:
+        give_text(&g, v);
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- of a parameter ---- */
+
+static bool is_exists(const struct search_param *p)
+{
+    return p->n_paths && sv_eq(p->paths[0].datatype, SV_LIT("exists"));
+}
+
+static void see_deceased(void *ctx, yyjson_val *v, sv datatype)
+{
+    (void)datatype;
+    if (!yyjson_is_false(v))
+        *(bool *)ctx = true;
+}
+
+void search_elements(const struct search_param *p, yyjson_val *resource, search_element_fn fn,
+                     void *ctx)
+{
+    for (size_t i = 0; i < p->n_paths; i++)
+        path_walk(&p->paths[i], resource, resource, fn, ctx);
+}
+
+struct extraction {
+    const struct search_param *p;
+    search_value_fn fn;
+    void *ctx;
+};
+
+static void element_seen(void *ctx, yyjson_val *v, sv datatype)
+{
+    struct extraction *x = ctx;
+    value_of_element(x->p->kind, v, datatype, NULL, x->fn, x->ctx);
+}
+
+void search_extract(const struct search_param *p, yyjson_val *resource, search_value_fn fn,
+                    void *ctx)
+{
+    if (is_exists(p)) { /* deceased: true or false for everybody */
+        bool there = false;
+        search_elements(p, resource, see_deceased, &there);
+        struct search_value v = { .kind = SEARCH_TOKEN,
+                                  .code = there ? SV_LIT("true") : SV_LIT("false") };
+        fn(ctx, &v);
+        return;
+    }
+    if (p->kind == SEARCH_COMPOSITE || p->kind == SEARCH_SPECIAL)
+        return;
+    struct extraction x = { p, fn, ctx };
+    search_elements(p, resource, element_seen, &x);
+}
