@@ -62,7 +62,7 @@ struct import_chunk {
     struct fhir_reader **readers; /* one per worker */
     struct buf text;
     struct buf segments; /* of struct import_segment */
-    struct buf stored, items, success, failure;
+    struct buf stored, items, index, success, failure;
     struct store_bulk *bulk;
     uint64_t scanned, imported, rejected, imported_bytes;
     err_code rc;

@@ -14,6 +14,7 @@ void import_chunk_init(struct import_chunk *c, struct job_run *r, struct fhir_re
     buf_init(&c->segments, SIZE_MAX / 2);
     buf_init(&c->stored, SIZE_MAX / 2);
     buf_init(&c->items, SIZE_MAX / 2);
+    buf_init(&c->index, SIZE_MAX / 2);
     buf_init(&c->success, OUTCOME_MAX);
     buf_init(&c->failure, OUTCOME_MAX);
 }
@@ -24,6 +25,7 @@ void import_chunk_done(struct import_chunk *c)
     buf_done(&c->segments);
     buf_done(&c->stored);
     buf_done(&c->items);
+    buf_done(&c->index);
     buf_done(&c->success);
     buf_done(&c->failure);
     store_bulk_abort(c->bulk);
@@ -36,6 +38,7 @@ void import_chunk_reset(struct import_chunk *c)
     buf_shrink(&c->text, keep);
     buf_shrink(&c->stored, keep);
     buf_shrink(&c->items, keep);
+    buf_shrink(&c->index, keep);
     buf_shrink(&c->success, keep);
     buf_shrink(&c->failure, keep);
     buf_clear(&c->segments);
@@ -121,9 +124,13 @@ static err_code parse_line(struct import_chunk *c, struct fhir_reader *reader, u
     c->scanned++;
     if (fhir_envelope_read(reader, line, SV_NONE, &c->stored, &env, &why) != ERR_OK)
         return failure_line(c, number, why.msg, e);
-    struct store_bulk_item item = {
-        .type = env.type, .id = env.id, .body = env.body, .seq = c->imported
-    };
+    size_t index_at = c->index.len;
+    TRY(search_index(env.type, fhir_reader_root(reader), &c->index, e));
+    struct store_bulk_item item = { .type = env.type,
+                                    .id = env.id,
+                                    .body = env.body,
+                                    .index = { NULL, c->index.len - index_at },
+                                    .seq = c->imported };
     TRY(buf_add(&c->items, sv_make(&item, sizeof item), e));
     c->imported++;
     c->imported_bytes += line.len + 1;
@@ -165,9 +172,13 @@ static err_code parse(struct import_chunk *c, struct fhir_reader *reader, struct
         TRY(parse_segment(c, reader, &s[i], sv_head(text, s[i].text_len), e));
         text = sv_tail(text, s[i].text_len);
     }
+    struct store_bulk_item *items = (struct store_bulk_item *)(void *)c->items.ptr;
+    size_t n = c->items.len / sizeof *items;
+    const char *index = c->index.ptr; /* it moves no more: say where each one's entries stand */
+    for (size_t i = 0; i < n; index += items[i++].index.len)
+        items[i].index.ptr = index;
     TRY(store_bulk_begin(c->run->store, &c->bulk, e));
-    return store_bulk_fill(c->bulk, (struct store_bulk_item *)(void *)c->items.ptr,
-                           c->items.len / sizeof(struct store_bulk_item), e);
+    return store_bulk_fill(c->bulk, items, n, e);
 }
 
 void import_chunk_parse(struct import_chunk *c, unsigned worker)

@@ -120,7 +120,7 @@ void rest_about(struct rest_call *c, const struct store_version *v);
 struct rest_pending { /* a write that is checked and not yet done */
     bool has_write;   /* false: c->out is the answer already */
     struct store_write w;
-    struct buf stored; /* owned: w.body points into it */
+    struct buf stored, index; /* owned: w.body and w.index point into them */
 };
 void rest_pending_done(struct rest_pending *p);
 MUST_USE err_code rest_prepare(struct rest_call *c, struct rest_pending *p, struct err *e);

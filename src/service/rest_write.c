@@ -15,10 +15,12 @@
 #include "codec/json_patch.h"
 
 #define PATCH_TRIES 8
+#define INDEX_MAX   (64u << 20) /* entries of one resource */
 
 void rest_pending_done(struct rest_pending *p)
 {
     buf_done(&p->stored);
+    buf_done(&p->index);
 }
 
 static bool is(const struct rest_call *c, const char *method)
@@ -63,8 +65,13 @@ static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, s
     p->w.type = env->type;
     p->w.id = arena_sv(c->a, env->id);
     p->w.body = env->body;
-    return p->w.id.ptr ? rest_validate_resource(c, fhir_reader_root(reader), e)
-                       : arena_oom(c->a, e);
+    if (p->w.id.ptr == NULL)
+        return arena_oom(c->a, e);
+    TRY(rest_validate_resource(c, fhir_reader_root(reader), e));
+    buf_init(&p->index, INDEX_MAX);
+    TRY(search_index(env->type, fhir_reader_root(reader), &p->index, e));
+    p->w.index = buf_sv(&p->index);
+    return ERR_OK;
 }
 
 static err_code check_key(sv key, struct err *e)

@@ -14,7 +14,8 @@ struct rocks_bulk {
     struct store_bulk base;
     struct rocks *r;
     uint64_t b, count;
-    bool files; /* staged */
+    bool files;  /* staged */
+    bool search; /* and one of search entries */
 };
 
 static void staged_path(const struct rocks_bulk *k, const char *what, char out[PATH_MAX])
@@ -75,6 +76,72 @@ static sv value_bytes(struct scratch *s, const struct store_bulk_item *it)
     return sv_make(s->ptr, n + it->body.json.len);
 }
 
+/* ---- search entries ---- */
+
+struct sortable { /* the first 8 bytes decide, as a rule */
+    uint64_t head;
+    const char *key;
+    size_t len;
+};
+
+static int sortable_cmp(const void *a, const void *b)
+{
+    const struct sortable *x = a, *y = b;
+    if (x->head != y->head)
+        return x->head < y->head ? -1 : 1;
+    return sv_cmp(sv_make(x->key, x->len), sv_make(y->key, y->len));
+}
+
+/* Keys of all entries, one behind the other, and where each stands. */
+static size_t gather(const struct rocks_bulk *k, const struct store_bulk_item *items, size_t n,
+                     char **keys, struct sortable **out)
+{
+    size_t count = 0, bytes = 0;
+    uint16_t param;
+    sv value;
+    for (size_t i = 0; i < n; i++)
+        for (sv rest = items[i].index; search_index_next(&rest, &param, &value); count++)
+            bytes += KEY_SEARCH_MAX - SEARCH_KEY_MAX - FHIR_ID_MAX + value.len + items[i].id.len;
+    *keys = malloc(bytes + KEY_SEARCH_MAX);
+    *out = malloc((count + 1) * sizeof **out);
+    if (*keys == NULL || *out == NULL)
+        abort();
+    char *p = *keys;
+    count = 0;
+    for (size_t i = 0; i < n; i++)
+        for (sv rest = items[i].index; search_index_next(&rest, &param, &value); count++) {
+            size_t len = key_search(items[i].type, param, value, items[i].id, KEY_BULK, k->b, p);
+            (*out)[count] = (struct sortable){ key_get_u64(p), p, len };
+            p += len;
+        }
+    qsort(*out, count, sizeof **out, sortable_cmp);
+    return count;
+}
+
+static err_code write_search(struct rocks_bulk *k, const struct store_bulk_item *items, size_t n,
+                             struct err *e)
+{
+    char path[PATH_MAX], *bad = NULL, *keys;
+    struct sortable *sorted;
+    size_t count = gather(k, items, n, &keys, &sorted);
+    k->search = count > 0;
+    if (count) {
+        staged_path(k, "s", path);
+        rocksdb_envoptions_t *eo = rocksdb_envoptions_create();
+        rocksdb_sstfilewriter_t *w = rocksdb_sstfilewriter_create(eo, k->r->search_options);
+        rocksdb_sstfilewriter_open(w, path, &bad);
+        for (size_t i = 0; i < count && bad == NULL; i++)
+            rocksdb_sstfilewriter_put(w, sorted[i].key, sorted[i].len, "", 0, &bad);
+        if (bad == NULL)
+            rocksdb_sstfilewriter_finish(w, &bad);
+        rocksdb_sstfilewriter_destroy(w);
+        rocksdb_envoptions_destroy(eo);
+    }
+    free(keys);
+    free(sorted);
+    return rocks_error(bad, "writing a bulk load", e);
+}
+
 /* One sorted file. items: all of it for versions; for changes keys alone. */
 static err_code write_file(struct rocks_bulk *k, bool changes, const struct store_bulk_item *items,
                            size_t n, struct err *e)
@@ -117,7 +184,8 @@ err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items,
     k->files = true;
     k->count = n;
     TRY(write_file(k, false, items, n, e));
-    return write_file(k, true, items, n, e);
+    TRY(write_file(k, true, items, n, e));
+    return write_search(k, items, n, e);
 }
 
 static err_code ingest(struct rocks_bulk *k, const char *what, int cf, struct err *e)
@@ -142,6 +210,8 @@ err_code rocks_bulk_publish(struct store_bulk *base, sv note_key, sv note, struc
         rc = ingest(k, "v", CF_VERSIONS, e);
         if (rc == ERR_OK)
             rc = ingest(k, "c", CF_CHANGES, e);
+        if (rc == ERR_OK && k->search)
+            rc = ingest(k, "s", CF_SEARCH, e);
         if (rc == ERR_OK)
             rc = rocks_publish(k->r, k->b, k->count, note_key, note, out, e);
     } else {
@@ -162,6 +232,8 @@ void rocks_bulk_abort(struct store_bulk *base)
         staged_path(k, "v", path);
         (void)unlink(path);
         staged_path(k, "c", path);
+        (void)unlink(path);
+        staged_path(k, "s", path);
         (void)unlink(path);
     }
     free(k);

@@ -76,6 +76,18 @@ static err_code check_condition(const struct store_write *w, const struct rocks_
     return ERR_OK;
 }
 
+static void batch_index(struct rocks *r, rocksdb_writebatch_t *b, const struct store_write *w,
+                        struct store_commit c)
+{
+    sv rest = w->index, value;
+    uint16_t param;
+    char key[KEY_SEARCH_MAX];
+    while (search_index_next(&rest, &param, &value)) {
+        size_t n = key_search(w->type, param, value, w->id, KEY_ONLINE, c.t, key);
+        rocksdb_writebatch_put_cf(b, r->cf[CF_SEARCH], key, n, "", 0);
+    }
+}
+
 static void batch_version(struct rocks *r, rocksdb_writebatch_t *b, const struct store_write *w,
                           struct store_commit c)
 {
@@ -92,6 +104,8 @@ static void batch_version(struct rocks *r, rocksdb_writebatch_t *b, const struct
     const char *parts[] = { head_bytes, head.body.json.ptr ? head.body.json.ptr : "" };
     const size_t lens[] = { head_len, head.body.json.len };
     rocksdb_writebatch_putv_cf(b, r->cf[CF_VERSIONS], 1, key_parts, key_lens, 2, parts, lens);
+    if (w->method != STORE_METHOD_DELETE)
+        batch_index(r, b, w, c);
     struct key_bytes ck = key_change(w->type, KEY_ONLINE, c.t, w->id);
     rocksdb_writebatch_put_cf(b, r->cf[CF_CHANGES], ck.ptr, ck.len, "", 0);
 }

@@ -76,6 +76,44 @@ struct key_bytes key_change(fhir_type type, key_kind kind, uint64_t n, sv id)
     return k;
 }
 
+size_t key_search(fhir_type type, uint16_t param, sv value, sv id, key_kind kind, uint64_t n,
+                  char out[KEY_SEARCH_MAX])
+{
+    size_t v = value.len < SEARCH_KEY_MAX ? value.len : SEARCH_KEY_MAX;
+    size_t i = id.len < FHIR_ID_MAX ? id.len : FHIR_ID_MAX;
+    char *p = out;
+    *p++ = (char)type;
+    *p++ = (char)(param >> 8);
+    *p++ = (char)param;
+    memcpy(p, value.ptr, v);
+    p += v;
+    memcpy(p, id.ptr, i);
+    p += i;
+    *p++ = (char)kind;
+    key_put_u64(p, n);
+    p += 8;
+    *p++ = (char)v;
+    return (size_t)(p - out);
+}
+
+bool key_search_split(sv key, struct key_search_parts *out)
+{
+    const size_t fixed = 1 + 2 + 1 + 8 + 1;
+    if (key.len <= fixed)
+        return false;
+    size_t v = (unsigned char)key.ptr[key.len - 1];
+    if (v + fixed >= key.len || v > SEARCH_KEY_MAX || key.len - fixed - v > FHIR_ID_MAX)
+        return false;
+    const char *tail = key.ptr + key.len - 10;
+    if (tail[0] != KEY_BULK && tail[0] != KEY_ONLINE)
+        return false;
+    out->value = sv_make(key.ptr + 3, v);
+    out->id = sv_make(key.ptr + 3 + v, key.len - fixed - v);
+    out->kind = (key_kind)tail[0];
+    out->n = key_get_u64(tail + 1);
+    return true;
+}
+
 struct key_bytes key_commit(char letter, uint64_t n)
 {
     struct key_bytes k = { .len = 0 };

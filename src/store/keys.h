@@ -28,6 +28,17 @@ MUST_USE bool key_version_split(sv key, struct key_version_parts *out);
 /* changes: type, kind, n, id */
 struct key_bytes key_change(fhir_type type, key_kind kind, uint64_t n, sv id);
 
+/* search: type, parameter (2), value, id, kind, n, length of value (1) */
+#define KEY_SEARCH_MAX (1 + 2 + SEARCH_KEY_MAX + FHIR_ID_MAX + 1 + 8 + 1)
+size_t key_search(fhir_type type, uint16_t param, sv value, sv id, key_kind kind, uint64_t n,
+                  char out[KEY_SEARCH_MAX]);
+struct key_search_parts {
+    sv value, id; /* views into the key */
+    key_kind kind;
+    uint64_t n;
+};
+MUST_USE bool key_search_split(sv key, struct key_search_parts *out);
+
 /* commits: a letter, then a number */
 struct key_bytes key_commit(char letter, uint64_t n);
 

@@ -12,6 +12,8 @@ struct mem_version {
     store_method method;
     char *json;
     struct fhir_body body; /* json.ptr is json */
+    char *index;
+    size_t index_len;
 };
 
 struct mem_note {
@@ -60,7 +62,7 @@ static char *copy(sv bytes)
 }
 
 static struct mem_version version_of(fhir_type type, sv id, store_method method,
-                                     const struct fhir_body *body)
+                                     const struct fhir_body *body, sv index)
 {
     struct mem_version v = { .type = type, .id_len = id.len, .method = method };
     memcpy(v.id, id.ptr, id.len);
@@ -68,8 +70,16 @@ static struct mem_version version_of(fhir_type type, sv id, store_method method,
         v.json = copy(body->json);
         v.body = *body;
         v.body.json.ptr = v.json;
+        v.index = copy(index);
+        v.index_len = index.len;
     }
     return v;
+}
+
+static void free_version(struct mem_version *v)
+{
+    free(v->json);
+    free(v->index);
 }
 
 static sv id_of(const struct mem_version *v)
@@ -86,7 +96,7 @@ static void mem_close(struct store *st)
 {
     struct memory *m = (struct memory *)st;
     for (size_t i = 0; i < m->n; i++)
-        free(m->versions[i].json);
+        free_version(&m->versions[i]);
     for (size_t i = 0; i < m->n_notes; i++) {
         free(m->notes[i].key);
         free(m->notes[i].value);
@@ -185,7 +195,7 @@ static err_code mem_commit(struct store *st, struct store_write *w, size_t n,
     if (rc == ERR_OK) {
         *out = next_locked(m);
         for (size_t i = 0; i < n; i++)
-            add_locked(m, version_of(w[i].type, w[i].id, w[i].method, &w[i].body), *out);
+            add_locked(m, version_of(w[i].type, w[i].id, w[i].method, &w[i].body, w[i].index), *out);
     }
     pthread_mutex_unlock(&m->lock);
     return rc;
@@ -217,7 +227,7 @@ static err_code mem_bulk_fill(struct store_bulk *base, struct store_bulk_item *i
         abort();
     for (size_t i = 0; i < n; i++)
         b->versions[b->n++] =
-            version_of(items[i].type, items[i].id, STORE_METHOD_IMPORT, &items[i].body);
+            version_of(items[i].type, items[i].id, STORE_METHOD_IMPORT, &items[i].body, items[i].index);
     return ERR_OK;
 }
 
@@ -259,7 +269,7 @@ static void mem_bulk_abort(struct store_bulk *base)
 {
     struct mem_bulk *b = (struct mem_bulk *)base;
     for (size_t i = 0; i < b->n; i++)
-        free(b->versions[i].json);
+        free_version(&b->versions[i]);
     free(b->versions);
     free(b);
 }
@@ -485,6 +495,87 @@ static err_code mem_log(struct store *st, fhir_type type, uint64_t from_t, sv af
     return ERR_OK;
 }
 
+/* ---- the index ---- */
+
+struct mem_index {
+    struct store_index_cursor base;
+    struct arena *a;
+    struct store_index_hit *rows;
+    size_t n, at;
+};
+
+static int by_value_then_id(const void *a, const void *b)
+{
+    const struct store_index_hit *x = a, *y = b;
+    int c = sv_cmp(x->value, y->value);
+    c = c ? c : sv_cmp(x->id, y->id);
+    return c ? c : x->t < y->t ? -1 : x->t > y->t;
+}
+
+static bool in_ranges(const struct search_driver *d, sv v)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (sv_cmp(v, sv_make(d->ranges[i].from, d->ranges[i].from_len)) >= 0 &&
+            (d->ranges[i].to_len == 0 ||
+             sv_cmp(v, sv_make(d->ranges[i].to, d->ranges[i].to_len)) < 0))
+            return true;
+    return false;
+}
+
+static err_code mem_index_scan(struct store *st, fhir_type type, const struct search_driver *d,
+                               sv after_value, sv after_id, uint64_t as_of_t,
+                               struct store_index_cursor **out, struct err *e)
+{
+    (void)e;
+    struct memory *m = (struct memory *)st;
+    struct mem_index *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        abort();
+    c->base.ops = m->base.ops;
+    c->a = arena_new(SIZE_MAX / 2);
+    size_t cap = 0;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n && m->versions[i].commit.t <= as_of_t; i++) {
+        const struct mem_version *v = &m->versions[i];
+        sv rest = sv_make(v->index, v->index_len), value;
+        uint16_t param;
+        while (v->type == type && search_index_next(&rest, &param, &value)) {
+            struct store_index_hit h = { value, id_of(v), v->commit.t };
+            struct store_index_hit mark = { after_value, after_id, UINT64_MAX };
+            if (param != d->param || !in_ranges(d, value) ||
+                (after_value.len && by_value_then_id(&h, &mark) <= 0))
+                continue;
+            c->rows = more(c->rows, &cap, c->n + 1, sizeof *c->rows);
+            c->rows[c->n++] = (struct store_index_hit){ arena_sv(c->a, value),
+                                                        arena_sv(c->a, h.id), h.t };
+        }
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (c->n)
+        qsort(c->rows, c->n, sizeof *c->rows, by_value_then_id);
+    *out = &c->base;
+    return ERR_OK;
+}
+
+static err_code mem_index_next(struct store_index_cursor *base, struct store_index_hit *out,
+                               struct err *e)
+{
+    (void)e;
+    struct mem_index *c = (struct mem_index *)base;
+    if (c->at == c->n)
+        return ERR_EOF;
+    *out = c->rows[c->at++];
+    return ERR_OK;
+}
+
+static void mem_index_close(struct store_index_cursor *base)
+{
+    struct mem_index *c = (struct mem_index *)base;
+    arena_free(c->a);
+    free(c->rows);
+    free(c);
+}
+
 static err_code mem_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
                               struct err *e)
 {
@@ -549,6 +640,9 @@ static const struct store_ops memory_ops = {
     .history = mem_history,
     .changes = mem_changes,
     .log = mem_log,
+    .index_scan = mem_index_scan,
+    .index_next = mem_index_next,
+    .index_close = mem_index_close,
     .commit_at = mem_commit_at,
     .plan = mem_plan,
     .stats = mem_stats,

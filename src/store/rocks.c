@@ -13,9 +13,10 @@
 #include <limits.h>
 #include <unistd.h>
 
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 
-static const char *const cf_names[N_CFS] = { "default", "versions", "changes", "commits", "notes" };
+static const char *const cf_names[N_CFS] = { "default", "versions", "changes", "commits", "notes",
+                                              "search" };
 
 err_code rocks_error(char *errptr, const char *what, struct err *e)
 {
@@ -153,7 +154,7 @@ static rocksdb_options_t *make_options(struct store_env *env, bool create)
     rocksdb_options_t *o = rocksdb_options_create();
     rocksdb_options_set_env(o, env->env);
     rocksdb_options_set_create_if_missing(o, create);
-    rocksdb_options_set_create_missing_column_families(o, create);
+    rocksdb_options_set_create_missing_column_families(o, 1); /* of another layout: told by its version */
     rocksdb_options_set_max_open_files(o, 2000);
     rocksdb_options_set_max_background_jobs(o, (int)env->n_background);
     rocksdb_options_set_keep_log_file_num(o, 2);
@@ -196,6 +197,28 @@ static rocksdb_options_t *make_data_options(struct store_env *env)
     rocksdb_options_set_max_write_buffer_number(o, 3);
     rocksdb_options_set_target_file_size_base(o, 64u << 20);
     rocksdb_options_set_max_bytes_for_level_base(o, 512u << 20);
+    rocksdb_options_set_level0_file_num_compaction_trigger(o, 8);
+    rocksdb_options_set_max_subcompactions(o, env->n_background);
+    return o;
+}
+
+/* Keys without values, found by seeks: small blocks, which the cache holds. */
+static rocksdb_options_t *make_search_options(struct store_env *env)
+{
+    rocksdb_options_t *o = make_options(env, true);
+    rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
+    rocksdb_block_based_options_set_block_size(t, 16u << 10);
+    rocksdb_block_based_options_set_block_cache(t, env->cache);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
+    rocksdb_block_based_options_set_format_version(t, 5);
+    rocksdb_options_set_block_based_table_factory(o, t);
+    rocksdb_block_based_options_destroy(t);
+    rocksdb_options_set_compression(o, rocksdb_lz4_compression);
+    rocksdb_options_set_write_buffer_size(o, 16u << 20);
+    rocksdb_options_set_max_write_buffer_number(o, 3);
+    rocksdb_options_set_target_file_size_base(o, 64u << 20);
+    rocksdb_options_set_max_bytes_for_level_base(o, 256u << 20);
     rocksdb_options_set_level0_file_num_compaction_trigger(o, 8);
     rocksdb_options_set_max_subcompactions(o, env->n_background);
     return o;
@@ -314,6 +337,7 @@ static void rocks_close(struct store *st)
         rocksdb_close(r->db);
     rocksdb_options_destroy(r->options);
     rocksdb_options_destroy(r->data_options);
+    rocksdb_options_destroy(r->search_options);
     rocksdb_writeoptions_destroy(r->sync_write);
     batch_table_unref(r->seen.batches);
     pthread_mutex_destroy(&r->seen.lock);
@@ -439,6 +463,9 @@ static const struct store_ops rocks_ops = {
     .history = rocks_history,
     .changes = rocks_changes,
     .log = rocks_log,
+    .index_scan = rocks_index_scan,
+    .index_next = rocks_index_next,
+    .index_close = rocks_index_close,
     .commit_at = rocks_commit_at,
     .plan = rocks_plan,
     .stats = rocks_stats,
@@ -465,8 +492,9 @@ err_code store_open_rocksdb(struct store_env *env, const char *path, bool create
     rocksdb_writeoptions_set_sync(r->sync_write, 1);
     r->options = make_options(env, create);
     r->data_options = make_data_options(env);
-    const rocksdb_options_t *per_cf[N_CFS] = { r->options, r->data_options, r->options, r->options,
-                                               r->options };
+    r->search_options = make_search_options(env);
+    const rocksdb_options_t *per_cf[N_CFS] = { r->options, r->data_options, r->options,
+                                               r->options, r->options,      r->search_options };
     char *bad = NULL;
     r->db = rocksdb_open_column_families(r->options, path, N_CFS, cf_names, per_cf, r->cf, &bad);
     err_code rc = rocks_error(bad, "opening the data store", e);

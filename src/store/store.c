@@ -191,6 +191,24 @@ err_code store_log(struct store *st, fhir_type type, uint64_t from_t, sv after_i
     return st->ops->log(st, type, from_t, after_id, max, a, out, n_out, e);
 }
 
+err_code store_index_scan(struct store *st, fhir_type type, const struct search_driver *d,
+                          sv after_value, sv after_id, uint64_t as_of_t,
+                          struct store_index_cursor **out, struct err *e)
+{
+    return st->ops->index_scan(st, type, d, after_value, after_id, as_of_t, out, e);
+}
+
+err_code store_index_next(struct store_index_cursor *c, struct store_index_hit *out, struct err *e)
+{
+    return c->ops->index_next(c, out, e);
+}
+
+void store_index_close(struct store_index_cursor *c)
+{
+    if (c)
+        c->ops->index_close(c);
+}
+
 err_code store_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
                          struct err *e)
 {

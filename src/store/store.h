@@ -19,6 +19,7 @@
 #pragma once
 #include "base/arena.h"
 #include "fhir/envelope.h"
+#include "search/search.h"
 
 struct store;
 struct store_env; /* what open data stores share: block cache, write buffers, background threads */
@@ -74,6 +75,7 @@ struct store_write {
     sv id;
     store_method method;
     struct fhir_body body; /* ignored for a deletion */
+    sv index;              /* search_index() of the body: under which entries it can be found */
     store_condition condition;
     uint64_t if_version;
     uint64_t version; /* out: the version written */
@@ -93,6 +95,7 @@ struct store_bulk_item {
     sv id;
     struct fhir_body body;
     uint64_t seq; /* place in the input: of two items with one (type, id), the later one is kept */
+    sv index;     /* as in store_write */
 };
 MUST_USE err_code store_bulk_begin(struct store *st, struct store_bulk **out, struct err *e);
 /* Sort items (in place) and write them to disk; once per bulk. Items are borrowed for the call. */
@@ -154,6 +157,25 @@ MUST_USE err_code store_log(struct store *st, fhir_type type, uint64_t from_t, s
 /* Newest commit whose instant is <= instant_ms; t 0 when there is none. */
 MUST_USE err_code store_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
                                   struct err *e);
+
+/* ---- the index ---- */
+/* Entries written with every version; an entry says which version it belongs to. It still counts when that
+ * version is the current one: store_get() as of the same t gives a version with the hit's t. */
+struct store_index_hit { /* views borrowed until the next call on the cursor */
+    sv value, id;
+    uint64_t t; /* the version that wrote it */
+};
+struct store_index_cursor; /* one thread at a time */
+/* Entries of visible versions with t <= as_of_t in the driver's ranges, by value, then id; those behind
+ * (after_value, after_id) when after_value is not empty. The driver is borrowed until the cursor is closed. */
+MUST_USE err_code store_index_scan(struct store *st, fhir_type type, const struct search_driver *d,
+                                   sv after_value, sv after_id, uint64_t as_of_t,
+                                   struct store_index_cursor **out, struct err *e);
+/* ERR_EOF at the end. */
+MUST_USE err_code store_index_next(struct store_index_cursor *c, struct store_index_hit *out,
+                                   struct err *e);
+void store_index_close(struct store_index_cursor *c);
+DEFINE_CLEANUP(struct store_index_cursor, store_index_close)
 
 /* ---- planning ---- */
 /* Split a type into ranges of about target_bytes of JSON each, in order, without gap or overlap,

@@ -4,6 +4,7 @@
  *   rocks.c    open, options, batch table        commit.c  online commits, horizon, publication
  *   bulk.c     sorted files of a bulk load       scan.c    reading as of T
  *   plan.c     splitting a type into ranges      memory.c  the oracle
+ *   log.c      changes, newest first             index.c   search entries
  * Floor: store. */
 #pragma once
 #include "store/keys.h"
@@ -38,6 +39,10 @@ struct store_ops {
                         struct err *);
     err_code (*log)(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
                     struct store_log_row **, size_t *, struct err *);
+    err_code (*index_scan)(struct store *, fhir_type, const struct search_driver *, sv, sv, uint64_t,
+                           struct store_index_cursor **, struct err *);
+    err_code (*index_next)(struct store_index_cursor *, struct store_index_hit *, struct err *);
+    void (*index_close)(struct store_index_cursor *);
     err_code (*commit_at)(struct store *, int64_t, struct store_commit *, struct err *);
     err_code (*plan)(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
                      size_t *, struct err *);
@@ -48,6 +53,9 @@ struct store {
     const struct store_ops *ops;
 };
 struct store_cursor {
+    const struct store_ops *ops;
+};
+struct store_index_cursor {
     const struct store_ops *ops;
 };
 struct store_bulk {
@@ -78,7 +86,7 @@ struct batch_table {
     struct batch rows[]; /* ascending b */
 };
 
-enum { CF_DEFAULT, CF_VERSIONS, CF_CHANGES, CF_COMMITS, CF_NOTES, N_CFS };
+enum { CF_DEFAULT, CF_VERSIONS, CF_CHANGES, CF_COMMITS, CF_NOTES, CF_SEARCH, N_CFS };
 
 struct commit_waiter;
 struct rocks {
@@ -86,7 +94,7 @@ struct rocks {
     struct store_env *env; /* borrowed */
     char *path;
     rocksdb_t *db;
-    rocksdb_options_t *options, *data_options;
+    rocksdb_options_t *options, *data_options, *search_options;
     rocksdb_column_family_handle_t *cf[N_CFS];
     rocksdb_writeoptions_t *sync_write;
     struct { /* what readers take at their start; short holds only */
@@ -146,6 +154,10 @@ err_code rocks_history(struct store *, fhir_type, sv, uint64_t, struct store_cur
                        struct err *);
 err_code rocks_changes(struct store *, fhir_type, uint64_t, uint64_t, struct store_cursor **,
                        struct err *);
+err_code rocks_index_scan(struct store *, fhir_type, const struct search_driver *, sv, sv, uint64_t,
+                          struct store_index_cursor **, struct err *);
+err_code rocks_index_next(struct store_index_cursor *, struct store_index_hit *, struct err *);
+void rocks_index_close(struct store_index_cursor *);
 err_code rocks_log(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
                    struct store_log_row **, size_t *, struct err *);
 err_code rocks_plan(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
