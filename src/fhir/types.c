@@ -1,7 +1,7 @@
 #include "fhir/types.h"
 
-#define TYPE(n, s) [n] = s,
-static const char *const names[] = {
+#define TYPE(n, s) [n] = { s, sizeof(s) - 1 },
+static const sv names[] = {
 #include "fhir/types.inc"
 };
 #undef TYPE
@@ -13,7 +13,7 @@ fhir_type fhir_type_find(sv name)
     size_t lo = 1, hi = N_TYPES + 1;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        int c = sv_cmp(sv_from(names[mid]), name);
+        int c = sv_cmp(names[mid], name);
         if (c == 0)
             return (fhir_type)mid;
         if (c < 0)
@@ -26,7 +26,7 @@ fhir_type fhir_type_find(sv name)
 
 const char *fhir_type_name(fhir_type t)
 {
-    return t >= 1 && t <= N_TYPES ? names[t] : "";
+    return t >= 1 && t <= N_TYPES ? names[t].ptr : "";
 }
 
 unsigned fhir_n_types(void)
@@ -34,15 +34,19 @@ unsigned fhir_n_types(void)
     return N_TYPES;
 }
 
+/* A-Z a-z 0-9 - . : a bit for each. */
+static bool id_char(unsigned char c)
+{
+    static const uint64_t set[4] = { 0x03FF600000000000u, 0x07FFFFFE07FFFFFEu, 0, 0 };
+    return set[c >> 6] >> (c & 63) & 1;
+}
+
 bool fhir_id_ok(sv id)
 {
     if (id.len < 1 || id.len > FHIR_ID_MAX)
         return false;
-    for (size_t i = 0; i < id.len; i++) {
-        char c = id.ptr[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-              c == '-' || c == '.'))
+    for (size_t i = 0; i < id.len; i++)
+        if (!id_char((unsigned char)id.ptr[i]))
             return false;
-    }
     return true;
 }
