@@ -167,9 +167,10 @@ static void walk_resource(struct run *r, const struct part *at, const struct fhi
     const struct fhir_structure *s = structure_of(r, at, v);
     if (s == NULL)
         return;
-    r->scope.contained = contained;
-    if (!contained)
-        r->scope.resource = v;
+    if (contained)
+        r->scope.contained = true;
+    else
+        r->scope = (struct scope){ .resource = v };
     walk_object(r, at, s, NULL, v);
     r->scope = outer;
 }
@@ -328,7 +329,7 @@ err_code fhir_validate(yyjson_val *resource, fhir_validate_level level, struct a
                        struct fhir_issues *out, struct err *e)
 {
     struct run r = {
-        .level = level, .a = a, .scope = { resource, false }, .local_steps = LOCAL_STEPS
+        .level = level, .a = a, .scope = { .resource = resource }, .local_steps = LOCAL_STEPS
     };
     struct part root = { NULL, SV_LIT("Resource"), -1 };
     const struct fhir_structure *s = structure_of(&r, &root, resource);

@@ -13,6 +13,8 @@ struct part {
 /* The resource that '#' references look into: the root, or the resource of a Bundle's entry. */
 struct scope {
     yyjson_val *resource;
+    yyjson_val *list; /* its contained, once looked for */
+    bool looked;
     bool contained; /* the walk is inside one of its contained resources */
 };
 

@@ -86,9 +86,9 @@ static size_t find_text(sv text, sv what)
 static fhir_type target_type(sv ref, bool *unknown)
 {
     *unknown = false;
-    bool absolute = find_text(ref, SV_LIT("://")) < ref.len;
     if (ref.len == 0 || ref.ptr[0] == '#')
         return FHIR_TYPE_NONE;
+    bool absolute = find_text(ref, SV_LIT("://")) < ref.len;
     ref = sv_head(ref, sv_find(ref, '#'));
     if (sv_find(ref, '?') < ref.len)
         return absolute ? FHIR_TYPE_NONE : fhir_type_find(sv_head(ref, sv_find(ref, '?')));
@@ -123,8 +123,11 @@ static const char *names_of(const uint64_t *targets, char *dst, size_t cap)
 /* Is there a contained resource of this id? True also when too many were looked at already. */
 static bool contained_has(struct run *r, sv id)
 {
+    if (!r->scope.looked)
+        r->scope.list = json_get(r->scope.resource, "contained");
+    r->scope.looked = true;
     yyjson_val *item;
-    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(r->scope.resource, "contained"));
+    yyjson_arr_iter it = yyjson_arr_iter_with(r->scope.list);
     while ((item = yyjson_arr_iter_next(&it)) != NULL) {
         if (r->local_steps == 0)
             return true;
