@@ -242,3 +242,40 @@ bool search_param_targets(const struct search_param *p, fhir_type type)
             return true;
     return false;
 }
+
+/* ---- compartments ---- */
+
+#define COMPARTMENT(owner, member, params) { owner, member, params },
+static const struct {
+    const char *owner, *member, *params;
+} compartments[] = {
+#include "search/compartments.inc"
+};
+#undef COMPARTMENT
+#define N_COMPARTMENTS (sizeof compartments / sizeof compartments[0])
+
+bool search_is_compartment(fhir_type owner)
+{
+    for (size_t i = 0; i < N_COMPARTMENTS; i++)
+        if (strcmp(compartments[i].owner, fhir_type_name(owner)) == 0)
+            return true;
+    return false;
+}
+
+size_t search_compartment(fhir_type owner, fhir_type member,
+                          const struct search_param *out[SEARCH_COMPARTMENT_MAX])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < N_COMPARTMENTS; i++) {
+        if (strcmp(compartments[i].owner, fhir_type_name(owner)) != 0 ||
+            strcmp(compartments[i].member, fhir_type_name(member)) != 0)
+            continue;
+        sv rest = sv_from(compartments[i].params), code;
+        while (sv_cut(&rest, ',', &code) && n < SEARCH_COMPARTMENT_MAX) {
+            const struct search_param *p = search_param_find(member, code);
+            if (p && p->kind == SEARCH_REFERENCE)
+                out[n++] = p;
+        }
+    }
+    return n;
+}

@@ -54,6 +54,14 @@ const struct search_param *const *search_params_of(fhir_type type, size_t *n);
 /* May the reference parameter lead to this type? */
 bool search_param_targets(const struct search_param *p, fhir_type type);
 
+/* Parameters of `member` any of which puts it into the compartment of an `owner` (Patient, Encounter,
+ * Practitioner, RelatedPerson, Device). Writes at most SEARCH_COMPARTMENT_MAX; returns how many.
+ * Source: compartmentdefinition.html. */
+#define SEARCH_COMPARTMENT_MAX 16u
+size_t search_compartment(fhir_type owner, fhir_type member,
+                          const struct search_param *out[SEARCH_COMPARTMENT_MAX]);
+bool search_is_compartment(fhir_type owner);
+
 /* ---- what a parameter finds ---- */
 struct search_value {
     search_kind kind;

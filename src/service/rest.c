@@ -27,6 +27,17 @@ const struct rest_interaction rest_interactions[] = {
     { "PUT", REST_INSTANCE, "update", "UpdateResource", rest_write, false },
     { "PATCH", REST_INSTANCE, "patch", "PatchResource", rest_write, false },
     { "DELETE", REST_INSTANCE, "delete", "DeleteResource", rest_write, false },
+    { "PUT", REST_TYPE, "update-conditional", "UpdateResource", rest_write, false },
+    { "PATCH", REST_TYPE, "patch-conditional", "PatchResource", rest_write, false },
+    { "DELETE", REST_TYPE, "delete-conditional", "DeleteResource", rest_write, false },
+    { "POST", REST_TYPE_VALIDATE, "validate", "ValidateResource", rest_validate, false },
+    { "POST", REST_VALIDATE, "validate", "ValidateResource", rest_validate, false },
+    { "GET", REST_TYPE, "search-type", "SearchWithGet", rest_search, false },
+    { "POST", REST_TYPE_SEARCH, "search-type", "SearchWithPost", rest_search, false },
+    { "GET", REST_SYSTEM, "search-system", "SearchWithGet", rest_search, false },
+    { "POST", REST_SYSTEM_SEARCH, "search-system", "SearchWithPost", rest_search, false },
+    { "GET", REST_COMPARTMENT, "search-compartment", "SearchWithGet", rest_search_compartment,
+      false },
 };
 const size_t rest_n_interactions = sizeof rest_interactions / sizeof rest_interactions[0];
 

@@ -119,6 +119,7 @@ void rest_about(struct rest_call *c, const struct store_version *v);
 /* ---- rest_write.c ---- */
 struct rest_pending { /* a write that is checked and not yet done */
     bool has_write;   /* false: c->out is the answer already */
+    sv body_id;       /* of a conditional update: the id in the body, or empty */
     struct store_write w;
     struct buf stored, index; /* owned: w.body and w.index point into them */
 };
@@ -128,6 +129,10 @@ MUST_USE err_code rest_prepare(struct rest_call *c, struct rest_pending *p, stru
 MUST_USE err_code rest_written(struct rest_call *c, const struct rest_pending *p,
                                const struct store_commit *at, struct err *e);
 MUST_USE err_code rest_write(struct rest_call *c, struct err *e);
+
+/* ---- rest_search.c ---- */
+MUST_USE err_code rest_search(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_search_compartment(struct rest_call *c, struct err *e);
 
 /* ---- rest_conditional.c ---- */
 /* The write depends on what a search finds: If-None-Exist, or a query instead of an id. */

@@ -147,7 +147,8 @@ static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
         return ERR(e, ERR_INVALID, "The id in the URL must be 1 to 64 of A-Z a-z 0-9 - .");
     p->w.method = STORE_METHOD_UPDATE;
     TRY(preconditions(c, p, e));
-    err_code rc = read_resource(c, reader, c->in.body, SV_NONE, p, &env, &why);
+    err_code rc = read_resource(c, reader, c->in.body,
+                                rest_is_conditional(c) ? c->id : SV_NONE, p, &env, &why);
     if (rc == ERR_INVALID && fhir_reader_root(reader) &&
         json_get(fhir_reader_root(reader), "id") == NULL && c->n_issues == 0)
         return ERR(e, ERR_INVALID, "The body must hold the id of the URL, and holds none");
@@ -223,10 +224,23 @@ static err_code prepare_delete(struct rest_call *c, struct rest_pending *p, stru
     return ERR_OK;
 }
 
+/* A conditional update must know it before it searches. */
+static err_code id_in_body(struct rest_call *c, struct rest_pending *p, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by the body */
+    yyjson_doc *doc;
+    TRY(json_body(c, e));
+    TRY(json_read(a, c->in.body, LIMIT_RESOURCE_DEPTH, &doc, e));
+    p->body_id = arena_sv(c->a, json_string(json_get(yyjson_doc_get_root(doc), "id")));
+    return p->body_id.ptr ? ERR_OK : arena_oom(c->a, e);
+}
+
 err_code rest_prepare(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
     CLEANUP(fhir_reader_free) struct fhir_reader *reader = NULL;
     p->has_write = true;
+    if (is(c, "PUT") && rest_is_conditional(c))
+        TRY(id_in_body(c, p, e));
     TRY(rest_conditional(c, p, e));
     if (!p->has_write)
         return ERR_OK;

@@ -1,0 +1,564 @@
+/* rest_page.c - a page as a Bundle: matches, what comes with them, links. */
+#include "service/rest_page.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "codec/hash.h"
+
+/* ---- the token of a next link: T-s-OFFSET, or T-p-TYPE-CLAUSE-DRIVER-VALUE-ID ---- */
+
+static err_code bad_token(struct err *e)
+{
+    return ERR(e, ERR_INVALID, "page is not a page of this search; start without it");
+}
+
+static bool unhex(sv text, unsigned char *out, size_t max, uint8_t *len)
+{
+    if (text.len % 2 || text.len / 2 > max)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (v < 0)
+            return false;
+        out[i / 2] = (unsigned char)(i % 2 ? out[i / 2] | v : v << 4);
+    }
+    *len = (uint8_t)(text.len / 2);
+    return true;
+}
+
+err_code rest_page_token_read(struct rest_page *p, sv text, struct err *e)
+{
+    sv t, kind, part[4];
+    uint64_t n[3];
+    if (!sv_cut(&text, '-', &t) || !sv_to_u64(t, &p->as_of) || !sv_cut(&text, '-', &kind) ||
+        p->as_of == 0 || p->as_of > store_last(p->c->st).t)
+        return bad_token(e);
+    if (sv_eq(kind, SV_LIT("s")))
+        return sv_to_u64(text, &n[0]) && n[0] <= PAGE_SORTED_MAX ? (p->offset = n[0], ERR_OK)
+                                                                 : bad_token(e);
+    for (size_t i = 0; i < 4; i++)
+        if (!sv_cut(&text, '-', &part[i]))
+            return bad_token(e);
+    for (size_t i = 0; i < 3; i++)
+        if (!sv_to_u64(part[i], &n[i]) || n[i] > 1000)
+            return bad_token(e);
+    struct rest_place *at = &p->place;
+    memset(at, 0, sizeof *at);
+    at->type_at = (size_t)n[0];
+    at->clause = (int)n[1] - 1;
+    at->driver = (size_t)n[2];
+    if (!unhex(part[3], at->value, sizeof at->value, &at->value_len) ||
+        (text.len && !fhir_id_ok(text)))
+        return bad_token(e);
+    if (text.len)
+        memcpy(at->id, text.ptr, text.len);
+    at->id_len = (uint8_t)text.len;
+    p->from_place = true;
+    return ERR_OK;
+}
+
+static sv token(const struct rest_page *p, const struct rest_place *at, size_t offset)
+{
+    if (p->n_sort)
+        return arena_fmt(p->c->a, "%llu-s-%zu", (unsigned long long)p->as_of, offset);
+    char hex[2 * SEARCH_KEY_MAX];
+    hash_hex(at->value, at->value_len, hex);
+    return arena_fmt(p->c->a, "%llu-p-%zu-%d-%zu-%.*s-%.*s", (unsigned long long)p->as_of,
+                     at->type_at, at->clause + 1, at->driver, 2 * at->value_len, hex,
+                     (int)at->id_len, at->id);
+}
+
+/* ---- the Bundle ---- */
+
+struct seen { /* (type, id) that stand on the page; open addressing over the arena */
+    struct search_id *slots;
+    size_t cap, n;
+};
+
+struct writing {
+    struct rest_page *p;
+    struct json_writer w;
+    struct seen seen;
+    struct buf frontier; /* search_id of resources whose includes are to be found */
+    struct buf wanted;   /* search_id of resources to include */
+    size_t n_included;
+    bool too_many;
+    bool more;
+    struct rest_place next;
+    size_t next_offset;
+    uint64_t total;
+    bool has_total;
+};
+
+static bool seen_add(struct writing *x, fhir_type type, sv id)
+{
+    struct seen *s = &x->seen;
+    uint64_t h = 1469598103934665603u ^ type;
+    for (size_t i = 0; i < id.len; i++)
+        h = (h ^ (unsigned char)id.ptr[i]) * 1099511628211u;
+    for (size_t k = h % s->cap;; k = (k + 1) % s->cap) {
+        if (s->slots[k].type == FHIR_TYPE_NONE) {
+            if (s->n * 2 >= s->cap)
+                return false; /* limits keep it from filling: cannot be */
+            s->slots[k] = (struct search_id){ type, arena_sv(x->p->c->a, id) };
+            s->n++;
+            return true;
+        }
+        if (s->slots[k].type == type && sv_eq(s->slots[k].id, id))
+            return false;
+    }
+}
+
+static err_code entry(struct writing *x, const struct rest_match *m, const char *mode,
+                      struct err *e)
+{
+    struct rest_page *p = x->p;
+    CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
+    TRY(rest_subset_write(p, m, &b, e));
+    json_obj(&x->w);
+    json_kv_str(&x->w, "fullUrl",
+                arena_fmt(p->c->a, "%.*s/%s/%.*s", SV_FMT(p->c->base), fhir_type_name(m->v.type),
+                          SV_FMT(m->v.id)));
+    json_key(&x->w, "resource");
+    json_raw(&x->w, buf_sv(&b));
+    json_key(&x->w, "search");
+    json_obj(&x->w);
+    json_kv_str(&x->w, "mode", sv_from(mode));
+    json_obj_end(&x->w);
+    json_obj_end(&x->w);
+    return ERR_OK;
+}
+
+static err_code outcome_entry(struct writing *x, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
+    TRY(rest_outcome_write(x->p->notes, x->p->n_notes, &b, e));
+    json_obj(&x->w);
+    json_key(&x->w, "resource");
+    json_raw(&x->w, buf_sv(&b));
+    json_key(&x->w, "search");
+    json_obj(&x->w);
+    json_kv_str(&x->w, "mode", SV_LIT("outcome"));
+    json_obj_end(&x->w);
+    json_obj_end(&x->w);
+    return ERR_OK;
+}
+
+/* ---- includes ---- */
+
+static void want_reference(void *ctx, const struct search_value *v)
+{
+    struct writing *x = ctx;
+    if (v->ref_type == FHIR_TYPE_NONE ||
+        (v->ref_base.len && !sv_eq(v->ref_base, x->p->c->base)) || x->too_many)
+        return;
+    if (x->wanted.len / sizeof(struct search_id) >= 4 * (size_t)PAGE_INCLUDED_MAX) {
+        x->too_many = true;
+        return;
+    }
+    struct search_id id = { v->ref_type, arena_sv(x->p->c->a, v->ref_id) };
+    if (id.id.ptr == NULL || buf_add(&x->wanted, sv_make(&id, sizeof id), NULL) != ERR_OK)
+        x->too_many = true;
+}
+
+struct include_filter {
+    struct writing *x;
+    fhir_type target;
+};
+
+static void want_target(void *ctx, const struct search_value *v)
+{
+    struct include_filter *f = ctx;
+    if (f->target == FHIR_TYPE_NONE || v->ref_type == f->target)
+        want_reference(f->x, v);
+}
+
+/* What a resource on the page leads to. */
+static void follow(struct writing *x, fhir_type type, yyjson_val *root, bool iterating)
+{
+    for (size_t i = 0; i < x->p->n_includes; i++) {
+        const struct rest_include *in = &x->p->includes[i];
+        struct include_filter f = { x, in->target };
+        if (in->reverse || in->type != type || (iterating && !in->iterate))
+            continue;
+        if (in->param) {
+            search_extract(in->param, root, want_target, &f);
+            continue;
+        }
+        size_t n;
+        const struct search_param *const *of = search_params_of(type, &n);
+        for (size_t k = 0; k < n; k++)
+            if (of[k]->kind == SEARCH_REFERENCE)
+                search_extract(of[k], root, want_target, &f);
+    }
+}
+
+/* A resource has come onto the page: look where it leads, and remember it for _revinclude. */
+static err_code arrived(struct writing *x, const struct rest_match *m, bool iterating,
+                        struct err *e)
+{
+    if (x->p->n_includes == 0)
+        return ERR_OK;
+    struct search_id id = { m->v.type, arena_sv(x->p->c->a, m->v.id) };
+    if (id.id.ptr == NULL)
+        return arena_oom(x->p->c->a, e);
+    follow(x, m->v.type, m->root, iterating);
+    return buf_add(&x->frontier, sv_make(&id, sizeof id), e);
+}
+
+static err_code included(struct writing *x, const struct rest_match *m, struct err *e)
+{
+    if (x->n_included == PAGE_INCLUDED_MAX || x->p->c->out.body.len > 2 * (size_t)PAGE_BYTES) {
+        x->too_many = true;
+        return ERR_OK;
+    }
+    if (!seen_add(x, m->v.type, m->v.id))
+        return ERR_OK;
+    x->n_included++;
+    TRY(entry(x, m, "include", e));
+    return arrived(x, m, true, e);
+}
+
+/* Resources that references name. */
+static err_code include_wanted(struct writing *x, struct err *e)
+{
+    struct buf now = x->wanted;
+    buf_init(&x->wanted, SIZE_MAX / 2);
+    err_code rc = ERR_OK;
+    struct search_id *ids = (struct search_id *)(void *)now.ptr;
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
+    for (size_t i = 0; i < now.len / sizeof *ids && rc == ERR_OK && !x->too_many; i++) {
+        struct rest_match m;
+        yyjson_doc *doc;
+        struct err why;
+        arena_reset(a);
+        rc = store_get(x->p->c->st, ids[i].type, ids[i].id, x->p->as_of, a, &m.v, &why);
+        if (rc == ERR_NOT_FOUND || (rc == ERR_OK && m.v.method == STORE_METHOD_DELETE)) {
+            rc = ERR_OK; /* a reference may lead nowhere */
+            continue;
+        }
+        if (rc != ERR_OK) {
+            *e = why;
+            break;
+        }
+        rc = json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e);
+        if (rc != ERR_OK)
+            break;
+        m.root = yyjson_doc_get_root(doc);
+        rc = included(x, &m, e);
+    }
+    buf_done(&now);
+    return rc;
+}
+
+static err_code revinclude_one(struct writing *x, const struct rest_include *in,
+                               const struct search_param *param, const struct search_id *ids,
+                               size_t n, struct err *e)
+{
+    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
+    struct rest_query *q = arena_alloc(x->p->c->a, sizeof *q);
+    struct rest_match m;
+    err_code rc;
+    if (q == NULL)
+        return arena_oom(x->p->c->a, e);
+    rest_query_init(q, x->p->c, in->type, x->p->as_of);
+    TRY(rest_query_leads_to(q, &param, 1, ids, n, e));
+    TRY(rest_walk_open(q, NULL, &w, e));
+    while (!x->too_many && (rc = rest_walk_next(w, 0, &m, e)) != ERR_EOF) {
+        TRY(rc);
+        TRY(included(x, &m, e));
+    }
+    return ERR_OK;
+}
+
+/* Resources that lead to those of the frontier. */
+static err_code include_reverse(struct writing *x, const struct buf *frontier, bool iterating,
+                                struct err *e)
+{
+    size_t n_all = frontier->len / sizeof(struct search_id);
+    for (size_t i = 0; i < x->p->n_includes; i++) {
+        const struct rest_include *in = &x->p->includes[i];
+        if (!in->reverse || (iterating && !in->iterate))
+            continue;
+        struct search_id *ids = arena_alloc(x->p->c->a, (n_all + 1) * sizeof *ids);
+        if (ids == NULL)
+            return arena_oom(x->p->c->a, e);
+        const struct search_id *all = (const struct search_id *)(const void *)frontier->ptr;
+        size_t n = 0, n_params;
+        for (size_t k = 0; k < n_all; k++)
+            if (in->target == FHIR_TYPE_NONE || all[k].type == in->target)
+                ids[n++] = all[k];
+        if (n == 0)
+            continue;
+        qsort(ids, n, sizeof *ids, search_id_cmp);
+        if (in->param) {
+            TRY(revinclude_one(x, in, in->param, ids, n, e));
+            continue;
+        }
+        const struct search_param *const *of = search_params_of(in->type, &n_params);
+        for (size_t k = 0; k < n_params; k++)
+            if (of[k]->kind == SEARCH_REFERENCE)
+                TRY(revinclude_one(x, in, of[k], ids, n, e));
+    }
+    return ERR_OK;
+}
+
+static err_code write_includes(struct writing *x, struct err *e)
+{
+    for (unsigned round = 0; round < PAGE_ITERATIONS && !x->too_many; round++) {
+        struct buf frontier = x->frontier;
+        buf_init(&x->frontier, SIZE_MAX / 2);
+        err_code rc = include_wanted(x, e);
+        if (rc == ERR_OK)
+            rc = include_reverse(x, &frontier, round > 0, e);
+        bool done = x->frontier.len == 0;
+        buf_done(&frontier);
+        TRY(rc);
+        if (done)
+            break;
+    }
+    if (x->too_many) {
+        struct rest_page *p = x->p;
+        struct rest_issue *more = arena_calloc(p->c->a, p->n_notes + 1, sizeof *more);
+        if (more == NULL)
+            return arena_oom(p->c->a, e);
+        if (p->n_notes)
+            memcpy(more, p->notes, p->n_notes * sizeof *more);
+        more[p->n_notes++] = (struct rest_issue){
+            "warning", "incomplete",
+            SV_LIT("Not all that _include and _revinclude ask for is on this page: ask for fewer "
+                   "matches with _count"),
+            SV_NONE
+        };
+        p->notes = more;
+    }
+    return ERR_OK;
+}
+
+/* ---- matches in the order of the walk ---- */
+
+static err_code write_matches(struct writing *x, struct err *e)
+{
+    struct rest_page *p = x->p;
+    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
+    uint64_t until = clock_mono_us() + PAGE_WORK_US;
+    size_t n = 0;
+    TRY(rest_walk_open(&p->q, p->from_place ? &p->place : NULL, &w, e));
+    for (;;) {
+        struct rest_match m;
+        struct rest_place before = *rest_walk_place(w);
+        err_code rc = rest_walk_next(w, until, &m, e);
+        if (rc == ERR_EOF)
+            return ERR_OK;
+        if (rc == ERR_TIMEOUT) {
+            x->more = true;
+            x->next = *rest_walk_place(w);
+            return ERR_OK;
+        }
+        TRY(rc);
+        if (n == p->count || p->c->out.body.len > PAGE_BYTES) { /* one more is there */
+            x->more = true;
+            x->next = before;
+            return ERR_OK;
+        }
+        (void)seen_add(x, m.v.type, m.v.id); /* a match comes once */
+        TRY(entry(x, &m, "match", e));
+        TRY(arrived(x, &m, false, e));
+        n++;
+    }
+}
+
+/* ---- matches in another order ---- */
+
+struct sortable {
+    struct search_id id;
+    sv keys[PAGE_SORT_MAX];
+};
+
+static int sortable_cmp(const void *a, const void *b, void *page)
+{
+    const struct sortable *x = a, *y = b;
+    const struct rest_page *sorting = page;
+    for (size_t i = 0; i < sorting->n_sort; i++) {
+        if ((x->keys[i].len == 0) != (y->keys[i].len == 0))
+            return x->keys[i].len == 0 ? 1 : -1; /* without a value: last, either way */
+        int c = sv_cmp(x->keys[i], y->keys[i]);
+        if (c)
+            return sorting->sort[i].descending ? -c : c;
+    }
+    return search_id_cmp(&x->id, &y->id);
+}
+
+static err_code gather(struct writing *x, struct arena *a, struct buf *rows, struct err *e)
+{
+    struct rest_page *p = x->p;
+    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
+    CLEANUP_BUF struct buf key = BUF_INIT(4096);
+    struct rest_match m;
+    err_code rc;
+    TRY(rest_walk_open(&p->q, NULL, &w, e));
+    while ((rc = rest_walk_next(w, 0, &m, e)) == ERR_OK) {
+        if (rows->len / sizeof(struct sortable) == PAGE_SORTED_MAX)
+            return ERR(e, ERR_TOO_LARGE,
+                       "More than %u resources match: narrow the search, or drop _sort",
+                       PAGE_SORTED_MAX);
+        struct sortable s = { .id = { m.v.type, arena_sv(a, m.v.id) } };
+        const struct search_subject subject = { m.v.type, m.v.id, m.v.instant_ms, m.root };
+        for (size_t i = 0; i < p->n_sort; i++) {
+            buf_clear(&key);
+            TRY(search_sort_key(p->sort[i].param, &subject, p->sort[i].descending, &key, e));
+            s.keys[i] = arena_sv(a, buf_sv(&key));
+            if (s.keys[i].ptr == NULL)
+                return arena_oom(a, e);
+        }
+        TRY(buf_add(rows, sv_make(&s, sizeof s), e));
+    }
+    return rc == ERR_EOF ? ERR_OK : rc;
+}
+
+static err_code write_sorted_rows(struct writing *x, const struct sortable *rows, size_t n,
+                                  struct err *e)
+{
+    struct rest_page *p = x->p;
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
+    x->total = n;
+    x->has_total = true;
+    for (size_t i = p->offset; i < n; i++) {
+        if (i - p->offset == p->count || p->c->out.body.len > PAGE_BYTES) {
+            x->more = true;
+            x->next_offset = i;
+            break;
+        }
+        struct rest_match m;
+        yyjson_doc *doc;
+        arena_reset(a);
+        TRY(store_get(p->c->st, rows[i].id.type, rows[i].id.id, p->as_of, a, &m.v, e));
+        TRY(json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
+        m.root = yyjson_doc_get_root(doc);
+        (void)seen_add(x, m.v.type, m.v.id); /* a match comes once */
+        TRY(entry(x, &m, "match", e));
+        TRY(arrived(x, &m, false, e));
+    }
+    return ERR_OK;
+}
+
+static err_code write_sorted(struct writing *x, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 20);
+    CLEANUP_BUF struct buf rows = BUF_INIT(64u << 20);
+    TRY(gather(x, a, &rows, e));
+    size_t n = rows.len / sizeof(struct sortable);
+    if (n)
+        qsort_r(rows.ptr, n, sizeof(struct sortable), sortable_cmp, x->p);
+    return write_sorted_rows(x, (const struct sortable *)(void *)rows.ptr, n, e);
+}
+
+/* ---- totals and links ---- */
+
+static err_code count_all(struct writing *x, struct err *e)
+{
+    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
+    struct rest_match m;
+    err_code rc;
+    x->total = 0;
+    TRY(rest_walk_open(&x->p->q, NULL, &w, e));
+    while ((rc = rest_walk_next(w, 0, &m, e)) == ERR_OK)
+        x->total++;
+    x->has_total = true;
+    return rc == ERR_EOF ? ERR_OK : rc;
+}
+
+static err_code link(struct writing *x, const char *relation, sv page, struct err *e)
+{
+    struct rest_page *p = x->p;
+    struct rest_call *c = p->c;
+    CLEANUP_BUF struct buf b = BUF_INIT(256u << 10);
+    TRY(buf_add(&b, c->base, e));
+    if (p->path.len)
+        TRY(buf_add_fmt(&b, e, "/%.*s", SV_FMT(p->path)));
+    char sep = '?';
+    for (size_t i = 0; i < c->n_params; i++) {
+        if (c->params[i].name.len == 0 || (page.ptr && sv_eq(c->params[i].name, SV_LIT("page"))))
+            continue;
+        TRY(buf_add_char(&b, sep, e));
+        sep = '&';
+        TRY(uri_encode(c->params[i].name, false, &b, e));
+        TRY(buf_add_char(&b, '=', e));
+        TRY(uri_encode(c->params[i].value, false, &b, e));
+    }
+    if (page.ptr) {
+        TRY(buf_add_char(&b, sep, e));
+        TRY(buf_add_fmt(&b, e, "page=%.*s", SV_FMT(page)));
+    }
+    json_obj(&x->w);
+    json_kv_str(&x->w, "relation", sv_from(relation));
+    json_kv_str(&x->w, "url", buf_sv(&b));
+    json_obj_end(&x->w);
+    return ERR_OK;
+}
+
+static err_code links(struct writing *x, struct err *e)
+{
+    json_key(&x->w, "link");
+    json_arr(&x->w);
+    TRY(link(x, "self", SV_NONE, e));
+    if (x->more) {
+        sv t = token(x->p, &x->next, x->next_offset);
+        if (t.ptr == NULL)
+            return arena_oom(x->p->c->a, e);
+        TRY(link(x, "next", t, e));
+    }
+    json_arr_end(&x->w);
+    return ERR_OK;
+}
+
+static err_code write_entries(struct writing *x, struct err *e)
+{
+    struct rest_page *p = x->p;
+    if (!p->count_only) {
+        TRY(p->n_sort ? write_sorted(x, e) : write_matches(x, e));
+        TRY(write_includes(x, e));
+    }
+    return p->n_notes ? outcome_entry(x, e) : ERR_OK;
+}
+
+static err_code write_all(struct writing *x, struct err *e)
+{
+    struct rest_page *p = x->p;
+    x->seen.cap = 4 * ((size_t)PAGE_INCLUDED_MAX + PAGE_COUNT_MAX);
+    x->seen.slots = calloc(x->seen.cap, sizeof *x->seen.slots);
+    if (x->seen.slots == NULL)
+        abort();
+    json_writer_init(&x->w, &p->c->out.body);
+    json_obj(&x->w);
+    json_kv_str(&x->w, "resourceType", SV_LIT("Bundle"));
+    json_kv_str(&x->w, "type", SV_LIT("searchset"));
+    size_t without = p->c->out.body.len;
+    json_key(&x->w, "entry");
+    json_arr(&x->w);
+    size_t empty = p->c->out.body.len;
+    TRY(write_entries(x, e));
+    json_arr_end(&x->w);
+    if (p->c->out.body.len == empty + 1) /* an empty array is not FHIR */
+        p->c->out.body.len = without;
+    if ((p->total || p->count_only) && !x->has_total)
+        TRY(count_all(x, e));
+    if (p->total || p->count_only)
+        json_kv_i64(&x->w, "total", (int64_t)x->total);
+    TRY(links(x, e));
+    json_obj_end(&x->w);
+    return json_writer_end(&x->w, e);
+}
+
+err_code rest_page_write(struct rest_page *p, struct err *e)
+{
+    struct writing x = { .p = p };
+    buf_init(&x.frontier, SIZE_MAX / 2);
+    buf_init(&x.wanted, SIZE_MAX / 2);
+    err_code rc = write_all(&x, e);
+    free(x.seen.slots);
+    buf_done(&x.frontier);
+    buf_done(&x.wanted);
+    return rc;
+}

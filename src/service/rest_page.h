@@ -1,0 +1,65 @@
+/* rest_page.h - a page of a search between its reading (rest_search.c) and its writing (rest_page.c).
+ * Limits: PAGE_*.   Floor: service. */
+#pragma once
+#include "service/rest_query.h"
+
+#define PAGE_COUNT_DEFAULT 100u
+#define PAGE_COUNT_MAX     1000u
+#define PAGE_SORT_MAX      5u
+#define PAGE_SORTED_MAX    50000u /* matches that can be put in an order */
+#define PAGE_INCLUDES_MAX  32u    /* _include and _revinclude of one search */
+#define PAGE_INCLUDED_MAX  5000u  /* resources that come with the matches of one page */
+#define PAGE_ITERATIONS    8u     /* of :iterate */
+#define PAGE_ELEMENTS_MAX  64u
+#define PAGE_BYTES         (16u << 20) /* a page ends when it holds this much */
+#define PAGE_WORK_US       5000000u /* or when looking for matches took this long */
+
+enum rest_summary {
+    REST_SUMMARY_FALSE,
+    REST_SUMMARY_TRUE,
+    REST_SUMMARY_TEXT,
+    REST_SUMMARY_DATA,
+};
+struct rest_sort {
+    const struct search_param *param;
+    bool descending;
+};
+struct rest_include {
+    bool reverse, iterate;
+    fhir_type type; /* that holds the reference */
+    const struct search_param *param; /* NULL: all its reference parameters */
+    fhir_type target; /* FHIR_TYPE_NONE: any */
+};
+struct rest_page {
+    struct rest_call *c;
+    sv path; /* for links: "Patient", "Patient/1/Condition", "" */
+    fhir_type owner; /* of a compartment */
+    fhir_type types[QUERY_TYPES_MAX];
+    size_t n_types;
+    struct rest_query q;
+    size_t count;
+    bool count_only, total;
+    enum rest_summary summary;
+    sv elements[PAGE_ELEMENTS_MAX];
+    size_t n_elements;
+    struct rest_sort sort[PAGE_SORT_MAX];
+    size_t n_sort;
+    struct rest_include includes[PAGE_INCLUDES_MAX];
+    size_t n_includes;
+    struct rest_issue *notes; /* what was ignored */
+    size_t n_notes;
+    /* where it begins */
+    uint64_t as_of; /* 0: now */
+    bool from_place;
+    struct rest_place place;
+    size_t offset; /* of a sorted search */
+};
+MUST_USE err_code rest_page_read(struct rest_page *p, struct err *e);
+MUST_USE err_code rest_page_token_read(struct rest_page *p, sv text, struct err *e);
+/* The Bundle, to the call's body. */
+MUST_USE err_code rest_page_write(struct rest_page *p, struct err *e);
+
+/* rest_subset.c: a resource cut to what _summary or _elements ask for, marked SUBSETTED; whole when nothing is
+ * asked. Appended to out. */
+MUST_USE err_code rest_subset_write(const struct rest_page *p, const struct rest_match *m,
+                                    struct buf *out, struct err *e);

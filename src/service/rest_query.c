@@ -1,0 +1,260 @@
+/* rest_query.c - pairs of a query become clauses; chains and _has become sets of ids by a search of their own. */
+#include "service/rest_query.h"
+
+#include "base/clock.h"
+
+void rest_query_init(struct rest_query *q, struct rest_call *c, fhir_type type, uint64_t as_of)
+{
+    memset(q, 0, sizeof *q);
+    q->c = c;
+    q->cx = (struct search_context){ c->base, clock_wall_ms() };
+    q->as_of = as_of;
+    if (type) {
+        q->types[q->n_types++] = type;
+        return;
+    }
+    for (unsigned t = 1; t <= fhir_n_types(); t++)
+        q->types[q->n_types++] = (fhir_type)t;
+}
+
+static err_code add_clause(struct rest_query *q, const struct search_criterion *any, size_t n,
+                           struct err *e)
+{
+    if (q->n_clauses == QUERY_CLAUSES_MAX)
+        return ERR(e, ERR_TOO_LARGE, "A search takes at most %u parameters", QUERY_CLAUSES_MAX);
+    struct search_criterion *copy = arena_alloc(q->c->a, (n + 1) * sizeof *copy);
+    if (copy == NULL)
+        return arena_oom(q->c->a, e);
+    memcpy(copy, any, n * sizeof *copy);
+    q->clauses[q->n_clauses++] = (struct rest_clause){ copy, n };
+    return ERR_OK;
+}
+
+err_code rest_query_leads_to(struct rest_query *q, const struct search_param *const *params,
+                             size_t n_params, const struct search_id *ids, size_t n_ids,
+                             struct err *e)
+{
+    struct search_criterion any[SEARCH_COMPARTMENT_MAX + 1];
+    size_t n = 0;
+    for (size_t i = 0; i < n_params && n < SEARCH_COMPARTMENT_MAX; i++)
+        any[n++] = (struct search_criterion){
+            .param = params[i], .is_set = true, .set = ids, .n_set = n_ids
+        };
+    return add_clause(q, any, n, e);
+}
+
+err_code rest_query_compartment(struct rest_query *q, fhir_type owner, sv id, struct err *e)
+{
+    const struct search_param *params[SEARCH_COMPARTMENT_MAX];
+    struct search_id *one = arena_alloc(q->c->a, sizeof *one);
+    if (one == NULL)
+        return arena_oom(q->c->a, e);
+    *one = (struct search_id){ owner, id };
+    size_t n = search_compartment(owner, q->types[0], params);
+    return rest_query_leads_to(q, params, n, one, 1, e);
+}
+
+/* ---- sets of ids ---- */
+
+static void sort_ids(struct search_id *ids, size_t *n)
+{
+    size_t kept = 0;
+    if (*n == 0)
+        return;
+    qsort(ids, *n, sizeof *ids, search_id_cmp);
+    for (size_t i = 1; i < *n; i++)
+        if (search_id_cmp(&ids[kept], &ids[i]) != 0)
+            ids[++kept] = ids[i];
+    *n = kept + 1;
+}
+
+struct id_list {
+    struct rest_call *c;
+    fhir_type only; /* references to this type; with FHIR_TYPE_NONE the matches themselves */
+    const struct search_param *param;
+    sv base;
+    struct buf ids;
+    size_t max;
+    err_code rc;
+    struct err *e;
+};
+
+static void list_id(struct id_list *l, fhir_type type, sv id)
+{
+    if (l->rc != ERR_OK)
+        return;
+    if (l->ids.len / sizeof(struct search_id) >= l->max) {
+        l->rc = ERR(l->e, ERR_TOO_LARGE,
+                    "A chain or _has finds more than %zu resources on its way: narrow it", l->max);
+        return;
+    }
+    struct search_id x = { type, arena_sv(l->c->a, id) };
+    l->rc = x.id.ptr ? buf_add(&l->ids, sv_make(&x, sizeof x), l->e) : arena_oom(l->c->a, l->e);
+}
+
+static void list_reference(void *ctx, const struct search_value *v)
+{
+    struct id_list *l = ctx;
+    if (v->ref_type == l->only && (v->ref_base.len == 0 || sv_eq(v->ref_base, l->base)))
+        list_id(l, v->ref_type, v->ref_id);
+}
+
+static err_code collect(const struct rest_query *q, struct id_list *l, struct err *e)
+{
+    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
+    struct rest_match m;
+    err_code rc;
+    TRY(rest_walk_open(q, NULL, &w, e));
+    while ((rc = rest_walk_next(w, 0, &m, e)) == ERR_OK) {
+        if (l->param)
+            search_extract(l->param, m.root, list_reference, l);
+        else
+            list_id(l, m.v.type, m.v.id);
+        TRY(l->rc);
+    }
+    return rc == ERR_EOF ? ERR_OK : rc;
+}
+
+static err_code take_ids(struct id_list *l, struct search_id **out, size_t *n_out, struct err *e)
+{
+    size_t n = l->ids.len / sizeof **out;
+    struct search_id *ids = arena_alloc(l->c->a, (n + 1) * sizeof *ids);
+    if (ids == NULL)
+        return arena_oom(l->c->a, e);
+    if (n)
+        memcpy(ids, l->ids.ptr, n * sizeof *ids);
+    sort_ids(ids, &n);
+    *out = ids;
+    *n_out = n;
+    return ERR_OK;
+}
+
+err_code rest_query_ids(const struct rest_query *q, size_t max, struct search_id **out,
+                        size_t *n_out, struct err *e)
+{
+    struct id_list l = { .c = q->c, .max = max, .rc = ERR_OK, .e = e };
+    buf_init(&l.ids, SIZE_MAX / 2);
+    err_code rc = collect(q, &l, e);
+    if (rc == ERR_OK)
+        rc = take_ids(&l, out, n_out, e);
+    buf_done(&l.ids);
+    return rc;
+}
+
+/* An inner search, on another type, within this one. */
+static err_code inner(struct rest_query *q, fhir_type type, sv name, sv value,
+                      struct rest_query **out, struct err *e)
+{
+    if (q->depth + 1 >= QUERY_DEPTH_MAX)
+        return ERR(e, ERR_TOO_LARGE, "Chains and _has may be nested %u deep", QUERY_DEPTH_MAX - 1);
+    struct rest_query *in = arena_alloc(q->c->a, sizeof *in);
+    if (in == NULL)
+        return arena_oom(q->c->a, e);
+    rest_query_init(in, q->c, type, q->as_of);
+    in->depth = q->depth + 1;
+    *out = in;
+    return rest_query_add(in, name, value, e);
+}
+
+/* ---- chains: subject:Patient.name=x, patient.general-practitioner.family=x ---- */
+
+static bool last_name_known(fhir_type type, sv rest)
+{
+    sv code = sv_head(rest, sv_find(rest, '.'));
+    code = sv_head(code, sv_find(code, ':'));
+    return sv_starts(code, SV_LIT("_has")) || search_param_find(type, code) != NULL;
+}
+
+static err_code chain(struct rest_query *q, fhir_type on, sv name, sv value, struct err *e)
+{
+    sv rest = name, first, code;
+    (void)sv_cut(&rest, '.', &first); /* the caller saw a dot */
+    sv target = first;
+    (void)sv_cut(&target, ':', &code); /* of a text that is there: always true */
+    const struct search_param *p = search_param_find(on, code);
+    if (p == NULL)
+        return ERR(e, ERR_NOT_FOUND, "%s has no search parameter of that name",
+                   fhir_type_name(on));
+    if (p->kind != SEARCH_REFERENCE)
+        return ERR(e, ERR_INVALID, "Only a reference can be followed by a chain; %.*s is a %s",
+                   SV_FMT(p->code), search_kind_name(p->kind));
+    fhir_type only = target.ptr ? fhir_type_find(target) : FHIR_TYPE_NONE;
+    if (target.ptr && (only == FHIR_TYPE_NONE || !search_param_targets(p, only)))
+        return ERR(e, ERR_INVALID, "%.*s does not lead to a type of that name", SV_FMT(p->code));
+    if (only == FHIR_TYPE_NONE && sv_eq(p->targets, SV_LIT("*")))
+        return ERR(e, ERR_INVALID, "%.*s may lead to any type: name one, as in %.*s:Patient.name",
+                   SV_FMT(p->code), SV_FMT(p->code));
+    struct id_list l = { .c = q->c, .max = QUERY_IDS_MAX, .rc = ERR_OK, .e = e };
+    struct search_criterion cr = { .param = p, .is_set = true };
+    buf_init(&l.ids, SIZE_MAX / 2);
+    err_code rc = ERR_OK;
+    bool any = false;
+    for (unsigned t = 1; t <= fhir_n_types() && rc == ERR_OK; t++) {
+        fhir_type type = (fhir_type)t;
+        if (only ? type != only : !search_param_targets(p, type) || !last_name_known(type, rest))
+            continue;
+        struct rest_query *in = NULL;
+        any = true;
+        rc = inner(q, type, rest, value, &in, e);
+        if (rc == ERR_OK)
+            rc = collect(in, &l, e);
+    }
+    struct search_id *ids = NULL;
+    if (rc == ERR_OK && !any)
+        rc = ERR(e, ERR_NOT_FOUND, "No type that %.*s leads to has the parameter behind it",
+                 SV_FMT(p->code));
+    if (rc == ERR_OK)
+        rc = take_ids(&l, &ids, &cr.n_set, e);
+    buf_done(&l.ids);
+    TRY(rc);
+    cr.set = ids;
+    return add_clause(q, &cr, 1, e);
+}
+
+/* ---- _has:Observation:patient:code=x ---- */
+
+static err_code has(struct rest_query *q, fhir_type on, sv name, sv value, struct err *e)
+{
+    sv rest = name, word, type_name, code;
+    (void)sv_cut(&rest, ':', &word); /* "_has" */
+    if (!sv_cut(&rest, ':', &type_name) || !sv_cut(&rest, ':', &code) || rest.len == 0)
+        return ERR(e, ERR_INVALID, "_has is written _has:Type:reference:parameter=value");
+    fhir_type type = fhir_type_find(type_name);
+    const struct search_param *p = type ? search_param_find(type, code) : NULL;
+    if (p == NULL || p->kind != SEARCH_REFERENCE || !search_param_targets(p, on))
+        return ERR(e, ERR_INVALID, "_has: no reference parameter of that type leads to %s",
+                   fhir_type_name(on));
+    struct rest_query *in = NULL;
+    TRY(inner(q, type, rest, value, &in, e));
+    struct id_list l = { .c = q->c,
+                         .only = on,
+                         .param = p,
+                         .base = q->cx.base,
+                         .max = QUERY_IDS_MAX,
+                         .rc = ERR_OK,
+                         .e = e };
+    struct search_criterion cr = { .param = NULL, .is_set = true };
+    struct search_id *ids = NULL;
+    buf_init(&l.ids, SIZE_MAX / 2);
+    err_code rc = collect(in, &l, e);
+    if (rc == ERR_OK)
+        rc = take_ids(&l, &ids, &cr.n_set, e);
+    buf_done(&l.ids);
+    TRY(rc);
+    cr.set = ids;
+    return add_clause(q, &cr, 1, e);
+}
+
+err_code rest_query_add(struct rest_query *q, sv name, sv value, struct err *e)
+{
+    fhir_type on = q->n_types == 1 ? q->types[0] : FHIR_TYPE_NONE;
+    if (sv_starts(name, SV_LIT("_has:")))
+        return on ? has(q, on, name, value, e)
+                  : ERR(e, ERR_INVALID, "_has needs a search of one type");
+    if (sv_find(name, '.') < name.len)
+        return on ? chain(q, on, name, value, e)
+                  : ERR(e, ERR_INVALID, "A chain needs a search of one type");
+    struct search_criterion cr;
+    TRY(search_parse(&q->cx, on, name, value, q->c->a, &cr, e));
+    return add_clause(q, &cr, 1, e);
+}

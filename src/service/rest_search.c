@@ -1,0 +1,302 @@
+/* rest_search.c - a page of a search: matches, what they include, and the way to the next page.
+ *
+ *   GET [base]/Patient?name=x     POST [base]/Patient/_search     GET [base]?_id=x     GET [base]/Patient/1/Condition
+ *
+ * A page link holds the commit that the first page saw and the place of its last match, so pages never skip or
+ * repeat a resource, whatever is written meanwhile. Sorted pages hold that commit and an offset.
+ * Source: FHIR R4 search.html; what differs from HealthLake is in docs/api-fhir.md. */
+#include "service/rest_page.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+/* ---- reading the query ---- */
+
+static err_code bad(struct err *e, const char *what)
+{
+    return ERR(e, ERR_INVALID, "%s", what);
+}
+
+static err_code read_count(struct rest_page *p, sv value, struct err *e)
+{
+    uint64_t n;
+    if (!sv_to_u64(value, &n))
+        return bad(e, "_count must be a whole number");
+    if (n == 0)
+        p->count_only = true;
+    p->count = n > PAGE_COUNT_MAX ? PAGE_COUNT_MAX : (size_t)n;
+    return ERR_OK;
+}
+
+static err_code read_summary(struct rest_page *p, sv value, struct err *e)
+{
+    static const char *const names[] = { "false", "true", "text", "data", "count" };
+    for (unsigned i = 0; i < 5; i++)
+        if (sv_eq_cstr(value, names[i])) {
+            p->count_only |= i == 4;
+            p->summary = i == 4 ? REST_SUMMARY_FALSE : (enum rest_summary)i;
+            return ERR_OK;
+        }
+    return bad(e, "_summary must be true, text, data, count or false");
+}
+
+static err_code read_total(struct rest_page *p, sv value, struct err *e)
+{
+    if (!sv_eq(value, SV_LIT("none")) && !sv_eq(value, SV_LIT("estimate")) &&
+        !sv_eq(value, SV_LIT("accurate")))
+        return bad(e, "_total must be none, estimate or accurate");
+    p->total = !sv_eq(value, SV_LIT("none"));
+    return ERR_OK;
+}
+
+static err_code read_sort(struct rest_page *p, sv value, struct err *e)
+{
+    sv one;
+    if (p->n_types != 1)
+        return bad(e, "_sort needs a search of one type");
+    while (sv_cut(&value, ',', &one)) {
+        struct rest_sort s = { 0 };
+        if (sv_starts(one, SV_LIT("-"))) {
+            s.descending = true;
+            one = sv_tail(one, 1);
+        }
+        s.param = search_param_find(p->types[0], one);
+        if (s.param == NULL || s.param->kind == SEARCH_COMPOSITE ||
+            s.param->kind == SEARCH_SPECIAL)
+            return ERR(e, ERR_INVALID, "_sort: %s has no search parameter of that name to sort by",
+                       fhir_type_name(p->types[0]));
+        if (p->n_sort == PAGE_SORT_MAX)
+            return ERR(e, ERR_TOO_LARGE, "_sort takes at most %u rules", PAGE_SORT_MAX);
+        p->sort[p->n_sort++] = s;
+    }
+    return ERR_OK;
+}
+
+/* Type:parameter[:target], or Type:* */
+static err_code read_include(struct rest_page *p, sv name, sv value, struct err *e)
+{
+    sv modifier = name, word, type_name, code, target = SV_NONE, rest = value;
+    struct rest_include in = { .reverse = sv_starts(name, SV_LIT("_revinclude")) };
+    (void)sv_cut(&modifier, ':', &word); /* of a text that is there: always true */
+    if (modifier.ptr && !sv_eq(modifier, SV_LIT("iterate")) && !sv_eq(modifier, SV_LIT("recurse")))
+        return bad(e, "_include and _revinclude take the modifier :iterate and no other");
+    in.iterate = modifier.ptr != NULL;
+    if (p->n_includes == PAGE_INCLUDES_MAX)
+        return ERR(e, ERR_TOO_LARGE, "A search takes at most %u _include and _revinclude",
+                   PAGE_INCLUDES_MAX);
+    if (!sv_cut(&rest, ':', &type_name) || !sv_cut(&rest, ':', &code))
+        return bad(e, "_include and _revinclude are written Type:parameter or Type:parameter:Target");
+    in.type = fhir_type_find(type_name);
+    if (in.type == FHIR_TYPE_NONE)
+        return bad(e, "_include and _revinclude begin with a resource type");
+    if (sv_cut(&rest, ':', &target)) {
+        in.target = fhir_type_find(target);
+        if (in.target == FHIR_TYPE_NONE)
+            return bad(e, "The target of _include is no resource type");
+    }
+    if (!sv_eq(code, SV_LIT("*"))) {
+        in.param = search_param_find(in.type, code);
+        if (in.param == NULL || in.param->kind != SEARCH_REFERENCE)
+            return ERR(e, ERR_INVALID, "_include: %s has no reference parameter of that name",
+                       fhir_type_name(in.type));
+        if (in.target && !search_param_targets(in.param, in.target))
+            return ERR(e, ERR_INVALID, "_include: %.*s does not lead to that type",
+                       SV_FMT(in.param->code));
+    }
+    p->includes[p->n_includes++] = in;
+    return ERR_OK;
+}
+
+static err_code read_elements(struct rest_page *p, sv value, struct err *e)
+{
+    sv one;
+    while (sv_cut(&value, ',', &one)) {
+        size_t dot = sv_find(one, '.'); /* "Patient.name" is name; deeper paths mean their root */
+        fhir_type t = fhir_type_find(sv_head(one, dot));
+        if (t && dot < one.len)
+            one = sv_tail(one, dot + 1);
+        one = sv_trim(sv_head(one, sv_find(one, '.')));
+        if (one.len == 0)
+            continue;
+        if (p->n_elements == PAGE_ELEMENTS_MAX)
+            return ERR(e, ERR_TOO_LARGE, "_elements takes at most %u names", PAGE_ELEMENTS_MAX);
+        p->elements[p->n_elements++] = one;
+    }
+    return ERR_OK;
+}
+
+/* A parameter of the result. False: it is none. */
+static bool control(struct rest_page *p, sv name, sv value, err_code *rc, struct err *e)
+{
+    sv word = sv_head(name, sv_find(name, ':'));
+    *rc = ERR_OK;
+    if (sv_eq(word, SV_LIT("_include")) || sv_eq(word, SV_LIT("_revinclude")))
+        *rc = read_include(p, name, value, e);
+    else if (sv_eq(name, SV_LIT("_count")))
+        *rc = read_count(p, value, e);
+    else if (sv_eq(name, SV_LIT("_summary")))
+        *rc = read_summary(p, value, e);
+    else if (sv_eq(name, SV_LIT("_total")))
+        *rc = read_total(p, value, e);
+    else if (sv_eq(name, SV_LIT("_sort")))
+        *rc = read_sort(p, value, e);
+    else if (sv_eq(name, SV_LIT("_elements")))
+        *rc = read_elements(p, value, e);
+    else if (sv_eq(name, SV_LIT("page")))
+        *rc = rest_page_token_read(p, value, e);
+    else if (sv_eq(name, SV_LIT("_text")) || sv_eq(name, SV_LIT("_content")) ||
+             sv_eq(name, SV_LIT("_filter")) || sv_eq(name, SV_LIT("_query")) ||
+             sv_eq(name, SV_LIT("_list")) || sv_eq(name, SV_LIT("_contained")))
+        *rc = ERR(e, ERR_UNSUPPORTED, "%.*s is not offered", SV_FMT(name));
+    else
+        return sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")) ||
+               sv_eq(name, SV_LIT("_type"));
+    return true;
+}
+
+static err_code read_types(struct rest_page *p, struct err *e)
+{
+    sv list = rest_param(p->c, "_type"), one;
+    if (p->c->type || list.ptr == NULL)
+        return ERR_OK;
+    p->n_types = 0;
+    while (sv_cut(&list, ',', &one)) {
+        fhir_type t = fhir_type_find(one);
+        if (t == FHIR_TYPE_NONE)
+            return bad(e, "_type must be a list of resource types");
+        size_t at = p->n_types;
+        while (at && p->types[at - 1] > t)
+            at--;
+        if (at && p->types[at - 1] == t)
+            continue;
+        if (p->n_types == QUERY_TYPES_MAX)
+            break;
+        memmove(&p->types[at + 1], &p->types[at], (p->n_types - at) * sizeof p->types[0]);
+        p->types[at] = t;
+        p->n_types++;
+    }
+    return ERR_OK;
+}
+
+static err_code ignored(struct rest_page *p, sv name, const struct err *why, struct err *e)
+{
+    if (rest_prefers(p->c, "handling=strict"))
+        return ERR(e, ERR_INVALID, "Search parameter %.*s: %s", SV_FMT(sv_head(name, 64)),
+                   why->msg);
+    struct rest_issue *more = arena_calloc(p->c->a, p->n_notes + 1, sizeof *more);
+    if (more == NULL)
+        return arena_oom(p->c->a, e);
+    if (p->n_notes)
+        memcpy(more, p->notes, p->n_notes * sizeof *more);
+    more[p->n_notes] = (struct rest_issue){
+        "warning", "not-supported",
+        arena_fmt(p->c->a, "Search parameter %.*s was ignored: %s", SV_FMT(sv_head(name, 64)),
+                  why->msg),
+        SV_NONE
+    };
+    p->notes = more;
+    p->n_notes++;
+    return ERR_OK;
+}
+
+err_code rest_page_read(struct rest_page *p, struct err *e)
+{
+    struct rest_call *c = p->c;
+    struct err why;
+    TRY(read_types(p, e));
+    /* results first: the page says as of which commit the rest is asked */
+    bool *done = arena_calloc(c->a, c->n_params + 1, sizeof *done);
+    if (done == NULL)
+        return arena_oom(c->a, e);
+    for (size_t i = 0; i < c->n_params; i++) {
+        err_code rc;
+        done[i] = control(p, c->params[i].name, c->params[i].value, &rc, e);
+        TRY(rc);
+    }
+    struct rest_query *q = &p->q;
+    if (p->as_of == 0)
+        p->as_of = store_last(c->st).t;
+    rest_query_init(q, c, p->types[0], p->as_of);
+    memcpy(q->types, p->types, p->n_types * sizeof q->types[0]);
+    q->n_types = p->n_types;
+    if (p->owner)
+        TRY(rest_query_compartment(q, p->owner, c->id, e));
+    for (size_t i = 0; i < c->n_params; i++) {
+        if (done[i])
+            continue;
+        err_code rc = rest_query_add(q, c->params[i].name, c->params[i].value, &why);
+        if (rc == ERR_NOT_FOUND) {
+            TRY(ignored(p, c->params[i].name, &why, e));
+            c->params[i].name.len = 0; /* the self link says what was done */
+            continue;
+        }
+        if (rc != ERR_OK) {
+            *e = why;
+            return rc;
+        }
+    }
+    if (p->summary != REST_SUMMARY_FALSE && p->n_elements)
+        return bad(e, "_summary and _elements exclude each other");
+    return ERR_OK;
+}
+
+/* ---- the calls ---- */
+
+static err_code form(struct rest_call *c, struct err *e)
+{
+    sv kind = sv_trim(sv_head(c->in.content_type, sv_find(c->in.content_type, ';')));
+    if (!sv_eq_cstr(c->in.method, "POST"))
+        return ERR_OK;
+    if (c->in.body.len && !sv_eq_nocase(kind, SV_LIT("application/x-www-form-urlencoded")))
+        return ERR(e, ERR_MEDIA_TYPE,
+                   "A search is posted as application/x-www-form-urlencoded");
+    return rest_params_add(c, c->in.body, e);
+}
+
+static err_code run(struct rest_call *c, fhir_type type, fhir_type owner, sv path, struct err *e)
+{
+    struct rest_page *p = ARENA_NEW(c->a, struct rest_page);
+    if (p == NULL)
+        return arena_oom(c->a, e);
+    p->c = c;
+    p->path = path;
+    p->owner = owner;
+    p->count = PAGE_COUNT_DEFAULT;
+    if (type) {
+        p->types[p->n_types++] = type;
+    } else {
+        for (unsigned t = 1; t <= fhir_n_types(); t++) {
+            const struct search_param *members[SEARCH_COMPARTMENT_MAX];
+            if (owner == FHIR_TYPE_NONE || search_compartment(owner, (fhir_type)t, members))
+                p->types[p->n_types++] = (fhir_type)t;
+        }
+    }
+    TRY(rest_page_read(p, e));
+    c->out.status = 200;
+    return rest_page_write(p, e);
+}
+
+err_code rest_search(struct rest_call *c, struct err *e)
+{
+    TRY(form(c, e));
+    return run(c, c->type, FHIR_TYPE_NONE, sv_from(c->type ? fhir_type_name(c->type) : ""), e);
+}
+
+/* Patient/1/Observation; Patient/1/STAR needs one type after the other, each with its own parameters. */
+err_code rest_search_compartment(struct rest_call *c, struct err *e)
+{
+    if (!search_is_compartment(c->type))
+        return ERR(e, ERR_NOT_FOUND, "%s is not a compartment", fhir_type_name(c->type));
+    if (!fhir_id_ok(c->id))
+        return ERR(e, ERR_INVALID, "The id in the URL must be 1 to 64 of A-Z a-z 0-9 - .");
+    if (c->member_type == FHIR_TYPE_NONE)
+        return ERR(e, ERR_UNSUPPORTED, "A compartment is searched one type at a time: %s/ID/Type",
+                   fhir_type_name(c->type));
+    const struct search_param *members[SEARCH_COMPARTMENT_MAX];
+    if (search_compartment(c->type, c->member_type, members) == 0)
+        return ERR(e, ERR_NOT_FOUND, "%s has no place in the compartment of a %s",
+                   fhir_type_name(c->member_type), fhir_type_name(c->type));
+    sv path = arena_fmt(c->a, "%s/%.*s/%s", fhir_type_name(c->type), SV_FMT(c->id),
+                        fhir_type_name(c->member_type));
+    return path.ptr ? run(c, c->member_type, c->type, path, e) : arena_oom(c->a, e);
+}

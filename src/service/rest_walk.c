@@ -1,0 +1,355 @@
+/* rest_walk.c - the matches of a query, one by one, from wherever the fewest candidates are. */
+#include "service/rest_query.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+/* Entries counted of each driver before the shortest is taken. Short enough that asking several costs less than
+ * reading a page of resources. */
+#define PROBE 128u
+#define TIME_CHECK_EVERY 64u
+
+struct rest_walk {
+    const struct rest_query *q;
+    struct rest_place place;
+    struct arena *scratch; /* of one candidate */
+    struct arena *drivers_arena;
+    fhir_type type;
+    bool open;     /* a source of the present type stands ready */
+    bool resuming; /* the place came from outside: keep its source */
+    enum { BY_IDS, BY_INDEX, BY_SCAN } how;
+    /* BY_IDS */
+    struct search_id *ids;
+    size_t n_ids, id_at;
+    /* BY_INDEX: drivers of one clause, walked one after the other */
+    struct search_driver *drivers;
+    size_t n_drivers;
+    struct store_index_cursor *index;
+    /* BY_SCAN */
+    struct store_cursor *scan;
+    unsigned since_check;
+};
+
+static void close_source(struct rest_walk *w)
+{
+    store_index_close(w->index);
+    store_cursor_close(w->scan);
+    w->index = NULL;
+    w->scan = NULL;
+    w->open = false;
+}
+
+void rest_walk_close(struct rest_walk *w)
+{
+    if (w == NULL)
+        return;
+    close_source(w);
+    arena_free(w->scratch);
+    arena_free(w->drivers_arena);
+    free(w);
+}
+
+err_code rest_walk_open(const struct rest_query *q, const struct rest_place *from,
+                        struct rest_walk **out, struct err *e)
+{
+    if (from && (from->type_at >= q->n_types || from->clause >= (int)q->n_clauses))
+        return ERR(e, ERR_INVALID, "page is not a page of this search; start without it");
+    struct rest_walk *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        abort();
+    w->q = q;
+    w->scratch = arena_new(SIZE_MAX / 2); /* one resource at a time */
+    w->drivers_arena = arena_new(64u << 20);
+    w->place.clause = -1;
+    if (from) {
+        w->place = *from;
+        w->resuming = from->id_len > 0;
+    }
+    *out = w;
+    return ERR_OK;
+}
+
+const struct rest_place *rest_walk_place(const struct rest_walk *w)
+{
+    return &w->place;
+}
+
+/* ---- where to look ---- */
+
+static bool names_ids(const struct rest_clause *cl)
+{
+    if (cl->n != 1)
+        return false;
+    const struct search_criterion *c = &cl->any[0];
+    return c->param == NULL ||
+           (sv_eq(c->param->code, SV_LIT("_id")) && c->modifier == SEARCH_MOD_NONE);
+}
+
+static err_code use_ids(struct rest_walk *w, const struct rest_clause *cl, struct err *e)
+{
+    const struct search_criterion *c = &cl->any[0];
+    size_t max = c->param ? c->n_terms : c->n_set;
+    w->how = BY_IDS;
+    w->n_ids = w->id_at = 0;
+    w->ids = arena_alloc(w->drivers_arena, (max + 1) * sizeof *w->ids);
+    if (w->ids == NULL)
+        return arena_oom(w->drivers_arena, e);
+    for (size_t i = 0; i < max; i++) {
+        struct search_id x =
+            c->param ? (struct search_id){ w->type, c->terms[i].code } : c->set[i];
+        if (x.type == w->type && fhir_id_ok(x.id))
+            w->ids[w->n_ids++] = x;
+    }
+    qsort(w->ids, w->n_ids, sizeof *w->ids, search_id_cmp);
+    return ERR_OK;
+}
+
+/* Drivers of every criterion of a clause, or none. */
+static bool drivers_of(struct rest_walk *w, const struct rest_clause *cl,
+                       struct search_driver **out)
+{
+    struct search_driver *d = arena_calloc(w->drivers_arena, cl->n + 1, sizeof *d);
+    if (d == NULL)
+        return false;
+    for (size_t i = 0; i < cl->n; i++)
+        if (!search_ranges(&cl->any[i], w->type, w->drivers_arena, &d[i]))
+            return false;
+    *out = d;
+    return true;
+}
+
+static err_code count_entries(struct rest_walk *w, const struct search_driver *d, size_t n,
+                              size_t max, size_t *out, struct err *e)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n && count < max; i++) {
+        CLEANUP(store_index_close) struct store_index_cursor *c = NULL;
+        struct store_index_hit hit;
+        err_code rc;
+        TRY(store_index_scan(w->q->c->st, w->type, &d[i], SV_NONE, SV_NONE, w->q->as_of, &c, e));
+        while (count < max && (rc = store_index_next(c, &hit, e)) != ERR_EOF) {
+            TRY(rc);
+            count++;
+        }
+    }
+    *out = count;
+    return ERR_OK;
+}
+
+/* How likely a kind is to narrow much, when probes cannot tell. */
+static unsigned rank(const struct rest_clause *cl)
+{
+    const struct search_criterion *c = &cl->any[0];
+    if (c->is_set || c->param->kind == SEARCH_REFERENCE)
+        return 0;
+    if (c->param->kind == SEARCH_TOKEN)
+        return sv_eq(c->param->code, SV_LIT("identifier")) ? 0 : 2;
+    return c->param->kind == SEARCH_STRING ? 1 : 3;
+}
+
+static err_code choose(struct rest_walk *w, struct err *e)
+{
+    const struct rest_query *q = w->q;
+    size_t best = PROBE + 1;
+    int chosen = -1;
+    for (size_t i = 0; i < q->n_clauses && !w->resuming; i++) {
+        struct search_driver *d;
+        size_t n = PROBE;
+        if (!drivers_of(w, &q->clauses[i], &d))
+            continue;
+        if (q->n_clauses > 1)
+            TRY(count_entries(w, d, q->clauses[i].n, PROBE, &n, e));
+        if (chosen < 0 || n < best ||
+            (n == best && rank(&q->clauses[i]) < rank(&q->clauses[chosen]))) {
+            best = n;
+            chosen = (int)i;
+        }
+    }
+    if (w->resuming)
+        chosen = w->place.clause;
+    w->place.clause = chosen;
+    if (chosen < 0) {
+        w->how = BY_SCAN;
+        return ERR_OK;
+    }
+    w->how = BY_INDEX;
+    w->n_drivers = q->clauses[chosen].n;
+    if (!drivers_of(w, &q->clauses[chosen], &w->drivers) || w->place.driver > w->n_drivers)
+        return ERR(e, ERR_INVALID, "page is not a page of this search; start without it");
+    return ERR_OK;
+}
+
+/* Every criterion that names parameters must know the type: a search over several types passes over the others. */
+static err_code open_source(struct rest_walk *w, struct err *e)
+{
+    const struct rest_query *q = w->q;
+    w->type = q->types[w->place.type_at];
+    arena_reset(w->drivers_arena);
+    for (size_t i = 0; i < q->n_clauses; i++)
+        if (names_ids(&q->clauses[i])) {
+            TRY(use_ids(w, &q->clauses[i], e));
+            w->place.clause = -1;
+            w->open = true;
+            return ERR_OK;
+        }
+    TRY(choose(w, e));
+    w->open = true;
+    return ERR_OK;
+}
+
+/* ---- candidates ---- */
+
+struct candidate {
+    sv id;
+    uint64_t t; /* the version must be this one; 0: whichever */
+    sv value;   /* BY_INDEX: the entry it was met at */
+    bool have;  /* BY_SCAN: v is it */
+    struct store_version v;
+};
+
+static err_code next_id(struct rest_walk *w, struct candidate *out)
+{
+    sv after = sv_make(w->place.id, w->place.id_len);
+    while (w->id_at < w->n_ids) {
+        sv id = w->ids[w->id_at++].id;
+        if (sv_cmp(id, after) <= 0) /* given before, in this request or an earlier one */
+            continue;
+        *out = (struct candidate){ .id = id };
+        return ERR_OK;
+    }
+    return ERR_EOF;
+}
+
+static err_code next_entry(struct rest_walk *w, struct candidate *out, struct err *e)
+{
+    for (; w->place.driver < w->n_drivers;
+         w->place.driver++, w->place.value_len = 0, w->place.id_len = 0) {
+        if (w->index == NULL)
+            TRY(store_index_scan(w->q->c->st, w->type, &w->drivers[w->place.driver],
+                                 sv_make(w->place.value, w->place.value_len),
+                                 sv_make(w->place.id, w->place.id_len), w->q->as_of, &w->index,
+                                 e));
+        struct store_index_hit hit;
+        err_code rc = store_index_next(w->index, &hit, e);
+        if (rc == ERR_OK)
+            *out = (struct candidate){ .id = hit.id, .t = hit.t, .value = hit.value };
+        if (rc != ERR_EOF)
+            return rc;
+        store_index_close(w->index);
+        w->index = NULL;
+    }
+    return ERR_EOF;
+}
+
+static err_code next_scanned(struct rest_walk *w, struct candidate *out, struct err *e)
+{
+    if (w->scan == NULL) {
+        char from[FHIR_ID_MAX + 1];
+        memcpy(from, w->place.id, w->place.id_len);
+        from[w->place.id_len] = '\x01'; /* below every byte of an id: the next id is the first behind */
+        struct store_range r = { w->type,
+                                 sv_make(from, w->place.id_len ? w->place.id_len + 1u : 0),
+                                 SV_NONE };
+        TRY(store_scan(w->q->c->st, &r, w->q->as_of, &w->scan, e));
+    }
+    TRY(store_cursor_next(w->scan, &out->v, e));
+    out->have = true;
+    out->id = out->v.id;
+    return ERR_OK;
+}
+
+/* ---- does it match ---- */
+
+static bool clause_met(const struct rest_walk *w, const struct rest_clause *cl,
+                       const struct search_subject *s)
+{
+    for (size_t i = 0; i < cl->n; i++)
+        if (search_match(&w->q->cx, &cl->any[i], s))
+            return true;
+    return false;
+}
+
+/* BY_INDEX a resource is met once for each of its entries: the first one counts. */
+static bool first_meeting(const struct rest_walk *w, const struct candidate *c, yyjson_val *root)
+{
+    unsigned char v[SEARCH_KEY_MAX];
+    uint8_t len;
+    for (size_t i = 0; i < w->place.driver; i++)
+        if (search_first_entry(&w->drivers[i], w->type, root, v, &len))
+            return false;
+    return search_first_entry(&w->drivers[w->place.driver], w->type, root, v, &len) &&
+           sv_eq(sv_make(v, len), c->value);
+}
+
+static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_match *out,
+                        bool *met, struct err *e)
+{
+    yyjson_doc *doc;
+    *met = false;
+    arena_reset(w->scratch);
+    if (!c->have) {
+        err_code rc =
+            store_get(w->q->c->st, w->type, c->id, w->q->as_of, w->scratch, &c->v, e);
+        if (rc == ERR_NOT_FOUND)
+            return ERR_OK;
+        TRY(rc);
+        if (c->v.method == STORE_METHOD_DELETE || (c->t && c->v.t != c->t))
+            return ERR_OK;
+    }
+    TRY(json_read(w->scratch, c->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
+    struct search_subject s = { w->type, c->v.id, c->v.instant_ms, yyjson_doc_get_root(doc) };
+    for (size_t i = 0; i < w->q->n_clauses; i++)
+        if (!clause_met(w, &w->q->clauses[i], &s))
+            return ERR_OK;
+    if (w->how == BY_INDEX && !first_meeting(w, c, s.root))
+        return ERR_OK;
+    *met = true;
+    out->v = c->v;
+    out->root = s.root;
+    return ERR_OK;
+}
+
+static void stand_at(struct rest_walk *w, const struct candidate *c)
+{
+    w->place.id_len = (uint8_t)c->id.len;
+    memcpy(w->place.id, c->id.ptr, c->id.len);
+    w->place.value_len = (uint8_t)c->value.len;
+    if (c->value.len)
+        memcpy(w->place.value, c->value.ptr, c->value.len);
+}
+
+err_code rest_walk_next(struct rest_walk *w, uint64_t until_us, struct rest_match *out,
+                        struct err *e)
+{
+    for (;;) {
+        if (until_us && ++w->since_check >= TIME_CHECK_EVERY) {
+            w->since_check = 0;
+            if (clock_mono_us() > until_us)
+                return ERR_TIMEOUT;
+        }
+        if (!w->open) {
+            if (w->place.type_at >= w->q->n_types)
+                return ERR_EOF;
+            TRY(open_source(w, e));
+        }
+        struct candidate c = { 0 };
+        err_code rc = w->how == BY_IDS     ? next_id(w, &c)
+                      : w->how == BY_INDEX ? next_entry(w, &c, e)
+                                           : next_scanned(w, &c, e);
+        if (rc == ERR_EOF) {
+            close_source(w);
+            size_t next = w->place.type_at + 1;
+            memset(&w->place, 0, sizeof w->place);
+            w->place.type_at = next;
+            w->place.clause = -1;
+            w->resuming = false;
+            continue;
+        }
+        TRY(rc);
+        bool met;
+        stand_at(w, &c);
+        TRY(examine(w, &c, out, &met, e));
+        if (met)
+            return ERR_OK;
+    }
+}
