@@ -21,7 +21,7 @@ err_code buf_reserve(struct buf *b, size_t more, struct err *e)
     if (more > b->max || b->len > b->max - more)
         return ERR(e, ERR_TOO_LARGE, "more than %zu bytes", b->max);
     size_t need = b->len + more;
-    size_t cap = b->cap ? b->cap : 256;
+    size_t cap = b->cap ? b->cap : b->max < 256 ? b->max : 256;
     while (cap < need)
         cap = cap > b->max / 2 ? b->max : cap * 2;
     char *p = realloc(b->ptr, cap);

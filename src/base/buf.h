@@ -29,6 +29,7 @@ static inline void buf_clear(struct buf *b)
 MUST_USE err_code buf_reserve(struct buf *b, size_t more, struct err *e);
 MUST_USE err_code buf_add(struct buf *b, sv bytes, struct err *e);
 MUST_USE err_code buf_add_char(struct buf *b, char c, struct err *e);
+/* While it is written a NUL stands behind the text, for which the cap must leave room. */
 MUST_USE err_code buf_add_fmt(struct buf *b, struct err *e, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Give memory above keep_bytes back; the content is lost. */
 void buf_shrink(struct buf *b, size_t keep_bytes);
