@@ -6,6 +6,10 @@
 
 #define IN_BYTES (256u << 10)
 
+/* igzip checks the checksum of a member's head only when the head comes in one piece; its longest
+ * field, "extra", has up to 64 KiB. */
+#define GZIP_HEAD_BYTES (80u << 10)
+
 struct unpack {
     struct byte_reader src;
     enum { PLAIN, GZIP, ZSTD } kind;
@@ -35,10 +39,15 @@ static err_code refill(struct unpack *u, struct err *e)
     return ERR_OK;
 }
 
-/* The first 4 bytes, read together whatever the source's pieces are. */
-static err_code read_magic(struct unpack *u, struct err *e)
+/* At least so many bytes in one piece, unless the source ends before, whatever its own pieces are. */
+static err_code gather(struct unpack *u, size_t at_least, struct err *e)
 {
-    while (u->in_len < 4 && !u->src_end) {
+    if (u->in_len - u->in_at >= at_least || u->src_end)
+        return ERR_OK;
+    memmove(u->in, u->in + u->in_at, u->in_len - u->in_at);
+    u->in_len -= u->in_at;
+    u->in_at = 0;
+    while (u->in_len < at_least && !u->src_end) {
         size_t n = 0;
         err_code rc = u->src.read(u->src.ctx, u->in + u->in_len, IN_BYTES - u->in_len, &n, e);
         if (rc == ERR_EOF)
@@ -57,7 +66,7 @@ err_code unpack_open(struct byte_reader src, struct unpack **out, struct err *e)
     if (u == NULL || (u->in = malloc(IN_BYTES)) == NULL)
         abort();
     u->src = src;
-    err_code rc = read_magic(u, e);
+    err_code rc = gather(u, 4, e);
     if (rc != ERR_OK) {
         unpack_close(u);
         return rc;
@@ -66,8 +75,6 @@ err_code unpack_open(struct byte_reader src, struct unpack **out, struct err *e)
     if (u->in_len >= 2 && u->in[0] == 0x1F && u->in[1] == 0x8B) {
         u->kind = GZIP;
         isal_inflate_init(&u->gzip);
-        u->gzip.crc_flag = ISAL_GZIP;
-        u->in_frame = true;
     } else if (u->in_len >= 4 && memcmp(u->in, zstd_magic, 4) == 0) {
         u->kind = ZSTD;
         u->zstd = ZSTD_createDStream();
@@ -107,6 +114,7 @@ static err_code read_gzip(struct unpack *u, void *dst, size_t cap, size_t *n, st
     for (;;) {
         TRY(refill(u, e));
         if (!u->in_frame) { /* between members: another one, or the end */
+            TRY(gather(u, GZIP_HEAD_BYTES, e));
             if (u->in_at == u->in_len)
                 return ERR_EOF;
             isal_inflate_reset(&u->gzip);

@@ -35,8 +35,8 @@ static err_code find(struct rest_call *c, sv first_id[1], size_t *n_out, struct 
             continue;
         rc = rest_query_add(q, name, c->params[i].value, e);
         if (rc == ERR_NOT_FOUND) /* to pass over it would write to the wrong resource */
-            return ERR(e, ERR_INVALID, "%s has no search parameter %.*s",
-                       fhir_type_name(c->type), SV_FMT(sv_head(name, 64)));
+            return ERR(e, ERR_INVALID, "%s has no search parameter %.*s", fhir_type_name(c->type),
+                       SV_FMT(sv_head(name, 64)));
         TRY(rc);
     }
     if (q->n_clauses == 0)
@@ -88,11 +88,12 @@ err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct er
     if (!rest_is_conditional(c))
         return ERR_OK;
     if (c->in.if_none_exist.len)
-        TRY(rest_params_add(c, sv_tail(c->in.if_none_exist,
-                                       sv_find(c->in.if_none_exist, '?') < c->in.if_none_exist.len
-                                           ? sv_find(c->in.if_none_exist, '?') + 1
-                                           : 0),
-                            e));
+        TRY(rest_params_add(
+            c,
+            sv_tail(c->in.if_none_exist, sv_find(c->in.if_none_exist, '?') < c->in.if_none_exist.len
+                                             ? sv_find(c->in.if_none_exist, '?') + 1
+                                             : 0),
+            e));
     TRY(find(c, id, &n, e));
     if (n == 0)
         return none(c, p, e);

@@ -150,8 +150,8 @@ static err_code outcome_entry(struct writing *x, struct err *e)
 static void want_reference(void *ctx, const struct search_value *v)
 {
     struct writing *x = ctx;
-    if (v->ref_type == FHIR_TYPE_NONE ||
-        (v->ref_base.len && !sv_eq(v->ref_base, x->p->c->base)) || x->too_many)
+    if (v->ref_type == FHIR_TYPE_NONE || (v->ref_base.len && !sv_eq(v->ref_base, x->p->c->base)) ||
+        x->too_many)
         return;
     if (x->wanted.len / sizeof(struct search_id) >= 4 * (size_t)PAGE_INCLUDED_MAX) {
         x->too_many = true;

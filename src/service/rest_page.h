@@ -12,7 +12,7 @@
 #define PAGE_ITERATIONS    8u     /* of :iterate */
 #define PAGE_ELEMENTS_MAX  64u
 #define PAGE_BYTES         (16u << 20) /* a page ends when it holds this much */
-#define PAGE_WORK_US       5000000u /* or when looking for matches took this long */
+#define PAGE_WORK_US       5000000u    /* or when looking for matches took this long */
 
 enum rest_summary {
     REST_SUMMARY_FALSE,
@@ -26,13 +26,13 @@ struct rest_sort {
 };
 struct rest_include {
     bool reverse, iterate;
-    fhir_type type; /* that holds the reference */
+    fhir_type type;                   /* that holds the reference */
     const struct search_param *param; /* NULL: all its reference parameters */
-    fhir_type target; /* FHIR_TYPE_NONE: any */
+    fhir_type target;                 /* FHIR_TYPE_NONE: any */
 };
 struct rest_page {
     struct rest_call *c;
-    sv path; /* for links: "Patient", "Patient/1/Condition", "" */
+    sv path;         /* for links: "Patient", "Patient/1/Condition", "" */
     fhir_type owner; /* of a compartment */
     fhir_type types[QUERY_TYPES_MAX];
     size_t n_types;

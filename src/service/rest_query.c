@@ -173,8 +173,7 @@ static err_code chain(struct rest_query *q, fhir_type on, sv name, sv value, str
     (void)sv_cut(&target, ':', &code); /* of a text that is there: always true */
     const struct search_param *p = search_param_find(on, code);
     if (p == NULL)
-        return ERR(e, ERR_NOT_FOUND, "%s has no search parameter of that name",
-                   fhir_type_name(on));
+        return ERR(e, ERR_NOT_FOUND, "%s has no search parameter of that name", fhir_type_name(on));
     if (p->kind != SEARCH_REFERENCE)
         return ERR(e, ERR_INVALID, "Only a reference can be followed by a chain; %.*s is a %s",
                    SV_FMT(p->code), search_kind_name(p->kind));

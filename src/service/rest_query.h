@@ -13,8 +13,8 @@
 #include "service/rest_private.h"
 
 #define QUERY_CLAUSES_MAX 64u
-#define QUERY_DEPTH_MAX   5u      /* chains and _has within each other */
-#define QUERY_IDS_MAX     10000u  /* that a chain or _has may find on its way */
+#define QUERY_DEPTH_MAX   5u     /* chains and _has within each other */
+#define QUERY_IDS_MAX     10000u /* that a chain or _has may find on its way */
 #define QUERY_TYPES_MAX   256u
 
 struct rest_clause {
@@ -39,9 +39,9 @@ MUST_USE err_code rest_query_add(struct rest_query *q, sv name, sv value, struct
 MUST_USE err_code rest_query_compartment(struct rest_query *q, fhir_type owner, sv id,
                                          struct err *e);
 /* A criterion on reference parameters of one searched type: they lead to one of ids (sorted). */
-MUST_USE err_code rest_query_leads_to(struct rest_query *q, const struct search_param *const *params,
-                                      size_t n_params, const struct search_id *ids, size_t n_ids,
-                                      struct err *e);
+MUST_USE err_code rest_query_leads_to(struct rest_query *q,
+                                      const struct search_param *const *params, size_t n_params,
+                                      const struct search_id *ids, size_t n_ids, struct err *e);
 
 struct rest_place { /* where a walk stands: it can go on from here in another request */
     size_t type_at;

@@ -61,8 +61,7 @@ static err_code read_sort(struct rest_page *p, sv value, struct err *e)
             one = sv_tail(one, 1);
         }
         s.param = search_param_find(p->types[0], one);
-        if (s.param == NULL || s.param->kind == SEARCH_COMPOSITE ||
-            s.param->kind == SEARCH_SPECIAL)
+        if (s.param == NULL || s.param->kind == SEARCH_COMPOSITE || s.param->kind == SEARCH_SPECIAL)
             return ERR(e, ERR_INVALID, "_sort: %s has no search parameter of that name to sort by",
                        fhir_type_name(p->types[0]));
         if (p->n_sort == PAGE_SORT_MAX)
@@ -85,7 +84,8 @@ static err_code read_include(struct rest_page *p, sv name, sv value, struct err 
         return ERR(e, ERR_TOO_LARGE, "A search takes at most %u _include and _revinclude",
                    PAGE_INCLUDES_MAX);
     if (!sv_cut(&rest, ':', &type_name) || !sv_cut(&rest, ':', &code))
-        return bad(e, "_include and _revinclude are written Type:parameter or Type:parameter:Target");
+        return bad(e,
+                   "_include and _revinclude are written Type:parameter or Type:parameter:Target");
     in.type = fhir_type_find(type_name);
     if (in.type == FHIR_TYPE_NONE)
         return bad(e, "_include and _revinclude begin with a resource type");
@@ -188,12 +188,11 @@ static err_code ignored(struct rest_page *p, sv name, const struct err *why, str
         return arena_oom(p->c->a, e);
     if (p->n_notes)
         memcpy(more, p->notes, p->n_notes * sizeof *more);
-    more[p->n_notes] = (struct rest_issue){
-        "warning", "not-supported",
-        arena_fmt(p->c->a, "Search parameter %.*s was ignored: %s", SV_FMT(sv_head(name, 64)),
-                  why->msg),
-        SV_NONE
-    };
+    more[p->n_notes] =
+        (struct rest_issue){ "warning", "not-supported",
+                             arena_fmt(p->c->a, "Search parameter %.*s was ignored: %s",
+                                       SV_FMT(sv_head(name, 64)), why->msg),
+                             SV_NONE };
     p->notes = more;
     p->n_notes++;
     return ERR_OK;
@@ -248,8 +247,7 @@ static err_code form(struct rest_call *c, struct err *e)
     if (!sv_eq_cstr(c->in.method, "POST"))
         return ERR_OK;
     if (c->in.body.len && !sv_eq_nocase(kind, SV_LIT("application/x-www-form-urlencoded")))
-        return ERR(e, ERR_MEDIA_TYPE,
-                   "A search is posted as application/x-www-form-urlencoded");
+        return ERR(e, ERR_MEDIA_TYPE, "A search is posted as application/x-www-form-urlencoded");
     return rest_params_add(c, c->in.body, e);
 }
 

@@ -19,8 +19,9 @@ static err_code level_of(sv name, fhir_validate_level *out, struct err *e)
     else if (sv_eq(name, SV_LIT("minimal")))
         *out = FHIR_VALIDATE_MINIMAL;
     else
-        return ERR(e, ERR_INVALID, "x-amzn-healthlake-fhir-validation-level must be strict, "
-                                   "structure-only or minimal");
+        return ERR(e, ERR_INVALID,
+                   "x-amzn-healthlake-fhir-validation-level must be strict, "
+                   "structure-only or minimal");
     return ERR_OK;
 }
 

@@ -6,7 +6,7 @@
 
 /* Entries counted of each driver before the shortest is taken. Short enough that asking several costs less than
  * reading a page of resources. */
-#define PROBE 128u
+#define PROBE            128u
 #define TIME_CHECK_EVERY 64u
 
 struct rest_walk {
@@ -95,8 +95,7 @@ static err_code use_ids(struct rest_walk *w, const struct rest_clause *cl, struc
     if (w->ids == NULL)
         return arena_oom(w->drivers_arena, e);
     for (size_t i = 0; i < max; i++) {
-        struct search_id x =
-            c->param ? (struct search_id){ w->type, c->terms[i].code } : c->set[i];
+        struct search_id x = c->param ? (struct search_id){ w->type, c->terms[i].code } : c->set[i];
         if (x.type == w->type && fhir_id_ok(x.id))
             w->ids[w->n_ids++] = x;
     }
@@ -227,8 +226,7 @@ static err_code next_entry(struct rest_walk *w, struct candidate *out, struct er
         if (w->index == NULL)
             TRY(store_index_scan(w->q->c->st, w->type, &w->drivers[w->place.driver],
                                  sv_make(w->place.value, w->place.value_len),
-                                 sv_make(w->place.id, w->place.id_len), w->q->as_of, &w->index,
-                                 e));
+                                 sv_make(w->place.id, w->place.id_len), w->q->as_of, &w->index, e));
         struct store_index_hit hit;
         err_code rc = store_index_next(w->index, &hit, e);
         if (rc == ERR_OK)
@@ -246,9 +244,9 @@ static err_code next_scanned(struct rest_walk *w, struct candidate *out, struct 
     if (w->scan == NULL) {
         char from[FHIR_ID_MAX + 1];
         memcpy(from, w->place.id, w->place.id_len);
-        from[w->place.id_len] = '\x01'; /* below every byte of an id: the next id is the first behind */
-        struct store_range r = { w->type,
-                                 sv_make(from, w->place.id_len ? w->place.id_len + 1u : 0),
+        from[w->place.id_len] =
+            '\x01'; /* below every byte of an id: the next id is the first behind */
+        struct store_range r = { w->type, sv_make(from, w->place.id_len ? w->place.id_len + 1u : 0),
                                  SV_NONE };
         TRY(store_scan(w->q->c->st, &r, w->q->as_of, &w->scan, e));
     }
@@ -281,15 +279,14 @@ static bool first_meeting(const struct rest_walk *w, const struct candidate *c, 
            sv_eq(sv_make(v, len), c->value);
 }
 
-static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_match *out,
-                        bool *met, struct err *e)
+static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_match *out, bool *met,
+                        struct err *e)
 {
     yyjson_doc *doc;
     *met = false;
     arena_reset(w->scratch);
     if (!c->have) {
-        err_code rc =
-            store_get(w->q->c->st, w->type, c->id, w->q->as_of, w->scratch, &c->v, e);
+        err_code rc = store_get(w->q->c->st, w->type, c->id, w->q->as_of, w->scratch, &c->v, e);
         if (rc == ERR_NOT_FOUND)
             return ERR_OK;
         TRY(rc);

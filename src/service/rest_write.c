@@ -147,8 +147,8 @@ static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
         return ERR(e, ERR_INVALID, "The id in the URL must be 1 to 64 of A-Z a-z 0-9 - .");
     p->w.method = STORE_METHOD_UPDATE;
     TRY(preconditions(c, p, e));
-    err_code rc = read_resource(c, reader, c->in.body,
-                                rest_is_conditional(c) ? c->id : SV_NONE, p, &env, &why);
+    err_code rc = read_resource(c, reader, c->in.body, rest_is_conditional(c) ? c->id : SV_NONE, p,
+                                &env, &why);
     if (rc == ERR_INVALID && fhir_reader_root(reader) &&
         json_get(fhir_reader_root(reader), "id") == NULL && c->n_issues == 0)
         return ERR(e, ERR_INVALID, "The body must hold the id of the URL, and holds none");

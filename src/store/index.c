@@ -10,8 +10,8 @@ struct rocks_index {
     struct batch_table *batches;
     rocksdb_readoptions_t *ro;
     rocksdb_iterator_t *it;
-    size_t range;  /* under way */
-    bool entered;  /* the iterator stands in it */
+    size_t range;              /* under way */
+    bool entered;              /* the iterator stands in it */
     char mark[KEY_SEARCH_MAX]; /* where to go on: entries up to it are passed over */
     size_t mark_len;
     char value[SEARCH_KEY_MAX], id[FHIR_ID_MAX]; /* what the last hit shows */
@@ -44,13 +44,14 @@ err_code rocks_index_scan(struct store *st, fhir_type type, const struct search_
     c->r = (struct rocks *)st;
     c->d = d;
     c->type = type;
-    uint64_t last = store_last(st).t; /* before the table of loads, which then holds all up to it (I7) */
+    uint64_t last =
+        store_last(st).t; /* before the table of loads, which then holds all up to it (I7) */
     c->as_of = as_of_t < last ? as_of_t : last;
     c->batches = batch_table_ref(c->r);
     if (after_value.len) {
         /* kind, n and length are greatest: behind every version's entry of that value and id */
-        c->mark_len = key_search(type, d->param, after_value, after_id, KEY_ONLINE, UINT64_MAX,
-                                 c->mark);
+        c->mark_len =
+            key_search(type, d->param, after_value, after_id, KEY_ONLINE, UINT64_MAX, c->mark);
         c->mark[c->mark_len - 1] = (char)0xFF;
     }
     c->ro = rocksdb_readoptions_create();
@@ -106,8 +107,8 @@ err_code rocks_index_next(struct store_index_cursor *base, struct store_index_hi
             continue;
         memcpy(c->value, p.value.ptr, p.value.len);
         memcpy(c->id, p.id.ptr, p.id.len);
-        *out = (struct store_index_hit){ sv_make(c->value, p.value.len),
-                                         sv_make(c->id, p.id.len), t };
+        *out =
+            (struct store_index_hit){ sv_make(c->value, p.value.len), sv_make(c->id, p.id.len), t };
         return ERR_OK;
     }
     char *bad = NULL;

@@ -195,7 +195,8 @@ static err_code mem_commit(struct store *st, struct store_write *w, size_t n,
     if (rc == ERR_OK) {
         *out = next_locked(m);
         for (size_t i = 0; i < n; i++)
-            add_locked(m, version_of(w[i].type, w[i].id, w[i].method, &w[i].body, w[i].index), *out);
+            add_locked(m, version_of(w[i].type, w[i].id, w[i].method, &w[i].body, w[i].index),
+                       *out);
     }
     pthread_mutex_unlock(&m->lock);
     return rc;
@@ -226,8 +227,8 @@ static err_code mem_bulk_fill(struct store_bulk *base, struct store_bulk_item *i
     if (b->versions == NULL)
         abort();
     for (size_t i = 0; i < n; i++)
-        b->versions[b->n++] =
-            version_of(items[i].type, items[i].id, STORE_METHOD_IMPORT, &items[i].body, items[i].index);
+        b->versions[b->n++] = version_of(items[i].type, items[i].id, STORE_METHOD_IMPORT,
+                                         &items[i].body, items[i].index);
     return ERR_OK;
 }
 
@@ -546,8 +547,8 @@ static err_code mem_index_scan(struct store *st, fhir_type type, const struct se
                 (after_value.len && by_value_then_id(&h, &mark) <= 0))
                 continue;
             c->rows = more(c->rows, &cap, c->n + 1, sizeof *c->rows);
-            c->rows[c->n++] = (struct store_index_hit){ arena_sv(c->a, value),
-                                                        arena_sv(c->a, h.id), h.t };
+            c->rows[c->n++] =
+                (struct store_index_hit){ arena_sv(c->a, value), arena_sv(c->a, h.id), h.t };
         }
     }
     pthread_mutex_unlock(&m->lock);

@@ -15,8 +15,8 @@
 
 #define LAYOUT_VERSION 2u
 
-static const char *const cf_names[N_CFS] = { "default", "versions", "changes", "commits", "notes",
-                                              "search" };
+static const char *const cf_names[N_CFS] = { "default", "versions", "changes",
+                                             "commits", "notes",    "search" };
 
 err_code rocks_error(char *errptr, const char *what, struct err *e)
 {
@@ -154,7 +154,8 @@ static rocksdb_options_t *make_options(struct store_env *env, bool create)
     rocksdb_options_t *o = rocksdb_options_create();
     rocksdb_options_set_env(o, env->env);
     rocksdb_options_set_create_if_missing(o, create);
-    rocksdb_options_set_create_missing_column_families(o, 1); /* of another layout: told by its version */
+    rocksdb_options_set_create_missing_column_families(
+        o, 1); /* of another layout: told by its version */
     rocksdb_options_set_max_open_files(o, 2000);
     rocksdb_options_set_max_background_jobs(o, (int)env->n_background);
     rocksdb_options_set_keep_log_file_num(o, 2);

@@ -39,8 +39,8 @@ struct store_ops {
                         struct err *);
     err_code (*log)(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
                     struct store_log_row **, size_t *, struct err *);
-    err_code (*index_scan)(struct store *, fhir_type, const struct search_driver *, sv, sv, uint64_t,
-                           struct store_index_cursor **, struct err *);
+    err_code (*index_scan)(struct store *, fhir_type, const struct search_driver *, sv, sv,
+                           uint64_t, struct store_index_cursor **, struct err *);
     err_code (*index_next)(struct store_index_cursor *, struct store_index_hit *, struct err *);
     void (*index_close)(struct store_index_cursor *);
     err_code (*commit_at)(struct store *, int64_t, struct store_commit *, struct err *);
