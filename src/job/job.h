@@ -36,6 +36,41 @@ const char *job_status_name(job_status s); /* "IN_PROGRESS": AWS's and the recor
 MUST_USE bool job_status_parse(sv name, job_status *out);
 bool job_status_is_final(job_status s);
 
+/* What a FHIR $export asks for beyond the whole store; all zero is the whole store. The service has
+ * checked every member: types are resource types, ids are legal, filters can be parsed.
+ * Source: FHIR Bulk Data Access, "Query Parameters"; HealthLake, "Exporting data with the FHIR REST API". */
+typedef enum { JOB_EXPORT_SYSTEM, JOB_EXPORT_PATIENT, JOB_EXPORT_GROUP } job_export_level;
+typedef enum { /* includeAssociatedData; 0: all Provenance of what is exported, as any other type */
+               JOB_ASSOCIATED_LATEST_PROVENANCE = 1,
+               JOB_ASSOCIATED_RELEVANT_PROVENANCE = 2,
+} job_export_associated;
+struct job_texts {
+    const sv *items;
+    size_t n;
+};
+struct job_export_params {
+    job_export_level level;
+    sv group_id;            /* JOB_EXPORT_GROUP */
+    struct job_texts types; /* resource types; none: all that the level offers */
+    int64_t since_ms;       /* meta.lastUpdated later than this; 0: no bound */
+    int64_t
+        until_ms; /* meta.lastUpdated not later than this; 0: no bound but the export's instant */
+    struct job_texts
+        type_filters;          /* "Observation?status=final", decoded; of one type: any is enough */
+    struct job_texts elements; /* "Patient.name" or "name" */
+    struct job_texts patients; /* ids; none: all of the level */
+    struct job_texts security,
+        tag;                  /* "system|code": all must be there; "system|": any code of it */
+    unsigned associated;      /* job_export_associated, or-ed */
+    bool organize_by_patient; /* organizeOutputBy=Patient */
+    bool partial_manifests;   /* allowPartialManifests */
+    uint64_t min_file_bytes, max_file_bytes; /* 0: our own size */
+    bool served;    /* files stay with us and are served over HTTP: no role, bucket or key */
+    sv request_url; /* of the kick-off, for the manifest; empty: StartFHIRExportJob */
+    struct job_texts
+        notes; /* what handling=lenient passed over: goes into the manifest's error files */
+};
+
 /* What a caller asks for. Strings are borrowed for the call. Shapes were checked by the service. */
 struct job_request {
     job_kind kind;
@@ -49,6 +84,7 @@ struct job_request {
     sv kms_key_id;
     sv input_uri;        /* import only */
     sv validation_level; /* import only: "strict", "structure-only", "minimal"; empty: strict */
+    const struct job_export_params *params; /* export only; NULL: the whole store */
 };
 
 /* JobProgressReport of an import; for an export n_resources/bytes done and to do. */
