@@ -14,6 +14,7 @@
  * shared design, "Jobs".   Floor: job. */
 #pragma once
 #include "base/arena.h"
+#include "base/buf.h"
 #include "sink/sink.h"
 #include "store/records.h"
 #include "store/registry.h"
@@ -113,7 +114,13 @@ struct job { /* a copy of a record; strings owned by the arena it was read into 
     uint64_t as_of_t;                    /* export: T; 0 before the plan */
     int64_t transaction_ms;              /* export: instant of T */
     struct job_progress progress;
-    sv message; /* within the model's pattern: letters, digits, space _.:/=+-%@ */
+    /* an export started with params */
+    bool served; /* its files stay with us: no role, bucket, key or folder */
+    bool
+        discarded; /* served: the files are gone, by job_discard() or because their time was over */
+    int64_t expires_ms; /* served and ended: when the files go; 0 else */
+    sv request_url;     /* of the kick-off */
+    sv message;         /* within the model's pattern: letters, digits, space _.:/=+-%@ */
 };
 
 struct job_engine;
@@ -163,3 +170,25 @@ MUST_USE err_code job_cancel(struct job_engine *en, job_kind kind, sv datastore_
 /* The data store goes away: its waiting and running jobs end FAILED with that message; returns when
  * none holds the store any more. New submits for it must be refused by the caller before. */
 MUST_USE err_code job_datastore_drop(struct job_engine *en, sv datastore_id, struct err *e);
+
+/* ---- files of a served export, and every export's manifest ---- */
+/* The manifest as JSON, appended: manifest.json of a COMPLETED export; with *complete false, of a running one
+ * that was started with partial_manifests, what is final so far. output and deleted of such a job only ever
+ * grow at their ends. In a served one `url` is the file's name (type folder and all): the service makes it a URL.
+ * ERR_NOT_FOUND: no such job; ERR_CONFLICT: it has no manifest (yet); ERR_GONE: discarded; what the sink
+ * says otherwise. May wait for a peer unless served. */
+MUST_USE err_code job_export_manifest(struct job_engine *en, sv datastore_id, sv job_id,
+                                      struct buf *out, bool *complete, struct err *e);
+struct job_export_file {
+    int fd; /* open for reading, the caller's to close; of a file that never changes */
+    uint64_t bytes;
+    int64_t written_ms;
+    sv sha256; /* hex, owned by the arena; empty when not known */
+};
+/* A file that the manifest of a served export names. ERR_NOT_FOUND: no such job, or no such file in its
+ * manifest; ERR_GONE: discarded. */
+MUST_USE err_code job_export_file_open(struct job_engine *en, sv datastore_id, sv job_id, sv name,
+                                       struct arena *a, struct job_export_file *out, struct err *e);
+/* Remove the files of a served export that has ended, now; those being downloaded stay readable until closed.
+ * Again is success. ERR_NOT_FOUND; ERR_CONFLICT: it still runs, or is not served. */
+MUST_USE err_code job_discard(struct job_engine *en, sv datastore_id, sv job_id, struct err *e);

@@ -8,14 +8,13 @@
  *
  * The lock decides the race between a handler that returns and a worker that answers. A suspended
  * connection is not read and not timed out, so its exchange outlives the caller's hang-up. */
-#include "net/http_server.h"
+#include "net/http_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -253,17 +252,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
     return MHD_YES;
 }
 
-void http_reply(struct http_exchange *x, unsigned status, const struct http_header *headers,
-                size_t n_headers, struct buf *body)
+void http_exchange_answer(struct http_exchange *x, unsigned status,
+                          const struct http_header *headers, size_t n_headers,
+                          struct MHD_Response *r)
 {
-    struct MHD_Response *r;
-    if (body && body->len) {
-        r = MHD_create_response_from_buffer(body->len, body->ptr, MHD_RESPMEM_MUST_FREE);
-        *body = BUF_INIT(body->max);
-    } else {
-        r = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-        buf_done(body);
-    }
     if (r == NULL)
         abort();
     for (size_t i = 0; i < n_headers; i++) {
@@ -283,6 +275,20 @@ void http_reply(struct http_exchange *x, unsigned status, const struct http_head
     pthread_mutex_unlock(&x->locked.lock);
     if (resume)
         MHD_resume_connection(conn);
+}
+
+void http_reply(struct http_exchange *x, unsigned status, const struct http_header *headers,
+                size_t n_headers, struct buf *body)
+{
+    struct MHD_Response *r;
+    if (body && body->len) {
+        r = MHD_create_response_from_buffer(body->len, body->ptr, MHD_RESPMEM_MUST_FREE);
+        *body = BUF_INIT(body->max);
+    } else {
+        r = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+        buf_done(body);
+    }
+    http_exchange_answer(x, status, headers, n_headers, r);
 }
 
 /* ---- life of the server ---- */

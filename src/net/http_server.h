@@ -1,5 +1,5 @@
 /* http_server.h - HTTP/1.1 on libmicrohttpd: an epoll thread pool, whole bodies in, whole answers
- * out.
+ * or files out.
  *
  * A request is handed to the handler when its body is complete. The handler answers with
  * http_reply(), at once or later from any thread (the connection is suspended meanwhile and costs
@@ -57,3 +57,27 @@ void http_server_stop(struct http_server *s, unsigned drain_ms);
  * body). Content-Length and Date are added; a HEAD request gets no body. */
 void http_reply(struct http_exchange *x, unsigned status, const struct http_header *headers,
                 size_t n_headers, struct buf *body);
+
+/* ---- a file as answer: http_file.c ---- */
+struct http_file {
+    int fd;               /* taken: closed when the answer has gone */
+    uint64_t offset, len; /* the answer's bytes within it; they must not change any more */
+    sv etag;              /* strong, without quotes, under 100 bytes; empty: none */
+    int64_t modified_ms;  /* 0: not told */
+    bool may_gzip;        /* packed on the way for who takes it */
+};
+/* Send f, or the part of it that the request's Range asks for, or what its conditions make of it: 200, 206,
+ * 304 or 416. Headers (Content-Type among them) are copied; ETag, Last-Modified, Accept-Ranges,
+ * Content-Range, Content-Encoding and Vary are added. *x ends with it.
+ *   sent  bytes of the file that go out (plain, before packing): for the log
+ * Answers the status. Source: RFC 9110. */
+unsigned http_reply_file(struct http_exchange *x, const struct http_header *headers,
+                         size_t n_headers, const struct http_file *f, uint64_t *sent);
+
+/* The parts of it that can be tried alone. */
+typedef enum { HTTP_RANGE_NONE, HTTP_RANGE_SOME, HTTP_RANGE_BEHIND } http_range;
+/* A Range header over size bytes. NONE: not one that is served (another unit, several ranges, malformed): it
+ * is passed over. BEHIND: it holds no byte of the file. */
+http_range http_range_read(sv header, uint64_t size, uint64_t *first, uint64_t *len);
+/* Does an Accept-Encoding header take gzip? */
+bool http_takes_gzip(sv accept_encoding);

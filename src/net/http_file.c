@@ -1,0 +1,283 @@
+/* http_file.c - a file as answer.
+ *
+ *   If-None-Match, If-Modified-Since   not changed: 304
+ *   Range (one range, If-Range holds)  206, or 416 when it begins behind the end
+ *   Accept-Encoding with gzip          the whole, packed while it is sent: chunked, of unknown length
+ *   else                               the whole, by sendfile
+ *
+ * A packed answer is another representation, so its entity tag is another: "x" and "x-gzip". A request for a
+ * range gets plain bytes, whatever encodings it takes, and several ranges at once get the whole, as RFC 9110
+ * allows. Packing needs PACK_IN_BYTES and igzip's state (half a MiB in all) for each answer under way, however large
+ * the file is; past PACKS_MAX of them files go out plain.
+ * Source: RFC 9110, sections 8.8, 12.5.3, 13 and 14. */
+#include "net/http_private.h"
+
+#include "base/limits.h"
+#include "codec/instant.h"
+
+#include <errno.h>
+#include <isa-l/igzip_lib.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#define PACK_IN_BYTES  (64u << 10)
+#define PACK_OUT_BYTES (64u << 10)
+#define PACKS_MAX      128u
+
+/* ---- what the request asks ---- */
+
+/* "x", W/"x" or "x-gzip" of a list is tag "x". */
+static bool tag_is(sv one, sv tag, bool weak)
+{
+    one = sv_trim(one);
+    if (sv_starts(one, SV_LIT("W/"))) {
+        if (!weak)
+            return false;
+        one = sv_tail(one, 2);
+    }
+    if (one.len < 2 || one.ptr[0] != '"' || one.ptr[one.len - 1] != '"')
+        return false;
+    one = sv_make(one.ptr + 1, one.len - 2);
+    if (weak && sv_ends(one, SV_LIT("-gzip")))
+        one.len -= 5;
+    return sv_eq(one, tag);
+}
+
+static bool not_changed(const struct http_request *req, const struct http_file *f)
+{
+    sv list = http_header_get(req, "If-None-Match"), one;
+    int64_t since_ms;
+    if (list.ptr) {
+        if (sv_eq(sv_trim(list), SV_LIT("*")))
+            return true;
+        while (f->etag.len && sv_cut(&list, ',', &one))
+            if (tag_is(one, f->etag, true))
+                return true;
+        return false;
+    }
+    return f->modified_ms &&
+           instant_parse_http(http_header_get(req, "If-Modified-Since"), &since_ms) &&
+           f->modified_ms / 1000 <= since_ms / 1000;
+}
+
+/* The range is meant for the file as it is now. */
+static bool range_holds(const struct http_request *req, const struct http_file *f)
+{
+    sv want = http_header_get(req, "If-Range");
+    int64_t at_ms;
+    if (want.ptr == NULL)
+        return true;
+    if (instant_parse_http(want, &at_ms))
+        return f->modified_ms && f->modified_ms / 1000 == at_ms / 1000;
+    return f->etag.len && tag_is(want, f->etag, false);
+}
+
+http_range http_range_read(sv header, uint64_t size, uint64_t *first, uint64_t *len)
+{
+    sv rest = sv_trim(header), unit, from, to;
+    uint64_t a = 0, b = UINT64_MAX;
+    if (!sv_cut(&rest, '=', &unit) || !sv_eq_nocase(sv_trim(unit), SV_LIT("bytes")) ||
+        rest.ptr == NULL || sv_find(rest, ',') < rest.len || !sv_cut(&rest, '-', &from) ||
+        rest.ptr == NULL)
+        return HTTP_RANGE_NONE;
+    from = sv_trim(from);
+    to = sv_trim(rest);
+    if ((from.len && !sv_to_u64(from, &a)) || (to.len && !sv_to_u64(to, &b)) ||
+        (from.len == 0 && to.len == 0))
+        return HTTP_RANGE_NONE;
+    if (from.len == 0) { /* the last b bytes */
+        if (b == 0 || size == 0)
+            return HTTP_RANGE_BEHIND;
+        *len = b < size ? b : size;
+        *first = size - *len;
+        return HTTP_RANGE_SOME;
+    }
+    if (b < a)
+        return HTTP_RANGE_NONE;
+    if (a >= size)
+        return HTTP_RANGE_BEHIND;
+    *first = a;
+    *len = (b < size - 1 ? b : size - 1) - a + 1;
+    return HTTP_RANGE_SOME;
+}
+
+bool http_takes_gzip(sv accept_encoding)
+{
+    sv one, name;
+    bool any = false;
+    while (sv_cut(&accept_encoding, ',', &one)) {
+        double q = 1;
+        if (!sv_cut(&one, ';', &name))
+            continue;
+        name = sv_trim(name);
+        sv weight = sv_trim(one);
+        if (sv_starts(weight, SV_LIT("q=")) && !sv_to_double(sv_tail(weight, 2), &q))
+            q = 0;
+        if (sv_eq_nocase(name, SV_LIT("gzip")) || sv_eq_nocase(name, SV_LIT("x-gzip")))
+            return q > 0;
+        if (sv_eq(name, SV_LIT("*")))
+            any = q > 0;
+    }
+    return any;
+}
+
+/* ---- packing on the way ---- */
+
+static atomic_uint n_packs;
+
+struct pack {
+    struct isal_zstream z;
+    int fd;
+    uint64_t at, end; /* within fd: next byte to read, behind the last */
+    bool done;
+    unsigned char in[PACK_IN_BYTES];
+    unsigned char level[ISAL_DEF_LVL1_DEFAULT];
+};
+
+static bool refill(struct pack *p)
+{
+    uint64_t left = p->end - p->at;
+    ssize_t n;
+    do
+        n = pread(p->fd, p->in, left < sizeof p->in ? (size_t)left : sizeof p->in, (off_t)p->at);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 || (n == 0 && left)) /* shorter than it was: the length was promised */
+        return false;
+    p->at += (uint64_t)n;
+    p->z.next_in = p->in;
+    p->z.avail_in = (uint32_t)n;
+    p->z.end_of_stream = p->at == p->end;
+    return true;
+}
+
+static ssize_t pack_read(void *cls, uint64_t pos, char *out, size_t max)
+{
+    (void)pos;
+    struct pack *p = cls;
+    if (p->done)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    p->z.next_out = (uint8_t *)out;
+    p->z.avail_out = (uint32_t)(max < PACK_OUT_BYTES ? max : PACK_OUT_BYTES);
+    uint32_t room = p->z.avail_out;
+    while (p->z.avail_out == room && !p->done) { /* until there is something to send */
+        if (p->z.avail_in == 0 && !p->z.end_of_stream && !refill(p))
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        if (isal_deflate(&p->z) != COMP_OK)
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        p->done = p->z.internal_state.state == ZSTATE_END;
+    }
+    return (ssize_t)(room - p->z.avail_out);
+}
+
+static void pack_free(void *cls)
+{
+    struct pack *p = cls;
+    (void)close(p->fd); /* only read */
+    free(p);
+    atomic_fetch_sub(&n_packs, 1);
+}
+
+/* NULL: enough are under way. */
+static struct MHD_Response *pack_response(const struct http_file *f)
+{
+    if (atomic_fetch_add(&n_packs, 1) >= PACKS_MAX) {
+        atomic_fetch_sub(&n_packs, 1);
+        return NULL;
+    }
+    struct pack *p = malloc(sizeof *p);
+    if (p == NULL)
+        abort();
+    isal_deflate_init(&p->z);
+    p->z.gzip_flag = IGZIP_GZIP;
+    p->z.level = 1;
+    p->z.level_buf = p->level;
+    p->z.level_buf_size = sizeof p->level;
+    p->fd = f->fd;
+    p->at = f->offset;
+    p->end = f->offset + f->len;
+    p->z.avail_in = 0;
+    p->z.end_of_stream = f->len == 0;
+    p->done = false;
+    struct MHD_Response *r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PACK_OUT_BYTES,
+                                                               pack_read, p, pack_free);
+    if (r == NULL)
+        abort();
+    return r;
+}
+
+/* ---- the answer ---- */
+
+static void add(struct MHD_Response *r, const char *name, sv value)
+{
+    char text[256];
+    if (value.len == 0 || value.len >= sizeof text)
+        return;
+    (void)snprintf(text, sizeof text, "%.*s", SV_FMT(value));
+    MHD_add_response_header(r, name, text);
+}
+
+static struct MHD_Response *nothing(const struct http_file *f)
+{
+    (void)close(f->fd); /* only read */
+    return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+}
+
+unsigned http_reply_file(struct http_exchange *x, const struct http_header *headers,
+                         size_t n_headers, const struct http_file *f, uint64_t *sent)
+{
+    const struct http_request *req = http_exchange_request(x);
+    struct MHD_Response *r = NULL;
+    sv range = http_header_get(req, "Range");
+    uint64_t first = 0, len = f->len;
+    bool head = sv_eq(req->method, SV_LIT("HEAD"));
+    unsigned status = 200;
+    http_range what = HTTP_RANGE_NONE;
+    if (range.ptr && sv_eq(req->method, SV_LIT("GET")) && range_holds(req, f))
+        what = http_range_read(range, f->len, &first, &len);
+    bool gzip = f->may_gzip && what == HTTP_RANGE_NONE && f->len > 0 &&
+                http_takes_gzip(http_header_get(req, "Accept-Encoding"));
+    char text[128];
+    if (not_changed(req, f)) {
+        status = 304;
+        r = nothing(f);
+    } else if (what == HTTP_RANGE_BEHIND) {
+        status = 416;
+        r = nothing(f);
+        (void)snprintf(text, sizeof text, "bytes */%llu", (unsigned long long)f->len);
+        add(r, "Content-Range", sv_from(text));
+    } else if (gzip && (r = pack_response(f)) != NULL) {
+        add(r, "Content-Encoding", SV_LIT("gzip"));
+    } else if (len == 0) {
+        gzip = false;
+        r = nothing(f);
+    } else {
+        gzip = false;
+        r = MHD_create_response_from_fd_at_offset64(len, f->fd, f->offset + first);
+        if (r == NULL)
+            abort();
+        if (what == HTTP_RANGE_SOME) {
+            status = 206;
+            (void)snprintf(text, sizeof text, "bytes %llu-%llu/%llu", (unsigned long long)first,
+                           (unsigned long long)(first + len - 1), (unsigned long long)f->len);
+            add(r, "Content-Range", sv_from(text));
+        }
+    }
+    if (f->etag.len && f->etag.len < 100) {
+        (void)snprintf(text, sizeof text, "\"%.*s%s\"", SV_FMT(f->etag),
+                       gzip && status == 200 ? "-gzip" : "");
+        add(r, "ETag", sv_from(text));
+    }
+    if (f->modified_ms) {
+        time_t s = (time_t)(f->modified_ms / 1000);
+        struct tm tm;
+        gmtime_r(&s, &tm);
+        size_t n = strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+        add(r, "Last-Modified", sv_make(text, n));
+    }
+    add(r, "Accept-Ranges", SV_LIT("bytes"));
+    if (f->may_gzip)
+        add(r, "Vary", SV_LIT("Accept-Encoding"));
+    *sent = head || status == 304 || status == 416 ? 0 : len;
+    http_exchange_answer(x, status, headers, n_headers, r);
+    return status;
+}
