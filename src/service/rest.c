@@ -384,8 +384,15 @@ void rest_handle(struct service *s, struct http_exchange *x, const char *request
         work(s, ex);
         return;
     }
-    if (ex->rc == ERR_OK)
-        ex->rc = workers_add(s->rest_workers, work, ex, &ex->e);
-    if (ex->rc != ERR_OK)
+    if (ex->rc != ERR_OK) {
         leave(ex);
+        return;
+    }
+    struct err e;
+    err_code rc = workers_add(s->rest_workers, work, ex, &e);
+    if (rc == ERR_OK)
+        return; /* the worker's now: it may have answered already, and ex be gone */
+    ex->rc = rc;
+    ex->e = e;
+    leave(ex);
 }

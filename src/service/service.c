@@ -39,8 +39,7 @@ void service_reply_with(struct http_exchange *x, unsigned status, const struct h
         LOG_INT("us", clock_mono_us() - req->start_us), LOG_INT("in", req->body.len),
         LOG_INT("out", body->len), LOG_SV("key", access_key_id.len ? access_key_id : SV_LIT("-")),
         LOG_SV("peer", req->peer), LOG_STR("request_id", request_id));
-    http_reply(x, status, h, n, body);
-    buf_done(body);
+    http_reply(x, status, h, n, body); /* x, and what its arena holds, may be gone from here on */
 }
 
 void service_reply(struct http_exchange *x, struct answer *an, const char *op,
