@@ -30,14 +30,17 @@ const struct rest_interaction rest_interactions[] = {
     { "PUT", REST_TYPE, "update-conditional", "UpdateResource", rest_write, false },
     { "PATCH", REST_TYPE, "patch-conditional", "PatchResource", rest_write, false },
     { "DELETE", REST_TYPE, "delete-conditional", "DeleteResource", rest_write, false },
-    { "POST", REST_TYPE_VALIDATE, "validate", "ValidateResource", rest_validate, false },
-    { "POST", REST_VALIDATE, "validate", "ValidateResource", rest_validate, false },
+    { "POST", REST_TYPE_VALIDATE, "validate", "ValidateResource", rest_validate, false,
+      OPERATION_OF_HL7("Resource-validate"), "*" },
+    { "POST", REST_VALIDATE, "validate", "ValidateResource", rest_validate, false,
+      OPERATION_OF_HL7("Resource-validate"), "*" },
     { "GET", REST_TYPE, "search-type", "SearchWithGet", rest_search, false },
     { "POST", REST_TYPE_SEARCH, "search-type", "SearchWithPost", rest_search, false },
     { "GET", REST_SYSTEM, "search-system", "SearchWithGet", rest_search, false },
     { "POST", REST_SYSTEM_SEARCH, "search-system", "SearchWithPost", rest_search, false },
     { "GET", REST_COMPARTMENT, "search-compartment", "SearchWithGet", rest_search_compartment,
       false },
+    { "GET", REST_METADATA, "capabilities", "GetCapabilities", rest_metadata, true },
 };
 const size_t rest_n_interactions = sizeof rest_interactions / sizeof rest_interactions[0];
 
@@ -171,6 +174,15 @@ static err_code shape_of(struct rest_call *c, const sv part[4], size_t n, enum r
     return sv_eq(part[2], SV_LIT("_history")) ? ERR_OK : nothing_here(e);
 }
 
+bool rest_called_on(const struct rest_interaction *it, fhir_type type)
+{
+    sv list = it->of ? sv_from(it->of) : SV_NONE, one;
+    while (sv_cut(&list, ',', &one))
+        if (sv_eq(one, SV_LIT("*")) || fhir_type_find(one) == type)
+            return true;
+    return false;
+}
+
 err_code rest_route(struct rest_call *c, struct err *e)
 {
     sv part[4], rest = c->in.path, one;
@@ -188,11 +200,12 @@ err_code rest_route(struct rest_call *c, struct err *e)
     TRY(rest_params_add(c, c->in.query, e));
     sv method = sv_eq(c->in.method, SV_LIT("HEAD")) ? SV_LIT("GET") : c->in.method;
     for (size_t i = 0; i < rest_n_interactions; i++) {
-        if (rest_interactions[i].shape != shape)
+        const struct rest_interaction *it = &rest_interactions[i];
+        if (it->shape != shape || (it->of && !rest_called_on(it, c->type)))
             continue;
         other = true;
-        if (sv_eq_cstr(method, rest_interactions[i].method)) {
-            c->it = &rest_interactions[i];
+        if (sv_eq_cstr(method, it->method)) {
+            c->it = it;
             return ERR_OK;
         }
     }
@@ -330,6 +343,9 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
         h[n++] =
             (struct http_header){ SV_LIT("Last-Modified"), arena_sv(c->a, sv_make(when, len)) };
     }
+    if (o->etag.len)
+        h[n++] =
+            (struct http_header){ SV_LIT("ETag"), arena_fmt(c->a, "W/\"%.*s\"", SV_FMT(o->etag)) };
     if (o->location)
         h[n++] = (struct http_header){ SV_LIT("Location"),
                                        arena_fmt(c->a, "%.*s/%s/%.*s/_history/%llu",

@@ -32,6 +32,7 @@ struct rest_answer {
     sv id;
     uint64_t version;
     int64_t instant_ms;
+    sv etag;            /* of an answer that is not about a version, without quotes */
     bool issues_stored; /* minimal validation let something through */
     struct buf body;    /* FHIR JSON; empty: no body */
 };
@@ -61,7 +62,11 @@ struct rest_interaction {
     const char *action; /* IAM, without "healthlake:" */
     rest_fn fn;
     bool short_work; /* done on the server's own thread */
+    /* of an operation only */
+    const char *definition; /* canonical */
+    const char *of;         /* types it is called on, by comma; "*" all; NULL: on [base] */
 };
+#define OPERATION_OF_HL7(id) "http://hl7.org/fhir/OperationDefinition/" id
 extern const struct rest_interaction rest_interactions[];
 extern const size_t rest_n_interactions;
 
@@ -92,6 +97,8 @@ struct rest_call {
 /* ---- rest.c ---- */
 /* Find the interaction of c->in and fill the route. ERR_NOT_FOUND, ERR_METHOD, ERR_INVALID. */
 MUST_USE err_code rest_route(struct rest_call *c, struct err *e);
+/* Is the operation called on this type? */
+bool rest_called_on(const struct rest_interaction *it, fhir_type type);
 /* Decode a query or form into pairs, appended to c->params. */
 MUST_USE err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e);
 sv rest_param(const struct rest_call *c, const char *name); /* first of that name */
@@ -133,6 +140,9 @@ MUST_USE err_code rest_write(struct rest_call *c, struct err *e);
 /* ---- rest_search.c ---- */
 MUST_USE err_code rest_search(struct rest_call *c, struct err *e);
 MUST_USE err_code rest_search_compartment(struct rest_call *c, struct err *e);
+
+/* ---- rest_meta.c ---- */
+MUST_USE err_code rest_metadata(struct rest_call *c, struct err *e);
 
 /* ---- rest_conditional.c ---- */
 /* The write depends on what a search finds: If-None-Exist, or a query instead of an id. */
