@@ -2,6 +2,10 @@
  *
  *   note plan           [{"type","from","to"}, ...]         written before any range runs
  *   note done/<range>   {"count", "objects":[{"name","count","bytes","sha256"}, ...]}
+ *
+ *   export.c        T, the plan, workers, the manifest        export_plan.c      the ranges
+ *   export_write.c  a range becomes objects                   export_manifest.c  what is in it
+ *   export_sink.c   where it goes, and undoing it
  * Floor: job. */
 #pragma once
 #include "job/job_private.h"
@@ -13,11 +17,42 @@ struct export_object {
     sv sha256; /* hex */
 };
 
+#define EXPORT_PLAN_MAX (256u << 20)
 struct export_plan {
     struct store_range *ranges;
     bool *done;
     size_t n;
 };
+
+struct export
+{
+    struct job_run *run;
+    uint64_t t;
+    struct export_plan plan;
+    struct sink *sink;
+    struct buf *blocks; /* one per worker */
+    struct {
+        pthread_mutex_t lock;
+        err_code rc; /* first failure of a range */
+        struct err err;
+        struct job_progress progress;
+    } shared;
+};
+
+/* ERR_NOT_FOUND: there is none yet. Owned by the arena; done is all false. */
+MUST_USE err_code export_plan_read(struct job_run *r, struct arena *a, struct export_plan *plan,
+                                   struct err *e);
+MUST_USE err_code export_plan_make(struct job_run *r, struct err *e);
+
+struct export_tally { /* what a range came to */
+    uint64_t resources, bytes;
+    unsigned objects;
+};
+/* Write the range's objects, then its note. Can be done again from the start. block: the worker's. */
+MUST_USE err_code export_range_write(struct export *x, size_t range, struct buf *block,
+                                     struct export_tally *out, struct err *e);
+
+MUST_USE err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e);
 
 /* manifest.json from the notes of all ranges, into out. *total: resources written.
  * ERR_INTERNAL when a range is missing or ranges leave a gap or overlap. */

@@ -3,7 +3,7 @@
  *   engine.c   start, stop, submit, queues, one runner thread per running job
  *   record.c   job records <-> JSON, status moves (one table, one function)
  *   pool.c     worker threads shared by the running jobs, round robin
- *   export.c   plan, run, finish of an export     export_manifest.c
+ *   export*.c  plan, run, finish of an export (export.h)
  *   import.c   chunks, parse, publish of an import  import_*.c
  * Floor: job. */
 #pragma once
