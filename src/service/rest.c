@@ -40,6 +40,8 @@ const struct rest_interaction rest_interactions[] = {
     { "POST", REST_SYSTEM_SEARCH, "search-system", "SearchWithPost", rest_search, false },
     { "GET", REST_COMPARTMENT, "search-compartment", "SearchWithGet", rest_search_compartment,
       false },
+    { "GET", REST_EVERYTHING, "everything", "SearchEverything", rest_everything, false,
+      OPERATION_OF_HL7("Patient-everything"), "Patient" },
     { "GET", REST_METADATA, "capabilities", "GetCapabilities", rest_metadata, true },
 };
 const size_t rest_n_interactions = sizeof rest_interactions / sizeof rest_interactions[0];

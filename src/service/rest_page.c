@@ -110,38 +110,39 @@ static bool seen_add(struct writing *x, fhir_type type, sv id)
     }
 }
 
-static err_code entry(struct writing *x, const struct rest_match *m, const char *mode,
-                      struct err *e)
+err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struct rest_match *m,
+                         const char *mode, struct err *e)
 {
-    struct rest_page *p = x->p;
     CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
     TRY(rest_subset_write(p, m, &b, e));
-    json_obj(&x->w);
-    json_kv_str(&x->w, "fullUrl",
+    json_obj(w);
+    json_kv_str(w, "fullUrl",
                 arena_fmt(p->c->a, "%.*s/%s/%.*s", SV_FMT(p->c->base), fhir_type_name(m->v.type),
                           SV_FMT(m->v.id)));
-    json_key(&x->w, "resource");
-    json_raw(&x->w, buf_sv(&b));
-    json_key(&x->w, "search");
-    json_obj(&x->w);
-    json_kv_str(&x->w, "mode", sv_from(mode));
-    json_obj_end(&x->w);
-    json_obj_end(&x->w);
+    json_key(w, "resource");
+    json_raw(w, buf_sv(&b));
+    json_key(w, "search");
+    json_obj(w);
+    json_kv_str(w, "mode", sv_from(mode));
+    json_obj_end(w);
+    json_obj_end(w);
     return ERR_OK;
 }
 
-static err_code outcome_entry(struct writing *x, struct err *e)
+err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
-    TRY(rest_outcome_write(x->p->notes, x->p->n_notes, &b, e));
-    json_obj(&x->w);
-    json_key(&x->w, "resource");
-    json_raw(&x->w, buf_sv(&b));
-    json_key(&x->w, "search");
-    json_obj(&x->w);
-    json_kv_str(&x->w, "mode", SV_LIT("outcome"));
-    json_obj_end(&x->w);
-    json_obj_end(&x->w);
+    if (p->n_notes == 0)
+        return ERR_OK;
+    TRY(rest_outcome_write(p->notes, p->n_notes, &b, e));
+    json_obj(w);
+    json_key(w, "resource");
+    json_raw(w, buf_sv(&b));
+    json_key(w, "search");
+    json_obj(w);
+    json_kv_str(w, "mode", SV_LIT("outcome"));
+    json_obj_end(w);
+    json_obj_end(w);
     return ERR_OK;
 }
 
@@ -216,7 +217,7 @@ static err_code included(struct writing *x, const struct rest_match *m, struct e
     if (!seen_add(x, m->v.type, m->v.id))
         return ERR_OK;
     x->n_included++;
-    TRY(entry(x, m, "include", e));
+    TRY(rest_page_entry(x->p, &x->w, m, "include", e));
     return arrived(x, m, true, e);
 }
 
@@ -363,7 +364,7 @@ static err_code write_matches(struct writing *x, struct err *e)
             return ERR_OK;
         }
         (void)seen_add(x, m.v.type, m.v.id); /* a match comes once */
-        TRY(entry(x, &m, "match", e));
+        TRY(rest_page_entry(p, &x->w, &m, "match", e));
         TRY(arrived(x, &m, false, e));
         n++;
     }
@@ -437,7 +438,7 @@ static err_code write_sorted_rows(struct writing *x, const struct sortable *rows
         TRY(json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
         m.root = yyjson_doc_get_root(doc);
         (void)seen_add(x, m.v.type, m.v.id); /* a match comes once */
-        TRY(entry(x, &m, "match", e));
+        TRY(rest_page_entry(p, &x->w, &m, "match", e));
         TRY(arrived(x, &m, false, e));
     }
     return ERR_OK;
@@ -469,9 +470,9 @@ static err_code count_all(struct writing *x, struct err *e)
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
-static err_code link(struct writing *x, const char *relation, sv page, struct err *e)
+err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *relation, sv page,
+                        struct err *e)
 {
-    struct rest_page *p = x->p;
     struct rest_call *c = p->c;
     CLEANUP_BUF struct buf b = BUF_INIT(256u << 10);
     TRY(buf_add(&b, c->base, e));
@@ -491,10 +492,10 @@ static err_code link(struct writing *x, const char *relation, sv page, struct er
         TRY(buf_add_char(&b, sep, e));
         TRY(buf_add_fmt(&b, e, "page=%.*s", SV_FMT(page)));
     }
-    json_obj(&x->w);
-    json_kv_str(&x->w, "relation", sv_from(relation));
-    json_kv_str(&x->w, "url", buf_sv(&b));
-    json_obj_end(&x->w);
+    json_obj(w);
+    json_kv_str(w, "relation", sv_from(relation));
+    json_kv_str(w, "url", buf_sv(&b));
+    json_obj_end(w);
     return ERR_OK;
 }
 
@@ -502,12 +503,12 @@ static err_code links(struct writing *x, struct err *e)
 {
     json_key(&x->w, "link");
     json_arr(&x->w);
-    TRY(link(x, "self", SV_NONE, e));
+    TRY(rest_page_link(x->p, &x->w, "self", SV_NONE, e));
     if (x->more) {
         sv t = token(x->p, &x->next, x->next_offset);
         if (t.ptr == NULL)
             return arena_oom(x->p->c->a, e);
-        TRY(link(x, "next", t, e));
+        TRY(rest_page_link(x->p, &x->w, "next", t, e));
     }
     json_arr_end(&x->w);
     return ERR_OK;
@@ -520,7 +521,7 @@ static err_code write_entries(struct writing *x, struct err *e)
         TRY(p->n_sort ? write_sorted(x, e) : write_matches(x, e));
         TRY(write_includes(x, e));
     }
-    return p->n_notes ? outcome_entry(x, e) : ERR_OK;
+    return rest_page_notes(p, &x->w, e);
 }
 
 static err_code write_all(struct writing *x, struct err *e)

@@ -34,6 +34,8 @@ struct rest_page {
     struct rest_call *c;
     sv path;         /* for links: "Patient", "Patient/1/Condition", "" */
     fhir_type owner; /* of a compartment */
+    bool any_type;   /* _type narrows it down */
+    size_t owner_at; /* as in rest_query */
     fhir_type types[QUERY_TYPES_MAX];
     size_t n_types;
     struct rest_query q;
@@ -58,6 +60,20 @@ MUST_USE err_code rest_page_read(struct rest_page *p, struct err *e);
 MUST_USE err_code rest_page_token_read(struct rest_page *p, sv text, struct err *e);
 /* The Bundle, to the call's body. */
 MUST_USE err_code rest_page_write(struct rest_page *p, struct err *e);
+
+/* _summary or _elements of the page; *taken says whether the pair was one of these. ERR_INVALID, ERR_TOO_LARGE. */
+MUST_USE err_code rest_page_subset_read(struct rest_page *p, sv name, sv value, bool *taken,
+                                        struct err *e);
+/* A parameter is passed over: a note of it, or under handling=strict the error. */
+MUST_USE err_code rest_page_ignored(struct rest_page *p, sv name, const struct err *why,
+                                    struct err *e);
+/* Pieces of a searchset, in an object or array that the caller opened: an entry (mode "match" or "include"), the
+ * entry of the notes (nothing without notes), and a link; page SV_NONE keeps the page that was asked for. */
+MUST_USE err_code rest_page_entry(struct rest_page *p, struct json_writer *w,
+                                  const struct rest_match *m, const char *mode, struct err *e);
+MUST_USE err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err *e);
+MUST_USE err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *relation,
+                                 sv page, struct err *e);
 
 /* rest_subset.c: a resource cut to what _summary or _elements ask for, marked SUBSETTED; whole when nothing is
  * asked. Appended to out. */

@@ -4,6 +4,7 @@
  *   rest_read.c     read, vread, history                            rest_search.c  search, include, page
  *   rest_write.c    create, update, patch, delete, conditional      rest_query.c   criteria against the store
  *   rest_outcome.c  OperationOutcomes                               rest_meta.c    CapabilityStatement
+ *   rest_everything.c  a patient's record
  *
  * An HTTP request, or an entry of a Bundle, becomes a rest_call: what came in, where it goes, what comes out.
  * Source: FHIR R4 http.html; Amazon HealthLake "Managing FHIR resources".   Floor: service. */
@@ -143,6 +144,9 @@ MUST_USE err_code rest_search_compartment(struct rest_call *c, struct err *e);
 
 /* ---- rest_meta.c ---- */
 MUST_USE err_code rest_metadata(struct rest_call *c, struct err *e);
+
+/* ---- rest_everything.c ---- */
+MUST_USE err_code rest_everything(struct rest_call *c, struct err *e);
 
 /* ---- rest_conditional.c ---- */
 /* The write depends on what a search finds: If-None-Exist, or a query instead of an id. */

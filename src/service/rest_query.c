@@ -9,6 +9,7 @@ void rest_query_init(struct rest_query *q, struct rest_call *c, fhir_type type, 
     q->c = c;
     q->cx = (struct search_context){ c->base, clock_wall_ms() };
     q->as_of = as_of;
+    q->owner_at = QUERY_NO_OWNER;
     if (type) {
         q->types[q->n_types++] = type;
         return;
@@ -25,8 +26,9 @@ static err_code add_clause(struct rest_query *q, const struct search_criterion *
     struct search_criterion *copy = arena_alloc(q->c->a, (n + 1) * sizeof *copy);
     if (copy == NULL)
         return arena_oom(q->c->a, e);
-    memcpy(copy, any, n * sizeof *copy);
-    q->clauses[q->n_clauses++] = (struct rest_clause){ copy, n };
+    if (n)
+        memcpy(copy, any, n * sizeof *copy);
+    q->clauses[q->n_clauses++] = (struct rest_clause){ copy, n, false };
     return ERR_OK;
 }
 
@@ -45,13 +47,10 @@ err_code rest_query_leads_to(struct rest_query *q, const struct search_param *co
 
 err_code rest_query_compartment(struct rest_query *q, fhir_type owner, sv id, struct err *e)
 {
-    const struct search_param *params[SEARCH_COMPARTMENT_MAX];
-    struct search_id *one = arena_alloc(q->c->a, sizeof *one);
-    if (one == NULL)
-        return arena_oom(q->c->a, e);
-    *one = (struct search_id){ owner, id };
-    size_t n = search_compartment(owner, q->types[0], params);
-    return rest_query_leads_to(q, params, n, one, 1, e);
+    TRY(add_clause(q, NULL, 0, e));
+    q->clauses[q->n_clauses - 1].membership = true;
+    q->owner = (struct search_id){ owner, id };
+    return ERR_OK;
 }
 
 /* ---- sets of ids ---- */

@@ -16,10 +16,12 @@
 #define QUERY_DEPTH_MAX   5u     /* chains and _has within each other */
 #define QUERY_IDS_MAX     10000u /* that a chain or _has may find on its way */
 #define QUERY_TYPES_MAX   256u
+#define QUERY_NO_OWNER    SIZE_MAX
 
 struct rest_clause {
     struct search_criterion *any;
     size_t n;
+    bool membership; /* of the compartment: its criteria follow the type that is searched */
 };
 struct rest_query {
     struct rest_call *c; /* data store, arena, [base] */
@@ -30,12 +32,16 @@ struct rest_query {
     struct rest_clause clauses[QUERY_CLAUSES_MAX];
     size_t n_clauses;
     unsigned depth;
+    /* a compartment: */
+    struct search_id owner; /* type FHIR_TYPE_NONE: none */
+    size_t
+        owner_at; /* in types: there stands the owner itself, not what leads to it; SIZE_MAX: nowhere */
 };
 /* type FHIR_TYPE_NONE: every type. */
 void rest_query_init(struct rest_query *q, struct rest_call *c, fhir_type type, uint64_t as_of);
 /* One pair of a query. ERR_NOT_FOUND: no such parameter; else as search_parse(). */
 MUST_USE err_code rest_query_add(struct rest_query *q, sv name, sv value, struct err *e);
-/* Members of a compartment: type must be set to the member's. */
+/* Only members of a compartment; every type of the query must be one. id is borrowed. */
 MUST_USE err_code rest_query_compartment(struct rest_query *q, fhir_type owner, sv id,
                                          struct err *e);
 /* A criterion on reference parameters of one searched type: they lead to one of ids (sorted). */

@@ -125,23 +125,33 @@ static err_code read_elements(struct rest_page *p, sv value, struct err *e)
     return ERR_OK;
 }
 
+err_code rest_page_subset_read(struct rest_page *p, sv name, sv value, bool *taken, struct err *e)
+{
+    bool summary = sv_eq(name, SV_LIT("_summary"));
+    *taken = summary || sv_eq(name, SV_LIT("_elements"));
+    if (*taken)
+        TRY(summary ? read_summary(p, value, e) : read_elements(p, value, e));
+    if (p->summary != REST_SUMMARY_FALSE && p->n_elements)
+        return bad(e, "_summary and _elements exclude each other");
+    return ERR_OK;
+}
+
 /* A parameter of the result. False: it is none. */
 static bool control(struct rest_page *p, sv name, sv value, err_code *rc, struct err *e)
 {
     sv word = sv_head(name, sv_find(name, ':'));
-    *rc = ERR_OK;
+    bool taken;
+    *rc = rest_page_subset_read(p, name, value, &taken, e);
+    if (taken || *rc != ERR_OK)
+        return true;
     if (sv_eq(word, SV_LIT("_include")) || sv_eq(word, SV_LIT("_revinclude")))
         *rc = read_include(p, name, value, e);
     else if (sv_eq(name, SV_LIT("_count")))
         *rc = read_count(p, value, e);
-    else if (sv_eq(name, SV_LIT("_summary")))
-        *rc = read_summary(p, value, e);
     else if (sv_eq(name, SV_LIT("_total")))
         *rc = read_total(p, value, e);
     else if (sv_eq(name, SV_LIT("_sort")))
         *rc = read_sort(p, value, e);
-    else if (sv_eq(name, SV_LIT("_elements")))
-        *rc = read_elements(p, value, e);
     else if (sv_eq(name, SV_LIT("page")))
         *rc = rest_page_token_read(p, value, e);
     else if (sv_eq(name, SV_LIT("_text")) || sv_eq(name, SV_LIT("_content")) ||
@@ -154,12 +164,30 @@ static bool control(struct rest_page *p, sv name, sv value, err_code *rc, struct
     return true;
 }
 
+static bool belongs(const struct rest_page *p, fhir_type t)
+{
+    const struct search_param *members[SEARCH_COMPARTMENT_MAX];
+    return p->owner == FHIR_TYPE_NONE || t == p->owner || search_compartment(p->owner, t, members);
+}
+
+static void type_insert(struct rest_page *p, size_t at, fhir_type t)
+{
+    memmove(&p->types[at + 1], &p->types[at], (p->n_types - at) * sizeof p->types[0]);
+    p->types[at] = t;
+    p->n_types++;
+}
+
+/* Of a search over several types: all, or those of _type; of a compartment those that can be members. */
 static err_code read_types(struct rest_page *p, struct err *e)
 {
     sv list = rest_param(p->c, "_type"), one;
-    if (p->c->type || list.ptr == NULL)
+    const struct search_param *members[SEARCH_COMPARTMENT_MAX];
+    p->owner_at = QUERY_NO_OWNER;
+    if (!p->any_type)
         return ERR_OK;
-    p->n_types = 0;
+    for (unsigned t = 1; t <= fhir_n_types() && list.ptr == NULL; t++)
+        if (belongs(p, (fhir_type)t))
+            p->types[p->n_types++] = (fhir_type)t;
     while (sv_cut(&list, ',', &one)) {
         fhir_type t = fhir_type_find(one);
         if (t == FHIR_TYPE_NONE)
@@ -167,18 +195,21 @@ static err_code read_types(struct rest_page *p, struct err *e)
         size_t at = p->n_types;
         while (at && p->types[at - 1] > t)
             at--;
-        if (at && p->types[at - 1] == t)
+        if ((at && p->types[at - 1] == t) || !belongs(p, t) || p->n_types == QUERY_TYPES_MAX - 1)
             continue;
-        if (p->n_types == QUERY_TYPES_MAX)
-            break;
-        memmove(&p->types[at + 1], &p->types[at], (p->n_types - at) * sizeof p->types[0]);
-        p->types[at] = t;
-        p->n_types++;
+        type_insert(p, at, t);
     }
+    for (size_t i = 0; i < p->n_types && p->owner; i++)
+        if (p->types[i] == p->owner) { /* first itself, then what is linked to it */
+            p->owner_at = i;
+            if (search_compartment(p->owner, p->owner, members))
+                type_insert(p, i, p->owner);
+            break;
+        }
     return ERR_OK;
 }
 
-static err_code ignored(struct rest_page *p, sv name, const struct err *why, struct err *e)
+err_code rest_page_ignored(struct rest_page *p, sv name, const struct err *why, struct err *e)
 {
     if (rest_prefers(p->c, "handling=strict"))
         return ERR(e, ERR_INVALID, "Search parameter %.*s: %s", SV_FMT(sv_head(name, 64)),
@@ -220,12 +251,13 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
     q->n_types = p->n_types;
     if (p->owner)
         TRY(rest_query_compartment(q, p->owner, c->id, e));
+    q->owner_at = p->owner_at;
     for (size_t i = 0; i < c->n_params; i++) {
         if (done[i])
             continue;
         err_code rc = rest_query_add(q, c->params[i].name, c->params[i].value, &why);
         if (rc == ERR_NOT_FOUND) {
-            TRY(ignored(p, c->params[i].name, &why, e));
+            TRY(rest_page_ignored(p, c->params[i].name, &why, e));
             c->params[i].name.len = 0; /* the self link says what was done */
             continue;
         }
@@ -234,8 +266,6 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
             return rc;
         }
     }
-    if (p->summary != REST_SUMMARY_FALSE && p->n_elements)
-        return bad(e, "_summary and _elements exclude each other");
     return ERR_OK;
 }
 
@@ -260,15 +290,9 @@ static err_code run(struct rest_call *c, fhir_type type, fhir_type owner, sv pat
     p->path = path;
     p->owner = owner;
     p->count = PAGE_COUNT_DEFAULT;
-    if (type) {
+    p->any_type = type == FHIR_TYPE_NONE;
+    if (type)
         p->types[p->n_types++] = type;
-    } else {
-        for (unsigned t = 1; t <= fhir_n_types(); t++) {
-            const struct search_param *members[SEARCH_COMPARTMENT_MAX];
-            if (owner == FHIR_TYPE_NONE || search_compartment(owner, (fhir_type)t, members))
-                p->types[p->n_types++] = (fhir_type)t;
-        }
-    }
     TRY(rest_page_read(p, e));
     c->out.status = 200;
     return rest_page_write(p, e);
@@ -280,21 +304,18 @@ err_code rest_search(struct rest_call *c, struct err *e)
     return run(c, c->type, FHIR_TYPE_NONE, sv_from(c->type ? fhir_type_name(c->type) : ""), e);
 }
 
-/* Patient/1/Observation; Patient/1/STAR needs one type after the other, each with its own parameters. */
+/* Patient/1/Observation; Patient/1/STAR: the patient and every member. Source: http.html#vsearch */
 err_code rest_search_compartment(struct rest_call *c, struct err *e)
 {
+    const struct search_param *members[SEARCH_COMPARTMENT_MAX];
     if (!search_is_compartment(c->type))
         return ERR(e, ERR_NOT_FOUND, "%s is not a compartment", fhir_type_name(c->type));
     if (!fhir_id_ok(c->id))
         return ERR(e, ERR_INVALID, "The id in the URL must be 1 to 64 of A-Z a-z 0-9 - .");
-    if (c->member_type == FHIR_TYPE_NONE)
-        return ERR(e, ERR_UNSUPPORTED, "A compartment is searched one type at a time: %s/ID/Type",
-                   fhir_type_name(c->type));
-    const struct search_param *members[SEARCH_COMPARTMENT_MAX];
-    if (search_compartment(c->type, c->member_type, members) == 0)
+    if (c->member_type && search_compartment(c->type, c->member_type, members) == 0)
         return ERR(e, ERR_NOT_FOUND, "%s has no place in the compartment of a %s",
                    fhir_type_name(c->member_type), fhir_type_name(c->type));
     sv path = arena_fmt(c->a, "%s/%.*s/%s", fhir_type_name(c->type), SV_FMT(c->id),
-                        fhir_type_name(c->member_type));
+                        c->member_type ? fhir_type_name(c->member_type) : "*");
     return path.ptr ? run(c, c->member_type, c->type, path, e) : arena_oom(c->a, e);
 }

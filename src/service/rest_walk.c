@@ -28,7 +28,16 @@ struct rest_walk {
     /* BY_SCAN */
     struct store_cursor *scan;
     unsigned since_check;
+    /* what makes a resource of the present type a member of the query's compartment */
+    struct search_criterion member_any[SEARCH_COMPARTMENT_MAX + 1];
+    struct rest_clause member;
 };
+
+static const struct rest_clause *clause_at(const struct rest_walk *w, size_t i)
+{
+    const struct rest_clause *c = &w->q->clauses[i];
+    return c->membership ? &w->member : c;
+}
 
 static void close_source(struct rest_walk *w)
 {
@@ -154,12 +163,12 @@ static err_code choose(struct rest_walk *w, struct err *e)
     for (size_t i = 0; i < q->n_clauses && !w->resuming; i++) {
         struct search_driver *d;
         size_t n = PROBE;
-        if (!drivers_of(w, &q->clauses[i], &d))
+        if (!drivers_of(w, clause_at(w, i), &d))
             continue;
         if (q->n_clauses > 1)
-            TRY(count_entries(w, d, q->clauses[i].n, PROBE, &n, e));
+            TRY(count_entries(w, d, clause_at(w, i)->n, PROBE, &n, e));
         if (chosen < 0 || n < best ||
-            (n == best && rank(&q->clauses[i]) < rank(&q->clauses[chosen]))) {
+            (n == best && rank(clause_at(w, i)) < rank(clause_at(w, (size_t)chosen)))) {
             best = n;
             chosen = (int)i;
         }
@@ -172,10 +181,27 @@ static err_code choose(struct rest_walk *w, struct err *e)
         return ERR_OK;
     }
     w->how = BY_INDEX;
-    w->n_drivers = q->clauses[chosen].n;
-    if (!drivers_of(w, &q->clauses[chosen], &w->drivers) || w->place.driver > w->n_drivers)
+    w->n_drivers = clause_at(w, (size_t)chosen)->n;
+    if (!drivers_of(w, clause_at(w, (size_t)chosen), &w->drivers) || w->place.driver > w->n_drivers)
         return ERR(e, ERR_INVALID, "page is not a page of this search; start without it");
     return ERR_OK;
+}
+
+static void set_membership(struct rest_walk *w)
+{
+    const struct rest_query *q = w->q;
+    const struct search_param *params[SEARCH_COMPARTMENT_MAX];
+    w->member = (struct rest_clause){ w->member_any, 1, true };
+    if (w->place.type_at == q->owner_at) {
+        w->member_any[0] =
+            (struct search_criterion){ .is_set = true, .set = &q->owner, .n_set = 1 };
+        return;
+    }
+    w->member.n = search_compartment(q->owner.type, w->type, params);
+    for (size_t i = 0; i < w->member.n; i++)
+        w->member_any[i] = (struct search_criterion){
+            .param = params[i], .is_set = true, .set = &q->owner, .n_set = 1
+        };
 }
 
 /* Every criterion that names parameters must know the type: a search over several types passes over the others. */
@@ -184,9 +210,11 @@ static err_code open_source(struct rest_walk *w, struct err *e)
     const struct rest_query *q = w->q;
     w->type = q->types[w->place.type_at];
     arena_reset(w->drivers_arena);
+    if (q->owner.type)
+        set_membership(w);
     for (size_t i = 0; i < q->n_clauses; i++)
-        if (names_ids(&q->clauses[i])) {
-            TRY(use_ids(w, &q->clauses[i], e));
+        if (names_ids(clause_at(w, i))) {
+            TRY(use_ids(w, clause_at(w, i), e));
             w->place.clause = -1;
             w->open = true;
             return ERR_OK;
@@ -284,6 +312,9 @@ static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_ma
 {
     yyjson_doc *doc;
     *met = false;
+    if (w->q->owner_at != QUERY_NO_OWNER && w->place.type_at != w->q->owner_at &&
+        w->type == w->q->owner.type && sv_eq(c->id, w->q->owner.id))
+        return ERR_OK; /* the owner was given in its own place */
     arena_reset(w->scratch);
     if (!c->have) {
         err_code rc = store_get(w->q->c->st, w->type, c->id, w->q->as_of, w->scratch, &c->v, e);
@@ -296,7 +327,7 @@ static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_ma
     TRY(json_read(w->scratch, c->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     struct search_subject s = { w->type, c->v.id, c->v.instant_ms, yyjson_doc_get_root(doc) };
     for (size_t i = 0; i < w->q->n_clauses; i++)
-        if (!clause_met(w, &w->q->clauses[i], &s))
+        if (!clause_met(w, clause_at(w, i), &s))
             return ERR_OK;
     if (w->how == BY_INDEX && !first_meeting(w, c, s.root))
         return ERR_OK;

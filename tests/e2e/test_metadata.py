@@ -120,7 +120,8 @@ def test_every_include_is_taken(fhir, types):
 def test_operations_are_defined_where_they_are_offered(types, statement):
     definitions = {d["url"]: d for d in official("operationdefinitions.ndjson.gz")}
     ops = {(name, o["name"]): o["definition"] for name, r in types.items() for o in r.get("operation", [])}
-    assert ("Patient", "validate") in ops and ("Observation", "everything") not in ops
+    assert ("Patient", "validate") in ops and ("Patient", "everything") in ops
+    assert ("Observation", "validate") in ops and ("Observation", "everything") not in ops
     for (name, op), url in ops.items():
         if url.startswith("http://hl7.org/fhir/OperationDefinition/"):
             d = definitions[url]
