@@ -7,38 +7,6 @@
 #include <nmmintrin.h>
 #endif
 
-struct hash_sha256 {
-    EVP_MD_CTX *ctx;
-};
-
-struct hash_sha256 *hash_sha256_new(void)
-{
-    struct hash_sha256 *h = malloc(sizeof *h);
-    if (h == NULL || (h->ctx = EVP_MD_CTX_new()) == NULL ||
-        EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1)
-        abort(); /* no memory, or a libcrypto without SHA-256 */
-    return h;
-}
-
-void hash_sha256_free(struct hash_sha256 *h)
-{
-    if (h == NULL)
-        return;
-    EVP_MD_CTX_free(h->ctx);
-    free(h);
-}
-
-void hash_sha256_add(struct hash_sha256 *h, sv bytes)
-{
-    (void)EVP_DigestUpdate(h->ctx, bytes.ptr, bytes.len); /* fails on a NULL context only */
-}
-
-void hash_sha256_take(struct hash_sha256 *h, unsigned char out[SHA256_LEN])
-{
-    (void)EVP_DigestFinal_ex(h->ctx, out, NULL);
-    (void)EVP_DigestInit_ex(h->ctx, NULL, NULL); /* same digest again */
-}
-
 void hash_sha256_of(sv bytes, unsigned char out[SHA256_LEN])
 {
     if (EVP_Digest(bytes.ptr, bytes.len, out, NULL, EVP_sha256(), NULL) != 1)

@@ -13,6 +13,10 @@ DEFINE_CLEANUP(struct hash_sha256, hash_sha256_free)
 void hash_sha256_add(struct hash_sha256 *h, sv bytes);
 /* Digest of all added so far; h starts anew. */
 void hash_sha256_take(struct hash_sha256 *h, unsigned char out[SHA256_LEN]);
+/* x to a and y to b. Where hash_sha256_pairs() says so, as far as both reach in about the time of one:
+ * give pieces of equal length, in multiples of 64 bytes. */
+void hash_sha256_add_pair(struct hash_sha256 *a, sv x, struct hash_sha256 *b, sv y);
+bool hash_sha256_pairs(void); /* this build on this processor */
 
 void hash_sha256_of(sv bytes, unsigned char out[SHA256_LEN]);
 void hash_hmac_sha256(sv key, sv bytes, unsigned char out[SHA256_LEN]);

@@ -7,82 +7,7 @@
  *   finish  ranges and objects are checked against the plan, then the manifest is written, last */
 #include "job/export.h"
 
-#include "base/log.h"
 #include "codec/json.h"
-
-#include <time.h>
-
-#define RANGE_TRIES 3u
-
-struct range_task {
-    struct export *x;
-    size_t range;
-};
-
-static void progress_add(struct export *x, const struct export_tally *g)
-{
-    pthread_mutex_lock(&x->shared.lock);
-    x->shared.progress.resources_exported += g->resources;
-    x->shared.progress.bytes_exported += g->bytes;
-    x->shared.progress.objects_exported += g->objects;
-    x->shared.progress.ranges_done++;
-    struct job_progress p = x->shared.progress;
-    pthread_mutex_unlock(&x->shared.lock);
-    job_run_progress_set(x->run, &p);
-}
-
-static bool may_pass(err_code rc)
-{
-    return rc == ERR_PEER || rc == ERR_TIMEOUT || rc == ERR_AUTH_EXPIRED;
-}
-
-static void pause_before_retry(const struct job_run *r, unsigned tries)
-{
-    for (unsigned i = 0; i < 20u << tries && !job_run_should_stop(r); i++)
-        nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
-}
-
-static bool failed_already(struct export *x)
-{
-    pthread_mutex_lock(&x->shared.lock);
-    bool failed = x->shared.rc != ERR_OK;
-    pthread_mutex_unlock(&x->shared.lock);
-    return failed;
-}
-
-static void range_task(void *ctx, unsigned worker)
-{
-    struct range_task *task = ctx;
-    struct export *x = task->x;
-    struct err e = { 0 };
-    err_code rc = ERR_CANCELLED;
-    if (!failed_already(x) && !job_run_should_stop(x->run))
-        for (unsigned tries = 0;; tries++) {
-            struct export_tally tally;
-            rc = export_range_write(x, task->range, &x->blocks[worker], &tally, &e);
-            if (rc == ERR_OK)
-                progress_add(x, &tally);
-            if (!may_pass(rc) || tries + 1 == RANGE_TRIES || job_run_should_stop(x->run))
-                break;
-            LOG_ERR("export_retry", &e, LOG_SV("job", x->run->job->id),
-                    LOG_INT("range", task->range));
-            pause_before_retry(x->run, tries);
-        }
-    buf_shrink(&x->blocks[worker], 4u << 20);
-    free(task);
-    if (rc == ERR_OK)
-        return;
-    if (job_run_should_stop(x->run))
-        rc = ERR(&e, ERR_CANCELLED, "the export was stopped");
-    pthread_mutex_lock(&x->shared.lock);
-    if (x->shared.rc == ERR_OK) {
-        x->shared.rc = rc;
-        x->shared.err = e;
-    }
-    pthread_mutex_unlock(&x->shared.lock);
-}
-
-/* ---- the whole ---- */
 
 struct done_ctx {
     struct export *x;
@@ -118,40 +43,12 @@ static bool each_done(void *ctx, sv key, sv value)
     return c->rc == ERR_OK;
 }
 
-static err_code run_ranges(struct export *x, struct err *e)
-{
-    unsigned n_workers = job_pool_n_workers(x->run->pool);
-    x->blocks = calloc(n_workers, sizeof *x->blocks);
-    if (x->blocks == NULL)
-        abort();
-    for (unsigned i = 0; i < n_workers; i++)
-        buf_init(&x->blocks[i], SIZE_MAX / 2);
-    struct job_tasks *q = job_tasks_open(x->run->pool, n_workers * 2);
-    for (size_t i = 0; i < x->plan.n && !job_run_should_stop(x->run) && !failed_already(x); i++) {
-        if (x->plan.done[i])
-            continue;
-        struct range_task *t = malloc(sizeof *t);
-        if (t == NULL)
-            abort();
-        *t = (struct range_task){ x, i };
-        job_tasks_add(q, range_task, t);
-    }
-    job_tasks_close(q);
-    for (unsigned i = 0; i < n_workers; i++)
-        buf_done(&x->blocks[i]);
-    free(x->blocks);
-    if (x->shared.rc != ERR_OK) {
-        *e = x->shared.err;
-        return x->shared.rc;
-    }
-    if (job_run_should_stop(x->run))
-        return ERR(e, ERR_CANCELLED, "the export was stopped");
-    return ERR_OK;
-}
-
 static err_code export_all(struct export *x, struct arena *a, struct err *e)
 {
     struct job_run *r = x->run;
+    TRY(export_sink_open(r, &x->sink, e));
+    x->object_bytes = sink_keeps_objects(x->sink) ? r->export_object_bytes / EXPORT_LANES
+                                                  : r->export_object_bytes;
     err_code rc = export_plan_read(r, a, &x->plan, e);
     if (rc == ERR_NOT_FOUND) {
         if (r->job->transaction_ms == 0) {
@@ -159,7 +56,7 @@ static err_code export_all(struct export *x, struct arena *a, struct err *e)
             TRY(store_horizon(r->store, &c, e));
             TRY(job_run_set_instant(r, c.t, c.instant_ms, e));
         }
-        TRY(export_plan_make(r, e));
+        TRY(export_plan_make(r, x->object_bytes, e));
         rc = export_plan_read(r, a, &x->plan, e);
     }
     TRY(rc);
@@ -173,8 +70,7 @@ static err_code export_all(struct export *x, struct arena *a, struct err *e)
         return ERR(e, d.rc, "the export's notes are damaged");
     x->shared.progress.ranges_total = x->plan.n;
     job_run_progress_set(r, &x->shared.progress);
-    TRY(export_sink_open(r, &x->sink, e));
-    TRY(run_ranges(x, e));
+    TRY(export_ranges_run(x, e));
     CLEANUP_BUF struct buf manifest = BUF_INIT(1u << 30);
     TRY(export_manifest(r, &x->plan, x->sink, &manifest, e));
     return sink_put(x->sink, SV_LIT("manifest.json"), SV_LIT("application/json"), buf_sv(&manifest),

@@ -47,14 +47,14 @@ err_code export_plan_read(struct job_run *r, struct arena *a, struct export_plan
     return ERR_OK;
 }
 
-err_code export_plan_make(struct job_run *r, struct err *e)
+err_code export_plan_make(struct job_run *r, size_t object_bytes, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(EXPORT_PLAN_MAX);
     CLEANUP_BUF struct buf all = BUF_INIT(EXPORT_PLAN_MAX);
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         struct store_range *ranges;
         size_t n;
-        TRY(store_plan(r->store, (fhir_type)t, r->export_object_bytes, a, &ranges, &n, e));
+        TRY(store_plan(r->store, (fhir_type)t, object_bytes, a, &ranges, &n, e));
         TRY(buf_add(&all, sv_make(ranges, n * sizeof *ranges), e));
     }
     struct export_plan plan = { .ranges = (struct store_range *)(void *)all.ptr,

@@ -1,4 +1,10 @@
-/* export_write.c - a range becomes one object (more, if it is larger than planned). */
+/* export_write.c - a range becomes one object (more, if it is larger than planned).
+ *
+ *   open -> (fill -> flush)* -> done      fill: lines into the block, until it is full or the object ends
+ *                                         flush: the block to the sink, the object's end if it is there
+ *
+ * Two ranges of one thread go through this in turn, with their blocks' digests computed side by side between
+ * fill and flush. A block is flushed in multiples of SINK_WRITE_UNIT; what is over stays at its start. */
 #include "job/export.h"
 
 #include "codec/hash.h"
@@ -8,7 +14,7 @@
 #include <emmintrin.h>
 #endif
 
-#define BLOCK_BYTES (256u << 10) /* handed to the sink at a time: stays in the processor's cache */
+#define BLOCK_BYTES SINK_WRITE_UNIT /* two of them stay in the processor's cache */
 #define NDJSON      SV_LIT("application/fhir+ndjson")
 
 /* <Type>/<Type>-<int64>-<digit>-<seq>.ndjson: the same for the same job, range and place. */
@@ -26,10 +32,14 @@ static sv object_name(struct arena *a, const struct export *x, size_t range, uns
                      range % 10, seq);
 }
 
-struct range_run {
+struct export_range {
     struct export *x;
     size_t range;
     struct arena *a;
+    struct store_cursor *cur;
+    struct store_version v; /* the next one, if waits */
+    bool waits;             /* ... for the next object */
+    bool object_ends, range_ends;
     struct buf *block;
     struct sink_file *file; /* the open object, or NULL */
     sv name;
@@ -37,7 +47,8 @@ struct range_run {
     uint64_t newlines;       /* counted from the bytes that left */
     uint64_t total, bytes;
     unsigned n_objects;
-    struct json_writer w; /* the range's note */
+    struct buf note;
+    struct json_writer w; /* the note */
 };
 
 /* Independent of what was counted line by line. 16 bytes a step: it must cost nothing beside the digest. */
@@ -57,21 +68,10 @@ static uint64_t count_newlines(sv bytes)
     return n;
 }
 
-static err_code flush_block(struct range_run *g, struct err *e)
-{
-    if (g->block->len == 0)
-        return ERR_OK;
-    g->newlines += count_newlines(buf_sv(g->block));
-    err_code rc = sink_file_write(g->file, buf_sv(g->block), e);
-    buf_clear(g->block);
-    return rc;
-}
-
-static err_code close_object(struct range_run *g, struct err *e)
+static err_code close_object(struct export_range *g, struct err *e)
 {
     struct sink_object o;
     char hex[SHA256_HEX_LEN];
-    TRY(flush_block(g, e));
     TRY(sink_file_commit(&g->file, &o, e));
     if (g->newlines != g->count || o.bytes != g->written)
         return ERR(e, ERR_INTERNAL,
@@ -93,24 +93,16 @@ static err_code close_object(struct range_run *g, struct err *e)
     return ERR_OK;
 }
 
-static err_code open_object(struct range_run *g, struct err *e)
+static err_code open_object(struct export_range *g, struct err *e)
 {
     g->name = object_name(g->a, g->x, g->range, g->n_objects);
     g->count = g->written = g->newlines = 0;
-    return sink_file_create(g->x->sink, g->name, NDJSON, g->x->run->export_object_bytes, &g->file,
-                            e);
+    return sink_file_create(g->x->sink, g->name, NDJSON, g->x->object_bytes, &g->file, e);
 }
 
-static err_code write_line(struct range_run *g, const struct store_version *v, struct err *e)
+static err_code write_line(struct export_range *g, const struct store_version *v, struct err *e)
 {
-    size_t most = v->body.json.len + FHIR_SPLICE_MAX + 1;
-    if (g->file && g->written + most > g->x->run->export_object_bytes && g->count)
-        TRY(close_object(g, e));
-    if (g->file == NULL)
-        TRY(open_object(g, e));
-    if (g->block->len + most > BLOCK_BYTES)
-        TRY(flush_block(g, e));
-    TRY(buf_reserve(g->block, most, e));
+    TRY(buf_reserve(g->block, v->body.json.len + FHIR_SPLICE_MAX + 1, e));
     char *at = g->block->ptr + g->block->len;
     size_t n = fhir_body_write(&v->body, v->version, v->instant_ms, at);
     at[n++] = '\n';
@@ -120,45 +112,111 @@ static err_code write_line(struct range_run *g, const struct store_version *v, s
     return ERR_OK;
 }
 
-static err_code scan_range(struct range_run *g, struct err *e)
+static bool object_is_full(const struct export_range *g, const struct store_version *v)
 {
-    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
-    struct export *x = g->x;
-    struct store_version v;
-    err_code rc;
-    TRY(store_scan(x->run->store, &x->plan.ranges[g->range], x->t, &cur, e));
-    while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
-        TRY(write_line(g, &v, e));
-        if ((g->count & 255) == 0 && job_run_should_stop(x->run))
-            return ERR(e, ERR_CANCELLED, "the export was stopped");
-    }
-    if (rc != ERR_EOF)
-        return rc;
-    return g->file ? close_object(g, e) : ERR_OK;
+    return g->count && g->written + v->body.json.len + FHIR_SPLICE_MAX + 1 > g->x->object_bytes;
 }
 
-err_code export_range_write(struct export *x, size_t range, struct buf *block,
-                            struct export_tally *out, struct err *e)
+void export_range_free(struct export_range *g)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(16u << 20);
-    CLEANUP_BUF struct buf note = BUF_INIT(EXPORT_PLAN_MAX);
-    struct range_run g = { .x = x, .range = range, .a = a, .block = block };
+    if (g == NULL)
+        return;
+    sink_file_abort(g->file);
+    store_cursor_close(g->cur);
+    buf_done(&g->note);
+    arena_free(g->a);
+    free(g);
+}
+
+err_code export_range_open(struct export *x, size_t range, struct buf *block,
+                           struct export_range **out, struct err *e)
+{
+    CLEANUP(export_range_free) struct export_range *g = calloc(1, sizeof *g);
+    if (g == NULL)
+        abort();
+    g->x = x;
+    g->range = range;
+    g->a = arena_new(16u << 20);
+    g->block = block;
     buf_clear(block);
-    json_writer_init(&g.w, &note);
-    json_obj(&g.w);
-    json_key(&g.w, "objects");
-    json_arr(&g.w);
-    err_code rc = scan_range(&g, e);
-    sink_file_abort(g.file);
-    TRY(rc);
-    json_arr_end(&g.w);
-    json_key(&g.w, "count");
-    json_u64(&g.w, g.total);
-    json_obj_end(&g.w);
-    TRY(json_writer_end(&g.w, e));
-    char name[32];
-    (void)snprintf(name, sizeof name, "done/%08zu", range);
-    TRY(job_run_note_put(x->run, sv_from(name), buf_sv(&note), e));
-    *out = (struct export_tally){ g.total, g.bytes, g.n_objects };
+    buf_init(&g->note, EXPORT_PLAN_MAX);
+    json_writer_init(&g->w, &g->note);
+    json_obj(&g->w);
+    json_key(&g->w, "objects");
+    json_arr(&g->w);
+    TRY(store_scan(x->run->store, &x->plan.ranges[range], x->t, &g->cur, e));
+    *out = g;
+    g = NULL;
     return ERR_OK;
+}
+
+err_code export_range_fill(struct export_range *g, struct err *e)
+{
+    if (job_run_should_stop(g->x->run))
+        return ERR(e, ERR_CANCELLED, "the export was stopped");
+    while (g->block->len < BLOCK_BYTES) {
+        if (!g->waits) {
+            err_code rc = store_cursor_next(g->cur, &g->v, e);
+            if (rc == ERR_EOF) {
+                g->range_ends = g->object_ends = true;
+                return ERR_OK;
+            }
+            TRY(rc);
+        }
+        g->waits = g->file && object_is_full(g, &g->v);
+        if (g->waits) {
+            g->object_ends = true;
+            return ERR_OK;
+        }
+        if (g->file == NULL)
+            TRY(open_object(g, e));
+        TRY(write_line(g, &g->v, e));
+    }
+    return ERR_OK;
+}
+
+/* What of the block leaves with the next flush. */
+static sv leaving(const struct export_range *g)
+{
+    size_t len = g->block->len;
+    return sv_head(buf_sv(g->block), g->object_ends ? len : len - len % BLOCK_BYTES);
+}
+
+void export_ranges_digest(struct export_range *g, struct export_range *h)
+{
+    sv x = leaving(g), y = leaving(h);
+    if (x.len && y.len)
+        sink_files_digest(g->file, x, h->file, y);
+}
+
+static err_code finish(struct export_range *g, struct export_tally *out, struct err *e)
+{
+    char name[32];
+    json_arr_end(&g->w);
+    json_key(&g->w, "count");
+    json_u64(&g->w, g->total);
+    json_obj_end(&g->w);
+    TRY(json_writer_end(&g->w, e));
+    (void)snprintf(name, sizeof name, "done/%08zu", g->range);
+    TRY(job_run_note_put(g->x->run, sv_from(name), buf_sv(&g->note), e));
+    *out = (struct export_tally){ g->total, g->bytes, g->n_objects };
+    return ERR_OK;
+}
+
+err_code export_range_flush(struct export_range *g, struct export_tally *out, struct err *e)
+{
+    sv bytes = leaving(g);
+    if (bytes.len) {
+        g->newlines += count_newlines(bytes);
+        TRY(sink_file_write(g->file, bytes, e));
+        g->block->len -= bytes.len;
+        memmove(g->block->ptr, g->block->ptr + bytes.len, g->block->len);
+    }
+    if (g->object_ends && g->file)
+        TRY(close_object(g, e));
+    g->object_ends = false;
+    if (!g->range_ends)
+        return ERR_OK;
+    TRY(finish(g, out, e));
+    return ERR_EOF;
 }

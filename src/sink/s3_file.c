@@ -13,7 +13,7 @@ struct s3_file {
     struct buf body;
     size_t part_bytes;
     struct s3_upload *upload; /* once it is larger than max_bytes */
-    struct hash_sha256 *hash;
+    struct sink_digest digest;
     uint64_t bytes;
 };
 
@@ -32,9 +32,7 @@ err_code s3_file_create(const struct sink *s, sv key, sv content_type, size_t ma
         abort();
     f->sink = s;
     f->a = arena_new(16u << 10);
-    f->hash = hash_sha256_new();
-    if (f->hash == NULL)
-        abort();
+    f->digest.hash = hash_sha256_new();
     f->key = arena_sv(f->a, key);
     f->content_type = arena_sv(f->a, content_type);
     buf_init(&f->body, max_bytes > SINK_S3_PART_MIN ? max_bytes : SINK_S3_PART_MIN);
@@ -65,6 +63,11 @@ static err_code send_parts(struct s3_file *f, struct err *e)
     return ERR_OK;
 }
 
+struct sink_digest *s3_file_digest(struct s3_file *f)
+{
+    return &f->digest; /* what was written is digested */
+}
+
 err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e)
 {
     while (bytes.len) {
@@ -76,7 +79,7 @@ err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e)
         size_t room = limit - f->body.len;
         sv take = sv_head(bytes, room < S3_HASH_BYTES ? room : S3_HASH_BYTES);
         TRY(buf_add(&f->body, take, e));
-        hash_sha256_add(f->hash, take);
+        sink_digest_add(&f->digest, f->bytes, take);
         f->bytes += take.len;
         bytes = sv_tail(bytes, take.len);
     }
@@ -86,7 +89,7 @@ err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e)
 err_code s3_file_commit(struct s3_file *f, struct sink_object *out, struct err *e)
 {
     struct sink_object got = { .bytes = f->bytes };
-    hash_sha256_take(f->hash, got.sha256);
+    hash_sha256_take(f->digest.hash, got.sha256);
     if (f->upload == NULL) {
         struct s3_put p = put_of(f->sink, f->key, f->content_type);
         p.body = buf_sv(&f->body);
@@ -109,7 +112,7 @@ void s3_file_free(struct s3_file *f)
     if (f == NULL)
         return;
     s3_upload_abort(f->upload);
-    hash_sha256_free(f->hash);
+    hash_sha256_free(f->digest.hash);
     buf_done(&f->body);
     arena_free(f->a);
     free(f);

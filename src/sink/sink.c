@@ -54,6 +54,20 @@ err_code sink_file_write(struct sink_file *f, sv bytes, struct err *e)
     return f->s3 ? s3_file_write(f->s3, bytes, e) : dir_file_write(f->dir, bytes, e);
 }
 
+bool sink_keeps_objects(const struct sink *s)
+{
+    return s->s3 != NULL;
+}
+
+void sink_files_digest(struct sink_file *f, sv x, struct sink_file *g, sv y)
+{
+    struct sink_digest *a = f->s3 ? s3_file_digest(f->s3) : dir_file_digest(f->dir);
+    struct sink_digest *b = g->s3 ? s3_file_digest(g->s3) : dir_file_digest(g->dir);
+    hash_sha256_add_pair(a->hash, x, b->hash, y);
+    a->bytes += x.len;
+    b->bytes += y.len;
+}
+
 err_code sink_file_commit(struct sink_file **fp, struct sink_object *out, struct err *e)
 {
     struct sink_file *f = *fp;

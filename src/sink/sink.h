@@ -71,10 +71,17 @@ struct sink_object {
 MUST_USE err_code sink_file_create(struct sink *s, sv name, sv content_type, size_t max_bytes,
                                    struct sink_file **out, struct err *e);
 MUST_USE err_code sink_file_write(struct sink_file *f, sv bytes, struct err *e);
+/* Multiples of this are written as they stand, without being gathered: what a writer of much should give. */
+#define SINK_WRITE_UNIT (128u << 10)
+/* Digests of what f and g will be given next (x and y: the same bytes must follow), side by side: one thread
+ * that writes two files pays for one digest where hash_sha256_pairs() holds. Two different files. */
+void sink_files_digest(struct sink_file *f, sv x, struct sink_file *g, sv y);
 /* Takes *f in any case: what fails leaves nothing behind. out may be NULL. */
 MUST_USE err_code sink_file_commit(struct sink_file **f, struct sink_object *out, struct err *e);
 void sink_file_abort(struct sink_file *f);
 DEFINE_CLEANUP(struct sink_file, sink_file_abort)
+bool sink_keeps_objects(
+    const struct sink *s); /* an open file holds its object, up to max_bytes, in memory */
 /* Small object in one call. */
 MUST_USE err_code sink_put(struct sink *s, sv name, sv content_type, sv bytes,
                            struct sink_object *out, struct err *e); /* out may be NULL */

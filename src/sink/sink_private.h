@@ -103,8 +103,23 @@ err_code dir_read(const struct sink *s, sv key, uint64_t offset, struct byte_rea
 void dir_sweep(const struct sink_world *w);
 err_code dir_os_err(struct err *e, const char *what);
 
+/* A file's digest, which may be ahead of what was written. */
+struct sink_digest {
+    struct hash_sha256 *hash;
+    uint64_t bytes; /* of the object, digested */
+};
+/* The object's bytes [at, at + bytes.len): what is not digested yet is. */
+static inline void sink_digest_add(struct sink_digest *d, uint64_t at, sv bytes)
+{
+    sv rest = sv_tail(bytes, d->bytes > at ? d->bytes - at : 0);
+    hash_sha256_add(d->hash, rest);
+    d->bytes += rest.len;
+}
+
 /* ---- dir_file.c ---- */
 struct dir_file;
+/* Digest what was given so far; the caller may go on in it. Borrowed. */
+struct sink_digest *dir_file_digest(struct dir_file *f);
 err_code dir_file_create(const struct sink *s, sv key, struct dir_file **out, struct err *e);
 err_code dir_file_write(struct dir_file *f, sv bytes, struct err *e);
 /* f stays: free it with dir_file_free, which removes what was not committed. */
@@ -113,6 +128,7 @@ void dir_file_free(struct dir_file *f);
 
 /* ---- s3_file.c ---- */
 struct s3_file;
+struct sink_digest *s3_file_digest(struct s3_file *f); /* as dir_file_digest */
 err_code s3_file_create(const struct sink *s, sv key, sv content_type, size_t max_bytes,
                         struct s3_file **out, struct err *e);
 err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e);

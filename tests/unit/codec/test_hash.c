@@ -48,6 +48,71 @@ TEST(hash, sha256_does_not_depend_on_the_pieces)
     }
 }
 
+/* Pieces of any length to two streams at once; what each gives is what EVP gives for the whole. */
+TEST(hash, sha256_of_two_streams_side_by_side)
+{
+    (void)state;
+    static char text[2][300000];
+    uint64_t seed = 20261125;
+    unsigned char want[SHA256_LEN], have[SHA256_LEN];
+    CLEANUP(hash_sha256_free) struct hash_sha256 *a = hash_sha256_new();
+    CLEANUP(hash_sha256_free) struct hash_sha256 *b = hash_sha256_new();
+    struct hash_sha256 *const h[2] = { a, b };
+    for (int turn = 0; turn < 400; turn++) {
+        size_t at[2] = { 0, 0 };
+        for (int piece = 0; piece < 5; piece++) {
+            sv add[2];
+            for (int s = 0; s < 2; s++) {
+                seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+                size_t most = turn % 4 == 0 ? 60000 : 300, len = (seed >> 33) % most;
+                len = turn % 3 == 0 ? len & ~(size_t)63 : len;
+                for (size_t i = 0; i < len; i++)
+                    text[s][at[s] + i] = (char)((seed >> 20) + i * (unsigned)(s + 3));
+                add[s] = sv_make(text[s] + at[s], len);
+                at[s] += len;
+            }
+            if ((seed >> 40) % 5) {
+                hash_sha256_add_pair(h[piece & 1], add[piece & 1], h[!(piece & 1)],
+                                     add[!(piece & 1)]);
+            } else { /* mixed with one alone */
+                hash_sha256_add(a, add[0]);
+                hash_sha256_add(b, add[1]);
+            }
+        }
+        for (int s = 0; s < 2; s++) {
+            hash_sha256_of(sv_make(text[s], at[s]), want);
+            hash_sha256_take(h[s], have);
+            assert_memory_equal(want, have, SHA256_LEN);
+        }
+    }
+    hash_sha256_add_pair(a, SV_NONE, b, SV_NONE);
+    hash_sha256_of(SV_NONE, want);
+    hash_sha256_take(b, have);
+    assert_memory_equal(want, have, SHA256_LEN);
+}
+
+/* The length in the last block counts bits past 2^32. */
+TEST(hash, sha256_of_two_streams_past_512_mib)
+{
+    (void)state;
+    static char block[1u << 20];
+    unsigned char one[SHA256_LEN], two[SHA256_LEN];
+    CLEANUP(hash_sha256_free) struct hash_sha256 *a = hash_sha256_new();
+    CLEANUP(hash_sha256_free) struct hash_sha256 *b = hash_sha256_new();
+    if (!hash_sha256_pairs())
+        skip();
+    for (int i = 0; i < 513; i++)
+        hash_sha256_add_pair(a, sv_make(block, sizeof block), b, sv_make(block, sizeof block));
+    hash_sha256_take(a, one);
+    hash_sha256_take(b, two);
+    assert_memory_equal(one, two, SHA256_LEN);
+    char hex[65] = { 0 };
+    hash_hex(one, sizeof one, hex);
+    assert_string_equal(
+        hex,
+        "a3e2acbb469e4e59dde406f912e754c933c1ac0fb0092a3634d61d5073309c0c"); /* Python's hashlib, 513 MiB of zeros */
+}
+
 TEST(hash, hmac_of_rfc_4231)
 {
     (void)state;
@@ -185,6 +250,7 @@ TEST(hash, equality_is_of_all_bytes)
 }
 
 TEST_MAIN(T(hash, sha256_of_published_messages), T(hash, sha256_does_not_depend_on_the_pieces),
+          T(hash, sha256_of_two_streams_side_by_side), T(hash, sha256_of_two_streams_past_512_mib),
           T(hash, hmac_of_rfc_4231), T(hash, crc32c_of_rfc_3720_and_bit_by_bit),
           T(hash, base64_of_rfc_4648_both_ways), T(hash, broken_base64_is_refused_and_adds_nothing),
           T(hash, equality_is_of_all_bytes))

@@ -441,6 +441,56 @@ TEST(dir, local_files_are_put)
     remove_root();
 }
 
+/* Pieces small and large, to two files in turn, with digests ahead now and then. */
+TEST(dir, two_files_digested_side_by_side_are_as_two_alone)
+{
+    make_root();
+    CLEANUP(sink_world_free) struct sink_world *w = world();
+    CLEANUP(sink_close) struct sink *s = at(w, "s3://bucket");
+    enum { MOST = 24 << 20 };
+    uint64_t seed = 1;
+    char *text = malloc(MOST + 64);
+    for (size_t i = 0; i < MOST + 64; i++)
+        text[i] = (char)((i * 2654435761u) >> 15);
+    struct sink_file *f[2] = { NULL, NULL };
+    size_t len[2] = { 0, 0 };
+    OK(sink_file_create(s, SV_LIT("0"), TYPE, MOST, &f[0], e));
+    OK(sink_file_create(s, SV_LIT("1"), TYPE, MOST, &f[1], e));
+    for (int turn = 0; turn < 60; turn++) {
+        sv give[2];
+        for (int i = 0; i < 2; i++) {
+            seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+            size_t n =
+                turn % 3 == 0 ? (seed >> 33) % 1000 : (1 + (seed >> 33) % 4) * SINK_WRITE_UNIT;
+            n = turn % 7 == 0 ? n + 13 : n;
+            give[i] = sv_make(text + 32 * i + len[i], n);
+            len[i] += n;
+            assert_true(len[i] <= MOST);
+        }
+        if (turn % 2 || turn % 5 == 0)
+            sink_files_digest(f[0], give[0], f[1], give[1]);
+        OK(sink_file_write(f[0], give[0], e));
+        OK(sink_file_write(f[1], give[1], e));
+    }
+    for (int i = 0; i < 2; i++) {
+        struct sink_object o;
+        struct stat st;
+        unsigned char want[32];
+        char p[512];
+        OK(sink_file_commit(&f[i], &o, e));
+        sv whole = sv_make(text + 32 * i, len[i]);
+        hash_sha256_of(whole, want);
+        assert_memory_equal(o.sha256, want, 32);
+        assert_int_equal(o.bytes, len[i]);
+        check_content(i ? "bucket/1" : "bucket/0", whole);
+        path_of(p, i ? "bucket/1" : "bucket/0"); /* room taken ahead was given back */
+        assert_int_equal(stat(p, &st), 0);
+        assert_true((uint64_t)st.st_blocks * 512 < len[i] + (64 << 10));
+    }
+    free(text);
+    remove_root();
+}
+
 TEST(dir, a_full_disk_is_told_and_leaves_nothing)
 {
     make_root();
@@ -552,6 +602,7 @@ TEST_MAIN(T(dir, an_object_appears_whole_at_commit_with_its_digest),
           T(dir, keys_below_and_above_an_object_are_refused),
           T(dir, buckets_are_made_by_writes_only),
           T(dir, what_dead_writers_left_is_not_seen_and_swept_at_the_next_start),
-          T(dir, local_files_are_put), T(dir, a_full_disk_is_told_and_leaves_nothing),
+          T(dir, local_files_are_put), T(dir, two_files_digested_side_by_side_are_as_two_alone),
+          T(dir, a_full_disk_is_told_and_leaves_nothing),
           T(dir, a_file_size_limit_is_an_error_not_a_torn_object),
           T(dir, writers_and_deleters_side_by_side_lose_nothing))
