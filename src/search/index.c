@@ -1,8 +1,8 @@
 /* index.c - values as index entries, and criteria as ranges of them.
  *
- *   token, uri   6 bytes of a hash of the code, of the URI
+ *   token, uri   6 bytes of a hash of the code in lower case, of the URI without |version
  *   reference    'r', 6 bytes of a hash of the id (of the URL without version when it does not end in Type/id)
- *                'i', 6 bytes of a hash of identifier.value
+ *                'i', 6 bytes of a hash of identifier.value in lower case
  *   string       the folded text, at most STRING_CUT bytes, 0x00
  *   number, quantity   'S', value; a Range: 'L', low and 'H', high       8 bytes, ordered as doubles are
  *   date         'S', start when it is no longer than SHORT_S; else 'L', start and 'H', end     5 bytes, seconds
@@ -25,19 +25,23 @@ struct entry {
 
 /* ---- making entries ---- */
 
-static uint64_t hash(sv text)
+static uint64_t hash(sv text, bool any_case)
 {
     uint64_t h = 0x9E3779B97F4A7C15u ^ text.len;
-    for (size_t i = 0; i < text.len; i++)
-        h = (h ^ (unsigned char)text.ptr[i]) * 0x100000001B3u;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (any_case && c >= 'A' && c <= 'Z')
+            c |= 0x20;
+        h = (h ^ c) * 0x100000001B3u;
+    }
     h ^= h >> 32;
     h *= 0xD6E8FEB86659FD93u;
     return h ^ h >> 29;
 }
 
-static void put_hash(struct entry *e, sv text)
+static void put_hash(struct entry *e, sv text, bool any_case)
 {
-    uint64_t h = hash(text);
+    uint64_t h = hash(text, any_case);
     for (unsigned i = 0; i < HASH_LEN; i++)
         e->v[e->len++] = (unsigned char)(h >> (8 * i));
 }
@@ -46,7 +50,7 @@ static struct entry tagged_hash(char tag, sv text)
 {
     struct entry e = { 0 };
     e.v[e.len++] = (unsigned char)tag;
-    put_hash(&e, text);
+    put_hash(&e, text, tag == 'i');
     return e;
 }
 
@@ -90,18 +94,22 @@ static struct entry date_entry(char tag, int64_t ms)
     return e;
 }
 
-/* First bytes of the folded text. */
+/* First bytes of the folded text. ASCII is folded here, whatever follows it: a mark that its last letter loses
+ * changes nothing in front of it. */
 static void put_folded(struct entry *e, sv text)
 {
     size_t n = 0;
-    while (n < text.len && n < STRING_CUT && text.ptr[n] && (unsigned char)text.ptr[n] < 0x80) {
-        char c = text.ptr[n++];
-        e->v[e->len++] = (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+    for (; n < text.len && e->len < STRING_CUT; n++) {
+        char c = text.ptr[n];
+        if (c == 0 || (unsigned char)c >= 0x80)
+            break;
+        if (c >= '\t' && c <= '\r')
+            c = ' ';
+        if (c != ' ' || e->len == 0 || e->v[e->len - 1] != ' ')
+            e->v[e->len++] = (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
     }
-    if (n == text.len || n == STRING_CUT || text.ptr[n] == 0) {
-        /* what follows may be a mark that the last letter loses: nothing changes in front of it */
+    if (n == text.len || e->len == STRING_CUT || text.ptr[n] == 0)
         return;
-    }
     CLEANUP(arena_free) struct arena *a = arena_new(text.len * 20 + 4096);
     sv f;
     if (search_fold(text, a, &f, NULL) != ERR_OK)
@@ -124,10 +132,10 @@ static size_t encode(const struct search_value *v, struct entry out[3])
     switch (v->kind) {
     case SEARCH_TOKEN:
         if (v->code.len)
-            put_hash(&out[n++], v->code);
+            put_hash(&out[n++], v->code, true);
         break;
     case SEARCH_URI:
-        put_hash(&out[n++], v->text);
+        put_hash(&out[n++], canonical_url(v->text), false);
         break;
     case SEARCH_STRING:
         put_folded(&out[n], v->text);
@@ -176,20 +184,23 @@ static bool is_indexed(const struct search_param *p)
 
 /* ---- all entries of a resource ---- */
 
+#define LISTED_MAX 32u /* entries of a parameter that are compared with each other one by one */
+
 struct listing {
     struct buf *out;
     size_t first; /* where this parameter's entries begin */
+    size_t n;     /* of this parameter */
     uint16_t param;
     err_code rc;
     struct err *e;
 };
 
-/* Already listed for this parameter? Few are, as a rule. */
+/* Already listed for this parameter? Few are, as a rule; where many are, list_unique() comes behind. */
 static bool listed(const struct listing *l, const struct entry *x)
 {
     sv rest = sv_make(l->out->ptr + l->first, l->out->len - l->first), v;
     uint16_t param;
-    for (unsigned i = 0; i < 32 && search_index_next(&rest, &param, &v); i++)
+    for (unsigned i = 0; i < LISTED_MAX && search_index_next(&rest, &param, &v); i++)
         if (sv_eq(v, sv_make(x->v, x->len)))
             return true;
     return false;
@@ -207,7 +218,39 @@ static void list_value(void *ctx, const struct search_value *v)
         l->rc = buf_add(l->out, sv_make(head, sizeof head), l->e);
         if (l->rc == ERR_OK)
             l->rc = buf_add(l->out, sv_make(x[i].v, x[i].len), l->e);
+        l->n++;
     }
+}
+
+static int entry_cmp(const void *a, const void *b)
+{
+    return sv_cmp(*(const sv *)a, *(const sv *)b);
+}
+
+/* Drop what this parameter lists twice: a store may refuse, or show, the same entry twice. */
+static void list_unique(struct listing *l)
+{
+    size_t len = l->out->len - l->first, n = 0, at = l->first;
+    char *copy = malloc(len);
+    sv *values = malloc(l->n * sizeof *values);
+    if (copy == NULL || values == NULL)
+        abort();
+    memcpy(copy, l->out->ptr + l->first, len);
+    uint16_t param;
+    for (sv rest = sv_make(copy, len); search_index_next(&rest, &param, &values[n]);)
+        n++;
+    qsort(values, n, sizeof *values, entry_cmp);
+    for (size_t i = 0; i < n; i++) {
+        if (i && sv_eq(values[i], values[i - 1]))
+            continue;
+        uint16_t head[2] = { (uint16_t)values[i].len, l->param };
+        memcpy(l->out->ptr + at, head, sizeof head);
+        memcpy(l->out->ptr + at + sizeof head, values[i].ptr, values[i].len);
+        at += sizeof head + values[i].len;
+    }
+    l->out->len = at;
+    free(values);
+    free(copy);
 }
 
 err_code search_index(fhir_type type, yyjson_val *root, struct buf *out, struct err *e)
@@ -219,8 +262,11 @@ err_code search_index(fhir_type type, yyjson_val *root, struct buf *out, struct 
         if (!is_indexed(of[i]))
             continue;
         l.first = out->len;
+        l.n = 0;
         l.param = of[i]->number;
         search_extract(of[i], root, list_value, &l);
+        if (l.rc == ERR_OK && l.n > LISTED_MAX)
+            list_unique(&l);
     }
     return l.rc;
 }
@@ -355,10 +401,10 @@ static bool term_ranges(struct ranging *g, search_kind kind, search_modifier m,
     case SEARCH_TOKEN:
         if (t->code.len == 0)
             return false;
-        put_hash(&x, t->code);
+        put_hash(&x, t->code, true);
         return point(g, x);
     case SEARCH_URI:
-        put_hash(&x, t->text);
+        put_hash(&x, canonical_url(t->text), false);
         return point(g, x);
     case SEARCH_STRING:
         return string_range(g, t);
@@ -443,7 +489,7 @@ bool search_ranges(const struct search_criterion *c, fhir_type type, struct aren
         if (!is_indexed(c->param) || c->modifier == SEARCH_MOD_MISSING ||
             c->modifier == SEARCH_MOD_NOT || c->modifier == SEARCH_MOD_TEXT ||
             c->modifier == SEARCH_MOD_CONTAINS || c->modifier == SEARCH_MOD_ABOVE ||
-            c->modifier == SEARCH_MOD_BELOW)
+            (c->modifier == SEARCH_MOD_BELOW && c->param->kind == SEARCH_URI))
             return false;
         for (size_t i = 0; i < c->n_terms; i++)
             if (!term_ranges(&g, c->param->kind, c->modifier, &c->terms[i]))

@@ -78,9 +78,14 @@ static bool unit_matches(const struct search_term *t, const struct search_value 
     return t->code.len == 0 || sv_eq(t->code, v->code) || sv_eq(t->code, v->unit);
 }
 
+static bool same_code(sv a, sv b, bool any_case)
+{
+    return any_case ? sv_eq_nocase(a, b) : sv_eq(a, b);
+}
+
 static bool token_matches(const struct search_term *t, const struct search_value *v)
 {
-    if (t->code.len && !(v->code.ptr && sv_eq(t->code, v->code)))
+    if (t->code.len && !(v->code.ptr && same_code(t->code, v->code, v->any_case)))
         return false;
     if (!t->has_system)
         return true;
@@ -90,13 +95,13 @@ static bool token_matches(const struct search_term *t, const struct search_value
 }
 
 /* Texts are compared folded; the fold of the element is made on the way. */
-static bool folded_matches(const struct search_term *t, sv text, search_modifier m)
+static bool folded_matches(const struct search_term *t, sv text, bool anywhere)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(text.len * 20 + 4096);
     sv f;
     if (text.ptr == NULL || search_fold(text, a, &f, NULL) != ERR_OK)
         return false;
-    if (m == SEARCH_MOD_NONE)
+    if (!anywhere)
         return sv_starts(f, t->text);
     return memmem(f.ptr, f.len, t->text.ptr, t->text.len) != NULL || t->text.len == 0;
 }
@@ -106,7 +111,7 @@ static bool string_matches(const struct search_criterion *c, const struct search
 {
     if (c->modifier == SEARCH_MOD_EXACT)
         return sv_eq(t->raw, v->text);
-    return folded_matches(t, v->text, c->modifier);
+    return folded_matches(t, v->text, c->modifier != SEARCH_MOD_NONE);
 }
 
 static bool uri_matches(const struct search_criterion *c, const struct search_term *t,
@@ -122,16 +127,28 @@ static bool uri_matches(const struct search_criterion *c, const struct search_te
                (have.len == want.len || have.ptr[have.len - 1] == '/' || want.ptr[have.len] == '/');
     case SEARCH_MOD_CONTAINS:
         return memmem(have.ptr ? have.ptr : "", have.len, want.ptr, want.len) != NULL;
-    default:
-        return sv_eq(want, have);
+    default: /* a canonical without a version asks for any version */
+        return sv_eq(want, have) ||
+               (search_is_canonical(c->param) && sv_eq(want, canonical_url(have)));
     }
+}
+
+/* ValueSet?url=http://x|1.0: what stands behind the bar is the resource's business version. */
+static bool versioned_url_matches(const struct search_criterion *c, const struct search_term *t,
+                                  const struct search_value *v, yyjson_val *root)
+{
+    sv url = canonical_url(t->text);
+    return url.len < t->text.len && c->modifier == SEARCH_MOD_NONE &&
+           sv_eq_cstr(c->param->code, "url") && sv_eq(url, v->text) &&
+           sv_eq(sv_tail(t->text, url.len + 1), json_string(json_get(root, "version")));
 }
 
 static bool identifier_matches(const struct search_term *t, yyjson_val *element)
 {
     yyjson_val *i = json_get(element, "identifier");
     const struct search_value v = { .system = json_string(json_get(i, "system")),
-                                    .code = json_string(json_get(i, "value")) };
+                                    .code = json_string(json_get(i, "value")),
+                                    .any_case = true };
     return i && (v.code.ptr || v.system.ptr) && token_matches(t, &v);
 }
 
@@ -139,10 +156,10 @@ static bool of_type_matches(const struct search_term *t, const struct search_val
 {
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(json_get(v->element, "type"), "coding"));
     yyjson_val *c;
-    if (!sv_eq(t->code, v->code))
+    if (!sv_eq_nocase(t->code, v->code))
         return false;
     while ((c = yyjson_arr_iter_next(&it)) != NULL)
-        if (sv_eq(json_string(json_get(c, "code")), t->type_code) &&
+        if (sv_eq_nocase(json_string(json_get(c, "code")), t->type_code) &&
             (!t->has_system || sv_eq(json_string(json_get(c, "system")), t->system)))
             return true;
     return false;
@@ -154,11 +171,23 @@ static bool is_local(const struct search_context *cx, const struct search_value 
     return v->ref_type && (v->ref_base.len == 0 || sv_eq(v->ref_base, cx->base));
 }
 
+/* "url|1" is above "url|1", "url|1.0" and "url|1.0.2"; "url" above every version. */
+static bool version_below(sv want, sv have)
+{
+    sv want_url = canonical_url(want), have_url = canonical_url(have);
+    if (!sv_eq(want_url, have_url))
+        return false;
+    return want_url.len == want.len ||
+           (sv_starts(have, want) && (have.len == want.len || have.ptr[want.len] == '.'));
+}
+
 static bool reference_matches(const struct search_context *cx, const struct search_criterion *c,
                               const struct search_term *t, const struct search_value *v)
 {
     if (c->modifier == SEARCH_MOD_IDENTIFIER)
         return identifier_matches(t, v->element);
+    if (c->modifier == SEARCH_MOD_BELOW)
+        return yyjson_is_str(v->element) && version_below(t->text, v->text);
     if (c->modifier == SEARCH_MOD_TYPE && v->ref_type != c->mod_type)
         return false;
     if (t->ref_id.len && !t->ref_absolute && is_local(cx, v) && sv_eq(t->ref_id, v->ref_id) &&
@@ -175,8 +204,9 @@ static bool reference_matches(const struct search_context *cx, const struct sear
 bool term_matches(const struct search_context *cx, const struct search_criterion *c,
                   search_kind kind, const struct search_term *t, const struct search_value *v)
 {
-    if (c->modifier == SEARCH_MOD_TEXT)
-        return folded_matches(t, kind == SEARCH_REFERENCE ? v->code : v->text, SEARCH_MOD_TEXT);
+    if (c->modifier == SEARCH_MOD_TEXT) /* a string search over the text beside the code */
+        return folded_matches(t, kind == SEARCH_REFERENCE ? v->code : v->text,
+                              kind == SEARCH_STRING);
     switch (kind) {
     case SEARCH_NUMBER:
         return number_matches(t, v->lo, v->hi);
@@ -202,6 +232,7 @@ bool term_matches(const struct search_context *cx, const struct search_criterion
 struct meeting {
     const struct search_context *cx;
     const struct search_criterion *c;
+    yyjson_val *root;
     const struct search_term *only; /* a composite's part; NULL: all terms */
     search_kind kind;
     bool any, met;
@@ -221,8 +252,11 @@ static void meet(void *ctx, const struct search_value *v)
         m->met = is_local(m->cx, v) && in_set(m->c, v->ref_type, v->ref_id);
         return;
     }
-    for (size_t i = 0; i < m->c->n_terms && !m->met; i++)
-        m->met = term_matches(m->cx, m->c, m->kind, &m->c->terms[i], v);
+    for (size_t i = 0; i < m->c->n_terms && !m->met; i++) {
+        const struct search_term *t = &m->c->terms[i];
+        m->met = term_matches(m->cx, m->c, m->kind, t, v) ||
+                 (m->kind == SEARCH_URI && versioned_url_matches(m->c, t, v, m->root));
+    }
 }
 
 static void meet_element(void *ctx, yyjson_val *v, sv datatype)
@@ -246,7 +280,7 @@ static void meet_base(void *ctx, yyjson_val *base, sv datatype)
     (void)datatype;
     for (size_t i = 0; i < k->c->param->n_parts && !k->met; i++) {
         const struct search_part *p = &k->c->param->parts[i];
-        struct meeting m = { k->cx, k->c, &k->t->parts[i], p->kind, false, false };
+        struct meeting m = { k->cx, k->c, k->root, &k->t->parts[i], p->kind, false, false };
         for (size_t n = 0; n < p->n_paths; n++)
             path_walk(&p->paths[n], k->root, base, meet_element, &m);
         if (!m.met)
@@ -315,7 +349,7 @@ bool search_match(const struct search_context *cx, const struct search_criterion
                 return true;
         return missing && c->missing == (json_get(s->root, "position") == NULL);
     }
-    struct meeting m = { cx, c, NULL, c->param->kind, false, false };
+    struct meeting m = { cx, c, s->root, NULL, c->param->kind, false, false };
     search_extract(c->param, s->root, meet, &m);
     if (missing)
         return m.any != c->missing;

@@ -232,6 +232,14 @@ const struct search_param *search_param_find(fhir_type type, sv code)
     return NULL;
 }
 
+bool search_is_canonical(const struct search_param *p)
+{
+    for (size_t i = 0; i < p->n_paths; i++)
+        if (sv_eq(p->paths[i].datatype, SV_LIT("canonical")))
+            return true;
+    return false;
+}
+
 bool search_param_targets(const struct search_param *p, fhir_type type)
 {
     sv rest = p->targets, one;

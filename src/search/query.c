@@ -10,6 +10,18 @@
 
 /* ---- folding ---- */
 
+/* A run of white space is one space. Source: search.html#string. */
+static size_t squeeze(char *text, size_t len)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        bool space = text[i] == ' ' || (text[i] >= '\t' && text[i] <= '\r');
+        if (!space || n == 0 || text[n - 1] != ' ')
+            text[n++] = space ? ' ' : text[i];
+    }
+    return n;
+}
+
 err_code search_fold(sv text, struct arena *a, sv *out, struct err *e)
 {
     bool ascii = true;
@@ -23,7 +35,7 @@ err_code search_fold(sv text, struct arena *a, sv *out, struct err *e)
             char c = text.ptr[i];
             p[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
         }
-        *out = sv_make(p, text.len);
+        *out = sv_make(p, squeeze(p, text.len));
         return ERR_OK;
     }
     utf8proc_uint8_t *folded = NULL;
@@ -33,7 +45,7 @@ err_code search_fold(sv text, struct arena *a, sv *out, struct err *e)
                          UTF8PROC_IGNORE);
     if (n < 0)
         return ERR(e, ERR_INVALID, "text is not valid UTF-8");
-    *out = arena_sv(a, sv_make(folded, (size_t)n));
+    *out = arena_sv(a, sv_make(folded, squeeze((char *)folded, (size_t)n)));
     free(folded);
     return out->ptr ? ERR_OK : arena_oom(a, e);
 }
@@ -76,8 +88,14 @@ static err_code unescape(struct parse *p, sv text, sv *out, struct err *e)
         return arena_oom(p->a, e);
     size_t n = 0;
     for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] == '\\' && i + 1 < text.len && strchr(",$|\\", text.ptr[i + 1]))
+        if (text.ptr[i] == '\\') {
             i++;
+            if (i == text.len || memchr(",$|\\", text.ptr[i], 4) == NULL)
+                return ERR(e, ERR_INVALID,
+                           "Value of search parameter %.*s: a backslash stands before , $ | or "
+                           "another backslash only",
+                           SV_FMT(sv_head(p->name, 64)));
+        }
         to[n++] = text.ptr[i];
     }
     *out = sv_make(to, n);
@@ -281,7 +299,7 @@ static const struct {
     { "text", SEARCH_MOD_TEXT, KIND(TOKEN) | KIND(REFERENCE) | KIND(STRING) },
     { "not", SEARCH_MOD_NOT, KIND(TOKEN) },
     { "above", SEARCH_MOD_ABOVE, KIND(URI) },
-    { "below", SEARCH_MOD_BELOW, KIND(URI) },
+    { "below", SEARCH_MOD_BELOW, KIND(URI) | KIND(REFERENCE) },
     { "of-type", SEARCH_MOD_OF_TYPE, KIND(TOKEN) },
     { "identifier", SEARCH_MOD_IDENTIFIER, KIND(REFERENCE) },
 };
@@ -289,6 +307,15 @@ static const struct {
 static err_code read_modifier(sv text, struct search_criterion *c, struct err *e)
 {
     search_kind kind = c->param->kind;
+    bool up = sv_eq(text, SV_LIT("above")), down = sv_eq(text, SV_LIT("below"));
+    if (kind == SEARCH_REFERENCE && (up || (down && !search_is_canonical(c->param))))
+        return ERR(e, ERR_UNSUPPORTED,
+                   "Modifier :%.*s of references goes with versions of canonical URLs (:below) and "
+                   "with no hierarchies",
+                   SV_FMT(text));
+    if (kind == SEARCH_TOKEN && (up || down))
+        return ERR(e, ERR_UNSUPPORTED,
+                   "Modifier :%.*s needs a terminology server and is not offered", SV_FMT(text));
     for (size_t i = 0; i < sizeof modifiers / sizeof modifiers[0]; i++)
         if (sv_eq_cstr(text, modifiers[i].name)) {
             if (!(modifiers[i].kinds >> kind & 1))
@@ -298,8 +325,7 @@ static err_code read_modifier(sv text, struct search_criterion *c, struct err *e
             c->modifier = modifiers[i].modifier;
             return ERR_OK;
         }
-    if (sv_eq(text, SV_LIT("in")) || sv_eq(text, SV_LIT("not-in")) ||
-        sv_eq(text, SV_LIT("above")) || sv_eq(text, SV_LIT("below")))
+    if (sv_eq(text, SV_LIT("in")) || sv_eq(text, SV_LIT("not-in")))
         return ERR(e, ERR_UNSUPPORTED,
                    "Modifier :%.*s needs a terminology server and is not offered", SV_FMT(text));
     fhir_type type = fhir_type_find(text);

@@ -69,6 +69,7 @@ struct search_value {
     sv unit;         /* quantity: unit as people write it */
     sv text; /* string, uri; display or text of a token, of a reference; url of a reference */
     bool any_system;      /* token: the system is implied by the element (datatype code) */
+    bool any_case;        /* token: upper and lower case of the code are the same */
     double lo, hi;        /* number, quantity: equal unless a Range; infinite when open */
     int64_t lo_ms, hi_ms; /* date: [lo, hi); INT64_MIN, INT64_MAX when open */
     fhir_type ref_type;   /* reference to Type/id, relative or at the end of a URL */
@@ -168,7 +169,7 @@ bool search_match(const struct search_context *cx, const struct search_criterion
 
 /* ---- the index ---- */
 /* All entries of a resource, each as u16 length, u16 parameter (both little endian: private to the process),
- * value; sorted, without doubles. Appended to out. */
+ * value; by parameter, without doubles. Appended to out. */
 MUST_USE err_code search_index(fhir_type type, yyjson_val *root, struct buf *out, struct err *e);
 /* Take the next entry of such a list. */
 bool search_index_next(sv *list, uint16_t *param, sv *value);

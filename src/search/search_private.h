@@ -36,5 +36,8 @@ bool reference_parse(sv text, fhir_type *type, sv *id, sv *base);
 /* Without "|version". */
 sv canonical_url(sv text);
 
+/* Are elements of the parameter canonical references? */
+bool search_is_canonical(const struct search_param *p);
+
 bool term_matches(const struct search_context *cx, const struct search_criterion *c,
                   search_kind kind, const struct search_term *t, const struct search_value *v);

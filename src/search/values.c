@@ -145,8 +145,9 @@ static void coding(const struct giver *g, yyjson_val *v)
 {
     sv code = member(v, "code"), system = member(v, "system"), display = member(v, "display");
     if (code.ptr || system.ptr || display.ptr)
-        give(g, (struct search_value){
-                    .system = system, .code = code, .text = display, .element = v });
+        give(g,
+             (struct search_value){
+                 .system = system, .code = code, .text = display, .any_case = true, .element = v });
 }
 
 static void concept(const struct giver *g, yyjson_val *v)
@@ -165,6 +166,7 @@ static void tokens(const struct giver *g, yyjson_val *v, sv datatype)
     if (!yyjson_is_obj(v)) {
         give(g, (struct search_value){ .code = primitive(v),
                                        .any_system = sv_eq(datatype, SV_LIT("code")),
+                                       .any_case = sv_eq(datatype, SV_LIT("string")),
                                        .element = v });
     } else if (sv_eq(datatype, SV_LIT("Coding"))) {
         coding(g, v);
@@ -175,6 +177,7 @@ static void tokens(const struct giver *g, yyjson_val *v, sv datatype)
         if (value.ptr || system.ptr)
             give(g, (struct search_value){ .system = system,
                                            .code = value,
+                                           .any_case = true,
                                            .text = member(json_get(v, "type"), "text"),
                                            .element = v });
     }
@@ -238,31 +241,42 @@ static void quantities(const struct giver *g, yyjson_val *v, sv datatype)
     give(g, q);
 }
 
-static void period(const struct giver *g, yyjson_val *v, yyjson_val *element)
+static bool period(yyjson_val *v, int64_t *lo_ms, int64_t *hi_ms)
 {
-    struct search_value d = { .lo_ms = INT64_MIN, .hi_ms = INT64_MAX, .element = element };
     int64_t other;
-    bool start = moment_parse(member(v, "start"), &d.lo_ms, &other);
-    bool end = moment_parse(member(v, "end"), &other, &d.hi_ms);
-    if (start || end)
-        give(g, d);
+    *lo_ms = INT64_MIN;
+    *hi_ms = INT64_MAX;
+    bool start = moment_parse(member(v, "start"), lo_ms, &other);
+    bool end = moment_parse(member(v, "end"), &other, hi_ms);
+    return start || end;
+}
+
+/* Of a Timing only the outer limits matter: from the first event or the bounds to the last. */
+static bool timing(yyjson_val *v, int64_t *lo_ms, int64_t *hi_ms)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(v, "event"));
+    yyjson_val *x;
+    int64_t lo, hi;
+    bool any = period(json_get(json_get(v, "repeat"), "boundsPeriod"), lo_ms, hi_ms);
+    while ((x = yyjson_arr_iter_next(&it)) != NULL) {
+        if (!moment_parse(json_string(x), &lo, &hi))
+            continue;
+        *lo_ms = any && *lo_ms < lo ? *lo_ms : lo;
+        *hi_ms = any && *hi_ms > hi ? *hi_ms : hi;
+        any = true;
+    }
+    return any;
 }
 
 static void dates(const struct giver *g, yyjson_val *v, sv datatype)
 {
-    if (sv_eq(datatype, SV_LIT("Period"))) {
-        period(g, v, v);
-    } else if (sv_eq(datatype, SV_LIT("Timing"))) {
-        yyjson_arr_iter it = yyjson_arr_iter_with(json_get(v, "event"));
-        yyjson_val *x;
-        while ((x = yyjson_arr_iter_next(&it)) != NULL)
-            dates(g, x, SV_LIT("dateTime"));
-        period(g, json_get(json_get(v, "repeat"), "boundsPeriod"), v);
-    } else if (yyjson_is_str(v)) {
-        struct search_value d = { .element = v };
-        if (moment_parse(json_string(v), &d.lo_ms, &d.hi_ms))
-            give(g, d);
-    }
+    struct search_value d = { .element = v };
+    bool any = sv_eq(datatype, SV_LIT("Period")) ? period(v, &d.lo_ms, &d.hi_ms)
+               : sv_eq(datatype, SV_LIT("Timing"))
+                   ? timing(v, &d.lo_ms, &d.hi_ms)
+                   : moment_parse(json_string(v), &d.lo_ms, &d.hi_ms);
+    if (any)
+        give(g, d);
 }
 
 static void reference(const struct giver *g, sv text, yyjson_val *v)

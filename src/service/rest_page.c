@@ -114,7 +114,10 @@ err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struc
                          const char *mode, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
-    TRY(rest_subset_write(p, m, &b, e));
+    if (p->n_elements && strcmp(mode, "match") != 0) /* _elements is about matches only */
+        TRY(rest_version_write(&m->v, &b, e));
+    else
+        TRY(rest_subset_write(p, m, &b, e));
     json_obj(w);
     json_kv_str(w, "fullUrl",
                 arena_fmt(p->c->a, "%.*s/%s/%.*s", SV_FMT(p->c->base), fhir_type_name(m->v.type),

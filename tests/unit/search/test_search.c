@@ -449,9 +449,141 @@ TEST(search, a_composite_is_met_within_one_element)
     REFUSED(l, "near", "north");
 }
 
+TEST(search, upper_and_lower_case_of_codes_are_the_same_where_nothing_says_otherwise)
+{
+    (void)state;
+    const char *p =
+        PAT("\"gender\":\"male\",\"identifier\":[{\"system\":\"urn:s\",\"value\":\"aB7\","
+            "\"type\":{\"coding\":[{\"system\":\"urn:t\",\"code\":\"MR\"}]}}],"
+            "\"managingOrganization\":{\"identifier\":{\"value\":\"xY\"}},"
+            "\"telecom\":[{\"system\":\"email\",\"value\":\"A@b.org\"}]");
+    MATCHES(p, "identifier", "Ab7");
+    MATCHES(p, "identifier", "urn:s|AB7");
+    PASSES(p, "identifier", "URN:S|aB7"); /* a system is a URI */
+    MATCHES(p, "identifier:of-type", "urn:t|mr|ab7");
+    MATCHES(p, "organization:identifier", "XY");
+    MATCHES(p, "email", "a@B.org");
+    PASSES(p, "gender", "MALE"); /* FHIR's own codes are what they are */
+    PASSES(p, "_id", "P");
+    MATCHES(OBS("\"code\":{\"coding\":[{\"code\":\"Abc\"}]}"), "code", "aBC");
+    MATCHES(
+        "{\"resourceType\":\"MolecularSequence\",\"id\":\"m\",\"referenceSeq\":{\"chromosome\":{"
+        "\"coding\":[{\"code\":\"X\"}]}}}",
+        "chromosome", "x");
+}
+
+TEST(search, text_beside_a_code_is_searched_as_a_string)
+{
+    (void)state;
+    const char *o =
+        OBS("\"code\":{\"coding\":[{\"code\":\"c\",\"display\":\"Systolic blood\"}],"
+            "\"text\":\"\u00c9tude  of\\tpressure\"},\"subject\":{\"reference\":\"Patient/1\","
+            "\"display\":\"Peter M\"}");
+    MATCHES(o, "code:text", "systolic");
+    PASSES(o, "code:text", "blood");
+    MATCHES(o, "code:text", "etude of pressure"); /* white space that means nothing */
+    MATCHES(o, "code:text", "ETUDE   OF");
+    MATCHES(o, "subject:text", "peter");
+    PASSES(o, "subject:text", "m");
+}
+
+TEST(search, of_a_timing_the_outer_limits_matter)
+{
+    (void)state;
+    const char *t =
+        "{\"resourceType\":\"ServiceRequest\",\"id\":\"s\",\"occurrenceTiming\":{\"event\":["
+        "\"2013-03-24\",\"2013-01-31\"],\"repeat\":{\"boundsPeriod\":{\"start\":\"2013-02\"}}}}";
+    MATCHES(t, "occurrence", "sa2013-01-30");
+    PASSES(t, "occurrence", "sa2013-01-31");
+    PASSES(t, "occurrence", "2013-01-31");
+    MATCHES(t, "occurrence", "gt2020"); /* its bounds are open */
+    const char *e =
+        "{\"resourceType\":\"ServiceRequest\",\"id\":\"s\",\"occurrenceTiming\":{\"event\":["
+        "\"2013-03-24\",\"2013-01-31\"]}}";
+    MATCHES(e, "occurrence", "2013");
+    PASSES(e, "occurrence", "2013-01-31");
+    MATCHES(e, "occurrence", "ap2013-02-10");
+    PASSES(e, "occurrence", "gt2013-03-24");
+    MATCHES(e, "occurrence:missing", "false");
+}
+
+TEST(search, canonical_urls_have_versions)
+{
+    (void)state;
+#define RESPONSE(url) \
+    "{\"resourceType\":\"QuestionnaireResponse\",\"id\":\"q\",\"questionnaire\":\"" url "\"}"
+    MATCHES(RESPONSE("http://x/Q|1.0.2"), "questionnaire:below", "http://x/Q");
+    MATCHES(RESPONSE("http://x/Q|1.0.2"), "questionnaire:below", "http://x/Q\\|1.0");
+    MATCHES(RESPONSE("http://x/Q|1.0.2"), "questionnaire:below", "http://x/Q|1");
+    PASSES(RESPONSE("http://x/Q|10.2"), "questionnaire:below", "http://x/Q|1");
+    PASSES(RESPONSE("http://x/Q2"), "questionnaire:below", "http://x/Q");
+    MATCHES(RESPONSE("http://x/Questionnaire/q|2"), "questionnaire:below",
+            "http://x/Questionnaire/q|2");
+    REFUSED(RESPONSE("http://x/Q"), "questionnaire:above", "http://x/Q");
+    REFUSED(RESPONSE("http://x/Q"), "subject:below", "Patient/1"); /* hierarchies are not offered */
+    const char *v =
+        "{\"resourceType\":\"ValueSet\",\"id\":\"v\",\"url\":\"http://x/V\",\"version\":\"2.1\"}";
+    MATCHES(v, "url", "http://x/V");
+    MATCHES(v, "url", "http://x/V|2.1");
+    PASSES(v, "url", "http://x/V|2");
+    const char *p = PAT("\"meta\":{\"profile\":[\"http://p/A|3\"]}");
+    MATCHES(p, "_profile", "http://p/A");
+    MATCHES(p, "_profile", "http://p/A|3");
+    PASSES(p, "_profile", "http://p/A|4");
+}
+
+TEST(search, a_backslash_escapes_and_nothing_else)
+{
+    (void)state;
+    const char *p = PAT("\"name\":[{\"family\":\"a,b|c$d\\\\e\"}],\"identifier\":[{\"system\":"
+                        "\"urn:a|b\",\"value\":"
+                        "\"1,2\"}]");
+    MATCHES(p, "family:exact", "a\\,b\\|c\\$d\\\\e");
+    MATCHES(p, "identifier", "urn:a\\|b|1\\,2");
+    MATCHES(p, "identifier", "x,urn:a\\|b|");
+    REFUSED(p, "family", "a\\b");
+    REFUSED(p, "family", "a\\");
+    REFUSED(p, "family:exact", "x,\\\\\\");
+}
+
+TEST(search, an_index_lists_nothing_twice)
+{
+    (void)state;
+    struct arena *a = arena_new(8u << 20);
+    struct buf text = BUF_INIT(1u << 20), out = BUF_INIT(1u << 20);
+    yyjson_doc *doc;
+    OK(buf_add(&text, SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"p\",\"identifier\":["), e));
+    for (unsigned i = 0; i < 100; i++)
+        OK(buf_add_fmt(&text, e, "%s{\"value\":\"%u\"}", i ? "," : "", i % 50));
+    OK(buf_add(&text, SV_LIT("],\"name\":[{\"given\":[\"x\",\"X\"]}]}"), e));
+    OK(json_read(a, buf_sv(&text), 64, &doc, e));
+    OK(search_index(fhir_type_find(SV_LIT("Patient")), yyjson_doc_get_root(doc), &out, e));
+    uint16_t param,
+        identifier =
+            search_param_find(fhir_type_find(SV_LIT("Patient")), SV_LIT("identifier"))->number;
+    sv seen[200], value, rest = buf_sv(&out);
+    size_t n = 0;
+    while (search_index_next(&rest, &param, &value)) {
+        if (param != identifier)
+            continue;
+        for (size_t i = 0; i < n; i++)
+            assert_false(sv_eq(seen[i], value));
+        seen[n++] = value;
+    }
+    assert_int_equal(rest.len, 0);
+    assert_int_equal(n, 50);
+    buf_done(&text);
+    buf_done(&out);
+    arena_free(a);
+}
+
 TEST_MAIN(T(search, finds_what_fhirpath_finds_in_the_official_examples),
           T(search, dates_are_intervals), T(search, numbers_have_the_precision_of_their_digits),
           T(search, quantities_compare_with_their_units), T(search, strings_fold_case_and_accents),
           T(search, tokens_know_systems_and_their_absence),
           T(search, references_by_id_type_url_and_identifier), T(search, uris_below_and_above),
-          T(search, a_composite_is_met_within_one_element))
+          T(search, a_composite_is_met_within_one_element),
+          T(search, upper_and_lower_case_of_codes_are_the_same_where_nothing_says_otherwise),
+          T(search, text_beside_a_code_is_searched_as_a_string),
+          T(search, of_a_timing_the_outer_limits_matter), T(search, canonical_urls_have_versions),
+          T(search, a_backslash_escapes_and_nothing_else), T(search, an_index_lists_nothing_twice))
