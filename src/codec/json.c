@@ -330,3 +330,56 @@ err_code json_writer_end(struct json_writer *w, struct err *e)
         *e = w->err;
     return w->rc;
 }
+
+/* ---- for people ---- */
+
+static err_code line_break(struct buf *out, size_t depth, struct err *e)
+{
+    TRY(buf_reserve(out, 1 + 2 * depth, e));
+    out->ptr[out->len++] = '\n';
+    memset(out->ptr + out->len, ' ', 2 * depth);
+    out->len += 2 * depth;
+    return ERR_OK;
+}
+
+/* Length of the string that begins at at, with its quotes. */
+static size_t string_len(sv json, size_t at)
+{
+    size_t i = at + 1;
+    while (i < json.len && json.ptr[i] != '"')
+        i += json.ptr[i] == '\\' ? 2 : 1;
+    return (i < json.len ? i + 1 : json.len) - at;
+}
+
+err_code json_indent(sv json, struct buf *out, struct err *e)
+{
+    size_t depth = 0;
+    for (size_t i = 0; i < json.len; i++) {
+        char c = json.ptr[i];
+        bool close = c == '}' || c == ']';
+        if (c == ' ' || c == '\n' || c == '\r' || c == '\t')
+            continue;
+        if (c == '"') {
+            size_t n = string_len(json, i);
+            TRY(buf_add(out, sv_make(json.ptr + i, n), e));
+            i += n - 1;
+            continue;
+        }
+        char before = out->len ? out->ptr[out->len - 1] : 0;
+        if (close && depth)
+            depth--;
+        if (close && before != '{' && before != '[') /* {} and [] stay together */
+            TRY(line_break(out, depth, e));
+        TRY(buf_add_char(out, c, e));
+        if (c == ':')
+            TRY(buf_add_char(out, ' ', e));
+        if (c == ',' || ((c == '{' || c == '[') && i + 1 < json.len && json.ptr[i + 1] != '}' &&
+                         json.ptr[i + 1] != ']')) {
+            depth += c != ',';
+            TRY(line_break(out, depth, e));
+        } else if (c == '{' || c == '[') {
+            depth++;
+        }
+    }
+    return buf_add_char(out, '\n', e);
+}

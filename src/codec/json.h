@@ -34,6 +34,9 @@ struct json_writer {
     bool pretty; /* two spaces a level */
 };
 
+/* Well-formed JSON with line breaks and two spaces a level, appended; nothing else of it changes. ERR_TOO_LARGE. */
+MUST_USE err_code json_indent(sv json, struct buf *out, struct err *e);
+
 void json_writer_init(struct json_writer *w, struct buf *out);
 void json_obj(struct json_writer *w);
 void json_obj_end(struct json_writer *w);

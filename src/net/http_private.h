@@ -1,6 +1,7 @@
 /* http_private.h - what the rooms of net share.
  *
  *   http_server.c   connections, exchanges, whole answers
+ *   http_pack.c     whole answers, packed
  *   http_file.c     a file as answer: conditions, ranges, gzip
  * Floor: net. */
 #pragma once
@@ -12,3 +13,7 @@
 void http_exchange_answer(struct http_exchange *x, unsigned status,
                           const struct http_header *headers, size_t n_headers,
                           struct MHD_Response *r);
+
+/* Body in gzip's form instead of its own, when that is smaller. False: it stays as it is. */
+bool http_pack(struct buf *body);
+#define HTTP_PACK_MIN (1u << 10) /* bytes; below, packing saves less than its headers cost */

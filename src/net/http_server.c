@@ -281,6 +281,9 @@ void http_reply(struct http_exchange *x, unsigned status, const struct http_head
                 size_t n_headers, struct buf *body)
 {
     struct MHD_Response *r;
+    bool large = body && body->len >= HTTP_PACK_MIN, packed = false;
+    if (large && http_takes_gzip(http_header_get(&x->req, "Accept-Encoding")))
+        packed = http_pack(body);
     if (body && body->len) {
         r = MHD_create_response_from_buffer(body->len, body->ptr, MHD_RESPMEM_MUST_FREE);
         *body = BUF_INIT(body->max);
@@ -288,6 +291,10 @@ void http_reply(struct http_exchange *x, unsigned status, const struct http_head
         r = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
         buf_done(body);
     }
+    if (r && large)
+        MHD_add_response_header(r, "Vary", "Accept-Encoding");
+    if (r && packed)
+        MHD_add_response_header(r, "Content-Encoding", "gzip");
     http_exchange_answer(x, status, headers, n_headers, r);
 }
 

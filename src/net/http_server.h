@@ -54,7 +54,8 @@ sv http_server_address(const struct http_server *s);
 void http_server_stop(struct http_server *s, unsigned drain_ms);
 
 /* Send the answer; *x ends with it. Headers are copied; body is taken (b is emptied; NULL: no
- * body). Content-Length and Date are added; a HEAD request gets no body. */
+ * body). Content-Length and Date are added; a HEAD request gets no body. A body of HTTP_PACK_MIN or more goes out
+ * in gzip's form to who takes it (Accept-Encoding). */
 void http_reply(struct http_exchange *x, unsigned status, const struct http_header *headers,
                 size_t n_headers, struct buf *body);
 

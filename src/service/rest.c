@@ -98,6 +98,21 @@ bool rest_prefers(const struct rest_call *c, const char *what)
     return false;
 }
 
+sv rest_media_param(sv header, const char *name)
+{
+    sv part;
+    while (sv_cut(&header, ';', &part)) {
+        size_t eq = sv_find(part, '=');
+        if (eq == part.len || !sv_eq_nocase(sv_trim(sv_head(part, eq)), sv_from(name)))
+            continue;
+        sv value = sv_trim(sv_tail(part, eq + 1));
+        if (value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"')
+            value = sv_make(value.ptr + 1, value.len - 2);
+        return value;
+    }
+    return SV_NONE;
+}
+
 err_code rest_etag(sv text, uint64_t *version, struct err *e)
 {
     sv t = sv_trim(text);
@@ -190,7 +205,6 @@ err_code rest_route(struct rest_call *c, struct err *e)
     sv part[4], rest = c->in.path, one;
     size_t n = 0;
     enum rest_shape shape = REST_N_SHAPES;
-    bool other = false;
     if (rest.len && rest.ptr[rest.len - 1] == '/')
         rest.len--;
     while (rest.len && sv_cut(&rest, '/', &one)) {
@@ -205,15 +219,19 @@ err_code rest_route(struct rest_call *c, struct err *e)
         const struct rest_interaction *it = &rest_interactions[i];
         if (it->shape != shape || (it->of && !rest_called_on(it, c->type)))
             continue;
-        other = true;
         if (sv_eq_cstr(method, it->method)) {
             c->it = it;
             return ERR_OK;
         }
+        c->out.allow =
+            arena_fmt(c->a, "%.*s%s%s%s", SV_FMT(c->out.allow), c->out.allow.len ? ", " : "",
+                      it->method, strcmp(it->method, "GET") == 0 ? ", HEAD" : "");
+        if (c->out.allow.ptr == NULL)
+            return arena_oom(c->a, e);
     }
-    return other ? ERR(e, ERR_METHOD, "%.*s is not offered at this path",
-                       SV_FMT(sv_head(c->in.method, 16)))
-                 : nothing_here(e);
+    return c->out.allow.len ? ERR(e, ERR_METHOD, "%.*s is not offered at this path",
+                                  SV_FMT(sv_head(c->in.method, 16)))
+                            : nothing_here(e);
 }
 
 /* ---- one exchange ---- */
@@ -240,8 +258,16 @@ static void headers_in(struct rest_call *c, const struct http_request *req)
     in->if_none_match = http_header_get(req, "If-None-Match");
     in->if_none_exist = http_header_get(req, "If-None-Exist");
     in->if_modified_since = http_header_get(req, "If-Modified-Since");
+    in->content_encoding = http_header_get(req, "Content-Encoding");
     in->validation_level = http_header_get(req, "x-amzn-healthlake-fhir-validation-level");
     in->idempotency_key = http_header_get(req, "x-amz-fhir-idempotency-key");
+}
+
+/* FHIR says which of its versions with "application/fhir+json; fhirVersion=4.0". */
+static bool is_our_version(sv kind)
+{
+    sv v = rest_media_param(kind, "fhirVersion");
+    return v.ptr == NULL || sv_eq(v, SV_LIT("4.0")) || sv_eq(v, SV_LIT("4.0.1"));
 }
 
 static bool is_json(sv kind)
@@ -250,10 +276,10 @@ static bool is_json(sv kind)
         "*/*",  "application/*", "application/fhir+json", "text/json", "application/json",
         "json", "text/*",        "application/json+fhir", "html",      "text/html"
     };
-    kind = sv_trim(sv_head(kind, sv_find(kind, ';')));
+    sv name = sv_trim(sv_head(kind, sv_find(kind, ';')));
     for (size_t i = 0; i < sizeof json / sizeof json[0]; i++)
-        if (sv_eq_nocase(kind, sv_from(json[i])))
-            return true;
+        if (sv_eq_nocase(name, sv_from(json[i])))
+            return is_our_version(kind);
     return false;
 }
 
@@ -272,6 +298,21 @@ static err_code check_format(const struct rest_call *c, struct err *e)
         if (is_json(one))
             return ERR_OK;
     return ERR(e, ERR_NOT_ACCEPTABLE, "Accept: only JSON is offered (application/fhir+json)");
+}
+
+/* Bodies are UTF-8, as they are, and of our version. Source: http.html#mime-type */
+static err_code check_body(const struct rest_call *c, struct err *e)
+{
+    sv kind = c->in.content_type, charset = rest_media_param(kind, "charset");
+    if (c->in.content_encoding.len &&
+        !sv_eq_nocase(sv_trim(c->in.content_encoding), SV_LIT("identity")))
+        return ERR(e, ERR_MEDIA_TYPE, "Content-Encoding: bodies are taken as they are, not packed");
+    if (charset.ptr && !sv_eq_nocase(charset, SV_LIT("utf-8")) &&
+        !sv_eq_nocase(charset, SV_LIT("utf8")))
+        return ERR(e, ERR_MEDIA_TYPE, "Content-Type: FHIR's JSON is UTF-8");
+    if (!is_our_version(kind))
+        return ERR(e, ERR_MEDIA_TYPE, "Content-Type: fhirVersion must be 4.0");
+    return ERR_OK;
 }
 
 static err_code allowed(struct rest_call *c, struct err *e)
@@ -325,6 +366,7 @@ static err_code enter(struct exchange *ex, struct err *e)
     TRY(rest_route(c, e));
     TRY(allowed(c, e));
     TRY(check_format(c, e));
+    TRY(check_body(c, e));
     return store_registry_acquire(c->s->cfg.stores, id, false, &c->st, e);
 }
 
@@ -356,19 +398,36 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
     if (o->issues_stored)
         h[n++] =
             (struct http_header){ SV_LIT("x-amzn-healthlake-validation-issues"), SV_LIT("true") };
+    if (o->status == 405)
+        h[n++] = (struct http_header){ SV_LIT("Allow"), o->allow };
     if (o->status == 429)
         h[n++] = (struct http_header){ SV_LIT("Retry-After"), SV_LIT("1") };
     return n;
 }
 
+/* What would grow over the limit goes out as it is. */
+static void make_pretty(struct buf *body)
+{
+    struct buf more = BUF_INIT(body->max);
+    struct err ignored;
+    if (json_indent(buf_sv(body), &more, &ignored) != ERR_OK) {
+        buf_done(&more);
+        return;
+    }
+    buf_done(body);
+    *body = more;
+}
+
 static void leave(struct exchange *ex)
 {
     struct rest_call *c = &ex->c;
-    struct http_header h[8];
+    struct http_header h[10];
     if (ex->rc != ERR_OK) {
         ex->e.code = ex->rc;
         c->out.status = rest_error(c, &ex->e, &c->out.body);
     }
+    if (c->out.body.len && sv_eq(rest_param(c, "_pretty"), SV_LIT("true")))
+        make_pretty(&c->out.body);
     if (c->st)
         store_registry_release(c->s->cfg.stores, c->st);
     size_t n = headers_out(c, h, ex->request_id);

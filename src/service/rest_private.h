@@ -22,7 +22,7 @@ struct rest_request { /* views; SV_NONE: not sent */
     sv query; /* still encoded */
     sv body, content_type;
     sv accept, prefer, if_match, if_none_match, if_none_exist, if_modified_since;
-    sv validation_level, idempotency_key;
+    sv validation_level, idempotency_key, content_encoding;
 };
 
 struct rest_answer {
@@ -34,6 +34,7 @@ struct rest_answer {
     uint64_t version;
     int64_t instant_ms;
     sv etag;            /* of an answer that is not about a version, without quotes */
+    sv allow;           /* of a 405: the methods that the path takes */
     bool issues_stored; /* minimal validation let something through */
     struct buf body;    /* FHIR JSON; empty: no body */
 };
@@ -105,6 +106,8 @@ MUST_USE err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e
 sv rest_param(const struct rest_call *c, const char *name); /* first of that name */
 /* Prefer: return=minimal | representation | OperationOutcome; handling=strict | lenient. */
 bool rest_prefers(const struct rest_call *c, const char *what);
+/* Parameter of a header such as "application/fhir+json; charset=utf-8", without quotes; SV_NONE: not there. */
+sv rest_media_param(sv header, const char *name);
 /* W/"3" or "3" or 3. */
 MUST_USE err_code rest_etag(sv text, uint64_t *version, struct err *e);
 

@@ -1,5 +1,5 @@
 /* rest_read.c - read, vread and the three histories. */
-#include "service/rest_private.h"
+#include "service/rest_page.h"
 
 #include "base/limits.h"
 
@@ -36,11 +36,49 @@ static bool not_modified(const struct rest_call *c, const struct store_version *
     int64_t since;
     uint64_t have;
     struct err ignored; /* a tag that is none of ours matches nothing */
+    sv tags = c->in.if_none_match, one;
+    while (sv_cut(&tags, ',', &one))
+        if (sv_eq(sv_trim(one), SV_LIT("*")) ||
+            (rest_etag(one, &have, &ignored) == ERR_OK && have == v->version))
+            return true;
     if (c->in.if_none_match.len)
-        return sv_eq(c->in.if_none_match, SV_LIT("*")) ||
-               (rest_etag(c->in.if_none_match, &have, &ignored) == ERR_OK && have == v->version);
+        return false;
     return c->in.if_modified_since.len && instant_parse_http(c->in.if_modified_since, &since) &&
            v->instant_ms / 1000 <= since / 1000;
+}
+
+/* Whole, or what _summary or _elements leave of it. */
+static err_code cut_to_ask(struct rest_call *c, const struct store_version *v, struct err *e)
+{
+    yyjson_doc *doc;
+    struct rest_match m = { .v = *v };
+    if (c->n_params == 0)
+        return rest_version_write(v, &c->out.body, e);
+    struct rest_page *p = ARENA_NEW(c->a, struct rest_page);
+    if (p == NULL)
+        return arena_oom(c->a, e);
+    p->c = c;
+    for (size_t i = 0; i < c->n_params; i++) {
+        bool taken;
+        TRY(rest_page_subset_read(p, c->params[i].name, c->params[i].value, &taken, e));
+    }
+    if (p->count_only)
+        return ERR(e, ERR_INVALID, "_summary=count asks for a search");
+    if (p->summary == REST_SUMMARY_FALSE && p->n_elements == 0)
+        return rest_version_write(v, &c->out.body, e);
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by the resource */
+    TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
+    m.root = yyjson_doc_get_root(doc);
+    return rest_subset_write(p, &m, &c->out.body, e);
+}
+
+static err_code answer_version(struct rest_call *c, const struct store_version *v, struct err *e)
+{
+    c->out.status = 304;
+    if (not_modified(c, v))
+        return ERR_OK;
+    c->out.status = 200;
+    return cut_to_ask(c, v, e);
 }
 
 err_code rest_read(struct rest_call *c, struct err *e)
@@ -53,11 +91,7 @@ err_code rest_read(struct rest_call *c, struct err *e)
     rest_about(c, &v);
     if (v.method == STORE_METHOD_DELETE)
         return gone(c, e);
-    c->out.status = 304;
-    if (not_modified(c, &v))
-        return ERR_OK;
-    c->out.status = 200;
-    return rest_version_write(&v, &c->out.body, e);
+    return answer_version(c, &v, e);
 }
 
 err_code rest_vread(struct rest_call *c, struct err *e)
@@ -79,8 +113,7 @@ err_code rest_vread(struct rest_call *c, struct err *e)
     c->out.id = c->id; /* the cursor's bytes end here */
     if (v.method == STORE_METHOD_DELETE)
         return gone(c, e);
-    c->out.status = 200;
-    return rest_version_write(&v, &c->out.body, e);
+    return answer_version(c, &v, e);
 }
 
 /* ---- history ---- */

@@ -304,13 +304,16 @@ static err_code refused(struct rest_call *c, const struct rest_pending *p, err_c
                (unsigned long long)p->w.if_version);
 }
 
-static err_code write_once(struct rest_call *c, struct err *e)
+/* overtaken: the committer found another version than the one that was looked at. */
+static err_code write_once(struct rest_call *c, bool *overtaken, struct err *e)
 {
     struct rest_pending p = { 0 };
     struct store_commit at;
     err_code rc = rest_prepare(c, &p, e);
+    *overtaken = false;
     if (rc == ERR_OK && p.has_write) {
         rc = store_commit(c->st, &p.w, 1, &at, e);
+        *overtaken = rc == ERR_PRECONDITION;
         if (rc == ERR_OK)
             rc = rest_written(c, &p, &at, e);
         else
@@ -322,18 +325,17 @@ static err_code write_once(struct rest_call *c, struct err *e)
 
 err_code rest_write(struct rest_call *c, struct err *e)
 {
-    bool locked = rest_is_conditional(c);
+    bool locked = rest_is_conditional(c), overtaken;
+    bool again = is(c, "PATCH") && c->in.if_match.len == 0;
     if (locked)
         pthread_mutex_lock(&c->s->conditional_lock);
-    err_code rc = write_once(c, e);
+    err_code rc = write_once(c, &overtaken, e);
     /* a patch that another write overtook is made again on what is there now */
-    for (int i = 1;
-         i < PATCH_TRIES && rc == ERR_PRECONDITION && is(c, "PATCH") && c->in.if_match.len == 0;
-         i++)
-        rc = write_once(c, e);
+    for (int i = 1; i < PATCH_TRIES && overtaken && again; i++)
+        rc = write_once(c, &overtaken, e);
     if (locked)
         pthread_mutex_unlock(&c->s->conditional_lock);
-    if (rc == ERR_PRECONDITION && is(c, "PATCH") && c->in.if_match.len == 0)
+    if (overtaken && again)
         return ERR(e, ERR_CONFLICT,
                    "Resource was modified by another operation. Retry the request.");
     return rc;

@@ -278,6 +278,18 @@ def without_version(resource):
     return resource
 
 
+def tokens(text):
+    """Everything of a resource's text but what the store adds: members in their order, numbers as they are spelled."""
+    def members(pairs):
+        return [("member", k, v) for k, v in pairs if k not in ("versionId", "lastUpdated")]
+
+    def keep(s):
+        return ("number", s)
+
+    return [m for m in json.loads(text, object_pairs_hook=members, parse_float=keep, parse_int=keep)
+            if m[1:] != ("meta", [])]
+
+
 def read_ndjson(path):
     path = str(path)
     if path.endswith(".zst"):

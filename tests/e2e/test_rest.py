@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from fhirlake import SHARED, Fhir, exact, read_ndjson, without_version
+from fhirlake import SHARED, Fhir, read_ndjson, tokens
 
 pytestmark = pytest.mark.sanitize
 # Examples that break FHIR's own rules: a reference to a type that the element does not allow, items without linkId
@@ -60,7 +60,7 @@ def test_the_official_examples_come_back_byte_for_byte(fhir):
         assert put.status in (200, 201), (path, put.body)
         assert (put.headers.get("x-amzn-healthlake-validation-issues") == "true") == (path in BROKEN)
         got = fhir.get(path)
-        assert without_version(exact(got.body)) == without_version(exact(line)), path
+        assert tokens(got.body) == tokens(line), path
         if "meta" not in head:
             meta = json.dumps(got.json["meta"], separators=(",", ":"))
             assert got.body.replace(b',"meta":' + meta.encode(), b"", 1) == line, path

@@ -300,6 +300,25 @@ TEST(json, pretty_is_two_spaces_a_level)
     assert_sv(buf_sv(&b), SV_LIT("{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": \"\"\n}"));
 }
 
+TEST(json, indenting_moves_nothing_but_the_space_between)
+{
+    (void)state;
+    CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
+    sv text =
+        SV_LIT("{\"a\":1.50,\"b\":[],\"c\":{},\"d\":[1e+3,{\"e\\\"{[,:\":\"\\\\\"}],\"f\":null}");
+    OK(json_indent(text, &b, e));
+    assert_sv(buf_sv(&b),
+              SV_LIT("{\n  \"a\": 1.50,\n  \"b\": [],\n  \"c\": {},\n  \"d\": [\n    1e+3,\n    {\n"
+                     "      \"e\\\"{[,:\": \"\\\\\"\n    }\n  ],\n  \"f\": null\n}\n"));
+    /* what is broken is no reason to read past the end */
+    const char *const broken[] = { "\"", "\"\\", "]}]", "{", "[\"a", "" };
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++)
+        OK(json_indent(sv_from(broken[i]), &b, e));
+    struct buf small = BUF_INIT(8);
+    FAILS(ERR_TOO_LARGE, json_indent(text, &small, e));
+    buf_done(&small);
+}
+
 TEST(json, every_character_survives_being_written)
 {
     (void)state;
@@ -480,16 +499,15 @@ TEST(json, unfinished_and_too_deep_documents_are_errors)
     }
 }
 
-TEST_MAIN(T(json, values_are_read_by_kind), T(json, strings_may_hold_nul_and_every_plane),
-          T(json, numbers_keep_their_spelling), T(json, broken_text_is_refused_with_its_place),
-          T(json, depth_is_limited_exactly), T(json, the_arena_is_the_budget),
-          T(json, what_the_suite_calls_right_is_read),
-          T(json, what_the_suite_calls_wrong_is_refused),
-          T(json, what_the_suite_leaves_open_does_no_harm), T(json, commas_and_brackets_are_placed),
-          T(json, pretty_is_two_spaces_a_level), T(json, every_character_survives_being_written),
-          T(json, strings_are_escaped_and_broken_bytes_replaced),
-          T(json, any_two_bytes_are_written_as_valid_json),
-          T(json, milliseconds_are_written_as_seconds),
-          T(json, what_is_no_number_is_written_as_one),
-          T(json, a_full_buf_is_remembered_to_the_end),
-          T(json, unfinished_and_too_deep_documents_are_errors))
+TEST_MAIN(
+    T(json, values_are_read_by_kind), T(json, strings_may_hold_nul_and_every_plane),
+    T(json, numbers_keep_their_spelling), T(json, broken_text_is_refused_with_its_place),
+    T(json, depth_is_limited_exactly), T(json, the_arena_is_the_budget),
+    T(json, what_the_suite_calls_right_is_read), T(json, what_the_suite_calls_wrong_is_refused),
+    T(json, what_the_suite_leaves_open_does_no_harm), T(json, commas_and_brackets_are_placed),
+    T(json, pretty_is_two_spaces_a_level), T(json, indenting_moves_nothing_but_the_space_between),
+    T(json, every_character_survives_being_written),
+    T(json, strings_are_escaped_and_broken_bytes_replaced),
+    T(json, any_two_bytes_are_written_as_valid_json), T(json, milliseconds_are_written_as_seconds),
+    T(json, what_is_no_number_is_written_as_one), T(json, a_full_buf_is_remembered_to_the_end),
+    T(json, unfinished_and_too_deep_documents_are_errors))
