@@ -1,0 +1,585 @@
+"""A brute-force matcher of FHIR R4 search, written from the specification's text (search.html) and nothing else:
+every resource is looked at for every query. Slow, plain, and independent of the C code.
+
+Where the specification leaves a choice, docs/search.md says which one is meant; the same choice stands here.
+"""
+import datetime
+import gzip
+import json
+import re
+import unicodedata
+from decimal import Decimal
+
+INF = float("inf")
+DATATYPES = {"Quantity", "CodeableConcept", "String", "Boolean", "Integer", "Range", "Ratio", "SampledData", "Time",
+             "DateTime", "Period", "Date", "Reference", "Age", "Timing", "Instant", "Uri", "Canonical", "Coding",
+             "Decimal", "Attachment", "Identifier", "Money", "Duration", "PositiveInt", "Code", "Url", "Expression"}
+COMMON = {"_id": ("token", "Resource.id"), "_lastUpdated": ("date", "Resource.meta.lastUpdated"),
+          "_tag": ("token", "Resource.meta.tag"), "_profile": ("uri", "Resource.meta.profile"),
+          "_security": ("token", "Resource.meta.security"), "_source": ("uri", "Resource.meta.source")}
+# A part of the official definitions, so that the test can do without the file of all of them
+SOME = {
+    "Patient": {
+        "name": ("string", "Patient.name"), "family": ("string", "Patient.name.family"),
+        "given": ("string", "Patient.name.given"), "gender": ("token", "Patient.gender"),
+        "birthdate": ("date", "Patient.birthDate"), "identifier": ("token", "Patient.identifier"),
+        "active": ("token", "Patient.active"), "address": ("string", "Patient.address"),
+        "address-city": ("string", "Patient.address.city"), "telecom": ("token", "Patient.telecom"),
+        "phone": ("token", "Patient.telecom.where(system='phone')"),
+        "email": ("token", "Patient.telecom.where(system='email')"),
+        "general-practitioner": ("reference", "Patient.generalPractitioner"),
+        "organization": ("reference", "Patient.managingOrganization"),
+        "death-date": ("date", "(Patient.deceased as dateTime)"),
+        "language": ("token", "Patient.communication.language"), "link": ("reference", "Patient.link.other"),
+    },
+    "Observation": {
+        "code": ("token", "Observation.code"), "status": ("token", "Observation.status"),
+        "category": ("token", "Observation.category"), "subject": ("reference", "Observation.subject"),
+        "patient": ("reference", "Observation.subject.where(resolve() is Patient)"),
+        "encounter": ("reference", "Observation.encounter"), "performer": ("reference", "Observation.performer"),
+        "date": ("date", "Observation.effective"), "value-quantity":
+            ("quantity", "(Observation.value as Quantity) | (Observation.value as SampledData)"),
+        "value-concept": ("token", "(Observation.value as CodeableConcept)"),
+        "value-date": ("date", "(Observation.value as dateTime) | (Observation.value as Period)"),
+        "value-string": ("string", "(Observation.value as string) | (Observation.value as CodeableConcept).text"),
+        "component-code": ("token", "Observation.component.code"),
+        "combo-code": ("token", "Observation.code | Observation.component.code"),
+        "has-member": ("reference", "Observation.hasMember"), "derived-from": ("reference", "Observation.derivedFrom"),
+        "code-value-quantity": ("composite", "Observation", [("token", "code"), ("quantity", "value.as(Quantity)")]),
+        "component-code-value-quantity":
+            ("composite", "Observation.component", [("token", "code"), ("quantity", "value.as(Quantity)")]),
+        "combo-code-value-quantity": ("composite", "Observation | Observation.component",
+                                      [("token", "code"), ("quantity", "value.as(Quantity)")]),
+    },
+    "Condition": {
+        "code": ("token", "Condition.code"), "clinical-status": ("token", "Condition.clinicalStatus"),
+        "subject": ("reference", "Condition.subject"), "encounter": ("reference", "Condition.encounter"),
+        "patient": ("reference", "Condition.subject.where(resolve() is Patient)"),
+        "onset-date": ("date", "Condition.onset.as(dateTime) | Condition.onset.as(Period)"),
+        "onset-age": ("quantity", "Condition.onset.as(Age) | Condition.onset.as(Range)"),
+        "recorded-date": ("date", "Condition.recordedDate"),
+    },
+    "Encounter": {
+        "class": ("token", "Encounter.class"), "status": ("token", "Encounter.status"),
+        "subject": ("reference", "Encounter.subject"), "date": ("date", "Encounter.period"),
+        "patient": ("reference", "Encounter.subject.where(resolve() is Patient)"),
+        "service-provider": ("reference", "Encounter.serviceProvider"),
+        "part-of": ("reference", "Encounter.partOf"), "type": ("token", "Encounter.type"),
+    },
+    "Practitioner": {"name": ("string", "Practitioner.name"), "identifier": ("token", "Practitioner.identifier"),
+                     "family": ("string", "Practitioner.name.family"), "gender": ("token", "Practitioner.gender")},
+    "Organization": {"name": ("string", "Organization.name | Organization.alias"),
+                     "partof": ("reference", "Organization.partOf"), "type": ("token", "Organization.type"),
+                     "address": ("string", "Organization.address")},
+    "RiskAssessment": {"probability": ("number", "RiskAssessment.prediction.probability"),
+                       "subject": ("reference", "RiskAssessment.subject"),
+                       "date": ("date", "(RiskAssessment.occurrence as dateTime)")},
+    "ValueSet": {"url": ("uri", "ValueSet.url"), "version": ("token", "ValueSet.version"),
+                 "title": ("string", "ValueSet.title"), "name": ("string", "ValueSet.name")},
+    "QuestionnaireResponse": {"questionnaire": ("reference", "QuestionnaireResponse.questionnaire"),
+                              "authored": ("date", "QuestionnaireResponse.authored"),
+                              "subject": ("reference", "QuestionnaireResponse.subject")},
+    "ServiceRequest": {"occurrence": ("date", "ServiceRequest.occurrence"), "status": ("token", "ServiceRequest.status"),
+                       "code": ("token", "ServiceRequest.code"), "subject": ("reference", "ServiceRequest.subject")},
+    "Claim": {"patient": ("reference", "Claim.patient"), "created": ("date", "Claim.created"),
+              "use": ("token", "Claim.use"), "priority": ("token", "Claim.priority")},
+    "MedicationRequest": {
+        "code": ("token", "(MedicationRequest.medication as CodeableConcept)"),
+        "authoredon": ("date", "MedicationRequest.authoredOn"), "intent": ("token", "MedicationRequest.intent"),
+        "patient": ("reference", "MedicationRequest.subject.where(resolve() is Patient)"),
+        "requester": ("reference", "MedicationRequest.requester")},
+}
+# Left out: resources as values, a calculated value, and values that take more than an expression
+SPECIAL = {("Bundle", "composition"), ("Bundle", "message"), ("Patient", "deceased"), ("Patient", "age"),
+           ("Location", "near"), ("QuestionnaireResponse", "item-subject")}
+
+
+def all_parameters(path):
+    """Every parameter with an expression, of the official file."""
+    definitions = [json.loads(line) for line in gzip.open(path)]
+    by_url = {d["url"]: d for d in definitions}
+    table = {}
+    for d in definitions:
+        if not d.get("expression") or d["type"] == "special" or d["code"].startswith("_"):
+            continue
+        for base in d["base"]:
+            if (base, d["code"]) in SPECIAL or base in ("Resource", "DomainResource"):
+                continue
+            if d["type"] == "composite":
+                parts = [(by_url[c["definition"]]["type"], c["expression"]) for c in d["component"]]
+                if d["code"] == "relationship":  # its two components stand in the wrong order in R4
+                    parts = [("token", "code"), ("reference", "target")]
+                if "%resource" in str(parts):
+                    continue
+                table.setdefault(base, {})[d["code"]] = ("composite", d["expression"], parts)
+            else:
+                table.setdefault(base, {})[d["code"]] = (d["type"], d["expression"])
+    return table
+
+
+# ---- FHIRPath, as far as search parameters use it ----
+
+class Element:
+    """An element with the datatype that its choice names, if it is a choice."""
+
+    def __init__(self, value, datatype=None):
+        self.value, self.datatype = value, datatype
+
+
+def children(element, name):
+    value = element.value
+    if not isinstance(value, dict):
+        return []
+    if name in value:
+        found = [(value[name], None)]
+    else:
+        found = [(v, k[len(name):]) for k, v in value.items()
+                 if k.startswith(name) and k[len(name):] in DATATYPES]
+    return [Element(x, t) for v, t in found for x in (v if isinstance(v, list) else [v]) if x is not None]
+
+
+def is_type(element, name):
+    if isinstance(element.value, dict) and "resourceType" in element.value:
+        return element.value["resourceType"] == name
+    if element.datatype:
+        return element.datatype.lower() == name.lower()
+    return True  # not a choice: the definitions cast what it is already
+
+
+def split_top(text, separator):
+    parts, depth, at = [], 0, 0
+    for i, c in enumerate(text):
+        depth += (c == "(") - (c == ")")
+        if c == separator and depth == 0:
+            parts.append(text[at:i])
+            at = i + 1
+    return [p.strip() for p in parts + [text[at:]]]
+
+
+def evaluate(expression, roots, resource_type):
+    """Elements that an expression selects from roots."""
+    expression = expression.strip()
+    arms = split_top(expression, "|")
+    if len(arms) > 1:
+        seen, out = set(), []
+        for arm in arms:
+            for e in evaluate(arm, roots, resource_type):
+                if id(e.value) not in seen or not isinstance(e.value, dict):
+                    seen.add(id(e.value))
+                    out.append(e)
+        return out
+    here, first = roots, True
+    for step in split_top(expression, "."):
+        if first and step.startswith("("):
+            inner = step[1:-1]
+            cast = re.fullmatch(r"(.*) as (\w+)", inner)
+            here = (evaluate(cast[1], roots, resource_type) if cast else evaluate(inner, roots, resource_type))
+            if cast:
+                here = [e for e in here if is_type(e, cast[2])]
+        elif first and step[0].isupper():
+            if step not in (resource_type, "Resource", "DomainResource"):
+                return []
+        elif m := re.fullmatch(r"(?:as|ofType)\((\w+)\)", step):
+            here = [e for e in here if is_type(e, m[1])]
+        elif m := re.fullmatch(r"where\(resolve\(\) is (\w+)\)", step):
+            here = [e for e in here if f"{m[1]}/" in str(
+                e.value.get("reference", "") if isinstance(e.value, dict) else e.value)]
+        elif m := re.fullmatch(r"where\((\w+)='([^']*)'\)", step):
+            here = [e for e in here if e.value.get(m[1]) == m[2]]
+        elif m := re.fullmatch(r"extension\('([^']*)'\)", step):
+            here = [c for e in here for x in children(e, "extension") if x.value.get("url") == m[1]
+                    for c in children(x, "value")]
+        else:
+            cast = re.fullmatch(r"(\w+) as (\w+)", step)  # "Type.a as b" without brackets
+            here = [c for e in here for c in children(e, cast[1] if cast else step)]
+            if cast:
+                here = [e for e in here if is_type(e, cast[2])]
+        first = False
+    return here
+
+
+# ---- values ----
+
+def fold(text):
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return re.sub(r"[ \t\n\r\f\v]+", " ", "".join(c for c in text if not unicodedata.category(c).startswith("M")))
+
+
+def moment(text):
+    """Milliseconds [lo, hi)."""
+    m = re.fullmatch(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?(Z|[+-]\d\d:\d\d)?)?)?)?",
+                     text)
+    if not m:
+        raise ValueError(text)
+    year, month, day = int(m[1]), int(m[2] or 1), int(m[3] or 1)
+    epoch = datetime.date(1970, 1, 1).toordinal()
+
+    def ms(y, mo, d):
+        return (datetime.date(y, mo, d).toordinal() - epoch) * 86400000
+    lo = ms(year, month, day)
+    if not m[2]:
+        return lo, ms(year + 1, 1, 1)
+    if not m[3]:
+        return lo, ms(year + month // 12, month % 12 + 1, 1)
+    if not m[4]:
+        return lo, lo + 86400000
+    lo += int(m[4]) * 3600000 + int(m[5]) * 60000 + int(m[6] or 0) * 1000
+    width = 60000 if not m[6] else 1000
+    if m[7]:
+        digits = (m[7] + "00")[:3]
+        lo += int(digits)
+        width = 10 ** max(0, 3 - len(m[7]))
+    if m[8] and m[8] != "Z":
+        offset = int(m[8][1:3]) * 60 + int(m[8][4:6])
+        lo -= (offset if m[8][0] == "+" else -offset) * 60000
+    return lo, lo + width
+
+
+def dates(e):
+    v = e.value
+    if isinstance(v, str):
+        try:
+            return [moment(v)]
+        except ValueError:
+            return []
+    if "event" in v or "repeat" in v:  # of a Timing only the outer limits matter
+        ranges = [moment(x) for x in v.get("event", [])]
+        ranges += [r for r in dates(Element(v.get("repeat", {}).get("boundsPeriod", {})))]
+        return [(min(r[0] for r in ranges), max(r[1] for r in ranges))] if ranges else []
+    if "start" not in v and "end" not in v:
+        return []
+    return [(moment(v["start"])[0] if "start" in v else -INF, moment(v["end"])[1] if "end" in v else INF)]
+
+
+def texts(e):
+    v = e.value
+    if isinstance(v, str):
+        return [v]
+    if not isinstance(v, dict):
+        return []
+    out = []
+    for k in ("family", "given", "prefix", "suffix", "text", "line", "city", "district", "state", "postalCode", "country"):
+        if k in v:
+            out += v[k] if isinstance(v[k], list) else [v[k]]
+    return out
+
+
+def tokens(e):
+    """(system, code, text, types) for each."""
+    v = e.value
+    if isinstance(v, bool):
+        return [(Ellipsis, "true" if v else "false", None, [])]
+    if isinstance(v, str):
+        return [(Ellipsis, v, None, [])]  # the system is implied
+    if isinstance(v, Decimal):
+        return [(None, str(v), None, [])]
+    if "coding" in v or e.datatype == "CodeableConcept" or set(v) <= {"text", "id", "extension"}:
+        out = [(c.get("system"), c.get("code"), c.get("display"), []) for c in v.get("coding", [])]
+        return out + ([(None, None, v["text"], [])] if "text" in v else [])
+    if "code" in v or "display" in v:
+        return [(v.get("system"), v.get("code"), v.get("display"), [])]
+    return [(v.get("system"), v.get("value"), v.get("type", {}).get("text") if isinstance(v.get("type"), dict) else None,
+             v.get("type", {}).get("coding", []) if isinstance(v.get("type"), dict) else [])]
+
+
+def numbers(e):
+    """(lo, hi, system, code, unit)"""
+    v = e.value
+    if isinstance(v, Decimal):
+        return [(v, v, None, None, None)]
+    if not isinstance(v, dict):
+        return []
+    if "low" in v or "high" in v:
+        low, high = v.get("low", {}), v.get("high", {})
+        if "value" not in low and "value" not in high:
+            return []
+        side = v.get("low") or v.get("high")
+        return [(low.get("value", -INF), high.get("value", INF), side.get("system"), side.get("code"), side.get("unit"))]
+    if "value" not in v or not isinstance(v["value"], Decimal):
+        return []
+    if "currency" in v:
+        return [(v["value"], v["value"], "urn:iso:std:iso:4217", v["currency"], None)]
+    c = v.get("comparator", "")
+    return [(-INF if c.startswith("<") else v["value"], INF if c.startswith(">") else v["value"],
+             v.get("system"), v.get("code"), v.get("unit"))]
+
+
+def reference_of(e):
+    """(text, display, identifier)"""
+    v = e.value
+    if isinstance(v, str):
+        return v, None, None
+    if not isinstance(v, dict):
+        return None, None, None
+    return v.get("reference", v.get("url")), v.get("display"), v.get("identifier")
+
+
+# ---- one value of a query ----
+
+def unescape(text):
+    return re.sub(r"\\([\\$,|])", r"\1", text)
+
+
+def split_escaped(text, separator, limit=0):
+    parts = re.split(r"(?<!\\)((?:\\\\)*)" + re.escape(separator), text, maxsplit=limit)
+    out = [parts[0]]
+    for i in range(1, len(parts), 2):  # what stands before the separator belongs to the part in front
+        out[-1] += parts[i]
+        out.append(parts[i + 1])
+    return out
+
+
+def prefixed(text):
+    return (text[:2], text[2:]) if text[:2] in ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap") else ("eq", text)
+
+
+def number_meets(prefix, text, lo, hi):
+    value = Decimal(text)
+    half = Decimal(5).scaleb(value.as_tuple().exponent - 1)
+    low, high = value - half, value + half
+    if prefix in ("eq", "ne"):
+        inside = low <= lo and (hi < high if lo == hi else hi <= high)
+        return inside == (prefix == "eq")
+    if prefix == "ap":
+        tenth = abs(value) / 10
+        return lo <= value + tenth and hi >= value - tenth
+    return {"gt": hi > value, "lt": lo < value, "ge": hi >= value, "le": lo <= value,
+            "sa": lo > value, "eb": hi < value}[prefix]
+
+
+def date_meets(prefix, text, lo, hi, now):
+    low, high = moment(text)
+    if prefix == "ap":
+        gap = abs(now - low) // 10
+        return lo < high + gap and hi > low - gap
+    inside = low <= lo and hi <= high
+    return {"eq": inside, "ne": not inside, "gt": hi > high, "lt": lo < low, "ge": hi > high or inside,
+            "le": lo < low or inside, "sa": lo >= high, "eb": hi <= low}[prefix]
+
+
+def same_code(wanted, have, implied):
+    return wanted == have if implied else (have is not None and wanted.lower() == have.lower())
+
+
+def token_meets(term, system, code):
+    parts = split_escaped(term, "|", 1)
+    implied = system is Ellipsis
+    if len(parts) == 1:
+        return code is not None and same_code(unescape(parts[0]), code, implied)
+    want_system, want_code = map(unescape, parts)
+    if want_code and not (code is not None and same_code(want_code, code, implied)):
+        return False
+    if not want_system:
+        return code is not None and system in (None, Ellipsis, "")
+    return implied or want_system == system
+
+
+def local(base, text):
+    """Type/id of a reference to this server; None when it is none."""
+    if text is None:
+        return None
+    text = text.split("|")[0].split("#")[0]
+    m = re.fullmatch(r"(?:(.*)/)?([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]+)?", text)
+    return (m[2], m[3]) if m and (m[1] in (None, base)) else None
+
+
+class Oracle:
+    def __init__(self, base, table, now):
+        self.base, self.now = base, now
+        self.table = table
+        self.full = "Account" in table
+        self.resources = {}   # (type, id) -> resource, numbers as Decimal
+
+    def put(self, line):
+        r = json.loads(line, parse_float=Decimal, parse_int=Decimal)
+        self.resources[r["resourceType"], r["id"]] = r
+
+    def parameter(self, type, code):
+        return COMMON.get(code) or self.table.get(type, {}).get(code)
+
+    def elements(self, r, parameter):
+        return evaluate(parameter[1], [Element(r)], r["resourceType"])
+
+    # -- one parameter against one resource --
+
+    def term_meets(self, kind, modifier, term, e):
+        if modifier == "text":
+            want = fold(unescape(term))
+            if kind == "token":
+                return any(t is not None and fold(t).startswith(want) for _, _, t, _ in tokens(e))
+            if kind == "reference":
+                display = reference_of(e)[1]
+                return display is not None and fold(display).startswith(want)
+            return any(want in fold(t) for t in texts(e))
+        if kind == "string":
+            want = unescape(term)
+            if modifier == "exact":
+                return want in texts(e)
+            if modifier == "contains":
+                return any(fold(want) in fold(t) for t in texts(e))
+            return any(fold(t).startswith(fold(want)) for t in texts(e))
+        if kind == "token":
+            if modifier == "of-type":
+                system, code, value = map(unescape, split_escaped(term, "|", 2))
+                return any(v is not None and v.lower() == value.lower() and any(
+                    t.get("code", "").lower() == code.lower() and t.get("system") == system for t in types)
+                    for _, v, _, types in tokens(e))
+            return any(token_meets(term, s, c) for s, c, _, _ in tokens(e))
+        if kind in ("number", "quantity"):
+            parts = split_escaped(term, "|")
+            prefix, text = prefixed(parts[0])
+            for lo, hi, system, code, unit in numbers(e):
+                if not number_meets(prefix, text, lo, hi):
+                    continue
+                if len(parts) == 1:
+                    return True
+                want_system, want_unit = unescape(parts[1]), unescape(parts[2])
+                if want_system and (system != want_system or (want_unit and code != want_unit)):
+                    continue
+                if not want_system and want_unit and want_unit not in (code, unit):
+                    continue
+                return True
+            return False
+        if kind == "date":
+            prefix, text = prefixed(term)
+            return any(date_meets(prefix, text, lo, hi, self.now) for lo, hi in dates(e))
+        if kind == "uri":
+            want, have = unescape(term), e.value
+            if modifier == "below":
+                return have == want or have.startswith(want if want.endswith("/") else want + "/")
+            if modifier == "above":
+                return want == have or want.startswith(have if have.endswith("/") else have + "/")
+            if modifier == "contains":
+                return want in have
+            return want == have
+        return self.reference_meets(modifier, unescape(term), term, e)
+
+    def reference_meets(self, modifier, want, raw, e):
+        text, _, identifier = reference_of(e)
+        if modifier == "identifier":
+            return identifier is not None and token_meets(raw, identifier.get("system"), identifier.get("value"))
+        here = local(self.base, text)
+        if modifier == "below":  # of a canonical: a part of its version
+            url, _, version = want.partition("|")
+            have_url, _, have = (text or "").partition("|")
+            return url == have_url and (not version or have == version or have.startswith(version + "."))
+        if modifier:  # a type
+            return here is not None and here[0] == modifier and (
+                want == here[1] or local(self.base, want) == here)
+        if text is None:
+            return False
+        if here:
+            wanted = local(self.base, want)
+            if wanted == here or want == here[1]:
+                return True
+        return want == text or ("|" not in want and want == text.split("|")[0])
+
+    def meets(self, r, code, modifier, value):
+        type = r["resourceType"]
+        parameter = self.parameter(type, code)
+        if parameter[0] == "composite":
+            bases = evaluate(parameter[1], [Element(r)], type)
+            return any(any(all(any(self.term_meets(kind, "", part, x) for x in evaluate(expr, [b], type))
+                               for (kind, expr), part in zip(parameter[2], split_escaped(term, "$")))
+                           for b in bases) for term in split_escaped(value, ","))
+        found = self.elements(r, parameter)
+        if modifier == "missing":
+            return (not any(self.has_value(parameter[0], e) for e in found)) == (value == "true")
+        met = any(self.term_meets(parameter[0], modifier, term, e) for term in split_escaped(value, ",") for e in found)
+        return met != (modifier == "not")
+
+    def has_value(self, kind, e):
+        return bool({"string": texts, "token": tokens, "date": dates, "number": numbers, "quantity": numbers}.get(
+            kind, lambda x: [x])(e))
+
+    # -- one pair of a query --
+
+    def select(self, type, name, value):
+        """Ids of a type that a pair of a query selects."""
+        if name.startswith("_has:"):
+            _, other, ref, rest = name.split(":", 3)
+            inner = self.select(other, rest, value)
+            targets = {local(self.base, reference_of(e)[0]) for id in inner
+                       for e in self.elements(self.resources[other, id], self.parameter(other, ref))}
+            return {id for t, id in self.resources if t == type and (t, id) in targets}
+        if "." in name:
+            first, rest = name.split(".", 1)
+            code, _, only = first.partition(":")
+            sets = {}
+            out = set()
+            for (t, id), r in self.resources.items():
+                if t != type:
+                    continue
+                for e in self.elements(r, self.parameter(type, code)):
+                    to = local(self.base, reference_of(e)[0])
+                    if to is None or (only and to[0] != only):
+                        continue
+                    if to[0] not in sets:
+                        inner_code = re.split(r"[.:]", rest)[0]
+                        known = inner_code == "_has" or self.parameter(to[0], inner_code)
+                        sets[to[0]] = self.select(to[0], rest, value) if known else set()
+                    if to[1] in sets[to[0]]:
+                        out.add(id)
+            return out
+        code, _, modifier = name.partition(":")
+        return {id for (t, id), r in self.resources.items() if t == type and self.meets(r, code, modifier, value)}
+
+    def search(self, type, pairs):
+        out = {id for t, id in self.resources if t == type}
+        for name, value in pairs:
+            out &= self.select(type, name, value)
+        return out
+
+    # -- what comes along --
+
+    def include(self, matches, rules):
+        """(type, id) of what comes with the matches. rules: (reverse, iterate, source, code, target)"""
+        out, frontier, first = set(), set(matches), True
+        while frontier:
+            new = set()
+            for reverse, iterate, source, code, target in rules:
+                if not first and not iterate:
+                    continue
+                codes = [code] if code != "*" else [c for c, p in self.table[source].items() if p[0] == "reference"]
+                for c in codes:
+                    p = self.parameter(source, c)
+                    for key, r in self.resources.items():
+                        if key[0] != source or (not reverse and key not in frontier):
+                            continue
+                        for e in self.elements(r, p):
+                            to = local(self.base, reference_of(e)[0])
+                            if to is None or (target and to[0] != target):
+                                continue
+                            if reverse and to in frontier:
+                                new.add(key)
+                            elif not reverse and to in self.resources:
+                                new.add(to)
+            frontier = new - out - set(matches)
+            out |= frontier
+            first = False
+        return out
+
+    def sort_key(self, type, id, code, descending):
+        """None: no value."""
+        r = self.resources[type, id]
+        p = self.parameter(type, code)
+        keys = []
+        for e in self.elements(r, p):
+            if p[0] == "string":
+                keys += [fold(t) for t in texts(e)]
+            elif p[0] == "token":
+                keys += [c if c is not None else (t or "") for _, c, t, _ in tokens(e)]
+            elif p[0] == "date":
+                keys += [lo for lo, _ in dates(e)]
+            elif p[0] in ("number", "quantity"):
+                keys += [n[0] for n in numbers(e)]
+            elif p[0] == "reference":
+                text = reference_of(e)[0] or ""
+                ends = re.search(r"(?:^|/)[A-Z][A-Za-z]+/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]+)?$",
+                                 text.split("|")[0].split("#")[0])
+                keys.append(ends[1] if ends else text)
+            else:
+                keys.append(e.value)
+        if not keys:
+            return None
+        return max(keys) if descending else min(keys)
