@@ -1,5 +1,7 @@
 /* main.c - the program: fhirlake COMMAND. Each command is a room of its own. */
+#include "cli/export.h"
 #include "cli/generate.h"
+#include "cli/verify.h"
 #include "server/serve.h"
 
 #include "base/sv.h"
@@ -10,7 +12,9 @@ static int help(FILE *f)
                 " - a FHIR R4 data store that speaks Amazon HealthLake's API\n\n"
                 "Usage: fhirlake COMMAND [options]\n\n"
                 "  serve      serve the API and run export and import jobs\n"
+                "  export     start an export job, follow it, show what it wrote\n"
                 "  generate   write synthetic patients as NDJSON, one file per resource type\n"
+                "  verify     check an export against its manifest, and against a running store\n"
                 "  version    print the version\n"
                 "  help       this text; fhirlake COMMAND --help says more\n\n"
                 "Start here:\n"
@@ -27,6 +31,10 @@ int main(int argc, char **argv)
         return serve_main(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("generate")))
         return cli_generate(argc - 1, argv + 1);
+    if (sv_eq(command, SV_LIT("export")))
+        return cli_export(argc - 1, argv + 1);
+    if (sv_eq(command, SV_LIT("verify")))
+        return cli_verify(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("version")) || sv_eq(command, SV_LIT("--version"))) {
         (void)puts("fhirlake " FHIRLAKE_VERSION);
         return 0;

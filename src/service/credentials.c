@@ -370,19 +370,23 @@ err_code credentials_create(const char *path, struct err *e)
     return rc;
 }
 
-static err_code own_section(const char *path, struct arena *a, const struct section **out,
+/* name: of the section; empty: [default], or the only one. */
+static err_code own_section(const char *path, sv name, struct arena *a, const struct section **out,
                             struct err *e)
 {
     struct section *s;
     size_t n;
     TRY(read_file(a, path, &s, &n, e));
-    const struct section *found = n == 1 ? s : NULL;
+    const struct section *found = n == 1 && name.len == 0 ? s : NULL;
+    sv want = name.len ? name : SV_LIT("default");
     for (size_t i = 0; i < n; i++)
-        if (n > 1 && sv_eq(s[i].c.name, SV_LIT("default"))) {
+        if ((n > 1 || name.len) && sv_eq(s[i].c.name, want)) {
             if (found)
-                return ERR(e, ERR_INVALID, "section [default] stands twice");
+                return ERR(e, ERR_INVALID, "section [%.*s] stands twice", SV_FMT(want));
             found = &s[i];
         }
+    if (found == NULL && name.len)
+        return ERR(e, ERR_INVALID, "there is no section [%.*s]", SV_FMT(name));
     if (found == NULL)
         return ERR(e, ERR_INVALID, "several sections, but none is [default]");
     *out = found;
@@ -392,8 +396,15 @@ static err_code own_section(const char *path, struct arena *a, const struct sect
 err_code credentials_own_load(const char *path, struct arena *a, sv *out_access_key_id,
                               sv *out_secret_key, sv *out_session_token, struct err *e)
 {
+    return credentials_profile_load(path, SV_NONE, a, out_access_key_id, out_secret_key,
+                                    out_session_token, e);
+}
+
+err_code credentials_profile_load(const char *path, sv name, struct arena *a, sv *out_access_key_id,
+                                  sv *out_secret_key, sv *out_session_token, struct err *e)
+{
     const struct section *s = NULL;
-    err_code rc = own_section(path, a, &s, e);
+    err_code rc = own_section(path, name, a, &s, e);
     if (rc != ERR_OK) {
         err_context(e, "credentials file");
         return rc;

@@ -53,3 +53,7 @@ MUST_USE err_code credentials_create(const char *path, struct err *e);
  * section is meant. */
 MUST_USE err_code credentials_own_load(const char *path, struct arena *a, sv *out_access_key_id,
                                        sv *out_secret_key, sv *out_session_token, struct err *e);
+/* The same of section [name]; empty: as above. */
+MUST_USE err_code credentials_profile_load(const char *path, sv name, struct arena *a,
+                                           sv *out_access_key_id, sv *out_secret_key,
+                                           sv *out_session_token, struct err *e);

@@ -341,6 +341,12 @@ def assert_same_resources(exported, lines):
         assert without_version(got) == without_version(exact(line)), key
 
 
+def run(*arguments, env=None, timeout=120):
+    """A command of the program, without keys from this process's environment."""
+    env = {**{k: v for k, v in os.environ.items() if not k.startswith("AWS_")}, "HOME": "/nonexistent", **(env or {})}
+    return subprocess.run([str(BIN), *map(str, arguments)], capture_output=True, text=True, env=env, timeout=timeout)
+
+
 def generate(out, patients=20, seed=1):
     subprocess.run([str(BIN), "generate", "--patients", str(patients), "--seed", str(seed), "--out", str(out)],
                    check=True, capture_output=True)

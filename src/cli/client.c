@@ -1,0 +1,248 @@
+#include "cli/client.h"
+
+#include "base/clock.h"
+#include "codec/hash.h"
+#include "codec/instant.h"
+#include "codec/json.h"
+#include "codec/sigv4.h"
+#include "codec/uri.h"
+#include "service/credentials.h"
+
+#include <curl/curl.h>
+#include <limits.h>
+#include <unistd.h>
+
+#define ANSWER_MAX (256u << 20)
+
+struct client {
+    struct arena *arena;
+    CURL *easy;
+    sv endpoint, host; /* "http://127.0.0.1:8080", "127.0.0.1:8080" */
+    sv region, key, secret, token;
+};
+
+/* ---- keys ---- */
+
+static err_code load(struct client *c, const char *path, const char *profile, struct err *e)
+{
+    return credentials_profile_load(path, sv_from(profile), c->arena, &c->key, &c->secret,
+                                    &c->token, e);
+}
+
+static err_code find_keys(struct client *c, const struct client_options *o, struct err *e)
+{
+    const char *profile = o->profile ? o->profile : getenv("AWS_PROFILE");
+    if (o->credentials)
+        return load(c, o->credentials, profile, e);
+    const char *key = getenv("AWS_ACCESS_KEY_ID"), *secret = getenv("AWS_SECRET_ACCESS_KEY");
+    if (o->profile == NULL && key && key[0] && secret) {
+        c->key = sv_from(key);
+        c->secret = sv_from(secret);
+        c->token = sv_from(getenv("AWS_SESSION_TOKEN"));
+        return ERR_OK;
+    }
+    const char *shared = getenv("AWS_SHARED_CREDENTIALS_FILE"), *home = getenv("HOME");
+    char path[PATH_MAX];
+    if (shared && shared[0])
+        return load(c, shared, profile, e);
+    (void)snprintf(path, sizeof path, "%s/.aws/credentials", home ? home : "");
+    if (home && access(path, R_OK) == 0)
+        return load(c, path, profile, e);
+    return profile ? ERR(e, ERR_INVALID, "there is no credentials file to take profile %s from",
+                         profile)
+                   : ERR_OK;
+}
+
+/* ---- life ---- */
+
+err_code client_new(const struct client_options *o, struct client **out, struct err *e)
+{
+    struct client *c = calloc(1, sizeof *c);
+    struct uri_http u = { 0 };
+    if (c == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        abort();
+    c->arena = arena_new(1u << 20);
+    c->easy = curl_easy_init();
+    if (c->easy == NULL)
+        abort();
+    const char *region = o->region ? o->region : getenv("AWS_REGION");
+    if (region == NULL || region[0] == 0)
+        region = getenv("AWS_DEFAULT_REGION");
+    c->region = region && region[0] ? sv_from(region) : SV_LIT("us-east-1");
+    sv url = arena_sv(c->arena, sv_from(o->endpoint ? o->endpoint : CLIENT_DEFAULT_ENDPOINT));
+    err_code rc = uri_http_parse(url, &u, e);
+    if (rc == ERR_OK && u.path.len)
+        rc = ERR(e, ERR_INVALID, "the endpoint is a URL without a path, such as %s",
+                 CLIENT_DEFAULT_ENDPOINT);
+    if (rc == ERR_OK)
+        rc = find_keys(c, o, e);
+    if (rc != ERR_OK) {
+        client_free(c);
+        return rc;
+    }
+    while (url.len && url.ptr[url.len - 1] == '/')
+        url.len--;
+    c->endpoint = url;
+    c->host = sv_tail(url, u.scheme.len + 3);
+    *out = c;
+    return ERR_OK;
+}
+
+void client_free(struct client *c)
+{
+    if (c == NULL)
+        return;
+    curl_easy_cleanup(c->easy);
+    arena_free(c->arena);
+    free(c);
+}
+
+bool client_is_signed(const struct client *c)
+{
+    return c->key.len > 0;
+}
+
+sv client_endpoint(const struct client *c)
+{
+    return c->endpoint;
+}
+
+/* ---- one exchange ---- */
+
+static size_t on_body(char *p, size_t size, size_t n, void *ctx)
+{
+    struct client_answer *a = ctx;
+    return buf_add(&a->body, sv_make(p, size * n), NULL) == ERR_OK ? size * n : 0;
+}
+
+static size_t on_header(char *p, size_t size, size_t n, void *ctx)
+{
+    struct client_answer *a = ctx;
+    sv line = sv_make(p, size * n), name;
+    while (line.len && (line.ptr[line.len - 1] == '\n' || line.ptr[line.len - 1] == '\r'))
+        line.len--;
+    if (sv_find(line, ':') == line.len || !sv_cut(&line, ':', &name))
+        return size * n;
+    line = sv_trim(line);
+    if (sv_eq_nocase(name, SV_LIT("content-location")))
+        (void)snprintf(a->location, sizeof a->location, "%.*s", SV_FMT(line));
+    if (sv_eq_nocase(name, SV_LIT("x-progress")))
+        (void)snprintf(a->progress, sizeof a->progress, "%.*s", SV_FMT(line));
+    return size * n;
+}
+
+static err_code add(struct arena *a, struct curl_slist **list, sv name, sv value, struct err *e)
+{
+    sv line = arena_fmt(a, "%.*s: %.*s", SV_FMT(name), SV_FMT(value));
+    if (line.ptr == NULL)
+        return arena_oom(a, e);
+    struct curl_slist *more = curl_slist_append(*list, line.ptr);
+    if (more == NULL)
+        abort();
+    *list = more;
+    return ERR_OK;
+}
+
+static err_code headers(struct client *c, const struct client_call *call, struct arena *a,
+                        struct curl_slist **list, struct err *e)
+{
+    struct sigv4_header h[8];
+    size_t n = 0;
+    unsigned char digest[SHA256_LEN];
+    char hex[SHA256_HEX_LEN], date[16];
+    sv path = sv_head(call->target, sv_find(call->target, '?')), auth;
+    instant_format_basic(clock_wall_ms(), date);
+    hash_sha256_of(call->body, digest);
+    hash_hex(digest, sizeof digest, hex);
+    h[n++] = (struct sigv4_header){ SV_LIT("host"), c->host };
+    h[n++] = (struct sigv4_header){ SV_LIT("x-amz-date"), sv_make(date, sizeof date) };
+    if (c->token.len)
+        h[n++] = (struct sigv4_header){ SV_LIT("x-amz-security-token"), c->token };
+    if (call->content_type.len)
+        h[n++] = (struct sigv4_header){ SV_LIT("content-type"), call->content_type };
+    if (call->amz_target.len)
+        h[n++] = (struct sigv4_header){ SV_LIT("x-amz-target"), call->amz_target };
+    struct sigv4_request req = { .method = sv_from(call->method),
+                                 .path = path,
+                                 .query = sv_tail(call->target, path.len + 1),
+                                 .headers = h,
+                                 .n_headers = n,
+                                 .payload_hash = sv_make(hex, sizeof hex),
+                                 .normalize_path = true,
+                                 .double_encode_path = true };
+    struct sigv4_scope scope = { sv_make(date, 8), c->region, SV_LIT("healthlake") };
+    struct sigv4_credentials cred = { c->key, c->secret, c->token };
+    for (size_t i = 0; i < n; i++)
+        TRY(add(a, list, h[i].name, h[i].value, e));
+    if (client_is_signed(c)) {
+        TRY(sigv4_sign(a, &req, sv_make(date, sizeof date), &scope, &cred, &auth, e));
+        TRY(add(a, list, SV_LIT("authorization"), auth, e));
+    }
+    if (call->prefer.len)
+        TRY(add(a, list, SV_LIT("prefer"), call->prefer, e));
+    return add(a, list, SV_LIT("expect"), SV_NONE, e);
+}
+
+err_code client_run(struct client *c, const struct client_call *call, struct client_answer *out,
+                    struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
+    struct curl_slist *list = NULL;
+    *out = (struct client_answer){ .body = BUF_INIT(ANSWER_MAX) };
+    sv url = arena_fmt(a, "%.*s%.*s", SV_FMT(c->endpoint), SV_FMT(call->target));
+    err_code rc = url.ptr ? headers(c, call, a, &list, e) : arena_oom(a, e);
+    CURLcode did = CURLE_OK;
+    if (rc == ERR_OK) {
+        curl_easy_reset(c->easy);
+        curl_easy_setopt(c->easy, CURLOPT_URL, url.ptr);
+        curl_easy_setopt(c->easy, CURLOPT_PATH_AS_IS, 1L);
+        curl_easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, call->method);
+        curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, list);
+        curl_easy_setopt(c->easy, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT, 10L);
+        curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_TIME, 120L);
+        curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_body);
+        curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, out);
+        curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, on_header);
+        curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, out);
+        if (call->body.len || strcmp(call->method, "POST") == 0) {
+            curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, call->body.len ? call->body.ptr : "");
+            curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body.len);
+        }
+        did = curl_easy_perform(c->easy);
+        curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &out->status);
+    }
+    curl_slist_free_all(list);
+    if (rc == ERR_OK && did != CURLE_OK)
+        rc = ERR(e, ERR_PEER, "no answer from %.*s: %s", SV_FMT(c->endpoint),
+                 curl_easy_strerror(did));
+    if (rc != ERR_OK)
+        buf_done(&out->body);
+    return rc;
+}
+
+err_code client_refusal(const struct client_answer *a, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *ar = arena_new(4u << 20);
+    yyjson_doc *doc;
+    sv text = SV_NONE, kind = SV_NONE;
+    err_code code = a->status == 404                       ? ERR_NOT_FOUND
+                    : a->status == 401 || a->status == 403 ? ERR_DENIED
+                    : a->status == 409                     ? ERR_CONFLICT
+                    : a->status == 429                     ? ERR_THROTTLED
+                    : a->status >= 500 || a->status == 0   ? ERR_PEER
+                                                           : ERR_INVALID;
+    if (json_read(ar, buf_sv(&a->body), 32, &doc, NULL) == ERR_OK) {
+        yyjson_val *root = yyjson_doc_get_root(doc);
+        yyjson_val *issue = yyjson_arr_get_first(json_get(root, "issue"));
+        kind = json_string(json_get(root, "__type"));
+        text = json_string(json_get(root, "message"));
+        if (text.ptr == NULL)
+            text = json_string(json_get(json_get(issue, "details"), "text"));
+    }
+    if (text.ptr == NULL)
+        return ERR(e, code, "the endpoint answered with status %ld", a->status);
+    return ERR(e, code, "%.*s%s%.*s", SV_FMT(kind), kind.len ? ": " : "",
+               SV_FMT(sv_head(text, 400)));
+}

@@ -1,0 +1,38 @@
+/* client.h - calls to an endpoint of the HealthLake API, ours or another, signed with SigV4.
+ *
+ * Keys come from --credentials FILE [--profile NAME], else AWS_ACCESS_KEY_ID and its like, else
+ * AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials; with none of them requests go out unsigned, which a server
+ * with --auth none takes. One thread at a time.   Floor: cli. */
+#pragma once
+#include "base/arena.h"
+#include "base/buf.h"
+
+struct client_options { /* as on the command line; NULL: not given */
+    const char *endpoint, *region, *credentials, *profile;
+};
+#define CLIENT_DEFAULT_ENDPOINT "http://127.0.0.1:8080"
+
+struct client;
+/* ERR_INVALID: endpoint or credentials file; the message says which. */
+MUST_USE err_code client_new(const struct client_options *o, struct client **out, struct err *e);
+void client_free(struct client *c);
+DEFINE_CLEANUP(struct client, client_free)
+bool client_is_signed(const struct client *c);
+sv client_endpoint(const struct client *c); /* without a slash behind */
+
+struct client_call {
+    const char *method;
+    sv target; /* path and query, encoded: "/datastore/ID/r4/export/JOB" */
+    sv content_type, amz_target, prefer; /* empty: not sent */
+    sv body;
+};
+struct client_answer {
+    long status;
+    struct buf body; /* the caller's to empty with buf_done() */
+    char location[1024], progress[128];
+};
+/* One exchange. ERR_PEER: no answer. A refusal is an answer: look at status. */
+MUST_USE err_code client_run(struct client *c, const struct client_call *call,
+                             struct client_answer *out, struct err *e);
+/* What an answer that is no success says, as an error: the text of an OperationOutcome or of an AWS error. */
+err_code client_refusal(const struct client_answer *a, struct err *e);

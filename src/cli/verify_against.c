@@ -1,0 +1,258 @@
+/* verify_against.c - the manifest and the files against a running store, as of the export's commit.
+ *
+ *   counts   of every type, by a search that reads as of that commit (whole exports)
+ *   sample   resources picked at random from the files: the version that was current at the instant
+ *   --full   every resource of every exported type, page by page as of that commit
+ *
+ * The commit is asked for by the page token of a search, which holds it; the manifest has it as asOfCommit. */
+#include "cli/verify_private.h"
+
+#include "codec/uri.h"
+
+#define PAGE_COUNT 500
+
+struct against {
+    struct verify *v;
+    struct client *client;
+    char base[256]; /* path: "/datastore/ID/r4" */
+};
+
+static err_code open_client(struct against *x, struct err *e)
+{
+    struct uri_http u;
+    struct client_options o = x->v->o.to;
+    sv url = sv_from(x->v->o.against);
+    while (url.len && url.ptr[url.len - 1] == '/')
+        url.len--;
+    TRY(uri_http_parse(url, &u, e));
+    sv root = sv_head(url, url.len - u.path.len);
+    if (u.path.len == 0 && x->v->datastore_id.len == 0)
+        return ERR(e, ERR_INVALID,
+                   "the manifest names no data store: give --against its whole URL, "
+                   "http://HOST:PORT/datastore/ID/r4");
+    int n = u.path.len ? snprintf(x->base, sizeof x->base, "%.*s", SV_FMT(u.path))
+                       : snprintf(x->base, sizeof x->base, "/datastore/%.*s/r4",
+                                  SV_FMT(x->v->datastore_id));
+    if (n < 0 || n >= (int)sizeof x->base)
+        return ERR(e, ERR_INVALID, "--against is too long a URL");
+    o.endpoint = arena_str(x->v->a, root);
+    return o.endpoint ? client_new(&o, &x->client, e) : arena_oom(x->v->a, e);
+}
+
+/* GET below [base]; the document is owned by a. */
+static err_code get(struct against *x, sv target, struct arena *a, yyjson_val **out, struct err *e)
+{
+    struct client_answer answer;
+    struct client_call call = { .method = "GET", .target = target };
+    yyjson_doc *doc;
+    TRY(client_run(x->client, &call, &answer, e));
+    err_code rc = answer.status == 200 ? ERR_OK : client_refusal(&answer, e);
+    sv text = SV_NONE;
+    if (rc == ERR_OK) {
+        text = arena_sv(a, buf_sv(&answer.body));
+        rc = text.ptr ? json_read(a, text, 512, &doc, e) : arena_oom(a, e);
+    }
+    buf_done(&answer.body);
+    if (rc == ERR_OK)
+        *out = yyjson_doc_get_root(doc);
+    return rc;
+}
+
+/* ---- counts ---- */
+
+static err_code check_counts(struct against *x, struct err *e)
+{
+    struct verify *v = x->v;
+    yyjson_val *said = json_get(v->manifest, "countPerType"), *root;
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 20);
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        const char *type = fhir_type_name((fhir_type)t);
+        uint64_t want = 0, have = 0;
+        arena_reset(a);
+        sv target = arena_fmt(a, "%s/%s?_summary=count&_total=accurate&page=%llu-p-0-0-0--",
+                              x->base, type, (unsigned long long)v->as_of);
+        TRY(get(x, target, a, &root, e));
+        if (!sv_to_u64(json_number(json_get(root, "total")), &have))
+            return ERR(e, ERR_PEER, "the store does not tell how many %s it held", type);
+        IGNORE(!sv_to_u64(json_number(json_get(said, type)), &want)); /* not named: 0 */
+        if (want != have)
+            verify_differs(v, "store: held %llu %s as of the export, the manifest says %llu",
+                           (unsigned long long)have, type, (unsigned long long)want);
+    }
+    return ERR_OK;
+}
+
+/* ---- a sample ---- */
+
+static err_code check_sample(struct against *x, const struct verify_sample *s, struct arena *a,
+                             struct buf *scratch, struct err *e)
+{
+    struct verify *v = x->v;
+    yyjson_val *root;
+    verify_key have;
+    struct err why = { 0 };
+    sv target = arena_fmt(a, "%s/%s/%.*s/_history?_at=%.*s", x->base, fhir_type_name(s->type),
+                          SV_FMT(s->id), SV_FMT(v->instant));
+    err_code rc = get(x, target, a, &root, &why);
+    if (rc == ERR_NOT_FOUND) {
+        verify_differs(v, "store: has no %s that is in the files", fhir_type_name(s->type));
+        return ERR_OK;
+    }
+    if (rc != ERR_OK) {
+        *e = why;
+        return rc;
+    }
+    yyjson_val *entry = yyjson_arr_get_first(json_get(root, "entry"));
+    yyjson_val *resource = json_get(entry, "resource");
+    if (resource == NULL) {
+        verify_differs(v, "store: a %s of the files was not there as of the export",
+                       fhir_type_name(s->type));
+        return ERR_OK;
+    }
+    TRY(verify_text_of(resource, scratch, &have, e));
+    if (!v->subset && verify_key_cmp(&have, &s->text) != 0)
+        verify_differs(v, "store: %s/%.*s was another version, or another text",
+                       fhir_type_name(s->type), SV_FMT(s->id));
+    return ERR_OK;
+}
+
+static err_code check_samples(struct against *x, struct err *e)
+{
+    CLEANUP_BUF struct buf scratch = BUF_INIT(VERIFY_LINE_MAX);
+    CLEANUP(arena_free) struct arena *a = arena_new((size_t)1 << 30);
+    for (size_t i = 0; i < x->v->n_samples; i++) {
+        arena_reset(a);
+        TRY(check_sample(x, &x->v->samples[i], a, &scratch, e));
+    }
+    verify_note(x->v, "store: %zu resources picked at random were compared", x->v->n_samples);
+    return ERR_OK;
+}
+
+/* ---- all ---- */
+
+struct row {
+    verify_key key, text;
+};
+static int row_cmp(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(verify_key));
+}
+
+struct gather {
+    struct buf rows, scratch;
+};
+
+static err_code gather(void *ctx, yyjson_val *resource, struct err *e)
+{
+    struct gather *g = ctx;
+    struct row r = { .key = verify_key_of(json_string(json_get(resource, "resourceType")),
+                                          json_string(json_get(resource, "id"))) };
+    TRY(verify_text_of(resource, &g->scratch, &r.text, e));
+    return buf_add(&g->rows, sv_make(&r, sizeof r), e);
+}
+
+static sv next_link(struct against *x, yyjson_val *root)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "link"));
+    yyjson_val *link;
+    while ((link = yyjson_arr_iter_next(&it)) != NULL)
+        if (sv_eq(json_string(json_get(link, "relation")), SV_LIT("next"))) {
+            sv url = json_string(json_get(link, "url")); /* a path of the same server */
+            const char *at = memmem(url.ptr, url.len, x->base, strlen(x->base));
+            return at ? sv_tail(url, (size_t)(at - url.ptr)) : SV_NONE;
+        }
+    return SV_NONE;
+}
+
+/* One page of the store against the files' rows. *n counts those that were found. */
+static void compare_page(struct verify *v, yyjson_val *root, fhir_type type, struct gather *files,
+                         struct gather *page, uint64_t *n)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "entry"));
+    yyjson_val *entry;
+    struct err ignored; /* a page is bounded */
+    while ((entry = yyjson_arr_iter_next(&it)) != NULL) {
+        yyjson_val *resource = json_get(entry, "resource");
+        buf_clear(&page->rows);
+        if (gather(page, resource, &ignored) != ERR_OK)
+            continue;
+        const struct row *r = (const struct row *)(const void *)page->rows.ptr;
+        const struct row *f =
+            files->rows.len
+                ? bsearch(r, files->rows.ptr, files->rows.len / sizeof *r, sizeof *r, row_cmp)
+                : NULL;
+        *n += f != NULL;
+        if (f == NULL && v->whole)
+            verify_differs(v, "store: held %s/%.*s, which is not in the files",
+                           fhir_type_name(type), SV_FMT(json_string(json_get(resource, "id"))));
+        else if (f && !v->subset && verify_key_cmp(&f->text, &r->text) != 0)
+            verify_differs(v, "store: %s/%.*s was another version, or another text",
+                           fhir_type_name(type), SV_FMT(json_string(json_get(resource, "id"))));
+    }
+}
+
+static err_code check_type(struct against *x, fhir_type type, struct err *e)
+{
+    struct verify *v = x->v;
+    CLEANUP(arena_free) struct arena *a = arena_new((size_t)1 << 30);
+    struct gather files = { BUF_INIT((size_t)16 << 30), BUF_INIT(VERIFY_LINE_MAX) };
+    struct gather page = { BUF_INIT(1024), BUF_INIT(VERIFY_LINE_MAX) };
+    uint64_t found = 0;
+    char next[2048];
+    (void)snprintf(next, sizeof next, "%s/%s?_count=%d&page=%llu-p-0-0-0--", x->base,
+                   fhir_type_name(type), PAGE_COUNT, (unsigned long long)v->as_of);
+    err_code rc = verify_each(v, type, gather, &files, e);
+    size_t n = files.rows.len / sizeof(struct row);
+    if (n)
+        qsort(files.rows.ptr, n, sizeof(struct row), row_cmp);
+    while (rc == ERR_OK && next[0]) {
+        yyjson_val *root;
+        arena_reset(a);
+        rc = get(x, sv_from(next), a, &root, e);
+        if (rc != ERR_OK)
+            break;
+        compare_page(v, root, type, &files, &page, &found);
+        sv link = next_link(x, root);
+        (void)snprintf(next, sizeof next, "%.*s", SV_FMT(link));
+    }
+    if (rc == ERR_OK && found != n)
+        verify_differs(v, "store: did not hold %llu %s of the files as of the export",
+                       (unsigned long long)(n - found), fhir_type_name(type));
+    buf_done(&files.rows);
+    buf_done(&files.scratch);
+    buf_done(&page.rows);
+    buf_done(&page.scratch);
+    return rc;
+}
+
+static bool in_files(const struct verify *v, fhir_type type)
+{
+    for (size_t i = 0; i < v->n_files; i++)
+        if (v->files[i].role == VERIFY_OUTPUT &&
+            (v->files[i].type.len == 0 || fhir_type_find(v->files[i].type) == type))
+            return true;
+    return false;
+}
+
+static err_code check_all(struct against *x, struct err *e)
+{
+    for (unsigned t = 1; t <= fhir_n_types(); t++)
+        if (in_files(x->v, (fhir_type)t)) /* of the others the counts say that there was none */
+            TRY(check_type(x, (fhir_type)t, e));
+    verify_note(x->v, "store: every resource of the files was compared");
+    return ERR_OK;
+}
+
+err_code verify_against(struct verify *v, struct err *e)
+{
+    struct against x = { .v = v };
+    if (v->as_of == 0)
+        return ERR(e, ERR_INVALID, "the manifest names no commit to compare with");
+    err_code rc = open_client(&x, e);
+    if (rc == ERR_OK && v->whole)
+        rc = check_counts(&x, e);
+    if (rc == ERR_OK)
+        rc = v->o.full ? check_all(&x, e) : check_samples(&x, e);
+    client_free(x.client);
+    return rc;
+}

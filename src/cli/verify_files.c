@@ -1,0 +1,417 @@
+/* verify_files.c - every file that the manifest names: there, of its size, its digest, its lines, its type; no
+ * resource twice; nothing beside what is named; and the digest over all.
+ *
+ * Files of a plain export hold ids in ascending order, and those of a type one range each. Where that holds, no id
+ * can be there twice, and no set of ids is kept. Where it does not (filtered or organized exports), the type's
+ * files are read once more into a set. */
+#include "cli/verify_private.h"
+
+#include "base/rng.h"
+
+#define BLOCK_BYTES (1u << 20)
+
+/* ---- one file, line by line ---- */
+
+typedef err_code (*line_fn)(void *ctx, sv line, struct err *e);
+
+static err_code lines_of(struct verify *v, struct verify_file *f, line_fn each, void *ctx,
+                         struct err *e)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT(VERIFY_LINE_MAX);
+    CLEANUP(hash_sha256_free) struct hash_sha256 *sha = hash_sha256_new();
+    struct byte_reader r;
+    unsigned char digest[SHA256_LEN];
+    size_t n = 0;
+    uint64_t lines = 0, size = 0;
+    TRY(place_read(v->place, f->name, &r, e));
+    err_code rc;
+    for (;;) {
+        rc = buf_reserve(&text, BLOCK_BYTES, e);
+        if (rc == ERR_OK)
+            rc = r.read(r.ctx, text.ptr + text.len, BLOCK_BYTES, &n, e);
+        if (rc != ERR_OK)
+            break;
+        hash_sha256_add(sha, sv_make(text.ptr + text.len, n));
+        text.len += n;
+        size += n;
+        size_t at = 0;
+        for (char *end; (end = memchr(text.ptr + at, '\n', text.len - at)) != NULL;) {
+            sv line = sv_make(text.ptr + at, (size_t)(end - text.ptr) - at);
+            at += line.len + 1;
+            lines++;
+            rc = each(ctx, line, e);
+            if (rc != ERR_OK)
+                break;
+        }
+        if (rc != ERR_OK)
+            break;
+        memmove(text.ptr, text.ptr + at, text.len - at);
+        text.len -= at;
+    }
+    if (r.close)
+        r.close(r.ctx);
+    if (rc != ERR_EOF)
+        return rc;
+    if (text.len) { /* a last line without its newline is one all the same */
+        lines++;
+        TRY(each(ctx, buf_sv(&text), e));
+    }
+    hash_sha256_take(sha, digest);
+    hash_hex(digest, sizeof digest, f->digest);
+    f->lines = lines;
+    f->size = size;
+    return ERR_OK;
+}
+
+struct reading {
+    struct verify *v;
+    struct verify_file *f;
+    struct arena *a; /* of one line */
+    uint64_t line;
+    struct buf scratch;
+    unsigned bad;
+};
+
+static bool tell(struct reading *r)
+{
+    return r->bad++ < 5; /* of one file */
+}
+
+static void pick(struct reading *r, yyjson_val *root, sv type, sv id, struct err *e)
+{
+    struct verify *v = r->v;
+    uint64_t at = v->n_seen++;
+    if (v->max_samples == 0)
+        return;
+    if (v->n_samples < v->max_samples)
+        at = v->n_samples++;
+    else if ((at = rng_u64() % v->n_seen) >= v->max_samples)
+        return;
+    struct verify_sample s = { .type = fhir_type_find(type), .id = arena_sv(v->a, id) };
+    if (s.id.ptr && verify_text_of(root, &r->scratch, &s.text, e) == ERR_OK)
+        v->samples[at] = s;
+}
+
+static err_code output_line(struct reading *r, yyjson_val *root, struct err *e)
+{
+    struct verify_file *f = r->f;
+    sv type = json_string(json_get(root, "resourceType")), id = json_string(json_get(root, "id"));
+    if (f->type.len == 0 && sv_eq(type, SV_LIT("Parameters"))) { /* the head of a block */
+        f->sorted = false;
+        return ERR_OK;
+    }
+    if (f->type.len && !sv_eq(type, f->type)) {
+        if (tell(r))
+            verify_differs(r->v, "%.*s: line %llu is no %.*s", SV_FMT(f->name),
+                           (unsigned long long)r->line, SV_FMT(f->type));
+        return ERR_OK;
+    }
+    if (fhir_type_find(type) == FHIR_TYPE_NONE || !fhir_id_ok(id)) {
+        if (tell(r))
+            verify_differs(r->v, "%.*s: line %llu is no resource with a type and an id",
+                           SV_FMT(f->name), (unsigned long long)r->line);
+        return ERR_OK;
+    }
+    f->sorted = f->sorted && f->type.len && (f->last_id.ptr == NULL || sv_cmp(f->last_id, id) < 0);
+    if (f->sorted) {
+        if (f->first_id.ptr == NULL)
+            f->first_id = arena_sv(r->v->a, id);
+        if (f->last_id.ptr == NULL) /* room for any id, written over line by line */
+            f->last_id = sv_make(arena_alloc(r->v->a, FHIR_ID_MAX), 0);
+        if (f->first_id.ptr == NULL || f->last_id.ptr == NULL)
+            return arena_oom(r->v->a, e);
+        memcpy((char *)(uintptr_t)f->last_id.ptr, id.ptr, id.len);
+        f->last_id.len = id.len;
+    }
+    if (r->v->deleted.len) {
+        verify_key k = verify_key_of(type, id);
+        if (bsearch(&k, r->v->deleted.ptr, r->v->deleted.len / sizeof k, sizeof k,
+                    verify_key_cmp) &&
+            tell(r))
+            verify_differs(r->v, "%.*s: line %llu is among the deleted too", SV_FMT(f->name),
+                           (unsigned long long)r->line);
+    }
+    pick(r, root, type, id, e);
+    return ERR_OK;
+}
+
+/* A Bundle of deletions. */
+static err_code deleted_line(struct reading *r, yyjson_val *root, struct err *e)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "entry"));
+    yyjson_val *entry;
+    bool good = sv_eq(json_string(json_get(root, "resourceType")), SV_LIT("Bundle")) &&
+                sv_eq(json_string(json_get(root, "type")), SV_LIT("transaction"));
+    while (good && (entry = yyjson_arr_iter_next(&it)) != NULL) {
+        yyjson_val *request = json_get(entry, "request");
+        sv url = json_string(json_get(request, "url")), type;
+        good = sv_eq(json_string(json_get(request, "method")), SV_LIT("DELETE")) &&
+               sv_cut(&url, '/', &type) && fhir_type_find(type) && fhir_id_ok(url);
+        if (good) {
+            verify_key k = verify_key_of(type, url);
+            TRY(buf_add(&r->v->deleted, sv_make(&k, sizeof k), e));
+        }
+    }
+    if (!good && tell(r))
+        verify_differs(r->v, "%.*s: line %llu is no transaction Bundle of DELETE entries",
+                       SV_FMT(r->f->name), (unsigned long long)r->line);
+    return ERR_OK;
+}
+
+static err_code on_line(void *ctx, sv line, struct err *e)
+{
+    struct reading *r = ctx;
+    yyjson_doc *doc;
+    r->line++;
+    arena_reset(r->a);
+    if (json_read(r->a, line, 512, &doc, NULL) != ERR_OK ||
+        !yyjson_is_obj(yyjson_doc_get_root(doc))) {
+        if (tell(r))
+            verify_differs(r->v, "%.*s: line %llu is not a JSON object", SV_FMT(r->f->name),
+                           (unsigned long long)r->line);
+        return ERR_OK;
+    }
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    if (r->f->role == VERIFY_OUTPUT)
+        return output_line(r, root, e);
+    if (r->f->role == VERIFY_DELETED)
+        return deleted_line(r, root, e);
+    if (!sv_eq(json_string(json_get(root, "resourceType")), SV_LIT("OperationOutcome")) && tell(r))
+        verify_differs(r->v, "%.*s: line %llu is no OperationOutcome", SV_FMT(r->f->name),
+                       (unsigned long long)r->line);
+    return ERR_OK;
+}
+
+static err_code check_file(struct verify *v, struct verify_file *f, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
+    struct reading r = { .v = v, .f = f, .a = a, .scratch = BUF_INIT(VERIFY_LINE_MAX) };
+    struct err why = { 0 };
+    f->sorted = true;
+    err_code rc = lines_of(v, f, on_line, &r, &why);
+    buf_done(&r.scratch);
+    if (rc == ERR_NOT_FOUND) {
+        verify_differs(v, "%.*s: the file is missing", SV_FMT(f->name));
+        return ERR_OK;
+    }
+    if (rc != ERR_OK) {
+        *e = why;
+        return rc;
+    }
+    f->there = true;
+    if (f->has_bytes && f->size != f->bytes)
+        verify_differs(v, "%.*s: %llu bytes, the manifest says %llu", SV_FMT(f->name),
+                       (unsigned long long)f->size, (unsigned long long)f->bytes);
+    if (f->has_count && f->lines != f->count)
+        verify_differs(v, "%.*s: %llu lines, the manifest says %llu", SV_FMT(f->name),
+                       (unsigned long long)f->lines, (unsigned long long)f->count);
+    if (f->sha256.len && !sv_eq(f->sha256, sv_make(f->digest, SHA256_HEX_LEN)))
+        verify_differs(v, "%.*s: SHA-256 is not the manifest's", SV_FMT(f->name));
+    if (r.bad > 5)
+        verify_differs(v, "%.*s: and %u more lines like these", SV_FMT(f->name), r.bad - 5);
+    v->resources += f->role == VERIFY_OUTPUT ? f->lines : 0;
+    v->bytes += f->size;
+    verify_note(v, "%.*s: %llu lines, %llu bytes", SV_FMT(f->name), (unsigned long long)f->lines,
+                (unsigned long long)f->size);
+    return ERR_OK;
+}
+
+/* ---- no resource twice ---- */
+
+struct each_ctx {
+    struct arena *a;
+    verify_each_fn each;
+    void *ctx;
+};
+
+static err_code each_line(void *ctx, sv line, struct err *e)
+{
+    struct each_ctx *c = ctx;
+    yyjson_doc *doc;
+    arena_reset(c->a);
+    if (json_read(c->a, line, 512, &doc, NULL) != ERR_OK)
+        return ERR_OK; /* told before */
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    sv type = json_string(json_get(root, "resourceType"));
+    return fhir_type_find(type) && json_string(json_get(root, "id")).len ? c->each(c->ctx, root, e)
+                                                                         : ERR_OK;
+}
+
+err_code verify_each(struct verify *v, fhir_type type, verify_each_fn each, void *ctx,
+                     struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
+    struct each_ctx c = { a, each, ctx };
+    for (size_t i = 0; i < v->n_files; i++) {
+        struct verify_file again = v->files[i];
+        if (again.role != VERIFY_OUTPUT || !again.there ||
+            (type && again.type.len && fhir_type_find(again.type) != type))
+            continue;
+        TRY(lines_of(v, &again, each_line, &c, e));
+    }
+    return ERR_OK;
+}
+
+static int by_first_id(const void *a, const void *b)
+{
+    const struct verify_file *const *x = a, *const *y = b;
+    return sv_cmp((*x)->first_id, (*y)->first_id);
+}
+
+/* The files of a type hold ranges that are apart. */
+static bool ranges_apart(struct verify *v, sv type)
+{
+    struct verify_file **of = arena_alloc(v->a, (v->n_files + 1) * sizeof(struct verify_file *));
+    size_t n = 0;
+    for (size_t i = 0; of && i < v->n_files; i++) {
+        struct verify_file *f = &v->files[i];
+        if (f->role != VERIFY_OUTPUT || !sv_eq(f->type, type) || f->first_id.ptr == NULL)
+            continue;
+        if (!f->sorted)
+            return false;
+        of[n++] = f;
+    }
+    if (n)
+        qsort(of, n, sizeof(struct verify_file *), by_first_id);
+    for (size_t i = 1; i < n; i++)
+        if (sv_cmp(of[i - 1]->last_id, of[i]->first_id) >= 0)
+            return false;
+    return of != NULL;
+}
+
+static err_code add_key(void *ctx, yyjson_val *root, struct err *e)
+{
+    struct buf *set = ctx;
+    verify_key k = verify_key_of(json_string(json_get(root, "resourceType")),
+                                 json_string(json_get(root, "id")));
+    return buf_add(set, sv_make(&k, sizeof k), e);
+}
+
+static err_code check_set(struct verify *v, sv type, struct err *e)
+{
+    CLEANUP_BUF struct buf set = BUF_INIT((size_t)8 << 30);
+    TRY(verify_each(v, fhir_type_find(type), add_key, &set, e));
+    size_t n = set.len / sizeof(verify_key), twice = 0;
+    verify_key *k = (verify_key *)(void *)set.ptr;
+    if (n)
+        qsort(k, n, sizeof *k, verify_key_cmp);
+    for (size_t i = 1; i < n; i++)
+        twice += verify_key_cmp(&k[i - 1], &k[i]) == 0;
+    if (twice)
+        verify_differs(v, "%.*s: %zu times a resource is there once more",
+                       SV_FMT(type.len ? type : SV_LIT("output")), twice);
+    return ERR_OK;
+}
+
+static err_code check_doubles(struct verify *v, struct err *e)
+{
+    bool mixed = false;
+    for (size_t i = 0; i < v->n_files; i++) {
+        const struct verify_file *f = &v->files[i];
+        bool told = false;
+        mixed |= f->role == VERIFY_OUTPUT && f->type.len == 0;
+        for (size_t k = 0; k < i && !told; k++)
+            told = v->files[k].role == VERIFY_OUTPUT && sv_eq(v->files[k].type, f->type);
+        if (f->role == VERIFY_OUTPUT && f->type.len && !told && !ranges_apart(v, f->type))
+            TRY(check_set(v, f->type, e));
+    }
+    return mixed ? check_set(v, SV_LIT(""), e) : ERR_OK;
+}
+
+/* ---- the sums, and what stands beside ---- */
+
+static int by_digest(const void *a, const void *b)
+{
+    const struct verify_file *const *x = a, *const *y = b;
+    return memcmp((*x)->digest, (*y)->digest, SHA256_HEX_LEN);
+}
+
+/* SHA-256 over the files' SHA-256 in hex, sorted, each with a newline. */
+static void check_digest(struct verify *v)
+{
+    sv want = json_string(json_get(v->manifest, "sha256"));
+    struct verify_file **all = arena_alloc(v->a, (v->n_files + 1) * sizeof(struct verify_file *));
+    unsigned char d[SHA256_LEN];
+    char hex[SHA256_HEX_LEN];
+    size_t n = 0;
+    if (want.len == 0 || all == NULL)
+        return;
+    struct hash_sha256 *h = hash_sha256_new();
+    for (size_t i = 0; i < v->n_files; i++)
+        if (v->files[i].there)
+            all[n++] = &v->files[i];
+    if (n)
+        qsort(all, n, sizeof(struct verify_file *), by_digest);
+    for (size_t i = 0; i < n; i++) {
+        hash_sha256_add(h, sv_make(all[i]->digest, SHA256_HEX_LEN));
+        hash_sha256_add(h, SV_LIT("\n"));
+    }
+    hash_sha256_take(h, d);
+    hash_sha256_free(h);
+    hash_hex(d, sizeof d, hex);
+    if (!sv_eq(want, sv_make(hex, sizeof hex)))
+        verify_differs(v, "the digest over all files is not the manifest's");
+}
+
+static void check_sum(struct verify *v, const char *name, uint64_t have)
+{
+    uint64_t want;
+    if (sv_to_u64(json_number(json_get(v->manifest, name)), &want) && want != have)
+        verify_differs(v, "manifest: %s is %llu, the files hold %llu", name,
+                       (unsigned long long)want, (unsigned long long)have);
+}
+
+static void check_types(struct verify *v)
+{
+    yyjson_obj_iter it = yyjson_obj_iter_with(json_get(v->manifest, "countPerType"));
+    yyjson_val *key;
+    uint64_t sum = 0, bytes = 0;
+    bool mixed = false;
+    for (size_t i = 0; i < v->n_files; i++) {
+        const struct verify_file *f = &v->files[i];
+        sum += f->role == VERIFY_OUTPUT ? f->lines : 0;
+        bytes += f->role == VERIFY_OUTPUT ? f->size : 0;
+        mixed |= f->role == VERIFY_OUTPUT && f->type.len == 0;
+    }
+    if (mixed)
+        return; /* the heads of blocks are lines too */
+    check_sum(v, "count", sum);
+    check_sum(v, "bytes", bytes);
+    while ((key = yyjson_obj_iter_next(&it)) != NULL) {
+        uint64_t want, have = 0;
+        for (size_t i = 0; i < v->n_files; i++)
+            if (v->files[i].role == VERIFY_OUTPUT && sv_eq(v->files[i].type, json_string(key)))
+                have += v->files[i].lines;
+        if (!sv_to_u64(json_number(yyjson_obj_iter_get_val(key)), &want) || want != have)
+            verify_differs(v, "manifest: countPerType of %s is %llu, the files hold %llu",
+                           yyjson_get_str(key), (unsigned long long)want, (unsigned long long)have);
+    }
+}
+
+static bool is_named(void *ctx, sv name, uint64_t bytes)
+{
+    struct verify *v = ctx;
+    (void)bytes;
+    if (sv_eq(name, SV_LIT("manifest.json")))
+        return true;
+    if (bsearch(&name, v->names, v->n_files, sizeof name, verify_by_text) == NULL)
+        verify_differs(v, "%.*s: is not in the manifest", SV_FMT(name));
+    return true;
+}
+
+err_code verify_files(struct verify *v, struct err *e)
+{
+    for (size_t i = 0; i < v->n_files; i++) /* deletions first: outputs are compared with them */
+        if (v->files[i].role == VERIFY_DELETED)
+            TRY(check_file(v, &v->files[i], e));
+    if (v->deleted.len)
+        qsort(v->deleted.ptr, v->deleted.len / sizeof(verify_key), sizeof(verify_key),
+              verify_key_cmp);
+    for (size_t i = 0; i < v->n_files; i++)
+        if (v->files[i].role != VERIFY_DELETED)
+            TRY(check_file(v, &v->files[i], e));
+    TRY(check_doubles(v, e));
+    check_types(v);
+    check_digest(v);
+    return place_list(v->place, is_named, v, e);
+}

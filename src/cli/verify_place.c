@@ -1,0 +1,201 @@
+#include "cli/verify_private.h"
+
+#include "codec/uri.h"
+#include "s3/s3.h"
+#include "service/credentials.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEPTH_MAX 8u
+
+struct place {
+    struct arena *arena;
+    char dir[PATH_MAX]; /* empty: S3 */
+    struct s3_client *s3;
+    sv bucket, prefix; /* prefix ends with '/', or is empty */
+    struct s3_credentials keys;
+};
+
+static err_code give_keys(void *ctx, sv refused, struct arena *a, struct s3_credentials *out,
+                          struct err *e)
+{
+    const struct place *p = ctx;
+    (void)refused;
+    out->access_key_id = arena_sv(a, p->keys.access_key_id);
+    out->secret_key = arena_sv(a, p->keys.secret_key);
+    out->session_token = arena_sv(a, p->keys.session_token);
+    return out->secret_key.ptr ? ERR_OK : arena_oom(a, e);
+}
+
+static err_code open_s3(struct place *p, const struct verify_options *o, struct err *e)
+{
+    const char *region = o->to.region ? o->to.region : getenv("AWS_REGION");
+    struct s3_endpoint ep = { .url = sv_from(o->s3_endpoint),
+                              .region =
+                                  region && region[0] ? sv_from(region) : SV_LIT("us-east-1") };
+    if (o->s3_addressing && strcmp(o->s3_addressing, "path") == 0)
+        ep.addressing = S3_ADDRESSING_PATH;
+    else if (o->s3_addressing && strcmp(o->s3_addressing, "virtual") == 0)
+        ep.addressing = S3_ADDRESSING_VIRTUAL;
+    else if (o->s3_addressing && strcmp(o->s3_addressing, "auto") != 0)
+        return ERR(e, ERR_INVALID, "--s3-addressing takes auto, path or virtual");
+    if (o->s3_credentials) {
+        TRY(credentials_own_load(o->s3_credentials, p->arena, &p->keys.access_key_id,
+                                 &p->keys.secret_key, &p->keys.session_token, e));
+    } else {
+        p->keys.access_key_id = sv_from(getenv("AWS_ACCESS_KEY_ID"));
+        p->keys.secret_key = sv_from(getenv("AWS_SECRET_ACCESS_KEY"));
+        p->keys.session_token = sv_from(getenv("AWS_SESSION_TOKEN"));
+    }
+    if (p->keys.secret_key.len == 0)
+        return ERR(
+            e, ERR_INVALID,
+            "an S3 endpoint needs keys: give --s3-credentials FILE, or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY");
+    return s3_client_new(&ep, give_keys, p, NULL, &p->s3, e);
+}
+
+static err_code open_uri(struct place *p, const struct verify_options *o, const char *target,
+                         struct err *e)
+{
+    struct uri_s3 u;
+    TRY(uri_s3_parse(sv_from(target), &u, e));
+    sv key = u.key;
+    while (key.len && key.ptr[key.len - 1] == '/')
+        key.len--;
+    p->bucket = u.bucket;
+    p->prefix = key.len ? arena_fmt(p->arena, "%.*s/", SV_FMT(key)) : SV_LIT("");
+    if (o->objects && o->s3_endpoint)
+        return ERR(e, ERR_INVALID, "--objects and --s3-endpoint exclude each other");
+    if (o->s3_endpoint)
+        return open_s3(p, o, e);
+    if (o->objects == NULL)
+        return ERR(e, ERR_INVALID,
+                   "an s3:// place needs --objects DIR or --s3-endpoint URL, as the server has it");
+    int n =
+        snprintf(p->dir, sizeof p->dir, "%s/%.*s/%.*s", o->objects, SV_FMT(u.bucket), SV_FMT(key));
+    return n > 0 && n < PATH_MAX ? ERR_OK : ERR(e, ERR_INVALID, "the path is too long");
+}
+
+err_code place_open(const struct verify_options *o, const char *target, struct place **out,
+                    struct err *e)
+{
+    struct place *p = calloc(1, sizeof *p);
+    struct stat st;
+    err_code rc = ERR_OK;
+    if (p == NULL)
+        abort();
+    p->arena = arena_new(1u << 20);
+    if (strncmp(target, "s3://", 5) == 0)
+        rc = open_uri(p, o, target, e);
+    else if (snprintf(p->dir, sizeof p->dir, "%s", target) >= PATH_MAX)
+        rc = ERR(e, ERR_INVALID, "the path is too long");
+    if (rc == ERR_OK && p->dir[0] && (stat(p->dir, &st) != 0 || !S_ISDIR(st.st_mode)))
+        rc = ERR(e, ERR_NOT_FOUND, "%s is not a folder that is there", target);
+    if (rc != ERR_OK) {
+        place_free(p);
+        return rc;
+    }
+    *out = p;
+    return ERR_OK;
+}
+
+void place_free(struct place *p)
+{
+    if (p == NULL)
+        return;
+    s3_client_free(p->s3);
+    arena_free(p->arena);
+    free(p);
+}
+
+/* ---- reading ---- */
+
+static err_code fd_read(void *ctx, void *dst, size_t cap, size_t *n, struct err *e)
+{
+    ssize_t got;
+    do
+        got = read((int)(intptr_t)ctx, dst, cap);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return ERR(e, err_from_errno(errno), "a file cannot be read");
+    *n = (size_t)got;
+    return got ? ERR_OK : ERR_EOF;
+}
+
+static void fd_close(void *ctx)
+{
+    (void)close((int)(intptr_t)ctx); /* only read */
+}
+
+err_code place_read(struct place *p, sv name, struct byte_reader *out, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    if (p->dir[0] == 0) {
+        sv key = arena_fmt(a, "%.*s%.*s", SV_FMT(p->prefix), SV_FMT(name));
+        return key.ptr ? s3_object_open(p->s3, p->bucket, key, 0, out, e) : arena_oom(a, e);
+    }
+    sv path = arena_fmt(a, "%s/%.*s", p->dir, SV_FMT(name));
+    if (path.ptr == NULL)
+        return arena_oom(a, e);
+    int fd = open(path.ptr, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return ERR(e, err_from_errno(errno), "%.*s cannot be opened: %s", SV_FMT(name),
+                   strerrordesc_np(errno));
+    *out = (struct byte_reader){ fd_read, fd_close, (void *)(intptr_t)fd };
+    return ERR_OK;
+}
+
+/* ---- listing ---- */
+
+struct listing {
+    place_list_fn each;
+    void *ctx;
+    size_t skip; /* bytes of the prefix */
+};
+
+static bool each_key(void *ctx, sv key, uint64_t bytes)
+{
+    struct listing *l = ctx;
+    sv name = sv_tail(key, l->skip);
+    return name.len == 0 || name.ptr[name.len - 1] == '/' || l->each(l->ctx, name, bytes);
+}
+
+static err_code walk(const char *dir, sv below, unsigned depth, struct listing *l, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(256u << 20);
+    DIR *d = opendir(dir);
+    if (d == NULL)
+        return ERR(e, err_from_errno(errno), "a folder cannot be read");
+    err_code rc = ERR_OK;
+    for (struct dirent *de; rc == ERR_OK && (de = readdir(d)) != NULL;) {
+        struct stat st;
+        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
+            continue;
+        sv path = arena_fmt(a, "%s/%s", dir, de->d_name);
+        sv name = arena_fmt(a, "%.*s%s%s", SV_FMT(below), below.len ? "/" : "", de->d_name);
+        if (path.ptr == NULL || name.ptr == NULL)
+            rc = arena_oom(a, e);
+        else if (lstat(path.ptr, &st) != 0)
+            rc = ERR(e, err_from_errno(errno), "%.*s cannot be looked at", SV_FMT(name));
+        else if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
+            rc = walk(path.ptr, name, depth + 1, l, e);
+        else if (!S_ISDIR(st.st_mode))
+            (void)l->each(l->ctx, name, (uint64_t)st.st_size); /* of a folder all are wanted */
+    }
+    closedir(d);
+    return rc;
+}
+
+err_code place_list(struct place *p, place_list_fn each, void *ctx, struct err *e)
+{
+    struct listing l = { each, ctx, p->prefix.len };
+    if (p->dir[0])
+        return walk(p->dir, SV_LIT(""), 0, &l, e);
+    return s3_object_list(p->s3, p->bucket, p->prefix, each_key, &l, e);
+}

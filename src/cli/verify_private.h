@@ -1,0 +1,100 @@
+/* verify_private.h - what the rooms of `fhirlake verify` share.
+ *
+ *   verify.c          options, the manifest, the verdict
+ *   verify_place.c    where the files are: a folder, an objects folder, an S3 endpoint
+ *   verify_files.c    files against the manifest
+ *   verify_against.c  manifest and files against a running store, as of the export's commit
+ *
+ * A difference is one line on standard output and goes on to the next; what cannot be looked at is an error and
+ * ends the command. Memory: a line, and 32 bytes a resource where ids are compared as sets.   Floor: cli. */
+#pragma once
+#include "cli/client.h"
+#include "codec/hash.h"
+#include "codec/json.h"
+#include "codec/ndjson.h"
+#include "fhir/types.h"
+
+#define VERIFY_LINE_MAX (256u << 20)
+#define VERIFY_TOLD_MAX 100u /* differences told one by one */
+
+struct verify_options {
+    struct client_options to; /* of --against; endpoint is that URL's root */
+    const char *objects, *s3_endpoint, *s3_credentials, *s3_addressing;
+    const char *against, *sample;
+    bool full, quiet;
+};
+
+/* ---- verify_place.c ---- */
+struct place;
+/* target: a folder, or s3://bucket/key. ERR_INVALID, ERR_NOT_FOUND. */
+MUST_USE err_code place_open(const struct verify_options *o, const char *target, struct place **out,
+                             struct err *e);
+void place_free(struct place *p);
+DEFINE_CLEANUP(struct place, place_free)
+/* name: below the target. ERR_NOT_FOUND. */
+MUST_USE err_code place_read(struct place *p, sv name, struct byte_reader *out, struct err *e);
+typedef bool (*place_list_fn)(void *ctx, sv name, uint64_t bytes);
+/* Every file below the target. */
+MUST_USE err_code place_list(struct place *p, place_list_fn each, void *ctx, struct err *e);
+
+/* ---- the manifest ---- */
+typedef enum { VERIFY_OUTPUT, VERIFY_DELETED, VERIFY_ERROR } verify_role;
+struct verify_file {
+    verify_role role;
+    sv type; /* empty: of any */
+    sv name;
+    bool has_count, has_bytes;
+    uint64_t count, bytes;
+    sv sha256;
+    /* what was read */
+    bool there, sorted; /* sorted: ids ascend without doubles */
+    uint64_t lines, size;
+    char digest[SHA256_HEX_LEN];
+    sv first_id, last_id; /* while sorted */
+};
+typedef struct {
+    unsigned char b[16];
+} verify_key; /* of type and id, or of a resource's text */
+
+struct verify_sample { /* one exported resource, picked at random */
+    fhir_type type;
+    sv id;
+    verify_key text;
+};
+struct verify {
+    struct verify_options o;
+    struct place *place;
+    struct arena *a;
+    yyjson_val *manifest;
+    sv datastore_id, instant;
+    uint64_t as_of;
+    bool whole;  /* every resource of the store: no level, no filter */
+    bool subset; /* _elements: resources are cut */
+    struct verify_file *files;
+    size_t n_files;
+    sv *names;          /* of the files, sorted */
+    struct buf deleted; /* of verify_key, sorted */
+    struct verify_sample *samples;
+    size_t n_samples, max_samples;
+    uint64_t n_seen; /* resources that could have been picked */
+    uint64_t differences, resources, bytes;
+};
+/* Tell a difference. */
+void verify_differs(struct verify *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void verify_note(const struct verify *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
+verify_key verify_key_of(sv type, sv id);
+int verify_key_cmp(const void *a, const void *b);
+int verify_by_text(const void *a, const void *b); /* of sv */
+/* Of a resource's members and values, numbers by their own text; white space does not count. */
+MUST_USE err_code verify_text_of(yyjson_val *resource, struct buf *scratch, verify_key *out,
+                                 struct err *e);
+
+/* ---- verify_files.c ---- */
+MUST_USE err_code verify_files(struct verify *v, struct err *e);
+/* Calls each() for every resource of the output files of a type (FHIR_TYPE_NONE: all). */
+typedef err_code (*verify_each_fn)(void *ctx, yyjson_val *resource, struct err *e);
+MUST_USE err_code verify_each(struct verify *v, fhir_type type, verify_each_fn each, void *ctx,
+                              struct err *e);
+
+/* ---- verify_against.c ---- */
+MUST_USE err_code verify_against(struct verify *v, struct err *e);
