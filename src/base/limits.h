@@ -25,6 +25,10 @@
 /* ---- export ---- */
 #define LIMIT_EXPORT_OBJECT_BYTES (64u << 20) /* aim of one object; one line may be larger */
 
+#define LIMIT_EXPORT_PATIENTS 10000u /* in one list of patients */
+#define LIMIT_EXPORT_TEXTS    1000u  /* of one kind in a request: filters, types, elements */
+#define LIMIT_SERVED_HOURS    48u /* --export-retention-hours: served files stay after completion */
+
 /* ---- jobs ---- */
 #define LIMIT_JOBS_QUEUED 25u /* per data store and kind */
 #define LIMIT_WORKERS     64u /* --workers; default: processors, at least 2 */

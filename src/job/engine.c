@@ -29,8 +29,9 @@ struct entry { /* one unfinished job */
 
 struct job_engine {
     struct job_engine_config cfg;
-    char *spool_dir;
+    char *spool_dir, *served_dir;
     struct job_pool *pool;
+    struct job_served *served;   /* NULL: none are taken */
     pthread_mutex_t record_lock; /* orders the writers of records; held over their I/O */
     struct {
         pthread_mutex_t lock;
@@ -56,7 +57,7 @@ struct change {
     job_status to;
     const struct job_progress *progress; /* NULL: as it is */
     sv message;
-    bool set_instant;
+    bool set_instant, files_expire, files_removed;
     uint64_t t;
     int64_t instant_ms;
 };
@@ -78,6 +79,10 @@ static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv
             rec.job.start_ms = clock_wall_ms();
         if (job_status_is_final(c->to) && rec.job.end_ms == 0)
             rec.job.end_ms = clock_wall_ms();
+        if (c->files_expire && rec.job.expires_ms == 0)
+            rec.job.expires_ms = rec.job.end_ms + en->cfg.served_ms;
+        if (c->files_removed)
+            rec.files_removed_ms = clock_wall_ms();
         if (c->progress)
             rec.job.progress = *c->progress;
         if (c->message.len)
@@ -86,8 +91,11 @@ static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv
             rec.job.as_of_t = c->t;
             rec.job.transaction_ms = c->instant_ms;
         }
-        rc = job_status_is_final(c->to) ? job_record_finish(en->cfg.records, &rec, e)
-                                        : job_record_update(en->cfg.records, &rec, e);
+        bool ends = moved && job_status_is_final(c->to);
+        rc = ends ? job_record_finish(en->cfg.records, &rec, e)
+                  : job_record_update(en->cfg.records, &rec, e);
+        if (rc == ERR_OK && ends && rec.job.expires_ms)
+            job_served_expect(en->served, rec.job.expires_ms);
         if (rc == ERR_OK && moved)
             log_job("job", &rec.job);
     }
@@ -189,32 +197,53 @@ static int wish_of(struct job_engine *en, const struct entry *x)
     return wish;
 }
 
+/* Take away what an export wrote. */
+static err_code undo(struct entry *x, struct job_run *r, struct err *e)
+{
+    return x->kind == JOB_EXPORT && r->job ? export_undo(r, e) : ERR_OK;
+}
+
+static void end_cancelled(struct entry *x, struct job_run *r, struct change *c, struct err *e)
+{
+    err_code rc = undo(x, r, e);
+    if (rc != ERR_OK)
+        LOG_ERR("job_undo", e, LOG_STR("job", x->id));
+    c->to = rc == ERR_OK ? JOB_CANCEL_COMPLETED : JOB_CANCEL_FAILED;
+    c->message = rc == ERR_OK ? SV_NONE : sv_from(e->msg);
+}
+
 /* The end of a run that came to one. */
 static void finish(struct job_engine *en, struct entry *x, struct job_run *r, err_code rc,
                    job_status status, sv message, struct err *run_err)
 {
-    struct err e;
+    struct err e, why;
     struct change c = { .to = status, .message = message, .progress = &r->live.progress };
     if (rc == ERR_CANCELLED && wish_of(en, x) == CANCEL) {
         move_logged(en, x, JOB_CANCEL_IN_PROGRESS, SV_NONE);
-        err_code undone = x->kind == JOB_EXPORT && r->store ? export_undo(r, &e) : ERR_OK;
-        if (undone != ERR_OK)
-            LOG_ERR("job_undo", &e, LOG_STR("job", x->id));
-        c.to = undone == ERR_OK ? JOB_CANCEL_COMPLETED : JOB_CANCEL_FAILED;
-        c.message = undone == ERR_OK ? SV_NONE : sv_from(e.msg);
+        end_cancelled(x, r, &c, &why);
     } else if (rc != ERR_OK) {
         c.to = JOB_FAILED;
         c.message =
             wish_of(en, x) == DROP ? SV_LIT("The data store was deleted") : sv_from(run_err->msg);
         if (wish_of(en, x) != DROP)
             LOG_ERR("job_failed", run_err, LOG_STR("job", x->id));
+        if (undo(x, r, &why) != ERR_OK) /* what no manifest names is nobody's */
+            LOG_ERR("job_undo", &why, LOG_STR("job", x->id));
+    } else {
+        c.files_expire = r->job->served;
     }
     sv ds = sv_from(x->datastore_id), id = sv_from(x->id);
     if (change(en, x->kind, ds, id, &c, &e) == ERR_CONFLICT) { /* a cancel came in between */
         move_logged(en, x, JOB_CANCEL_IN_PROGRESS, SV_NONE);
-        c.to = rc == ERR_OK ? JOB_CANCEL_FAILED : JOB_FAILED;
-        c.message =
-            rc == ERR_OK ? SV_LIT("The job had ended before it could be cancelled") : c.message;
+        c.files_expire = false;
+        if (rc == ERR_OK && x->kind == JOB_EXPORT) {
+            end_cancelled(x, r, &c, &why);
+        } else if (rc == ERR_OK) {
+            c.to = JOB_CANCEL_FAILED;
+            c.message = SV_LIT("The job had ended before it could be cancelled");
+        } else {
+            c.to = JOB_FAILED;
+        }
         if (change(en, x->kind, ds, id, &c, &e) != ERR_OK)
             LOG_ERR("job_record", &e, LOG_STR("job", x->id));
     }
@@ -242,7 +271,7 @@ static void *runner(void *arg)
     free(start);
     struct job_engine *en = s.en;
     struct entry *x = s.x;
-    struct arena *a = arena_new(1u << 20);
+    struct arena *a = arena_new(32u << 20);
     struct job_record rec;
     struct err e = { 0 };
     char spool[PATH_MAX];
@@ -250,6 +279,7 @@ static void *runner(void *arg)
     struct job_run r = { .engine = en,
                          .world = en->cfg.world,
                          .pool = en->pool,
+                         .cfg = &en->cfg,
                          .spool_dir = spool,
                          .halt = &x->halt,
                          .export_object_bytes = en->cfg.export_object_bytes,
@@ -264,8 +294,11 @@ static void *runner(void *arg)
         rc = ERR_CANCELLED;
     struct err read_err;
     if (job_record_read(en->cfg.records, x->kind, sv_from(x->datastore_id), sv_from(x->id), a, &rec,
-                        &read_err) == ERR_OK) {
+                        &read_err) == ERR_OK &&
+        job_params_load(en->cfg.records, rec.job.id, a, &rec.job.params, &read_err) == ERR_OK) {
         r.job = &rec.job;
+        if (rec.job.served)
+            r.world = en->served ? job_served_world(en->served) : NULL;
         r.live.progress = rec.job.progress;
         if (rec.job.status == JOB_CANCEL_SUBMITTED || rec.job.status == JOB_CANCEL_IN_PROGRESS) {
             pthread_mutex_lock(&en->locked.lock);
@@ -378,8 +411,11 @@ static sv request_digest(struct arena *a, const struct job_request *q)
                    q->kms_key_id,
                    q->input_uri,
                    q->validation_level };
+    CLEANUP_BUF struct buf params = BUF_INIT(SIZE_MAX / 2);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         digest_add(h, parts[i]);
+    if (q->params && job_params_write(q->params, &params, NULL) == ERR_OK)
+        digest_add(h, buf_sv(&params));
     hash_sha256_take(h, d);
     hash_sha256_free(h);
     hash_hex(d, sizeof d, hex);
@@ -452,8 +488,14 @@ static err_code submit_new(struct job_engine *en, const struct job_request *q, s
                            struct arena *a, struct job *out, struct err *e)
 {
     char id[33];
+    bool served = q->params && q->params->served;
     TRY(check_queue(en, q, e));
-    TRY(probe(en, q, e));
+    if (q->kind == JOB_EXPORT)
+        TRY(job_export_check(en, q->datastore_id, q->params, e));
+    if (served && en->served == NULL)
+        return ERR(e, ERR_UNSUPPORTED, "This server keeps no files of exports");
+    if (!served)
+        TRY(probe(en, q, e));
     rng_hex32(id);
     struct entry *x = calloc(1, sizeof *x);
     if (x == NULL)
@@ -462,20 +504,25 @@ static err_code submit_new(struct job_engine *en, const struct job_request *q, s
     (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(q->datastore_id));
     (void)snprintf(x->id, sizeof x->id, "%s", id);
     struct job_record rec = { .digest = digest };
-    rec.job = (struct job){ .kind = q->kind,
-                            .id = arena_sv(a, sv_from(id)),
-                            .datastore_id = arena_sv(a, q->datastore_id),
-                            .datastore_arn = arena_sv(a, q->datastore_arn),
-                            .account_id = arena_sv(a, q->account_id),
-                            .job_name = arena_sv(a, q->job_name),
-                            .role_arn = arena_sv(a, q->role_arn),
-                            .output_uri = arena_sv(a, q->output_uri),
-                            .job_folder_uri = folder_uri(a, q, sv_from(id)),
-                            .kms_key_id = arena_sv(a, q->kms_key_id),
-                            .input_uri = arena_sv(a, q->input_uri),
-                            .validation_level = arena_sv(a, q->validation_level),
-                            .status = JOB_SUBMITTED,
-                            .submit_ms = clock_wall_ms() };
+    rec.job =
+        (struct job){ .kind = q->kind,
+                      .id = arena_sv(a, sv_from(id)),
+                      .datastore_id = arena_sv(a, q->datastore_id),
+                      .datastore_arn = arena_sv(a, q->datastore_arn),
+                      .account_id = arena_sv(a, q->account_id),
+                      .job_name = arena_sv(a, q->job_name),
+                      .role_arn = arena_sv(a, q->role_arn),
+                      .output_uri = arena_sv(a, q->output_uri),
+                      .job_folder_uri = served ? SV_NONE : folder_uri(a, q, sv_from(id)),
+                      .kms_key_id = arena_sv(a, q->kms_key_id),
+                      .input_uri = arena_sv(a, q->input_uri),
+                      .validation_level = arena_sv(a, q->validation_level),
+                      .status = JOB_SUBMITTED,
+                      .submit_ms = clock_wall_ms(),
+                      .served = served,
+                      .request_url = arena_sv(a, q->params ? q->params->request_url : SV_NONE),
+                      .params = q->kind == JOB_EXPORT ? q->params : NULL };
+    rec.served = served;
     /* order and record belong together: who is written first is first */
     pthread_mutex_lock(&en->record_lock);
     uint64_t now_us = (uint64_t)rec.job.submit_ms * 1000;
@@ -506,6 +553,7 @@ static err_code submit_new(struct job_engine *en, const struct job_request *q, s
         IGNORE(change(en, q->kind, q->datastore_id, sv_from(id), &c, &ignored));
     }
     schedule(en);
+    rec.job.params = NULL; /* the caller's, not the arena's */
     *out = rec.job;
     return ERR_OK;
 }
@@ -527,7 +575,13 @@ err_code job_submit(struct job_engine *en, const struct job_request *q, struct a
 
 /* ---- questions ---- */
 
-static void overlay_live(struct job_engine *en, struct job *j)
+err_code job_export_check(struct job_engine *en, sv datastore_id,
+                          const struct job_export_params *params, struct err *e)
+{
+    return export_check(&en->cfg, datastore_id, params, e);
+}
+
+static void overlay_live(struct job_engine *en, struct job *j, struct arena *a)
 {
     pthread_mutex_lock(&en->locked.lock);
     struct entry *x = find_locked(en, j->kind, j->datastore_id, j->id);
@@ -537,6 +591,8 @@ static void overlay_live(struct job_engine *en, struct job *j)
         pthread_mutex_unlock(&x->run->live.lock);
     }
     pthread_mutex_unlock(&en->locked.lock);
+    if (j->kind == JOB_EXPORT && j->status == JOB_IN_PROGRESS)
+        j->message = job_progress_text(j, a);
 }
 
 err_code job_get(struct job_engine *en, job_kind kind, sv datastore_id, sv job_id, struct arena *a,
@@ -544,8 +600,10 @@ err_code job_get(struct job_engine *en, job_kind kind, sv datastore_id, sv job_i
 {
     struct job_record rec;
     TRY(job_record_read(en->cfg.records, kind, datastore_id, job_id, a, &rec, e));
+    if (kind == JOB_EXPORT)
+        TRY(job_params_load(en->cfg.records, rec.job.id, a, &rec.job.params, e));
     if (!job_status_is_final(rec.job.status))
-        overlay_live(en, &rec.job);
+        overlay_live(en, &rec.job, a);
     *out = rec.job;
     return ERR_OK;
 }
@@ -557,8 +615,14 @@ err_code job_list(struct job_engine *en, job_kind kind, const struct job_filter 
     TRY(job_record_list(en->cfg.records, kind, filter, after, max, a, out, n_out, next, e));
     for (size_t i = 0; i < *n_out; i++)
         if (!job_status_is_final((*out)[i].status))
-            overlay_live(en, &(*out)[i]);
+            overlay_live(en, &(*out)[i], a);
     return ERR_OK;
+}
+
+struct job_served *job_engine_served(struct job_engine *en, struct records **records)
+{
+    *records = en->cfg.records;
+    return en->served;
 }
 
 /* ---- cancel and drop ---- */
@@ -611,10 +675,35 @@ err_code job_datastore_drop(struct job_engine *en, sv datastore_id, struct err *
     if (has_jobs_locked(en, datastore_id, false))
         rc = ERR(e, ERR_CANCELLED, "the service is stopping");
     pthread_mutex_unlock(&en->locked.lock);
+    if (rc == ERR_OK && en->served)
+        rc = job_served_drop(en->served, datastore_id, e);
     return rc;
 }
 
 /* ---- life ---- */
+
+/* job_removed_fn */
+static err_code files_removed(void *ctx, sv datastore_id, sv id, struct err *e)
+{
+    struct job_engine *en = ctx;
+    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
+    struct job_record rec;
+    err_code rc = job_record_read(en->cfg.records, JOB_EXPORT, datastore_id, id, a, &rec, e);
+    struct change c = { .to = rec.job.status, .files_removed = true }; /* the last status stays */
+    return rc == ERR_OK ? change(en, JOB_EXPORT, datastore_id, id, &c, e) : rc;
+}
+
+/* job_active_check_fn */
+static bool is_active(void *ctx, sv id)
+{
+    struct job_engine *en = ctx;
+    bool found = false;
+    pthread_mutex_lock(&en->locked.lock);
+    for (struct entry *x = en->locked.first; x && !found; x = x->next)
+        found = sv_eq_cstr(id, x->id);
+    pthread_mutex_unlock(&en->locked.lock);
+    return found;
+}
 
 static void add_active(void *ctx, job_kind kind, sv datastore_id, sv job_id, uint64_t order)
 {
@@ -642,16 +731,24 @@ err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine
     if (en == NULL || (en->spool_dir = strdup(cfg->spool_dir)) == NULL)
         abort();
     en->cfg = *cfg;
+    en->cfg.spool_dir = en->spool_dir;
+    if (cfg->served_dir && (en->cfg.served_dir = en->served_dir = strdup(cfg->served_dir)) == NULL)
+        abort();
     if (en->cfg.export_object_bytes == 0)
         en->cfg.export_object_bytes = LIMIT_EXPORT_OBJECT_BYTES;
     if (en->cfg.import_chunk_bytes == 0)
         en->cfg.import_chunk_bytes = LIMIT_IMPORT_CHUNK_BYTES;
+    if (en->cfg.served_ms == 0)
+        en->cfg.served_ms = LIMIT_SERVED_HOURS * 3600000LL;
     pthread_mutex_init(&en->record_lock, NULL);
     pthread_mutex_init(&en->locked.lock, NULL);
     pthread_cond_init(&en->locked.changed, NULL);
     err_code rc = job_pool_start(cfg->n_workers, &en->pool, e);
     if (rc == ERR_OK)
         rc = job_records_active(cfg->records, add_active, en, e);
+    if (rc == ERR_OK && cfg->served_dir)
+        rc = job_served_start(cfg->records, cfg->served_dir, files_removed, is_active, en,
+                              &en->served, e);
     if (rc != ERR_OK) {
         job_engine_stop(en);
         return rc;
@@ -675,10 +772,12 @@ void job_engine_stop(struct job_engine *en)
     while (en->locked.first)
         drop_locked(en, en->locked.first);
     pthread_mutex_unlock(&en->locked.lock);
+    job_served_stop(en->served);
     job_pool_stop(en->pool);
     pthread_mutex_destroy(&en->record_lock);
     pthread_mutex_destroy(&en->locked.lock);
     pthread_cond_destroy(&en->locked.changed);
     free(en->spool_dir);
+    free(en->served_dir);
     free(en);
 }

@@ -46,6 +46,8 @@ static bool each_done(void *ctx, sv key, sv value)
 static err_code export_all(struct export *x, struct arena *a, struct err *e)
 {
     struct job_run *r = x->run;
+    if (job_run_should_stop(r))
+        return ERR(e, ERR_CANCELLED, "the export was stopped");
     TRY(export_sink_open(r, &x->sink, e));
     x->object_bytes = sink_keeps_objects(x->sink) ? r->export_object_bytes / EXPORT_LANES
                                                   : r->export_object_bytes;
@@ -69,10 +71,11 @@ static err_code export_all(struct export *x, struct arena *a, struct err *e)
     if (d.rc != ERR_OK)
         return ERR(e, d.rc, "the export's notes are damaged");
     x->shared.progress.ranges_total = x->plan.n;
-    job_run_progress_set(r, &x->shared.progress);
+    export_progress_begin(x);
     TRY(export_ranges_run(x, e));
     CLEANUP_BUF struct buf manifest = BUF_INIT(1u << 30);
     TRY(export_manifest(r, &x->plan, x->sink, &manifest, e));
+    TRY(job_manifest_put(r->cfg->records, r->job->id, buf_sv(&manifest), e));
     return sink_put(x->sink, SV_LIT("manifest.json"), SV_LIT("application/json"), buf_sv(&manifest),
                     NULL, e);
 }

@@ -17,6 +17,58 @@ struct export_object {
     sv sha256; /* hex */
 };
 
+/* ---- who and what is meant (export_level.c, export_filter.c, export_view.c) ---- */
+struct export_filter;
+/* p is not NULL. ERR_INVALID, ERR_NOT_FOUND (parameter), ERR_UNSUPPORTED, ERR_TOO_LARGE. Owned by the arena. */
+MUST_USE err_code export_filter_new(const struct job_engine_config *cfg,
+                                    const struct job_filter_scope *scope,
+                                    const struct job_export_params *p, int64_t now_ms,
+                                    struct arena *a, struct export_filter **out, struct err *e);
+bool export_filter_wants(const struct export_filter *f, fhir_type type);
+/* Must a resource of the type be read to decide? */
+bool export_filter_reads(const struct export_filter *f, fhir_type type);
+bool export_filter_match(const struct export_filter *f, const struct search_subject *s);
+
+struct export_members {
+    sv *ids; /* of Patients, sorted, each once */
+    size_t n;
+    bool all; /* every Patient: ids are not listed */
+};
+bool export_members_find(const struct export_members *m, sv id, size_t *at);
+/* As of t. ERR_NOT_FOUND: no such Group then. */
+MUST_USE err_code export_members_read(struct store *st, const struct job_export_params *p,
+                                      uint64_t t, struct arena *a, struct export_members *out,
+                                      struct err *e);
+/* [base] of the kick-off's URL; empty when there is none. */
+sv export_base(const struct job_export_params *p);
+
+struct export_view { /* a store as of one commit, and what is meant of it */
+    struct store *store;
+    uint64_t t;
+    job_export_level level;
+    unsigned associated;
+    sv group_id, base;
+    struct export_members members;
+    const struct export_filter *filter; /* NULL: everything */
+};
+/* Is a resource, which is current as of the view's commit, meant? owner: index of the member in whose share
+ * it comes (0 when members are not listed). */
+MUST_USE err_code export_view_has(const struct export_view *view, const struct search_subject *s,
+                                  struct arena *a, bool *in, size_t *owner, struct err *e);
+/* The same without the filter: by level alone. */
+MUST_USE err_code export_owner(const struct export_view *view, const struct search_subject *s,
+                               struct arena *a, bool *in, size_t *owner, struct err *e);
+/* The resource as of the view's commit, parsed. */
+MUST_USE err_code export_subject_read(const struct export_view *view, fhir_type type, sv id,
+                                      struct arena *a, bool *there, struct search_subject *out,
+                                      struct err *e);
+typedef err_code (*export_target_fn)(void *ctx, fhir_type type, sv id, struct err *e);
+/* What a Provenance is about. */
+MUST_USE err_code export_targets(const struct export_view *view, yyjson_val *provenance,
+                                 export_target_fn fn, void *ctx, struct err *e);
+/* Does every resource of the type belong to the export, unread? */
+bool export_view_is_whole(const struct export_view *view, fhir_type type);
+
 #define EXPORT_PLAN_MAX (256u << 20)
 struct export_plan {
     struct store_range *ranges;
@@ -38,6 +90,8 @@ struct export
         err_code rc;       /* first failure of a range */
         struct err err;
         struct job_progress progress;
+        uint64_t finished_resources, finished_bytes;     /* of ranges that are in */
+        uint64_t begun_us, begun_resources, begun_bytes; /* what this run found */
     } shared;
 };
 
@@ -69,6 +123,11 @@ MUST_USE err_code export_range_flush(struct export_range *g, struct export_tally
 
 /* All ranges that are not done, by the pool's workers. */
 MUST_USE err_code export_ranges_run(struct export *x, struct err *e);
+
+/* ---- progress (export_progress.c) ---- */
+void export_progress_begin(struct export *x);
+void export_progress_add(struct export *x, int64_t resources, int64_t bytes);
+void export_progress_range(struct export *x, const struct export_tally *t); /* it is in */
 
 MUST_USE err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e);
 

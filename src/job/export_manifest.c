@@ -194,7 +194,9 @@ static err_code write_manifest(struct gather *g, const struct job *j, struct buf
     w.pretty = true;
     json_obj(&w);
     json_kv_str(&w, "transactionTime", sv_make(instant, sizeof instant));
-    json_kv_str(&w, "request", SV_LIT("StartFHIRExportJob"));
+    json_kv_str(&w, "request",
+                j->params && j->params->request_url.len ? j->params->request_url
+                                                        : SV_LIT("StartFHIRExportJob"));
     json_kv_bool(&w, "requiresAccessToken", false);
     write_output(&w, j, o, n, g->a);
     json_kv_str(&w, "datastoreId", j->datastore_id);

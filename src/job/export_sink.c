@@ -1,16 +1,25 @@
 /* export_sink.c - where an export writes, and taking away what a cancelled one wrote. */
 #include "job/export.h"
 
+#include "base/file.h"
+
+/* A served export writes into a bucket of its own in a directory store of ours, which knows no roles. */
+#define SERVED_ROLE SV_LIT("arn:aws:iam::000000000000:role/fhirlake-served")
+
 err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e)
 {
-    sv folder = r->job->job_folder_uri;
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
+    bool served = r->job->served;
+    sv folder = served ? arena_fmt(a, "s3://%.*s/", SV_FMT(r->job->id)) : r->job->job_folder_uri;
     struct sink_target t = { .uri = sv_head(folder, folder.len - 1), /* without the last '/' */
-                             .role_arn = r->job->role_arn,
+                             .role_arn = served ? SERVED_ROLE : r->job->role_arn,
                              .kms_key_id = r->job->kms_key_id,
                              .account_id = r->job->account_id,
                              .source_arn = r->job->datastore_arn,
                              .session_name = SV_LIT("fhirlake-export"),
                              .cancel = r->halt };
+    if (r->world == NULL)
+        return ERR(e, ERR_UNSUPPORTED, "this server keeps no files of exports");
     return sink_open(r->world, &t, out, e);
 }
 
@@ -37,13 +46,18 @@ err_code export_undo(struct job_run *r, struct err *e)
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 30);
     CLEANUP(sink_close) struct sink *s = NULL;
     atomic_bool never = false;
+    TRY(job_manifest_delete(r->cfg->records, r->job->id, e));
+    if (r->job->served) {
+        sv path = arena_fmt(a, "%s/%.*s", r->cfg->served_dir ? r->cfg->served_dir : "",
+                            SV_FMT(r->job->id));
+        return r->cfg->served_dir ? file_remove_tree(path.ptr, e) : ERR_OK;
+    }
     const atomic_bool *halt = r->halt;
     r->halt = &never; /* the job is being cancelled: its cleaning up is not */
     err_code rc = export_sink_open(r, &s, e);
     r->halt = halt;
     TRY(rc);
-    sv uri = r->job->job_folder_uri; /* s3://bucket/prefix/ -> prefix */
-    sv key = sv_tail(uri, 5);
+    sv key = sv_tail(r->job->job_folder_uri, 5); /* s3://bucket/prefix/ -> prefix */
     key = sv_tail(key, sv_find(key, '/') + 1);
     struct undo_ctx c = { .a = a, .prefix = sv_head(key, key.len - 1) };
     buf_init(&c.names, 1u << 30);

@@ -20,18 +20,6 @@ struct lane {
     struct export_range *at; /* NULL: to be opened */
 };
 
-static void progress_add(struct export *x, const struct export_tally *g)
-{
-    pthread_mutex_lock(&x->shared.lock);
-    x->shared.progress.resources_exported += g->resources;
-    x->shared.progress.bytes_exported += g->bytes;
-    x->shared.progress.objects_exported += g->objects;
-    x->shared.progress.ranges_done++;
-    struct job_progress p = x->shared.progress;
-    pthread_mutex_unlock(&x->shared.lock);
-    job_run_progress_set(x->run, &p);
-}
-
 static bool may_pass(err_code rc)
 {
     return rc == ERR_PEER || rc == ERR_TIMEOUT || rc == ERR_AUTH_EXPIRED;
@@ -84,7 +72,7 @@ static void settle(struct export *x, struct lane *l, err_code rc, const struct e
     export_range_free(l->at);
     l->at = NULL;
     if (rc == ERR_EOF) {
-        progress_add(x, tally);
+        export_progress_range(x, tally);
         l->busy = false;
     } else if (may_pass(rc) && ++l->tries < RANGE_TRIES && !job_run_should_stop(x->run)) {
         LOG_ERR("export_retry", e, LOG_SV("job", x->run->job->id), LOG_INT("range", l->range));

@@ -47,6 +47,7 @@ struct export_range {
     uint64_t newlines;       /* counted from the bytes that left */
     uint64_t total, bytes;
     unsigned n_objects;
+    uint64_t told_lines, told_bytes; /* to the progress, of a range that is not in yet */
     struct buf note;
     struct json_writer w; /* the note */
 };
@@ -121,6 +122,8 @@ void export_range_free(struct export_range *g)
 {
     if (g == NULL)
         return;
+    if (g->told_lines || g->told_bytes) /* it will be written again, or never */
+        export_progress_add(g->x, -(int64_t)g->told_lines, -(int64_t)g->told_bytes);
     sink_file_abort(g->file);
     store_cursor_close(g->cur);
     buf_done(&g->note);
@@ -199,6 +202,7 @@ static err_code finish(struct export_range *g, struct export_tally *out, struct 
     TRY(json_writer_end(&g->w, e));
     (void)snprintf(name, sizeof name, "done/%08zu", g->range);
     TRY(job_run_note_put(g->x->run, sv_from(name), buf_sv(&g->note), e));
+    g->told_lines = g->told_bytes = 0;
     *out = (struct export_tally){ g->total, g->bytes, g->n_objects };
     return ERR_OK;
 }
@@ -207,7 +211,11 @@ err_code export_range_flush(struct export_range *g, struct export_tally *out, st
 {
     sv bytes = leaving(g);
     if (bytes.len) {
-        g->newlines += count_newlines(bytes);
+        uint64_t n = count_newlines(bytes);
+        g->newlines += n;
+        g->told_lines += n;
+        g->told_bytes += bytes.len;
+        export_progress_add(g->x, (int64_t)n, (int64_t)bytes.len);
         TRY(sink_file_write(g->file, bytes, e));
         g->block->len -= bytes.len;
         memmove(g->block->ptr, g->block->ptr + bytes.len, g->block->len);

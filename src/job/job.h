@@ -97,7 +97,10 @@ struct job_progress {
     uint64_t resources_customer_error, resources_server_error;
     uint64_t resources_exported, bytes_exported, objects_exported;
     uint64_t ranges_total, ranges_done;
-    double throughput; /* resources per second since IN_PROGRESS */
+    double throughput;                           /* resources per second since IN_PROGRESS */
+    uint64_t resources_expected, bytes_expected; /* export, of the whole job: an estimate that grows
+                                                    exact; 0: not known yet */
+    uint64_t seconds_left;                       /* export: an estimate; 0: not known, or none */
 };
 
 struct job { /* a copy of a record; strings owned by the arena it was read into */
@@ -118,10 +121,23 @@ struct job { /* a copy of a record; strings owned by the arena it was read into 
     bool served; /* its files stay with us: no role, bucket, key or folder */
     bool
         discarded; /* served: the files are gone, by job_discard() or because their time was over */
-    int64_t expires_ms; /* served and ended: when the files go; 0 else */
-    sv request_url;     /* of the kick-off */
-    sv message;         /* within the model's pattern: letters, digits, space _.:/=+-%@ */
+    int64_t expires_ms;                     /* served and ended: when the files go; 0 else */
+    sv request_url;                         /* of the kick-off */
+    const struct job_export_params *params; /* NULL: none were given (and in job_list()) */
+    sv message; /* a running export: its progress in words; within the model's pattern: letters, digits, space _.:/=+-%@ */
 };
+
+/* A pair of a _typeFilter whose name is a chain or _has becomes criteria of which any is enough, as of
+ * a commit. base: our own [base], for absolute references; may be empty. Owned by the arena.
+ * ERR_NOT_FOUND: no such parameter; ERR_INVALID, ERR_UNSUPPORTED, ERR_TOO_LARGE as search_parse(). */
+struct job_filter_scope {
+    struct store *store;
+    sv datastore_id, base;
+    uint64_t as_of_t;
+};
+typedef err_code (*job_filter_compile_fn)(void *ctx, const struct job_filter_scope *scope,
+                                          fhir_type type, sv name, sv value, struct arena *a,
+                                          struct search_criterion **any, size_t *n, struct err *e);
 
 struct job_engine;
 struct job_engine_config {
@@ -130,9 +146,13 @@ struct job_engine_config {
     struct sink_world *world;      /* borrowed */
     const char *spool_dir;         /* scratch that survives a restart: DATA/jobs */
     unsigned n_workers;
-    unsigned max_queued;        /* 0: LIMIT_JOBS_QUEUED */
-    size_t export_object_bytes; /* 0: LIMIT_EXPORT_OBJECT_BYTES */
-    size_t import_chunk_bytes;  /* 0: LIMIT_IMPORT_CHUNK_BYTES */
+    unsigned max_queued;           /* 0: LIMIT_JOBS_QUEUED */
+    size_t export_object_bytes;    /* 0: LIMIT_EXPORT_OBJECT_BYTES */
+    size_t import_chunk_bytes;     /* 0: LIMIT_IMPORT_CHUNK_BYTES */
+    const char *served_dir;        /* files of served exports: DATA/exports; NULL: none are taken */
+    int64_t served_ms;             /* how long they stay after completion; 0: LIMIT_SERVED_HOURS */
+    job_filter_compile_fn compile; /* NULL: without chains and _has */
+    void *compile_ctx;
 };
 /* Starts the workers and takes up every unfinished job in the background. */
 MUST_USE err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine **out,
@@ -147,9 +167,23 @@ void job_engine_stop(struct job_engine *en);
  * ERR_INVALID, ERR_THROTTLED (queue full), ERR_PEER, ERR_TIMEOUT: then no job exists. */
 MUST_USE err_code job_submit(struct job_engine *en, const struct job_request *req, struct arena *a,
                              struct job *out, struct err *e);
+/* What job_submit() checks of an export's parameters against the data store as it is now, and nothing of
+ * the target: types are offered at the level, the Group and the patients are there, filters can be
+ * parsed, nothing contradicts. The message says which. ERR_INVALID, ERR_NOT_FOUND (Group, patient),
+ * ERR_UNSUPPORTED (known and not offered), ERR_TOO_LARGE. params may be NULL. */
+MUST_USE err_code job_export_check(struct job_engine *en, sv datastore_id,
+                                   const struct job_export_params *params, struct err *e);
+/* May a type be exported at a level? All at JOB_EXPORT_SYSTEM; else Patient and what its compartment
+ * holds, Provenance, and at JOB_EXPORT_GROUP Group. */
+bool job_export_offers(job_export_level level, fhir_type type);
+
 /* ERR_NOT_FOUND. Live progress included. */
 MUST_USE err_code job_get(struct job_engine *en, job_kind kind, sv datastore_id, sv job_id,
                           struct arena *a, struct job *out, struct err *e);
+
+/* An export's progress in words, within the pattern of job.message, under 100 bytes: "41% - 120000 resources
+ * - 180.5 MB - 35000/s - about 12 s left". Owned by the arena. */
+sv job_progress_text(const struct job *j, struct arena *a);
 
 struct job_filter {
     sv datastore_id;

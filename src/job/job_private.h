@@ -2,6 +2,8 @@
  *
  *   engine.c   start, stop, submit, queues, one runner thread per running job
  *   record.c   job records <-> JSON, status moves (one table, one function)
+ *   params.c   what an export asks for, as a record
+ *   served.c   files of completed exports, and their retention
  *   pool.c     worker threads shared by the running jobs, round robin
  *   export*.c  plan, run, finish of an export (export.h)
  *   import.c   chunks, parse, publish of an import  import_*.c
@@ -29,10 +31,11 @@ void job_tasks_close(struct job_tasks *q); /* waits, then frees */
 /* ---- one running job ---- */
 struct job_run {
     struct job_engine *engine;
-    const struct job *job; /* as of the start of this run; borrowed */
-    struct store *store;   /* held by the engine while the run lasts */
-    struct sink_world *world;
+    const struct job *job;    /* as of the start of this run; borrowed */
+    struct store *store;      /* held by the engine while the run lasts */
+    struct sink_world *world; /* where the job writes: of a served export our own */
     struct job_pool *pool;
+    const struct job_engine_config *cfg; /* the engine's */
     const char *spool_dir; /* this job's own folder, made by the engine, removed when it ends */
     size_t export_object_bytes, import_chunk_bytes;
     const atomic_bool *halt; /* leave between blocks with ERR_CANCELLED; the engine knows why */
@@ -55,7 +58,10 @@ MUST_USE err_code export_run(struct job_run *r, job_status *status, struct buf *
                              struct err *e);
 MUST_USE err_code import_run(struct job_run *r, job_status *status, struct buf *message,
                              struct err *e);
-/* Remove what a cancelled export wrote. */
+/* job_export_check() */
+MUST_USE err_code export_check(const struct job_engine_config *cfg, sv datastore_id,
+                               const struct job_export_params *p, struct err *e);
+/* Remove what a cancelled or failed export wrote. */
 MUST_USE err_code export_undo(struct job_run *r, struct err *e);
 /* Remove what an import keeps in the data store, once its final status is written down. */
 void import_forget(struct job_run *r);
@@ -73,8 +79,10 @@ MUST_USE err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t ins
 /* ---- records (record.c) ---- */
 struct job_record {
     struct job job;
-    uint64_t order; /* place in time: unique, growing */
-    sv digest;      /* of the request, hex: what a client token stands for */
+    uint64_t order;  /* place in time: unique, growing */
+    sv digest;       /* of the request, hex: what a client token stands for */
+    uint64_t served; /* job.served, job.discarded as they are written down */
+    int64_t files_removed_ms;
 };
 /* May a job go from one status to another? The table of job.h's diagram. */
 bool job_status_may(job_status from, job_status to);
@@ -99,5 +107,36 @@ MUST_USE err_code job_records_active(struct records *r, job_active_fn each, void
 MUST_USE err_code job_record_list(struct records *r, job_kind kind, const struct job_filter *filter,
                                   sv after, unsigned max, struct arena *a, struct job **out,
                                   size_t *n_out, sv *next, struct err *e);
+/* ---- parameters of an export (params.c) ---- */
+MUST_USE err_code job_params_write(const struct job_export_params *p, struct buf *out,
+                                   struct err *e);
+MUST_USE err_code job_params_read(sv text, struct arena *a, const struct job_export_params **out,
+                                  struct err *e);
+/* NULL when the job has none. */
+MUST_USE err_code job_params_load(struct records *r, sv job_id, struct arena *a,
+                                  const struct job_export_params **out, struct err *e);
+
+/* ---- files of completed exports (served.c) ---- */
+struct job_served;
+/* Write down that a job's files are gone. */
+typedef err_code (*job_removed_fn)(void *ctx, sv datastore_id, sv id, struct err *e);
+typedef bool (*job_active_check_fn)(void *ctx, sv id);
+MUST_USE err_code job_served_start(struct records *records, const char *dir, job_removed_fn removed,
+                                   job_active_check_fn active, void *ctx, struct job_served **out,
+                                   struct err *e);
+void job_served_stop(struct job_served *s);
+struct sink_world *job_served_world(struct job_served *s);
+/* A job has completed: its files go at that time. */
+void job_served_expect(struct job_served *s, int64_t expire_ms);
+MUST_USE err_code job_served_remove(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
+                                    struct err *e);
+/* All of a data store, at once. */
+MUST_USE err_code job_served_drop(struct job_served *s, sv datastore_id, struct err *e);
+sv job_expiry_key(struct arena *a, int64_t expire_ms, sv id);
+MUST_USE err_code job_manifest_put(struct records *r, sv id, sv manifest, struct err *e);
+MUST_USE err_code job_manifest_delete(struct records *r, sv id, struct err *e);
+/* NULL: the engine keeps no files. *records: the engine's. */
+struct job_served *job_engine_served(struct job_engine *en, struct records **records);
+
 /* What Describe may show: characters outside the model's pattern become spaces; at most 2048 bytes. */
 sv job_message_clean(struct arena *a, sv text);

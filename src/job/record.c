@@ -4,6 +4,8 @@
  *   joblist/<datastore>/<kind>/<~order>      -> id        newest first
  *   jobactive/<order>                        -> "<kind>/<datastore>/<id>", until the job ends
  *   jobnote/<id>/<name>                      -> scratch of a run, until the job ends
+ *   jobparams/<id>                           -> what an export asks for, JSON (params.c)
+ *   jobexpiry/<time>/<id>                    -> a served export's files go then (served.c)
  *   jobtoken/<account>/<kind>/<token>        -> {"datastore","job","digest"} */
 #include "job/job_private.h"
 
@@ -96,6 +98,10 @@ static const struct field fields[] = {
     F("asOf", COUNT, job.as_of_t),
     F("transactionTime", TIME, job.transaction_ms),
     F("message", TEXT, job.message),
+    F("request", TEXT, job.request_url),
+    F("served", COUNT, served),
+    F("filesExpire", TIME, job.expires_ms),
+    F("filesRemoved", TIME, files_removed_ms),
     F("order", COUNT, order),
     F("digest", TEXT, digest),
     F("filesScanned", COUNT, job.progress.files_scanned),
@@ -178,6 +184,8 @@ static err_code read_json(sv text, struct arena *a, struct job_record *out, stru
         else if (fields[i].kind != REAL && sv_to_u64(s, &n))
             memcpy(at, &n, sizeof n);
     }
+    rec.job.served = rec.served;
+    rec.job.discarded = rec.files_removed_ms != 0;
     *out = rec;
     return ERR_OK;
 }
@@ -229,10 +237,11 @@ err_code job_record_create(struct records *r, const struct job_record *rec, sv c
                            struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
-    CLEANUP_BUF struct buf json = BUF_INIT(RECORD_MAX), token = BUF_INIT(RECORD_MAX);
+    CLEANUP_BUF struct buf json = BUF_INIT(RECORD_MAX), token = BUF_INIT(RECORD_MAX),
+                           params = BUF_INIT(4 * RECORD_MAX);
     const struct job *j = &rec->job;
     TRY(write_json(rec, &json, e));
-    struct records_write w[4] = {
+    struct records_write w[5] = {
         { RECORDS_PUT, record_key(a, j->kind, j->datastore_id, j->id), buf_sv(&json) },
         { RECORDS_PUT, list_key(a, rec), j->id },
         { RECORDS_PUT, active_key(a, rec),
@@ -240,6 +249,11 @@ err_code job_record_create(struct records *r, const struct job_record *rec, sv c
                     SV_FMT(j->id)) },
     };
     size_t n = 3;
+    if (j->params) {
+        TRY(job_params_write(j->params, &params, e));
+        w[n++] = (struct records_write){ RECORDS_PUT, arena_fmt(a, "jobparams/%.*s", SV_FMT(j->id)),
+                                         buf_sv(&params) };
+    }
     if (client_token.len) {
         struct json_writer jw;
         json_writer_init(&jw, &token);
@@ -284,12 +298,13 @@ err_code job_record_finish(struct records *r, const struct job_record *rec, stru
     CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
     CLEANUP_BUF struct buf json = BUF_INIT(RECORD_MAX);
     TRY(write_json(rec, &json, e));
-    struct records_write w[2] = {
+    struct records_write w[3] = {
         { RECORDS_PUT, record_key(a, rec->job.kind, rec->job.datastore_id, rec->job.id),
           buf_sv(&json) },
         { RECORDS_DELETE, active_key(a, rec), SV_NONE },
+        { RECORDS_PUT, job_expiry_key(a, rec->job.expires_ms, rec->job.id), rec->job.datastore_id },
     };
-    TRY(records_write(r, w, 2, e));
+    TRY(records_write(r, w, rec->job.expires_ms ? 3 : 2, e));
     /* the job is over; its notes are of no more use, and a crash here leaves them harmless */
     sv prefix = arena_fmt(a, "jobnote/%.*s/", SV_FMT(rec->job.id));
     for (;;) {

@@ -63,6 +63,8 @@ static const struct option options[] = {
       AT(max_datastores), NULL, 1, 100000 },
     { "preload-patients", "N", "patients of PreloadDataConfig SYNTHEA", "100", NUMBER,
       AT(preload_patients), NULL, 1, 1000000 },
+    { "export-retention-hours", "N", "how long files of $export are served after it ended", "48",
+      NUMBER, AT(export_retention_hours), NULL, 1, 8760 },
     { "cache-mib", "N", "block cache shared by all data stores, in MiB", "64", NUMBER,
       AT(cache_mib), NULL, 8, 1048576 },
     { "make-buckets", "yes|no", "directory store: make a bucket on the first write to it", "yes",

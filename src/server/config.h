@@ -28,6 +28,7 @@ struct server_config {
     unsigned max_connections;
     unsigned max_datastores;
     unsigned preload_patients;
+    unsigned export_retention_hours;
     unsigned cache_mib;
     bool make_buckets;
     bool sync_objects;

@@ -29,7 +29,7 @@ struct rooms {
     unsigned n_workers;
     bool new_key;
     char credentials_path[PATH_MAX], objects_path[PATH_MAX], system_path[PATH_MAX];
-    char stores_path[PATH_MAX], jobs_path[PATH_MAX];
+    char stores_path[PATH_MAX], jobs_path[PATH_MAX], exports_path[PATH_MAX];
     struct s3_endpoint s3, sts;
     struct auth *auth;
     struct sink_world *world;
@@ -142,6 +142,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     TRY(path_in(r->system_path, c->data, "system", e));
     TRY(path_in(r->stores_path, c->data, "stores", e));
     TRY(path_in(r->jobs_path, c->data, "jobs", e));
+    TRY(path_in(r->exports_path, c->data, "exports", e));
     TRY(file_mkdirs(c->data, e));
     TRY(file_mkdirs(r->stores_path, e));
     TRY(file_mkdirs(r->jobs_path, e));
@@ -157,7 +158,9 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                     .stores = r->stores,
                                     .world = r->world,
                                     .spool_dir = r->jobs_path,
-                                    .n_workers = r->n_workers };
+                                    .n_workers = r->n_workers,
+                                    .served_dir = r->exports_path,
+                                    .served_ms = c->export_retention_hours * 3600000LL };
     TRY(job_engine_start(&jc, &r->jobs, e));
     struct service_config sc = { .records = r->records,
                                  .stores = r->stores,

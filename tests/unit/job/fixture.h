@@ -26,7 +26,8 @@ struct fx {
     struct store_registry *stores;
     struct records *records;
     struct job_engine *engine;
-    char spool[96];
+    char spool[96], served[96];
+    int64_t served_ms; /* set before fx_engine(): retention */
 };
 
 static void fx_open(struct fx *f)
@@ -38,6 +39,7 @@ static void fx_open(struct fx *f)
     (void)snprintf(f->spool, sizeof f->spool, "%s/spool", f->root);
     (void)snprintf(path, sizeof path, "%s/objects", f->root);
     OK(file_mkdirs(path, e));
+    (void)snprintf(f->served, sizeof f->served, "%s/served", f->root);
     struct sink_config cfg = { .objects_dir = path, .make_buckets = true };
     OK(sink_world_new(&cfg, &f->world, e));
     (void)snprintf(path, sizeof path, "%s/stores", f->root);
@@ -53,6 +55,8 @@ static void fx_engine(struct fx *f, unsigned n_workers, size_t object_bytes, siz
                                      .stores = f->stores,
                                      .world = f->world,
                                      .spool_dir = f->spool,
+                                     .served_dir = f->served,
+                                     .served_ms = f->served_ms,
                                      .n_workers = n_workers,
                                      .max_queued = 2,
                                      .export_object_bytes = object_bytes,

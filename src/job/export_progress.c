@@ -1,0 +1,90 @@
+/* export_progress.c - how far an export is, in numbers and in words. */
+#include "job/export.h"
+
+#include "base/clock.h"
+
+/* What the finished ranges make likely for all. */
+static uint64_t expected(uint64_t done, uint64_t of_finished, const struct job_progress *p)
+{
+    if (p->ranges_total && p->ranges_done == p->ranges_total)
+        return done;
+    if (p->ranges_done == 0)
+        return 0;
+    double all = (double)of_finished / (double)p->ranges_done * (double)p->ranges_total;
+    return all > (double)done ? (uint64_t)all : done;
+}
+
+void export_progress_add(struct export *x, int64_t resources, int64_t bytes)
+{
+    uint64_t now = clock_mono_us();
+    pthread_mutex_lock(&x->shared.lock);
+    struct job_progress *p = &x->shared.progress;
+    p->resources_exported += (uint64_t)resources;
+    p->bytes_exported += (uint64_t)bytes;
+    p->resources_expected = expected(p->resources_exported, x->shared.finished_resources, p);
+    p->bytes_expected = expected(p->bytes_exported, x->shared.finished_bytes, p);
+    double s = (double)(now - x->shared.begun_us) / 1e6;
+    double of_run = (double)(p->resources_exported - x->shared.begun_resources);
+    double bytes_of_run = (double)(p->bytes_exported - x->shared.begun_bytes);
+    p->throughput = s > 0 ? of_run / s : 0;
+    p->seconds_left = 0;
+    if (p->bytes_expected > p->bytes_exported && bytes_of_run > 0)
+        p->seconds_left =
+            (uint64_t)((double)(p->bytes_expected - p->bytes_exported) / bytes_of_run * s) + 1;
+    struct job_progress copy = *p;
+    pthread_mutex_unlock(&x->shared.lock);
+    job_run_progress_set(x->run, &copy);
+}
+
+void export_progress_begin(struct export *x)
+{
+    struct job_progress *p = &x->shared.progress;
+    x->shared.begun_us = clock_mono_us();
+    x->shared.begun_resources = x->shared.finished_resources = p->resources_exported;
+    x->shared.begun_bytes = x->shared.finished_bytes = p->bytes_exported;
+    export_progress_add(x, 0, 0);
+}
+
+void export_progress_range(struct export *x, const struct export_tally *t)
+{
+    pthread_mutex_lock(&x->shared.lock);
+    x->shared.finished_resources += t->resources;
+    x->shared.finished_bytes += t->bytes;
+    x->shared.progress.objects_exported += t->objects;
+    x->shared.progress.ranges_done++;
+    pthread_mutex_unlock(&x->shared.lock);
+    export_progress_add(x, 0, 0);
+}
+
+/* "1.2 GB" */
+static sv size_text(struct arena *a, uint64_t bytes)
+{
+    static const char *const units[] = { "bytes", "kB", "MB", "GB", "TB" };
+    double v = (double)bytes;
+    size_t u = 0;
+    while (v >= 1000 && u + 1 < sizeof units / sizeof units[0]) {
+        v /= 1000;
+        u++;
+    }
+    return arena_fmt(a, "%.*f %s", u ? 1 : 0, v, units[u]);
+}
+
+sv job_progress_text(const struct job *j, struct arena *a)
+{
+    const struct job_progress *p = &j->progress;
+    if (p->ranges_total == 0)
+        return SV_LIT("planning");
+    sv done = size_text(a, p->bytes_exported);
+    sv share = SV_NONE, left = SV_NONE;
+    if (p->bytes_expected > p->bytes_exported)
+        share = arena_fmt(a, "%.0f%% - ",
+                          100.0 * (double)p->bytes_exported / (double)p->bytes_expected);
+    if (p->seconds_left >= 60)
+        left =
+            arena_fmt(a, " - about %llu min left", (unsigned long long)(p->seconds_left + 30) / 60);
+    else if (p->seconds_left)
+        left = arena_fmt(a, " - about %llu s left", (unsigned long long)p->seconds_left);
+    return arena_fmt(a, "%.*s%llu resources - %.*s - %.0f/s%.*s", SV_FMT(share),
+                     (unsigned long long)p->resources_exported, SV_FMT(done), p->throughput,
+                     SV_FMT(left));
+}
