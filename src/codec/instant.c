@@ -91,6 +91,29 @@ void instant_format_basic(int64_t ms, char out[16])
     *p = 'Z';
 }
 
+void instant_format_http(int64_t ms, char out[INSTANT_HTTP_LEN])
+{
+    static const char days[] = "ThuFriSatSunMonTueWed"; /* 1970-01-01 was a Thursday */
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    struct parts t = parts_of(ms);
+    int64_t day = days_of(t.date.y, t.date.m, t.date.d) % 7;
+    char *p = out;
+    memcpy(p, days + 3 * (day < 0 ? day + 7 : day), 3);
+    memcpy(p + 3, ", ", 2);
+    p = digits(p + 5, t.date.d, 2);
+    *p++ = ' ';
+    memcpy(p, months + 3 * (t.date.m - 1), 3);
+    p[3] = ' ';
+    p = digits(p + 4, (unsigned)t.date.y, 4);
+    *p++ = ' ';
+    p = digits(p, t.h, 2);
+    *p++ = ':';
+    p = digits(p, t.mi, 2);
+    *p++ = ':';
+    p = digits(p, t.s, 2);
+    memcpy(p, " GMT", 4);
+}
+
 /* n digits at *p; false when there are none or fewer. */
 static bool take(sv *t, unsigned n, unsigned *out)
 {

@@ -14,4 +14,6 @@ MUST_USE bool instant_parse(sv text, int64_t *out_ms);
 void instant_format_basic(int64_t ms, char out[16]);
 MUST_USE bool instant_parse_basic(sv text, int64_t *out_ms);
 /* "Mon, 23 Nov 2026 18:30:00 GMT", HTTP's preferred form (RFC 9110, 5.6.7). */
+#define INSTANT_HTTP_LEN 29
+void instant_format_http(int64_t ms, char out[INSTANT_HTTP_LEN]);
 MUST_USE bool instant_parse_http(sv text, int64_t *out_ms);

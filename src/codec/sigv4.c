@@ -198,15 +198,16 @@ void sigv4_signature(const unsigned char key[32], sv string_to_sign, char out[64
 }
 
 static err_code signature_of(struct arena *a, const struct sigv4_request *req, sv signed_headers,
-                             sv amz_date, const struct sigv4_scope *scope, sv secret, char out[64],
-                             struct err *e)
+                             sv amz_date, const struct sigv4_scope *scope, sv secret,
+                             const unsigned char *known_key, char out[64], struct err *e)
 {
     sv canonical, to_sign;
     unsigned char key[32];
     TRY(sigv4_canonical_request(a, req, signed_headers, &canonical, e));
     TRY(sigv4_string_to_sign(a, amz_date, scope, canonical, &to_sign, e));
-    sigv4_signing_key(secret, scope, key);
-    sigv4_signature(key, to_sign, out);
+    if (known_key == NULL)
+        sigv4_signing_key(secret, scope, key);
+    sigv4_signature(known_key ? known_key : key, to_sign, out);
     return ERR_OK;
 }
 
@@ -252,7 +253,7 @@ err_code sigv4_sign(struct arena *a, const struct sigv4_request *req, sv amz_dat
     sv names;
     char signature[64];
     TRY(header_names(a, req, &names, e));
-    TRY(signature_of(a, req, names, amz_date, scope, cred->secret_key, signature, e));
+    TRY(signature_of(a, req, names, amz_date, scope, cred->secret_key, NULL, signature, e));
     *out_authorization = arena_fmt(
         a,
         "AWS4-HMAC-SHA256 Credential=%.*s/%.*s/%.*s/%.*s/aws4_request, SignedHeaders=%.*s, "
@@ -522,7 +523,7 @@ err_code sigv4_verify(struct arena *a, const struct sigv4_request *req,
     TRY(check_coverage(req, claim, e));
     char want[64];
     TRY(signature_of(a, req, claim->signed_headers, claim->amz_date, &claim->scope, x->secret_key,
-                     want, e));
+                     x->signing_key, want, e));
     if (!hash_equal(sv_make(want, 64), claim->signature))
         return ERR(e, ERR_AUTH_SIGNATURE,
                    "The request signature we calculated does not match the signature you provided; "

@@ -6,15 +6,30 @@
 #include "codec/sigv4.h"
 #include "codec/uri.h"
 
+#include <pthread.h>
+
 #define QUERY_PAIRS_MAX 128u /* as codec/sigv4 reads */
 
 #define SERVICE          SV_LIT("healthlake")
 #define UNSIGNED_PAYLOAD SV_LIT("UNSIGNED-PAYLOAD")
+#define HASH_OF_NOTHING  SV_LIT("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+
+/* A key is good for a day, and four MACs to make. One that is asked for takes the place of another of its slot. */
+#define KEYS 64u
+struct known_key {
+    const struct credential *of; /* NULL: free */
+    char date[8];
+    unsigned char key[SHA256_LEN];
+};
 
 struct auth {
     struct arena *arena;             /* holds this struct and its texts */
     struct credentials *credentials; /* NULL: everybody may do all */
     sv region, account_id;
+    struct {
+        pthread_mutex_t lock;
+        struct known_key keys[KEYS];
+    } locked;
 };
 
 err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *e)
@@ -26,7 +41,9 @@ err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *
         arena_free(a);
         return rc;
     }
+    memset(au, 0, sizeof *au);
     au->arena = a;
+    pthread_mutex_init(&au->locked.lock, NULL);
     au->region = arena_sv(a, cfg->region);
     au->account_id = arena_sv(a, cfg->account_id);
     if (au->region.ptr == NULL || au->account_id.ptr == NULL)
@@ -43,6 +60,8 @@ void auth_free(struct auth *au)
     if (au == NULL)
         return;
     credentials_free(au->credentials);
+    pthread_mutex_destroy(&au->locked.lock);
+    memset(au->locked.keys, 0, sizeof au->locked.keys);
     arena_free(au->arena);
 }
 
@@ -103,6 +122,10 @@ static err_code payload_hash(const struct http_request *req, sv *out, struct err
         *out = UNSIGNED_PAYLOAD;
         return ERR_OK;
     }
+    if (req->body.len == 0 && (said.ptr == NULL || sv_eq(said, HASH_OF_NOTHING))) {
+        *out = HASH_OF_NOTHING;
+        return ERR_OK;
+    }
     unsigned char digest[SHA256_LEN];
     char *hex = arena_alloc(req->arena, SHA256_HEX_LEN);
     if (hex == NULL)
@@ -117,7 +140,30 @@ static err_code payload_hash(const struct http_request *req, sv *out, struct err
     return ERR_OK;
 }
 
-err_code auth_check(const struct auth *au, const struct http_request *req, int64_t now_ms,
+/* The signing key of the claim's day. Only the region and service that sigv4_verify will accept are asked for. */
+static void signing_key(struct auth *au, const struct credential *c,
+                        const struct sigv4_claim *claim, unsigned char out[SHA256_LEN])
+{
+    const char *date = claim->scope.date.ptr; /* 8 digits: the claim's form was checked */
+    size_t slot = ((size_t)(uintptr_t)c / sizeof(void *) + (size_t)date[7] * 7u) % KEYS;
+    struct known_key *k = &au->locked.keys[slot];
+    pthread_mutex_lock(&au->locked.lock);
+    bool known = k->of == c && memcmp(k->date, date, sizeof k->date) == 0;
+    if (known)
+        memcpy(out, k->key, SHA256_LEN);
+    pthread_mutex_unlock(&au->locked.lock);
+    if (known)
+        return;
+    const struct sigv4_scope scope = { claim->scope.date, au->region, SERVICE };
+    sigv4_signing_key(c->secret_key, &scope, out);
+    pthread_mutex_lock(&au->locked.lock);
+    k->of = c;
+    memcpy(k->date, date, sizeof k->date);
+    memcpy(k->key, out, SHA256_LEN);
+    pthread_mutex_unlock(&au->locked.lock);
+}
+
+err_code auth_check(struct auth *au, const struct http_request *req, int64_t now_ms,
                     struct auth_caller *out, struct err *e)
 {
     if (au->credentials == NULL)
@@ -131,11 +177,14 @@ err_code auth_check(const struct auth *au, const struct http_request *req, int64
         return ERR(e, ERR_AUTH_UNKNOWN_KEY,
                    "The security token included in the request is invalid");
     TRY(payload_hash(req, &signed_req.payload_hash, e));
+    unsigned char key[SHA256_LEN];
+    signing_key(au, c, &claim, key);
     const struct sigv4_expect expect = { .region = au->region,
                                          .service = SERVICE,
                                          .now_ms = now_ms,
                                          .skew_s = LIMIT_CLOCK_SKEW_S,
                                          .secret_key = c->secret_key,
+                                         .signing_key = key,
                                          .session_token = c->session_token };
     TRY(sigv4_verify(req->arena, &signed_req, &claim, &expect, e));
     return caller_set(au, req->arena, c, out, e);

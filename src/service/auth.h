@@ -38,7 +38,7 @@ struct auth_caller {
  * ERR_AUTH_EXPIRED      outside the clock window, or of the presigned lifetime
  * ERR_AUTH_SIGNATURE    scope, coverage, payload hash or signature wrong
  * ERR_TOO_LARGE         more query parameters than we read, or the request's arena is full */
-MUST_USE err_code auth_check(const struct auth *au, const struct http_request *req, int64_t now_ms,
+MUST_USE err_code auth_check(struct auth *au, const struct http_request *req, int64_t now_ms,
                              struct auth_caller *out, struct err *e);
 
 /* May the caller do it? ERR_DENIED: "User: <arn> is not authorized to perform: <action> on

@@ -82,5 +82,23 @@ TEST(instant, refuses_what_is_none)
     assert_true(ms == 42);
 }
 
+TEST(instant, http_dates_read_back_and_name_their_day)
+{
+    (void)state;
+    char http[INSTANT_HTTP_LEN];
+    instant_format_http(784111777000, http); /* RFC 9110's own example */
+    assert_memory_equal(http, "Sun, 06 Nov 1994 08:49:37 GMT", sizeof http);
+    instant_format_http(0, http);
+    assert_memory_equal(http, "Thu, 01 Jan 1970 00:00:00 GMT", sizeof http);
+    instant_format_http(-1, http);
+    assert_memory_equal(http, "Wed, 31 Dec 1969 23:59:59 GMT", sizeof http);
+    for (int64_t s = -5000000000; s < 5000000000; s += 86413 * 97) {
+        int64_t back;
+        instant_format_http(s * 1000, http);
+        assert_true(instant_parse_http(sv_make(http, sizeof http), &back));
+        assert_true(back == s * 1000);
+    }
+}
+
 TEST_MAIN(T(instant, formats_as_the_c_library_does), T(instant, reads_offsets_and_fractions),
-          T(instant, refuses_what_is_none))
+          T(instant, refuses_what_is_none), T(instant, http_dates_read_back_and_name_their_day))
