@@ -98,13 +98,18 @@ char *arena_str(struct arena *a, sv bytes)
 
 sv arena_fmt(struct arena *a, const char *fmt, ...)
 {
+    char here[256]; /* most texts are short: printed once */
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(here, sizeof here, fmt, ap);
     va_end(ap);
     char *p = n < 0 ? NULL : arena_alloc(a, (size_t)n + 1);
     if (p == NULL)
         return SV_NONE;
+    if ((size_t)n < sizeof here) {
+        memcpy(p, here, (size_t)n + 1);
+        return (sv){ p, (size_t)n };
+    }
     va_start(ap, fmt);
     (void)vsnprintf(p, (size_t)n + 1, fmt, ap); /* length known from above */
     va_end(ap);

@@ -1,6 +1,5 @@
 #include "base/log.h"
 
-#include "base/buf.h"
 #include "base/clock.h"
 
 #include <stdatomic.h>
@@ -27,11 +26,30 @@ bool log_level_parse(sv name, log_level *out)
     return false;
 }
 
-/* A line that would pass its cap loses its tail, never its newline: results are ignored on purpose.
- */
-static void put(struct buf *b, sv v)
+/* A line that would pass its cap loses its tail, never its newline. */
+struct line {
+    size_t len;
+    char text[LINE_MAX_BYTES];
+};
+
+static void put(struct line *l, sv v)
 {
-    IGNORE(buf_add(b, v, NULL));
+    size_t room = LINE_MAX_BYTES - 1 - l->len;
+    size_t n = v.len < room ? v.len : room;
+    if (n)
+        memcpy(l->text + l->len, v.ptr, n);
+    l->len += n;
+}
+
+static void put_number(struct line *l, long long n, unsigned digits)
+{
+    char text[24], *p = text + sizeof text;
+    unsigned long long u = n < 0 ? 0 - (unsigned long long)n : (unsigned long long)n;
+    for (; u || digits; u /= 10, digits -= digits > 0)
+        *--p = (char)('0' + u % 10);
+    if (n < 0)
+        *--p = '-';
+    put(l, sv_make(p, (size_t)(text + sizeof text - p)));
 }
 
 static bool plain(sv v)
@@ -46,54 +64,74 @@ static bool plain(sv v)
     return true;
 }
 
-static void put_value(struct buf *b, sv v)
+static void put_value(struct line *l, sv v)
 {
     if (plain(v)) {
-        put(b, v);
+        put(l, v);
         return;
     }
-    put(b, SV_LIT("\""));
+    put(l, SV_LIT("\""));
     for (size_t i = 0; i < v.len; i++) {
         unsigned char c = (unsigned char)v.ptr[i];
+        static const char digits[] = "0123456789abcdef";
         if (c < ' ' || c == 0x7F)
-            IGNORE(buf_add_fmt(b, NULL, "\\x%02x", c));
+            put(l, sv_make((char[]){ '\\', 'x', digits[c >> 4], digits[c & 15] }, 4));
         else if (c == '"' || c == '\\')
-            IGNORE(buf_add_fmt(b, NULL, "\\%c", c));
+            put(l, sv_make((char[]){ '\\', (char)c }, 2));
         else
-            put(b, (sv){ v.ptr + i, 1 });
+            put(l, (sv){ v.ptr + i, 1 });
     }
-    put(b, SV_LIT("\""));
+    put(l, SV_LIT("\""));
 }
 
-static void put_kv(struct buf *b, const struct log_kv *kv)
+static void put_kv(struct line *l, const struct log_kv *kv)
 {
-    IGNORE(buf_add_fmt(b, NULL, " %s=", kv->key));
-    if (kv->kind == LOG_KIND_INT)
-        IGNORE(buf_add_fmt(b, NULL, "%lld", kv->num));
-    else if (kv->kind == LOG_KIND_DOUBLE)
-        IGNORE(buf_add_fmt(b, NULL, "%.3f", kv->real));
-    else
-        put_value(b, kv->text);
+    char real[64];
+    put(l, SV_LIT(" "));
+    put(l, sv_from(kv->key));
+    put(l, SV_LIT("="));
+    if (kv->kind == LOG_KIND_INT) {
+        put_number(l, kv->num, 1);
+    } else if (kv->kind == LOG_KIND_DOUBLE) {
+        (void)snprintf(real, sizeof real, "%.3f", kv->real);
+        put(l, sv_from(real));
+    } else {
+        put_value(l, kv->text);
+    }
+}
+
+static void put_time(struct line *l)
+{
+    int64_t now = clock_wall_ms();
+    time_t s = (time_t)(now / 1000);
+    static _Thread_local time_t at = -1; /* lines of one second share its text */
+    static _Thread_local char text[64];
+    if (s != at) {
+        struct tm tm;
+        gmtime_r(&s, &tm);
+        (void)snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.", tm.tm_year + 1900,
+                       tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+        at = s;
+    }
+    put(l, sv_from(text));
+    put_number(l, now % 1000, 3);
+    put(l, SV_LIT("Z "));
 }
 
 void log_line(log_level level, const char *event, const struct log_kv *kv, size_t n_kv)
 {
     if ((int)level < atomic_load(&min_level) || level >= LOG_OFF)
         return;
-    CLEANUP_BUF struct buf b = BUF_INIT(LINE_MAX_BYTES);
-    int64_t now = clock_wall_ms();
-    time_t s = (time_t)(now / 1000);
-    struct tm tm;
-    gmtime_r(&s, &tm);
-    IGNORE(buf_add_fmt(&b, NULL, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s %s", tm.tm_year + 1900,
-                       tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-                       (int)(now % 1000), level_names[level], event));
+    struct line l;
+    l.len = 0;
+    put_time(&l);
+    put(&l, sv_from(level_names[level]));
+    put(&l, SV_LIT(" "));
+    put(&l, sv_from(event));
     for (size_t i = 0; i < n_kv; i++)
-        put_kv(&b, &kv[i]);
-    if (b.len >= LINE_MAX_BYTES)
-        b.len = LINE_MAX_BYTES - 1;
-    IGNORE(buf_add_char(&b, '\n', NULL));
-    ssize_t n = write(STDERR_FILENO, b.ptr, b.len);
+        put_kv(&l, &kv[i]);
+    l.text[l.len++] = '\n';
+    ssize_t n = write(STDERR_FILENO, l.text, l.len);
     (void)n; /* nowhere to report a log that cannot be written */
 }
 

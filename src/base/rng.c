@@ -1,6 +1,7 @@
 #include "base/rng.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/random.h>
 
 void rng_bytes(void *out, size_t len)
@@ -42,10 +43,24 @@ void rng_hex32(char out[33])
     *put_hex(out, b, 16) = 0;
 }
 
+/* Every request gets a name: random bytes for 32 of them are fetched at once, by each thread. */
+static void uuid_bytes(unsigned char out[16])
+{
+    static _Thread_local unsigned char pool[512];
+    static _Thread_local size_t left;
+    if (left == 0) {
+        rng_bytes(pool, sizeof pool);
+        left = sizeof pool;
+    }
+    left -= 16;
+    memcpy(out, pool + left, 16);
+    memset(pool + left, 0, 16);
+}
+
 void rng_uuid(char out[37])
 {
     unsigned char b[16];
-    rng_bytes(b, sizeof b);
+    uuid_bytes(b);
     b[6] = (unsigned char)((b[6] & 0x0F) | 0x40);
     b[8] = (unsigned char)((b[8] & 0x3F) | 0x80);
     char *p = put_hex(out, b, 4);
