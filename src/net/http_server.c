@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define MAX_HEADERS 128u
+#define MAX_SPARE   64u /* exchanges kept for the next request, each with an empty arena */
 
 struct http_server {
     struct MHD_Daemon *daemon;
@@ -32,10 +33,13 @@ struct http_server {
         pthread_mutex_t lock;
         pthread_cond_t idle;
         unsigned n_open; /* exchanges handed to the handler and not yet over */
+        struct http_exchange *spare;
+        unsigned n_spare;
     } locked;
 };
 
 struct http_exchange {
+    struct http_exchange *next_spare;
     struct http_server *server;
     struct MHD_Connection *conn;
     struct arena *arena;
@@ -69,14 +73,34 @@ sv http_header_get(const struct http_request *req, const char *name)
 
 /* ---- birth and death ---- */
 
+static struct http_exchange *exchange_take(struct http_server *s)
+{
+    pthread_mutex_lock(&s->locked.lock);
+    struct http_exchange *x = s->locked.spare;
+    if (x) {
+        s->locked.spare = x->next_spare;
+        s->locked.n_spare--;
+    }
+    pthread_mutex_unlock(&s->locked.lock);
+    struct arena *a = x ? x->arena : arena_new(LIMIT_REQUEST_MEMORY);
+    if (x == NULL && (x = malloc(sizeof *x)) == NULL)
+        abort();
+    memset(x, 0, sizeof *x);
+    x->arena = a;
+    return x;
+}
+
+static void exchange_free(struct http_exchange *x)
+{
+    arena_free(x->arena);
+    free(x);
+}
+
 static void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *conn)
 {
-    struct http_exchange *x = calloc(1, sizeof *x);
-    if (x == NULL)
-        abort();
+    struct http_exchange *x = exchange_take(cls);
     x->server = cls;
     x->conn = conn;
-    x->arena = arena_new(LIMIT_REQUEST_MEMORY);
     x->req.arena = x->arena;
     x->req.start_us = clock_mono_us();
     x->req.target = arena_sv(x->arena, sv_from(uri));
@@ -96,16 +120,21 @@ static void exchange_end(void *cls, struct MHD_Connection *conn, void **con_cls,
     *con_cls = NULL;
     if (x->locked.response)
         MHD_destroy_response(x->locked.response);
-    if (x->counted) {
-        pthread_mutex_lock(&s->locked.lock);
-        if (--s->locked.n_open == 0)
-            pthread_cond_broadcast(&s->locked.idle);
-        pthread_mutex_unlock(&s->locked.lock);
-    }
     pthread_mutex_destroy(&x->locked.lock);
     buf_done(&x->body);
-    arena_free(x->arena);
-    free(x);
+    arena_reset(x->arena);
+    pthread_mutex_lock(&s->locked.lock);
+    if (x->counted && --s->locked.n_open == 0)
+        pthread_cond_broadcast(&s->locked.idle);
+    bool keep = s->locked.n_spare < MAX_SPARE;
+    if (keep) {
+        x->next_spare = s->locked.spare;
+        s->locked.spare = x;
+        s->locked.n_spare++;
+    }
+    pthread_mutex_unlock(&s->locked.lock);
+    if (!keep)
+        exchange_free(x);
 }
 
 /* ---- the request's parts ---- */
@@ -422,6 +451,10 @@ void http_server_stop(struct http_server *s, unsigned drain_ms)
     MHD_stop_daemon(s->daemon);
     if (fd >= 0)
         close(fd);
+    for (struct http_exchange *x = s->locked.spare, *next; x; x = next) {
+        next = x->next_spare;
+        exchange_free(x);
+    }
     pthread_mutex_destroy(&s->locked.lock);
     pthread_cond_destroy(&s->locked.idle);
     free(s);
