@@ -121,7 +121,9 @@ err_code datastore_write(struct service *s, const struct datastore *d, struct er
         { in_transition(d) ? RECORDS_PUT : RECORDS_DELETE,
           arena_fmt(a, "datastoreactive/%.*s", SV_FMT(d->id)), SV_NONE },
     };
-    return records_write(s->cfg.records, w, 2, e);
+    err_code rc = records_write(s->cfg.records, w, 2, e);
+    datastore_forget(s, d->id); /* failed or not: what is on disk decides */
+    return rc;
 }
 
 /* ---- work in the background ---- */

@@ -238,7 +238,7 @@ err_code rest_route(struct rest_call *c, struct err *e)
 
 struct exchange { /* owned by the request's arena */
     struct rest_call c;
-    struct datastore ds;
+    struct datastore_held *held;
     struct http_exchange *x;
     const char *request_id;
     err_code rc;
@@ -353,10 +353,10 @@ static err_code enter(struct exchange *ex, struct err *e)
     TRY(auth_check(c->s->cfg.auth, req, clock_wall_ms(), &c->caller, e));
     if (!sv_cut(&rest, '/', &id))
         id = SV_NONE;
-    TRY(datastore_read(c->s, id, req->arena, &ex->ds, e));
-    c->ds = &ex->ds;
-    if (!sv_eq(ex->ds.status, SV_LIT("ACTIVE")))
-        return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(ex->ds.status));
+    TRY(datastore_hold(c->s, id, &ex->held, e));
+    c->ds = datastore_of(ex->held);
+    if (!sv_eq(c->ds->status, SV_LIT("ACTIVE")))
+        return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(c->ds->status));
     if (!sv_cut(&rest, '/', &r4) || !sv_eq(r4, SV_LIT("r4")))
         return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
     c->in.path = rest.ptr ? rest : SV_LIT("");
@@ -377,15 +377,12 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
     h[n++] = (struct http_header){ SV_LIT("Content-Type"), SV_LIT(CONTENT) };
     h[n++] = (struct http_header){ SV_LIT("x-amzn-RequestId"), sv_from(request_id) };
     if (o->about) {
-        char when[32];
-        time_t s = (time_t)(o->instant_ms / 1000);
-        struct tm tm;
-        gmtime_r(&s, &tm);
-        size_t len = strftime(when, sizeof when, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+        char when[INSTANT_HTTP_LEN];
+        instant_format_http(o->instant_ms, when);
         h[n++] = (struct http_header){ SV_LIT("ETag"), arena_fmt(c->a, "W/\"%llu\"",
                                                                  (unsigned long long)o->version) };
-        h[n++] =
-            (struct http_header){ SV_LIT("Last-Modified"), arena_sv(c->a, sv_make(when, len)) };
+        h[n++] = (struct http_header){ SV_LIT("Last-Modified"),
+                                       arena_sv(c->a, sv_make(when, sizeof when)) };
     }
     if (o->etag.len)
         h[n++] =
@@ -430,6 +427,7 @@ static void leave(struct exchange *ex)
         make_pretty(&c->out.body);
     if (c->st)
         store_registry_release(c->s->cfg.stores, c->st);
+    datastore_release(&ex->held);
     size_t n = headers_out(c, h, ex->request_id);
     service_reply_with(ex->x, c->out.status, h, n, &c->out.body, c->it ? c->it->name : "rest",
                        ex->rc ? err_code_name(ex->rc) : "-", ex->request_id,

@@ -150,6 +150,7 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
         s->cfg.max_datastores = LIMIT_DATASTORES;
     pthread_mutex_init(&s->records_lock, NULL);
     pthread_mutex_init(&s->conditional_lock, NULL);
+    pthread_mutex_init(&s->known.lock, NULL);
     if (cfg->quotas_healthlake)
         s->quota = quota_new();
     err_code rc = load_page_key(s, e);
@@ -177,6 +178,8 @@ void service_free(struct service *s)
     quota_free(s->quota);
     pthread_mutex_destroy(&s->records_lock);
     pthread_mutex_destroy(&s->conditional_lock);
+    datastores_forget_all(s);
+    pthread_mutex_destroy(&s->known.lock);
     arena_free(s->arena);
     free(s);
 }

@@ -2,6 +2,7 @@
  *
  *   service.c      life, routing, one log line per request     workers.c     threads for what waits
  *   aws_json.c     the control plane's protocol: one call      errors.c      the two translation tables
+ *   datastore_known.c  records kept for requests
  *   datastores.c   create, delete, describe, list              page.c        NextToken
  *   job_calls.c    start, describe, list of both kinds         tags.c        tags of a data store
  *   rest_*.c       the data plane (rest_private.h)             quota.c       request rates
@@ -14,7 +15,10 @@
 
 #include <pthread.h>
 
+#define DATASTORES_KNOWN 64u /* records kept for requests */
+
 struct workers;
+struct datastore_held;
 struct service {
     struct service_config cfg;
     struct arena *arena; /* copies of the configuration's strings */
@@ -24,7 +28,12 @@ struct service {
     pthread_mutex_t
         conditional_lock;         /* one conditional write at a time: it searches, then writes */
     pthread_mutex_t records_lock; /* orders read-change-write of data store records */
-    char page_key[33];            /* signs NextTokens; kept in the records */
+    struct {
+        pthread_mutex_t lock;
+        uint64_t generation; /* moves with every write of a record */
+        struct datastore_held *slots[DATASTORES_KNOWN];
+    } known;           /* datastore_known.c */
+    char page_key[33]; /* signs NextTokens; kept in the records */
     atomic_bool stopping;
 };
 
@@ -97,6 +106,14 @@ struct datastore { /* a copy of a record; strings owned by the arena it was read
 MUST_USE err_code datastore_read(struct service *s, sv id, struct arena *a, struct datastore *out,
                                  struct err *e);
 MUST_USE err_code datastore_write(struct service *s, const struct datastore *d, struct err *e);
+/* The record as of now, shared and read only; to be released. Errors as datastore_read(). */
+MUST_USE err_code datastore_hold(struct service *s, sv id, struct datastore_held **out,
+                                 struct err *e);
+const struct datastore *datastore_of(const struct datastore_held *h);
+void datastore_release(struct datastore_held **h);
+/* A record was written. */
+void datastore_forget(struct service *s, sv id);
+void datastores_forget_all(struct service *s); /* at the end */
 sv datastore_arn(struct service *s, struct arena *a, sv id);
 /* Take up what was being created or deleted when the process ended. */
 MUST_USE err_code datastores_resume(struct service *s, struct err *e);

@@ -1,0 +1,98 @@
+/* datastore_known.c - records of data stores as requests need them: read once, kept until one is written.
+ *
+ *   read:    note the generation, read the record, keep it unless the generation has moved meanwhile
+ *   write:   (datastores.c) the record is on disk, then the generation moves and the slot is emptied
+ *
+ * So what is kept is never older than the last write that was answered. A request holds what it was given; the
+ * last holder frees it. */
+#include "service/service_private.h"
+
+#define RECORD_MEMORY (4u << 20)
+
+struct datastore_held {
+    struct datastore ds;
+    struct arena *arena; /* of ds */
+    atomic_uint n_refs;
+};
+
+static size_t slot_of(sv id)
+{
+    size_t h = id.len;
+    for (size_t i = 0; i < id.len; i++)
+        h = h * 31 + (unsigned char)id.ptr[i];
+    return h % DATASTORES_KNOWN;
+}
+
+static void unref(struct datastore_held *h)
+{
+    if (h == NULL || atomic_fetch_sub(&h->n_refs, 1) != 1)
+        return;
+    arena_free(h->arena);
+    free(h);
+}
+
+void datastore_release(struct datastore_held **h)
+{
+    unref(*h);
+    *h = NULL;
+}
+
+const struct datastore *datastore_of(const struct datastore_held *h)
+{
+    return &h->ds;
+}
+
+err_code datastore_hold(struct service *s, sv id, struct datastore_held **out, struct err *e)
+{
+    size_t slot = slot_of(id);
+    pthread_mutex_lock(&s->known.lock);
+    uint64_t generation = s->known.generation;
+    struct datastore_held *h = s->known.slots[slot];
+    if (h && sv_eq(h->ds.id, id)) {
+        atomic_fetch_add(&h->n_refs, 1);
+        *out = h;
+    } else {
+        h = NULL;
+    }
+    pthread_mutex_unlock(&s->known.lock);
+    if (h)
+        return ERR_OK;
+    h = calloc(1, sizeof *h);
+    if (h == NULL)
+        abort();
+    h->arena = arena_new(RECORD_MEMORY);
+    atomic_init(&h->n_refs, 1);
+    err_code rc = datastore_read(s, id, h->arena, &h->ds, e);
+    if (rc != ERR_OK) {
+        unref(h);
+        return rc;
+    }
+    struct datastore_held *old = NULL;
+    pthread_mutex_lock(&s->known.lock);
+    if (s->known.generation == generation) {
+        old = s->known.slots[slot];
+        s->known.slots[slot] = h;
+        atomic_fetch_add(&h->n_refs, 1);
+    }
+    pthread_mutex_unlock(&s->known.lock);
+    unref(old);
+    *out = h;
+    return ERR_OK;
+}
+
+void datastore_forget(struct service *s, sv id)
+{
+    size_t slot = slot_of(id);
+    pthread_mutex_lock(&s->known.lock);
+    s->known.generation++;
+    struct datastore_held *old = s->known.slots[slot];
+    s->known.slots[slot] = NULL;
+    pthread_mutex_unlock(&s->known.lock);
+    unref(old);
+}
+
+void datastores_forget_all(struct service *s)
+{
+    for (size_t i = 0; i < DATASTORES_KNOWN; i++)
+        datastore_release(&s->known.slots[i]);
+}
