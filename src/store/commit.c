@@ -159,6 +159,15 @@ static struct store_commit seen_last(struct rocks *r)
     return c;
 }
 
+/* Readers must not find what the group's commits are about to replace (recent.c, R2). */
+static void drop_recent(struct rocks *r, const struct group *g, const struct commit_waiter *first)
+{
+    recent_begin_t(&r->recent, g->last.t, false);
+    for (const struct commit_waiter *w = first; w; w = w->next)
+        for (size_t i = 0; i < w->n && w->rc == ERR_OK; i++)
+            recent_drop(r->env->recent, &r->recent, w->writes[i].type, w->writes[i].id);
+}
+
 static void seen_set(struct rocks *r, struct store_commit c, struct batch_table *batches)
 {
     pthread_mutex_lock(&r->seen.lock);
@@ -200,8 +209,10 @@ static void write_group(struct rocks *r, struct group *g, struct commit_waiter *
         rocksdb_write(r->db, r->sync_write, g->batch, &bad);
         struct err e;
         err_code rc = rocks_error(bad, "writing to the data store", &e);
-        if (rc == ERR_OK)
+        if (rc == ERR_OK) {
+            drop_recent(r, g, first);
             seen_set(r, g->last, NULL);
+        }
         for (struct commit_waiter *w = first; w && rc != ERR_OK; w = w->next)
             if (w->rc == ERR_OK) {
                 w->rc = rc;
@@ -288,6 +299,7 @@ err_code rocks_publish(struct rocks *r, uint64_t b, uint64_t count, sv note_key,
     err_code rc = rocks_error(bad, "publishing a bulk load", e);
     if (rc == ERR_OK) {
         struct batch_table *old = batch_table_ref(r);
+        recent_begin_t(&r->recent, c.t, true);
         seen_set(r, c, table_with(old, (struct batch){ b, c.t, c.instant_ms }));
         batch_table_unref(old);
         *out = c;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define LAYOUT_VERSION 2u
+#define RECENT_MAX     (64u << 20) /* of the cache's bytes: for whole versions */
 
 static const char *const cf_names[N_CFS] = { "default", "versions", "changes",
                                              "commits", "notes",    "search" };
@@ -54,7 +55,9 @@ struct store_env *store_env_new(size_t cache_bytes, unsigned n_background)
     env->env = rocksdb_create_default_env();
     rocksdb_env_set_background_threads(env->env, (int)n_background);
     rocksdb_env_lower_thread_pool_cpu_priority(env->env);
-    env->cache = rocksdb_cache_create_lru(cache_bytes);
+    size_t recent = cache_bytes / 4 < RECENT_MAX ? cache_bytes / 4 : RECENT_MAX;
+    env->cache = rocksdb_cache_create_lru(cache_bytes - recent);
+    env->recent = recent_new(recent);
     env->n_background = n_background;
     return env;
 }
@@ -64,6 +67,7 @@ void store_env_free(struct store_env *env)
     if (env == NULL)
         return;
     rocksdb_cache_destroy(env->cache);
+    recent_free(env->recent);
     rocksdb_env_destroy(env->env);
     free(env);
 }
@@ -321,6 +325,7 @@ static err_code load_state(struct rocks *r, bool create, struct err *e)
                    "data store has layout version %llu, this program reads version %u",
                    (unsigned long long)v, LAYOUT_VERSION);
     TRY(load_commits(r, e));
+    recent_begin_t(&r->recent, r->seen.last.t, false);
     TRY(get_u64(r, 'f', &there, &v, e));
     r->order.floor_ms = there ? (int64_t)v : INT64_MIN;
     TRY(get_u64(r, 'n', &there, &v, e));
@@ -484,6 +489,7 @@ err_code store_open_rocksdb(struct store_env *env, const char *path, bool create
         abort();
     r->base.ops = &rocks_ops;
     r->env = env;
+    recent_owner_init(&r->recent);
     pthread_mutex_init(&r->seen.lock, NULL);
     pthread_mutex_init(&r->order.lock, NULL);
     pthread_mutex_init(&r->queue.lock, NULL);

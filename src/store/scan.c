@@ -236,10 +236,11 @@ static uint64_t settle(struct rocks *r, uint64_t as_of_t, struct batch_table **b
 }
 
 static err_code read_one(struct rocks *r, fhir_type type, sv id, uint64_t as_of_t, bool body,
-                         struct group *g, struct err *e)
+                         struct group *g, uint64_t *as_of_read, struct err *e)
 {
     struct batch_table *batches;
     uint64_t as_of = settle(r, as_of_t, &batches);
+    *as_of_read = as_of;
     struct iter x = { 0 };
     struct key_bytes from = key_version_prefix(type, id);
     iter_open(&x, r, CF_VERSIONS, after_id(type, id), false);
@@ -258,8 +259,9 @@ err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_curr
                        struct err *e)
 {
     struct group g;
+    uint64_t as_of;
     group_init(&g, 0);
-    err_code rc = read_one(r, type, id, STORE_NOW, false, &g, e);
+    err_code rc = read_one(r, type, id, STORE_NOW, false, &g, &as_of, e);
     if (rc == ERR_OK) {
         *out = (struct rocks_current){ 0 };
         if (g.best.there)
@@ -273,14 +275,19 @@ err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_curr
 err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
                    struct store_version *out, struct err *e)
 {
+    struct rocks *r = (struct rocks *)st;
     struct group g;
+    uint64_t as_of;
+    if (recent_get(r->env->recent, &r->recent, type, id, as_of_t, a, out))
+        return ERR_OK;
     group_init(&g, SIZE_MAX / 2);
-    err_code rc = read_one((struct rocks *)st, type, id, as_of_t, true, &g, e);
+    err_code rc = read_one(r, type, id, as_of_t, true, &g, &as_of, e);
     if (rc == ERR_OK && !g.best.there)
         rc = ERR(e, ERR_NOT_FOUND, "no such resource");
     if (rc == ERR_OK) {
         struct store_version v;
         group_version(&g, &v);
+        recent_put(r->env->recent, &r->recent, as_of, &v);
         v.id = arena_sv(a, v.id);
         if (v.body.json.len)
             v.body.json = arena_sv(a, v.body.json);
@@ -362,7 +369,8 @@ static err_code next_by_id(struct rocks_cursor *c, struct store_version *out, st
         size_t len = (unsigned char)c->ids.ptr[c->ids_at];
         sv id = sv_make(c->ids.ptr + c->ids_at + 1, len);
         c->ids_at += 1 + len;
-        TRY(read_one(c->r, c->type, id, c->as_of, true, &c->g, e));
+        uint64_t as_of;
+        TRY(read_one(c->r, c->type, id, c->as_of, true, &c->g, &as_of, e));
         if (c->g.best.there && c->g.best.t > c->after_t) {
             group_version(&c->g, out);
             return ERR_OK;

@@ -5,6 +5,7 @@
  *   bulk.c     sorted files of a bulk load       scan.c    reading as of T
  *   plan.c     splitting a type into ranges      memory.c  the oracle
  *   log.c      changes, newest first             index.c   search entries
+ *   recent.c   current versions read lately
  * Floor: store. */
 #pragma once
 #include "store/keys.h"
@@ -72,8 +73,30 @@ size_t store_items_sort(struct store_bulk_item *items, size_t n);
 struct store_env {
     rocksdb_env_t *env;
     rocksdb_cache_t *cache;
+    struct recent *recent;
     unsigned n_background;
 };
+
+/* ---- current versions read lately (recent.c says which laws hold) ---- */
+struct recent;
+struct recent_owner { /* one store */
+    uint64_t number;
+    _Atomic uint64_t begun_t; /* newest commit that has begun to drop what it wrote */
+    _Atomic uint64_t since;   /* what was read as of an older t is void */
+};
+struct recent *recent_new(size_t bytes);
+void recent_free(struct recent *r);
+void recent_owner_init(struct recent_owner *o);
+/* The version current as of as_of_t, copied into the arena; false: ask the store. */
+bool recent_get(struct recent *r, struct recent_owner *o, fhir_type type, sv id, uint64_t as_of_t,
+                struct arena *a, struct store_version *out);
+/* v is the newest version of its id as of read_t. Copied. */
+void recent_put(struct recent *r, struct recent_owner *o, uint64_t read_t,
+                const struct store_version *v);
+/* A commit or a bulk load t is about to become visible: first this, then recent_drop of each
+ * resource it wrote (a bulk load: of none). Whoever assigns t calls it, so t grows. */
+void recent_begin_t(struct recent_owner *o, uint64_t t, bool bulk);
+void recent_drop(struct recent *r, struct recent_owner *o, fhir_type type, sv id);
 
 /* Which bulk loads are published, at which commit. Immutable once shown to readers; counted. */
 struct batch {
@@ -97,6 +120,7 @@ struct rocks {
     rocksdb_options_t *options, *data_options, *search_options;
     rocksdb_column_family_handle_t *cf[N_CFS];
     rocksdb_writeoptions_t *sync_write;
+    struct recent_owner recent;
     struct { /* what readers take at their start; short holds only */
         pthread_mutex_t lock;
         struct store_commit last;

@@ -1,0 +1,229 @@
+/* Versions kept in memory are those of the store: after updates, deletions, bulk loads and openings, as of older
+ * commits, and while writers race with readers. */
+#include "test.h"
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define PATIENT 102
+#define IDS     8u
+
+static struct store_env *env;
+
+static struct store *open_new(char dir[64])
+{
+    struct store *st;
+    (void)snprintf(dir, 64, "/tmp/fhirlake-recent-%016llx", (unsigned long long)rng_u64());
+    OK(store_open_rocksdb(env, dir, true, &st, e));
+    return st;
+}
+
+static void end(struct store *st, const char *dir)
+{
+    store_close(st);
+    OK(file_remove_tree(dir, e));
+}
+
+static struct fhir_body body(char *text, size_t cap, uint64_t n)
+{
+    int len =
+        snprintf(text, cap, "{\"resourceType\":\"Patient\",\"n\":%llu}", (unsigned long long)n);
+    return (struct fhir_body){ sv_make(text, (size_t)len), 25, FHIR_HOLE_NO_META };
+}
+
+static sv id_of(unsigned i, char out[16])
+{
+    (void)snprintf(out, 16, "p%u", i);
+    return sv_from(out);
+}
+
+static struct store_commit put(struct store *st, sv id, store_method m, uint64_t n)
+{
+    char text[64];
+    struct store_commit c;
+    struct store_write w = {
+        .type = PATIENT, .id = id, .method = m, .body = body(text, sizeof text, n)
+    };
+    OK(store_commit(st, &w, 1, &c, e));
+    return c;
+}
+
+static struct store_commit load(struct store *st, sv id, uint64_t n)
+{
+    char text[64];
+    struct store_commit c;
+    struct store_bulk *b;
+    struct store_bulk_item it = { .type = PATIENT, .id = id, .body = body(text, sizeof text, n) };
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, &it, 1, e));
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    return c;
+}
+
+/* The number in the body, the version, as of t; 0: deleted. */
+static uint64_t number_at(struct store *st, sv id, uint64_t t, uint64_t *version)
+{
+    struct arena *a = arena_new(1 << 20);
+    struct store_version v;
+    unsigned long long n = 0;
+    OK(store_get(st, PATIENT, id, t, a, &v, e));
+    if (v.method != STORE_METHOD_DELETE)
+        assert_int_equal(sscanf(v.body.json.ptr, "{\"resourceType\":\"Patient\",\"n\":%llu}", &n),
+                         1);
+    *version = v.version;
+    arena_free(a);
+    return n;
+}
+
+static void expect(struct store *st, sv id, uint64_t t, uint64_t n, uint64_t version)
+{
+    uint64_t v;
+    for (int i = 0; i < 2; i++) { /* from the store, then as it was kept */
+        assert_int_equal(number_at(st, id, t, &v), n);
+        assert_int_equal(v, version);
+    }
+}
+
+TEST(recent, what_is_kept_follows_every_kind_of_write)
+{
+    (void)state;
+    char dir[64];
+    struct store *st = open_new(dir);
+    sv id = SV_LIT("a");
+    struct store_commit c1 = put(st, id, STORE_METHOD_CREATE, 1);
+    expect(st, id, STORE_NOW, 1, 1);
+    struct store_commit c2 = put(st, id, STORE_METHOD_UPDATE, 2);
+    expect(st, id, STORE_NOW, 2, 2);
+    expect(st, id, c1.t, 1, 1); /* an older state is neither hidden nor kept as the present one */
+    expect(st, id, STORE_NOW, 2, 2);
+    expect(st, id, c2.t, 2, 2);
+    struct store_commit c3 = load(st, id, 3);
+    expect(st, id, STORE_NOW, 3, 3);
+    expect(st, id, c2.t, 2, 2);
+    struct store_commit c4 = put(st, id, STORE_METHOD_DELETE, 0);
+    expect(st, id, STORE_NOW, 0, 4);
+    expect(st, id, c3.t, 3, 3);
+    (void)put(st, id, STORE_METHOD_UPDATE, 5);
+    expect(st, id, STORE_NOW, 5, 5);
+    expect(st, id, c4.t, 0, 4);
+    store_close(st);
+    OK(store_open_rocksdb(env, dir, false, &st, e));
+    expect(st, id, c1.t, 1, 1); /* the first read after opening is of an old state */
+    expect(st, id, STORE_NOW, 5, 5);
+    end(st, dir);
+}
+
+TEST(recent, stores_of_one_environment_do_not_see_each_other)
+{
+    (void)state;
+    char dir[2][64];
+    struct store *st[2];
+    for (unsigned i = 0; i < 2; i++) {
+        st[i] = open_new(dir[i]);
+        (void)put(st[i], SV_LIT("a"), STORE_METHOD_CREATE, 10 + i);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        expect(st[i], SV_LIT("a"), STORE_NOW, 10 + i, 1);
+    for (unsigned i = 0; i < 2; i++)
+        end(st[i], dir[i]);
+}
+
+struct race {
+    struct store *st;
+    _Atomic uint64_t written[IDS]; /* acknowledged */
+    atomic_bool stop;
+};
+
+static void *write_on(void *arg)
+{
+    struct race *r = arg;
+    char id[16];
+    for (uint64_t n = 2; n < 100; n++)
+        for (unsigned i = 0; i < IDS; i++) {
+            if (n % 10 == 0)
+                (void)load(r->st, id_of(i, id), n);
+            else
+                (void)put(r->st, id_of(i, id), STORE_METHOD_UPDATE, n);
+            atomic_store(&r->written[i], n);
+        }
+    atomic_store(&r->stop, true);
+    return NULL;
+}
+
+/* Never older than what was acknowledged before the read began, never going back; and a state as of T stays. */
+static void *read_on(void *arg)
+{
+    struct race *r = arg;
+    uint64_t seen[IDS] = { 0 };
+    char id[16];
+    for (unsigned i = 0; !atomic_load(&r->stop); i = (i + 1) % IDS) {
+        uint64_t least = atomic_load(&r->written[i]), v, again;
+        uint64_t t = store_last(r->st).t;
+        uint64_t at_t = number_at(r->st, id_of(i, id), t, &v);
+        uint64_t n = number_at(r->st, id_of(i, id), STORE_NOW, &v);
+        assert_true(at_t >= least && n >= at_t && n >= seen[i]);
+        assert_int_equal(v, n); /* one version a number */
+        assert_int_equal(number_at(r->st, id_of(i, id), t, &again), at_t);
+        seen[i] = n;
+    }
+    return NULL;
+}
+
+TEST(recent, readers_beside_writers_never_see_what_was_replaced)
+{
+    (void)state;
+    char dir[64], id[16];
+    struct race r = { .st = open_new(dir) };
+    pthread_t w, readers[3];
+    for (unsigned i = 0; i < IDS; i++) {
+        (void)put(r.st, id_of(i, id), STORE_METHOD_CREATE, 1);
+        atomic_store(&r.written[i], 1);
+    }
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&readers[i], NULL, read_on, &r), 0);
+    assert_int_equal(pthread_create(&w, NULL, write_on, &r), 0);
+    pthread_join(w, NULL);
+    for (int i = 0; i < 3; i++)
+        pthread_join(readers[i], NULL);
+    end(r.st, dir);
+}
+
+TEST(recent, more_than_fits_is_let_go)
+{
+    (void)state;
+    char dir[64], id[16];
+    struct store *st = open_new(dir);
+    static char big[40000];
+    struct store_commit c;
+    memset(big, ' ', sizeof big);
+    for (unsigned i = 0; i < 600; i++) { /* 24 MB through the quarter of a cache of 16 MiB */
+        (void)snprintf(big, sizeof big, "{\"resourceType\":\"Patient\",\"n\":%u}", i);
+        struct store_write w = { .type = PATIENT,
+                                 .id = id_of(i, id),
+                                 .method = STORE_METHOD_CREATE,
+                                 .body = { sv_make(big, sizeof big), 25, FHIR_HOLE_NO_META } };
+        OK(store_commit(st, &w, 1, &c, e));
+    }
+    for (unsigned round = 0; round < 2; round++)
+        for (unsigned i = 0; i < 600; i++)
+            expect(st, id_of(i, id), STORE_NOW, i, 1);
+    end(st, dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(recent, what_is_kept_follows_every_kind_of_write),
+        T(recent, stores_of_one_environment_do_not_see_each_other),
+        T(recent, readers_beside_writers_never_see_what_was_replaced),
+        T(recent, more_than_fits_is_let_go),
+    };
+    env = store_env_new(16 << 20, 1);
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    store_env_free(env);
+    return rc;
+}
