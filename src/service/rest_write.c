@@ -169,14 +169,17 @@ static err_code current(struct rest_call *c, struct store_version *v, struct err
     return rc;
 }
 
+/* A patch is made on the resource as it is read, with its version: the stored text may hold an empty meta. */
 static err_code patched(struct rest_call *c, const struct store_version *v, struct buf *out,
                         struct err *e)
 {
     CLEANUP(arena_free)
     struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by body and resource */
+    CLEANUP_BUF struct buf text = BUF_INIT(SIZE_MAX / 2);
     yyjson_doc *target, *patch;
     TRY(json_read(a, c->in.body, LIMIT_JSON_DEPTH, &patch, e));
-    TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &target, e));
+    TRY(rest_version_write(v, &text, e));
+    TRY(json_read(a, buf_sv(&text), LIMIT_RESOURCE_DEPTH + 1, &target, e));
     return json_patch(yyjson_doc_get_root(target), yyjson_doc_get_root(patch), out, e);
 }
 

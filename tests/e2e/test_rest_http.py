@@ -241,6 +241,22 @@ def test_versions_that_writes_ask_for(fhir):
     assert fhir.get("Patient/unmade").status == 404
 
 
+def test_a_patch_of_what_was_read_and_put_back(fhir):
+    """Clients put back what they read, with the version in meta."""
+    read = fhir.put("Patient/back", patient("back", active=True)).json
+    assert fhir.put("Patient/back", read).status == 200
+    done = fhir.patch("Patient/back", [{"op": "test", "path": "/meta/versionId", "value": "2"},
+                                       {"op": "replace", "path": "/active", "value": False}])
+    assert done.status == 200 and done.json["active"] is False and done.json["meta"]["versionId"] == "3"
+    assert done.body == fhir.get("Patient/back").body
+    assert fhir.patch("Patient/back", [{"op": "test", "path": "/meta/versionId", "value": "2"}]).status == 422
+    fhir.put("Patient/back", {**read, "meta": {"tag": [{"code": "t"}]}})
+    done = fhir.patch("Patient/back", [{"op": "remove", "path": "/meta/tag"}])
+    assert done.status == 200 and set(done.json["meta"]) == {"versionId", "lastUpdated"}
+    done = fhir.patch("Patient/back", [{"op": "remove", "path": "/meta"}])
+    assert done.status == 200 and done.json["meta"]["versionId"] == "6"
+
+
 def test_conditional_create(fhir, ids):
     mrn = f"ccreate-{next(ids)}"
     query = f"identifier=urn:mrn|{mrn}"
