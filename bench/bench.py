@@ -10,7 +10,9 @@
 
 Sizes: --gb 2 (about 5,600 patients per 2 GB). Warm page cache. Medians of --runs, pair by pair for ratios."""
 import argparse
+import os
 import pathlib
+import resource
 import shutil
 import statistics
 import subprocess
@@ -46,6 +48,18 @@ def timed(command, **more):
 
 def job_seconds(job):
     return (job["EndTime"] - job["SubmitTime"]).total_seconds()
+
+
+def cpu_seconds(pid):
+    """Of all threads so far: in the program, in the kernel."""
+    ticks = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11:13]
+    return [int(t) / os.sysconf("SC_CLK_TCK") for t in ticks]
+
+
+def read_through(path):
+    with open(path, "rb", buffering=0) as file:
+        while file.read(1 << 20):
+            pass
 
 
 def spread(values, scale=1.0, unit=""):
@@ -139,32 +153,78 @@ class Bench:
         row("ratio import MB/s : parse MB/s", spread(ratios))
 
     def export(self):
+        """Pairs of an export and a `cp -r` of what it wrote, read once before so that it is in the page cache."""
         for sync in ("no", "yes"):
             server = self.filled("--sync-objects", sync)
-            copies, exports, ratios = [], [], []
+            pid = server.process.pid
+            copies, exports, ratios, ours, theirs = [], [], [], [], []
             copy = self.work / "copy"
             for i in range(self.args.runs + 1):
+                before = cpu_seconds(pid)
                 job = server.export_all(self.store, f"s3://out/x{sync}{i}")
                 assert job["JobStatus"] == "COMPLETED", job
+                spent = [now - then for now, then in zip(cpu_seconds(pid), before)]
                 folder = server.folder(job["OutputDataConfig"]["S3Configuration"]["S3Uri"])
                 total = size_of(folder)
+                for path in folder.rglob("*.ndjson"):
+                    read_through(path)
                 shutil.rmtree(copy, ignore_errors=True)
+                if sync == "yes":
+                    subprocess.run(["sync", "-f", self.work], check=True)  # what is not the copy's own
+                children = resource.getrusage(resource.RUSAGE_CHILDREN)
                 seconds = timed(["cp", "-r", folder, copy])
                 if sync == "yes":
                     start = time.monotonic()
                     subprocess.run(["sync", "-f", copy], check=True)
                     seconds += time.monotonic() - start
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
                 if i:  # the first pair warms the page cache
                     exports.append(total / job_seconds(job) / 1e6)
                     copies.append(total / seconds / 1e6)
                     ratios.append(exports[-1] / copies[-1])
+                    ours.append([s / total * 1e9 for s in spent])
+                    theirs.append((after.ru_utime + after.ru_stime - children.ru_utime - children.ru_stime) / total * 1e9)
                 shutil.rmtree(folder)
             peer = "cp -r" if sync == "no" else "cp -r, then sync"
             kind = "not synced" if sync == "no" else "each object synced"
             row(f"export to a directory, {kind}, MB/s", spread(exports), f"{total / 1e9:.2f} GB")
             row(f"{peer} of the result, MB/s", spread(copies))
             row(f"ratio export : {peer}", spread(ratios))
+            row("  processor seconds per GB, export, all of the server", spread([sum(o) for o in ours]),
+                f"of them in the kernel {statistics.median([o[1] for o in ours]):.2f}")
+            row(f"  processor seconds per GB, {peer.split(',')[0]}", spread(theirs))
+            self.where(server)
             shutil.rmtree(copy, ignore_errors=True)
+
+    def where(self, server):
+        """One more export under perf, where there is one: what its processor time goes to."""
+        if shutil.which("perf") is None:
+            print("    (no perf here: install linux-perf to see where the time goes)")
+            return
+        data = self.work / "perf.data"
+        perf = subprocess.Popen(["perf", "record", "-q", "-F", "999", "-p", str(server.process.pid), "-o", data],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        job = server.export_all(self.store, "s3://out/perf")
+        perf.send_signal(2)
+        perf.wait()
+        shutil.rmtree(server.folder(job["OutputDataConfig"]["S3Configuration"]["S3Uri"]))
+        report = subprocess.run(["perf", "report", "-i", data, "--stdio", "-g", "none", "--sort", "dso,sym", "--percent-limit", "0"],
+                                capture_output=True, text=True).stdout
+        shares = dict.fromkeys(("SHA-256", "kernel", "RocksDB", "lz4", "copies in libc", "our scan, splice and count"), 0.0)
+        for line in report.splitlines():
+            words = line.split()
+            if len(words) < 4 or not words[0].endswith("%"):
+                continue
+            share, library, symbol = float(words[0][:-1]), words[1], words[-1]
+            place = ("SHA-256" if "sha256" in symbol or "libcrypto" in library else
+                     "kernel" if "kernel" in library else
+                     "RocksDB" if "rocksdb" in library or "libstdc++" in library or "ld-linux" in library else
+                     "lz4" if "lz4" in library else
+                     "copies in libc" if "libc.so" in library else "our scan, splice and count")
+            shares[place] += share
+        known = sum(shares.values()) or 1
+        print("    where (perf): " + ", ".join(f"{name} {share / known:.0%}" for name, share in
+                                               sorted(shares.items(), key=lambda s: -s[1])))
 
     def s3(self):
         self.filled()
