@@ -442,6 +442,22 @@ static char *put_u64(char *p, uint64_t v)
     return p;
 }
 
+/* Neighbours of a scan came in one commit as a rule: their instant is the one before. */
+static char *put_instant(char *p, int64_t ms)
+{
+    static _Thread_local struct {
+        bool there;
+        int64_t ms;
+        char text[INSTANT_LEN];
+    } last;
+    if (!last.there || last.ms != ms) {
+        instant_format(ms, last.text);
+        last.ms = ms;
+        last.there = true;
+    }
+    return put_text(p, last.text, INSTANT_LEN);
+}
+
 size_t fhir_body_write(const struct fhir_body *b, uint64_t version, int64_t instant_ms, char *dst)
 {
     char *p = put_text(dst, b->json.ptr, b->hole_at);
@@ -450,8 +466,7 @@ size_t fhir_body_write(const struct fhir_body *b, uint64_t version, int64_t inst
     p = PUT_LIT(p, "\"versionId\":\"");
     p = put_u64(p, version);
     p = PUT_LIT(p, "\",\"lastUpdated\":\"");
-    instant_format(instant_ms, p);
-    p += INSTANT_LEN;
+    p = put_instant(p, instant_ms);
     p = PUT_LIT(p, "\"");
     if (b->hole == FHIR_HOLE_NO_META)
         p = PUT_LIT(p, "}");

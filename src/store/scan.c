@@ -24,6 +24,8 @@
 struct iter {
     rocksdb_readoptions_t *ro;
     rocksdb_iterator_t *it;
+    bool
+        valid; /* after iter_seek and iter_next; false at the end and after an error (iter_end tells) */
     struct key_bytes upper;
 };
 
@@ -59,6 +61,18 @@ static void iter_close(struct iter *x)
         rocksdb_iter_destroy(x->it);
     if (x->ro)
         rocksdb_readoptions_destroy(x->ro);
+}
+
+static void iter_seek(struct iter *x, const struct key_bytes *to)
+{
+    rocksdb_iter_seek(x->it, to->ptr, to->len);
+    x->valid = rocksdb_iter_valid(x->it);
+}
+
+static void iter_next(struct iter *x)
+{
+    rocksdb_iter_next(x->it);
+    x->valid = rocksdb_iter_valid(x->it);
 }
 
 static err_code iter_end(const struct iter *x, struct err *e)
@@ -100,6 +114,8 @@ struct group {
     uint64_t *bulk_t; /* their commits, as far as there is room */
     size_t bulk_cap;
     uint64_t version; /* of best, once resolved */
+    const struct batch
+        *batch; /* the load found last, in the one table that the group is read with */
 };
 
 static void group_init(struct group *g, size_t max_value)
@@ -156,7 +172,7 @@ static err_code keep(struct group *g, struct iter *x, bool body, uint64_t t, int
 static err_code group_read(struct group *g, struct iter *x, const struct batch_table *batches,
                            uint64_t as_of, bool body, struct err *e)
 {
-    if (!rocksdb_iter_valid(x->it)) {
+    if (!x->valid) {
         TRY(iter_end(x, e));
         return ERR_EOF;
     }
@@ -165,7 +181,7 @@ static err_code group_read(struct group *g, struct iter *x, const struct batch_t
     uint64_t online_version = 0, online_t = 0;
     unsigned passed = 0;
     bool first = true;
-    while (rocksdb_iter_valid(x->it)) {
+    while (x->valid) {
         size_t len;
         const char *k = rocksdb_iter_key(x->it, &len);
         struct key_version_parts p;
@@ -180,7 +196,9 @@ static err_code group_read(struct group *g, struct iter *x, const struct batch_t
             break;
         }
         if (p.kind == KEY_BULK) {
-            const struct batch *b = batch_table_find(batches, p.n);
+            const struct batch *b = g->batch; /* most neighbours came with one load */
+            if (b == NULL || b->b != p.n)
+                b = g->batch = batch_table_find(batches, p.n);
             if (b && b->t <= as_of) {
                 bulk_t_add(g, b->t);
                 if (!g->best.there || b->t > g->best.t)
@@ -199,13 +217,14 @@ static err_code group_read(struct group *g, struct iter *x, const struct batch_t
             sv id = sv_make(g->id, g->id_len);
             struct key_bytes to = online_t ? after_id(g->type, id) /* only older ones follow */
                                            : key_version(g->type, id, KEY_ONLINE, as_of);
-            rocksdb_iter_seek(x->it, to.ptr, to.len);
+            iter_seek(x, &to);
             passed = 0;
             continue; /* stands where it should: the next group, or the newest that counts */
         }
-        rocksdb_iter_next(x->it);
+        iter_next(x);
     }
-    TRY(iter_end(x, e));
+    if (!x->valid)
+        TRY(iter_end(x, e));
     g->version = online_version;
     if (g->best.there && (online_t == 0 || g->best.t > online_t))
         for (uint64_t i = 0; i < g->n_bulk; i++)
@@ -244,7 +263,8 @@ static err_code read_one(struct rocks *r, fhir_type type, sv id, uint64_t as_of_
     struct iter x = { 0 };
     struct key_bytes from = key_version_prefix(type, id);
     iter_open(&x, r, CF_VERSIONS, after_id(type, id), false);
-    rocksdb_iter_seek(x.it, from.ptr, from.len);
+    iter_seek(&x, &from);
+    g->batch = NULL; /* of another table */
     err_code rc = group_read(g, &x, batches, as_of, body, e);
     iter_close(&x);
     batch_table_unref(batches);
@@ -350,7 +370,7 @@ static void scan_start(struct rocks_cursor *c, const struct store_range *range)
         range->to_id.len ? key_id_bound(range->type, range->to_id) : after_type(range->type);
     c->type = range->type;
     iter_open(&c->x, c->r, CF_VERSIONS, to, true);
-    rocksdb_iter_seek(c->x.it, from.ptr, from.len);
+    iter_seek(&c->x, &from);
 }
 
 err_code rocks_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
