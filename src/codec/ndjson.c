@@ -139,7 +139,7 @@ err_code ndjson_fill(struct ndjson_reader *r, size_t target_bytes, struct buf *d
             }
             return dst->len > start ? ERR_OK : ERR_EOF;
         }
-        if (dst->len - start >= target_bytes)
+        if (dst->len - start >= target_bytes || *n_lines >= NDJSON_FILL_LINES)
             return ERR_OK;
         if (!r->end)
             TRY(read_more(r, e));

@@ -31,8 +31,10 @@ MUST_USE err_code ndjson_open(struct unpack *u, uint64_t skip_bytes, size_t max_
                               struct ndjson_reader **out, struct err *e);
 void ndjson_close(struct ndjson_reader *r);
 DEFINE_CLEANUP(struct ndjson_reader, ndjson_close)
+#define NDJSON_FILL_LINES 65536u /* a fill ends behind these, and at most one block of input more */
 /* Append whole lines (each with its '\n'; the last of a file gets one) to dst until dst holds at
- * least target_bytes or the input ends; a line that does not fit any more waits for the next call.
+ * least target_bytes or NDJSON_FILL_LINES lines, or the input ends; a line that does not fit any more waits for
+ * the next call.
  *   n_lines     lines appended (blank ones counted)
  *   long_line   set when a line over max_line_bytes was met: that line is passed over, its number
  * is the one after those appended, and the call returns at once so that it can be reported ERR_EOF

@@ -325,6 +325,19 @@ static void walk_object(struct run *r, const struct part *at, const struct fhir_
     r->depth--;
 }
 
+bool fhir_validate_level_named(sv name, fhir_validate_level *out)
+{
+    if (name.len == 0 || sv_eq(name, SV_LIT("strict")))
+        *out = FHIR_VALIDATE_STRICT;
+    else if (sv_eq(name, SV_LIT("structure-only")))
+        *out = FHIR_VALIDATE_STRUCTURE;
+    else if (sv_eq(name, SV_LIT("minimal")))
+        *out = FHIR_VALIDATE_MINIMAL;
+    else
+        return false;
+    return true;
+}
+
 err_code fhir_validate(yyjson_val *resource, fhir_validate_level level, struct arena *a,
                        struct fhir_issues *out, struct err *e)
 {

@@ -28,6 +28,8 @@ typedef enum {
     FHIR_VALIDATE_STRUCTURE,
     FHIR_VALIDATE_STRICT
 } fhir_validate_level;
+/* "strict" or empty, "structure-only", "minimal": HealthLake's names. */
+MUST_USE bool fhir_validate_level_named(sv name, fhir_validate_level *out);
 
 struct fhir_issue {
     const char *severity; /* "error" */

@@ -29,7 +29,7 @@ struct import {
         struct ndjson_reader *ndjson;
     } at;
     struct import_chunk *ring;
-    struct fhir_reader **readers;
+    struct import_worker *workers;
     unsigned n_ring;
     struct {
         pthread_mutex_t lock;
@@ -55,6 +55,7 @@ static const struct {
     { "scanned", offsetof(struct job_progress, resources_scanned) },
     { "imported", offsetof(struct job_progress, resources_imported) },
     { "rejected", offsetof(struct job_progress, resources_customer_error) },
+    { "withIssues", offsetof(struct job_progress, resources_with_issues) },
 };
 #define N_COUNTERS (sizeof counters / sizeof counters[0])
 
@@ -171,6 +172,7 @@ static err_code read_segment(struct import *m, struct import_chunk *c, size_t ro
         return rc;
     }
     s.text_len = c->text.len - before;
+    c->n_lines += s.n_lines;
     if (rc == ERR_OK) {
         m->at.line += s.n_lines + (s.long_line ? 1 : 0);
         m->at.offset = ndjson_offset(m->at.ndjson);
@@ -190,7 +192,8 @@ static err_code read_chunk(struct import *m, struct import_chunk *c, struct err 
 {
     size_t target = m->run->import_chunk_bytes;
     import_chunk_reset(c);
-    while (m->at.file < m->files.n && c->text.len < target && c->segments.len < SEGMENTS_MAX) {
+    while (m->at.file < m->files.n && c->text.len < target && c->segments.len < SEGMENTS_MAX &&
+           c->n_lines < NDJSON_FILL_LINES) { /* each has an outcome, which may be longer than it */
         if (job_run_should_stop(m->run))
             return ERR(e, ERR_CANCELLED, "the import was stopped");
         TRY(read_segment(m, c, target - c->text.len, e));
@@ -225,13 +228,14 @@ static void wait_for(struct import *m, struct import_chunk *c)
 static err_code spool_outcomes(struct import *m, struct import_chunk *c, struct err *e)
 {
     const struct import_segment *s = (const struct import_segment *)(const void *)c->segments.ptr;
-    size_t from_s = 0, from_f = 0;
+    size_t from[IMPORT_N_KINDS] = { 0 };
     for (size_t i = 0; i < c->segments.len / sizeof *s; i++) {
-        TRY(import_outcome_add(m->outcome, s[i].file,
-                               sv_make(c->success.ptr + from_s, s[i].success_end - from_s),
-                               sv_make(c->failure.ptr + from_f, s[i].failure_end - from_f), e));
-        from_s = s[i].success_end;
-        from_f = s[i].failure_end;
+        sv lines[IMPORT_N_KINDS];
+        for (int k = 0; k < IMPORT_N_KINDS; k++) {
+            lines[k] = sv_head(sv_tail(buf_sv(&c->lines[k]), from[k]), s[i].lines_end[k] - from[k]);
+            from[k] = s[i].lines_end[k];
+        }
+        TRY(import_outcome_add(m->outcome, s[i].file, lines, e));
         if (s[i].ends_file) {
             TRY(import_outcome_end(m->outcome, s[i].file, e));
             if (s[i].unreadable[0])
@@ -265,6 +269,7 @@ static err_code publish(struct import *m, struct import_chunk *c, struct err *e)
     m->progress.resources_scanned += c->scanned;
     m->progress.resources_imported += c->imported;
     m->progress.resources_customer_error += c->rejected;
+    m->progress.resources_with_issues += c->with_issues;
     m->progress.bytes_imported += c->imported_bytes;
     TRY(write_note(m, c, &note, e));
     TRY(store_bulk_publish(&c->bulk, note_key(a, m->run), buf_sv(&note), &at, e));
@@ -330,6 +335,7 @@ static err_code write_manifest(struct import *m, struct err *e)
     CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
     const struct job *j = m->run->job;
     const struct job_progress *p = &m->progress;
+    bool minimal = m->ring[0].level == FHIR_VALIDATE_MINIMAL;
     struct json_writer w;
     json_writer_init(&w, &b);
     json_obj(&w);
@@ -344,6 +350,10 @@ static err_code write_manifest(struct import *m, struct err *e)
     json_obj_end(&w);
     kv_uri(&w, "successOutput", "successOutputS3Uri", a, j->job_folder_uri, "SUCCESS/");
     kv_uri(&w, "failureOutput", "failureOutputS3Uri", a, j->job_folder_uri, "FAILURE/");
+    if (minimal)
+        kv_uri(&w, "successWithSearchValidationFailuresOutput",
+               "successWithSearchValidationFailuresOutputS3Uri", a, j->job_folder_uri,
+               "SUCCESS_WITH_SEARCH_VALIDATION_FAILURES/");
     json_kv_i64(&w, "numberOfScannedFiles", (int64_t)p->files_scanned);
     json_kv_i64(&w, "numberOfFilesImported", (int64_t)p->files_imported);
     json_key(&w, "sizeOfScannedFilesInMB");
@@ -352,6 +362,9 @@ static err_code write_manifest(struct import *m, struct err *e)
     json_fixed(&w, (double)p->bytes_imported / 1e6, 6);
     json_kv_i64(&w, "numberOfResourcesScanned", (int64_t)p->resources_scanned);
     json_kv_i64(&w, "numberOfResourcesImportedSuccessfully", (int64_t)p->resources_imported);
+    if (minimal)
+        json_kv_i64(&w, "numberOfResourcesImportedWithSearchValidationFailures",
+                    (int64_t)p->resources_with_issues);
     json_kv_i64(&w, "numberOfResourcesWithCustomerError", (int64_t)p->resources_customer_error);
     json_kv_i64(&w, "numberOfResourcesWithServerError", (int64_t)p->resources_server_error);
     json_obj_end(&w);
@@ -385,11 +398,11 @@ err_code import_run(struct job_run *r, job_status *status, struct buf *message, 
     pthread_mutex_init(&m.shared.lock, NULL);
     pthread_cond_init(&m.shared.finished, NULL);
     m.ring = calloc(m.n_ring, sizeof *m.ring);
-    m.readers = calloc(n_workers, sizeof(struct fhir_reader *));
-    if (m.ring == NULL || m.readers == NULL)
+    m.workers = calloc(n_workers, sizeof *m.workers);
+    if (m.ring == NULL || m.workers == NULL)
         abort();
     for (unsigned i = 0; i < m.n_ring; i++) {
-        import_chunk_init(&m.ring[i], r, m.readers);
+        import_chunk_init(&m.ring[i], r, m.workers);
         m.ring[i].owner = &m;
     }
     err_code rc = import_all(&m, a, e);
@@ -397,8 +410,8 @@ err_code import_run(struct job_run *r, job_status *status, struct buf *message, 
     for (unsigned i = 0; i < m.n_ring; i++)
         import_chunk_done(&m.ring[i]);
     for (unsigned i = 0; i < n_workers; i++)
-        fhir_reader_free(m.readers[i]);
-    free((void *)m.readers);
+        import_worker_done(&m.workers[i]);
+    free(m.workers);
     free(m.ring);
     import_outcome_close(m.outcome);
     sink_close(m.in);

@@ -3,15 +3,17 @@
  *   import.c          phases: list, read and publish in order, manifest; the resume point
  *   import_files.c    what is read, in which order
  *   import_chunk.c    lines -> envelopes -> a bulk load, on a worker
- *   import_outcome.c  SUCCESS and FAILURE lines: spooled beside the job, uploaded file by file
+ *   import_line.c     what a line says of what became of a resource
+ *   import_outcome.c  those lines: spooled beside the job, uploaded file by file
  * Floor: job. */
 #pragma once
+#include "fhir/validate.h"
 #include "job/job_private.h"
 
 /* ---- input files ---- */
 struct import_file {
     sv key;      /* whole key within the input's bucket */
-    sv out_name; /* below SUCCESS/ and FAILURE/: the path under the input prefix, as .ndjson */
+    sv out_name; /* below SUCCESS/ and the like: the path under the input prefix, as .ndjson */
     uint64_t bytes;
 };
 struct import_files {
@@ -25,14 +27,15 @@ MUST_USE err_code import_files_load(struct job_run *r, struct sink *in, struct a
                                     struct import_files *out, struct err *e);
 
 /* ---- outcomes ---- */
+typedef enum { IMPORT_SUCCESS, IMPORT_FAILURE, IMPORT_WITH_ISSUES, IMPORT_N_KINDS } import_kind;
 struct import_outcome; /* coordinator's thread only */
 MUST_USE err_code import_outcome_open(struct job_run *r, struct sink *out,
                                       const struct import_files *files, struct import_outcome **o,
                                       struct err *e);
 void import_outcome_close(struct import_outcome *o);
 /* Lines of one file, behind what it has. */
-MUST_USE err_code import_outcome_add(struct import_outcome *o, size_t file, sv success, sv failure,
-                                     struct err *e);
+MUST_USE err_code import_outcome_add(struct import_outcome *o, size_t file,
+                                     const sv lines[IMPORT_N_KINDS], struct err *e);
 /* No more lines will come for this file: its spool is closed. */
 MUST_USE err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e);
 /* What is spooled is on disk when this returns; its lengths go into the resume point. */
@@ -52,27 +55,50 @@ struct import_segment { /* lines of one file within a chunk */
     uint64_t first_line; /* 1-based */
     size_t text_len;     /* bytes of the chunk's text, one segment behind the other */
     uint64_t n_lines;
-    bool ends_file;                  /* nothing of the file comes after this */
-    bool long_line;                  /* the line behind these was passed over: too long */
-    char unreadable[160];            /* not empty: why the file cannot be read on */
-    size_t success_end, failure_end; /* out: where its lines end in the chunk's buffers */
+    bool ends_file;                   /* nothing of the file comes after this */
+    bool long_line;                   /* the line behind these was passed over: too long */
+    char unreadable[160];             /* not empty: why the file cannot be read on */
+    size_t lines_end[IMPORT_N_KINDS]; /* out: where its lines end in the chunk's buffers */
 };
+struct import_worker { /* scratch of one worker; made when it is first needed */
+    struct fhir_reader *reader;
+    struct arena *a;    /* issues of one resource */
+    struct buf outcome; /* and the outcome made of them */
+};
+void import_worker_done(struct import_worker *w);
 struct import_chunk {
     struct job_run *run;
-    struct fhir_reader **readers; /* one per worker */
+    fhir_validate_level level;
+    struct import_worker *workers; /* one per worker of the pool */
     struct buf text;
+    uint64_t n_lines;    /* of text */
     struct buf segments; /* of struct import_segment */
-    struct buf stored, items, index, success, failure;
+    struct buf stored, items, index;
+    struct buf lines[IMPORT_N_KINDS];
+    struct arena *marked; /* stored forms that level minimal added something to */
     struct store_bulk *bulk;
-    uint64_t scanned, imported, rejected, imported_bytes;
+    uint64_t scanned, imported, rejected, with_issues, imported_bytes;
     err_code rc;
     struct err err;
     uint64_t next_file, next_offset, next_line; /* where reading goes on behind this chunk */
     bool finished;                              /* under the import's lock */
     void *owner;
 };
-void import_chunk_init(struct import_chunk *c, struct job_run *r, struct fhir_reader **readers);
+void import_chunk_init(struct import_chunk *c, struct job_run *r, struct import_worker *workers);
 void import_chunk_done(struct import_chunk *c);
 void import_chunk_reset(struct import_chunk *c);
 /* Parse all lines and fill the bulk load. Fills rc and err. */
 void import_chunk_parse(struct import_chunk *c, unsigned worker);
+
+/* ---- lines ---- */
+/* One line each, with its newline, appended. Where nothing is attested, differences-from-healthlake.md says
+ * what was chosen. */
+MUST_USE err_code import_line_success(struct buf *out, uint64_t line, fhir_type type, sv id,
+                                      struct err *e);
+MUST_USE err_code import_line_failure(struct buf *out, uint64_t line, const char *why,
+                                      struct err *e);
+/* It failed validation: the outcome is fhir_outcome_write()'s. */
+MUST_USE err_code import_line_invalid(struct buf *out, uint64_t line, sv outcome, struct err *e);
+/* It is stored, with faults. */
+MUST_USE err_code import_line_issues(struct buf *out, uint64_t line, fhir_type type, sv id,
+                                     sv outcome, struct err *e);

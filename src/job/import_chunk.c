@@ -2,21 +2,24 @@
 #include "job/import.h"
 
 #include "base/limits.h"
-#include "codec/json.h"
 #include "codec/ndjson.h"
+#include "fhir/outcome.h"
 
-#define OUTCOME_MAX (SIZE_MAX / 2)
+#define WORKER_MEMORY (8u << 20) /* issues of one resource: 50 texts and paths */
 
-void import_chunk_init(struct import_chunk *c, struct job_run *r, struct fhir_reader **readers)
+void import_chunk_init(struct import_chunk *c, struct job_run *r, struct import_worker *workers)
 {
-    *c = (struct import_chunk){ .run = r, .readers = readers };
+    *c = (struct import_chunk){ .run = r, .workers = workers };
     buf_init(&c->text, SIZE_MAX / 2);
     buf_init(&c->segments, SIZE_MAX / 2);
     buf_init(&c->stored, SIZE_MAX / 2);
     buf_init(&c->items, SIZE_MAX / 2);
     buf_init(&c->index, SIZE_MAX / 2);
-    buf_init(&c->success, OUTCOME_MAX);
-    buf_init(&c->failure, OUTCOME_MAX);
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        buf_init(&c->lines[k], SIZE_MAX / 2);
+    /* a level that is not one was refused at submit */
+    if (!fhir_validate_level_named(r->job->validation_level, &c->level))
+        c->level = FHIR_VALIDATE_STRICT;
 }
 
 void import_chunk_done(struct import_chunk *c)
@@ -26,8 +29,10 @@ void import_chunk_done(struct import_chunk *c)
     buf_done(&c->stored);
     buf_done(&c->items);
     buf_done(&c->index);
-    buf_done(&c->success);
-    buf_done(&c->failure);
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        buf_done(&c->lines[k]);
+    arena_free(c->marked);
+    c->marked = NULL;
     store_bulk_abort(c->bulk);
     c->bulk = NULL;
 }
@@ -39,73 +44,17 @@ void import_chunk_reset(struct import_chunk *c)
     buf_shrink(&c->stored, keep);
     buf_shrink(&c->items, keep);
     buf_shrink(&c->index, keep);
-    buf_shrink(&c->success, keep);
-    buf_shrink(&c->failure, keep);
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        buf_shrink(&c->lines[k], keep);
+    arena_free(c->marked);
+    c->marked = NULL;
     buf_clear(&c->segments);
     store_bulk_abort(c->bulk);
     c->bulk = NULL;
-    c->scanned = c->imported = c->rejected = c->imported_bytes = 0;
+    c->n_lines = 0;
+    c->scanned = c->imported = c->rejected = c->with_issues = c->imported_bytes = 0;
     c->rc = ERR_OK;
     c->finished = false;
-}
-
-static char *put(char *p, sv text)
-{
-    memcpy(p, text.ptr, text.len);
-    return p + text.len;
-}
-#define PUT(p, lit) put((p), SV_LIT(lit))
-
-/* {"lineId":7,"UpdateResourceResponse":{"jsonBlob":{"resourceType":"Patient","id":"p"},"statusCode":200}}
- * Type and id are legal, so nothing needs escaping. */
-static err_code success_line(struct import_chunk *c, uint64_t line, const struct fhir_envelope *env,
-                             struct err *e)
-{
-    sv type = sv_from(fhir_type_name(env->type));
-    TRY(buf_reserve(&c->success, 160 + type.len + env->id.len, e));
-    char *p = c->success.ptr + c->success.len;
-    char digits[24];
-    int n = 0;
-    do
-        digits[sizeof digits - 1 - (size_t)n++] = (char)('0' + line % 10);
-    while (line /= 10);
-    p = PUT(p, "{\"lineId\":");
-    p = put(p, sv_make(digits + sizeof digits - (size_t)n, (size_t)n));
-    p = PUT(p, ",\"UpdateResourceResponse\":{\"jsonBlob\":{\"resourceType\":\"");
-    p = put(p, type);
-    p = PUT(p, "\",\"id\":\"");
-    p = put(p, env->id);
-    p = PUT(p, "\"},\"statusCode\":200}}\n");
-    c->success.len = (size_t)(p - c->success.ptr);
-    return ERR_OK;
-}
-
-static err_code failure_line(struct import_chunk *c, uint64_t line, const char *why, struct err *e)
-{
-    struct json_writer w;
-    json_writer_init(&w, &c->failure);
-    json_obj(&w);
-    json_kv_i64(&w, "lineId", (int64_t)line);
-    json_key(&w, "UpdateResourceResponse");
-    json_obj(&w);
-    json_key(&w, "jsonBlob");
-    json_obj(&w);
-    json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
-    json_key(&w, "issue");
-    json_arr(&w);
-    json_obj(&w);
-    json_kv_str(&w, "severity", SV_LIT("error"));
-    json_kv_str(&w, "code", SV_LIT("processing"));
-    json_kv_str(&w, "diagnostics", sv_from(why));
-    json_obj_end(&w);
-    json_arr_end(&w);
-    json_obj_end(&w);
-    json_kv_i64(&w, "statusCode", 400);
-    json_obj_end(&w);
-    json_obj_end(&w);
-    TRY(json_writer_end(&w, e));
-    c->rejected++;
-    return buf_add_char(&c->failure, '\n', e);
 }
 
 static bool is_blank(sv line)
@@ -116,16 +65,50 @@ static bool is_blank(sv line)
     return true;
 }
 
-static err_code parse_line(struct import_chunk *c, struct fhir_reader *reader, uint64_t number,
+/* Does it become a version? If not, its failure is said. Level minimal lets it, and has it say what is wrong. */
+static err_code validate(struct import_chunk *c, struct import_worker *w, uint64_t number,
+                         struct fhir_envelope *env, bool *store, struct err *e)
+{
+    bool minimal = c->level == FHIR_VALIDATE_MINIMAL;
+    yyjson_val *root = fhir_reader_root(w->reader);
+    struct fhir_issues found;
+    TRY(fhir_validate(root, minimal ? FHIR_VALIDATE_STRICT : c->level, w->a, &found, e));
+    *store = minimal || found.n == 0;
+    if (found.n == 0)
+        return import_line_success(&c->lines[IMPORT_SUCCESS], number, env->type, env->id, e);
+    buf_clear(&w->outcome);
+    TRY(fhir_outcome_write(&found, fhir_outcome_max(env->body.json.len), &w->outcome, e));
+    if (!minimal) {
+        c->rejected++;
+        return import_line_invalid(&c->lines[IMPORT_FAILURE], number, buf_sv(&w->outcome), e);
+    }
+    c->with_issues++;
+    if (c->marked == NULL)
+        c->marked =
+            arena_new(SIZE_MAX / 2); /* bounded by the chunk: a mark is at most twice an outcome */
+    TRY(fhir_issues_mark(env->type, root, buf_sv(&w->outcome), c->marked, &env->body, e));
+    return import_line_issues(&c->lines[IMPORT_WITH_ISSUES], number, env->type, env->id,
+                              buf_sv(&w->outcome), e);
+}
+
+static err_code parse_line(struct import_chunk *c, struct import_worker *w, uint64_t number,
                            sv line, struct err *e)
 {
     struct fhir_envelope env;
     struct err why;
+    size_t stored_at = c->stored.len, index_at = c->index.len;
+    bool store;
     c->scanned++;
-    if (fhir_envelope_read(reader, line, SV_NONE, &c->stored, &env, &why) != ERR_OK)
-        return failure_line(c, number, why.msg, e);
-    size_t index_at = c->index.len;
-    TRY(search_index(env.type, fhir_reader_root(reader), &c->index, e));
+    if (fhir_envelope_read(w->reader, line, SV_NONE, &c->stored, &env, &why) != ERR_OK) {
+        c->rejected++;
+        return import_line_failure(&c->lines[IMPORT_FAILURE], number, why.msg, e);
+    }
+    TRY(validate(c, w, number, &env, &store, e));
+    if (!store) {
+        c->stored.len = stored_at;
+        return ERR_OK;
+    }
+    TRY(search_index(env.type, fhir_reader_root(w->reader), &c->index, e));
     struct store_bulk_item item = { .type = env.type,
                                     .id = env.id,
                                     .body = env.body,
@@ -134,34 +117,35 @@ static err_code parse_line(struct import_chunk *c, struct fhir_reader *reader, u
     TRY(buf_add(&c->items, sv_make(&item, sizeof item), e));
     c->imported++;
     c->imported_bytes += line.len + 1;
-    return success_line(c, number, &env, e);
+    return ERR_OK;
 }
 
-static err_code parse_segment(struct import_chunk *c, struct fhir_reader *reader,
+static err_code parse_segment(struct import_chunk *c, struct import_worker *w,
                               struct import_segment *s, sv text, struct err *e)
 {
     sv rest = text, line;
     uint64_t number = s->first_line;
     for (; ndjson_line(&rest, &line); number++) {
+        arena_reset(w->a);
         if (!is_blank(line))
-            TRY(parse_line(c, reader, number, line, e));
+            TRY(parse_line(c, w, number, line, e));
         if ((number & 255) == 0 && job_run_should_stop(c->run))
             return ERR(e, ERR_CANCELLED, "the import was stopped");
     }
     if (s->long_line) {
         c->scanned++;
-        TRY(failure_line(c, number, "Resource is larger than the limit of 172 MiB", e));
+        c->rejected++;
+        TRY(import_line_failure(&c->lines[IMPORT_FAILURE], number,
+                                "Resource is larger than the limit of 172 MiB", e));
     }
-    if (s->unreadable[0]) {
-        TRY(failure_line(c, number, s->unreadable, e));
-        c->rejected--; /* the file is at fault, and counted as one, not a resource */
-    }
-    s->success_end = c->success.len;
-    s->failure_end = c->failure.len;
+    if (s->unreadable[0]) /* the file is at fault, and counted as one, not a resource */
+        TRY(import_line_failure(&c->lines[IMPORT_FAILURE], number, s->unreadable, e));
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        s->lines_end[k] = c->lines[k].len;
     return ERR_OK;
 }
 
-static err_code parse(struct import_chunk *c, struct fhir_reader *reader, struct err *e)
+static err_code parse(struct import_chunk *c, struct import_worker *w, struct err *e)
 {
     struct import_segment *s = (struct import_segment *)(void *)c->segments.ptr;
     sv text = buf_sv(&c->text);
@@ -169,7 +153,7 @@ static err_code parse(struct import_chunk *c, struct fhir_reader *reader, struct
      * into it */
     TRY(buf_reserve(&c->stored, c->text.len + 4096, e));
     for (size_t i = 0; i < c->segments.len / sizeof *s; i++) {
-        TRY(parse_segment(c, reader, &s[i], sv_head(text, s[i].text_len), e));
+        TRY(parse_segment(c, w, &s[i], sv_head(text, s[i].text_len), e));
         text = sv_tail(text, s[i].text_len);
     }
     struct store_bulk_item *items = (struct store_bulk_item *)(void *)c->items.ptr;
@@ -183,7 +167,19 @@ static err_code parse(struct import_chunk *c, struct fhir_reader *reader, struct
 
 void import_chunk_parse(struct import_chunk *c, unsigned worker)
 {
-    if (c->readers[worker] == NULL)
-        c->readers[worker] = fhir_reader_new(LIMIT_IMPORT_LINE_BYTES);
-    c->rc = parse(c, c->readers[worker], &c->err);
+    struct import_worker *w = &c->workers[worker];
+    if (w->reader == NULL) {
+        w->reader = fhir_reader_new(LIMIT_IMPORT_LINE_BYTES);
+        w->a = arena_new(WORKER_MEMORY);
+        buf_init(&w->outcome, 2 * FHIR_OUTCOME_MAX);
+    }
+    c->rc = parse(c, w, &c->err);
+}
+
+void import_worker_done(struct import_worker *w)
+{
+    fhir_reader_free(w->reader);
+    arena_free(w->a);
+    buf_done(&w->outcome);
+    *w = (struct import_worker){ 0 };
 }

@@ -1,6 +1,6 @@
 /* import_outcome.c - what became of each line, per input file.
  *
- * Lines are appended to two spool files per input file; their lengths stand in the resume point that is
+ * Lines are appended to a spool file per kind and input file; their lengths stand in the resume point that is
  * published together with the chunk, so after a crash the spool is cut back to exactly what the store
  * holds. A file that has ended is uploaded and its spool removed. Files come one after the other, so only the
  * last one is held open, however many end within one chunk. */
@@ -17,16 +17,23 @@
 
 #define SYNC_ONE_BY_ONE 8u /* files; with more in a chunk one sync of the file system costs less */
 
-enum { SUCCESS, FAILURE, N_KINDS };
-static const char *const folder_names[N_KINDS] = { "SUCCESS", "FAILURE" };
+/* The letter begins the names of its spools; the name is that of its lengths in the resume point. */
+static const struct {
+    char letter;
+    const char *folder, *name;
+} kinds[IMPORT_N_KINDS] = {
+    [IMPORT_SUCCESS] = { 's', "SUCCESS", "success" },
+    [IMPORT_FAILURE] = { 'f', "FAILURE", "failure" },
+    [IMPORT_WITH_ISSUES] = { 'w', "SUCCESS_WITH_SEARCH_VALIDATION_FAILURES", "withIssues" },
+};
 
 struct open_file { /* an input file that is not uploaded yet */
     struct open_file *next;
     size_t file;
     bool ended;
-    int fd[N_KINDS]; /* -1: nothing was written */
-    uint64_t len[N_KINDS];
-    bool dirty[N_KINDS];
+    int fd[IMPORT_N_KINDS]; /* -1: nothing was written */
+    uint64_t len[IMPORT_N_KINDS];
+    bool dirty[IMPORT_N_KINDS];
 };
 
 struct import_outcome {
@@ -54,7 +61,7 @@ err_code import_outcome_open(struct job_run *r, struct sink *out, const struct i
 
 static void close_fds(struct open_file *f)
 {
-    for (int k = 0; k < N_KINDS; k++) {
+    for (int k = 0; k < IMPORT_N_KINDS; k++) {
         if (f->fd[k] >= 0)
             close(f->fd[k]);
         f->fd[k] = -1;
@@ -75,7 +82,7 @@ void import_outcome_close(struct import_outcome *o)
 
 static void spool_path(const struct import_outcome *o, size_t file, int kind, char out[PATH_MAX])
 {
-    (void)snprintf(out, PATH_MAX, "%s/%c%zu", o->run->spool_dir, kind == SUCCESS ? 's' : 'f', file);
+    (void)snprintf(out, PATH_MAX, "%s/%c%zu", o->run->spool_dir, kinds[kind].letter, file);
 }
 
 /* The last file, or a new one behind it: lines come in the input's order. */
@@ -87,7 +94,8 @@ static struct open_file *find(struct import_outcome *o, size_t file)
     if (f == NULL)
         abort();
     f->file = file;
-    f->fd[SUCCESS] = f->fd[FAILURE] = -1;
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        f->fd[k] = -1;
     if (o->last)
         o->last->next = f;
     else
@@ -122,12 +130,11 @@ static err_code open_spool(struct import_outcome *o, struct open_file *f, int ki
     return ERR_OK;
 }
 
-err_code import_outcome_add(struct import_outcome *o, size_t file, sv success, sv failure,
+err_code import_outcome_add(struct import_outcome *o, size_t file, const sv lines[IMPORT_N_KINDS],
                             struct err *e)
 {
     struct open_file *f = find(o, file);
-    sv lines[N_KINDS] = { success, failure };
-    for (int k = 0; k < N_KINDS; k++) {
+    for (int k = 0; k < IMPORT_N_KINDS; k++) {
         if (lines[k].len == 0)
             continue;
         TRY(open_spool(o, f, k, e));
@@ -140,7 +147,7 @@ err_code import_outcome_add(struct import_outcome *o, size_t file, sv success, s
 
 static err_code sync_file(struct open_file *f, struct err *e)
 {
-    for (int k = 0; k < N_KINDS; k++) {
+    for (int k = 0; k < IMPORT_N_KINDS; k++) {
         if (f->dirty[k] && fdatasync(f->fd[k]) != 0)
             return not_spooled(e);
         f->dirty[k] = false;
@@ -187,8 +194,8 @@ void import_outcome_write(const struct import_outcome *o, struct json_writer *w)
     for (const struct open_file *f = o->first; f; f = f->next) {
         json_obj(w);
         json_kv_i64(w, "file", (int64_t)f->file);
-        json_kv_i64(w, "success", (int64_t)f->len[SUCCESS]);
-        json_kv_i64(w, "failure", (int64_t)f->len[FAILURE]);
+        for (int k = 0; k < IMPORT_N_KINDS; k++)
+            json_kv_i64(w, kinds[k].name, (int64_t)f->len[k]);
         json_kv_bool(w, "ended", f->ended);
         json_obj_end(w);
     }
@@ -204,11 +211,11 @@ err_code import_outcome_restore(struct import_outcome *o, struct yyjson_val *sta
         if (!sv_to_u64(json_number(json_get(v, "file")), &file) || file >= o->files->n)
             return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
         struct open_file *f = find(o, file);
-        if (!sv_to_u64(json_number(json_get(v, "success")), &f->len[SUCCESS]) ||
-            !sv_to_u64(json_number(json_get(v, "failure")), &f->len[FAILURE]))
-            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
+        for (int k = 0; k < IMPORT_N_KINDS; k++)
+            if (!sv_to_u64(json_number(json_get(v, kinds[k].name)), &f->len[k]))
+                return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
         f->ended = yyjson_is_true(json_get(v, "ended"));
-        for (int k = 0; k < N_KINDS; k++)
+        for (int k = 0; k < IMPORT_N_KINDS; k++)
             if (f->len[k] && !f->ended)
                 TRY(open_spool(o, f, k, e));
     }
@@ -226,7 +233,7 @@ static err_code upload_one(struct import_outcome *o, struct open_file *f, int ki
     TRY(open_spool(o, f, kind, e)); /* after a restart: cut to the length that counts */
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
     sv name =
-        arena_fmt(a, "%s/%.*s", folder_names[kind], SV_FMT(o->files->items[f->file].out_name));
+        arena_fmt(a, "%s/%.*s", kinds[kind].folder, SV_FMT(o->files->items[f->file].out_name));
     TRY(sink_put_path(o->sink, name, SV_LIT("application/fhir+ndjson"), path, NULL, e));
     (void)unlink(path); /* the folder goes with the job anyway */
     return ERR_OK;
@@ -240,7 +247,7 @@ err_code import_outcome_upload(struct import_outcome *o, struct err *e)
             p = &f->next;
             continue;
         }
-        for (int k = 0; k < N_KINDS; k++)
+        for (int k = 0; k < IMPORT_N_KINDS; k++)
             TRY(upload_one(o, f, k, e));
         close_fds(f);
         *p = f->next;

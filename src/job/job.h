@@ -95,6 +95,7 @@ struct job_progress {
     uint64_t bytes_imported; /* plain NDJSON bytes of imported resources */
     uint64_t resources_scanned, resources_imported;
     uint64_t resources_customer_error, resources_server_error;
+    uint64_t resources_with_issues; /* of those imported: minimal validation found something */
     uint64_t resources_exported, bytes_exported, objects_exported;
     uint64_t ranges_total, ranges_done;
     double throughput;                           /* resources per second since IN_PROGRESS */

@@ -113,6 +113,7 @@ static const struct field fields[] = {
     F("resourcesImported", COUNT, job.progress.resources_imported),
     F("customerErrors", COUNT, job.progress.resources_customer_error),
     F("serverErrors", COUNT, job.progress.resources_server_error),
+    F("withIssues", COUNT, job.progress.resources_with_issues),
     F("resourcesExported", COUNT, job.progress.resources_exported),
     F("bytesExported", COUNT, job.progress.bytes_exported),
     F("objectsExported", COUNT, job.progress.objects_exported),

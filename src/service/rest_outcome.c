@@ -3,29 +3,7 @@
 #include "service/rest_private.h"
 
 #include "base/log.h"
-
-static void issue(struct json_writer *w, const struct rest_issue *i)
-{
-    json_obj(w);
-    json_kv_str(w, "severity", sv_from(i->severity));
-    json_kv_str(w, "code", sv_from(i->code));
-    json_key(w, "details");
-    json_obj(w);
-    json_kv_str(w, "text", i->text);
-    json_obj_end(w);
-    json_kv_str(w, "diagnostics", i->text);
-    if (i->path.len) {
-        json_key(w, "location");
-        json_arr(w);
-        json_str(w, i->path);
-        json_arr_end(w);
-        json_key(w, "expression");
-        json_arr(w);
-        json_str(w, i->path);
-        json_arr_end(w);
-    }
-    json_obj_end(w);
-}
+#include "fhir/outcome.h"
 
 err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct buf *out,
                             struct err *e)
@@ -37,7 +15,8 @@ err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct bu
     json_key(&w, "issue");
     json_arr(&w);
     for (size_t i = 0; i < n; i++)
-        issue(&w, &issues[i]);
+        fhir_issue_write(&w, &(struct fhir_issue){ issues[i].severity, issues[i].code,
+                                                   issues[i].path, issues[i].text });
     json_arr_end(&w);
     json_obj_end(&w);
     return json_writer_end(&w, e);

@@ -158,6 +158,8 @@ bool rest_is_conditional(const struct rest_call *c);
 MUST_USE err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct err *e);
 
 /* ---- rest_validate.c ---- */
-/* At the call's level. ERR_INVALID, with the faults as the call's issues. */
-MUST_USE err_code rest_validate_resource(struct rest_call *c, yyjson_val *resource, struct err *e);
+/* At the call's level. ERR_INVALID, with the faults as the call's issues. body: the stored form, to which
+ * level minimal adds them (owned by c->a then). */
+MUST_USE err_code rest_validate_resource(struct rest_call *c, yyjson_val *resource, fhir_type type,
+                                         struct fhir_body *body, struct err *e);
 MUST_USE err_code rest_validate(struct rest_call *c, struct err *e);

@@ -2,23 +2,18 @@
  *
  *   strict (default)   what is wrong refuses the write
  *   structure-only     codes are not asked
- *   minimal            everything but a known resourceType is let through; the answer says when something was
+ *   minimal            everything but a known resourceType is let through; the answer says when something was,
+ *                      and the resource carries what is wrong with it (fhir/outcome.h)
  *
  * Source: HealthLake "FHIR validation levels"; FHIR R4 resource-operation-validate.html. */
 #include "service/rest_private.h"
 
 #include "base/limits.h"
-#include "fhir/validate.h"
+#include "fhir/outcome.h"
 
 static err_code level_of(sv name, fhir_validate_level *out, struct err *e)
 {
-    if (name.len == 0 || sv_eq(name, SV_LIT("strict")))
-        *out = FHIR_VALIDATE_STRICT;
-    else if (sv_eq(name, SV_LIT("structure-only")))
-        *out = FHIR_VALIDATE_STRUCTURE;
-    else if (sv_eq(name, SV_LIT("minimal")))
-        *out = FHIR_VALIDATE_MINIMAL;
-    else
+    if (!fhir_validate_level_named(name, out))
         return ERR(e, ERR_INVALID,
                    "x-amzn-healthlake-fhir-validation-level must be strict, "
                    "structure-only or minimal");
@@ -37,18 +32,28 @@ static err_code keep_issues(struct rest_call *c, const struct fhir_issues *found
     return ERR_OK;
 }
 
-err_code rest_validate_resource(struct rest_call *c, yyjson_val *resource, struct err *e)
+/* Minimal: it is stored, and says what is wrong with it. */
+static err_code mark(struct rest_call *c, yyjson_val *resource, fhir_type type,
+                     struct fhir_body *body, struct err *e)
+{
+    CLEANUP_BUF struct buf outcome = BUF_INIT(2 * FHIR_OUTCOME_MAX);
+    struct fhir_issues found;
+    TRY(fhir_validate(resource, FHIR_VALIDATE_STRICT, c->a, &found, e));
+    c->out.issues_stored = found.n > 0;
+    if (found.n == 0)
+        return ERR_OK;
+    TRY(fhir_outcome_write(&found, fhir_outcome_max(body->json.len), &outcome, e));
+    return fhir_issues_mark(type, resource, buf_sv(&outcome), c->a, body, e);
+}
+
+err_code rest_validate_resource(struct rest_call *c, yyjson_val *resource, fhir_type type,
+                                struct fhir_body *body, struct err *e)
 {
     fhir_validate_level level;
     struct fhir_issues found;
     TRY(level_of(c->in.validation_level, &level, e));
-    if (level == FHIR_VALIDATE_MINIMAL) {
-        arena_mark m = arena_mark_get(c->a);
-        TRY(fhir_validate(resource, FHIR_VALIDATE_STRICT, c->a, &found, e));
-        c->out.issues_stored = found.n > 0;
-        arena_rewind(c->a, m);
-        return ERR_OK;
-    }
+    if (level == FHIR_VALIDATE_MINIMAL)
+        return mark(c, resource, type, body, e);
     TRY(fhir_validate(resource, level, c->a, &found, e));
     if (found.n == 0)
         return ERR_OK;

@@ -67,7 +67,7 @@ static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, s
     p->w.body = env->body;
     if (p->w.id.ptr == NULL)
         return arena_oom(c->a, e);
-    TRY(rest_validate_resource(c, fhir_reader_root(reader), e));
+    TRY(rest_validate_resource(c, fhir_reader_root(reader), env->type, &p->w.body, e));
     buf_init(&p->index, INDEX_MAX);
     TRY(search_index(env->type, fhir_reader_root(reader), &p->index, e));
     p->w.index = buf_sv(&p->index);

@@ -14,7 +14,7 @@ def content(exported):
 
 def test_exports_beside_a_writer_equal_the_state_of_their_instant(server):
     store = server.create_store()
-    server.put_object("s3://input/cc/base.ndjson", "\n".join(patient(i, n=0, pad="x" * 2000) for i in range(N)))
+    server.put_object("s3://input/cc/base.ndjson", "\n".join(patient(i, multipleBirthInteger=0, name=[{"text": "x" * 2000}]) for i in range(N)))
     server.import_all(store, "s3://input/cc/base.ndjson")
     written = []  # (job's end time, round): each round is one commit, for it is one small chunk
     stop = threading.Event()
@@ -24,7 +24,7 @@ def test_exports_beside_a_writer_equal_the_state_of_their_instant(server):
         n = 0
         while not stop.is_set():
             n += 1
-            lines = [patient(i, n=n) for i in range(n % 7, N, 7)] + [patient(f"new-{n}", n=n)]
+            lines = [patient(i, multipleBirthInteger=n) for i in [*range(n % 7, N, 7), f"new-{n}"]]
             server.put_object(f"s3://input/cc/w{n}.ndjson", "\n".join(lines))
             done = server.wait_import(store, server.start_import(store, f"s3://input/cc/w{n}.ndjson", client=client),
                                       client=client)
@@ -47,7 +47,7 @@ def test_exports_beside_a_writer_equal_the_state_of_their_instant(server):
         manifest, exported = read_export(server.folder(job["OutputDataConfig"]["S3Configuration"]["S3Uri"]))
         got = content(exported)
         # the oracle: rounds up to the last one that the export saw, applied in order
-        last = max(r["n"] for r in got.values())
+        last = max(r["multipleBirthInteger"] for r in got.values())
         want = {("Patient", str(i)): 0 for i in range(N)}
         versions = dict.fromkeys(want, 1)
         for n in range(1, last + 1):
@@ -55,7 +55,7 @@ def test_exports_beside_a_writer_equal_the_state_of_their_instant(server):
                 key = ("Patient", str(i))
                 want[key] = n
                 versions[key] = versions.get(key, 0) + 1
-        assert {key: r["n"] for key, r in got.items()} == want
+        assert {key: r["multipleBirthInteger"] for key, r in got.items()} == want
         assert {key: int(r["meta"]["versionId"]) for key, r in got.items()} == versions
         newest = max(r["meta"]["lastUpdated"] for r in got.values())
         assert newest <= manifest["transactionTime"]

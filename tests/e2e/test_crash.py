@@ -53,36 +53,43 @@ def test_imports_and_exports_survive_kill_9(population):
     rng = random.Random(11)
     files = sorted(population.glob("*.ndjson"))
     lines = [line for path in files for line in read_ndjson(path)]
-    bad = b'{"resourceType":"Patient"}\nnot json\n'
+    bad = b'{"resourceType":"Patient"}\nnot json\n{"resourceType":"Patient","id":"odd","gender":"who","active":1}\n'
+    levels = ["strict", "minimal"]
     with Server() as server:
         for path in files:
             server.put_object(f"s3://input/pop/{path.name}", path.read_bytes())
         server.put_object("s3://input/pop/zz/bad.ndjson", bad)
-        quiet = server.create_store()
-        calm = server.import_all(quiet, "s3://input/pop/")
-        assert calm["JobStatus"] == "COMPLETED_WITH_ERRORS"
-        wanted = outcome_files(server.folder(calm["JobOutputDataConfig"]["S3Configuration"]["S3Uri"]))
+        calm, wanted = {}, {}
+        for level in levels:
+            calm[level] = server.import_all(server.create_store(), "s3://input/pop/", ValidationLevel=level)
+            assert calm[level]["JobStatus"] == "COMPLETED_WITH_ERRORS"
+            wanted[level] = outcome_files(
+                server.folder(calm[level]["JobOutputDataConfig"]["S3Configuration"]["S3Uri"]))
+        assert "FAILURE/zz/bad.ndjson" in wanted["strict"]
+        assert "SUCCESS_WITH_SEARCH_VALIDATION_FAILURES/zz/bad.ndjson" in wanted["minimal"]
         total, rounds = 0, 0
         while total < KILLS and rounds < KILLS:
+            level = levels[rounds % 2]
             rounds += 1
             store = server.create_store()
-            job = server.start_import(store, "s3://input/pop/")
+            job = server.start_import(store, "s3://input/pop/", ValidationLevel=level)
             done, hits = killed_until_done(server, "Import", store, job, rng, 6)
             total += hits
             assert done["JobStatus"] == "COMPLETED_WITH_ERRORS", done
-            for name, value in calm["JobProgressReport"].items():
+            for name, value in calm[level]["JobProgressReport"].items():
                 if name != "Throughput":
                     assert done["JobProgressReport"][name] == value, name
             folder = server.folder(done["JobOutputDataConfig"]["S3Configuration"]["S3Uri"])
-            assert outcome_files(folder) == wanted
+            assert outcome_files(folder) == wanted[level]
             assert (folder / "Manifest.json").exists()
             job = server.start_export(store)
             done, hits = killed_until_done(server, "Export", store, job, rng, 6)
             total += hits
             assert done["JobStatus"] == "COMPLETED", done
             _, exported = read_export(server.folder(done["OutputDataConfig"]["S3Configuration"]["S3Uri"]))
-            assert_same_resources(exported, lines)
             assert {json.loads(line)["meta"]["versionId"] for line in exported.values()} == {"1"}
+            assert (exported.pop(("Patient", "odd"), None) is None) == (level == "strict")
+            assert_same_resources(exported, lines)
             server.client().delete_fhir_datastore(DatastoreId=store)
         assert total >= KILLS, f"only {total} kills hit a running job"
 

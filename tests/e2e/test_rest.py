@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from fhirlake import SHARED, Fhir, read_ndjson, tokens
+from fhirlake import SHARED, Fhir, exact, read_ndjson, tokens, without_version
 
 pytestmark = pytest.mark.sanitize
 # Examples that break FHIR's own rules: a reference to a type that the element does not allow, items without linkId
@@ -19,6 +19,19 @@ EXAMPLES = SHARED / "data" / "hl7-examples" / "examples.ndjson.gz"
 @pytest.fixture
 def fhir(server):
     return server.fhir(server.create_store())
+
+
+ISSUES = "http://healthlake.amazonaws.com/fhir/StructureDefinition/validation-issue"
+
+
+def marks(resource):
+    return [json.loads(x["valueString"]) for x in resource.get("extension", []) if x.get("url") == ISSUES]
+
+
+def without_marks(resource):
+    resource = dict(resource)
+    rest = [x for x in resource.pop("extension", []) if x.get("url") != ISSUES]
+    return {**resource, **({"extension": rest} if rest else {})}
 
 
 def patient(id=None, **more):
@@ -60,6 +73,10 @@ def test_the_official_examples_come_back_byte_for_byte(fhir):
         assert put.status in (200, 201), (path, put.body)
         assert (put.headers.get("x-amzn-healthlake-validation-issues") == "true") == (path in BROKEN)
         got = fhir.get(path)
+        if path in BROKEN:
+            assert marks(got.json), path
+            assert without_marks(without_version(exact(got.body))) == without_version(exact(line)), path
+            continue
         assert tokens(got.body) == tokens(line), path
         if "meta" not in head:
             meta = json.dumps(got.json["meta"], separators=(",", ":"))

@@ -24,6 +24,7 @@ struct one {
     struct fx *f;
     struct store *st;
     const char *input, *output; /* output: a bucket's name */
+    const char *level;          /* NULL: none is said */
     size_t chunk;
     uint64_t stop_at; /* resources imported; 0: never */
     struct job_progress progress;
@@ -66,6 +67,7 @@ static err_code run(struct one *o, struct err *why)
                        .role_arn = FX_ROLE,
                        .kms_key_id = FX_KEY,
                        .input_uri = sv_from(o->input),
+                       .validation_level = sv_from(o->level),
                        .job_folder_uri = sv_from(folder) };
     struct job_run r = { .job = &job,
                          .store = o->st,
@@ -97,6 +99,15 @@ static struct store *memory_store(void)
 {
     struct store *st = NULL;
     OK(store_open_memory(&st, e));
+    return st;
+}
+
+static struct store *rocks(struct fx *f)
+{
+    struct store *st = NULL;
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/rocks", f->root);
+    OK(store_open_rocksdb(f->env, path, true, &st, e));
     return st;
 }
 
@@ -159,22 +170,24 @@ static void zstd(sv text, struct buf *out)
     ",\"numberOfResourcesScanned\":" #scanned ",\"numberOfResourcesImportedSuccessfully\":" #good \
     ",\"numberOfResourcesWithCustomerError\":" #bad ",\"numberOfResourcesWithServerError\":0}"
 
+#define DECIMAL(digits) "\"extension\":[{\"url\":\"u\",\"valueDecimal\":" digits "}]"
+
 TEST(import, a_bad_line_costs_only_itself)
 {
     struct fx f;
     fx_open(&f);
-    static const char text[] =
-        "{\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":1.50}\r\n"   /* 1 */
-        "\n"                                                           /* 2 blank */
-        "{\"resourceType\":\"Patient\"}\n"                             /* 3 no id */
-        "not json\n"                                                   /* 4 */
-        " \t\r\n"                                                      /* 5 blank */
-        "{\"resourceType\":\"Patient\",\"id\":\"b\"} trailing\n"       /* 6 */
-        "{\"resourceType\":\"Patient\",\"id\":\"c\",\"n\":\"\xff\"}\n" /* 7 UTF-8 */
-        "{\"resourceType\":\"Patient\",\"id\":\"d\",\"n\":\"\0\"}\n"   /* 8 NUL */
-        "{\"id\":\"e\"}\n"                                             /* 9 no type */
-        "[]\n"                                                         /* 10 */
-        "  { \"resourceType\" : \"Group\", \"id\" : \"g\" }";          /* 11, no newline */
+    static const char text[] = "{\"resourceType\":\"Patient\",\"id\":\"a\"," DECIMAL(
+        "1.50") "}\r\n"                                                        /* 1 */
+                "\n"                                                           /* 2 blank */
+                "{\"resourceType\":\"Patient\"}\n"                             /* 3 no id */
+                "not json\n"                                                   /* 4 */
+                " \t\r\n"                                                      /* 5 blank */
+                "{\"resourceType\":\"Patient\",\"id\":\"b\"} trailing\n"       /* 6 */
+                "{\"resourceType\":\"Patient\",\"id\":\"c\",\"n\":\"\xff\"}\n" /* 7 UTF-8 */
+                "{\"resourceType\":\"Patient\",\"id\":\"d\",\"n\":\"\0\"}\n"   /* 8 NUL */
+                "{\"id\":\"e\"}\n"                                             /* 9 no type */
+                "[]\n"                                                         /* 10 */
+                "  { \"resourceType\" : \"Device\", \"id\" : \"g\" }";         /* 11, no newline */
     fx_put(&f, "input/p/one.ndjson", sv_make(text, sizeof text - 1));
     CLEANUP(store_close) struct store *st = memory_store();
     struct one o = { .f = &f, .st = st, .input = "s3://input/p/one.ndjson", .output = "out" };
@@ -186,8 +199,9 @@ TEST(import, a_bad_line_costs_only_itself)
     assert_int_equal(o.progress.resources_scanned, 9);
     assert_int_equal(o.progress.resources_imported, 2);
     assert_int_equal(o.progress.resources_customer_error, 7);
-    check_store(st, "Group/g 1 {\"resourceType\":\"Group\",\"id\":\"g\"}\n"
-                    "Patient/a 1 {\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":1.50}\n");
+    check_store(st,
+                "Device/g 1 {\"resourceType\":\"Device\",\"id\":\"g\"}\n"
+                "Patient/a 1 {\"resourceType\":\"Patient\",\"id\":\"a\"," DECIMAL("1.50") "}\n");
     check_tree(&f, "out/" FOLDER,
                "== FAILURE/one.ndjson\n" BAD_LINE(3, "Missing required id field in resource json")
                    BAD_LINE(4, "Invalid JSON found in input file")
@@ -196,9 +210,9 @@ TEST(import, a_bad_line_costs_only_itself)
                                BAD_LINE(8, "Invalid JSON found in input file") BAD_LINE(
                                    9, "Missing required resourceType field in resource json")
                                    BAD_LINE(10, "Invalid JSON found in input file") MANIFEST(
-                                       "s3://input/p/one.ndjson", "out", 1, 1, 0.000276, 0.000088,
+                                       "s3://input/p/one.ndjson", "out", 1, 1, 0.000314, 0.000126,
                                        9, 2, 7) "== SUCCESS/one.ndjson\n" OK_LINE(1, "Patient", "a")
-                                       OK_LINE(11, "Group", "g"));
+                                       OK_LINE(11, "Device", "g"));
     fx_close(&f);
 }
 
@@ -274,23 +288,50 @@ TEST(import, the_later_line_wins_in_a_chunk_and_over_chunks)
     struct fx f;
     fx_open(&f);
     fx_put(&f, "input/p/1.ndjson",
-           SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":1}\n"
-                  "{\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":2}\n"));
-    fx_put(&f, "input/p/2.ndjson", SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":3}\n"));
+           SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"a\",\"multipleBirthInteger\":1}\n"
+                  "{\"resourceType\":\"Patient\",\"id\":\"a\",\"multipleBirthInteger\":2}\n"));
+    fx_put(&f, "input/p/2.ndjson",
+           SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"a\",\"multipleBirthInteger\":3}\n"));
     CLEANUP(store_close) struct store *one_chunk = memory_store();
     struct one o = { .f = &f, .st = one_chunk, .input = "s3://input/p/", .output = "out1" };
     OK(run(&o, e));
     assert_int_equal(o.progress.resources_imported, 3);
-    check_store(one_chunk, "Patient/a 1 {\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":3}\n");
+    check_store(
+        one_chunk,
+        "Patient/a 1 {\"resourceType\":\"Patient\",\"id\":\"a\",\"multipleBirthInteger\":3}\n");
     CLEANUP(store_close) struct store *chunks = memory_store();
     o = (struct one){
         .f = &f, .st = chunks, .input = "s3://input/p/", .output = "out2", .chunk = 1
     };
     OK(run(&o, e));
-    check_store(chunks, "Patient/a 2 {\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":3}\n");
+    check_store(
+        chunks,
+        "Patient/a 2 {\"resourceType\":\"Patient\",\"id\":\"a\",\"multipleBirthInteger\":3}\n");
     o = (struct one){ .f = &f, .st = chunks, .input = "s3://input/p/", .output = "out3" };
     OK(run(&o, e)); /* importing again adds a version */
-    check_store(chunks, "Patient/a 3 {\"resourceType\":\"Patient\",\"id\":\"a\",\"n\":3}\n");
+    check_store(
+        chunks,
+        "Patient/a 3 {\"resourceType\":\"Patient\",\"id\":\"a\",\"multipleBirthInteger\":3}\n");
+    fx_close(&f);
+}
+
+TEST(import, a_resource_may_have_very_many_values_and_some_of_them_again)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP_BUF struct buf text = BUF_INIT(FX_MOST);
+    OK(buf_add(
+        &text,
+        SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"a\",\"identifier\":[{\"value\":\"0\"}"), e));
+    for (int i = 1; i < 300; i++)
+        OK(buf_add_fmt(&text, e, ",{\"value\":\"%d\"}", i % 100));
+    OK(buf_add(&text, SV_LIT("]}"), e));
+    fx_put(&f, "input/p/1.ndjson", buf_sv(&text));
+    struct store *st = rocks(&f);
+    struct one o = { .f = &f, .st = st, .input = "s3://input/p/", .output = "out" };
+    OK(run(&o, e));
+    assert_int_equal(o.progress.resources_imported, 1);
+    store_close(st);
     fx_close(&f);
 }
 
@@ -350,8 +391,10 @@ TEST(import, a_broken_file_costs_what_follows_in_it)
     CLEANUP_BUF struct buf text = BUF_INIT(FX_MOST), gz = BUF_INIT(FX_MOST),
                            cut = BUF_INIT(FX_MOST);
     for (int i = 0; i < 20000; i++)
-        OK(buf_add_fmt(&text, e, "{\"resourceType\":\"Patient\",\"id\":\"p%05d\",\"n\":%u}\n", i,
-                       rnd(1u << 30)));
+        OK(buf_add_fmt(
+            &text, e,
+            "{\"resourceType\":\"Patient\",\"id\":\"p%05d\",\"multipleBirthInteger\":%u}\n", i,
+            rnd(1u << 30)));
     gzip(buf_sv(&text), &gz);
     OK(buf_add(&cut, sv_head(buf_sv(&gz), gz.len / 2), e));
     fx_put(&f, "input/p/1.ndjson.gz", buf_sv(&cut));
@@ -444,7 +487,7 @@ struct account {
         int last;
         unsigned times;
     } shared[N_IDS];
-    unsigned n_single; /* ids used once: "s<number>" of Group */
+    unsigned n_single; /* ids used once: "s<number>" of Device */
     uint64_t scanned, good, bad;
     struct buf success, failure; /* the trees expected */
 };
@@ -465,8 +508,13 @@ static void account_done(struct account *a)
 static void bad_line(struct buf *text, struct buf *failure, int number)
 {
     static const struct {
-        const char *text, *why;
+        const char *text, *why, *code, *path;
     } kinds[] = {
+        { "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"active\":\"yes\"}",
+          "'active' is not a JSON boolean", "structure", "Patient.active" },
+        { "{\"resourceType\":\"Device\",\"id\":\"p1\",\"status\":\"asleep\"}",
+          "The code is not in the required value set http://hl7.org/fhir/ValueSet/device-status",
+          "code-invalid", "Device.status" },
         { "{\"resourceType\":\"Patient\",", "Invalid JSON found in input file" },
         { "\"text\"", "Invalid JSON found in input file" },
         { "{\"resourceType\":\"Patient\"}", "Missing required id field in resource json" },
@@ -478,9 +526,17 @@ static void bad_line(struct buf *text, struct buf *failure, int number)
     OK(buf_add(text, sv_from(kinds[k].text), e));
     OK(buf_add_fmt(failure, e,
                    "{\"lineId\":%d,\"UpdateResourceResponse\":{\"jsonBlob\":{\"resourceType\":"
-                   "\"OperationOutcome\",\"issue\":[{\"severity\":\"error\",\"code\":"
-                   "\"processing\",\"diagnostics\":\"%s\"}]},\"statusCode\":400}}\n",
-                   number, kinds[k].why));
+                   "\"OperationOutcome\",\"issue\":[{\"severity\":\"error\",\"code\":",
+                   number));
+    if (kinds[k].code)
+        OK(buf_add_fmt(
+            failure, e,
+            "\"%s\",\"details\":{\"text\":\"%s\"},\"diagnostics\":\"%s\",\"location\":[\"%s\"],"
+            "\"expression\":[\"%s\"]",
+            kinds[k].code, kinds[k].why, kinds[k].why, kinds[k].path, kinds[k].path));
+    else
+        OK(buf_add_fmt(failure, e, "\"processing\",\"diagnostics\":\"%s\"", kinds[k].why));
+    OK(buf_add(failure, SV_LIT("}]},\"statusCode\":400}}\n"), e));
 }
 
 static void good_line(struct account *a, struct buf *text, struct buf *success, int number)
@@ -490,7 +546,7 @@ static void good_line(struct account *a, struct buf *text, struct buf *success, 
 #define GAP gaps[rnd(6)]
     bool single = rnd(2);
     char id[16];
-    const char *type = single ? "Group" : "Patient";
+    const char *type = single ? "Device" : "Patient";
     if (single) {
         (void)snprintf(id, sizeof id, "s%06u", a->n_single++);
     } else {
@@ -499,8 +555,11 @@ static void good_line(struct account *a, struct buf *text, struct buf *success, 
         a->shared[i].times++;
         (void)snprintf(id, sizeof id, "p%04u", i);
     }
-    OK(buf_add_fmt(text, e, "%s{%s\"resourceType\"%s:\"%s\",%s\"id\":\"%s\"%s,\"x\":%s%d.10 }%s",
-                   GAP, GAP, GAP, type, GAP, id, GAP, GAP, single ? 0 : serial, GAP));
+    OK(buf_add_fmt(
+        text, e,
+        "%s{%s\"resourceType\"%s:\"%s\",%s\"id\":\"%s\"%s,\"extension\":%s[{\"url\":\"u\","
+        "\"valueDecimal\": %d.10 }]}%s",
+        GAP, GAP, GAP, type, GAP, id, GAP, GAP, single ? 0 : serial, GAP));
     OK(buf_add_fmt(success, e,
                    "{\"lineId\":%d,\"UpdateResourceResponse\":{\"jsonBlob\":{\"resourceType\":"
                    "\"%s\",\"id\":\"%s\"},\"statusCode\":200}}\n",
@@ -553,17 +612,19 @@ static void check_against(const struct fx *f, const struct account *a, const str
     assert_int_equal(o->progress.resources_imported, a->good);
     assert_int_equal(o->progress.resources_customer_error, a->bad);
     for (unsigned i = 0; i < a->n_single; i++)
-        OK(buf_add_fmt(&want, e,
-                       "Group/s%06u 1 {\"resourceType\":\"Group\",\"id\":\"s%06u\",\"x\":0.10}\n",
-                       i, i));
+        OK(buf_add_fmt(
+            &want, e,
+            "Device/s%06u 1 {\"resourceType\":\"Device\",\"id\":\"s%06u\"," DECIMAL("0.10") "}\n",
+            i, i));
     fx_dump(o->st, true, &got);
     fx_same(sv_head(buf_sv(&got), want.len), buf_sv(&want)); /* each once, nothing doubled */
     for (unsigned i = 0; i < N_IDS; i++)
         if (a->shared[i].times)
             OK(buf_add_fmt(
                 &want, e,
-                "Patient/p%04u 0 {\"resourceType\":\"Patient\",\"id\":\"p%04u\",\"x\":%d.10}\n", i,
-                i, a->shared[i].last));
+                "Patient/p%04u 0 {\"resourceType\":\"Patient\",\"id\":\"p%04u\"," DECIMAL(
+                    "%d.10") "}\n",
+                i, i, a->shared[i].last));
     for (char *p = want.ptr; (p = memmem(p, (size_t)(want.ptr + want.len - p), " 1 {", 4)) != NULL;
          p++)
         p[1] = '0';
@@ -587,7 +648,8 @@ static void soil_spool(const struct fx *f, const char *output)
     (void)snprintf(dir, sizeof dir, "%s/%s-" JOB, f->spool, output);
     DIR *d = opendir(dir);
     for (struct dirent *x; d && (x = readdir(d)) != NULL;) {
-        if (x->d_name[0] != 's' && !(x->d_name[0] == 'f' && strcmp(x->d_name, "files") != 0))
+        if (x->d_name[0] != 's' && x->d_name[0] != 'w' &&
+            !(x->d_name[0] == 'f' && strcmp(x->d_name, "files") != 0))
             continue;
         (void)snprintf(path, sizeof path, "%s/%s", dir, x->d_name);
         FILE *o = fopen(path, "ab");
@@ -599,13 +661,27 @@ static void soil_spool(const struct fx *f, const char *output)
         closedir(d);
 }
 
-static struct store *rocks(struct fx *f)
+/* Run and stop at random, again and again, to the end. */
+static void run_with_stops(struct one *s, bool on_rocks)
 {
-    struct store *st = NULL;
-    char path[128];
-    (void)snprintf(path, sizeof path, "%s/rocks", f->root);
-    OK(store_open_rocksdb(f->env, path, true, &st, e));
-    return st;
+    int stops = 0;
+    err_code rc;
+    s->st = on_rocks ? rocks(s->f) : memory_store();
+    do {
+        struct err err;
+        s->stop_at = s->progress.resources_imported + 1 + rnd(3000);
+        rc = run(s, &err);
+        if (rc != ERR_OK) {
+            assert_int_equal(rc, ERR_CANCELLED);
+            stops++;
+            soil_spool(s->f, s->output);
+            if (on_rocks) {
+                store_close(s->st);
+                s->st = rocks(s->f);
+            }
+        }
+    } while (rc != ERR_OK);
+    assert_true(stops >= 5);
 }
 
 static void random_input_stopped_and_not(bool on_rocks)
@@ -623,30 +699,57 @@ static void random_input_stopped_and_not(bool on_rocks)
     OK(run(&o, e));
     check_against(&f, &a, &o);
     struct one s = { .f = &f, .input = "s3://input/r", .output = "stop", .chunk = 3000 };
-    int stops = 0;
-    err_code rc;
-    s.st = on_rocks ? rocks(&f) : memory_store();
-    do {
-        struct err err;
-        s.stop_at = s.progress.resources_imported + 1 + rnd(3000);
-        rc = run(&s, &err);
-        if (rc != ERR_OK) {
-            assert_int_equal(rc, ERR_CANCELLED);
-            stops++;
-            soil_spool(&f, s.output);
-            if (on_rocks) {
-                store_close(s.st);
-                s.st = rocks(&f);
-            }
-        }
-    } while (rc != ERR_OK);
-    assert_true(stops >= 5);
+    run_with_stops(&s, on_rocks);
     check_against(&f, &a, &s);
     CLEANUP_BUF struct buf x = BUF_INIT(FX_MOST), y = BUF_INIT(FX_MOST);
     fx_dump(calm, true, &x);
     fx_dump(s.st, true, &y);
     fx_same(buf_sv(&y), buf_sv(&x)); /* the same versions, too */
     store_close(calm);
+    store_close(s.st);
+    account_done(&a);
+    fx_close(&f);
+}
+
+/* Level minimal: faults are stored, and said in a third folder. */
+TEST(import, stopped_at_random_with_faults_let_in_it_ends_as_if_undisturbed)
+{
+    struct fx f;
+    struct account a;
+    fx_open(&f);
+    account_init(&a);
+    for (int i = 0; i < N_FILES; i++)
+        random_file(&f, &a, i);
+    struct one o = { .f = &f, .input = "s3://input/r", .output = "calm", .chunk = 3000 };
+    o.level = "minimal";
+    o.st = memory_store();
+    OK(run(&o, e));
+    assert_true(o.progress.resources_with_issues > 100);
+    assert_true(o.progress.resources_customer_error > 100);
+    assert_int_equal(o.progress.resources_imported + o.progress.resources_customer_error,
+                     a.good + a.bad);
+    assert_int_equal(o.progress.resources_imported - o.progress.resources_with_issues, a.good);
+    struct one s = { .f = &f, .input = "s3://input/r", .output = "stop", .chunk = 3000 };
+    s.level = "minimal";
+    run_with_stops(&s, true);
+    assert_int_equal(s.progress.resources_with_issues, o.progress.resources_with_issues);
+    static const char *const folders[] = { "SUCCESS", "FAILURE",
+                                           "SUCCESS_WITH_SEARCH_VALIDATION_FAILURES" };
+    for (int i = 0; i < 3; i++) {
+        CLEANUP_BUF struct buf x = BUF_INIT(FX_MOST), y = BUF_INIT(FX_MOST);
+        char place[200];
+        (void)snprintf(place, sizeof place, "calm/" FOLDER "/%s", folders[i]);
+        fx_tree(&f, place, &x);
+        (void)snprintf(place, sizeof place, "stop/" FOLDER "/%s", folders[i]);
+        fx_tree(&f, place, &y);
+        assert_true(x.len > 1000);
+        fx_same(buf_sv(&y), buf_sv(&x));
+    }
+    CLEANUP_BUF struct buf x = BUF_INIT(FX_MOST), y = BUF_INIT(FX_MOST);
+    fx_dump(o.st, true, &x);
+    fx_dump(s.st, true, &y);
+    fx_same(buf_sv(&y), buf_sv(&x));
+    store_close(o.st);
     store_close(s.st);
     account_done(&a);
     fx_close(&f);
@@ -690,9 +793,11 @@ TEST_MAIN(T(import, a_bad_line_costs_only_itself),
           T(import, one_named_object_is_read_whatever_its_name),
           T(import, files_whose_names_differ_in_compression_keep_their_outcomes),
           T(import, the_later_line_wins_in_a_chunk_and_over_chunks),
+          T(import, a_resource_may_have_very_many_values_and_some_of_them_again),
           T(import, nothing_to_read_is_said), T(import, many_tiny_files_need_few_descriptors),
           T(import, a_broken_file_costs_what_follows_in_it),
           T(import, a_line_over_the_limit_is_passed_over),
+          T(import, stopped_at_random_with_faults_let_in_it_ends_as_if_undisturbed),
           T(import, stopped_at_random_it_ends_as_if_undisturbed_in_memory),
           T(import, stopped_at_random_it_ends_as_if_undisturbed_on_rocksdb),
           T(import, a_sink_that_fails_fails_the_job_and_doubles_nothing_when_taken_up))
