@@ -160,7 +160,8 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                     .spool_dir = r->jobs_path,
                                     .n_workers = r->n_workers,
                                     .served_dir = r->exports_path,
-                                    .served_ms = c->export_retention_hours * 3600000LL };
+                                    .served_ms = c->export_retention_hours * 3600000LL,
+                                    .compile = service_filter_compile };
     TRY(job_engine_start(&jc, &r->jobs, e));
     struct service_config sc = { .records = r->records,
                                  .stores = r->stores,

@@ -73,8 +73,16 @@ static void print_output(struct json_writer *w, const char *name, const struct j
     json_obj(w);
     json_key(w, "S3Configuration");
     json_obj(w);
-    json_kv_str(w, "S3Uri", j->job_folder_uri);
-    json_kv_str(w, "KmsKeyId", j->kms_key_id);
+    if (j->served) { /* the model wants a place in S3 and a key: these can be nobody's */
+        char uri[160];
+        int n = snprintf(uri, sizeof uri, "s3://served.invalid/%.*s-FHIR_EXPORT-%.*s/",
+                         SV_FMT(j->datastore_id), SV_FMT(j->id));
+        json_kv_str(w, "S3Uri", sv_make(uri, n > 0 ? (size_t)n : 0));
+        json_kv_str(w, "KmsKeyId", SV_LIT("alias/none"));
+    } else {
+        json_kv_str(w, "S3Uri", j->job_folder_uri);
+        json_kv_str(w, "KmsKeyId", j->kms_key_id);
+    }
     json_obj_end(w);
     json_obj_end(w);
 }
@@ -116,7 +124,7 @@ static void print_job(struct json_writer *w, const struct job *j)
     } else {
         print_output(w, "OutputDataConfig", j);
     }
-    json_kv_str(w, "DataAccessRoleArn", j->role_arn);
+    kv_text(w, "DataAccessRoleArn", j->role_arn);
     kv_text(w, "Message", j->message);
     json_obj_end(w);
 }

@@ -42,6 +42,23 @@ const struct rest_interaction rest_interactions[] = {
       false },
     { "GET", REST_EVERYTHING, "everything", "SearchEverything", rest_everything, false,
       OPERATION_OF_HL7("Patient-everything"), "Patient" },
+    { "POST", REST_EXPORT_SYSTEM, "export", "StartFHIRExportJobWithPost", rest_export, false,
+      OPERATION_OF_BULK("export"), NULL },
+    { "GET", REST_EXPORT_SYSTEM, "export", "StartFHIRExportJobWithGet", rest_export, false,
+      OPERATION_OF_BULK("export"), NULL },
+    { "POST", REST_EXPORT_TYPE, "export", "StartFHIRExportJobWithPost", rest_export, false,
+      OPERATION_OF_BULK("patient-export"), "Patient" },
+    { "GET", REST_EXPORT_TYPE, "export", "StartFHIRExportJobWithGet", rest_export, false,
+      OPERATION_OF_BULK("patient-export"), "Patient" },
+    { "POST", REST_EXPORT_GROUP, "export", "StartFHIRExportJobWithPost", rest_export, false,
+      OPERATION_OF_BULK("group-export"), "Group" },
+    { "GET", REST_EXPORT_GROUP, "export", "StartFHIRExportJobWithGet", rest_export, false,
+      OPERATION_OF_BULK("group-export"), "Group" },
+    { "GET", REST_EXPORT_STATUS, "export-status", "DescribeFHIRExportJobWithGet",
+      rest_export_status, false },
+    { "DELETE", REST_EXPORT_STATUS, "export-cancel", "CancelFHIRExportJobWithDelete",
+      rest_export_delete, false },
+    { "GET", REST_EXPORT_FILE, "export-file", "GetExportedFile", rest_export_file, false },
     { "GET", REST_METADATA, "capabilities", "GetCapabilities", rest_metadata, true },
 };
 const size_t rest_n_interactions = sizeof rest_interactions / sizeof rest_interactions[0];
@@ -113,6 +130,12 @@ sv rest_media_param(sv header, const char *name)
     return SV_NONE;
 }
 
+void rest_header(struct rest_call *c, const char *name, sv value)
+{
+    if (c->out.n_more < sizeof c->out.more / sizeof c->out.more[0])
+        c->out.more[c->out.n_more++] = (struct http_header){ sv_from(name), value };
+}
+
 err_code rest_etag(sv text, uint64_t *version, struct err *e)
 {
     sv t = sv_trim(text);
@@ -159,6 +182,10 @@ static err_code shape_of(struct rest_call *c, const sv part[4], size_t n, enum r
         *out = REST_SYSTEM_SEARCH;
         return ERR_OK;
     }
+    if (n == 1 && sv_eq(part[0], SV_LIT("$export"))) {
+        *out = REST_EXPORT_SYSTEM;
+        return ERR_OK;
+    }
     c->type = fhir_type_find(part[0]);
     if (c->type == FHIR_TYPE_NONE)
         return ERR(e, ERR_NOT_FOUND, "The path begins with no resource type of FHIR R4");
@@ -170,6 +197,7 @@ static err_code shape_of(struct rest_call *c, const sv part[4], size_t n, enum r
         *out = sv_eq(part[1], SV_LIT("_search"))     ? REST_TYPE_SEARCH
                : sv_eq(part[1], SV_LIT("_history"))  ? REST_TYPE_HISTORY
                : sv_eq(part[1], SV_LIT("$validate")) ? REST_TYPE_VALIDATE
+               : sv_eq(part[1], SV_LIT("$export"))   ? REST_EXPORT_TYPE
                                                      : REST_N_SHAPES;
         return *out == REST_N_SHAPES ? nothing_here(e) : ERR_OK;
     }
@@ -182,6 +210,7 @@ static err_code shape_of(struct rest_call *c, const sv part[4], size_t n, enum r
         *out = sv_eq(part[2], SV_LIT("_history"))              ? REST_INSTANCE_HISTORY
                : sv_eq(part[2], SV_LIT("$everything"))         ? REST_EVERYTHING
                : sv_eq(part[2], SV_LIT("$validate"))           ? REST_VALIDATE
+               : sv_eq(part[2], SV_LIT("$export"))             ? REST_EXPORT_GROUP
                : c->member_type || sv_eq(part[2], SV_LIT("*")) ? REST_COMPARTMENT
                                                                : REST_N_SHAPES;
         return *out == REST_N_SHAPES ? nothing_here(e) : ERR_OK;
@@ -207,12 +236,14 @@ err_code rest_route(struct rest_call *c, struct err *e)
     enum rest_shape shape = REST_N_SHAPES;
     if (rest.len && rest.ptr[rest.len - 1] == '/')
         rest.len--;
-    while (rest.len && sv_cut(&rest, '/', &one)) {
+    TRY(rest_export_route(c, rest, &shape, e));
+    while (shape == REST_N_SHAPES && rest.len && sv_cut(&rest, '/', &one)) {
         if (one.len == 0 || n == 4)
             return nothing_here(e);
         TRY(decode_part(c, one, &part[n++], e));
     }
-    TRY(shape_of(c, part, n, &shape, e));
+    if (shape == REST_N_SHAPES)
+        TRY(shape_of(c, part, n, &shape, e));
     TRY(rest_params_add(c, c->in.query, e));
     sv method = sv_eq(c->in.method, SV_LIT("HEAD")) ? SV_LIT("GET") : c->in.method;
     for (size_t i = 0; i < rest_n_interactions; i++) {
@@ -287,7 +318,9 @@ static bool is_json(sv kind)
 static err_code check_format(const struct rest_call *c, struct err *e)
 {
     sv format = rest_param(c, "_format"), rest = c->in.accept, one;
-    if (format.len) { /* a plus sign that was not encoded has become a space */
+    if (c->it->shape == REST_EXPORT_STATUS || c->it->shape == REST_EXPORT_FILE)
+        return ERR_OK; /* plain JSON and NDJSON, whatever else is taken */
+    if (format.len) {  /* a plus sign that was not encoded has become a space */
         if (is_json(format) || sv_eq(format, SV_LIT("application/fhir json")))
             return ERR_OK;
         return ERR(e, ERR_NOT_ACCEPTABLE, "_format: only JSON is offered (application/fhir+json)");
@@ -374,8 +407,11 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
 {
     const struct rest_answer *o = &c->out;
     size_t n = 0;
-    h[n++] = (struct http_header){ SV_LIT("Content-Type"), SV_LIT(CONTENT) };
+    h[n++] = (struct http_header){ SV_LIT("Content-Type"),
+                                   o->content_type.len ? o->content_type : SV_LIT(CONTENT) };
     h[n++] = (struct http_header){ SV_LIT("x-amzn-RequestId"), sv_from(request_id) };
+    for (size_t i = 0; i < o->n_more; i++)
+        h[n++] = o->more[i];
     if (o->about) {
         char when[INSTANT_HTTP_LEN];
         instant_format_http(o->instant_ms, when);
@@ -418,9 +454,10 @@ static void make_pretty(struct buf *body)
 static void leave(struct exchange *ex)
 {
     struct rest_call *c = &ex->c;
-    struct http_header h[10];
+    struct http_header h[14];
     if (ex->rc != ERR_OK) {
         ex->e.code = ex->rc;
+        c->out.content_type = SV_NONE;
         c->out.status = rest_error(c, &ex->e, &c->out.body);
     }
     if (c->out.body.len && sv_eq(rest_param(c, "_pretty"), SV_LIT("true")))
@@ -429,6 +466,11 @@ static void leave(struct exchange *ex)
         store_registry_release(c->s->cfg.stores, c->st);
     datastore_release(&ex->held);
     size_t n = headers_out(c, h, ex->request_id);
+    if (c->out.file) {
+        service_reply_file(ex->x, h, n, c->out.file, c->it->name, ex->request_id,
+                           c->caller.access_key_id);
+        return;
+    }
     service_reply_with(ex->x, c->out.status, h, n, &c->out.body, c->it ? c->it->name : "rest",
                        ex->rc ? err_code_name(ex->rc) : "-", ex->request_id,
                        c->caller.access_key_id);

@@ -36,7 +36,11 @@ struct rest_answer {
     sv etag;            /* of an answer that is not about a version, without quotes */
     sv allow;           /* of a 405: the methods that the path takes */
     bool issues_stored; /* minimal validation let something through */
-    struct buf body;    /* FHIR JSON; empty: no body */
+    struct buf body;    /* FHIR JSON, unless content_type is set; empty: no body */
+    sv content_type;
+    struct http_header more[4]; /* rest_header() */
+    size_t n_more;
+    struct http_file *file; /* in the place of a body; its fd is ours until it is sent */
 };
 
 struct rest_call;
@@ -58,6 +62,11 @@ struct rest_interaction {
         REST_EVERYTHING,       /* Patient/1/$everything */
         REST_VALIDATE,         /* Patient/1/$validate */
         REST_COMPARTMENT,      /* Patient/1/Observation, Patient/1/STAR */
+        REST_EXPORT_SYSTEM,    /* $export */
+        REST_EXPORT_TYPE,      /* Patient/$export */
+        REST_EXPORT_GROUP,     /* Group/1/$export */
+        REST_EXPORT_STATUS,    /* export/JOB */
+        REST_EXPORT_FILE,      /* export/JOB/files/NAME */
         REST_N_SHAPES,
     } shape;
     const char *name;   /* of the interaction, for the log */
@@ -68,7 +77,8 @@ struct rest_interaction {
     const char *definition; /* canonical */
     const char *of;         /* types it is called on, by comma; "*" all; NULL: on [base] */
 };
-#define OPERATION_OF_HL7(id) "http://hl7.org/fhir/OperationDefinition/" id
+#define OPERATION_OF_HL7(id)  "http://hl7.org/fhir/OperationDefinition/" id
+#define OPERATION_OF_BULK(id) "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/" id
 extern const struct rest_interaction rest_interactions[];
 extern const size_t rest_n_interactions;
 
@@ -108,6 +118,8 @@ sv rest_param(const struct rest_call *c, const char *name); /* first of that nam
 bool rest_prefers(const struct rest_call *c, const char *what);
 /* Parameter of a header such as "application/fhir+json; charset=utf-8", without quotes; SV_NONE: not there. */
 sv rest_media_param(sv header, const char *name);
+/* One more header of the answer; past four they are passed over, which is our bug. */
+void rest_header(struct rest_call *c, const char *name, sv value);
 /* W/"3" or "3" or 3. */
 MUST_USE err_code rest_etag(sv text, uint64_t *version, struct err *e);
 
@@ -163,3 +175,13 @@ MUST_USE err_code rest_conditional(struct rest_call *c, struct rest_pending *p, 
 MUST_USE err_code rest_validate_resource(struct rest_call *c, yyjson_val *resource, fhir_type type,
                                          struct fhir_body *body, struct err *e);
 MUST_USE err_code rest_validate(struct rest_call *c, struct err *e);
+
+/* ---- rest_export*.c ---- */
+MUST_USE err_code rest_export(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_export_status(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_export_delete(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_export_file(struct rest_call *c, struct err *e);
+/* A path that begins with export/: its shape, with c->id and c->vid (the file's name). Any other path:
+ * REST_N_SHAPES. */
+MUST_USE err_code rest_export_route(struct rest_call *c, sv path, enum rest_shape *out,
+                                    struct err *e);

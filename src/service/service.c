@@ -42,6 +42,24 @@ void service_reply_with(struct http_exchange *x, unsigned status, const struct h
     http_reply(x, status, h, n, body); /* x, and what its arena holds, may be gone from here on */
 }
 
+/* The log line comes behind the answer here, when the request may be gone: what it tells is kept. */
+void service_reply_file(struct http_exchange *x, const struct http_header *h, size_t n,
+                        const struct http_file *f, const char *op, const char *request_id,
+                        sv access_key_id)
+{
+    const struct http_request *req = http_exchange_request(x);
+    char key[132], peer[64], id[40];
+    uint64_t start_us = req->start_us, sent = 0;
+    sv who = access_key_id.len ? access_key_id : SV_LIT("-");
+    (void)snprintf(key, sizeof key, "%.*s", SV_FMT(who));
+    (void)snprintf(peer, sizeof peer, "%.*s", SV_FMT(req->peer));
+    (void)snprintf(id, sizeof id, "%s", request_id);
+    unsigned status = http_reply_file(x, h, n, f, &sent);
+    LOG(LOG_INFO, "request", LOG_STR("op", op), LOG_INT("status", status), LOG_STR("error", "-"),
+        LOG_INT("us", clock_mono_us() - start_us), LOG_INT("in", 0), LOG_INT("out", sent),
+        LOG_STR("key", key), LOG_STR("peer", peer), LOG_STR("request_id", id));
+}
+
 void service_reply(struct http_exchange *x, struct answer *an, const char *op,
                    const char *request_id, sv access_key_id)
 {

@@ -35,3 +35,8 @@ void service_free(struct service *s); /* waits for operations under way */
 size_t service_accept(void *service, const struct http_request *req);
 /* For http_server_config.handler: answers x, now or later; logs one line per request. */
 void service_handle(void *service, struct http_exchange *x);
+
+/* For job_engine_config.compile: chains and _has of a _typeFilter, by the data plane's search. ctx is not used. */
+MUST_USE err_code service_filter_compile(void *ctx, const struct job_filter_scope *scope,
+                                         fhir_type type, sv name, sv value, struct arena *a,
+                                         struct search_criterion **any, size_t *n, struct err *e);

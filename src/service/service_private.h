@@ -80,6 +80,10 @@ void service_reply(struct http_exchange *x, struct answer *an, const char *op,
 void service_reply_with(struct http_exchange *x, unsigned status, const struct http_header *h,
                         size_t n, struct buf *body, const char *op, const char *error,
                         const char *request_id, sv access_key_id);
+/* A file as answer; likewise. f's fd is taken. */
+void service_reply_file(struct http_exchange *x, const struct http_header *h, size_t n,
+                        const struct http_file *f, const char *op, const char *request_id,
+                        sv access_key_id);
 void service_answer_error(struct answer *an, const struct err *e, sv long_message,
                           const char *request_id, const char *op);
 /* A FHIR answer from the data plane's door. */

@@ -1,0 +1,137 @@
+"""`fhirlake export` as a user at a terminal or in a script sees it."""
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+
+import pytest
+
+from fhirlake import BIN, run
+
+pytestmark = pytest.mark.sanitize
+
+
+@pytest.fixture(scope="module")
+def world(server, generated):
+    """A data store with generated patients."""
+    for file in generated.glob("*.ndjson"):
+        server.put_object(f"s3://input/people/{file.name}", file.read_bytes())
+    store = server.create_store()
+    assert server.import_all(store, "s3://input/people/")["JobStatus"] == "COMPLETED"
+    return store
+
+
+def export(server, *arguments, **more):
+    return run("export", "--endpoint", server.url, "--credentials", server.data / "credentials", *arguments, **more)
+
+
+def test_export_starts_follows_and_shows(server, world):
+    store = world
+    got = export(server, "--datastore", store, "--output", "s3://output/cli", "--name", "by hand")
+    assert got.returncode == 0, got.stderr
+    job = re.match(r"job ([0-9a-f]{32})\n", got.stderr)[1]
+    described = server.client().describe_fhir_export_job(DatastoreId=store, JobId=job)["ExportJobProperties"]
+    assert described["JobStatus"] == "COMPLETED" and described["JobName"] == "by hand"
+    assert "COMPLETED" in got.stderr, "each change is a line where there is no terminal"
+    uri = described["OutputDataConfig"]["S3Configuration"]["S3Uri"]
+    assert uri in got.stdout
+    assert run("verify", server.folder(uri), "--quiet").returncode == 0
+    manifest = json.loads((server.folder(uri) / "manifest.json").read_text())
+    assert f"{manifest['count']} resources" in got.stdout and manifest["transactionTime"] in got.stdout
+    for type, count in manifest["countPerType"].items():
+        assert re.search(rf"── {type} +{count} ", got.stdout), type
+    again = export(server, "--datastore", store, "--follow", job)
+    assert again.returncode == 0 and again.stdout == got.stdout
+
+
+def test_export_takes_keys_as_aws_tools_do(server, world):
+    store = world
+    key, secret = server.keys()
+    where = ["export", "--endpoint", server.url, "--datastore", store, "--output", "s3://output/keys", "--no-follow"]
+    got = run(*where, env={"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret})
+    assert got.returncode == 0 and re.fullmatch(r"[0-9a-f]{32}\n", got.stdout)
+    assert run(*where, env={"AWS_SHARED_CREDENTIALS_FILE": str(server.data / "credentials")}).returncode == 0
+    home = server.data / "home"
+    (home / ".aws").mkdir(parents=True)
+    (home / ".aws" / "credentials").write_text(f"[other]\naws_access_key_id = x\naws_secret_access_key = y\n"
+                                               f"[mine]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
+    assert run(*where, "--profile", "mine", env={"HOME": str(home)}).returncode == 0
+    assert run(*where, env={"HOME": str(home), "AWS_PROFILE": "mine"}).returncode == 0
+    refused = run(*where, "--profile", "other", env={"HOME": str(home)})
+    assert refused.returncode == 1 and "UnrecognizedClientException" in refused.stderr
+    assert run(*where, "--profile", "none", env={"HOME": str(home)}).returncode == 2
+    unsigned = run(*where)
+    assert unsigned.returncode == 1 and "give --credentials FILE" in unsigned.stderr
+    assert secret not in refused.stderr + unsigned.stderr
+
+
+def test_export_tells_what_is_wrong(server, world):
+    store = world
+    for arguments in ([], ["--datastore", store], ["--datastore", "A/B", "--output", "s3://output/x"],
+                      ["--datastore", store, "--follow", "x", "--cancel", "y"],
+                      ["--datastore", store, "--follow", "x", "--type", "Patient"],
+                      ["--datastore", store, "--output", "s3://output/x", "--group", "g", "--patient"],
+                      ["--datastore", store, "--output"], ["stray"]):
+        got = export(server, *arguments)
+        assert got.returncode == 2 and got.stderr.startswith("fhirlake export: "), arguments
+    got = export(server, "--datastore", "f" * 32, "--output", "s3://output/x")
+    assert got.returncode == 1 and "ResourceNotFoundException" in got.stderr
+    got = export(server, "--datastore", store, "--output", "out")
+    assert got.returncode == 1 and "ValidationException" in got.stderr and "s3Uri" in got.stderr
+    got = run("export", "--endpoint", "http://127.0.0.1:9", "--datastore", store, "--output", "s3://output/x")
+    assert got.returncode == 1 and "no answer from http://127.0.0.1:9" in got.stderr
+    assert run("export", "--endpoint", "ftp://x", "--datastore", store, "--output", "s3://o/x").returncode == 2
+    assert "Usage: fhirlake export" in run("export", "--help").stdout
+
+
+def test_export_on_a_terminal_draws_a_bar(server, world):
+    master, slave = pty.openpty()
+    process = subprocess.Popen([str(BIN), "export", "--endpoint", server.url, "--datastore", world, "--output",
+                                "s3://output/tty", "--credentials", str(server.data / "credentials")],
+                               stdout=subprocess.PIPE, stderr=slave)
+    os.close(slave)
+    text = b""
+    try:
+        while True:
+            block = os.read(master, 65536)
+            if not block:
+                break
+            text += block
+    except OSError:
+        pass  # the other side is closed
+    assert process.wait(60) == 0
+    process.stdout.close()
+    os.close(master)
+    assert b"[" + b"#" * 30 + b"] COMPLETED" in text and text.endswith(b"\r\x1b[K")
+
+
+def test_interrupted_the_job_goes_on(server, world):
+    before = [server.start_export(world, "s3://output/before") for _ in range(3)]  # they make it wait
+    process = subprocess.Popen(
+        [str(BIN), "export", "--endpoint", server.url, "--datastore", world, "--output", "s3://output/int",
+         "--credentials", str(server.data / "credentials")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    job = re.match(r"job ([0-9a-f]{32})", process.stderr.readline())[1]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    if process.returncode == 130:  # else it was faster than the signal
+        assert out == "" and "the job goes on" in err and f"--follow {job}" in err and f"--cancel {job}" in err
+    else:
+        assert process.returncode == 0
+    for id in [*before, job]:
+        assert server.wait_export(world, id)["JobStatus"] == "COMPLETED"
+    followed = export(server, "--datastore", world, "--follow", job)
+    assert followed.returncode == 0 and "resources" in followed.stdout
+    refused = export(server, "--datastore", world, "--cancel", job)
+    assert refused.returncode == 1 and "ended" in refused.stderr
+
+
+def test_cancel(server, world):
+    jobs = [server.start_export(world, "s3://output/cancel") for _ in range(6)]
+    got = export(server, "--datastore", world, "--cancel", jobs[-1])
+    assert got.returncode == 0 and got.stdout == f"job {jobs[-1]} is being cancelled\n", got.stderr
+    followed = export(server, "--datastore", world, "--follow", jobs[-1])
+    assert followed.returncode == 3 and "CANCEL_COMPLETED" in followed.stderr
+    for job in jobs[:-1]:
+        assert server.wait_export(world, job)["JobStatus"] == "COMPLETED"
