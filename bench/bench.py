@@ -12,6 +12,7 @@ Sizes: --gb 2 (about 5,600 patients per 2 GB). Warm page cache. Medians of --run
 import argparse
 import os
 import pathlib
+import re
 import resource
 import shutil
 import statistics
@@ -235,15 +236,25 @@ class Bench:
                          '"secretAccessKey":"b"}}]}' % fhirlake.ROLE)
         try:
             server = self.start_server("--s3-endpoint", url, "--roles", str(roles))
-            exports = []
+            exports, ratios, ours = [], [], []
+            total = size_of(self.data(self.args.gb))
             for i in range(self.args.runs + 1):
+                before = cpu_seconds(server.process.pid)
                 job = server.export_all(self.store, f"s3://bucket/x{i}")
                 assert job["JobStatus"] == "COMPLETED", job
+                spent = sum(cpu_seconds(server.process.pid)) - sum(before)
+                raw = subprocess.run([BIN / "bench" / "bench_s3_put", "16", "1"], check=True, capture_output=True, text=True).stdout
+                both = raw[raw.index("2 connections"):]
+                rate = float(re.search(r"raw libcurl PUT +([0-9]+) MB/s", both).group(1))
                 if i:
-                    exports.append(size_of(self.data(self.args.gb)) / job_seconds(job) / 1e6)
+                    exports.append(total / job_seconds(job) / 1e6)
+                    ratios.append(exports[-1] / rate)
+                    ours.append(spent / total * 1e9)
             row("export to a plain-HTTP S3 sink, MB/s", spread(exports))
+            row("ratio export : raw libcurl PUT, 2 connections", spread(ratios))
+            row("  processor seconds per GB, export", spread(ours))
             raw = subprocess.run([BIN / "bench" / "bench_s3_put"], check=True, capture_output=True, text=True).stdout
-            print("    raw libcurl PUT and its digest, in the same run:")
+            print("    what PUTs cost without a store behind them:")
             print("    " + raw.strip().replace("\n", "\n    "))
         finally:
             sink.kill()

@@ -4,8 +4,9 @@
  *
  * Rows: raw libcurl (tuned as ours, nothing signed, nothing hashed), the same behind a SHA-256 of
  * the bytes (what anybody pays who signs them or lists their digests), our PUT with a digest that the
- * caller has, our PUT with the digest computed, and a sink's sink_put. One connection, then two.
- * Rounds alternate; the median counts. */
+ * caller has, our PUT with the digest computed, a sink's sink_put, and two files of a sink written side by
+ * side in blocks, as an export does (half as large, so that memory is the same). One connection, then two.
+ * Rounds alternate; the median counts. Processor time is this process's, without the peer's. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "codec/hash.h"
@@ -13,16 +14,20 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define OBJECT_BYTES (64u << 20)
 #define MAX_ROUNDS   15
 
-enum { RAW, RAW_HASHED, GIVEN, COMPUTED, SINK, N_MODES };
-static const char *const mode_names[N_MODES] = { "raw libcurl PUT", "SHA-256, then raw libcurl PUT",
+enum { RAW, RAW_HASHED, GIVEN, COMPUTED, SINK, PAIR, N_MODES };
+static const char *const mode_names[N_MODES] = { "raw libcurl PUT",
+                                                 "SHA-256, then raw libcurl PUT",
                                                  "s3_object_put, digest given",
-                                                 "s3_object_put, digest computed", "sink_put" };
+                                                 "s3_object_put, digest computed",
+                                                 "sink_put",
+                                                 "two sink files side by side" };
 
 static char url[64];
 static struct s3_client *client;
@@ -80,6 +85,26 @@ static bool raw_put(CURL *h, unsigned i)
     return rc == CURLE_OK;
 }
 
+/* The body as two objects. */
+static err_code put_pair(sv key, struct err *e)
+{
+    CLEANUP(sink_file_abort) struct sink_file *f = NULL;
+    CLEANUP(sink_file_abort) struct sink_file *g = NULL;
+    char second[80];
+    int len = snprintf(second, sizeof second, "%.*s-b", SV_FMT(key));
+    size_t half = OBJECT_BYTES / 2;
+    TRY(sink_file_create(sink, key, SV_NONE, half, &f, e));
+    TRY(sink_file_create(sink, sv_make(second, (size_t)len), SV_NONE, half, &g, e));
+    for (size_t at = 0; at < half; at += SINK_WRITE_UNIT) {
+        sv x = sv_make(body + at, SINK_WRITE_UNIT), y = sv_make(body + half + at, SINK_WRITE_UNIT);
+        sink_files_digest(f, x, g, y);
+        TRY(sink_file_write(f, x, e));
+        TRY(sink_file_write(g, y, e));
+    }
+    TRY(sink_file_commit(&f, NULL, e));
+    return sink_file_commit(&g, NULL, e);
+}
+
 static void *run(void *ctx)
 {
     struct load *l = ctx;
@@ -97,6 +122,8 @@ static void *run(void *ctx)
             hash_sha256_of(p.body, own);
         if (l->mode <= RAW_HASHED)
             l->failed = !raw_put(h, i);
+        else if (l->mode == PAIR)
+            l->failed = put_pair(p.key, &e) != ERR_OK;
         else if (l->mode == SINK)
             l->failed = sink_put(sink, p.key, SV_NONE, p.body, NULL, &e) != ERR_OK;
         else
@@ -109,8 +136,19 @@ static void *run(void *ctx)
     return NULL;
 }
 
+static double cpu_seconds(void)
+{
+    struct rusage r;
+    (void)getrusage(RUSAGE_SELF, &r);
+    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+           (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
+}
+
+static double cpu_per_gb; /* of the last measure, without the peer's */
+
 static double measure(int mode, unsigned conns, unsigned n)
 {
+    double cpu = cpu_seconds();
     pthread_t t[2];
     struct load l[2];
     uint64_t from = clock_mono_us();
@@ -125,7 +163,9 @@ static double measure(int mode, unsigned conns, unsigned n)
             exit(1);
     }
     double s = (double)(clock_mono_us() - from) / 1e6;
-    return (double)(n / conns * conns) * OBJECT_BYTES / s / 1e6;
+    double bytes = (double)(n / conns * conns) * OBJECT_BYTES;
+    cpu_per_gb = (cpu_seconds() - cpu) / bytes * 1e9;
+    return bytes / s / 1e6;
 }
 
 static int by_value(const void *a, const void *b)
@@ -217,21 +257,25 @@ int main(int argc, char **argv)
     (void)printf("SHA-256 alone: %.0f MB/s\n",
                  4.0 * OBJECT_BYTES / ((double)(clock_mono_us() - from) / 1e6) / 1e6);
     for (unsigned conns = 1; conns <= 2; conns++) {
-        double got[N_MODES][MAX_ROUNDS];
+        double got[N_MODES][MAX_ROUNDS], cpu[N_MODES][MAX_ROUNDS];
         for (int m = 0; m < N_MODES; m++)
             (void)measure(m, conns, 2); /* connections open, pages touched */
         for (unsigned r = 0; r < rounds; r++)
-            for (int m = 0; m < N_MODES; m++)
+            for (int m = 0; m < N_MODES; m++) {
                 got[m][r] = measure(m, conns, (unsigned)n);
+                cpu[m][r] = cpu_per_gb;
+            }
         (void)printf("%u connection%s, %u objects of %u MiB, median of %u\n", conns,
                      conns > 1 ? "s" : "", (unsigned)n, OBJECT_BYTES >> 20, (unsigned)rounds);
         double raw = 0;
         for (int m = 0; m < N_MODES; m++) {
             qsort(got[m], rounds, sizeof(double), by_value);
+            qsort(cpu[m], rounds, sizeof(double), by_value);
             double v = got[m][rounds / 2];
             raw = m == RAW ? v : raw;
-            (void)printf("  %-32s %7.0f MB/s  (%.0f-%.0f)  %.2f x raw\n", mode_names[m], v,
-                         got[m][0], got[m][rounds - 1], v / raw);
+            (void)printf("  %-32s %7.0f MB/s  (%.0f-%.0f)  %.2f x raw, %.2f cpu s/GB\n",
+                         mode_names[m], v, got[m][0], got[m][rounds - 1], v / raw,
+                         cpu[m][rounds / 2]);
         }
     }
     s3_client_free(client);

@@ -6,6 +6,8 @@
 
 #define S3_HASH_BYTES (256u << 10) /* digest in steps that stay in the cache */
 
+#define S3_SPARE_MIN (1u << 20) /* smaller ones are malloc's to keep */
+
 struct s3_file {
     const struct sink *sink;
     struct arena *a;
@@ -16,6 +18,53 @@ struct s3_file {
     struct sink_digest digest;
     uint64_t bytes;
 };
+
+/* ---- memory ---- */
+
+struct sink_spares *sink_spares_new(void)
+{
+    struct sink_spares *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        abort();
+    pthread_mutex_init(&p->lock, NULL);
+    return p;
+}
+
+void sink_spares_free(struct sink_spares *p)
+{
+    if (p == NULL)
+        return;
+    for (unsigned i = 0; i < p->n; i++)
+        buf_done(&p->bufs[i]);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+static void take_spare(struct sink_spares *p, struct buf *out)
+{
+    size_t max = out->max;
+    pthread_mutex_lock(&p->lock);
+    if (p->n)
+        *out = p->bufs[--p->n];
+    pthread_mutex_unlock(&p->lock);
+    out->max = max; /* of this file; what is allocated may be more */
+    out->len = 0;
+}
+
+static void give_spare(struct sink_spares *p, struct buf *b)
+{
+    if (b->cap >= S3_SPARE_MIN) {
+        pthread_mutex_lock(&p->lock);
+        if (p->n < SINK_SPARES_MAX) {
+            p->bufs[p->n++] = *b;
+            *b = BUF_INIT(0);
+        }
+        pthread_mutex_unlock(&p->lock);
+    }
+    buf_done(b);
+}
+
+/* ---- one object ---- */
 
 static struct s3_put put_of(const struct sink *s, sv key, sv content_type)
 {
@@ -36,6 +85,7 @@ err_code s3_file_create(const struct sink *s, sv key, sv content_type, size_t ma
     f->key = arena_sv(f->a, key);
     f->content_type = arena_sv(f->a, content_type);
     buf_init(&f->body, max_bytes > SINK_S3_PART_MIN ? max_bytes : SINK_S3_PART_MIN);
+    take_spare(s->spares, &f->body);
     f->part_bytes = f->body.max < SINK_S3_PART_BYTES ? f->body.max : SINK_S3_PART_BYTES;
     if (f->key.ptr == NULL || f->content_type.ptr == NULL) {
         err_code rc = arena_oom(f->a, e);
@@ -113,7 +163,7 @@ void s3_file_free(struct s3_file *f)
         return;
     s3_upload_abort(f->upload);
     hash_sha256_free(f->digest.hash);
-    buf_done(&f->body);
+    give_spare(f->sink->spares, &f->body);
     arena_free(f->a);
     free(f);
 }

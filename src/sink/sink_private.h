@@ -71,7 +71,16 @@ struct sink_world {
     struct roles *roles;         /* or NULL */
     struct assume_cache *assume; /* or NULL */
 };
+/* Memory of objects that are out, for the next ones: taking 32 MiB from the system anew for each object costs
+ * more than sending them. No more than were open at once; gone with the sink. */
+#define SINK_SPARES_MAX 32u
+struct sink_spares {
+    pthread_mutex_t lock;
+    struct buf bufs[SINK_SPARES_MAX];
+    unsigned n;
+};
 struct sink {
+    struct sink_spares *spares; /* of s3_file.c; NULL: directory store */
     struct sink_world *world;
     struct arena *arena;
     sv bucket;
@@ -129,6 +138,8 @@ void dir_file_free(struct dir_file *f);
 /* ---- s3_file.c ---- */
 struct s3_file;
 struct sink_digest *s3_file_digest(struct s3_file *f); /* as dir_file_digest */
+struct sink_spares *sink_spares_new(void);
+void sink_spares_free(struct sink_spares *p);
 err_code s3_file_create(const struct sink *s, sv key, sv content_type, size_t max_bytes,
                         struct s3_file **out, struct err *e);
 err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e);

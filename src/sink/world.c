@@ -181,8 +181,10 @@ err_code sink_open(struct sink_world *w, const struct sink_target *t, struct sin
     s->arena = arena_new(64u << 10);
     TRY(take_target(s, t, e));
     TRY(resolve_role(s, e));
-    if (w->has_s3)
+    if (w->has_s3) {
+        s->spares = sink_spares_new();
         TRY(s3_client_new(&w->s3, give_credentials, s, t->cancel, &s->s3, e));
+    }
     *out = s;
     s = NULL;
     return ERR_OK;
@@ -193,6 +195,7 @@ void sink_close(struct sink *s)
     if (s == NULL)
         return;
     s3_client_free(s->s3);
+    sink_spares_free(s->spares);
     arena_free(s->arena);
     free(s);
 }
