@@ -37,17 +37,18 @@ def wrapped(words):
 
 def interactions():
     paths = dict(re.findall(r"\b(REST_[A-Z_]+),\s*/\* (.+?) \*/", source("service/rest_private.h")))
+    prefixes = dict(re.findall(r'#define (OPERATION_OF_\w+)\(\w+\)[\s\\]+"(.*?)"', source("service/rest_private.h")))
     text = source("service/rest.c")
     text = text[text.index("rest_interactions[] = {") + len("rest_interactions[] = {"):]
     text = text[:text.index("\n};")]
     rows = []
     for row in re.findall(r"\{(.*?)\}", text, re.S):
-        row = re.sub(r'OPERATION_OF_HL7\("(.*?)"\)', r'"http://hl7.org/fhir/OperationDefinition/\1"', " ".join(row.split()))
+        row = re.sub(r'(OPERATION_OF_\w+)\("(.*?)"\)', lambda m: f'"{prefixes[m[1]]}{m[2]}"', " ".join(row.split()))
         cells = [c.strip() for c in re.split(r",\s*(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", row)]
         method, shape, name, action = cells[0].strip('"'), cells[1], cells[2].strip('"'), cells[3].strip('"')
         of = cells[7].strip('"') if len(cells) > 7 else None
-        path = paths[shape].split(",")[0].replace("STAR", "*")
-        if of in (None, "*"):
+        path = paths.get(shape, shape).split(",")[0].replace("STAR", "*")
+        if of in (None, "NULL", "*"):
             path = re.sub(r"^Patient", "Type", path)
         path = re.sub(r"/1(?=/|$)", "/id", re.sub(r"/2$", "/vid", path))
         if shape == "REST_COMPARTMENT":
