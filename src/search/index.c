@@ -552,7 +552,7 @@ bool search_first_entry(const struct search_driver *d, fhir_type type, yyjson_va
 
 /* ---- order ---- */
 
-#define SORT_TEXT_CUT 128u
+#define SORT_TEXT_CUT (SEARCH_SORT_KEY_MAX - 1)
 
 struct sorting {
     bool descending, any;

@@ -191,6 +191,7 @@ bool search_first_entry(const struct search_driver *d, fhir_type type, yyjson_va
                         unsigned char out[SEARCH_KEY_MAX], uint8_t *out_len);
 
 /* ---- order ---- */
+#define SEARCH_SORT_KEY_MAX 129u /* bytes of a sort key: longer texts are cut */
 /* Key of the resource under a parameter for _sort, comparable with memcmp: the least value, or for descending
  * the greatest. Empty: it has none (such resources come last). Appended to out. */
 MUST_USE err_code search_sort_key(const struct search_param *p, const struct search_subject *s,

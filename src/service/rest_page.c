@@ -5,7 +5,7 @@
 #include "base/limits.h"
 #include "codec/hash.h"
 
-/* ---- the token of a next link: T-s-OFFSET, or T-p-TYPE-CLAUSE-DRIVER-VALUE-ID ---- */
+/* ---- the token of a next link: T-s-KEYS-ID (rest_order.c), or T-p-TYPE-CLAUSE-DRIVER-VALUE-ID ---- */
 
 static err_code bad_token(struct err *e)
 {
@@ -35,8 +35,7 @@ err_code rest_page_token_read(struct rest_page *p, sv text, struct err *e)
         p->as_of == 0 || p->as_of > store_last(p->c->st).t)
         return bad_token(e);
     if (sv_eq(kind, SV_LIT("s")))
-        return sv_to_u64(text, &n[0]) && n[0] <= PAGE_SORTED_MAX ? (p->offset = n[0], ERR_OK)
-                                                                 : bad_token(e);
+        return rest_order_token_read(p, text) ? ERR_OK : bad_token(e);
     for (size_t i = 0; i < 4; i++)
         if (!sv_cut(&text, '-', &part[i]))
             return bad_token(e);
@@ -58,10 +57,8 @@ err_code rest_page_token_read(struct rest_page *p, sv text, struct err *e)
     return ERR_OK;
 }
 
-static sv token(const struct rest_page *p, const struct rest_place *at, size_t offset)
+static sv token(const struct rest_page *p, const struct rest_place *at)
 {
-    if (p->n_sort)
-        return arena_fmt(p->c->a, "%llu-s-%zu", (unsigned long long)p->as_of, offset);
     char hex[2 * SEARCH_KEY_MAX];
     hash_hex(at->value, at->value_len, hex);
     return arena_fmt(p->c->a, "%llu-p-%zu-%d-%zu-%.*s-%.*s", (unsigned long long)p->as_of,
@@ -86,7 +83,7 @@ struct writing {
     bool too_many;
     bool more;
     struct rest_place next;
-    size_t next_offset;
+    sv next_sorted; /* token of the next page in the order of _sort */
     uint64_t total;
     bool has_total;
 };
@@ -310,7 +307,11 @@ static err_code include_reverse(struct writing *x, const struct buf *frontier, b
 
 static err_code write_includes(struct writing *x, struct err *e)
 {
-    for (unsigned round = 0; round < PAGE_ITERATIONS && !x->too_many; round++) {
+    for (unsigned round = 0; !x->too_many; round++) {
+        if (round == PAGE_ITERATIONS) {
+            x->too_many = true; /* some may come behind: nobody looked */
+            break;
+        }
         struct buf frontier = x->frontier;
         buf_init(&x->frontier, SIZE_MAX / 2);
         err_code rc = include_wanted(x, e);
@@ -373,89 +374,34 @@ static err_code write_matches(struct writing *x, struct err *e)
     }
 }
 
-/* ---- matches in another order ---- */
+/* ---- matches in the order of _sort ---- */
 
-struct sortable {
-    struct search_id id;
-    sv keys[PAGE_SORT_MAX];
-};
-
-static int sortable_cmp(const void *a, const void *b, void *page)
-{
-    const struct sortable *x = a, *y = b;
-    const struct rest_page *sorting = page;
-    for (size_t i = 0; i < sorting->n_sort; i++) {
-        if ((x->keys[i].len == 0) != (y->keys[i].len == 0))
-            return x->keys[i].len == 0 ? 1 : -1; /* without a value: last, either way */
-        int c = sv_cmp(x->keys[i], y->keys[i]);
-        if (c)
-            return sorting->sort[i].descending ? -c : c;
-    }
-    return search_id_cmp(&x->id, &y->id);
-}
-
-static err_code gather(struct writing *x, struct arena *a, struct buf *rows, struct err *e)
+static err_code write_sorted(struct writing *x, struct err *e)
 {
     struct rest_page *p = x->p;
-    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
-    CLEANUP_BUF struct buf key = BUF_INIT(4096);
-    struct rest_match m;
-    err_code rc;
-    TRY(rest_walk_open(&p->q, NULL, &w, e));
-    while ((rc = rest_walk_next(w, 0, &m, e)) == ERR_OK) {
-        if (rows->len / sizeof(struct sortable) == PAGE_SORTED_MAX)
-            return ERR(e, ERR_TOO_LARGE,
-                       "More than %u resources match: narrow the search, or drop _sort",
-                       PAGE_SORTED_MAX);
-        struct sortable s = { .id = { m.v.type, arena_sv(a, m.v.id) } };
-        const struct search_subject subject = { m.v.type, m.v.id, m.v.instant_ms, m.root };
-        for (size_t i = 0; i < p->n_sort; i++) {
-            buf_clear(&key);
-            TRY(search_sort_key(p->sort[i].param, &subject, p->sort[i].descending, &key, e));
-            s.keys[i] = arena_sv(a, buf_sv(&key));
-            if (s.keys[i].ptr == NULL)
-                return arena_oom(a, e);
-        }
-        TRY(buf_add(rows, sv_make(&s, sizeof s), e));
-    }
-    return rc == ERR_EOF ? ERR_OK : rc;
-}
-
-static err_code write_sorted_rows(struct writing *x, const struct sortable *rows, size_t n,
-                                  struct err *e)
-{
-    struct rest_page *p = x->p;
+    CLEANUP(rest_order_free) struct rest_order *order = NULL;
     CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
-    x->total = n;
+    TRY(rest_order_find(p, &order, e));
+    const struct rest_row_list *l = rest_order_rows(order);
+    size_t n = 0;
+    x->total = l->total;
     x->has_total = true;
-    for (size_t i = p->offset; i < n; i++) {
-        if (i - p->offset == p->count || p->c->out.body.len > PAGE_BYTES) {
-            x->more = true;
-            x->next_offset = i;
-            break;
-        }
+    for (; n < l->n && p->c->out.body.len <= PAGE_BYTES; n++) {
+        const struct search_id *id = &l->rows[n]->id;
         struct rest_match m;
         yyjson_doc *doc;
         arena_reset(a);
-        TRY(store_get(p->c->st, rows[i].id.type, rows[i].id.id, p->as_of, a, &m.v, e));
+        TRY(store_get(p->c->st, id->type, id->id, p->as_of, a, &m.v, e));
         TRY(json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
         m.root = yyjson_doc_get_root(doc);
         (void)seen_add(x, m.v.type, m.v.id); /* a match comes once */
         TRY(rest_page_entry(p, &x->w, &m, "match", e));
         TRY(arrived(x, &m, false, e));
     }
+    x->more = n && (n < l->n || l->more);
+    if (x->more)
+        x->next_sorted = rest_order_token(p, l->rows[n - 1]);
     return ERR_OK;
-}
-
-static err_code write_sorted(struct writing *x, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 20);
-    CLEANUP_BUF struct buf rows = BUF_INIT(64u << 20);
-    TRY(gather(x, a, &rows, e));
-    size_t n = rows.len / sizeof(struct sortable);
-    if (n)
-        qsort_r(rows.ptr, n, sizeof(struct sortable), sortable_cmp, x->p);
-    return write_sorted_rows(x, (const struct sortable *)(void *)rows.ptr, n, e);
 }
 
 /* ---- totals and links ---- */
@@ -508,7 +454,7 @@ static err_code links(struct writing *x, struct err *e)
     json_arr(&x->w);
     TRY(rest_page_link(x->p, &x->w, "self", SV_NONE, e));
     if (x->more) {
-        sv t = token(x->p, &x->next, x->next_offset);
+        sv t = x->p->n_sort ? x->next_sorted : token(x->p, &x->next);
         if (t.ptr == NULL)
             return arena_oom(x->p->c->a, e);
         TRY(rest_page_link(x->p, &x->w, "next", t, e));

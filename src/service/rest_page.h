@@ -6,13 +6,14 @@
 #define PAGE_COUNT_DEFAULT 100u
 #define PAGE_COUNT_MAX     1000u
 #define PAGE_SORT_MAX      5u
-#define PAGE_SORTED_MAX    50000u /* matches that can be put in an order */
-#define PAGE_INCLUDES_MAX  32u    /* _include and _revinclude of one search */
-#define PAGE_INCLUDED_MAX  5000u  /* resources that come with the matches of one page */
-#define PAGE_ITERATIONS    8u     /* of :iterate */
-#define PAGE_ELEMENTS_MAX  64u
-#define PAGE_BYTES         (16u << 20) /* a page ends when it holds this much */
-#define PAGE_WORK_US       5000000u    /* or when looking for matches took this long */
+#define PAGE_SORT_US \
+    60000000u /* looking at all matches to put them in an order may take this long */
+#define PAGE_INCLUDES_MAX 32u   /* _include and _revinclude of one search */
+#define PAGE_INCLUDED_MAX 5000u /* resources that come with the matches of one page */
+#define PAGE_ITERATIONS   8u    /* of :iterate */
+#define PAGE_ELEMENTS_MAX 64u
+#define PAGE_BYTES        (16u << 20) /* a page ends when it holds this much */
+#define PAGE_WORK_US      5000000u    /* or when looking for matches took this long */
 
 enum rest_summary {
     REST_SUMMARY_FALSE,
@@ -23,6 +24,10 @@ enum rest_summary {
 struct rest_sort {
     const struct search_param *param;
     bool descending;
+};
+struct rest_row { /* a match and what it is sorted by */
+    struct search_id id;
+    sv keys[PAGE_SORT_MAX]; /* empty: it has none */
 };
 struct rest_include {
     bool reverse, iterate;
@@ -54,7 +59,8 @@ struct rest_page {
     uint64_t as_of; /* 0: now */
     bool from_place;
     struct rest_place place;
-    size_t offset; /* of a sorted search */
+    const struct rest_row *after; /* of a sorted search: the last match of the page before */
+    size_t n_after;               /* its keys */
 };
 MUST_USE err_code rest_page_read(struct rest_page *p, struct err *e);
 MUST_USE err_code rest_page_token_read(struct rest_page *p, sv text, struct err *e);
@@ -74,6 +80,22 @@ MUST_USE err_code rest_page_entry(struct rest_page *p, struct json_writer *w,
 MUST_USE err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err *e);
 MUST_USE err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *relation,
                                  sv page, struct err *e);
+
+/* rest_order.c: the next count matches in the order of _sort. ERR_TOO_LARGE after PAGE_SORT_US. */
+struct rest_order;
+struct rest_row_list {
+    struct rest_row *const *rows;
+    size_t n;
+    bool more;      /* others come behind */
+    uint64_t total; /* matches, all pages */
+};
+MUST_USE err_code rest_order_find(struct rest_page *p, struct rest_order **out, struct err *e);
+const struct rest_row_list *rest_order_rows(const struct rest_order *o); /* owned by o */
+void rest_order_free(struct rest_order *o);
+DEFINE_CLEANUP(struct rest_order, rest_order_free)
+/* The token of the page behind a row, without and with its number of commit. False: it is none. */
+sv rest_order_token(const struct rest_page *p, const struct rest_row *last);
+bool rest_order_token_read(struct rest_page *p, sv text);
 
 /* rest_subset.c: a resource cut to what _summary or _elements ask for, marked SUBSETTED; whole when nothing is
  * asked. Appended to out. */

@@ -3,7 +3,8 @@
  *   GET [base]/Patient?name=x     POST [base]/Patient/_search     GET [base]?_id=x     GET [base]/Patient/1/Condition
  *
  * A page link holds the commit that the first page saw and the place of its last match, so pages never skip or
- * repeat a resource, whatever is written meanwhile. Sorted pages hold that commit and an offset.
+ * repeat a resource, whatever is written meanwhile. Sorted pages hold that commit and the
+ * last match's keys.
  * Source: FHIR R4 search.html; what differs from HealthLake is in docs/api-fhir.md. */
 #include "service/rest_page.h"
 
@@ -266,6 +267,10 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
             return rc;
         }
     }
+    if (p->summary == REST_SUMMARY_TEXT && p->n_includes)
+        return bad(e, "_summary=text goes with no _include and no _revinclude");
+    if (p->after ? p->n_after != p->n_sort : p->from_place && p->n_sort)
+        return bad(e, "page is not a page of this search; start without it");
     return ERR_OK;
 }
 
