@@ -9,6 +9,8 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
+#include <utf8proc.h>
+
 #define BODY_MAX   (64u << 20) /* of an answer */
 #define PARAMS_MAX 256u        /* of a query and a form together */
 #define QUERY_MAX  (32u << 10) /* bytes of a query or a form */
@@ -65,6 +67,19 @@ const size_t rest_n_interactions = sizeof rest_interactions / sizeof rest_intera
 
 /* ---- the request's parts ---- */
 
+static bool is_utf8(sv text)
+{
+    const utf8proc_uint8_t *p = (const utf8proc_uint8_t *)text.ptr;
+    for (size_t at = 0; at < text.len;) {
+        utf8proc_int32_t c;
+        utf8proc_ssize_t n = utf8proc_iterate(p + at, (utf8proc_ssize_t)(text.len - at), &c);
+        if (n <= 0)
+            return false;
+        at += (size_t)n;
+    }
+    return true;
+}
+
 err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
 {
     struct uri_pair *pairs;
@@ -86,6 +101,8 @@ err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
         p.value = arena_sv(c->a, buf_sv(&b));
         if (p.name.ptr == NULL || p.value.ptr == NULL)
             return arena_oom(c->a, e);
+        if (!is_utf8(p.name) || !is_utf8(p.value))
+            return ERR(e, ERR_INVALID, "The query is not UTF-8");
         if (memchr(p.name.ptr, 0, p.name.len + 0) || memchr(p.value.ptr, 0, p.value.len + 0))
             return ERR(e, ERR_INVALID, "The query holds a NUL byte");
         if (p.name.len)

@@ -22,6 +22,12 @@ err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct bu
     return json_writer_end(&w, e);
 }
 
+/* 413 says that what was sent is too large: without a body it is the query that breaks a limit. */
+static unsigned status_of(const struct rest_call *c, const struct error_fhir *f)
+{
+    return f->status == 413 && c->in.body.len == 0 ? 400 : f->status;
+}
+
 unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *out)
 {
     const struct error_fhir *f = error_as_fhir(e->code);
@@ -29,7 +35,7 @@ unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *
     buf_clear(out);
     if (c->n_issues && !f->general) {
         IGNORE(rest_outcome_write(c->issues, c->n_issues, out, &ignored));
-        return f->status;
+        return status_of(c, f);
     }
     struct rest_issue one = { "error", f->issue_type, sv_from(e->msg), SV_NONE };
     if (f->general) {
@@ -37,5 +43,5 @@ unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *
         one.text = SV_LIT("Internal error; the service's log has it under this request's id");
     }
     IGNORE(rest_outcome_write(&one, 1, out, &ignored));
-    return f->status;
+    return status_of(c, f);
 }

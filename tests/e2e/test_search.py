@@ -1,0 +1,237 @@
+"""Search as a client meets it: what is ignored and what is refused, hostile queries, pages while others write."""
+import http.client
+import json
+import random
+import threading
+import time
+import urllib.parse
+
+import pytest
+
+from fhirlake import LONG, SANITIZED, Server
+
+pytestmark = pytest.mark.sanitize
+LEVEL = {"x_amzn_healthlake_fhir_validation_level": "minimal"}
+
+
+@pytest.fixture(scope="module")
+def fhir(server):
+    f = server.fhir(server.create_store())
+    for i in range(9):
+        put(f, "Patient", f"p{i}", name=[{"family": f"F{i % 3}"}], birthDate=f"19{50 + i}-01-01")
+        put(f, "Observation", f"o{i}", status="final", code={"text": "x"}, subject={"reference": f"Patient/p{i}"},
+            effectiveDateTime=f"2020-01-0{i + 1}")
+    return f
+
+
+def put(fhir, type, id, **more):
+    answer = fhir.put(f"{type}/{id}", {"resourceType": type, "id": id, **more}, **LEVEL)
+    assert answer.status in (200, 201), answer.body
+
+
+def link(bundle, relation):
+    return next((x["url"] for x in bundle["link"] if x["relation"] == relation), None)
+
+
+def ids(bundle, mode="match"):
+    return [e["resource"]["id"] for e in bundle.get("entry", []) if e["search"]["mode"] == mode]
+
+
+@pytest.fixture(scope="module")
+def open_door():
+    """A server that asks for no signature: a query can be sent as it stands."""
+    with Server(None, "--auth", "none") as s:
+        f = s.fhir(s.create_store(client=s.client("any", "any")), signed=False)
+        for i in range(3):
+            put(f, "Patient", f"p{i}", name=[{"family": f"F{i}"}])
+        yield f
+
+
+def raw(fhir, path):
+    url = urllib.parse.urlsplit(f"{fhir.base}/{path}")
+    connection = http.client.HTTPConnection(url.netloc, timeout=120)
+    try:
+        connection.putrequest("GET", f"{url.path}?{path.split('?', 1)[1]}")
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+# ---- what is not known ----
+
+def test_an_unknown_parameter_is_ignored_and_told(fhir):
+    bundle = fhir.get("Patient?family=F1&nonsense=1&subject.name=x&_count=50").json
+    assert len(ids(bundle)) == 3
+    outcome = bundle["entry"][-1]
+    assert outcome["search"]["mode"] == "outcome" and outcome["resource"]["resourceType"] == "OperationOutcome"
+    told = [(i["severity"], i["code"], i["details"]["text"]) for i in outcome["resource"]["issue"]]
+    assert len(told) == 2 and all(t[:2] == ("warning", "not-supported") for t in told)
+    assert "nonsense" in told[0][2]
+    assert link(bundle, "self") == f"{fhir.base}/Patient?family=F1&_count=50", "the self link says what was done"
+
+
+def test_an_unknown_parameter_is_an_error_when_handling_is_strict(fhir):
+    answer = fhir.get("Patient?family=F1&nonsense=1", Prefer="handling=strict")
+    assert answer.status == 400 and "nonsense" in answer.text
+    assert fhir.get("Patient?family=F1&nonsense=1", Prefer="handling=lenient").status == 200
+    assert fhir.get("Patient?family=F1", Prefer="handling=strict").status == 200
+
+
+@pytest.mark.parametrize("query", [
+    "family:not=x", "gender:exact=male", "birthdate:contains=1", "family:nonsense=x", "general-practitioner:Device=x",
+    "gender:in=http://x", "identifier:above=x", "organization:above=x", "birthdate=yesterday", "birthdate=2020-13",
+    "birthdate=", "family=", "family:missing=maybe", "identifier=|", "identifier:of-type=a|b", "family=a%5Cb",
+    "_has:Observation=x", "_has:Nonsense:subject:code=x", "_has:Observation:code:code=x", "family.name=x",
+    "organization:Device.name=x", "_count=-1", "_count=ten", "_summary=all", "_summary=text&_include=Patient:link",
+    "_summary=true&_elements=name", "_total=some", "_sort=nonsense", "_sort=", "_include=Patient", "_include=Patient:name",
+    "_include=Nonsense:x", "_include:recursive=Patient:link", "_include=Patient:link:Nonsense", "_revinclude=Observation:subject:Device2",
+    "_filter=x", "_text=x", "_content=x", "_list=x", "page=nonsense", "page=1-s-zz-p1", "page=99999999-p-0-0-0--p1",
+    "_lastUpdated=now", "_id:above=x"])
+def test_what_is_wrong_is_refused_and_named(fhir, query):
+    answer = fhir.get("Patient?" + query)
+    assert answer.status in (400, 501), (query, answer.status, answer.body)
+    assert answer.json["issue"][0]["severity"] == "error" and answer.text
+
+
+# ---- hostile queries ----
+
+def hostile():
+    long = "x" * 3000
+    yield "many values", "Patient?family=" + ",".join(["a"] * 5000), 400
+    yield "many parameters", "Patient?" + "&".join(f"family=a{i}" for i in range(500)), 400
+    yield "many includes", "Patient?" + "&".join(["_include=Patient:link"] * 100), 400
+    yield "deep chain", "Patient?" + "link:Patient." * 300 + "name=x", 400
+    yield "deep _has", "Patient?" + "_has:Patient:link:" * 300 + "name=x", 400
+    yield "a sort of many", "Patient?_sort=" + ",".join(["name"] * 100), 400
+    yield "many elements", "Patient?_elements=" + ",".join(f"e{i}" for i in range(3000)), 400
+    yield "long name", f"Patient?{long}=1", 200
+    yield "long name, strict", f"Patient?{long}:exact=1", 200
+    yield "long value", f"Patient?family={long}", 200
+    yield "long id", f"Patient?_id={long}", 200
+    yield "long page", f"Patient?page=1-s-{'ab' * 3000}-p1", 400
+    yield "NUL in a value", "Patient?family=a%00b", None
+    yield "NUL in a name", "Patient?fam%00ily=b", None
+    yield "bad percent", "Patient?family=%zz", 400
+    yield "cut percent", "Patient?family=%4", 400
+    yield "bad UTF-8 in a value", "Patient?family=%ff%fe", 400
+    yield "bad UTF-8 in a name", "Patient?%ff%fe=x", 400
+    yield "surrogate", "Patient?family=%ed%a0%80", 400
+    yield "huge count", "Patient?_count=99999999999", 200
+    yield "count past 64 bits", "Patient?_count=" + "9" * 40, 400
+    yield "number past a double", "RiskAssessment?probability=1e99999", 400
+    yield "number of many digits", "RiskAssessment?probability=" + "9" * 3000, None
+    yield "many bars", "Patient?identifier=" + "|" * 3000, None
+    yield "many dollars", "Observation?code-value-quantity=" + "$" * 3000, 400
+    yield "many backslashes", "Patient?family=" + "%5C" * 3001, 400
+    yield "many colons", "Patient?family" + ":" * 3000 + "=x", 400
+    yield "many dots", "Patient?link" + "." * 3000 + "=x", None
+    yield "empty pairs", "Patient?" + "&" * 3000, 200
+    yield "no name", "Patient?=x", None
+    yield "a query longer than requests may be", "Patient?family=" + "x" * 200000, None
+
+
+@pytest.mark.parametrize("what,path,status", list(hostile()), ids=[h[0] for h in hostile()])
+def test_hostile_queries_meet_limits(open_door, what, path, status):
+    start = time.monotonic()
+    got, body = raw(open_door, path)
+    assert time.monotonic() - start < (30 if SANITIZED else 10)
+    if status:
+        assert got == status, (what, got, body[:300])
+    assert got in (200, 400, 413, 414, 431), (what, got, body[:300])
+    if got == 400:
+        outcome = json.loads(body)
+        assert outcome["resourceType"] == "OperationOutcome" and outcome["issue"][0]["severity"] in ("error", "fatal")
+        assert len(body) < 4000, "an error repeats no hostile input"
+    assert raw(open_door, "Patient?_count=1")[0] == 200
+
+
+def test_a_posted_search_has_the_same_limits(fhir):
+    kind = "application/x-www-form-urlencoded"
+    good = fhir.post("Patient/_search?_count=2", "family=F1&_sort=-birthdate", content_type=kind)
+    assert good.status == 200 and ids(good.json) == ["p7", "p4"]
+    assert fhir.post("Patient/_search", "family=" + "a," * 100000, content_type=kind).status in (400, 413)
+    assert fhir.post("Patient/_search", "family=%zz", content_type=kind).status == 400
+    assert fhir.post("Patient/_search", json.dumps({"family": "x"})).status == 415
+
+
+# ---- what comes back ----
+
+def test_elements_leave_what_comes_along_whole(fhir):
+    bundle = fhir.get("Observation?_id=o1&_elements=code&_include=Observation:subject").json
+    match, along = (e["resource"] for e in bundle["entry"])
+    assert set(match) == {"resourceType", "id", "meta", "status", "code"}, "and what is mandatory"
+    assert match["meta"]["tag"][-1]["code"] == "SUBSETTED"
+    assert along["name"] and "tag" not in along["meta"]
+
+
+def test_iteration_ends_and_says_so(fhir):
+    for i in range(14):
+        put(fhir, "Organization", f"chain{i}", name="x", partOf={"reference": f"Organization/chain{i + 1}"})
+    bundle = fhir.get("Organization?_id=chain0&_include:iterate=Organization:partof").json
+    assert len(ids(bundle, "include")) >= 8
+    outcome = bundle["entry"][-1]
+    assert outcome["search"]["mode"] == "outcome" and outcome["resource"]["issue"][0]["code"] == "incomplete"
+    put(fhir, "Organization", "loop0", name="x", partOf={"reference": "Organization/loop1"})
+    put(fhir, "Organization", "loop1", name="x", partOf={"reference": "Organization/loop0"})
+    bundle = fhir.get("Organization?_id=loop0&_include:iterate=Organization:partof&_revinclude:iterate=Organization:partof").json
+    assert ids(bundle, "include") == ["loop1"] and len(bundle["entry"]) == 2, "a circle is walked once"
+
+
+def test_pages_in_order_hold_what_they_need(fhir):
+    path, seen = "Patient?_sort=family,-birthdate&_count=2&_total=accurate&_elements=birthDate", []
+    while path:
+        bundle = fhir.get(path).json
+        assert bundle["total"] == 9 and len(ids(bundle)) <= 2
+        seen += ids(bundle)
+        path = link(bundle, "next")
+    assert seen == ["p6", "p3", "p0", "p7", "p4", "p1", "p8", "p5", "p2"]
+    page = link(fhir.get("Patient?_sort=family&_count=2").json, "next")
+    for wrong in (page.replace("_sort=family", "_sort=family,birthdate"), page.replace("_sort=family&", "")):
+        assert fhir.get(wrong).status == 400
+
+
+# ---- pages while others write ----
+
+@pytest.mark.parametrize("query", ["Patient?_count=7", "Patient?_count=7&_sort=family,-birthdate", "Patient?family=steady,moving&_count=7",
+                                   "Patient?_count=7&_sort=-_lastUpdated", "Patient?birthdate=gt1900&_count=7"])
+def test_pages_skip_and_repeat_nothing_while_others_write(server, query):
+    fhir = server.fhir(server.create_store())
+    rnd = random.Random(7)
+    steady = {f"{rnd.randrange(16**6):06x}" for _ in range(60)}
+    moving = {f"{rnd.randrange(16**6):06x}" for _ in range(60)} - steady
+    for id in sorted(steady | moving):
+        put(fhir, "Patient", id, name=[{"family": "steady" if id in steady else "moving"}], birthDate=f"19{rnd.randrange(10, 99)}-01-01")
+    stop, failed = threading.Event(), []
+
+    def write(seed):
+        rnd = random.Random(seed)
+        while not stop.is_set():
+            id = rnd.choice(sorted(moving)) if rnd.random() < 0.7 else f"{rnd.randrange(16**6):06x}x"
+            try:
+                if rnd.random() < 0.4:
+                    fhir.delete(f"Patient/{id}")
+                else:
+                    put(fhir, "Patient", id, name=[{"family": "moving"}], birthDate=f"19{rnd.randrange(10, 99)}-01-01")
+            except Exception as problem:
+                failed.append(problem)
+                return
+
+    writers = [threading.Thread(target=write, args=(i,)) for i in range(2)]
+    for w in writers:
+        w.start()
+    try:
+        for _ in range(20 if LONG else 2):
+            seen, path = [], query
+            while path:
+                bundle = fhir.get(path).json
+                seen += ids(bundle)
+                path = link(bundle, "next")
+            assert len(seen) == len(set(seen)), "a resource comes twice"
+            assert steady <= set(seen), "a resource that nobody touched is missing"
+    finally:
+        stop.set()
+        for w in writers:
+            w.join()
+    assert not failed
