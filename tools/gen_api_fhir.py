@@ -125,7 +125,7 @@ LIMITS = (
     ("service/rest_page.h", "PAGE_COUNT_MAX", "most of them; a larger `_count` means this"),
     ("service/rest_page.h", "PAGE_BYTES", "bytes after which a page ends"),
     ("service/rest_page.h", "PAGE_SORT_MAX", "rules of `_sort`"),
-    ("service/rest_page.h", "PAGE_SORTED_MAX", "matches that can be sorted"),
+    ("service/rest_page.h", "PAGE_SORT_S", "seconds that it may take to put the matches of one page in an order"),
     ("service/rest_page.h", "PAGE_INCLUDES_MAX", "`_include` and `_revinclude` of one search"),
     ("service/rest_page.h", "PAGE_INCLUDED_MAX", "resources that come with the matches of one page"),
     ("service/rest_page.h", "PAGE_ITERATIONS", "rounds of `:iterate`"),

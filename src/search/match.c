@@ -318,7 +318,7 @@ static bool composite_matches(const struct search_context *cx, const struct sear
 static bool id_matches(const struct search_criterion *c, const struct search_subject *s)
 {
     for (size_t i = 0; i < c->n_terms; i++)
-        if (sv_eq(c->terms[i].code, s->id))
+        if (!c->terms[i].has_system && sv_eq(c->terms[i].code, s->id)) /* ids have none */
             return true;
     return false;
 }

@@ -127,7 +127,7 @@ static err_code gather(struct rest_order *o, struct err *e)
 {
     CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
     CLEANUP_BUF struct buf key = BUF_INIT(4096);
-    uint64_t until_us = clock_mono_us() + PAGE_SORT_US;
+    uint64_t until_us = clock_mono_us() + PAGE_SORT_S * 1000000ull;
     struct rest_row *spare = &o->slots[0].row;
     struct rest_match m;
     err_code rc;
@@ -142,7 +142,7 @@ static err_code gather(struct rest_order *o, struct err *e)
         return ERR(e, ERR_TOO_LARGE,
                    "Too many resources match to put them in an order within %u s: narrow the "
                    "search, or drop _sort",
-                   PAGE_SORT_US / 1000000);
+                   PAGE_SORT_S);
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 

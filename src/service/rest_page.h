@@ -6,14 +6,13 @@
 #define PAGE_COUNT_DEFAULT 100u
 #define PAGE_COUNT_MAX     1000u
 #define PAGE_SORT_MAX      5u
-#define PAGE_SORT_US \
-    60000000u /* looking at all matches to put them in an order may take this long */
-#define PAGE_INCLUDES_MAX 32u   /* _include and _revinclude of one search */
-#define PAGE_INCLUDED_MAX 5000u /* resources that come with the matches of one page */
-#define PAGE_ITERATIONS   8u    /* of :iterate */
-#define PAGE_ELEMENTS_MAX 64u
-#define PAGE_BYTES        (16u << 20) /* a page ends when it holds this much */
-#define PAGE_WORK_US      5000000u    /* or when looking for matches took this long */
+#define PAGE_SORT_S        60u /* looking at all matches to put them in an order may take this long */
+#define PAGE_INCLUDES_MAX  32u   /* _include and _revinclude of one search */
+#define PAGE_INCLUDED_MAX  5000u /* resources that come with the matches of one page */
+#define PAGE_ITERATIONS    8u    /* of :iterate */
+#define PAGE_ELEMENTS_MAX  64u
+#define PAGE_BYTES         (16u << 20) /* a page ends when it holds this much */
+#define PAGE_WORK_US       5000000u    /* or when looking for matches took this long */
 
 enum rest_summary {
     REST_SUMMARY_FALSE,
@@ -81,7 +80,7 @@ MUST_USE err_code rest_page_notes(struct rest_page *p, struct json_writer *w, st
 MUST_USE err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *relation,
                                  sv page, struct err *e);
 
-/* rest_order.c: the next count matches in the order of _sort. ERR_TOO_LARGE after PAGE_SORT_US. */
+/* rest_order.c: the next count matches in the order of _sort. ERR_TOO_LARGE after PAGE_SORT_S. */
 struct rest_order;
 struct rest_row_list {
     struct rest_row *const *rows;

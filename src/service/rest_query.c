@@ -28,7 +28,7 @@ static err_code add_clause(struct rest_query *q, const struct search_criterion *
         return arena_oom(q->c->a, e);
     if (n)
         memcpy(copy, any, n * sizeof *copy);
-    q->clauses[q->n_clauses++] = (struct rest_clause){ copy, n, false };
+    q->clauses[q->n_clauses++] = (struct rest_clause){ copy, n, false, NULL };
     return ERR_OK;
 }
 
@@ -243,6 +243,28 @@ static err_code has(struct rest_query *q, fhir_type on, sv name, sv value, struc
     return add_clause(q, &cr, 1, e);
 }
 
+/* A parameter that all of several types share, each with its own paths: _type=Observation,Condition&code=x.
+ * Source: search.html#type. */
+static err_code shared(struct rest_query *q, sv name, sv value, struct err *e)
+{
+    struct search_criterion *of = arena_calloc(q->c->a, q->n_types + 1, sizeof *of);
+    struct rest_clause *by_type = arena_calloc(q->c->a, q->n_types + 1, sizeof *by_type);
+    if (of == NULL || by_type == NULL)
+        return arena_oom(q->c->a, e);
+    sv code = sv_head(name, sv_find(name, ':'));
+    for (size_t i = 0; i < q->n_types; i++)
+        if (search_param_find(q->types[i], code) == NULL)
+            return ERR(e, ERR_NOT_FOUND, "%s has no search parameter of that name",
+                       fhir_type_name(q->types[i]));
+    for (size_t i = 0; i < q->n_types; i++) {
+        TRY(search_parse(&q->cx, q->types[i], name, value, q->c->a, &of[i], e));
+        by_type[i] = (struct rest_clause){ &of[i], 1, false, NULL };
+    }
+    TRY(add_clause(q, of, 1, e));
+    q->clauses[q->n_clauses - 1].by_type = by_type;
+    return ERR_OK;
+}
+
 err_code rest_query_add(struct rest_query *q, sv name, sv value, struct err *e)
 {
     fhir_type on = q->n_types == 1 ? q->types[0] : FHIR_TYPE_NONE;
@@ -252,6 +274,9 @@ err_code rest_query_add(struct rest_query *q, sv name, sv value, struct err *e)
     if (sv_find(name, '.') < name.len)
         return on ? chain(q, on, name, value, e)
                   : ERR(e, ERR_INVALID, "A chain needs a search of one type");
+    sv code = sv_head(name, sv_find(name, ':'));
+    if (on == FHIR_TYPE_NONE && q->n_types && search_param_find(FHIR_TYPE_NONE, code) == NULL)
+        return shared(q, name, value, e);
     struct search_criterion cr;
     TRY(search_parse(&q->cx, on, name, value, q->c->a, &cr, e));
     return add_clause(q, &cr, 1, e);

@@ -22,6 +22,7 @@ struct rest_clause {
     struct search_criterion *any;
     size_t n;
     bool membership; /* of the compartment: its criteria follow the type that is searched */
+    struct rest_clause *by_type; /* NULL, or what the clause says for each of the query's types */
 };
 struct rest_query {
     struct rest_call *c; /* data store, arena, [base] */

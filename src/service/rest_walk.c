@@ -36,6 +36,8 @@ struct rest_walk {
 static const struct rest_clause *clause_at(const struct rest_walk *w, size_t i)
 {
     const struct rest_clause *c = &w->q->clauses[i];
+    if (c->by_type)
+        c = &c->by_type[w->place.type_at];
     return c->membership ? &w->member : c;
 }
 

@@ -192,6 +192,21 @@ def test_pages_in_order_hold_what_they_need(fhir):
         assert fhir.get(wrong).status == 400
 
 
+def test_types_that_are_searched_together_share_parameters(fhir):
+    put(fhir, "Condition", "c1", code={"text": "x"}, subject={"reference": "Patient/p1"})
+    assert sorted(ids(fhir.get("?_type=Observation,Condition&subject=Patient/p1").json)) == ["c1", "o1"]
+    assert ids(fhir.get("?_type=Observation,Condition&patient=p1&_count=1&_id=o1").json) == ["o1"]
+    path, seen = "?_type=Condition,Observation&patient=p1,p2,p3&_count=1", []
+    while path:
+        bundle = fhir.get(path).json
+        seen += ids(bundle)
+        path = link(bundle, "next")
+    assert sorted(seen) == ["c1", "o1", "o2", "o3"]
+    bundle = fhir.get("?_type=Observation,Patient&patient=p1").json
+    assert bundle["entry"][-1]["search"]["mode"] == "outcome", "a Patient has no such parameter"
+    assert fhir.get("?_type=Observation,Condition&subject:exact=x").status == 400
+
+
 # ---- pages while others write ----
 
 @pytest.mark.parametrize("query", ["Patient?_count=7", "Patient?_count=7&_sort=family,-birthdate", "Patient?family=steady,moving&_count=7",
