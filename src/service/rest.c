@@ -440,8 +440,10 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
     if (o->etag.len)
         h[n++] =
             (struct http_header){ SV_LIT("ETag"), arena_fmt(c->a, "W/\"%.*s\"", SV_FMT(o->etag)) };
-    if (o->location)
-        h[n++] = (struct http_header){ SV_LIT("Location"),
+    bool changed = o->about && o->status == 200 && !o->location &&
+                   (sv_eq(c->in.method, SV_LIT("PUT")) || sv_eq(c->in.method, SV_LIT("PATCH")));
+    if (o->location || changed) /* clients read the id and the version from it */
+        h[n++] = (struct http_header){ changed ? SV_LIT("Content-Location") : SV_LIT("Location"),
                                        arena_fmt(c->a, "%.*s/%s/%.*s/_history/%llu",
                                                  SV_FMT(c->base), fhir_type_name(o->type),
                                                  SV_FMT(o->id), (unsigned long long)o->version) };

@@ -61,7 +61,9 @@ def test_every_answer_about_one_version_says_which(fhir):
         seconds = meta["lastUpdated"][:19]
         assert email.utils.parsedate_to_datetime(a.headers["Last-Modified"]).strftime("%Y-%m-%dT%H:%M:%S") == seconds
     assert made.headers["Location"] == f"{fhir.base}/Patient/tag/_history/1"
-    assert changed.headers["Location"] is None
+    for version, a in ((2, changed), (3, patched)):
+        assert a.headers["Location"] is None
+        assert a.headers["Content-Location"] == f"{fhir.base}/Patient/tag/_history/{version}"
 
 
 def test_conditional_reads(fhir):
