@@ -2,7 +2,8 @@
 """./dev bench [NAME...]: what fhirlake does, against a limit or a peer measured in the same run.
 
   generate   the generator, MB/s
-  import     an import job from a directory, against the parse rate of yyjson over the same bytes
+  import     an import job from a directory, validated and with all indexes, against the parse rate of yyjson over the
+             same bytes; its processor time; bytes on disk. The same of synthea-small where it is beside the checkout
   export     an export job to a directory, digests included, against `cp -r` of the same files
   s3         an export job to a plain-HTTP S3 sink, against raw libcurl PUT of the same bytes
   memory     peak memory of import and export over an idle server, at two sizes
@@ -24,9 +25,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 import fhirlake  # noqa: E402
-from fhirlake import Server  # noqa: E402
+from fhirlake import Server, wait  # noqa: E402
 
-BIN = ROOT / "build"
+BIN = pathlib.Path(os.environ.get("FHIRLAKE_BUILD", ROOT / "build"))
 fhirlake.BIN = BIN / "fhirlake"
 PATIENTS_PER_GB = 2810
 rows = []
@@ -133,25 +134,52 @@ class Bench:
         row("generate, MB/s (min / median / max)", spread([total / s / 1e6 for s in seconds]), f"{total / 1e9:.2f} GB")
 
     def import_(self):
-        folder = self.data(self.args.gb)
+        self.import_set("generated", self.data(self.args.gb))
+        if fhirlake.SYNTHEA.exists():
+            folder = self.work / "synthea"
+            folder.mkdir(exist_ok=True)
+            for path in fhirlake.SYNTHEA.glob("*.ndjson.zst"):
+                subprocess.run(["zstd", "-dqf", path, "-o", folder / path.name.removesuffix(".zst")], check=True)
+            self.import_set("synthea-small", folder)
+
+    def import_set(self, name, folder):
         files = sorted(folder.glob("*.ndjson"))
         total = size_of(folder)
         count = sum(path.read_bytes().count(b"\n") for path in files)
-        server = self.start_server()
-        uri = self.link_input(server, self.args.gb)
-        parse, rates, ratios = [], [], []
+        print(f"  {name}: {count:,} resources, {total / 1e9:.2f} GB, validation strict, every index")
+        server = self.start_server(name=f"import-{name}")
+        target = server.objects / "input" / name
+        target.mkdir(parents=True)
+        for path in files:
+            (target / path.name).hardlink_to(path)
+        parse, rates, spent, ratios, store = [], [], [], [], None
         for _ in range(self.args.runs):
+            if store:
+                server.client().delete_fhir_datastore(DatastoreId=store)
+                wait(lambda: (server.data / "stores" / store).exists(), {False})
             parse.append(float(subprocess.run([BIN / "bench" / "bench_parse", *files], check=True, capture_output=True,
                                               text=True).stdout))
             store = server.create_store()
-            job = server.import_all(store, uri)
+            before = sum(cpu_seconds(server.process.pid))
+            job = server.import_all(store, f"s3://input/{name}/", ValidationLevel="strict")
+            spent.append((sum(cpu_seconds(server.process.pid)) - before) / count * 1e6)
             assert job["JobStatus"] == "COMPLETED", job
             rates.append(count / job_seconds(job))
             ratios.append(total / job_seconds(job) / 1e6 / parse[-1])
-            server.client().delete_fhir_datastore(DatastoreId=store)
-        row("import from a directory, resources/s", spread(rates), f"{count:,} resources, {total / 1e9:.2f} GB")
+        row("import from a directory, resources/s", spread(rates), name)
+        row("processor time, us per resource", spread(spent), f"2 cores: {2e6 / statistics.median(spent):,.0f}/s")
         row("yyjson parse of the same bytes, one core, MB/s", spread(parse))
         row("ratio import MB/s : parse MB/s", spread(ratios))
+        folder = server.data / "stores" / store
+        sizes = [0, 1]
+        while sizes[-1] != sizes[-2]:  # until compaction rests
+            time.sleep(5)
+            sizes.append(size_of(folder))
+        server.stop()
+        text = subprocess.run([BIN / "bench" / "bench_disk", folder], check=True, capture_output=True, text=True).stdout
+        disk = {line.split()[0]: int(line.split()[1]) / count for line in text.splitlines()}
+        parts = ", ".join(f"{cf} {disk[cf]:,.0f}" for cf in ("versions", "changes", "search"))
+        row("bytes on disk per resource", f"{sum(disk.values()):,.0f}", f"{parts}; NDJSON {total / count:,.0f}")
 
     def export(self):
         """Pairs of an export and a `cp -r` of what it wrote, read once before so that it is in the page cache."""

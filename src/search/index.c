@@ -253,13 +253,33 @@ static void list_unique(struct listing *l)
     free(copy);
 }
 
+static uint64_t members_of(yyjson_val *root)
+{
+    yyjson_obj_iter it = yyjson_obj_iter_with(root);
+    yyjson_val *key;
+    uint64_t bits = 0;
+    while ((key = yyjson_obj_iter_next(&it)) != NULL)
+        bits |= name_bit(json_string(key));
+    return bits;
+}
+
+/* May p find something in a resource with these members? Most parameters find nothing in most resources. */
+static bool may_find(const struct search_param *p, uint64_t members)
+{
+    for (size_t i = 0; i < p->n_paths; i++)
+        if ((p->paths[i].first & members) || sv_eq(p->paths[i].datatype, SV_LIT("exists")))
+            return true;
+    return false;
+}
+
 err_code search_index(fhir_type type, yyjson_val *root, struct buf *out, struct err *e)
 {
     size_t n;
     const struct search_param *const *of = search_params_of(type, &n);
     struct listing l = { .out = out, .rc = ERR_OK, .e = e };
+    uint64_t members = members_of(root);
     for (size_t i = 0; i < n && l.rc == ERR_OK; i++) {
-        if (!is_indexed(of[i]))
+        if (!may_find(of[i], members) || !is_indexed(of[i]))
             continue;
         l.first = out->len;
         l.n = 0;

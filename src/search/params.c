@@ -115,6 +115,7 @@ static void compile_path(sv text, struct search_path *out)
     sv step;
     while (cut_step(&text, &step))
         compile_step(step, &out->steps[out->n_steps++]);
+    out->first = out->n_steps ? name_bit(out->steps[0].name) : UINT64_MAX;
 }
 
 static void compile_paths(sv text, char sep, struct search_path **out, size_t *n)

@@ -12,7 +12,16 @@ struct search_step {
     enum { STEP_ALL, STEP_FIRST, STEP_WITH, STEP_HAS } pick;
     sv with, value; /* STEP_WITH: member = value; STEP_HAS: an extension of that URL */
 };
+/* A bit for a member's name: a path whose first step has none of a resource's bits finds nothing in it. */
+static inline uint64_t name_bit(sv name)
+{
+    if (name.len == 0)
+        return 1;
+    unsigned h = (unsigned char)name.ptr[0] * 7u + (unsigned char)name.ptr[name.len - 1] * 31u;
+    return 1ull << ((h + (unsigned)name.len * 13u) & 63);
+}
 struct search_path {
+    uint64_t first; /* name_bit() of the first step; all bits when it has none */
     struct search_step *steps;
     size_t n_steps;
     sv datatype;

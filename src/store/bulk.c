@@ -76,100 +76,12 @@ static sv value_bytes(struct scratch *s, const struct store_bulk_item *it)
     return sv_make(s->ptr, n + it->body.json.len);
 }
 
-/* ---- search entries ----
- * Items are in the order of (type, id) already: it is enough to order entries by (type, parameter, value) and,
- * where those are the same, by item. The first 16 bytes stand in the row, so that few comparisons leave it. */
-
-struct entry_row {
-    uint64_t a, b; /* type, parameter, 13 bytes of the value */
-    const char *value;
-    uint32_t item;
-    uint16_t param;
-    uint16_t len; /* of the value */
-};
-
-static uint64_t eight(const char *p, size_t len)
-{
-    char t[8] = { 0 };
-    memcpy(t, p, len < 8 ? len : 8);
-    return key_get_u64(t);
-}
-
-static int row_cmp(const void *x_, const void *y_)
-{
-    const struct entry_row *x = x_, *y = y_;
-    if (x->a != y->a)
-        return x->a < y->a ? -1 : 1;
-    if (x->b != y->b)
-        return x->b < y->b ? -1 : 1;
-    if (x->len > 13 || y->len > 13) {
-        int c = sv_cmp(sv_make(x->value, x->len), sv_make(y->value, y->len));
-        if (c)
-            return c;
-    } else if (x->len != y->len) {
-        return x->len < y->len ? -1 : 1;
-    }
-    return x->item < y->item ? -1 : x->item > y->item;
-}
-
-static size_t gather(const struct store_bulk_item *items, size_t n, struct entry_row **out)
-{
-    size_t count = 0;
-    uint16_t param;
-    sv value;
-    for (size_t i = 0; i < n; i++)
-        for (sv rest = items[i].index; search_index_next(&rest, &param, &value);)
-            count++;
-    struct entry_row *rows = malloc((count + 1) * sizeof *rows);
-    if (rows == NULL)
-        abort();
-    count = 0;
-    for (size_t i = 0; i < n; i++)
-        for (sv rest = items[i].index; search_index_next(&rest, &param, &value); count++) {
-            char head[8] = { (char)items[i].type, (char)(param >> 8), (char)param };
-            memcpy(head + 3, value.ptr, value.len < 5 ? value.len : 5);
-            rows[count] = (struct entry_row){ .a = key_get_u64(head),
-                                              .value = value.ptr,
-                                              .item = (uint32_t)i,
-                                              .param = param,
-                                              .len = (uint16_t)value.len };
-            if (value.len > 5)
-                rows[count].b = eight(value.ptr + 5, value.len - 5);
-        }
-    qsort(rows, count, sizeof *rows, row_cmp);
-    *out = rows;
-    return count;
-}
-
 static err_code write_search(struct rocks_bulk *k, const struct store_bulk_item *items, size_t n,
                              struct err *e)
 {
-    char path[PATH_MAX], key[KEY_SEARCH_MAX], *bad = NULL;
-    struct entry_row *rows;
-    size_t count = gather(items, n, &rows);
-    k->search = count > 0;
-    if (count) {
-        staged_path(k, "s", path);
-        rocksdb_envoptions_t *eo = rocksdb_envoptions_create();
-        rocksdb_sstfilewriter_t *w = rocksdb_sstfilewriter_create(eo, k->r->search_options);
-        rocksdb_sstfilewriter_open(w, path, &bad);
-        for (size_t i = 0; i < count && bad == NULL; i++) {
-            const struct store_bulk_item *it = &items[rows[i].item];
-            if (i + 32 < count) { /* rows jump about in items and values */
-                __builtin_prefetch(&items[rows[i + 32].item]);
-                __builtin_prefetch(items[rows[i + 16].item].id.ptr);
-                __builtin_prefetch(rows[i + 16].value);
-            }
-            size_t len = key_search(it->type, rows[i].param, sv_make(rows[i].value, rows[i].len),
-                                    it->id, KEY_BULK, k->b, key);
-            rocksdb_sstfilewriter_put(w, key, len, "", 0, &bad);
-        }
-        if (bad == NULL)
-            rocksdb_sstfilewriter_finish(w, &bad);
-        rocksdb_sstfilewriter_destroy(w);
-        rocksdb_envoptions_destroy(eo);
-    }
-    free(rows);
+    char path[PATH_MAX], *bad = NULL;
+    staged_path(k, "s", path);
+    k->search = bulk_search_write(k->r, path, items, n, k->b, &bad);
     return rocks_error(bad, "writing a bulk load", e);
 }
 

@@ -2,7 +2,7 @@
  *
  *   store.c    dispatch, cursors over lists      keys.c    key and value bytes
  *   rocks.c    open, options, batch table        commit.c  online commits, horizon, publication
- *   bulk.c     sorted files of a bulk load       scan.c    reading as of T
+ *   bulk.c, bulk_search.c  sorted files of a bulk load     scan.c    reading as of T
  *   plan.c     splitting a type into ranges      memory.c  the oracle
  *   log.c      changes, newest first             index.c   search entries
  *   recent.c   current versions read lately
@@ -168,6 +168,10 @@ err_code rocks_bulk_begin(struct store *, struct store_bulk **, struct err *);
 err_code rocks_bulk_fill(struct store_bulk *, struct store_bulk_item *, size_t, struct err *);
 err_code rocks_bulk_publish(struct store_bulk *, sv, sv, struct store_commit *, struct err *);
 void rocks_bulk_abort(struct store_bulk *);
+/* The file of a bulk load's search entries; items in the order of (type, id). False: there are none, and no
+ * file. *bad is RocksDB's error. */
+bool bulk_search_write(struct rocks *r, const char *path, const struct store_bulk_item *items,
+                       size_t n, uint64_t b, char **bad);
 err_code rocks_get(struct store *, fhir_type, sv, uint64_t, struct arena *, struct store_version *,
                    struct err *);
 err_code rocks_scan(struct store *, const struct store_range *, uint64_t, struct store_cursor **,

@@ -1,0 +1,134 @@
+/* Search entries of a bulk load: many of them, of every length and alike in their first bytes, over several
+ * types. RocksDB refuses a file that is not in order; what is read back is what an in-memory store gives. */
+#include "test.h"
+
+#include "base/file.h"
+#include "store/store.h"
+
+#include <stdlib.h>
+
+static uint64_t rnd_state = 7;
+static unsigned rnd(unsigned n)
+{
+    rnd_state = rnd_state * 6364136223846793005ull + 1442695040888963407ull;
+    return (unsigned)(rnd_state >> 33) % n;
+}
+
+static void put(struct buf *b, uint16_t param, const unsigned char *v, uint16_t len)
+{
+    uint16_t head[2] = { len, param };
+    OK(buf_add(b, sv_make((const char *)head, sizeof head), e));
+    OK(buf_add(b, sv_make((const char *)v, len), e));
+}
+
+enum { FIXED_6 = 3, FIXED_9 = 700, TEXT = 40, FEW = 1999 };
+
+/* Entries of one item, no two of them the same. */
+static void entries(struct buf *b, unsigned i)
+{
+    unsigned char v[32];
+    if (rnd(5)) { /* hashes, some shared by many */
+        memset(v, 0, sizeof v);
+        v[0] = 'h';
+        v[5] = (unsigned char)rnd(3);
+        put(b, FIXED_6, v, 6);
+        for (int k = 0; k < 6; k++)
+            v[k] = (unsigned char)rnd(256);
+        put(b, FIXED_6, v, 6);
+    }
+    if (rnd(3)) {
+        v[0] = 'S';
+        for (int k = 1; k < 9; k++)
+            v[k] = (unsigned char)(k < 8 ? 0 : rnd(200));
+        put(b, FIXED_9, v, 9);
+    }
+    if (rnd(4)) { /* texts that begin alike, each ended by a zero */
+        uint16_t len = (uint16_t)(1 + rnd(16));
+        for (uint16_t k = 0; k < len; k++)
+            v[k] = (unsigned char)(k < 9 ? 'a' : 'a' + rnd(3));
+        v[len] = 0;
+        put(b, TEXT, v, (uint16_t)(len + 1));
+    }
+    if (i % 1000 == 0)
+        put(b, FEW, (const unsigned char *)"few...", 6);
+}
+
+static void scan(struct store *st, fhir_type type, uint16_t param, struct buf *out)
+{
+    CLEANUP(store_index_close) struct store_index_cursor *c = NULL;
+    struct search_range all = { .from_len = 0 };
+    struct search_driver d = { param, &all, 1 };
+    struct store_index_hit h;
+    struct err err;
+    err_code rc;
+    OK(store_index_scan(st, type, &d, SV_NONE, SV_NONE, STORE_NOW, &c, e));
+    while ((rc = store_index_next(c, &h, &err)) == ERR_OK) {
+        OK(buf_add(out, h.value, e));
+        OK(buf_add_fmt(out, e, "|%.*s|%u\n", SV_FMT(h.id), (unsigned)h.t));
+    }
+    assert_int_equal(rc, ERR_EOF);
+}
+
+static void load(struct store *st, struct store_bulk_item *items, size_t n)
+{
+    struct store_bulk *b = NULL;
+    struct store_commit at;
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, items, n, e));
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &at, e));
+}
+
+TEST(bulk_search, entries_come_back_in_order_whatever_their_number_and_length)
+{
+    (void)state;
+    enum { N = 6000 };
+    static const char body[] = "{\"resourceType\":\"Patient\",\"id\":\"x\"}";
+    static struct store_bulk_item items[N], copy[N];
+    static char ids[N][24];
+    static size_t at[N + 1];
+    char root[] = "/tmp/fhirlake-bulk-XXXXXX", path[64];
+    assert_non_null(mkdtemp(root));
+    (void)snprintf(path, sizeof path, "%s/s", root);
+    struct store_env *env = store_env_new(8 << 20, 1);
+    CLEANUP(store_close) struct store *rocks = NULL, *memory = NULL;
+    OK(store_open_rocksdb(env, path, true, &rocks, e));
+    OK(store_open_memory(&memory, e));
+    CLEANUP_BUF struct buf index = BUF_INIT(64 << 20);
+    for (unsigned i = 0; i < N; i++) {
+        (void)snprintf(ids[i], sizeof ids[i], "%0*u", (int)(1 + rnd(20)), i);
+        at[i] = index.len;
+        entries(&index, i);
+    }
+    at[N] = index.len;
+    for (unsigned i = 0; i < N; i++)
+        items[i] = (struct store_bulk_item){
+            .type = (fhir_type)(i % 50 ? 1 + i % 3 : 100), /* one with few items, hence few rows */
+            .id = sv_from(ids[i]),
+            .body = { SV_LIT(body), sizeof body - 2, FHIR_HOLE_NO_META },
+            .seq = i,
+            .index = sv_make(index.ptr + at[i], at[i + 1] - at[i])
+        };
+    for (int round = 0; round < 2; round++) { /* the second gives every id a newer version */
+        memcpy(copy, items, sizeof items);
+        load(rocks, copy, N);
+        memcpy(copy, items, sizeof items);
+        load(memory, copy, N);
+    }
+    static const uint16_t params[] = { FIXED_6, FIXED_9, TEXT, FEW, 0, 41 };
+    static const fhir_type types[] = { 1, 2, 3, 4, 100 };
+    for (size_t t = 0; t < 5; t++)
+        for (size_t p = 0; p < 6; p++) {
+            CLEANUP_BUF struct buf x = BUF_INIT(64 << 20), y = BUF_INIT(64 << 20);
+            scan(rocks, types[t], params[p], &x);
+            scan(memory, types[t], params[p], &y);
+            assert_int_equal(x.len, y.len);
+            assert_true(x.len == 0 || memcmp(x.ptr, y.ptr, x.len) == 0);
+            assert_true(x.len > 0 || types[t] == 4 || p > 2);
+        }
+    store_close(rocks);
+    rocks = NULL;
+    store_env_free(env);
+    OK(file_remove_tree(root, e));
+}
+
+TEST_MAIN(T(bulk_search, entries_come_back_in_order_whatever_their_number_and_length))
