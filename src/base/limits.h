@@ -6,6 +6,14 @@
 /* ---- the edge ---- */
 #define LIMIT_CONTROL_BODY_BYTES (1u << 20) /* a control-plane request body */
 #define LIMIT_DATA_BODY_BYTES    (5u << 20) /* a REST resource; HealthLake answers 413 above 5 MB */
+#define LIMIT_BUNDLE_BYTES       (20u << 20)  /* a batch or transaction; each resource as above */
+#define LIMIT_BUNDLE_ENTRIES     500u         /* HealthLake's */
+#define LIMIT_BUNDLE_TREE_BYTES  (192u << 20) /* what a Bundle takes when it is read */
+#define LIMIT_BUNDLE_WORK_BYTES  (128u << 20) /* and while it is worked on, beside what it stores */
+#define LIMIT_BUNDLE_SECONDS     60u          /* then what is left of it is refused */
+#define LIMIT_BUNDLE_SEARCHES    1000u        /* conditional references of one, each counted once */
+#define LIMIT_BUNDLES            4u           /* worked on at a time; the others wait */
+#define LIMIT_BUNDLES_WAITING    32u
 #define LIMIT_HEADERS_BYTES      (64u << 10) /* request line and headers of one request */
 #define LIMIT_CONNECTIONS        1024u       /* --max-connections */
 #define LIMIT_REQUEST_TIMEOUT_S  30u         /* idle time within one request */

@@ -39,6 +39,7 @@ const struct rest_interaction rest_interactions[] = {
     { "GET", REST_TYPE, "search-type", "SearchWithGet", rest_search, false },
     { "POST", REST_TYPE_SEARCH, "search-type", "SearchWithPost", rest_search, false },
     { "GET", REST_SYSTEM, "search-system", "SearchWithGet", rest_search, false },
+    { "POST", REST_SYSTEM, "bundle", "ProcessBundle", rest_bundle, false },
     { "POST", REST_SYSTEM_SEARCH, "search-system", "SearchWithPost", rest_search, false },
     { "GET", REST_COMPARTMENT, "search-compartment", "SearchWithGet", rest_search_compartment,
       false },
@@ -151,6 +152,12 @@ void rest_header(struct rest_call *c, const char *name, sv value)
 {
     if (c->out.n_more < sizeof c->out.more / sizeof c->out.more[0])
         c->out.more[c->out.n_more++] = (struct http_header){ sv_from(name), value };
+}
+
+bool rest_wants_body(const struct rest_call *c)
+{
+    return c->in_bundle ? rest_prefers(c, "return=representation")
+                        : !rest_prefers(c, "return=minimal");
 }
 
 err_code rest_etag(sv text, uint64_t *version, struct err *e)
@@ -365,14 +372,14 @@ static err_code check_body(const struct rest_call *c, struct err *e)
     return ERR_OK;
 }
 
-static err_code allowed(struct rest_call *c, struct err *e)
+err_code rest_allowed(struct rest_call *c, const char *name, struct err *e)
 {
     yyjson_val *t;
     yyjson_arr_iter it = yyjson_arr_iter_with(c->ds->tags);
     size_t n = 0;
     struct policy_fact *facts =
         arena_alloc(c->a, (yyjson_arr_size(c->ds->tags) + 1) * sizeof *facts);
-    sv action = arena_fmt(c->a, "healthlake:%s", c->it->action);
+    sv action = arena_fmt(c->a, "healthlake:%s", name);
     if (facts == NULL || action.ptr == NULL)
         return arena_oom(c->a, e);
     while ((t = yyjson_arr_iter_next(&it)) != NULL)
@@ -380,6 +387,13 @@ static err_code allowed(struct rest_call *c, struct err *e)
                                                      SV_FMT(json_string(json_get(t, "Key")))),
                                            json_string(json_get(t, "Value")) };
     return auth_allows(&c->caller, action, c->ds->arn, &(struct policy_context){ facts, n }, e);
+}
+
+err_code rest_allowed_here(struct rest_call *c, struct err *e)
+{
+    TRY(rest_allowed(c, c->it->action, e));
+    return c->it->fn == rest_write && rest_is_conditional(c) ? rest_allowed(c, "SearchWithGet", e)
+                                                             : ERR_OK;
 }
 
 /* [base] as the caller knows it. */
@@ -414,7 +428,7 @@ static err_code enter(struct exchange *ex, struct err *e)
     if (c->base.ptr == NULL)
         return arena_oom(c->a, e);
     TRY(rest_route(c, e));
-    TRY(allowed(c, e));
+    TRY(rest_allowed_here(c, e));
     TRY(check_format(c, e));
     TRY(check_body(c, e));
     return store_registry_acquire(c->s->cfg.stores, id, false, &c->st, e);
@@ -525,7 +539,8 @@ void rest_handle(struct service *s, struct http_exchange *x, const char *request
         return;
     }
     struct err e;
-    err_code rc = workers_add(s->rest_workers, work, ex, &e);
+    err_code rc = workers_add(ex->c.it->fn == rest_bundle ? s->bundle_workers : s->rest_workers,
+                              work, ex, &e);
     if (rc == ERR_OK)
         return; /* the worker's now: it may have answered already, and ex be gone */
     ex->rc = rc;

@@ -6,7 +6,8 @@
  *   patch        404                        patch                        412      PATCH Type?query
  *   delete       404                        delete                       412      DELETE Type?query
  *
- * One conditional write runs at a time (service.conditional_lock), so two of them never both find nothing.
+ * One conditional write runs at a time (service.conditional_lock), so two of them never both find nothing. What was
+ * found is written only while it stays at the version that matched; else the search is made again.
  * Source: FHIR R4 http.html#ccreate, #cond-update, #cond-delete; HealthLake's table of conditional operations. */
 #include "service/rest_query.h"
 
@@ -18,22 +19,17 @@ bool rest_is_conditional(const struct rest_call *c)
            (c->it->shape == REST_TYPE && !sv_eq_cstr(c->in.method, "POST"));
 }
 
-/* At most two matches. */
-static err_code find(struct rest_call *c, sv first_id[1], size_t *n_out, struct err *e)
+err_code rest_query_conditional(struct rest_query **out, struct rest_call *c, struct err *e)
 {
-    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
     struct rest_query *q = arena_alloc(c->a, sizeof *q);
-    struct rest_match m;
-    err_code rc;
-    size_t n = 0;
     if (q == NULL)
         return arena_oom(c->a, e);
-    rest_query_init(q, c, c->type, store_last(c->st).t);
+    rest_query_init(q, c, c->type, c->scope ? c->scope->as_of : store_last(c->st).t);
     for (size_t i = 0; i < c->n_params; i++) {
         sv name = c->params[i].name;
         if (sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")))
             continue;
-        rc = rest_query_add(q, name, c->params[i].value, e);
+        err_code rc = rest_query_add(q, name, c->params[i].value, e);
         if (rc == ERR_NOT_FOUND) /* to pass over it would write to the wrong resource */
             return ERR(e, ERR_INVALID, "%s has no search parameter %.*s", fhir_type_name(c->type),
                        SV_FMT(sv_head(name, 64)));
@@ -41,13 +37,36 @@ static err_code find(struct rest_call *c, sv first_id[1], size_t *n_out, struct 
     }
     if (q->n_clauses == 0)
         return ERR(e, ERR_INVALID, "A conditional write needs search parameters to go by");
+    *out = q;
+    return ERR_OK;
+}
+
+static bool is_gone(const struct rest_scope *scope, fhir_type type, sv id)
+{
+    struct search_id x = { type, id };
+    return scope && scope->n_gone &&
+           bsearch(&x, scope->gone, scope->n_gone, sizeof x, search_id_cmp) != NULL;
+}
+
+err_code rest_query_one(const struct rest_query *q, const struct rest_scope *scope, sv *id,
+                        uint64_t *version, size_t *n_out, struct err *e)
+{
+    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
+    struct rest_match m;
+    err_code rc;
+    size_t n = 0;
     TRY(rest_walk_open(q, NULL, &w, e));
-    while (n < 2 && (rc = rest_walk_next(w, 0, &m, e)) != ERR_EOF) {
+    while (n < 2 && (rc = rest_walk_next(w, q->c->until_us, &m, e)) != ERR_EOF) {
+        if (rc == ERR_TIMEOUT)
+            return ERR(e, rc, "The search of a conditional interaction takes too long: narrow it");
         TRY(rc);
+        if (is_gone(scope, m.v.type, m.v.id))
+            continue;
         if (n++ == 0) {
-            first_id[0] = arena_sv(c->a, m.v.id);
-            if (first_id[0].ptr == NULL)
-                return arena_oom(c->a, e);
+            *id = arena_sv(q->c->a, m.v.id);
+            *version = m.v.version;
+            if (id->ptr == NULL)
+                return arena_oom(q->c->a, e);
         }
     }
     *n_out = n;
@@ -69,7 +88,8 @@ static err_code none(struct rest_call *c, struct rest_pending *p, struct err *e)
         return c->id.ptr ? ERR_OK : arena_oom(c->a, e);
     }
     c->id = p->body_id;
-    err_code rc = store_get(c->st, c->type, c->id, STORE_NOW, c->a, &v, &why);
+    err_code rc =
+        store_get(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK) {
@@ -83,7 +103,8 @@ static err_code none(struct rest_call *c, struct rest_pending *p, struct err *e)
 
 err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
-    sv id[1] = { SV_NONE };
+    struct rest_query *q;
+    sv id = SV_NONE;
     size_t n = 0;
     if (!rest_is_conditional(c))
         return ERR_OK;
@@ -94,25 +115,29 @@ err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct er
                                              ? sv_find(c->in.if_none_exist, '?') + 1
                                              : 0),
             e));
-    TRY(find(c, id, &n, e));
+    TRY(rest_query_conditional(&q, c, e));
+    TRY(rest_query_one(q, c->scope, &id, &p->matched, &n, e));
+    p->matched = n == 1 ? p->matched : 0;
     if (n == 0)
         return none(c, p, e);
     if (n > 1)
         return ERR(e, ERR_PRECONDITION, "More than one %s matches the search: make it narrower",
                    fhir_type_name(c->type));
-    if (sv_eq_cstr(c->in.method, "PUT") && p->body_id.len && !sv_eq(p->body_id, id[0]))
+    if (sv_eq_cstr(c->in.method, "PUT") && p->body_id.len && !sv_eq(p->body_id, id))
         return ERR(e, ERR_CONFLICT, "The id in the body is not that of the %s that matches",
                    fhir_type_name(c->type));
-    c->id = id[0];
+    c->id = id;
     if (!sv_eq_cstr(c->in.method, "POST"))
         return ERR_OK;
     struct store_version v;
-    TRY(store_get(c->st, c->type, c->id, STORE_NOW, c->a, &v, e));
+    TRY(store_get(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v, e));
     p->has_write = false;
+    p->w.type = c->type;
+    p->w.id = c->id;
     rest_about(c, &v);
     c->out.status = 200;
     c->out.location = true;
-    return v.method == STORE_METHOD_DELETE || rest_prefers(c, "return=minimal")
+    return v.method == STORE_METHOD_DELETE || !rest_wants_body(c)
                ? ERR_OK
                : rest_version_write(&v, &c->out.body, e);
 }

@@ -1,10 +1,11 @@
 /* rest_private.h - what the rooms of the data plane share.
  *
- *   rest.c          the door: route, caller, headers, answer        rest_bundle.c  batch, transaction
+ *   rest.c          the door: route, caller, headers, answer        rest_bundle.c  entries, batch, answers
  *   rest_read.c     read, vread, history                            rest_search.c  search, include, page
  *   rest_write.c    create, update, patch, delete, conditional      rest_query.c   criteria against the store
  *   rest_outcome.c  OperationOutcomes                               rest_meta.c    CapabilityStatement
  *   rest_everything.c  a patient's record
+ *   rest_transaction.c  all or nothing                              rest_bundle_refs.c  links between entries
  *
  * An HTTP request, or an entry of a Bundle, becomes a rest_call: what came in, where it goes, what comes out.
  * Source: FHIR R4 http.html; Amazon HealthLake "Managing FHIR resources".   Floor: service. */
@@ -82,6 +83,13 @@ struct rest_interaction {
 extern const struct rest_interaction rest_interactions[];
 extern const size_t rest_n_interactions;
 
+struct rest_entry;  /* of a transaction: rest_bundle.h */
+struct rest_scope { /* what the searches of a transaction's writes see */
+    uint64_t as_of;
+    const struct search_id *gone; /* sorted; taken as not there */
+    size_t n_gone;
+};
+
 struct rest_call {
     struct service *s;
     struct arena *a;
@@ -98,6 +106,11 @@ struct rest_call {
     struct rest_param *params;
     size_t n_params;
     bool in_bundle;
+    uint64_t as_of;    /* reads see this commit; 0: the newest */
+    bool only_check;   /* a read: is it well formed? */
+    uint64_t until_us; /* conditional searches end here (monotonic clock); 0: when they are done */
+    const struct rest_scope *scope; /* NULL outside of a transaction */
+    struct rest_entry *entry;       /* likewise */
     struct rest_answer out;
     struct rest_issue { /* what an error says beside its text */
         const char *severity, *code;
@@ -111,6 +124,10 @@ struct rest_call {
 MUST_USE err_code rest_route(struct rest_call *c, struct err *e);
 /* Is the operation called on this type? */
 bool rest_called_on(const struct rest_interaction *it, fhir_type type);
+/* May the caller do this on the data store? action: "ReadResource". ERR_DENIED. */
+MUST_USE err_code rest_allowed(struct rest_call *c, const char *action, struct err *e);
+/* May he do what the route says? A conditional write is a search too. */
+MUST_USE err_code rest_allowed_here(struct rest_call *c, struct err *e);
 /* Decode a query or form into pairs, appended to c->params. */
 MUST_USE err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e);
 sv rest_param(const struct rest_call *c, const char *name); /* first of that name */
@@ -120,6 +137,8 @@ bool rest_prefers(const struct rest_call *c, const char *what);
 sv rest_media_param(sv header, const char *name);
 /* One more header of the answer; past four they are passed over, which is our bug. */
 void rest_header(struct rest_call *c, const char *name, sv value);
+/* Does a write answer with the resource? In a Bundle only when asked for. */
+bool rest_wants_body(const struct rest_call *c);
 /* W/"3" or "3" or 3. */
 MUST_USE err_code rest_etag(sv text, uint64_t *version, struct err *e);
 
@@ -140,18 +159,39 @@ MUST_USE err_code rest_version_write(const struct store_version *v, struct buf *
 void rest_about(struct rest_call *c, const struct store_version *v);
 
 /* ---- rest_write.c ---- */
+#define REST_TRIES     8 /* of a write that others overtake */
+#define REST_OVERTAKEN "Resource was modified by another operation. Retry the request."
 struct rest_pending { /* a write that is checked and not yet done */
     bool has_write;   /* false: c->out is the answer already */
+    bool identified;  /* rest_identify() was done */
+    bool guarded;     /* w.condition is ours: when it fails, the write is made again */
+    uint64_t matched; /* version of what a conditional write found; 0: none */
     sv body_id;       /* of a conditional update: the id in the body, or empty */
     struct store_write w;
     struct buf stored, index; /* owned: w.body and w.index point into them */
 };
 void rest_pending_done(struct rest_pending *p);
+/* Which resource is it about? Conditional forms are searched for; c->id is then the one that was found, or a new
+ * one. */
+MUST_USE err_code rest_identify(struct rest_call *c, struct rest_pending *p, struct err *e);
+/* Identifies when that was not done. */
 MUST_USE err_code rest_prepare(struct rest_call *c, struct rest_pending *p, struct err *e);
 /* After the commit: status, headers, body. */
 MUST_USE err_code rest_written(struct rest_call *c, const struct rest_pending *p,
                                const struct store_commit *at, struct err *e);
+/* A commit's refusal in the words of the request. */
+MUST_USE err_code rest_refused(struct rest_call *c, const struct rest_pending *p, err_code rc,
+                               struct err *e);
 MUST_USE err_code rest_write(struct rest_call *c, struct err *e);
+/* Content-Type is JSON's and there is a body. */
+MUST_USE err_code rest_json_body(const struct rest_call *c, struct err *e);
+
+/* ---- rest_bundle.c ---- */
+MUST_USE err_code rest_bundle(struct rest_call *c, struct err *e);
+/* rest_bundle_refs.c: a transaction's links between its entries, in a text that is about to be stored. *out is text
+ * itself, or what buf holds. */
+MUST_USE err_code rest_relink(struct rest_call *c, sv text, struct buf *buf, sv *out,
+                              struct err *e);
 
 /* ---- rest_search.c ---- */
 MUST_USE err_code rest_search(struct rest_call *c, struct err *e);

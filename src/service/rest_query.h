@@ -50,6 +50,15 @@ MUST_USE err_code rest_query_leads_to(struct rest_query *q,
                                       const struct search_param *const *params, size_t n_params,
                                       const struct search_id *ids, size_t n_ids, struct err *e);
 
+/* Does this one resource match? It must be of the searched type. */
+bool rest_query_met(const struct rest_query *q, const struct search_subject *s);
+/* Of the call's parameters, which must all be filters: what a conditional write goes by. ERR_INVALID. */
+MUST_USE err_code rest_query_conditional(struct rest_query **out, struct rest_call *c,
+                                         struct err *e);
+/* The only match in the scope: *n_out is 0, 1, or 2 for several. id is owned by the call's arena. */
+MUST_USE err_code rest_query_one(const struct rest_query *q, const struct rest_scope *scope, sv *id,
+                                 uint64_t *version, size_t *n_out, struct err *e);
+
 struct rest_place { /* where a walk stands: it can go on from here in another request */
     size_t type_at;
     int clause; /* -1: not by the index */

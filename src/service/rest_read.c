@@ -10,6 +10,11 @@ err_code rest_version_write(const struct store_version *v, struct buf *out, stru
     return ERR_OK;
 }
 
+static uint64_t as_of(const struct rest_call *c)
+{
+    return c->as_of ? c->as_of : STORE_NOW;
+}
+
 void rest_about(struct rest_call *c, const struct store_version *v)
 {
     c->out.about = true;
@@ -43,7 +48,9 @@ static bool not_modified(const struct rest_call *c, const struct store_version *
             return true;
     if (c->in.if_none_match.len)
         return false;
-    return c->in.if_modified_since.len && instant_parse_http(c->in.if_modified_since, &since) &&
+    return c->in.if_modified_since.len && /* a header's date, or the instant of a Bundle's entry */
+           (instant_parse_http(c->in.if_modified_since, &since) ||
+            instant_parse(c->in.if_modified_since, &since)) &&
            v->instant_ms / 1000 <= since / 1000;
 }
 
@@ -84,7 +91,7 @@ static err_code answer_version(struct rest_call *c, const struct store_version *
 err_code rest_read(struct rest_call *c, struct err *e)
 {
     struct store_version v;
-    err_code rc = store_get(c->st, c->type, c->id, STORE_NOW, c->a, &v, e);
+    err_code rc = store_get(c->st, c->type, c->id, as_of(c), c->a, &v, e);
     if (rc == ERR_NOT_FOUND)
         return not_known(c, e);
     TRY(rc);
@@ -102,7 +109,7 @@ err_code rest_vread(struct rest_call *c, struct err *e)
     err_code rc;
     if (!sv_to_u64(c->vid, &want) || want == 0)
         return ERR(e, ERR_NOT_FOUND, "%s has no version of that name", fhir_type_name(c->type));
-    TRY(store_history(c->st, c->type, c->id, STORE_NOW, &cur, e));
+    TRY(store_history(c->st, c->type, c->id, as_of(c), &cur, e));
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK && v.version > want)
         ;
     if (rc == ERR_EOF || (rc == ERR_OK && v.version != want))
@@ -206,7 +213,7 @@ static err_code instance_history(struct history *h, struct err *e)
     struct store_version v;
     err_code rc;
     bool any = false;
-    TRY(store_history(c->st, c->type, c->id, STORE_NOW, &cur, e));
+    TRY(store_history(c->st, c->type, c->id, as_of(c), &cur, e));
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         any = true;
         if (v.t > h->from_t || (v.t == h->from_t && h->after_type) || v.instant_ms < h->since_ms)
@@ -277,7 +284,7 @@ static err_code history_from(struct history *h, struct err *e)
     if (text.ptr && (!sv_to_u64(text, &n) || n == 0 || n > HISTORY_COUNT_MAX))
         return ERR(e, ERR_INVALID, "_count must be a number from 1 to %u", HISTORY_COUNT_MAX);
     h->count = (size_t)n;
-    h->from_t = STORE_NOW;
+    h->from_t = as_of(c);
     h->since_ms = INT64_MIN;
     text = rest_param(c, "_since");
     if (text.ptr && !instant_parse(text, &h->since_ms))
@@ -346,6 +353,8 @@ err_code rest_history(struct rest_call *c, struct err *e)
 {
     struct history h = { .c = c };
     TRY(history_from(&h, e));
+    if (c->only_check && c->id.len == 0)
+        return ERR_OK;
     c->out.status = 200;
     json_writer_init(&h.w, &c->out.body);
     json_obj(&h.w);

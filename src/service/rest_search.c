@@ -246,7 +246,7 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
     }
     struct rest_query *q = &p->q;
     if (p->as_of == 0)
-        p->as_of = store_last(c->st).t;
+        p->as_of = c->as_of ? c->as_of : store_last(c->st).t;
     rest_query_init(q, c, p->types[0], p->as_of);
     memcpy(q->types, p->types, p->n_types * sizeof q->types[0]);
     q->n_types = p->n_types;
@@ -299,6 +299,8 @@ static err_code run(struct rest_call *c, fhir_type type, fhir_type owner, sv pat
     if (type)
         p->types[p->n_types++] = type;
     TRY(rest_page_read(p, e));
+    if (c->only_check)
+        return ERR_OK;
     c->out.status = 200;
     return rest_page_write(p, e);
 }

@@ -288,13 +288,21 @@ static err_code next_scanned(struct rest_walk *w, struct candidate *out, struct 
 
 /* ---- does it match ---- */
 
-static bool clause_met(const struct rest_walk *w, const struct rest_clause *cl,
+static bool clause_met(const struct rest_query *q, const struct rest_clause *cl,
                        const struct search_subject *s)
 {
     for (size_t i = 0; i < cl->n; i++)
-        if (search_match(&w->q->cx, &cl->any[i], s))
+        if (search_match(&q->cx, &cl->any[i], s))
             return true;
     return false;
+}
+
+bool rest_query_met(const struct rest_query *q, const struct search_subject *s)
+{
+    for (size_t i = 0; i < q->n_clauses; i++)
+        if (!clause_met(q, &q->clauses[i], s))
+            return false;
+    return true;
 }
 
 /* BY_INDEX a resource is met once for each of its entries: the first one counts. */
@@ -329,7 +337,7 @@ static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_ma
     TRY(json_read(w->scratch, c->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     struct search_subject s = { w->type, c->v.id, c->v.instant_ms, yyjson_doc_get_root(doc) };
     for (size_t i = 0; i < w->q->n_clauses; i++)
-        if (!clause_met(w, clause_at(w, i), &s))
+        if (!clause_met(w->q, clause_at(w, i), &s))
             return ERR_OK;
     if (w->how == BY_INDEX && !first_meeting(w, c, s.root))
         return ERR_OK;

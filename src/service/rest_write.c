@@ -14,8 +14,7 @@
 #include "codec/hash.h"
 #include "codec/json_patch.h"
 
-#define PATCH_TRIES 8
-#define INDEX_MAX   (64u << 20) /* entries of one resource */
+#define INDEX_MAX (64u << 20) /* entries of one resource */
 
 void rest_pending_done(struct rest_pending *p)
 {
@@ -34,7 +33,7 @@ static bool media_is(sv content_type, const char *want)
     return sv_eq_nocase(kind, sv_from(want));
 }
 
-static err_code json_body(const struct rest_call *c, struct err *e)
+err_code rest_json_body(const struct rest_call *c, struct err *e)
 {
     sv kind = c->in.content_type;
     if (kind.len && !media_is(kind, "application/fhir+json") &&
@@ -49,6 +48,9 @@ static err_code json_body(const struct rest_call *c, struct err *e)
 static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, sv text, sv set_id,
                               struct rest_pending *p, struct fhir_envelope *env, struct err *e)
 {
+    CLEANUP_BUF struct buf relinked = BUF_INIT(LIMIT_DATA_BODY_BYTES + (64u << 10));
+    if (c->entry)
+        TRY(rest_relink(c, text, &relinked, &text, e));
     buf_init(&p->stored, LIMIT_DATA_BODY_BYTES + (64u << 10));
     err_code rc = fhir_envelope_read(reader, text, set_id, &p->stored, env, e);
     if (rc == ERR_INVALID && !yyjson_is_obj(fhir_reader_root(reader))) {
@@ -115,7 +117,7 @@ static err_code prepare_create(struct rest_call *c, struct fhir_reader *reader,
 {
     struct fhir_envelope env;
     char uuid[37];
-    TRY(json_body(c, e));
+    TRY(rest_json_body(c, e));
     TRY(new_id(c, p, uuid, e));
     p->w.method = STORE_METHOD_CREATE;
     return read_resource(c, reader, c->in.body, c->id.len ? c->id : sv_make(uuid, 36), p, &env, e);
@@ -137,16 +139,27 @@ static err_code preconditions(struct rest_call *c, struct rest_pending *p, struc
     return ERR_OK;
 }
 
+/* A write that goes by what was read must meet it unchanged. */
+static void guard(struct rest_pending *p, uint64_t version)
+{
+    if (p->w.condition != STORE_IF_ANY || version == 0)
+        return;
+    p->w.condition = STORE_IF_VERSION;
+    p->w.if_version = version;
+    p->guarded = true;
+}
+
 static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
                                struct rest_pending *p, struct err *e)
 {
     struct fhir_envelope env;
     struct err why;
-    TRY(json_body(c, e));
+    TRY(rest_json_body(c, e));
     if (!fhir_id_ok(c->id))
         return ERR(e, ERR_INVALID, "The id in the URL must be 1 to 64 of A-Z a-z 0-9 - .");
     p->w.method = STORE_METHOD_UPDATE;
     TRY(preconditions(c, p, e));
+    guard(p, p->matched);
     err_code rc = read_resource(c, reader, c->in.body, rest_is_conditional(c) ? c->id : SV_NONE, p,
                                 &env, &why);
     if (rc == ERR_INVALID && fhir_reader_root(reader) &&
@@ -163,7 +176,8 @@ static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
 
 static err_code current(struct rest_call *c, struct store_version *v, struct err *e)
 {
-    err_code rc = store_get(c->st, c->type, c->id, STORE_NOW, c->a, v, e);
+    err_code rc =
+        store_get(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, v, e);
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_NOT_FOUND, "%s with this id is not known", fhir_type_name(c->type));
     return rc;
@@ -206,8 +220,7 @@ static err_code prepare_patch(struct rest_call *c, struct fhir_reader *reader,
     TRY(rc);
     if (!sv_eq(p->w.id, c->id))
         return ERR(e, ERR_UNPROCESSABLE, "A patch cannot change the id");
-    p->w.condition = STORE_IF_VERSION; /* the version that was patched, and no other */
-    p->w.if_version = v.version;
+    guard(p, v.version); /* the version that was patched, and no other */
     return ERR_OK;
 }
 
@@ -216,6 +229,7 @@ static err_code prepare_delete(struct rest_call *c, struct rest_pending *p, stru
 {
     struct store_version v;
     TRY(preconditions(c, p, e));
+    guard(p, p->matched);
     TRY(current(c, &v, e));
     p->w.type = c->type;
     p->w.id = c->id;
@@ -232,19 +246,26 @@ static err_code id_in_body(struct rest_call *c, struct rest_pending *p, struct e
 {
     CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by the body */
     yyjson_doc *doc;
-    TRY(json_body(c, e));
+    TRY(rest_json_body(c, e));
     TRY(json_read(a, c->in.body, LIMIT_RESOURCE_DEPTH, &doc, e));
     p->body_id = arena_sv(c->a, json_string(json_get(yyjson_doc_get_root(doc), "id")));
     return p->body_id.ptr ? ERR_OK : arena_oom(c->a, e);
 }
 
+err_code rest_identify(struct rest_call *c, struct rest_pending *p, struct err *e)
+{
+    p->has_write = true;
+    p->identified = true;
+    if (is(c, "PUT") && rest_is_conditional(c))
+        TRY(id_in_body(c, p, e));
+    return rest_conditional(c, p, e);
+}
+
 err_code rest_prepare(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
     CLEANUP(fhir_reader_free) struct fhir_reader *reader = NULL;
-    p->has_write = true;
-    if (is(c, "PUT") && rest_is_conditional(c))
-        TRY(id_in_body(c, p, e));
-    TRY(rest_conditional(c, p, e));
+    if (!p->identified)
+        TRY(rest_identify(c, p, e));
     if (!p->has_write)
         return ERR_OK;
     if (is(c, "DELETE"))
@@ -276,16 +297,12 @@ err_code rest_written(struct rest_call *c, const struct rest_pending *p,
     }
     c->out.status = p->w.existed ? 200 : 201;
     c->out.location = !p->w.existed;
-    if (rest_prefers(c, "return=minimal"))
-        return ERR_OK;
     if (rest_prefers(c, "return=OperationOutcome"))
         return rest_outcome_write(&done, 1, &c->out.body, e);
-    return rest_version_write(&v, &c->out.body, e);
+    return rest_wants_body(c) ? rest_version_write(&v, &c->out.body, e) : ERR_OK;
 }
 
-/* A commit's refusal in the words of the request. */
-static err_code refused(struct rest_call *c, const struct rest_pending *p, err_code rc,
-                        struct err *e)
+err_code rest_refused(struct rest_call *c, const struct rest_pending *p, err_code rc, struct err *e)
 {
     if (rc == ERR_NOT_FOUND) { /* deleted by another meanwhile: as asked */
         c->out.status = 204;
@@ -307,20 +324,19 @@ static err_code refused(struct rest_call *c, const struct rest_pending *p, err_c
                (unsigned long long)p->w.if_version);
 }
 
-/* overtaken: the committer found another version than the one that was looked at. */
-static err_code write_once(struct rest_call *c, bool *overtaken, struct err *e)
+static err_code write_once(struct rest_call *c, bool *again, struct err *e)
 {
     struct rest_pending p = { 0 };
     struct store_commit at;
     err_code rc = rest_prepare(c, &p, e);
-    *overtaken = false;
+    *again = false;
     if (rc == ERR_OK && p.has_write) {
         rc = store_commit(c->st, &p.w, 1, &at, e);
-        *overtaken = rc == ERR_PRECONDITION;
+        *again = rc == ERR_PRECONDITION && p.guarded;
         if (rc == ERR_OK)
             rc = rest_written(c, &p, &at, e);
         else
-            rc = refused(c, &p, rc, e);
+            rc = rest_refused(c, &p, rc, e);
     }
     rest_pending_done(&p);
     return rc;
@@ -328,18 +344,16 @@ static err_code write_once(struct rest_call *c, bool *overtaken, struct err *e)
 
 err_code rest_write(struct rest_call *c, struct err *e)
 {
-    bool locked = rest_is_conditional(c), overtaken;
-    bool again = is(c, "PATCH") && c->in.if_match.len == 0;
+    bool locked = rest_is_conditional(c), again = true;
+    err_code rc = ERR_OK;
     if (locked)
         pthread_mutex_lock(&c->s->conditional_lock);
-    err_code rc = write_once(c, &overtaken, e);
-    /* a patch that another write overtook is made again on what is there now */
-    for (int i = 1; i < PATCH_TRIES && overtaken && again; i++)
-        rc = write_once(c, &overtaken, e);
+    /* what another write overtook is made again on what is there now */
+    for (int i = 0; i < REST_TRIES && again; i++)
+        rc = write_once(c, &again, e);
     if (locked)
         pthread_mutex_unlock(&c->s->conditional_lock);
-    if (overtaken && again)
-        return ERR(e, ERR_CONFLICT,
-                   "Resource was modified by another operation. Retry the request.");
+    if (again)
+        return ERR(e, ERR_CONFLICT, REST_OVERTAKEN);
     return rc;
 }

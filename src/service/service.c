@@ -130,8 +130,11 @@ void service_handle(void *service, struct http_exchange *x)
 size_t service_accept(void *service, const struct http_request *req)
 {
     (void)service;
-    return sv_starts(req->path, SV_LIT("/datastore/")) ? LIMIT_DATA_BODY_BYTES
-                                                       : LIMIT_CONTROL_BODY_BYTES;
+    if (!sv_starts(req->path, SV_LIT("/datastore/")))
+        return LIMIT_CONTROL_BODY_BYTES;
+    bool system = sv_ends(req->path, SV_LIT("/r4")) || sv_ends(req->path, SV_LIT("/r4/"));
+    return system && sv_eq(req->method, SV_LIT("POST")) ? LIMIT_BUNDLE_BYTES
+                                                        : LIMIT_DATA_BODY_BYTES;
 }
 
 /* ---- life ---- */
@@ -177,6 +180,8 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     if (rc == ERR_OK) /* many: they wait for a shared fsync most of the time */
         rc = workers_start(s, REST_WORKERS, REST_MAX_WAITING, &s->rest_workers, e);
     if (rc == ERR_OK)
+        rc = workers_start(s, LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING, &s->bundle_workers, e);
+    if (rc == ERR_OK)
         rc = datastores_resume(s, e);
     if (rc != ERR_OK) {
         service_free(s);
@@ -193,6 +198,7 @@ void service_free(struct service *s)
     atomic_store(&s->stopping, true);
     workers_stop(s->workers);
     workers_stop(s->rest_workers);
+    workers_stop(s->bundle_workers);
     quota_free(s->quota);
     pthread_mutex_destroy(&s->records_lock);
     pthread_mutex_destroy(&s->conditional_lock);

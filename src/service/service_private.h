@@ -24,7 +24,8 @@ struct service {
     struct arena *arena; /* copies of the configuration's strings */
     struct quota *quota; /* NULL: off */
     struct workers *workers;
-    struct workers *rest_workers; /* for writes and searches of the data plane */
+    struct workers *rest_workers;   /* for writes and searches of the data plane */
+    struct workers *bundle_workers; /* few, so that single requests go on beside large Bundles */
     pthread_mutex_t
         conditional_lock;         /* one conditional write at a time: it searches, then writes */
     pthread_mutex_t records_lock; /* orders read-change-write of data store records */
