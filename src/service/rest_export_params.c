@@ -28,7 +28,8 @@ struct kick {
 
 /* ---- faults, notes, lists ---- */
 
-static sv text_of(struct kick *k, const char *name, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static sv text_of(struct kick *k, const char *name,
+                                                        const char *fmt, va_list ap)
 {
     char text[400];
     int n = vsnprintf(text, sizeof text, fmt, ap);

@@ -393,7 +393,7 @@ static void select_ids(struct rest_call *c, fhir_type type, uint64_t as_of, sv n
     struct looking l = { .c = c, .cx = { c->base, clock_wall_ms() }, .out = out };
     struct search_criterion cr;
     struct ids inner = { .n = 0 }, led = { .n = 0 };
-    sv rest = name, part, code_of;
+    sv rest = name, part, code_of = SV_NONE;
     if (sv_starts(name, SV_LIT("_has:"))) {
         assert_true(sv_cut(&rest, ':', &part) && sv_cut(&rest, ':', &part) &&
                     sv_cut(&rest, ':', &code_of));
