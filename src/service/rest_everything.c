@@ -29,6 +29,7 @@ struct everything {
     struct arena *a;
     bool outside_type[QUERY_TYPES_MAX];
     bool wanted_type[QUERY_TYPES_MAX];
+    bool typed;                         /* _type was given */
     int64_t since_ms, start_ms, end_ms; /* [start, end) */
     bool dated;
     struct search_id after;  /* the page begins behind it */
@@ -62,10 +63,13 @@ static err_code read_date(struct rest_call *c, const char *what, sv value, int64
     return ERR_OK;
 }
 
+/* A list, or one of several parameters of that name. */
 static err_code read_types(struct everything *x, sv list, struct err *e)
 {
     sv one;
-    memset(x->wanted_type, 0, sizeof x->wanted_type);
+    if (!x->typed)
+        memset(x->wanted_type, 0, sizeof x->wanted_type);
+    x->typed = true;
     while (sv_cut(&list, ',', &one)) {
         fhir_type t = fhir_type_find(one);
         if (t == FHIR_TYPE_NONE)

@@ -195,6 +195,8 @@ def test_types_and_dates_narrow_it(loaded):
     path = f"Patient/{patient}/$everything"
     assert record(fhir, f"{path}?_type=Observation,Practitioner&_count=40") == oracle(
         resources, patient, types={"Observation", "Practitioner"})
+    assert record(fhir, f"{path}?_type=Observation&_type=Practitioner") == oracle(
+        resources, patient, types={"Observation", "Practitioner"})
     dates = sorted(r["period"]["start"][:10] for k, r in resources.items()
                    if k[0] == "Encounter" and r["subject"]["reference"] == f"Patient/{patient}")
     all_of_it = oracle(resources, patient)
