@@ -66,7 +66,7 @@ static bool clock_part(sv *t, int64_t day_ms, int64_t *lo, int64_t *hi)
 {
     int h, mi, s;
     int64_t width = 60000, at, off, frac = 0;
-    if (!digits(t, 2, &h) || !ch(t, ':') || !digits(t, 2, &mi) || h > 24 || mi > 59)
+    if (!digits(t, 2, &h) || !ch(t, ':') || !digits(t, 2, &mi) || h > 23 || mi > 59)
         return false;
     at = day_ms + (h * 60 + mi) * 60000LL;
     if (ch(t, ':')) {

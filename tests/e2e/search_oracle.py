@@ -14,6 +14,8 @@ INF = float("inf")
 DATATYPES = {"Quantity", "CodeableConcept", "String", "Boolean", "Integer", "Range", "Ratio", "SampledData", "Time",
              "DateTime", "Period", "Date", "Reference", "Age", "Timing", "Instant", "Uri", "Canonical", "Coding",
              "Decimal", "Attachment", "Identifier", "Money", "Duration", "PositiveInt", "Code", "Url", "Expression"}
+SUBTYPES = {"uri": ("canonical", "url", "uuid", "oid"), "string": ("code", "id", "markdown"),
+            "Quantity": ("age", "duration", "count", "distance")}
 COMMON = {"_id": ("token", "Resource.id"), "_lastUpdated": ("date", "Resource.meta.lastUpdated"),
           "_tag": ("token", "Resource.meta.tag"), "_profile": ("uri", "Resource.meta.profile"),
           "_security": ("token", "Resource.meta.security"), "_source": ("uri", "Resource.meta.source")}
@@ -142,7 +144,7 @@ def is_type(element, name):
     if isinstance(element.value, dict) and "resourceType" in element.value:
         return element.value["resourceType"] == name
     if element.datatype:
-        return element.datatype.lower() == name.lower()
+        return element.datatype.lower() in {name.lower(), *SUBTYPES.get(name, ())}
     return True  # not a choice: the definitions cast what it is already
 
 

@@ -1,21 +1,24 @@
 """Search against a brute-force matcher: generated queries over generated data, what comes along, orders, totals.
 A failure prints the seed and the query; FHIRLAKE_SEED runs one seed again, FHIRLAKE_LONG=1 many."""
+import itertools
 import json
 import os
 import random
+import shutil
+import subprocess
 import time
 import urllib.parse
 
 import pytest
 
-from fhirlake import LONG, SHARED, generate, read_ndjson
+from fhirlake import LONG, SHARED, SYNTHEA, generate, read_ndjson
 from search_oracle import SOME, Oracle, all_parameters
 from search_queries import Maker, odd_resources
 
 DEFINITIONS = SHARED / "fhir-r4" / "search-parameters.ndjson.gz"
 EXAMPLES = SHARED / "data" / "hl7-examples" / "examples.ndjson.gz"
 SEED = int(os.environ.get("FHIRLAKE_SEED", "20261125"))
-N = 4000 if LONG else 160
+N = 4000 if LONG else 120
 LEVEL = {"x_amzn_healthlake_fhir_validation_level": "minimal"}
 
 
@@ -152,6 +155,20 @@ def test_matches_in_the_official_examples(server):
     lines = [line for line in read_ndjson(EXAMPLES)  # the one example's reference leads to a type it may not
              if len(line) < 1 << 20 and b'"resourceType":"DeviceMetric"' not in line[:40]]
     check(Loaded(server, lines, all_parameters(DEFINITIONS), updates=60), N, SEED)
+
+
+def first_lines(path, n):
+    """Of a packed file, without unpacking all of it."""
+    with subprocess.Popen(["zstd", "-dcq", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
+        lines = [line.strip() for line in itertools.islice(p.stdout, n)]
+        p.kill()
+    return lines
+
+
+@pytest.mark.skipif(not SYNTHEA.exists() or not shutil.which("zstd"), reason="Synthea's patients are not here")
+def test_matches_in_patients_of_synthea(server):
+    lines = [line for f in sorted(SYNTHEA.glob("*.ndjson.zst")) for line in first_lines(f, 400 if LONG else 60)]
+    check(Loaded(server, lines, table(), updates=40), N // 2, SEED + 4)
 
 
 def test_what_comes_along_is_what_the_oracle_says(small):

@@ -243,6 +243,9 @@ TEST(search, dates_are_intervals)
     REFUSED(day, "date", "yesterday");
     REFUSED(day, "date", "");
     REFUSED(day, "date", "2013-1-1");
+    REFUSED(day, "date", "2013-01-14T24:00");
+    REFUSED(day, "date", "2013-01-14T10");
+    REFUSED(day, "date", "2013-01-14T10:00+15:00");
     REFUSED(day, "date:exact", "2013");
 }
 
