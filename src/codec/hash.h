@@ -21,6 +21,10 @@ bool hash_sha256_pairs(void); /* this build on this processor */
 void hash_sha256_of(sv bytes, unsigned char out[SHA256_LEN]);
 void hash_hmac_sha256(sv key, sv bytes, unsigned char out[SHA256_LEN]);
 uint32_t hash_crc32c(uint32_t crc, sv bytes); /* start with 0 */
+/* CRC-64 by the polynomials of ECMA-182 and of Jones (both reflected), which have no factor in common: together
+ * a CRC of 128 bits. Start with 0, 0; more bytes go on from the result. Guards against accidents, not
+ * against people. */
+void hash_crc64_pair(uint64_t crc[2], sv bytes);
 
 void hash_hex(const unsigned char *bytes, size_t n, char *out); /* 2n chars, lower case, no NUL */
 /* Standard base64 with padding, appended. */

@@ -1,7 +1,8 @@
 /* export.h - what the rooms of the export share: the plan, and what became of its ranges.
  *
- *   note plan           [{"type","from","to"}, ...]         written before any range runs
- *   note done/<range>   {"count", "objects":[{"name","count","bytes","sha256"}, ...]}
+ *   note plan           {"objectBytes", "ranges":[{"kind","type","from","to","first","last"}, ...]}, written
+ *                       before any range runs
+ *   note done/<range>   {"count", "sum", "objects":[{"name","deleted","count","bytes","sha256"}, ...]}
  *
  *   export.c        T, the plan, the manifest    export_plan.c      the ranges
  *   export_turns.c  workers take ranges          export_write.c     a range becomes objects
@@ -14,7 +15,9 @@ struct export_object {
     fhir_type type;
     sv name; /* below the job's folder: Patient/Patient-....ndjson */
     uint64_t count, bytes;
-    sv sha256; /* hex */
+    sv sha256;        /* hex */
+    bool deleted;     /* Bundles of deletions */
+    uint64_t entries; /* of these */
 };
 
 /* ---- who and what is meant (export_level.c, export_filter.c, export_view.c) ---- */
@@ -69,20 +72,52 @@ MUST_USE err_code export_targets(const struct export_view *view, yyjson_val *pro
 /* Does every resource of the type belong to the export, unread? */
 bool export_view_is_whole(const struct export_view *view, fhir_type type);
 
+/* ---- digest of a set (export_sum.c) ---- */
+struct export_sum { /* all zero: of nothing */
+    uint64_t w[4];
+};
+#define EXPORT_SUM_HEX 64
+void export_sum_add(struct export_sum *s, const struct export_sum *more);
+void export_sum_body(struct export_sum *s, const struct fhir_body *b);
+void export_sum_text(struct export_sum *s, sv text);
+void export_sum_hex(const struct export_sum *s, char out[EXPORT_SUM_HEX]); /* no NUL */
+bool export_sum_read(sv hex, struct export_sum *out);
+
+/* ---- the plan ---- */
+typedef enum {
+    EXPORT_SCAN,    /* all of a range of ids */
+    EXPORT_CHANGES, /* what changed of a range of ids since the window began */
+    EXPORT_MEMBERS, /* what belongs to members first..last - 1 and nobody before them */
+    EXPORT_MOVED, /* what came or went with members first..last - 1 of those that joined or left the Group,
+                       and did not change itself */
+    EXPORT_ABOUT, /* Provenance, unchanged, about what joined or left by a change of its own */
+    EXPORT_N_KINDS
+} export_kind;
+struct export_item {
+    export_kind kind;
+    struct store_range range; /* of EXPORT_MEMBERS, EXPORT_MOVED, EXPORT_ABOUT the type alone */
+    size_t first, last;
+};
 #define EXPORT_PLAN_MAX (256u << 20)
 struct export_plan {
-    struct store_range *ranges;
+    struct export_item *items;
     bool *done;
     size_t n;
+    size_t object_bytes; /* a range is cut into objects of at most that */
 };
 
 struct export
 {
     struct job_run *run;
+    const struct job_export_params *params; /* never NULL */
     uint64_t t;
+    int64_t instant_ms;
+    uint64_t since_t; /* the window is (since_t, t]; 0 without _since */
+    bool window;      /* with _since */
+    struct export_view now, before;
+    struct export_members moved; /* joined or left the Group within the window */
     struct export_plan plan;
     struct sink *sink;
-    size_t object_bytes;
     struct buf *blocks; /* EXPORT_LANES per worker */
     struct {
         pthread_mutex_t lock;
@@ -98,7 +133,23 @@ struct export
 /* ERR_NOT_FOUND: there is none yet. Owned by the arena; done is all false. */
 MUST_USE err_code export_plan_read(struct job_run *r, struct arena *a, struct export_plan *plan,
                                    struct err *e);
-MUST_USE err_code export_plan_make(struct job_run *r, size_t object_bytes, struct err *e);
+MUST_USE err_code export_plan_make(struct export *x, size_t object_bytes, struct err *e);
+
+/* ---- where lines come from (export_source.c) ---- */
+struct export_source;
+MUST_USE err_code export_source_open(struct export *x, const struct export_item *item,
+                                     struct export_source **out, struct err *e);
+void export_source_free(struct export_source *s);
+DEFINE_CLEANUP(struct export_source, export_source_free)
+/* Next resource of the item that is meant, or, with *deleted, that is to be told as deleted. Valid until the
+ * next call. ERR_EOF; ERR_CANCELLED. */
+MUST_USE err_code export_source_next(struct export_source *s, struct store_version *out,
+                                     yyjson_val **root, bool *deleted, struct err *e);
+/* Living resources that a scan met and did not give, so far; false: the item is no scan of a whole range. */
+bool export_source_passed(const struct export_source *s, uint64_t *n);
+/* Mean number of candidates a member has of a type and their mean size, from a few members. */
+MUST_USE err_code export_source_sample(struct export *x, const struct export_members *m,
+                                       fhir_type type, double *bytes_each, struct err *e);
 
 struct export_tally { /* what a range came to */
     uint64_t resources, bytes;
@@ -131,7 +182,10 @@ void export_progress_range(struct export *x, const struct export_tally *t); /* i
 
 MUST_USE err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e);
 
-/* manifest.json from the notes of all ranges, into out. *total: resources written.
+/* What handling=lenient passed over, as OperationOutcomes in one object. *there: it has been written. */
+MUST_USE err_code export_errors_write(struct export *x, struct arena *a, struct export_object *out,
+                                      bool *there, struct err *e);
+/* manifest.json from the notes of all ranges, into out. errors may be NULL.
  * ERR_INTERNAL when a range is missing or ranges leave a gap or overlap. */
-MUST_USE err_code export_manifest(struct job_run *r, const struct export_plan *plan,
-                                  struct sink *sink, struct buf *out, struct err *e);
+MUST_USE err_code export_manifest(struct export *x, const struct export_object *errors,
+                                  struct buf *out, struct err *e);

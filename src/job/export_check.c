@@ -48,14 +48,6 @@ static err_code check_patients(struct store *st, const struct job_export_params 
     return ERR_OK;
 }
 
-/* What is checked and not yet done. */
-static bool restricts(const struct job_export_params *p)
-{
-    return p->level != JOB_EXPORT_SYSTEM || p->types.n || p->since_ms || p->until_ms ||
-           p->type_filters.n || p->elements.n || p->security.n || p->tag.n || p->associated ||
-           p->min_file_bytes || p->max_file_bytes || p->notes.n;
-}
-
 static err_code check(const struct job_engine_config *cfg, struct store *st, sv datastore_id,
                       const struct job_export_params *p, struct err *e)
 {
@@ -64,8 +56,6 @@ static err_code check(const struct job_engine_config *cfg, struct store *st, sv 
     struct export_filter *f;
     struct export_members m;
     TRY(check_shape(p, e));
-    if (restricts(p))
-        return ERR(e, ERR_UNSUPPORTED, "Only exports of the whole data store are offered so far");
     TRY(export_filter_new(cfg, &scope, p, clock_wall_ms(), a, &f, e));
     TRY(export_members_read(st, p, STORE_NOW, a, &m, e));
     return check_patients(st, p, &m, e);

@@ -224,8 +224,10 @@ static err_code target_owner(void *ctx, fhir_type type, sv id, struct err *e)
     struct about *x = ctx;
     struct search_subject s;
     size_t owner;
-    if (strcmp(fhir_type_name(type), "Provenance") == 0)
-        return ERR_OK;
+    const char *name = fhir_type_name(type);
+    if (strcmp(name, "Provenance") == 0 ||
+        (x->view->level == JOB_EXPORT_GROUP && strcmp(name, "Group") == 0))
+        return ERR_OK; /* a Group is in no Patient's compartment there */
     bool there;
     TRY(export_subject_read(x->view, type, id, x->a, &there, &s, e));
     if (there && own_owner(&x->view->members, x->view->base, &s, &owner)) {

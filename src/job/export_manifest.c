@@ -1,8 +1,9 @@
 /* export_manifest.c - the last object of an export: what is in it, and how to check it.
  *
  * The Bulk Data manifest with more members: per file its bytes and SHA-256, per type the count, the
- * commit that was exported, and one digest over all files that does not depend on their order. What is
- * not named here is not part of the export. */
+ * commit that was exported, one digest over all files that does not depend on their order, and one over the
+ * resources that does not depend on the files at all (docs/export-digest.md). What is not named here is not
+ * part of the export. */
 #include "job/export.h"
 
 #include "base/limits.h"
@@ -11,9 +12,17 @@
 
 #define NOTES_MAX (1u << 30)
 
+struct of_type {
+    uint64_t count, bytes, entries; /* entries: deletions */
+    uint64_t met;                   /* resources that the store holds, as far as all were met */
+    bool all_met;
+    struct export_sum sum, deleted;
+};
 struct gather {
+    struct export *x;
     struct job_run *run;
     const struct export_plan *plan;
+    struct of_type *types; /* by fhir_type */
     struct arena *a;
     struct buf objects; /* of struct export_object */
     bool *seen;
@@ -32,19 +41,40 @@ static err_code gather_range(struct gather *g, uint64_t range, sv text)
     yyjson_val *root = yyjson_doc_get_root(doc), *v;
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "objects"));
     uint64_t sum = 0, said = 0;
+    const struct export_item *item = &g->plan->items[range];
+    struct of_type *of = &g->types[item->range.type];
     while ((v = yyjson_arr_iter_next(&it)) != NULL) {
-        struct export_object o = { .type = g->plan->ranges[range].type,
+        struct export_object o = { .type = item->range.type,
                                    .name = json_string(json_get(v, "name")),
+                                   .deleted = json_get(v, "deleted") != NULL,
                                    .sha256 = json_string(json_get(v, "sha256")) };
         if (!sv_to_u64(json_number(json_get(v, "count")), &o.count) ||
             !sv_to_u64(json_number(json_get(v, "bytes")), &o.bytes) ||
             o.sha256.len != SHA256_HEX_LEN)
             return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
-        sum += o.count;
+        if (o.deleted && !sv_to_u64(json_number(json_get(v, "entries")), &o.entries))
+            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+        sum += o.deleted ? 0 : o.count;
+        of->bytes += o.deleted ? 0 : o.bytes;
+        of->entries += o.entries;
         TRY(buf_add(&g->objects, sv_make(&o, sizeof o), g->e));
     }
     if (!sv_to_u64(json_number(json_get(root, "count")), &said) || said != sum)
         return ERR(g->e, ERR_INTERNAL, "a range's objects do not add up to its count");
+    struct export_sum one, gone;
+    if (!export_sum_read(json_string(json_get(root, "sum")), &one) ||
+        !export_sum_read(json_string(json_get(root, "deletedSum")), &gone))
+        return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+    export_sum_add(&of->sum, &one);
+    export_sum_add(&of->deleted, &gone);
+    of->count += said;
+    uint64_t met;
+    if (sv_to_u64(json_number(json_get(root, "met")), &met)) {
+        if (said > met)
+            return ERR(g->e, ERR_INTERNAL, "a range holds more than the data store");
+        of->met += met;
+        of->all_met = true;
+    }
     return ERR_OK;
 }
 
@@ -61,18 +91,32 @@ static bool each_note(void *ctx, sv key, sv value)
     return g->rc == ERR_OK;
 }
 
-/* Every range is in, and the ranges of a type cover all ids: from the start, end to end, to the end. */
+/* Every range is in; those of a type and kind cover all ids, or all members: from the start, end to end, to the
+ * end. (The Group of a Group export is a range of one id.) */
 static err_code check_ranges(const struct gather *g, struct err *e)
 {
-    const struct store_range *r = g->plan->ranges;
+    const struct export_item *x = g->plan->items;
+    const char *what = "the export's ranges leave a gap or overlap";
     for (size_t i = 0; i < g->plan->n; i++) {
-        bool first = i == 0 || r[i - 1].type != r[i].type;
-        bool last = i + 1 == g->plan->n || r[i + 1].type != r[i].type;
+        bool first = i == 0 || x[i - 1].range.type != x[i].range.type || x[i - 1].kind != x[i].kind;
+        bool last = i + 1 == g->plan->n || x[i + 1].range.type != x[i].range.type ||
+                    x[i + 1].kind != x[i].kind;
+        const struct store_range *r = &x[i].range;
         if (!g->seen[i])
             return ERR(e, ERR_INTERNAL, "range %zu of the export is missing", i);
-        if ((first ? r[i].from_id.len != 0 : !sv_eq(r[i].from_id, r[i - 1].to_id)) ||
-            (last ? r[i].to_id.len != 0 : r[i].to_id.len == 0))
-            return ERR(e, ERR_INTERNAL, "the export's ranges leave a gap or overlap");
+        if (x[i].kind == EXPORT_MEMBERS || x[i].kind == EXPORT_MOVED) {
+            size_t n = x[i].kind == EXPORT_MOVED ? g->x->moved.n : g->x->now.members.n;
+            if (x[i].first != (first ? 0 : x[i - 1].last) || x[i].last <= x[i].first ||
+                (last && x[i].last != n))
+                return ERR(e, ERR_INTERNAL, "%s", what);
+            continue;
+        }
+        bool is_group = g->x->params->level == JOB_EXPORT_GROUP &&
+                        strcmp(fhir_type_name(r->type), "Group") == 0;
+        if (!is_group &&
+            ((first ? r->from_id.len != 0 : !sv_eq(r->from_id, x[i - 1].range.to_id)) ||
+             (last ? r->to_id.len != 0 : r->to_id.len == 0)))
+            return ERR(e, ERR_INTERNAL, "%s", what);
     }
     return ERR_OK;
 }
@@ -136,51 +180,92 @@ static void kv_u64(struct json_writer *w, const char *name, uint64_t v)
     json_u64(w, v);
 }
 
-static void write_output(struct json_writer *w, const struct job *j, const struct export_object *o,
-                         size_t n, struct arena *a)
+static void write_files(struct json_writer *w, const char *name, const struct job *j,
+                        const struct export_object *o, size_t n, bool deleted, struct arena *a)
 {
-    json_key(w, "output");
+    json_key(w, name);
     json_arr(w);
     for (size_t i = 0; i < n; i++) {
+        if (o[i].deleted != deleted)
+            continue;
         json_obj(w);
-        json_kv_str(w, "type", sv_from(fhir_type_name(o[i].type)));
+        json_kv_str(w, "type", deleted ? SV_LIT("Bundle") : sv_from(fhir_type_name(o[i].type)));
         json_kv_str(w, "url",
                     arena_fmt(a, "%.*s%.*s", SV_FMT(j->job_folder_uri), SV_FMT(o[i].name)));
         kv_u64(w, "count", o[i].count);
+        if (deleted)
+            kv_u64(w, "entries", o[i].entries);
         kv_u64(w, "bytes", o[i].bytes);
         json_kv_str(w, "sha256", o[i].sha256);
         json_obj_end(w);
     }
     json_arr_end(w);
-    json_key(w, "deleted");
-    json_arr(w);
-    json_arr_end(w);
-    json_key(w, "error");
-    json_arr(w);
-    json_arr_end(w);
 }
 
-static void write_counts(struct json_writer *w, const struct export_object *o, size_t n)
+static void write_counts(struct json_writer *w, const struct gather *g)
 {
-    uint64_t count = 0, bytes = 0;
+    uint64_t count = 0, bytes = 0, deletions = 0;
     json_key(w, "countPerType");
     json_obj(w);
-    for (size_t i = 0, end; i < n; i = end) {
-        uint64_t of_type = 0;
-        for (end = i; end < n && o[end].type == o[i].type; end++) {
-            of_type += o[end].count;
-            bytes += o[end].bytes;
-        }
-        kv_u64(w, fhir_type_name(o[i].type), of_type);
-        count += of_type;
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        const struct of_type *of = &g->types[t];
+        if (of->count)
+            kv_u64(w, fhir_type_name((fhir_type)t), of->count);
+        count += of->count;
+        bytes += of->bytes;
+        deletions += of->entries;
     }
+    json_obj_end(w);
+    json_key(w, "storeCountPerType");
+    json_obj(w);
+    for (unsigned t = 1; t <= fhir_n_types(); t++)
+        if (g->types[t].all_met)
+            kv_u64(w, fhir_type_name((fhir_type)t), g->types[t].met);
     json_obj_end(w);
     kv_u64(w, "count", count);
     kv_u64(w, "bytes", bytes);
+    kv_u64(w, "deletions", deletions);
 }
 
-static err_code write_manifest(struct gather *g, const struct job *j, struct buf *out,
-                               struct err *e)
+/* What of a type went out, as a line: "Patient 12 <sum>\n". */
+static void digest_line(struct hash_sha256 *h, const char *what, const char *type, uint64_t n,
+                        const struct export_sum *sum)
+{
+    char hex[EXPORT_SUM_HEX], line[256];
+    export_sum_hex(sum, hex);
+    int len = snprintf(line, sizeof line, "%s%s %llu %.*s\n", what, type, (unsigned long long)n,
+                       (int)sizeof hex, hex);
+    hash_sha256_add(h, sv_make(line, (size_t)len));
+}
+
+/* The types stand in the order of their numbers, which is that of the definitions and never changes. */
+static void write_digest(struct json_writer *w, const struct gather *g)
+{
+    struct hash_sha256 *h = hash_sha256_new();
+    unsigned char d[SHA256_LEN];
+    char hex[SHA256_HEX_LEN];
+    json_key(w, "contentPerType");
+    json_obj(w);
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        const struct of_type *of = &g->types[t];
+        const char *type = fhir_type_name((fhir_type)t);
+        if (of->count) {
+            export_sum_hex(&of->sum, hex);
+            json_kv_str(w, type, sv_make(hex, sizeof hex));
+            digest_line(h, "", type, of->count, &of->sum);
+        }
+        if (of->entries)
+            digest_line(h, "DELETE ", type, of->entries, &of->deleted);
+    }
+    json_obj_end(w);
+    hash_sha256_take(h, d);
+    hash_sha256_free(h);
+    hash_hex(d, sizeof d, hex);
+    json_kv_str(w, "contentDigest", sv_make(hex, sizeof hex));
+}
+
+static err_code write_manifest(struct gather *g, const struct job *j,
+                               const struct export_object *errors, struct buf *out, struct err *e)
 {
     struct export_object *o = (struct export_object *)(void *)g->objects.ptr;
     size_t n = g->objects.len / sizeof *o;
@@ -198,28 +283,33 @@ static err_code write_manifest(struct gather *g, const struct job *j, struct buf
                 j->params && j->params->request_url.len ? j->params->request_url
                                                         : SV_LIT("StartFHIRExportJob"));
     json_kv_bool(&w, "requiresAccessToken", false);
-    write_output(&w, j, o, n, g->a);
+    write_files(&w, "output", j, o, n, false, g->a);
+    write_files(&w, "deleted", j, o, n, true, g->a);
+    write_files(&w, "error", j, errors, errors ? 1 : 0, false, g->a);
     json_kv_str(&w, "datastoreId", j->datastore_id);
     json_kv_str(&w, "jobId", j->id);
     if (j->job_name.len)
         json_kv_str(&w, "jobName", j->job_name);
     kv_u64(&w, "asOfCommit", j->as_of_t);
-    write_counts(&w, o, n);
+    write_counts(&w, g);
+    write_digest(&w, g);
     json_kv_str(&w, "sha256", sv_make(digest, sizeof digest));
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));
     return buf_add_char(out, '\n', e);
 }
 
-err_code export_manifest(struct job_run *r, const struct export_plan *plan, struct sink *sink,
-                         struct buf *out, struct err *e)
+err_code export_manifest(struct export *x, const struct export_object *errors, struct buf *out,
+                         struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(NOTES_MAX);
-    struct gather g = { .run = r, .plan = plan, .a = a, .e = e };
+    struct job_run *r = x->run;
+    struct gather g = { .x = x, .run = r, .plan = &x->plan, .a = a, .e = e };
     struct job j;
     buf_init(&g.objects, NOTES_MAX);
-    g.seen = arena_calloc(a, plan->n + 1, sizeof *g.seen);
-    err_code rc = g.seen ? ERR_OK : arena_oom(a, e);
+    g.seen = arena_calloc(a, x->plan.n + 1, sizeof *g.seen);
+    g.types = arena_calloc(a, fhir_n_types() + 1, sizeof *g.types);
+    err_code rc = g.seen && g.types ? ERR_OK : arena_oom(a, e);
     if (rc == ERR_OK)
         rc = job_run_note_scan(r, SV_LIT("done/"), each_note, &g, e);
     if (rc == ERR_OK)
@@ -227,11 +317,11 @@ err_code export_manifest(struct job_run *r, const struct export_plan *plan, stru
     if (rc == ERR_OK)
         rc = check_ranges(&g, e);
     if (rc == ERR_OK)
-        rc = check_objects(&g, sink, e);
+        rc = check_objects(&g, x->sink, e);
     if (rc == ERR_OK) /* the record, for T and its instant */
         rc = job_get(r->engine, JOB_EXPORT, r->job->datastore_id, r->job->id, a, &j, e);
     if (rc == ERR_OK)
-        rc = write_manifest(&g, &j, out, e);
+        rc = write_manifest(&g, &j, errors, out, e);
     buf_done(&g.objects);
     return rc;
 }

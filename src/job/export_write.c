@@ -9,36 +9,49 @@
 
 #include "codec/hash.h"
 #include "codec/json.h"
+#include "fhir/subset.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
 
-#define BLOCK_BYTES SINK_WRITE_UNIT /* two of them stay in the processor's cache */
-#define NDJSON      SV_LIT("application/fhir+ndjson")
+#define BLOCK_BYTES    SINK_WRITE_UNIT /* two of them stay in the processor's cache */
+#define NDJSON         SV_LIT("application/fhir+ndjson")
+#define BUNDLE_ENTRIES 100u /* deletions in one Bundle */
 
 /* <Type>/<Type>-<int64>-<digit>-<seq>.ndjson: the same for the same job, range and place. */
-static sv object_name(struct arena *a, const struct export *x, size_t range, unsigned seq)
+static sv object_name(struct arena *a, const struct export *x, size_t range, bool deleted,
+                      unsigned seq)
 {
     unsigned char d[SHA256_LEN];
-    const char *type = fhir_type_name(x->plan.ranges[range].type);
+    const char *type = fhir_type_name(x->plan.items[range].range.type);
     sv seed = arena_fmt(a, "%.*s/%s/%zu", SV_FMT(x->run->job->id), type, range);
     hash_sha256_of(seed, d);
     uint64_t n = 0;
     for (int i = 0; i < 8; i++)
         n = n << 8 | d[i];
     n &= INT64_MAX;
-    return arena_fmt(a, "%s/%s-%llu-%zu-%u.ndjson", type, type, (unsigned long long)(n ? n : 1),
-                     range % 10, seq);
+    return arena_fmt(a, "%s/%s-%llu-%zu-%u.ndjson", deleted ? "deleted" : type, type,
+                     (unsigned long long)(n ? n : 1), range % 10, seq);
 }
 
 struct export_range {
     struct export *x;
     size_t range;
     struct arena *a;
-    struct store_cursor *cur;
+    struct export_source *from;
     struct store_version v; /* the next one, if waits */
+    yyjson_val *root;       /* of v, if it was read */
     bool waits;             /* ... for the next object */
+    bool deletes;           /* some are to be told as deleted: a second round writes them */
+    bool deleting;          /* it is that round */
+    bool file_deletes;      /* the open object is of that round */
+    unsigned n_bundle;      /* entries of the Bundle that is under way */
+    uint64_t entries;       /* of the open object */
+    sv *elements;           /* _elements for this type; NULL: all */
+    size_t n_elements;
+    struct fhir_reader *reader; /* of lines with members left out */
+    struct export_sum sum, deleted_sum;
     bool object_ends, range_ends;
     struct buf *block;
     struct sink_file *file; /* the open object, or NULL */
@@ -82,40 +95,130 @@ static err_code close_object(struct export_range *g, struct err *e)
     hash_hex(o.sha256, sizeof o.sha256, hex);
     json_obj(&g->w);
     json_kv_str(&g->w, "name", g->name);
+    if (g->file_deletes) {
+        json_kv_bool(&g->w, "deleted", true);
+        json_key(&g->w, "entries");
+        json_u64(&g->w, g->entries);
+    }
     json_key(&g->w, "count");
     json_u64(&g->w, g->count);
     json_key(&g->w, "bytes");
     json_u64(&g->w, o.bytes);
     json_kv_str(&g->w, "sha256", sv_make(hex, sizeof hex));
     json_obj_end(&g->w);
-    g->total += g->count;
-    g->bytes += o.bytes;
+    if (!g->file_deletes) {
+        g->total += g->count;
+        g->bytes += o.bytes;
+    }
     g->n_objects++;
     return ERR_OK;
 }
 
 static err_code open_object(struct export_range *g, struct err *e)
 {
-    g->name = object_name(g->a, g->x, g->range, g->n_objects);
-    g->count = g->written = g->newlines = 0;
-    return sink_file_create(g->x->sink, g->name, NDJSON, g->x->object_bytes, &g->file, e);
+    g->name = object_name(g->a, g->x, g->range, g->deleting, g->n_objects);
+    g->count = g->written = g->newlines = g->entries = 0;
+    g->file_deletes = g->deleting;
+    return sink_file_create(g->x->sink, g->name, NDJSON, g->x->plan.object_bytes, &g->file, e);
+}
+
+/* fhir_keep_fn */
+static bool named(void *ctx, sv name, const struct fhir_member *member)
+{
+    const struct export_range *g = ctx;
+    return fhir_subset_names(g->elements, g->n_elements, name, member);
+}
+
+/* A line with members left out; its digest is that of what an import would store. */
+static err_code write_subset(struct export_range *g, const struct store_version *v, struct err *e)
+{
+    CLEANUP_BUF struct buf stored = BUF_INIT(SIZE_MAX / 2);
+    struct fhir_envelope env;
+    size_t before = g->block->len;
+    TRY(fhir_subset_write(g->root, v->type, v->version, v->instant_ms, named, g, g->block, e));
+    sv line = sv_tail(buf_sv(g->block), before);
+    if (g->reader == NULL)
+        g->reader = fhir_reader_new(SIZE_MAX / 2);
+    TRY(fhir_envelope_read(g->reader, line, SV_NONE, &stored, &env, e));
+    export_sum_body(&g->sum, &env.body);
+    TRY(buf_add_char(g->block, '\n', e));
+    g->written += g->block->len - before;
+    g->count++;
+    return ERR_OK;
 }
 
 static err_code write_line(struct export_range *g, const struct store_version *v, struct err *e)
 {
+    if (g->elements && g->root)
+        return write_subset(g, v, e);
     TRY(buf_reserve(g->block, v->body.json.len + FHIR_SPLICE_MAX + 1, e));
     char *at = g->block->ptr + g->block->len;
     size_t n = fhir_body_write(&v->body, v->version, v->instant_ms, at);
     at[n++] = '\n';
+    export_sum_body(&g->sum, &v->body);
     g->block->len += n;
     g->written += n;
     g->count++;
     return ERR_OK;
 }
 
+/* ---- deletions ---- */
+
+static err_code add_text(struct export_range *g, sv text, struct err *e)
+{
+    g->written += text.len;
+    return buf_add(g->block, text, e);
+}
+
+static err_code end_bundle(struct export_range *g, struct err *e)
+{
+    if (g->n_bundle == 0)
+        return ERR_OK;
+    g->n_bundle = 0;
+    g->count++;
+    return add_text(g, SV_LIT("]}\n"), e);
+}
+
+/* An entry of a transaction Bundle; a Bundle is a line. */
+static err_code write_deletion(struct export_range *g, const struct store_version *v, struct err *e)
+{
+    char text[256];
+    const char *type = fhir_type_name(v->type);
+    int n =
+        snprintf(text, sizeof text, "%s{\"request\":{\"method\":\"DELETE\",\"url\":\"%s/%.*s\"}}",
+                 g->n_bundle ? "," : "", type, SV_FMT(v->id));
+    if (g->n_bundle == 0)
+        TRY(add_text(g, SV_LIT("{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["),
+                     e));
+    TRY(add_text(g, sv_make(text, (size_t)n), e));
+    g->entries++;
+    n = snprintf(text, sizeof text, "DELETE %s/%.*s", type, SV_FMT(v->id));
+    export_sum_text(&g->deleted_sum, sv_make(text, (size_t)n));
+    return ++g->n_bundle == BUNDLE_ENTRIES ? end_bundle(g, e) : ERR_OK;
+}
+
 static bool object_is_full(const struct export_range *g, const struct store_version *v)
 {
-    return g->count && g->written + v->body.json.len + FHIR_SPLICE_MAX + 1 > g->x->object_bytes;
+    size_t most = g->deleting ? BUNDLE_ENTRIES * 140u : v->body.json.len + FHIR_SPLICE_MAX + 1;
+    return g->count && g->n_bundle == 0 && g->written + most > g->x->plan.object_bytes;
+}
+
+/* _elements that hold for a type: "name", "Patient.name". */
+static err_code choose_elements(struct export_range *g, fhir_type type, struct err *e)
+{
+    const struct job_texts *t = &g->x->params->elements;
+    if (t->n && (g->elements = arena_alloc(g->a, t->n * sizeof *g->elements)) == NULL)
+        return arena_oom(g->a, e);
+    for (size_t i = 0; i < t->n; i++) {
+        sv rest = t->items[i], of;
+        if (sv_find(rest, '.') == rest.len)
+            g->elements[g->n_elements++] = rest;
+        else if (sv_cut(&rest, '.', &of) && sv_eq_cstr(of, fhir_type_name(type)))
+            g->elements[g->n_elements++] = rest;
+    }
+    if (g->n_elements == 0) /* none is asked for of this type: it comes whole */
+        g->elements = NULL;
+    return ERR_OK;
 }
 
 void export_range_free(struct export_range *g)
@@ -125,7 +228,8 @@ void export_range_free(struct export_range *g)
     if (g->told_lines || g->told_bytes) /* it will be written again, or never */
         export_progress_add(g->x, -(int64_t)g->told_lines, -(int64_t)g->told_bytes);
     sink_file_abort(g->file);
-    store_cursor_close(g->cur);
+    export_source_free(g->from);
+    fhir_reader_free(g->reader);
     buf_done(&g->note);
     arena_free(g->a);
     free(g);
@@ -147,9 +251,35 @@ err_code export_range_open(struct export *x, size_t range, struct buf *block,
     json_obj(&g->w);
     json_key(&g->w, "objects");
     json_arr(&g->w);
-    TRY(store_scan(x->run->store, &x->plan.ranges[range], x->t, &g->cur, e));
+    TRY(choose_elements(g, x->plan.items[range].range.type, e));
+    TRY(export_source_open(x, &x->plan.items[range], &g->from, e));
     *out = g;
     g = NULL;
+    return ERR_OK;
+}
+
+/* The end of a round. */
+static err_code end_round(struct export_range *g, struct err *e)
+{
+    TRY(end_bundle(g, e));
+    g->object_ends = true;
+    g->range_ends = g->deleting || !g->deletes;
+    if (g->range_ends)
+        return ERR_OK;
+    g->deleting = true;
+    export_source_free(g->from);
+    g->from = NULL;
+    return export_source_open(g->x, &g->x->plan.items[g->range], &g->from, e);
+}
+
+/* The next one of this round. */
+static err_code next_of_round(struct export_range *g, struct err *e)
+{
+    bool deleted;
+    do {
+        TRY(export_source_next(g->from, &g->v, &g->root, &deleted, e));
+        g->deletes |= deleted;
+    } while (deleted != g->deleting);
     return ERR_OK;
 }
 
@@ -159,11 +289,9 @@ err_code export_range_fill(struct export_range *g, struct err *e)
         return ERR(e, ERR_CANCELLED, "the export was stopped");
     while (g->block->len < BLOCK_BYTES) {
         if (!g->waits) {
-            err_code rc = store_cursor_next(g->cur, &g->v, e);
-            if (rc == ERR_EOF) {
-                g->range_ends = g->object_ends = true;
-                return ERR_OK;
-            }
+            err_code rc = next_of_round(g, e);
+            if (rc == ERR_EOF)
+                return end_round(g, e);
             TRY(rc);
         }
         g->waits = g->file && object_is_full(g, &g->v);
@@ -173,7 +301,7 @@ err_code export_range_fill(struct export_range *g, struct err *e)
         }
         if (g->file == NULL)
             TRY(open_object(g, e));
-        TRY(write_line(g, &g->v, e));
+        TRY(g->deleting ? write_deletion(g, &g->v, e) : write_line(g, &g->v, e));
     }
     return ERR_OK;
 }
@@ -194,10 +322,19 @@ void export_ranges_digest(struct export_range *g, struct export_range *h)
 
 static err_code finish(struct export_range *g, struct export_tally *out, struct err *e)
 {
-    char name[32];
+    char name[32], hex[EXPORT_SUM_HEX];
     json_arr_end(&g->w);
     json_key(&g->w, "count");
     json_u64(&g->w, g->total);
+    uint64_t passed;
+    if (export_source_passed(g->from, &passed)) {
+        json_key(&g->w, "met");
+        json_u64(&g->w, g->total + passed);
+    }
+    export_sum_hex(&g->sum, hex);
+    json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
+    export_sum_hex(&g->deleted_sum, hex);
+    json_kv_str(&g->w, "deletedSum", sv_make(hex, sizeof hex));
     json_obj_end(&g->w);
     TRY(json_writer_end(&g->w, e));
     (void)snprintf(name, sizeof name, "done/%08zu", g->range);
@@ -213,9 +350,11 @@ err_code export_range_flush(struct export_range *g, struct export_tally *out, st
     if (bytes.len) {
         uint64_t n = count_newlines(bytes);
         g->newlines += n;
-        g->told_lines += n;
-        g->told_bytes += bytes.len;
-        export_progress_add(g->x, (int64_t)n, (int64_t)bytes.len);
+        if (!g->file_deletes) {
+            g->told_lines += n;
+            g->told_bytes += bytes.len;
+            export_progress_add(g->x, (int64_t)n, (int64_t)bytes.len);
+        }
         TRY(sink_file_write(g->file, bytes, e));
         g->block->len -= bytes.len;
         memmove(g->block->ptr, g->block->ptr + bytes.len, g->block->len);

@@ -419,9 +419,16 @@ static bool pick_range(const struct store_version *v, const void *ctx)
            (r->to_id.len == 0 || sv_cmp(v->id, r->to_id) < 0);
 }
 
+struct after {
+    const struct store_range *range;
+    uint64_t t;
+};
+
 static bool pick_after(const struct store_version *v, const void *ctx)
 {
-    return v->t > *(const uint64_t *)ctx;
+    const struct after *x = ctx;
+    return v->t > x->t && sv_cmp(v->id, x->range->from_id) >= 0 &&
+           (x->range->to_id.len == 0 || sv_cmp(v->id, x->range->to_id) < 0);
 }
 
 static bool pick_all(const struct store_version *v, const void *ctx)
@@ -444,10 +451,11 @@ static err_code mem_history(struct store *st, fhir_type type, sv id, uint64_t as
     return list((struct memory *)st, type, id, as_of_t, true, pick_all, NULL, out, e);
 }
 
-static err_code mem_changes(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
-                            struct store_cursor **out, struct err *e)
+static err_code mem_changes(struct store *st, const struct store_range *range, uint64_t after_t,
+                            uint64_t upto_t, struct store_cursor **out, struct err *e)
 {
-    return list((struct memory *)st, type, SV_NONE, upto_t, false, pick_after, &after_t, out, e);
+    struct after x = { range, after_t };
+    return list((struct memory *)st, range->type, SV_NONE, upto_t, false, pick_after, &x, out, e);
 }
 
 static err_code mem_cursor_next(struct store_cursor *base, struct store_version *out, struct err *e)
@@ -591,12 +599,10 @@ static err_code mem_commit_at(struct store *st, int64_t instant_ms, struct store
 }
 
 /* Two ranges, cut at the median id, so that callers meet a bound. */
-static err_code mem_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
-                         struct store_range **out, size_t *n_out, struct err *e)
+/* Two ranges as soon as there are two ids. cur is taken. */
+static err_code halves(fhir_type type, struct store_cursor *cur, struct arena *a,
+                       struct store_range **out, size_t *n_out, struct err *e)
 {
-    struct store_cursor *cur;
-    (void)target_bytes;
-    TRY(list((struct memory *)st, type, SV_NONE, STORE_NOW, false, pick_all, NULL, &cur, e));
     struct mem_cursor *c = (struct mem_cursor *)cur;
     size_t n = c->n == 0 ? 0 : c->n == 1 ? 1 : 2;
     struct store_range *r = arena_calloc(a, n + 1, sizeof *r);
@@ -610,6 +616,26 @@ static err_code mem_plan(struct store *st, fhir_type type, size_t target_bytes, 
         *n_out = n;
     }
     return rc;
+}
+
+static err_code mem_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
+                         struct store_range **out, size_t *n_out, struct err *e)
+{
+    struct store_cursor *cur;
+    (void)target_bytes;
+    TRY(list((struct memory *)st, type, SV_NONE, STORE_NOW, false, pick_all, NULL, &cur, e));
+    return halves(type, cur, a, out, n_out, e);
+}
+
+static err_code mem_changes_plan(struct store *st, fhir_type type, uint64_t after_t,
+                                 uint64_t upto_t, size_t target_bytes, struct arena *a,
+                                 struct store_range **out, size_t *n_out, struct err *e)
+{
+    struct store_cursor *cur;
+    struct store_range all = { .type = type };
+    (void)target_bytes;
+    TRY(mem_changes(st, &all, after_t, upto_t, &cur, e));
+    return halves(type, cur, a, out, n_out, e);
 }
 
 static err_code mem_stats(struct store *st, struct store_stats *out, struct err *e)
@@ -640,6 +666,7 @@ static const struct store_ops memory_ops = {
     .cursor_close = mem_cursor_close,
     .history = mem_history,
     .changes = mem_changes,
+    .changes_plan = mem_changes_plan,
     .log = mem_log,
     .index_scan = mem_index_scan,
     .index_next = mem_index_next,

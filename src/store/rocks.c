@@ -468,6 +468,7 @@ static const struct store_ops rocks_ops = {
     .cursor_close = rocks_cursor_close,
     .history = rocks_history,
     .changes = rocks_changes,
+    .changes_plan = rocks_changes_plan,
     .log = rocks_log,
     .index_scan = rocks_index_scan,
     .index_next = rocks_index_next,

@@ -331,6 +331,7 @@ struct rocks_cursor {
     struct iter x;
     struct group g;
     fhir_type type;
+    struct store_range range; /* of changes; its views are borrowed while they are collected */
     struct buf ids; /* CHANGES_BY_ID: one byte of length, then the id; sorted, each once */
     size_t ids_at;
     struct arena *arena; /* HISTORY: its versions */
@@ -520,9 +521,13 @@ static err_code collect(struct rocks_cursor *c, struct key_bytes from, struct ke
             rc = damaged(e);
             break;
         }
+        sv id = sv_make(k + 10, len - 10);
+        if (sv_cmp(id, c->range.from_id) < 0 ||
+            (c->range.to_id.len && sv_cmp(id, c->range.to_id) >= 0))
+            continue;
         rc = buf_add_char(&c->ids, (char)(len - 10), e);
         if (rc == ERR_OK)
-            rc = buf_add(&c->ids, sv_make(k + 10, len - 10), e);
+            rc = buf_add(&c->ids, id, e);
     }
     if (rc == ERR_OK)
         rc = iter_end(&x, e);
@@ -565,37 +570,114 @@ static void sort_ids(struct rocks_cursor *c)
 
 static err_code collect_all(struct rocks_cursor *c, struct err *e)
 {
+    const struct store_range *r = &c->range;
     TRY(collect(c, key_change(c->type, KEY_ONLINE, c->after_t + 1, SV_NONE),
                 key_change(c->type, KEY_ONLINE, c->as_of + 1, SV_NONE), e));
     for (size_t i = 0; i < c->batches->n; i++) {
         const struct batch *b = &c->batches->rows[i];
-        if (b->t > c->after_t && b->t <= c->as_of)
-            TRY(collect(c, key_change(c->type, KEY_BULK, b->b, SV_NONE),
-                        key_change(c->type, KEY_BULK, b->b + 1, SV_NONE), e));
+        if (b->t > c->after_t && b->t <= c->as_of) /* ids stand in order within a load */
+            TRY(collect(c, key_change(c->type, KEY_BULK, b->b, r->from_id),
+                        r->to_id.len ? key_change(c->type, KEY_BULK, b->b, r->to_id)
+                                     : key_change(c->type, KEY_BULK, b->b + 1, SV_NONE),
+                        e));
     }
     return ERR_OK;
 }
 
-err_code rocks_changes(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
-                       struct store_cursor **out, struct err *e)
+/* A cursor with the ids of what has changed, sorted; in *many that they are too many for it. */
+static err_code changed_ids(struct store *st, const struct store_range *range, uint64_t after_t,
+                            uint64_t upto_t, bool *many, struct rocks_cursor **out, struct err *e)
 {
     struct rocks_cursor *c = cursor_new((struct rocks *)st, CHANGES_BY_ID, upto_t);
-    c->type = type;
+    c->type = range->type;
     c->after_t = after_t;
+    c->range = *range;
     struct err mine;
-    err_code rc = collect_all(c, &mine);
-    if (rc == ERR_TOO_LARGE) { /* so much has changed that reading the type is the cheaper way */
-        buf_done(&c->ids);
-        c->kind = CHANGES_BY_SCAN;
-        scan_start(c, &(struct store_range){ .type = type });
-    } else if (rc != ERR_OK) {
+    err_code rc = c->after_t < c->as_of ? collect_all(c, &mine) : ERR_OK;
+    *many = rc == ERR_TOO_LARGE;
+    if (rc != ERR_OK && !*many) {
         if (e)
             *e = mine;
         rocks_cursor_close(&c->base);
         return rc;
-    } else {
+    }
+    if (!*many)
         sort_ids(c);
+    c->range = (struct store_range){ 0 };
+    *out = c;
+    return ERR_OK;
+}
+
+err_code rocks_changes(struct store *st, const struct store_range *range, uint64_t after_t,
+                       uint64_t upto_t, struct store_cursor **out, struct err *e)
+{
+    struct rocks_cursor *c;
+    bool many;
+    TRY(changed_ids(st, range, after_t, upto_t, &many, &c, e));
+    if (many) { /* so much has changed that reading the range is the cheaper way */
+        buf_done(&c->ids);
+        c->kind = CHANGES_BY_SCAN;
+        scan_start(c, range);
     }
     *out = &c->base;
     return ERR_OK;
+}
+
+/* ---- changes, planned ---- */
+
+#define SIZE_SAMPLES 16u
+
+/* Mean bytes of a changed resource. n > 0. */
+static err_code mean_bytes(struct rocks_cursor *c, const sv *ids, size_t n, size_t *out,
+                           struct err *e)
+{
+    size_t step = n / SIZE_SAMPLES + 1, bytes = 0, k = 0;
+    for (size_t i = 0; i < n; i += step, k++) {
+        uint64_t as_of;
+        TRY(read_one(c->r, c->type, ids[i], c->as_of, true, &c->g, &as_of, e));
+        bytes += c->g.best.there ? c->g.best.head.body.json.len + FHIR_SPLICE_MAX : 0;
+    }
+    *out = bytes / k + 1;
+    return ERR_OK;
+}
+
+static err_code cut_ids(struct rocks_cursor *c, size_t target_bytes, struct arena *a,
+                        struct store_range **out, size_t *n_out, struct err *e)
+{
+    CLEANUP_BUF struct buf views = BUF_INIT(SIZE_MAX / 2);
+    size_t mean, n = 0;
+    for (size_t at = 0; at < c->ids.len; at += 1 + (unsigned char)c->ids.ptr[at], n++) {
+        sv id = sv_make(c->ids.ptr + at + 1, (unsigned char)c->ids.ptr[at]);
+        TRY(buf_add(&views, sv_make(&id, sizeof id), e));
+    }
+    *n_out = 0;
+    if (n == 0)
+        return ERR_OK;
+    const sv *ids = (const sv *)(const void *)views.ptr;
+    TRY(mean_bytes(c, ids, n, &mean, e));
+    size_t each = target_bytes / mean + 1, n_ranges = (n + each - 1) / each;
+    struct store_range *r = arena_calloc(a, n_ranges, sizeof *r);
+    for (size_t i = 0; r && i < n_ranges; i++) {
+        r[i].type = c->type;
+        if (i && (r[i].from_id = r[i - 1].to_id = arena_sv(a, ids[i * each])).ptr == NULL)
+            r = NULL;
+    }
+    if (r == NULL)
+        return arena_oom(a, e);
+    *out = r;
+    *n_out = n_ranges;
+    return ERR_OK;
+}
+
+err_code rocks_changes_plan(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
+                            size_t target_bytes, struct arena *a, struct store_range **out,
+                            size_t *n_out, struct err *e)
+{
+    struct rocks_cursor *c;
+    bool many;
+    TRY(changed_ids(st, &(struct store_range){ .type = type }, after_t, upto_t, &many, &c, e));
+    err_code rc = many ? rocks_plan(st, type, target_bytes, a, out, n_out, e)
+                       : cut_ids(c, target_bytes, a, out, n_out, e);
+    rocks_cursor_close(&c->base);
+    return rc;
 }

@@ -179,10 +179,17 @@ err_code store_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t
     return st->ops->history(st, type, id, as_of_t, out, e);
 }
 
-err_code store_changes(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
-                       struct store_cursor **out, struct err *e)
+err_code store_changes(struct store *st, const struct store_range *range, uint64_t after_t,
+                       uint64_t upto_t, struct store_cursor **out, struct err *e)
 {
-    return st->ops->changes(st, type, after_t, upto_t, out, e);
+    return st->ops->changes(st, range, after_t, upto_t, out, e);
+}
+
+err_code store_changes_plan(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
+                            size_t target_bytes, struct arena *a, struct store_range **out,
+                            size_t *n_out, struct err *e)
+{
+    return st->ops->changes_plan(st, type, after_t, upto_t, target_bytes, a, out, n_out, e);
 }
 
 err_code store_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id, size_t max,

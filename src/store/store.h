@@ -139,10 +139,10 @@ DEFINE_CLEANUP(struct store_cursor, store_cursor_close)
 /* All versions of one id with t <= as_of_t, newest first, deletions included. */
 MUST_USE err_code store_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                                 struct store_cursor **out, struct err *e);
-/* Each id of a type that got a version in (after_t, upto_t], once, with its version current as of
- * upto_t (deletions included), in id order. Cost follows the changes, not the store. */
-MUST_USE err_code store_changes(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
-                                struct store_cursor **out, struct err *e);
+/* Each id of a range that got a version in (after_t, upto_t], once, with its version current as of
+ * upto_t (deletions included), in id order. Cost follows the changes of the type, not the store. */
+MUST_USE err_code store_changes(struct store *st, const struct store_range *range, uint64_t after_t,
+                                uint64_t upto_t, struct store_cursor **out, struct err *e);
 struct store_log_row { /* who was written at which commit */
     fhir_type type;
     uint64_t t;
@@ -183,6 +183,12 @@ DEFINE_CLEANUP(struct store_index_cursor, store_index_close)
  * the arena. */
 MUST_USE err_code store_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
                              struct store_range **out, size_t *n_out, struct err *e);
+
+/* The same for store_changes(): ranges of about target_bytes of what changed in (after_t, upto_t]; none when
+ * nothing did. */
+MUST_USE err_code store_changes_plan(struct store *st, fhir_type type, uint64_t after_t,
+                                     uint64_t upto_t, size_t target_bytes, struct arena *a,
+                                     struct store_range **out, size_t *n_out, struct err *e);
 
 struct store_stats {
     uint64_t disk_bytes;

@@ -36,8 +36,10 @@ struct store_ops {
     void (*cursor_close)(struct store_cursor *);
     err_code (*history)(struct store *, fhir_type, sv, uint64_t, struct store_cursor **,
                         struct err *);
-    err_code (*changes)(struct store *, fhir_type, uint64_t, uint64_t, struct store_cursor **,
-                        struct err *);
+    err_code (*changes)(struct store *, const struct store_range *, uint64_t, uint64_t,
+                        struct store_cursor **, struct err *);
+    err_code (*changes_plan)(struct store *, fhir_type, uint64_t, uint64_t, size_t, struct arena *,
+                             struct store_range **, size_t *, struct err *);
     err_code (*log)(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
                     struct store_log_row **, size_t *, struct err *);
     err_code (*index_scan)(struct store *, fhir_type, const struct search_driver *, sv, sv,
@@ -180,8 +182,10 @@ err_code rocks_cursor_next(struct store_cursor *, struct store_version *, struct
 void rocks_cursor_close(struct store_cursor *);
 err_code rocks_history(struct store *, fhir_type, sv, uint64_t, struct store_cursor **,
                        struct err *);
-err_code rocks_changes(struct store *, fhir_type, uint64_t, uint64_t, struct store_cursor **,
-                       struct err *);
+err_code rocks_changes(struct store *, const struct store_range *, uint64_t, uint64_t,
+                       struct store_cursor **, struct err *);
+err_code rocks_changes_plan(struct store *, fhir_type, uint64_t, uint64_t, size_t, struct arena *,
+                            struct store_range **, size_t *, struct err *);
 err_code rocks_index_scan(struct store *, fhir_type, const struct search_driver *, sv, sv, uint64_t,
                           struct store_index_cursor **, struct err *);
 err_code rocks_index_next(struct store_index_cursor *, struct store_index_hit *, struct err *);

@@ -284,7 +284,10 @@ TEST(export, an_object_that_vanished_is_not_passed_over)
     assert_false(job_status_is_final(j.status));
     fx_engine_stop(&f);
     char cmd[512];
-    (void)snprintf(cmd, sizeof cmd, "rm \"$(find %s/objects/out -name '*.ndjson' | head -n 1)\"",
+    /* the oldest: its range is in for good */
+    (void)snprintf(cmd, sizeof cmd,
+                   "rm \"$(find %s/objects/out -name '*.ndjson' -printf '%%T@ %%p\\n' | sort -n | "
+                   "head -n 1 | cut -d ' ' -f 2)\"",
                    f.root);
     assert_int_equal(system(cmd), 0);
     fx_engine(&f, 1, 500, 0);

@@ -334,11 +334,22 @@ static void compare(struct store *a, struct store *b)
         OK(store_history(b, type, sv_from(id), t, &cb, e));
         print_cursor(&x, ca);
         print_cursor(&y, cb);
-        OK(store_changes(a, type, after, t, &ca, e));
-        OK(store_changes(b, type, after, t, &cb, e));
+        struct store_range some = { type, from, to }, whole = { .type = type }, *cut;
+        size_t n_cut;
+        struct arena *ar = arena_new(4 << 20);
+        OK(store_changes(a, &some, after, t, &ca, e));
+        OK(store_changes(b, &some, after, t, &cb, e));
         print_cursor(&x, ca);
         print_cursor(&y, cb);
-        struct arena *ar = arena_new(4 << 20);
+        OK(store_changes(a, &whole, after, t, &ca, e));
+        print_cursor(&x, ca);
+        OK(store_changes_plan(b, type, after, t, 1 + rnd(300), ar, &cut, &n_cut, e));
+        for (size_t i = 0; i < n_cut; i++) { /* end to end they are all of the type */
+            assert_sv(cut[i].from_id, i ? cut[i - 1].to_id : SV_NONE);
+            assert_int_equal(cut[i].to_id.len == 0, i + 1 == n_cut);
+            OK(store_changes(b, &cut[i], after, t, &cb, e));
+            print_cursor(&y, cb);
+        }
         struct store_log_row *la, *lb;
         size_t na, nb, max = 1 + rnd(20);
         OK(store_log(a, type, t, sv_from(id), max, ar, &la, &na, e));
@@ -588,7 +599,7 @@ TEST(store, what_was_acknowledged_survives_kill_9)
         n = noted;
         /* every commit from 1 to the last is there: changes name them all */
         struct store_cursor *c;
-        OK(store_changes(st, PATIENT, 0, STORE_NOW, &c, e));
+        OK(store_changes(st, &(struct store_range){ .type = PATIENT }, 0, STORE_NOW, &c, e));
         struct store_version v;
         uint64_t sum = 0;
         while (store_cursor_next(c, &v, NULL) == ERR_OK)
