@@ -452,6 +452,8 @@ static int range_cmp(const void *a, const void *b)
 static void settle(struct ranging *g)
 {
     size_t kept = 0;
+    if (g->n == 0)
+        return;
     qsort(g->ranges, g->n, sizeof *g->ranges, range_cmp);
     for (size_t i = 1; i < g->n; i++) {
         struct search_range *last = &g->ranges[kept], *r = &g->ranges[i];
@@ -466,7 +468,7 @@ static void settle(struct ranging *g)
             last->to_len = r->to_len;
         }
     }
-    g->n = g->n ? kept + 1 : 0;
+    g->n = kept + 1;
 }
 
 /* A composite is looked for under one of its components, whose own parameter finds all it finds. */

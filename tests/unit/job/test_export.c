@@ -421,12 +421,15 @@ TEST(engine, an_import_stopped_in_the_middle_is_taken_up_and_leaves_no_scratch)
         CLEANUP_BUF struct buf text = BUF_INIT(1 << 20);
         char name[64];
         for (int k = i; k < i + 10; k++) {
-            OK(buf_add_fmt(&text, e, "{\"resourceType\":\"Patient\",\"id\":\"r%05d\",\"x\":%d}\n",
-                           k, k));
+            OK(buf_add_fmt(
+                &text, e,
+                "{\"resourceType\":\"Patient\",\"id\":\"r%05d\",\"multipleBirthInteger\":%d}\n", k,
+                k));
             OK(buf_add_fmt(
                 &want, e,
-                "Patient/r%05d 1 {\"resourceType\":\"Patient\",\"id\":\"r%05d\",\"x\":%d}\n", k, k,
-                k));
+                "Patient/r%05d 1 "
+                "{\"resourceType\":\"Patient\",\"id\":\"r%05d\",\"multipleBirthInteger\":%d}\n",
+                k, k, k));
         }
         (void)snprintf(name, sizeof name, "input/p/%05d.ndjson", i);
         fx_put(&f, name, buf_sv(&text));
