@@ -121,6 +121,12 @@ def test_operations_are_defined_where_they_are_offered(types, statement):
     definitions = {d["url"]: d for d in official("operationdefinitions.ndjson.gz")}
     ops = {(name, o["name"]): o["definition"] for name, r in types.items() for o in r.get("operation", [])}
     assert ("Patient", "validate") in ops and ("Patient", "everything") in ops
+    bulk = "http://hl7.org/fhir/uv/bulkdata"
+    assert statement["instantiates"] == [f"{bulk}/CapabilityStatement/bulk-data"]
+    assert ops[("Patient", "export")] == f"{bulk}/OperationDefinition/patient-export"
+    assert ops[("Group", "export")] == f"{bulk}/OperationDefinition/group-export"
+    assert statement["rest"][0]["operation"] == [
+        {"name": "export", "definition": f"{bulk}/OperationDefinition/export"}]
     assert ("Observation", "validate") in ops and ("Observation", "everything") not in ops
     for (name, op), url in ops.items():
         if url.startswith("http://hl7.org/fhir/OperationDefinition/"):
