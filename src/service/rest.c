@@ -306,6 +306,7 @@ static void headers_in(struct rest_call *c, const struct http_request *req)
     in->method = req->method;
     in->query = req->query;
     in->body = req->body;
+    in->body_unread = req->body_too_large;
     in->content_type = http_header_get(req, "Content-Type");
     in->accept = http_header_get(req, "Accept");
     in->prefer = http_header_get(req, "Prefer");

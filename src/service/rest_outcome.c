@@ -25,7 +25,8 @@ err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct bu
 /* 413 says that what was sent is too large: without a body it is the query that breaks a limit. */
 static unsigned status_of(const struct rest_call *c, const struct error_fhir *f)
 {
-    return f->status == 413 && c->in.body.len == 0 ? 400 : f->status;
+    bool sent = c->in.body.len || c->in.body_unread;
+    return f->status == 413 && !sent ? 400 : f->status;
 }
 
 unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *out)

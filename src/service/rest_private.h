@@ -19,8 +19,9 @@ struct rest_param { /* of the query or a form, decoded */
 
 struct rest_request { /* views; SV_NONE: not sent */
     sv method;
-    sv path;  /* below [base]/, without a slash in front, still encoded */
-    sv query; /* still encoded */
+    sv path;          /* below [base]/, without a slash in front, still encoded */
+    sv query;         /* still encoded */
+    bool body_unread; /* it is larger than what is read at this path */
     sv body, content_type;
     sv accept, prefer, if_match, if_none_match, if_none_exist, if_modified_since;
     sv validation_level, idempotency_key, content_encoding;

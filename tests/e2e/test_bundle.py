@@ -289,6 +289,9 @@ def test_sizes(fhir):
         big[:3 << 20].encode()).decode()})
     got = batch(fhir, ok, ok, ok, Prefer="return=representation")
     assert status(got) == ["201"] * 3 and len(got[2]["resource"]["data"]) == 4 << 20
+    reads = batch(fhir, *[entry("GET", place(got[0]))] * 18)  # 72 MiB
+    assert set(status(reads[:14])) == {"200"} and status(reads[-2:]) == ["400"] * 2
+    assert "no room" in reads[-1]["response"]["outcome"]["issue"][0]["diagnostics"]
     huge = entry("POST", "Patient", patient(name=[{"family": big + big[:1 << 20]}]))
     assert status(batch(fhir, entry("POST", "Patient", patient()), huge)) == ["201", "413"]
     refused(fhir, 413, "larger", huge, where="Bundle.entry[0].resource")
