@@ -33,7 +33,7 @@ static void usage(FILE *f)
         "Usage: fhirlake verify s3://BUCKET/FOLDER | DIR [options]\n\n"
         "Check an export against its manifest.json: every file is there with its count, bytes and\n"
         "SHA-256, each line is a resource of the file's type, no resource is there twice or both\n"
-        "exported and deleted, nothing stands beside what is named, and sums and the digest over\n"
+        "exported and deleted, nothing stands beside what is named, and sums and the digests over\n"
         "all are right. With --against, also whether that is what the store held at the export's\n"
         "instant, whatever was written since.\n\n",
         f);
@@ -100,10 +100,30 @@ verify_key verify_key_of(sv type, sv id)
     return cut(d);
 }
 
+bool verify_key_is_none(const verify_key *k)
+{
+    static const verify_key none;
+    return memcmp(k, &none, sizeof none) == 0;
+}
+
+static bool is_cut(yyjson_val *resource)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(json_get(resource, "meta"), "tag"));
+    yyjson_val *tag;
+    while ((tag = yyjson_arr_iter_next(&it)) != NULL)
+        if (sv_eq(json_string(json_get(tag, "code")), SV_LIT("SUBSETTED")))
+            return true;
+    return false;
+}
+
 err_code verify_text_of(yyjson_val *resource, struct buf *scratch, verify_key *out, struct err *e)
 {
     struct json_writer w;
     unsigned char d[SHA256_LEN];
+    if (is_cut(resource)) {
+        *out = (verify_key){ 0 };
+        return ERR_OK;
+    }
     buf_clear(scratch);
     json_writer_init(&w, scratch);
     json_val(&w, resource);
@@ -154,26 +174,6 @@ static err_code read_entry(struct verify *v, verify_role role, yyjson_val *item,
     return name_of(v, json_string(json_get(item, "url")), &f->name, e);
 }
 
-static bool has_any(yyjson_val *obj, const char *name)
-{
-    yyjson_val *v = json_get(obj, name);
-    return v && !yyjson_is_null(v) && !(yyjson_is_arr(v) && yyjson_arr_size(v) == 0);
-}
-
-/* Was anything asked for but the whole store? */
-static void read_request(struct verify *v)
-{
-    static const char *const narrow[] = { "group",    "types",       "since",
-                                          "until",    "typeFilters", "elements",
-                                          "patients", "security",    "tag" };
-    yyjson_val *p = json_get(v->manifest, "parameters");
-    sv level = json_string(json_get(p, "level"));
-    v->whole = level.len == 0 || sv_eq(level, SV_LIT("system"));
-    for (size_t i = 0; i < sizeof narrow / sizeof narrow[0]; i++)
-        v->whole = v->whole && !has_any(p, narrow[i]);
-    v->subset = has_any(p, "elements");
-}
-
 static err_code read_manifest(struct verify *v, struct err *e)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(MANIFEST_MAX);
@@ -207,7 +207,7 @@ static err_code read_manifest(struct verify *v, struct err *e)
     if (!yyjson_is_arr(json_get(v->manifest, "output")) || !instant_parse(v->instant, &ms))
         return ERR(e, ERR_INVALID, "manifest.json is no manifest of an export");
     IGNORE(!sv_to_u64(json_number(json_get(v->manifest, "asOfCommit")), &v->as_of)); /* stays 0 */
-    read_request(v);
+    v->whole = sv_eq(json_string(json_get(v->manifest, "request")), SV_LIT("StartFHIRExportJob"));
     return ERR_OK;
 }
 
@@ -294,6 +294,7 @@ int cli_verify(int argc, char **argv)
     int status = rc == ERR_OK ? verdict(&v) : 3;
     if (rc != ERR_OK)
         (void)fprintf(stderr, "fhirlake verify: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
+    verify_content_end(&v);
     place_free(v.place);
     buf_done(&v.deleted);
     arena_free(v.a);

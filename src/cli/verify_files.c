@@ -92,7 +92,7 @@ static void pick(struct reading *r, yyjson_val *root, sv type, sv id, struct err
         v->samples[at] = s;
 }
 
-static err_code output_line(struct reading *r, yyjson_val *root, struct err *e)
+static err_code output_line(struct reading *r, sv line, yyjson_val *root, struct err *e)
 {
     struct verify_file *f = r->f;
     sv type = json_string(json_get(root, "resourceType")), id = json_string(json_get(root, "id"));
@@ -131,6 +131,7 @@ static err_code output_line(struct reading *r, yyjson_val *root, struct err *e)
             verify_differs(r->v, "%.*s: line %llu is among the deleted too", SV_FMT(f->name),
                            (unsigned long long)r->line);
     }
+    verify_content_line(r->v, fhir_type_find(type), line);
     pick(r, root, type, id, e);
     return ERR_OK;
 }
@@ -144,11 +145,12 @@ static err_code deleted_line(struct reading *r, yyjson_val *root, struct err *e)
                 sv_eq(json_string(json_get(root, "type")), SV_LIT("transaction"));
     while (good && (entry = yyjson_arr_iter_next(&it)) != NULL) {
         yyjson_val *request = json_get(entry, "request");
-        sv url = json_string(json_get(request, "url")), type;
+        sv url = json_string(json_get(request, "url")), type, whole = url;
         good = sv_eq(json_string(json_get(request, "method")), SV_LIT("DELETE")) &&
                sv_cut(&url, '/', &type) && fhir_type_find(type) && fhir_id_ok(url);
         if (good) {
             verify_key k = verify_key_of(type, url);
+            verify_content_deletion(r->v, fhir_type_find(type), whole);
             TRY(buf_add(&r->v->deleted, sv_make(&k, sizeof k), e));
         }
     }
@@ -173,7 +175,7 @@ static err_code on_line(void *ctx, sv line, struct err *e)
     }
     yyjson_val *root = yyjson_doc_get_root(doc);
     if (r->f->role == VERIFY_OUTPUT)
-        return output_line(r, root, e);
+        return output_line(r, line, root, e);
     if (r->f->role == VERIFY_DELETED)
         return deleted_line(r, root, e);
     if (!sv_eq(json_string(json_get(root, "resourceType")), SV_LIT("OperationOutcome")) && tell(r))
@@ -385,6 +387,11 @@ static void check_types(struct verify *v)
         if (!sv_to_u64(json_number(yyjson_obj_iter_get_val(key)), &want) || want != have)
             verify_differs(v, "manifest: countPerType of %s is %llu, the files hold %llu",
                            yyjson_get_str(key), (unsigned long long)want, (unsigned long long)have);
+        sv met =
+            json_number(json_get(json_get(v->manifest, "storeCountPerType"), yyjson_get_str(key)));
+        if (v->whole && sv_to_u64(met, &want) && want != have)
+            verify_differs(v, "manifest: storeCountPerType of %s is %llu, the files hold %llu",
+                           yyjson_get_str(key), (unsigned long long)want, (unsigned long long)have);
     }
 }
 
@@ -401,6 +408,7 @@ static bool is_named(void *ctx, sv name, uint64_t bytes)
 
 err_code verify_files(struct verify *v, struct err *e)
 {
+    verify_content_begin(v);
     for (size_t i = 0; i < v->n_files; i++) /* deletions first: outputs are compared with them */
         if (v->files[i].role == VERIFY_DELETED)
             TRY(check_file(v, &v->files[i], e));
@@ -413,5 +421,6 @@ err_code verify_files(struct verify *v, struct err *e)
     TRY(check_doubles(v, e));
     check_types(v);
     check_digest(v);
+    verify_content_check(v);
     return place_list(v->place, is_named, v, e);
 }

@@ -3,6 +3,7 @@
  *   verify.c          options, the manifest, the verdict
  *   verify_place.c    where the files are: a folder, an objects folder, an S3 endpoint
  *   verify_files.c    files against the manifest
+ *   verify_content.c  the digest of the resources
  *   verify_against.c  manifest and files against a running store, as of the export's commit
  *
  * A difference is one line on standard output and goes on to the next; what cannot be looked at is an error and
@@ -59,7 +60,7 @@ typedef struct {
 struct verify_sample { /* one exported resource, picked at random */
     fhir_type type;
     sv id;
-    verify_key text;
+    verify_key text; /* all zero: the resource is cut (_elements), its text is not the store's */
 };
 struct verify {
     struct verify_options o;
@@ -68,15 +69,15 @@ struct verify {
     yyjson_val *manifest;
     sv datastore_id, instant;
     uint64_t as_of;
-    bool whole;  /* every resource of the store: no level, no filter */
-    bool subset; /* _elements: resources are cut */
+    bool whole; /* StartFHIRExportJob: every resource of the store */
     struct verify_file *files;
     size_t n_files;
     sv *names;          /* of the files, sorted */
     struct buf deleted; /* of verify_key, sorted */
     struct verify_sample *samples;
     size_t n_samples, max_samples;
-    uint64_t n_seen; /* resources that could have been picked */
+    struct verify_content *content; /* NULL: the manifest has no digest of it */
+    uint64_t n_seen;                /* resources that could have been picked */
     uint64_t differences, resources, bytes;
 };
 /* Tell a difference. */
@@ -85,9 +86,18 @@ void verify_note(const struct verify *v, const char *fmt, ...) PRINTF_LIKE(2, 3)
 verify_key verify_key_of(sv type, sv id);
 int verify_key_cmp(const void *a, const void *b);
 int verify_by_text(const void *a, const void *b); /* of sv */
-/* Of a resource's members and values, numbers by their own text; white space does not count. */
+bool verify_key_is_none(const verify_key *k);
+/* Of a resource's members and values, numbers by their own text; white space does not count. All zero for one that
+ * is tagged SUBSETTED. */
 MUST_USE err_code verify_text_of(yyjson_val *resource, struct buf *scratch, verify_key *out,
                                  struct err *e);
+
+/* ---- verify_content.c ---- */
+void verify_content_begin(struct verify *v);
+void verify_content_end(struct verify *v);
+void verify_content_line(struct verify *v, fhir_type type, sv line);
+void verify_content_deletion(struct verify *v, fhir_type type, sv url); /* url: "Type/id" */
+void verify_content_check(struct verify *v);
 
 /* ---- verify_files.c ---- */
 MUST_USE err_code verify_files(struct verify *v, struct err *e);

@@ -102,6 +102,19 @@ static err_code answer(struct rest_call *c, const struct job *j, bool served, st
     return json_writer_end(&w, e);
 }
 
+/* What the engine knows and does not offer: the request's fault, so no 501. */
+static err_code not_supported(struct rest_call *c, struct err *e)
+{
+    c->issues = ARENA_NEW(c->a, struct rest_issue);
+    if (c->issues == NULL)
+        return arena_oom(c->a, e);
+    *c->issues =
+        (struct rest_issue){ "error", "not-supported", arena_sv(c->a, sv_from(e->msg)), SV_NONE };
+    c->n_issues = 1;
+    e->code = ERR_INVALID;
+    return ERR_INVALID;
+}
+
 static job_export_level level_of(const struct rest_call *c)
 {
     return c->it->shape == REST_EXPORT_SYSTEM ? JOB_EXPORT_SYSTEM
@@ -141,9 +154,10 @@ err_code rest_export(struct rest_call *c, struct err *e)
         return arena_oom(c->a, e);
     q.params = &p;
     err_code rc = job_submit(c->s->cfg.jobs, &q, c->a, &j, e);
-    if (rc == ERR_NOT_FOUND && e)
-        e->code = rc =
-            ERR_INVALID; /* the bucket: a fault of the request, as in StartFHIRExportJob */
+    if (rc == ERR_NOT_FOUND && e) /* the bucket: a fault of the request, as in StartFHIRExportJob */
+        e->code = rc = ERR_INVALID;
+    if (rc == ERR_UNSUPPORTED)
+        return not_supported(c, e);
     TRY(rc);
     return answer(c, &j, served, e);
 }

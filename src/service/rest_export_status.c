@@ -211,8 +211,15 @@ static sv http_date(struct arena *a, int64_t ms)
 
 static sv progress_of(struct rest_call *c, const struct job *j)
 {
-    if (j->status == JOB_IN_PROGRESS)
-        return sv_head(job_progress_text(j, c->a), PROGRESS_MAX);
+    if (j->status == JOB_IN_PROGRESS) { /* clients take a number in front for a percentage */
+        sv text = job_progress_text(j, c->a);
+        size_t n = 0;
+        while (n < text.len && text.ptr[n] >= '0' && text.ptr[n] <= '9')
+            n++;
+        if (n && (n == text.len || text.ptr[n] != '%'))
+            text = arena_fmt(c->a, "running - %.*s", SV_FMT(text));
+        return sv_head(text, PROGRESS_MAX);
+    }
     return j->status == JOB_SUBMITTED || j->status == JOB_QUEUED ? SV_LIT("waiting")
                                                                  : SV_LIT("being cancelled");
 }

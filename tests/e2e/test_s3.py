@@ -13,7 +13,8 @@ import botocore.config
 import pytest
 from botocore.exceptions import ClientError
 
-from fhirlake import KEY, ROLE, ROOT, Server, assert_same_resources, exact, patient, read_ndjson, without_version
+from fhirlake import (KEY, ROLE, ROOT, Server, assert_same_resources, exact, patient, read_ndjson, run,
+                      without_version)
 
 ACCOUNT = "123456789012"
 PROBE = ".healthlake_write_access_check_file.temp"
@@ -218,6 +219,24 @@ def test_data_goes_from_bucket_to_bucket_under_the_key(peer, server, generated):
     _, exported = peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])
     assert_same_resources(exported, lines)
     assert not [n for n in peer.names() if n.endswith(PROBE)], "the probe is taken away again"
+
+
+def test_verify_reads_an_export_from_the_bucket(peer, server):
+    peer.put("verify-in/p.ndjson", [patient(i).encode() for i in range(30)])
+    store = server.create_store()
+    assert server.import_all(store, uri(peer, "verify-in"), output_uri=uri(peer, "verify-done"), role=peer.role,
+                             key=peer.kms_key)["JobStatus"] == "COMPLETED"
+    done = server.export_all(store, uri(peer, "verify-out"), role=peer.role, key=peer.kms_key)
+    folder = done["OutputDataConfig"]["S3Configuration"]["S3Uri"]
+    where = ["verify", folder, "--quiet", "--s3-endpoint", peer.url, "--region", peer.region]
+    good = run(*where, "--against", server.url, "--credentials", server.data / "credentials", env=peer.env())
+    assert good.returncode == 0 and "verified: 1 files, 30 resources" in good.stdout, good.stdout + good.stderr
+    assert run(*where).returncode == 3, "without keys"
+    name = next(n for n in peer.names(folder.removeprefix(f"s3://{peer.bucket}/")) if n.endswith(".ndjson"))
+    peer.s3.put_object(Bucket=peer.bucket, Key=name, Body=peer.get(name).replace(b'"Patient"', b'"Person"', 1))
+    peer.s3.put_object(Bucket=peer.bucket, Key=folder.removeprefix(f"s3://{peer.bucket}/") + "x.txt", Body=b"x")
+    bad = run(*where, env=peer.env())
+    assert bad.returncode == 1 and "line 1 is no Patient" in bad.stdout and "x.txt: is not in the manifest" in bad.stdout
 
 
 def test_keys_that_need_encoding_are_read_and_written(peer, server):

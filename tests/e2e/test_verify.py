@@ -43,7 +43,7 @@ def file_of(folder, type):
     return next((folder / type).glob("*.ndjson"))
 
 
-def sign_again(folder, file):
+def sign_again(folder, file, content=False):
     """The manifest as one would forge it: count, bytes and digests of a changed file are put right."""
     data = file.read_bytes()
 
@@ -52,10 +52,14 @@ def sign_again(folder, file):
         old = item["count"]
         item.update(count=data.count(b"\n"), bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         manifest["count"] += item["count"] - old
-        manifest["countPerType"][item["type"]] += item["count"] - old
+        for counts in ("countPerType", "storeCountPerType"):
+            if counts in manifest:
+                manifest[counts][item["type"]] += item["count"] - old
         manifest["bytes"] = sum(i["bytes"] for i in manifest["output"])
         digests = sorted(i["sha256"] for i in manifest["output"])
         manifest["sha256"] = hashlib.sha256("".join(d + "\n" for d in digests).encode()).hexdigest()
+        if not content:  # as exports were that had no digest of it
+            manifest.pop("contentDigest", None)
 
     rewrite(folder, change)
 
@@ -92,7 +96,8 @@ def test_one_changed_byte(copy):
     file.write_bytes(data)
     told = differs(copy)
     assert told == [f"Patient/{file.name}: SHA-256 is not the manifest's",
-                    "the digest over all files is not the manifest's"]
+                    "the digest over all files is not the manifest's",
+                    "the content of Patient is not the manifest's", "the digest of the content is not the manifest's"]
 
 
 def test_a_missing_file(copy):
@@ -134,12 +139,13 @@ def test_a_wrong_count_in_the_manifest(copy):
     def again(manifest):
         manifest["output"][0]["count"] -= 1
         manifest["countPerType"]["Patient"] += 1
+        manifest["storeCountPerType"]["Patient"] += 2
         manifest["count"] += 2
         manifest["bytes"] -= 1
 
     rewrite(copy, again)
     told = differs(copy)
-    assert len(told) == 3 and all(t.startswith("manifest: ") for t in told), told
+    assert len(told) == 4 and all(t.startswith("manifest: ") for t in told), told
 
 
 def test_a_line_of_another_type_and_a_broken_line(copy):
@@ -168,8 +174,15 @@ def test_order_alone_is_no_difference(copy):
     file = file_of(copy, "Patient")
     lines = file.read_bytes().strip().split(b"\n")
     file.write_bytes(b"\n".join(reversed(lines)) + b"\n")
-    sign_again(copy, file)
+    sign_again(copy, file, content=True)
     assert run("verify", copy, "--quiet").returncode == 0
+
+
+def test_other_content_is_told_when_all_digests_of_files_are_right(copy):
+    file = file_of(copy, "Patient")
+    file.write_bytes(file.read_bytes().replace(b'"male"', b'"other"', 1))
+    sign_again(copy, file, content=True)
+    assert differs(copy) == ["the content of Patient is not the manifest's", "the digest of the content is not the manifest's"]
 
 
 def test_a_resource_both_exported_and_deleted(copy):

@@ -1,0 +1,100 @@
+/* verify_content.c - the digest over the resources themselves, which does not depend on files, order, versions or
+ * instants (docs/export-digest.md): made again from the lines, compared type by type and as a whole. */
+#include "cli/verify_private.h"
+
+#include "fhir/envelope.h"
+#include "job/export.h"
+
+struct verify_content {
+    struct fhir_reader *reader;
+    struct buf text;
+    struct of_type {
+        struct export_sum sum, gone;
+        uint64_t n, n_gone;
+    } * types; /* by fhir_type */
+};
+
+void verify_content_begin(struct verify *v)
+{
+    if (json_get(v->manifest, "contentDigest") == NULL)
+        return; /* an export that is older than the digest */
+    struct verify_content *c = calloc(1, sizeof *c);
+    if (c == NULL || (c->types = calloc(fhir_n_types() + 1, sizeof *c->types)) == NULL)
+        abort();
+    c->reader = fhir_reader_new(VERIFY_LINE_MAX);
+    buf_init(&c->text, (size_t)2 * VERIFY_LINE_MAX);
+    v->content = c;
+}
+
+void verify_content_end(struct verify *v)
+{
+    struct verify_content *c = v->content;
+    if (c == NULL)
+        return;
+    fhir_reader_free(c->reader);
+    buf_done(&c->text);
+    free(c->types);
+    free(c);
+    v->content = NULL;
+}
+
+void verify_content_line(struct verify *v, fhir_type type, sv line)
+{
+    struct verify_content *c = v->content;
+    struct fhir_envelope env;
+    if (c == NULL)
+        return;
+    buf_clear(&c->text);
+    if (fhir_envelope_read(c->reader, line, SV_NONE, &c->text, &env, NULL) != ERR_OK)
+        return; /* the sum will differ, which says it */
+    export_sum_body(&c->types[type].sum, &env.body);
+    c->types[type].n++;
+}
+
+void verify_content_deletion(struct verify *v, fhir_type type, sv url)
+{
+    char text[160];
+    int n = snprintf(text, sizeof text, "DELETE %.*s", SV_FMT(url));
+    if (v->content == NULL || n < 0 || n >= (int)sizeof text)
+        return;
+    export_sum_text(&v->content->types[type].gone, sv_make(text, (size_t)n));
+    v->content->types[type].n_gone++;
+}
+
+static void add_line(struct hash_sha256 *h, const char *what, const char *type, uint64_t n,
+                     const struct export_sum *sum)
+{
+    char hex[EXPORT_SUM_HEX], line[256];
+    export_sum_hex(sum, hex);
+    int len = snprintf(line, sizeof line, "%s%s %llu %.*s\n", what, type, (unsigned long long)n,
+                       (int)sizeof hex, hex);
+    hash_sha256_add(h, sv_make(line, (size_t)len));
+}
+
+void verify_content_check(struct verify *v)
+{
+    struct verify_content *c = v->content;
+    unsigned char d[SHA256_LEN];
+    char hex[SHA256_HEX_LEN];
+    if (c == NULL)
+        return;
+    struct hash_sha256 *h = hash_sha256_new();
+    yyjson_val *said = json_get(v->manifest, "contentPerType");
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        const struct of_type *of = &c->types[t];
+        const char *type = fhir_type_name((fhir_type)t);
+        sv want = json_string(json_get(said, type));
+        export_sum_hex(&of->sum, hex);
+        if (of->n ? !sv_eq(want, sv_make(hex, sizeof hex)) : want.len != 0)
+            verify_differs(v, "the content of %s is not the manifest's", type);
+        if (of->n)
+            add_line(h, "", type, of->n, &of->sum);
+        if (of->n_gone)
+            add_line(h, "DELETE ", type, of->n_gone, &of->gone);
+    }
+    hash_sha256_take(h, d);
+    hash_sha256_free(h);
+    hash_hex(d, sizeof d, hex);
+    if (!sv_eq(json_string(json_get(v->manifest, "contentDigest")), sv_make(hex, sizeof hex)))
+        verify_differs(v, "the digest of the content is not the manifest's");
+}
