@@ -291,8 +291,11 @@ static err_code run_chunks(struct import *m, struct err *e)
         struct import_chunk *c = &m->ring[n_read % m->n_ring];
         rc = read_chunk(m, c, e);
         if (rc == ERR_OK) {
+            bool giant = c->text.len > m->run->import_chunk_bytes * IMPORT_GIANT;
             n_read++;
             job_tasks_add(q, chunk_task, c);
+            while (giant && rc == ERR_OK && n_published < n_read) /* one at a time */
+                rc = publish(m, &m->ring[n_published++ % m->n_ring], e);
         }
     }
     if (rc == ERR_EOF)

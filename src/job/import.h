@@ -50,6 +50,7 @@ MUST_USE err_code import_outcome_restore(struct import_outcome *o, struct yyjson
 MUST_USE err_code import_outcome_upload(struct import_outcome *o, struct err *e);
 
 /* ---- chunks ---- */
+#define IMPORT_GIANT 4u /* a chunk this many times as long as it should be holds a giant line */
 struct import_segment { /* lines of one file within a chunk */
     size_t file;
     uint64_t first_line; /* 1-based */

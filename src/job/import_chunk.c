@@ -156,6 +156,12 @@ static err_code parse(struct import_chunk *c, struct import_worker *w, struct er
         TRY(parse_segment(c, w, &s[i], sv_head(text, s[i].text_len), e));
         text = sv_tail(text, s[i].text_len);
     }
+    if (c->text.len > c->run->import_chunk_bytes * IMPORT_GIANT) {
+        /* a giant line: its text and its tree go before it is written, which needs as much again */
+        buf_shrink(&c->text, 0);
+        fhir_reader_free(w->reader);
+        w->reader = NULL;
+    }
     struct store_bulk_item *items = (struct store_bulk_item *)(void *)c->items.ptr;
     size_t n = c->items.len / sizeof *items;
     const char *index = c->index.ptr; /* it moves no more: say where each one's entries stand */
@@ -168,8 +174,9 @@ static err_code parse(struct import_chunk *c, struct import_worker *w, struct er
 void import_chunk_parse(struct import_chunk *c, unsigned worker)
 {
     struct import_worker *w = &c->workers[worker];
-    if (w->reader == NULL) {
+    if (w->reader == NULL)
         w->reader = fhir_reader_new(LIMIT_IMPORT_LINE_BYTES);
+    if (w->a == NULL) {
         w->a = arena_new(WORKER_MEMORY);
         buf_init(&w->outcome, 2 * FHIR_OUTCOME_MAX);
     }

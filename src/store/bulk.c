@@ -66,7 +66,7 @@ static sv value_bytes(struct scratch *s, const struct store_bulk_item *it)
     size_t need = VALUE_HEAD_MAX + it->body.json.len;
     if (need > s->cap) {
         free(s->ptr);
-        s->cap = need + need / 2;
+        s->cap = need < 1u << 20 ? need * 2 : need;
         s->ptr = malloc(s->cap);
         if (s->ptr == NULL)
             abort();
