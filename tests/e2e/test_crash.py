@@ -111,7 +111,7 @@ def test_a_stop_in_the_middle_is_clean_and_the_next_start_goes_on(population):
 
 
 def test_creation_and_deletion_of_stores_go_on_after_kill_9():
-    with Server(None, "--preload-patients", "2000") as server:
+    with Server(None, "--preload-patients", "600") as server:
         client = server.client()
         store = client.create_fhir_datastore(DatastoreTypeVersion="R4",
                                              PreloadDataConfig={"PreloadDataType": "SYNTHEA"})["DatastoreId"]
@@ -120,16 +120,16 @@ def test_creation_and_deletion_of_stores_go_on_after_kill_9():
         server.start()
         client = server.client()
         waiter = client.get_waiter("fhir_datastore_active")
-        waiter.config.delay = 0.05
+        waiter.config.delay, waiter.config.max_attempts = 0.05, 2400  # two minutes
         waiter.wait(DatastoreId=store)
         job = server.export_all(store)
         manifest, exported = read_export(server.folder(job["OutputDataConfig"]["S3Configuration"]["S3Uri"]))
-        assert manifest["countPerType"]["Patient"] == 2000
+        assert manifest["countPerType"]["Patient"] == 600
         assert {json.loads(line)["meta"]["versionId"] for line in exported.values()} == {"1"}
         client.delete_fhir_datastore(DatastoreId=store)
         server.kill()
         server.start()
         waiter = server.client().get_waiter("fhir_datastore_deleted")
-        waiter.config.delay = 0.05
+        waiter.config.delay, waiter.config.max_attempts = 0.05, 2400  # two minutes
         waiter.wait(DatastoreId=store)
         assert not (server.data / "stores" / store).exists()
