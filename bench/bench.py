@@ -6,6 +6,8 @@
              same bytes; its processor time; bytes on disk. The same of synthea-small where it is beside the checkout
   export     an export job to a directory, digests included, against `cp -r` of the same files
   s3         an export job to a plain-HTTP S3 sink, against raw libcurl PUT of the same bytes
+  ask        exports of a window in which 0.1 % changed, of a Group of 100 patients among 100,000, and of all patients,
+             against a full one of the same million resources; wall and processor time
   memory     peak memory of import and export over an idle server, at two sizes
   start      time from exec to the ready line on the store that `import` filled
 
@@ -287,6 +289,18 @@ class Bench:
         finally:
             sink.kill()
 
+    def ask(self):
+        out = subprocess.run([BIN / "bench" / "bench_ask", self.work / "ask", "100000"], check=True, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+        for line in out.splitlines():
+            m = re.match(r"(.{34}) +(\d+) resources +([\d.]+) MB +([\d.]+) s +([\d.]+) s of processor"
+                         r"(?:  ratio to full ([\d.]+), processor ([\d.]+))?", line)
+            name, n, mb, wall, cpu, ratio, cpu_ratio = m.groups()
+            note = f"{cpu} s of processor, {n} resources, {mb} MB"
+            if ratio:
+                note += f"; to the full export {float(ratio):.2%}, processor {float(cpu_ratio):.2%}"
+            row(f"ask: {name.strip()}", f"{wall} s", note)
+
     def memory(self):
         for gb in (self.args.gb / 10, self.args.gb):
             server = self.start_server(name=f"memory-{gb}")
@@ -315,7 +329,7 @@ class Bench:
 
 
 NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.export, "s3": Bench.s3,
-         "memory": Bench.memory, "start": Bench.start}
+         "ask": Bench.ask, "memory": Bench.memory, "start": Bench.start}
 
 
 def main():

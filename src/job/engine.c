@@ -746,6 +746,8 @@ err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine
     err_code rc = job_pool_start(cfg->n_workers, &en->pool, e);
     if (rc == ERR_OK)
         rc = job_records_active(cfg->records, add_active, en, e);
+    if (rc == ERR_OK)
+        rc = job_spool_sweep(en->spool_dir, is_active, en, e);
     if (rc == ERR_OK && cfg->served_dir)
         rc = job_served_start(cfg->records, cfg->served_dir, files_removed, is_active, en,
                               &en->served, e);

@@ -121,6 +121,9 @@ struct job_served;
 /* Write down that a job's files are gone. */
 typedef err_code (*job_removed_fn)(void *ctx, sv datastore_id, sv id, struct err *e);
 typedef bool (*job_active_check_fn)(void *ctx, sv id);
+/* Remove scratch that a crash between a job's last status and its removal left. */
+MUST_USE err_code job_spool_sweep(const char *dir, job_active_check_fn active, void *ctx,
+                                  struct err *e);
 MUST_USE err_code job_served_start(struct records *records, const char *dir, job_removed_fn removed,
                                    job_active_check_fn active, void *ctx, struct job_served **out,
                                    struct err *e);

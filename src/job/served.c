@@ -180,27 +180,35 @@ static err_code has_manifest(struct job_served *s, sv id, bool *out, struct err 
     return records_scan(s->records, manifest_key(a, id), SV_NONE, any, out, e);
 }
 
-/* Folders of no job that is known. */
-static err_code sweep(struct job_served *s, job_active_check_fn active, void *ctx, struct err *e)
+/* Folders of no job that is known. s NULL: scratch, of which only unfinished jobs have any. */
+static err_code sweep(const char *dir, struct job_served *s, job_active_check_fn active, void *ctx,
+                      struct err *e)
 {
-    DIR *d = opendir(s->dir);
+    DIR *d = opendir(dir);
     struct dirent *x;
     err_code rc = ERR_OK;
     if (d == NULL)
-        return ERR(e, err_from_errno(errno), "the folder for served files cannot be read");
+        return errno == ENOENT ? ERR_OK
+                               : ERR(e, err_from_errno(errno), "the folder of jobs cannot be read");
     while (rc == ERR_OK && (x = readdir(d)) != NULL) {
         char path[PATH_MAX];
         bool keep = false;
         if (x->d_name[0] == '.')
             continue;
-        rc = has_manifest(s, sv_from(x->d_name), &keep, e);
+        if (s)
+            rc = has_manifest(s, sv_from(x->d_name), &keep, e);
         if (rc == ERR_OK && !keep && !active(ctx, sv_from(x->d_name))) {
-            (void)snprintf(path, sizeof path, "%s/%s", s->dir, x->d_name);
+            (void)snprintf(path, sizeof path, "%s/%s", dir, x->d_name);
             rc = file_remove_tree(path, e);
         }
     }
     closedir(d);
     return rc;
+}
+
+err_code job_spool_sweep(const char *dir, job_active_check_fn active, void *ctx, struct err *e)
+{
+    return sweep(dir, NULL, active, ctx, e);
 }
 
 err_code job_served_start(struct records *records, const char *dir, job_removed_fn removed,
@@ -218,7 +226,7 @@ err_code job_served_start(struct records *records, const char *dir, job_removed_
     pthread_cond_init(&s->locked.changed, NULL);
     err_code rc = sink_world_new(&cfg, &s->world, e);
     if (rc == ERR_OK)
-        rc = sweep(s, active, ctx, e);
+        rc = sweep(dir, s, active, ctx, e);
     if (rc == ERR_OK && pthread_create(&s->thread, NULL, janitor, s) != 0)
         rc = ERR(e, ERR_IO, "a thread for the retention of exports cannot be started");
     if (rc != ERR_OK) {

@@ -1,0 +1,229 @@
+/* bench_ask.c - does an export's cost follow what it writes?
+ *
+ *   bench_ask DIR [PATIENTS]     PATIENTS (default 100000) with nine Observations each; DIR is made and removed
+ *
+ * One full export; 0.1 % of the resources written again, and an export with _since before that; a Group of 100
+ * of the patients. Wall and processor time of each, and the ratios to the full export. */
+#include "base/clock.h"
+#include "base/file.h"
+#include "job/job.h"
+
+#include <limits.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EACH     9u
+#define CHUNK    20000u
+#define OF_GROUP 100u
+#define STORE_ID SV_LIT("0123456789abcdef0123456789abcdef")
+#define TEXT_PAD 600u
+
+static struct store *st;
+static struct fhir_reader *reader;
+static size_t n_patients = 100000;
+
+static void need(err_code rc, const struct err *e)
+{
+    if (rc == ERR_OK)
+        return;
+    (void)fprintf(stderr, "%s\n", e->msg);
+    exit(1);
+}
+
+static double cpu_s(void)
+{
+    struct rusage u;
+    (void)getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static void text_of(size_t n, unsigned turn, struct buf *out, struct err *e)
+{
+    size_t p = n / (EACH + 1), k = n % (EACH + 1);
+    uint64_t x = n * 2654435761u + turn + 1;
+    buf_clear(out);
+    if (k == 0)
+        need(buf_add_fmt(out, e, "{\"resourceType\":\"Patient\",\"id\":\"p%07zu\"", p), e);
+    else
+        need(buf_add_fmt(
+                 out, e,
+                 "{\"resourceType\":\"Observation\",\"id\":\"o%07zu-%zu\",\"status\":\"final\","
+                 "\"subject\":{\"reference\":\"Patient/p%07zu\"}",
+                 p, k, p),
+             e);
+    need(buf_add(out, SV_LIT(",\"language\":\""), e), e);
+    for (unsigned i = 0; i < TEXT_PAD; i++) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        need(buf_add_char(out, "0123456789abcdefghijklmnopqrstuv"[x >> 59], e), e);
+    }
+    need(buf_add(out, SV_LIT("\"}"), e), e);
+}
+
+static struct fhir_envelope stored(sv text, struct arena *a, sv *index, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(1 << 20), ix = BUF_INIT(1 << 20);
+    struct fhir_envelope env;
+    need(fhir_envelope_read(reader, text, SV_NONE, &b, &env, e), e);
+    need(search_index(env.type, fhir_reader_root(reader), &ix, e), e);
+    env.body.json = arena_sv(a, env.body.json);
+    env.id = arena_sv(a, env.id);
+    *index = arena_sv(a, buf_sv(&ix));
+    return env;
+}
+
+static void load_all(struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new((size_t)1 << 30);
+    CLEANUP_BUF struct buf text = BUF_INIT(1 << 20);
+    struct store_bulk_item *items = calloc(CHUNK, sizeof *items);
+    size_t all = n_patients * (EACH + 1);
+    for (size_t first = 0; first < all; first += CHUNK) {
+        struct store_bulk *b = NULL;
+        struct store_commit c;
+        size_t n = all - first < CHUNK ? all - first : CHUNK;
+        arena_reset(a);
+        for (size_t i = 0; i < n; i++) {
+            sv index;
+            text_of(first + i, 0, &text, e);
+            struct fhir_envelope env = stored(buf_sv(&text), a, &index, e);
+            items[i] = (struct store_bulk_item){ env.type, env.id, env.body, i, index };
+        }
+        need(store_bulk_begin(st, &b, e), e);
+        need(store_bulk_fill(b, items, n, e), e);
+        need(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e), e);
+    }
+    free(items);
+}
+
+static void write_one(sv text, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(16 << 20);
+    struct store_commit c;
+    sv index;
+    struct fhir_envelope env = stored(text, a, &index, e);
+    struct store_write w = { .type = env.type,
+                             .id = env.id,
+                             .method = STORE_METHOD_UPDATE,
+                             .body = env.body,
+                             .index = index };
+    need(store_commit(st, &w, 1, &c, e), e);
+}
+
+static void write_group(struct err *e)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT(1 << 20);
+    need(buf_add(&text, SV_LIT("{\"resourceType\":\"Group\",\"id\":\"g\",\"member\":["), e), e);
+    for (unsigned i = 0; i < OF_GROUP; i++)
+        need(buf_add_fmt(&text, e, "%s{\"entity\":{\"reference\":\"Patient/p%07zu\"}}",
+                         i ? "," : "", (n_patients / OF_GROUP) * i),
+             e);
+    need(buf_add(&text, SV_LIT("]}"), e), e);
+    write_one(buf_sv(&text), e);
+}
+
+struct took {
+    double wall_s, cpu_s;
+    uint64_t resources, bytes;
+    int64_t instant_ms;
+};
+
+static struct took export_it(struct job_engine *en, const struct job_export_params *ask,
+                             struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    struct job_export_params p = *ask;
+    struct job_request q = { .kind = JOB_EXPORT,
+                             .datastore_id = STORE_ID,
+                             .datastore_arn = SV_LIT("arn:x"),
+                             .account_id = SV_LIT("123456789012"),
+                             .params = &p };
+    struct job j;
+    p.served = true;
+    double cpu = cpu_s();
+    uint64_t from = clock_mono_us();
+    need(job_submit(en, &q, a, &j, e), e);
+    sv id = arena_sv(a, j.id);
+    do {
+        nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        need(job_get(en, JOB_EXPORT, STORE_ID, id, a, &j, e), e);
+    } while (!job_status_is_final(j.status));
+    if (j.status != JOB_COMPLETED) {
+        (void)fprintf(stderr, "the export ended %s: %.*s\n", job_status_name(j.status),
+                      SV_FMT(j.message));
+        exit(1);
+    }
+    struct took t = { (double)(clock_mono_us() - from) / 1e6, cpu_s() - cpu,
+                      j.progress.resources_exported, j.progress.bytes_exported, j.transaction_ms };
+    need(job_discard(en, STORE_ID, id, e), e);
+    return t;
+}
+
+static void show(const char *what, const struct took *t, const struct took *full)
+{
+    printf("%-34s %9llu resources %9.1f MB  %8.3f s  %8.3f s of processor", what,
+           (unsigned long long)t->resources, (double)t->bytes / 1e6, t->wall_s, t->cpu_s);
+    if (full)
+        printf("  ratio to full %.5f, processor %.5f", t->wall_s / full->wall_s,
+               t->cpu_s / full->cpu_s);
+    printf("\n");
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = { 0 };
+    char stores[PATH_MAX], served[PATH_MAX], spool[PATH_MAX];
+    uint64_t n = 0;
+    if (argc < 2 || (argc > 2 && !sv_to_u64(sv_from(argv[2]), &n))) {
+        (void)fprintf(stderr, "usage: bench_ask DIR [PATIENTS]\n");
+        return 2;
+    }
+    if (n)
+        n_patients = (size_t)n;
+    (void)snprintf(stores, sizeof stores, "%s/stores", argv[1]);
+    (void)snprintf(served, sizeof served, "%s/served", argv[1]);
+    (void)snprintf(spool, sizeof spool, "%s/spool", argv[1]);
+    need(file_mkdirs(stores, &e), &e);
+    struct store_env *env = store_env_new(64u << 20, 2);
+    struct store_registry *registry;
+    struct records *records;
+    struct job_engine *en;
+    need(store_registry_new(env, stores, &registry, &e), &e);
+    need(records_open(NULL, &records, &e), &e);
+    need(store_registry_acquire(registry, STORE_ID, true, &st, &e), &e);
+    reader = fhir_reader_new(16 << 20);
+    load_all(&e);
+    write_group(&e);
+    struct job_engine_config cfg = { .records = records,
+                                     .stores = registry,
+                                     .spool_dir = spool,
+                                     .served_dir = served,
+                                     .n_workers = 2 };
+    need(job_engine_start(&cfg, &en, &e), &e);
+    struct took warm = export_it(en, &(struct job_export_params){ 0 }, &e), full = warm;
+    full = export_it(en, &(struct job_export_params){ 0 }, &e);
+    show("full", &full, NULL);
+    CLEANUP_BUF struct buf text = BUF_INIT(1 << 20);
+    for (size_t i = 0; i < n_patients * (EACH + 1); i += 1000) {
+        text_of(i, 1, &text, &e);
+        write_one(buf_sv(&text), &e);
+    }
+    struct took since =
+        export_it(en, &(struct job_export_params){ .since_ms = full.instant_ms }, &e);
+    show("_since, 0.1 % changed", &since, &full);
+    struct took group = export_it(
+        en, &(struct job_export_params){ .level = JOB_EXPORT_GROUP, .group_id = SV_LIT("g") }, &e);
+    show("Group of 100 patients", &group, &full);
+    struct took patients =
+        export_it(en, &(struct job_export_params){ .level = JOB_EXPORT_PATIENT }, &e);
+    show("all patients", &patients, &full);
+    job_engine_stop(en);
+    fhir_reader_free(reader);
+    store_registry_release(registry, st);
+    records_close(records);
+    store_registry_free(registry);
+    store_env_free(env);
+    need(file_remove_tree(argv[1], &e), &e);
+    return 0;
+}
