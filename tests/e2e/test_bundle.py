@@ -333,6 +333,9 @@ def test_every_interaction_can_be_an_entry_of_a_transaction(fhir):
                if asked["request"]["method"] not in ("GET", "HEAD") and "etag" in e["response"] and
                place_or_none(e) != "Patient/p"}
     assert len(written) == 1, "one commit, one instant"
+    stored = {fhir.get(place_or_none(e)).json["meta"]["lastUpdated"] for e in got
+              if place_or_none(e) not in ("", "Patient/p")}
+    assert stored == written
     assert place(got[13]) == "Patient/p" and place(got[17]) == "Patient/c"
     assert fhir.get("Patient/x").json["active"] is True and fhir.get("Patient/y").json["active"] is True
     assert fhir.get("Patient/d").status == fhir.get("Patient/e").status == 410
