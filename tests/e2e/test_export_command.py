@@ -46,6 +46,23 @@ def test_export_starts_follows_and_shows(server, world):
     assert again.returncode == 0 and again.stdout == got.stdout
 
 
+def test_export_with_filters_goes_over_rest(server, world):
+    got = export(server, "--datastore", world, "--output", "s3://output/types", "--type", "Patient,Encounter",
+                 "--since", "2020-01-01T00:00:00+01:00")
+    assert got.returncode == 0, got.stderr
+    assert "── Patient " in got.stdout and "── Encounter " in got.stdout and "Observation" not in got.stdout
+    uri = got.stdout.split("\n")[0]
+    assert run("verify", server.folder(uri), "--quiet", "--against", server.url, "--credentials",
+               server.data / "credentials").returncode == 0
+    fewer = export(server, "--datastore", world, "--output", "s3://output/filter", "--type", "Patient",
+                   "--type-filter", "Patient?gender=female")
+    assert fewer.returncode == 0 and fewer.stdout != got.stdout
+    refused = export(server, "--datastore", world, "--output", "s3://output/x", "--type", "Nothing")
+    assert refused.returncode == 1 and "_type" in refused.stderr
+    refused = export(server, "--datastore", world, "--output", "s3://output/x", "--group", "none")
+    assert refused.returncode == 1 and "Group" in refused.stderr
+
+
 def test_export_takes_keys_as_aws_tools_do(server, world):
     store = world
     key, secret = server.keys()

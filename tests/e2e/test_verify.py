@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from fhirlake import patient, run
+from fhirlake import KEY, ROLE, patient, run
 
 pytestmark = pytest.mark.sanitize
 
@@ -247,6 +247,32 @@ def test_the_store_as_of_the_export_whatever_was_written_since(server):
         assert "compared with the store; 0 differences" in got.stdout
     url = f"{server.url}/datastore/{store}/r4/"
     assert run("verify", folder, "--against", url, "--credentials", server.data / "credentials").returncode == 0
+
+
+def test_an_increment_with_deletions(server, tmp_path):
+    store = server.create_store()
+    fhir = server.fhir(store)
+    for i in range(6):
+        fhir.put(f"Patient/p{i}", patient(f"p{i}"))
+    since = fhir.get("Patient/p5").json["meta"]["lastUpdated"]
+    for i in (0, 1):
+        assert fhir.delete(f"Patient/p{i}").status == 204
+    fhir.put("Patient/p2", patient("p2", active=True))
+    target = {"DataAccessRoleArn": ROLE, "OutputDataConfig": {"S3Configuration": {"S3Uri": "s3://output/inc", "KmsKeyId": KEY}}}
+    job = fhir.post(f"$export?_since={since}&_elements=Patient.gender", target, Prefer="respond-async").json["jobId"]
+    done = server.wait_export(store, job)
+    folder = server.folder(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+    manifest = manifest_of(folder)
+    assert manifest["deleted"] and manifest["countPerType"] == {"Patient": 1}
+    for options in ([], ["--full"]):
+        got = run("verify", folder, "--quiet", *against(server, *options))
+        assert got.returncode == 0, got.stdout + got.stderr
+    file = next(p for p in folder.rglob("*.ndjson") if manifest["deleted"][0]["url"].endswith(p.name))
+    file.write_bytes(file.read_bytes().replace(b"Patient/p0", b"Patient/p9"))
+    assert f"{file.relative_to(folder)}: SHA-256 is not the manifest's" in differs(folder)
+    assert "the digest of the content is not the manifest's" in differs(folder)
+    file.write_bytes(file.read_bytes().replace(b"Patient/p9", b"Patient/p2"))
+    assert any(t.endswith("line 1 is among the deleted too") for t in differs(folder))
 
 
 def test_a_forged_export_is_told_by_the_store(server, copy, world):
