@@ -5,6 +5,7 @@
 #include "base/sv.h"
 
 typedef uint8_t fhir_type; /* 1..fhir_n_types(); 0 is no type */
+#define FHIR_TYPES_MAX 256 /* any fhir_type is below it */
 #define FHIR_TYPE_NONE ((fhir_type)0)
 
 fhir_type fhir_type_find(sv name);       /* exact spelling; FHIR_TYPE_NONE when unknown */

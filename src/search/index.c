@@ -1,6 +1,8 @@
 /* index.c - values as index entries, and criteria as ranges of them.
  *
- *   token, uri   6 bytes of a hash of the code in lower case, of the URI without |version
+ *   token        7 bytes of a hash of the code in lower case, 2 of the code as it stands (0 where case means
+ *                nothing), 4 of the system (0 for none, all bits where the element implies it)
+ *   uri          6 bytes of a hash of the URI without |version
  *   reference    'r', 6 bytes of a hash of the id (of the URL without version when it does not end in Type/id)
  *                'i', 6 bytes of a hash of identifier.value in lower case
  *   string       the folded text, at most STRING_CUT bytes, 0x00
@@ -12,8 +14,10 @@
 #include "search/search_private.h"
 
 #include <math.h>
+#include <pthread.h>
 
 #define HASH_LEN   6u
+#define FOLDED_LEN 7u /* of a token */
 #define STRING_CUT 16u
 #define SHORT_S    (25 * 3600)
 #define YEAR1_S    62135596800LL /* from 0001-01-01 to 1970-01-01 */
@@ -39,11 +43,46 @@ static uint64_t hash(sv text, bool any_case)
     return h ^ h >> 29;
 }
 
+static void put_bytes(struct entry *e, uint64_t h, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        e->v[e->len++] = (unsigned char)(h >> (8 * i));
+}
+
 static void put_hash(struct entry *e, sv text, bool any_case)
 {
-    uint64_t h = hash(text, any_case);
-    for (unsigned i = 0; i < HASH_LEN; i++)
-        e->v[e->len++] = (unsigned char)(h >> (8 * i));
+    put_bytes(e, hash(text, any_case), HASH_LEN);
+}
+
+#define ANY_CASE   0u
+#define NO_SYSTEM  0u
+#define ANY_SYSTEM 0xFFFFFFFFu
+
+static unsigned case_hash(sv code)
+{
+    unsigned h = (unsigned)(hash(code, false) >> 40) & 0xFFFF;
+    return h == ANY_CASE ? 1 : h;
+}
+
+static uint32_t system_hash(sv system)
+{
+    uint32_t h = (uint32_t)hash(system, false);
+    return system.len == 0 ? NO_SYSTEM : h == NO_SYSTEM || h == ANY_SYSTEM ? 1 : h;
+}
+
+static struct entry code_entry(sv code, unsigned as_it_stands)
+{
+    struct entry e = { 0 };
+    put_bytes(&e, hash(code, true), FOLDED_LEN);
+    put_bytes(&e, as_it_stands, SEARCH_CODE_LEN - FOLDED_LEN);
+    return e;
+}
+
+static struct entry token_entry(sv code, unsigned as_it_stands, uint32_t system)
+{
+    struct entry e = code_entry(code, as_it_stands);
+    put_bytes(&e, system, SEARCH_TOKEN_LEN - SEARCH_CODE_LEN);
+    return e;
 }
 
 static struct entry tagged_hash(char tag, sv text)
@@ -132,7 +171,8 @@ static size_t encode(const struct search_value *v, struct entry out[3])
     switch (v->kind) {
     case SEARCH_TOKEN:
         if (v->code.len)
-            put_hash(&out[n++], v->code, true);
+            out[n++] = token_entry(v->code, v->any_case ? ANY_CASE : case_hash(v->code),
+                                   v->any_system ? ANY_SYSTEM : system_hash(v->system));
         break;
     case SEARCH_URI:
         put_hash(&out[n++], canonical_url(v->text), false);
@@ -413,6 +453,37 @@ static bool string_range(struct ranging *g, const struct search_term *t)
     return x.len ? point(g, x) : false;
 }
 
+/* Entries whose value begins as those of a token may: in how many ways the code and its system can stand. */
+static size_t token_begins(const struct search_term *t, struct entry out[SEARCH_TOKEN_KEYS])
+{
+    const unsigned as_it_stands[] = { ANY_CASE, case_hash(t->code) };
+    size_t n = 0;
+    for (size_t i = 0; i < 2; i++) {
+        if (!t->has_system) {
+            out[n++] = code_entry(t->code, as_it_stands[i]);
+            continue;
+        }
+        out[n++] = token_entry(t->code, as_it_stands[i], system_hash(t->system));
+        out[n++] = token_entry(t->code, as_it_stands[i], ANY_SYSTEM);
+    }
+    return n;
+}
+
+static bool token_ranges(struct ranging *g, search_modifier m, const struct search_term *t)
+{
+    struct entry x[SEARCH_TOKEN_KEYS];
+    if (m == SEARCH_MOD_OF_TYPE) { /* the system is that of the identifier's type */
+        x[0] = code_entry(t->code, ANY_CASE);
+        x[0].len = FOLDED_LEN;
+        return point(g, x[0]);
+    }
+    size_t n = token_begins(t, x);
+    for (size_t i = 0; i < n; i++)
+        if (!point(g, x[i]))
+            return false;
+    return true;
+}
+
 static bool term_ranges(struct ranging *g, search_kind kind, search_modifier m,
                         const struct search_term *t)
 {
@@ -421,8 +492,7 @@ static bool term_ranges(struct ranging *g, search_kind kind, search_modifier m,
     case SEARCH_TOKEN:
         if (t->code.len == 0)
             return false;
-        put_hash(&x, t->code, true);
-        return point(g, x);
+        return token_ranges(g, m, t);
     case SEARCH_URI:
         put_hash(&x, canonical_url(t->text), false);
         return point(g, x);
@@ -520,6 +590,63 @@ bool search_ranges(const struct search_criterion *c, fhir_type type, struct aren
     settle(&g);
     *out = (struct search_driver){ param, g.ranges, g.n };
     return true;
+}
+
+/* ---- counting ---- */
+
+static struct {
+    pthread_once_t once;
+    uint16_t n; /* numbers are below it */
+    uint8_t *bits;
+} counted = { .once = PTHREAD_ONCE_INIT };
+
+static bool is_counted(const struct search_param *p)
+{
+    static const char *const names_one[] = { "identifier", "telecom", "phone", "email" };
+    for (size_t i = 0; i < sizeof names_one / sizeof names_one[0]; i++)
+        if (sv_eq_cstr(p->code, names_one[i]))
+            return false; /* few resources share a value: walking its entries is as fast */
+    return p->kind == SEARCH_TOKEN && is_indexed(p);
+}
+
+static void find_counted(void)
+{
+    size_t n;
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        const struct search_param *const *of = search_params_of((fhir_type)t, &n);
+        for (size_t i = 0; i < n; i++)
+            if (of[i]->number >= counted.n)
+                counted.n = of[i]->number + 1;
+    }
+    counted.bits = calloc(FHIR_TYPES_MAX, counted.n); /* lives as long as the process */
+    if (counted.bits == NULL)
+        abort();
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        const struct search_param *const *of = search_params_of((fhir_type)t, &n);
+        for (size_t i = 0; i < n; i++)
+            counted.bits[t * counted.n + of[i]->number] = is_counted(of[i]);
+    }
+}
+
+bool search_is_counted(fhir_type type, uint16_t param)
+{
+    (void)pthread_once(&counted.once, find_counted); /* cannot fail */
+    return param < counted.n && counted.bits[(size_t)type * counted.n + param];
+}
+
+size_t search_count_keys(const struct search_criterion *c, fhir_type type, uint16_t *param,
+                         unsigned char values[SEARCH_TOKEN_KEYS][SEARCH_TOKEN_LEN], size_t *len)
+{
+    struct entry x[SEARCH_TOKEN_KEYS];
+    if (c->param == NULL || c->is_set || c->modifier != SEARCH_MOD_NONE || c->n_terms != 1 ||
+        c->terms[0].code.len == 0 || type == FHIR_TYPE_NONE || !is_counted(c->param))
+        return 0;
+    size_t n = token_begins(&c->terms[0], x);
+    *param = c->param->number;
+    *len = x[0].len;
+    for (size_t i = 0; i < n; i++)
+        memcpy(values[i], x[i].v, *len);
+    return n;
 }
 
 /* ---- where a walk meets a resource first ---- */

@@ -174,6 +174,19 @@ MUST_USE err_code search_index(fhir_type type, yyjson_val *root, struct buf *out
 /* Take the next entry of such a list. */
 bool search_index_next(sv *list, uint16_t *param, sv *value);
 
+/* An entry of a token is SEARCH_TOKEN_LEN bytes, the first SEARCH_CODE_LEN of its code, the rest of its system. */
+#define SEARCH_TOKEN_LEN  13u
+#define SEARCH_CODE_LEN   9u
+#define SEARCH_TOKEN_KEYS 4u
+/* Do stores keep sums of its entries' values? Token parameters whose values many resources share. */
+bool search_is_counted(fhir_type type, uint16_t param);
+/* Resources that meet the criterion are those with an entry whose value begins with one of *len bytes of values;
+ * a resource may have several of them, so sums add up only when all but one are 0. Returns how many values; 0: ask
+ * the resources. */
+MUST_USE size_t search_count_keys(const struct search_criterion *c, fhir_type type, uint16_t *param,
+                                  unsigned char values[SEARCH_TOKEN_KEYS][SEARCH_TOKEN_LEN],
+                                  size_t *len);
+
 struct search_range { /* index values v with from <= v < to in byte order; to empty: no end */
     unsigned char from[SEARCH_KEY_MAX], to[SEARCH_KEY_MAX];
     uint8_t from_len, to_len;

@@ -406,8 +406,56 @@ static err_code write_sorted(struct writing *x, struct err *e)
 
 /* ---- totals and links ---- */
 
+/* Out of the store's sums, when they can say. They are as of the newest commit: beside entries that must be the
+ * page's own. *known tells. */
+static err_code count_by_sums(struct writing *x, bool *known, struct err *e)
+{
+    struct rest_query *q = &x->p->q;
+    uint64_t one, sum = 0, as_of = x->p->count_only ? 0 : x->p->as_of;
+    struct store_commit at;
+    struct err why;
+    *known = false;
+    if (x->p->from_place || x->p->after || q->n_clauses > 1 || (q->n_clauses && q->n_types != 1))
+        return ERR_OK;
+    uint16_t param = 0;
+    unsigned char values[SEARCH_TOKEN_KEYS][SEARCH_TOKEN_LEN];
+    size_t len = 0, n = 1;
+    if (q->n_clauses)
+        n = q->clauses[0].n == 1
+                ? search_count_keys(&q->clauses[0].any[0], q->types[0], &param, values, &len)
+                : 0;
+    if (n == 0)
+        return ERR_OK;
+    unsigned n_above = 0;
+    for (size_t t = 0; t < q->n_types; t++)
+        for (size_t i = 0; i < n; i++) {
+            err_code rc = store_count(x->p->c->st, q->types[t], param, sv_make(values[i], len),
+                                      &one, &at, &why);
+            if (rc == ERR_UNSUPPORTED)
+                return ERR_OK;
+            if (rc != ERR_OK) {
+                *e = why;
+                return rc;
+            }
+            as_of = as_of ? as_of : at.t;
+            if (at.t != as_of) /* something was written between two sums */
+                return ERR_OK;
+            sum += one;
+            n_above += n > 1 && one > 0;
+        }
+    if (n_above > 1) /* a resource may stand in several */
+        return ERR_OK;
+    x->total = sum;
+    x->has_total = *known = true;
+    return ERR_OK;
+}
+
 static err_code count_all(struct writing *x, struct err *e)
 {
+    bool known;
+    TRY(count_by_sums(x, &known, e));
+    if (known)
+        return ERR_OK;
     CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
     struct rest_match m;
     err_code rc;

@@ -16,6 +16,7 @@ struct rocks_bulk {
     uint64_t b, count;
     bool files;  /* staged */
     bool search; /* and one of search entries */
+    struct tally tally;
 };
 
 static void staged_path(const struct rocks_bulk *k, const char *what, char out[PATH_MAX])
@@ -126,6 +127,8 @@ err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items,
         return ERR_OK;
     k->files = true;
     k->count = n;
+    for (size_t i = 0; i < n; i++)
+        tally_resource(&k->tally, items[i].type, items[i].index, 1);
     TRY(write_file(k, false, items, n, e));
     TRY(write_file(k, true, items, n, e));
     return write_search(k, items, n, e);
@@ -156,7 +159,7 @@ err_code rocks_bulk_publish(struct store_bulk *base, sv note_key, sv note, struc
         if (rc == ERR_OK && k->search)
             rc = ingest(k, "s", CF_SEARCH, e);
         if (rc == ERR_OK)
-            rc = rocks_publish(k->r, k->b, k->count, note_key, note, out, e);
+            rc = rocks_publish(k->r, k->b, k->count, &k->tally, note_key, note, out, e);
     } else {
         if (note_key.len)
             rc = k->r->base.ops->note_put(&k->r->base, note_key, note, e);
@@ -179,5 +182,6 @@ void rocks_bulk_abort(struct store_bulk *base)
         staged_path(k, "s", path);
         (void)unlink(path);
     }
+    tally_done(&k->tally);
     free(k);
 }

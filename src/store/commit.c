@@ -26,6 +26,7 @@ struct group {
     rocksdb_writebatch_t *batch;
     struct store_commit last; /* as the group goes on */
     bool any;
+    struct tally tally;
     uint64_t slots[GROUP_SLOTS]; /* hashes of resources, 0 is free */
     size_t n_slots;
 };
@@ -133,15 +134,49 @@ static struct store_commit next_commit(const struct rocks *r, struct store_commi
     return (struct store_commit){ last.t + 1, now };
 }
 
-static err_code add_waiter(struct rocks *r, struct group *g, struct commit_waiter *w)
+/* What the writes replace, one behind the other in `old`, is taken away from the sums; what they bring is added. */
+static err_code tally_waiter(struct group *g, const struct commit_waiter *w, sv old,
+                             const size_t *lens, struct err *e)
+{
+    struct tally t = { 0 }; /* of this commit: nothing of one that fails stays in the group's */
+    err_code rc = ERR_OK;
+    for (size_t i = 0; i < w->n && rc == ERR_OK; i++) {
+        if (w->writes[i].existed)
+            rc = tally_version(&t, w->writes[i].type, sv_head(old, lens[i]), -1, e);
+        old = sv_tail(old, lens[i]);
+        if (rc == ERR_OK && w->writes[i].method != STORE_METHOD_DELETE)
+            tally_resource(&t, w->writes[i].type, w->writes[i].index, 1);
+    }
+    if (rc == ERR_OK)
+        tally_add(&g->tally, &t);
+    tally_done(&t);
+    return rc;
+}
+
+static err_code check_waiter(struct rocks *r, struct group *g, struct commit_waiter *w,
+                             struct buf *old, size_t *lens)
 {
     for (size_t i = 0; i < w->n; i++) {
         struct rocks_current cur;
-        TRY(rocks_current(r, w->writes[i].type, w->writes[i].id, &cur, w->e));
+        size_t before = old->len;
+        TRY(rocks_current(r, w->writes[i].type, w->writes[i].id, &cur, old, w->e));
         TRY(check_condition(&w->writes[i], &cur, w->e));
+        lens[i] = old->len - before;
         w->writes[i].version = cur.version + 1;
         w->writes[i].existed = cur.version && !cur.deleted;
     }
+    return tally_waiter(g, w, buf_sv(old), lens, w->e);
+}
+
+static err_code add_waiter(struct rocks *r, struct group *g, struct commit_waiter *w)
+{
+    CLEANUP_BUF struct buf old = BUF_INIT(SIZE_MAX / 2);
+    size_t *lens = malloc(w->n * sizeof *lens);
+    if (lens == NULL)
+        abort();
+    err_code rc = check_waiter(r, g, w, &old, lens);
+    free(lens);
+    TRY(rc);
     w->out = next_commit(r, g->last);
     for (size_t i = 0; i < w->n; i++)
         batch_version(r, g->batch, &w->writes[i], w->out);
@@ -206,6 +241,7 @@ static void write_group(struct rocks *r, struct group *g, struct commit_waiter *
         w->rc = add_waiter(r, g, w);
     if (g->any) {
         char *bad = NULL;
+        tally_write(&g->tally, r, g->batch);
         rocksdb_write(r->db, r->sync_write, g->batch, &bad);
         struct err e;
         err_code rc = rocks_error(bad, "writing to the data store", &e);
@@ -221,6 +257,7 @@ static void write_group(struct rocks *r, struct group *g, struct commit_waiter *
             }
     }
     rocksdb_writebatch_destroy(g->batch);
+    tally_done(&g->tally);
     pthread_mutex_unlock(&r->order.lock);
 }
 
@@ -278,8 +315,8 @@ static struct batch_table *table_with(const struct batch_table *old, struct batc
     return t;
 }
 
-err_code rocks_publish(struct rocks *r, uint64_t b, uint64_t count, sv note_key, sv note,
-                       struct store_commit *out, struct err *e)
+err_code rocks_publish(struct rocks *r, uint64_t b, uint64_t count, const struct tally *tally,
+                       sv note_key, sv note, struct store_commit *out, struct err *e)
 {
     pthread_mutex_lock(&r->order.lock);
     struct store_commit c = next_commit(r, seen_last(r));
@@ -290,6 +327,8 @@ err_code rocks_publish(struct rocks *r, uint64_t b, uint64_t count, sv note_key,
     key_put_u64(v + 8, (uint64_t)c.instant_ms);
     rocksdb_writebatch_put_cf(batch, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
     batch_commit(r, batch, c, KEY_BULK, b, count);
+    tally_write(tally, r, batch);
+    counts_mark(r, batch, b, tally);
     if (note_key.len)
         rocksdb_writebatch_put_cf(batch, r->cf[CF_NOTES], note_key.ptr, note_key.len, note.ptr,
                                   note.len);

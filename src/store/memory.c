@@ -585,6 +585,35 @@ static void mem_index_close(struct store_index_cursor *base)
     free(c);
 }
 
+static bool has_entry(const struct mem_version *v, uint16_t want, sv begin)
+{
+    sv rest = sv_make(v->index, v->index_len), value;
+    uint16_t param;
+    while (search_index_next(&rest, &param, &value))
+        if (param == want && sv_starts(value, begin))
+            return true;
+    return false;
+}
+
+static err_code mem_count(struct store *st, fhir_type type, uint16_t param, sv value, uint64_t *out,
+                          struct store_commit *at, struct err *e)
+{
+    (void)e;
+    struct memory *m = (struct memory *)st;
+    uint64_t n = 0, rank;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n; i++) {
+        const struct mem_version *v = &m->versions[i];
+        if (v->type == type && v->method != STORE_METHOD_DELETE &&
+            find_locked(m, type, id_of(v), STORE_NOW, &rank) == v)
+            n += param == 0 || has_entry(v, param, value);
+    }
+    *at = last_locked(m);
+    *out = n;
+    pthread_mutex_unlock(&m->lock);
+    return ERR_OK;
+}
+
 static err_code mem_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
                               struct err *e)
 {
@@ -671,6 +700,7 @@ static const struct store_ops memory_ops = {
     .index_scan = mem_index_scan,
     .index_next = mem_index_next,
     .index_close = mem_index_close,
+    .count = mem_count,
     .commit_at = mem_commit_at,
     .plan = mem_plan,
     .stats = mem_stats,

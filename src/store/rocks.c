@@ -13,11 +13,11 @@
 #include <limits.h>
 #include <unistd.h>
 
-#define LAYOUT_VERSION 2u
+#define LAYOUT_VERSION 3u
 #define RECENT_MAX     (64u << 20) /* of the cache's bytes: for whole versions */
 
-static const char *const cf_names[N_CFS] = { "default", "versions", "changes",
-                                             "commits", "notes",    "search" };
+static const char *const cf_names[N_CFS] = { "default", "versions", "changes", "commits",
+                                             "notes",   "search",   "counts" };
 
 err_code rocks_error(char *errptr, const char *what, struct err *e)
 {
@@ -229,6 +229,14 @@ static rocksdb_options_t *make_search_options(struct store_env *env)
     return o;
 }
 
+/* Sums: few keys, each written often. */
+static rocksdb_options_t *make_count_options(struct store_env *env)
+{
+    rocksdb_options_t *o = make_options(env, true);
+    rocksdb_options_set_merge_operator(o, counts_merge_operator());
+    return o;
+}
+
 static err_code staging_reset(struct rocks *r, struct err *e)
 {
     char staging[PATH_MAX];
@@ -344,6 +352,7 @@ static void rocks_close(struct store *st)
     rocksdb_options_destroy(r->options);
     rocksdb_options_destroy(r->data_options);
     rocksdb_options_destroy(r->search_options);
+    rocksdb_options_destroy(r->count_options);
     rocksdb_writeoptions_destroy(r->sync_write);
     batch_table_unref(r->seen.batches);
     pthread_mutex_destroy(&r->seen.lock);
@@ -351,6 +360,7 @@ static void rocks_close(struct store *st)
     pthread_mutex_destroy(&r->queue.lock);
     pthread_cond_destroy(&r->queue.done);
     pthread_mutex_destroy(&r->bulk.lock);
+    pthread_mutex_destroy(&r->settle_lock);
     free(r->path);
     free(r);
 }
@@ -473,6 +483,7 @@ static const struct store_ops rocks_ops = {
     .index_scan = rocks_index_scan,
     .index_next = rocks_index_next,
     .index_close = rocks_index_close,
+    .count = rocks_count,
     .commit_at = rocks_commit_at,
     .plan = rocks_plan,
     .stats = rocks_stats,
@@ -496,13 +507,16 @@ err_code store_open_rocksdb(struct store_env *env, const char *path, bool create
     pthread_mutex_init(&r->queue.lock, NULL);
     pthread_cond_init(&r->queue.done, NULL);
     pthread_mutex_init(&r->bulk.lock, NULL);
+    pthread_mutex_init(&r->settle_lock, NULL);
     r->sync_write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(r->sync_write, 1);
     r->options = make_options(env, create);
     r->data_options = make_data_options(env);
     r->search_options = make_search_options(env);
-    const rocksdb_options_t *per_cf[N_CFS] = { r->options, r->data_options, r->options,
-                                               r->options, r->options,      r->search_options };
+    r->count_options = make_count_options(env);
+    const rocksdb_options_t *per_cf[N_CFS] = { r->options,      r->data_options, r->options,
+                                               r->options,      r->options,      r->search_options,
+                                               r->count_options };
     char *bad = NULL;
     r->db = rocksdb_open_column_families(r->options, path, N_CFS, cf_names, per_cf, r->cf, &bad);
     err_code rc = rocks_error(bad, "opening the data store", e);

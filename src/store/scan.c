@@ -276,17 +276,19 @@ static err_code read_one(struct rocks *r, fhir_type type, sv id, uint64_t as_of_
 }
 
 err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_current *out,
-                       struct err *e)
+                       struct buf *body, struct err *e)
 {
     struct group g;
     uint64_t as_of;
-    group_init(&g, 0);
-    err_code rc = read_one(r, type, id, STORE_NOW, false, &g, &as_of, e);
+    group_init(&g, SIZE_MAX / 2);
+    err_code rc = read_one(r, type, id, STORE_NOW, true, &g, &as_of, e);
     if (rc == ERR_OK) {
         *out = (struct rocks_current){ 0 };
         if (g.best.there)
             *out = (struct rocks_current){ g.version, g.best.t,
                                            g.best.head.method == STORE_METHOD_DELETE };
+        if (g.best.there && !out->deleted)
+            rc = buf_add(body, g.best.head.body.json, e);
     }
     group_done(&g);
     return rc;

@@ -216,6 +216,12 @@ void store_index_close(struct store_index_cursor *c)
         c->ops->index_close(c);
 }
 
+err_code store_count(struct store *st, fhir_type type, uint16_t param, sv value, uint64_t *out,
+                     struct store_commit *at, struct err *e)
+{
+    return st->ops->count(st, type, param, value, out, at, e);
+}
+
 err_code store_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
                          struct err *e)
 {

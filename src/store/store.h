@@ -177,6 +177,13 @@ MUST_USE err_code store_index_next(struct store_index_cursor *c, struct store_in
 void store_index_close(struct store_index_cursor *c);
 DEFINE_CLEANUP(struct store_index_cursor, store_index_close)
 
+/* How many resources of the type are current as of *at, which is the newest commit: all of them (parameter 0, value
+ * empty), or those with an entry of a counted parameter (search_is_counted) whose value begins with `value`, of
+ * SEARCH_CODE_LEN or SEARCH_TOKEN_LEN bytes. The first call after bulk loads reads what these wrote, or the keys of
+ * their types; else it is one read. ERR_UNSUPPORTED: loads are published faster than that goes. */
+MUST_USE err_code store_count(struct store *st, fhir_type type, uint16_t param, sv value,
+                              uint64_t *out, struct store_commit *at, struct err *e);
+
 /* ---- planning ---- */
 /* Split a type into ranges of about target_bytes of JSON each, in order, without gap or overlap,
  * covering every possible id; none for a type that never had a version. Strings and array owned by

@@ -5,7 +5,7 @@
  *   bulk.c, bulk_search.c  sorted files of a bulk load     scan.c    reading as of T
  *   plan.c     splitting a type into ranges      memory.c  the oracle
  *   log.c      changes, newest first             index.c   search entries
- *   recent.c   current versions read lately
+ *   recent.c   current versions read lately      counts.c   sums of what is current
  * Floor: store. */
 #pragma once
 #include "store/keys.h"
@@ -46,6 +46,8 @@ struct store_ops {
                            uint64_t, struct store_index_cursor **, struct err *);
     err_code (*index_next)(struct store_index_cursor *, struct store_index_hit *, struct err *);
     void (*index_close)(struct store_index_cursor *);
+    err_code (*count)(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct store_commit *,
+                      struct err *);
     err_code (*commit_at)(struct store *, int64_t, struct store_commit *, struct err *);
     err_code (*plan)(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
                      size_t *, struct err *);
@@ -111,7 +113,7 @@ struct batch_table {
     struct batch rows[]; /* ascending b */
 };
 
-enum { CF_DEFAULT, CF_VERSIONS, CF_CHANGES, CF_COMMITS, CF_NOTES, CF_SEARCH, N_CFS };
+enum { CF_DEFAULT, CF_VERSIONS, CF_CHANGES, CF_COMMITS, CF_NOTES, CF_SEARCH, CF_COUNTS, N_CFS };
 
 struct commit_waiter;
 struct rocks {
@@ -119,11 +121,12 @@ struct rocks {
     struct store_env *env; /* borrowed */
     char *path;
     rocksdb_t *db;
-    rocksdb_options_t *options, *data_options, *search_options;
+    rocksdb_options_t *options, *data_options, *search_options, *count_options;
     rocksdb_column_family_handle_t *cf[N_CFS];
     rocksdb_writeoptions_t *sync_write;
     struct recent_owner recent;
-    struct { /* what readers take at their start; short holds only */
+    pthread_mutex_t settle_lock; /* one thread settles counts; taken before order.lock */
+    struct {                     /* what readers take at their start; short holds only */
         pthread_mutex_t lock;
         struct store_commit last;
         struct batch_table *batches;
@@ -144,6 +147,27 @@ struct rocks {
     } bulk;
 };
 
+/* ---- counts (counts.c) ---- */
+#define COUNT_KEY_MAX 24u /* 1 + 2 + 1 + SEARCH_TOKEN_LEN, in whole words */
+_Static_assert(COUNT_KEY_MAX >= 1 + 2 + 1 + SEARCH_TOKEN_LEN, "a key must fit");
+struct tally_row;
+struct tally { /* what sums are to grow by; zeroed: empty */
+    struct tally_row *rows;
+    size_t n, cap;
+};
+void tally_add(struct tally *to, const struct tally *from);
+void tally_done(struct tally *t);
+/* n of a resource: it, and its counted entries. */
+void tally_resource(struct tally *t, fhir_type type, sv index, int64_t n);
+/* The same of a stored version, whose entries are found anew. */
+MUST_USE err_code tally_version(struct tally *t, fhir_type type, sv json, int64_t n, struct err *e);
+void tally_write(const struct tally *t, struct rocks *r, rocksdb_writebatch_t *batch);
+/* Load b, tallied in t, has not been looked at for what it replaced. */
+void counts_mark(struct rocks *r, rocksdb_writebatch_t *batch, uint64_t b, const struct tally *t);
+rocksdb_mergeoperator_t *counts_merge_operator(void); /* owned by the options it is set in */
+err_code rocks_count(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct store_commit *,
+                     struct err *);
+
 /* RocksDB's error text -> our code; frees it. No path reaches the message. */
 err_code rocks_error(char *errptr, const char *what, struct err *e);
 
@@ -151,21 +175,21 @@ struct batch_table *batch_table_ref(struct rocks *r);
 void batch_table_unref(struct batch_table *t);
 const struct batch *batch_table_find(const struct batch_table *t, uint64_t b);
 
-/* Current state of an id, without its body. version 0: never was. */
+/* Current state of an id; json is empty when there is none, and appended to body. version 0: never was. */
 struct rocks_current {
     uint64_t version, t;
     bool deleted;
 };
 MUST_USE err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_current *out,
-                                struct err *e);
+                                struct buf *body, struct err *e);
 
 err_code rocks_commit(struct store *, struct store_write *, size_t, struct store_commit *,
                       struct err *);
 err_code rocks_horizon(struct store *, struct store_commit *, struct err *);
 /* Publish: one synced batch that assigns t and instant to bulk load b (count versions) with a note.
  */
-err_code rocks_publish(struct rocks *r, uint64_t b, uint64_t count, sv note_key, sv note,
-                       struct store_commit *out, struct err *e);
+err_code rocks_publish(struct rocks *r, uint64_t b, uint64_t count, const struct tally *tally,
+                       sv note_key, sv note, struct store_commit *out, struct err *e);
 err_code rocks_bulk_begin(struct store *, struct store_bulk **, struct err *);
 err_code rocks_bulk_fill(struct store_bulk *, struct store_bulk_item *, size_t, struct err *);
 err_code rocks_bulk_publish(struct store_bulk *, sv, sv, struct store_commit *, struct err *);
