@@ -10,6 +10,9 @@
              against a full one of the same million resources; wall and processor time
   memory     peak memory of import and export over an idle server, at two sizes
   start      time from exec to the ready line on the store that `import` filled
+  reads      reads by id, open and signed, against our HTTP server with a constant answer
+  creates    durable creates of 16 clients, against RocksDB's group commits of the same keys and values
+  search     first pages against reading the same resources by id; counting; at a tenth of the data and at all
 
 Sizes: --gb 2 (about 5,600 patients per 2 GB). Warm page cache. Medians of --runs, pair by pair for ratios."""
 import argparse
@@ -27,6 +30,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 import fhirlake  # noqa: E402
+import rest  # noqa: E402
 from fhirlake import Server, wait  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("FHIRLAKE_BUILD", ROOT / "build"))
@@ -329,7 +333,13 @@ class Bench:
 
 
 NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.export, "s3": Bench.s3,
-         "ask": Bench.ask, "memory": Bench.memory, "start": Bench.start}
+         "ask": Bench.ask, "memory": Bench.memory, "start": Bench.start,
+         "reads": lambda b: of_rest(b).reads(),
+         "creates": lambda b: of_rest(b).creates(), "search": lambda b: of_rest(b).search()}
+
+
+def of_rest(bench):
+    return rest.Rest(bench, row, spread, BIN / "bench")
 
 
 def main():
@@ -338,6 +348,7 @@ def main():
     parser.add_argument("names", nargs="*", help="which; all without")
     parser.add_argument("--gb", type=float, default=2.0)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=5, help="of one measurement of the REST API")
     parser.add_argument("--dir", default=None, help="folder for some 10 GB of scratch")
     args = parser.parse_args()
     wrong = [name for name in args.names if name not in NAMES]

@@ -1,7 +1,8 @@
 /* commit.c - who assigns t: online commits in groups, publications of bulk loads, the horizon.
  *
  * Writers queue; the first becomes leader, takes what waits, and writes it as one batch with one
- * fsync under order.lock, while the next group gathers. Two waiters that write the same resource
+ * fsync under order.lock, while the next group gathers. Each waiter has its own condition: a leader
+ * wakes whom it wrote for and who leads next, nobody else. Two waiters that write the same resource
  * never share a group, so that each sees the state the other left. */
 #include "store/store_private.h"
 
@@ -18,6 +19,7 @@ struct commit_waiter {
     err_code rc;
     struct err *e;
     bool done;
+    pthread_cond_t wake; /* done, or first in the queue with nobody leading */
 };
 
 /* ---- a group's batch ---- */
@@ -266,15 +268,16 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
 {
     struct rocks *r = (struct rocks *)st;
     struct commit_waiter me = { .writes = writes, .n = n, .e = e };
+    pthread_cond_init(&me.wake, NULL);
     pthread_mutex_lock(&r->queue.lock);
     if (r->queue.tail)
         r->queue.tail->next = &me;
     else
         r->queue.head = &me;
     r->queue.tail = &me;
-    while (!me.done && r->queue.led)
-        pthread_cond_wait(&r->queue.done, &r->queue.lock);
-    while (!me.done) { /* nobody leads: this thread does, until its own commit is in */
+    while (!me.done && (r->queue.led || r->queue.head != &me))
+        pthread_cond_wait(&me.wake, &r->queue.lock);
+    if (!me.done) { /* nobody leads, and this thread's commit is the first: it will be in the group */
         r->queue.led = true;
         struct group *g = calloc(1, sizeof *g);
         if (g == NULL)
@@ -285,13 +288,16 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
         free(g);
         pthread_mutex_lock(&r->queue.lock);
         for (struct commit_waiter *w = group, *next; w; w = next) {
-            next = w->next; /* a waiter may be gone once it is done */
+            next = w->next; /* a waiter may be gone once it is done and the lock is free */
             w->done = true;
+            pthread_cond_signal(&w->wake);
         }
         r->queue.led = false;
-        pthread_cond_broadcast(&r->queue.done);
+        if (r->queue.head)
+            pthread_cond_signal(&r->queue.head->wake);
     }
     pthread_mutex_unlock(&r->queue.lock);
+    pthread_cond_destroy(&me.wake);
     if (me.rc == ERR_OK)
         *out = me.out;
     return me.rc;

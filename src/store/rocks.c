@@ -358,7 +358,6 @@ static void rocks_close(struct store *st)
     pthread_mutex_destroy(&r->seen.lock);
     pthread_mutex_destroy(&r->order.lock);
     pthread_mutex_destroy(&r->queue.lock);
-    pthread_cond_destroy(&r->queue.done);
     pthread_mutex_destroy(&r->bulk.lock);
     pthread_mutex_destroy(&r->settle_lock);
     free(r->path);
@@ -505,7 +504,6 @@ err_code store_open_rocksdb(struct store_env *env, const char *path, bool create
     pthread_mutex_init(&r->seen.lock, NULL);
     pthread_mutex_init(&r->order.lock, NULL);
     pthread_mutex_init(&r->queue.lock, NULL);
-    pthread_cond_init(&r->queue.done, NULL);
     pthread_mutex_init(&r->bulk.lock, NULL);
     pthread_mutex_init(&r->settle_lock, NULL);
     r->sync_write = rocksdb_writeoptions_create();

@@ -137,7 +137,6 @@ struct rocks {
     } order;
     struct { /* group commit: who waits */
         pthread_mutex_t lock;
-        pthread_cond_t done;
         struct commit_waiter *head, *tail;
         bool led;
     } queue;

@@ -142,7 +142,7 @@ static void *write_on(void *arg)
 {
     struct race *r = arg;
     char id[16];
-    for (uint64_t n = 2; n < 100; n++)
+    for (uint64_t n = 2; n < 32; n++)
         for (unsigned i = 0; i < IDS; i++) {
             if (n % 10 == 0)
                 (void)load(r->st, id_of(i, id), n);

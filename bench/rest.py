@@ -1,0 +1,174 @@
+"""The REST API's benchmarks: reads, creates, search, counting. Each against a peer or another request in the same run.
+
+Rounds take peer and server in turns, and a ratio is made of the two halves of one round; medians of the rounds. Beside
+the rate stands the processor time of a request (server and load generator together): where other work shares the
+machine, rates say how the scheduler divided it, processor time says what a request costs."""
+import json
+import pathlib
+import random
+import statistics
+import subprocess
+import time
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+class Load:
+    """bench_load against one server process."""
+
+    def __init__(self, tools, address, pid, keys=None):
+        self.tools, self.address, self.pid, self.keys = tools, address.split("//")[-1], pid, keys
+
+    def run(self, requests, seconds, connections):
+        command = [self.tools / "bench_load", "--to", self.address, "--connections", str(connections), "--seconds",
+                   str(seconds), "--requests", requests]
+        if self.keys:
+            command += ["--key", self.keys[0], "--secret", self.keys[1]]
+        before = cpu_seconds(self.pid)
+        got = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        assert got["failed"] == 0, got
+        got["us"] = (cpu_seconds(self.pid) - before) * 1e6 / got["requests"] + got["cpu_us"]
+        return got
+
+
+class Rest:
+    def __init__(self, bench, row, spread, tools):
+        self.bench, self.row, self.spread, self.tools = bench, row, spread, tools
+        self.seconds, self.rounds = bench.args.seconds, bench.args.runs
+        self.random = random.Random(1)
+
+    def file(self, name, lines):
+        path = self.bench.work / name
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return path
+
+    def ids(self, kind, count):
+        folder = self.bench.data(self.bench.args.gb)
+        ids = []
+        for path in sorted(folder.glob(f"{kind}*.ndjson")):
+            if path.stem.split(".")[0].split("-")[0] != kind:
+                continue
+            with open(path) as lines:
+                ids += [json.loads(line)["id"] for _, line in zip(range(20 * count), lines)]
+        self.random.shuffle(ids)
+        return ids[:count]
+
+    def base(self):
+        return f"/datastore/{self.bench.store}/r4"
+
+    def against(self, name, peer, load, requests, peer_requests, connections=32):
+        rates, costs, p99 = [], [], []
+        load.run(requests, self.seconds, connections)  # warm
+        for _ in range(self.rounds):
+            a = peer.run(peer_requests, self.seconds, connections)
+            b = load.run(requests, self.seconds, connections)
+            rates.append(b["rps"] / a["rps"])
+            costs.append(a["us"] / b["us"])
+            p99.append((b["rps"], b["p99_us"], a["p99_us"], b["us"]))
+        self.row(f"{name}: requests/s", self.spread([p[0] for p in p99]))
+        self.row(f"{name}: processor time of a request, us", self.spread([p[3] for p in p99]))
+        self.row(f"{name}: p99, ms (peer {statistics.median(p[2] for p in p99) / 1000:.1f})",
+                 self.spread([p[1] for p in p99], 1e-3))
+        self.row(f"{name}: ratio of rates to the peer's", self.spread(rates))
+        self.row(f"{name}: ratio of processor times", self.spread(costs))
+
+    def reads(self):
+        """Reads by id against the same HTTP server with a constant answer."""
+        peer = subprocess.Popen([self.tools / "bench_constant", "2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                text=True)
+        try:
+            constant = Load(self.tools, peer.stdout.readline().strip(), peer.pid)
+            self.bench.filled().stop()
+            some = {"2,000 ids": 2000, "ids of the whole type": 200000}
+            for auth in ("none", "sigv4"):
+                server = self.bench.start_server("--auth", auth)
+                keys = server.keys() if auth == "sigv4" else None
+                for what, count in some.items():
+                    requests = self.file("reads", [f"GET {self.base()}/Observation/{i}"
+                                                   for i in self.ids("Observation", count)])
+                    self.against(f"read, {'signed' if keys else 'open'}, {what}", constant,
+                                 Load(self.tools, server.url, server.process.pid, keys), requests, requests)
+        finally:
+            peer.kill()
+
+    def creates(self):
+        """Durable creates of 16 clients against RocksDB's own group commits of the same keys and values."""
+        self.bench.filled().stop()
+        server = self.bench.start_server("--auth", "none")
+        source = self.bench.data(self.bench.args.gb) / "Observation.ndjson"
+        with open(source) as lines:
+            bodies = [line.strip() for _, line in zip(range(5000), lines)]
+        lines = self.bench.work / "creates.ndjson"
+        lines.write_text("\n".join(bodies) + "\n")
+        requests = self.file("creates", [f"POST {self.base()}/Observation\t{body}" for body in bodies])
+        load = Load(self.tools, server.url, server.process.pid)
+        rates, ratios, p99 = [], [], []
+        for _ in range(self.rounds):
+            raw = float(subprocess.run([self.tools / "bench_commits", self.bench.work / "raw", lines, "16",
+                                        str(self.seconds)], check=True, capture_output=True, text=True).stdout)
+            got = load.run(requests, self.seconds, 16)
+            rates.append(got["rps"])
+            ratios.append(got["rps"] / raw)
+            p99.append(got["p99_us"])
+        self.row("durable creates of 16 clients, /s", self.spread(rates))
+        self.row("p99 of a create, ms", self.spread(p99, 1e-3))
+        self.row("ratio to RocksDB's group commits of the same", self.spread(ratios))
+
+    def timed(self, fhir, path, times=5):
+        seconds, answer = [], None
+        for _ in range(times):
+            start = time.monotonic()
+            answer = fhir.get(path)
+            seconds.append(time.monotonic() - start)
+            assert answer.status == 200, answer.body[:300]
+        return statistics.median(seconds), answer
+
+    def search(self):
+        """First pages against reading their resources by id; counting; both at a tenth of the data too."""
+        small, large = self.bench.args.gb / 10, self.bench.args.gb
+        for gb in (small, large):
+            server = self.bench.start_server(name=f"search-{gb}")
+            store = server.create_store()
+            job = server.import_all(store, self.bench.link_input(server, gb))
+            assert job["JobStatus"] == "COMPLETED", job
+            server = self.bench.start_server("--auth", "none", name=f"search-{gb}")
+            fhir = server.fhir(store, signed=False)
+            with open(self.bench.data(gb) / "Observation.ndjson") as lines:
+                seen = [json.loads(line) for _, line in zip(range(40), lines)]
+            with open(self.bench.data(gb) / "Patient.ndjson") as lines:
+                name = json.loads(next(lines))["name"][0]["family"]
+            one = seen[self.random.randrange(len(seen))]
+            coding = one["code"]["coding"][0]
+            subject = one["subject"]["reference"]
+            load = Load(self.tools, server.url, server.process.pid)
+            for what, path in (("Observation?subject&code",
+                                f"Observation?subject={subject}&code={coding['code']}&_count=20"),
+                               ("Patient?name", f"Patient?name={name}&_count=20")):
+                page = fhir.get(path).json
+                found = [f"{e['resource']['resourceType']}/{e['resource']['id']}" for e in page.get("entry", [])]
+                assert found
+                base = f"/datastore/{store}/r4"
+                searches = self.file("searches", [f"GET {base}/{path}"])
+                reads = self.file("single", [f"GET {base}/{r}" for r in found])
+                ratios, first = [], []
+                for _ in range(self.rounds):
+                    s = load.run(searches, self.seconds, 1)
+                    r = load.run(reads, self.seconds, 1)
+                    first.append(s["p50_us"])
+                    ratios.append(s["p50_us"] / (r["p50_us"] * len(found)))
+                self.row(f"{gb:g} GB: {what}, first page of {len(found)}, ms", self.spread(first, 1e-3))
+                self.row(f"{gb:g} GB: {what}, ratio to reading them by id", self.spread(ratios))
+            start = time.monotonic()
+            total = fhir.get("Observation?_summary=count").json["total"]
+            self.row(f"{gb:g} GB: first count behind the import, ms", f"{(time.monotonic() - start) * 1000:.0f}",
+                     f"{total:,} Observations")
+            for what, path in (("whole type", "Observation?_summary=count"),
+                               ("one token", "Observation?status=final&_summary=count"),
+                               ("system and code", f"Observation?code={coding['system']}|{coding['code']}"
+                                                   "&_summary=count")):
+                seconds, answer = self.timed(fhir, path, 9)
+                self.row(f"{gb:g} GB: count, {what}, ms (client included)", f"{seconds * 1000:.1f}",
+                         f"{answer.json['total']:,} match")
