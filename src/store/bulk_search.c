@@ -100,6 +100,15 @@ static void radix(struct row *rows, struct row *spare, size_t n)
         memcpy(rows, from, n * sizeof *rows);
 }
 
+/* Most rows of one head are of one value, a token's of one code in one system, and stand by item already. */
+static bool in_order(const struct row *rows, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (row_cmp(&rows[i - 1], &rows[i]) > 0)
+            return false;
+    return true;
+}
+
 /* What eight bytes could not tell apart. */
 static void settle(struct row *rows, size_t n)
 {
@@ -107,7 +116,7 @@ static void settle(struct row *rows, size_t n)
         bool longer = false;
         for (k = i; k < n && rows[k].head == rows[i].head; k++)
             longer |= rows[k].len > 8 || rows[k].len != rows[i].len;
-        if (longer && k - i > 1)
+        if (longer && !in_order(rows + i, k - i))
             qsort(rows + i, k - i, sizeof *rows, row_cmp);
     }
 }
