@@ -168,6 +168,7 @@ static void show(const char *what, const struct took *t, const struct took *full
         printf("  ratio to full %.5f, processor %.5f", t->wall_s / full->wall_s,
                t->cpu_s / full->cpu_s);
     printf("\n");
+    (void)fflush(stdout);
 }
 
 int main(int argc, char **argv)
