@@ -48,3 +48,10 @@
         if (!sv_eq(a_, b_))                                               \
             fail_msg("\"%.*s\" is not \"%.*s\"", SV_FMT(a_), SV_FMT(b_)); \
     } while (0)
+
+/* `./dev test --long` asks for the long form of random tests. */
+static inline bool test_is_long(void)
+{
+    const char *l = getenv("FHIRLAKE_LONG");
+    return l && l[0] == '1';
+}

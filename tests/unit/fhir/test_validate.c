@@ -802,8 +802,7 @@ TEST(validate, every_mutation_of_an_example_is_told_at_its_place)
     struct buf text = BUF_INIT(64 << 20);
     if (!examples(&text))
         skip();
-    const char *longer = getenv("FHIRLAKE_LONG");
-    struct mutant m = { .step = longer && longer[0] == '1' ? 1 : 7 };
+    struct mutant m = { .step = test_is_long() ? 1 : 7 };
     sv rest = buf_sv(&text), line;
     while (ndjson_line(&rest, &line)) {
         struct arena *a = arena_new(SIZE_MAX / 2);

@@ -477,7 +477,7 @@ TEST(chain, a_copy_that_takes_every_increment_is_the_source_at_each_instant)
     fx_open(&f);
     fx_engine(&f, 2, 3000, 0);
     struct store *st = fx_store(&f);
-    bool long_form = getenv("FHIRLAKE_LONG") != NULL;
+    bool long_form = test_is_long();
     uint64_t seed = clock_mono_us() | 1,
              until = clock_mono_us() + (long_form ? 3600000000u : 15000000u);
     const char *given = getenv("FHIRLAKE_SEED");

@@ -215,7 +215,7 @@ static void one_export(unsigned round, unsigned took_ms)
 
 TEST(kill, an_export_killed_in_any_phase_is_exact_after_the_restart)
 {
-    bool long_form = getenv("FHIRLAKE_LONG") != NULL;
+    bool long_form = test_is_long();
     const char *given = getenv("FHIRLAKE_SEED");
     seed = clock_mono_us() | 1;
     if (given)

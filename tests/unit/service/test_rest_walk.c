@@ -486,8 +486,7 @@ static void walked(struct rest_call *c, const struct asked *q, uint64_t as_of,
 
 static unsigned rounds(unsigned n)
 {
-    const char *longer = getenv("FHIRLAKE_LONG");
-    return longer && longer[0] == '1' ? n * 40 : n;
+    return test_is_long() ? n * 40 : n;
 }
 
 static void history(struct store *st)

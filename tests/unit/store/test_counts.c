@@ -231,8 +231,8 @@ static void history(uint64_t seed, unsigned steps)
 TEST(counts, sums_are_what_counting_gives_after_random_histories)
 {
     (void)state;
-    const char *l = getenv("FHIRLAKE_LONG"); /* each step waits for disks several times */
-    for (uint64_t seed = 1; seed <= (l && *l == '1' ? 20 : 3); seed++)
+    /* each step waits for disks several times */
+    for (uint64_t seed = 1; seed <= (test_is_long() ? 20 : 3); seed++)
         history(seed, 40);
 }
 
