@@ -12,7 +12,7 @@ import pytest
 
 from fhirlake import LONG, SHARED, Server, exact, read_ndjson, without_version
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
 EXAMPLES = SHARED / "data" / "hl7-examples" / "examples.ndjson.gz"
 SYSTEM = "urn:test:ids"
 

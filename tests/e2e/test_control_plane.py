@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from fhirlake import KEY, ROLE, Server, patient, wait
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
 OUT = {"S3Configuration": {"S3Uri": "s3://out/x", "KmsKeyId": KEY}}
 
 

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from bulk import export, kick
 from fhirlake import KEY, ROLE, Server, read_export, wait
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
 DATE = re.compile(r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [1-9]\d?, \d{4} (1[0-2]|[1-9]):\d\d:\d\d [AP]M")
 
 
