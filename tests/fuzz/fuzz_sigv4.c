@@ -21,9 +21,11 @@ FUZZ(data)
     struct sigv4_claim claim;
     struct err e;
     if (sigv4_claim_parse(a, &req, &claim, &e) == ERR_OK) {
-        struct sigv4_expect x = { SV_LIT("us-east-1"), SV_LIT("healthlake"),
-                                  1795458600000,       900,
-                                  SV_LIT("secret"),    SV_NONE };
+        struct sigv4_expect x = { .region = SV_LIT("us-east-1"),
+                                  .service = SV_LIT("healthlake"),
+                                  .now_ms = 1795458600000,
+                                  .skew_s = 900,
+                                  .secret_key = SV_LIT("secret") };
         MUST(claim.signature.len == 64 && claim.scope.date.len == 8);
         MUST(sigv4_verify(a, &req, &claim, &x, &e) != ERR_INTERNAL);
     }
