@@ -96,6 +96,24 @@ char *arena_str(struct arena *a, sv bytes)
     return p;
 }
 
+sv arena_join(struct arena *a, const sv *parts, size_t n)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++)
+        if (__builtin_add_overflow(len, parts[i].len, &len))
+            return SV_NONE;
+    char *p = len == SIZE_MAX ? NULL : arena_alloc(a, len + 1), *at = p;
+    if (p == NULL)
+        return SV_NONE;
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i].len)
+            memcpy(at, parts[i].ptr, parts[i].len);
+        at += parts[i].len;
+    }
+    *at = 0;
+    return (sv){ p, len };
+}
+
 sv arena_fmt(struct arena *a, const char *fmt, ...)
 {
     char here[256]; /* most texts are short: printed once */

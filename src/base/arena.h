@@ -19,6 +19,10 @@ void *arena_calloc(struct arena *a, size_t n, size_t size);
 
 /* Copy; the copy has a NUL behind its last byte (not counted). ptr is NULL past the budget. */
 sv arena_sv(struct arena *a, sv bytes);
+/* One text of several; as arena_sv(). */
+sv arena_join(struct arena *a, const sv *parts, size_t n);
+#define ARENA_JOIN(a, ...) \
+    arena_join((a), (const sv[]){ __VA_ARGS__ }, sizeof((const sv[]){ __VA_ARGS__ }) / sizeof(sv))
 /* NUL-terminated copy; NULL past the budget. */
 char *arena_str(struct arena *a, sv bytes);
 /* Formatted; ptr is NULL past the budget. NUL behind the last byte. */

@@ -2,10 +2,14 @@
 
 #include "base/clock.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 8192u
+#define HELD_BYTES     (64u << 10)
+#define HELD_US        20000u
 
 static _Atomic int min_level = LOG_INFO;
 
@@ -118,6 +122,138 @@ static void put_time(struct line *l)
     put(l, SV_LIT("Z "));
 }
 
+/* ---- where lines go ----
+ *
+ * One write(2) a line costs a read by id a tenth of its time. While lines are held, one that comes when nothing
+ * was written lately goes out at once, and so does all that tells of trouble; the others wait for company, HELD_US
+ * at most. A thread that writes takes the full half away and leaves the empty one to be filled. */
+static struct {
+    _Atomic bool holding;
+    pthread_t flusher;
+    pthread_mutex_t writing; /* orders the writes; taken in front of lock */
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        bool stopping;
+        uint64_t written_us;
+        size_t len;  /* of what waits */
+        size_t half; /* which half of text it waits in */
+    } locked;
+    char text[2][HELD_BYTES];
+} out = { .writing = PTHREAD_MUTEX_INITIALIZER, .locked.lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void write_out(sv lines)
+{
+    ssize_t n = write(STDERR_FILENO, lines.ptr, lines.len);
+    (void)n; /* nowhere to report a log that cannot be written */
+}
+
+static void flush(void)
+{
+    pthread_mutex_lock(&out.writing);
+    pthread_mutex_lock(&out.locked.lock);
+    sv lines = sv_make(out.text[out.locked.half], out.locked.len);
+    out.locked.half ^= 1;
+    out.locked.len = 0;
+    out.locked.written_us = clock_mono_us();
+    pthread_mutex_unlock(&out.locked.lock);
+    if (lines.len)
+        write_out(lines);
+    pthread_mutex_unlock(&out.writing);
+}
+
+static void hold_line(log_level level, sv line)
+{
+    pthread_mutex_lock(&out.locked.lock);
+    while (out.locked.len + line.len > HELD_BYTES) {
+        pthread_mutex_unlock(&out.locked.lock);
+        flush();
+        pthread_mutex_lock(&out.locked.lock);
+    }
+    bool first = out.locked.len == 0;
+    memcpy(out.text[out.locked.half] + out.locked.len, line.ptr, line.len);
+    out.locked.len += line.len;
+    bool now = level >= LOG_WARN || clock_mono_us() - out.locked.written_us >= HELD_US ||
+               out.locked.stopping;
+    if (first && !now)
+        pthread_cond_signal(&out.locked.changed);
+    pthread_mutex_unlock(&out.locked.lock);
+    if (now)
+        flush();
+}
+
+static void *flusher(void *ignored)
+{
+    (void)ignored;
+    pthread_mutex_lock(&out.locked.lock);
+    while (!out.locked.stopping) {
+        if (out.locked.len == 0) {
+            pthread_cond_wait(&out.locked.changed, &out.locked.lock);
+            continue;
+        }
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += HELD_US * 1000L;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000;
+        }
+        while (!out.locked.stopping &&
+               pthread_cond_timedwait(&out.locked.changed, &out.locked.lock, &until) == 0)
+            ;
+        pthread_mutex_unlock(&out.locked.lock);
+        flush();
+        pthread_mutex_lock(&out.locked.lock);
+    }
+    pthread_mutex_unlock(&out.locked.lock);
+    return NULL;
+}
+
+/* The process ends here: what waits goes out, without locks, which whoever died may hold. */
+static void on_crash(int sig)
+{
+    write_out(sv_make(out.text[out.locked.half], out.locked.len));
+    (void)raise(sig); /* SA_RESETHAND: now it ends it */
+}
+
+static void catch_crashes(void)
+{
+    static const int signals[] = { SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM };
+    struct sigaction mine = { .sa_handler = on_crash, .sa_flags = (int)SA_RESETHAND | SA_NODEFER };
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        struct sigaction have;
+        if (sigaction(signals[i], NULL, &have) == 0 && have.sa_handler == SIG_DFL)
+            (void)sigaction(signals[i], &mine, NULL); /* a sanitizer's own stays */
+    }
+}
+
+void log_hold(void)
+{
+    pthread_condattr_t clock;
+    (void)pthread_condattr_init(&clock); /* none of the three can fail */
+    (void)pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&out.locked.changed, &clock);
+    (void)pthread_condattr_destroy(&clock);
+    out.locked.stopping = false;
+    if (pthread_create(&out.flusher, NULL, flusher, NULL) != 0)
+        return; /* each line by itself, then */
+    catch_crashes();
+    atomic_store(&out.holding, true);
+}
+
+void log_release(void)
+{
+    if (!atomic_load(&out.holding))
+        return;
+    pthread_mutex_lock(&out.locked.lock);
+    out.locked.stopping = true; /* lines go out at once from here on */
+    pthread_cond_signal(&out.locked.changed);
+    pthread_mutex_unlock(&out.locked.lock);
+    (void)pthread_join(out.flusher, NULL); /* our own thread */
+    flush();
+    atomic_store(&out.holding, false);
+}
+
 void log_line(log_level level, const char *event, const struct log_kv *kv, size_t n_kv)
 {
     if ((int)level < atomic_load(&min_level) || level >= LOG_OFF)
@@ -131,8 +267,10 @@ void log_line(log_level level, const char *event, const struct log_kv *kv, size_
     for (size_t i = 0; i < n_kv; i++)
         put_kv(&l, &kv[i]);
     l.text[l.len++] = '\n';
-    ssize_t n = write(STDERR_FILENO, l.text, l.len);
-    (void)n; /* nowhere to report a log that cannot be written */
+    if (atomic_load(&out.holding))
+        hold_line(level, sv_make(l.text, l.len));
+    else
+        write_out(sv_make(l.text, l.len));
 }
 
 void log_error(const char *event, const struct err *err, const struct log_kv *kv, size_t n_kv)

@@ -16,7 +16,7 @@ bool log_level_parse(sv name, log_level *out); /* debug info warn error off */
 
 /* One line. Pairs of (const char *key, const char *printf-free value) are built with the LOG_*
  * helpers:  log_line(LOG_INFO, "job", 2, LOG_KV("id", id), LOG_KV("status", "COMPLETED"))
- * Thread-safe; the line is written by one write(2). */
+ * Thread-safe; a line is written whole. */
 struct log_kv {
     const char *key;
     enum { LOG_KIND_SV, LOG_KIND_INT, LOG_KIND_DOUBLE } kind;
@@ -32,6 +32,13 @@ struct log_kv {
     log_line((level), (event), (const struct log_kv[]){ __VA_ARGS__ }, \
              sizeof((const struct log_kv[]){ __VA_ARGS__ }) / sizeof(struct log_kv))
 void log_line(log_level level, const char *event, const struct log_kv *kv, size_t n_kv);
+
+/* From here on lines below LOG_WARN may wait for others, 20 ms at most, so that a busy server does not pay a
+ * write(2) for each; without it each goes out at once. What waits goes out when the process aborts or meets a fault;
+ * SIGKILL and a loss of power take the last 20 ms. Call it when the threads' signal mask is set. */
+void log_hold(void);
+/* All out, and each at once again. */
+void log_release(void);
 
 /* The failure *err under `event`: adds error=<code> message=... context=... at=<file:line>. */
 void log_error(const char *event, const struct err *err, const struct log_kv *kv, size_t n_kv);

@@ -2,52 +2,9 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/params.h>
-#include <pthread.h>
 #ifdef __SSE4_2__
 #include <nmmintrin.h>
 #endif
-
-/* Looking an algorithm up by its name costs more than hashing a short text: it is done once. */
-static struct {
-    EVP_MD *sha256;
-    EVP_MAC_CTX *hmac; /* a MAC over SHA-256 that has no key yet: copied for each use */
-    pthread_once_t once;
-} found = { .once = PTHREAD_ONCE_INIT };
-
-static void find(void)
-{
-    char digest[] = "SHA256";
-    const OSSL_PARAM params[] = { OSSL_PARAM_construct_utf8_string("digest", digest, 0),
-                                  OSSL_PARAM_construct_end() };
-    EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    found.sha256 = EVP_MD_fetch(NULL, digest, NULL);
-    found.hmac = mac ? EVP_MAC_CTX_new(mac) : NULL;
-    if (found.sha256 == NULL || found.hmac == NULL ||
-        EVP_MAC_CTX_set_params(found.hmac, params) != 1)
-        abort();       /* no memory, or a libcrypto without SHA-256 */
-    EVP_MAC_free(mac); /* the context holds it */
-}
-
-void hash_sha256_of(sv bytes, unsigned char out[SHA256_LEN])
-{
-    (void)pthread_once(&found.once, find); /* cannot fail */
-    if (EVP_Digest(bytes.ptr, bytes.len, out, NULL, found.sha256, NULL) != 1)
-        abort();
-}
-
-void hash_hmac_sha256(sv key, sv bytes, unsigned char out[SHA256_LEN])
-{
-    (void)pthread_once(&found.once, find); /* cannot fail */
-    size_t n;
-    EVP_MAC_CTX *c = EVP_MAC_CTX_dup(found.hmac);
-    if (c == NULL ||
-        EVP_MAC_init(c, (const unsigned char *)(key.ptr ? key.ptr : ""), key.len, NULL) != 1 ||
-        EVP_MAC_update(c, (const unsigned char *)bytes.ptr, bytes.len) != 1 ||
-        EVP_MAC_final(c, out, &n, SHA256_LEN) != 1)
-        abort();
-    EVP_MAC_CTX_free(c);
-}
 
 uint32_t hash_crc32c(uint32_t crc, sv bytes)
 {

@@ -20,6 +20,12 @@ bool hash_sha256_pairs(void); /* this build on this processor */
 
 void hash_sha256_of(sv bytes, unsigned char out[SHA256_LEN]);
 void hash_hmac_sha256(sv key, sv bytes, unsigned char out[SHA256_LEN]);
+/* A key that signs often. As secret as the key itself. */
+struct hash_hmac_key {
+    uint32_t inner[8], outer[8]; /* SHA-256 behind the key's padded blocks */
+};
+void hash_hmac_key_set(struct hash_hmac_key *k, sv key);
+void hash_hmac_sha256_with(const struct hash_hmac_key *k, sv bytes, unsigned char out[SHA256_LEN]);
 uint32_t hash_crc32c(uint32_t crc, sv bytes); /* start with 0 */
 /* CRC-64 by the polynomials of ECMA-182 and of Jones (both reflected), which have no factor in common: together
  * a CRC of 128 bits. Start with 0, 0; more bytes go on from the result. Guards against accidents, not

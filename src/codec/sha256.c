@@ -4,7 +4,7 @@
  * core in hardly more time than one. OpenSSL has that code (sha256_multi_block, made for TLS records),
  * but no call for it; where the build finds it in libcrypto's static archive (meson.build), pairs go
  * through it, and all else - a build without it, a processor without SHA instructions, a symbol that does
- * not do what it did (it is compared with EVP once) - takes one stream after the other.
+ * not do what it did (it is compared with one stream's once) - takes one stream after the other.
  * Source: FIPS 180-4; OpenSSL crypto/sha/asm/sha256-mb-x86_64.pl for the shape of the call. */
 #ifdef HAVE_SHA256_MULTI_BLOCK
 #define OPENSSL_SUPPRESS_DEPRECATED /* its state can be handed from call to call; EVP's cannot */

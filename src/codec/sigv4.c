@@ -8,6 +8,9 @@
 #define MAX_HEADERS 128u
 #define AS_TEXT     65536u
 
+#define CANONICAL_MAX (1u << 20)
+#define USUAL_BYTES   1024u /* of a canonical request: taken at once */
+
 #define ALGORITHM SV_LIT("AWS4-HMAC-SHA256")
 
 static err_code keep(struct arena *a, struct buf *b, sv *out, struct err *e)
@@ -46,11 +49,20 @@ static err_code normalize(struct arena *a, sv path, sv *out, struct err *e)
     return keep(a, &b, out, e);
 }
 
+/* Nothing in it that normalize() would take out. */
+static bool is_normal(sv path)
+{
+    for (size_t i = 0; i + 1 < path.len; i++)
+        if (path.ptr[i] == '/' && (path.ptr[i + 1] == '/' || path.ptr[i + 1] == '.'))
+            return false;
+    return path.ptr[0] == '/';
+}
+
 static err_code canonical_path(struct arena *a, const struct sigv4_request *req, struct buf *b,
                                struct err *e)
 {
     sv path = req->path.len ? req->path : SV_LIT("/");
-    if (req->normalize_path)
+    if (req->normalize_path && !is_normal(path))
         TRY(normalize(a, path, &path, e));
     return req->double_encode_path ? uri_encode(path, true, b, e) : buf_add(b, path, e);
 }
@@ -81,6 +93,8 @@ static err_code canonical_query(struct arena *a, sv query, struct buf *b, struct
 {
     struct uri_pair *in;
     size_t n, k = 0;
+    if (query.len == 0)
+        return ERR_OK;
     TRY(uri_query_split(a, query, MAX_PAIRS, &in, &n, e));
     struct pair *pairs = arena_alloc(a, (n + 1) * sizeof *pairs);
     if (pairs == NULL)
@@ -107,12 +121,13 @@ static err_code canonical_query(struct arena *a, sv query, struct buf *b, struct
 static err_code trimmed(sv value, struct buf *b, struct err *e)
 {
     value = sv_trim(value);
+    TRY(buf_reserve(b, value.len, e));
     for (size_t i = 0; i < value.len; i++) {
         char c = value.ptr[i];
         bool blank = c == ' ' || c == '\t' || c == '\r' || c == '\n';
         if (blank && i && b->len && b->ptr[b->len - 1] == ' ')
             continue;
-        TRY(buf_add_char(b, blank ? ' ' : c, e));
+        b->ptr[b->len++] = blank ? ' ' : c;
     }
     return ERR_OK;
 }
@@ -144,21 +159,28 @@ static err_code canonical_headers(const struct sigv4_request *req, sv signed_hea
     return ERR_OK;
 }
 
+static err_code canonical_write(struct arena *a, const struct sigv4_request *req, sv signed_headers,
+                                struct buf *b, struct err *e)
+{
+    TRY(buf_reserve(b, USUAL_BYTES, e));
+    TRY(buf_add(b, req->method, e));
+    TRY(buf_add_char(b, '\n', e));
+    TRY(canonical_path(a, req, b, e));
+    TRY(buf_add_char(b, '\n', e));
+    TRY(canonical_query(a, req->query, b, e));
+    TRY(buf_add_char(b, '\n', e));
+    TRY(canonical_headers(req, signed_headers, b, e));
+    TRY(buf_add_char(b, '\n', e));
+    TRY(buf_add(b, signed_headers, e));
+    TRY(buf_add_char(b, '\n', e));
+    return buf_add(b, req->payload_hash, e);
+}
+
 err_code sigv4_canonical_request(struct arena *a, const struct sigv4_request *req,
                                  sv signed_headers, sv *out, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
-    TRY(buf_add(&b, req->method, e));
-    TRY(buf_add_char(&b, '\n', e));
-    TRY(canonical_path(a, req, &b, e));
-    TRY(buf_add_char(&b, '\n', e));
-    TRY(canonical_query(a, req->query, &b, e));
-    TRY(buf_add_char(&b, '\n', e));
-    TRY(canonical_headers(req, signed_headers, &b, e));
-    TRY(buf_add_char(&b, '\n', e));
-    TRY(buf_add(&b, signed_headers, e));
-    TRY(buf_add_char(&b, '\n', e));
-    TRY(buf_add(&b, req->payload_hash, e));
+    CLEANUP_BUF struct buf b = BUF_INIT(CANONICAL_MAX);
+    TRY(canonical_write(a, req, signed_headers, &b, e));
     return keep(a, &b, out, e);
 }
 
@@ -171,9 +193,17 @@ err_code sigv4_string_to_sign(struct arena *a, sv amz_date, const struct sigv4_s
     char hex[SHA256_HEX_LEN];
     hash_sha256_of(canonical_request, digest);
     hash_hex(digest, SHA256_LEN, hex);
-    *out = arena_fmt(a, "AWS4-HMAC-SHA256\n%.*s\n%.*s/%.*s/%.*s/aws4_request\n%.*s",
-                     SV_FMT(amz_date), SV_FMT(scope->date), SV_FMT(scope->region),
-                     SV_FMT(scope->service), SHA256_HEX_LEN, hex);
+    const sv parts[] = { SV_LIT("AWS4-HMAC-SHA256\n"),
+                         amz_date,
+                         SV_LIT("\n"),
+                         scope->date,
+                         SV_LIT("/"),
+                         scope->region,
+                         SV_LIT("/"),
+                         scope->service,
+                         SV_LIT("/aws4_request\n"),
+                         sv_make(hex, sizeof hex) };
+    *out = arena_join(a, parts, sizeof parts / sizeof parts[0]);
     return out->ptr ? ERR_OK : arena_oom(a, e);
 }
 
@@ -199,15 +229,21 @@ void sigv4_signature(const unsigned char key[32], sv string_to_sign, char out[64
 
 static err_code signature_of(struct arena *a, const struct sigv4_request *req, sv signed_headers,
                              sv amz_date, const struct sigv4_scope *scope, sv secret,
-                             const unsigned char *known_key, char out[64], struct err *e)
+                             const struct hash_hmac_key *known_key, char out[64], struct err *e)
 {
-    sv canonical, to_sign;
-    unsigned char key[32];
-    TRY(sigv4_canonical_request(a, req, signed_headers, &canonical, e));
-    TRY(sigv4_string_to_sign(a, amz_date, scope, canonical, &to_sign, e));
-    if (known_key == NULL)
+    CLEANUP_BUF struct buf canonical = BUF_INIT(CANONICAL_MAX);
+    sv to_sign;
+    unsigned char key[32], mac[SHA256_LEN];
+    struct hash_hmac_key made;
+    TRY(canonical_write(a, req, signed_headers, &canonical, e));
+    TRY(sigv4_string_to_sign(a, amz_date, scope, buf_sv(&canonical), &to_sign, e));
+    if (known_key == NULL) {
         sigv4_signing_key(secret, scope, key);
-    sigv4_signature(known_key ? known_key : key, to_sign, out);
+        hash_hmac_key_set(&made, sv_make(key, sizeof key));
+        known_key = &made;
+    }
+    hash_hmac_sha256_with(known_key, to_sign, mac);
+    hash_hex(mac, sizeof mac, out);
     return ERR_OK;
 }
 
@@ -495,15 +531,15 @@ static err_code check_clock(const struct sigv4_claim *c, const struct sigv4_expe
 {
     char now[16];
     int64_t skew_ms = x->skew_s * 1000;
-    instant_format_basic(x->now_ms, now);
     int64_t life_ms = c->presigned ? (int64_t)c->expires_s * 1000 : skew_ms;
+    if (c->date_ms + life_ms >= x->now_ms && c->date_ms - skew_ms <= x->now_ms)
+        return ERR_OK;
+    instant_format_basic(x->now_ms, now);
     if (c->date_ms + life_ms < x->now_ms)
         return ERR(e, ERR_AUTH_EXPIRED, "Signature expired: %.*s is now earlier than %.16s",
                    SV_FMT(c->amz_date), now);
-    if (c->date_ms - skew_ms > x->now_ms)
-        return ERR(e, ERR_AUTH_EXPIRED, "Signature not yet current: %.*s is still later than %.16s",
-                   SV_FMT(c->amz_date), now);
-    return ERR_OK;
+    return ERR(e, ERR_AUTH_EXPIRED, "Signature not yet current: %.*s is still later than %.16s",
+               SV_FMT(c->amz_date), now);
 }
 
 err_code sigv4_verify(struct arena *a, const struct sigv4_request *req,

@@ -6,6 +6,7 @@
  * Source: AWS General Reference, "Signature Version 4 signing process".   Floor: codec. */
 #pragma once
 #include "base/arena.h"
+#include "codec/hash.h"
 
 struct sigv4_header {
     sv name, value; /* any case, as received; the value is not trimmed */
@@ -72,8 +73,8 @@ struct sigv4_expect {
     int64_t now_ms;
     int64_t skew_s;
     sv secret_key;
-    const unsigned char
-        *signing_key; /* 32 bytes of sigv4_signing_key(secret_key, the claim's scope); NULL: made */
+    const struct hash_hmac_key
+        *signing_key; /* of sigv4_signing_key(secret_key, the claim's scope); NULL: made */
     sv session_token; /* the credential's own; a request must carry exactly this */
 };
 /* Scope, clock window, signed headers (host must be signed, and every x-amz-* header that is present but

@@ -216,6 +216,7 @@ static int run(struct rooms *r)
     (void)signal(SIGPIPE, SIG_IGN);
     raise_fd_limit();
     (void)mallopt(M_ARENA_MAX, 4); /* memory freed by one thread serves the others */
+    log_hold();
 
     struct err e = { 0 };
     int status = 0;
@@ -235,6 +236,7 @@ static int run(struct rooms *r)
         alarm(60); /* a hung peer must not keep a stopping process for ever */
     }
     rooms_close(r);
+    log_release();
     return status;
 }
 

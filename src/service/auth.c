@@ -19,7 +19,7 @@
 struct known_key {
     const struct credential *of; /* NULL: free */
     char date[8];
-    unsigned char key[SHA256_LEN];
+    struct hash_hmac_key key;
 };
 
 struct auth {
@@ -70,8 +70,8 @@ void auth_free(struct auth *au)
 static err_code caller_set(const struct auth *au, struct arena *a, const struct credential *c,
                            struct auth_caller *out, struct err *e)
 {
-    sv arn = arena_fmt(a, "arn:aws:iam::%.*s:user/%.*s", SV_FMT(au->account_id),
-                       SV_FMT(c ? c->name : SV_LIT("anonymous")));
+    sv arn = ARENA_JOIN(a, SV_LIT("arn:aws:iam::"), au->account_id, SV_LIT(":user/"),
+                        c ? c->name : SV_LIT("anonymous"));
     if (arn.ptr == NULL)
         return arena_oom(a, e);
     *out = (struct auth_caller){ c, c ? c->access_key_id : SV_NONE, arn };
@@ -142,24 +142,27 @@ static err_code payload_hash(const struct http_request *req, sv *out, struct err
 
 /* The signing key of the claim's day. Only the region and service that sigv4_verify will accept are asked for. */
 static void signing_key(struct auth *au, const struct credential *c,
-                        const struct sigv4_claim *claim, unsigned char out[SHA256_LEN])
+                        const struct sigv4_claim *claim, struct hash_hmac_key *out)
 {
+    unsigned char made[SHA256_LEN];
     const char *date = claim->scope.date.ptr; /* 8 digits: the claim's form was checked */
     size_t slot = ((size_t)(uintptr_t)c / sizeof(void *) + (size_t)date[7] * 7u) % KEYS;
     struct known_key *k = &au->locked.keys[slot];
     pthread_mutex_lock(&au->locked.lock);
     bool known = k->of == c && memcmp(k->date, date, sizeof k->date) == 0;
     if (known)
-        memcpy(out, k->key, SHA256_LEN);
+        *out = k->key;
     pthread_mutex_unlock(&au->locked.lock);
     if (known)
         return;
     const struct sigv4_scope scope = { claim->scope.date, au->region, SERVICE };
-    sigv4_signing_key(c->secret_key, &scope, out);
+    sigv4_signing_key(c->secret_key, &scope, made);
+    hash_hmac_key_set(out, sv_make(made, sizeof made));
+    explicit_bzero(made, sizeof made);
     pthread_mutex_lock(&au->locked.lock);
     k->of = c;
     memcpy(k->date, date, sizeof k->date);
-    memcpy(k->key, out, SHA256_LEN);
+    k->key = *out;
     pthread_mutex_unlock(&au->locked.lock);
 }
 
@@ -177,14 +180,14 @@ err_code auth_check(struct auth *au, const struct http_request *req, int64_t now
         return ERR(e, ERR_AUTH_UNKNOWN_KEY,
                    "The security token included in the request is invalid");
     TRY(payload_hash(req, &signed_req.payload_hash, e));
-    unsigned char key[SHA256_LEN];
-    signing_key(au, c, &claim, key);
+    struct hash_hmac_key key;
+    signing_key(au, c, &claim, &key);
     const struct sigv4_expect expect = { .region = au->region,
                                          .service = SERVICE,
                                          .now_ms = now_ms,
                                          .skew_s = LIMIT_CLOCK_SKEW_S,
                                          .secret_key = c->secret_key,
-                                         .signing_key = key,
+                                         .signing_key = &key,
                                          .session_token = c->session_token };
     TRY(sigv4_verify(req->arena, &signed_req, &claim, &expect, e));
     return caller_set(au, req->arena, c, out, e);

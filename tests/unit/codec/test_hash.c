@@ -134,6 +134,13 @@ TEST(hash, hmac_of_rfc_4231)
         hash_hmac_sha256(cases[i].key, cases[i].data, mac);
         hash_hex(mac, sizeof mac, hex);
         assert_string_equal(hex, cases[i].mac);
+        struct hash_hmac_key k; /* kept, and used twice */
+        hash_hmac_key_set(&k, cases[i].key);
+        for (int turn = 0; turn < 2; turn++) {
+            hash_hmac_sha256_with(&k, cases[i].data, mac);
+            hash_hex(mac, sizeof mac, hex);
+            assert_string_equal(hex, cases[i].mac);
+        }
     }
     char key[131]; /* longer than a block: the key is hashed first */
     memset(key, 0xaa, sizeof key);
