@@ -96,6 +96,7 @@ struct making {
     size_t target; /* bytes of a range */
     struct arena *a;
     struct buf items;
+    bool changed[STORE_TYPES]; /* with a window */
 };
 
 static err_code add(struct making *m, const struct export_item *x, struct err *e)
@@ -162,7 +163,8 @@ static err_code plan_type(struct making *m, fhir_type type, struct err *e)
     if (x->window) {
         if (x->since_t >= x->t)
             return ERR_OK;
-        TRY(store_changes_plan(st, type, x->since_t, x->t, m->target, m->a, &ranges, &n, e));
+        if (m->changed[type])
+            TRY(store_changes_plan(st, type, x->since_t, x->t, m->target, m->a, &ranges, &n, e));
         TRY(add_ranges(m, EXPORT_CHANGES, ranges, n, e));
         TRY(add_shares(m, EXPORT_MOVED, &x->moved, type, e));
         if (is_type(type, "Provenance") && x->params->level != JOB_EXPORT_SYSTEM)
@@ -194,7 +196,8 @@ err_code export_plan_make(struct export *x, size_t object_bytes, struct err *e)
             p->max_file_bytes < plan.object_bytes ? (size_t)p->max_file_bytes : plan.object_bytes;
     }
     buf_init(&m.items, EXPORT_PLAN_MAX);
-    err_code rc = ERR_OK;
+    err_code rc =
+        x->window ? store_changed_types(x->run->store, x->since_t, x->t, m.changed, e) : ERR_OK;
     for (unsigned t = 1; t <= fhir_n_types() && rc == ERR_OK; t++) {
         rc = plan_type(&m, (fhir_type)t, e);
         if (rc == ERR_OK && job_run_should_stop(x->run))

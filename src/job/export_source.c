@@ -196,13 +196,16 @@ static err_code gather_changed(struct export_source *s, struct err *e)
 {
     struct export *x = s->x;
     CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
+    bool changed[STORE_TYPES];
+    TRY(store_changed_types(x->run->store, x->since_t, x->t, changed, e));
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
         CLEANUP_BUF struct buf ids = BUF_INIT(IDS_MAX);
         struct store_range all = { .type = (fhir_type)t };
         struct store_version v;
         err_code rc;
-        if (t == s->item.range.type || !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
+        if (t == s->item.range.type || !changed[t] ||
+            !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
             continue;
         TRY(store_changes(x->run->store, &all, x->since_t, x->t, &cur, e));
         while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {

@@ -667,6 +667,20 @@ static err_code mem_changes_plan(struct store *st, fhir_type type, uint64_t afte
     return halves(type, cur, a, out, n_out, e);
 }
 
+static err_code mem_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t,
+                                  bool changed[STORE_TYPES], struct err *e)
+{
+    (void)e;
+    struct memory *m = (struct memory *)st;
+    memset(changed, 0, STORE_TYPES * sizeof changed[0]);
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n; i++)
+        if (m->versions[i].commit.t > after_t && m->versions[i].commit.t <= upto_t)
+            changed[m->versions[i].type] = true;
+    pthread_mutex_unlock(&m->lock);
+    return ERR_OK;
+}
+
 static err_code mem_stats(struct store *st, struct store_stats *out, struct err *e)
 {
     (void)e;
@@ -696,6 +710,7 @@ static const struct store_ops memory_ops = {
     .history = mem_history,
     .changes = mem_changes,
     .changes_plan = mem_changes_plan,
+    .changed_types = mem_changed_types,
     .log = mem_log,
     .index_scan = mem_index_scan,
     .index_next = mem_index_next,

@@ -478,6 +478,7 @@ static const struct store_ops rocks_ops = {
     .history = rocks_history,
     .changes = rocks_changes,
     .changes_plan = rocks_changes_plan,
+    .changed_types = rocks_changed_types,
     .log = rocks_log,
     .index_scan = rocks_index_scan,
     .index_next = rocks_index_next,

@@ -333,9 +333,9 @@ struct rocks_cursor {
     struct iter x;
     struct group g;
     fhir_type type;
-    struct store_range range; /* of changes; its views are borrowed while they are collected */
-    struct buf ids; /* CHANGES_BY_ID: one byte of length, then the id; sorted, each once */
-    size_t ids_at;
+    struct buf changes; /* CHANGES_BY_ID: change_next() reads them */
+    size_t changes_at;
+    rocksdb_readoptions_t *get;
     struct arena *arena; /* HISTORY: its versions */
     struct store_version *versions;
     size_t n_versions, at;
@@ -351,7 +351,7 @@ static struct rocks_cursor *cursor_new(struct rocks *r, int kind, uint64_t as_of
     c->kind = kind;
     c->as_of = settle(r, as_of_t, &c->batches);
     group_init(&c->g, SIZE_MAX / 2);
-    buf_init(&c->ids, IDS_MAX_BYTES);
+    buf_init(&c->changes, IDS_MAX_BYTES);
     return c;
 }
 
@@ -360,7 +360,9 @@ void rocks_cursor_close(struct store_cursor *base)
     struct rocks_cursor *c = (struct rocks_cursor *)base;
     iter_close(&c->x);
     group_done(&c->g);
-    buf_done(&c->ids);
+    buf_done(&c->changes);
+    if (c->get)
+        rocksdb_readoptions_destroy(c->get);
     batch_table_unref(c->batches);
     arena_free(c->arena);
     free(c);
@@ -386,20 +388,64 @@ err_code rocks_scan(struct store *st, const struct store_range *range, uint64_t 
     return ERR_OK;
 }
 
+/* An online version by its key alone. It is the newest as of the cursor's commit, so its number is the one that
+ * stands with it (I5). */
+static err_code read_exact(struct rocks_cursor *c, const struct change *ch, struct err *e)
+{
+    struct group *g = &c->g;
+    struct key_bytes key = key_version(c->type, ch->id, KEY_ONLINE, ch->t);
+    char *bad = NULL;
+    size_t len = 0;
+    if (c->get == NULL)
+        c->get = rocksdb_readoptions_create();
+    rocksdb_pinnableslice_t *found =
+        rocksdb_get_pinned_cf(c->r->db, c->get, c->r->cf[CF_VERSIONS], key.ptr, key.len, &bad);
+    TRY(rocks_error(bad, "reading the data store", e));
+    struct value_head *h = &g->best.head;
+    const char *v = found ? rocksdb_pinnableslice_value(found, &len) : NULL;
+    err_code rc = v && value_split(sv_make(v, len), h) && h->online ? ERR_OK : damaged(e);
+    buf_clear(&g->best.value);
+    if (rc == ERR_OK)
+        rc = buf_add(&g->best.value, h->body.json, e);
+    if (found)
+        rocksdb_pinnableslice_destroy(found);
+    if (rc != ERR_OK)
+        return rc;
+    h->body.json = buf_sv(&g->best.value);
+    g->type = c->type;
+    g->id_len = ch->id.len;
+    memcpy(g->id, ch->id.ptr, ch->id.len);
+    g->best.there = true;
+    g->best.t = ch->t;
+    g->best.instant_ms = h->instant_ms;
+    g->version = h->version;
+    return ERR_OK;
+}
+
+/* What a row stands for, into c->g. A loaded version's number is counted from those around it: its id is
+ * walked, with the one iterator, which goes forward from id to id past files whose filter does not know it. */
+static err_code read_change(struct rocks_cursor *c, const struct change *ch, struct err *e)
+{
+    if (ch->b == 0)
+        return read_exact(c, ch, e);
+    if (c->x.it == NULL)
+        iter_open(&c->x, c->r, CF_VERSIONS, after_type(c->type), false);
+    struct key_bytes from = key_version_prefix(c->type, ch->id);
+    iter_seek(&c->x, &from);
+    err_code rc = group_read(&c->g, &c->x, c->batches, c->as_of, true, e);
+    if (rc == ERR_EOF || (rc == ERR_OK && c->g.best.t != ch->t))
+        return damaged(e);
+    return rc;
+}
+
 static err_code next_by_id(struct rocks_cursor *c, struct store_version *out, struct err *e)
 {
-    while (c->ids_at < c->ids.len) {
-        size_t len = (unsigned char)c->ids.ptr[c->ids_at];
-        sv id = sv_make(c->ids.ptr + c->ids_at + 1, len);
-        c->ids_at += 1 + len;
-        uint64_t as_of;
-        TRY(read_one(c->r, c->type, id, c->as_of, true, &c->g, &as_of, e));
-        if (c->g.best.there && c->g.best.t > c->after_t) {
-            group_version(&c->g, out);
-            return ERR_OK;
-        }
-    }
-    return ERR_EOF;
+    struct change ch;
+    if (!change_next(&c->changes, &c->changes_at, &ch))
+        return ERR_EOF;
+    TRY(read_change(c, &ch, e));
+    group_version(&c->g, out);
+    return ERR_OK;
 }
 
 err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out, struct err *e)
@@ -507,95 +553,15 @@ err_code rocks_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t
 
 /* ---- changes ---- */
 
-/* Ids below one prefix of CF changes, from key `from`, appended. ERR_TOO_LARGE when there are too
- * many. */
-static err_code collect(struct rocks_cursor *c, struct key_bytes from, struct key_bytes to,
-                        struct err *e)
-{
-    struct iter x = { 0 };
-    err_code rc = ERR_OK;
-    iter_open(&x, c->r, CF_CHANGES, to, false);
-    for (rocksdb_iter_seek(x.it, from.ptr, from.len); rc == ERR_OK && rocksdb_iter_valid(x.it);
-         rocksdb_iter_next(x.it)) {
-        size_t len;
-        const char *k = rocksdb_iter_key(x.it, &len);
-        if (len < 11 || len > 10 + FHIR_ID_MAX) {
-            rc = damaged(e);
-            break;
-        }
-        sv id = sv_make(k + 10, len - 10);
-        if (sv_cmp(id, c->range.from_id) < 0 ||
-            (c->range.to_id.len && sv_cmp(id, c->range.to_id) >= 0))
-            continue;
-        rc = buf_add_char(&c->ids, (char)(len - 10), e);
-        if (rc == ERR_OK)
-            rc = buf_add(&c->ids, id, e);
-    }
-    if (rc == ERR_OK)
-        rc = iter_end(&x, e);
-    iter_close(&x);
-    return rc;
-}
-
-static int id_cmp(const void *a, const void *b)
-{
-    const unsigned char *x = *(const unsigned char *const *)a,
-                        *y = *(const unsigned char *const *)b;
-    return sv_cmp(sv_make(x + 1, x[0]), sv_make(y + 1, y[0]));
-}
-
-static void sort_ids(struct rocks_cursor *c)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < c->ids.len; i += 1 + (unsigned char)c->ids.ptr[i])
-        n++;
-    const char **rows = malloc((n ? n : 1) * sizeof *rows);
-    char *sorted = malloc(c->ids.len ? c->ids.len : 1);
-    if (rows == NULL || sorted == NULL)
-        abort();
-    size_t k = 0, len = 0;
-    for (size_t i = 0; i < c->ids.len; i += 1 + (unsigned char)c->ids.ptr[i])
-        rows[k++] = c->ids.ptr + i;
-    qsort(rows, n, sizeof *rows, id_cmp);
-    for (size_t i = 0; i < n; i++) {
-        if (i && id_cmp(&rows[i - 1], &rows[i]) == 0)
-            continue;
-        size_t bytes = 1 + (size_t)(unsigned char)rows[i][0];
-        memcpy(sorted + len, rows[i], bytes);
-        len += bytes;
-    }
-    memcpy(c->ids.ptr ? c->ids.ptr : sorted, sorted, len);
-    c->ids.len = len;
-    free(sorted);
-    free(rows);
-}
-
-static err_code collect_all(struct rocks_cursor *c, struct err *e)
-{
-    const struct store_range *r = &c->range;
-    TRY(collect(c, key_change(c->type, KEY_ONLINE, c->after_t + 1, SV_NONE),
-                key_change(c->type, KEY_ONLINE, c->as_of + 1, SV_NONE), e));
-    for (size_t i = 0; i < c->batches->n; i++) {
-        const struct batch *b = &c->batches->rows[i];
-        if (b->t > c->after_t && b->t <= c->as_of) /* ids stand in order within a load */
-            TRY(collect(c, key_change(c->type, KEY_BULK, b->b, r->from_id),
-                        r->to_id.len ? key_change(c->type, KEY_BULK, b->b, r->to_id)
-                                     : key_change(c->type, KEY_BULK, b->b + 1, SV_NONE),
-                        e));
-    }
-    return ERR_OK;
-}
-
-/* A cursor with the ids of what has changed, sorted; in *many that they are too many for it. */
+/* A cursor with what has changed; in *many that it is too much for it. */
 static err_code changed_ids(struct store *st, const struct store_range *range, uint64_t after_t,
                             uint64_t upto_t, bool *many, struct rocks_cursor **out, struct err *e)
 {
     struct rocks_cursor *c = cursor_new((struct rocks *)st, CHANGES_BY_ID, upto_t);
+    struct err mine;
     c->type = range->type;
     c->after_t = after_t;
-    c->range = *range;
-    struct err mine;
-    err_code rc = c->after_t < c->as_of ? collect_all(c, &mine) : ERR_OK;
+    err_code rc = changes_collect(c->r, c->batches, range, after_t, c->as_of, &c->changes, &mine);
     *many = rc == ERR_TOO_LARGE;
     if (rc != ERR_OK && !*many) {
         if (e)
@@ -603,9 +569,6 @@ static err_code changed_ids(struct store *st, const struct store_range *range, u
         rocks_cursor_close(&c->base);
         return rc;
     }
-    if (!*many)
-        sort_ids(c);
-    c->range = (struct store_range){ 0 };
     *out = c;
     return ERR_OK;
 }
@@ -617,7 +580,7 @@ err_code rocks_changes(struct store *st, const struct store_range *range, uint64
     bool many;
     TRY(changed_ids(st, range, after_t, upto_t, &many, &c, e));
     if (many) { /* so much has changed that reading the range is the cheaper way */
-        buf_done(&c->ids);
+        buf_done(&c->changes);
         c->kind = CHANGES_BY_SCAN;
         scan_start(c, range);
     }
@@ -630,14 +593,13 @@ err_code rocks_changes(struct store *st, const struct store_range *range, uint64
 #define SIZE_SAMPLES 16u
 
 /* Mean bytes of a changed resource. n > 0. */
-static err_code mean_bytes(struct rocks_cursor *c, const sv *ids, size_t n, size_t *out,
+static err_code mean_bytes(struct rocks_cursor *c, const struct change *rows, size_t n, size_t *out,
                            struct err *e)
 {
     size_t step = n / SIZE_SAMPLES + 1, bytes = 0, k = 0;
     for (size_t i = 0; i < n; i += step, k++) {
-        uint64_t as_of;
-        TRY(read_one(c->r, c->type, ids[i], c->as_of, true, &c->g, &as_of, e));
-        bytes += c->g.best.there ? c->g.best.head.body.json.len + FHIR_SPLICE_MAX : 0;
+        TRY(read_change(c, &rows[i], e));
+        bytes += c->g.best.head.body.json.len + FHIR_SPLICE_MAX;
     }
     *out = bytes / k + 1;
     return ERR_OK;
@@ -648,20 +610,19 @@ static err_code cut_ids(struct rocks_cursor *c, size_t target_bytes, struct aren
 {
     CLEANUP_BUF struct buf views = BUF_INIT(SIZE_MAX / 2);
     size_t mean, n = 0;
-    for (size_t at = 0; at < c->ids.len; at += 1 + (unsigned char)c->ids.ptr[at], n++) {
-        sv id = sv_make(c->ids.ptr + at + 1, (unsigned char)c->ids.ptr[at]);
-        TRY(buf_add(&views, sv_make(&id, sizeof id), e));
-    }
+    struct change ch;
+    for (size_t at = 0; change_next(&c->changes, &at, &ch); n++)
+        TRY(buf_add(&views, sv_make(&ch, sizeof ch), e));
     *n_out = 0;
     if (n == 0)
         return ERR_OK;
-    const sv *ids = (const sv *)(const void *)views.ptr;
-    TRY(mean_bytes(c, ids, n, &mean, e));
+    const struct change *rows = (const struct change *)(const void *)views.ptr;
+    TRY(mean_bytes(c, rows, n, &mean, e));
     size_t each = target_bytes / mean + 1, n_ranges = (n + each - 1) / each;
     struct store_range *r = arena_calloc(a, n_ranges, sizeof *r);
     for (size_t i = 0; r && i < n_ranges; i++) {
         r[i].type = c->type;
-        if (i && (r[i].from_id = r[i - 1].to_id = arena_sv(a, ids[i * each])).ptr == NULL)
+        if (i && (r[i].from_id = r[i - 1].to_id = arena_sv(a, rows[i * each].id)).ptr == NULL)
             r = NULL;
     }
     if (r == NULL)

@@ -185,6 +185,12 @@ err_code store_changes(struct store *st, const struct store_range *range, uint64
     return st->ops->changes(st, range, after_t, upto_t, out, e);
 }
 
+err_code store_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t,
+                             bool changed[STORE_TYPES], struct err *e)
+{
+    return st->ops->changed_types(st, after_t, upto_t, changed, e);
+}
+
 err_code store_changes_plan(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
                             size_t target_bytes, struct arena *a, struct store_range **out,
                             size_t *n_out, struct err *e)

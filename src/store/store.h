@@ -143,6 +143,11 @@ MUST_USE err_code store_history(struct store *st, fhir_type type, sv id, uint64_
  * upto_t (deletions included), in id order. Cost follows the changes of the type, not the store. */
 MUST_USE err_code store_changes(struct store *st, const struct store_range *range, uint64_t after_t,
                                 uint64_t upto_t, struct store_cursor **out, struct err *e);
+/* Of which types some id got a version in (after_t, upto_t]: changed[type]. Cost follows the types that the store
+ * holds and the bulk loads of the window. */
+#define STORE_TYPES 256u /* of fhir_type */
+MUST_USE err_code store_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t,
+                                      bool changed[STORE_TYPES], struct err *e);
 struct store_log_row { /* who was written at which commit */
     fhir_type type;
     uint64_t t;

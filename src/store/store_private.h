@@ -6,6 +6,7 @@
  *   plan.c     splitting a type into ranges      memory.c  the oracle
  *   log.c      changes, newest first             index.c   search entries
  *   recent.c   current versions read lately      counts.c   sums of what is current
+ *   changes.c  who changed within a window
  * Floor: store. */
 #pragma once
 #include "store/keys.h"
@@ -40,6 +41,7 @@ struct store_ops {
                         struct store_cursor **, struct err *);
     err_code (*changes_plan)(struct store *, fhir_type, uint64_t, uint64_t, size_t, struct arena *,
                              struct store_range **, size_t *, struct err *);
+    err_code (*changed_types)(struct store *, uint64_t, uint64_t, bool *, struct err *);
     err_code (*log)(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
                     struct store_log_row **, size_t *, struct err *);
     err_code (*index_scan)(struct store *, fhir_type, const struct search_driver *, sv, sv,
@@ -209,6 +211,17 @@ err_code rocks_changes(struct store *, const struct store_range *, uint64_t, uin
                        struct store_cursor **, struct err *);
 err_code rocks_changes_plan(struct store *, fhir_type, uint64_t, uint64_t, size_t, struct arena *,
                             struct store_range **, size_t *, struct err *);
+err_code rocks_changed_types(struct store *, uint64_t, uint64_t, bool[STORE_TYPES], struct err *);
+/* Who changed in (after_t, as_of] of a range of ids, appended to rows by id, each once with its newest version
+ * of the window. batches: taken after as_of was settled (I7). ERR_TOO_LARGE: rows may not grow so much. */
+MUST_USE err_code changes_collect(struct rocks *r, const struct batch_table *batches,
+                                  const struct store_range *range, uint64_t after_t, uint64_t as_of,
+                                  struct buf *rows, struct err *e);
+struct change {
+    uint64_t t, b; /* b: the bulk load that wrote it; 0: an online commit */
+    sv id;         /* borrowed from the rows */
+};
+bool change_next(const struct buf *rows, size_t *at, struct change *out);
 err_code rocks_index_scan(struct store *, fhir_type, const struct search_driver *, sv, sv, uint64_t,
                           struct store_index_cursor **, struct err *);
 err_code rocks_index_next(struct store_index_cursor *, struct store_index_hit *, struct err *);

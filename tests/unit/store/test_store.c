@@ -320,6 +320,10 @@ static void compare(struct store *a, struct store *b)
     uint64_t last = store_last(a).t, t = rnd(3) ? last - rnd((unsigned)(last / 2 + 1)) : STORE_NOW;
     uint64_t after = rnd((unsigned)last + 1);
     assert_int_equal(last, store_last(b).t);
+    bool ta[STORE_TYPES], tb[STORE_TYPES];
+    OK(store_changed_types(a, after, t, ta, e));
+    OK(store_changed_types(b, after, t, tb, e));
+    assert_memory_equal(ta, tb, sizeof ta);
     for (int k = 0; k < 2; k++) {
         fhir_type type = k ? PATIENT : OBSERVATION;
         sv from = rnd(2) ? SV_NONE : sv_from(random_id()),

@@ -1,0 +1,202 @@
+/* changes.c - who changed within a window of commits, out of the space of changes.
+ *
+ * Changes of online commits stand in the order of t, those of bulk loads under the load's number. What is
+ * collected is one row an id: its newest version of the window, by the exact place where it stands, so that
+ * whoever wants it reads one key and walks over nothing. */
+#include "store/store_private.h"
+
+#include "base/buf.h"
+
+#define HEAD 10u /* of a key, in front of the id: type, kind, n */
+
+struct walk {
+    struct rocks *r;
+    rocksdb_readoptions_t *ro;
+    rocksdb_iterator_t *it;
+};
+
+static void walk_open(struct walk *w, struct rocks *r)
+{
+    w->r = r;
+    w->ro = rocksdb_readoptions_create();
+    w->it = rocksdb_create_iterator_cf(r->db, w->ro, r->cf[CF_CHANGES]);
+}
+
+/* Closes it. rc: of what was done. */
+static err_code walk_close(struct walk *w, err_code rc, struct err *e)
+{
+    char *bad = NULL;
+    rocksdb_iter_get_error(w->it, &bad);
+    rocksdb_iter_destroy(w->it);
+    rocksdb_readoptions_destroy(w->ro);
+    if (rc == ERR_OK)
+        return rocks_error(bad, "reading the data store", e);
+    rocksdb_free(bad);
+    return rc;
+}
+
+static bool seek(struct walk *w, const struct key_bytes *to, sv *key)
+{
+    size_t len;
+    rocksdb_iter_seek(w->it, to->ptr, to->len);
+    if (!rocksdb_iter_valid(w->it))
+        return false;
+    const char *k = rocksdb_iter_key(w->it, &len);
+    *key = sv_make(k, len);
+    return true;
+}
+
+static bool in_window(const struct batch *b, uint64_t after_t, uint64_t as_of)
+{
+    return b->t > after_t && b->t <= as_of;
+}
+
+/* ---- rows ----
+ * length of id (1 byte), t, b (8 bytes each, as they are in memory), id */
+
+#define ROW_HEAD (1 + 2 * sizeof(uint64_t))
+
+bool change_next(const struct buf *rows, size_t *at, struct change *out)
+{
+    if (*at >= rows->len)
+        return false;
+    const char *p = rows->ptr + *at;
+    memcpy(&out->t, p + 1, sizeof out->t);
+    memcpy(&out->b, p + 1 + sizeof out->t, sizeof out->b);
+    out->id = sv_make(p + ROW_HEAD, (unsigned char)p[0]);
+    *at += ROW_HEAD + out->id.len;
+    return true;
+}
+
+/* Keys in [from, to), the ids among the range's. t: of all of them; 0: n is it. */
+static err_code collect(struct walk *w, const struct store_range *range, struct key_bytes from,
+                        struct key_bytes to, const struct batch *b, struct buf *rows, struct err *e)
+{
+    sv k;
+    if (!seek(w, &from, &k))
+        return ERR_OK;
+    while (sv_cmp(k, sv_make(to.ptr, to.len)) < 0) {
+        if (k.len <= HEAD || k.len > HEAD + FHIR_ID_MAX)
+            return ERR(e, ERR_CORRUPT, "reading the data store: a record is damaged");
+        sv id = sv_tail(k, HEAD);
+        if (sv_cmp(id, range->from_id) >= 0 &&
+            (range->to_id.len == 0 || sv_cmp(id, range->to_id) < 0)) {
+            char head[ROW_HEAD];
+            uint64_t t = b ? b->t : key_get_u64(k.ptr + 2), load = b ? b->b : 0;
+            head[0] = (char)id.len;
+            memcpy(head + 1, &t, sizeof t);
+            memcpy(head + 1 + sizeof t, &load, sizeof load);
+            TRY(buf_add(rows, sv_make(head, sizeof head), e));
+            TRY(buf_add(rows, id, e));
+        }
+        rocksdb_iter_next(w->it);
+        if (!rocksdb_iter_valid(w->it))
+            break;
+        k.ptr = rocksdb_iter_key(w->it, &k.len);
+    }
+    return ERR_OK;
+}
+
+static int by_id_then_newest(const void *a, const void *b)
+{
+    const struct change *x = a, *y = b;
+    int c = sv_cmp(x->id, y->id);
+    return c ? c : x->t < y->t ? 1 : x->t > y->t ? -1 : 0;
+}
+
+/* By id, of each the newest. */
+static void sort_rows(struct buf *rows)
+{
+    size_t n = 0, at = 0, k = 0, len = 0;
+    struct change row;
+    while (change_next(rows, &at, &row))
+        n++;
+    if (n < 2)
+        return;
+    struct change *all = malloc(n * sizeof *all);
+    char *sorted = malloc(rows->len);
+    if (all == NULL || sorted == NULL)
+        abort();
+    for (at = 0; change_next(rows, &at, &all[k]);)
+        k++;
+    qsort(all, n, sizeof *all, by_id_then_newest);
+    for (size_t i = 0; i < n; i++) {
+        if (i && sv_eq(all[i - 1].id, all[i].id))
+            continue;
+        memcpy(sorted + len, all[i].id.ptr - ROW_HEAD, ROW_HEAD + all[i].id.len);
+        len += ROW_HEAD + all[i].id.len;
+    }
+    memcpy(rows->ptr, sorted, len);
+    rows->len = len;
+    free(sorted);
+    free(all);
+}
+
+err_code changes_collect(struct rocks *r, const struct batch_table *batches,
+                         const struct store_range *range, uint64_t after_t, uint64_t as_of,
+                         struct buf *rows, struct err *e)
+{
+    fhir_type type = range->type;
+    struct walk w;
+    if (after_t >= as_of)
+        return ERR_OK;
+    walk_open(&w, r);
+    err_code rc = collect(&w, range, key_change(type, KEY_ONLINE, after_t + 1, SV_NONE),
+                          key_change(type, KEY_ONLINE, as_of + 1, SV_NONE), NULL, rows, e);
+    for (size_t i = 0; i < batches->n && rc == ERR_OK; i++) {
+        const struct batch *b = &batches->rows[i];
+        if (in_window(b, after_t, as_of)) /* ids stand in order within a load */
+            rc = collect(&w, range, key_change(type, KEY_BULK, b->b, range->from_id),
+                         range->to_id.len ? key_change(type, KEY_BULK, b->b, range->to_id)
+                                          : key_change(type, KEY_BULK, b->b + 1, SV_NONE),
+                         b, rows, e);
+    }
+    rc = walk_close(&w, rc, e);
+    if (rc == ERR_OK)
+        sort_rows(rows);
+    return rc;
+}
+
+/* ---- types ---- */
+
+static bool type_changed(struct walk *w, fhir_type type, const struct batch_table *batches,
+                         uint64_t after_t, uint64_t as_of)
+{
+    struct key_bytes from = key_change(type, KEY_ONLINE, after_t + 1, SV_NONE);
+    sv k;
+    if (seek(w, &from, &k) && k.len > HEAD && (fhir_type)(unsigned char)k.ptr[0] == type &&
+        k.ptr[1] == KEY_ONLINE && key_get_u64(k.ptr + 2) <= as_of)
+        return true;
+    for (size_t i = 0; i < batches->n; i++) {
+        if (!in_window(&batches->rows[i], after_t, as_of))
+            continue;
+        from = key_change(type, KEY_BULK, batches->rows[i].b, SV_NONE);
+        if (seek(w, &from, &k) && sv_starts(k, sv_make(from.ptr, from.len)))
+            return true;
+    }
+    return false;
+}
+
+err_code rocks_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t,
+                             bool changed[STORE_TYPES], struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    uint64_t last = store_last(st).t; /* before the table, which then holds all up to it (I7) */
+    uint64_t as_of = upto_t < last ? upto_t : last;
+    memset(changed, 0, STORE_TYPES * sizeof changed[0]);
+    if (after_t >= as_of)
+        return ERR_OK;
+    struct batch_table *batches = batch_table_ref(r);
+    struct walk w;
+    walk_open(&w, r);
+    for (unsigned type = 1; type < STORE_TYPES; type++) { /* those that have any key at all */
+        struct key_bytes from = key_id_bound((fhir_type)type, SV_NONE);
+        sv k;
+        if (!seek(&w, &from, &k) || k.len == 0)
+            break;
+        type = (unsigned char)k.ptr[0];
+        changed[type] = type_changed(&w, (fhir_type)type, batches, after_t, as_of);
+    }
+    batch_table_unref(batches);
+    return walk_close(&w, ERR_OK, e);
+}
