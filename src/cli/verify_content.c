@@ -75,7 +75,7 @@ void verify_content_check(struct verify *v)
 {
     struct verify_content *c = v->content;
     unsigned char d[SHA256_LEN];
-    char hex[SHA256_HEX_LEN];
+    char sum[EXPORT_SUM_HEX], hex[SHA256_HEX_LEN];
     if (c == NULL)
         return;
     struct hash_sha256 *h = hash_sha256_new();
@@ -84,8 +84,8 @@ void verify_content_check(struct verify *v)
         const struct of_type *of = &c->types[t];
         const char *type = fhir_type_name((fhir_type)t);
         sv want = json_string(json_get(said, type));
-        export_sum_hex(&of->sum, hex);
-        if (of->n ? !sv_eq(want, sv_make(hex, sizeof hex)) : want.len != 0)
+        export_sum_hex(&of->sum, sum);
+        if (of->n ? !sv_eq(want, sv_make(sum, sizeof sum)) : want.len != 0)
             verify_differs(v, "the content of %s is not the manifest's", type);
         if (of->n)
             add_line(h, "", type, of->n, &of->sum);

@@ -1,4 +1,4 @@
-/* hash.h - digests, MACs and their text forms. OpenSSL does the work; isa-l or SSE4.2 for CRC32C.
+/* hash.h - digests, MACs and their text forms. OpenSSL does the work; SSE4.2 for CRC32C, xxHash for XXH3.
  * Floor: codec. */
 #pragma once
 #include "base/buf.h"
@@ -27,10 +27,9 @@ struct hash_hmac_key {
 void hash_hmac_key_set(struct hash_hmac_key *k, sv key);
 void hash_hmac_sha256_with(const struct hash_hmac_key *k, sv bytes, unsigned char out[SHA256_LEN]);
 uint32_t hash_crc32c(uint32_t crc, sv bytes); /* start with 0 */
-/* CRC-64 by the polynomials of ECMA-182 and of Jones (both reflected), which have no factor in common: together
- * a CRC of 128 bits. Start with 0, 0; more bytes go on from the result. Guards against accidents, not
- * against people. */
-void hash_crc64_pair(uint64_t crc[2], sv bytes);
+/* XXH3 of 128 bits over head and then tail: low half, high half. Guards against accidents, not against
+ * people. */
+void hash_xxh3_128(sv head, sv tail, uint64_t out[2]);
 
 void hash_hex(const unsigned char *bytes, size_t n, char *out); /* 2n chars, lower case, no NUL */
 /* Standard base64 with padding, appended. */

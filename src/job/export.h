@@ -74,9 +74,9 @@ bool export_view_is_whole(const struct export_view *view, fhir_type type);
 
 /* ---- digest of a set (export_sum.c) ---- */
 struct export_sum { /* all zero: of nothing */
-    uint64_t w[4];
+    uint64_t w[2];  /* low half first */
 };
-#define EXPORT_SUM_HEX 64
+#define EXPORT_SUM_HEX 32
 void export_sum_add(struct export_sum *s, const struct export_sum *more);
 void export_sum_body(struct export_sum *s, const struct fhir_body *b);
 void export_sum_text(struct export_sum *s, sv text);

@@ -243,15 +243,15 @@ static void write_digest(struct json_writer *w, const struct gather *g)
 {
     struct hash_sha256 *h = hash_sha256_new();
     unsigned char d[SHA256_LEN];
-    char hex[SHA256_HEX_LEN];
+    char sum[EXPORT_SUM_HEX], hex[SHA256_HEX_LEN];
     json_key(w, "contentPerType");
     json_obj(w);
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         const struct of_type *of = &g->types[t];
         const char *type = fhir_type_name((fhir_type)t);
         if (of->count) {
-            export_sum_hex(&of->sum, hex);
-            json_kv_str(w, type, sv_make(hex, sizeof hex));
+            export_sum_hex(&of->sum, sum);
+            json_kv_str(w, type, sv_make(sum, sizeof sum));
             digest_line(h, "", type, of->count, &of->sum);
         }
         if (of->entries)

@@ -1,8 +1,10 @@
 """`fhirlake verify` finds every way in which an export can be other than its manifest or its store says."""
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -71,6 +73,35 @@ def differs(folder, *options, **more):
     lines = got.stdout.strip().split("\n")
     assert lines[-1].startswith("NOT VERIFIED: ") and re.search(rf"; {len(lines) - 1} differences?$", lines[-1]), lines
     return [line.removeprefix("differs: ") for line in lines[:-1]]
+
+
+# ---- the digest of the content, by another program ----
+
+def test_the_content_digest_is_what_docs_say(world, tmp_path):
+    """docs/export-digest.md followed with xxh128sum, hashlib and Python's integers."""
+    types, count = {}, 0
+    manifest = manifest_of(world[1])
+    for folder in sorted(world[1].iterdir()):
+        for file in folder.glob("*.ndjson") if folder.is_dir() else ():
+            for line in file.read_bytes().splitlines():
+                own = rb'"versionId":"\d+","lastUpdated":"[^"]+"'
+                text = re.sub(rb',"meta":\{' + own + rb"\}", b"", line, count=1)
+                if text == line:
+                    text = re.sub(own + b",", b"", line, count=1)
+                assert text != line
+                count += 1
+                (tmp_path / f"{count:06}").write_bytes(text)
+                types.setdefault(folder.name, []).append(f"{count:06}")
+    printed = subprocess.run(["xxh128sum", *sorted(os.listdir(tmp_path))], cwd=tmp_path, check=True, capture_output=True,
+                             text=True).stdout.split()
+    hashes = dict(zip(printed[1::2], printed[::2]))
+    total = hashlib.sha256()
+    assert set(manifest["contentPerType"]) == set(types)
+    for type, said in manifest["contentPerType"].items():
+        digest = (sum(int(hashes[name], 16) for name in types[type]) % 2**128).to_bytes(16, "little").hex()
+        assert said == digest, type
+        total.update(f"{type} {len(types[type])} {digest}\n".encode())
+    assert manifest["contentDigest"] == total.hexdigest()
 
 
 # ---- files against the manifest ----

@@ -92,6 +92,25 @@ TEST(hash, sha256_of_two_streams_side_by_side)
 }
 
 /* The length in the last block counts bits past 2^32. */
+/* The values that xxh128sum prints; cut anywhere, it is the same text. */
+TEST(hash, xxh3_of_known_texts_in_one_piece_and_in_two)
+{
+    (void)state;
+    uint64_t h[2], cut[2];
+    hash_xxh3_128(SV_NONE, SV_NONE, h);
+    assert_true(h[1] == 0x99aa06d3014798d8u && h[0] == 0x6001c324468d497fu);
+    hash_xxh3_128(SV_LIT("123456789"), SV_NONE, h);
+    assert_true(h[1] == 0x33119477ede5dcd5u && h[0] == 0xe9716427681d5860u);
+    sv text = all_bytes(8);
+    for (size_t n = 1; n <= text.len; n += 13) {
+        hash_xxh3_128(sv_head(text, n), SV_NONE, h);
+        for (size_t at = 0; at < n; at += 97) {
+            hash_xxh3_128(sv_head(text, at), sv_tail(sv_head(text, n), at), cut);
+            assert_memory_equal(cut, h, sizeof h);
+        }
+    }
+}
+
 TEST(hash, sha256_of_two_streams_past_512_mib)
 {
     (void)state;
@@ -258,6 +277,6 @@ TEST(hash, equality_is_of_all_bytes)
 
 TEST_MAIN(T(hash, sha256_of_published_messages), T(hash, sha256_does_not_depend_on_the_pieces),
           T(hash, sha256_of_two_streams_side_by_side), T(hash, sha256_of_two_streams_past_512_mib),
-          T(hash, hmac_of_rfc_4231), T(hash, crc32c_of_rfc_3720_and_bit_by_bit),
-          T(hash, base64_of_rfc_4648_both_ways), T(hash, broken_base64_is_refused_and_adds_nothing),
-          T(hash, equality_is_of_all_bytes))
+          T(hash, xxh3_of_known_texts_in_one_piece_and_in_two), T(hash, hmac_of_rfc_4231),
+          T(hash, crc32c_of_rfc_3720_and_bit_by_bit), T(hash, base64_of_rfc_4648_both_ways),
+          T(hash, broken_base64_is_refused_and_adds_nothing), T(hash, equality_is_of_all_bytes))
