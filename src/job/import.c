@@ -2,7 +2,8 @@
  *
  *   read      one reader cuts the files, one after the other, into chunks of whole lines
  *   parse     workers turn chunks into sorted bulk loads, several at a time
- *   publish   in the order of reading: each chunk one commit, together with the resume point behind it
+ *   publish   in the order of reading: each chunk one commit; all that are ready by then go together, with the
+ *             resume point behind them
  *
  * The resume point is a note in the data store (I6: there with the chunk or not at all), so that after a
  * crash neither a line is lost nor a version doubled. It goes when the job's final status is written. */
@@ -14,7 +15,9 @@
 #include "codec/json.h"
 #include "codec/ndjson.h"
 
-#define NOTE_MAX     (64u << 20)
+#define NOTE_MAX (64u << 20)
+/* Chunks read or waiting beyond those that workers are at: publishing waits for the disk, and they go on meanwhile. */
+#define AHEAD        4u
 #define SEGMENTS_MAX (4u << 20) /* bytes: bounds a chunk of a great many tiny or empty files */
 
 struct import {
@@ -30,6 +33,7 @@ struct import {
     } at;
     struct import_chunk *ring;
     struct import_worker *workers;
+    struct store_bulk **bulks; /* of a publication: room for n_ring */
     unsigned n_ring;
     struct {
         pthread_mutex_t lock;
@@ -217,12 +221,17 @@ static void chunk_task(void *ctx, unsigned worker)
     pthread_mutex_unlock(&m->shared.lock);
 }
 
-static void wait_for(struct import *m, struct import_chunk *c)
+/* The first chunk of those read has finished, and how many behind it have. */
+static size_t wait_for(struct import *m, uint64_t first, uint64_t end)
 {
+    size_t n = 0;
     pthread_mutex_lock(&m->shared.lock);
-    while (!c->finished)
+    while (!m->ring[first % m->n_ring].finished)
         pthread_cond_wait(&m->shared.finished, &m->shared.lock);
+    while (first + n < end && m->ring[(first + n) % m->n_ring].finished)
+        n++;
     pthread_mutex_unlock(&m->shared.lock);
+    return n;
 }
 
 static err_code spool_outcomes(struct import *m, struct import_chunk *c, struct err *e)
@@ -244,7 +253,7 @@ static err_code spool_outcomes(struct import *m, struct import_chunk *c, struct 
                 m->progress.files_imported++;
         }
     }
-    return import_outcome_sync(m->outcome, e);
+    return ERR_OK;
 }
 
 static void show_progress(struct import *m)
@@ -255,12 +264,8 @@ static void show_progress(struct import *m)
     job_run_progress_set(m->run, &m->progress);
 }
 
-static err_code publish(struct import *m, struct import_chunk *c, struct err *e)
+static err_code add_outcomes(struct import *m, struct import_chunk *c, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    CLEANUP_BUF struct buf note = BUF_INIT(NOTE_MAX);
-    struct store_commit at;
-    wait_for(m, c);
     if (c->rc != ERR_OK) {
         *e = c->err;
         return c->rc;
@@ -271,8 +276,29 @@ static err_code publish(struct import *m, struct import_chunk *c, struct err *e)
     m->progress.resources_customer_error += c->rejected;
     m->progress.resources_with_issues += c->with_issues;
     m->progress.bytes_imported += c->imported_bytes;
-    TRY(write_note(m, c, &note, e));
-    TRY(store_bulk_publish(&c->bulk, note_key(a, m->run), buf_sv(&note), &at, e));
+    return ERR_OK;
+}
+
+/* Chunks *first .. end - 1 are read: the first of them, once it is ready, and those behind it that are. */
+static err_code publish(struct import *m, uint64_t *first, uint64_t end, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    CLEANUP_BUF struct buf note = BUF_INIT(NOTE_MAX);
+    struct store_commit at;
+    size_t n = wait_for(m, *first, end);
+    const struct import_chunk *last = NULL;
+    for (size_t i = 0; i < n; i++) {
+        struct import_chunk *c = &m->ring[(*first + i) % m->n_ring];
+        TRY(add_outcomes(m, c, e));
+        m->bulks[i] = c->bulk;
+        last = c;
+    }
+    TRY(import_outcome_sync(m->outcome, e));
+    TRY(write_note(m, last, &note, e));
+    for (size_t i = 0; i < n; i++)
+        m->ring[(*first + i) % m->n_ring].bulk = NULL; /* taken */
+    *first += n;
+    TRY(store_bulk_publish_all(m->bulks, n, note_key(a, m->run), buf_sv(&note), &at, e));
     show_progress(m);
     return import_outcome_upload(m->outcome, e);
 }
@@ -285,7 +311,7 @@ static err_code run_chunks(struct import *m, struct err *e)
     err_code rc = ERR_OK;
     while (rc == ERR_OK) {
         if (n_read - n_published == m->n_ring)
-            rc = publish(m, &m->ring[n_published++ % m->n_ring], e);
+            rc = publish(m, &n_published, n_read, e);
         if (rc != ERR_OK)
             break;
         struct import_chunk *c = &m->ring[n_read % m->n_ring];
@@ -295,12 +321,12 @@ static err_code run_chunks(struct import *m, struct err *e)
             n_read++;
             job_tasks_add(q, chunk_task, c);
             while (giant && rc == ERR_OK && n_published < n_read) /* one at a time */
-                rc = publish(m, &m->ring[n_published++ % m->n_ring], e);
+                rc = publish(m, &n_published, n_read, e);
         }
     }
     if (rc == ERR_EOF)
         for (rc = ERR_OK; rc == ERR_OK && n_published < n_read;)
-            rc = publish(m, &m->ring[n_published++ % m->n_ring], e);
+            rc = publish(m, &n_published, n_read, e);
     job_tasks_close(q);
     return rc;
 }
@@ -397,12 +423,13 @@ err_code import_run(struct job_run *r, job_status *status, struct buf *message, 
     (void)message;
     CLEANUP(arena_free) struct arena *a = arena_new(2ull << 30);
     unsigned n_workers = job_pool_n_workers(r->pool);
-    struct import m = { .run = r, .n_ring = n_workers + 1 };
+    struct import m = { .run = r, .n_ring = n_workers + AHEAD };
     pthread_mutex_init(&m.shared.lock, NULL);
     pthread_cond_init(&m.shared.finished, NULL);
     m.ring = calloc(m.n_ring, sizeof *m.ring);
     m.workers = calloc(n_workers, sizeof *m.workers);
-    if (m.ring == NULL || m.workers == NULL)
+    m.bulks = calloc(m.n_ring, sizeof(struct store_bulk *));
+    if (m.ring == NULL || m.workers == NULL || m.bulks == NULL)
         abort();
     for (unsigned i = 0; i < m.n_ring; i++) {
         import_chunk_init(&m.ring[i], r, m.workers);
@@ -414,6 +441,7 @@ err_code import_run(struct job_run *r, job_status *status, struct buf *message, 
         import_chunk_done(&m.ring[i]);
     for (unsigned i = 0; i < n_workers; i++)
         import_worker_done(&m.workers[i]);
+    free(m.bulks);
     free(m.workers);
     free(m.ring);
     import_outcome_close(m.outcome);

@@ -63,8 +63,10 @@ struct import_segment { /* lines of one file within a chunk */
 };
 struct import_worker { /* scratch of one worker; made when it is first needed */
     struct fhir_reader *reader;
-    struct arena *a;    /* issues of one resource */
-    struct buf outcome; /* and the outcome made of them */
+    struct arena *a;                 /* issues of one resource */
+    struct buf outcome;              /* and the outcome made of them */
+    struct buf stored, items, index; /* of the chunk that it works on */
+    struct arena *marked;            /* stored forms that level minimal added something to */
 };
 void import_worker_done(struct import_worker *w);
 struct import_chunk {
@@ -74,9 +76,7 @@ struct import_chunk {
     struct buf text;
     uint64_t n_lines;    /* of text */
     struct buf segments; /* of struct import_segment */
-    struct buf stored, items, index;
     struct buf lines[IMPORT_N_KINDS];
-    struct arena *marked; /* stored forms that level minimal added something to */
     struct store_bulk *bulk;
     uint64_t scanned, imported, rejected, with_issues, imported_bytes;
     err_code rc;

@@ -12,9 +12,6 @@ void import_chunk_init(struct import_chunk *c, struct job_run *r, struct import_
     *c = (struct import_chunk){ .run = r, .workers = workers };
     buf_init(&c->text, SIZE_MAX / 2);
     buf_init(&c->segments, SIZE_MAX / 2);
-    buf_init(&c->stored, SIZE_MAX / 2);
-    buf_init(&c->items, SIZE_MAX / 2);
-    buf_init(&c->index, SIZE_MAX / 2);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         buf_init(&c->lines[k], SIZE_MAX / 2);
     /* a level that is not one was refused at submit */
@@ -26,13 +23,8 @@ void import_chunk_done(struct import_chunk *c)
 {
     buf_done(&c->text);
     buf_done(&c->segments);
-    buf_done(&c->stored);
-    buf_done(&c->items);
-    buf_done(&c->index);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         buf_done(&c->lines[k]);
-    arena_free(c->marked);
-    c->marked = NULL;
     store_bulk_abort(c->bulk);
     c->bulk = NULL;
 }
@@ -41,13 +33,8 @@ void import_chunk_reset(struct import_chunk *c)
 {
     size_t keep = c->run->import_chunk_bytes * 2; /* a giant line's memory is given back */
     buf_shrink(&c->text, keep);
-    buf_shrink(&c->stored, keep);
-    buf_shrink(&c->items, keep);
-    buf_shrink(&c->index, keep);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         buf_shrink(&c->lines[k], keep);
-    arena_free(c->marked);
-    c->marked = NULL;
     buf_clear(&c->segments);
     store_bulk_abort(c->bulk);
     c->bulk = NULL;
@@ -83,10 +70,10 @@ static err_code validate(struct import_chunk *c, struct import_worker *w, uint64
         return import_line_invalid(&c->lines[IMPORT_FAILURE], number, buf_sv(&w->outcome), e);
     }
     c->with_issues++;
-    if (c->marked == NULL)
-        c->marked =
+    if (w->marked == NULL)
+        w->marked =
             arena_new(SIZE_MAX / 2); /* bounded by the chunk: a mark is at most twice an outcome */
-    TRY(fhir_issues_mark(env->type, root, buf_sv(&w->outcome), c->marked, &env->body, e));
+    TRY(fhir_issues_mark(env->type, root, buf_sv(&w->outcome), w->marked, &env->body, e));
     return import_line_issues(&c->lines[IMPORT_WITH_ISSUES], number, env->type, env->id,
                               buf_sv(&w->outcome), e);
 }
@@ -96,25 +83,25 @@ static err_code parse_line(struct import_chunk *c, struct import_worker *w, uint
 {
     struct fhir_envelope env;
     struct err why;
-    size_t stored_at = c->stored.len, index_at = c->index.len;
+    size_t stored_at = w->stored.len, index_at = w->index.len;
     bool store;
     c->scanned++;
-    if (fhir_envelope_read(w->reader, line, SV_NONE, &c->stored, &env, &why) != ERR_OK) {
+    if (fhir_envelope_read(w->reader, line, SV_NONE, &w->stored, &env, &why) != ERR_OK) {
         c->rejected++;
         return import_line_failure(&c->lines[IMPORT_FAILURE], number, why.msg, e);
     }
     TRY(validate(c, w, number, &env, &store, e));
     if (!store) {
-        c->stored.len = stored_at;
+        w->stored.len = stored_at;
         return ERR_OK;
     }
-    TRY(search_index(env.type, fhir_reader_root(w->reader), &c->index, e));
+    TRY(search_index(env.type, fhir_reader_root(w->reader), &w->index, e));
     struct store_bulk_item item = { .type = env.type,
                                     .id = env.id,
                                     .body = env.body,
-                                    .index = { NULL, c->index.len - index_at },
+                                    .index = { NULL, w->index.len - index_at },
                                     .seq = c->imported };
-    TRY(buf_add(&c->items, sv_make(&item, sizeof item), e));
+    TRY(buf_add(&w->items, sv_make(&item, sizeof item), e));
     c->imported++;
     c->imported_bytes += line.len + 1;
     return ERR_OK;
@@ -151,7 +138,7 @@ static err_code parse(struct import_chunk *c, struct import_worker *w, struct er
     sv text = buf_sv(&c->text);
     /* the stored form is never longer than the text: with this room it never moves, and items may point
      * into it */
-    TRY(buf_reserve(&c->stored, c->text.len + 4096, e));
+    TRY(buf_reserve(&w->stored, c->text.len + 4096, e));
     for (size_t i = 0; i < c->segments.len / sizeof *s; i++) {
         TRY(parse_segment(c, w, &s[i], sv_head(text, s[i].text_len), e));
         text = sv_tail(text, s[i].text_len);
@@ -162,9 +149,9 @@ static err_code parse(struct import_chunk *c, struct import_worker *w, struct er
         fhir_reader_free(w->reader);
         w->reader = NULL;
     }
-    struct store_bulk_item *items = (struct store_bulk_item *)(void *)c->items.ptr;
-    size_t n = c->items.len / sizeof *items;
-    const char *index = c->index.ptr; /* it moves no more: say where each one's entries stand */
+    struct store_bulk_item *items = (struct store_bulk_item *)(void *)w->items.ptr;
+    size_t n = w->items.len / sizeof *items;
+    const char *index = w->index.ptr; /* it moves no more: say where each one's entries stand */
     for (size_t i = 0; i < n; index += items[i++].index.len)
         items[i].index.ptr = index;
     TRY(store_bulk_begin(c->run->store, &c->bulk, e));
@@ -174,19 +161,33 @@ static err_code parse(struct import_chunk *c, struct import_worker *w, struct er
 void import_chunk_parse(struct import_chunk *c, unsigned worker)
 {
     struct import_worker *w = &c->workers[worker];
+    size_t keep = c->run->import_chunk_bytes * 2;
     if (w->reader == NULL)
         w->reader = fhir_reader_new(LIMIT_IMPORT_LINE_BYTES);
     if (w->a == NULL) {
         w->a = arena_new(WORKER_MEMORY);
         buf_init(&w->outcome, 2 * FHIR_OUTCOME_MAX);
+        buf_init(&w->stored, SIZE_MAX / 2);
+        buf_init(&w->items, SIZE_MAX / 2);
+        buf_init(&w->index, SIZE_MAX / 2);
     }
     c->rc = parse(c, w, &c->err);
+    /* all of it is in the bulk load; a giant line's memory is given back */
+    buf_shrink(&w->stored, keep);
+    buf_shrink(&w->items, keep);
+    buf_shrink(&w->index, keep);
+    arena_free(w->marked);
+    w->marked = NULL;
 }
 
 void import_worker_done(struct import_worker *w)
 {
     fhir_reader_free(w->reader);
     arena_free(w->a);
+    arena_free(w->marked);
     buf_done(&w->outcome);
+    buf_done(&w->stored);
+    buf_done(&w->items);
+    buf_done(&w->index);
     *w = (struct import_worker){ 0 };
 }

@@ -134,39 +134,63 @@ err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items,
     return write_search(k, items, n, e);
 }
 
-static err_code ingest(struct rocks_bulk *k, const char *what, int cf, struct err *e)
+/* Files of one kind, those of all loads in one call: it waits for the disk several times, however many come. */
+static err_code ingest(struct rocks_bulk *const *loads, size_t n, const char *what, int cf,
+                       struct err *e)
 {
-    char path[PATH_MAX];
-    const char *files[] = { path };
+    char(*paths)[PATH_MAX] = calloc(n, sizeof *paths);
+    const char **files = calloc(n, sizeof *files);
     char *bad = NULL;
-    staged_path(k, what, path);
+    if (paths == NULL || files == NULL)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        staged_path(loads[i], what, paths[i]);
+        files[i] = paths[i];
+    }
     rocksdb_ingestexternalfileoptions_t *o = rocksdb_ingestexternalfileoptions_create();
     rocksdb_ingestexternalfileoptions_set_move_files(o, 1);
-    rocksdb_ingest_external_file_cf(k->r->db, k->r->cf[cf], files, 1, o, &bad);
+    if (n)
+        rocksdb_ingest_external_file_cf(loads[0]->r->db, loads[0]->r->cf[cf], files, n, o, &bad);
     rocksdb_ingestexternalfileoptions_destroy(o);
+    free(files);
+    free(paths);
     return rocks_error(bad, "taking a bulk load in", e);
 }
 
-err_code rocks_bulk_publish(struct store_bulk *base, sv note_key, sv note, struct store_commit *out,
-                            struct err *e)
+err_code rocks_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv note,
+                            struct store_commit *out, struct err *e)
 {
-    struct rocks_bulk *k = (struct rocks_bulk *)base;
-    err_code rc = ERR_OK;
-    if (k->files) {
-        rc = ingest(k, "v", CF_VERSIONS, e);
-        if (rc == ERR_OK)
-            rc = ingest(k, "c", CF_CHANGES, e);
-        if (rc == ERR_OK && k->search)
-            rc = ingest(k, "s", CF_SEARCH, e);
-        if (rc == ERR_OK)
-            rc = rocks_publish(k->r, k->b, k->count, &k->tally, note_key, note, out, e);
-    } else {
-        if (note_key.len)
-            rc = k->r->base.ops->note_put(&k->r->base, note_key, note, e);
-        if (rc == ERR_OK)
-            *out = k->r->base.ops->last(&k->r->base);
+    struct rocks *r = ((struct rocks_bulk *)bulks[0])->r;
+    struct published *loads = calloc(n, sizeof *loads);
+    struct rocks_bulk **full = calloc(n, sizeof *full), **found = calloc(n, sizeof *found);
+    size_t n_full = 0, n_found = 0; /* with resources, with search entries */
+    if (loads == NULL || full == NULL || found == NULL)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        struct rocks_bulk *k = (struct rocks_bulk *)bulks[i];
+        if (k->search)
+            found[n_found++] = k;
+        if (k->files) {
+            loads[n_full] = (struct published){ k->b, k->count, &k->tally };
+            full[n_full++] = k;
+        }
     }
-    rocks_bulk_abort(base);
+    err_code rc = ingest(full, n_full, "v", CF_VERSIONS, e);
+    if (rc == ERR_OK)
+        rc = ingest(full, n_full, "c", CF_CHANGES, e);
+    if (rc == ERR_OK)
+        rc = ingest(found, n_found, "s", CF_SEARCH, e);
+    if (rc == ERR_OK && n_full) {
+        rc = rocks_publish(r, loads, n_full, note_key, note, out, e);
+    } else if (rc == ERR_OK) {
+        if (note_key.len)
+            rc = r->base.ops->note_put(&r->base, note_key, note, e);
+        if (rc == ERR_OK)
+            *out = r->base.ops->last(&r->base);
+    }
+    free(found);
+    free(full);
+    free(loads);
     return rc;
 }
 

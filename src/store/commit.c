@@ -305,36 +305,45 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
 
 /* ---- publication ---- */
 
-static struct batch_table *table_with(const struct batch_table *old, struct batch row)
+static struct batch_table *table_with(const struct batch_table *old, const struct batch *more,
+                                      size_t n)
 {
-    struct batch_table *t = malloc(sizeof *t + (old->n + 1) * sizeof t->rows[0]);
+    struct batch_table *t = malloc(sizeof *t + (old->n + n) * sizeof t->rows[0]);
     if (t == NULL)
         abort();
     atomic_init(&t->n_refs, 1);
-    t->n = old->n + 1;
-    size_t at = old->n;
-    while (at && old->rows[at - 1].b > row.b)
-        at--;
-    memcpy(t->rows, old->rows, at * sizeof row);
-    t->rows[at] = row;
-    memcpy(t->rows + at + 1, old->rows + at, (old->n - at) * sizeof row);
+    t->n = old->n;
+    memcpy(t->rows, old->rows, old->n * sizeof t->rows[0]);
+    for (size_t i = 0; i < n; i++) {
+        size_t at = t->n++;
+        for (; at && t->rows[at - 1].b > more[i].b; at--)
+            t->rows[at] = t->rows[at - 1];
+        t->rows[at] = more[i];
+    }
     return t;
 }
 
-err_code rocks_publish(struct rocks *r, uint64_t b, uint64_t count, const struct tally *tally,
-                       sv note_key, sv note, struct store_commit *out, struct err *e)
+err_code rocks_publish(struct rocks *r, const struct published *loads, size_t n, sv note_key,
+                       sv note, struct store_commit *out, struct err *e)
 {
+    struct batch *rows = calloc(n, sizeof *rows);
+    if (rows == NULL)
+        abort();
     pthread_mutex_lock(&r->order.lock);
-    struct store_commit c = next_commit(r, seen_last(r));
+    struct store_commit c = seen_last(r);
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-    struct key_bytes k = key_commit('b', b);
-    char v[16];
-    key_put_u64(v, c.t);
-    key_put_u64(v + 8, (uint64_t)c.instant_ms);
-    rocksdb_writebatch_put_cf(batch, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
-    batch_commit(r, batch, c, KEY_BULK, b, count);
-    tally_write(tally, r, batch);
-    counts_mark(r, batch, b, tally);
+    for (size_t i = 0; i < n; i++) {
+        struct key_bytes k = key_commit('b', loads[i].b);
+        char v[16];
+        c = next_commit(r, c);
+        key_put_u64(v, c.t);
+        key_put_u64(v + 8, (uint64_t)c.instant_ms);
+        rocksdb_writebatch_put_cf(batch, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
+        batch_commit(r, batch, c, KEY_BULK, loads[i].b, loads[i].count);
+        tally_write(loads[i].tally, r, batch);
+        counts_mark(r, batch, loads[i].b, loads[i].tally);
+        rows[i] = (struct batch){ loads[i].b, c.t, c.instant_ms };
+    }
     if (note_key.len)
         rocksdb_writebatch_put_cf(batch, r->cf[CF_NOTES], note_key.ptr, note_key.len, note.ptr,
                                   note.len);
@@ -345,11 +354,12 @@ err_code rocks_publish(struct rocks *r, uint64_t b, uint64_t count, const struct
     if (rc == ERR_OK) {
         struct batch_table *old = batch_table_ref(r);
         recent_begin_t(&r->recent, c.t, true);
-        seen_set(r, c, table_with(old, (struct batch){ b, c.t, c.instant_ms }));
+        seen_set(r, c, table_with(old, rows, n));
         batch_table_unref(old);
         *out = c;
     }
     pthread_mutex_unlock(&r->order.lock);
+    free(rows);
     return rc;
 }
 

@@ -249,20 +249,24 @@ static err_code note_put_locked(struct memory *m, sv key, sv note)
     return ERR_OK;
 }
 
-static err_code mem_bulk_publish(struct store_bulk *base, sv note_key, sv note,
+static err_code mem_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv note,
                                  struct store_commit *out, struct err *e)
 {
     (void)e;
-    struct mem_bulk *b = (struct mem_bulk *)base;
-    pthread_mutex_lock(&b->m->lock);
-    *out = b->n ? next_locked(b->m) : last_locked(b->m);
-    for (size_t i = 0; i < b->n; i++)
-        add_locked(b->m, b->versions[i], *out);
+    struct memory *m = ((struct mem_bulk *)bulks[0])->m;
+    pthread_mutex_lock(&m->lock);
+    *out = last_locked(m);
+    for (size_t k = 0; k < n; k++) {
+        struct mem_bulk *b = (struct mem_bulk *)bulks[k];
+        if (b->n)
+            *out = next_locked(m);
+        for (size_t i = 0; i < b->n; i++)
+            add_locked(m, b->versions[i], *out);
+        b->n = 0; /* they are the store's now */
+    }
     if (note_key.len)
-        (void)note_put_locked(b->m, note_key, note); /* cannot fail here */
-    pthread_mutex_unlock(&b->m->lock);
-    free(b->versions);
-    free(b);
+        (void)note_put_locked(m, note_key, note); /* cannot fail here */
+    pthread_mutex_unlock(&m->lock);
     return ERR_OK;
 }
 

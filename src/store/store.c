@@ -122,9 +122,18 @@ err_code store_bulk_fill(struct store_bulk *b, struct store_bulk_item *items, si
 err_code store_bulk_publish(struct store_bulk **b, sv note_key, sv note, struct store_commit *out,
                             struct err *e)
 {
-    struct store_bulk *taken = *b;
-    *b = NULL;
-    return taken->ops->bulk_publish(taken, note_key, note, out, e);
+    return store_bulk_publish_all(b, 1, note_key, note, out, e);
+}
+
+err_code store_bulk_publish_all(struct store_bulk **bulks, size_t n, sv note_key, sv note,
+                                struct store_commit *out, struct err *e)
+{
+    err_code rc = bulks[0]->ops->bulk_publish(bulks, n, note_key, note, out, e);
+    for (size_t i = 0; i < n; i++) {
+        store_bulk_abort(bulks[i]); /* what is published is not undone */
+        bulks[i] = NULL;
+    }
+    return rc;
 }
 
 void store_bulk_abort(struct store_bulk *b)

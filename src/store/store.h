@@ -105,6 +105,10 @@ MUST_USE err_code store_bulk_fill(struct store_bulk *b, struct store_bulk_item *
  * empty: none). *b is taken in every case. An empty bulk with a note writes the note alone. */
 MUST_USE err_code store_bulk_publish(struct store_bulk **b, sv note_key, sv note,
                                      struct store_commit *out, struct err *e);
+/* The same for several of one store, n >= 1: each becomes a commit, in this order, all of them and the note or
+ * nothing. *out is the last one. Cheaper than one after the other: what waits for the disk does so once. */
+MUST_USE err_code store_bulk_publish_all(struct store_bulk **bulks, size_t n, sv note_key, sv note,
+                                         struct store_commit *out, struct err *e);
 void store_bulk_abort(struct store_bulk *b);
 DEFINE_CLEANUP(struct store_bulk, store_bulk_abort)
 

@@ -24,7 +24,8 @@ struct store_ops {
                        struct err *);
     err_code (*bulk_begin)(struct store *, struct store_bulk **, struct err *);
     err_code (*bulk_fill)(struct store_bulk *, struct store_bulk_item *, size_t, struct err *);
-    err_code (*bulk_publish)(struct store_bulk *, sv, sv, struct store_commit *, struct err *);
+    err_code (*bulk_publish)(struct store_bulk **, size_t, sv, sv, struct store_commit *,
+                             struct err *);
     void (*bulk_abort)(struct store_bulk *);
     err_code (*note_get)(struct store *, sv, struct buf *, struct err *);
     err_code (*note_put)(struct store *, sv, sv, struct err *);
@@ -189,11 +190,18 @@ err_code rocks_commit(struct store *, struct store_write *, size_t, struct store
 err_code rocks_horizon(struct store *, struct store_commit *, struct err *);
 /* Publish: one synced batch that assigns t and instant to bulk load b (count versions) with a note.
  */
-err_code rocks_publish(struct rocks *r, uint64_t b, uint64_t count, const struct tally *tally,
-                       sv note_key, sv note, struct store_commit *out, struct err *e);
+struct published { /* a load: its number, its resources, what sums grow by */
+    uint64_t b, count;
+    const struct tally *tally;
+};
+/* Loads that were taken in, n >= 1, become commits in this order, in one write together with the note. *out is
+ * the last one. */
+err_code rocks_publish(struct rocks *r, const struct published *loads, size_t n, sv note_key,
+                       sv note, struct store_commit *out, struct err *e);
 err_code rocks_bulk_begin(struct store *, struct store_bulk **, struct err *);
 err_code rocks_bulk_fill(struct store_bulk *, struct store_bulk_item *, size_t, struct err *);
-err_code rocks_bulk_publish(struct store_bulk *, sv, sv, struct store_commit *, struct err *);
+err_code rocks_bulk_publish(struct store_bulk **, size_t, sv, sv, struct store_commit *,
+                            struct err *);
 void rocks_bulk_abort(struct store_bulk *);
 /* The file of a bulk load's search entries; items in the order of (type, id). False: there are none, and no
  * file. *bad is RocksDB's error. */

@@ -419,12 +419,23 @@ TEST(store, random_histories_read_the_same_from_both)
             } else if (what < 75 && n_open < 5) {
                 open[n_open++] = random_bulk(mem, rocks);
             } else if (what < 88 && n_open) {
-                size_t k = rnd((unsigned)n_open);
+                /* the last few together, in any order: bulks from `from` on */
+                size_t n = 1 + (size_t)rnd((unsigned)n_open), from = n_open - n;
+                struct store_bulk *as[5], *bs[5];
                 struct store_commit ca, cb;
-                OK(store_bulk_publish(&open[k].a, SV_LIT("n"), SV_LIT("v"), &ca, e));
-                OK(store_bulk_publish(&open[k].b, SV_LIT("n"), SV_LIT("v"), &cb, e));
+                for (size_t i = 0; i < n; i++) {
+                    size_t k = from + rnd((unsigned)(n - i)) + i;
+                    struct pair_of_bulks chosen = open[k];
+                    open[k] = open[from + i];
+                    as[i] = chosen.a;
+                    bs[i] = chosen.b;
+                    open[from + i] = chosen;
+                }
+                OK(store_bulk_publish_all(as, n, SV_LIT("n"), SV_LIT("v"), &ca, e));
+                OK(store_bulk_publish_all(bs, n, SV_LIT("n"), SV_LIT("v"), &cb, e));
                 assert_int_equal(ca.t, cb.t);
-                open[k] = open[--n_open];
+                assert_null(as[n - 1]);
+                n_open = from;
             } else if (what == 88) { /* what was not published is gone after a restart */
                 while (n_open) {
                     n_open--;
