@@ -323,6 +323,9 @@ static void *runner(void *arg)
     pthread_mutex_unlock(&en->locked.lock);
     if (!leave)
         finish(en, x, &r, rc, status, buf_sv(&message), &e);
+    if (!leave && x->kind == JOB_IMPORT &&
+        r.store) /* when it does not succeed, the first count does it */
+        IGNORE(store_counts_settle(r.store, &x->halt, &e));
     store_registry_release(en->cfg.stores, r.store);
     buf_done(&message);
     pthread_mutex_destroy(&r.live.lock);

@@ -11,7 +11,7 @@
  * count that meets a mark settles it. The version of the same id that was current in front of the load, if it was
  * no deletion, is what the load replaced; versions never change, so this can be found out at any later time:
  * through the ids of the load when they are few, else by one walk over the keys of the type, which finds the ids
- * that have several versions.
+ * that have several versions. An import job has it done when it has ended, so that no count waits for it.
  *
  * Invariant C1: a sum, less what unsettled loads replaced, is the number of resources current as of the last
  * commit. Who changes a sum, or the marks, holds order.lock. */
@@ -286,10 +286,18 @@ struct mark {
 };
 struct settling {
     struct rocks *r;
+    const atomic_bool *halt; /* NULL, or: stop when it becomes true */
     struct mark *marks;
     size_t n;
     struct tally tally; /* what they replaced */
 };
+
+static err_code may_go_on(const struct settling *s, struct err *e)
+{
+    return s->halt && atomic_load_explicit(s->halt, memory_order_relaxed)
+               ? ERR(e, ERR_CANCELLED, "settling counts was stopped")
+               : ERR_OK;
+}
 
 /* order.lock is held: marks and table belong together. */
 static err_code read_marks_locked(struct settling *s, struct err *e)
@@ -380,7 +388,9 @@ static err_code settle_by_ids(struct settling *s, const struct mark *m, fhir_typ
         const char *k = rocksdb_iter_key(it, &len);
         if (len <= from.len || memcmp(k, from.ptr, from.len) != 0)
             break;
-        rc = take_away(s, m, type, sv_make(k + from.len, len - from.len), e);
+        rc = may_go_on(s, e);
+        if (rc == ERR_OK)
+            rc = take_away(s, m, type, sv_make(k + from.len, len - from.len), e);
     }
     return iterator_end(it, ro, rc, e);
 }
@@ -439,7 +449,8 @@ static err_code settle_by_walk(struct settling *s, fhir_type type, struct err *e
         }
         if (p.type != type)
             break;
-        if (run.n && !sv_eq(p.id, sv_make(run.id, run.id_len)))
+        rc = may_go_on(s, e);
+        if (rc == ERR_OK && run.n && !sv_eq(p.id, sv_make(run.id, run.id_len)))
             rc = run_end(s, type, &run, e);
         if (run.n++ == 0) {
             run.id_len = p.id.len;
@@ -491,6 +502,21 @@ static err_code settle(struct settling *s, struct err *e)
     rocksdb_writeoptions_destroy(wo);
     rocksdb_writebatch_destroy(batch);
     return rocks_error(bad, "settling counts", e);
+}
+
+err_code rocks_settle(struct store *st, const atomic_bool *halt, struct err *e)
+{
+    struct settling s = { .r = (struct rocks *)st, .halt = halt };
+    pthread_mutex_lock(&s.r->settle_lock);
+    pthread_mutex_lock(&s.r->order.lock);
+    err_code rc = read_marks_locked(&s, e);
+    pthread_mutex_unlock(&s.r->order.lock);
+    if (rc == ERR_OK && s.n)
+        rc = settle(&s, e);
+    pthread_mutex_unlock(&s.r->settle_lock);
+    tally_done(&s.tally);
+    free(s.marks);
+    return rc;
 }
 
 err_code rocks_count(struct store *st, fhir_type type, uint16_t param, sv value, uint64_t *out,

@@ -599,6 +599,14 @@ static bool has_entry(const struct mem_version *v, uint16_t want, sv begin)
     return false;
 }
 
+static err_code mem_settle(struct store *st, const atomic_bool *halt, struct err *e)
+{
+    (void)st; /* it counts one by one each time */
+    (void)halt;
+    (void)e;
+    return ERR_OK;
+}
+
 static err_code mem_count(struct store *st, fhir_type type, uint16_t param, sv value, uint64_t *out,
                           struct store_commit *at, struct err *e)
 {
@@ -719,6 +727,7 @@ static const struct store_ops memory_ops = {
     .index_scan = mem_index_scan,
     .index_next = mem_index_next,
     .index_close = mem_index_close,
+    .settle = mem_settle,
     .count = mem_count,
     .commit_at = mem_commit_at,
     .plan = mem_plan,

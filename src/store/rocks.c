@@ -483,6 +483,7 @@ static const struct store_ops rocks_ops = {
     .index_scan = rocks_index_scan,
     .index_next = rocks_index_next,
     .index_close = rocks_index_close,
+    .settle = rocks_settle,
     .count = rocks_count,
     .commit_at = rocks_commit_at,
     .plan = rocks_plan,

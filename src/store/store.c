@@ -231,6 +231,11 @@ void store_index_close(struct store_index_cursor *c)
         c->ops->index_close(c);
 }
 
+err_code store_counts_settle(struct store *st, const atomic_bool *halt, struct err *e)
+{
+    return st->ops->settle(st, halt, e);
+}
+
 err_code store_count(struct store *st, fhir_type type, uint16_t param, sv value, uint64_t *out,
                      struct store_commit *at, struct err *e)
 {

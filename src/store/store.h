@@ -21,6 +21,8 @@
 #include "fhir/envelope.h"
 #include "search/search.h"
 
+#include <stdatomic.h>
+
 struct store;
 struct store_env; /* what open data stores share: block cache, write buffers, background threads */
 
@@ -192,6 +194,10 @@ DEFINE_CLEANUP(struct store_index_cursor, store_index_close)
  * their types; else it is one read. ERR_UNSUPPORTED: loads are published faster than that goes. */
 MUST_USE err_code store_count(struct store *st, fhir_type type, uint16_t param, sv value,
                               uint64_t *out, struct store_commit *at, struct err *e);
+/* What the first count behind bulk loads would have to do, done now: a walk over the types that were loaded.
+ *   halt  stops it; what was done until then is done again by the next. May be NULL
+ * ERR_CANCELLED, ERR_IO, ERR_CORRUPT. */
+MUST_USE err_code store_counts_settle(struct store *st, const atomic_bool *halt, struct err *e);
 
 /* ---- planning ---- */
 /* Split a type into ranges of about target_bytes of JSON each, in order, without gap or overlap,

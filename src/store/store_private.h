@@ -49,6 +49,7 @@ struct store_ops {
                            uint64_t, struct store_index_cursor **, struct err *);
     err_code (*index_next)(struct store_index_cursor *, struct store_index_hit *, struct err *);
     void (*index_close)(struct store_index_cursor *);
+    err_code (*settle)(struct store *, const atomic_bool *, struct err *);
     err_code (*count)(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct store_commit *,
                       struct err *);
     err_code (*commit_at)(struct store *, int64_t, struct store_commit *, struct err *);
@@ -167,6 +168,7 @@ void tally_write(const struct tally *t, struct rocks *r, rocksdb_writebatch_t *b
 /* Load b, tallied in t, has not been looked at for what it replaced. */
 void counts_mark(struct rocks *r, rocksdb_writebatch_t *batch, uint64_t b, const struct tally *t);
 rocksdb_mergeoperator_t *counts_merge_operator(void); /* owned by the options it is set in */
+err_code rocks_settle(struct store *, const atomic_bool *, struct err *);
 err_code rocks_count(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct store_commit *,
                      struct err *);
 

@@ -263,6 +263,12 @@ TEST(counts, few_and_many_loads_are_settled_alike)
         OK(store_bulk_begin(st, &b, e));
         OK(store_bulk_fill(b, items, n, e));
         OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+        if (round % 2 == 0) { /* else the count does it */
+            const atomic_bool halt = true;
+            FAILS(ERR_CANCELLED, store_counts_settle(st, &halt, e));
+            OK(store_counts_settle(st, NULL, e));
+            OK(store_counts_settle(st, &halt, e)); /* nothing is left to do */
+        }
         check(st);
     }
     store_close(st);
