@@ -126,6 +126,13 @@ class Bench:
             assert job["JobStatus"] == "COMPLETED", job
         return server
 
+    def rest(self, server):
+        """Until the server does nothing more: no compaction is under way."""
+        spent = [0, sum(cpu_seconds(server.process.pid))]
+        while spent[-1] - spent[-2] > 0.05:
+            time.sleep(2)
+            spent.append(sum(cpu_seconds(server.process.pid)))
+
     # ---- the benchmarks ----
 
     def generate(self):
@@ -188,13 +195,23 @@ class Bench:
         row("bytes on disk per resource", f"{sum(disk.values()):,.0f}", f"{parts}; NDJSON {total / count:,.0f}")
 
     def export(self):
-        """Pairs of an export and a `cp -r` of what it wrote, read once before so that it is in the page cache."""
+        """Pairs of an export and a `cp -r` of what it wrote, read once before so that it is in the page cache. The disk
+        has nothing left to write when either begins, and the store's compaction rests but for the first row."""
+        server = self.filled("--sync-objects", "no")
+        job = server.export_all(self.store, "s3://out/at-once")
+        folder = server.folder(job["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+        row("export right after the import, not synced, MB/s", f"{size_of(folder) / job_seconds(job) / 1e6:,.0f}")
+        shutil.rmtree(folder)
+        start = time.monotonic()
+        self.rest(server)
+        row("compaction rests, seconds later", f"{time.monotonic() - start:.0f}")
         for sync in ("no", "yes"):
             server = self.filled("--sync-objects", sync)
             pid = server.process.pid
             copies, exports, ratios, ours, theirs = [], [], [], [], []
             copy = self.work / "copy"
             for i in range(self.args.runs + 1):
+                subprocess.run(["sync", "-f", self.work], check=True)
                 before = cpu_seconds(pid)
                 job = server.export_all(self.store, f"s3://out/x{sync}{i}")
                 assert job["JobStatus"] == "COMPLETED", job
@@ -204,8 +221,7 @@ class Bench:
                 for path in folder.rglob("*.ndjson"):
                     read_through(path)
                 shutil.rmtree(copy, ignore_errors=True)
-                if sync == "yes":
-                    subprocess.run(["sync", "-f", self.work], check=True)  # what is not the copy's own
+                subprocess.run(["sync", "-f", self.work], check=True)
                 children = resource.getrusage(resource.RUSAGE_CHILDREN)
                 seconds = timed(["cp", "-r", folder, copy])
                 if sync == "yes":

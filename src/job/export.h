@@ -118,7 +118,8 @@ struct export
     struct export_members moved; /* joined or left the Group within the window */
     struct export_plan plan;
     struct sink *sink;
-    struct buf *blocks; /* EXPORT_LANES per worker */
+    struct buf *blocks;      /* EXPORT_LANES per worker */
+    struct job_tasks *tasks; /* while ranges are written */
     struct {
         pthread_mutex_t lock;
         size_t next_range; /* that nobody has taken */

@@ -1,8 +1,8 @@
 /* export_turns.c - workers take ranges.
  *
- * A turn of a worker is a task of the pool: it takes the next range that nobody has taken, up to TURN_RANGES of
- * them, and writes EXPORT_LANES at a time, a block of each in turn. A lane that is free takes another one, so
- * that both are busy until a turn ends, and turns are short enough for other jobs. */
+ * A turn of a worker is a task of the pool: it takes the next range that nobody has taken, and writes EXPORT_LANES
+ * at a time, a block of each in turn. A lane that is free takes another one, so that both are busy until a turn
+ * ends: when nothing is left, or after TURN_RANGES if another job waits for a worker. */
 #include "job/export.h"
 
 #include "base/log.h"
@@ -10,7 +10,7 @@
 #include <time.h>
 
 #define RANGE_TRIES 3u
-#define TURN_RANGES 6u
+#define TURN_RANGES 4u
 
 struct lane {
     bool busy;
@@ -118,7 +118,8 @@ static void turn(void *ctx, unsigned worker)
         n_busy = 0;
         for (unsigned i = 0; i < EXPORT_LANES; i++) {
             struct lane *l = &lanes[i];
-            if (!l->busy && n_taken < TURN_RANGES && take_range(x, &l->range)) {
+            if (!l->busy && (n_taken < TURN_RANGES || !job_tasks_contended(x->tasks)) &&
+                take_range(x, &l->range)) {
                 l->busy = true;
                 l->tries = 0;
                 n_taken++;
@@ -144,10 +145,11 @@ err_code export_ranges_run(struct export *x, struct err *e)
         buf_init(&x->blocks[i], SIZE_MAX / 2);
     for (size_t i = 0; i < x->plan.n; i++)
         n_open += !x->plan.done[i];
-    struct job_tasks *q = job_tasks_open(x->run->pool, n_workers * 2);
+    x->tasks = job_tasks_open(x->run->pool, n_workers * 2);
     for (size_t i = 0; i < n_open && !over(x); i += EXPORT_LANES)
-        job_tasks_add(q, turn, x); /* more turns than needed: a late one finds nothing to do */
-    job_tasks_close(q);
+        job_tasks_add(x->tasks, turn,
+                      x); /* more turns than needed: a late one finds nothing to do */
+    job_tasks_close(x->tasks);
     for (unsigned i = 0; i < n_blocks; i++)
         buf_done(&x->blocks[i]);
     free(x->blocks);

@@ -25,6 +25,8 @@ unsigned job_pool_n_workers(const struct job_pool *p);
 struct job_tasks *job_tasks_open(struct job_pool *p, unsigned max_waiting);
 /* Waits while max_waiting tasks wait. */
 void job_tasks_add(struct job_tasks *q, job_task_fn fn, void *ctx);
+/* Does another queue have a task that waits for a worker? A long task asks, and ends early if so. */
+bool job_tasks_contended(struct job_tasks *q);
 void job_tasks_wait(struct job_tasks *q);  /* until all added have returned */
 void job_tasks_close(struct job_tasks *q); /* waits, then frees */
 

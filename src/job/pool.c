@@ -149,6 +149,17 @@ void job_tasks_add(struct job_tasks *q, job_task_fn fn, void *ctx)
     pthread_mutex_unlock(&p->locked.lock);
 }
 
+bool job_tasks_contended(struct job_tasks *q)
+{
+    struct job_pool *p = q->pool;
+    bool yes = false;
+    pthread_mutex_lock(&p->locked.lock);
+    for (struct job_tasks *o = q->next; o != q && !yes; o = o->next)
+        yes = o->n_waiting > 0;
+    pthread_mutex_unlock(&p->locked.lock);
+    return yes;
+}
+
 void job_tasks_wait(struct job_tasks *q)
 {
     struct job_pool *p = q->pool;

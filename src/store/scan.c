@@ -51,6 +51,7 @@ static void iter_open(struct iter *x, struct rocks *r, int cf, struct key_bytes 
         rocksdb_readoptions_set_total_order_seek(x->ro, 1); /* crosses ids: no filters */
         rocksdb_readoptions_set_readahead_size(x->ro, readahead(r, cf));
         rocksdb_readoptions_set_fill_cache(x->ro, 0);
+        rocksdb_readoptions_set_ignore_range_deletions(x->ro, 1); /* the store writes none */
     }
     x->it = rocksdb_create_iterator_cf(r->db, x->ro, r->cf[cf]);
 }

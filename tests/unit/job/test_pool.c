@@ -63,10 +63,14 @@ TEST(pool, queues_are_served_in_turn_and_each_in_order)
                      *c = job_tasks_open(p, 8);
     job_tasks_add(c, wait_at_gate, NULL);
     wait_for_arrivals(1);
+    assert_false(job_tasks_contended(c)); /* nobody else waits */
     for (const char *s = "12345"; *s; s++)
         job_tasks_add(a, sign, (void *)(uintptr_t)s);
+    assert_true(job_tasks_contended(b) && job_tasks_contended(c));
+    assert_false(job_tasks_contended(a)); /* but for its own */
     for (const char *s = "xy"; *s; s++)
         job_tasks_add(b, sign, (void *)(uintptr_t)s);
+    assert_true(job_tasks_contended(a));
     gate_open();
     job_tasks_wait(a);
     job_tasks_wait(b);
