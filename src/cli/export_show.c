@@ -94,6 +94,8 @@ static size_t gather(yyjson_val *root, struct file *out)
             *f = (struct file){ .section = sv_from(sections[i]),
                                 .type = json_string(json_get(v, "type")),
                                 .name = last_part(json_string(json_get(v, "url"))) };
+            if (f->type.len == 0 && json_get(v, "blocks"))
+                f->type = SV_LIT("by patient");
             IGNORE(!sv_to_u64(json_number(json_get(v, "count")), &f->count)); /* not told: 0 */
             IGNORE(!sv_to_u64(json_number(json_get(v, "bytes")), &f->bytes)); /* likewise */
         }

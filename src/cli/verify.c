@@ -169,6 +169,10 @@ static err_code read_entry(struct verify *v, verify_role role, yyjson_val *item,
                                .sha256 = json_string(json_get(item, "sha256")) };
     f->has_count = sv_to_u64(json_number(json_get(item, "count")), &f->count);
     f->has_bytes = sv_to_u64(json_number(json_get(item, "bytes")), &f->bytes);
+    f->has_blocks = sv_to_u64(json_number(json_get(item, "blocks")), &f->blocks);
+    sv next = json_string(json_get(item, "continuesInFile"));
+    if (next.len)
+        TRY(name_of(v, next, &f->continues, e));
     if (role == VERIFY_OUTPUT && f->type.len && fhir_type_find(f->type) == FHIR_TYPE_NONE)
         return ERR(e, ERR_INVALID, "manifest.json: a type is no resource type");
     return name_of(v, json_string(json_get(item, "url")), &f->name, e);

@@ -252,9 +252,12 @@ static err_code check_type(struct against *x, fhir_type type, struct err *e)
 
 static bool in_files(const struct verify *v, fhir_type type)
 {
+    yyjson_val *counts =
+        json_get(v->manifest, "countPerType"); /* of files that hold several types */
     for (size_t i = 0; i < v->n_files; i++)
         if (v->files[i].role == VERIFY_OUTPUT &&
-            (v->files[i].type.len == 0 || fhir_type_find(v->files[i].type) == type))
+            (v->files[i].type.len == 0 ? json_get(counts, fhir_type_name(type)) != NULL
+                                       : fhir_type_find(v->files[i].type) == type))
             return true;
     return false;
 }

@@ -8,7 +8,8 @@
 
 #include "base/rng.h"
 
-#define BLOCK_BYTES (1u << 20)
+#define BLOCK_BYTES        (1u << 20)
+#define HEAD_REFERENCE_MAX 256u
 
 /* ---- one file, line by line ---- */
 
@@ -92,14 +93,41 @@ static void pick(struct reading *r, yyjson_val *root, sv type, sv id, struct err
         v->samples[at] = s;
 }
 
+/* The head of a block: whose resources follow. */
+static err_code head_line(struct reading *r, yyjson_val *root, struct err *e)
+{
+    struct verify_file *f = r->f;
+    yyjson_val *p = yyjson_arr_get_first(json_get(root, "parameter"));
+    sv of = json_string(json_get(json_get(p, "valueReference"), "reference"));
+    f->sorted = false;
+    f->heads++;
+    if ((!sv_eq(json_string(json_get(p, "name")), SV_LIT("header")) || of.len == 0) && tell(r))
+        verify_differs(r->v, "%.*s: line %llu is no head of a block", SV_FMT(f->name),
+                       (unsigned long long)r->line);
+    if (f->last_block.len && sv_cmp(f->last_block, of) >= 0 && tell(r))
+        verify_differs(r->v, "%.*s: line %llu: blocks do not ascend", SV_FMT(f->name),
+                       (unsigned long long)r->line);
+    if (f->last_block.ptr == NULL) { /* room for any, written over head by head */
+        f->first_block = arena_sv(r->v->a, of);
+        f->last_block = sv_make(arena_alloc(r->v->a, HEAD_REFERENCE_MAX), 0);
+        if (f->first_block.ptr == NULL || f->last_block.ptr == NULL)
+            return arena_oom(r->v->a, e);
+    }
+    f->last_block.len = of.len < HEAD_REFERENCE_MAX ? of.len : HEAD_REFERENCE_MAX;
+    if (of.len)
+        memcpy((char *)(uintptr_t)f->last_block.ptr, of.ptr, f->last_block.len);
+    return ERR_OK;
+}
+
 static err_code output_line(struct reading *r, sv line, yyjson_val *root, struct err *e)
 {
     struct verify_file *f = r->f;
     sv type = json_string(json_get(root, "resourceType")), id = json_string(json_get(root, "id"));
-    if (f->type.len == 0 && sv_eq(type, SV_LIT("Parameters"))) { /* the head of a block */
-        f->sorted = false;
-        return ERR_OK;
-    }
+    if (f->type.len == 0 && sv_eq(type, SV_LIT("Parameters")))
+        return head_line(r, root, e);
+    if (f->has_blocks && f->heads == 0 && tell(r))
+        verify_differs(r->v, "%.*s: line %llu stands before the head of any block", SV_FMT(f->name),
+                       (unsigned long long)r->line);
     if (f->type.len && !sv_eq(type, f->type)) {
         if (tell(r))
             verify_differs(r->v, "%.*s: line %llu is no %.*s", SV_FMT(f->name),
@@ -207,11 +235,14 @@ static err_code check_file(struct verify *v, struct verify_file *f, struct err *
     if (f->has_count && f->lines != f->count)
         verify_differs(v, "%.*s: %llu lines, the manifest says %llu", SV_FMT(f->name),
                        (unsigned long long)f->lines, (unsigned long long)f->count);
+    if (f->has_blocks && f->heads != f->blocks)
+        verify_differs(v, "%.*s: %llu blocks, the manifest says %llu", SV_FMT(f->name),
+                       (unsigned long long)f->heads, (unsigned long long)f->blocks);
     if (f->sha256.len && !sv_eq(f->sha256, sv_make(f->digest, SHA256_HEX_LEN)))
         verify_differs(v, "%.*s: SHA-256 is not the manifest's", SV_FMT(f->name));
     if (r.bad > 5)
         verify_differs(v, "%.*s: and %u more lines like these", SV_FMT(f->name), r.bad - 5);
-    v->resources += f->role == VERIFY_OUTPUT ? f->lines : 0;
+    v->resources += f->role == VERIFY_OUTPUT ? f->lines - f->heads : 0;
     v->bytes += f->size;
     verify_note(v, "%.*s: %llu lines, %llu bytes", SV_FMT(f->name), (unsigned long long)f->lines,
                 (unsigned long long)f->size);
@@ -222,6 +253,7 @@ static err_code check_file(struct verify *v, struct verify_file *f, struct err *
 
 struct each_ctx {
     struct arena *a;
+    fhir_type type; /* FHIR_TYPE_NONE: all */
     verify_each_fn each;
     void *ctx;
 };
@@ -235,15 +267,16 @@ static err_code each_line(void *ctx, sv line, struct err *e)
         return ERR_OK; /* told before */
     yyjson_val *root = yyjson_doc_get_root(doc);
     sv type = json_string(json_get(root, "resourceType"));
-    return fhir_type_find(type) && json_string(json_get(root, "id")).len ? c->each(c->ctx, root, e)
-                                                                         : ERR_OK;
+    fhir_type of = fhir_type_find(type);
+    bool meant = of != FHIR_TYPE_NONE && (c->type == FHIR_TYPE_NONE || of == c->type);
+    return meant && json_string(json_get(root, "id")).len ? c->each(c->ctx, root, e) : ERR_OK;
 }
 
 err_code verify_each(struct verify *v, fhir_type type, verify_each_fn each, void *ctx,
                      struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
-    struct each_ctx c = { a, each, ctx };
+    struct each_ctx c = { a, type, each, ctx };
     for (size_t i = 0; i < v->n_files; i++) {
         struct verify_file again = v->files[i];
         if (again.role != VERIFY_OUTPUT || !again.there ||
@@ -371,14 +404,14 @@ static void check_types(struct verify *v)
     bool mixed = false;
     for (size_t i = 0; i < v->n_files; i++) {
         const struct verify_file *f = &v->files[i];
-        sum += f->role == VERIFY_OUTPUT ? f->lines : 0;
+        sum += f->role == VERIFY_OUTPUT ? f->lines - f->heads : 0;
         bytes += f->role == VERIFY_OUTPUT ? f->size : 0;
         mixed |= f->role == VERIFY_OUTPUT && f->type.len == 0;
     }
-    if (mixed)
-        return; /* the heads of blocks are lines too */
     check_sum(v, "count", sum);
     check_sum(v, "bytes", bytes);
+    if (mixed)
+        return; /* the digest of the content has the counts of its types in it */
     while ((key = yyjson_obj_iter_next(&it)) != NULL) {
         uint64_t want, have = 0;
         for (size_t i = 0; i < v->n_files; i++)
@@ -392,6 +425,20 @@ static void check_types(struct verify *v)
         if (v->whole && sv_to_u64(met, &want) && want != have)
             verify_differs(v, "manifest: storeCountPerType of %s is %llu, the files hold %llu",
                            yyjson_get_str(key), (unsigned long long)want, (unsigned long long)have);
+    }
+}
+
+/* A block that goes on in another file begins that one. */
+static void check_continued(struct verify *v)
+{
+    for (size_t i = 0; i < v->n_files; i++) {
+        const struct verify_file *f = &v->files[i], *next = NULL;
+        for (size_t k = 0; f->continues.len && k < v->n_files; k++)
+            if (v->files[k].role == VERIFY_OUTPUT && sv_eq(v->files[k].name, f->continues))
+                next = &v->files[k];
+        if (f->continues.len && (next == NULL || !sv_eq(next->first_block, f->last_block)))
+            verify_differs(v, "%.*s: its last block does not go on in the file that it names",
+                           SV_FMT(f->name));
     }
 }
 
@@ -419,6 +466,7 @@ err_code verify_files(struct verify *v, struct err *e)
         if (v->files[i].role != VERIFY_DELETED)
             TRY(check_file(v, &v->files[i], e));
     TRY(check_doubles(v, e));
+    check_continued(v);
     check_types(v);
     check_digest(v);
     verify_content_check(v);

@@ -44,14 +44,16 @@ struct verify_file {
     verify_role role;
     sv type; /* empty: of any */
     sv name;
-    bool has_count, has_bytes;
-    uint64_t count, bytes;
+    bool has_count, has_bytes, has_blocks;
+    uint64_t count, bytes, blocks;
+    sv continues; /* name of the file that the last block goes on in; empty: none */
     sv sha256;
     /* what was read */
-    bool there, sorted; /* sorted: ids ascend without doubles */
-    uint64_t lines, size;
+    bool there, sorted;          /* sorted: ids ascend without doubles */
+    uint64_t lines, size, heads; /* heads: of blocks, among the lines */
     char digest[SHA256_HEX_LEN];
-    sv first_id, last_id; /* while sorted */
+    sv first_id, last_id;       /* while sorted */
+    sv first_block, last_block; /* "Patient/id" of the heads */
 };
 typedef struct {
     unsigned char b[16];

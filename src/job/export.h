@@ -6,6 +6,7 @@
  *
  *   export.c        T, the plan, the manifest    export_plan.c      the ranges
  *   export_turns.c  workers take ranges          export_write.c     a range becomes objects
+ *   export_blocks.c blocks of Patients
  *   export_sink.c   where it goes, and undoing   export_manifest.c  what is in it
  * Floor: job. */
 #pragma once
@@ -18,6 +19,9 @@ struct export_object {
     sv sha256;        /* hex */
     bool deleted;     /* Bundles of deletions */
     uint64_t entries; /* of these */
+    bool organized;   /* blocks of Patients */
+    uint64_t blocks;  /* their heads among the count's lines */
+    sv continues;     /* name of the object that the last block goes on in; empty: it is whole */
 };
 
 /* ---- who and what is meant (export_level.c, export_filter.c, export_view.c) ---- */
@@ -65,6 +69,10 @@ MUST_USE err_code export_owner(const struct export_view *view, const struct sear
 MUST_USE err_code export_subject_read(const struct export_view *view, fhir_type type, sv id,
                                       struct arena *a, bool *there, struct search_subject *out,
                                       struct err *e);
+/* A Patient of the view's members in whose compartment a resource is; at: place among listed members. */
+typedef void (*export_patient_fn)(void *ctx, sv id, size_t at);
+void export_patients_own(const struct export_view *view, const struct search_subject *s,
+                         export_patient_fn fn, void *ctx);
 typedef err_code (*export_target_fn)(void *ctx, fhir_type type, sv id, struct err *e);
 /* What a Provenance is about. */
 MUST_USE err_code export_targets(const struct export_view *view, yyjson_val *provenance,
@@ -91,6 +99,8 @@ typedef enum {
     EXPORT_MOVED, /* what came or went with members first..last - 1 of those that joined or left the Group,
                        and did not change itself */
     EXPORT_ABOUT, /* Provenance, unchanged, about what joined or left by a change of its own */
+    EXPORT_BLOCKS, /* organizeOutputBy: what belongs to the Patients of a range of ids, a block each; of all other
+                      kinds what belongs to none is left */
     EXPORT_N_KINDS
 } export_kind;
 struct export_item {
@@ -146,11 +156,41 @@ DEFINE_CLEANUP(struct export_source, export_source_free)
  * next call. ERR_EOF; ERR_CANCELLED. */
 MUST_USE err_code export_source_next(struct export_source *s, struct store_version *out,
                                      yyjson_val **root, bool *deleted, struct err *e);
+/* Of a source of EXPORT_BLOCKS: the Patient to whom the resource given last belongs. Empty: of another kind. */
+sv export_source_block(const struct export_source *s);
+/* Candidates of a type among the compartments of some members, by the index, appended unsorted: a byte of length,
+ * then the id. */
+MUST_USE err_code export_source_gather(struct export *x, fhir_type type, const sv *members,
+                                       size_t n, struct buf *out, struct err *e);
+/* As export_source_next(), before what belongs to a block is left out. */
+MUST_USE err_code export_source_next_any(struct export_source *s, struct store_version *out,
+                                         yyjson_val **root, bool *deleted, struct err *e);
 /* Living resources that a scan met and did not give, so far; false: the item is no scan of a whole range. */
 bool export_source_passed(const struct export_source *s, uint64_t *n);
 /* Mean number of candidates a member has of a type and their mean size, from a few members. */
 MUST_USE err_code export_source_sample(struct export *x, const struct export_members *m,
                                        fhir_type type, double *bytes_each, struct err *e);
+
+/* ---- organizeOutputBy=Patient (export_blocks.c) ---- */
+struct export_owners; /* who owns what; remembers which Patients are there */
+struct export_owners *export_owners_new(struct export *x);
+void export_owners_free(struct export_owners *o);
+/* The first, in byte order of ids, of the Patients that are there as of the export's commit, are members, and in
+ * whose compartments s is. Empty: none. Valid until the next call. */
+MUST_USE err_code export_owners_find(struct export_owners *o, const struct search_subject *s,
+                                     struct arena *a, sv *out, struct err *e);
+/* Rows of an item of EXPORT_BLOCKS: every resource that is meant and owned by a Patient of its range, by Patient,
+ * the Patient itself first, then by type and id. */
+MUST_USE err_code export_blocks_gather(struct export *x, const struct export_item *item,
+                                       struct export_owners *o, struct buf *rows, struct err *e);
+bool export_blocks_next(const struct buf *rows, size_t *at, sv *owner, fhir_type *type, sv *id);
+typedef err_code (*export_range_fn)(void *ctx, const struct store_range *r, struct err *e);
+/* Ranges of Patients whose blocks come to about target_bytes each, end to end; none when there are none. n_others:
+ * items of other kinds in the plan. */
+MUST_USE err_code export_blocks_cut(struct export *x, size_t target_bytes, size_t n_others,
+                                    export_range_fn each, void *ctx, struct err *e);
+/* Is every listed member there? */
+MUST_USE err_code export_members_there(struct export *x, bool *out, struct err *e);
 
 struct export_tally { /* what a range came to */
     uint64_t resources, bytes;

@@ -16,8 +16,6 @@ static err_code check_shape(const struct job_export_params *p, struct err *e)
         return ERR(e, ERR_INVALID, "_until must be later than _since");
     if (p->min_file_bytes && p->max_file_bytes && p->min_file_bytes > p->max_file_bytes)
         return ERR(e, ERR_INVALID, "_maximumFileSize must not be less than _minimumFileSize");
-    if (p->organize_by_patient)
-        return ERR(e, ERR_UNSUPPORTED, "organizeOutputBy is not supported");
     if (p->patients.n > LIMIT_EXPORT_PATIENTS)
         return ERR(e, ERR_TOO_LARGE, "An export takes at most %u patients", LIMIT_EXPORT_PATIENTS);
     if (p->types.n > LIMIT_EXPORT_TEXTS || p->notes.n > LIMIT_EXPORT_TEXTS)

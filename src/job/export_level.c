@@ -147,10 +147,9 @@ err_code export_members_read(struct store *st, const struct job_export_params *p
 /* ---- compartments ---- */
 
 struct leads {
-    const struct export_members *members;
-    sv base;
-    bool found;
-    size_t owner;
+    const struct export_view *view;
+    export_patient_fn fn;
+    void *ctx;
 };
 
 static bool is_ours(const struct search_value *v, sv base)
@@ -162,27 +161,48 @@ static void each_reference(void *ctx, const struct search_value *v)
 {
     struct leads *l = ctx;
     size_t at;
-    if (v->ref_type != patient_type() || !is_ours(v, l->base) ||
-        !export_members_find(l->members, v->ref_id, &at))
-        return;
-    if (!l->found || at < l->owner)
-        l->owner = at;
-    l->found = true;
+    if (v->ref_type == patient_type() && is_ours(v, l->view->base) &&
+        export_members_find(&l->view->members, v->ref_id, &at))
+        l->fn(l->ctx, v->ref_id, at);
 }
 
-/* Of a resource by its own references. */
-static bool own_owner(const struct export_members *m, sv base, const struct search_subject *s,
-                      size_t *owner)
+void export_patients_own(const struct export_view *view, const struct search_subject *s,
+                         export_patient_fn fn, void *ctx)
 {
     const struct search_param *params[SEARCH_COMPARTMENT_MAX];
-    struct leads l = { .members = m, .base = base };
-    if (s->type == patient_type())
-        return export_members_find(m, s->id, owner);
+    struct leads l = { view, fn, ctx };
+    size_t at;
+    if (s->type == patient_type()) {
+        if (export_members_find(&view->members, s->id, &at))
+            fn(ctx, s->id, at);
+        return;
+    }
     size_t n = search_compartment(patient_type(), s->type, params);
     for (size_t i = 0; i < n; i++)
         search_extract(params[i], s->root, each_reference, &l);
-    *owner = l.owner;
-    return l.found;
+}
+
+struct first {
+    bool found;
+    size_t owner;
+};
+
+static void keep_first(void *ctx, sv id, size_t at)
+{
+    struct first *f = ctx;
+    (void)id;
+    if (!f->found || at < f->owner)
+        f->owner = at;
+    f->found = true;
+}
+
+/* Of a resource by its own references. */
+static bool own_owner(const struct export_view *view, const struct search_subject *s, size_t *owner)
+{
+    struct first f = { 0 };
+    export_patients_own(view, s, keep_first, &f);
+    *owner = f.owner;
+    return f.found;
 }
 
 struct targets {
@@ -230,7 +250,7 @@ static err_code target_owner(void *ctx, fhir_type type, sv id, struct err *e)
         return ERR_OK; /* a Group is in no Patient's compartment there */
     bool there;
     TRY(export_subject_read(x->view, type, id, x->a, &there, &s, e));
-    if (there && own_owner(&x->view->members, x->view->base, &s, &owner)) {
+    if (there && own_owner(x->view, &s, &owner)) {
         if (!x->found || owner < x->owner)
             x->owner = owner;
         x->found = true;
@@ -267,7 +287,7 @@ err_code export_owner(const struct export_view *view, const struct search_subjec
         return ERR_OK;
     }
     struct about x = { .view = view, .a = a };
-    x.found = own_owner(&view->members, view->base, s, &x.owner);
+    x.found = own_owner(view, s, &x.owner);
     if (strcmp(name, "Provenance") == 0 && !(x.found && view->members.all))
         TRY(export_targets(view, s->root, target_owner, &x, e));
     *in = x.found;

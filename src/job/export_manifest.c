@@ -30,6 +30,27 @@ struct gather {
     struct err *e;
 };
 
+/* What a range of blocks holds of each type. */
+static err_code gather_types(struct gather *g, yyjson_val *list, uint64_t said)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(list);
+    yyjson_val *v;
+    uint64_t sum = 0;
+    while ((v = yyjson_arr_iter_next(&it)) != NULL) {
+        fhir_type type = fhir_type_find(json_string(json_get(v, "type")));
+        struct export_sum one;
+        uint64_t n;
+        if (type == FHIR_TYPE_NONE || !sv_to_u64(json_number(json_get(v, "count")), &n) ||
+            !export_sum_read(json_string(json_get(v, "sum")), &one))
+            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+        g->types[type].count += n;
+        export_sum_add(&g->types[type].sum, &one);
+        sum += n;
+    }
+    return sum == said ? ERR_OK
+                       : ERR(g->e, ERR_INTERNAL, "a range's types do not add up to its count");
+}
+
 static err_code gather_range(struct gather *g, uint64_t range, sv text)
 {
     yyjson_doc *doc;
@@ -47,6 +68,8 @@ static err_code gather_range(struct gather *g, uint64_t range, sv text)
         struct export_object o = { .type = item->range.type,
                                    .name = json_string(json_get(v, "name")),
                                    .deleted = json_get(v, "deleted") != NULL,
+                                   .organized = item->kind == EXPORT_BLOCKS,
+                                   .continues = json_string(json_get(v, "continues")),
                                    .sha256 = json_string(json_get(v, "sha256")) };
         if (!sv_to_u64(json_number(json_get(v, "count")), &o.count) ||
             !sv_to_u64(json_number(json_get(v, "bytes")), &o.bytes) ||
@@ -54,13 +77,18 @@ static err_code gather_range(struct gather *g, uint64_t range, sv text)
             return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
         if (o.deleted && !sv_to_u64(json_number(json_get(v, "entries")), &o.entries))
             return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
-        sum += o.deleted ? 0 : o.count;
+        if (o.organized &&
+            (!sv_to_u64(json_number(json_get(v, "blocks")), &o.blocks) || o.blocks > o.count))
+            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+        sum += o.deleted ? 0 : o.count - o.blocks;
         of->bytes += o.deleted ? 0 : o.bytes;
         of->entries += o.entries;
         TRY(buf_add(&g->objects, sv_make(&o, sizeof o), g->e));
     }
     if (!sv_to_u64(json_number(json_get(root, "count")), &said) || said != sum)
         return ERR(g->e, ERR_INTERNAL, "a range's objects do not add up to its count");
+    if (item->kind == EXPORT_BLOCKS)
+        return gather_types(g, json_get(root, "types"), said);
     struct export_sum one, gone;
     if (!export_sum_read(json_string(json_get(root, "sum")), &one) ||
         !export_sum_read(json_string(json_get(root, "deletedSum")), &gone))
@@ -189,7 +217,8 @@ static void write_files(struct json_writer *w, const char *name, const struct jo
         if (o[i].deleted != deleted)
             continue;
         json_obj(w);
-        json_kv_str(w, "type", deleted ? SV_LIT("Bundle") : sv_from(fhir_type_name(o[i].type)));
+        if (!o[i].organized)
+            json_kv_str(w, "type", deleted ? SV_LIT("Bundle") : sv_from(fhir_type_name(o[i].type)));
         json_kv_str(w, "url",
                     arena_fmt(a, "%.*s%.*s", SV_FMT(j->job_folder_uri), SV_FMT(o[i].name)));
         kv_u64(w, "count", o[i].count);
@@ -197,6 +226,12 @@ static void write_files(struct json_writer *w, const char *name, const struct jo
             kv_u64(w, "entries", o[i].entries);
         kv_u64(w, "bytes", o[i].bytes);
         json_kv_str(w, "sha256", o[i].sha256);
+        if (o[i].organized)
+            kv_u64(w, "blocks", o[i].blocks);
+        if (o[i].continues.len)
+            json_kv_str(
+                w, "continuesInFile",
+                arena_fmt(a, "%.*s%.*s", SV_FMT(j->job_folder_uri), SV_FMT(o[i].continues)));
         json_obj_end(w);
     }
     json_arr_end(w);
@@ -283,6 +318,8 @@ static err_code write_manifest(struct gather *g, const struct job *j,
                 j->params && j->params->request_url.len ? j->params->request_url
                                                         : SV_LIT("StartFHIRExportJob"));
     json_kv_bool(&w, "requiresAccessToken", false);
+    if (j->params && j->params->organize_by_patient)
+        json_kv_str(&w, "outputOrganizedBy", SV_LIT("Patient"));
     write_files(&w, "output", j, o, n, false, g->a);
     write_files(&w, "deleted", j, o, n, true, g->a);
     write_files(&w, "error", j, errors, errors ? 1 : 0, false, g->a);

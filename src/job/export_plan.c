@@ -2,7 +2,8 @@
  *
  *   without _since   the whole store, all Patients   ranges of ids of each type, scanned
  *                    listed members                  shares of members for each type, by the index
- *   with _since      what changed of each type; for a Group besides what came or went with its members */
+ *   with _since      what changed of each type; for a Group besides what came or went with its members
+ *   organizeOutputBy besides ranges of Patients, for their blocks */
 #include "job/export.h"
 
 #include "base/limits.h"
@@ -10,11 +11,10 @@
 
 #define SHARE_MAX 2000u /* members: bounds what a worker gathers at a time */
 
-static const char *const kind_names[EXPORT_N_KINDS] = { [EXPORT_SCAN] = "scan",
-                                                        [EXPORT_CHANGES] = "changes",
-                                                        [EXPORT_MEMBERS] = "members",
-                                                        [EXPORT_MOVED] = "moved",
-                                                        [EXPORT_ABOUT] = "about" };
+static const char *const kind_names[EXPORT_N_KINDS] = {
+    [EXPORT_SCAN] = "scan",   [EXPORT_CHANGES] = "changes", [EXPORT_MEMBERS] = "members",
+    [EXPORT_MOVED] = "moved", [EXPORT_ABOUT] = "about",     [EXPORT_BLOCKS] = "blocks"
+};
 
 static void kv_u64(struct json_writer *w, const char *name, uint64_t v)
 {
@@ -97,6 +97,7 @@ struct making {
     struct arena *a;
     struct buf items;
     bool changed[STORE_TYPES]; /* with a window */
+    bool all_in_blocks;        /* nothing of the members is outside of them */
 };
 
 static err_code add(struct making *m, const struct export_item *x, struct err *e)
@@ -172,10 +173,22 @@ static err_code plan_type(struct making *m, fhir_type type, struct err *e)
                        e);
         return ERR_OK;
     }
+    if (!x->now.members.all && m->all_in_blocks)
+        return ERR_OK;
     if (!x->now.members.all)
         return add_shares(m, EXPORT_MEMBERS, &x->now.members, type, e);
     TRY(store_plan(st, type, m->target, m->a, &ranges, &n, e));
     return add_ranges(m, EXPORT_SCAN, ranges, n, e);
+}
+
+/* export_range_fn */
+static err_code add_blocks(void *ctx, const struct store_range *r, struct err *e)
+{
+    struct making *m = ctx;
+    struct store_range own = { r->type, arena_sv(m->a, r->from_id), arena_sv(m->a, r->to_id) };
+    if (own.from_id.ptr == NULL || own.to_id.ptr == NULL)
+        return arena_oom(m->a, e);
+    return add_ranges(m, EXPORT_BLOCKS, &own, 1, e);
 }
 
 err_code export_plan_make(struct export *x, size_t object_bytes, struct err *e)
@@ -198,11 +211,15 @@ err_code export_plan_make(struct export *x, size_t object_bytes, struct err *e)
     buf_init(&m.items, EXPORT_PLAN_MAX);
     err_code rc =
         x->window ? store_changed_types(x->run->store, x->since_t, x->t, m.changed, e) : ERR_OK;
+    if (rc == ERR_OK && p->organize_by_patient && !x->window)
+        rc = export_members_there(x, &m.all_in_blocks, e);
     for (unsigned t = 1; t <= fhir_n_types() && rc == ERR_OK; t++) {
         rc = plan_type(&m, (fhir_type)t, e);
         if (rc == ERR_OK && job_run_should_stop(x->run))
             rc = ERR(e, ERR_CANCELLED, "the export was stopped");
     }
+    if (rc == ERR_OK && p->organize_by_patient && (!x->window || m.items.len))
+        rc = export_blocks_cut(x, m.target, m.items.len / sizeof *plan.items, add_blocks, &m, e);
     plan.items = (struct export_item *)(void *)m.items.ptr;
     plan.n = m.items.len / sizeof *plan.items;
     if (rc == ERR_OK)

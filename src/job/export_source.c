@@ -28,7 +28,14 @@ struct export_source {
     uint64_t n_passed; /* living resources that a scan passed over */
     struct arena *a;
     struct store_version v;
+    struct export_owners *owners; /* with organizeOutputBy */
+    sv block;                     /* EXPORT_BLOCKS: whose the last one is; ids holds rows */
 };
+
+sv export_source_block(const struct export_source *s)
+{
+    return s->block;
+}
 
 bool export_source_passed(const struct export_source *s, uint64_t *n)
 {
@@ -167,8 +174,8 @@ static err_code has_any(struct store *st, fhir_type type, uint64_t t, bool *out,
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
-static err_code gather(struct export *x, fhir_type type, const sv *members, size_t n,
-                       struct buf *out, struct err *e)
+err_code export_source_gather(struct export *x, fhir_type type, const sv *members, size_t n,
+                              struct buf *out, struct err *e)
 {
     TRY(gather_own(x, type, members, n, out, e));
     for (unsigned t = 1; t <= fhir_n_types() && is_type(type, "Provenance"); t++) {
@@ -247,7 +254,7 @@ err_code export_source_sample(struct export *x, const struct export_members *m, 
         return ERR_OK;
     for (size_t i = 0; i < SAMPLE && i < m->n; i++)
         members[n++] = m->ids[m->n <= SAMPLE ? i : i * (m->n / SAMPLE)];
-    TRY(gather(x, type, members, n, &ids, e));
+    TRY(export_source_gather(x, type, members, n, &ids, e));
     ids_sort(&ids);
     while (ids_next(&ids, &at, &id)) {
         struct store_version v;
@@ -431,14 +438,36 @@ static err_code next_gathered(struct export_source *s, struct store_version *out
     return ERR_EOF;
 }
 
-err_code export_source_next(struct export_source *s, struct store_version *out, yyjson_val **root,
-                            bool *deleted, struct err *e)
+static err_code next_of_block(struct export_source *s, struct store_version *out, yyjson_val **root,
+                              struct err *e)
+{
+    struct search_subject now;
+    fhir_type type;
+    sv id;
+    arena_reset(s->a);
+    if (job_run_should_stop(s->x->run))
+        return ERR(e, ERR_CANCELLED, "the export was stopped");
+    if (!export_blocks_next(&s->ids, &s->at, &s->block, &type, &id))
+        return ERR_EOF;
+    TRY(store_get(s->x->run->store, type, id, s->x->t, s->a, out, e));
+    if (s->x->params->elements.n) {
+        TRY(parse(s->a, out, &now, e));
+        *root = now.root;
+    }
+    return ERR_OK;
+}
+
+err_code export_source_next_any(struct export_source *s, struct store_version *out,
+                                yyjson_val **root, bool *deleted, struct err *e)
 {
     *deleted = false;
     *root = NULL;
     switch (s->item.kind) {
+    case EXPORT_BLOCKS:
+        return next_of_block(s, out, root, e);
     case EXPORT_SCAN:
-        if (export_view_is_whole(&s->x->now, s->item.range.type) && s->x->params->elements.n == 0)
+        if (export_view_is_whole(&s->x->now, s->item.range.type) && s->x->params->elements.n == 0 &&
+            s->owners == NULL)
             return store_cursor_next(s->cur, out, e); /* the fast path: nothing is read */
         return next_scanned(s, out, root, e);
     case EXPORT_CHANGES:
@@ -448,12 +477,33 @@ err_code export_source_next(struct export_source *s, struct store_version *out, 
     }
 }
 
+err_code export_source_next(struct export_source *s, struct store_version *out, yyjson_val **root,
+                            bool *deleted, struct err *e)
+{
+    for (;;) {
+        struct search_subject now = { 0 };
+        sv owner;
+        TRY(export_source_next_any(s, out, root, deleted, e));
+        if (s->owners == NULL || s->item.kind == EXPORT_BLOCKS || *deleted)
+            return ERR_OK;
+        if (*root)
+            now = (struct search_subject){ out->type, out->id, out->instant_ms, *root };
+        else
+            TRY(parse(s->a, out, &now, e));
+        TRY(export_owners_find(s->owners, &now, s->a, &owner, e));
+        if (owner.len == 0)
+            return ERR_OK;
+        s->n_passed += s->item.kind == EXPORT_SCAN; /* a block has it */
+    }
+}
+
 void export_source_free(struct export_source *s)
 {
     if (s == NULL)
         return;
     store_cursor_close(s->cur);
     buf_done(&s->ids);
+    export_owners_free(s->owners);
     arena_free(s->a);
     free(s);
 }
@@ -469,7 +519,14 @@ err_code export_source_open(struct export *x, const struct export_item *item,
     s->a = arena_new(PARSE_MAX);
     buf_init(&s->ids, IDS_MAX);
     s->share = x->now;
+    if (x->params->organize_by_patient)
+        s->owners = export_owners_new(x);
     switch (item->kind) {
+    case EXPORT_BLOCKS:
+        TRY(export_blocks_gather(x, item, s->owners, &s->ids, e));
+        *out = s;
+        s = NULL;
+        return ERR_OK;
     case EXPORT_SCAN:
         TRY(store_scan(x->run->store, &item->range, x->t, &s->cur, e));
         break;
@@ -483,8 +540,8 @@ err_code export_source_open(struct export *x, const struct export_item *item,
     default:
         if (item->kind == EXPORT_MOVED)
             s->share.members = x->moved;
-        TRY(gather(x, item->range.type, s->share.members.ids + item->first,
-                   item->last - item->first, &s->ids, e));
+        TRY(export_source_gather(x, item->range.type, s->share.members.ids + item->first,
+                                 item->last - item->first, &s->ids, e));
     }
     ids_sort(&s->ids);
     *out = s;

@@ -18,6 +18,7 @@
 #define BLOCK_BYTES    SINK_WRITE_UNIT /* two of them stay in the processor's cache */
 #define NDJSON         SV_LIT("application/fhir+ndjson")
 #define BUNDLE_ENTRIES 100u /* deletions in one Bundle */
+#define HEAD_MAX       192u /* bytes of a block's head */
 
 /* <Type>/<Type>-<int64>-<digit>-<seq>.ndjson: the same for the same job, range and place. */
 static sv object_name(struct arena *a, const struct export *x, size_t range, bool deleted,
@@ -25,13 +26,14 @@ static sv object_name(struct arena *a, const struct export *x, size_t range, boo
 {
     unsigned char d[SHA256_LEN];
     const char *type = fhir_type_name(x->plan.items[range].range.type);
+    const char *folder = x->plan.items[range].kind == EXPORT_BLOCKS ? "by-patient" : type;
     sv seed = arena_fmt(a, "%.*s/%s/%zu", SV_FMT(x->run->job->id), type, range);
     hash_sha256_of(seed, d);
     uint64_t n = 0;
     for (int i = 0; i < 8; i++)
         n = n << 8 | d[i];
     n &= INT64_MAX;
-    return arena_fmt(a, "%s/%s-%llu-%zu-%u.ndjson", deleted ? "deleted" : type, type,
+    return arena_fmt(a, "%s/%s-%llu-%zu-%u.ndjson", deleted ? "deleted" : folder, type,
                      (unsigned long long)(n ? n : 1), range % 10, seq);
 }
 
@@ -48,10 +50,21 @@ struct export_range {
     bool file_deletes;      /* the open object is of that round */
     unsigned n_bundle;      /* entries of the Bundle that is under way */
     uint64_t entries;       /* of the open object */
-    sv *elements;           /* _elements for this type; NULL: all */
+    sv *elements;           /* _elements for elements_of; NULL: all */
+    sv *elements_room;
     size_t n_elements;
+    fhir_type elements_of;
     struct fhir_reader *reader; /* of lines with members left out */
     struct export_sum sum, deleted_sum;
+    bool blocks;             /* EXPORT_BLOCKS */
+    char owner[FHIR_ID_MAX]; /* of the block under way */
+    size_t owner_len;
+    uint64_t heads;    /* of blocks, in the open object */
+    int64_t new_heads; /* not told to the progress as no resources yet */
+    struct export_type_sum {
+        uint64_t n;
+        struct export_sum sum;
+    } * types; /* by fhir_type, for blocks; NULL: sum is of the range's one type */
     bool object_ends, range_ends;
     struct buf *block;
     struct sink_file *file; /* the open object, or NULL */
@@ -91,6 +104,11 @@ static uint64_t count_newlines(sv bytes)
     return n;
 }
 
+static bool same_block(const struct export_range *g)
+{
+    return sv_eq(sv_make(g->owner, g->owner_len), export_source_block(g->from));
+}
+
 static err_code close_object(struct export_range *g, struct err *e)
 {
     struct sink_object o;
@@ -114,9 +132,15 @@ static err_code close_object(struct export_range *g, struct err *e)
     json_key(&g->w, "bytes");
     json_u64(&g->w, o.bytes);
     json_kv_str(&g->w, "sha256", sv_make(hex, sizeof hex));
+    if (g->blocks) {
+        json_key(&g->w, "blocks");
+        json_u64(&g->w, g->heads);
+    }
+    if (g->blocks && g->waits && same_block(g))
+        json_kv_str(&g->w, "continues", object_name(g->a, g->x, g->range, false, g->n_objects + 1));
     json_obj_end(&g->w);
     if (!g->file_deletes) {
-        g->total += g->count;
+        g->total += g->count - g->heads;
         g->bytes += o.bytes;
     }
     g->n_objects++;
@@ -126,9 +150,36 @@ static err_code close_object(struct export_range *g, struct err *e)
 static err_code open_object(struct export_range *g, struct err *e)
 {
     g->name = object_name(g->a, g->x, g->range, g->deleting, g->n_objects);
-    g->count = g->written = g->newlines = g->entries = 0;
+    g->count = g->written = g->newlines = g->entries = g->heads = 0;
     g->file_deletes = g->deleting;
     return sink_file_create(g->x->sink, g->name, NDJSON, g->x->plan.object_bytes, &g->file, e);
+}
+
+/* Where a line counts to. */
+static struct export_sum *sum_of(struct export_range *g, fhir_type type)
+{
+    if (g->types == NULL)
+        return &g->sum;
+    g->types[type].n++;
+    return &g->types[type].sum;
+}
+
+/* The head of a block: at its start, and again where an object begins within it. */
+static err_code write_head(struct export_range *g, struct err *e)
+{
+    sv owner = export_source_block(g->from);
+    size_t before = g->block->len;
+    memcpy(g->owner, owner.ptr, owner.len);
+    g->owner_len = owner.len;
+    TRY(buf_add_fmt(g->block, e,
+                    "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"header\","
+                    "\"valueReference\":{\"reference\":\"Patient/%.*s\"}}]}\n",
+                    SV_FMT(owner)));
+    g->written += g->block->len - before;
+    g->count++;
+    g->heads++;
+    g->new_heads++;
+    return ERR_OK;
 }
 
 /* fhir_keep_fn */
@@ -149,22 +200,49 @@ static err_code write_subset(struct export_range *g, const struct store_version 
     if (g->reader == NULL)
         g->reader = fhir_reader_new(SIZE_MAX / 2);
     TRY(fhir_envelope_read(g->reader, line, SV_NONE, &stored, &env, e));
-    export_sum_body(&g->sum, &env.body);
+    export_sum_body(sum_of(g, v->type), &env.body);
     TRY(buf_add_char(g->block, '\n', e));
     g->written += g->block->len - before;
     g->count++;
     return ERR_OK;
 }
 
+/* _elements that hold for a type: "name", "Patient.name". */
+static err_code choose_elements(struct export_range *g, fhir_type type, struct err *e)
+{
+    const struct job_texts *t = &g->x->params->elements;
+    if (t->n == 0 || g->elements_of == type)
+        return ERR_OK;
+    if (g->elements_room == NULL &&
+        (g->elements_room = arena_alloc(g->a, t->n * sizeof *g->elements)) == NULL)
+        return arena_oom(g->a, e);
+    g->elements_of = type;
+    g->elements = g->elements_room;
+    g->n_elements = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        sv rest = t->items[i], of;
+        if (sv_find(rest, '.') == rest.len)
+            g->elements[g->n_elements++] = rest;
+        else if (sv_cut(&rest, '.', &of) && sv_eq_cstr(of, fhir_type_name(type)))
+            g->elements[g->n_elements++] = rest;
+    }
+    if (g->n_elements == 0) /* none is asked for of this type: it comes whole */
+        g->elements = NULL;
+    return ERR_OK;
+}
+
 static err_code write_line(struct export_range *g, const struct store_version *v, struct err *e)
 {
+    if (g->blocks && (g->count == 0 || !same_block(g)))
+        TRY(write_head(g, e));
+    TRY(choose_elements(g, v->type, e));
     if (g->elements && g->root)
         return write_subset(g, v, e);
     TRY(buf_reserve(g->block, v->body.json.len + FHIR_SPLICE_MAX + 1, e));
     char *at = g->block->ptr + g->block->len;
     size_t n = fhir_body_write(&v->body, v->version, v->instant_ms, at);
     at[n++] = '\n';
-    export_sum_body(&g->sum, &v->body);
+    export_sum_body(sum_of(g, v->type), &v->body);
     g->block->len += n;
     g->written += n;
     g->count++;
@@ -209,25 +287,8 @@ static err_code write_deletion(struct export_range *g, const struct store_versio
 static bool object_is_full(const struct export_range *g, const struct store_version *v)
 {
     size_t most = g->deleting ? BUNDLE_ENTRIES * 140u : v->body.json.len + FHIR_SPLICE_MAX + 1;
+    most += g->blocks ? HEAD_MAX : 0;
     return g->count && g->n_bundle == 0 && g->written + most > g->x->plan.object_bytes;
-}
-
-/* _elements that hold for a type: "name", "Patient.name". */
-static err_code choose_elements(struct export_range *g, fhir_type type, struct err *e)
-{
-    const struct job_texts *t = &g->x->params->elements;
-    if (t->n && (g->elements = arena_alloc(g->a, t->n * sizeof *g->elements)) == NULL)
-        return arena_oom(g->a, e);
-    for (size_t i = 0; i < t->n; i++) {
-        sv rest = t->items[i], of;
-        if (sv_find(rest, '.') == rest.len)
-            g->elements[g->n_elements++] = rest;
-        else if (sv_cut(&rest, '.', &of) && sv_eq_cstr(of, fhir_type_name(type)))
-            g->elements[g->n_elements++] = rest;
-    }
-    if (g->n_elements == 0) /* none is asked for of this type: it comes whole */
-        g->elements = NULL;
-    return ERR_OK;
 }
 
 void export_range_free(struct export_range *g)
@@ -260,7 +321,9 @@ err_code export_range_open(struct export *x, size_t range, struct buf *block,
     json_obj(&g->w);
     json_key(&g->w, "objects");
     json_arr(&g->w);
-    TRY(choose_elements(g, x->plan.items[range].range.type, e));
+    g->blocks = x->plan.items[range].kind == EXPORT_BLOCKS;
+    if (g->blocks && (g->types = arena_calloc(g->a, fhir_n_types() + 1, sizeof *g->types)) == NULL)
+        return arena_oom(g->a, e);
     TRY(export_source_open(x, &x->plan.items[range], &g->from, e));
     *out = g;
     g = NULL;
@@ -329,6 +392,25 @@ void export_ranges_digest(struct export_range *g, struct export_range *h)
         sink_files_digest(g->file, x, h->file, y);
 }
 
+static void write_types(struct export_range *g)
+{
+    char hex[EXPORT_SUM_HEX];
+    json_key(&g->w, "types");
+    json_arr(&g->w);
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        if (g->types[t].n == 0)
+            continue;
+        export_sum_hex(&g->types[t].sum, hex);
+        json_obj(&g->w);
+        json_kv_str(&g->w, "type", sv_from(fhir_type_name((fhir_type)t)));
+        json_key(&g->w, "count");
+        json_u64(&g->w, g->types[t].n);
+        json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
+        json_obj_end(&g->w);
+    }
+    json_arr_end(&g->w);
+}
+
 static err_code finish(struct export_range *g, struct export_tally *out, struct err *e)
 {
     char name[32], hex[EXPORT_SUM_HEX];
@@ -344,6 +426,8 @@ static err_code finish(struct export_range *g, struct export_tally *out, struct 
     json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
     export_sum_hex(&g->deleted_sum, hex);
     json_kv_str(&g->w, "deletedSum", sv_make(hex, sizeof hex));
+    if (g->types)
+        write_types(g);
     json_obj_end(&g->w);
     TRY(json_writer_end(&g->w, e));
     (void)snprintf(name, sizeof name, "done/%08zu", g->range);
@@ -362,7 +446,9 @@ err_code export_range_flush(struct export_range *g, struct export_tally *out, st
         if (!g->file_deletes) {
             g->told_lines += n;
             g->told_bytes += bytes.len;
-            export_progress_add(g->x, (int64_t)n, (int64_t)bytes.len);
+            g->told_lines -= (uint64_t)g->new_heads;
+            export_progress_add(g->x, (int64_t)n - g->new_heads, (int64_t)bytes.len);
+            g->new_heads = 0;
         }
         TRY(sink_file_write(g->file, bytes, e));
         g->block->len -= bytes.len;

@@ -403,14 +403,6 @@ static void check_together(struct kick *k)
     }
     if (k->level == JOB_EXPORT_SYSTEM && (k->seen & bit("patient")))
         fault(k, "patient", "invalid", "has no meaning for the whole system; use Patient/$export");
-    struct job_export_params only = { .level = JOB_EXPORT_SYSTEM,
-                                      .organize_by_patient = k->p.organize_by_patient };
-    struct err why = { 0 };
-    if (k->p.organize_by_patient &&
-        job_export_check(k->c->s->cfg.jobs, k->c->ds->id, &only, &why) == ERR_UNSUPPORTED) {
-        k->p.organize_by_patient = false;
-        unsupported(k, "organizeOutputBy", "files are organized by type only");
-    }
 }
 
 /* ---- what must be there ---- */

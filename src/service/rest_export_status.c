@@ -100,7 +100,8 @@ static err_code write_files(struct rest_call *c, struct json_writer *w, const st
             sv name = json_string(key), text;
             yyjson_val *v = yyjson_obj_iter_get_val(key);
             json_key(w, yyjson_get_str(key));
-            if (sv_eq(name, SV_LIT("url")) && j->served && !is_url(json_string(v))) {
+            if (j->served && !is_url(json_string(v)) &&
+                (sv_eq(name, SV_LIT("url")) || sv_eq(name, SV_LIT("continuesInFile")))) {
                 CLEANUP_BUF struct buf path = BUF_INIT(4096);
                 TRY(uri_encode(json_string(v), true, &path, e));
                 text = arena_fmt(a, "%.*s/export/%.*s/files/%.*s", SV_FMT(c->base), SV_FMT(j->id),

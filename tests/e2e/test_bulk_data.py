@@ -532,16 +532,40 @@ def test_include_associated_data__provenance_of_what_is_exported(fhir):
     assert "Provenance/pr-a" not in got, "no Observation is its target"
 
 
-def test_organize_output_by__refused_or_done_and_passed_over_when_lenient(fhir):
-    answer = kick(fhir, "Patient/$export?organizeOutputBy=Patient")
-    if answer.status == 202:
-        manifest = Export(fhir, answer).manifest()
-        assert manifest["outputOrganizedBy"] == "Patient"
-    else:
-        assert answer.status == 400 and "organizeOutputBy" in answer.text
-        job = export(fhir, "Patient/$export?organizeOutputBy=Patient", Prefer="respond-async, handling=lenient")
-        manifest = job.manifest()
-        assert "organizeOutputBy" in json.dumps(job.outcomes(manifest)) and job.resources(manifest)
+@pytest.mark.parametrize("level", ["", "Patient/", "Group/g/"])
+def test_organize_output_by__blocks_of_patients_each_led_by_its_header(fhir, level):
+    plain = export(fhir, f"{level}$export").resources()
+    job = export(fhir, f"{level}$export?organizeOutputBy=Patient&_maximumFileSize=900")
+    manifest = job.manifest()
+    assert manifest["outputOrganizedBy"] == "Patient"
+    got, blocks, files = {}, {}, {o["url"]: o for o in manifest["output"]}
+    for url, item in files.items():
+        lines = [json.loads(x) for x in fhir.get(url).body.splitlines()]
+        assert len(lines) == item["count"]
+        if "type" in item:  # of nobody
+            assert {r["resourceType"] for r in lines} == {item["type"]} and item["type"] in ("Organization", "Group")
+        else:
+            assert lines[0]["resourceType"] == "Parameters"
+        patient_of = None
+        for r in lines:
+            if r["resourceType"] == "Parameters":
+                assert [p["name"] for p in r["parameter"]] == ["header"]
+                patient_of = r["parameter"][0]["valueReference"]["reference"]
+                continue
+            key = f"{r['resourceType']}/{r['id']}"
+            assert key not in got, f"{key} twice"
+            got[key] = r
+            if patient_of:
+                blocks.setdefault(patient_of, []).append(key)
+        if "continuesInFile" in item:
+            first = json.loads(fhir.get(files[item["continuesInFile"]]["url"]).body.splitlines()[0])
+            assert first["parameter"][0]["valueReference"]["reference"] == patient_of
+    assert got == plain and any("continuesInFile" in f for f in files.values())
+    for p in blocks:
+        assert blocks[p].count(p) == 1 and set(blocks[p]) - {"Group/g"} == of(p[-1])
+
+
+def test_organize_output_by__other_types_are_refused(fhir):
     assert "organizeOutputBy" in refused(fhir, "Patient/$export?organizeOutputBy=Organization")
 
 

@@ -306,6 +306,30 @@ def test_an_increment_with_deletions(server, tmp_path):
     assert any(t.endswith("line 1 is among the deleted too") for t in differs(folder))
 
 
+def test_an_export_organized_by_patient(server, tmp_path):
+    store = server.create_store()
+    fhir = server.fhir(store)
+    for i in range(4):
+        fhir.put(f"Patient/p{i}", patient(f"p{i}"))
+        for k in range(3):
+            fhir.put(f"Observation/o{i}{k}", {"resourceType": "Observation", "id": f"o{i}{k}", "status": "final", "code": {"text": "x"},
+                                              "subject": {"reference": f"Patient/p{i}"}})
+    fhir.put("Organization/o", {"resourceType": "Organization", "id": "o", "name": "n"})
+    target = {"DataAccessRoleArn": ROLE, "OutputDataConfig": {"S3Configuration": {"S3Uri": "s3://output/by", "KmsKeyId": KEY}}}
+    job = fhir.post("$export?organizeOutputBy=Patient&_maximumFileSize=700", target, Prefer="respond-async").json["jobId"]
+    folder = server.folder(server.wait_export(store, job)["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+    manifest = manifest_of(folder)
+    assert manifest["countPerType"] == {"Observation": 12, "Organization": 1, "Patient": 4}
+    for options in ([], ["--full"]):
+        got = run("verify", folder, *against(server, *options))
+        assert got.returncode == 0 and "17 resources" in got.stdout, got.stdout + got.stderr
+    item = next(i for i in manifest["output"] if "continuesInFile" in i)
+    rewrite(folder, lambda m: [i.update(blocks=7) for i in m["output"] if i["url"] == item["url"]])
+    assert any("blocks, the manifest says 7" in t for t in differs(folder))
+    rewrite(folder, lambda m: [i.update(continuesInFile=m["output"][-1]["url"] + "x") for i in m["output"] if i["url"] == item["url"]])
+    assert any("its last block does not go on in the file that it names" in t for t in differs(folder))
+
+
 def test_a_forged_export_is_told_by_the_store(server, copy, world):
     file = file_of(copy, "Patient")
     lines = file.read_bytes().strip().split(b"\n")

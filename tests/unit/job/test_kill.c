@@ -180,7 +180,8 @@ static void check(const char *root, const struct job_export_params *p)
 static void one_export(unsigned round, unsigned took_ms)
 {
     static const struct job_export_params served = { .served = true, .since_ms = 1 };
-    const struct job_export_params *p = round % 2 ? &served : NULL;
+    static const struct job_export_params organized = { .organize_by_patient = true };
+    const struct job_export_params *kinds[] = { NULL, &served, &organized }, *p = kinds[round % 3];
     char root[64] = "/tmp/fhirlake-kill-XXXXXX";
     assert_non_null(mkdtemp(root));
     int status;
