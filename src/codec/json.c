@@ -2,6 +2,9 @@
 
 #include <math.h>
 
+#define LARGE_BYTES (256u << 10)
+#define DEPTH_KNOWN 512u
+
 /* ---- reading ---- */
 
 static void *a_malloc(void *ctx, size_t size)
@@ -49,10 +52,35 @@ static unsigned depth_of(sv text)
     return deepest;
 }
 
+/* The same of a document, whose values stand one behind the other, each container in front of what it holds. */
+static bool is_deeper(yyjson_doc *doc, unsigned max_depth)
+{
+    yyjson_val *ends[DEPTH_KNOWN], *v = yyjson_doc_get_root(doc);
+    yyjson_val *end = v + yyjson_doc_get_val_count(doc);
+    for (unsigned depth = 0; v < end; v++) {
+        while (depth && v >= ends[depth - 1])
+            depth--;
+        if (!yyjson_is_ctn(v))
+            continue;
+        if (depth == max_depth)
+            return true;
+        ends[depth++] = unsafe_yyjson_get_next(v);
+    }
+    return false;
+}
+
+static err_code too_deep(unsigned max_depth, struct err *e)
+{
+    return ERR(e, ERR_TOO_LARGE, "JSON is nested deeper than %u levels", max_depth);
+}
+
+/* Looking at every byte for the depth costs as much as parsing, so the document tells it. A text that is large or
+ * broken is looked at all the same: the one may be made to fill memory, and depth is the better word for the other. */
 err_code json_read(struct arena *a, sv text, unsigned max_depth, yyjson_doc **out, struct err *e)
 {
-    if (depth_of(text) > max_depth)
-        return ERR(e, ERR_TOO_LARGE, "JSON is nested deeper than %u levels", max_depth);
+    bool scan = text.len > LARGE_BYTES || max_depth > DEPTH_KNOWN;
+    if (scan && depth_of(text) > max_depth)
+        return too_deep(max_depth, e);
     if (text.len == 0)
         return ERR(e, ERR_INVALID, "JSON text is empty");
     yyjson_alc alc = { a_malloc, a_realloc, a_free, a };
@@ -60,10 +88,14 @@ err_code json_read(struct arena *a, sv text, unsigned max_depth, yyjson_doc **ou
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text.ptr, text.len,
                                        YYJSON_READ_NUMBER_AS_RAW, &alc, &re);
     if (doc == NULL) {
+        if (!scan && depth_of(text) > max_depth)
+            return too_deep(max_depth, e);
         if (re.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
             return arena_oom(a, e);
         return ERR(e, ERR_INVALID, "JSON is broken at byte %zu: %s", re.pos, re.msg);
     }
+    if (!scan && is_deeper(doc, max_depth))
+        return too_deep(max_depth, e);
     *out = doc;
     return ERR_OK;
 }

@@ -6,7 +6,7 @@
 
 /* Entries counted of each driver before the shortest is taken. Short enough that asking several costs less than
  * reading a page of resources. */
-#define PROBE            128u
+#define PROBE            64u
 #define TIME_CHECK_EVERY 64u
 
 struct rest_walk {

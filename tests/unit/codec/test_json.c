@@ -132,9 +132,20 @@ TEST(json, depth_is_limited_exactly)
     }
     OK(json_read(a, SV_LIT("7"), 0, &doc, e));
     FAILS(ERR_TOO_LARGE, json_read(a, SV_LIT("[]"), 0, &doc, e));
+    OK(json_read(a, SV_LIT("{\"a\":{\"b\":1},\"c\":[[2],{}],\"d\":{}}"), 3, &doc, e));
+    FAILS(ERR_TOO_LARGE,
+          json_read(a, SV_LIT("{\"a\":{\"b\":1},\"c\":[{},[2]],\"d\":{}}"), 2, &doc, e));
+    FAILS(ERR_TOO_LARGE, json_read(a, SV_LIT("[[[1]],"), 2, &doc, e)); /* broken as well */
     /* brackets in strings are text, whatever escapes stand before them; siblings do not add up */
     OK(json_read(a, SV_LIT("[\"[[[{{\\\"[[\",\"\\\\\",[],[],{},[\"]\"]]"), 2, &doc, e));
     FAILS(ERR_TOO_LARGE, json_read(a, SV_LIT("[\"\\\\\",[[1]]]"), 2, &doc, e));
+    /* a large text is looked at before it is parsed */
+    static char large[300000];
+    memset(large, ' ', sizeof large);
+    memcpy(large, "[[1", 3);
+    memcpy(large + sizeof large - 2, "]]", 2);
+    OK(json_read(a, sv_make(large, sizeof large), 2, &doc, e));
+    FAILS(ERR_TOO_LARGE, json_read(a, sv_make(large, sizeof large), 1, &doc, e));
 }
 
 TEST(json, the_arena_is_the_budget)
