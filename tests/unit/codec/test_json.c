@@ -119,7 +119,7 @@ TEST(json, broken_text_is_refused_with_its_place)
 TEST(json, depth_is_limited_exactly)
 {
     (void)state;
-    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 20);
     char text[2 * 70];
     yyjson_doc *doc;
     for (unsigned n = 1; n <= 70; n++) {
