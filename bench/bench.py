@@ -11,6 +11,7 @@
   memory     peak memory of import and export over an idle server, at two sizes
   start      time from exec to the ready line on the store that `import` filled
   reads      reads by id, open and signed, against our HTTP server with a constant answer
+  together   latency of reads at a steady pace, alone and while exports or imports run
   creates    durable creates of 16 clients, against RocksDB's group commits of the same keys and values
   search     first pages against reading the same resources by id; counting; at a tenth of the data and at all
 
@@ -351,6 +352,7 @@ class Bench:
 NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.export, "s3": Bench.s3,
          "ask": Bench.ask, "memory": Bench.memory, "start": Bench.start,
          "reads": lambda b: of_rest(b).reads(),
+         "together": lambda b: of_rest(b).together(),
          "creates": lambda b: of_rest(b).creates(), "search": lambda b: of_rest(b).search()}
 
 

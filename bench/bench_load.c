@@ -1,10 +1,11 @@
 /* bench_load.c - requests over kept connections, as fast as the answers come: rate and latencies.
  *
- *   bench_load --to HOST:PORT --connections N --seconds S --requests FILE [--key ID --secret SECRET]
+ *   bench_load --to HOST:PORT --connections N --seconds S --requests FILE [--pace N] [--key ID --secret SECRET]
  *
  * A line of FILE is "GET /target", or "POST /target", a tab and a body. Requests are made, and with a key signed
  * (SigV4, region us-east-1, service healthlake), before the clock starts; connections take them in turn, in a
- * circle. One thread and epoll: the same processor time per request whatever answers.
+ * circle. One thread and epoll: the same processor time per request whatever answers. With --pace requests fall
+ * due at even distances, N a second, and a latency counts from then: one that had to wait for a connection is late.
  * Prints one JSON object: requests, seconds, rps, failed (any status but 2xx), p50_us, p99_us, max_us, cpu_us. */
 #include "base/buf.h"
 #include "base/clock.h"
@@ -29,7 +30,7 @@ static struct {
     char host_z[64];
     uint16_t port;
     unsigned n_connections;
-    double seconds;
+    double seconds, pace;
     const char *file, *key, *secret;
 } opt = { .n_connections = 16, .seconds = 5 };
 
@@ -135,12 +136,12 @@ static void read_requests(struct arena *a)
 
 /* ---- connections ---- */
 
-static void send_next(struct connection *c)
+static void send_next(struct connection *c, uint64_t due_us)
 {
     sv r = requests[next_request];
     next_request = next_request + 1 == n_requests ? 0 : next_request + 1;
     buf_clear(&c->in);
-    c->sent_us = clock_mono_us();
+    c->sent_us = due_us ? due_us : clock_mono_us();
     while (r.len) {
         ssize_t n = send(c->fd, r.ptr, r.len, MSG_NOSIGNAL);
         if (n < 0)
@@ -214,7 +215,7 @@ static void run(int ep, uint64_t until_us)
 {
     struct epoll_event ev[64];
     for (unsigned i = 0; i < opt.n_connections; i++)
-        send_next(&conns[i]);
+        send_next(&conns[i], 0);
     unsigned open = opt.n_connections;
     while (open) {
         int n = epoll_wait(ep, ev, 64, 30000);
@@ -225,12 +226,36 @@ static void run(int ep, uint64_t until_us)
             if (!receive(c))
                 continue;
             if (clock_mono_us() < until_us) {
-                send_next(c);
+                send_next(c, 0);
                 continue;
             }
             (void)close(c->fd); /* takes it out of the epoll set */
             open--;
         }
+    }
+}
+
+static void run_paced(int ep, uint64_t from_us, uint64_t until_us)
+{
+    struct epoll_event ev[64];
+    unsigned idle[CONNECTIONS_MAX], n_idle = 0;
+    for (; n_idle < opt.n_connections; n_idle++)
+        idle[n_idle] = n_idle;
+    uint64_t n_sent = 0, due = from_us;
+    while (due < until_us || n_idle < opt.n_connections) {
+        uint64_t now = clock_mono_us();
+        for (; due < until_us && due <= now && n_idle; n_sent++) {
+            send_next(&conns[idle[--n_idle]], due);
+            due = from_us + (uint64_t)((double)(n_sent + 1) * 1e6 / opt.pace);
+        }
+        uint64_t pause = due >= until_us || n_idle == 0 ? 30000000 : due > now ? due - now : 0;
+        struct timespec t = { (time_t)(pause / 1000000), (long)(pause % 1000000) * 1000 };
+        int n = epoll_pwait2(ep, ev, 64, &t, NULL);
+        if (n == 0 && pause == 30000000)
+            die("no answer for 30 seconds");
+        for (int i = 0; i < n; i++)
+            if (receive(&conns[ev[i].data.u32]))
+                idle[n_idle++] = ev[i].data.u32;
     }
 }
 
@@ -259,6 +284,8 @@ static void read_options(int argc, char **argv)
             opt.n_connections = (unsigned)n;
         } else if (sv_eq(name, SV_LIT("--seconds")) && number) {
             opt.seconds = (double)n;
+        } else if (sv_eq(name, SV_LIT("--pace")) && number) {
+            opt.pace = (double)n;
         } else if (sv_eq(name, SV_LIT("--requests"))) {
             opt.file = value.ptr;
         } else if (sv_eq(name, SV_LIT("--key"))) {
@@ -285,7 +312,11 @@ int main(int argc, char **argv)
     struct rusage before, after;
     (void)getrusage(RUSAGE_SELF, &before);
     uint64_t from = clock_mono_us();
-    run(ep, from + (uint64_t)(opt.seconds * 1e6));
+    uint64_t until = from + (uint64_t)(opt.seconds * 1e6);
+    if (opt.pace > 0)
+        run_paced(ep, from, until);
+    else
+        run(ep, until);
     double s = (double)(clock_mono_us() - from) / 1e6;
     (void)getrusage(RUSAGE_SELF, &after);
     double cpu_us = (double)(after.ru_utime.tv_sec - before.ru_utime.tv_sec +

@@ -6,8 +6,10 @@ machine, rates say how the scheduler divided it, processor time says what a requ
 import json
 import pathlib
 import random
+import shutil
 import statistics
 import subprocess
+import threading
 import time
 
 
@@ -22,9 +24,11 @@ class Load:
     def __init__(self, tools, address, pid, keys=None):
         self.tools, self.address, self.pid, self.keys = tools, address.split("//")[-1], pid, keys
 
-    def run(self, requests, seconds, connections):
+    def run(self, requests, seconds, connections, pace=0):
         command = [self.tools / "bench_load", "--to", self.address, "--connections", str(connections), "--seconds",
                    str(seconds), "--requests", requests]
+        if pace:
+            command += ["--pace", str(pace)]
         if self.keys:
             command += ["--key", self.keys[0], "--secret", self.keys[1]]
         before = cpu_seconds(self.pid)
@@ -93,6 +97,37 @@ class Rest:
                                  Load(self.tools, server.url, server.process.pid, keys), requests, requests)
         finally:
             peer.kill()
+
+    def together(self):
+        """Latency of reads at a steady pace, alone and while full exports and imports run one after the other."""
+        self.bench.filled().stop()
+        server = self.bench.start_server("--auth", "none")
+        store, load = self.bench.store, Load(self.tools, server.url, server.process.pid)
+        requests = self.file("paced", [f"GET {self.base()}/Observation/{i}" for i in self.ids("Observation", 20000)])
+        source = self.bench.link_input(server, self.bench.args.gb)
+        other = server.create_store()
+        load.run(requests, self.seconds, 8, pace=1000)  # warm
+        for _ in range(self.rounds):
+            for name, start in (("alone", None), ("with an export", lambda n: server.export_all(store, f"s3://out/t{n}")),
+                                ("with an import", lambda n: server.import_all(other, source))):
+                stop, runs = threading.Event(), []
+
+                def work():
+                    while not stop.is_set():
+                        runs.append(start(len(runs))["JobStatus"])
+
+                thread = threading.Thread(target=work) if start else None
+                if thread:
+                    thread.start()
+                    time.sleep(0.5)
+                got = load.run(requests, self.seconds, 8, pace=1000)
+                stop.set()
+                if thread:
+                    thread.join()
+                assert set(runs) <= {"COMPLETED"}, runs
+                self.row(f"reads {name}, 1,000 a second: p50 / p99 / worst, ms",
+                         " / ".join(f"{got[k] / 1000:.2f}" for k in ("p50_us", "p99_us", "max_us")))
+                shutil.rmtree(server.objects / "out", ignore_errors=True)
 
     def creates(self):
         """Durable creates of 16 clients against RocksDB's own group commits of the same keys and values."""

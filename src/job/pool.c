@@ -1,6 +1,11 @@
 /* pool.c - a fixed number of workers; each open queue gets its turn, one task at a time. */
 #include "job/job_private.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define WORKER_NICE 10
+
 struct task {
     job_task_fn fn;
     void *ctx;
@@ -51,6 +56,8 @@ static void *work(void *arg)
 {
     struct worker *w = arg;
     struct job_pool *p = w->pool;
+    /* Whoever waits for an answer goes first. Linux takes this for the thread alone; refused, nothing is lost. */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), WORKER_NICE);
     pthread_mutex_lock(&p->locked.lock);
     for (;;) {
         struct job_tasks *q = pick_locked(p);
