@@ -30,6 +30,9 @@ static bool each_done(void *ctx, sv key, sv value)
         yyjson_val *v, *objects = json_get(yyjson_doc_get_root(doc), "objects");
         yyjson_arr_iter it = yyjson_arr_iter_with(objects);
         c->x->plan.done[range] = true;
+        if (sv_to_u64(json_number(json_get(yyjson_doc_get_root(doc), "place")), &n) &&
+            n < c->x->plan.n)
+            c->x->shared.places[n] = true;
         p->ranges_done++;
         while ((v = yyjson_arr_iter_next(&it)) != NULL) {
             p->objects_exported++;
@@ -150,6 +153,9 @@ static err_code export_all(struct export *x, struct arena *a, struct err *e)
     TRY(export_sink_open(r, &x->sink, e));
     TRY(open_plan(x, a, e));
     struct done_ctx d = { x, ERR_OK };
+    x->shared.places = arena_calloc(a, x->plan.n + 1, sizeof *x->shared.places);
+    if (x->shared.places == NULL)
+        return arena_oom(a, e);
     TRY(job_run_note_scan(r, SV_LIT("done/"), each_done, &d, e));
     if (d.rc != ERR_OK)
         return ERR(e, d.rc, "the export's notes are damaged");

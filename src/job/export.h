@@ -2,7 +2,9 @@
  *
  *   note plan           {"objectBytes", "ranges":[{"kind","type","from","to","first","last"}, ...]}, written
  *                       before any range runs
- *   note done/<range>   {"count", "sum", "objects":[{"name","deleted","count","bytes","sha256"}, ...]}
+ *   note done/<range>   {"objects":[{"name","deleted","count","bytes","sha256"}, ...], "count", "sum", "type",
+ *                       "place"}; places are the order in which ranges came in, without gaps but for
+ *                       ranges that are just being written down
  *
  *   export.c        T, the plan, the manifest    export_plan.c      the ranges
  *   export_turns.c  workers take ranges          export_write.c     a range becomes objects
@@ -10,6 +12,7 @@
  *   export_sink.c   where it goes, and undoing   export_manifest.c  what is in it
  * Floor: job. */
 #pragma once
+#include "codec/json.h"
 #include "job/job_private.h"
 
 struct export_object {
@@ -22,6 +25,8 @@ struct export_object {
     bool organized;   /* blocks of Patients */
     uint64_t blocks;  /* their heads among the count's lines */
     sv continues;     /* name of the object that the last block goes on in; empty: it is whole */
+    uint64_t place;   /* in the order in which ranges came in */
+    uint64_t nth;     /* of the range's objects */
 };
 
 /* ---- who and what is meant (export_level.c, export_filter.c, export_view.c) ---- */
@@ -138,6 +143,8 @@ struct export
         struct job_progress progress;
         uint64_t finished_resources, finished_bytes;     /* of ranges that are in */
         uint64_t begun_us, begun_resources, begun_bytes; /* what this run found */
+        bool *places;                                    /* taken, of plan.n */
+        size_t first_place;                              /* all before are taken */
     } shared;
 };
 
@@ -213,6 +220,10 @@ void export_ranges_digest(struct export_range *g, struct export_range *h);
 MUST_USE err_code export_range_flush(struct export_range *g, struct export_tally *out,
                                      struct err *e);
 
+/* The least place that no range has; given back when the range's note could not be written. */
+size_t export_place_take(struct export *x);
+void export_place_give_back(struct export *x, size_t place);
+
 /* All ranges that are not done, by the pool's workers. */
 MUST_USE err_code export_ranges_run(struct export *x, struct err *e);
 
@@ -226,6 +237,13 @@ MUST_USE err_code export_sink_open(struct job_run *r, struct sink **out, struct 
 /* What handling=lenient passed over, as OperationOutcomes in one object. *there: it has been written. */
 MUST_USE err_code export_errors_write(struct export *x, struct arena *a, struct export_object *out,
                                       bool *there, struct err *e);
+/* A list of a manifest: those of o that are deleted, or are not. */
+void export_manifest_files(struct json_writer *w, const char *name, const struct job *j,
+                           const struct export_object *o, size_t n, bool deleted, struct arena *a);
+/* Of struct export_object, by place, within a range in the order of its note. */
+int export_object_by_place(const void *a, const void *b);
+/* One object of a range's note; type and place are the caller's to set. False: damaged. */
+bool export_object_read(yyjson_val *v, bool organized, struct export_object *out);
 /* manifest.json from the notes of all ranges, into out. errors may be NULL.
  * ERR_INTERNAL when a range is missing or ranges leave a gap or overlap. */
 MUST_USE err_code export_manifest(struct export *x, const struct export_object *errors,

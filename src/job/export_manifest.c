@@ -51,6 +51,21 @@ static err_code gather_types(struct gather *g, yyjson_val *list, uint64_t said)
                        : ERR(g->e, ERR_INTERNAL, "a range's types do not add up to its count");
 }
 
+bool export_object_read(yyjson_val *v, bool organized, struct export_object *out)
+{
+    *out = (struct export_object){ .name = json_string(json_get(v, "name")),
+                                   .deleted = json_get(v, "deleted") != NULL,
+                                   .organized = organized,
+                                   .continues = json_string(json_get(v, "continues")),
+                                   .sha256 = json_string(json_get(v, "sha256")) };
+    return sv_to_u64(json_number(json_get(v, "count")), &out->count) &&
+           sv_to_u64(json_number(json_get(v, "bytes")), &out->bytes) &&
+           out->sha256.len == SHA256_HEX_LEN &&
+           (!organized || (sv_to_u64(json_number(json_get(v, "blocks")), &out->blocks) &&
+                           out->blocks <= out->count)) &&
+           (!out->deleted || sv_to_u64(json_number(json_get(v, "entries")), &out->entries));
+}
+
 static err_code gather_range(struct gather *g, uint64_t range, sv text)
 {
     yyjson_doc *doc;
@@ -61,25 +76,17 @@ static err_code gather_range(struct gather *g, uint64_t range, sv text)
         return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
     yyjson_val *root = yyjson_doc_get_root(doc), *v;
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "objects"));
-    uint64_t sum = 0, said = 0;
+    uint64_t sum = 0, said = 0, place = 0, nth = 0;
+    IGNORE(!sv_to_u64(json_number(json_get(root, "place")), &place)); /* an older version's: 0 */
     const struct export_item *item = &g->plan->items[range];
     struct of_type *of = &g->types[item->range.type];
     while ((v = yyjson_arr_iter_next(&it)) != NULL) {
-        struct export_object o = { .type = item->range.type,
-                                   .name = json_string(json_get(v, "name")),
-                                   .deleted = json_get(v, "deleted") != NULL,
-                                   .organized = item->kind == EXPORT_BLOCKS,
-                                   .continues = json_string(json_get(v, "continues")),
-                                   .sha256 = json_string(json_get(v, "sha256")) };
-        if (!sv_to_u64(json_number(json_get(v, "count")), &o.count) ||
-            !sv_to_u64(json_number(json_get(v, "bytes")), &o.bytes) ||
-            o.sha256.len != SHA256_HEX_LEN)
+        struct export_object o;
+        if (!export_object_read(v, item->kind == EXPORT_BLOCKS, &o))
             return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
-        if (o.deleted && !sv_to_u64(json_number(json_get(v, "entries")), &o.entries))
-            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
-        if (o.organized &&
-            (!sv_to_u64(json_number(json_get(v, "blocks")), &o.blocks) || o.blocks > o.count))
-            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+        o.type = item->range.type;
+        o.place = place;
+        o.nth = nth++;
         sum += o.deleted ? 0 : o.count - o.blocks;
         of->bytes += o.deleted ? 0 : o.bytes;
         of->entries += o.entries;
@@ -176,6 +183,14 @@ static int by_type_then_name(const void *a, const void *b)
     return x->type != y->type ? (int)x->type - (int)y->type : sv_cmp(x->name, y->name);
 }
 
+int export_object_by_place(const void *a, const void *b)
+{
+    const struct export_object *x = a, *y = b;
+    if (x->place != y->place)
+        return x->place < y->place ? -1 : 1;
+    return x->nth < y->nth ? -1 : x->nth > y->nth;
+}
+
 static int by_digest(const void *a, const void *b)
 {
     return sv_cmp(*(const sv *)a, *(const sv *)b);
@@ -208,8 +223,8 @@ static void kv_u64(struct json_writer *w, const char *name, uint64_t v)
     json_u64(w, v);
 }
 
-static void write_files(struct json_writer *w, const char *name, const struct job *j,
-                        const struct export_object *o, size_t n, bool deleted, struct arena *a)
+void export_manifest_files(struct json_writer *w, const char *name, const struct job *j,
+                           const struct export_object *o, size_t n, bool deleted, struct arena *a)
 {
     json_key(w, name);
     json_arr(w);
@@ -306,8 +321,9 @@ static err_code write_manifest(struct gather *g, const struct job *j,
     size_t n = g->objects.len / sizeof *o;
     char instant[INSTANT_LEN], digest[SHA256_HEX_LEN];
     struct json_writer w;
+    bool shown = j->params && j->params->partial_manifests; /* pages of it: the order stays */
     if (n)
-        qsort(o, n, sizeof *o, by_type_then_name);
+        qsort(o, n, sizeof *o, shown ? export_object_by_place : by_type_then_name);
     instant_format(j->transaction_ms, instant);
     digest_of_all(o, n, digest);
     json_writer_init(&w, out);
@@ -320,9 +336,9 @@ static err_code write_manifest(struct gather *g, const struct job *j,
     json_kv_bool(&w, "requiresAccessToken", false);
     if (j->params && j->params->organize_by_patient)
         json_kv_str(&w, "outputOrganizedBy", SV_LIT("Patient"));
-    write_files(&w, "output", j, o, n, false, g->a);
-    write_files(&w, "deleted", j, o, n, true, g->a);
-    write_files(&w, "error", j, errors, errors ? 1 : 0, false, g->a);
+    export_manifest_files(&w, "output", j, o, n, false, g->a);
+    export_manifest_files(&w, "deleted", j, o, n, true, g->a);
+    export_manifest_files(&w, "error", j, errors, errors ? 1 : 0, false, g->a);
     json_kv_str(&w, "datastoreId", j->datastore_id);
     json_kv_str(&w, "jobId", j->id);
     if (j->job_name.len)

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 
+#include <assert.h>
 #include <time.h>
 
 #define RANGE_TRIES 3u
@@ -49,6 +50,28 @@ static bool take_range(struct export *x, size_t *out)
     pthread_mutex_unlock(&x->shared.lock);
     *out = i;
     return i < x->plan.n;
+}
+
+size_t export_place_take(struct export *x)
+{
+    pthread_mutex_lock(&x->shared.lock);
+    size_t i = x->shared.first_place;
+    while (i < x->plan.n && x->shared.places[i])
+        i++;
+    assert(i < x->plan.n); /* as many places as ranges */
+    x->shared.places[i] = true;
+    x->shared.first_place = i + 1;
+    pthread_mutex_unlock(&x->shared.lock);
+    return i;
+}
+
+void export_place_give_back(struct export *x, size_t place)
+{
+    pthread_mutex_lock(&x->shared.lock);
+    x->shared.places[place] = false;
+    if (place < x->shared.first_place)
+        x->shared.first_place = place;
+    pthread_mutex_unlock(&x->shared.lock);
 }
 
 static void fail(struct export *x, err_code rc, struct err *e)

@@ -428,10 +428,20 @@ static err_code finish(struct export_range *g, struct export_tally *out, struct 
     json_kv_str(&g->w, "deletedSum", sv_make(hex, sizeof hex));
     if (g->types)
         write_types(g);
+    if (!g->blocks)
+        json_kv_str(&g->w, "type", sv_from(fhir_type_name(g->x->plan.items[g->range].range.type)));
+    size_t place = export_place_take(g->x);
+    json_key(&g->w, "place");
+    json_u64(&g->w, place);
     json_obj_end(&g->w);
-    TRY(json_writer_end(&g->w, e));
     (void)snprintf(name, sizeof name, "done/%08zu", g->range);
-    TRY(job_run_note_put(g->x->run, sv_from(name), buf_sv(&g->note), e));
+    err_code rc = json_writer_end(&g->w, e);
+    if (rc == ERR_OK)
+        rc = job_run_note_put(g->x->run, sv_from(name), buf_sv(&g->note), e);
+    if (rc != ERR_OK) {
+        export_place_give_back(g->x, place);
+        return rc;
+    }
     g->told_lines = g->told_bytes = 0;
     *out = (struct export_tally){ g->total, g->bytes, g->n_objects };
     return ERR_OK;

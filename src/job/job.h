@@ -208,8 +208,8 @@ MUST_USE err_code job_datastore_drop(struct job_engine *en, sv datastore_id, str
 
 /* ---- files of a served export, and every export's manifest ---- */
 /* The manifest as JSON, appended: manifest.json of a COMPLETED export; with *complete false, of a running one
- * that was started with partial_manifests, what is final so far. output and deleted of such a job only ever
- * grow at their ends. In a served one `url` is the file's name (type folder and all): the service makes it a URL.
+ * that was started with partial_manifests, what is final so far: transactionTime, and output, which only
+ * ever grows at its end. In a served one `url` is the file's name (type folder and all): the service makes it a URL.
  * ERR_NOT_FOUND: no such job; ERR_CONFLICT: it has no manifest (yet); ERR_GONE: discarded; what the sink
  * says otherwise. May wait for a peer unless served. */
 MUST_USE err_code job_export_manifest(struct job_engine *en, sv datastore_id, sv job_id,

@@ -63,6 +63,9 @@ MUST_USE err_code import_run(struct job_run *r, job_status *status, struct buf *
 /* job_export_check() */
 MUST_USE err_code export_check(const struct job_engine_config *cfg, sv datastore_id,
                                const struct job_export_params *p, struct err *e);
+/* What of a running export's manifest will not change any more (export_partial.c). */
+MUST_USE err_code export_partial_manifest(struct records *r, const struct job *j, struct buf *out,
+                                          struct err *e);
 /* Remove what a cancelled or failed export wrote. */
 MUST_USE err_code export_undo(struct job_run *r, struct err *e);
 /* Remove what an import keeps in the data store, once its final status is written down. */

@@ -310,14 +310,40 @@ static yyjson_val *find_file(yyjson_val *manifest, sv name)
     return NULL;
 }
 
-static err_code open_file(struct job_served *s, struct records *r, const struct job *j, sv name,
-                          struct arena *a, struct job_export_file *out, struct err *e)
+static bool shows_parts(const struct job *j)
 {
+    return j->status == JOB_IN_PROGRESS && j->served && j->transaction_ms && j->params &&
+           j->params->partial_manifests;
+}
+
+/* The manifest, or of a running export that may show it, what is final of it. */
+static err_code manifest_so_far(struct job_engine *en, struct records *r, struct job *j,
+                                struct arena *a, struct buf *out, bool *complete, struct err *e)
+{
+    if (shows_parts(j)) {
+        TRY(export_partial_manifest(r, j, out, e));
+        TRY(job_get(en, JOB_EXPORT, j->datastore_id, j->id, a, j, e));
+        if (shows_parts(j)) {
+            *complete = false;
+            return ERR_OK;
+        }
+        buf_clear(out); /* it ended meanwhile, and its notes are gone */
+    }
+    TRY(manifest_of(r, j, out, e));
+    *complete = true;
+    return ERR_OK;
+}
+
+static err_code open_file(struct job_engine *en, struct job_served *s, struct records *r,
+                          struct job *j, sv name, struct arena *a, struct job_export_file *out,
+                          struct err *e)
+{
+    bool complete;
     CLEANUP_BUF struct buf b = BUF_INIT(MANIFEST_MAX);
     CLEANUP(arena_free) struct arena *scratch = arena_new(MANIFEST_MAX);
     yyjson_doc *doc;
     uint64_t bytes = 0;
-    TRY(manifest_of(r, j, &b, e));
+    TRY(manifest_so_far(en, r, j, scratch, &b, &complete, e));
     if (json_read(scratch, buf_sv(&b), 8, &doc, e) != ERR_OK)
         return ERR(e, ERR_CORRUPT, "the manifest of an export is damaged");
     yyjson_val *v = j->served && s ? find_file(yyjson_doc_get_root(doc), name) : NULL;
@@ -352,9 +378,7 @@ err_code job_export_manifest(struct job_engine *en, sv datastore_id, sv job_id, 
     struct job j;
     TRY(job_get(en, JOB_EXPORT, datastore_id, job_id, a, &j, e));
     (void)job_engine_served(en, &r);
-    TRY(manifest_of(r, &j, out, e));
-    *complete = true; /* a running export shows no part of its manifest */
-    return ERR_OK;
+    return manifest_so_far(en, r, &j, a, out, complete, e);
 }
 
 err_code job_export_file_open(struct job_engine *en, sv datastore_id, sv job_id, sv name,
@@ -364,7 +388,7 @@ err_code job_export_file_open(struct job_engine *en, sv datastore_id, sv job_id,
     struct job_served *s = job_engine_served(en, &r);
     struct job j;
     TRY(job_get(en, JOB_EXPORT, datastore_id, job_id, a, &j, e));
-    return open_file(s, r, &j, name, a, out, e);
+    return open_file(en, s, r, &j, name, a, out, e);
 }
 
 err_code job_discard(struct job_engine *en, sv datastore_id, sv job_id, struct err *e)

@@ -132,6 +132,7 @@ static bool printed_by_us(sv name)
                                          "link",
                                          "outcome",
                                          "outputFormat",
+                                         "outputOrganizedBy",
                                          "exportJobProperties" };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (sv_eq_cstr(name, names[i]))
@@ -141,7 +142,7 @@ static bool printed_by_us(sv name)
 
 struct page {
     size_t from, to; /* of output and deleted, one behind the other */
-    bool next;
+    bool next, last; /* last: of a manifest that is complete */
 };
 
 /* from, to of the two lists together -> of one that stands behind `before` others. */
@@ -173,9 +174,10 @@ static err_code write_manifest(struct rest_call *c, const struct job *j, yyjson_
     if (j->served || n_del)
         TRY(write_files(c, &w, j, "deleted", deleted, within(p->from, n_out, n_del),
                         within(p->to, n_out, n_del), e));
-    TRY(write_files(c, &w, j, "error", json_get(root, "error"), 0, SIZE_MAX, e));
+    size_t errors = p->last ? SIZE_MAX : 0; /* known at the end only, and a page does not change */
+    TRY(write_files(c, &w, j, "error", json_get(root, "error"), 0, errors, e));
     if (j->served)
-        TRY(write_files(c, &w, j, "outcome", json_get(root, "error"), 0, SIZE_MAX, e));
+        TRY(write_files(c, &w, j, "outcome", json_get(root, "error"), 0, errors, e));
     if (p->next) {
         json_key(&w, "link");
         json_arr(&w);
@@ -188,7 +190,10 @@ static err_code write_manifest(struct rest_call *c, const struct job *j, yyjson_
         json_arr_end(&w);
     }
     yyjson_obj_iter it = yyjson_obj_iter_with(root);
-    while (j->served && (key = yyjson_obj_iter_next(&it)) != NULL)
+    sv organized = json_string(json_get(root, "outputOrganizedBy"));
+    if (j->served && organized.len)
+        json_kv_str(&w, "outputOrganizedBy", organized);
+    while (j->served && p->last && (key = yyjson_obj_iter_next(&it)) != NULL)
         if (!printed_by_us(json_string(key))) {
             json_key(&w, yyjson_get_str(key));
             json_val(&w, yyjson_obj_iter_get_val(key));
@@ -259,7 +264,7 @@ static err_code page_of(struct rest_call *c, yyjson_val *root, bool complete, bo
     if (asked.len && (!sv_to_u64(asked, &at) || at > 1000000))
         return no_page(e);
     if (!paged) {
-        *out = (struct page){ 0, SIZE_MAX, false };
+        *out = (struct page){ 0, SIZE_MAX, false, true };
         return at ? no_page(e) : ERR_OK;
     }
     out->from = (size_t)at * PAGE_FILES;
@@ -267,6 +272,9 @@ static err_code page_of(struct rest_call *c, yyjson_val *root, bool complete, bo
     if (at && out->from >= n)
         return no_page(e);
     out->next = complete ? out->to < n : out->to + PAGE_FILES <= n;
+    out->last = complete && !out->next;
+    if (!complete && out->to > n)
+        return no_page(e); /* not yet: it would change */
     return ERR_OK;
 }
 

@@ -525,6 +525,33 @@ def test_allow_partial_manifests__pages_that_hold_each_file_once(fresh):
     assert job.manifest() == first, "a page that was shown does not change"
 
 
+def test_allow_partial_manifests__full_pages_are_shown_while_it_runs(fresh):
+    made = 0
+    for kind, more in (("Patient", {}), ("Organization", {"name": "n"}), ("Basic", {"code": {"text": "x"}}), ("Device", {}), ("Location", {}),
+                       ("Person", {}), ("Practitioner", {}), ("Endpoint", {"status": "active", "connectionType": {"code": "x"},
+                                                                          "payloadType": [{"text": "x"}], "address": "http://x"})):
+        for i in range(15):
+            put(fresh, {"resourceType": kind, "id": f"r{i}", **more})
+            made += 1
+    job = export(fresh, "$export?allowPartialManifests=true&_maximumFileSize=10")
+    shown = []
+    while (answer := job.status()).status == 202:
+        assert answer.headers["Retry-After"] and answer.headers["X-Progress"]
+        if answer.body:
+            shown.append(answer.json)
+            assert fresh.get(answer.json["output"][-1]["url"]).status == 200
+    first = job.manifest()
+    for page in shown:  # 50 files, which stay; a link to the next page once that is full or all is there
+        assert page["output"] == first["output"] and len(page["output"]) == 50 and page["deleted"] == page["error"] == []
+        assert page["transactionTime"] == first["transactionTime"] and page.get("link", first["link"]) == first["link"]
+    files, page = [], first
+    while page:
+        files += [o["url"] for o in page["output"]]
+        link = page.get("link")
+        page = fresh.get(link[0]["url"]).json if link else None
+    assert len(files) == len(set(files)) == made
+
+
 def test_include_associated_data__provenance_of_what_is_exported(fhir):
     got = export(fhir, "Patient/$export?includeAssociatedData=RelevantProvenanceResources").resources()
     assert "Provenance/pr-a" in got
