@@ -197,11 +197,9 @@ static err_code guard(struct transaction *tx, struct rest_entry *en, struct err 
         return ERR_OK;
     }
     TRY(rc);
-    if (v.method != STORE_METHOD_DELETE) {
-        w->condition = STORE_IF_VERSION;
-        w->if_version = v.version;
-        en->p.guarded = true;
-    }
+    w->condition = v.method == STORE_METHOD_DELETE ? STORE_IF_DELETED : STORE_IF_VERSION;
+    w->if_version = v.version;
+    en->p.guarded = true;
     return ERR_OK;
 }
 

@@ -76,6 +76,8 @@ static err_code check_condition(const struct store_write *w, const struct rocks_
     if (w->condition == STORE_IF_VERSION && (!there || c->version != w->if_version))
         return ERR(e, ERR_PRECONDITION, "the resource is not at version %llu",
                    (unsigned long long)w->if_version);
+    if (w->condition == STORE_IF_DELETED && (!c->deleted || c->version != w->if_version))
+        return ERR(e, ERR_PRECONDITION, "the resource is not deleted any more");
     return ERR_OK;
 }
 

@@ -185,7 +185,8 @@ static err_code mem_commit(struct store *st, struct store_write *w, size_t n,
         if (w[i].method == STORE_METHOD_DELETE && !there)
             rc = ERR(e, ERR_NOT_FOUND, "there is nothing to delete");
         else if ((w[i].condition == STORE_IF_ABSENT && v) ||
-                 (w[i].condition == STORE_IF_VERSION && (!there || rank != w[i].if_version)))
+                 (w[i].condition == STORE_IF_VERSION && (!there || rank != w[i].if_version)) ||
+                 (w[i].condition == STORE_IF_DELETED && (!v || there || rank != w[i].if_version)))
             rc = ERR(e, ERR_PRECONDITION, "the condition does not hold");
         else {
             w[i].version = rank + 1;

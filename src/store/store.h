@@ -71,7 +71,12 @@ struct store_commit store_last(struct store *st);
 MUST_USE err_code store_horizon(struct store *st, struct store_commit *out, struct err *e);
 
 /* ---- online writes ---- */
-typedef enum { STORE_IF_ANY, STORE_IF_ABSENT, STORE_IF_VERSION } store_condition;
+typedef enum {
+    STORE_IF_ANY,
+    STORE_IF_ABSENT,  /* never written */
+    STORE_IF_VERSION, /* the newest version is if_version, and no deletion */
+    STORE_IF_DELETED, /* the newest version is if_version, a deletion */
+} store_condition;
 struct store_write {
     fhir_type type;
     sv id;

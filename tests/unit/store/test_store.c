@@ -142,6 +142,20 @@ static void conditions(struct store *st)
     OK(put(st, PATIENT, "c", 1, &del, &c, e));
     FAILS(ERR_PRECONDITION,
           put(st, PATIENT, "c", 1, &absent, &c, e)); /* a deleted id stays taken */
+    struct store_write still = { .method = STORE_METHOD_UPDATE,
+                                 .condition = STORE_IF_DELETED,
+                                 .if_version = 2 };
+    FAILS(ERR_PRECONDITION, put(st, PATIENT, "c", 1, &still, &c, e)); /* that was none */
+    FAILS(ERR_PRECONDITION, put(st, PATIENT, "never", 1, &still, &c, e));
+    still.if_version = 3;
+    struct store_write any = { .method = STORE_METHOD_UPDATE };
+    for (int n = 0; n < 3; n++)
+        OK(put(st, PATIENT, "again", n, &any, &c, e));
+    FAILS(ERR_PRECONDITION, put(st, PATIENT, "again", 1, &still, &c, e)); /* 3, but there */
+    OK(put(st, PATIENT, "again", 1, &del, &c, e));
+    FAILS(ERR_PRECONDITION, put(st, PATIENT, "again", 1, &still, &c, e)); /* not this deletion */
+    still.if_version = 4;
+    OK(put(st, PATIENT, "again", 1, &still, &c, e));
     char text[128];
     struct store_write two[2] = { { .type = PATIENT,
                                     .id = SV_LIT("d"),
@@ -276,7 +290,7 @@ static void random_commit(struct store *a, struct store *b)
         if (wa[i].method == STORE_METHOD_UPDATE)
             wa[i].body = body(text[i], 128, (int)rnd(1000));
         if (rnd(6) == 0) {
-            wa[i].condition = rnd(2) ? STORE_IF_ABSENT : STORE_IF_VERSION;
+            wa[i].condition = STORE_IF_ABSENT + rnd(3);
             wa[i].if_version = 1 + rnd(3);
         }
         wb[i] = wa[i];
