@@ -5,6 +5,7 @@
  *   update       create (409: id is taken)  update (409: another id)     412      PUT Type?query
  *   patch        404                        patch                        412      PATCH Type?query
  *   delete       404                        delete                       412      DELETE Type?query
+ *                (with _count: any number of matches, rest_delete.c)
  *
  * One conditional write runs at a time (service.conditional_lock), so two of them never both find nothing. What was
  * found is written only while it stays at the version that matched; else the search is made again.
@@ -27,7 +28,8 @@ err_code rest_query_conditional(struct rest_query **out, struct rest_call *c, st
     rest_query_init(q, c, c->type, c->scope ? c->scope->as_of : store_last(c->st).t);
     for (size_t i = 0; i < c->n_params; i++) {
         sv name = c->params[i].name;
-        if (sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")))
+        if (sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")) ||
+            (sv_eq(name, SV_LIT("_count")) && !c->in_bundle && rest_is_delete_of_several(c)))
             continue;
         err_code rc = rest_query_add(q, name, c->params[i].value, e);
         if (rc == ERR_NOT_FOUND) /* to pass over it would write to the wrong resource */

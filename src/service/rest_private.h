@@ -210,6 +210,12 @@ bool rest_is_conditional(const struct rest_call *c);
 /* Search, then either make the call one with an id, or answer it (p->has_write is false). */
 MUST_USE err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct err *e);
 
+/* ---- rest_delete.c ---- */
+/* A conditional delete with _count: of as many as match, up to that. */
+bool rest_is_delete_of_several(const struct rest_call *c);
+/* The caller holds conditional_lock. ERR_INVALID (_count, If-Match, in a Bundle), ERR_CONFLICT. */
+MUST_USE err_code rest_delete_several(struct rest_call *c, struct err *e);
+
 /* ---- rest_validate.c ---- */
 /* At the call's level. ERR_INVALID, with the faults as the call's issues. body: the stored form, to which
  * level minimal adds them (owned by c->a then). */

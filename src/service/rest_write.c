@@ -349,6 +349,10 @@ err_code rest_write(struct rest_call *c, struct err *e)
     if (locked)
         pthread_mutex_lock(&c->s->conditional_lock);
     /* what another write overtook is made again on what is there now */
+    if (rest_is_delete_of_several(c)) {
+        rc = rest_delete_several(c, e);
+        again = false;
+    }
     for (int i = 0; i < REST_TRIES && again; i++)
         rc = write_once(c, &again, e);
     if (locked)

@@ -313,6 +313,35 @@ def test_conditional_patch_and_delete(fhir, ids):
     assert fhir.delete("Patient").status == 400 and fhir.delete("Patient?_count=5").status == 400
 
 
+def test_conditional_delete_of_several(fhir, ids):
+    mrn = f"cdeletes-{next(ids)}"
+    path = f"Patient?identifier={mrn}&_count=2"
+    made = [fhir.post("Patient", numbered(mrn)).json["id"] for _ in range(5)]
+    other = fhir.post("Patient", numbered(f"{mrn}-b")).json["id"]
+    refused = [fhir.delete(f"Patient?identifier={mrn}&_count={n}") for n in ("0", "101", "x", "-1", "")]
+    refused += [fhir.delete(path, If_Match='W/"1"'), fhir.delete("Patient?_count=2"),
+                fhir.delete(f"Patient?nothing=1&_count=2")]
+    assert [a.status for a in refused] == [400] * len(refused)
+    for kind in ("batch", "transaction"):
+        done = fhir.post("", {"resourceType": "Bundle", "type": kind,
+                              "entry": [{"request": {"method": "DELETE", "url": path}}]})
+        status = done.json["entry"][0]["response"]["status"] if kind == "batch" else str(done.status)
+        assert status.startswith("400"), done.body
+    gone = []
+    for left in (3, 1, 0):
+        done = fhir.delete(path)
+        assert done.status == 200 and done.json["type"] == "batch-response"
+        assert all(x["response"]["status"] == "204" for x in done.json["entry"])
+        gone += [x["response"]["location"] for x in done.json["entry"]]
+        following = [x["url"] for x in done.json["link"] if x["relation"] == "next"]
+        assert len(following) == (left > 0) and fhir.get(f"Patient?identifier={mrn}&_summary=count").json["total"] == left
+        path = following[0] if following else path
+    assert sorted(gone) == sorted(f"Patient/{i}" for i in made)
+    assert all(fhir.get(f"Patient/{i}").status == 410 for i in made) and fhir.get(f"Patient/{other}").status == 200
+    empty = fhir.delete(path)
+    assert empty.status == 200 and "entry" not in empty.json and len(empty.json["link"]) == 1
+
+
 def test_what_a_write_refuses_it_does_not_write(fhir):
     for answer, status, code in (
             (fhir.put("Patient/bad", {"resourceType": "Patient", "id": "bad", "gender": "blue"}), 400, None),
