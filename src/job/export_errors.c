@@ -2,26 +2,14 @@
 #include "job/export.h"
 
 #include "codec/hash.h"
-#include "codec/json.h"
+#include "fhir/outcome.h"
 
 #define ERRORS_MAX (64u << 20)
 
 static err_code write_note(sv note, struct buf *out, struct err *e)
 {
-    struct json_writer w;
-    json_writer_init(&w, out);
-    json_obj(&w);
-    json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
-    json_key(&w, "issue");
-    json_arr(&w);
-    json_obj(&w);
-    json_kv_str(&w, "severity", SV_LIT("warning"));
-    json_kv_str(&w, "code", SV_LIT("not-supported"));
-    json_kv_str(&w, "diagnostics", note);
-    json_obj_end(&w);
-    json_arr_end(&w);
-    json_obj_end(&w);
-    TRY(json_writer_end(&w, e));
+    struct fhir_issue issue = { .severity = "warning", .code = "not-supported", .text = note };
+    TRY(fhir_outcome_write(&(struct fhir_issues){ &issue, 1, false }, ERRORS_MAX, out, e));
     return buf_add_char(out, '\n', e);
 }
 

@@ -80,25 +80,3 @@ err_code error_aws_body(const char *exception, sv message, struct buf *out, stru
     json_obj_end(&w);
     return json_writer_end(&w, e);
 }
-
-err_code error_fhir_body(const char *issue_type, sv text, struct buf *out, struct err *e)
-{
-    struct json_writer w;
-    json_writer_init(&w, out);
-    json_obj(&w);
-    json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
-    json_key(&w, "issue");
-    json_arr(&w);
-    json_obj(&w);
-    json_kv_str(&w, "severity", SV_LIT("error"));
-    json_kv_str(&w, "code", sv_from(issue_type));
-    json_key(&w, "details");
-    json_obj(&w);
-    json_kv_str(&w, "text", text);
-    json_obj_end(&w);
-    json_kv_str(&w, "diagnostics", text);
-    json_obj_end(&w);
-    json_arr_end(&w);
-    json_obj_end(&w);
-    return json_writer_end(&w, e);
-}

@@ -19,6 +19,5 @@ struct error_fhir {
 };
 const struct error_fhir *error_as_fhir(err_code code);
 
-/* Body of an AWS error, both spellings of the message, and of an OperationOutcome with one issue. */
+/* Body of an AWS error, with both spellings of the message. */
 MUST_USE err_code error_aws_body(const char *exception, sv message, struct buf *out, struct err *e);
-MUST_USE err_code error_fhir_body(const char *issue_type, sv text, struct buf *out, struct err *e);

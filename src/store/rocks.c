@@ -185,54 +185,48 @@ static rocksdb_options_t *make_options(struct store_env *env, bool create)
     return o;
 }
 
-/* Large values, read in order: lz4 in 64 KiB blocks. Compaction by levels: with 120 overlapping
- * bulk loads it takes as much processor time as universal compaction does, and ends in one run. */
-static rocksdb_options_t *make_data_options(struct store_env *env)
+/* A column family that holds much: lz4, its blocks and their indexes in the cache, compaction by levels. */
+static rocksdb_options_t *make_large_options(struct store_env *env, size_t block_bytes,
+                                             uint64_t level_base_bytes, bool by_id)
 {
     rocksdb_options_t *o = make_options(env, true);
     rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
-    rocksdb_block_based_options_set_block_size(t, 64u << 10);
+    rocksdb_block_based_options_set_block_size(t, block_bytes);
     rocksdb_block_based_options_set_block_cache(t, env->cache);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
     rocksdb_block_based_options_set_format_version(t, 5);
-    rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
-    rocksdb_block_based_options_set_whole_key_filtering(t, 0); /* of the prefix alone */
-    rocksdb_options_set_prefix_extractor(o, rocksdb_slicetransform_create(NULL, nothing, id_prefix,
-                                                                          has_id_prefix, never,
-                                                                          id_prefix_name));
+    if (by_id) {
+        rocksdb_block_based_options_set_filter_policy(t,
+                                                      rocksdb_filterpolicy_create_bloom_full(10));
+        rocksdb_block_based_options_set_whole_key_filtering(t, 0); /* of the prefix alone */
+        rocksdb_options_set_prefix_extractor(
+            o, rocksdb_slicetransform_create(NULL, nothing, id_prefix, has_id_prefix, never,
+                                             id_prefix_name));
+    }
     rocksdb_options_set_block_based_table_factory(o, t);
     rocksdb_block_based_options_destroy(t);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
     rocksdb_options_set_write_buffer_size(o, 16u << 20);
     rocksdb_options_set_max_write_buffer_number(o, 3);
     rocksdb_options_set_target_file_size_base(o, 64u << 20);
-    rocksdb_options_set_max_bytes_for_level_base(o, 512u << 20);
+    rocksdb_options_set_max_bytes_for_level_base(o, level_base_bytes);
     rocksdb_options_set_level0_file_num_compaction_trigger(o, 8);
     rocksdb_options_set_max_subcompactions(o, env->n_background);
     return o;
 }
 
+/* Large values, read in order. With 120 overlapping bulk loads compaction by levels takes as much processor time
+ * as universal compaction does, and ends in one run. */
+static rocksdb_options_t *make_data_options(struct store_env *env)
+{
+    return make_large_options(env, 64u << 10, 512u << 20, true);
+}
+
 /* Keys without values, found by seeks: small blocks, which the cache holds. */
 static rocksdb_options_t *make_search_options(struct store_env *env)
 {
-    rocksdb_options_t *o = make_options(env, true);
-    rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
-    rocksdb_block_based_options_set_block_size(t, 16u << 10);
-    rocksdb_block_based_options_set_block_cache(t, env->cache);
-    rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
-    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
-    rocksdb_block_based_options_set_format_version(t, 5);
-    rocksdb_options_set_block_based_table_factory(o, t);
-    rocksdb_block_based_options_destroy(t);
-    rocksdb_options_set_compression(o, rocksdb_lz4_compression);
-    rocksdb_options_set_write_buffer_size(o, 16u << 20);
-    rocksdb_options_set_max_write_buffer_number(o, 3);
-    rocksdb_options_set_target_file_size_base(o, 64u << 20);
-    rocksdb_options_set_max_bytes_for_level_base(o, 256u << 20);
-    rocksdb_options_set_level0_file_num_compaction_trigger(o, 8);
-    rocksdb_options_set_max_subcompactions(o, env->n_background);
-    return o;
+    return make_large_options(env, 16u << 10, 256u << 20, false);
 }
 
 /* Sums: few keys, each written often. */
