@@ -442,6 +442,14 @@ static err_code enter(struct exchange *ex, struct err *e)
     return store_registry_acquire(c->s->cfg.stores, id, false, &c->st, e);
 }
 
+static bool tells(const struct rest_call *c, sv name)
+{
+    for (size_t i = 0; i < c->out.n_more; i++)
+        if (sv_eq_nocase(c->out.more[i].name, name))
+            return true;
+    return false;
+}
+
 static size_t headers_out(const struct rest_call *c, struct http_header *h, const char *request_id)
 {
     const struct rest_answer *o = &c->out;
@@ -474,7 +482,7 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
             (struct http_header){ SV_LIT("x-amzn-healthlake-validation-issues"), SV_LIT("true") };
     if (o->status == 405)
         h[n++] = (struct http_header){ SV_LIT("Allow"), o->allow };
-    if (o->status == 429)
+    if (o->status == 429 && !tells(c, SV_LIT("Retry-After")))
         h[n++] = (struct http_header){ SV_LIT("Retry-After"), SV_LIT("1") };
     return n;
 }

@@ -2,7 +2,7 @@
  *
  *                  files in S3 (HealthLake's dialect,         files served by us (Bulk Data guide)
  *                  StartFHIRExportJob)
- *   GET, running   202, X-Progress, exportJobProperties        202, X-Progress, Retry-After; with
+ *   GET, running   202, X-Progress, exportJobProperties        202, X-Progress, Retry-After, or 429; with
  *                                                              allowPartialManifests the pages that are full
  *   GET, done      200 exportJobProperties, output[] s3://     200 manifest, output[] http://.../files/NAME
  *   GET, failed    200 exportJobProperties with its message    500 OperationOutcome
@@ -20,6 +20,7 @@
 #define MANIFEST_MAX  (64u << 20)
 #define MANIFEST_TREE (512u << 20) /* parsed */
 #define PAGE_FILES    50u          /* of a manifest when the client takes partial ones */
+#define RETRY_MAX     10           /* seconds */
 #define PROGRESS_MAX  99u          /* "less than 100 characters" */
 
 static bool takes_partial(const struct job *j)
@@ -230,11 +231,11 @@ static sv progress_of(struct rest_call *c, const struct job *j)
                                                                  : SV_LIT("being cancelled");
 }
 
-/* Soon at first, then a tenth of the time it has run. */
-static sv retry_after(struct rest_call *c, const struct job *j)
+/* Seconds: soon at first, then a tenth of the time it has run. */
+static unsigned retry_after(const struct job *j)
 {
     int64_t s = (clock_wall_ms() - j->submit_ms) / 10000;
-    return arena_fmt(c->a, "%d", s < 1 ? 1 : s > 30 ? 30 : (int)s);
+    return s < 1 ? 1 : s > RETRY_MAX ? RETRY_MAX : (unsigned)s;
 }
 
 static err_code properties_only(struct rest_call *c, const struct job *j, struct err *e)
@@ -289,8 +290,19 @@ static err_code running(struct rest_call *c, const struct job *j, struct err *e)
 {
     c->out.status = 202;
     rest_header(c, "X-Progress", progress_of(c, j));
-    rest_header(c, "Retry-After", retry_after(c, j));
+    rest_header(c, "Retry-After", arena_fmt(c->a, "%u", retry_after(j)));
     return j->served ? ERR_OK : properties_only(c, j, e);
+}
+
+/* Asked for far more often than Retry-After says (polls.h). */
+static err_code too_often(struct rest_call *c, unsigned wait_s, struct err *e)
+{
+    struct rest_issue issue = { "error", "throttled",
+                                SV_LIT("The status is asked for too often; wait for Retry-After"),
+                                SV_NONE };
+    c->out.status = 429;
+    rest_header(c, "Retry-After", arena_fmt(c->a, "%u", wait_s));
+    return rest_outcome_write(&issue, 1, &c->out.body, e);
 }
 
 static err_code failed(struct rest_call *c, const struct job *j, struct err *e)
@@ -351,7 +363,11 @@ static err_code find(struct rest_call *c, struct job *j, struct err *e)
 err_code rest_export_status(struct rest_call *c, struct err *e)
 {
     struct job j;
+    unsigned wait_s;
     TRY(find(c, &j, e));
+    if (j.served && !job_status_is_final(j.status) && rest_param(c, "page").len == 0 &&
+        !polls_take(c->s->polls, j.id, clock_mono_us(), retry_after(&j), &wait_s))
+        return too_often(c, wait_s, e);
     c->out.status = 200;
     if (j.status == JOB_COMPLETED || j.status == JOB_COMPLETED_WITH_ERRORS ||
         (takes_partial(&j) && j.status == JOB_IN_PROGRESS))

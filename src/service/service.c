@@ -172,6 +172,7 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     pthread_mutex_init(&s->records_lock, NULL);
     pthread_mutex_init(&s->conditional_lock, NULL);
     pthread_mutex_init(&s->known.lock, NULL);
+    s->polls = polls_new();
     if (cfg->quotas_healthlake)
         s->quota = quota_new();
     err_code rc = load_page_key(s, e);
@@ -200,6 +201,7 @@ void service_free(struct service *s)
     workers_stop(s->rest_workers);
     workers_stop(s->bundle_workers);
     quota_free(s->quota);
+    polls_free(s->polls);
     pthread_mutex_destroy(&s->records_lock);
     pthread_mutex_destroy(&s->conditional_lock);
     datastores_forget_all(s);

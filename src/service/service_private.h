@@ -9,6 +9,7 @@
  * Floor: service. */
 #pragma once
 #include "service/errors.h"
+#include "service/polls.h"
 #include "service/quota.h"
 #include "service/service.h"
 #include "service/shapes.h"
@@ -23,6 +24,7 @@ struct service {
     struct service_config cfg;
     struct arena *arena; /* copies of the configuration's strings */
     struct quota *quota; /* NULL: off */
+    struct polls *polls;
     struct workers *workers;
     struct workers *rest_workers;   /* for writes and searches of the data plane */
     struct workers *bundle_workers; /* few, so that single requests go on beside large Bundles */

@@ -23,6 +23,9 @@ class Export:
         end = time.monotonic() + timeout
         while True:
             answer = self.status()
+            if answer.status == 429:  # it takes very long, and we come very often
+                time.sleep(int(answer.headers["Retry-After"]))
+                continue
             if answer.status != 202:
                 return answer
             self.waits.append(answer)

@@ -537,6 +537,7 @@ def test_allow_partial_manifests__full_pages_are_shown_while_it_runs(fresh):
     shown = []
     while (answer := job.status()).status == 202:
         assert answer.headers["Retry-After"] and answer.headers["X-Progress"]
+        time.sleep(0.01)
         if answer.body:
             shown.append(answer.json)
             assert fresh.get(answer.json["output"][-1]["url"]).status == 200
@@ -550,6 +551,22 @@ def test_allow_partial_manifests__full_pages_are_shown_while_it_runs(fresh):
         link = page.get("link")
         page = fresh.get(link[0]["url"]).json if link else None
     assert len(files) == len(set(files)) == made
+
+
+def test_status__asked_for_over_and_over_is_429_with_retry_after(fresh):
+    for i in range(60):
+        put(fresh, patient(f"p{i:03}"))
+    jobs = [export(fresh, "$export?_maximumFileSize=10") for _ in range(20)]  # one after the other: the last one waits
+    answers = [jobs[-1].status() for _ in range(110)]
+    assert {a.status for a in answers[:100]} == {202}, "a hundred within Retry-After are answered"
+    refused = [a for a in answers if a.status == 429]
+    assert refused and all(int(a.headers["Retry-After"]) >= 1 for a in refused)
+    assert refused[0].json["resourceType"] == "OperationOutcome" and refused[0].json["issue"][0]["code"] == "throttled"
+    assert jobs[-2].status().status == 202, "another job's status is not meant"
+    time.sleep(int(refused[-1].headers["Retry-After"]))
+    assert jobs[-1].status().status in (200, 202)
+    for job in jobs:
+        assert job.cancel().status == 202
 
 
 def test_include_associated_data__provenance_of_what_is_exported(fhir):
