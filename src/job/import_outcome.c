@@ -12,9 +12,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define UPLOADS         8u /* at a time: each waits for the disk or the peer, not for a processor */
 #define SYNC_ONE_BY_ONE 8u /* files; with more in a chunk one sync of the file system costs less */
 
 /* The letter begins the names of its spools; the name is that of its lengths in the resume point. */
@@ -239,19 +241,78 @@ static err_code upload_one(struct import_outcome *o, struct open_file *f, int ki
     return ERR_OK;
 }
 
+struct uploads { /* of the files that have ended */
+    struct import_outcome *o;
+    pthread_mutex_t lock;
+    struct open_file *next; /* that nobody has looked at */
+    err_code rc;            /* the first failure */
+    struct err e;
+};
+
+static struct open_file *take_ended(struct uploads *u)
+{
+    struct open_file *f = NULL;
+    pthread_mutex_lock(&u->lock);
+    if (u->rc == ERR_OK) {
+        for (f = u->next; f && !f->ended;)
+            f = f->next;
+        u->next = f ? f->next : NULL;
+    }
+    pthread_mutex_unlock(&u->lock);
+    return f;
+}
+
+static void *upload_some(void *arg)
+{
+    struct uploads *u = arg;
+    struct open_file *f;
+    while ((f = take_ended(u)) != NULL) {
+        struct err e;
+        err_code rc = ERR_OK;
+        for (int k = 0; k < IMPORT_N_KINDS && rc == ERR_OK; k++)
+            rc = upload_one(u->o, f, k, &e);
+        close_fds(f);
+        if (rc == ERR_OK)
+            continue;
+        pthread_mutex_lock(&u->lock);
+        if (u->rc == ERR_OK) {
+            u->rc = rc;
+            u->e = e;
+        }
+        pthread_mutex_unlock(&u->lock);
+    }
+    return NULL;
+}
+
 err_code import_outcome_upload(struct import_outcome *o, struct err *e)
 {
+    struct uploads u = { .o = o, .next = o->first };
+    pthread_t threads[UPLOADS - 1];
+    size_t n = 0, n_ended = 0;
+    for (const struct open_file *f = o->first; f; f = f->next)
+        n_ended += f->ended;
+    if (n_ended == 0)
+        return ERR_OK;
+    pthread_mutex_init(&u.lock, NULL);
+    while (n + 1 < n_ended && n < UPLOADS - 1 &&
+           pthread_create(&threads[n], NULL, upload_some, &u) == 0)
+        n++;
+    (void)upload_some(&u);
+    while (n)
+        pthread_join(threads[--n], NULL);
+    pthread_mutex_destroy(&u.lock);
+    if (u.rc != ERR_OK) {
+        *e = u.e;
+        return u.rc;
+    }
     for (struct open_file **p = &o->first; *p;) {
         struct open_file *f = *p;
-        if (!f->ended) {
+        if (f->ended) {
+            *p = f->next;
+            free(f);
+        } else {
             p = &f->next;
-            continue;
         }
-        for (int k = 0; k < IMPORT_N_KINDS; k++)
-            TRY(upload_one(o, f, k, e));
-        close_fds(f);
-        *p = f->next;
-        free(f);
     }
     o->last = o->first; /* at most the one that has not ended is left */
     return ERR_OK;
