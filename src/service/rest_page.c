@@ -91,6 +91,8 @@ struct writing {
 static bool seen_add(struct writing *x, fhir_type type, sv id)
 {
     struct seen *s = &x->seen;
+    if (s->cap == 0)
+        return true;
     uint64_t h = 1469598103934665603u ^ type;
     for (size_t i = 0; i < id.len; i++)
         h = (h ^ (unsigned char)id.ptr[i]) * 1099511628211u;
@@ -524,10 +526,12 @@ static err_code write_entries(struct writing *x, struct err *e)
 static err_code write_all(struct writing *x, struct err *e)
 {
     struct rest_page *p = x->p;
-    x->seen.cap = 4 * ((size_t)PAGE_INCLUDED_MAX + PAGE_COUNT_MAX);
-    x->seen.slots = calloc(x->seen.cap, sizeof *x->seen.slots);
-    if (x->seen.slots == NULL)
-        abort();
+    if (p->n_includes) { /* matches alone come once as it is; half a megabyte to clear is more than they cost */
+        x->seen.cap = 4 * ((size_t)PAGE_INCLUDED_MAX + PAGE_COUNT_MAX);
+        x->seen.slots = calloc(x->seen.cap, sizeof *x->seen.slots);
+        if (x->seen.slots == NULL)
+            abort();
+    }
     json_writer_init(&x->w, &p->c->out.body);
     json_obj(&x->w);
     json_kv_str(&x->w, "resourceType", SV_LIT("Bundle"));
