@@ -5,6 +5,7 @@
 #include "codec/hash.h"
 #include "codec/instant.h"
 #include "codec/json.h"
+#include "job/export.h"
 
 enum { N_PATIENTS = 1500, N_GROUPS = 300 };
 #define FOLDER_START "0123456789abcdef0123456789abcdef-FHIR_EXPORT-"
@@ -330,6 +331,47 @@ TEST(export, a_cancelled_export_leaves_nothing_behind)
     fx_close(&f);
 }
 
+/* Promptness as an order of events: once the cancel is answered, each lane writes the block at hand and no other. */
+TEST(export, behind_a_cancel_no_block_is_begun)
+{
+    enum { RESOURCES = 300, EACH = 100000 };
+    static struct store_write w[RESOURCES];
+    struct fx f;
+    fx_open(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    CLEANUP_BUF struct buf text = BUF_INIT(EACH * 2);
+    struct store *st = fx_store(&f);
+    struct store_commit c;
+    OK(buf_add_fmt(&text, e, "{\"resourceType\":\"Patient\",\"x\":\"%0*d\"}", EACH, 0));
+    for (size_t i = 0; i < RESOURCES; i++)
+        w[i] = (struct store_write){ .type = fhir_type_find(SV_LIT("Patient")),
+                                     .id = arena_fmt(a, "p%03zu", i),
+                                     .method = STORE_METHOD_CREATE,
+                                     .body = { buf_sv(&text), (uint32_t)text.len - 1,
+                                               FHIR_HOLE_NO_META } };
+    OK(store_commit(st, w, RESOURCES, &c, e));
+    fx_engine(&f, 1, (size_t)RESOURCES * EACH * 2, 0); /* one range */
+    struct job j = submit(&f, a);
+    sv id = j.id;
+    do
+        OK(job_get(f.engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
+    while (j.progress.bytes_exported == 0 && !job_status_is_final(j.status));
+    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, id, e));
+    OK(job_get(f.engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
+    uint64_t at = j.progress.bytes_exported, most = at;
+    while (!job_status_is_final(j.status)) {
+        arena_mark m = arena_mark_get(a);
+        OK(job_get(f.engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
+        most = j.progress.bytes_exported > most ? j.progress.bytes_exported : most;
+        if (!job_status_is_final(j.status))
+            arena_rewind(a, m);
+    }
+    assert_int_equal(j.status, JOB_CANCEL_COMPLETED);
+    assert_true(most - at <= EXPORT_LANES * 2 * (SINK_WRITE_UNIT + EACH));
+    store_registry_release(f.stores, st);
+    fx_close(&f);
+}
+
 TEST(export, a_cancel_at_any_moment_ends_the_job_for_good)
 {
     struct fx f;
@@ -471,6 +513,7 @@ TEST_MAIN(T(export, an_export_holds_what_the_store_held),
           T(export, stopped_again_and_again_beside_a_writer_it_holds_its_instant),
           T(export, an_object_that_vanished_is_not_passed_over),
           T(export, a_cancelled_export_leaves_nothing_behind),
+          T(export, behind_a_cancel_no_block_is_begun),
           T(export, a_cancel_at_any_moment_ends_the_job_for_good),
           T(engine, a_token_gives_the_first_job_and_a_full_queue_refuses),
           T(engine, what_cannot_work_is_refused_and_no_job_exists),
