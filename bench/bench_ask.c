@@ -3,12 +3,16 @@
  *   bench_ask DIR [PATIENTS]     PATIENTS (default 100000) with nine Observations each; DIR is made and removed
  *
  * Compaction rests; one full export; 0.1 % of the resources written again, and exports with _since before that; a
- * Group of 100 of the patients. Wall and processor time of each, and the ratios to the full export. */
+ * Group of 100 of the patients; 10,000 listed patients; all by patient; cancels in the middle; and 100 MB of inline
+ * attachments in one range. Wall and processor time, the ratios to the full export, and the peak of memory above what
+ * the process held when the export began. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "job/job.h"
 
+#include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +21,7 @@
 #define CHUNK    20000u
 #define OF_GROUP 100u
 #define OFTEN    10u
+#define LISTED   10000u
 #define STORE_ID SV_LIT("0123456789abcdef0123456789abcdef")
 #define TEXT_PAD 600u
 
@@ -38,6 +43,31 @@ static double cpu_s(void)
     (void)getrusage(RUSAGE_SELF, &u);
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+/* "VmHWM:", "VmRSS:" of this process, MiB. */
+static double memory(const char *what)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT(64 << 10);
+    struct err e;
+    need(file_read("/proc/self/status", &text, &e), &e);
+    need(buf_add_char(&text, 0, &e), &e);
+    const char *at = strstr(text.ptr, what);
+    uint64_t kib = 0;
+    sv rest = at ? sv_trim(sv_from(at + strlen(what))) : SV_NONE;
+    return sv_to_u64(sv_head(rest, sv_find(rest, ' ')), &kib) ? (double)kib / 1024 : 0;
+}
+
+/* From here on VmHWM is a new one. */
+static double memory_from(void)
+{
+    (void)malloc_trim(0);
+    int f = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (f < 0 || write(f, "5", 1) != 1)
+        (void)fprintf(stderr, "the peak of memory cannot be told anew\n");
+    if (f >= 0)
+        close(f);
+    return memory("VmRSS:");
 }
 
 /* Until compaction, which takes its processor time from this process too, has nothing left to do. */
@@ -136,7 +166,7 @@ static void write_group(struct err *e)
 }
 
 struct took {
-    double wall_s, cpu_s;
+    double wall_s, cpu_s, peak_mib;
     uint64_t resources, bytes;
     int64_t instant_ms;
 };
@@ -153,12 +183,14 @@ static struct took export_it(struct job_engine *en, const struct job_export_para
                              .params = &p };
     struct job j;
     p.served = true;
-    double cpu = cpu_s();
+    double held = memory_from(), cpu = cpu_s();
     uint64_t from = clock_mono_us();
     need(job_submit(en, &q, a, &j, e), e);
     sv id = arena_sv(a, j.id);
+    arena_mark mark = arena_mark_get(a);
     do {
         nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        arena_rewind(a, mark);
         need(job_get(en, JOB_EXPORT, STORE_ID, id, a, &j, e), e);
     } while (!job_status_is_final(j.status));
     if (j.status != JOB_COMPLETED) {
@@ -166,8 +198,12 @@ static struct took export_it(struct job_engine *en, const struct job_export_para
                       SV_FMT(j.message));
         exit(1);
     }
-    struct took t = { (double)(clock_mono_us() - from) / 1e6, cpu_s() - cpu,
-                      j.progress.resources_exported, j.progress.bytes_exported, j.transaction_ms };
+    struct took t = { (double)(clock_mono_us() - from) / 1e6,
+                      cpu_s() - cpu,
+                      memory("VmHWM:") - held,
+                      j.progress.resources_exported,
+                      j.progress.bytes_exported,
+                      j.transaction_ms };
     need(job_discard(en, STORE_ID, id, e), e);
     return t;
 }
@@ -181,6 +217,7 @@ static struct took export_often(struct job_engine *en, const struct job_export_p
         struct took one = export_it(en, ask, e);
         sum.wall_s += one.wall_s / OFTEN;
         sum.cpu_s += one.cpu_s / OFTEN;
+        sum.peak_mib = one.peak_mib > sum.peak_mib ? one.peak_mib : sum.peak_mib;
         sum.resources = one.resources;
         sum.bytes = one.bytes;
     }
@@ -189,13 +226,107 @@ static struct took export_often(struct job_engine *en, const struct job_export_p
 
 static void show(const char *what, const struct took *t, const struct took *full)
 {
-    printf("%-34s %9llu resources %9.1f MB  %8.3f s  %8.3f s of processor", what,
-           (unsigned long long)t->resources, (double)t->bytes / 1e6, t->wall_s, t->cpu_s);
+    printf("%-34s %9llu resources %9.1f MB  %8.3f s  %8.3f s of processor  %4.0f MiB", what,
+           (unsigned long long)t->resources, (double)t->bytes / 1e6, t->wall_s, t->cpu_s,
+           t->peak_mib);
     if (full)
         printf("  ratio to full %.5f, processor %.5f", t->wall_s / full->wall_s,
                t->cpu_s / full->cpu_s);
     printf("\n");
     (void)fflush(stdout);
+}
+
+/* From the answer of a cancel in the middle of a full export to its end. */
+static void cancel_some(struct job_engine *en, struct err *e)
+{
+    double worst = 0, sum = 0;
+    for (unsigned i = 0; i < OFTEN; i++) {
+        CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+        struct job_export_params p = { .served = true };
+        struct job_request q = { .kind = JOB_EXPORT,
+                                 .datastore_id = STORE_ID,
+                                 .datastore_arn = SV_LIT("arn:x"),
+                                 .account_id = SV_LIT("123456789012"),
+                                 .params = &p };
+        struct job j;
+        need(job_submit(en, &q, a, &j, e), e);
+        sv id = j.id;
+        do {
+            nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+            need(job_get(en, JOB_EXPORT, STORE_ID, id, a, &j, e), e);
+        } while (j.progress.resources_exported < n_patients * i && !job_status_is_final(j.status));
+        need(job_cancel(en, JOB_EXPORT, STORE_ID, id, e), e);
+        uint64_t from = clock_mono_us();
+        do {
+            nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+            need(job_get(en, JOB_EXPORT, STORE_ID, id, a, &j, e), e);
+        } while (!job_status_is_final(j.status));
+        double took = (double)(clock_mono_us() - from) / 1e6;
+        sum += took / OFTEN;
+        worst = took > worst ? took : worst;
+    }
+    printf("%u cancels, from a start to nine tenths of a full export: mean %.3f s, worst %.3f s\n",
+           OFTEN, sum, worst);
+}
+
+/* n Binaries of `each` bytes. */
+static void write_binaries(size_t n, size_t each, struct err *e)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT((size_t)1 << 30);
+    uint64_t x = 1;
+    need(buf_add(&text, SV_LIT("{\"resourceType\":\"Binary\",\"contentType\":\"x/y\",\"data\":\""),
+                 e),
+         e);
+    for (size_t i = 0; i < each; i++) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        need(buf_add_char(
+                 &text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[x >> 58],
+                 e),
+             e);
+    }
+    need(buf_add(&text, SV_LIT("\"}"), e), e);
+    for (size_t i = 0; i < n; i++) {
+        char id[32];
+        (void)snprintf(id, sizeof id, "b%zu-%05zu", each, i);
+        struct store_bulk_item item = { .type = fhir_type_find(SV_LIT("Binary")),
+                                        .id = sv_from(id),
+                                        .body = { buf_sv(&text), (uint32_t)text.len - 1,
+                                                  FHIR_HOLE_NO_META } };
+        struct store_bulk *b = NULL;
+        struct store_commit c;
+        need(store_bulk_begin(st, &b, e), e);
+        need(store_bulk_fill(b, &item, 1, e), e);
+        need(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e), e);
+    }
+}
+
+static void delete_binaries(size_t n, size_t each, struct err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        char id[32];
+        struct store_commit c;
+        (void)snprintf(id, sizeof id, "b%zu-%05zu", each, i);
+        struct store_write w = { .type = fhir_type_find(SV_LIT("Binary")),
+                                 .id = sv_from(id),
+                                 .method = STORE_METHOD_DELETE };
+        need(store_commit(st, &w, 1, &c, e), e);
+    }
+}
+
+/* 100 MB of inline attachments, in one range: a file may hold all of it. */
+static void export_binaries(struct job_engine *en, size_t n, const struct took *full, struct err *e)
+{
+    char what[64];
+    sv type = SV_LIT("Binary");
+    size_t each = 100000000 / n;
+    write_binaries(n, each, e);
+    rest();
+    struct took t = export_it(
+        en, &(struct job_export_params){ .types = { &type, 1 }, .min_file_bytes = 200000000 }, e);
+    (void)snprintf(what, sizeof what, "%zu attachment%s of %.0f MB", n, n == 1 ? "" : "s",
+                   (double)each / 1e6);
+    show(what, &t, full);
+    delete_binaries(n, each, e);
 }
 
 int main(int argc, char **argv)
@@ -248,6 +379,27 @@ int main(int argc, char **argv)
     struct took patients =
         export_it(en, &(struct job_export_params){ .level = JOB_EXPORT_PATIENT }, &e);
     show("all patients", &patients, &full);
+    sv *listed = calloc(LISTED, sizeof *listed);
+    struct arena *ids = arena_new(4 << 20);
+    size_t n_listed = n_patients < LISTED ? n_patients : LISTED;
+    for (size_t i = 0; i < n_listed; i++)
+        listed[i] = arena_fmt(ids, "p%07zu", i * (n_patients / n_listed));
+    struct job_export_params some = { .level = JOB_EXPORT_PATIENT,
+                                      .patients = { listed, n_listed } };
+    struct took ten_thousand = export_it(en, &some, &e);
+    show("10,000 listed patients", &ten_thousand, &full);
+    some.organize_by_patient = true;
+    ten_thousand = export_it(en, &some, &e);
+    show("the same by patient", &ten_thousand, &full);
+    struct took organized =
+        export_it(en, &(struct job_export_params){ .organize_by_patient = true }, &e);
+    show("all by patient", &organized, &full);
+    cancel_some(en, &e);
+    export_binaries(en, 100, &full, &e);
+    export_binaries(en, 10, &full, &e);
+    export_binaries(en, 1, &full, &e);
+    arena_free(ids);
+    free(listed);
     job_engine_stop(en);
     fhir_reader_free(reader);
     store_registry_release(registry, st);

@@ -125,6 +125,7 @@ static err_code open_plan(struct export *x, struct arena *a, struct err *e)
 {
     struct job_run *r = x->run;
     TRY(fix_instant(x, e));
+    TRY(store_changed_types(r->store, 0, x->t, x->present, e));
     TRY(open_view(x, x->t, a, &x->now, e));
     if (x->window) {
         TRY(open_view(x, x->since_t, a, &x->before, e));

@@ -131,6 +131,7 @@ struct export
     bool window;      /* with _since */
     struct export_view now, before;
     struct export_members moved; /* joined or left the Group within the window */
+    bool present[STORE_TYPES];   /* types of which the data store had any version by t */
     struct export_plan plan;
     struct sink *sink;
     struct buf *blocks;      /* EXPORT_LANES per worker */

@@ -267,6 +267,8 @@ static err_code members_of(struct export *x, const struct store_range *r, struct
 
 static bool wanted(const struct export *x, fhir_type type)
 {
+    if (!x->present[type])
+        return false;
     if (x->now.filter && !export_filter_wants(x->now.filter, type))
         return false;
     if (x->params->level == JOB_EXPORT_GROUP && is_type(type, "Group"))

@@ -180,7 +180,7 @@ err_code export_source_gather(struct export *x, fhir_type type, const sv *member
     TRY(gather_own(x, type, members, n, out, e));
     for (unsigned t = 1; t <= fhir_n_types() && is_type(type, "Provenance"); t++) {
         CLEANUP_BUF struct buf about = BUF_INIT(IDS_MAX);
-        if (t == type || !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
+        if (t == type || !x->present[t] || !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
             continue;
         TRY(gather_own(x, (fhir_type)t, members, n, &about, e));
         ids_sort(&about);
@@ -245,11 +245,13 @@ err_code export_source_sample(struct export *x, const struct export_members *m, 
     sv members[SAMPLE], id;
     size_t n = 0, n_ids = 0, at = 0, read = 0;
     uint64_t bytes = 0;
-    bool any;
+    bool any = false;
+    *bytes_each = -1;
+    if (!x->present[type])
+        return ERR_OK;
     TRY(has_any(x->run->store, type, x->t, &any, e));
     if (!any && x->window) /* it may have been there when the window began */
         TRY(has_any(x->run->store, type, x->since_t, &any, e));
-    *bytes_each = -1;
     if (!any)
         return ERR_OK;
     for (size_t i = 0; i < SAMPLE && i < m->n; i++)

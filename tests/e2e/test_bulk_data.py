@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from bulk import ASYNC, Export, export, kick, parameters, refused
-from fhirlake import Fhir, Server
+from fhirlake import SANITIZED, Fhir, Server
 
 pytestmark = pytest.mark.sanitize
 LEVELS = ["$export", "Patient/$export", "Group/g/$export"]
@@ -381,6 +381,26 @@ def test_patient__unknown_or_not_in_the_group_is_an_error(fhir):
     refused(fhir, "Group/g/$export", parameters(reference("c")))
     for bad in ("Observation/o1-a", "a/b", "Patient/", "http://elsewhere.org/fhir/Patient/a"):
         assert "patient" in refused(fhir, "Patient/$export", parameters(("patient", {"valueReference": {"reference": bad}})))
+
+
+def test_patient__ten_thousand_are_taken_in_bounded_memory_and_one_more_is_not(open_server):
+    def mib(what):
+        status = open(f"/proc/{open_server.process.pid}/status").read()
+        return int(status.split(f"{what}:")[1].split()[0]) / 1024
+
+    lines = [{"resourceType": "Patient", "id": f"p{i:05}"} for i in range(10_000)]
+    lines += [{"resourceType": "Observation", "id": f"o{i:05}", "status": "final", "code": {"text": "x"},
+               "subject": {"reference": f"Patient/p{i:05}"}} for i in range(0, 10_000, 10)]
+    open_server.put_object("s3://input/many/all.ndjson", "".join(json.dumps(x) + "\n" for x in lines).encode())
+    store = open_server.create_store()
+    assert open_server.import_all(store, "s3://input/many/")["JobStatus"] == "COMPLETED"
+    fhir, before = open_server.fhir(store, signed=False), mib("VmRSS")
+    many = [reference(f"p{i:05}") for i in range(10_000)]
+    assert len(export(fhir, "Patient/$export", parameters(*many)).resources()) == 11_000
+    print(f"VmHWM {mib('VmHWM'):.0f} MiB, {before:.0f} before")
+    if not SANITIZED:
+        assert mib("VmHWM") - before < 256
+    assert "patient" in refused(fhir, "Patient/$export", parameters(*many, reference("another")))
 
 
 # ---- _since, _until, deleted ----
