@@ -3,11 +3,19 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "service/rest_sieve.h"
 
 /* Entries counted of each driver before the shortest is taken. Short enough that asking several costs less than
  * reading a page of resources. */
 #define PROBE            64u
 #define TIME_CHECK_EVERY 64u
+
+/* With fewer candidates than this, reading them costs less than looking for them in other lists. */
+#define SIEVE_MIN  12u
+#define SIEVES_MAX 3u
+/* A candidate in memory is read and matched sooner than its id is looked up; one that is not costs ten looks. So that
+ * what is asked for again and again comes to be in memory, so many of each walk are read without a look. */
+#define READ_AHEAD 8u
 
 struct rest_walk {
     const struct rest_query *q;
@@ -25,6 +33,9 @@ struct rest_walk {
     struct search_driver *drivers;
     size_t n_drivers;
     struct store_index_cursor *index;
+    struct rest_sieve *sieves[SIEVES_MAX]; /* of other clauses */
+    size_t n_sieves;
+    unsigned n_unasked;
     /* BY_SCAN */
     struct store_cursor *scan;
     unsigned since_check;
@@ -47,6 +58,8 @@ static void close_source(struct rest_walk *w)
     store_cursor_close(w->scan);
     w->index = NULL;
     w->scan = NULL;
+    for (; w->n_sieves; w->n_sieves--)
+        rest_sieve_close(w->sieves[w->n_sieves - 1]);
     w->open = false;
 }
 
@@ -157,6 +170,22 @@ static unsigned rank(const struct rest_clause *cl)
     return c->param->kind == SEARCH_STRING ? 1 : 3;
 }
 
+/* Clauses beside the chosen one that the index can answer for a candidate. */
+static err_code open_sieves(struct rest_walk *w, size_t chosen, struct err *e)
+{
+    const struct rest_query *q = w->q;
+    for (size_t i = 0; i < q->n_clauses && w->n_sieves < SIEVES_MAX; i++) {
+        struct search_driver *d;
+        struct rest_sieve *s = NULL;
+        if (i == chosen || !drivers_of(w, clause_at(w, i), &d))
+            continue;
+        TRY(rest_sieve_open(q->c->st, w->type, d, clause_at(w, i)->n, q->as_of, &s, e));
+        if (s)
+            w->sieves[w->n_sieves++] = s;
+    }
+    return ERR_OK;
+}
+
 static err_code choose(struct rest_walk *w, struct err *e)
 {
     const struct rest_query *q = w->q;
@@ -186,7 +215,9 @@ static err_code choose(struct rest_walk *w, struct err *e)
     w->n_drivers = clause_at(w, (size_t)chosen)->n;
     if (!drivers_of(w, clause_at(w, (size_t)chosen), &w->drivers) || w->place.driver > w->n_drivers)
         return ERR(e, ERR_INVALID, "page is not a page of this search; start without it");
-    return ERR_OK;
+    return w->resuming || (best >= SIEVE_MIN && q->n_clauses > 1)
+               ? open_sieves(w, (size_t)chosen, e)
+               : ERR_OK;
 }
 
 static void set_membership(struct rest_walk *w)
@@ -317,6 +348,21 @@ static bool first_meeting(const struct rest_walk *w, const struct candidate *c, 
            sv_eq(sv_make(v, len), c->value);
 }
 
+/* Might it match, as far as the index says? */
+static err_code ask_sieves(struct rest_walk *w, sv id, bool *may, struct err *e)
+{
+    *may = true;
+    if (w->n_sieves == 0 || store_is_near(w->q->c->st, w->type, id))
+        return ERR_OK;
+    if (w->n_unasked < READ_AHEAD) {
+        w->n_unasked++;
+        return ERR_OK;
+    }
+    for (size_t i = 0; i < w->n_sieves && *may; i++)
+        TRY(rest_sieve_has(w->sieves[i], id, may, e));
+    return ERR_OK;
+}
+
 static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_match *out, bool *met,
                         struct err *e)
 {
@@ -325,6 +371,10 @@ static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_ma
     if (w->q->owner_at != QUERY_NO_OWNER && w->place.type_at != w->q->owner_at &&
         w->type == w->q->owner.type && sv_eq(c->id, w->q->owner.id))
         return ERR_OK; /* the owner was given in its own place */
+    bool may;
+    TRY(ask_sieves(w, c->id, &may, e));
+    if (!may)
+        return ERR_OK;
     arena_reset(w->scratch);
     if (!c->have) {
         err_code rc = store_get(w->q->c->st, w->type, c->id, w->q->as_of, w->scratch, &c->v, e);

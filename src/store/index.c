@@ -117,6 +117,18 @@ err_code rocks_index_next(struct store_index_cursor *base, struct store_index_hi
     return ERR_EOF;
 }
 
+void rocks_index_seek(struct store_index_cursor *base, sv value, sv id)
+{
+    struct rocks_index *c = (struct rocks_index *)base;
+    (void)key_search(c->type, c->d->param, value, id, KEY_BULK, 0, c->mark);
+    c->mark_len = 3 + value.len + id.len; /* in front of all versions' entries */
+    c->range = 0;
+    while (c->range + 1 < c->d->n && c->d->ranges[c->range].to_len &&
+           sv_cmp(value, sv_make(c->d->ranges[c->range].to, c->d->ranges[c->range].to_len)) >= 0)
+        c->range++;
+    c->entered = false;
+}
+
 void rocks_index_close(struct store_index_cursor *base)
 {
     struct rocks_index *c = (struct rocks_index *)base;

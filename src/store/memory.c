@@ -342,6 +342,14 @@ static err_code deep_copy(struct arena *a, struct store_version *v, struct err *
                                                                                : arena_oom(a, e);
 }
 
+static bool mem_is_near(struct store *st, fhir_type type, sv id)
+{
+    (void)st; /* every read walks all versions here */
+    (void)type;
+    (void)id;
+    return false;
+}
+
 static err_code mem_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
                         struct store_version *out, struct err *e)
 {
@@ -582,6 +590,14 @@ static err_code mem_index_next(struct store_index_cursor *base, struct store_ind
     return ERR_OK;
 }
 
+static void mem_index_seek(struct store_index_cursor *base, sv value, sv id)
+{
+    struct mem_index *c = (struct mem_index *)base;
+    const struct store_index_hit to = { value, id, 0 };
+    for (c->at = 0; c->at < c->n && by_value_then_id(&c->rows[c->at], &to) < 0; c->at++)
+        ;
+}
+
 static void mem_index_close(struct store_index_cursor *base)
 {
     struct mem_index *c = (struct mem_index *)base;
@@ -716,6 +732,7 @@ static const struct store_ops memory_ops = {
     .note_get = mem_note_get,
     .note_put = mem_note_put,
     .note_delete = mem_note_delete,
+    .is_near = mem_is_near,
     .get = mem_get,
     .scan = mem_scan,
     .cursor_next = mem_cursor_next,
@@ -727,6 +744,7 @@ static const struct store_ops memory_ops = {
     .log = mem_log,
     .index_scan = mem_index_scan,
     .index_next = mem_index_next,
+    .index_seek = mem_index_seek,
     .index_close = mem_index_close,
     .settle = mem_settle,
     .count = mem_count,

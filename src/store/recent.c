@@ -128,6 +128,19 @@ bool recent_get(struct recent *r, struct recent_owner *o, fhir_type type, sv id,
     return found;
 }
 
+bool recent_has(struct recent *r, struct recent_owner *o, fhir_type type, sv id)
+{
+    struct shard *s;
+    uint64_t h = hash_of(o->number, type, id);
+    struct entry **set = set_of(r, h, &s);
+    bool found = false;
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < WAYS && !found; i++)
+        found = is_of(set[i], h, o->number, type, id);
+    pthread_mutex_unlock(&s->lock);
+    return found;
+}
+
 static void make_room_locked(const struct recent *r, struct shard *s, size_t size)
 {
     while (s->bytes && s->bytes + size > r->shard_bytes) {

@@ -295,6 +295,12 @@ err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_curr
     return rc;
 }
 
+bool rocks_is_near(struct store *st, fhir_type type, sv id)
+{
+    struct rocks *r = (struct rocks *)st;
+    return recent_has(r->env->recent, &r->recent, type, id);
+}
+
 err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
                    struct store_version *out, struct err *e)
 {

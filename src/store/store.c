@@ -159,6 +159,11 @@ err_code store_note_delete(struct store *st, sv key, struct err *e)
     return st->ops->note_delete(st, key, e);
 }
 
+bool store_is_near(struct store *st, fhir_type type, sv id)
+{
+    return st->ops->is_near(st, type, id);
+}
+
 err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
                    struct store_version *out, struct err *e)
 {
@@ -223,6 +228,11 @@ err_code store_index_scan(struct store *st, fhir_type type, const struct search_
 err_code store_index_next(struct store_index_cursor *c, struct store_index_hit *out, struct err *e)
 {
     return c->ops->index_next(c, out, e);
+}
+
+void store_index_seek(struct store_index_cursor *c, sv value, sv id)
+{
+    c->ops->index_seek(c, value, id);
 }
 
 void store_index_close(struct store_index_cursor *c)

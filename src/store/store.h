@@ -128,6 +128,8 @@ MUST_USE err_code store_note_delete(struct store *st, sv key, struct err *e);
 #define STORE_NOW UINT64_MAX /* as of the newest commit */
 /* The version current as of t, a deletion too (method DELETE). Strings owned by the arena.
  * ERR_NOT_FOUND when the id had no version by then. */
+/* Does store_get() of the newest version find it in memory that is kept for that? A hint. */
+bool store_is_near(struct store *st, fhir_type type, sv id);
 MUST_USE err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                             struct arena *a, struct store_version *out, struct err *e);
 
@@ -190,6 +192,8 @@ MUST_USE err_code store_index_scan(struct store *st, fhir_type type, const struc
 /* ERR_EOF at the end. */
 MUST_USE err_code store_index_next(struct store_index_cursor *c, struct store_index_hit *out,
                                    struct err *e);
+/* The next entry is the first at or behind this value and id; value is one of the driver's ranges. Back or forth. */
+void store_index_seek(struct store_index_cursor *c, sv value, sv id);
 void store_index_close(struct store_index_cursor *c);
 DEFINE_CLEANUP(struct store_index_cursor, store_index_close)
 

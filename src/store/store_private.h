@@ -30,6 +30,7 @@ struct store_ops {
     err_code (*note_get)(struct store *, sv, struct buf *, struct err *);
     err_code (*note_put)(struct store *, sv, sv, struct err *);
     err_code (*note_delete)(struct store *, sv, struct err *);
+    bool (*is_near)(struct store *, fhir_type, sv);
     err_code (*get)(struct store *, fhir_type, sv, uint64_t, struct arena *, struct store_version *,
                     struct err *);
     err_code (*scan)(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
@@ -48,6 +49,7 @@ struct store_ops {
     err_code (*index_scan)(struct store *, fhir_type, const struct search_driver *, sv, sv,
                            uint64_t, struct store_index_cursor **, struct err *);
     err_code (*index_next)(struct store_index_cursor *, struct store_index_hit *, struct err *);
+    void (*index_seek)(struct store_index_cursor *, sv, sv);
     void (*index_close)(struct store_index_cursor *);
     err_code (*settle)(struct store *, const atomic_bool *, struct err *);
     err_code (*count)(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct store_commit *,
@@ -96,6 +98,7 @@ struct recent *recent_new(size_t bytes);
 void recent_free(struct recent *r);
 void recent_owner_init(struct recent_owner *o);
 /* The version current as of as_of_t, copied into the arena; false: ask the store. */
+bool recent_has(struct recent *r, struct recent_owner *o, fhir_type type, sv id); /* a hint */
 bool recent_get(struct recent *r, struct recent_owner *o, fhir_type type, sv id, uint64_t as_of_t,
                 struct arena *a, struct store_version *out);
 /* v is the newest version of its id as of read_t. Copied. */
@@ -209,6 +212,7 @@ void rocks_bulk_abort(struct store_bulk *);
  * file. *bad is RocksDB's error. */
 bool bulk_search_write(struct rocks *r, const char *path, const struct store_bulk_item *items,
                        size_t n, uint64_t b, char **bad);
+bool rocks_is_near(struct store *, fhir_type, sv);
 err_code rocks_get(struct store *, fhir_type, sv, uint64_t, struct arena *, struct store_version *,
                    struct err *);
 err_code rocks_scan(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
@@ -235,6 +239,7 @@ bool change_next(const struct buf *rows, size_t *at, struct change *out);
 err_code rocks_index_scan(struct store *, fhir_type, const struct search_driver *, sv, sv, uint64_t,
                           struct store_index_cursor **, struct err *);
 err_code rocks_index_next(struct store_index_cursor *, struct store_index_hit *, struct err *);
+void rocks_index_seek(struct store_index_cursor *, sv, sv);
 void rocks_index_close(struct store_index_cursor *);
 err_code rocks_log(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
                    struct store_log_row **, size_t *, struct err *);

@@ -1,0 +1,118 @@
+#include "service/rest_sieve.h"
+
+#define TRIAL \
+    64u /* ids; a sieve that then has kept three quarters of them costs more than it saves */
+
+struct sieve_value {
+    struct store_index_cursor *cursor; /* its own, so that it stands where it was left */
+    unsigned char value[SEARCH_KEY_MAX];
+    uint8_t len;
+    /* no id in from <= id < upto has an entry, and upto has one; both empty: nothing is known */
+    char from[FHIR_ID_MAX], upto[FHIR_ID_MAX];
+    size_t from_len, upto_len;
+    bool to_end; /* upto is behind all ids */
+};
+
+struct rest_sieve {
+    struct sieve_value values[SIEVE_VALUES];
+    size_t n;
+    unsigned asked, kept;
+    bool idle;
+};
+
+void rest_sieve_close(struct rest_sieve *s)
+{
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < s->n; i++)
+        store_index_close(s->values[i].cursor);
+    free(s);
+}
+
+/* The values of one driver's entries: from each to the next is one step. */
+static err_code learn(struct rest_sieve *s, struct store *st, fhir_type type,
+                      const struct search_driver *d, uint64_t as_of, bool *many, struct err *e)
+{
+    CLEANUP(store_index_close) struct store_index_cursor *c = NULL;
+    struct store_index_hit hit;
+    size_t first = s->n;
+    err_code rc;
+    TRY(store_index_scan(st, type, d, SV_NONE, SV_NONE, as_of, &c, e));
+    while ((rc = store_index_next(c, &hit, e)) == ERR_OK) {
+        if (s->n == SIEVE_VALUES) {
+            *many = true;
+            return ERR_OK;
+        }
+        struct sieve_value *v = &s->values[s->n++];
+        v->len = (uint8_t)hit.value.len;
+        memcpy(v->value, hit.value.ptr, hit.value.len);
+        store_index_seek(c, sv_make(v->value, v->len), SV_LIT("~")); /* behind every id */
+    }
+    if (rc != ERR_EOF)
+        return rc;
+    for (size_t i = first; i < s->n; i++)
+        if (i == first) {
+            s->values[i].cursor = c;
+            c = NULL;
+        } else {
+            TRY(store_index_scan(st, type, d, SV_NONE, SV_NONE, as_of, &s->values[i].cursor, e));
+        }
+    return ERR_OK;
+}
+
+err_code rest_sieve_open(struct store *st, fhir_type type, const struct search_driver *drivers,
+                         size_t n_drivers, uint64_t as_of, struct rest_sieve **out, struct err *e)
+{
+    struct rest_sieve *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        abort();
+    bool many = false;
+    err_code rc = ERR_OK;
+    for (size_t i = 0; i < n_drivers && rc == ERR_OK && !many; i++)
+        rc = learn(s, st, type, &drivers[i], as_of, &many, e);
+    if (rc != ERR_OK || many) {
+        rest_sieve_close(s);
+        s = NULL;
+    }
+    if (rc == ERR_OK)
+        *out = s;
+    return rc;
+}
+
+static size_t copy(char *to, sv id)
+{
+    memcpy(to, id.ptr, id.len);
+    return id.len;
+}
+
+static err_code has_value(struct sieve_value *v, sv id, bool *out, struct err *e)
+{
+    struct store_index_hit hit;
+    sv value = sv_make(v->value, v->len), upto = sv_make(v->upto, v->upto_len);
+    if ((upto.len || v->to_end) && sv_cmp(sv_make(v->from, v->from_len), id) <= 0 &&
+        (v->to_end || sv_cmp(id, upto) <= 0)) {
+        *out = !v->to_end && sv_eq(id, upto);
+        return ERR_OK;
+    }
+    store_index_seek(v->cursor, value, id);
+    err_code rc = store_index_next(v->cursor, &hit, e);
+    if (rc != ERR_OK && rc != ERR_EOF)
+        return rc;
+    v->to_end = rc == ERR_EOF || !sv_eq(hit.value, value);
+    v->from_len = copy(v->from, id);
+    v->upto_len = v->to_end ? 0 : copy(v->upto, hit.id);
+    *out = !v->to_end && sv_eq(hit.id, id);
+    return ERR_OK;
+}
+
+err_code rest_sieve_has(struct rest_sieve *s, sv id, bool *out, struct err *e)
+{
+    bool has = s->idle;
+    for (size_t i = 0; i < s->n && !has; i++)
+        TRY(has_value(&s->values[i], id, &has, e));
+    s->kept += has;
+    if (++s->asked == TRIAL)
+        s->idle = s->kept > TRIAL / 4 * 3;
+    *out = has;
+    return ERR_OK;
+}

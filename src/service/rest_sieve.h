@@ -1,0 +1,22 @@
+/* rest_sieve.h - is an id among the entries of a clause? Asked of the index instead of the resource, for the
+ * candidates that another clause gives.
+ *
+ * A clause whose entries have a few values - one code, one subject - keeps a cursor for each, and an id is looked up
+ * under each of them. What the index says yes to may still not match; what it says no to cannot.
+ * Limits: SIEVE_VALUES; a sieve that keeps most of what it is asked about says yes to all from then on.
+ * Floor: service. */
+#pragma once
+#include "search/search.h"
+#include "store/store.h"
+
+#define SIEVE_VALUES 4u
+
+struct rest_sieve;
+/* Entries of one type under any of the drivers (borrowed), as of a commit. *out is NULL when their values are too
+ * many. Errors of store_index_next(). */
+MUST_USE err_code rest_sieve_open(struct store *st, fhir_type type,
+                                  const struct search_driver *drivers, size_t n_drivers,
+                                  uint64_t as_of, struct rest_sieve **out, struct err *e);
+/* Ids are asked for in any order; ascending is the cheap one. Errors of store_index_next(). */
+MUST_USE err_code rest_sieve_has(struct rest_sieve *s, sv id, bool *out, struct err *e);
+void rest_sieve_close(struct rest_sieve *s);
