@@ -443,11 +443,17 @@ static void apply(struct fx *f, const struct job *j, struct copy *c, bool full)
                            SV_FMT(json_string(json_get(v, "url"))));
             OK(file_read(path, &text, e));
             sv rest = buf_sv(&text), line;
+            uint64_t heads = 0, said = 0;
             while (rest.len && sv_cut(&rest, '\n', &line))
-                if (deleted)
+                if (sv_starts(line, SV_LIT("{\"resourceType\":\"Parameters\"")))
+                    heads++; /* of a block, by organizeOutputBy */
+                else if (deleted)
                     apply_bundle(c, &r, line);
                 else
                     apply_line(c, &r, line, reader);
+            IGNORE(
+                !sv_to_u64(json_number(json_get(v, "blocks")), &said)); /* of a file by type: 0 */
+            assert_int_equal(heads, said);
         }
     }
     free(r.out);
@@ -529,6 +535,7 @@ TEST(chain, a_copy_that_takes_every_increment_is_the_source_at_each_instant)
             q.role_arn = q.kms_key_id = q.output_uri = SV_NONE;
             p.served = true;
             p.since_ms = since[k];
+            p.organize_by_patient = next(&seed) % 2; /* the chain goes on from either form */
             q.params = &p;
             err_code rc = job_submit(f.engine, &q, a, &j, &err);
             if (rc == ERR_NOT_FOUND && p.patients.n) { /* one of the list is deleted just now */
