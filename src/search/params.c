@@ -27,11 +27,26 @@ static const struct row rows[] = {
 #undef PARAM
 #define N_ROWS (sizeof rows / sizeof rows[0])
 
+#define COMPARTMENT(owner, member, params) { owner, member, params },
+static const struct {
+    const char *owner, *member, *params;
+} compartments[] = {
+#include "search/compartments.inc"
+};
+#undef COMPARTMENT
+#define N_COMPARTMENTS (sizeof compartments / sizeof compartments[0])
+
+struct compartment { /* of one type within one kind of compartment */
+    size_t n;
+    const struct search_param *params[SEARCH_COMPARTMENT_MAX];
+};
+
 static struct {
     struct arena *arena; /* lives as long as the process */
     struct search_param *params;
     const struct search_param ***of; /* by type, sorted by code */
     size_t *n_of;
+    struct compartment **compartments; /* by owner and member; NULL: no compartment is called so */
     pthread_once_t once;
 } table = { .once = PTHREAD_ONCE_INIT };
 
@@ -204,22 +219,10 @@ static void build(void)
         table.n_of[t] += table.n_of[0];
 }
 
-static void ready(void)
+static const struct search_param *find(fhir_type type, sv code)
 {
-    pthread_once(&table.once, build);
-}
-
-const struct search_param *const *search_params_of(fhir_type type, size_t *n)
-{
-    ready();
-    *n = table.n_of[type];
-    return (const struct search_param *const *)table.of[type];
-}
-
-const struct search_param *search_param_find(fhir_type type, sv code)
-{
-    size_t lo = 0, hi;
-    const struct search_param *const *of = search_params_of(type, &hi);
+    size_t lo = 0, hi = table.n_of[type];
+    const struct search_param **of = table.of[type];
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
         int c = sv_cmp(of[mid]->code, code);
@@ -231,6 +234,54 @@ const struct search_param *search_param_find(fhir_type type, sv code)
             hi = mid;
     }
     return NULL;
+}
+
+static void add_to_compartment(struct compartment *c, fhir_type member, sv codes)
+{
+    sv code;
+    while (sv_cut(&codes, ',', &code) && c->n < SEARCH_COMPARTMENT_MAX) {
+        const struct search_param *p = find(member, code);
+        if (p && p->kind == SEARCH_REFERENCE)
+            c->params[c->n++] = p;
+    }
+}
+
+static void build_compartments(void)
+{
+    size_t n_types = fhir_n_types();
+    table.compartments = need(arena_calloc(table.arena, n_types + 1, sizeof(struct compartment *)));
+    for (size_t i = 0; i < N_COMPARTMENTS; i++) {
+        fhir_type owner = fhir_type_find(sv_from(compartments[i].owner));
+        fhir_type member = fhir_type_find(sv_from(compartments[i].member));
+        struct compartment **of = &table.compartments[owner];
+        if (*of == NULL)
+            *of = need(arena_calloc(table.arena, n_types + 1, sizeof **of));
+        add_to_compartment(&(*of)[member], member, sv_from(compartments[i].params));
+    }
+}
+
+static void build_all(void)
+{
+    build();
+    build_compartments();
+}
+
+static void ready(void)
+{
+    pthread_once(&table.once, build_all);
+}
+
+const struct search_param *const *search_params_of(fhir_type type, size_t *n)
+{
+    ready();
+    *n = table.n_of[type];
+    return (const struct search_param *const *)table.of[type];
+}
+
+const struct search_param *search_param_find(fhir_type type, sv code)
+{
+    ready();
+    return find(type, code);
 }
 
 bool search_is_canonical(const struct search_param *p)
@@ -254,37 +305,19 @@ bool search_param_targets(const struct search_param *p, fhir_type type)
 
 /* ---- compartments ---- */
 
-#define COMPARTMENT(owner, member, params) { owner, member, params },
-static const struct {
-    const char *owner, *member, *params;
-} compartments[] = {
-#include "search/compartments.inc"
-};
-#undef COMPARTMENT
-#define N_COMPARTMENTS (sizeof compartments / sizeof compartments[0])
-
 bool search_is_compartment(fhir_type owner)
 {
-    for (size_t i = 0; i < N_COMPARTMENTS; i++)
-        if (strcmp(compartments[i].owner, fhir_type_name(owner)) == 0)
-            return true;
-    return false;
+    ready();
+    return table.compartments[owner] != NULL;
 }
 
 size_t search_compartment(fhir_type owner, fhir_type member,
                           const struct search_param *out[SEARCH_COMPARTMENT_MAX])
 {
-    size_t n = 0;
-    for (size_t i = 0; i < N_COMPARTMENTS; i++) {
-        if (strcmp(compartments[i].owner, fhir_type_name(owner)) != 0 ||
-            strcmp(compartments[i].member, fhir_type_name(member)) != 0)
-            continue;
-        sv rest = sv_from(compartments[i].params), code;
-        while (sv_cut(&rest, ',', &code) && n < SEARCH_COMPARTMENT_MAX) {
-            const struct search_param *p = search_param_find(member, code);
-            if (p && p->kind == SEARCH_REFERENCE)
-                out[n++] = p;
-        }
-    }
-    return n;
+    ready();
+    if (table.compartments[owner] == NULL)
+        return 0;
+    const struct compartment *c = &table.compartments[owner][member];
+    memcpy(out, c->params, c->n * sizeof c->params[0]);
+    return c->n;
 }
