@@ -460,9 +460,11 @@ static char *put_instant(char *p, int64_t ms)
     return put_text(p, kept[i].text, INSTANT_LEN);
 }
 
-size_t fhir_body_write(const struct fhir_body *b, uint64_t version, int64_t instant_ms, char *dst)
+/* What fills the hole. */
+static size_t put_splice(const struct fhir_body *b, uint64_t version, int64_t instant_ms,
+                         char out[FHIR_SPLICE_MAX])
 {
-    char *p = put_text(dst, b->json.ptr, b->hole_at);
+    char *p = out;
     if (b->hole == FHIR_HOLE_NO_META)
         p = PUT_LIT(p, ",\"meta\":{");
     p = PUT_LIT(p, "\"versionId\":\"");
@@ -474,6 +476,22 @@ size_t fhir_body_write(const struct fhir_body *b, uint64_t version, int64_t inst
         p = PUT_LIT(p, "}");
     else if (b->hole == FHIR_HOLE_META)
         p = PUT_LIT(p, ",");
-    p = put_text(p, b->json.ptr + b->hole_at, b->json.len - b->hole_at);
-    return (size_t)(p - dst);
+    return (size_t)(p - out);
+}
+
+size_t fhir_body_write(const struct fhir_body *b, uint64_t version, int64_t instant_ms, char *dst)
+{
+    char splice[FHIR_SPLICE_MAX];
+    size_t n = put_splice(b, version, instant_ms, splice);
+    const char *tail = b->json.ptr + b->hole_at;
+    size_t tail_len = b->json.len - b->hole_at;
+    char *tail_to = dst + b->hole_at + n;
+    bool tail_first = tail_to > tail; /* json may lie behind dst: nothing is written over unread */
+    if (tail_first)
+        memmove(tail_to, tail, tail_len);
+    memmove(dst, b->json.ptr, b->hole_at);
+    memcpy(dst + b->hole_at, splice, n);
+    if (!tail_first && tail_to != tail)
+        memmove(tail_to, tail, tail_len);
+    return b->json.len + n;
 }

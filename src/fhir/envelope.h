@@ -55,5 +55,6 @@ yyjson_val *fhir_reader_root(const struct fhir_reader *r);
 
 #define FHIR_SPLICE_MAX 96 /* bytes the hole's content takes at most */
 /* json with its hole filled: json.len + at most FHIR_SPLICE_MAX bytes to dst, which must have that
- * room. Returns the bytes written. No newline. */
+ * room; json may lie in it, with its start anywhere from dst on, and is gone then: with as much of a gap as the
+ * content takes, all that stands behind the hole stays where it is. Returns the bytes written. No newline. */
 size_t fhir_body_write(const struct fhir_body *b, uint64_t version, int64_t instant_ms, char *dst);

@@ -173,6 +173,8 @@ MUST_USE err_code export_source_gather(struct export *x, fhir_type type, const s
 /* As export_source_next(), before what belongs to a block is left out. */
 MUST_USE err_code export_source_next_any(struct export_source *s, struct store_version *out,
                                          yyjson_val **root, bool *deleted, struct err *e);
+/* Have the next ones of a scan put where their lines will stand; see store_cursor_place. Others pass over it. */
+void export_source_place(struct export_source *s, struct buf *block, size_t gap);
 /* Living resources that a scan met and did not give, so far; false: the item is no scan of a whole range. */
 bool export_source_passed(const struct export_source *s, uint64_t *n);
 /* Mean number of candidates a member has of a type and their mean size, from a few members. */

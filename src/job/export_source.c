@@ -499,6 +499,12 @@ err_code export_source_next(struct export_source *s, struct store_version *out, 
     }
 }
 
+void export_source_place(struct export_source *s, struct buf *block, size_t gap)
+{
+    if (s->item.kind == EXPORT_SCAN)
+        store_cursor_place(s->cur, block, gap);
+}
+
 void export_source_free(struct export_source *s)
 {
     if (s == NULL)

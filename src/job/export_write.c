@@ -67,6 +67,7 @@ struct export_range {
     } * types; /* by fhir_type, for blocks; NULL: sum is of the range's one type */
     bool object_ends, range_ends;
     struct buf *block;
+    size_t gap; /* between the block and a body that is put behind it: what its hole will take */
     struct sink_file *file; /* the open object, or NULL */
     sv name;
     uint64_t count, written; /* of the open object: lines, bytes handed over or in the block */
@@ -231,6 +232,12 @@ static err_code choose_elements(struct export_range *g, fhir_type type, struct e
     return ERR_OK;
 }
 
+/* Does it stand behind the block already, where its line will be? */
+static bool is_placed(const struct export_range *g, const struct store_version *v)
+{
+    return g->block->ptr && v->body.json.ptr == g->block->ptr + g->block->len + g->gap;
+}
+
 static err_code write_line(struct export_range *g, const struct store_version *v, struct err *e)
 {
     if (g->blocks && (g->count == 0 || !same_block(g)))
@@ -238,11 +245,16 @@ static err_code write_line(struct export_range *g, const struct store_version *v
     TRY(choose_elements(g, v->type, e));
     if (g->elements && g->root)
         return write_subset(g, v, e);
-    TRY(buf_reserve(g->block, v->body.json.len + FHIR_SPLICE_MAX + 1, e));
+    struct fhir_body body = v->body;
+    bool placed = is_placed(g, v);
+    export_sum_body(sum_of(g, v->type), &body);
+    TRY(buf_reserve(g->block, body.json.len + FHIR_SPLICE_MAX + 1, e));
     char *at = g->block->ptr + g->block->len;
-    size_t n = fhir_body_write(&v->body, v->version, v->instant_ms, at);
+    if (placed)
+        body.json.ptr = at + g->gap;
+    size_t n = fhir_body_write(&body, v->version, v->instant_ms, at);
+    g->gap = n - body.json.len; /* the next one's, as a rule */
     at[n++] = '\n';
-    export_sum_body(sum_of(g, v->type), &v->body);
     g->block->len += n;
     g->written += n;
     g->count++;
@@ -349,6 +361,8 @@ static err_code next_of_round(struct export_range *g, struct err *e)
 {
     bool deleted;
     do {
+        if (g->x->params->elements.n == 0)
+            export_source_place(g->from, g->block, g->gap);
         TRY(export_source_next(g->from, &g->v, &g->root, &deleted, e));
         g->deletes |= deleted;
     } while (deleted != g->deleting);
@@ -447,6 +461,17 @@ static err_code finish(struct export_range *g, struct export_tally *out, struct 
     return ERR_OK;
 }
 
+/* Its first n bytes have left; what waits behind it moves with the rest. */
+static void pass_block(struct export_range *g, size_t n)
+{
+    bool moves = g->waits && is_placed(g, &g->v);
+    g->block->len -= n;
+    memmove(g->block->ptr, g->block->ptr + n,
+            g->block->len + (moves ? g->gap + g->v.body.json.len : 0));
+    if (moves)
+        g->v.body.json.ptr = g->block->ptr + g->block->len + g->gap;
+}
+
 err_code export_range_flush(struct export_range *g, struct export_tally *out, struct err *e)
 {
     sv bytes = leaving(g);
@@ -461,8 +486,7 @@ err_code export_range_flush(struct export_range *g, struct export_tally *out, st
             g->new_heads = 0;
         }
         TRY(sink_file_write(g->file, bytes, e));
-        g->block->len -= bytes.len;
-        memmove(g->block->ptr, g->block->ptr + bytes.len, g->block->len);
+        pass_block(g, bytes.len);
     }
     if (g->object_ends && g->file)
         TRY(close_object(g, e));

@@ -111,8 +111,9 @@ struct group {
     char id[FHIR_ID_MAX];
     size_t id_len;
     struct candidate best;
-    uint64_t n_bulk;  /* visible bulk versions */
-    uint64_t *bulk_t; /* their commits, as far as there is room */
+    const struct store_cursor *cursor; /* that asks, and may say where bodies go; or NULL */
+    uint64_t n_bulk;                   /* visible bulk versions */
+    uint64_t *bulk_t;                  /* their commits, as far as there is room */
     size_t bulk_cap;
     uint64_t version; /* of best, once resolved */
     const struct batch
@@ -147,6 +148,24 @@ static err_code damaged(struct err *e)
     return ERR(e, ERR_CORRUPT, "reading the data store: a record is damaged");
 }
 
+/* A copy of json: in the group's own memory, or where the cursor's user wants it. */
+static err_code keep_body(struct group *g, sv *json, struct err *e)
+{
+    const struct store_cursor *to = g->cursor;
+    struct buf *b = &g->best.value;
+    size_t gap = 0;
+    buf_clear(b);
+    if (to && to->place) {
+        b = to->place;
+        gap = to->gap;
+    }
+    TRY(buf_reserve(b, gap + json->len + 1, e));
+    char *at = b->ptr + b->len + gap;
+    memcpy(at, json->ptr, json->len);
+    json->ptr = at;
+    return ERR_OK;
+}
+
 /* Keep the value at the iterator as the best so far. */
 static err_code keep(struct group *g, struct iter *x, bool body, uint64_t t, int64_t instant_ms,
                      struct err *e)
@@ -156,12 +175,8 @@ static err_code keep(struct group *g, struct iter *x, bool body, uint64_t t, int
     struct candidate *c = &g->best;
     if (!value_split(sv_make(v, len), &c->head))
         return damaged(e);
-    if (body) {
-        sv json = c->head.body.json;
-        buf_clear(&c->value);
-        TRY(buf_add(&c->value, json, e));
-        c->head.body.json = buf_sv(&c->value);
-    }
+    if (body)
+        TRY(keep_body(g, &c->head.body.json, e));
     c->there = true;
     c->t = t;
     c->instant_ms = c->head.online ? c->head.instant_ms : instant_ms;
@@ -358,6 +373,7 @@ static struct rocks_cursor *cursor_new(struct rocks *r, int kind, uint64_t as_of
     c->kind = kind;
     c->as_of = settle(r, as_of_t, &c->batches);
     group_init(&c->g, SIZE_MAX / 2);
+    c->g.cursor = &c->base;
     buf_init(&c->changes, IDS_MAX_BYTES);
     return c;
 }

@@ -181,6 +181,12 @@ err_code store_cursor_next(struct store_cursor *c, struct store_version *out, st
     return c->ops->cursor_next(c, out, e);
 }
 
+void store_cursor_place(struct store_cursor *c, struct buf *dst, size_t gap)
+{
+    c->place = dst;
+    c->gap = gap;
+}
+
 void store_cursor_close(struct store_cursor *c)
 {
     if (c)

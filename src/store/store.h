@@ -146,6 +146,11 @@ MUST_USE err_code store_scan(struct store *st, const struct store_range *range, 
 /* Next one; views in *out are borrowed until the next call on c. ERR_EOF at the end. */
 MUST_USE err_code store_cursor_next(struct store_cursor *c, struct store_version *out,
                                     struct err *e);
+/* Have the bodies that come next put behind dst's end, with a gap of so many bytes and room for one more, instead
+ * of into the cursor's own memory: what they will be part of needs no copy then. dst grows but its len stays; it
+ * must not be written to between a call of next and the last use of what that gave. A wish that a store may pass
+ * over: where json.ptr points tells. NULL: no more. */
+void store_cursor_place(struct store_cursor *c, struct buf *dst, size_t gap);
 void store_cursor_close(struct store_cursor *c);
 DEFINE_CLEANUP(struct store_cursor, store_cursor_close)
 

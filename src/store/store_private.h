@@ -65,6 +65,8 @@ struct store {
 };
 struct store_cursor {
     const struct store_ops *ops;
+    struct buf *place; /* store_cursor_place */
+    size_t gap;
 };
 struct store_index_cursor {
     const struct store_ops *ops;

@@ -25,6 +25,14 @@ static const char *stored(const char *text, const char *set_id)
         size_t n = fhir_body_write(&env.body, 7, 1795458600123, out);
         assert_true(n <= env.body.json.len + FHIR_SPLICE_MAX);
         out[n] = 0;
+        static char place[65536]; /* the same when it stands in the place where it goes */
+        for (size_t gap = 0; gap < FHIR_SPLICE_MAX + 9; gap++) {
+            struct fhir_body body = env.body;
+            memcpy(place + gap, env.body.json.ptr, env.body.json.len);
+            body.json.ptr = place + gap;
+            assert_int_equal(fhir_body_write(&body, 7, 1795458600123, place), n);
+            assert_memory_equal(place, out, n);
+        }
     }
     buf_done(&b);
     return out;

@@ -59,11 +59,20 @@ static void print_version(struct buf *out, const struct store_version *v)
 
 static void print_cursor(struct buf *out, struct store_cursor *c)
 {
+    static unsigned n;
+    CLEANUP_BUF struct buf place = BUF_INIT(1 << 24);
     struct store_version v;
     err_code rc;
-    struct err e;
-    while ((rc = store_cursor_next(c, &v, &e)) == ERR_OK)
+    struct err why;
+    OK(buf_add(&place, SV_LIT("front"), e));
+    for (;;) { /* now and then bodies are to stand behind what a buffer has */
+        size_t gap = n % 100;
+        store_cursor_place(c, n++ % 3 ? &place : NULL, gap);
+        if ((rc = store_cursor_next(c, &v, &why)) != ERR_OK)
+            break;
         print_version(out, &v);
+    }
+    assert_sv(buf_sv(&place), SV_LIT("front"));
     assert_int_equal(rc, ERR_EOF);
     store_cursor_close(c);
 }
