@@ -9,7 +9,7 @@ import pytest
 
 from fhirlake import SHARED, read_ndjson
 
-pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
+pytestmark = pytest.mark.sanitize
 R4 = SHARED / "fhir-r4"
 
 # What the generator makes: the elements that put a resource into the Patient compartment, and its dates of care

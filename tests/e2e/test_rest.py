@@ -9,7 +9,7 @@ import pytest
 
 from fhirlake import SHARED, Fhir, exact, read_ndjson, tokens, without_version
 
-pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
+pytestmark = pytest.mark.sanitize
 # Examples that break FHIR's own rules: a reference to a type that the element does not allow, items without linkId
 BROKEN = {"DeviceMetric/example", "DeviceUseStatement/example", "MedicationRequest/medrx0301",
           "Observation/clinical-gender", "Questionnaire/qs1"}

@@ -49,6 +49,18 @@
             fail_msg("\"%.*s\" is not \"%.*s\"", SV_FMT(a_), SV_FMT(b_)); \
     } while (0)
 
+#if defined __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TEST_SANITIZED 1
+#endif
+#endif
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define TEST_SANITIZED 1
+#endif
+#ifndef TEST_SANITIZED
+#define TEST_SANITIZED 0
+#endif
+
 /* `./dev test --long` asks for the long form of random tests. */
 static inline bool test_is_long(void)
 {
