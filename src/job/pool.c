@@ -4,7 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define WORKER_NICE 10
+#define WORKER_NICE 5
 
 struct task {
     job_task_fn fn;

@@ -233,9 +233,11 @@ static struct job wait_for_ranges(struct fx *f, sv id, uint64_t n, struct arena 
 {
     struct job j;
     for (;;) {
+        arena_mark m = arena_mark_get(a);
         OK(job_get(f->engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
         if (job_status_is_final(j.status) || (j.as_of_t && j.progress.ranges_done >= n))
             return j;
+        arena_rewind(a, m);
         fx_nap();
     }
 }
@@ -353,9 +355,11 @@ TEST(export, behind_a_cancel_no_block_is_begun)
     fx_engine(&f, 1, (size_t)RESOURCES * EACH * 2, 0); /* one range */
     struct job j = submit(&f, a);
     sv id = j.id;
-    do
+    do {
+        arena_mark m = arena_mark_get(a);
         OK(job_get(f.engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
-    while (j.progress.bytes_exported == 0 && !job_status_is_final(j.status));
+        arena_rewind(a, m);
+    } while (j.progress.bytes_exported == 0 && !job_status_is_final(j.status));
     OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, id, e));
     OK(job_get(f.engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
     uint64_t at = j.progress.bytes_exported, most = at;
@@ -481,10 +485,13 @@ TEST(engine, an_import_stopped_in_the_middle_is_taken_up_and_leaves_no_scratch)
     int stops = 0;
     fx_engine(&f, 2, 0, 600);
     OK(job_submit(f.engine, &q, a, &j, e));
+    sv id = j.id;
     for (uint64_t seen = 0;; fx_nap()) {
-        OK(job_get(f.engine, JOB_IMPORT, FX_STORE, j.id, a, &j, e));
+        arena_mark m = arena_mark_get(a);
+        OK(job_get(f.engine, JOB_IMPORT, FX_STORE, id, a, &j, e));
         if (job_status_is_final(j.status))
             break;
+        arena_rewind(a, m);
         assert_true(j.progress.resources_imported <= 2000);
         if (stops < 6 && j.progress.resources_imported > seen) {
             seen = j.progress.resources_imported + 100;
