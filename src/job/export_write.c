@@ -232,10 +232,14 @@ static err_code choose_elements(struct export_range *g, fhir_type type, struct e
     return ERR_OK;
 }
 
-/* Does it stand behind the block already, where its line will be? */
+/* Does it stand behind the block already, where its line will be? Within the block's memory: what merely follows
+ * that in memory is another's. */
 static bool is_placed(const struct export_range *g, const struct store_version *v)
 {
-    return g->block->ptr && v->body.json.ptr == g->block->ptr + g->block->len + g->gap;
+    const struct buf *b = g->block;
+    size_t at = b->len + g->gap;
+    return b->ptr && at <= b->cap && v->body.json.len <= b->cap - at && v->body.json.len &&
+           v->body.json.ptr == b->ptr + at;
 }
 
 static err_code write_line(struct export_range *g, const struct store_version *v, struct err *e)
