@@ -232,16 +232,6 @@ static err_code choose_elements(struct export_range *g, fhir_type type, struct e
     return ERR_OK;
 }
 
-/* Does it stand behind the block already, where its line will be? Within the block's memory: what merely follows
- * that in memory is another's. */
-static bool is_placed(const struct export_range *g, const struct store_version *v)
-{
-    const struct buf *b = g->block;
-    size_t at = b->len + g->gap;
-    return b->ptr && at <= b->cap && v->body.json.len <= b->cap - at && v->body.json.len &&
-           v->body.json.ptr == b->ptr + at;
-}
-
 static err_code write_line(struct export_range *g, const struct store_version *v, struct err *e)
 {
     if (g->blocks && (g->count == 0 || !same_block(g)))
@@ -250,11 +240,10 @@ static err_code write_line(struct export_range *g, const struct store_version *v
     if (g->elements && g->root)
         return write_subset(g, v, e);
     struct fhir_body body = v->body;
-    bool placed = is_placed(g, v);
     export_sum_body(sum_of(g, v->type), &body);
     TRY(buf_reserve(g->block, body.json.len + FHIR_SPLICE_MAX + 1, e));
     char *at = g->block->ptr + g->block->len;
-    if (placed)
+    if (v->placed) /* the block may have moved */
         body.json.ptr = at + g->gap;
     size_t n = fhir_body_write(&body, v->version, v->instant_ms, at);
     g->gap = n - body.json.len; /* the next one's, as a rule */
@@ -468,7 +457,7 @@ static err_code finish(struct export_range *g, struct export_tally *out, struct 
 /* Its first n bytes have left; what waits behind it moves with the rest. */
 static void pass_block(struct export_range *g, size_t n)
 {
-    bool moves = g->waits && is_placed(g, &g->v);
+    bool moves = g->waits && g->v.placed;
     g->block->len -= n;
     memmove(g->block->ptr, g->block->ptr + n,
             g->block->len + (moves ? g->gap + g->v.body.json.len : 0));

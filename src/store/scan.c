@@ -103,6 +103,7 @@ struct candidate {
     uint64_t t;
     int64_t instant_ms;
     struct value_head head; /* body.json is in `value` when the body is wanted */
+    bool placed; /* ... or where the cursor's user wants it */
     struct buf value;
 };
 
@@ -155,7 +156,8 @@ static err_code keep_body(struct group *g, sv *json, struct err *e)
     struct buf *b = &g->best.value;
     size_t gap = 0;
     buf_clear(b);
-    if (to && to->place) {
+    g->best.placed = to && to->place;
+    if (g->best.placed) {
         b = to->place;
         gap = to->gap;
     }
@@ -256,7 +258,8 @@ static void group_version(const struct group *g, struct store_version *out)
                                    .instant_ms = g->best.instant_ms,
                                    .version = g->version,
                                    .method = g->best.head.method,
-                                   .body = g->best.head.body };
+                                   .body = g->best.head.body,
+                                   .placed = g->best.placed };
     if (out->method == STORE_METHOD_DELETE)
         out->body = (struct fhir_body){ 0 };
 }
@@ -428,6 +431,7 @@ static err_code read_exact(struct rocks_cursor *c, const struct change *ch, stru
     const char *v = found ? rocksdb_pinnableslice_value(found, &len) : NULL;
     err_code rc = v && value_split(sv_make(v, len), h) && h->online ? ERR_OK : damaged(e);
     buf_clear(&g->best.value);
+    g->best.placed = false;
     if (rc == ERR_OK)
         rc = buf_add(&g->best.value, h->body.json, e);
     if (found)

@@ -41,6 +41,7 @@ struct store_version {
     uint64_t version;    /* meta.versionId */
     store_method method; /* STORE_METHOD_DELETE: body is empty */
     struct fhir_body body;
+    bool placed; /* body stands where store_cursor_place() asked for it */
 };
 
 struct store_commit {
@@ -126,10 +127,10 @@ MUST_USE err_code store_note_delete(struct store *st, sv key, struct err *e);
 
 /* ---- reading ---- */
 #define STORE_NOW UINT64_MAX /* as of the newest commit */
-/* The version current as of t, a deletion too (method DELETE). Strings owned by the arena.
- * ERR_NOT_FOUND when the id had no version by then. */
 /* Does store_get() of the newest version find it in memory that is kept for that? A hint. */
 bool store_is_near(struct store *st, fhir_type type, sv id);
+/* The version current as of t, a deletion too (method DELETE). Strings owned by the arena.
+ * ERR_NOT_FOUND when the id had no version by then. */
 MUST_USE err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                             struct arena *a, struct store_version *out, struct err *e);
 
@@ -149,7 +150,7 @@ MUST_USE err_code store_cursor_next(struct store_cursor *c, struct store_version
 /* Have the bodies that come next put behind dst's end, with a gap of so many bytes and room for one more, instead
  * of into the cursor's own memory: what they will be part of needs no copy then. dst grows but its len stays; it
  * must not be written to between a call of next and the last use of what that gave. A wish that a store may pass
- * over: where json.ptr points tells. NULL: no more. */
+ * over: store_version.placed tells. NULL: no more. */
 void store_cursor_place(struct store_cursor *c, struct buf *dst, size_t gap);
 void store_cursor_close(struct store_cursor *c);
 DEFINE_CLEANUP(struct store_cursor, store_cursor_close)

@@ -99,8 +99,8 @@ struct recent_owner { /* one store */
 struct recent *recent_new(size_t bytes);
 void recent_free(struct recent *r);
 void recent_owner_init(struct recent_owner *o);
-/* The version current as of as_of_t, copied into the arena; false: ask the store. */
 bool recent_has(struct recent *r, struct recent_owner *o, fhir_type type, sv id); /* a hint */
+/* The version current as of as_of_t, copied into the arena; false: ask the store. */
 bool recent_get(struct recent *r, struct recent_owner *o, fhir_type type, sv id, uint64_t as_of_t,
                 struct arena *a, struct store_version *out);
 /* v is the newest version of its id as of read_t. Copied. */
@@ -195,14 +195,12 @@ MUST_USE err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct r
 err_code rocks_commit(struct store *, struct store_write *, size_t, struct store_commit *,
                       struct err *);
 err_code rocks_horizon(struct store *, struct store_commit *, struct err *);
-/* Publish: one synced batch that assigns t and instant to bulk load b (count versions) with a note.
- */
 struct published { /* a load: its number, its resources, what sums grow by */
     uint64_t b, count;
     const struct tally *tally;
 };
-/* Loads that were taken in, n >= 1, become commits in this order, in one write together with the note. *out is
- * the last one. */
+/* Loads that were taken in, n >= 1, become commits in this order: one synced batch assigns each its t and instant,
+ * with the note. *out is the last one. */
 err_code rocks_publish(struct rocks *r, const struct published *loads, size_t n, sv note_key,
                        sv note, struct store_commit *out, struct err *e);
 err_code rocks_bulk_begin(struct store *, struct store_bulk **, struct err *);

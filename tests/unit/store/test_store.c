@@ -70,6 +70,8 @@ static void print_cursor(struct buf *out, struct store_cursor *c)
         store_cursor_place(c, n++ % 3 ? &place : NULL, gap);
         if ((rc = store_cursor_next(c, &v, &why)) != ERR_OK)
             break;
+        if (v.placed)
+            assert_ptr_equal(v.body.json.ptr, place.ptr + place.len + gap);
         print_version(out, &v);
     }
     assert_sv(buf_sv(&place), SV_LIT("front"));
