@@ -171,16 +171,21 @@ struct took {
     int64_t instant_ms;
 };
 
+static struct job_request request_of(const struct job_export_params *p)
+{
+    return (struct job_request){ .kind = JOB_EXPORT,
+                                 .datastore_id = STORE_ID,
+                                 .datastore_arn = SV_LIT("arn:x"),
+                                 .account_id = SV_LIT("123456789012"),
+                                 .params = p };
+}
+
 static struct took export_it(struct job_engine *en, const struct job_export_params *ask,
                              struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
     struct job_export_params p = *ask;
-    struct job_request q = { .kind = JOB_EXPORT,
-                             .datastore_id = STORE_ID,
-                             .datastore_arn = SV_LIT("arn:x"),
-                             .account_id = SV_LIT("123456789012"),
-                             .params = &p };
+    struct job_request q = request_of(&p);
     struct job j;
     p.served = true;
     double held = memory_from(), cpu = cpu_s();
@@ -244,11 +249,7 @@ static void cancel_some(struct job_engine *en, struct err *e)
     for (unsigned i = 0; i < OFTEN; i++) {
         CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
         struct job_export_params p = { .served = true };
-        struct job_request q = { .kind = JOB_EXPORT,
-                                 .datastore_id = STORE_ID,
-                                 .datastore_arn = SV_LIT("arn:x"),
-                                 .account_id = SV_LIT("123456789012"),
-                                 .params = &p };
+        struct job_request q = request_of(&p);
         struct job j;
         need(job_submit(en, &q, a, &j, e), e);
         sv id = j.id;

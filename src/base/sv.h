@@ -47,6 +47,15 @@ static inline bool sv_ends(sv a, sv suffix)
     return a.len >= suffix.len &&
            (suffix.len == 0 || memcmp(a.ptr + a.len - suffix.len, suffix.ptr, suffix.len) == 0);
 }
+/* FNV-1a of 64 bits; the seed tells texts of different kinds apart. For tables in memory: the low bits are the
+ * good ones, and who chooses texts can make them collide. */
+static inline uint64_t sv_hash(uint64_t seed, sv v)
+{
+    uint64_t h = 14695981039346656037u ^ seed;
+    for (size_t i = 0; i < v.len; i++)
+        h = (h ^ (unsigned char)v.ptr[i]) * 1099511628211u;
+    return h;
+}
 /* The part from byte `from` on; empty when from is past the end. */
 static inline sv sv_tail(sv a, size_t from)
 {

@@ -342,6 +342,12 @@ void json_kv_str(struct json_writer *w, const char *name, sv text)
     json_str(w, text);
 }
 
+void json_kv_u64(struct json_writer *w, const char *name, uint64_t v)
+{
+    json_key(w, name);
+    json_u64(w, v);
+}
+
 void json_kv_i64(struct json_writer *w, const char *name, int64_t v)
 {
     json_key(w, name);

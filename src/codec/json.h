@@ -56,6 +56,7 @@ void json_val(struct json_writer *w, yyjson_val *v);
 void json_epoch_ms(struct json_writer *w, int64_t ms);
 /* "name": text, and so on, for the common pairs. */
 void json_kv_str(struct json_writer *w, const char *name, sv text);
+void json_kv_u64(struct json_writer *w, const char *name, uint64_t v);
 void json_kv_i64(struct json_writer *w, const char *name, int64_t v);
 void json_kv_bool(struct json_writer *w, const char *name, bool v);
 /* The first failure of the chain, or ERR_OK. */

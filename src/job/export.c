@@ -128,6 +128,7 @@ static err_code open_plan(struct export *x, struct arena *a, struct err *e)
     TRY(store_changed_types(r->store, 0, x->t, x->present, e));
     TRY(open_view(x, x->t, a, &x->now, e));
     if (x->window) {
+        TRY(store_changed_types(r->store, x->since_t, x->t, x->changed, e));
         TRY(open_view(x, x->since_t, a, &x->before, e));
         TRY(find_moved(x, a, e));
     }

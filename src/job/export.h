@@ -29,6 +29,12 @@ struct export_object {
     uint64_t nth;     /* of the range's objects */
 };
 
+static inline bool export_is_type(fhir_type type, const char *name)
+{
+    return strcmp(fhir_type_name(type), name) == 0;
+}
+fhir_type export_patient_type(void);
+
 /* ---- who and what is meant (export_level.c, export_filter.c, export_view.c) ---- */
 struct export_filter;
 /* p is not NULL. ERR_INVALID, ERR_NOT_FOUND (parameter), ERR_UNSUPPORTED, ERR_TOO_LARGE. Owned by the arena. */
@@ -132,6 +138,7 @@ struct export
     struct export_view now, before;
     struct export_members moved; /* joined or left the Group within the window */
     bool present[STORE_TYPES];   /* types of which the data store had any version by t */
+    bool changed[STORE_TYPES];   /* and within the window */
     struct export_plan plan;
     struct sink *sink;
     struct buf *blocks;      /* EXPORT_LANES per worker */
@@ -166,10 +173,11 @@ MUST_USE err_code export_source_next(struct export_source *s, struct store_versi
                                      yyjson_val **root, bool *deleted, struct err *e);
 /* Of a source of EXPORT_BLOCKS: the Patient to whom the resource given last belongs. Empty: of another kind. */
 sv export_source_block(const struct export_source *s);
-/* Candidates of a type among the compartments of some members, by the index, appended unsorted: a byte of length,
- * then the id. */
+/* Candidates of a type among the compartments of some members, by the index, into an empty out: sorted, each
+ * once. export_ids_next() reads them. */
 MUST_USE err_code export_source_gather(struct export *x, fhir_type type, const sv *members,
                                        size_t n, struct buf *out, struct err *e);
+bool export_ids_next(const struct buf *ids, size_t *at, sv *out);
 /* As export_source_next(), before what belongs to a block is left out. */
 MUST_USE err_code export_source_next_any(struct export_source *s, struct store_version *out,
                                          yyjson_val **root, bool *deleted, struct err *e);

@@ -22,16 +22,6 @@
     64u /* of changes that one range of blocks reads: each is planned for one object */
 #define IDS_OF_ONE_MAX ((size_t)512 << 20)
 
-static fhir_type patient_type(void)
-{
-    return fhir_type_find(SV_LIT("Patient"));
-}
-
-static bool is_type(fhir_type type, const char *name)
-{
-    return strcmp(fhir_type_name(type), name) == 0;
-}
-
 /* ---- owners ---- */
 
 struct export_owners {
@@ -68,14 +58,11 @@ void export_owners_free(struct export_owners *o)
 
 static err_code is_there(struct export_owners *o, sv id, bool *out, struct err *e)
 {
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < id.len; i++)
-        h = (h ^ (unsigned char)id.ptr[i]) * 16777619u;
-    struct known *k = &o->known[h % KNOWN];
+    struct known *k = &o->known[sv_hash(0, id) % KNOWN];
     if (!sv_eq(sv_make(k->id, k->len), id)) {
         struct store_version v;
         arena_reset(o->a);
-        err_code rc = store_get(o->x->run->store, patient_type(), id, o->x->t, o->a, &v, e);
+        err_code rc = store_get(o->x->run->store, export_patient_type(), id, o->x->t, o->a, &v, e);
         if (rc != ERR_OK && rc != ERR_NOT_FOUND)
             return rc;
         memcpy(k->id, id.ptr, id.len);
@@ -114,7 +101,8 @@ static err_code each_target(void *ctx, fhir_type type, sv id, struct err *e)
     const struct export_view *view = &b->o->x->now;
     struct search_subject s;
     bool there;
-    if (is_type(type, "Provenance") || (view->level == JOB_EXPORT_GROUP && is_type(type, "Group")))
+    if (export_is_type(type, "Provenance") ||
+        (view->level == JOB_EXPORT_GROUP && export_is_type(type, "Group")))
         return ERR_OK;
     TRY(export_subject_read(view, type, id, b->a, &there, &s, e));
     if (there)
@@ -128,9 +116,9 @@ err_code export_owners_find(struct export_owners *o, const struct search_subject
     const struct export_view *view = &o->x->now;
     o->best_len = 0;
     o->rc = ERR_OK;
-    if (!(view->level == JOB_EXPORT_GROUP && is_type(s->type, "Group"))) {
+    if (!(view->level == JOB_EXPORT_GROUP && export_is_type(s->type, "Group"))) {
         export_patients_own(view, s, each_patient, o);
-        if (is_type(s->type, "Provenance")) {
+        if (export_is_type(s->type, "Provenance")) {
             struct about b = { o, a };
             TRY(export_targets(view, s->root, each_target, &b, e));
         }
@@ -192,7 +180,7 @@ static int by_block(const void *a, const void *b)
     int c = sv_cmp(x->owner, y->owner);
     if (c)
         return c;
-    bool first_x = x->type == patient_type(), first_y = y->type == patient_type();
+    bool first_x = x->type == export_patient_type(), first_y = y->type == export_patient_type();
     if (first_x != first_y)
         return first_x ? -1 : 1;
     return x->type != y->type ? (int)x->type - (int)y->type : sv_cmp(x->id, y->id);
@@ -271,7 +259,7 @@ static bool wanted(const struct export *x, fhir_type type)
         return false;
     if (x->now.filter && !export_filter_wants(x->now.filter, type))
         return false;
-    if (x->params->level == JOB_EXPORT_GROUP && is_type(type, "Group"))
+    if (x->params->level == JOB_EXPORT_GROUP && export_is_type(type, "Group"))
         return false;
     return job_export_offers(JOB_EXPORT_PATIENT, type);
 }
@@ -294,33 +282,19 @@ static err_code judge(struct export *x, const struct store_range *r, struct expo
     return of.len && in_range(r, of) ? add_row(rows, of, type, id, e) : ERR_OK;
 }
 
-static int by_bytes(const void *a, const void *b)
-{
-    return sv_cmp(*(const sv *)a, *(const sv *)b);
-}
-
 static err_code gather_type(struct export *x, const struct store_range *r, struct export_owners *o,
                             fhir_type type, const sv *members, size_t n, struct buf *rows,
                             struct err *e)
 {
-    CLEANUP_BUF struct buf ids = BUF_INIT(IDS_OF_ONE_MAX), views = BUF_INIT(2 * IDS_OF_ONE_MAX);
+    CLEANUP_BUF struct buf ids = BUF_INIT(IDS_OF_ONE_MAX);
     CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
+    sv id;
     TRY(export_source_gather(x, type, members, n, &ids, e));
-    for (size_t at = 0; at < ids.len; at += 1 + (unsigned char)ids.ptr[at]) {
-        sv id = sv_make(ids.ptr + at + 1, (unsigned char)ids.ptr[at]);
-        TRY(buf_add(&views, sv_make(&id, sizeof id), e));
-    }
-    sv *all = (sv *)(void *)views.ptr;
-    size_t n_all = views.len / sizeof *all;
-    if (n_all)
-        qsort(all, n_all, sizeof *all, by_bytes);
-    for (size_t i = 0; i < n_all; i++) {
-        if (i && sv_eq(all[i - 1], all[i]))
-            continue;
+    for (size_t at = 0; export_ids_next(&ids, &at, &id);) {
         arena_reset(a);
         if (job_run_should_stop(x->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
-        TRY(judge(x, r, o, type, all[i], a, rows, e));
+        TRY(judge(x, r, o, type, id, a, rows, e));
     }
     return ERR_OK;
 }
@@ -387,7 +361,7 @@ static err_code size_of_range(struct export *x, size_t target_bytes, size_t *out
     if (some.all) {
         CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
         struct store_version v;
-        struct store_range all = { .type = patient_type() };
+        struct store_range all = { .type = export_patient_type() };
         err_code rc = store_scan(x->run->store, &all, x->t, &cur, e);
         some = (struct export_members){ .ids = ids };
         while (rc == ERR_OK && some.n < SAMPLE && (rc = store_cursor_next(cur, &v, e)) == ERR_OK)
@@ -422,7 +396,8 @@ static err_code cut_before(struct cutting *c, sv id, struct err *e)
 {
     if (c->n++ == 0 || (c->n - 1) % c->share)
         return ERR_OK;
-    TRY(c->each(c->ctx, &(struct store_range){ patient_type(), sv_make(c->from, c->from_len), id },
+    TRY(c->each(c->ctx,
+                &(struct store_range){ export_patient_type(), sv_make(c->from, c->from_len), id },
                 e));
     memcpy(c->from, id.ptr, id.len);
     c->from_len = id.len;
@@ -444,8 +419,8 @@ err_code export_blocks_cut(struct export *x, size_t target_bytes, size_t n_other
     if (m->all && c.share < SIZE_MAX) {
         CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
         struct store_version v;
-        TRY(store_scan(x->run->store, &(struct store_range){ .type = patient_type() }, x->t, &cur,
-                       e));
+        TRY(store_scan(x->run->store, &(struct store_range){ .type = export_patient_type() }, x->t,
+                       &cur, e));
         while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK)
             TRY(cut_before(&c, v.id, e));
     }
@@ -453,6 +428,7 @@ err_code export_blocks_cut(struct export *x, size_t target_bytes, size_t n_other
         return rc;
     if (c.n == 0 && !x->window)
         return ERR_OK;
-    return each(ctx, &(struct store_range){ patient_type(), sv_make(c.from, c.from_len), SV_NONE },
-                e);
+    return each(
+        ctx, &(struct store_range){ export_patient_type(), sv_make(c.from, c.from_len), SV_NONE },
+        e);
 }

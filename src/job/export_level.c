@@ -10,7 +10,7 @@
 
 #define GROUP_MAX ((size_t)1 << 30)
 
-static fhir_type patient_type(void)
+fhir_type export_patient_type(void)
 {
     static fhir_type t;
     if (t == 0)
@@ -21,10 +21,10 @@ static fhir_type patient_type(void)
 bool job_export_offers(job_export_level level, fhir_type type)
 {
     const struct search_param *params[SEARCH_COMPARTMENT_MAX];
-    const char *name = fhir_type_name(type);
-    if (level == JOB_EXPORT_SYSTEM || type == patient_type() || strcmp(name, "Provenance") == 0)
+    if (level == JOB_EXPORT_SYSTEM || type == export_patient_type() ||
+        export_is_type(type, "Provenance"))
         return type != FHIR_TYPE_NONE;
-    return search_compartment(patient_type(), type, params) != 0;
+    return search_compartment(export_patient_type(), type, params) != 0;
 }
 
 /* Everything up to [base] of a kick-off's URL. */
@@ -161,7 +161,7 @@ static void each_reference(void *ctx, const struct search_value *v)
 {
     struct leads *l = ctx;
     size_t at;
-    if (v->ref_type == patient_type() && is_ours(v, l->view->base) &&
+    if (v->ref_type == export_patient_type() && is_ours(v, l->view->base) &&
         export_members_find(&l->view->members, v->ref_id, &at))
         l->fn(l->ctx, v->ref_id, at);
 }
@@ -172,12 +172,12 @@ void export_patients_own(const struct export_view *view, const struct search_sub
     const struct search_param *params[SEARCH_COMPARTMENT_MAX];
     struct leads l = { view, fn, ctx };
     size_t at;
-    if (s->type == patient_type()) {
+    if (s->type == export_patient_type()) {
         if (export_members_find(&view->members, s->id, &at))
             fn(ctx, s->id, at);
         return;
     }
-    size_t n = search_compartment(patient_type(), s->type, params);
+    size_t n = search_compartment(export_patient_type(), s->type, params);
     for (size_t i = 0; i < n; i++)
         search_extract(params[i], s->root, each_reference, &l);
 }
@@ -244,9 +244,8 @@ static err_code target_owner(void *ctx, fhir_type type, sv id, struct err *e)
     struct about *x = ctx;
     struct search_subject s;
     size_t owner;
-    const char *name = fhir_type_name(type);
-    if (strcmp(name, "Provenance") == 0 ||
-        (x->view->level == JOB_EXPORT_GROUP && strcmp(name, "Group") == 0))
+    if (export_is_type(type, "Provenance") ||
+        (x->view->level == JOB_EXPORT_GROUP && export_is_type(type, "Group")))
         return ERR_OK; /* a Group is in no Patient's compartment there */
     bool there;
     TRY(export_subject_read(x->view, type, id, x->a, &there, &s, e));
@@ -281,14 +280,13 @@ err_code export_owner(const struct export_view *view, const struct search_subjec
     *owner = 0;
     if (view->level == JOB_EXPORT_SYSTEM)
         return ERR_OK;
-    const char *name = fhir_type_name(s->type);
-    if (view->level == JOB_EXPORT_GROUP && strcmp(name, "Group") == 0) {
+    if (view->level == JOB_EXPORT_GROUP && export_is_type(s->type, "Group")) {
         *in = sv_eq(s->id, view->group_id); /* others tell of patients that are not meant */
         return ERR_OK;
     }
     struct about x = { .view = view, .a = a };
     x.found = own_owner(view, s, &x.owner);
-    if (strcmp(name, "Provenance") == 0 && !(x.found && view->members.all))
+    if (export_is_type(s->type, "Provenance") && !(x.found && view->members.all))
         TRY(export_targets(view, s->root, target_owner, &x, e));
     *in = x.found;
     *owner = x.owner;

@@ -146,8 +146,7 @@ static err_code check_ranges(const struct gather *g, struct err *e)
                 return ERR(e, ERR_INTERNAL, "%s", what);
             continue;
         }
-        bool is_group = g->x->params->level == JOB_EXPORT_GROUP &&
-                        strcmp(fhir_type_name(r->type), "Group") == 0;
+        bool is_group = g->x->params->level == JOB_EXPORT_GROUP && export_is_type(r->type, "Group");
         if (!is_group &&
             ((first ? r->from_id.len != 0 : !sv_eq(r->from_id, x[i - 1].range.to_id)) ||
              (last ? r->to_id.len != 0 : r->to_id.len == 0)))
@@ -217,12 +216,6 @@ static void digest_of_all(const struct export_object *o, size_t n, char out[SHA2
     free(all);
 }
 
-static void kv_u64(struct json_writer *w, const char *name, uint64_t v)
-{
-    json_key(w, name);
-    json_u64(w, v);
-}
-
 void export_manifest_files(struct json_writer *w, const char *name, const struct job *j,
                            const struct export_object *o, size_t n, bool deleted, struct arena *a)
 {
@@ -236,13 +229,13 @@ void export_manifest_files(struct json_writer *w, const char *name, const struct
             json_kv_str(w, "type", deleted ? SV_LIT("Bundle") : sv_from(fhir_type_name(o[i].type)));
         json_kv_str(w, "url",
                     arena_fmt(a, "%.*s%.*s", SV_FMT(j->job_folder_uri), SV_FMT(o[i].name)));
-        kv_u64(w, "count", o[i].count);
+        json_kv_u64(w, "count", o[i].count);
         if (deleted)
-            kv_u64(w, "entries", o[i].entries);
-        kv_u64(w, "bytes", o[i].bytes);
+            json_kv_u64(w, "entries", o[i].entries);
+        json_kv_u64(w, "bytes", o[i].bytes);
         json_kv_str(w, "sha256", o[i].sha256);
         if (o[i].organized)
-            kv_u64(w, "blocks", o[i].blocks);
+            json_kv_u64(w, "blocks", o[i].blocks);
         if (o[i].continues.len)
             json_kv_str(
                 w, "continuesInFile",
@@ -260,7 +253,7 @@ static void write_counts(struct json_writer *w, const struct gather *g)
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         const struct of_type *of = &g->types[t];
         if (of->count)
-            kv_u64(w, fhir_type_name((fhir_type)t), of->count);
+            json_kv_u64(w, fhir_type_name((fhir_type)t), of->count);
         count += of->count;
         bytes += of->bytes;
         deletions += of->entries;
@@ -270,11 +263,11 @@ static void write_counts(struct json_writer *w, const struct gather *g)
     json_obj(w);
     for (unsigned t = 1; t <= fhir_n_types(); t++)
         if (g->types[t].all_met)
-            kv_u64(w, fhir_type_name((fhir_type)t), g->types[t].met);
+            json_kv_u64(w, fhir_type_name((fhir_type)t), g->types[t].met);
     json_obj_end(w);
-    kv_u64(w, "count", count);
-    kv_u64(w, "bytes", bytes);
-    kv_u64(w, "deletions", deletions);
+    json_kv_u64(w, "count", count);
+    json_kv_u64(w, "bytes", bytes);
+    json_kv_u64(w, "deletions", deletions);
 }
 
 /* What of a type went out, as a line: "Patient 12 <sum>\n". */
@@ -343,7 +336,7 @@ static err_code write_manifest(struct gather *g, const struct job *j,
     json_kv_str(&w, "jobId", j->id);
     if (j->job_name.len)
         json_kv_str(&w, "jobName", j->job_name);
-    kv_u64(&w, "asOfCommit", j->as_of_t);
+    json_kv_u64(&w, "asOfCommit", j->as_of_t);
     write_counts(&w, g);
     write_digest(&w, g);
     json_kv_str(&w, "sha256", sv_make(digest, sizeof digest));

@@ -16,19 +16,13 @@ static const char *const kind_names[EXPORT_N_KINDS] = {
     [EXPORT_MOVED] = "moved", [EXPORT_ABOUT] = "about",     [EXPORT_BLOCKS] = "blocks"
 };
 
-static void kv_u64(struct json_writer *w, const char *name, uint64_t v)
-{
-    json_key(w, name);
-    json_u64(w, v);
-}
-
 static err_code write_plan(struct job_run *r, const struct export_plan *plan, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(EXPORT_PLAN_MAX);
     struct json_writer w;
     json_writer_init(&w, &b);
     json_obj(&w);
-    kv_u64(&w, "objectBytes", plan->object_bytes);
+    json_kv_u64(&w, "objectBytes", plan->object_bytes);
     json_key(&w, "ranges");
     json_arr(&w);
     for (size_t i = 0; i < plan->n; i++) {
@@ -39,8 +33,8 @@ static err_code write_plan(struct job_run *r, const struct export_plan *plan, st
         json_kv_str(&w, "from", x->range.from_id);
         json_kv_str(&w, "to", x->range.to_id);
         if (x->last) {
-            kv_u64(&w, "first", x->first);
-            kv_u64(&w, "last", x->last);
+            json_kv_u64(&w, "first", x->first);
+            json_kv_u64(&w, "last", x->last);
         }
         json_obj_end(&w);
     }
@@ -96,8 +90,7 @@ struct making {
     size_t target; /* bytes of a range */
     struct arena *a;
     struct buf items;
-    bool changed[STORE_TYPES]; /* with a window */
-    bool all_in_blocks;        /* nothing of the members is outside of them */
+    bool all_in_blocks; /* nothing of the members is outside of them */
 };
 
 static err_code add(struct making *m, const struct export_item *x, struct err *e)
@@ -136,11 +129,6 @@ static err_code add_shares(struct making *m, export_kind kind, const struct expo
     return ERR_OK;
 }
 
-static bool is_type(fhir_type type, const char *name)
-{
-    return strcmp(fhir_type_name(type), name) == 0;
-}
-
 /* The Group itself: a range that holds its id alone ('-' is the least character of an id). */
 static err_code add_group(struct making *m, export_kind kind, fhir_type type, struct err *e)
 {
@@ -159,16 +147,16 @@ static err_code plan_type(struct making *m, fhir_type type, struct err *e)
     size_t n = 0;
     if (x->now.filter && !export_filter_wants(x->now.filter, type))
         return ERR_OK;
-    if (x->params->level == JOB_EXPORT_GROUP && is_type(type, "Group"))
+    if (x->params->level == JOB_EXPORT_GROUP && export_is_type(type, "Group"))
         return add_group(m, x->window ? EXPORT_CHANGES : EXPORT_SCAN, type, e);
     if (x->window) {
         if (x->since_t >= x->t)
             return ERR_OK;
-        if (m->changed[type])
+        if (x->changed[type])
             TRY(store_changes_plan(st, type, x->since_t, x->t, m->target, m->a, &ranges, &n, e));
         TRY(add_ranges(m, EXPORT_CHANGES, ranges, n, e));
         TRY(add_shares(m, EXPORT_MOVED, &x->moved, type, e));
-        if (is_type(type, "Provenance") && x->params->level != JOB_EXPORT_SYSTEM)
+        if (export_is_type(type, "Provenance") && x->params->level != JOB_EXPORT_SYSTEM)
             return add(m, &(struct export_item){ .kind = EXPORT_ABOUT, .range = { .type = type } },
                        e);
         return ERR_OK;
@@ -209,9 +197,8 @@ err_code export_plan_make(struct export *x, size_t object_bytes, struct err *e)
             p->max_file_bytes < plan.object_bytes ? (size_t)p->max_file_bytes : plan.object_bytes;
     }
     buf_init(&m.items, EXPORT_PLAN_MAX);
-    err_code rc =
-        x->window ? store_changed_types(x->run->store, x->since_t, x->t, m.changed, e) : ERR_OK;
-    if (rc == ERR_OK && p->organize_by_patient && !x->window)
+    err_code rc = ERR_OK;
+    if (p->organize_by_patient && !x->window)
         rc = export_members_there(x, &m.all_in_blocks, e);
     for (unsigned t = 1; t <= fhir_n_types() && rc == ERR_OK; t++) {
         rc = plan_type(&m, (fhir_type)t, e);

@@ -43,11 +43,6 @@ bool export_source_passed(const struct export_source *s, uint64_t *n)
     return s->item.kind == EXPORT_SCAN && s->x->params->level != JOB_EXPORT_GROUP;
 }
 
-static bool is_type(fhir_type type, const char *name)
-{
-    return strcmp(fhir_type_name(type), name) == 0;
-}
-
 /* ---- ids ---- */
 
 static err_code ids_add(struct buf *ids, sv id, struct err *e)
@@ -56,7 +51,7 @@ static err_code ids_add(struct buf *ids, sv id, struct err *e)
     return buf_add(ids, id, e);
 }
 
-static bool ids_next(const struct buf *ids, size_t *at, sv *out)
+bool export_ids_next(const struct buf *ids, size_t *at, sv *out)
 {
     if (*at >= ids->len)
         return false;
@@ -74,13 +69,13 @@ static void ids_sort(struct buf *ids)
 {
     size_t n = 0, at = 0, k = 0, len = 0;
     sv id;
-    while (ids_next(ids, &at, &id))
+    while (export_ids_next(ids, &at, &id))
         n++;
     sv *rows = malloc((n + 1) * sizeof *rows);
     char *sorted = malloc(ids->len + 1);
     if (rows == NULL || sorted == NULL)
         abort();
-    for (at = 0; ids_next(ids, &at, &rows[k]);)
+    for (at = 0; export_ids_next(ids, &at, &rows[k]);)
         k++;
     qsort(rows, n, sizeof *rows, by_bytes);
     for (size_t i = 0; i < n; i++) {
@@ -153,7 +148,7 @@ static err_code gather_about(struct export *x, fhir_type type, const struct buf 
     sv id;
     bool more;
     do {
-        more = ids_next(ids, &at, &id);
+        more = export_ids_next(ids, &at, &id);
         if (more)
             targets[k++] = (struct search_id){ type, id };
         if (k && (k == LOOKUP_IDS || !more)) {
@@ -178,7 +173,7 @@ err_code export_source_gather(struct export *x, fhir_type type, const sv *member
                               struct buf *out, struct err *e)
 {
     TRY(gather_own(x, type, members, n, out, e));
-    for (unsigned t = 1; t <= fhir_n_types() && is_type(type, "Provenance"); t++) {
+    for (unsigned t = 1; t <= fhir_n_types() && export_is_type(type, "Provenance"); t++) {
         CLEANUP_BUF struct buf about = BUF_INIT(IDS_MAX);
         if (t == type || !x->present[t] || !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
             continue;
@@ -186,6 +181,7 @@ err_code export_source_gather(struct export *x, fhir_type type, const sv *member
         ids_sort(&about);
         TRY(gather_about(x, (fhir_type)t, &about, out, e));
     }
+    ids_sort(out);
     return ERR_OK;
 }
 
@@ -203,15 +199,13 @@ static err_code gather_changed(struct export_source *s, struct err *e)
 {
     struct export *x = s->x;
     CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
-    bool changed[STORE_TYPES];
-    TRY(store_changed_types(x->run->store, x->since_t, x->t, changed, e));
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
         CLEANUP_BUF struct buf ids = BUF_INIT(IDS_MAX);
         struct store_range all = { .type = (fhir_type)t };
         struct store_version v;
         err_code rc;
-        if (t == s->item.range.type || !changed[t] ||
+        if (t == s->item.range.type || !x->changed[t] ||
             !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
             continue;
         TRY(store_changes(x->run->store, &all, x->since_t, x->t, &cur, e));
@@ -257,8 +251,7 @@ err_code export_source_sample(struct export *x, const struct export_members *m, 
     for (size_t i = 0; i < SAMPLE && i < m->n; i++)
         members[n++] = m->ids[m->n <= SAMPLE ? i : i * (m->n / SAMPLE)];
     TRY(export_source_gather(x, type, members, n, &ids, e));
-    ids_sort(&ids);
-    while (ids_next(&ids, &at, &id)) {
+    while (export_ids_next(&ids, &at, &id)) {
         struct store_version v;
         if (n_ids++ % (ids.len / 20 / SAMPLE_READ + 1) || read == SAMPLE_READ)
             continue;
@@ -412,7 +405,7 @@ static err_code next_gathered(struct export_source *s, struct store_version *out
 {
     struct export *x = s->x;
     sv id;
-    while (ids_next(&s->ids, &s->at, &id)) {
+    while (export_ids_next(&s->ids, &s->at, &id)) {
         struct search_subject now;
         size_t owner;
         bool output = false;
@@ -532,9 +525,7 @@ err_code export_source_open(struct export *x, const struct export_item *item,
     switch (item->kind) {
     case EXPORT_BLOCKS:
         TRY(export_blocks_gather(x, item, s->owners, &s->ids, e));
-        *out = s;
-        s = NULL;
-        return ERR_OK;
+        break;
     case EXPORT_SCAN:
         TRY(store_scan(x->run->store, &item->range, x->t, &s->cur, e));
         break;
@@ -544,6 +535,7 @@ err_code export_source_open(struct export *x, const struct export_item *item,
     case EXPORT_ABOUT:
         s->share.members = x->moved;
         TRY(gather_changed(s, e));
+        ids_sort(&s->ids);
         break;
     default:
         if (item->kind == EXPORT_MOVED)
@@ -551,7 +543,6 @@ err_code export_source_open(struct export *x, const struct export_item *item,
         TRY(export_source_gather(x, item->range.type, s->share.members.ids + item->first,
                                  item->last - item->first, &s->ids, e));
     }
-    ids_sort(&s->ids);
     *out = s;
     s = NULL;
     return ERR_OK;

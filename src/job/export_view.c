@@ -5,7 +5,7 @@
 
 static bool is_provenance(fhir_type type)
 {
-    return strcmp(fhir_type_name(type), "Provenance") == 0;
+    return export_is_type(type, "Provenance");
 }
 
 bool export_view_is_whole(const struct export_view *view, fhir_type type)

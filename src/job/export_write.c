@@ -125,17 +125,13 @@ static err_code close_object(struct export_range *g, struct err *e)
     json_kv_str(&g->w, "name", g->name);
     if (g->file_deletes) {
         json_kv_bool(&g->w, "deleted", true);
-        json_key(&g->w, "entries");
-        json_u64(&g->w, g->entries);
+        json_kv_u64(&g->w, "entries", g->entries);
     }
-    json_key(&g->w, "count");
-    json_u64(&g->w, g->count);
-    json_key(&g->w, "bytes");
-    json_u64(&g->w, o.bytes);
+    json_kv_u64(&g->w, "count", g->count);
+    json_kv_u64(&g->w, "bytes", o.bytes);
     json_kv_str(&g->w, "sha256", sv_make(hex, sizeof hex));
     if (g->blocks) {
-        json_key(&g->w, "blocks");
-        json_u64(&g->w, g->heads);
+        json_kv_u64(&g->w, "blocks", g->heads);
     }
     if (g->blocks && g->waits && same_block(g))
         json_kv_str(&g->w, "continues", object_name(g->a, g->x, g->range, false, g->n_objects + 1));
@@ -410,8 +406,7 @@ static void write_types(struct export_range *g)
         export_sum_hex(&g->types[t].sum, hex);
         json_obj(&g->w);
         json_kv_str(&g->w, "type", sv_from(fhir_type_name((fhir_type)t)));
-        json_key(&g->w, "count");
-        json_u64(&g->w, g->types[t].n);
+        json_kv_u64(&g->w, "count", g->types[t].n);
         json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
         json_obj_end(&g->w);
     }
@@ -422,12 +417,10 @@ static err_code finish(struct export_range *g, struct export_tally *out, struct 
 {
     char name[32], hex[EXPORT_SUM_HEX];
     json_arr_end(&g->w);
-    json_key(&g->w, "count");
-    json_u64(&g->w, g->total);
+    json_kv_u64(&g->w, "count", g->total);
     uint64_t passed;
     if (export_source_passed(g->from, &passed)) {
-        json_key(&g->w, "met");
-        json_u64(&g->w, g->total + passed);
+        json_kv_u64(&g->w, "met", g->total + passed);
     }
     export_sum_hex(&g->sum, hex);
     json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
@@ -438,8 +431,7 @@ static err_code finish(struct export_range *g, struct export_tally *out, struct 
     if (!g->blocks)
         json_kv_str(&g->w, "type", sv_from(fhir_type_name(g->x->plan.items[g->range].range.type)));
     size_t place = export_place_take(g->x);
-    json_key(&g->w, "place");
-    json_u64(&g->w, place);
+    json_kv_u64(&g->w, "place", place);
     json_obj_end(&g->w);
     (void)snprintf(name, sizeof name, "done/%08zu", g->range);
     err_code rc = json_writer_end(&g->w, e);

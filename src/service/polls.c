@@ -36,11 +36,8 @@ void polls_free(struct polls *p)
 bool polls_take(struct polls *p, sv job_id, uint64_t now_us, unsigned window_s, unsigned *wait_s)
 {
     sv id = sv_head(job_id, ID_MAX);
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < id.len; i++)
-        h = (h ^ (unsigned char)id.ptr[i]) * 16777619u;
     pthread_mutex_lock(&p->lock);
-    struct row *r = &p->rows[h % POLLS_JOBS];
+    struct row *r = &p->rows[sv_hash(0, id) % POLLS_JOBS];
     if (!sv_eq(sv_make(r->id, r->len), id) || now_us >= r->until_us) {
         *r = (struct row){ .len = id.len, .until_us = now_us + (uint64_t)window_s * 1000000 };
         if (id.len)

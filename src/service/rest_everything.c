@@ -157,9 +157,7 @@ static bool local_reference(const struct everything *x, sv text, struct search_i
 
 static uint64_t hash_of(const struct search_id *id)
 {
-    uint64_t h = 1469598103934665603u ^ id->type;
-    for (size_t i = 0; i < id->id.len; i++)
-        h = (h ^ (unsigned char)id->id.ptr[i]) * 1099511628211u;
+    uint64_t h = sv_hash(id->type, id->id);
     return h ^ h >> 29;
 }
 

@@ -93,10 +93,7 @@ static bool seen_add(struct writing *x, fhir_type type, sv id)
     struct seen *s = &x->seen;
     if (s->cap == 0)
         return true;
-    uint64_t h = 1469598103934665603u ^ type;
-    for (size_t i = 0; i < id.len; i++)
-        h = (h ^ (unsigned char)id.ptr[i]) * 1099511628211u;
-    for (size_t k = h % s->cap;; k = (k + 1) % s->cap) {
+    for (size_t k = sv_hash(type, id) % s->cap;; k = (k + 1) % s->cap) {
         if (s->slots[k].type == FHIR_TYPE_NONE) {
             if (s->n * 2 >= s->cap)
                 return false; /* limits keep it from filling: cannot be */

@@ -35,9 +35,7 @@ struct group {
 
 static uint64_t resource_hash(const struct store_write *w)
 {
-    uint64_t h = 1469598103934665603u ^ w->type;
-    for (size_t i = 0; i < w->id.len; i++)
-        h = (h ^ (unsigned char)w->id.ptr[i]) * 1099511628211u;
+    uint64_t h = sv_hash(w->type, w->id);
     return h ? h : 1;
 }
 

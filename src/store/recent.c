@@ -74,9 +74,7 @@ void recent_owner_init(struct recent_owner *o)
 
 static uint64_t hash_of(uint64_t owner, fhir_type type, sv id)
 {
-    uint64_t h = 0x9E3779B97F4A7C15u * (owner + 1) ^ type;
-    for (size_t i = 0; i < id.len; i++)
-        h = (h ^ (unsigned char)id.ptr[i]) * 0x100000001B3u;
+    uint64_t h = sv_hash(0x9E3779B97F4A7C15u * (owner + 1) ^ type, id);
     h ^= h >> 29;
     h *= 0xBF58476D1CE4E5B9u;
     return h ^ h >> 32;

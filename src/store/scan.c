@@ -103,7 +103,7 @@ struct candidate {
     uint64_t t;
     int64_t instant_ms;
     struct value_head head; /* body.json is in `value` when the body is wanted */
-    bool placed; /* ... or where the cursor's user wants it */
+    bool placed;            /* ... or where the cursor's user wants it */
     struct buf value;
 };
 

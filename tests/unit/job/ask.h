@@ -20,15 +20,6 @@ static void put_text(struct store *st, const char *text, struct store_commit *at
     OK(store_commit(st, &w, 1, at, e));
 }
 
-#define LIST(...)                                                                     \
-    {                                                                                 \
-        (const sv[]){ __VA_ARGS__ }, sizeof((const sv[]){ __VA_ARGS__ }) / sizeof(sv) \
-    }
-#define S(s)               \
-    {                      \
-        (s), sizeof(s) - 1 \
-    }
-
 /* Run it; all files as "== name\n" and content, and the manifest. */
 static struct job run(struct fx *f, const struct job_export_params *ask, struct arena *a,
                       struct buf *tree, yyjson_val **manifest)

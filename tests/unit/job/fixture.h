@@ -189,6 +189,16 @@ static void fx_write(struct store *st, fhir_type type, const char *id, const cha
     OK(store_commit(st, &w, 1, &c, e));
 }
 
+/* Of struct job_texts. */
+#define LIST(...)                                                                     \
+    {                                                                                 \
+        (const sv[]){ __VA_ARGS__ }, sizeof((const sv[]){ __VA_ARGS__ }) / sizeof(sv) \
+    }
+#define S(s)               \
+    {                      \
+        (s), sizeof(s) - 1 \
+    }
+
 static void fx_nap(void)
 {
     nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);

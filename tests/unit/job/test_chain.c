@@ -191,14 +191,6 @@ static void *writing(void *arg)
 
 /* ---- what is asked for ---- */
 
-#define LIST(...)                                                                     \
-    {                                                                                 \
-        (const sv[]){ __VA_ARGS__ }, sizeof((const sv[]){ __VA_ARGS__ }) / sizeof(sv) \
-    }
-#define S(s)               \
-    {                      \
-        (s), sizeof(s) - 1 \
-    }
 static struct {
     const char *name;
     struct job_export_params p;
