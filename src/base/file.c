@@ -10,20 +10,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Paths stay out of messages (they can reach clients); errno's text says what happened. */
-static err_code os_err(struct err *e, const char *what)
+err_code file_os_err(struct err *e, const char *what)
 {
     int n = errno;
-    char text[128];
-    (void)strerror_r(n, text, sizeof text);
-    return ERR(e, err_from_errno(n), "%s: %s", what, text);
+    const char *text = strerrordesc_np(n);
+    return ERR(e, err_from_errno(n), "%s: %s", what, text ? text : "unknown error");
 }
 
 err_code file_read(const char *path, struct buf *out, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return os_err(e, "cannot open file");
+        return file_os_err(e, "cannot open file");
     err_code rc = ERR_OK;
     for (;;) {
         struct stat st;
@@ -46,7 +44,7 @@ err_code file_read(const char *path, struct buf *out, struct err *e)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            rc = os_err(e, "cannot read file");
+            rc = file_os_err(e, "cannot read file");
             break;
         }
         if (n == 0)
@@ -64,7 +62,7 @@ err_code file_write_all(int fd, sv bytes, struct err *e)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return os_err(e, "cannot write file");
+            return file_os_err(e, "cannot write file");
         bytes = sv_tail(bytes, (size_t)n);
     }
     return ERR_OK;
@@ -87,8 +85,8 @@ err_code file_sync_dir(const char *path, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return os_err(e, "cannot open folder");
-    err_code rc = fsync(fd) == 0 ? ERR_OK : os_err(e, "cannot sync folder");
+        return file_os_err(e, "cannot open folder");
+    err_code rc = fsync(fd) == 0 ? ERR_OK : file_os_err(e, "cannot sync folder");
     close(fd);
     return rc;
 }
@@ -102,14 +100,14 @@ err_code file_write_atomic(const char *path, sv bytes, struct err *e)
         return ERR(e, ERR_INVALID, "path is too long");
     int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
-        return os_err(e, "cannot create file");
+        return file_os_err(e, "cannot create file");
     err_code rc = file_write_all(fd, bytes, e);
     if (rc == ERR_OK && fsync(fd) != 0)
-        rc = os_err(e, "cannot sync file");
+        rc = file_os_err(e, "cannot sync file");
     if (close(fd) != 0 && rc == ERR_OK)
-        rc = os_err(e, "cannot close file");
+        rc = file_os_err(e, "cannot close file");
     if (rc == ERR_OK && rename(tmp, path) != 0)
-        rc = os_err(e, "cannot rename file");
+        rc = file_os_err(e, "cannot rename file");
     if (rc != ERR_OK) {
         (void)unlink(tmp); /* best effort: the error is already known */
         return rc;
@@ -131,9 +129,9 @@ err_code file_mkdirs(const char *path, struct err *e)
         p[i] = 0;
         struct stat st;
         if (mkdir(p, 0700) != 0 && errno != EEXIST)
-            return os_err(e, "cannot create folder");
+            return file_os_err(e, "cannot create folder");
         if (stat(p, &st) != 0)
-            return os_err(e, "cannot create folder");
+            return file_os_err(e, "cannot create folder");
         if (!S_ISDIR(st.st_mode))
             return ERR(e, ERR_EXISTS, "a file stands where a folder is needed");
         p[i] = c;
@@ -146,14 +144,14 @@ static err_code remove_at(int dir_fd, const char *name, struct err *e)
     if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
         return ERR_OK;
     if (errno != EISDIR && errno != EPERM)
-        return os_err(e, "cannot remove file");
+        return file_os_err(e, "cannot remove file");
     int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        return os_err(e, "cannot open folder");
+        return file_os_err(e, "cannot open folder");
     DIR *d = fdopendir(fd);
     if (d == NULL) {
         close(fd);
-        return os_err(e, "cannot read folder");
+        return file_os_err(e, "cannot read folder");
     }
     err_code rc = ERR_OK;
     struct dirent *de;
@@ -162,7 +160,7 @@ static err_code remove_at(int dir_fd, const char *name, struct err *e)
             rc = remove_at(dirfd(d), de->d_name, e);
     closedir(d);
     if (rc == ERR_OK && unlinkat(dir_fd, name, AT_REMOVEDIR) != 0 && errno != ENOENT)
-        rc = os_err(e, "cannot remove folder");
+        rc = file_os_err(e, "cannot remove folder");
     return rc;
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 #include "base/buf.h"
 
+/* What errno says, behind `what`; returns its code. Paths stay out of messages, which can reach clients. */
+err_code file_os_err(struct err *e, const char *what);
 /* Whole file into *out (appended). ERR_NOT_FOUND, ERR_TOO_LARGE (out's cap), ERR_DENIED, ERR_IO. */
 MUST_USE err_code file_read(const char *path, struct buf *out, struct err *e);
 /* Replace path with bytes, all or nothing: temporary file beside it, fsync, rename, fsync folder.

@@ -9,6 +9,8 @@
  *   D3  a folder that becomes empty by a deletion goes with it: S3 knows no folders */
 #include "sink/sink_private.h"
 
+#include "base/file.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,14 +19,6 @@
 #include <unistd.h>
 
 #define DIR_DEPTH_MAX 128 /* folders within folders; each holds a descriptor while listed */
-
-err_code dir_os_err(struct err *e, const char *what)
-{
-    int n = errno;
-    char text[128];
-    const char *say = strerror_r(n, text, sizeof text);
-    return ERR(e, err_from_errno(n), "%s: %s", what, say);
-}
 
 /* ---- buckets ---- */
 static err_code bucket_name(sv bucket, char name[64], struct err *e)
@@ -50,13 +44,13 @@ err_code dir_bucket_open(const struct sink_world *w, sv bucket, bool make, int *
         if (errno == ENOTDIR || errno == ELOOP)
             return ERR(e, ERR_DENIED, "the bucket is no folder of the directory store");
         if (errno != ENOENT)
-            return dir_os_err(e, "cannot open the bucket");
+            return file_os_err(e, "cannot open the bucket");
         if (!make || turn > 0)
             return ERR(e, ERR_NOT_FOUND, "bucket does not exist");
         if (mkdirat(w->root_fd, name, 0700) != 0 && errno != EEXIST)
-            return dir_os_err(e, "cannot make the bucket");
+            return file_os_err(e, "cannot make the bucket");
         if (w->sync && fsync(w->root_fd) != 0)
-            return dir_os_err(e, "cannot sync the folder for objects");
+            return file_os_err(e, "cannot sync the folder for objects");
     }
 }
 
@@ -101,14 +95,14 @@ static err_code step(int from, const char *name, bool make, bool sync, int *to, 
         if (errno == ENOTDIR || errno == ELOOP)
             return not_folder(from, name, make, e);
         if (errno != ENOENT)
-            return dir_os_err(e, "cannot open a folder of the key");
+            return file_os_err(e, "cannot open a folder of the key");
         /* A deletion beside us may take the folder away again: the caller tries anew. */
         if (!make || turn > 0)
             return ERR(e, ERR_NOT_FOUND, "object does not exist");
         if (mkdirat(from, name, 0700) != 0 && errno != EEXIST)
-            return dir_os_err(e, "cannot make a folder of the key");
+            return file_os_err(e, "cannot make a folder of the key");
         if (sync && fsync(from) != 0)
-            return dir_os_err(e, "cannot sync a folder of the key");
+            return file_os_err(e, "cannot sync a folder of the key");
     }
 }
 
@@ -118,7 +112,7 @@ err_code dir_parent_open(int bucket_fd, sv key, bool make, bool sync, int *fd, c
     TRY(dir_key_check(key, e));
     int at = openat(bucket_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (at < 0)
-        return dir_os_err(e, "cannot open the bucket");
+        return file_os_err(e, "cannot open the bucket");
     sv rest = key, seg;
     while (sv_cut(&rest, '/', &seg)) {
         memcpy(leaf, seg.ptr, seg.len); /* at most 255: checked */
@@ -151,7 +145,7 @@ static err_code stat_at(int parent, const char *leaf, uint64_t *bytes, struct er
     struct stat st;
     if (fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? ERR(e, ERR_NOT_FOUND, "object does not exist")
-                               : dir_os_err(e, "cannot look at an object");
+                               : file_os_err(e, "cannot look at an object");
     if (S_ISLNK(st.st_mode))
         return ERR(e, ERR_DENIED, "the directory store follows no links");
     if (!S_ISREG(st.st_mode))
@@ -204,7 +198,7 @@ err_code dir_delete(const struct sink *s, sv key, struct err *e)
         else if (errno == EISDIR || errno == EPERM)
             rc = ERR(&why, ERR_NOT_FOUND, "object does not exist");
         else
-            rc = dir_os_err(&why, "cannot remove an object");
+            rc = file_os_err(&why, "cannot remove an object");
         close(parent);
     }
     close(bucket);
@@ -270,7 +264,7 @@ static err_code names_of(DIR *d, struct name **out, size_t *n_out, struct err *e
     }
     if (errno != 0) {
         names_free(names, n);
-        return dir_os_err(e, "cannot read a folder");
+        return file_os_err(e, "cannot read a folder");
     }
     if (n)
         qsort(names, n, sizeof *names, by_key);
@@ -297,7 +291,7 @@ static err_code visit(struct listing *l, int dir_fd, char *name, unsigned depth,
         if (fd >= 0)
             rc = walk(l, fd, depth + 1, e);
         else if (errno != ENOENT)
-            rc = dir_os_err(e, "cannot open a folder");
+            rc = file_os_err(e, "cannot open a folder");
     } else {
         struct stat st;
         if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
@@ -316,7 +310,7 @@ static err_code walk(struct listing *l, int fd, unsigned depth, struct err *e)
     }
     DIR *d = fdopendir(fd);
     if (d == NULL) {
-        err_code rc = dir_os_err(e, "cannot read a folder");
+        err_code rc = file_os_err(e, "cannot read a folder");
         close(fd);
         return rc;
     }
@@ -365,7 +359,7 @@ err_code dir_list(const struct sink *s, sink_list_fn each, void *ctx, struct err
         else if (errno == ENOTDIR || errno == ELOOP)
             rc = s->folder ? ERR_OK : ERR(e, ERR_DENIED, "the directory store follows no links");
         else
-            rc = dir_os_err(e, "cannot open a folder");
+            rc = file_os_err(e, "cannot open a folder");
     } else if (rc == ERR_NOT_FOUND) {
         rc = ERR_OK;
     } else if (e) {
@@ -392,7 +386,7 @@ static err_code reader_read(void *ctx, void *dst, size_t cap, size_t *n, struct 
         if (got == 0)
             return ERR(e, ERR_EOF, "end of object");
         if (errno != EINTR)
-            return dir_os_err(e, "cannot read an object");
+            return file_os_err(e, "cannot read an object");
     }
 }
 
@@ -416,7 +410,7 @@ err_code dir_read(const struct sink *s, sv key, uint64_t offset, struct byte_rea
         rc == ERR_OK ? openat(parent, leaf, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
     if (rc == ERR_OK && fd < 0)
         rc = errno == ELOOP ? ERR(e, ERR_DENIED, "the directory store follows no links")
-                            : dir_os_err(e, "cannot open an object");
+                            : file_os_err(e, "cannot open an object");
     close(parent);
     struct stat st;
     if (rc == ERR_OK && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)))

@@ -59,12 +59,12 @@ err_code dir_file_create(const struct sink *s, sv key, struct dir_file **out, st
         f->fd = openat(f->bucket_fd, f->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                        0600);
         if (f->fd < 0)
-            rc = dir_os_err(e, "cannot create a file");
+            rc = file_os_err(e, "cannot create a file");
     }
     if (rc == ERR_OK) {
         f->named = true;
         if (flock(f->fd, LOCK_EX | LOCK_NB) != 0)
-            rc = dir_os_err(e, "cannot lock a file");
+            rc = file_os_err(e, "cannot lock a file");
     }
     if (rc != ERR_OK) {
         dir_file_free(f);
@@ -146,11 +146,11 @@ static err_code place(struct dir_file *f, struct err *e)
     if (renameat(f->bucket_fd, f->temp, parent, leaf) == 0) {
         f->named = false;
         if (w->sync && fsync(parent) != 0)
-            rc = dir_os_err(e, "cannot sync a folder");
+            rc = file_os_err(e, "cannot sync a folder");
     } else if (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST) {
         rc = ERR(e, ERR_INVALID, "a folder of other keys stands where this object would be");
     } else {
-        rc = dir_os_err(e, "cannot rename a file");
+        rc = file_os_err(e, "cannot rename a file");
     }
     close(parent);
     return rc;
@@ -177,9 +177,9 @@ err_code dir_file_commit(struct dir_file *f, struct sink_object *out, struct err
         f->block_len = 0;
     }
     if (f->room != UINT64_MAX && f->room > f->bytes && ftruncate(f->fd, (off_t)f->bytes) != 0)
-        return dir_os_err(e, "cannot end a file");
+        return file_os_err(e, "cannot end a file");
     if (f->sink->world->sync && fdatasync(f->fd) != 0)
-        return dir_os_err(e, "cannot sync a file");
+        return file_os_err(e, "cannot sync a file");
     TRY(into_place(f, e));
     got.bytes = f->bytes;
     hash_sha256_take(f->digest.hash, got.sha256);

@@ -2,6 +2,8 @@
  * each key is held against what the role may touch. */
 #include "sink/sink_private.h"
 
+#include "base/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -113,7 +115,7 @@ static err_code copy_fd(int fd, struct sink_file *f, struct err *e)
         if (n > 0)
             rc = sink_file_write(f, sv_make(block, (size_t)n), e);
         else if (errno != EINTR)
-            rc = dir_os_err(e, "cannot read a local file");
+            rc = file_os_err(e, "cannot read a local file");
     }
     free(block);
     return rc;
@@ -125,7 +127,7 @@ err_code sink_put_path(struct sink *s, sv name, sv content_type, const char *pat
     CLEANUP(sink_file_abort) struct sink_file *f = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return dir_os_err(e, "cannot open a local file");
+        return file_os_err(e, "cannot open a local file");
     err_code rc = sink_file_create(s, name, content_type, SINK_S3_PART_BYTES, &f, e);
     if (rc == ERR_OK)
         rc = copy_fd(fd, f, e);

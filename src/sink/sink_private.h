@@ -110,7 +110,6 @@ err_code dir_read(const struct sink *s, sv key, uint64_t offset, struct byte_rea
                   struct err *e);
 /* Remove what dead writers left in any bucket; a file that is being written is locked. */
 void dir_sweep(const struct sink_world *w);
-err_code dir_os_err(struct err *e, const char *what);
 
 /* A file's digest, which may be ahead of what was written. */
 struct sink_digest {

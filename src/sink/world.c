@@ -45,7 +45,7 @@ static err_code open_root(struct sink_world *w, const char *dir, struct err *e)
     TRY(file_mkdirs(dir, e));
     w->root_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (w->root_fd < 0)
-        return dir_os_err(e, "cannot open the folder for objects");
+        return file_os_err(e, "cannot open the folder for objects");
     dir_sweep(w);
     return ERR_OK;
 }
