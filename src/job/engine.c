@@ -58,6 +58,7 @@ struct change {
     const struct job_progress *progress; /* NULL: as it is */
     sv message;
     bool set_instant, files_expire, files_removed;
+    bool unsynced; /* the machine's end may take it: the job is then where it was before */
     uint64_t t;
     int64_t instant_ms;
 };
@@ -93,7 +94,7 @@ static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv
         }
         bool ends = moved && job_status_is_final(c->to);
         rc = ends ? job_record_finish(en->cfg.records, &rec, e)
-                  : job_record_update(en->cfg.records, &rec, e);
+                  : job_record_update(en->cfg.records, &rec, !c->unsynced, e);
         if (rc == ERR_OK && ends && rec.job.expires_ms)
             job_served_expect(en->served, rec.job.expires_ms);
         if (rc == ERR_OK && moved)
@@ -106,7 +107,7 @@ static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv
 static err_code move(struct job_engine *en, const struct entry *x, job_status to, sv message,
                      struct err *e)
 {
-    struct change c = { .to = to, .message = message };
+    struct change c = { .to = to, .message = message, .unsynced = to == JOB_IN_PROGRESS };
     return change(en, x->kind, sv_from(x->datastore_id), sv_from(x->id), &c, e);
 }
 
@@ -138,6 +139,12 @@ err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e)
     return records_put(r->engine->cfg.records, note_key(a, r, name), value, e);
 }
 
+err_code job_run_note_put_unsynced(struct job_run *r, sv name, sv value, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    return records_put_unsynced(r->engine->cfg.records, note_key(a, r, name), value, e);
+}
+
 err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
@@ -153,9 +160,11 @@ err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, v
 
 err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms, struct err *e)
 {
-    struct change c = {
-        .to = JOB_IN_PROGRESS, .set_instant = true, .t = t, .instant_ms = instant_ms
-    };
+    struct change c = { .to = JOB_IN_PROGRESS,
+                        .set_instant = true,
+                        .t = t,
+                        .instant_ms = instant_ms,
+                        .unsynced = true };
     err_code rc = change(r->engine, r->job->kind, r->job->datastore_id, r->job->id, &c, e);
     /* a cancel came first: the run ends as one that was stopped */
     return rc == ERR_CONFLICT ? ERR(e, ERR_CANCELLED, "the job is being cancelled") : rc;

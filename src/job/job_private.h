@@ -72,8 +72,9 @@ MUST_USE err_code export_undo(struct job_run *r, struct err *e);
 void import_forget(struct job_run *r);
 
 /* Persistent scratch of a job in the records, below the job's own key: plan, finished ranges, ...
- * Dropped when the job ends. `name` is made of [a-z0-9/]. */
+ * Dropped when the job ends. `name` is made of [a-z0-9/]. Not synced: on disk with the next note that is. */
 MUST_USE err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e);
+MUST_USE err_code job_run_note_put_unsynced(struct job_run *r, sv name, sv value, struct err *e);
 MUST_USE err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e);
 MUST_USE err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, void *ctx,
                                     struct err *e);
@@ -98,7 +99,9 @@ MUST_USE err_code job_record_read(struct records *r, job_kind kind, sv datastore
 /* First writing: record, list entry, active entry and token in one batch. ERR_EXISTS: the token is taken. */
 MUST_USE err_code job_record_create(struct records *r, const struct job_record *rec,
                                     sv client_token, struct err *e);
-MUST_USE err_code job_record_update(struct records *r, const struct job_record *rec, struct err *e);
+/* Not synced: on disk with the next write that is (store/records.h). */
+MUST_USE err_code job_record_update(struct records *r, const struct job_record *rec, bool synced,
+                                    struct err *e);
 /* The last writing of a job: its active entry and its notes go. */
 MUST_USE err_code job_record_finish(struct records *r, const struct job_record *rec, struct err *e);
 /* Whom a token stands for. ERR_NOT_FOUND. */
@@ -141,6 +144,7 @@ MUST_USE err_code job_served_remove(struct job_served *s, sv datastore_id, sv id
 /* All of a data store, at once. */
 MUST_USE err_code job_served_drop(struct job_served *s, sv datastore_id, struct err *e);
 sv job_expiry_key(struct arena *a, int64_t expire_ms, sv id);
+/* On disk with the job's last writing. */
 MUST_USE err_code job_manifest_put(struct records *r, sv id, sv manifest, struct err *e);
 MUST_USE err_code job_manifest_delete(struct records *r, sv id, struct err *e);
 /* NULL: the engine keeps no files. *records: the engine's. */

@@ -271,13 +271,14 @@ err_code job_record_create(struct records *r, const struct job_record *rec, sv c
     return records_write(r, w, n, e);
 }
 
-err_code job_record_update(struct records *r, const struct job_record *rec, struct err *e)
+err_code job_record_update(struct records *r, const struct job_record *rec, bool synced,
+                           struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     CLEANUP_BUF struct buf json = BUF_INIT(RECORD_MAX);
     TRY(write_json(rec, &json, e));
-    return records_put(r, record_key(a, rec->job.kind, rec->job.datastore_id, rec->job.id),
-                       buf_sv(&json), e);
+    return (synced ? records_put : records_put_unsynced)(
+        r, record_key(a, rec->job.kind, rec->job.datastore_id, rec->job.id), buf_sv(&json), e);
 }
 
 struct key_list {

@@ -266,7 +266,7 @@ struct sink_world *job_served_world(struct job_served *s)
 err_code job_manifest_put(struct records *r, sv id, sv manifest, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4096);
-    return records_put(r, manifest_key(a, id), manifest, e);
+    return records_put_unsynced(r, manifest_key(a, id), manifest, e);
 }
 
 err_code job_manifest_delete(struct records *r, sv id, struct err *e)

@@ -4,9 +4,8 @@
  *   write   blocks of SINK_WRITE_UNIT: digest, then write(2), while the block is in the cache
  *   commit  fsync (when configured), rename onto the key, fsync its folder
  *
- * Large pieces go out from the caller's memory; only small ones are gathered in a block. A file that
- * fills a block gets room on the disk ahead, some MiB at a time: writing into it takes the kernel about a
- * quarter less than finding a place page by page. What is too much is given back at commit. */
+ * Large pieces go out from the caller's memory; only small ones are gathered in a block. No room is taken on the
+ * disk ahead: giving back what is too much waits for the disk where the file system discards it at once. */
 #include "sink/sink_private.h"
 
 #include "base/file.h"
@@ -18,7 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DIR_AHEAD_BYTES (8u << 20)   /* of room taken on the disk at a time */
 #define DIR_WRITE_MAX   (256u << 10) /* at a time: it is still in the cache from its digest */
 #define DIR_PLACE_TURNS 1000
 #define DIR_FLUSH_BYTES (8u << 20) /* when fsync is to come: start the disk early */
@@ -33,7 +31,6 @@ struct dir_file {
     char *block; /* made by the first small write */
     size_t block_len;
     uint64_t bytes, flushed;
-    uint64_t room; /* taken on the disk; UINT64_MAX: this file system does not give it */
     struct sink_digest digest;
 };
 
@@ -74,20 +71,9 @@ err_code dir_file_create(const struct sink *s, sv key, struct dir_file **out, st
     return ERR_OK;
 }
 
-static void take_room(struct dir_file *f, size_t len)
-{
-    if (f->bytes + len <= f->room || len < SINK_WRITE_UNIT)
-        return; /* a small file needs none, and neither does the end of a large one */
-    if (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)f->bytes, DIR_AHEAD_BYTES) == 0)
-        f->room = f->bytes + DIR_AHEAD_BYTES;
-    else
-        f->room = UINT64_MAX; /* no failure: a full disk is write's to tell */
-}
-
 static err_code put_block(struct dir_file *f, sv block, struct err *e)
 {
     sink_digest_add(&f->digest, f->bytes, block);
-    take_room(f, block.len);
     TRY(file_write_all(f->fd, block, e));
     f->bytes += block.len;
     if (f->sink->world->sync && f->bytes - f->flushed >= DIR_FLUSH_BYTES) {
@@ -176,8 +162,6 @@ err_code dir_file_commit(struct dir_file *f, struct sink_object *out, struct err
         TRY(put_block(f, sv_make(f->block, f->block_len), e));
         f->block_len = 0;
     }
-    if (f->room != UINT64_MAX && f->room > f->bytes && ftruncate(f->fd, (off_t)f->bytes) != 0)
-        return file_os_err(e, "cannot end a file");
     if (f->sink->world->sync && fdatasync(f->fd) != 0)
         return file_os_err(e, "cannot sync a file");
     TRY(into_place(f, e));

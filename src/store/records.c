@@ -11,8 +11,8 @@ struct records {
     rocksdb_t *db;
     rocksdb_options_t *options;
     rocksdb_env_t *mem_env;
-    rocksdb_writeoptions_t *sync_write;
-    pthread_mutex_t lock; /* PUT_IF_ABSENT: nobody writes between look and write */
+    rocksdb_writeoptions_t *sync_write, *unsynced_write;
+    pthread_mutex_t lock; /* PUT_IF_ABSENT: no other such write between look and write */
 };
 
 err_code records_open(const char *path, struct records **out, struct err *e)
@@ -35,6 +35,7 @@ err_code records_open(const char *path, struct records **out, struct err *e)
     }
     r->sync_write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(r->sync_write, 1);
+    r->unsynced_write = rocksdb_writeoptions_create();
     char *bad = NULL;
     r->db = rocksdb_open(r->options, path ? path : "/records", &bad);
     err_code rc = rocks_error(bad, "opening the system's records", e);
@@ -54,6 +55,7 @@ void records_close(struct records *r)
         rocksdb_close(r->db);
     rocksdb_options_destroy(r->options);
     rocksdb_writeoptions_destroy(r->sync_write);
+    rocksdb_writeoptions_destroy(r->unsynced_write);
     if (r->mem_env)
         rocksdb_env_destroy(r->mem_env);
     pthread_mutex_destroy(&r->lock);
@@ -87,7 +89,11 @@ err_code records_write(struct records *r, const struct records_write *w, size_t 
 {
     err_code rc = ERR_OK;
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-    pthread_mutex_lock(&r->lock);
+    bool looks = false;
+    for (size_t i = 0; i < n; i++)
+        looks |= w[i].op == RECORDS_PUT_IF_ABSENT;
+    if (looks)
+        pthread_mutex_lock(&r->lock);
     for (size_t i = 0; i < n && rc == ERR_OK; i++) {
         bool there = false;
         if (w[i].op == RECORDS_PUT_IF_ABSENT)
@@ -105,7 +111,8 @@ err_code records_write(struct records *r, const struct records_write *w, size_t 
         rocksdb_write(r->db, r->sync_write, batch, &bad);
         rc = rocks_error(bad, "writing the system's records", e);
     }
-    pthread_mutex_unlock(&r->lock);
+    if (looks)
+        pthread_mutex_unlock(&r->lock);
     rocksdb_writebatch_destroy(batch);
     return rc;
 }
@@ -114,6 +121,13 @@ err_code records_put(struct records *r, sv key, sv value, struct err *e)
 {
     struct records_write w = { RECORDS_PUT, key, value };
     return records_write(r, &w, 1, e);
+}
+
+err_code records_put_unsynced(struct records *r, sv key, sv value, struct err *e)
+{
+    char *bad = NULL;
+    rocksdb_put(r->db, r->unsynced_write, key.ptr, key.len, value.ptr, value.len, &bad);
+    return rocks_error(bad, "writing the system's records", e);
 }
 
 err_code records_scan(struct records *r, sv prefix, sv after, records_each_fn each, void *ctx,

@@ -1,6 +1,6 @@
 /* records.h - the system's own small records: data stores, jobs, tokens, tags.
- * Ordered byte keys to byte values in one RocksDB; a batch is all or nothing and on disk when the
- * call returns. Keys are made of parts joined by '/', values are JSON; docs/key-layout.md lists
+ * Ordered byte keys to byte values in one RocksDB; a batch is all or nothing and, but for
+ * records_put_unsynced(), on disk when the call returns. Keys are made of parts joined by '/', values are JSON; docs/key-layout.md lists
  * them. Thread-safe.   Floor: store. */
 #pragma once
 #include "base/buf.h"
@@ -23,6 +23,9 @@ struct records_write {
 MUST_USE err_code records_write(struct records *r, const struct records_write *w, size_t n,
                                 struct err *e);
 MUST_USE err_code records_put(struct records *r, sv key, sv value, struct err *e);
+/* The same without waiting for the disk: kept when this process dies, and on disk with the next write that does
+ * wait; the machine's own end before that can take it. */
+MUST_USE err_code records_put_unsynced(struct records *r, sv key, sv value, struct err *e);
 
 /* Records whose key begins with prefix, in key order, from `after` (exclusive; empty: the start).
  * each() may return false to stop. Its views are borrowed for that call. */

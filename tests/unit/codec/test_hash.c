@@ -2,6 +2,9 @@
 
 #include "codec/hash.h"
 
+#define XXH_INLINE_ALL /* compiled here for any processor: another form than the product may choose */
+#include <xxhash.h>
+
 static void sha_hex(sv bytes, char out[65])
 {
     unsigned char d[SHA256_LEN];
@@ -93,6 +96,19 @@ TEST(hash, sha256_of_two_streams_side_by_side)
 
 /* The length in the last block counts bits past 2^32. */
 /* The values that xxh128sum prints; cut anywhere, it is the same text. */
+TEST(hash, xxh3_is_the_same_in_every_form)
+{
+    (void)state;
+    sv text = all_bytes(64);
+    for (size_t n = 0; n <= text.len; n += n < 600 ? 1 : 89) {
+        sv head = sv_tail(sv_head(text, n), n % 7); /* at any address */
+        uint64_t h[2];
+        hash_xxh3_128(head, SV_NONE, h);
+        XXH128_hash_t known = XXH3_128bits(head.ptr, head.len);
+        assert_true(h[0] == known.low64 && h[1] == known.high64);
+    }
+}
+
 TEST(hash, xxh3_of_known_texts_in_one_piece_and_in_two)
 {
     (void)state;
@@ -277,6 +293,7 @@ TEST(hash, equality_is_of_all_bytes)
 
 TEST_MAIN(T(hash, sha256_of_published_messages), T(hash, sha256_does_not_depend_on_the_pieces),
           T(hash, sha256_of_two_streams_side_by_side), T(hash, sha256_of_two_streams_past_512_mib),
+          T(hash, xxh3_is_the_same_in_every_form),
           T(hash, xxh3_of_known_texts_in_one_piece_and_in_two), T(hash, hmac_of_rfc_4231),
           T(hash, crc32c_of_rfc_3720_and_bit_by_bit), T(hash, base64_of_rfc_4648_both_ways),
           T(hash, broken_base64_is_refused_and_adds_nothing), T(hash, equality_is_of_all_bytes))

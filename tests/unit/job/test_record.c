@@ -78,7 +78,7 @@ TEST(record, what_is_written_is_read)
     struct job_progress *p = &rec.job.progress;
     *p = (struct job_progress){ 1, 2,  3,  UINT64_MAX, 5,  6,  7,  8,
                                 9, 10, 11, 12,         13, 14, 15, .throughput = 15.5 };
-    OK(job_record_update(r, &rec, e));
+    OK(job_record_update(r, &rec, true, e));
     OK(job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("a"), a, &got, e));
     assert_int_equal(got.order, 1);
     assert_sv(got.digest, rec.digest);

@@ -1,0 +1,95 @@
+/* The system's records: what outlives the process that wrote it, and one winner among those who put if absent. */
+#include "test.h"
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "store/records.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct records *open_at(const char *dir)
+{
+    struct records *r;
+    OK(records_open(dir, &r, e));
+    return r;
+}
+
+static void assert_value(struct records *r, const char *key, const char *value)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(100);
+    OK(records_get(r, sv_from(key), &b, e));
+    assert_true(sv_eq_cstr(buf_sv(&b), value));
+}
+
+TEST(records, an_unsynced_one_outlives_a_process_that_ends_without_a_word)
+{
+    (void)state;
+    char dir[64];
+    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-records-%016llx", (unsigned long long)rng_u64());
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct err e;
+        struct records *r;
+        bool ok = records_open(dir, &r, &e) == ERR_OK &&
+                  records_put(r, SV_LIT("a"), SV_LIT("synced"), &e) == ERR_OK &&
+                  records_put_unsynced(r, SV_LIT("b"), SV_LIT("not"), &e) == ERR_OK &&
+                  records_put_unsynced(r, SV_LIT("a"), SV_LIT("newer"), &e) == ERR_OK;
+        _exit(ok ? 0 : 1); /* closes nothing */
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    struct records *r = open_at(dir);
+    assert_value(r, "a", "newer");
+    assert_value(r, "b", "not");
+    records_close(r);
+    OK(file_remove_tree(dir, e));
+}
+
+#define KEYS    200u
+#define THREADS 4u
+
+static struct records *shared;
+static atomic_uint n_won, n_lost;
+
+static void *put_if_absent(void *arg)
+{
+    char mine = (char)('0' + (int)(intptr_t)arg);
+    for (unsigned i = 0; i < KEYS; i++) {
+        char key[16], other[16];
+        struct err e;
+        (void)snprintf(key, sizeof key, "key/%u", i);
+        (void)snprintf(other, sizeof other, "other/%c", mine);
+        struct records_write w[] = {
+            { RECORDS_PUT_IF_ABSENT, sv_from(key), sv_make(&mine, 1) },
+            { RECORDS_PUT, sv_from(other), sv_make(&mine, 1) },
+        };
+        err_code rc = records_write(shared, w, 2, &e);
+        if (rc == ERR_OK)
+            atomic_fetch_add(&n_won, 1);
+        else if (rc == ERR_EXISTS)
+            atomic_fetch_add(&n_lost, 1);
+    }
+    return NULL;
+}
+
+TEST(records, of_those_who_put_if_absent_one_wins)
+{
+    (void)state;
+    pthread_t threads[THREADS];
+    shared = open_at(NULL);
+    for (intptr_t i = 0; i < (intptr_t)THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, put_if_absent, (void *)i), 0);
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_int_equal(atomic_load(&n_won), KEYS);
+    assert_int_equal(atomic_load(&n_lost), KEYS * (THREADS - 1));
+    records_close(shared);
+}
+
+TEST_MAIN(T(records, an_unsynced_one_outlives_a_process_that_ends_without_a_word),
+          T(records, of_those_who_put_if_absent_one_wins))
