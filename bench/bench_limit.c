@@ -12,8 +12,8 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#define FILE_BYTES (64u << 20)
-#define LANES      2u
+#define FILE_BYTES  (64u << 20)
+#define LANES       2u
 #define MAX_THREADS 64
 
 static struct sink *sink;
