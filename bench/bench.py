@@ -313,37 +313,48 @@ class Bench:
         print("    where (perf): " + ", ".join(f"{name} {share / known:.0%}" for name, share in
                                                sorted(shares.items(), key=lambda s: -s[1])))
 
-    def s3(self):
-        self.filled()
-        sink = subprocess.Popen([BIN / "bench" / "s3_blackhole"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def s3_exports(self, pace):
+        """Exports to a peer that throws bodies away, each connection at most at so many MB/s (0: as fast as it goes):
+        MB/s, processor seconds per GB, raw PUTs over two connections in MB/s."""
+        sink = subprocess.Popen([BIN / "bench" / "s3_blackhole", "0", str(pace)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                text=True)
         url = f"http://127.0.0.1:{sink.stdout.readline().split()[-1]}"
         roles = self.work / "roles.json"
         roles.write_text('{"roles":[{"arn":"%s","allow":["s3://bucket/*"],"credentials":{"accessKeyId":"a",'
                          '"secretAccessKey":"b"}}]}' % fhirlake.ROLE)
         try:
             server = self.start_server("--s3-endpoint", url, "--roles", str(roles))
-            exports, ratios, ours = [], [], []
+            exports, ours, raws = [], [], []
             total = size_of(self.data(self.args.gb))
             for i in range(self.args.runs + 1):
+                self.level_ground((server.data / "stores" / self.store).glob("*.sst"))
                 before = cpu_seconds(server.process.pid)
                 job = server.export_all(self.store, f"s3://bucket/x{i}")
                 assert job["JobStatus"] == "COMPLETED", job
                 spent = sum(cpu_seconds(server.process.pid)) - sum(before)
                 raw = subprocess.run([BIN / "bench" / "bench_s3_put", "16", "1"], check=True, capture_output=True, text=True).stdout
                 both = raw[raw.index("2 connections"):]
-                rate = float(re.search(r"raw libcurl PUT +([0-9]+) MB/s", both).group(1))
                 if i:
                     exports.append(total / job_seconds(job) / 1e6)
-                    ratios.append(exports[-1] / rate)
                     ours.append(spent / total * 1e9)
-            row("export to a plain-HTTP S3 sink, MB/s", spread(exports))
-            row("ratio export : raw libcurl PUT, 2 connections", spread(ratios))
-            row("  processor seconds per GB, export", spread(ours))
-            raw = subprocess.run([BIN / "bench" / "bench_s3_put"], check=True, capture_output=True, text=True).stdout
-            print("    what PUTs cost without a store behind them:")
-            print("    " + raw.strip().replace("\n", "\n    "))
+                    raws.append(float(re.search(r"raw libcurl PUT +([0-9]+) MB/s", both).group(1)))
+            return exports, ours, raws
         finally:
             sink.kill()
+
+    def s3(self):
+        self.rest(self.filled())
+        exports, ours, raws = self.s3_exports(0)
+        row("export to a plain-HTTP S3 sink, MB/s", spread(exports))
+        row("ratio export : raw libcurl PUT, 2 connections", spread([x / y for x, y in zip(exports, raws)]))
+        row("  processor seconds per GB, export", spread(ours))
+        pace, connections = 50, 8
+        exports, ours, _ = self.s3_exports(pace)
+        row(f"export to a peer of {pace} MB/s a connection, MB/s", spread(exports))
+        row(f"ratio to {connections} connections of it", spread([x / (pace * connections) for x in exports]))
+        raw = subprocess.run([BIN / "bench" / "bench_s3_put"], check=True, capture_output=True, text=True).stdout
+        print("    what PUTs cost without a store behind them:")
+        print("    " + raw.strip().replace("\n", "\n    "))
 
     def ask(self):
         out = subprocess.run([BIN / "bench" / "bench_ask", self.work / "ask", "100000"], check=True, text=True,

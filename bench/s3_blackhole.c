@@ -1,10 +1,11 @@
 /* s3_blackhole.c - an S3 endpoint for measurements: takes every PUT and throws the body away.
  *
- *   s3_blackhole [PORT [truncate]]     on 127.0.0.1; prints "PORT n", runs until its input ends
+ *   s3_blackhole [PORT [truncate|MB]]  on 127.0.0.1; prints "PORT n", runs until its input ends
  *
  * Plain HTTP/1.1, a thread a connection, no signature checked. A body is read into a buffer of
  * 256 KiB, as any server has to; with "truncate" it is discarded inside the kernel (recv with
- * MSG_TRUNC), which takes as little of the machine as a peer can, and less than a real one does.
+ * MSG_TRUNC), which takes as little of the machine as a peer can, and less than a real one does. With a number no
+ * connection's bodies come faster than that many MB/s, which is how S3 itself is met: fast by connections, not by one.
  * HEAD says that the bucket is there, listings are empty, multipart uploads begin and complete. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -17,12 +18,29 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define HEAD_MAX  65536
 #define BODY_STEP (256u << 10)
 
 static bool truncating;
+static double bytes_per_us; /* of one connection; 0: as fast as it goes */
+
+static double now_us(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+/* Until so many bytes may have come since then. */
+static void pace(double since_us, uint64_t bytes)
+{
+    double ahead_us = bytes_per_us > 0 ? (double)bytes / bytes_per_us - (now_us() - since_us) : 0;
+    if (ahead_us > 1000)
+        (void)usleep((useconds_t)ahead_us);
+}
 
 /* Sizes by path, so that HEAD tells what PUT brought. */
 #define SIZES (1u << 16)
@@ -132,12 +150,14 @@ static void *serve(void *ctx)
         uint64_t said = content_length(head), left = said;
         size_t behind = len - (size_t)(end + 4 - head);
         size_t eaten = behind < left ? behind : (size_t)left;
+        double since_us = now_us();
         for (left -= eaten; left;) {
             size_t take = left < BODY_STEP ? (size_t)left : BODY_STEP;
             ssize_t n = truncating ? recv(fd, NULL, take, MSG_TRUNC) : recv(fd, body, take, 0);
             if (n <= 0)
                 goto out;
             left -= (uint64_t)n;
+            pace(since_us, said - left);
         }
         if (!answer(fd, head, said))
             goto out;
@@ -179,6 +199,7 @@ int main(int argc, char **argv)
     pthread_t t;
     char drop[256];
     truncating = argc > 2 && strcmp(argv[2], "truncate") == 0;
+    bytes_per_us = argc > 2 && !truncating ? strtod(argv[2], NULL) : 0;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) != 0 || listen(fd, 64) != 0 ||
         getsockname(fd, (struct sockaddr *)&a, &len) != 0 ||

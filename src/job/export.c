@@ -135,7 +135,7 @@ static err_code open_plan(struct export *x, struct arena *a, struct err *e)
     struct err why;
     err_code rc = export_plan_read(r, a, &x->plan, &why);
     if (rc == ERR_NOT_FOUND) {
-        size_t bytes = sink_keeps_objects(x->sink) ? r->export_object_bytes / EXPORT_LANES
+        size_t bytes = sink_keeps_objects(x->sink) ? r->export_object_bytes / EXPORT_KEPT_SHARE
                                                    : r->export_object_bytes;
         TRY(export_plan_make(x, bytes, e));
         return export_plan_read(r, a, &x->plan, e);

@@ -216,6 +216,9 @@ struct export_tally { /* what a range came to */
 };
 /* Ranges that a worker writes in turn, block by block: their digests are computed side by side. */
 #define EXPORT_LANES 2u
+/* Objects that are held in memory until they are sent (those of the lanes, and eight on their way) are that many times
+ * smaller. */
+#define EXPORT_KEPT_SHARE 4u
 /* A range on its way into objects, then into its note. Can be done again from the start. */
 struct export_range;
 /* block: the lane's, borrowed until the range is freed. */
@@ -227,9 +230,13 @@ DEFINE_CLEANUP(struct export_range, export_range_free)
 MUST_USE err_code export_range_fill(struct export_range *g, struct err *e);
 /* Of two filled ranges, before they are flushed. */
 void export_ranges_digest(struct export_range *g, struct export_range *h);
-/* The block to the sink. ERR_EOF: the range is in, *out says what it came to. */
-MUST_USE err_code export_range_flush(struct export_range *g, struct export_tally *out,
-                                     struct err *e);
+/* The block to the sink. ERR_EOF: all of the range has been given to it, and its block and store are free again. */
+MUST_USE err_code export_range_flush(struct export_range *g, struct err *e);
+/* After that: has every object arrived, or failed to? */
+bool export_range_has_arrived(const struct export_range *g);
+/* Waits for that, and notes the range; *out says what it came to. */
+MUST_USE err_code export_range_finish(struct export_range *g, struct export_tally *out,
+                                      struct err *e);
 
 /* The least place that no range has; given back when the range's note could not be written. */
 size_t export_place_take(struct export *x);

@@ -2,7 +2,10 @@
  *
  * A turn of a worker is a task of the pool: it takes the next range that nobody has taken, and writes EXPORT_LANES
  * at a time, a block of each in turn. A lane that is free takes another one, so that both are busy until a turn
- * ends: when nothing is left, or after TURN_RANGES if another job waits for a worker. */
+ * ends: when nothing is left, or after TURN_RANGES if another job waits for a worker.
+ *
+ * A range whose lines are out leaves its lane; its objects may still be on their way to a peer. It is noted when they have
+ * arrived, and written again when they have not. */
 #include "job/export.h"
 
 #include "base/log.h"
@@ -13,12 +16,32 @@
 #define RANGE_TRIES 3u
 #define TURN_RANGES 4u
 
-struct lane {
-    bool busy;
+#define LEAVING_MAX \
+    16u /* each has an object on its way, or a few; the sink lets fewer of them go at a time */
+
+struct todo {
     size_t range;
     unsigned tries; /* that failed */
+};
+
+struct lane {
+    bool busy;
+    struct todo todo;
     struct buf *block;
     struct export_range *at; /* NULL: to be opened */
+};
+
+struct turn {
+    struct export *x;
+    struct lane lanes[EXPORT_LANES];
+    struct leaving { /* oldest first */
+        struct todo todo;
+        struct export_range *at;
+    } leaving[LEAVING_MAX];
+    unsigned n_leaving;
+    struct todo again[LEAVING_MAX + EXPORT_LANES]; /* whose objects did not arrive */
+    unsigned n_again;
+    unsigned n_taken;
 };
 
 static bool may_pass(err_code rc)
@@ -86,28 +109,64 @@ static void fail(struct export *x, err_code rc, struct err *e)
     pthread_mutex_unlock(&x->shared.lock);
 }
 
-/* After one step of a lane: its range is in, or goes on, or starts anew, or the export has failed. */
-static void settle(struct export *x, struct lane *l, err_code rc, const struct export_tally *tally,
-                   struct err *e)
+/* A range that failed: to be tried again, or the export has failed. True: again. */
+static bool try_again(struct export *x, struct todo *t, err_code rc, struct err *e)
 {
-    if (rc == ERR_OK)
-        return;
-    export_range_free(l->at);
-    l->at = NULL;
-    if (rc == ERR_EOF) {
-        export_progress_range(x, tally);
-        l->busy = false;
-    } else if (may_pass(rc) && ++l->tries < RANGE_TRIES && !job_run_should_stop(x->run)) {
-        LOG_ERR("export_retry", e, LOG_SV("job", x->run->job->id), LOG_INT("range", l->range));
-        pause_before_retry(x->run, l->tries - 1);
-    } else {
+    if (!may_pass(rc) || ++t->tries >= RANGE_TRIES || job_run_should_stop(x->run)) {
         fail(x, rc, e);
-        l->busy = false;
+        return false;
+    }
+    LOG_ERR("export_retry", e, LOG_SV("job", x->run->job->id), LOG_INT("range", t->range));
+    pause_before_retry(x->run, t->tries - 1);
+    return true;
+}
+
+/* The oldest that is leaving has arrived, or has to. */
+static void finish(struct turn *t, unsigned i)
+{
+    struct leaving l = t->leaving[i];
+    struct export_tally tally;
+    struct err e = { 0 };
+    memmove(&t->leaving[i], &t->leaving[i + 1], (--t->n_leaving - i) * sizeof t->leaving[0]);
+    err_code rc = export_range_finish(l.at, &tally, &e);
+    export_range_free(l.at);
+    if (rc == ERR_OK)
+        export_progress_range(t->x, &tally);
+    else if (try_again(t->x, &l.todo, rc, &e))
+        t->again[t->n_again++] = l.todo;
+}
+
+static void finish_arrived(struct turn *t)
+{
+    for (unsigned i = 0; i < t->n_leaving;) {
+        if (export_range_has_arrived(t->leaving[i].at))
+            finish(t, i);
+        else
+            i++;
     }
 }
 
-static void step(struct export *x, struct lane lanes[EXPORT_LANES])
+/* After one step of a lane: its range goes on, or leaves, or starts anew, or the export has failed. */
+static void settle(struct turn *t, struct lane *l, err_code rc, struct err *e)
 {
+    if (rc == ERR_OK)
+        return;
+    if (rc == ERR_EOF) {
+        if (t->n_leaving == LEAVING_MAX)
+            finish(t, 0);
+        t->leaving[t->n_leaving++] = (struct leaving){ l->todo, l->at };
+        l->at = NULL;
+        l->busy = false;
+        return;
+    }
+    export_range_free(l->at);
+    l->at = NULL;
+    l->busy = try_again(t->x, &l->todo, rc, e);
+}
+
+static void step(struct turn *t)
+{
+    struct lane *lanes = t->lanes;
     for (unsigned i = 0; i < EXPORT_LANES; i++) {
         struct lane *l = &lanes[i];
         struct err e = { 0 };
@@ -115,46 +174,60 @@ static void step(struct export *x, struct lane lanes[EXPORT_LANES])
         if (!l->busy)
             continue;
         if (l->at == NULL)
-            rc = export_range_open(x, l->range, l->block, &l->at, &e);
+            rc = export_range_open(t->x, l->todo.range, l->block, &l->at, &e);
         if (rc == ERR_OK)
             rc = export_range_fill(l->at, &e);
-        settle(x, l, rc, NULL, &e);
+        settle(t, l, rc, &e);
     }
     if (lanes[0].at && lanes[1].at)
         export_ranges_digest(lanes[0].at, lanes[1].at);
     for (unsigned i = 0; i < EXPORT_LANES; i++) {
-        struct export_tally tally;
         struct err e = { 0 };
         if (lanes[i].at)
-            settle(x, &lanes[i], export_range_flush(lanes[i].at, &tally, &e), &tally, &e);
+            settle(t, &lanes[i], export_range_flush(lanes[i].at, &e), &e);
     }
+    finish_arrived(t);
+}
+
+/* Something to write for a lane that is free. */
+static bool take(struct turn *t, struct todo *out)
+{
+    if (t->n_again) {
+        *out = t->again[--t->n_again];
+        return true;
+    }
+    *out = (struct todo){ 0 };
+    if ((t->n_taken >= TURN_RANGES && job_tasks_contended(t->x->tasks)) ||
+        !take_range(t->x, &out->range))
+        return false;
+    t->n_taken++;
+    return true;
 }
 
 static void turn(void *ctx, unsigned worker)
 {
-    struct export *x = ctx;
-    struct lane lanes[EXPORT_LANES] = { 0 };
-    unsigned n_taken = 0, n_busy;
+    struct turn t = { .x = ctx };
+    unsigned n_busy;
     for (unsigned i = 0; i < EXPORT_LANES; i++)
-        lanes[i].block = &x->blocks[worker * EXPORT_LANES + i];
+        t.lanes[i].block = &t.x->blocks[worker * EXPORT_LANES + i];
     do {
         n_busy = 0;
         for (unsigned i = 0; i < EXPORT_LANES; i++) {
-            struct lane *l = &lanes[i];
-            if (!l->busy && (n_taken < TURN_RANGES || !job_tasks_contended(x->tasks)) &&
-                take_range(x, &l->range)) {
-                l->busy = true;
-                l->tries = 0;
-                n_taken++;
-            }
+            struct lane *l = &t.lanes[i];
+            l->busy = l->busy || take(&t, &l->todo);
             n_busy += l->busy;
         }
-        step(x, lanes);
-    } while (n_busy && !over(x));
+        if (n_busy)
+            step(&t);
+        else if (t.n_leaving)
+            finish(&t, 0);
+    } while ((n_busy || t.n_leaving || t.n_again) && !over(t.x));
     for (unsigned i = 0; i < EXPORT_LANES; i++) {
-        export_range_free(lanes[i].at); /* of an export that is over */
-        buf_shrink(lanes[i].block, 4u << 20);
+        export_range_free(t.lanes[i].at); /* of an export that is over */
+        buf_shrink(t.lanes[i].block, 4u << 20);
     }
+    for (unsigned i = 0; i < t.n_leaving; i++)
+        export_range_free(t.leaving[i].at);
 }
 
 err_code export_ranges_run(struct export *x, struct err *e)

@@ -1,7 +1,8 @@
 /* export_write.c - a range becomes one object (more, if it is larger than planned).
  *
- *   open -> (fill -> flush)* -> done      fill: lines into the block, until it is full or the object ends
+ *   open -> (fill -> flush)* -> finish    fill: lines into the block, until it is full or the object ends
  *                                         flush: the block to the sink, the object's end if it is there
+ *                                         finish: every object has arrived; the note
  *
  * Two ranges of one thread go through this in turn, with their blocks' digests computed side by side between
  * fill and flush. A block is flushed in multiples of SINK_WRITE_UNIT; what is over stays at its start. */
@@ -37,6 +38,11 @@ static sv object_name(struct arena *a, const struct export *x, size_t range, boo
                      (unsigned long long)(n ? n : 1), range % 10, seq);
 }
 
+struct sent { /* an object on its way */
+    struct sink_sending *sending;
+    struct sent *next;
+};
+
 struct export_range {
     struct export *x;
     size_t range;
@@ -69,10 +75,13 @@ struct export_range {
     struct buf *block;
     size_t gap; /* between the block and a body that is put behind it: what its hole will take */
     struct sink_file *file; /* the open object, or NULL */
+    struct sent *sent;      /* newest first */
     sv name;
     uint64_t count, written; /* of the open object: lines, bytes handed over or in the block */
     uint64_t newlines;       /* counted from the bytes that left */
     uint64_t total, bytes;
+    uint64_t met; /* once all lines are out: living resources met, if has_met */
+    bool has_met;
     unsigned n_objects;
     uint64_t told_lines, told_bytes; /* to the progress, of a range that is not in yet */
     struct buf note;
@@ -129,7 +138,12 @@ static err_code close_object(struct export_range *g, struct err *e)
 {
     struct sink_object o;
     char hex[SHA256_HEX_LEN];
-    TRY(sink_file_commit(&g->file, &o, e));
+    struct sent *s = arena_calloc(g->a, 1, sizeof *s);
+    if (s == NULL)
+        return arena_oom(g->a, e);
+    TRY(sink_file_send(&g->file, &o, &s->sending, e));
+    s->next = g->sent;
+    g->sent = s;
     if (g->newlines != g->count || o.bytes != g->written)
         return ERR(e, ERR_INTERNAL,
                    "an object holds %llu lines and %llu bytes where %llu and %llu were written",
@@ -314,6 +328,10 @@ void export_range_free(struct export_range *g)
     if (g->told_lines || g->told_bytes) /* it will be written again, or never */
         export_progress_add(g->x, -(int64_t)g->told_lines, -(int64_t)g->told_bytes);
     sink_file_abort(g->file);
+    for (struct sent *s = g->sent; s; s = s->next)
+        if (s->sending)
+            IGNORE(sink_sending_wait(&s->sending,
+                                     NULL)); /* whatever came of it is written again, or removed */
     export_source_free(g->from);
     fhir_reader_free(g->reader);
     buf_done(&g->note);
@@ -428,15 +446,62 @@ static void write_types(struct export_range *g)
     json_arr_end(&g->w);
 }
 
-static err_code finish(struct export_range *g, struct export_tally *out, struct err *e)
+/* Its first n bytes have left; what waits behind it moves with the rest. */
+static void pass_block(struct export_range *g, size_t n)
+{
+    bool moves = g->waits && g->v.placed;
+    g->block->len -= n;
+    memmove(g->block->ptr, g->block->ptr + n,
+            g->block->len + (moves ? g->gap + g->v.body.json.len : 0));
+    if (moves)
+        g->v.body.json.ptr = g->block->ptr + g->block->len + g->gap;
+}
+
+err_code export_range_flush(struct export_range *g, struct err *e)
+{
+    sv bytes = leaving(g);
+    if (bytes.len) {
+        uint64_t n = count_newlines(bytes);
+        g->newlines += n;
+        if (!g->file_deletes) {
+            g->told_lines += n;
+            g->told_bytes += bytes.len;
+            g->told_lines -= (uint64_t)g->new_heads;
+            export_progress_add(g->x, (int64_t)n - g->new_heads, (int64_t)bytes.len);
+            g->new_heads = 0;
+        }
+        TRY(sink_file_write(g->file, bytes, e));
+        pass_block(g, bytes.len);
+    }
+    if (g->object_ends && g->file)
+        TRY(close_object(g, e));
+    g->object_ends = false;
+    if (!g->range_ends)
+        return ERR_OK;
+    g->has_met = export_source_passed(g->from, &g->met);
+    g->met += g->total;
+    export_source_free(g->from); /* it keeps blocks of the store */
+    g->from = NULL;
+    return ERR_EOF;
+}
+
+bool export_range_has_arrived(const struct export_range *g)
+{
+    for (const struct sent *s = g->sent; s; s = s->next)
+        if (s->sending && !sink_sending_is_over(s->sending))
+            return false;
+    return true;
+}
+
+err_code export_range_finish(struct export_range *g, struct export_tally *out, struct err *e)
 {
     char name[32], hex[EXPORT_SUM_HEX];
+    for (struct sent *s = g->sent; s; s = s->next)
+        TRY(sink_sending_wait(&s->sending, e));
     json_arr_end(&g->w);
     json_kv_u64(&g->w, "count", g->total);
-    uint64_t passed;
-    if (export_source_passed(g->from, &passed)) {
-        json_kv_u64(&g->w, "met", g->total + passed);
-    }
+    if (g->has_met)
+        json_kv_u64(&g->w, "met", g->met);
     export_sum_hex(&g->sum, hex);
     json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
     export_sum_hex(&g->deleted_sum, hex);
@@ -462,40 +527,4 @@ static err_code finish(struct export_range *g, struct export_tally *out, struct 
     g->told_lines = g->told_bytes = 0;
     *out = (struct export_tally){ g->total, g->bytes, g->n_objects };
     return ERR_OK;
-}
-
-/* Its first n bytes have left; what waits behind it moves with the rest. */
-static void pass_block(struct export_range *g, size_t n)
-{
-    bool moves = g->waits && g->v.placed;
-    g->block->len -= n;
-    memmove(g->block->ptr, g->block->ptr + n,
-            g->block->len + (moves ? g->gap + g->v.body.json.len : 0));
-    if (moves)
-        g->v.body.json.ptr = g->block->ptr + g->block->len + g->gap;
-}
-
-err_code export_range_flush(struct export_range *g, struct export_tally *out, struct err *e)
-{
-    sv bytes = leaving(g);
-    if (bytes.len) {
-        uint64_t n = count_newlines(bytes);
-        g->newlines += n;
-        if (!g->file_deletes) {
-            g->told_lines += n;
-            g->told_bytes += bytes.len;
-            g->told_lines -= (uint64_t)g->new_heads;
-            export_progress_add(g->x, (int64_t)n - g->new_heads, (int64_t)bytes.len);
-            g->new_heads = 0;
-        }
-        TRY(sink_file_write(g->file, bytes, e));
-        pass_block(g, bytes.len);
-    }
-    if (g->object_ends && g->file)
-        TRY(close_object(g, e));
-    g->object_ends = false;
-    if (!g->range_ends)
-        return ERR_OK;
-    TRY(finish(g, out, e));
-    return ERR_EOF;
 }

@@ -17,6 +17,8 @@ struct s3_file {
     struct s3_upload *upload; /* once it is larger than max_bytes */
     struct sink_digest digest;
     uint64_t bytes;
+    bool ended;
+    unsigned char sha256[SHA256_LEN]; /* once it is ended */
 };
 
 /* ---- memory ---- */
@@ -136,10 +138,21 @@ err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e)
     return ERR_OK;
 }
 
+void s3_file_end(struct s3_file *f, struct sink_object *out)
+{
+    if (!f->ended)
+        hash_sha256_take(f->digest.hash, f->sha256);
+    f->ended = true;
+    if (out) {
+        out->bytes = f->bytes;
+        memcpy(out->sha256, f->sha256, sizeof f->sha256);
+    }
+}
+
 err_code s3_file_commit(struct s3_file *f, struct sink_object *out, struct err *e)
 {
-    struct sink_object got = { .bytes = f->bytes };
-    hash_sha256_take(f->digest.hash, got.sha256);
+    struct sink_object got;
+    s3_file_end(f, &got);
     if (f->upload == NULL) {
         struct s3_put p = put_of(f->sink, f->key, f->content_type);
         p.body = buf_sv(&f->body);

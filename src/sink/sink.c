@@ -15,6 +15,7 @@
 struct sink_file {
     struct dir_file *dir; /* one of the two */
     struct s3_file *s3;
+    struct sink_senders *senders; /* of the sink */
 };
 
 /* prefix/name; the role may touch it. */
@@ -47,6 +48,7 @@ err_code sink_file_create(struct sink *s, sv name, sv content_type, size_t max_b
         free(f);
         return rc;
     }
+    f->senders = s->senders;
     *out = f;
     return ERR_OK;
 }
@@ -77,6 +79,23 @@ err_code sink_file_commit(struct sink_file **fp, struct sink_object *out, struct
     err_code rc = f->s3 ? s3_file_commit(f->s3, out, e) : dir_file_commit(f->dir, out, e);
     sink_file_abort(f);
     return rc;
+}
+
+err_code sink_file_send(struct sink_file **fp, struct sink_object *out,
+                        struct sink_sending **sending, struct err *e)
+{
+    struct sink_file *f = *fp;
+    if (f->s3 == NULL) {
+        TRY(sink_file_commit(fp, out, e));
+        *sending = sink_sending_ended(ERR_OK, NULL);
+        return ERR_OK;
+    }
+    *fp = NULL;
+    s3_file_end(f->s3, out);
+    *sending = sink_senders_give(f->senders, f->s3);
+    f->s3 = NULL; /* given */
+    sink_file_abort(f);
+    return ERR_OK;
 }
 
 void sink_file_abort(struct sink_file *f)

@@ -78,6 +78,15 @@ MUST_USE err_code sink_file_write(struct sink_file *f, sv bytes, struct err *e);
 void sink_files_digest(struct sink_file *f, sv x, struct sink_file *g, sv y);
 /* Takes *f in any case: what fails leaves nothing behind. out may be NULL. */
 MUST_USE err_code sink_file_commit(struct sink_file **f, struct sink_object *out, struct err *e);
+/* Ends a file as sink_file_commit does, without waiting for a peer: the object is on its way, several of a sink side by
+ * side, and *out says what it will be. Takes *f in any case. A writer that is ahead by eight objects waits for one to
+ * end. The directory store has committed when this returns. *sending has to be waited for before the sink is closed. */
+struct sink_sending;
+MUST_USE err_code sink_file_send(struct sink_file **f, struct sink_object *out,
+                                 struct sink_sending **sending, struct err *e);
+bool sink_sending_is_over(const struct sink_sending *s);
+/* Waits for the end and takes *s; what failed left nothing behind. */
+MUST_USE err_code sink_sending_wait(struct sink_sending **s, struct err *e);
 void sink_file_abort(struct sink_file *f);
 DEFINE_CLEANUP(struct sink_file, sink_file_abort)
 bool sink_keeps_objects(

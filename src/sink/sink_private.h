@@ -6,6 +6,7 @@
  *   dir.c      the directory store: buckets, walking keys, listing, reading
  *   dir_file.c one file of it, written
  *   s3_file.c  one object of an S3 endpoint, written
+ *   sending.c  objects on their way to an S3 endpoint while their writer goes on
  *   sink.c     the calls of sink.h over either                                                  */
 #pragma once
 #include "codec/hash.h"
@@ -80,7 +81,8 @@ struct sink_spares {
     unsigned n;
 };
 struct sink {
-    struct sink_spares *spares; /* of s3_file.c; NULL: directory store */
+    struct sink_spares *spares;   /* of s3_file.c; NULL: directory store */
+    struct sink_senders *senders; /* of sending.c; NULL: directory store */
     struct sink_world *world;
     struct arena *arena;
     sv bucket;
@@ -142,7 +144,18 @@ void sink_spares_free(struct sink_spares *p);
 err_code s3_file_create(const struct sink *s, sv key, sv content_type, size_t max_bytes,
                         struct s3_file **out, struct err *e);
 err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e);
+/* What it will be, once nothing more is written: its digest ends here. */
+void s3_file_end(struct s3_file *f, struct sink_object *out);
+/* Ends it, if s3_file_end() has not. */
 err_code s3_file_commit(struct s3_file *f, struct sink_object *out, struct err *e);
 void s3_file_free(struct s3_file *f);
 err_code s3_file_put(const struct sink *s, sv key, sv content_type, sv bytes,
                      struct sink_object *out, struct err *e);
+
+/* ---- sending.c ---- */
+struct sink_senders *sink_senders_new(void);
+void sink_senders_free(struct sink_senders *x); /* everything given was waited for */
+/* Takes file. */
+struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *file);
+/* Of what needed no sending. */
+struct sink_sending *sink_sending_ended(err_code rc, const struct err *e);

@@ -183,6 +183,7 @@ err_code sink_open(struct sink_world *w, const struct sink_target *t, struct sin
     TRY(resolve_role(s, e));
     if (w->has_s3) {
         s->spares = sink_spares_new();
+        s->senders = sink_senders_new();
         TRY(s3_client_new(&w->s3, give_credentials, s, t->cancel, &s->s3, e));
     }
     *out = s;
@@ -194,6 +195,7 @@ void sink_close(struct sink *s)
 {
     if (s == NULL)
         return;
+    sink_senders_free(s->senders);
     s3_client_free(s->s3);
     sink_spares_free(s->spares);
     arena_free(s->arena);

@@ -692,15 +692,17 @@ def test_a_conditional_update_meets_what_it_found(fhir):
 
     thread = threading.Thread(target=flip)
     thread.start()
+    rounds, written, end = 0, 0, time.monotonic() + 60
     try:
-        for i in range(20):
-            if i % 2:
+        while (rounds < 20 or written < 3) and time.monotonic() < end:  # the plain writer wins most of them
+            if rounds % 2:
                 answer = fhir.put(f"Patient?identifier={SYSTEM}|k", patient("p", "k", language="conditional"))
-                assert answer.status in (200, 409), answer.body
             else:
                 answer = fhir.post("", bundle("transaction", entry("PUT", f"Patient?identifier={SYSTEM}|k",
                                                                    patient("p", "k", language="conditional"))))
-                assert answer.status in (200, 409), answer.body
+            assert answer.status in (200, 409), answer.body
+            written += answer.status == 200
+            rounds += 1
     finally:
         stop.set()
         thread.join()

@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fhirlake import (KEY, ROLE, ROOT, Server, assert_same_resources, exact, patient, read_ndjson, run,
-                      without_version)
+                      wait_job, without_version)
 
 ACCOUNT = "123456789012"
 PROBE = ".healthlake_write_access_check_file.temp"
@@ -91,6 +91,7 @@ class Proxy:
     def __init__(self, port):
         proxy = self
         self.spoil = lambda method, path: None
+        self.before = lambda method, path: None  # may wait
         self.spoilt = []
         self.lock = threading.Lock()
 
@@ -102,6 +103,7 @@ class Proxy:
                     self.send_response_only(100)
                     self.end_headers()
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                proxy.before(self.command, self.path)
                 with proxy.lock:
                     fault = proxy.spoil(self.command, self.path)
                     if fault:
@@ -317,6 +319,71 @@ def test_slow_down_and_500_are_retried(peer, proxied):
     assert len(proxy.spoilt) == 3
     _, exported = peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])
     assert len(exported) == 50
+
+
+def of_several_types(server, peer, name):
+    """A data store with a resource of each of six types."""
+    store = server.create_store()
+    kinds = ("Organization", "Location", "Practitioner", "Device", "Medication", "Basic")
+    lines = [json.dumps({"resourceType": kind, "id": f"{kind.lower()}-1"} |
+                        ({"code": {"text": "x"}} if kind == "Basic" else {})).encode() for kind in kinds]
+    peer.put(f"in-{name}/all.ndjson", lines)
+    done = server.import_all(store, uri(peer, f"in-{name}/"), output_uri=uri(peer, f"log-{name}"),
+                             role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "COMPLETED", done
+    return store, {(kind, f"{kind.lower()}-1") for kind in kinds}
+
+
+def test_a_range_whose_object_does_not_arrive_is_written_again(peer, proxied):
+    server, proxy = proxied
+    store, ids = of_several_types(server, peer, "again")
+    faults = [(503, "SlowDown")] * 7  # more than one PUT is tried
+    proxy.spoil = lambda method, path: faults.pop() if faults and method == "PUT" and "/Device-" in path else None
+    done = server.export_all(store, uri(peer, "again-out"), role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "COMPLETED", done
+    assert faults == [] and "export_retry" in server.log_text()
+    assert set(peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])[1]) == ids
+
+
+def test_objects_go_side_by_side(peer, proxied):
+    server, proxy = proxied
+    store, ids = of_several_types(server, peer, "side")
+    together = threading.Barrier(5)  # more than there are workers
+    left = [None] * 5
+
+    def meet(method, path):
+        if method == "PUT" and ".ndjson" in path and left:
+            left.pop()
+            together.wait(60)
+
+    proxy.before = meet
+    done = server.export_all(store, uri(peer, "side-out"), role=peer.role, key=peer.kms_key)
+    assert done["JobStatus"] == "COMPLETED" and not together.broken, done
+    assert set(peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])[1]) == ids
+
+
+def test_a_kill_while_objects_are_on_their_way_loses_none(peer, proxied):
+    server, proxy = proxied
+    store, ids = of_several_types(server, peer, "killed")
+    held, on = threading.Semaphore(0), threading.Event()
+
+    def hold(method, path):
+        if method == "PUT" and ".ndjson" in path and not on.is_set():
+            held.release()
+            on.wait(60)
+
+    proxy.before = hold
+    job = server.client().start_fhir_export_job(
+        DatastoreId=store, DataAccessRoleArn=peer.role,
+        OutputDataConfig={"S3Configuration": {"S3Uri": uri(peer, "killed-out"), "KmsKeyId": peer.kms_key}})["JobId"]
+    for _ in range(4):
+        assert held.acquire(timeout=60)
+    server.kill()
+    on.set()
+    server.start()
+    done = wait_job(lambda: server.client().describe_fhir_export_job(DatastoreId=store, JobId=job)["ExportJobProperties"])
+    assert done["JobStatus"] == "COMPLETED", done
+    assert set(peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])[1]) == ids
 
 
 def test_credentials_that_expire_in_a_job_are_renewed(peer, proxied):

@@ -13,6 +13,8 @@ uses up one of them:
     {"do": "stall", "seconds": 5}                    silence, then the connection ends
     {"do": "truncate", "bytes": 1000}                the right head, so many bytes, the end
     {"do": "hang", "bytes": 1000, "seconds": 5}      the same, then silence
+    {"do": "meet", "of": 3}                          waits for two more such requests, then as without a script;
+                                                     503 when they do not come within 20 s
     {"do": "etag", "value": "\\"x\\""}                 as without a script, with another ETag
     {"do": "change", "bucket": .., "key": .., "size": n}   the object is replaced, then as "ok"
 
@@ -95,6 +97,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if step["do"] == "stall":
             time.sleep(step["seconds"])
             return self.drop()
+        if step["do"] == "meet":
+            with LOCK:
+                barrier = STATE.setdefault("barrier", threading.Barrier(step["of"]))
+            try:
+                barrier.wait(20)
+            except threading.BrokenBarrierError:
+                return self.fail(503, "NobodyElse")
         if step["do"] == "fail":
             return self.fail(step["status"], step["code"], step.get("headers"))
         if step["do"] == "answer":
@@ -127,6 +136,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if path == "/_script":
                 STATE["script"] = json.loads(body)
                 STATE["log"] = []
+                STATE.pop("barrier", None)
                 answer = "{}"
             elif path == "/_sts_ttl":
                 STATE["sts_ttl"] = json.loads(body)

@@ -374,9 +374,86 @@ TEST(hostile, many_jobs_at_once_assume_a_role_once)
     assert_int_equal(assumed(key), 1);
 }
 
+/* A file of n bytes that all are c, on its way. */
+static struct sink_sending *sent(struct sink *s, const char *name, char c, size_t n)
+{
+    struct sink_file *f = NULL;
+    struct sink_sending *on_its_way = NULL;
+    struct sink_object o;
+    unsigned char known[SHA256_LEN];
+    char *bytes = malloc(n);
+    assert_non_null(bytes);
+    memset(bytes, c, n);
+    OK(sink_file_create(s, sv_from(name), TYPE, 1 << 20, &f, e));
+    OK(sink_file_write(f, sv_make(bytes, n), e));
+    OK(sink_file_send(&f, &o, &on_its_way, e));
+    assert_null(f);
+    hash_sha256_of(sv_make(bytes, n), known);
+    assert_int_equal(o.bytes, n);
+    assert_memory_equal(o.sha256, known, sizeof known);
+    free(bytes);
+    return on_its_way;
+}
+
+TEST(hostile, objects_go_side_by_side)
+{
+    NEED(has_bad);
+    CLEANUP(sink_world_free) struct sink_world *w = bad_world();
+    CLEANUP(sink_close) struct sink *s = NULL;
+    struct sink_target at = target("s3://b1b/side", SV_LIT("arn:aws:iam::123456789012:role/r"));
+    struct sink_sending *all[3];
+    OK(sink_open(w, &at, &s, e));
+    script("/_script",
+           "[{\"do\":\"meet\",\"of\":3},{\"do\":\"meet\",\"of\":3},{\"do\":\"meet\",\"of\":3}]");
+    for (int i = 0; i < 3; i++)
+        all[i] = sent(s, i == 0 ? "a" : i == 1 ? "b" : "c", (char)('a' + i), 1000);
+    for (int i = 0; i < 3; i++)
+        OK(sink_sending_wait(&all[i], e));
+}
+
+TEST(hostile, one_that_is_refused_is_told_to_who_waits_and_the_others_arrive)
+{
+    NEED(has_bad);
+    enum { N = 30 }; /* more than go at a time */
+    CLEANUP(sink_world_free) struct sink_world *w = bad_world();
+    CLEANUP(sink_close) struct sink *s = NULL;
+    struct sink_target at = target("s3://b1b/many", SV_LIT("arn:aws:iam::123456789012:role/r"));
+    struct sink_sending *all[N];
+    char name[16];
+    OK(sink_open(w, &at, &s, e));
+    script("/_script", "[{\"do\":\"ok\"},{\"do\":\"fail\",\"status\":403,\"code\":\"AccessDenied\"}"
+                       ",{\"do\":\"ok\"}]");
+    for (int i = 0; i < N; i++) {
+        (void)snprintf(name, sizeof name, "o%d", i);
+        all[i] = sent(s, name, (char)('A' + i), 2000 + (size_t)i);
+    }
+    int refused = 0;
+    for (int i = 0; i < N; i++) {
+        struct err why = { 0 };
+        uint64_t bytes = 0;
+        (void)snprintf(name, sizeof name, "o%d", i);
+        while (!sink_sending_is_over(all[i]))
+            (void)usleep(1000);
+        err_code rc = sink_sending_wait(&all[i], &why);
+        assert_null(all[i]);
+        if (rc != ERR_OK) {
+            assert_int_equal(rc, ERR_DENIED);
+            assert_int_equal(why.code, ERR_DENIED);
+            FAILS(ERR_NOT_FOUND, sink_stat(s, sv_from(name), &bytes, e));
+            refused++;
+        } else {
+            OK(sink_stat(s, sv_from(name), &bytes, e));
+            assert_int_equal(bytes, 2000 + i);
+        }
+    }
+    assert_int_equal(refused, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(hostile, objects_go_side_by_side),
+        T(hostile, one_that_is_refused_is_told_to_who_waits_and_the_others_arrive),
         T(hostile, credentials_are_kept_and_renewed_in_time),
         T(hostile, a_token_called_expired_is_replaced),
         T(hostile, sts_that_is_away_does_not_stop_what_is_still_valid),

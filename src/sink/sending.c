@@ -1,0 +1,146 @@
+/* sending.c - objects on their way to a peer while their writer goes on.
+ *
+ * A sink's threads, SENDERS at most and made as they are needed, take the files in the order in which they were
+ * given. A writer that is ahead by SENDERS objects waits: so many are held in memory, and so many connections
+ * are busy. */
+#include "sink/sink_private.h"
+
+#define SENDERS 8u
+
+struct sink_sending {
+    struct sink_senders *of; /* NULL: it was over at once */
+    struct s3_file *file;
+    struct sink_sending *next; /* in the queue */
+    bool over;
+    err_code rc;
+    struct err err;
+};
+
+struct sink_senders {
+    pthread_mutex_t lock;
+    pthread_cond_t given, ended; /* to the threads; by the threads */
+    struct sink_sending *first, **last;
+    unsigned n_on_their_way; /* in the queue or with a thread */
+    unsigned n_idle, n_threads;
+    bool stop;
+    pthread_t threads[SENDERS];
+};
+
+struct sink_senders *sink_senders_new(void)
+{
+    struct sink_senders *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        abort();
+    pthread_mutex_init(&x->lock, NULL);
+    pthread_cond_init(&x->given, NULL);
+    pthread_cond_init(&x->ended, NULL);
+    x->last = &x->first;
+    return x;
+}
+
+void sink_senders_free(struct sink_senders *x)
+{
+    if (x == NULL)
+        return;
+    pthread_mutex_lock(&x->lock);
+    x->stop = true;
+    pthread_cond_broadcast(&x->given);
+    pthread_mutex_unlock(&x->lock);
+    for (unsigned i = 0; i < x->n_threads; i++)
+        (void)pthread_join(x->threads[i], NULL);
+    pthread_cond_destroy(&x->given);
+    pthread_cond_destroy(&x->ended);
+    pthread_mutex_destroy(&x->lock);
+    free(x);
+}
+
+static void *send_all(void *ctx)
+{
+    struct sink_senders *x = ctx;
+    pthread_mutex_lock(&x->lock);
+    for (;;) {
+        while (x->first == NULL && !x->stop) {
+            x->n_idle++;
+            (void)pthread_cond_wait(&x->given, &x->lock);
+            x->n_idle--;
+        }
+        if (x->first == NULL)
+            break;
+        struct sink_sending *s = x->first;
+        x->first = s->next;
+        if (x->first == NULL)
+            x->last = &x->first;
+        pthread_mutex_unlock(&x->lock);
+        s->rc = s3_file_commit(s->file, NULL, &s->err);
+        s3_file_free(s->file);
+        s->file = NULL;
+        pthread_mutex_lock(&x->lock);
+        s->over = true;
+        x->n_on_their_way--;
+        pthread_cond_broadcast(&x->ended);
+    }
+    pthread_mutex_unlock(&x->lock);
+    return NULL;
+}
+
+struct sink_sending *sink_sending_ended(err_code rc, const struct err *e)
+{
+    struct sink_sending *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        abort();
+    s->over = true;
+    s->rc = rc;
+    if (rc != ERR_OK)
+        s->err = *e;
+    return s;
+}
+
+struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *file)
+{
+    struct sink_sending *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        abort();
+    s->of = x;
+    s->file = file;
+    pthread_mutex_lock(&x->lock);
+    while (x->n_on_their_way >= SENDERS)
+        (void)pthread_cond_wait(&x->ended, &x->lock);
+    x->n_on_their_way++;
+    *x->last = s;
+    x->last = &s->next;
+    if (x->n_idle == 0 && x->n_threads < SENDERS &&
+        pthread_create(&x->threads[x->n_threads], NULL, send_all, x) == 0)
+        x->n_threads++;
+    else if (x->n_threads == 0)
+        abort(); /* no thread at all can be had */
+    pthread_cond_signal(&x->given);
+    pthread_mutex_unlock(&x->lock);
+    return s;
+}
+
+bool sink_sending_is_over(const struct sink_sending *s)
+{
+    if (s->of == NULL)
+        return true;
+    pthread_mutex_lock(&s->of->lock);
+    bool over = s->over;
+    pthread_mutex_unlock(&s->of->lock);
+    return over;
+}
+
+err_code sink_sending_wait(struct sink_sending **sp, struct err *e)
+{
+    struct sink_sending *s = *sp;
+    *sp = NULL;
+    if (s->of) {
+        pthread_mutex_lock(&s->of->lock);
+        while (!s->over)
+            (void)pthread_cond_wait(&s->of->ended, &s->of->lock);
+        pthread_mutex_unlock(&s->of->lock);
+    }
+    err_code rc = s->rc;
+    if (rc != ERR_OK && e)
+        *e = s->err;
+    free(s);
+    return rc;
+}
