@@ -14,7 +14,7 @@ uses up one of them:
     {"do": "truncate", "bytes": 1000}                the right head, so many bytes, the end
     {"do": "hang", "bytes": 1000, "seconds": 5}      the same, then silence
     {"do": "meet", "of": 3}                          waits for two more such requests, then as without a script;
-                                                     503 when they do not come within 20 s
+                                                     400 when they do not come within 4 s
     {"do": "etag", "value": "\\"x\\""}                 as without a script, with another ETag
     {"do": "change", "bucket": .., "key": .., "size": n}   the object is replaced, then as "ok"
 
@@ -101,9 +101,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             with LOCK:
                 barrier = STATE.setdefault("barrier", threading.Barrier(step["of"]))
             try:
-                barrier.wait(20)
+                barrier.wait(4)
             except threading.BrokenBarrierError:
-                return self.fail(503, "NobodyElse")
+                return self.fail(400, "NobodyElse")
         if step["do"] == "fail":
             return self.fail(step["status"], step["code"], step.get("headers"))
         if step["do"] == "answer":
