@@ -315,7 +315,7 @@ class Bench:
 
     def s3_exports(self, pace):
         """Exports to a peer that throws bodies away, each connection at most at so many MB/s (0: as fast as it goes):
-        MB/s, processor seconds per GB, raw PUTs over two connections in MB/s."""
+        MB/s, processor seconds per GB, raw PUTs over two connections in MB/s, peak memory over idle in MiB."""
         sink = subprocess.Popen([BIN / "bench" / "s3_blackhole", "0", str(pace)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                 text=True)
         url = f"http://127.0.0.1:{sink.stdout.readline().split()[-1]}"
@@ -325,6 +325,8 @@ class Bench:
         try:
             server = self.start_server("--s3-endpoint", url, "--roles", str(roles))
             exports, ours, raws = [], [], []
+            pid = server.process.pid
+            idle = memory_kib(pid, "VmRSS")
             total = size_of(self.data(self.args.gb))
             for i in range(self.args.runs + 1):
                 self.level_ground((server.data / "stores" / self.store).glob("*.sst"))
@@ -338,20 +340,21 @@ class Bench:
                     exports.append(total / job_seconds(job) / 1e6)
                     ours.append(spent / total * 1e9)
                     raws.append(float(re.search(r"raw libcurl PUT +([0-9]+) MB/s", both).group(1)))
-            return exports, ours, raws
+            return exports, ours, raws, (memory_kib(pid, "VmHWM") - idle) / 1024
         finally:
             sink.kill()
 
     def s3(self):
         self.rest(self.filled())
-        exports, ours, raws = self.s3_exports(0)
+        exports, ours, raws, _ = self.s3_exports(0)
         row("export to a plain-HTTP S3 sink, MB/s", spread(exports))
         row("ratio export : raw libcurl PUT, 2 connections", spread([x / y for x, y in zip(exports, raws)]))
         row("  processor seconds per GB, export", spread(ours))
         pace, connections = 50, 8
-        exports, ours, _ = self.s3_exports(pace)
+        exports, _, _, peak = self.s3_exports(pace)
         row(f"export to a peer of {pace} MB/s a connection, MB/s", spread(exports))
         row(f"ratio to {connections} connections of it", spread([x / (pace * connections) for x in exports]))
+        row("  peak memory over idle, MiB", f"{peak:,.0f}", f"{connections} objects on their way")
         raw = subprocess.run([BIN / "bench" / "bench_s3_put"], check=True, capture_output=True, text=True).stdout
         print("    what PUTs cost without a store behind them:")
         print("    " + raw.strip().replace("\n", "\n    "))
