@@ -21,7 +21,8 @@ struct sink_senders {
     pthread_cond_t given, ended; /* to the threads; by the threads */
     struct sink_sending *first, **last;
     unsigned n_on_their_way; /* in the queue or with a thread */
-    unsigned n_idle, n_threads;
+    unsigned n_queued;
+    unsigned n_idle, n_threads; /* idle: also those that were woken and do not run yet */
     bool stop;
     pthread_t threads[SENDERS];
 };
@@ -68,6 +69,7 @@ static void *send_all(void *ctx)
             break;
         struct sink_sending *s = x->first;
         x->first = s->next;
+        x->n_queued--;
         if (x->first == NULL)
             x->last = &x->first;
         pthread_mutex_unlock(&x->lock);
@@ -108,7 +110,8 @@ struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *f
     x->n_on_their_way++;
     *x->last = s;
     x->last = &s->next;
-    if (x->n_idle == 0 && x->n_threads < SENDERS &&
+    x->n_queued++;
+    if (x->n_queued > x->n_idle && x->n_threads < SENDERS &&
         pthread_create(&x->threads[x->n_threads], NULL, send_all, x) == 0)
         x->n_threads++;
     else if (x->n_threads == 0)
