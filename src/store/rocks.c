@@ -19,12 +19,27 @@
 static const char *const cf_names[N_CFS] = { "default", "versions", "changes", "commits",
                                              "notes",   "search",   "counts" };
 
+/* RocksDB's own word for what happened, without what follows it: paths, keys. */
+static const char *kind_of(const char *text)
+{
+    static const char *const kinds[] = {
+        "Invalid argument",      "Not implemented",      "Result incomplete",
+        "Resource busy",         "Shutdown in progress", "Operation timed out",
+        "Operation aborted",     "Operation expired",    "Operation failed. Try again.",
+        "Column family dropped",
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strncmp(text, kinds[i], strlen(kinds[i])) == 0)
+            return kinds[i];
+    return "input/output error";
+}
+
 err_code rocks_error(char *errptr, const char *what, struct err *e)
 {
     if (errptr == NULL)
         return ERR_OK;
     err_code code = ERR_IO;
-    const char *why = "input/output error";
+    const char *why = kind_of(errptr);
     if (strstr(errptr, "No space left") || strstr(errptr, "Space limit")) {
         code = ERR_NO_SPACE;
         why = "disk is full";
@@ -40,6 +55,8 @@ err_code rocks_error(char *errptr, const char *what, struct err *e)
         why = "does not exist";
     } else if (strstr(errptr, "Too many open files")) {
         why = "too many open files";
+    } else if (strstr(errptr, "No such file")) {
+        why = "a file is missing";
     }
     rocksdb_free(errptr);
     return ERR(e, code, "%s: %s", what, why);
