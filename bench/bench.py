@@ -245,7 +245,6 @@ class Bench:
                 spent = [now - then for now, then in zip(cpu_seconds(pid), before)]
                 lost = stolen_seconds() - lost
                 folder = server.folder(job["OutputDataConfig"]["S3Configuration"]["S3Uri"])
-                shutil.rmtree(copy, ignore_errors=True)
                 self.level_ground(folder.rglob("*.ndjson"))
                 children = resource.getrusage(resource.RUSAGE_CHILDREN)
                 seconds = timed(["cp", "-r", folder, copy])
@@ -315,7 +314,8 @@ class Bench:
 
     def s3_exports(self, pace):
         """Exports to a peer that throws bodies away, each connection at most at so many MB/s (0: as fast as it goes):
-        MB/s, processor seconds per GB, raw PUTs over two connections in MB/s, peak memory over idle in MiB."""
+        MB/s, processor seconds per GB, raw PUTs over two connections in MB/s (of an unlimited peer),
+        peak memory over idle in MiB."""
         sink = subprocess.Popen([BIN / "bench" / "s3_blackhole", "0", str(pace)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                 text=True)
         url = f"http://127.0.0.1:{sink.stdout.readline().split()[-1]}"
@@ -330,15 +330,18 @@ class Bench:
             total = size_of(self.data(self.args.gb))
             for i in range(self.args.runs + 1):
                 self.level_ground((server.data / "stores" / self.store).glob("*.sst"))
-                before = cpu_seconds(server.process.pid)
+                before = cpu_seconds(pid)
                 job = server.export_all(self.store, f"s3://bucket/x{i}")
                 assert job["JobStatus"] == "COMPLETED", job
-                spent = sum(cpu_seconds(server.process.pid)) - sum(before)
-                raw = subprocess.run([BIN / "bench" / "bench_s3_put", "16", "1"], check=True, capture_output=True, text=True).stdout
-                both = raw[raw.index("2 connections"):]
-                if i:
-                    exports.append(total / job_seconds(job) / 1e6)
-                    ours.append(spent / total * 1e9)
+                spent = sum(cpu_seconds(pid)) - sum(before)
+                if i == 0:
+                    continue
+                exports.append(total / job_seconds(job) / 1e6)
+                ours.append(spent / total * 1e9)
+                if pace == 0:  # else the connections are the limit
+                    raw = subprocess.run([BIN / "bench" / "bench_s3_put", "16", "1"], check=True, capture_output=True,
+                                         text=True).stdout
+                    both = raw[raw.index("2 connections"):]
                     raws.append(float(re.search(r"raw libcurl PUT +([0-9]+) MB/s", both).group(1)))
             return exports, ours, raws, (memory_kib(pid, "VmHWM") - idle) / 1024
         finally:

@@ -58,7 +58,6 @@ struct change {
     const struct job_progress *progress; /* NULL: as it is */
     sv message;
     bool set_instant, files_expire, files_removed;
-    bool unsynced; /* the machine's end may take it: the job is then where it was before */
     uint64_t t;
     int64_t instant_ms;
 };
@@ -93,8 +92,10 @@ static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv
             rec.job.transaction_ms = c->instant_ms;
         }
         bool ends = moved && job_status_is_final(c->to);
+        /* that it runs may go with the machine: the job is then where it was before */
+        bool synced = c->to != JOB_IN_PROGRESS;
         rc = ends ? job_record_finish(en->cfg.records, &rec, e)
-                  : job_record_update(en->cfg.records, &rec, !c->unsynced, e);
+                  : job_record_update(en->cfg.records, &rec, synced, e);
         if (rc == ERR_OK && ends && rec.job.expires_ms)
             job_served_expect(en->served, rec.job.expires_ms);
         if (rc == ERR_OK && moved)
@@ -107,7 +108,7 @@ static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv
 static err_code move(struct job_engine *en, const struct entry *x, job_status to, sv message,
                      struct err *e)
 {
-    struct change c = { .to = to, .message = message, .unsynced = to == JOB_IN_PROGRESS };
+    struct change c = { .to = to, .message = message };
     return change(en, x->kind, sv_from(x->datastore_id), sv_from(x->id), &c, e);
 }
 
@@ -160,11 +161,9 @@ err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, v
 
 err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms, struct err *e)
 {
-    struct change c = { .to = JOB_IN_PROGRESS,
-                        .set_instant = true,
-                        .t = t,
-                        .instant_ms = instant_ms,
-                        .unsynced = true };
+    struct change c = {
+        .to = JOB_IN_PROGRESS, .set_instant = true, .t = t, .instant_ms = instant_ms
+    };
     err_code rc = change(r->engine, r->job->kind, r->job->datastore_id, r->job->id, &c, e);
     /* a cancel came first: the run ends as one that was stopped */
     return rc == ERR_CONFLICT ? ERR(e, ERR_CANCELLED, "the job is being cancelled") : rc;

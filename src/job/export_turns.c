@@ -121,7 +121,7 @@ static bool try_again(struct export *x, struct todo *t, err_code rc, struct err 
     return true;
 }
 
-/* The oldest that is leaving has arrived, or has to. */
+/* One that is leaving has arrived, or is waited for. */
 static void finish(struct turn *t, unsigned i)
 {
     struct leaving l = t->leaving[i];

@@ -329,9 +329,8 @@ void export_range_free(struct export_range *g)
         export_progress_add(g->x, -(int64_t)g->told_lines, -(int64_t)g->told_bytes);
     sink_file_abort(g->file);
     for (struct sent *s = g->sent; s; s = s->next)
-        if (s->sending)
-            IGNORE(sink_sending_wait(&s->sending,
-                                     NULL)); /* whatever came of it is written again, or removed */
+        if (s->sending) /* whatever came of it is written again, or removed */
+            IGNORE(sink_sending_wait(&s->sending, NULL));
     export_source_free(g->from);
     fhir_reader_free(g->reader);
     buf_done(&g->note);
@@ -488,7 +487,7 @@ err_code export_range_flush(struct export_range *g, struct err *e)
 bool export_range_has_arrived(const struct export_range *g)
 {
     for (const struct sent *s = g->sent; s; s = s->next)
-        if (s->sending && !sink_sending_is_over(s->sending))
+        if (!sink_sending_is_over(s->sending))
             return false;
     return true;
 }

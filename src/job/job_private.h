@@ -72,7 +72,7 @@ MUST_USE err_code export_undo(struct job_run *r, struct err *e);
 void import_forget(struct job_run *r);
 
 /* Persistent scratch of a job in the records, below the job's own key: plan, finished ranges, ...
- * Dropped when the job ends. `name` is made of [a-z0-9/]. Not synced: on disk with the next note that is. */
+ * Dropped when the job ends. `name` is made of [a-z0-9/]. An unsynced one is on disk with the next that is synced. */
 MUST_USE err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e);
 MUST_USE err_code job_run_note_put_unsynced(struct job_run *r, sv name, sv value, struct err *e);
 MUST_USE err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e);
@@ -99,7 +99,7 @@ MUST_USE err_code job_record_read(struct records *r, job_kind kind, sv datastore
 /* First writing: record, list entry, active entry and token in one batch. ERR_EXISTS: the token is taken. */
 MUST_USE err_code job_record_create(struct records *r, const struct job_record *rec,
                                     sv client_token, struct err *e);
-/* Not synced: on disk with the next write that is (store/records.h). */
+/* What is not synced is on disk with the next write that is (store/records.h). */
 MUST_USE err_code job_record_update(struct records *r, const struct job_record *rec, bool synced,
                                     struct err *e);
 /* The last writing of a job: its active entry and its notes go. */

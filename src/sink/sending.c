@@ -85,15 +85,12 @@ static void *send_all(void *ctx)
     return NULL;
 }
 
-struct sink_sending *sink_sending_ended(err_code rc, const struct err *e)
+struct sink_sending *sink_sending_ended(void)
 {
     struct sink_sending *s = calloc(1, sizeof *s);
     if (s == NULL)
         abort();
     s->over = true;
-    s->rc = rc;
-    if (rc != ERR_OK)
-        s->err = *e;
     return s;
 }
 
@@ -124,7 +121,7 @@ struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *f
 bool sink_sending_is_over(const struct sink_sending *s)
 {
     if (s->of == NULL)
-        return true;
+        return s->over;
     pthread_mutex_lock(&s->of->lock);
     bool over = s->over;
     pthread_mutex_unlock(&s->of->lock);

@@ -87,7 +87,7 @@ err_code sink_file_send(struct sink_file **fp, struct sink_object *out,
     struct sink_file *f = *fp;
     if (f->s3 == NULL) {
         TRY(sink_file_commit(fp, out, e));
-        *sending = sink_sending_ended(ERR_OK, NULL);
+        *sending = sink_sending_ended();
         return ERR_OK;
     }
     *fp = NULL;

@@ -158,4 +158,4 @@ void sink_senders_free(struct sink_senders *x); /* everything given was waited f
 /* Takes file. */
 struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *file);
 /* Of what needed no sending. */
-struct sink_sending *sink_sending_ended(err_code rc, const struct err *e);
+struct sink_sending *sink_sending_ended(void);

@@ -94,8 +94,6 @@ TEST(hash, sha256_of_two_streams_side_by_side)
     assert_memory_equal(want, have, SHA256_LEN);
 }
 
-/* The length in the last block counts bits past 2^32. */
-/* The values that xxh128sum prints; cut anywhere, it is the same text. */
 TEST(hash, xxh3_is_the_same_in_every_form)
 {
     (void)state;
@@ -109,6 +107,7 @@ TEST(hash, xxh3_is_the_same_in_every_form)
     }
 }
 
+/* The values that xxh128sum prints; cut anywhere, it is the same text. */
 TEST(hash, xxh3_of_known_texts_in_one_piece_and_in_two)
 {
     (void)state;
@@ -127,6 +126,7 @@ TEST(hash, xxh3_of_known_texts_in_one_piece_and_in_two)
     }
 }
 
+/* The length in the last block counts bits past 2^32. */
 TEST(hash, sha256_of_two_streams_past_512_mib)
 {
     (void)state;
