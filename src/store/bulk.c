@@ -6,9 +6,11 @@
 #include "store/store_private.h"
 
 #include <limits.h>
+#include <time.h>
 #include <unistd.h>
 
-#define STRIDE 1024u
+#define STRIDE     1024u
+#define MOST_TRIES 100 /* 10 ms apart */
 
 struct rocks_bulk {
     struct store_bulk base;
@@ -134,6 +136,20 @@ err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items,
     return write_search(k, items, n, e);
 }
 
+/* A library that was built with its assertions, as distributions do, looks twice whether what it holds in memory must
+ * be on disk before the files can come in. Between that flush's end and the list of files that tells of it another
+ * thread's entry in the manifest can fit; then the second look sees memory that is on disk already and refuses, with
+ * nothing done. */
+static bool try_again(char **bad)
+{
+    if (*bad == NULL || strncmp(*bad, ROCKS_TRY_AGAIN, strlen(ROCKS_TRY_AGAIN)) != 0)
+        return false;
+    rocksdb_free(*bad);
+    *bad = NULL;
+    (void)nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+    return true;
+}
+
 /* Files of one kind, those of all loads in one call: it waits for the disk several times, however many come. */
 static err_code ingest(struct rocks_bulk *const *loads, size_t n, const char *what, int cf,
                        struct err *e)
@@ -149,7 +165,7 @@ static err_code ingest(struct rocks_bulk *const *loads, size_t n, const char *wh
     }
     rocksdb_ingestexternalfileoptions_t *o = rocksdb_ingestexternalfileoptions_create();
     rocksdb_ingestexternalfileoptions_set_move_files(o, 1);
-    if (n)
+    for (int tries = 0; n && tries < MOST_TRIES && (tries == 0 || try_again(&bad)); tries++)
         rocksdb_ingest_external_file_cf(loads[0]->r->db, loads[0]->r->cf[cf], files, n, o, &bad);
     rocksdb_ingestexternalfileoptions_destroy(o);
     free(files);

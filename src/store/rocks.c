@@ -19,18 +19,23 @@
 static const char *const cf_names[N_CFS] = { "default", "versions", "changes", "commits",
                                              "notes",   "search",   "counts" };
 
-/* RocksDB's own word for what happened, without what follows it: paths, keys. */
+/* RocksDB's own word for what happened, or the system's, without what stands between: paths, keys. */
 static const char *kind_of(const char *text)
 {
     static const char *const kinds[] = {
-        "Invalid argument",      "Not implemented",      "Result incomplete",
-        "Resource busy",         "Shutdown in progress", "Operation timed out",
-        "Operation aborted",     "Operation expired",    "Operation failed. Try again.",
-        "Column family dropped",
+        "Invalid argument",     "Not implemented",       "Result incomplete", "Resource busy",
+        "Shutdown in progress", "Operation timed out",   "Operation aborted", "Operation expired",
+        ROCKS_TRY_AGAIN,        "Column family dropped",
     };
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strncmp(text, kinds[i], strlen(kinds[i])) == 0)
             return kinds[i];
+    size_t len = strlen(text);
+    for (int n = 1; n < 134; n++) {
+        const char *words = strerrordesc_np(n);
+        if (words && len >= strlen(words) && strcmp(text + len - strlen(words), words) == 0)
+            return words;
+    }
     return "input/output error";
 }
 
@@ -53,10 +58,6 @@ err_code rocks_error(char *errptr, const char *what, struct err *e)
     } else if (strstr(errptr, "does not exist")) {
         code = ERR_NOT_FOUND;
         why = "does not exist";
-    } else if (strstr(errptr, "Too many open files")) {
-        why = "too many open files";
-    } else if (strstr(errptr, "No such file")) {
-        why = "a file is missing";
     }
     rocksdb_free(errptr);
     return ERR(e, code, "%s: %s", what, why);

@@ -177,6 +177,8 @@ err_code rocks_settle(struct store *, const atomic_bool *, struct err *);
 err_code rocks_count(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct store_commit *,
                      struct err *);
 
+/* How RocksDB begins when a call did nothing and may be made again. */
+#define ROCKS_TRY_AGAIN "Operation failed. Try again."
 /* RocksDB's error text -> our code; frees it. No path reaches the message. */
 err_code rocks_error(char *errptr, const char *what, struct err *e);
 

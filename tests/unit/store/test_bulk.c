@@ -1,0 +1,171 @@
+/* Bulk loads beside one another and beside commits: each of them is taken in, and all of it is there afterwards. */
+#include "test.h"
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "store/store.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <rocksdb/c.h>
+#include <stdatomic.h>
+
+enum { LOADERS = 4, COMMITTERS = 3, LOADS = 60, PER_LOAD = 8, N_TYPES = 3 };
+
+static struct store *shared;
+static atomic_bool loads_over;
+static atomic_uint n_committed;
+
+static const char json[] = "{\"resourceType\":\"Patient\",\"id\":\"x\"}";
+static const struct fhir_body body = { { json, sizeof json - 1 },
+                                       sizeof json - 2,
+                                       FHIR_HOLE_NO_META };
+
+/* What RocksDB answers to the next calls, before it is asked itself. */
+static const char *refusal;
+static atomic_int n_refusals, n_calls;
+
+/* Stands before the library's own. */
+void rocksdb_ingest_external_file_cf(rocksdb_t *db, rocksdb_column_family_handle_t *cf,
+                                     const char *const *files, const size_t n,
+                                     const rocksdb_ingestexternalfileoptions_t *o, char **bad)
+{
+    atomic_fetch_add(&n_calls, 1);
+    if (atomic_load(&n_refusals) > 0) {
+        atomic_fetch_sub(&n_refusals, 1);
+        *bad = strdup(refusal);
+        return;
+    }
+    void (*own)(rocksdb_t *, rocksdb_column_family_handle_t *, const char *const *, size_t,
+                const rocksdb_ingestexternalfileoptions_t *, char **);
+    *(void **)&own = dlsym(RTLD_NEXT, "rocksdb_ingest_external_file_cf");
+    own(db, cf, files, n, o, bad);
+}
+
+static err_code load_one(unsigned me, unsigned n, struct err *err)
+{
+    struct store_bulk_item items[PER_LOAD];
+    char ids[PER_LOAD][24];
+    for (unsigned i = 0; i < PER_LOAD; i++) { /* from end to end, so that any two loads overlap */
+        (void)snprintf(ids[i], sizeof ids[i], "%u-%u-%u", i, me, n);
+        items[i] = (struct store_bulk_item){
+            .type = (fhir_type)(1 + i % N_TYPES), .id = sv_from(ids[i]), .body = body, .seq = i
+        };
+    }
+    struct store_bulk *b = NULL;
+    struct store_commit at;
+    OK(store_bulk_begin(shared, &b, e));
+    OK(store_bulk_fill(b, items, PER_LOAD, e));
+    return store_bulk_publish(&b, SV_NONE, SV_NONE, &at, err);
+}
+
+static void *load(void *arg)
+{
+    for (unsigned n = 0; n < LOADS; n++)
+        OK(load_one(*(unsigned *)arg, n, e));
+    return NULL;
+}
+
+static unsigned resources_there(void)
+{
+    unsigned found = 0;
+    for (fhir_type t = 1; t <= N_TYPES; t++) {
+        CLEANUP(store_cursor_close) struct store_cursor *c = NULL;
+        struct store_range all = { .type = t };
+        struct store_version v;
+        struct err err;
+        err_code rc;
+        OK(store_scan(shared, &all, STORE_NOW, &c, e));
+        while ((rc = store_cursor_next(c, &v, &err)) == ERR_OK)
+            found++;
+        assert_int_equal(rc, ERR_EOF);
+    }
+    return found;
+}
+
+static void *commit(void *arg)
+{
+    unsigned me = *(unsigned *)arg;
+    for (unsigned n = 0; !atomic_load(&loads_over); n++) {
+        char id[24];
+        (void)snprintf(id, sizeof id, "%u-c%u-%u", n % PER_LOAD, me, n);
+        struct store_write w = { .type = (fhir_type)(1 + n % N_TYPES),
+                                 .id = sv_from(id),
+                                 .method = STORE_METHOD_UPDATE,
+                                 .body = body };
+        struct store_commit at;
+        OK(store_commit(shared, &w, 1, &at, e));
+        atomic_fetch_add(&n_committed, 1);
+    }
+    return NULL;
+}
+
+TEST(bulk, loads_and_commits_at_once_are_all_taken_in)
+{
+    (void)state;
+    char path[64];
+    (void)snprintf(path, sizeof path, "/tmp/fhirlake-bulk-%016llx", (unsigned long long)rng_u64());
+    struct store_env *env = store_env_new(8 << 20, 4);
+    OK(store_open_rocksdb(env, path, true, &shared, e));
+    atomic_store(&n_refusals, 0);
+    pthread_t loaders[LOADERS], committers[COMMITTERS];
+    unsigned who[LOADERS + COMMITTERS];
+    for (unsigned i = 0; i < LOADERS + COMMITTERS; i++)
+        who[i] = i;
+    for (unsigned i = 0; i < COMMITTERS; i++)
+        assert_int_equal(pthread_create(&committers[i], NULL, commit, &who[LOADERS + i]), 0);
+    for (unsigned i = 0; i < LOADERS; i++)
+        assert_int_equal(pthread_create(&loaders[i], NULL, load, &who[i]), 0);
+    for (unsigned i = 0; i < LOADERS; i++)
+        (void)pthread_join(loaders[i], NULL);
+    atomic_store(&loads_over, true);
+    for (unsigned i = 0; i < COMMITTERS; i++)
+        (void)pthread_join(committers[i], NULL);
+    assert_int_equal(resources_there(), LOADERS * LOADS * PER_LOAD + atomic_load(&n_committed));
+    store_close(shared);
+    store_env_free(env);
+    OK(file_remove_tree(path, e));
+}
+
+/* Whether a load came through n refusals; and how many calls it took. */
+static bool comes_through(const char *words, int n, int *calls, struct err *err)
+{
+    static unsigned loads;
+    unsigned before = resources_there();
+    refusal = words;
+    atomic_store(&n_refusals, n);
+    atomic_store(&n_calls, 0);
+    err_code rc = load_one(0, loads++, err);
+    *calls = atomic_load(&n_calls);
+    assert_int_equal(resources_there(), before + (rc == ERR_OK ? PER_LOAD : 0));
+    return rc == ERR_OK;
+}
+
+TEST(bulk, a_load_that_is_to_come_again_comes_again_and_any_other_refusal_is_told)
+{
+    (void)state;
+    char path[64];
+    (void)snprintf(path, sizeof path, "/tmp/fhirlake-bulk-%016llx", (unsigned long long)rng_u64());
+    struct store_env *env = store_env_new(8 << 20, 1);
+    OK(store_open_rocksdb(env, path, true, &shared, e));
+    struct err err;
+    int calls;
+    assert_true(comes_through("", 0, &calls, &err));
+    assert_int_equal(calls, 2); /* versions, changes */
+    assert_true(comes_through("Operation failed. Try again.: ", 5, &calls, &err));
+    assert_int_equal(calls, 7);
+    assert_false(comes_through("Operation failed. Try again.: ", 1 << 20, &calls, &err));
+    assert_non_null(strstr(err.msg, "Operation failed. Try again."));
+    assert_false(comes_through("IO error: while link file to /secret/name: Permission denied", 1,
+                               &calls, &err));
+    assert_int_equal(calls, 1);
+    assert_non_null(strstr(err.msg, "Permission denied"));
+    assert_null(strstr(err.msg, "secret"));
+    assert_true(comes_through("", 0, &calls, &err)); /* what was refused left nothing in the way */
+    store_close(shared);
+    store_env_free(env);
+    OK(file_remove_tree(path, e));
+}
+
+TEST_MAIN(T(bulk, loads_and_commits_at_once_are_all_taken_in),
+          T(bulk, a_load_that_is_to_come_again_comes_again_and_any_other_refusal_is_told))
