@@ -50,6 +50,10 @@ def size_of(folder):
     return sum(p.stat().st_size for p in pathlib.Path(folder).rglob("*") if p.is_file())
 
 
+def size_of_file(path):
+    return path.stat().st_size
+
+
 def timed(command, **more):
     start = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **more)
@@ -235,7 +239,7 @@ class Bench:
         for sync in ("no", "yes"):
             server = self.filled("--sync-objects", sync)
             pid = server.process.pid
-            copies, exports, limits, ratios, ours, theirs, stolen = [], [], [], [], [], [], []
+            copies, exports, limits, packed_limits, ratios, ours, theirs, stolen = [], [], [], [], [], [], [], []
             copy = self.work / "copy"
             for i in range(self.args.runs + 1):
                 self.level_ground((server.data / "stores" / self.store).glob("*.sst"))
@@ -263,10 +267,8 @@ class Bench:
                     stolen.append(lost / total * 1e9)
                     theirs.append((after.ru_utime + after.ru_stime - children.ru_utime - children.ru_stime) / total * 1e9)
                 if i and sync == "no":
-                    self.level_ground([])
-                    limit = subprocess.run([BIN / "bench" / "bench_limit", self.work / "limit", str(int(total / 1e6))],
-                                           check=True, capture_output=True, text=True).stdout
-                    limits.append(float(limit))
+                    limits.append(self.limit(total))
+                    packed_limits.append(self.limit(total, max(self.data(self.args.gb).glob("*.ndjson"), key=size_of_file)))
             peer = "cp -r" if sync == "no" else "cp -r, then sync"
             kind = "not synced" if sync == "no" else "each object synced"
             row(f"export to a directory, {kind}, MB/s", spread(exports), f"{total / 1e9:.2f} GB")
@@ -276,11 +278,20 @@ class Bench:
                 row("limit: SHA-256 and write(2) from memory, MB/s", spread(limits), "no store, both processors")
                 row("ratio export : limit", spread([x / y for x, y in zip(exports, limits)]))
                 row("ratio limit : cp -r", spread([x / y for x, y in zip(limits, copies)]))
+                row("limit, its bytes unpacked from lz4, MB/s", spread(packed_limits), "blocks of the store's size, read from a file")
+                row("ratio export : that limit", spread([x / y for x, y in zip(exports, packed_limits)]))
+                row("ratio that limit : cp -r", spread([x / y for x, y in zip(packed_limits, copies)]))
             row("  processor seconds per GB, export, all of the server", spread([sum(o) for o in ours]),
                 f"of them in the kernel {statistics.median([o[1] for o in ours]):.2f}")
             row("  of them taken by the hypervisor while it ran", spread(stolen))
             row(f"  processor seconds per GB, {peer.split(',')[0]}", spread(theirs))
             self.where(server)
+
+    def limit(self, total, *ndjson):
+        """MB/s of what an export could reach; with a file, its bytes are unpacked first."""
+        self.level_ground([])
+        return float(subprocess.run([BIN / "bench" / "bench_limit", self.work / "limit", str(int(total / 1e6)), *ndjson],
+                                    check=True, capture_output=True, text=True).stdout)
 
     def where(self, server):
         """One more export under perf, where there is one: what its processor time goes to."""
