@@ -232,9 +232,10 @@ static err_code check_file(struct verify *v, struct verify_file *f, struct err *
     if (f->has_bytes && f->size != f->bytes)
         verify_differs(v, "%.*s: %llu bytes, the manifest says %llu", SV_FMT(f->name),
                        (unsigned long long)f->size, (unsigned long long)f->bytes);
-    if (f->has_count && f->lines != f->count)
-        verify_differs(v, "%.*s: %llu lines, the manifest says %llu", SV_FMT(f->name),
-                       (unsigned long long)f->lines, (unsigned long long)f->count);
+    if (f->has_count && f->lines - f->heads != f->count)
+        verify_differs(v, "%.*s: %llu %s, the manifest says %llu", SV_FMT(f->name),
+                       (unsigned long long)(f->lines - f->heads),
+                       f->has_blocks ? "resources" : "lines", (unsigned long long)f->count);
     if (f->has_blocks && f->heads != f->blocks)
         verify_differs(v, "%.*s: %llu blocks, the manifest says %llu", SV_FMT(f->name),
                        (unsigned long long)f->heads, (unsigned long long)f->blocks);

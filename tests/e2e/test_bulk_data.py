@@ -605,7 +605,8 @@ def test_organize_output_by__blocks_of_patients_each_led_by_its_header(fhir, lev
     got, blocks, files = {}, {}, {o["url"]: o for o in manifest["output"]}
     for url, item in files.items():
         lines = [json.loads(x) for x in fhir.get(url).body.splitlines()]
-        assert len(lines) == item["count"]
+        heads = sum(r["resourceType"] == "Parameters" for r in lines)
+        assert len(lines) - heads == item["count"] and heads == item.get("blocks", 0)
         if "type" in item:  # of nobody
             assert {r["resourceType"] for r in lines} == {item["type"]} and item["type"] in ("Organization", "Group")
         else:
