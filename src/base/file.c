@@ -147,7 +147,7 @@ static err_code remove_at(int dir_fd, const char *name, struct err *e)
         return file_os_err(e, "cannot remove file");
     int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        return file_os_err(e, "cannot open folder");
+        return errno == ENOENT ? ERR_OK : file_os_err(e, "cannot open folder");
     DIR *d = fdopendir(fd);
     if (d == NULL) {
         close(fd);

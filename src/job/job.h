@@ -224,6 +224,7 @@ struct job_export_file {
  * manifest; ERR_GONE: discarded. */
 MUST_USE err_code job_export_file_open(struct job_engine *en, sv datastore_id, sv job_id, sv name,
                                        struct arena *a, struct job_export_file *out, struct err *e);
-/* Remove the files of a served export that has ended, now; those being downloaded stay readable until closed.
+/* From now on nobody is given a file of this served export, which has ended. They are removed in the background; those
+ * being downloaded stay readable until closed.
  * Again is success. ERR_NOT_FOUND; ERR_CONFLICT: it still runs, or is not served. */
 MUST_USE err_code job_discard(struct job_engine *en, sv datastore_id, sv job_id, struct err *e);

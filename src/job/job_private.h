@@ -139,8 +139,6 @@ void job_served_stop(struct job_served *s);
 struct sink_world *job_served_world(struct job_served *s);
 /* A job has completed: its files go at that time. */
 void job_served_expect(struct job_served *s, int64_t expire_ms);
-MUST_USE err_code job_served_remove(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
-                                    struct err *e);
 /* All of a data store, at once. */
 MUST_USE err_code job_served_drop(struct job_served *s, sv datastore_id, struct err *e);
 sv job_expiry_key(struct arena *a, int64_t expire_ms, sv id);

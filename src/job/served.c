@@ -82,8 +82,8 @@ static bool each_expiry(void *ctx, sv key, sv value)
     return false;
 }
 
-err_code job_served_remove(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
-                           struct err *e)
+static err_code remove_files(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
+                             struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
     char path[PATH_MAX];
@@ -113,7 +113,7 @@ static err_code remove_due(struct job_served *s, int64_t until_ms, sv datastore_
         for (sv hex = sv_head(sv_tail(x.key, sizeof "jobexpiry/" - 1), 16); hex.len;
              hex = sv_tail(hex, 1))
             at = at << 4 | (uint64_t)(*hex.ptr <= '9' ? *hex.ptr - '0' : *hex.ptr - 'a' + 10);
-        TRY(job_served_remove(s, x.store, x.id, (int64_t)at, e));
+        TRY(remove_files(s, x.store, x.id, (int64_t)at, e));
         LOG(LOG_INFO, "export_files_removed", LOG_SV("job", x.id), LOG_SV("datastore", x.store));
     }
 }
@@ -156,6 +156,20 @@ void job_served_expect(struct job_served *s, int64_t expire_ms)
         pthread_cond_signal(&s->locked.changed);
     }
     pthread_mutex_unlock(&s->locked.lock);
+}
+
+/* Due at once. Nobody is given a file of it from now on; the thread removes them, which can take a second for each GB,
+ * at the next start if this process ends before. */
+static err_code expire_now(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
+                           struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
+    struct records_write w[] = { { RECORDS_DELETE, job_expiry_key(a, expire_ms, id), SV_NONE },
+                                 { RECORDS_PUT, job_expiry_key(a, 0, id), datastore_id } };
+    TRY(records_write(s->records, w, 2, e));
+    TRY(s->removed(s->ctx, datastore_id, id, e));
+    job_served_expect(s, 0);
+    return ERR_OK;
 }
 
 err_code job_served_drop(struct job_served *s, sv datastore_id, struct err *e)
@@ -404,5 +418,5 @@ err_code job_discard(struct job_engine *en, sv datastore_id, sv job_id, struct e
         return ERR(e, ERR_CONFLICT, "The export is %s: cancel it", job_status_name(j.status));
     if (j.discarded)
         return ERR_OK;
-    return job_served_remove(s, datastore_id, job_id, j.expires_ms, e);
+    return expire_now(s, datastore_id, job_id, j.expires_ms, e);
 }
