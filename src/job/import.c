@@ -15,6 +15,8 @@
 #include "codec/json.h"
 #include "codec/ndjson.h"
 
+#include <time.h>
+
 #define NOTE_MAX (64u << 20)
 /* Chunks read or waiting beyond those that workers are at: publishing waits for the disk, and they go on meanwhile. */
 #define AHEAD        4u
@@ -279,12 +281,25 @@ static err_code add_outcomes(struct import *m, struct import_chunk *c, struct er
     return ERR_OK;
 }
 
+/* Until what was published is folded as far as it must be. Workers come to rest meanwhile, and leave it their
+ * processors. */
+static err_code wait_for_room(struct import *m, struct err *e)
+{
+    while (store_is_crowded(m->run->store)) {
+        if (job_run_should_stop(m->run))
+            return ERR(e, ERR_CANCELLED, "the import was stopped");
+        (void)nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+    }
+    return ERR_OK;
+}
+
 /* Chunks *first .. end - 1 are read: the first of them, once it is ready, and those behind it that are. */
 static err_code publish(struct import *m, uint64_t *first, uint64_t end, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
     CLEANUP_BUF struct buf note = BUF_INIT(NOTE_MAX);
     struct store_commit at;
+    TRY(wait_for_room(m, e));
     size_t n = wait_for(m, *first, end);
     const struct import_chunk *last = NULL;
     for (size_t i = 0; i < n; i++) {

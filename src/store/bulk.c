@@ -11,6 +11,7 @@
 
 #define STRIDE     1024u
 #define MOST_TRIES 100 /* 10 ms apart */
+#define CROWDED    128 /* sorted runs: what merges them takes 100 to 200 KiB for each */
 
 struct rocks_bulk {
     struct store_bulk base;
@@ -208,6 +209,22 @@ err_code rocks_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv
     free(full);
     free(loads);
     return rc;
+}
+
+bool rocks_is_crowded(struct store *st)
+{
+    static const int cfs[] = { CF_VERSIONS, CF_SEARCH };
+    struct rocks *r = (struct rocks *)st;
+    for (size_t i = 0; i < sizeof cfs / sizeof cfs[0]; i++) {
+        uint64_t under_way =
+            0; /* if nothing is, waiting would not help: the next load may learn why */
+        if (rocks_level0_files(r, cfs[i]) > CROWDED &&
+            rocksdb_property_int_cf(r->db, r->cf[cfs[i]], "rocksdb.num-running-compactions",
+                                    &under_way) == 0 &&
+            under_way)
+            return true;
+    }
+    return false;
 }
 
 void rocks_bulk_abort(struct store_bulk *base)

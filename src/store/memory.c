@@ -271,6 +271,12 @@ static err_code mem_bulk_publish(struct store_bulk **bulks, size_t n, sv note_ke
     return ERR_OK;
 }
 
+static bool mem_is_crowded(struct store *st)
+{
+    (void)st;
+    return false;
+}
+
 static void mem_bulk_abort(struct store_bulk *base)
 {
     struct mem_bulk *b = (struct mem_bulk *)base;
@@ -729,6 +735,7 @@ static const struct store_ops memory_ops = {
     .bulk_fill = mem_bulk_fill,
     .bulk_publish = mem_bulk_publish,
     .bulk_abort = mem_bulk_abort,
+    .is_crowded = mem_is_crowded,
     .note_get = mem_note_get,
     .note_put = mem_note_put,
     .note_delete = mem_note_delete,

@@ -255,6 +255,16 @@ static rocksdb_options_t *make_count_options(struct store_env *env)
     return o;
 }
 
+uint64_t rocks_level0_files(struct rocks *r, int cf)
+{
+    uint64_t n;
+    char *text = rocksdb_property_value_cf(r->db, r->cf[cf], "rocksdb.num-files-at-level0");
+    if (text == NULL || !sv_to_u64(sv_from(text), &n))
+        n = 0;
+    rocksdb_free(text);
+    return n;
+}
+
 static err_code staging_reset(struct rocks *r, struct err *e)
 {
     char staging[PATH_MAX];
@@ -486,6 +496,7 @@ static const struct store_ops rocks_ops = {
     .bulk_fill = rocks_bulk_fill,
     .bulk_publish = rocks_bulk_publish,
     .bulk_abort = rocks_bulk_abort,
+    .is_crowded = rocks_is_crowded,
     .note_get = rocks_note_get,
     .note_put = rocks_note_put,
     .note_delete = rocks_note_delete,

@@ -31,12 +31,8 @@ struct iter {
 
 static size_t readahead(struct rocks *r, int cf)
 {
-    uint64_t runs = 0;
-    char *level0 = rocksdb_property_value_cf(r->db, r->cf[cf], "rocksdb.num-files-at-level0");
-    if (level0 == NULL || !sv_to_u64(sv_from(level0), &runs))
-        runs = 0;
-    rocksdb_free(level0);
-    size_t each = READAHEAD_BUDGET / (runs + 2); /* the levels below: two, as a rule */
+    size_t each =
+        READAHEAD_BUDGET / (rocks_level0_files(r, cf) + 2); /* levels below: two, as a rule */
     each = each > READAHEAD_MAX ? READAHEAD_MAX : each < READAHEAD_MIN ? READAHEAD_MIN : each;
     return each & ~(size_t)4095;
 }

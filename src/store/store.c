@@ -136,6 +136,11 @@ err_code store_bulk_publish_all(struct store_bulk **bulks, size_t n, sv note_key
     return rc;
 }
 
+bool store_is_crowded(struct store *st)
+{
+    return st->ops->is_crowded(st);
+}
+
 void store_bulk_abort(struct store_bulk *b)
 {
     if (b)

@@ -117,6 +117,9 @@ MUST_USE err_code store_bulk_publish(struct store_bulk **b, sv note_key, sv note
  * nothing. *out is the last one. Cheaper than one after the other: what waits for the disk does so once. */
 MUST_USE err_code store_bulk_publish_all(struct store_bulk **bulks, size_t n, sv note_key, sv note,
                                          struct store_commit *out, struct err *e);
+/* Loads came faster than they could be folded into one another: whoever has more to bring should wait while this is
+ * true. What reads in order takes memory and time for each load that is not folded. */
+bool store_is_crowded(struct store *st);
 void store_bulk_abort(struct store_bulk *b);
 DEFINE_CLEANUP(struct store_bulk, store_bulk_abort)
 

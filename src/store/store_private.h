@@ -27,6 +27,7 @@ struct store_ops {
     err_code (*bulk_publish)(struct store_bulk **, size_t, sv, sv, struct store_commit *,
                              struct err *);
     void (*bulk_abort)(struct store_bulk *);
+    bool (*is_crowded)(struct store *);
     err_code (*note_get)(struct store *, sv, struct buf *, struct err *);
     err_code (*note_put)(struct store *, sv, sv, struct err *);
     err_code (*note_delete)(struct store *, sv, struct err *);
@@ -177,6 +178,8 @@ err_code rocks_settle(struct store *, const atomic_bool *, struct err *);
 err_code rocks_count(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct store_commit *,
                      struct err *);
 
+/* Files of a column family that compaction has not folded into its levels: each is a sorted run of its own. */
+uint64_t rocks_level0_files(struct rocks *r, int cf);
 /* How RocksDB begins when a call did nothing and may be made again. */
 #define ROCKS_TRY_AGAIN "Operation failed. Try again."
 /* RocksDB's error text -> our code; frees it. No path reaches the message. */
@@ -210,6 +213,7 @@ err_code rocks_bulk_fill(struct store_bulk *, struct store_bulk_item *, size_t, 
 err_code rocks_bulk_publish(struct store_bulk **, size_t, sv, sv, struct store_commit *,
                             struct err *);
 void rocks_bulk_abort(struct store_bulk *);
+bool rocks_is_crowded(struct store *);
 /* The file of a bulk load's search entries; items in the order of (type, id). False: there are none, and no
  * file. *bad is RocksDB's error. */
 bool bulk_search_write(struct rocks *r, const char *path, const struct store_bulk_item *items,

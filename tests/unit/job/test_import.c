@@ -4,7 +4,9 @@
 
 #include "base/limits.h"
 
+#include <dlfcn.h>
 #include <isa-l/igzip_lib.h>
+#include <rocksdb/c.h>
 #include <sys/resource.h>
 #include <zstd.h>
 
@@ -16,6 +18,37 @@ static unsigned rnd(unsigned n)
 {
     rnd_state = rnd_state * 6364136223846793005ull + 1442695040888963407ull;
     return (unsigned)(rnd_state >> 33) % n;
+}
+
+/* ---- what RocksDB says of itself ----
+ * These stand before the library's own. */
+
+static atomic_int crowded_asks; /* so many times more it holds many files that are not folded */
+static atomic_int folding;      /* compactions under way meanwhile */
+static bool stop_when_asked;    /* the run that asks */
+static atomic_bool *halt_of_this_run; /* run() tells */
+
+char *rocksdb_property_value_cf(rocksdb_t *db, rocksdb_column_family_handle_t *cf, const char *name)
+{
+    char *(*own)(rocksdb_t *, rocksdb_column_family_handle_t *, const char *);
+    *(void **)&own = dlsym(RTLD_NEXT, "rocksdb_property_value_cf");
+    if (strcmp(name, "rocksdb.num-files-at-level0") != 0 || atomic_load(&crowded_asks) <= 0)
+        return own(db, cf, name);
+    atomic_fetch_sub(&crowded_asks, 1);
+    if (stop_when_asked)
+        atomic_store(halt_of_this_run, true);
+    return strdup("129");
+}
+
+int rocksdb_property_int_cf(rocksdb_t *db, rocksdb_column_family_handle_t *cf, const char *name,
+                            uint64_t *out)
+{
+    int (*own)(rocksdb_t *, rocksdb_column_family_handle_t *, const char *, uint64_t *);
+    *(void **)&own = dlsym(RTLD_NEXT, "rocksdb_property_int_cf");
+    if (strcmp(name, "rocksdb.num-running-compactions") != 0)
+        return own(db, cf, name, out);
+    *out = (uint64_t)atomic_load(&folding);
+    return 0;
 }
 
 /* ---- one import without an engine ---- */
@@ -77,6 +110,7 @@ static err_code run(struct one *o, struct err *why)
                          .import_chunk_bytes = o->chunk ? o->chunk : LIMIT_IMPORT_CHUNK_BYTES,
                          .halt = &halt };
     CLEANUP_BUF struct buf message = BUF_INIT(4096);
+    halt_of_this_run = &halt;
     pthread_mutex_init(&r.live.lock, NULL);
     struct watch w = { .r = &r, .halt = &halt, .stop_at = o->stop_at };
     if (o->stop_at)
@@ -261,6 +295,40 @@ TEST(import, one_named_object_is_read_whatever_its_name)
     OK(run(&o, e));
     check_store(st, "Patient/a 1 " PATIENT("a") "\n");
     check_tree(&f, "out/" FOLDER "/SUCCESS", "== patients.txt.ndjson\n" OK_LINE(1, "Patient", "a"));
+    fx_close(&f);
+}
+
+TEST(import, it_waits_while_the_store_has_much_to_fold_and_a_stop_ends_that)
+{
+    struct fx f;
+    fx_open(&f);
+    fx_put(&f, "input/p/patients.ndjson", SV_LIT(PATIENT("a") "\n" PATIENT("b")));
+    CLEANUP(store_close) struct store *st = rocks(&f);
+    struct one o = { .f = &f, .st = st, .input = "s3://input/p/", .output = "waits" };
+    struct err why;
+    atomic_store(&folding, 1);
+    atomic_store(&crowded_asks, 3);
+    OK(run(&o, e));
+    assert_int_equal(atomic_load(&crowded_asks), 0);
+    check_store(st, "Patient/a 1 " PATIENT("a") "\nPatient/b 1 " PATIENT("b") "\n");
+
+    o.output = "stopped"; /* nothing of it is published; then all, once */
+    atomic_store(&crowded_asks, INT_MAX);
+    stop_when_asked = true;
+    assert_int_equal(run(&o, &why), ERR_CANCELLED);
+    stop_when_asked = false;
+    check_store(st, "Patient/a 1 " PATIENT("a") "\nPatient/b 1 " PATIENT("b") "\n");
+    atomic_store(&crowded_asks, 0);
+    OK(run(&o, e));
+    check_store(st, "Patient/a 2 " PATIENT("a") "\nPatient/b 2 " PATIENT("b") "\n");
+
+    o.output = "stuck"; /* much to fold and nobody who does: waiting would never end */
+    atomic_store(&folding, 0);
+    atomic_store(&crowded_asks, INT_MAX);
+    OK(run(&o, e));
+    atomic_store(&crowded_asks, 0);
+    store_close(st);
+    st = NULL;
     fx_close(&f);
 }
 
@@ -789,6 +857,7 @@ TEST(import, a_sink_that_fails_fails_the_job_and_doubles_nothing_when_taken_up)
 }
 
 TEST_MAIN(T(import, a_bad_line_costs_only_itself),
+          T(import, it_waits_while_the_store_has_much_to_fold_and_a_stop_ends_that),
           T(import, a_prefix_is_read_below_all_its_folders),
           T(import, one_named_object_is_read_whatever_its_name),
           T(import, files_whose_names_differ_in_compression_keep_their_outcomes),
