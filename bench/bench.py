@@ -50,10 +50,6 @@ def size_of(folder):
     return sum(p.stat().st_size for p in pathlib.Path(folder).rglob("*") if p.is_file())
 
 
-def size_of_file(path):
-    return path.stat().st_size
-
-
 def timed(command, **more):
     start = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **more)
@@ -228,6 +224,7 @@ class Bench:
         """Rounds of an export, a `cp -r` of what it wrote, and the limit: writing and digesting as much, from memory. The
         store's compaction rests but for the first row."""
         server = self.filled("--sync-objects", "no")
+        largest = max(self.data(self.args.gb).glob("*.ndjson"), key=lambda p: p.stat().st_size)
         job = server.export_all(self.store, "s3://out/at-once")
         folder = server.folder(job["OutputDataConfig"]["S3Configuration"]["S3Uri"])
         total = size_of(folder)
@@ -268,7 +265,7 @@ class Bench:
                     theirs.append((after.ru_utime + after.ru_stime - children.ru_utime - children.ru_stime) / total * 1e9)
                 if i and sync == "no":
                     limits.append(self.limit(total))
-                    packed_limits.append(self.limit(total, max(self.data(self.args.gb).glob("*.ndjson"), key=size_of_file)))
+                    packed_limits.append(self.limit(total, largest))
             peer = "cp -r" if sync == "no" else "cp -r, then sync"
             kind = "not synced" if sync == "no" else "each object synced"
             row(f"export to a directory, {kind}, MB/s", spread(exports), f"{total / 1e9:.2f} GB")

@@ -232,10 +232,11 @@ static err_code check_file(struct verify *v, struct verify_file *f, struct err *
     if (f->has_bytes && f->size != f->bytes)
         verify_differs(v, "%.*s: %llu bytes, the manifest says %llu", SV_FMT(f->name),
                        (unsigned long long)f->size, (unsigned long long)f->bytes);
-    if (f->has_count && f->lines - f->heads != f->count)
+    uint64_t resources = f->lines - f->heads;
+    if (f->has_count && resources != f->count)
         verify_differs(v, "%.*s: %llu %s, the manifest says %llu", SV_FMT(f->name),
-                       (unsigned long long)(f->lines - f->heads),
-                       f->has_blocks ? "resources" : "lines", (unsigned long long)f->count);
+                       (unsigned long long)resources, f->has_blocks ? "resources" : "lines",
+                       (unsigned long long)f->count);
     if (f->has_blocks && f->heads != f->blocks)
         verify_differs(v, "%.*s: %llu blocks, the manifest says %llu", SV_FMT(f->name),
                        (unsigned long long)f->heads, (unsigned long long)f->blocks);
@@ -243,7 +244,7 @@ static err_code check_file(struct verify *v, struct verify_file *f, struct err *
         verify_differs(v, "%.*s: SHA-256 is not the manifest's", SV_FMT(f->name));
     if (r.bad > 5)
         verify_differs(v, "%.*s: and %u more lines like these", SV_FMT(f->name), r.bad - 5);
-    v->resources += f->role == VERIFY_OUTPUT ? f->lines - f->heads : 0;
+    v->resources += f->role == VERIFY_OUTPUT ? resources : 0;
     v->bytes += f->size;
     verify_note(v, "%.*s: %llu lines, %llu bytes", SV_FMT(f->name), (unsigned long long)f->lines,
                 (unsigned long long)f->size);

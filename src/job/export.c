@@ -40,8 +40,6 @@ static bool each_done(void *ctx, sv key, sv value)
                 continue;
             if (sv_to_u64(json_number(json_get(v, "count")), &n))
                 p->resources_exported += n;
-            if (sv_to_u64(json_number(json_get(v, "blocks")), &n))
-                p->resources_exported -= n;
             if (sv_to_u64(json_number(json_get(v, "bytes")), &n))
                 p->bytes_exported += n;
         }

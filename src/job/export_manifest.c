@@ -87,7 +87,7 @@ static err_code gather_range(struct gather *g, uint64_t range, sv text)
         o.type = item->range.type;
         o.place = place;
         o.nth = nth++;
-        sum += o.deleted ? 0 : o.count - o.blocks;
+        sum += o.deleted ? 0 : o.count;
         of->bytes += o.deleted ? 0 : o.bytes;
         of->entries += o.entries;
         TRY(buf_add(&g->objects, sv_make(&o, sizeof o), g->e));
@@ -229,7 +229,7 @@ void export_manifest_files(struct json_writer *w, const char *name, const struct
             json_kv_str(w, "type", deleted ? SV_LIT("Bundle") : sv_from(fhir_type_name(o[i].type)));
         json_kv_str(w, "url",
                     arena_fmt(a, "%.*s%.*s", SV_FMT(j->job_folder_uri), SV_FMT(o[i].name)));
-        json_kv_u64(w, "count", o[i].count - o[i].blocks); /* heads are no resources */
+        json_kv_u64(w, "count", o[i].count);
         if (deleted)
             json_kv_u64(w, "entries", o[i].entries);
         json_kv_u64(w, "bytes", o[i].bytes);

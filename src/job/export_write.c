@@ -156,12 +156,11 @@ static err_code close_object(struct export_range *g, struct err *e)
         json_kv_bool(&g->w, "deleted", true);
         json_kv_u64(&g->w, "entries", g->entries);
     }
-    json_kv_u64(&g->w, "count", g->count);
+    json_kv_u64(&g->w, "count", g->count - g->heads); /* heads are no resources */
     json_kv_u64(&g->w, "bytes", o.bytes);
     json_kv_str(&g->w, "sha256", sv_make(hex, sizeof hex));
-    if (g->blocks) {
+    if (g->blocks)
         json_kv_u64(&g->w, "blocks", g->heads);
-    }
     if (g->blocks && g->waits && same_block(g))
         json_kv_str(&g->w, "continues", object_name(g->a, g->x, g->range, false, g->n_objects + 1));
     json_obj_end(&g->w);

@@ -42,6 +42,25 @@ void rocksdb_ingest_external_file_cf(rocksdb_t *db, rocksdb_column_family_handle
     own(db, cf, files, n, o, bad);
 }
 
+/* A store of the test's own. */
+static char path[64];
+static struct store_env *env;
+
+static void open_shared(unsigned n_background)
+{
+    (void)snprintf(path, sizeof path, "/tmp/fhirlake-bulk-%016llx", (unsigned long long)rng_u64());
+    env = store_env_new(8 << 20, n_background);
+    OK(store_open_rocksdb(env, path, true, &shared, e));
+    atomic_store(&n_refusals, 0);
+}
+
+static void close_shared(void)
+{
+    store_close(shared);
+    store_env_free(env);
+    OK(file_remove_tree(path, e));
+}
+
 static err_code load_one(unsigned me, unsigned n, struct err *err)
 {
     struct store_bulk_item items[PER_LOAD];
@@ -103,11 +122,7 @@ static void *commit(void *arg)
 TEST(bulk, loads_and_commits_at_once_are_all_taken_in)
 {
     (void)state;
-    char path[64];
-    (void)snprintf(path, sizeof path, "/tmp/fhirlake-bulk-%016llx", (unsigned long long)rng_u64());
-    struct store_env *env = store_env_new(8 << 20, 4);
-    OK(store_open_rocksdb(env, path, true, &shared, e));
-    atomic_store(&n_refusals, 0);
+    open_shared(4);
     pthread_t loaders[LOADERS], committers[COMMITTERS];
     unsigned who[LOADERS + COMMITTERS];
     for (unsigned i = 0; i < LOADERS + COMMITTERS; i++)
@@ -122,9 +137,7 @@ TEST(bulk, loads_and_commits_at_once_are_all_taken_in)
     for (unsigned i = 0; i < COMMITTERS; i++)
         (void)pthread_join(committers[i], NULL);
     assert_int_equal(resources_there(), LOADERS * LOADS * PER_LOAD + atomic_load(&n_committed));
-    store_close(shared);
-    store_env_free(env);
-    OK(file_remove_tree(path, e));
+    close_shared();
 }
 
 /* Whether a load came through n refusals; and how many calls it took. */
@@ -144,10 +157,7 @@ static bool comes_through(const char *words, int n, int *calls, struct err *err)
 TEST(bulk, a_load_that_is_to_come_again_comes_again_and_any_other_refusal_is_told)
 {
     (void)state;
-    char path[64];
-    (void)snprintf(path, sizeof path, "/tmp/fhirlake-bulk-%016llx", (unsigned long long)rng_u64());
-    struct store_env *env = store_env_new(8 << 20, 1);
-    OK(store_open_rocksdb(env, path, true, &shared, e));
+    open_shared(1);
     struct err err;
     int calls;
     assert_true(comes_through("", 0, &calls, &err));
@@ -162,9 +172,7 @@ TEST(bulk, a_load_that_is_to_come_again_comes_again_and_any_other_refusal_is_tol
     assert_non_null(strstr(err.msg, "Permission denied"));
     assert_null(strstr(err.msg, "secret"));
     assert_true(comes_through("", 0, &calls, &err)); /* what was refused left nothing in the way */
-    store_close(shared);
-    store_env_free(env);
-    OK(file_remove_tree(path, e));
+    close_shared();
 }
 
 TEST_MAIN(T(bulk, loads_and_commits_at_once_are_all_taken_in),
