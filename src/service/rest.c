@@ -88,11 +88,12 @@ err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
     if (encoded.len > QUERY_MAX)
         return ERR(e, ERR_TOO_LARGE, "The query is longer than %u bytes", QUERY_MAX);
     TRY(uri_query_split(c->a, encoded, PARAMS_MAX, &pairs, &n, e));
-    struct rest_param *all = arena_calloc(c->a, c->n_params + n + 1, sizeof *all);
+    struct rest_param *all = arena_calloc(c->a, c->params.n + n + 1, sizeof *all);
+    size_t n_all = c->params.n;
     if (all == NULL)
         return arena_oom(c->a, e);
-    if (c->n_params)
-        memcpy(all, c->params, c->n_params * sizeof *all);
+    if (n_all)
+        memcpy(all, c->params.items, n_all * sizeof *all);
     for (size_t i = 0; i < n; i++) {
         CLEANUP_BUF struct buf b = BUF_INIT(2 * (size_t)QUERY_MAX);
         TRY(uri_decode(pairs[i].name, true, &b, e));
@@ -104,20 +105,20 @@ err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
             return arena_oom(c->a, e);
         if (!is_utf8(p.name) || !is_utf8(p.value))
             return ERR(e, ERR_INVALID, "The query is not UTF-8");
-        if (memchr(p.name.ptr, 0, p.name.len + 0) || memchr(p.value.ptr, 0, p.value.len + 0))
+        if (memchr(p.name.ptr, 0, p.name.len) || memchr(p.value.ptr, 0, p.value.len))
             return ERR(e, ERR_INVALID, "The query holds a NUL byte");
         if (p.name.len)
-            all[c->n_params++] = p;
+            all[n_all++] = p;
     }
-    c->params = all;
+    c->params = (struct rest_param_list){ all, n_all };
     return ERR_OK;
 }
 
 sv rest_param(const struct rest_call *c, const char *name)
 {
-    for (size_t i = 0; i < c->n_params; i++)
-        if (sv_eq_cstr(c->params[i].name, name))
-            return c->params[i].value;
+    for (size_t i = 0; i < c->params.n; i++)
+        if (sv_eq_cstr(c->params.items[i].name, name))
+            return c->params.items[i].value;
     return SV_NONE;
 }
 

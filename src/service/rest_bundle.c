@@ -155,28 +155,28 @@ err_code rest_entry_open(struct rest_entry *en, struct arena *a, struct err *e)
 
 /* ---- the answer ---- */
 
-err_code rest_entry_issues(struct rest_entry *en, struct arena *a, struct rest_issue **issues,
-                           size_t *n, struct err *e)
+err_code rest_entry_issues(struct rest_entry *en, struct arena *a, struct rest_issue_list *out,
+                           struct err *e)
 {
-    const struct rest_call *c = &en->c;
-    *n = c->n_issues ? c->n_issues : 1;
-    struct rest_issue *all = arena_calloc(a, *n, sizeof *all);
+    const struct rest_issue_list *own = &en->c.issues;
+    size_t n = own->n ? own->n : 1;
+    struct rest_issue *all = arena_calloc(a, n, sizeof *all);
     if (all == NULL)
         return arena_oom(a, e);
-    for (size_t i = 0; i < c->n_issues; i++) { /* "Patient.name[0]" */
-        sv path = sv_tail(c->issues[i].path, sv_find(c->issues[i].path, '.'));
-        all[i] = c->issues[i];
-        all[i].text = arena_sv(a, c->issues[i].text);
+    for (size_t i = 0; i < own->n; i++) { /* "Patient.name[0]" */
+        sv path = sv_tail(own->items[i].path, sv_find(own->items[i].path, '.'));
+        all[i] = own->items[i];
+        all[i].text = arena_sv(a, own->items[i].text);
         all[i].path = arena_fmt(a, "Bundle.entry[%zu].resource%.*s", en->at, SV_FMT(path));
     }
-    if (c->n_issues == 0)
+    if (own->n == 0)
         all[0] = (struct rest_issue){ "error", error_as_fhir(en->rc)->issue_type,
                                       arena_sv(a, sv_from(en->e.msg)),
                                       arena_fmt(a, "Bundle.entry[%zu]%s", en->at, en->where) };
-    for (size_t i = 0; i < *n; i++)
+    for (size_t i = 0; i < n; i++)
         if (all[i].text.ptr == NULL || all[i].path.ptr == NULL)
             return arena_oom(a, e);
-    *issues = all;
+    *out = (struct rest_issue_list){ all, n };
     return ERR_OK;
 }
 
@@ -191,14 +191,11 @@ static size_t room(const struct rest_entry *en)
 static void failed(struct rest_entry *en)
 {
     struct rest_call *c = &en->c;
-    struct rest_issue *issues;
-    size_t n;
+    struct rest_issue_list issues;
     struct err ignored;
     en->e.code = en->rc;
-    if (rest_entry_issues(en, c->a, &issues, &n, &ignored) == ERR_OK) {
+    if (rest_entry_issues(en, c->a, &issues, &ignored) == ERR_OK)
         c->issues = issues;
-        c->n_issues = n;
-    }
     c->out.status = rest_error(c, &en->e, &c->out.body);
 }
 

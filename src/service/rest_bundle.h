@@ -61,7 +61,7 @@ bool rest_entry_is(const struct rest_entry *en, const char *method);
 void rest_entry_answer(struct rest_entry *en);
 /* The entry's failure in the call's words: issues that name it, in a. */
 MUST_USE err_code rest_entry_issues(struct rest_entry *en, struct arena *a,
-                                    struct rest_issue **issues, size_t *n, struct err *e);
+                                    struct rest_issue_list *out, struct err *e);
 /* ERR_TIMEOUT once the Bundle's time is over. */
 MUST_USE err_code rest_bundle_time(const struct rest_bundle *b, struct err *e);
 

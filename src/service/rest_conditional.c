@@ -26,12 +26,12 @@ err_code rest_query_conditional(struct rest_query **out, struct rest_call *c, st
     if (q == NULL)
         return arena_oom(c->a, e);
     rest_query_init(q, c, c->type, c->scope ? c->scope->as_of : store_last(c->st).t);
-    for (size_t i = 0; i < c->n_params; i++) {
-        sv name = c->params[i].name;
+    for (size_t i = 0; i < c->params.n; i++) {
+        sv name = c->params.items[i].name;
         if (sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")) ||
             (sv_eq(name, SV_LIT("_count")) && !c->in_bundle && rest_is_delete_of_several(c)))
             continue;
-        err_code rc = rest_query_add(q, name, c->params[i].value, e);
+        err_code rc = rest_query_add(q, name, c->params.items[i].value, e);
         if (rc == ERR_NOT_FOUND) /* to pass over it would write to the wrong resource */
             return ERR(e, ERR_INVALID, "%s has no search parameter %.*s", fhir_type_name(c->type),
                        SV_FMT(sv_head(name, 64)));

@@ -134,8 +134,8 @@ static err_code read_request(struct everything *x, struct err *e)
     for (unsigned t = 1; t <= fhir_n_types(); t++)
         x->outside_type[t] =
             t != x->c->type && !search_compartment(x->c->type, (fhir_type)t, members);
-    for (size_t i = 0; i < x->c->n_params; i++)
-        TRY(read_param(x, &x->c->params[i], e));
+    for (size_t i = 0; i < x->c->params.n; i++)
+        TRY(read_param(x, &x->c->params.items[i], e));
     if (x->p->as_of == 0)
         x->p->as_of = store_last(x->c->st).t;
     return ERR_OK;

@@ -58,11 +58,9 @@ static err_code read_target(struct rest_call *c, yyjson_val *body, struct job_re
     err_code rc = shape_check_input(SHAPE_StartFHIRExportJobRequest, root, &faults, e);
     if (rc == ERR_INVALID) {
         sv all = arena_sv(c->a, buf_sv(&faults));
-        c->issues = ARENA_NEW(c->a, struct rest_issue);
-        if (all.ptr == NULL || c->issues == NULL)
+        if (all.ptr == NULL)
             return arena_oom(c->a, e);
-        *c->issues = (struct rest_issue){ "error", "invalid", all, SV_NONE };
-        c->n_issues = 1;
+        TRY(rest_issue_set(c, (struct rest_issue){ "error", "invalid", all, SV_NONE }, e));
     }
     if (rc == ERR_UNSUPPORTED && e) /* a member of a wrong JSON type */
         e->code = rc = ERR_INVALID;
@@ -105,12 +103,9 @@ static err_code answer(struct rest_call *c, const struct job *j, bool served, st
 /* What the engine knows and does not offer: the request's fault, so no 501. */
 static err_code not_supported(struct rest_call *c, struct err *e)
 {
-    c->issues = ARENA_NEW(c->a, struct rest_issue);
-    if (c->issues == NULL)
-        return arena_oom(c->a, e);
-    *c->issues =
-        (struct rest_issue){ "error", "not-supported", arena_sv(c->a, sv_from(e->msg)), SV_NONE };
-    c->n_issues = 1;
+    const struct rest_issue told = { "error", "not-supported", arena_sv(c->a, sv_from(e->msg)),
+                                     SV_NONE };
+    TRY(rest_issue_set(c, told, e));
     e->code = ERR_INVALID;
     return ERR_INVALID;
 }

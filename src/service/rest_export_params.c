@@ -461,8 +461,7 @@ static err_code check_patients(struct kick *k, struct err *e)
 
 static err_code refuse(struct kick *k, struct err *e)
 {
-    k->c->issues = k->issues;
-    k->c->n_issues = k->n_issues;
+    k->c->issues = (struct rest_issue_list){ k->issues, k->n_issues };
     return ERR(e, ERR_INVALID, "%.*s", SV_FMT(k->issues[0].text));
 }
 
@@ -477,8 +476,8 @@ err_code rest_export_params_read(struct rest_call *c, job_export_level level, yy
     k.issues = arena_calloc(c->a, EXPORT_ISSUES_MAX, sizeof *k.issues);
     if (k.issues == NULL)
         return arena_oom(c->a, e);
-    for (size_t i = 0; i < c->n_params; i++)
-        take(&k, c->params[i].name, c->params[i].value);
+    for (size_t i = 0; i < c->params.n; i++)
+        take(&k, c->params.items[i].name, c->params.items[i].value);
     k.from_body = true;
     if (body)
         take_body(&k, body);

@@ -22,6 +22,16 @@ err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct bu
     return json_writer_end(&w, e);
 }
 
+err_code rest_issue_set(struct rest_call *c, struct rest_issue issue, struct err *e)
+{
+    struct rest_issue *one = ARENA_NEW(c->a, struct rest_issue);
+    if (one == NULL)
+        return arena_oom(c->a, e);
+    *one = issue;
+    c->issues = (struct rest_issue_list){ one, 1 };
+    return ERR_OK;
+}
+
 /* 413 says that what was sent is too large: without a body it is the query that breaks a limit. */
 static unsigned status_of(const struct rest_call *c, const struct error_fhir *f)
 {
@@ -34,8 +44,8 @@ unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *
     const struct error_fhir *f = error_as_fhir(e->code);
     struct err ignored; /* bounded text, well formed: cannot fail */
     buf_clear(out);
-    if (c->n_issues && !f->general) {
-        IGNORE(rest_outcome_write(c->issues, c->n_issues, out, &ignored));
+    if (c->issues.n && !f->general) {
+        IGNORE(rest_outcome_write(c->issues.items, c->issues.n, out, &ignored));
         return status_of(c, f);
     }
     struct rest_issue one = { "error", f->issue_type, sv_from(e->msg), SV_NONE };

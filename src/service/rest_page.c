@@ -475,14 +475,15 @@ err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *
     if (p->path.len)
         TRY(buf_add_fmt(&b, e, "/%.*s", SV_FMT(p->path)));
     char sep = '?';
-    for (size_t i = 0; i < c->n_params; i++) {
-        if (c->params[i].name.len == 0 || (page.ptr && sv_eq(c->params[i].name, SV_LIT("page"))))
+    for (size_t i = 0; i < c->params.n; i++) {
+        if (c->params.items[i].name.len == 0 ||
+            (page.ptr && sv_eq(c->params.items[i].name, SV_LIT("page"))))
             continue;
         TRY(buf_add_char(&b, sep, e));
         sep = '&';
-        TRY(uri_encode(c->params[i].name, false, &b, e));
+        TRY(uri_encode(c->params.items[i].name, false, &b, e));
         TRY(buf_add_char(&b, '=', e));
-        TRY(uri_encode(c->params[i].value, false, &b, e));
+        TRY(uri_encode(c->params.items[i].value, false, &b, e));
     }
     if (page.ptr) {
         TRY(buf_add_char(&b, sep, e));

@@ -13,8 +13,21 @@
 #include "codec/uri.h"
 #include "service/service_private.h"
 
+/* A list is only ever assigned as a whole, so that no failure leaves a length beside another list. */
 struct rest_param { /* of the query or a form, decoded */
     sv name, value;
+};
+struct rest_param_list {
+    struct rest_param *items;
+    size_t n;
+};
+struct rest_issue { /* what an error says beside its text */
+    const char *severity, *code;
+    sv text, path;
+};
+struct rest_issue_list {
+    struct rest_issue *items;
+    size_t n;
 };
 
 struct rest_request { /* views; SV_NONE: not sent */
@@ -104,8 +117,7 @@ struct rest_call {
     fhir_type type; /* of the path; for a compartment, that of the owner */
     sv id, vid;
     fhir_type member_type; /* REST_COMPARTMENT; FHIR_TYPE_NONE: all */
-    struct rest_param *params;
-    size_t n_params;
+    struct rest_param_list params;
     bool in_bundle;
     uint64_t as_of;    /* reads see this commit; 0: the newest */
     bool only_check;   /* a read: is it well formed? */
@@ -113,11 +125,7 @@ struct rest_call {
     const struct rest_scope *scope; /* NULL outside of a transaction */
     struct rest_entry *entry;       /* likewise */
     struct rest_answer out;
-    struct rest_issue { /* what an error says beside its text */
-        const char *severity, *code;
-        sv text, path;
-    } * issues;
-    size_t n_issues;
+    struct rest_issue_list issues; /* what an error says beside its text */
 };
 
 /* ---- rest.c ---- */
@@ -144,9 +152,10 @@ bool rest_wants_body(const struct rest_call *c);
 MUST_USE err_code rest_etag(sv text, uint64_t *version, struct err *e);
 
 /* ---- rest_outcome.c ---- */
-struct rest_issue;
 MUST_USE err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct buf *out,
                                      struct err *e);
+/* The call's only issue. ERR_TOO_LARGE: its arena is full. */
+MUST_USE err_code rest_issue_set(struct rest_call *c, struct rest_issue issue, struct err *e);
 /* Body of an error: the call's issues when it has some, else the error itself. Answers the status. */
 unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *out);
 

@@ -59,15 +59,15 @@ static err_code cut_to_ask(struct rest_call *c, const struct store_version *v, s
 {
     yyjson_doc *doc;
     struct rest_match m = { .v = *v };
-    if (c->n_params == 0)
+    if (c->params.n == 0)
         return rest_version_write(v, &c->out.body, e);
     struct rest_page *p = ARENA_NEW(c->a, struct rest_page);
     if (p == NULL)
         return arena_oom(c->a, e);
     p->c = c;
-    for (size_t i = 0; i < c->n_params; i++) {
+    for (size_t i = 0; i < c->params.n; i++) {
         bool taken;
-        TRY(rest_page_subset_read(p, c->params[i].name, c->params[i].value, &taken, e));
+        TRY(rest_page_subset_read(p, c->params.items[i].name, c->params.items[i].value, &taken, e));
     }
     if (p->count_only)
         return ERR(e, ERR_INVALID, "_summary=count asks for a search");
@@ -328,13 +328,13 @@ static void links(struct history *h)
     if (h->more) {
         CLEANUP_BUF struct buf q = BUF_INIT(64u << 10);
         struct err ignored; /* a query that came in fits */
-        for (size_t i = 0; i < c->n_params; i++) {
-            if (sv_eq(c->params[i].name, SV_LIT("page")) ||
-                sv_eq(c->params[i].name, SV_LIT("_at"))) /* the page stands for it */
+        for (size_t i = 0; i < c->params.n; i++) {
+            if (sv_eq(c->params.items[i].name, SV_LIT("page")) ||
+                sv_eq(c->params.items[i].name, SV_LIT("_at"))) /* the page stands for it */
                 continue;
-            IGNORE(uri_encode(c->params[i].name, false, &q, &ignored));
+            IGNORE(uri_encode(c->params.items[i].name, false, &q, &ignored));
             IGNORE(buf_add_char(&q, '=', &ignored));
-            IGNORE(uri_encode(c->params[i].value, false, &q, &ignored));
+            IGNORE(uri_encode(c->params.items[i].value, false, &q, &ignored));
             IGNORE(buf_add_char(&q, '&', &ignored));
         }
         json_obj(&h->w);

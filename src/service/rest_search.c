@@ -236,12 +236,12 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
     struct err why;
     TRY(read_types(p, e));
     /* results first: the page says as of which commit the rest is asked */
-    bool *done = arena_calloc(c->a, c->n_params + 1, sizeof *done);
+    bool *done = arena_calloc(c->a, c->params.n + 1, sizeof *done);
     if (done == NULL)
         return arena_oom(c->a, e);
-    for (size_t i = 0; i < c->n_params; i++) {
+    for (size_t i = 0; i < c->params.n; i++) {
         err_code rc;
-        done[i] = control(p, c->params[i].name, c->params[i].value, &rc, e);
+        done[i] = control(p, c->params.items[i].name, c->params.items[i].value, &rc, e);
         TRY(rc);
     }
     struct rest_query *q = &p->q;
@@ -253,13 +253,13 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
     if (p->owner)
         TRY(rest_query_compartment(q, p->owner, c->id, e));
     q->owner_at = p->owner_at;
-    for (size_t i = 0; i < c->n_params; i++) {
+    for (size_t i = 0; i < c->params.n; i++) {
         if (done[i])
             continue;
-        err_code rc = rest_query_add(q, c->params[i].name, c->params[i].value, &why);
+        err_code rc = rest_query_add(q, c->params.items[i].name, c->params.items[i].value, &why);
         if (rc == ERR_NOT_FOUND) {
-            TRY(rest_page_ignored(p, c->params[i].name, &why, e));
-            c->params[i].name.len = 0; /* the self link says what was done */
+            TRY(rest_page_ignored(p, c->params.items[i].name, &why, e));
+            c->params.items[i].name.len = 0; /* the self link says what was done */
             continue;
         }
         if (rc != ERR_OK) {

@@ -48,20 +48,19 @@ struct transaction {
 static err_code blame(struct rest_entry *en, err_code rc, struct err *e)
 {
     struct rest_call *c = en->b->c;
-    struct rest_issue *issues;
+    struct rest_issue_list issues;
     struct err ignored;
-    size_t n;
     en->rc = rc;
     if (e != &en->e)
         en->e = *e;
-    if (rest_entry_issues(en, c->a, &issues, &n, &ignored) == ERR_OK) {
-        for (size_t i = 0; i < n; i++) {
-            sv text = arena_fmt(c->a, "Bundle.entry[%zu]: %.*s", en->at, SV_FMT(issues[i].text));
+    if (rest_entry_issues(en, c->a, &issues, &ignored) == ERR_OK) {
+        for (size_t i = 0; i < issues.n; i++) {
+            struct rest_issue *one = &issues.items[i];
+            sv text = arena_fmt(c->a, "Bundle.entry[%zu]: %.*s", en->at, SV_FMT(one->text));
             if (text.ptr)
-                issues[i].text = text;
+                one->text = text;
         }
         c->issues = issues;
-        c->n_issues = n;
     }
     return rc;
 }
@@ -250,16 +249,16 @@ static err_code check_read(struct transaction *tx, struct rest_entry *en, struct
     if (writer)
         return ERR_OK;
     t.only_check = true;
-    t.params = arena_calloc(t.a, t.n_params + 1, sizeof *t.params); /* a search crosses some out */
-    if (t.params == NULL)
+    struct rest_param *own = arena_calloc(t.a, t.params.n + 1, sizeof *own);
+    if (own == NULL)
         return arena_oom(t.a, e);
-    if (t.n_params)
-        memcpy(t.params, en->c.params, t.n_params * sizeof *t.params);
+    if (t.params.n)
+        memcpy(own, t.params.items, t.params.n * sizeof *own);
+    t.params.items = own; /* a search crosses some out */
     buf_init(&t.out.body, en->c.out.body.max);
     err_code rc = t.it->fn(&t, e);
     buf_done(&t.out.body);
     en->c.issues = t.issues;
-    en->c.n_issues = t.n_issues;
     return rc;
 }
 
@@ -274,8 +273,7 @@ static err_code check_reads(struct transaction *tx, struct err *e)
         TRY_ENTRY(en, rest_bundle_time(tx->b, e));
         TRY_ENTRY(en, check_read(tx, en, e));
         arena_rewind(tx->b->work, m);
-        en->c.issues = NULL;
-        en->c.n_issues = 0;
+        en->c.issues = (struct rest_issue_list){ 0 };
     }
     return ERR_OK;
 }

@@ -22,13 +22,13 @@ static err_code level_of(sv name, fhir_validate_level *out, struct err *e)
 
 static err_code keep_issues(struct rest_call *c, const struct fhir_issues *found, struct err *e)
 {
-    c->issues = arena_calloc(c->a, found->n + 1, sizeof *c->issues);
-    if (c->issues == NULL)
+    struct rest_issue *all = arena_calloc(c->a, found->n + 1, sizeof *all);
+    if (all == NULL)
         return arena_oom(c->a, e);
     for (size_t i = 0; i < found->n; i++)
-        c->issues[i] = (struct rest_issue){ found->items[i].severity, found->items[i].code,
-                                            found->items[i].text, found->items[i].path };
-    c->n_issues = found->n;
+        all[i] = (struct rest_issue){ found->items[i].severity, found->items[i].code,
+                                      found->items[i].text, found->items[i].path };
+    c->issues = (struct rest_issue_list){ all, found->n };
     return ERR_OK;
 }
 
@@ -94,5 +94,5 @@ err_code rest_validate(struct rest_call *c, struct err *e)
     if (found.n == 0)
         return rest_outcome_write(&good, 1, &c->out.body, e);
     TRY(keep_issues(c, &found, e));
-    return rest_outcome_write(c->issues, c->n_issues, &c->out.body, e);
+    return rest_outcome_write(c->issues.items, c->issues.n, &c->out.body, e);
 }

@@ -215,7 +215,7 @@ static err_code prepare_patch(struct rest_call *c, struct fhir_reader *reader,
     TRY(patched(c, &v, &text, e));
     p->w.method = STORE_METHOD_UPDATE;
     err_code rc = read_resource(c, reader, buf_sv(&text), SV_NONE, p, &env, e);
-    if (rc == ERR_INVALID && c->n_issues == 0)
+    if (rc == ERR_INVALID && c->issues.n == 0)
         e->code = rc = ERR_UNPROCESSABLE; /* the patch is well-formed, what it makes is not */
     TRY(rc);
     if (!sv_eq(p->w.id, c->id))
