@@ -249,6 +249,19 @@ static err_code shape_of(struct rest_call *c, const sv part[4], size_t n, enum r
     return sv_eq(part[2], SV_LIT("_history")) ? ERR_OK : nothing_here(e);
 }
 
+/* Every id of a path passes here, whatever is done with it: none that cannot be one reaches the store. */
+static err_code check_id(const struct rest_call *c, enum rest_shape shape, struct err *e)
+{
+    bool has_id = shape == REST_INSTANCE || shape == REST_INSTANCE_HISTORY ||
+                  shape == REST_VERSION || shape == REST_EVERYTHING || shape == REST_VALIDATE ||
+                  shape == REST_COMPARTMENT || shape == REST_EXPORT_GROUP;
+    if (!has_id || fhir_id_ok(c->id))
+        return ERR_OK;
+    bool puts = sv_eq(c->in.method, SV_LIT("PUT")); /* the others ask for what cannot be there */
+    return ERR(e, puts ? ERR_INVALID : ERR_NOT_FOUND,
+               "The id in the URL must be 1 to %u of A-Z a-z 0-9 - .", FHIR_ID_MAX);
+}
+
 bool rest_called_on(const struct rest_interaction *it, fhir_type type)
 {
     sv list = it->of ? sv_from(it->of) : SV_NONE, one;
@@ -273,6 +286,7 @@ err_code rest_route(struct rest_call *c, struct err *e)
     }
     if (shape == REST_N_SHAPES)
         TRY(shape_of(c, part, n, &shape, e));
+    TRY(check_id(c, shape, e));
     TRY(rest_params_add(c, c->in.query, e));
     sv method = sv_eq(c->in.method, SV_LIT("HEAD")) ? SV_LIT("GET") : c->in.method;
     for (size_t i = 0; i < rest_n_interactions; i++) {

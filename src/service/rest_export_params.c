@@ -416,8 +416,6 @@ static err_code check_group(struct rest_call *c, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(256u << 20);
     struct store_version v;
-    if (!fhir_id_ok(c->id))
-        return ERR(e, ERR_INVALID, "The id in the URL must be 1 to 64 of A-Z a-z 0-9 - .");
     err_code rc = store_get(c->st, fhir_type_find(SV_LIT("Group")), c->id, STORE_NOW, a, &v, e);
     if (rc == ERR_NOT_FOUND || (rc == ERR_OK && v.method == STORE_METHOD_DELETE))
         return ERR(e, ERR_NOT_FOUND, "There is no Group of this id");

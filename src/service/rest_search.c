@@ -317,8 +317,6 @@ err_code rest_search_compartment(struct rest_call *c, struct err *e)
     const struct search_param *members[SEARCH_COMPARTMENT_MAX];
     if (!search_is_compartment(c->type))
         return ERR(e, ERR_NOT_FOUND, "%s is not a compartment", fhir_type_name(c->type));
-    if (!fhir_id_ok(c->id))
-        return ERR(e, ERR_INVALID, "The id in the URL must be 1 to 64 of A-Z a-z 0-9 - .");
     if (c->member_type && search_compartment(c->type, c->member_type, members) == 0)
         return ERR(e, ERR_NOT_FOUND, "%s has no place in the compartment of a %s",
                    fhir_type_name(c->member_type), fhir_type_name(c->type));

@@ -155,15 +155,13 @@ static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
     struct fhir_envelope env;
     struct err why;
     TRY(rest_json_body(c, e));
-    if (!fhir_id_ok(c->id))
-        return ERR(e, ERR_INVALID, "The id in the URL must be 1 to 64 of A-Z a-z 0-9 - .");
     p->w.method = STORE_METHOD_UPDATE;
     TRY(preconditions(c, p, e));
     guard(p, p->matched);
     err_code rc = read_resource(c, reader, c->in.body, rest_is_conditional(c) ? c->id : SV_NONE, p,
                                 &env, &why);
     if (rc == ERR_INVALID && fhir_reader_root(reader) &&
-        json_get(fhir_reader_root(reader), "id") == NULL && c->n_issues == 0)
+        json_get(fhir_reader_root(reader), "id") == NULL && c->issues.n == 0)
         return ERR(e, ERR_INVALID, "The body must hold the id of the URL, and holds none");
     if (rc != ERR_OK) {
         *e = why;

@@ -1,5 +1,7 @@
 #include "store/keys.h"
 
+#include <assert.h>
+
 void key_put_u64(char *out, uint64_t v)
 {
     v = __builtin_bswap64(v);
@@ -30,12 +32,13 @@ struct key_bytes key_id_bound(fhir_type type, sv bound)
 {
     struct key_bytes k = { .len = 0 };
     add_byte(&k, type);
-    add(&k, sv_head(bound, FHIR_ID_MAX));
+    add(&k, sv_head(bound, FHIR_ID_MAX + 1)); /* the place behind the longest id is one byte more */
     return k;
 }
 
 struct key_bytes key_version_prefix(fhir_type type, sv id)
 {
+    assert(fhir_id_ok(id)); /* else the range of one id could hold versions of another */
     struct key_bytes k = key_id_bound(type, id);
     add_byte(&k, 0);
     return k;
@@ -68,19 +71,20 @@ bool key_version_split(sv key, struct key_version_parts *out)
 struct key_bytes key_change(fhir_type type, key_kind kind, uint64_t n, sv id)
 {
     struct key_bytes k = { .len = 0 };
+    assert(id.len <= FHIR_ID_MAX);
     add_byte(&k, type);
     add_byte(&k, (unsigned char)kind);
     key_put_u64(k.ptr + k.len, n);
     k.len += 8;
-    add(&k, sv_head(id, FHIR_ID_MAX));
+    add(&k, id);
     return k;
 }
 
 size_t key_search(fhir_type type, uint16_t param, sv value, sv id, key_kind kind, uint64_t n,
                   char out[KEY_SEARCH_MAX])
 {
-    size_t v = value.len < SEARCH_KEY_MAX ? value.len : SEARCH_KEY_MAX;
-    size_t i = id.len < FHIR_ID_MAX ? id.len : FHIR_ID_MAX;
+    size_t v = value.len, i = id.len;
+    assert(v <= SEARCH_KEY_MAX && i <= FHIR_ID_MAX);
     char *p = out;
     *p++ = (char)type;
     *p++ = (char)(param >> 8);

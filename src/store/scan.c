@@ -229,6 +229,8 @@ static err_code group_read(struct group *g, struct iter *x, const struct batch_t
                 TRY(keep(g, x, body, p.n, 0, e));
         } else if (++passed == SKIP_BY_NEXT) {
             sv id = sv_make(g->id, g->id_len);
+            if (!fhir_id_ok(id))
+                return damaged(e);
             struct key_bytes to = online_t ? after_id(g->type, id) /* only older ones follow */
                                            : key_version(g->type, id, KEY_ONLINE, as_of);
             iter_seek(x, &to);
@@ -330,7 +332,8 @@ err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, st
     if (rc == ERR_OK) {
         struct store_version v;
         group_version(&g, &v);
-        recent_put(r->env->recent, &r->recent, as_of, &v);
+        if (sv_eq(v.id, id)) /* R1: what is kept is what was asked for */
+            recent_put(r->env->recent, &r->recent, as_of, &v);
         v.id = arena_sv(a, v.id);
         if (v.body.json.len)
             v.body.json = arena_sv(a, v.body.json);
@@ -449,6 +452,8 @@ static err_code read_exact(struct rocks_cursor *c, const struct change *ch, stru
  * walked, with the one iterator, which goes forward from id to id past files whose filter does not know it. */
 static err_code read_change(struct rocks_cursor *c, const struct change *ch, struct err *e)
 {
+    if (!fhir_id_ok(ch->id))
+        return damaged(e);
     if (ch->b == 0)
         return read_exact(c, ch, e);
     if (c->x.it == NULL)
@@ -552,7 +557,7 @@ err_code rocks_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t
     struct buf rows = BUF_INIT(SIZE_MAX / 2);
     struct key_bytes from = key_version_prefix(type, id);
     c->type = type;
-    c->g.id_len = id.len < FHIR_ID_MAX ? id.len : FHIR_ID_MAX;
+    c->g.id_len = id.len;
     memcpy(c->g.id, id.ptr, c->g.id_len);
     c->arena = arena_new(SIZE_MAX / 2);
     iter_open(&c->x, c->r, CF_VERSIONS, after_id(type, id), false);

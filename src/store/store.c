@@ -23,6 +23,14 @@ static err_code check_resource(fhir_type type, sv id, struct err *e)
     return ERR_OK;
 }
 
+/* A read of what cannot be there: a key made of such an id might be the beginning of another's. */
+static err_code check_known(fhir_type type, sv id, struct err *e)
+{
+    if (type < 1 || type > fhir_n_types() || !fhir_id_ok(id))
+        return ERR(e, ERR_NOT_FOUND, "no such resource");
+    return ERR_OK;
+}
+
 static int write_cmp(const void *a, const void *b)
 {
     const struct store_write *x = *(const struct store_write *const *)a;
@@ -166,12 +174,13 @@ err_code store_note_delete(struct store *st, sv key, struct err *e)
 
 bool store_is_near(struct store *st, fhir_type type, sv id)
 {
-    return st->ops->is_near(st, type, id);
+    return fhir_id_ok(id) && st->ops->is_near(st, type, id);
 }
 
 err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
                    struct store_version *out, struct err *e)
 {
+    TRY(check_known(type, id, e));
     return st->ops->get(st, type, id, as_of_t, a, out, e);
 }
 
@@ -201,6 +210,7 @@ void store_cursor_close(struct store_cursor *c)
 err_code store_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                        struct store_cursor **out, struct err *e)
 {
+    TRY(check_known(type, id, e));
     return st->ops->history(st, type, id, as_of_t, out, e);
 }
 

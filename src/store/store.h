@@ -133,7 +133,7 @@ MUST_USE err_code store_note_delete(struct store *st, sv key, struct err *e);
 /* Does store_get() of the newest version find it in memory that is kept for that? A hint. */
 bool store_is_near(struct store *st, fhir_type type, sv id);
 /* The version current as of t, a deletion too (method DELETE). Strings owned by the arena.
- * ERR_NOT_FOUND when the id had no version by then. */
+ * ERR_NOT_FOUND when the id had no version by then, or is none that a resource can have. */
 MUST_USE err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                             struct arena *a, struct store_version *out, struct err *e);
 
@@ -158,7 +158,7 @@ void store_cursor_place(struct store_cursor *c, struct buf *dst, size_t gap);
 void store_cursor_close(struct store_cursor *c);
 DEFINE_CLEANUP(struct store_cursor, store_cursor_close)
 
-/* All versions of one id with t <= as_of_t, newest first, deletions included. */
+/* All versions of one id with t <= as_of_t, newest first, deletions included. ERR_NOT_FOUND: not a legal id. */
 MUST_USE err_code store_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                                 struct store_cursor **out, struct err *e);
 /* Each id of a range that got a version in (after_t, upto_t], once, with its version current as of

@@ -256,6 +256,68 @@ static void horizon_closes_the_instant(struct store *st)
     }
 }
 
+/* Beginnings and continuations of "abc", whose versions of bulk loads and of commits stand behind it. */
+static void ids_that_cannot_be(struct store *st)
+{
+    struct store_commit c;
+    struct store_version v;
+    struct store_cursor *cur;
+    char long_id[FHIR_ID_MAX + 2];
+    memset(long_id, 'a', sizeof long_id);
+    struct store_bulk *b;
+    char text[128];
+    struct store_bulk_item loaded = { .type = PATIENT, .id = SV_LIT("abc") };
+    loaded.body = body(text, sizeof text, 1);
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, &loaded, 1, e));
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    struct store_write corrected = { .method = STORE_METHOD_UPDATE };
+    OK(put(st, PATIENT, "abc", 2, &corrected, &c, e));
+    sv longest = sv_make(long_id, FHIR_ID_MAX);
+    struct store_write w = { .type = PATIENT, .id = longest, .body = loaded.body };
+    OK(store_commit(st, &w, 1, &c, e));
+    const sv odd[] = { { "abc\0", 4 },
+                       { "abc\0\0", 5 },
+                       { "abc\0\x01\xFF\xFF\xFF\xFF\xFF\xFF\xFF", 12 },
+                       { "abc\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFE", 13 },
+                       { "\0", 1 },
+                       { "", 0 },
+                       { NULL, 0 },
+                       { "ab\xFF", 3 },
+                       { "a/c", 3 },
+                       { "\xFF\xFF", 2 },
+                       { long_id, FHIR_ID_MAX + 1 },
+                       { long_id, FHIR_ID_MAX + 2 } };
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+        FAILS(ERR_NOT_FOUND, store_get(st, PATIENT, odd[i], STORE_NOW, a, &v, e));
+        FAILS(ERR_NOT_FOUND, store_get(st, PATIENT, odd[i], 1, a, &v, e));
+        FAILS(ERR_NOT_FOUND, store_history(st, PATIENT, odd[i], STORE_NOW, &cur, e));
+        assert_false(store_is_near(st, PATIENT, odd[i]));
+        FAILS(ERR_NOT_FOUND, store_get(st, 0, SV_LIT("abc"), STORE_NOW, a, &v, e));
+        FAILS(ERR_NOT_FOUND, store_get(st, 255, SV_LIT("abc"), STORE_NOW, a, &v, e));
+        OK(store_get(st, PATIENT, SV_LIT("abc"), STORE_NOW, a, &v, e));
+        assert_int_equal(v.version, 2);
+        OK(store_get(st, PATIENT, longest, STORE_NOW, a, &v, e));
+    }
+    /* behind the longest id there is no other: a scan that goes on there begins with what follows it */
+    char behind[FHIR_ID_MAX + 1];
+    memcpy(behind, long_id, FHIR_ID_MAX);
+    behind[FHIR_ID_MAX] = 1;
+    const struct store_range rest = { PATIENT, sv_make(behind, sizeof behind), SV_NONE };
+    OK(store_scan(st, &rest, STORE_NOW, &cur, e));
+    OK(store_cursor_next(cur, &v, e));
+    assert_sv(v.id, SV_LIT("abc"));
+    FAILS(ERR_EOF, store_cursor_next(cur, &v, e));
+    store_cursor_close(cur);
+}
+
+TEST(store, an_id_that_cannot_be_finds_nothing_of_those_that_it_begins_with)
+{
+    (void)state;
+    on_both(ids_that_cannot_be);
+}
+
 TEST(store, versions_follow_time)
 {
     (void)state;
@@ -675,6 +737,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         T(store, what_was_acknowledged_survives_kill_9),
         T(store, versions_follow_time),
+        T(store, an_id_that_cannot_be_finds_nothing_of_those_that_it_begins_with),
         T(store, conditions_hold_or_nothing_is_written),
         T(store, a_bulk_load_is_invisible_until_published),
         T(store, a_horizon_closes_its_instant),
