@@ -3,6 +3,7 @@
 
 - floors: no file of src/ includes a higher floor, another folder's private header, or a cycle of folders
 - rooms: a hand-written file of src/ stays under 800 lines
+- trees: no yyjson document is made without an allocator, which is ours and has a budget (codec/json.h)
 - documents: every relative link in README and docs/ leads somewhere
 - the tables of docs/api-fhir.md are those of the program
 - nothing machine-made or personal is in the tree: absolute home paths, private keys
@@ -30,6 +31,38 @@ def tracked(pattern):
     return [ROOT / p for p in out.stdout.split("\n") if p and (ROOT / p).exists()]
 
 
+# which argument of yyjson's calls is the allocator; None: the call has none
+ALLOCATOR_AT = {"yyjson_mut_doc_new": 0, "yyjson_read_opts": 3, "yyjson_read_file": 2, "yyjson_read_fp": 2,
+                "yyjson_doc_mut_copy": 1, "yyjson_mut_doc_mut_copy": 1, "yyjson_mut_doc_imut_copy": 1,
+                "yyjson_mut_val_imut_copy": 1, "yyjson_write_opts": 2, "yyjson_mut_write_opts": 2,
+                "yyjson_val_write_opts": 2, "yyjson_mut_val_write_opts": 2, "yyjson_read": None, "yyjson_write": None,
+                "yyjson_mut_write": None, "yyjson_val_write": None, "yyjson_mut_val_write": None}
+
+
+def arguments(text, at):
+    """Of the call whose bracket opens at `at`."""
+    depth, args, one = 0, [], ""
+    for c in text[at:]:
+        depth += (c in "([{") - (c in ")]}")
+        if depth == 0:
+            return args + [one.strip()]
+        if c == "," and depth == 1:
+            args.append(one.strip())
+            one = ""
+        elif not (c == "(" and depth == 1 and not one and not args):
+            one += c
+    return args
+
+
+def check_trees(path, text):
+    for m in re.finditer(r"\b(yyjson_\w+)\(", text):
+        if m[1] not in ALLOCATOR_AT:
+            continue
+        at, args = ALLOCATOR_AT[m[1]], arguments(text, m.end() - 1)
+        if at is None or at >= len(args) or args[at] in ("NULL", "0"):
+            fault(path, text.count("\n", 0, m.start()) + 1, f"{m[1]} without an allocator of ours (json_allocator)")
+
+
 uses = {}
 for path in tracked("src/*.[ch]") + tracked("src/*.inc"):
     folder = path.relative_to(ROOT / "src").parts[0]
@@ -37,6 +70,7 @@ for path in tracked("src/*.[ch]") + tracked("src/*.inc"):
         fault(path, 1, f"folder {folder} has no floor: add it to tools/lint.py and docs/architecture.md")
         continue
     text = path.read_text()
+    check_trees(path, text)
     if path.suffix != ".inc" and text.count("\n") > MAX_LINES:
         fault(path, MAX_LINES, f"{text.count(chr(10))} lines: look for the second room inside")
     for n, line in enumerate(text.split("\n"), 1):

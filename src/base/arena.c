@@ -49,13 +49,17 @@ void arena_free(struct arena *a)
     free(a);
 }
 
+static size_t rounded(size_t bytes)
+{
+    size_t n = (bytes + 15) & ~(size_t)15;
+    return n ? n : 16;
+}
+
 void *arena_alloc(struct arena *a, size_t bytes)
 {
     if (bytes > a->budget)
         return NULL;
-    size_t n = (bytes + 15) & ~(size_t)15;
-    if (n == 0)
-        n = 16;
+    size_t n = rounded(bytes);
     if (a->total > a->budget || n > a->budget - a->total + 15)
         return NULL;
     if (n > a->top->cap - a->top->used) {
@@ -65,6 +69,37 @@ void *arena_alloc(struct arena *a, size_t bytes)
     void *p = a->top->data + a->top->used;
     a->top->used += n;
     a->total += n;
+    return p;
+}
+
+void *arena_grow(struct arena *a, void *ptr, size_t old_bytes, size_t bytes)
+{
+    struct block *top = a->top;
+    size_t had = rounded(old_bytes);
+    if (bytes <= old_bytes && ptr)
+        return ptr;
+    if (ptr && bytes <= a->budget && (char *)ptr + had == top->data + top->used) {
+        size_t more = rounded(bytes) - had;
+        if (a->total > a->budget || more > a->budget - a->total + 15)
+            return NULL;
+        if (more > top->cap - top->used && (char *)ptr == top->data &&
+            top->prev) { /* alone in its block, and no mark stands in front of it there */
+            top = realloc(top, sizeof *top + rounded(bytes));
+            if (top == NULL)
+                abort();
+            top->cap = rounded(bytes);
+            a->top = top;
+            ptr = top->data;
+        }
+        if (more <= top->cap - top->used) {
+            top->used += more;
+            a->total += more;
+            return ptr;
+        }
+    }
+    void *p = arena_alloc(a, bytes);
+    if (p && ptr)
+        memcpy(p, ptr, old_bytes);
     return p;
 }
 

@@ -20,6 +20,7 @@
 #define LIMIT_REQUEST_MEMORY     (16u << 20) /* arena of one request */
 #define LIMIT_JSON_DEPTH         64u         /* nesting of a control-plane request */
 #define LIMIT_RESOURCE_DEPTH     256u        /* nesting of a resource */
+#define LIMIT_PATCH_BYTES        (32u << 20) /* a resource while a JSON Patch works on it */
 #define LIMIT_CLOCK_SKEW_S       900         /* SigV4 window, both sides */
 
 /* ---- import ---- */

@@ -14,18 +14,24 @@ static void *a_malloc(void *ctx, size_t size)
 
 static void *a_realloc(void *ctx, void *ptr, size_t old_size, size_t size)
 {
-    if (size <= old_size)
-        return ptr;
-    void *p = arena_alloc(ctx, size);
-    if (p && ptr)
-        memcpy(p, ptr, old_size);
-    return p;
+    return arena_grow(ctx, ptr, old_size, size);
 }
 
 static void a_free(void *ctx, void *ptr)
 {
     (void)ctx;
     (void)ptr; /* the arena goes as a whole */
+}
+
+yyjson_alc json_allocator(struct arena *a)
+{
+    return (yyjson_alc){ a_malloc, a_realloc, a_free, a };
+}
+
+size_t json_tree_max(size_t text_len)
+{
+    /* values that outgrow a place that they share are left behind once */
+    return 2 * yyjson_read_max_memory_usage(text_len, YYJSON_READ_NUMBER_AS_RAW) + (64u << 10);
 }
 
 /* Deepest nesting of brackets outside strings. The text need not be valid. */
@@ -83,7 +89,7 @@ err_code json_read(struct arena *a, sv text, unsigned max_depth, yyjson_doc **ou
         return too_deep(max_depth, e);
     if (text.len == 0)
         return ERR(e, ERR_INVALID, "JSON text is empty");
-    yyjson_alc alc = { a_malloc, a_realloc, a_free, a };
+    yyjson_alc alc = json_allocator(a);
     yyjson_read_err re;
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text.ptr, text.len,
                                        YYJSON_READ_NUMBER_AS_RAW, &alc, &re);

@@ -18,6 +18,11 @@
 MUST_USE err_code json_read(struct arena *a, sv text, unsigned max_depth, yyjson_doc **out,
                             struct err *e);
 
+/* The allocator of every JSON tree: an arena, and so a budget. The lint refuses a tree without one. */
+yyjson_alc json_allocator(struct arena *a);
+/* The most that json_read() can take of its arena for a text of this length. */
+size_t json_tree_max(size_t text_len);
+
 /* Views of values; SV_NONE when v is NULL or of another kind. */
 sv json_string(yyjson_val *v);
 sv json_number(yyjson_val *v); /* the number's own spelling */

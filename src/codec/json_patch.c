@@ -1,7 +1,10 @@
 #include "codec/json_patch.h"
 
+#include "base/clock.h"
+
 struct patch {
-    yyjson_mut_doc *doc;
+    yyjson_mut_doc *doc; /* in an arena: never freed */
+    const struct json_patch_limits *limits;
     size_t n; /* number of the operation, from 1 */
     sv op, path, from;
     yyjson_val *value;
@@ -54,10 +57,60 @@ static yyjson_mut_val *at(const struct patch *p, sv path)
     return yyjson_mut_doc_ptr_getn(p->doc, path.ptr ? path.ptr : "", path.len);
 }
 
+/* Levels of containers; at most those of the document, which are bounded. */
+static unsigned depth_of(yyjson_mut_val *v)
+{
+    unsigned deepest = 0;
+    size_t i, max;
+    yyjson_mut_val *key, *item;
+    if (yyjson_mut_is_arr(v)) {
+        yyjson_mut_arr_foreach(v, i, max, item)
+        {
+            unsigned d = depth_of(item);
+            deepest = d > deepest ? d : deepest;
+        }
+    } else if (yyjson_mut_is_obj(v)) {
+        yyjson_mut_obj_foreach(v, i, max, key, item)
+        {
+            unsigned d = depth_of(item);
+            deepest = d > deepest ? d : deepest;
+        }
+    } else {
+        return 0;
+    }
+    return deepest + 1;
+}
+
+/* How many containers stand around what a pointer leads to. */
+static size_t steps_of(sv pointer)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < pointer.len; i++)
+        n += pointer.ptr[i] == '/';
+    return n;
+}
+
+static err_code too_large(const struct patch *p, struct err *e)
+{
+    return ERR(e, ERR_TOO_LARGE,
+               "Operation %zu of the patch makes the resource too large to be worked on", p->n);
+}
+
+/* Where it will stand, would it nest deeper than is allowed? Asked before anything is copied: the copy is recursive. */
+static err_code check_depth(const struct patch *p, sv path, yyjson_mut_val *v, struct err *e)
+{
+    if (steps_of(path) + depth_of(v) <= p->limits->depth)
+        return ERR_OK;
+    return ERR(e, ERR_TOO_LARGE,
+               "Operation %zu of the patch makes the resource nest deeper than %u levels", p->n,
+               p->limits->depth);
+}
+
 static err_code add(struct patch *p, sv path, yyjson_mut_val *v, struct err *e)
 {
     if (v == NULL)
-        return ERR(e, ERR_TOO_LARGE, "the patched resource is too large");
+        return too_large(p, e);
+    TRY(check_depth(p, path, v, e));
     if (path.len == 0) {
         yyjson_mut_doc_set_root(p->doc, v);
         return ERR_OK;
@@ -83,6 +136,7 @@ static err_code apply(struct patch *p, struct err *e)
         yyjson_mut_val *v = at(p, p->from);
         if (v == NULL)
             return cannot(p, "nothing stands where its from leads", e);
+        TRY(check_depth(p, p->path, v, e));
         if (sv_eq(p->op, SV_LIT("copy")))
             return add(p, p->path, yyjson_mut_val_mut_copy(p->doc, v), e);
         if (sv_eq(p->path, p->from))
@@ -98,7 +152,9 @@ static err_code apply(struct patch *p, struct err *e)
         return cannot(p, "nothing stands where its path leads", e);
     if (sv_eq(p->op, SV_LIT("test"))) {
         yyjson_mut_val *v = yyjson_val_mut_copy(p->doc, p->value);
-        return v && yyjson_mut_equals(found, v) ? ERR_OK : cannot(p, "the value is another", e);
+        if (v == NULL)
+            return too_large(p, e);
+        return yyjson_mut_equals(found, v) ? ERR_OK : cannot(p, "the value is another", e);
     }
     if (p->path.len == 0)
         return cannot(p, "the whole resource cannot be removed or replaced", e);
@@ -108,42 +164,46 @@ static err_code apply(struct patch *p, struct err *e)
                    : cannot(p, "nothing stands where its path leads", e);
     yyjson_mut_val *v = yyjson_val_mut_copy(p->doc, p->value);
     if (v == NULL)
-        return ERR(e, ERR_TOO_LARGE, "the patched resource is too large");
+        return too_large(p, e);
+    TRY(check_depth(p, p->path, v, e));
     return yyjson_mut_doc_ptr_replacen(p->doc, p->path.ptr, p->path.len, v)
                ? ERR_OK
                : cannot(p, "nothing stands where its path leads", e);
 }
 
-static err_code run(struct patch *p, yyjson_val *patch, struct buf *out, struct err *e)
+static err_code run(struct patch *p, yyjson_val *patch, struct err *e)
 {
     yyjson_arr_iter it = yyjson_arr_iter_with(patch);
     yyjson_val *op;
     while ((op = yyjson_arr_iter_next(&it)) != NULL) {
         p->n++;
+        if (p->limits->until_us && clock_mono_us() > p->limits->until_us)
+            return ERR(e, ERR_TIMEOUT, "The patch takes too long: it was given up at operation %zu",
+                       p->n);
         TRY(read_op(p, op, e));
         TRY(apply(p, e));
     }
-    size_t len;
-    char *text = yyjson_mut_write(p->doc, YYJSON_WRITE_NOFLAG, &len);
-    if (text == NULL)
-        return ERR(e, ERR_TOO_LARGE, "the patched resource is too large");
-    err_code rc = buf_add(out, sv_make(text, len), e);
-    free(text);
-    return rc;
+    return ERR_OK;
 }
 
-err_code json_patch(yyjson_val *target, yyjson_val *patch, struct buf *out, struct err *e)
+err_code json_patch(yyjson_val *target, yyjson_val *patch, struct arena *a,
+                    const struct json_patch_limits *limits, struct buf *out, struct err *e)
 {
+    yyjson_alc alc = json_allocator(a);
+    size_t len;
     if (!yyjson_is_arr(patch))
         return ERR(e, ERR_INVALID, "A JSON Patch is an array of operations");
     if (yyjson_arr_size(patch) > JSON_PATCH_OPS_MAX)
         return ERR(e, ERR_TOO_LARGE, "A JSON Patch holds at most %u operations",
                    JSON_PATCH_OPS_MAX);
-    struct patch p = { .doc = yyjson_mut_doc_new(NULL) };
-    if (p.doc == NULL)
-        abort();
-    yyjson_mut_doc_set_root(p.doc, yyjson_val_mut_copy(p.doc, target));
-    err_code rc = run(&p, patch, out, e);
-    yyjson_mut_doc_free(p.doc);
-    return rc;
+    struct patch p = { .doc = yyjson_mut_doc_new(&alc), .limits = limits };
+    yyjson_mut_val *root = p.doc ? yyjson_val_mut_copy(p.doc, target) : NULL;
+    if (root == NULL)
+        return ERR(e, ERR_TOO_LARGE, "The resource is too large to be patched");
+    yyjson_mut_doc_set_root(p.doc, root);
+    TRY(run(&p, patch, e));
+    char *text = yyjson_mut_write_opts(p.doc, YYJSON_WRITE_NOFLAG, &alc, &len, NULL);
+    if (text == NULL || len > out->max - out->len)
+        return ERR(e, ERR_TOO_LARGE, "The patched resource is too large");
+    return buf_add(out, sv_make(text, len), e);
 }

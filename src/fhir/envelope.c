@@ -8,7 +8,7 @@
 
 #include "base/limits.h"
 
-#include <yyjson.h>
+#include "codec/json.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -18,8 +18,8 @@ struct fhir_reader {
     size_t max_bytes;
     void *pool; /* yyjson's memory, reused for every parse */
     size_t pool_bytes;
-    yyjson_doc *doc; /* the last text; in pool, or on the heap when it is large */
-    bool doc_on_heap;
+    yyjson_doc *doc;     /* the last text; in pool, or in large */
+    struct arena *large; /* NULL, or what holds doc */
 };
 
 struct fhir_reader *fhir_reader_new(size_t max_resource_bytes)
@@ -33,10 +33,9 @@ struct fhir_reader *fhir_reader_new(size_t max_resource_bytes)
 
 static void drop_doc(struct fhir_reader *r)
 {
-    if (r->doc_on_heap)
-        yyjson_doc_free(r->doc);
+    arena_free(r->large);
+    r->large = NULL;
     r->doc = NULL;
-    r->doc_on_heap = false;
 }
 
 yyjson_val *fhir_reader_root(const struct fhir_reader *r)
@@ -66,8 +65,9 @@ static bool grammar_ok(struct fhir_reader *r, sv text)
     char *ptr = (char *)(uintptr_t)text.ptr; /* not written to: the in-situ flag is off */
     drop_doc(r);
     if (text.len > POOL_TEXT_MAX) {
-        r->doc = yyjson_read_opts(ptr, text.len, flags, NULL, NULL);
-        r->doc_on_heap = true;
+        r->large = arena_new(json_tree_max(text.len));
+        yyjson_alc alc = json_allocator(r->large);
+        r->doc = yyjson_read_opts(ptr, text.len, flags, &alc, NULL);
         return yyjson_is_obj(yyjson_doc_get_root(r->doc));
     }
     size_t need = yyjson_read_max_memory_usage(text.len, flags);

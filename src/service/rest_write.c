@@ -185,14 +185,22 @@ static err_code current(struct rest_call *c, struct store_version *v, struct err
 static err_code patched(struct rest_call *c, const struct store_version *v, struct buf *out,
                         struct err *e)
 {
-    CLEANUP(arena_free)
-    struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by body and resource */
-    CLEANUP_BUF struct buf text = BUF_INIT(SIZE_MAX / 2);
+    CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_DATA_BODY_BYTES + FHIR_SPLICE_MAX);
+    const struct json_patch_limits limits = { LIMIT_RESOURCE_DEPTH, c->until_us };
     yyjson_doc *target, *patch;
+    if (v->body.json.len > LIMIT_DATA_BODY_BYTES) /* an import brought it */
+        return ERR(e, ERR_TOO_LARGE,
+                   "The resource is larger than %u MiB, which is the most a "
+                   "patch works on",
+                   LIMIT_DATA_BODY_BYTES >> 20);
+    CLEANUP(arena_free)
+    struct arena *a = arena_new(json_tree_max(c->in.body.len) + json_tree_max(text.max));
+    CLEANUP(arena_free) struct arena *work = arena_new(LIMIT_PATCH_BYTES);
     TRY(json_read(a, c->in.body, LIMIT_JSON_DEPTH, &patch, e));
     TRY(rest_version_write(v, &text, e));
     TRY(json_read(a, buf_sv(&text), LIMIT_RESOURCE_DEPTH + 1, &target, e));
-    return json_patch(yyjson_doc_get_root(target), yyjson_doc_get_root(patch), out, e);
+    return json_patch(yyjson_doc_get_root(target), yyjson_doc_get_root(patch), work, &limits, out,
+                      e);
 }
 
 static err_code prepare_patch(struct rest_call *c, struct fhir_reader *reader,

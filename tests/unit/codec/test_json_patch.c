@@ -3,18 +3,23 @@
 
 #include "codec/json_patch.h"
 
+#define DEPTH 64u
+
 static void patch(const char *target, const char *operations, err_code want, const char *result)
 {
-    struct arena *a = arena_new(1 << 20);
+    struct arena *a = arena_new(4 << 20);
     CLEANUP_BUF struct buf out = BUF_INIT(1 << 20);
+    const struct json_patch_limits limits = { DEPTH, 0 };
     yyjson_doc *t, *p;
     OK(json_read(a, sv_from(target), 64, &t, e));
     OK(json_read(a, sv_from(operations), 64, &p, e));
     if (want == ERR_OK) {
-        OK(json_patch(yyjson_doc_get_root(t), yyjson_doc_get_root(p), &out, e));
-        assert_sv(buf_sv(&out), sv_from(result));
+        OK(json_patch(yyjson_doc_get_root(t), yyjson_doc_get_root(p), a, &limits, &out, e));
+        if (result)
+            assert_sv(buf_sv(&out), sv_from(result));
     } else {
-        FAILS(want, json_patch(yyjson_doc_get_root(t), yyjson_doc_get_root(p), &out, e));
+        FAILS(want,
+              json_patch(yyjson_doc_get_root(t), yyjson_doc_get_root(p), a, &limits, &out, e));
         assert_int_equal(out.len, 0);
     }
     arena_free(a);
@@ -82,4 +87,103 @@ TEST(json_patch, refuses_what_cannot_be_applied)
         patch("{\"a\":1,\"l\":[1,2]}", broken[i], ERR_INVALID, NULL);
 }
 
-TEST_MAIN(T(json_patch, does_what_the_rfc_shows), T(json_patch, refuses_what_cannot_be_applied))
+/* n operations that differ by their number alone. */
+static void many(struct buf *out, unsigned n, const char *front, const char *back, bool numbered)
+{
+    for (unsigned i = 0; i < n; i++) {
+        OK(buf_add_fmt(out, e, "%s%s", i ? "," : "[", front));
+        if (numbered)
+            OK(buf_add_fmt(out, e, "%u", i));
+        OK(buf_add(out, sv_from(back), e));
+    }
+    OK(buf_add(out, sv_make("]\0", 2), e));
+}
+
+TEST(json_patch, ends_where_copies_double_the_resource_over_and_over)
+{
+    (void)state;
+    CLEANUP_BUF struct buf wide = BUF_INIT(1 << 20), list = BUF_INIT(1 << 20),
+                           text = BUF_INIT(1 << 20);
+    many(&wide, 60, "{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/b", "\"}", true);
+    patch("{\"a\":[{\"b\":1}]}", wide.ptr, ERR_OK, NULL); /* each of these is small */
+    buf_clear(&wide);
+    many(&wide, 60, "{\"op\":\"copy\",\"from\":\"\",\"path\":\"/a", "\"}", true);
+    patch("{\"a\":[{\"b\":1}]}", wide.ptr, ERR_TOO_LARGE, NULL);
+    many(&list, 60, "{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/a/", "\"}", true);
+    patch("{\"a\":[]}", list.ptr, ERR_TOO_LARGE, NULL);
+    /* what replaces its like over and over takes its room each time */
+    many(&text, 1000, "{\"op\":\"copy\",\"from\":\"/long\",\"path\":\"/same", "\"}", false);
+    CLEANUP_BUF struct buf target = BUF_INIT(1 << 20);
+    OK(buf_add_fmt(&target, e, "{\"long\":\"%0*d\"}", 100000, 0));
+    OK(buf_add_char(&target, 0, e));
+    patch(target.ptr, text.ptr, ERR_TOO_LARGE, NULL);
+}
+
+TEST(json_patch, never_nests_deeper_than_is_allowed)
+{
+    (void)state;
+    CLEANUP_BUF struct buf into_itself = BUF_INIT(1 << 20), step = BUF_INIT(1 << 20),
+                           moves = BUF_INIT(1 << 20), values = BUF_INIT(1 << 20);
+    struct err ignored;
+    /* each copy of the whole into its deepest place doubles the depth */
+    IGNORE(buf_add(&into_itself, SV_LIT("["), &ignored));
+    for (unsigned i = 0, depth = 1; i < 12; i++, depth *= 2) {
+        IGNORE(buf_add_fmt(&into_itself, &ignored, "%s{\"op\":\"copy\",\"from\":\"\",\"path\":\"",
+                           i ? "," : ""));
+        for (unsigned k = 0; k < depth; k++)
+            IGNORE(buf_add(&into_itself, SV_LIT("/a"), &ignored));
+        IGNORE(buf_add(&into_itself, SV_LIT("\"}"), &ignored));
+    }
+    IGNORE(buf_add(&into_itself, sv_make("]\0", 2), &ignored));
+    patch("{}", into_itself.ptr, ERR_TOO_LARGE, NULL);
+    /* one level a time, by add, by replace and by move */
+    const char *const ops[] = { "add", "replace" };
+    for (size_t o = 0; o < 2; o++) {
+        char path[400] = "/a";
+        buf_clear(&step);
+        for (unsigned i = 0; i < 100; i++) {
+            OK(buf_add_fmt(&step, e, "%s{\"op\":\"%s\",\"path\":\"%s\",\"value\":{\"a\":{}}}",
+                           i ? "," : "[", ops[o], path));
+            memcpy(path + 2 + 2 * i, "/a", 3);
+        }
+        OK(buf_add(&step, sv_make("]\0", 2), e));
+        patch("{\"a\":{}}", step.ptr, ERR_TOO_LARGE, NULL);
+    }
+    /* a value of 40 levels may stand below 20 others, and not below 30 */
+    OK(buf_add(&values, SV_LIT("{\"deep\":"), e));
+    for (unsigned i = 0; i < 40; i++)
+        OK(buf_add(&values, SV_LIT("["), e));
+    for (unsigned i = 0; i < 40; i++)
+        OK(buf_add(&values, SV_LIT("]"), e));
+    OK(buf_add(&values, SV_LIT(",\"x\":"), e));
+    for (unsigned i = 0; i < 30; i++)
+        OK(buf_add(&values, SV_LIT("{\"y\":"), e));
+    OK(buf_add(&values, SV_LIT("1"), e));
+    for (unsigned i = 0; i < 31; i++)
+        OK(buf_add(&values, SV_LIT("}"), e));
+    OK(buf_add_char(&values, 0, e));
+    OK(buf_add(&moves, SV_LIT("[{\"op\":\"move\",\"from\":\"/deep\",\"path\":\"/x"), e));
+    for (unsigned i = 0; i < 30; i++)
+        OK(buf_add(&moves, SV_LIT("/y"), e));
+    OK(buf_add(&moves, sv_make("\"}]\0", 4), e));
+    patch(values.ptr, moves.ptr, ERR_TOO_LARGE, NULL);
+}
+
+TEST(json_patch, is_given_up_when_its_time_is_over)
+{
+    (void)state;
+    struct arena *a = arena_new(1 << 20);
+    CLEANUP_BUF struct buf out = BUF_INIT(1 << 20);
+    const struct json_patch_limits limits = { DEPTH, 1 };
+    yyjson_doc *t, *p;
+    OK(json_read(a, SV_LIT("{}"), DEPTH, &t, e));
+    OK(json_read(a, SV_LIT("[{\"op\":\"test\",\"path\":\"\",\"value\":{}}]"), DEPTH, &p, e));
+    FAILS(ERR_TIMEOUT,
+          json_patch(yyjson_doc_get_root(t), yyjson_doc_get_root(p), a, &limits, &out, e));
+    arena_free(a);
+}
+
+TEST_MAIN(T(json_patch, does_what_the_rfc_shows), T(json_patch, refuses_what_cannot_be_applied),
+          T(json_patch, ends_where_copies_double_the_resource_over_and_over),
+          T(json_patch, never_nests_deeper_than_is_allowed),
+          T(json_patch, is_given_up_when_its_time_is_over))
