@@ -59,7 +59,9 @@ static inline uint64_t sv_hash(uint64_t seed, sv v)
 /* The part from byte `from` on; empty when from is past the end. */
 static inline sv sv_tail(sv a, size_t from)
 {
-    return from >= a.len ? (sv){ a.ptr + a.len, 0 } : (sv){ a.ptr + from, a.len - from };
+    if (from >= a.len) /* nothing is added to a pointer that may be NULL */
+        return (sv){ a.len ? a.ptr + a.len : a.ptr, 0 };
+    return (sv){ a.ptr + from, a.len - from };
 }
 static inline sv sv_head(sv a, size_t len)
 {

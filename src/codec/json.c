@@ -239,7 +239,7 @@ static void put_escaped(struct json_writer *w, sv text)
             put(w, sv_make(esc, (size_t)snprintf(esc, sizeof esc, "\\u%04x", c)));
         from = ++i;
     }
-    put(w, sv_make(text.ptr + from, text.len - from));
+    put(w, sv_tail(text, from));
 }
 
 void json_str(struct json_writer *w, sv text)

@@ -238,7 +238,7 @@ struct listing {
 /* Already listed for this parameter? Few are, as a rule; where many are, list_unique() comes behind. */
 static bool listed(const struct listing *l, const struct entry *x)
 {
-    sv rest = sv_make(l->out->ptr + l->first, l->out->len - l->first), v;
+    sv rest = sv_tail(buf_sv(l->out), l->first), v;
     uint16_t param;
     for (unsigned i = 0; i < LISTED_MAX && search_index_next(&rest, &param, &v); i++)
         if (sv_eq(v, sv_make(x->v, x->len)))
