@@ -84,10 +84,12 @@ static bool is_utf8(sv text)
 err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
 {
     struct uri_pair *pairs;
-    size_t n;
-    if (encoded.len > QUERY_MAX)
-        return ERR(e, ERR_TOO_LARGE, "The query is longer than %u bytes", QUERY_MAX);
+    size_t n, len = encoded.len;
     TRY(uri_query_split(c->a, encoded, PARAMS_MAX, &pairs, &n, e));
+    for (size_t i = 0; i < n; i++) /* a page's token holds a query of its own */
+        len -= sv_eq(pairs[i].name, SV_LIT("page")) ? pairs[i].value.len : 0;
+    if (len > QUERY_MAX)
+        return ERR(e, ERR_TOO_LARGE, "The query is longer than %u bytes", QUERY_MAX);
     struct rest_param *all = arena_calloc(c->a, c->params.n + n + 1, sizeof *all);
     size_t n_all = c->params.n;
     if (all == NULL)

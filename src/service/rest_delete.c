@@ -102,9 +102,9 @@ static err_code write_answer(const struct several *s, struct err *e)
     json_kv_str(&w, "type", SV_LIT("batch-response"));
     json_key(&w, "link");
     json_arr(&w);
-    TRY(rest_page_link(p, &w, "self", SV_NONE, e));
+    TRY(rest_page_self(p, &w, "self", e));
     if (s->more)
-        TRY(rest_page_link(p, &w, "next", SV_NONE, e));
+        TRY(rest_page_self(p, &w, "next", e));
     json_arr_end(&w);
     if (s->n) { /* an empty array is not FHIR */
         json_key(&w, "entry");

@@ -79,8 +79,8 @@ static err_code read_types(struct everything *x, sv list, struct err *e)
     return ERR_OK;
 }
 
-/* page=T-e-TYPE-ID: as of T, behind that entry */
-static err_code read_page(struct everything *x, sv text, struct err *e)
+/* T-e-TYPE-ID: as of T, behind that entry */
+static err_code read_place(struct everything *x, sv text, struct err *e)
 {
     sv t, kind, type;
     uint64_t n;
@@ -88,7 +88,7 @@ static err_code read_page(struct everything *x, sv text, struct err *e)
         !sv_eq(kind, SV_LIT("e")) || !sv_cut(&text, '-', &type) || !sv_to_u64(type, &n) || n == 0 ||
         n > fhir_n_types() || !fhir_id_ok(text) || x->p->as_of == 0 ||
         x->p->as_of > store_last(x->c->st).t)
-        return ERR(e, ERR_INVALID, "page is not a page of this record; start without it");
+        return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this record");
     x->after = (struct search_id){ (fhir_type)n, text };
     return ERR_OK;
 }
@@ -111,7 +111,7 @@ static err_code read_param(struct everything *x, struct rest_param *param, struc
     if (sv_eq(name, SV_LIT("_type")))
         return read_types(x, value, e);
     if (sv_eq(name, SV_LIT("page")))
-        return read_page(x, value, e);
+        return ERR_OK; /* read_request() has it */
     if (sv_eq(name, SV_LIT("_since")) || sv_eq(name, SV_LIT("since")))
         return read_date(x->c, "_since", value, &x->since_ms, NULL, e);
     if (sv_eq(name, SV_LIT("start")) || sv_eq(name, SV_LIT("end"))) {
@@ -128,6 +128,11 @@ static err_code read_param(struct everything *x, struct rest_param *param, struc
 static err_code read_request(struct everything *x, struct err *e)
 {
     const struct search_param *members[SEARCH_COMPARTMENT_MAX];
+    sv place;
+    TRY(rest_cursor_open(x->c, x->p->path, &place, e));
+    x->p->asked = rest_param(x->c, "page");
+    if (place.ptr)
+        TRY(read_place(x, place, e));
     x->since_ms = x->start_ms = INT64_MIN;
     x->end_ms = INT64_MAX;
     memset(x->wanted_type, true, sizeof x->wanted_type);
@@ -392,9 +397,10 @@ static err_code write_rows(struct everything *x, struct json_writer *w, const st
             if (given == 0) /* _count=0 asks for the total */
                 return ERR_OK;
             const struct search_id *last = &rows[i - 1].id;
-            *next = arena_fmt(x->c->a, "%llu-e-%u-%.*s", (unsigned long long)x->p->as_of,
-                              last->type, SV_FMT(last->id));
-            return next->ptr ? ERR_OK : arena_oom(x->c->a, e);
+            sv place = arena_fmt(x->c->a, "%llu-e-%u-%.*s", (unsigned long long)x->p->as_of,
+                                 last->type, SV_FMT(last->id));
+            return place.ptr ? rest_cursor_make(x->c, x->p->path, place, next, e)
+                             : arena_oom(x->c->a, e);
         }
         arena_reset(a);
         TRY(fetch(x, &rows[i].id, a, &m, e));
@@ -428,7 +434,7 @@ static err_code write_bundle(struct everything *x, struct err *e)
         body->len = without;
     json_key(&w, "link");
     json_arr(&w);
-    TRY(rest_page_link(x->p, &w, "self", SV_NONE, e));
+    TRY(rest_page_self(x->p, &w, "self", e));
     if (next.ptr)
         TRY(rest_page_link(x->p, &w, "next", next, e));
     json_arr_end(&w);

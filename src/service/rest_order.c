@@ -166,7 +166,7 @@ err_code rest_order_find(struct rest_page *p, struct rest_order **out, struct er
 
 /* ---- KEY.KEY-ID, keys in hexadecimal digits ---- */
 
-sv rest_order_token(const struct rest_page *p, const struct rest_row *last)
+sv rest_order_place(const struct rest_page *p, const struct rest_row *last)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(8192);
     char hex[2 * SEARCH_SORT_KEY_MAX];
@@ -193,7 +193,7 @@ static bool unhex(sv text, char *out)
     return true;
 }
 
-bool rest_order_token_read(struct rest_page *p, sv text)
+bool rest_order_place_read(struct rest_page *p, sv text)
 {
     sv keys, one;
     struct slot *s = arena_calloc(p->c->a, 1, sizeof *s);

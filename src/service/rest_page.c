@@ -5,11 +5,11 @@
 #include "base/limits.h"
 #include "codec/hash.h"
 
-/* ---- the token of a next link: T-s-KEYS-ID (rest_order.c), or T-p-TYPE-CLAUSE-DRIVER-VALUE-ID ---- */
+/* ---- the place of a page: T-b (the first), T-s-KEYS-ID (rest_order.c), or T-p-TYPE-CLAUSE-DRIVER-VALUE-ID ---- */
 
-static err_code bad_token(struct err *e)
+static err_code bad_place(struct err *e)
 {
-    return ERR(e, ERR_INVALID, "page is not a page of this search; start without it");
+    return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
 }
 
 static bool unhex(sv text, unsigned char *out, size_t max, uint8_t *len)
@@ -27,21 +27,23 @@ static bool unhex(sv text, unsigned char *out, size_t max, uint8_t *len)
     return true;
 }
 
-err_code rest_page_token_read(struct rest_page *p, sv text, struct err *e)
+err_code rest_page_place_read(struct rest_page *p, sv text, struct err *e)
 {
     sv t, kind, part[4];
     uint64_t n[3];
     if (!sv_cut(&text, '-', &t) || !sv_to_u64(t, &p->as_of) || !sv_cut(&text, '-', &kind) ||
         p->as_of == 0 || p->as_of > store_last(p->c->st).t)
-        return bad_token(e);
+        return bad_place(e);
+    if (sv_eq(kind, SV_LIT("b")))
+        return ERR_OK;
     if (sv_eq(kind, SV_LIT("s")))
-        return rest_order_token_read(p, text) ? ERR_OK : bad_token(e);
+        return rest_order_place_read(p, text) ? ERR_OK : bad_place(e);
     for (size_t i = 0; i < 4; i++)
         if (!sv_cut(&text, '-', &part[i]))
-            return bad_token(e);
+            return bad_place(e);
     for (size_t i = 0; i < 3; i++)
         if (!sv_to_u64(part[i], &n[i]) || n[i] > 1000)
-            return bad_token(e);
+            return bad_place(e);
     struct rest_place *at = &p->place;
     memset(at, 0, sizeof *at);
     at->type_at = (size_t)n[0];
@@ -49,7 +51,7 @@ err_code rest_page_token_read(struct rest_page *p, sv text, struct err *e)
     at->driver = (size_t)n[2];
     if (!unhex(part[3], at->value, sizeof at->value, &at->value_len) ||
         (text.len && !fhir_id_ok(text)))
-        return bad_token(e);
+        return bad_place(e);
     if (text.len)
         memcpy(at->id, text.ptr, text.len);
     at->id_len = (uint8_t)text.len;
@@ -57,7 +59,7 @@ err_code rest_page_token_read(struct rest_page *p, sv text, struct err *e)
     return ERR_OK;
 }
 
-static sv token(const struct rest_page *p, const struct rest_place *at)
+static sv place_text(const struct rest_page *p, const struct rest_place *at)
 {
     char hex[2 * SEARCH_KEY_MAX];
     hash_hex(at->value, at->value_len, hex);
@@ -83,7 +85,7 @@ struct writing {
     bool too_many;
     bool more;
     struct rest_place next;
-    sv next_sorted; /* token of the next page in the order of _sort */
+    sv next_sorted; /* place of the next page in the order of _sort */
     uint64_t total;
     bool has_total;
 };
@@ -399,7 +401,7 @@ static err_code write_sorted(struct writing *x, struct err *e)
     }
     x->more = n && (n < l->n || l->more);
     if (x->more)
-        x->next_sorted = rest_order_token(p, l->rows[n - 1]);
+        x->next_sorted = rest_order_place(p, l->rows[n - 1]);
     return ERR_OK;
 }
 
@@ -466,47 +468,62 @@ static err_code count_all(struct writing *x, struct err *e)
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
+static void write_link(struct json_writer *w, const char *relation, const struct buf *url)
+{
+    json_obj(w);
+    json_kv_str(w, "relation", sv_from(relation));
+    json_kv_str(w, "url", buf_sv(url));
+    json_obj_end(w);
+}
+
 err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *relation, sv page,
                         struct err *e)
 {
-    struct rest_call *c = p->c;
     CLEANUP_BUF struct buf b = BUF_INIT(256u << 10);
-    TRY(buf_add(&b, c->base, e));
+    TRY(rest_cursor_url(p->c, p->path, p->count, page, &b, e));
+    write_link(w, relation, &b);
+    return ERR_OK;
+}
+
+err_code rest_page_self(struct rest_page *p, struct json_writer *w, const char *relation,
+                        struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(256u << 10);
+    if (p->asked.len)
+        return rest_page_link(p, w, relation, p->asked, e);
+    TRY(buf_add(&b, p->c->base, e));
     if (p->path.len)
         TRY(buf_add_fmt(&b, e, "/%.*s", SV_FMT(p->path)));
-    char sep = '?';
-    for (size_t i = 0; i < c->params.n; i++) {
-        if (c->params.items[i].name.len == 0 ||
-            (page.ptr && sv_eq(c->params.items[i].name, SV_LIT("page"))))
-            continue;
-        TRY(buf_add_char(&b, sep, e));
-        sep = '&';
-        TRY(uri_encode(c->params.items[i].name, false, &b, e));
-        TRY(buf_add_char(&b, '=', e));
-        TRY(uri_encode(c->params.items[i].value, false, &b, e));
-    }
-    if (page.ptr) {
-        TRY(buf_add_char(&b, sep, e));
-        TRY(buf_add_fmt(&b, e, "page=%.*s", SV_FMT(page)));
-    }
-    json_obj(w);
-    json_kv_str(w, "relation", sv_from(relation));
-    json_kv_str(w, "url", buf_sv(&b));
-    json_obj_end(w);
+    TRY(buf_add_char(&b, '?', e));
+    size_t bare = b.len;
+    TRY(rest_query_write(p->c, &b, e));
+    if (b.len == bare)
+        b.len--;
+    write_link(w, relation, &b);
     return ERR_OK;
+}
+
+static err_code sealed_link(struct writing *x, const char *relation, sv place, struct err *e)
+{
+    sv token;
+    if (place.ptr == NULL)
+        return arena_oom(x->p->c->a, e);
+    TRY(rest_cursor_make(x->p->c, x->p->path, place, &token, e));
+    return rest_page_link(x->p, &x->w, relation, token, e);
 }
 
 static err_code links(struct writing *x, struct err *e)
 {
+    struct rest_page *p = x->p;
+    bool posted = sv_eq_cstr(p->c->in.method, "POST") && p->asked.len == 0;
     json_key(&x->w, "link");
     json_arr(&x->w);
-    TRY(rest_page_link(x->p, &x->w, "self", SV_NONE, e));
-    if (x->more) {
-        sv t = x->p->n_sort ? x->next_sorted : token(x->p, &x->next);
-        if (t.ptr == NULL)
-            return arena_oom(x->p->c->a, e);
-        TRY(rest_page_link(x->p, &x->w, "next", t, e));
-    }
+    if (posted) /* a URL does not say what a body did */
+        TRY(sealed_link(x, "self", arena_fmt(p->c->a, "%llu-b", (unsigned long long)p->as_of), e));
+    else
+        TRY(rest_page_self(p, &x->w, "self", e));
+    if (x->more)
+        TRY(sealed_link(x, "next", p->n_sort ? x->next_sorted : place_text(p, &x->next), e));
     json_arr_end(&x->w);
     return ERR_OK;
 }

@@ -54,6 +54,7 @@ struct rest_page {
     size_t n_includes;
     struct rest_issue *notes; /* what was ignored */
     size_t n_notes;
+    sv asked; /* token of this page; empty on a first one */
     /* where it begins */
     uint64_t as_of; /* 0: now */
     bool from_place;
@@ -62,7 +63,8 @@ struct rest_page {
     size_t n_after;               /* its keys */
 };
 MUST_USE err_code rest_page_read(struct rest_page *p, struct err *e);
-MUST_USE err_code rest_page_token_read(struct rest_page *p, sv text, struct err *e);
+/* The place of a page (rest_cursor.h): as of which commit, and behind what it begins. */
+MUST_USE err_code rest_page_place_read(struct rest_page *p, sv text, struct err *e);
 /* The Bundle, to the call's body. */
 MUST_USE err_code rest_page_write(struct rest_page *p, struct err *e);
 
@@ -73,10 +75,13 @@ MUST_USE err_code rest_page_subset_read(struct rest_page *p, sv name, sv value, 
 MUST_USE err_code rest_page_ignored(struct rest_page *p, sv name, const struct err *why,
                                     struct err *e);
 /* Pieces of a searchset, in an object or array that the caller opened: an entry (mode "match" or "include"), the
- * entry of the notes (nothing without notes), and a link; page SV_NONE keeps the page that was asked for. */
+ * entry of the notes (nothing without notes), and links: to this page, by the query or by its token, and to the page with
+ * a token. */
 MUST_USE err_code rest_page_entry(struct rest_page *p, struct json_writer *w,
                                   const struct rest_match *m, const char *mode, struct err *e);
 MUST_USE err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err *e);
+MUST_USE err_code rest_page_self(struct rest_page *p, struct json_writer *w, const char *relation,
+                                 struct err *e);
 MUST_USE err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *relation,
                                  sv page, struct err *e);
 
@@ -92,9 +97,9 @@ MUST_USE err_code rest_order_find(struct rest_page *p, struct rest_order **out, 
 const struct rest_row_list *rest_order_rows(const struct rest_order *o); /* owned by o */
 void rest_order_free(struct rest_order *o);
 DEFINE_CLEANUP(struct rest_order, rest_order_free)
-/* The token of the page behind a row, without and with its number of commit. False: it is none. */
-sv rest_order_token(const struct rest_page *p, const struct rest_row *last);
-bool rest_order_token_read(struct rest_page *p, sv text);
+/* The place behind a row, with its number of commit and, for reading, without. False: it is none. */
+sv rest_order_place(const struct rest_page *p, const struct rest_row *last);
+bool rest_order_place_read(struct rest_page *p, sv text);
 
 /* rest_subset.c: a resource cut to what _summary or _elements ask for, marked SUBSETTED; whole when nothing is
  * asked. Appended to out. */

@@ -4,7 +4,7 @@
  *   rest_read.c     read, vread, history                            rest_search.c  search, include, page
  *   rest_write.c    create, update, patch, delete, conditional      rest_query.c   criteria against the store
  *   rest_outcome.c  OperationOutcomes                               rest_meta.c    CapabilityStatement
- *   rest_everything.c  a patient's record
+ *   rest_everything.c  a patient's record                           rest_cursor.c  tokens of pages
  *   rest_transaction.c  all or nothing                              rest_bundle_refs.c  links between entries
  *
  * An HTTP request, or an entry of a Bundle, becomes a rest_call: what came in, where it goes, what comes out.
@@ -150,6 +150,19 @@ void rest_header(struct rest_call *c, const char *name, sv value);
 bool rest_wants_body(const struct rest_call *c);
 /* W/"3" or "3" or 3. */
 MUST_USE err_code rest_etag(sv text, uint64_t *version, struct err *e);
+
+/* ---- rest_cursor.c: tokens of pages ---- */
+/* The pairs of the call, encoded, without those that were ignored and without page. Appended. */
+MUST_USE err_code rest_query_write(const struct rest_call *c, struct buf *out, struct err *e);
+/* When the call asks for a page: its place, as rest_cursor_make() was given it, and the query that it is a page of is now
+ * that of the call. SV_NONE: it asks for the first. path names what the pages are of, as in their links. ERR_INVALID:
+ * no token of ours for this data store, path and caller, or too old, or with other parameters. */
+MUST_USE err_code rest_cursor_open(struct rest_call *c, sv path, sv *place, struct err *e);
+/* The token of the page of this query that begins at place; owned by the call's arena. */
+MUST_USE err_code rest_cursor_make(struct rest_call *c, sv path, sv place, sv *out, struct err *e);
+/* [base]/path?_count=N&page=TOKEN, appended. */
+MUST_USE err_code rest_cursor_url(const struct rest_call *c, sv path, size_t count, sv token,
+                                  struct buf *out, struct err *e);
 
 /* ---- rest_outcome.c ---- */
 MUST_USE err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct buf *out,

@@ -134,6 +134,7 @@ err_code rest_vread(struct rest_call *c, struct err *e)
 struct history {
     struct rest_call *c;
     struct json_writer w;
+    sv path; /* for links */
     size_t count, n;
     int64_t since_ms; /* versions at or after it */
     bool at;          /* _at: as it was at from_t */
@@ -275,11 +276,13 @@ static err_code log_history(struct history *h, struct err *e)
     return rc;
 }
 
-/* page=<t>.<type>.<id>: the last entry of the page before */
+/* The place of a page is <t>.<type>.<id>: the last entry of the page before. */
 static err_code history_from(struct history *h, struct err *e)
 {
     struct rest_call *c = h->c;
-    sv text = rest_param(c, "_count"), page = rest_param(c, "page"), at = rest_param(c, "_at");
+    sv page;
+    TRY(rest_cursor_open(c, h->path, &page, e));
+    sv text = rest_param(c, "_count"), at = rest_param(c, "_at");
     uint64_t n = HISTORY_COUNT_DEFAULT;
     if (text.ptr && (!sv_to_u64(text, &n) || n == 0 || n > HISTORY_COUNT_MAX))
         return ERR(e, ERR_INVALID, "_count must be a number from 1 to %u", HISTORY_COUNT_MAX);
@@ -307,14 +310,14 @@ static err_code history_from(struct history *h, struct err *e)
         uint64_t number;
         if (!sv_cut(&page, '.', &t) || !sv_to_u64(t, &h->from_t) || !sv_cut(&page, '.', &type) ||
             !sv_to_u64(type, &number) || number > fhir_n_types() || !fhir_id_ok(page))
-            return ERR(e, ERR_INVALID, "page is not a page of this history; start without it");
+            return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this history");
         h->after_type = (fhir_type)number;
         h->after_id = page;
     }
     return ERR_OK;
 }
 
-static void links(struct history *h)
+static err_code links(struct history *h, struct err *e)
 {
     struct rest_call *c = h->c;
     json_key(&h->w, "link");
@@ -326,32 +329,31 @@ static void links(struct history *h)
                           c->in.query.len ? "?" : "", SV_FMT(c->in.query)));
     json_obj_end(&h->w);
     if (h->more) {
-        CLEANUP_BUF struct buf q = BUF_INIT(64u << 10);
-        struct err ignored; /* a query that came in fits */
-        for (size_t i = 0; i < c->params.n; i++) {
-            if (sv_eq(c->params.items[i].name, SV_LIT("page")) ||
-                sv_eq(c->params.items[i].name, SV_LIT("_at"))) /* the page stands for it */
-                continue;
-            IGNORE(uri_encode(c->params.items[i].name, false, &q, &ignored));
-            IGNORE(buf_add_char(&q, '=', &ignored));
-            IGNORE(uri_encode(c->params.items[i].value, false, &q, &ignored));
-            IGNORE(buf_add_char(&q, '&', &ignored));
-        }
+        CLEANUP_BUF struct buf url = BUF_INIT(256u << 10);
+        sv token, place = arena_fmt(c->a, "%llu.%u.%.*s", (unsigned long long)h->last_t,
+                                    h->last_type, (int)h->last_len, h->last_id);
+        if (place.ptr == NULL)
+            return arena_oom(c->a, e);
+        TRY(rest_cursor_make(c, h->path, place, &token, e));
+        TRY(rest_cursor_url(c, h->path, h->count, token, &url, e));
         json_obj(&h->w);
         json_kv_str(&h->w, "relation", SV_LIT("next"));
-        json_kv_str(&h->w, "url",
-                    arena_fmt(c->a, "%.*s/%.*s?%.*spage=%llu.%u.%.*s", SV_FMT(c->base),
-                              SV_FMT(c->in.path), SV_FMT(buf_sv(&q)), (unsigned long long)h->last_t,
-                              h->last_type, (int)h->last_len, h->last_id));
+        json_kv_str(&h->w, "url", buf_sv(&url));
         json_obj_end(&h->w);
     }
     json_arr_end(&h->w);
+    return ERR_OK;
 }
 
 /* Source: http.html#history. Newest first; deletions are entries without a resource. */
 err_code rest_history(struct rest_call *c, struct err *e)
 {
     struct history h = { .c = c };
+    h.path = c->id.len ? arena_fmt(c->a, "%s/%.*s/_history", fhir_type_name(c->type), SV_FMT(c->id))
+             : c->type ? arena_fmt(c->a, "%s/_history", fhir_type_name(c->type))
+                       : SV_LIT("_history");
+    if (h.path.ptr == NULL)
+        return arena_oom(c->a, e);
     TRY(history_from(&h, e));
     if (c->only_check && c->id.len == 0)
         return ERR_OK;
@@ -368,7 +370,7 @@ err_code rest_history(struct rest_call *c, struct err *e)
     if (h.n == 0) { /* an empty array is not FHIR */
         c->out.body.len = before_entries;
     }
-    links(&h);
+    TRY(links(&h, e));
     json_obj_end(&h.w);
     return json_writer_end(&h.w, e);
 }

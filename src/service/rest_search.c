@@ -153,15 +153,13 @@ static bool control(struct rest_page *p, sv name, sv value, err_code *rc, struct
         *rc = read_total(p, value, e);
     else if (sv_eq(name, SV_LIT("_sort")))
         *rc = read_sort(p, value, e);
-    else if (sv_eq(name, SV_LIT("page")))
-        *rc = rest_page_token_read(p, value, e);
     else if (sv_eq(name, SV_LIT("_text")) || sv_eq(name, SV_LIT("_content")) ||
              sv_eq(name, SV_LIT("_filter")) || sv_eq(name, SV_LIT("_query")) ||
              sv_eq(name, SV_LIT("_list")) || sv_eq(name, SV_LIT("_contained")))
         *rc = ERR(e, ERR_UNSUPPORTED, "%.*s is not offered", SV_FMT(name));
     else
         return sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")) ||
-               sv_eq(name, SV_LIT("_type"));
+               sv_eq(name, SV_LIT("_type")) || sv_eq(name, SV_LIT("page"));
     return true;
 }
 
@@ -234,6 +232,9 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
 {
     struct rest_call *c = p->c;
     struct err why;
+    sv place;
+    TRY(rest_cursor_open(c, p->path, &place, e));
+    p->asked = rest_param(c, "page");
     TRY(read_types(p, e));
     /* results first: the page says as of which commit the rest is asked */
     bool *done = arena_calloc(c->a, c->params.n + 1, sizeof *done);
@@ -245,6 +246,8 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
         TRY(rc);
     }
     struct rest_query *q = &p->q;
+    if (place.ptr)
+        TRY(rest_page_place_read(p, place, e));
     if (p->as_of == 0)
         p->as_of = c->as_of ? c->as_of : store_last(c->st).t;
     rest_query_init(q, c, p->types[0], p->as_of);
@@ -270,7 +273,7 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
     if (p->summary == REST_SUMMARY_TEXT && p->n_includes)
         return bad(e, "_summary=text goes with no _include and no _revinclude");
     if (p->after ? p->n_after != p->n_sort : p->from_place && p->n_sort)
-        return bad(e, "page is not a page of this search; start without it");
+        return bad(e, "Invalid pagination token: it is not of this search");
     return ERR_OK;
 }
 

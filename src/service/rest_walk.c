@@ -77,7 +77,7 @@ err_code rest_walk_open(const struct rest_query *q, const struct rest_place *fro
                         struct rest_walk **out, struct err *e)
 {
     if (from && (from->type_at >= q->n_types || from->clause >= (int)q->n_clauses))
-        return ERR(e, ERR_INVALID, "page is not a page of this search; start without it");
+        return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
     struct rest_walk *w = calloc(1, sizeof *w);
     if (w == NULL)
         abort();
@@ -214,7 +214,7 @@ static err_code choose(struct rest_walk *w, struct err *e)
     w->how = BY_INDEX;
     w->n_drivers = clause_at(w, (size_t)chosen)->n;
     if (!drivers_of(w, clause_at(w, (size_t)chosen), &w->drivers) || w->place.driver > w->n_drivers)
-        return ERR(e, ERR_INVALID, "page is not a page of this search; start without it");
+        return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
     return w->resuming || (best >= SIEVE_MIN && q->n_clauses > 1)
                ? open_sieves(w, (size_t)chosen, e)
                : ERR_OK;

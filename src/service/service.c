@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "codec/hash.h"
 #include "service/service_private.h"
 
 #define MAX_WAITING      256u
@@ -139,7 +140,7 @@ size_t service_accept(void *service, const struct http_request *req)
 
 /* ---- life ---- */
 
-/* The key of NextTokens outlives a restart, so that a list can be paged over one. */
+/* The keys of pages outlive a restart, so that a list can be paged over one. */
 static err_code load_page_key(struct service *s, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(64);
@@ -176,6 +177,7 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     if (cfg->quotas_healthlake)
         s->quota = quota_new();
     err_code rc = load_page_key(s, e);
+    hash_hmac_sha256(sv_from(s->page_key), SV_LIT("tokens of pages"), s->cursor_key);
     if (rc == ERR_OK)
         rc = workers_start(s, cfg->n_workers ? cfg->n_workers : 4, MAX_WAITING, &s->workers, e);
     if (rc == ERR_OK) /* many: they wait for a shared fsync most of the time */

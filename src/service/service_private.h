@@ -35,8 +35,9 @@ struct service {
         pthread_mutex_t lock;
         uint64_t generation; /* moves with every write of a record */
         struct datastore_held *slots[DATASTORES_KNOWN];
-    } known;           /* datastore_known.c */
-    char page_key[33]; /* signs NextTokens; kept in the records */
+    } known;                      /* datastore_known.c */
+    char page_key[33];            /* signs NextTokens; kept in the records */
+    unsigned char cursor_key[32]; /* seals the data plane's tokens of pages; made of page_key */
     atomic_bool stopping;
 };
 

@@ -2,6 +2,7 @@
 import http.client
 import json
 import random
+import re
 import threading
 import time
 import urllib.parse
@@ -188,8 +189,44 @@ def test_pages_in_order_hold_what_they_need(fhir):
         path = link(bundle, "next")
     assert seen == ["p6", "p3", "p0", "p7", "p4", "p1", "p8", "p5", "p2"]
     page = link(fhir.get("Patient?_sort=family&_count=2").json, "next")
-    for wrong in (page.replace("_sort=family", "_sort=family,birthdate"), page.replace("_sort=family&", "")):
-        assert fhir.get(wrong).status == 400
+    assert re.fullmatch(re.escape(fhir.base) + r"/Patient\?_count=2&page=[A-Za-z0-9_-]+", page)
+    assert ids(fhir.get(page).json) == ids(fhir.get(page + "&_sort=family").json)
+    for wrong in ("&_sort=family,birthdate", "&family=x", "&_sort=family&_sort=birthdate", "&_include=Patient:link"):
+        assert fhir.get(page + wrong).status == 400, wrong
+    for other in ("Observation", "Patient/p1/Condition", ""):
+        assert fhir.get(page.replace("/Patient?", f"/{other}?" if other else "?")).status == 400
+
+
+def test_pages_of_a_posted_search_never_show_what_it_asked(fhir):
+    for asked in ("gender=female,male,unknown,other&_count=2&_total=accurate&family:missing=false&_include=Patient:link",
+                  "family=f0,f2," + ",".join(f"longname{i}" for i in range(190)) + "&_count=2&_sort=-birthdate&family=f0,f1",
+                  "_count=2&_id=" + ",".join([f"p{i}" for i in range(9)]) + "&_lastUpdated=lt2100" * 60 +
+                  "&" + "&".join(f"unknown{i}=" + "v" * 300 for i in range(90))):
+        bundle = fhir.post("Patient/_search", asked, content_type="application/x-www-form-urlencoded").json
+        wanted = {e["resource"]["id"] for e in fhir.get("Patient?" + asked.split("&unknown")[0].replace("_count=2", "_count=50")).json.get("entry", [])}
+        seen, first = [], bundle
+        for _ in range(20):
+            for one in bundle["link"]:
+                assert re.fullmatch(re.escape(fhir.base) + r"/Patient\?_count=2&page=[A-Za-z0-9_-]+", one["url"])
+            seen += ids(bundle)
+            if not link(bundle, "next"):
+                break
+            bundle = fhir.get(link(bundle, "next")).json
+        assert set(seen) == wanted and len(seen) == len(wanted)
+        again = fhir.get(link(first, "self")).json
+        assert ids(again) == ids(first), "the self link is that page"
+
+
+def test_a_page_is_for_the_caller_who_asked_and_for_nobody_who_makes_tokens(fhir):
+    page = link(fhir.get("Patient?_count=2").json, "next")
+    front, token = page.split("page=")
+    for i in range(0, len(token), 3):
+        changed = token[:i] + ("A" if token[i] != "A" else "B") + token[i + 1:]
+        assert fhir.get(f"{front}page={changed}").status == 400
+    for forged in ("1-p-0-0-0--", "2-b", "1-s-.-p1", "", token[:-1], token + "A", token + "%3D%3D", token * 2, "AAAA"):
+        answer = fhir.get(f"{front}page={forged}")
+        assert answer.status == 400 and "pagination token" in answer.text, forged
+    assert fhir.get(page.replace("_count=2", "_count=1")).json["entry"], "another _count may follow"
 
 
 def test_types_that_are_searched_together_share_parameters(fhir):

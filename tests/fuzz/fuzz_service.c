@@ -43,21 +43,21 @@ static struct world {
     unsigned n;
 } w;
 
-#define WORKS(call)                                               \
-    do {                                                          \
-        struct err err_ = { 0 };                                  \
-        struct err *e = &err_;                                    \
-        if ((call) != ERR_OK) {                                   \
-            (void)fprintf(stderr, "%s: %s\n", #call, err_.msg);   \
-            abort();                                              \
-        }                                                         \
+#define WORKS(call)                                             \
+    do {                                                        \
+        struct err err_ = { 0 };                                \
+        struct err *e = &err_;                                  \
+        if ((call) != ERR_OK) {                                 \
+            (void)fprintf(stderr, "%s: %s\n", #call, err_.msg); \
+            abort();                                            \
+        }                                                       \
     } while (0)
 
 static const struct loopback_keys *keys(bool searcher)
 {
     static struct loopback_keys k;
-    k = (struct loopback_keys){ searcher ? SV_LIT("AKIASEARCH") : SV_LIT("AKIAADMIN"), SV_LIT("secret"),
-                                SV_LIT("us-east-1"), clock_wall_ms() };
+    k = (struct loopback_keys){ searcher ? SV_LIT("AKIASEARCH") : SV_LIT("AKIAADMIN"),
+                                SV_LIT("secret"), SV_LIT("us-east-1"), clock_wall_ms() };
     return &k;
 }
 
@@ -106,8 +106,8 @@ static void ask_fhir(const char *method, const char *where, const char *body, un
 {
     char raw[2048];
     (void)snprintf(raw, sizeof raw,
-                   "%s /datastore/%s/r4/%s HTTP/1.1\nContent-Type: application/fhir+json\n\n%s", method,
-                   w.store, where, body);
+                   "%s /datastore/%s/r4/%s HTTP/1.1\nContent-Type: application/fhir+json\n\n%s",
+                   method, w.store, where, body);
     ask(raw, want);
 }
 
@@ -150,11 +150,13 @@ static void open_world(void)
     path(objects, "objects");
     path(credentials, "credentials");
     WORKS(file_mkdirs(objects, e));
-    put_file("search.json", "{\"Version\":\"2012-10-17\",\"Statement\":{\"Effect\":\"Allow\",\"Action\":"
-                            "\"healthlake:SearchWithGet\",\"Resource\":\"*\"}}");
-    put_file("credentials", "[admin]\naws_access_key_id = AKIAADMIN\naws_secret_access_key = secret\n"
-                            "[searcher]\naws_access_key_id = AKIASEARCH\naws_secret_access_key = secret\n"
-                            "policy = search.json\n");
+    put_file("search.json",
+             "{\"Version\":\"2012-10-17\",\"Statement\":{\"Effect\":\"Allow\",\"Action\":"
+             "\"healthlake:SearchWithGet\",\"Resource\":\"*\"}}");
+    put_file("credentials",
+             "[admin]\naws_access_key_id = AKIAADMIN\naws_secret_access_key = secret\n"
+             "[searcher]\naws_access_key_id = AKIASEARCH\naws_secret_access_key = secret\n"
+             "policy = search.json\n");
     WORKS(records_open(system, &w.records, e));
     w.env = store_env_new(8u << 20, 1);
     WORKS(store_registry_new(w.env, stores, &w.stores, e));
@@ -186,17 +188,22 @@ static void open_world(void)
         200);
     while (!is_active())
         (void)usleep(1000);
-    ask_fhir("PUT", "Patient/a", "{\"resourceType\":\"Patient\",\"id\":\"a\",\"name\":[{\"family\":\"A\"}]}", 201);
-    ask_fhir("PUT", "Patient/a", "{\"resourceType\":\"Patient\",\"id\":\"a\",\"name\":[{\"family\":\"B\"}]}", 200);
-    ask_fhir("PUT", "Observation/o",
-             "{\"resourceType\":\"Observation\",\"id\":\"o\",\"status\":\"final\",\"code\":{\"coding\":[{\"code\":"
-             "\"c\"}]},\"subject\":{\"reference\":\"Patient/a\"},\"effectiveDateTime\":\"2020-01-02\","
-             "\"valueQuantity\":{\"value\":5}}",
-             201);
+    ask_fhir("PUT", "Patient/a",
+             "{\"resourceType\":\"Patient\",\"id\":\"a\",\"name\":[{\"family\":\"A\"}]}", 201);
+    ask_fhir("PUT", "Patient/a",
+             "{\"resourceType\":\"Patient\",\"id\":\"a\",\"name\":[{\"family\":\"B\"}]}", 200);
+    ask_fhir(
+        "PUT", "Observation/o",
+        "{\"resourceType\":\"Observation\",\"id\":\"o\",\"status\":\"final\",\"code\":{\"coding\":["
+        "{\"code\":"
+        "\"c\"}]},\"subject\":{\"reference\":\"Patient/a\"},\"effectiveDateTime\":\"2020-01-02\","
+        "\"valueQuantity\":{\"value\":5}}",
+        201);
     ask_fhir("PUT", "Patient/gone", "{\"resourceType\":\"Patient\",\"id\":\"gone\"}", 201);
     ask_fhir("DELETE", "Patient/gone", "", 204);
     ask_fhir("PUT", "Group/g",
-             "{\"resourceType\":\"Group\",\"id\":\"g\",\"type\":\"person\",\"actual\":true,\"member\":[{\"entity\":{"
+             "{\"resourceType\":\"Group\",\"id\":\"g\",\"type\":\"person\",\"actual\":true,"
+             "\"member\":[{\"entity\":{"
              "\"reference\":\"Patient/a\"}}]}",
              201);
     set_canary();
@@ -244,7 +251,8 @@ static bool spell(sv in, struct buf *out)
 static bool is_json(const struct loopback_answer *a)
 {
     sv kind = loopback_header(a, "Content-Type");
-    return memmem(kind.ptr ? kind.ptr : "", kind.len, "json", 4) && !sv_ends(kind, SV_LIT("ndjson")) &&
+    return memmem(kind.ptr ? kind.ptr : "", kind.len, "json", 4) &&
+           !sv_ends(kind, SV_LIT("ndjson")) &&
            !sv_starts(loopback_header(a, "Content-Encoding"), SV_LIT("gzip"));
 }
 
@@ -256,7 +264,8 @@ static void check(sv raw, const struct loopback_answer *a, bool signed_request)
     sv target = sv_tail(raw, sv_find(raw, ' ') + 1);
     bool fhir = sv_starts(target, SV_LIT("/datastore/")), raw_answer = false;
     if (a->status == 500 || a->status < 200 || a->status > 599) {
-        (void)fprintf(stderr, "status %u: %.*s\n", a->status, SV_FMT(sv_head(buf_sv(&a->body), 500)));
+        (void)fprintf(stderr, "status %u: %.*s\n", a->status,
+                      SV_FMT(sv_head(buf_sv(&a->body), 500)));
         abort();
     }
     if (!signed_request && fhir)

@@ -145,7 +145,8 @@ static void sign(struct http_exchange *x, const struct loopback_keys *k)
                                      .double_encode_path = true };
     const struct sigv4_scope scope = { sv_head(amz_date, 8), k->region, SV_LIT("healthlake") };
     const struct sigv4_credentials c = { k->access_key_id, k->secret_key, SV_NONE };
-    if (amz_date.ptr && sigv4_sign(r->arena, &q, amz_date, &scope, &c, &authorization, &ignored) == ERR_OK)
+    if (amz_date.ptr &&
+        sigv4_sign(r->arena, &q, amz_date, &scope, &c, &authorization, &ignored) == ERR_OK)
         add_header(x, "Authorization", authorization);
 }
 
