@@ -11,8 +11,8 @@
 _Static_assert(NONCE_LEN + TAG_LEN == SEAL_EXTRA, "what a sealed text has beside the plain one");
 
 /* Either way; EVP's calls answer 1 when all is well. tag: written when sealing, compared when opening. */
-static bool crypt(bool sealing, const unsigned char *key, const unsigned char *nonce, sv about, sv in,
-                  unsigned char *out, unsigned char *tag)
+static bool crypt(bool sealing, const unsigned char *key, const unsigned char *nonce, sv about,
+                  sv in, unsigned char *out, unsigned char *tag)
 {
     EVP_CIPHER_CTX *x = EVP_CIPHER_CTX_new();
     int n = 0;
@@ -55,7 +55,11 @@ static err_code from_url_form(sv text, struct buf *out, struct err *e)
     }
     while (b.len % 4)
         TRY(buf_add_char(&b, '=', e));
-    return hash_base64_decode(buf_sv(&b), out, e);
+    TRY(hash_base64_decode(buf_sv(&b), out, e));
+    buf_clear(&b);
+    TRY(url_form(buf_sv(out), &b, e));
+    return sv_eq(buf_sv(&b), text) ? ERR_OK /* one spelling each */
+                                   : ERR(e, ERR_INVALID, "a sealed text is base64url");
 }
 
 err_code seal_close(const unsigned char key[SEAL_KEY_LEN], sv about, sv plain, struct buf *out,

@@ -29,8 +29,8 @@ static bool may_differ(sv name)
 
 static err_code about(struct rest_call *c, sv path, sv *out, struct err *e)
 {
-    *out = arena_fmt(c->a, "%.*s\n%.*s\n%.*s", SV_FMT(c->ds->id), SV_FMT(path),
-                     SV_FMT(c->caller.arn));
+    *out =
+        arena_fmt(c->a, "%.*s\n%.*s\n%.*s", SV_FMT(c->ds->id), SV_FMT(path), SV_FMT(c->caller.arn));
     return out->ptr ? ERR_OK : arena_oom(c->a, e);
 }
 
@@ -135,8 +135,8 @@ err_code rest_cursor_open(struct rest_call *c, sv path, sv *place, struct err *e
     return take_query(c, sv_tail(text, 11 + len), e);
 }
 
-err_code rest_cursor_url(const struct rest_call *c, sv path, size_t count, sv token, struct buf *out,
-                         struct err *e)
+err_code rest_cursor_url(const struct rest_call *c, sv path, size_t count, sv token,
+                         struct buf *out, struct err *e)
 {
     sv format = rest_param(c, "_format"), pretty = rest_param(c, "_pretty");
     TRY(buf_add(out, c->base, e));

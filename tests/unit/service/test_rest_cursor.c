@@ -27,8 +27,9 @@ static sv token_of(struct arena *a, const char *query, const char *place)
     return out;
 }
 
-static err_code open_as(struct arena *a, const struct datastore *ds, const char *arn, const char *path,
-                        const char *beside, sv token, struct rest_call *out, sv *place, struct err *e)
+static err_code open_as(struct arena *a, const struct datastore *ds, const char *arn,
+                        const char *path, const char *beside, sv token, struct rest_call *out,
+                        sv *place, struct err *e)
 {
     sv query = arena_fmt(a, "%s%spage=%.*s", beside, beside[0] ? "&" : "", SV_FMT(token));
     *out = call(a, ds, arn, query.ptr);
