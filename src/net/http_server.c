@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -42,6 +43,7 @@ struct http_exchange {
     struct http_exchange *next_spare;
     struct http_server *server;
     struct MHD_Connection *conn;
+    int fd; /* of conn, which lives until x is answered */
     struct arena *arena;
     struct http_request req;
     struct buf body;
@@ -60,6 +62,12 @@ struct http_exchange {
 const struct http_request *http_exchange_request(struct http_exchange *x)
 {
     return &x->req;
+}
+
+bool http_exchange_gone(struct http_exchange *x)
+{
+    struct pollfd p = { .fd = x->fd, .events = POLLRDHUP };
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
 sv http_header_get(const struct http_request *req, const char *name)
@@ -111,6 +119,7 @@ static void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *c
     struct http_exchange *x = exchange_take(cls);
     x->server = cls;
     x->conn = conn;
+    x->fd = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     x->req.arena = x->arena;
     x->req.start_us = clock_mono_us();
     x->req.target = arena_sv(x->arena, sv_from(uri));

@@ -33,6 +33,11 @@ sv http_header_get(const struct http_request *req, const char *name);
 
 struct http_exchange; /* one request and its answer */
 const struct http_request *http_exchange_request(struct http_exchange *x);
+/* Has the caller of x hung up? For long work, from any thread, until x is answered; one poll(2). The caller's end
+ * of stream counts, because it is all that is seen of a caller that closed, was killed or gave up. So one that
+ * shuts down its sending side behind the request and goes on reading, which no client that we know does, is taken
+ * for gone as well: whoever asks must have an answer for him all the same. */
+bool http_exchange_gone(struct http_exchange *x);
 
 struct http_server;
 struct http_server_config {

@@ -1,0 +1,149 @@
+/* Exchanges over real sockets: what the server tells whoever works on one. */
+#include "net/http_server.h"
+
+#include "../test.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct http_server *server;
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t there;
+    struct http_exchange *x; /* the one that waits for its answer */
+} held = { .lock = PTHREAD_MUTEX_INITIALIZER, .there = PTHREAD_COND_INITIALIZER };
+
+static size_t take(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    (void)req;
+    return 1024;
+}
+
+static void hold(void *ctx, struct http_exchange *x)
+{
+    (void)ctx;
+    pthread_mutex_lock(&held.lock);
+    held.x = x;
+    pthread_cond_signal(&held.there);
+    pthread_mutex_unlock(&held.lock);
+}
+
+static struct http_exchange *arrived(void)
+{
+    pthread_mutex_lock(&held.lock);
+    while (held.x == NULL)
+        pthread_cond_wait(&held.there, &held.lock);
+    struct http_exchange *x = held.x;
+    held.x = NULL;
+    pthread_mutex_unlock(&held.lock);
+    return x;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    struct http_server_config c = { .listen = SV_LIT("127.0.0.1:0"),
+                                    .n_threads = 2,
+                                    .max_connections = 200,
+                                    .idle_timeout_s = 10,
+                                    .accept = take,
+                                    .handler = hold };
+    struct err why;
+    return http_server_start(&c, &server, &why) == ERR_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    http_server_stop(server, 2000);
+    return 0;
+}
+
+static int dial(void)
+{
+    sv at = http_server_address(server);
+    uint64_t port;
+    assert_true(sv_to_u64(sv_tail(at, sv_find(at, ':') + 1), &port));
+    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+    return fd;
+}
+
+static void say(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+/* ---- who hung up ---- */
+
+#define GET  "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+#define POST "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nabcd"
+
+/* What the kernel has to tell of the other side is here when close() is back: both ends are on loopback. */
+static bool gone_after(const char *request, void (*leave)(int fd))
+{
+    int fd = dial();
+    say(fd, request);
+    struct http_exchange *x = arrived();
+    assert_false(http_exchange_gone(x));
+    leave(fd);
+    bool gone = http_exchange_gone(x);
+    http_reply(x, 204, NULL, 0, NULL);
+    return gone;
+}
+
+static void close_it(int fd)
+{
+    close(fd);
+}
+
+static void reset_it(int fd)
+{
+    struct linger now = { .l_onoff = 1 };
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
+    close(fd);
+}
+
+static void read_and_stay(int fd)
+{
+    char c;
+    assert_int_equal(recv(fd, &c, 1, MSG_DONTWAIT), -1);
+}
+
+static void say_more_and_stay(int fd)
+{
+    say(fd, GET);
+}
+
+TEST(gone, a_caller_that_closed_or_was_reset_is_gone)
+{
+    (void)state;
+    assert_true(gone_after(GET, close_it));
+    assert_true(gone_after(GET, reset_it));
+    assert_true(gone_after(POST, close_it));
+    assert_true(gone_after(GET "GET / HT", close_it)); /* though bytes of his are not read yet */
+}
+
+TEST(gone, a_caller_that_waits_is_there_whatever_he_sends)
+{
+    (void)state;
+    assert_false(gone_after(GET, read_and_stay));
+    assert_false(gone_after(POST, read_and_stay));
+    assert_false(gone_after(GET, say_more_and_stay));
+    http_reply(arrived(), 204, NULL, 0, NULL); /* the second request */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(gone, a_caller_that_closed_or_was_reset_is_gone),
+        T(gone, a_caller_that_waits_is_there_whatever_he_sends),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
