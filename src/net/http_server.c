@@ -7,7 +7,10 @@
  *                                 \--handler returned first--> SUSPENDED --reply--> ANSWERED
  *
  * The lock decides the race between a handler that returns and a worker that answers. A suspended
- * connection is not read and not timed out, so its exchange outlives the caller's hang-up. */
+ * connection is not read and not timed out, so its exchange outlives the caller's hang-up.
+ *
+ * A chunked request is the last of its connection: the library does not show the lines between the chunks, and takes
+ * some that others read differently, so nothing behind them is taken for a request. */
 #include "net/http_private.h"
 
 #include "base/clock.h"
@@ -49,6 +52,7 @@ struct http_exchange {
     struct buf body;
     size_t body_max;
     bool begun;   /* headers seen */
+    bool last;    /* the connection ends behind the answer */
     bool counted; /* in n_open */
     char peer[INET6_ADDRSTRLEN];
     struct {
@@ -195,8 +199,25 @@ static void set_peer(struct http_exchange *x)
     x->req.peer = sv_from(x->peer);
 }
 
+/* What stands between the texts of a head is not shown; see http_head.c. */
+static bool is_in_place(struct http_exchange *x, const char *method, const char *target,
+                        const char *version)
+{
+#if MHD_VERSION < 0x01000000
+    const union MHD_ConnectionInfo *ci =
+        MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    const struct http_head_layout l = { method, target, version, x->req.target.len,
+                                        ci ? ci->header_size : 0 };
+    return http_head_in_place(&l, x->req.headers, x->req.n_headers);
+#else /* it refuses by itself what is not */
+    (void)x, (void)method, (void)target, (void)version;
+    return true;
+#endif
+}
+
 /* False when the head cannot be taken: too many headers, or a target over the arena's budget. */
-static bool read_head(struct http_exchange *x, const char *method)
+static bool read_head(struct http_exchange *x, const char *method, const char *target,
+                      const char *version, struct http_framing *framing)
 {
     struct header_list l = { .x = x };
     l.items = arena_alloc(x->arena, MAX_HEADERS * sizeof *l.items);
@@ -209,10 +230,15 @@ static bool read_head(struct http_exchange *x, const char *method)
     x->req.headers = l.items;
     x->req.n_headers = l.n;
     size_t q = sv_find(x->req.target, '?');
-    x->req.path = sv_head(x->req.target, q);
+    x->req.path = http_path_collapse(x->arena, sv_head(x->req.target, q));
     x->req.query = sv_tail(x->req.target, q + 1);
     set_peer(x);
-    return true;
+    x->req.why = http_head_fault(&x->req, sv_from(version), framing);
+    if (x->req.why == NULL && !is_in_place(x, method, target, version))
+        x->req.why = "The head of the request is not made of lines that end in CRLF";
+    x->req.refusal = x->req.why ? HTTP_MALFORMED : HTTP_TAKEN;
+    x->last = framing->chunked;
+    return x->req.path.ptr != NULL;
 }
 
 static enum MHD_Result refuse(struct MHD_Connection *conn, unsigned status, const char *text)
@@ -263,20 +289,20 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **con_cls)
 {
-    (void)url;
-    (void)version;
     struct http_server *s = cls;
     struct http_exchange *x = *con_cls;
     if (!x->begun) {
         x->begun = true;
-        if (!read_head(x, method))
+        struct http_framing framing;
+        if (!read_head(x, method, url, version, &framing))
             return refuse(conn, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers\n");
+        if (x->req.refusal)
+            return hand_over(x); /* answered before the body is read; the connection then closes */
         x->body_max = s->cfg.accept(s->cfg.ctx, &x->req);
         buf_init(&x->body, x->body_max);
-        uint64_t said;
-        if (sv_to_u64(http_header_get(&x->req, "Content-Length"), &said) && said > x->body_max) {
+        if (framing.length > x->body_max) {
             x->req.body_too_large = true;
-            return hand_over(x); /* answered before the body is read; the connection then closes */
+            return hand_over(x);
         }
         return MHD_YES;
     }
@@ -313,7 +339,7 @@ void http_exchange_answer(struct http_exchange *x, unsigned status,
         if (name && value)
             MHD_add_response_header(r, name, value);
     }
-    if (x->req.body_too_large)
+    if (x->req.body_too_large || x->req.refusal || x->last)
         MHD_add_response_header(r, "Connection", "close");
     pthread_mutex_lock(&x->locked.lock);
     bool resume = x->locked.state == SUSPENDED;

@@ -4,8 +4,9 @@
  * A request is handed to the handler when its body is complete. The handler answers with
  * http_reply(), at once or later from any thread (the connection is suspended meanwhile and costs
  * no thread); it must answer exactly once. Server threads do only what is short; callouts go to
- * workers. The target is passed as received, byte for byte, because signatures cover it. Limits:
- * base/limits.h; past them 413, 431, 503 with a plain text answer of the server itself. Floor: net.
+ * workers. The target is passed as received, byte for byte, because signatures cover it. A head that a proxy
+ * may read in another way than we do is refused. Limits: base/limits.h; past them 413, and 431 with a plain
+ * text answer of the server itself. Floor: net.
  */
 #pragma once
 #include "base/arena.h"
@@ -15,10 +16,16 @@ struct http_header {
     sv name, value;
 };
 
+/* Why the handler gets a request whose body was not read: it answers, and the connection ends. */
+typedef enum {
+    HTTP_TAKEN,     /* nothing is wrong */
+    HTTP_MALFORMED, /* the head can be read in two ways, or is none: 400, `why` says what */
+} http_refusal;
+
 struct http_request { /* views valid until http_reply */
     sv method;
     sv target; /* path and query as on the request line */
-    sv path;   /* target up to '?' */
+    sv path;   /* target up to '?', runs of slashes as one */
     sv query;  /* behind '?', or empty */
     const struct http_header *headers;
     size_t n_headers;
@@ -27,6 +34,8 @@ struct http_request { /* views valid until http_reply */
     struct arena *arena; /* the request's own, LIMIT_REQUEST_MEMORY */
     uint64_t start_us;   /* clock_mono_us() when the request began */
     bool body_too_large; /* body was over what accept() allowed: it is empty, answer 413 */
+    http_refusal refusal;
+    const char *why;
 };
 /* First header of that name (ASCII case-insensitive), or SV_NONE. */
 sv http_header_get(const struct http_request *req, const char *name);

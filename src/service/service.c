@@ -118,6 +118,8 @@ void service_handle(void *service, struct http_exchange *x)
     bool get = sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD"));
     if (request_id == NULL)
         request_id = "-"; /* the arena is full of the request itself */
+    if (door_refuses(s, x, request_id))
+        return;
     if (sv_eq(req->path, SV_LIT("/health")) && get)
         health(x, request_id);
     else if (sv_starts(req->path, SV_LIT("/datastore/")))

@@ -1,6 +1,7 @@
 /* service_private.h - what the rooms of the service share.
  *
  *   service.c      life, routing, one log line per request     workers.c     threads for what waits
+ *   door.c         refusals before a caller is known
  *   aws_json.c     the control plane's protocol: one call      errors.c      the two translation tables
  *   datastore_known.c  records kept for requests
  *   datastores.c   create, delete, describe, list              page.c        NextToken
@@ -90,6 +91,8 @@ void service_reply_file(struct http_exchange *x, const struct http_header *h, si
                         sv access_key_id);
 void service_answer_error(struct answer *an, const struct err *e, sv long_message,
                           const char *request_id, const char *op);
+/* Answers x when it is refused before anybody asks who calls. */
+bool door_refuses(struct service *s, struct http_exchange *x, const char *request_id);
 /* A FHIR answer from the data plane's door. */
 void rest_handle(struct service *s, struct http_exchange *x, const char *request_id);
 

@@ -1,0 +1,190 @@
+"""Everything before a caller is known, over raw sockets: what is refused, in which words, and what it may cost."""
+import http.client
+import json
+import re
+import socket
+import threading
+
+import pytest
+
+from fhirlake import Server, wait
+
+pytestmark = pytest.mark.sanitize
+HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def address(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def answers(data):
+    """The answers that stand in what a connection sent: (status, headers, body) of each."""
+    got = []
+    while True:
+        head, gap, data = data.partition(b"\r\n\r\n")
+        if not gap:
+            return got
+        lines = head.decode("latin1").split("\r\n")
+        headers = {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in lines[1:])}
+        length = int(headers.get("content-length", 0))
+        got.append((int(lines[0].split()[1]), headers, data[:length]))
+        data = data[length:]
+
+
+def talk(server, data, timeout=30, stay=False):
+    """Bytes out, the answers that come until the server ends the connection, or until the first when `stay`."""
+    got = b""
+    with socket.create_connection(address(server), timeout=timeout) as s:
+        s.sendall(data)
+        while not (stay and answers(got)):
+            try:
+                part = s.recv(65536)
+            except ConnectionResetError:
+                break
+            if not part:
+                break
+            got += part
+    return answers(got)
+
+
+@pytest.fixture(scope="module")
+def open_server():
+    with Server(None, "--auth", "none") as s:
+        yield s
+
+
+# ---- heads that can be read in two ways ----
+
+LEN = b"Content-Length: %d\r\n" % len(HEALTH)
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+HEADERS = {
+    "length-and-coding": LEN + CHUNKED, "coding-and-length": CHUNKED + LEN,
+    "two-lengths": b"Content-Length: 4\r\nContent-Length: 40\r\n",
+    "two-lengths-alike": b"Content-Length: 4\r\nContent-Length: 4\r\n",
+    "lengths-in-one": b"Content-Length: 4, 4\r\n", "plus-length": b"Content-Length: +4\r\n",
+    "hex-length": b"Content-Length: 0x4\r\n", "no-length": b"Content-Length:\r\n",
+    "length-with-blank": b"Content-Length: 4 \r\n", "length-twice-by-case": b"content-length: 4\r\nCONTENT-LENGTH: 5\r\n",
+    "two-codings": CHUNKED + b"Transfer-Encoding: identity\r\n", "two-codings-alike": CHUNKED + CHUNKED,
+    "codings-in-one": b"Transfer-Encoding: gzip, chunked\r\n", "coding-identity": b"Transfer-Encoding: identity\r\n",
+    "coding-in-capitals": b"Transfer-Encoding: Chunked\r\n", "coding-with-blank": b"Transfer-Encoding: chunked \r\n",
+    "coding-with-tab": b"Transfer-Encoding:\tchunked\t\r\n", "coding-quoted": b'Transfer-Encoding: "chunked"\r\n',
+    "coding-unknown": b"Transfer-Encoding: xchunked\r\n", "no-coding": b"Transfer-Encoding:\r\n",
+    "two-hosts": b"Host: b\r\n", "two-authorizations": b"Authorization: a\r\nAuthorization: b\r\n",
+    "two-dates": b"X-Amz-Date: 20260101T000000Z\r\nx-amz-date: 20260101T000000Z\r\n",
+    "two-targets": b"X-Amz-Target: HealthLake.A\r\nX-Amz-Target: HealthLake.B\r\n",
+    "two-tokens": b"X-Amz-Security-Token: a\r\nX-Amz-Security-Token: b\r\n",
+    "two-hashes": b"X-Amz-Content-Sha256: a\r\nX-Amz-Content-Sha256: b\r\n",
+    "two-types": b"Content-Type: a/b\r\nContent-Type: c/d\r\n", "two-origins": b"Origin: null\r\nOrigin: http://a\r\n",
+    "blank-before-colon": b"Content-Length : 0\r\n", "tab-before-colon": b"Content-Length\t: 0\r\n",
+    "blank-in-name": b"Content Length: 0\r\n", "no-name": b": x\r\n", "name-in-brackets": b"(x): y\r\n",
+    "eight-bit-name": b"X-\xe9: y\r\n", "control-in-name": b"X-\x01: y\r\n", "nul-in-name": b"X-\x00: y\r\n",
+    "no-colon": b"X-A\r\n", "nul-in-value": b"X-A: b\x00c\r\n", "nul-at-end": b"X-A: b\x00\r\n",
+    "bare-cr": b"X-A: b\rX-B: c\r\n", "two-crs": b"X-A: b\r\r\n", "delete-in-value": b"X-A: b\x7f\r\n",
+    "bell-in-value": b"X-A: \x07\r\n", "escape-in-value": b"X-A: \x1b[0m\r\n", "bare-lf": b"X-A: b\nX-B: c\r\n",
+    "bare-lf-first": b"X-A: b\n", "obs-fold": b"X-A: b\r\n c\r\n", "obs-fold-tab": b"X-A: b\r\n\tc\r\n",
+    "obs-fold-first": b" X-A: b\r\n", "obs-fold-of-a-length": b"Content-Length:\r\n 0\r\n",
+}
+LINES = {
+    "absolute-form": b"GET http://a/health HTTP/1.1", "absolute-form-of-another": b"GET http://b/health HTTP/1.1",
+    "asterisk": b"OPTIONS * HTTP/1.1", "authority": b"CONNECT a:80 HTTP/1.1", "no-slash": b"GET health HTTP/1.1",
+    "http-1.2": b"GET /health HTTP/1.2", "http-1.9": b"GET /health HTTP/1.9", "http-2": b"GET /health HTTP/2.0",
+    "http-0.9": b"GET /health HTTP/0.9", "http-in-small": b"GET /health http/1.1", "no-version": b"GET /health",
+    "blank-behind": b"GET /health HTTP/1.1 ", "two-blanks": b"GET  /health HTTP/1.1",
+    "two-blanks-more": b"GET /health  HTTP/1.1", "tab": b"GET\t/health HTTP/1.1", "blank-in-target": b"GET /hea lth HTTP/1.1",
+    "fragment": b"GET /health#a HTTP/1.1", "control-in-target": b"GET /hea\x01lth HTTP/1.1",
+    "nul-in-target": b"GET /health\x00 HTTP/1.1", "cr-in-target": b"GET /health\rx HTTP/1.1",
+    "method-no-token": b"G{}T /health HTTP/1.1", "method-eight-bit": b"G\xe9T /health HTTP/1.1",
+    "dot-segment": b"GET /./health HTTP/1.1", "dot-dot-segment": b"GET /x/../health HTTP/1.1",
+    "dot-at-end": b"GET /health/. HTTP/1.1", "dot-dot-at-end": b"GET /health/.. HTTP/1.1",
+    "escaped-dot": b"GET /%2e/health HTTP/1.1", "escaped-dot-dot": b"GET /x/%2e%2E/health HTTP/1.1",
+    "half-escaped-dot-dot": b"GET /x/.%2e/health HTTP/1.1", "escaped-slash": b"GET /x%2f..%2Fhealth HTTP/1.1",
+    "dots-before-a-query": b"GET /health/..?a=b HTTP/1.1",
+}
+HOSTS = {"no-host": b"", "empty-host": b"Host:\r\n", "two-in-one": b"Host: a, b\r\n", "path": b"Host: a/b\r\n",
+         "user": b"Host: u@a\r\n", "fragment": b"Host: a#\r\n", "quote": b'Host: a"b\r\n', "blank": b"Host: a b\r\n",
+         "port": b"Host: a:b\r\n", "two-ports": b"Host: a:1:2\r\n", "bracket": b"Host: [::1\r\n", "query": b"Host: a?b\r\n"}
+
+
+def refused(server, data):
+    """One answer at most, 400 or 505, and then the end: what stands behind is never a request."""
+    got = talk(server, data + HEALTH)
+    assert len(got) <= 1, [g[0] for g in got]
+    for status, headers, _ in got:
+        assert status in (400, 505) and headers["connection"] == "close", (status, headers)
+    return got
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+@pytest.mark.parametrize("line", [b"GET /health HTTP/1.1", b"POST /x HTTP/1.1"], ids=["get", "post"])
+def test_a_head_that_can_be_read_in_two_ways_is_refused(open_server, line, header):
+    refused(open_server, line + b"\r\nHost: a\r\n" + header + b"\r\n")
+    refused(open_server, line + b"\r\nAccept: x/y\r\n" + header + b"Host: a\r\n\r\n")
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_a_request_line_that_can_be_read_in_two_ways_is_refused(open_server, line):
+    refused(open_server, line + b"\r\nHost: a\r\n\r\n")
+
+
+@pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
+def test_a_host_that_is_none_is_refused(open_server, host):
+    refused(open_server, b"GET /health HTTP/1.1\r\n" + host + b"\r\n")
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\n", b"\n\r\n"], ids=["lf-lf", "crlf-lf", "lf-crlf"])
+def test_a_head_whose_lines_end_in_lf_alone_is_refused(open_server, end):
+    refused(open_server, b"GET /health HTTP/1.1\r\nHost: a" + end)
+    refused(open_server, b"GET /health HTTP/1.1\nHost: a\r\n\r\n")
+
+
+@pytest.mark.parametrize("piece", [1, 7], ids=["bytes", "sevens"])
+def test_how_a_head_arrives_makes_no_difference(open_server, piece):
+    """What stands between the lines is judged by where they stand, so they must stand there however they came."""
+    for data, status in ((HEALTH, 200), (HEALTH.replace(b"Host: a", b"Host:  \t a\r\nX-Empty:\r\nX-Blank: "), 200),
+                         (HEALTH.replace(b"Host: a", b"Host: a\r\nX: b\nY: c"), 400)):
+        with socket.create_connection(address(open_server), timeout=30) as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for at in range(0, len(data), piece):
+                s.sendall(data[at:at + piece])
+            assert [a[0] for a in answers(s.recv(65536))] == [status], data
+
+
+@pytest.mark.parametrize("body", [
+    b"0\r\n\r\n", b"4\r\nabcd\r\n0\r\n\r\n", b"4\nabcd\n0\n\n", b"4;x=\n\r\nabcd\r\n0\r\n\r\n", b"4 \r\nabcd\r\n0\r\n\r\n",
+    b"0x4\r\nabcd\r\n0\r\n\r\n", b"4\r\nabcdXX0\r\n\r\n", b"0\r\nContent-Length: 40\r\n\r\n", b"-4\r\nabcd\r\n0\r\n\r\n",
+    b"0004\r\nabcd\r\n00\r\n\r\n", b"0\n\r\n", b"0\r\nX: y\n\n"], ids=range(12))
+def test_nothing_behind_a_chunked_body_is_a_request(open_server, body):
+    """How its lines are read is the library's affair; so the connection ends with it, whatever they are."""
+    got = talk(open_server, b"POST /x HTTP/1.1\r\nHost: a\r\n" + CHUNKED + b"\r\n" + body + HEALTH)
+    assert [g[0] for g in got] in ([], [400], [404])
+    assert all(h["connection"] == "close" for _, h, _ in got)
+
+
+def test_a_refusal_is_in_the_callers_protocol_and_in_the_log(open_server):
+    bad = b" HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
+    for line, kind in ((b"POST /", "application/x-amz-json-1.0"), (b"GET /datastore/x/r4/Patient", "application/fhir+json"),
+                       (b"GET /health", "application/json"), (b"GET /nowhere", "application/json")):
+        [(status, headers, body)] = talk(open_server, line + bad)
+        value = json.loads(body)
+        assert status == 400 and headers["content-type"].startswith(kind)
+        text = (value["issue"][0]["details"]["text"] if kind.endswith("fhir+json") else value["message"])
+        assert text == "More than one Host header"
+        line = f'op=door status=400 error=malformed .* request_id={headers["x-amzn-requestid"]}'
+        wait(lambda: bool(re.search(line, open_server.log_text())), {True})
+    assert value == {"message": "More than one Host header"}
+    assert headers.get("x-amzn-errortype") is None
+
+
+def test_what_is_clean_is_taken(open_server):
+    """Letters of every kind where they are allowed, keep-alive, HTTP/1.0, an empty line in front."""
+    for data, n in ((HEALTH + HEALTH, 2), (b"\r\n" + HEALTH, 1), (HEALTH.replace(b"Host: a", b"hOsT:\ta-b_c.d:1"), 1),
+                    (HEALTH.replace(b"Host: a", b"Host: [::1]:8080\r\nX-!#$%&'*+.^_`|~9: \xc3\xa4 \t b\r\nX:"), 1),
+                    (HEALTH.replace(b"health", b"health?a=%2e%2e/../%00&b=..&c=\xc3\xa4"), 1),
+                    (b"GET /health HTTP/1.0\r\n\r\n", 1), (b"GET //health HTTP/1.1\r\nHost: a\r\n\r\n", 1)):
+        with socket.create_connection(address(open_server), timeout=30) as s:
+            s.sendall(data)
+            got = b""
+            while len(answers(got)) < n:
+                got += s.recv(65536) or pytest.fail(repr((data, got)))
+            assert [a[0] for a in answers(got)] == [200] * n, data
