@@ -163,18 +163,6 @@ bool rest_wants_body(const struct rest_call *c)
                         : !rest_prefers(c, "return=minimal");
 }
 
-err_code rest_etag(sv text, uint64_t *version, struct err *e)
-{
-    sv t = sv_trim(text);
-    if (sv_starts(t, SV_LIT("W/")))
-        t = sv_tail(t, 2);
-    if (t.len >= 2 && t.ptr[0] == '"' && t.ptr[t.len - 1] == '"')
-        t = sv_make(t.ptr + 1, t.len - 2);
-    if (!sv_to_u64(t, version))
-        return ERR(e, ERR_INVALID, "An entity tag of a resource looks like W/\"3\"");
-    return ERR_OK;
-}
-
 /* ---- the route ---- */
 
 static err_code nothing_here(struct err *e)
@@ -321,9 +309,27 @@ struct exchange { /* owned by the request's arena */
     struct err e;
 };
 
+/* A list may come in several headers of one name. */
+static sv condition_header(const struct http_request *req, const char *name, bool *twice)
+{
+    sv all = SV_NONE;
+    *twice = false;
+    for (size_t i = 0; i < req->n_headers; i++) {
+        sv one = req->headers[i].value;
+        if (!sv_eq_nocase(req->headers[i].name, sv_from(name)))
+            continue;
+        *twice = all.ptr != NULL;
+        all = all.ptr ? ARENA_JOIN(req->arena, all, SV_LIT(", "), one) : one;
+        if (all.ptr == NULL) /* an empty header is there all the same */
+            all = SV_LIT("");
+    }
+    return all;
+}
+
 static void headers_in(struct rest_call *c, const struct http_request *req)
 {
     struct rest_request *in = &c->in;
+    bool twice;
     in->method = req->method;
     in->query = req->query;
     in->body = req->body;
@@ -331,9 +337,9 @@ static void headers_in(struct rest_call *c, const struct http_request *req)
     in->content_type = http_header_get(req, "Content-Type");
     in->accept = http_header_get(req, "Accept");
     in->prefer = http_header_get(req, "Prefer");
-    in->if_match = http_header_get(req, "If-Match");
-    in->if_none_match = http_header_get(req, "If-None-Match");
-    in->if_none_exist = http_header_get(req, "If-None-Exist");
+    in->if_match = condition_header(req, "If-Match", &twice);
+    in->if_none_match = condition_header(req, "If-None-Match", &twice);
+    in->if_none_exist = condition_header(req, "If-None-Exist", &in->if_none_exist_twice);
     in->if_modified_since = http_header_get(req, "If-Modified-Since");
     in->content_encoding = http_header_get(req, "Content-Encoding");
     in->validation_level = http_header_get(req, "x-amzn-healthlake-fhir-validation-level");

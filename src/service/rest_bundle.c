@@ -347,9 +347,12 @@ static err_code open_bundle(struct rest_bundle *b, bool *transaction, struct err
 {
     struct rest_call *c = b->c;
     TRY(rest_json_body(c, e));
-    if (c->in.idempotency_key.len)
+    if (c->in.idempotency_key.ptr)
         return ERR(e, ERR_INVALID,
                    "x-amz-fhir-idempotency-key is for a create; in a Bundle use ifNoneExist");
+    if (c->in.if_match.ptr || c->in.if_none_match.ptr || c->in.if_none_exist.ptr)
+        return ERR(e, ERR_INVALID,
+                   "If-Match, If-None-Match and If-None-Exist of a Bundle stand in its entries");
     TRY(fhir_bundle_read(c->in.body, b->a, LIMIT_BUNDLE_ENTRIES, &b->in, e));
     *transaction = sv_eq(b->in.type, SV_LIT("transaction"));
     if (!*transaction && !sv_eq(b->in.type, SV_LIT("batch")))

@@ -168,7 +168,7 @@ static err_code search_ref(struct rest_bundle *b, struct rest_found_ref *f, sv q
     uint64_t version;
     size_t n, n_pending;
     TRY(rest_allowed(&sub, "SearchWithGet", e));
-    TRY(rest_params_add(&sub, query, e));
+    TRY(rest_condition_add(&sub, query, e));
     TRY(rest_query_conditional(&q, &sub, e));
     TRY(rest_query_one(q, sub.scope, &f->id, &version, &n, e));
     const struct rest_entry *own = rest_refs_pending(b, q, f->type, NULL, &n_pending);

@@ -20,17 +20,44 @@ bool rest_is_conditional(const struct rest_call *c)
            (c->it->shape == REST_TYPE && !sv_eq_cstr(c->in.method, "POST"));
 }
 
+static err_code says_nothing(sv name, struct err *e)
+{
+    return ERR(
+        e, ERR_INVALID,
+        "The parameter %.*s of a condition is empty: the write would go by less than is meant",
+        SV_FMT(sv_head(name, 64)));
+}
+
+/* A pair without a name is not among the parameters afterwards. */
+static err_code check_names(sv encoded, struct err *e)
+{
+    sv pair;
+    while (sv_cut(&encoded, '&', &pair))
+        if (pair.len && pair.ptr[0] == '=')
+            return says_nothing(SV_LIT("without a name"), e);
+    return ERR_OK;
+}
+
+err_code rest_condition_add(struct rest_call *c, sv encoded, struct err *e)
+{
+    TRY(check_names(encoded, e));
+    return rest_params_add(c, encoded, e);
+}
+
 err_code rest_query_conditional(struct rest_query **out, struct rest_call *c, struct err *e)
 {
     struct rest_query *q = arena_alloc(c->a, sizeof *q);
     if (q == NULL)
         return arena_oom(c->a, e);
+    TRY(check_names(c->in.query, e));
     rest_query_init(q, c, c->type, c->scope ? c->scope->as_of : store_last(c->st).t);
     for (size_t i = 0; i < c->params.n; i++) {
         sv name = c->params.items[i].name;
         if (sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")) ||
             (sv_eq(name, SV_LIT("_count")) && !c->in_bundle && rest_is_delete_of_several(c)))
             continue;
+        if (rest_says_nothing(c->params.items[i].value))
+            return says_nothing(name, e);
         err_code rc = rest_query_add(q, name, c->params.items[i].value, e);
         if (rc == ERR_NOT_FOUND) /* to pass over it would write to the wrong resource */
             return ERR(e, ERR_INVALID, "%s has no search parameter %.*s", fhir_type_name(c->type),
@@ -111,7 +138,7 @@ err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct er
     if (!rest_is_conditional(c))
         return ERR_OK;
     if (c->in.if_none_exist.len)
-        TRY(rest_params_add(
+        TRY(rest_condition_add(
             c,
             sv_tail(c->in.if_none_exist, sv_find(c->in.if_none_exist, '?') < c->in.if_none_exist.len
                                              ? sv_find(c->in.if_none_exist, '?') + 1

@@ -90,6 +90,8 @@ static err_code take_query(struct rest_call *c, sv query, struct err *e)
         return arena_oom(c->a, e);
     for (size_t i = 0; i < asked.n; i++) {
         const struct rest_param *p = &asked.items[i];
+        if (p->name.len == 0) /* passed over */
+            continue;
         if (may_differ(p->name) || sv_eq(p->name, SV_LIT("page")))
             all[n++] = *p;
         else if (!among(&own, p))

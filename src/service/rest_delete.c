@@ -27,12 +27,14 @@ struct several {
 
 static err_code read_count(struct several *s, struct err *e)
 {
+    struct rest_conditions k;
     uint64_t n;
+    TRY(rest_conditions_read(s->c, &k, e));
     if (s->c->in_bundle)
         return ERR(e, ERR_INVALID, "_count: a Bundle's entry deletes one resource");
-    if (s->c->in.if_match.len)
+    if (k.match.there || k.none_match.there)
         return ERR(e, ERR_INVALID,
-                   "If-Match names a version of one resource; _count deletes several");
+                   "If-Match and If-None-Match are about one resource; _count deletes several");
     if (!sv_to_u64(rest_param(s->c, "_count"), &n) || n == 0 || n > DELETE_COUNT_MAX)
         return ERR(e, ERR_INVALID, "_count of a conditional delete must be from 1 to %u",
                    DELETE_COUNT_MAX);

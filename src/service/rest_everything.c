@@ -99,6 +99,10 @@ static err_code read_param(struct everything *x, struct rest_param *param, struc
     sv name = param->name, value = param->value;
     uint64_t n;
     bool taken;
+    if (rest_says_nothing(value) && !sv_eq(name, SV_LIT("page"))) {
+        param->name.len = 0; /* the self link says what was done */
+        return ERR_OK;
+    }
     TRY(rest_page_subset_read(x->p, name, value, &taken, e));
     if (taken || sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")))
         return ERR_OK;

@@ -5,6 +5,7 @@
  *   rest_write.c    create, update, patch, delete, conditional      rest_query.c   criteria against the store
  *   rest_outcome.c  OperationOutcomes                               rest_meta.c    CapabilityStatement
  *   rest_everything.c  a patient's record                           rest_cursor.c  tokens of pages
+ *   rest_precondition.c  If-Match, If-None-Match
  *   rest_transaction.c  all or nothing                              rest_bundle_refs.c  links between entries
  *
  * An HTTP request, or an entry of a Bundle, becomes a rest_call: what came in, where it goes, what comes out.
@@ -38,6 +39,7 @@ struct rest_request { /* views; SV_NONE: not sent */
     sv body, content_type;
     sv accept, prefer, if_match, if_none_match, if_none_exist, if_modified_since;
     sv validation_level, idempotency_key, content_encoding;
+    bool if_none_exist_twice;
 };
 
 struct rest_answer {
@@ -148,8 +150,6 @@ sv rest_media_param(sv header, const char *name);
 void rest_header(struct rest_call *c, const char *name, sv value);
 /* Does a write answer with the resource? In a Bundle only when asked for. */
 bool rest_wants_body(const struct rest_call *c);
-/* W/"3" or "3" or 3. */
-MUST_USE err_code rest_etag(sv text, uint64_t *version, struct err *e);
 
 /* ---- rest_cursor.c: tokens of pages ---- */
 /* The pairs of the call, encoded, without those that were ignored and without page. Appended. */
@@ -184,12 +184,21 @@ void rest_about(struct rest_call *c, const struct store_version *v);
 /* ---- rest_write.c ---- */
 #define REST_TRIES     8 /* of a write that others overtake */
 #define REST_OVERTAKEN "Resource was modified by another operation. Retry the request."
+struct rest_tags { /* of If-Match or If-None-Match: W/"3", "3" or 3, by comma, or * */
+    bool there, any;
+    const sv *tags; /* without W/ and quotes */
+    size_t n;
+};
+struct rest_conditions {
+    struct rest_tags match, none_match;
+};
 struct rest_pending { /* a write that is checked and not yet done */
     bool has_write;   /* false: c->out is the answer already */
     bool identified;  /* rest_identify() was done */
     bool guarded;     /* w.condition is ours: when it fails, the write is made again */
     uint64_t matched; /* version of what a conditional write found; 0: none */
     sv body_id;       /* of a conditional update: the id in the body, or empty */
+    struct rest_conditions conditions; /* that the client set */
     struct store_write w;
     struct buf stored, index; /* owned: w.body and w.index point into them */
 };
@@ -206,8 +215,23 @@ MUST_USE err_code rest_written(struct rest_call *c, const struct rest_pending *p
 MUST_USE err_code rest_refused(struct rest_call *c, const struct rest_pending *p, err_code rc,
                                struct err *e);
 MUST_USE err_code rest_write(struct rest_call *c, struct err *e);
+
 /* Content-Type is JSON's and there is a body. */
 MUST_USE err_code rest_json_body(const struct rest_call *c, struct err *e);
+
+/* ---- rest_precondition.c ---- */
+/* ERR_INVALID: empty, or no tags. text SV_NONE: none there. Tags are views of text, their list is in a. */
+MUST_USE err_code rest_tags_read(sv text, const char *name, struct arena *a, struct rest_tags *out,
+                                 struct err *e);
+/* Is it one of them? */
+bool rest_tags_have(const struct rest_tags *t, uint64_t version);
+/* Of a write. ERR_INVALID: malformed, contradictory, or about something else than this write; If-None-Exist too. */
+MUST_USE err_code rest_conditions_read(struct rest_call *c, struct rest_conditions *out,
+                                       struct err *e);
+/* Put them on the write, of which is known what it is about. now: the version that it was made from, or NULL.
+ * ERR_PRECONDITION. */
+MUST_USE err_code rest_conditions_apply(struct rest_call *c, const struct store_version *now,
+                                        struct rest_pending *p, struct err *e);
 
 /* ---- rest_bundle.c ---- */
 MUST_USE err_code rest_bundle(struct rest_call *c, struct err *e);
@@ -217,6 +241,9 @@ MUST_USE err_code rest_relink(struct rest_call *c, sv text, struct buf *buf, sv 
                               struct err *e);
 
 /* ---- rest_search.c ---- */
+/* A value of blanks and commas: a parameter of a read is passed over then, as FHIR says (search.html#errors), and a
+ * condition of a write is refused. */
+bool rest_says_nothing(sv value);
 MUST_USE err_code rest_search(struct rest_call *c, struct err *e);
 MUST_USE err_code rest_search_compartment(struct rest_call *c, struct err *e);
 
@@ -227,6 +254,8 @@ MUST_USE err_code rest_metadata(struct rest_call *c, struct err *e);
 MUST_USE err_code rest_everything(struct rest_call *c, struct err *e);
 
 /* ---- rest_conditional.c ---- */
+/* rest_params_add() of a query that a write goes by: what says nothing in it is refused. */
+MUST_USE err_code rest_condition_add(struct rest_call *c, sv encoded, struct err *e);
 /* The write depends on what a search finds: If-None-Exist, or a query instead of an id. */
 bool rest_is_conditional(const struct rest_call *c);
 /* Search, then either make the call one with an id, or answer it (p->has_write is false). */

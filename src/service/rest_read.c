@@ -39,13 +39,11 @@ static err_code gone(const struct rest_call *c, struct err *e)
 static bool not_modified(const struct rest_call *c, const struct store_version *v)
 {
     int64_t since;
-    uint64_t have;
-    struct err ignored; /* a tag that is none of ours matches nothing */
-    sv tags = c->in.if_none_match, one;
-    while (sv_cut(&tags, ',', &one))
-        if (sv_eq(sv_trim(one), SV_LIT("*")) ||
-            (rest_etag(one, &have, &ignored) == ERR_OK && have == v->version))
-            return true;
+    struct rest_tags tags;
+    struct err ignored; /* what is no tag matches nothing */
+    if (rest_tags_read(c->in.if_none_match, "If-None-Match", c->a, &tags, &ignored) == ERR_OK &&
+        rest_tags_have(&tags, v->version))
+        return true;
     if (c->in.if_none_match.len)
         return false;
     return c->in.if_modified_since.len && /* a header's date, or the instant of a Bundle's entry */
@@ -67,7 +65,9 @@ static err_code cut_to_ask(struct rest_call *c, const struct store_version *v, s
     p->c = c;
     for (size_t i = 0; i < c->params.n; i++) {
         bool taken;
-        TRY(rest_page_subset_read(p, c->params.items[i].name, c->params.items[i].value, &taken, e));
+        if (!rest_says_nothing(c->params.items[i].value))
+            TRY(rest_page_subset_read(p, c->params.items[i].name, c->params.items[i].value, &taken,
+                                      e));
     }
     if (p->count_only)
         return ERR(e, ERR_INVALID, "_summary=count asks for a search");
@@ -276,20 +276,27 @@ static err_code log_history(struct history *h, struct err *e)
     return rc;
 }
 
+/* A parameter that says something. */
+static sv given(const struct rest_call *c, const char *name)
+{
+    sv value = rest_param(c, name);
+    return rest_says_nothing(value) ? SV_NONE : value;
+}
+
 /* The place of a page is <t>.<type>.<id>: the last entry of the page before. */
 static err_code history_from(struct history *h, struct err *e)
 {
     struct rest_call *c = h->c;
     sv page;
     TRY(rest_cursor_open(c, h->path, &page, e));
-    sv text = rest_param(c, "_count"), at = rest_param(c, "_at");
+    sv text = given(c, "_count"), at = given(c, "_at");
     uint64_t n = HISTORY_COUNT_DEFAULT;
     if (text.ptr && (!sv_to_u64(text, &n) || n == 0 || n > HISTORY_COUNT_MAX))
         return ERR(e, ERR_INVALID, "_count must be a number from 1 to %u", HISTORY_COUNT_MAX);
     h->count = (size_t)n;
     h->from_t = as_of(c);
     h->since_ms = INT64_MIN;
-    text = rest_param(c, "_since");
+    text = given(c, "_since");
     if (text.ptr && !instant_parse(text, &h->since_ms))
         return ERR(
             e, ERR_INVALID,

@@ -13,6 +13,14 @@
 
 /* ---- reading the query ---- */
 
+bool rest_says_nothing(sv value)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if (strchr(" \t\r\n,", value.ptr[i]) == NULL)
+            return false;
+    return true;
+}
+
 static err_code bad(struct err *e, const char *what)
 {
     return ERR(e, ERR_INVALID, "%s", what);
@@ -73,9 +81,9 @@ static err_code read_sort(struct rest_page *p, sv value, struct err *e)
 }
 
 /* Type:parameter[:target], or Type:* */
-static err_code read_include(struct rest_page *p, sv name, sv value, struct err *e)
+static err_code read_one_include(struct rest_page *p, sv name, sv value, struct err *e)
 {
-    sv modifier = name, word, type_name, code, target = SV_NONE, rest = value;
+    sv modifier = name, word, type_name, code, target = SV_NONE, rest = sv_trim(value);
     struct rest_include in = { .reverse = sv_starts(name, SV_LIT("_revinclude")) };
     (void)sv_cut(&modifier, ':', &word); /* of a text that is there: always true */
     if (modifier.ptr && !sv_eq(modifier, SV_LIT("iterate")) && !sv_eq(modifier, SV_LIT("recurse")))
@@ -105,6 +113,16 @@ static err_code read_include(struct rest_page *p, sv name, sv value, struct err 
                        SV_FMT(in.param->code));
     }
     p->includes[p->n_includes++] = in;
+    return ERR_OK;
+}
+
+/* Several in one parameter, divided by commas, are what clients of HealthLake send. */
+static err_code read_include(struct rest_page *p, sv name, sv value, struct err *e)
+{
+    sv one;
+    while (sv_cut(&value, ',', &one))
+        if (!rest_says_nothing(one))
+            TRY(read_one_include(p, name, one, e));
     return ERR_OK;
 }
 
@@ -228,11 +246,42 @@ err_code rest_page_ignored(struct rest_page *p, sv name, const struct err *why, 
     return ERR_OK;
 }
 
+/* name%3Aexact is name:exact. */
+static err_code with_colons(struct rest_call *c, sv *name, struct err *e)
+{
+    size_t n = 0;
+    char *to = arena_alloc(c->a, name->len + 1);
+    if (to == NULL)
+        return arena_oom(c->a, e);
+    for (size_t i = 0; i < name->len; i++) {
+        bool colon = sv_eq_nocase(sv_head(sv_tail(*name, i), 3), SV_LIT("%3A"));
+        to[n++] = colon ? ':' : name->ptr[i];
+        i += colon ? 2 : 0;
+    }
+    *name = sv_make(to, n);
+    return ERR_OK;
+}
+
+/* What is passed over has no name from here on, so the self link says what was done. Names that a client encoded
+ * twice, as one of HealthLake's does, become what they mean: no parameter has a % in its name. */
+static err_code read_names(struct rest_call *c, struct err *e)
+{
+    for (size_t i = 0; i < c->params.n; i++) {
+        struct rest_param *p = &c->params.items[i];
+        if (rest_says_nothing(p->value) && !sv_eq(p->name, SV_LIT("page")))
+            p->name.len = 0;
+        else if (sv_find(p->name, '%') < p->name.len)
+            TRY(with_colons(c, &p->name, e));
+    }
+    return ERR_OK;
+}
+
 err_code rest_page_read(struct rest_page *p, struct err *e)
 {
     struct rest_call *c = p->c;
     struct err why;
     sv place;
+    TRY(read_names(c, e));
     TRY(rest_cursor_open(c, p->path, &place, e));
     p->asked = rest_param(c, "page");
     TRY(read_types(p, e));
@@ -241,8 +290,9 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
     if (done == NULL)
         return arena_oom(c->a, e);
     for (size_t i = 0; i < c->params.n; i++) {
-        err_code rc;
-        done[i] = control(p, c->params.items[i].name, c->params.items[i].value, &rc, e);
+        err_code rc = ERR_OK;
+        const struct rest_param *param = &c->params.items[i];
+        done[i] = param->name.len == 0 || control(p, param->name, param->value, &rc, e);
         TRY(rc);
     }
     struct rest_query *q = &p->q;

@@ -93,7 +93,7 @@ static err_code check_key(sv key, struct err *e)
 static err_code new_id(struct rest_call *c, struct rest_pending *p, char uuid[37], struct err *e)
 {
     rng_uuid(uuid);
-    if (c->in.idempotency_key.len == 0)
+    if (c->in.idempotency_key.ptr == NULL) /* one that is empty is no UUID */
         return ERR_OK;
     TRY(check_key(c->in.idempotency_key, e));
     sv seed = arena_fmt(c->a, "%.*s\n%s\n%.*s", SV_FMT(c->ds->id), fhir_type_name(c->type),
@@ -123,22 +123,6 @@ static err_code prepare_create(struct rest_call *c, struct fhir_reader *reader,
     return read_resource(c, reader, c->in.body, c->id.len ? c->id : sv_make(uuid, 36), p, &env, e);
 }
 
-static err_code preconditions(struct rest_call *c, struct rest_pending *p, struct err *e)
-{
-    if (c->in.if_match.len) {
-        p->w.condition = STORE_IF_VERSION;
-        TRY(rest_etag(c->in.if_match, &p->w.if_version, e));
-    }
-    if (c->in.if_none_match.len == 0)
-        return ERR_OK;
-    if (!sv_eq(c->in.if_none_match, SV_LIT("*")))
-        return ERR(e, ERR_INVALID, "If-None-Match of a write must be *");
-    if (c->in.if_match.len)
-        return ERR(e, ERR_INVALID, "If-Match and If-None-Match contradict each other");
-    p->w.condition = STORE_IF_ABSENT;
-    return ERR_OK;
-}
-
 /* A write that goes by what was read must meet it unchanged. */
 static void guard(struct rest_pending *p, uint64_t version)
 {
@@ -156,8 +140,6 @@ static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
     struct err why;
     TRY(rest_json_body(c, e));
     p->w.method = STORE_METHOD_UPDATE;
-    TRY(preconditions(c, p, e));
-    guard(p, p->matched);
     err_code rc = read_resource(c, reader, c->in.body, rest_is_conditional(c) ? c->id : SV_NONE, p,
                                 &env, &why);
     if (rc == ERR_INVALID && fhir_reader_root(reader) &&
@@ -169,6 +151,8 @@ static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
     }
     if (!sv_eq(p->w.id, c->id))
         return ERR(e, ERR_INVALID, "The id in the body is not the id in the URL");
+    TRY(rest_conditions_apply(c, NULL, p, e));
+    guard(p, p->matched);
     return ERR_OK;
 }
 
@@ -211,11 +195,11 @@ static err_code prepare_patch(struct rest_call *c, struct fhir_reader *reader,
     struct fhir_envelope env;
     if (!media_is(c->in.content_type, "application/json-patch+json"))
         return ERR(e, ERR_MEDIA_TYPE, "A patch is sent as application/json-patch+json");
-    TRY(preconditions(c, p, e));
     TRY(current(c, &v, e));
     if (v.method == STORE_METHOD_DELETE)
         return ERR(e, ERR_GONE, "%s with this id was deleted", fhir_type_name(c->type));
-    if (p->w.condition == STORE_IF_VERSION && p->w.if_version != v.version)
+    TRY(rest_conditions_apply(c, &v, p, e));
+    if (p->w.condition == STORE_IF_VERSION && !p->guarded && p->w.if_version != v.version)
         return ERR(e, ERR_PRECONDITION, "The resource is at version %llu, If-Match asks for %llu",
                    (unsigned long long)v.version, (unsigned long long)p->w.if_version);
     TRY(patched(c, &v, &text, e));
@@ -234,13 +218,15 @@ static err_code prepare_patch(struct rest_call *c, struct fhir_reader *reader,
 static err_code prepare_delete(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
     struct store_version v;
-    TRY(preconditions(c, p, e));
-    guard(p, p->matched);
     TRY(current(c, &v, e));
+    TRY(rest_conditions_apply(c, &v, p, e));
+    guard(p, p->matched);
     p->w.type = c->type;
     p->w.id = c->id;
     p->w.method = STORE_METHOD_DELETE;
     if (v.method == STORE_METHOD_DELETE) {
+        if (p->conditions.match.there)
+            return ERR(e, ERR_PRECONDITION, "There is no current version, which If-Match asks for");
         p->has_write = false;
         c->out.status = 204;
     }
@@ -262,6 +248,7 @@ err_code rest_identify(struct rest_call *c, struct rest_pending *p, struct err *
 {
     p->has_write = true;
     p->identified = true;
+    TRY(rest_conditions_read(c, &p->conditions, e));
     if (is(c, "PUT") && rest_is_conditional(c))
         TRY(id_in_body(c, p, e));
     return rest_conditional(c, p, e);
