@@ -1,9 +1,11 @@
 #include "codec/json_patch.h"
 
 #include "base/clock.h"
+#include "codec/json_equal.h"
 
 struct patch {
-    yyjson_mut_doc *doc; /* in an arena: never freed */
+    struct arena *a;
+    yyjson_mut_doc *doc; /* in it: never freed */
     const struct json_patch_limits *limits;
     size_t n; /* number of the operation, from 1 */
     sv op, path, from;
@@ -151,10 +153,9 @@ static err_code apply(struct patch *p, struct err *e)
     if (found == NULL)
         return cannot(p, "nothing stands where its path leads", e);
     if (sv_eq(p->op, SV_LIT("test"))) {
-        yyjson_mut_val *v = yyjson_val_mut_copy(p->doc, p->value);
-        if (v == NULL)
-            return too_large(p, e);
-        return yyjson_mut_equals(found, v) ? ERR_OK : cannot(p, "the value is another", e);
+        bool same;
+        TRY(json_equal(found, p->value, p->a, &same, e));
+        return same ? ERR_OK : cannot(p, "the value is another", e);
     }
     if (p->path.len == 0)
         return cannot(p, "the whole resource cannot be removed or replaced", e);
@@ -196,7 +197,7 @@ err_code json_patch(yyjson_val *target, yyjson_val *patch, struct arena *a,
     if (yyjson_arr_size(patch) > JSON_PATCH_OPS_MAX)
         return ERR(e, ERR_TOO_LARGE, "A JSON Patch holds at most %u operations",
                    JSON_PATCH_OPS_MAX);
-    struct patch p = { .doc = yyjson_mut_doc_new(&alc), .limits = limits };
+    struct patch p = { .a = a, .doc = yyjson_mut_doc_new(&alc), .limits = limits };
     yyjson_mut_val *root = p.doc ? yyjson_val_mut_copy(p.doc, target) : NULL;
     if (root == NULL)
         return ERR(e, ERR_TOO_LARGE, "The resource is too large to be patched");

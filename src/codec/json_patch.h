@@ -1,5 +1,5 @@
 /* json_patch.h - RFC 6902 on a document that json_read() made: add, remove, replace, move, copy, test.
- * Numbers keep their spelling; test compares them by it (1.0 is not 1).   Floor: codec. */
+ * Numbers keep their spelling; test compares values (json_equal.h): 1.0 is 1.   Floor: codec. */
 #pragma once
 #include "codec/json.h"
 

@@ -83,10 +83,10 @@ def test_an_unknown_parameter_is_an_error_when_handling_is_strict(fhir):
 @pytest.mark.parametrize("query", [
     "family:not=x", "gender:exact=male", "birthdate:contains=1", "family:nonsense=x", "general-practitioner:Device=x",
     "gender:in=http://x", "identifier:above=x", "organization:above=x", "birthdate=yesterday", "birthdate=2020-13",
-    "birthdate=", "family=", "family:missing=maybe", "identifier=|", "identifier:of-type=a|b", "family=a%5Cb",
+    "birthdate=2020,", "family:missing=maybe", "identifier=|", "identifier:of-type=a|b", "family=a%5Cb",
     "_has:Observation=x", "_has:Nonsense:subject:code=x", "_has:Observation:code:code=x", "family.name=x",
     "organization:Device.name=x", "_count=-1", "_count=ten", "_summary=all", "_summary=text&_include=Patient:link",
-    "_summary=true&_elements=name", "_total=some", "_sort=nonsense", "_sort=", "_include=Patient", "_include=Patient:name",
+    "_summary=true&_elements=name", "_total=some", "_sort=nonsense", "_include=Patient", "_include=Patient:name",
     "_include=Nonsense:x", "_include:recursive=Patient:link", "_include=Patient:link:Nonsense", "_revinclude=Observation:subject:Device2",
     "_filter=x", "_text=x", "_content=x", "_list=x", "page=nonsense", "page=1-s-zz-p1", "page=99999999-p-0-0-0--p1",
     "_lastUpdated=now", "_id:above=x"])

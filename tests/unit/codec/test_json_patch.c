@@ -53,6 +53,33 @@ TEST(json_patch, does_what_the_rfc_shows)
     patch("{\"a\":1}", "[{\"op\":\"add\",\"path\":\"\",\"value\":{\"b\":2}}]", ERR_OK, "{\"b\":2}");
 }
 
+TEST(json_patch, tests_values_and_not_their_spelling)
+{
+    (void)state;
+    static const char *const target =
+        "{\"a\":{\"n\":1.10,\"l\":[0.0,{\"x\":\"\\u0041\"}]},\"s\":\"1.10\"}";
+    static const struct {
+        const char *path, *value;
+        err_code want;
+    } cases[] = {
+        { "/a/n", "1.1", ERR_OK },
+        { "/a/n", "110e-2", ERR_OK },
+        { "/a/n", "1.100000000000000000001", ERR_UNPROCESSABLE },
+        { "/a/n", "\"1.10\"", ERR_UNPROCESSABLE },
+        { "/s", "1.10", ERR_UNPROCESSABLE },
+        { "/s", "\"1.1\"", ERR_UNPROCESSABLE },
+        { "/a", "{\"l\":[-0,{\"x\":\"A\"}],\"n\":0.11e1}", ERR_OK },
+        { "/a/l", "[{\"x\":\"A\"},0]", ERR_UNPROCESSABLE },
+        { "", "{\"s\":\"1.10\",\"a\":{\"n\":1.1,\"l\":[0,{\"x\":\"A\"}]}}", ERR_OK },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char op[256];
+        (void)snprintf(op, sizeof op, "[{\"op\":\"test\",\"path\":\"%s\",\"value\":%s}]",
+                       cases[i].path, cases[i].value);
+        patch(target, op, cases[i].want, NULL);
+    }
+}
+
 TEST(json_patch, refuses_what_cannot_be_applied)
 {
     (void)state;
@@ -183,7 +210,9 @@ TEST(json_patch, is_given_up_when_its_time_is_over)
     arena_free(a);
 }
 
-TEST_MAIN(T(json_patch, does_what_the_rfc_shows), T(json_patch, refuses_what_cannot_be_applied),
+TEST_MAIN(T(json_patch, does_what_the_rfc_shows),
+          T(json_patch, tests_values_and_not_their_spelling),
+          T(json_patch, refuses_what_cannot_be_applied),
           T(json_patch, ends_where_copies_double_the_resource_over_and_over),
           T(json_patch, never_nests_deeper_than_is_allowed),
           T(json_patch, is_given_up_when_its_time_is_over))
