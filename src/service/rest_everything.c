@@ -43,26 +43,6 @@ struct everything {
 
 /* ---- the request ---- */
 
-static err_code read_date(struct rest_call *c, const char *what, sv value, int64_t *lo, int64_t *hi,
-                          struct err *e)
-{
-    const struct search_context cx = { c->base, 0 };
-    struct search_criterion cr;
-    struct err ignored; /* its text speaks of a search parameter */
-    bool digit = value.len && value.ptr[0] >= '0' && value.ptr[0] <= '9';
-    if (!digit ||
-        search_parse(&cx, FHIR_TYPE_NONE, SV_LIT("_lastUpdated"), value, c->a, &cr, &ignored) !=
-            ERR_OK ||
-        cr.n_terms != 1)
-        return ERR(e, ERR_INVALID, "%s must be a date or an instant such as 2026-01-31T12:00:00Z",
-                   what);
-    if (lo)
-        *lo = cr.terms[0].lo_ms;
-    if (hi)
-        *hi = cr.terms[0].hi_ms;
-    return ERR_OK;
-}
-
 /* A list, or one of several parameters of that name. */
 static err_code read_types(struct everything *x, sv list, struct err *e)
 {
@@ -117,12 +97,12 @@ static err_code read_param(struct everything *x, struct rest_param *param, struc
     if (sv_eq(name, SV_LIT("page")))
         return ERR_OK; /* read_request() has it */
     if (sv_eq(name, SV_LIT("_since")) || sv_eq(name, SV_LIT("since")))
-        return read_date(x->c, "_since", value, &x->since_ms, NULL, e);
+        return rest_read_date(x->c, "_since", value, &x->since_ms, NULL, e);
     if (sv_eq(name, SV_LIT("start")) || sv_eq(name, SV_LIT("end"))) {
         bool start = sv_eq(name, SV_LIT("start"));
         x->dated = true;
-        return read_date(x->c, start ? "start" : "end", value, start ? &x->start_ms : NULL,
-                         start ? NULL : &x->end_ms, e);
+        return rest_read_date(x->c, start ? "start" : "end", value, start ? &x->start_ms : NULL,
+                              start ? NULL : &x->end_ms, e);
     }
     TRY(rest_page_ignored(x->p, name, &unknown, e));
     param->name.len = 0; /* the self link says what was done */

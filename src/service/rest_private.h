@@ -244,6 +244,10 @@ MUST_USE err_code rest_relink(struct rest_call *c, sv text, struct buf *buf, sv 
 /* A value of blanks and commas: a parameter of a read is passed over then, as FHIR says (search.html#errors), and a
  * condition of a write is refused. */
 bool rest_says_nothing(sv value);
+/* A date or dateTime of any precision that is no search parameter (`what` is its name): it begins at *lo and ends
+ * before *hi, either of which may be NULL. ERR_INVALID. */
+MUST_USE err_code rest_read_date(struct rest_call *c, const char *what, sv value, int64_t *lo,
+                                 int64_t *hi, struct err *e);
 MUST_USE err_code rest_search(struct rest_call *c, struct err *e);
 MUST_USE err_code rest_search_compartment(struct rest_call *c, struct err *e);
 

@@ -1,6 +1,11 @@
-/* rest_read.c - read, vread and the three histories. */
+/* rest_read.c - read, vread and the three histories.
+ *
+ * _at gives the versions that were current at some time within a period [lo, hi): those that came within it, and of
+ * each resource the one that was there when it began. A deletion counts as a version. Only the store's numbers of
+ * commits decide, so that pages fit together. */
 #include "service/rest_page.h"
 
+#include "base/clock.h"
 #include "base/limits.h"
 
 err_code rest_version_write(const struct store_version *v, struct buf *out, struct err *e)
@@ -131,21 +136,25 @@ err_code rest_vread(struct rest_call *c, struct err *e)
 /* A page ends when it holds this much; the next link goes on. */
 #define HISTORY_PAGE_BYTES (4u << 20)
 
+#define LOG_ROWS 256u /* looked at together, when not all of them count */
+
 struct history {
     struct rest_call *c;
     struct json_writer w;
     sv path; /* for links */
     size_t count, n;
-    int64_t since_ms; /* versions at or after it */
-    bool at;          /* _at: as it was at from_t */
-    uint64_t from_t;  /* rows with t < from_t, or of from_t with (type, id) behind the mark */
+    int64_t since_ms;     /* versions at or after it */
+    bool at;              /* _at: */
+    int64_t lo_ms, hi_ms; /* its period */
+    uint64_t lo_t;        /* newest commit that is not behind its begin */
+    uint64_t from_t;      /* rows with t < from_t, or of from_t with (type, id) behind the mark */
     fhir_type after_type;
     sv after_id;
     /* where the page ended */
     bool more;
     uint64_t last_t;
     fhir_type last_type;
-    char last_id[FHIR_ID_MAX];
+    char last_id[FHIR_ID_MAX], mark_id[FHIR_ID_MAX];
     size_t last_len;
 };
 
@@ -191,12 +200,17 @@ static err_code history_entry(struct history *h, const struct store_version *v, 
     json_kv_str(&h->w, "lastModified", sv_make(when, INSTANT_LEN));
     json_obj_end(&h->w);
     json_obj_end(&h->w);
-    h->last_t = v->t;
-    h->last_type = v->type;
-    h->last_len = v->id.len;
-    memcpy(h->last_id, v->id.ptr, v->id.len);
     h->n++;
     return ERR_OK;
+}
+
+/* The next page, or the next rows of the log, begin behind it. */
+static void passed(struct history *h, uint64_t t, fhir_type type, sv id)
+{
+    h->last_t = t;
+    h->last_type = type;
+    h->last_len = id.len;
+    memcpy(h->last_id, id.ptr, id.len);
 }
 
 static bool page_full(struct history *h)
@@ -214,16 +228,20 @@ static err_code instance_history(struct history *h, struct err *e)
     struct store_version v;
     err_code rc;
     bool any = false;
+    int64_t ended_ms, next_ms = INT64_MAX;
     TRY(store_history(c->st, c->type, c->id, as_of(c), &cur, e));
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         any = true;
+        ended_ms = next_ms; /* when the version behind it came */
+        next_ms = v.instant_ms;
+        if (h->at && ended_ms <= h->lo_ms)
+            return ERR_OK; /* it and all before it were over */
         if (v.t > h->from_t || (v.t == h->from_t && h->after_type) || v.instant_ms < h->since_ms)
             continue;
         if (page_full(h))
             return ERR_OK;
         TRY(history_entry(h, &v, e));
-        if (h->at) /* the version that was current then, and no other */
-            return ERR_OK;
+        passed(h, v.t, v.type, v.id);
     }
     if (rc == ERR_EOF && !any)
         return not_known(c, e);
@@ -238,42 +256,92 @@ static int row_cmp(const void *a, const void *b)
     return x->type != y->type ? (int)x->type - (int)y->type : sv_cmp(x->id, y->id);
 }
 
-/* Type and system: the newest rows of each type's log, merged. Within a commit: by type, then id. */
-static err_code log_history(struct history *h, struct err *e)
+/* The newest rows of each type's log from where the page stands, at most n of each, in order. Within a commit: by
+ * type, then id. The first n of them all are among these. */
+static err_code log_rows(struct history *h, size_t n, struct buf *rows, struct err *e)
 {
     struct rest_call *c = h->c;
     fhir_type first = c->type ? c->type : 1, last = c->type ? c->type : (fhir_type)fhir_n_types();
-    struct buf rows = BUF_INIT(256u << 20);
-    err_code rc = ERR_OK;
-    for (unsigned t = first; t <= last && rc == ERR_OK; t++) {
+    for (unsigned t = first; t <= last; t++) {
         struct store_log_row *got = NULL;
-        size_t n = 0;
+        size_t n_got = 0;
         /* of from_t itself: nothing of the types in front of the mark, all of those behind it */
         uint64_t from =
             t < h->after_type ? h->from_t - (h->from_t > 0 && h->from_t != STORE_NOW) : h->from_t;
-        rc = store_log(c->st, (fhir_type)t, from, t == h->after_type ? h->after_id : SV_NONE,
-                       h->count + 1, c->a, &got, &n, e);
-        if (rc == ERR_OK && n)
-            rc = buf_add(&rows, sv_make(got, n * sizeof *got), e);
+        TRY(store_log(c->st, (fhir_type)t, from, t == h->after_type ? h->after_id : SV_NONE, n,
+                      c->a, &got, &n_got, e));
+        if (n_got)
+            TRY(buf_add(rows, sv_make(got, n_got * sizeof *got), e));
     }
-    struct store_log_row *row = (struct store_log_row *)(void *)rows.ptr;
-    size_t n = rows.len / sizeof *row;
-    if (n)
-        qsort(row, n, sizeof *row, row_cmp);
-    for (size_t i = 0; i < n && rc == ERR_OK; i++) {
+    struct store_log_row *row = (struct store_log_row *)(void *)rows->ptr;
+    if (rows->len)
+        qsort(row, rows->len / sizeof *row, sizeof *row, row_cmp);
+    return ERR_OK;
+}
+
+/* Was it current at some time of the period? No row comes from behind its end. */
+static err_code was_current(struct history *h, const struct store_version *v, bool *out,
+                            struct err *e)
+{
+    struct store_version then;
+    struct err why;
+    *out = !h->at || v->instant_ms > h->lo_ms;
+    if (*out)
+        return ERR_OK;
+    err_code rc = store_get(h->c->st, v->type, v->id, h->lo_t, h->c->a, &then, &why);
+    if (rc != ERR_OK && rc != ERR_NOT_FOUND) {
+        *e = why;
+        return rc;
+    }
+    *out = rc == ERR_OK && then.t == v->t;
+    return ERR_OK;
+}
+
+/* *end: no more rows are wanted. */
+static err_code log_row(struct history *h, const struct store_log_row *row, bool *end,
+                        struct err *e)
+{
+    struct store_version v;
+    bool current;
+    TRY(store_get(h->c->st, row->type, row->id, row->t, h->c->a, &v, e));
+    TRY(was_current(h, &v, &current, e));
+    *end = v.instant_ms < h->since_ms || (current && page_full(h));
+    if (*end || !current)
+        return ERR_OK;
+    return history_entry(h, &v, e);
+}
+
+/* Type and system. With _at many rows may be passed over for one that counts: a page ends when that took long, and the
+ * next one goes on there. */
+static err_code log_history(struct history *h, struct err *e)
+{
+    struct rest_call *c = h->c;
+    uint64_t until_us = clock_mono_us() + PAGE_WORK_US;
+    size_t at_a_time = h->at && h->count < LOG_ROWS ? LOG_ROWS : h->count + 1;
+    for (bool end = false; !end;) {
+        CLEANUP_BUF struct buf rows = BUF_INIT(256u << 20);
         arena_mark m = arena_mark_get(c->a);
-        struct store_version v;
-        rc = store_get(c->st, row[i].type, row[i].id, row[i].t, c->a, &v, e);
-        if (rc == ERR_OK && v.instant_ms < h->since_ms)
-            break;
-        if (rc == ERR_OK && page_full(h))
-            break;
-        if (rc == ERR_OK)
-            rc = history_entry(h, &v, e);
+        TRY(log_rows(h, at_a_time, &rows, e));
+        const struct store_log_row *row = (const struct store_log_row *)(const void *)rows.ptr;
+        size_t n = rows.len / sizeof *row;
+        for (size_t i = 0; i < n && i < at_a_time && !end; i++) {
+            arena_mark of_row = arena_mark_get(c->a);
+            TRY(log_row(h, &row[i], &end, e));
+            arena_rewind(c->a, of_row);
+            if (!end)
+                passed(h, row[i].t, row[i].type, row[i].id);
+        }
+        if (n < at_a_time)
+            return ERR_OK;
+        if (!end && clock_mono_us() > until_us)
+            end = h->more = true;
         arena_rewind(c->a, m);
+        h->from_t = h->last_t;
+        h->after_type = h->last_type;
+        memcpy(h->mark_id, h->last_id, h->last_len);
+        h->after_id = sv_make(h->mark_id, h->last_len);
     }
-    buf_done(&rows);
-    return rc;
+    return ERR_OK;
 }
 
 /* A parameter that says something. */
@@ -302,14 +370,12 @@ static err_code history_from(struct history *h, struct err *e)
             e, ERR_INVALID,
             "_since must be an instant such as 2026-01-31T12:00:00Z (a + in a query is %%2B)");
     if (at.ptr) {
-        int64_t ms;
-        struct store_commit upto;
-        if (!instant_parse(at, &ms))
-            return ERR(e, ERR_INVALID, "_at must be an instant such as 2026-01-31T12:00:00Z");
-        if (c->id.len == 0)
-            return ERR(e, ERR_UNSUPPORTED, "_at is offered on the history of one resource");
-        TRY(store_commit_at(c->st, ms, &upto, e));
-        h->from_t = upto.t;
+        struct store_commit begin, end;
+        TRY(rest_read_date(c, "_at", at, &h->lo_ms, &h->hi_ms, e));
+        TRY(store_commit_at(c->st, h->lo_ms, &begin, e));
+        TRY(store_commit_at(c->st, h->hi_ms - 1, &end, e));
+        h->lo_t = begin.t;
+        h->from_t = end.t < h->from_t ? end.t : h->from_t;
         h->at = true;
     }
     if (page.ptr) {

@@ -246,6 +246,29 @@ err_code rest_page_ignored(struct rest_page *p, sv name, const struct err *why, 
     return ERR_OK;
 }
 
+err_code rest_read_date(struct rest_call *c, const char *what, sv value, int64_t *lo, int64_t *hi,
+                        struct err *e)
+{
+    const struct search_context cx = { c->base, 0 };
+    struct search_criterion cr;
+    struct err ignored; /* its text speaks of a search parameter */
+    bool digit = value.len && value.ptr[0] >= '0' && value.ptr[0] <= '9';
+    if (!digit ||
+        search_parse(&cx, FHIR_TYPE_NONE, SV_LIT("_lastUpdated"), value, c->a, &cr, &ignored) !=
+            ERR_OK ||
+        cr.n_terms != 1)
+        return ERR(
+            e, ERR_INVALID,
+            "%s must be a date or an instant such as 2026-01-31T12:00:00Z (a + in a query is "
+            "%%2B)",
+            what);
+    if (lo)
+        *lo = cr.terms[0].lo_ms;
+    if (hi)
+        *hi = cr.terms[0].hi_ms;
+    return ERR_OK;
+}
+
 /* name%3Aexact is name:exact. */
 static err_code with_colons(struct rest_call *c, sv *name, struct err *e)
 {

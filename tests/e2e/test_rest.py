@@ -1,8 +1,12 @@
 """The FHIR REST API as a signing client uses it: single resources, versions, preconditions, histories."""
 import concurrent.futures
+import datetime
 import email.utils
 import json
+import random
 import socket
+import time
+import urllib.parse
 import uuid
 
 import pytest
@@ -159,6 +163,80 @@ def test_the_version_of_an_instant(fhir):
         entries = fhir.get(f"Patient/p/_history?_at={at}").json["entry"]
         if times.count(at) == 1:
             assert [e["resource"]["language"] for e in entries] == [str(i)]
+
+
+def pages(fhir, url):
+    """(Type/id, ETag) of a history's entries, page by page."""
+    seen = []
+    while url:
+        page = fhir.get(url)
+        assert page.status == 200, (url, page.body)
+        seen += [("/".join(e["fullUrl"].split("/")[-2:]), e["response"]["etag"]) for e in page.json.get("entry", [])]
+        url = next((x["url"] for x in page.json["link"] if x["relation"] == "next"), None)
+    return seen
+
+
+def period(text):
+    """[from, to) of a date or dateTime, in milliseconds."""
+    when = datetime.datetime.fromisoformat((text + "-01-01"[:10 - len(text)] if len(text) < 10 else text).replace("Z", "+00:00"))
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=datetime.timezone.utc)
+    if len(text) == 4:
+        end = when.replace(year=when.year + 1)
+    elif len(text) == 7:
+        end = (when + datetime.timedelta(days=31)).replace(day=1)
+    else:
+        end = when + datetime.timedelta(**({"days": 1} if len(text) == 10 else
+                                           {"milliseconds": 1} if "." in text else {"seconds": 1}))
+    return round(when.timestamp() * 1000), round(end.timestamp() * 1000)
+
+
+def test_at_gives_what_was_current_within_a_period(fhir):
+    """Against the whole history: of each resource what came within the period, and what was there when it began."""
+    rng = random.Random(7)
+    for kind in ("Patient", "Group", "Flag"):
+        for i in range(3):
+            fhir.put(f"{kind}/{i}", {"resourceType": kind, "id": str(i)}, x_amzn_healthlake_fhir_validation_level="minimal")
+    for _ in range(40):
+        time.sleep(rng.choice((0, 0, 0.002, 0.05, 0.2)))
+        path = f"{rng.choice(('Patient', 'Group', 'Flag'))}/{rng.randrange(4)}"
+        if rng.random() < 0.25:
+            fhir.delete(path)
+        else:
+            fhir.put(path, {"resourceType": path.split("/")[0], "id": path.split("/")[1]},
+                     x_amzn_healthlake_fhir_validation_level="minimal")
+    whole, following = [], {}
+    for e in fhir.get("_history?_count=1000").json["entry"]:  # newest first
+        key = "/".join(e["fullUrl"].split("/")[-2:])
+        began, _ = period(e["response"]["lastModified"])
+        whole.append((key, e["response"]["etag"], began, following.get(key, 1 << 62)))
+        following[key] = began
+    instants = sorted({e["response"]["lastModified"] for e in fhir.get("_history?_count=1000").json["entry"]})
+    first, last = instants[0], instants[-1]
+    wanted = {first[:4], first[:7], first[:10], "1999", "1999-12-31", "2100-01-01T00:00:00Z", first, last,
+              f"{last[:-1]}+00:00", f"{first[:19]}Z", f"{last[:19]}Z", *(f"{i[:19]}Z" for i in instants[::5]), *instants[::4]}
+    several = 0
+    for at in sorted(wanted):
+        lo, hi = period(at)
+        current = [(key, etag) for key, etag, began, ended in whole if began < hi and ended > lo]
+        several += len(current) > 12
+        for scope in ("", "Patient/", "Group/1/", "Flag/3/"):
+            if scope.count("/") == 2 and fhir.get(scope.rstrip("/")).status == 404:
+                continue
+            want = [x for x in current if f"{x[0]}/".startswith(scope)]
+            for count in (1, 3, 1000):
+                url = f"{scope}_history?_count={count}&_at={urllib.parse.quote(at)}"
+                assert pages(fhir, url) == want, (at, scope, count)
+    assert several > 2
+    batch = fhir.post("", {"resourceType": "Bundle", "type": "batch", "entry": [
+        {"request": {"method": "GET", "url": f"Patient/_history?_at={first[:4]}"}}]}).json["entry"][0]["resource"]
+    assert len(batch["entry"]) == sum(k.startswith("Patient/") for k, *_ in whole)
+    since = f"_history?_at={first[:4]}&_since={last}"
+    assert pages(fhir, since) == [x[:2] for x in whole if x[2] >= period(last)[0]]
+    for bad in ("yesterday", "2026-13", "ge2026", "2026-01-01T00:00:00Z,2027", "2026-02-30", "20260101"):
+        for scope in ("", "Patient/", "Patient/1/"):
+            assert fhir.get(f"{scope}_history?_at={bad}").status == 400, bad
+    assert fhir.get(f"Patient/unknown/_history?_at={first[:4]}").status == 404
 
 
 def test_patch(fhir):

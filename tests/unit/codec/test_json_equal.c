@@ -13,8 +13,8 @@ static bool equal_in(const char *a, const char *b, struct arena *scratch, err_co
     OK(json_read(mem, sv_from(b), 300, &y, e));
     yyjson_alc alc = json_allocator(mem);
     yyjson_mut_doc *m = yyjson_mut_doc_new(&alc);
-    *rc = json_equal(yyjson_val_mut_copy(m, yyjson_doc_get_root(x)), yyjson_doc_get_root(y), scratch,
-                     &same, &why);
+    *rc = json_equal(yyjson_val_mut_copy(m, yyjson_doc_get_root(x)), yyjson_doc_get_root(y),
+                     scratch, &same, &why);
     arena_free(mem);
     return same;
 }
@@ -22,10 +22,9 @@ static bool equal_in(const char *a, const char *b, struct arena *scratch, err_co
 /* Both ways, and within an array and an object, deep. */
 static void is(const char *a, const char *b, bool want)
 {
-    static const char *const around[][2] = { { "", "" },
-                                             { "[0,", "]" },
-                                             { "{\"k\":[[{\"x\":", "}]]}" },
-                                             { "{\"b\":1,\"a\":", "}" } };
+    static const char *const around[][2] = {
+        { "", "" }, { "[0,", "]" }, { "{\"k\":[[{\"x\":", "}]]}" }, { "{\"b\":1,\"a\":", "}" }
+    };
     struct arena *scratch = arena_new(1u << 20);
     for (size_t i = 0; i < sizeof around / sizeof around[0]; i++)
         for (int swap = 0; swap < 2; swap++) {
@@ -58,7 +57,8 @@ TEST(json_equal, numbers_count_by_their_worth)
         { "-5", "-5.00" },
         { "0.001", "1e-3" },
         { "0.00100", "0.1e-2" },
-        { "100000000000000000000000000000000000001", "1.00000000000000000000000000000000000001e38" },
+        { "100000000000000000000000000000000000001",
+          "1.00000000000000000000000000000000000001e38" },
         { "1e999999999999", "10e999999999998" },
         { "1e0000000000000000000000000000002", "100" },
         { "1e9999999999999999999", "1e9999999999999999999" },
@@ -93,8 +93,8 @@ TEST(json_equal, numbers_count_by_their_worth)
 TEST(json_equal, the_order_of_members_does_not_count_and_that_of_items_does)
 {
     (void)state;
-    is("{\"a\":1,\"b\":[1.0,{\"x\":null,\"y\":true}]}", "{\"b\":[1,{\"y\":true,\"x\":null}],\"a\":1e0}",
-       true);
+    is("{\"a\":1,\"b\":[1.0,{\"x\":null,\"y\":true}]}",
+       "{\"b\":[1,{\"y\":true,\"x\":null}],\"a\":1e0}", true);
     is("{\"a\":1,\"b\":2}", "{\"a\":1}", false);
     is("{\"a\":1,\"b\":2}", "{\"a\":1,\"c\":2}", false);
     is("{\"a\":1,\"b\":2}", "{\"a\":2,\"b\":1}", false);
