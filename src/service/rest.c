@@ -45,6 +45,8 @@ const struct rest_interaction rest_interactions[] = {
       false },
     { "GET", REST_EVERYTHING, "everything", "SearchEverything", rest_everything, false,
       OPERATION_OF_HL7("Patient-everything"), "Patient" },
+    { "POST", REST_EVERYTHING, "everything", "SearchEverything", rest_everything, false,
+      OPERATION_OF_HL7("Patient-everything"), "Patient" },
     { "POST", REST_EXPORT_SYSTEM, "export", "StartFHIRExportJobWithPost", rest_export, false,
       OPERATION_OF_BULK("export"), NULL },
     { "GET", REST_EXPORT_SYSTEM, "export", "StartFHIRExportJobWithGet", rest_export, false,
@@ -462,6 +464,7 @@ static err_code enter(struct exchange *ex, struct err *e)
     TRY(rest_allowed_here(c, e));
     TRY(check_format(c, e));
     TRY(check_body(c, e));
+    c->in.body = rest_without_mark(c->in.body);
     return store_registry_acquire(c->s->cfg.stores, id, false, &c->st, e);
 }
 

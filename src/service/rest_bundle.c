@@ -69,7 +69,7 @@ static err_code binary_patch(struct rest_entry *en, struct err *e)
     if (data.len == 0)
         return ERR(e, ERR_INVALID, "A Binary that is a patch needs its data");
     TRY(hash_base64_decode(data, &b, e));
-    c->in.body = arena_sv(c->a, buf_sv(&b));
+    c->in.body = arena_sv(c->a, rest_without_mark(buf_sv(&b)));
     return c->in.body.ptr ? ERR_OK : arena_oom(c->a, e);
 }
 

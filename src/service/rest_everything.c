@@ -59,15 +59,17 @@ static err_code read_types(struct everything *x, sv list, struct err *e)
     return ERR_OK;
 }
 
-/* T-e-TYPE-ID: as of T, behind that entry */
+/* T-e-TYPE-ID: as of T, behind that entry. T-b: from the first. */
 static err_code read_place(struct everything *x, sv text, struct err *e)
 {
     sv t, kind, type;
     uint64_t n;
-    if (!sv_cut(&text, '-', &t) || !sv_to_u64(t, &x->p->as_of) || !sv_cut(&text, '-', &kind) ||
-        !sv_eq(kind, SV_LIT("e")) || !sv_cut(&text, '-', &type) || !sv_to_u64(type, &n) || n == 0 ||
-        n > fhir_n_types() || !fhir_id_ok(text) || x->p->as_of == 0 ||
-        x->p->as_of > store_last(x->c->st).t)
+    bool ok = sv_cut(&text, '-', &t) && sv_to_u64(t, &x->p->as_of) && sv_cut(&text, '-', &kind) &&
+              x->p->as_of && x->p->as_of <= store_last(x->c->st).t;
+    if (ok && sv_eq(kind, SV_LIT("b")))
+        return ERR_OK;
+    if (!ok || !sv_eq(kind, SV_LIT("e")) || !sv_cut(&text, '-', &type) || !sv_to_u64(type, &n) ||
+        n == 0 || n > fhir_n_types() || !fhir_id_ok(text))
         return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this record");
     x->after = (struct search_id){ (fhir_type)n, text };
     return ERR_OK;
@@ -79,10 +81,8 @@ static err_code read_param(struct everything *x, struct rest_param *param, struc
     sv name = param->name, value = param->value;
     uint64_t n;
     bool taken;
-    if (rest_says_nothing(value) && !sv_eq(name, SV_LIT("page"))) {
-        param->name.len = 0; /* the self link says what was done */
+    if (name.len == 0)
         return ERR_OK;
-    }
     TRY(rest_page_subset_read(x->p, name, value, &taken, e));
     if (taken || sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")))
         return ERR_OK;
@@ -113,6 +113,9 @@ static err_code read_request(struct everything *x, struct err *e)
 {
     const struct search_param *members[SEARCH_COMPARTMENT_MAX];
     sv place;
+    if (sv_eq_cstr(x->c->in.method, "POST"))
+        TRY(rest_parameters_body(x->c, e));
+    TRY(rest_read_names(x->c, e));
     TRY(rest_cursor_open(x->c, x->p->path, &place, e));
     x->p->asked = rest_param(x->c, "page");
     if (place.ptr)
@@ -394,6 +397,19 @@ static err_code write_rows(struct everything *x, struct json_writer *w, const st
     return ERR_OK;
 }
 
+/* A URL does not say what a body did. */
+static err_code self_link(struct everything *x, struct json_writer *w, struct err *e)
+{
+    struct rest_call *c = x->c;
+    sv token, place = arena_fmt(c->a, "%llu-b", (unsigned long long)x->p->as_of);
+    if (!sv_eq_cstr(c->in.method, "POST") || x->p->asked.len)
+        return rest_page_self(x->p, w, "self", e);
+    if (place.ptr == NULL)
+        return arena_oom(c->a, e);
+    TRY(rest_cursor_make(c, x->p->path, place, &token, e));
+    return rest_page_link(x->p, w, "self", token, e);
+}
+
 static err_code write_bundle(struct everything *x, struct err *e)
 {
     struct json_writer w;
@@ -418,7 +434,7 @@ static err_code write_bundle(struct everything *x, struct err *e)
         body->len = without;
     json_key(&w, "link");
     json_arr(&w);
-    TRY(rest_page_self(x->p, &w, "self", e));
+    TRY(self_link(x, &w, e));
     if (next.ptr)
         TRY(rest_page_link(x->p, &w, "next", next, e));
     json_arr_end(&w);

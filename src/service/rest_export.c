@@ -17,14 +17,11 @@ sv rest_export_url(const struct rest_call *c, sv job_id)
 
 static err_code read_body(const struct rest_call *c, yyjson_val **out, struct err *e)
 {
-    sv kind = sv_trim(sv_head(c->in.content_type, sv_find(c->in.content_type, ';')));
     yyjson_doc *doc;
     *out = NULL;
     if (!sv_eq(c->in.method, SV_LIT("POST")) || c->in.body.len == 0)
         return ERR_OK;
-    if (!sv_eq_nocase(kind, SV_LIT("application/fhir+json")) &&
-        !sv_eq_nocase(kind, SV_LIT("application/json")))
-        return ERR(e, ERR_MEDIA_TYPE, "$export is posted as application/fhir+json");
+    TRY(rest_json_body(c, e));
     TRY(json_read(c->a, c->in.body, LIMIT_JSON_DEPTH, &doc, e));
     *out = yyjson_doc_get_root(doc);
     return yyjson_is_obj(*out) ? ERR_OK

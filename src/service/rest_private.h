@@ -5,7 +5,7 @@
  *   rest_write.c    create, update, patch, delete, conditional      rest_query.c   criteria against the store
  *   rest_outcome.c  OperationOutcomes                               rest_meta.c    CapabilityStatement
  *   rest_everything.c  a patient's record                           rest_cursor.c  tokens of pages
- *   rest_precondition.c  If-Match, If-None-Match
+ *   rest_precondition.c  If-Match, If-None-Match                    rest_body.c    types of bodies, forms
  *   rest_transaction.c  all or nothing                              rest_bundle_refs.c  links between entries
  *
  * An HTTP request, or an entry of a Bundle, becomes a rest_call: what came in, where it goes, what comes out.
@@ -216,8 +216,17 @@ MUST_USE err_code rest_refused(struct rest_call *c, const struct rest_pending *p
                                struct err *e);
 MUST_USE err_code rest_write(struct rest_call *c, struct err *e);
 
-/* Content-Type is JSON's and there is a body. */
+/* ---- rest_body.c ---- */
+/* Text without the byte order mark that it may begin with. */
+sv rest_without_mark(sv text);
+/* Is a Content-Type this one? Its parameters do not count. */
+bool rest_media_is(sv content_type, const char *want);
+/* There is a body, and it is to be read as JSON. ERR_MEDIA_TYPE, ERR_INVALID: it is empty. */
 MUST_USE err_code rest_json_body(const struct rest_call *c, struct err *e);
+/* The parameters of a posted form, added to the call's. No body is none. ERR_MEDIA_TYPE. */
+MUST_USE err_code rest_form_body(struct rest_call *c, struct err *e);
+/* The same for an operation, which takes Parameters too. */
+MUST_USE err_code rest_parameters_body(struct rest_call *c, struct err *e);
 
 /* ---- rest_precondition.c ---- */
 /* ERR_INVALID: empty, or no tags. text SV_NONE: none there. Tags are views of text, their list is in a. */
@@ -244,6 +253,8 @@ MUST_USE err_code rest_relink(struct rest_call *c, sv text, struct buf *buf, sv 
 /* A value of blanks and commas: a parameter of a read is passed over then, as FHIR says (search.html#errors), and a
  * condition of a write is refused. */
 bool rest_says_nothing(sv value);
+/* Before parameters of a read are looked at: the names of those that say nothing become empty. */
+MUST_USE err_code rest_read_names(struct rest_call *c, struct err *e);
 /* A date or dateTime of any precision that is no search parameter (`what` is its name): it begins at *lo and ends
  * before *hi, either of which may be NULL. ERR_INVALID. */
 MUST_USE err_code rest_read_date(struct rest_call *c, const char *what, sv value, int64_t *lo,

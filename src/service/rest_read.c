@@ -344,27 +344,21 @@ static err_code log_history(struct history *h, struct err *e)
     return ERR_OK;
 }
 
-/* A parameter that says something. */
-static sv given(const struct rest_call *c, const char *name)
-{
-    sv value = rest_param(c, name);
-    return rest_says_nothing(value) ? SV_NONE : value;
-}
-
 /* The place of a page is <t>.<type>.<id>: the last entry of the page before. */
 static err_code history_from(struct history *h, struct err *e)
 {
     struct rest_call *c = h->c;
     sv page;
+    TRY(rest_read_names(c, e));
     TRY(rest_cursor_open(c, h->path, &page, e));
-    sv text = given(c, "_count"), at = given(c, "_at");
+    sv text = rest_param(c, "_count"), at = rest_param(c, "_at");
     uint64_t n = HISTORY_COUNT_DEFAULT;
     if (text.ptr && (!sv_to_u64(text, &n) || n == 0 || n > HISTORY_COUNT_MAX))
         return ERR(e, ERR_INVALID, "_count must be a number from 1 to %u", HISTORY_COUNT_MAX);
     h->count = (size_t)n;
     h->from_t = as_of(c);
     h->since_ms = INT64_MIN;
-    text = given(c, "_since");
+    text = rest_param(c, "_since");
     if (text.ptr && !instant_parse(text, &h->since_ms))
         return ERR(
             e, ERR_INVALID,

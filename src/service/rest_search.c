@@ -287,7 +287,7 @@ static err_code with_colons(struct rest_call *c, sv *name, struct err *e)
 
 /* What is passed over has no name from here on, so the self link says what was done. Names that a client encoded
  * twice, as one of HealthLake's does, become what they mean: no parameter has a % in its name. */
-static err_code read_names(struct rest_call *c, struct err *e)
+err_code rest_read_names(struct rest_call *c, struct err *e)
 {
     for (size_t i = 0; i < c->params.n; i++) {
         struct rest_param *p = &c->params.items[i];
@@ -304,7 +304,7 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
     struct rest_call *c = p->c;
     struct err why;
     sv place;
-    TRY(read_names(c, e));
+    TRY(rest_read_names(c, e));
     TRY(rest_cursor_open(c, p->path, &place, e));
     p->asked = rest_param(c, "page");
     TRY(read_types(p, e));
@@ -352,16 +352,6 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
 
 /* ---- the calls ---- */
 
-static err_code form(struct rest_call *c, struct err *e)
-{
-    sv kind = sv_trim(sv_head(c->in.content_type, sv_find(c->in.content_type, ';')));
-    if (!sv_eq_cstr(c->in.method, "POST"))
-        return ERR_OK;
-    if (c->in.body.len && !sv_eq_nocase(kind, SV_LIT("application/x-www-form-urlencoded")))
-        return ERR(e, ERR_MEDIA_TYPE, "A search is posted as application/x-www-form-urlencoded");
-    return rest_params_add(c, c->in.body, e);
-}
-
 static err_code run(struct rest_call *c, fhir_type type, fhir_type owner, sv path, struct err *e)
 {
     struct rest_page *p = ARENA_NEW(c->a, struct rest_page);
@@ -383,7 +373,8 @@ static err_code run(struct rest_call *c, fhir_type type, fhir_type owner, sv pat
 
 err_code rest_search(struct rest_call *c, struct err *e)
 {
-    TRY(form(c, e));
+    if (sv_eq_cstr(c->in.method, "POST"))
+        TRY(rest_form_body(c, e));
     return run(c, c->type, FHIR_TYPE_NONE, sv_from(c->type ? fhir_type_name(c->type) : ""), e);
 }
 

@@ -72,6 +72,7 @@ err_code rest_validate(struct rest_call *c, struct err *e)
     fhir_validate_level level;
     if (c->in.body.len == 0)
         return ERR(e, ERR_INVALID, "The body must be a resource, or Parameters with one");
+    TRY(rest_json_body(c, e));
     TRY(level_of(c->in.validation_level, &level, e));
     TRY(json_read(a, c->in.body, LIMIT_RESOURCE_DEPTH, &doc, e));
     yyjson_val *r = yyjson_doc_get_root(doc);

@@ -27,23 +27,6 @@ static bool is(const struct rest_call *c, const char *method)
     return sv_eq_cstr(c->in.method, method);
 }
 
-static bool media_is(sv content_type, const char *want)
-{
-    sv kind = sv_trim(sv_head(content_type, sv_find(content_type, ';')));
-    return sv_eq_nocase(kind, sv_from(want));
-}
-
-err_code rest_json_body(const struct rest_call *c, struct err *e)
-{
-    sv kind = c->in.content_type;
-    if (kind.len && !media_is(kind, "application/fhir+json") &&
-        !media_is(kind, "application/json") && !media_is(kind, "text/json"))
-        return ERR(e, ERR_MEDIA_TYPE, "Content-Type must be application/fhir+json");
-    if (c->in.body.len == 0)
-        return ERR(e, ERR_INVALID, "The body must be a resource, and is empty");
-    return ERR_OK;
-}
-
 /* The resource of text in its stored form. The tree of it stays in reader. */
 static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, sv text, sv set_id,
                               struct rest_pending *p, struct fhir_envelope *env, struct err *e)
@@ -193,7 +176,7 @@ static err_code prepare_patch(struct rest_call *c, struct fhir_reader *reader,
     CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_DATA_BODY_BYTES);
     struct store_version v;
     struct fhir_envelope env;
-    if (!media_is(c->in.content_type, "application/json-patch+json"))
+    if (!rest_media_is(c->in.content_type, "application/json-patch+json"))
         return ERR(e, ERR_MEDIA_TYPE, "A patch is sent as application/json-patch+json");
     TRY(current(c, &v, e));
     if (v.method == STORE_METHOD_DELETE)

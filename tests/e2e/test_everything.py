@@ -255,7 +255,7 @@ def test_bad_requests(loaded):
     path = f"Patient/{loaded.patients[0]}/$everything"
     assert fhir.get("Patient/nobody/$everything").status == 404
     assert fhir.get("Observation/x/$everything").status == 404
-    assert fhir.post(path, {}).status == 405
+    assert fhir.put(path, {}).status == 405
     for query in ("_type=Nothing", "_count=x", "_count=-1", "start=yesterday", "end=2020-13", "_since=ge2020",
                   "page=x", "page=1-e-0-x", "page=999999999-e-1-x", "page=1-e-200-x", "page=1-p-0-0-0--x"):
         got = fhir.get(f"{path}?{query}")
