@@ -11,17 +11,21 @@
 #define LIMIT_BUNDLE_TREE_BYTES  (192u << 20) /* what a Bundle takes when it is read */
 #define LIMIT_BUNDLE_WORK_BYTES  (128u << 20) /* and while it is worked on, beside what it stores */
 #define LIMIT_BUNDLE_SECONDS     60u          /* then what is left of it is refused */
-#define LIMIT_BUNDLE_SEARCHES    1000u        /* conditional references of one, each counted once */
-#define LIMIT_BUNDLES            4u           /* worked on at a time; the others wait */
-#define LIMIT_BUNDLES_WAITING    32u
-#define LIMIT_HEADERS_BYTES      (64u << 10) /* request line and headers of one request */
-#define LIMIT_CONNECTIONS        1024u       /* --max-connections */
-#define LIMIT_REQUEST_TIMEOUT_S  30u         /* idle time within one request */
-#define LIMIT_REQUEST_MEMORY     (16u << 20) /* arena of one request */
-#define LIMIT_JSON_DEPTH         64u         /* nesting of a control-plane request */
-#define LIMIT_RESOURCE_DEPTH     256u        /* nesting of a resource */
-#define LIMIT_PATCH_BYTES        (32u << 20) /* a resource while a JSON Patch works on it */
-#define LIMIT_CLOCK_SKEW_S       900         /* SigV4 window, both sides */
+#define LIMIT_BUNDLE_SOFT_SECONDS \
+    20u /* or already after so many, while others wait for their Bundle */
+#define LIMIT_BUNDLE_SEARCHES   1000u /* conditional references of one, each counted once */
+#define LIMIT_BUNDLES           6u  /* worked on at a time, 4 of them of a caller in a data store */
+#define LIMIT_BUNDLES_WAITING   64u /* half of them of one caller */
+#define LIMIT_HEADERS_BYTES     (64u << 10) /* request line and headers of one request */
+#define LIMIT_CONNECTIONS       1024u       /* --max-connections */
+#define LIMIT_REQUEST_TIMEOUT_S 30u         /* idle time within one request */
+#define LIMIT_REQUEST_MEMORY    (16u << 20) /* arena of one request */
+#define LIMIT_CALL_SECONDS      5u          /* a search works so long at least, ... */
+#define LIMIT_CALL_MOST_SECONDS 60u  /* ... and so long while no other request waits for a thread */
+#define LIMIT_JSON_DEPTH        64u  /* nesting of a control-plane request */
+#define LIMIT_RESOURCE_DEPTH    256u /* nesting of a resource */
+#define LIMIT_PATCH_BYTES       (32u << 20) /* a resource while a JSON Patch works on it */
+#define LIMIT_CLOCK_SKEW_S      900         /* SigV4 window, both sides */
 
 /* ---- import ---- */
 #define LIMIT_IMPORT_LINE_BYTES \

@@ -17,7 +17,10 @@
 static const struct {
     const char *name, *fault;
 } singles[] = {
-#define SINGLE(name) { name, "More than one " name " header" }
+#define SINGLE(name)                          \
+    {                                         \
+        name, "More than one " name " header" \
+    }
     SINGLE("Host"),
     SINGLE("Content-Length"),
     SINGLE("Transfer-Encoding"),

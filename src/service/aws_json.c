@@ -250,7 +250,8 @@ void aws_json_handle(struct service *s, struct http_exchange *x, const char *req
     }
     if (!p->call.op->waits) {
         finish(p);
-    } else if (workers_add(s->workers, finish_later, p, &e) != ERR_OK) {
+    } else if (workers_add(s->workers, (struct work_for){ p->call.caller.access_key_id, SV_NONE },
+                           finish_later, p, &e) != ERR_OK) {
         service_answer_error(&an, &e, SV_NONE, request_id, p->call.op->name);
         service_reply(x, &an, p->call.op->name, request_id, p->call.caller.access_key_id);
     }

@@ -203,7 +203,7 @@ static err_code begin_work(struct service *s, sv id, work_fn fn, struct err *e)
     if (w == NULL)
         abort();
     (void)snprintf(w->id, sizeof w->id, "%.*s", SV_FMT(id));
-    err_code rc = workers_add(s->workers, fn, w, e);
+    err_code rc = workers_add(s->workers, (struct work_for){ id, id }, fn, w, e);
     if (rc != ERR_OK)
         free(w);
     return rc;

@@ -20,7 +20,7 @@
 /* One path, one method: one interaction. Documentation and CapabilityStatement print from here. */
 const struct rest_interaction rest_interactions[] = {
     { "GET", REST_INSTANCE, "read", "ReadResource", rest_read, true },
-    { "GET", REST_VERSION, "vread", "VersionReadResource", rest_vread, true },
+    { "GET", REST_VERSION, "vread", "VersionReadResource", rest_vread, false },
     { "GET", REST_INSTANCE_HISTORY, "history-instance", "GetHistoryByResourceId", rest_history,
       false },
     { "GET", REST_TYPE_HISTORY, "history-type", "GetHistoryByResourceType", rest_history, false },
@@ -304,6 +304,7 @@ err_code rest_route(struct rest_call *c, struct err *e)
 
 struct exchange { /* owned by the request's arena */
     struct rest_call c;
+    struct rest_clock clock;
     struct datastore_held *held;
     struct http_exchange *x;
     const char *request_id;
@@ -551,11 +552,21 @@ static void leave(struct exchange *ex)
                        c->caller.access_key_id);
 }
 
+static struct workers *pool_of(struct service *s, const struct rest_call *c)
+{
+    return c->it->fn == rest_bundle ? s->bundle_workers : s->rest_workers;
+}
+
 static void work(struct service *s, void *ctx)
 {
     struct exchange *ex = ctx;
-    (void)s;
-    ex->rc = ex->c.it->fn(&ex->c, &ex->e);
+    struct rest_call *c = &ex->c;
+    if (!c->it->short_work) {
+        rest_clock_start(&ex->clock, s, pool_of(s, c), ex->x, c->caller.access_key_id, c->ds->id);
+        c->clock = &ex->clock;
+    }
+    ex->rc = c->it->fn(c, &ex->e);
+    rest_clock_stop(&ex->clock);
     leave(ex);
 }
 
@@ -581,8 +592,8 @@ void rest_handle(struct service *s, struct http_exchange *x, const char *request
         return;
     }
     struct err e;
-    err_code rc = workers_add(ex->c.it->fn == rest_bundle ? s->bundle_workers : s->rest_workers,
-                              work, ex, &e);
+    const struct work_for who = { ex->c.caller.access_key_id, ex->c.ds->id };
+    err_code rc = workers_add(pool_of(s, &ex->c), who, work, ex, &e);
     if (rc == ERR_OK)
         return; /* the worker's now: it may have answered already, and ex be gone */
     ex->rc = rc;

@@ -25,10 +25,12 @@ bool rest_entry_is(const struct rest_entry *en, const char *method)
 
 err_code rest_bundle_time(const struct rest_bundle *b, struct err *e)
 {
-    return clock_mono_us() < b->until_us
-               ? ERR_OK
-               : ERR(e, ERR_TIMEOUT, "The time for one Bundle, %u seconds, is over",
-                     LIMIT_BUNDLE_SECONDS);
+    err_code rc = rest_breathe(b->c, e);
+    return rc != ERR_TIMEOUT ? rc
+                             : ERR(e, rc,
+                                   "The time for one Bundle, %u seconds (%u while others "
+                                   "wait), is over",
+                                   LIMIT_BUNDLE_SECONDS, LIMIT_BUNDLE_SOFT_SECONDS);
 }
 
 /* ---- an entry becomes a call ---- */
@@ -125,7 +127,7 @@ err_code rest_entry_open(struct rest_entry *en, struct arena *a, struct err *e)
                              .caller = up->caller,
                              .base = up->base,
                              .in_bundle = true,
-                             .until_us = en->b->until_us };
+                             .clock = up->clock };
     buf_init(&c->out.body, up->out.body.max);
     en->where = in->where;
     if (in->fault)
@@ -401,10 +403,7 @@ err_code rest_bundle(struct rest_call *c, struct err *e)
 {
     CLEANUP(arena_free) struct arena *tree = arena_new(LIMIT_BUNDLE_TREE_BYTES);
     CLEANUP(arena_free) struct arena *work = arena_new(LIMIT_BUNDLE_WORK_BYTES);
-    struct rest_bundle b = { .c = c,
-                             .a = tree,
-                             .work = work,
-                             .until_us = clock_mono_us() + LIMIT_BUNDLE_SECONDS * 1000000ull };
+    struct rest_bundle b = { .c = c, .a = tree, .work = work };
     bool transaction = false;
     err_code rc = open_bundle(&b, &transaction, e);
     if (rc == ERR_OK)

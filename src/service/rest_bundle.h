@@ -47,9 +47,9 @@ struct rest_bundle {
     struct arena *a;     /* tree and entries: as long as the request */
     struct arena *work;  /* a group of a batch, an attempt of a transaction */
     struct fhir_bundle in;
-    struct rest_entry *entries; /* in.n */
-    uint64_t until_us;
-    struct json_writer w; /* of the answer */
+    struct rest_entry *entries;   /* in.n */
+    struct rest_asked_list asked; /* transaction: by all its searches, in work */
+    struct json_writer w;         /* of the answer */
     struct rest_refs refs;
 };
 
@@ -62,7 +62,7 @@ void rest_entry_answer(struct rest_entry *en);
 /* The entry's failure in the call's words: issues that name it, in a. */
 MUST_USE err_code rest_entry_issues(struct rest_entry *en, struct arena *a,
                                     struct rest_issue_list *out, struct err *e);
-/* ERR_TIMEOUT once the Bundle's time is over. */
+/* ERR_TIMEOUT once the Bundle's time is over, ERR_CANCELLED once its caller is gone. */
 MUST_USE err_code rest_bundle_time(const struct rest_bundle *b, struct err *e);
 
 /* ---- rest_transaction.c ---- */

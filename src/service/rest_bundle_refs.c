@@ -155,22 +155,27 @@ const struct rest_entry *rest_refs_pending(const struct rest_bundle *b,
 
 static err_code search_ref(struct rest_bundle *b, struct rest_found_ref *f, sv query, struct err *e)
 {
-    struct rest_call sub = { .s = b->c->s,
-                             .a = b->work,
-                             .st = b->c->st,
-                             .ds = b->c->ds,
-                             .caller = b->c->caller,
-                             .base = b->c->base,
-                             .type = f->type,
-                             .until_us = b->until_us,
-                             .scope = &b->refs.scope };
+    struct rest_call *sub =
+        ARENA_NEW(b->work, struct rest_call); /* the query is kept, and asks it */
+    if (sub == NULL)
+        return arena_oom(b->work, e);
+    *sub = (struct rest_call){ .s = b->c->s,
+                               .a = b->work,
+                               .st = b->c->st,
+                               .ds = b->c->ds,
+                               .caller = b->c->caller,
+                               .base = b->c->base,
+                               .type = f->type,
+                               .clock = b->c->clock,
+                               .asked = &b->asked,
+                               .scope = &b->refs.scope };
     struct rest_query *q;
     uint64_t version;
     size_t n, n_pending;
-    TRY(rest_allowed(&sub, "SearchWithGet", e));
-    TRY(rest_condition_add(&sub, query, e));
-    TRY(rest_query_conditional(&q, &sub, e));
-    TRY(rest_query_one(q, sub.scope, &f->id, &version, &n, e));
+    TRY(rest_allowed(sub, "SearchWithGet", e));
+    TRY(rest_condition_add(sub, query, e));
+    TRY(rest_query_conditional(&q, sub, e));
+    TRY(rest_query_one(q, sub->scope, &f->id, &version, &n, e));
     const struct rest_entry *own = rest_refs_pending(b, q, f->type, NULL, &n_pending);
     if (own)
         f->id = own->c.id;

@@ -7,8 +7,8 @@
  *   delete       404                        delete                       412      DELETE Type?query
  *                (with _count: any number of matches, rest_delete.c)
  *
- * One conditional write runs at a time (service.conditional_lock), so two of them never both find nothing. What was
- * found is written only while it stays at the version that matched; else the search is made again.
+ * What was found is written only while it is still so and stays at the version that matched (rest_asked.c); else the
+ * search is made again.
  * Source: FHIR R4 http.html#ccreate, #cond-update, #cond-delete; HealthLake's table of conditional operations. */
 #include "service/rest_query.h"
 
@@ -85,9 +85,7 @@ err_code rest_query_one(const struct rest_query *q, const struct rest_scope *sco
     err_code rc;
     size_t n = 0;
     TRY(rest_walk_open(q, NULL, &w, e));
-    while (n < 2 && (rc = rest_walk_next(w, q->c->until_us, &m, e)) != ERR_EOF) {
-        if (rc == ERR_TIMEOUT)
-            return ERR(e, rc, "The search of a conditional interaction takes too long: narrow it");
+    while (n < 2 && (rc = rest_walk_next(w, 0, &m, e)) != ERR_EOF) {
         TRY(rc);
         if (is_gone(scope, m.v.type, m.v.id))
             continue;
@@ -99,6 +97,8 @@ err_code rest_query_one(const struct rest_query *q, const struct rest_scope *sco
         }
     }
     *n_out = n;
+    if (q->c->asked && n < 2)
+        return rest_asked_add(q->c->asked, q, scope, n ? *id : SV_NONE, e);
     return ERR_OK;
 }
 

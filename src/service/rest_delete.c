@@ -131,7 +131,6 @@ static err_code write_answer(const struct several *s, struct err *e)
     return json_writer_end(&w, e);
 }
 
-/* The caller holds conditional_lock. */
 err_code rest_delete_several(struct rest_call *c, struct err *e)
 {
     struct several s = { .c = c };

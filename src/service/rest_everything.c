@@ -18,6 +18,8 @@
 #define EVERYTHING_MAX    200000u     /* resources of one record */
 #define EVERYTHING_MEMORY (64u << 20) /* of their names */
 
+#define BREATHE_EVERY 32u /* resources that are read one by one */
+
 struct row {
     struct search_id id;
     bool outside;
@@ -344,6 +346,8 @@ static err_code gather_outside(struct everything *x, struct err *e)
         struct rest_match m;
         struct err why;
         arena_reset(a);
+        if (i % BREATHE_EVERY == 0)
+            TRY(rest_breathe(x->c, e));
         err_code rc = fetch(x, &id, a, &m, &why);
         if (rc == ERR_NOT_FOUND) /* a reference may lead nowhere */
             continue;

@@ -4,7 +4,6 @@
  * page, however many match, and pages fit together without a list that stands between them. */
 #include "service/rest_page.h"
 
-#include "base/clock.h"
 #include "codec/hash.h"
 
 struct slot { /* a row and the room of its texts */
@@ -127,22 +126,21 @@ static err_code gather(struct rest_order *o, struct err *e)
 {
     CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
     CLEANUP_BUF struct buf key = BUF_INIT(4096);
-    uint64_t until_us = clock_mono_us() + PAGE_SORT_S * 1000000ull;
     struct rest_row *spare = &o->slots[0].row;
     struct rest_match m;
     err_code rc;
     TRY(rest_walk_open(&o->p->q, NULL, &w, e));
-    while ((rc = rest_walk_next(w, until_us, &m, e)) == ERR_OK) {
+    while ((rc = rest_walk_next(w, 0, &m, e)) == ERR_OK) {
         /* a row is the first member of its slot */
         TRY(fill((struct slot *)(void *)spare, o->p, &m, &key, e));
         offer(o, &spare);
         o->list.total++;
     }
     if (rc == ERR_TIMEOUT)
-        return ERR(e, ERR_TOO_LARGE,
-                   "Too many resources match to put them in an order within %u s: narrow the "
-                   "search, or drop _sort",
-                   PAGE_SORT_S);
+        return ERR(
+            e, rc,
+            "Too many resources match to put them in an order in time: narrow the search, or "
+            "drop _sort");
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 

@@ -49,7 +49,7 @@ unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *
         return status_of(c, f);
     }
     struct rest_issue one = { "error", f->issue_type, sv_from(e->msg), SV_NONE };
-    if (f->general) {
+    if (f->general && e->code != ERR_CANCELLED) { /* who has hung up gets no answer */
         LOG_ERR("rest_failed", e, LOG_STR("op", c->it ? c->it->name : "-"));
         one.text = SV_LIT("Internal error; the service's log has it under this request's id");
     }

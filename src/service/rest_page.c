@@ -70,6 +70,8 @@ static sv place_text(const struct rest_page *p, const struct rest_place *at)
 
 /* ---- the Bundle ---- */
 
+#define BREATHE_EVERY 32u /* resources that are read one by one */
+
 struct seen { /* (type, id) that stand on the page; open addressing over the arena */
     struct search_id *slots;
     size_t cap, n;
@@ -235,6 +237,14 @@ static err_code include_wanted(struct writing *x, struct err *e)
         yyjson_doc *doc;
         struct err why;
         arena_reset(a);
+        if (i % BREATHE_EVERY == BREATHE_EVERY - 1) {
+            rc = rest_breathe(x->p->c, e);
+            x->too_many = rc == ERR_TIMEOUT;
+            if (rc != ERR_OK) {
+                rc = x->too_many ? ERR_OK : rc;
+                break;
+            }
+        }
         rc = store_get(x->p->c->st, ids[i].type, ids[i].id, x->p->as_of, a, &m.v, &why);
         if (rc == ERR_NOT_FOUND || (rc == ERR_OK && m.v.method == STORE_METHOD_DELETE)) {
             rc = ERR_OK; /* a reference may lead nowhere */
@@ -268,6 +278,10 @@ static err_code revinclude_one(struct writing *x, const struct rest_include *in,
     TRY(rest_query_leads_to(q, &param, 1, ids, n, e));
     TRY(rest_walk_open(q, NULL, &w, e));
     while (!x->too_many && (rc = rest_walk_next(w, 0, &m, e)) != ERR_EOF) {
+        if (rc == ERR_TIMEOUT) { /* the matches are there: the page says what it lacks */
+            x->too_many = true;
+            return ERR_OK;
+        }
         TRY(rc);
         TRY(included(x, &m, e));
     }

@@ -6,7 +6,6 @@
 #define PAGE_COUNT_DEFAULT 100u
 #define PAGE_COUNT_MAX     1000u
 #define PAGE_SORT_MAX      5u
-#define PAGE_SORT_S        60u /* looking at all matches to put them in an order may take this long */
 #define PAGE_INCLUDES_MAX  32u   /* _include and _revinclude of one search */
 #define PAGE_INCLUDED_MAX  5000u /* resources that come with the matches of one page */
 #define PAGE_ITERATIONS    8u    /* of :iterate */
@@ -85,7 +84,7 @@ MUST_USE err_code rest_page_self(struct rest_page *p, struct json_writer *w, con
 MUST_USE err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *relation,
                                  sv page, struct err *e);
 
-/* rest_order.c: the next count matches in the order of _sort. ERR_TOO_LARGE after PAGE_SORT_S. */
+/* rest_order.c: the next count matches in the order of _sort. ERR_TIMEOUT. */
 struct rest_order;
 struct rest_row_list {
     struct rest_row *const *rows;

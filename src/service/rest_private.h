@@ -5,6 +5,7 @@
  *   rest_write.c    create, update, patch, delete, conditional      rest_query.c   criteria against the store
  *   rest_outcome.c  OperationOutcomes                               rest_meta.c    CapabilityStatement
  *   rest_everything.c  a patient's record                           rest_cursor.c  tokens of pages
+ *   rest_clock.c    how long a call may work
  *   rest_precondition.c  If-Match, If-None-Match                    rest_body.c    types of bodies, forms
  *   rest_transaction.c  all or nothing                              rest_bundle_refs.c  links between entries
  *
@@ -12,6 +13,7 @@
  * Source: FHIR R4 http.html; Amazon HealthLake "Managing FHIR resources".   Floor: service. */
 #pragma once
 #include "codec/uri.h"
+#include "service/lane.h"
 #include "service/service_private.h"
 
 /* A list is only ever assigned as a whole, so that no failure leaves a length beside another list. */
@@ -58,6 +60,15 @@ struct rest_answer {
     struct http_header more[4]; /* rest_header() */
     size_t n_more;
     struct http_file *file; /* in the place of a body; its fd is ours until it is sent */
+};
+
+struct
+    rest_clock { /* of one request, with all entries when it is a Bundle; one thread. rest_clock.c */
+    struct service *s;
+    struct workers *pool; /* others wait for its threads */
+    struct http_exchange *x;
+    uint64_t soft_us, until_us, looked_us; /* monotonic */
+    struct lane_ticket ticket;
 };
 
 struct rest_call;
@@ -121,10 +132,11 @@ struct rest_call {
     fhir_type member_type; /* REST_COMPARTMENT; FHIR_TYPE_NONE: all */
     struct rest_param_list params;
     bool in_bundle;
-    uint64_t as_of;    /* reads see this commit; 0: the newest */
-    bool only_check;   /* a read: is it well formed? */
-    uint64_t until_us; /* conditional searches end here (monotonic clock); 0: when they are done */
+    uint64_t as_of;                 /* reads see this commit; 0: the newest */
+    bool only_check;                /* a read: is it well formed? */
+    struct rest_clock *clock;       /* NULL: of no request, it takes as long as it takes */
     const struct rest_scope *scope; /* NULL outside of a transaction */
+    struct rest_asked_list *asked;  /* what conditional writes went by is noted here; or NULL */
     struct rest_entry *entry;       /* likewise */
     struct rest_answer out;
     struct rest_issue_list issues; /* what an error says beside its text */
@@ -150,6 +162,17 @@ sv rest_media_param(sv header, const char *name);
 void rest_header(struct rest_call *c, const char *name, sv value);
 /* Does a write answer with the resource? In a Bundle only when asked for. */
 bool rest_wants_body(const struct rest_call *c);
+
+/* ---- rest_clock.c ---- */
+void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *pool,
+                      struct http_exchange *x, sv caller, sv place);
+void rest_clock_stop(struct rest_clock *k);
+uint64_t rest_until_us(const struct rest_call *c); /* monotonic; 0: no end */
+/* To be called every millisecond or so by what may take long. ERR_TIMEOUT: its time is over; ERR_CANCELLED: the caller
+ * has hung up. May wait for the call's turn: not under a lock. */
+MUST_USE err_code rest_breathe(const struct rest_call *c, struct err *e);
+/* Before a lock or another wait: others compute meanwhile. */
+void rest_let_go(const struct rest_call *c);
 
 /* ---- rest_cursor.c: tokens of pages ---- */
 /* The pairs of the call, encoded, without those that were ignored and without page. Appended. */
@@ -276,10 +299,29 @@ bool rest_is_conditional(const struct rest_call *c);
 /* Search, then either make the call one with an id, or answer it (p->has_write is false). */
 MUST_USE err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct err *e);
 
+/* ---- rest_asked.c ---- */
+struct rest_query;
+struct rest_asked { /* a search that found `found` alone, or nothing (empty) */
+    const struct rest_query *q;
+    struct rest_scope scope;
+    sv found;
+};
+struct rest_asked_list { /* in the arena of the calls that asked; zeroed: empty */
+    struct rest_asked *items;
+    size_t n, cap;
+};
+MUST_USE err_code rest_asked_add(struct rest_asked_list *l, const struct rest_query *q,
+                                 const struct rest_scope *scope, sv found, struct err *e);
+/* store_commit(), when all that was asked is still so. *overtaken: it is not, nothing was written, ask again
+ * (ERR_CONFLICT). */
+MUST_USE err_code rest_commit_asked(struct rest_call *c, const struct rest_asked_list *l,
+                                    struct store_write *writes, size_t n, struct store_commit *at,
+                                    bool *overtaken, struct err *e);
+
 /* ---- rest_delete.c ---- */
 /* A conditional delete with _count: of as many as match, up to that. */
 bool rest_is_delete_of_several(const struct rest_call *c);
-/* The caller holds conditional_lock. ERR_INVALID (_count, If-Match, in a Bundle), ERR_CONFLICT. */
+/* ERR_INVALID (_count, If-Match, in a Bundle), ERR_CONFLICT. */
 MUST_USE err_code rest_delete_several(struct rest_call *c, struct err *e);
 
 /* ---- rest_validate.c ---- */

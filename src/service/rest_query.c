@@ -152,7 +152,11 @@ static err_code inner(struct rest_query *q, fhir_type type, sv name, sv value,
     rest_query_init(in, q->c, type, q->as_of);
     in->depth = q->depth + 1;
     *out = in;
-    return rest_query_add(in, name, value, e);
+    TRY(rest_query_add(in, name, value, e));
+    q->goes_by[type] = true;
+    for (size_t t = 0; t < QUERY_TYPES_MAX; t++)
+        q->goes_by[t] |= in->goes_by[t];
+    return ERR_OK;
 }
 
 /* ---- chains: subject:Patient.name=x, patient.general-practitioner.family=x ---- */

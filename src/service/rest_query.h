@@ -33,6 +33,7 @@ struct rest_query {
     struct rest_clause clauses[QUERY_CLAUSES_MAX];
     size_t n_clauses;
     unsigned depth;
+    bool goes_by[QUERY_TYPES_MAX]; /* types that its chains and _has looked at */
     /* a compartment: */
     struct search_id owner; /* type FHIR_TYPE_NONE: none */
     size_t
@@ -55,7 +56,7 @@ bool rest_query_met(const struct rest_query *q, const struct search_subject *s);
 /* Of the call's parameters, which must all be filters: what a conditional write goes by. ERR_INVALID. */
 MUST_USE err_code rest_query_conditional(struct rest_query **out, struct rest_call *c,
                                          struct err *e);
-/* The only match in the scope: *n_out is 0, 1, or 2 for several. id is owned by the call's arena. */
+/* The only match in the scope, noted in the call's list of what was asked: *n_out is 0, 1, or 2 for several. id is owned by the call's arena. */
 MUST_USE err_code rest_query_one(const struct rest_query *q, const struct rest_scope *scope, sv *id,
                                  uint64_t *version, size_t *n_out, struct err *e);
 

@@ -116,7 +116,7 @@ err_code rest_vread(struct rest_call *c, struct err *e)
         return ERR(e, ERR_NOT_FOUND, "%s has no version of that name", fhir_type_name(c->type));
     TRY(store_history(c->st, c->type, c->id, as_of(c), &cur, e));
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK && v.version > want)
-        ;
+        TRY(rest_breathe(c, e));
     if (rc == ERR_EOF || (rc == ERR_OK && v.version != want))
         return ERR(e, ERR_NOT_FOUND, "%s with this id has no such version",
                    fhir_type_name(c->type));
@@ -232,6 +232,7 @@ static err_code instance_history(struct history *h, struct err *e)
     TRY(store_history(c->st, c->type, c->id, as_of(c), &cur, e));
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         any = true;
+        TRY(rest_breathe(c, e));
         ended_ms = next_ms; /* when the version behind it came */
         next_ms = v.instant_ms;
         if (h->at && ended_ms <= h->lo_ms)
@@ -326,6 +327,7 @@ static err_code log_history(struct history *h, struct err *e)
         size_t n = rows.len / sizeof *row;
         for (size_t i = 0; i < n && i < at_a_time && !end; i++) {
             arena_mark of_row = arena_mark_get(c->a);
+            TRY(rest_breathe(c, e));
             TRY(log_row(h, &row[i], &end, e));
             arena_rewind(c->a, of_row);
             if (!end)

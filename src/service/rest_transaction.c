@@ -8,9 +8,9 @@
  *                commit     one, with a condition for everything that was read
  *   answer     reads as of the commit, in the order of the Bundle
  *
- * Races. With a conditional form or reference the attempt holds service.conditional_lock, so two transactions never
- * both find nothing and create; and every resource it writes must still be at the version it had at t0, so the whole
- * is as if it had run at t0 alone. A patch must meet the version it patched. When a condition of ours fails, another
+ * Races. What conditional forms and references found must still be so when the transaction is committed (rest_asked.c),
+ * so two of them never both find nothing and create; and every resource it writes must still be at the version it had
+ * at t0, so the whole is as if it had run alone. A patch must meet the version it patched. When a condition of ours fails, another
  * writer was faster: the attempt is made again. When the client's own fails (ifMatch, ifNoneMatch), it is 412.
  *
  * Reads come after the commit and see it exactly, not what follows. One that fails then, although its check went well
@@ -23,8 +23,6 @@
 #include "base/rng.h"
 #include "service/rest_query.h"
 
-#include <pthread.h>
-
 struct identity { /* a resource that the transaction is about */
     struct search_id x;
     struct rest_entry *entry;
@@ -33,7 +31,7 @@ struct transaction {
     struct rest_bundle *b;
     struct rest_entry **writes; /* in the order of their work */
     size_t n_writes;
-    bool searches; /* conditional_lock is held */
+    bool searches; /* some of it goes by what a search finds */
     struct rest_scope scope;
     struct search_id *gone;     /* of scope: deleted by it */
     struct search_id *replaced; /* of b->refs.scope: deleted or updated */
@@ -318,7 +316,7 @@ static err_code commit(struct transaction *tx, bool *again, struct err *e)
             tx->batch[n++] = tx->writes[i]->p.w;
     if (n == 0)
         return ERR_OK;
-    err_code rc = store_commit(tx->b->c->st, tx->batch, n, &tx->at, e);
+    err_code rc = rest_commit_asked(tx->b->c, &tx->b->asked, tx->batch, n, &tx->at, again, e);
     if (rc == ERR_PRECONDITION || rc == ERR_NOT_FOUND)
         return refused(tx, rc, again, e);
     TRY(rc);
@@ -341,11 +339,13 @@ static err_code attempt(struct transaction *tx, bool *again, struct err *e)
         en->p = (struct rest_pending){ 0 };
         en->c = en->routed;
         en->c.a = b->work;
+        en->c.asked = &b->asked;
         en->fresh = false;
     }
     tx->scope = (struct rest_scope){ store_last(b->c->st).t, tx->gone, 0 };
     b->refs.scope = (struct rest_scope){ tx->scope.as_of, tx->replaced, 0 };
     b->refs.n_found = 0;
+    b->asked = (struct rest_asked_list){ 0 };
     tx->n_ids = 0;
     *again = false;
     TRY(identify(tx, e));
@@ -382,15 +382,13 @@ static err_code answer(struct transaction *tx, struct err *e)
 
 static err_code run(struct transaction *tx, struct err *e)
 {
-    pthread_mutex_t *lock = &tx->b->c->s->conditional_lock;
     bool again = true;
     err_code rc = ERR_OK;
-    if (tx->searches)
-        pthread_mutex_lock(lock);
-    for (int i = 0; i < REST_TRIES && again; i++)
+    for (int i = 0; i < REST_TRIES && again; i++) {
+        if (i)
+            TRY(rest_bundle_time(tx->b, e));
         rc = attempt(tx, &again, e);
-    if (tx->searches)
-        pthread_mutex_unlock(lock);
+    }
     return again ? ERR(e, ERR_CONFLICT, REST_OVERTAKEN) : rc;
 }
 

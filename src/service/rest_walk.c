@@ -9,6 +9,7 @@
  * reading a page of resources. */
 #define PROBE            64u
 #define TIME_CHECK_EVERY 64u
+#define CHECK_BYTES      (8u << 10) /* of a candidate: count as one more */
 
 /* With fewer candidates than this, reading them costs less than looking for them in other lists. */
 #define SIEVE_MIN  12u
@@ -410,10 +411,11 @@ err_code rest_walk_next(struct rest_walk *w, uint64_t until_us, struct rest_matc
                         struct err *e)
 {
     for (;;) {
-        if (until_us && ++w->since_check >= TIME_CHECK_EVERY) {
+        if (w->since_check >= TIME_CHECK_EVERY) {
             w->since_check = 0;
-            if (clock_mono_us() > until_us)
-                return ERR_TIMEOUT;
+            TRY(rest_breathe(w->q->c, e));
+            if (until_us && clock_mono_us() > until_us)
+                return ERR(e, ERR_TIMEOUT, "The search takes too long: narrow it");
         }
         if (!w->open) {
             if (w->place.type_at >= w->q->n_types)
@@ -437,6 +439,7 @@ err_code rest_walk_next(struct rest_walk *w, uint64_t until_us, struct rest_matc
         bool met;
         stand_at(w, &c);
         TRY(examine(w, &c, out, &met, e));
+        w->since_check += 1 + (unsigned)(c.v.body.json.len / CHECK_BYTES);
         if (met)
             return ERR_OK;
     }

@@ -153,7 +153,7 @@ static err_code patched(struct rest_call *c, const struct store_version *v, stru
                         struct err *e)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_DATA_BODY_BYTES + FHIR_SPLICE_MAX);
-    const struct json_patch_limits limits = { LIMIT_RESOURCE_DEPTH, c->until_us };
+    const struct json_patch_limits limits = { LIMIT_RESOURCE_DEPTH, rest_until_us(c) };
     yyjson_doc *target, *patch;
     if (v->body.json.len > LIMIT_DATA_BODY_BYTES) /* an import brought it */
         return ERR(e, ERR_TOO_LARGE,
@@ -303,37 +303,43 @@ err_code rest_refused(struct rest_call *c, const struct rest_pending *p, err_cod
 static err_code write_once(struct rest_call *c, bool *again, struct err *e)
 {
     struct rest_pending p = { 0 };
+    struct rest_asked_list asked = { 0 };
     struct store_commit at;
+    c->asked = &asked;
     err_code rc = rest_prepare(c, &p, e);
     *again = false;
     if (rc == ERR_OK && p.has_write) {
-        rc = store_commit(c->st, &p.w, 1, &at, e);
-        *again = rc == ERR_PRECONDITION && p.guarded;
+        rc = rest_commit_asked(c, &asked, &p.w, 1, &at, again, e);
+        *again |= rc == ERR_PRECONDITION && p.guarded;
         if (rc == ERR_OK)
             rc = rest_written(c, &p, &at, e);
-        else
+        else if (!*again)
             rc = rest_refused(c, &p, rc, e);
     }
     rest_pending_done(&p);
+    c->asked = NULL;
     return rc;
 }
 
+/* What another write overtook is made again, from the request as it came, on what is there now. */
 err_code rest_write(struct rest_call *c, struct err *e)
 {
-    bool locked = rest_is_conditional(c), again = true;
+    const struct rest_param_list params = c->params;
+    const sv id = c->id;
+    const arena_mark mark = arena_mark_get(c->a);
+    bool again = true;
     err_code rc = ERR_OK;
-    if (locked)
-        pthread_mutex_lock(&c->s->conditional_lock);
-    /* what another write overtook is made again on what is there now */
-    if (rest_is_delete_of_several(c)) {
-        rc = rest_delete_several(c, e);
-        again = false;
-    }
-    for (int i = 0; i < REST_TRIES && again; i++)
+    if (rest_is_delete_of_several(c))
+        return rest_delete_several(c, e);
+    for (int i = 0; i < REST_TRIES && again; i++) {
+        if (i) {
+            TRY(rest_breathe(c, e));
+            arena_rewind(c->a, mark);
+        }
+        c->params = params;
+        c->id = id;
+        c->issues = (struct rest_issue_list){ 0 };
         rc = write_once(c, &again, e);
-    if (locked)
-        pthread_mutex_unlock(&c->s->conditional_lock);
-    if (again)
-        return ERR(e, ERR_CONFLICT, REST_OVERTAKEN);
-    return rc;
+    }
+    return again ? ERR(e, ERR_CONFLICT, REST_OVERTAKEN) : rc;
 }

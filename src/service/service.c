@@ -5,10 +5,13 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "codec/hash.h"
+#include "service/lane.h"
+
 #include "service/service_private.h"
+#include <unistd.h>
 
 #define MAX_WAITING      256u
-#define REST_WORKERS     32u
+#define REST_WORKERS     48u /* one queue may have 32 of them, one caller 40 (workers.c) */
 #define REST_MAX_WAITING 1024u
 
 /* ---- answers ---- */
@@ -173,9 +176,11 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     if (s->cfg.max_datastores == 0)
         s->cfg.max_datastores = LIMIT_DATASTORES;
     pthread_mutex_init(&s->records_lock, NULL);
-    pthread_mutex_init(&s->conditional_lock, NULL);
+    pthread_mutex_init(&s->conditional.lock, NULL);
     pthread_mutex_init(&s->known.lock, NULL);
     s->polls = polls_new();
+    long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    s->lane = lane_new(n_cpus > 2 ? (unsigned)n_cpus - 1 : 1);
     if (cfg->quotas_healthlake)
         s->quota = quota_new();
     err_code rc = load_page_key(s, e);
@@ -206,8 +211,9 @@ void service_free(struct service *s)
     workers_stop(s->bundle_workers);
     quota_free(s->quota);
     polls_free(s->polls);
+    lane_free(s->lane);
     pthread_mutex_destroy(&s->records_lock);
-    pthread_mutex_destroy(&s->conditional_lock);
+    pthread_mutex_destroy(&s->conditional.lock);
     datastores_forget_all(s);
     pthread_mutex_destroy(&s->known.lock);
     arena_free(s->arena);

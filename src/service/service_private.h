@@ -3,7 +3,7 @@
  *   service.c      life, routing, one log line per request     workers.c     threads for what waits
  *   door.c         refusals before a caller is known
  *   aws_json.c     the control plane's protocol: one call      errors.c      the two translation tables
- *   datastore_known.c  records kept for requests
+ *   datastore_known.c  records kept for requests               lane.c        turns of who computes for long
  *   datastores.c   create, delete, describe, list              page.c        NextToken
  *   job_calls.c    start, describe, list of both kinds         tags.c        tags of a data store
  *   rest_*.c       the data plane (rest_private.h)             quota.c       request rates
@@ -19,7 +19,9 @@
 
 #define DATASTORES_KNOWN 64u /* records kept for requests */
 
+struct lane;
 struct workers;
+struct writing_lock;
 struct datastore_held;
 struct service {
     struct service_config cfg;
@@ -29,8 +31,11 @@ struct service {
     struct workers *workers;
     struct workers *rest_workers;   /* for writes and searches of the data plane */
     struct workers *bundle_workers; /* few, so that single requests go on beside large Bundles */
-    pthread_mutex_t
-        conditional_lock;         /* one conditional write at a time: it searches, then writes */
+    struct lane *lane;
+    struct { /* data stores with a conditional write under way: rest_asked.c */
+        pthread_mutex_t lock;
+        struct writing_lock *first;
+    } conditional;
     pthread_mutex_t records_lock; /* orders read-change-write of data store records */
     struct {
         pthread_mutex_t lock;
@@ -102,8 +107,16 @@ MUST_USE err_code workers_start(struct service *s, unsigned n, unsigned max_wait
                                 struct workers **out, struct err *e);
 /* Waits for what runs and what waits. */
 void workers_stop(struct workers *w);
-/* ERR_THROTTLED: too much waits already. */
-MUST_USE err_code workers_add(struct workers *w, work_fn fn, void *ctx, struct err *e);
+struct
+    work_for { /* whose work it is; threads are shared out among callers, and among the places of each */
+    sv caller; /* access key */
+    sv place;  /* data store */
+};
+/* ERR_THROTTLED: too much waits already, of all or of this caller. */
+MUST_USE err_code workers_add(struct workers *w, struct work_for who, work_fn fn, void *ctx,
+                              struct err *e);
+/* Does anything wait for a thread? Asked without a lock. */
+bool workers_pressed(struct workers *w);
 
 /* ---- data stores ---- */
 struct datastore { /* a copy of a record; strings owned by the arena it was read into */

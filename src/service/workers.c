@@ -1,51 +1,165 @@
+/* workers.c - threads for what waits or takes long, shared out among those who ask.
+ *
+ * What waits stands in queues, one for each caller and place (data store); free threads take from them in turn. A queue may
+ * keep two thirds of the threads busy, a caller five sixths: whoever comes next finds one, however much somebody else
+ * has sent. A caller may have half of what can wait at all. */
 #include "service/service_private.h"
 
 struct work {
+    struct work *next;
     work_fn fn;
     void *ctx;
+};
+
+struct asker { /* one caller, while something of his waits or runs */
+    struct asker *next;
+    uint64_t id;
+    unsigned n_waiting, n_running;
+};
+
+struct queue { /* of one caller in one place; likewise */
+    struct queue *next;
+    struct asker *asker;
+    uint64_t place;
+    struct work *first, *last;
+    unsigned n_running;
 };
 
 struct workers {
     struct service *s;
     unsigned n_threads;
+    unsigned queue_share, asker_share, asker_waiting; /* the most of each */
     pthread_t *threads;
+    atomic_uint n_waiting; /* beside the lock: asked often */
     struct {
         pthread_mutex_t lock;
         pthread_cond_t work;
-        struct work *ring;
-        unsigned cap, first, n;
+        struct asker *askers;
+        struct queue *queues, *turn; /* turn: whose turn was last; NULL: nobody's */
+        unsigned cap;
         bool stop;
     } locked;
 };
+
+static struct asker *asker_of_locked(struct workers *w, uint64_t id)
+{
+    struct asker *a = w->locked.askers;
+    while (a && a->id != id)
+        a = a->next;
+    if (a)
+        return a;
+    if ((a = calloc(1, sizeof *a)) == NULL)
+        abort();
+    a->id = id;
+    a->next = w->locked.askers;
+    w->locked.askers = a;
+    return a;
+}
+
+static struct queue *queue_of_locked(struct workers *w, struct asker *a, uint64_t place)
+{
+    struct queue *q = w->locked.queues;
+    while (q && (q->asker != a || q->place != place))
+        q = q->next;
+    if (q)
+        return q;
+    if ((q = calloc(1, sizeof *q)) == NULL)
+        abort();
+    q->asker = a;
+    q->place = place;
+    q->next = w->locked.queues;
+    w->locked.queues = q;
+    return q;
+}
+
+static bool may_run(const struct workers *w, const struct queue *q)
+{
+    return q->first && q->n_running < w->queue_share && q->asker->n_running < w->asker_share;
+}
+
+/* The next queue in turn that has something which may run. */
+static struct queue *next_locked(struct workers *w)
+{
+    struct queue *from = w->locked.turn ? w->locked.turn->next : w->locked.queues;
+    for (struct queue *q = from; q; q = q->next)
+        if (may_run(w, q))
+            return q;
+    for (struct queue *q = w->locked.queues; q != from; q = q->next)
+        if (may_run(w, q))
+            return q;
+    return NULL;
+}
+
+static void forget_locked(struct workers *w, struct queue *q)
+{
+    struct asker *a = q->asker;
+    if (q->first == NULL && q->n_running == 0) {
+        struct queue **at = &w->locked.queues, *before = NULL;
+        for (; *at != q; at = &(*at)->next)
+            before = *at;
+        *at = q->next;
+        if (w->locked.turn == q)
+            w->locked.turn = before; /* whoever stood behind it comes next */
+        free(q);
+    }
+    if (a->n_waiting == 0 && a->n_running == 0) {
+        struct asker **at = &w->locked.askers;
+        while (*at != a)
+            at = &(*at)->next;
+        *at = a->next;
+        free(a);
+    }
+}
 
 static void *worker(void *arg)
 {
     struct workers *w = arg;
     pthread_mutex_lock(&w->locked.lock);
     for (;;) {
-        while (w->locked.n == 0 && !w->locked.stop)
+        struct queue *q;
+        while ((q = next_locked(w)) == NULL && !(w->locked.stop && atomic_load(&w->n_waiting) == 0))
             pthread_cond_wait(&w->locked.work, &w->locked.lock);
-        if (w->locked.n == 0)
+        if (q == NULL)
             break;
-        struct work k = w->locked.ring[w->locked.first];
-        w->locked.first = (w->locked.first + 1) % w->locked.cap;
-        w->locked.n--;
+        struct work *k = q->first;
+        q->first = k->next;
+        if (q->first == NULL)
+            q->last = NULL;
+        q->n_running++;
+        q->asker->n_running++;
+        q->asker->n_waiting--;
+        atomic_fetch_sub(&w->n_waiting, 1);
+        w->locked.turn = q;
         pthread_mutex_unlock(&w->locked.lock);
-        k.fn(w->s, k.ctx);
+        k->fn(w->s, k->ctx);
+        free(k);
         pthread_mutex_lock(&w->locked.lock);
+        q->n_running--;
+        q->asker->n_running--;
+        forget_locked(w, q);
+        if (w->locked.stop)
+            pthread_cond_broadcast(&w->locked.work);
     }
     pthread_mutex_unlock(&w->locked.lock);
     return NULL;
+}
+
+static unsigned share(unsigned n, unsigned of, unsigned all)
+{
+    unsigned some = n * of / all;
+    return some ? some : 1;
 }
 
 err_code workers_start(struct service *s, unsigned n, unsigned max_waiting, struct workers **out,
                        struct err *e)
 {
     struct workers *w = calloc(1, sizeof *w);
-    if (w == NULL || (w->threads = calloc(n, sizeof *w->threads)) == NULL ||
-        (w->locked.ring = calloc(max_waiting, sizeof *w->locked.ring)) == NULL)
+    if (w == NULL || (w->threads = calloc(n, sizeof *w->threads)) == NULL)
         abort();
     w->s = s;
+    w->queue_share = share(n, 2, 3);
+    w->asker_share = share(n, 5, 6);
+    w->asker_waiting = share(max_waiting, 1, 2);
     w->locked.cap = max_waiting;
     pthread_mutex_init(&w->locked.lock, NULL);
     pthread_cond_init(&w->locked.work, NULL);
@@ -71,20 +185,43 @@ void workers_stop(struct workers *w)
     pthread_mutex_destroy(&w->locked.lock);
     pthread_cond_destroy(&w->locked.work);
     free(w->threads);
-    free(w->locked.ring);
     free(w);
 }
 
-err_code workers_add(struct workers *w, work_fn fn, void *ctx, struct err *e)
+bool workers_pressed(struct workers *w)
 {
+    return atomic_load(&w->n_waiting) > 0;
+}
+
+err_code workers_add(struct workers *w, struct work_for who, work_fn fn, void *ctx, struct err *e)
+{
+    struct work *k = calloc(1, sizeof *k);
+    if (k == NULL)
+        abort();
+    k->fn = fn;
+    k->ctx = ctx;
     pthread_mutex_lock(&w->locked.lock);
-    bool ok = w->locked.n < w->locked.cap && !w->locked.stop;
+    struct asker *a = asker_of_locked(w, sv_hash(1, who.caller));
+    struct queue *q = queue_of_locked(w, a, sv_hash(2, who.place));
+    bool room = atomic_load(&w->n_waiting) < w->locked.cap && !w->locked.stop;
+    bool ok = room && a->n_waiting < w->asker_waiting;
     if (ok) {
-        w->locked.ring[(w->locked.first + w->locked.n++) % w->locked.cap] =
-            (struct work){ fn, ctx };
+        if (q->last)
+            q->last->next = k;
+        else
+            q->first = k;
+        q->last = k;
+        a->n_waiting++;
+        atomic_fetch_add(&w->n_waiting, 1);
         pthread_cond_signal(&w->locked.work);
+    } else {
+        forget_locked(w, q);
     }
     pthread_mutex_unlock(&w->locked.lock);
-    return ok ? ERR_OK
-              : ERR(e, ERR_THROTTLED, "Too many requests are being worked on; try again later");
+    if (ok)
+        return ERR_OK;
+    free(k);
+    return room ? ERR(e, ERR_THROTTLED,
+                      "Too many of your requests wait to be worked on; try again later")
+                : ERR(e, ERR_THROTTLED, "Too many requests are being worked on; try again later");
 }

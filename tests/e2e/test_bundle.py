@@ -632,6 +632,47 @@ def test_single_and_bundled_conditional_creates_see_each_other(fhir):
     assert sorted(together(8, work)) == [200] * 7 + [201]
 
 
+def test_conditions_that_find_each_others_resource_make_one(fhir):
+    """Different searches, each of which the other's resource would meet; by a chain too."""
+    fhir.put("Organization/o", {"resourceType": "Organization", "id": "o", "name": "chained"})
+    for round in range(6):
+        def resource(i):
+            return patient() | {"identifier": [{"system": SYSTEM, "value": f"x{round}-{k}"} for k in range(4)],
+                                "managingOrganization": {"reference": "Organization/o"}}
+
+        def work(i):
+            query = f"identifier={SYSTEM}|x{round}-{i}" + ("&organization.name=chained" if i % 2 else "")
+            if i == 3:
+                return int(status(transaction(fhir, entry("PUT", f"Patient?{query}", resource(i))))[0])
+            return fhir.post("Patient", resource(i), If_None_Exist=query).status
+
+        assert sorted(together(4, work)) == [200, 200, 200, 201]
+        assert len(fhir.get(f"Patient?identifier={SYSTEM}|x{round}-0").json["entry"]) == 1
+
+
+def test_a_reference_by_search_never_leads_to_what_a_faster_write_deleted(fhir):
+    for round in range(12):
+        key = f"ref-{round}"
+        fhir.put(f"Patient/{key}", patient(key, key=key))
+
+        def work(i):
+            if i == 0:
+                return fhir.delete(f"Patient?identifier={SYSTEM}|{key}").status
+            made = entry("POST", "Observation", observation(f"Patient?identifier={SYSTEM}|{key}"))
+            got = fhir.post("", bundle("transaction", made))
+            return got.status if got.status != 200 else place(got.json["entry"][0])
+
+        deleted, linked = together(2, work)
+        assert deleted == 204
+        if isinstance(linked, int):
+            assert linked == 412, "it was gone already"
+        else:  # it was there when the observation was written
+            gone = int(fhir.get(f"Patient/{key}").headers["ETag"].strip('W/"'))
+            history = fhir.get(f"Patient/{key}/_history").json["entry"]
+            written = fhir.get(linked).json["meta"]["lastUpdated"]
+            assert gone == 2 and written <= history[0]["response"]["lastModified"]
+
+
 def test_patches_in_transactions_lose_nothing(fhir):
     for id in "p", "q":
         fhir.put(f"Patient/{id}", patient(id, name=[]) | {"name": [{"family": "start"}]})

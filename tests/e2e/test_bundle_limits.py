@@ -8,7 +8,7 @@ import pytest
 
 from fhirlake import Server
 
-AT_WORK, WAITING = 4, 32  # LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING
+AT_WORK, WAITING = 4, 32  # of one caller in one data store: LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING, workers.c
 # answered by looking at every patient
 SLOW = {"request": {"method": "GET", "url": "Patient?address-city:contains=nowhere&birthdate=ne1950&_summary=count"}}
 

@@ -1,0 +1,62 @@
+/* rest_clock.c - how long a call may work, and when it makes room.
+ *
+ * Whatever looks at many resources or entries comes by here every millisecond or so (rest_breathe):
+ *
+ *   the slow lane     who has computed for long takes turns with others who do (lane.h)
+ *   the end           at LIMIT_CALL_MOST_SECONDS; at LIMIT_CALL_SECONDS already while others wait for a thread
+ *   the caller        whoever has hung up needs no answer: the call ends
+ *
+ * A Bundle and all its entries are one call. */
+#include "service/rest_private.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+#define LOOK_US 50000u /* between two looks for the caller */
+
+void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *pool,
+                      struct http_exchange *x, sv caller, sv place)
+{
+    uint64_t now = clock_mono_us();
+    bool bundle = pool == s->bundle_workers;
+    *k = (struct rest_clock){ .s = s, .pool = pool, .x = x, .looked_us = now };
+    k->soft_us = now + (bundle ? LIMIT_BUNDLE_SOFT_SECONDS : LIMIT_CALL_SECONDS) * 1000000ull;
+    k->until_us = now + (bundle ? LIMIT_BUNDLE_SECONDS : LIMIT_CALL_MOST_SECONDS) * 1000000ull;
+    k->ticket.queue = sv_hash(sv_hash(0, caller), place);
+}
+
+void rest_clock_stop(struct rest_clock *k)
+{
+    if (k->s)
+        lane_leave(k->s->lane, &k->ticket);
+}
+
+uint64_t rest_until_us(const struct rest_call *c)
+{
+    return c->clock ? c->clock->until_us : 0;
+}
+
+err_code rest_breathe(const struct rest_call *c, struct err *e)
+{
+    struct rest_clock *k = c->clock;
+    if (k == NULL)
+        return ERR_OK;
+    uint64_t now = clock_mono_us();
+    if (lane_pass(k->s->lane, &k->ticket, now, k->until_us))
+        now = clock_mono_us();
+    if (now > k->until_us || (now > k->soft_us && workers_pressed(k->pool)))
+        return ERR(e, ERR_TIMEOUT,
+                   "The request takes too long, and others wait: ask for less, or more narrowly");
+    if (now - k->looked_us > LOOK_US) {
+        k->looked_us = now;
+        if (http_exchange_gone(k->x))
+            return ERR(e, ERR_CANCELLED, "the caller has hung up");
+    }
+    return ERR_OK;
+}
+
+void rest_let_go(const struct rest_call *c)
+{
+    if (c->clock)
+        lane_leave(c->clock->s->lane, &c->clock->ticket);
+}
