@@ -11,8 +11,9 @@
 
 #include "base/limits.h"
 
-#define ASKED_MAX   (LIMIT_BUNDLE_ENTRIES + LIMIT_BUNDLE_SEARCHES)
-#define CHANGED_MAX 1000u /* looked at under the lock; where more has changed, searching again costs less */
+#define ASKED_MAX (LIMIT_BUNDLE_ENTRIES + LIMIT_BUNDLE_SEARCHES)
+#define CHANGED_MAX \
+    1000u /* looked at under the lock; where more has changed, searching again costs less */
 
 /* ---- one lock for each data store that has such a write under way ---- */
 
@@ -76,8 +77,7 @@ err_code rest_asked_add(struct rest_asked_list *l, const struct rest_query *q,
         l->items = more;
         l->cap = cap;
     }
-    l->items[l->n++] =
-        (struct rest_asked){ q, scope ? *scope : (struct rest_scope){ 0 }, found };
+    l->items[l->n++] = (struct rest_asked){ q, scope ? *scope : (struct rest_scope){ 0 }, found };
     return ERR_OK;
 }
 

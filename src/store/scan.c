@@ -360,9 +360,8 @@ struct rocks_cursor {
     struct buf changes; /* CHANGES_BY_ID: change_next() reads them */
     size_t changes_at;
     rocksdb_readoptions_t *get;
-    struct arena *arena; /* HISTORY: its versions */
-    struct store_version *versions;
-    size_t n_versions, at;
+    struct buf rows; /* HISTORY: struct history_row, newest first */
+    size_t at;
 };
 
 static struct rocks_cursor *cursor_new(struct rocks *r, int kind, uint64_t as_of_t)
@@ -377,6 +376,7 @@ static struct rocks_cursor *cursor_new(struct rocks *r, int kind, uint64_t as_of
     group_init(&c->g, SIZE_MAX / 2);
     c->g.cursor = &c->base;
     buf_init(&c->changes, IDS_MAX_BYTES);
+    buf_init(&c->rows, SIZE_MAX / 2); /* some 40 bytes a version */
     return c;
 }
 
@@ -389,7 +389,7 @@ void rocks_cursor_close(struct store_cursor *base)
     if (c->get)
         rocksdb_readoptions_destroy(c->get);
     batch_table_unref(c->batches);
-    arena_free(c->arena);
+    buf_done(&c->rows);
     free(c);
 }
 
@@ -413,12 +413,11 @@ err_code rocks_scan(struct store *st, const struct store_range *range, uint64_t 
     return ERR_OK;
 }
 
-/* An online version by its key alone. It is the newest as of the cursor's commit, so its number is the one that
- * stands with it (I5). */
-static err_code read_exact(struct rocks_cursor *c, const struct change *ch, struct err *e)
+/* The value of a key that is there, its body copied into c->g. */
+static err_code read_value(struct rocks_cursor *c, struct key_bytes key, struct value_head *h,
+                           struct err *e)
 {
-    struct group *g = &c->g;
-    struct key_bytes key = key_version(c->type, ch->id, KEY_ONLINE, ch->t);
+    struct buf *to = &c->g.best.value;
     char *bad = NULL;
     size_t len = 0;
     if (c->get == NULL)
@@ -426,18 +425,28 @@ static err_code read_exact(struct rocks_cursor *c, const struct change *ch, stru
     rocksdb_pinnableslice_t *found =
         rocksdb_get_pinned_cf(c->r->db, c->get, c->r->cf[CF_VERSIONS], key.ptr, key.len, &bad);
     TRY(rocks_error(bad, "reading the data store", e));
-    struct value_head *h = &g->best.head;
     const char *v = found ? rocksdb_pinnableslice_value(found, &len) : NULL;
-    err_code rc = v && value_split(sv_make(v, len), h) && h->online ? ERR_OK : damaged(e);
-    buf_clear(&g->best.value);
-    g->best.placed = false;
+    err_code rc = v && value_split(sv_make(v, len), h) ? ERR_OK : damaged(e);
+    buf_clear(to);
+    c->g.best.placed = false;
     if (rc == ERR_OK)
-        rc = buf_add(&g->best.value, h->body.json, e);
+        rc = buf_add(to, h->body.json, e);
     if (found)
         rocksdb_pinnableslice_destroy(found);
-    if (rc != ERR_OK)
-        return rc;
-    h->body.json = buf_sv(&g->best.value);
+    if (rc == ERR_OK)
+        h->body.json = buf_sv(to);
+    return rc;
+}
+
+/* An online version by its key alone. It is the newest as of the cursor's commit, so its number is the one that
+ * stands with it (I5). */
+static err_code read_exact(struct rocks_cursor *c, const struct change *ch, struct err *e)
+{
+    struct group *g = &c->g;
+    struct value_head *h = &g->best.head;
+    TRY(read_value(c, key_version(c->type, ch->id, KEY_ONLINE, ch->t), h, e));
+    if (!h->online)
+        return damaged(e);
     g->type = c->type;
     g->id_len = ch->id.len;
     memcpy(g->id, ch->id.ptr, ch->id.len);
@@ -476,15 +485,13 @@ static err_code next_by_id(struct rocks_cursor *c, struct store_version *out, st
     return ERR_OK;
 }
 
+static err_code next_of_history(struct rocks_cursor *c, struct store_version *out, struct err *e);
+
 err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out, struct err *e)
 {
     struct rocks_cursor *c = (struct rocks_cursor *)base;
-    if (c->kind == HISTORY) {
-        if (c->at == c->n_versions)
-            return ERR_EOF;
-        *out = c->versions[c->at++];
-        return ERR_OK;
-    }
+    if (c->kind == HISTORY)
+        return next_of_history(c, out, e);
     if (c->kind == CHANGES_BY_ID)
         return next_by_id(c, out, e);
     for (;;) {
@@ -501,33 +508,21 @@ err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out,
 
 /* ---- history ---- */
 
+/* Versions of one id are listed by their keys; each one's body is read when it is its turn, so that memory is that of
+ * one, however often the resource was written. */
+struct history_row {
+    uint64_t t, n;
+    int64_t instant_ms; /* of a bulk load; online versions say it themselves */
+    key_kind kind;
+};
+
 static int newer_first(const void *a, const void *b)
 {
-    const struct store_version *x = a, *y = b;
+    const struct history_row *x = a, *y = b;
     return x->t < y->t ? 1 : x->t > y->t ? -1 : 0;
 }
 
-static err_code history_add(struct rocks_cursor *c, sv value, uint64_t t, int64_t instant_ms,
-                            struct buf *rows, struct err *e)
-{
-    struct value_head h;
-    if (!value_split(value, &h))
-        return damaged(e);
-    struct store_version v = { .type = c->type,
-                               .id = sv_make(c->g.id, c->g.id_len),
-                               .t = t,
-                               .instant_ms = h.online ? h.instant_ms : instant_ms,
-                               .method = h.method };
-    if (h.method != STORE_METHOD_DELETE) {
-        v.body = h.body;
-        v.body.json = arena_sv(c->arena, h.body.json);
-        if (v.body.json.ptr == NULL)
-            return arena_oom(c->arena, e);
-    }
-    return buf_add(rows, sv_make(&v, sizeof v), e);
-}
-
-static err_code history_read(struct rocks_cursor *c, struct buf *rows, struct err *e)
+static err_code history_list(struct rocks_cursor *c, struct err *e)
 {
     for (; rocksdb_iter_valid(c->x.it); rocksdb_iter_next(c->x.it)) {
         size_t len;
@@ -535,48 +530,62 @@ static err_code history_read(struct rocks_cursor *c, struct buf *rows, struct er
         struct key_version_parts p;
         if (!key_version_split(sv_make(k, len), &p))
             return damaged(e);
-        uint64_t t = p.n;
-        int64_t instant = 0;
+        struct history_row row = { .t = p.n, .n = p.n, .kind = p.kind };
         if (p.kind == KEY_BULK) {
             const struct batch *b = batch_table_find(c->batches, p.n);
-            t = b ? b->t : UINT64_MAX;
-            instant = b ? b->instant_ms : 0;
+            row.t = b ? b->t : UINT64_MAX;
+            row.instant_ms = b ? b->instant_ms : 0;
         }
-        if (t > c->as_of)
-            continue;
-        const char *v = rocksdb_iter_value(c->x.it, &len);
-        TRY(history_add(c, sv_make(v, len), t, instant, rows, e));
+        if (row.t <= c->as_of)
+            TRY(buf_add(&c->rows, sv_make(&row, sizeof row), e));
     }
     return iter_end(&c->x, e);
+}
+
+static err_code next_of_history(struct rocks_cursor *c, struct store_version *out, struct err *e)
+{
+    size_t n_rows = c->rows.len / sizeof(struct history_row);
+    if (c->at == n_rows)
+        return ERR_EOF;
+    const struct history_row *row = (const struct history_row *)(const void *)c->rows.ptr + c->at;
+    struct group *g = &c->g;
+    sv id = sv_make(g->id, g->id_len);
+    TRY(read_value(c, key_version(c->type, id, row->kind, row->n), &g->best.head, e));
+    const struct value_head *h = &g->best.head;
+    *out = (struct store_version){ .type = c->type,
+                                   .id = id,
+                                   .t = row->t,
+                                   .instant_ms = h->online ? h->instant_ms : row->instant_ms,
+                                   .version = n_rows - c->at,
+                                   .method = h->method };
+    if (h->method != STORE_METHOD_DELETE)
+        out->body = h->body;
+    c->at++;
+    return ERR_OK;
 }
 
 err_code rocks_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                        struct store_cursor **out, struct err *e)
 {
     struct rocks_cursor *c = cursor_new((struct rocks *)st, HISTORY, as_of_t);
-    struct buf rows = BUF_INIT(SIZE_MAX / 2);
     struct key_bytes from = key_version_prefix(type, id);
     c->type = type;
     c->g.id_len = id.len;
     memcpy(c->g.id, id.ptr, c->g.id_len);
-    c->arena = arena_new(SIZE_MAX / 2);
     iter_open(&c->x, c->r, CF_VERSIONS, after_id(type, id), false);
     rocksdb_iter_seek(c->x.it, from.ptr, from.len);
-    err_code rc = history_read(c, &rows, e);
-    if (rc == ERR_OK) {
-        c->n_versions = rows.len / sizeof(struct store_version);
-        c->versions = arena_alloc(c->arena, rows.len);
-        if (rows.len)
-            memcpy(c->versions, rows.ptr, rows.len);
-        qsort(c->versions, c->n_versions, sizeof *c->versions, newer_first);
-        for (size_t i = 0; i < c->n_versions; i++)
-            c->versions[i].version = c->n_versions - i;
-        *out = &c->base;
-    } else {
+    err_code rc = history_list(c, e);
+    iter_close(&c->x);
+    c->x = (struct iter){ 0 };
+    if (rc != ERR_OK) {
         rocks_cursor_close(&c->base);
+        return rc;
     }
-    buf_done(&rows);
-    return rc;
+    if (c->rows.len)
+        qsort(c->rows.ptr, c->rows.len / sizeof(struct history_row), sizeof(struct history_row),
+              newer_first);
+    *out = &c->base;
+    return ERR_OK;
 }
 
 /* ---- changes ---- */

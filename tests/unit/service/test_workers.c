@@ -79,7 +79,8 @@ static struct work_for of(const char *caller, const char *place)
     return (struct work_for){ sv_from(caller), sv_from(place) };
 }
 
-static void add(struct workers *w, const char *caller, const char *place, work_fn fn, const char *ctx)
+static void add(struct workers *w, const char *caller, const char *place, work_fn fn,
+                const char *ctx)
 {
     OK(workers_add(w, of(caller, place), fn, (void *)(uintptr_t)ctx, e));
 }
