@@ -197,7 +197,7 @@ class Fhir:
     """Requests below [base], signed with botocore's SigV4 over one connection per call."""
 
     def __init__(self, base, keys):
-        self.base, self.keys = base, keys
+        self.base, self.keys, self.timeout = base, keys, 120
 
     def call(self, method, path, body=None, content_type="application/fhir+json", **headers):
         url = path if path.startswith("http") else f"{self.base}/{path}" if path else self.base
@@ -215,7 +215,7 @@ class Fhir:
             botocore.auth.SigV4Auth(credentials, "healthlake", "us-east-1").add_auth(request)
             headers = dict(request.headers.items())
         parts = urllib.parse.urlsplit(url)
-        connection = http.client.HTTPConnection(parts.netloc, timeout=120)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=self.timeout)
         try:
             connection.request(method, url[len(f"http://{parts.netloc}"):], data, headers)
             answer = connection.getresponse()

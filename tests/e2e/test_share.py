@@ -1,0 +1,113 @@
+"""One caller who asks for much, beside others: everybody has a share, work without an end has one, and nobody is worked for who left."""
+import concurrent.futures
+import json
+import time
+
+import pytest
+
+from fhirlake import SANITIZED, Fhir, Server, wait
+
+pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
+
+N = 300 if SANITIZED else 1500
+# each level finds everybody, and sixty of them are asked one after the other
+SLOW = "&".join(["_has:Observation:subject:subject:Patient.gender:not=female"] * 60)
+KEYS = {"hostile": ("AKIAHOSTILE", "h" * 40), "honest": ("AKIAHONEST", "o" * 40)}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    data = tmp_path_factory.mktemp("share") / "data"
+    data.mkdir(mode=0o700)
+    (data / "credentials").write_text("".join(
+        f"[{name}]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n" for name, (key, secret) in KEYS.items()))
+    (data / "credentials").chmod(0o600)
+    with Server(data) as server:
+        client = server.client(*KEYS["hostile"])
+        server.theirs, server.ours = server.create_store(client), server.create_store(client)
+        server.put_object("s3://input/share/Patient.ndjson", "".join(
+            json.dumps({"resourceType": "Patient", "id": f"p{i}", "gender": "male"}) + "\n" for i in range(N)))
+        server.put_object("s3://input/share/Observation.ndjson", "".join(json.dumps({
+            "resourceType": "Observation", "id": f"o{i}", "status": "final", "code": {"text": "x"},
+            "subject": {"reference": f"Patient/p{i}"}}) + "\n" for i in range(N)))
+        server.wait_import(server.theirs, server.start_import(server.theirs, "s3://input/share/", client=client), client=client)
+        yield server
+
+
+def fhir(server, who, store):
+    return Fhir(f"{server.url}/datastore/{store}/r4", KEYS[who])
+
+
+class Hogs:
+    """So many requests of the hostile caller, who leaves after a few seconds; which of them are still worked on."""
+
+    def __init__(self, server, n, ask):
+        self.caller = fhir(server, "hostile", server.theirs)
+        self.caller.timeout = 12 if SANITIZED else 3
+        self.pool = concurrent.futures.ThreadPoolExecutor(n)
+        self.answers = [self.pool.submit(ask, self.caller) for _ in range(n)]
+
+    def __enter__(self):
+        time.sleep(0.3)  # they are on their way
+        return self
+
+    def __exit__(self, *_):
+        self.pool.shutdown()
+
+    def running(self):
+        return sum(not a.done() for a in self.answers)
+
+    def given(self):
+        """The answers that came before he left."""
+        return [a.result() for a in self.answers if not a.exception()]
+
+
+def honest_work(server):
+    """One of everything that waits for a thread, in another data store."""
+    us = fhir(server, "honest", server.ours)
+    made = us.post("Patient", {"resourceType": "Patient", "gender": "other"})
+    assert made.status == 201
+    assert us.get("Patient?gender=other").json["entry"]
+    assert us.post("Patient", {"resourceType": "Patient"}, If_None_Exist="_id=" + made.json["id"]).status == 200
+    assert us.delete("Patient?_id=" + made.json["id"]).status == 204
+    entry = {"request": {"method": "GET", "url": "Patient?gender=other"}}
+    assert us.post("", {"resourceType": "Bundle", "type": "batch", "entry": [entry]}).status == 200
+    assert us.get("Patient/_history").status == 200
+
+
+def test_work_ends_when_its_caller_hangs_up(place):
+    us = fhir(place, "hostile", place.theirs)
+    us.timeout = 0.3
+    before = place.log_text().count("error=cancelled")
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        for left in [pool.submit(us.get, f"Patient?_count=1&{SLOW}") for _ in range(3)]:
+            with pytest.raises(TimeoutError):
+                left.result()
+    wait(lambda: place.log_text().count("error=cancelled") - before, {3}, timeout=60)
+    assert "rest_failed" not in place.log_text()
+
+
+@pytest.mark.parametrize("kind,n", [("searches", 60), ("conditional deletes", 60), ("totals", 60), ("batches", 12),
+                                    ("sorted searches", 60), ("chained references", 12)])
+def test_others_are_served_while_one_keeps_all_that_he_can_busy(place, kind, n):
+    slow = {"request": {"method": "GET", "url": f"Patient?_count=1&{SLOW}"}}
+    linked = {"request": {"method": "POST", "url": "Observation"},
+              "resource": {"resourceType": "Observation", "status": "final", "code": {"text": "x"},
+                           "subject": {"reference": f"Patient?{SLOW}"}}}
+    ask = {"searches": lambda f: f.get(f"Patient?_count=1&{SLOW}"),
+           "conditional deletes": lambda f: f.delete(f"Patient?{SLOW}&name=nobody"),
+           "totals": lambda f: f.get(f"Patient?_count=1&_total=accurate&{SLOW}"),
+           "sorted searches": lambda f: f.get(f"Patient?_count=1&_sort=-_lastUpdated&{SLOW}"),
+           "batches": lambda f: f.post("", {"resourceType": "Bundle", "type": "batch", "entry": [slow] * 8}),
+           "chained references": lambda f: f.post("", {"resourceType": "Bundle", "type": "transaction", "entry": [linked]}),
+           }[kind]
+    with Hogs(place, n, ask) as hogs:
+        honest_work(place)
+        assert hogs.running() > 0, "they were still being worked on when the others had their answers"
+    for answer in hogs.given():
+        assert answer.status in {200, 404, 412, 429, 504}, answer.body
+        if answer.status in (429, 504):
+            assert answer.json["issue"][0]["code"] == {429: "throttled", 504: "timeout"}[answer.status]
+        if answer.status == 429:
+            assert answer.headers["Retry-After"]
+    honest_work(place)
