@@ -12,6 +12,8 @@
   start      time from exec to the ready line on the store that `import` filled
   reads      reads by id, open and signed, against our HTTP server with a constant answer
   together   latency of reads at a steady pace, alone and while exports or imports run
+  share      latency of one caller's searches, reads and creates in his data store, alone and while another caller keeps
+             all the threads busy that he can, in another one
   creates    durable creates of 16 clients, against RocksDB's group commits of the same keys and values
   search     first pages against reading the same resources by id; counting; at a tenth of the data and at all
 
@@ -413,6 +415,7 @@ NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.ex
          "ask": Bench.ask, "memory": Bench.memory, "start": Bench.start,
          "reads": lambda b: of_rest(b).reads(),
          "together": lambda b: of_rest(b).together(),
+         "share": lambda b: of_rest(b).share(),
          "creates": lambda b: of_rest(b).creates(), "search": lambda b: of_rest(b).search()}
 
 

@@ -129,6 +129,61 @@ class Rest:
                          " / ".join(f"{got[k] / 1000:.2f}" for k in ("p50_us", "p99_us", "max_us")))
                 shutil.rmtree(server.objects / "out", ignore_errors=True)
 
+    def share(self):
+        """An honest caller at a steady pace in one data store; a hostile one sends without pause in another."""
+        data = self.bench.work / "share"
+        data.mkdir(mode=0o700)
+        keys = {"honest": ("AKIAHONEST", "o" * 40), "hostile": ("AKIAHOSTILE", "h" * 40)}
+        (data / "credentials").write_text("".join(f"[{n}]\naws_access_key_id = {k}\naws_secret_access_key = {s}\n"
+                                                  for n, (k, s) in keys.items()))
+        (data / "credentials").chmod(0o600)
+        server = self.bench.start_server(name="share")
+        client = server.client(*keys["honest"])
+        source = self.bench.link_input(server, 0.1)
+        ours, theirs = server.create_store(client), server.create_store(client)
+        people, n = [{"resourceType": "Patient", "id": f"p{i}", "gender": "male"} for i in range(1500)], 1500
+        facts = [{"resourceType": "Observation", "id": f"o{i}", "status": "final", "code": {"text": "x"},
+                  "subject": {"reference": f"Patient/p{i}"}} for i in range(n)]
+        server.put_object("s3://input/hostile/all.ndjson", "".join(json.dumps(r) + "\n" for r in people + facts))
+        for store, place in (ours, source), (theirs, "s3://input/hostile/"):
+            job = server.wait_import(store, server.start_import(store, place, client=client), client=client)
+            assert job["JobStatus"] == "COMPLETED", job
+        with open(self.bench.data(0.1) / "Observation.ndjson") as lines:
+            seen = [json.loads(line) for _, line in zip(range(500), lines)]
+        base, their_base = f"/datastore/{ours}/r4", f"/datastore/{theirs}/r4"
+        slow = "&".join(["_has:Observation:subject:subject:Patient.gender:not=x".replace(":", "%3A")] * 20)
+        entry = {"request": {"method": "GET", "url": f"Patient?_count=1&{slow}"}}
+        batch = json.dumps({"resourceType": "Bundle", "type": "batch", "entry": [entry] * 20})
+        works = {"searches": [f"GET {base}/Observation?_count=10&subject={o['subject']['reference'].replace('/', '%2F')}"
+                              for o in seen],
+                 "reads": [f"GET {base}/Observation/{o['id']}" for o in seen],
+                 "creates": [f"POST {base}/Observation\t{json.dumps(o)}" for o in seen]}
+        hostiles = {"slow searches": [f"GET {their_base}/Patient?_count=1&{slow}"],
+                    "slow conditional deletes": [f"DELETE {their_base}/Patient?{slow}&name=nobody"],
+                    "slow batches": [f"POST {their_base}\t{batch}"]}
+        load = Load(self.tools, server.url, server.process.pid, keys["honest"])
+        for name, requests in works.items():
+            honest = self.file("honest", requests)
+            load.run(honest, self.seconds, 4, pace=200)  # warm
+            alone = [load.run(honest, self.seconds, 4, pace=200) for _ in range(self.rounds)]
+            self.row(f"{name}, 200 a second, alone: p50 / p99, ms",
+                     " / ".join(f"{statistics.median(a[k] for a in alone) / 1000:.2f}" for k in ("p50_us", "p99_us")))
+            for kind, asked in hostiles.items():
+                hostile = subprocess.Popen(
+                    [self.tools / "bench_load", "--to", load.address, "--connections", "64", "--seconds",
+                     str(self.seconds * self.rounds * 3 + 30), "--requests", self.file("hostile", asked), "--key",
+                     keys["hostile"][0], "--secret", keys["hostile"][1]], stdout=subprocess.DEVNULL)
+                try:
+                    time.sleep(1)
+                    got = [load.run(honest, self.seconds, 4, pace=200) for _ in range(self.rounds)]
+                finally:
+                    hostile.kill()
+                    hostile.wait()
+                self.row(f"{name} beside 64 {kind}: p50 / p99, ms", " / ".join(
+                    f"{statistics.median(g[k] for g in got) / 1000:.2f}" for k in ("p50_us", "p99_us")))
+                self.row(f"{name} beside 64 {kind}: p99 : p99 alone",
+                         self.spread([g["p99_us"] / a["p99_us"] for g, a in zip(got, alone)]))
+
     def creates(self):
         """Durable creates of 16 clients against RocksDB's own group commits of the same keys and values."""
         self.bench.filled().stop()
