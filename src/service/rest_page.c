@@ -72,8 +72,12 @@ static sv place_text(const struct rest_page *p, const struct rest_place *at)
 
 #define BREATHE_EVERY 32u /* resources that are read one by one */
 
-struct seen { /* (type, id) that stand on the page; open addressing over the arena */
-    struct search_id *slots;
+struct one_version { /* of a resource; version 0: the current one */
+    struct search_id x;
+    uint64_t version;
+};
+struct seen { /* versions that stand on the page; open addressing over the arena */
+    struct one_version *slots;
     size_t cap, n;
 };
 
@@ -82,7 +86,8 @@ struct writing {
     struct json_writer w;
     struct seen seen;
     struct buf frontier; /* search_id of resources whose includes are to be found */
-    struct buf wanted;   /* search_id of resources to include */
+    struct buf wanted;   /* one_version: resources to include */
+    bool versions_asked, versions_allowed; /* may the caller read versions? */
     size_t n_included;
     bool too_many;
     bool more;
@@ -92,22 +97,30 @@ struct writing {
     bool has_total;
 };
 
-static bool seen_add(struct writing *x, fhir_type type, sv id)
+/* Where the version stands, or would. */
+static struct one_version *seen_at(const struct seen *s, const struct one_version *v)
+{
+    size_t k = sv_hash(v->x.type + (v->version << 8), v->x.id) % s->cap;
+    while (s->slots[k].x.type &&
+           (s->slots[k].x.type != v->x.type || s->slots[k].version != v->version ||
+            !sv_eq(s->slots[k].x.id, v->x.id)))
+        k = (k + 1) % s->cap;
+    return &s->slots[k];
+}
+
+static bool seen_add(struct writing *x, const struct store_version *v)
 {
     struct seen *s = &x->seen;
+    struct one_version now = { { v->type, v->id }, v->version };
     if (s->cap == 0)
         return true;
-    for (size_t k = sv_hash(type, id) % s->cap;; k = (k + 1) % s->cap) {
-        if (s->slots[k].type == FHIR_TYPE_NONE) {
-            if (s->n * 2 >= s->cap)
-                return false; /* limits keep it from filling: cannot be */
-            s->slots[k] = (struct search_id){ type, arena_sv(x->p->c->a, id) };
-            s->n++;
-            return true;
-        }
-        if (s->slots[k].type == type && sv_eq(s->slots[k].id, id))
-            return false;
-    }
+    struct one_version *slot = seen_at(s, &now);
+    if (slot->x.type || s->n * 2 >= s->cap) /* limits keep it from filling */
+        return false;
+    now.x.id = arena_sv(x->p->c->a, v->id);
+    *slot = now;
+    s->n++;
+    return true;
 }
 
 err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struct rest_match *m,
@@ -151,18 +164,32 @@ err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err 
 
 /* ---- includes ---- */
 
+/* N of Type/id/_history/N. False: it names none of ours, and so nothing. 0: it names no version. */
+static bool version_of(sv reference, uint64_t *out)
+{
+    static const sv mark = { "/_history/", 10 };
+    sv t = sv_head(reference, sv_find(reference, '#'));
+    *out = 0;
+    t = sv_head(t, sv_find(t, '|'));
+    for (size_t i = 0; i + mark.len <= t.len; i++)
+        if (sv_starts(sv_tail(t, i), mark))
+            return sv_to_u64(sv_tail(t, i + mark.len), out) && *out > 0;
+    return true;
+}
+
 static void want_reference(void *ctx, const struct search_value *v)
 {
     struct writing *x = ctx;
+    uint64_t version;
     if (v->ref_type == FHIR_TYPE_NONE || (v->ref_base.len && !sv_eq(v->ref_base, x->p->c->base)) ||
-        x->too_many)
+        x->too_many || !version_of(v->text, &version))
         return;
-    if (x->wanted.len / sizeof(struct search_id) >= 4 * (size_t)PAGE_INCLUDED_MAX) {
+    if (x->wanted.len / sizeof(struct one_version) >= 4 * (size_t)PAGE_INCLUDED_MAX) {
         x->too_many = true;
         return;
     }
-    struct search_id id = { v->ref_type, arena_sv(x->p->c->a, v->ref_id) };
-    if (id.id.ptr == NULL || buf_add(&x->wanted, sv_make(&id, sizeof id), NULL) != ERR_OK)
+    struct one_version one = { { v->ref_type, arena_sv(x->p->c->a, v->ref_id) }, version };
+    if (one.x.id.ptr == NULL || buf_add(&x->wanted, sv_make(&one, sizeof one), NULL) != ERR_OK)
         x->too_many = true;
 }
 
@@ -184,7 +211,7 @@ static void follow(struct writing *x, fhir_type type, yyjson_val *root, bool ite
     for (size_t i = 0; i < x->p->n_includes; i++) {
         const struct rest_include *in = &x->p->includes[i];
         struct include_filter f = { x, in->target };
-        if (in->reverse || in->type != type || (iterating && !in->iterate))
+        if (in->reverse || (in->type && in->type != type) || (iterating && !in->iterate))
             continue;
         if (in->param) {
             search_extract(in->param, root, want_target, &f);
@@ -217,11 +244,54 @@ static err_code included(struct writing *x, const struct rest_match *m, struct e
         x->too_many = true;
         return ERR_OK;
     }
-    if (!seen_add(x, m->v.type, m->v.id))
+    if (!seen_add(x, &m->v))
         return ERR_OK;
     x->n_included++;
     TRY(rest_page_entry(x->p, &x->w, m, "include", e));
     return arrived(x, m, true, e);
+}
+
+/* Old versions are what a search alone does not show: who may not read them gets the current one. */
+static bool may_read_versions(struct writing *x)
+{
+    struct err ignored;
+    if (!x->versions_asked)
+        x->versions_allowed = rest_allowed(x->p->c, "VersionReadResource", &ignored) == ERR_OK;
+    x->versions_asked = true;
+    return x->versions_allowed;
+}
+
+/* What a reference leads to as of the page's commit; a body lives in a, or until *cur is closed. ERR_NOT_FOUND. */
+static err_code referred(struct writing *x, const struct one_version *want, struct arena *a,
+                         struct store_cursor **cur, struct store_version *out, struct err *e)
+{
+    struct rest_page *p = x->p;
+    TRY(store_get(p->c->st, want->x.type, want->x.id, p->as_of, a, out, e));
+    if (want->version && want->version != out->version && may_read_versions(x))
+        TRY(rest_version_find(p->c, &want->x, want->version, p->as_of, cur, out, e));
+    return out->method == STORE_METHOD_DELETE ? ERR(e, ERR_NOT_FOUND, "It was deleted") : ERR_OK;
+}
+
+static err_code include_one(struct writing *x, const struct one_version *want, struct arena *a,
+                            struct err *e)
+{
+    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+    struct rest_match m;
+    yyjson_doc *doc;
+    struct err why;
+    if (want->version && seen_at(&x->seen, want)->x.type)
+        return ERR_OK;
+    arena_reset(a);
+    err_code rc = referred(x, want, a, &cur, &m.v, &why);
+    if (rc == ERR_NOT_FOUND) /* a reference may lead nowhere */
+        return ERR_OK;
+    if (rc != ERR_OK) {
+        *e = why;
+        return rc;
+    }
+    TRY(json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
+    m.root = yyjson_doc_get_root(doc);
+    return included(x, &m, e);
 }
 
 /* Resources that references name. */
@@ -230,13 +300,9 @@ static err_code include_wanted(struct writing *x, struct err *e)
     struct buf now = x->wanted;
     buf_init(&x->wanted, SIZE_MAX / 2);
     err_code rc = ERR_OK;
-    struct search_id *ids = (struct search_id *)(void *)now.ptr;
+    const struct one_version *all = (const struct one_version *)(const void *)now.ptr;
     CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
-    for (size_t i = 0; i < now.len / sizeof *ids && rc == ERR_OK && !x->too_many; i++) {
-        struct rest_match m;
-        yyjson_doc *doc;
-        struct err why;
-        arena_reset(a);
+    for (size_t i = 0; i < now.len / sizeof *all && rc == ERR_OK && !x->too_many; i++) {
         if (i % BREATHE_EVERY == BREATHE_EVERY - 1) {
             rc = rest_breathe(x->p->c, e);
             x->too_many = rc == ERR_TIMEOUT;
@@ -245,20 +311,7 @@ static err_code include_wanted(struct writing *x, struct err *e)
                 break;
             }
         }
-        rc = store_get(x->p->c->st, ids[i].type, ids[i].id, x->p->as_of, a, &m.v, &why);
-        if (rc == ERR_NOT_FOUND || (rc == ERR_OK && m.v.method == STORE_METHOD_DELETE)) {
-            rc = ERR_OK; /* a reference may lead nowhere */
-            continue;
-        }
-        if (rc != ERR_OK) {
-            *e = why;
-            break;
-        }
-        rc = json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e);
-        if (rc != ERR_OK)
-            break;
-        m.root = yyjson_doc_get_root(doc);
-        rc = included(x, &m, e);
+        rc = include_one(x, &all[i], a, e);
     }
     buf_done(&now);
     return rc;
@@ -307,7 +360,7 @@ static err_code include_reverse(struct writing *x, const struct buf *frontier, b
                 ids[n++] = all[k];
         if (n == 0)
             continue;
-        qsort(ids, n, sizeof *ids, search_id_cmp);
+        rest_ids_sort(ids, &n); /* two versions of a resource are one here */
         if (in->param) {
             TRY(revinclude_one(x, in, in->param, ids, n, e));
             continue;
@@ -382,7 +435,7 @@ static err_code write_matches(struct writing *x, struct err *e)
             x->next = before;
             return ERR_OK;
         }
-        (void)seen_add(x, m.v.type, m.v.id); /* a match comes once */
+        (void)seen_add(x, &m.v); /* a match comes once */
         TRY(rest_page_entry(p, &x->w, &m, "match", e));
         TRY(arrived(x, &m, false, e));
         n++;
@@ -409,7 +462,7 @@ static err_code write_sorted(struct writing *x, struct err *e)
         TRY(store_get(p->c->st, id->type, id->id, p->as_of, a, &m.v, e));
         TRY(json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
         m.root = yyjson_doc_get_root(doc);
-        (void)seen_add(x, m.v.type, m.v.id); /* a match comes once */
+        (void)seen_add(x, &m.v); /* a match comes once */
         TRY(rest_page_entry(p, &x->w, &m, "match", e));
         TRY(arrived(x, &m, false, e));
     }

@@ -29,7 +29,7 @@ struct rest_row { /* a match and what it is sorted by */
 };
 struct rest_include {
     bool reverse, iterate;
-    fhir_type type;                   /* that holds the reference */
+    fhir_type type; /* that holds the reference; FHIR_TYPE_NONE: any */
     const struct search_param *param; /* NULL: all its reference parameters */
     fhir_type target;                 /* FHIR_TYPE_NONE: any */
 };
@@ -104,3 +104,9 @@ bool rest_order_place_read(struct rest_page *p, sv text);
  * asked. Appended to out. */
 MUST_USE err_code rest_subset_write(const struct rest_page *p, const struct rest_match *m,
                                     struct buf *out, struct err *e);
+
+/* rest_read.c: a version of a resource, by its number. Its body is valid until *cur is closed, which is the caller's; its
+ * id is that of `of`. ERR_NOT_FOUND. */
+MUST_USE err_code rest_version_find(struct rest_call *c, const struct search_id *of,
+                                    uint64_t version, uint64_t as_of_t, struct store_cursor **cur,
+                                    struct store_version *out, struct err *e);

@@ -55,7 +55,7 @@ err_code rest_query_compartment(struct rest_query *q, fhir_type owner, sv id, st
 
 /* ---- sets of ids ---- */
 
-static void sort_ids(struct search_id *ids, size_t *n)
+void rest_ids_sort(struct search_id *ids, size_t *n)
 {
     size_t kept = 0;
     if (*n == 0)
@@ -122,7 +122,7 @@ static err_code take_ids(struct id_list *l, struct search_id **out, size_t *n_ou
         return arena_oom(l->c->a, e);
     if (n)
         memcpy(ids, l->ids.ptr, n * sizeof *ids);
-    sort_ids(ids, &n);
+    rest_ids_sort(ids, &n);
     *out = ids;
     *n_out = n;
     return ERR_OK;

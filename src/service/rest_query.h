@@ -85,6 +85,8 @@ const struct rest_place *rest_walk_place(const struct rest_walk *w);
 void rest_walk_close(struct rest_walk *w);
 DEFINE_CLEANUP(struct rest_walk, rest_walk_close)
 
+/* Sorted, and each once. */
+void rest_ids_sort(struct search_id *ids, size_t *n);
 /* Ids of all matches, sorted. ERR_TOO_LARGE past max. Owned by the arena of the call. */
 MUST_USE err_code rest_query_ids(const struct rest_query *q, size_t max, struct search_id **out,
                                  size_t *n_out, struct err *e);

@@ -106,23 +106,37 @@ err_code rest_read(struct rest_call *c, struct err *e)
     return answer_version(c, &v, e);
 }
 
+err_code rest_version_find(struct rest_call *c, const struct search_id *of, uint64_t version,
+                           uint64_t as_of_t, struct store_cursor **cur, struct store_version *out,
+                           struct err *e)
+{
+    CLEANUP(store_cursor_close) struct store_cursor *walk = NULL;
+    struct store_version v;
+    err_code rc;
+    TRY(store_history(c->st, of->type, of->id, as_of_t, &walk, e));
+    while ((rc = store_cursor_next(walk, &v, e)) == ERR_OK && v.version > version)
+        TRY(rest_breathe(c, e));
+    if (rc == ERR_EOF || (rc == ERR_OK && v.version != version))
+        return ERR(e, ERR_NOT_FOUND, "%s with this id has no such version",
+                   fhir_type_name(of->type));
+    TRY(rc);
+    v.id = of->id;
+    *out = v;
+    *cur = walk;
+    walk = NULL;
+    return ERR_OK;
+}
+
 err_code rest_vread(struct rest_call *c, struct err *e)
 {
     CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+    const struct search_id of = { c->type, c->id };
     struct store_version v;
     uint64_t want;
-    err_code rc;
     if (!sv_to_u64(c->vid, &want) || want == 0)
         return ERR(e, ERR_NOT_FOUND, "%s has no version of that name", fhir_type_name(c->type));
-    TRY(store_history(c->st, c->type, c->id, as_of(c), &cur, e));
-    while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK && v.version > want)
-        TRY(rest_breathe(c, e));
-    if (rc == ERR_EOF || (rc == ERR_OK && v.version != want))
-        return ERR(e, ERR_NOT_FOUND, "%s with this id has no such version",
-                   fhir_type_name(c->type));
-    TRY(rc);
+    TRY(rest_version_find(c, &of, want, as_of(c), &cur, &v, e));
     rest_about(c, &v);
-    c->out.id = c->id; /* the cursor's bytes end here */
     if (v.method == STORE_METHOD_DELETE)
         return gone(c, e);
     return answer_version(c, &v, e);

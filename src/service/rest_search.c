@@ -80,7 +80,7 @@ static err_code read_sort(struct rest_page *p, sv value, struct err *e)
     return ERR_OK;
 }
 
-/* Type:parameter[:target], or Type:* */
+/* Type:parameter[:target], or Type:*, or * */
 static err_code read_one_include(struct rest_page *p, sv name, sv value, struct err *e)
 {
     sv modifier = name, word, type_name, code, target = SV_NONE, rest = sv_trim(value);
@@ -92,6 +92,10 @@ static err_code read_one_include(struct rest_page *p, sv name, sv value, struct 
     if (p->n_includes == PAGE_INCLUDES_MAX)
         return ERR(e, ERR_TOO_LARGE, "A search takes at most %u _include and _revinclude",
                    PAGE_INCLUDES_MAX);
+    if (sv_eq(rest, SV_LIT("*")) && !in.reverse) { /* whatever any of them refers to */
+        p->includes[p->n_includes++] = in;
+        return ERR_OK;
+    }
     if (!sv_cut(&rest, ':', &type_name) || !sv_cut(&rest, ':', &code))
         return bad(e,
                    "_include and _revinclude are written Type:parameter or Type:parameter:Target");

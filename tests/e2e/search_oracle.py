@@ -385,16 +385,28 @@ def local(base, text):
     return (m[2], m[3]) if m and (m[1] in (None, base)) else None
 
 
+def version_named(text):
+    """N of Type/id/_history/N, as text; None when none is named."""
+    m = re.search(r"/_history/([^|#]*)", text)
+    return m and m[1]
+
+
 class Oracle:
     def __init__(self, base, table, now):
         self.base, self.now = base, now
         self.table = table
         self.full = "Account" in table
         self.resources = {}   # (type, id) -> resource, numbers as Decimal
+        self.versions = {}    # (type, id, versionId) -> resource, without deletions
 
     def put(self, line):
         r = json.loads(line, parse_float=Decimal, parse_int=Decimal)
         self.resources[r["resourceType"], r["id"]] = r
+        self.put_version(line)
+
+    def put_version(self, line):
+        r = json.loads(line, parse_float=Decimal, parse_int=Decimal)
+        self.versions[r["resourceType"], r["id"], r["meta"]["versionId"]] = r
 
     def parameter(self, type, code):
         return COMMON.get(code) or self.table.get(type, {}).get(code)
@@ -534,29 +546,44 @@ class Oracle:
 
     # -- what comes along --
 
+    def current(self, key):
+        return (*key, self.resources[key]["meta"]["versionId"])
+
+    def led_to(self, text):
+        """(type, id, version) of what a reference leads to; the version is the one that it names, or the current one."""
+        to = local(self.base, text)
+        named = to and version_named(text)
+        if named is not None:
+            return (*to, named.lstrip("0")) if (*to, named.lstrip("0")) in self.versions else None
+        return self.current(to) if to in self.resources else None
+
     def include(self, matches, rules):
-        """(type, id) of what comes with the matches. rules: (reverse, iterate, source, code, target)"""
-        out, frontier, first = set(), set(matches), True
+        """(type, id, version) of what comes with the matches, (type, id). rules: (reverse, iterate, source, code, target)"""
+        start = {self.current(key) for key in matches}
+        out, frontier, first = set(), start, True
         while frontier:
-            new = set()
+            new, here = set(), {key[:2] for key in frontier}
             for reverse, iterate, source, code, target in rules:
                 if not first and not iterate:
                     continue
                 codes = [code] if code != "*" else [c for c, p in self.table[source].items() if p[0] == "reference"]
+                holders = [(self.current(key), r) for key, r in self.resources.items()] if reverse else [
+                    (key, self.versions[key]) for key in frontier]
                 for c in codes:
                     p = self.parameter(source, c)
-                    for key, r in self.resources.items():
-                        if key[0] != source or (not reverse and key not in frontier):
+                    for key, r in holders:
+                        if key[0] != source:
                             continue
                         for e in self.elements(r, p):
-                            to = local(self.base, reference_of(e)[0])
+                            text = reference_of(e)[0]
+                            to = local(self.base, text)
                             if to is None or (target and to[0] != target):
                                 continue
-                            if reverse and to in frontier:
+                            if reverse and to in here:
                                 new.add(key)
-                            elif not reverse and to in self.resources:
-                                new.add(to)
-            frontier = new - out - set(matches)
+                            elif not reverse and self.led_to(text):
+                                new.add(self.led_to(text))
+            frontier = new - out - start
             out |= frontier
             first = False
         return out

@@ -114,6 +114,13 @@ def test_several_includes_may_stand_in_one(fhir):
                   "_include=Patient:organization,%20Patient:general-practitioner,", "_include=Patient:*,Patient:link"):
         got = fhir.get(f"Patient?{query}").json["entry"]
         assert sorted(e["resource"]["id"] for e in got if e["search"]["mode"] == "include") == ["d", "o"], query
+    everything = fhir.get("Patient?_include=*").json["entry"]
+    assert sorted(e["resource"]["id"] for e in everything if e["search"]["mode"] == "include") == ["d", "o"]
+    fhir.put("Encounter/e", {"resourceType": "Encounter", "id": "e", "status": "finished", "class": {"code": "x"},
+                             "subject": {"reference": "Patient/p"}})
+    everything = fhir.get("Encounter?_include=Encounter:subject&_include:iterate=*").json["entry"]
+    assert sorted(e["resource"]["id"] for e in everything if e["search"]["mode"] == "include") == ["d", "o", "p"]
+    assert fhir.get("Patient?_revinclude=*").status == fhir.get("Patient?_include=*:Patient").status == 400
     assert fhir.get("Patient?_include=Patient:organization,Patient:name").status == 400
     assert fhir.get("Patient?_include=" + ",".join(["Patient:organization"] * 33)).status == 400
 

@@ -44,6 +44,9 @@ class Loaded:
             for e in self.pages(f"{t}?_count=1000"):
                 self.oracle.put(e["raw"])
         assert set(self.oracle.resources) == expected
+        for e in self.pages("_history?_count=1000"):
+            if e["raw"]:
+                self.oracle.put_version(e["raw"])
 
     def change(self, rnd, keys, expected, n):
         """Resources are written again, deleted, and made anew: entries of old versions must not be found."""
@@ -74,7 +77,7 @@ class Loaded:
             bundle = answer.json
             exact = json.loads(answer.body, parse_float=Raw, parse_int=Raw)
             for e, x in zip(bundle.get("entry", []), exact.get("entry", [])):
-                yield {**e, "raw": dump(x["resource"])}
+                yield {**e, "raw": dump(x["resource"]) if "resource" in x else None}
             path = next((x["url"] for x in bundle["link"] if x["relation"] == "next"), None)
 
     def found(self, type, query):
@@ -184,9 +187,10 @@ def test_what_comes_along_is_what_the_oracle_says(small):
         assert answer.status == 200, (SEED, i, query, answer.body)
         modes = {}
         for e in answer.json.get("entry", []):
-            modes.setdefault(e["search"]["mode"], []).append((e["resource"]["resourceType"], e["resource"].get("id")))
+            r = e["resource"]
+            modes.setdefault(e["search"]["mode"], []).append((r["resourceType"], r.get("id"), r.get("meta", {}).get("versionId")))
         assert "outcome" not in modes, (SEED, i, query, answer.json["entry"][-1])
-        assert {id for _, id in modes.get("match", [])} == want, (SEED, i, query)
+        assert {id for _, id, _ in modes.get("match", [])} == want, (SEED, i, query)
         got = modes.get("include", [])
         expected = small.oracle.include({(type, id) for id in want}, rules)
         assert len(got) == len(set(got))
