@@ -345,6 +345,7 @@ static void headers_in(struct rest_call *c, const struct http_request *req)
     in->if_none_exist = condition_header(req, "If-None-Exist", &in->if_none_exist_twice);
     in->if_modified_since = http_header_get(req, "If-Modified-Since");
     in->content_encoding = http_header_get(req, "Content-Encoding");
+    in->security_context = http_header_get(req, "X-Security-Context");
     in->validation_level = http_header_get(req, "x-amzn-healthlake-fhir-validation-level");
     in->idempotency_key = http_header_get(req, "x-amz-fhir-idempotency-key");
 }
@@ -375,6 +376,8 @@ static err_code check_format(const struct rest_call *c, struct err *e)
     sv format = rest_param(c, "_format"), rest = c->in.accept, one;
     if (c->it->shape == REST_EXPORT_STATUS || c->it->shape == REST_EXPORT_FILE)
         return ERR_OK; /* plain JSON and NDJSON, whatever else is taken */
+    if (rest_binary_reads(c))
+        return ERR_OK; /* what it holds decides */
     if (format.len) {  /* a plus sign that was not encoded has become a space */
         if (is_json(format) || sv_eq(format, SV_LIT("application/fhir json")))
             return ERR_OK;
@@ -395,6 +398,8 @@ static err_code check_body(const struct rest_call *c, struct err *e)
     if (c->in.content_encoding.len &&
         !sv_eq_nocase(sv_trim(c->in.content_encoding), SV_LIT("identity")))
         return ERR(e, ERR_MEDIA_TYPE, "Content-Encoding: bodies are taken as they are, not packed");
+    if (rest_binary_writes(c) && !rest_body_may_be_resource(kind))
+        return ERR_OK;
     if (charset.ptr && !sv_eq_nocase(charset, SV_LIT("utf-8")) &&
         !sv_eq_nocase(charset, SV_LIT("utf8")))
         return ERR(e, ERR_MEDIA_TYPE, "Content-Type: FHIR's JSON is UTF-8");
@@ -465,7 +470,8 @@ static err_code enter(struct exchange *ex, struct err *e)
     TRY(rest_allowed_here(c, e));
     TRY(check_format(c, e));
     TRY(check_body(c, e));
-    c->in.body = rest_without_mark(c->in.body);
+    if (!rest_binary_writes(c)) /* there it may belong to the content */
+        c->in.body = rest_without_mark(c->in.body);
     return store_registry_acquire(c->s->cfg.stores, id, false, &c->st, e);
 }
 
@@ -530,13 +536,14 @@ static void make_pretty(struct buf *body)
 static void leave(struct exchange *ex)
 {
     struct rest_call *c = &ex->c;
-    struct http_header h[14];
+    struct http_header h[15];
     if (ex->rc != ERR_OK) {
         ex->e.code = ex->rc;
         c->out.content_type = SV_NONE;
+        c->out.as_it_is = false;
         c->out.status = rest_error(c, &ex->e, &c->out.body);
     }
-    if (c->out.body.len && sv_eq(rest_param(c, "_pretty"), SV_LIT("true")))
+    if (c->out.body.len && !c->out.as_it_is && sv_eq(rest_param(c, "_pretty"), SV_LIT("true")))
         make_pretty(&c->out.body);
     if (c->st)
         store_registry_release(c->s->cfg.stores, c->st);

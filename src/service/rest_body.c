@@ -26,7 +26,7 @@ bool rest_media_is(sv content_type, const char *want)
     return sv_eq_nocase(kind, sv_from(want));
 }
 
-static bool is_json_type(sv kind)
+bool rest_body_is_json(sv kind)
 {
     return rest_media_is(kind, "application/fhir+json") ||
            rest_media_is(kind, "application/json") || rest_media_is(kind, "text/json") ||
@@ -36,6 +36,11 @@ static bool is_json_type(sv kind)
 static bool is_none_or_form(sv kind)
 {
     return sv_trim(kind).len == 0 || rest_media_is(kind, "application/x-www-form-urlencoded");
+}
+
+bool rest_body_may_be_resource(sv kind)
+{
+    return rest_body_is_json(kind) || is_none_or_form(kind);
 }
 
 /* Its first byte that is no white space; 0: none. */
@@ -51,7 +56,7 @@ err_code rest_json_body(const struct rest_call *c, struct err *e)
 {
     sv kind = c->in.content_type;
     bool named = sv_trim(kind).len != 0;
-    if (!is_json_type(kind) &&
+    if (!rest_body_is_json(kind) &&
         !(is_none_or_form(kind) && (!named || first_byte(c->in.body) == '{')))
         return ERR(e, ERR_MEDIA_TYPE, "Content-Type must be application/fhir+json");
     if (c->in.body.len == 0)
@@ -65,7 +70,7 @@ err_code rest_form_body(struct rest_call *c, struct err *e)
     char first = first_byte(c->in.body);
     if (first == 0)
         return ERR_OK;
-    if ((!is_json_type(kind) && !is_none_or_form(kind)) || first == '{' || first == '[')
+    if ((!rest_body_is_json(kind) && !is_none_or_form(kind)) || first == '{' || first == '[')
         return ERR(e, ERR_MEDIA_TYPE, "A search is posted as application/x-www-form-urlencoded");
     return rest_params_add(c, c->in.body, e);
 }

@@ -29,7 +29,7 @@ struct rest_row { /* a match and what it is sorted by */
 };
 struct rest_include {
     bool reverse, iterate;
-    fhir_type type; /* that holds the reference; FHIR_TYPE_NONE: any */
+    fhir_type type;                   /* that holds the reference; FHIR_TYPE_NONE: any */
     const struct search_param *param; /* NULL: all its reference parameters */
     fhir_type target;                 /* FHIR_TYPE_NONE: any */
 };

@@ -7,6 +7,7 @@
  *   rest_everything.c  a patient's record                           rest_cursor.c  tokens of pages
  *   rest_clock.c    how long a call may work
  *   rest_precondition.c  If-Match, If-None-Match                    rest_body.c    types of bodies, forms
+ *   rest_binary.c   content of Binaries
  *   rest_transaction.c  all or nothing                              rest_bundle_refs.c  links between entries
  *
  * An HTTP request, or an entry of a Bundle, becomes a rest_call: what came in, where it goes, what comes out.
@@ -40,7 +41,7 @@ struct rest_request { /* views; SV_NONE: not sent */
     bool body_unread; /* it is larger than what is read at this path */
     sv body, content_type;
     sv accept, prefer, if_match, if_none_match, if_none_exist, if_modified_since;
-    sv validation_level, idempotency_key, content_encoding;
+    sv validation_level, idempotency_key, content_encoding, security_context;
     bool if_none_exist_twice;
 };
 
@@ -57,7 +58,8 @@ struct rest_answer {
     bool issues_stored; /* minimal validation let something through */
     struct buf body;    /* FHIR JSON, unless content_type is set; empty: no body */
     sv content_type;
-    struct http_header more[4]; /* rest_header() */
+    bool as_it_is;              /* the body is no FHIR: it is not made pretty */
+    struct http_header more[5]; /* rest_header() */
     size_t n_more;
     struct http_file *file; /* in the place of a body; its fd is ours until it is sent */
 };
@@ -132,6 +134,7 @@ struct rest_call {
     fhir_type member_type; /* REST_COMPARTMENT; FHIR_TYPE_NONE: all */
     struct rest_param_list params;
     bool in_bundle;
+    size_t text_max;                /* of a resource that is written; 0: LIMIT_DATA_BODY_BYTES */
     uint64_t as_of;                 /* reads see this commit; 0: the newest */
     bool only_check;                /* a read: is it well formed? */
     struct rest_clock *clock;       /* NULL: of no request, it takes as long as it takes */
@@ -158,7 +161,7 @@ sv rest_param(const struct rest_call *c, const char *name); /* first of that nam
 bool rest_prefers(const struct rest_call *c, const char *what);
 /* Parameter of a header such as "application/fhir+json; charset=utf-8", without quotes; SV_NONE: not there. */
 sv rest_media_param(sv header, const char *name);
-/* One more header of the answer; past four they are passed over, which is our bug. */
+/* One more header of the answer; past five they are passed over, which is our bug. */
 void rest_header(struct rest_call *c, const char *name, sv value);
 /* Does a write answer with the resource? In a Bundle only when asked for. */
 bool rest_wants_body(const struct rest_call *c);
@@ -244,12 +247,26 @@ MUST_USE err_code rest_write(struct rest_call *c, struct err *e);
 sv rest_without_mark(sv text);
 /* Is a Content-Type this one? Its parameters do not count. */
 bool rest_media_is(sv content_type, const char *want);
+bool rest_body_is_json(sv content_type);
+/* Does the type leave open that the body is a resource? */
+bool rest_body_may_be_resource(sv content_type);
 /* There is a body, and it is to be read as JSON. ERR_MEDIA_TYPE, ERR_INVALID: it is empty. */
 MUST_USE err_code rest_json_body(const struct rest_call *c, struct err *e);
 /* The parameters of a posted form, added to the call's. No body is none. ERR_MEDIA_TYPE. */
 MUST_USE err_code rest_form_body(struct rest_call *c, struct err *e);
 /* The same for an operation, which takes Parameters too. */
 MUST_USE err_code rest_parameters_body(struct rest_call *c, struct err *e);
+
+/* ---- rest_binary.c ---- */
+/* May the answer be a Binary's content? It then answers for Accept. */
+bool rest_binary_reads(const struct rest_call *c);
+/* May the body be a Binary's content, in whatever type? */
+bool rest_binary_writes(const struct rest_call *c);
+/* The content of v, when that is what is asked for: *done. ERR_NOT_ACCEPTABLE, ERR_UNPROCESSABLE: it is no base64. */
+MUST_USE err_code rest_binary_read(struct rest_call *c, const struct store_version *v, bool *done,
+                                   struct err *e);
+/* When the body of the call is a Binary's content: it becomes that Binary, in made. ERR_MEDIA_TYPE, ERR_INVALID. */
+MUST_USE err_code rest_binary_take(struct rest_call *c, struct buf *made, struct err *e);
 
 /* ---- rest_precondition.c ---- */
 /* ERR_INVALID: empty, or no tags. text SV_NONE: none there. Tags are views of text, their list is in a. */

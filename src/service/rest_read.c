@@ -90,7 +90,10 @@ static err_code answer_version(struct rest_call *c, const struct store_version *
     if (not_modified(c, v))
         return ERR_OK;
     c->out.status = 200;
-    return cut_to_ask(c, v, e);
+    bool done = false;
+    if (rest_binary_reads(c))
+        TRY(rest_binary_read(c, v, &done, e));
+    return done ? ERR_OK : cut_to_ask(c, v, e);
 }
 
 err_code rest_read(struct rest_call *c, struct err *e)

@@ -27,14 +27,20 @@ static bool is(const struct rest_call *c, const char *method)
     return sv_eq_cstr(c->in.method, method);
 }
 
+static size_t text_max(const struct rest_call *c)
+{
+    return c->text_max ? c->text_max : LIMIT_DATA_BODY_BYTES;
+}
+
 /* The resource of text in its stored form. The tree of it stays in reader. */
 static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, sv text, sv set_id,
                               struct rest_pending *p, struct fhir_envelope *env, struct err *e)
 {
-    CLEANUP_BUF struct buf relinked = BUF_INIT(LIMIT_DATA_BODY_BYTES + (64u << 10));
+    size_t max = text_max(c) + (64u << 10);
+    CLEANUP_BUF struct buf relinked = BUF_INIT(max);
     if (c->entry)
         TRY(rest_relink(c, text, &relinked, &text, e));
-    buf_init(&p->stored, LIMIT_DATA_BODY_BYTES + (64u << 10));
+    buf_init(&p->stored, max);
     err_code rc = fhir_envelope_read(reader, text, set_id, &p->stored, env, e);
     if (rc == ERR_INVALID && !yyjson_is_obj(fhir_reader_root(reader))) {
         CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by the body */
@@ -246,7 +252,7 @@ err_code rest_prepare(struct rest_call *c, struct rest_pending *p, struct err *e
         return ERR_OK;
     if (is(c, "DELETE"))
         return prepare_delete(c, p, e);
-    reader = fhir_reader_new(LIMIT_DATA_BODY_BYTES);
+    reader = fhir_reader_new(text_max(c));
     if (is(c, "POST"))
         return prepare_create(c, reader, p, e);
     if (is(c, "PATCH"))
@@ -324,6 +330,8 @@ static err_code write_once(struct rest_call *c, bool *again, struct err *e)
 /* What another write overtook is made again, from the request as it came, on what is there now. */
 err_code rest_write(struct rest_call *c, struct err *e)
 {
+    CLEANUP_BUF struct buf made = BUF_INIT(0);
+    TRY(rest_binary_take(c, &made, e));
     const struct rest_param_list params = c->params;
     const sv id = c->id;
     const arena_mark mark = arena_mark_get(c->a);
