@@ -218,7 +218,7 @@ static size_t encode(const struct search_value *v, struct entry out[3])
 
 static bool is_indexed(const struct search_param *p)
 {
-    return p->kind != SEARCH_COMPOSITE && p->kind != SEARCH_SPECIAL &&
+    return p->kind != SEARCH_COMPOSITE && p->kind != SEARCH_SPECIAL && p != &search_created_at &&
            !sv_eq(p->code, SV_LIT("_id")) && !sv_eq(p->code, SV_LIT("_lastUpdated"));
 }
 

@@ -323,10 +323,10 @@ static bool id_matches(const struct search_criterion *c, const struct search_sub
     return false;
 }
 
-static bool updated_matches(const struct search_criterion *c, const struct search_subject *s)
+static bool instant_matches(const struct search_criterion *c, int64_t instant_ms)
 {
     for (size_t i = 0; i < c->n_terms; i++)
-        if (date_matches(&c->terms[i], s->instant_ms, s->instant_ms + 1))
+        if (date_matches(&c->terms[i], instant_ms, instant_ms + 1))
             return true;
     return false;
 }
@@ -340,7 +340,9 @@ bool search_match(const struct search_context *cx, const struct search_criterion
     if (sv_eq(c->param->code, SV_LIT("_id")))
         return missing ? !c->missing : id_matches(c, s) != (c->modifier == SEARCH_MOD_NOT);
     if (sv_eq(c->param->code, SV_LIT("_lastUpdated")))
-        return missing ? !c->missing : updated_matches(c, s);
+        return missing ? !c->missing : instant_matches(c, s->instant_ms);
+    if (c->param == &search_created_at)
+        return missing ? !c->missing : instant_matches(c, s->created_ms);
     if (c->param->kind == SEARCH_COMPOSITE)
         return composite_matches(cx, c, s);
     if (c->param->kind == SEARCH_SPECIAL) {

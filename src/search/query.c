@@ -338,6 +338,10 @@ static err_code read_modifier(sv text, struct search_criterion *c, struct err *e
                SV_FMT(c->param->code), search_kind_name(kind));
 }
 
+const struct search_param search_created_at = { .kind = SEARCH_DATE,
+                                                .type = { "*", 1 },
+                                                .code = { "createdAt", 9 } };
+
 err_code search_parse(const struct search_context *cx, fhir_type type, sv name, sv value,
                       struct arena *a, struct search_criterion *out, struct err *e)
 {
@@ -345,6 +349,8 @@ err_code search_parse(const struct search_context *cx, fhir_type type, sv name, 
     struct search_criterion c = { 0 };
     size_t colon = sv_find(name, ':');
     c.param = search_param_find(type, sv_head(name, colon));
+    if (c.param == NULL && cx->created && sv_eq(sv_head(name, colon), search_created_at.code))
+        c.param = &search_created_at;
     if (c.param == NULL)
         return ERR(e, ERR_NOT_FOUND, "%s has no search parameter of that name",
                    type ? fhir_type_name(type) : "A search over all types");

@@ -49,6 +49,10 @@ struct search_param {
 };
 /* NULL: the type has no such parameter. */
 const struct search_param *search_param_find(fhir_type type, sv code);
+/* HealthLake's createdAt: the instant of a resource's first version. It stands in no type's list and has no entries;
+ * search_parse() knows it where the context says so. */
+extern const struct search_param search_created_at;
+
 /* All of a type, in the order of their codes; those of every type among them. */
 const struct search_param *const *search_params_of(fhir_type type, size_t *n);
 /* May the reference parameter lead to this type? */
@@ -149,6 +153,7 @@ int search_id_cmp(const void *a, const void *b);
 struct search_context {
     sv base; /* our own [base] without a slash behind: URLs below it are relative references */
     int64_t now_ms; /* for prefix ap */
+    bool created;   /* createdAt may be asked: subjects have created_ms */
 };
 /* One pair of a query, name without chain: "birthdate", "name:exact".
  *   type  searched type; FHIR_TYPE_NONE: parameters of every type only
@@ -163,6 +168,7 @@ struct search_subject {
     sv id;
     int64_t instant_ms; /* meta.lastUpdated, which the stored text does not hold */
     yyjson_val *root;
+    int64_t created_ms; /* of the first version; only asked by search_created_at */
 };
 bool search_match(const struct search_context *cx, const struct search_criterion *c,
                   const struct search_subject *s);

@@ -101,7 +101,10 @@ static err_code same_as_asked(const struct rest_asked *a, const struct store_ver
         CLEANUP(arena_free) struct arena *mem = arena_new(json_tree_max(v->body.json.len));
         yyjson_doc *doc;
         TRY(json_read(mem, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
-        const struct search_subject s = { v->type, v->id, v->instant_ms, yyjson_doc_get_root(doc) };
+        struct search_subject s = { v->type, v->id, v->instant_ms, yyjson_doc_get_root(doc),
+                                    v->instant_ms };
+        if (q->asks_created && v->version != 1)
+            TRY(rest_created_ms(q->c, v->type, v->id, &s.created_ms, e));
         met = rest_query_met(q, &s);
     }
     *same = met == was;

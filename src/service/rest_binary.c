@@ -21,7 +21,8 @@
 #include "base/limits.h"
 #include "codec/hash.h"
 
-#define TEXT_MAX    ((LIMIT_DATA_BODY_BYTES / 3 + 1) * 4 + (64u << 10)) /* of a Binary made of a body */
+#define TEXT_MAX \
+    ((LIMIT_DATA_BODY_BYTES / 3 + 1) * 4 + (64u << 10)) /* of a Binary made of a body */
 #define TYPE_MAX    255u
 #define CONTEXT_MAX 512u
 #define ANY_TYPE    "application/octet-stream"
@@ -72,9 +73,10 @@ static bool is_media_type(sv kind)
 
 static bool is_fhir(sv kind)
 {
-    static const char *const names[] = { "application/fhir+json", "application/json",
-                                         "application/json+fhir", "text/json", "json",
-                                         "application/fhir json" };
+    static const char *const names[] = {
+        "application/fhir+json", "application/json", "application/json+fhir", "text/json", "json",
+        "application/fhir json"
+    };
     sv version = rest_media_param(kind, "fhirVersion");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (sv_eq_nocase(name_of(kind), sv_from(names[i])))
@@ -130,8 +132,10 @@ static err_code choose(const struct rest_call *c, sv type, bool *content, struct
     if (rest_says_nothing(rest))
         return ERR_OK;
     while (sv_cut(&rest, ',', &one)) {
-        bool named = closeness(one, type) == 3 && !sv_eq_nocase(name_of(type), SV_LIT("application/fhir+json"));
-        unsigned of_fhir = is_fhir(one) && !named ? 3 : closeness(one, SV_LIT("application/fhir+json"));
+        bool named = closeness(one, type) == 3 &&
+                     !sv_eq_nocase(name_of(type), SV_LIT("application/fhir+json"));
+        unsigned of_fhir =
+            is_fhir(one) && !named ? 3 : closeness(one, SV_LIT("application/fhir+json"));
         consider(&fhir, of_fhir == 3 && !is_fhir(one) ? 0 : of_fhir, q_of(one));
         consider(&own, named || !is_fhir(one) ? closeness(one, type) : 0, q_of(one));
     }
@@ -249,7 +253,8 @@ err_code rest_binary_take(struct rest_call *c, struct buf *made, struct err *e)
     if (!rest_binary_writes(c))
         return ERR_OK;
     if (rest_media_is(kind, "application/fhir+xml"))
-        return ERR(e, ERR_MEDIA_TYPE, "Content-Type must be application/fhir+json, or the content's");
+        return ERR(e, ERR_MEDIA_TYPE,
+                   "Content-Type must be application/fhir+json, or the content's");
     if (rest_body_may_be_resource(kind)) {
         bool named = rest_body_is_json(kind);
         if (!named || says_binary(text)) { /* as a resource, then, or refused as one */

@@ -144,7 +144,11 @@ const struct rest_entry *rest_refs_pending(const struct rest_bundle *b,
         if (en == but || !en->p.identified || !en->p.has_write || en->c.type != type ||
             !(rest_entry_is(en, "POST") || rest_entry_is(en, "PUT")))
             continue;
-        struct search_subject s = { type, en->c.id, clock_wall_ms(), en->in->resource };
+        int64_t now = clock_wall_ms();
+        struct search_subject s = { type, en->c.id, now, en->in->resource, now };
+        struct err ignored; /* what is not found was not there before */
+        if (query->asks_created)
+            IGNORE(rest_created_ms(b->c, type, en->c.id, &s.created_ms, &ignored));
         if (!rest_query_met(query, &s))
             continue;
         ++*n;

@@ -100,6 +100,20 @@ static void search_param(struct json_writer *w, const struct search_param *p)
     json_obj_end(w);
 }
 
+/* HealthLake's own: HL7 defines no such parameter. */
+static void created_at(struct json_writer *w)
+{
+    json_obj(w);
+    json_kv_str(w, "name", search_created_at.code);
+    json_kv_str(w, "type", sv_from(search_kind_name(search_created_at.kind)));
+    json_kv_str(
+        w, "documentation",
+        SV_LIT(
+            "When the first version of the resource came, as _lastUpdated is when the newest did; "
+            "a parameter of Amazon HealthLake"));
+    json_obj_end(w);
+}
+
 static void search_params(struct json_writer *w, fhir_type type, bool of_every_type)
 {
     size_t n;
@@ -109,6 +123,8 @@ static void search_params(struct json_writer *w, fhir_type type, bool of_every_t
     for (size_t i = 0; i < n; i++)
         if (!of_every_type || sv_eq(of[i]->type, SV_LIT("*")))
             search_param(w, of[i]);
+    if (of_every_type)
+        created_at(w);
     json_arr_end(w);
 }
 

@@ -7,7 +7,7 @@ void rest_query_init(struct rest_query *q, struct rest_call *c, fhir_type type, 
 {
     memset(q, 0, sizeof *q);
     q->c = c;
-    q->cx = (struct search_context){ c->base, clock_wall_ms() };
+    q->cx = (struct search_context){ c->base, clock_wall_ms(), true };
     q->as_of = as_of;
     q->owner_at = QUERY_NO_OWNER;
     if (type) {
@@ -29,6 +29,7 @@ static err_code add_clause(struct rest_query *q, const struct search_criterion *
     if (n)
         memcpy(copy, any, n * sizeof *copy);
     q->clauses[q->n_clauses++] = (struct rest_clause){ copy, n, false, NULL };
+    q->asks_created |= n && any[0].param == &search_created_at;
     return ERR_OK;
 }
 
@@ -165,7 +166,8 @@ static bool last_name_known(fhir_type type, sv rest)
 {
     sv code = sv_head(rest, sv_find(rest, '.'));
     code = sv_head(code, sv_find(code, ':'));
-    return sv_starts(code, SV_LIT("_has")) || search_param_find(type, code) != NULL;
+    return sv_starts(code, SV_LIT("_has")) || sv_eq(code, search_created_at.code) ||
+           search_param_find(type, code) != NULL;
 }
 
 static err_code chain(struct rest_query *q, fhir_type on, sv name, sv value, struct err *e)
@@ -269,6 +271,21 @@ static err_code shared(struct rest_query *q, sv name, sv value, struct err *e)
     return ERR_OK;
 }
 
+err_code rest_created_ms(struct rest_call *c, fhir_type type, sv id, int64_t *out, struct err *e)
+{
+    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+    struct store_version v;
+    err_code rc;
+    int64_t first_ms = clock_wall_ms();
+    TRY(store_history(c->st, type, id, STORE_NOW, &cur, e));
+    while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) /* newest first */
+        first_ms = v.instant_ms;
+    if (rc != ERR_EOF)
+        return rc;
+    *out = first_ms;
+    return ERR_OK;
+}
+
 err_code rest_query_add(struct rest_query *q, sv name, sv value, struct err *e)
 {
     fhir_type on = q->n_types == 1 ? q->types[0] : FHIR_TYPE_NONE;
@@ -279,7 +296,8 @@ err_code rest_query_add(struct rest_query *q, sv name, sv value, struct err *e)
         return on ? chain(q, on, name, value, e)
                   : ERR(e, ERR_INVALID, "A chain needs a search of one type");
     sv code = sv_head(name, sv_find(name, ':'));
-    if (on == FHIR_TYPE_NONE && q->n_types && search_param_find(FHIR_TYPE_NONE, code) == NULL)
+    if (on == FHIR_TYPE_NONE && q->n_types && !sv_eq(code, search_created_at.code) &&
+        search_param_find(FHIR_TYPE_NONE, code) == NULL)
         return shared(q, name, value, e);
     struct search_criterion cr;
     TRY(search_parse(&q->cx, on, name, value, q->c->a, &cr, e));

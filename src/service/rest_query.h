@@ -34,6 +34,7 @@ struct rest_query {
     size_t n_clauses;
     unsigned depth;
     bool goes_by[QUERY_TYPES_MAX]; /* types that its chains and _has looked at */
+    bool asks_created;             /* a clause is about createdAt */
     /* a compartment: */
     struct search_id owner; /* type FHIR_TYPE_NONE: none */
     size_t
@@ -51,6 +52,10 @@ MUST_USE err_code rest_query_leads_to(struct rest_query *q,
                                       const struct search_param *const *params, size_t n_params,
                                       const struct search_id *ids, size_t n_ids, struct err *e);
 
+/* When the first version of a resource came, which createdAt asks; an id that has none: now. Cost follows the versions
+ * of the id. */
+MUST_USE err_code rest_created_ms(struct rest_call *c, fhir_type type, sv id, int64_t *out,
+                                  struct err *e);
 /* Does this one resource match? It must be of the searched type. */
 bool rest_query_met(const struct rest_query *q, const struct search_subject *s);
 /* Of the call's parameters, which must all be filters: what a conditional write goes by. ERR_INVALID. */

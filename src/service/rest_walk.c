@@ -329,6 +329,11 @@ static bool clause_met(const struct rest_query *q, const struct rest_clause *cl,
     return false;
 }
 
+static bool asks_created(const struct rest_clause *cl)
+{
+    return cl->n && cl->any[0].param == &search_created_at;
+}
+
 bool rest_query_met(const struct rest_query *q, const struct search_subject *s)
 {
     for (size_t i = 0; i < q->n_clauses; i++)
@@ -386,10 +391,21 @@ static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_ma
             return ERR_OK;
     }
     TRY(json_read(w->scratch, c->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
-    struct search_subject s = { w->type, c->v.id, c->v.instant_ms, yyjson_doc_get_root(doc) };
+    struct search_subject s = { w->type, c->v.id, c->v.instant_ms, yyjson_doc_get_root(doc),
+                                c->v.instant_ms };
     for (size_t i = 0; i < w->q->n_clauses; i++)
-        if (!clause_met(w->q, clause_at(w, i), &s))
+        if (!asks_created(clause_at(w, i)) && !clause_met(w->q, clause_at(w, i), &s))
             return ERR_OK;
+    if (w->q->asks_created) { /* last, because older versions are read for it */
+        if (c->v.version != 1) {
+            TRY(rest_created_ms(w->q->c, w->type, c->v.id, &s.created_ms, e));
+            w->since_check +=
+                c->v.version < TIME_CHECK_EVERY ? (unsigned)c->v.version : TIME_CHECK_EVERY;
+        }
+        for (size_t i = 0; i < w->q->n_clauses; i++)
+            if (asks_created(clause_at(w, i)) && !clause_met(w->q, clause_at(w, i), &s))
+                return ERR_OK;
+    }
     if (w->how == BY_INDEX && !first_meeting(w, c, s.root))
         return ERR_OK;
     *met = true;
