@@ -5,6 +5,7 @@
  *   update       create (409: id is taken)  update (409: another id)     412      PUT Type?query
  *   patch        404                        patch                        412      PATCH Type?query
  *   delete       404                        delete                       412      DELETE Type?query
+ *                (by _id: 204 when it is deleted already, 409 when it lives and does not match)
  *                (with _count: any number of matches, rest_delete.c)
  *
  * What was found is written only while it is still so and stays at the version that matched (rest_asked.c); else the
@@ -102,6 +103,53 @@ err_code rest_query_one(const struct rest_query *q, const struct rest_scope *sco
     return ERR_OK;
 }
 
+/* _id=x, alone or beside what says which version of it is meant. */
+static sv only_id(const struct rest_call *c)
+{
+    static const char *const beside[] = { "_tag", "_lastUpdated", "createdAt", "_format",
+                                          "_pretty" };
+    sv id = SV_NONE;
+    for (size_t i = 0; i < c->params.n; i++) {
+        const struct rest_param *p = &c->params.items[i];
+        size_t k = 0;
+        while (k < sizeof beside / sizeof beside[0] &&
+               !sv_eq_cstr(sv_head(p->name, sv_find(p->name, ':')), beside[k]))
+            k++;
+        if (k < sizeof beside / sizeof beside[0])
+            continue;
+        if (!sv_eq(p->name, SV_LIT("_id")) || id.ptr || !fhir_id_ok(p->value))
+            return SV_NONE;
+        id = p->value;
+    }
+    return id;
+}
+
+/* Source: HealthLake, statuses of conditional deletes: what is deleted already stays so, and that is no error. */
+static err_code nothing_to_delete(struct rest_call *c, struct rest_pending *p, struct err *e)
+{
+    struct store_version v;
+    struct err why;
+    sv id = only_id(c);
+    err_code rc = ERR_NOT_FOUND;
+    if (id.ptr)
+        rc = store_get(c->st, c->type, id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v, &why);
+    if (rc == ERR_NOT_FOUND)
+        return ERR(e, ERR_NOT_FOUND, "No %s matches the search", fhir_type_name(c->type));
+    if (rc != ERR_OK) {
+        *e = why;
+        return rc;
+    }
+    if (v.method != STORE_METHOD_DELETE)
+        return ERR(e, ERR_CONFLICT, "%s with this id does not match the rest of the search",
+                   fhir_type_name(c->type));
+    if (p->conditions.match.there)
+        return ERR(e, ERR_PRECONDITION, "There is no current version, which If-Match asks for");
+    c->id = id;
+    c->out.status = 204;
+    p->has_write = false;
+    return ERR_OK;
+}
+
 static err_code none(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
     char uuid[37];
@@ -109,6 +157,8 @@ static err_code none(struct rest_call *c, struct rest_pending *p, struct err *e)
     struct err why;
     if (sv_eq_cstr(c->in.method, "POST"))
         return ERR_OK;
+    if (sv_eq_cstr(c->in.method, "DELETE"))
+        return nothing_to_delete(c, p, e);
     if (!sv_eq_cstr(c->in.method, "PUT"))
         return ERR(e, ERR_NOT_FOUND, "No %s matches the search", fhir_type_name(c->type));
     if (p->body_id.len == 0) {

@@ -313,6 +313,32 @@ def test_conditional_patch_and_delete(fhir, ids):
     assert fhir.delete("Patient").status == 400 and fhir.delete("Patient?_count=5").status == 400
 
 
+def test_a_conditional_delete_by_id_says_why_nothing_matches(fhir, ids):
+    n = next(ids)
+    live, gone, never = f"live-{n}", f"gone-{n}", f"never-{n}"
+    for id in (live, gone):
+        fhir.put(f"Patient/{id}", patient(id, meta={"tag": [{"code": "kept"}]}))
+    fhir.delete(f"Patient/{gone}")
+    other = ("_tag=other", "_lastUpdated=lt2000", "createdAt=lt2000", "_tag:not=kept", "_tag=other&_lastUpdated=gt2000")
+    for query, status in [("", 204), *((f"&{x}", 204) for x in other), ("&_tag=kept", 204), ("&active=true", 404),
+                          ("&_tag=kept&active=true", 404)]:
+        assert fhir.delete(f"Patient?_id={gone}{query}").status == status, query
+    for query, status in [*((f"&{x}", 409) for x in other), ("&active=true", 404), ("&_id=other", 404), (f",{gone}&_tag=other", 404)]:
+        got = fhir.delete(f"Patient?_id={live}{query}")
+        assert got.status == status and got.json["issue"][0]["code"] == ("conflict" if status == 409 else "not-found"), query
+    for query in ("", "&_tag=kept", "&createdAt=gt2000"):
+        assert fhir.delete(f"Patient?_id={never}{query}").status == 404
+    assert fhir.delete(f"Patient?_id={gone}", If_Match="*").status == 412
+    assert fhir.delete(f"Patient?_id={gone}&_count=2").json.get("entry") is None
+    assert fhir.patch(f"Patient?_id={gone}", []).status == 404, "a patch has nothing to go by"
+    for kind in ("batch", "transaction"):
+        for url, status in ((f"Patient?_id={gone}", "204"), (f"Patient?_id={live}&_tag=other", "409"), (f"Patient?_id={never}", "404")):
+            got = fhir.post("", {"resourceType": "Bundle", "type": kind, "entry": [{"request": {"method": "DELETE", "url": url}}]})
+            assert (got.json["entry"][0]["response"]["status"] if got.status == 200 else str(got.status)) == status, url
+    assert fhir.get(f"Patient/{live}").headers["ETag"] == 'W/"1"'
+    assert fhir.delete(f"Patient?_id={live}&_tag=kept").status == 204 and fhir.get(f"Patient/{live}").status == 410
+
+
 def test_conditional_delete_of_several(fhir, ids):
     mrn = f"cdeletes-{next(ids)}"
     path = f"Patient?identifier={mrn}&_count=2"
