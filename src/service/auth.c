@@ -65,6 +65,13 @@ void auth_free(struct auth *au)
     arena_free(au->arena);
 }
 
+sv auth_role_passer(const struct auth *au)
+{
+    const struct credential *c =
+        au->credentials ? credentials_could(au->credentials, SV_LIT("iam:PassRole")) : NULL;
+    return c ? c->name : SV_NONE;
+}
+
 /* ---- who ---- */
 
 static err_code caller_set(const struct auth *au, struct arena *a, const struct credential *c,
@@ -198,22 +205,20 @@ err_code auth_check(struct auth *au, const struct http_request *req, int64_t now
 err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
                      const struct policy_context *context, struct err *e)
 {
-    policy_decision d = caller->credential
-                            ? credential_decide(caller->credential, action, resource, context)
-                            : POLICY_ALLOWED;
-    switch (d) {
-    case POLICY_ALLOWED:
+    const struct credential *c = caller->credential;
+    policy_decision d = c ? credential_decide(c, action, resource, context) : POLICY_ALLOWED;
+    if (d == POLICY_ALLOWED)
         return ERR_OK;
-    case POLICY_DENIED:
+    /* The reason is the one that a data store which is not there would get: another one would tell that it is there. */
+    struct policy_context unknown = context ? *context : (struct policy_context){ 0 };
+    unknown.tags_unknown = true;
+    if (credential_decide(c, action, resource, &unknown) == POLICY_DENIED)
         return ERR(e, ERR_DENIED,
                    "User: %.*s is not authorized to perform: %.*s on resource: %.*s with an "
                    "explicit deny in an identity-based policy",
                    SV_FMT(caller->arn), SV_FMT(action), SV_FMT(sv_head(resource, 256)));
-    default:
-        return ERR(e, ERR_DENIED,
-                   "User: %.*s is not authorized to perform: %.*s on resource: %.*s because no "
-                   "identity-based policy allows the %.*s action",
-                   SV_FMT(caller->arn), SV_FMT(action), SV_FMT(sv_head(resource, 256)),
-                   SV_FMT(action));
-    }
+    return ERR(e, ERR_DENIED,
+               "User: %.*s is not authorized to perform: %.*s on resource: %.*s because no "
+               "identity-based policy allows the %.*s action",
+               SV_FMT(caller->arn), SV_FMT(action), SV_FMT(sv_head(resource, 256)), SV_FMT(action));
 }

@@ -24,6 +24,9 @@ MUST_USE err_code auth_new(const struct auth_config *cfg, struct auth **out, str
 void auth_free(struct auth *au);
 DEFINE_CLEANUP(struct auth, auth_free)
 
+/* The name of a caller whose policy could let him pass roles; SV_NONE: there is none. Borrowed. */
+sv auth_role_passer(const struct auth *au);
+
 struct auth_caller {
     const struct credential *credential; /* NULL: anonymous, allowed all. Lives with the auth. */
     sv access_key_id;                    /* for the log; empty when anonymous */

@@ -315,6 +315,14 @@ const struct credential *credentials_find(const struct credentials *c, sv access
     return bsearch(&key, c->items, c->n, sizeof *c->items, by_key_id);
 }
 
+const struct credential *credentials_could(const struct credentials *c, sv action)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (c->items[i].policy && policy_could_allow(c->items[i].policy, action))
+            return &c->items[i];
+    return NULL;
+}
+
 policy_decision credential_decide(const struct credential *c, sv action, sv resource,
                                   const struct policy_context *context)
 {

@@ -36,6 +36,9 @@ void credentials_free(struct credentials *c);
 DEFINE_CLEANUP(struct credentials, credentials_free)
 
 size_t credentials_count(const struct credentials *c);
+/* A caller with a policy that could allow the action on anything at all; NULL: none. Callers without a policy do not
+ * count. */
+const struct credential *credentials_could(const struct credentials *c, sv action);
 /* NULL: unknown. Borrowed from c. */
 const struct credential *credentials_find(const struct credentials *c, sv access_key_id);
 

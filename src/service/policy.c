@@ -15,6 +15,7 @@
 
 typedef enum { OP_STRING, OP_STRING_NOCASE, OP_GLOB, OP_ARN, OP_BOOL, OP_NULL } op_kind;
 typedef enum { ANY_PLAIN, ANY_VALUE, ALL_VALUES } quantifier;
+typedef enum { KEY_OTHER, KEY_RESOURCE_TAG, KEY_REQUEST_TAG, KEY_TAG_KEYS } key_kind;
 
 struct list {
     sv *items;
@@ -26,6 +27,7 @@ struct condition {
     bool negated, if_exists;
     quantifier over;
     sv key;
+    key_kind of;
     struct list values;
 };
 
@@ -117,28 +119,40 @@ static bool resource_listed(const struct statement *s, sv resource)
 
 /* ---- conditions ---- */
 
-static bool value_listed(const struct condition *c, sv value)
+static bool value_listed(const struct condition *c, sv value, bool nocase)
 {
     for (size_t i = 0; i < c->values.n; i++) {
         sv want = c->values.items[i];
-        if (c->kind == OP_STRING ? sv_eq(want, value)
-            : c->kind == OP_GLOB ? glob(want, value, false)
-            : c->kind == OP_ARN  ? arn_match(want, value)
-                                 : sv_eq_nocase(want, value))
+        if (c->kind == OP_STRING && !nocase ? sv_eq(want, value)
+            : c->kind == OP_GLOB            ? glob(want, value, nocase)
+            : c->kind == OP_ARN             ? arn_match(want, value)
+                                            : sv_eq_nocase(want, value))
             return true;
     }
     return false;
 }
 
-/* How many values the request has for the key, and how many of them the condition lists. */
-static bool condition_holds(const struct condition *c, const struct policy_context *context)
+/* How many values the request has for the key, and how many of them the condition lists. What cannot be told
+ * stands for refusing: it holds for a Deny and for no Allow.
+ *   - a tag of a data store that is not there, or was not asked for
+ *   - a tag that stands there twice, in keys that differ by letter case: which one counts?
+ * A key among aws:TagKeys names whatever tag a condition finds under it, in any letter case; so "TEAM" is "team" where
+ * that makes a Deny hold or keeps an Allow from holding. */
+static bool condition_holds(const struct condition *c, bool deny,
+                            const struct policy_context *context)
 {
     size_t n = 0, listed = 0;
+    bool tag = c->of == KEY_RESOURCE_TAG || c->of == KEY_REQUEST_TAG;
+    bool nocase = c->of == KEY_TAG_KEYS && deny != c->negated;
+    if (c->of == KEY_RESOURCE_TAG && context && context->tags_unknown)
+        return deny;
     for (size_t i = 0; context && i < context->n_facts; i++)
         if (sv_eq_nocase(context->facts[i].key, c->key)) {
             n++;
-            listed += value_listed(c, context->facts[i].value);
+            listed += value_listed(c, context->facts[i].value, nocase);
         }
+    if (tag && n > 1)
+        return deny;
     if (c->kind == OP_NULL)
         return sv_eq_nocase(c->values.items[0], SV_LIT("true")) == (n == 0);
     if (n == 0)
@@ -160,7 +174,7 @@ static bool statement_covers(const struct statement *s, sv action, sv resource,
         resource_listed(s, resource) == s->not_resource)
         return false;
     for (size_t i = 0; i < s->n_conditions; i++)
-        if (!condition_holds(&s->conditions[i], context))
+        if (!condition_holds(&s->conditions[i], s->deny, context))
             return false;
     return true;
 }
@@ -178,6 +192,21 @@ policy_decision policy_decide(const struct policy *p, sv action, sv resource,
         d = POLICY_ALLOWED;
     }
     return d;
+}
+
+bool policy_could_allow(const struct policy *p, sv action)
+{
+    bool could = false;
+    for (size_t i = 0; i < p->n_statements; i++) {
+        const struct statement *s = &p->statements[i];
+        if (action_listed(s, action) == s->not_action)
+            continue;
+        if (!s->deny)
+            could = true;
+        else if (s->n_conditions == 0 && !s->not_resource && resource_listed(s, SV_LIT("*")))
+            return false; /* on nothing at all */
+    }
+    return could;
 }
 
 /* ---- reading ---- */
@@ -297,16 +326,20 @@ static err_code read_operator(sv name, struct condition *c, struct err *e)
     return ERR(e, ERR_INVALID, "condition operator \"%.*s\" is not supported", SHOWN(name));
 }
 
-static bool known_key(sv key)
+static bool known_key(sv key, key_kind *of)
 {
-    static const char *const tags[] = { "aws:ResourceTag/", "aws:RequestTag/" };
+    static const struct {
+        const char *prefix;
+        key_kind of;
+    } tags[] = { { "aws:ResourceTag/", KEY_RESOURCE_TAG }, { "aws:RequestTag/", KEY_REQUEST_TAG } };
     for (size_t i = 0; i < 2; i++) {
-        sv prefix = sv_from(tags[i]);
+        sv prefix = sv_from(tags[i].prefix);
+        *of = tags[i].of;
         if (key.len > prefix.len && sv_eq_nocase(sv_head(key, prefix.len), prefix))
             return true;
     }
-    return sv_eq_nocase(key, SV_LIT("aws:TagKeys")) ||
-           sv_eq_nocase(key, SV_LIT("iam:PassedToService"));
+    *of = sv_eq_nocase(key, SV_LIT("aws:TagKeys")) ? KEY_TAG_KEYS : KEY_OTHER;
+    return *of == KEY_TAG_KEYS || sv_eq_nocase(key, SV_LIT("iam:PassedToService"));
 }
 
 /* The same question twice, which JSON would let stand and a reader would overlook. */
@@ -360,7 +393,7 @@ static err_code read_conditions(struct arena *a, yyjson_val *v, struct statement
             if (s->n_conditions == MAX_CONDITIONS)
                 return ERR(e, ERR_TOO_LARGE, "more than %u conditions", MAX_CONDITIONS);
             c.key = json_string(key);
-            if (!known_key(c.key))
+            if (!known_key(c.key, &c.of))
                 return ERR(e, ERR_INVALID, "condition key \"%.*s\" is not supported", SHOWN(c.key));
             if (asked_before(s, &c))
                 return ERR(e, ERR_INVALID, "condition key \"%.*s\" stands twice", SHOWN(c.key));

@@ -11,6 +11,9 @@
  *                          Arn[Not]Like, Bool, Null; with ...IfExists; with ForAnyValue: or
  *                          ForAllValues: in front; on the keys aws:ResourceTag/KEY,
  *                          aws:RequestTag/KEY, aws:TagKeys and iam:PassedToService
+ * What cannot be told counts for refusing: a condition on a tag whose key stands there twice, in two letter cases, or
+ * on a tag of a data store that does not exist, holds for a Deny and for no Allow, whatever its operator.
+ * Values of aws:TagKeys are compared without letter case where that refuses more, because tags are found so.
  * Whatever is not listed here (Principal, other operators, keys and members, policy variables) is
  * refused when the policy is read: a rule that we cannot keep must not look kept.
  * Limits: POLICY_MAX_BYTES, POLICY_MAX_STATEMENTS.
@@ -38,6 +41,7 @@ struct policy_fact {
 struct policy_context {
     const struct policy_fact *facts;
     size_t n_facts;
+    bool tags_unknown; /* there is no such resource: nothing can be said of its tags */
 };
 
 typedef enum {
@@ -52,3 +56,5 @@ typedef enum {
  *   context   may be NULL: no facts */
 policy_decision policy_decide(const struct policy *p, sv action, sv resource,
                               const struct policy_context *context);
+/* Is there any resource and context for which it may allow the action? */
+bool policy_could_allow(const struct policy *p, sv action);

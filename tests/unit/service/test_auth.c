@@ -37,6 +37,8 @@ static void start(const char *credentials)
 #define APP    "[app]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = " SECRET "\n"
 #define TOKEN  "aws_session_token = FwoGZXIvYXdzEJr//////////wEaDExAMPLE+token/with=signs==\n"
 
+#define ALLOW_READ "{\"Effect\":\"Allow\",\"Action\":\"healthlake:Read*\",\"Resource\":\"*\""
+
 static int set_up(void **state)
 {
     (void)state;
@@ -376,7 +378,7 @@ TEST(auth, refusals_are_in_awss_words)
     sv act = SV_LIT("healthlake:DeleteFHIRDatastore");
     OK(auth_allows(&who, act, SV_LIT(STORE), NULL, e));
     struct policy_fact keep = { SV_LIT("aws:ResourceTag/keep"), SV_LIT("yes") };
-    struct policy_context context = { &keep, 1 };
+    struct policy_context context = { &keep, 1, false };
     assert_int_equal(auth_allows(&who, act, SV_LIT(STORE), &context, &err), ERR_DENIED);
     assert_string_equal(err.msg,
                         "User: arn:aws:iam::" ACCOUNT ":user/app is not authorized to perform: "
@@ -393,6 +395,42 @@ TEST(auth, refusals_are_in_awss_words)
     done(&t);
 }
 
+/* A data store that is there and one that is not are refused in the same words, whatever the tags say. */
+TEST(auth, the_reason_of_a_refusal_does_not_tell_that_the_resource_is_there)
+{
+    (void)state;
+    static const char *const statements[] = {
+        ALLOW_READ ",\"Condition\":{\"StringEquals\":{\"aws:ResourceTag/t\":\"a\"}}}",
+        ALLOW_READ ",\"Condition\":{\"StringNotEquals\":{\"aws:ResourceTag/t\":\"b\"}}}",
+        ALLOW_READ "},{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{"
+                   "\"StringEquals\":{"
+                   "\"aws:ResourceTag/t\":\"b\"}}}",
+        ALLOW_READ
+        ",\"Condition\":{\"StringEquals\":{\"aws:ResourceTag/"
+        "t\":\"a\"}}},{\"Effect\":\"Deny\",\"Action\":"
+        "\"*\",\"Resource\":\"*\",\"Condition\":{\"StringEquals\":{\"aws:ResourceTag/t\":\"c\"}}}",
+        ALLOW_READ ",\"Condition\":{\"Null\":{\"aws:ResourceTag/t\":true}}}",
+    };
+    for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++) {
+        char policy[700];
+        struct asked t;
+        struct auth_caller who;
+        struct err there = { 0 }, absent = { 0 };
+        struct policy_fact b = { SV_LIT("aws:ResourceTag/t"), SV_LIT("b") };
+        (void)snprintf(policy, sizeof policy, "{\"Statement\":[%s]}", statements[i]);
+        put("p.json", policy);
+        start(APP "policy = p.json\n");
+        ask(&t, "control-plane/header");
+        OK(auth_check(au, &t.req, NOW, &who, e));
+        struct policy_context tagged = { &b, 1, false }, none = { NULL, 0, true };
+        sv act = SV_LIT("healthlake:ReadResource");
+        assert_int_equal(auth_allows(&who, act, SV_LIT(STORE), &tagged, &there), ERR_DENIED);
+        assert_int_equal(auth_allows(&who, act, SV_LIT(STORE), &none, &absent), ERR_DENIED);
+        assert_string_equal(there.msg, absent.msg);
+        done(&t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +444,7 @@ int main(void)
         T(auth, open_door_lets_everybody_in),
         T(auth, no_credentials_no_door),
         T(auth, refusals_are_in_awss_words),
+        T(auth, the_reason_of_a_refusal_does_not_tell_that_the_resource_is_there),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -240,7 +240,7 @@ TEST(policy, conditions_one_by_one)
         size_t n = 0;
         while (n < 3 && asks[i].facts[n].key.ptr)
             n++;
-        struct policy_context context = { asks[i].facts, n };
+        struct policy_context context = { asks[i].facts, n, false };
         (void)snprintf(json, sizeof json,
                        "{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\","
                        "\"Condition\":%s}}",
@@ -254,6 +254,173 @@ TEST(policy, conditions_one_by_one)
     }
 }
 
+/* ---- what cannot be told ---- */
+
+/* Every operator with a condition that a caller could hope to meet through a tag he set himself. */
+static const char *const hopes[] = {
+    "{\"StringEquals\"" ON_TAG("\"a\""),
+    "{\"StringEqualsIfExists\"" ON_TAG("\"a\""),
+    "{\"StringNotEquals\"" ON_TAG("\"z\""),
+    "{\"StringNotEqualsIfExists\"" ON_TAG("\"z\""),
+    "{\"StringEqualsIgnoreCase\"" ON_TAG("\"A\""),
+    "{\"StringNotEqualsIgnoreCase\"" ON_TAG("\"Z\""),
+    "{\"StringLike\"" ON_TAG("\"*\""),
+    "{\"StringNotLike\"" ON_TAG("\"z*\""),
+    "{\"ArnNotLike\"" ON_TAG("\"" ROLE "\""),
+    "{\"ArnNotEqualsIfExists\"" ON_TAG("\"" ROLE "\""),
+    "{\"Null\"" ON_TAG("false"),
+    "{\"Null\"" ON_TAG("true"),
+    "{\"BoolIfExists\"" ON_TAG("\"true\""),
+    "{\"ForAnyValue:StringEquals\"" ON_TAG("\"a\""),
+    "{\"ForAnyValue:StringNotEquals\"" ON_TAG("\"z\""),
+    "{\"ForAllValues:StringLike\"" ON_TAG("\"*\""),
+    "{\"ForAllValues:StringNotEquals\"" ON_TAG("\"z\""),
+    "{\"ForAllValues:StringEqualsIfExists\"" ON_TAG("[\"a\",\"b\"]"),
+};
+
+/* With it alone, and with it as a Deny beside an Allow of everything. */
+static void refused_both_ways(const char *condition, const struct policy_context *context)
+{
+    for (size_t i = 0; i < 2; i++) {
+        char json[600];
+        (void)snprintf(json, sizeof json,
+                       "{\"Statement\":[%s\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":%s}]}",
+                       i ? ALLOW("\"Action\":\"*\",\"Resource\":\"*\"") ",{\"Effect\":\"Deny\","
+                         : "{\"Effect\":\"Allow\",",
+                       condition);
+        policy_decision d = decide(json, "healthlake:ReadResource", STORE, context);
+        if (d != (i ? POLICY_DENIED : POLICY_NOT_ALLOWED))
+            fail_msg("%s is met as %s", condition, i ? "no Deny" : "an Allow");
+    }
+}
+
+TEST(policy, a_tag_in_two_letter_cases_holds_for_a_deny_and_for_no_allow)
+{
+    (void)state;
+    static const struct policy_fact pairs[][2] = {
+        { { { "aws:ResourceTag/env", 19 }, { "a", 1 } },
+          { { "aws:ResourceTag/ENV", 19 }, { "b", 1 } } },
+        { { { "aws:ResourceTag/Env", 19 }, { "b", 1 } },
+          { { "aws:ResourceTag/env", 19 }, { "a", 1 } } },
+        { { { "aws:ResourceTag/env", 19 }, { "a", 1 } },
+          { { "aws:ResourceTag/eNV", 19 }, { "a", 1 } } },
+        { { { "aws:resourcetag/env", 19 }, { "", 0 } },
+          { { "AWS:RESOURCETAG/ENV", 19 }, { "a", 1 } } },
+    };
+    for (size_t p = 0; p < sizeof pairs / sizeof pairs[0]; p++)
+        for (size_t i = 0; i < sizeof hopes / sizeof hopes[0]; i++)
+            refused_both_ways(hopes[i], &(struct policy_context){ pairs[p], 2, false });
+    /* a request's tags likewise */
+    static const struct policy_fact sent[] = { { { "aws:RequestTag/env", 18 }, { "a", 1 } },
+                                               { { "aws:RequestTag/ENV", 18 }, { "b", 1 } } };
+    refused_both_ways("{\"StringEquals\":{\"aws:RequestTag/env\":\"a\"}}",
+                      &(struct policy_context){ sent, 2, false });
+    refused_both_ways("{\"StringNotEquals\":{\"aws:RequestTag/Env\":\"z\"}}",
+                      &(struct policy_context){ sent, 2, false });
+    /* another tag beside it does not matter */
+    static const struct policy_fact other[] = {
+        TAG("a"), { { "aws:ResourceTag/environment", 27 }, { "b", 1 } }
+    };
+    assert_int_equal(
+        decide("{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\","
+               "\"Condition\":{\"StringEquals\"" ON_TAG("\"a\"") "}}",
+               "a:B", STORE, &(struct policy_context){ other, 2, false }),
+        POLICY_ALLOWED);
+}
+
+TEST(policy, tags_of_what_is_not_there_hold_for_a_deny_and_for_no_allow)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof hopes / sizeof hopes[0]; i++)
+        refused_both_ways(hopes[i], &(struct policy_context){ NULL, 0, true });
+    /* what does not hang on its tags is decided as ever */
+    struct policy_context none = { NULL, 0, true };
+    const char *p = DOC(ALLOW("\"Action\":\"a:*\",\"Resource\":\"" STORE "\""));
+    assert_int_equal(decide(p, "a:B", STORE, &none), POLICY_ALLOWED);
+    assert_int_equal(decide(p, "a:B", STORE "0", &none), POLICY_NOT_ALLOWED);
+    p = DOC(ALLOW(
+        "\"Action\":\"a:*\",\"Resource\":\"*\",\"Condition\":{\"ForAllValues:StringEquals\"" ON_KEY(
+            "\"a\"") ""));
+    assert_int_equal(decide(p, "a:B", STORE, &none), POLICY_ALLOWED);
+}
+
+/* A condition on a tag finds it in any letter case: so must one on the keys that may be set. */
+TEST(policy, tag_keys_in_another_letter_case_are_those_that_a_deny_names)
+{
+    (void)state;
+    static const struct {
+        const char *effect, *condition;
+        bool holds;
+    } asks[] = {
+        { "Deny", "{\"ForAnyValue:StringEquals\"" ON_KEY("\"team\""), true },
+        { "Deny", "{\"ForAnyValue:StringLike\"" ON_KEY("\"te?m\""), true },
+        { "Deny", "{\"StringEquals\"" ON_KEY("\"team\""), true },
+        { "Deny", "{\"ForAllValues:StringEquals\"" ON_KEY("[\"team\",\"x\"]"), true },
+        { "Deny", "{\"ForAnyValue:StringNotEquals\"" ON_KEY("\"team\""), true },
+        { "Deny", "{\"StringNotLike\"" ON_KEY("\"te*\""), true },
+        { "Allow", "{\"ForAnyValue:StringEquals\"" ON_KEY("\"team\""), false },
+        { "Allow", "{\"ForAllValues:StringLike\"" ON_KEY("\"te*\""), false },
+        { "Allow", "{\"ForAllValues:StringNotEquals\"" ON_KEY("\"team\""), false },
+        { "Allow", "{\"ForAnyValue:StringNotLike\"" ON_KEY("\"te*\""), false },
+        { "Allow", "{\"ForAllValues:StringEqualsIgnoreCase\"" ON_KEY("\"team\""), true },
+        { "Allow", "{\"ForAllValues:StringEquals\"" ON_KEY("\"TEAM\""), true },
+    };
+    const struct policy_fact key = KEY("TEAM");
+    for (size_t i = 0; i < sizeof asks / sizeof asks[0]; i++) {
+        char json[600];
+        bool deny = asks[i].effect[0] == 'D';
+        (void)snprintf(json, sizeof json,
+                       "{\"Statement\":[%s{\"Effect\":\"%s\",\"Action\":\"*\",\"Resource\":\"*\","
+                       "\"Condition\":%s}]}",
+                       deny ? ALLOW("\"Action\":\"*\",\"Resource\":\"*\"") "," : "", asks[i].effect,
+                       asks[i].condition);
+        policy_decision d = decide(json, "healthlake:TagResource", STORE,
+                                   &(struct policy_context){ &key, 1, false });
+        if (d != (asks[i].holds ? deny ? POLICY_DENIED : POLICY_ALLOWED
+                  : deny        ? POLICY_ALLOWED
+                                : POLICY_NOT_ALLOWED))
+            fail_msg("%s %s", asks[i].effect, asks[i].condition);
+    }
+}
+
+TEST(policy, what_a_policy_could_allow)
+{
+    (void)state;
+    static const struct {
+        const char *json;
+        bool could;
+    } asks[] = {
+        { DOC(ALLOW("\"Action\":\"iam:PassRole\",\"Resource\":\"" ROLE "\"")), true },
+        { DOC(ALLOW("\"Action\":\"*\",\"Resource\":\"*\"")), true },
+        { DOC(ALLOW("\"Action\":\"IAM:pass*\",\"Resource\":\"*\",\"Condition\":{\"StringEquals\":{"
+                    "\"iam:PassedToService\":\"x\"}}")),
+          true },
+        { DOC(ALLOW("\"NotAction\":\"healthlake:*\",\"Resource\":\"*\"")), true },
+        { DOC(ALLOW("\"Action\":[\"healthlake:*\",\"iam:*Role*\"],\"NotResource\":\"" STORE "\"")),
+          true },
+        { DOC(ALLOW("\"Action\":\"healthlake:*\",\"Resource\":\"*\"")), false },
+        { DOC(ALLOW("\"NotAction\":\"iam:*\",\"Resource\":\"*\"")), false },
+        { DOC(DENY("\"Action\":\"iam:PassRole\",\"Resource\":\"*\"")), false },
+        { DOC(ALLOW("\"Action\":\"*\",\"Resource\":\"*\"") "," DENY(
+              "\"Action\":\"iam:*\",\"Resource\":\"*\"")),
+          false },
+        { DOC(ALLOW("\"Action\":\"*\",\"Resource\":\"*\"") "," DENY(
+              "\"Action\":\"iam:*\",\"Resource\":\"" ROLE "\"")),
+          true },
+        { DOC(ALLOW("\"Action\":\"*\",\"Resource\":\"*\"") "," DENY(
+              "\"Action\":\"iam:*\",\"Resource\":\"*\",\"Condition\":{\"Bool\":{\"aws:TagKeys\":"
+              "true}}")),
+          true },
+    };
+    for (size_t i = 0; i < sizeof asks / sizeof asks[0]; i++) {
+        struct policy *p = NULL;
+        OK(policy_parse(sv_from(asks[i].json), &p, e));
+        if (policy_could_allow(p, SV_LIT("iam:PassRole")) != asks[i].could)
+            fail_msg("%s", asks[i].json);
+        policy_free(p);
+    }
+}
+
 TEST(policy, pass_role_to_this_service_only)
 {
     (void)state;
@@ -261,7 +428,7 @@ TEST(policy, pass_role_to_this_service_only)
         DOC(ALLOW("\"Action\":\"iam:PassRole\",\"Resource\":\"" ROLE "\",\"Condition\":{"
                   "\"StringEquals\":{\"iam:PassedToService\":\"healthlake.amazonaws.com\"}}"));
     struct policy_fact fact = { SV_LIT("iam:PassedToService"), SV_LIT("healthlake.amazonaws.com") };
-    struct policy_context context = { &fact, 1 };
+    struct policy_context context = { &fact, 1, false };
     assert_int_equal(decide(p, "iam:PassRole", ROLE, &context), POLICY_ALLOWED);
     assert_int_equal(decide(p, "iam:PassRole", ROLE "2", &context), POLICY_NOT_ALLOWED);
     fact.value = SV_LIT("lambda.amazonaws.com");
@@ -389,5 +556,9 @@ TEST_MAIN(T(policy, nothing_is_allowed_that_is_not_said), T(policy, a_deny_wins_
           T(policy, resources_match_part_by_part),
           T(policy, wildcards_agree_with_trying_every_split),
           T(policy, a_pattern_of_many_stars_ends), T(policy, conditions_one_by_one),
-          T(policy, pass_role_to_this_service_only), T(policy, what_we_cannot_keep_is_refused),
+          T(policy, a_tag_in_two_letter_cases_holds_for_a_deny_and_for_no_allow),
+          T(policy, tags_of_what_is_not_there_hold_for_a_deny_and_for_no_allow),
+          T(policy, tag_keys_in_another_letter_case_are_those_that_a_deny_names),
+          T(policy, what_a_policy_could_allow), T(policy, pass_role_to_this_service_only),
+          T(policy, what_we_cannot_keep_is_refused),
           T(policy, every_prefix_of_a_good_policy_is_refused), T(policy, limits))
