@@ -90,10 +90,26 @@ static err_code own_credentials(struct rooms *r, struct s3_credentials *out, str
     return ERR_OK;
 }
 
+/* A policy that confines a caller, and lets him pass a role, means that the role confines him too. With a directory as
+ * s3:// and nothing that says what a role may touch, he could import what others exported. */
+static err_code check_roles(const struct rooms *r, struct err *e)
+{
+    sv who = auth_role_passer(r->auth);
+    if (who.ptr == NULL || r->cfg.roles || r->cfg.sts_endpoint || r->cfg.s3_endpoint)
+        return ERR_OK;
+    return ERR(e, ERR_INVALID,
+               "section [%.*s] of the credentials file has a policy that allows iam:PassRole, but "
+               "nothing says what a role may touch, so that every role reads and writes every "
+               "bucket: give --roles FILE or --sts-endpoint URL; or --roles none if that is meant",
+               SV_FMT(who));
+}
+
 static err_code open_world(struct rooms *r, struct err *e)
 {
     const struct server_config *c = &r->cfg;
-    struct sink_config sc = { .roles_file = c->roles,
+    bool no_roles = c->roles && strcmp(c->roles, "none") == 0;
+    TRY(check_roles(r, e));
+    struct sink_config sc = { .roles_file = no_roles ? NULL : c->roles,
                               .make_buckets = c->make_buckets,
                               .sync = c->sync_objects };
     if (c->s3_endpoint) {

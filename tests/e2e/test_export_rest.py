@@ -191,7 +191,7 @@ def test_each_call_has_its_own_action(tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}))
         text += f"[{name}]\naws_access_key_id = AKIA{i:016d}\naws_secret_access_key = secret{i}\npolicy = {name}.json\n"
     (tmp_path / "credentials").write_text(text)
-    with Server(None, "--credentials", str(tmp_path / "credentials")) as server:
+    with Server(None, "--credentials", str(tmp_path / "credentials"), "--roles", "none") as server:
         keys = {name: (f"AKIA{i:016d}", f"secret{i}") for i, name in enumerate(policies)}
         store = server.create_store(server.client(*keys["all"]))
 
