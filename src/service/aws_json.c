@@ -63,32 +63,14 @@ sv call_text(const struct call *c, const char *name)
     return json_string(call_member(c, name));
 }
 
-/* Tags of the resource, and of the request, as facts for policies. */
-err_code call_allowed(struct call *c, sv arn, yyjson_val *tags, struct err *e)
+err_code call_allowed(struct call *c, const struct datastore *on, struct err *e)
 {
-    yyjson_val *sent = call_member(c, "Tags"), *keys = call_member(c, "TagKeys"), *t;
-    size_t max = 2 * yyjson_arr_size(sent) + yyjson_arr_size(tags) + yyjson_arr_size(keys) + 1,
-           n = 0;
-    struct policy_fact *facts = arena_alloc(c->a, max * sizeof *facts);
-    sv action = arena_fmt(c->a, "healthlake:%s", c->op->name);
-    if (facts == NULL || action.ptr == NULL)
-        return arena_oom(c->a, e);
-    yyjson_arr_iter it = yyjson_arr_iter_with(tags);
-    while ((t = yyjson_arr_iter_next(&it)) != NULL)
-        facts[n++] = (struct policy_fact){ arena_fmt(c->a, "aws:ResourceTag/%.*s",
-                                                     SV_FMT(json_string(json_get(t, "Key")))),
-                                           json_string(json_get(t, "Value")) };
-    it = yyjson_arr_iter_with(sent);
-    while ((t = yyjson_arr_iter_next(&it)) != NULL) {
-        sv key = json_string(json_get(t, "Key"));
-        facts[n++] = (struct policy_fact){ arena_fmt(c->a, "aws:RequestTag/%.*s", SV_FMT(key)),
-                                           json_string(json_get(t, "Value")) };
-        facts[n++] = (struct policy_fact){ SV_LIT("aws:TagKeys"), key };
-    }
-    it = yyjson_arr_iter_with(keys);
-    while ((t = yyjson_arr_iter_next(&it)) != NULL)
-        facts[n++] = (struct policy_fact){ SV_LIT("aws:TagKeys"), json_string(t) };
-    return auth_allows(&c->caller, action, arn, &(struct policy_context){ facts, n }, e);
+    struct rights r = { .arn = on ? on->arn : SV_LIT("*"),
+                        .unknown = on && on->id.ptr == NULL,
+                        .tags = on ? on->tags : NULL,
+                        .sent = call_member(c, "Tags"),
+                        .sent_keys = call_member(c, "TagKeys") };
+    return rights_ask(c->a, &c->caller, c->op->name, &r, e);
 }
 
 /* ---- one call ---- */

@@ -74,6 +74,21 @@ err_code datastore_read(struct service *s, sv id, struct arena *a, struct datast
     return parse_record(s, buf_sv(&b), a, out, e);
 }
 
+err_code call_datastore(struct call *c, sv id, struct datastore *out, struct err *e)
+{
+    struct err why;
+    struct datastore d = { 0 };
+    err_code rc = datastore_read(c->s, id, c->a, &d, &why);
+    if (rc != ERR_OK)
+        d = (struct datastore){ .arn = datastore_arn(c->s, c->a, id) };
+    TRY(call_allowed(c, &d, e));
+    if (rc == ERR_OK)
+        *out = d;
+    else if (e)
+        *e = why;
+    return rc;
+}
+
 static void kv_given(struct json_writer *w, const char *name, yyjson_val *v)
 {
     if (v == NULL)
@@ -274,22 +289,6 @@ static err_code check_identity(struct call *c, yyjson_val *idp, struct err *e)
     return ERR_OK;
 }
 
-static err_code check_tags(yyjson_val *tags, struct err *e)
-{
-    yyjson_arr_iter it = yyjson_arr_iter_with(tags);
-    yyjson_val *t;
-    for (size_t i = 0; (t = yyjson_arr_iter_next(&it)) != NULL; i++) {
-        sv key = json_string(json_get(t, "Key"));
-        if (sv_starts(key, SV_LIT("aws:")))
-            return ERR(e, ERR_INVALID, "Tag keys must not begin with aws:");
-        yyjson_arr_iter other = yyjson_arr_iter_with(tags);
-        for (size_t k = 0; k < i; k++)
-            if (sv_eq(json_string(json_get(yyjson_arr_iter_next(&other), "Key")), key))
-                return ERR(e, ERR_INVALID, "A tag key stands twice in the request");
-    }
-    return ERR_OK;
-}
-
 static void print_created(struct call *c, const struct datastore *d)
 {
     json_kv_str(&c->out, "DatastoreId", d->id);
@@ -407,13 +406,23 @@ static err_code create_locked(struct call *c, sv token_key, sv token_digest, str
     return datastore_write(c->s, &d, e);
 }
 
+/* Nobody may do by a creation what he is denied to do to a data store that is there: give it such tags. */
+static err_code may_create(struct call *c, struct err *e)
+{
+    struct rights tag = { .arn = datastore_arn(c->s, c->a, SV_LIT("new")),
+                          .sent = call_member(c, "Tags"),
+                          .unless_denied = true };
+    TRY(call_allowed(c, NULL, e));
+    return tag.sent ? rights_ask(c->a, &c->caller, "TagResource", &tag, e) : ERR_OK;
+}
+
 err_code op_create_datastore(struct call *c, struct err *e)
 {
     char hex[SHA256_HEX_LEN];
     sv token = call_text(c, "ClientToken"), key = SV_NONE;
-    TRY(call_allowed(c, SV_LIT("*"), call_member(c, "Tags"), e));
+    TRY(may_create(c, e));
     TRY(check_identity(c, call_member(c, "IdentityProviderConfiguration"), e));
-    TRY(check_tags(call_member(c, "Tags"), e));
+    TRY(tags_check(NULL, call_member(c, "Tags"), e));
     TRY(digest(c, hex, e));
     sv want = sv_make(hex, sizeof hex);
     pthread_mutex_lock(&c->s->records_lock);
@@ -433,8 +442,7 @@ err_code op_create_datastore(struct call *c, struct err *e)
 static err_code delete_locked(struct call *c, struct err *e)
 {
     struct datastore d;
-    TRY(datastore_read(c->s, call_text(c, "DatastoreId"), c->a, &d, e));
-    TRY(call_allowed(c, d.arn, d.tags, e));
+    TRY(call_datastore(c, call_text(c, "DatastoreId"), &d, e));
     if (in_transition(&d) || sv_eq(d.status, SV_LIT("DELETED")))
         return ERR(e, ERR_CONFLICT, "Data store is %.*s and cannot be deleted now",
                    SV_FMT(d.status));
@@ -499,8 +507,7 @@ static void print_properties(struct call *c, const struct datastore *d)
 err_code op_describe_datastore(struct call *c, struct err *e)
 {
     struct datastore d;
-    TRY(datastore_read(c->s, call_text(c, "DatastoreId"), c->a, &d, e));
-    TRY(call_allowed(c, d.arn, d.tags, e));
+    TRY(call_datastore(c, call_text(c, "DatastoreId"), &d, e));
     json_key(&c->out, "DatastoreProperties");
     print_properties(c, &d);
     return ERR_OK;
@@ -556,7 +563,7 @@ err_code op_list_datastores(struct call *c, struct err *e)
                           .after_ms = filter_time(f, "CreatedAfter"),
                           .max = page_size(c),
                           .e = e };
-    TRY(call_allowed(c, SV_LIT("*"), NULL, e));
+    TRY(call_allowed(c, NULL, e));
     TRY(page_token_read(c, SV_NONE, &position, e));
     json_key(&c->out, "DatastorePropertiesList");
     json_arr(&c->out);

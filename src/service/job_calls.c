@@ -21,8 +21,7 @@ static err_code start(struct call *c, job_kind kind, struct err *e)
         q.input_uri = json_string(json_get(call_member(c, "InputDataConfig"), "S3Uri"));
         q.validation_level = call_text(c, "ValidationLevel");
     }
-    TRY(datastore_read(c->s, q.datastore_id, c->a, &d, e));
-    TRY(call_allowed(c, d.arn, d.tags, e));
+    TRY(call_datastore(c, q.datastore_id, &d, e));
     struct policy_fact to = { SV_LIT("iam:PassedToService"), SV_LIT("healthlake.amazonaws.com") };
     TRY(auth_allows(&c->caller, SV_LIT("iam:PassRole"), q.role_arn,
                     &(struct policy_context){ &to, 1 }, e));
@@ -136,8 +135,7 @@ static err_code describe(struct call *c, job_kind kind, struct err *e)
     struct datastore d;
     struct job j;
     sv id = call_text(c, "DatastoreId");
-    TRY(datastore_read(c->s, id, c->a, &d, e));
-    TRY(call_allowed(c, d.arn, d.tags, e));
+    TRY(call_datastore(c, id, &d, e));
     TRY(job_get(c->s->cfg.jobs, kind, id, call_text(c, "JobId"), c->a, &j, e));
     json_key(&c->out, kind == JOB_EXPORT ? "ExportJobProperties" : "ImportJobProperties");
     print_job(&c->out, &j);
@@ -171,8 +169,7 @@ static err_code list(struct call *c, job_kind kind, struct err *e)
                             .submitted_after_ms = time_member(c, "SubmittedAfter"),
                             .submitted_before_ms = time_member(c, "SubmittedBefore") };
     f.has_status = job_status_parse(call_text(c, "JobStatus"), &f.status);
-    TRY(datastore_read(c->s, f.datastore_id, c->a, &d, e));
-    TRY(call_allowed(c, d.arn, d.tags, e));
+    TRY(call_datastore(c, f.datastore_id, &d, e));
     TRY(page_token_read(c, f.datastore_id, &position, e));
     TRY(job_list(c->s->cfg.jobs, kind, &f, position, page_size(c), c->a, &jobs, &n, &next, e));
     json_key(&c->out, kind == JOB_EXPORT ? "ExportJobPropertiesList" : "ImportJobPropertiesList");

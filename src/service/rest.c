@@ -410,21 +410,8 @@ static err_code check_body(const struct rest_call *c, struct err *e)
 
 err_code rest_allowed(struct rest_call *c, const char *name, struct err *e)
 {
-    yyjson_val *t;
-    yyjson_arr_iter it = yyjson_arr_iter_with(c->ds->tags);
-    size_t n = 0;
-    if (c->caller.credential == NULL) /* he may do all */
-        return ERR_OK;
-    struct policy_fact *facts =
-        arena_alloc(c->a, (yyjson_arr_size(c->ds->tags) + 1) * sizeof *facts);
-    sv action = ARENA_JOIN(c->a, SV_LIT("healthlake:"), sv_from(name));
-    if (facts == NULL || action.ptr == NULL)
-        return arena_oom(c->a, e);
-    while ((t = yyjson_arr_iter_next(&it)) != NULL)
-        facts[n++] = (struct policy_fact){ arena_fmt(c->a, "aws:ResourceTag/%.*s",
-                                                     SV_FMT(json_string(json_get(t, "Key")))),
-                                           json_string(json_get(t, "Value")) };
-    return auth_allows(&c->caller, action, c->ds->arn, &(struct policy_context){ facts, n }, e);
+    struct rights r = { .arn = c->ds->arn, .unknown = c->ds->id.ptr == NULL, .tags = c->ds->tags };
+    return rights_ask(c->a, &c->caller, name, &r, e);
 }
 
 err_code rest_allowed_here(struct rest_call *c, struct err *e)
@@ -446,20 +433,20 @@ static sv base_of(struct service *s, const struct http_request *req, sv id)
     return ARENA_JOIN(req->arena, root, SV_LIT(PREFIX), id, SV_LIT("/r4"));
 }
 
+/* Rights before knowledge: the path is looked at without the data store, then the caller's right to what it asks for,
+ * and only then is said whether the data store is there. */
 static err_code enter(struct exchange *ex, struct err *e)
 {
     struct rest_call *c = &ex->c;
     const struct http_request *req = http_exchange_request(ex->x);
+    struct datastore none = { 0 };
+    struct err why;
     sv rest = sv_tail(req->path, sizeof PREFIX - 1), id, r4;
     if (req->body_too_large) /* it was not read: no signature over it can be checked */
         return ERR(e, ERR_TOO_LARGE, "Request Entity Too Large");
     TRY(auth_check(c->s->cfg.auth, req, clock_wall_ms(), &c->caller, e));
     if (!sv_cut(&rest, '/', &id))
         id = SV_NONE;
-    TRY(datastore_hold(c->s, id, &ex->held, e));
-    c->ds = datastore_of(ex->held);
-    if (!sv_eq(c->ds->status, SV_LIT("ACTIVE")))
-        return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(c->ds->status));
     if (!sv_cut(&rest, '/', &r4) || !sv_eq(r4, SV_LIT("r4")))
         return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
     c->in.path = rest.ptr ? rest : SV_LIT("");
@@ -467,7 +454,20 @@ static err_code enter(struct exchange *ex, struct err *e)
     if (c->base.ptr == NULL)
         return arena_oom(c->a, e);
     TRY(rest_route(c, e));
-    TRY(rest_allowed_here(c, e));
+    err_code rc = datastore_hold(c->s, id, &ex->held, &why);
+    if (rc != ERR_OK)
+        none.arn = datastore_arn(c->s, c->a, id);
+    c->ds = rc == ERR_OK ? datastore_of(ex->held) : &none;
+    err_code allowed = rest_allowed_here(c, e);
+    if (rc != ERR_OK)
+        c->ds = NULL;
+    TRY(allowed);
+    if (rc != ERR_OK) {
+        *e = why;
+        return rc;
+    }
+    if (!sv_eq(c->ds->status, SV_LIT("ACTIVE")))
+        return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(c->ds->status));
     TRY(check_format(c, e));
     TRY(check_body(c, e));
     if (!rest_binary_writes(c)) /* there it may belong to the content */

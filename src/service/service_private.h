@@ -4,6 +4,7 @@
  *   door.c         refusals before a caller is known
  *   aws_json.c     the control plane's protocol: one call      errors.c      the two translation tables
  *   datastore_known.c  records kept for requests               lane.c        turns of who computes for long
+ *   rights.c       the facts that a policy is asked with
  *   datastores.c   create, delete, describe, list              page.c        NextToken
  *   job_calls.c    start, describe, list of both kinds         tags.c        tags of a data store
  *   rest_*.c       the data plane (rest_private.h)             quota.c       request rates
@@ -78,8 +79,13 @@ struct operation {
 /* Input members. Absent and null are the same: SV_NONE, NULL, fallback. */
 sv call_text(const struct call *c, const char *name);
 yyjson_val *call_member(const struct call *c, const char *name);
-/* The caller may do the operation on this ARN (or "*"), whose tags are tags (JSON array, or NULL). */
-MUST_USE err_code call_allowed(struct call *c, sv arn, yyjson_val *tags, struct err *e);
+struct datastore;
+/* The caller may do the operation on this data store; NULL: on none ("*"); one without an id: there is none of this
+ * ARN. Tags and TagKeys of the request are facts. ERR_DENIED. */
+MUST_USE err_code call_allowed(struct call *c, const struct datastore *on, struct err *e);
+/* The data store that the operation is on, once the caller may do it: who may not learns nothing of it.
+ * ERR_DENIED, ERR_NOT_FOUND. */
+MUST_USE err_code call_datastore(struct call *c, sv id, struct datastore *out, struct err *e);
 
 /* Answers a request of the control plane; may reply later, from a worker. */
 void aws_json_handle(struct service *s, struct http_exchange *x, const char *request_id);
@@ -100,6 +106,18 @@ void service_answer_error(struct answer *an, const struct err *e, sv long_messag
 bool door_refuses(struct service *s, struct http_exchange *x, const char *request_id);
 /* A FHIR answer from the data plane's door. */
 void rest_handle(struct service *s, struct http_exchange *x, const char *request_id);
+
+/* ---- rights ---- */
+struct rights {
+    sv arn;                       /* of the data store; "*" for what is on none */
+    bool unknown;                 /* there is no such data store */
+    yyjson_val *tags;             /* the data store's */
+    yyjson_val *sent, *sent_keys; /* Tags and TagKeys of the request */
+    bool unless_denied;           /* only an explicit deny refuses */
+};
+/* May the caller do the operation ("DeleteFHIRDatastore")? ERR_DENIED as auth_allows(). */
+MUST_USE err_code rights_ask(struct arena *a, const struct auth_caller *who, const char *operation,
+                             const struct rights *r, struct err *e);
 
 /* ---- workers ---- */
 typedef void (*work_fn)(struct service *s, void *ctx);
@@ -158,6 +176,8 @@ MUST_USE err_code op_list_imports(struct call *c, struct err *e);
 MUST_USE err_code op_tag_resource(struct call *c, struct err *e);
 MUST_USE err_code op_untag_resource(struct call *c, struct err *e);
 MUST_USE err_code op_list_tags(struct call *c, struct err *e);
+/* Tags that a data store with the tags `there` (NULL: none yet) may be given. ERR_INVALID. */
+MUST_USE err_code tags_check(yyjson_val *there, yyjson_val *sent, struct err *e);
 
 /* ---- pages ---- */
 /* MaxResults, or the default. */
