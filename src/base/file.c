@@ -17,40 +17,90 @@ err_code file_os_err(struct err *e, const char *what)
     return ERR(e, err_from_errno(n), "%s: %s", what, text ? text : "unknown error");
 }
 
-err_code file_read(const char *path, struct buf *out, struct err *e)
+/* All that fd has. */
+static err_code read_all(int fd, struct buf *out, struct err *e)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return file_os_err(e, "cannot open file");
-    err_code rc = ERR_OK;
     for (;;) {
         struct stat st;
         size_t want = 65536;
         if (out->len == 0 && fstat(fd, &st) == 0 && st.st_size > 0 && (size_t)st.st_size < out->max)
             want = (size_t)st.st_size + 1;
         size_t left = out->max - out->len;
-        rc = buf_reserve(out, want < left ? want : left, e);
-        if (rc != ERR_OK)
-            break;
+        TRY(buf_reserve(out, want < left ? want : left, e));
         size_t room = out->cap - out->len;
         if (room == 0) {
             char c; /* full to the cap: one more byte decides */
             ssize_t more = read(fd, &c, 1);
-            if (more != 0)
-                rc = ERR(e, ERR_TOO_LARGE, "file is larger than %zu bytes", out->max);
-            break;
+            return more == 0 ? ERR_OK
+                             : ERR(e, ERR_TOO_LARGE, "file is larger than %zu bytes", out->max);
         }
         ssize_t n = read(fd, out->ptr + out->len, room);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0) {
-            rc = file_os_err(e, "cannot read file");
-            break;
-        }
+        if (n < 0)
+            return file_os_err(e, "cannot read file");
         if (n == 0)
-            break;
+            return ERR_OK;
         out->len += (size_t)n;
     }
+}
+
+err_code file_read(const char *path, struct buf *out, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return file_os_err(e, "cannot open file");
+    err_code rc = read_all(fd, out, e);
+    close(fd);
+    return rc;
+}
+
+/* The folder that really holds the file. */
+static err_code folder_of(const char *path, char real[PATH_MAX], struct stat *out, struct err *e)
+{
+    if (realpath(path, real) == NULL)
+        return file_os_err(e, "cannot find the file's folder");
+    char *slash = strrchr(real, '/');
+    slash[slash == real ? 1 : 0] = 0;
+    return stat(real, out) == 0 ? ERR_OK : file_os_err(e, "cannot look at the file's folder");
+}
+
+static err_code check_private(const char *path, int fd, struct err *e)
+{
+    char real[PATH_MAX];
+    struct stat file, dir;
+    uid_t us = geteuid();
+    if (fstat(fd, &file) != 0)
+        return file_os_err(e, "cannot look at the file");
+    if (!S_ISREG(file.st_mode)) /* a pipe: who may read it is said elsewhere */
+        return ERR_OK;
+    if (file.st_uid != us && file.st_uid != 0)
+        return ERR(e, ERR_DENIED,
+                   "the file belongs to another user, who can change it; type: chown %u %s",
+                   (unsigned)us, path);
+    if (file.st_mode & 022)
+        return ERR(e, ERR_DENIED, "others can write the file; type: chmod 600 %s", path);
+    TRY(folder_of(path, real, &dir, e));
+    if ((dir.st_mode & 01002) == 02)
+        return ERR(e, ERR_DENIED, "others can put another file in its place; type: chmod o-w %s",
+                   real);
+    bool dir_is_ours = dir.st_uid == us || dir.st_uid == 0;
+    bool lent = file.st_uid == 0 && us != 0; /* root chose the group for us */
+    bool group = (file.st_mode & 040) && !lent && !(dir_is_ours && (dir.st_mode & 010) == 0);
+    bool others = (file.st_mode & 004) && !(dir_is_ours && (dir.st_mode & 001) == 0);
+    if (group || others)
+        return ERR(e, ERR_DENIED, "others can read the file; type: chmod 600 %s", path);
+    return ERR_OK;
+}
+
+err_code file_read_private(const char *path, struct buf *out, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return file_os_err(e, "cannot open file");
+    err_code rc = check_private(path, fd, e);
+    if (rc == ERR_OK)
+        rc = read_all(fd, out, e);
     close(fd);
     return rc;
 }

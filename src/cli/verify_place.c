@@ -45,8 +45,8 @@ static err_code open_s3(struct place *p, const struct verify_options *o, struct 
     else if (o->s3_addressing && strcmp(o->s3_addressing, "auto") != 0)
         return ERR(e, ERR_INVALID, "--s3-addressing takes auto, path or virtual");
     if (o->s3_credentials) {
-        TRY(credentials_own_load(o->s3_credentials, p->arena, &p->keys.access_key_id,
-                                 &p->keys.secret_key, &p->keys.session_token, e));
+        TRY(credentials_profile_load(o->s3_credentials, SV_NONE, p->arena, &p->keys.access_key_id,
+                                     &p->keys.secret_key, &p->keys.session_token, e));
     } else {
         p->keys.access_key_id = sv_from(getenv("AWS_ACCESS_KEY_ID"));
         p->keys.secret_key = sv_from(getenv("AWS_SECRET_ACCESS_KEY"));

@@ -181,11 +181,11 @@ static err_code read_sections(struct arena *a, sv text, struct section **out, si
 }
 
 /* The file's sections, their text kept in a. */
-static err_code read_file(struct arena *a, const char *path, struct section **out, size_t *n_out,
-                          struct err *e)
+static err_code read_file(struct arena *a, const char *path, bool private, struct section **out,
+                          size_t *n_out, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(CREDENTIALS_MAX_BYTES);
-    TRY(file_read(path, &b, e));
+    TRY(private ? file_read_private(path, &b, e) : file_read(path, &b, e));
     sv text = arena_sv(a, buf_sv(&b));
     if (b.len)
         explicit_bzero(b.ptr, b.len);
@@ -205,7 +205,7 @@ static err_code policy_read(const char *path, sv name, struct policy **out, stru
     if (n < 0 || (size_t)n >= sizeof file)
         return ERR(e, ERR_INVALID, "path is too long");
     CLEANUP_BUF struct buf b = BUF_INIT(POLICY_MAX_BYTES);
-    TRY(file_read(file, &b, e));
+    TRY(file_read_private(file, &b, e));
     return policy_parse(buf_sv(&b), out, e);
 }
 
@@ -246,7 +246,7 @@ static int by_name(const void *x, const void *y)
 static err_code fill(struct credentials *c, const char *path, struct err *e)
 {
     struct section *s;
-    TRY(read_file(c->arena, path, &s, &c->n, e));
+    TRY(read_file(c->arena, path, true, &s, &c->n, e));
     c->items = arena_calloc(c->arena, c->n, sizeof *c->items);
     c->policies =
         arena_calloc(c->arena, c->n < POLICIES_MAX ? c->n : POLICIES_MAX, sizeof *c->policies);
@@ -379,12 +379,12 @@ err_code credentials_create(const char *path, struct err *e)
 }
 
 /* name: of the section; empty: [default], or the only one. */
-static err_code own_section(const char *path, sv name, struct arena *a, const struct section **out,
-                            struct err *e)
+static err_code own_section(const char *path, sv name, bool private, struct arena *a,
+                            const struct section **out, struct err *e)
 {
     struct section *s;
     size_t n;
-    TRY(read_file(a, path, &s, &n, e));
+    TRY(read_file(a, path, private, &s, &n, e));
     const struct section *found = n == 1 && name.len == 0 ? s : NULL;
     sv want = name.len ? name : SV_LIT("default");
     for (size_t i = 0; i < n; i++)
@@ -401,18 +401,12 @@ static err_code own_section(const char *path, sv name, struct arena *a, const st
     return ERR_OK;
 }
 
-err_code credentials_own_load(const char *path, struct arena *a, sv *out_access_key_id,
-                              sv *out_secret_key, sv *out_session_token, struct err *e)
-{
-    return credentials_profile_load(path, SV_NONE, a, out_access_key_id, out_secret_key,
-                                    out_session_token, e);
-}
-
-err_code credentials_profile_load(const char *path, sv name, struct arena *a, sv *out_access_key_id,
-                                  sv *out_secret_key, sv *out_session_token, struct err *e)
+static err_code pair_load(const char *path, sv name, bool private, struct arena *a,
+                          sv *out_access_key_id, sv *out_secret_key, sv *out_session_token,
+                          struct err *e)
 {
     const struct section *s = NULL;
-    err_code rc = own_section(path, name, a, &s, e);
+    err_code rc = own_section(path, name, private, a, &s, e);
     if (rc != ERR_OK) {
         err_context(e, "credentials file");
         return rc;
@@ -421,4 +415,17 @@ err_code credentials_profile_load(const char *path, sv name, struct arena *a, sv
     *out_secret_key = s->c.secret_key;
     *out_session_token = s->c.session_token;
     return ERR_OK;
+}
+
+err_code credentials_own_load(const char *path, struct arena *a, sv *out_access_key_id,
+                              sv *out_secret_key, sv *out_session_token, struct err *e)
+{
+    return pair_load(path, SV_NONE, true, a, out_access_key_id, out_secret_key, out_session_token,
+                     e);
+}
+
+err_code credentials_profile_load(const char *path, sv name, struct arena *a, sv *out_access_key_id,
+                                  sv *out_secret_key, sv *out_session_token, struct err *e)
+{
+    return pair_load(path, name, false, a, out_access_key_id, out_secret_key, out_session_token, e);
 }

@@ -28,7 +28,8 @@ struct credential {
 
 struct credentials; /* immutable: any number of threads may look up at once */
 
-/* ERR_NOT_FOUND, ERR_DENIED, ERR_IO: the file or a policy file. ERR_INVALID, ERR_TOO_LARGE: its
+/* ERR_NOT_FOUND, ERR_IO: the file or a policy file. ERR_DENIED: others can read or change one of them
+ * (file_read_private()), or we may not read it. ERR_INVALID, ERR_TOO_LARGE: its
  * content; the message names section and line, never a value. A file without sections is refused.
  */
 MUST_USE err_code credentials_load(const char *path, struct credentials **out, struct err *e);
@@ -56,7 +57,7 @@ MUST_USE err_code credentials_create(const char *path, struct err *e);
  * section is meant. */
 MUST_USE err_code credentials_own_load(const char *path, struct arena *a, sv *out_access_key_id,
                                        sv *out_secret_key, sv *out_session_token, struct err *e);
-/* The same of section [name]; empty: as above. */
+/* The same of section [name]; empty: as above. Of a client: whether others can read the file is his matter. */
 MUST_USE err_code credentials_profile_load(const char *path, sv name, struct arena *a,
                                            sv *out_access_key_id, sv *out_secret_key,
                                            sv *out_session_token, struct err *e);

@@ -271,8 +271,9 @@ err_code roles_load(const char *path, bool need_credentials, struct roles **out,
 {
     CLEANUP_BUF struct buf text = BUF_INIT(SINK_ROLES_FILE_MAX);
     struct err why = { 0 };
-    if (file_read(path, &text, &why) != ERR_OK)
-        return ERR(e, ERR_INVALID, "roles file: %.400s", why.msg);
+    err_code rc = file_read_private(path, &text, &why);
+    if (rc != ERR_OK)
+        return ERR(e, rc == ERR_DENIED ? rc : ERR_INVALID, "roles file: %.400s", why.msg);
     return roles_parse(buf_sv(&text), need_credentials, out, e);
 }
 

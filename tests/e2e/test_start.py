@@ -75,3 +75,86 @@ def test_an_unconfined_caller_alone_starts_as_ever(tmp_path):
     keys = private(tmp_path / "callers", "[admin]\naws_access_key_id = AKIAADMIN\naws_secret_access_key = s\n")
     with Server(None, "--credentials", keys) as server:
         assert "check=none" in server.log_text()
+
+
+# ---- files that others can read or change ----
+
+ROLES = json.dumps({"roles": [{"arn": ROLE, "allow": ["s3://out/*"]}]})
+
+
+def key_files(folder):
+    """name -> path of every file that holds keys or rules, and the options that name them."""
+    callers(folder, IMPORT, PASS)
+    files = {"credentials": folder / "callers", "policy": folder / "b.json", "roles": folder / "roles.json",
+             "own": folder / "own"}
+    private(files["roles"], ROLES)
+    private(files["own"], "[default]\naws_access_key_id = AKIAOWN\naws_secret_access_key = secret-o\n")
+    return files, ["--credentials", str(files["credentials"]), "--roles", str(files["roles"]), "--s3-credentials",
+                   str(files["own"]), "--s3-endpoint", "http://127.0.0.1:9", "--sts-endpoint", "http://127.0.0.1:9"]
+
+
+@pytest.mark.parametrize("name", ["credentials", "policy", "roles", "own"])
+@pytest.mark.parametrize("file, folder", [(0o644, 0o755), (0o640, 0o750), (0o666, 0o700), (0o620, 0o700), (0o604, 0o711)],
+                         ids=lambda m: f"{m:o}")
+def test_keys_and_rules_that_others_can_read_or_change_are_refused(tmp_path, name, file, folder):
+    place = tmp_path / "etc"
+    place.mkdir(mode=0o700)
+    files, options = key_files(place)
+    place.chmod(folder)
+    files[name].chmod(file)
+    line = refused(tmp_path, *options)
+    assert f"chmod 600 {files[name]}" in line and "secret" not in line, line
+    files[name].chmod(0o600)  # as it says
+    with Server(None, *options):
+        pass
+
+
+def test_a_folder_in_which_everybody_can_put_files_is_refused(tmp_path):
+    place = tmp_path / "etc"
+    place.mkdir(mode=0o700)
+    _, options = key_files(place)
+    place.chmod(0o777)
+    line = refused(tmp_path, *options)
+    assert f"chmod o-w {place}" in line
+    place.chmod(0o755)
+    with Server(None, *options):
+        pass
+
+
+def test_links_are_followed_and_what_they_lead_to_counts(tmp_path):
+    place = tmp_path / "etc"
+    place.mkdir(mode=0o700)
+    files, options = key_files(place)
+    (place / "to-callers").symlink_to(files["credentials"])
+    (place / "to-roles").symlink_to("roles.json")
+    linked = [o.replace(str(files["credentials"]), str(place / "to-callers")).replace(
+        str(files["roles"]), str(place / "to-roles")) for o in options]
+    with Server(None, *linked):
+        pass
+    place.chmod(0o755)
+    files["roles"].chmod(0o644)
+    assert f"chmod 600 {place / 'to-roles'}" in refused(tmp_path, *linked)
+
+
+def test_the_servers_own_key_file_starts_again_and_is_not_taken_when_others_could_write_it(tmp_path):
+    with Server(tmp_path / "data") as server:
+        keys = server.data / "credentials"
+        assert keys.stat().st_mode & 0o777 == 0o600
+    keys.chmod(0o606)
+    assert "chmod 600" in refused(tmp_path)
+    keys.chmod(0o600)
+    with Server(tmp_path / "data") as server:
+        assert server.client().list_fhir_datastores()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_keys_and_rules_of_another_user_are_refused(tmp_path):
+    place = tmp_path / "etc"
+    place.mkdir(mode=0o700)
+    files, options = key_files(place)
+    for path in files.values():
+        os.chown(path, 12345, -1)
+        assert f"chown 0 {path}" in refused(tmp_path, *options)
+        os.chown(path, 0, -1)
+    with Server(None, *options):
+        pass

@@ -3,6 +3,7 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 TEST(file, what_went_wrong_is_said_without_the_path)
@@ -19,4 +20,77 @@ TEST(file, what_went_wrong_is_said_without_the_path)
     assert_string_equal(why.msg, "cannot open file: No such file or directory");
 }
 
-TEST_MAIN(T(file, what_went_wrong_is_said_without_the_path))
+static err_code read_with(const char *path, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(100);
+    return file_read_private(path, &b, e);
+}
+
+TEST(file, keys_are_read_only_when_nobody_else_can_read_or_change_them)
+{
+    (void)state;
+    static const struct {
+        mode_t file, dir;
+        const char *says; /* NULL: it is read */
+    } modes[] = {
+        { 0600, 0700, NULL },         { 0400, 0755, NULL },         { 0600, 0755, NULL },
+        { 0600, 01777, NULL },        { 0644, 0700, NULL }, /* nobody else comes to it */
+        { 0640, 0701, NULL },         { 0604, 0710, NULL },         { 0644, 0755, "chmod 600 " },
+        { 0640, 0755, "chmod 600 " }, { 0604, 0755, "chmod 600 " }, { 0640, 0750, "chmod 600 " },
+        { 0604, 0701, "chmod 600 " }, { 0444, 0711, "chmod 600 " }, { 0644, 01777, "chmod 600 " },
+        { 0666, 0700, "chmod 600 " }, { 0620, 0700, "chmod 600 " }, { 0602, 0700, "chmod 600 " },
+        { 0777, 0700, "chmod 600 " }, { 0660, 0755, "chmod 600 " }, { 0600, 0777, "chmod o-w " },
+        { 0600, 0707, "chmod o-w " },
+    };
+    char dir[] = "/tmp/fhirlake-file-XXXXXX", path[64], link[64];
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(path, sizeof path, "%s/keys", dir);
+    (void)snprintf(link, sizeof link, "%s.link", dir);
+    OK(file_write_atomic(path, SV_LIT("x"), e));
+    assert_int_equal(symlink(path, link), 0);
+    const char *const ways[] = { path, link }; /* what a link leads to is judged */
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
+        for (size_t k = 0; k < 2; k++) {
+            struct err why = { 0 };
+            assert_int_equal(chmod(path, modes[i].file), 0);
+            assert_int_equal(chmod(dir, modes[i].dir), 0);
+            err_code rc = read_with(ways[k], &why);
+            if (rc != (modes[i].says ? ERR_DENIED : ERR_OK))
+                fail_msg("file %o in folder %o: %s %s", modes[i].file, modes[i].dir,
+                         err_code_name(rc), why.msg);
+            if (modes[i].says) {
+                char want[100];
+                bool folder = strstr(modes[i].says, "o-w") != NULL;
+                (void)snprintf(want, sizeof want, "type: %s%s", modes[i].says,
+                               folder ? dir : ways[k]);
+                if (strstr(why.msg, want) == NULL)
+                    fail_msg("\"%s\" does not say \"%s\"", why.msg, want);
+            }
+        }
+    assert_int_equal(chmod(dir, 0700), 0);
+    assert_int_equal(chmod(path, 0600), 0);
+    if (geteuid() == 0) { /* another user's file can be changed by him, whatever its mode */
+        assert_int_equal(chown(path, 12345, 0), 0);
+        FAILS(ERR_DENIED, read_with(path, e));
+        FAILS(ERR_DENIED, read_with(link, e));
+        assert_int_equal(chown(path, 0, 12345), 0);
+        OK(read_with(path, e));
+        /* root lends a file to the group of a service */
+        assert_int_equal(chmod(dir, 0755), 0);
+        assert_int_equal(chmod(path, 0640), 0);
+        FAILS(ERR_DENIED, read_with(path, e));
+        assert_int_equal(setegid(12345), 0);
+        assert_int_equal(seteuid(12345), 0);
+        OK(read_with(path, e));
+        assert_int_equal(seteuid(0), 0);
+        assert_int_equal(setegid(0), 0);
+        assert_int_equal(chmod(path, 0660), 0);
+        FAILS(ERR_DENIED, read_with(path, e));
+    }
+    FAILS(ERR_NOT_FOUND, read_with("/no/such/file", e));
+    unlink(link);
+    OK(file_remove_tree(dir, e));
+}
+
+TEST_MAIN(T(file, keys_are_read_only_when_nobody_else_can_read_or_change_them),
+          T(file, what_went_wrong_is_said_without_the_path))
