@@ -1,16 +1,41 @@
 #!/usr/bin/env python3
 """Writes src/service/shapes.inc: the shapes of the control plane, from botocore's model of HealthLake.
 
-Usage: tools/gen_shapes.py >src/service/shapes.inc      (needs botocore; the result is committed)
+Usage: tools/gen_shapes.py >src/service/shapes.inc      (needs botocore 1.44.8 or newer; the result is committed)
 
-Patterns are whole matches: anchors that botocore's copy drops are implied by the matcher."""
-import json
+An older botocore that is installed stays where it is: `pip download --no-deps botocore`, unpack the wheel into a folder, and
+put that first in PYTHONPATH.
+
+Patterns are whole matches: anchors that botocore's copy drops are implied by the matcher. Operations that are not offered
+are printed by name, so that they can be refused by name; members that are not honoured carry what says so little that it
+asks for nothing."""
 import sys
 
 import botocore.session
 
 model = botocore.session.get_session().get_service_model("healthlake")
 order = []
+OFFERED = {
+    "CreateFHIRDatastore", "DeleteFHIRDatastore", "DescribeFHIRDatastore", "ListFHIRDatastores",
+    "StartFHIRExportJob", "DescribeFHIRExportJob", "ListFHIRExportJobs",
+    "StartFHIRImportJob", "DescribeFHIRImportJob", "ListFHIRImportJobs",
+    "ListTagsForResource", "TagResource", "UntagResource",
+}
+# Members that we do not honour -> the values of their Status, or of the boolean, that ask for nothing.
+NOT_HONOURED = {
+    ("CreateFHIRDatastoreRequest", "AnalyticsConfiguration"): "DISABLED PAUSED",
+    ("CreateFHIRDatastoreRequest", "NlpConfiguration"): "DISABLED",
+    ("CreateFHIRDatastoreRequest", "ProfileConfiguration"): "",
+    ("CreateFHIRDatastoreRequest", "BackupConfiguration"): "DISABLED",
+    ("StartFHIRImportJobRequest", "ProfileId"): "",
+    ("StartFHIRImportJobRequest", "InputFormat"): "",
+    ("StartFHIRImportJobRequest", "DriftDetectionEnabled"): "false",
+}
+if missing := OFFERED - set(model.operation_names):
+    sys.exit(f"this botocore does not know {sorted(missing)}")
+for request, member in NOT_HONOURED:
+    if member not in model.shape_for(request).members:
+        sys.exit(f"this botocore's {request} has no {member}: take a newer one")
 
 
 def visit(shape):
@@ -25,6 +50,8 @@ def visit(shape):
 
 
 for name in model.operation_names:
+    if name not in OFFERED:
+        continue
     operation = model.operation_model(name)
     visit(operation.input_shape)
     visit(operation.output_shape)
@@ -49,7 +76,8 @@ for name in order:
         print(f"static const struct shape_member members_{name}[] = {{")
         for member, target in shape.members.items():
             required = "true" if member in shape.required_members else "false"
-            print(f"    {{ {quote(member)}, SHAPE_{target.name}, {required} }},")
+            off = NOT_HONOURED.get((name, member))
+            print(f"    {{ {quote(member)}, SHAPE_{target.name}, {required}{'' if off is None else ', ' + quote(off)} }},")
         print("};")
     if getattr(shape, "enum", None):
         print(f"static const char *const enum_{name}[] = {{ {', '.join(quote(v) for v in shape.enum)}, NULL }};")
@@ -74,6 +102,9 @@ for name in order:
     print(f"    [SHAPE_{name}] = {{ {', '.join(fields)} }},")
 print("};\n#endif\n#ifdef SHAPE_OPERATIONS")
 for name in model.operation_names:
+    if name not in OFFERED:
+        print(f"NOT_OFFERED({name})")
+        continue
     operation = model.operation_model(name)
     print(f"OPERATION({name}, SHAPE_{operation.input_shape.name}, SHAPE_{operation.output_shape.name})")
 print("#endif")

@@ -13,10 +13,20 @@
 
 #define SHAPE_OPERATIONS
 #define OPERATION(name, in, out) IN_##name = in, OUT_##name = out,
+#define NOT_OFFERED(name)
 enum operation_shapes {
 #include "service/shapes.inc"
 };
 #undef OPERATION
+#undef NOT_OFFERED
+#define OPERATION(name, in, out)
+#define NOT_OFFERED(name) #name,
+/* Operations of the model that are not served here. */
+static const char *const not_offered[] = {
+#include "service/shapes.inc"
+};
+#undef OPERATION
+#undef NOT_OFFERED
 #undef SHAPE_OPERATIONS
 
 #define OP(name, fn, waits)                                         \
@@ -39,15 +49,29 @@ static const struct operation operations[] = {
     OP(UntagResource, op_untag_resource, false),
 };
 
+#define PREFIX SV_LIT("HealthLake.")
+
 static const struct operation *find(sv target)
 {
-    sv prefix = SV_LIT("HealthLake.");
+    sv prefix = PREFIX;
     if (!sv_starts(target, prefix))
         return NULL;
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
         if (sv_eq_cstr(sv_tail(target, prefix.len), operations[i].name))
             return &operations[i];
     return NULL;
+}
+
+/* Why find() found nothing. Operations of HealthLake that are not served are named, so that their caller does not look
+ * for a fault of his own. */
+static sv unknown(struct arena *a, sv target)
+{
+    sv name = sv_tail(target, PREFIX.len);
+    for (size_t i = 0; i < sizeof not_offered / sizeof not_offered[0]; i++)
+        if (sv_starts(target, PREFIX) && sv_eq_cstr(name, not_offered[i]))
+            return ARENA_JOIN(a, name, SV_LIT(" is not offered by this server"));
+    return target.len ? SV_LIT("X-Amz-Target names no operation of HealthLake")
+                      : SV_LIT("The request has no X-Amz-Target header");
 }
 
 /* ---- what operations use ---- */
@@ -107,7 +131,7 @@ static bool no_duplicates(yyjson_val *v)
     yyjson_val *key;
     for (size_t i = 0; (key = yyjson_obj_iter_next(&it)) != NULL; i++) {
         yyjson_obj_iter before = yyjson_obj_iter_with(v);
-        if (i >= 256) /* no shape has so many members: unknown ones, which are passed over */
+        if (i >= 256) /* no shape has so many members: unknown ones, which are refused */
             break;
         for (size_t k = 0; k < i; k++)
             if (sv_eq(json_string(yyjson_obj_iter_next(&before)), json_string(key)))
@@ -197,9 +221,7 @@ static bool enter(struct service *s, const struct http_request *req, struct pend
     }
     p->call.op = find(target);
     if (p->call.op == NULL) {
-        answer_named(an, "UnknownOperationException", 404,
-                     target.len ? SV_LIT("X-Amz-Target names no operation of HealthLake")
-                                : SV_LIT("The request has no X-Amz-Target header"));
+        answer_named(an, "UnknownOperationException", 404, unknown(p->call.a, target));
         return false;
     }
     if (!is_json10(http_header_get(req, "Content-Type"))) {

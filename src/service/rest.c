@@ -468,6 +468,7 @@ static err_code enter(struct exchange *ex, struct err *e)
     }
     if (!sv_eq(c->ds->status, SV_LIT("ACTIVE")))
         return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(c->ds->status));
+    TRY(datastore_check_strategy(c->ds, e));
     TRY(check_format(c, e));
     TRY(check_body(c, e));
     if (!rest_binary_writes(c)) /* there it may belong to the content */

@@ -40,11 +40,15 @@ static err_code read_target(struct rest_call *c, yyjson_val *body, struct job_re
     json_obj(&w);
     json_kv_str(&w, "DatastoreId", c->ds->id);
     yyjson_obj_iter it = yyjson_obj_iter_with(body);
-    while ((key = yyjson_obj_iter_next(&it)) != NULL)
+    while ((key = yyjson_obj_iter_next(&it)) != NULL) {
+        yyjson_val *v = yyjson_obj_iter_get_val(key);
         if (!sv_eq(json_string(key), SV_LIT("DatastoreId"))) {
             json_key(&w, yyjson_get_str(key));
-            json_val(&w, yyjson_obj_iter_get_val(key));
+            json_val(&w, v);
+        } else if (!yyjson_is_null(v) && !sv_eq(json_string(v), c->ds->id)) {
+            return ERR(e, ERR_INVALID, "DatastoreId is not the data store of the URL");
         }
+    }
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));
     sv json = arena_sv(c->a, buf_sv(&text));

@@ -148,6 +148,8 @@ struct datastore { /* a copy of a record; strings owned by the arena it was read
 MUST_USE err_code datastore_read(struct service *s, sv id, struct arena *a, struct datastore *out,
                                  struct err *e);
 MUST_USE err_code datastore_write(struct service *s, const struct datastore *d, struct err *e);
+/* May its FHIR API be served? ERR_DENIED: it asks for a check of access tokens that we do not have. */
+MUST_USE err_code datastore_check_strategy(const struct datastore *d, struct err *e);
 /* The record as of now, shared and read only; to be released. Errors as datastore_read(). */
 MUST_USE err_code datastore_hold(struct service *s, sv id, struct datastore_held **out,
                                  struct err *e);

@@ -26,6 +26,8 @@ struct shape_member {
     const char *name;
     shape_id shape;
     bool required;
+    const char
+        *off; /* it is not honoured: its values that ask for nothing, by blanks; NULL: it is */
 };
 struct shape {
     const char *name;
@@ -229,6 +231,67 @@ static err_code check_list(struct check *c, shape_id id, yyjson_val *v)
     return ERR_OK;
 }
 
+static bool listed(const char *words, sv word)
+{
+    sv rest = sv_from(words), one;
+    while (sv_cut(&rest, ' ', &one))
+        if (sv_eq(one, word))
+            return true;
+    return false;
+}
+
+/* A member that is not honoured, with a value that asks for nothing: an empty structure or list, or one of off. */
+static bool asks_nothing(yyjson_val *v, const char *off)
+{
+    if (yyjson_is_bool(v))
+        return listed(off, yyjson_get_bool(v) ? SV_LIT("true") : SV_LIT("false"));
+    if (yyjson_is_arr(v))
+        return yyjson_arr_size(v) == 0;
+    if (!yyjson_is_obj(v))
+        return false;
+    sv status = json_string(json_get(v, "Status"));
+    if (status.len && listed(off, status))
+        return true;
+    yyjson_obj_iter it = yyjson_obj_iter_with(v);
+    yyjson_val *key;
+    while ((key = yyjson_obj_iter_next(&it)) != NULL) {
+        yyjson_val *member = yyjson_obj_iter_get_val(key);
+        if (!yyjson_is_null(member) && !asks_nothing(member, off))
+            return false;
+    }
+    return true;
+}
+
+/* Saying yes to what is then not done is the worst answer. */
+static err_code not_honoured(struct check *c, const struct shape_member *m)
+{
+    char hint[128] = "leave it out";
+    sv rest = sv_from(m->off), word;
+    for (size_t n = strlen(hint); sv_cut(&rest, ' ', &word) && word.len; n = strlen(hint))
+        (void)snprintf(hint + n, sizeof hint - n, ", or say %.*s",
+                       SV_FMT(word)); /* few and short */
+    return fault_fmt(c, &shapes[m->shape], SV_NONE,
+                     "Member must not be set: %s is not offered by this server; %s", m->name, hint);
+}
+
+/* Members that the shape does not have: mistyped, or of a model newer than ours. Null is no value. */
+static err_code check_unknown(struct check *c, const struct shape *s, yyjson_val *v)
+{
+    yyjson_obj_iter it = yyjson_obj_iter_with(v);
+    yyjson_val *key;
+    while ((key = yyjson_obj_iter_next(&it)) != NULL) {
+        size_t i = 0;
+        while (i < s->n_members && !sv_eq_cstr(json_string(key), s->members[i].name))
+            i++;
+        if (i < s->n_members || yyjson_is_null(yyjson_obj_iter_get_val(key)))
+            continue;
+        size_t back = enter(c, yyjson_get_str(key), false);
+        TRY(fault(c, s, SV_NONE, "Member must not be set: this server does not know it"));
+        leave(c, back);
+    }
+    return ERR_OK;
+}
+
 static err_code check_members(struct check *c, shape_id id, yyjson_val *v)
 {
     const struct shape *s = &shapes[id];
@@ -245,12 +308,14 @@ static err_code check_members(struct check *c, shape_id id, yyjson_val *v)
             TRY(check_value(c, m->shape, member));
         else if (m->required)
             TRY(fault(c, s, SV_NONE, "Member must not be null"));
+        if (!absent && m->off && !asks_nothing(member, m->off))
+            TRY(not_honoured(c, m));
         leave(c, back);
     }
     if (s->kind == SHAPE_KIND_UNION && n_set != 1)
-        return fault_fmt(c, s, SV_NONE, "Member must have exactly one of its members set: %s",
-                         s->members[0].name);
-    return ERR_OK;
+        TRY(fault_fmt(c, s, SV_NONE, "Member must have exactly one of its members set: %s",
+                      s->members[0].name));
+    return check_unknown(c, s, v);
 }
 
 static err_code check_value(struct check *c, shape_id id, yyjson_val *v)

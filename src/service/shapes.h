@@ -2,7 +2,8 @@
  *
  * The table is printed from the service model by tools/gen_shapes.py. Requests are checked against it
  * (all faults at once, in AWS's words) and answers too, so that nothing undeclared leaves and nothing
- * required is missing.
+ * required is missing. A request's member that is not declared is a fault, and so is a declared one that asks for
+ * something that is not done here: no yes without a deed.
  * Source: Amazon HealthLake service model 2017-07-01.   Floor: service. */
 #pragma once
 #include "codec/json.h"
