@@ -20,8 +20,9 @@ static const struct error_aws aws[ERR_N_CODES] = {
     [ERR_MEDIA_TYPE] = { "SerializationException", 400, false },
     [ERR_NOT_ACCEPTABLE] = { "SerializationException", 400, false },
     [ERR_UNPROCESSABLE] = { "ValidationException", 400, false },
-    [ERR_PEER] = { "InternalServerException", 500, false },
-    [ERR_TIMEOUT] = { "InternalServerException", 500, false },
+    /* S3, STS or KMS behind Start*: the model's exception for it, at a status that SDKs do not try again: we did */
+    [ERR_PEER] = { "FailedDependencyException", 424, false },
+    [ERR_TIMEOUT] = { "FailedDependencyException", 424, false },
     [ERR_NO_SPACE] = { "InternalServerException", 500, true },
     [ERR_IO] = { "InternalServerException", 500, true },
     [ERR_CANCELLED] = { "InternalServerException", 500, true },

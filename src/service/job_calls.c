@@ -3,6 +3,16 @@
 
 /* ---- start ---- */
 
+err_code job_submit_fault(err_code rc, struct err *e)
+{
+    err_code as = rc == ERR_NOT_FOUND      ? ERR_INVALID /* the bucket or the input, AWS says */
+                  : rc == ERR_AUTH_EXPIRED ? ERR_PEER    /* our token for S3, not the caller's */
+                                           : rc;
+    if (e && as != rc)
+        e->code = as;
+    return as;
+}
+
 static err_code start(struct call *c, job_kind kind, struct err *e)
 {
     struct datastore d;
@@ -30,10 +40,7 @@ static err_code start(struct call *c, job_kind kind, struct err *e)
                    SV_FMT(d.status));
     q.datastore_arn = d.arn;
     struct job j;
-    err_code rc = job_submit(c->s->cfg.jobs, &q, c->a, &j, e);
-    if (rc == ERR_NOT_FOUND && e)
-        e->code = rc = ERR_INVALID; /* the bucket or the input: a fault of the request, AWS says */
-    TRY(rc);
+    TRY(job_submit_fault(job_submit(c->s->cfg.jobs, &q, c->a, &j, e), e));
     json_kv_str(&c->out, "JobId", j.id);
     json_kv_str(&c->out, "JobStatus", sv_from(job_status_name(j.status)));
     json_kv_str(&c->out, "DatastoreId", j.datastore_id);

@@ -149,9 +149,7 @@ err_code rest_export(struct rest_call *c, struct err *e)
     if (p.request_url.ptr == NULL)
         return arena_oom(c->a, e);
     q.params = &p;
-    err_code rc = job_submit(c->s->cfg.jobs, &q, c->a, &j, e);
-    if (rc == ERR_NOT_FOUND && e) /* the bucket: a fault of the request, as in StartFHIRExportJob */
-        e->code = rc = ERR_INVALID;
+    err_code rc = job_submit_fault(job_submit(c->s->cfg.jobs, &q, c->a, &j, e), e);
     if (rc == ERR_UNSUPPORTED)
         return not_supported(c, e);
     TRY(rc);

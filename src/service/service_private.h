@@ -169,6 +169,8 @@ MUST_USE err_code op_list_datastores(struct call *c, struct err *e);
 MUST_USE err_code preload_run(struct service *s, struct store *st, struct err *e);
 
 /* ---- jobs, tags ---- */
+/* What job_submit() ended with, as its caller is told: a fault of the request, or of a service behind us. */
+MUST_USE err_code job_submit_fault(err_code rc, struct err *e);
 MUST_USE err_code op_start_export(struct call *c, struct err *e);
 MUST_USE err_code op_start_import(struct call *c, struct err *e);
 MUST_USE err_code op_describe_export(struct call *c, struct err *e);

@@ -428,15 +428,35 @@ def test_an_import_of_a_file_that_may_not_be_read_does_not_say_completed(peer, p
     assert done["JobProgressReport"]["TotalNumberOfResourcesImported"] == 0
 
 
-def test_an_endpoint_that_is_gone_is_an_internal_error(peer):
+def test_an_endpoint_that_is_gone_is_a_failed_dependency(peer):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         gone = f"http://127.0.0.1:{s.getsockname()[1]}"  # bound, never listening: refused at once
         with Server(None, *peer.options(gone), env=peer.env()) as server:
             store = server.create_store()
             name, text = refused(server.start_export, store, uri(peer, "gone"), role=peer.role, key=peer.kms_key)
-            assert name == "InternalServerException", text
+            assert name == "FailedDependencyException", text
             assert_no_jobs(server.client(), store)
+
+
+@pytest.mark.parametrize("status, fault, name", [
+    (500, "InternalError", "FailedDependencyException"), (500, "KMS.InternalFailureException", "FailedDependencyException"),
+    (400, "ExpiredToken", "FailedDependencyException"), (400, "BadDigest", "FailedDependencyException"),
+    (400, "KMS.DisabledException", "ValidationException"), (404, "NoSuchBucket", "ValidationException"),
+    (403, "AccessDenied", "AccessDeniedException"),
+], ids=str)
+def test_what_s3_says_at_the_start_of_a_job_is_told_by_whose_fault_it_is(peer, proxied, status, fault, name):
+    server, proxy = proxied
+    store = server.create_store()
+    peer.put("fault-in/p.ndjson", [patient("p").encode()])
+    proxy.spoil = lambda method, path: (status, fault)
+    told = refused(server.start_export, store, uri(peer, "fault"), role=peer.role, key=peer.kms_key)
+    assert told[0] == name, told
+    if status != 400:  # an import begins with a HEAD, whose answer has no code
+        told = refused(server.start_import, store, uri(peer, "fault-in/"), output_uri=uri(peer, "fault"), role=peer.role,
+                       key=peer.kms_key)
+        assert told[0] == name, told
+    assert_no_jobs(server.client(), store)
 
 
 # ---- the roles file ----

@@ -30,11 +30,11 @@ def test_four_exceptions_of_start_fhir_export_job(tmp_path):
         assert client.list_fhir_export_jobs(DatastoreId=store)["ExportJobPropertiesList"] == []
 
 
-def test_the_fifth_a_peer_that_fails_is_an_internal_server_exception():
+def test_the_fifth_a_peer_that_fails_is_a_failed_dependency():
     env = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     with Server(None, "--s3-endpoint", "http://127.0.0.1:9", "--sts-endpoint", "http://127.0.0.1:9", env=env) as server:
         store = server.create_store()
-        assert refused(lambda: server.start_export(store)) == ("InternalServerException", 500)
+        assert refused(lambda: server.start_export(store)) == ("FailedDependencyException", 424)
         assert server.client().list_fhir_export_jobs(DatastoreId=store)["ExportJobPropertiesList"] == []
 
 

@@ -44,8 +44,8 @@ TEST(datastores, an_older_one_that_relies_on_tokens_is_not_served_without_them)
     struct err why = { 0 };
     OK(check_of(NULL, e));
     OK(check_of("{\"AuthorizationStrategy\":\"AWS_AUTH\"}", e));
-    OK(check_of("{\"AuthorizationStrategy\":\"AWS_AUTH\",\"FineGrainedAuthorizationEnabled\":false}",
-                e));
+    OK(check_of(
+        "{\"AuthorizationStrategy\":\"AWS_AUTH\",\"FineGrainedAuthorizationEnabled\":false}", e));
     FAILS(ERR_DENIED, check_of("{\"AuthorizationStrategy\":\"SMART_ON_FHIR\"}", e));
     FAILS(ERR_DENIED, check_of("{\"AuthorizationStrategy\":\"SOMETHING_NEW\"}", e));
     FAILS(ERR_DENIED, check_of("{}", e)); /* what cannot be told is not open */
