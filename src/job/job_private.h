@@ -148,5 +148,5 @@ MUST_USE err_code job_manifest_delete(struct records *r, sv id, struct err *e);
 /* NULL: the engine keeps no files. *records: the engine's. */
 struct job_served *job_engine_served(struct job_engine *en, struct records **records);
 
-/* What Describe may show: characters outside the model's pattern become spaces; at most 2048 bytes. */
+/* What Describe may show: characters outside the model's pattern become spaces, several become one; at most 2048 bytes. */
 sv job_message_clean(struct arena *a, sv text);

@@ -435,12 +435,15 @@ sv job_message_clean(struct arena *a, sv text)
 {
     sv s = arena_sv(a, sv_head(text, 2048));
     char *p = (char *)(uintptr_t)s.ptr; /* our own copy */
+    size_t n = 0;
     for (size_t i = 0; i < s.len; i++) {
         char c = p[i];
         bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                   (c && strchr(" _.:/=+-%@", c));
         if (!ok)
-            p[i] = ' ';
+            c = ' ';
+        if (c != ' ' || n == 0 || p[n - 1] != ' ') /* "a, b" shall not have two */
+            p[n++] = c;
     }
-    return s;
+    return sv_head(s, n);
 }
