@@ -68,6 +68,7 @@ static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     struct job_record rec;
+    bool ended = false;
     pthread_mutex_lock(&en->record_lock);
     err_code rc = job_record_read(en->cfg.records, kind, datastore_id, id, a, &rec, e);
     if (rc == ERR_OK && c->to != rec.job.status && !job_status_may(rec.job.status, c->to))
@@ -100,8 +101,11 @@ static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv
             job_served_expect(en->served, rec.job.expires_ms);
         if (rc == ERR_OK && moved)
             log_job("job", &rec.job);
+        ended = rc == ERR_OK && ends;
     }
     pthread_mutex_unlock(&en->record_lock);
+    if (ended && en->cfg.ended)
+        en->cfg.ended(en->cfg.ended_ctx, id);
     return rc;
 }
 

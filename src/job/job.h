@@ -154,6 +154,9 @@ struct job_engine_config {
     int64_t served_ms;             /* how long they stay after completion; 0: LIMIT_SERVED_HOURS */
     job_filter_compile_fn compile; /* NULL: without chains and _has */
     void *compile_ctx;
+    /* A job has ended, and its record says so; NULL: nobody wants to know. From any thread; must be short. */
+    void (*ended)(void *ctx, sv job_id);
+    void *ended_ctx;
 };
 /* Starts the workers and takes up every unfinished job in the background. */
 MUST_USE err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine **out,

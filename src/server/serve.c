@@ -36,6 +36,7 @@ struct rooms {
     struct records *records;
     struct store_env *env;
     struct store_registry *stores;
+    struct parking *parking;
     struct job_engine *jobs;
     struct service *service;
     struct http_server *http;
@@ -170,6 +171,10 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     TRY(open_world(r, e));
     r->env = store_env_new((size_t)c->cache_mib << 20, 2);
     TRY(store_registry_new(r->env, r->stores_path, &r->stores, e));
+    unsigned may_wait = c->max_connections / 4; /* a place holds a connection */
+    struct parking_config pc = { may_wait < PARKED_MAX ? may_wait : PARKED_MAX, PARKED_WAIT_US,
+                                 PARKED_PAUSE_US };
+    TRY(parking_new(&pc, &r->parking, e));
     struct job_engine_config jc = { .records = r->records,
                                     .stores = r->stores,
                                     .world = r->world,
@@ -177,12 +182,15 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                     .n_workers = r->n_workers,
                                     .served_dir = r->exports_path,
                                     .served_ms = c->export_retention_hours * 3600000LL,
-                                    .compile = service_filter_compile };
+                                    .compile = service_filter_compile,
+                                    .ended = parking_wake,
+                                    .ended_ctx = r->parking };
     TRY(job_engine_start(&jc, &r->jobs, e));
     struct service_config sc = { .records = r->records,
                                  .stores = r->stores,
                                  .jobs = r->jobs,
                                  .auth = r->auth,
+                                 .parking = r->parking,
                                  .region = sv_from(c->region),
                                  .account_id = sv_from(c->account_id),
                                  .public_url = sv_from(c->public_url),
@@ -203,9 +211,11 @@ static err_code rooms_open(struct rooms *r, struct err *e)
 
 static void rooms_close(struct rooms *r)
 {
+    parking_close(r->parking); /* who waits for an end is answered now */
     http_server_stop(r->http, DRAIN_MS);
     service_free(r->service);
     job_engine_stop(r->jobs);
+    parking_free(r->parking);
     store_registry_free(r->stores);
     store_env_free(r->env);
     sink_world_free(r->world);

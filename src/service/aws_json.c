@@ -2,7 +2,8 @@
  *
  *   signature -> target -> content type -> JSON -> shape -> quota -> operation -> answer of its shape
  *
- * Operations that wait for a peer run on the service's workers; the exchange goes with them. */
+ * Operations that wait for a peer run on the service's workers; the exchange goes with them. Describe* of what has not
+ * ended gives its exchange to the parking, which has the operation done once more when it ends, or a moment later. */
 #include "service/service_private.h"
 
 #include "base/clock.h"
@@ -97,6 +98,13 @@ err_code call_allowed(struct call *c, const struct datastore *on, struct err *e)
     return rights_ask(c->a, &c->caller, c->op->name, &r, e);
 }
 
+void call_watch(struct call *c, sv id)
+{
+    c->watched = id;
+    if (!c->waited)
+        c->parked = parking_take(c->s->cfg.parking, c->caller.access_key_id, id, clock_mono_us());
+}
+
 /* ---- one call ---- */
 
 struct pending { /* owned by the request's arena */
@@ -159,12 +167,9 @@ static err_code read_input(struct pending *p, struct err *e)
     return shape_check_input(c->op->input, c->input, c->fault_text, e);
 }
 
-static err_code run(struct pending *p, struct answer *an, struct err *e)
+static err_code perform(struct pending *p, struct answer *an, struct err *e)
 {
     struct call *c = &p->call;
-    TRY(read_input(p, e));
-    if (c->s->quota)
-        TRY(quota_take(c->s->quota, c->op->name, clock_mono_us(), e));
     json_writer_init(&c->out, &an->body);
     json_obj(&c->out);
     TRY(c->op->fn(c, e));
@@ -173,19 +178,48 @@ static err_code run(struct pending *p, struct answer *an, struct err *e)
     return shape_check_output(c->op->output, buf_sv(&an->body), c->a, e);
 }
 
+static err_code run(struct pending *p, struct answer *an, struct err *e)
+{
+    struct call *c = &p->call;
+    if (c->waited) /* the request is known to be good, and was counted */
+        return perform(p, an, e);
+    TRY(read_input(p, e));
+    if (c->s->quota)
+        TRY(quota_take(c->s->quota, c->op->name, clock_mono_us(), e));
+    return perform(p, an, e);
+}
+
+static void finish_waited(void *ctx);
+
 static void finish(struct pending *p)
 {
+    struct call *c = &p->call;
+    struct parking *parking = c->s->cfg.parking;
     struct answer an = { .status = 200, .content_type = CONTENT_TYPE };
     CLEANUP_BUF struct buf faults = BUF_INIT(256u << 10);
     struct err e = { 0 };
     buf_init(&an.body, ANSWER_MAX);
-    p->call.fault_text = &faults;
+    c->fault_text = &faults;
     err_code rc = run(p, &an, &e);
+    if (rc == ERR_OK && c->unended && c->parked) {
+        buf_done(&an.body);
+        c->waited = true;
+        parking_wait(parking, &c->parked, finish_waited, p); /* p may be gone from here on */
+        return;
+    }
+    parking_leave(parking, &c->parked);
     if (rc != ERR_OK) {
         e.code = rc;
-        service_answer_error(&an, &e, buf_sv(&faults), p->request_id, p->call.op->name);
+        service_answer_error(&an, &e, buf_sv(&faults), p->request_id, c->op->name);
+    } else if (c->watched.len) {
+        parking_told(parking, c->caller.access_key_id, c->watched, !c->unended, clock_mono_us());
     }
-    service_reply(p->x, &an, p->call.op->name, p->request_id, p->call.caller.access_key_id);
+    service_reply(p->x, &an, c->op->name, p->request_id, c->caller.access_key_id);
+}
+
+static void finish_waited(void *ctx)
+{
+    finish(ctx);
 }
 
 static void finish_later(struct service *s, void *ctx)

@@ -138,6 +138,8 @@ err_code datastore_write(struct service *s, const struct datastore *d, struct er
     };
     err_code rc = records_write(s->cfg.records, w, 2, e);
     datastore_forget(s, d->id); /* failed or not: what is on disk decides */
+    if (rc == ERR_OK && !in_transition(d))
+        parking_wake(s->cfg.parking, d->id);
     return rc;
 }
 
@@ -523,7 +525,9 @@ static void print_properties(struct call *c, const struct datastore *d)
 err_code op_describe_datastore(struct call *c, struct err *e)
 {
     struct datastore d;
+    call_watch(c, call_text(c, "DatastoreId"));
     TRY(call_datastore(c, call_text(c, "DatastoreId"), &d, e));
+    c->unended = in_transition(&d);
     json_key(&c->out, "DatastoreProperties");
     print_properties(c, &d);
     return ERR_OK;

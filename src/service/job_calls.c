@@ -141,9 +141,11 @@ static err_code describe(struct call *c, job_kind kind, struct err *e)
 {
     struct datastore d;
     struct job j;
-    sv id = call_text(c, "DatastoreId");
+    sv id = call_text(c, "DatastoreId"), job = call_text(c, "JobId");
+    call_watch(c, job);
     TRY(call_datastore(c, id, &d, e));
-    TRY(job_get(c->s->cfg.jobs, kind, id, call_text(c, "JobId"), c->a, &j, e));
+    TRY(job_get(c->s->cfg.jobs, kind, id, job, c->a, &j, e));
+    c->unended = !job_status_is_final(j.status);
     json_key(&c->out, kind == JOB_EXPORT ? "ExportJobProperties" : "ImportJobProperties");
     print_job(&c->out, &j);
     return ERR_OK;

@@ -11,6 +11,7 @@
 #include "job/job.h"
 #include "net/http_server.h"
 #include "service/auth.h"
+#include "service/parked.h"
 
 struct service;
 struct service_config {
@@ -18,6 +19,7 @@ struct service_config {
     struct store_registry *stores; /* borrowed */
     struct job_engine *jobs;       /* borrowed */
     struct auth *auth;             /* borrowed */
+    struct parking *parking;       /* borrowed; NULL: every question is answered at once */
     sv region;                     /* "us-east-1" */
     sv account_id;                 /* "000000000000" */
     sv public_url;          /* empty: DatastoreEndpoint is made from the request's Host header */

@@ -4,7 +4,7 @@
  *   door.c         refusals before a caller is known
  *   aws_json.c     the control plane's protocol: one call      errors.c      the two translation tables
  *   datastore_known.c  records kept for requests               lane.c        turns of who computes for long
- *   rights.c       the facts that a policy is asked with
+ *   rights.c       the facts that a policy is asked with       parked.c      answers that wait for an end
  *   datastores.c   create, delete, describe, list              page.c        NextToken
  *   job_calls.c    start, describe, list of both kinds         tags.c        tags of a data store
  *   rest_*.c       the data plane (rest_private.h)             quota.c       request rates
@@ -67,6 +67,11 @@ struct call {
     yyjson_val *input;      /* checked against its shape */
     struct json_writer out; /* members of the answer; the braces are written around the operation */
     struct buf *fault_text; /* validation faults, when they are longer than an err holds */
+    /* Describe*, which may wait for the end of what it tells of (parked.h) */
+    sv watched;            /* whose end */
+    bool unended;          /* it has not come */
+    bool waited;           /* this is the second look */
+    struct parked *parked; /* our place; NULL: none */
 };
 typedef err_code (*operation_fn)(struct call *c, struct err *e);
 struct operation {
@@ -79,6 +84,8 @@ struct operation {
 /* Input members. Absent and null are the same: SV_NONE, NULL, fallback. */
 sv call_text(const struct call *c, const char *name);
 yyjson_val *call_member(const struct call *c, const char *name);
+/* The operation is about to look at something that ends, and says in c->unended whether it has. */
+void call_watch(struct call *c, sv id);
 struct datastore;
 /* The caller may do the operation on this data store; NULL: on none ("*"); one without an id: there is none of this
  * ARN. Tags and TagKeys of the request are facts. ERR_DENIED. */

@@ -24,8 +24,11 @@ def outcome_files(folder):
 
 
 def describe(server, client, kind, store, job):
-    call = client.describe_fhir_import_job if kind == "Import" else client.describe_fhir_export_job
-    return call(DatastoreId=store, JobId=job)[f"{kind}JobProperties"]
+    """By a list, which waits for no end as Describe does: kills shall come at random moments."""
+    call = client.list_fhir_import_jobs if kind == "Import" else client.list_fhir_export_jobs
+    found = [j for j in call(DatastoreId=store)[f"{kind}JobPropertiesList"] if j["JobId"] == job]
+    assert len(found) == 1
+    return found[0]
 
 
 def killed_until_done(server, kind, store, job, rng, kills):
