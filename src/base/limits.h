@@ -46,6 +46,9 @@
 #define LIMIT_JOBS_QUEUED 25u /* per data store and kind */
 #define LIMIT_WORKERS     64u /* --workers; default: processors, at least 2 */
 
+/* ---- peers ---- */
+#define LIMIT_ASSUMED_ROLES 1000u /* roles whose credentials are kept */
+
 /* ---- control plane ---- */
 #define LIMIT_DATASTORES   1000u /* --max-datastores; HealthLake's default is 10 */
 #define LIMIT_TAGS         200u
