@@ -118,7 +118,9 @@ TEST(assume, a_role_is_kept_for_each_data_store_and_names_do_not_run_together)
 {
     (void)state;
     struct assume_cache *c = assume_cache_new(&peer, &own);
-    static const char *const names[][2] = { { "ab", "c" }, { "a", "bc" }, { "abc", "" }, { "", "abc" } };
+    static const char *const names[][2] = {
+        { "ab", "c" }, { "a", "bc" }, { "abc", "" }, { "", "abc" }
+    };
     char key[4][32], again[32];
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(ask(c, names[i][0], names[i][1], SV_NONE, key[i]), ERR_OK);
