@@ -14,7 +14,8 @@
 
 #include <limits.h>
 
-#define RUNNING_MAX 16u /* jobs at a time in one process; others wait */
+#define RUNNING_MAX  16u  /* jobs at a time in one process; others wait */
+#define JOB_NAME_MAX 128u /* bytes: longer than what export_write.c calls an object */
 
 struct entry { /* one unfinished job */
     struct entry *next;
@@ -469,6 +470,30 @@ static err_code check_queue(struct job_engine *en, const struct job_request *q, 
     return ERR_OK;
 }
 
+static sv folder_name(struct arena *a, const struct job_request *q, sv id)
+{
+    return arena_fmt(a, "%.*s-FHIR_%s-%.*s", SV_FMT(q->datastore_id),
+                     q->kind == JOB_EXPORT ? "EXPORT" : "IMPORT", SV_FMT(id));
+}
+
+static sv folder_uri(struct arena *a, const struct job_request *q, sv id)
+{
+    sv base = q->output_uri, name = folder_name(a, q, id);
+    while (base.len && base.ptr[base.len - 1] == '/')
+        base.len--;
+    return arena_fmt(a, "%.*s/%.*s/", SV_FMT(base), SV_FMT(name));
+}
+
+/* Keys of what the job will write fit: told now, and not when its last object is to be written. */
+static err_code check_names(const struct sink *out, const struct job_request *q, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
+    char any[JOB_NAME_MAX];
+    memset(any, '0', sizeof any);
+    sv folder = folder_name(a, q, sv_make(any, 32));
+    return sink_name_check(out, ARENA_JOIN(a, folder, SV_LIT("/"), sv_make(any, sizeof any)), e);
+}
+
 /* Do role, bucket, key and input work? Only what the request names is touched. */
 static err_code probe(struct job_engine *en, const struct job_request *q, struct err *e)
 {
@@ -480,6 +505,7 @@ static err_code probe(struct job_engine *en, const struct job_request *q, struct
                              .session_name = SV_LIT("fhirlake") };
     CLEANUP(sink_close) struct sink *out = NULL;
     TRY(sink_open(en->cfg.world, &t, &out, e));
+    TRY(check_names(out, q, e));
     if (q->kind == JOB_IMPORT) {
         CLEANUP(sink_close) struct sink *in = NULL;
         t.uri = q->input_uri;
@@ -488,15 +514,6 @@ static err_code probe(struct job_engine *en, const struct job_request *q, struct
         TRY(sink_probe_read(in, e));
     }
     return sink_probe_write(out, e);
-}
-
-static sv folder_uri(struct arena *a, const struct job_request *q, sv id)
-{
-    sv base = q->output_uri;
-    while (base.len && base.ptr[base.len - 1] == '/')
-        base.len--;
-    return arena_fmt(a, "%.*s/%.*s-FHIR_%s-%.*s/", SV_FMT(base), SV_FMT(q->datastore_id),
-                     q->kind == JOB_EXPORT ? "EXPORT" : "IMPORT", SV_FMT(id));
 }
 
 static err_code submit_new(struct job_engine *en, const struct job_request *q, sv digest,

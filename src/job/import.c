@@ -421,6 +421,7 @@ static err_code import_all(struct import *m, struct arena *a, struct err *e)
 {
     TRY(open_sinks(m, e));
     TRY(import_files_load(m->run, m->in, a, &m->files, e));
+    TRY(import_outcome_names(&m->files, m->out, a, e));
     TRY(import_outcome_open(m->run, m->out, &m->files, &m->outcome, e));
     TRY(read_note(m, e));
     m->progress.files_scanned = m->files.n;

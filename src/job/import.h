@@ -33,6 +33,10 @@ MUST_USE err_code import_outcome_open(struct job_run *r, struct sink *out,
                                       const struct import_files *files, struct import_outcome **o,
                                       struct err *e);
 void import_outcome_close(struct import_outcome *o);
+/* A file whose outcome would have a key that nothing can hold gets "long-key-<SHA-256 of its key>.ndjson": it must
+ * not keep the others from being imported. */
+MUST_USE err_code import_outcome_names(struct import_files *files, const struct sink *out,
+                                       struct arena *a, struct err *e);
 /* Lines of one file, behind what it has. */
 MUST_USE err_code import_outcome_add(struct import_outcome *o, size_t file,
                                      const sv lines[IMPORT_N_KINDS], struct err *e);

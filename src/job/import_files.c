@@ -9,7 +9,8 @@
 #define LIST_MAX (1u << 30)
 
 struct listing {
-    struct buf text; /* "<bytes> <key>\n" per file: the spool's form */
+    struct buf
+        text; /* "<bytes> <key>\n" per file, '%' and '\n' of the key as %25 and %0A: the spool's form */
     sv prefix;
     uint64_t n, bytes;
     bool single;
@@ -47,6 +48,34 @@ static bool is_job_output(sv key)
     return false;
 }
 
+static err_code add_file(struct listing *l, sv key, uint64_t bytes)
+{
+    TRY(buf_add_fmt(&l->text, l->e, "%llu ", (unsigned long long)bytes));
+    for (size_t i = 0; i < key.len; i++) {
+        char c = key.ptr[i];
+        if (c == '%' || c == '\n')
+            TRY(buf_add(&l->text, c == '%' ? SV_LIT("%25") : SV_LIT("%0A"), l->e));
+        else
+            TRY(buf_add_char(&l->text, c, l->e));
+    }
+    return buf_add_char(&l->text, '\n', l->e);
+}
+
+/* Back, in place: text is ours. */
+static sv listed_key(sv text)
+{
+    char *p = (char *)(uintptr_t)text.ptr;
+    size_t n = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        sv rest = sv_tail(text, i);
+        bool nl = sv_starts(rest, SV_LIT("%0A"));
+        bool escaped = nl || sv_starts(rest, SV_LIT("%25"));
+        p[n++] = nl ? '\n' : text.ptr[i];
+        i += escaped ? 2 : 0;
+    }
+    return sv_make(p, n);
+}
+
 static bool each_key(void *ctx, sv key, uint64_t bytes)
 {
     struct listing *l = ctx;
@@ -60,7 +89,7 @@ static bool each_key(void *ctx, sv key, uint64_t bytes)
     else if ((l->bytes += bytes) > LIMIT_IMPORT_JOB_BYTES)
         l->rc = ERR(l->e, ERR_INVALID, "The input files are larger than 5000 GB together");
     else
-        l->rc = buf_add_fmt(&l->text, l->e, "%llu %.*s\n", (unsigned long long)bytes, SV_FMT(key));
+        l->rc = add_file(l, key, bytes);
     return l->rc == ERR_OK;
 }
 
@@ -130,11 +159,14 @@ static err_code parse_list(sv text, sv prefix, struct arena *a, struct import_fi
     for (size_t i = 0; i < f.n && sv_cut(&rest, '\n', &line); i++) {
         size_t blank = sv_find(line, ' ');
         struct import_file *x = &f.items[i];
-        x->key = arena_sv(a, sv_tail(line, blank + 1));
+        sv key = arena_sv(a, sv_tail(line, blank + 1));
+        if (key.ptr == NULL)
+            return arena_oom(a, e);
+        x->key = listed_key(key);
         x->out_name = out_name(a, prefix, x->key, false);
         if (!sv_to_u64(sv_head(line, blank), &x->bytes))
             return ERR(e, ERR_CORRUPT, "the import's list of files is damaged");
-        if (x->key.ptr == NULL || x->out_name.ptr == NULL)
+        if (x->out_name.ptr == NULL)
             return arena_oom(a, e);
         f.bytes += x->bytes;
     }

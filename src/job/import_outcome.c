@@ -7,6 +7,7 @@
 #include "job/import.h"
 
 #include "base/file.h"
+#include "codec/hash.h"
 #include "codec/json.h"
 
 #include <errno.h>
@@ -58,6 +59,33 @@ err_code import_outcome_open(struct job_run *r, struct sink *out, const struct i
     x->sink = out;
     x->files = files;
     *o = x;
+    return ERR_OK;
+}
+
+static sv object_name(struct arena *a, const struct import_files *files, size_t file, int kind)
+{
+    return arena_fmt(a, "%s/%.*s", kinds[kind].folder, SV_FMT(files->items[file].out_name));
+}
+
+err_code import_outcome_names(struct import_files *files, const struct sink *out, struct arena *a,
+                              struct err *e)
+{
+    CLEANUP(arena_free) struct arena *scratch = arena_new(64u << 10);
+    for (size_t i = 0; i < files->n; i++) {
+        struct import_file *f = &files->items[i];
+        struct err why;
+        unsigned char digest[SHA256_LEN];
+        char hex[SHA256_HEX_LEN];
+        arena_reset(scratch);
+        if (sink_name_check(out, object_name(scratch, files, i, IMPORT_WITH_ISSUES), &why) ==
+            ERR_OK)
+            continue;
+        hash_sha256_of(f->key, digest);
+        hash_hex(digest, sizeof digest, hex);
+        f->out_name = arena_fmt(a, "long-key-%.*s.ndjson", (int)sizeof hex, hex);
+        if (f->out_name.ptr == NULL)
+            return arena_oom(a, e);
+    }
     return ERR_OK;
 }
 
@@ -234,8 +262,7 @@ static err_code upload_one(struct import_outcome *o, struct open_file *f, int ki
         return ERR_OK;              /* uploaded before a crash, and its spool removed */
     TRY(open_spool(o, f, kind, e)); /* after a restart: cut to the length that counts */
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    sv name =
-        arena_fmt(a, "%s/%.*s", kinds[kind].folder, SV_FMT(o->files->items[f->file].out_name));
+    sv name = object_name(a, o->files, f->file, kind);
     TRY(sink_put_path(o->sink, name, SV_LIT("application/fhir+ndjson"), path, NULL, e));
     (void)unlink(path); /* the folder goes with the job anyway */
     return ERR_OK;

@@ -18,8 +18,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DIR_DEPTH_MAX 128 /* folders within folders; each holds a descriptor while listed */
-
 /* ---- buckets ---- */
 static err_code bucket_name(sv bucket, char name[64], struct err *e)
 {
@@ -84,7 +82,7 @@ static err_code not_folder(int dir_fd, const char *name, bool make, struct err *
     return ERR(e, ERR_NOT_FOUND, "object does not exist");
 }
 
-static err_code step(int from, const char *name, bool make, bool sync, int *to, struct err *e)
+err_code dir_step(int from, const char *name, bool make, bool sync, int *to, struct err *e)
 {
     for (int turn = 0;; turn++) {
         int d = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -120,7 +118,7 @@ err_code dir_parent_open(int bucket_fd, sv key, bool make, bool sync, int *fd, c
         if (rest.ptr == NULL)
             break;
         int next = -1;
-        err_code rc = step(at, leaf, make, sync, &next, e);
+        err_code rc = dir_step(at, leaf, make, sync, &next, e);
         close(at);
         if (rc != ERR_OK)
             return rc;
@@ -140,7 +138,7 @@ static err_code find(const struct sink *s, sv key, int *parent, char leaf[256], 
     return rc;
 }
 
-static err_code stat_at(int parent, const char *leaf, uint64_t *bytes, struct err *e)
+err_code dir_stat_at(int parent, const char *leaf, uint64_t *bytes, struct err *e)
 {
     struct stat st;
     if (fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
@@ -159,7 +157,7 @@ err_code dir_stat(const struct sink *s, sv key, uint64_t *bytes, struct err *e)
     int parent;
     char leaf[256];
     TRY(find(s, key, &parent, leaf, e));
-    err_code rc = stat_at(parent, leaf, bytes, e);
+    err_code rc = dir_stat_at(parent, leaf, bytes, e);
     close(parent);
     return rc;
 }
@@ -209,166 +207,6 @@ err_code dir_delete(const struct sink *s, sv key, struct err *e)
     return rc;
 }
 
-/* ---- listing ---- */
-struct listing {
-    sink_list_fn each;
-    void *ctx;
-    bool stopped;
-    char key[SINK_KEY_MAX + 1]; /* of the folder or file at hand */
-    size_t len;
-};
-
-struct name {
-    char *text; /* folders end in '/': so names compare as the keys below them do */
-};
-
-static int by_key(const void *a, const void *b)
-{
-    return strcmp(((const struct name *)a)->text, ((const struct name *)b)->text);
-}
-
-static void names_free(struct name *names, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        free(names[i].text);
-    free(names);
-}
-
-/* Regular files and folders of an open folder, in key order; everything else is passed over. */
-static err_code names_of(DIR *d, struct name **out, size_t *n_out, struct err *e)
-{
-    struct name *names = NULL;
-    size_t n = 0, cap = 0;
-    struct dirent *de;
-    for (errno = 0; (de = readdir(d)) != NULL; errno = 0) {
-        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 ||
-            strncmp(de->d_name, SINK_TEMP_PREFIX, sizeof SINK_TEMP_PREFIX - 1) == 0)
-            continue;
-        struct stat st;
-        if (fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-            !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
-            continue; /* gone meanwhile, a link, a device */
-        if (n == cap) {
-            cap = cap ? cap * 2 : 64;
-            names = realloc(names, cap * sizeof *names);
-            if (names == NULL)
-                abort();
-        }
-        size_t len = strlen(de->d_name);
-        char *text = malloc(len + 2);
-        if (text == NULL)
-            abort();
-        memcpy(text, de->d_name, len);
-        memcpy(text + len, S_ISDIR(st.st_mode) ? "/" : "", S_ISDIR(st.st_mode) ? 2 : 1);
-        names[n++].text = text;
-    }
-    if (errno != 0) {
-        names_free(names, n);
-        return file_os_err(e, "cannot read a folder");
-    }
-    if (n)
-        qsort(names, n, sizeof *names, by_key);
-    *out = names;
-    *n_out = n;
-    return ERR_OK;
-}
-
-static err_code walk(struct listing *l, int fd, unsigned depth, struct err *e);
-
-/* One name of the folder dir_fd. */
-static err_code visit(struct listing *l, int dir_fd, char *name, unsigned depth, struct err *e)
-{
-    size_t len = strlen(name), had = l->len;
-    bool is_dir = name[len - 1] == '/';
-    if (len > SINK_KEY_MAX - l->len)
-        return ERR(e, ERR_TOO_LARGE, "a key is longer than %u bytes", SINK_KEY_MAX);
-    memcpy(l->key + l->len, name, len);
-    l->len += len;
-    err_code rc = ERR_OK;
-    if (is_dir) {
-        name[len - 1] = 0;
-        int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd >= 0)
-            rc = walk(l, fd, depth + 1, e);
-        else if (errno != ENOENT)
-            rc = file_os_err(e, "cannot open a folder");
-    } else {
-        struct stat st;
-        if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-            l->stopped = !l->each(l->ctx, sv_make(l->key, l->len), (uint64_t)st.st_size);
-    }
-    l->len = had;
-    return rc;
-}
-
-/* fd is taken. */
-static err_code walk(struct listing *l, int fd, unsigned depth, struct err *e)
-{
-    if (depth > DIR_DEPTH_MAX) {
-        close(fd);
-        return ERR(e, ERR_TOO_LARGE, "folders are more than %d deep", DIR_DEPTH_MAX);
-    }
-    DIR *d = fdopendir(fd);
-    if (d == NULL) {
-        err_code rc = file_os_err(e, "cannot read a folder");
-        close(fd);
-        return rc;
-    }
-    struct name *names = NULL;
-    size_t n = 0;
-    err_code rc = names_of(d, &names, &n, e);
-    for (size_t i = 0; rc == ERR_OK && i < n && !l->stopped; i++)
-        rc = visit(l, dirfd(d), names[i].text, depth, e);
-    names_free(names, n);
-    closedir(d);
-    return rc;
-}
-
-err_code dir_list(const struct sink *s, sink_list_fn each, void *ctx, struct err *e)
-{
-    int bucket, fd;
-    struct listing l = { .each = each, .ctx = ctx };
-    TRY(dir_bucket_open(s->world, s->bucket, false, &bucket, e));
-    if (s->prefix.len == 0)
-        return walk(&l, bucket, 0, e);
-    int parent;
-    char leaf[256];
-    struct err why = { 0 };
-    err_code rc = dir_parent_open(bucket, s->prefix, false, false, &parent, leaf, &why);
-    close(bucket);
-    if (rc == ERR_NOT_FOUND)
-        return ERR_OK; /* nothing below it */
-    if (rc != ERR_OK) {
-        if (e)
-            *e = why;
-        return rc;
-    }
-    uint64_t bytes;
-    rc = s->folder ? ERR_NOT_FOUND : stat_at(parent, leaf, &bytes, &why);
-    if (rc == ERR_OK) {
-        (void)each(ctx, s->prefix, bytes); /* the only one */
-    } else if (s->below && (rc == ERR_NOT_FOUND || rc == ERR_DENIED)) {
-        fd = openat(parent, leaf, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        memcpy(l.key, s->prefix.ptr, s->prefix.len);
-        l.key[s->prefix.len] = '/';
-        l.len = s->prefix.len + 1;
-        if (fd >= 0)
-            rc = walk(&l, fd, 0, e);
-        else if (errno == ENOENT)
-            rc = ERR_OK;
-        else if (errno == ENOTDIR || errno == ELOOP)
-            rc = s->folder ? ERR_OK : ERR(e, ERR_DENIED, "the directory store follows no links");
-        else
-            rc = file_os_err(e, "cannot open a folder");
-    } else if (rc == ERR_NOT_FOUND) {
-        rc = ERR_OK;
-    } else if (e) {
-        *e = why;
-    }
-    close(parent);
-    return rc;
-}
-
 /* ---- reading ---- */
 struct dir_reader {
     int fd;
@@ -404,7 +242,7 @@ err_code dir_read(const struct sink *s, sv key, uint64_t offset, struct byte_rea
     char leaf[256];
     uint64_t bytes;
     TRY(find(s, key, &parent, leaf, e));
-    err_code rc = stat_at(parent, leaf, &bytes, e); /* links, and what is no object */
+    err_code rc = dir_stat_at(parent, leaf, &bytes, e); /* links, and what is no object */
     /* O_NONBLOCK: something else may stand there by now, and a pipe would hold us. */
     int fd =
         rc == ERR_OK ? openat(parent, leaf, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;

@@ -18,19 +18,32 @@ struct sink_file {
     struct sink_senders *senders; /* of the sink */
 };
 
-/* prefix/name; the role may touch it. */
-static err_code key_of(const struct sink *s, sv name, struct buf *key, struct err *e)
+/* prefix/name */
+static err_code join(const struct sink *s, sv name, struct buf *key, struct err *e)
 {
     if (name.len == 0)
         return ERR(e, ERR_INVALID, "an object needs a name");
+    if (s->prefix.len + 1 + name.len > SINK_KEY_MAX + (s->prefix.len ? 0 : 1))
+        return ERR(e, ERR_INVALID, "the object's key would be longer than %u bytes", SINK_KEY_MAX);
     if (s->prefix.len) {
         TRY(buf_add(key, s->prefix, e));
         TRY(buf_add_char(key, '/', e));
     }
-    TRY(buf_add(key, name, e));
-    if (key->len > SINK_KEY_MAX)
-        return ERR(e, ERR_INVALID, "the object's key would be longer than %u bytes", SINK_KEY_MAX);
+    return buf_add(key, name, e);
+}
+
+/* prefix/name; the role may touch it. */
+static err_code key_of(const struct sink *s, sv name, struct buf *key, struct err *e)
+{
+    TRY(join(s, name, key, e));
     return sink_may(s, buf_sv(key), e);
+}
+
+err_code sink_name_check(const struct sink *s, sv name, struct err *e)
+{
+    CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
+    TRY(join(s, name, &key, e));
+    return s->s3 ? ERR_OK : dir_key_check(buf_sv(&key), e);
 }
 
 /* ---- writing ---- */

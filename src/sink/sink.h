@@ -60,6 +60,9 @@ MUST_USE err_code sink_probe_write(struct sink *s, struct err *e);
 MUST_USE err_code sink_probe_read(struct sink *s, struct err *e);
 
 /* ---- writing one object ---- */
+/* Could an object of this name stand below the prefix? Nothing is touched and no role is asked. ERR_INVALID says
+ * which limit its key would break: 1,024 bytes, and what the directory store takes. */
+MUST_USE err_code sink_name_check(const struct sink *s, sv name, struct err *e);
 struct sink_file; /* one thread */
 struct sink_object {
     uint64_t bytes;

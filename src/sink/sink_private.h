@@ -3,7 +3,8 @@
  *   world.c    configuration, opening a place under a role
  *   roles.c    the roles file
  *   assume.c   credentials of assumed roles, kept and renewed
- *   dir.c      the directory store: buckets, walking keys, listing, reading
+ *   dir.c      the directory store: buckets, walking keys, reading
+ *   dir_list.c what stands below a prefix of it
  *   dir_file.c one file of it, written
  *   s3_file.c  one object of an S3 endpoint, written
  *   sending.c  objects on their way to an S3 endpoint while their writer goes on
@@ -105,11 +106,18 @@ err_code dir_key_check(sv key, struct err *e);
 /* Open folder in which key stands; *leaf its last segment, NUL-terminated. */
 err_code dir_parent_open(int bucket_fd, sv key, bool make, bool sync, int *fd, char leaf[256],
                          struct err *e);
+/* The folder `name` of an open one, links not followed. ERR_NOT_FOUND unless make. */
+err_code dir_step(int from, const char *name, bool make, bool sync, int *to, struct err *e);
+/* The size of an object in an open folder. ERR_NOT_FOUND; ERR_DENIED: a link. */
+err_code dir_stat_at(int parent, const char *leaf, uint64_t *bytes, struct err *e);
 err_code dir_stat(const struct sink *s, sv key, uint64_t *bytes, struct err *e);
 err_code dir_delete(const struct sink *s, sv key, struct err *e);
-err_code dir_list(const struct sink *s, sink_list_fn each, void *ctx, struct err *e);
 err_code dir_read(const struct sink *s, sv key, uint64_t offset, struct byte_reader *out,
                   struct err *e);
+/* ---- dir_list.c ---- */
+err_code dir_list(const struct sink *s, sink_list_fn each, void *ctx, struct err *e);
+
+/* ---- dir.c ---- */
 /* Remove what dead writers left in any bucket; a file that is being written is locked. */
 void dir_sweep(const struct sink_world *w);
 
