@@ -1,71 +1,31 @@
-/* engine.c - jobs come in, wait their turn, run on a thread of their own, and end with a record.
+/* engine.c - jobs wait their turn, run on a thread of their own, and end with a record (submit.c: how they come in).
  *
  * The records are the truth; `locked` mirrors the unfinished ones so that scheduling needs no disk. Every
- * change of a record goes through change(), which reads it, checks the move, and writes it, one at a
+ * change of a record goes through job_engine_change(), which reads it, checks the move, and writes it, one at a
  * time. */
-#include "job/job_private.h"
+#include "job/engine.h"
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "base/rng.h"
-#include "codec/hash.h"
 
 #include <limits.h>
 
-#define RUNNING_MAX  16u  /* jobs at a time in one process; others wait */
-#define JOB_NAME_MAX 128u /* bytes: longer than what export_write.c calls an object */
-
-struct entry { /* one unfinished job */
-    struct entry *next;
-    job_kind kind;
-    char datastore_id[40], id[40];
-    uint64_t order;
-    bool running;
-    enum { KEEP_GOING, CANCEL, DROP } wish;
-    atomic_bool halt;
-    struct job_run *run; /* while it runs */
-};
-
-struct job_engine {
-    struct job_engine_config cfg;
-    char *spool_dir, *served_dir;
-    struct job_pool *pool;
-    struct job_served *served;   /* NULL: none are taken */
-    pthread_mutex_t record_lock; /* orders the writers of records; held over their I/O */
-    struct {
-        pthread_mutex_t lock;
-        pthread_cond_t changed; /* a job has ended */
-        struct entry *first;    /* by order */
-        unsigned n_running, n_submitting;
-        uint64_t last_order;
-        bool stop;
-    } locked;
-};
+#define RUNNING_MAX 16u /* jobs at a time in one process; others wait */
 
 static void schedule_locked(struct job_engine *en);
 
 /* ---- records ---- */
 
-static void log_job(const char *event, const struct job *j)
+void job_engine_log(const char *event, const struct job *j)
 {
     LOG(LOG_INFO, event, LOG_STR("kind", job_kind_name(j->kind)), LOG_SV("job", j->id),
         LOG_SV("datastore", j->datastore_id), LOG_STR("status", job_status_name(j->status)));
 }
 
-struct change {
-    job_status to;
-    const struct job_progress *progress; /* NULL: as it is */
-    sv message;
-    bool set_instant, files_expire, files_removed;
-    uint64_t t;
-    int64_t instant_ms;
-};
-
-/* Read, move, write. to equal to the present status only changes the rest. ERR_CONFLICT: no legal move. */
-static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv id,
-                       const struct change *c, struct err *e)
+err_code job_engine_change(struct job_engine *en, job_kind kind, sv datastore_id, sv id,
+                           const struct job_change *c, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     struct job_record rec;
@@ -101,7 +61,7 @@ static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv
         if (rc == ERR_OK && ends && rec.job.expires_ms)
             job_served_expect(en->served, rec.job.expires_ms);
         if (rc == ERR_OK && moved)
-            log_job("job", &rec.job);
+            job_engine_log("job", &rec.job);
         ended = rc == ERR_OK && ends;
     }
     pthread_mutex_unlock(&en->record_lock);
@@ -110,15 +70,15 @@ static err_code change(struct job_engine *en, job_kind kind, sv datastore_id, sv
     return rc;
 }
 
-static err_code move(struct job_engine *en, const struct entry *x, job_status to, sv message,
+static err_code move(struct job_engine *en, const struct job_entry *x, job_status to, sv message,
                      struct err *e)
 {
-    struct change c = { .to = to, .message = message };
-    return change(en, x->kind, sv_from(x->datastore_id), sv_from(x->id), &c, e);
+    struct job_change c = { .to = to, .message = message };
+    return job_engine_change(en, x->kind, sv_from(x->datastore_id), sv_from(x->id), &c, e);
 }
 
 /* A move whose failure leaves nothing to do but say so: the record stays, a restart takes it up. */
-static void move_logged(struct job_engine *en, const struct entry *x, job_status to, sv message)
+static void move_logged(struct job_engine *en, const struct job_entry *x, job_status to, sv message)
 {
     struct err e;
     if (move(en, x, to, message, &e) != ERR_OK)
@@ -166,43 +126,45 @@ err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, v
 
 err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms, struct err *e)
 {
-    struct change c = {
+    struct job_change c = {
         .to = JOB_IN_PROGRESS, .set_instant = true, .t = t, .instant_ms = instant_ms
     };
-    err_code rc = change(r->engine, r->job->kind, r->job->datastore_id, r->job->id, &c, e);
+    err_code rc =
+        job_engine_change(r->engine, r->job->kind, r->job->datastore_id, r->job->id, &c, e);
     /* a cancel came first: the run ends as one that was stopped */
     return rc == ERR_CONFLICT ? ERR(e, ERR_CANCELLED, "the job is being cancelled") : rc;
 }
 
 /* ---- one run ---- */
 
-static struct entry *find_locked(struct job_engine *en, job_kind kind, sv datastore_id, sv id)
+struct job_entry *job_entry_find_locked(struct job_engine *en, job_kind kind, sv datastore_id,
+                                        sv id)
 {
-    for (struct entry *x = en->locked.first; x; x = x->next)
+    for (struct job_entry *x = en->locked.first; x; x = x->next)
         if (x->kind == kind && sv_eq_cstr(datastore_id, x->datastore_id) && sv_eq_cstr(id, x->id))
             return x;
     return NULL;
 }
 
-static void add_locked(struct job_engine *en, struct entry *x)
+void job_entry_add_locked(struct job_engine *en, struct job_entry *x)
 {
-    struct entry **p = &en->locked.first;
+    struct job_entry **p = &en->locked.first;
     while (*p && (*p)->order < x->order)
         p = &(*p)->next;
     x->next = *p;
     *p = x;
 }
 
-static void drop_locked(struct job_engine *en, struct entry *x)
+static void drop_locked(struct job_engine *en, struct job_entry *x)
 {
-    struct entry **p = &en->locked.first;
+    struct job_entry **p = &en->locked.first;
     while (*p != x)
         p = &(*p)->next;
     *p = x->next;
     free(x);
 }
 
-static int wish_of(struct job_engine *en, const struct entry *x)
+static int wish_of(struct job_engine *en, const struct job_entry *x)
 {
     pthread_mutex_lock(&en->locked.lock);
     int wish = x->wish;
@@ -211,12 +173,13 @@ static int wish_of(struct job_engine *en, const struct entry *x)
 }
 
 /* Take away what an export wrote. */
-static err_code undo(struct entry *x, struct job_run *r, struct err *e)
+static err_code undo(struct job_entry *x, struct job_run *r, struct err *e)
 {
     return x->kind == JOB_EXPORT && r->job ? export_undo(r, e) : ERR_OK;
 }
 
-static void end_cancelled(struct entry *x, struct job_run *r, struct change *c, struct err *e)
+static void end_cancelled(struct job_entry *x, struct job_run *r, struct job_change *c,
+                          struct err *e)
 {
     err_code rc = undo(x, r, e);
     if (rc != ERR_OK)
@@ -226,11 +189,11 @@ static void end_cancelled(struct entry *x, struct job_run *r, struct change *c, 
 }
 
 /* The end of a run that came to one. */
-static void finish(struct job_engine *en, struct entry *x, struct job_run *r, err_code rc,
+static void finish(struct job_engine *en, struct job_entry *x, struct job_run *r, err_code rc,
                    job_status status, sv message, struct err *run_err)
 {
     struct err e, why;
-    struct change c = { .to = status, .message = message, .progress = &r->live.progress };
+    struct job_change c = { .to = status, .message = message, .progress = &r->live.progress };
     if (rc == ERR_CANCELLED && wish_of(en, x) == CANCEL) {
         move_logged(en, x, JOB_CANCEL_IN_PROGRESS, SV_NONE);
         end_cancelled(x, r, &c, &why);
@@ -246,7 +209,8 @@ static void finish(struct job_engine *en, struct entry *x, struct job_run *r, er
         c.files_expire = r->job->served;
     }
     sv ds = sv_from(x->datastore_id), id = sv_from(x->id);
-    if (change(en, x->kind, ds, id, &c, &e) == ERR_CONFLICT) { /* a cancel came in between */
+    if (job_engine_change(en, x->kind, ds, id, &c, &e) ==
+        ERR_CONFLICT) { /* a cancel came in between */
         move_logged(en, x, JOB_CANCEL_IN_PROGRESS, SV_NONE);
         c.files_expire = false;
         if (rc == ERR_OK && x->kind == JOB_EXPORT) {
@@ -257,7 +221,7 @@ static void finish(struct job_engine *en, struct entry *x, struct job_run *r, er
         } else {
             c.to = JOB_FAILED;
         }
-        if (change(en, x->kind, ds, id, &c, &e) != ERR_OK)
+        if (job_engine_change(en, x->kind, ds, id, &c, &e) != ERR_OK)
             LOG_ERR("job_record", &e, LOG_STR("job", x->id));
     }
     if (x->kind == JOB_IMPORT && r->store)
@@ -266,7 +230,7 @@ static void finish(struct job_engine *en, struct entry *x, struct job_run *r, er
         LOG_ERR("job_spool", &e, LOG_STR("job", x->id));
 }
 
-static err_code run_job(struct job_engine *en, struct entry *x, struct job_run *r,
+static err_code run_job(struct job_engine *en, struct job_entry *x, struct job_run *r,
                         job_status *status, struct buf *message, struct err *e)
 {
     TRY(store_registry_acquire(en->cfg.stores, sv_from(x->datastore_id), false, &r->store, e));
@@ -279,11 +243,11 @@ static void *runner(void *arg)
 {
     struct {
         struct job_engine *en;
-        struct entry *x;
+        struct job_entry *x;
     } *start = arg, s = *start;
     free(start);
     struct job_engine *en = s.en;
-    struct entry *x = s.x;
+    struct job_entry *x = s.x;
     struct arena *a = arena_new(32u << 20);
     struct job_record rec;
     struct err e = { 0 };
@@ -354,21 +318,21 @@ static void *runner(void *arg)
 
 /* ---- scheduling ---- */
 
-static bool blocked_locked(struct job_engine *en, const struct entry *x)
+bool job_entry_blocked_locked(struct job_engine *en, const struct job_entry *x)
 {
     if (en->locked.n_running >= RUNNING_MAX)
         return true;
-    for (struct entry *y = en->locked.first; y != x; y = y->next)
+    for (struct job_entry *y = en->locked.first; y != x; y = y->next)
         if (y->kind == x->kind && strcmp(y->datastore_id, x->datastore_id) == 0)
             return true; /* one before it runs or waits */
     return false;
 }
 
-static bool start_thread(struct job_engine *en, struct entry *x)
+static bool start_thread(struct job_engine *en, struct job_entry *x)
 {
     struct {
         struct job_engine *en;
-        struct entry *x;
+        struct job_entry *x;
     } *arg = malloc(sizeof *arg);
     if (arg == NULL)
         abort();
@@ -386,8 +350,8 @@ static bool start_thread(struct job_engine *en, struct entry *x)
 /* Start whatever may start. */
 static void schedule_locked(struct job_engine *en)
 {
-    for (struct entry *x = en->locked.first; x && !en->locked.stop; x = x->next)
-        if (!x->running && !blocked_locked(en, x)) {
+    for (struct job_entry *x = en->locked.first; x && !en->locked.stop; x = x->next)
+        if (!x->running && !job_entry_blocked_locked(en, x)) {
             x->running = true;
             en->locked.n_running++;
             if (!start_thread(en, x)) { /* no thread to be had: the next end of a job tries again */
@@ -398,211 +362,11 @@ static void schedule_locked(struct job_engine *en)
         }
 }
 
-static void schedule(struct job_engine *en)
+void job_engine_schedule(struct job_engine *en)
 {
     pthread_mutex_lock(&en->locked.lock);
     schedule_locked(en);
     pthread_mutex_unlock(&en->locked.lock);
-}
-
-/* ---- submit ---- */
-
-static void digest_add(struct hash_sha256 *h, sv text)
-{
-    uint64_t n = text.len;
-    hash_sha256_add(h, sv_make(&n, sizeof n));
-    hash_sha256_add(h, text);
-}
-
-static sv request_digest(struct arena *a, const struct job_request *q)
-{
-    unsigned char d[SHA256_LEN];
-    char hex[SHA256_HEX_LEN];
-    struct hash_sha256 *h = hash_sha256_new();
-    sv parts[] = { sv_from(job_kind_name(q->kind)),
-                   q->datastore_id,
-                   q->job_name,
-                   q->role_arn,
-                   q->output_uri,
-                   q->kms_key_id,
-                   q->input_uri,
-                   q->validation_level };
-    CLEANUP_BUF struct buf params = BUF_INIT(SIZE_MAX / 2);
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        digest_add(h, parts[i]);
-    if (q->params && job_params_write(q->params, &params, NULL) == ERR_OK)
-        digest_add(h, buf_sv(&params));
-    hash_sha256_take(h, d);
-    hash_sha256_free(h);
-    hash_hex(d, sizeof d, hex);
-    return arena_sv(a, sv_make(hex, sizeof hex));
-}
-
-/* ERR_NOT_FOUND: the token is new. */
-static err_code by_token(struct job_engine *en, const struct job_request *q, sv digest,
-                         struct arena *a, struct job *out, struct err *e)
-{
-    sv datastore, id, before;
-    TRY(job_token_read(en->cfg.records, q, a, &datastore, &id, &before, e));
-    if (!sv_eq(before, digest))
-        return ERR(
-            e, ERR_INVALID,
-            "ClientToken was used before with other parameters; use a new one for a new job");
-    err_code rc = job_get(en, q->kind, datastore, id, a, out, e);
-    return rc == ERR_NOT_FOUND ? ERR(e, ERR_INTERNAL, "the job of a client token is missing") : rc;
-}
-
-static err_code check_queue(struct job_engine *en, const struct job_request *q, struct err *e)
-{
-    unsigned n = 0, max = en->cfg.max_queued ? en->cfg.max_queued : LIMIT_JOBS_QUEUED;
-    pthread_mutex_lock(&en->locked.lock);
-    for (struct entry *x = en->locked.first; x; x = x->next)
-        n += x->kind == q->kind && sv_eq_cstr(q->datastore_id, x->datastore_id);
-    bool stop = en->locked.stop;
-    pthread_mutex_unlock(&en->locked.lock);
-    if (stop)
-        return ERR(e, ERR_THROTTLED, "The service is stopping; try again later");
-    if (n > max) /* one runs, max wait */
-        return ERR(e, ERR_THROTTLED,
-                   "The data store has %u %s jobs waiting, which is the most; try again when one "
-                   "has ended",
-                   max, job_kind_name(q->kind));
-    return ERR_OK;
-}
-
-static sv folder_name(struct arena *a, const struct job_request *q, sv id)
-{
-    return arena_fmt(a, "%.*s-FHIR_%s-%.*s", SV_FMT(q->datastore_id),
-                     q->kind == JOB_EXPORT ? "EXPORT" : "IMPORT", SV_FMT(id));
-}
-
-static sv folder_uri(struct arena *a, const struct job_request *q, sv id)
-{
-    sv base = q->output_uri, name = folder_name(a, q, id);
-    while (base.len && base.ptr[base.len - 1] == '/')
-        base.len--;
-    return arena_fmt(a, "%.*s/%.*s/", SV_FMT(base), SV_FMT(name));
-}
-
-/* Keys of what the job will write fit: told now, and not when its last object is to be written. */
-static err_code check_names(const struct sink *out, const struct job_request *q, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(4096);
-    char any[JOB_NAME_MAX];
-    memset(any, '0', sizeof any);
-    sv folder = folder_name(a, q, sv_make(any, 32));
-    return sink_name_check(out, ARENA_JOIN(a, folder, SV_LIT("/"), sv_make(any, sizeof any)), e);
-}
-
-/* Do role, bucket, key and input work? Only what the request names is touched. */
-static err_code probe(struct job_engine *en, const struct job_request *q, struct err *e)
-{
-    struct sink_target t = { .uri = q->output_uri,
-                             .role_arn = q->role_arn,
-                             .kms_key_id = q->kms_key_id,
-                             .account_id = q->account_id,
-                             .source_arn = q->datastore_arn,
-                             .session_name = SV_LIT("fhirlake") };
-    CLEANUP(sink_close) struct sink *out = NULL;
-    TRY(sink_open(en->cfg.world, &t, &out, e));
-    TRY(check_names(out, q, e));
-    if (q->kind == JOB_IMPORT) {
-        CLEANUP(sink_close) struct sink *in = NULL;
-        t.uri = q->input_uri;
-        t.kms_key_id = SV_NONE;
-        TRY(sink_open(en->cfg.world, &t, &in, e));
-        TRY(sink_probe_read(in, e));
-    }
-    return sink_probe_write(out, e);
-}
-
-static err_code submit_new(struct job_engine *en, const struct job_request *q, sv digest,
-                           struct arena *a, struct job *out, struct err *e)
-{
-    char id[33];
-    bool served = q->params && q->params->served;
-    TRY(check_queue(en, q, e));
-    if (q->kind == JOB_EXPORT)
-        TRY(job_export_check(en, q->datastore_id, q->params, e));
-    if (served && en->served == NULL)
-        return ERR(e, ERR_UNSUPPORTED, "This server keeps no files of exports");
-    if (!served)
-        TRY(probe(en, q, e));
-    rng_hex32(id);
-    struct entry *x = calloc(1, sizeof *x);
-    if (x == NULL)
-        abort();
-    x->kind = q->kind;
-    (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(q->datastore_id));
-    (void)snprintf(x->id, sizeof x->id, "%s", id);
-    struct job_record rec = { .digest = digest };
-    rec.job =
-        (struct job){ .kind = q->kind,
-                      .id = arena_sv(a, sv_from(id)),
-                      .datastore_id = arena_sv(a, q->datastore_id),
-                      .datastore_arn = arena_sv(a, q->datastore_arn),
-                      .account_id = arena_sv(a, q->account_id),
-                      .job_name = arena_sv(a, q->job_name),
-                      .role_arn = arena_sv(a, q->role_arn),
-                      .output_uri = arena_sv(a, q->output_uri),
-                      .job_folder_uri = served ? SV_NONE : folder_uri(a, q, sv_from(id)),
-                      .kms_key_id = arena_sv(a, q->kms_key_id),
-                      .input_uri = arena_sv(a, q->input_uri),
-                      .validation_level = arena_sv(a, q->validation_level),
-                      .status = JOB_SUBMITTED,
-                      .submit_ms = clock_wall_ms(),
-                      .served = served,
-                      .request_url = arena_sv(a, q->params ? q->params->request_url : SV_NONE),
-                      .params = q->kind == JOB_EXPORT ? q->params : NULL };
-    rec.served = served;
-    /* order and record belong together: who is written first is first */
-    pthread_mutex_lock(&en->record_lock);
-    uint64_t now_us = (uint64_t)rec.job.submit_ms * 1000;
-    pthread_mutex_lock(&en->locked.lock);
-    if (en->locked.last_order >= now_us)
-        now_us = en->locked.last_order + 1;
-    en->locked.last_order = now_us;
-    pthread_mutex_unlock(&en->locked.lock);
-    x->order = rec.order = now_us;
-    err_code rc = job_record_create(en->cfg.records, &rec, q->client_token, e);
-    if (rc == ERR_OK) {
-        pthread_mutex_lock(&en->locked.lock);
-        add_locked(en, x);
-        pthread_mutex_unlock(&en->locked.lock);
-    } else {
-        free(x);
-    }
-    pthread_mutex_unlock(&en->record_lock);
-    TRY(rc);
-    log_job("job", &rec.job);
-    pthread_mutex_lock(&en->locked.lock);
-    struct entry *mine = find_locked(en, q->kind, q->datastore_id, sv_from(id));
-    bool waits = mine && blocked_locked(en, mine);
-    pthread_mutex_unlock(&en->locked.lock);
-    if (waits) {
-        struct change c = { .to = JOB_QUEUED };
-        struct err ignored; /* it may have been started meanwhile: then it is not to be QUEUED */
-        IGNORE(change(en, q->kind, q->datastore_id, sv_from(id), &c, &ignored));
-    }
-    schedule(en);
-    rec.job.params = NULL; /* the caller's, not the arena's */
-    *out = rec.job;
-    return ERR_OK;
-}
-
-err_code job_submit(struct job_engine *en, const struct job_request *q, struct arena *a,
-                    struct job *out, struct err *e)
-{
-    sv digest = request_digest(a, q);
-    if (q->client_token.len) {
-        err_code rc = by_token(en, q, digest, a, out, e);
-        if (rc != ERR_NOT_FOUND)
-            return rc;
-    }
-    err_code rc = submit_new(en, q, digest, a, out, e);
-    if (rc == ERR_EXISTS && q->client_token.len) /* another request with that token was faster */
-        rc = by_token(en, q, digest, a, out, e);
-    return rc;
 }
 
 /* ---- questions ---- */
@@ -616,7 +380,7 @@ err_code job_export_check(struct job_engine *en, sv datastore_id,
 static void overlay_live(struct job_engine *en, struct job *j, struct arena *a)
 {
     pthread_mutex_lock(&en->locked.lock);
-    struct entry *x = find_locked(en, j->kind, j->datastore_id, j->id);
+    struct job_entry *x = job_entry_find_locked(en, j->kind, j->datastore_id, j->id);
     if (x && x->run) {
         pthread_mutex_lock(&x->run->live.lock);
         j->progress = x->run->live.progress;
@@ -660,7 +424,7 @@ struct job_served *job_engine_served(struct job_engine *en, struct records **rec
 /* ---- cancel and drop ---- */
 
 /* Tell an entry what is wished of it; a waiting one is started so that it can end. locked.lock is held. */
-static void wish_locked(struct job_engine *en, struct entry *x, int wish)
+static void wish_locked(struct job_engine *en, struct job_entry *x, int wish)
 {
     x->wish = wish;
     atomic_store(&x->halt, true);
@@ -676,10 +440,10 @@ static void wish_locked(struct job_engine *en, struct entry *x, int wish)
 
 err_code job_cancel(struct job_engine *en, job_kind kind, sv datastore_id, sv job_id, struct err *e)
 {
-    struct change c = { .to = JOB_CANCEL_SUBMITTED };
-    TRY(change(en, kind, datastore_id, job_id, &c, e));
+    struct job_change c = { .to = JOB_CANCEL_SUBMITTED };
+    TRY(job_engine_change(en, kind, datastore_id, job_id, &c, e));
     pthread_mutex_lock(&en->locked.lock);
-    struct entry *x = find_locked(en, kind, datastore_id, job_id);
+    struct job_entry *x = job_entry_find_locked(en, kind, datastore_id, job_id);
     if (x)
         wish_locked(en, x, CANCEL);
     pthread_mutex_unlock(&en->locked.lock);
@@ -689,7 +453,7 @@ err_code job_cancel(struct job_engine *en, job_kind kind, sv datastore_id, sv jo
 static bool has_jobs_locked(struct job_engine *en, sv datastore_id, bool wish)
 {
     bool any = false;
-    for (struct entry *x = en->locked.first; x; x = x->next)
+    for (struct job_entry *x = en->locked.first; x; x = x->next)
         if (sv_eq_cstr(datastore_id, x->datastore_id)) {
             any = true;
             if (wish && x->wish != DROP)
@@ -721,8 +485,9 @@ static err_code files_removed(void *ctx, sv datastore_id, sv id, struct err *e)
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     struct job_record rec;
     err_code rc = job_record_read(en->cfg.records, JOB_EXPORT, datastore_id, id, a, &rec, e);
-    struct change c = { .to = rec.job.status, .files_removed = true }; /* the last status stays */
-    return rc == ERR_OK ? change(en, JOB_EXPORT, datastore_id, id, &c, e) : rc;
+    struct job_change c = { .to = rec.job.status,
+                            .files_removed = true }; /* the last status stays */
+    return rc == ERR_OK ? job_engine_change(en, JOB_EXPORT, datastore_id, id, &c, e) : rc;
 }
 
 /* job_active_check_fn */
@@ -731,7 +496,7 @@ static bool is_active(void *ctx, sv id)
     struct job_engine *en = ctx;
     bool found = false;
     pthread_mutex_lock(&en->locked.lock);
-    for (struct entry *x = en->locked.first; x && !found; x = x->next)
+    for (struct job_entry *x = en->locked.first; x && !found; x = x->next)
         found = sv_eq_cstr(id, x->id);
     pthread_mutex_unlock(&en->locked.lock);
     return found;
@@ -740,7 +505,7 @@ static bool is_active(void *ctx, sv id)
 static void add_active(void *ctx, job_kind kind, sv datastore_id, sv job_id, uint64_t order)
 {
     struct job_engine *en = ctx;
-    struct entry *x = calloc(1, sizeof *x);
+    struct job_entry *x = calloc(1, sizeof *x);
     if (x == NULL)
         abort();
     x->kind = kind;
@@ -750,7 +515,7 @@ static void add_active(void *ctx, job_kind kind, sv datastore_id, sv job_id, uin
     LOG(LOG_INFO, "job_resumed", LOG_STR("kind", job_kind_name(kind)), LOG_SV("job", job_id),
         LOG_SV("datastore", datastore_id));
     pthread_mutex_lock(&en->locked.lock);
-    add_locked(en, x);
+    job_entry_add_locked(en, x);
     if (order > en->locked.last_order)
         en->locked.last_order = order;
     pthread_mutex_unlock(&en->locked.lock);
@@ -787,7 +552,7 @@ err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine
         job_engine_stop(en);
         return rc;
     }
-    schedule(en);
+    job_engine_schedule(en);
     *out = en;
     return ERR_OK;
 }
@@ -798,7 +563,7 @@ void job_engine_stop(struct job_engine *en)
         return;
     pthread_mutex_lock(&en->locked.lock);
     en->locked.stop = true;
-    for (struct entry *x = en->locked.first; x; x = x->next)
+    for (struct job_entry *x = en->locked.first; x; x = x->next)
         atomic_store(&x->halt, true);
     pthread_cond_broadcast(&en->locked.changed);
     while (en->locked.n_running)

@@ -1,6 +1,7 @@
 /* job_private.h - what the rooms of the job module share.
  *
- *   engine.c   start, stop, submit, queues, one runner thread per running job
+ *   engine.c   start, stop, queues, one runner thread per running job
+ *   submit.c   how a job comes in
  *   record.c   job records <-> JSON, status moves (one table, one function)
  *   params.c   what an export asks for, as a record
  *   served.c   files of completed exports, and their retention

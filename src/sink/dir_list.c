@@ -25,7 +25,7 @@ struct listing {
     void *ctx;
     int bucket;
     bool stopped;
-    struct err why; /* of the first failure: here, because walks nest deeply */
+    struct err why;             /* of the first failure: here, because walks nest deeply */
     char key[SINK_KEY_MAX + 1]; /* of the folder or file at hand; a folder's ends in '/' */
     size_t len;
 };

@@ -9,9 +9,9 @@ TEST(input, keys_may_hold_newlines_and_per_cents_and_stand_for_themselves_alone)
 {
     struct fx f;
     fx_open(&f);
-    static const char *const names[] = { "a\nb.ndjson", "a%0Ab.ndjson", "a%25.ndjson",
-                                         "a%.ndjson",   "\n.ndjson",
-                                         "x\n9 input/other/secret.ndjson" };
+    static const char *const names[] = { "a\nb.ndjson", "a%0Ab.ndjson",
+                                         "a%25.ndjson", "a%.ndjson",
+                                         "\n.ndjson",   "x\n9 input/other/secret.ndjson" };
     for (size_t i = 0; i < CASES(names); i++) {
         char object[128], text[64];
         (void)snprintf(object, sizeof object, "input/p/%s", names[i]);
@@ -24,9 +24,11 @@ TEST(input, keys_may_hold_newlines_and_per_cents_and_stand_for_themselves_alone)
     OK(run(&o, e));
     assert_int_equal(o.progress.files_imported, CASES(names));
     assert_int_equal(o.progress.files_unreadable, 0);
-    check_store(st, "Patient/p0 1 " PATIENT("p0") "\nPatient/p1 1 " PATIENT(
-                        "p1") "\nPatient/p2 1 " PATIENT("p2") "\nPatient/p3 1 " PATIENT("p3")
-                        "\nPatient/p4 1 " PATIENT("p4") "\nPatient/p5 1 " PATIENT("p5") "\n");
+    check_store(
+        st,
+        "Patient/p0 1 " PATIENT("p0") "\nPatient/p1 1 " PATIENT("p1") "\nPatient/p2 1 " PATIENT(
+            "p2") "\nPatient/p3 1 " PATIENT("p3") "\nPatient/p4 1 " PATIENT("p4") "\nPatient/p5 "
+                                                                                  "1 " PATIENT("p5") "\n");
     CLEANUP_BUF struct buf got = BUF_INIT(FX_MOST);
     fx_tree(&f, "out/" FOLDER "/SUCCESS", &got);
     for (size_t i = 0; i < CASES(names); i++)
@@ -49,7 +51,8 @@ TEST(input, a_key_too_long_for_its_outcome_costs_only_that_name)
     struct fx f;
     fx_open(&f);
     char n[242], deep[1100], path[1400], packed[300], object[320];
-    CLEANUP_BUF struct buf got = BUF_INIT(FX_MOST), gz = BUF_INIT(FX_MOST), want = BUF_INIT(FX_MOST);
+    CLEANUP_BUF struct buf got = BUF_INIT(FX_MOST), gz = BUF_INIT(FX_MOST),
+                           want = BUF_INIT(FX_MOST);
     memset(n, 'n', 241);
     n[241] = 0;
     /* four folders, and what the job puts in front of them, are more than a key may have */

@@ -152,7 +152,8 @@ TEST(listing, passes_over_paths_that_are_longer_than_a_key)
     memset(name, 'n', sizeof name);
     put("s3://bkt", SV_LIT("mine"));
     put("s3://bkt", SV_LIT("zz"));
-    CLEANUP(sink_close) struct sink *whole = NULL; /* of the prefix that is as long as a key may be */
+    CLEANUP(sink_close)
+    struct sink *whole = NULL; /* of the prefix that is as long as a key may be */
     OK(buf_add_fmt(&key, e, "s3://bkt"));
     for (size_t i = 0; i < 6; i++) {
         OK(buf_add_char(&key, '/', e));
