@@ -471,9 +471,20 @@ err_code job_datastore_drop(struct job_engine *en, sv datastore_id, struct err *
     if (has_jobs_locked(en, datastore_id, false))
         rc = ERR(e, ERR_CANCELLED, "the service is stopping");
     pthread_mutex_unlock(&en->locked.lock);
-    if (rc == ERR_OK && en->served)
-        rc = job_served_drop(en->served, datastore_id, e);
     return rc;
+}
+
+err_code job_datastore_forget(struct job_engine *en, sv datastore_id, struct err *e)
+{
+    bool any = false;
+    TRY(job_datastore_drop(en, datastore_id,
+                           e)); /* what came in while the store was still held (submit.c) */
+    if (en->served)
+        TRY(job_served_drop(en->served, datastore_id, e));
+    pthread_mutex_lock(&en->record_lock);
+    err_code rc = job_records_forget(en->cfg.records, datastore_id, &any, e);
+    pthread_mutex_unlock(&en->record_lock);
+    return rc == ERR_OK && any ? records_scrub(en->cfg.records, e) : rc;
 }
 
 /* ---- life ---- */

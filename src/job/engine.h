@@ -21,8 +21,8 @@ struct job_engine {
     pthread_mutex_t record_lock; /* orders the writers of records; held over their I/O */
     struct {
         pthread_mutex_t lock;
-        pthread_cond_t changed; /* a job has ended */
-        struct job_entry *first;    /* by order */
+        pthread_cond_t changed;  /* a job has ended */
+        struct job_entry *first; /* by order */
         unsigned n_running;
         uint64_t last_order;
         bool stop;
@@ -44,7 +44,8 @@ MUST_USE err_code job_engine_change(struct job_engine *en, job_kind kind, sv dat
 void job_engine_log(const char *event, const struct job *j);
 /* Start whatever may start. */
 void job_engine_schedule(struct job_engine *en);
-struct job_entry *job_entry_find_locked(struct job_engine *en, job_kind kind, sv datastore_id, sv id);
+struct job_entry *job_entry_find_locked(struct job_engine *en, job_kind kind, sv datastore_id,
+                                        sv id);
 void job_entry_add_locked(struct job_engine *en, struct job_entry *x); /* at its order's place */
 /* Must it wait? */
 bool job_entry_blocked_locked(struct job_engine *en, const struct job_entry *x);

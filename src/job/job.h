@@ -208,6 +208,10 @@ MUST_USE err_code job_cancel(struct job_engine *en, job_kind kind, sv datastore_
 /* The data store goes away: its waiting and running jobs end FAILED with that message; returns when
  * none holds the store any more. New submits for it must be refused by the caller before. */
 MUST_USE err_code job_datastore_drop(struct job_engine *en, sv datastore_id, struct err *e);
+/* The data store is gone (store_registry_remove() has returned): what its jobs asked for, which may name patients, and
+ * the files that were served are forgotten, and are in none of the files of the records when this returns. The jobs stay
+ * describable. Repeating it is harmless. */
+MUST_USE err_code job_datastore_forget(struct job_engine *en, sv datastore_id, struct err *e);
 
 /* ---- files of a served export, and every export's manifest ---- */
 /* The manifest as JSON, appended: manifest.json of a COMPLETED export; with *complete false, of a running one

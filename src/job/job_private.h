@@ -108,6 +108,10 @@ MUST_USE err_code job_record_finish(struct records *r, const struct job_record *
 /* Whom a token stands for. ERR_NOT_FOUND. */
 MUST_USE err_code job_token_read(struct records *r, const struct job_request *req, struct arena *a,
                                  sv *datastore_id, sv *job_id, sv *digest, struct err *e);
+/* A data store is gone, and all its jobs have ended: what they asked for goes (parameters, kick-off URL, manifest, client
+ * token, digest of the request), which may name patients; the records stay, so that the jobs can be described. Repeating it
+ * is harmless. *any: it had jobs. The bytes are on disk until records_scrub(). */
+MUST_USE err_code job_records_forget(struct records *r, sv datastore_id, bool *any, struct err *e);
 /* Unfinished jobs, oldest first. */
 typedef void (*job_active_fn)(void *ctx, job_kind kind, sv datastore_id, sv job_id, uint64_t order);
 MUST_USE err_code job_records_active(struct records *r, job_active_fn each, void *ctx,

@@ -6,9 +6,14 @@
  *   jobnote/<id>/<name>                      -> scratch of a run, until the job ends
  *   jobparams/<id>                           -> what an export asks for, JSON (params.c)
  *   jobexpiry/<time>/<id>                    -> a served export's files go then (served.c)
- *   jobtoken/<account>/<kind>/<token>        -> {"datastore","job","digest"} */
+ *   jobmanifest/<id>                         -> manifest.json (served.c)
+ *   jobtoken/<account>/<kind>/<SHA-256 of the token> -> {"datastore","job","digest"}
+ *
+ * Texts that come from callers stand in values only: the smallest and the largest key of a sorted file are also written
+ * into RocksDB's list of files, where nothing takes them away. */
 #include "job/job_private.h"
 
+#include "codec/hash.h"
 #include "codec/json.h"
 
 #define RECORD_MAX (1u << 20)
@@ -211,8 +216,12 @@ static sv active_key(struct arena *a, const struct job_record *r)
 
 static sv token_key(struct arena *a, job_kind kind, sv account_id, sv token)
 {
+    unsigned char digest[SHA256_LEN];
+    char hex[SHA256_HEX_LEN];
+    hash_sha256_of(token, digest);
+    hash_hex(digest, sizeof digest, hex);
     return arena_fmt(a, "jobtoken/%.*s/%s/%.*s", SV_FMT(account_id), job_kind_name(kind),
-                     SV_FMT(token));
+                     (int)sizeof hex, hex);
 }
 
 /* ---- reading and writing ---- */
@@ -295,6 +304,22 @@ static bool add_key(void *ctx, sv key, sv value)
     return l->n < sizeof l->keys / sizeof l->keys[0];
 }
 
+static err_code delete_notes(struct records *r, sv id, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    for (;;) {
+        struct key_list l = { .a = a };
+        struct records_write del[256];
+        arena_reset(a);
+        TRY(records_scan(r, arena_fmt(a, "jobnote/%.*s/", SV_FMT(id)), SV_NONE, add_key, &l, e));
+        for (size_t i = 0; i < l.n; i++)
+            del[i] = (struct records_write){ RECORDS_DELETE, l.keys[i], SV_NONE };
+        if (l.n == 0)
+            return ERR_OK;
+        TRY(records_write(r, del, l.n, e));
+    }
+}
+
 err_code job_record_finish(struct records *r, const struct job_record *rec, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
@@ -308,18 +333,84 @@ err_code job_record_finish(struct records *r, const struct job_record *rec, stru
     };
     TRY(records_write(r, w, rec->job.expires_ms ? 3 : 2, e));
     /* the job is over; its notes are of no more use, and a crash here leaves them harmless */
-    sv prefix = arena_fmt(a, "jobnote/%.*s/", SV_FMT(rec->job.id));
+    return delete_notes(r, rec->job.id, e);
+}
+
+/* ---- when the data store is gone ---- */
+
+/* Client tokens of a data store. */
+struct tokens {
+    struct key_list list;
+    sv datastore_id;
+};
+
+static bool each_token(void *ctx, sv key, sv value)
+{
+    struct tokens *t = ctx;
+    CLEANUP(arena_free) struct arena *a = arena_new(RECORD_MAX);
+    yyjson_doc *doc;
+    sv text = arena_sv(a, value);
+    if (text.ptr && json_read(a, text, 2, &doc, NULL) == ERR_OK &&
+        sv_eq(json_string(json_get(yyjson_doc_get_root(doc), "datastore")), t->datastore_id))
+        return add_key(&t->list, key, value);
+    return true;
+}
+
+static err_code delete_tokens(struct records *r, sv datastore_id, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    struct tokens t = { .list = { .a = a }, .datastore_id = datastore_id };
+    do {
+        struct records_write del[256];
+        arena_reset(a);
+        t.list.n = 0;
+        TRY(records_scan(r, SV_LIT("jobtoken/"), SV_NONE, each_token, &t, e));
+        for (size_t i = 0; i < t.list.n; i++)
+            del[i] = (struct records_write){ RECORDS_DELETE, t.list.keys[i], SV_NONE };
+        if (t.list.n)
+            TRY(records_write(r, del, t.list.n, e));
+    } while (t.list.n == sizeof t.list.keys / sizeof t.list.keys[0]);
+    return ERR_OK;
+}
+
+static err_code forget_job(struct records *r, sv key, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    CLEANUP_BUF struct buf old = BUF_INIT(RECORD_MAX), json = BUF_INIT(RECORD_MAX);
+    struct job_record rec;
+    TRY(records_get(r, key, &old, e));
+    TRY(read_json(buf_sv(&old), a, &rec, e));
+    if (rec.digest.len == 0 && rec.job.request_url.len == 0)
+        return ERR_OK; /* by a run before, which a crash ended */
+    TRY(delete_notes(r, rec.job.id, e));
+    rec.digest = rec.job.request_url = SV_NONE;
+    TRY(write_json(&rec, &json, e));
+    struct records_write w[] = {
+        { RECORDS_PUT, key, buf_sv(&json) },
+        { RECORDS_DELETE, arena_fmt(a, "jobparams/%.*s", SV_FMT(rec.job.id)), SV_NONE },
+        { RECORDS_DELETE, arena_fmt(a, "jobmanifest/%.*s", SV_FMT(rec.job.id)), SV_NONE },
+    };
+    return records_write(r, w, sizeof w / sizeof w[0], e);
+}
+
+err_code job_records_forget(struct records *r, sv datastore_id, bool *any, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    sv prefix = arena_fmt(a, "job/%.*s/", SV_FMT(datastore_id)), after = SV_NONE;
+    arena_mark m = arena_mark_get(a);
+    char last[256];
+    TRY(delete_tokens(r, datastore_id, e));
     for (;;) {
         struct key_list l = { .a = a };
-        struct records_write del[256];
-        TRY(records_scan(r, prefix, SV_NONE, add_key, &l, e));
-        for (size_t i = 0; i < l.n; i++)
-            del[i] = (struct records_write){ RECORDS_DELETE, l.keys[i], SV_NONE };
+        arena_rewind(a, m);
+        TRY(records_scan(r, prefix, after, add_key, &l, e));
         if (l.n == 0)
             return ERR_OK;
-        TRY(records_write(r, del, l.n, e));
-        arena_reset(a);
-        prefix = arena_fmt(a, "jobnote/%.*s/", SV_FMT(rec->job.id));
+        *any = true; /* forgotten by a run before, perhaps, which did not come to its end */
+        for (size_t i = 0; i < l.n; i++)
+            TRY(forget_job(r, l.keys[i], e));
+        after = l.keys[l.n - 1];
+        after = sv_make(memcpy(last, after.ptr, after.len), after.len); /* two ids and a kind */
     }
 }
 
@@ -328,7 +419,14 @@ err_code job_token_read(struct records *r, const struct job_request *req, struct
 {
     CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
     yyjson_doc *doc;
-    TRY(records_get(r, token_key(a, req->kind, req->account_id, req->client_token), &b, e));
+    err_code rc =
+        records_get(r, token_key(a, req->kind, req->account_id, req->client_token), &b, e);
+    if (rc == ERR_NOT_FOUND) /* as it was written before tokens were hashed */
+        rc = records_get(r,
+                         arena_fmt(a, "jobtoken/%.*s/%s/%.*s", SV_FMT(req->account_id),
+                                   job_kind_name(req->kind), SV_FMT(req->client_token)),
+                         &b, e);
+    TRY(rc);
     sv text = arena_sv(a, buf_sv(&b));
     if (json_read(a, text, 2, &doc, e) != ERR_OK)
         return ERR(e, ERR_CORRUPT, "a client token's record is damaged");

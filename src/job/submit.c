@@ -117,8 +117,86 @@ static err_code probe(struct job_engine *en, const struct job_request *q, struct
     return sink_probe_write(out, e);
 }
 
-static err_code submit_new(struct job_engine *en, const struct job_request *q, sv digest,
-                           struct arena *a, struct job *out, struct err *e)
+static struct job_entry *entry_of(const struct job_request *q, const char *id)
+{
+    struct job_entry *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        abort();
+    x->kind = q->kind;
+    (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(q->datastore_id));
+    (void)snprintf(x->id, sizeof x->id, "%s", id);
+    return x;
+}
+
+static struct job_record record_of(const struct job_request *q, sv id, sv digest, struct arena *a)
+{
+    bool served = q->params && q->params->served;
+    return (struct job_record){ .digest = digest,
+                                .served = served,
+                                .job = { .kind = q->kind,
+                                         .id = arena_sv(a, id),
+                                         .datastore_id = arena_sv(a, q->datastore_id),
+                                         .datastore_arn = arena_sv(a, q->datastore_arn),
+                                         .account_id = arena_sv(a, q->account_id),
+                                         .job_name = arena_sv(a, q->job_name),
+                                         .role_arn = arena_sv(a, q->role_arn),
+                                         .output_uri = arena_sv(a, q->output_uri),
+                                         .job_folder_uri = served ? SV_NONE : folder_uri(a, q, id),
+                                         .kms_key_id = arena_sv(a, q->kms_key_id),
+                                         .input_uri = arena_sv(a, q->input_uri),
+                                         .validation_level = arena_sv(a, q->validation_level),
+                                         .status = JOB_SUBMITTED,
+                                         .submit_ms = clock_wall_ms(),
+                                         .served = served,
+                                         .request_url = arena_sv(
+                                             a, q->params ? q->params->request_url : SV_NONE),
+                                         .params = q->kind == JOB_EXPORT ? q->params : NULL } };
+}
+
+/* Its record, then its place in the queue. They belong together: who is written first is first. */
+static err_code enter(struct job_engine *en, const struct job_request *q, struct job_record *rec,
+                      struct err *e)
+{
+    pthread_mutex_lock(&en->record_lock);
+    err_code rc = check_queue(en, q, e); /* again: nobody enters between this look and the entry */
+    uint64_t now_us = (uint64_t)rec->job.submit_ms * 1000;
+    pthread_mutex_lock(&en->locked.lock);
+    if (en->locked.last_order >= now_us)
+        now_us = en->locked.last_order + 1;
+    en->locked.last_order = now_us;
+    pthread_mutex_unlock(&en->locked.lock);
+    rec->order = now_us;
+    if (rc == ERR_OK)
+        rc = job_record_create(en->cfg.records, rec, q->client_token, e);
+    if (rc == ERR_OK) {
+        char id[33];
+        (void)snprintf(id, sizeof id, "%.*s", SV_FMT(rec->job.id));
+        struct job_entry *x = entry_of(q, id);
+        x->order = now_us;
+        pthread_mutex_lock(&en->locked.lock);
+        job_entry_add_locked(en, x);
+        pthread_mutex_unlock(&en->locked.lock);
+    }
+    pthread_mutex_unlock(&en->record_lock);
+    return rc;
+}
+
+static void start_or_queue(struct job_engine *en, const struct job *j)
+{
+    pthread_mutex_lock(&en->locked.lock);
+    struct job_entry *mine = job_entry_find_locked(en, j->kind, j->datastore_id, j->id);
+    bool waits = mine && job_entry_blocked_locked(en, mine);
+    pthread_mutex_unlock(&en->locked.lock);
+    if (waits) {
+        struct job_change c = { .to = JOB_QUEUED };
+        struct err ignored; /* it may have been started meanwhile: then it is not to be QUEUED */
+        IGNORE(job_engine_change(en, j->kind, j->datastore_id, j->id, &c, &ignored));
+    }
+    job_engine_schedule(en);
+}
+
+static err_code submit_held(struct job_engine *en, const struct job_request *q, sv digest,
+                            struct arena *a, struct job *out, struct err *e)
 {
     char id[33];
     bool served = q->params && q->params->served;
@@ -130,65 +208,32 @@ static err_code submit_new(struct job_engine *en, const struct job_request *q, s
     if (!served)
         TRY(probe(en, q, e));
     rng_hex32(id);
-    struct job_entry *x = calloc(1, sizeof *x);
-    if (x == NULL)
-        abort();
-    x->kind = q->kind;
-    (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(q->datastore_id));
-    (void)snprintf(x->id, sizeof x->id, "%s", id);
-    struct job_record rec = { .digest = digest };
-    rec.job =
-        (struct job){ .kind = q->kind,
-                      .id = arena_sv(a, sv_from(id)),
-                      .datastore_id = arena_sv(a, q->datastore_id),
-                      .datastore_arn = arena_sv(a, q->datastore_arn),
-                      .account_id = arena_sv(a, q->account_id),
-                      .job_name = arena_sv(a, q->job_name),
-                      .role_arn = arena_sv(a, q->role_arn),
-                      .output_uri = arena_sv(a, q->output_uri),
-                      .job_folder_uri = served ? SV_NONE : folder_uri(a, q, sv_from(id)),
-                      .kms_key_id = arena_sv(a, q->kms_key_id),
-                      .input_uri = arena_sv(a, q->input_uri),
-                      .validation_level = arena_sv(a, q->validation_level),
-                      .status = JOB_SUBMITTED,
-                      .submit_ms = clock_wall_ms(),
-                      .served = served,
-                      .request_url = arena_sv(a, q->params ? q->params->request_url : SV_NONE),
-                      .params = q->kind == JOB_EXPORT ? q->params : NULL };
-    rec.served = served;
-    /* order and record belong together: who is written first is first */
-    pthread_mutex_lock(&en->record_lock);
-    uint64_t now_us = (uint64_t)rec.job.submit_ms * 1000;
-    pthread_mutex_lock(&en->locked.lock);
-    if (en->locked.last_order >= now_us)
-        now_us = en->locked.last_order + 1;
-    en->locked.last_order = now_us;
-    pthread_mutex_unlock(&en->locked.lock);
-    x->order = rec.order = now_us;
-    err_code rc = job_record_create(en->cfg.records, &rec, q->client_token, e);
-    if (rc == ERR_OK) {
-        pthread_mutex_lock(&en->locked.lock);
-        job_entry_add_locked(en, x);
-        pthread_mutex_unlock(&en->locked.lock);
-    } else {
-        free(x);
-    }
-    pthread_mutex_unlock(&en->record_lock);
-    TRY(rc);
+    struct job_record rec = record_of(q, sv_from(id), digest, a);
+    TRY(enter(en, q, &rec, e));
     job_engine_log("job", &rec.job);
-    pthread_mutex_lock(&en->locked.lock);
-    struct job_entry *mine = job_entry_find_locked(en, q->kind, q->datastore_id, sv_from(id));
-    bool waits = mine && job_entry_blocked_locked(en, mine);
-    pthread_mutex_unlock(&en->locked.lock);
-    if (waits) {
-        struct job_change c = { .to = JOB_QUEUED };
-        struct err ignored; /* it may have been started meanwhile: then it is not to be QUEUED */
-        IGNORE(job_engine_change(en, q->kind, q->datastore_id, sv_from(id), &c, &ignored));
-    }
-    job_engine_schedule(en);
+    start_or_queue(en, &rec.job);
     rec.job.params = NULL; /* the caller's, not the arena's */
     *out = rec.job;
     return ERR_OK;
+}
+
+/* The data store is held meanwhile: a deletion waits, and then finds the job (job_datastore_forget). */
+static err_code submit_new(struct job_engine *en, const struct job_request *q, sv digest,
+                           struct arena *a, struct job *out, struct err *e)
+{
+    struct store *st = NULL;
+    struct err why;
+    err_code rc = store_registry_acquire(en->cfg.stores, q->datastore_id, false, &st, &why);
+    if (rc == ERR_NOT_FOUND || rc == ERR_GONE)
+        return ERR(e, ERR_INVALID, "The data store is being deleted; it takes no more jobs");
+    if (rc != ERR_OK) {
+        if (e)
+            *e = why;
+        return rc;
+    }
+    rc = submit_held(en, q, digest, a, out, e);
+    store_registry_release(en->cfg.stores, st);
+    return rc;
 }
 
 err_code job_submit(struct job_engine *en, const struct job_request *q, struct arena *a,
@@ -205,4 +250,3 @@ err_code job_submit(struct job_engine *en, const struct job_request *q, struct a
         rc = by_token(en, q, digest, a, out, e);
     return rc;
 }
-

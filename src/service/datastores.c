@@ -208,6 +208,8 @@ static void delete_work(struct service *s, void *ctx)
     if (rc == ERR_OK)
         rc = store_registry_remove(s->cfg.stores, id, &e);
     if (rc == ERR_OK)
+        rc = job_datastore_forget(s->cfg.jobs, id, &e);
+    if (rc == ERR_OK)
         rc = set_status(s, id, "DELETED", NULL, &e);
     if (rc != ERR_OK) /* stays DELETING; the next start goes on */
         LOG_ERR("datastore_delete", &e, LOG_SV("datastore", id));

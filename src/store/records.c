@@ -130,6 +130,22 @@ err_code records_put_unsynced(struct records *r, sv key, sv value, struct err *e
     return rocks_error(bad, "writing the system's records", e);
 }
 
+/* Memory into a file, which ends the log that held it; all files into new ones. Files that are of no more use go when
+ * file deletions are allowed again, and are gone when that call returns. */
+err_code records_scrub(struct records *r, struct err *e)
+{
+    char *bad = NULL;
+    rocksdb_disable_file_deletions(r->db, &bad);
+    TRY(rocks_error(bad, "compacting the system's records", e));
+    rocksdb_compactoptions_t *co = rocksdb_compactoptions_create();
+    rocksdb_compactoptions_set_bottommost_level_compaction(
+        co, 2); /* force: old values may stand there */
+    rocksdb_compact_range_opt(r->db, co, NULL, 0, NULL, 0);
+    rocksdb_compactoptions_destroy(co);
+    rocksdb_enable_file_deletions(r->db, 0, &bad);
+    return rocks_error(bad, "compacting the system's records", e);
+}
+
 err_code records_scan(struct records *r, sv prefix, sv after, records_each_fn each, void *ctx,
                       struct err *e)
 {

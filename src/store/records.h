@@ -27,6 +27,10 @@ MUST_USE err_code records_put(struct records *r, sv key, sv value, struct err *e
  * wait; the machine's own end before that can take it. */
 MUST_USE err_code records_put_unsynced(struct records *r, sv key, sv value, struct err *e);
 
+/* What was deleted or replaced before this call is in none of the files when it returns: not in the log, not in a sorted
+ * file that a newer one overrules. Rewrites all records; writers go on meanwhile. */
+MUST_USE err_code records_scrub(struct records *r, struct err *e);
+
 /* Records whose key begins with prefix, in key order, from `after` (exclusive; empty: the start).
  * each() may return false to stop. Its views are borrowed for that call. */
 typedef bool (*records_each_fn)(void *ctx, sv key, sv value);

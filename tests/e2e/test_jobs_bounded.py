@@ -2,7 +2,7 @@
 import pytest
 from botocore.exceptions import ClientError
 
-from fhirlake import Server, patient
+from fhirlake import KEY, ROLE, Server, patient, wait
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +35,45 @@ def test_places_whose_keys_could_not_be_written_are_refused_at_the_start(server,
             start()
         assert refused.value.response["Error"]["Code"] == "ValidationException"
         assert limit in refused.value.response["Error"]["Message"]
+
+
+# ---- what is left of a deleted data store ----
+
+def files_with(server, word):
+    return sorted(str(p.relative_to(server.data)) for p in server.data.rglob("*")
+                  if p.is_file() and word.encode() in p.read_bytes())
+
+
+def test_nothing_that_a_caller_wrote_is_left_of_a_deleted_data_store():
+    word = "Zqsecretname"
+    with Server() as server:
+        client, store = server.client(), server.create_store()
+        fhir = server.fhir(store)
+        fhir.put("Patient/p", {"resourceType": "Patient", "id": "p", "name": [{"family": word}]})
+        kick_offs = [
+            fhir.get(f"$export?_typeFilter=Patient%3Fname%3D{word}", Prefer="respond-async"),
+            fhir.get(f"$export?_typeFilter=Patient%3Fname%3D{word}&_tag=http%3A%2F%2Fx%7C{word}", Prefer="respond-async"),
+            fhir.get(f"Patient/$export?_nonsense={word}", Prefer="respond-async, handling=lenient"),
+            fhir.post("Patient/$export", {"resourceType": "Parameters", "parameter": [
+                {"name": "_typeFilter", "valueString": f"Patient?name={word}"}]}, Prefer="respond-async"),
+            fhir.post(f"$export?_typeFilter=Patient%3Fname%3D{word}", {
+                "DataAccessRoleArn": ROLE, "ClientToken": f"token-{word}", "OutputDataConfig": {
+                    "S3Configuration": {"S3Uri": "s3://out/rest", "KmsKeyId": KEY}}}, Prefer="respond-async"),
+        ]
+        assert {a.status for a in kick_offs} == {202}, [a.body for a in kick_offs]
+        jobs = [a.headers["Content-Location"].rsplit("/", 1)[1] for a in kick_offs]
+        for job in jobs[:-1]:
+            assert server.wait_export(store, job)["JobStatus"] == "COMPLETED"
+        assert any(f.startswith("system/") for f in files_with(server, word))
+        fhir.delete(f"export/{jobs[0]}")  # one whose files are gone already, and the last one runs or waits
+        client.delete_fhir_datastore(DatastoreId=store)
+        wait(lambda: client.describe_fhir_datastore(DatastoreId=store)["DatastoreProperties"]["DatastoreStatus"], {"DELETED"})
+        left = [f for f in files_with(server, word) if not f.startswith("objects/out/")]  # the caller's own bucket
+        assert left == [] and word not in server.log_text()
+        for job in jobs:
+            told = client.describe_fhir_export_job(DatastoreId=store, JobId=job)["ExportJobProperties"]
+            assert told["JobStatus"] in ("COMPLETED", "FAILED")
+        server.stop()
+        assert [f for f in files_with(server, word) if not f.startswith("objects/out/")] == []
+        server.start()
+        assert len(server.client().list_fhir_export_jobs(DatastoreId=store)["ExportJobPropertiesList"]) == len(jobs)

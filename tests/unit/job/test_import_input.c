@@ -28,7 +28,8 @@ TEST(input, keys_may_hold_newlines_and_per_cents_and_stand_for_themselves_alone)
         st,
         "Patient/p0 1 " PATIENT("p0") "\nPatient/p1 1 " PATIENT("p1") "\nPatient/p2 1 " PATIENT(
             "p2") "\nPatient/p3 1 " PATIENT("p3") "\nPatient/p4 1 " PATIENT("p4") "\nPatient/p5 "
-                                                                                  "1 " PATIENT("p5") "\n");
+                                                                                  "1 " PATIENT(
+                                                                                      "p5") "\n");
     CLEANUP_BUF struct buf got = BUF_INIT(FX_MOST);
     fx_tree(&f, "out/" FOLDER "/SUCCESS", &got);
     for (size_t i = 0; i < CASES(names); i++)

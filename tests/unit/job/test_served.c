@@ -177,7 +177,8 @@ TEST(served, a_restart_removes_what_expired_meanwhile_and_what_a_crash_left)
     assert_int_equal(n_served(&f), n);
     OK(job_get(f.engine, JOB_EXPORT, FX_STORE, kept.id, a, &kept, e));
     assert_false(kept.discarded);
-    OK(job_datastore_drop(f.engine, FX_STORE, e));
+    OK(store_registry_remove(f.stores, FX_STORE, e));
+    OK(job_datastore_forget(f.engine, FX_STORE, e));
     assert_int_equal(n_served(&f), 0);
     fx_close(&f);
 }
