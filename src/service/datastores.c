@@ -7,8 +7,10 @@
  *   datastoreactive/<id>        -> ""       while it is being created or deleted
  *   datastoretoken/<token>      -> {"datastore", "digest"}
  *
- * Making and removing run on the service's workers and are taken up again after a restart: what was half
- * made is removed first and made anew. */
+ * Making and removing run in the background and are taken up again after a restart: what was half
+ * made is removed first and made anew. They have workers of their own, apart from those of requests and from each
+ * other: filling one with generated patients takes seconds, and a removal waits for whoever still reads. A data store is in
+ * one of the queues at most once, so that each has room for all there may be. */
 #include "service/service_private.h"
 
 #include "base/clock.h"
@@ -17,7 +19,12 @@
 #include "base/rng.h"
 #include "codec/hash.h"
 
-#define RECORD_MAX (1u << 20)
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define RECORD_MAX      (1u << 20)
+#define BACKGROUND      2u /* workers of each kind */
+#define BACKGROUND_NICE 5  /* whoever waits for an answer goes first */
 
 /* ---- record ---- */
 
@@ -178,6 +185,8 @@ static err_code create(struct service *s, sv id, struct err *e)
     TRY(datastore_read(s, id, a, &d, e));
     TRY(store_registry_remove(s->cfg.stores, id, e)); /* half made, before a crash */
     TRY(store_registry_acquire(s->cfg.stores, id, true, &st, e));
+    if (d.preload) /* on a worker that does nothing else; Linux takes this for the thread alone */
+        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
     err_code rc = d.preload ? preload_run(s, st, e) : ERR_OK;
     store_registry_release(s->cfg.stores, st);
     return rc;
@@ -188,7 +197,8 @@ static void create_work(struct service *s, void *ctx)
     struct work *w = ctx;
     struct err e, e2;
     sv id = sv_from(w->id);
-    err_code rc = create(s, id, &e);
+    err_code rc = atomic_load(&s->stopping) ? ERR(&e, ERR_CANCELLED, "the service is stopping")
+                                            : create(s, id, &e);
     if (rc != ERR_OK && atomic_load(&s->stopping))
         rc = ERR_CANCELLED; /* the next start makes it */
     else if (set_status(s, id, rc == ERR_OK ? "ACTIVE" : "CREATE_FAILED", rc == ERR_OK ? NULL : &e,
@@ -204,7 +214,8 @@ static void delete_work(struct service *s, void *ctx)
     struct work *w = ctx;
     struct err e;
     sv id = sv_from(w->id);
-    err_code rc = job_datastore_drop(s->cfg.jobs, id, &e);
+    err_code rc = atomic_load(&s->stopping) ? ERR(&e, ERR_CANCELLED, "the service is stopping")
+                                            : job_datastore_drop(s->cfg.jobs, id, &e);
     if (rc == ERR_OK)
         rc = store_registry_remove(s->cfg.stores, id, &e);
     if (rc == ERR_OK)
@@ -216,13 +227,19 @@ static void delete_work(struct service *s, void *ctx)
     free(w);
 }
 
-static err_code begin_work(struct service *s, sv id, work_fn fn, struct err *e)
+/* d is CREATING or DELETING. */
+static err_code begin_work(struct service *s, const struct datastore *d, struct err *e)
 {
+    bool creating = sv_eq(d->status, SV_LIT("CREATING"));
+    struct workers *to = !creating    ? s->background.remove
+                         : d->preload ? s->background.fill
+                                      : s->background.make;
     struct work *w = calloc(1, sizeof *w);
     if (w == NULL)
         abort();
-    (void)snprintf(w->id, sizeof w->id, "%.*s", SV_FMT(id));
-    err_code rc = workers_add(s->workers, (struct work_for){ id, id }, fn, w, e);
+    const struct work_for who = { d->id, d->id };
+    (void)snprintf(w->id, sizeof w->id, "%.*s", SV_FMT(d->id));
+    err_code rc = workers_add(to, who, creating ? create_work : delete_work, w, e);
     if (rc != ERR_OK)
         free(w);
     return rc;
@@ -230,6 +247,8 @@ static err_code begin_work(struct service *s, sv id, work_fn fn, struct err *e)
 
 struct resume_ctx {
     struct service *s;
+    unsigned n;
+    bool begin; /* else they are only counted */
     err_code rc;
     struct err *e;
 };
@@ -238,22 +257,42 @@ static bool resume_one(void *ctx, sv key, sv value)
 {
     (void)value;
     struct resume_ctx *c = ctx;
+    c->n++;
+    if (!c->begin)
+        return true;
     struct arena *a = arena_new(4u << 20);
     struct datastore d;
-    sv id = sv_tail(key, sizeof "datastoreactive/" - 1);
-    c->rc = datastore_read(c->s, id, a, &d, c->e);
+    c->rc = datastore_read(c->s, sv_tail(key, sizeof "datastoreactive/" - 1), a, &d, c->e);
     if (c->rc == ERR_OK)
-        c->rc = begin_work(c->s, id,
-                           sv_eq(d.status, SV_LIT("CREATING")) ? create_work : delete_work, c->e);
+        c->rc = begin_work(c->s, &d, c->e);
     arena_free(a);
     return c->rc == ERR_OK;
 }
 
-err_code datastores_resume(struct service *s, struct err *e)
+static err_code each_active(struct resume_ctx *c)
 {
-    struct resume_ctx c = { s, ERR_OK, e };
-    TRY(records_scan(s->cfg.records, SV_LIT("datastoreactive/"), SV_NONE, resume_one, &c, e));
-    return c.rc;
+    TRY(records_scan(c->s->cfg.records, SV_LIT("datastoreactive/"), SV_NONE, resume_one, c, c->e));
+    return c->rc;
+}
+
+err_code datastores_start(struct service *s, struct err *e)
+{
+    struct resume_ctx c = { .s = s, .e = e };
+    TRY(each_active(&c));
+    /* more of them than there may be now may have been under way under another --max-datastores */
+    unsigned room = c.n > s->cfg.max_datastores ? c.n : s->cfg.max_datastores;
+    TRY(workers_start(s, BACKGROUND, room, &s->background.make, e));
+    TRY(workers_start(s, BACKGROUND, room, &s->background.fill, e));
+    TRY(workers_start(s, BACKGROUND, room, &s->background.remove, e));
+    c.begin = true;
+    return each_active(&c);
+}
+
+void datastores_stop(struct service *s)
+{
+    workers_stop(s->background.make);
+    workers_stop(s->background.fill);
+    workers_stop(s->background.remove);
 }
 
 /* ---- create ---- */
@@ -418,7 +457,7 @@ static err_code create_locked(struct call *c, sv token_key, sv token_digest, str
     TRY(records_write(c->s->cfg.records, writes, token_key.len ? 4 : 3, e));
     print_created(c, &d);
     struct err late;
-    if (begin_work(c->s, d.id, create_work, &late) == ERR_OK)
+    if (begin_work(c->s, &d, &late) == ERR_OK)
         return ERR_OK;
     d.status = SV_LIT("CREATE_FAILED");
     d.error_message = sv_from(late.msg);
@@ -469,7 +508,7 @@ static err_code delete_locked(struct call *c, struct err *e)
     struct datastore before = d;
     d.status = SV_LIT("DELETING");
     TRY(datastore_write(c->s, &d, e));
-    err_code rc = begin_work(c->s, d.id, delete_work, e);
+    err_code rc = begin_work(c->s, &d, e);
     if (rc != ERR_OK) {
         struct err ignored; /* the caller learns of the first failure; a restart goes on deleting */
         IGNORE(datastore_write(c->s, &before, &ignored));

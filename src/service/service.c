@@ -192,7 +192,7 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     if (rc == ERR_OK)
         rc = workers_start(s, LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING, &s->bundle_workers, e);
     if (rc == ERR_OK)
-        rc = datastores_resume(s, e);
+        rc = datastores_start(s, e);
     if (rc != ERR_OK) {
         service_free(s);
         return rc;
@@ -207,6 +207,7 @@ void service_free(struct service *s)
         return;
     atomic_store(&s->stopping, true);
     workers_stop(s->workers);
+    datastores_stop(s);
     workers_stop(s->rest_workers);
     workers_stop(s->bundle_workers);
     quota_free(s->quota);

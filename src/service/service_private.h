@@ -30,6 +30,10 @@ struct service {
     struct quota *quota; /* NULL: off */
     struct polls *polls;
     struct workers *workers;
+    struct
+    { /* data stores that are being made, filled and removed: none of these waits for another (datastores.c) */
+        struct workers *make, *fill, *remove;
+    } background;
     struct workers *rest_workers;   /* for writes and searches of the data plane */
     struct workers *bundle_workers; /* few, so that single requests go on beside large Bundles */
     struct lane *lane;
@@ -166,8 +170,9 @@ void datastore_release(struct datastore_held **h);
 void datastore_forget(struct service *s, sv id);
 void datastores_forget_all(struct service *s); /* at the end */
 sv datastore_arn(struct service *s, struct arena *a, sv id);
-/* Take up what was being created or deleted when the process ended. */
-MUST_USE err_code datastores_resume(struct service *s, struct err *e);
+/* Starts the background's workers, and takes up what was being created or deleted when the process ended. */
+MUST_USE err_code datastores_start(struct service *s, struct err *e);
+void datastores_stop(struct service *s);
 MUST_USE err_code op_create_datastore(struct call *c, struct err *e);
 MUST_USE err_code op_delete_datastore(struct call *c, struct err *e);
 MUST_USE err_code op_describe_datastore(struct call *c, struct err *e);

@@ -77,3 +77,55 @@ def test_nothing_that_a_caller_wrote_is_left_of_a_deleted_data_store():
         assert [f for f in files_with(server, word) if not f.startswith("objects/out/")] == []
         server.start()
         assert len(server.client().list_fhir_export_jobs(DatastoreId=store)["ExportJobPropertiesList"]) == len(jobs)
+
+
+# ---- work in the background ----
+
+def status_of(client, store):
+    return client.describe_fhir_datastore(DatastoreId=store)["DatastoreProperties"]["DatastoreStatus"]
+
+
+def test_data_stores_that_are_being_filled_keep_nobody_waiting():
+    with Server(None, "--preload-patients", "1000000") as server:  # takes for ever
+        client, ready = server.client(), server.create_store()
+        server.put_object("s3://input/a.ndjson", patient("a"))
+        slow = [client.create_fhir_datastore(DatastoreTypeVersion="R4", PreloadDataConfig={"PreloadDataType": "SYNTHEA"})["DatastoreId"]
+                for _ in range(12)]
+        assert server.import_all(ready, "s3://input/")["JobStatus"] == "COMPLETED"
+        assert server.export_all(ready)["JobStatus"] == "COMPLETED"
+        assert status_of(client, server.create_store()) == "ACTIVE"
+        client.delete_fhir_datastore(DatastoreId=ready)
+        wait(lambda: status_of(client, ready), {"DELETED"})
+        assert {status_of(client, s) for s in slow} == {"CREATING"}
+        assert server.stop() == 0  # and they do not hold the end up either
+        server.options = ["--preload-patients", "1"]
+        server.start()
+        client = server.client()
+        for s in slow:
+            assert wait(lambda: status_of(client, s), {"ACTIVE", "CREATE_FAILED"}) == "ACTIVE"
+
+
+def test_any_number_of_data_stores_under_way_are_taken_up_after_a_kill():
+    with Server(None, "--preload-patients", "1000000") as server:
+        client = server.client()
+        slow = [client.create_fhir_datastore(DatastoreTypeVersion="R4", PreloadDataConfig={"PreloadDataType": "SYNTHEA"})["DatastoreId"]
+                for _ in range(300)]
+        server.kill()
+        server.options = ["--preload-patients", "1", "--max-datastores", "10"]  # fewer than there are
+        server.start()
+        client = server.client()
+
+        def active():
+            found = client.list_fhir_datastores(Filter={"DatastoreStatus": "ACTIVE"}, MaxResults=100)
+            return [d["DatastoreId"] for d in found["DatastorePropertiesList"]]
+
+        wait(lambda: len(active()) >= 10, {True})
+        with pytest.raises(ClientError) as refused:
+            client.create_fhir_datastore(DatastoreTypeVersion="R4")
+        assert refused.value.response["Error"]["Code"] == "ThrottlingException"
+        gone = active()[:3]
+        for s in gone:
+            client.delete_fhir_datastore(DatastoreId=s)
+        for s in gone:
+            wait(lambda: status_of(client, s), {"DELETED"})
+        assert {status_of(client, s) for s in slow} <= {"CREATING", "ACTIVE", "DELETED"}

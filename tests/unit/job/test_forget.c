@@ -44,8 +44,8 @@ static const struct job_export_params telling = {
     .notes = LIST(S("passed over: " WORD)),
 };
 
-static struct job start(struct fx *f, sv store, const struct job_export_params *p, const char *token,
-                        struct arena *a)
+static struct job start(struct fx *f, sv store, const struct job_export_params *p,
+                        const char *token, struct arena *a)
 {
     struct job j;
     struct job_request q = fx_request(JOB_EXPORT, "", "");
@@ -116,7 +116,8 @@ TEST(forget, what_jobs_asked_for_is_in_no_file_and_they_stay_describable)
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 20);
     char ids[40][33], token[64];
     begin(&f);
-    for (unsigned i = 0; i < 40; i++) { /* in the log, in memory, and in sorted files of several ages */
+    for (unsigned i = 0; i < 40;
+         i++) { /* in the log, in memory, and in sorted files of several ages */
         (void)snprintf(token, sizeof token, "token-" WORD "-%u", i);
         struct job j = start(&f, FX_STORE, &telling, token, a);
         (void)snprintf(ids[i], sizeof ids[i], "%.*s", SV_FMT(j.id));
@@ -267,7 +268,8 @@ TEST(forget, whoever_comes_in_during_the_deletion_is_forgotten_or_refused)
         assert_int_equal(pthread_create(&t[i], NULL, submit_on_and_on, &l), 0);
     while (atomic_load(&l.n_in) < 5)
         fx_nap();
-    OK(store_registry_remove(f.stores, FX_STORE, e)); /* the service would have dropped its jobs before */
+    OK(store_registry_remove(f.stores, FX_STORE,
+                             e)); /* the service would have dropped its jobs before */
     OK(job_datastore_forget(f.engine, FX_STORE, e));
     for (unsigned i = 0; i < 8; i++) {
         void *wrong = NULL;
@@ -301,9 +303,8 @@ TEST(forget, tokens_of_before_are_still_found)
     OK(job_datastore_forget(f.engine, FX_STORE, e));
     buf_clear(&b);
     struct err why;
-    assert_int_equal(
-        records_get(f.records, SV_LIT("jobtoken/123456789012/export/older"), &b, &why),
-        ERR_NOT_FOUND);
+    assert_int_equal(records_get(f.records, SV_LIT("jobtoken/123456789012/export/older"), &b, &why),
+                     ERR_NOT_FOUND);
     fx_close(&f);
 }
 
