@@ -1,0 +1,154 @@
+"""./dev itself: what it installs where, and what it says when it cannot. No package is installed: apt, dpkg, clang and id
+are stand-ins on the PATH, and single functions are taken from the script."""
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from fhirlake import ROOT
+
+DEV = ROOT / "dev"
+
+
+def call(text, path=None, stdin=""):
+    """Runs shell text with the functions of ./dev; path goes before the PATH."""
+    env = dict(os.environ, PATH=f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"])
+    return subprocess.run(["bash", "-c", f"source {DEV}\n{text}"], input=stdin, env=env, capture_output=True, text=True)
+
+
+def stand_in(folder, **programs):
+    """Programs on a PATH: each logs how it was called, then runs its shell text."""
+    for name, text in programs.items():
+        path = folder / name.replace("_", "-")
+        path.write_text(f'#!/bin/bash\necho "$(basename "$0") $*" >>{folder}/calls\n{text}\n')
+        path.chmod(0o755)
+    return folder
+
+
+def calls(folder):
+    return (folder / "calls").read_text()
+
+
+@pytest.mark.parametrize("says, package", [
+    ("Debian clang version 14.0.6\nTarget: x86_64-pc-linux-gnu\n", "libclang-rt-14-dev"),
+    ("Ubuntu clang version 18.1.3 (1ubuntu1)\nTarget: x86_64-pc-linux-gnu\n", "libclang-rt-18-dev"),
+    ("Debian clang version 19.1.7 (3+b1)\nTarget: aarch64-unknown-linux-gnu\n", "libclang-rt-19-dev"),
+    ("clang version 21.1.0 (built from 3.2.1)\nTarget: x86_64-unknown-linux-gnu\n", "libclang-rt-21-dev"),
+    ("Ubuntu clang version 100.0.0-++20260101-1~exp1\n", "libclang-rt-100-dev"),
+])
+def test_the_sanitizers_runtime_is_that_of_the_clang_that_is_there(says, package):
+    done = call("clang_runtime_package", stdin=says)
+    assert (done.returncode, done.stdout) == (0, package + "\n")
+
+
+@pytest.mark.parametrize("says", ["", "gcc (Debian 14.2.0-19) 14.2.0\n", "clang version unknown\n"])
+def test_a_clang_without_a_number_is_an_error_and_no_package(says, tmp_path):
+    done = call("clang_runtime_package", stdin=says)
+    assert done.returncode != 0 and done.stdout == ""
+    path = stand_in(tmp_path, dpkg_query="echo 'install ok installed'", apt_get="",
+                    clang=f'[ "$1" != --version ] || echo -n "{says.strip()}"; [ "$1" = --version ]')
+    done = call("setup_clang", path)
+    assert done.returncode == 1 and "cannot tell the number of this clang" in done.stderr
+    assert "apt-get" not in calls(path)
+
+
+def test_no_package_bears_the_number_of_a_compiler():
+    names = call('printf "%s\\n" "${PACKAGES[@]}" "${PACKAGES_TEST[@]}"').stdout.split()
+    assert "gcc" in names and "clang" in names
+    assert [name for name in names if re.search(r"-\d+(\.\d+)?(-|$)", name)] == []
+
+
+@pytest.mark.skipif(not (shutil.which("clang") and shutil.which("dpkg-query")), reason="no clang from apt here")
+def test_fuzzers_link_with_the_clang_of_this_machine():
+    assert call("setup_tests").returncode == 0
+    assert call("clang_links_fuzzers --say").returncode == 0
+
+
+CLANG_19 = """
+case $1 in --version) echo "Debian clang version 19.1.7 (3+b1)"; exit;; esac
+[ -e FOLDER/runtime ] || { echo "ld: cannot find libclang_rt.fuzzer.a" >&2; exit 1; }
+"""
+APT = 'case "$*" in install*) touch FOLDER/INSTALLED;; esac'
+
+
+def machine_without_runtime(tmp_path, installed):
+    """clang is there, its runtime is not, apt has everything; what apt installs brings the file INSTALLED."""
+    return stand_in(tmp_path, clang=CLANG_19.replace("FOLDER", str(tmp_path)), apt_cache="", sudo='"$@"',
+                    dpkg_query='case "${@: -1}" in clang) echo "install ok installed";; *) exit 1;; esac',
+                    apt_get=APT.replace("FOLDER", str(tmp_path)).replace("INSTALLED", installed))
+
+
+def test_a_clang_that_links_no_fuzzer_gets_the_runtime_of_its_number(tmp_path):
+    path = machine_without_runtime(tmp_path, "runtime")
+    done = call("setup_clang", path)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"apt-get .*install .*", calls(path)) == [
+        "apt-get install -y -qq --no-install-recommends libclang-rt-19-dev"]
+
+
+def test_a_clang_that_links_no_fuzzer_even_then_is_said_before_the_tests_run(tmp_path):
+    done = call("setup_clang", machine_without_runtime(tmp_path, "something-else"))
+    assert done.returncode == 1
+    assert "cannot find libclang_rt.fuzzer.a" in done.stderr
+    assert "links no fuzzer, though libclang-rt-19-dev is installed" in done.stderr
+
+
+def apt_that_lacks(folder, *lacking):
+    return stand_in(folder, apt_get="", sudo='"$@"', dpkg_query="exit 1",
+                    apt_cache="case ${@: -1} in " + "|".join(lacking) + ") exit 100;; esac")
+
+
+@pytest.mark.parametrize("wanted, lacking", [
+    (["libthis-dev"], ["libthis-dev"]),
+    (["gcc", "libthis-dev", "meson"], ["libthis-dev"]),
+    (["gcc", "libthis-dev", "meson", "libthat-dev"], ["libthis-dev", "libthat-dev"]),
+])
+def test_a_needed_package_that_is_not_to_be_had_is_an_error_that_names_it_and_installs_nothing(wanted, lacking, tmp_path):
+    path = apt_that_lacks(tmp_path, *lacking)
+    done = call("install_packages " + " ".join(wanted), path)
+    assert done.returncode == 1
+    assert f"not in this machine's apt sources: {' '.join(lacking)}\n" in done.stderr
+    assert "/etc/apt/sources.list" in done.stderr  # what to do
+    assert " install " not in calls(path)
+
+
+def test_every_package_that_is_to_be_had_is_installed_at_once(tmp_path):
+    path = apt_that_lacks(tmp_path, "libother-dev")
+    assert call("install_packages gcc meson", path).returncode == 0
+    assert calls(path).rstrip().endswith("install -y -qq --no-install-recommends gcc meson")
+
+
+@pytest.mark.parametrize("apt", ['case "$*" in update*) exit 100;; esac', 'case "$*" in install*) exit 100;; esac'])
+def test_an_apt_that_fails_stops_the_command(apt, tmp_path):
+    path = stand_in(tmp_path, apt_get=apt, apt_cache="", sudo='"$@"', dpkg_query="exit 1")
+    done = call("install_packages gcc; echo went on", path)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "dev: apt-get" in done.stderr
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["13"], "needs root"),
+    (["11"], "no release 11 here: 12 or 13"),
+    (["trixie"], "no release trixie here: 12 or 13"),
+    (["13", "--only"], "--only needs a value"),
+    (["--mirror"], "--mirror needs a value"),
+    (["--unknown"], "Usage: ./dev fresh"),
+])
+def test_fresh_says_what_it_needs_and_makes_nothing(arguments, says, tmp_path):
+    path = stand_in(tmp_path, id="echo 1000")
+    (tmp_path / "roots").mkdir()
+    done = subprocess.run([DEV, "fresh", *arguments], capture_output=True, text=True,
+                          env=dict(os.environ, PATH=f"{path}:{os.environ['PATH']}", TMPDIR=str(tmp_path / "roots")))
+    assert done.returncode != 0 and says in done.stderr
+    assert list((tmp_path / "roots").iterdir()) == []
+
+
+def test_yyjson_comes_from_its_package_however_much_apt_has_to_say(tmp_path):
+    """A reader that leaves early kills the writer; with pipefail that once read as 'not packaged', every other time."""
+    long_answer = "for n in {1..20000}; do echo Candidate: 0.10; done"
+    path = stand_in(tmp_path, pkg_config="exit 1", sudo='"$@"', dpkg_query="exit 1", apt_get="", apt_cache=long_answer)
+    done = call(f"DEPS={tmp_path}/deps; setup_yyjson", path)
+    assert done.returncode == 0, done.stderr
+    assert calls(path).rstrip().endswith("install -y -qq --no-install-recommends libyyjson-dev")
