@@ -107,7 +107,7 @@ def run(args, url):
     step("Creating a data store with an unmodified boto3")
     store = client.create_fhir_datastore(DatastoreName="demo", DatastoreTypeVersion="R4")
     waiter = client.get_waiter("fhir_datastore_active")
-    waiter.config.delay = 0.1
+    waiter.config.delay, waiter.config.max_attempts = 0.1, 600  # a minute; the SDK alone would ask five times
     waiter.wait(DatastoreId=store["DatastoreId"])
     print(f"    {store['DatastoreArn']}")
     store = store["DatastoreId"]

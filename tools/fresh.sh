@@ -140,7 +140,7 @@ inside() { # RELEASE RUNNER COMMAND...
         # shellcheck disable=SC2086
         "$runner" bash -c 'cd /srv/fhirlake && exec ./dev "$@"' - $command 2>&1 | tee "$ROOT.out" && status=ok || { status=FAILED; failed=1; }
         summary+=("$(printf 'Debian %s: ./dev %s: %s after %d min %d s%s' "$release" "$command" "$status" \
-            $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)) "$(grep -hE '^[0-9]+ passed, ' "$ROOT.out" | sed 's/^/: /')")")
+            $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)) "$(sed -n 's/^[0-9]* passed, [0-9]* failed, .*/: &/p' "$ROOT.out")")")
     done
     printf '\n'
     printf '%s\n' "${summary[@]}"

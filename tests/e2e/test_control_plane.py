@@ -34,7 +34,7 @@ def test_life_of_a_data_store(server, client):
     assert made["DatastoreEndpoint"] == f"{server.url}/datastore/{store}/r4/"
     assert made["DatastoreStatus"] == "CREATING"
     waiter = client.get_waiter("fhir_datastore_active")
-    waiter.config.delay = 0.05
+    waiter.config.delay, waiter.config.max_attempts = 0.05, 2400  # two minutes; the SDK alone would ask five times
     waiter.wait(DatastoreId=store)
     shown = client.describe_fhir_datastore(DatastoreId=store)["DatastoreProperties"]
     assert shown["DatastoreName"] == "Größe 1"
@@ -46,7 +46,7 @@ def test_life_of_a_data_store(server, client):
     gone = client.delete_fhir_datastore(DatastoreId=store)
     assert gone["DatastoreStatus"] == "DELETING"
     waiter = client.get_waiter("fhir_datastore_deleted")
-    waiter.config.delay = 0.05
+    waiter.config.delay, waiter.config.max_attempts = 0.05, 2400  # two minutes; the SDK alone would ask five times
     waiter.wait(DatastoreId=store)
     assert client.describe_fhir_datastore(DatastoreId=store)["DatastoreProperties"]["DatastoreStatus"] == "DELETED"
     assert not (server.data / "stores" / store).exists()
@@ -236,10 +236,10 @@ def test_job_waiters_end(server, client):
     store = server.create_store()
     server.put_object("s3://input/waiter/p.ndjson", patient(1))
     waiter = client.get_waiter("fhir_import_job_completed")
-    waiter.config.delay = 0.05
+    waiter.config.delay, waiter.config.max_attempts = 0.05, 2400  # two minutes; the SDK alone would ask five times
     waiter.wait(DatastoreId=store, JobId=server.start_import(store, "s3://input/waiter/"))
     waiter = client.get_waiter("fhir_export_job_completed")
-    waiter.config.delay = 0.05
+    waiter.config.delay, waiter.config.max_attempts = 0.05, 2400  # two minutes; the SDK alone would ask five times
     waiter.wait(DatastoreId=store, JobId=server.start_export(store))
 
 
