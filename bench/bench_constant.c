@@ -33,7 +33,7 @@ int main(int argc, char **argv)
         return 2;
     const struct http_server_config cfg = { .listen = SV_LIT("127.0.0.1:0"),
                                             .n_threads = (unsigned)threads,
-                                            .max_connections = 1024,
+                                            .limits = { .n = 1024, .n_per_address = 1024 },
                                             .idle_timeout_s = 30,
                                             .accept = accept_any,
                                             .handler = constant };

@@ -18,7 +18,7 @@
 #define LIMIT_BUNDLES_WAITING   64u /* half of them of one caller */
 #define LIMIT_HEADERS_BYTES     (64u << 10) /* request line and headers of one request */
 #define LIMIT_CONNECTIONS       1024u       /* --max-connections */
-#define LIMIT_REQUEST_TIMEOUT_S 30u         /* idle time within one request */
+#define LIMIT_REQUEST_TIMEOUT_S 30u         /* idle time within one request, or between two */
 #define LIMIT_REQUEST_MEMORY    (16u << 20) /* arena of one request */
 #define LIMIT_CALL_SECONDS      5u          /* a search works so long at least, ... */
 #define LIMIT_CALL_MOST_SECONDS 60u  /* ... and so long while no other request waits for a thread */
@@ -26,6 +26,14 @@
 #define LIMIT_RESOURCE_DEPTH    256u /* nesting of a resource */
 #define LIMIT_PATCH_BYTES       (32u << 20) /* a resource while a JSON Patch works on it */
 #define LIMIT_CLOCK_SKEW_S      900         /* SigV4 window, both sides */
+
+/* ---- before a caller is known ---- */
+#define LIMIT_CONNECTIONS_SHARE  4u /* --max-connections-per-address: 1/4 when not given, but ... */
+#define LIMIT_CONNECTIONS_LEAST  8u /* ... never fewer */
+#define LIMIT_CONNECTIONS_HEALTH 8u /* beyond --max-connections, for GET /health */
+#define LIMIT_HEAD_S             10u /* from the connection, or a head's first byte, to its end */
+#define LIMIT_SLOW_S             30u /* in each such time a body, and an answer, goes on by ... */
+#define LIMIT_SLOW_BYTES         (LIMIT_SLOW_S * (8u << 10)) /* ... 8 KiB a second, or ends */
 
 /* ---- import ---- */
 #define LIMIT_IMPORT_LINE_BYTES \

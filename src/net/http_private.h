@@ -2,6 +2,8 @@
  *
  *   http_server.c   connections, exchanges, whole answers
  *   http_head.c     the head of a request, judged
+ *   http_conn.c     who is connected: limits, what each is at
+ *   http_watch.c    the thread that ends what goes on too long
  *   http_pack.c     whole answers, packed
  *   http_file.c     a file as answer: conditions, ranges, gzip
  * Floor: net. */
@@ -9,6 +11,9 @@
 #include "net/http_server.h"
 
 #include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
 
 /* The answer of x: r is taken, headers are copied. Once per exchange. */
 void http_exchange_answer(struct http_exchange *x, unsigned status,
@@ -38,3 +43,64 @@ struct http_head_layout {
 /* Is between the texts just what belongs there: one blank or colon, blanks in front of a value, CRLF? */
 bool http_head_in_place(const struct http_head_layout *l, const struct http_header *headers,
                         size_t n);
+
+/* ---- connections: http_conn.c ---- */
+
+/* What a connection is at:
+ *
+ *   HEAD --its end--> BODY --its end--> WORK --answered--> ANSWER --sent--> IDLE --request line--> HEAD
+ */
+typedef enum { CONN_HEAD, CONN_BODY, CONN_WORK, CONN_ANSWER, CONN_IDLE } conn_phase;
+
+struct http_peer; /* an address, or the /64 of an IPv6 one */
+struct http_conn {
+    struct http_conns *all;
+    struct http_conn *prev, *next; /* all.locked: in the order in which they came */
+    struct http_peer *peer;
+    int fd;       /* all.locked: open as long as this is in the list */
+    bool crowded; /* its thread's: without a place */
+    /* written by whoever has the request */
+    atomic_int phase;
+    atomic_uint_fast64_t since_us, body_bytes;
+    /* all.locked: */
+    bool has_place; /* counts against the limits */
+    bool is_cut;
+    struct { /* the watch's */
+        uint64_t since_us, mark_us, mark_bytes;
+        conn_phase phase;
+    } seen;
+};
+
+#define PEER_SLOTS 256u
+struct http_conns {
+    struct http_limits limits;
+    int wake_fd; /* the watch's eventfd */
+    pthread_t watch;
+    struct {
+        pthread_mutex_t lock;
+        struct http_conn *first, *last;
+        struct http_peer *peers[PEER_SLOTS];
+        unsigned n, n_places, n_crowded;
+        bool stop;
+    } locked;
+};
+
+/* limits: all of them given. Starts the watch. */
+MUST_USE err_code http_conns_start(struct http_conns *all, const struct http_limits *limits,
+                                   struct err *e);
+/* Every connection is closed. */
+void http_conns_stop(struct http_conns *all);
+/* A connection came. Never NULL. */
+struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct sockaddr *from);
+/* It is about to be closed. */
+void http_conn_close(struct http_conn *c);
+/* It asks something: is there still no place for it? */
+bool http_conn_is_crowded(struct http_conn *c);
+void http_conn_is_at(struct http_conn *c, conn_phase phase);
+/* End it: its thread sees a socket at its end. */
+void http_conn_cut_locked(struct http_conn *c);
+
+/* ---- the watch: http_watch.c ---- */
+void *http_watch_run(void *all);
+/* Is it over its time? Reads the kernel's counters of the socket. */
+bool http_conn_is_late_locked(struct http_conn *c, uint64_t now_us);

@@ -27,10 +27,12 @@
 
 #define MAX_HEADERS 128u
 #define MAX_SPARE   64u /* exchanges kept for the next request, each with an empty arena */
+#define DYING       24u /* connections that are cut, and not cleared up yet */
 
 struct http_server {
     struct MHD_Daemon *daemon;
     struct http_server_config cfg;
+    struct http_conns conns;
     int listen_fd;
     char address[NI_MAXHOST + 16];
     struct {
@@ -46,7 +48,7 @@ struct http_exchange {
     struct http_exchange *next_spare;
     struct http_server *server;
     struct MHD_Connection *conn;
-    int fd; /* of conn, which lives until x is answered */
+    struct http_conn *at; /* conn as we know it; both outlive x */
     struct arena *arena;
     struct http_request req;
     struct buf body;
@@ -70,7 +72,7 @@ const struct http_request *http_exchange_request(struct http_exchange *x)
 
 bool http_exchange_gone(struct http_exchange *x)
 {
-    struct pollfd p = { .fd = x->fd, .events = POLLRDHUP };
+    struct pollfd p = { .fd = x->at->fd, .events = POLLRDHUP };
     return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
@@ -118,12 +120,29 @@ static void hide_pairs(const char *uri)
         *c = '_';
 }
 
+static void on_connection(void *cls, struct MHD_Connection *conn, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct http_server *s = cls;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        int fd = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        const union MHD_ConnectionInfo *ci =
+            MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        *context = http_conn_open(&s->conns, fd, ci ? ci->client_addr : NULL);
+    } else {
+        http_conn_close(*context);
+        *context = NULL;
+    }
+}
+
 static void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *conn)
 {
     struct http_exchange *x = exchange_take(cls);
     x->server = cls;
     x->conn = conn;
-    x->fd = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    x->at = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    if (atomic_load(&x->at->phase) == CONN_IDLE)
+        http_conn_is_at(x->at, CONN_HEAD);
     x->req.arena = x->arena;
     x->req.start_us = clock_mono_us();
     x->req.target = arena_sv(x->arena, sv_from(uri));
@@ -142,6 +161,7 @@ static void exchange_end(void *cls, struct MHD_Connection *conn, void **con_cls,
     if (x == NULL)
         return;
     *con_cls = NULL;
+    http_conn_is_at(x->at, CONN_IDLE);
     if (x->locked.response)
         MHD_destroy_response(x->locked.response);
     pthread_mutex_destroy(&x->locked.lock);
@@ -237,7 +257,8 @@ static bool read_head(struct http_exchange *x, const char *method, const char *t
     if (x->req.why == NULL && !is_in_place(x, method, target, version))
         x->req.why = "The head of the request is not made of lines that end in CRLF";
     x->req.refusal = x->req.why ? HTTP_MALFORMED : HTTP_TAKEN;
-    x->last = framing->chunked;
+    x->req.crowded = http_conn_is_crowded(x->at);
+    x->last = framing->chunked || x->req.crowded;
     return x->req.path.ptr != NULL;
 }
 
@@ -263,6 +284,7 @@ static enum MHD_Result send_response(struct http_exchange *x)
 static enum MHD_Result hand_over(struct http_exchange *x)
 {
     struct http_server *s = x->server;
+    http_conn_is_at(x->at, CONN_WORK);
     x->req.body = buf_sv(&x->body);
     x->counted = true;
     pthread_mutex_lock(&s->locked.lock);
@@ -296,7 +318,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
         struct http_framing framing;
         if (!read_head(x, method, url, version, &framing))
             return refuse(conn, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers\n");
-        if (x->req.refusal)
+        bool has_body = framing.chunked || framing.length;
+        if (x->req.refusal || (x->req.crowded && has_body))
             return hand_over(x); /* answered before the body is read; the connection then closes */
         x->body_max = s->cfg.accept(s->cfg.ctx, &x->req);
         buf_init(&x->body, x->body_max);
@@ -304,10 +327,13 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
             x->req.body_too_large = true;
             return hand_over(x);
         }
+        atomic_store(&x->at->body_bytes, 0);
+        http_conn_is_at(x->at, CONN_BODY);
         return MHD_YES;
     }
     if (x->locked.state == READING) {
         if (*upload_size) {
+            atomic_fetch_add(&x->at->body_bytes, *upload_size);
             if (!x->req.body_too_large &&
                 buf_add(&x->body, sv_make(upload, *upload_size), NULL) != ERR_OK) {
                 x->req.body_too_large = true;
@@ -343,6 +369,7 @@ void http_exchange_answer(struct http_exchange *x, unsigned status,
         MHD_add_response_header(r, "Connection", "close");
     pthread_mutex_lock(&x->locked.lock);
     bool resume = x->locked.state == SUSPENDED;
+    http_conn_is_at(x->at, CONN_ANSWER);
     x->locked.state = ANSWERED;
     x->locked.status = status;
     x->locked.response = r;
@@ -434,6 +461,26 @@ static void name_address(struct http_server *s)
                    host, port);
 }
 
+static void set_limits(struct http_limits *l)
+{
+    if (l->n == 0)
+        l->n = LIMIT_CONNECTIONS;
+    if (l->n_per_address == 0)
+        l->n_per_address = l->n / LIMIT_CONNECTIONS_SHARE > LIMIT_CONNECTIONS_LEAST
+                               ? l->n / LIMIT_CONNECTIONS_SHARE
+                               : LIMIT_CONNECTIONS_LEAST;
+    if (l->n_crowded == 0)
+        l->n_crowded = LIMIT_CONNECTIONS_HEALTH;
+    if (l->head_us == 0)
+        l->head_us = LIMIT_HEAD_S * UINT64_C(1000000);
+    if (l->slow_us == 0)
+        l->slow_us = LIMIT_SLOW_S * UINT64_C(1000000);
+    if (l->slow_bytes == 0)
+        l->slow_bytes = LIMIT_SLOW_BYTES;
+    if (l->sweep_us == 0)
+        l->sweep_us = 500000;
+}
+
 err_code http_server_start(const struct http_server_config *cfg, struct http_server **out,
                            struct err *e)
 {
@@ -446,23 +493,33 @@ err_code http_server_start(const struct http_server_config *cfg, struct http_ser
         free(s);
         return rc;
     }
+    set_limits(&s->cfg.limits);
+    rc = http_conns_start(&s->conns, &s->cfg.limits, e);
+    if (rc != ERR_OK) {
+        close(s->listen_fd);
+        free(s);
+        return rc;
+    }
     pthread_mutex_init(&s->locked.lock, NULL);
     pthread_cond_init(&s->locked.idle, NULL);
     name_address(s);
     unsigned n_threads = cfg->n_threads > 1 ? cfg->n_threads : 0; /* 0: one, without a pool */
+    /* the library takes no connection past this, and shares it out to its threads; we cut before */
+    unsigned places = s->cfg.limits.n + s->cfg.limits.n_crowded + DYING + n_threads;
     s->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
         MHD_OPTION_LISTEN_SOCKET, s->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, n_threads,
-        MHD_OPTION_CONNECTION_LIMIT, cfg->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        cfg->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIMIT_HEADERS_BYTES,
+        MHD_OPTION_CONNECTION_LIMIT, places, MHD_OPTION_CONNECTION_TIMEOUT, cfg->idle_timeout_s,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIMIT_HEADERS_BYTES,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, exchange_begin, s,
-        MHD_OPTION_NOTIFY_COMPLETED, exchange_end, s, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, exchange_end, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        s, MHD_OPTION_END);
     if (s->daemon == NULL) {
+        http_conns_stop(&s->conns);
         close(s->listen_fd);
         free(s);
         return ERR(e, ERR_IO,
-                   "the HTTP server does not start: too few file descriptors or threads, "
-                   "or --max-connections below the number of threads");
+                   "the HTTP server does not start: too few file descriptors or threads");
     }
     *out = s;
     return ERR_OK;
@@ -495,6 +552,7 @@ void http_server_stop(struct http_server *s, unsigned drain_ms)
     if (!idle)
         return; /* exchanges still out there use s: the process is about to end anyway */
     MHD_stop_daemon(s->daemon);
+    http_conns_stop(&s->conns);
     if (fd >= 0)
         close(fd);
     for (struct http_exchange *x = s->locked.spare, *next; x; x = next) {

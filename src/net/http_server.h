@@ -36,6 +36,7 @@ struct http_request { /* views valid until http_reply */
     bool body_too_large; /* body was over what accept() allowed: it is empty, answer 413 */
     http_refusal refusal;
     const char *why;
+    bool crowded; /* there is no place for this connection: 503, but for what costs nothing */
 };
 /* First header of that name (ASCII case-insensitive), or SV_NONE. */
 sv http_header_get(const struct http_request *req, const char *name);
@@ -48,11 +49,22 @@ const struct http_request *http_exchange_request(struct http_exchange *x);
  * for gone as well: whoever asks must have an answer for him all the same. */
 bool http_exchange_gone(struct http_exchange *x);
 
+/* What connections may take; 0: as base/limits.h says. A connection for which there is no place is answered as
+ * `crowded`, one request, and only n_crowded of these are kept: each further one ends the oldest. Between two
+ * requests a connection has its place as long as nobody else wants it. */
+struct http_limits {
+    unsigned n, n_per_address, n_crowded;
+    uint64_t head_us; /* for a head */
+    uint64_t slow_us; /* in each such time a body or an answer goes on by slow_bytes */
+    uint64_t slow_bytes;
+    uint64_t sweep_us; /* how often that is looked at */
+};
+
 struct http_server;
 struct http_server_config {
     sv listen; /* HOST:PORT, [V6]:PORT; port 0 takes a free one */
     unsigned n_threads;
-    unsigned max_connections;
+    struct http_limits limits;
     unsigned idle_timeout_s;
     /* Headers are in: the most bytes of body this request may have. */
     size_t (*accept)(void *ctx, const struct http_request *req);

@@ -26,6 +26,7 @@ struct server_config {
     const char *log_level;
     unsigned workers; /* 0: processors, at least 2 */
     unsigned max_connections;
+    unsigned max_connections_per_address; /* 0: a quarter, at least 8 */
     unsigned max_datastores;
     unsigned preload_patients;
     unsigned export_retention_hours;

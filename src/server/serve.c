@@ -201,7 +201,8 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     TRY(service_new(&sc, &r->service, e));
     struct http_server_config hc = { .listen = sv_from(c->listen),
                                      .n_threads = r->n_workers,
-                                     .max_connections = c->max_connections,
+                                     .limits = { .n = c->max_connections,
+                                                 .n_per_address = c->max_connections_per_address },
                                      .idle_timeout_s = LIMIT_REQUEST_TIMEOUT_S,
                                      .accept = service_accept,
                                      .handler = service_handle,

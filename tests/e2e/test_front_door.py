@@ -188,3 +188,60 @@ def test_what_is_clean_is_taken(open_server):
             while len(answers(got)) < n:
                 got += s.recv(65536) or pytest.fail(repr((data, got)))
             assert [a[0] for a in answers(got)] == [200] * n, data
+
+
+# ---- too many connections ----
+
+def dial(server, last=1):
+    """A connection from 127.0.0.`last`; its patience ends before an idle connection does by itself."""
+    return socket.create_connection(address(server), timeout=20, source_address=(f"127.0.0.{last}", 0))
+
+
+def ask(s, line):
+    s.sendall(line + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+    got = b""
+    while not answers(got):
+        got += s.recv(65536) or pytest.fail("no answer")
+    return answers(got)[0]
+
+
+def test_one_address_cannot_keep_the_others_out_and_a_monitor_is_always_answered():
+    with Server(None, "--auth", "none", "--max-connections", "12", "--max-connections-per-address", "4") as server:
+        held = [dial(server) for _ in range(4)]
+        for s in held:
+            s.sendall(b"GET /health HTTP/1.1\r\nHost:")
+        silent = [dial(server) for _ in range(30)]
+        for line, kind in ((b"POST /", "ServiceUnavailableException"), (b"GET /datastore/x/r4/Patient", "transient"),
+                           (b"GET /metrics", None), (b"POST /health", None)):
+            with dial(server) as s:
+                status, headers, body = ask(s, line)
+            value = json.loads(body)
+            assert status == 503 and headers["retry-after"] == "1" and headers["connection"] == "close"
+            assert kind == (value["issue"][0]["code"] if "issue" in value else value.get("__type"))
+        for last in (1, 2):
+            with dial(server, last) as s:
+                assert ask(s, b"GET /health")[0] == 200
+        with dial(server, 2) as s:
+            assert ask(s, b"GET /metrics")[0] == 404, "the places of another address"
+        held += [dial(server, last) for last in (2, 2, 2, 2, 3, 3, 3, 3)]
+        for s in held[4:]:
+            s.sendall(b"GET /health HTTP/1.1\r\nHost:")
+        for last in (1, 2, 3, 4):
+            with dial(server, last) as s:
+                assert ask(s, b"GET /health")[0] == 200
+            with dial(server, last) as s:
+                assert ask(s, b"GET /metrics")[0] == 503
+        for s in held + silent:
+            s.close()
+
+
+def test_a_connection_that_waits_makes_place_for_one_that_asks():
+    with Server(None, "--auth", "none", "--max-connections", "8") as server:
+        waiting = [dial(server) for _ in range(8)]
+        for s in waiting:
+            assert ask(s, b"GET /metrics")[0] == 404
+        with dial(server) as s:
+            assert ask(s, b"GET /metrics")[0] == 404
+        assert waiting[0].recv(1) == b"", "the one that waited longest was ended"
+        for s in waiting:
+            s.close()

@@ -26,6 +26,12 @@ const struct http_request *http_exchange_request(struct http_exchange *x)
     return &x->req;
 }
 
+bool http_exchange_gone(struct http_exchange *x)
+{
+    (void)x;
+    return false;
+}
+
 sv http_header_get(const struct http_request *req, const char *name)
 {
     for (size_t i = 0; i < req->n_headers; i++)

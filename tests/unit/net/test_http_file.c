@@ -55,7 +55,7 @@ static int setup(void **state)
         return -1;
     struct http_server_config c = { .listen = SV_LIT("127.0.0.1:0"),
                                     .n_threads = 2,
-                                    .max_connections = 200,
+                                    .limits = { .n = 200 },
                                     .idle_timeout_s = 10,
                                     .accept = take,
                                     .handler = handle };

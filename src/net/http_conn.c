@@ -1,0 +1,232 @@
+/* http_conn.c - who is connected, how many there may be, and of one address.
+ *
+ * A connection has a place, or it is crowded: then it may ask how the server is (GET /health) and nothing else, and
+ * only a few of these are kept. So whoever takes all the places, or all that one address may have, keeps neither a
+ * monitor out nor everybody else. Where there is no place, a connection that waits between two requests gives up
+ * its own, the one that has waited longest.
+ *
+ * Sockets are closed by the library, behind http_conn_close(); so under the lock a socket in the list is that of its
+ * connection, and may be shut down from any thread. What ends that way is cleared up by its own thread.
+ * An IPv6 address counts as its /64: that is what one subscriber is given. */
+#include "net/http_private.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct http_peer {
+    struct http_peer *next; /* of its slot */
+    unsigned char address[16];
+    unsigned n;        /* connections */
+    unsigned n_places; /* of them with a place */
+};
+
+/* ---- addresses ---- */
+
+static void address_of(const struct sockaddr *from, unsigned char out[16])
+{
+    memset(out, 0, 16);
+    if (from && from->sa_family == AF_INET) {
+        out[10] = out[11] = 0xFF; /* as IPv6 writes it */
+        memcpy(out + 12, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+    } else if (from && from->sa_family == AF_INET6) {
+        const struct in6_addr *a = &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr;
+        memcpy(out, a, IN6_IS_ADDR_V4MAPPED(a) || IN6_IS_ADDR_LOOPBACK(a) ? 16 : 8);
+    }
+}
+
+static struct http_peer **slot_of(struct http_conns *all, const unsigned char address[16])
+{
+    return &all->locked.peers[sv_hash(0, sv_make(address, 16)) % PEER_SLOTS];
+}
+
+static struct http_peer *peer_take_locked(struct http_conns *all, const struct sockaddr *from)
+{
+    unsigned char address[16];
+    address_of(from, address);
+    struct http_peer **slot = slot_of(all, address), *p = *slot;
+    while (p && memcmp(p->address, address, 16) != 0)
+        p = p->next;
+    if (p == NULL) {
+        if ((p = calloc(1, sizeof *p)) == NULL)
+            abort();
+        memcpy(p->address, address, 16);
+        p->next = *slot;
+        *slot = p;
+    }
+    p->n++;
+    return p;
+}
+
+static void peer_drop_locked(struct http_conns *all, struct http_peer *p)
+{
+    if (--p->n)
+        return;
+    struct http_peer **at = slot_of(all, p->address);
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    free(p);
+}
+
+/* ---- places ---- */
+
+static void place_give_up_locked(struct http_conn *c)
+{
+    if (c->has_place) {
+        c->all->locked.n_places--;
+        c->peer->n_places--;
+    } else if (!c->is_cut) {
+        c->all->locked.n_crowded--;
+    }
+    c->has_place = false;
+}
+
+void http_conn_cut_locked(struct http_conn *c)
+{
+    if (c->is_cut)
+        return;
+    place_give_up_locked(c);
+    c->is_cut = true;
+    (void)shutdown(c->fd, SHUT_RDWR); /* fails when the other side has ended it already */
+}
+
+/* Waits longest between two requests; of this peer, or of all when it is NULL. */
+static struct http_conn *oldest_idle_locked(struct http_conns *all, const struct http_peer *p)
+{
+    struct http_conn *found = NULL;
+    for (struct http_conn *c = all->locked.first; c; c = c->next)
+        if (c->has_place && (p == NULL || c->peer == p) && atomic_load(&c->phase) == CONN_IDLE &&
+            (found == NULL || atomic_load(&c->since_us) < atomic_load(&found->since_us)))
+            found = c;
+    return found;
+}
+
+static bool place_find_locked(struct http_conns *all, struct http_peer *p)
+{
+    bool peer_full = p->n_places >= all->limits.n_per_address;
+    if (!peer_full && all->locked.n_places < all->limits.n)
+        return true;
+    struct http_conn *c = oldest_idle_locked(all, peer_full ? p : NULL);
+    if (c == NULL)
+        return false;
+    http_conn_cut_locked(c);
+    return true;
+}
+
+static void crowded_keep_few_locked(struct http_conns *all)
+{
+    for (struct http_conn *c = all->locked.first;
+         c && all->locked.n_crowded > all->limits.n_crowded; c = c->next)
+        if (!c->has_place && !c->is_cut)
+            http_conn_cut_locked(c);
+}
+
+static bool place_take_locked(struct http_conn *c)
+{
+    struct http_conns *all = c->all;
+    if (!place_find_locked(all, c->peer))
+        return false;
+    all->locked.n_places++;
+    c->peer->n_places++;
+    c->has_place = true;
+    return true;
+}
+
+bool http_conn_is_crowded(struct http_conn *c)
+{
+    if (!c->crowded)
+        return false;
+    pthread_mutex_lock(&c->all->locked.lock);
+    if (!c->is_cut && place_take_locked(c)) { /* one is free by now */
+        c->all->locked.n_crowded--;
+        c->crowded = false;
+    }
+    pthread_mutex_unlock(&c->all->locked.lock);
+    return c->crowded;
+}
+
+/* ---- connections ---- */
+
+static void wake(const struct http_conns *all)
+{
+    const uint64_t one = 1;
+    ssize_t n;
+    do
+        n = write(all->wake_fd, &one, sizeof one);
+    while (n < 0 && errno == EINTR); /* EAGAIN: it is awake for long */
+}
+
+struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct sockaddr *from)
+{
+    struct http_conn *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        abort();
+    c->all = all;
+    c->fd = fd;
+    atomic_init(&c->phase, CONN_HEAD);
+    atomic_init(&c->since_us, clock_mono_us());
+    pthread_mutex_lock(&all->locked.lock);
+    c->peer = peer_take_locked(all, from);
+    c->crowded = !place_take_locked(c);
+    all->locked.n_crowded += c->crowded;
+    c->prev = all->locked.last;
+    *(c->prev ? &c->prev->next : &all->locked.first) = c;
+    all->locked.last = c;
+    bool first = all->locked.n++ == 0;
+    crowded_keep_few_locked(all);
+    pthread_mutex_unlock(&all->locked.lock);
+    if (first)
+        wake(all);
+    return c;
+}
+
+void http_conn_close(struct http_conn *c)
+{
+    struct http_conns *all = c->all;
+    pthread_mutex_lock(&all->locked.lock);
+    place_give_up_locked(c);
+    *(c->prev ? &c->prev->next : &all->locked.first) = c->next;
+    *(c->next ? &c->next->prev : &all->locked.last) = c->prev;
+    all->locked.n--;
+    peer_drop_locked(all, c->peer);
+    pthread_mutex_unlock(&all->locked.lock);
+    free(c);
+}
+
+void http_conn_is_at(struct http_conn *c, conn_phase phase)
+{
+    atomic_store(&c->since_us, clock_mono_us()); /* first: who sees the phase sees its time */
+    atomic_store(&c->phase, phase);
+}
+
+/* ---- life ---- */
+
+err_code http_conns_start(struct http_conns *all, const struct http_limits *limits, struct err *e)
+{
+    *all = (struct http_conns){ .limits = *limits };
+    pthread_mutex_init(&all->locked.lock, NULL);
+    all->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (all->wake_fd < 0 || pthread_create(&all->watch, NULL, http_watch_run, all) != 0) {
+        if (all->wake_fd >= 0)
+            (void)close(all->wake_fd); /* nothing was written */
+        pthread_mutex_destroy(&all->locked.lock);
+        return ERR(e, ERR_IO, "the HTTP server does not start: too few file descriptors or threads");
+    }
+    return ERR_OK;
+}
+
+void http_conns_stop(struct http_conns *all)
+{
+    pthread_mutex_lock(&all->locked.lock);
+    all->locked.stop = true;
+    pthread_mutex_unlock(&all->locked.lock);
+    wake(all);
+    pthread_join(all->watch, NULL);
+    (void)close(all->wake_fd); /* nothing is lost with it */
+    pthread_mutex_destroy(&all->locked.lock);
+}

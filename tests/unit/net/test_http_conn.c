@@ -1,0 +1,397 @@
+/* How long and how many: connections that dribble, read slowly or are too many, over real sockets with short limits. */
+#include "net/http_private.h"
+
+#include "../test.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#define BIG (64u << 20) /* bytes of an answer that no socket's buffers hold */
+
+static struct http_server *server;
+
+static size_t take(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    (void)req;
+    return 1u << 20;
+}
+
+/* 503 where there is no place, but for /health; /big is BIG; else the body's length as status 200. */
+static void handle(void *ctx, struct http_exchange *x)
+{
+    (void)ctx;
+    const struct http_request *req = http_exchange_request(x);
+    struct buf b = BUF_INIT(BIG);
+    bool health = sv_eq(req->path, SV_LIT("/health"));
+    if (sv_eq(req->path, SV_LIT("/big")) && !req->crowded) {
+        OK(buf_reserve(&b, BIG, e));
+        memset(b.ptr, 'a', BIG);
+        b.len = BIG;
+    }
+    http_reply(x, req->crowded && !health ? 503 : 200, NULL, 0, &b);
+}
+
+static unsigned n_threads = 2;
+
+static void start(struct http_limits limits)
+{
+    limits.sweep_us = 10000;
+    struct http_server_config c = { .listen = SV_LIT("127.0.0.1:0"),
+                                    .n_threads = n_threads,
+                                    .limits = limits,
+                                    .idle_timeout_s = 60,
+                                    .accept = take,
+                                    .handler = handle };
+    (void)alarm(120); /* a connection that is never ended ends the test */
+    OK(http_server_start(&c, &server, e));
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    http_server_stop(server, 2000);
+    server = NULL;
+    return 0;
+}
+
+/* Connections are taken in the order in which they come. */
+static int one_thread(void **state)
+{
+    (void)state;
+    n_threads = 1;
+    return 0;
+}
+
+/* From 127.0.0.`last`. */
+static int dial_from(unsigned last)
+{
+    sv at = http_server_address(server);
+    uint64_t port;
+    assert_true(sv_to_u64(sv_tail(at, sv_find(at, ':') + 1), &port));
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+    struct sockaddr_in from = { .sin_family = AF_INET };
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    from.sin_addr.s_addr = htonl(0x7F000000u + last);
+    int fd = socket(AF_INET, SOCK_STREAM, 0), small = 4096;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
+static int dial(void)
+{
+    return dial_from(1);
+}
+
+static bool say(int fd, const char *text)
+{
+    return send(fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text);
+}
+
+/* Status of the next answer, which has no body; 0: the connection ended. */
+static unsigned answer(int fd)
+{
+    char got[1024] = "";
+    size_t n = 0;
+    while (strstr(got, "\r\n\r\n") == NULL) {
+        ssize_t r = recv(fd, got + n, sizeof got - 1 - n, 0);
+        if (r <= 0)
+            return 0;
+        got[n += (size_t)r] = 0;
+    }
+    uint64_t status;
+    assert_true(sv_to_u64(sv_make(got + 9, 3), &status));
+    return (unsigned)status;
+}
+
+static unsigned ask(int fd, const char *path)
+{
+    char text[256];
+    (void)snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", path);
+    return say(fd, text) ? answer(fd) : 0;
+}
+
+static unsigned ask_anew(unsigned last, const char *path)
+{
+    int fd = dial_from(last);
+    unsigned status = ask(fd, path);
+    close(fd);
+    return status;
+}
+
+/* Says text, then `more` again and again, until the server has ended the connection. */
+static void is_ended(int fd, const char *text, const char *more)
+{
+    char c;
+    (void)say(fd, text);
+    for (;;) {
+        ssize_t r = recv(fd, &c, 1, more[0] ? MSG_DONTWAIT : 0);
+        if (r == 0 || (r < 0 && errno != EAGAIN) || (more[0] && !say(fd, more)))
+            break;
+        if (more[0])
+            (void)usleep(5000);
+    }
+    close(fd);
+}
+
+/* ---- how long ---- */
+
+#define SHORT_HEADS  ((struct http_limits){ .head_us = 200000, .slow_us = 60000000 })
+#define SHORT_BODIES \
+    ((struct http_limits){ .head_us = 60000000, .slow_us = 300000, .slow_bytes = 100000 })
+
+TEST(late, a_head_that_never_ends_is_ended_wherever_it_stands)
+{
+    (void)state;
+    start(SHORT_HEADS);
+    is_ended(dial(), "", "");
+    is_ended(dial(), "", "\r\n");
+    is_ended(dial(), "G", "");
+    is_ended(dial(), "G", "E");
+    is_ended(dial(), "GET /", "a");
+    is_ended(dial(), "GET / HTTP/1.1\r\n", "");
+    is_ended(dial(), "GET / HTTP/1.1\r\nHost: a\r\nX: ", "a");
+    is_ended(dial(), "GET / HTTP/1.1\r\nHost: a\r\n", "X: a\r\n");
+}
+
+TEST(late, a_second_head_has_its_time_from_its_first_byte)
+{
+    (void)state;
+    start(SHORT_HEADS);
+    int fd = dial();
+    assert_int_equal(ask(fd, "/"), 200);
+    is_ended(fd, "GET", " ");
+    fd = dial();
+    assert_int_equal(ask(fd, "/"), 200);
+    is_ended(fd, "GET / HTTP/1.1\r\nHost:", "a");
+    fd = dial();
+    assert_int_equal(ask(fd, "/"), 200);
+    (void)usleep(500000); /* idle for longer than a head may take */
+    assert_int_equal(ask(fd, "/"), 200);
+    close(fd);
+}
+
+TEST(late, a_body_that_comes_slowly_is_ended)
+{
+    (void)state;
+    start(SHORT_BODIES);
+    const char *sized = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
+    const char *chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    is_ended(dial(), sized, "");
+    is_ended(dial(), sized, "a");
+    is_ended(dial(), chunked, "1\r\na\r\n");
+    is_ended(dial(), chunked, "0");
+    is_ended(dial(), "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "X: y\r\n");
+    is_ended(dial(), "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n", "");
+}
+
+TEST(late, a_body_that_went_fast_has_no_credit_for_it)
+{
+    (void)state;
+    start(SHORT_BODIES);
+    int fd = dial();
+    char *much = malloc(900001);
+    memset(much, 'a', 900000);
+    much[900000] = 0;
+    assert_true(say(fd, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\na"));
+    (void)usleep(100000); /* it is seen at its first byte */
+    is_ended(fd, much, "a");
+    free(much);
+}
+
+TEST(late, a_body_that_goes_on_is_taken_however_long_it_takes)
+{
+    (void)state;
+    start((struct http_limits){ .slow_us = 400000, .slow_bytes = 5 });
+    int fd = dial();
+    assert_true(say(fd, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n"));
+    for (int i = 0; i < 50; i++) {
+        assert_true(say(fd, "0123456789"));
+        (void)usleep(20000);
+    }
+    assert_int_equal(answer(fd), 200);
+    close(fd);
+}
+
+TEST(late, an_answer_that_is_read_slowly_is_ended_and_its_place_is_free)
+{
+    (void)state;
+    struct http_limits one = SHORT_BODIES;
+    one.n = one.n_per_address = 1;
+    start(one);
+    int fd = dial();
+    char c;
+    assert_true(say(fd, "GET /big HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_int_equal(recv(fd, &c, 1, 0), 1);
+    while (ask_anew(1, "/") == 503)
+        assert_int_equal(recv(fd, &c, 1, 0), 1);
+    size_t got = 0;
+    static char sink[1u << 16];
+    for (ssize_t r; (r = recv(fd, sink, sizeof sink, 0)) > 0;)
+        got += (size_t)r;
+    assert_true(got < BIG);
+    close(fd);
+}
+
+/* ---- how many ---- */
+
+TEST(places, one_address_has_its_share_and_others_theirs)
+{
+    (void)state;
+    start((struct http_limits){ .n = 6, .n_per_address = 2 });
+    int a = dial_from(2), b = dial_from(2);
+    assert_true(say(a, "GET") && say(b, "GET"));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ask_anew(2, "/"), 503);
+        assert_int_equal(ask_anew(2, "/health"), 200);
+        assert_int_equal(ask_anew(3, "/"), 200);
+    }
+    close(a);
+    while (ask_anew(2, "/") == 503) /* until the server has seen that a left */
+        continue;
+    assert_int_equal(ask_anew(2, "/"), 200);
+    close(b);
+}
+
+TEST(places, a_monitor_is_answered_when_all_places_are_held)
+{
+    (void)state;
+    start((struct http_limits){
+        .n = 4, .n_per_address = 4, .n_crowded = 3, .head_us = 600000000 });
+    int held[4], crowd[60];
+    for (int i = 0; i < 4; i++)
+        held[i] = dial_from(2);
+    for (int i = 0; i < 60; i++) /* they say nothing, and so would hold what is kept for monitors */
+        crowd[i] = dial_from(3);
+    for (unsigned i = 1; i < 5; i++) {
+        assert_int_equal(ask_anew(i, "/health"), 200);
+        assert_int_equal(ask_anew(i, "/"), 503);
+    }
+    for (int i = 0; i < 4; i++) { /* who has a place keeps it */
+        assert_int_equal(ask(held[i], "/"), 200);
+        close(held[i]);
+    }
+    for (int i = 0; i < 50; i++) /* of the others the oldest were ended */
+        is_ended(crowd[i], "", "");
+    for (int i = 50; i < 60; i++)
+        close(crowd[i]);
+}
+
+TEST(places, a_crowded_connection_has_one_answer)
+{
+    (void)state;
+    start((struct http_limits){ .n = 1, .n_per_address = 1 });
+    int held = dial(), fd = dial();
+    assert_true(say(fd, "GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_int_equal(answer(fd), 200);
+    assert_int_equal(answer(fd), 0);
+    close(fd);
+    fd = dial();
+    assert_true(say(fd, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"));
+    assert_int_equal(answer(fd), 503); /* before the body */
+    assert_int_equal(answer(fd), 0);
+    close(fd);
+    close(held);
+}
+
+TEST(places, who_waits_between_two_requests_gives_up_his_place)
+{
+    (void)state;
+    start((struct http_limits){ .n = 3, .n_per_address = 2 });
+    int old = dial_from(2), other = dial_from(3), young = dial_from(2);
+    assert_int_equal(ask(other, "/"), 200);
+    assert_int_equal(ask(old, "/"), 200);
+    assert_int_equal(ask(young, "/"), 200);
+    int next = dial_from(2); /* the share of its address is full: its oldest goes, not the oldest of all */
+    assert_int_equal(ask(next, "/"), 200);
+    is_ended(old, "", "");
+    assert_int_equal(ask(other, "/"), 200);
+    int last = dial_from(4); /* all places are full: the one that waits longest of all goes */
+    assert_int_equal(ask(last, "/"), 200);
+    is_ended(young, "", "");
+    assert_int_equal(ask(next, "/"), 200);
+    close(other);
+    close(next);
+    close(last);
+}
+
+/* ---- addresses ---- */
+
+static struct sockaddr_in6 v6(const char *text)
+{
+    struct sockaddr_in6 a = { .sin6_family = AF_INET6 };
+    assert_int_equal(inet_pton(AF_INET6, text, &a.sin6_addr), 1);
+    return a;
+}
+
+/* Is there a place for a second connection, from `b`, when one from `a` has the only place of its address? */
+static bool counts_alone(struct sockaddr_in6 a, const struct sockaddr *b)
+{
+    static struct http_conns all;
+    struct http_limits l = { .n = 9,
+                             .n_per_address = 1,
+                             .n_crowded = 9,
+                             .head_us = 60000000,
+                             .slow_us = 60000000,
+                             .sweep_us = 60000000 };
+    int one[2], two[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, one), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, two), 0);
+    OK(http_conns_start(&all, &l, e));
+    struct http_conn *x = http_conn_open(&all, one[0], (struct sockaddr *)&a);
+    struct http_conn *y = http_conn_open(&all, two[0], b);
+    assert_false(x->crowded);
+    bool alone = !y->crowded;
+    http_conn_close(x);
+    assert_false(http_conn_is_crowded(y)); /* the place is free now */
+    http_conn_close(y);
+    http_conns_stop(&all);
+    for (int i = 0; i < 2; i++) {
+        close(one[i]);
+        close(two[i]);
+    }
+    return alone;
+}
+
+TEST(addresses, an_ipv6_network_counts_as_one_and_ipv4_by_address)
+{
+    (void)state;
+    struct sockaddr_in6 a = v6("2001:db8:1:2:3:4:5:6"), b = v6("2001:db8:1:2:ffff::1");
+    struct sockaddr_in6 c = v6("2001:db8:1:3:3:4:5:6"), mapped = v6("::ffff:192.0.2.1");
+    struct sockaddr_in6 mapped_other = v6("::ffff:192.0.2.2"), loopback = v6("::1");
+    struct sockaddr_in v4 = { .sin_family = AF_INET };
+    assert_int_equal(inet_pton(AF_INET, "192.0.2.1", &v4.sin_addr), 1);
+    assert_false(counts_alone(a, (struct sockaddr *)&b));
+    assert_true(counts_alone(a, (struct sockaddr *)&c));
+    assert_true(counts_alone(mapped, (struct sockaddr *)&mapped_other));
+    assert_false(counts_alone(mapped, (struct sockaddr *)&v4));
+    assert_true(counts_alone(loopback, (struct sockaddr *)&v4));
+    assert_false(counts_alone(loopback, (struct sockaddr *)&loopback));
+}
+
+#define LIVE(group, sentence) \
+    { #group ": " #sentence, test_##group##_##sentence, NULL, stop, NULL }
+#define IN_ORDER(group, sentence) \
+    { #group ": " #sentence, test_##group##_##sentence, one_thread, stop, NULL }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LIVE(late, a_head_that_never_ends_is_ended_wherever_it_stands),
+        LIVE(late, a_second_head_has_its_time_from_its_first_byte),
+        LIVE(late, a_body_that_comes_slowly_is_ended),
+        LIVE(late, a_body_that_went_fast_has_no_credit_for_it),
+        LIVE(late, a_body_that_goes_on_is_taken_however_long_it_takes),
+        LIVE(late, an_answer_that_is_read_slowly_is_ended_and_its_place_is_free),
+        IN_ORDER(places, one_address_has_its_share_and_others_theirs),
+        IN_ORDER(places, a_monitor_is_answered_when_all_places_are_held),
+        IN_ORDER(places, a_crowded_connection_has_one_answer),
+        IN_ORDER(places, who_waits_between_two_requests_gives_up_his_place),
+        T(addresses, an_ipv6_network_counts_as_one_and_ipv4_by_address),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
