@@ -35,6 +35,9 @@
 #define LIMIT_SLOW_S             30u /* in each such time a body, and an answer, goes on by ... */
 #define LIMIT_SLOW_BYTES         (LIMIT_SLOW_S * (8u << 10)) /* ... 8 KiB a second, or ends */
 
+#define LIMIT_LINGER_S     30u /* what still comes behind a refusal is read for so long ... */
+#define LIMIT_LINGER_BYTES (64u << 20) /* ... and up to so much, so that the refusal can be read */
+
 /* ---- import ---- */
 #define LIMIT_IMPORT_LINE_BYTES \
     (172u << 20) /* one resource; HealthLake takes Binary up to 164 MB */

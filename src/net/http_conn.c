@@ -14,8 +14,10 @@
 #include "base/limits.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 struct http_peer {
@@ -185,16 +187,37 @@ struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct so
     return c;
 }
 
+/* A socket that is closed while bytes still come is reset, and what the other side has not read by then, the
+ * refusal, is lost to it. So the watch keeps the socket open, the library's shutdown behind the answer being sent,
+ * and reads on. */
+static bool linger_locked(struct http_conn *c)
+{
+    struct http_conns *all = c->all;
+    int waiting = 0;
+    if (c->is_cut || all->locked.n_lingering == LINGER_MAX || all->locked.stop ||
+        (!c->unread && atomic_load(&c->phase) != CONN_HEAD &&
+         (ioctl(c->fd, FIONREAD, &waiting) != 0 || waiting == 0)))
+        return false;
+    int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return false; /* no descriptors left: it is closed as it is */
+    all->locked.lingering[all->locked.n_lingering++] = fd;
+    return true;
+}
+
 void http_conn_close(struct http_conn *c)
 {
     struct http_conns *all = c->all;
     pthread_mutex_lock(&all->locked.lock);
+    bool lingers = linger_locked(c);
     place_give_up_locked(c);
     *(c->prev ? &c->prev->next : &all->locked.first) = c->next;
     *(c->next ? &c->next->prev : &all->locked.last) = c->prev;
     all->locked.n--;
     peer_drop_locked(all, c->peer);
     pthread_mutex_unlock(&all->locked.lock);
+    if (lingers)
+        wake(all);
     free(c);
 }
 
@@ -215,7 +238,8 @@ err_code http_conns_start(struct http_conns *all, const struct http_limits *limi
         if (all->wake_fd >= 0)
             (void)close(all->wake_fd); /* nothing was written */
         pthread_mutex_destroy(&all->locked.lock);
-        return ERR(e, ERR_IO, "the HTTP server does not start: too few file descriptors or threads");
+        return ERR(e, ERR_IO,
+                   "the HTTP server does not start: too few file descriptors or threads");
     }
     return ERR_OK;
 }

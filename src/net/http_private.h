@@ -59,6 +59,7 @@ struct http_conn {
     struct http_peer *peer;
     int fd;       /* all.locked: open as long as this is in the list */
     bool crowded; /* its thread's: without a place */
+    bool unread;  /* its thread's: answered before the request was read */
     /* written by whoever has the request */
     atomic_int phase;
     atomic_uint_fast64_t since_us, body_bytes;
@@ -72,6 +73,7 @@ struct http_conn {
 };
 
 #define PEER_SLOTS 256u
+#define LINGER_MAX 64u
 struct http_conns {
     struct http_limits limits;
     int wake_fd; /* the watch's eventfd */
@@ -81,6 +83,8 @@ struct http_conns {
         struct http_conn *first, *last;
         struct http_peer *peers[PEER_SLOTS];
         unsigned n, n_places, n_crowded;
+        int lingering[LINGER_MAX]; /* sockets for the watch to read to their end */
+        unsigned n_lingering;
         bool stop;
     } locked;
 };

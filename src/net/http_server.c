@@ -53,9 +53,10 @@ struct http_exchange {
     struct http_request req;
     struct buf body;
     size_t body_max;
-    bool begun;   /* headers seen */
-    bool last;    /* the connection ends behind the answer */
-    bool counted; /* in n_open */
+    uint64_t over_us; /* when the body was seen to be too large */
+    bool begun;       /* headers seen */
+    bool last;        /* the connection ends behind the answer */
+    bool counted;     /* in n_open */
     char peer[INET6_ADDRSTRLEN];
     struct {
         pthread_mutex_t lock;
@@ -161,6 +162,7 @@ static void exchange_end(void *cls, struct MHD_Connection *conn, void **con_cls,
     if (x == NULL)
         return;
     *con_cls = NULL;
+    x->at->unread |= x->locked.state == READING; /* the library has refused it by itself */
     http_conn_is_at(x->at, CONN_IDLE);
     if (x->locked.response)
         MHD_destroy_response(x->locked.response);
@@ -266,6 +268,9 @@ static enum MHD_Result refuse(struct MHD_Connection *conn, unsigned status, cons
 {
     struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text,
                                                              MHD_RESPMEM_PERSISTENT);
+    struct http_conn *at =
+        MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    at->unread = true;
     MHD_add_response_header(r, "Content-Type", "text/plain");
     MHD_add_response_header(r, "Connection", "close");
     enum MHD_Result ok = MHD_queue_response(conn, status, r);
@@ -281,10 +286,13 @@ static enum MHD_Result send_response(struct http_exchange *x)
     return ok;
 }
 
-static enum MHD_Result hand_over(struct http_exchange *x)
+/* What is handed over before its body was read is answered then, and the connection ends. */
+static enum MHD_Result hand_over(struct http_exchange *x, bool unread)
 {
     struct http_server *s = x->server;
     http_conn_is_at(x->at, CONN_WORK);
+    x->at->unread = unread;
+    x->last |= unread;
     x->req.body = buf_sv(&x->body);
     x->counted = true;
     pthread_mutex_lock(&s->locked.lock);
@@ -305,6 +313,21 @@ static enum MHD_Result hand_over(struct http_exchange *x)
     return ok;
 }
 
+/* What is too large can be answered when it is over, not before: it is read for as long as behind a refusal, and
+ * thrown away. False: it goes on for too long, the connection ends. */
+static bool take_piece(struct http_exchange *x, sv piece)
+{
+    if (!x->req.body_too_large && buf_add(&x->body, piece, NULL) == ERR_OK)
+        return true;
+    if (!x->req.body_too_large) {
+        x->req.body_too_large = x->last = true;
+        x->over_us = clock_mono_us();
+        buf_done(&x->body);
+    }
+    return clock_mono_us() - x->over_us < LIMIT_LINGER_S * UINT64_C(1000000) &&
+           atomic_load(&x->at->body_bytes) < x->body_max + (uint64_t)LIMIT_LINGER_BYTES;
+}
+
 /* Called by libmicrohttpd: with the head, with each piece of body, with the end of the body, and
  * once more after a resume. */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url,
@@ -320,12 +343,12 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
             return refuse(conn, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers\n");
         bool has_body = framing.chunked || framing.length;
         if (x->req.refusal || (x->req.crowded && has_body))
-            return hand_over(x); /* answered before the body is read; the connection then closes */
+            return hand_over(x, true);
         x->body_max = s->cfg.accept(s->cfg.ctx, &x->req);
         buf_init(&x->body, x->body_max);
         if (framing.length > x->body_max) {
             x->req.body_too_large = true;
-            return hand_over(x);
+            return hand_over(x, true);
         }
         atomic_store(&x->at->body_bytes, 0);
         http_conn_is_at(x->at, CONN_BODY);
@@ -333,16 +356,12 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
     }
     if (x->locked.state == READING) {
         if (*upload_size) {
-            atomic_fetch_add(&x->at->body_bytes, *upload_size);
-            if (!x->req.body_too_large &&
-                buf_add(&x->body, sv_make(upload, *upload_size), NULL) != ERR_OK) {
-                x->req.body_too_large = true;
-                buf_done(&x->body);
-            }
+            sv piece = sv_make(upload, *upload_size);
+            atomic_fetch_add(&x->at->body_bytes, piece.len);
             *upload_size = 0;
-            return MHD_YES;
+            return take_piece(x, piece) ? MHD_YES : MHD_NO;
         }
-        return hand_over(x);
+        return hand_over(x, false);
     }
     pthread_mutex_lock(&x->locked.lock);
     bool answered = x->locked.state == ANSWERED && x->locked.response != NULL;
@@ -365,7 +384,7 @@ void http_exchange_answer(struct http_exchange *x, unsigned status,
         if (name && value)
             MHD_add_response_header(r, name, value);
     }
-    if (x->req.body_too_large || x->req.refusal || x->last)
+    if (x->last)
         MHD_add_response_header(r, "Connection", "close");
     pthread_mutex_lock(&x->locked.lock);
     bool resume = x->locked.state == SUSPENDED;

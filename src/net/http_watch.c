@@ -3,11 +3,17 @@
  * The library ends a connection that is silent for a time. Who says a byte now and then is never silent; so there is
  * a time for a head as a whole, and a least pace of bodies and of answers (struct http_limits). How far an answer has
  * come is asked of the kernel: bytes that the other side has acknowledged. A head behind a first request begins when
- * bytes arrive on a connection that was idle. Work of ours has no deadline here. */
+ * bytes arrive on a connection that was idle. Work of ours has no deadline here.
+ *
+ * The same thread reads what still comes on connections that were answered before their request was read, and throws
+ * it away, for a time and up to a number of bytes: a client that sends all before it reads would otherwise see a
+ * reset instead of the answer. Source: RFC 9112, section 9.6. */
 #include "net/http_private.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
 
+#include <errno.h>
 #include <linux/tcp.h> /* its tcp_info has the counters of bytes */
 #include <netinet/in.h>
 #include <poll.h>
@@ -68,8 +74,7 @@ bool http_conn_is_late_locked(struct http_conn *c, uint64_t now_us)
     case CONN_BODY:
         return is_slow(c, fresh, atomic_load(&c->body_bytes), now_us);
     case CONN_ANSWER:
-        return counters(c->fd, &received, &acknowledged) &&
-               is_slow(c, fresh, acknowledged, now_us);
+        return counters(c->fd, &received, &acknowledged) && is_slow(c, fresh, acknowledged, now_us);
     case CONN_IDLE:
         return next_head_is_late(c, fresh, now_us);
     case CONN_WORK:
@@ -78,24 +83,96 @@ bool http_conn_is_late_locked(struct http_conn *c, uint64_t now_us)
     return false;
 }
 
+/* ---- what still comes behind a refusal ---- */
+
+struct lingering {
+    struct pollfd fds[1 + LINGER_MAX]; /* [0] is the wake */
+    uint64_t until_us[LINGER_MAX], left[LINGER_MAX];
+    unsigned n;
+    char sink[64u << 10];
+};
+
+static void linger_end(struct lingering *l, unsigned i)
+{
+    (void)close(l->fds[1 + i].fd); /* a duplicate: nothing is lost with it */
+    l->n--;
+    memmove(&l->fds[1 + i], &l->fds[2 + i], (l->n - i) * sizeof l->fds[0]);
+    memmove(&l->until_us[i], &l->until_us[i + 1], (l->n - i) * sizeof l->until_us[0]);
+    memmove(&l->left[i], &l->left[i + 1], (l->n - i) * sizeof l->left[0]);
+}
+
+static void linger_take(struct lingering *l, struct http_conns *all, uint64_t now_us)
+{
+    int fds[LINGER_MAX];
+    pthread_mutex_lock(&all->locked.lock);
+    unsigned n = all->locked.n_lingering;
+    memcpy(fds, all->locked.lingering, n * sizeof fds[0]);
+    all->locked.n_lingering = 0;
+    pthread_mutex_unlock(&all->locked.lock);
+    for (unsigned i = 0; i < n; i++) {
+        if (l->n == LINGER_MAX)
+            linger_end(l, 0); /* the oldest */
+        l->fds[1 + l->n] = (struct pollfd){ .fd = fds[i], .events = POLLIN };
+        l->until_us[l->n] = now_us + LIMIT_LINGER_S * UINT64_C(1000000);
+        l->left[l->n] = LIMIT_LINGER_BYTES;
+        l->n++;
+    }
+}
+
+/* A turn's worth. False: it is over. */
+static bool linger_read(struct lingering *l, unsigned i, uint64_t now_us)
+{
+    ssize_t got = 1;
+    for (unsigned turn = 0; turn < 16 && got > 0 && l->left[i]; turn++) {
+        got = recv(l->fds[1 + i].fd, l->sink, sizeof l->sink, MSG_DONTWAIT);
+        if (got > 0)
+            l->left[i] -= (uint64_t)got < l->left[i] ? (uint64_t)got : l->left[i];
+    }
+    bool more = got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+    return more && l->left[i] && now_us < l->until_us[i];
+}
+
+/* ---- the thread ---- */
+
+static void sweep(struct http_conns *all, uint64_t now_us)
+{
+    pthread_mutex_lock(&all->locked.lock);
+    for (struct http_conn *c = all->locked.first; c; c = c->next)
+        if (!c->is_cut && http_conn_is_late_locked(c, now_us))
+            http_conn_cut_locked(c);
+    pthread_mutex_unlock(&all->locked.lock);
+}
+
 void *http_watch_run(void *arg)
 {
     struct http_conns *all = arg;
+    struct lingering *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        abort();
+    l->fds[0] = (struct pollfd){ .fd = all->wake_fd, .events = POLLIN };
+    uint64_t swept_us = 0, ignored;
     for (;;) {
-        struct pollfd p = { .fd = all->wake_fd, .events = POLLIN };
-        uint64_t ignored;
         pthread_mutex_lock(&all->locked.lock);
-        bool busy = all->locked.n > 0, stop = all->locked.stop;
+        bool busy = all->locked.n > 0 || l->n > 0, stop = all->locked.stop;
         pthread_mutex_unlock(&all->locked.lock);
         if (stop)
-            return NULL;
-        if (poll(&p, 1, busy ? (int)(all->limits.sweep_us / 1000) : -1) > 0)
-            (void)!read(all->wake_fd, &ignored, sizeof ignored); /* it only wakes */
+            break;
+        (void)poll(l->fds, 1 + l->n, busy ? (int)(all->limits.sweep_us / 1000) : -1);
         uint64_t now_us = clock_mono_us();
-        pthread_mutex_lock(&all->locked.lock);
-        for (struct http_conn *c = all->locked.first; c; c = c->next)
-            if (!c->is_cut && http_conn_is_late_locked(c, now_us))
-                http_conn_cut_locked(c);
-        pthread_mutex_unlock(&all->locked.lock);
+        if (l->fds[0].revents)
+            (void)!read(all->wake_fd, &ignored, sizeof ignored); /* it only wakes */
+        for (unsigned i = l->n; i-- > 0;)
+            if (!linger_read(l, i, now_us))
+                linger_end(l, i);
+        linger_take(l, all, now_us);
+        if (now_us - swept_us >= all->limits.sweep_us) {
+            swept_us = now_us;
+            sweep(all, now_us);
+        }
     }
+    linger_take(l, all, 0);
+    while (l->n)
+        linger_end(l, l->n - 1);
+    free(l);
+    return NULL;
 }

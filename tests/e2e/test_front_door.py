@@ -245,3 +245,57 @@ def test_a_connection_that_waits_makes_place_for_one_that_asks():
         assert waiting[0].recv(1) == b"", "the one that waited longest was ended"
         for s in waiting:
             s.close()
+
+
+# ---- refusals that a client can read while it still sends ----
+
+def post(server, path, body, chunked=False, expect=False):
+    """As http.client does it: all is sent before anything is read."""
+    c = http.client.HTTPConnection(*address(server), timeout=60)
+    headers = {"Content-Type": "application/fhir+json", **({"Expect": "100-continue"} if expect else {})}
+    if chunked:
+        c.request("POST", path, (body[i:i + 65536] for i in range(0, len(body), 65536)), headers, encode_chunked=True)
+    else:
+        c.request("POST", path, body, headers)
+    a = c.getresponse()
+    got = a.status, a.headers, a.read()
+    c.close()
+    return got
+
+
+@pytest.mark.parametrize("expect", [False, True], ids=["", "expect"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["sized", "chunked"])
+@pytest.mark.parametrize("path, megabytes", [("r4/Patient", 6), ("r4/Patient", 30), ("r4", 21), ("r4", 60), ("/", 2), ("/", 30)])
+def test_a_client_that_sends_all_before_it_reads_can_read_the_413(open_server, path, megabytes, chunked, expect):
+    path = path if path == "/" else "/datastore/" + "0" * 32 + "/" + path
+    status, headers, body = post(open_server, path, b" " * (megabytes << 20), chunked, expect)
+    assert status == 413 and headers["Connection"] == "close", body[:500]
+    value = json.loads(body)
+    assert ("Request Entity Too Large" if "issue" in value else "larger than 1 MiB") in json.dumps(value)
+
+
+def test_what_goes_on_behind_a_refusal_is_cut():
+    """Behind the answer, and in a chunked body that is too large, so much is read and no more."""
+    with Server(None, "--auth", "none") as server:
+        for head, piece in ((b"Content-Length: 100000000000\r\n\r\n", bytes(65536)),
+                            (CHUNKED + b"\r\n", b"10000\r\n" + bytes(65536) + b"\r\n")):
+            with socket.create_connection(address(server), timeout=60) as s:
+                s.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\n" + head)
+                sent = 0
+                with pytest.raises((ConnectionResetError, BrokenPipeError)):
+                    while sent < 200 << 20:
+                        s.sendall(piece)
+                        sent += 65536
+                assert sent > 60 << 20
+
+
+@pytest.mark.parametrize("head, status", [
+    (b"GET /health HTTP/1.1\r\nHost: a\r\nX: " + b"x" * (8 << 20), 431),
+    (b"GET /health?" + b"x" * (8 << 20), 414),
+    (b"GET /health HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 2000000, 431),
+    (b"POST /x HTTP/1.1\r\nHost: a\r\n" + CHUNKED + b"\r\nzz\r\n" + bytes(8 << 20), 400),
+    (b"POST /x HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 9000000\r\n\r\n" + bytes(9000000), 400),
+], ids=["header", "target", "headers", "chunk", "ambiguous"])
+def test_other_refusals_can_be_read_as_well(open_server, head, status):
+    for _ in range(3):
+        assert [a[0] for a in talk(open_server, head)] == [status]

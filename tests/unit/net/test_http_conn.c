@@ -140,7 +140,7 @@ static void is_ended(int fd, const char *text, const char *more)
 
 /* ---- how long ---- */
 
-#define SHORT_HEADS  ((struct http_limits){ .head_us = 200000, .slow_us = 60000000 })
+#define SHORT_HEADS ((struct http_limits){ .head_us = 200000, .slow_us = 60000000 })
 #define SHORT_BODIES \
     ((struct http_limits){ .head_us = 60000000, .slow_us = 300000, .slow_bytes = 100000 })
 
@@ -185,8 +185,10 @@ TEST(late, a_body_that_comes_slowly_is_ended)
     is_ended(dial(), sized, "a");
     is_ended(dial(), chunked, "1\r\na\r\n");
     is_ended(dial(), chunked, "0");
-    is_ended(dial(), "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "X: y\r\n");
-    is_ended(dial(), "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n", "");
+    is_ended(dial(), "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+             "X: y\r\n");
+    is_ended(dial(),
+             "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n", "");
 }
 
 TEST(late, a_body_that_went_fast_has_no_credit_for_it)
@@ -260,8 +262,7 @@ TEST(places, one_address_has_its_share_and_others_theirs)
 TEST(places, a_monitor_is_answered_when_all_places_are_held)
 {
     (void)state;
-    start((struct http_limits){
-        .n = 4, .n_per_address = 4, .n_crowded = 3, .head_us = 600000000 });
+    start((struct http_limits){ .n = 4, .n_per_address = 4, .n_crowded = 3, .head_us = 600000000 });
     int held[4], crowd[60];
     for (int i = 0; i < 4; i++)
         held[i] = dial_from(2);
@@ -286,7 +287,8 @@ TEST(places, a_crowded_connection_has_one_answer)
     (void)state;
     start((struct http_limits){ .n = 1, .n_per_address = 1 });
     int held = dial(), fd = dial();
-    assert_true(say(fd, "GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_true(
+        say(fd, "GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"));
     assert_int_equal(answer(fd), 200);
     assert_int_equal(answer(fd), 0);
     close(fd);
@@ -306,7 +308,8 @@ TEST(places, who_waits_between_two_requests_gives_up_his_place)
     assert_int_equal(ask(other, "/"), 200);
     assert_int_equal(ask(old, "/"), 200);
     assert_int_equal(ask(young, "/"), 200);
-    int next = dial_from(2); /* the share of its address is full: its oldest goes, not the oldest of all */
+    int next =
+        dial_from(2); /* the share of its address is full: its oldest goes, not the oldest of all */
     assert_int_equal(ask(next, "/"), 200);
     is_ended(old, "", "");
     assert_int_equal(ask(other, "/"), 200);
@@ -373,10 +376,14 @@ TEST(addresses, an_ipv6_network_counts_as_one_and_ipv4_by_address)
     assert_false(counts_alone(loopback, (struct sockaddr *)&loopback));
 }
 
-#define LIVE(group, sentence) \
-    { #group ": " #sentence, test_##group##_##sentence, NULL, stop, NULL }
-#define IN_ORDER(group, sentence) \
-    { #group ": " #sentence, test_##group##_##sentence, one_thread, stop, NULL }
+#define LIVE(group, sentence)                                              \
+    {                                                                      \
+#group ": " #sentence, test_##group##_##sentence, NULL, stop, NULL \
+    }
+#define IN_ORDER(group, sentence)                                                \
+    {                                                                            \
+#group ": " #sentence, test_##group##_##sentence, one_thread, stop, NULL \
+    }
 
 int main(void)
 {
