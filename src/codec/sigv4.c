@@ -78,12 +78,13 @@ static int pair_cmp(const void *x, const void *y)
     return c ? c : sv_cmp(p->value, q->value);
 }
 
-/* Decoded and encoded again, so that every way of writing a character comes out the same. A text
- * whose escapes are broken is encoded as it stands. */
+/* Decoded and encoded again, so that every way of writing a character comes out the same; a plus sign is a blank, as
+ * for whoever reads the query, so that a text with another meaning has another signature. A text whose escapes are
+ * broken is encoded as it stands. */
 static err_code recode(struct arena *a, sv text, sv *out, struct err *e)
 {
     CLEANUP_BUF struct buf plain = BUF_INIT(AS_TEXT), coded = BUF_INIT(3 * AS_TEXT);
-    if (uri_decode(text, false, &plain, NULL) == ERR_OK)
+    if (uri_decode(text, true, &plain, NULL) == ERR_OK)
         text = buf_sv(&plain);
     TRY(uri_encode(text, false, &coded, e));
     return keep(a, &coded, out, e);
@@ -132,7 +133,9 @@ static err_code trimmed(sv value, struct buf *b, struct err *e)
     return ERR_OK;
 }
 
-/* "name:v1,v2\n" for every name in signed_headers; a name that the request lacks is an error. */
+/* "name:v1,v2\n" for every name in signed_headers; a name that the request lacks is an error. The session token alone
+ * may be signed and absent: it counts as empty, which is what curl signs when it is given an empty one, and does not
+ * send. */
 static err_code canonical_headers(const struct sigv4_request *req, sv signed_headers, struct buf *b,
                                   struct err *e)
 {
@@ -150,6 +153,10 @@ static err_code canonical_headers(const struct sigv4_request *req, sv signed_hea
             }
             TRY(trimmed(req->headers[i].value, b, e));
             found = true;
+        }
+        if (!found && sv_eq(name, SV_LIT("x-amz-security-token"))) {
+            TRY(buf_add(b, SV_LIT("x-amz-security-token:\n"), e));
+            continue;
         }
         if (!found)
             return ERR(e, ERR_AUTH_SIGNATURE, "signed header '%.*s' is not in the request",
@@ -440,7 +447,7 @@ static err_code parse_query(struct arena *a, const struct uri_pair *pairs, size_
         sv value;
         bool optional;
     } want[] = { { "X-Amz-Algorithm", SV_NONE, false },     { "X-Amz-Credential", SV_NONE, false },
-                 { "X-Amz-Date", SV_NONE, false },          { "X-Amz-Expires", SV_NONE, true },
+                 { "X-Amz-Date", SV_NONE, false },          { "X-Amz-Expires", SV_NONE, false },
                  { "X-Amz-SignedHeaders", SV_NONE, false }, { "X-Amz-Signature", SV_NONE, false },
                  { "X-Amz-Security-Token", SV_NONE, true } };
     enum { ALG, CRED, DATE, EXPIRES, NAMES, SIG, TOKEN, N };
@@ -458,9 +465,8 @@ static err_code parse_query(struct arena *a, const struct uri_pair *pairs, size_
                        want[k].name);
     if (!sv_eq(want[ALG].value, ALGORITHM))
         return ERR(e, ERR_AUTH_INCOMPLETE, "X-Amz-Algorithm must be AWS4-HMAC-SHA256");
-    uint64_t expires = 604800;
-    if (want[EXPIRES].value.ptr &&
-        (!sv_to_u64(want[EXPIRES].value, &expires) || expires < 1 || expires > 604800))
+    uint64_t expires;
+    if (!sv_to_u64(want[EXPIRES].value, &expires) || expires < 1 || expires > 604800)
         return ERR(e, ERR_AUTH_INCOMPLETE, "X-Amz-Expires must be a number from 1 to 604800");
     c->presigned = true;
     c->expires_s = (uint32_t)expires;
@@ -496,7 +502,7 @@ err_code sigv4_claim_parse(struct arena *a, const struct sigv4_request *req,
 
 /* ---- verifying ---- */
 
-static bool is_signed(const struct sigv4_claim *c, sv name)
+bool sigv4_is_signed(const struct sigv4_claim *c, sv name)
 {
     sv rest = c->signed_headers, one;
     while (sv_cut(&rest, ';', &one))
@@ -510,7 +516,7 @@ static bool is_signed(const struct sigv4_claim *c, sv name)
 static err_code check_coverage(const struct sigv4_request *req, const struct sigv4_claim *c,
                                struct err *e)
 {
-    if (!is_signed(c, SV_LIT("host")))
+    if (!sigv4_is_signed(c, SV_LIT("host")))
         return ERR(e, ERR_AUTH_SIGNATURE, "'Host' must be a signed header");
     for (size_t i = 0; i < req->n_headers; i++) {
         sv name = req->headers[i].name;
@@ -519,7 +525,7 @@ static err_code check_coverage(const struct sigv4_request *req, const struct sig
         if (sv_eq_nocase(name, SV_LIT("x-amz-content-sha256")) ||
             sv_eq_nocase(name, SV_LIT("x-amz-user-agent")))
             must = false;
-        if (must && !is_signed(c, name))
+        if (must && !sigv4_is_signed(c, name))
             return ERR(e, ERR_AUTH_SIGNATURE, "header '%.*s' must be signed",
                        SV_FMT(sv_head(name, 64)));
     }
@@ -542,8 +548,16 @@ static err_code check_clock(const struct sigv4_claim *c, const struct sigv4_expe
                SV_FMT(c->amz_date), now);
 }
 
-err_code sigv4_verify(struct arena *a, const struct sigv4_request *req,
-                      const struct sigv4_claim *claim, const struct sigv4_expect *x, struct err *e)
+static bool has_run_of_slashes(sv path)
+{
+    for (size_t i = 0; i + 1 < path.len; i++)
+        if (path.ptr[i] == '/' && path.ptr[i + 1] == '/')
+            return true;
+    return false;
+}
+
+err_code sigv4_precheck(const struct sigv4_request *req, const struct sigv4_claim *claim,
+                        const struct sigv4_expect *x, struct err *e)
 {
     if (!sv_eq(claim->scope.region, x->region))
         return ERR(e, ERR_AUTH_SIGNATURE,
@@ -556,11 +570,34 @@ err_code sigv4_verify(struct arena *a, const struct sigv4_request *req,
         return ERR(e, ERR_AUTH_UNKNOWN_KEY,
                    "The security token included in the request is invalid");
     TRY(check_clock(claim, x, e));
-    TRY(check_coverage(req, claim, e));
+    return check_coverage(req, claim, e);
+}
+
+static err_code fits(struct arena *a, const struct sigv4_request *req,
+                     const struct sigv4_claim *claim, const struct sigv4_expect *x, bool *out,
+                     struct err *e)
+{
     char want[64];
     TRY(signature_of(a, req, claim->signed_headers, claim->amz_date, &claim->scope, x->secret_key,
                      x->signing_key, want, e));
-    if (!hash_equal(sv_make(want, 64), claim->signature))
+    *out = hash_equal(sv_make(want, 64), claim->signature);
+    return ERR_OK;
+}
+
+/* Some signers take what normalize() takes out of a path out of what they sign, and some (curl) do not. Both are taken
+ * for a path with runs of slashes, which are one to whoever reads it; so no two meanings share a signature. */
+err_code sigv4_verify(struct arena *a, const struct sigv4_request *req,
+                      const struct sigv4_claim *claim, const struct sigv4_expect *x, struct err *e)
+{
+    bool good;
+    TRY(sigv4_precheck(req, claim, x, e));
+    TRY(fits(a, req, claim, x, &good, e));
+    if (!good && req->normalize_path && has_run_of_slashes(req->path)) {
+        struct sigv4_request raw = *req;
+        raw.normalize_path = false;
+        TRY(fits(a, &raw, claim, x, &good, e));
+    }
+    if (!good)
         return ERR(e, ERR_AUTH_SIGNATURE,
                    "The request signature we calculated does not match the signature you provided; "
                    "check your AWS secret access key and signing method");

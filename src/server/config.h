@@ -31,6 +31,7 @@ struct server_config {
     unsigned preload_patients;
     unsigned export_retention_hours;
     unsigned cache_mib;
+    bool unsigned_payload;
     bool make_buckets;
     bool sync_objects;
 };

@@ -53,7 +53,8 @@ static err_code path_in(char out[PATH_MAX], const char *dir, const char *name, s
 static err_code open_auth(struct rooms *r, struct err *e)
 {
     struct auth_config ac = { .region = sv_from(r->cfg.region),
-                              .account_id = sv_from(r->cfg.account_id) };
+                              .account_id = sv_from(r->cfg.account_id),
+                              .unsigned_payload = r->cfg.unsigned_payload };
     if (strcmp(r->cfg.auth, "none") == 0) {
         ac.open = true;
         return auth_new(&ac, &r->auth, e);

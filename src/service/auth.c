@@ -26,6 +26,7 @@ struct auth {
     struct arena *arena;             /* holds this struct and its texts */
     struct credentials *credentials; /* NULL: everybody may do all */
     sv region, account_id;
+    bool unsigned_payload;
     struct {
         pthread_mutex_t lock;
         struct known_key keys[KEYS];
@@ -48,6 +49,7 @@ err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *
     au->account_id = arena_sv(a, cfg->account_id);
     if (au->region.ptr == NULL || au->account_id.ptr == NULL)
         return arena_oom(a, e);
+    au->unsigned_payload = cfg->unsigned_payload;
     if (!cfg->open)
         TRY(credentials_load(cfg->credentials_path, &au->credentials, e));
     *out = au;
@@ -95,7 +97,7 @@ static err_code as_signed(const struct http_request *req, struct sigv4_request *
     for (size_t i = 0; i < req->n_headers; i++)
         h[i] = (struct sigv4_header){ req->headers[i].name, req->headers[i].value };
     *out = (struct sigv4_request){ .method = req->method,
-                                   .path = req->path,
+                                   .path = sv_head(req->target, sv_find(req->target, '?')),
                                    .query = req->query,
                                    .headers = h,
                                    .n_headers = req->n_headers,
@@ -119,13 +121,27 @@ static err_code said_hash(const struct http_request *req, sv *out, struct err *e
     return ERR_OK;
 }
 
-/* Hash of the body as received; or UNSIGNED-PAYLOAD if the client chose that, which its signature
- * must then confirm. */
-static err_code payload_hash(const struct http_request *req, sv *out, struct err *e)
+/* A signature that does not cover the body lets it be changed on the way. Where there is none and nothing is written
+ * that is no matter; else it takes the option. */
+static err_code check_unsigned(const struct auth *au, const struct http_request *req, struct err *e)
+{
+    bool reads = sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD"));
+    if (au->unsigned_payload || (reads && req->body.len == 0))
+        return ERR_OK;
+    return ERR(e, ERR_AUTH_SIGNATURE,
+               "UNSIGNED-PAYLOAD is taken for reads without a body alone: the signature must cover "
+               "the body");
+}
+
+/* Hash of the body as received; or UNSIGNED-PAYLOAD if the client chose that and may, which its
+ * signature must then confirm. */
+static err_code payload_hash(const struct auth *au, const struct http_request *req, sv *out,
+                             struct err *e)
 {
     sv said;
     TRY(said_hash(req, &said, e));
     if (sv_eq(said, UNSIGNED_PAYLOAD)) {
+        TRY(check_unsigned(au, req, e));
         *out = UNSIGNED_PAYLOAD;
         return ERR_OK;
     }
@@ -186,7 +202,7 @@ err_code auth_check(struct auth *au, const struct http_request *req, int64_t now
     if (c == NULL) /* the same words as for a wrong token: both say "not a caller of ours" */
         return ERR(e, ERR_AUTH_UNKNOWN_KEY,
                    "The security token included in the request is invalid");
-    TRY(payload_hash(req, &signed_req.payload_hash, e));
+    TRY(payload_hash(au, req, &signed_req.payload_hash, e));
     struct hash_hmac_key key;
     signing_key(au, c, &claim, &key);
     const struct sigv4_expect expect = { .region = au->region,

@@ -16,6 +16,7 @@ struct auth_config {
     const char *credentials_path; /* not used when open */
     sv region;                    /* copied; signatures must be scoped to it */
     sv account_id;                /* copied; stands in callers' ARNs */
+    bool unsigned_payload;        /* bodies need not be covered by the signature */
 };
 
 struct auth;

@@ -151,6 +151,148 @@ def test_curl_signs_too(server):
     assert "DatastorePropertiesList" in done.stdout, done.stdout
 
 
+def curl(server, path, *options, user=None):
+    """(status, body) of the guide's curl."""
+    done = subprocess.run(["curl", "-s", "--path-as-is", "-w", "\\n%{http_code}", "--aws-sigv4", "aws:amz:us-east-1:healthlake",
+                           "--user", user or ":".join(server.keys()), *options, server.url + path],
+                          capture_output=True, text=True, check=True)
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), body
+
+
+def test_a_signed_token_that_is_not_sent_counts_as_empty(server, tmp_path):
+    """curl with -H "x-amz-security-token:$AWS_SESSION_TOKEN", and the variable not set."""
+    store = server.create_store()
+    patient = f"/datastore/{store}/r4/Patient"
+    for option in ("x-amz-security-token:", "X-Amz-Security-Token: "):
+        assert curl(server, patient, "--header", option)[0] == 200
+    key, secret = server.keys()
+    assert curl(server, patient, "--header", "x-amz-security-token:", user=f"{key}:{secret}x")[0] == 401
+    assert curl(server, patient, "--header", "x-amz-security-token: abc")[0] == 401
+    file = tmp_path / "keys"
+    file.write_text("[app]\naws_access_key_id = ASIAABCDEFGHIJKLMNOP\naws_secret_access_key = secret\naws_session_token = t\n")
+    with Server(None, "--credentials", str(file)) as other:
+        for headers, status in ((["--header", "x-amz-security-token:"], 401), (["--header", "x-amz-security-token:t"], 404)):
+            assert curl(other, patient, *headers, user="ASIAABCDEFGHIJKLMNOP:secret")[0] == status
+
+
+def test_an_empty_segment_is_signed_as_it_stands_or_taken_out(server):
+    """The guide's endpoint ends in a slash, and so its requests are for r4//Patient: curl signs that, botocore does not."""
+    store = server.create_store()
+    fhir = server.fhir(store)
+    assert fhir.put("Patient/a", {"resourceType": "Patient", "id": "a"}).status == 201
+    base = f"/datastore/{store}/r4"
+    for path in (f"{base}//Patient/a", f"/{base}/Patient//a", f"{base}///Patient/a", f"{base}//Patient?_id=a"):
+        for status, body in (curl(server, path), (lambda a: (a.status, a.body))(fhir.get(server.url + path))):
+            assert status == 200 and '"id":"a"' in (body if isinstance(body, str) else body.decode()), path
+    made = fhir.post(f"{server.url}{base}//Patient", {"resourceType": "Patient"})
+    assert made.status == 201 and "//" not in made.headers["Location"].removeprefix("http://")
+    # what was signed for one path is good for no other
+    for signed_path, sent in ((f"{base}//Patient/a", f"{base}/Patient/a"), (f"{base}/Patient/a", f"{base}/Patient/b"),
+                              (f"{base}//Patient", f"{base}//Observation"), (f"{base}//Patient/a", f"{base}///Patient/a")):
+        done = subprocess.run(["curl", "-sv", "--path-as-is", "--aws-sigv4", "aws:amz:us-east-1:healthlake", "--user",
+                               ":".join(server.keys()), server.url + signed_path], capture_output=True, text=True)
+        headers = dict(line[2:].split(": ", 1) for line in done.stderr.split("\n")
+                       if line.startswith(("> Authorization", "> X-Amz-Date")))
+        again = subprocess.run(["curl", "-s", "--path-as-is", "-o", "/dev/null", "-w", "%{http_code}",
+                                *(x for h in headers.items() for x in ("-H", ": ".join(h))), server.url + sent],
+                               capture_output=True, text=True)
+        assert again.stdout == "401", (signed_path, sent)
+
+
+def test_dot_segments_are_refused_before_the_signature(server):
+    """Signers take them out of what they sign, so a signature over one place would fit another."""
+    store = server.create_store()
+    fhir = server.fhir(store)
+    fhir.put("Patient/keep", {"resourceType": "Patient", "id": "keep"})
+    for method, path in (("DELETE", "Patient/.?_id=keep"), ("DELETE", "Patient/./keep"), ("GET", "Patient/..?_id=keep"),
+                         ("GET", "Patient/%2e%2e"), ("PUT", "Patient/.."), ("GET", "Observation/../Patient/keep"),
+                         ("GET", "Patient/.%2E/metadata")):
+        got = fhir.call(method, path, {} if method == "PUT" else None)
+        assert got.status == 400 and "segment" in got.text, (method, path)
+    assert fhir.get("Patient/keep").status == 200
+
+
+def test_a_plus_is_what_the_search_takes_it_for(server):
+    """A raw plus is a blank to who reads a query, so it is one in the signature: what is signed for one is no other's."""
+    store = server.create_store()
+    fhir = server.fhir(store)
+    for id, family in (("blank", "a b"), ("plus", "a+b")):
+        fhir.put(f"Patient/{id}", {"resourceType": "Patient", "id": id, "name": [{"family": family}]})
+    url = f"{server.url}/datastore/{store}/r4/Patient?family%3Aexact=a"
+
+    def search(signed_as, sent):
+        request = AWSRequest("GET", url + signed_as, headers={})
+        SigV4Auth(Credentials(*server.keys()), "healthlake", "us-east-1").add_auth(request)
+        try:
+            answer = urllib.request.urlopen(urllib.request.Request(url + sent, headers=dict(request.headers.items())))
+            return [x["resource"]["id"] for x in json.loads(answer.read())["entry"]]
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert search("%20b", "%20b") == search("%20b", "+b") == ["blank"]
+    assert search("%2Bb", "%2Bb") == search("%2Bb", "%2bb") == ["plus"]
+    assert search("%2Bb", "+b") == search("%20b", "%2Bb") == search("%2Bb", "%20b") == 401
+
+
+def test_a_presigned_url_says_how_long_it_lives(server):
+    url, headers = signed(server, query=True)
+    assert send(url, headers)[0] == 200
+    for gone in ("&X-Amz-Expires=300", "X-Amz-Expires=300&"):
+        if gone in url:
+            assert send(url.replace(gone, ""), headers)[1] == "IncompleteSignatureException"
+    for other in ("604801", "0", "-1", "", "1e3"):
+        assert send(url.replace("X-Amz-Expires=300", f"X-Amz-Expires={other}"), headers)[1] == "IncompleteSignatureException"
+
+
+def test_a_body_that_the_signature_does_not_cover_takes_the_option(server, tmp_path):
+    """UNSIGNED-PAYLOAD: over plain HTTP such a body can be changed on the way."""
+    headers = {**HEADERS, "X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"}
+
+    def unsigned(server, body=BODY, method="POST", path="/"):
+        from botocore.auth import S3SigV4Auth
+
+        request = AWSRequest(method, server.url + path, data=body, headers=dict(headers))
+
+        class Signer(S3SigV4Auth):
+            def payload(self, request):
+                return "UNSIGNED-PAYLOAD"
+
+        Signer(Credentials(*server.keys()), "healthlake", "us-east-1").add_auth(request)
+        got = dict(request.headers.items())
+        assert got["X-Amz-Content-SHA256"] == "UNSIGNED-PAYLOAD"
+        try:
+            with urllib.request.urlopen(urllib.request.Request(server.url + path, body, got, method=method)) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code, "UNSIGNED-PAYLOAD" in error.read().decode()
+
+    store = server.create_store()
+    resource = f"/datastore/{store}/r4/Patient"
+    assert unsigned(server) == (403, True)
+    assert unsigned(server, b"") == (403, True)
+    assert unsigned(server, b'{"resourceType":"Patient"}', "POST", resource) == (401, True)
+    assert unsigned(server, None, "DELETE", resource + "/x") == (401, True)
+    assert unsigned(server, b"_count=1", "POST", resource + "/_search") == (401, True)
+    assert unsigned(server, None, "GET", resource) == 200
+    with Server(None, "--unsigned-payload", "yes") as other:
+        assert unsigned(other) == 200
+
+
+def test_the_host_is_verified_as_it_was_sent(server):
+    """AWS's own client signs it without the port."""
+    import http.client
+    host = server.url.removeprefix("http://")
+    for name in ("127.0.0.1", "healthlake.us-east-1.amazonaws.com", "HEALTHLAKE.example:443", host):
+        request = AWSRequest("POST", f"http://{name}/", data=BODY, headers={**HEADERS, "Host": name})
+        SigV4Auth(Credentials(*server.keys()), "healthlake", "us-east-1").add_auth(request)
+        for sent, status in ((name, 200), ("other", 403)):
+            c = http.client.HTTPConnection(host)
+            c.request("POST", "/", BODY, {**dict(request.headers.items()), "Host": sent})
+            assert c.getresponse().status == status, (name, sent)
+            c.close()
+
+
 def test_no_auth_serves_everybody_on_loopback_only():
     with Server(None, "--auth", "none") as server:
         assert send(server.url + "/", HEADERS)[0] == 200

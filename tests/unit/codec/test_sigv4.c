@@ -422,6 +422,7 @@ TEST(sigv4, no_signature_and_two_signatures_are_refused)
 #define Q_DATE  "&X-Amz-Date=20261123T183000Z"
 #define Q_NAMES "&X-Amz-SignedHeaders=host"
 #define Q_SIG   "&X-Amz-Signature=" SIG
+#define Q_EXP   "&X-Amz-Expires=60"
 #define Q_REST  Q_CRED Q_DATE Q_NAMES Q_SIG
 
 TEST(sigv4, presigned_claims)
@@ -434,23 +435,71 @@ TEST(sigv4, presigned_claims)
     OK(claim_of(NULL, NULL, Q_ALG Q_REST "&X-Amz-Expires=1", &c, e));
     assert_int_equal(c.expires_s, 1);
     static const char *const bad[] = {
+        Q_ALG Q_REST, /* for ever, or for as long as one would guess */
+        Q_ALG Q_REST "&X-Amz-Expires=",
+        Q_ALG Q_REST "&X-Amz-Expires=60" Q_EXP,
         Q_ALG Q_REST "&X-Amz-Expires=0",
         Q_ALG Q_REST "&X-Amz-Expires=604801",
         Q_ALG Q_REST "&X-Amz-Expires=-1",
         Q_ALG Q_REST "&X-Amz-Expires=1e3",
         Q_ALG Q_REST "&X-Amz-Expires=99999999999999999999",
-        Q_ALG Q_REST "&X-Amz-Date=20261123T183000Z",
-        Q_ALG Q_DATE Q_NAMES Q_SIG,
-        Q_ALG Q_CRED Q_NAMES Q_SIG,
-        Q_ALG Q_CRED Q_DATE Q_SIG,
-        Q_ALG Q_CRED Q_DATE Q_NAMES,
-        "X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256" Q_REST,
-        "a=1" Q_REST,
-        Q_ALG "&X-Amz-Credential=AKID%2" Q_DATE Q_NAMES Q_SIG,
-        Q_ALG "&X-Amz-Credential=AKID%ZZ" Q_DATE Q_NAMES Q_SIG,
+        Q_ALG Q_REST "&X-Amz-Date=20261123T183000Z" Q_EXP,
+        Q_ALG Q_DATE Q_NAMES Q_SIG Q_EXP,
+        Q_ALG Q_CRED Q_NAMES Q_SIG Q_EXP,
+        Q_ALG Q_CRED Q_DATE Q_SIG Q_EXP,
+        Q_ALG Q_CRED Q_DATE Q_NAMES Q_EXP,
+        "X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256" Q_REST Q_EXP,
+        "a=1" Q_REST Q_EXP,
+        Q_ALG "&X-Amz-Credential=AKID%2" Q_DATE Q_NAMES Q_SIG Q_EXP,
+        Q_ALG "&X-Amz-Credential=AKID%ZZ" Q_DATE Q_NAMES Q_SIG Q_EXP,
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         FAILS(ERR_AUTH_INCOMPLETE, claim_of(NULL, NULL, bad[i], &c, e));
+}
+
+static sv canonical_of(struct arena *a, const char *path, const char *query, bool normalize)
+{
+    const struct sigv4_header h = { SV_LIT("Host"), SV_LIT("h") };
+    const struct sigv4_request req = { .method = SV_LIT("GET"),
+                                       .path = sv_from(path),
+                                       .query = sv_from(query),
+                                       .headers = &h,
+                                       .n_headers = 1,
+                                       .payload_hash = SV_LIT(SIG),
+                                       .normalize_path = normalize,
+                                       .double_encode_path = true };
+    sv out;
+    OK(sigv4_canonical_request(a, &req, SV_LIT("host"), &out, e));
+    return out;
+}
+
+TEST(sigv4, a_query_is_signed_as_it_is_read)
+{
+    (void)state;
+    struct arena *a = arena_new(1u << 20);
+    static const struct {
+        const char *one, *other;
+        bool same;
+    } pairs[] = { { "a=x+y", "a=x%20y", true },
+                  { "a=x%2By", "a=x%2by", true },
+                  { "a=x+y", "a=x%2By", false },
+                  { "a=x%20y", "a=x%2By", false },
+                  { "a+b=1", "a%20b=1", true },
+                  { "a+b=1", "a%2Bb=1", false },
+                  { "a=%2B%2B", "a=++", false },
+                  { "a=+", "a=%20", true },
+                  { "a=+", "a=", false },
+                  { "a=1&b=2", "b=2&a=1", true },
+                  { "a=%41", "a=A", true },
+                  { "a=%25%34%31", "a=A", false },
+                  { "a=x%26b=y", "a=x&b=y", false },
+                  { "a=x%3Dy", "a=x=y", true },
+                  { "date=ge2020+x", "date=ge2020%2Bx", false } };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        if (sv_eq(canonical_of(a, "/", pairs[i].one, true),
+                  canonical_of(a, "/", pairs[i].other, true)) != pairs[i].same)
+            fail_msg("%s and %s", pairs[i].one, pairs[i].other);
+    arena_free(a);
 }
 
 TEST(sigv4, too_many_query_parameters_are_refused)
@@ -608,6 +657,83 @@ TEST(sigv4, the_session_token_is_exactly_the_keys_own)
     arena_free(t.a);
 }
 
+/* Does a signature over path `as_signed`, normalised or not, fit a request for path `asked`? */
+static bool path_fits(const char *as_signed, bool normalized, const char *asked)
+{
+    struct exchange t;
+    exchange_init(&t, NULL);
+    const struct sigv4_scope scope = { SV_LIT("20261123"), SV_LIT("us-east-1"),
+                                       SV_LIT("healthlake") };
+    const struct sigv4_credentials cred = { SV_LIT("AKID"), SV_LIT("secret"), SV_NONE };
+    t.req.n_headers--; /* the Authorization */
+    t.req.path = sv_from(as_signed);
+    t.req.normalize_path = normalized;
+    sv *authorization = &t.h[t.req.n_headers].value;
+    OK(sigv4_sign(t.a, &t.req, SV_LIT("20261123T183000Z"), &scope, &cred, authorization, e));
+    t.req.n_headers++;
+    t.req.path = sv_from(asked);
+    t.req.normalize_path = true;
+    OK(sigv4_claim_parse(t.a, &t.req, &t.claim, e));
+    err_code rc = sigv4_verify(t.a, &t.req, &t.claim, &t.x, NULL);
+    arena_free(t.a);
+    return rc == ERR_OK;
+}
+
+TEST(sigv4, a_path_with_runs_of_slashes_may_be_signed_both_ways)
+{
+    (void)state;
+    assert_true(path_fits("/r4//Patient", false, "/r4//Patient")); /* curl */
+    assert_true(path_fits("/r4//Patient", true, "/r4//Patient"));  /* botocore */
+    assert_true(path_fits("//r4/Patient//", false, "//r4/Patient//"));
+    assert_true(path_fits("//r4/Patient//", true, "//r4/Patient//"));
+    assert_true(path_fits("/r4/Patient", false, "/r4//Patient")); /* the same place */
+    static const struct {
+        const char *as_signed, *asked;
+    } wrong[] = { { "/r4//Patient", "/r4/Patient" },      { "/r4//Patient", "/r4///Patient" },
+                  { "/r4//Patient", "//r4/Patient" },     { "/r4//Patient", "/r4//Observation" },
+                  { "/r4/Patient/..", "/r4/Patient/.." }, { "/r4/Patient/..", "/r4//Patient" },
+                  { "/r4/Patient", "/r4/Patient/" },      { "/r4//", "/r4" } };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        if (path_fits(wrong[i].as_signed, false, wrong[i].asked))
+            fail_msg("%s, %s", wrong[i].as_signed, wrong[i].asked);
+}
+
+/* A signature over an empty token that is not sent, by a key with this token. */
+static err_code without_token_sent(const char *own)
+{
+    struct exchange t;
+    exchange_init(&t, "");
+    for (size_t i = 0; i < t.req.n_headers; i++)
+        if (sv_eq(t.h[i].name, SV_LIT("X-Amz-Security-Token")))
+            t.h[i].name = SV_LIT("X-Other");
+    OK(sigv4_claim_parse(t.a, &t.req, &t.claim, e));
+    t.x.session_token = sv_from(own);
+    err_code rc = sigv4_verify(t.a, &t.req, &t.claim, &t.x, NULL);
+    arena_free(t.a);
+    return rc;
+}
+
+TEST(sigv4, an_empty_token_may_be_signed_and_not_sent)
+{
+    (void)state;
+    assert_int_equal(without_token_sent(NULL), ERR_OK);
+    assert_int_equal(without_token_sent("token"), ERR_AUTH_UNKNOWN_KEY);
+    struct exchange t;
+    exchange_init(&t, "token"); /* signed, and taken away on the way */
+    t.h[3].name = SV_LIT("X-Other");
+    OK(sigv4_claim_parse(t.a, &t.req, &t.claim, e));
+    t.x.session_token = SV_NONE;
+    FAILS(ERR_AUTH_SIGNATURE, sigv4_verify(t.a, &t.req, &t.claim, &t.x, e));
+    arena_free(t.a);
+    exchange_init(&t, NULL); /* no other header may be */
+    struct sigv4_claim c = t.claim;
+    struct err err = { 0 };
+    c.signed_headers = SV_LIT("host;x-amz-content-sha256;x-amz-date;x-amz-target");
+    assert_int_equal(sigv4_verify(t.a, &t.req, &c, &t.x, &err), ERR_AUTH_SIGNATURE);
+    assert_string_equal(err.msg, "signed header 'x-amz-content-sha256' is not in the request");
+    arena_free(t.a);
+}
+
 TEST(sigv4, messages_hold_neither_secret_nor_signature)
 {
     (void)state;
@@ -647,6 +773,9 @@ TEST_MAIN(T(sigv4, our_golden_cases_stage_by_stage), T(sigv4, the_awslabs_suite_
           T(sigv4, every_prefix_of_a_good_header_is_refused_or_read),
           T(sigv4, claim_needs_a_date_that_fits_the_scope),
           T(sigv4, no_signature_and_two_signatures_are_refused), T(sigv4, presigned_claims),
+          T(sigv4, a_query_is_signed_as_it_is_read),
+          T(sigv4, a_path_with_runs_of_slashes_may_be_signed_both_ways),
+          T(sigv4, an_empty_token_may_be_signed_and_not_sent),
           T(sigv4, too_many_query_parameters_are_refused),
           T(sigv4, the_clock_window_is_fifteen_minutes_both_ways),
           T(sigv4, a_presigned_request_lives_as_long_as_it_says),

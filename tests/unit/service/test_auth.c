@@ -21,11 +21,14 @@ static void put(const char *name, const char *text)
     OK(file_write_atomic(p, sv_from(text), e));
 }
 
+static bool unsigned_payload;
+
 static void start(const char *credentials)
 {
     struct auth_config cfg = { .credentials_path = path,
                                .region = SV_LIT("us-east-1"),
-                               .account_id = SV_LIT(ACCOUNT) };
+                               .account_id = SV_LIT(ACCOUNT),
+                               .unsigned_payload = unsigned_payload };
     put("credentials", credentials);
     auth_free(au);
     au = NULL;
@@ -132,6 +135,7 @@ TEST(auth, requests_of_a_real_signer_pass_in_both_forms)
                                          "headers-folded-and-repeated/header",
                                          "body-of-all-bytes/header",
                                          "body-of-all-bytes/query" };
+    unsigned_payload = true;
     start("[other]\naws_access_key_id = AKIDOTHER\naws_secret_access_key = s\n" APP);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct asked t;
@@ -145,6 +149,7 @@ TEST(auth, requests_of_a_real_signer_pass_in_both_forms)
         assert_sv(who.credential->name, SV_LIT("app"));
         done(&t);
     }
+    unsigned_payload = false;
 }
 
 TEST(auth, session_token_is_wanted_exactly)
@@ -184,10 +189,14 @@ TEST(auth, the_body_is_covered)
         FAILS(ERR_AUTH_SIGNATURE, auth_check(au, &t.req, NOW, &who, e));
         done(&t);
     }
+    unsigned_payload = true;
+    start(APP);
     ask(&t, "unsigned-payload/header"); /* the client chose so, and signed that it did */
     t.req.body = SV_LIT("{ }");
     OK(auth_check(au, &t.req, NOW, &who, e));
     done(&t);
+    unsigned_payload = false;
+    start(APP);
     who.arn = SV_LIT("untouched");
     ask(&t, "control-plane/header"); /* it did not choose so */
     t.headers[t.req.n_headers++] =
@@ -210,6 +219,30 @@ TEST(auth, the_body_is_covered)
     done(&t);
 }
 
+TEST(auth, a_body_that_the_signature_does_not_cover_takes_the_option)
+{
+    (void)state;
+    static const char *const cases[] = { "unsigned-payload/header", "unsigned-payload/query",
+                                         "unsigned-payload-in-query/header",
+                                         "unsigned-payload-in-query/query" };
+    for (size_t i = 0; i < 4; i++) {
+        struct asked t;
+        struct auth_caller who = { .arn = SV_LIT("untouched") };
+        for (int option = 0; option < 2; option++) {
+            unsigned_payload = option == 1;
+            start(APP);
+            ask(&t, cases[i]);
+            assert_int_equal(auth_check(au, &t.req, NOW, &who, NULL),
+                             option ? ERR_OK : ERR_AUTH_SIGNATURE);
+            t.req.body = SV_NONE; /* not even nothing, when something is written */
+            assert_int_equal(auth_check(au, &t.req, NOW, &who, NULL),
+                             option ? ERR_OK : ERR_AUTH_SIGNATURE);
+            done(&t);
+        }
+        unsigned_payload = false;
+    }
+}
+
 TEST(auth, every_part_that_is_changed_is_noticed)
 {
     (void)state;
@@ -221,7 +254,7 @@ TEST(auth, every_part_that_is_changed_is_noticed)
     t.req.method = SV_LIT("PUT");
     FAILS(ERR_AUTH_SIGNATURE, auth_check(au, &t.req, NOW, &who, e));
     t.req = good;
-    t.req.path = SV_LIT("/datastore");
+    t.req.target = SV_LIT("/datastore");
     FAILS(ERR_AUTH_SIGNATURE, auth_check(au, &t.req, NOW, &who, e));
     t.req = good;
     t.req.query = SV_LIT("a=1");
@@ -437,6 +470,7 @@ int main(void)
         T(auth, requests_of_a_real_signer_pass_in_both_forms),
         T(auth, session_token_is_wanted_exactly),
         T(auth, the_body_is_covered),
+        T(auth, a_body_that_the_signature_does_not_cover_takes_the_option),
         T(auth, every_part_that_is_changed_is_noticed),
         T(auth, each_failure_has_its_code),
         T(auth, messages_hold_no_secret),
