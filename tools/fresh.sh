@@ -11,6 +11,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+HOME_OF_USER=/home/"user"
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
@@ -100,7 +101,7 @@ add_user() {
 in_root() { chroot "$ROOT" env -i "${ENVIRONMENT[@]}" HOME=/root "$@"; }
 
 as_user() {
-    chroot "$ROOT" setpriv --reuid=user --regid=user --init-groups env -i "${ENVIRONMENT[@]}" HOME=/home/user "$@"
+    chroot "$ROOT" setpriv --reuid=user --regid=user --init-groups env -i "${ENVIRONMENT[@]}" HOME="$HOME_OF_USER" "$@"
 }
 
 inside() { # RELEASE RUNNER COMMAND...

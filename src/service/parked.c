@@ -6,7 +6,8 @@
 #include <time.h>
 
 #define ID_MAX 40u
-#define ROWS   256u /* callers and ids that were told lately; one that is crowded out may wait once more */
+#define ROWS \
+    256u /* callers and ids that were told lately; one that is crowded out may wait once more */
 
 struct parked {
     enum { FREE, TAKEN, WAITING, ANSWERING } state;

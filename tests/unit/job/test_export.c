@@ -296,7 +296,7 @@ TEST(export, an_object_that_vanished_is_not_passed_over)
     fx_engine(&f, 1, 500, 0);
     j = fx_wait(&f, JOB_EXPORT, j.id, a);
     assert_int_equal(j.status, JOB_FAILED);
-    assert_sv(j.message, SV_LIT("an exported object was removed before the job ended  start a new "
+    assert_sv(j.message, SV_LIT("an exported object was removed before the job ended start a new "
                                 "job"));
     assert_true(j.end_ms > 0);
     CLEANUP_BUF struct buf tree = BUF_INIT(64 << 20);

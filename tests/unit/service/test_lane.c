@@ -6,15 +6,24 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct lane *lane;
 static atomic_uint in_lane, most;
 static atomic_bool stop;
 
+/* Processor time, of which a busy machine gives less than the clock says. */
+static uint64_t cpu_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 static void burn(uint64_t us)
 {
-    for (uint64_t until = clock_mono_us() + us; clock_mono_us() < until;)
+    for (uint64_t until = cpu_us() + us; cpu_us() < until;)
         ;
 }
 
