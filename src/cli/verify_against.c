@@ -4,7 +4,7 @@
  *   sample   resources picked at random from the files: the version that was current at the instant
  *   --full   every resource of every exported type, page by page as of that commit
  *
- * The commit is asked for by the page token of a search, which holds it; the manifest has it as asOfCommit. */
+ * The commit is asked for with _asOf, a parameter of ours for who may see history; the manifest has it as asOfCommit. */
 #include "cli/verify_private.h"
 
 #include "codec/uri.h"
@@ -94,8 +94,8 @@ static err_code check_counts(struct against *x, struct err *e)
         arena_reset(a);
         if (!store_count(v, type, &want))
             continue;
-        sv target = arena_fmt(a, "%s/%s?_summary=count&_total=accurate&page=%llu-p-0-0-0--",
-                              x->base, type, (unsigned long long)v->as_of);
+        sv target = arena_fmt(a, "%s/%s?_summary=count&_total=accurate&_asOf=%llu", x->base, type,
+                              (unsigned long long)v->as_of);
         TRY(get(x, target, a, &root, e));
         if (!sv_to_u64(json_number(json_get(root, "total")), &have))
             return ERR(e, ERR_PEER, "the store does not tell how many %s it held", type);
@@ -224,8 +224,8 @@ static err_code check_type(struct against *x, fhir_type type, struct err *e)
     struct gather page = { BUF_INIT(1024), BUF_INIT(VERIFY_LINE_MAX) };
     uint64_t found = 0;
     char next[2048];
-    (void)snprintf(next, sizeof next, "%s/%s?_count=%d&page=%llu-p-0-0-0--", x->base,
-                   fhir_type_name(type), PAGE_COUNT, (unsigned long long)v->as_of);
+    (void)snprintf(next, sizeof next, "%s/%s?_asOf=%llu&_count=%d", x->base, fhir_type_name(type),
+                   (unsigned long long)v->as_of, PAGE_COUNT);
     err_code rc = verify_each(v, type, gather, &files, e);
     size_t n = files.rows.len / sizeof(struct row);
     if (n)

@@ -483,7 +483,8 @@ static err_code count_by_sums(struct writing *x, bool *known, struct err *e)
     struct store_commit at;
     struct err why;
     *known = false;
-    if (x->p->from_place || x->p->after || q->n_clauses > 1 || (q->n_clauses && q->n_types != 1))
+    if (x->p->past || x->p->from_place || x->p->after || q->n_clauses > 1 ||
+        (q->n_clauses && q->n_types != 1))
         return ERR_OK;
     uint16_t param = 0;
     unsigned char values[SEARCH_TOKEN_KEYS][SEARCH_TOKEN_LEN];

@@ -56,6 +56,7 @@ struct rest_page {
     sv asked; /* token of this page; empty on a first one */
     /* where it begins */
     uint64_t as_of; /* 0: now */
+    bool past;      /* as_of was asked for: sums of what is current say nothing */
     bool from_place;
     struct rest_place place;
     const struct rest_row *after; /* of a sorted search: the last match of the page before */

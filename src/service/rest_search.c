@@ -49,6 +49,19 @@ static err_code read_summary(struct rest_page *p, sv value, struct err *e)
     return bad(e, "_summary must be true, text, data, count or false");
 }
 
+/* Ours: the store as of a commit, whose number an export's manifest has as asOfCommit. It shows what history shows, and
+ * so needs its right. */
+static err_code read_as_of(struct rest_page *p, sv value, struct err *e)
+{
+    uint64_t t;
+    if (!sv_to_u64(value, &t) || t == 0 || t > store_last(p->c->st).t)
+        return bad(e, "_asOf must be the number of a commit of this data store");
+    TRY(rest_allowed(p->c, p->c->type ? "GetHistoryByResourceType" : "GetFullHistory", e));
+    p->as_of = t;
+    p->past = true;
+    return ERR_OK;
+}
+
 static err_code read_total(struct rest_page *p, sv value, struct err *e)
 {
     if (!sv_eq(value, SV_LIT("none")) && !sv_eq(value, SV_LIT("estimate")) &&
@@ -175,6 +188,8 @@ static bool control(struct rest_page *p, sv name, sv value, err_code *rc, struct
         *rc = read_total(p, value, e);
     else if (sv_eq(name, SV_LIT("_sort")))
         *rc = read_sort(p, value, e);
+    else if (sv_eq(name, SV_LIT("_asOf")))
+        *rc = read_as_of(p, value, e);
     else if (sv_eq(name, SV_LIT("_text")) || sv_eq(name, SV_LIT("_content")) ||
              sv_eq(name, SV_LIT("_filter")) || sv_eq(name, SV_LIT("_query")) ||
              sv_eq(name, SV_LIT("_list")) || sv_eq(name, SV_LIT("_contained")))

@@ -118,7 +118,7 @@ def test_old_versions_are_for_those_who_may_read_them(tmp_path):
         text += f"[{name}]\naws_access_key_id = AKIA{name.upper()}\naws_secret_access_key = secret-{name}\npolicy = {name}.json\n"
     credentials.write_text(text)
     credentials.chmod(0o600)
-    with Server(None, "--credentials", str(credentials)) as server:
+    with Server(None, "--credentials", str(credentials), "--roles", "none") as server:
         full = server.client("AKIAFULL", "secret-full")
         store = server.create_store(full)
         base = f"{server.url}/datastore/{store}/r4"

@@ -9,7 +9,7 @@ import urllib.parse
 
 import pytest
 
-from fhirlake import LONG, SANITIZED, Server
+from fhirlake import LONG, SANITIZED, Fhir, Server
 
 pytestmark = pytest.mark.sanitize
 LEVEL = {"x_amzn_healthlake_fhir_validation_level": "minimal"}
@@ -287,3 +287,37 @@ def test_pages_skip_and_repeat_nothing_while_others_write(server, query):
         for w in writers:
             w.join()
     assert not failed
+
+
+def test_the_store_as_of_a_commit_is_for_who_may_see_history(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    (data / "credentials").write_text("[admin]\naws_access_key_id = AKIAADMIN\naws_secret_access_key = a\n" + "".join(
+        f"[{name}]\naws_access_key_id = AKIA{name}\naws_secret_access_key = s\npolicy = {name}.json\n"
+        for name in ("search", "history")))
+    for name, actions in ("search", ["SearchWithGet"]), ("history", ["SearchWithGet", "GetHistoryByResourceType"]):
+        (data / f"{name}.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": [f"healthlake:{a}" for a in actions], "Resource": "*"}}))
+    for file in data.iterdir():
+        file.chmod(0o600)
+    with Server(data) as server:
+        store = server.create_store(server.client("AKIAADMIN", "a"))
+        base = f"{server.url}/datastore/{store}/r4"
+        admin, search, history = (Fhir(base, keys) for keys in (
+            ("AKIAADMIN", "a"), ("AKIAsearch", "s"), ("AKIAhistory", "s")))
+        for i in range(6):  # commits 1 to 6
+            assert put(admin, "Patient", "p", name=[{"family": f"F{i}"}]) is None
+        assert admin.delete("Patient/p").status == 204
+        assert search.get("Patient?_asOf=3").status == 403 and search.get("Patient?family=f2&_asOf=3").status == 403
+        for caller in admin, history:
+            for t in range(1, 7):
+                got = caller.get(f"Patient?_asOf={t}").json
+                assert [e["resource"]["name"][0]["family"] for e in got["entry"]] == [f"F{t - 1}"]
+                assert caller.get(f"Patient?_asOf={t}&_summary=count").json["total"] == 1
+            assert caller.get("Patient?_asOf=7&_summary=count").json["total"] == 0
+            for wrong in ("0", "8", "x", "-1", "3.5", "99999999999999999999"):
+                assert caller.get(f"Patient?_asOf={wrong}").status == 400
+        assert history.get("?_asOf=3").status == 403 and admin.get("?_asOf=3").json["entry"]
+        assert admin.delete("Patient?_asOf=3").status == 400
+        page = link(history.get("Patient?_asOf=3&_count=1&_id=p,q").json, "self")
+        assert "_asOf=3" in page
