@@ -28,7 +28,7 @@ static const struct {
     [FHIR_URI] = { "uri", FHIR_JSON_STRING, "a URI (not empty, no white space)" },
     [FHIR_URL] = { "url", FHIR_JSON_STRING, "a URL (not empty, no white space)" },
     [FHIR_UUID] = { "uuid", FHIR_JSON_STRING, "a UUID (urn:uuid: and 36 lower-case characters)" },
-    [FHIR_XHTML] = { "xhtml", FHIR_JSON_STRING, "XHTML in one div element" },
+    [FHIR_XHTML] = { "xhtml", FHIR_JSON_STRING, "XHTML in one div element, or text without tags" },
 };
 
 fhir_primitive fhir_primitive_find(sv name)
@@ -191,13 +191,16 @@ static bool base64_ok(sv t)
     return n > 0 && padding <= 2 && (n + padding) % 4 == 0;
 }
 
-/* One div element, as far as its ends tell. */
+/* One div element, as far as its ends tell; or plain text without a tag, which says no less and can do no harm: HealthLake
+ * takes it, its own examples have it. */
 static bool xhtml_ok(sv t)
 {
     while (t.len && space(t.ptr[0]))
         t = sv_tail(t, 1);
     while (t.len && space(t.ptr[t.len - 1]))
         t.len--;
+    if (sv_find(t, '<') == t.len)
+        return t.len != 0;
     if (!sv_starts(t, SV_LIT("<div")) || t.len < 6)
         return false;
     return (space(t.ptr[4]) || t.ptr[4] == '>' || t.ptr[4] == '/') &&

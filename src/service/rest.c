@@ -263,10 +263,33 @@ bool rest_called_on(const struct rest_interaction *it, fhir_type type)
     return false;
 }
 
+static bool is_named(fhir_type type, const char *name)
+{
+    return type != FHIR_TYPE_NONE && strcmp(fhir_type_name(type), name) == 0;
+}
+
+bool rest_is_immutable(fhir_type type)
+{
+    return is_named(type, "AuditEvent");
+}
+
+/* Source: HealthLake's table of resource types and the interactions that they have. */
+bool rest_offered_on(const struct rest_interaction *it, fhir_type type)
+{
+    bool create = it->shape == REST_TYPE && strcmp(it->method, "POST") == 0;
+    bool update = it->shape == REST_INSTANCE && strcmp(it->method, "PUT") == 0;
+    if (it->fn != rest_write)
+        return true;
+    if (create)
+        return !is_named(type, "Parameters") && !is_named(type, "OperationOutcome");
+    return update || !rest_is_immutable(type);
+}
+
 err_code rest_route(struct rest_call *c, struct err *e)
 {
     sv part[4], rest = c->in.path, one;
     size_t n = 0;
+    bool left_out = false;
     enum rest_shape shape = REST_N_SHAPES;
     if (rest.len && rest.ptr[rest.len - 1] == '/')
         rest.len--;
@@ -285,6 +308,10 @@ err_code rest_route(struct rest_call *c, struct err *e)
         const struct rest_interaction *it = &rest_interactions[i];
         if (it->shape != shape || (it->of && !rest_called_on(it, c->type)))
             continue;
+        if (!rest_offered_on(it, c->type)) {
+            left_out |= sv_eq_cstr(method, it->method);
+            continue;
+        }
         if (sv_eq_cstr(method, it->method)) {
             c->it = it;
             return ERR_OK;
@@ -295,6 +322,9 @@ err_code rest_route(struct rest_call *c, struct err *e)
         if (c->out.allow.ptr == NULL)
             return arena_oom(c->a, e);
     }
+    if (left_out)
+        return ERR(e, ERR_METHOD, "Interaction not supported. %.*s is not offered for %s",
+                   SV_FMT(method), fhir_type_name(c->type));
     return c->out.allow.len ? ERR(e, ERR_METHOD, "%.*s is not offered at this path",
                                   SV_FMT(sv_head(c->in.method, 16)))
                             : nothing_here(e);
@@ -346,6 +376,7 @@ static void headers_in(struct rest_call *c, const struct http_request *req)
     in->if_modified_since = http_header_get(req, "If-Modified-Since");
     in->content_encoding = http_header_get(req, "Content-Encoding");
     in->security_context = http_header_get(req, "X-Security-Context");
+    in->consistency_level = http_header_get(req, "x-amz-fhir-history-consistency-level");
     in->validation_level = http_header_get(req, "x-amzn-healthlake-fhir-validation-level");
     in->idempotency_key = http_header_get(req, "x-amz-fhir-idempotency-key");
 }
@@ -398,6 +429,10 @@ static err_code check_body(const struct rest_call *c, struct err *e)
     if (c->in.content_encoding.len &&
         !sv_eq_nocase(sv_trim(c->in.content_encoding), SV_LIT("identity")))
         return ERR(e, ERR_MEDIA_TYPE, "Content-Encoding: bodies are taken as they are, not packed");
+    if (c->in.consistency_level.ptr && !sv_eq(c->in.consistency_level, SV_LIT("strong")) &&
+        !sv_eq(c->in.consistency_level, SV_LIT("eventual")))
+        return ERR(e, ERR_INVALID,
+                   "x-amz-fhir-history-consistency-level must be strong or eventual");
     if (rest_binary_writes(c) && !rest_body_may_be_resource(kind))
         return ERR_OK;
     if (charset.ptr && !sv_eq_nocase(charset, SV_LIT("utf-8")) &&
@@ -514,6 +549,9 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
     if (o->issues_stored)
         h[n++] =
             (struct http_header){ SV_LIT("x-amzn-healthlake-validation-issues"), SV_LIT("true") };
+    if (o->warning.len && o->status < 300)
+        h[n++] = (struct http_header){ SV_LIT("Warning"), arena_fmt(c->a, "199 fhirlake \"%.*s\"",
+                                                                    SV_FMT(o->warning)) };
     if (o->status == 405)
         h[n++] = (struct http_header){ SV_LIT("Allow"), o->allow };
     if (o->status == 429 && !tells(c, SV_LIT("Retry-After")))
@@ -537,7 +575,7 @@ static void make_pretty(struct buf *body)
 static void leave(struct exchange *ex)
 {
     struct rest_call *c = &ex->c;
-    struct http_header h[15];
+    struct http_header h[16];
     if (ex->rc != ERR_OK) {
         ex->e.code = ex->rc;
         c->out.content_type = SV_NONE;

@@ -201,7 +201,7 @@ static void failed(struct rest_entry *en)
     c->out.status = rest_error(c, &en->e, &c->out.body);
 }
 
-static void response(struct rest_entry *en, bool outcome)
+static void response(struct rest_entry *en, sv outcome)
 {
     struct json_writer *w = &en->b->w;
     const struct rest_call *c = &en->c;
@@ -221,9 +221,9 @@ static void response(struct rest_entry *en, bool outcome)
         instant_format(o->instant_ms, when);
         json_kv_str(w, "lastModified", sv_make(when, INSTANT_LEN));
     }
-    if (outcome) {
+    if (outcome.len) {
         json_key(w, "outcome");
-        json_raw(w, buf_sv(&o->body));
+        json_raw(w, outcome);
     }
     json_obj_end(w);
 }
@@ -248,6 +248,10 @@ void rest_entry_answer(struct rest_entry *en)
     }
     bool outcome = c->out.body.len &&
                    (en->rc != ERR_OK || (writes && rest_prefers(c, "return=OperationOutcome")));
+    CLEANUP_BUF struct buf told = BUF_INIT(room(en) - c->out.body.len);
+    struct err ignored; /* what has no place is left out: the resource tells it as well */
+    if (writes && en->rc == ERR_OK && !outcome && rest_told_write(c, &told, &ignored) != ERR_OK)
+        buf_clear(&told);
     json_obj(w);
     if (c->out.body.len && !outcome) {
         if (c->out.about && c->it->shape != REST_VERSION)
@@ -257,7 +261,7 @@ void rest_entry_answer(struct rest_entry *en)
         json_key(w, "resource");
         json_raw(w, buf_sv(&c->out.body));
     }
-    response(en, outcome);
+    response(en, outcome ? buf_sv(&c->out.body) : buf_sv(&told));
     json_obj_end(w);
     en->b->c->out.issues_stored |= c->out.issues_stored;
     rest_pending_done(&en->p);
@@ -271,7 +275,8 @@ static bool plain(const struct rest_entry *en)
 {
     const struct rest_call *c = &en->c;
     return c->it->fn == rest_write && !rest_is_conditional(c) && c->in.if_match.len == 0 &&
-           c->in.if_none_match.len == 0 && (rest_entry_is(en, "POST") || rest_entry_is(en, "PUT"));
+           c->in.if_none_match.len == 0 &&
+           (rest_entry_is(en, "POST") || (rest_entry_is(en, "PUT") && !rest_is_immutable(c->type)));
 }
 
 static bool in_group(const struct rest_bundle *b, size_t from, const struct rest_entry *en)
@@ -352,6 +357,11 @@ static err_code open_bundle(struct rest_bundle *b, bool *transaction, struct err
     if (c->in.idempotency_key.ptr)
         return ERR(e, ERR_INVALID,
                    "x-amz-fhir-idempotency-key is for a create; in a Bundle use ifNoneExist");
+    if (rest_prefers(c, "respond-async"))
+        return ERR(
+            e, ERR_UNSUPPORTED,
+            "Prefer: respond-async is not offered for Bundles: without it the answer comes when "
+            "the Bundle is done");
     if (c->in.if_match.ptr || c->in.if_none_match.ptr || c->in.if_none_exist.ptr)
         return ERR(e, ERR_INVALID,
                    "If-Match, If-None-Match and If-None-Exist of a Bundle stand in its entries");

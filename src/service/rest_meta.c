@@ -30,6 +30,16 @@ static bool offers(const char *name)
     return false;
 }
 
+/* For this type. What creates alone is no update. */
+static bool offers_on(fhir_type type, const char *name)
+{
+    for (size_t i = 0; i < rest_n_interactions; i++)
+        if (sv_eq_cstr(sv_from(rest_interactions[i].name), name) &&
+            rest_offered_on(&rest_interactions[i], type))
+            return !rest_is_immutable(type) || strcmp(name, "update") != 0;
+    return false;
+}
+
 /* One row takes Bundles of both kinds. */
 static bool takes_bundles(void)
 {
@@ -181,17 +191,18 @@ static void resource(struct json_writer *w, fhir_type type)
     json_key(w, "interaction");
     json_arr(w);
     for (size_t i = 0; i < sizeof on_type / sizeof on_type[0]; i++)
-        if (offers(on_type[i]))
+        if (offers_on(type, on_type[i]))
             code_obj(w, on_type[i]);
     json_arr_end(w);
     json_kv_str(w, "versioning", SV_LIT("versioned"));
     json_kv_bool(w, "readHistory", offers("vread"));
     json_kv_bool(w, "updateCreate", offers("update"));
-    json_kv_bool(w, "conditionalCreate", offers("create")); /* If-None-Exist is part of it */
+    json_kv_bool(w, "conditionalCreate",
+                 offers_on(type, "create")); /* If-None-Exist is part of it */
     json_kv_str(w, "conditionalRead", SV_LIT("full-support"));
-    json_kv_bool(w, "conditionalUpdate", offers("update-conditional"));
+    json_kv_bool(w, "conditionalUpdate", offers_on(type, "update-conditional"));
     json_kv_str(w, "conditionalDelete",
-                offers("delete-conditional") ? SV_LIT("single") : SV_LIT("not-supported"));
+                offers_on(type, "delete-conditional") ? SV_LIT("single") : SV_LIT("not-supported"));
     json_key(w, "referencePolicy");
     json_arr(w);
     json_str(w, SV_LIT("literal"));

@@ -32,6 +32,20 @@ err_code rest_issue_set(struct rest_call *c, struct rest_issue issue, struct err
     return ERR_OK;
 }
 
+err_code rest_told_write(const struct rest_call *c, struct buf *out, struct err *e)
+{
+    const struct rest_issue_list *told = &c->out.told;
+    size_t n = 0;
+    struct rest_issue *all = arena_calloc(c->a, told->n + 1, sizeof *all);
+    if (all == NULL)
+        return arena_oom(c->a, e);
+    if (c->out.warning.len)
+        all[n++] = (struct rest_issue){ "warning", "not-supported", c->out.warning, SV_NONE };
+    for (size_t i = 0; i < told->n; i++)
+        all[n++] = told->items[i];
+    return n ? rest_outcome_write(all, n, out, e) : ERR_OK;
+}
+
 /* 413 says that what was sent is too large: without a body it is the query that breaks a limit. */
 static unsigned status_of(const struct rest_call *c, const struct error_fhir *f)
 {

@@ -41,7 +41,7 @@ struct rest_request { /* views; SV_NONE: not sent */
     bool body_unread; /* it is larger than what is read at this path */
     sv body, content_type;
     sv accept, prefer, if_match, if_none_match, if_none_exist, if_modified_since;
-    sv validation_level, idempotency_key, content_encoding, security_context;
+    sv validation_level, idempotency_key, content_encoding, security_context, consistency_level;
     bool if_none_exist_twice;
 };
 
@@ -53,10 +53,12 @@ struct rest_answer {
     sv id;
     uint64_t version;
     int64_t instant_ms;
-    sv etag;            /* of an answer that is not about a version, without quotes */
-    sv allow;           /* of a 405: the methods that the path takes */
-    bool issues_stored; /* minimal validation let something through */
-    struct buf body;    /* FHIR JSON, unless content_type is set; empty: no body */
+    sv etag;                     /* of an answer that is not about a version, without quotes */
+    sv allow;                    /* of a 405: the methods that the path takes */
+    bool issues_stored;          /* minimal validation let something through: */
+    struct rest_issue_list told; /* that, of a write that was done */
+    sv warning;                  /* likewise */
+    struct buf body;             /* FHIR JSON, unless content_type is set; empty: no body */
     sv content_type;
     bool as_it_is;              /* the body is no FHIR: it is not made pretty */
     struct http_header more[5]; /* rest_header() */
@@ -148,6 +150,10 @@ struct rest_call {
 /* ---- rest.c ---- */
 /* Find the interaction of c->in and fill the route. ERR_NOT_FOUND, ERR_METHOD, ERR_INVALID. */
 MUST_USE err_code rest_route(struct rest_call *c, struct err *e);
+/* What is stored once and then stays: AuditEvent. It may come under an id of the client's, where nothing was. */
+bool rest_is_immutable(fhir_type type);
+/* Is the interaction there for this type? Parameters and OperationOutcome are not made by POST. */
+bool rest_offered_on(const struct rest_interaction *it, fhir_type type);
 /* Is the operation called on this type? */
 bool rest_called_on(const struct rest_interaction *it, fhir_type type);
 /* May the caller do this on the data store? action: "ReadResource". ERR_DENIED. */
@@ -197,6 +203,9 @@ MUST_USE err_code rest_outcome_write(const struct rest_issue *issues, size_t n, 
 MUST_USE err_code rest_issue_set(struct rest_call *c, struct rest_issue issue, struct err *e);
 /* Body of an error: the call's issues when it has some, else the error itself. Answers the status. */
 unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *out);
+
+/* What a write that was done has to tell: its warning and its issues. Nothing is appended when there is nothing. */
+MUST_USE err_code rest_told_write(const struct rest_call *c, struct buf *out, struct err *e);
 
 /* ---- rest_read.c ---- */
 MUST_USE err_code rest_read(struct rest_call *c, struct err *e);
@@ -340,6 +349,12 @@ MUST_USE err_code rest_commit_asked(struct rest_call *c, const struct rest_asked
 bool rest_is_delete_of_several(const struct rest_call *c);
 /* ERR_INVALID (_count, If-Match, in a Bundle), ERR_CONFLICT. */
 MUST_USE err_code rest_delete_several(struct rest_call *c, struct err *e);
+
+/* ---- rest_subscription.c ---- */
+/* Of a Subscription that is about to be stored: the call's warning, and in out the text with status off when it says
+ * active; out stays empty when the text stays as it is. */
+MUST_USE err_code rest_subscription_take(struct rest_call *c, yyjson_val *root, sv text,
+                                         struct buf *out, struct err *e);
 
 /* ---- rest_validate.c ---- */
 /* At the call's level. ERR_INVALID, with the faults as the call's issues. body: the stored form, to which

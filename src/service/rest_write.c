@@ -32,6 +32,20 @@ static size_t text_max(const struct rest_call *c)
     return c->text_max ? c->text_max : LIMIT_DATA_BODY_BYTES;
 }
 
+static err_code take_subscription(struct rest_call *c, struct fhir_reader *reader, sv text,
+                                  sv set_id, struct rest_pending *p, struct fhir_envelope *env,
+                                  struct err *e)
+{
+    CLEANUP_BUF struct buf off = BUF_INIT(p->stored.max);
+    if (strcmp(fhir_type_name(env->type), "Subscription") != 0)
+        return ERR_OK;
+    TRY(rest_subscription_take(c, fhir_reader_root(reader), text, &off, e));
+    if (off.len == 0)
+        return ERR_OK;
+    buf_clear(&p->stored);
+    return fhir_envelope_read(reader, buf_sv(&off), set_id, &p->stored, env, e);
+}
+
 /* The resource of text in its stored form. The tree of it stays in reader. */
 static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, sv text, sv set_id,
                               struct rest_pending *p, struct fhir_envelope *env, struct err *e)
@@ -53,6 +67,8 @@ static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, s
     if (env->type != c->type)
         return ERR(e, ERR_INVALID, "The body is a %s, the URL says %s", fhir_type_name(env->type),
                    fhir_type_name(c->type));
+    c->out.told = (struct rest_issue_list){ 0 };
+    TRY(take_subscription(c, reader, text, set_id, p, env, e));
     p->w.type = env->type;
     p->w.id = arena_sv(c->a, env->id);
     p->w.body = env->body;
@@ -122,6 +138,33 @@ static void guard(struct rest_pending *p, uint64_t version)
     p->guarded = true;
 }
 
+static err_code stays_as_it_is(struct rest_call *c, struct err *e)
+{
+    c->out.allow = SV_LIT("GET, HEAD");
+    return ERR(e, ERR_METHOD, "Interaction not supported. An %s stays as it was stored",
+               fhir_type_name(c->type));
+}
+
+/* A type that is never changed may come under an id of the client's, where nothing was. */
+static err_code only_where_nothing_was(struct rest_call *c, struct rest_pending *p, struct err *e)
+{
+    struct store_version v;
+    struct err why;
+    if (p->conditions.none_match.any) /* it asks for just that */
+        return ERR_OK;
+    err_code rc =
+        store_get(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v, &why);
+    if (rc == ERR_OK)
+        return stays_as_it_is(c, e);
+    if (rc != ERR_NOT_FOUND) {
+        *e = why;
+        return rc;
+    }
+    if (p->w.condition == STORE_IF_ANY)
+        p->w.condition = STORE_IF_ABSENT;
+    return ERR_OK;
+}
+
 static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
                                struct rest_pending *p, struct err *e)
 {
@@ -142,7 +185,7 @@ static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
         return ERR(e, ERR_INVALID, "The id in the body is not the id in the URL");
     TRY(rest_conditions_apply(c, NULL, p, e));
     guard(p, p->matched);
-    return ERR_OK;
+    return rest_is_immutable(c->type) ? only_where_nothing_was(c, p, e) : ERR_OK;
 }
 
 static err_code current(struct rest_call *c, struct store_version *v, struct err *e)
@@ -279,8 +322,10 @@ err_code rest_written(struct rest_call *c, const struct rest_pending *p,
     }
     c->out.status = p->w.existed ? 200 : 201;
     c->out.location = !p->w.existed;
-    if (rest_prefers(c, "return=OperationOutcome"))
-        return rest_outcome_write(&done, 1, &c->out.body, e);
+    if (rest_prefers(c, "return=OperationOutcome")) {
+        TRY(rest_told_write(c, &c->out.body, e));
+        return c->out.body.len ? ERR_OK : rest_outcome_write(&done, 1, &c->out.body, e);
+    }
     return rest_wants_body(c) ? rest_version_write(&v, &c->out.body, e) : ERR_OK;
 }
 
@@ -299,6 +344,8 @@ err_code rest_refused(struct rest_call *c, const struct rest_pending *p, err_cod
         c->out.version = 1;
         return ERR(e, ERR_EXISTS, "A resource was already created with this idempotency key");
     }
+    if (rest_is_immutable(p->w.type) && !p->conditions.none_match.there)
+        return stays_as_it_is(c, e);
     if (p->w.condition == STORE_IF_ABSENT)
         return ERR(e, ERR_PRECONDITION,
                    "The id is taken: the resource exists, or did and was deleted");

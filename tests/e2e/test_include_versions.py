@@ -110,7 +110,7 @@ def test_a_page_sees_no_version_that_came_after_it(fhir):
 def test_old_versions_are_for_those_who_may_read_them(tmp_path):
     """A search alone shows what is current: an Observation of the caller's own must not show him more."""
     credentials = tmp_path / "credentials"
-    policies = {"full": ["*"], "finder": ["healthlake:SearchWithGet", "healthlake:SearchWithPost"]}
+    policies = {"full": ["healthlake:*"], "finder": ["healthlake:SearchWithGet", "healthlake:SearchWithPost"]}
     text = ""
     for name, actions in policies.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [

@@ -241,12 +241,13 @@ TEST(primitive, base64_comes_in_groups_of_four)
         "====");
 }
 
-TEST(primitive, a_narrative_is_one_div)
+TEST(primitive, a_narrative_is_one_div_or_text_without_tags)
 {
     (void)state;
     GOOD(FHIR_XHTML, "<div xmlns=\"http://www.w3.org/1999/xhtml\">x</div>", "<div>x</div>",
-         " <div>x</div>\n", "<div/>");
-    BAD(FHIR_XHTML, "", "x", "<p>x</p>", "<divx>x</divx>", "<div>", "<div");
+         " <div>x</div>\n", "<div/>", "x", "Some narrative", "a & b > c\n");
+    BAD(FHIR_XHTML, "", " ", "\n", "<p>x</p>", "<divx>x</divx>", "<div>", "<div", "x <b>y</b>",
+        "<script>x</script>", "x<!-- -->", "x <div>y</div>");
 }
 
 TEST_MAIN(T(definitions, every_resource_type_has_its_structure),
@@ -261,4 +262,5 @@ TEST_MAIN(T(definitions, every_resource_type_has_its_structure),
           T(primitive, integers_have_ranges),
           T(primitive, texts_are_not_empty_and_hold_no_control_characters),
           T(primitive, codes_ids_and_addresses_have_their_alphabet),
-          T(primitive, base64_comes_in_groups_of_four), T(primitive, a_narrative_is_one_div))
+          T(primitive, base64_comes_in_groups_of_four),
+          T(primitive, a_narrative_is_one_div_or_text_without_tags))
