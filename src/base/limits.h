@@ -57,6 +57,12 @@
 #define LIMIT_JOBS_QUEUED 25u /* per data store and kind */
 #define LIMIT_WORKERS     64u /* --workers; default: processors, at least 2 */
 
+/* ---- data stores ---- */
+#define LIMIT_STORE_FILES     16384u /* descriptors of all open ones; less when ulimit -n is low */
+#define LIMIT_STORE_IDLE_S    300u   /* then an open one is closed */
+#define LIMIT_STORE_WAIT_S    5u     /* for room when all that may be open are in use; then 429 */
+#define LIMIT_UNWRITTEN_BYTES (512u << 20) /* of all open ones, in memory and the log alone */
+
 /* ---- peers ---- */
 #define LIMIT_ASSUMED_ROLES 1000u /* roles whose credentials are kept */
 

@@ -233,7 +233,11 @@ static void finish(struct job_engine *en, struct job_entry *x, struct job_run *r
 static err_code run_job(struct job_engine *en, struct job_entry *x, struct job_run *r,
                         job_status *status, struct buf *message, struct err *e)
 {
-    TRY(store_registry_acquire(en->cfg.stores, sv_from(x->datastore_id), false, &r->store, e));
+    err_code rc;
+    do /* others may hold all the stores that can be open: each turn waits for them */
+        rc = store_registry_acquire(en->cfg.stores, sv_from(x->datastore_id), false, &r->store, e);
+    while (rc == ERR_THROTTLED && !atomic_load(&x->halt));
+    TRY(rc == ERR_THROTTLED ? ERR(e, ERR_CANCELLED, "the job was stopped") : rc);
     TRY(file_mkdirs(r->spool_dir, e));
     return x->kind == JOB_EXPORT ? export_run(r, status, message, e)
                                  : import_run(r, status, message, e);

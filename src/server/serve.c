@@ -21,7 +21,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define DRAIN_MS 15000u
+#define DRAIN_MS      15000u
+#define FILES_OF_JOBS 160u  /* and of everything else */
+#define FILES_GOOD    2048u /* of data stores: a low number of descriptors is told */
 
 struct rooms {
     struct arena *arena;
@@ -146,6 +148,43 @@ static err_code open_world(struct rooms *r, struct err *e)
     return ERR_OK;
 }
 
+/* ---- descriptors ---- */
+
+static unsigned raise_fd_limit(void)
+{
+    struct rlimit rl;
+    if (getrlimit(RLIMIT_NOFILE, &rl) != 0)
+        return 1024;
+    if (rl.rlim_cur < rl.rlim_max) {
+        rlim_t before = rl.rlim_cur;
+        rl.rlim_cur = rl.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &rl) != 0)
+            rl.rlim_cur = before;
+    }
+    return rl.rlim_cur < UINT_MAX / 2 ? (unsigned)rl.rlim_cur : UINT_MAX / 2;
+}
+
+/* A quarter is the connections' at most, some are jobs', the rest is the data stores'. */
+static struct store_bounds share_descriptors(struct rooms *r)
+{
+    unsigned n = raise_fd_limit(), wanted = r->cfg.max_connections;
+    unsigned jobs = FILES_OF_JOBS < n / 4 ? FILES_OF_JOBS : n / 4;
+    if (r->cfg.max_connections > n / 4)
+        r->cfg.max_connections = n / 4;
+    unsigned left = n - jobs - r->cfg.max_connections;
+    struct store_bounds b = { .n_files = left < LIMIT_STORE_FILES ? left : LIMIT_STORE_FILES,
+                              .idle_ms = LIMIT_STORE_IDLE_S * 1000ull,
+                              .write_bytes = LIMIT_UNWRITTEN_BYTES,
+                              .wait_ms = LIMIT_STORE_WAIT_S * 1000ull };
+    bool low = r->cfg.max_connections < wanted || b.n_files < FILES_GOOD;
+    LOG(low ? LOG_WARN : LOG_INFO, "descriptors", LOG_INT("limit", n),
+        LOG_INT("connections", r->cfg.max_connections), LOG_INT("stores", b.n_files),
+        LOG_STR("note", low ? "few: data stores are closed and opened again when others are used, "
+                              "and fewer connections are taken; raise ulimit -n"
+                            : "-"));
+    return b;
+}
+
 /* ---- up and down ---- */
 
 static err_code rooms_open(struct rooms *r, struct err *e)
@@ -164,6 +203,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     TRY(file_mkdirs(c->data, e));
     TRY(file_mkdirs(r->stores_path, e));
     TRY(file_mkdirs(r->jobs_path, e));
+    struct store_bounds bounds = share_descriptors(r);
     err_code rc = records_open(r->system_path, &r->records, e);
     if (rc == ERR_EXISTS)
         return ERR(e, ERR_EXISTS, "data folder %s is in use by another fhirlake", c->data);
@@ -176,6 +216,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     struct parking_config pc = { may_wait < PARKED_MAX ? may_wait : PARKED_MAX, PARKED_WAIT_US,
                                  PARKED_PAUSE_US };
     TRY(parking_new(&pc, &r->parking, e));
+    store_registry_bound(r->stores, &bounds);
     struct job_engine_config jc = { .records = r->records,
                                     .stores = r->stores,
                                     .world = r->world,
@@ -225,15 +266,6 @@ static void rooms_close(struct rooms *r)
     records_close(r->records);
 }
 
-static void raise_fd_limit(void)
-{
-    struct rlimit rl;
-    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
-        rl.rlim_cur = rl.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &rl); /* the default still works, with fewer connections */
-    }
-}
-
 static int run(struct rooms *r)
 {
     sigset_t set;
@@ -242,7 +274,6 @@ static int run(struct rooms *r)
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread exists: all inherit it */
     (void)signal(SIGPIPE, SIG_IGN);
-    raise_fd_limit();
     (void)mallopt(M_ARENA_MAX, 4); /* memory freed by one thread serves the others */
     log_hold();
 

@@ -189,6 +189,8 @@ static err_code create(struct service *s, sv id, struct err *e)
         (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
     err_code rc = d.preload ? preload_run(s, st, e) : ERR_OK;
     store_registry_release(s->cfg.stores, st);
+    store_registry_rest(s->cfg.stores,
+                        id); /* a thousand that were made and not used take nothing */
     return rc;
 }
 

@@ -508,7 +508,8 @@ static err_code enter(struct exchange *ex, struct err *e)
     TRY(check_body(c, e));
     if (!rest_binary_writes(c)) /* there it may belong to the content */
         c->in.body = rest_without_mark(c->in.body);
-    return store_registry_acquire(c->s->cfg.stores, id, false, &c->st, e);
+    c->st = store_registry_try(c->s->cfg.stores, id); /* one that is closed is opened on a worker */
+    return ERR_OK;
 }
 
 static bool tells(const struct rest_call *c, sv name)
@@ -607,11 +608,14 @@ static void work(struct service *s, void *ctx)
 {
     struct exchange *ex = ctx;
     struct rest_call *c = &ex->c;
-    if (!c->it->short_work) {
+    if (c->st == NULL)
+        ex->rc = store_registry_acquire(s->cfg.stores, c->ds->id, false, &c->st, &ex->e);
+    if (ex->rc == ERR_OK && !c->it->short_work) {
         rest_clock_start(&ex->clock, s, pool_of(s, c), ex->x, c->caller.access_key_id, c->ds->id);
         c->clock = &ex->clock;
     }
-    ex->rc = c->it->fn(c, &ex->e);
+    if (ex->rc == ERR_OK)
+        ex->rc = c->it->fn(c, &ex->e);
     rest_clock_stop(&ex->clock);
     leave(ex);
 }
@@ -629,7 +633,7 @@ void rest_handle(struct service *s, struct http_exchange *x, const char *request
     buf_init(&ex->c.out.body, BODY_MAX);
     headers_in(&ex->c, req);
     ex->rc = oom ? arena_oom(req->arena, &ex->e) : enter(ex, &ex->e);
-    if (ex->rc == ERR_OK && ex->c.it->short_work) {
+    if (ex->rc == ERR_OK && ex->c.it->short_work && ex->c.st) {
         work(s, ex);
         return;
     }

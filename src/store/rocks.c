@@ -184,7 +184,6 @@ static rocksdb_options_t *make_options(struct store_env *env, bool create)
     rocksdb_options_set_create_if_missing(o, create);
     rocksdb_options_set_create_missing_column_families(
         o, 1); /* of another layout: told by its version */
-    rocksdb_options_set_max_open_files(o, 2000);
     rocksdb_options_set_max_background_jobs(o, (int)env->n_background);
     rocksdb_options_set_keep_log_file_num(o, 2);
     rocksdb_options_set_info_log_level(o, 2); /* warnings */
@@ -524,6 +523,12 @@ static const struct store_ops rocks_ops = {
 err_code store_open_rocksdb(struct store_env *env, const char *path, bool create,
                             struct store **out, struct err *e)
 {
+    return rocks_open(env, path, create, 2000, out, e);
+}
+
+err_code rocks_open(struct store_env *env, const char *path, bool create, unsigned n_files,
+                    struct store **out, struct err *e)
+{
     if (create)
         TRY(file_mkdirs(path, e));
     else if (access(path, F_OK) != 0)
@@ -542,6 +547,7 @@ err_code store_open_rocksdb(struct store_env *env, const char *path, bool create
     r->sync_write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(r->sync_write, 1);
     r->options = make_options(env, create);
+    rocksdb_options_set_max_open_files(r->options, (int)n_files); /* of the whole database */
     r->data_options = make_data_options(env);
     r->search_options = make_search_options(env);
     r->count_options = make_count_options(env);

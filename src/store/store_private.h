@@ -6,7 +6,8 @@
  *   plan.c     splitting a type into ranges      memory.c  the oracle
  *   log.c      changes, newest first             index.c   search entries
  *   recent.c   current versions read lately      counts.c   sums of what is current
- *   changes.c  who changed within a window
+ *   changes.c  who changed within a window          weight.c   what an open store takes
+ *   registry.c which stores are open
  * Floor: store. */
 #pragma once
 #include "store/keys.h"
@@ -63,6 +64,7 @@ struct store_ops {
 /* First member of every implementation's object. */
 struct store {
     const struct store_ops *ops;
+    void *entry; /* registry.c's; NULL: it was opened by itself */
 };
 struct store_cursor {
     const struct store_ops *ops;
@@ -155,6 +157,17 @@ struct rocks {
         uint64_t next_b, reserved_b;
     } bulk;
 };
+
+/* As store_open_rocksdb(), with at most so many sorted files open at a time. */
+MUST_USE err_code rocks_open(struct store_env *env, const char *path, bool create, unsigned n_files,
+                             struct store **out, struct err *e);
+struct rocks_weight {
+    uint64_t write_bytes; /* memory of what was written and stands in no sorted file yet */
+    bool busy;            /* files are being folded or written */
+};
+void rocks_weigh(struct store *, struct rocks_weight *out);
+/* What was written goes into sorted files, and its memory is free. */
+MUST_USE err_code rocks_flush(struct store *, struct err *e);
 
 /* ---- counts (counts.c) ---- */
 #define COUNT_KEY_MAX 24u /* 1 + 2 + 1 + SEARCH_TOKEN_LEN, in whole words */

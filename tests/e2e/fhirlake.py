@@ -36,12 +36,13 @@ FINAL = {"COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCEL_COMPLETED", "CA
 class Server:
     """`fhirlake serve` as a child process on a free port. Use as a context manager."""
 
-    def __init__(self, data=None, *options, env=None):
+    def __init__(self, data=None, *options, env=None, before=None):
         self.own_data = data is None
         self.data = pathlib.Path(data or tempfile.mkdtemp(prefix="fhirlake-e2e-"))
         self.options = list(options)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "FHIRLAKE_"))}
         self.env.update(env or {})
+        self.before = before  # called in the child before the program: its limits
         self.process = None
         self.url = None
         self.log_path = self.data.with_suffix(".log")
@@ -50,7 +51,7 @@ class Server:
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
             [str(BIN), "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *self.options],
-            stdout=subprocess.PIPE, stderr=self.log, env=self.env, text=True)
+            stdout=subprocess.PIPE, stderr=self.log, env=self.env, text=True, preexec_fn=self.before)
         line = self._ready_line(timeout)
         match = re.match(r"fhirlake ready on (http://\S+)", line)
         if not match:

@@ -1,4 +1,9 @@
 """What callers can make jobs, files and data stores cost: every amount has an end, and is told when it is reached."""
+import concurrent.futures
+import os
+import random
+import resource
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -129,3 +134,68 @@ def test_any_number_of_data_stores_under_way_are_taken_up_after_a_kill():
         for s in gone:
             wait(lambda: status_of(client, s), {"DELETED"})
         assert {status_of(client, s) for s in slow} <= {"CREATING", "ACTIVE", "DELETED"}
+
+
+# ---- open data stores ----
+
+def few_descriptors():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+
+
+def use_many(server, n, n_uses):
+    """Every one can be written, read and searched, whichever was used before, by several callers at a time."""
+    client = server.client()
+    stores = [client.create_fhir_datastore(DatastoreTypeVersion="R4")["DatastoreId"] for _ in range(n)]
+    for s in stores:
+        wait(lambda: status_of(client, s), {"ACTIVE"})
+    most = 0
+
+    def use(turn):
+        store = stores[turn % n] if turn < n else random.Random(turn).choice(stores)
+        fhir = server.fhir(store)
+        made = fhir.put(f"Patient/p{turn}", {"resourceType": "Patient", "id": f"p{turn}", "name": [{"family": f"n{turn}"}]})
+        read = fhir.get(f"Patient/p{turn}")
+        found = fhir.get(f"Patient?name=n{turn}")
+        assert (made.status, read.status, len(found.json["entry"])) == (201, 200, 1), turn
+        return store, turn
+
+    written = []
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for done in pool.map(use, range(n_uses)):
+            written.append(done)
+            most = max(most, len(os.listdir(f"/proc/{server.process.pid}/fd")))
+    assert most < 1024
+    return stores, written
+
+
+def check_all_written(server, written):
+    for store, turn in written:
+        assert server.fhir(store).get(f"Patient/p{turn}").status == 200
+
+
+def test_more_data_stores_than_descriptors_allow_open_are_all_usable():
+    with Server(before=few_descriptors) as server:
+        assert "descriptors limit=1024" in server.log_text()
+        stores, written = use_many(server, 40, 120)
+        server.put_object("s3://input/a.ndjson", patient("a"))
+        jobs = [(s, server.start_import(s, "s3://input/a.ndjson")) for s in stores[:20]]  # each holds its own
+        for s, job in jobs:
+            assert server.wait_import(s, job)["JobStatus"] == "COMPLETED"
+        server.kill()
+        server.start()
+        check_all_written(server, written)
+        client = server.client()
+        for s in stores[:5]:
+            client.delete_fhir_datastore(DatastoreId=s)
+        for s in stores[:5]:
+            wait(lambda: status_of(client, s), {"DELETED"})
+        assert server.fhir(stores[0]).get("Patient/p0").status == 404
+
+
+@pytest.mark.long
+def test_a_thousand_data_stores_are_all_usable_with_1024_descriptors():
+    with Server(None, "--max-datastores", "1000", before=few_descriptors) as server:
+        _, written = use_many(server, 1000, 1500)
+        server.kill()
+        server.start()
+        check_all_written(server, written[::10])
