@@ -74,6 +74,8 @@ static const struct option options[] = {
     { "unsigned-payload", "yes|no",
       "take bodies that the signature does not cover (UNSIGNED-PAYLOAD)", "no", FLAG,
       AT(unsigned_payload), NULL, 0, 0 },
+    { "core-dumps", "yes|no", "a crash may leave a core file: it holds keys and patients' data",
+      "no", FLAG, AT(core_dumps), NULL, 0, 0 },
     { "make-buckets", "yes|no", "directory store: make a bucket on the first write to it", "yes",
       FLAG, AT(make_buckets), NULL, 0, 0 },
     { "sync-objects", "yes|no", "directory store: fsync each object", "yes", FLAG, AT(sync_objects),

@@ -32,6 +32,7 @@ struct server_config {
     unsigned export_retention_hours;
     unsigned cache_mib;
     bool unsigned_payload;
+    bool core_dumps;
     bool make_buckets;
     bool sync_objects;
 };

@@ -18,7 +18,9 @@
 #include <limits.h>
 #include <malloc.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define DRAIN_MS      15000u
@@ -148,6 +150,46 @@ static err_code open_world(struct rooms *r, struct err *e)
     return ERR_OK;
 }
 
+/* ---- what others on this machine can see ---- */
+
+/* Memory holds keys and patients' data: no core file, and no look into it by others of the same user. */
+static void close_memory(bool core_dumps)
+{
+    if (core_dumps)
+        return;
+    if (setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) != 0 ||
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+        LOG(LOG_WARN, "core_dumps", LOG_STR("note", "they cannot be switched off here"));
+}
+
+static void tell_mode(const char *folder, mode_t mode, const char *note)
+{
+    char text[16];
+    (void)snprintf(text, sizeof text, "%04o", (unsigned)mode & 07777);
+    LOG(LOG_WARN, "folder_mode", LOG_STR("folder", folder), LOG_STR("mode", text),
+        LOG_STR("note", note));
+}
+
+/* A folder that only this program uses is its owner's alone, whatever it was made with. */
+static void close_folder(const char *path, const char *name)
+{
+    struct stat st;
+    if (stat(path, &st) != 0 || (st.st_mode & 077) == 0)
+        return;
+    tell_mode(name, st.st_mode,
+              chmod(path, 0700) == 0 ? "others could enter it; it is its owner's alone now"
+                                     : "others can enter it, and its mode cannot be changed");
+}
+
+/* DATA itself may be shared on purpose (DATA/objects); but who may write into it can put a folder in another's place. */
+static void check_data_folder(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && (st.st_mode & 022))
+        tell_mode("data", st.st_mode,
+                  "others may write into the data folder: take that right away");
+}
+
 /* ---- descriptors ---- */
 
 static unsigned raise_fd_limit(void)
@@ -203,6 +245,11 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     TRY(file_mkdirs(c->data, e));
     TRY(file_mkdirs(r->stores_path, e));
     TRY(file_mkdirs(r->jobs_path, e));
+    check_data_folder(c->data);
+    close_folder(r->system_path, "system");
+    close_folder(r->stores_path, "stores");
+    close_folder(r->jobs_path, "jobs");
+    close_folder(r->exports_path, "exports");
     struct store_bounds bounds = share_descriptors(r);
     err_code rc = records_open(r->system_path, &r->records, e);
     if (rc == ERR_EXISTS)
@@ -274,6 +321,8 @@ static int run(struct rooms *r)
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread exists: all inherit it */
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)umask(077); /* for what libraries make: RocksDB's files */
+    close_memory(r->cfg.core_dumps);
     (void)mallopt(M_ARENA_MAX, 4); /* memory freed by one thread serves the others */
     log_hold();
 

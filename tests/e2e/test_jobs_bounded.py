@@ -3,11 +3,13 @@ import concurrent.futures
 import os
 import random
 import resource
+import shutil
+import signal
 
 import pytest
 from botocore.exceptions import ClientError
 
-from fhirlake import KEY, ROLE, Server, patient, wait
+from fhirlake import KEY, ROLE, SANITIZED, Server, patient, wait
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +201,68 @@ def test_a_thousand_data_stores_are_all_usable_with_1024_descriptors():
         server.kill()
         server.start()
         check_all_written(server, written[::10])
+
+
+# ---- what others on the machine can see ----
+
+def open_modes(server):
+    """Files and folders that others than the owner may use, of what is made below the data folder."""
+    return sorted(f"{p.relative_to(server.data)} {p.stat().st_mode & 0o777:o}" for p in server.data.rglob("*")
+                  if p.stat().st_mode & 0o077)
+
+
+def test_everything_that_is_written_is_its_owners_alone():
+    with Server(before=lambda: os.umask(0)) as server:
+        store = server.create_store()
+        fhir = server.fhir(store)
+        fhir.put("Patient/a", {"resourceType": "Patient", "id": "a"})
+        server.put_object("s3://input/b.ndjson", patient("b"))
+        os.chmod(server.objects / "input", 0o700), os.chmod(server.objects / "input/b.ndjson", 0o600)  # the test's own
+        server.import_all(store, "s3://input/")
+        server.export_all(store)
+        job = fhir.get("$export", Prefer="respond-async").headers["Content-Location"].rsplit("/", 1)[1]
+        server.wait_export(store, job)
+        assert any(p.suffix == ".sst" for p in server.data.rglob("*"))
+        assert open_modes(server) == []
+
+
+def test_folders_of_before_that_others_could_enter_are_closed_and_told():
+    with Server() as server:
+        server.create_store()
+        server.stop()
+        for name, mode in (("", 0o777), ("system", 0o755), ("stores", 0o750), ("jobs", 0o707), ("exports", 0o711)):
+            os.chmod(server.data / name, mode)
+        server.start()
+        assert [oct(os.stat(server.data / n).st_mode & 0o777) for n in ("system", "stores", "jobs", "exports")] == ["0o700"] * 4
+        told = [line for line in server.log_text().splitlines() if "folder_mode" in line]
+        assert len(told) == 5 and "folder=data mode=0777" in told[0] and "folder=stores mode=0750" in told[2]
+        server.stop()
+        os.chmod(server.data, 0o700)
+        before = server.log_text()
+        server.start()
+        assert "folder_mode" not in server.log_text()[len(before):]
+
+
+def cored(*options):
+    """Did a crash leave a core file, where the machine makes them?"""
+    server = Server(None, *options, before=lambda: resource.setrlimit(resource.RLIMIT_CORE, (-1, -1)))
+    try:
+        server.start()
+        os.kill(server.process.pid, signal.SIGSEGV)
+        return os.WCOREDUMP(os.waitpid(server.process.pid, 0)[1])
+    finally:
+        server.process.returncode = -signal.SIGSEGV
+        server._gone()
+        shutil.rmtree(server.data)
+        server.log_path.unlink()
+
+
+@pytest.mark.skipif(SANITIZED, reason="the sanitizer ends the process itself")
+def test_a_crash_leaves_no_core_file_unless_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if not cored("--core-dumps", "yes"):
+        pytest.skip("no core files are made here")
+    assert list(tmp_path.iterdir()) != []
+    for p in tmp_path.iterdir():
+        p.unlink()
+    assert not cored() and list(tmp_path.iterdir()) == []

@@ -207,7 +207,8 @@ TEST(registry, when_all_are_held_the_next_waits_and_is_told_at_last)
     struct err why;
     assert_int_equal(store_registry_acquire(r, id_of(2, id), true, &c, &why), ERR_THROTTLED);
     assert_non_null(strstr(why.msg, "Too many data stores"));
-    assert_int_equal(take(r, 0, false, &c), ERR_OK); /* of those that are open there may be many holders */
+    assert_int_equal(take(r, 0, false, &c),
+                     ERR_OK); /* of those that are open there may be many holders */
     store_registry_release(r, c);
     struct waiter w = { .r = r };
     pthread_t t;
@@ -322,7 +323,8 @@ TEST(registry, one_that_has_outgrown_its_part_is_given_a_larger_one)
     struct store_registry *r = NULL;
     struct store_bounds b = { 16 * STORE_FILES_LEAST, 600000, 64 << 20, 200 }; /* 128 are extra */
     char id[33], path[PATH_MAX];
-    for (unsigned i = 1; i < 64; i++) { /* so many exist that an even share of that is next to nothing */
+    for (unsigned i = 1; i < 64;
+         i++) { /* so many exist that an even share of that is next to nothing */
         (void)snprintf(path, sizeof path, "%s/%s", root, (id_of(i, id), id));
         OK(file_mkdirs(path, e));
     }
@@ -336,7 +338,8 @@ TEST(registry, one_that_has_outgrown_its_part_is_given_a_larger_one)
         assert_int_equal(write_value(st, "q", 7), ERR_OK);
         OK(rocks_flush(st, e));
     }
-    nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL); /* looks pass it over while it is held */
+    nanosleep(&(struct timespec){ .tv_nsec = 50000000 },
+              NULL); /* looks pass it over while it is held */
     assert_int_equal(read_value(st, "q"), 7);
     store_registry_release(r, st);
     until_open(r, 0);
@@ -370,7 +373,8 @@ TEST(registry, a_removal_waits_for_holders_and_what_is_made_anew_is_empty)
         assert_int_equal(write_value(st, "p", i), ERR_OK);
         store_registry_release(r, st);
     }
-    for (unsigned i = 0; i < 6; i += 2) /* open ones, closed ones, ones that are just being closed */
+    for (unsigned i = 0; i < 6;
+         i += 2) /* open ones, closed ones, ones that are just being closed */
         OK(store_registry_remove(r, id_of(i, id), e));
     OK(store_registry_remove(r, id_of(99, id), e)); /* nothing there is success */
     store_registry_count(r, &c);
@@ -390,7 +394,7 @@ enum { STORES = 8, THREADS = 5 };
 struct worker {
     struct store_registry *r;
     unsigned number, n_ops;
-    unsigned last[STORES];  /* what it wrote last, as "w<number>" */
+    unsigned last[STORES]; /* what it wrote last, as "w<number>" */
     bool wrong;
 };
 
