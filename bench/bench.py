@@ -386,7 +386,7 @@ class Bench:
 
     def memory(self):
         for gb in (self.args.gb / 10, self.args.gb):
-            server = self.start_server(name=f"memory-{gb}")
+            server = self.start_server("--core-dumps", "yes", name=f"memory-{gb}")  # its peak is reset from outside
             store = server.create_store()
             uri = self.link_input(server, gb)
             pid = server.process.pid

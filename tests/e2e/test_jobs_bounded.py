@@ -176,7 +176,7 @@ def check_all_written(server, written):
 
 
 def test_more_data_stores_than_descriptors_allow_open_are_all_usable():
-    with Server(before=few_descriptors) as server:
+    with Server(None, "--core-dumps", "yes", before=few_descriptors) as server:  # its descriptors are looked at
         assert "descriptors limit=1024" in server.log_text()
         stores, written = use_many(server, 40, 120)
         server.put_object("s3://input/a.ndjson", patient("a"))
@@ -196,7 +196,7 @@ def test_more_data_stores_than_descriptors_allow_open_are_all_usable():
 
 @pytest.mark.long
 def test_a_thousand_data_stores_are_all_usable_with_1024_descriptors():
-    with Server(None, "--max-datastores", "1000", before=few_descriptors) as server:
+    with Server(None, "--core-dumps", "yes", before=few_descriptors) as server:
         _, written = use_many(server, 1000, 1500)
         server.kill()
         server.start()
