@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 err_code file_os_err(struct err *e, const char *what)
@@ -186,6 +187,16 @@ err_code file_mkdirs(const char *path, struct err *e)
             return ERR(e, ERR_EXISTS, "a file stands where a folder is needed");
         p[i] = c;
     }
+    return ERR_OK;
+}
+
+err_code file_disk(const char *path, uint64_t *left, uint64_t *size, struct err *e)
+{
+    struct statvfs v;
+    if (statvfs(path, &v) != 0)
+        return file_os_err(e, "cannot look at a disk");
+    *left = (uint64_t)v.f_bavail * v.f_frsize;
+    *size = (uint64_t)v.f_blocks * v.f_frsize;
     return ERR_OK;
 }
 

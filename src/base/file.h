@@ -21,6 +21,8 @@ MUST_USE err_code file_mkdirs(const char *path, struct err *e);
 /* Remove a file, or a folder with all below it. Nothing there is success. Links are not followed.
  */
 MUST_USE err_code file_remove_tree(const char *path, struct err *e);
+/* Bytes that the disk of a file or folder has free for us, and in all. */
+MUST_USE err_code file_disk(const char *path, uint64_t *left, uint64_t *size, struct err *e);
 /* fsync a folder, so that names made in it survive a crash. */
 MUST_USE err_code file_sync_dir(const char *path, struct err *e);
 /* All of bytes to fd, through EINTR and short writes. */

@@ -52,10 +52,21 @@
 #define LIMIT_EXPORT_PATIENTS 10000u /* in one list of patients */
 #define LIMIT_EXPORT_TEXTS    1000u  /* of one kind in a request: filters, types, elements */
 #define LIMIT_SERVED_HOURS    48u /* --export-retention-hours: served files stay after completion */
+#define LIMIT_SERVED_STORE \
+    100u /* --max-served-exports: waiting, running or kept, of one data store */
+#define LIMIT_SERVED_CALLER \
+    500u /* --max-served-exports-caller: of one caller, over all data stores */
+#define LIMIT_SERVED_COPIES \
+    12u /* --max-served-copies: bytes of one data store, in its largest exports; */
+#define LIMIT_SERVED_SMALL_BYTES  (16u << 20)    /* so much is always kept */
+#define LIMIT_SERVED_STORE_BYTES  (100ull << 30) /* --max-served-export-mib */
+#define LIMIT_SERVED_CALLER_BYTES (400ull << 30) /* --max-served-export-mib-caller */
 
 /* ---- jobs ---- */
 #define LIMIT_JOBS_QUEUED 25u /* per data store and kind */
-#define LIMIT_WORKERS     64u /* --workers; default: processors, at least 2 */
+#define LIMIT_FREE_DISK_BYTES \
+    (1ull << 30)          /* --min-free-mib: left to the data stores, or a twentieth of the disk */
+#define LIMIT_WORKERS 64u /* --workers; default: processors, at least 2 */
 
 /* ---- data stores ---- */
 #define LIMIT_STORE_FILES     16384u /* descriptors of all open ones; less when ulimit -n is low */

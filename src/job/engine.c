@@ -58,8 +58,12 @@ err_code job_engine_change(struct job_engine *en, job_kind kind, sv datastore_id
         bool synced = c->to != JOB_IN_PROGRESS;
         rc = ends ? job_record_finish(en->cfg.records, &rec, e)
                   : job_record_update(en->cfg.records, &rec, synced, e);
-        if (rc == ERR_OK && ends && rec.job.expires_ms)
+        if (rc == ERR_OK && ends && rec.job.expires_ms) {
+            job_kept_end(en->kept, id, rec.job.expires_ms);
             job_served_expect(en->served, rec.job.expires_ms);
+        } else if (rc == ERR_OK && (ends || c->files_removed)) {
+            job_kept_leave(en->kept, id);
+        }
         if (rc == ERR_OK && moved)
             job_engine_log("job", &rec.job);
         ended = rc == ERR_OK && ends;
@@ -278,8 +282,10 @@ static void *runner(void *arg)
                         &read_err) == ERR_OK &&
         job_params_load(en->cfg.records, rec.job.id, a, &rec.job.params, &read_err) == ERR_OK) {
         r.job = &rec.job;
-        if (rec.job.served)
+        if (rec.job.served) {
             r.world = en->served ? job_served_world(en->served) : NULL;
+            r.kept = en->kept;
+        }
         r.live.progress = rec.job.progress;
         if (rec.job.status == JOB_CANCEL_SUBMITTED || rec.job.status == JOB_CANCEL_IN_PROGRESS) {
             pthread_mutex_lock(&en->locked.lock);
@@ -536,6 +542,43 @@ static void add_active(void *ctx, job_kind kind, sv datastore_id, sv job_id, uin
     pthread_mutex_unlock(&en->locked.lock);
 }
 
+/* ---- what is kept of before ---- */
+
+static err_code load_one(struct job_engine *en, sv datastore_id, sv id, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    struct job_record rec;
+    TRY(job_record_read(en->cfg.records, JOB_EXPORT, datastore_id, id, a, &rec, e));
+    if (rec.job.served && !rec.job.discarded)
+        job_kept_load(en->kept, &rec.job);
+    return ERR_OK;
+}
+
+struct load_ctx {
+    struct job_engine *en;
+    err_code rc;
+    struct err *e;
+};
+
+static bool load_ended(void *ctx, sv key, sv datastore_id)
+{
+    struct load_ctx *c = ctx;
+    sv id = sv_tail(key, key.len - 32);
+    c->rc = load_one(c->en, datastore_id, id, c->e);
+    return c->rc == ERR_OK;
+}
+
+/* Jobs that wait or run, and those whose files have not expired. No other thread is there yet. */
+static err_code load_kept(struct job_engine *en, struct err *e)
+{
+    struct load_ctx c = { en, ERR_OK, e };
+    for (struct job_entry *x = en->locked.first; x; x = x->next)
+        if (x->kind == JOB_EXPORT)
+            TRY(load_one(en, sv_from(x->datastore_id), sv_from(x->id), e));
+    TRY(records_scan(en->cfg.records, SV_LIT("jobexpiry/"), SV_NONE, load_ended, &c, e));
+    return c.rc;
+}
+
 err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine **out,
                           struct err *e)
 {
@@ -555,9 +598,14 @@ err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine
     pthread_mutex_init(&en->record_lock, NULL);
     pthread_mutex_init(&en->locked.lock, NULL);
     pthread_cond_init(&en->locked.changed, NULL);
+    en->kept = job_kept_new(&cfg->served_limits);
     err_code rc = job_pool_start(cfg->n_workers, &en->pool, e);
     if (rc == ERR_OK)
         rc = job_records_active(cfg->records, add_active, en, e);
+    if (rc == ERR_OK)
+        rc = file_mkdirs(en->spool_dir, e);
+    if (rc == ERR_OK)
+        rc = load_kept(en, e);
     if (rc == ERR_OK)
         rc = job_spool_sweep(en->spool_dir, is_active, en, e);
     if (rc == ERR_OK && cfg->served_dir)
@@ -588,6 +636,7 @@ void job_engine_stop(struct job_engine *en)
     pthread_mutex_unlock(&en->locked.lock);
     job_served_stop(en->served);
     job_pool_stop(en->pool);
+    job_kept_free(en->kept);
     pthread_mutex_destroy(&en->record_lock);
     pthread_mutex_destroy(&en->locked.lock);
     pthread_cond_destroy(&en->locked.changed);

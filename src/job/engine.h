@@ -17,7 +17,8 @@ struct job_engine {
     struct job_engine_config cfg;
     char *spool_dir, *served_dir;
     struct job_pool *pool;
-    struct job_served *served;   /* NULL: none are taken */
+    struct job_served *served; /* NULL: none are taken */
+    struct job_kept *kept;
     pthread_mutex_t record_lock; /* orders the writers of records; held over their I/O */
     struct {
         pthread_mutex_t lock;

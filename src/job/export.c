@@ -36,6 +36,8 @@ static bool each_done(void *ctx, sv key, sv value)
         p->ranges_done++;
         while ((v = yyjson_arr_iter_next(&it)) != NULL) {
             p->objects_exported++;
+            if (sv_to_u64(json_number(json_get(v, "bytes")), &n))
+                c->x->shared.written += n;
             if (json_get(v, "deleted"))
                 continue;
             if (sv_to_u64(json_number(json_get(v, "count")), &n))
@@ -161,7 +163,9 @@ static err_code export_all(struct export *x, struct arena *a, struct err *e)
         return ERR(e, d.rc, "the export's notes are damaged");
     x->shared.progress.ranges_total = x->plan.n;
     export_progress_begin(x);
+    TRY(export_room_take(x, 0, e));
     TRY(export_ranges_run(x, e));
+    TRY(export_room_take(x, 0, e));
     CLEANUP_BUF struct buf manifest = BUF_INIT(1u << 30);
     struct export_object errors;
     bool has_errors;

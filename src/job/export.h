@@ -149,6 +149,8 @@ struct export
         err_code rc;       /* first failure of a range */
         struct err err;
         struct job_progress progress;
+        uint64_t written,
+            asked_at; /* bytes of all objects, deletions too; when the limits were asked last */
         uint64_t finished_resources, finished_bytes;     /* of ranges that are in */
         uint64_t begun_us, begun_resources, begun_bytes; /* what this run found */
         bool *places;                                    /* taken, of plan.n */
@@ -248,6 +250,8 @@ MUST_USE err_code export_ranges_run(struct export *x, struct err *e);
 /* ---- progress (export_progress.c) ---- */
 void export_progress_begin(struct export *x);
 void export_progress_add(struct export *x, int64_t resources, int64_t bytes);
+/* So many bytes are about to go to the sink. ERR_TOO_LARGE, ERR_NO_SPACE: a served export may not write on. */
+MUST_USE err_code export_room_take(struct export *x, uint64_t bytes, struct err *e);
 void export_progress_range(struct export *x, const struct export_tally *t); /* it is in */
 
 MUST_USE err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e);

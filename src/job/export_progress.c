@@ -36,6 +36,24 @@ void export_progress_add(struct export *x, int64_t resources, int64_t bytes)
     job_run_progress_set(x->run, &copy);
 }
 
+#define ASK_BYTES (8u << 20) /* between looks at limits and disk */
+
+err_code export_room_take(struct export *x, uint64_t bytes, struct err *e)
+{
+    if (x->run->kept == NULL)
+        return ERR_OK;
+    pthread_mutex_lock(&x->shared.lock);
+    uint64_t written = x->shared.written += bytes;
+    bool ask = bytes == 0 || written - x->shared.asked_at >= ASK_BYTES || x->shared.asked_at == 0;
+    if (ask)
+        x->shared.asked_at = written;
+    pthread_mutex_unlock(&x->shared.lock);
+    if (!ask)
+        return ERR_OK;
+    TRY(job_kept_grow(x->run->kept, x->run->job->id, written, e));
+    return job_disk_check(x->run->cfg, e);
+}
+
 void export_progress_begin(struct export *x)
 {
     struct job_progress *p = &x->shared.progress;

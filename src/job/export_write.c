@@ -468,6 +468,7 @@ err_code export_range_flush(struct export_range *g, struct err *e)
             export_progress_add(g->x, (int64_t)n - g->new_heads, (int64_t)bytes.len);
             g->new_heads = 0;
         }
+        TRY(export_room_take(g->x, bytes.len, e));
         TRY(sink_file_write(g->file, bytes, e));
         pass_block(g, bytes.len);
     }

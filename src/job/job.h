@@ -86,6 +86,9 @@ struct job_request {
     sv input_uri;        /* import only */
     sv validation_level; /* import only: "strict", "structure-only", "minimal"; empty: strict */
     const struct job_export_params *params; /* export only; NULL: the whole store */
+    sv caller; /* of a served export: for whom its files are kept; may be empty */
+    unsigned *
+        wait_s; /* out: seconds until a refusal for want of room may be over, 0 for any other; or NULL */
 };
 
 /* JobProgressReport of an import; for an export n_resources/bytes done and to do. */
@@ -124,6 +127,7 @@ struct job { /* a copy of a record; strings owned by the arena it was read into 
         discarded; /* served: the files are gone, by job_discard() or because their time was over */
     int64_t expires_ms;                     /* served and ended: when the files go; 0 else */
     sv request_url;                         /* of the kick-off */
+    sv caller;                              /* who did it */
     const struct job_export_params *params; /* NULL: none were given (and in job_list()) */
     sv message; /* a running export: its progress in words; within the model's pattern: letters, digits, space _.:/=+-%@ */
 };
@@ -140,6 +144,13 @@ typedef err_code (*job_filter_compile_fn)(void *ctx, const struct job_filter_sco
                                           fhir_type type, sv name, sv value, struct arena *a,
                                           struct search_criterion **any, size_t *n, struct err *e);
 
+/* Served exports that wait, run or are kept, and the bytes of their files. 0: the defaults of base/limits.h. */
+struct job_served_limits {
+    unsigned per_store, per_caller;
+    unsigned
+        copies; /* of a data store: so many times its largest export, or small_bytes if that is more */
+    uint64_t small_bytes, store_bytes, caller_bytes;
+};
 struct job_engine;
 struct job_engine_config {
     struct records *records;       /* borrowed */
@@ -147,11 +158,14 @@ struct job_engine_config {
     struct sink_world *world;      /* borrowed */
     const char *spool_dir;         /* scratch that survives a restart: DATA/jobs */
     unsigned n_workers;
-    unsigned max_queued;           /* 0: LIMIT_JOBS_QUEUED */
-    size_t export_object_bytes;    /* 0: LIMIT_EXPORT_OBJECT_BYTES */
-    size_t import_chunk_bytes;     /* 0: LIMIT_IMPORT_CHUNK_BYTES */
-    const char *served_dir;        /* files of served exports: DATA/exports; NULL: none are taken */
-    int64_t served_ms;             /* how long they stay after completion; 0: LIMIT_SERVED_HOURS */
+    unsigned max_queued;        /* 0: LIMIT_JOBS_QUEUED */
+    size_t export_object_bytes; /* 0: LIMIT_EXPORT_OBJECT_BYTES */
+    size_t import_chunk_bytes;  /* 0: LIMIT_IMPORT_CHUNK_BYTES */
+    const char *served_dir;     /* files of served exports: DATA/exports; NULL: none are taken */
+    int64_t served_ms;          /* how long they stay after completion; 0: LIMIT_SERVED_HOURS */
+    struct job_served_limits served_limits;
+    uint64_t
+        min_free_bytes; /* jobs leave so much of the disk free; 0: LIMIT_FREE_DISK_BYTES, or less on a small one */
     job_filter_compile_fn compile; /* NULL: without chains and _has */
     void *compile_ctx;
     /* A job has ended, and its record says so; NULL: nobody wants to know. From any thread; must be short. */
@@ -168,7 +182,8 @@ void job_engine_stop(struct job_engine *en);
  * and status SUBMITTED in *out. May wait for a peer: call it on a worker thread, not a server
  * thread. A client_token seen before with the same request answers with that job, with another
  * request ERR_INVALID. ERR_DENIED, ERR_NOT_FOUND (bucket, input: the message says which),
- * ERR_INVALID, ERR_THROTTLED (queue full), ERR_PEER, ERR_TIMEOUT: then no job exists. */
+ * ERR_INVALID, ERR_THROTTLED (queue full, or or too much of served exports is kept),
+ * ERR_PEER, ERR_TIMEOUT: then no job exists. */
 MUST_USE err_code job_submit(struct job_engine *en, const struct job_request *req, struct arena *a,
                              struct job *out, struct err *e);
 /* What job_submit() checks of an export's parameters against the data store as it is now, and nothing of

@@ -5,6 +5,7 @@
  *   record.c   job records <-> JSON, status moves (one table, one function)
  *   params.c   what an export asks for, as a record
  *   served.c   files of completed exports, and their retention
+ *   kept.c     how much of them is kept, and for whom
  *   pool.c     worker threads shared by the running jobs, round robin
  *   export*.c  plan, run, finish of an export (export.h)
  *   import.c   chunks, parse, publish of an import  import_*.c
@@ -41,6 +42,7 @@ struct job_run {
     const struct job_engine_config *cfg; /* the engine's */
     const char *spool_dir; /* this job's own folder, made by the engine, removed when it ends */
     size_t export_object_bytes, import_chunk_bytes;
+    struct job_kept *kept;   /* of a served export; NULL: its files are not ours to keep */
     const atomic_bool *halt; /* leave between blocks with ERR_CANCELLED; the engine knows why */
     struct {
         pthread_mutex_t lock;
@@ -128,6 +130,21 @@ MUST_USE err_code job_params_read(sv text, struct arena *a, const struct job_exp
 /* NULL when the job has none. */
 MUST_USE err_code job_params_load(struct records *r, sv job_id, struct arena *a,
                                   const struct job_export_params **out, struct err *e);
+
+/* ---- how much of served exports is kept (kept.c) ---- */
+struct job_kept;
+struct job_kept *job_kept_new(const struct job_served_limits *limits);
+void job_kept_free(struct job_kept *k);
+/* A place for a new job. ERR_THROTTLED: there is none; *wait_s: seconds until there may be. */
+MUST_USE err_code job_kept_enter(struct job_kept *k, const struct job *j, unsigned *wait_s,
+                                 struct err *e);
+void job_kept_load(struct job_kept *k, const struct job *j); /* at the start: it has its place */
+/* It has written so many bytes. ERR_TOO_LARGE: more than may be kept. */
+MUST_USE err_code job_kept_grow(struct job_kept *k, sv id, uint64_t bytes, struct err *e);
+void job_kept_end(struct job_kept *k, sv id, int64_t expires_ms);
+void job_kept_leave(struct job_kept *k, sv id); /* its files are nobody's any more */
+/* ERR_NO_SPACE: so little of the data folder's disk is free that no job may write there. */
+MUST_USE err_code job_disk_check(const struct job_engine_config *cfg, struct err *e);
 
 /* ---- files of completed exports (served.c) ---- */
 struct job_served;

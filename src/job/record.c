@@ -104,6 +104,7 @@ static const struct field fields[] = {
     F("transactionTime", TIME, job.transaction_ms),
     F("message", TEXT, job.message),
     F("request", TEXT, job.request_url),
+    F("caller", TEXT, job.caller),
     F("served", COUNT, served),
     F("filesExpire", TIME, job.expires_ms),
     F("filesRemoved", TIME, files_removed_ms),

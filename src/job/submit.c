@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "codec/hash.h"
 
+#define DISK_WAIT_S  300u
 #define JOB_NAME_MAX 128u /* bytes: longer than what export_write.c calls an object */
 
 static void digest_add(struct hash_sha256 *h, sv text)
@@ -131,26 +132,34 @@ static struct job_entry *entry_of(const struct job_request *q, const char *id)
 static struct job_record record_of(const struct job_request *q, sv id, sv digest, struct arena *a)
 {
     bool served = q->params && q->params->served;
-    return (struct job_record){ .digest = digest,
-                                .served = served,
-                                .job = { .kind = q->kind,
-                                         .id = arena_sv(a, id),
-                                         .datastore_id = arena_sv(a, q->datastore_id),
-                                         .datastore_arn = arena_sv(a, q->datastore_arn),
-                                         .account_id = arena_sv(a, q->account_id),
-                                         .job_name = arena_sv(a, q->job_name),
-                                         .role_arn = arena_sv(a, q->role_arn),
-                                         .output_uri = arena_sv(a, q->output_uri),
-                                         .job_folder_uri = served ? SV_NONE : folder_uri(a, q, id),
-                                         .kms_key_id = arena_sv(a, q->kms_key_id),
-                                         .input_uri = arena_sv(a, q->input_uri),
-                                         .validation_level = arena_sv(a, q->validation_level),
-                                         .status = JOB_SUBMITTED,
-                                         .submit_ms = clock_wall_ms(),
-                                         .served = served,
-                                         .request_url = arena_sv(
-                                             a, q->params ? q->params->request_url : SV_NONE),
-                                         .params = q->kind == JOB_EXPORT ? q->params : NULL } };
+    struct job_record rec = { .digest = digest,
+                              .served = served,
+                              .job = { .kind = q->kind,
+                                       .id = arena_sv(a, id),
+                                       .datastore_id = arena_sv(a, q->datastore_id),
+                                       .datastore_arn = arena_sv(a, q->datastore_arn),
+                                       .account_id = arena_sv(a, q->account_id),
+                                       .job_name = arena_sv(a, q->job_name),
+                                       .role_arn = arena_sv(a, q->role_arn),
+                                       .output_uri = arena_sv(a, q->output_uri),
+                                       .job_folder_uri = served ? SV_NONE : folder_uri(a, q, id),
+                                       .kms_key_id = arena_sv(a, q->kms_key_id),
+                                       .input_uri = arena_sv(a, q->input_uri),
+                                       .validation_level = arena_sv(a, q->validation_level),
+                                       .status = JOB_SUBMITTED,
+                                       .submit_ms = clock_wall_ms(),
+                                       .served = served,
+                                       .params = q->kind == JOB_EXPORT ? q->params : NULL } };
+    rec.job.request_url = arena_sv(a, q->params ? q->params->request_url : SV_NONE);
+    rec.job.caller = arena_sv(a, served ? q->caller : SV_NONE);
+    return rec;
+}
+
+/* Told to a caller who may come again: seconds, 0 for as soon as he likes. */
+static void say_wait(const struct job_request *q, unsigned s)
+{
+    if (q->wait_s)
+        *q->wait_s = s;
 }
 
 /* Its record, then its place in the queue. They belong together: who is written first is first. */
@@ -159,6 +168,13 @@ static err_code enter(struct job_engine *en, const struct job_request *q, struct
 {
     pthread_mutex_lock(&en->record_lock);
     err_code rc = check_queue(en, q, e); /* again: nobody enters between this look and the entry */
+    bool has_place = false;
+    unsigned wait_s = 0;
+    if (rc == ERR_OK && rec->served) {
+        rc = job_kept_enter(en->kept, &rec->job, &wait_s, e);
+        has_place = rc == ERR_OK;
+        say_wait(q, wait_s);
+    }
     uint64_t now_us = (uint64_t)rec->job.submit_ms * 1000;
     pthread_mutex_lock(&en->locked.lock);
     if (en->locked.last_order >= now_us)
@@ -176,6 +192,8 @@ static err_code enter(struct job_engine *en, const struct job_request *q, struct
         pthread_mutex_lock(&en->locked.lock);
         job_entry_add_locked(en, x);
         pthread_mutex_unlock(&en->locked.lock);
+    } else if (has_place) {
+        job_kept_leave(en->kept, rec->job.id);
     }
     pthread_mutex_unlock(&en->record_lock);
     return rc;
@@ -195,6 +213,17 @@ static void start_or_queue(struct job_engine *en, const struct job *j)
     job_engine_schedule(en);
 }
 
+/* Too little of the disk is left: that may pass, as other limits do. */
+static err_code check_disk(struct job_engine *en, const struct job_request *q, struct err *e)
+{
+    struct err why;
+    err_code rc = job_disk_check(&en->cfg, &why);
+    if (rc == ERR_OK)
+        return rc;
+    say_wait(q, DISK_WAIT_S);
+    return ERR(e, ERR_THROTTLED, "The server's disk is nearly full; try again later");
+}
+
 static err_code submit_held(struct job_engine *en, const struct job_request *q, sv digest,
                             struct arena *a, struct job *out, struct err *e)
 {
@@ -205,8 +234,7 @@ static err_code submit_held(struct job_engine *en, const struct job_request *q, 
         TRY(job_export_check(en, q->datastore_id, q->params, e));
     if (served && en->served == NULL)
         return ERR(e, ERR_UNSUPPORTED, "This server keeps no files of exports");
-    if (!served)
-        TRY(probe(en, q, e));
+    TRY(served ? check_disk(en, q, e) : probe(en, q, e));
     rng_hex32(id);
     struct job_record rec = record_of(q, sv_from(id), digest, a);
     TRY(enter(en, q, &rec, e));
@@ -240,6 +268,7 @@ err_code job_submit(struct job_engine *en, const struct job_request *q, struct a
                     struct job *out, struct err *e)
 {
     sv digest = request_digest(a, q);
+    say_wait(q, 0);
     if (q->client_token.len) {
         err_code rc = by_token(en, q, digest, a, out, e);
         if (rc != ERR_NOT_FOUND)

@@ -30,6 +30,9 @@ struct server_config {
     unsigned max_datastores;
     unsigned preload_patients;
     unsigned export_retention_hours;
+    unsigned max_served_exports, max_served_exports_caller, max_served_copies;
+    unsigned max_served_export_mib, max_served_export_mib_caller;
+    unsigned min_free_mib; /* 0: by the disk */
     unsigned cache_mib;
     bool unsigned_payload;
     bool core_dumps;

@@ -229,6 +229,17 @@ static struct store_bounds share_descriptors(struct rooms *r)
 
 /* ---- up and down ---- */
 
+static struct job_served_limits served_limits(const struct server_config *c)
+{
+    return (struct job_served_limits){
+        .per_store = c->max_served_exports,
+        .per_caller = c->max_served_exports_caller,
+        .copies = c->max_served_copies,
+        .store_bytes = (uint64_t)c->max_served_export_mib << 20,
+        .caller_bytes = (uint64_t)c->max_served_export_mib_caller << 20,
+    };
+}
+
 static err_code rooms_open(struct rooms *r, struct err *e)
 {
     const struct server_config *c = &r->cfg;
@@ -271,6 +282,8 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                     .n_workers = r->n_workers,
                                     .served_dir = r->exports_path,
                                     .served_ms = c->export_retention_hours * 3600000LL,
+                                    .served_limits = served_limits(c),
+                                    .min_free_bytes = (uint64_t)c->min_free_mib << 20,
                                     .compile = service_filter_compile,
                                     .ended = parking_wake,
                                     .ended_ctx = r->parking };

@@ -149,7 +149,12 @@ err_code rest_export(struct rest_call *c, struct err *e)
     if (p.request_url.ptr == NULL)
         return arena_oom(c->a, e);
     q.params = &p;
+    q.caller = c->caller.arn;
+    unsigned wait_s = 0;
+    q.wait_s = &wait_s;
     err_code rc = job_submit_fault(job_submit(c->s->cfg.jobs, &q, c->a, &j, e), e);
+    if (rc == ERR_THROTTLED && wait_s)
+        rest_header(c, "Retry-After", arena_fmt(c->a, "%u", wait_s));
     if (rc == ERR_UNSUPPORTED)
         return not_supported(c, e);
     TRY(rc);

@@ -266,3 +266,72 @@ def test_a_crash_leaves_no_core_file_unless_that_is_asked_for(tmp_path, monkeypa
     for p in tmp_path.iterdir():
         p.unlink()
     assert not cored() and list(tmp_path.iterdir()) == []
+
+
+# ---- files that are kept for download ----
+
+def kick_off(fhir, path="$export"):
+    return fhir.get(path, Prefer="respond-async")
+
+
+def kept_bytes(server):
+    return sum(p.stat().st_size for p in (server.data / "exports").rglob("*") if p.is_file())
+
+
+def fill_with(fhir, n_bytes):
+    for i in range(n_bytes // 1_000_000):
+        fhir.put(f"Basic/b{i}", {"resourceType": "Basic", "id": f"b{i}", "code": {"text": "x" * 1_000_000}})
+
+
+def ended(server, store, answer):
+    return server.wait_export(store, answer.headers["Content-Location"].rsplit("/", 1)[1])["JobStatus"]
+
+
+def check_refusal(answer, words):
+    assert answer.status == 429 and 1 <= int(answer.headers["Retry-After"]) <= 3600
+    assert answer.json["issue"][0]["code"] == "throttled" and words in answer.text
+
+
+def test_a_data_store_keeps_a_dozen_copies_of_itself_and_no_more_also_after_a_kill():
+    with Server() as server:
+        store, other = server.create_store(), server.create_store()
+        fhir = server.fhir(store)
+        fill_with(fhir, 2_000_000)
+        taken = [a for a in (kick_off(fhir, path) for path in ["$export", "$export?_type=Basic"] * 15) if a.status == 202]
+        states = [ended(server, store, a) for a in taken]  # what was taken on, when nobody knew its size, may fail
+        assert states.count("COMPLETED") == 12 and set(states) <= {"COMPLETED", "FAILED"}
+        assert kept_bytes(server) < 13 * 2_010_000
+        check_refusal(kick_off(fhir), "kept or on their way")
+        assert kick_off(server.fhir(other)).status == 202
+        server.kill()
+        server.start()
+        fhir = server.fhir(store)
+        check_refusal(kick_off(fhir), "kept or on their way")
+        check_refusal(fhir.post("$export", {"resourceType": "Parameters"}, Prefer="respond-async"), "kept or on their way")
+        first = taken[states.index("COMPLETED")].headers["Content-Location"].split("/r4/")[1]
+        assert fhir.delete(first).status == 202
+        again = kick_off(fhir)
+        assert again.status == 202 and ended(server, store, again) == "COMPLETED"
+        s3 = server.export_all(store)  # into the caller's own place
+        assert s3["JobStatus"] == "COMPLETED"
+
+
+def test_numbers_of_kept_exports_end_per_data_store_and_per_caller():
+    with Server(None, "--max-served-exports", "3", "--max-served-exports-caller", "5") as server:
+        stores = [server.create_store() for _ in range(3)]
+        taken = {s: [kick_off(server.fhir(s)).status for _ in range(5)] for s in stores}
+        assert taken[stores[0]] == [202] * 3 + [429] * 2
+        assert taken[stores[1]] == [202] * 2 + [429] * 3  # the caller's five are taken
+        assert taken[stores[2]] == [429] * 5
+        check_refusal(kick_off(server.fhir(stores[0])), "3 exports of this data store")
+        check_refusal(kick_off(server.fhir(stores[2])), "5 of your exports")
+
+
+def test_a_disk_that_is_nearly_full_takes_no_files_of_exports():
+    with Server(None, "--min-free-mib", str(1 << 29)) as server:  # more than there is
+        store = server.create_store()
+        fhir = server.fhir(store)
+        assert fhir.put("Patient/a", {"resourceType": "Patient", "id": "a"}).status == 201  # data go on
+        check_refusal(kick_off(fhir), "disk is nearly full")
+        assert kept_bytes(server) == 0
+        assert server.export_all(store)["JobStatus"] == "COMPLETED"
