@@ -142,7 +142,11 @@ err_code records_scrub(struct records *r, struct err *e)
         co, 2); /* force: old values may stand there */
     rocksdb_compact_range_opt(r->db, co, NULL, 0, NULL, 0);
     rocksdb_compactoptions_destroy(co);
+#ifdef ROCKSDB_DELETIONS_FORCE /* before RocksDB 9: 0, only as often as they were forbidden */
     rocksdb_enable_file_deletions(r->db, 0, &bad);
+#else
+    rocksdb_enable_file_deletions(r->db, &bad);
+#endif
     return rocks_error(bad, "compacting the system's records", e);
 }
 
