@@ -1,6 +1,7 @@
 #include "codec/uri.h"
 
 #define S3_KEY_MAX 1024u
+#define HOST_MAX   255u
 
 static bool lower_alnum(char c)
 {
@@ -137,6 +138,46 @@ err_code uri_query_split(struct arena *a, sv query, size_t max_pairs, struct uri
     return ERR_OK;
 }
 
+/* A name, an IPv4 address, or an IPv6 address in brackets. */
+static bool host_ok(sv host)
+{
+    bool v6 = host.len > 1 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']';
+    if (v6)
+        host = sv_make(host.ptr + 1, host.len - 2);
+    for (size_t i = 0; i < host.len; i++) {
+        char c = host.ptr[i];
+        bool hex = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'f');
+        if (v6 ? !hex && c != ':' && c != '.' : !unreserved(c))
+            return false;
+    }
+    return host.len > 0 && host.len <= HOST_MAX;
+}
+
+err_code uri_authority_parse(sv text, sv *host, uint16_t *port, struct err *e)
+{
+    size_t host_len = text.len && text.ptr[0] == '[' ? sv_find(text, ']') + 1 : sv_find(text, ':');
+    uint64_t n = 0;
+    if (host_len > text.len)
+        return ERR(e, ERR_INVALID, "has a broken IPv6 address");
+    sv behind = sv_tail(text, host_len);
+    if (behind.len &&
+        (behind.ptr[0] != ':' || !sv_to_u64(sv_tail(behind, 1), &n) || n == 0 || n > 65535))
+        return ERR(e, ERR_INVALID, "has a wrong port");
+    if (host_len == 0)
+        return ERR(e, ERR_INVALID, "has no host");
+    if (!host_ok(sv_head(text, host_len)))
+        return ERR(e, ERR_INVALID, "has a wrong host");
+    *host = sv_head(text, host_len);
+    *port = (uint16_t)n;
+    return ERR_OK;
+}
+
+/* In a path, or in what stands behind it. */
+static bool is_path_char(char c)
+{
+    return unreserved(c) || (c && strchr("/%:@!$&'()*+,;=", c) != NULL);
+}
+
 err_code uri_http_parse(sv text, struct uri_http *out, struct err *e)
 {
     struct uri_http u = { 0 };
@@ -152,28 +193,15 @@ err_code uri_http_parse(sv text, struct uri_http *out, struct err *e)
     u.path = sv_tail(rest, slash);
     while (u.path.len && u.path.ptr[u.path.len - 1] == '/')
         u.path.len--;
-    size_t host_len = authority.len && authority.ptr[0] == '[' ? sv_find(authority, ']') + 1
-                                                               : sv_find(authority, ':');
-    if (host_len > authority.len)
-        return ERR(e, ERR_INVALID, "endpoint has a broken IPv6 address");
-    u.host = sv_head(authority, host_len);
-    sv port = sv_tail(authority, host_len);
-    if (port.len) {
-        uint64_t n;
-        if (port.ptr[0] != ':' || !sv_to_u64(sv_tail(port, 1), &n) || n == 0 || n > 65535)
-            return ERR(e, ERR_INVALID, "endpoint has a wrong port");
-        u.port = (uint16_t)n;
-    }
-    if (u.host.len == 0)
-        return ERR(e, ERR_INVALID, "endpoint has no host");
-    for (size_t i = 0; i < u.host.len; i++) {
-        char c = u.host.ptr[i];
-        if (!unreserved(c) && c != '[' && c != ']' && c != ':')
-            return ERR(e, ERR_INVALID, "endpoint has a wrong host");
-    }
-    for (size_t i = 0; i < u.path.len; i++)
-        if ((unsigned char)u.path.ptr[i] <= ' ' || u.path.ptr[i] == '?' || u.path.ptr[i] == '#')
+    struct err why;
+    if (uri_authority_parse(authority, &u.host, &u.port, &why) != ERR_OK)
+        return ERR(e, ERR_INVALID, "endpoint %s", why.msg);
+    for (size_t i = 0; i < u.path.len; i++) {
+        if (u.path.ptr[i] == '?' || u.path.ptr[i] == '#')
             return ERR(e, ERR_INVALID, "endpoint must not have a query or fragment");
+        if (!is_path_char(u.path.ptr[i]))
+            return ERR(e, ERR_INVALID, "endpoint's path holds a character that no URL has");
+    }
     *out = u;
     return ERR_OK;
 }

@@ -30,4 +30,6 @@ struct uri_http {    /* http[s]://host[:port][/path] of an endpoint option */
     uint16_t port;   /* 0: the scheme's own */
     sv path;         /* without a trailing slash; "" for none */
 };
+/* Of the message the subject is the caller's: "has a wrong port". */
+MUST_USE err_code uri_authority_parse(sv text, sv *host, uint16_t *port, struct err *e);
 MUST_USE err_code uri_http_parse(sv text, struct uri_http *out, struct err *e);

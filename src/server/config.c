@@ -1,6 +1,7 @@
 #include "server/config.h"
 
 #include "base/limits.h"
+#include "codec/uri.h"
 
 #include <ini.h>
 #include <stddef.h>
@@ -290,6 +291,10 @@ static err_code check(const struct server_config *c, struct err *e)
     uint64_t n;
     if (acct.len != 12 || !sv_to_u64(acct, &n))
         return ERR(e, ERR_INVALID, "--account-id takes 12 digits, it is \"%s\"", c->account_id);
+    struct uri_http public;
+    struct err why;
+    if (c->public_url && uri_http_parse(sv_from(c->public_url), &public, &why) != ERR_OK)
+        return ERR(e, ERR_INVALID, "--public-url takes http[s]://HOST[:PORT][/PATH]: %s", why.msg);
     for (const char *p = c->region; *p; p++)
         if (!((*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || *p == '-'))
             return ERR(e, ERR_INVALID, "--region takes a name such as us-east-1, it is \"%s\"",

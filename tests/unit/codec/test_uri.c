@@ -217,12 +217,61 @@ TEST(uri, wrong_endpoints_are_refused)
                                        "http://h/a?b",
                                        "http://h/a#b",
                                        "http://h/a b",
-                                       "http://h\r\nX: y/" };
+                                       "http://h\r\nX: y/",
+                                       "http://[]",
+                                       "http://[::1",
+                                       "http://[g::1]",
+                                       "http://a[b]c",
+                                       "http://a]",
+                                       "http://[",
+                                       "http://h\"x/",
+                                       "http://h<x/",
+                                       "http://h,g/",
+                                       "http://h/a\"b",
+                                       "http://h/a\\b",
+                                       "http://h/<a>",
+                                       "http://h/\x7f",
+                                       "http://h/\xc3\xa4" };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct uri_http u = { .port = 7 };
         if (uri_http_parse(sv_from(bad[i]), &u, NULL) != ERR_INVALID)
             fail_msg("\"%s\" passed", bad[i]);
         assert_int_equal(u.port, 7);
+    }
+}
+
+TEST(uri, an_authority_is_a_host_and_perhaps_a_port)
+{
+    (void)state;
+    static const struct {
+        const char *text, *host;
+        unsigned port;
+    } good[] = { { "localhost", "localhost", 0 },
+                 { "fhir_lake-1.example:8080", "fhir_lake-1.example", 8080 },
+                 { "127.0.0.1:1", "127.0.0.1", 1 },
+                 { "[::ffff:127.0.0.1]:65535", "[::ffff:127.0.0.1]", 65535 } };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        sv host;
+        uint16_t port;
+        OK(uri_authority_parse(sv_from(good[i].text), &host, &port, e));
+        assert_sv(host, sv_from(good[i].host));
+        assert_int_equal(port, good[i].port);
+    }
+    char text[300];
+    static const char *const bad[] = { "",        ":80", "h:",   "h:0",      "h:65536",
+                                       "h:80:80", "h/p", "h?q",  "h#f",      "u@h",
+                                       "h h",     " h",  "h\t",  "h\"",      "h\\",
+                                       "h<",      "h,g", "[::1", "::1",      "[::1]x",
+                                       "[::1]:x", "[x]", "[]",   "\xc3\xa4", "h\r\nX" };
+    for (size_t i = 0; i <= sizeof bad / sizeof bad[0]; i++) {
+        sv host = SV_LIT("kept");
+        uint16_t port = 7;
+        memset(text, 'h', sizeof text);
+        sv one = i < sizeof bad / sizeof bad[0] ? sv_from(bad[i]) : sv_make(text, 256);
+        if (uri_authority_parse(one, &host, &port, NULL) != ERR_INVALID)
+            fail_msg("\"%.*s\" passed", SV_FMT(one));
+        assert_sv(host, SV_LIT("kept"));
+        assert_int_equal(port, 7);
     }
 }
 
@@ -233,4 +282,4 @@ TEST_MAIN(T(uri, s3_uri_is_cut_into_bucket_and_key), T(uri, wrong_s3_uris_are_re
           T(uri, broken_escapes_are_refused_and_add_nothing),
           T(uri, query_pairs_stay_in_order_and_encoded),
           T(uri, query_with_too_many_pairs_is_refused), T(uri, endpoint_is_cut_into_its_parts),
-          T(uri, wrong_endpoints_are_refused))
+          T(uri, wrong_endpoints_are_refused), T(uri, an_authority_is_a_host_and_perhaps_a_port))

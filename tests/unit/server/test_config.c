@@ -78,6 +78,13 @@ TEST(config, wrong_values_name_the_option)
     assert_int_equal(READ(NULL, "listen"), ERR_INVALID);
     assert_int_equal(READ(NULL, "--account-id", "12"), ERR_INVALID);
     assert_int_equal(READ(NULL, "--region", "EU West"), ERR_INVALID);
+    static const char *const no_urls[] = { "fhir.example", "ftp://h",       "https://",
+                                           "https://h/?q", "https://h/\"x", "https://u@h/" };
+    for (size_t i = 0; i < sizeof no_urls / sizeof no_urls[0]; i++) {
+        assert_int_equal(READ(NULL, "--public-url", (char *)(uintptr_t)no_urls[i]), ERR_INVALID);
+        assert_non_null(strstr(err.msg, "--public-url takes http[s]://HOST[:PORT][/PATH]"));
+    }
+    assert_int_equal(READ(NULL, "--public-url", "https://fhir.example:8443/lake/"), ERR_OK);
     assert_int_equal(READ(NULL, "--objects", "o", "--s3-endpoint", "http://x"), ERR_INVALID);
 }
 
