@@ -182,10 +182,16 @@ static fhir_role role_of(sv name)
         const char *name;
         fhir_role role;
     } roles[] = {
-        { "Element", FHIR_ROLE_ELEMENT },     { "Extension", FHIR_ROLE_EXTENSION },
-        { "Reference", FHIR_ROLE_REFERENCE }, { "Coding", FHIR_ROLE_CODING },
-        { "Period", FHIR_ROLE_PERIOD },       { "CodeableConcept", FHIR_ROLE_CODEABLE_CONCEPT },
-        { "Meta", FHIR_ROLE_META },           { "Resource", FHIR_ROLE_ANY_RESOURCE },
+        { "Element", FHIR_ROLE_ELEMENT },
+        { "Extension", FHIR_ROLE_EXTENSION },
+        { "Reference", FHIR_ROLE_REFERENCE },
+        { "Coding", FHIR_ROLE_CODING },
+        { "Period", FHIR_ROLE_PERIOD },
+        { "CodeableConcept", FHIR_ROLE_CODEABLE_CONCEPT },
+        { "Meta", FHIR_ROLE_META },
+        { "Resource", FHIR_ROLE_ANY_RESOURCE },
+        { "Attachment", FHIR_ROLE_ATTACHMENT },
+        { "Bundle.entry", FHIR_ROLE_BUNDLE_ENTRY },
     };
     for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
         if (sv_eq_cstr(name, roles[i].name))

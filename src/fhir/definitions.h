@@ -25,6 +25,8 @@ typedef enum {
     FHIR_ROLE_CODEABLE_CONCEPT,
     FHIR_ROLE_PERIOD,
     FHIR_ROLE_META,
+    FHIR_ROLE_ATTACHMENT,
+    FHIR_ROLE_BUNDLE_ENTRY,
     FHIR_ROLE_ANY_RESOURCE /* abstract Resource: resourceType says which */
 } fhir_role;
 

@@ -57,6 +57,7 @@ static void at(struct walk *w, const char *fmt, ...)
 static err_code string_link(struct walk *w, fhir_link_kind kind, yyjson_val *v, struct err *e)
 {
     sv now = SV_NONE, raw = json_scan_string(&w->s);
+    w->l->raw = raw;
     TRY(w->l->fn(w->l->ctx, kind, json_string(v), &now, e));
     if (now.ptr == NULL || w->out == NULL)
         return ERR_OK;
@@ -199,6 +200,8 @@ static err_code one(struct walk *w, yyjson_val *v, const struct fhir_member *m, 
     if (yyjson_is_str(v) && m) {
         if (m->element->owner->role == FHIR_ROLE_REFERENCE && sv_eq(m->name, SV_LIT("reference")))
             return string_link(w, FHIR_LINK_REFERENCE, v, e);
+        if (m->element->owner->role == FHIR_ROLE_ATTACHMENT && sv_eq(m->name, SV_LIT("url")))
+            return string_link(w, FHIR_LINK_ATTACHMENT, v, e);
         if (is_uri(m->primitive))
             return string_link(w, FHIR_LINK_URI, v, e);
         if (m->primitive == FHIR_XHTML)
@@ -231,6 +234,9 @@ static err_code object(struct walk *w, yyjson_val *v, const struct fhir_structur
     if (++w->depth > LIMIT_RESOURCE_DEPTH)
         return ERR(e, ERR_TOO_LARGE, "resource is nested deeper than %u levels",
                    LIMIT_RESOURCE_DEPTH);
+    sv around = w->l->full_url;
+    if (s->role == FHIR_ROLE_BUNDLE_ENTRY)
+        w->l->full_url = json_string(json_get(v, "fullUrl"));
     yyjson_obj_iter it = yyjson_obj_iter_with(v);
     json_scan_open(&w->s);
     while (json_scan_next(&w->s)) {
@@ -250,6 +256,7 @@ static err_code object(struct walk *w, yyjson_val *v, const struct fhir_structur
             return rc;
         }
     }
+    w->l->full_url = around;
     w->depth--;
     return ERR_OK;
 }
@@ -261,6 +268,7 @@ err_code fhir_links_rewrite(struct fhir_links *l, sv text, yyjson_val *resource,
     const struct fhir_structure *s =
         fhir_structure_of(fhir_type_find(json_string(json_get(resource, "resourceType"))));
     l->where[0] = 0;
+    l->full_url = SV_NONE;
     json_scan_blank(&w.s);
     if (yyjson_is_obj(resource))
         TRY(object(&w, resource, s, e));

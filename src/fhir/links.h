@@ -2,6 +2,7 @@
  *
  *   REFERENCE   Reference.reference
  *   URI         values of type uri, url, oid, uuid (canonical is none: it names a thing, not a place)
+ *   ATTACHMENT  of these, Attachment.url
  *   NARRATIVE   href of <a> and src of <img> in xhtml
  *
  * Contained resources, extensions and the `_name` twins of primitives are walked too. Members that the
@@ -14,7 +15,12 @@
 
 #include <yyjson.h>
 
-typedef enum { FHIR_LINK_REFERENCE, FHIR_LINK_URI, FHIR_LINK_NARRATIVE } fhir_link_kind;
+typedef enum {
+    FHIR_LINK_REFERENCE,
+    FHIR_LINK_URI,
+    FHIR_LINK_NARRATIVE,
+    FHIR_LINK_ATTACHMENT
+} fhir_link_kind;
 
 /* text: the link, escapes of JSON resolved (those of XML are not). Set *out to what shall stand in its place, valid
  * until the next call; leave it alone to keep the link. An error ends the walk. */
@@ -24,6 +30,8 @@ typedef err_code (*fhir_link_fn)(void *ctx, fhir_link_kind kind, sv text, sv *ou
 struct fhir_links {
     fhir_link_fn fn;
     void *ctx;
+    sv raw; /* while fn is called: the link as it stands in the text, escapes and all; not of NARRATIVE */
+    sv full_url; /* likewise: fullUrl of the Bundle's entry that it stands in; empty: none */
     char where[FHIR_LINK_PATH_MAX]; /* after an error: below the resource, ".subject.reference" */
 };
 

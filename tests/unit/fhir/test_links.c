@@ -4,6 +4,7 @@
 #include "codec/json.h"
 #include "fhir/links.h"
 
+static struct fhir_links links;
 static struct {
     char seen[4096]; /* "R:urn:1 U:urn:2 " */
     sv from, to;     /* what is replaced; from.ptr NULL: nothing, from empty: all */
@@ -14,7 +15,10 @@ static err_code on_link(void *ctx, fhir_link_kind kind, sv text, sv *out, struct
 {
     size_t n = strlen(probe.seen);
     (void)ctx;
-    (void)snprintf(probe.seen + n, sizeof probe.seen - n, "%c:%.*s ", "RUN"[kind], SV_FMT(text));
+    (void)snprintf(probe.seen + n, sizeof probe.seen - n, "%c:%.*s ", "RUNA"[kind], SV_FMT(text));
+    if (links.full_url.len)
+        (void)snprintf(probe.seen + strlen(probe.seen) - 1, sizeof probe.seen - strlen(probe.seen),
+                       "<%.*s ", SV_FMT(links.full_url));
     if (probe.fails)
         return ERR(e, probe.fails, "no");
     if (probe.from.ptr && (probe.from.len == 0 || sv_eq(probe.from, text)))
@@ -86,7 +90,30 @@ TEST(links, are_found_wherever_the_definitions_put_them)
                     "{\"fullUrl\":\"f\",\"resource\":{\"resourceType\":\"Flag\",\"subject\":"
                     "{\"reference\":\"s\"}}}]}}]}]}",
                     NULL, NULL);
-    assert_string_equal(probe.seen, "U:f R:s ");
+    assert_string_equal(probe.seen, "U:f<f R:s<f ");
+}
+
+TEST(links, of_attachments_are_told_from_other_uris)
+{
+    (void)state;
+    (void)rewritten(
+        "{\"resourceType\":\"DocumentReference\",\"masterIdentifier\":{\"system\":\"s\"},"
+        "\"content\":[{\"attachment\":{\"url\":\"a\",\"_url\":{\"extension\":[{"
+        "\"url\":\"x\",\"valueAttachment\":{\"url\":\"b\"}}]}}}]}",
+        NULL, NULL);
+    assert_string_equal(probe.seen, "U:s A:a U:x A:b ");
+}
+
+TEST(links, know_the_full_url_of_the_entry_around_them)
+{
+    (void)state;
+    (void)rewritten(
+        "{\"resourceType\":\"Bundle\",\"link\":[{\"url\":\"l\"}],\"entry\":[{\"resource\":"
+        "{\"resourceType\":\"Bundle\",\"entry\":[{\"fullUrl\":\"in\"},{}],\"link\":[{"
+        "\"url\":\"m\"}]},\"fullUrl\":\"out\"},{\"request\":{\"url\":\"n\"}}],"
+        "\"implicitRules\":\"i\"}",
+        NULL, NULL);
+    assert_string_equal(probe.seen, "U:l U:in<in U:m<out U:out<out U:n U:i ");
 }
 
 TEST(links, with_escapes_are_meant_and_written_as_json)
@@ -200,6 +227,8 @@ TEST(links, nested_without_end_are_refused)
 
 TEST_MAIN(T(links, of_references_change_and_the_rest_stays_byte_for_byte),
           T(links, are_found_wherever_the_definitions_put_them),
+          T(links, of_attachments_are_told_from_other_uris),
+          T(links, know_the_full_url_of_the_entry_around_them),
           T(links, with_escapes_are_meant_and_written_as_json),
           T(links, of_the_narrative_are_those_of_a_and_img),
           T(links, of_a_broken_narrative_do_no_harm),
