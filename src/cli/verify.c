@@ -35,7 +35,10 @@ static void usage(FILE *f)
         "SHA-256, each line is a resource of the file's type, no resource is there twice or both\n"
         "exported and deleted, nothing stands beside what is named, and sums and the digests over\n"
         "all are right. With --against, also whether that is what the store held at the export's\n"
-        "instant, whatever was written since.\n\n",
+        "instant, whatever was written since. In a served export whose urls of Attachments were "
+        "made\n"
+        "absolute, the files have a digest of their own, and the store's urls are made absolute\n"
+        "likewise before they are compared.\n\n",
         f);
     cli_options_print(table, N_OPTIONS, f);
     (void)fputs(
@@ -116,24 +119,55 @@ static bool is_cut(yyjson_val *resource)
     return false;
 }
 
-err_code verify_text_of(yyjson_val *resource, struct buf *scratch, verify_key *out, struct err *e)
+static err_code write_text(yyjson_val *resource, struct buf *out, struct err *e)
 {
     struct json_writer w;
+    buf_clear(out);
+    json_writer_init(&w, out);
+    json_val(&w, resource);
+    return json_writer_end(&w, e);
+}
+
+err_code verify_text_of(yyjson_val *resource, struct buf *scratch, verify_key *out, struct err *e)
+{
     unsigned char d[SHA256_LEN];
     if (is_cut(resource)) {
         *out = (verify_key){ 0 };
         return ERR_OK;
     }
-    buf_clear(scratch);
-    json_writer_init(&w, scratch);
-    json_val(&w, resource);
-    TRY(json_writer_end(&w, e));
+    TRY(write_text(resource, scratch, e));
     hash_sha256_of(buf_sv(scratch), d);
     *out = cut(d);
     return ERR_OK;
 }
 
+err_code verify_text_served(const struct verify *v, yyjson_val *resource, struct buf *scratch,
+                            verify_key *out, struct err *e)
+{
+    unsigned char d[SHA256_LEN];
+    yyjson_doc *doc;
+    struct fhir_body now;
+    size_t n;
+    TRY(verify_text_of(resource, scratch, out, e));
+    if (verify_key_is_none(out) || v->urls.base.len == 0 ||
+        !fhir_attachments_may(&v->urls, buf_sv(scratch)))
+        return ERR_OK;
+    CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
+    CLEANUP_BUF struct buf served = BUF_INIT((size_t)2 * VERIFY_LINE_MAX);
+    struct fhir_body body = { .json = buf_sv(scratch) };
+    TRY(json_read(a, body.json, 512, &doc, e));
+    TRY(fhir_attachments_absolute(&v->urls, &body, yyjson_doc_get_root(doc), &served, &now, &n, e));
+    hash_sha256_of(buf_sv(&served), d);
+    *out = cut(d);
+    return ERR_OK;
+}
+
 /* ---- the manifest ---- */
+
+yyjson_val *verify_attachments(const struct verify *v)
+{
+    return json_get(json_get(v->manifest, "extension"), "attachmentUrls");
+}
 
 /* The name of a file below the folder: behind the job's folder in an s3:// URL, behind files/ in one of a served
  * export, or the URL itself when it is a plain name. */
@@ -211,6 +245,9 @@ static err_code read_manifest(struct verify *v, struct err *e)
     if (!yyjson_is_arr(json_get(v->manifest, "output")) || !instant_parse(v->instant, &ms))
         return ERR(e, ERR_INVALID, "manifest.json is no manifest of an export");
     IGNORE(!sv_to_u64(json_number(json_get(v->manifest, "asOfCommit")), &v->as_of)); /* stays 0 */
+    yyjson_val *urls = verify_attachments(v);
+    v->urls.base = json_string(json_get(urls, "base"));
+    v->urls.other = json_string(json_get(urls, "otherBase"));
     v->whole = sv_eq(json_string(json_get(v->manifest, "request")), SV_LIT("StartFHIRExportJob"));
     return ERR_OK;
 }

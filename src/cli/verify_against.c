@@ -133,7 +133,7 @@ static err_code check_sample(struct against *x, const struct verify_sample *s, s
                        fhir_type_name(s->type));
         return ERR_OK;
     }
-    TRY(verify_text_of(resource, scratch, &have, e));
+    TRY(verify_text_served(v, resource, scratch, &have, e));
     if (!verify_key_is_none(&s->text) && verify_key_cmp(&have, &s->text) != 0)
         verify_differs(v, "store: %s/%.*s was another version, or another text",
                        fhir_type_name(s->type), SV_FMT(s->id));
@@ -164,6 +164,8 @@ static int row_cmp(const void *a, const void *b)
 
 struct gather {
     struct buf rows, scratch;
+    const struct verify
+        *store; /* of resources that the store holds; NULL: that stand in the files */
 };
 
 static err_code gather(void *ctx, yyjson_val *resource, struct err *e)
@@ -171,7 +173,8 @@ static err_code gather(void *ctx, yyjson_val *resource, struct err *e)
     struct gather *g = ctx;
     struct row r = { .key = verify_key_of(json_string(json_get(resource, "resourceType")),
                                           json_string(json_get(resource, "id"))) };
-    TRY(verify_text_of(resource, &g->scratch, &r.text, e));
+    TRY(g->store ? verify_text_served(g->store, resource, &g->scratch, &r.text, e)
+                 : verify_text_of(resource, &g->scratch, &r.text, e));
     return buf_add(&g->rows, sv_make(&r, sizeof r), e);
 }
 
@@ -220,8 +223,8 @@ static err_code check_type(struct against *x, fhir_type type, struct err *e)
 {
     struct verify *v = x->v;
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)1 << 30);
-    struct gather files = { BUF_INIT((size_t)16 << 30), BUF_INIT(VERIFY_LINE_MAX) };
-    struct gather page = { BUF_INIT(1024), BUF_INIT(VERIFY_LINE_MAX) };
+    struct gather files = { BUF_INIT((size_t)16 << 30), BUF_INIT(VERIFY_LINE_MAX), NULL };
+    struct gather page = { BUF_INIT(1024), BUF_INIT(VERIFY_LINE_MAX), v };
     uint64_t found = 0;
     char next[2048];
     (void)snprintf(next, sizeof next, "%s/%s?_asOf=%llu&_count=%d", x->base, fhir_type_name(type),

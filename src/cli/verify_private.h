@@ -13,6 +13,7 @@
 #include "codec/hash.h"
 #include "codec/json.h"
 #include "codec/ndjson.h"
+#include "fhir/attachments.h"
 #include "fhir/types.h"
 
 #define VERIFY_LINE_MAX (256u << 20)
@@ -71,6 +72,8 @@ struct verify {
     yyjson_val *manifest;
     sv datastore_id, instant;
     uint64_t as_of;
+    struct fhir_attachments
+        urls;   /* how urls of Attachments were made absolute in the files; base empty: not */
     bool whole; /* StartFHIRExportJob: every resource of the store */
     struct verify_file *files;
     size_t n_files;
@@ -82,6 +85,9 @@ struct verify {
     uint64_t n_seen;                /* resources that could have been picked */
     uint64_t differences, resources, bytes;
 };
+/* extension.attachmentUrls of the manifest: in a served export, what stands otherwise in the files than in the store;
+ * NULL: nothing. */
+yyjson_val *verify_attachments(const struct verify *v);
 /* Tell a difference. */
 void verify_differs(struct verify *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void verify_note(const struct verify *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
@@ -93,6 +99,9 @@ bool verify_key_is_none(const verify_key *k);
  * is tagged SUBSETTED. */
 MUST_USE err_code verify_text_of(yyjson_val *resource, struct buf *scratch, verify_key *out,
                                  struct err *e);
+/* Of one that the store holds, as it would stand in the files. */
+MUST_USE err_code verify_text_served(const struct verify *v, yyjson_val *resource,
+                                     struct buf *scratch, verify_key *out, struct err *e);
 
 /* ---- verify_content.c ---- */
 void verify_content_begin(struct verify *v);

@@ -4,7 +4,8 @@
  *                       before any range runs
  *   note done/<range>   {"objects":[{"name","deleted","count","bytes","sha256"}, ...], "count", "sum", "type",
  *                       "place"}; places are the order in which ranges came in, without gaps but for
- *                       ranges that are just being written down
+ *                       ranges that are just being written down. "rewritten", "servedSum": when something
+ *                       stands otherwise in the objects than in the store (attachments.h)
  *
  *   export.c        T, the plan, the manifest    export_plan.c      the ranges
  *   export_turns.c  workers take ranges          export_write.c     a range becomes objects
@@ -97,6 +98,7 @@ struct export_sum { /* all zero: of nothing */
 };
 #define EXPORT_SUM_HEX 32
 void export_sum_add(struct export_sum *s, const struct export_sum *more);
+void export_sum_take(struct export_sum *s, const struct export_sum *part); /* away again */
 void export_sum_body(struct export_sum *s, const struct fhir_body *b);
 void export_sum_text(struct export_sum *s, sv text);
 void export_sum_hex(const struct export_sum *s, char out[EXPORT_SUM_HEX]); /* no NUL */

@@ -16,7 +16,9 @@ struct of_type {
     uint64_t count, bytes, entries; /* entries: deletions */
     uint64_t met;                   /* resources that the store holds, as far as all were met */
     bool all_met;
-    struct export_sum sum, deleted;
+    struct export_sum sum, deleted; /* of the resources as they are stored */
+    struct export_sum served;       /* as they stand in the files */
+    uint64_t rewritten;             /* of which both differ */
 };
 struct gather {
     struct export *x;
@@ -30,6 +32,24 @@ struct gather {
     struct err *e;
 };
 
+/* Digests of a range, or of a type within it. */
+static err_code gather_sums(struct gather *g, struct of_type *of, yyjson_val *from)
+{
+    struct export_sum sum, served;
+    uint64_t rewritten;
+    if (!export_sum_read(json_string(json_get(from, "sum")), &sum))
+        return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+    served = sum;
+    if (sv_to_u64(json_number(json_get(from, "rewritten")), &rewritten)) {
+        if (!export_sum_read(json_string(json_get(from, "servedSum")), &served))
+            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+        of->rewritten += rewritten;
+    }
+    export_sum_add(&of->sum, &sum);
+    export_sum_add(&of->served, &served);
+    return ERR_OK;
+}
+
 /* What a range of blocks holds of each type. */
 static err_code gather_types(struct gather *g, yyjson_val *list, uint64_t said)
 {
@@ -38,13 +58,11 @@ static err_code gather_types(struct gather *g, yyjson_val *list, uint64_t said)
     uint64_t sum = 0;
     while ((v = yyjson_arr_iter_next(&it)) != NULL) {
         fhir_type type = fhir_type_find(json_string(json_get(v, "type")));
-        struct export_sum one;
         uint64_t n;
-        if (type == FHIR_TYPE_NONE || !sv_to_u64(json_number(json_get(v, "count")), &n) ||
-            !export_sum_read(json_string(json_get(v, "sum")), &one))
+        if (type == FHIR_TYPE_NONE || !sv_to_u64(json_number(json_get(v, "count")), &n))
             return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
         g->types[type].count += n;
-        export_sum_add(&g->types[type].sum, &one);
+        TRY(gather_sums(g, &g->types[type], v));
         sum += n;
     }
     return sum == said ? ERR_OK
@@ -96,11 +114,10 @@ static err_code gather_range(struct gather *g, uint64_t range, sv text)
         return ERR(g->e, ERR_INTERNAL, "a range's objects do not add up to its count");
     if (item->kind == EXPORT_BLOCKS)
         return gather_types(g, json_get(root, "types"), said);
-    struct export_sum one, gone;
-    if (!export_sum_read(json_string(json_get(root, "sum")), &one) ||
-        !export_sum_read(json_string(json_get(root, "deletedSum")), &gone))
+    struct export_sum gone;
+    TRY(gather_sums(g, of, root));
+    if (!export_sum_read(json_string(json_get(root, "deletedSum")), &gone))
         return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
-    export_sum_add(&of->sum, &one);
     export_sum_add(&of->deleted, &gone);
     of->count += said;
     uint64_t met;
@@ -281,8 +298,10 @@ static void digest_line(struct hash_sha256 *h, const char *what, const char *typ
     hash_sha256_add(h, sv_make(line, (size_t)len));
 }
 
-/* The types stand in the order of their numbers, which is that of the definitions and never changes. */
-static void write_digest(struct json_writer *w, const struct gather *g)
+/* contentPerType and contentDigest, of the resources as they are stored or as they stand in the files; of the latter
+ * only the types that differ are listed. The types stand in the order of their numbers, which is that of the
+ * definitions and never changes. */
+static void write_digest(struct json_writer *w, const struct gather *g, bool served)
 {
     struct hash_sha256 *h = hash_sha256_new();
     unsigned char d[SHA256_LEN];
@@ -293,9 +312,10 @@ static void write_digest(struct json_writer *w, const struct gather *g)
         const struct of_type *of = &g->types[t];
         const char *type = fhir_type_name((fhir_type)t);
         if (of->count) {
-            export_sum_hex(&of->sum, sum);
-            json_kv_str(w, type, sv_make(sum, sizeof sum));
-            digest_line(h, "", type, of->count, &of->sum);
+            export_sum_hex(served ? &of->served : &of->sum, sum);
+            if (!served || of->rewritten)
+                json_kv_str(w, type, sv_make(sum, sizeof sum));
+            digest_line(h, "", type, of->count, served ? &of->served : &of->sum);
         }
         if (of->entries)
             digest_line(h, "DELETE ", type, of->entries, &of->deleted);
@@ -305,6 +325,28 @@ static void write_digest(struct json_writer *w, const struct gather *g)
     hash_sha256_free(h);
     hash_hex(d, sizeof d, hex);
     json_kv_str(w, "contentDigest", sv_make(hex, sizeof hex));
+}
+
+/* Which urls of Attachments were written otherwise than they are stored, and what the files hold by that. */
+static void write_attachments(struct json_writer *w, const struct gather *g,
+                              const struct job_export_params *p)
+{
+    uint64_t rewritten = 0;
+    for (unsigned t = 1; t <= fhir_n_types(); t++)
+        rewritten += g->types[t].rewritten;
+    if (rewritten == 0)
+        return;
+    json_key(w, "extension");
+    json_obj(w);
+    json_key(w, "attachmentUrls");
+    json_obj(w);
+    json_kv_str(w, "base", p->attachment_base);
+    if (p->attachment_other.len)
+        json_kv_str(w, "otherBase", p->attachment_other);
+    json_kv_u64(w, "resources", rewritten);
+    write_digest(w, g, true);
+    json_obj_end(w);
+    json_obj_end(w);
 }
 
 static err_code write_manifest(struct gather *g, const struct job *j,
@@ -338,7 +380,8 @@ static err_code write_manifest(struct gather *g, const struct job *j,
         json_kv_str(&w, "jobName", j->job_name);
     json_kv_u64(&w, "asOfCommit", j->as_of_t);
     write_counts(&w, g);
-    write_digest(&w, g);
+    write_digest(&w, g, false);
+    write_attachments(&w, g, g->x->params);
     json_kv_str(&w, "sha256", sv_make(digest, sizeof digest));
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));

@@ -19,6 +19,13 @@ void export_sum_add(struct export_sum *s, const struct export_sum *more)
     s->w[1] += more->w[1] + (s->w[0] < more->w[0]);
 }
 
+void export_sum_take(struct export_sum *s, const struct export_sum *part)
+{
+    bool borrow = s->w[0] < part->w[0];
+    s->w[0] -= part->w[0];
+    s->w[1] -= part->w[1] + borrow;
+}
+
 void export_sum_text(struct export_sum *s, sv text)
 {
     add(s, text, SV_NONE);

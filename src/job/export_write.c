@@ -8,8 +8,10 @@
  * fill and flush. A block is flushed in multiples of SINK_WRITE_UNIT; what is over stays at its start. */
 #include "job/export.h"
 
+#include "base/limits.h"
 #include "codec/hash.h"
 #include "codec/json.h"
+#include "fhir/attachments.h"
 #include "fhir/subset.h"
 
 #ifdef __x86_64__
@@ -18,8 +20,9 @@
 
 #define BLOCK_BYTES    SINK_WRITE_UNIT /* two of them stay in the processor's cache */
 #define NDJSON         SV_LIT("application/fhir+ndjson")
-#define BUNDLE_ENTRIES 100u /* deletions in one Bundle */
-#define HEAD_MAX       192u /* bytes of a block's head */
+#define BUNDLE_ENTRIES 100u              /* deletions in one Bundle */
+#define HEAD_MAX       192u              /* bytes of a block's head */
+#define PARSE_MAX      ((size_t)1 << 30) /* one resource */
 
 /* <Type>/<Type>-<int64>-<digit>-<seq>.ndjson: the same for the same job, range and place. */
 static sv object_name(struct arena *a, const struct export *x, size_t range, bool deleted,
@@ -61,16 +64,22 @@ struct export_range {
     size_t n_elements;
     fhir_type elements_of;
     struct fhir_reader *reader; /* of lines with members left out */
-    struct export_sum sum, deleted_sum;
+    struct export_sum deleted_sum;
+    struct fhir_attachments absolute; /* base empty: urls stay as they are stored */
+    struct arena *tree;               /* of a resource with urls that change */
+    struct buf served;                /* its body with them */
+    bool rewritten;                   /* v is one, and its digest as it is stored is: */
+    struct export_sum stored;
     bool blocks;             /* EXPORT_BLOCKS */
     char owner[FHIR_ID_MAX]; /* of the block under way */
     size_t owner_len;
     uint64_t heads;    /* of blocks, in the open object */
     int64_t new_heads; /* not told to the progress as no resources yet */
     struct export_type_sum {
-        uint64_t n;
-        struct export_sum sum;
-    } * types; /* by fhir_type, for blocks; NULL: sum is of the range's one type */
+        uint64_t n, n_rewritten;
+        struct export_sum sum, was,
+            is;    /* as stored; of the rewritten alone, as stored and as in the objects */
+    } all, *types; /* types: by fhir_type, for blocks; NULL: all is of the range's one type */
     bool object_ends, range_ends;
     struct buf *block;
     size_t gap; /* between the block and a body that is put behind it: what its hole will take */
@@ -180,13 +189,21 @@ static err_code open_object(struct export_range *g, struct err *e)
     return sink_file_create(g->x->sink, g->name, NDJSON, g->x->plan.object_bytes, &g->file, e);
 }
 
-/* Where a line counts to. */
-static struct export_sum *sum_of(struct export_range *g, fhir_type type)
+/* A line is written; body is its resource. */
+static void add_sum(struct export_range *g, fhir_type type, const struct fhir_body *body)
 {
-    if (g->types == NULL)
-        return &g->sum;
-    g->types[type].n++;
-    return &g->types[type].sum;
+    struct export_type_sum *to = g->types ? &g->types[type] : &g->all;
+    struct export_sum one = { 0 };
+    to->n++;
+    if (!g->rewritten) {
+        export_sum_body(&to->sum, body);
+        return;
+    }
+    export_sum_body(&one, body);
+    export_sum_add(&to->sum, &g->stored);
+    export_sum_add(&to->was, &g->stored);
+    export_sum_add(&to->is, &one);
+    to->n_rewritten += memcmp(&one, &g->stored, sizeof one) != 0;
 }
 
 /* The head of a block: at its start, and again where an object begins within it. */
@@ -214,18 +231,27 @@ static bool named(void *ctx, sv name, const struct fhir_member *member)
     return fhir_subset_names(g->elements, g->n_elements, name, member);
 }
 
-/* A line with members left out; its digest is that of what an import would store. */
+/* g->root with members left out, into line; in stored and *body, what an import of that would store. */
+static err_code subset(struct export_range *g, const struct store_version *v, struct buf *line,
+                       struct buf *stored, struct fhir_body *body, struct err *e)
+{
+    struct fhir_envelope env;
+    size_t before = line->len;
+    TRY(fhir_subset_write(g->root, v->type, v->version, v->instant_ms, named, g, line, e));
+    if (g->reader == NULL)
+        g->reader = fhir_reader_new(SIZE_MAX / 2);
+    TRY(fhir_envelope_read(g->reader, sv_tail(buf_sv(line), before), SV_NONE, stored, &env, e));
+    *body = env.body;
+    return ERR_OK;
+}
+
 static err_code write_subset(struct export_range *g, const struct store_version *v, struct err *e)
 {
     CLEANUP_BUF struct buf stored = BUF_INIT(SIZE_MAX / 2);
-    struct fhir_envelope env;
+    struct fhir_body body;
     size_t before = g->block->len;
-    TRY(fhir_subset_write(g->root, v->type, v->version, v->instant_ms, named, g, g->block, e));
-    sv line = sv_tail(buf_sv(g->block), before);
-    if (g->reader == NULL)
-        g->reader = fhir_reader_new(SIZE_MAX / 2);
-    TRY(fhir_envelope_read(g->reader, line, SV_NONE, &stored, &env, e));
-    export_sum_body(sum_of(g, v->type), &env.body);
+    TRY(subset(g, v, g->block, &stored, &body, e));
+    add_sum(g, v->type, &body);
     TRY(buf_add_char(g->block, '\n', e));
     g->written += g->block->len - before;
     g->count++;
@@ -256,6 +282,46 @@ static err_code choose_elements(struct export_range *g, fhir_type type, struct e
     return ERR_OK;
 }
 
+/* v as it is served: urls of Attachments absolute. What of it counts as it is stored is kept. */
+static err_code make_absolute(struct export_range *g, struct err *e)
+{
+    struct store_version *v = &g->v;
+    struct fhir_body now;
+    yyjson_doc *doc;
+    size_t n;
+    g->rewritten = false;
+    if (g->absolute.base.len == 0 || !fhir_attachments_may(&g->absolute, v->body.json))
+        return ERR_OK;
+    if (g->tree == NULL)
+        g->tree = arena_new(PARSE_MAX);
+    arena_reset(g->tree);
+    buf_clear(&g->served);
+    yyjson_val *root = g->root;
+    if (root == NULL) {
+        TRY(json_read(g->tree, v->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
+        root = yyjson_doc_get_root(doc);
+    }
+    TRY(fhir_attachments_absolute(&g->absolute, &v->body, root, &g->served, &now, &n, e));
+    if (n == 0)
+        return ERR_OK;
+    g->rewritten = true;
+    memset(&g->stored, 0, sizeof g->stored);
+    TRY(choose_elements(g, v->type, e));
+    if (g->elements && g->root) {
+        CLEANUP_BUF struct buf line = BUF_INIT(SIZE_MAX / 2), stored = BUF_INIT(SIZE_MAX / 2);
+        struct fhir_body body;
+        TRY(subset(g, v, &line, &stored, &body, e));
+        export_sum_body(&g->stored, &body);
+        TRY(json_read(g->tree, now.json, LIMIT_RESOURCE_DEPTH, &doc, e));
+        g->root = yyjson_doc_get_root(doc);
+    } else {
+        export_sum_body(&g->stored, &v->body);
+    }
+    v->body = now;
+    v->placed = false;
+    return ERR_OK;
+}
+
 static err_code write_line(struct export_range *g, const struct store_version *v, struct err *e)
 {
     if (g->blocks && (g->count == 0 || !same_block(g)))
@@ -264,7 +330,7 @@ static err_code write_line(struct export_range *g, const struct store_version *v
     if (g->elements && g->root)
         return write_subset(g, v, e);
     struct fhir_body body = v->body;
-    export_sum_body(sum_of(g, v->type), &body);
+    add_sum(g, v->type, &body);
     TRY(buf_reserve(g->block, body.json.len + FHIR_SPLICE_MAX + 1, e));
     char *at = g->block->ptr + g->block->len;
     if (v->placed) /* the block may have moved */
@@ -333,6 +399,8 @@ void export_range_free(struct export_range *g)
     export_source_free(g->from);
     fhir_reader_free(g->reader);
     buf_done(&g->note);
+    buf_done(&g->served);
+    arena_free(g->tree);
     arena_free(g->a);
     free(g);
 }
@@ -349,6 +417,9 @@ err_code export_range_open(struct export *x, size_t range, struct buf *block,
     g->block = block;
     buf_clear(block);
     buf_init(&g->note, EXPORT_PLAN_MAX);
+    buf_init(&g->served, SIZE_MAX / 2);
+    g->absolute =
+        (struct fhir_attachments){ x->params->attachment_base, x->params->attachment_other };
     json_writer_init(&g->w, &g->note);
     json_obj(&g->w);
     json_key(&g->w, "objects");
@@ -399,6 +470,8 @@ err_code export_range_fill(struct export_range *g, struct err *e)
             if (rc == ERR_EOF)
                 return end_round(g, e);
             TRY(rc);
+            if (!g->deleting)
+                TRY(make_absolute(g, e));
         }
         g->waits = g->file && object_is_full(g, &g->v);
         if (g->waits) {
@@ -426,19 +499,32 @@ void export_ranges_digest(struct export_range *g, struct export_range *h)
         sink_files_digest(g->file, x, h->file, y);
 }
 
-static void write_types(struct export_range *g)
+static void write_sums(struct export_range *g, const struct export_type_sum *s)
 {
     char hex[EXPORT_SUM_HEX];
+    export_sum_hex(&s->sum, hex);
+    json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
+    if (s->n_rewritten == 0)
+        return;
+    struct export_sum served = s->sum;
+    export_sum_take(&served, &s->was);
+    export_sum_add(&served, &s->is);
+    json_kv_u64(&g->w, "rewritten", s->n_rewritten);
+    export_sum_hex(&served, hex);
+    json_kv_str(&g->w, "servedSum", sv_make(hex, sizeof hex));
+}
+
+static void write_types(struct export_range *g)
+{
     json_key(&g->w, "types");
     json_arr(&g->w);
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         if (g->types[t].n == 0)
             continue;
-        export_sum_hex(&g->types[t].sum, hex);
         json_obj(&g->w);
         json_kv_str(&g->w, "type", sv_from(fhir_type_name((fhir_type)t)));
         json_kv_u64(&g->w, "count", g->types[t].n);
-        json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
+        write_sums(g, &g->types[t]);
         json_obj_end(&g->w);
     }
     json_arr_end(&g->w);
@@ -501,8 +587,7 @@ err_code export_range_finish(struct export_range *g, struct export_tally *out, s
     json_kv_u64(&g->w, "count", g->total);
     if (g->has_met)
         json_kv_u64(&g->w, "met", g->met);
-    export_sum_hex(&g->sum, hex);
-    json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
+    write_sums(g, &g->all);
     export_sum_hex(&g->deleted_sum, hex);
     json_kv_str(&g->w, "deletedSum", sv_make(hex, sizeof hex));
     if (g->types)

@@ -68,6 +68,8 @@ struct job_export_params {
     uint64_t min_file_bytes, max_file_bytes; /* 0: our own size */
     bool served;    /* files stay with us and are served over HTTP: no role, bucket or key */
     sv request_url; /* of the kick-off, for the manifest; empty: StartFHIRExportJob */
+    sv attachment_base; /* served: each Attachment.url of ours is absolute below this [base]; empty: as stored */
+    sv attachment_other; /* another [base] of ours, whose URLs come below that one; may be empty */
     struct job_texts
         notes; /* what handling=lenient passed over: goes into the manifest's error files */
 };

@@ -37,6 +37,8 @@ static const struct member members[] = {
     M("maxFileBytes", NUMBER, max_file_bytes),
     M("served", FLAG, served),
     M("request", TEXT, request_url),
+    M("attachmentBase", TEXT, attachment_base),
+    M("attachmentOther", TEXT, attachment_other),
     M("notes", TEXTS, notes),
 };
 #define N_MEMBERS (sizeof members / sizeof members[0])

@@ -485,6 +485,7 @@ static err_code enter(struct exchange *ex, struct err *e)
     if (!sv_cut(&rest, '/', &r4) || !sv_eq(r4, SV_LIT("r4")))
         return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
     c->in.path = rest.ptr ? rest : SV_LIT("");
+    c->host = http_header_get(req, "Host");
     c->base = base_of(c->s, req, id);
     if (c->base.ptr == NULL)
         return arena_oom(c->a, e);

@@ -111,6 +111,28 @@ static err_code not_supported(struct rest_call *c, struct err *e)
     return ERR_INVALID;
 }
 
+/* Urls of Attachments in files that we serve are absolute, below the [base] by which the kick-off came; with
+ * --public-url that is not the one of the request's Host, which is ours as well. Source: Bulk Data Access,
+ * "Attachments". */
+static err_code read_bases(struct rest_call *c, struct job_export_params *p, struct err *e)
+{
+    bool given = c->s->cfg.public_url.len != 0;
+    struct err why;
+    uint16_t port;
+    sv host;
+    bool good = uri_authority_parse(c->host, &host, &port, &why) == ERR_OK;
+    if (!given && !good) /* it would stand in files */
+        return ERR(e, ERR_INVALID, "The Host header %s; it is HOST or HOST:PORT", why.msg);
+    if (!p->served)
+        return ERR_OK;
+    p->attachment_base = c->base;
+    if (!given || !good)
+        return ERR_OK;
+    p->attachment_other = ARENA_JOIN(c->a, SV_LIT("http://"), c->host, SV_LIT("/datastore/"),
+                                     c->ds->id, SV_LIT("/r4"));
+    return p->attachment_other.ptr ? ERR_OK : arena_oom(c->a, e);
+}
+
 static job_export_level level_of(const struct rest_call *c)
 {
     return c->it->shape == REST_EXPORT_SYSTEM ? JOB_EXPORT_SYSTEM
@@ -144,6 +166,7 @@ err_code rest_export(struct rest_call *c, struct err *e)
         TRY(read_target(c, body, &q, e));
     TRY(rest_export_params_read(c, level_of(c), parameters ? body : NULL, &p, e));
     p.served = served;
+    TRY(read_bases(c, &p, e));
     p.request_url = arena_fmt(c->a, "%.*s/%.*s%s%.*s", SV_FMT(c->base), SV_FMT(c->in.path),
                               c->in.query.len ? "?" : "", SV_FMT(c->in.query));
     if (p.request_url.ptr == NULL)

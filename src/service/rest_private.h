@@ -128,6 +128,7 @@ struct rest_call {
     const struct datastore *ds;
     struct auth_caller caller;
     sv base; /* "http://host/datastore/<id>/r4", no slash behind */
+    sv host; /* the request's header, as it came */
     struct rest_request in;
     /* the route */
     const struct rest_interaction *it;

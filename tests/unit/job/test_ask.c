@@ -260,6 +260,12 @@ TEST(ask, sums_of_parts_are_the_sum)
         export_sum_text(&all, text);
         export_sum_text(i % 3 ? &one : &two, text);
     }
+    struct export_sum left = all;
+    export_sum_take(&left, &two);
+    assert_memory_equal(&left, &one, sizeof left);
+    export_sum_take(&left, &all);
+    export_sum_add(&left, &two);
+    assert_memory_equal(&left, &(struct export_sum){ { 0 } }, sizeof left);
     export_sum_add(&one, &two);
     assert_memory_equal(&one, &all, sizeof all);
     export_sum_hex(&all, hex);

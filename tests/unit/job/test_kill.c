@@ -48,7 +48,10 @@ static void fill(const char *root)
     CLEANUP(arena_free) struct arena *a = arena_new(4 << 20);
     size_t n = 0;
     for (int i = 0; i < N; i++) {
-        sv json = arena_fmt(a, "{\"resourceType\":\"Patient\",\"id\":\"p%03d\",\"x\":\"x\"}", i);
+        sv json = arena_fmt(a,
+                            "{\"resourceType\":\"Patient\",\"id\":\"p%03d\",\"x\":\"x\",\"photo\":"
+                            "[{\"url\":\"Binary/b\"}]}",
+                            i);
         w[i] = (struct store_write){ .type = fhir_type_find(SV_LIT("Patient")),
                                      .id = arena_fmt(a, "p%03d", i),
                                      .method = STORE_METHOD_CREATE,
@@ -160,6 +163,10 @@ static void check(const char *root, const struct job_export_params *p)
             sv want = arena_fmt(a, "%.*s\n", SV_FMT(name));
             assert_non_null(memmem(tree.ptr, tree.len, want.ptr, want.len));
         }
+        /* urls are absolute in every range, also in one that was written again */
+        assert_int_equal(count(&tree, "[{\"url\":\"http://h/r4/Binary/b\"}]"),
+                         served ? N - N / 10 : 0);
+        assert_int_equal(count(&tree, "[{\"url\":\"Binary/b\"}]"), served ? 0 : N - N / 10);
         for (int i = 0; i < N; i++) {
             sv line = arena_fmt(a, "{\"resourceType\":\"Patient\",\"id\":\"p%03d\"", i);
             assert_int_equal(count(&tree, line.ptr), i % 10 != 0);
@@ -179,7 +186,9 @@ static void check(const char *root, const struct job_export_params *p)
 
 static void one_export(unsigned round, unsigned took_ms)
 {
-    static const struct job_export_params served = { .served = true, .since_ms = 1 };
+    static const struct job_export_params served = { .served = true,
+                                                     .since_ms = 1,
+                                                     .attachment_base = S("http://h/r4") };
     static const struct job_export_params organized = { .organize_by_patient = true };
     const struct job_export_params *kinds[] = { NULL, &served, &organized }, *p = kinds[round % 3];
     char root[64] = "/tmp/fhirlake-kill-XXXXXX";

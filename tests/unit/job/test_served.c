@@ -245,6 +245,8 @@ TEST(params, every_member_is_read_as_it_was_written)
                                          .max_file_bytes = UINT64_MAX,
                                          .served = true,
                                          .request_url = SV_LIT("http://x"),
+                                         .attachment_base = SV_LIT("http://y"),
+                                         .attachment_other = SV_LIT("http://z"),
                                          .notes = texts(some, 2) };
     OK(job_params_write(&p, &one, e));
     OK(job_params_read(buf_sv(&one), a, &got, e));
@@ -254,6 +256,8 @@ TEST(params, every_member_is_read_as_it_was_written)
     assert_int_equal(got->max_file_bytes, UINT64_MAX);
     assert_int_equal(got->type_filters.n, 3);
     assert_sv(got->type_filters.items[2], some[2]);
+    assert_sv(got->attachment_base, p.attachment_base);
+    assert_sv(got->attachment_other, p.attachment_other);
     assert_true(got->organize_by_patient && got->partial_manifests && got->served);
     OK(job_params_write(got, &two, e));
     assert_sv(buf_sv(&two), buf_sv(&one));
