@@ -75,7 +75,8 @@ static struct kept **find_locked(struct job_kept *k, sv id)
 static void add_locked(struct job_kept *k, const struct job *j)
 {
     struct kept *x = calloc(1, sizeof *x);
-    if (x == NULL || (x->caller = strndup(j->caller.ptr ? j->caller.ptr : "", j->caller.len)) == NULL)
+    if (x == NULL ||
+        (x->caller = strndup(j->caller.ptr ? j->caller.ptr : "", j->caller.len)) == NULL)
         abort();
     (void)snprintf(x->id, sizeof x->id, "%.*s", SV_FMT(j->id));
     (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(j->datastore_id));
@@ -89,7 +90,7 @@ struct sum {
     unsigned n;
     uint64_t bytes;
     uint64_t largest;
-    uint64_t expected; /* bytes, if those that have not ended become as large as the largest */
+    uint64_t expected;  /* bytes, if those that have not ended become as large as the largest */
     int64_t expires_ms; /* the first that goes; 0: none that has ended */
 };
 
@@ -119,7 +120,8 @@ static struct sum sum_locked(struct job_kept *k, sv datastore_id, sv caller)
 static uint64_t most_of_store(const struct job_kept *k, const struct sum *s)
 {
     const struct job_served_limits *l = &k->limits;
-    uint64_t most = s->largest > l->store_bytes / l->copies ? l->store_bytes : s->largest * l->copies;
+    uint64_t most =
+        s->largest > l->store_bytes / l->copies ? l->store_bytes : s->largest * l->copies;
     most = most > l->small_bytes ? most : l->small_bytes;
     return most < l->store_bytes ? most : l->store_bytes;
 }
@@ -143,10 +145,11 @@ static err_code check_locked(struct job_kept *k, sv datastore_id, sv caller, uns
                    "The files of %u exports of this data store are kept, which is the most; %s",
                    store.n, advice);
     if (store.expected >= most_of_store(k, &store))
-        return ERR(e, ERR_THROTTLED,
-                   "The exports of this data store that are kept or on their way have %llu MiB, which "
-                   "is the most; %s",
-                   (unsigned long long)(store.expected >> 20), advice);
+        return ERR(
+            e, ERR_THROTTLED,
+            "The exports of this data store that are kept or on their way have %llu MiB, which "
+            "is the most; %s",
+            (unsigned long long)(store.expected >> 20), advice);
     *wait_s = wait_of(&own);
     if (own.n >= k->limits.per_caller)
         return ERR(e, ERR_THROTTLED,

@@ -6,7 +6,8 @@
 
 #define OTHER SV_LIT("fedcba9876543210fedcba9876543210")
 
-static const struct job_export_params served = { .served = true, .request_url = S("http://x/r4/$export") };
+static const struct job_export_params served = { .served = true,
+                                                 .request_url = S("http://x/r4/$export") };
 
 static struct job_served_limits limits;
 static uint64_t min_free;
@@ -179,7 +180,8 @@ TEST(kept, bytes_are_counted_while_they_are_written_and_over_a_restart)
     struct job two = must_start(&f, FX_STORE, "a", a);
     assert_int_equal(end_of(&f, FX_STORE, two.id, a).status, JOB_COMPLETED);
     restart(&f);
-    struct job three = must_start(&f, FX_STORE, "b", a); /* there is room for some of it, not for all */
+    struct job three =
+        must_start(&f, FX_STORE, "b", a); /* there is room for some of it, not for all */
     three = end_of(&f, FX_STORE, three.id, a);
     assert_int_equal(three.status, JOB_FAILED);
     assert_non_null(strstr(arena_str(a, three.message), "kept of the data store"));
@@ -205,9 +207,9 @@ TEST(kept, of_a_data_store_so_many_copies_and_small_ones_beside_them)
 {
     struct fx f;
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
-    const struct job_export_params small = {
-        .level = JOB_EXPORT_PATIENT, .served = true, .patients = LIST(S("p7"))
-    };
+    const struct job_export_params small = { .level = JOB_EXPORT_PATIENT,
+                                             .served = true,
+                                             .patients = LIST(S("p7")) };
     begin(&f, 100);
     limits.copies = 3;
     limits.small_bytes = 1000;
