@@ -28,19 +28,23 @@ bool job_export_offers(job_export_level level, fhir_type type)
 }
 
 /* Everything up to [base] of a kick-off's URL. */
+/* Segments are counted, not read: a client may write them percent-encoded. */
 sv export_base(const struct job_export_params *p)
 {
     sv url = p ? p->request_url : SV_NONE;
     url = sv_head(url, sv_find(url, '?'));
-    size_t end = 0;
-    for (size_t i = 0; i + 1 < url.len; i++)
-        if (url.ptr[i] == '/' && url.ptr[i + 1] == '$')
-            end = i;
-    url = sv_head(url, end);
-    if (p && p->level == JOB_EXPORT_PATIENT && sv_ends(url, SV_LIT("/Patient")))
-        url.len -= sizeof "/Patient" - 1;
-    if (p && p->level == JOB_EXPORT_GROUP && url.len > p->group_id.len + sizeof "/Group/" - 1)
-        url.len -= p->group_id.len + sizeof "/Group/" - 1;
+    while (url.len && url.ptr[url.len - 1] == '/')
+        url.len--;
+    unsigned segments = p == NULL                        ? 0
+                        : p->level == JOB_EXPORT_GROUP   ? 3  /* Group/ID/$export */
+                        : p->level == JOB_EXPORT_PATIENT ? 2  /* Patient/$export */
+                                                         : 1; /* $export */
+    for (; segments && url.len; segments--) {
+        while (url.len && url.ptr[url.len - 1] != '/')
+            url.len--;
+        if (url.len)
+            url.len--;
+    }
     return url;
 }
 

@@ -360,6 +360,16 @@ def test_a_group_that_is_not_there_is_404_and_an_empty_one_an_empty_export(fhir,
     assert kick(fresh, "Group/x/$export").status == 404
 
 
+def test_our_own_absolute_references_count_however_the_kick_off_is_written(fresh):
+    put(fresh, {"resourceType": "Patient", "id": "p1"})
+    put(fresh, {"resourceType": "Observation", "id": "o1", "status": "final", "code": {"text": "x"},
+                "subject": {"reference": f"{fresh.base}/Patient/p1"}})
+    put(fresh, {"resourceType": "Group", "id": "g1", "type": "person", "actual": True,
+                "member": [{"entity": {"reference": f"{fresh.base}/Patient/p1"}}]})
+    for path in ("Group/g1/$export", "Group/g1/%24export", "Group/%671/%24export", "Patient/$export", "%50atient/%24export"):
+        assert export(fresh, path).resources().keys() >= {"Patient/p1", "Observation/o1"}, path
+
+
 # ---- patient ----
 
 def reference(id):
