@@ -230,12 +230,12 @@ def test_folders_of_before_that_others_could_enter_are_closed_and_told():
     with Server() as server:
         server.create_store()
         server.stop()
-        for name, mode in (("", 0o777), ("system", 0o755), ("stores", 0o750), ("jobs", 0o707), ("exports", 0o711)):
+        for name, mode in (("", 0o1777), ("system", 0o755), ("stores", 0o750), ("jobs", 0o707), ("exports", 0o711)):
             os.chmod(server.data / name, mode)
         server.start()
         assert [oct(os.stat(server.data / n).st_mode & 0o777) for n in ("system", "stores", "jobs", "exports")] == ["0o700"] * 4
         told = [line for line in server.log_text().splitlines() if "folder_mode" in line]
-        assert len(told) == 5 and "folder=data mode=0777" in told[0] and "folder=stores mode=0750" in told[2]
+        assert len(told) == 5 and "folder=data mode=1777" in told[0] and "folder=stores mode=0750" in told[2]
         server.stop()
         os.chmod(server.data, 0o700)
         before = server.log_text()
