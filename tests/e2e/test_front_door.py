@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import threading
+import time
 
 import pytest
 
