@@ -43,8 +43,20 @@
     (172u << 20) /* one resource; HealthLake takes Binary up to 164 MB */
 #define LIMIT_IMPORT_CHUNK_BYTES (16u << 20) /* NDJSON taken as one unit of work and one commit */
 #define LIMIT_IMPORT_FILES       1000000u
-#define LIMIT_IMPORT_FILE_BYTES  (50ull << 30)
-#define LIMIT_IMPORT_JOB_BYTES   (5000ull << 30)
+#define LIMIT_IMPORT_NAMES_BYTES (256u << 20)    /* of all keys of a job */
+#define LIMIT_IMPORT_FILE_BYTES  (50ull << 30)   /* as it stands there, and unpacked */
+#define LIMIT_IMPORT_JOB_BYTES   (5000ull << 30) /* likewise, of all files */
+#define LIMIT_UNPACK_FREE_BYTES  (64u << 20) /* come out of a file whatever its size; behind them */
+#define LIMIT_UNPACK_RATIO       1000u       /* bytes for each that goes in */
+#define LIMIT_UNPACK_WINDOW_LOG  27u /* of zstd: what its own program takes when nothing is said */
+/* Outcome lines that are written; the others are counted, and a last line says how many they are. */
+#define LIMIT_FAILURE_LINES_FILE 100000u /* of one input file */
+#define LIMIT_FAILURE_LINES_JOB  1000000u
+#define LIMIT_OUTCOME_FILE_BYTES \
+    (512u << 10) /* of each kind and file, and OUTCOME_RATIO bytes for each of the input */
+#define LIMIT_OUTCOME_JOB_BYTES  (256u << 20) /* likewise of each kind and job */
+#define LIMIT_OUTCOME_RATIO      200u /* bytes of input are as it stands there, not unpacked */
+#define LIMIT_OUTCOME_ENDS_BYTES (64u << 20) /* of the last lines of one job */
 
 /* ---- export ---- */
 #define LIMIT_EXPORT_OBJECT_BYTES (64u << 20) /* aim of one object; one line may be larger */

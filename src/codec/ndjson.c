@@ -53,6 +53,23 @@ err_code ndjson_open(struct unpack *u, uint64_t skip_bytes, size_t max_line_byte
     return ERR_OK;
 }
 
+static void drop_rest(struct ndjson_reader *r, size_t n)
+{
+    memmove(r->rest.ptr, r->rest.ptr + n, r->rest.len - n);
+    r->rest.len -= n;
+    r->offset += n;
+}
+
+err_code ndjson_skip_mark(struct ndjson_reader *r, struct err *e)
+{
+    static const char mark[] = { '\xEF', '\xBB', '\xBF' };
+    while (r->rest.len < sizeof mark && !r->end)
+        TRY(read_more(r, e));
+    if (r->rest.len >= sizeof mark && memcmp(r->rest.ptr, mark, sizeof mark) == 0)
+        drop_rest(r, sizeof mark);
+    return ERR_OK;
+}
+
 void ndjson_close(struct ndjson_reader *r)
 {
     if (r == NULL)
@@ -75,13 +92,6 @@ static uint64_t count_lines(sv text)
         p++;
     }
     return n;
-}
-
-static void drop_rest(struct ndjson_reader *r, size_t n)
-{
-    memmove(r->rest.ptr, r->rest.ptr + n, r->rest.len - n);
-    r->rest.len -= n;
-    r->offset += n;
 }
 
 /* Pass over a line that is too long, however long it is. */

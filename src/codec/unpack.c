@@ -1,8 +1,11 @@
 /* unpack.c - the first bytes say what a stream is: gzip, zstd, or plain. */
 #include "codec/ndjson.h"
 
+#include "base/limits.h"
+
 #include <isa-l/igzip_lib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #define IN_BYTES (256u << 10)
 
@@ -16,10 +19,22 @@ struct unpack {
     unsigned char *in;
     size_t in_at, in_len;
     bool src_end;
+    uint64_t packed, plain; /* bytes that went in and came out */
+    struct {
+        uint64_t max_bytes, free_bytes;
+        unsigned ratio; /* 0: unbounded */
+    } bound;
     bool in_frame; /* inside a compressed member or frame */
     ZSTD_DStream *zstd;
     struct inflate_state gzip;
 };
+
+static err_code read_source(struct unpack *u, void *dst, size_t cap, size_t *n, struct err *e)
+{
+    TRY(u->src.read(u->src.ctx, dst, cap, n, e));
+    u->packed += *n;
+    return ERR_OK;
+}
 
 /* More input, when none is left. At the end of the source src_end is set. */
 static err_code refill(struct unpack *u, struct err *e)
@@ -27,7 +42,7 @@ static err_code refill(struct unpack *u, struct err *e)
     if (u->in_at < u->in_len || u->src_end)
         return ERR_OK;
     size_t n = 0;
-    err_code rc = u->src.read(u->src.ctx, u->in, IN_BYTES, &n, e);
+    err_code rc = read_source(u, u->in, IN_BYTES, &n, e);
     if (rc == ERR_EOF) {
         u->src_end = true;
         n = 0;
@@ -49,7 +64,7 @@ static err_code gather(struct unpack *u, size_t at_least, struct err *e)
     u->in_at = 0;
     while (u->in_len < at_least && !u->src_end) {
         size_t n = 0;
-        err_code rc = u->src.read(u->src.ctx, u->in + u->in_len, IN_BYTES - u->in_len, &n, e);
+        err_code rc = read_source(u, u->in + u->in_len, IN_BYTES - u->in_len, &n, e);
         if (rc == ERR_EOF)
             u->src_end = true;
         else if (rc != ERR_OK)
@@ -78,7 +93,8 @@ err_code unpack_open(struct byte_reader src, struct unpack **out, struct err *e)
     } else if (u->in_len >= 4 && memcmp(u->in, zstd_magic, 4) == 0) {
         u->kind = ZSTD;
         u->zstd = ZSTD_createDStream();
-        if (u->zstd == NULL)
+        if (u->zstd == NULL || ZSTD_isError(ZSTD_DCtx_setParameter(u->zstd, ZSTD_d_windowLogMax,
+                                                                   LIMIT_UNPACK_WINDOW_LOG)))
             abort();
     }
     *out = u;
@@ -105,7 +121,7 @@ static err_code read_plain(struct unpack *u, void *dst, size_t cap, size_t *n, s
         u->in_at += *n;
         return ERR_OK;
     }
-    return u->src_end ? ERR_EOF : u->src.read(u->src.ctx, dst, cap, n, e);
+    return u->src_end ? ERR_EOF : read_source(u, dst, cap, n, e);
 }
 
 static err_code read_gzip(struct unpack *u, void *dst, size_t cap, size_t *n, struct err *e)
@@ -151,6 +167,9 @@ static err_code read_zstd(struct unpack *u, void *dst, size_t cap, size_t *n, st
         ZSTD_outBuffer out = { dst, cap, 0 };
         size_t rc = ZSTD_decompressStream(u->zstd, &out, &in);
         u->in_at += in.pos;
+        if (ZSTD_getErrorCode(rc) == ZSTD_error_frameParameter_windowTooLarge)
+            return ERR(e, ERR_TOO_LARGE, "zstd data needs a window of more than %u MiB",
+                       1u << (LIMIT_UNPACK_WINDOW_LOG - 20));
         if (ZSTD_isError(rc))
             return ERR(e, ERR_INVALID, "zstd data is broken");
         u->in_frame = rc != 0;
@@ -163,14 +182,35 @@ static err_code read_zstd(struct unpack *u, void *dst, size_t cap, size_t *n, st
     }
 }
 
+void unpack_bound(struct unpack *u, uint64_t max_bytes, uint64_t free_bytes, unsigned ratio)
+{
+    u->bound.max_bytes = max_bytes;
+    u->bound.free_bytes = free_bytes;
+    u->bound.ratio = ratio;
+}
+
+static err_code check_bound(const struct unpack *u, struct err *e)
+{
+    if (u->bound.ratio == 0)
+        return ERR_OK;
+    if (u->plain > u->bound.max_bytes)
+        return ERR(e, ERR_TOO_LARGE, "it unpacks to more than %llu bytes",
+                   (unsigned long long)u->bound.max_bytes);
+    uint64_t used =
+        u->packed - (u->in_len - u->in_at); /* what was read ahead has given nothing yet */
+    if (u->plain > u->bound.free_bytes && u->plain / u->bound.ratio > used)
+        return ERR(e, ERR_TOO_LARGE, "it unpacks to more than %u times its size", u->bound.ratio);
+    return ERR_OK;
+}
+
 err_code unpack_read(struct unpack *u, void *dst, size_t cap, size_t *n, struct err *e)
 {
-    switch (u->kind) {
-    case GZIP:
-        return read_gzip(u, dst, cap, n, e);
-    case ZSTD:
-        return read_zstd(u, dst, cap, n, e);
-    default:
-        return read_plain(u, dst, cap, n, e);
-    }
+    size_t got = 0;
+    TRY(u->kind == GZIP   ? read_gzip(u, dst, cap, &got, e)
+        : u->kind == ZSTD ? read_zstd(u, dst, cap, &got, e)
+                          : read_plain(u, dst, cap, &got, e));
+    u->plain += got;
+    TRY(check_bound(u, e));
+    *n = got;
+    return ERR_OK;
 }

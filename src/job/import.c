@@ -30,6 +30,7 @@ struct import {
     struct job_progress progress;    /* of what is published */
     struct {                         /* the reader's place */
         uint64_t file, offset, line; /* line: number of the next one */
+        uint64_t unpacked;           /* plain bytes of the files before */
         struct unpack *unpack;
         struct ndjson_reader *ndjson;
     } at;
@@ -74,6 +75,7 @@ static err_code write_note(const struct import *m, const struct import_chunk *c,
     json_kv_i64(&w, "file", (int64_t)c->next_file);
     json_kv_i64(&w, "offset", (int64_t)c->next_offset);
     json_kv_i64(&w, "line", (int64_t)c->next_line);
+    json_kv_i64(&w, "unpacked", (int64_t)c->next_unpacked);
     for (size_t i = 0; i < N_COUNTERS; i++) {
         uint64_t v;
         memcpy(&v, (const char *)&m->progress + counters[i].offset, sizeof v);
@@ -101,13 +103,15 @@ static err_code read_note(struct import *m, struct err *e)
         return ERR_OK; /* from the beginning */
     }
     TRY(rc);
-    if (json_read(a, buf_sv(&b), 4, &doc, e) != ERR_OK)
+    if (json_read(a, buf_sv(&b), 8, &doc, e) != ERR_OK)
         return damaged(e);
     yyjson_val *root = yyjson_doc_get_root(doc);
     if (!sv_to_u64(json_number(json_get(root, "file")), &m->at.file) ||
         !sv_to_u64(json_number(json_get(root, "offset")), &m->at.offset) ||
         !sv_to_u64(json_number(json_get(root, "line")), &m->at.line) || m->at.file > m->files.n)
         return damaged(e);
+    if (!sv_to_u64(json_number(json_get(root, "unpacked")), &m->at.unpacked))
+        m->at.unpacked = 0; /* of before it was counted */
     for (size_t i = 0; i < N_COUNTERS; i++) {
         uint64_t v;
         if (!sv_to_u64(json_number(json_get(root, counters[i].name)), &v))
@@ -140,8 +144,13 @@ static err_code open_file(struct import *m, struct err *e)
     struct byte_reader src;
     TRY(sink_read(m->in, m->files.items[m->at.file].key, 0, &src, e));
     err_code rc = unpack_open(src, &m->at.unpack, e);
-    if (rc == ERR_OK)
+    if (rc == ERR_OK) {
+        unpack_bound(m->at.unpack, LIMIT_IMPORT_FILE_BYTES, LIMIT_UNPACK_FREE_BYTES,
+                     LIMIT_UNPACK_RATIO);
         rc = ndjson_open(m->at.unpack, m->at.offset, LIMIT_IMPORT_LINE_BYTES, &m->at.ndjson, e);
+    }
+    if (rc == ERR_OK && m->at.offset == 0)
+        rc = ndjson_skip_mark(m->at.ndjson, e);
     if (rc != ERR_OK)
         close_file(m);
     return rc;
@@ -153,9 +162,15 @@ static bool is_files_fault(err_code rc)
     return rc == ERR_INVALID || rc == ERR_NOT_FOUND || rc == ERR_DENIED || rc == ERR_TOO_LARGE;
 }
 
+static const struct import_bounds *bounds_of(const struct import *m)
+{
+    return m->run->import_bounds ? m->run->import_bounds : &import_bounds_default;
+}
+
 static void next_file(struct import *m)
 {
     close_file(m);
+    m->at.unpacked += m->at.offset;
     m->at.file++;
     m->at.offset = 0;
     m->at.line = 1;
@@ -182,6 +197,9 @@ static err_code read_segment(struct import *m, struct import_chunk *c, size_t ro
     if (rc == ERR_OK) {
         m->at.line += s.n_lines + (s.long_line ? 1 : 0);
         m->at.offset = ndjson_offset(m->at.ndjson);
+        if (m->at.unpacked + m->at.offset > bounds_of(m)->job_unpacked)
+            return ERR(e, ERR_INVALID, "The input files unpack to more than %llu GB together",
+                       (unsigned long long)(bounds_of(m)->job_unpacked >> 30));
     } else {
         s.ends_file = true;
         if (rc != ERR_EOF) {
@@ -207,6 +225,7 @@ static err_code read_chunk(struct import *m, struct import_chunk *c, struct err 
     c->next_file = m->at.file;
     c->next_offset = m->at.offset;
     c->next_line = m->at.line;
+    c->next_unpacked = m->at.unpacked;
     return c->segments.len ? ERR_OK : ERR_EOF;
 }
 
@@ -300,6 +319,7 @@ static err_code publish(struct import *m, uint64_t *first, uint64_t end, struct 
     CLEANUP_BUF struct buf note = BUF_INIT(NOTE_MAX);
     struct store_commit at;
     TRY(wait_for_room(m, e));
+    TRY(job_disk_check(m->run->cfg, e));
     size_t n = wait_for(m, *first, end);
     const struct import_chunk *last = NULL;
     for (size_t i = 0; i < n; i++) {
@@ -372,7 +392,13 @@ static void kv_uri(struct json_writer *w, const char *object, const char *name, 
     json_obj_end(w);
 }
 
-/* Manifest.json: HealthLake's capital M and members. */
+static const char *const left_names[IMPORT_N_KINDS] = {
+    [IMPORT_SUCCESS] = "numberOfSuccessLinesNotWritten",
+    [IMPORT_FAILURE] = "numberOfFailureLinesNotWritten",
+    [IMPORT_WITH_ISSUES] = "numberOfSuccessWithSearchValidationFailuresLinesNotWritten",
+};
+
+/* Manifest.json: HealthLake's capital M and members; ours when there were too many lines. */
 static err_code write_manifest(struct import *m, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
@@ -380,6 +406,8 @@ static err_code write_manifest(struct import *m, struct err *e)
     const struct job *j = m->run->job;
     const struct job_progress *p = &m->progress;
     bool minimal = m->ring[0].level == FHIR_VALIDATE_MINIMAL;
+    uint64_t left[IMPORT_N_KINDS];
+    import_outcome_left(m->outcome, left);
     struct json_writer w;
     json_writer_init(&w, &b);
     json_obj(&w);
@@ -411,6 +439,9 @@ static err_code write_manifest(struct import *m, struct err *e)
                     (int64_t)p->resources_with_issues);
     json_kv_i64(&w, "numberOfResourcesWithCustomerError", (int64_t)p->resources_customer_error);
     json_kv_i64(&w, "numberOfResourcesWithServerError", (int64_t)p->resources_server_error);
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        if (left[k])
+            json_kv_u64(&w, left_names[k], left[k]);
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));
     return sink_put(m->out, SV_LIT("Manifest.json"), SV_LIT("application/json"), buf_sv(&b), NULL,
@@ -434,9 +465,22 @@ static err_code import_all(struct import *m, struct arena *a, struct err *e)
     return write_manifest(m, e);
 }
 
+static err_code say_left(const struct import *m, struct buf *message, struct err *e)
+{
+    uint64_t left[IMPORT_N_KINDS], n = 0;
+    import_outcome_left(m->outcome, left);
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        n += left[k];
+    return n == 0
+               ? ERR_OK
+               : buf_add_fmt(message, e,
+                             "%llu lines of the outcome are not written because they are too many. "
+                             "All are counted",
+                             (unsigned long long)n);
+}
+
 err_code import_run(struct job_run *r, job_status *status, struct buf *message, struct err *e)
 {
-    (void)message;
     CLEANUP(arena_free) struct arena *a = arena_new(2ull << 30);
     unsigned n_workers = job_pool_n_workers(r->pool);
     struct import m = { .run = r, .n_ring = n_workers + AHEAD };
@@ -452,6 +496,8 @@ err_code import_run(struct job_run *r, job_status *status, struct buf *message, 
         m.ring[i].owner = &m;
     }
     err_code rc = import_all(&m, a, e);
+    if (rc == ERR_OK)
+        rc = say_left(&m, message, e);
     close_file(&m);
     for (unsigned i = 0; i < m.n_ring; i++)
         import_chunk_done(&m.ring[i]);

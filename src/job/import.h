@@ -37,16 +37,18 @@ void import_outcome_close(struct import_outcome *o);
  * not keep the others from being imported. */
 MUST_USE err_code import_outcome_names(struct import_files *files, const struct sink *out,
                                        struct arena *a, struct err *e);
-/* Lines of one file, behind what it has. */
+/* Lines of one file, behind what it has; those that are too many are counted. */
 MUST_USE err_code import_outcome_add(struct import_outcome *o, size_t file,
                                      const sv lines[IMPORT_N_KINDS], struct err *e);
-/* No more lines will come for this file: its spool is closed. */
+/* No more lines will come for this file: it is said how many were too many, and its spool is closed. */
 MUST_USE err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e);
+/* Lines that were not written, because there were too many. */
+void import_outcome_left(const struct import_outcome *o, uint64_t left[IMPORT_N_KINDS]);
 /* What is spooled is on disk when this returns; its lengths go into the resume point. */
 MUST_USE err_code import_outcome_sync(struct import_outcome *o, struct err *e);
 struct json_writer;
 void import_outcome_write(const struct import_outcome *o, struct json_writer *w);
-/* Take up: cut the spool to what the resume point says. state: the array that _write made. */
+/* Take up: cut the spool to what the resume point says. state: what _write made. */
 struct yyjson_val;
 MUST_USE err_code import_outcome_restore(struct import_outcome *o, struct yyjson_val *state,
                                          struct err *e);
@@ -86,7 +88,8 @@ struct import_chunk {
     err_code rc;
     struct err err;
     uint64_t next_file, next_offset, next_line; /* where reading goes on behind this chunk */
-    bool finished;                              /* under the import's lock */
+    uint64_t next_unpacked;
+    bool finished; /* under the import's lock */
     void *owner;
 };
 void import_chunk_init(struct import_chunk *c, struct job_run *r, struct import_worker *workers);
@@ -104,6 +107,9 @@ MUST_USE err_code import_line_failure(struct buf *out, uint64_t line, const char
                                       struct err *e);
 /* It failed validation: the outcome is fhir_outcome_write()'s. */
 MUST_USE err_code import_line_invalid(struct buf *out, uint64_t line, sv outcome, struct err *e);
+/* The last line of a file: that `left` lines, beginning with that of input line `line`, were not written. */
+MUST_USE err_code import_line_more(struct buf *out, uint64_t line, uint64_t left, import_kind kind,
+                                   struct err *e);
 /* It is stored, with faults. */
 MUST_USE err_code import_line_issues(struct buf *out, uint64_t line, fhir_type type, sv id,
                                      sv outcome, struct err *e);

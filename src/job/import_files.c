@@ -6,14 +6,13 @@
 
 #include <limits.h>
 
-#define LIST_MAX (1u << 30)
+#define LIST_MAX (4ull * LIMIT_IMPORT_NAMES_BYTES) /* a byte may be escaped by three */
 
 struct listing {
     struct buf
         text; /* "<bytes> <key>\n" per file, '%' and '\n' of the key as %25 and %0A: the spool's form */
     sv prefix;
-    uint64_t n, bytes;
-    bool single;
+    uint64_t n, bytes, name_bytes;
     err_code rc;
     struct err *e;
 };
@@ -86,6 +85,9 @@ static bool each_key(void *ctx, sv key, uint64_t bytes)
         l->rc = ERR(l->e, ERR_INVALID, "The input has more than %u files", LIMIT_IMPORT_FILES);
     else if (bytes > LIMIT_IMPORT_FILE_BYTES)
         l->rc = ERR(l->e, ERR_INVALID, "An input file is larger than 50 GB");
+    else if ((l->name_bytes += key.len) > LIMIT_IMPORT_NAMES_BYTES)
+        l->rc = ERR(l->e, ERR_INVALID, "The keys of the input files have more than %u MiB together",
+                    LIMIT_IMPORT_NAMES_BYTES >> 20);
     else if ((l->bytes += bytes) > LIMIT_IMPORT_JOB_BYTES)
         l->rc = ERR(l->e, ERR_INVALID, "The input files are larger than 5000 GB together");
     else

@@ -59,26 +59,48 @@ static void begin(struct json_writer *w, struct buf *out, uint64_t line)
     json_kv_i64(w, "lineId", (int64_t)line);
 }
 
-/* What is wrong before there is a resource: HealthLake's short form of an issue. */
-err_code import_line_failure(struct buf *out, uint64_t line, const char *why, struct err *e)
+/* An outcome with one issue. */
+static err_code one_issue(struct buf *out, const char *severity, const char *code, sv text,
+                          struct err *e)
 {
-    CLEANUP_BUF struct buf outcome = BUF_INIT(4096);
     struct json_writer w;
-    json_writer_init(&w, &outcome);
+    json_writer_init(&w, out);
     json_obj(&w);
     json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
     json_key(&w, "issue");
     json_arr(&w);
     json_obj(&w);
-    json_kv_str(&w, "severity", SV_LIT("error"));
-    json_kv_str(&w, "code", SV_LIT("processing"));
-    json_kv_str(&w, "diagnostics", sv_from(why));
+    json_kv_str(&w, "severity", sv_from(severity));
+    json_kv_str(&w, "code", sv_from(code));
+    json_kv_str(&w, "diagnostics", text);
     json_obj_end(&w);
     json_arr_end(&w);
     json_obj_end(&w);
-    TRY(json_writer_end(&w, e));
+    return json_writer_end(&w, e);
+}
+
+/* What is wrong before there is a resource: HealthLake's short form of an issue. */
+err_code import_line_failure(struct buf *out, uint64_t line, const char *why, struct err *e)
+{
+    CLEANUP_BUF struct buf outcome = BUF_INIT(4096);
+    struct json_writer w;
+    TRY(one_issue(&outcome, "error", "processing", sv_from(why), e));
     begin(&w, out, line);
     return finish(&w, buf_sv(&outcome), 400, e);
+}
+
+err_code import_line_more(struct buf *out, uint64_t line, uint64_t left, import_kind kind,
+                          struct err *e)
+{
+    CLEANUP_BUF struct buf outcome = BUF_INIT(4096);
+    char text[160];
+    struct json_writer w;
+    (void)snprintf(text, sizeof text,
+                   "%llu more lines from this one on are not written: they are too many",
+                   (unsigned long long)left);
+    TRY(one_issue(&outcome, "information", "incomplete", sv_from(text), e));
+    begin(&w, out, line);
+    return finish(&w, buf_sv(&outcome), kind == IMPORT_FAILURE ? 400 : 200, e);
 }
 
 err_code import_line_invalid(struct buf *out, uint64_t line, sv outcome, struct err *e)

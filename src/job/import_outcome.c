@@ -3,10 +3,16 @@
  * Lines are appended to a spool file per kind and input file; their lengths stand in the resume point that is
  * published together with the chunk, so after a crash the spool is cut back to exactly what the store
  * holds. A file that has ended is uploaded and its spool removed. Files come one after the other, so only the
- * last one is held open, however many end within one chunk. */
+ * last one is held open, however many end within one chunk.
+ *
+ * A line of input may be a byte, and its outcome has hundreds: how many lines and bytes are written is bounded by the
+ * input as it stands there, per kind, file and job (base/limits.h). Lines are written up to the first that does not
+ * fit, and from there on counted; a last line says how many. Kinds do not share a bound, so that what is written does
+ * not depend on where chunks were cut, nor on where a run was ended and taken up. */
 #include "job/import.h"
 
 #include "base/file.h"
+#include "base/limits.h"
 #include "codec/hash.h"
 #include "codec/json.h"
 
@@ -37,6 +43,15 @@ struct open_file { /* an input file that is not uploaded yet */
     int fd[IMPORT_N_KINDS]; /* -1: nothing was written */
     uint64_t len[IMPORT_N_KINDS];
     bool dirty[IMPORT_N_KINDS];
+    uint64_t failures;             /* lines written */
+    uint64_t left[IMPORT_N_KINDS]; /* lines that were not; */
+    uint64_t from[IMPORT_N_KINDS]; /* lineId of the first of them */
+};
+
+/* Of the whole job. */
+struct totals {
+    uint64_t bytes[IMPORT_N_KINDS], left[IMPORT_N_KINDS];
+    uint64_t failures, ends; /* lines of FAILURE; bytes of last lines */
 };
 
 struct import_outcome {
@@ -44,8 +59,10 @@ struct import_outcome {
     struct sink *sink;
     const struct import_files *files;
     struct open_file *first, *last; /* in the input's order */
-    unsigned n_ended;               /* since the last sync */
-    bool sync_all;                  /* files were closed without a sync of their own */
+    struct import_bounds bounds;
+    struct totals all;
+    unsigned n_ended; /* since the last sync */
+    bool sync_all;    /* files were closed without a sync of their own */
 };
 
 err_code import_outcome_open(struct job_run *r, struct sink *out, const struct import_files *files,
@@ -58,6 +75,7 @@ err_code import_outcome_open(struct job_run *r, struct sink *out, const struct i
     x->run = r;
     x->sink = out;
     x->files = files;
+    x->bounds = r->import_bounds ? *r->import_bounds : import_bounds_default;
     *o = x;
     return ERR_OK;
 }
@@ -160,19 +178,123 @@ static err_code open_spool(struct import_outcome *o, struct open_file *f, int ki
     return ERR_OK;
 }
 
+/* ---- bounds ---- */
+
+const struct import_bounds import_bounds_default = {
+    .file_failures = LIMIT_FAILURE_LINES_FILE,
+    .job_failures = LIMIT_FAILURE_LINES_JOB,
+    .file_bytes = LIMIT_OUTCOME_FILE_BYTES,
+    .job_bytes = LIMIT_OUTCOME_JOB_BYTES,
+    .ends_bytes = LIMIT_OUTCOME_ENDS_BYTES,
+    .ratio = LIMIT_OUTCOME_RATIO,
+    .job_unpacked = LIMIT_IMPORT_JOB_BYTES,
+};
+
+static uint64_t most_bytes(uint64_t base, unsigned ratio, uint64_t input_bytes)
+{
+    return input_bytes > (UINT64_MAX - base) / ratio ? UINT64_MAX : base + ratio * input_bytes;
+}
+
+/* May a line of so many bytes be written? */
+static bool fits(const struct import_outcome *o, const struct open_file *f, int kind, size_t bytes,
+                 uint64_t n_lines)
+{
+    const struct import_bounds *b = &o->bounds;
+    if (f->left[kind])
+        return false;
+    if (kind == IMPORT_FAILURE &&
+        (f->failures + n_lines > b->file_failures || o->all.failures + n_lines > b->job_failures))
+        return false;
+    return f->len[kind] + bytes <=
+               most_bytes(b->file_bytes, b->ratio, o->files->items[f->file].bytes) &&
+           o->all.bytes[kind] + bytes <= most_bytes(b->job_bytes, b->ratio, o->files->bytes);
+}
+
+static uint64_t count_lines(sv text)
+{
+    uint64_t n = 0;
+    for (const char *p = text.ptr, *end = p + text.len;
+         p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
+        n++;
+    return n;
+}
+
+/* The number in front of a line: {"lineId":7,... */
+static uint64_t line_id(sv line)
+{
+    sv digits = sv_tail(line, sizeof "{\"lineId\":" - 1);
+    uint64_t n = 0;
+    for (size_t i = 0; i < digits.len && digits.ptr[i] >= '0' && digits.ptr[i] <= '9'; i++)
+        n = n * 10 + (uint64_t)(digits.ptr[i] - '0');
+    return n;
+}
+
+/* How much of the lines is written; the others are counted. */
+static sv within_bounds(struct import_outcome *o, struct open_file *f, int kind, sv lines)
+{
+    uint64_t n = count_lines(lines);
+    size_t len = lines.len;
+    if (!fits(o, f, kind, len, n)) {
+        sv rest = lines;
+        for (len = n = 0; rest.len;) {
+            size_t line = sv_find(rest, '\n') + 1;
+            if (!fits(o, f, kind, len + line, n + 1))
+                break;
+            len += line;
+            n++;
+            rest = sv_tail(rest, line);
+        }
+        if (f->left[kind] == 0)
+            f->from[kind] = line_id(rest);
+        uint64_t left = count_lines(rest);
+        f->left[kind] += left;
+        o->all.left[kind] += left;
+    }
+    f->failures += kind == IMPORT_FAILURE ? n : 0;
+    o->all.failures += kind == IMPORT_FAILURE ? n : 0;
+    o->all.bytes[kind] += len;
+    return sv_head(lines, len);
+}
+
+static err_code write_lines(struct import_outcome *o, struct open_file *f, int kind, sv lines,
+                            struct err *e)
+{
+    if (lines.len == 0)
+        return ERR_OK;
+    TRY(open_spool(o, f, kind, e));
+    TRY(file_write_all(f->fd[kind], lines, e));
+    f->len[kind] += lines.len;
+    f->dirty[kind] = true;
+    return ERR_OK;
+}
+
 err_code import_outcome_add(struct import_outcome *o, size_t file, const sv lines[IMPORT_N_KINDS],
                             struct err *e)
 {
     struct open_file *f = find(o, file);
-    for (int k = 0; k < IMPORT_N_KINDS; k++) {
-        if (lines[k].len == 0)
-            continue;
-        TRY(open_spool(o, f, k, e));
-        TRY(file_write_all(f->fd[k], lines[k], e));
-        f->len[k] += lines[k].len;
-        f->dirty[k] = true;
-    }
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        if (lines[k].len)
+            TRY(write_lines(o, f, k, within_bounds(o, f, k, lines[k]), e));
     return ERR_OK;
+}
+
+/* The last line of a kind that has more than was written. Those of very many files are bounded too: then the manifest
+ * alone has the number. */
+static err_code write_end(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
+{
+    CLEANUP_BUF struct buf line = BUF_INIT(4096);
+    if (f->left[kind] == 0)
+        return ERR_OK;
+    TRY(import_line_more(&line, f->from[kind], f->left[kind], kind, e));
+    if (o->all.ends + line.len > o->bounds.ends_bytes)
+        return ERR_OK;
+    o->all.ends += line.len;
+    return write_lines(o, f, kind, buf_sv(&line), e);
+}
+
+void import_outcome_left(const struct import_outcome *o, uint64_t left[IMPORT_N_KINDS])
+{
+    memcpy(left, o->all.left, sizeof o->all.left);
 }
 
 static err_code sync_file(struct open_file *f, struct err *e)
@@ -188,6 +310,8 @@ static err_code sync_file(struct open_file *f, struct err *e)
 err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e)
 {
     struct open_file *f = find(o, file);
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        TRY(write_end(o, f, k, e));
     f->ended = true;
     if (++o->n_ended <= SYNC_ONE_BY_ONE)
         TRY(sync_file(f, e));
@@ -218,8 +342,31 @@ err_code import_outcome_sync(struct import_outcome *o, struct err *e)
     return ERR_OK;
 }
 
+static void numbers(struct json_writer *w, const char *name, const uint64_t *n, size_t count)
+{
+    json_key(w, name);
+    json_arr(w);
+    for (size_t i = 0; i < count; i++)
+        json_u64(w, n[i]);
+    json_arr_end(w);
+}
+
+/* Absent: as they are, for a resume point of before there were any. */
+static err_code read_numbers(yyjson_val *list, uint64_t *n, size_t count, struct err *e)
+{
+    for (size_t i = 0; list && i < count; i++)
+        if (!sv_to_u64(json_number(yyjson_arr_get(list, i)), &n[i]))
+            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
+    return ERR_OK;
+}
+
 void import_outcome_write(const struct import_outcome *o, struct json_writer *w)
 {
+    json_obj(w);
+    numbers(w, "bytes", o->all.bytes, IMPORT_N_KINDS);
+    numbers(w, "left", o->all.left, IMPORT_N_KINDS);
+    numbers(w, "more", (const uint64_t[]){ o->all.failures, o->all.ends }, 2);
+    json_key(w, "files");
     json_arr(w);
     for (const struct open_file *f = o->first; f; f = f->next) {
         json_obj(w);
@@ -227,28 +374,51 @@ void import_outcome_write(const struct import_outcome *o, struct json_writer *w)
         for (int k = 0; k < IMPORT_N_KINDS; k++)
             json_kv_i64(w, kinds[k].name, (int64_t)f->len[k]);
         json_kv_bool(w, "ended", f->ended);
+        if (!f->ended) {
+            json_kv_i64(w, "failures", (int64_t)f->failures);
+            numbers(w, "left", f->left, IMPORT_N_KINDS);
+            numbers(w, "from", f->from, IMPORT_N_KINDS);
+        }
         json_obj_end(w);
     }
     json_arr_end(w);
+    json_obj_end(w);
+}
+
+static err_code restore_file(struct import_outcome *o, yyjson_val *v, struct err *e)
+{
+    uint64_t file;
+    if (!sv_to_u64(json_number(json_get(v, "file")), &file) || file >= o->files->n)
+        return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
+    struct open_file *f = find(o, file);
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        if (!sv_to_u64(json_number(json_get(v, kinds[k].name)), &f->len[k]))
+            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
+    f->ended = yyjson_is_true(json_get(v, "ended"));
+    yyjson_val *failures = json_get(v, "failures");
+    if (failures && !sv_to_u64(json_number(failures), &f->failures))
+        return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
+    TRY(read_numbers(json_get(v, "left"), f->left, IMPORT_N_KINDS, e));
+    TRY(read_numbers(json_get(v, "from"), f->from, IMPORT_N_KINDS, e));
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        if (f->len[k] && !f->ended)
+            TRY(open_spool(o, f, k, e));
+    return ERR_OK;
 }
 
 err_code import_outcome_restore(struct import_outcome *o, struct yyjson_val *state, struct err *e)
 {
-    yyjson_arr_iter it = yyjson_arr_iter_with(state);
-    yyjson_val *v;
-    while ((v = yyjson_arr_iter_next(&it)) != NULL) {
-        uint64_t file;
-        if (!sv_to_u64(json_number(json_get(v, "file")), &file) || file >= o->files->n)
-            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
-        struct open_file *f = find(o, file);
-        for (int k = 0; k < IMPORT_N_KINDS; k++)
-            if (!sv_to_u64(json_number(json_get(v, kinds[k].name)), &f->len[k]))
-                return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
-        f->ended = yyjson_is_true(json_get(v, "ended"));
-        for (int k = 0; k < IMPORT_N_KINDS; k++)
-            if (f->len[k] && !f->ended)
-                TRY(open_spool(o, f, k, e));
-    }
+    uint64_t more[2] = { 0, 0 };
+    /* before outcomes were bounded it was the list alone */
+    yyjson_val *v, *files = yyjson_is_arr(state) ? state : json_get(state, "files");
+    yyjson_arr_iter it = yyjson_arr_iter_with(files);
+    TRY(read_numbers(json_get(state, "bytes"), o->all.bytes, IMPORT_N_KINDS, e));
+    TRY(read_numbers(json_get(state, "left"), o->all.left, IMPORT_N_KINDS, e));
+    TRY(read_numbers(json_get(state, "more"), more, 2, e));
+    o->all.failures = more[0];
+    o->all.ends = more[1];
+    while ((v = yyjson_arr_iter_next(&it)) != NULL)
+        TRY(restore_file(o, v, e));
     return ERR_OK;
 }
 

@@ -33,6 +33,15 @@ void job_tasks_wait(struct job_tasks *q);  /* until all added have returned */
 void job_tasks_close(struct job_tasks *q); /* waits, then frees */
 
 /* ---- one running job ---- */
+struct import_bounds { /* of what an import writes about its lines; import_outcome.c */
+    uint64_t file_failures, job_failures; /* lines */
+    uint64_t file_bytes,
+        job_bytes; /* of each kind, and `ratio` bytes for each of the input as it stands there */
+    uint64_t ends_bytes; /* of last lines */
+    unsigned ratio;
+    uint64_t job_unpacked; /* plain bytes of all files */
+};
+extern const struct import_bounds import_bounds_default; /* base/limits.h */
 struct job_run {
     struct job_engine *engine;
     const struct job *job;    /* as of the start of this run; borrowed */
@@ -42,7 +51,8 @@ struct job_run {
     const struct job_engine_config *cfg; /* the engine's */
     const char *spool_dir; /* this job's own folder, made by the engine, removed when it ends */
     size_t export_object_bytes, import_chunk_bytes;
-    struct job_kept *kept;   /* of a served export; NULL: its files are not ours to keep */
+    struct job_kept *kept; /* of a served export; NULL: its files are not ours to keep */
+    const struct import_bounds *import_bounds; /* NULL: the default */
     const atomic_bool *halt; /* leave between blocks with ERR_CANCELLED; the engine knows why */
     struct {
         pthread_mutex_t lock;

@@ -1,15 +1,18 @@
 """What callers can make jobs, files and data stores cost: every amount has an end, and is told when it is reached."""
 import concurrent.futures
+import gzip
+import json
 import os
 import random
 import resource
 import shutil
 import signal
+import subprocess
 
 import pytest
 from botocore.exceptions import ClientError
 
-from fhirlake import KEY, ROLE, SANITIZED, Server, patient, wait
+from fhirlake import KEY, ROLE, SANITIZED, Server, patient, read_ndjson, wait
 
 
 @pytest.fixture(scope="module")
@@ -335,3 +338,100 @@ def test_a_disk_that_is_nearly_full_takes_no_files_of_exports():
         check_refusal(kick_off(fhir), "disk is nearly full")
         assert kept_bytes(server) == 0
         assert server.export_all(store)["JobStatus"] == "COMPLETED"
+
+
+# ---- input that is made to fill disks ----
+
+def zstd(data):
+    return subprocess.run(["zstd", "-q", "-19", "--long=27", "-c"], input=data, capture_output=True, check=True).stdout
+
+
+BOMBS = {  # name: (file, level, lines, folder in which its lines stand)
+    "bytes.ndjson.gz": (lambda: gzip.compress(b"x\n" * 1_000_000, 9), "strict", 1_000_000, "FAILURE"),
+    "objects.ndjson.gz": (lambda: gzip.compress(b"{}\n" * 300_000, 9), "strict", 300_000, "FAILURE"),
+    "members.ndjson.gz": (lambda: gzip.compress(b"[]\n" * 1000, 9) * 300, "strict", 300_000, "FAILURE"),
+    "frames.ndjson.zst": (lambda: zstd(b"1\n" * 300_000) * 3, "strict", 900_000, "FAILURE"),
+    "faults.ndjson.zst": (lambda: zstd(b'{"resourceType":"Patient","id":"a","q":1,"w":2,"e":3}\n' * 100_000), "minimal",
+                          100_000, "SUCCESS_WITH_SEARCH_VALIDATION_FAILURES"),
+    "again.ndjson.zst": (lambda: zstd(b'{"resourceType":"Patient","id":"a"}\n' * 200_000), "strict", 200_000, "SUCCESS"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_outcomes_of_a_small_file_with_very_many_lines_stay_small_and_are_counted(server, name):
+    make, level, n, folder = BOMBS[name]
+    data, store = make(), server.create_store()
+    server.put_object(f"s3://bombs/{name}", data)
+    done = server.import_all(store, f"s3://bombs/{name}", output_uri=f"s3://bombed/{name}", ValidationLevel=level)
+    report = done["JobProgressReport"]
+    good = 0 if folder == "FAILURE" else n
+    assert report["TotalNumberOfResourcesScanned"] == n and report["TotalNumberOfResourcesImported"] == good
+    assert report["TotalNumberOfResourcesWithCustomerError"] == n - good
+    assert done["JobStatus"] == ("COMPLETED" if good else "COMPLETED_WITH_ERRORS")
+    out = server.folder(done["JobOutputDataConfig"]["S3Configuration"]["S3Uri"])
+    size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+    assert size < (600 << 10) + 200 * len(data), f"{size} bytes of {len(data)}"
+    lines = read_ndjson(next((out / folder).rglob("*.ndjson")))
+    written, last = len(lines) - 1, json.loads(lines[-1])
+    told = last["UpdateResourceResponse"]["jsonBlob"]["issue"][0]
+    assert told["code"] == "incomplete" and told["diagnostics"].startswith(f"{n - written} more lines")
+    assert last["lineId"] == written + 1 and json.loads(lines[-2])["lineId"] == written
+    assert f"{n - written} lines of the outcome are not written" in done["Message"]
+    manifest = json.loads((out / "Manifest.json").read_text())
+    assert n - written in manifest.values()
+
+
+def test_a_thousand_fold_file_is_unreadable_and_its_neighbours_are_read(server):
+    store = server.create_store()
+    server.put_object("s3://ratio/a.ndjson", patient("a"))
+    server.put_object("s3://ratio/b.ndjson.zst", zstd((patient("b") + "\n").encode() + b" " * (80 << 20) + b"\n"))
+    server.put_object("s3://ratio/c.ndjson", patient("c"))
+    done = server.import_all(store, "s3://ratio/")
+    report = done["JobProgressReport"]
+    assert (report["TotalNumberOfImportedFiles"], report["TotalNumberOfFilesReadWithCustomerError"]) == (2, 1)
+    out = server.folder(done["JobOutputDataConfig"]["S3Configuration"]["S3Uri"])
+    assert "unpacks to more than 1000 times its size" in (out / "FAILURE/b.ndjson").read_text()
+
+
+def test_an_import_that_is_killed_among_lines_that_are_too_many_counts_them_all():
+    n = 1_500_000
+    with Server() as server:
+        store = server.create_store()
+        server.put_object("s3://input/x.ndjson.gz", gzip.compress(b"x\n" * n, 9))
+        job = server.start_import(store, "s3://input/")
+
+        def scanned():
+            told = server.client().describe_fhir_import_job(DatastoreId=store, JobId=job)["ImportJobProperties"]
+            return told["JobProgressReport"]["TotalNumberOfResourcesScanned"]
+
+        for share in (0.2, 0.5, 0.8):
+            wait(lambda: scanned() >= n * share, {True})
+            server.kill()
+            server.start()
+        done = server.wait_import(store, job)
+        assert done["JobProgressReport"]["TotalNumberOfResourcesWithCustomerError"] == n
+        out = server.folder(done["JobOutputDataConfig"]["S3Configuration"]["S3Uri"])
+        lines = read_ndjson(out / "FAILURE/x.ndjson")
+        assert [json.loads(line)["lineId"] for line in lines] == list(range(1, len(lines) + 1))
+        left = f"{n - len(lines) + 1} more lines"
+        assert left in lines[-1].decode()
+
+
+def test_an_import_leaves_part_of_the_disk_to_the_data_stores():
+    with Server(None, "--min-free-mib", str(1 << 29)) as server:
+        store = server.create_store()
+        server.put_object("s3://input/a.ndjson", patient("a"))
+        done = server.import_all(store, "s3://input/")
+        assert done["JobStatus"] == "FAILED" and "MiB free" in done["Message"]
+        assert server.fhir(store).get("Patient/a").status == 404
+        assert server.fhir(store).put("Patient/b", {"resourceType": "Patient", "id": "b"}).status == 201
+
+
+def test_a_byte_order_mark_is_passed_over_at_the_start_of_a_file_only(server):
+    store, bom = server.create_store(), b"\xef\xbb\xbf"
+    server.put_object("s3://marks/a.ndjson", bom + patient("a").encode() + b"\n" + bom + patient("no").encode())
+    server.put_object("s3://marks/b.ndjson.gz", gzip.compress(bom + patient("b").encode()))
+    done = server.import_all(store, "s3://marks/")
+    assert done["JobProgressReport"]["TotalNumberOfResourcesImported"] == 2
+    fhir = server.fhir(store)
+    assert [fhir.get(f"Patient/{i}").status for i in ("a", "b", "no")] == [200, 200, 404]

@@ -249,11 +249,12 @@ TEST(unpack, a_wrong_bit_never_gives_wrong_bytes)
             b.ptr[bit / 8] ^= (char)(1 << bit % 8);
             err_code rc = unpack_all(buf_sv(&b), MOST, 4096, &out, NULL);
             b.ptr[bit / 8] ^= (char)(1 << bit % 8);
-            if (rc != ERR_INVALID && rc != ERR_OK)
+            bool seen = rc == ERR_INVALID || rc == ERR_TOO_LARGE; /* the latter: zstd's window */
+            if (!seen && rc != ERR_OK)
                 fail_msg("bit %zu: %s", bit, err_code_name(rc));
             if (rc == ERR_OK && !sv_eq(buf_sv(&out), buf_sv(&text)))
                 fail_msg("bit %zu gives %zu other bytes", bit, out.len);
-            n_seen += rc == ERR_INVALID;
+            n_seen += seen;
         }
         assert_true(n_seen > 8 * (b.len - 20)); /* all but those of times and flags in the head */
     }
@@ -343,14 +344,115 @@ TEST(unpack, a_source_without_close_is_fine)
     assert_int_equal(src.n_closed, 0);
 }
 
-TEST_MAIN(T(unpack, plain_bytes_come_as_they_are),
-          T(unpack, small_files_come_out_however_they_are_cut),
-          T(unpack, large_files_come_out_however_they_are_read),
-          T(unpack, members_and_frames_are_joined),
-          T(unpack, zstd_frames_to_be_skipped_are_skipped),
-          T(unpack, every_field_of_a_gzip_header_is_passed_over),
-          T(unpack, a_file_cut_off_anywhere_is_an_error),
-          T(unpack, a_wrong_bit_never_gives_wrong_bytes),
-          T(unpack, what_follows_the_last_member_is_an_error),
-          T(unpack, faults_of_the_source_come_through_and_it_is_closed_once),
-          T(unpack, a_source_without_close_is_fine))
+/* ---- bounds ---- */
+
+/* How many plain bytes come out before the end (*rc ERR_EOF) or an error. */
+static uint64_t give_out(sv packed, size_t step, uint64_t max, uint64_t free_bytes, unsigned ratio,
+                         err_code *rc, struct err *e)
+{
+    static char piece[100000];
+    struct bytes src = { .rest = packed, .step = step };
+    CLEANUP(unpack_close) struct unpack *u = NULL;
+    uint64_t n = 0;
+    if ((*rc = unpack_open(bytes_reader(&src), &u, e)) != ERR_OK)
+        return 0;
+    unpack_bound(u, max, free_bytes, ratio);
+    for (;;) {
+        size_t got = 0;
+        *rc = unpack_read(u, piece, sizeof piece, &got, e);
+        if (*rc != ERR_OK)
+            return n;
+        n += got;
+    }
+}
+
+static void bomb(unsigned packer, size_t n, struct buf *out)
+{
+    CLEANUP_BUF struct buf zeros = BUF_INIT(SIZE_MAX / 2);
+    OK(buf_reserve(&zeros, n, e));
+    memset(zeros.ptr, 'x', n);
+    zeros.len = n;
+    packers[packer](buf_sv(&zeros), out);
+}
+
+TEST(bound, what_unpacks_to_more_than_so_many_times_its_size_is_stopped_behind_the_first_bytes)
+{
+    (void)state;
+    enum { N = 30 << 20, FREE = 1 << 20 };
+    for (unsigned p = 0; p < N_PACKERS; p++)
+        for (unsigned members = 1; members <= 3; members += 2) {
+            CLEANUP_BUF struct buf b = BUF_INIT(16 * MOST);
+            for (unsigned i = 0; i < members;
+                 i++) /* members and frames behind one another count together */
+                bomb(p, N / members, &b);
+            struct err err;
+            err_code rc;
+            unsigned ratio = (unsigned)(N / b.len); /* its own, rounded down */
+            assert_true(ratio > 100);
+            uint64_t n = give_out(buf_sv(&b), MOST, UINT64_MAX, FREE, ratio / 2, &rc, &err);
+            assert_int_equal(rc, ERR_TOO_LARGE);
+            assert_non_null(strstr(err.msg, "times its size"));
+            assert_true(n >= FREE - 100000 && n < N);
+            n = give_out(buf_sv(&b), 1000, UINT64_MAX, N, ratio / 2, &rc, &err);
+            assert_int_equal(rc, ERR_EOF); /* as many may come out of anything */
+            assert_int_equal(n, N / members * members);
+            n = give_out(buf_sv(&b), 1000, UINT64_MAX, FREE, 2 * ratio + 10, &rc, &err);
+            assert_int_equal(rc, ERR_EOF);
+        }
+}
+
+TEST(bound, no_more_than_so_many_bytes_come_out_packed_or_not)
+{
+    (void)state;
+    CLEANUP_BUF struct buf text = BUF_INIT(MOST);
+    struct err err;
+    err_code rc;
+    bytes_lines(20000, &text);
+    for (unsigned p = 0; p <= N_PACKERS; p++) {
+        CLEANUP_BUF struct buf b = BUF_INIT(MOST);
+        if (p < N_PACKERS)
+            packers[p](buf_sv(&text), &b);
+        else
+            OK(buf_add(&b, buf_sv(&text), e));
+        assert_int_equal(give_out(buf_sv(&b), 777, text.len, UINT64_MAX, 1000, &rc, &err),
+                         text.len);
+        assert_int_equal(rc, ERR_EOF);
+        assert_true(give_out(buf_sv(&b), 777, text.len - 1, UINT64_MAX, 1000, &rc, &err) <
+                    text.len);
+        assert_int_equal(rc, ERR_TOO_LARGE);
+        assert_non_null(strstr(err.msg, "bytes"));
+    }
+}
+
+TEST(bound, a_zstd_window_of_more_than_128_mib_is_refused_before_it_is_made)
+{
+    (void)state;
+    /* magic number, a frame with a window and nothing else said, then one raw block of two bytes */
+    char frame[] = "\x28\xB5\x2F\xFD\x00?\x11\x00\x00x\n";
+    struct err err;
+    for (int log = 10; log <= 41; log++) {
+        CLEANUP_BUF struct buf out = BUF_INIT(MOST);
+        frame[5] = (char)((log - 10) << 3);
+        err_code rc = unpack_all(sv_make(frame, sizeof frame - 1), MOST, 4096, &out, &err);
+        if (log <= 27) {
+            assert_int_equal(rc, ERR_OK);
+            assert_true(sv_eq_cstr(buf_sv(&out), "x\n"));
+        } else {
+            assert_int_equal(rc, ERR_TOO_LARGE);
+            assert_non_null(strstr(err.msg, "128 MiB"));
+        }
+    }
+}
+
+TEST_MAIN(
+    T(unpack, plain_bytes_come_as_they_are), T(unpack, small_files_come_out_however_they_are_cut),
+    T(unpack, large_files_come_out_however_they_are_read), T(unpack, members_and_frames_are_joined),
+    T(unpack, zstd_frames_to_be_skipped_are_skipped),
+    T(unpack, every_field_of_a_gzip_header_is_passed_over),
+    T(unpack, a_file_cut_off_anywhere_is_an_error), T(unpack, a_wrong_bit_never_gives_wrong_bytes),
+    T(unpack, what_follows_the_last_member_is_an_error),
+    T(unpack, faults_of_the_source_come_through_and_it_is_closed_once),
+    T(unpack, a_source_without_close_is_fine),
+    T(bound, what_unpacks_to_more_than_so_many_times_its_size_is_stopped_behind_the_first_bytes),
+    T(bound, no_more_than_so_many_bytes_come_out_packed_or_not),
+    T(bound, a_zstd_window_of_more_than_128_mib_is_refused_before_it_is_made))

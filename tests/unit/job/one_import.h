@@ -18,9 +18,12 @@ struct one {
     const char *input, *output; /* output: a bucket's name */
     const char *level;          /* NULL: none is said */
     size_t chunk;
-    uint64_t stop_at; /* resources imported; 0: never */
+    uint64_t stop_at;                   /* resources imported; 0: never */
+    const struct import_bounds *bounds; /* NULL: the default */
+    uint64_t min_free;                  /* of the disk; 0: nothing is asked of it */
     struct job_progress progress;
     job_status status;
+    char message[512];
 };
 
 struct watch {
@@ -61,14 +64,19 @@ static err_code run(struct one *o, struct err *why)
                        .input_uri = sv_from(o->input),
                        .validation_level = sv_from(o->level),
                        .job_folder_uri = sv_from(folder) };
+    struct job_engine_config cfg = { .spool_dir = spool,
+                                     .min_free_bytes = o->min_free ? o->min_free : 1 };
     struct job_run r = { .job = &job,
                          .store = o->st,
                          .world = o->f->world,
                          .pool = pool,
                          .spool_dir = spool,
+                         .cfg = &cfg,
+                         .import_bounds = o->bounds,
                          .import_chunk_bytes = o->chunk ? o->chunk : LIMIT_IMPORT_CHUNK_BYTES,
                          .halt = &halt };
     CLEANUP_BUF struct buf message = BUF_INIT(4096);
+    o->message[0] = 0;
     halt_of_this_run = &halt;
     pthread_mutex_init(&r.live.lock, NULL);
     struct watch w = { .r = &r, .halt = &halt, .stop_at = o->stop_at };
@@ -79,6 +87,7 @@ static err_code run(struct one *o, struct err *why)
     if (o->stop_at)
         assert_int_equal(pthread_join(t, NULL), 0);
     o->progress = r.live.progress;
+    (void)snprintf(o->message, sizeof o->message, "%.*s", SV_FMT(buf_sv(&message)));
     if (rc == ERR_OK) {
         import_forget(&r);
         OK(file_remove_tree(spool, e));
