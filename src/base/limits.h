@@ -61,6 +61,7 @@
 /* ---- export ---- */
 #define LIMIT_EXPORT_OBJECT_BYTES (64u << 20) /* aim of one object; one line may be larger */
 
+#define LIMIT_EXPORT_FILES    10000u /* of one export whose _maximumFileSize was asked for */
 #define LIMIT_EXPORT_PATIENTS 10000u /* in one list of patients */
 #define LIMIT_EXPORT_TEXTS    1000u  /* of one kind in a request: filters, types, elements */
 #define LIMIT_SERVED_HOURS    48u /* --export-retention-hours: served files stay after completion */
@@ -90,6 +91,8 @@
 #define LIMIT_ASSUMED_ROLES 1000u /* roles whose credentials are kept */
 
 /* ---- control plane ---- */
-#define LIMIT_DATASTORES   1000u /* --max-datastores; HealthLake's default is 10 */
-#define LIMIT_TAGS         200u
+#define LIMIT_DATASTORES 1000u /* --max-datastores; HealthLake's default is 10 */
+#define LIMIT_TAGS       200u
+#define LIMIT_LIST_SEEN \
+    5000u /* records that a page of a List* looks at; then it is short, with a token */
 #define LIMIT_PAGE_DEFAULT 100u /* MaxResults when absent; the model allows 1..500 */

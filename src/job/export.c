@@ -36,6 +36,8 @@ static bool each_done(void *ctx, sv key, sv value)
         p->ranges_done++;
         while ((v = yyjson_arr_iter_next(&it)) != NULL) {
             p->objects_exported++;
+            c->x->shared.n_begun++;
+            c->x->shared.written += JOB_FILE_BYTES;
             if (sv_to_u64(json_number(json_get(v, "bytes")), &n))
                 c->x->shared.written += n;
             if (json_get(v, "deleted"))

@@ -151,8 +151,10 @@ struct export
         err_code rc;       /* first failure of a range */
         struct err err;
         struct job_progress progress;
-        uint64_t written,
-            asked_at; /* bytes of all objects, deletions too; when the limits were asked last */
+        uint64_t n_begun; /* objects */
+        uint64_t
+            written; /* bytes of all objects, deletions too, and what files take beside them; */
+        uint64_t asked_at;                               /* when the limits were asked last */
         uint64_t finished_resources, finished_bytes;     /* of ranges that are in */
         uint64_t begun_us, begun_resources, begun_bytes; /* what this run found */
         bool *places;                                    /* taken, of plan.n */
@@ -252,6 +254,8 @@ MUST_USE err_code export_ranges_run(struct export *x, struct err *e);
 /* ---- progress (export_progress.c) ---- */
 void export_progress_begin(struct export *x);
 void export_progress_add(struct export *x, int64_t resources, int64_t bytes);
+/* One more object. ERR_TOO_LARGE: files were asked to be so small that they are too many. */
+MUST_USE err_code export_object_take(struct export *x, struct err *e);
 /* So many bytes are about to go to the sink. ERR_TOO_LARGE, ERR_NO_SPACE: a served export may not write on. */
 MUST_USE err_code export_room_take(struct export *x, uint64_t bytes, struct err *e);
 void export_progress_range(struct export *x, const struct export_tally *t); /* it is in */

@@ -2,6 +2,7 @@
 #include "job/export.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
 
 /* What the finished ranges make likely for all. */
 static uint64_t expected(uint64_t done, uint64_t of_finished, const struct job_progress *p)
@@ -37,6 +38,20 @@ void export_progress_add(struct export *x, int64_t resources, int64_t bytes)
 }
 
 #define ASK_BYTES (8u << 20) /* between looks at limits and disk */
+
+err_code export_object_take(struct export *x, struct err *e)
+{
+    pthread_mutex_lock(&x->shared.lock);
+    uint64_t n = ++x->shared.n_begun;
+    pthread_mutex_unlock(&x->shared.lock);
+    if (x->params->max_file_bytes && n > LIMIT_EXPORT_FILES)
+        return ERR(
+            e, ERR_TOO_LARGE,
+            "The export has more than %u files of the size that was asked for; ask for a larger "
+            "_maximumFileSize",
+            LIMIT_EXPORT_FILES);
+    return export_room_take(x, JOB_FILE_BYTES, e);
+}
 
 err_code export_room_take(struct export *x, uint64_t bytes, struct err *e)
 {

@@ -186,6 +186,7 @@ static err_code open_object(struct export_range *g, struct err *e)
     g->name = object_name(g->a, g->x, g->range, g->deleting, g->n_objects);
     g->count = g->written = g->newlines = g->entries = g->heads = 0;
     g->file_deletes = g->deleting;
+    TRY(export_object_take(g->x, e));
     return sink_file_create(g->x->sink, g->name, NDJSON, g->x->plan.object_bytes, &g->file, e);
 }
 

@@ -9,6 +9,7 @@
 #define LIST_MAX (4ull * LIMIT_IMPORT_NAMES_BYTES) /* a byte may be escaped by three */
 
 struct listing {
+    struct job_run *run;
     struct buf
         text; /* "<bytes> <key>\n" per file, '%' and '\n' of the key as %25 and %0A: the spool's form */
     sv prefix;
@@ -78,6 +79,10 @@ static sv listed_key(sv text)
 static bool each_key(void *ctx, sv key, uint64_t bytes)
 {
     struct listing *l = ctx;
+    if (job_run_should_stop(l->run)) { /* there may be very many that are not meant */
+        l->rc = ERR(l->e, ERR_CANCELLED, "the import was stopped");
+        return false;
+    }
     bool named = sv_eq(key, l->prefix); /* the URI names this object itself */
     if (!named && (!is_ndjson_name(key) || is_job_output(key)))
         return true;
@@ -182,7 +187,7 @@ err_code import_files_load(struct job_run *r, struct sink *in, struct arena *a,
 {
     struct uri_s3 uri;
     char path[PATH_MAX];
-    struct listing l = { .e = e };
+    struct listing l = { .run = r, .e = e };
     TRY(uri_s3_parse(r->job->input_uri, &uri, e));
     l.prefix = uri.key;
     buf_init(&l.text, LIST_MAX);

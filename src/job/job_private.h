@@ -142,6 +142,7 @@ MUST_USE err_code job_params_load(struct records *r, sv job_id, struct arena *a,
                                   const struct job_export_params **out, struct err *e);
 
 /* ---- how much of served exports is kept (kept.c) ---- */
+#define JOB_FILE_BYTES 4096u /* that a file takes of a disk beside its bytes, or in their place */
 struct job_kept;
 struct job_kept *job_kept_new(const struct job_served_limits *limits);
 void job_kept_free(struct job_kept *k);

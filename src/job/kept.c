@@ -80,7 +80,7 @@ static void add_locked(struct job_kept *k, const struct job *j)
         abort();
     (void)snprintf(x->id, sizeof x->id, "%.*s", SV_FMT(j->id));
     (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(j->datastore_id));
-    x->bytes = j->progress.bytes_exported;
+    x->bytes = j->progress.bytes_exported + j->progress.objects_exported * JOB_FILE_BYTES;
     x->expires_ms = j->expires_ms;
     x->next = k->locked.first;
     k->locked.first = x;

@@ -13,6 +13,7 @@
  * into RocksDB's list of files, where nothing takes them away. */
 #include "job/job_private.h"
 
+#include "base/limits.h"
 #include "codec/hash.h"
 #include "codec/json.h"
 
@@ -473,7 +474,9 @@ struct list_ctx {
     struct arena *a;
     struct job *jobs;
     size_t n, max;
-    sv last;
+    unsigned seen;
+    char last[160]; /* key of the last one that was looked at */
+    size_t last_len;
     bool more;
     err_code rc;
     struct err *e;
@@ -491,20 +494,25 @@ static bool each_listed(void *ctx, sv key, sv id)
 {
     struct list_ctx *c = ctx;
     struct job_record rec;
+    if (c->seen++ == LIMIT_LIST_SEEN) { /* a page may be short; its position goes on */
+        c->more = true;
+        return false;
+    }
     arena_mark m = arena_mark_get(c->a);
     c->rc = job_record_read(c->records, c->kind, c->filter->datastore_id, id, c->a, &rec, c->e);
     if (c->rc != ERR_OK)
         return false;
-    if (!wanted(c->filter, &rec.job)) {
-        arena_rewind(c->a, m);
-        return true;
-    }
-    if (c->n == c->max) {
+    bool is_wanted = wanted(c->filter, &rec.job);
+    if (is_wanted && c->n == c->max) {
         c->more = true;
         return false;
     }
-    c->jobs[c->n++] = rec.job;
-    c->last = arena_sv(c->a, key);
+    if (is_wanted)
+        c->jobs[c->n++] = rec.job;
+    else
+        arena_rewind(c->a, m);
+    c->last_len = key.len < sizeof c->last ? key.len : 0;
+    memcpy(c->last, key.ptr, c->last_len);
     return true;
 }
 
@@ -524,8 +532,8 @@ err_code job_record_list(struct records *r, job_kind kind, const struct job_filt
     TRY(c.rc);
     *out = c.jobs;
     *n_out = c.n;
-    *next = c.more ? sv_tail(c.last, prefix.len) : SV_NONE;
-    return ERR_OK;
+    *next = c.more ? arena_sv(a, sv_tail(sv_make(c.last, c.last_len), prefix.len)) : SV_NONE;
+    return c.more && next->ptr == NULL ? arena_oom(a, e) : ERR_OK;
 }
 
 /* ---- message ---- */

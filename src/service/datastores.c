@@ -171,6 +171,7 @@ static err_code set_status(struct service *s, sv id, const char *status, const s
                                                          : SV_LIT("NON_RETRYABLE_ERROR");
         }
         rc = datastore_write(s, &d, e);
+        s->there.n -= rc == ERR_OK && sv_eq_cstr(d.status, "DELETED");
     }
     pthread_mutex_unlock(&s->records_lock);
     LOG(LOG_INFO, "datastore", LOG_SV("datastore", id), LOG_STR("status", status));
@@ -271,6 +272,22 @@ static bool resume_one(void *ctx, sv key, sv value)
     return c->rc == ERR_OK;
 }
 
+/* Once: those that are deleted stay listed, and there may be many of them. */
+static bool count_one(void *ctx, sv key, sv id)
+{
+    (void)key;
+    struct resume_ctx *c = ctx;
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    struct datastore d;
+    c->rc = datastore_read(c->s, id, a, &d, c->e);
+    if (c->rc != ERR_OK)
+        return false;
+    c->s->there.n += !sv_eq(d.status, SV_LIT("DELETED"));
+    if (d.order > c->s->there.last_order)
+        c->s->there.last_order = d.order;
+    return true;
+}
+
 static err_code each_active(struct resume_ctx *c)
 {
     TRY(records_scan(c->s->cfg.records, SV_LIT("datastoreactive/"), SV_NONE, resume_one, c, c->e));
@@ -280,6 +297,8 @@ static err_code each_active(struct resume_ctx *c)
 err_code datastores_start(struct service *s, struct err *e)
 {
     struct resume_ctx c = { .s = s, .e = e };
+    TRY(records_scan(s->cfg.records, SV_LIT("datastorelist/"), SV_NONE, count_one, &c, e));
+    TRY(c.rc);
     TRY(each_active(&c));
     /* more of them than there may be now may have been under way under another --max-datastores */
     unsigned room = c.n > s->cfg.max_datastores ? c.n : s->cfg.max_datastores;
@@ -397,38 +416,14 @@ static err_code by_token(struct call *c, sv key, sv want, struct err *e)
     return ERR_OK;
 }
 
-struct count_ctx {
-    struct service *s;
-    struct arena *a;
-    unsigned n;
-    uint64_t last_order;
-};
-
-static bool count_one(void *ctx, sv key, sv id)
-{
-    (void)key;
-    struct count_ctx *c = ctx;
-    struct datastore d;
-    arena_mark m = arena_mark_get(c->a);
-    if (datastore_read(c->s, id, c->a, &d, NULL) == ERR_OK) {
-        if (!sv_eq(d.status, SV_LIT("DELETED")))
-            c->n++;
-        if (d.order > c->last_order)
-            c->last_order = d.order;
-    }
-    arena_rewind(c->a, m);
-    return true;
-}
-
 static err_code create_locked(struct call *c, sv token_key, sv token_digest, struct err *e)
 {
     CLEANUP_BUF struct buf record = BUF_INIT(RECORD_MAX), token = BUF_INIT(RECORD_MAX);
-    struct count_ctx count = { .s = c->s, .a = c->a };
     char id[33];
     struct json_writer w;
-    TRY(records_scan(c->s->cfg.records, SV_LIT("datastorelist/"), SV_NONE, count_one, &count, e));
-    if (count.n >= c->s->cfg.max_datastores)
-        return ERR(e, ERR_THROTTLED, "The account has %u data stores, which is the most", count.n);
+    if (c->s->there.n >= c->s->cfg.max_datastores)
+        return ERR(e, ERR_THROTTLED, "The account has %u data stores, which is the most",
+                   c->s->there.n);
     rng_hex32(id);
     struct datastore d = { .id = arena_sv(c->a, sv_from(id)),
                            .name = call_text(c, "DatastoreName"),
@@ -440,8 +435,8 @@ static err_code create_locked(struct call *c, sv token_key, sv token_digest, str
                            .tags = call_member(c, "Tags") };
     d.arn = datastore_arn(c->s, c->a, d.id);
     d.order = (uint64_t)d.created_ms * 1000;
-    if (d.order <= count.last_order)
-        d.order = count.last_order + 1;
+    if (d.order <= c->s->there.last_order)
+        d.order = c->s->there.last_order + 1;
     TRY(print_record(&d, &record, e));
     json_writer_init(&w, &token);
     json_obj(&w);
@@ -457,6 +452,8 @@ static err_code create_locked(struct call *c, sv token_key, sv token_digest, str
         { RECORDS_PUT_IF_ABSENT, token_key, buf_sv(&token) },
     };
     TRY(records_write(c->s->cfg.records, writes, token_key.len ? 4 : 3, e));
+    c->s->there.n++;
+    c->s->there.last_order = d.order;
     print_created(c, &d);
     struct err late;
     if (begin_work(c->s, &d, &late) == ERR_OK)
@@ -580,8 +577,9 @@ struct list_ctx {
     struct call *c;
     sv name, status;
     int64_t before_ms, after_ms;
-    unsigned max, n;
-    sv last;
+    unsigned max, n, seen;
+    char last[64]; /* key of the last one that was looked at */
+    size_t last_len;
     bool more;
     err_code rc;
     struct err *e;
@@ -591,21 +589,29 @@ static bool list_one(void *ctx, sv key, sv id)
 {
     struct list_ctx *l = ctx;
     struct datastore d;
-    l->rc = datastore_read(l->c->s, id, l->c->a, &d, l->e);
-    if (l->rc != ERR_OK)
-        return false;
-    if ((l->name.ptr && !sv_eq(l->name, d.name)) ||
-        (l->status.ptr && !sv_eq(l->status, d.status)) ||
-        (l->before_ms && d.created_ms >= l->before_ms) ||
-        (l->after_ms && d.created_ms <= l->after_ms))
-        return true;
-    if (l->n == l->max) {
+    if (l->seen++ == LIMIT_LIST_SEEN) { /* a page may be short; its token goes on */
         l->more = true;
         return false;
     }
-    l->n++;
-    l->last = arena_sv(l->c->a, key);
-    print_properties(l->c, &d);
+    arena_mark m = arena_mark_get(l->c->a);
+    l->rc = datastore_read(l->c->s, id, l->c->a, &d, l->e);
+    if (l->rc != ERR_OK)
+        return false;
+    bool wanted = (!l->name.ptr || sv_eq(l->name, d.name)) &&
+                  (!l->status.ptr || sv_eq(l->status, d.status)) &&
+                  (!l->before_ms || d.created_ms < l->before_ms) &&
+                  (!l->after_ms || d.created_ms > l->after_ms);
+    if (wanted && l->n == l->max) {
+        l->more = true;
+        return false;
+    }
+    if (wanted) {
+        l->n++;
+        print_properties(l->c, &d);
+    }
+    arena_rewind(l->c->a, m);
+    l->last_len = key.len < sizeof l->last ? key.len : 0;
+    memcpy(l->last, key.ptr, l->last_len);
     return true;
 }
 
@@ -634,7 +640,7 @@ err_code op_list_datastores(struct call *c, struct err *e)
     TRY(l.rc);
     json_arr_end(&c->out);
     if (l.more) {
-        TRY(page_token_make(c, SV_NONE, l.last, &token, e));
+        TRY(page_token_make(c, SV_NONE, sv_make(l.last, l.last_len), &token, e));
         json_kv_str(&c->out, "NextToken", token);
     }
     return ERR_OK;

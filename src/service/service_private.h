@@ -42,6 +42,10 @@ struct service {
         struct writing_lock *first;
     } conditional;
     pthread_mutex_t records_lock; /* orders read-change-write of data store records */
+    struct {                      /* touch only while holding records_lock */
+        unsigned n;               /* data stores that are not DELETED */
+        uint64_t last_order;
+    } there;
     struct {
         pthread_mutex_t lock;
         uint64_t generation; /* moves with every write of a record */

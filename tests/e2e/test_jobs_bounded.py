@@ -95,6 +95,15 @@ def status_of(client, store):
     return client.describe_fhir_datastore(DatastoreId=store)["DatastoreProperties"]["DatastoreStatus"]
 
 
+def statuses(client, stores):
+    """Of several, at once: a Describe of one that is not ready waits for it."""
+    found, page = {}, {}
+    while not found or "NextToken" in page:
+        page = client.list_fhir_datastores(**{k: v for k, v in page.items() if k == "NextToken"})
+        found.update((d["DatastoreId"], d["DatastoreStatus"]) for d in page["DatastorePropertiesList"])
+    return {found[s] for s in stores}
+
+
 def test_data_stores_that_are_being_filled_keep_nobody_waiting():
     with Server(None, "--preload-patients", "1000000") as server:  # takes for ever
         client, ready = server.client(), server.create_store()
@@ -106,7 +115,7 @@ def test_data_stores_that_are_being_filled_keep_nobody_waiting():
         assert status_of(client, server.create_store()) == "ACTIVE"
         client.delete_fhir_datastore(DatastoreId=ready)
         wait(lambda: status_of(client, ready), {"DELETED"})
-        assert {status_of(client, s) for s in slow} == {"CREATING"}
+        assert statuses(client, slow) == {"CREATING"}
         assert server.stop() == 0  # and they do not hold the end up either
         server.options = ["--preload-patients", "1"]
         server.start()
@@ -138,7 +147,7 @@ def test_any_number_of_data_stores_under_way_are_taken_up_after_a_kill():
             client.delete_fhir_datastore(DatastoreId=s)
         for s in gone:
             wait(lambda: status_of(client, s), {"DELETED"})
-        assert {status_of(client, s) for s in slow} <= {"CREATING", "ACTIVE", "DELETED"}
+        assert statuses(client, slow) <= {"CREATING", "ACTIVE", "DELETED"}
 
 
 # ---- open data stores ----
@@ -435,3 +444,34 @@ def test_a_byte_order_mark_is_passed_over_at_the_start_of_a_file_only(server):
     assert done["JobProgressReport"]["TotalNumberOfResourcesImported"] == 2
     fhir = server.fhir(store)
     assert [fhir.get(f"Patient/{i}").status for i in ("a", "b", "no")] == [200, 200, 404]
+
+
+# ---- lists that grow ----
+
+def test_the_number_of_data_stores_is_kept_right_over_deletions_and_restarts():
+    with Server(None, "--max-datastores", "3") as server:
+        def full(client):
+            with pytest.raises(ClientError) as refused:
+                client.create_fhir_datastore(DatastoreTypeVersion="R4")
+            assert refused.value.response["Error"]["Code"] == "ThrottlingException"
+            assert "3 data stores" in refused.value.response["Error"]["Message"]
+
+        client = server.client()
+        for _ in range(3):
+            stores = [server.create_store() for _ in range(3)]
+            full(client)
+            server.kill()
+            server.start()
+            client = server.client()
+            full(client)
+            for s in stores:
+                client.delete_fhir_datastore(DatastoreId=s)
+            for s in stores:
+                wait(lambda: status_of(client, s), {"DELETED"})
+        listed = client.list_fhir_datastores(MaxResults=2)
+        ids = [d["DatastoreId"] for d in listed["DatastorePropertiesList"]]
+        while "NextToken" in listed:
+            listed = client.list_fhir_datastores(MaxResults=2, NextToken=listed["NextToken"])
+            ids += [d["DatastoreId"] for d in listed["DatastorePropertiesList"]]
+        assert len(ids) == len(set(ids)) == 9
+        assert client.list_fhir_datastores(Filter={"DatastoreStatus": "ACTIVE"})["DatastorePropertiesList"] == []

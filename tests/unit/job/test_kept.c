@@ -24,7 +24,7 @@ static void engine(struct fx *f)
                                      .min_free_bytes = min_free,
                                      .n_workers = 2,
                                      .max_queued = 100,
-                                     .export_object_bytes = 4096 };
+                                     .export_object_bytes = 64 << 10 };
     OK(job_engine_start(&cfg, &f->engine, e));
 }
 
@@ -238,6 +238,89 @@ TEST(kept, of_a_data_store_so_many_copies_and_small_ones_beside_them)
     fx_close(&f);
 }
 
+/* As small as may be asked for: a file takes a block of the disk, whatever is in it, and a line of the manifest. */
+TEST(kept, very_many_small_files_count_as_what_they_take)
+{
+    struct fx f;
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    const struct job_export_params tiny = { .served = true, .max_file_bytes = 1 };
+    begin(&f, 100);
+    limits.store_bytes = 300000; /* 110 kB of lines, and 100 blocks */
+    engine(&f);
+    struct job j;
+    struct job_request q = fx_request(JOB_EXPORT, "", "");
+    q.role_arn = q.kms_key_id = q.output_uri = SV_NONE;
+    q.params = &tiny;
+    OK(job_submit(f.engine, &q, a, &j, e));
+    j = end_of(&f, FX_STORE, j.id, a);
+    assert_int_equal(j.status, JOB_FAILED);
+    fx_engine_stop(&f);
+    limits.store_bytes = 0;
+    engine(&f);
+    OK(job_submit(f.engine, &q, a, &j, e));
+    j = end_of(&f, FX_STORE, j.id, a);
+    assert_int_equal(j.status, JOB_COMPLETED);
+    assert_int_equal(j.progress.objects_exported, 100);
+    fx_engine_stop(&f);
+    limits.store_bytes = 500000; /* of the one that is kept, as the records have it */
+    engine(&f);
+    refused(&f, FX_STORE, "a", "kept or on their way");
+    fx_close(&f);
+}
+
+/* 11,000 resources of a type. */
+static void fill_basics(struct fx *f)
+{
+    struct store *st = fx_store(f);
+    CLEANUP(fhir_reader_free) struct fhir_reader *reader = fhir_reader_new(1 << 20);
+    for (unsigned i = 0; i < 11; i++) {
+        CLEANUP(arena_free) struct arena *b = arena_new(8 << 20);
+        struct store_write *w = arena_calloc(b, 1000, sizeof *w);
+        struct store_commit c;
+        for (unsigned k = 0; k < 1000; k++) {
+            CLEANUP_BUF struct buf body = BUF_INIT(1 << 20);
+            struct fhir_envelope env;
+            sv text = arena_fmt(b, "{\"resourceType\":\"Basic\",\"id\":\"b%u-%u\"}", i, k);
+            OK(fhir_envelope_read(reader, text, SV_NONE, &body, &env, e));
+            w[k] = (struct store_write){ .type = env.type,
+                                         .id = arena_sv(b, env.id),
+                                         .method = STORE_METHOD_UPDATE,
+                                         .body = env.body };
+            w[k].body.json = arena_sv(b, env.body.json);
+        }
+        OK(store_commit(st, w, 1000, &c, e));
+    }
+    store_registry_release(f->stores, st);
+}
+
+TEST(files, of_an_export_that_asks_for_small_ones_are_ten_thousand_at_most_wherever_they_go)
+{
+    struct fx f;
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    const struct job_export_params one = { .max_file_bytes = 1, .types = LIST(S("Basic")) },
+                                   ten = { .max_file_bytes = 400, .types = LIST(S("Basic")) };
+    begin(&f, 1);
+    fill_basics(&f);
+    engine(&f);
+    struct job j;
+    struct job_request q = fx_request(JOB_EXPORT, "", "s3://out/p");
+    q.params = &one;
+    OK(job_submit(f.engine, &q, a, &j, e));
+    j = end_of(&f, FX_STORE, j.id, a);
+    assert_int_equal(j.status, JOB_FAILED);
+    assert_non_null(strstr(arena_str(a, j.message), "more than 10000 files"));
+    CLEANUP_BUF struct buf left = BUF_INIT(FX_MOST);
+    fx_tree(&f, "out/p", &left);
+    assert_int_equal(left.len, 0);
+    q.params = &ten; /* a few in each are few enough */
+    OK(job_submit(f.engine, &q, a, &j, e));
+    j = end_of(&f, FX_STORE, j.id, a);
+    assert_int_equal(j.status, JOB_COMPLETED);
+    assert_int_equal(j.progress.resources_exported, 11000);
+    assert_in_range(j.progress.objects_exported, 2000, 10000);
+    fx_close(&f);
+}
+
 struct racer {
     struct fx *f;
     unsigned n_in;
@@ -329,6 +412,8 @@ TEST_MAIN(T(kept, of_a_data_store_no_more_than_its_number_wait_run_or_are_served
           T(kept, what_comes_to_nothing_gives_its_place_back),
           T(kept, bytes_are_counted_while_they_are_written_and_over_a_restart),
           T(kept, of_a_data_store_so_many_copies_and_small_ones_beside_them),
+          T(kept, very_many_small_files_count_as_what_they_take),
+          T(files, of_an_export_that_asks_for_small_ones_are_ten_thousand_at_most_wherever_they_go),
           T(kept, many_at_once_take_no_more_places_than_there_are),
           T(disk, what_is_left_of_it_is_the_data_stores),
           T(disk, an_export_to_the_callers_own_place_has_no_place_here))
