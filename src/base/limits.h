@@ -28,15 +28,24 @@
 #define LIMIT_CLOCK_SKEW_S      900         /* SigV4 window, both sides */
 
 /* ---- before a caller is known ---- */
-#define LIMIT_CONNECTIONS_SHARE  4u /* --max-connections-per-address: 1/4 when not given, but ... */
-#define LIMIT_CONNECTIONS_LEAST  8u /* ... never fewer */
-#define LIMIT_CONNECTIONS_HEALTH 8u /* beyond --max-connections, for GET /health */
-#define LIMIT_HEAD_S             10u /* from the connection, or a head's first byte, to its end */
-#define LIMIT_SLOW_S             30u /* in each such time a body, and an answer, goes on by ... */
-#define LIMIT_SLOW_BYTES         (LIMIT_SLOW_S * (8u << 10)) /* ... 8 KiB a second, or ends */
-
-#define LIMIT_LINGER_S     30u /* what still comes behind a refusal is read for so long ... */
-#define LIMIT_LINGER_BYTES (64u << 20) /* ... and up to so much, so that the refusal can be read */
+#define LIMIT_CONNECTIONS_SHARE            4u /* --max-connections-per-address: 1/4 when not given, but ... */
+#define LIMIT_CONNECTIONS_LEAST            8u /* ... never fewer */
+#define LIMIT_CONNECTIONS_HEALTH           8u /* beyond --max-connections, for GET /health */
+#define LIMIT_HEAD_S                       10u /* from the connection, or a head's first byte, to its end */
+#define LIMIT_SLOW_S                       30u /* in each such time a body, and an answer, goes on by ... */
+#define LIMIT_SLOW_BYTES                   (LIMIT_SLOW_S * (8u << 10)) /* ... 8 KiB a second, or ends */
+#define LIMIT_BODIES_BYTES                 (256u << 20) /* memory of all bodies, until they are answered */
+#define LIMIT_BODIES_ADDRESS_BYTES         (128u << 20) /* of those of one address */
+#define LIMIT_UNPROVEN_BYTES               (64u << 10) /* of a body whose signature needs all of it */
+#define LIMIT_UNPROVEN_MOST_BYTES          (1u << 20) /* of one, where it fits in what all may have: */
+#define LIMIT_UNPROVEN_MEMORY_BYTES        (16u << 20) /* beyond that they go on in files */
+#define LIMIT_UNPROVEN_FILES_BYTES         (1024u << 20)
+#define LIMIT_UNPROVEN_ADDRESS_FILES_BYTES (512u << 20)
+#define LIMIT_UNPROVEN_S                   5u /* then a file makes room for another's, or when ... */
+#define LIMIT_UNPROVEN_STILL_MS            500u         /* ... nothing came to it for so long */
+#define LIMIT_FREE_DISK_BYTES              (512u << 20) /* that bodies leave free */
+#define LIMIT_LINGER_S                     30u /* what still comes behind a refusal is read for so long ... */
+#define LIMIT_LINGER_BYTES                 (64u << 20) /* ... and up to so much, so that the refusal can be read */
 
 /* ---- import ---- */
 #define LIMIT_IMPORT_LINE_BYTES \

@@ -7,6 +7,8 @@
  *
  * Sockets are closed by the library, behind http_conn_close(); so under the lock a socket in the list is that of its
  * connection, and may be shut down from any thread. What ends that way is cleared up by its own thread.
+ *
+ * What bodies take is shared out here as well (struct http_share): of all connections, and of those of one address.
  * An IPv6 address counts as its /64: that is what one subscriber is given. */
 #include "net/http_private.h"
 
@@ -25,6 +27,7 @@ struct http_peer {
     unsigned char address[16];
     unsigned n;        /* connections */
     unsigned n_places; /* of them with a place */
+    struct http_share shares;
 };
 
 /* ---- addresses ---- */
@@ -88,11 +91,23 @@ static void place_give_up_locked(struct http_conn *c)
     c->has_place = false;
 }
 
+static void share_change_locked(struct http_conn *c, struct http_share want)
+{
+    struct http_share *of[] = { &c->all->locked.shares, &c->peer->shares };
+    for (size_t i = 0; i < 2; i++) {
+        of[i]->memory += want.memory - c->share.memory; /* modulo: the sum is right */
+        of[i]->unproven += want.unproven - c->share.unproven;
+        of[i]->file += want.file - c->share.file;
+    }
+    c->share = want;
+}
+
 void http_conn_cut_locked(struct http_conn *c)
 {
     if (c->is_cut)
         return;
     place_give_up_locked(c);
+    share_change_locked(c, (struct http_share){ 0 }); /* its thread frees it in a moment */
     c->is_cut = true;
     (void)shutdown(c->fd, SHUT_RDWR); /* fails when the other side has ended it already */
 }
@@ -150,6 +165,75 @@ bool http_conn_is_crowded(struct http_conn *c)
     }
     pthread_mutex_unlock(&c->all->locked.lock);
     return c->crowded;
+}
+
+/* ---- what bodies take ---- */
+
+/* Does `sum`, in which c has its share, stay within max when that grows to want? */
+static bool fits(uint64_t sum, uint64_t have, uint64_t want, uint64_t max)
+{
+    return want <= have || (sum - have <= max && want <= max - (sum - have));
+}
+
+static bool memory_fits_locked(const struct http_conn *c, const struct http_share *want)
+{
+    const struct http_limits *l = &c->all->limits;
+    const struct http_share *all = &c->all->locked.shares, *peer = &c->peer->shares;
+    return fits(all->memory, c->share.memory, want->memory, l->bodies) &&
+           fits(peer->memory, c->share.memory, want->memory, l->bodies_per_address) &&
+           fits(all->unproven, c->share.unproven, want->unproven, l->unproven_all);
+}
+
+/* Whose file makes room: one that began long ago, or gets nothing; of these the one that waits longest for more. */
+static struct http_conn *file_to_end_locked(const struct http_conn *c, bool of_its_address)
+{
+    const struct http_limits *l = &c->all->limits;
+    uint64_t now_us = clock_mono_us();
+    struct http_conn *found = NULL;
+    for (struct http_conn *x = c->all->locked.first; x; x = x->next) {
+        if (x == c || x->share.file == 0 || (of_its_address && x->peer != c->peer))
+            continue;
+        uint64_t came_us = atomic_load(&x->body_us);
+        if ((atomic_load(&x->since_us) + l->old_us <= now_us || came_us + l->still_us <= now_us) &&
+            (found == NULL || came_us < atomic_load(&found->body_us)))
+            found = x;
+    }
+    return found;
+}
+
+static bool files_fit_locked(struct http_conn *c, uint64_t want)
+{
+    const struct http_limits *l = &c->all->limits;
+    for (;;) {
+        bool address = fits(c->peer->shares.file, c->share.file, want, l->files_per_address);
+        if (address && fits(c->all->locked.shares.file, c->share.file, want, l->files))
+            return true;
+        struct http_conn *other = file_to_end_locked(c, !address);
+        if (other == NULL)
+            return false;
+        http_conn_cut_locked(other);
+    }
+}
+
+bool http_share_set(struct http_conn *c, struct http_share want)
+{
+    pthread_mutex_lock(&c->all->locked.lock);
+    bool empty = want.memory == 0 && want.unproven == 0 && want.file == 0;
+    bool ok =
+        empty || (!c->is_cut && memory_fits_locked(c, &want) && files_fit_locked(c, want.file));
+    if (ok && !c->is_cut)
+        share_change_locked(c, want);
+    pthread_mutex_unlock(&c->all->locked.lock);
+    return ok;
+}
+
+bool http_share_would_fit(struct http_conn *c, uint64_t memory)
+{
+    pthread_mutex_lock(&c->all->locked.lock);
+    struct http_share want = { .memory = memory < SIZE_MAX ? (size_t)memory : SIZE_MAX };
+    bool ok = memory_fits_locked(c, &want);
+    pthread_mutex_unlock(&c->all->locked.lock);
+    return ok;
 }
 
 /* ---- connections ---- */
@@ -210,6 +294,7 @@ void http_conn_close(struct http_conn *c)
     struct http_conns *all = c->all;
     pthread_mutex_lock(&all->locked.lock);
     bool lingers = linger_locked(c);
+    share_change_locked(c, (struct http_share){ 0 });
     place_give_up_locked(c);
     *(c->prev ? &c->prev->next : &all->locked.first) = c->next;
     *(c->next ? &c->next->prev : &all->locked.last) = c->prev;

@@ -2,7 +2,8 @@
  *
  *   http_server.c   connections, exchanges, whole answers
  *   http_head.c     the head of a request, judged
- *   http_conn.c     who is connected: limits, what each is at
+ *   http_conn.c     who is connected: limits, what each is at, what its body takes
+ *   http_body.c     a body that arrives, in memory or in a file
  *   http_watch.c    the thread that ends what goes on too long
  *   http_pack.c     whole answers, packed
  *   http_file.c     a file as answer: conditions, ranges, gzip
@@ -52,6 +53,11 @@ bool http_head_in_place(const struct http_head_layout *l, const struct http_head
  */
 typedef enum { CONN_HEAD, CONN_BODY, CONN_WORK, CONN_ANSWER, CONN_IDLE } conn_phase;
 
+struct http_share { /* of what bodies may take, in bytes */
+    size_t memory, unproven;
+    uint64_t file;
+};
+
 struct http_peer; /* an address, or the /64 of an IPv6 one */
 struct http_conn {
     struct http_conns *all;
@@ -62,10 +68,11 @@ struct http_conn {
     bool unread;  /* its thread's: answered before the request was read */
     /* written by whoever has the request */
     atomic_int phase;
-    atomic_uint_fast64_t since_us, body_bytes;
+    atomic_uint_fast64_t since_us, body_bytes, body_us; /* body_us: when some of it came last */
     /* all.locked: */
     bool has_place; /* counts against the limits */
     bool is_cut;
+    struct http_share share;
     struct { /* the watch's */
         uint64_t since_us, mark_us, mark_bytes;
         conn_phase phase;
@@ -83,6 +90,7 @@ struct http_conns {
         struct http_conn *first, *last;
         struct http_peer *peers[PEER_SLOTS];
         unsigned n, n_places, n_crowded;
+        struct http_share shares;  /* of all */
         int lingering[LINGER_MAX]; /* sockets for the watch to read to their end */
         unsigned n_lingering;
         bool stop;
@@ -103,6 +111,28 @@ bool http_conn_is_crowded(struct http_conn *c);
 void http_conn_is_at(struct http_conn *c, conn_phase phase);
 /* End it: its thread sees a socket at its end. */
 void http_conn_cut_locked(struct http_conn *c);
+
+/* From now on c's body takes `want`. False: there is no room for what it grows by; all is as it was. */
+bool http_share_set(struct http_conn *c, struct http_share want);
+/* Is there room for so much memory beside what all have? Nothing is taken. */
+bool http_share_would_fit(struct http_conn *c, uint64_t memory);
+
+/* ---- bodies: http_body.c ---- */
+struct http_body {
+    struct buf memory;
+    int fd; /* of the file in which it stands; -1: it stands in memory */
+    uint64_t len, said;
+    size_t max;
+    bool proven;
+};
+typedef enum { BODY_OK, BODY_TOO_LARGE, BODY_NO_ROOM } body_result;
+void http_body_init(struct http_body *b, const struct http_allowance *a, uint64_t said);
+body_result http_body_add(struct http_body *b, struct http_conn *c, const char *spool_dir,
+                          sv piece);
+/* It is all there: it stands in memory from now on. */
+body_result http_body_end(struct http_body *b, struct http_conn *c);
+/* Accepts one with fd -1 and nothing else. */
+void http_body_done(struct http_body *b, struct http_conn *c);
 
 /* ---- the watch: http_watch.c ---- */
 void *http_watch_run(void *all);

@@ -51,12 +51,11 @@ struct http_exchange {
     struct http_conn *at; /* conn as we know it; both outlive x */
     struct arena *arena;
     struct http_request req;
-    struct buf body;
-    size_t body_max;
-    uint64_t over_us; /* when the body was seen to be too large */
-    bool begun;       /* headers seen */
-    bool last;        /* the connection ends behind the answer */
-    bool counted;     /* in n_open */
+    struct http_body body;
+    uint64_t over_us, over_bytes; /* since when it is too much, and what came of it since then */
+    bool begun;                   /* headers seen */
+    bool last;                    /* the connection ends behind the answer */
+    bool counted;                 /* in n_open */
     char peer[INET6_ADDRSTRLEN];
     struct {
         pthread_mutex_t lock;
@@ -144,6 +143,7 @@ static void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *c
     x->at = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     if (atomic_load(&x->at->phase) == CONN_IDLE)
         http_conn_is_at(x->at, CONN_HEAD);
+    x->body.fd = -1;
     x->req.arena = x->arena;
     x->req.start_us = clock_mono_us();
     x->req.target = arena_sv(x->arena, sv_from(uri));
@@ -167,7 +167,7 @@ static void exchange_end(void *cls, struct MHD_Connection *conn, void **con_cls,
     if (x->locked.response)
         MHD_destroy_response(x->locked.response);
     pthread_mutex_destroy(&x->locked.lock);
-    buf_done(&x->body);
+    http_body_done(&x->body, x->at);
     arena_reset(x->arena);
     pthread_mutex_lock(&s->locked.lock);
     if (x->counted && --s->locked.n_open == 0)
@@ -256,6 +256,7 @@ static bool read_head(struct http_exchange *x, const char *method, const char *t
     x->req.query = sv_tail(x->req.target, q + 1);
     set_peer(x);
     x->req.why = http_head_fault(&x->req, sv_from(version), framing);
+    x->req.length = framing->chunked ? HTTP_UNTOLD : framing->length;
     if (x->req.why == NULL && !is_in_place(x, method, target, version))
         x->req.why = "The head of the request is not made of lines that end in CRLF";
     x->req.refusal = x->req.why ? HTTP_MALFORMED : HTTP_TAKEN;
@@ -293,7 +294,9 @@ static enum MHD_Result hand_over(struct http_exchange *x, bool unread)
     http_conn_is_at(x->at, CONN_WORK);
     x->at->unread = unread;
     x->last |= unread;
-    x->req.body = buf_sv(&x->body);
+    if (!unread && !x->over_us && http_body_end(&x->body, x->at) != BODY_OK)
+        x->req.refusal = HTTP_NO_ROOM;
+    x->req.body = x->req.refusal ? SV_NONE : buf_sv(&x->body.memory);
     x->counted = true;
     pthread_mutex_lock(&s->locked.lock);
     s->locked.n_open++;
@@ -313,19 +316,48 @@ static enum MHD_Result hand_over(struct http_exchange *x, bool unread)
     return ok;
 }
 
-/* What is too large can be answered when it is over, not before: it is read for as long as behind a refusal, and
+/* What is too much can be answered when it is over, not before: it is read for as long as behind a refusal, and
  * thrown away. False: it goes on for too long, the connection ends. */
 static bool take_piece(struct http_exchange *x, sv piece)
 {
-    if (!x->req.body_too_large && buf_add(&x->body, piece, NULL) == ERR_OK)
-        return true;
-    if (!x->req.body_too_large) {
-        x->req.body_too_large = x->last = true;
-        x->over_us = clock_mono_us();
-        buf_done(&x->body);
+    uint64_t now_us = clock_mono_us();
+    if (!x->over_us) {
+        body_result r = http_body_add(&x->body, x->at, x->server->cfg.spool_dir, piece);
+        if (r == BODY_OK)
+            return true;
+        x->req.body_too_large = r == BODY_TOO_LARGE;
+        x->req.refusal = r == BODY_NO_ROOM ? HTTP_NO_ROOM : HTTP_TAKEN;
+        x->last = true;
+        x->over_us = now_us;
+        http_body_done(&x->body, x->at);
     }
-    return clock_mono_us() - x->over_us < LIMIT_LINGER_S * UINT64_C(1000000) &&
-           atomic_load(&x->at->body_bytes) < x->body_max + (uint64_t)LIMIT_LINGER_BYTES;
+    x->over_bytes += piece.len;
+    return now_us - x->over_us < LIMIT_LINGER_S * UINT64_C(1000000) &&
+           x->over_bytes < LIMIT_LINGER_BYTES;
+}
+
+/* The head is there. True: the body is read, if there is one. */
+static bool may_go_on(struct http_exchange *x)
+{
+    struct http_server *s = x->server;
+    struct http_allowance a = { 0 };
+    if (x->req.refusal)
+        return false;
+    if (x->req.length == 0)
+        return true;
+    if (x->req.crowded)
+        return false;
+    s->cfg.accept(s->cfg.ctx, &x->req, &a);
+    if (a.refused)
+        x->req.refusal = HTTP_REFUSED;
+    else if (x->req.length != HTTP_UNTOLD && x->req.length > a.body_max)
+        x->req.body_too_large = true;
+    else if (a.proven && x->req.length != HTTP_UNTOLD &&
+             !http_share_would_fit(x->at, x->req.length))
+        x->req.refusal = HTTP_NO_ROOM;
+    else
+        http_body_init(&x->body, &a, x->req.length);
+    return !x->req.refusal && !x->req.body_too_large;
 }
 
 /* Called by libmicrohttpd: with the head, with each piece of body, with the end of the body, and
@@ -334,24 +366,19 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **con_cls)
 {
-    struct http_server *s = cls;
+    (void)cls;
     struct http_exchange *x = *con_cls;
     if (!x->begun) {
         x->begun = true;
         struct http_framing framing;
         if (!read_head(x, method, url, version, &framing))
             return refuse(conn, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers\n");
-        bool has_body = framing.chunked || framing.length;
-        if (x->req.refusal || (x->req.crowded && has_body))
+        if (!may_go_on(x))
             return hand_over(x, true);
-        x->body_max = s->cfg.accept(s->cfg.ctx, &x->req);
-        buf_init(&x->body, x->body_max);
-        if (framing.length > x->body_max) {
-            x->req.body_too_large = true;
-            return hand_over(x, true);
+        if (x->req.length) {
+            atomic_store(&x->at->body_bytes, 0);
+            http_conn_is_at(x->at, CONN_BODY);
         }
-        atomic_store(&x->at->body_bytes, 0);
-        http_conn_is_at(x->at, CONN_BODY);
         return MHD_YES;
     }
     if (x->locked.state == READING) {
@@ -498,6 +525,26 @@ static void set_limits(struct http_limits *l)
         l->slow_bytes = LIMIT_SLOW_BYTES;
     if (l->sweep_us == 0)
         l->sweep_us = 500000;
+    if (l->bodies == 0)
+        l->bodies = LIMIT_BODIES_BYTES;
+    if (l->bodies_per_address == 0)
+        l->bodies_per_address = LIMIT_BODIES_ADDRESS_BYTES;
+    if (l->unproven == 0)
+        l->unproven = LIMIT_UNPROVEN_BYTES;
+    if (l->unproven_most == 0)
+        l->unproven_most = LIMIT_UNPROVEN_MOST_BYTES;
+    if (l->unproven_all == 0)
+        l->unproven_all = LIMIT_UNPROVEN_MEMORY_BYTES;
+    if (l->files == 0)
+        l->files = LIMIT_UNPROVEN_FILES_BYTES;
+    if (l->files_per_address == 0)
+        l->files_per_address = LIMIT_UNPROVEN_ADDRESS_FILES_BYTES;
+    if (l->old_us == 0)
+        l->old_us = LIMIT_UNPROVEN_S * UINT64_C(1000000);
+    if (l->still_us == 0)
+        l->still_us = LIMIT_UNPROVEN_STILL_MS * UINT64_C(1000);
+    if (l->free_disk == 0)
+        l->free_disk = LIMIT_FREE_DISK_BYTES;
 }
 
 err_code http_server_start(const struct http_server_config *cfg, struct http_server **out,

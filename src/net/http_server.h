@@ -20,6 +20,8 @@ struct http_header {
 typedef enum {
     HTTP_TAKEN,     /* nothing is wrong */
     HTTP_MALFORMED, /* the head can be read in two ways, or is none: 400, `why` says what */
+    HTTP_REFUSED,   /* by accept() */
+    HTTP_NO_ROOM,   /* for the body: 503 */
 } http_refusal;
 
 struct http_request { /* views valid until http_reply */
@@ -36,8 +38,11 @@ struct http_request { /* views valid until http_reply */
     bool body_too_large; /* body was over what accept() allowed: it is empty, answer 413 */
     http_refusal refusal;
     const char *why;
-    bool crowded; /* there is no place for this connection: 503, but for what costs nothing */
+    uint64_t length; /* of the body, as the head says; HTTP_UNTOLD: it comes in chunks */
+    void *left;      /* what accept() leaves for the handler; owned by the arena */
+    bool crowded;    /* there is no place for this connection: 503, but for what costs nothing */
 };
+#define HTTP_UNTOLD UINT64_MAX
 /* First header of that name (ASCII case-insensitive), or SV_NONE. */
 sv http_header_get(const struct http_request *req, const char *name);
 
@@ -58,6 +63,20 @@ struct http_limits {
     uint64_t slow_us; /* in each such time a body or an answer goes on by slow_bytes */
     uint64_t slow_bytes;
     uint64_t sweep_us; /* how often that is looked at */
+    /* memory of bodies, arriving and worked on: of all, and of those of one address */
+    size_t bodies, bodies_per_address;
+    /* Of bodies of nobody known yet: `unproven` bytes of each are in memory, up to unproven_most where all have no more
+     * than unproven_all beyond that; then it goes on in a file. Where files have no room, one that began before old_us, or got nothing for still_us, makes some: the one that has
+     * waited longest for more. */
+    size_t unproven, unproven_most, unproven_all;
+    uint64_t files, files_per_address, old_us, still_us, free_disk;
+};
+
+/* What accept() says of a request with a body. */
+struct http_allowance {
+    size_t body_max;
+    bool proven;  /* the caller is known by the head alone */
+    bool refused; /* the handler is to answer now, the body is not wanted */
 };
 
 struct http_server;
@@ -66,8 +85,9 @@ struct http_server_config {
     unsigned n_threads;
     struct http_limits limits;
     unsigned idle_timeout_s;
-    /* Headers are in: the most bytes of body this request may have. */
-    size_t (*accept)(void *ctx, const struct http_request *req);
+    const char *spool_dir; /* for files without a name; NULL: none are made */
+    /* The head of a request that has a body is in, and says nothing too large for *out as it is set. */
+    void (*accept)(void *ctx, struct http_request *req, struct http_allowance *out);
     void (*handler)(void *ctx, struct http_exchange *x);
     void *ctx;
 };

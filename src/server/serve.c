@@ -306,6 +306,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                      .limits = { .n = c->max_connections,
                                                  .n_per_address = c->max_connections_per_address },
                                      .idle_timeout_s = LIMIT_REQUEST_TIMEOUT_S,
+                                     .spool_dir = c->data,
                                      .accept = service_accept,
                                      .handler = service_handle,
                                      .ctx = r->service };

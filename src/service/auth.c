@@ -126,22 +126,36 @@ static err_code said_hash(const struct http_request *req, sv *out, struct err *e
 static err_code check_unsigned(const struct auth *au, const struct http_request *req, struct err *e)
 {
     bool reads = sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD"));
-    if (au->unsigned_payload || (reads && req->body.len == 0))
+    bool empty = req->body.len == 0 && req->length == 0;
+    if (au->unsigned_payload || (reads && empty))
         return ERR_OK;
     return ERR(e, ERR_AUTH_SIGNATURE,
                "UNSIGNED-PAYLOAD is taken for reads without a body alone: the signature must cover "
                "the body");
 }
 
-/* Hash of the body as received; or UNSIGNED-PAYLOAD if the client chose that and may, which its
- * signature must then confirm. */
-static err_code payload_hash(const struct auth *au, const struct http_request *req, sv *out,
-                             struct err *e)
+static err_code wrong_hash(struct err *e)
 {
-    sv said;
-    TRY(said_hash(req, &said, e));
+    return ERR(
+        e, ERR_AUTH_SIGNATURE,
+        "The value of X-Amz-Content-Sha256 is neither UNSIGNED-PAYLOAD nor the SHA-256 of the "
+        "body that was received");
+}
+
+static bool is_hash(sv text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (!((text.ptr[i] >= '0' && text.ptr[i] <= '9') ||
+              (text.ptr[i] >= 'a' && text.ptr[i] <= 'f')))
+            return false;
+    return text.len == SHA256_HEX_LEN;
+}
+
+/* Hash of the body as received; or UNSIGNED-PAYLOAD if the client chose that, which its signature
+ * must then confirm. said: by the client, may be absent. */
+static err_code payload_hash(const struct http_request *req, sv said, sv *out, struct err *e)
+{
     if (sv_eq(said, UNSIGNED_PAYLOAD)) {
-        TRY(check_unsigned(au, req, e));
         *out = UNSIGNED_PAYLOAD;
         return ERR_OK;
     }
@@ -156,9 +170,7 @@ static err_code payload_hash(const struct auth *au, const struct http_request *r
     hash_sha256_of(req->body, digest);
     hash_hex(digest, SHA256_LEN, hex);
     if (said.ptr && !sv_eq(said, sv_make(hex, SHA256_HEX_LEN)))
-        return ERR(e, ERR_AUTH_SIGNATURE,
-                   "The value of X-Amz-Content-Sha256 is neither UNSIGNED-PAYLOAD nor the SHA-256 "
-                   "of the body that was received");
+        return wrong_hash(e);
     *out = sv_make(hex, SHA256_HEX_LEN);
     return ERR_OK;
 }
@@ -189,31 +201,87 @@ static void signing_key(struct auth *au, const struct credential *c,
     pthread_mutex_unlock(&au->locked.lock);
 }
 
-err_code auth_check(struct auth *au, const struct http_request *req, int64_t now_ms,
-                    struct auth_caller *out, struct err *e)
-{
-    if (au->credentials == NULL)
-        return caller_set(au, req->arena, NULL, out, e);
-    struct sigv4_request signed_req;
+/* ---- the two steps ---- */
+
+struct knock { /* a claim, and what it is held against */
+    struct sigv4_request req;
     struct sigv4_claim claim;
-    TRY(as_signed(req, &signed_req, e));
-    TRY(sigv4_claim_parse(req->arena, &signed_req, &claim, e));
-    const struct credential *c = credentials_find(au->credentials, claim.access_key_id);
+    const struct credential *credential;
+    struct hash_hmac_key key;
+    struct sigv4_expect expect;
+    sv said; /* what the client says its body hashes to */
+};
+
+/* All that can be said without the body and without a MAC over the request. */
+static err_code knock_read(struct auth *au, const struct http_request *req, int64_t now_ms,
+                           struct knock *k, struct err *e)
+{
+    TRY(as_signed(req, &k->req, e));
+    TRY(sigv4_claim_parse(req->arena, &k->req, &k->claim, e));
+    const struct credential *c = credentials_find(au->credentials, k->claim.access_key_id);
     if (c == NULL) /* the same words as for a wrong token: both say "not a caller of ours" */
         return ERR(e, ERR_AUTH_UNKNOWN_KEY,
                    "The security token included in the request is invalid");
-    TRY(payload_hash(au, req, &signed_req.payload_hash, e));
-    struct hash_hmac_key key;
-    signing_key(au, c, &claim, &key);
-    const struct sigv4_expect expect = { .region = au->region,
-                                         .service = SERVICE,
-                                         .now_ms = now_ms,
-                                         .skew_s = LIMIT_CLOCK_SKEW_S,
-                                         .secret_key = c->secret_key,
-                                         .signing_key = &key,
-                                         .session_token = c->session_token };
-    TRY(sigv4_verify(req->arena, &signed_req, &claim, &expect, e));
-    return caller_set(au, req->arena, c, out, e);
+    k->credential = c;
+    TRY(said_hash(req, &k->said, e));
+    if (sv_eq(k->said, UNSIGNED_PAYLOAD))
+        TRY(check_unsigned(au, req, e));
+    else if (k->said.ptr && !is_hash(k->said))
+        return wrong_hash(e);
+    signing_key(au, c, &k->claim, &k->key);
+    k->expect = (struct sigv4_expect){ .region = au->region,
+                                       .service = SERVICE,
+                                       .now_ms = now_ms,
+                                       .skew_s = LIMIT_CLOCK_SKEW_S,
+                                       .secret_key = c->secret_key,
+                                       .signing_key = &k->key,
+                                       .session_token = c->session_token };
+    return ERR_OK;
+}
+
+err_code auth_begin(struct auth *au, const struct http_request *req, int64_t now_ms,
+                    struct auth_pass *out, struct err *e)
+{
+    struct knock k;
+    struct auth_pass pass = { .begun_ms = now_ms };
+    if (au->credentials == NULL) {
+        TRY(caller_set(au, req->arena, NULL, &pass.caller, e));
+        pass.proven = true;
+        pass.hash = UNSIGNED_PAYLOAD;
+        *out = pass;
+        return ERR_OK;
+    }
+    TRY(knock_read(au, req, now_ms, &k, e));
+    if (k.said.ptr) { /* the signature is over it, whether or not its header is among the signed */
+        k.req.payload_hash = k.said;
+        TRY(sigv4_verify(req->arena, &k.req, &k.claim, &k.expect, e));
+        TRY(caller_set(au, req->arena, k.credential, &pass.caller, e));
+        pass.proven = true;
+        pass.hash = k.said;
+    } else {
+        TRY(sigv4_precheck(&k.req, &k.claim, &k.expect, e));
+    }
+    *out = pass;
+    return ERR_OK;
+}
+
+err_code auth_check(struct auth *au, const struct http_request *req, int64_t now_ms,
+                    struct auth_caller *out, struct err *e)
+{
+    const struct auth_pass *pass = req->left;
+    struct knock k;
+    sv hash;
+    if (pass && pass->proven) {
+        TRY(payload_hash(req, pass->hash, &hash, e));
+        *out = pass->caller;
+        return ERR_OK;
+    }
+    if (au->credentials == NULL)
+        return caller_set(au, req->arena, NULL, out, e);
+    TRY(knock_read(au, req, pass ? pass->begun_ms : now_ms, &k, e));
+    TRY(payload_hash(req, k.said, &k.req.payload_hash, e));
+    TRY(sigv4_verify(req->arena, &k.req, &k.claim, &k.expect, e));
+    return caller_set(au, req->arena, k.credential, out, e);
 }
 
 /* ---- what ---- */

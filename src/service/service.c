@@ -133,16 +133,6 @@ void service_handle(void *service, struct http_exchange *x)
         no_such_place(x, request_id);
 }
 
-size_t service_accept(void *service, const struct http_request *req)
-{
-    (void)service;
-    if (!sv_starts(req->path, SV_LIT("/datastore/")))
-        return LIMIT_CONTROL_BODY_BYTES;
-    bool system = sv_ends(req->path, SV_LIT("/r4")) || sv_ends(req->path, SV_LIT("/r4/"));
-    return system && sv_eq(req->method, SV_LIT("POST")) ? LIMIT_BUNDLE_BYTES
-                                                        : LIMIT_DATA_BODY_BYTES;
-}
-
 /* ---- life ---- */
 
 /* The keys of pages outlive a restart, so that a list can be paged over one. */

@@ -33,8 +33,8 @@ MUST_USE err_code service_new(const struct service_config *cfg, struct service *
                               struct err *e);
 void service_free(struct service *s); /* waits for operations under way */
 
-/* For http_server_config.accept: bytes of body allowed for this request. */
-size_t service_accept(void *service, const struct http_request *req);
+/* For http_server_config.accept: what the head of a request with a body allows, and whether its caller is known. */
+void service_accept(void *service, struct http_request *req, struct http_allowance *out);
 /* For http_server_config.handler: answers x, now or later; logs one line per request. */
 void service_handle(void *service, struct http_exchange *x);
 

@@ -173,10 +173,14 @@ void loopback_send(struct service *s, sv raw, const struct loopback_keys *keys,
         add_header(x, "Host", SV_LIT("localhost"));
         if (keys)
             sign(x, keys);
-        if (x->req.body.len > service_accept(s, &x->req)) {
+        struct http_allowance a = { 0 };
+        x->req.length = x->req.body.len;
+        if (x->req.length)
+            service_accept(s, &x->req, &a);
+        x->req.refusal = a.refused ? HTTP_REFUSED : HTTP_TAKEN;
+        x->req.body_too_large = !a.refused && x->req.length > a.body_max;
+        if (x->req.refusal || x->req.body_too_large)
             x->req.body = SV_NONE;
-            x->req.body_too_large = true;
-        }
         service_handle(s, x);
         pthread_mutex_lock(&x->lock);
         while (!x->answered)

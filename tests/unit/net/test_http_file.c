@@ -20,11 +20,11 @@ static int content_fd;
 static struct http_server *server;
 static uint64_t last_sent;
 
-static size_t take(void *ctx, const struct http_request *req)
+static void take(void *ctx, struct http_request *req, struct http_allowance *out)
 {
     (void)ctx;
     (void)req;
-    return 1024;
+    *out = (struct http_allowance){ .body_max = 1024, .proven = true };
 }
 
 static void handle(void *ctx, struct http_exchange *x)

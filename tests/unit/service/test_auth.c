@@ -243,6 +243,91 @@ TEST(auth, a_body_that_the_signature_does_not_cover_takes_the_option)
     }
 }
 
+/* ---- the two steps ---- */
+
+TEST(auth, a_head_proves_its_caller_when_it_says_what_the_body_hashes_to)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        bool proven;
+    } cases[] = { { "control-plane/header", false },
+                  { "control-plane/query", true }, /* its hash is in the query */
+                  { "signed-payload-header/header", true },
+                  { "signed-payload-header/query", true },
+                  { "body-of-all-bytes/header", false } };
+    start(APP);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct asked t;
+        struct auth_pass pass = { 0 };
+        struct auth_caller who = { 0 };
+        ask(&t, cases[i].name);
+        sv body = t.req.body;
+        t.req.body = SV_NONE; /* not there yet */
+        t.req.length = body.len;
+        OK(auth_begin(au, &t.req, NOW, &pass, e));
+        if (pass.proven != cases[i].proven)
+            fail_msg("%s: %d", cases[i].name, pass.proven);
+        t.req.left = &pass;
+        t.req.body = body;
+        OK(auth_check(au, &t.req, NOW + 86400000, &who, e)); /* the clock of the head counts */
+        assert_sv(who.access_key_id, SV_LIT("AKIDEXAMPLE"));
+        who.arn = SV_LIT("untouched");
+        t.req.body = SV_LIT("{ }");
+        FAILS(ERR_AUTH_SIGNATURE, auth_check(au, &t.req, NOW, &who, e));
+        t.req.body = SV_NONE;
+        FAILS(ERR_AUTH_SIGNATURE, auth_check(au, &t.req, NOW, &who, e));
+        assert_sv(who.arn, SV_LIT("untouched"));
+        done(&t);
+    }
+}
+
+TEST(auth, what_a_head_shows_to_be_wrong_is_said_before_the_body)
+{
+    (void)state;
+    struct asked t;
+    struct auth_pass pass = { .begun_ms = 7 };
+    start(APP);
+    ask(&t, "control-plane/header");
+    t.req.body = SV_NONE;
+    t.req.length = 2;
+    FAILS(ERR_AUTH_EXPIRED, auth_begin(au, &t.req, NOW + 900001, &pass, e));
+    t.headers[t.req.n_headers++] =
+        (struct http_header){ SV_LIT("X-Amz-Meta"), SV_LIT("not signed") };
+    FAILS(ERR_AUTH_SIGNATURE, auth_begin(au, &t.req, NOW, &pass, e));
+    t.req.n_headers--;
+    t.headers[t.req.n_headers++] =
+        (struct http_header){ SV_LIT("x-amz-content-sha256"), SV_LIT(ZEROS) };
+    FAILS(ERR_AUTH_SIGNATURE, auth_begin(au, &t.req, NOW, &pass, e));
+    static const char *const none[] = { "", "unsigned-payload", "UNSIGNED-PAYLOAD",
+                                        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" };
+    for (size_t i = 0; i < 4; i++) {
+        t.headers[t.req.n_headers - 1].value = sv_from(none[i]);
+        FAILS(ERR_AUTH_SIGNATURE, auth_begin(au, &t.req, NOW, &pass, e));
+    }
+    t.req.n_headers = 1;
+    FAILS(ERR_AUTH_MISSING, auth_begin(au, &t.req, NOW, &pass, e));
+    done(&t);
+    ask(&t, "signed-payload-header/header");
+    t.req.length = 2;
+    t.req.method = SV_LIT("PUT");
+    FAILS(ERR_AUTH_SIGNATURE, auth_begin(au, &t.req, NOW, &pass, e));
+    done(&t);
+    start("[app]\naws_access_key_id = AKIDOTHER\naws_secret_access_key = " SECRET "\n");
+    ask(&t, "control-plane/header");
+    FAILS(ERR_AUTH_UNKNOWN_KEY, auth_begin(au, &t.req, NOW, &pass, e));
+    done(&t);
+    start(APP TOKEN);
+    ask(&t, "control-plane/header");
+    FAILS(ERR_AUTH_UNKNOWN_KEY, auth_begin(au, &t.req, NOW, &pass, e));
+    done(&t);
+    start("[app]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = " SECRET "x\n");
+    ask(&t, "signed-payload-header/header");
+    FAILS(ERR_AUTH_SIGNATURE, auth_begin(au, &t.req, NOW, &pass, e));
+    done(&t);
+    assert_int_equal(pass.begun_ms, 7); /* untouched */
+}
+
 TEST(auth, every_part_that_is_changed_is_noticed)
 {
     (void)state;
@@ -471,6 +556,8 @@ int main(void)
         T(auth, session_token_is_wanted_exactly),
         T(auth, the_body_is_covered),
         T(auth, a_body_that_the_signature_does_not_cover_takes_the_option),
+        T(auth, a_head_proves_its_caller_when_it_says_what_the_body_hashes_to),
+        T(auth, what_a_head_shows_to_be_wrong_is_said_before_the_body),
         T(auth, every_part_that_is_changed_is_noticed),
         T(auth, each_failure_has_its_code),
         T(auth, messages_hold_no_secret),

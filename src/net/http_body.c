@@ -1,0 +1,158 @@
+/* http_body.c - a body that arrives.
+ *
+ * Memory is counted as it is taken, by doubling up to what the head says, and never by what the head says alone: so
+ * who says much and sends little holds little. Of a caller who is not known, because his signature can be checked
+ * only over the whole body, a little stands in memory; what is longer goes on in a file without a name once the
+ * memory kept for such bodies is taken, and comes back when it is whole, to be checked at once. So whoever may not
+ * call at all costs disk for a while, and an honest client is not kept out by him. */
+#include "net/http_private.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define FIRST_BYTES     4096u
+#define FILE_STEP_BYTES (1u << 20) /* of a file's share */
+
+void http_body_init(struct http_body *b, const struct http_allowance *a, uint64_t said)
+{
+    *b = (struct http_body){ .fd = -1, .said = said, .max = a->body_max, .proven = a->proven };
+    buf_init(&b->memory, a->body_max);
+}
+
+void http_body_done(struct http_body *b, struct http_conn *c)
+{
+    if (b->memory.cap || b->fd >= 0)
+        (void)http_share_set(c, (struct http_share){ 0 }); /* less always fits */
+    if (b->fd >= 0)
+        (void)close(b->fd); /* it has no name: nothing is kept */
+    buf_done(&b->memory);
+    *b = (struct http_body){ .fd = -1 };
+}
+
+/* ---- in memory ---- */
+
+/* A capacity for need bytes: all that is said when that is little, else doubled, never past what may come. */
+static size_t larger(const struct http_body *b, const struct http_limits *l, size_t need)
+{
+    size_t most = b->said < b->max ? (size_t)b->said : b->max;
+    size_t cap = b->memory.cap ? b->memory.cap : b->said <= l->unproven ? most : FIRST_BYTES;
+    while (cap < need && cap < most)
+        cap *= 2;
+    return cap < most ? cap : most;
+}
+
+static bool grow(struct http_body *b, struct http_conn *c, size_t need)
+{
+    const struct http_limits *l = &c->all->limits;
+    size_t cap = larger(b, l, need);
+    struct http_share want = { .memory = cap };
+    if (!b->proven && cap > l->unproven)
+        want.unproven = cap - l->unproven;
+    if (cap < need || (!b->proven && cap > l->unproven_most) || !http_share_set(c, want))
+        return false;
+    char *p = realloc(b->memory.ptr, cap);
+    if (p == NULL)
+        abort();
+    b->memory.ptr = p;
+    b->memory.cap = cap;
+    return true;
+}
+
+/* ---- in a file ---- */
+
+static int nameless_file(const char *dir)
+{
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
+        return fd;
+    char path[4096]; /* a file system that has no such files */
+    int n = snprintf(path, sizeof path, "%s/body-XXXXXX", dir);
+    if (n < 0 || (size_t)n >= sizeof path || (fd = mkostemp(path, O_CLOEXEC)) < 0)
+        return -1;
+    (void)unlink(path); /* else it has a name until the data folder is tidied */
+    return fd;
+}
+
+static bool disk_has_room(int fd, uint64_t keep_free)
+{
+    struct statvfs v;
+    return fstatvfs(fd, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize >= keep_free;
+}
+
+static bool file_add(struct http_body *b, struct http_conn *c, sv piece)
+{
+    uint64_t step = FILE_STEP_BYTES, len = b->len + piece.len;
+    struct http_share want = { .file = (len + step - 1) / step * step };
+    uint64_t before = (b->len + step - 1) / step * step;
+    if (want.file > before && (!http_share_set(c, want) ||
+                               !disk_has_room(b->fd, c->all->limits.free_disk)))
+        return false;
+    return file_write_all(b->fd, piece, NULL) == ERR_OK;
+}
+
+/* What stands in memory goes into a file. */
+static bool into_file(struct http_body *b, struct http_conn *c, const char *dir)
+{
+    if (dir == NULL || (b->fd = nameless_file(dir)) < 0)
+        return false;
+    sv all = buf_sv(&b->memory);
+    b->len = 0;
+    if (!file_add(b, c, all))
+        return false;
+    b->len = all.len;
+    buf_done(&b->memory);
+    return true;
+}
+
+static bool out_of_file(struct http_body *b, struct http_conn *c)
+{
+    size_t len = (size_t)b->len, at = 0;
+    if (!http_share_set(c, (struct http_share){ .memory = len }))
+        return false;
+    if ((b->memory.ptr = malloc(len)) == NULL)
+        abort();
+    b->memory.cap = b->memory.len = len;
+    while (at < len) {
+        ssize_t n = pread(b->fd, b->memory.ptr + at, len - at, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        at += (size_t)n;
+    }
+    (void)close(b->fd); /* only read */
+    b->fd = -1;
+    return true;
+}
+
+/* ---- both ---- */
+
+body_result http_body_add(struct http_body *b, struct http_conn *c, const char *spool_dir, sv piece)
+{
+    atomic_store(&c->body_us, clock_mono_us());
+    if (piece.len > b->max - b->len)
+        return BODY_TOO_LARGE;
+    size_t need = (size_t)b->len + piece.len;
+    if (b->fd < 0 && (need <= b->memory.cap || grow(b, c, need))) {
+        memcpy(b->memory.ptr + b->memory.len, piece.ptr, piece.len);
+        b->memory.len = need;
+    } else if (b->proven || (b->fd < 0 && !into_file(b, c, spool_dir)) || !file_add(b, c, piece)) {
+        return BODY_NO_ROOM;
+    }
+    b->len = need;
+    return BODY_OK;
+}
+
+body_result http_body_end(struct http_body *b, struct http_conn *c)
+{
+    if (b->fd >= 0)
+        return out_of_file(b, c) ? BODY_OK : BODY_NO_ROOM;
+    if (!b->proven && b->memory.cap > c->all->limits.unproven) /* it is checked now */
+        (void)http_share_set(c, (struct http_share){ .memory = b->memory.cap });
+    return BODY_OK;
+}
