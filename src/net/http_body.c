@@ -89,8 +89,8 @@ static bool file_add(struct http_body *b, struct http_conn *c, sv piece)
     uint64_t step = FILE_STEP_BYTES, len = b->len + piece.len;
     struct http_share want = { .file = (len + step - 1) / step * step };
     uint64_t before = (b->len + step - 1) / step * step;
-    if (want.file > before && (!http_share_set(c, want) ||
-                               !disk_has_room(b->fd, c->all->limits.free_disk)))
+    if (want.file > before &&
+        (!http_share_set(c, want) || !disk_has_room(b->fd, c->all->limits.free_disk)))
         return false;
     return file_write_all(b->fd, piece, NULL) == ERR_OK;
 }

@@ -74,6 +74,11 @@ sv auth_role_passer(const struct auth *au)
     return c ? c->name : SV_NONE;
 }
 
+bool auth_is_open(const struct auth *au)
+{
+    return au->credentials == NULL;
+}
+
 /* ---- who ---- */
 
 static err_code caller_set(const struct auth *au, struct arena *a, const struct credential *c,

@@ -2,11 +2,16 @@
  * it (an OperationOutcome below /datastore/, AWS JSON at /), else a small JSON text.
  *
  * A body is asked about when its head is there (service_accept): where it would go nowhere, or its caller is not one of
- * ours, it is not read. */
+ * ours, it is not read.
+ *
+ * Without signatures every program of this machine may call, and a browser is one that pages of others give orders to. A
+ * page can have its own name resolve to this address: so the Host must be a name that no one else can have. And it can
+ * send what needs no leave, forms and pictures: so what a browser says to come from another place is refused. */
 #include "service/service_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "codec/uri.h"
 #include "service/rest_private.h"
 
 struct refusal {
@@ -69,6 +74,88 @@ static struct refusal refusal_of(const struct http_request *req, const struct er
                              .message = sv_from(e->msg) };
 }
 
+/* ---- without signatures ---- */
+
+/* 127.0.0.0/8 in four numbers. */
+static bool is_loopback_v4(sv name)
+{
+    sv rest = name, part;
+    uint64_t n, first = 0;
+    unsigned parts = 0;
+    while (sv_cut(&rest, '.', &part)) {
+        if (part.len > 3 || !sv_to_u64(part, &n) || n > 255)
+            return false;
+        first = parts++ ? first : n;
+    }
+    return parts == 4 && first == 127;
+}
+
+static sv without_port(sv host)
+{
+    size_t end = host.len;
+    while (end > 0 && host.ptr[end - 1] >= '0' && host.ptr[end - 1] <= '9')
+        end--;
+    return end > 0 && host.ptr[end - 1] == ':' ? sv_head(host, end - 1) : host;
+}
+
+/* Nobody else's page has such a name: loopback's, or the one that the operator gave. */
+static bool is_our_name(const struct service *s, sv host)
+{
+    sv name = without_port(sv_trim(host));
+    struct uri_http public;
+    if (sv_eq_nocase(name, SV_LIT("localhost")) || sv_eq(name, SV_LIT("[::1]")) ||
+        is_loopback_v4(name))
+        return true;
+    return s->cfg.public_url.len && uri_http_parse(s->cfg.public_url, &public, NULL) == ERR_OK &&
+           sv_eq_nocase(name, public.host);
+}
+
+/* "http://" and the Host, or where the public URL is. */
+static bool is_our_origin(const struct service *s, sv host, sv origin)
+{
+    sv url = s->cfg.public_url;
+    if (sv_eq_nocase(sv_head(origin, 7), SV_LIT("http://")) &&
+        sv_eq_nocase(sv_tail(origin, 7), sv_trim(host)))
+        return true;
+    return origin.len && url.len >= origin.len && sv_eq_nocase(sv_head(url, origin.len), origin) &&
+           (url.len == origin.len || url.ptr[origin.len] == '/');
+}
+
+static bool is_health(const struct http_request *req)
+{
+    return sv_eq(req->path, SV_LIT("/health")) &&
+           (sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD")));
+}
+
+/* Does a page of another place ask? Status 0: no. */
+static struct refusal of_another_place(const struct service *s, const struct http_request *req)
+{
+    sv host = http_header_get(req, "Host"), origin = http_header_get(req, "Origin");
+    sv site = sv_trim(http_header_get(req, "Sec-Fetch-Site"));
+    struct refusal r = { 0 };
+    if (!auth_is_open(s->cfg.auth) || is_health(req))
+        return r;
+    if (!is_our_name(s, host))
+        r = (struct refusal){ 421,
+                              "host",
+                              "AccessDeniedException",
+                              "forbidden",
+                              SV_LIT("Host must name this machine: with --auth none localhost, "
+                                     "127.0.0.0/8 and [::1] are answered"),
+                              false };
+    else if ((origin.ptr && !is_our_origin(s, host, sv_trim(origin))) ||
+             (site.len && !sv_eq(site, SV_LIT("same-origin")) && !sv_eq(site, SV_LIT("none"))))
+        r = (struct refusal){
+            403,
+            "origin",
+            "AccessDeniedException",
+            "forbidden",
+            SV_LIT("A page of another origin asks; with --auth none that is refused"),
+            false
+        };
+    return r;
+}
+
 /* ---- with the head ---- */
 
 /* /datastore/ID/r4, and what is below it. */
@@ -115,6 +202,12 @@ void service_accept(void *service, struct http_request *req, struct http_allowan
         return;
     if (pass == NULL || refusal == NULL || e == NULL)
         abort(); /* a fresh arena always has room for them */
+    *refusal = of_another_place(service, req);
+    if (refusal->status) {
+        out->refused = true;
+        req->left = refusal;
+        return;
+    }
     err_code rc = ask_head(service, req, pass, e);
     out->refused = rc != ERR_OK;
     out->proven = pass->proven;
@@ -128,17 +221,10 @@ void service_accept(void *service, struct http_request *req, struct http_allowan
 
 /* ---- with the whole ---- */
 
-static bool is_health(const struct http_request *req)
-{
-    return sv_eq(req->path, SV_LIT("/health")) &&
-           (sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD")));
-}
-
 bool door_refuses(struct service *s, struct http_exchange *x, const char *request_id)
 {
     const struct http_request *req = http_exchange_request(x);
     struct refusal r = { 0 };
-    (void)s;
     if (req->refusal == HTTP_MALFORMED)
         r = (struct refusal){ 400,       "malformed",       "SerializationException",
                               "invalid", sv_from(req->why), false };
@@ -162,6 +248,8 @@ bool door_refuses(struct service *s, struct http_exchange *x, const char *reques
             SV_LIT("Too many connections are open, or too many of this address; try again later"),
             true
         };
+    else
+        r = of_another_place(s, req);
     if (r.status)
         answer(x, r, request_id);
     return r.status != 0;

@@ -75,14 +75,14 @@ def told(answer):
 
 def post(body, target=b"HealthLake.CreateFHIRDatastore", headers=TYPE, length=None):
     named = b"X-Amz-Target: " + target + b"\r\n" if target is not None else b""
-    return (b"POST / HTTP/1.1\r\nHost: x\r\n" + headers + named
+    return (b"POST / HTTP/1.1\r\nHost: localhost\r\n" + headers + named
             + b"Content-Length: " + str(len(body) if length is None else length).encode() + b"\r\n\r\n" + body)
 
 
 # ---- HTTP ----
 
 @pytest.mark.parametrize("data", [
-    b"", b"\r\n", b"GET", b"GET /health", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Le",
+    b"", b"\r\n", b"GET", b"GET /health", b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Le",
     post(b'{"DatastoreTypeVersion":', length=5000), post(b"", length=100),
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
 ], ids=range(8))
@@ -93,10 +93,10 @@ def test_half_a_request_and_a_hang_up(open_server, data):
 
 @pytest.mark.parametrize("data", [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
-    b"nonsense\r\n\r\n", b"POST / HTTP/9.9\r\nHost: x\r\n\r\n", b"GET /health HTTP/1.1\r\n\r\n",
+    b"nonsense\r\n\r\n", b"POST / HTTP/9.9\r\nHost: localhost\r\n\r\n", b"GET /health HTTP/1.1\r\n\r\n",
     post(b"{}", headers=TYPE + b"X: " + b"x" * 100000 + b"\r\n"),
     post(b"{}", headers=TYPE + b"".join(b"X-%d: y\r\n" % i for i in range(1000))),
-    b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     post(b"{}").replace(b"Content-Length: 2", b"Content-Length: -2"),
     post(b"{}").replace(b"Content-Length: 2", b"Content-Length: two"),
     post(b"{}").replace(b"Content-Length: 2", b"Content-Length: 99999999999999999999999"),
@@ -115,7 +115,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(open_server):
 
 def test_a_chunked_body_over_the_limit_is_refused(open_server):
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
-    data = (b"POST / HTTP/1.1\r\nHost: x\r\n" + TYPE + b"X-Amz-Target: HealthLake.ListFHIRDatastores\r\n"
+    data = (b"POST / HTTP/1.1\r\nHost: localhost\r\n" + TYPE + b"X-Amz-Target: HealthLake.ListFHIRDatastores\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 40 + b"0\r\n\r\n")
     answer = talk(open_server, data)
     assert answer == b"" or status(answer) == 413, answer[:200]
@@ -133,7 +133,7 @@ def test_idle_connections_do_not_keep_others_out(open_server):
     try:
         for s in idle[::2]:
             s.sendall(b"POST / HTTP/1.1\r\nHost:")
-        assert status(talk(open_server, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")) == 200
+        assert status(talk(open_server, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
     finally:
         for s in idle:
             s.close()

@@ -442,3 +442,105 @@ def test_many_large_bodies_at_once(server, hashed):
     for t in threads:
         t.join()
     assert got == [201] * 12
+
+
+# ---- without signatures: pages of others, in a browser on this machine ----
+
+def plain(server, method, path, headers, body=None):
+    """(status, headers, body) of a request with these headers and no others."""
+    c = http.client.HTTPConnection(*address(server), timeout=30)
+    c.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in headers.items():
+        c.putheader(name, value)
+    if body is not None:
+        c.putheader("Content-Length", str(len(body)))
+    c.endheaders(body)
+    a = c.getresponse()
+    got = a.status, a.headers, a.read()
+    c.close()
+    return got
+
+
+@pytest.fixture(scope="module")
+def secret_store(open_server):
+    store = open_server.create_store(open_server.client("k", "s"))
+    assert open_server.fhir(store, signed=False).put("Patient/p", {
+        "resourceType": "Patient", "id": "p", "name": [{"family": "Secretname"}]}).status == 201
+    return f"/datastore/{store}/r4"
+
+
+def refused_everywhere(server, base, headers, status):
+    """Read, written, searched, asked of the control plane: nothing is told, nothing changes."""
+    for method, path, body in (("GET", "/Patient/p", None), ("HEAD", "/Patient/p", None), ("GET", "/Patient?_id=p", None),
+                               ("GET", "/metadata", None), ("GET", "/$export", None), ("DELETE", "/Patient/p", None),
+                               ("POST", "/Patient", b'{"resourceType":"Patient","id":"q"}'),
+                               ("PUT", "/Patient/q", b'{"resourceType":"Patient","id":"q"}'),
+                               ("POST", "", b'{"resourceType":"Bundle","type":"batch"}'), ("POST", "/Patient/_search", b"_count=1")):
+        got = plain(server, method, base + path, headers, body)
+        assert got[0] == status and b"Secretname" not in got[2], (method, path, headers)
+        assert got[2] == b"" if method == "HEAD" else json.loads(got[2])["issue"][0]["code"] == "forbidden"
+    for target in ("ListFHIRDatastores", "CreateFHIRDatastore"):
+        got = plain(server, "POST", "/", {**headers, "X-Amz-Target": f"HealthLake.{target}",
+                                          "Content-Type": "application/x-amz-json-1.0"}, b'{"DatastoreTypeVersion":"R4"}')
+        assert got[0] == status and json.loads(got[2])["__type"] == "AccessDeniedException"
+    assert plain(server, "GET", base + "/Patient/p", {"Host": "localhost"})[0] == 200
+    assert plain(server, "GET", base + "/Patient/q", {"Host": "localhost"})[0] == 404
+
+
+@pytest.mark.parametrize("host", [
+    "attacker.example", "attacker.example:PORT", "localhost.attacker.example", "127.0.0.1.attacker.example", "localhosts",
+    "127.0.0.1.:PORT", "127.1", "127.0.0.256", "128.0.0.1", "0.0.0.0:PORT", "10.0.0.1", "[::2]", "[::ffff:127.0.0.1]",
+    "2130706433", "0x7f.0.0.1"])
+def test_another_name_for_this_machine_is_not_answered(open_server, secret_store, host):
+    port = address(open_server)[1]
+    refused_everywhere(open_server, secret_store, {"Host": host.replace("PORT", str(port))}, 421)
+
+
+@pytest.mark.parametrize("headers", [
+    {"Origin": "http://attacker.example"}, {"Origin": "null"}, {"Origin": "http://localhost"}, {"Origin": ""},
+    {"Origin": "https://localhost:PORT"}, {"Origin": "http://127.0.0.1:PORT"}, {"Origin": "http://localhost:PORT.attacker.example"},
+    {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": "anything"},
+    {"Origin": "http://localhost:PORT", "Sec-Fetch-Site": "cross-site"},
+    {"Origin": "http://attacker.example", "Content-Type": "text/plain"},
+    {"Sec-Fetch-Site": "cross-site", "Content-Type": "application/x-www-form-urlencoded"},
+    {"Sec-Fetch-Site": "cross-site", "Content-Type": "multipart/form-data; boundary=x"},
+], ids=str)
+def test_a_page_of_another_place_is_refused(open_server, secret_store, headers):
+    """Forms, pictures and plain texts are sent to other places without asking; what a browser says of them is looked at."""
+    port = str(address(open_server)[1])
+    headers = {k: v.replace("PORT", port) for k, v in headers.items()}
+    refused_everywhere(open_server, secret_store, {"Host": f"localhost:{port}", **headers}, 403)
+
+
+def test_our_own_names_and_pages_are_answered(open_server, secret_store):
+    port = address(open_server)[1]
+    for host in ("localhost", f"localhost:{port}", "LOCALHOST:1", "127.0.0.1", f"127.9.8.7:{port}", "[::1]", f"[::1]:{port}"):
+        for more in ({}, {"Origin": f"http://{host}"}, {"Origin": f"HTTP://{host.upper()}", "Sec-Fetch-Site": "same-origin"},
+                     {"Sec-Fetch-Site": "none"}):
+            got = plain(open_server, "GET", secret_store + "/Patient/p", {"Host": host, **more})
+            assert got[0] == 200, (host, more)
+            assert "Access-Control-Allow-Origin" not in got[1]
+
+
+def test_no_other_origin_is_given_leave(open_server, secret_store):
+    for path in (secret_store + "/Patient/p", "/", "/health"):
+        for host in ("localhost", "attacker.example"):
+            got = plain(open_server, "OPTIONS", path, {"Host": host, "Origin": "http://attacker.example",
+                                                       "Access-Control-Request-Method": "PUT"})
+            assert got[0] >= 400 and not [h for h in got[1] if h.lower().startswith("access-control")]
+
+
+def test_the_public_url_is_ours_as_well():
+    with Server(None, "--auth", "none", "--public-url", "https://fhir.example:8443/base") as server:
+        headers = {"X-Amz-Target": "HealthLake.ListFHIRDatastores", "Content-Type": "application/x-amz-json-1.0"}
+        for host, origin, status in (("fhir.example", None, 200), ("FHIR.example:8443", "https://fhir.example:8443", 200),
+                                     ("fhir.example", "https://fhir.example", 403), ("fhir.example", "https://fhir.example:8443.x", 403),
+                                     ("x.fhir.example", None, 421), ("fhir.example.x", None, 421), ("localhost", None, 200)):
+            got = plain(server, "POST", "/", {**headers, "Host": host, **({"Origin": origin} if origin else {})}, b"{}")
+            assert got[0] == status, (host, origin)
+
+
+def test_with_signatures_a_page_of_another_place_cannot_sign(server):
+    """So what the browser says of it does not matter; clients behind proxies send their own Host."""
+    fhir = server.fhir(server.create_store())
+    assert fhir.get("Patient", Origin="http://attacker.example", Sec_Fetch_Site="cross-site").status == 200
