@@ -85,6 +85,8 @@ static const struct option options[] = {
       NUMBER, AT(min_free_mib), NULL, 0, 1u << 30 },
     { "cache-mib", "N", "block cache shared by all data stores, in MiB", "64", NUMBER,
       AT(cache_mib), NULL, 8, 1048576 },
+    { "plain-http", "yes|no", "listen beyond loopback, without TLS", "no", FLAG, AT(plain_http),
+      NULL, 0, 0 },
     { "unsigned-payload", "yes|no",
       "take bodies that the signature does not cover (UNSIGNED-PAYLOAD)", "no", FLAG,
       AT(unsigned_payload), NULL, 0, 0 },
@@ -286,6 +288,13 @@ static err_code check(const struct server_config *c, struct err *e)
             e, ERR_INVALID,
             "--auth none serves everybody and is refused on %s: listen on a loopback address, "
             "or use --auth sigv4",
+            c->listen);
+    if (!c->plain_http && !server_config_is_loopback(sv_from(c->listen)))
+        return ERR(
+            e, ERR_INVALID,
+            "--listen %s is reached from other machines, over plain HTTP: who is on the way "
+            "reads patients' data and may change what is not signed. Listen on a loopback "
+            "address and let a reverse proxy with TLS stand in front, or say --plain-http yes",
             c->listen);
     sv acct = sv_from(c->account_id);
     uint64_t n;

@@ -36,6 +36,7 @@ struct server_config {
     unsigned cache_mib;
     bool unsigned_payload;
     bool core_dumps;
+    bool plain_http; /* beyond loopback */
     bool make_buckets;
     bool sync_objects;
 };

@@ -301,6 +301,9 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                  .max_datastores = c->max_datastores,
                                  .preload_patients = c->preload_patients };
     TRY(service_new(&sc, &r->service, e));
+    if (c->plain_http && !server_config_is_loopback(sv_from(c->listen)))
+        LOG(LOG_WARN, "plain http", LOG_STR("listen", c->listen),
+            LOG_STR("note", "requests and answers can be read on the way: put TLS in front"));
     struct http_server_config hc = { .listen = sv_from(c->listen),
                                      .n_threads = r->n_workers,
                                      .limits = { .n = c->max_connections,

@@ -13,7 +13,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from fhirlake import SANITIZED, Server, wait
+from fhirlake import SANITIZED, Server, run, wait
 
 pytestmark = pytest.mark.sanitize
 HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -544,3 +544,14 @@ def test_with_signatures_a_page_of_another_place_cannot_sign(server):
     """So what the browser says of it does not matter; clients behind proxies send their own Host."""
     fhir = server.fhir(server.create_store())
     assert fhir.get("Patient", Origin="http://attacker.example", Sec_Fetch_Site="cross-site").status == 200
+
+
+def test_plain_http_beyond_loopback_is_refused_until_it_is_wanted(tmp_path):
+    """Without the option the start ends with what to do instead, and nothing is made. (With it, that it starts is for
+    the options' own tests: nothing here listens beyond loopback.)"""
+    for listen in ("0.0.0.0:0", "[::]:0"):
+        for data, options in (("a", []), ("b", ["--plain-http", "no"]), ("c", ["--public-url", "https://fhir.example"])):
+            done = run("serve", "--listen", listen, "--data", tmp_path / data, *options)
+            assert done.returncode == 2 and done.stdout == ""
+            assert "--plain-http yes" in done.stderr and "reverse proxy" in done.stderr
+            assert not (tmp_path / data).exists()

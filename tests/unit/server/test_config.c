@@ -99,6 +99,28 @@ TEST(config, no_auth_is_for_loopback_only)
     FAILS(ERR_INVALID, READ(NULL, "--auth", "none", "--listen", "[::]:8080"));
 }
 
+TEST(config, plain_http_beyond_loopback_takes_the_option)
+{
+    (void)state;
+    static const char *const beyond[] = { "0.0.0.0:8080",         "[::]:8080",
+                                          "10.0.0.1:80",          "example.org:80",
+                                          "127.evil.example:80",  "localhost.example:80",
+                                          "[::ffff:127.0.0.1]:80" };
+    for (size_t i = 0; i < sizeof beyond / sizeof beyond[0]; i++) {
+        char *listen = (char *)(uintptr_t)beyond[i];
+        FAILS(ERR_INVALID, READ(NULL, "--listen", listen));
+        FAILS(ERR_INVALID, READ(NULL, "--plain-http", "no", "--listen", listen));
+        OK(READ(NULL, "--plain-http", "yes", "--listen", listen));
+        FAILS(ERR_INVALID, READ(NULL, "--plain-http", "yes", "--auth", "none", "--listen", listen));
+    }
+    OK(READ(NULL, "--listen", "127.0.0.2:80"));
+    OK(READ(NULL, "--listen", "localhost:80"));
+    OK(READ(NULL, "--listen", "[::1]:80", "--public-url", "https://fhir.example"));
+    char *env[] = { "FHIRLAKE_LISTEN=0.0.0.0:80", NULL };
+    FAILS(ERR_INVALID, READ(env, "--cache-mib", "64"));
+    OK(READ(env, "--plain-http", "yes"));
+}
+
 TEST(config, help_wins_over_everything_else)
 {
     (void)state;
@@ -110,4 +132,5 @@ TEST_MAIN(T(config, defaults_are_the_documented_ones),
           T(config, command_line_beats_environment_beats_file),
           T(config, a_file_with_an_unknown_name_or_a_broken_line_is_refused),
           T(config, wrong_values_name_the_option), T(config, no_auth_is_for_loopback_only),
+          T(config, plain_http_beyond_loopback_takes_the_option),
           T(config, help_wins_over_everything_else))
