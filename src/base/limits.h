@@ -39,6 +39,7 @@
 #define LIMIT_UNPROVEN_BYTES               (64u << 10) /* of a body whose signature needs all of it */
 #define LIMIT_UNPROVEN_MOST_BYTES          (1u << 20) /* of one, where it fits in what all may have: */
 #define LIMIT_UNPROVEN_MEMORY_BYTES        (16u << 20) /* beyond that they go on in files */
+#define LIMIT_UNPROVEN_FILES               64u         /* half of one address */
 #define LIMIT_UNPROVEN_FILES_BYTES         (1024u << 20)
 #define LIMIT_UNPROVEN_ADDRESS_FILES_BYTES (512u << 20)
 #define LIMIT_UNPROVEN_S                   5u /* then a file makes room for another's, or when ... */

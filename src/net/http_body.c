@@ -87,7 +87,7 @@ static bool disk_has_room(int fd, uint64_t keep_free)
 static bool file_add(struct http_body *b, struct http_conn *c, sv piece)
 {
     uint64_t step = FILE_STEP_BYTES, len = b->len + piece.len;
-    struct http_share want = { .file = (len + step - 1) / step * step };
+    struct http_share want = { .file = (len + step - 1) / step * step, .n_files = 1 };
     uint64_t before = (b->len + step - 1) / step * step;
     if (want.file > before &&
         (!http_share_set(c, want) || !disk_has_room(b->fd, c->all->limits.free_disk)))

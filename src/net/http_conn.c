@@ -98,6 +98,7 @@ static void share_change_locked(struct http_conn *c, struct http_share want)
         of[i]->memory += want.memory - c->share.memory; /* modulo: the sum is right */
         of[i]->unproven += want.unproven - c->share.unproven;
         of[i]->file += want.file - c->share.file;
+        of[i]->n_files += want.n_files - c->share.n_files;
     }
     c->share = want;
 }
@@ -201,12 +202,21 @@ static struct http_conn *file_to_end_locked(const struct http_conn *c, bool of_i
     return found;
 }
 
-static bool files_fit_locked(struct http_conn *c, uint64_t want)
+/* Bytes and descriptors of files. */
+static bool file_fits(const struct http_share *sum, const struct http_conn *c,
+                      const struct http_share *want, uint64_t bytes, unsigned n_files)
+{
+    return fits(sum->file, c->share.file, want->file, bytes) &&
+           fits(sum->n_files, c->share.n_files, want->n_files, n_files);
+}
+
+static bool files_fit_locked(struct http_conn *c, const struct http_share *want)
 {
     const struct http_limits *l = &c->all->limits;
     for (;;) {
-        bool address = fits(c->peer->shares.file, c->share.file, want, l->files_per_address);
-        if (address && fits(c->all->locked.shares.file, c->share.file, want, l->files))
+        bool address =
+            file_fits(&c->peer->shares, c, want, l->files_per_address, (l->n_files + 1) / 2);
+        if (address && file_fits(&c->all->locked.shares, c, want, l->files, l->n_files))
             return true;
         struct http_conn *other = file_to_end_locked(c, !address);
         if (other == NULL)
@@ -219,8 +229,7 @@ bool http_share_set(struct http_conn *c, struct http_share want)
 {
     pthread_mutex_lock(&c->all->locked.lock);
     bool empty = want.memory == 0 && want.unproven == 0 && want.file == 0;
-    bool ok =
-        empty || (!c->is_cut && memory_fits_locked(c, &want) && files_fit_locked(c, want.file));
+    bool ok = empty || (!c->is_cut && memory_fits_locked(c, &want) && files_fit_locked(c, &want));
     if (ok && !c->is_cut)
         share_change_locked(c, want);
     pthread_mutex_unlock(&c->all->locked.lock);

@@ -56,6 +56,7 @@ typedef enum { CONN_HEAD, CONN_BODY, CONN_WORK, CONN_ANSWER, CONN_IDLE } conn_ph
 struct http_share { /* of what bodies may take, in bytes */
     size_t memory, unproven;
     uint64_t file;
+    unsigned n_files;
 };
 
 struct http_peer; /* an address, or the /64 of an IPv6 one */

@@ -539,6 +539,8 @@ static void set_limits(struct http_limits *l)
         l->files = LIMIT_UNPROVEN_FILES_BYTES;
     if (l->files_per_address == 0)
         l->files_per_address = LIMIT_UNPROVEN_ADDRESS_FILES_BYTES;
+    if (l->n_files == 0)
+        l->n_files = LIMIT_UNPROVEN_FILES;
     if (l->old_us == 0)
         l->old_us = LIMIT_UNPROVEN_S * UINT64_C(1000000);
     if (l->still_us == 0)

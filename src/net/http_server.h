@@ -70,6 +70,7 @@ struct http_limits {
      * waited longest for more. */
     size_t unproven, unproven_most, unproven_all;
     uint64_t files, files_per_address, old_us, still_us, free_disk;
+    unsigned n_files; /* half of them of one address */
 };
 
 /* What accept() says of a request with a body. */

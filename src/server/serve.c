@@ -25,12 +25,13 @@
 
 #define DRAIN_MS      15000u
 #define FILES_OF_JOBS 160u  /* and of everything else */
+#define FILES_OF_DOOR 224u  /* beside connections: what lingers, is cut, or is the file of a body */
 #define FILES_GOOD    2048u /* of data stores: a low number of descriptors is told */
 
 struct rooms {
     struct arena *arena;
     struct server_config cfg;
-    unsigned n_workers;
+    unsigned n_workers, n_body_files;
     bool new_key;
     char credentials_path[PATH_MAX], objects_path[PATH_MAX], system_path[PATH_MAX];
     char stores_path[PATH_MAX], jobs_path[PATH_MAX], exports_path[PATH_MAX];
@@ -206,14 +207,16 @@ static unsigned raise_fd_limit(void)
     return rl.rlim_cur < UINT_MAX / 2 ? (unsigned)rl.rlim_cur : UINT_MAX / 2;
 }
 
-/* A quarter is the connections' at most, some are jobs', the rest is the data stores'. */
+/* A quarter is the connections' at most, some are jobs' and the door's, the rest is the data stores'. */
 static struct store_bounds share_descriptors(struct rooms *r)
 {
     unsigned n = raise_fd_limit(), wanted = r->cfg.max_connections;
     unsigned jobs = FILES_OF_JOBS < n / 4 ? FILES_OF_JOBS : n / 4;
     if (r->cfg.max_connections > n / 4)
         r->cfg.max_connections = n / 4;
-    unsigned left = n - jobs - r->cfg.max_connections;
+    unsigned door = FILES_OF_DOOR < n / 8 ? FILES_OF_DOOR : n / 8;
+    unsigned left = n - jobs - door - r->cfg.max_connections;
+    r->n_body_files = door * LIMIT_UNPROVEN_FILES / FILES_OF_DOOR + 1;
     struct store_bounds b = { .n_files = left < LIMIT_STORE_FILES ? left : LIMIT_STORE_FILES,
                               .idle_ms = LIMIT_STORE_IDLE_S * 1000ull,
                               .write_bytes = LIMIT_UNWRITTEN_BYTES,
@@ -307,7 +310,8 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     struct http_server_config hc = { .listen = sv_from(c->listen),
                                      .n_threads = r->n_workers,
                                      .limits = { .n = c->max_connections,
-                                                 .n_per_address = c->max_connections_per_address },
+                                                 .n_per_address = c->max_connections_per_address,
+                                                 .n_files = r->n_body_files },
                                      .idle_timeout_s = LIMIT_REQUEST_TIMEOUT_S,
                                      .spool_dir = c->data,
                                      .accept = service_accept,

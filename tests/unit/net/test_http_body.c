@@ -55,6 +55,7 @@ static void begin_with(uint64_t old_us, unsigned files_mib, unsigned files_of_ad
                                    .unproven_all = 24 * KIB,
                                    .files = (uint64_t)files_mib << 20,
                                    .files_per_address = (uint64_t)files_of_address_mib << 20,
+                                   .n_files = 100,
                                    .old_us = old_us,
                                    .still_us = 600000000 };
     n_conns = 0;
@@ -263,6 +264,30 @@ TEST(bodies, a_file_that_gets_nothing_makes_room_and_one_that_goes_on_does_not)
     end();
 }
 
+TEST(bodies, files_are_counted_as_descriptors_too)
+{
+    (void)state;
+    begin_with(600000000, 64, 64);
+    all.limits.n_files = 4; /* two of an address */
+    struct http_body b[7];
+    for (unsigned i = 0; i < 7; i++)
+        b[i] = body(false, 2048 * KIB);
+    static const struct {
+        unsigned from;
+        body_result r;
+    } come[] = { { 1, BODY_OK }, { 1, BODY_OK }, { 1, BODY_NO_ROOM },
+                 { 2, BODY_OK }, { 3, BODY_OK }, { 4, BODY_NO_ROOM } };
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(fill(&b[i], come_from(come[i].from), 100 * KIB), come[i].r);
+    assert_int_equal(fill(&b[0], conns[0], 2048 * KIB), BODY_OK); /* one that grows is one */
+    all.limits.old_us = 0;
+    assert_int_equal(fill(&b[6], come_from(1), 100 * KIB), BODY_OK);
+    assert_true(is_cut(conns[1]) && !is_cut(conns[0]));
+    for (unsigned i = 0; i < 7; i++)
+        http_body_done(&b[i], conns[i]);
+    end();
+}
+
 TEST(bodies, a_connection_that_is_cut_takes_no_more)
 {
     (void)state;
@@ -328,6 +353,7 @@ int main(void)
         T(bodies, what_is_whole_needs_memory_as_any_other),
         T(bodies, young_files_keep_their_room_and_old_ones_make_some),
         T(bodies, a_file_that_gets_nothing_makes_room_and_one_that_goes_on_does_not),
+        T(bodies, files_are_counted_as_descriptors_too),
         T(bodies, a_connection_that_is_cut_takes_no_more),
         T(bodies, without_a_place_for_files_there_is_no_room),
         T(bodies, more_than_is_allowed_is_too_large),
