@@ -44,7 +44,7 @@
 #define LIMIT_UNPROVEN_ADDRESS_FILES_BYTES (512u << 20)
 #define LIMIT_UNPROVEN_S                   5u /* then a file makes room for another's, or when ... */
 #define LIMIT_UNPROVEN_STILL_MS            500u         /* ... nothing came to it for so long */
-#define LIMIT_FREE_DISK_BYTES              (512u << 20) /* that bodies leave free */
+#define LIMIT_BODIES_FREE_DISK_BYTES       (512u << 20) /* that bodies leave free */
 #define LIMIT_LINGER_S                     30u /* what still comes behind a refusal is read for so long ... */
 #define LIMIT_LINGER_BYTES                 (64u << 20) /* ... and up to so much, so that the refusal can be read */
 

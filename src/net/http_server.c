@@ -546,7 +546,7 @@ static void set_limits(struct http_limits *l)
     if (l->still_us == 0)
         l->still_us = LIMIT_UNPROVEN_STILL_MS * UINT64_C(1000);
     if (l->free_disk == 0)
-        l->free_disk = LIMIT_FREE_DISK_BYTES;
+        l->free_disk = LIMIT_BODIES_FREE_DISK_BYTES;
 }
 
 err_code http_server_start(const struct http_server_config *cfg, struct http_server **out,
