@@ -315,10 +315,11 @@ void http_conn_close(struct http_conn *c)
     free(c);
 }
 
-void http_conn_is_at(struct http_conn *c, conn_phase phase)
+void http_conn_is_at(struct http_conn *c, conn_phase phase, uint64_t now_us)
 {
-    atomic_store(&c->since_us, clock_mono_us()); /* first: who sees the phase sees its time */
-    atomic_store(&c->phase, phase);
+    if (phase != CONN_WORK) /* whoever still sees the phase before sees a time of that kind */
+        atomic_store_explicit(&c->since_us, now_us, memory_order_relaxed);
+    atomic_store_explicit(&c->phase, phase, memory_order_release); /* who sees it sees its time */
 }
 
 /* ---- life ---- */

@@ -109,7 +109,8 @@ struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct so
 void http_conn_close(struct http_conn *c);
 /* It asks something: is there still no place for it? */
 bool http_conn_is_crowded(struct http_conn *c);
-void http_conn_is_at(struct http_conn *c, conn_phase phase);
+/* now_us: clock_mono_us(), or 0 for CONN_WORK, which has no time. */
+void http_conn_is_at(struct http_conn *c, conn_phase phase, uint64_t now_us);
 /* End it: its thread sees a socket at its end. */
 void http_conn_cut_locked(struct http_conn *c);
 

@@ -141,11 +141,11 @@ static void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *c
     x->server = cls;
     x->conn = conn;
     x->at = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-    if (atomic_load(&x->at->phase) == CONN_IDLE)
-        http_conn_is_at(x->at, CONN_HEAD);
     x->body.fd = -1;
     x->req.arena = x->arena;
     x->req.start_us = clock_mono_us();
+    if (atomic_load(&x->at->phase) == CONN_IDLE)
+        http_conn_is_at(x->at, CONN_HEAD, x->req.start_us);
     x->req.target = arena_sv(x->arena, sv_from(uri));
     hide_pairs(uri);
     pthread_mutex_init(&x->locked.lock, NULL);
@@ -163,7 +163,7 @@ static void exchange_end(void *cls, struct MHD_Connection *conn, void **con_cls,
         return;
     *con_cls = NULL;
     x->at->unread |= x->locked.state == READING; /* the library has refused it by itself */
-    http_conn_is_at(x->at, CONN_IDLE);
+    http_conn_is_at(x->at, CONN_IDLE, clock_mono_us());
     if (x->locked.response)
         MHD_destroy_response(x->locked.response);
     pthread_mutex_destroy(&x->locked.lock);
@@ -291,7 +291,7 @@ static enum MHD_Result send_response(struct http_exchange *x)
 static enum MHD_Result hand_over(struct http_exchange *x, bool unread)
 {
     struct http_server *s = x->server;
-    http_conn_is_at(x->at, CONN_WORK);
+    http_conn_is_at(x->at, CONN_WORK, 0);
     x->at->unread = unread;
     x->last |= unread;
     if (!unread && !x->over_us && http_body_end(&x->body, x->at) != BODY_OK)
@@ -377,7 +377,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
             return hand_over(x, true);
         if (x->req.length) {
             atomic_store(&x->at->body_bytes, 0);
-            http_conn_is_at(x->at, CONN_BODY);
+            http_conn_is_at(x->at, CONN_BODY, clock_mono_us());
         }
         return MHD_YES;
     }
@@ -415,7 +415,7 @@ void http_exchange_answer(struct http_exchange *x, unsigned status,
         MHD_add_response_header(r, "Connection", "close");
     pthread_mutex_lock(&x->locked.lock);
     bool resume = x->locked.state == SUSPENDED;
-    http_conn_is_at(x->at, CONN_ANSWER);
+    http_conn_is_at(x->at, CONN_ANSWER, clock_mono_us());
     x->locked.state = ANSWERED;
     x->locked.status = status;
     x->locked.response = r;

@@ -2,6 +2,7 @@
 #include "net/http_private.h"
 
 #include "../test.h"
+#include "base/clock.h"
 #include "base/file.h"
 
 #include <arpa/inet.h>
@@ -26,7 +27,7 @@ static struct http_conn *come_from(unsigned last)
     a.sin_addr.s_addr = htonl(0xC0000200u + last);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[n_conns]), 0);
     struct http_conn *c = http_conn_open(&all, pairs[n_conns][0], (struct sockaddr *)&a);
-    http_conn_is_at(c, CONN_BODY);
+    http_conn_is_at(c, CONN_BODY, clock_mono_us());
     return conns[n_conns++] = c;
 }
 

@@ -172,6 +172,10 @@ TEST(late, a_second_head_has_its_time_from_its_first_byte)
     assert_int_equal(ask(fd, "/"), 200);
     (void)usleep(500000); /* idle for longer than a head may take */
     assert_int_equal(ask(fd, "/"), 200);
+    assert_true(say(fd, "GET / HTTP/1.1\r\n"));
+    (void)usleep(50000); /* it is looked at meanwhile */
+    assert_true(say(fd, "Host: a\r\n\r\n"));
+    assert_int_equal(answer(fd), 200);
     close(fd);
 }
 
