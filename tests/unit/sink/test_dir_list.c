@@ -47,7 +47,7 @@ static struct sink *at(const char *uri)
 struct seen {
     char before[SINK_KEY_MAX + 1];
     unsigned n, longest;
-    unsigned n_stay; /* keys that end in "/stays" */
+    unsigned n_stay;    /* keys that end in "/stays" */
     unsigned most_open; /* descriptors while a key is given */
 };
 
