@@ -77,6 +77,7 @@ def walk(states, name, suffix=""):
 
 
 def only(states, t):
+    t = {"DateTime": "dateTime"}.get(t, t)  # R4 has one expression that writes it so
     return [(p, h) for p, h in states if h == t or h in SUBTYPES.get(t, ())]
 
 

@@ -148,6 +148,10 @@ static bool to_ms(unsigned y, unsigned mo, unsigned d, unsigned h, unsigned mi, 
     bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
     if (d > lengths[mo - 1] + (mo == 2 && leap ? 1u : 0u))
         return false;
+    if (s == 60) { /* a leap second is the last millisecond of its minute: it stays in its day */
+        s = 59;
+        ms = 999;
+    }
     *out = days_of(y, mo, d) * MS_PER_DAY + (int64_t)h * 3600000 + (int64_t)mi * 60000 +
            (int64_t)s * 1000 + ms;
     return true;

@@ -8,7 +8,8 @@
 
 /* Exactly INSTANT_LEN bytes, no NUL. Fast enough for every exported line. */
 void instant_format(int64_t ms, char out[INSTANT_LEN]);
-/* FHIR instant or RFC 3339: date, time with seconds, optional fraction (cut to ms), Z or +hh:mm. */
+/* FHIR instant or RFC 3339: date, time with seconds, optional fraction (cut to ms), Z or +hh:mm. A leap second
+ * (23:59:60) is taken for the millisecond in front of midnight. */
 MUST_USE bool instant_parse(sv text, int64_t *out_ms);
 /* "20261123T183000Z", 16 bytes (no NUL). */
 void instant_format_basic(int64_t ms, char out[16]);

@@ -1,31 +1,31 @@
-/* index.c - values as index entries, and criteria as ranges of them.
+/* index.c - values as index entries.
  *
  *   token        7 bytes of a hash of the code in lower case, 2 of the code as it stands (0 where case means
  *                nothing), 4 of the system (0 for none, all bits where the element implies it)
  *   uri          6 bytes of a hash of the URI without |version
  *   reference    'r', 6 bytes of a hash of the id (of the URL without version when it does not end in Type/id)
  *                'i', 6 bytes of a hash of identifier.value in lower case
- *   string       the folded text, at most STRING_CUT bytes, 0x00
- *   number, quantity   'S', value; a Range: 'L', low and 'H', high       8 bytes, ordered as doubles are
+ *                what a "#x" leads to, type and contents of the contained resource (an entry of its own, as it
+ *                would have them by itself; references to other contained ones have a 'c' beside the 'r'):
+ *                'c', type, 0, 0                       there is one of that type
+ *                'c', type, parameter (2), entry       and it has this entry
+ *                'd'                                   there are more than are listed
+ *   string       the folded text, read without its joints and with blanks for them, at most STRING_CUT bytes, 0x00;
+ *                of a name from each part on
+ *   number, quantity   'S', value; a Range, or one with a comparator: 'L', low and 'H', high       8 bytes, ordered as
+ *                doubles are, the nearest to the decimal
  *   date         'S', start when it is no longer than SHORT_S; else 'L', start and 'H', end     5 bytes, seconds
  *
  * So a criterion on one side of an interval looks at entries of that side, and a short interval costs one entry.
- * Seconds are cut, hashes collide, strings end early: entries propose, search_match() decides. */
+ * Seconds are cut, decimals rounded, hashes collide, strings end early: entries propose, search_match() decides. */
 #include "search/search_private.h"
 
 #include <math.h>
 #include <pthread.h>
 
 #define HASH_LEN   6u
-#define FOLDED_LEN 7u /* of a token */
 #define STRING_CUT 16u
-#define SHORT_S    (25 * 3600)
 #define YEAR1_S    62135596800LL /* from 0001-01-01 to 1970-01-01 */
-
-struct entry {
-    uint8_t len;
-    unsigned char v[SEARCH_KEY_MAX];
-};
 
 /* ---- making entries ---- */
 
@@ -49,9 +49,10 @@ static void put_bytes(struct entry *e, uint64_t h, unsigned n)
         e->v[e->len++] = (unsigned char)(h >> (8 * i));
 }
 
-static void put_hash(struct entry *e, sv text, bool any_case)
+static void put_big(struct entry *e, uint64_t v, unsigned bytes)
 {
-    put_bytes(e, hash(text, any_case), HASH_LEN);
+    while (bytes--)
+        e->v[e->len++] = (unsigned char)(v >> (8 * bytes));
 }
 
 #define ANY_CASE   0u
@@ -70,33 +71,64 @@ static uint32_t system_hash(sv system)
     return system.len == 0 ? NO_SYSTEM : h == NO_SYSTEM || h == ANY_SYSTEM ? 1 : h;
 }
 
-static struct entry code_entry(sv code, unsigned as_it_stands)
+struct entry code_entry(sv code, bool any_case)
 {
-    struct entry e = { 0 };
+    struct entry e;
+    e.len = 0;
     put_bytes(&e, hash(code, true), FOLDED_LEN);
-    put_bytes(&e, as_it_stands, SEARCH_CODE_LEN - FOLDED_LEN);
+    put_bytes(&e, any_case ? ANY_CASE : case_hash(code), SEARCH_CODE_LEN - FOLDED_LEN);
     return e;
 }
 
-static struct entry token_entry(sv code, unsigned as_it_stands, uint32_t system)
+struct entry token_entry(sv code, bool any_case, sv system, bool any_system)
 {
-    struct entry e = code_entry(code, as_it_stands);
-    put_bytes(&e, system, SEARCH_TOKEN_LEN - SEARCH_CODE_LEN);
+    struct entry e = code_entry(code, any_case);
+    put_bytes(&e, any_system ? ANY_SYSTEM : system_hash(system),
+              SEARCH_TOKEN_LEN - SEARCH_CODE_LEN);
     return e;
 }
 
-static struct entry tagged_hash(char tag, sv text)
+struct entry tag_entry(char tag)
 {
-    struct entry e = { 0 };
+    struct entry e;
+    e.len = 0;
     e.v[e.len++] = (unsigned char)tag;
-    put_hash(&e, text, tag == 'i');
     return e;
 }
 
-static void put_big(struct entry *e, uint64_t v, unsigned bytes)
+static struct entry tagged_hash(char tag, sv text, bool any_case)
 {
-    while (bytes--)
-        e->v[e->len++] = (unsigned char)(v >> (8 * bytes));
+    struct entry e = tag_entry(tag);
+    put_bytes(&e, hash(text, any_case), HASH_LEN);
+    return e;
+}
+
+struct entry reference_entry(sv text, sv id)
+{
+    return tagged_hash('r', id.len ? id : canonical_url(text), false);
+}
+
+struct entry identifier_entry(sv value)
+{
+    return tagged_hash('i', value, true);
+}
+
+struct entry uri_entry(sv text)
+{
+    struct entry e;
+    e.len = 0;
+    put_bytes(&e, hash(canonical_url(text), false), HASH_LEN);
+    return e;
+}
+
+struct entry contained_entry(fhir_type type, uint16_t param, sv value)
+{
+    struct entry e = tag_entry(CONTAINED_TAG);
+    put_big(&e, type, 1);
+    put_big(&e, param, 2);
+    memcpy(e.v + e.len, value.ptr ? value.ptr : "", value.len);
+    e.len = (uint8_t)(e.len + value.len);
+    return e;
 }
 
 /* Order of doubles as order of bytes: the sign bit turned, negatives turned over. */
@@ -109,10 +141,9 @@ static uint64_t ordered(double d)
     return u >> 63 ? ~u : u | 1ull << 63;
 }
 
-static struct entry number_entry(char tag, double d)
+struct entry number_entry(char tag, double d)
 {
-    struct entry e = { 0 };
-    e.v[e.len++] = (unsigned char)tag;
+    struct entry e = tag_entry(tag);
     put_big(&e, ordered(d), 8);
     return e;
 }
@@ -122,104 +153,260 @@ static int64_t floor_s(int64_t ms)
     return ms / 1000 - (ms % 1000 < 0);
 }
 
-static struct entry date_entry(char tag, int64_t ms)
+struct entry date_entry(char tag, int64_t ms)
 {
-    struct entry e = { 0 };
+    struct entry e = tag_entry(tag);
     const int64_t top = (1LL << 40) - 1;
     int64_t s = ms == INT64_MIN ? 0 : ms == INT64_MAX ? top : floor_s(ms) + YEAR1_S;
     s = s < 0 ? 0 : s > top ? top : s;
-    e.v[e.len++] = (unsigned char)tag;
     put_big(&e, (uint64_t)s, 5);
     return e;
 }
 
-/* First bytes of the folded text. ASCII is folded here, whatever follows it: a mark that its last letter loses
- * changes nothing in front of it. */
-static void put_folded(struct entry *e, sv text)
+struct entry text_entry(sv folded, bool joints_are_blanks)
 {
-    size_t n = 0;
-    for (; n < text.len && e->len < STRING_CUT; n++) {
-        char c = text.ptr[n];
-        if (c == 0 || (unsigned char)c >= 0x80)
-            break;
-        if (c >= '\t' && c <= '\r')
-            c = ' ';
-        if (c != ' ' || e->len == 0 || e->v[e->len - 1] != ' ')
-            e->v[e->len++] = (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
-    }
-    if (n == text.len || e->len == STRING_CUT || text.ptr[n] == 0)
-        return;
-    CLEANUP(arena_free) struct arena *a = arena_new(text.len * 20 + 4096);
-    sv f;
-    if (search_fold(text, a, &f, NULL) != ERR_OK)
-        return;
-    e->len = 0;
-    for (size_t i = 0; i < f.len && i < STRING_CUT && f.ptr[i]; i++)
-        e->v[e->len++] = (unsigned char)f.ptr[i];
+    struct entry e;
+    e.len = (uint8_t)fold_read(folded, joints_are_blanks, (char *)e.v, STRING_CUT);
+    return e;
 }
 
-static sv reference_key(sv text, sv id)
-{
-    return id.len ? id : canonical_url(text);
-}
+/* ---- entries of a value ---- */
 
-/* At most three entries of a value. */
-static size_t encode(const struct search_value *v, struct entry out[3])
+/* Both readings of a text, from one place on. */
+static size_t readings(sv folded, struct entry *out)
 {
-    size_t n = 0;
-    memset(out, 0, 3 * sizeof *out);
-    switch (v->kind) {
-    case SEARCH_TOKEN:
-        if (v->code.len)
-            out[n++] = token_entry(v->code, v->any_case ? ANY_CASE : case_hash(v->code),
-                                   v->any_system ? ANY_SYSTEM : system_hash(v->system));
-        break;
-    case SEARCH_URI:
-        put_hash(&out[n++], canonical_url(v->text), false);
-        break;
-    case SEARCH_STRING:
-        put_folded(&out[n], v->text);
-        out[n].v[out[n].len++] = 0;
-        n++;
-        break;
-    case SEARCH_REFERENCE: {
-        if (v->ref_type || v->text.len)
-            out[n++] = tagged_hash('r', reference_key(v->text, v->ref_type ? v->ref_id : SV_NONE));
-        sv identifier = yyjson_is_obj(v->element)
-                            ? json_string(json_get(json_get(v->element, "identifier"), "value"))
-                            : SV_NONE;
-        if (identifier.len)
-            out[n++] = tagged_hash('i', identifier);
-        break;
-    }
-    case SEARCH_NUMBER:
-    case SEARCH_QUANTITY:
-        if (v->lo == v->hi) {
-            out[n++] = number_entry('S', v->lo);
-        } else {
-            out[n++] = number_entry('L', v->lo);
-            out[n++] = number_entry('H', v->hi);
-        }
-        break;
-    case SEARCH_DATE:
-        if (v->lo_ms != INT64_MIN && v->hi_ms != INT64_MAX &&
-            floor_s(v->hi_ms) - floor_s(v->lo_ms) <= SHORT_S) {
-            out[n++] = date_entry('S', v->lo_ms);
-        } else {
-            out[n++] = date_entry('L', v->lo_ms);
-            out[n++] = date_entry('H', v->hi_ms);
-        }
-        break;
-    default:
-        break;
+    const size_t n = folded.len == 0 ? 0 : fold_has_joint(sv_head(folded, STRING_CUT)) ? 2 : 1;
+    for (size_t i = 0; i < n; i++) {
+        out[i] = text_entry(folded, i);
+        out[i].v[out[i].len++] = 0;
     }
     return n;
 }
 
-static bool is_indexed(const struct search_param *p)
+static size_t name_entries(sv text, struct entry out[ENTRIES_MAX])
+{
+    struct folded f;
+    if (!fold(text, &f))
+        return 0;
+    size_t at = 0, n = readings(f.text, out);
+    for (unsigned i = 1; i < FOLD_PARTS_MAX && fold_next_part(f.text, &at); i++)
+        n += readings(sv_tail(f.text, at), out + n);
+    fold_done(&f);
+    return n;
+}
+
+static size_t string_entries(const struct search_value *v, struct entry out[ENTRIES_MAX])
+{
+    char head[FOLD_ROOM];
+    if (v->parts)
+        return name_entries(v->text, out);
+    return readings(sv_make(head, fold_head(v->text, head)), out);
+}
+
+static size_t reference_entries(const struct search_value *v, struct entry out[ENTRIES_MAX])
+{
+    size_t n = 0;
+    if (v->ref_type || v->text.len)
+        out[n++] = reference_entry(v->text, v->ref_type ? v->ref_id : SV_NONE);
+    sv identifier = yyjson_is_obj(v->element)
+                        ? json_string(json_get(json_get(v->element, "identifier"), "value"))
+                        : SV_NONE;
+    if (identifier.len)
+        out[n++] = identifier_entry(identifier);
+    return n;
+}
+
+static size_t number_entries(const struct search_value *v, struct entry out[ENTRIES_MAX])
+{
+    const double lo = v->lo.ptr ? decimal_near(v->lo) : -INFINITY;
+    const double hi = v->point ? lo : v->hi.ptr ? decimal_near(v->hi) : INFINITY;
+    if (lo == hi) {
+        out[0] = number_entry('S', lo);
+        return 1;
+    }
+    out[0] = number_entry('L', lo);
+    out[1] = number_entry('H', hi);
+    return 2;
+}
+
+static size_t date_entries(const struct search_value *v, struct entry out[ENTRIES_MAX])
+{
+    if (v->lo_ms != INT64_MIN && v->hi_ms != INT64_MAX &&
+        floor_s(v->hi_ms) - floor_s(v->lo_ms) <= SHORT_S) {
+        out[0] = date_entry('S', v->lo_ms);
+        return 1;
+    }
+    out[0] = date_entry('L', v->lo_ms);
+    out[1] = date_entry('H', v->hi_ms);
+    return 2;
+}
+
+static size_t entries_of(const struct search_value *v, struct entry out[ENTRIES_MAX])
+{
+    switch (v->kind) {
+    case SEARCH_TOKEN:
+        if (v->code.len == 0)
+            return 0;
+        out[0] = token_entry(v->code, v->any_case, v->system, v->any_system);
+        return 1;
+    case SEARCH_URI:
+        out[0] = uri_entry(v->text);
+        return 1;
+    case SEARCH_STRING:
+        return string_entries(v, out);
+    case SEARCH_REFERENCE:
+        return reference_entries(v, out);
+    case SEARCH_NUMBER:
+    case SEARCH_QUANTITY:
+        return number_entries(v, out);
+    case SEARCH_DATE:
+        return date_entries(v, out);
+    default:
+        return 0;
+    }
+}
+
+bool is_indexed(const struct search_param *p)
 {
     return p->kind != SEARCH_COMPOSITE && p->kind != SEARCH_SPECIAL && p != &search_created_at &&
            !sv_eq(p->code, SV_LIT("_id")) && !sv_eq(p->code, SV_LIT("_lastUpdated"));
+}
+
+/* ---- what is new since form 1 ---- */
+
+unsigned form_since(search_kind kind, bool inside)
+{
+    return kind == SEARCH_TOKEN || kind == SEARCH_URI || (kind == SEARCH_REFERENCE && !inside) ? 1
+                                                                                               : 2;
+}
+
+/* Letters with single blanks between them have always been what they are. */
+static bool is_plain(sv text)
+{
+    bool blank = true;
+    for (size_t i = 0; i < text.len; i++) {
+        const char c = text.ptr[i];
+        const bool letter =
+            (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && (c != ' ' || blank))
+            return false;
+        blank = !letter;
+    }
+    return !blank;
+}
+
+static bool has_leap_second(yyjson_val *v)
+{
+    size_t i, n;
+    yyjson_val *key, *x;
+    sv text = json_string(v);
+    if (text.len && memmem(text.ptr, text.len, ":60", 3))
+        return true;
+    if (yyjson_is_arr(v)) {
+        yyjson_arr_foreach(v, i, n, x) if (has_leap_second(x)) return true;
+    } else if (yyjson_is_obj(v)) {
+        yyjson_obj_foreach(v, i, n, key, x) if (has_leap_second(x)) return true;
+    }
+    return false;
+}
+
+static bool is_small(sv decimal) /* enough for form 1 */
+{
+    double d;
+    return decimal.ptr == NULL || sv_to_double(decimal, &d);
+}
+
+/* How many of its n entries, the first ones, are in an index of form 1? */
+static size_t older_entries(const struct search_value *v, size_t n)
+{
+    switch (v->kind) {
+    case SEARCH_STRING: /* then come the parts of names */
+        return is_plain(v->text) && n ? 1 : 0;
+    case SEARCH_DATE:
+        return has_leap_second(v->element) ? 0 : n;
+    case SEARCH_NUMBER:
+    case SEARCH_QUANTITY:
+        return is_small(v->lo) && is_small(v->hi) ? n : 0;
+    default:
+        return n;
+    }
+}
+
+/* ---- entries of a parameter ---- */
+
+typedef void (*entry_fn)(void *ctx, sv value);
+enum what {
+    ALL,
+    NEWER,
+    OF_CONTAINED
+}; /* NEWER: not what form 1 has; OF_CONTAINED: the root is contained */
+struct giving {
+    entry_fn fn;
+    void *ctx;
+    enum what what;
+    uint16_t param;
+    struct contained *in;
+    size_t left; /* bytes that contained resources may still take */
+    unsigned n_names;
+};
+
+static void give(const struct giving *g, const struct entry *x)
+{
+    g->fn(g->ctx, sv_make(x->v, x->len));
+}
+
+static void give_value(void *ctx, const struct search_value *v)
+{
+    struct giving *g = ctx;
+    struct entry x[ENTRIES_MAX];
+    struct search_value other;
+    v = name_within(v, &g->n_names, &other);
+    size_t n = entries_of(v, x);
+    for (size_t i = g->what == NEWER ? older_entries(v, n) : 0; i < n; i++)
+        give(g, &x[i]);
+}
+
+/* Within a contained resource: it leads to another one. */
+static void give_inner(void *ctx, const struct search_value *v)
+{
+    struct entry x = tag_entry(CONTAINED_TAG);
+    if (v->text.len && v->text.ptr[0] == '#')
+        give(ctx, &x);
+}
+
+static bool list_item(struct contained *in, struct contained_item *item);
+
+static void give_contained(void *ctx, const struct search_value *v)
+{
+    struct giving *g = ctx;
+    struct contained_item *item = contained_find(g->in, v->text);
+    uint16_t param;
+    sv value;
+    if (item == NULL || item->shown == g->param)
+        return;
+    item->shown = g->param;
+    if (!list_item(g->in, item) || item->entries.len > g->left) {
+        struct entry x = tag_entry(CONTAINED_MORE);
+        give(g, &x);
+        return;
+    }
+    g->left -= item->entries.len;
+    struct entry x = contained_entry(item->type, 0, SV_NONE);
+    give(g, &x);
+    for (sv rest = buf_sv(&item->entries); search_index_next(&rest, &param, &value);) {
+        x = contained_entry(item->type, param, value);
+        give(g, &x);
+    }
+}
+
+/* in: NULL, or of the holder. */
+static void param_entries(const struct search_param *p, yyjson_val *root, struct contained *in,
+                          enum what what, entry_fn fn, void *ctx)
+{
+    struct giving g = { fn, ctx, what, p->number, in, CONTAINED_BYTES_MAX, 0 };
+    search_extract(p, root, give_value, &g);
+    if (in && p->kind == SEARCH_REFERENCE)
+        extract_within(p, root, in, what == OF_CONTAINED ? give_inner : give_contained, &g);
 }
 
 /* ---- all entries of a resource ---- */
@@ -236,30 +423,26 @@ struct listing {
 };
 
 /* Already listed for this parameter? Few are, as a rule; where many are, list_unique() comes behind. */
-static bool listed(const struct listing *l, const struct entry *x)
+static bool listed(const struct listing *l, sv x)
 {
     sv rest = sv_tail(buf_sv(l->out), l->first), v;
     uint16_t param;
     for (unsigned i = 0; i < LISTED_MAX && search_index_next(&rest, &param, &v); i++)
-        if (sv_eq(v, sv_make(x->v, x->len)))
+        if (sv_eq(v, x))
             return true;
     return false;
 }
 
-static void list_value(void *ctx, const struct search_value *v)
+static void list_entry(void *ctx, sv value)
 {
     struct listing *l = ctx;
-    struct entry x[3];
-    size_t n = encode(v, x);
-    for (size_t i = 0; i < n && l->rc == ERR_OK; i++) {
-        if (listed(l, &x[i]))
-            continue;
-        uint16_t head[2] = { x[i].len, l->param };
-        l->rc = buf_add(l->out, sv_make(head, sizeof head), l->e);
-        if (l->rc == ERR_OK)
-            l->rc = buf_add(l->out, sv_make(x[i].v, x[i].len), l->e);
-        l->n++;
-    }
+    if (l->rc != ERR_OK || listed(l, value))
+        return;
+    uint16_t head[2] = { (uint16_t)value.len, l->param };
+    l->rc = buf_add(l->out, sv_make(head, sizeof head), l->e);
+    if (l->rc == ERR_OK)
+        l->rc = buf_add(l->out, value, l->e);
+    l->n++;
 }
 
 static int entry_cmp(const void *a, const void *b)
@@ -312,23 +495,61 @@ static bool may_find(const struct search_param *p, uint64_t members)
     return false;
 }
 
-err_code search_index(fhir_type type, yyjson_val *root, struct buf *out, struct err *e)
+static err_code list_all(fhir_type type, yyjson_val *root, struct contained *in, enum what what,
+                         struct buf *out, struct err *e)
 {
     size_t n;
     const struct search_param *const *of = search_params_of(type, &n);
     struct listing l = { .out = out, .rc = ERR_OK, .e = e };
-    uint64_t members = members_of(root);
+    const uint64_t members = members_of(root);
     for (size_t i = 0; i < n && l.rc == ERR_OK; i++) {
         if (!may_find(of[i], members) || !is_indexed(of[i]))
             continue;
         l.first = out->len;
         l.n = 0;
         l.param = of[i]->number;
-        search_extract(of[i], root, list_value, &l);
+        param_entries(of[i], root, in, what, list_entry, &l);
         if (l.rc == ERR_OK && l.n > LISTED_MAX)
             list_unique(&l);
     }
     return l.rc;
+}
+
+static bool list_item(struct contained *in, struct contained_item *item)
+{
+    struct err too_large;
+    if (!item->listed)
+        item->fits = list_all(item->type, item->root, in, OF_CONTAINED, &item->entries,
+                              &too_large) == ERR_OK;
+    item->listed = true;
+    return item->fits;
+}
+
+static bool holds_some(yyjson_val *root)
+{
+    return json_get(root, "contained") != NULL;
+}
+
+static err_code list_resource(fhir_type type, yyjson_val *root, enum what what, struct buf *out,
+                              struct err *e)
+{
+    if (!holds_some(root))
+        return list_all(type, root, NULL, what, out, e);
+    struct contained in;
+    contained_init(&in, root);
+    err_code rc = list_all(type, root, &in, what, out, e);
+    contained_done(&in);
+    return rc;
+}
+
+err_code search_index(fhir_type type, yyjson_val *root, struct buf *out, struct err *e)
+{
+    return list_resource(type, root, ALL, out, e);
+}
+
+err_code search_index_newer(fhir_type type, yyjson_val *root, struct buf *out, struct err *e)
+{
+    return list_resource(type, root, NEWER, out, e);
 }
 
 bool search_index_next(sv *list, uint16_t *param, sv *value)
@@ -345,254 +566,7 @@ bool search_index_next(sv *list, uint16_t *param, sv *value)
     return true;
 }
 
-/* ---- ranges of a criterion ---- */
-
-struct ranging {
-    struct search_range *ranges;
-    size_t n, cap;
-    struct arena *a;
-};
-
-/* The first bytes behind everything that begins with these; empty: there is no such. */
-static void successor(struct entry *x)
-{
-    while (x->len && x->v[x->len - 1] == 0xFF)
-        x->len--;
-    if (x->len)
-        x->v[x->len - 1]++;
-}
-
-/* from: inclusive; to: everything that begins with it too. */
-static bool add_range(struct ranging *g, struct entry from, struct entry to)
-{
-    if (g->n == g->cap) {
-        size_t cap = g->cap ? g->cap * 2 : 8;
-        struct search_range *more = arena_alloc(g->a, cap * sizeof *more);
-        if (more == NULL)
-            return false;
-        if (g->n)
-            memcpy(more, g->ranges, g->n * sizeof *more);
-        g->ranges = more;
-        g->cap = cap;
-    }
-    successor(&to);
-    struct search_range *r = &g->ranges[g->n++];
-    memset(r, 0, sizeof *r);
-    memcpy(r->from, from.v, from.len);
-    memcpy(r->to, to.v, to.len);
-    r->from_len = from.len;
-    r->to_len = to.len;
-    return true;
-}
-
-static bool numbers(struct ranging *g, char tag, double from, double to)
-{
-    return add_range(g, number_entry(tag, from), number_entry(tag, to));
-}
-
-static bool number_ranges(struct ranging *g, const struct search_term *t)
-{
-    switch (t->prefix) {
-    case SEARCH_EQ:
-        return numbers(g, 'S', t->lo, t->hi) && numbers(g, 'L', t->lo, t->hi);
-    case SEARCH_AP:
-        return numbers(g, 'S', t->lo, t->hi) && numbers(g, 'L', -INFINITY, t->hi);
-    case SEARCH_GT:
-    case SEARCH_GE:
-    case SEARCH_SA:
-        return numbers(g, 'S', t->value, INFINITY) && numbers(g, 'H', t->value, INFINITY);
-    case SEARCH_LT:
-    case SEARCH_LE:
-    case SEARCH_EB:
-        return numbers(g, 'S', -INFINITY, t->value) && numbers(g, 'L', -INFINITY, t->value);
-    default:
-        return false;
-    }
-}
-
-static bool dates(struct ranging *g, char tag, int64_t from, int64_t to)
-{
-    return add_range(g, date_entry(tag, from), date_entry(tag, to));
-}
-
-static bool date_ranges(struct ranging *g, const struct search_term *t)
-{
-    const int64_t shorter = (SHORT_S + 1) * 1000LL, lo = t->lo_ms, hi = t->hi_ms;
-    switch (t->prefix) {
-    case SEARCH_EQ:
-        return dates(g, 'S', lo, hi) && dates(g, 'L', lo, hi);
-    case SEARCH_GT:
-        return dates(g, 'S', hi - shorter, INT64_MAX) && dates(g, 'H', hi, INT64_MAX);
-    case SEARCH_GE:
-        return dates(g, 'S', lo < hi - shorter ? lo : hi - shorter, INT64_MAX) &&
-               dates(g, 'H', lo, INT64_MAX);
-    case SEARCH_SA:
-        return dates(g, 'S', hi, INT64_MAX) && dates(g, 'L', hi, INT64_MAX);
-    case SEARCH_LT:
-        return dates(g, 'S', INT64_MIN, lo) && dates(g, 'L', INT64_MIN, lo);
-    case SEARCH_LE:
-        return dates(g, 'S', INT64_MIN, hi) && dates(g, 'L', INT64_MIN, hi);
-    case SEARCH_EB:
-        return dates(g, 'S', INT64_MIN, lo) && dates(g, 'H', INT64_MIN, lo);
-    case SEARCH_AP:
-        return dates(g, 'S', lo - shorter, hi) && dates(g, 'L', INT64_MIN, hi);
-    default:
-        return false;
-    }
-}
-
-static bool point(struct ranging *g, struct entry x)
-{
-    return add_range(g, x, x);
-}
-
-static bool string_range(struct ranging *g, const struct search_term *t)
-{
-    struct entry x = { 0 };
-    put_folded(&x, t->raw);
-    return x.len ? point(g, x) : false;
-}
-
-/* Entries whose value begins as those of a token may: in how many ways the code and its system can stand. */
-static size_t token_begins(const struct search_term *t, struct entry out[SEARCH_TOKEN_KEYS])
-{
-    const unsigned as_it_stands[] = { ANY_CASE, case_hash(t->code) };
-    size_t n = 0;
-    for (size_t i = 0; i < 2; i++) {
-        if (!t->has_system) {
-            out[n++] = code_entry(t->code, as_it_stands[i]);
-            continue;
-        }
-        out[n++] = token_entry(t->code, as_it_stands[i], system_hash(t->system));
-        out[n++] = token_entry(t->code, as_it_stands[i], ANY_SYSTEM);
-    }
-    return n;
-}
-
-static bool token_ranges(struct ranging *g, search_modifier m, const struct search_term *t)
-{
-    struct entry x[SEARCH_TOKEN_KEYS];
-    if (m == SEARCH_MOD_OF_TYPE) { /* the system is that of the identifier's type */
-        x[0] = code_entry(t->code, ANY_CASE);
-        x[0].len = FOLDED_LEN;
-        return point(g, x[0]);
-    }
-    size_t n = token_begins(t, x);
-    for (size_t i = 0; i < n; i++)
-        if (!point(g, x[i]))
-            return false;
-    return true;
-}
-
-static bool term_ranges(struct ranging *g, search_kind kind, search_modifier m,
-                        const struct search_term *t)
-{
-    struct entry x = { 0 };
-    switch (kind) {
-    case SEARCH_TOKEN:
-        if (t->code.len == 0)
-            return false;
-        return token_ranges(g, m, t);
-    case SEARCH_URI:
-        put_hash(&x, canonical_url(t->text), false);
-        return point(g, x);
-    case SEARCH_STRING:
-        return string_range(g, t);
-    case SEARCH_REFERENCE:
-        if (m == SEARCH_MOD_IDENTIFIER)
-            return t->code.len && point(g, tagged_hash('i', t->code));
-        return point(g, tagged_hash('r', reference_key(t->text, t->ref_id)));
-    case SEARCH_NUMBER:
-    case SEARCH_QUANTITY:
-        return number_ranges(g, t);
-    case SEARCH_DATE:
-        return date_ranges(g, t);
-    default:
-        return false;
-    }
-}
-
-static int range_cmp(const void *a, const void *b)
-{
-    const struct search_range *x = a, *y = b;
-    return sv_cmp(sv_make(x->from, x->from_len), sv_make(y->from, y->from_len));
-}
-
-/* Sorted and merged: no entry stands in two ranges. */
-static void settle(struct ranging *g)
-{
-    size_t kept = 0;
-    if (g->n == 0)
-        return;
-    qsort(g->ranges, g->n, sizeof *g->ranges, range_cmp);
-    for (size_t i = 1; i < g->n; i++) {
-        struct search_range *last = &g->ranges[kept], *r = &g->ranges[i];
-        bool open = last->to_len == 0;
-        if (!open && sv_cmp(sv_make(r->from, r->from_len), sv_make(last->to, last->to_len)) > 0) {
-            g->ranges[++kept] = *r;
-            continue;
-        }
-        if (!open && (r->to_len == 0 ||
-                      sv_cmp(sv_make(r->to, r->to_len), sv_make(last->to, last->to_len)) > 0)) {
-            memcpy(last->to, r->to, sizeof last->to);
-            last->to_len = r->to_len;
-        }
-    }
-    g->n = kept + 1;
-}
-
-/* A composite is looked for under one of its components, whose own parameter finds all it finds. */
-static bool composite_ranges(const struct search_criterion *c, fhir_type type, struct ranging *g,
-                             uint16_t *param)
-{
-    sv codes = c->param->targets, code;
-    for (size_t part = 0; sv_cut(&codes, ',', &code) && part < c->param->n_parts; part++) {
-        const struct search_param *p = search_param_find(type, code);
-        if (p == NULL || p->kind != c->param->parts[part].kind || !is_indexed(p))
-            continue;
-        bool ok = true;
-        g->n = 0;
-        for (size_t i = 0; i < c->n_terms && ok; i++)
-            ok = term_ranges(g, p->kind, SEARCH_MOD_NONE, &c->terms[i].parts[part]);
-        if (ok) {
-            *param = p->number;
-            return true;
-        }
-    }
-    return false;
-}
-
-bool search_ranges(const struct search_criterion *c, fhir_type type, struct arena *a,
-                   struct search_driver *out)
-{
-    struct ranging g = { .a = a };
-    uint16_t param;
-    if (c->param == NULL || type == FHIR_TYPE_NONE)
-        return false;
-    param = c->param->number;
-    if (c->is_set) {
-        for (size_t i = 0; i < c->n_set; i++)
-            if (!point(&g, tagged_hash('r', c->set[i].id)))
-                return false;
-    } else if (c->param->kind == SEARCH_COMPOSITE) {
-        if (!composite_ranges(c, type, &g, &param))
-            return false;
-    } else {
-        if (!is_indexed(c->param) || c->modifier == SEARCH_MOD_MISSING ||
-            c->modifier == SEARCH_MOD_NOT || c->modifier == SEARCH_MOD_TEXT ||
-            c->modifier == SEARCH_MOD_CONTAINS || c->modifier == SEARCH_MOD_ABOVE ||
-            (c->modifier == SEARCH_MOD_BELOW && c->param->kind == SEARCH_URI))
-            return false;
-        for (size_t i = 0; i < c->n_terms; i++)
-            if (!term_ranges(&g, c->param->kind, c->modifier, &c->terms[i]))
-                return false;
-    }
-    settle(&g);
-    *out = (struct search_driver){ param, g.ranges, g.n };
-    return true;
-}
-
-/* ---- counting ---- */
+/* ---- what is counted ---- */
 
 static struct {
     pthread_once_t once;
@@ -600,7 +574,7 @@ static struct {
     uint8_t *bits;
 } counted = { .once = PTHREAD_ONCE_INIT };
 
-static bool is_counted(const struct search_param *p)
+bool is_counted(const struct search_param *p)
 {
     static const char *const names_one[] = { "identifier", "telecom", "phone", "email" };
     for (size_t i = 0; i < sizeof names_one / sizeof names_one[0]; i++)
@@ -634,27 +608,12 @@ bool search_is_counted(fhir_type type, uint16_t param)
     return param < counted.n && counted.bits[(size_t)type * counted.n + param];
 }
 
-size_t search_count_keys(const struct search_criterion *c, fhir_type type, uint16_t *param,
-                         unsigned char values[SEARCH_TOKEN_KEYS][SEARCH_TOKEN_LEN], size_t *len)
-{
-    struct entry x[SEARCH_TOKEN_KEYS];
-    if (c->param == NULL || c->is_set || c->modifier != SEARCH_MOD_NONE || c->n_terms != 1 ||
-        c->terms[0].code.len == 0 || type == FHIR_TYPE_NONE || !is_counted(c->param))
-        return 0;
-    size_t n = token_begins(&c->terms[0], x);
-    *param = c->param->number;
-    *len = x[0].len;
-    for (size_t i = 0; i < n; i++)
-        memcpy(values[i], x[i].v, *len);
-    return n;
-}
-
 /* ---- where a walk meets a resource first ---- */
 
 struct first {
     const struct search_driver *d;
-    struct entry best;
-    bool any;
+    unsigned char *best; /* of SEARCH_KEY_MAX bytes */
+    uint8_t len;         /* 0: none yet */
 };
 
 static bool within(const struct search_driver *d, sv v)
@@ -669,119 +628,28 @@ static bool within(const struct search_driver *d, sv v)
     return false;
 }
 
-static void first_value(void *ctx, const struct search_value *v)
+static void first_entry(void *ctx, sv value)
 {
     struct first *f = ctx;
-    struct entry x[3];
-    size_t n = encode(v, x);
-    for (size_t i = 0; i < n; i++) {
-        sv key = sv_make(x[i].v, x[i].len);
-        if (within(f->d, key) && (!f->any || sv_cmp(key, sv_make(f->best.v, f->best.len)) < 0)) {
-            f->best = x[i];
-            f->any = true;
-        }
+    if (within(f->d, value) && (f->len == 0 || sv_cmp(value, sv_make(f->best, f->len)) < 0)) {
+        memcpy(f->best, value.ptr, value.len);
+        f->len = (uint8_t)value.len;
     }
 }
 
 bool search_first_entry(const struct search_driver *d, fhir_type type, yyjson_val *root,
                         unsigned char out[SEARCH_KEY_MAX], uint8_t *out_len)
 {
-    struct first f = { .d = d };
+    struct first f = { .d = d, .best = out };
     size_t n;
     const struct search_param *const *of = search_params_of(type, &n);
+    struct contained in;
+    contained_init(&in, root);
     for (size_t i = 0; i < n; i++)
         if (of[i]->number == d->param && is_indexed(of[i]))
-            search_extract(of[i], root, first_value, &f);
-    if (!f.any)
-        return false;
-    memcpy(out, f.best.v, f.best.len);
-    *out_len = f.best.len;
-    return true;
-}
-
-/* ---- order ---- */
-
-#define SORT_TEXT_CUT (SEARCH_SORT_KEY_MAX - 1)
-
-struct sorting {
-    bool descending, any;
-    struct buf best, one;
-    err_code rc;
-    struct err *e;
-};
-
-static void sort_text(struct sorting *s, sv text, bool fold)
-{
-    sv f = text;
-    CLEANUP(arena_free) struct arena *a = NULL;
-    if (fold) {
-        a = arena_new(text.len * 20 + 4096);
-        if (search_fold(text, a, &f, NULL) != ERR_OK)
-            f = text;
-    }
-    s->rc = buf_add(&s->one, sv_head(f, SORT_TEXT_CUT), s->e);
-}
-
-static void sort_value(void *ctx, const struct search_value *v)
-{
-    struct sorting *s = ctx;
-    struct entry x = { 0 };
-    if (s->rc != ERR_OK)
-        return;
-    buf_clear(&s->one);
-    switch (v->kind) {
-    case SEARCH_STRING:
-        sort_text(s, v->text, true);
-        break;
-    case SEARCH_TOKEN:
-        sort_text(s, v->code.len ? v->code : v->text, false);
-        break;
-    case SEARCH_DATE:
-        put_big(&x, (uint64_t)v->lo_ms ^ 1ull << 63, 8);
-        break;
-    case SEARCH_NUMBER:
-    case SEARCH_QUANTITY:
-        put_big(&x, ordered(v->lo), 8);
-        break;
-    case SEARCH_REFERENCE:
-        sort_text(s, v->ref_type ? v->ref_id : v->text, false);
-        break;
-    default:
-        sort_text(s, v->text, false);
-        break;
-    }
-    if (x.len && s->rc == ERR_OK)
-        s->rc = buf_add(&s->one, sv_make(x.v, x.len), s->e);
-    int c = sv_cmp(buf_sv(&s->one), buf_sv(&s->best));
-    if (s->rc == ERR_OK && (!s->any || (s->descending ? c > 0 : c < 0))) {
-        struct buf t = s->best;
-        s->best = s->one;
-        s->one = t;
-        s->any = true;
-    }
-}
-
-err_code search_sort_key(const struct search_param *p, const struct search_subject *subject,
-                         bool descending, struct buf *out, struct err *e)
-{
-    struct sorting s = { .descending = descending, .rc = ERR_OK, .e = e };
-    buf_init(&s.best, 4096);
-    buf_init(&s.one, 4096);
-    if (sv_eq(p->code, SV_LIT("_id"))) {
-        s.any = true;
-        s.rc = buf_add(&s.best, subject->id, e);
-    } else if (sv_eq(p->code, SV_LIT("_lastUpdated"))) {
-        struct search_value v = { .kind = SEARCH_DATE, .lo_ms = subject->instant_ms };
-        sort_value(&s, &v);
-    } else {
-        search_extract(p, subject->root, sort_value, &s);
-    }
-    if (s.rc == ERR_OK && s.any) {
-        s.rc = buf_add_char(out, 1, e);
-        if (s.rc == ERR_OK)
-            s.rc = buf_add(out, buf_sv(&s.best), e);
-    }
-    buf_done(&s.best);
-    buf_done(&s.one);
-    return s.rc;
+            param_entries(of[i], root, d->inside && holds_some(root) ? &in : NULL, ALL, first_entry,
+                          &f);
+    contained_done(&in);
+    *out_len = f.len;
+    return f.len > 0;
 }

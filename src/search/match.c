@@ -17,29 +17,51 @@ static bool in_set(const struct search_criterion *c, fhir_type type, sv id)
 
 /* ---- by kind ---- */
 
-/* An interval of a number as intervals of dates are compared: search [lo, hi) against target [l, h]. */
-static bool number_matches(const struct search_term *t, double l, double h)
+/* The decimal an interval of numbers begins or ends with. */
+static struct search_decimal end_of(sv text, const struct search_decimal *none)
 {
-    bool point = l == h;
+    struct search_decimal d = *none;
+    if (text.ptr && !decimal_parse(text, &d))
+        d = *none; /* JSON's grammar of numbers is within ours */
+    return d;
+}
+
+/* The target is [l, h], without an end that is open; the query's number is exact, but for eq and ap, which mean the
+ * numbers within [lo, hi) and [lo, hi]. Source: search.html#prefix. */
+static bool number_matches(const struct search_term *t, const struct search_value *v)
+{
+    const struct search_decimal l = end_of(v->lo, &decimal_beginless),
+                                h = end_of(v->hi, &decimal_endless);
+    const struct search_decimal *value = &t->value.exact, *lo = &t->lo.exact, *hi = &t->hi.exact;
+    int c;
     switch (t->prefix) {
     case SEARCH_EQ:
-        return t->lo <= l && (point ? h < t->hi : h <= t->hi);
-    case SEARCH_NE:
-        return !(t->lo <= l && (point ? h < t->hi : h <= t->hi));
+    case SEARCH_NE: /* the query's range holds all of it */
+        c = decimal_cmp(&h, hi);
+        return (decimal_cmp(lo, &l) <= 0 && (c < 0 || (c == 0 && v->hi_open))) ==
+               (t->prefix == SEARCH_EQ);
     case SEARCH_GT:
-        return h > t->value;
+        return decimal_cmp(&h, value) > 0;
     case SEARCH_LT:
-        return l < t->value;
+        return decimal_cmp(&l, value) < 0;
     case SEARCH_GE:
-        return h >= t->value;
+        c = decimal_cmp(&h, value);
+        return c > 0 || (c == 0 && !v->hi_open);
     case SEARCH_LE:
-        return l <= t->value;
+        c = decimal_cmp(&l, value);
+        return c < 0 || (c == 0 && !v->lo_open);
     case SEARCH_SA:
-        return l > t->value;
+        c = decimal_cmp(&l, value);
+        return c > 0 || (c == 0 && v->lo_open);
     case SEARCH_EB:
-        return h < t->value;
+        c = decimal_cmp(&h, value);
+        return c < 0 || (c == 0 && v->hi_open);
     default: /* SEARCH_AP: they overlap */
-        return l <= t->hi && h >= t->lo;
+        c = decimal_cmp(&l, hi);
+        if (c > 0 || (c == 0 && v->lo_open))
+            return false;
+        c = decimal_cmp(&h, lo);
+        return c > 0 || (c == 0 && !v->hi_open);
     }
 }
 
@@ -56,10 +78,10 @@ static bool date_matches(const struct search_term *t, int64_t l, int64_t h)
         return h > t->hi_ms;
     case SEARCH_LT:
         return l < t->lo_ms;
-    case SEARCH_GE:
-        return h > t->hi_ms || within;
-    case SEARCH_LE:
-        return l < t->lo_ms || within;
+    case SEARCH_GE: /* some of it is not in front */
+        return h > t->lo_ms;
+    case SEARCH_LE: /* some of it is not behind */
+        return l < t->hi_ms;
     case SEARCH_SA:
         return l >= t->hi_ms;
     case SEARCH_EB:
@@ -94,24 +116,46 @@ static bool token_matches(const struct search_term *t, const struct search_value
     return v->any_system || sv_eq(t->system, v->system);
 }
 
-/* Texts are compared folded; the fold of the element is made on the way. */
-static bool folded_matches(const struct search_term *t, sv text, bool anywhere)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(text.len * 20 + 4096);
-    sv f;
-    if (text.ptr == NULL || search_fold(text, a, &f, NULL) != ERR_OK)
-        return false;
-    if (!anywhere)
-        return sv_starts(f, t->text);
-    return memmem(f.ptr, f.len, t->text.ptr, t->text.len) != NULL || t->text.len == 0;
-}
-
 static bool string_matches(const struct search_criterion *c, const struct search_term *t,
                            const struct search_value *v)
 {
     if (c->modifier == SEARCH_MOD_EXACT)
         return sv_eq(t->raw, v->text);
-    return folded_matches(t, v->text, c->modifier != SEARCH_MOD_NONE);
+    if (c->modifier != SEARCH_MOD_NONE)
+        return fold_meets(v->text, FOLD_ANYWHERE, &t->folded);
+    return fold_meets(v->text, v->parts ? FOLD_PARTS : FOLD_START, &t->folded);
+}
+
+/* "1" of "1", "1.0" and "1.0.2"; nothing of all. */
+static bool is_part_of_version(sv part, sv version)
+{
+    return part.len == 0 ||
+           (sv_starts(version, part) && (version.len == part.len || version.ptr[part.len] == '.'));
+}
+
+/* "url|1" is above "url|1", "url|1.0" and "url|1.0.2"; "url" above every version. */
+static bool version_below(sv want, sv have)
+{
+    sv want_url = canonical_url(want), have_url = canonical_url(have);
+    if (!sv_eq(want_url, have_url))
+        return false;
+    return want_url.len == want.len ||
+           is_part_of_version(sv_tail(want, want_url.len + 1), sv_tail(have, have_url.len + 1));
+}
+
+static bool is_urn(sv text)
+{
+    return text.len >= 4 && sv_eq_nocase(sv_head(text, 4), SV_LIT("urn:"));
+}
+
+/* Is `below` below `above`: does it begin so? A URN has nothing below it, and a URL with a version nothing but the
+ * versions within that one. Source: search.html 3.1.1.4.9. */
+static bool uri_below(const struct search_param *p, sv above, sv below)
+{
+    const bool urn = is_urn(above) || is_urn(below);
+    if (search_is_canonical(p) && (urn || sv_find(above, '|') < above.len))
+        return version_below(above, below);
+    return urn ? sv_eq(above, below) : above.len && sv_starts(below, above);
 }
 
 static bool uri_matches(const struct search_criterion *c, const struct search_term *t,
@@ -120,11 +164,9 @@ static bool uri_matches(const struct search_criterion *c, const struct search_te
     sv want = t->text, have = v->text;
     switch (c->modifier) {
     case SEARCH_MOD_BELOW:
-        return sv_starts(have, want) &&
-               (have.len == want.len || want.ptr[want.len - 1] == '/' || have.ptr[want.len] == '/');
+        return uri_below(c->param, want, have);
     case SEARCH_MOD_ABOVE:
-        return sv_starts(want, have) && have.len &&
-               (have.len == want.len || have.ptr[have.len - 1] == '/' || want.ptr[have.len] == '/');
+        return uri_below(c->param, have, want);
     case SEARCH_MOD_CONTAINS:
         return memmem(have.ptr ? have.ptr : "", have.len, want.ptr, want.len) != NULL;
     default: /* a canonical without a version asks for any version */
@@ -138,9 +180,12 @@ static bool versioned_url_matches(const struct search_criterion *c, const struct
                                   const struct search_value *v, yyjson_val *root)
 {
     sv url = canonical_url(t->text);
-    return url.len < t->text.len && c->modifier == SEARCH_MOD_NONE &&
-           sv_eq_cstr(c->param->code, "url") && sv_eq(url, v->text) &&
-           sv_eq(sv_tail(t->text, url.len + 1), json_string(json_get(root, "version")));
+    if (url.len == t->text.len || !sv_eq_cstr(c->param->code, "url") || !sv_eq(url, v->text))
+        return false;
+    sv want = sv_tail(t->text, url.len + 1), have = json_string(json_get(root, "version"));
+    if (c->modifier == SEARCH_MOD_BELOW)
+        return is_part_of_version(want, have);
+    return c->modifier == SEARCH_MOD_NONE && sv_eq(want, have);
 }
 
 static bool identifier_matches(const struct search_term *t, yyjson_val *element)
@@ -171,16 +216,6 @@ static bool is_local(const struct search_context *cx, const struct search_value 
     return v->ref_type && (v->ref_base.len == 0 || sv_eq(v->ref_base, cx->base));
 }
 
-/* "url|1" is above "url|1", "url|1.0" and "url|1.0.2"; "url" above every version. */
-static bool version_below(sv want, sv have)
-{
-    sv want_url = canonical_url(want), have_url = canonical_url(have);
-    if (!sv_eq(want_url, have_url))
-        return false;
-    return want_url.len == want.len ||
-           (sv_starts(have, want) && (have.len == want.len || have.ptr[want.len] == '.'));
-}
-
 static bool reference_matches(const struct search_context *cx, const struct search_criterion *c,
                               const struct search_term *t, const struct search_value *v)
 {
@@ -205,13 +240,13 @@ bool term_matches(const struct search_context *cx, const struct search_criterion
                   search_kind kind, const struct search_term *t, const struct search_value *v)
 {
     if (c->modifier == SEARCH_MOD_TEXT) /* a string search over the text beside the code */
-        return folded_matches(t, kind == SEARCH_REFERENCE ? v->code : v->text,
-                              kind == SEARCH_STRING);
+        return fold_meets(kind == SEARCH_REFERENCE ? v->code : v->text,
+                          kind == SEARCH_STRING ? FOLD_ANYWHERE : FOLD_START, &t->folded);
     switch (kind) {
     case SEARCH_NUMBER:
-        return number_matches(t, v->lo, v->hi);
+        return number_matches(t, v);
     case SEARCH_QUANTITY:
-        return number_matches(t, v->lo, v->hi) && unit_matches(t, v);
+        return number_matches(t, v) && unit_matches(t, v);
     case SEARCH_DATE:
         return date_matches(t, v->lo_ms, v->hi_ms);
     case SEARCH_TOKEN:
@@ -233,23 +268,44 @@ struct meeting {
     const struct search_context *cx;
     const struct search_criterion *c;
     yyjson_val *root;
+    struct contained *in;           /* of the resource, or of the one that it stands in */
     const struct search_term *only; /* a composite's part; NULL: all terms */
     search_kind kind;
+    unsigned n_names;
     bool any, met;
 };
+
+static bool resource_meets(const struct search_context *cx, const struct search_criterion *c,
+                           const struct search_subject *s, struct contained *in, bool inside);
+
+/* A chain leads to a contained resource: is it what the chain goes on to ask for? */
+static bool met_inside(const struct meeting *m, const struct search_value *v)
+{
+    const struct contained_item *item = m->c->n_inside ? contained_find(m->in, v->text) : NULL;
+    for (size_t i = 0; item && i < m->c->n_inside; i++) {
+        const struct search_inside *x = &m->c->inside[i];
+        const struct search_subject s = { .type = item->type, .id = item->id, .root = item->root };
+        if (x->type == item->type && !contained_asked(m->in, item, x->criterion) &&
+            resource_meets(m->cx, x->criterion, &s, m->in, true))
+            return true;
+    }
+    return false;
+}
 
 static void meet(void *ctx, const struct search_value *v)
 {
     struct meeting *m = ctx;
+    struct search_value other;
     m->any = true;
     if (m->met)
         return;
+    v = name_within(v, &m->n_names, &other);
     if (m->only) {
         m->met = term_matches(m->cx, m->c, m->kind, m->only, v);
         return;
     }
     if (m->c->is_set) {
-        m->met = is_local(m->cx, v) && in_set(m->c, v->ref_type, v->ref_id);
+        m->met = (is_local(m->cx, v) && in_set(m->c, v->ref_type, v->ref_id)) || met_inside(m, v);
         return;
     }
     for (size_t i = 0; i < m->c->n_terms && !m->met; i++) {
@@ -280,9 +336,11 @@ static void meet_base(void *ctx, yyjson_val *base, sv datatype)
     (void)datatype;
     for (size_t i = 0; i < k->c->param->n_parts && !k->met; i++) {
         const struct search_part *p = &k->c->param->parts[i];
-        struct meeting m = { k->cx, k->c, k->root, &k->t->parts[i], p->kind, false, false };
+        struct meeting m = {
+            .cx = k->cx, .c = k->c, .root = k->root, .only = &k->t->parts[i], .kind = p->kind
+        };
         for (size_t n = 0; n < p->n_paths; n++)
-            path_walk(&p->paths[n], k->root, base, meet_element, &m);
+            path_walk(&p->paths[n], k->root, base, NULL, meet_element, &m);
         if (!m.met)
             return;
     }
@@ -331,18 +389,19 @@ static bool instant_matches(const struct search_criterion *c, int64_t instant_ms
     return false;
 }
 
-bool search_match(const struct search_context *cx, const struct search_criterion *c,
-                  const struct search_subject *s)
+/* inside: it is a contained resource, which has no id of its own, no instant, and nothing outside leads to it. */
+static bool resource_meets(const struct search_context *cx, const struct search_criterion *c,
+                           const struct search_subject *s, struct contained *in, bool inside)
 {
     if (c->param == NULL)
-        return in_set(c, s->type, s->id);
-    bool missing = c->modifier == SEARCH_MOD_MISSING;
+        return !inside && in_set(c, s->type, s->id);
+    const bool missing = c->modifier == SEARCH_MOD_MISSING, negated = c->modifier == SEARCH_MOD_NOT;
     if (sv_eq(c->param->code, SV_LIT("_id")))
-        return missing ? !c->missing : id_matches(c, s) != (c->modifier == SEARCH_MOD_NOT);
+        return missing ? c->missing == inside : (!inside && id_matches(c, s)) != negated;
     if (sv_eq(c->param->code, SV_LIT("_lastUpdated")))
-        return missing ? !c->missing : instant_matches(c, s->instant_ms);
+        return missing ? c->missing == inside : !inside && instant_matches(c, s->instant_ms);
     if (c->param == &search_created_at)
-        return missing ? !c->missing : instant_matches(c, s->created_ms);
+        return missing ? c->missing == inside : !inside && instant_matches(c, s->created_ms);
     if (c->param->kind == SEARCH_COMPOSITE)
         return composite_matches(cx, c, s);
     if (c->param->kind == SEARCH_SPECIAL) {
@@ -351,9 +410,19 @@ bool search_match(const struct search_context *cx, const struct search_criterion
                 return true;
         return missing && c->missing == (json_get(s->root, "position") == NULL);
     }
-    struct meeting m = { cx, c, s->root, NULL, c->param->kind, false, false };
-    search_extract(c->param, s->root, meet, &m);
+    struct meeting m = { .cx = cx, .c = c, .root = s->root, .in = in, .kind = c->param->kind };
+    extract_within(c->param, s->root, c->n_inside ? in : NULL, meet, &m);
     if (missing)
         return m.any != c->missing;
-    return c->modifier == SEARCH_MOD_NOT ? !m.met : m.met;
+    return m.met != negated;
+}
+
+bool search_match(const struct search_context *cx, const struct search_criterion *c,
+                  const struct search_subject *s)
+{
+    struct contained in;
+    contained_init(&in, s->root);
+    bool met = resource_meets(cx, c, s, &in, false);
+    contained_done(&in);
+    return met;
 }

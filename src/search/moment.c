@@ -1,9 +1,8 @@
-/* moment.c - what was written is an interval: "2015-02" is a month, "5.4" is [5.35, 5.45).
- * Bounds of numbers are made as decimal text and read by strtod, so that a bound and an element of the same
- * spelling are the same double. */
+/* moment.c - what was written is an interval: "2015-02" is a month. And references: "Patient/1" is a type and an id.
+ *
+ * A leap second (23:59:60) is the last millisecond of its minute: it stays in its day, behind 23:59:59 and in front
+ * of midnight. */
 #include "search/search_private.h"
-
-#include <math.h>
 
 #define DAY_MS 86400000LL
 
@@ -72,6 +71,7 @@ static bool clock_part(sv *t, int64_t day_ms, int64_t *lo, int64_t *hi)
     if (ch(t, ':')) {
         if (!digits(t, 2, &s) || s > 60)
             return false;
+        bool leap = s == 60;
         at += s * 1000LL;
         width = 1000;
         if (ch(t, '.')) {
@@ -83,6 +83,10 @@ static bool clock_part(sv *t, int64_t day_ms, int64_t *lo, int64_t *hi)
                 return false;
             width = n >= 3 ? 1 : n == 2 ? 10 : 100;
             at += frac * width;
+        }
+        if (leap) {
+            at = day_ms + (h * 60 + mi + 1) * 60000LL - 1;
+            width = 1;
         }
     }
     if (!zone(t, &off))
@@ -120,62 +124,6 @@ bool moment_parse(sv t, int64_t *lo_ms, int64_t *hi_ms)
     return ch(&t, 'T') && clock_part(&t, day, lo_ms, hi_ms);
 }
 
-static double decimal(bool minus, long long mantissa, long exponent)
-{
-    char text[64];
-    double v = 0;
-    bool below = mantissa < 0;
-    int n = snprintf(text, sizeof text, "%s%llde%ld", minus != below ? "-" : "",
-                     below ? -mantissa : mantissa, exponent);
-    return sv_to_double(sv_make(text, (size_t)n), &v) ? v : 0;
-}
-
-bool number_parse(sv text, double *value, double *lo, double *hi)
-{
-    sv t = text;
-    bool minus = ch(&t, '-'), point = false, any = false;
-    if (!minus)
-        (void)ch(&t, '+');
-    long long mantissa = 0;
-    long exponent = 0;
-    size_t significant = 0;
-    for (; t.len && (t.ptr[0] == '.' || (t.ptr[0] >= '0' && t.ptr[0] <= '9')); t = sv_tail(t, 1)) {
-        if (t.ptr[0] == '.') {
-            if (point)
-                return false;
-            point = true;
-            continue;
-        }
-        any = true;
-        if (significant < 16) {
-            mantissa = mantissa * 10 + (t.ptr[0] - '0');
-            significant += mantissa != 0;
-            exponent -= point;
-        } else {
-            exponent += !point;
-        }
-    }
-    if (!any)
-        return false;
-    if (t.len && (t.ptr[0] == 'e' || t.ptr[0] == 'E')) {
-        int64_t by;
-        t = sv_tail(t, 1);
-        (void)ch(&t, '+');
-        if (!sv_to_i64(t, &by) || by > 400 || by < -400)
-            return false;
-        exponent += (long)by;
-        t = sv_tail(t, t.len);
-    }
-    if (t.len)
-        return false;
-    *value = decimal(minus, mantissa, exponent);
-    double a = decimal(minus, mantissa * 10 - 5, exponent - 1);
-    double b = decimal(minus, mantissa * 10 + 5, exponent - 1);
-    *lo = a < b ? a : b;
-    *hi = a < b ? b : a;
-    return isfinite(*value);
-}
-
 sv canonical_url(sv text)
 {
     return sv_head(text, sv_find(text, '|'));
@@ -186,11 +134,11 @@ bool reference_parse(sv text, fhir_type *type, sv *id, sv *base)
     sv t = canonical_url(text);
     size_t h = sv_find(t, '#');
     t = sv_head(t, h);
-    for (size_t i = 0; i + 10 <= t.len; i++) /* "/_history/" */
-        if (memcmp(t.ptr + i, "/_history/", 10) == 0) {
-            t = sv_head(t, i);
-            break;
-        }
+    const char *version = NULL;
+    if (t.len && memchr(t.ptr, '_', t.len)) /* few have one */
+        version = memmem(t.ptr, t.len, "/_history/", 10);
+    if (version)
+        t = sv_head(t, (size_t)(version - t.ptr));
     size_t slash = t.len;
     while (slash > 0 && t.ptr[slash - 1] != '/')
         slash--;

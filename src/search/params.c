@@ -131,6 +131,10 @@ static void compile_path(sv text, struct search_path *out)
     while (cut_step(&text, &step))
         compile_step(step, &out->steps[out->n_steps++]);
     out->first = out->n_steps ? name_bit(out->steps[0].name) : UINT64_MAX;
+    sv last = out->n_steps ? out->steps[out->n_steps - 1].name : SV_NONE;
+    if (sv_eq(out->datatype, SV_LIT("string")) &&
+        (sv_eq(last, SV_LIT("family")) || sv_eq(last, SV_LIT("given"))))
+        out->datatype = SV_LIT(NAME_PART);
 }
 
 static void compile_paths(sv text, char sep, struct search_path **out, size_t *n)

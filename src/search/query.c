@@ -6,49 +6,6 @@
 #include "search/search_private.h"
 
 #include <math.h>
-#include <utf8proc.h>
-
-/* ---- folding ---- */
-
-/* A run of white space is one space. Source: search.html#string. */
-static size_t squeeze(char *text, size_t len)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < len; i++) {
-        bool space = text[i] == ' ' || (text[i] >= '\t' && text[i] <= '\r');
-        if (!space || n == 0 || text[n - 1] != ' ')
-            text[n++] = space ? ' ' : text[i];
-    }
-    return n;
-}
-
-err_code search_fold(sv text, struct arena *a, sv *out, struct err *e)
-{
-    bool ascii = true;
-    for (size_t i = 0; i < text.len; i++)
-        ascii &= (unsigned char)text.ptr[i] < 0x80;
-    if (ascii) {
-        char *p = arena_alloc(a, text.len + 1);
-        if (p == NULL)
-            return arena_oom(a, e);
-        for (size_t i = 0; i < text.len; i++) {
-            char c = text.ptr[i];
-            p[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-        }
-        *out = sv_make(p, squeeze(p, text.len));
-        return ERR_OK;
-    }
-    utf8proc_uint8_t *folded = NULL;
-    utf8proc_ssize_t n =
-        utf8proc_map((const utf8proc_uint8_t *)text.ptr, (utf8proc_ssize_t)text.len, &folded,
-                     UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_STRIPMARK |
-                         UTF8PROC_IGNORE);
-    if (n < 0)
-        return ERR(e, ERR_INVALID, "text is not valid UTF-8");
-    *out = arena_sv(a, sv_make(folded, squeeze((char *)folded, (size_t)n)));
-    free(folded);
-    return out->ptr ? ERR_OK : arena_oom(a, e);
-}
 
 /* ---- pieces ---- */
 
@@ -124,14 +81,8 @@ static err_code wrong(struct parse *p, const char *what, struct err *e)
 static err_code term_number(struct parse *p, sv text, struct search_term *t, struct err *e)
 {
     t->prefix = take_prefix(&text);
-    if (!number_parse(text, &t->value, &t->lo, &t->hi))
-        return wrong(p, "a number is wanted, such as 5.4 or ge100", e);
-    if (t->prefix == SEARCH_AP) {
-        double d = fabs(t->value) * 0.1;
-        t->lo = t->value - d;
-        t->hi = t->value + d;
-    }
-    return ERR_OK;
+    err_code rc = decimal_query(text, t->prefix == SEARCH_AP, p->a, &t->value, &t->lo, &t->hi, e);
+    return rc == ERR_INVALID ? wrong(p, "a number is wanted, such as 5.4 or ge100", e) : rc;
 }
 
 static err_code term_date(struct parse *p, sv text, struct search_term *t, struct err *e)
@@ -148,6 +99,19 @@ static err_code term_date(struct parse *p, sv text, struct search_term *t, struc
         t->lo_ms -= gap;
         t->hi_ms += gap;
     }
+    return ERR_OK;
+}
+
+/* A text of which nothing is left would be found in every text. */
+static err_code term_text(struct parse *p, const struct search_criterion *c, struct search_term *t,
+                          struct err *e)
+{
+    TRY(fold_query(t->raw, p->a, &t->folded, e));
+    if (t->folded.n == 0 && c->modifier != SEARCH_MOD_EXACT)
+        return wrong(p,
+                     "it holds nothing but punctuation or white space, which a search passes "
+                     "over; :exact takes it as it is",
+                     e);
     return ERR_OK;
 }
 
@@ -258,7 +222,7 @@ static err_code term(struct parse *p, const struct search_criterion *c, search_k
         return wrong(p, "it is empty", e);
     TRY(unescape(p, text, &t->raw, e));
     if (c->modifier == SEARCH_MOD_TEXT)
-        return search_fold(t->raw, p->a, &t->text, e);
+        return term_text(p, c, t, e);
     if (c->modifier == SEARCH_MOD_IDENTIFIER)
         return term_token(p, text, t, e);
     switch (kind) {
@@ -274,7 +238,7 @@ static err_code term(struct parse *p, const struct search_criterion *c, search_k
     case SEARCH_REFERENCE:
         return term_reference(p, c, text, t, e);
     case SEARCH_STRING:
-        return search_fold(t->raw, p->a, &t->text, e);
+        return term_text(p, c, t, e);
     case SEARCH_URI:
         t->text = t->raw;
         return ERR_OK;

@@ -16,6 +16,11 @@
 #define SEARCH_TERMS_MAX 200u /* values of one criterion, divided by commas */
 #define SEARCH_KEY_MAX   32u  /* bytes of an index value */
 
+/* Form of the index entries that search_index() gives. Stores hold entries of the form of their day, and have them
+ * made anew when it is an older one (docs/key-layout.md). 2: texts without punctuation, parts of names, decimals of
+ * any size, leap seconds in their day, what contained resources hold. */
+#define SEARCH_INDEX_FORM 2u
+
 typedef enum {
     SEARCH_NUMBER,
     SEARCH_DATE,
@@ -67,18 +72,28 @@ size_t search_compartment(fhir_type owner, fhir_type member,
 bool search_is_compartment(fhir_type owner);
 
 /* ---- what a parameter finds ---- */
+/* A decimal as it is written, borrowed from the text that it was read from. */
+struct search_decimal {
+    int8_t sign;       /* -1, 0, 1 */
+    bool infinite;     /* to the side that sign says */
+    sv digits;         /* from the first to the last that is not 0; a point may stand between */
+    int64_t magnitude; /* of the first digit: 54 has 1, 0.05 has -2 */
+};
 struct search_value {
     search_kind kind;
     sv system, code; /* token; unit of a quantity. ptr NULL: absent */
     sv unit;         /* quantity: unit as people write it */
     sv text; /* string, uri; display or text of a token, of a reference; url of a reference */
-    bool any_system;      /* token: the system is implied by the element (datatype code) */
-    bool any_case;        /* token: upper and lower case of the code are the same */
-    double lo, hi;        /* number, quantity: equal unless a Range; infinite when open */
-    int64_t lo_ms, hi_ms; /* date: [lo, hi); INT64_MIN, INT64_MAX when open */
-    fhir_type ref_type;   /* reference to Type/id, relative or at the end of a URL */
-    sv ref_id, ref_base;  /* base: of an absolute URL; empty when relative */
-    yyjson_val *element;  /* what it was made of */
+    bool any_system;       /* token: the system is implied by the element (datatype code) */
+    bool any_case;         /* token: upper and lower case of the code are the same */
+    bool parts;            /* string: of a person's name, whose parts are searched each */
+    bool point;            /* number, quantity: lo is hi */
+    sv lo, hi;             /* number, quantity: as written; ptr NULL: there is no end */
+    bool lo_open, hi_open; /* the end itself is not in: of "<5" */
+    int64_t lo_ms, hi_ms;  /* date: [lo, hi); INT64_MIN, INT64_MAX when open */
+    fhir_type ref_type;    /* reference to Type/id, relative or at the end of a URL */
+    sv ref_id, ref_base;   /* base: of an absolute URL; empty when relative */
+    yyjson_val *element;   /* what it was made of */
 };
 /* Calls fn for each value that p finds in the resource. Values of a composite are not given (see
  * search_match). fn's value is valid during the call; texts that had to be made are in a. */
@@ -116,14 +131,24 @@ typedef enum {
     SEARCH_MOD_TYPE, /* subject:Patient */
 } search_modifier;
 
+struct search_number { /* a decimal, and the double nearest to it */
+    struct search_decimal exact;
+    double near;
+};
+struct search_text { /* folded: how it can be read, one or two ways; none: nothing is left of it */
+    sv readings[2];
+    unsigned n;
+};
 struct search_term { /* one of the values of which any is enough */
     search_prefix prefix;
-    bool has_system; /* a | stood there: system empty means "no system" */
-    sv system, code; /* token, quantity's unit; code empty: any */
-    sv type_code;    /* :of-type: of the identifier's type; system is its system */
-    sv text;         /* folded string, uri, reference as written */
-    sv raw;          /* as written, without escapes */
-    double lo, hi, value;
+    bool has_system;           /* a | stood there: system empty means "no system" */
+    sv system, code;           /* token, quantity's unit; code empty: any */
+    sv type_code;              /* :of-type: of the identifier's type; system is its system */
+    struct search_text folded; /* string, :text */
+    sv text;                   /* uri, reference as written */
+    sv raw;                    /* as written, without escapes */
+    struct search_number lo, hi,
+        value; /* lo, hi: for eq the numbers that would be written so [lo, hi) */
     int64_t lo_ms, hi_ms;
     fhir_type ref_type;
     sv ref_id;
@@ -134,6 +159,11 @@ struct search_term { /* one of the values of which any is enough */
 struct search_id { /* one resource */
     fhir_type type;
     sv id;
+};
+struct search_criterion;
+struct search_inside { /* what a chain asks of contained resources of a type */
+    fhir_type type;
+    const struct search_criterion *criterion;
 };
 struct search_criterion {
     const struct search_param *param;
@@ -147,6 +177,9 @@ struct search_criterion {
     const struct search_id
         *set; /* references lead to one of these; with param NULL: the resource is one */
     size_t n_set;
+    const struct search_inside
+        *inside; /* or to a contained resource that one of these is about, and meets it */
+    size_t n_inside;
 };
 int search_id_cmp(const void *a, const void *b);
 
@@ -179,6 +212,9 @@ bool search_match(const struct search_context *cx, const struct search_criterion
 MUST_USE err_code search_index(fhir_type type, yyjson_val *root, struct buf *out, struct err *e);
 /* Take the next entry of such a list. */
 bool search_index_next(sv *list, uint16_t *param, sv *value);
+/* Those among them that an index of form 1 lacks, and maybe some that it has. */
+MUST_USE err_code search_index_newer(fhir_type type, yyjson_val *root, struct buf *out,
+                                     struct err *e);
 
 /* An entry of a token is SEARCH_TOKEN_LEN bytes, the first SEARCH_CODE_LEN of its code, the rest of its system. */
 #define SEARCH_TOKEN_LEN  13u
@@ -201,6 +237,8 @@ struct search_driver {
     uint16_t param;
     struct search_range *ranges; /* sorted, apart from each other */
     size_t n;
+    bool inside;  /* entries of contained resources are among them */
+    uint8_t form; /* of the entries: an index of an older form cannot be asked */
 };
 /* Ranges that hold an entry of every resource the criterion matches. False: the index cannot help. */
 MUST_USE bool search_ranges(const struct search_criterion *c, fhir_type type, struct arena *a,
@@ -215,6 +253,3 @@ bool search_first_entry(const struct search_driver *d, fhir_type type, yyjson_va
  * the greatest. Empty: it has none (such resources come last). Appended to out. */
 MUST_USE err_code search_sort_key(const struct search_param *p, const struct search_subject *s,
                                   bool descending, struct buf *out, struct err *e);
-
-/* Letter case and accents folded: what strings are compared by. *out is in a, or text itself. */
-MUST_USE err_code search_fold(sv text, struct arena *a, sv *out, struct err *e);

@@ -2,12 +2,11 @@
  * Source: FHIR R4 search.html, the tables of 3.1.1.4 for number, date, string, token, quantity, reference, uri. */
 #include "search/search_private.h"
 
-#include <math.h>
-
 /* ---- paths ---- */
 
 struct walker {
     const struct search_path *p;
+    struct contained *in;
     search_element_fn fn;
     void *ctx;
 };
@@ -36,7 +35,7 @@ static bool picked(const struct search_step *s, yyjson_val *v)
     }
 }
 
-static bool leads_to(yyjson_val *v, fhir_type only)
+static bool leads_to(yyjson_val *v, fhir_type only, struct contained *in)
 {
     if (only == FHIR_TYPE_NONE)
         return true;
@@ -46,13 +45,16 @@ static bool leads_to(yyjson_val *v, fhir_type only)
         text = json_string(v);
     if (reference_parse(text, &t, &id, &base))
         return t == only;
+    const struct contained_item *item = in ? contained_find(in, text) : NULL;
+    if (item)
+        return item->type == only;
     return sv_eq_cstr(json_string(json_get(v, "type")), fhir_type_name(only));
 }
 
 static void step(const struct walker *w, size_t at, yyjson_val *v)
 {
     if (at == w->p->n_steps) {
-        if (leads_to(v, w->p->only))
+        if (leads_to(v, w->p->only, w->in))
             w->fn(w->ctx, v, w->p->datatype);
         return;
     }
@@ -73,9 +75,9 @@ static void step(const struct walker *w, size_t at, yyjson_val *v)
 }
 
 void path_walk(const struct search_path *p, yyjson_val *root, yyjson_val *from,
-               search_element_fn fn, void *ctx)
+               struct contained *in, search_element_fn fn, void *ctx)
 {
-    struct walker w = { p, fn, ctx };
+    struct walker w = { p, in, fn, ctx };
     step(&w, 0, p->from_root ? root : from);
 }
 
@@ -107,21 +109,21 @@ static void give(const struct giver *g, struct search_value v)
     g->fn(g->ctx, &v);
 }
 
-static void give_text(const struct giver *g, yyjson_val *v)
+static void give_text(const struct giver *g, yyjson_val *v, bool parts)
 {
     if (yyjson_is_str(v))
-        give(g, (struct search_value){ .text = json_string(v), .element = v });
+        give(g, (struct search_value){ .text = json_string(v), .parts = parts, .element = v });
 }
 
-static void give_texts(const struct giver *g, yyjson_val *v)
+static void give_texts(const struct giver *g, yyjson_val *v, bool parts)
 {
     if (yyjson_is_arr(v)) {
         yyjson_arr_iter it = yyjson_arr_iter_with(v);
         yyjson_val *x;
         while ((x = yyjson_arr_iter_next(&it)) != NULL)
-            give_text(g, x);
+            give_text(g, x, parts);
     } else {
-        give_text(g, v);
+        give_text(g, v, parts);
     }
 }
 
@@ -134,11 +136,12 @@ static void strings(const struct giver *g, yyjson_val *v, sv datatype)
                                : sv_eq(datatype, SV_LIT("Address")) ? address
                                                                     : NULL;
     if (parts == NULL || !yyjson_is_obj(v)) {
-        give_text(g, v);
+        give_text(g, v, sv_eq(datatype, SV_LIT(NAME_PART)));
         return;
     }
+    const bool is_name = parts == name;
     for (; *parts; parts++)
-        give_texts(g, json_get(v, *parts));
+        give_texts(g, json_get(v, *parts), is_name);
 }
 
 static void coding(const struct giver *g, yyjson_val *v)
@@ -183,27 +186,45 @@ static void tokens(const struct giver *g, yyjson_val *v, sv datatype)
     }
 }
 
-/* Numbers of a Range, open where a side is missing. */
-static bool range(yyjson_val *v, double *lo, double *hi)
+/* Numbers of a Range; a side that is missing has no end. One that ends before it begins holds nothing. */
+static bool range(yyjson_val *v, struct search_value *out)
 {
-    yyjson_val *l = json_get(v, "low"), *h = json_get(v, "high");
-    *lo = -INFINITY;
-    *hi = INFINITY;
-    bool has_lo = sv_to_double(json_number(json_get(l, "value")), lo);
-    bool has_hi = sv_to_double(json_number(json_get(h, "value")), hi);
-    return has_lo || has_hi;
+    struct search_decimal lo, hi;
+    out->lo = json_number(json_get(json_get(v, "low"), "value"));
+    out->hi = json_number(json_get(json_get(v, "high"), "value"));
+    if (out->lo.ptr && out->hi.ptr)
+        return decimal_parse(out->lo, &lo) && decimal_parse(out->hi, &hi) &&
+               decimal_cmp(&lo, &hi) <= 0;
+    return out->lo.ptr || out->hi.ptr;
 }
 
 static void numbers(const struct giver *g, yyjson_val *v, sv datatype)
 {
     struct search_value n = { .element = v };
     if (sv_eq(datatype, SV_LIT("Range"))) {
-        if (range(v, &n.lo, &n.hi))
+        if (range(v, &n))
             give(g, n);
-    } else if (sv_to_double(json_number(v), &n.lo)) {
-        n.hi = n.lo;
-        give(g, n);
+        return;
     }
+    n.lo = n.hi = json_number(v);
+    n.point = true;
+    if (n.lo.ptr)
+        give(g, n);
+}
+
+/* A comparator makes it all that is on one side: "<5" ends at 5 without it, "<=5" with it. */
+static void compare(struct search_value *q, sv comparator)
+{
+    const bool less = sv_starts(comparator, SV_LIT("<"));
+    if (!less && !sv_starts(comparator, SV_LIT(">")))
+        return;
+    q->point = false;
+    if (less)
+        q->lo = SV_NONE;
+    else
+        q->hi = SV_NONE;
+    q->hi_open = less && comparator.len == 1;
+    q->lo_open = !less && comparator.len == 1;
 }
 
 static void quantities(const struct giver *g, yyjson_val *v, sv datatype)
@@ -213,7 +234,7 @@ static void quantities(const struct giver *g, yyjson_val *v, sv datatype)
         yyjson_val *side = json_get(v, "low");
         if (side == NULL)
             side = json_get(v, "high");
-        if (!range(v, &q.lo, &q.hi))
+        if (!range(v, &q))
             return;
         q.system = member(side, "system");
         q.code = member(side, "code");
@@ -221,19 +242,15 @@ static void quantities(const struct giver *g, yyjson_val *v, sv datatype)
         give(g, q);
         return;
     }
-    if (!sv_to_double(json_number(json_get(v, "value")), &q.lo))
+    q.lo = q.hi = json_number(json_get(v, "value"));
+    q.point = true;
+    if (q.lo.ptr == NULL)
         return;
-    q.hi = q.lo;
     if (sv_eq(datatype, SV_LIT("Money"))) {
         q.system = SV_LIT("urn:iso:std:iso:4217");
         q.code = member(v, "currency");
     } else {
-        /* a comparator makes it one side of the line */
-        sv c = member(v, "comparator");
-        if (sv_starts(c, SV_LIT("<")))
-            q.lo = -INFINITY;
-        if (sv_starts(c, SV_LIT(">")))
-            q.hi = INFINITY;
+        compare(&q, member(v, "comparator"));
         q.system = member(v, "system");
         q.code = member(v, "code");
         q.unit = member(v, "unit");
@@ -241,6 +258,7 @@ static void quantities(const struct giver *g, yyjson_val *v, sv datatype)
     give(g, q);
 }
 
+/* One that ends before it begins holds nothing. */
 static bool period(yyjson_val *v, int64_t *lo_ms, int64_t *hi_ms)
 {
     int64_t other;
@@ -248,7 +266,7 @@ static bool period(yyjson_val *v, int64_t *lo_ms, int64_t *hi_ms)
     *hi_ms = INT64_MAX;
     bool start = moment_parse(member(v, "start"), lo_ms, &other);
     bool end = moment_parse(member(v, "end"), &other, hi_ms);
-    return start || end;
+    return (start || end) && *lo_ms < *hi_ms;
 }
 
 /* Of a Timing only the outer limits matter: from the first event or the bounds to the last. */
@@ -353,7 +371,7 @@ void value_of_element(search_kind kind, yyjson_val *v, sv datatype, const struct
         references(&g, v, datatype);
         break;
     case SEARCH_URI:
-        give_text(&g, v);
+        give_text(&g, v, false);
         break;
     default:
         break;
@@ -378,7 +396,7 @@ void search_elements(const struct search_param *p, yyjson_val *resource, search_
                      void *ctx)
 {
     for (size_t i = 0; i < p->n_paths; i++)
-        path_walk(&p->paths[i], resource, resource, fn, ctx);
+        path_walk(&p->paths[i], resource, resource, NULL, fn, ctx);
 }
 
 struct extraction {
@@ -396,6 +414,12 @@ static void element_seen(void *ctx, yyjson_val *v, sv datatype)
 void search_extract(const struct search_param *p, yyjson_val *resource, search_value_fn fn,
                     void *ctx)
 {
+    extract_within(p, resource, NULL, fn, ctx);
+}
+
+void extract_within(const struct search_param *p, yyjson_val *resource, struct contained *in,
+                    search_value_fn fn, void *ctx)
+{
     if (is_exists(p)) { /* deceased: true or false for everybody */
         bool there = false;
         search_elements(p, resource, see_deceased, &there);
@@ -407,5 +431,6 @@ void search_extract(const struct search_param *p, yyjson_val *resource, search_v
     if (p->kind == SEARCH_COMPOSITE || p->kind == SEARCH_SPECIAL)
         return;
     struct extraction x = { p, fn, ctx };
-    search_elements(p, resource, element_seen, &x);
+    for (size_t i = 0; i < p->n_paths; i++)
+        path_walk(&p->paths[i], resource, resource, in, element_seen, &x);
 }

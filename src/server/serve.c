@@ -8,6 +8,7 @@
  *   DATA/objects       s3:// as a directory, unless another or an endpoint is given */
 #include "server/serve.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "codec/uri.h"
@@ -230,6 +231,28 @@ static struct store_bounds share_descriptors(struct rooms *r)
     return b;
 }
 
+/* ---- what data stores do on their own ---- */
+
+#define REINDEX_LOG_US (30u * 1000000u) /* progress is worth a line that often */
+
+static void on_reindex(void *ctx, const struct store_reindex *r)
+{
+    static const char *const states[] = { "begun", "under way", "done", "stopped", "failed" };
+    static _Atomic uint64_t last_us; /* of all data stores */
+    (void)ctx;
+    if (r->state == STORE_REINDEX_UNDER_WAY && clock_mono_us() - last_us < REINDEX_LOG_US)
+        return;
+    last_us = clock_mono_us();
+    if (r->state == STORE_REINDEX_FAILED) {
+        LOG_ERR("search-index", r->why, LOG_SV("datastore", r->store), LOG_STR("state", "failed"),
+                LOG_INT("versions", r->n_done),
+                LOG_STR("note", "searches read resources until the server is started again"));
+        return;
+    }
+    LOG(LOG_INFO, "search-index", LOG_SV("datastore", r->store), LOG_STR("state", states[r->state]),
+        LOG_INT("versions", r->n_done), LOG_STR("note", "entries of an older form are made anew"));
+}
+
 /* ---- up and down ---- */
 
 static struct job_served_limits served_limits(const struct server_config *c)
@@ -272,6 +295,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     TRY(open_auth(r, e));
     TRY(open_world(r, e));
     r->env = store_env_new((size_t)c->cache_mib << 20, 2);
+    store_env_on_reindex(r->env, on_reindex, NULL);
     TRY(store_registry_new(r->env, r->stores_path, &r->stores, e));
     unsigned may_wait = c->max_connections / 4; /* a place holds a connection */
     struct parking_config pc = { may_wait < PARKED_MAX ? may_wait : PARKED_MAX, PARKED_WAIT_US,

@@ -83,6 +83,19 @@ static bool is_utf8(sv text)
     return true;
 }
 
+/* The name of a parameter. AWS's clients encode it twice: name%253Acontains is name:contains. */
+static err_code decode_name(sv encoded, struct buf *b, bool *twice, struct err *e)
+{
+    TRY(uri_decode(encoded, true, b, e));
+    if (b->len == 0 ||
+        (memmem(b->ptr, b->len, "%3A", 3) == NULL && memmem(b->ptr, b->len, "%3a", 3) == NULL))
+        return ERR_OK;
+    CLEANUP_BUF struct buf once = *b;
+    *b = BUF_INIT(once.max);
+    *twice = true;
+    return uri_decode(buf_sv(&once), false, b, e);
+}
+
 err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
 {
     struct uri_pair *pairs;
@@ -100,8 +113,9 @@ err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
         memcpy(all, c->params.items, n_all * sizeof *all);
     for (size_t i = 0; i < n; i++) {
         CLEANUP_BUF struct buf b = BUF_INIT(2 * (size_t)QUERY_MAX);
-        TRY(uri_decode(pairs[i].name, true, &b, e));
-        struct rest_param p = { .name = arena_sv(c->a, buf_sv(&b)) };
+        struct rest_param p = { .twice = false };
+        TRY(decode_name(pairs[i].name, &b, &p.twice, e));
+        p.name = arena_sv(c->a, buf_sv(&b));
         buf_clear(&b);
         TRY(uri_decode(pairs[i].value, true, &b, e));
         p.value = arena_sv(c->a, buf_sv(&b));

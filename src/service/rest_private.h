@@ -20,6 +20,7 @@
 /* A list is only ever assigned as a whole, so that no failure leaves a length beside another list. */
 struct rest_param { /* of the query or a form, decoded */
     sv name, value;
+    bool twice; /* the name was encoded twice */
 };
 struct rest_param_list {
     struct rest_param *items;

@@ -190,6 +190,9 @@ static err_code chain(struct rest_query *q, fhir_type on, sv name, sv value, str
                    SV_FMT(p->code), SV_FMT(p->code));
     struct id_list l = { .c = q->c, .max = QUERY_IDS_MAX, .rc = ERR_OK, .e = e };
     struct search_criterion cr = { .param = p, .is_set = true };
+    struct search_inside *inside = arena_calloc(q->c->a, fhir_n_types(), sizeof *inside);
+    if (inside == NULL)
+        return arena_oom(q->c->a, e);
     buf_init(&l.ids, SIZE_MAX / 2);
     err_code rc = ERR_OK;
     bool any = false;
@@ -200,8 +203,10 @@ static err_code chain(struct rest_query *q, fhir_type on, sv name, sv value, str
         struct rest_query *in = NULL;
         any = true;
         rc = inner(q, type, rest, value, &in, e);
-        if (rc == ERR_OK)
+        if (rc == ERR_OK) { /* contained resources are asked where they stand */
+            inside[cr.n_inside++] = (struct search_inside){ type, in->clauses[0].any };
             rc = collect(in, &l, e);
+        }
     }
     struct search_id *ids = NULL;
     if (rc == ERR_OK && !any)
@@ -212,6 +217,7 @@ static err_code chain(struct rest_query *q, fhir_type on, sv name, sv value, str
     buf_done(&l.ids);
     TRY(rc);
     cr.set = ids;
+    cr.inside = inside;
     return add_clause(q, &cr, 1, e);
 }
 

@@ -245,8 +245,17 @@ static err_code read_types(struct rest_page *p, struct err *e)
     return ERR_OK;
 }
 
+/* Encoded once too often, and still no parameter: its sender does not mean every resource. */
+static err_code misspelt(sv name, struct err *e)
+{
+    return ERR(e, ERR_INVALID, "The name of search parameter %.*s is encoded twice, and unknown",
+               SV_FMT(sv_head(name, 64)));
+}
+
 err_code rest_page_ignored(struct rest_page *p, sv name, const struct err *why, struct err *e)
 {
+    if (sv_find(name, '%') < name.len)
+        return misspelt(name, e);
     if (rest_prefers(p->c, "handling=strict"))
         return ERR(e, ERR_INVALID, "Search parameter %.*s: %s", SV_FMT(sv_head(name, 64)),
                    why->msg);
@@ -352,6 +361,8 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
         if (done[i])
             continue;
         err_code rc = rest_query_add(q, c->params.items[i].name, c->params.items[i].value, &why);
+        if (rc == ERR_NOT_FOUND && c->params.items[i].twice)
+            return misspelt(c->params.items[i].name, e);
         if (rc == ERR_NOT_FOUND) {
             TRY(rest_page_ignored(p, c->params.items[i].name, &why, e));
             c->params.items[i].name.len = 0; /* the self link says what was done */

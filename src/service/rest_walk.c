@@ -136,7 +136,8 @@ static bool drivers_of(struct rest_walk *w, const struct rest_clause *cl,
     if (d == NULL)
         return false;
     for (size_t i = 0; i < cl->n; i++)
-        if (!search_ranges(&cl->any[i], w->type, w->drivers_arena, &d[i]))
+        if (!search_ranges(&cl->any[i], w->type, w->drivers_arena, &d[i]) ||
+            d[i].form > store_index_form(w->q->c->st))
             return false;
     *out = d;
     return true;

@@ -116,12 +116,13 @@ static void batch_version(struct rocks *r, rocksdb_writebatch_t *b, const struct
 static void batch_commit(struct rocks *r, rocksdb_writebatch_t *b, struct store_commit c,
                          key_kind kind, uint64_t bulk, uint64_t count)
 {
-    char v[25];
+    char v[COMMIT_FORM_AT + 1];
     struct key_bytes k = key_commit('c', c.t);
     key_put_u64(v, (uint64_t)c.instant_ms);
     v[8] = (char)kind;
     key_put_u64(v + 9, bulk);
     key_put_u64(v + 17, count);
+    v[COMMIT_FORM_AT] = (char)SEARCH_INDEX_FORM;
     rocksdb_writebatch_put_cf(b, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
 }
 

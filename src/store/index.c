@@ -10,8 +10,9 @@ struct rocks_index {
     struct batch_table *batches;
     rocksdb_readoptions_t *ro;
     rocksdb_iterator_t *it;
-    size_t range;              /* under way */
-    bool entered;              /* the iterator stands in it */
+    size_t range; /* under way */
+    bool entered; /* the iterator stands in it */
+    bool sought;  /* it stands on the first entry behind the range before, or behind all */
     char mark[KEY_SEARCH_MAX]; /* where to go on: entries up to it are passed over */
     size_t mark_len;
     char value[SEARCH_KEY_MAX], id[FHIR_ID_MAX]; /* what the last hit shows */
@@ -60,7 +61,18 @@ err_code rocks_index_scan(struct store *st, fhir_type type, const struct search_
     return ERR_OK;
 }
 
-/* Stand on the next entry of a range. False: there is none any more. */
+/* One that is behind all entries stands before nothing. */
+static bool stands_before(rocksdb_iterator_t *it, sv key)
+{
+    size_t len;
+    if (!rocksdb_iter_valid(it))
+        return false;
+    const char *k = rocksdb_iter_key(it, &len);
+    return sv_cmp(sv_make(k, len), key) < 0;
+}
+
+/* Stand on the next entry of a range. False: there is none any more. Ranges between which nothing stands cost one
+ * seek. */
 static bool advance(struct rocks_index *c)
 {
     char from[KEY_SEARCH_MAX], to[KEY_SEARCH_MAX];
@@ -73,8 +85,9 @@ static bool advance(struct rocks_index *c)
             sv f = sv_make(from, from_len), m = sv_make(c->mark, c->mark_len);
             if (c->mark_len && sv_cmp(m, f) > 0)
                 f = m;
-            rocksdb_iter_seek(c->it, f.ptr, f.len);
-            c->entered = true;
+            if (!c->sought || stands_before(c->it, f))
+                rocksdb_iter_seek(c->it, f.ptr, f.len);
+            c->entered = c->sought = true;
         } else {
             rocksdb_iter_next(c->it);
         }
@@ -126,7 +139,7 @@ void rocks_index_seek(struct store_index_cursor *base, sv value, sv id)
     while (c->range + 1 < c->d->n && c->d->ranges[c->range].to_len &&
            sv_cmp(value, sv_make(c->d->ranges[c->range].to, c->d->ranges[c->range].to_len)) >= 0)
         c->range++;
-    c->entered = false;
+    c->entered = c->sought = false;
 }
 
 void rocks_index_close(struct store_index_cursor *base)

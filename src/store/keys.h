@@ -40,6 +40,8 @@ struct key_search_parts {
 MUST_USE bool key_search_split(sv key, struct key_search_parts *out);
 
 /* commits: a letter, then a number */
+#define COMMIT_FORM_AT \
+    25u /* in the value of a commit: form of its search entries; older programs' ends before it */
 struct key_bytes key_commit(char letter, uint64_t n);
 
 void key_put_u64(char *out, uint64_t v); /* big endian */

@@ -726,6 +726,12 @@ static err_code mem_stats(struct store *st, struct store_stats *out, struct err 
     return ERR_OK;
 }
 
+static unsigned mem_index_form(struct store *st)
+{
+    (void)st;
+    return SEARCH_INDEX_FORM; /* nothing in it is older than the process */
+}
+
 static const struct store_ops memory_ops = {
     .close = mem_close,
     .last = mem_last,
@@ -754,6 +760,7 @@ static const struct store_ops memory_ops = {
     .index_seek = mem_index_seek,
     .index_close = mem_index_close,
     .settle = mem_settle,
+    .index_form = mem_index_form,
     .count = mem_count,
     .commit_at = mem_commit_at,
     .plan = mem_plan,

@@ -4,7 +4,7 @@
  *   versions  type, id, 0, kind, ~n -> header, JSON          changes  type, kind, n, id -> ""
  *   commits   'c' t -> instant, kind, b, count               notes    key -> value
  *             'b' b -> t, instant     'f' 0 -> floor     'n' 0 -> bulk numbers handed out
- *             'v' 0 -> version of this layout */
+ *             'v' 0 -> version of this layout    'i' 0 -> form of the search entries (reindex.c) */
 #include "store/store_private.h"
 
 #include "base/clock.h"
@@ -77,13 +77,23 @@ struct store_env *store_env_new(size_t cache_bytes, unsigned n_background)
     env->cache = rocksdb_cache_create_lru(cache_bytes - recent);
     env->recent = recent_new(recent);
     env->n_background = n_background;
+    pthread_mutex_init(&env->reindex.lock, NULL);
+    pthread_cond_init(&env->reindex.changed, NULL);
     return env;
+}
+
+void store_env_on_reindex(struct store_env *env, store_reindex_fn fn, void *ctx)
+{
+    env->on_reindex = fn;
+    env->on_reindex_ctx = ctx;
 }
 
 void store_env_free(struct store_env *env)
 {
     if (env == NULL)
         return;
+    pthread_mutex_destroy(&env->reindex.lock);
+    pthread_cond_destroy(&env->reindex.changed);
     rocksdb_cache_destroy(env->cache);
     recent_free(env->recent);
     rocksdb_env_destroy(env->env);
@@ -321,6 +331,7 @@ static err_code load_commits(struct rocks *r, struct err *e)
                 rc = ERR(e, ERR_CORRUPT, "reading the data store: a commit's record is damaged");
             else
                 r->seen.last.instant_ms = (int64_t)key_get_u64(v);
+            r->index.newest_form = len > COMMIT_FORM_AT ? (unsigned char)v[COMMIT_FORM_AT] : 0;
         }
     }
     char *bad = NULL;
@@ -365,12 +376,14 @@ static err_code load_state(struct rocks *r, bool create, struct err *e)
     r->order.floor_ms = there ? (int64_t)v : INT64_MIN;
     TRY(get_u64(r, 'n', &there, &v, e));
     r->bulk.next_b = r->bulk.reserved_b = there ? v : 1;
-    return staging_reset(r, e);
+    TRY(staging_reset(r, e));
+    return reindex_open(r, create, e); /* last: a thread may be at work from here on */
 }
 
 static void rocks_close(struct store *st)
 {
     struct rocks *r = (struct rocks *)st;
+    reindex_close(r);
     for (int i = 0; i < N_CFS; i++)
         if (r->cf[i])
             rocksdb_column_family_handle_destroy(r->cf[i]);
@@ -513,6 +526,7 @@ static const struct store_ops rocks_ops = {
     .index_next = rocks_index_next,
     .index_seek = rocks_index_seek,
     .index_close = rocks_index_close,
+    .index_form = rocks_index_form,
     .settle = rocks_settle,
     .count = rocks_count,
     .commit_at = rocks_commit_at,

@@ -267,6 +267,11 @@ err_code store_counts_settle(struct store *st, const atomic_bool *halt, struct e
     return st->ops->settle(st, halt, e);
 }
 
+unsigned store_index_form(struct store *st)
+{
+    return st->ops->index_form(st);
+}
+
 err_code store_count(struct store *st, fhir_type type, uint16_t param, sv value, uint64_t *out,
                      struct store_commit *at, struct err *e)
 {

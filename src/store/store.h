@@ -53,6 +53,26 @@ struct store_commit {
 struct store_env *store_env_new(size_t cache_bytes, unsigned n_background);
 void store_env_free(struct store_env *env); /* after every store of it is closed */
 
+/* A data store whose search entries are of an older form than SEARCH_INDEX_FORM has them made anew while it is used, by
+ * a thread of its own; closing it stops that, opening it goes on. */
+typedef enum {
+    STORE_REINDEX_BEGUN,
+    STORE_REINDEX_UNDER_WAY, /* some thousand versions more are done, and on disk */
+    STORE_REINDEX_DONE,
+    STORE_REINDEX_STOPPED, /* by closing */
+    STORE_REINDEX_FAILED,  /* until the next opening searches read resources instead */
+} store_reindex_state;
+struct store_reindex {
+    sv store; /* its folder's name */
+    store_reindex_state state;
+    uint64_t n_done;       /* versions, since it was opened */
+    const struct err *why; /* of FAILED, STOPPED */
+};
+/* Called by that thread, which waits for it. No call on the store. */
+typedef void (*store_reindex_fn)(void *ctx, const struct store_reindex *r);
+/* Before the first store is opened. */
+void store_env_on_reindex(struct store_env *env, store_reindex_fn fn, void *ctx);
+
 /* Open, or create when create is set. ERR_NOT_FOUND, ERR_EXISTS (another process has it),
  * ERR_CORRUPT, ERR_IO, ERR_NO_SPACE. */
 MUST_USE err_code store_open_rocksdb(struct store_env *env, const char *path, bool create,
@@ -198,6 +218,8 @@ struct store_index_cursor; /* one thread at a time */
 MUST_USE err_code store_index_scan(struct store *st, fhir_type type, const struct search_driver *d,
                                    sv after_value, sv after_id, uint64_t as_of_t,
                                    struct store_index_cursor **out, struct err *e);
+/* Form of the entries that every version has: an index cannot be asked for those of a driver of a later form. */
+unsigned store_index_form(struct store *st);
 /* ERR_EOF at the end. */
 MUST_USE err_code store_index_next(struct store_index_cursor *c, struct store_index_hit *out,
                                    struct err *e);

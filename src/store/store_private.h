@@ -7,7 +7,7 @@
  *   log.c      changes, newest first             index.c   search entries
  *   recent.c   current versions read lately      counts.c   sums of what is current
  *   changes.c  who changed within a window          weight.c   what an open store takes
- *   registry.c which stores are open
+ *   registry.c which stores are open                reindex.c  search entries of an older form
  * Floor: store. */
 #pragma once
 #include "store/keys.h"
@@ -53,6 +53,7 @@ struct store_ops {
     err_code (*index_next)(struct store_index_cursor *, struct store_index_hit *, struct err *);
     void (*index_seek)(struct store_index_cursor *, sv, sv);
     void (*index_close)(struct store_index_cursor *);
+    unsigned (*index_form)(struct store *);
     err_code (*settle)(struct store *, const atomic_bool *, struct err *);
     err_code (*count)(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct store_commit *,
                       struct err *);
@@ -90,6 +91,13 @@ struct store_env {
     rocksdb_cache_t *cache;
     struct recent *recent;
     unsigned n_background;
+    store_reindex_fn on_reindex; /* NULL: nobody wants to know */
+    void *on_reindex_ctx;
+    struct { /* reindex.c: one store at a time is at it */
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        bool taken;
+    } reindex;
 };
 
 /* ---- current versions read lately (recent.c says which laws hold) ---- */
@@ -156,6 +164,15 @@ struct rocks {
         pthread_mutex_t lock;
         uint64_t next_b, reserved_b;
     } bulk;
+    struct {              /* reindex.c */
+        atomic_uint form; /* every version has its entries of this form */
+        unsigned
+            newest_form; /* of the newest commit's, when the store was opened; 0: it does not say */
+        atomic_bool halt;
+        atomic_bool under_way;
+        bool running;
+        pthread_t thread;
+    } index;
 };
 
 /* As store_open_rocksdb(), with at most so many sorted files open at a time. */
@@ -163,11 +180,16 @@ MUST_USE err_code rocks_open(struct store_env *env, const char *path, bool creat
                              struct store **out, struct err *e);
 struct rocks_weight {
     uint64_t write_bytes; /* memory of what was written and stands in no sorted file yet */
-    bool busy;            /* files are being folded or written */
+    bool busy;            /* files are being folded or written, or search entries made anew */
 };
 void rocks_weigh(struct store *, struct rocks_weight *out);
 /* What was written goes into sorted files, and its memory is free. */
 MUST_USE err_code rocks_flush(struct store *, struct err *e);
+
+/* Once commits are read. ERR_CORRUPT: entries of a form that this program does not know. */
+MUST_USE err_code reindex_open(struct rocks *r, bool create, struct err *e);
+void reindex_close(struct rocks *r);
+unsigned rocks_index_form(struct store *);
 
 /* ---- counts (counts.c) ---- */
 #define COUNT_KEY_MAX 24u /* 1 + 2 + 1 + SEARCH_TOKEN_LEN, in whole words */

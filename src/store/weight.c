@@ -17,7 +17,8 @@ void rocks_weigh(struct store *st, struct rocks_weight *out)
             w.write_bytes += number(r, i, "rocksdb.cur-size-all-mem-tables");
     /* of the whole database, whatever the column family */
     w.busy = number(r, CF_VERSIONS, "rocksdb.num-running-compactions") ||
-             number(r, CF_VERSIONS, "rocksdb.num-running-flushes");
+             number(r, CF_VERSIONS, "rocksdb.num-running-flushes") ||
+             atomic_load(&r->index.under_way);
     *out = w;
 }
 

@@ -4,12 +4,14 @@ every resource is looked at for every query. Slow, plain, and independent of the
 Where the specification leaves a choice, docs/search.md says which one is meant; the same choice stands here.
 """
 import datetime
+import decimal
 import gzip
 import json
 import re
 import unicodedata
 from decimal import Decimal
 
+decimal.getcontext().prec = 5000  # sums are exact
 INF = float("inf")
 DATATYPES = {"Quantity", "CodeableConcept", "String", "Boolean", "Integer", "Range", "Ratio", "SampledData", "Time",
              "DateTime", "Period", "Date", "Reference", "Age", "Timing", "Instant", "Uri", "Canonical", "Coding",
@@ -158,14 +160,21 @@ def split_top(text, separator):
     return [p.strip() for p in parts + [text[at:]]]
 
 
-def evaluate(expression, roots, resource_type):
-    """Elements that an expression selects from roots."""
+def leads_to(e, type, holder):
+    """resolve() is Type: by what the reference says, or by the contained resource it leads to."""
+    text = str(e.value.get("reference", "") if isinstance(e.value, dict) else e.value)
+    inside = contained(holder, text)
+    return f"{type}/" in text or (inside is not None and inside["resourceType"] == type)
+
+
+def evaluate(expression, roots, resource_type, holder=None):
+    """Elements that an expression selects from roots. holder: whose contained resources resolve() knows."""
     expression = expression.strip()
     arms = split_top(expression, "|")
     if len(arms) > 1:
         seen, out = set(), []
         for arm in arms:
-            for e in evaluate(arm, roots, resource_type):
+            for e in evaluate(arm, roots, resource_type, holder):
                 if id(e.value) not in seen or not isinstance(e.value, dict):
                     seen.add(id(e.value))
                     out.append(e)
@@ -175,7 +184,7 @@ def evaluate(expression, roots, resource_type):
         if first and step.startswith("("):
             inner = step[1:-1]
             cast = re.fullmatch(r"(.*) as (\w+)", inner)
-            here = (evaluate(cast[1], roots, resource_type) if cast else evaluate(inner, roots, resource_type))
+            here = evaluate(cast[1] if cast else inner, roots, resource_type, holder)
             if cast:
                 here = [e for e in here if is_type(e, cast[2])]
         elif first and step[0].isupper():
@@ -184,8 +193,7 @@ def evaluate(expression, roots, resource_type):
         elif m := re.fullmatch(r"(?:as|ofType)\((\w+)\)", step):
             here = [e for e in here if is_type(e, m[1])]
         elif m := re.fullmatch(r"where\(resolve\(\) is (\w+)\)", step):
-            here = [e for e in here if f"{m[1]}/" in str(
-                e.value.get("reference", "") if isinstance(e.value, dict) else e.value)]
+            here = [e for e in here if leads_to(e, m[1], holder)]
         elif m := re.fullmatch(r"where\((\w+)='([^']*)'\)", step):
             here = [e for e in here if e.value.get(m[1]) == m[2]]
         elif m := re.fullmatch(r"extension\('([^']*)'\)", step):
@@ -202,9 +210,48 @@ def evaluate(expression, roots, resource_type):
 
 # ---- values ----
 
+APOSTROPHES = set("'`\u00b4\u055a\u05f3\u2018\u2019\u201a\u201b\u2032\u2035\uff07") | {chr(c) for c in range(0x2b9, 0x2c0)}
+
+
+def words(text):
+    """[(what stands in front, letters)]: case, accents and apostrophes are gone; " " is white space, "-" punctuation
+    alone, which can be passed over or taken for a blank."""
+    plain = "".join("'" if c in APOSTROPHES else c for c in text)
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", plain).casefold())
+    out, between = [], ""
+    for c in plain:
+        category = unicodedata.category(c)
+        if category[0] == "M" or c in APOSTROPHES or category == "Cf":
+            continue
+        if category[0] == "Z" or category == "Cc":
+            between = " "
+        elif category[0] == "P":
+            between = between or "-"
+        else:
+            if between or not out:
+                out.append([between if out else "", ""])
+            out[-1][1] += c
+            between = ""
+    return out
+
+
+def readings(parts):
+    """The two ways to read it: without punctuation, and with blanks for it."""
+    return {"".join((" " if gap == " " and i else "") + w for i, (gap, w) in enumerate(parts)),
+            " ".join(w for _, w in parts)}
+
+
 def fold(text):
-    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    return re.sub(r"[ \t\n\r\f\v]+", " ", "".join(c for c in text if not unicodedata.category(c).startswith("M")))
+    """Without punctuation."""
+    return "".join((" " if gap == " " else "") + w for gap, w in words(text))
+
+
+def text_meets(text, wanted, how):
+    have = words(text)
+    if how == "anywhere":
+        return any(w in h for h in readings(have) for w in readings(words(wanted)))
+    starts = range(min(len(have), 16)) if how == "parts" else range(min(len(have), 1))
+    return any(h.startswith(w) for k in starts for h in readings(have[k:]) for w in readings(words(wanted)))
 
 
 def moment(text):
@@ -227,7 +274,9 @@ def moment(text):
         return lo, lo + 86400000
     lo += int(m[4]) * 3600000 + int(m[5]) * 60000 + int(m[6] or 0) * 1000
     width = 60000 if not m[6] else 1000
-    if m[7]:
+    if m[6] == "60":  # a leap second belongs to its own minute: the last moment of it
+        lo, width = lo - 1, 1
+    elif m[7]:
         digits = (m[7] + "00")[:3]
         lo += int(digits)
         width = 10 ** max(0, 3 - len(m[7]))
@@ -250,7 +299,8 @@ def dates(e):
         return [(min(r[0] for r in ranges), max(r[1] for r in ranges))] if ranges else []
     if "start" not in v and "end" not in v:
         return []
-    return [(moment(v["start"])[0] if "start" in v else -INF, moment(v["end"])[1] if "end" in v else INF)]
+    lo, hi = moment(v["start"])[0] if "start" in v else -INF, moment(v["end"])[1] if "end" in v else INF
+    return [(lo, hi)] if lo < hi else []  # what ends before it begins is no time
 
 
 def texts(e):
@@ -285,10 +335,10 @@ def tokens(e):
 
 
 def numbers(e):
-    """(lo, hi, system, code, unit)"""
+    """(lo, hi, lo is not in, hi is not in, system, code, unit)"""
     v = e.value
     if isinstance(v, Decimal):
-        return [(v, v, None, None, None)]
+        return [(v, v, False, False, None, None, None)]
     if not isinstance(v, dict):
         return []
     if "low" in v or "high" in v:
@@ -296,14 +346,18 @@ def numbers(e):
         if "value" not in low and "value" not in high:
             return []
         side = v.get("low") or v.get("high")
-        return [(low.get("value", -INF), high.get("value", INF), side.get("system"), side.get("code"), side.get("unit"))]
+        if low.get("value", -INF) > high.get("value", INF):
+            return []  # it holds nothing
+        return [(low.get("value", -INF), high.get("value", INF), False, False, side.get("system"), side.get("code"),
+                 side.get("unit"))]
     if "value" not in v or not isinstance(v["value"], Decimal):
         return []
+    n = v["value"]
     if "currency" in v:
-        return [(v["value"], v["value"], "urn:iso:std:iso:4217", v["currency"], None)]
-    c = v.get("comparator", "")
-    return [(-INF if c.startswith("<") else v["value"], INF if c.startswith(">") else v["value"],
-             v.get("system"), v.get("code"), v.get("unit"))]
+        return [(n, n, False, False, "urn:iso:std:iso:4217", v["currency"], None)]
+    ends = {"<": (-INF, n, False, True), "<=": (-INF, n, False, False), ">": (n, INF, True, False),
+            ">=": (n, INF, False, False)}.get(v.get("comparator"), (n, n, False, False))
+    return [(*ends, v.get("system"), v.get("code"), v.get("unit"))]
 
 
 def reference_of(e):
@@ -335,18 +389,20 @@ def prefixed(text):
     return (text[:2], text[2:]) if text[:2] in ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap") else ("eq", text)
 
 
-def number_meets(prefix, text, lo, hi):
+def number_meets(prefix, text, lo, hi, lo_out, hi_out):
+    """The target is the numbers from lo to hi, the ends among them unless they are out."""
     value = Decimal(text)
     half = Decimal(5).scaleb(value.as_tuple().exponent - 1)
     low, high = value - half, value + half
-    if prefix in ("eq", "ne"):
-        inside = low <= lo and (hi < high if lo == hi else hi <= high)
-        return inside == (prefix == "eq")
+    above = hi > value or (hi == value and not hi_out)  # something of it is value or more
+    below = lo < value or (lo == value and not lo_out)
+    if prefix in ("eq", "ne"):  # the search value's range [low, high) contains the target
+        return (low <= lo and (hi < high or (hi == high and hi_out))) == (prefix == "eq")
     if prefix == "ap":
-        tenth = abs(value) / 10
-        return lo <= value + tenth and hi >= value - tenth
-    return {"gt": hi > value, "lt": lo < value, "ge": hi >= value, "le": lo <= value,
-            "sa": lo > value, "eb": hi < value}[prefix]
+        least, most = sorted((value * Decimal("0.9"), value * Decimal("1.1")))
+        return (lo < most or (lo == most and not lo_out)) and (hi > least or (hi == least and not hi_out))
+    return {"gt": hi > value, "lt": lo < value, "ge": above, "le": below,
+            "sa": not below, "eb": not above}[prefix]
 
 
 def date_meets(prefix, text, lo, hi, now):
@@ -355,8 +411,9 @@ def date_meets(prefix, text, lo, hi, now):
         gap = abs(now - low) // 10
         return lo < high + gap and hi > low - gap
     inside = low <= lo and hi <= high
-    return {"eq": inside, "ne": not inside, "gt": hi > high, "lt": lo < low, "ge": hi > high or inside,
-            "le": lo < low or inside, "sa": lo >= high, "eb": hi <= low}[prefix]
+    # ge: not all of it is in front; le: not all of it is behind
+    return {"eq": inside, "ne": not inside, "gt": hi > high, "lt": lo < low, "ge": hi > low, "le": lo < high,
+            "sa": lo >= high, "eb": hi <= low}[prefix]
 
 
 def same_code(wanted, have, implied):
@@ -374,6 +431,24 @@ def token_meets(term, system, code):
     if not want_system:
         return code is not None and system in (None, Ellipsis, "")
     return implied or want_system == system
+
+
+def contained(holder, text):
+    """The resource that "#id" leads to; None when it is no such reference or leads nowhere."""
+    if not holder or not text or not text.startswith("#") or text == "#":
+        return None
+    return next((r for r in holder.get("contained", []) if r.get("id") == text[1:]), None)
+
+
+def left_matches(above, below, canonical):
+    """Is the URI `above` a beginning of `below`? URNs have none; a version has versions within it."""
+    if canonical and ("|" in above or above.lower().startswith("urn:")):
+        url, _, version = above.partition("|")
+        have_url, _, have = below.partition("|")
+        return url == have_url and (not version or have == version or have.startswith(version + "."))
+    if above.lower().startswith("urn:") or below.lower().startswith("urn:"):
+        return above == below
+    return below.startswith(above)
 
 
 def local(base, text):
@@ -411,27 +486,26 @@ class Oracle:
     def parameter(self, type, code):
         return COMMON.get(code) or self.table.get(type, {}).get(code)
 
-    def elements(self, r, parameter):
-        return evaluate(parameter[1], [Element(r)], r["resourceType"])
+    def elements(self, r, parameter, holder=None):
+        return evaluate(parameter[1], [Element(r)], r["resourceType"], holder)
 
     # -- one parameter against one resource --
 
-    def term_meets(self, kind, modifier, term, e):
+    def term_meets(self, kind, modifier, term, e, named=False, canonical=False):
         if modifier == "text":
-            want = fold(unescape(term))
+            want = unescape(term)
             if kind == "token":
-                return any(t is not None and fold(t).startswith(want) for _, _, t, _ in tokens(e))
+                return any(t is not None and text_meets(t, want, "start") for _, _, t, _ in tokens(e))
             if kind == "reference":
                 display = reference_of(e)[1]
-                return display is not None and fold(display).startswith(want)
-            return any(want in fold(t) for t in texts(e))
+                return display is not None and text_meets(display, want, "start")
+            return any(text_meets(t, want, "anywhere") for t in texts(e))
         if kind == "string":
             want = unescape(term)
             if modifier == "exact":
                 return want in texts(e)
-            if modifier == "contains":
-                return any(fold(want) in fold(t) for t in texts(e))
-            return any(fold(t).startswith(fold(want)) for t in texts(e))
+            how = "anywhere" if modifier == "contains" else "parts" if named else "start"
+            return any(text_meets(t, want, how) for t in texts(e))
         if kind == "token":
             if modifier == "of-type":
                 system, code, value = map(unescape, split_escaped(term, "|", 2))
@@ -442,8 +516,8 @@ class Oracle:
         if kind in ("number", "quantity"):
             parts = split_escaped(term, "|")
             prefix, text = prefixed(parts[0])
-            for lo, hi, system, code, unit in numbers(e):
-                if not number_meets(prefix, text, lo, hi):
+            for *ends, system, code, unit in numbers(e):
+                if not number_meets(prefix, text, *ends):
                     continue
                 if len(parts) == 1:
                     return True
@@ -460,12 +534,12 @@ class Oracle:
         if kind == "uri":
             want, have = unescape(term), e.value
             if modifier == "below":
-                return have == want or have.startswith(want if want.endswith("/") else want + "/")
+                return left_matches(want, have, canonical)
             if modifier == "above":
-                return want == have or want.startswith(have if have.endswith("/") else have + "/")
+                return left_matches(have, want, canonical)
             if modifier == "contains":
                 return want in have
-            return want == have
+            return want == have or (canonical and want == have.split("|")[0])
         return self.reference_meets(modifier, unescape(term), term, e)
 
     def reference_meets(self, modifier, want, raw, e):
@@ -488,7 +562,8 @@ class Oracle:
                 return True
         return want == text or ("|" not in want and want == text.split("|")[0])
 
-    def meets(self, r, code, modifier, value):
+    def meets(self, r, code, modifier, value, inside=False):
+        """inside: r is a contained resource, which has no id and no instant of its own."""
         type = r["resourceType"]
         parameter = self.parameter(type, code)
         if parameter[0] == "composite":
@@ -496,10 +571,19 @@ class Oracle:
             return any(any(all(any(self.term_meets(kind, "", part, x) for x in evaluate(expr, [b], type))
                                for (kind, expr), part in zip(parameter[2], split_escaped(term, "$")))
                            for b in bases) for term in split_escaped(value, ","))
-        found = self.elements(r, parameter)
+        found = [] if inside and code in ("_id", "_lastUpdated") else self.elements(r, parameter)
         if modifier == "missing":
             return (not any(self.has_value(parameter[0], e) for e in found)) == (value == "true")
-        met = any(self.term_meets(parameter[0], modifier, term, e) for term in split_escaped(value, ",") for e in found)
+        named = code in ("name", "family", "given", "phonetic") and type in ("Patient", "Person", "Practitioner", "RelatedPerson")
+        met = any(self.term_meets(parameter[0], modifier, term, e, named, code == "_profile")
+                  for term in split_escaped(value, ",") for e in found)
+        if not met and code == "url" and parameter[0] == "uri" and "|" in value:  # the resource's own version
+            for term in split_escaped(value, ","):
+                url, bar, version = unescape(term).partition("|")
+                have = r.get("version", "")
+                met = met or (bool(bar) and r.get("url") == url and
+                              (have == version if not modifier else modifier == "below" and
+                               (have == version or have.startswith(version + "."))))
         return met != (modifier == "not")
 
     def has_value(self, kind, e):
@@ -517,26 +601,41 @@ class Oracle:
                        for e in self.elements(self.resources[other, id], self.parameter(other, ref))}
             return {id for t, id in self.resources if t == type and (t, id) in targets}
         if "." in name:
-            first, rest = name.split(".", 1)
-            code, _, only = first.partition(":")
             sets = {}
-            out = set()
-            for (t, id), r in self.resources.items():
-                if t != type:
-                    continue
-                for e in self.elements(r, self.parameter(type, code)):
-                    to = local(self.base, reference_of(e)[0])
-                    if to is None or (only and to[0] != only):
-                        continue
-                    if to[0] not in sets:
-                        inner_code = re.split(r"[.:]", rest)[0]
-                        known = inner_code == "_has" or self.parameter(to[0], inner_code)
-                        sets[to[0]] = self.select(to[0], rest, value) if known else set()
-                    if to[1] in sets[to[0]]:
-                        out.add(id)
-            return out
+            return {id for (t, id), r in self.resources.items() if t == type and self.chain_meets(r, r, name, value, sets)}
         code, _, modifier = name.partition(":")
         return {id for (t, id), r in self.resources.items() if t == type and self.meets(r, code, modifier, value)}
+
+    def chain_meets(self, holder, r, name, value, sets):
+        """A chain from r, which is the holder itself or one of its contained resources; those that it leads to are
+        looked at where they stand, the others are selected once (sets)."""
+        first, rest = name.split(".", 1)
+        code, _, only = first.partition(":")
+
+        def known(type):
+            inner_code = re.split(r"[.:]", rest)[0]
+            return (not only or type == only) and (inner_code == "_has" or self.parameter(type, inner_code))
+
+        for e in self.elements(r, self.parameter(r["resourceType"], code), holder):
+            text = reference_of(e)[0]
+            to, inside = local(self.base, text), contained(holder, text)
+            if to and known(to[0]):
+                key = (to[0], rest)
+                if key not in sets:
+                    sets[key] = self.select(to[0], rest, value)
+                if to[1] in sets[key]:
+                    return True
+            if inside and known(inside["resourceType"]) and self.inside_meets(holder, inside, rest, value, sets):
+                return True
+        return False
+
+    def inside_meets(self, holder, r, name, value, sets):
+        if name.startswith("_has:"):
+            return False  # nothing outside can refer to it
+        if "." in name:
+            return self.chain_meets(holder, r, name, value, sets)
+        code, _, modifier = name.partition(":")
+        return self.meets(r, code, modifier, value, inside=True)
 
     def search(self, type, pairs):
         out = {id for t, id in self.resources if t == type}
@@ -601,7 +700,7 @@ class Oracle:
             elif p[0] == "date":
                 keys += [lo for lo, _ in dates(e)]
             elif p[0] in ("number", "quantity"):
-                keys += [n[0] for n in numbers(e)]
+                keys += [(n[0], n[2]) for n in numbers(e)]  # what begins behind a number comes behind it
             elif p[0] == "reference":
                 text = reference_of(e)[0] or ""
                 ends = re.search(r"(?:^|/)[A-Z][A-Za-z]+/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]+)?$",

@@ -2,10 +2,28 @@
 import datetime
 import json
 import random
+from decimal import Decimal
 
-from search_oracle import COMMON, Element, dates, evaluate, fold, local, numbers, reference_of, texts, tokens
+from search_oracle import (COMMON, Element, contained, dates, evaluate, fold, local, numbers, reference_of, texts,
+                           tokens)
 
+WRONG = {("MedicationRequest", "intended-dispenser")}  # in an example of HL7's it leads to a type that it may not
 PREFIXES = ["", "", "", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"]
+
+
+class Raw(str):
+    """A number as it was written."""
+
+
+def dump(value):
+    """JSON with such numbers."""
+    if isinstance(value, Raw):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(k)}:{dump(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(dump, value)) + "]"
+    return json.dumps(value)
 
 
 def escape(text):
@@ -39,8 +57,24 @@ class Maker:
     def __init__(self, oracle, seed):
         self.o, self.rnd = oracle, random.Random(seed)
         self.by_type = {}
+        self.all_of = {}  # with those that stand in others: values to ask for
+        self.inside = {}  # (type, reference parameter) -> types of contained resources that it leads to
         for (t, id), r in sorted(oracle.resources.items()):
             self.by_type.setdefault(t, []).append(r)
+            self.all_of.setdefault(t, []).append(r)
+            for x in r.get("contained", []):
+                self.all_of.setdefault(x["resourceType"], []).append(x)
+            self.find_inside(t, r, r)
+
+    def find_inside(self, type, r, holder):
+        for code, p in self.o.table.get(type, {}).items() if holder.get("contained") else ():
+            for e in self.o.elements(r, p, holder) if p[0] == "reference" else ():
+                x = contained(holder, reference_of(e)[0])
+                if x:
+                    known = self.inside.setdefault((type, code), [])
+                    if x["resourceType"] not in known:
+                        known.append(x["resourceType"])
+                        self.find_inside(x["resourceType"], x, holder)
 
     def some(self, type):
         return self.rnd.choice(self.by_type[type])
@@ -48,7 +82,7 @@ class Maker:
     def found(self, type, parameter):
         """An element that the parameter finds in some resource of the type, or None."""
         for _ in range(6):
-            elements = self.o.elements(self.some(type), parameter)
+            elements = self.o.elements(self.rnd.choice(self.all_of[type]), parameter)
             if elements:
                 return self.rnd.choice(elements)
         return None
@@ -68,7 +102,20 @@ class Maker:
         a = self.rnd.randrange(len(text)) if modifier else 0
         b = self.rnd.randrange(a, len(text)) + 1
         cut = text[a:b]
-        return escape(self.case(cut) or cut) or None
+        if not fold(cut):
+            return None  # nothing is left of it: the query is refused
+        return escape(self.case(self.odd(cut)) or cut) or None
+
+    def odd(self, text):
+        """The same for a search: with other white space and punctuation."""
+        form = self.rnd.randrange(6)
+        if form == 0:
+            return f" {text}\u00a0"
+        if form == 1:
+            return text.replace(" ", "  ").replace("'", "\u2019").replace("-", "\u2010")
+        if form == 2:
+            return text.replace("'", "").replace(".", "")
+        return text
 
     def token(self, e, modifier):
         choices = tokens(e)
@@ -78,7 +125,8 @@ class Maker:
         if modifier == "text":
             if not text or not usable(text):
                 return None
-            return escape(self.case(text[:self.rnd.randrange(len(text)) + 1])) or None
+            cut = text[:self.rnd.randrange(len(text)) + 1]
+            return escape(self.case(cut)) if fold(cut) else None
         if modifier == "of-type":
             if not types or not code:
                 return None
@@ -106,8 +154,8 @@ class Maker:
         choices = numbers(e)
         if not choices:
             return None
-        lo, hi, system, code, unit = self.rnd.choice(choices)
-        value = self.rnd.choice([v for v in (lo, hi) if abs(v) != float("inf")] or [1])
+        lo, hi, _, _, system, code, unit = self.rnd.choice(choices)
+        value = self.rnd.choice([v for v in (lo, hi) if abs(v) != float("inf")] or [Decimal(1)])
         text = str(value)
         form = self.rnd.randrange(6)
         if form == 0:
@@ -120,10 +168,8 @@ class Maker:
             text = f"{value * 2 + 1}"
         elif form == 4:
             text = text + ("0" if "." in text else ".0") if "e" not in text.lower() else text
-        if len(text) > 15 or "E" in text:
-            text = f"{value:.1f}"
-            if len(text) > 15:
-                return None
+        elif value and self.rnd.random() < 0.3:  # its neighbour in the last digit
+            text = str(value + Decimal(1).scaleb(value.as_tuple().exponent))
         text = self.rnd.choice(PREFIXES) + text
         if not quantity:
             return text
@@ -147,7 +193,10 @@ class Maker:
     def reference(self, e, modifier):
         text, display, identifier = reference_of(e)
         if modifier == "text":
-            return escape(self.case(display[:self.rnd.randrange(len(display)) + 1])) if display and usable(display) else None
+            if not display or not usable(display):
+                return None
+            cut = display[:self.rnd.randrange(len(display)) + 1]
+            return escape(self.case(cut)) if fold(cut) else None
         if modifier == "identifier":
             if not isinstance(identifier, dict) or not identifier.get("value"):
                 return None
@@ -170,10 +219,9 @@ class Maker:
         if not isinstance(text, str) or not usable(text):
             return None
         if modifier == "below":
-            parts = text.split("/")
-            return escape("/".join(parts[:self.rnd.randrange(len(parts)) + 1]) + self.rnd.choice(["", "", "/"])) or None
+            return escape(text[:self.rnd.randrange(len(text)) + 1] + self.rnd.choice(["", "", "/", "|1"]))
         if modifier == "above":
-            return escape(text + self.rnd.choice(["", "/x/y", "x"]))
+            return escape(text + self.rnd.choice(["", "/x/y", "x", "|1.0"]))
         if modifier == "contains":
             a = self.rnd.randrange(len(text))
             return escape(text[a:a + 6])
@@ -214,14 +262,14 @@ class Maker:
                 made = self.plain(type, code, table[code])
             if made:
                 return made
-        return ("_id", self.some(type)["id"])
+        return ("_id", self.rnd.choice(self.all_of[type])["id"])
 
     def plain(self, type, code, parameter):
         kind = parameter[0]
         if kind == "composite":
             return self.composite(type, code, parameter)
         if code == "_id":
-            return (code, ",".join(self.some(type)["id"] for _ in range(self.rnd.randrange(1, 4))))
+            return (code, ",".join(self.rnd.choice(self.all_of[type])["id"] for _ in range(self.rnd.randrange(1, 4))))
         if self.rnd.random() < 0.08 and not code.startswith("_"):
             return (code + ":missing", self.rnd.choice(["true", "false"]))
         modifier = "" if code == "_lastUpdated" else self.rnd.choice(self.MODIFIERS[kind])
@@ -240,7 +288,7 @@ class Maker:
         return (code + (":" + modifier if modifier else ""), ",".join(terms)) if terms else None
 
     def composite(self, type, code, parameter):
-        bases = evaluate(parameter[1], [Element(self.some(type))], type)
+        bases = evaluate(parameter[1], [Element(self.rnd.choice(self.all_of[type]))], type)
         if not bases:
             return None
         base, parts = self.rnd.choice(bases), []
@@ -256,10 +304,14 @@ class Maker:
         return (code, "$".join(parts))
 
     def chain(self, type, depth):
-        references = [c for c, p in sorted(self.parameters(type).items()) if p[0] == "reference"]
+        references = [c for c, p in sorted(self.parameters(type).items()) if p[0] == "reference" and (type, c) not in WRONG]
         if not references:
             return None
         code = self.rnd.choice(references)
+        if self.inside.get((type, code)) and self.rnd.random() < 0.7:
+            other = self.rnd.choice(self.inside[type, code])
+            name, value = self.pair(other, depth + 1)
+            return (f"{code}:{other}.{name}", value)
         e = self.found(type, self.o.parameter(type, code))
         here = e and local(self.o.base, reference_of(e)[0])
         if not here or here[0] not in self.by_type:
@@ -292,9 +344,12 @@ class Maker:
             references = [c for c, p in sorted(self.o.table.get(source, {}).items()) if p[0] == "reference"]
             if not references:
                 continue
-            code = self.rnd.choice(references)
-            e = self.found(source, self.o.parameter(source, code))
-            here = e and local(self.o.base, reference_of(e)[0])
+            for _ in range(3):  # rather one that leads to something
+                code = self.rnd.choice(references)
+                e = self.found(source, self.o.parameter(source, code))
+                here = e and local(self.o.base, reference_of(e)[0])
+                if here in self.o.resources:
+                    break
             target = here[0] if here and self.rnd.random() < 0.3 else None
             if self.rnd.random() < 0.1 and self.o.full:
                 code, target = "*", None
@@ -308,10 +363,17 @@ def odd_resources(base, seed, n=60):
     """Resources with the values that generated patients do not have: open periods, ranges, accents, other servers."""
     rnd = random.Random(seed)
     pick = rnd.choice
+    inside = None  # (type, id) of contained resources that were referred to
     names = ["Müller-Lüdenscheidt", "ÅNGSTRÖM", "O'Brien", "de la Cruz", "Straße", "İzmir", "Smith  Jones", "a,b|c$d\\e",
-             "Ωmega", "ﬁnn", "Nguyễn", "李", "x", "Zoë", "\u0301accent"]
+             "Ωmega", "ﬁnn", "Nguyễn", "李", "x", "Zoë", "\u0301accent", " Lee ", "St. Mary\u2019s  Hospital", "van der  Berg",
+             "Carre\u00f1o\u2010Quinones", "O\u00b4Neill", "Jean\u00a0Paul", "(x)", "- -", "C++", "C", "A&B/C_D", "one two three four five",
+             "\u00bfQu\u00e9?", "N/A"]
     days = ["2019", "2020-02", "2020-02-29", "2020-02-29T23:59:59.999-05:00", "2020-03-01T00:00:00Z", "1950-01-01",
-            "2021-12-31T23:30:00+14:00", "2020-02-29T10:00:00.5Z", "0999-05-05"]
+            "2021-12-31T23:30:00+14:00", "2020-02-29T10:00:00.5Z", "2016-12-31T23:59:60Z", "2017-01-01T02:59:60.5+03:00",
+            "2016-12-31T23:59:59Z", "2017-01-01", "0999-05-05"]
+    decimals = ["5.40", "5.4", "-3", "0", "1e2", "100", "99.6", "0.0054", "1000000", "5", "5.0", "0.30000000000000004", "0.3",
+                "12345678901234567", "12345678901234568", "123456789012345678901234567890", "1e-300", "1e400", "-1e400", "1e-400",
+                "-0.0", "27.358938723415303", "0.1000", "1E+2", "99.5", "100.5"]
     concepts = [{"coding": [{"system": "http://loinc.org", "code": "8480-6", "display": "Systolic blood pressure"}]},
                 {"coding": [{"code": "no-system"}], "text": "Free text"}, {"text": "Only text"},
                 {"coding": [{"system": "http://x.org", "code": "a|b"}, {"system": "http://y.org", "display": "No code"}]},
@@ -322,14 +384,16 @@ def odd_resources(base, seed, n=60):
         return pick([{"start": a}, {"end": b}, {"start": a, "end": b}])
 
     def quantity(**more):
-        v = pick(["5.40", "5.4", "-3", "0", "1e2", "100", "99.6", "0.0054", "1000000"])
-        q = {"value": json.loads(v), "unit": "mg"}
+        q = {"value": Raw(pick(decimals)), "unit": "mg"}
         q = pick([q, {**q, "system": "http://unitsofmeasure.org", "code": "mg"}, {"value": q["value"]},
                   {**q, "comparator": pick(["<", "<=", ">", ">="])}])
         return {**q, **more}
 
     def reference(*types):
         t, i = pick(types), rnd.randrange(12)
+        if inside is not None and rnd.random() < 0.3:
+            inside.append((t, f"c{len(inside)}"))
+            return {"reference": f"#c{len(inside) - 1}"}
         return pick([{"reference": f"{t}/odd-{i}"}, {"reference": f"{base}/{t}/odd-{i}"},
                      {"reference": f"http://elsewhere.org/fhir/{t}/odd-{i}"}, {"reference": f"{t}/odd-{i}/_history/1"},
                      {"reference": f"{t}/odd-{i}", "display": pick(names)},
@@ -338,7 +402,7 @@ def odd_resources(base, seed, n=60):
     def meta():
         return pick([{}, {}, {"meta": {"tag": [{"system": "urn:tags", "code": pick(["a", "b"])}, {"code": "bare"}]}},
                      {"meta": {"security": [{"system": "urn:sec", "code": "R"}], "source": "http://src.org/x"}},
-                     {"meta": {"profile": ["http://p.org/A", pick(["http://p.org/B", "http://p.org/B/C"])]}}])
+                     {"meta": {"profile": ["http://p.org/A", pick(["http://p.org/B", "http://p.org/B/C", "http://p.org/B|1.0", "http://p.org/B|10"])]}}])
 
     def identifier():
         return pick([{"system": "urn:mrn", "value": f"m{rnd.randrange(12)}"}, {"value": "bare"}, {"system": "urn:only"},
@@ -375,16 +439,31 @@ def odd_resources(base, seed, n=60):
             {"onsetDateTime": pick(days)}, {"onsetPeriod": period()}, {"onsetAge": quantity(unit="a")}, {"onsetRange": {
                 "low": quantity()}}, {"onsetRange": {"low": {"value": 1, "unit": "a"}, "high": {"value": 5, "unit": "a"}}}])},
         "RiskAssessment": lambda: {"status": "final", "subject": reference("Patient"), "prediction": [
-            {"probabilityDecimal": json.loads(pick(["0.8", "0.80", "0.1", "99.5", "100", "100.0", "95", "1e2", "0.00001"]))}]},
+            pick([{"probabilityDecimal": Raw(pick(["0.8", "0.80", "95", "0.00001", *decimals]))},
+                  {"probabilityRange": {"low": {"value": Raw(pick(decimals))}}},
+                  {"probabilityRange": {"low": {"value": 99.5}, "high": {"value": Raw("100.50")}}}])]},
         "ValueSet": lambda: {"status": "draft", "url": pick(["http://a.org/fhir/ValueSet/1", "http://a.org/fhir/ValueSet/12", "http://a.org/fhir",
-                                                           "urn:oid:1.2.3", "http://a.org/fhir/"]), "version": pick(["1", "1.0", "2"]),
+                                                           "urn:oid:1.2.3", "urn:oid:1.2.34", "http://a.org/fhir/"]), "version": pick(["1", "1.0", "2"]),
                              "title": pick(names), "name": pick(names)},
         "QuestionnaireResponse": lambda: {"status": "completed", "authored": pick(days), "subject": reference("Patient"),
                                           "questionnaire": pick(["http://q.org/Q", "http://q.org/Q|1.0", "http://q.org/Q|1.1", "http://q.org/Q|2"])},
         "ServiceRequest": lambda: {"status": "active", "intent": "order", "code": pick(concepts), "subject": reference("Patient"), **pick([
             {"occurrenceDateTime": pick(days)}, {"occurrencePeriod": period()}, {"occurrenceTiming": {"event": [pick(days[2:5]), pick(days[2:5])]}}])},
     }
+    def whole(make):
+        """With what its references lead to inside, some of which lead on."""
+        nonlocal inside
+        inside = []
+        r, made = make(), []
+        while len(made) < len(inside):
+            type, id = inside[len(made)]
+            if len(inside) > 6:
+                break  # the others lead nowhere
+            made.append({"resourceType": type, "id": id, **makers[type]()})
+        inside = None
+        return {**r, "contained": made} if made else r
+
     for i in range(n):
         for type, make in makers.items():
             if i < 24 or type in ("Observation", "Patient", "Condition"):
-                yield {"resourceType": type, "id": f"odd-{i}", **meta(), **make()}
+                yield {"resourceType": type, "id": f"odd-{i}", **meta(), **(whole(make) if i % 3 == 0 else make())}

@@ -1,7 +1,8 @@
 /* A query's pair, parsed for each of a few types, turned into ranges, and met with sample resources. Input: the
- * name, a newline, the value; then, when there is one more newline, a resource to look at beside the samples.
- * What matches must be proposed by the index, an answer must not change when it is asked again, and too little
- * memory is an error. */
+ * name, a newline, the value; then, when there is one more newline, a resource to look at beside the samples. A name
+ * with dots ("subject:Patient.name") is a chain that finds nothing outside the resource.
+ * What matches must be proposed by the index, under an entry that is stored; an answer must not change when it is
+ * asked again, and too little memory is an error. */
 #include "fuzz.h"
 
 #include "base/limits.h"
@@ -31,10 +32,59 @@ static const char *const samples[] = {
     "{\"resourceType\":\"ValueSet\",\"id\":\"v\",\"url\":\"http://a/b/c\",\"version\":\"1\"}",
     "{\"resourceType\":\"QuestionnaireResponse\",\"id\":\"q\",\"questionnaire\":\"http://x/"
     "Q|1.0\"}",
+    "{\"resourceType\":\"MedicationRequest\",\"id\":\"m\",\"medicationReference\":{\"reference\":"
+    "\"#d\"},"
+    "\"subject\":{\"reference\":\"#p\"},\"contained\":[{\"resourceType\":\"Medication\",\"id\":"
+    "\"d\",\"code\":{"
+    "\"coding\":[{\"code\":\"a\"}]},\"manufacturer\":{\"reference\":\"#o\"}},{\"resourceType\":"
+    "\"Organization\","
+    "\"id\":\"o\",\"name\":\"O\xe2\x80\x99"
+    "Neill & Co.\",\"partOf\":{\"reference\":\"#o\"}},{\"resourceType\":"
+    "\"Patient\",\"id\":\"p\",\"name\":[{\"family\":\" van der "
+    "Smith-Jones\"}],\"deceasedDateTime\":"
+    "\"2016-12-31T23:59:60Z\"}]}",
+    "{\"resourceType\":\"Condition\",\"id\":\"c\",\"onsetRange\":{\"low\":{\"value\":0."
+    "30000000000000004},\"high\":{"
+    "\"value\":123456789012345678901234567890}},\"code\":{\"text\":\"\xc2\xbfQu\xc3\xa9? "
+    "\xef\xb7\xba\"}}",
 };
 static const struct search_context cx = { { "http://here/r4", 14 }, 1767225600000 };
 
-static void meet(sv name, sv value, yyjson_val *root, struct arena *a)
+#define CHAIN_MAX 4u
+
+/* As a query would: each step names the type that it leads to. */
+static err_code parse(fhir_type type, sv name, sv value, unsigned depth, struct arena *a,
+                      struct search_criterion *out, struct err *e)
+{
+    size_t dot = sv_find(name, '.'), colon = sv_find(name, ':');
+    if (dot == name.len || colon > dot)
+        return search_parse(&cx, type, name, value, a, out, e);
+    struct search_inside *in = ARENA_NEW(a, struct search_inside);
+    struct search_criterion *inner = ARENA_NEW(a, struct search_criterion);
+    const struct search_param *p = search_param_find(type, sv_head(name, colon));
+    if (in == NULL || inner == NULL)
+        return arena_oom(a, e);
+    in->type = fhir_type_find(sv_make(name.ptr + colon + 1, dot - colon - 1));
+    if (p == NULL || p->kind != SEARCH_REFERENCE || in->type == FHIR_TYPE_NONE ||
+        depth == CHAIN_MAX)
+        return ERR(e, ERR_INVALID, "no chain");
+    TRY(parse(in->type, sv_tail(name, dot + 1), value, depth + 1, a, inner, e));
+    in->criterion = inner;
+    *out = (struct search_criterion){ .param = p, .is_set = true, .inside = in, .n_inside = 1 };
+    return ERR_OK;
+}
+
+static bool is_stored(sv list, uint16_t param, sv value)
+{
+    uint16_t of;
+    sv v;
+    while (search_index_next(&list, &of, &v))
+        if (of == param && sv_eq(v, value))
+            return true;
+    return false;
+}
+
+static void meet(sv name, sv value, yyjson_val *root, sv list, struct arena *a)
 {
     struct search_subject s = { .root = root, .instant_ms = 1700000000000 };
     struct search_criterion c;
@@ -46,7 +96,7 @@ static void meet(sv name, sv value, yyjson_val *root, struct arena *a)
     struct arena *small = arena_new(256);
     (void)!search_parse(&cx, s.type, name, value, small, &c, &e);
     arena_free(small);
-    if (search_parse(&cx, s.type, name, value, a, &c, &e) != ERR_OK) {
+    if (parse(s.type, name, value, 0, a, &c, &e) != ERR_OK) {
         MUST(e.msg[0]);
         return;
     }
@@ -62,7 +112,9 @@ static void meet(sv name, sv value, yyjson_val *root, struct arena *a)
                     sv_make(d.ranges[i].from, d.ranges[i].from_len)) <= 0);
     unsigned char first[SEARCH_KEY_MAX];
     uint8_t len;
-    MUST(!met || search_first_entry(&d, s.type, root, first, &len));
+    bool proposed = search_first_entry(&d, s.type, root, first, &len);
+    MUST(!met || proposed);
+    MUST(!proposed || is_stored(list, d.param, sv_make(first, len)));
 }
 
 static void look(sv name, sv value, sv text)
@@ -76,8 +128,8 @@ static void look(sv name, sv value, sv text)
         fhir_type type = fhir_type_find(json_string(json_get(root, "resourceType")));
         if (type != FHIR_TYPE_NONE)
             MUST(search_index(type, root, &list, &e) == ERR_OK);
+        meet(name, value, root, buf_sv(&list), a);
         buf_done(&list);
-        meet(name, value, root, a);
     }
     arena_free(a);
 }

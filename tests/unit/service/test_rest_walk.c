@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "fhir/envelope.h"
 #include "service/rest_query.h"
+#include "store/age.h"
 
 #define N_IDS 40u
 
@@ -31,7 +32,12 @@ static const char *name(void)
 {
     return PICK("Ann", "ann", "anna", "Annabel Longer Than The Index",
                 "Annabel Longer Than Something", "\xc3\x85ngstr\xc3\xb6m", "Angstrom",
-                "\xe6\x9d\x8e", "a", "", "sm  ith", "Sm ith", "\xef\xac\x81nn");
+                "\xe6\x9d\x8e", "a", "", "sm  ith", "Sm ith", "\xef\xac\x81nn", " Ann ", "O'Ann",
+                "O\xe2\x80\x99"
+                "ann",
+                "Sm-ith", "van der Ann",
+                "\xc2\xa0"
+                "ith.");
 }
 
 static const char *code(void)
@@ -47,17 +53,41 @@ static const char *date(void)
 {
     return PICK("2019", "2020-02", "2020-02-29", "2020-02-29T10:00:00Z",
                 "2020-02-29T23:30:00-02:00", "1969-12-31T23:59:59.999Z", "0001-01-01", "9999-12-31",
-                "2020-03-01T00:00:00.000Z");
+                "2020-03-01T00:00:00.000Z", "2016-12-31T23:59:60Z", "2016-12-31", "2017-01-01");
 }
 
 static const char *number(void)
 {
     return PICK("5.4", "5.40", "-3", "0", "-0.0", "100", "99.6", "1e2", "1e300", "-1e300",
-                "0.00001");
+                "0.00001", "1e400", "0.30000000000000004", "0.3", "12345678901234567",
+                "12345678901234568", "5");
+}
+
+/* Resources inside, one of which leads on, inside or outside. */
+static void contained(struct buf *b)
+{
+    OK(buf_add_fmt(
+        b, e,
+        ",\"contained\":[{\"resourceType\":\"Patient\",\"id\":\"id1\",\"name\":[{\"family\":\"%s\","
+        "\"given\":[\"%s\"]}],\"gender\":\"%s\",\"managingOrganization\":{\"reference\":\"",
+        name(), name(), PICK("male", "female")));
+    OK(buf_add_fmt(b, e, rnd(2) ? "#o" : "Organization/id%u", rnd(N_IDS)));
+    OK(buf_add_fmt(
+        b, e,
+        "\"}},{\"resourceType\":\"Organization\",\"id\":\"o\",\"name\":\"%s\",\"partOf\":{"
+        "\"reference\":\"%s\"}}]",
+        name(), PICK("#o", "#id1", "Organization/id1", "#nobody")));
 }
 
 static void subject(struct buf *b)
 {
+    if (rnd(4) == 0) {
+        OK(buf_add_fmt(b, e, ",\"subject\":{\"reference\":\"%s\"}",
+                       PICK("#id1", "#id1", "#o", "#x")));
+        contained(b);
+        return;
+    }
+
     const char *form = PICK("Patient/%s", "http://here/r4/Patient/%s", "http://there/r4/Patient/%s",
                             "Patient/%s/_history/1", "Organization/%s");
     char id[16], text[64];
@@ -101,7 +131,7 @@ static void resource(struct buf *b, fhir_type type, const char *id)
                            date()));
         OK(buf_add_fmt(b, e,
                        ",\"valueQuantity\":{\"value\":%s,\"unit\":\"mg\",\"comparator\":\"%s\"}",
-                       number(), PICK("<", ">", "", "", "")));
+                       number(), PICK("<", ">", "<=", ">=", "", "", "")));
         OK(buf_add(b, SV_LIT(",\"component\":["), e));
         for (unsigned i = 0, n = rnd(3); i < n; i++)
             OK(buf_add_fmt(b, e, "%s{\"code\":%s,\"valueQuantity\":{\"value\":%s}}", i ? "," : "",
@@ -257,6 +287,13 @@ static const struct {
     { "Observation", "patient:identifier", "ref" },
     { "Observation", "subject:Patient.name", "string" },
     { "Observation", "subject.name", "string" },
+    { "Observation", "patient.family", "string" },
+    { "Observation", "patient.given:contains", "string" },
+    { "Observation", "subject:Patient.gender:not", "gender" },
+    { "Observation", "patient.gender:missing", "bool" },
+    { "Observation", "patient.organization.partof.name", "string" },
+    { "Patient", "_has:Observation:patient:patient.name", "string" },
+    { "Patient", "family", "string" },
     { "Observation", "patient.organization.name", "string" },
     { "Observation", "combo-code", "token" },
     { "Observation", "_tag", "tag" },
@@ -352,6 +389,55 @@ static void each(struct rest_call *c, fhir_type type, uint64_t as_of, each_fn fn
 static void select_ids(struct rest_call *c, fhir_type type, uint64_t as_of, sv name, sv value,
                        struct ids *out);
 
+/* ---- chains into what a resource holds ---- */
+
+static yyjson_val *inside(yyjson_val *holder, sv reference)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(holder, "contained"));
+    yyjson_val *v;
+    while ((v = yyjson_arr_iter_next(&it)) != NULL)
+        if (reference.len && reference.ptr[0] == '#' &&
+            sv_eq(json_string(json_get(v, "id")), sv_tail(reference, 1)))
+            return v;
+    return NULL;
+}
+
+static bool leads_out(struct rest_call *c, uint64_t as_of, sv reference, sv rest, sv value)
+{
+    struct ids found = { .n = 0 };
+    if (!sv_starts(reference, SV_LIT("Organization/")))
+        return false; /* patients that are inside refer to nothing else */
+    select_ids(c, ORGANIZATION, as_of, rest, value, &found);
+    return holds(&found, sv_tail(reference, 13));
+}
+
+/* Does a chain find something inside the holder? root: where it has come to. */
+static bool chain_inside(struct rest_call *c, uint64_t as_of, yyjson_val *holder, yyjson_val *root,
+                         sv chain, sv value)
+{
+    sv rest = chain, step, code;
+    assert_true(sv_cut(&rest, '.', &step) && sv_cut(&step, ':', &code));
+    const char *member = sv_eq_cstr(code, "organization") ? "managingOrganization"
+                         : sv_eq_cstr(code, "partof")     ? "partOf"
+                                                          : "subject";
+    sv reference = json_string(json_get(json_get(root, member), "reference"));
+    yyjson_val *to = inside(holder, reference);
+    if (to == NULL)
+        return root != holder && leads_out(c, as_of, reference, rest, value);
+    fhir_type type = fhir_type_find(json_string(json_get(to, "resourceType")));
+    if (type != (root == holder ? PATIENT : ORGANIZATION))
+        return false; /* the parameter leads to no other */
+    if (sv_find(rest, '.') < rest.len)
+        return chain_inside(c, as_of, holder, to, rest, value);
+    struct search_criterion cr;
+    const struct search_context cx = { c->base, clock_wall_ms() };
+    const struct search_subject s = { .type = type, .id = SV_LIT("-"), .root = to };
+    struct err unknown;
+    if (search_parse(&cx, type, rest, value, c->a, &cr, &unknown) != ERR_OK)
+        return false;
+    return search_match(&cx, &cr, &s);
+}
+
 struct looking {
     struct rest_call *c;
     struct search_context cx;
@@ -359,7 +445,9 @@ struct looking {
     const struct search_param *reference; /* leads to one of these */
     const struct ids *to;
     fhir_type to_type;
-    bool back; /* collect where matches lead, not the matches */
+    bool back;       /* collect where matches lead, not the matches */
+    sv chain, value; /* into what a resource holds */
+    uint64_t as_of;
     struct ids *out;
     const struct store_version *v;
 };
@@ -381,6 +469,8 @@ static void look(void *ctx, const struct store_version *v, yyjson_val *root)
     struct looking *l = ctx;
     const struct search_subject s = { v->type, v->id, v->instant_ms, root };
     l->v = v;
+    if (l->chain.len && chain_inside(l->c, l->as_of, root, root, l->chain, l->value))
+        put_id(l->out, v->id);
     if (l->reference)
         search_extract(l->reference, root, leads, l);
     else if (search_match(&l->cx, l->plain, &s))
@@ -418,6 +508,9 @@ static void select_ids(struct rest_call *c, fhir_type type, uint64_t as_of, sv n
         assert_true(sv_cut(&rest, '.', &part) && sv_cut(&part, ':', &code_of));
         const fhir_type targets[] = { PATIENT, ORGANIZATION };
         l.reference = search_param_find(type, code_of);
+        l.chain = name;
+        l.value = value;
+        l.as_of = as_of;
         for (unsigned i = 0; i < 2; i++) {
             if (part.ptr ? fhir_type_find(part) != targets[i]
                          : !search_param_targets(l.reference, targets[i]))
@@ -489,14 +582,15 @@ static unsigned rounds(unsigned n)
     return test_is_long() ? n * 40 : n;
 }
 
-static void history(struct store *st)
+/* Returns how many resources were found; queries that find nothing prove little. */
+static unsigned ask_and_write(struct store *st, unsigned n, bool written)
 {
     struct fhir_reader *r = fhir_reader_new(1 << 20);
     struct arena *a = arena_new(64u << 20);
     struct rest_call c = { .a = a, .st = st, .base = SV_LIT("http://here/r4") };
-    unsigned n_found = 0, n = rounds(200);
-    rnd_state = seed;
-    write_some(st, r, 120);
+    unsigned n_found = 0;
+    if (!written)
+        write_some(st, r, 120);
     for (unsigned i = 0; i < n; i++) {
         struct asked q;
         struct ids want, got;
@@ -516,9 +610,15 @@ static void history(struct store *st)
         n_found += want.n;
         write_some(st, r, rnd(4));
     }
-    assert_true(n_found > n); /* queries that find nothing prove little */
     arena_free(a);
     fhir_reader_free(r);
+    return n_found;
+}
+
+static void history(struct store *st)
+{
+    rnd_state = seed;
+    assert_true(ask_and_write(st, rounds(200), false) > rounds(200));
 }
 
 TEST(rest_walk, finds_what_a_look_at_everything_finds_in_memory)
@@ -542,11 +642,39 @@ TEST(rest_walk, finds_what_a_look_at_everything_finds_in_rocksdb)
     OK(file_remove_tree(dir, e));
 }
 
+TEST(rest_walk, finds_it_while_entries_of_an_older_form_are_made_anew)
+{
+    (void)state;
+    char dir[64];
+    struct store *st;
+    struct heard heard;
+    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-walk-%016llx", (unsigned long long)rng_u64());
+    rnd_state = seed;
+    OK(store_open_rocksdb(env, dir, true, &st, e));
+    (void)ask_and_write(st, 20, false); /* there is something */
+    store_close(st);
+    age_store(dir, NULL);
+    hear_again(&heard, 1);
+    store_env_on_reindex(env, hear, &heard);
+    OK(store_open_rocksdb(env, dir, false, &st, e));
+    wait_until_held(&heard);
+    unsigned n_found = ask_and_write(st, rounds(60), true); /* nothing is made yet */
+    let_go(&heard);
+    n_found += ask_and_write(st, rounds(20), true); /* some is, maybe */
+    assert_int_equal(wait_for_the_end(&heard), STORE_REINDEX_DONE);
+    n_found += ask_and_write(st, rounds(60), true);
+    assert_true(n_found > rounds(140) / 2);
+    store_close(st);
+    store_env_on_reindex(env, NULL, NULL);
+    OK(file_remove_tree(dir, e));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(rest_walk, finds_what_a_look_at_everything_finds_in_memory),
         T(rest_walk, finds_what_a_look_at_everything_finds_in_rocksdb),
+        T(rest_walk, finds_it_while_entries_of_an_older_form_are_made_anew),
     };
     uint64_t given;
     const char *text = getenv("FHIRLAKE_SEED");

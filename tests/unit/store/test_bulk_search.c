@@ -69,6 +69,74 @@ static void scan(struct store *st, fhir_type type, uint16_t param, struct buf *o
     assert_int_equal(rc, ERR_EOF);
 }
 
+/* Ranges in order, apart from each other: of hashes, most of them with nothing in them. */
+static size_t some_ranges(struct search_range *r, size_t max)
+{
+    unsigned at = rnd(40), n = 0;
+    memset(r, 0, max * sizeof *r);
+    while (n < max && at < 0xFC00) {
+        unsigned to = at + 1 + rnd(rnd(3) ? 3 : 900);
+        r[n].from_len = r[n].to_len = 2;
+        r[n].from[0] = (unsigned char)(at >> 8);
+        r[n].from[1] = (unsigned char)at;
+        r[n].to[0] = (unsigned char)(to >> 8);
+        r[n].to[1] = (unsigned char)to;
+        n++;
+        at = to + rnd(rnd(2) ? 2 : 6000);
+    }
+    if (n && rnd(4) == 0)
+        r[n - 1].to_len = 0; /* no end */
+    return n;
+}
+
+static void same_hit(struct store_index_cursor *x, struct store_index_cursor *y, char value[32],
+                     char id[64], size_t *value_len, size_t *id_len, bool *end)
+{
+    struct store_index_hit h[2];
+    struct err err;
+    err_code a = store_index_next(x, &h[0], &err), b = store_index_next(y, &h[1], &err);
+    assert_int_equal(a, b);
+    *end = a == ERR_EOF;
+    if (*end)
+        return;
+    assert_int_equal(a, ERR_OK);
+    assert_true(sv_eq(h[0].value, h[1].value) && sv_eq(h[0].id, h[1].id) && h[0].t == h[1].t);
+    memcpy(value, h[0].value.ptr, *value_len = h[0].value.len);
+    memcpy(id, h[0].id.ptr, *id_len = h[0].id.len);
+}
+
+/* Both give the entries of the ranges and no other, from the start, behind an entry, and from where they are sent. */
+static void ranges_agree(struct store *rocks, struct store *memory, fhir_type type)
+{
+    struct search_range r[24];
+    struct search_driver d = { FIXED_6, r, some_ranges(r, 1 + rnd(24)) };
+    char value[32], id[64], seen[32];
+    size_t value_len = 0, id_len = 0, seen_len = 0, n = 0;
+    bool end = false;
+    for (unsigned how = 0; how < 3; how++) { /* in part, behind that, and with seeks */
+        CLEANUP(store_index_close) struct store_index_cursor *x = NULL, *y = NULL;
+        sv after = how == 1 ? sv_make(value, value_len) : SV_NONE, after_id = sv_make(id, id_len);
+        OK(store_index_scan(rocks, type, &d, after, after_id, STORE_NOW, &x, e));
+        OK(store_index_scan(memory, type, &d, after, after_id, STORE_NOW, &y, e));
+        for (unsigned stop = rnd(300); (how || stop) && !end; stop -= !how, n++) {
+            same_hit(x, y, value, id, &value_len, &id_len, &end);
+            if (!end && n % 64 == 0) /* a place to come back to */
+                memcpy(seen, value, seen_len = value_len);
+            if (!end && how == 2 && seen_len && rnd(40) == 0) { /* back or forth */
+                char to[8];
+                (void)snprintf(to, sizeof to, "%u", rnd(10));
+                store_index_seek(x, sv_make(seen, seen_len), sv_from(to));
+                store_index_seek(y, sv_make(seen, seen_len), sv_from(to));
+            }
+            if (n > 4000)
+                break;
+        }
+        if (value_len == 0)
+            break;
+        end = false;
+    }
+}
+
 static void load(struct store *st, struct store_bulk_item *items, size_t n)
 {
     struct store_bulk *b = NULL;
@@ -125,6 +193,8 @@ TEST(bulk_search, entries_come_back_in_order_whatever_their_number_and_length)
             assert_true(x.len == 0 || memcmp(x.ptr, y.ptr, x.len) == 0);
             assert_true(x.len > 0 || types[t] == 4 || p > 2);
         }
+    for (unsigned i = 0; i < 300; i++)
+        ranges_agree(rocks, memory, types[rnd(5)]);
     store_close(rocks);
     rocks = NULL;
     store_env_free(env);

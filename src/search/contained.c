@@ -1,0 +1,92 @@
+/* contained.c - the resources that stand inside another, by id, and which of them a chain has looked at.
+ * Source: FHIR R4 references.html#contained; search.html 3.1.1.5.5 (chains look inside). */
+#include "search/search_private.h"
+
+struct contained_answer {
+    struct contained_answer *next;
+    const void *criterion;
+    bool asked[]; /* by item */
+};
+
+void contained_init(struct contained *c, yyjson_val *holder)
+{
+    *c = (struct contained){ .holder = holder };
+}
+
+void contained_done(struct contained *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        buf_done(&c->items[i].entries);
+    free(c->items);
+    for (struct contained_answer *a = c->answers, *next; a; a = next) {
+        next = a->next;
+        free(a);
+    }
+    *c = (struct contained){ 0 };
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct contained_item *x = a, *y = b;
+    int c = sv_cmp(x->id, y->id);
+    return c ? c : (x->root > y->root) - (x->root < y->root); /* as they stand */
+}
+
+static void find_all(struct contained *c)
+{
+    yyjson_val *list = json_get(c->holder, "contained"), *v;
+    yyjson_arr_iter it = yyjson_arr_iter_with(list);
+    size_t n = yyjson_is_arr(list) ? yyjson_arr_size(list) : 0;
+    c->ready = true;
+    if (n == 0)
+        return;
+    c->items = calloc(n, sizeof *c->items);
+    if (c->items == NULL)
+        abort();
+    while ((v = yyjson_arr_iter_next(&it)) != NULL) {
+        struct contained_item x = { .id = json_string(json_get(v, "id")),
+                                    .type =
+                                        fhir_type_find(json_string(json_get(v, "resourceType"))),
+                                    .root = v };
+        buf_init(&x.entries, CONTAINED_BYTES_MAX);
+        if (x.id.len && x.type)
+            c->items[c->n++] = x;
+    }
+    qsort(c->items, c->n, sizeof *c->items, by_id);
+}
+
+struct contained_item *contained_find(struct contained *c, sv reference)
+{
+    if (reference.len < 2 || reference.ptr[0] != '#')
+        return NULL;
+    if (!c->ready)
+        find_all(c);
+    sv id = sv_tail(reference, 1);
+    size_t lo = 0, hi = c->n;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (sv_cmp(c->items[mid].id, id) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < c->n && sv_eq(c->items[lo].id, id) ? &c->items[lo] : NULL;
+}
+
+bool contained_asked(struct contained *c, const struct contained_item *item, const void *criterion)
+{
+    struct contained_answer *a = c->answers;
+    while (a && a->criterion != criterion)
+        a = a->next;
+    if (a == NULL) {
+        a = calloc(1, sizeof *a + c->n * sizeof a->asked[0]);
+        if (a == NULL)
+            abort();
+        a->criterion = criterion;
+        a->next = c->answers;
+        c->answers = a;
+    }
+    bool asked = a->asked[item - c->items];
+    a->asked[item - c->items] = true;
+    return asked;
+}
