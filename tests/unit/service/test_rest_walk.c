@@ -415,7 +415,7 @@ static bool leads_out(struct rest_call *c, uint64_t as_of, sv reference, sv rest
 static bool chain_inside(struct rest_call *c, uint64_t as_of, yyjson_val *holder, yyjson_val *root,
                          sv chain, sv value)
 {
-    sv rest = chain, step, code;
+    sv rest = chain, step = SV_NONE, code = SV_NONE;
     assert_true(sv_cut(&rest, '.', &step) && sv_cut(&step, ':', &code));
     const char *member = sv_eq_cstr(code, "organization") ? "managingOrganization"
                          : sv_eq_cstr(code, "partof")     ? "partOf"
