@@ -43,10 +43,14 @@
 #define LIMIT_UNPROVEN_FILES_BYTES         (1024u << 20)
 #define LIMIT_UNPROVEN_ADDRESS_FILES_BYTES (512u << 20)
 #define LIMIT_UNPROVEN_S                   5u /* then a file makes room for another's, or when ... */
-#define LIMIT_UNPROVEN_STILL_MS            500u         /* ... nothing came to it for so long */
-#define LIMIT_BODIES_FREE_DISK_BYTES       (512u << 20) /* that bodies leave free */
-#define LIMIT_LINGER_S                     30u /* what still comes behind a refusal is read for so long ... */
-#define LIMIT_LINGER_BYTES                 (64u << 20) /* ... and up to so much, so that the refusal can be read */
+#define LIMIT_UNPROVEN_STILL_MS            500u /* ... nothing came to it for so long */
+#define LIMIT_BODIES_FREE_DISK_BYTES \
+    (512u << 20)                              /* that bodies, and answers in files, leave free */
+#define LIMIT_ANSWERS_BYTES      (256u << 20) /* memory of large answers that are not read yet: ... */
+#define LIMIT_ANSWER_FILES_BYTES (2048ull << 20) /* ... beyond that they go into files */
+#define LIMIT_ANSWER_FILES       128u            /* of these three half of one address */
+#define LIMIT_LINGER_S           30u /* what still comes behind a refusal is read for so long ... */
+#define LIMIT_LINGER_BYTES       (64u << 20) /* ... and up to so much, so that the refusal can be read */
 
 /* ---- import ---- */
 #define LIMIT_IMPORT_LINE_BYTES \

@@ -11,8 +11,6 @@
 #include "base/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define FIRST_BYTES     4096u
@@ -65,32 +63,13 @@ static bool grow(struct http_body *b, struct http_conn *c, size_t need)
 
 /* ---- in a file ---- */
 
-static int nameless_file(const char *dir)
-{
-    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
-        return fd;
-    char path[4096]; /* a file system that has no such files */
-    int n = snprintf(path, sizeof path, "%s/body-XXXXXX", dir);
-    if (n < 0 || (size_t)n >= sizeof path || (fd = mkostemp(path, O_CLOEXEC)) < 0)
-        return -1;
-    (void)unlink(path); /* else it has a name until the data folder is tidied */
-    return fd;
-}
-
-static bool disk_has_room(int fd, uint64_t keep_free)
-{
-    struct statvfs v;
-    return fstatvfs(fd, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize >= keep_free;
-}
-
 static bool file_add(struct http_body *b, struct http_conn *c, sv piece)
 {
     uint64_t step = FILE_STEP_BYTES, len = b->len + piece.len;
     struct http_share want = { .file = (len + step - 1) / step * step, .n_files = 1 };
     uint64_t before = (b->len + step - 1) / step * step;
     if (want.file > before &&
-        (!http_share_set(c, want) || !disk_has_room(b->fd, c->all->limits.free_disk)))
+        (!http_share_set(c, want) || !http_spool_has_room(b->fd, 0, c->all->limits.free_disk)))
         return false;
     return file_write_all(b->fd, piece, NULL) == ERR_OK;
 }
@@ -98,7 +77,7 @@ static bool file_add(struct http_body *b, struct http_conn *c, sv piece)
 /* What stands in memory goes into a file. */
 static bool into_file(struct http_body *b, struct http_conn *c, const char *dir)
 {
-    if (dir == NULL || (b->fd = nameless_file(dir)) < 0)
+    if ((b->fd = http_spool_open(dir)) < 0)
         return false;
     sv all = buf_sv(&b->memory);
     b->len = 0;

@@ -8,7 +8,7 @@
  * Sockets are closed by the library, behind http_conn_close(); so under the lock a socket in the list is that of its
  * connection, and may be shut down from any thread. What ends that way is cleared up by its own thread.
  *
- * What bodies take is shared out here as well (struct http_share): of all connections, and of those of one address.
+ * What bodies and answers take is shared out here as well (struct http_share): of all connections, and of those of one address.
  * An IPv6 address counts as its /64: that is what one subscriber is given. */
 #include "net/http_private.h"
 
@@ -99,6 +99,9 @@ static void share_change_locked(struct http_conn *c, struct http_share want)
         of[i]->unproven += want.unproven - c->share.unproven;
         of[i]->file += want.file - c->share.file;
         of[i]->n_files += want.n_files - c->share.n_files;
+        of[i]->answer += want.answer - c->share.answer;
+        of[i]->answer_file += want.answer_file - c->share.answer_file;
+        of[i]->n_answer_files += want.n_answer_files - c->share.n_answer_files;
     }
     c->share = want;
 }
@@ -228,6 +231,9 @@ static bool files_fit_locked(struct http_conn *c, const struct http_share *want)
 bool http_share_set(struct http_conn *c, struct http_share want)
 {
     pthread_mutex_lock(&c->all->locked.lock);
+    want.answer = c->share.answer;
+    want.answer_file = c->share.answer_file;
+    want.n_answer_files = c->share.n_answer_files;
     bool empty = want.memory == 0 && want.unproven == 0 && want.file == 0;
     bool ok = empty || (!c->is_cut && memory_fits_locked(c, &want) && files_fit_locked(c, &want));
     if (ok && !c->is_cut)
@@ -242,6 +248,35 @@ bool http_share_would_fit(struct http_conn *c, uint64_t memory)
     struct http_share want = { .memory = memory < SIZE_MAX ? (size_t)memory : SIZE_MAX };
     bool ok = memory_fits_locked(c, &want);
     pthread_mutex_unlock(&c->all->locked.lock);
+    return ok;
+}
+
+/* ---- what answers take ---- */
+
+static bool answer_fits(const struct http_share *sum, const struct http_conn *c,
+                        const struct http_share *want, const struct http_limits *l, unsigned part)
+{
+    return fits(sum->answer, c->share.answer, want->answer, l->answers / part) &&
+           fits(sum->answer_file, c->share.answer_file, want->answer_file,
+                l->answer_files / part) &&
+           fits(sum->n_answer_files, c->share.n_answer_files, want->n_answer_files,
+                (l->n_answer_files + part - 1) / part);
+}
+
+bool http_share_set_answer(struct http_conn *c, size_t memory, uint64_t file)
+{
+    struct http_conns *all = c->all;
+    pthread_mutex_lock(&all->locked.lock);
+    struct http_share want = c->share;
+    want.answer = memory;
+    want.answer_file = file;
+    want.n_answer_files = file > 0;
+    bool ok = c->is_cut || /* its thread drops what it gets */
+              (answer_fits(&all->locked.shares, c, &want, &all->limits, 1) &&
+               answer_fits(&c->peer->shares, c, &want, &all->limits, 2));
+    if (ok && !c->is_cut)
+        share_change_locked(c, want);
+    pthread_mutex_unlock(&all->locked.lock);
     return ok;
 }
 

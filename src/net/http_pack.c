@@ -35,8 +35,9 @@ bool http_pack(struct buf *body)
         return false;
     }
     free(body->ptr);
-    body->ptr = out;
-    body->cap = body->len;
-    body->len = len;
+    body->ptr = realloc(out, len);
+    if (body->ptr == NULL)
+        abort();
+    body->cap = body->len = len;
     return true;
 }

@@ -4,6 +4,8 @@
  *   http_head.c     the head of a request, judged
  *   http_conn.c     who is connected: limits, what each is at, what its body takes
  *   http_body.c     a body that arrives, in memory or in a file
+ *   http_answer.c   an answer that is not read yet, in memory or in a file
+ *   http_spool.c    files without a name
  *   http_watch.c    the thread that ends what goes on too long
  *   http_pack.c     whole answers, packed
  *   http_file.c     a file as answer: conditions, ranges, gzip
@@ -53,10 +55,13 @@ bool http_head_in_place(const struct http_head_layout *l, const struct http_head
  */
 typedef enum { CONN_HEAD, CONN_BODY, CONN_WORK, CONN_ANSWER, CONN_IDLE } conn_phase;
 
-struct http_share { /* of what bodies may take, in bytes */
-    size_t memory, unproven;
+struct http_share {          /* of what may be taken, in bytes */
+    size_t memory, unproven; /* by bodies */
     uint64_t file;
     unsigned n_files;
+    size_t answer; /* by answers */
+    uint64_t answer_file;
+    unsigned n_answer_files;
 };
 
 struct http_peer; /* an address, or the /64 of an IPv6 one */
@@ -114,8 +119,11 @@ void http_conn_is_at(struct http_conn *c, conn_phase phase, uint64_t now_us);
 /* End it: its thread sees a socket at its end. */
 void http_conn_cut_locked(struct http_conn *c);
 
-/* From now on c's body takes `want`. False: there is no room for what it grows by; all is as it was. */
+/* From now on c's body takes `want` (its answer's part is not looked at). False: there is no room for what it grows by;
+ * all is as it was. */
 bool http_share_set(struct http_conn *c, struct http_share want);
+/* Likewise of c's answer: so much memory and a file of so many bytes; 0: none. */
+bool http_share_set_answer(struct http_conn *c, size_t memory, uint64_t file);
 /* Is there room for so much memory beside what all have? Nothing is taken. */
 bool http_share_would_fit(struct http_conn *c, uint64_t memory);
 
@@ -135,6 +143,26 @@ body_result http_body_add(struct http_body *b, struct http_conn *c, const char *
 body_result http_body_end(struct http_body *b, struct http_conn *c);
 /* Accepts one with fd -1 and nothing else. */
 void http_body_done(struct http_body *b, struct http_conn *c);
+
+/* ---- answers: http_answer.c ---- */
+#define HTTP_SMALL (64u << 10) /* bytes; from here on an answer is counted */
+struct http_answer {
+    bool counted, in_file;
+    int fd; /* when in_file: owned until the answer is taken */
+};
+/* See http_room(). Asked again, another length takes the place of the one before. */
+bool http_answer_find_room(struct http_answer *a, struct http_conn *c, const char *spool_dir,
+                           size_t len);
+/* As an answer of the library's, where it has room; the body is taken. Never NULL when memory is there. */
+struct MHD_Response *http_answer_take(struct http_answer *a, struct http_conn *c,
+                                      const char *spool_dir, struct buf *body);
+void http_answer_done(struct http_answer *a, struct http_conn *c);
+
+/* ---- files without a name: http_spool.c ---- */
+/* Empty, to write and read; -1: there can be none in that folder, or dir is NULL. */
+int http_spool_open(const char *dir);
+/* Are there so many bytes on its disk, and keep_free beside them? */
+bool http_spool_has_room(int fd, uint64_t len, uint64_t keep_free);
 
 /* ---- the watch: http_watch.c ---- */
 void *http_watch_run(void *all);

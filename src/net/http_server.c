@@ -52,6 +52,7 @@ struct http_exchange {
     struct arena *arena;
     struct http_request req;
     struct http_body body;
+    struct http_answer answer;
     uint64_t over_us, over_bytes; /* since when it is too much, and what came of it since then */
     bool begun;                   /* headers seen */
     bool last;                    /* the connection ends behind the answer */
@@ -168,6 +169,7 @@ static void exchange_end(void *cls, struct MHD_Connection *conn, void **con_cls,
         MHD_destroy_response(x->locked.response);
     pthread_mutex_destroy(&x->locked.lock);
     http_body_done(&x->body, x->at);
+    http_answer_done(&x->answer, x->at);
     arena_reset(x->arena);
     pthread_mutex_lock(&s->locked.lock);
     if (x->counted && --s->locked.n_open == 0)
@@ -425,20 +427,18 @@ void http_exchange_answer(struct http_exchange *x, unsigned status,
         MHD_resume_connection(conn);
 }
 
+bool http_room(struct http_exchange *x, size_t len)
+{
+    return http_answer_find_room(&x->answer, x->at, x->server->cfg.spool_dir, len);
+}
+
 void http_reply(struct http_exchange *x, unsigned status, const struct http_header *headers,
                 size_t n_headers, struct buf *body)
 {
-    struct MHD_Response *r;
     bool large = body && body->len >= HTTP_PACK_MIN, packed = false;
     if (large && http_takes_gzip(http_header_get(&x->req, "Accept-Encoding")))
         packed = http_pack(body);
-    if (body && body->len) {
-        r = MHD_create_response_from_buffer(body->len, body->ptr, MHD_RESPMEM_MUST_FREE);
-        *body = BUF_INIT(body->max);
-    } else {
-        r = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-        buf_done(body);
-    }
+    struct MHD_Response *r = http_answer_take(&x->answer, x->at, x->server->cfg.spool_dir, body);
     if (r && large)
         MHD_add_response_header(r, "Vary", "Accept-Encoding");
     if (r && packed)
@@ -547,6 +547,12 @@ static void set_limits(struct http_limits *l)
         l->still_us = LIMIT_UNPROVEN_STILL_MS * UINT64_C(1000);
     if (l->free_disk == 0)
         l->free_disk = LIMIT_BODIES_FREE_DISK_BYTES;
+    if (l->answers == 0)
+        l->answers = LIMIT_ANSWERS_BYTES;
+    if (l->answer_files == 0)
+        l->answer_files = LIMIT_ANSWER_FILES_BYTES;
+    if (l->n_answer_files == 0)
+        l->n_answer_files = LIMIT_ANSWER_FILES;
 }
 
 err_code http_server_start(const struct http_server_config *cfg, struct http_server **out,

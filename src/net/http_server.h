@@ -71,6 +71,10 @@ struct http_limits {
     size_t unproven, unproven_most, unproven_all;
     uint64_t files, files_per_address, old_us, still_us, free_disk;
     unsigned n_files; /* half of them of one address */
+    /* Answers that are not read yet, half of it of one address: bytes in memory, then in files. */
+    size_t answers;
+    uint64_t answer_files;
+    unsigned n_answer_files;
 };
 
 /* What accept() says of a request with a body. */
@@ -86,7 +90,7 @@ struct http_server_config {
     unsigned n_threads;
     struct http_limits limits;
     unsigned idle_timeout_s;
-    const char *spool_dir; /* for files without a name; NULL: none are made */
+    const char *spool_dir; /* for bodies and answers in files without a name; NULL: none are made */
     /* The head of a request that has a body is in, and says nothing too large for *out as it is set. */
     void (*accept)(void *ctx, struct http_request *req, struct http_allowance *out);
     void (*handler)(void *ctx, struct http_exchange *x);
@@ -99,6 +103,11 @@ MUST_USE err_code http_server_start(const struct http_server_config *cfg, struct
 sv http_server_address(const struct http_server *s);
 /* No new connections; waits until the exchanges under way are answered, at most drain_ms. */
 void http_server_stop(struct http_server *s, unsigned drain_ms);
+
+/* Is there room for an answer with a body of so many bytes? It is kept for x until x ends. False: answers that are not
+ * read yet take all that they may; answer something under 64 KiB, for which there is always room. Who does not ask
+ * gets the room for what he has made, or memory beyond it. */
+MUST_USE bool http_room(struct http_exchange *x, size_t len);
 
 /* Send the answer; *x ends with it. Headers are copied; body is taken (b is emptied; NULL: no
  * body). Content-Length and Date are added; a HEAD request gets no body. A body of HTTP_PACK_MIN or more goes out

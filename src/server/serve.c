@@ -25,14 +25,15 @@
 #include <unistd.h>
 
 #define DRAIN_MS      15000u
-#define FILES_OF_JOBS 160u  /* and of everything else */
-#define FILES_OF_DOOR 224u  /* beside connections: what lingers, is cut, or is the file of a body */
-#define FILES_GOOD    2048u /* of data stores: a low number of descriptors is told */
+#define FILES_OF_JOBS 160u /* and of everything else */
+#define FILES_OF_DOOR \
+    352u /* beside connections: what lingers, is cut, or is the file of a body or an answer */
+#define FILES_GOOD 2048u /* of data stores: a low number of descriptors is told */
 
 struct rooms {
     struct arena *arena;
     struct server_config cfg;
-    unsigned n_workers, n_body_files;
+    unsigned n_workers, n_body_files, n_answer_files;
     bool new_key;
     char credentials_path[PATH_MAX], objects_path[PATH_MAX], system_path[PATH_MAX];
     char stores_path[PATH_MAX], jobs_path[PATH_MAX], exports_path[PATH_MAX];
@@ -218,6 +219,7 @@ static struct store_bounds share_descriptors(struct rooms *r)
     unsigned door = FILES_OF_DOOR < n / 8 ? FILES_OF_DOOR : n / 8;
     unsigned left = n - jobs - door - r->cfg.max_connections;
     r->n_body_files = door * LIMIT_UNPROVEN_FILES / FILES_OF_DOOR + 1;
+    r->n_answer_files = door * LIMIT_ANSWER_FILES / FILES_OF_DOOR + 1;
     struct store_bounds b = { .n_files = left < LIMIT_STORE_FILES ? left : LIMIT_STORE_FILES,
                               .idle_ms = LIMIT_STORE_IDLE_S * 1000ull,
                               .write_bytes = LIMIT_UNWRITTEN_BYTES,
@@ -335,7 +337,8 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                      .n_threads = r->n_workers,
                                      .limits = { .n = c->max_connections,
                                                  .n_per_address = c->max_connections_per_address,
-                                                 .n_files = r->n_body_files },
+                                                 .n_files = r->n_body_files,
+                                                 .n_answer_files = r->n_answer_files },
                                      .idle_timeout_s = LIMIT_REQUEST_TIMEOUT_S,
                                      .spool_dir = c->data,
                                      .accept = service_accept,

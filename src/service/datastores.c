@@ -633,14 +633,14 @@ err_code op_list_datastores(struct call *c, struct err *e)
                           .max = page_size(c),
                           .e = e };
     TRY(call_allowed(c, NULL, e));
-    TRY(page_token_read(c, SV_NONE, &position, e));
+    TRY(page_token_read(c, &position, e));
     json_key(&c->out, "DatastorePropertiesList");
     json_arr(&c->out);
     TRY(records_scan(c->s->cfg.records, prefix, position, list_one, &l, e));
     TRY(l.rc);
     json_arr_end(&c->out);
     if (l.more) {
-        TRY(page_token_make(c, SV_NONE, sv_make(l.last, l.last_len), &token, e));
+        TRY(page_token_make(c, sv_make(l.last, l.last_len), &token, e));
         json_kv_str(&c->out, "NextToken", token);
     }
     return ERR_OK;

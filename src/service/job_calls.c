@@ -179,7 +179,7 @@ static err_code list(struct call *c, job_kind kind, struct err *e)
                             .submitted_before_ms = time_member(c, "SubmittedBefore") };
     f.has_status = job_status_parse(call_text(c, "JobStatus"), &f.status);
     TRY(call_datastore(c, f.datastore_id, &d, e));
-    TRY(page_token_read(c, f.datastore_id, &position, e));
+    TRY(page_token_read(c, &position, e));
     TRY(job_list(c->s->cfg.jobs, kind, &f, position, page_size(c), c->a, &jobs, &n, &next, e));
     json_key(&c->out, kind == JOB_EXPORT ? "ExportJobPropertiesList" : "ImportJobPropertiesList");
     json_arr(&c->out);
@@ -187,7 +187,7 @@ static err_code list(struct call *c, job_kind kind, struct err *e)
         print_job(&c->out, &jobs[i]);
     json_arr_end(&c->out);
     if (next.len) {
-        TRY(page_token_make(c, f.datastore_id, next, &token, e));
+        TRY(page_token_make(c, next, &token, e));
         json_kv_str(&c->out, "NextToken", token);
     }
     return ERR_OK;

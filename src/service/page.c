@@ -1,9 +1,16 @@
-/* page.c - NextToken: where a list goes on, as text that only this service can have made.
- * base64url(position) '.' hex(HMAC(key, operation NUL scope NUL position)) */
+/* page.c - NextToken: where a list goes on, sealed, so that nobody makes one, and it goes on for its caller with the same
+ * request alone. It is good for HOURS.
+ *   seal( when (8 bytes, ms), position )     for operation, caller and members but NextToken and MaxResults */
 #include "service/service_private.h"
 
+#include "base/clock.h"
 #include "base/limits.h"
-#include "codec/hash.h"
+#include "codec/seal.h"
+
+#define HOURS   24u
+#define SKEW_MS 60000 /* a clock that was set back a little */
+#define MEMBERS 16u
+#define TEXT    (64u << 10) /* bytes of the members */
 
 unsigned page_size(const struct call *c)
 {
@@ -13,44 +20,73 @@ unsigned page_size(const struct call *c)
     return (unsigned)n;
 }
 
-static sv mac(struct call *c, sv scope, sv position)
+static int by_name(const void *a, const void *b)
 {
-    unsigned char d[SHA256_LEN];
-    char hex[SHA256_HEX_LEN];
-    sv text = arena_fmt(c->a, "%s\n%.*s\n%.*s", c->op->name, SV_FMT(scope), SV_FMT(position));
-    hash_hmac_sha256(sv_from(c->s->page_key), text, d);
-    hash_hex(d, sizeof d, hex);
-    return arena_sv(c->a, sv_make(hex, sizeof hex));
+    return strcmp(yyjson_get_str(*(yyjson_val *const *)a), yyjson_get_str(*(yyjson_val *const *)b));
 }
 
-err_code page_token_make(struct call *c, sv scope, sv position, sv *out, struct err *e)
+/* What is asked for, in whatever order its members came. */
+static err_code asked(struct call *c, struct buf *out, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(8192);
-    TRY(hash_base64(position, &b, e));
-    for (size_t i = 0; i < b.len; i++)
-        b.ptr[i] = b.ptr[i] == '+' ? '-' : b.ptr[i] == '/' ? '_' : b.ptr[i];
-    *out = arena_fmt(c->a, "%.*s.%.*s", SV_FMT(buf_sv(&b)), SV_FMT(mac(c, scope, position)));
+    yyjson_val *names[MEMBERS];
+    size_t n = 0, i, max;
+    yyjson_val *k, *v;
+    TRY(buf_add_fmt(out, e, "%s\n%.*s\n", c->op->name, SV_FMT(c->caller.arn)));
+    yyjson_obj_foreach(c->input, i, max, k, v)
+    {
+        sv name = json_string(k);
+        if (sv_eq_cstr(name, "NextToken") || sv_eq_cstr(name, "MaxResults") || yyjson_is_null(v))
+            continue;
+        if (n == MEMBERS)
+            return ERR(e, ERR_TOO_LARGE, "Too many members");
+        names[n++] = k;
+    }
+    if (n)
+        qsort(names, n, sizeof names[0], by_name);
+    for (i = 0; i < n; i++) {
+        struct json_writer w;
+        json_writer_init(&w, out);
+        json_str(&w, json_string(names[i]));
+        TRY(json_writer_end(&w, e));
+        json_writer_init(&w, out);
+        json_val(&w, unsafe_yyjson_get_next(names[i])); /* the value of a name stands behind it */
+        TRY(json_writer_end(&w, e));
+    }
+    return ERR_OK;
+}
+
+err_code page_token_make(struct call *c, sv position, sv *out, struct err *e)
+{
+    CLEANUP_BUF struct buf about = BUF_INIT(TEXT), plain = BUF_INIT(8192), text = BUF_INIT(8192);
+    uint64_t now = (uint64_t)clock_wall_ms();
+    char when[8];
+    for (unsigned i = 0; i < 8; i++)
+        when[i] = (char)(now >> 8 * i);
+    TRY(asked(c, &about, e));
+    TRY(buf_add(&plain, sv_make(when, sizeof when), e));
+    TRY(buf_add(&plain, position, e));
+    TRY(seal_close(c->s->cursor_key, buf_sv(&about), buf_sv(&plain), &text, e));
+    *out = arena_sv(c->a, buf_sv(&text));
     return out->ptr ? ERR_OK : arena_oom(c->a, e);
 }
 
-err_code page_token_read(struct call *c, sv scope, sv *position, struct err *e)
+err_code page_token_read(struct call *c, sv *position, struct err *e)
 {
     sv token = call_text(c, "NextToken");
     *position = SV_NONE;
     if (token.ptr == NULL || token.len == 0)
         return ERR_OK;
-    CLEANUP_BUF struct buf b = BUF_INIT(8192);
-    size_t dot = sv_find(token, '.');
-    sv body = arena_sv(c->a, sv_head(token, dot));
-    char *p = (char *)(uintptr_t)body.ptr; /* our own copy */
-    for (size_t i = 0; i < body.len; i++)
-        p[i] = p[i] == '-' ? '+' : p[i] == '_' ? '/' : p[i];
-    if (hash_base64_decode(body, &b, NULL) == ERR_OK) {
-        sv found = arena_sv(c->a, buf_sv(&b));
-        if (hash_equal(sv_tail(token, dot + 1), mac(c, scope, found))) {
-            *position = found;
-            return ERR_OK;
-        }
-    }
-    return ERR(e, ERR_INVALID, "NextToken is not one that this list gave");
+    CLEANUP_BUF struct buf about = BUF_INIT(TEXT), plain = BUF_INIT(8192);
+    TRY(asked(c, &about, e));
+    if (seal_open(c->s->cursor_key, buf_sv(&about), token, &plain, NULL) != ERR_OK || plain.len < 8)
+        return ERR(e, ERR_INVALID,
+                   "NextToken is not one that this list gave to this caller for this request");
+    uint64_t made = 0;
+    for (unsigned i = 0; i < 8; i++)
+        made |= (uint64_t)(unsigned char)plain.ptr[i] << 8 * i;
+    int64_t age_ms = clock_wall_ms() - (int64_t)made;
+    if (age_ms < -SKEW_MS || age_ms > (int64_t)HOURS * 3600 * 1000)
+        return ERR(e, ERR_INVALID, "NextToken is older than 24 hours; list anew without it");
+    *position = arena_sv(c->a, sv_tail(buf_sv(&plain), 8));
+    return position->ptr ? ERR_OK : arena_oom(c->a, e);
 }

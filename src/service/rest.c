@@ -588,18 +588,34 @@ static void make_pretty(struct buf *body)
     *body = more;
 }
 
+static void answer_error(struct exchange *ex)
+{
+    struct rest_call *c = &ex->c;
+    ex->e.code = ex->rc;
+    c->out.content_type = SV_NONE;
+    c->out.as_it_is = false;
+    c->out.status = rest_error(c, &ex->e, &c->out.body);
+}
+
+/* What is not read yet takes all that answers may. */
+static void answer_no_room(struct exchange *ex)
+{
+    ex->rc = service_no_room(http_exchange_request(ex->x), &ex->e);
+    ex->c.out = (struct rest_answer){ .body = ex->c.out.body };
+    ex->c.issues.n = 0;
+    answer_error(ex);
+}
+
 static void leave(struct exchange *ex)
 {
     struct rest_call *c = &ex->c;
     struct http_header h[16];
-    if (ex->rc != ERR_OK) {
-        ex->e.code = ex->rc;
-        c->out.content_type = SV_NONE;
-        c->out.as_it_is = false;
-        c->out.status = rest_error(c, &ex->e, &c->out.body);
-    }
+    if (ex->rc != ERR_OK)
+        answer_error(ex);
     if (c->out.body.len && !c->out.as_it_is && sv_eq(rest_param(c, "_pretty"), SV_LIT("true")))
         make_pretty(&c->out.body);
+    if (!c->out.file && !http_room(ex->x, c->out.body.len))
+        answer_no_room(ex);
     if (c->st)
         store_registry_release(c->s->cfg.stores, c->st);
     datastore_release(&ex->held);

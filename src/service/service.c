@@ -64,11 +64,25 @@ void service_reply_file(struct http_exchange *x, const struct http_header *h, si
         LOG_STR("key", key), LOG_STR("peer", peer), LOG_STR("request_id", id));
 }
 
+err_code service_no_room(const struct http_request *req, struct err *e)
+{
+    bool reads = sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD"));
+    return ERR(e, ERR_THROTTLED,
+               "Answers that are not read yet take all the room there is for them: read those of "
+               "earlier requests, then ask again%s",
+               reads ? "" : "; what this request asked for may have been done");
+}
+
 void service_reply(struct http_exchange *x, struct answer *an, const char *op,
                    const char *request_id, sv access_key_id)
 {
     struct http_header h[5];
     size_t n = 0;
+    struct err e;
+    if (!http_room(x, an->body.len)) {
+        (void)service_no_room(http_exchange_request(x), &e); /* what is answered now */
+        service_answer_error(an, &e, SV_NONE, request_id, op);
+    }
     h[n++] = (struct http_header){ SV_LIT("Content-Type"), sv_from(an->content_type) };
     h[n++] = (struct http_header){ SV_LIT("x-amzn-RequestId"), sv_from(request_id) };
     if (an->error_type)

@@ -51,8 +51,8 @@ struct service {
         uint64_t generation; /* moves with every write of a record */
         struct datastore_held *slots[DATASTORES_KNOWN];
     } known;                      /* datastore_known.c */
-    char page_key[33];            /* signs NextTokens; kept in the records */
-    unsigned char cursor_key[32]; /* seals the data plane's tokens of pages; made of page_key */
+    char page_key[33];            /* kept in the records */
+    unsigned char cursor_key[32]; /* seals tokens of pages; made of page_key */
     atomic_bool stopping;
 };
 
@@ -104,6 +104,8 @@ MUST_USE err_code call_datastore(struct call *c, sv id, struct datastore *out, s
 
 /* Answers a request of the control plane; may reply later, from a worker. */
 void aws_json_handle(struct service *s, struct http_exchange *x, const char *request_id);
+/* What is said in the place of an answer for which http_room() has none: always ERR_THROTTLED. */
+err_code service_no_room(const struct http_request *req, struct err *e);
 /* Sends an answer and logs it. op: for the log. */
 void service_reply(struct http_exchange *x, struct answer *an, const char *op,
                    const char *request_id, sv access_key_id);
@@ -202,7 +204,7 @@ MUST_USE err_code tags_check(yyjson_val *there, yyjson_val *sent, struct err *e)
 /* ---- pages ---- */
 /* MaxResults, or the default. */
 unsigned page_size(const struct call *c);
-/* Position -> NextToken, bound to the operation and `scope` (data store id, or empty); and back: an absent
- * token gives an empty position. ERR_INVALID: not a token of ours for this list. */
-MUST_USE err_code page_token_make(struct call *c, sv scope, sv position, sv *out, struct err *e);
-MUST_USE err_code page_token_read(struct call *c, sv scope, sv *position, struct err *e);
+/* Position -> NextToken, sealed for this operation, caller and request, for a day; and back: an absent token gives an
+ * empty position. ERR_INVALID: not a token of ours for this list. */
+MUST_USE err_code page_token_make(struct call *c, sv position, sv *out, struct err *e);
+MUST_USE err_code page_token_read(struct call *c, sv *position, struct err *e);

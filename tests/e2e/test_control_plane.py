@@ -140,6 +140,16 @@ def test_lists_page_and_filter():
         assert code(client.list_fhir_export_jobs, DatastoreId=store, NextToken=token)[0] == "ValidationException"
         assert code(client.list_fhir_datastores, NextToken="AAAA" + token[4:])[0] == "ValidationException"
         assert code(client.list_fhir_datastores, NextToken="x")[0] == "ValidationException"
+        # nor with another request, but for the length of a page
+        assert code(client.list_fhir_datastores, NextToken=token, Filter={"DatastoreStatus": "ACTIVE"})[0] == "ValidationException"
+        rest = client.list_fhir_datastores(NextToken=token, MaxResults=100)["DatastorePropertiesList"]
+        assert [s["DatastoreName"] for s in rest] == names[-2::-1]
+        asked, got = {"Filter": {"DatastoreStatus": "ACTIVE", "CreatedBefore": now + timedelta(minutes=1)}, "MaxResults": 2}, []
+        while "NextToken" in asked or not got:
+            page = client.list_fhir_datastores(**asked)
+            got += page["DatastorePropertiesList"]
+            asked = {**asked, "NextToken": page["NextToken"]} if "NextToken" in page else {"Filter": None}
+        assert [s["DatastoreName"] for s in got] == names[:0:-1]
 
 
 def test_tags(server, client):

@@ -323,7 +323,7 @@ def test_other_refusals_can_be_read_as_well(open_server, head, status):
 def head_for(server, path, length, hashed=None, keys=None, method="POST", spoil=None, unsigned=False, **more):
     """The head of a signed request whose body has `length` bytes; hashed: what it is said to hash to."""
     headers = {"Content-Type": "application/fhir+json", **({"X-Amz-Content-SHA256": hashed} if hashed else {})}
-    request = AWSRequest(method, server.url + path, data=b"x", headers=headers)
+    request = AWSRequest(method, server.url + path, data=b"x" if length else b"", headers=headers)
     if not unsigned:
         SigV4Auth(Credentials(*(keys or server.keys())), more.get("service", "healthlake"),
                   more.get("region", "us-east-1")).add_auth(request)
@@ -555,3 +555,42 @@ def test_plain_http_beyond_loopback_is_refused_until_it_is_wanted(tmp_path):
             assert done.returncode == 2 and done.stdout == ""
             assert "--plain-http yes" in done.stderr and "reverse proxy" in done.stderr
             assert not (tmp_path / data).exists()
+
+
+def test_who_does_not_read_his_answers_holds_little_memory_and_keeps_no_one_out():
+    """Pages of 16 MiB: what has no room in memory waits in files without a name, what has none there is refused, and
+    all that was promised arrives whole."""
+    with Server() as server:
+        store = server.create_store()
+        fhir = server.fhir(store)
+        for i in range(4):
+            assert fhir.put(f"Patient/large{i}", large(4, id=f"large{i}")).status == 201
+        path = f"/datastore/{store}/r4/Patient?_count=1000"
+        whole = fhir.get("Patient?_count=1000")
+        assert whole.status == 200 and len(whole.json["entry"]) == 4
+        before, held = rss(server), []
+        for _ in range(80):
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.settimeout(60)
+            s.connect(address(server))
+            s.sendall(head_for(server, path, 0, method="GET"))
+            held.append((s, s.recv(600)))
+        kinds = [int(head.split()[1]) for _, head in held]
+        assert set(kinds) == {200, 429} and kinds.count(200) > 40
+        refused = held[kinds.index(429)][1]
+        assert b"Retry-After: 1" in refused
+        if not SANITIZED:
+            assert rss(server) - before < 400 << 20, "128 MiB of one address and what making them takes, not 1,200"
+        assert fhir.get("Patient/large0?_elements=gender").status == 200
+        assert server.client().list_fhir_datastores()["DatastorePropertiesList"]
+        for s, head in held[:2] + held[kinds.index(429) - 2:kinds.index(429)]:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+            got = head.partition(b"\r\n\r\n")[2]
+            while len(got) < length and (part := s.recv(1 << 20)):
+                got += part
+            assert len(json.loads(got)["entry"]) == 4
+        for s, _ in held:
+            s.close()
+        wait(lambda: fhir.get("Patient?_count=1000").status, [200], 30)

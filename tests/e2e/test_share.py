@@ -111,3 +111,11 @@ def test_others_are_served_while_one_keeps_all_that_he_can_busy(place, kind, n):
         if answer.status == 429:
             assert answer.headers["Retry-After"]
     honest_work(place)
+
+
+def test_a_token_of_a_list_is_its_callers_alone(place):
+    hostile, honest = (place.client(*KEYS[who]) for who in ("hostile", "honest"))
+    token = hostile.list_fhir_datastores(MaxResults=1)["NextToken"]
+    assert hostile.list_fhir_datastores(NextToken=token)["DatastorePropertiesList"]
+    with pytest.raises(honest.exceptions.ValidationException, match="NextToken"):
+        honest.list_fhir_datastores(NextToken=token)

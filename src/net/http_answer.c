@@ -1,0 +1,85 @@
+/* http_answer.c - answers that are not read yet.
+ *
+ * An answer is whole before its first byte goes out, and stays until its last is taken: by who reads slowly, for long.
+ * So what large answers may take is counted, of all callers and of those of one address. One for which memory has no
+ * room goes into a file without a name and is sent from there; when files have none either, http_room() says no, and
+ * the handler answers something small. Small ones are not counted: connections bound them.
+ *
+ * Bytes are counted as they are held: when packing has made them fewer, as the fewer. */
+#include "net/http_private.h"
+
+#include "base/file.h"
+
+#include <unistd.h>
+
+static void file_drop(struct http_answer *a)
+{
+    if (a->in_file)
+        (void)close(a->fd); /* it has no name: nothing is kept */
+    a->in_file = false;
+}
+
+static bool file_take(struct http_answer *a, struct http_conn *c, const char *spool_dir, size_t len)
+{
+    if (!a->in_file && (a->fd = http_spool_open(spool_dir)) < 0)
+        return false;
+    a->in_file = true;
+    return http_spool_has_room(a->fd, len, c->all->limits.free_disk);
+}
+
+bool http_answer_find_room(struct http_answer *a, struct http_conn *c, const char *spool_dir,
+                           size_t len)
+{
+    if (len < HTTP_SMALL) {
+        http_answer_done(a, c);
+        return true;
+    }
+    a->counted = true;
+    if (http_share_set_answer(c, len, 0)) {
+        file_drop(a);
+        return true;
+    }
+    if (http_share_set_answer(c, 0, len) && file_take(a, c, spool_dir, len))
+        return true;
+    http_answer_done(a, c);
+    return false;
+}
+
+void http_answer_done(struct http_answer *a, struct http_conn *c)
+{
+    if (a->counted)
+        (void)http_share_set_answer(c, 0, 0); /* less always fits */
+    a->counted = false;
+    file_drop(a);
+}
+
+static struct MHD_Response *from_file(struct http_answer *a, struct buf *body)
+{
+    struct MHD_Response *r = NULL;
+    if (file_write_all(a->fd, buf_sv(body), NULL) == ERR_OK)
+        r = MHD_create_response_from_fd_at_offset64(body->len, a->fd, 0);
+    if (r == NULL)
+        return NULL;
+    a->in_file = false; /* the answer closes it */
+    buf_done(body);
+    return r;
+}
+
+struct MHD_Response *http_answer_take(struct http_answer *a, struct http_conn *c,
+                                      const char *spool_dir, struct buf *body)
+{
+    struct MHD_Response *r = NULL;
+    if (body == NULL || body->len == 0) {
+        buf_done(body);
+        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    }
+    (void)http_answer_find_room(a, c, spool_dir, body->len);
+    if (a->in_file)
+        r = from_file(a, body);
+    if (r ==
+        NULL) { /* also when the file could not be written: the answer is made, and it is one */
+        r = MHD_create_response_from_buffer(body->len, body->ptr, MHD_RESPMEM_MUST_FREE);
+        *body = BUF_INIT(body->max);
+    }
+    return r;
+}
