@@ -2,7 +2,9 @@
  *
  * What waits stands in queues, one for each caller and place (data store); free threads take from them in turn. A queue may
  * keep two thirds of the threads busy, a caller five sixths: whoever comes next finds one, however much somebody else
- * has sent. A caller may have half of what can wait at all. */
+ * has sent. A caller may have half of what can wait at all.
+ *
+ * Of the threads that are free the one that worked last is called first: what it needs is still in the caches. */
 #include "service/service_private.h"
 
 struct work {
@@ -25,6 +27,12 @@ struct queue { /* of one caller in one place; likewise */
     unsigned n_running;
 };
 
+struct idler { /* a thread that is free */
+    struct idler *next;
+    pthread_cond_t call;
+    bool called;
+};
+
 struct workers {
     struct service *s;
     unsigned n_threads;
@@ -33,7 +41,7 @@ struct workers {
     atomic_uint n_waiting; /* beside the lock: asked often */
     struct {
         pthread_mutex_t lock;
-        pthread_cond_t work;
+        struct idler *idlers; /* the last first */
         struct asker *askers;
         struct queue *queues, *turn; /* turn: whose turn was last; NULL: nobody's */
         unsigned cap;
@@ -111,14 +119,39 @@ static void forget_locked(struct workers *w, struct queue *q)
     }
 }
 
+static void call_one_locked(struct workers *w)
+{
+    struct idler *i = w->locked.idlers;
+    if (i == NULL)
+        return; /* whoever is ready next takes it */
+    w->locked.idlers = i->next;
+    i->called = true;
+    pthread_cond_signal(&i->call);
+}
+
+static void call_all_locked(struct workers *w)
+{
+    while (w->locked.idlers)
+        call_one_locked(w);
+}
+
+static void idle_locked(struct workers *w, struct idler *i)
+{
+    i->next = w->locked.idlers;
+    w->locked.idlers = i;
+    for (i->called = false; !i->called;)
+        pthread_cond_wait(&i->call, &w->locked.lock);
+}
+
 static void *worker(void *arg)
 {
     struct workers *w = arg;
+    struct idler self = { .call = PTHREAD_COND_INITIALIZER };
     pthread_mutex_lock(&w->locked.lock);
     for (;;) {
         struct queue *q;
         while ((q = next_locked(w)) == NULL && !(w->locked.stop && atomic_load(&w->n_waiting) == 0))
-            pthread_cond_wait(&w->locked.work, &w->locked.lock);
+            idle_locked(w, &self);
         if (q == NULL)
             break;
         struct work *k = q->first;
@@ -138,9 +171,10 @@ static void *worker(void *arg)
         q->asker->n_running--;
         forget_locked(w, q);
         if (w->locked.stop)
-            pthread_cond_broadcast(&w->locked.work);
+            call_all_locked(w);
     }
     pthread_mutex_unlock(&w->locked.lock);
+    pthread_cond_destroy(&self.call);
     return NULL;
 }
 
@@ -162,7 +196,6 @@ err_code workers_start(struct service *s, unsigned n, unsigned max_waiting, stru
     w->asker_waiting = share(max_waiting, 1, 2);
     w->locked.cap = max_waiting;
     pthread_mutex_init(&w->locked.lock, NULL);
-    pthread_cond_init(&w->locked.work, NULL);
     for (; w->n_threads < n; w->n_threads++)
         if (pthread_create(&w->threads[w->n_threads], NULL, worker, w) != 0) {
             workers_stop(w);
@@ -178,12 +211,11 @@ void workers_stop(struct workers *w)
         return;
     pthread_mutex_lock(&w->locked.lock);
     w->locked.stop = true;
-    pthread_cond_broadcast(&w->locked.work);
+    call_all_locked(w);
     pthread_mutex_unlock(&w->locked.lock);
     for (unsigned i = 0; i < w->n_threads; i++)
         pthread_join(w->threads[i], NULL);
     pthread_mutex_destroy(&w->locked.lock);
-    pthread_cond_destroy(&w->locked.work);
     free(w->threads);
     free(w);
 }
@@ -213,7 +245,7 @@ err_code workers_add(struct workers *w, struct work_for who, work_fn fn, void *c
         q->last = k;
         a->n_waiting++;
         atomic_fetch_add(&w->n_waiting, 1);
-        pthread_cond_signal(&w->locked.work);
+        call_one_locked(w);
     } else {
         forget_locked(w, q);
     }
