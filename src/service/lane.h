@@ -17,7 +17,7 @@ void lane_free(struct lane *l);
 
 struct lane_ticket { /* of one call; zeroed by its owner, used by one thread */
     uint64_t queue;  /* whose */
-    bool holds;
+    bool holds, stretched;
     uint64_t held_since_us;
     uint64_t cpu_us; /* of the thread, when the call began; 0: it did not pass yet */
 };

@@ -4,6 +4,7 @@
  *   worker          everything that waits for a disk or may look at many resources
  *
  * Source: FHIR R4 http.html; HealthLake's headers and actions in docs/api-fhir.md. */
+#include "service/late.h"
 #include "service/rest_private.h"
 
 #include "base/clock.h"
@@ -630,6 +631,11 @@ static void leave(struct exchange *ex)
                        c->caller.access_key_id);
 }
 
+static void leave_late(void *exchange)
+{
+    leave(exchange);
+}
+
 static struct workers *pool_of(struct service *s, const struct rest_call *c)
 {
     return c->it->fn == rest_bundle ? s->bundle_workers : s->rest_workers;
@@ -679,5 +685,5 @@ void rest_handle(struct service *s, struct http_exchange *x, const char *request
         return; /* the worker's now: it may have answered already, and ex be gone */
     ex->rc = rc;
     ex->e = e;
-    leave(ex);
+    late_add(s->late, leave_late, ex);
 }

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "codec/hash.h"
 #include "service/lane.h"
+#include "service/late.h"
 
 #include "service/service_private.h"
 #include <unistd.h>
@@ -196,6 +197,8 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     if (rc == ERR_OK)
         rc = workers_start(s, LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING, &s->bundle_workers, e);
     if (rc == ERR_OK)
+        rc = late_new(&s->late, e);
+    if (rc == ERR_OK)
         rc = datastores_start(s, e);
     if (rc != ERR_OK) {
         service_free(s);
@@ -214,6 +217,7 @@ void service_free(struct service *s)
     datastores_stop(s);
     workers_stop(s->rest_workers);
     workers_stop(s->bundle_workers);
+    late_free(s->late);
     quota_free(s->quota);
     polls_free(s->polls);
     lane_free(s->lane);

@@ -34,6 +34,7 @@ struct service {
     { /* data stores that are being made, filled and removed: none of these waits for another (datastores.c) */
         struct workers *make, *fill, *remove;
     } background;
+    struct late *late;              /* refusals of who asks too much */
     struct workers *rest_workers;   /* for writes and searches of the data plane */
     struct workers *bundle_workers; /* few, so that single requests go on beside large Bundles */
     struct lane *lane;
