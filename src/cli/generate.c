@@ -37,7 +37,7 @@ static void usage(FILE *f)
         "Write N synthetic patients and all that belongs to them as FHIR R4 NDJSON, one file per\n"
         "resource type. The same N and S always give the same bytes. Nobody in it is real.\n\n"
         "  --out DIR       folder to write to; made if it is not there\n"
-        "  --patients N    how many [100]; one has about 300 resources, 300 KB\n"
+        "  --patients N    how many [100]; one has about 360 resources, 360 KB\n"
         "  --seed S        another number is another population [1]\n"
         "  --force         write into a folder that is not empty\n\n"
         "Examples:\n"

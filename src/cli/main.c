@@ -19,7 +19,9 @@ static int help(FILE *f)
                 "  help       this text; fhirlake COMMAND --help says more\n\n"
                 "Start here:\n"
                 "  fhirlake serve\n"
-                "  aws healthlake list-fhir-datastores --endpoint-url http://127.0.0.1:8080\n",
+                "  AWS_SHARED_CREDENTIALS_FILE=fhirlake-data/credentials aws healthlake "
+                "list-fhir-datastores \\\n"
+                "      --endpoint-url http://127.0.0.1:8080 --region us-east-1\n",
                 f);
     return f == stdout ? 0 : 2;
 }

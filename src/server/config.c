@@ -1,6 +1,7 @@
 #include "server/config.h"
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "codec/uri.h"
 
 #include <ini.h>
@@ -123,6 +124,18 @@ void server_config_help(FILE *f)
                 f);
 }
 
+static bool is_host_and_port(sv listen)
+{
+    size_t colon = listen.len;
+    uint64_t port;
+    while (colon > 0 && listen.ptr[colon - 1] != ':')
+        colon--;
+    sv host = sv_head(listen, colon ? colon - 1 : 0);
+    bool bracketed = host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']';
+    return host.len && sv_to_u64(sv_tail(listen, colon), &port) && port <= 65535 &&
+           (bracketed || sv_find(host, ':') == host.len);
+}
+
 bool server_config_is_loopback(sv listen)
 {
     size_t colon = listen.len;
@@ -204,16 +217,31 @@ struct ini_read {
     err_code rc;
 };
 
+/* Names have dashes; who writes underscores, as in the environment, is told so. */
+static err_code not_known(struct ini_read *r, const char *name)
+{
+    char dashed[64];
+    (void)snprintf(dashed, sizeof dashed, "%s", name);
+    for (char *p = dashed; *p; p++)
+        *p = *p == '_' ? '-' : *p;
+    if (find(sv_from(dashed)) && strcmp(dashed, name) != 0)
+        return ERR(r->e, ERR_INVALID, "config file %s: option \"%s\" is written %s", r->c->config,
+                   name, dashed);
+    return ERR(r->e, ERR_INVALID,
+               "config file %s: option \"%s\" is not known; see fhirlake serve --help",
+               r->c->config, name);
+}
+
 static int on_ini(void *ctx, const char *section, const char *name, const char *value)
 {
     struct ini_read *r = ctx;
     const struct option *o = find(sv_from(name));
     if (section[0] != 0 && strcmp(section, "fhirlake") != 0)
         r->rc = ERR(r->e, ERR_INVALID,
-                    "config file: section [%s] is not known; use [fhirlake] or none", section);
+                    "config file %s: section [%s] is not known; use [fhirlake] or none",
+                    r->c->config, section);
     else if (o == NULL || strcmp(name, "config") == 0)
-        r->rc = ERR(r->e, ERR_INVALID,
-                    "config file: option \"%s\" is not known; see fhirlake serve --help", name);
+        r->rc = not_known(r, name);
     else
         r->rc = set(r->c, r->a, o, sv_from(value), "in the config file", r->e);
     return r->rc == ERR_OK;
@@ -247,6 +275,23 @@ static sv env_get(char **env, const struct option *o)
     return SV_NONE;
 }
 
+/* A name that begins as ours do and is none: a slip, or of another program that shares the prefix. */
+static void warn_of_unknown(char **env)
+{
+    for (; env && *env; env++) {
+        sv pair = sv_from(*env), name = sv_head(pair, sv_find(pair, '='));
+        char option[64];
+        if (!sv_starts(name, SV_LIT("FHIRLAKE_")))
+            continue;
+        (void)snprintf(option, sizeof option, "%.*s", SV_FMT(sv_tail(name, 9)));
+        for (char *p = option; *p; p++)
+            *p = *p == '_' ? '-' : (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+        if (find(sv_from(option)) == NULL)
+            LOG(LOG_WARN, "environment", LOG_SV("name", sv_head(name, 64)),
+                LOG_STR("note", "no option of fhirlake serve has this name"));
+    }
+}
+
 /* One pass over argv; only_config: take --config alone (it is needed before the others). */
 static err_code read_argv(int argc, char **argv, bool only_config, struct server_config *c,
                           struct arena *a, server_config_what *what, struct err *e)
@@ -268,7 +313,7 @@ static err_code read_argv(int argc, char **argv, bool only_config, struct server
         sv v;
         if (eq < arg.len)
             v = sv_tail(arg, eq + 1);
-        else if (i + 1 < argc)
+        else if (i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0)
             v = sv_from(argv[++i]);
         else
             return ERR(e, ERR_INVALID, "--%s needs a value: %s", o->name, o->value);
@@ -283,6 +328,10 @@ static err_code check(const struct server_config *c, struct err *e)
     if (c->objects && c->s3_endpoint)
         return ERR(e, ERR_INVALID,
                    "--objects and --s3-endpoint exclude each other: s3:// is one or the other");
+    if (!is_host_and_port(sv_from(c->listen)))
+        return ERR(e, ERR_INVALID,
+                   "--listen takes HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080, it is \"%s\"",
+                   c->listen);
     if (strcmp(c->auth, "none") == 0 && !server_config_is_loopback(sv_from(c->listen)))
         return ERR(
             e, ERR_INVALID,
@@ -332,6 +381,7 @@ err_code server_config_read(int argc, char **argv, char **env, struct arena *a,
         if (v.ptr)
             TRY(set(&c, a, &options[i], v, "in the environment", e));
     }
+    warn_of_unknown(env);
     TRY(read_argv(argc, argv, false, &c, a, what, e));
     TRY(check(&c, e));
     *out = c;

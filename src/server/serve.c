@@ -57,6 +57,16 @@ static err_code path_in(char out[PATH_MAX], const char *dir, const char *name, s
 
 /* ---- the callers ---- */
 
+/* The files below say what is wrong with them, not which they are. */
+static err_code naming(const char *option, const char *path, err_code rc, struct err *e)
+{
+    char was[ERR_MSG_LEN];
+    if (rc == ERR_OK)
+        return rc;
+    memcpy(was, e->msg, sizeof was);
+    return ERR(e, rc, "%s %.200s: %s", option, path, was);
+}
+
 static err_code open_auth(struct rooms *r, struct err *e)
 {
     struct auth_config ac = { .region = sv_from(r->cfg.region),
@@ -73,7 +83,7 @@ static err_code open_auth(struct rooms *r, struct err *e)
         r->new_key = true;
     }
     ac.credentials_path = r->credentials_path;
-    return auth_new(&ac, &r->auth, e);
+    return naming("--credentials", r->credentials_path, auth_new(&ac, &r->auth, e), e);
 }
 
 /* ---- the world outside ---- */
@@ -127,7 +137,7 @@ static err_code open_world(struct rooms *r, struct err *e)
     } else {
         if (c->objects)
             (void)snprintf(r->objects_path, PATH_MAX, "%s", c->objects);
-        TRY(file_mkdirs(r->objects_path, e));
+        TRY(naming("--objects", r->objects_path, file_mkdirs(r->objects_path, e), e));
         sc.objects_dir = r->objects_path;
     }
     if (c->sts_endpoint) {
@@ -139,7 +149,8 @@ static err_code open_world(struct rooms *r, struct err *e)
                        "--sts-endpoint needs fhirlake's own keys: give --s3-credentials FILE, or "
                        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment");
     }
-    TRY(sink_world_new(&sc, &r->world, e));
+    err_code rc = sink_world_new(&sc, &r->world, e);
+    TRY(sc.roles_file ? naming("--roles", sc.roles_file, rc, e) : rc);
     if (sc.objects_dir)
         LOG(LOG_INFO, "objects", LOG_STR("store", "directory"), LOG_STR("encryption", "none"),
             LOG_STR(
@@ -147,9 +158,10 @@ static err_code open_world(struct rooms *r, struct err *e)
                 "objects are plain files for this machine only; KmsKeyId is checked, not used"));
     if (sc.objects_dir && !sc.sts && !sc.roles_file)
         LOG(LOG_WARN, "roles", LOG_STR("check", "none"),
-            LOG_STR(
-                "note",
-                "any well-formed DataAccessRoleArn is accepted; give --roles or --sts-endpoint"));
+            LOG_STR("note",
+                    no_roles ? "any well-formed DataAccessRoleArn is accepted, as --roles none asks"
+                             : "any well-formed DataAccessRoleArn is accepted; give --roles or "
+                               "--sts-endpoint"));
     return ERR_OK;
 }
 
@@ -281,7 +293,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     TRY(path_in(r->stores_path, c->data, "stores", e));
     TRY(path_in(r->jobs_path, c->data, "jobs", e));
     TRY(path_in(r->exports_path, c->data, "exports", e));
-    TRY(file_mkdirs(c->data, e));
+    TRY(naming("--data", c->data, file_mkdirs(c->data, e), e));
     TRY(file_mkdirs(r->stores_path, e));
     TRY(file_mkdirs(r->jobs_path, e));
     check_data_folder(c->data);
@@ -330,6 +342,15 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                  .max_datastores = c->max_datastores,
                                  .preload_patients = c->preload_patients };
     TRY(service_new(&sc, &r->service, e));
+    if (strcmp(c->auth, "none") == 0)
+        LOG(LOG_WARN, "auth none",
+            LOG_STR("note", "every program of this machine may read and write everything"));
+    if (c->unsigned_payload)
+        LOG(LOG_WARN, "unsigned payload",
+            LOG_STR("note", "bodies that no signature covers are taken: put TLS in front"));
+    if (c->core_dumps)
+        LOG(LOG_WARN, "core dumps",
+            LOG_STR("note", "a core file of a crash holds keys and patients' data"));
     if (c->plain_http && !server_config_is_loopback(sv_from(c->listen)))
         LOG(LOG_WARN, "plain http", LOG_STR("listen", c->listen),
             LOG_STR("note", "requests and answers can be read on the way: put TLS in front"));
@@ -382,8 +403,8 @@ static int run(struct rooms *r)
     } else {
         sv at = http_server_address(r->http);
         (void)printf("fhirlake ready on http://%.*s", SV_FMT(at));
-        if (r->new_key)
-            (void)printf(" (new key pair in %s)", r->credentials_path);
+        if (strcmp(r->cfg.auth, "none") != 0)
+            (void)printf(" (%s in %s)", r->new_key ? "new key pair" : "keys", r->credentials_path);
         (void)printf("\n");
         (void)fflush(stdout);
         int sig = 0;

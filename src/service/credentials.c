@@ -93,11 +93,15 @@ static err_code section_key(struct section *s, sv key, sv value, size_t line_no,
         const char *name;
         sv *slot;
         bool ok;
+        const char *rule;
     } known[] = {
-        { "aws_access_key_id", &s->c.access_key_id, all_of(value, KEY_ID_MAX_LEN, good_key_id) },
-        { "aws_secret_access_key", &s->c.secret_key, all_of(value, SECRET_MAX_LEN, good_secret) },
-        { "aws_session_token", &s->c.session_token, all_of(value, TOKEN_MAX_LEN, good_secret) },
-        { "policy", &s->policy_name, good_policy_name(value) },
+        { "aws_access_key_id", &s->c.access_key_id, all_of(value, KEY_ID_MAX_LEN, good_key_id),
+          "1 to 128 letters, digits and underscores" },
+        { "aws_secret_access_key", &s->c.secret_key, all_of(value, SECRET_MAX_LEN, good_secret),
+          "1 to 200 bytes of ASCII without blanks" },
+        { "aws_session_token", &s->c.session_token, all_of(value, TOKEN_MAX_LEN, good_secret),
+          "1 to 8192 bytes of ASCII without blanks" },
+        { "policy", &s->policy_name, good_policy_name(value), "a file beside this one" },
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (!sv_eq_cstr(key, known[i].name))
@@ -106,8 +110,9 @@ static err_code section_key(struct section *s, sv key, sv value, size_t line_no,
             return ERR(e, ERR_INVALID, "line %zu, section [%.*s]: %s stands twice", line_no,
                        SV_FMT(s->c.name), known[i].name);
         if (!known[i].ok)
-            return ERR(e, ERR_INVALID, "line %zu, section [%.*s]: %s has a wrong value", line_no,
-                       SV_FMT(s->c.name), known[i].name);
+            return ERR(e, ERR_INVALID,
+                       "line %zu, section [%.*s]: %s has a wrong value; it takes %s", line_no,
+                       SV_FMT(s->c.name), known[i].name, known[i].rule);
         *known[i].slot = value;
         return ERR_OK;
     }
@@ -365,12 +370,13 @@ err_code credentials_create(const char *path, struct err *e)
         id[i] = base32[random[i] & 31];
     CLEANUP_BUF struct buf secret = BUF_INIT(64), text = BUF_INIT(512);
     TRY(hash_base64(sv_make(random + 16, 30), &secret, e)); /* 40 characters, no padding */
-    TRY(buf_add_fmt(&text, e,
-                    "# Callers of this server; docs: README, \"Callers\". Keep it private.\n"
-                    "[default]\n"
-                    "aws_access_key_id = AKIA%.*s\n"
-                    "aws_secret_access_key = %.*s\n",
-                    (int)sizeof id, id, SV_FMT(buf_sv(&secret))));
+    TRY(buf_add_fmt(
+        &text, e,
+        "# Callers of this server; README, \"Running it\", says more. Keep it private.\n"
+        "[default]\n"
+        "aws_access_key_id = AKIA%.*s\n"
+        "aws_secret_access_key = %.*s\n",
+        (int)sizeof id, id, SV_FMT(buf_sv(&secret))));
     err_code rc = create_once(path, buf_sv(&text), e);
     explicit_bzero(random, sizeof random);
     explicit_bzero(secret.ptr, secret.len);

@@ -493,7 +493,8 @@ static err_code enter(struct exchange *ex, struct err *e)
     struct err why;
     sv rest = sv_tail(req->path, sizeof PREFIX - 1), id, r4;
     if (req->body_too_large) /* it was not read: no signature over it can be checked */
-        return ERR(e, ERR_TOO_LARGE, "Request Entity Too Large");
+        return ERR(e, ERR_TOO_LARGE,
+                   "Request Entity Too Large: a resource may have 5 MiB, a Bundle 20 MiB");
     TRY(auth_check(c->s->cfg.auth, req, clock_wall_ms(), &c->caller, e));
     if (!sv_cut(&rest, '/', &id))
         id = SV_NONE;

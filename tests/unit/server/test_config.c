@@ -61,8 +61,34 @@ TEST(config, a_file_with_an_unknown_name_or_a_broken_line_is_refused)
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
     OK(file_write_all(fd, SV_LIT("region = eu-west-1\nthis is no pair\n"), e));
     FAILS(ERR_INVALID, READ(NULL, "--config", path));
+    struct err why = { 0 };
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    OK(file_write_all(fd, SV_LIT("max_connections = 100\n"), e));
+    {
+        struct err *e = &why;
+        assert_int_equal(READ(NULL, "--config", path), ERR_INVALID);
+    }
+    assert_non_null(strstr(why.msg, path));
+    assert_non_null(strstr(why.msg, "is written max-connections"));
     close(fd);
     unlink(path);
+}
+
+TEST(config, an_address_that_is_none_is_told_so_before_anything_is_said_of_it)
+{
+    (void)state;
+    struct err err = { 0 }, *e = &err;
+    static const char *const none[] = { "127.0.0.1", "8080",   ":8080",      "foo",
+                                        "::1",       "::1:80", "[::1]:http", "127.0.0.1:99999" };
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        assert_int_equal(READ(NULL, "--listen", (char *)(uintptr_t)none[i]), ERR_INVALID);
+        assert_non_null(strstr(err.msg, "--listen takes HOST:PORT"));
+    }
+    assert_int_equal(READ(NULL, "--listen", "[::1]:0"), ERR_OK);
+    assert_int_equal(READ(NULL, "--listen", "localhost:80"), ERR_OK);
+    assert_int_equal(READ(NULL, "--unsigned-payload", "--data", "d"), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "--unsigned-payload needs a value"));
 }
 
 TEST(config, wrong_values_name_the_option)
@@ -131,6 +157,7 @@ TEST(config, help_wins_over_everything_else)
 TEST_MAIN(T(config, defaults_are_the_documented_ones),
           T(config, command_line_beats_environment_beats_file),
           T(config, a_file_with_an_unknown_name_or_a_broken_line_is_refused),
+          T(config, an_address_that_is_none_is_told_so_before_anything_is_said_of_it),
           T(config, wrong_values_name_the_option), T(config, no_auth_is_for_loopback_only),
           T(config, plain_http_beyond_loopback_takes_the_option),
           T(config, help_wins_over_everything_else))
