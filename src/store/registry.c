@@ -32,6 +32,7 @@ struct entry {
     unsigned n_holders;
     bool counted;     /* it has its place among those that may be open */
     unsigned n_extra; /* descriptors beyond STORE_FILES_LEAST */
+    bool weighed;     /* one of its holders is the janitor, for a moment: it is waited for */
     uint64_t used_us; /* when it was taken or given back last */
 };
 
@@ -229,6 +230,7 @@ static size_t weigh_locked(struct store_registry *r, bool count, struct look **o
         abort();
     for (struct entry *en = r->locked.oldest; en; en = en->newer) {
         en->n_holders++;
+        en->weighed = true;
         held[n++] = en;
     }
     pthread_mutex_unlock(&r->locked.lock);
@@ -241,6 +243,7 @@ static size_t weigh_locked(struct store_registry *r, bool count, struct look **o
     uint64_t now = clock_mono_us();
     for (size_t i = 0; i < n; i++) {
         all[i].idle = now - held[i]->used_us > r->bounds.idle_ms * 1000 && !all[i].weight.busy;
+        held[i]->weighed = false;
         unhold_locked(r, held[i]);
     }
     free((void *)held);
@@ -337,9 +340,9 @@ static err_code make_room_locked(struct store_registry *r, struct err *e)
     struct timespec until = time_in(r->bounds.wait_ms);
     while (r->locked.n_counted >= places_of(r)) {
         struct entry *en = r->locked.oldest;
-        while (en && en->n_holders)
+        while (en && en->n_holders > en->weighed)
             en = en->newer;
-        if (en)
+        if (en && en->n_holders == 0)
             close_locked(r, en);
         else if (pthread_cond_timedwait(&r->locked.changed, &r->locked.lock, &until) == ETIMEDOUT)
             return ERR(e, ERR_THROTTLED,

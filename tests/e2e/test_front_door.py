@@ -73,8 +73,7 @@ HEADERS = {
     "length-with-blank": b"Content-Length: 4 0\r\n", "length-twice-by-case": b"content-length: 4\r\nCONTENT-LENGTH: 5\r\n",
     "two-codings": CHUNKED + b"Transfer-Encoding: identity\r\n", "two-codings-alike": CHUNKED + CHUNKED,
     "codings-in-one": b"Transfer-Encoding: gzip, chunked\r\n", "coding-identity": b"Transfer-Encoding: identity\r\n",
-    "coding-in-capitals": b"Transfer-Encoding: Chunked\r\n", "coding-with-blank": b"Transfer-Encoding: chunked \r\n",
-    "coding-with-tab": b"Transfer-Encoding:\tchunked\t\r\n", "coding-quoted": b'Transfer-Encoding: "chunked"\r\n',
+    "coding-in-capitals": b"Transfer-Encoding: Chunked\r\n", "coding-quoted": b'Transfer-Encoding: "chunked"\r\n',
     "coding-unknown": b"Transfer-Encoding: xchunked\r\n", "no-coding": b"Transfer-Encoding:\r\n",
     "two-hosts": b"Host: b\r\n", "two-authorizations": b"Authorization: a\r\nAuthorization: b\r\n",
     "two-dates": b"X-Amz-Date: 20260101T000000Z\r\nx-amz-date: 20260101T000000Z\r\n",
@@ -129,11 +128,19 @@ def test_a_head_that_can_be_read_in_two_ways_is_refused(open_server, line, heade
 
 
 @pytest.mark.parametrize("blank", [b" ", b"\t", b" \t  "], ids=["one", "tab", "many"])
-def test_blanks_behind_a_length_are_refused_or_are_none(open_server, blank):
+@pytest.mark.parametrize("header", [b"Content-Length: 4", b"Transfer-Encoding: chunked"], ids=["length", "coding"])
+@pytest.mark.parametrize("line", [b"GET /health HTTP/1.1", b"POST /x HTTP/1.1"], ids=["get", "post"])
+def test_blanks_behind_a_framing_are_refused_or_are_none(open_server, line, header, blank):
     """libmicrohttpd refuses them before 1.0 and takes them off from then on, as RFC 9110 5.5 has it: never a third reading."""
-    last = HEALTH.replace(b"Host: a", b"Host: a\r\nConnection: close")
-    got = talk(open_server, b"GET /health HTTP/1.1\r\nHost: a\r\nContent-Length: 4" + blank + b"\r\n\r\nGET " + last)
-    assert [g[0] for g in got] in ([400], [200, 200])
+    def statuses(blank):
+        body = b"4\r\nGET \r\n0\r\n\r\n" if b"chunked" in header else b"GET "
+        last = HEALTH.replace(b"Host: a", b"Host: a\r\nConnection: close")
+        got = talk(open_server, line + b"\r\nHost: localhost\r\n" + header + blank + b"\r\n\r\n" + body + last)
+        return [g[0] for g in got]
+
+    plain = statuses(b"")
+    assert plain and plain[0] != 400
+    assert statuses(blank) in ([400], plain)
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)

@@ -27,7 +27,7 @@ static err_code on_link(void *ctx, fhir_link_kind kind, sv text, sv *out, struct
 static void one_resource(sv text, yyjson_val *tree)
 {
     struct count count = { 0 };
-    struct fhir_links links = { on_link, &count, "" };
+    struct fhir_links links = { .fn = on_link, .ctx = &count };
     struct buf same = BUF_INIT(SIZE_MAX / 2), changed = BUF_INIT(SIZE_MAX / 2);
     struct err e;
     if (fhir_links_rewrite(&links, text, tree, &same, &e) == ERR_OK) {
