@@ -85,13 +85,14 @@ static err_code open_view(struct export *x, uint64_t t, struct arena *a, struct 
     const struct job_export_params *p = x->params;
     struct export_filter *f = NULL;
     *out = (struct export_view){ .store = r->store,
+                                 .halt = r->halt,
                                  .t = t,
                                  .level = p->level,
                                  .associated = p->associated,
                                  .group_id = p->group_id,
                                  .base = export_base(p) };
     if (r->job->params) {
-        struct job_filter_scope scope = { r->store, r->job->datastore_id, out->base, t };
+        struct job_filter_scope scope = { r->store, r->job->datastore_id, out->base, t, r->halt };
         TRY(export_filter_new(r->cfg, &scope, p, x->instant_ms, a, &f, e));
     }
     out->filter = f;

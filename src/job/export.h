@@ -46,7 +46,9 @@ MUST_USE err_code export_filter_new(const struct job_engine_config *cfg,
 bool export_filter_wants(const struct export_filter *f, fhir_type type);
 /* Must a resource of the type be read to decide? */
 bool export_filter_reads(const struct export_filter *f, fhir_type type);
-bool export_filter_match(const struct export_filter *f, const struct search_subject *s);
+/* ERR_CANCELLED: *halt was set meanwhile. */
+MUST_USE err_code export_filter_match(const struct export_filter *f, const struct search_subject *s,
+                                      const atomic_bool *halt, bool *met, struct err *e);
 
 struct export_members {
     sv *ids; /* of Patients, sorted, each once */
@@ -69,6 +71,7 @@ struct export_view { /* a store as of one commit, and what is meant of it */
     sv group_id, base;
     struct export_members members;
     const struct export_filter *filter; /* NULL: everything */
+    const atomic_bool *halt;            /* ends a comparison that takes long; NULL: never */
 };
 /* Is a resource, which is current as of the view's commit, meant? owner: index of the member in whose share
  * it comes (0 when members are not listed). */

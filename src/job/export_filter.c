@@ -175,25 +175,34 @@ bool export_filter_reads(const struct export_filter *f, fhir_type type)
     return f->labels.n || f->n_of[type];
 }
 
-static bool all_met(const struct export_filter *f, const struct clauses *c,
+static bool is_halted(void *halt)
+{
+    return halt && atomic_load_explicit((const atomic_bool *)halt, memory_order_relaxed);
+}
+
+static bool all_met(const struct search_context *cx, const struct clauses *c,
                     const struct search_subject *s)
 {
     for (size_t i = 0; i < c->n; i++) {
         bool met = false;
-        for (size_t k = 0; k < c->items[i].n && !met; k++)
-            met = search_match(&f->cx, &c->items[i].any[k], s);
+        for (size_t k = 0; k < c->items[i].n && !met && !cx->patience->ended; k++)
+            met = search_match(cx, &c->items[i].any[k], s);
         if (!met)
             return false;
     }
     return true;
 }
 
-bool export_filter_match(const struct export_filter *f, const struct search_subject *s)
+err_code export_filter_match(const struct export_filter *f, const struct search_subject *s,
+                             const atomic_bool *halt, bool *met, struct err *e)
 {
-    if (!f->wanted[s->type] || !all_met(f, &f->labels, s))
-        return false;
-    for (size_t i = 0; i < f->n_of[s->type]; i++)
-        if (all_met(f, &f->of[s->type][i], s))
-            return true;
-    return f->n_of[s->type] == 0;
+    struct search_patience p = { .over = is_halted, .ctx = (void *)(uintptr_t)halt };
+    struct search_context cx = f->cx;
+    cx.patience = &p;
+    *met = f->wanted[s->type] && all_met(&cx, &f->labels, s);
+    bool any = f->n_of[s->type] == 0;
+    for (size_t i = 0; *met && !any && i < f->n_of[s->type]; i++)
+        any = all_met(&cx, &f->of[s->type][i], s);
+    *met = *met && any;
+    return p.ended ? ERR(e, ERR_CANCELLED, "the export was stopped") : ERR_OK;
 }

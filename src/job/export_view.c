@@ -107,7 +107,7 @@ err_code export_view_has(const struct export_view *view, const struct search_sub
     TRY(export_owner(view, s, a, in, owner, e));
     if (!*in || view->filter == NULL)
         return ERR_OK;
-    *in = export_filter_match(view->filter, s);
+    TRY(export_filter_match(view->filter, s, view->halt, in, e));
     if (*in && view->associated && is_provenance(s->type)) {
         struct association x = { .view = view, .s = s, .a = a };
         TRY(export_targets(view, s->root, each_target, &x, e));

@@ -141,6 +141,7 @@ struct job_filter_scope {
     struct store *store;
     sv datastore_id, base;
     uint64_t as_of_t;
+    const atomic_bool *halt; /* ERR_CANCELLED once it is set */
 };
 typedef err_code (*job_filter_compile_fn)(void *ctx, const struct job_filter_scope *scope,
                                           fhir_type type, sv name, sv value, struct arena *a,

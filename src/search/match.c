@@ -264,6 +264,28 @@ bool term_matches(const struct search_context *cx, const struct search_criterion
 
 /* ---- one resource ---- */
 
+#define PATIENCE_BYTES (256u << 10) /* compared between two looks: under a millisecond */
+#define STEP_BYTES     64u          /* what a comparison costs beside its texts */
+
+/* A value that is as large as a resource may be is compared with each of many terms: that takes its time. */
+static bool goes_on(const struct search_context *cx, const struct search_value *v)
+{
+    struct search_patience *p = cx->patience;
+    if (p == NULL)
+        return true;
+    p->work += STEP_BYTES + v->text.len + v->code.len + v->lo.len + v->hi.len;
+    if (!p->ended && p->work > PATIENCE_BYTES) {
+        p->work = 0;
+        p->ended = p->over(p->ctx);
+    }
+    return !p->ended;
+}
+
+static bool has_ended(const struct search_context *cx)
+{
+    return cx->patience && cx->patience->ended;
+}
+
 struct meeting {
     const struct search_context *cx;
     const struct search_criterion *c;
@@ -297,7 +319,7 @@ static void meet(void *ctx, const struct search_value *v)
     struct meeting *m = ctx;
     struct search_value other;
     m->any = true;
-    if (m->met)
+    if (m->met || !goes_on(m->cx, v))
         return;
     v = name_within(v, &m->n_names, &other);
     if (m->only) {
@@ -308,7 +330,7 @@ static void meet(void *ctx, const struct search_value *v)
         m->met = (is_local(m->cx, v) && in_set(m->c, v->ref_type, v->ref_id)) || met_inside(m, v);
         return;
     }
-    for (size_t i = 0; i < m->c->n_terms && !m->met; i++) {
+    for (size_t i = 0; i < m->c->n_terms && !m->met && goes_on(m->cx, v); i++) {
         const struct search_term *t = &m->c->terms[i];
         m->met = term_matches(m->cx, m->c, m->kind, t, v) ||
                  (m->kind == SEARCH_URI && versioned_url_matches(m->c, t, v, m->root));
@@ -334,7 +356,7 @@ static void meet_base(void *ctx, yyjson_val *base, sv datatype)
 {
     struct composite *k = ctx;
     (void)datatype;
-    for (size_t i = 0; i < k->c->param->n_parts && !k->met; i++) {
+    for (size_t i = 0; i < k->c->param->n_parts && !k->met && !has_ended(k->cx); i++) {
         const struct search_part *p = &k->c->param->parts[i];
         struct meeting m = {
             .cx = k->cx, .c = k->c, .root = k->root, .only = &k->t->parts[i], .kind = p->kind
@@ -364,7 +386,7 @@ static bool near_matches(const struct search_term *t, yyjson_val *root)
 static bool composite_matches(const struct search_context *cx, const struct search_criterion *c,
                               const struct search_subject *s)
 {
-    for (size_t i = 0; i < c->n_terms; i++) {
+    for (size_t i = 0; i < c->n_terms && !has_ended(cx); i++) {
         struct composite k = { cx, c, &c->terms[i], s->root, false };
         search_elements(c->param, s->root, meet_base, &k);
         if (k.met)

@@ -183,10 +183,19 @@ struct search_criterion {
 };
 int search_id_cmp(const void *a, const void *b);
 
+/* Of whoever waits while one resource is compared: asked every now and then, and `over` ends it. What search_match()
+ * answers then, and until `ended` is taken back, means nothing. */
+struct search_patience {
+    bool (*over)(void *ctx);
+    void *ctx;
+    uint64_t work; /* bytes compared since it was asked */
+    bool ended;
+};
 struct search_context {
     sv base; /* our own [base] without a slash behind: URLs below it are relative references */
-    int64_t now_ms; /* for prefix ap */
-    bool created;   /* createdAt may be asked: subjects have created_ms */
+    int64_t now_ms;                   /* for prefix ap */
+    bool created;                     /* createdAt may be asked: subjects have created_ms */
+    struct search_patience *patience; /* NULL: it has no end */
 };
 /* One pair of a query, name without chain: "birthdate", "name:exact".
  *   type  searched type; FHIR_TYPE_NONE: parameters of every type only

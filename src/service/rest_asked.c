@@ -105,7 +105,7 @@ static err_code same_as_asked(const struct rest_asked *a, const struct store_ver
                                     v->instant_ms };
         if (q->asks_created && v->version != 1)
             TRY(rest_created_ms(q->c, v->type, v->id, &s.created_ms, e));
-        met = rest_query_met(q, &s);
+        TRY(rest_query_met(q, &s, &met, e));
     }
     *same = met == was;
     return ERR_OK;
@@ -160,8 +160,12 @@ err_code rest_commit_asked(struct rest_call *c, const struct rest_asked_list *l,
     size_t n_looked = 0;
     bool so = true;
     err_code rc = ERR_OK;
+    if (c->clock)
+        c->clock->has_lock = true;
     for (size_t i = 0; i < l->n && so && rc == ERR_OK; i++)
         rc = still_so(c->st, &l->items[i], now_t, &n_looked, &so, e);
+    if (c->clock)
+        c->clock->has_lock = false;
     if (rc == ERR_OK && !so) {
         *overtaken = true;
         rc = ERR(e, ERR_CONFLICT, REST_OVERTAKEN);

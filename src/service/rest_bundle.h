@@ -75,6 +75,6 @@ MUST_USE err_code rest_refs_collect(struct rest_bundle *b, struct rest_entry **c
 /* Does any resource hold a conditional reference, or could a patch bring one in? */
 bool rest_refs_conditional(struct rest_bundle *b);
 /* An entry that stores this resource, other than `but`, when the query finds one. */
-const struct rest_entry *rest_refs_pending(const struct rest_bundle *b,
-                                           const struct rest_query *query, fhir_type type,
-                                           const struct rest_entry *but, size_t *n);
+MUST_USE err_code rest_refs_pending(const struct rest_bundle *b, const struct rest_query *query,
+                                    fhir_type type, const struct rest_entry *but,
+                                    const struct rest_entry **hit, size_t *n, struct err *e);

@@ -133,11 +133,11 @@ bool rest_refs_conditional(struct rest_bundle *b)
     return false;
 }
 
-const struct rest_entry *rest_refs_pending(const struct rest_bundle *b,
-                                           const struct rest_query *query, fhir_type type,
-                                           const struct rest_entry *but, size_t *n)
+err_code rest_refs_pending(const struct rest_bundle *b, const struct rest_query *query,
+                           fhir_type type, const struct rest_entry *but,
+                           const struct rest_entry **hit, size_t *n, struct err *e)
 {
-    const struct rest_entry *hit = NULL;
+    *hit = NULL;
     *n = 0;
     for (size_t i = 0; i < b->in.n; i++) {
         const struct rest_entry *en = &b->entries[i];
@@ -149,12 +149,14 @@ const struct rest_entry *rest_refs_pending(const struct rest_bundle *b,
         struct err ignored; /* what is not found was not there before */
         if (query->asks_created)
             IGNORE(rest_created_ms(b->c, type, en->c.id, &s.created_ms, &ignored));
-        if (!rest_query_met(query, &s))
+        bool met;
+        TRY(rest_query_met(query, &s, &met, e));
+        if (!met)
             continue;
         ++*n;
-        hit = en;
+        *hit = en;
     }
-    return hit;
+    return ERR_OK;
 }
 
 static err_code search_ref(struct rest_bundle *b, struct rest_found_ref *f, sv query, struct err *e)
@@ -180,7 +182,8 @@ static err_code search_ref(struct rest_bundle *b, struct rest_found_ref *f, sv q
     TRY(rest_condition_add(sub, query, e));
     TRY(rest_query_conditional(&q, sub, e));
     TRY(rest_query_one(q, sub->scope, &f->id, &version, &n, e));
-    const struct rest_entry *own = rest_refs_pending(b, q, f->type, NULL, &n_pending);
+    const struct rest_entry *own;
+    TRY(rest_refs_pending(b, q, f->type, NULL, &own, &n_pending, e));
     if (own)
         f->id = own->c.id;
     if (n + n_pending == 1)

@@ -14,6 +14,8 @@
 
 #define LOOK_US 50000u /* between two looks for the caller */
 
+static bool is_over(void *clock);
+
 void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *pool,
                       struct http_exchange *x, sv caller, sv place)
 {
@@ -23,6 +25,13 @@ void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *p
     k->soft_us = now + (bundle ? LIMIT_BUNDLE_SOFT_SECONDS : LIMIT_CALL_SECONDS) * 1000000ull;
     k->until_us = now + (bundle ? LIMIT_BUNDLE_SECONDS : LIMIT_CALL_MOST_SECONDS) * 1000000ull;
     k->ticket.queue = sv_hash(sv_hash(0, caller), place);
+    k->patience = (struct search_patience){ .over = is_over, .ctx = k };
+}
+
+void rest_clock_of_job(struct rest_clock *k, const atomic_bool *halt)
+{
+    *k = (struct rest_clock){ .halt = halt };
+    k->patience = (struct search_patience){ .over = is_over, .ctx = k };
 }
 
 void rest_clock_stop(struct rest_clock *k)
@@ -36,13 +45,16 @@ uint64_t rest_until_us(const struct rest_call *c)
     return c->clock ? c->clock->until_us : 0;
 }
 
-err_code rest_breathe(const struct rest_call *c, struct err *e)
+static err_code breathe(struct rest_clock *k, struct err *e)
 {
-    struct rest_clock *k = c->clock;
-    if (k == NULL)
-        return ERR_OK;
+    if (k->s == NULL) /* a job's */
+        return k->halt && atomic_load_explicit(k->halt, memory_order_relaxed)
+                   ? ERR(e, ERR_CANCELLED, "the export was stopped")
+                   : ERR_OK;
     uint64_t now = clock_mono_us();
-    if (lane_pass(k->s->lane, &k->ticket, now, k->until_us))
+    if (atomic_load_explicit(&k->s->stopping, memory_order_relaxed)) /* it had its time to drain */
+        return ERR(e, ERR_CANCELLED, "the service is being stopped");
+    if (!k->has_lock && lane_pass(k->s->lane, &k->ticket, now, k->until_us))
         now = clock_mono_us();
     if (now > k->until_us || (now > k->soft_us && workers_pressed(k->pool)))
         return ERR(e, ERR_TIMEOUT,
@@ -55,8 +67,34 @@ err_code rest_breathe(const struct rest_call *c, struct err *e)
     return ERR_OK;
 }
 
+err_code rest_breathe(const struct rest_call *c, struct err *e)
+{
+    return c->clock ? breathe(c->clock, e) : ERR_OK;
+}
+
+static bool is_over(void *clock)
+{
+    struct rest_clock *k = clock;
+    return breathe(k, &k->over) != ERR_OK;
+}
+
+struct search_patience *rest_patience(const struct rest_call *c)
+{
+    return c->clock ? &c->clock->patience : NULL;
+}
+
+err_code rest_compared(const struct rest_call *c, struct err *e)
+{
+    if (c->clock == NULL || !c->clock->patience.ended)
+        return ERR_OK;
+    c->clock->patience.ended =
+        false; /* another part of a Bundle may ask again, and is told again */
+    *e = c->clock->over;
+    return e->code;
+}
+
 void rest_let_go(const struct rest_call *c)
 {
-    if (c->clock)
+    if (c->clock && c->clock->s)
         lane_leave(c->clock->s->lane, &c->clock->ticket);
 }

@@ -96,8 +96,14 @@ err_code service_filter_compile(void *ctx, const struct job_filter_scope *scope,
     c->a = a; /* a query needs no more of a call than its store, its arena and its base */
     c->st = scope->store;
     c->base = scope->base;
+    struct rest_clock clock;
+    rest_clock_of_job(&clock, scope->halt);
+    c->clock = &clock;
     rest_query_init(q, c, type, scope->as_of_t);
-    TRY(rest_query_add(q, name, value, e));
+    err_code rc = rest_query_add(q, name, value, e);
+    c->clock = NULL; /* what is kept, the clauses, knows nothing of it */
+    q->cx.patience = NULL;
+    TRY(rc);
     if (q->n_clauses != 1)
         return ERR(e, ERR_INTERNAL, "a pair of a filter became %zu clauses", q->n_clauses);
     *any = q->clauses[0].any;

@@ -74,6 +74,10 @@ struct
     struct http_exchange *x;
     uint64_t soft_us, until_us, looked_us; /* monotonic */
     struct lane_ticket ticket;
+    struct search_patience patience; /* while one resource is compared */
+    struct err over;                 /* why that has ended */
+    const atomic_bool *halt;         /* of a job that asks: its only end, and nobody else waits */
+    bool has_lock;                   /* of conditional writes: the call waits for no turn */
 };
 
 struct rest_call;
@@ -177,11 +181,16 @@ bool rest_wants_body(const struct rest_call *c);
 /* ---- rest_clock.c ---- */
 void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *pool,
                       struct http_exchange *x, sv caller, sv place);
+/* For a search within a job. */
+void rest_clock_of_job(struct rest_clock *k, const atomic_bool *halt);
 void rest_clock_stop(struct rest_clock *k);
 uint64_t rest_until_us(const struct rest_call *c); /* monotonic; 0: no end */
 /* To be called every millisecond or so by what may take long. ERR_TIMEOUT: its time is over; ERR_CANCELLED: the caller
- * has hung up. May wait for the call's turn: not under a lock. */
+ * has hung up. May wait for the call's turn: not under a lock, but has_lock says so. */
 MUST_USE err_code rest_breathe(const struct rest_call *c, struct err *e);
+/* Comparing one resource may take long as well: for search_context, and the error behind it when its time was over. */
+struct search_patience *rest_patience(const struct rest_call *c);
+MUST_USE err_code rest_compared(const struct rest_call *c, struct err *e);
 /* Before a lock or another wait: others compute meanwhile. */
 void rest_let_go(const struct rest_call *c);
 

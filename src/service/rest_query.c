@@ -7,7 +7,7 @@ void rest_query_init(struct rest_query *q, struct rest_call *c, fhir_type type, 
 {
     memset(q, 0, sizeof *q);
     q->c = c;
-    q->cx = (struct search_context){ c->base, clock_wall_ms(), true };
+    q->cx = (struct search_context){ c->base, clock_wall_ms(), true, rest_patience(c) };
     q->as_of = as_of;
     q->owner_at = QUERY_NO_OWNER;
     if (type) {

@@ -56,8 +56,9 @@ MUST_USE err_code rest_query_leads_to(struct rest_query *q,
  * of the id. */
 MUST_USE err_code rest_created_ms(struct rest_call *c, fhir_type type, sv id, int64_t *out,
                                   struct err *e);
-/* Does this one resource match? It must be of the searched type. */
-bool rest_query_met(const struct rest_query *q, const struct search_subject *s);
+/* Does this one resource match? It must be of the searched type. ERR_TIMEOUT, ERR_CANCELLED. */
+MUST_USE err_code rest_query_met(const struct rest_query *q, const struct search_subject *s,
+                                 bool *met, struct err *e);
 /* Of the call's parameters, which must all be filters: what a conditional write goes by. ERR_INVALID. */
 MUST_USE err_code rest_query_conditional(struct rest_query **out, struct rest_call *c,
                                          struct err *e);

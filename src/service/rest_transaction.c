@@ -171,7 +171,8 @@ static err_code matches_alone(struct transaction *tx, struct rest_entry *en, str
     if (!rest_is_conditional(&en->c) || !en->p.has_write || rest_entry_is(en, "DELETE"))
         return ERR_OK;
     TRY(rest_query_conditional(&q, &en->c, e));
-    const struct rest_entry *other = rest_refs_pending(tx->b, q, en->c.type, en, &n);
+    const struct rest_entry *other;
+    TRY(rest_refs_pending(tx->b, q, en->c.type, en, &other, &n, e));
     return other == NULL ? ERR_OK
                          : ERR(e, ERR_INVALID,
                                "Entry %zu matches its search too: they would be the same resource",

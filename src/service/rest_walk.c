@@ -39,6 +39,7 @@ struct rest_walk {
     unsigned n_unasked;
     /* BY_SCAN */
     struct store_cursor *scan;
+    uint64_t n_examined; /* since it was opened */
     unsigned since_check;
     /* what makes a resource of the present type a member of the query's compartment */
     struct search_criterion member_any[SEARCH_COMPARTMENT_MAX + 1];
@@ -321,13 +322,15 @@ static err_code next_scanned(struct rest_walk *w, struct candidate *out, struct 
 
 /* ---- does it match ---- */
 
-static bool clause_met(const struct rest_query *q, const struct rest_clause *cl,
-                       const struct search_subject *s)
+static err_code clause_met(const struct rest_query *q, const struct rest_clause *cl,
+                           const struct search_subject *s, bool *met, struct err *e)
 {
-    for (size_t i = 0; i < cl->n; i++)
-        if (search_match(&q->cx, &cl->any[i], s))
-            return true;
-    return false;
+    *met = false;
+    for (size_t i = 0; i < cl->n && !*met; i++) {
+        *met = search_match(&q->cx, &cl->any[i], s);
+        TRY(rest_compared(q->c, e));
+    }
+    return ERR_OK;
 }
 
 static bool asks_created(const struct rest_clause *cl)
@@ -335,12 +338,13 @@ static bool asks_created(const struct rest_clause *cl)
     return cl->n && cl->any[0].param == &search_created_at;
 }
 
-bool rest_query_met(const struct rest_query *q, const struct search_subject *s)
+err_code rest_query_met(const struct rest_query *q, const struct search_subject *s, bool *met,
+                        struct err *e)
 {
-    for (size_t i = 0; i < q->n_clauses; i++)
-        if (!clause_met(q, &q->clauses[i], s))
-            return false;
-    return true;
+    *met = true;
+    for (size_t i = 0; i < q->n_clauses && *met; i++)
+        TRY(clause_met(q, &q->clauses[i], s, met, e));
+    return ERR_OK;
 }
 
 /* BY_INDEX a resource is met once for each of its entries: the first one counts. */
@@ -394,18 +398,23 @@ static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_ma
     TRY(json_read(w->scratch, c->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     struct search_subject s = { w->type, c->v.id, c->v.instant_ms, yyjson_doc_get_root(doc),
                                 c->v.instant_ms };
-    for (size_t i = 0; i < w->q->n_clauses; i++)
-        if (!asks_created(clause_at(w, i)) && !clause_met(w->q, clause_at(w, i), &s))
-            return ERR_OK;
+    bool meets = true;
+    for (size_t i = 0; i < w->q->n_clauses && meets; i++)
+        if (!asks_created(clause_at(w, i)))
+            TRY(clause_met(w->q, clause_at(w, i), &s, &meets, e));
+    if (!meets)
+        return ERR_OK;
     if (w->q->asks_created) { /* last, because older versions are read for it */
         if (c->v.version != 1) {
             TRY(rest_created_ms(w->q->c, w->type, c->v.id, &s.created_ms, e));
             w->since_check +=
                 c->v.version < TIME_CHECK_EVERY ? (unsigned)c->v.version : TIME_CHECK_EVERY;
         }
-        for (size_t i = 0; i < w->q->n_clauses; i++)
-            if (asks_created(clause_at(w, i)) && !clause_met(w->q, clause_at(w, i), &s))
-                return ERR_OK;
+        for (size_t i = 0; i < w->q->n_clauses && meets; i++)
+            if (asks_created(clause_at(w, i)))
+                TRY(clause_met(w->q, clause_at(w, i), &s, &meets, e));
+        if (!meets)
+            return ERR_OK;
     }
     if (w->how == BY_INDEX && !first_meeting(w, c, s.root))
         return ERR_OK;
@@ -454,8 +463,19 @@ err_code rest_walk_next(struct rest_walk *w, uint64_t until_us, struct rest_matc
         }
         TRY(rc);
         bool met;
+        const struct rest_place before = w->place;
         stand_at(w, &c);
-        TRY(examine(w, &c, out, &met, e));
+        rc = examine(w, &c, out, &met, e);
+        if (rc ==
+            ERR_TIMEOUT) { /* it was not compared to its end: whoever goes on begins with it */
+            w->place = before;
+            return w->n_examined ? rc
+                                 : ERR(e, ERR_TOO_LARGE,
+                                       "To compare one resource with this query takes too long: "
+                                       "ask for less, or more narrowly");
+        }
+        TRY(rc);
+        w->n_examined++;
         w->since_check += 1 + (unsigned)(c.v.body.json.len / CHECK_BYTES);
         if (met)
             return ERR_OK;

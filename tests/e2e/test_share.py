@@ -2,6 +2,7 @@
 import concurrent.futures
 import json
 import time
+import urllib.parse
 
 import pytest
 
@@ -119,3 +120,46 @@ def test_a_token_of_a_list_is_its_callers_alone(place):
     assert hostile.list_fhir_datastores(NextToken=token)["DatastorePropertiesList"]
     with pytest.raises(honest.exceptions.ValidationException, match="NextToken"):
         honest.list_fhir_datastores(NextToken=token)
+
+
+@pytest.fixture(scope="module")
+def giant(place):
+    """One resource as large as they may be, and a query that compares all of it with each of thousands of values."""
+    owner = fhir(place, "hostile", place.theirs)
+    text = "é" * 2_300_000
+    body = json.dumps({"resourceType": "Patient", "id": "giant", "address": [{"text": text}]}, ensure_ascii=False).encode()
+    assert owner.put("Patient/giant", body, x_amzn_healthlake_fhir_validation_level="minimal").status == 201
+    terms = ",".join(f"z{i:02x}" for i in range(80)) + ",é"
+    yield "Patient?_id=giant&" + "&".join(["address:contains=" + urllib.parse.quote(terms)] * 58)
+    owner.delete("Patient/giant")
+
+
+def test_comparing_one_resource_ends_when_its_caller_hangs_up(place, giant):
+    us = fhir(place, "hostile", place.theirs)
+    us.timeout = 1
+    before = place.log_text().count("error=cancelled")
+    with pytest.raises(TimeoutError):
+        us.get(giant)
+    wait(lambda: place.log_text().count("error=cancelled") - before, {1}, timeout=60)
+
+
+def test_others_are_served_while_single_resources_are_compared(place, giant):
+    with Hogs(place, 60, lambda f: f.get(giant)) as hogs:
+        honest_work(place)
+        assert hogs.running() > 0
+    for answer in hogs.given():
+        assert answer.status in {400, 429, 504}, answer.body
+
+
+def test_an_export_that_compares_one_resource_can_be_cancelled(place, giant):
+    us = fhir(place, "hostile", place.theirs)
+    kick = us.post("$export", {"resourceType": "Parameters", "parameter": [
+        {"name": "_typeFilter", "valueString": giant.replace("_id=giant&", "", 1)}]}, Prefer="respond-async")
+    assert kick.status == 202
+    status = kick.headers["Content-Location"].split("/r4/")[1]
+    time.sleep(1)
+    assert us.get(status).status == 202
+    assert us.delete(status).status == 202
+    plain = us.get("$export?_type=Observation", Prefer="respond-async")
+    assert plain.status == 202
+    wait(lambda: us.get(plain.headers["Content-Location"].split("/r4/")[1]).status, {200}, timeout=60)

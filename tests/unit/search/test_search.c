@@ -1316,6 +1316,94 @@ TEST(search, entries_of_contained_resources_are_no_ones_but_the_holders)
     arena_free(a);
 }
 
+/* ---- patience ---- */
+
+struct asked {
+    unsigned n, ends_at; /* the n-th time; 0: never */
+};
+
+static bool is_over(void *ctx)
+{
+    struct asked *x = ctx;
+    return ++x->n == x->ends_at;
+}
+
+static bool compared(const char *resource, const char *name, const char *value, struct asked *asked,
+                     bool *ended)
+{
+    struct arena *a = arena_new(64u << 20);
+    yyjson_doc *doc;
+    OK(json_read(a, sv_from(resource), 64, &doc, e));
+    struct search_subject s = { .root = yyjson_doc_get_root(doc), .id = SV_LIT("x") };
+    s.type = fhir_type_find(json_string(json_get(s.root, "resourceType")));
+    struct search_patience p = { .over = is_over, .ctx = asked };
+    struct search_context patient = cx;
+    struct search_criterion c;
+    patient.patience = &p;
+    OK(search_parse(&patient, s.type, sv_from(name), sv_from(value), a, &c, e));
+    bool met = search_match(&patient, &c, &s);
+    *ended = p.ended;
+    arena_free(a);
+    return met;
+}
+
+static void fill(struct buf *b, char c, size_t n)
+{
+    OK(buf_reserve(b, n, e));
+    memset(b->ptr + b->len, c, n);
+    b->len += n;
+}
+
+static void put(struct buf *b, const char *text)
+{
+    OK(buf_add(b, sv_from(text), e));
+}
+
+/* Each way in which one resource takes long to compare: a text, a number, many elements of a composite. */
+TEST(patience, is_asked_while_one_resource_is_compared_and_ends_it)
+{
+    (void)state;
+    CLEANUP_BUF struct buf text = BUF_INIT(8u << 20), values = BUF_INIT(1024);
+    for (unsigned i = 0; i < 60; i++)
+        OK(buf_add_fmt(&values, e, "%sz%u", i ? "," : "", i));
+    OK(buf_add_char(&values, 0, e));
+    put(&text, "{\"resourceType\":\"Patient\",\"address\":[{\"text\":\"");
+    fill(&text, 'a', 1u << 20);
+    put(&text, "\"}]}");
+    OK(buf_add_char(&text, 0, e));
+    static const char *const names[] = { "address:contains", "address", "address:exact" };
+    bool ended;
+    for (size_t i = 0; i < 3; i++) {
+        struct asked never = { 0 }, third = { .ends_at = 3 };
+        assert_false(compared(text.ptr, names[i], values.ptr, &never, &ended));
+        assert_false(ended);
+        assert_true(never.n >= 59); /* at each value */
+        (void)compared(text.ptr, names[i], values.ptr, &third, &ended);
+        assert_true(ended);
+        assert_int_equal(third.n, 3); /* and not again */
+    }
+    struct asked number = { .ends_at = 2 }, elements = { .ends_at = 2 };
+    buf_clear(&text);
+    put(&text, "{\"resourceType\":\"Observation\",\"valueQuantity\":{\"value\":1");
+    fill(&text, '7', 1u << 20);
+    put(&text, "}}");
+    OK(buf_add_char(&text, 0, e));
+    (void)compared(text.ptr, "value-quantity", "1,2,3,4,5,6", &number, &ended);
+    assert_true(ended);
+    buf_clear(&text);
+    put(&text, "{\"resourceType\":\"Observation\",\"component\":[");
+    for (unsigned i = 0; i < 20000; i++)
+        OK(buf_add_fmt(
+            &text, e,
+            "%s{\"code\":{\"coding\":[{\"code\":\"c\"}]},\"valueQuantity\":{\"value\":1}}",
+            i ? "," : ""));
+    put(&text, "]}");
+    OK(buf_add_char(&text, 0, e));
+    (void)compared(text.ptr, "component-code-value-quantity", "c$2,c$3,c$4,d$5", &elements, &ended);
+    assert_true(ended);
+    assert_int_equal(elements.n, 2);
+}
+
 TEST_MAIN(T(search, finds_what_fhirpath_finds_in_the_official_examples),
           T(search, dates_are_intervals), T(search, a_leap_second_belongs_to_its_own_day),
           T(search, numbers_have_the_precision_of_their_digits),
@@ -1335,4 +1423,5 @@ TEST_MAIN(T(search, finds_what_fhirpath_finds_in_the_official_examples),
           T(search, a_chain_looks_into_contained_resources),
           T(search, a_chain_into_contained_resources_is_bounded),
           T(search, an_older_index_lacks_what_its_form_did_not_know),
-          T(search, entries_of_contained_resources_are_no_ones_but_the_holders))
+          T(search, entries_of_contained_resources_are_no_ones_but_the_holders),
+          T(patience, is_asked_while_one_resource_is_compared_and_ends_it))
