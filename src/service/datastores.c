@@ -5,7 +5,7 @@
  *   datastore/<id>              -> the record, JSON
  *   datastorelist/<~order>      -> id       newest first
  *   datastoreactive/<id>        -> ""       while it is being created or deleted
- *   datastoretoken/<token>      -> {"datastore", "digest"}
+ *   datastoretoken/<caller>/<token> -> {"datastore", "digest"}
  *
  * Making and removing run in the background and are taken up again after a restart: what was half
  * made is removed first and made anew. They have workers of their own, apart from those of requests and from each
@@ -486,7 +486,7 @@ err_code op_create_datastore(struct call *c, struct err *e)
     pthread_mutex_lock(&c->s->records_lock);
     err_code rc = ERR_NOT_FOUND;
     if (token.len) {
-        key = arena_fmt(c->a, "datastoretoken/%.*s", SV_FMT(token));
+        key = arena_fmt(c->a, "datastoretoken/%.*s/%.*s", SV_FMT(c->caller.arn), SV_FMT(token));
         rc = by_token(c, key, want, e);
     }
     if (rc == ERR_NOT_FOUND)

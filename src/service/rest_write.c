@@ -197,6 +197,13 @@ static err_code current(struct rest_call *c, struct store_version *v, struct err
     return rc;
 }
 
+/* What was sent is the caller's own; what a patch makes holds more, and is for who may read. */
+static bool may_see(struct rest_call *c)
+{
+    struct err ignored; /* the write was allowed: that alone stays unsaid */
+    return !is(c, "PATCH") || rest_allowed(c, "ReadResource", &ignored) == ERR_OK;
+}
+
 /* A patch is made on the resource as it is read, with its version: the stored text may hold an empty meta. */
 static err_code patched(struct rest_call *c, const struct store_version *v, struct buf *out,
                         struct err *e)
@@ -326,7 +333,7 @@ err_code rest_written(struct rest_call *c, const struct rest_pending *p,
         TRY(rest_told_write(c, &c->out.body, e));
         return c->out.body.len ? ERR_OK : rest_outcome_write(&done, 1, &c->out.body, e);
     }
-    return rest_wants_body(c) ? rest_version_write(&v, &c->out.body, e) : ERR_OK;
+    return rest_wants_body(c) && may_see(c) ? rest_version_write(&v, &c->out.body, e) : ERR_OK;
 }
 
 err_code rest_refused(struct rest_call *c, const struct rest_pending *p, err_code rc, struct err *e)

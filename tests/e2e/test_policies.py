@@ -260,3 +260,30 @@ def test_who_may_not_touch_a_data_store_does_not_learn_whether_it_is_there(tmp_p
         assert said(server.as_("elsewhere").describe_fhir_datastore, DatastoreId="2" * 32)[0] == "ResourceNotFoundException"
         assert server.rest("elsewhere", "2" * 32).get("Patient/p").status == 404
     assert wrong == []
+
+
+def test_a_patch_shows_the_resource_only_to_who_may_read_it(tmp_path):
+    with Callers(tmp_path, {"admin": None, "patcher": [allow("healthlake:PatchResource")],
+                            "both": [allow(["healthlake:PatchResource", "healthlake:ReadResource"])]}) as server:
+        store = server.create_store(server.as_("admin"))
+        assert server.rest("admin", store).put("Patient/p", {"resourceType": "Patient", "id": "p", "gender": "male"}).status == 201
+        change = [{"op": "add", "path": "/active", "value": True}]
+        blind = server.rest("patcher", store).patch("Patient/p", change)
+        assert blind.status == 200 and blind.body == b"" and blind.headers["ETag"] == 'W/"2"'
+        entry = {"request": {"method": "PATCH", "url": "Patient/p"}, "resource": {
+            "resourceType": "Binary", "contentType": "application/json-patch+json", "data": "W10="}}
+        assert server.rest("both", store).patch("Patient/p", []).json["gender"] == "male"
+        bundle = {"resourceType": "Bundle", "type": "batch", "entry": [entry]}
+        inside = server.rest("patcher", store).post("", bundle, Prefer="return=representation")
+        assert b"male" not in inside.body
+
+
+def test_a_client_token_of_a_creation_is_its_callers(tmp_path):
+    with Callers(tmp_path, {"admin": None, "a": [allow("healthlake:CreateFHIRDatastore")],
+                            "b": [allow("healthlake:CreateFHIRDatastore")]}) as server:
+        made = [server.as_(who).create_fhir_datastore(DatastoreTypeVersion="R4", ClientToken="t")["DatastoreId"] for who in "aab"]
+        assert made[0] == made[1] != made[2]
+        with pytest.raises(ClientError, match="ClientToken"):
+            server.as_("a").create_fhir_datastore(DatastoreTypeVersion="R4", DatastoreName="other", ClientToken="t")
+        server.as_("b").create_fhir_datastore(DatastoreTypeVersion="R4", ClientToken="u")
+        assert server.as_("a").create_fhir_datastore(DatastoreTypeVersion="R4", DatastoreName="other", ClientToken="u")
