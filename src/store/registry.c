@@ -452,6 +452,10 @@ void store_registry_rest(struct store_registry *r, sv id)
         return;
     pthread_mutex_lock(&r->locked.lock);
     struct entry *en = find_locked(r, id);
+    while (en && en->state == OPEN && en->weighed && en->n_holders == 1) {
+        pthread_cond_wait(&r->locked.changed, &r->locked.lock);
+        en = find_locked(r, id);
+    }
     if (en && en->state == OPEN && en->n_holders == 0)
         close_locked(r, en);
     pthread_mutex_unlock(&r->locked.lock);
