@@ -88,6 +88,27 @@ def test_work_ends_when_its_caller_hangs_up(place):
     assert "rest_failed" not in place.log_text()
 
 
+@pytest.fixture
+def giant(place):
+    """One resource as large as they may be, and a query that compares all of it with each of thousands of values."""
+    owner = fhir(place, "hostile", place.theirs)
+    text = "é" * 2_300_000
+    body = json.dumps({"resourceType": "Patient", "id": "giant", "address": [{"text": text}]}, ensure_ascii=False).encode()
+    assert owner.put("Patient/giant", body, x_amzn_healthlake_fhir_validation_level="minimal").status in (200, 201)
+    terms = ",".join(f"z{i:02x}" for i in range(80)) + ",é"
+    yield "Patient?_id=giant&" + "&".join(["address:contains=" + urllib.parse.quote(terms)] * 58)
+    owner.delete("Patient/giant")
+
+
+def test_comparing_one_resource_ends_when_its_caller_hangs_up(place, giant):
+    us = fhir(place, "hostile", place.theirs)
+    us.timeout = 1
+    before = place.log_text().count("error=cancelled")
+    with pytest.raises(TimeoutError):
+        us.get(giant)
+    wait(lambda: place.log_text().count("error=cancelled") - before, {1}, timeout=60)
+
+
 @pytest.mark.parametrize("kind,n", [("searches", 60), ("conditional deletes", 60), ("totals", 60), ("batches", 12),
                                     ("sorted searches", 60), ("chained references", 12)])
 def test_others_are_served_while_one_keeps_all_that_he_can_busy(place, kind, n):
@@ -120,27 +141,6 @@ def test_a_token_of_a_list_is_its_callers_alone(place):
     assert hostile.list_fhir_datastores(NextToken=token)["DatastorePropertiesList"]
     with pytest.raises(honest.exceptions.ValidationException, match="NextToken"):
         honest.list_fhir_datastores(NextToken=token)
-
-
-@pytest.fixture(scope="module")
-def giant(place):
-    """One resource as large as they may be, and a query that compares all of it with each of thousands of values."""
-    owner = fhir(place, "hostile", place.theirs)
-    text = "é" * 2_300_000
-    body = json.dumps({"resourceType": "Patient", "id": "giant", "address": [{"text": text}]}, ensure_ascii=False).encode()
-    assert owner.put("Patient/giant", body, x_amzn_healthlake_fhir_validation_level="minimal").status == 201
-    terms = ",".join(f"z{i:02x}" for i in range(80)) + ",é"
-    yield "Patient?_id=giant&" + "&".join(["address:contains=" + urllib.parse.quote(terms)] * 58)
-    owner.delete("Patient/giant")
-
-
-def test_comparing_one_resource_ends_when_its_caller_hangs_up(place, giant):
-    us = fhir(place, "hostile", place.theirs)
-    us.timeout = 1
-    before = place.log_text().count("error=cancelled")
-    with pytest.raises(TimeoutError):
-        us.get(giant)
-    wait(lambda: place.log_text().count("error=cancelled") - before, {1}, timeout=60)
 
 
 def test_others_are_served_while_single_resources_are_compared(place, giant):
