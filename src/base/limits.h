@@ -6,11 +6,14 @@
 /* ---- the edge ---- */
 #define LIMIT_CONTROL_BODY_BYTES (1u << 20) /* a control-plane request body */
 #define LIMIT_DATA_BODY_BYTES    (5u << 20) /* a REST resource; HealthLake answers 413 above 5 MB */
-#define LIMIT_BUNDLE_BYTES       (20u << 20)  /* a batch or transaction; each resource as above */
-#define LIMIT_BUNDLE_ENTRIES     500u         /* HealthLake's */
-#define LIMIT_BUNDLE_TREE_BYTES  (192u << 20) /* what a Bundle takes when it is read */
-#define LIMIT_BUNDLE_WORK_BYTES  (128u << 20) /* and while it is worked on, beside what it stores */
-#define LIMIT_BUNDLE_SECONDS     60u          /* then what is left of it is refused */
+#define LIMIT_WHOLE_BYTES \
+    (8u << 20) /* who looks at many gets a larger resource without its large members */
+#define LIMIT_LARGE_AT_A_TIME   2u           /* that are in memory as a whole, of all requests */
+#define LIMIT_BUNDLE_BYTES      (20u << 20)  /* a batch or transaction; each resource as above */
+#define LIMIT_BUNDLE_ENTRIES    500u         /* HealthLake's */
+#define LIMIT_BUNDLE_TREE_BYTES (192u << 20) /* what a Bundle takes when it is read */
+#define LIMIT_BUNDLE_WORK_BYTES (128u << 20) /* and while it is worked on, beside what it stores */
+#define LIMIT_BUNDLE_SECONDS    60u          /* then what is left of it is refused */
 #define LIMIT_BUNDLE_SOFT_SECONDS \
     20u /* or already after so many, while others wait for their Bundle */
 #define LIMIT_BUNDLE_SEARCHES   1000u /* conditional references of one, each counted once */
@@ -54,7 +57,7 @@
 
 /* ---- import ---- */
 #define LIMIT_IMPORT_LINE_BYTES \
-    (172u << 20) /* one resource; HealthLake takes Binary up to 164 MB */
+    (172u << 20) /* one Binary; HealthLake takes them up to 164 MB. Others: LIMIT_DATA_BODY_BYTES */
 #define LIMIT_IMPORT_CHUNK_BYTES (16u << 20) /* NDJSON taken as one unit of work and one commit */
 #define LIMIT_IMPORT_FILES       1000000u
 #define LIMIT_IMPORT_NAMES_BYTES (256u << 20)    /* of all keys of a job */

@@ -24,6 +24,14 @@ bool fhir_subset_names(const sv *elements, size_t n, sv name, const struct fhir_
     return false;
 }
 
+#define VALUES "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
+
+static bool says_subsetted(yyjson_val *tag)
+{
+    return sv_eq(json_string(json_get(tag, "system")), SV_LIT(VALUES)) &&
+           sv_eq(json_string(json_get(tag, "code")), SV_LIT("SUBSETTED"));
+}
+
 /* meta with what the store adds, and the tag. */
 static void write_meta(struct json_writer *w, yyjson_val *meta, uint64_t version,
                        int64_t instant_ms)
@@ -46,9 +54,10 @@ static void write_meta(struct json_writer *w, yyjson_val *meta, uint64_t version
     json_arr(w);
     yyjson_arr_iter tags = yyjson_arr_iter_with(json_get(meta, "tag"));
     while ((tag = yyjson_arr_iter_next(&tags)) != NULL)
-        json_val(w, tag);
+        if (!says_subsetted(tag)) /* it was cut before */
+            json_val(w, tag);
     json_obj(w);
-    json_kv_str(w, "system", SV_LIT("http://terminology.hl7.org/CodeSystem/v3-ObservationValue"));
+    json_kv_str(w, "system", SV_LIT(VALUES));
     json_kv_str(w, "code", SV_LIT("SUBSETTED"));
     json_obj_end(w);
     json_arr_end(w);

@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "codec/ndjson.h"
+#include "fhir/large.h"
 #include "fhir/outcome.h"
 
 #define WORKER_MEMORY (8u << 20) /* issues of one resource: 50 texts and paths */
@@ -86,6 +87,16 @@ static err_code parse_line(struct import_chunk *c, struct import_worker *w, uint
     size_t stored_at = w->stored.len, index_at = w->index.len;
     bool store;
     c->scanned++;
+    if (line.len > LIMIT_DATA_BODY_BYTES && !fhir_is_large_binary(line, LIMIT_DATA_BODY_BYTES)) {
+        char text[160];
+        (void)snprintf(
+            text, sizeof text,
+            "Resource has %zu bytes, which is more than the limit of %u MiB that all but "
+            "the data of a Binary have",
+            line.len, LIMIT_DATA_BODY_BYTES >> 20);
+        c->rejected++;
+        return import_line_failure(&c->lines[IMPORT_FAILURE], number, text, e);
+    }
     if (fhir_envelope_read(w->reader, line, SV_NONE, &w->stored, &env, &why) != ERR_OK) {
         c->rejected++;
         return import_line_failure(&c->lines[IMPORT_FAILURE], number, why.msg, e);

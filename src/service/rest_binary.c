@@ -20,6 +20,7 @@
 
 #include "base/limits.h"
 #include "codec/hash.h"
+#include "fhir/large.h"
 
 #define TEXT_MAX \
     ((LIMIT_DATA_BODY_BYTES / 3 + 1) * 4 + (64u << 10)) /* of a Binary made of a body */
@@ -179,6 +180,7 @@ err_code rest_binary_read(struct rest_call *c, const struct store_version *v, bo
                           struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(v->body.json.len));
+    CLEANUP_LARGE struct rest_large l = { 0 };
     yyjson_doc *doc;
     TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     yyjson_val *root = yyjson_doc_get_root(doc);
@@ -187,7 +189,14 @@ err_code rest_binary_read(struct rest_call *c, const struct store_version *v, bo
         type = SV_LIT(ANY_TYPE); /* validation may have been left out */
     TRY(choose(c, type, done, e));
     rest_header(c, "Vary", SV_LIT("Accept"));
-    return *done ? put_content(c, root, type, e) : ERR_OK;
+    if (!*done || v->left_out == 0)
+        return *done ? put_content(c, root, type, e) : ERR_OK;
+    TRY(rest_large_answer(c, v, true, &l, e));
+    if (!fhir_is_large_binary(l.v.body.json, LIMIT_WHOLE_BYTES)) /* its tree may be any size */
+        return ERR(e, ERR_TOO_LARGE, "This Binary is large beside its data: an export holds it");
+    CLEANUP(arena_free) struct arena *of_all = arena_new(json_tree_max(l.v.body.json.len));
+    TRY(json_read(of_all, l.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
+    return put_content(c, yyjson_doc_get_root(doc), type, e);
 }
 
 /* ---- writing ---- */

@@ -132,7 +132,8 @@ static err_code nothing_to_delete(struct rest_call *c, struct rest_pending *p, s
     sv id = only_id(c);
     err_code rc = ERR_NOT_FOUND;
     if (id.ptr)
-        rc = store_get(c->st, c->type, id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v, &why);
+        rc = store_get_light(c->st, c->type, id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v,
+                             &why);
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_NOT_FOUND, "No %s matches the search", fhir_type_name(c->type));
     if (rc != ERR_OK) {
@@ -167,8 +168,8 @@ static err_code none(struct rest_call *c, struct rest_pending *p, struct err *e)
         return c->id.ptr ? ERR_OK : arena_oom(c->a, e);
     }
     c->id = p->body_id;
-    err_code rc =
-        store_get(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v, &why);
+    err_code rc = store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW,
+                                  c->a, &v, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK) {
@@ -209,7 +210,8 @@ err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct er
     if (!sv_eq_cstr(c->in.method, "POST"))
         return ERR_OK;
     struct store_version v;
-    TRY(store_get(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v, e));
+    TRY(store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v,
+                        e));
     p->has_write = false;
     p->w.type = c->type;
     p->w.id = c->id;

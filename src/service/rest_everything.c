@@ -329,7 +329,7 @@ static err_code fetch(const struct everything *x, const struct search_id *id, st
                       struct rest_match *m, struct err *e)
 {
     yyjson_doc *doc;
-    TRY(store_get(x->c->st, id->type, id->id, x->p->as_of, a, &m->v, e));
+    TRY(store_get_light(x->c->st, id->type, id->id, x->p->as_of, a, &m->v, e));
     if (m->v.method == STORE_METHOD_DELETE)
         return ERR(e, ERR_NOT_FOUND, "It was deleted");
     TRY(json_read(a, m->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
@@ -384,7 +384,11 @@ static err_code write_rows(struct everything *x, struct json_writer *w, const st
         struct rest_match m;
         if (x->after.type && search_id_cmp(&rows[i].id, &x->after) <= 0)
             continue;
-        if (given == x->p->count || x->c->out.body.len > PAGE_BYTES) {
+        arena_reset(a);
+        TRY(fetch(x, &rows[i].id, a, &m, e));
+        const char *mode = rows[i].outside ? "include" : "match";
+        if (given == x->p->count || x->c->out.body.len > PAGE_BYTES ||
+            (given && rest_page_ends(x->p, &m.v, mode))) {
             if (given == 0) /* _count=0 asks for the total */
                 return ERR_OK;
             const struct search_id *last = &rows[i - 1].id;
@@ -393,9 +397,7 @@ static err_code write_rows(struct everything *x, struct json_writer *w, const st
             return place.ptr ? rest_cursor_make(x->c, x->p->path, place, next, e)
                              : arena_oom(x->c->a, e);
         }
-        arena_reset(a);
-        TRY(fetch(x, &rows[i].id, a, &m, e));
-        TRY(rest_page_entry(x->p, w, &m, rows[i].outside ? "include" : "match", e));
+        TRY(rest_page_entry(x->p, w, &m, mode, e));
         given++;
     }
     return ERR_OK;
@@ -449,7 +451,7 @@ static err_code write_bundle(struct everything *x, struct err *e)
 static err_code patient_there(struct everything *x, struct err *e)
 {
     struct store_version v;
-    err_code rc = store_get(x->c->st, x->c->type, x->c->id, x->p->as_of, x->c->a, &v, e);
+    err_code rc = store_get_light(x->c->st, x->c->type, x->c->id, x->p->as_of, x->c->a, &v, e);
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_NOT_FOUND, "Patient with this id is not known");
     TRY(rc);

@@ -123,20 +123,33 @@ static bool seen_add(struct writing *x, const struct store_version *v)
     return true;
 }
 
+static bool wants_whole(const struct rest_page *p, const char *mode)
+{
+    if (p->n_elements && strcmp(mode, "match") != 0) /* _elements is about matches only */
+        return true;
+    return p->summary == REST_SUMMARY_FALSE && p->n_elements == 0;
+}
+
+bool rest_page_ends(const struct rest_page *p, const struct store_version *v, const char *mode)
+{
+    return wants_whole(p, mode) && !rest_fits(p->c, v, false) && rest_fits(p->c, v, true);
+}
+
 err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struct rest_match *m,
                          const char *mode, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
-    if (p->n_elements && strcmp(mode, "match") != 0) /* _elements is about matches only */
-        TRY(rest_version_write(&m->v, &b, e));
-    else
-        TRY(rest_subset_write(p, m, &b, e));
     json_obj(w);
     json_kv_str(w, "fullUrl",
                 arena_fmt(p->c->a, "%.*s/%s/%.*s", SV_FMT(p->c->base), fhir_type_name(m->v.type),
                           SV_FMT(m->v.id)));
     json_key(w, "resource");
-    json_raw(w, buf_sv(&b));
+    if (wants_whole(p, mode)) {
+        TRY(rest_version_put(p->c, &m->v, w, e));
+    } else {
+        TRY(rest_subset_write(p, m, &b, e));
+        json_raw(w, buf_sv(&b));
+    }
     json_key(w, "search");
     json_obj(w);
     json_kv_str(w, "mode", sv_from(mode));
@@ -266,7 +279,7 @@ static err_code referred(struct writing *x, const struct one_version *want, stru
                          struct store_cursor **cur, struct store_version *out, struct err *e)
 {
     struct rest_page *p = x->p;
-    TRY(store_get(p->c->st, want->x.type, want->x.id, p->as_of, a, out, e));
+    TRY(store_get_light(p->c->st, want->x.type, want->x.id, p->as_of, a, out, e));
     if (want->version && want->version != out->version && may_read_versions(x))
         TRY(rest_version_find(p->c, &want->x, want->version, p->as_of, cur, out, e));
     return out->method == STORE_METHOD_DELETE ? ERR(e, ERR_NOT_FOUND, "It was deleted") : ERR_OK;
@@ -430,7 +443,8 @@ static err_code write_matches(struct writing *x, struct err *e)
             return ERR_OK;
         }
         TRY(rc);
-        if (n == p->count || p->c->out.body.len > PAGE_BYTES) { /* one more is there */
+        if (n == p->count || p->c->out.body.len > PAGE_BYTES ||
+            (n && rest_page_ends(p, &m.v, "match"))) { /* one more is there */
             x->more = true;
             x->next = before;
             return ERR_OK;
@@ -459,7 +473,9 @@ static err_code write_sorted(struct writing *x, struct err *e)
         struct rest_match m;
         yyjson_doc *doc;
         arena_reset(a);
-        TRY(store_get(p->c->st, id->type, id->id, p->as_of, a, &m.v, e));
+        TRY(store_get_light(p->c->st, id->type, id->id, p->as_of, a, &m.v, e));
+        if (n && rest_page_ends(p, &m.v, "match"))
+            break;
         TRY(json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
         m.root = yyjson_doc_get_root(doc);
         (void)seen_add(x, &m.v); /* a match comes once */

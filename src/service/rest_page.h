@@ -79,6 +79,8 @@ MUST_USE err_code rest_page_ignored(struct rest_page *p, sv name, const struct e
  * a token. */
 MUST_USE err_code rest_page_entry(struct rest_page *p, struct json_writer *w,
                                   const struct rest_match *m, const char *mode, struct err *e);
+/* Must a page that holds something already end in front of this one, which fits on a page of its own? */
+bool rest_page_ends(const struct rest_page *p, const struct store_version *v, const char *mode);
 MUST_USE err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err *e);
 MUST_USE err_code rest_page_self(struct rest_page *p, struct json_writer *w, const char *relation,
                                  struct err *e);

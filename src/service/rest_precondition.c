@@ -153,8 +153,8 @@ static err_code find_current(struct rest_call *c, const struct rest_pending *p,
     if (now)
         v = *now;
     else
-        rc = store_get(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v,
-                       &why);
+        rc = store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a,
+                             &v, &why);
     if (rc == ERR_NOT_FOUND) {
         *is = STORE_IF_ABSENT;
         return ERR_OK;

@@ -7,7 +7,7 @@
  *   rest_everything.c  a patient's record                           rest_cursor.c  tokens of pages
  *   rest_clock.c    how long a call may work
  *   rest_precondition.c  If-Match, If-None-Match                    rest_body.c    types of bodies, forms
- *   rest_binary.c   content of Binaries
+ *   rest_binary.c   content of Binaries              rest_large.c  those that are read whole
  *   rest_transaction.c  all or nothing                              rest_bundle_refs.c  links between entries
  *
  * An HTTP request, or an entry of a Bundle, becomes a rest_call: what came in, where it goes, what comes out.
@@ -226,6 +226,30 @@ MUST_USE err_code rest_history(struct rest_call *c, struct err *e);
 MUST_USE err_code rest_version_write(const struct store_version *v, struct buf *out, struct err *e);
 /* The answer is about v: ETag and Last-Modified. */
 void rest_about(struct rest_call *c, const struct store_version *v);
+
+/* ---- rest_large.c ---- */
+#define REST_PAGE_FRAME (2u << 20) /* of a page, beside its entries */
+struct rest_large {                /* zeroed, or what rest_large_get() made */
+    struct service *s;
+    struct arena *a;
+    struct store_version v;
+};
+/* Bytes of a version whose body may be cut. */
+size_t rest_whole_len(const struct store_version *v);
+/* The whole of a version that came cut. Waits while LIMIT_LARGE_AT_A_TIME are held; a thread holds one at a time.
+ * rest_large_done() also after an error. */
+MUST_USE err_code rest_large_get(struct rest_call *c, const struct store_version *cut,
+                                 struct rest_large *out, struct err *e);
+/* The same for an answer that is this version alone, or its content. ERR_TOO_LARGE: no answer holds it. */
+MUST_USE err_code rest_large_answer(struct rest_call *c, const struct store_version *cut,
+                                    bool content, struct rest_large *out, struct err *e);
+void rest_large_done(struct rest_large *l);
+#define CLEANUP_LARGE __attribute__((cleanup(rest_large_done)))
+/* Has the page that is being written room for the whole of it, or a page that holds nothing else? */
+bool rest_fits(const struct rest_call *c, const struct store_version *v, bool alone);
+/* A version as a value: whole when the page has room for that, else as it came. */
+MUST_USE err_code rest_version_put(struct rest_call *c, const struct store_version *v,
+                                   struct json_writer *w, struct err *e);
 
 /* ---- rest_write.c ---- */
 #define REST_TRIES     8 /* of a write that others overtake */

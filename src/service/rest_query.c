@@ -284,6 +284,7 @@ err_code rest_created_ms(struct rest_call *c, fhir_type type, sv id, int64_t *ou
     err_code rc;
     int64_t first_ms = clock_wall_ms();
     TRY(store_history(c->st, type, id, STORE_NOW, &cur, e));
+    store_cursor_light(cur);
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) /* newest first */
         first_ms = v.instant_ms;
     if (rc != ERR_EOF)

@@ -57,13 +57,23 @@ static bool not_modified(const struct rest_call *c, const struct store_version *
            v->instant_ms / 1000 <= since / 1000;
 }
 
+static err_code put_whole(struct rest_call *c, const struct store_version *v, struct err *e)
+{
+    CLEANUP_LARGE struct rest_large l = { 0 };
+    if (v->left_out) {
+        TRY(rest_large_answer(c, v, false, &l, e));
+        v = &l.v;
+    }
+    return rest_version_write(v, &c->out.body, e);
+}
+
 /* Whole, or what _summary or _elements leave of it. */
 static err_code cut_to_ask(struct rest_call *c, const struct store_version *v, struct err *e)
 {
     yyjson_doc *doc;
     struct rest_match m = { .v = *v };
     if (c->params.n == 0)
-        return rest_version_write(v, &c->out.body, e);
+        return put_whole(c, v, e);
     struct rest_page *p = ARENA_NEW(c->a, struct rest_page);
     if (p == NULL)
         return arena_oom(c->a, e);
@@ -77,7 +87,7 @@ static err_code cut_to_ask(struct rest_call *c, const struct store_version *v, s
     if (p->count_only)
         return ERR(e, ERR_INVALID, "_summary=count asks for a search");
     if (p->summary == REST_SUMMARY_FALSE && p->n_elements == 0)
-        return rest_version_write(v, &c->out.body, e);
+        return put_whole(c, v, e);
     CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by the resource */
     TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     m.root = yyjson_doc_get_root(doc);
@@ -99,7 +109,7 @@ static err_code answer_version(struct rest_call *c, const struct store_version *
 err_code rest_read(struct rest_call *c, struct err *e)
 {
     struct store_version v;
-    err_code rc = store_get(c->st, c->type, c->id, as_of(c), c->a, &v, e);
+    err_code rc = store_get_light(c->st, c->type, c->id, as_of(c), c->a, &v, e);
     if (rc == ERR_NOT_FOUND)
         return not_known(c, e);
     TRY(rc);
@@ -117,6 +127,7 @@ err_code rest_version_find(struct rest_call *c, const struct search_id *of, uint
     struct store_version v;
     err_code rc;
     TRY(store_history(c->st, of->type, of->id, as_of_t, &walk, e));
+    store_cursor_light(walk);
     while ((rc = store_cursor_next(walk, &v, e)) == ERR_OK && v.version > version)
         TRY(rest_breathe(c, e));
     if (rc == ERR_EOF || (rc == ERR_OK && v.version != version))
@@ -192,10 +203,8 @@ static err_code history_entry(struct history *h, const struct store_version *v, 
     json_kv_str(&h->w, "fullUrl",
                 arena_fmt(c->a, "%.*s/%s/%.*s", SV_FMT(c->base), type, SV_FMT(v->id)));
     if (v->method != STORE_METHOD_DELETE) {
-        CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
-        TRY(rest_version_write(v, &b, e));
         json_key(&h->w, "resource");
-        json_raw(&h->w, buf_sv(&b));
+        TRY(rest_version_put(c, v, &h->w, e));
     }
     json_key(&h->w, "request");
     json_obj(&h->w);
@@ -230,9 +239,10 @@ static void passed(struct history *h, uint64_t t, fhir_type type, sv id)
     memcpy(h->last_id, id.ptr, id.len);
 }
 
-static bool page_full(struct history *h)
+static bool page_full(struct history *h, const struct store_version *v)
 {
-    if (h->n < h->count && h->w.out->len < HISTORY_PAGE_BYTES)
+    bool apart = h->n && !rest_fits(h->c, v, false) && rest_fits(h->c, v, true);
+    if (h->n < h->count && h->w.out->len < HISTORY_PAGE_BYTES && !apart)
         return false;
     h->more = true;
     return true;
@@ -247,6 +257,7 @@ static err_code instance_history(struct history *h, struct err *e)
     bool any = false;
     int64_t ended_ms, next_ms = INT64_MAX;
     TRY(store_history(c->st, c->type, c->id, as_of(c), &cur, e));
+    store_cursor_light(cur);
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         any = true;
         TRY(rest_breathe(c, e));
@@ -256,7 +267,7 @@ static err_code instance_history(struct history *h, struct err *e)
             return ERR_OK; /* it and all before it were over */
         if (v.t > h->from_t || (v.t == h->from_t && h->after_type) || v.instant_ms < h->since_ms)
             continue;
-        if (page_full(h))
+        if (page_full(h, &v))
             return ERR_OK;
         TRY(history_entry(h, &v, e));
         passed(h, v.t, v.type, v.id);
@@ -306,7 +317,9 @@ static err_code was_current(struct history *h, const struct store_version *v, bo
     *out = !h->at || v->instant_ms > h->lo_ms;
     if (*out)
         return ERR_OK;
-    err_code rc = store_get(h->c->st, v->type, v->id, h->lo_t, h->c->a, &then, &why);
+    arena_mark m = arena_mark_get(h->c->a); /* what matters is its commit */
+    err_code rc = store_get_light(h->c->st, v->type, v->id, h->lo_t, h->c->a, &then, &why);
+    arena_rewind(h->c->a, m);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND) {
         *e = why;
         return rc;
@@ -321,9 +334,9 @@ static err_code log_row(struct history *h, const struct store_log_row *row, bool
 {
     struct store_version v;
     bool current;
-    TRY(store_get(h->c->st, row->type, row->id, row->t, h->c->a, &v, e));
+    TRY(store_get_light(h->c->st, row->type, row->id, row->t, h->c->a, &v, e));
     TRY(was_current(h, &v, &current, e));
-    *end = v.instant_ms < h->since_ms || (current && page_full(h));
+    *end = v.instant_ms < h->since_ms || (current && page_full(h, &v));
     if (*end || !current)
         return ERR_OK;
     return history_entry(h, &v, e);

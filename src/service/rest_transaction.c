@@ -188,7 +188,8 @@ static err_code guard(struct transaction *tx, struct rest_entry *en, struct err 
     struct store_version v;
     if (!tx->searches || en->fresh || w->condition != STORE_IF_ANY)
         return ERR_OK;
-    err_code rc = store_get(tx->b->c->st, w->type, w->id, tx->scope.as_of, tx->b->work, &v, e);
+    err_code rc =
+        store_get_light(tx->b->c->st, w->type, w->id, tx->scope.as_of, tx->b->work, &v, e);
     if (rc == ERR_NOT_FOUND) {
         w->condition = STORE_IF_ABSENT;
         en->p.guarded = true;
@@ -285,7 +286,8 @@ static bool fails_now(struct transaction *tx, const struct store_write *w)
     struct store_version v;
     struct err ignored;
     arena_mark m = arena_mark_get(tx->b->work);
-    err_code rc = store_get(tx->b->c->st, w->type, w->id, STORE_NOW, tx->b->work, &v, &ignored);
+    err_code rc =
+        store_get_light(tx->b->c->st, w->type, w->id, STORE_NOW, tx->b->work, &v, &ignored);
     arena_rewind(tx->b->work, m);
     bool known = rc == ERR_OK, there = known && v.method != STORE_METHOD_DELETE;
     if (w->method == STORE_METHOD_DELETE && !there)

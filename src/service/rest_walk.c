@@ -313,6 +313,7 @@ static err_code next_scanned(struct rest_walk *w, struct candidate *out, struct 
         struct store_range r = { w->type, sv_make(from, w->place.id_len ? w->place.id_len + 1u : 0),
                                  SV_NONE };
         TRY(store_scan(w->q->c->st, &r, w->q->as_of, &w->scan, e));
+        store_cursor_light(w->scan);
     }
     TRY(store_cursor_next(w->scan, &out->v, e));
     out->have = true;
@@ -388,7 +389,8 @@ static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_ma
         return ERR_OK;
     arena_reset(w->scratch);
     if (!c->have) {
-        err_code rc = store_get(w->q->c->st, w->type, c->id, w->q->as_of, w->scratch, &c->v, e);
+        err_code rc =
+            store_get_light(w->q->c->st, w->type, c->id, w->q->as_of, w->scratch, &c->v, e);
         if (rc == ERR_NOT_FOUND)
             return ERR_OK;
         TRY(rc);
@@ -476,7 +478,7 @@ err_code rest_walk_next(struct rest_walk *w, uint64_t until_us, struct rest_matc
         }
         TRY(rc);
         w->n_examined++;
-        w->since_check += 1 + (unsigned)(c.v.body.json.len / CHECK_BYTES);
+        w->since_check += 1 + (unsigned)(rest_whole_len(&c.v) / CHECK_BYTES);
         if (met)
             return ERR_OK;
     }

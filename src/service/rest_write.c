@@ -152,8 +152,8 @@ static err_code only_where_nothing_was(struct rest_call *c, struct rest_pending 
     struct err why;
     if (p->conditions.none_match.any) /* it asks for just that */
         return ERR_OK;
-    err_code rc =
-        store_get(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v, &why);
+    err_code rc = store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW,
+                                  c->a, &v, &why);
     if (rc == ERR_OK)
         return stays_as_it_is(c, e);
     if (rc != ERR_NOT_FOUND) {
@@ -191,7 +191,7 @@ static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
 static err_code current(struct rest_call *c, struct store_version *v, struct err *e)
 {
     err_code rc =
-        store_get(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, v, e);
+        store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, v, e);
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_NOT_FOUND, "%s with this id is not known", fhir_type_name(c->type));
     return rc;
@@ -211,7 +211,7 @@ static err_code patched(struct rest_call *c, const struct store_version *v, stru
     CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_DATA_BODY_BYTES + FHIR_SPLICE_MAX);
     const struct json_patch_limits limits = { LIMIT_RESOURCE_DEPTH, rest_until_us(c) };
     yyjson_doc *target, *patch;
-    if (v->body.json.len > LIMIT_DATA_BODY_BYTES) /* an import brought it */
+    if (rest_whole_len(v) > LIMIT_DATA_BODY_BYTES) /* an import brought it */
         return ERR(e, ERR_TOO_LARGE,
                    "The resource is larger than %u MiB, which is the most a "
                    "patch works on",

@@ -182,6 +182,8 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
         s->cfg.max_datastores = LIMIT_DATASTORES;
     pthread_mutex_init(&s->records_lock, NULL);
     pthread_mutex_init(&s->conditional.lock, NULL);
+    pthread_mutex_init(&s->large.lock, NULL);
+    pthread_cond_init(&s->large.fewer, NULL);
     pthread_mutex_init(&s->known.lock, NULL);
     s->polls = polls_new();
     long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);

@@ -42,6 +42,11 @@ struct service {
         pthread_mutex_t lock;
         struct writing_lock *first;
     } conditional;
+    struct { /* large resources that are in memory as a whole: rest_large.c */
+        pthread_mutex_t lock;
+        pthread_cond_t fewer;
+        unsigned n;
+    } large;
     pthread_mutex_t records_lock; /* orders read-change-write of data store records */
     struct {                      /* touch only while holding records_lock */
         unsigned n;               /* data stores that are not DELETED */

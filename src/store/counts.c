@@ -349,7 +349,7 @@ static err_code take_away(struct settling *s, const struct mark *m, fhir_type ty
     if (m->t <= 1)
         return ERR_OK;
     struct err why;
-    err_code rc = rocks_get(&s->r->base, type, id, m->t - 1, a, &v, &why);
+    err_code rc = rocks_get(&s->r->base, type, id, m->t - 1, false, a, &v, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK) {

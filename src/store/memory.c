@@ -3,6 +3,8 @@
 #include "store/store_private.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
+#include "fhir/large.h"
 
 struct mem_version {
     fhir_type type;
@@ -348,6 +350,20 @@ static err_code deep_copy(struct arena *a, struct store_version *v, struct err *
                                                                                : arena_oom(a, e);
 }
 
+/* v's body lives in a. */
+static err_code lighten(struct arena *a, struct store_version *v, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(2 * FHIR_CUT_MAX);
+    struct fhir_body cut;
+    if (v->body.json.len <= LIMIT_WHOLE_BYTES)
+        return ERR_OK;
+    TRY(fhir_body_cut(&v->body, &b, &cut, e));
+    v->left_out = v->body.json.len - cut.json.len;
+    cut.json = arena_sv(a, cut.json);
+    v->body = cut;
+    return cut.json.ptr ? ERR_OK : arena_oom(a, e);
+}
+
 static bool mem_is_near(struct store *st, fhir_type type, sv id)
 {
     (void)st; /* every read walks all versions here */
@@ -356,8 +372,8 @@ static bool mem_is_near(struct store *st, fhir_type type, sv id)
     return false;
 }
 
-static err_code mem_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
-                        struct store_version *out, struct err *e)
+static err_code mem_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bool light,
+                        struct arena *a, struct store_version *out, struct err *e)
 {
     struct memory *m = (struct memory *)st;
     uint64_t rank;
@@ -366,7 +382,9 @@ static err_code mem_get(struct store *st, fhir_type type, sv id, uint64_t as_of_
     err_code rc = v ? ERR_OK : ERR(e, ERR_NOT_FOUND, "no such resource");
     if (v) {
         struct store_version s = shown(v, rank);
-        rc = deep_copy(a, &s, e);
+        rc = light ? lighten(a, &s, e) : ERR_OK;
+        if (rc == ERR_OK)
+            rc = deep_copy(a, &s, e);
         if (rc == ERR_OK)
             *out = s;
     }
@@ -479,12 +497,11 @@ static err_code mem_changes(struct store *st, const struct store_range *range, u
 
 static err_code mem_cursor_next(struct store_cursor *base, struct store_version *out, struct err *e)
 {
-    (void)e;
     struct mem_cursor *c = (struct mem_cursor *)base;
     if (c->at == c->n)
         return ERR_EOF;
     *out = c->rows[c->at++];
-    return ERR_OK;
+    return base->light ? lighten(c->a, out, e) : ERR_OK;
 }
 
 static void mem_cursor_close(struct store_cursor *base)

@@ -8,6 +8,8 @@
 #include "store/store_private.h"
 
 #include "base/buf.h"
+#include "base/limits.h"
+#include "fhir/large.h"
 
 /* A cursor reads ahead in every sorted run it merges, and shares the budget among them (each gets
  * the minimum when there are hundreds, until compaction has folded them): 2 MiB for each of 54 bulk
@@ -100,6 +102,7 @@ struct candidate {
     int64_t instant_ms;
     struct value_head head; /* body.json is in `value` when the body is wanted */
     bool placed;            /* ... or where the cursor's user wants it */
+    size_t left_out;        /* store_version.left_out */
     struct buf value;
 };
 
@@ -109,6 +112,7 @@ struct group {
     size_t id_len;
     struct candidate best;
     const struct store_cursor *cursor; /* that asks, and may say where bodies go; or NULL */
+    bool light;                        /* large bodies are cut */
     uint64_t n_bulk;                   /* visible bulk versions */
     uint64_t *bulk_t;                  /* their commits, as far as there is room */
     size_t bulk_cap;
@@ -145,13 +149,34 @@ static err_code damaged(struct err *e)
     return ERR(e, ERR_CORRUPT, "reading the data store: a record is damaged");
 }
 
-/* A copy of json: in the group's own memory, or where the cursor's user wants it. */
-static err_code keep_body(struct group *g, sv *json, struct err *e)
+/* A large body is cut while it lies in the store's own memory. False: it is not that large. */
+static bool cut_body(struct candidate *c, struct fhir_body *body, err_code *rc, struct err *e)
+{
+    struct fhir_body cut;
+    c->left_out = 0;
+    if (body->json.len <= LIMIT_WHOLE_BYTES)
+        return false;
+    c->placed = false;
+    *rc = fhir_body_cut(body, &c->value, &cut, e);
+    if (*rc == ERR_OK) {
+        c->left_out = body->json.len - cut.json.len;
+        *body = cut;
+    }
+    return true;
+}
+
+/* A copy of the body: in the group's own memory, or where the cursor's user wants it. */
+static err_code keep_body(struct group *g, struct fhir_body *body, struct err *e)
 {
     const struct store_cursor *to = g->cursor;
     struct buf *b = &g->best.value;
+    sv *json = &body->json;
     size_t gap = 0;
+    err_code rc;
     buf_clear(b);
+    g->best.left_out = 0;
+    if ((g->light || (to && to->light)) && cut_body(&g->best, body, &rc, e))
+        return rc;
     g->best.placed = to && to->place;
     if (g->best.placed) {
         b = to->place;
@@ -174,7 +199,7 @@ static err_code keep(struct group *g, struct iter *x, bool body, uint64_t t, int
     if (!value_split(sv_make(v, len), &c->head))
         return damaged(e);
     if (body)
-        TRY(keep_body(g, &c->head.body.json, e));
+        TRY(keep_body(g, &c->head.body, e));
     c->there = true;
     c->t = t;
     c->instant_ms = c->head.online ? c->head.instant_ms : instant_ms;
@@ -257,6 +282,7 @@ static void group_version(const struct group *g, struct store_version *out)
                                    .version = g->version,
                                    .method = g->best.head.method,
                                    .body = g->best.head.body,
+                                   .left_out = g->best.left_out,
                                    .placed = g->best.placed };
     if (out->method == STORE_METHOD_DELETE)
         out->body = (struct fhir_body){ 0 };
@@ -317,8 +343,8 @@ bool rocks_is_near(struct store *st, fhir_type type, sv id)
     return recent_has(r->env->recent, &r->recent, type, id);
 }
 
-err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
-                   struct store_version *out, struct err *e)
+err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bool light,
+                   struct arena *a, struct store_version *out, struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
     struct group g;
@@ -326,13 +352,14 @@ err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, st
     if (recent_get(r->env->recent, &r->recent, type, id, as_of_t, a, out))
         return ERR_OK;
     group_init(&g, SIZE_MAX / 2);
+    g.light = light;
     err_code rc = read_one(r, type, id, as_of_t, true, &g, &as_of, e);
     if (rc == ERR_OK && !g.best.there)
         rc = ERR(e, ERR_NOT_FOUND, "no such resource");
     if (rc == ERR_OK) {
         struct store_version v;
         group_version(&g, &v);
-        if (sv_eq(v.id, id)) /* R1: what is kept is what was asked for */
+        if (sv_eq(v.id, id) && v.left_out == 0) /* R1: what is kept is what was asked for */
             recent_put(r->env->recent, &r->recent, as_of, &v);
         v.id = arena_sv(a, v.id);
         if (v.body.json.len)
@@ -429,12 +456,13 @@ static err_code read_value(struct rocks_cursor *c, struct key_bytes key, struct 
     err_code rc = v && value_split(sv_make(v, len), h) ? ERR_OK : damaged(e);
     buf_clear(to);
     c->g.best.placed = false;
-    if (rc == ERR_OK)
+    c->g.best.left_out = 0;
+    if (rc == ERR_OK && !(c->base.light && cut_body(&c->g.best, &h->body, &rc, e))) {
         rc = buf_add(to, h->body.json, e);
+        h->body.json = buf_sv(to);
+    }
     if (found)
         rocksdb_pinnableslice_destroy(found);
-    if (rc == ERR_OK)
-        h->body.json = buf_sv(to);
     return rc;
 }
 
@@ -558,8 +586,10 @@ static err_code next_of_history(struct rocks_cursor *c, struct store_version *ou
                                    .instant_ms = h->online ? h->instant_ms : row->instant_ms,
                                    .version = n_rows - c->at,
                                    .method = h->method };
-    if (h->method != STORE_METHOD_DELETE)
+    if (h->method != STORE_METHOD_DELETE) {
         out->body = h->body;
+        out->left_out = g->best.left_out;
+    }
     c->at++;
     return ERR_OK;
 }

@@ -181,7 +181,14 @@ err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, st
                    struct store_version *out, struct err *e)
 {
     TRY(check_known(type, id, e));
-    return st->ops->get(st, type, id, as_of_t, a, out, e);
+    return st->ops->get(st, type, id, as_of_t, false, a, out, e);
+}
+
+err_code store_get_light(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
+                         struct store_version *out, struct err *e)
+{
+    TRY(check_known(type, id, e));
+    return st->ops->get(st, type, id, as_of_t, true, a, out, e);
 }
 
 err_code store_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
@@ -199,6 +206,11 @@ void store_cursor_place(struct store_cursor *c, struct buf *dst, size_t gap)
 {
     c->place = dst;
     c->gap = gap;
+}
+
+void store_cursor_light(struct store_cursor *c)
+{
+    c->light = true;
 }
 
 void store_cursor_close(struct store_cursor *c)

@@ -41,6 +41,8 @@ struct store_version {
     uint64_t version;    /* meta.versionId */
     store_method method; /* STORE_METHOD_DELETE: body is empty */
     struct fhir_body body;
+    size_t
+        left_out; /* bytes by which the body is shorter than what is stored: it is cut (store_get_light) */
     bool placed; /* body stands where store_cursor_place() asked for it */
 };
 
@@ -156,6 +158,10 @@ bool store_is_near(struct store *st, fhir_type type, sv id);
  * ERR_NOT_FOUND when the id had no version by then, or is none that a resource can have. */
 MUST_USE err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                             struct arena *a, struct store_version *out, struct err *e);
+/* The same for who looks at many, or at what it is only: a body of more than LIMIT_WHOLE_BYTES comes cut to what
+ * fhir_body_cut() leaves of it, and its whole is nowhere copied. */
+MUST_USE err_code store_get_light(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
+                                  struct arena *a, struct store_version *out, struct err *e);
 
 struct store_range {
     fhir_type type;
@@ -175,6 +181,8 @@ MUST_USE err_code store_cursor_next(struct store_cursor *c, struct store_version
  * must not be written to between a call of next and the last use of what that gave. A wish that a store may pass
  * over: store_version.placed tells. NULL: no more. */
 void store_cursor_place(struct store_cursor *c, struct buf *dst, size_t gap);
+/* Bodies come as of store_get_light(). Before the first next; not together with place. */
+void store_cursor_light(struct store_cursor *c);
 void store_cursor_close(struct store_cursor *c);
 DEFINE_CLEANUP(struct store_cursor, store_cursor_close)
 

@@ -33,8 +33,8 @@ struct store_ops {
     err_code (*note_put)(struct store *, sv, sv, struct err *);
     err_code (*note_delete)(struct store *, sv, struct err *);
     bool (*is_near)(struct store *, fhir_type, sv);
-    err_code (*get)(struct store *, fhir_type, sv, uint64_t, struct arena *, struct store_version *,
-                    struct err *);
+    err_code (*get)(struct store *, fhir_type, sv, uint64_t, bool light, struct arena *,
+                    struct store_version *, struct err *);
     err_code (*scan)(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
                      struct err *);
     err_code (*cursor_next)(struct store_cursor *, struct store_version *, struct err *);
@@ -71,6 +71,7 @@ struct store_cursor {
     const struct store_ops *ops;
     struct buf *place; /* store_cursor_place */
     size_t gap;
+    bool light; /* store_cursor_light */
 };
 struct store_index_cursor {
     const struct store_ops *ops;
@@ -254,8 +255,8 @@ bool rocks_is_crowded(struct store *);
 bool bulk_search_write(struct rocks *r, const char *path, const struct store_bulk_item *items,
                        size_t n, uint64_t b, char **bad);
 bool rocks_is_near(struct store *, fhir_type, sv);
-err_code rocks_get(struct store *, fhir_type, sv, uint64_t, struct arena *, struct store_version *,
-                   struct err *);
+err_code rocks_get(struct store *, fhir_type, sv, uint64_t, bool light, struct arena *,
+                   struct store_version *, struct err *);
 err_code rocks_scan(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
                     struct err *);
 err_code rocks_cursor_next(struct store_cursor *, struct store_version *, struct err *);

@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include "base/file.h"
+#include "base/limits.h"
 #include "base/rng.h"
 #include "fhir/envelope.h"
 #include "store/store.h"
@@ -718,6 +719,69 @@ TEST(store, what_was_acknowledged_survives_kill_9)
     OK(file_remove_tree(dir, e));
 }
 
+static void check_light(const struct store_version *v, const struct fhir_body *whole, uint64_t t)
+{
+    assert_int_equal(v->t, t);
+    assert_int_equal(v->body.json.len + v->left_out, whole->json.len);
+    assert_true(v->body.json.len < 1000 && v->body.hole == FHIR_HOLE_META);
+    assert_true(
+        sv_starts(v->body.json, SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"g\",\"n\":")));
+}
+
+/* One that came by a bulk load, and one that was written over it. */
+static void large_ones_come_light(struct store *st)
+{
+    CLEANUP(arena_free) struct arena *small = arena_new(64u << 10), *a = arena_new(64u << 20);
+    CLEANUP_BUF struct buf text = BUF_INIT(64u << 20);
+    struct store_bulk *bulk;
+    struct store_commit c;
+    struct store_version v;
+    struct store_cursor *cur;
+    OK(buf_add(&text, SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"g\",\"n\":7,\"x\":[\""), e));
+    while (text.len <= LIMIT_WHOLE_BYTES)
+        OK(buf_add(&text, SV_LIT("0123456789abcdef0123456789abcdef"), e));
+    OK(buf_add(&text, SV_LIT("\"]}"), e));
+    struct fhir_body whole = { buf_sv(&text), 35, FHIR_HOLE_NO_META };
+    struct store_bulk_item item = { PATIENT, SV_LIT("g"), whole, 0 };
+    OK(store_bulk_begin(st, &bulk, e));
+    OK(store_bulk_fill(bulk, &item, 1, e));
+    OK(store_bulk_publish(&bulk, SV_NONE, SV_NONE, &c, e));
+    struct store_write w = { .type = PATIENT, .id = SV_LIT("g"), .body = whole };
+    w.method = STORE_METHOD_UPDATE;
+    for (uint64_t t = 1; t <= 2; t++) {
+        if (t == 2)
+            OK(store_commit(st, &w, 1, &c, e));
+        OK(store_get_light(st, PATIENT, SV_LIT("g"), STORE_NOW, small, &v, e));
+        check_light(&v, &whole, t);
+        OK(store_get(st, PATIENT, SV_LIT("g"), STORE_NOW, a, &v, e));
+        assert_true(v.left_out == 0 && sv_eq(v.body.json, whole.json));
+        OK(store_scan(st, &(struct store_range){ .type = PATIENT }, STORE_NOW, &cur, e));
+        store_cursor_light(cur);
+        OK(store_cursor_next(cur, &v, e));
+        check_light(&v, &whole, t);
+        store_cursor_close(cur);
+    }
+    w.method = STORE_METHOD_DELETE;
+    OK(store_commit(st, &w, 1, &c, e));
+    OK(store_get_light(st, PATIENT, SV_LIT("g"), STORE_NOW, small, &v, e));
+    assert_true(v.method == STORE_METHOD_DELETE && v.left_out == 0 && v.version == 3);
+    OK(store_history(st, PATIENT, SV_LIT("g"), STORE_NOW, &cur, e));
+    store_cursor_light(cur);
+    OK(store_cursor_next(cur, &v, e));
+    assert_true(v.method == STORE_METHOD_DELETE && v.left_out == 0);
+    for (uint64_t t = 2; t >= 1; t--) {
+        OK(store_cursor_next(cur, &v, e));
+        check_light(&v, &whole, t);
+    }
+    store_cursor_close(cur);
+}
+
+TEST(store, a_large_resource_comes_light_to_who_asks_for_that_and_can_be_deleted)
+{
+    (void)state;
+    on_both(large_ones_come_light);
+}
+
 TEST(store, a_missing_or_locked_store_says_so)
 {
     (void)state;
@@ -743,6 +807,7 @@ int main(int argc, char **argv)
         T(store, a_horizon_closes_its_instant),
         T(store, random_histories_read_the_same_from_both),
         T(store, a_scan_as_of_t_stays_the_same_while_others_write),
+        T(store, a_large_resource_comes_light_to_who_asks_for_that_and_can_be_deleted),
         T(store, a_missing_or_locked_store_says_so),
     };
     env = store_env_new(16 << 20, 1);
