@@ -15,12 +15,14 @@ static bool large_binary(const char *text, bool whole)
             OK(buf_add_char(&b, *p, e));
     char *exact = malloc(b.len + 1); /* so that a look behind its end is found */
     assert_non_null(exact);
-    memcpy(exact, b.ptr, b.len);
+    if (b.len)
+        memcpy(exact, b.ptr, b.len);
     bool is = fhir_is_large_binary(sv_make(exact, b.len), REST);
     for (size_t n = 0; n < b.len && whole; n++) { /* cut off anywhere: it is none, or as it was */
         char *part = malloc(n + 1);
         assert_non_null(part);
-        memcpy(part, b.ptr, n);
+        if (n)
+            memcpy(part, b.ptr, n);
         (void)fhir_is_large_binary(sv_make(part, n), REST);
         free(part);
     }
