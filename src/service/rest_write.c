@@ -101,8 +101,13 @@ static err_code new_id(struct rest_call *c, struct rest_pending *p, char uuid[37
     if (c->in.idempotency_key.ptr == NULL) /* one that is empty is no UUID */
         return ERR_OK;
     TRY(check_key(c->in.idempotency_key, e));
+    char key[36]; /* one UUID in any case of its digits */
+    for (size_t i = 0; i < sizeof key; i++) {
+        char ch = c->in.idempotency_key.ptr[i];
+        key[i] = ch >= 'A' && ch <= 'F' ? (char)(ch - 'A' + 'a') : ch;
+    }
     sv seed = arena_fmt(c->a, "%.*s\n%s\n%.*s", SV_FMT(c->ds->id), fhir_type_name(c->type),
-                        SV_FMT(c->in.idempotency_key));
+                        (int)sizeof key, key);
     if (seed.ptr == NULL)
         return arena_oom(c->a, e);
     unsigned char digest[SHA256_LEN];

@@ -291,6 +291,16 @@ def test_an_idempotency_key_creates_once(fhir):
     assert fhir.post("Patient", patient(), x_amz_fhir_idempotency_key="no-uuid").status == 400
 
 
+@pytest.mark.parametrize("first, second", [(str.lower, str.upper), (str.upper, str.lower), (str.upper, str.title),
+                                           (str.title, str.swapcase)])
+def test_an_idempotency_key_is_one_uuid_in_any_case(fhir, first, second):
+    key = str(uuid.uuid4())[:-4] + "a0Bf"
+    created = fhir.post("Patient", patient(), x_amz_fhir_idempotency_key=first(key))
+    again = fhir.post("Patient", patient(), x_amz_fhir_idempotency_key=second(key))
+    assert (created.status, again.status) == (201, 409)
+    assert again.headers["Location"] == created.headers["Location"]
+
+
 def test_clients_that_update_by_version_lose_nothing(fhir):
     fhir.put("Patient/p", patient("p", multipleBirthInteger=0))
 
