@@ -316,8 +316,7 @@ struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct so
 }
 
 /* A socket that is closed while bytes still come is reset, and what the other side has not read by then, the
- * refusal, is lost to it. So the watch keeps the socket open, the library's shutdown behind the answer being sent,
- * and reads on. */
+ * refusal, is lost to it. So the watch keeps the socket open, its end being said behind the answer, and reads on. */
 static bool linger_locked(struct http_conn *c)
 {
     struct http_conns *all = c->all;
@@ -328,7 +327,8 @@ static bool linger_locked(struct http_conn *c)
         return false;
     int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0)
-        return false; /* no descriptors left: it is closed as it is */
+        return false;            /* no descriptors left: it is closed as it is */
+    (void)shutdown(fd, SHUT_WR); /* the library does it behind an answer, not where it makes none */
     all->locked.lingering[all->locked.n_lingering++] = fd;
     return true;
 }

@@ -179,6 +179,39 @@ TEST(late, a_second_head_has_its_time_from_its_first_byte)
     close(fd);
 }
 
+/* Cookies are pairs to the library, which keeps them in the connection's memory; without room there it can say nothing. */
+static void ends_at_once(int fd, const char *head, const char *pair, size_t n)
+{
+    const struct timeval patience = { .tv_sec = 8 };
+    char text[65536], got[1024];
+    size_t len = (size_t)snprintf(text, sizeof text, "%s", head);
+    ssize_t r;
+    while (n--)
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s", pair);
+    (void)snprintf(text + len, sizeof text - len, "\r\n\r\n");
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_true(say(fd, text));
+    while ((r = recv(fd, got, sizeof got, 0)) > 0)
+        ;
+    assert_true(r == 0 || errno == ECONNRESET); /* not EAGAIN: it went on */
+    close(fd);
+}
+
+TEST(late, what_the_library_has_no_answer_for_ends_at_once)
+{
+    (void)state;
+    start((struct http_limits){ .head_us = 60000000, .slow_us = 60000000 });
+    const char *head = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nCookie: ";
+    ends_at_once(dial(), head, "a=b; ", 2000);
+    ends_at_once(dial(), head, "a=b;", 12000);
+    ends_at_once(dial(), head, "abcdefgh; ", 3000);
+    ends_at_once(dial(), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nCookie: a", "; a",
+                 4000);
+    int fd = dial();
+    assert_int_equal(ask(fd, "/"), 200);
+    ends_at_once(fd, head, "a=b; ", 2000);
+}
+
 TEST(late, a_body_that_comes_slowly_is_ended)
 {
     (void)state;
@@ -394,6 +427,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LIVE(late, a_head_that_never_ends_is_ended_wherever_it_stands),
         LIVE(late, a_second_head_has_its_time_from_its_first_byte),
+        LIVE(late, what_the_library_has_no_answer_for_ends_at_once),
         LIVE(late, a_body_that_comes_slowly_is_ended),
         LIVE(late, a_body_that_went_fast_has_no_credit_for_it),
         LIVE(late, a_body_that_goes_on_is_taken_however_long_it_takes),
