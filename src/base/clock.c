@@ -15,3 +15,17 @@ uint64_t clock_mono_us(void)
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
+
+void clock_cond_init(pthread_cond_t *c)
+{
+    pthread_condattr_t mono;
+    (void)pthread_condattr_init(&mono); /* none of these can fail */
+    (void)pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(c, &mono);
+    (void)pthread_condattr_destroy(&mono);
+}
+
+struct timespec clock_mono_at(uint64_t us)
+{
+    return (struct timespec){ (time_t)(us / 1000000), (long)(us % 1000000) * 1000 };
+}

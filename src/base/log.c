@@ -191,13 +191,7 @@ static void *flusher(void *ignored)
             pthread_cond_wait(&out.locked.changed, &out.locked.lock);
             continue;
         }
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += HELD_US * 1000L;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000;
-        }
+        const struct timespec until = clock_mono_at(clock_mono_us() + HELD_US);
         while (!out.locked.stopping &&
                pthread_cond_timedwait(&out.locked.changed, &out.locked.lock, &until) == 0)
             ;
@@ -229,11 +223,7 @@ static void catch_crashes(void)
 
 void log_hold(void)
 {
-    pthread_condattr_t clock;
-    (void)pthread_condattr_init(&clock); /* none of the three can fail */
-    (void)pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&out.locked.changed, &clock);
-    (void)pthread_condattr_destroy(&clock);
+    clock_cond_init(&out.locked.changed);
     out.locked.stopping = false;
     if (pthread_create(&out.flusher, NULL, flusher, NULL) != 0)
         return; /* each line by itself, then */

@@ -47,6 +47,14 @@ static inline bool sv_ends(sv a, sv suffix)
     return a.len >= suffix.len &&
            (suffix.len == 0 || memcmp(a.ptr + a.len - suffix.len, suffix.ptr, suffix.len) == 0);
 }
+/* So many lower-case hexadecimal digits and nothing else. */
+static inline bool sv_is_hex(sv a, size_t len)
+{
+    for (size_t i = 0; i < a.len; i++)
+        if (!((a.ptr[i] >= '0' && a.ptr[i] <= '9') || (a.ptr[i] >= 'a' && a.ptr[i] <= 'f')))
+            return false;
+    return a.len == len;
+}
 /* FNV-1a of 64 bits; the seed tells texts of different kinds apart. For tables in memory: the low bits are the
  * good ones, and who chooses texts can make them collide. */
 static inline uint64_t sv_hash(uint64_t seed, sv v)

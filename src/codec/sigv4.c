@@ -332,16 +332,6 @@ static err_code parse_credential(sv text, struct sigv4_claim *c, struct err *e)
     return ERR_OK;
 }
 
-static bool is_hex64(sv s)
-{
-    if (s.len != 64)
-        return false;
-    for (size_t i = 0; i < 64; i++)
-        if (!((s.ptr[i] >= '0' && s.ptr[i] <= '9') || (s.ptr[i] >= 'a' && s.ptr[i] <= 'f')))
-            return false;
-    return true;
-}
-
 /* Lower-case names; their order is the signer's affair, the signature covers it. */
 static bool header_list_ok(sv list)
 {
@@ -360,7 +350,7 @@ static bool header_list_ok(sv list)
 
 static err_code finish_claim(struct sigv4_claim *c, struct err *e)
 {
-    if (!is_hex64(c->signature))
+    if (!sv_is_hex(c->signature, 64))
         return ERR(e, ERR_AUTH_INCOMPLETE, "Signature must be 64 lower-case hexadecimal digits");
     if (!header_list_ok(c->signed_headers))
         return ERR(e, ERR_AUTH_INCOMPLETE, "SignedHeaders must be lower-case names joined by ';'");

@@ -138,6 +138,19 @@ err_code uri_query_split(struct arena *a, sv query, size_t max_pairs, struct uri
     return ERR_OK;
 }
 
+bool uri_is_loopback_v4(sv host)
+{
+    sv rest = host, part;
+    uint64_t n, first = 0;
+    unsigned parts = 0;
+    while (sv_cut(&rest, '.', &part)) {
+        if (part.len > 3 || !sv_to_u64(part, &n) || n > 255)
+            return false;
+        first = parts++ ? first : n;
+    }
+    return parts == 4 && first == 127;
+}
+
 /* A name, an IPv4 address, or an IPv6 address in brackets. */
 static bool host_ok(sv host)
 {

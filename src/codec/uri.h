@@ -25,6 +25,8 @@ struct uri_pair {
 MUST_USE err_code uri_query_split(struct arena *a, sv query, size_t max_pairs,
                                   struct uri_pair **out, size_t *n_out, struct err *e);
 
+/* 127.0.0.0/8 in four numbers. */
+bool uri_is_loopback_v4(sv host);
 struct uri_http {    /* http[s]://host[:port][/path] of an endpoint option */
     sv scheme, host; /* host: name, IPv4, or [IPv6] with brackets */
     uint16_t port;   /* 0: the scheme's own */

@@ -29,21 +29,13 @@ static bool is_ndjson_name(sv key)
            ends_nocase(key, SV_LIT(".ndjson.zst"));
 }
 
-static bool hex32(sv s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        if (!((s.ptr[i] >= '0' && s.ptr[i] <= '9') || (s.ptr[i] >= 'a' && s.ptr[i] <= 'f')))
-            return false;
-    return s.len == 32;
-}
-
 /* Output of a job that wrote below this prefix: <datastoreId>-FHIR_IMPORT-<jobId>/... */
 static bool is_job_output(sv key)
 {
     sv rest = key, part, middle = SV_LIT("-FHIR_IMPORT-");
     while (sv_cut(&rest, '/', &part))
-        if (part.len == 64 + middle.len && hex32(sv_head(part, 32)) &&
-            sv_starts(sv_tail(part, 32), middle) && hex32(sv_tail(part, 32 + middle.len)))
+        if (part.len == 64 + middle.len && sv_is_hex(sv_head(part, 32), 32) &&
+            sv_starts(sv_tail(part, 32), middle) && sv_is_hex(sv_tail(part, 32 + middle.len), 32))
             return true;
     return false;
 }

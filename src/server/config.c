@@ -145,16 +145,7 @@ bool server_config_is_loopback(sv listen)
     if (sv_eq(host, SV_LIT("localhost")) || sv_eq(host, SV_LIT("[::1]")) ||
         sv_eq(host, SV_LIT("::1")))
         return true;
-    unsigned parts = 0;
-    sv rest = host, part;
-    uint64_t n, first = 0;
-    while (sv_cut(&rest, '.', &part)) {
-        if (part.len > 3 || !sv_to_u64(part, &n) || n > 255)
-            return false;
-        if (parts++ == 0)
-            first = n;
-    }
-    return parts == 4 && first == 127;
+    return uri_is_loopback_v4(host);
 }
 
 static const struct option *find(sv name)

@@ -147,15 +147,6 @@ static err_code wrong_hash(struct err *e)
         "body that was received");
 }
 
-static bool is_hash(sv text)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if (!((text.ptr[i] >= '0' && text.ptr[i] <= '9') ||
-              (text.ptr[i] >= 'a' && text.ptr[i] <= 'f')))
-            return false;
-    return text.len == SHA256_HEX_LEN;
-}
-
 /* Hash of the body as received; or UNSIGNED-PAYLOAD if the client chose that, which its signature
  * must then confirm. said: by the client, may be absent. */
 static err_code payload_hash(const struct http_request *req, sv said, sv *out, struct err *e)
@@ -231,7 +222,7 @@ static err_code knock_read(struct auth *au, const struct http_request *req, int6
     TRY(said_hash(req, &k->said, e));
     if (sv_eq(k->said, UNSIGNED_PAYLOAD))
         TRY(check_unsigned(au, req, e));
-    else if (k->said.ptr && !is_hash(k->said))
+    else if (k->said.ptr && !sv_is_hex(k->said, SHA256_HEX_LEN))
         return wrong_hash(e);
     signing_key(au, c, &k->claim, &k->key);
     k->expect = (struct sigv4_expect){ .region = au->region,

@@ -76,20 +76,6 @@ static struct refusal refusal_of(const struct http_request *req, const struct er
 
 /* ---- without signatures ---- */
 
-/* 127.0.0.0/8 in four numbers. */
-static bool is_loopback_v4(sv name)
-{
-    sv rest = name, part;
-    uint64_t n, first = 0;
-    unsigned parts = 0;
-    while (sv_cut(&rest, '.', &part)) {
-        if (part.len > 3 || !sv_to_u64(part, &n) || n > 255)
-            return false;
-        first = parts++ ? first : n;
-    }
-    return parts == 4 && first == 127;
-}
-
 static sv without_port(sv host)
 {
     size_t end = host.len;
@@ -104,7 +90,7 @@ static bool is_our_name(const struct service *s, sv host)
     sv name = without_port(sv_trim(host));
     struct uri_http public;
     if (sv_eq_nocase(name, SV_LIT("localhost")) || sv_eq(name, SV_LIT("[::1]")) ||
-        is_loopback_v4(name))
+        uri_is_loopback_v4(name))
         return true;
     return s->cfg.public_url.len && uri_http_parse(s->cfg.public_url, &public, NULL) == ERR_OK &&
            sv_eq_nocase(name, public.host);
@@ -163,12 +149,9 @@ static bool is_below_a_data_store(sv path)
 {
     sv rest = path, part, id, r4;
     if (!sv_cut(&rest, '/', &part) || !sv_cut(&rest, '/', &part) || !sv_cut(&rest, '/', &id) ||
-        !sv_cut(&rest, '/', &r4) || !sv_eq(r4, SV_LIT("r4")) || id.len != 32)
+        !sv_cut(&rest, '/', &r4))
         return false;
-    for (size_t i = 0; i < id.len; i++)
-        if (!((id.ptr[i] >= '0' && id.ptr[i] <= '9') || (id.ptr[i] >= 'a' && id.ptr[i] <= 'f')))
-            return false;
-    return true;
+    return sv_eq(r4, SV_LIT("r4")) && sv_is_hex(id, 32);
 }
 
 static size_t body_max(const struct http_request *req)

@@ -118,13 +118,9 @@ static void give_back_locked(struct lane *l, struct lane_ticket *t, uint64_t now
 static void wait_locked(struct lane *l, struct lane_ticket *t, uint64_t until_us)
 {
     struct waiter w = { .ticket = t }, **end = &l->locked.waiters;
-    pthread_condattr_t attr;
-    struct timespec until = { (time_t)(until_us / 1000000), (long)(until_us % 1000000) * 1000 };
+    const struct timespec until = clock_mono_at(until_us);
     int rc = 0;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&w.turn, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&w.turn);
     while (*end)
         end = &(*end)->next;
     *end = &w;

@@ -24,8 +24,7 @@ struct late {
 
 static void wait_until_locked(struct late *l, uint64_t due_us)
 {
-    struct timespec until = { .tv_sec = (time_t)(due_us / 1000000),
-                              .tv_nsec = (long)(due_us % 1000000) * 1000 };
+    const struct timespec until = clock_mono_at(due_us);
     (void)pthread_cond_timedwait(&l->locked.changed, &l->locked.lock, &until); /* looked at anew */
 }
 
@@ -54,14 +53,10 @@ static void *answer(void *arg)
 err_code late_new(struct late **out, struct err *e)
 {
     struct late *l = calloc(1, sizeof *l);
-    pthread_condattr_t mono;
     if (l == NULL)
         abort();
     pthread_mutex_init(&l->locked.lock, NULL);
-    pthread_condattr_init(&mono);
-    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->locked.changed, &mono);
-    pthread_condattr_destroy(&mono);
+    clock_cond_init(&l->locked.changed);
     if (pthread_create(&l->thread, NULL, answer, l) != 0) {
         pthread_cond_destroy(&l->locked.changed);
         pthread_mutex_destroy(&l->locked.lock);

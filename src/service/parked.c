@@ -68,8 +68,7 @@ static void sleep_locked(struct parking *p, uint64_t until_us)
         pthread_cond_wait(&p->locked.changed, &p->locked.lock);
         return;
     }
-    struct timespec t = { .tv_sec = (time_t)(until_us / 1000000),
-                          .tv_nsec = (long)(until_us % 1000000) * 1000 };
+    const struct timespec t = clock_mono_at(until_us);
     pthread_cond_timedwait(&p->locked.changed, &p->locked.lock, &t); /* late or early: it looks */
 }
 
@@ -184,17 +183,13 @@ void parking_wake(void *parking, sv id)
 err_code parking_new(const struct parking_config *cfg, struct parking **out, struct err *e)
 {
     struct parking *p = calloc(1, sizeof *p);
-    pthread_condattr_t clock;
     if (p == NULL)
         abort();
     p->cfg = *cfg;
     if (p->cfg.max > PARKED_MAX)
         p->cfg.max = PARKED_MAX;
     pthread_mutex_init(&p->locked.lock, NULL);
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC); /* as clock_mono_us() */
-    pthread_cond_init(&p->locked.changed, &clock);
-    pthread_condattr_destroy(&clock);
+    clock_cond_init(&p->locked.changed);
     if (pthread_create(&p->thread, NULL, answer_all, p) != 0) {
         pthread_mutex_destroy(&p->locked.lock);
         pthread_cond_destroy(&p->locked.changed);

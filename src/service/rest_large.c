@@ -51,11 +51,21 @@ err_code rest_large_answer(struct rest_call *c, const struct store_version *cut,
     return rest_large_get(c, cut, out, e);
 }
 
-bool rest_fits(const struct rest_call *c, const struct store_version *v, bool alone)
+static bool fits_behind(const struct rest_call *c, const struct store_version *v, size_t there)
 {
-    size_t there = alone ? REST_PAGE_FRAME : c->out.body.len + REST_PAGE_FRAME;
+    there += REST_PAGE_FRAME;
     return v->left_out == 0 ||
            (there < c->out.body.max && rest_whole_len(v) <= c->out.body.max - there);
+}
+
+bool rest_fits(const struct rest_call *c, const struct store_version *v)
+{
+    return fits_behind(c, v, c->out.body.len);
+}
+
+bool rest_fits_alone(const struct rest_call *c, const struct store_version *v)
+{
+    return !rest_fits(c, v) && fits_behind(c, v, 0);
 }
 
 err_code rest_version_put(struct rest_call *c, const struct store_version *v, struct json_writer *w,
@@ -63,7 +73,7 @@ err_code rest_version_put(struct rest_call *c, const struct store_version *v, st
 {
     CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
     CLEANUP_LARGE struct rest_large l = { 0 };
-    if (v->left_out && rest_fits(c, v, false)) {
+    if (v->left_out && rest_fits(c, v)) {
         TRY(rest_large_get(c, v, &l, e));
         v = &l.v;
     }

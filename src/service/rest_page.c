@@ -132,7 +132,7 @@ static bool wants_whole(const struct rest_page *p, const char *mode)
 
 bool rest_page_ends(const struct rest_page *p, const struct store_version *v, const char *mode)
 {
-    return wants_whole(p, mode) && !rest_fits(p->c, v, false) && rest_fits(p->c, v, true);
+    return wants_whole(p, mode) && rest_fits_alone(p->c, v);
 }
 
 err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struct rest_match *m,

@@ -245,8 +245,10 @@ MUST_USE err_code rest_large_answer(struct rest_call *c, const struct store_vers
                                     bool content, struct rest_large *out, struct err *e);
 void rest_large_done(struct rest_large *l);
 #define CLEANUP_LARGE __attribute__((cleanup(rest_large_done)))
-/* Has the page that is being written room for the whole of it, or a page that holds nothing else? */
-bool rest_fits(const struct rest_call *c, const struct store_version *v, bool alone);
+/* Has the page that is being written room for the whole of it? */
+bool rest_fits(const struct rest_call *c, const struct store_version *v);
+/* It has none, but a page that holds nothing else would. */
+bool rest_fits_alone(const struct rest_call *c, const struct store_version *v);
 /* A version as a value: whole when the page has room for that, else as it came. */
 MUST_USE err_code rest_version_put(struct rest_call *c, const struct store_version *v,
                                    struct json_writer *w, struct err *e);

@@ -241,7 +241,7 @@ static void passed(struct history *h, uint64_t t, fhir_type type, sv id)
 
 static bool page_full(struct history *h, const struct store_version *v)
 {
-    bool apart = h->n && !rest_fits(h->c, v, false) && rest_fits(h->c, v, true);
+    bool apart = h->n && rest_fits_alone(h->c, v);
     if (h->n < h->count && h->w.out->len < HISTORY_PAGE_BYTES && !apart)
         return false;
     h->more = true;

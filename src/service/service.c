@@ -225,6 +225,8 @@ void service_free(struct service *s)
     lane_free(s->lane);
     pthread_mutex_destroy(&s->records_lock);
     pthread_mutex_destroy(&s->conditional.lock);
+    pthread_mutex_destroy(&s->large.lock);
+    pthread_cond_destroy(&s->large.fewer);
     datastores_forget_all(s);
     pthread_mutex_destroy(&s->known.lock);
     arena_free(s->arena);

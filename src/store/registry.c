@@ -56,12 +56,7 @@ struct store_registry {
 
 static bool id_ok(sv id)
 {
-    if (id.len != 32)
-        return false;
-    for (size_t i = 0; i < id.len; i++)
-        if (!((id.ptr[i] >= '0' && id.ptr[i] <= '9') || (id.ptr[i] >= 'a' && id.ptr[i] <= 'f')))
-            return false;
-    return true;
+    return sv_is_hex(id, 32);
 }
 
 static void path_of(const struct store_registry *r, sv id, char out[PATH_MAX])
@@ -299,12 +294,7 @@ static void look_locked(struct store_registry *r, bool count)
 
 static struct timespec time_in(uint64_t ms)
 {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_nsec += (long)(ms % 1000 * 1000000);
-    t.tv_sec += (time_t)(ms / 1000) + t.tv_nsec / 1000000000;
-    t.tv_nsec %= 1000000000;
-    return t;
+    return clock_mono_at(clock_mono_us() + ms * 1000);
 }
 
 static void *janitor(void *arg)
@@ -501,18 +491,14 @@ err_code store_registry_new(struct store_env *env, const char *root, struct stor
 {
     TRY(file_mkdirs(root, e));
     struct store_registry *r = calloc(1, sizeof *r);
-    pthread_condattr_t mono;
     if (r == NULL || (r->root = strdup(root)) == NULL)
         abort();
     r->env = env;
     r->bounds = (struct store_bounds){ LIMIT_STORE_FILES, LIMIT_STORE_IDLE_S * 1000ull,
                                        LIMIT_UNWRITTEN_BYTES, LIMIT_STORE_WAIT_S * 1000ull };
     pthread_mutex_init(&r->locked.lock, NULL);
-    pthread_condattr_init(&mono);
-    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->locked.changed, &mono);
-    pthread_cond_init(&r->locked.tick, &mono);
-    pthread_condattr_destroy(&mono);
+    clock_cond_init(&r->locked.changed);
+    clock_cond_init(&r->locked.tick);
     r->locked.n_stores = count_names(root, id_ok);
     *out = r;
     return ERR_OK;
