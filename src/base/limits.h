@@ -52,6 +52,9 @@
 #define LIMIT_ANSWERS_BYTES      (256u << 20) /* memory of large answers that are not read yet: ... */
 #define LIMIT_ANSWER_FILES_BYTES (2048ull << 20) /* ... beyond that they go into files */
 #define LIMIT_ANSWER_FILES       128u            /* of these three half of one address */
+#define LIMIT_MAKING             8u         /* answers that are being made and have more than ... */
+#define LIMIT_MAKING_OWNER       4u         /* (so many of one caller) */
+#define LIMIT_MAKING_FREE_BYTES  (4u << 20) /* ... these */
 #define LIMIT_LINGER_S           30u /* what still comes behind a refusal is read for so long ... */
 #define LIMIT_LINGER_BYTES       (64u << 20) /* ... and up to so much, so that the refusal can be read */
 

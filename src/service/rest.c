@@ -577,12 +577,20 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
     return n;
 }
 
-/* What would grow over the limit goes out as it is. */
-static void make_pretty(struct buf *body)
+/* What would grow over the limit, or has no place to become large, goes out as it is. */
+static void make_pretty(struct rest_call *c)
 {
-    struct buf more = BUF_INIT(body->max);
+    struct buf *body = &c->out.body;
+    bool few = c->clock && !c->clock->making.holds && body->max > LIMIT_MAKING_FREE_BYTES;
+    struct buf more = BUF_INIT(few ? LIMIT_MAKING_FREE_BYTES : body->max);
     struct err ignored;
-    if (json_indent(buf_sv(body), &more, &ignored) != ERR_OK) {
+    err_code rc = json_indent(buf_sv(body), &more, &ignored);
+    if (rc != ERR_OK && few && rest_may_grow(c, SIZE_MAX, &ignored) == ERR_OK) {
+        buf_done(&more);
+        buf_init(&more, body->max);
+        rc = json_indent(buf_sv(body), &more, &ignored);
+    }
+    if (rc != ERR_OK) {
         buf_done(&more);
         return;
     }
@@ -611,25 +619,29 @@ static void answer_no_room(struct exchange *ex)
 static void leave(struct exchange *ex)
 {
     struct rest_call *c = &ex->c;
+    struct service *s = c->s;
     struct http_header h[16];
     if (ex->rc != ERR_OK)
         answer_error(ex);
     if (c->out.body.len && !c->out.as_it_is && sv_eq(rest_param(c, "_pretty"), SV_LIT("true")))
-        make_pretty(&c->out.body);
+        make_pretty(c);
     if (!c->out.file && !http_room(ex->x, c->out.body.len))
         answer_no_room(ex);
     if (c->st)
         store_registry_release(c->s->cfg.stores, c->st);
     datastore_release(&ex->held);
     size_t n = headers_out(c, h, ex->request_id);
+    struct making_ticket made = ex->clock.making; /* ex may be gone behind the reply */
     if (c->out.file) {
         service_reply_file(ex->x, h, n, c->out.file, c->it->name, ex->request_id,
                            c->caller.access_key_id);
+        making_give_back(s->making, &made);
         return;
     }
     service_reply_with(ex->x, c->out.status, h, n, &c->out.body, c->it ? c->it->name : "rest",
                        ex->rc ? err_code_name(ex->rc) : "-", ex->request_id,
                        c->caller.access_key_id);
+    making_give_back(s->making, &made);
 }
 
 static void leave_late(void *exchange)
@@ -655,6 +667,12 @@ static void work(struct service *s, void *ctx)
     if (ex->rc == ERR_OK)
         ex->rc = c->it->fn(c, &ex->e);
     rest_clock_stop(&ex->clock);
+    if (ex->rc == ERR_THROTTLED) {
+        buf_done(&c->out.body); /* what waits is small */
+        buf_init(&c->out.body, BODY_MAX);
+        late_add(s->late, leave_late, ex);
+        return;
+    }
     leave(ex);
 }
 

@@ -3,7 +3,8 @@
  * A batch runs in the order of its entries. Creates and plain updates that follow each other are one commit, so
  * that five hundred of them wait for the disk once; whatever else comes makes its own.
  *
- *   memory   tree (LIMIT_BUNDLE_TREE_BYTES) + work, emptied after each group + the answer (its buf's cap)
+ *   memory   tree (LIMIT_BUNDLE_TREE_BYTES) + work, emptied after each group + the answer (its buf's cap; past
+ *            LIMIT_MAKING_FREE_BYTES with a place for it)
  *   time     LIMIT_BUNDLE_SECONDS; what is left of a batch then is answered 504
  *
  * The answer keeps room for a line about every entry: a resource that has no place in it is left out and said so. */
@@ -237,7 +238,9 @@ void rest_entry_answer(struct rest_entry *en)
     if (rest_entry_is(en, "HEAD") && en->rc == ERR_OK)
         buf_clear(&c->out.body);
     bool writes = c->it && c->it->fn == rest_write;
-    if (c->out.body.len > room(en)) {
+    struct err ignored; /* what has no place is left out: the resource tells it as well */
+    if (c->out.body.len > room(en) ||
+        rest_may_grow(c, w->out->len + c->out.body.len, &ignored) != ERR_OK) {
         buf_clear(&c->out.body);
         if (en->rc == ERR_OK && !writes) {
             en->where = "";
@@ -249,7 +252,6 @@ void rest_entry_answer(struct rest_entry *en)
     bool outcome = c->out.body.len &&
                    (en->rc != ERR_OK || (writes && rest_prefers(c, "return=OperationOutcome")));
     CLEANUP_BUF struct buf told = BUF_INIT(room(en) - c->out.body.len);
-    struct err ignored; /* what has no place is left out: the resource tells it as well */
     if (writes && en->rc == ERR_OK && !outcome && rest_told_write(c, &told, &ignored) != ERR_OK)
         buf_clear(&told);
     json_obj(w);

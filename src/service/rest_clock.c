@@ -6,6 +6,8 @@
  *   the end           at LIMIT_CALL_MOST_SECONDS; at LIMIT_CALL_SECONDS already while others wait for a thread
  *   the caller        whoever has hung up needs no answer: the call ends
  *
+ * And whoever's answer becomes large comes by rest_may_grow().
+ *
  * A Bundle and all its entries are one call. */
 #include "service/rest_private.h"
 
@@ -25,6 +27,7 @@ void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *p
     k->soft_us = now + (bundle ? LIMIT_BUNDLE_SOFT_SECONDS : LIMIT_CALL_SECONDS) * 1000000ull;
     k->until_us = now + (bundle ? LIMIT_BUNDLE_SECONDS : LIMIT_CALL_MOST_SECONDS) * 1000000ull;
     k->ticket.queue = sv_hash(sv_hash(0, caller), place);
+    k->making.owner = sv_hash(0, caller);
     k->patience = (struct search_patience){ .over = is_over, .ctx = k };
 }
 
@@ -45,17 +48,10 @@ uint64_t rest_until_us(const struct rest_call *c)
     return c->clock ? c->clock->until_us : 0;
 }
 
-static err_code breathe(struct rest_clock *k, struct err *e)
+static err_code may_go_on(struct rest_clock *k, uint64_t now, struct err *e)
 {
-    if (k->s == NULL) /* a job's */
-        return k->halt && atomic_load_explicit(k->halt, memory_order_relaxed)
-                   ? ERR(e, ERR_CANCELLED, "the export was stopped")
-                   : ERR_OK;
-    uint64_t now = clock_mono_us();
     if (atomic_load_explicit(&k->s->stopping, memory_order_relaxed)) /* it had its time to drain */
         return ERR(e, ERR_CANCELLED, "the service is being stopped");
-    if (!k->has_lock && lane_pass(k->s->lane, &k->ticket, now, k->until_us))
-        now = clock_mono_us();
     if (now > k->until_us || (now > k->soft_us && workers_pressed(k->pool)))
         return ERR(e, ERR_TIMEOUT,
                    "The request takes too long, and others wait: ask for less, or more narrowly");
@@ -65,6 +61,18 @@ static err_code breathe(struct rest_clock *k, struct err *e)
             return ERR(e, ERR_CANCELLED, "the caller has hung up");
     }
     return ERR_OK;
+}
+
+static err_code breathe(struct rest_clock *k, struct err *e)
+{
+    if (k->s == NULL) /* a job's */
+        return k->halt && atomic_load_explicit(k->halt, memory_order_relaxed)
+                   ? ERR(e, ERR_CANCELLED, "the export was stopped")
+                   : ERR_OK;
+    uint64_t now = clock_mono_us();
+    if (!k->has_lock && lane_pass(k->s->lane, &k->ticket, now, k->until_us))
+        now = clock_mono_us();
+    return may_go_on(k, now, e);
 }
 
 err_code rest_breathe(const struct rest_call *c, struct err *e)
@@ -91,6 +99,25 @@ err_code rest_compared(const struct rest_call *c, struct err *e)
         false; /* another part of a Bundle may ask again, and is told again */
     *e = c->clock->over;
     return e->code;
+}
+
+err_code rest_may_grow(const struct rest_call *c, size_t len, struct err *e)
+{
+    struct rest_clock *k = c->clock;
+    if (k == NULL || k->s == NULL || k->has_lock || len <= LIMIT_MAKING_FREE_BYTES ||
+        k->making.holds)
+        return ERR_OK;
+    lane_leave(k->s->lane, &k->ticket); /* who waits here keeps nobody from computing */
+    for (;;) {
+        making_result r = making_take(k->s->making, &k->making, clock_mono_us() + LOOK_US);
+        if (r == MAKING_ROW_IS_FULL)
+            return ERR(e, ERR_THROTTLED,
+                       "Too many large answers are being made, or too many of yours; try again "
+                       "later, or ask for less");
+        if (r == MAKING_HELD)
+            return ERR_OK;
+        TRY(may_go_on(k, clock_mono_us(), e));
+    }
 }
 
 void rest_let_go(const struct rest_call *c)

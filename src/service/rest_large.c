@@ -73,7 +73,9 @@ err_code rest_version_put(struct rest_call *c, const struct store_version *v, st
 {
     CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
     CLEANUP_LARGE struct rest_large l = { 0 };
-    if (v->left_out && rest_fits(c, v)) {
+    bool whole = v->left_out == 0 || rest_fits(c, v);
+    TRY(rest_may_grow(c, w->out->len + (whole ? rest_whole_len(v) : v->body.json.len), e));
+    if (v->left_out && whole) {
         TRY(rest_large_get(c, v, &l, e));
         v = &l.v;
     }

@@ -147,6 +147,7 @@ err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struc
     if (wants_whole(p, mode)) {
         TRY(rest_version_put(p->c, &m->v, w, e));
     } else {
+        TRY(rest_may_grow(p->c, w->out->len + m->v.body.json.len, e));
         TRY(rest_subset_write(p, m, &b, e));
         json_raw(w, buf_sv(&b));
     }

@@ -15,6 +15,7 @@
 #pragma once
 #include "codec/uri.h"
 #include "service/lane.h"
+#include "service/making.h"
 #include "service/service_private.h"
 
 /* A list is only ever assigned as a whole, so that no failure leaves a length beside another list. */
@@ -78,6 +79,7 @@ struct
     struct err over;                 /* why that has ended */
     const atomic_bool *halt;         /* of a job that asks: its only end, and nobody else waits */
     bool has_lock;                   /* of conditional writes: the call waits for no turn */
+    struct making_ticket making;     /* held until the answer is handed over */
 };
 
 struct rest_call;
@@ -193,6 +195,9 @@ struct search_patience *rest_patience(const struct rest_call *c);
 MUST_USE err_code rest_compared(const struct rest_call *c, struct err *e);
 /* Before a lock or another wait: others compute meanwhile. */
 void rest_let_go(const struct rest_call *c);
+/* The body that is being made is about to have len bytes: past LIMIT_MAKING_FREE_BYTES the call needs one of the few
+ * places for these (making.h), and waits for it. ERR_THROTTLED, ERR_TIMEOUT, ERR_CANCELLED. Not under a lock. */
+MUST_USE err_code rest_may_grow(const struct rest_call *c, size_t len, struct err *e);
 
 /* ---- rest_cursor.c: tokens of pages ---- */
 /* The pairs of the call, encoded, without those that were ignored and without page. Appended. */

@@ -100,6 +100,7 @@ static err_code answer_version(struct rest_call *c, const struct store_version *
     if (not_modified(c, v))
         return ERR_OK;
     c->out.status = 200;
+    TRY(rest_may_grow(c, rest_whole_len(v), e));
     bool done = false;
     if (rest_binary_reads(c))
         TRY(rest_binary_read(c, v, &done, e));

@@ -7,6 +7,7 @@
 #include "codec/hash.h"
 #include "service/lane.h"
 #include "service/late.h"
+#include "service/making.h"
 
 #include "service/service_private.h"
 #include <unistd.h>
@@ -188,6 +189,7 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     s->polls = polls_new();
     long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
     s->lane = lane_new(n_cpus > 2 ? (unsigned)n_cpus - 1 : 1);
+    s->making = making_new(LIMIT_MAKING, LIMIT_MAKING_OWNER);
     if (cfg->quotas_healthlake)
         s->quota = quota_new();
     err_code rc = load_page_key(s, e);
@@ -223,6 +225,7 @@ void service_free(struct service *s)
     quota_free(s->quota);
     polls_free(s->polls);
     lane_free(s->lane);
+    making_free(s->making);
     pthread_mutex_destroy(&s->records_lock);
     pthread_mutex_destroy(&s->conditional.lock);
     pthread_mutex_destroy(&s->large.lock);

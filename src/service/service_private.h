@@ -8,6 +8,7 @@
  *   datastores.c   create, delete, describe, list              page.c        NextToken
  *   job_calls.c    start, describe, list of both kinds         tags.c        tags of a data store
  *   rest_*.c       the data plane (rest_private.h)             quota.c       request rates
+ *   making.c       places for large answers that are being made
  * Floor: service. */
 #pragma once
 #include "service/errors.h"
@@ -21,6 +22,7 @@
 #define DATASTORES_KNOWN 64u /* records kept for requests */
 
 struct lane;
+struct making;
 struct workers;
 struct writing_lock;
 struct datastore_held;
@@ -38,6 +40,7 @@ struct service {
     struct workers *rest_workers;   /* for writes and searches of the data plane */
     struct workers *bundle_workers; /* few, so that single requests go on beside large Bundles */
     struct lane *lane;
+    struct making *making;
     struct { /* data stores with a conditional write under way: rest_asked.c */
         pthread_mutex_t lock;
         struct writing_lock *first;

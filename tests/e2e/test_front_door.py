@@ -399,9 +399,9 @@ def test_a_body_is_what_the_head_said_it_is(server):
     assert b"X-Amz-Content-Sha256" in got[0][2]
 
 
-def rss(server):
+def rss(server, what="VmRSS"):
     text = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) << 10
+    return int(re.search(rf"{what}:\s+(\d+)", text)[1]) << 10
 
 
 def bundle(megabytes):
@@ -601,3 +601,47 @@ def test_who_does_not_read_his_answers_holds_little_memory_and_keeps_no_one_out(
         for s, _ in held:
             s.close()
         wait(lambda: fhir.get("Patient?_count=1000").status, [200], 30)
+
+
+def test_large_answers_that_are_made_at_once_hold_little_memory_and_come_in_turn():
+    """Before an answer is whole nobody counts it: few are large at a time, and fewer of one caller; some wait for their
+    turn, the others are told to come again. Whatever they are: searches, histories, Bundles."""
+    with Server() as server:
+        store = server.create_store()
+        fhir = server.fhir(store)
+        assert fhir.put("Patient/large0", large(4, id="large0")).status == 201
+        for i in range(1, 4):
+            assert fhir.put(f"Patient/large{i}", large(4, id=f"large{i}")).status == 201
+            assert fhir.put("Patient/large0", large(4, id="large0")).status == 200
+        path = f"/datastore/{store}/r4/"
+        bundle = json.dumps({"resourceType": "Bundle", "type": "batch", "entry": [
+            {"request": {"method": "GET", "url": f"Patient/large{i}"}} for i in range(4)]}).encode()
+        asked = [("GET", "Patient?_count=1000", b""), ("GET", "Patient?_sort=_id&_pretty=true", b""),
+                 ("GET", "Patient/_history", b""), ("POST", "", bundle)]
+        before, kinds = rss(server), []
+
+        def ask(method, query, body):
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                s.settimeout(120)
+                s.connect(address(server))
+                hashed = hashlib.sha256(body).hexdigest() if body else None
+                s.sendall(head_for(server, path + query, len(body), hashed, method=method) + body)
+                kinds.append(int(s.recv(600).split()[1]))
+                over.wait(120)
+
+        over = threading.Event()
+        threads = [threading.Thread(target=ask, args=asked[i % len(asked)]) for i in range(80)]
+        for t in threads:
+            t.start()
+        wait(lambda: len(kinds), {len(threads)})
+        most = rss(server, "VmHWM") - before
+        over.set()
+        for t in threads:
+            t.join()
+        assert set(kinds) <= {200, 429, 504} and kinds.count(200) >= 4
+        if not SANITIZED:
+            assert most < 900 << 20, "4 large ones, 12 that wait, 128 MiB that are made; not 40 large ones"
+        for method, query, body in asked * 3:  # the places came back
+            answer = fhir.call(method, query, body or None)
+            assert answer.status == 200 and answer.json["entry"]
