@@ -69,9 +69,10 @@ struct http_conn {
     struct http_conns *all;
     struct http_conn *prev, *next; /* all.locked: in the order in which they came */
     struct http_peer *peer;
-    int fd;       /* all.locked: open as long as this is in the list */
-    bool crowded; /* its thread's: without a place */
-    bool unread;  /* its thread's: answered before the request was read */
+    int fd;                         /* all.locked: open as long as this is in the list */
+    bool crowded;                   /* its thread's: without a place */
+    bool unread;                    /* its thread's: answered before the request was read */
+    struct http_exchange *exchange; /* its thread's: that has begun and not ended */
     /* written by whoever has the request */
     atomic_int phase;
     atomic_uint_fast64_t since_us, body_bytes, body_us; /* body_us: when some of it came last */

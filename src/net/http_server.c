@@ -121,27 +121,13 @@ static void hide_pairs(const char *uri)
         *c = '_';
 }
 
-static void on_connection(void *cls, struct MHD_Connection *conn, void **context,
-                          enum MHD_ConnectionNotificationCode what)
-{
-    struct http_server *s = cls;
-    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        int fd = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        const union MHD_ConnectionInfo *ci =
-            MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-        *context = http_conn_open(&s->conns, fd, ci ? ci->client_addr : NULL);
-    } else {
-        http_conn_close(*context);
-        *context = NULL;
-    }
-}
-
 static void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *conn)
 {
     struct http_exchange *x = exchange_take(cls);
     x->server = cls;
     x->conn = conn;
     x->at = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    x->at->exchange = x;
     x->body.fd = -1;
     x->req.arena = x->arena;
     x->req.start_us = clock_mono_us();
@@ -153,16 +139,9 @@ static void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *c
     return x;
 }
 
-static void exchange_end(void *cls, struct MHD_Connection *conn, void **con_cls,
-                         enum MHD_RequestTerminationCode toe)
+static void exchange_end(struct http_server *s, struct http_exchange *x)
 {
-    (void)conn;
-    (void)toe;
-    struct http_server *s = cls;
-    struct http_exchange *x = *con_cls;
-    if (x == NULL)
-        return;
-    *con_cls = NULL;
+    x->at->exchange = NULL;
     x->at->unread |= x->locked.state == READING; /* the library has refused it by itself */
     http_conn_is_at(x->at, CONN_IDLE, clock_mono_us());
     if (x->locked.response)
@@ -183,6 +162,33 @@ static void exchange_end(void *cls, struct MHD_Connection *conn, void **con_cls,
     pthread_mutex_unlock(&s->locked.lock);
     if (!keep)
         exchange_free(x);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
+                         enum MHD_RequestTerminationCode toe)
+{
+    (void)conn, (void)toe;
+    if (*con_cls)
+        exchange_end(cls, *con_cls);
+    *con_cls = NULL;
+}
+
+static void on_connection(void *cls, struct MHD_Connection *conn, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct http_server *s = cls;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        int fd = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        const union MHD_ConnectionInfo *ci =
+            MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        *context = http_conn_open(&s->conns, fd, ci ? ci->client_addr : NULL);
+    } else {
+        struct http_conn *c = *context;
+        if (c->exchange) /* a head that it found two faults in ends without on_completed() */
+            exchange_end(s, c->exchange);
+        http_conn_close(c);
+        *context = NULL;
+    }
 }
 
 /* ---- the request's parts ---- */
@@ -586,7 +592,7 @@ err_code http_server_start(const struct http_server_config *cfg, struct http_ser
         MHD_OPTION_CONNECTION_LIMIT, places, MHD_OPTION_CONNECTION_TIMEOUT, cfg->idle_timeout_s,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIMIT_HEADERS_BYTES,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, exchange_begin, s,
-        MHD_OPTION_NOTIFY_COMPLETED, exchange_end, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
         s, MHD_OPTION_END);
     if (s->daemon == NULL) {
         http_conns_stop(&s->conns);
