@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define KIB 1024u
@@ -128,6 +129,24 @@ TEST(answers, leave_the_disk_what_it_is_to_keep)
     end();
 }
 
+TEST(answers, that_find_no_folder_for_a_file_are_refused_and_not_counted)
+{
+    (void)state;
+    char there[sizeof dir];
+    begin(1);
+    unsigned a = come_from(1), b = come_from(1);
+    memcpy(there, dir, sizeof dir);
+    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-answer-gone/x");
+    assert_true(room(a, 400 * KIB));
+    assert_false(room(b, 400 * KIB));
+    assert_int_equal(all.locked.shares.answer, 400 * KIB);
+    assert_int_equal(all.locked.shares.answer_file, 0);
+    assert_int_equal(all.locked.shares.n_answer_files, 0);
+    memcpy(dir, there, sizeof dir);
+    assert_true(room(b, 400 * KIB) && answers[b].in_file);
+    end();
+}
+
 TEST(answers, that_another_length_takes_the_place_of_count_once)
 {
     (void)state;
@@ -246,17 +265,19 @@ static void read_pattern(int fd, size_t len)
     close(fd);
 }
 
+/* Files of the folder that hold a whole answer, though they have no name. */
 static unsigned n_spooled(void)
 {
     unsigned n = 0;
     char path[300], to[300];
+    struct stat st;
     DIR *d = opendir("/proc/self/fd");
     assert_non_null(d);
     for (struct dirent *de; (de = readdir(d)) != NULL;) {
         (void)snprintf(path, sizeof path, "/proc/self/fd/%.20s", de->d_name);
         ssize_t len = readlink(path, to, sizeof to - 1);
         to[len > 0 ? len : 0] = 0;
-        n += strncmp(to, dir, strlen(dir)) == 0;
+        n += strncmp(to, dir, strlen(dir)) == 0 && stat(path, &st) == 0 && st.st_size == BIG;
     }
     closedir(d);
     return n;
@@ -319,6 +340,7 @@ int main(void)
         T(answers, of_many_addresses_take_what_there_is_for_all),
         T(answers, have_no_more_files_than_descriptors_are_kept_for),
         T(answers, leave_the_disk_what_it_is_to_keep),
+        T(answers, that_find_no_folder_for_a_file_are_refused_and_not_counted),
         T(answers, that_another_length_takes_the_place_of_count_once),
         T(answers, and_bodies_are_counted_apart),
         LIVE(slow, readers_get_theirs_from_memory_and_files_and_the_next_gets_a_no),
