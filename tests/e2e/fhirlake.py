@@ -49,8 +49,10 @@ class Server:
 
     def start(self, timeout=60):
         self.log = open(self.log_path, "ab")
+        # at its end a sanitizer looks for lost memory, from a second process: that may look inside with this alone
+        looked_at = ["--core-dumps", "yes"] if "detect_leaks=1" in os.environ.get("ASAN_OPTIONS", "") else []
         self.process = subprocess.Popen(
-            [str(BIN), "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *self.options],
+            [str(BIN), "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *looked_at, *self.options],
             stdout=subprocess.PIPE, stderr=self.log, env=self.env, text=True, preexec_fn=self.before)
         line = self._ready_line(timeout)
         match = re.match(r"fhirlake ready on (http://\S+)", line)
