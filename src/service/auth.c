@@ -74,6 +74,11 @@ sv auth_role_passer(const struct auth *au)
     return c ? c->name : SV_NONE;
 }
 
+const struct credentials *auth_credentials(const struct auth *au)
+{
+    return au->credentials;
+}
+
 bool auth_is_open(const struct auth *au)
 {
     return au->credentials == NULL;

@@ -32,6 +32,9 @@ DEFINE_CLEANUP(struct auth, auth_free)
 /* The name of a caller whose policy could let him pass roles; SV_NONE: there is none. Borrowed. */
 sv auth_role_passer(const struct auth *au);
 
+/* Who may call; NULL: everybody. Borrowed. */
+const struct credentials *auth_credentials(const struct auth *au);
+
 /* Is everybody let in? */
 bool auth_is_open(const struct auth *au);
 

@@ -63,6 +63,14 @@ static const struct operation *find(sv target)
     return NULL;
 }
 
+const char *aws_json_operation_name(size_t i)
+{
+    size_t n = sizeof operations / sizeof operations[0];
+    if (i < n)
+        return operations[i].name;
+    return i - n < sizeof not_offered / sizeof not_offered[0] ? not_offered[i - n] : NULL;
+}
+
 /* Why find() found nothing. Operations of HealthLake that are not served are named, so that their caller does not look
  * for a fault of his own. */
 static sv unknown(struct arena *a, sv target)

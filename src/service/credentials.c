@@ -320,6 +320,14 @@ const struct credential *credentials_find(const struct credentials *c, sv access
     return bsearch(&key, c->items, c->n, sizeof *c->items, by_key_id);
 }
 
+const struct policy *credentials_policy(const struct credentials *c, size_t i, sv *out_name)
+{
+    if (i >= c->n_policies)
+        return NULL;
+    *out_name = c->policies[i].name;
+    return c->policies[i].policy;
+}
+
 const struct credential *credentials_could(const struct credentials *c, sv action)
 {
     for (size_t i = 0; i < c->n; i++)

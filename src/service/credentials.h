@@ -40,6 +40,8 @@ size_t credentials_count(const struct credentials *c);
 /* A caller with a policy that could allow the action on anything at all; NULL: none. Callers without a policy do not
  * count. */
 const struct credential *credentials_could(const struct credentials *c, sv action);
+/* The i-th policy file, each once however many callers have it; NULL: there are no more. Borrowed from c. */
+const struct policy *credentials_policy(const struct credentials *c, size_t i, sv *out_name);
 /* NULL: unknown. Borrowed from c. */
 const struct credential *credentials_find(const struct credentials *c, sv access_key_id);
 

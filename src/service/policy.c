@@ -209,6 +209,18 @@ bool policy_could_allow(const struct policy *p, sv action)
     return could;
 }
 
+void policy_actions(const struct policy *p, policy_action_fn fn, void *ctx)
+{
+    for (size_t i = 0; i < p->n_statements; i++)
+        for (size_t k = 0; k < p->statements[i].actions.n; k++)
+            fn(ctx, i + 1, p->statements[i].actions.items[k]);
+}
+
+bool policy_pattern_matches(sv pattern, sv text)
+{
+    return glob(pattern, text, true);
+}
+
 /* ---- reading ---- */
 
 /* For messages: what a policy file says is not secret, but its length is not ours. */

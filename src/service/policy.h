@@ -56,5 +56,10 @@ typedef enum {
  *   context   may be NULL: no facts */
 policy_decision policy_decide(const struct policy *p, sv action, sv resource,
                               const struct policy_context *context);
+/* Every action that is named, with its statement (from 1), those of NotAction too. */
+typedef void (*policy_action_fn)(void *ctx, size_t statement, sv action);
+void policy_actions(const struct policy *p, policy_action_fn fn, void *ctx);
+/* As an action is matched: '*' and '?', and letter case does not count. */
+bool policy_pattern_matches(sv pattern, sv text);
 /* Is there any resource and context for which it may allow the action? */
 bool policy_could_allow(const struct policy *p, sv action);

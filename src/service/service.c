@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "codec/hash.h"
+#include "service/actions.h"
 #include "service/lane.h"
 #include "service/late.h"
 #include "service/making.h"
@@ -172,6 +173,8 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     if (s == NULL)
         abort();
     shapes_init();
+    if (auth_credentials(cfg->auth))
+        actions_check(auth_credentials(cfg->auth));
     s->arena = arena_new(64u << 10);
     s->cfg = *cfg;
     s->cfg.region = arena_sv(s->arena, cfg->region);

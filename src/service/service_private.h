@@ -112,6 +112,8 @@ MUST_USE err_code call_allowed(struct call *c, const struct datastore *on, struc
 MUST_USE err_code call_datastore(struct call *c, sv id, struct datastore *out, struct err *e);
 
 /* Answers a request of the control plane; may reply later, from a worker. */
+/* The i-th operation of the control plane, those that are not served at the end; NULL: there are no more. */
+const char *aws_json_operation_name(size_t i);
 void aws_json_handle(struct service *s, struct http_exchange *x, const char *request_id);
 /* What is said in the place of an answer for which http_room() has none: always ERR_THROTTLED. */
 err_code service_no_room(const struct http_request *req, struct err *e);

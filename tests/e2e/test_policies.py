@@ -142,6 +142,20 @@ def test_each_action_opens_its_own_interaction_and_nothing_else(tmp_path):
     assert wrong == []
 
 
+def test_names_of_actions_that_are_none_are_told_at_the_start(tmp_path):
+    """The server starts, as IAM takes them too; each slip has its line, with the file, the statement and what is near."""
+    policies = {"admin": None,
+                "app": [allow("healthlake:ReadResource"), allow(["healthlake:ReadResorce", "healthlake:Search*"])],
+                "cleaner": [deny("healthlake:DeletResource"), allow("healthlake:*"), allow("s3:GetObject"),
+                            {"Effect": "Allow", "NotAction": "healthlake:Delet?Resources", "Resource": "*"}]}
+    with Callers(tmp_path, policies, "--roles", "none") as server:
+        lines = [dict(re.findall(r'(\w+)=("[^"]*"|\S+)', line)) for line in server.log_text().splitlines() if " policy_action " in line]
+    told = [(line["policy"], line["statement"], line["action"], line["near"]) for line in lines]
+    assert told == [("app.json", "2", "healthlake:ReadResorce", "healthlake:ReadResource"),
+                    ("cleaner.json", "1", "healthlake:DeletResource", "healthlake:DeleteResource"),
+                    ("cleaner.json", "4", "healthlake:Delet?Resources", "healthlake:DeleteResource")]
+
+
 # ---- tags that a caller sets himself ----
 
 TEAM_A = {"StringEquals": {"aws:ResourceTag/team": "a"}}

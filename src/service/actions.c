@@ -1,0 +1,80 @@
+/* actions.c - which actions there are, and what a policy names that is none of them.
+ *
+ * IAM takes a policy with any action in it, and so do we: a name that is none grants nothing in Action, and keeps
+ * nothing back in a Deny or in NotAction, without a word. So each is told once when the policies are read.
+ * Known: what is served here, HealthLake's operations that are not, and iam:PassRole. Actions of other services are no
+ * matter of ours, unless the service looks like a slip. */
+#include "service/actions.h"
+
+#include "base/log.h"
+#include "base/near.h"
+#include "service/rest_private.h"
+
+#define OURS     SV_LIT("healthlake")
+#define PASSROLE SV_LIT("PassRole")
+
+/* Names without their service, some of them several times; an empty one at the end. */
+static sv known(const void *ctx, size_t i)
+{
+    (void)ctx;
+    if (i < rest_n_interactions)
+        return sv_from(rest_interactions[i].action);
+    return sv_from(aws_json_operation_name(i - rest_n_interactions));
+}
+
+static sv the_service(const void *ctx, size_t i)
+{
+    (void)ctx;
+    return i == 0 ? OURS : SV_NONE;
+}
+
+static sv pass_role(const void *ctx, size_t i)
+{
+    (void)ctx;
+    return i == 0 ? PASSROLE : SV_NONE;
+}
+
+bool action_is_odd(sv pattern, sv *service, sv *near)
+{
+    size_t colon = sv_find(pattern, ':');
+    sv of = sv_head(pattern, colon), wanted = sv_tail(pattern, colon + 1), name;
+    bool ours = policy_pattern_matches(of, OURS), iam = policy_pattern_matches(of, SV_LIT("iam"));
+    *service = OURS;
+    *near = SV_NONE;
+    if (colon == pattern.len) /* "*" */
+        return false;
+    if (!ours && iam) { /* one action of IAM's many is asked for here; what looks like it is meant to be it */
+        *service = SV_LIT("iam");
+        *near = policy_pattern_matches(wanted, PASSROLE) ? SV_NONE
+                                                         : near_name(wanted, pass_role, NULL);
+        return near->len != 0;
+    }
+    if (!ours && near_name(of, the_service, NULL).len == 0)
+        return false;
+    bool matches = iam && policy_pattern_matches(wanted, PASSROLE);
+    for (size_t i = 0; !matches && (name = known(NULL, i)).len; i++)
+        matches = policy_pattern_matches(wanted, name);
+    *near = matches ? wanted : near_name(wanted, known, NULL);
+    return !ours || !matches;
+}
+
+static void tell(void *policy, size_t statement, sv action)
+{
+    sv service, near;
+    char meant[160] = "-";
+    if (!action_is_odd(action, &service, &near))
+        return;
+    if (near.len)
+        (void)snprintf(meant, sizeof meant, "%.*s:%.*s", SV_FMT(service), SV_FMT(sv_head(near, 128)));
+    LOG(LOG_WARN, "policy_action", LOG_SV("policy", *(const sv *)policy),
+        LOG_INT("statement", statement), LOG_SV("action", sv_head(action, 128)),
+        LOG_STR("near", meant), LOG_STR("note", "no action has this name: it has no effect"));
+}
+
+void actions_check(const struct credentials *c)
+{
+    const struct policy *p;
+    sv name;
+    for (size_t i = 0; (p = credentials_policy(c, i, &name)) != NULL; i++)
+        policy_actions(p, tell, &name);
+}
