@@ -54,6 +54,24 @@ def test_a_clang_without_a_number_is_an_error_and_no_package(says, tmp_path):
     assert "apt-get" not in calls(path)
 
 
+@pytest.mark.parametrize("words, told", [
+    ("build --foo", "unknown option --foo of build"), ("build --release --fast", "unknown option --fast of build"),
+    ("build release", 'build takes no "release"'), ("test --logn", "unknown option --logn of test"),
+    ("test rest", 'test takes no "rest"'), ("test -k", "-k needs an expression"), ("lint --fix", "unknown option --fix of lint"),
+    ("format --check", "unknown option --check of format"), ("format src/dev.c", 'format takes no "src/dev.c"'),
+    ("clients --foo", "unknown option --foo of clients"), ("rocksdb -x", "unknown option -x of rocksdb"),
+    ("setup --release", "unknown option --release of setup"),
+])
+def test_options_that_a_command_does_not_take_are_refused_before_anything_is_done(words, told, tmp_path):
+    """Each program that a command would begin with is a stand-in that fails: it must not have been called."""
+    path = stand_in(tmp_path, **dict.fromkeys(("dpkg_query", "apt_get", "apt_cache", "meson", "ninja", "git", "npm"), "exit 1"))
+    env = dict(os.environ, PATH=f"{path}:{os.environ['PATH']}")
+    done = subprocess.run([str(DEV), *words.split()], env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert done.stderr == f"dev: {told} (see ./dev)\n"
+    assert not (path / "calls").exists()
+
+
 def test_no_package_bears_the_number_of_a_compiler():
     names = call('printf "%s\\n" "${PACKAGES[@]}" "${PACKAGES_TEST[@]}"').stdout.split()
     assert "gcc" in names and "clang" in names
