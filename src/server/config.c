@@ -336,6 +336,11 @@ static err_code check(const struct server_config *c, struct err *e)
             "reads patients' data and may change what is not signed. Listen on a loopback "
             "address and let a reverse proxy with TLS stand in front, or say --plain-http yes",
             c->listen);
+    if (c->max_connections_per_address > c->max_connections)
+        return ERR(e, ERR_INVALID,
+                   "--max-connections-per-address is %u, more than all the connections there are: "
+                   "--max-connections is %u",
+                   c->max_connections_per_address, c->max_connections);
     sv acct = sv_from(c->account_id);
     uint64_t n;
     if (acct.len != 12 || !sv_to_u64(acct, &n))

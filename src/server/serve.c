@@ -280,6 +280,23 @@ static struct job_served_limits served_limits(const struct server_config *c)
     };
 }
 
+/* What a machine cannot give is no fault of the options, which may be made for a larger one; but it is told. */
+static void check_sizes(const struct server_config *c)
+{
+    uint64_t left, disk, memory;
+    struct err ignored; /* a disk that cannot be asked: jobs ask again, and say so */
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    if (c->min_free_mib && file_disk(c->data, &left, &disk, &ignored) == ERR_OK &&
+        c->min_free_mib >= disk >> 20)
+        LOG(LOG_WARN, "min_free", LOG_INT("mib", c->min_free_mib), LOG_INT("disk_mib", disk >> 20),
+            LOG_STR("note", "--min-free-mib is the whole disk of the data folder or more: no job "
+                            "is taken"));
+    memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+    if (memory && c->cache_mib >= memory >> 20)
+        LOG(LOG_WARN, "cache", LOG_INT("mib", c->cache_mib), LOG_INT("memory_mib", memory >> 20),
+            LOG_STR("note", "--cache-mib is all the memory of this machine or more"));
+}
+
 static err_code rooms_open(struct rooms *r, struct err *e)
 {
     const struct server_config *c = &r->cfg;
@@ -297,6 +314,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     TRY(file_mkdirs(r->stores_path, e));
     TRY(file_mkdirs(r->jobs_path, e));
     check_data_folder(c->data);
+    check_sizes(c);
     close_folder(r->system_path, "system");
     close_folder(r->stores_path, "stores");
     close_folder(r->jobs_path, "jobs");

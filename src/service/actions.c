@@ -43,10 +43,11 @@ bool action_is_odd(sv pattern, sv *service, sv *near)
     *near = SV_NONE;
     if (colon == pattern.len) /* "*" */
         return false;
-    if (!ours && iam) { /* one action of IAM's many is asked for here; what looks like it is meant to be it */
+    if (!ours &&
+        iam) { /* one action of IAM's many is asked for here; what looks like it is meant to be it */
         *service = SV_LIT("iam");
-        *near = policy_pattern_matches(wanted, PASSROLE) ? SV_NONE
-                                                         : near_name(wanted, pass_role, NULL);
+        *near =
+            policy_pattern_matches(wanted, PASSROLE) ? SV_NONE : near_name(wanted, pass_role, NULL);
         return near->len != 0;
     }
     if (!ours && near_name(of, the_service, NULL).len == 0)
@@ -65,7 +66,8 @@ static void tell(void *policy, size_t statement, sv action)
     if (!action_is_odd(action, &service, &near))
         return;
     if (near.len)
-        (void)snprintf(meant, sizeof meant, "%.*s:%.*s", SV_FMT(service), SV_FMT(sv_head(near, 128)));
+        (void)snprintf(meant, sizeof meant, "%.*s:%.*s", SV_FMT(service),
+                       SV_FMT(sv_head(near, 128)));
     LOG(LOG_WARN, "policy_action", LOG_SV("policy", *(const sv *)policy),
         LOG_INT("statement", statement), LOG_SV("action", sv_head(action, 128)),
         LOG_STR("near", meant), LOG_STR("note", "no action has this name: it has no effect"));

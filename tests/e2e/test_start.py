@@ -158,3 +158,17 @@ def test_keys_and_rules_of_another_user_are_refused(tmp_path):
         os.chown(path, 0, -1)
     with Server(None, *options):
         pass
+
+
+# ---- sizes ----
+
+@pytest.mark.parametrize("options, event, told", [
+    (("--min-free-mib", str(1 << 29)), "min_free", True), (("--min-free-mib", str(1 << 30)), "min_free", True),
+    (("--min-free-mib", "1"), "min_free", False), ((), "min_free", False),
+    (("--cache-mib", str(1 << 20)), "cache", True), (("--cache-mib", "8"), "cache", False), ((), "cache", False),
+], ids=str)
+def test_a_size_that_the_machine_does_not_have_is_told_at_the_start(options, event, told):
+    with Server(None, *options) as server:
+        lines = [line for line in server.log_text().splitlines() if f" warn {event} " in line]
+    assert len(lines) == told, lines
+    assert all(f"mib={options[1]} " in line and options[0] in line for line in lines)

@@ -45,5 +45,4 @@ TEST(near, what_is_no_slip_finds_nothing)
     finds(longer, "");
 }
 
-TEST_MAIN(T(near, a_slip_finds_the_name_that_was_meant),
-          T(near, what_is_no_slip_finds_nothing))
+TEST_MAIN(T(near, a_slip_finds_the_name_that_was_meant), T(near, what_is_no_slip_finds_nothing))

@@ -147,6 +147,24 @@ TEST(config, plain_http_beyond_loopback_takes_the_option)
     OK(READ(env, "--plain-http", "yes"));
 }
 
+TEST(config, a_share_that_is_more_than_the_whole_is_refused)
+{
+    (void)state;
+    OK(READ(NULL, "--max-connections", "64", "--max-connections-per-address", "64"));
+    OK(READ(NULL, "--max-connections", "64")); /* 0: made of them */
+    OK(READ(NULL, "--max-connections-per-address", "1024"));
+    FAILS(ERR_INVALID,
+          READ(NULL, "--max-connections", "64", "--max-connections-per-address", "65"));
+    FAILS(ERR_INVALID, READ(NULL, "--max-connections-per-address", "1025"));
+    char *env[] = { "FHIRLAKE_MAX_CONNECTIONS_PER_ADDRESS=2000", NULL };
+    FAILS(ERR_INVALID, READ(env, "--max-connections", "1999"));
+    OK(READ(env, "--max-connections", "2000"));
+    struct err err, *e = &err;
+    assert_int_equal(READ(env, "--max-connections", "9"), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "--max-connections-per-address is 2000"));
+    assert_non_null(strstr(err.msg, "--max-connections is 9"));
+}
+
 TEST(config, help_wins_over_everything_else)
 {
     (void)state;
@@ -160,4 +178,5 @@ TEST_MAIN(T(config, defaults_are_the_documented_ones),
           T(config, an_address_that_is_none_is_told_so_before_anything_is_said_of_it),
           T(config, wrong_values_name_the_option), T(config, no_auth_is_for_loopback_only),
           T(config, plain_http_beyond_loopback_takes_the_option),
+          T(config, a_share_that_is_more_than_the_whole_is_refused),
           T(config, help_wins_over_everything_else))
