@@ -198,19 +198,47 @@ bool instant_parse_basic(sv t, int64_t *out_ms)
            t.len == 0 && to_ms(y, mo, d, h, mi, s, 0, out_ms);
 }
 
-bool instant_parse_http(sv t, int64_t *out_ms)
+static bool take_month(sv *t, unsigned *out)
 {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    unsigned y, mo = 0, d, h, mi, s;
-    if (t.len != 29 || !sv_ends(t, SV_LIT(" GMT")) || t.ptr[3] != ',' || t.ptr[4] != ' ')
+    for (unsigned mo = 0; mo < 12 && t->len >= 3; mo++)
+        if (memcmp(months + 3 * (size_t)mo, t->ptr, 3) == 0) {
+            *t = sv_tail(*t, 3);
+            *out = mo + 1;
+            return true;
+        }
+    return false;
+}
+
+static bool take_time(sv *t, unsigned *h, unsigned *mi, unsigned *s)
+{
+    return take(t, 2, h) && take_char(t, ':') && take(t, 2, mi) && take_char(t, ':') &&
+           take(t, 2, s);
+}
+
+/* The name of a day is passed over, whether it is that day's or not. */
+bool instant_parse_http(sv t, int64_t *out_ms)
+{
+    unsigned y, mo, d, h, mi, s;
+    size_t day = sv_find(t, ',');
+    if (day == t.len) { /* asctime: "Mon Nov 23 18:30:00 2026", "Mon Nov  6 ..." */
+        if (t.len != 24 || t.ptr[3] != ' ')
+            return false;
+        t = sv_tail(t, 4);
+        return take_month(&t, &mo) && take_char(&t, ' ') &&
+               (take_char(&t, ' ') ? take(&t, 1, &d) : take(&t, 2, &d)) && take_char(&t, ' ') &&
+               take_time(&t, &h, &mi, &s) && take_char(&t, ' ') && take(&t, 4, &y) && t.len == 0 &&
+               to_ms(y, mo, d, h, mi, s, 0, out_ms);
+    }
+    char dash = day == 3 ? ' ' : '-';
+    sv rest = sv_tail(t, day + 1);
+    if (day < 3 || day > 9 || !take_char(&rest, ' ') || !take(&rest, 2, &d) ||
+        !take_char(&rest, dash) || !take_month(&rest, &mo) || !take_char(&rest, dash) ||
+        !take(&rest, day == 3 ? 4 : 2, &y))
         return false;
-    t = sv_make(t.ptr + 5, 20);
-    if (!take(&t, 2, &d) || !take_char(&t, ' '))
-        return false;
-    while (mo < 12 && memcmp(months + 3 * (size_t)mo, t.ptr, 3) != 0)
-        mo++;
-    t = sv_tail(t, 3);
-    return mo < 12 && take_char(&t, ' ') && take(&t, 4, &y) && take_char(&t, ' ') &&
-           take(&t, 2, &h) && take_char(&t, ':') && take(&t, 2, &mi) && take_char(&t, ':') &&
-           take(&t, 2, &s) && t.len == 0 && to_ms(y, mo + 1, d, h, mi, s, 0, out_ms);
+    if (day >
+        3) /* RFC 850: "Monday, 23-Nov-26 18:30:00 GMT"; the century is the one that time_t begins in, or the next */
+        y += y < 70 ? 2000 : 1900;
+    return take_char(&rest, ' ') && take_time(&rest, &h, &mi, &s) && sv_eq(rest, SV_LIT(" GMT")) &&
+           to_ms(y, mo, d, h, mi, s, 0, out_ms);
 }

@@ -17,4 +17,5 @@ MUST_USE bool instant_parse_basic(sv text, int64_t *out_ms);
 /* "Mon, 23 Nov 2026 18:30:00 GMT", HTTP's preferred form (RFC 9110, 5.6.7). */
 #define INSTANT_HTTP_LEN 29
 void instant_format_http(int64_t ms, char out[INSTANT_HTTP_LEN]);
+/* Any of HTTP's three forms, the two that are obsolete too: "Monday, 23-Nov-26 18:30:00 GMT", "Mon Nov 23 18:30:00 2026". */
 MUST_USE bool instant_parse_http(sv text, int64_t *out_ms);

@@ -389,6 +389,7 @@ static void headers_in(struct rest_call *c, const struct http_request *req)
     in->if_none_match = condition_header(req, "If-None-Match", &twice);
     in->if_none_exist = condition_header(req, "If-None-Exist", &in->if_none_exist_twice);
     in->if_modified_since = http_header_get(req, "If-Modified-Since");
+    in->if_unmodified_since = condition_header(req, "If-Unmodified-Since", &twice);
     in->content_encoding = http_header_get(req, "Content-Encoding");
     in->security_context = http_header_get(req, "X-Security-Context");
     in->consistency_level = http_header_get(req, "x-amz-fhir-history-consistency-level");

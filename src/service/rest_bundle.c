@@ -367,6 +367,10 @@ static err_code open_bundle(struct rest_bundle *b, bool *transaction, struct err
     if (c->in.if_match.ptr || c->in.if_none_match.ptr || c->in.if_none_exist.ptr)
         return ERR(e, ERR_INVALID,
                    "If-Match, If-None-Match and If-None-Exist of a Bundle stand in its entries");
+    int64_t ignored;
+    if (rest_unmodified_read(c->in.if_unmodified_since, &ignored))
+        return ERR(e, ERR_INVALID,
+                   "If-Unmodified-Since is about one resource; entries of a Bundle have ifMatch");
     TRY(fhir_bundle_read(c->in.body, b->a, LIMIT_BUNDLE_ENTRIES, &b->in, e));
     *transaction = sv_eq(b->in.type, SV_LIT("transaction"));
     if (!*transaction && !sv_eq(b->in.type, SV_LIT("batch")))

@@ -32,9 +32,10 @@ static err_code read_count(struct several *s, struct err *e)
     TRY(rest_conditions_read(s->c, &k, e));
     if (s->c->in_bundle)
         return ERR(e, ERR_INVALID, "_count: a Bundle's entry deletes one resource");
-    if (k.match.there || k.none_match.there)
+    if (k.match.there || k.none_match.there || k.dated)
         return ERR(e, ERR_INVALID,
-                   "If-Match and If-None-Match are about one resource; _count deletes several");
+                   "If-Match, If-None-Match and If-Unmodified-Since are about one resource; _count "
+                   "deletes several");
     if (!sv_to_u64(rest_param(s->c, "_count"), &n) || n == 0 || n > DELETE_COUNT_MAX)
         return ERR(e, ERR_INVALID, "_count of a conditional delete must be from 1 to %u",
                    DELETE_COUNT_MAX);

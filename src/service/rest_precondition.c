@@ -1,19 +1,24 @@
-/* rest_precondition.c - If-Match and If-None-Match of a write.
+/* rest_precondition.c - If-Match, If-None-Match and If-Unmodified-Since of a write.
  *
- *                     no version            a version, current        deleted
- *   If-Match: *       412                   done                      412
- *   If-Match: tags    412                   done when one is its tag  412
- *   If-None-Match: *  done                  412                       412 (an id stays taken), DELETE: 204
+ *                        no version         a version, current        deleted
+ *   If-Match: *          412                done                      412
+ *   If-Match: tags       412                done when one is its tag  412
+ *   If-None-Match: *     done               412                       412 (an id stays taken), DELETE: 204
  *   If-None-Match: tags                     412 when one is its tag, else done
+ *   If-Unmodified-Since  done               412 when it is later      412 when that was later, DELETE: 204
  *
  * A tag is well formed or the request is refused (400); one that is none of ours is well formed and matches
  * nothing. Tags are compared byte by byte and always weakly: FHIR's own are weak. One version asked for is left to
  * the committer. Everything else is decided here, by the version that was read, and the committer then makes sure
  * that this is still the current one (rest_pending.guarded).
  *
- * A condition that is there and empty is refused: to pass over it would do what its sender meant to prevent.
- * Source: RFC 9110 13.1.1, 13.1.2; FHIR R4 http.html#concurrency. */
+ * A condition that is there and empty is refused: to pass over it would do what its sender meant to prevent. Not so
+ * If-Unmodified-Since: beside If-Match, or when it is no date, HTTP has it passed over. Its date has seconds, so what
+ * was written within that second, before or after the read, passes: If-Match is the one that loses nothing.
+ * Source: RFC 9110 13.1.1, 13.1.2, 13.1.4; FHIR R4 http.html#concurrency. */
 #include "service/rest_private.h"
+
+#include "codec/instant.h"
 
 /* ---- tags ---- */
 
@@ -104,6 +109,15 @@ bool rest_tags_have(const struct rest_tags *t, uint64_t version)
 
 /* ---- what a call says ---- */
 
+bool rest_unmodified_read(sv text, int64_t *out_ms)
+{
+    if (instant_parse_http(text, out_ms)) {
+        *out_ms += 999; /* Last-Modified says the second of a version, and comes back so */
+        return true;
+    }
+    return instant_parse(text, out_ms); /* meta.lastUpdated, as If-Modified-Since takes it */
+}
+
 err_code rest_conditions_read(struct rest_call *c, struct rest_conditions *out, struct err *e)
 {
     const struct rest_request *in = &c->in;
@@ -116,6 +130,7 @@ err_code rest_conditions_read(struct rest_call *c, struct rest_conditions *out, 
         return ERR(e, ERR_INVALID, "If-None-Exist stands in the request twice");
     TRY(rest_tags_read(in->if_match, "If-Match", c->a, &out->match, e));
     TRY(rest_tags_read(in->if_none_match, "If-None-Match", c->a, &out->none_match, e));
+    out->dated = !out->match.there && rest_unmodified_read(in->if_unmodified_since, &out->until_ms);
     if (out->match.there && create)
         return ERR(e, ERR_INVALID, "If-Match asks for a version, and a create has none");
     return out->match.there && out->none_match.there
@@ -138,17 +153,22 @@ static bool one_version(const struct rest_tags *t, uint64_t *out)
     return !t->any && t->n == 1 && sv_to_u64(t->tags[0], out) && rest_tags_have(t, *out);
 }
 
-/* What a conditional form found is what the condition is about. */
+struct now {
+    store_condition is; /* STORE_IF_ABSENT: there is no version */
+    uint64_t version;
+    int64_t instant_ms;
+};
+
+/* What a conditional form found is what the condition is about. Of that the date has to be read; when it changed since,
+ * the commit fails, and the write is made again. */
 static err_code find_current(struct rest_call *c, const struct rest_pending *p,
-                             const struct store_version *now, store_condition *is,
-                             uint64_t *version, struct err *e)
+                             const struct store_version *now, struct now *out, struct err *e)
 {
     struct store_version v;
     struct err why;
     err_code rc = ERR_OK;
-    *is = STORE_IF_VERSION;
-    *version = p->matched;
-    if (p->matched)
+    *out = (struct now){ .is = STORE_IF_VERSION, .version = p->matched };
+    if (p->matched && !p->conditions.dated)
         return ERR_OK;
     if (now)
         v = *now;
@@ -156,25 +176,41 @@ static err_code find_current(struct rest_call *c, const struct rest_pending *p,
         rc = store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a,
                              &v, &why);
     if (rc == ERR_NOT_FOUND) {
-        *is = STORE_IF_ABSENT;
+        out->is = STORE_IF_ABSENT;
         return ERR_OK;
     }
     if (rc != ERR_OK) {
         *e = why;
         return rc;
     }
-    *is = v.method == STORE_METHOD_DELETE ? STORE_IF_DELETED : STORE_IF_VERSION;
-    *version = v.version;
+    out->instant_ms = v.instant_ms;
+    if (p->matched)
+        return ERR_OK;
+    out->is = v.method == STORE_METHOD_DELETE ? STORE_IF_DELETED : STORE_IF_VERSION;
+    out->version = v.version;
     return ERR_OK;
+}
+
+/* A deletion changes a resource too; but to delete what is deleted is done already. */
+static err_code check_date(const struct rest_call *c, const struct rest_conditions *k,
+                           const struct now *n, struct err *e)
+{
+    bool gone = n->is == STORE_IF_DELETED;
+    if (!k->dated || n->is == STORE_IF_ABSENT || n->instant_ms <= k->until_ms ||
+        (gone && sv_eq_cstr(c->in.method, "DELETE")))
+        return ERR_OK;
+    return ERR(e, ERR_PRECONDITION, "The resource was %s later than If-Unmodified-Since says",
+               gone ? "deleted" : "changed");
 }
 
 err_code rest_conditions_apply(struct rest_call *c, const struct store_version *now,
                                struct rest_pending *p, struct err *e)
 {
-    const struct rest_tags *match = &p->conditions.match, *none = &p->conditions.none_match;
-    store_condition is;
+    const struct rest_conditions *k = &p->conditions;
+    const struct rest_tags *match = &k->match, *none = &k->none_match;
+    struct now n;
     uint64_t version;
-    if (!match->there && !none->there)
+    if (!match->there && !none->there && !k->dated)
         return ERR_OK;
     if (none->any) {
         p->w.condition = STORE_IF_ABSENT;
@@ -185,14 +221,15 @@ err_code rest_conditions_apply(struct rest_call *c, const struct store_version *
         p->w.if_version = version;
         return ERR_OK;
     }
-    TRY(find_current(c, p, now, &is, &version, e));
-    bool current = is == STORE_IF_VERSION;
-    if (match->there && !(current && rest_tags_have(match, version)))
-        return fails("If-Match", current ? version : 0, e);
-    if (none->there && current && rest_tags_have(none, version))
-        return fails("If-None-Match", version, e);
-    p->w.condition = is;
-    p->w.if_version = version;
+    TRY(find_current(c, p, now, &n, e));
+    bool current = n.is == STORE_IF_VERSION;
+    if (match->there && !(current && rest_tags_have(match, n.version)))
+        return fails("If-Match", current ? n.version : 0, e);
+    TRY(check_date(c, k, &n, e));
+    if (none->there && current && rest_tags_have(none, n.version))
+        return fails("If-None-Match", n.version, e);
+    p->w.condition = n.is;
+    p->w.if_version = n.version;
     p->guarded = true;
     return ERR_OK;
 }

@@ -42,7 +42,8 @@ struct rest_request { /* views; SV_NONE: not sent */
     sv query;         /* still encoded */
     bool body_unread; /* it is larger than what is read at this path */
     sv body, content_type;
-    sv accept, prefer, if_match, if_none_match, if_none_exist, if_modified_since;
+    sv accept, prefer, if_match, if_none_match, if_none_exist, if_modified_since,
+        if_unmodified_since;
     sv validation_level, idempotency_key, content_encoding, security_context, consistency_level;
     bool if_none_exist_twice;
 };
@@ -268,6 +269,8 @@ struct rest_tags { /* of If-Match or If-None-Match: W/"3", "3" or 3, by comma, o
 };
 struct rest_conditions {
     struct rest_tags match, none_match;
+    bool dated; /* If-Unmodified-Since: not later than until_ms */
+    int64_t until_ms;
 };
 struct rest_pending { /* a write that is checked and not yet done */
     bool has_write;   /* false: c->out is the answer already */
@@ -323,6 +326,8 @@ MUST_USE err_code rest_binary_take(struct rest_call *c, struct buf *made, struct
 /* ERR_INVALID: empty, or no tags. text SV_NONE: none there. Tags are views of text, their list is in a. */
 MUST_USE err_code rest_tags_read(sv text, const char *name, struct arena *a, struct rest_tags *out,
                                  struct err *e);
+/* If-Unmodified-Since as the last millisecond that it covers; false: none, or no date. */
+bool rest_unmodified_read(sv text, int64_t *out_ms);
 /* Is it one of them? */
 bool rest_tags_have(const struct rest_tags *t, uint64_t version);
 /* Of a write. ERR_INVALID: malformed, contradictory, or about something else than this write; If-None-Exist too. */

@@ -159,6 +159,99 @@ def test_a_star_meets_what_is_there_when_it_is_written(fhir):
     assert set(seen) <= {200, 409} and version(fhir, "Patient/p") == f'W/"{seen.count(200) + 1}"'
 
 
+# ---- If-Unmodified-Since ----
+
+LATER = "Fri, 01 Jan 2100 00:00:00 GMT"
+EARLIER = [  # each form that a date may have
+    "Sat, 01 Jan 2000 00:00:00 GMT", "Saturday, 01-Jan-00 00:00:00 GMT", "Sat Jan  1 00:00:00 2000", "2000-01-01T00:00:00Z",
+    "2000-01-01T00:00:00.000+01:00"]
+
+
+def writes(fhir, id, since, **more):
+    """method -> statuses of the write of Patient/id and of the one that matches it, each on a resource of its own."""
+    done = {}
+    for method in ("put", "patch", "delete"):
+        for path in ("Patient/{}", "Patient?identifier=urn:mrn%7C{}"):
+            one = f"{id}-{method}{len(path)}"
+            fhir.put(f"Patient/{one}", numbered(one, id=one))
+            ask = {"put": lambda to: fhir.put(to, numbered(one, id=one), If_Unmodified_Since=since, **more),
+                   "patch": lambda to: fhir.patch(to, PATCH, If_Unmodified_Since=since, **more),
+                   "delete": lambda to: fhir.delete(to, If_Unmodified_Since=since, **more)}[method]
+            got = ask(path.format(one))
+            done[method, path] = got.status
+            assert (version(fhir, f"Patient/{one}") == 'W/"1"') == (got.status == 412), (method, path, got.body)
+    return done
+
+
+@pytest.mark.parametrize("since", EARLIER)
+def test_what_changed_since_is_not_written(fhir, since):
+    assert set(writes(fhir, "a", since).values()) == {412}
+
+
+@pytest.mark.parametrize("since", [
+    LATER, "Friday, 01-Jan-60 00:00:00 GMT", "Fri Jan  1 00:00:00 2100", "2100-01-01T00:00:00Z",  # later than what is there
+    "", "0", "yesterday", "1", "Sat, 01 Jan 2000 00:00:00", "2000-01-01", "Sat, 32 Jan 2000 00:00:00 GMT",  # no date: RFC 9110 13.1.4
+    "Sat, 01 Jan 2000 00:00:00 GMT, Sat, 01 Jan 2000 00:00:00 GMT"])
+def test_what_did_not_change_since_is_written_and_what_is_no_date_is_no_condition(fhir, since):
+    assert set(writes(fhir, "a", since).values()) == {200, 204}
+
+
+def test_a_tag_counts_more_than_a_date(fhir):
+    assert set(writes(fhir, "a", EARLIER[0], If_Match="*").values()) == {200, 204}
+    assert set(writes(fhir, "b", LATER, If_Match='W/"7"').values()) == {412}
+    assert set(writes(fhir, "c", EARLIER[0], If_None_Match='W/"7"').values()) == {412}
+    assert set(writes(fhir, "d", LATER, If_None_Match='W/"1"').values()) == {412}
+    assert set(writes(fhir, "e", LATER, If_None_Match='W/"7"').values()) == {200, 204}
+
+
+def test_what_a_read_said_comes_back_as_a_condition(fhir):
+    fhir.put("Patient/p", patient("p"))
+    for header in ("Last-Modified", "lastUpdated"):
+        got = fhir.get("Patient/p")
+        since = got.headers[header] if header in got.headers else got.json["meta"]["lastUpdated"]
+        assert fhir.put("Patient/p", patient("p", active=header == "lastUpdated"), If_Unmodified_Since=since).status == 200, header
+
+
+def test_a_date_is_no_condition_where_nothing_is_and_one_where_something_was_deleted(fhir):
+    assert fhir.put("Patient/n", patient("n"), If_Unmodified_Since=EARLIER[0]).status == 201
+    assert fhir.put("Patient?identifier=none", patient(), If_Unmodified_Since=EARLIER[0]).status == 201
+    assert fhir.post("Patient", patient(), If_Unmodified_Since=EARLIER[0]).status == 201
+    fhir.put("Patient/d", patient("d"))
+    fhir.delete("Patient/d")
+    assert fhir.put("Patient/d", patient("d"), If_Unmodified_Since=EARLIER[0]).status == 412
+    assert fhir.delete("Patient/d", If_Unmodified_Since=EARLIER[0]).status == 204
+    assert fhir.patch("Patient/d", PATCH, If_Unmodified_Since=EARLIER[0]).status == 410
+    assert version(fhir, "Patient/d") == 'W/"2"'
+    assert fhir.put("Patient/d", patient("d"), If_Unmodified_Since=LATER).status == 201
+
+
+def test_a_date_of_several_resources_is_refused(fhir):
+    fhir.put("Patient/a", numbered("a", id="a"))
+    assert fhir.delete("Patient?identifier=a&_count=3", If_Unmodified_Since=LATER).status == 400
+    for kind in ("batch", "transaction"):
+        assert bundle(fhir, kind, entry("DELETE", "Patient/a"), If_Unmodified_Since=EARLIER[0]).status == 400
+    assert version(fhir, "Patient/a") == 'W/"1"'
+
+
+@pytest.mark.parametrize("path", ["Patient/p", "Patient?identifier=urn:mrn%7Cp"])
+def test_of_those_who_write_what_one_date_covers_one_does(fhir, path):
+    """The date is compared with the version that is replaced, however many writers read the same one."""
+    for turn in range(5):
+        fhir.put("Patient/p", numbered("p", id="p", multipleBirthInteger=turn))
+        since = fhir.get("Patient/p").json["meta"]["lastUpdated"]
+        seen, together = [], threading.Barrier(8)
+
+        def write(i):
+            body = numbered("p", id="p", multipleBirthInteger=100 + i)
+            together.wait()
+            seen.append(fhir.put(path, body, If_Unmodified_Since=since).status)
+
+        threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        assert sorted(seen) == [200] + [412] * 7, turn
+
+
 # ---- conditions that are empty ----
 
 @pytest.mark.parametrize("name", ["If-Match", "If-None-Match", "If-None-Exist"])
