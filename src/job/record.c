@@ -235,8 +235,8 @@ err_code job_record_read(struct records *r, job_kind kind, sv datastore_id, sv i
     struct err mine;
     err_code rc = records_get(r, record_key(a, kind, datastore_id, id), &b, &mine);
     if (rc == ERR_NOT_FOUND)
-        return ERR(e, ERR_NOT_FOUND, "%s job does not exist in this data store",
-                   kind == JOB_EXPORT ? "Export" : "Import");
+        return ERR(e, ERR_NOT_FOUND, "%s job %.*s does not exist in this data store",
+                   kind == JOB_EXPORT ? "Export" : "Import", SV_FMT(sv_head(id, 64)));
     if (rc != ERR_OK) {
         if (e)
             *e = mine;

@@ -362,7 +362,7 @@ static err_code open_file(struct job_engine *en, struct job_served *s, struct re
         return ERR(e, ERR_CORRUPT, "the manifest of an export is damaged");
     yyjson_val *v = j->served && s ? find_file(yyjson_doc_get_root(doc), name) : NULL;
     if (v == NULL || !sv_to_u64(json_number(json_get(v, "bytes")), &bytes))
-        return ERR(e, ERR_NOT_FOUND, "The export has no file of that name");
+        return ERR(e, ERR_NOT_FOUND, "The export has no file %.*s", SV_FMT(sv_head(name, 64)));
     sv path = arena_fmt(scratch, "%s/%.*s/%.*s", s->dir, SV_FMT(j->id), SV_FMT(name));
     sv digest = arena_sv(a, json_string(json_get(v, "sha256")));
     if (path.ptr == NULL || digest.ptr == NULL)

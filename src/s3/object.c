@@ -74,7 +74,8 @@ err_code s3_bucket_head(struct s3_client *c, sv bucket, struct err *e)
     struct err why = { 0 };
     err_code rc = s3_request_run(c, &r, &why);
     if (rc == ERR_NOT_FOUND) /* HEAD has no body, so no code: say what it means here */
-        return ERR(e, rc, "S3 HeadBucket: bucket does not exist");
+        return ERR(e, rc, "S3 HeadBucket, bucket %.*s: bucket does not exist",
+                   SV_FMT(sv_head(bucket, 64)));
     if (rc != ERR_OK && e)
         *e = why;
     return rc;

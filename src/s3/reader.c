@@ -89,7 +89,7 @@ static err_code failed(struct reader *r, s3_conn_state st, struct err *e)
         return ERR(e, ERR_PEER, "S3 GetObject: the object changed while it was read");
     if (status == 416 && !r->known)
         return ERR(e, ERR_EOF, "the offset is behind the end");
-    return s3_request_next(r->client, "GetObject", &r->at, e);
+    return s3_request_next(r->client, "GetObject", r->bucket, &r->at, e);
 }
 
 /* Until there are bytes in the window, or the object ends (ERR_EOF), or nothing helps. With

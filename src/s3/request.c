@@ -127,10 +127,13 @@ err_code s3_request_start(struct s3_client *c, const struct s3_request *r, struc
     return ERR_OK;
 }
 
-err_code s3_request_next(struct s3_client *c, const char *op, struct s3_attempts *at, struct err *e)
+err_code s3_request_next(struct s3_client *c, const char *op, sv bucket, struct s3_attempts *at,
+                         struct err *e)
 {
     struct s3_fault *f = &at->last;
     const char *who = sv_eq_cstr(c->service, "sts") ? "STS" : "S3";
+    const char *of = bucket.len ? ", bucket " : "";
+    bucket = sv_head(bucket, 64);
     if (f->renew && !at->renewed) {
         at->renewed = true; /* at->refused_key tells the credentials function which to replace */
         return ERR_OK;
@@ -138,9 +141,10 @@ err_code s3_request_next(struct s3_client *c, const char *op, struct s3_attempts
     at->refused_key[0] = 0;
     at->n++;
     if (!f->retry)
-        return ERR(e, f->rc, "%s %s: %s", who, op, f->what);
+        return ERR(e, f->rc, "%s %s%s%.*s: %s", who, op, of, SV_FMT(bucket), f->what);
     if (at->n >= c->max_attempts)
-        return ERR(e, f->rc, "%s %s: gave up after %u attempts: %s", who, op, at->n, f->what);
+        return ERR(e, f->rc, "%s %s%s%.*s: gave up after %u attempts: %s", who, op, of,
+                   SV_FMT(bucket), at->n, f->what);
     unsigned top = S3_BACKOFF_BASE_MS;
     for (unsigned i = 1; i < at->n && top < S3_BACKOFF_CAP_MS; i++)
         top *= 2;
@@ -183,7 +187,7 @@ err_code s3_request_run(struct s3_client *c, const struct s3_request *r, struct 
         curl_slist_free_all(list);
         if (good && rc == ERR_OK)
             break;
-        rc = s3_request_next(c, req.op, &at, e);
+        rc = s3_request_next(c, req.op, req.bucket, &at, e);
         if (rc != ERR_OK)
             break;
     }

@@ -138,7 +138,7 @@ err_code s3_request_start(struct s3_client *c, const struct s3_request *r, struc
                           bool stream, struct s3_conn *conn, struct curl_slist **keep,
                           struct err *e);
 /* After a failure in at->last: wait and return ERR_OK to try again, or the final error. */
-err_code s3_request_next(struct s3_client *c, const char *op, struct s3_attempts *at,
+err_code s3_request_next(struct s3_client *c, const char *op, sv bucket, struct s3_attempts *at,
                          struct err *e);
 
 /* ---- xml.c ---- */

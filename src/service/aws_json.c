@@ -132,13 +132,13 @@ static void answer_named(struct answer *an, const char *exception, unsigned stat
     IGNORE(error_aws_body(exception, message, &an->body, &ignored));
 }
 
-static bool no_duplicates(yyjson_val *v)
+static bool no_duplicates(yyjson_val *v, sv *twice)
 {
     if (yyjson_is_arr(v)) {
         yyjson_arr_iter it = yyjson_arr_iter_with(v);
         yyjson_val *item;
         while ((item = yyjson_arr_iter_next(&it)) != NULL)
-            if (!no_duplicates(item))
+            if (!no_duplicates(item, twice))
                 return false;
     }
     if (!yyjson_is_obj(v))
@@ -150,9 +150,11 @@ static bool no_duplicates(yyjson_val *v)
         if (i >= 256) /* no shape has so many members: unknown ones, which are refused */
             break;
         for (size_t k = 0; k < i; k++)
-            if (sv_eq(json_string(yyjson_obj_iter_next(&before)), json_string(key)))
+            if (sv_eq(json_string(yyjson_obj_iter_next(&before)), json_string(key))) {
+                *twice = json_string(key);
                 return false;
-        if (!no_duplicates(yyjson_obj_iter_get_val(key)))
+            }
+        if (!no_duplicates(yyjson_obj_iter_get_val(key), twice))
             return false;
     }
     return true;
@@ -170,8 +172,10 @@ static err_code read_input(struct pending *p, struct err *e)
     c->input = yyjson_doc_get_root(doc);
     if (!yyjson_is_obj(c->input))
         return ERR(e, ERR_UNSUPPORTED, "The request body is not a JSON object");
-    if (!no_duplicates(c->input))
-        return ERR(e, ERR_UNSUPPORTED, "A member stands twice in the request body");
+    sv twice;
+    if (!no_duplicates(c->input, &twice))
+        return ERR(e, ERR_UNSUPPORTED, "Member %.*s stands twice in the request body",
+                   SV_FMT(sv_head(twice, 64)));
     return shape_check_input(c->op->input, c->input, c->fault_text, e);
 }
 

@@ -34,9 +34,9 @@ sv datastore_arn(struct service *s, struct arena *a, sv id)
                      SV_FMT(s->cfg.account_id), SV_FMT(id));
 }
 
-static err_code not_found(struct err *e)
+static err_code not_found(sv id, struct err *e)
 {
-    return ERR(e, ERR_NOT_FOUND, "Data store does not exist");
+    return ERR(e, ERR_NOT_FOUND, "Data store %.*s does not exist", SV_FMT(sv_head(id, 64)));
 }
 
 static err_code parse_record(struct service *s, sv json, struct arena *a, struct datastore *out,
@@ -72,7 +72,7 @@ err_code datastore_read(struct service *s, sv id, struct arena *a, struct datast
     struct err why;
     err_code rc = records_get(s->cfg.records, arena_fmt(a, "datastore/%.*s", SV_FMT(id)), &b, &why);
     if (rc == ERR_NOT_FOUND)
-        return not_found(e);
+        return not_found(id, e);
     if (rc != ERR_OK) {
         if (e)
             *e = why;

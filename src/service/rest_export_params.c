@@ -418,7 +418,7 @@ static err_code check_group(struct rest_call *c, struct err *e)
     struct store_version v;
     err_code rc = store_get(c->st, fhir_type_find(SV_LIT("Group")), c->id, STORE_NOW, a, &v, e);
     if (rc == ERR_NOT_FOUND || (rc == ERR_OK && v.method == STORE_METHOD_DELETE))
-        return ERR(e, ERR_NOT_FOUND, "There is no Group of this id");
+        return ERR(e, ERR_NOT_FOUND, "There is no Group/%.*s", SV_FMT(c->id));
     return rc;
 }
 

@@ -25,7 +25,8 @@ static err_code key_check(sv key, yyjson_val *others, size_t n, bool of_request,
         sv other = json_string(json_get(yyjson_arr_iter_next(&it), "Key"));
         if (sv_eq(other, key)) {
             if (of_request)
-                return ERR(e, ERR_INVALID, "A tag key stands twice in the request");
+                return ERR(e, ERR_INVALID, "Tag key \"%.*s\" stands twice in the request",
+                           SV_FMT(key));
         } else if (sv_eq_nocase(other, key)) {
             return ERR(e, ERR_INVALID,
                        "Tag keys \"%.*s\" and \"%.*s\" differ by letter case only, and policies do "
@@ -44,7 +45,8 @@ err_code tags_check(yyjson_val *there, yyjson_val *sent, struct err *e)
     for (size_t i = 0; (t = yyjson_arr_iter_next(&it)) != NULL; i++) {
         sv key = json_string(json_get(t, "Key"));
         if (sv_eq_nocase(sv_head(key, 4), SV_LIT("aws:")))
-            return ERR(e, ERR_INVALID, "Tag keys must not begin with aws:");
+            return ERR(e, ERR_INVALID, "Tag key \"%.*s\" begins with aws:, which no key may",
+                       SV_FMT(key));
         TRY(key_check(key, sent, i, true, e));
         TRY(key_check(key, there, yyjson_arr_size(there), false, e));
     }

@@ -23,7 +23,8 @@ static err_code bucket_name(sv bucket, char name[64], struct err *e)
 {
     if (bucket.len == 0 || bucket.len >= 64 || bucket.ptr[0] == '.' ||
         memchr(bucket.ptr, '/', bucket.len) || memchr(bucket.ptr, 0, bucket.len))
-        return ERR(e, ERR_INVALID, "the bucket's name is not well-formed");
+        return ERR(e, ERR_INVALID, "the bucket's name is not well-formed: \"%.*s\"",
+                   SV_FMT(sv_head(bucket, 64)));
     memcpy(name, bucket.ptr, bucket.len);
     name[bucket.len] = 0;
     return ERR_OK;
@@ -40,11 +41,11 @@ err_code dir_bucket_open(const struct sink_world *w, sv bucket, bool make, int *
             return ERR_OK;
         }
         if (errno == ENOTDIR || errno == ELOOP)
-            return ERR(e, ERR_DENIED, "the bucket is no folder of the directory store");
+            return ERR(e, ERR_DENIED, "bucket %s is no folder of the directory store", name);
         if (errno != ENOENT)
             return file_os_err(e, "cannot open the bucket");
         if (!make || turn > 0)
-            return ERR(e, ERR_NOT_FOUND, "bucket does not exist");
+            return ERR(e, ERR_NOT_FOUND, "bucket %s does not exist", name);
         if (mkdirat(w->root_fd, name, 0700) != 0 && errno != EEXIST)
             return file_os_err(e, "cannot make the bucket");
         if (w->sync && fsync(w->root_fd) != 0)

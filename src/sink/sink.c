@@ -269,6 +269,7 @@ err_code sink_probe_read(struct sink *s, struct err *e)
         TRY(s3_bucket_head(s->s3, s->bucket, e));
     TRY(sink_list(s, first_only, &found, e));
     if (!found)
-        return ERR(e, ERR_NOT_FOUND, "no object stands at or below the prefix");
+        return ERR(e, ERR_NOT_FOUND, "no object stands at or below the prefix in bucket %.*s",
+                   SV_FMT(sv_head(s->bucket, 64)));
     return ERR_OK;
 }

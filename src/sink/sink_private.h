@@ -99,7 +99,7 @@ struct sink {
 err_code sink_may(const struct sink *s, sv key, struct err *e);
 
 /* ---- dir.c ---- */
-/* Open folder of a bucket. ERR_NOT_FOUND "bucket does not exist" unless make. */
+/* Open folder of a bucket. ERR_NOT_FOUND "bucket x does not exist" unless make. */
 err_code dir_bucket_open(const struct sink_world *w, sv bucket, bool make, int *fd, struct err *e);
 /* ERR_INVALID for a key that the directory store cannot hold. */
 err_code dir_key_check(sv key, struct err *e);

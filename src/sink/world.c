@@ -133,7 +133,8 @@ static err_code take_target(struct sink *s, const struct sink_target *t, struct 
     if (s->prefix.len && !s->world->has_s3)
         TRY(dir_key_check(s->prefix, e));
     if (!role_arn_ok(t->role_arn))
-        return ERR(e, ERR_INVALID, "the role's ARN is not well-formed");
+        return ERR(e, ERR_INVALID, "the role's ARN is not well-formed: \"%.*s\"",
+                   SV_FMT(sv_head(t->role_arn, 128)));
     s->kms_key_id = arena_sv(s->arena, t->kms_key_id);
     s->who.role_arn = arena_sv(s->arena, t->role_arn);
     s->who.source_arn = arena_sv(s->arena, t->source_arn);
@@ -149,6 +150,13 @@ static err_code take_target(struct sink *s, const struct sink_target *t, struct 
     return session_name(s, t->session_name, e);
 }
 
+/* The bucket's name says enough; keys may tell of patients. */
+static err_code may_not(const struct sink *s, struct err *e)
+{
+    return ERR(e, ERR_DENIED, "the role may not touch this place in bucket %.*s",
+               SV_FMT(sv_head(s->bucket, 64)));
+}
+
 static err_code resolve_role(struct sink *s, struct err *e)
 {
     struct sink_world *w = s->world;
@@ -156,12 +164,14 @@ static err_code resolve_role(struct sink *s, struct err *e)
     if (w->roles) {
         s->role = roles_find(w->roles, s->who.role_arn);
         if (s->role == NULL)
-            return ERR(e, ERR_DENIED, "the role is not known");
+            return ERR(e, ERR_DENIED, "the role is not known: %.*s",
+                       SV_FMT(sv_head(s->who.role_arn, 128)));
         s->below = role_may_below(s->role, s->bucket, s->prefix);
         if (!s->below && (s->folder || !role_may(s->role, s->bucket, s->prefix)))
-            return ERR(e, ERR_DENIED, "the role may not touch this place");
+            return may_not(s, e);
         if (!role_may_use_key(s->role, s->kms_key_id))
-            return ERR(e, ERR_DENIED, "the role may not use this KMS key");
+            return ERR(e, ERR_DENIED, "the role may not use this KMS key: %.*s",
+                       SV_FMT(sv_head(s->kms_key_id, 128)));
     }
     if (w->assume) { /* now, so that a refusal is seen before a job exists */
         CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
@@ -205,6 +215,6 @@ void sink_close(struct sink *s)
 err_code sink_may(const struct sink *s, sv key, struct err *e)
 {
     if (s->role && !role_may(s->role, s->bucket, key))
-        return ERR(e, ERR_DENIED, "the role may not touch this place");
+        return may_not(s, e);
     return ERR_OK;
 }

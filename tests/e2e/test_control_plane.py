@@ -217,6 +217,35 @@ def test_resource_not_found(server, client):
         assert code(call, **args)[0] == "ResourceNotFoundException", call
 
 
+def test_a_refusal_names_what_the_request_named(tmp_path):
+    """Which bucket, role, key, job, tag: the one of the request that is at fault, not only what kind of thing it is."""
+    roles = tmp_path / "roles.json"
+    roles.write_text(json.dumps({"roles": [{"arn": ROLE, "allow": ["s3://mine/*", "s3://absent/*", "s3://empty/*"], "kmsKeys": [KEY]}]}))
+    roles.chmod(0o600)
+    with Server(None, "--roles", str(roles), "--make-buckets", "no") as server:
+        (server.objects / "empty").mkdir(parents=True)
+        client, store, job = server.client(), server.create_store(), "f" * 32
+        arn = client.describe_fhir_datastore(DatastoreId=store)["DatastoreProperties"]["DatastoreArn"]
+
+        def export(bucket, role=ROLE, key=KEY):
+            return code(client.start_fhir_export_job, DatastoreId=store, DataAccessRoleArn=role,
+                        OutputDataConfig={"S3Configuration": {"S3Uri": f"s3://{bucket}/x", "KmsKeyId": key}})[1]
+
+        assert "absent" in export("absent")
+        assert "other-bucket" in export("other-bucket")
+        assert ROLE + "-of-nobody" in export("mine", role=ROLE + "-of-nobody")
+        assert "alias/strange" in export("mine", key="alias/strange")
+        assert "empty" in code(client.start_fhir_import_job, DatastoreId=store, DataAccessRoleArn=ROLE, JobOutputDataConfig={
+            "S3Configuration": {"S3Uri": "s3://empty/x", "KmsKeyId": KEY}}, InputDataConfig={"S3Uri": "s3://empty/in"})[1]
+        assert job in code(client.describe_fhir_export_job, DatastoreId=store, JobId=job)[1]
+        assert job in code(client.describe_fhir_import_job, DatastoreId=store, JobId=job)[1]
+        assert job in code(client.describe_fhir_datastore, DatastoreId=job)[1]
+        assert "aws:mine" in code(client.tag_resource, ResourceARN=arn, Tags=[{"Key": "aws:mine", "Value": "x"}])[1]
+        assert "team" in code(client.tag_resource, ResourceARN=arn, Tags=[{"Key": "team", "Value": v} for v in "ab"])[1]
+        group = server.fhir(store).call("GET", "Group/nobody-here/$export", None, Prefer="respond-async")
+        assert group.status == 404 and "nobody-here" in group.text, group.body
+
+
 def test_a_deleted_store_starts_no_job_and_keeps_its_history(server, client):
     store = server.create_store()
     job = server.export_all(store)

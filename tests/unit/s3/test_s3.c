@@ -329,7 +329,7 @@ TEST(moto, missing_buckets_and_wrong_secrets_are_told)
     struct s3_put p = { .bucket = SV_LIT("no-such-bucket"), .key = SV_LIT("k") };
     struct err why = { 0 };
     assert_int_equal(s3_object_put(c, &p, &why), ERR_NOT_FOUND);
-    assert_non_null(strstr(why.msg, "bucket does not exist"));
+    assert_non_null(strstr(why.msg, "bucket no-such-bucket: bucket does not exist"));
     FAILS(ERR_NOT_FOUND, s3_bucket_head(c, p.bucket, e));
 
     struct keys wrong = { moto_own(), 0, 0 };

@@ -373,14 +373,14 @@ TEST(dir, buckets_are_made_by_writes_only)
     struct keys k = { 0 };
     struct err why = { 0 };
     assert_int_equal(sink_probe_read(s, &why), ERR_NOT_FOUND);
-    assert_string_equal(why.msg, "bucket does not exist");
+    assert_string_equal(why.msg, "bucket bucket does not exist");
     FAILS(ERR_NOT_FOUND, sink_list(s, gather, &k, e));
     assert_false(there("bucket"));
     OK(sink_probe_write(s, e));
     assert_true(there("bucket"));
     assert_false(there("bucket/x")); /* the probe leaves nothing */
     assert_int_equal(sink_probe_read(s, &why), ERR_NOT_FOUND);
-    assert_string_not_equal(why.msg, "bucket does not exist");
+    assert_string_equal(why.msg, "no object stands at or below the prefix in bucket bucket");
     OK(sink_put(s, SV_LIT("y"), TYPE, SV_LIT("1"), NULL, e));
     OK(sink_probe_read(s, e));
 
@@ -389,7 +389,7 @@ TEST(dir, buckets_are_made_by_writes_only)
     OK(sink_world_new(&cfg, &strict, e));
     CLEANUP(sink_close) struct sink *n = at(strict, "s3://newbucket/x");
     assert_int_equal(sink_probe_write(n, &why), ERR_NOT_FOUND);
-    assert_string_equal(why.msg, "bucket does not exist");
+    assert_string_equal(why.msg, "bucket newbucket does not exist");
     assert_false(there("newbucket"));
     sink_close(n);
     n = NULL;

@@ -132,9 +132,9 @@ TEST(moto, refusals_are_seen_before_a_job_exists)
     OK(sink_open(w, &t, &m, e));
     struct err why = { 0 };
     assert_int_equal(sink_probe_write(m, &why), ERR_NOT_FOUND);
-    assert_non_null(strstr(why.msg, "bucket does not exist"));
+    assert_non_null(strstr(why.msg, "bucket no-such-bucket: bucket does not exist"));
     assert_int_equal(sink_probe_read(m, &why), ERR_NOT_FOUND);
-    assert_non_null(strstr(why.msg, "bucket does not exist"));
+    assert_non_null(strstr(why.msg, "bucket no-such-bucket: bucket does not exist"));
 }
 
 TEST(moto, what_passes_max_bytes_goes_out_in_parts)
