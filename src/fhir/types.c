@@ -1,5 +1,7 @@
 #include "fhir/types.h"
 
+#include "base/near.h"
+
 #define TYPE(n, s) [n] = { s, sizeof(s) - 1 },
 static const sv names[] = {
 #include "fhir/types.inc"
@@ -22,6 +24,21 @@ fhir_type fhir_type_find(sv name)
             hi = mid;
     }
     return FHIR_TYPE_NONE;
+}
+
+static sv known(const void *ctx, size_t i)
+{
+    (void)ctx;
+    return i < N_TYPES ? names[i + 1] : SV_NONE;
+}
+
+const char *fhir_type_not(sv name, char out[FHIR_TYPE_NOT_LEN])
+{
+    sv near = near_name(name, known, NULL);
+    (void)snprintf(out, FHIR_TYPE_NOT_LEN, "%.*s is no resource type of FHIR R4%s%.*s%s",
+                   SV_FMT(sv_head(name, 64)), near.len ? ": is " : "", SV_FMT(near),
+                   near.len ? " meant?" : "");
+    return out;
 }
 
 const char *fhir_type_name(fhir_type t)

@@ -8,7 +8,10 @@ typedef uint8_t fhir_type; /* 1..fhir_n_types(); 0 is no type */
 #define FHIR_TYPES_MAX 256 /* any fhir_type is below it */
 #define FHIR_TYPE_NONE ((fhir_type)0)
 
-fhir_type fhir_type_find(sv name);       /* exact spelling; FHIR_TYPE_NONE when unknown */
+fhir_type fhir_type_find(sv name); /* exact spelling; FHIR_TYPE_NONE when unknown */
+/* For messages: "Patent is no resource type of FHIR R4: is Patient meant?" */
+#define FHIR_TYPE_NOT_LEN 160
+const char *fhir_type_not(sv name, char out[FHIR_TYPE_NOT_LEN]);
 const char *fhir_type_name(fhir_type t); /* "Patient"; "" for none */
 unsigned fhir_n_types(void);             /* 146 */
 

@@ -224,7 +224,7 @@ static err_code shape_of(struct rest_call *c, const sv part[4], size_t n, enum r
     }
     c->type = fhir_type_find(part[0]);
     if (c->type == FHIR_TYPE_NONE)
-        return ERR(e, ERR_NOT_FOUND, "The path begins with no resource type of FHIR R4");
+        return ERR(e, ERR_NOT_FOUND, "%s", fhir_type_not(part[0], (char[FHIR_TYPE_NOT_LEN]){ 0 }));
     if (n == 1) {
         *out = REST_TYPE;
         return ERR_OK;

@@ -55,7 +55,8 @@ static err_code read_types(struct everything *x, sv list, struct err *e)
     while (sv_cut(&list, ',', &one)) {
         fhir_type t = fhir_type_find(one);
         if (t == FHIR_TYPE_NONE)
-            return ERR(e, ERR_INVALID, "_type must be a list of resource types");
+            return ERR(e, ERR_INVALID, "_type must be a list of resource types: %s",
+                       fhir_type_not(one, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
         x->wanted_type[t] = true;
     }
     return ERR_OK;

@@ -75,7 +75,10 @@ err_code rest_export_filter_check(struct rest_call *c, sv filter, fhir_type *out
     *out = FHIR_TYPE_NONE;
     if (sv_cut(&query, '?', &name))
         *out = fhir_type_find(name);
-    if (*out == FHIR_TYPE_NONE || query.ptr == NULL || query.len == 0)
+    if (*out == FHIR_TYPE_NONE && query.ptr)
+        return ERR(e, ERR_INVALID, "a filter is written Type?parameter=value: %s",
+                   fhir_type_not(name, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+    if (query.ptr == NULL || query.len == 0)
         return ERR(e, ERR_INVALID, "a filter is written Type?parameter=value");
     if (uri_query_split(c->a, query, PAIRS_MAX, &pairs, &n, NULL) != ERR_OK)
         return ERR(e, ERR_TOO_LARGE, "a filter takes at most %u search parameters", PAIRS_MAX);

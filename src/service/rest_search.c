@@ -114,11 +114,13 @@ static err_code read_one_include(struct rest_page *p, sv name, sv value, struct 
                    "_include and _revinclude are written Type:parameter or Type:parameter:Target");
     in.type = fhir_type_find(type_name);
     if (in.type == FHIR_TYPE_NONE)
-        return bad(e, "_include and _revinclude begin with a resource type");
+        return ERR(e, ERR_INVALID, "_include and _revinclude begin with a resource type: %s",
+                   fhir_type_not(type_name, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
     if (sv_cut(&rest, ':', &target)) {
         in.target = fhir_type_find(target);
         if (in.target == FHIR_TYPE_NONE)
-            return bad(e, "The target of _include is no resource type");
+            return ERR(e, ERR_INVALID, "The target of _include: %s",
+                       fhir_type_not(target, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
     }
     if (!sv_eq(code, SV_LIT("*"))) {
         in.param = search_param_find(in.type, code);
@@ -227,7 +229,8 @@ static err_code read_types(struct rest_page *p, struct err *e)
     while (sv_cut(&list, ',', &one)) {
         fhir_type t = fhir_type_find(one);
         if (t == FHIR_TYPE_NONE)
-            return bad(e, "_type must be a list of resource types");
+            return ERR(e, ERR_INVALID, "_type must be a list of resource types: %s",
+                       fhir_type_not(one, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
         size_t at = p->n_types;
         while (at && p->types[at - 1] > t)
             at--;

@@ -242,3 +242,19 @@ def test_a_narrative_may_be_plain_text(fhir):
         assert told(div) == 400, div
     got = fhir.post("", bundle(entry("POST", "Patient", patient(text={"status": "generated", "div": "Some narrative"}))))
     assert got.json["entry"][0]["response"]["status"] == "201"
+
+
+# ---- names of types ----
+
+@pytest.mark.parametrize("path, status", [
+    ("NAME", 404), ("NAME/1", 404), ("NAME?gender=male", 404), ("?_type=NAME", 400), ("?_type=Patient,NAME", 400),
+    ("$export?_type=NAME", 400), ("$export?_typeFilter=NAME%3Fgender%3Dmale", 400), ("Patient?_include=NAME:subject", 400),
+    ("Observation?_include=Observation:subject:NAME", 400), ("Patient?_revinclude=NAME:subject", 400),
+    ("Patient/p/$everything?_type=NAME", 400)])
+@pytest.mark.parametrize("name, near", [("Patent", "Patient"), ("observation", "Observation"), ("MedicationReqest", "MedicationRequest"),
+                                        ("Zebra", None), ("X", None)])
+def test_a_name_that_is_no_type_is_told_with_the_one_that_is_near(fhir, path, status, name, near):
+    fhir.put("Patient/p", patient("p"))
+    got = fhir.get(path.replace("NAME", name), Prefer="respond-async")
+    assert got.status == status and f"{name} is no resource type of FHIR R4" in got.text, got.text
+    assert ("meant?" in got.text) == (near is not None) and f": is {near} meant?" in got.text + ": is None meant?"
