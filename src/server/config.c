@@ -12,8 +12,14 @@
 
 enum kind { TEXT, NUMBER, FLAG };
 
+/* In the order of --help; within a heading, that of the table. */
+enum heading { NETWORK, STORAGE, SECURITY, JOBS, LIMITS, START, N_HEADINGS };
+static const char *const headings[N_HEADINGS] = { "Network", "Storage", "Security",
+                                                  "Jobs",    "Limits",  "Configuration and log" };
+
 struct option {
     const char *name;
+    enum heading heading;
     const char *value; /* shown in the help: what to give */
     const char *help;
     const char *fallback; /* NULL: stays NULL */
@@ -25,93 +31,105 @@ struct option {
 #define AT(member) offsetof(struct server_config, member)
 
 static const struct option options[] = {
-    { "listen", "HOST:PORT", "address to serve on; port 0 takes a free one", "127.0.0.1:8080", TEXT,
-      AT(listen), NULL, 0, 0 },
-    { "data", "DIR", "where data stores, jobs and keys live", "./fhirlake-data", TEXT, AT(data),
+    { "listen", NETWORK, "HOST:PORT", "address to serve on; port 0 takes a free one",
+      "127.0.0.1:8080", TEXT, AT(listen), NULL, 0, 0 },
+    { "data", STORAGE, "DIR", "where data stores, jobs and keys live", "./fhirlake-data", TEXT,
+      AT(data), NULL, 0, 0 },
+    { "config", START, "FILE", "INI file with these options (name = value)", NULL, TEXT, AT(config),
       NULL, 0, 0 },
-    { "config", "FILE", "INI file with these options (name = value)", NULL, TEXT, AT(config), NULL,
-      0, 0 },
-    { "objects", "DIR", "s3:// is this directory: DIR/bucket/key [DATA/objects]", NULL, TEXT,
-      AT(objects), NULL, 0, 0 },
-    { "s3-endpoint", "URL", "s3:// is this S3 endpoint (AWS, MinIO, Ceph ...)", NULL, TEXT,
+    { "objects", STORAGE, "DIR", "s3:// is this directory: DIR/bucket/key [DATA/objects]", NULL,
+      TEXT, AT(objects), NULL, 0, 0 },
+    { "s3-endpoint", STORAGE, "URL", "s3:// is this S3 endpoint (AWS, MinIO, Ceph ...)", NULL, TEXT,
       AT(s3_endpoint), NULL, 0, 0 },
-    { "s3-addressing", "STYLE", "auto, path or virtual", "auto", TEXT, AT(s3_addressing),
+    { "s3-addressing", STORAGE, "STYLE", "auto, path or virtual", "auto", TEXT, AT(s3_addressing),
       "auto|path|virtual", 0, 0 },
-    { "sts-endpoint", "URL", "AssumeRole here for each request's DataAccessRoleArn", NULL, TEXT,
-      AT(sts_endpoint), NULL, 0, 0 },
-    { "roles", "FILE|none",
+    { "sts-endpoint", SECURITY, "URL", "AssumeRole here for each request's DataAccessRoleArn", NULL,
+      TEXT, AT(sts_endpoint), NULL, 0, 0 },
+    { "roles", SECURITY, "FILE|none",
       "JSON: role ARN -> credentials, buckets and prefixes it may touch; none: each role all", NULL,
       TEXT, AT(roles), NULL, 0, 0 },
-    { "s3-credentials", "FILE",
+    { "s3-credentials", SECURITY, "FILE",
       "fhirlake's own keys for STS, AWS shared format [AWS_* environment]", NULL, TEXT,
       AT(s3_credentials), NULL, 0, 0 },
-    { "credentials", "FILE", "the callers' keys, AWS shared format [DATA/credentials]", NULL, TEXT,
-      AT(credentials), NULL, 0, 0 },
-    { "auth", "MODE", "sigv4, or none (loopback only)", "sigv4", TEXT, AT(auth), "sigv4|none", 0,
-      0 },
-    { "region", "NAME", "region of the signatures and ARNs", "us-east-1", TEXT, AT(region), NULL, 0,
-      0 },
-    { "account-id", "ID", "12 digits, in ARNs", "000000000000", TEXT, AT(account_id), NULL, 0, 0 },
-    { "public-url", "URL", "what DatastoreEndpoint begins with [the request's Host]", NULL, TEXT,
-      AT(public_url), NULL, 0, 0 },
-    { "quotas", "WHICH", "none, or healthlake: its request rates, then ThrottlingException", "none",
-      TEXT, AT(quotas), "none|healthlake", 0, 0 },
-    { "log-level", "LEVEL", "debug, info, warn, error, off", "info", TEXT, AT(log_level),
+    { "credentials", SECURITY, "FILE", "the callers' keys, AWS shared format [DATA/credentials]",
+      NULL, TEXT, AT(credentials), NULL, 0, 0 },
+    { "auth", SECURITY, "MODE", "sigv4, or none (loopback only)", "sigv4", TEXT, AT(auth),
+      "sigv4|none", 0, 0 },
+    { "region", SECURITY, "NAME", "region of the signatures and ARNs", "us-east-1", TEXT,
+      AT(region), NULL, 0, 0 },
+    { "account-id", SECURITY, "ID", "12 digits, in ARNs", "000000000000", TEXT, AT(account_id),
+      NULL, 0, 0 },
+    { "public-url", NETWORK, "URL", "what DatastoreEndpoint begins with [the request's Host]", NULL,
+      TEXT, AT(public_url), NULL, 0, 0 },
+    { "quotas", LIMITS, "WHICH", "none, or healthlake: its request rates, then ThrottlingException",
+      "none", TEXT, AT(quotas), "none|healthlake", 0, 0 },
+    { "log-level", START, "LEVEL", "debug, info, warn, error, off", "info", TEXT, AT(log_level),
       "debug|info|warn|error|off", 0, 0 },
-    { "workers", "N", "threads that export and import; 0: one per processor, at least 2", "0",
+    { "workers", JOBS, "N", "threads that export and import; 0: one per processor, at least 2", "0",
       NUMBER, AT(workers), NULL, 0, LIMIT_WORKERS },
-    { "max-connections", "N", "open connections", STR(1024), NUMBER, AT(max_connections), NULL, 8,
-      65536 },
-    { "max-connections-per-address", "N",
+    { "max-connections", NETWORK, "N", "open connections", STR(1024), NUMBER, AT(max_connections),
+      NULL, 8, 65536 },
+    { "max-connections-per-address", NETWORK, "N",
       "of one address (IPv6: of a /64), loopback too; 0: a quarter of them, at least 8", "0",
       NUMBER, AT(max_connections_per_address), NULL, 0, 65536 },
-    { "max-datastores", "N", "data stores that are not deleted", STR(1000), NUMBER,
+    { "max-datastores", LIMITS, "N", "data stores that are not deleted", STR(1000), NUMBER,
       AT(max_datastores), NULL, 1, 100000 },
-    { "preload-patients", "N", "patients of PreloadDataConfig SYNTHEA", "100", NUMBER,
+    { "preload-patients", LIMITS, "N", "patients of PreloadDataConfig SYNTHEA", "100", NUMBER,
       AT(preload_patients), NULL, 1, 1000000 },
-    { "export-retention-hours", "N", "how long files of $export are served after it ended", "48",
-      NUMBER, AT(export_retention_hours), NULL, 1, 8760 },
-    { "max-served-exports", "N", "$export over HTTP: of a data store so many wait, run or are kept",
-      "100", NUMBER, AT(max_served_exports), NULL, 1, 100000 },
-    { "max-served-exports-caller", "N", "... of a caller, over all data stores", "500", NUMBER,
-      AT(max_served_exports_caller), NULL, 1, 1000000 },
-    { "max-served-copies", "N", "... and bytes of so many times the data store's largest export",
-      "12", NUMBER, AT(max_served_copies), NULL, 1, 100000 },
-    { "max-served-export-mib", "N", "... of a data store at most so many MiB", "102400", NUMBER,
-      AT(max_served_export_mib), NULL, 1, 1u << 30 },
-    { "max-served-export-mib-caller", "N", "... of a caller at most so many MiB", "409600", NUMBER,
-      AT(max_served_export_mib_caller), NULL, 1, 1u << 30 },
-    { "min-free-mib", "N",
+    { "export-retention-hours", JOBS, "N", "how long files of $export are served after it ended",
+      "48", NUMBER, AT(export_retention_hours), NULL, 1, 8760 },
+    { "max-served-exports", JOBS, "N",
+      "$export over HTTP: of a data store so many wait, run or are kept", "100", NUMBER,
+      AT(max_served_exports), NULL, 1, 100000 },
+    { "max-served-exports-caller", JOBS, "N", "... of a caller, over all data stores", "500",
+      NUMBER, AT(max_served_exports_caller), NULL, 1, 1000000 },
+    { "max-served-copies", JOBS, "N",
+      "... and bytes of so many times the data store's largest export", "12", NUMBER,
+      AT(max_served_copies), NULL, 1, 100000 },
+    { "max-served-export-mib", JOBS, "N", "... of a data store at most so many MiB", "102400",
+      NUMBER, AT(max_served_export_mib), NULL, 1, 1u << 30 },
+    { "max-served-export-mib-caller", JOBS, "N", "... of a caller at most so many MiB", "409600",
+      NUMBER, AT(max_served_export_mib_caller), NULL, 1, 1u << 30 },
+    { "min-free-mib", JOBS, "N",
       "jobs leave so much of the data folder's disk free; 0: 1024, or a twentieth of it", "0",
       NUMBER, AT(min_free_mib), NULL, 0, 1u << 30 },
-    { "cache-mib", "N", "block cache shared by all data stores, in MiB", "64", NUMBER,
+    { "cache-mib", STORAGE, "N", "block cache shared by all data stores, in MiB", "64", NUMBER,
       AT(cache_mib), NULL, 8, 1048576 },
-    { "plain-http", "yes|no", "listen beyond loopback, without TLS", "no", FLAG, AT(plain_http),
-      NULL, 0, 0 },
-    { "unsigned-payload", "yes|no",
+    { "plain-http", NETWORK, "yes|no", "listen beyond loopback, without TLS", "no", FLAG,
+      AT(plain_http), NULL, 0, 0 },
+    { "unsigned-payload", SECURITY, "yes|no",
       "take bodies that the signature does not cover (UNSIGNED-PAYLOAD)", "no", FLAG,
       AT(unsigned_payload), NULL, 0, 0 },
-    { "core-dumps", "yes|no", "a crash may leave a core file: it holds keys and patients' data",
-      "no", FLAG, AT(core_dumps), NULL, 0, 0 },
-    { "make-buckets", "yes|no", "directory store: make a bucket on the first write to it", "yes",
-      FLAG, AT(make_buckets), NULL, 0, 0 },
-    { "sync-objects", "yes|no", "directory store: fsync each object", "yes", FLAG, AT(sync_objects),
+    { "core-dumps", SECURITY, "yes|no",
+      "a crash may leave a core file: it holds keys and patients' data", "no", FLAG, AT(core_dumps),
       NULL, 0, 0 },
+    { "make-buckets", STORAGE, "yes|no", "directory store: make a bucket on the first write to it",
+      "yes", FLAG, AT(make_buckets), NULL, 0, 0 },
+    { "sync-objects", STORAGE, "yes|no", "directory store: fsync each object", "yes", FLAG,
+      AT(sync_objects), NULL, 0, 0 },
 };
 #define N_OPTIONS (sizeof options / sizeof options[0])
+
+static void help_of(const struct option *o, FILE *f)
+{
+    char left[64];
+    (void)snprintf(left, sizeof left, "--%s %s", o->name, o->value);
+    (void)fprintf(f, "  %-28s %s", left, o->help);
+    if (o->fallback && strcmp(o->fallback, "0") != 0)
+        (void)fprintf(f, " [%s]", o->fallback);
+    (void)fputc('\n', f);
+}
 
 void server_config_help(FILE *f)
 {
     (void)fputs("Usage: fhirlake serve [--option VALUE]...\n\n"
                 "Serve Amazon HealthLake's API and run its jobs until SIGTERM.\n\n",
                 f);
-    for (size_t i = 0; i < N_OPTIONS; i++) {
-        char left[64];
-        (void)snprintf(left, sizeof left, "--%s %s", options[i].name, options[i].value);
-        (void)fprintf(f, "  %-28s %s", left, options[i].help);
-        if (options[i].fallback && strcmp(options[i].fallback, "0") != 0)
-            (void)fprintf(f, " [%s]", options[i].fallback);
-        (void)fputc('\n', f);
+    for (unsigned h = 0; h < N_HEADINGS; h++) {
+        (void)fprintf(f, "%s%s\n", h ? "\n" : "", headings[h]);
+        for (size_t i = 0; i < N_OPTIONS; i++)
+            if (options[i].heading == h)
+                help_of(&options[i], f);
     }
     (void)fputs("\nEach option may stand in the environment as FHIRLAKE_<OPTION> "
                 "(FHIRLAKE_DATA=...) and in\n"

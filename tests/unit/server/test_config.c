@@ -172,6 +172,53 @@ TEST(config, help_wins_over_everything_else)
     assert_int_equal(what, SERVER_CONFIG_HELP);
 }
 
+TEST(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for)
+{
+    (void)state;
+    static const char *const order[] = { "\nNetwork\n",
+                                         "  --listen ",
+                                         "  --max-connections ",
+                                         "  --max-connections-per-address ",
+                                         "\nStorage\n",
+                                         "  --data ",
+                                         "  --s3-endpoint ",
+                                         "\nSecurity\n",
+                                         "  --roles ",
+                                         "  --auth ",
+                                         "  --unsigned-payload ",
+                                         "\nJobs\n",
+                                         "  --workers ",
+                                         "  --min-free-mib ",
+                                         "\nLimits\n",
+                                         "  --max-datastores ",
+                                         "\nConfiguration and log\n",
+                                         "  --config ",
+                                         "  --log-level ",
+                                         "\nEach option" };
+    static char text[16384];
+    FILE *f = fmemopen(text, sizeof text, "w");
+    assert_non_null(f);
+    server_config_help(f);
+    assert_int_equal(fclose(f), 0);
+    const char *at = text;
+    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+        const char *next = strstr(at, order[i]);
+        if (next == NULL)
+            fail_msg("%s is not where it should be", order[i]);
+        at = next;
+    }
+    size_t n = 0;
+    for (const char *p = text; (p = strstr(p, "\n  --")) != NULL; n++) {
+        size_t len = strcspn(++p, "\n");
+        size_t name = 2 + strcspn(p + 2, " ");
+        char line[64];
+        (void)snprintf(line, sizeof line, "\n%.*s ", (int)name, p);
+        assert_ptr_equal(strstr(text, line) + 1, p); /* the first of that name is this one */
+        assert_true(len < 140);
+    }
+    assert_int_equal(n, 34);
+}
+
 TEST_MAIN(T(config, defaults_are_the_documented_ones),
           T(config, command_line_beats_environment_beats_file),
           T(config, a_file_with_an_unknown_name_or_a_broken_line_is_refused),
@@ -179,4 +226,5 @@ TEST_MAIN(T(config, defaults_are_the_documented_ones),
           T(config, wrong_values_name_the_option), T(config, no_auth_is_for_loopback_only),
           T(config, plain_http_beyond_loopback_takes_the_option),
           T(config, a_share_that_is_more_than_the_whole_is_refused),
+          T(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for),
           T(config, help_wins_over_everything_else))
