@@ -9,7 +9,7 @@
  *
  *   export.c        T, the plan, the manifest    export_plan.c      the ranges
  *   export_turns.c  workers take ranges          export_write.c     a range becomes objects
- *   export_blocks.c blocks of Patients
+ *   export_blocks.c blocks of Patients           export_about.c     Provenance about what changed
  *   export_sink.c   where it goes, and undoing   export_manifest.c  what is in it
  * Floor: job. */
 #pragma once
@@ -186,6 +186,12 @@ sv export_source_block(const struct export_source *s);
  * once. export_ids_next() reads them. */
 MUST_USE err_code export_source_gather(struct export *x, fhir_type type, const sv *members,
                                        size_t n, struct buf *out, struct err *e);
+/* Has the store any of the type as of t? */
+MUST_USE err_code export_has_any(struct store *st, fhir_type type, uint64_t t, bool *out,
+                                 struct err *e);
+/* Ids in a buf; sorted, each once, after export_ids_sort(). */
+MUST_USE err_code export_ids_add(struct buf *ids, sv id, struct err *e);
+void export_ids_sort(struct buf *ids);
 bool export_ids_next(const struct buf *ids, size_t *at, sv *out);
 /* As export_source_next(), before what belongs to a block is left out. */
 MUST_USE err_code export_source_next_any(struct export_source *s, struct store_version *out,
@@ -197,6 +203,10 @@ bool export_source_passed(const struct export_source *s, uint64_t *n);
 /* Mean number of candidates a member has of a type and their mean size, from a few members. */
 MUST_USE err_code export_source_sample(struct export *x, const struct export_members *m,
                                        fhir_type type, double *bytes_each, struct err *e);
+
+/* Ids of an item of EXPORT_ABOUT, candidates, into an empty out: sorted, each once (export_about.c). */
+MUST_USE err_code export_about_gather(struct export *x, fhir_type provenance, struct buf *out,
+                                      struct err *e);
 
 /* ---- organizeOutputBy=Patient (export_blocks.c) ---- */
 struct export_owners; /* who owns what; remembers which Patients are there */

@@ -248,6 +248,8 @@ static err_code target_owner(void *ctx, fhir_type type, sv id, struct err *e)
     struct about *x = ctx;
     struct search_subject s;
     size_t owner;
+    if (x->found && x->view->members.all)
+        return ERR_OK; /* one is enough */
     if (export_is_type(type, "Provenance") ||
         (x->view->level == JOB_EXPORT_GROUP && export_is_type(type, "Group")))
         return ERR_OK; /* a Group is in no Patient's compartment there */

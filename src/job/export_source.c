@@ -45,7 +45,7 @@ bool export_source_passed(const struct export_source *s, uint64_t *n)
 
 /* ---- ids ---- */
 
-static err_code ids_add(struct buf *ids, sv id, struct err *e)
+err_code export_ids_add(struct buf *ids, sv id, struct err *e)
 {
     TRY(buf_add_char(ids, (char)id.len, e));
     return buf_add(ids, id, e);
@@ -65,7 +65,7 @@ static int by_bytes(const void *a, const void *b)
     return sv_cmp(*(const sv *)a, *(const sv *)b);
 }
 
-static void ids_sort(struct buf *ids)
+void export_ids_sort(struct buf *ids)
 {
     size_t n = 0, at = 0, k = 0, len = 0;
     sv id;
@@ -107,7 +107,7 @@ static err_code lookup(struct export *x, fhir_type type, const struct search_par
         return arena_oom(a, e);
     TRY(store_index_scan(x->run->store, type, &d, SV_NONE, SV_NONE, x->t, &cur, e));
     while ((rc = store_index_next(cur, &hit, e)) == ERR_OK) {
-        TRY(ids_add(out, hit.id, e));
+        TRY(export_ids_add(out, hit.id, e));
         if ((++k & 255) == 0 && job_run_should_stop(x->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
     }
@@ -123,7 +123,7 @@ static err_code gather_own(struct export *x, fhir_type type, const sv *members, 
     struct search_id targets[LOOKUP_IDS];
     if (type == patient) {
         for (size_t i = 0; i < n; i++)
-            TRY(ids_add(out, members[i], e));
+            TRY(export_ids_add(out, members[i], e));
         return ERR_OK;
     }
     size_t n_params = search_compartment(patient, type, params);
@@ -159,7 +159,7 @@ static err_code gather_about(struct export *x, fhir_type type, const struct buf 
     return ERR_OK;
 }
 
-static err_code has_any(struct store *st, fhir_type type, uint64_t t, bool *out, struct err *e)
+err_code export_has_any(struct store *st, fhir_type type, uint64_t t, bool *out, struct err *e)
 {
     CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
     struct store_version v;
@@ -178,56 +178,10 @@ err_code export_source_gather(struct export *x, fhir_type type, const sv *member
         if (t == type || !x->present[t] || !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
             continue;
         TRY(gather_own(x, (fhir_type)t, members, n, &about, e));
-        ids_sort(&about);
+        export_ids_sort(&about);
         TRY(gather_about(x, (fhir_type)t, &about, out, e));
     }
-    ids_sort(out);
-    return ERR_OK;
-}
-
-/* Does what is about it belong to the export, as far as the resource decides? */
-static err_code belongs(const struct export_view *view, const struct search_subject *s,
-                        struct arena *a, bool *in, struct err *e)
-{
-    size_t owner;
-    return view->associated ? export_view_has(view, s, a, in, &owner, e)
-                            : export_owner(view, s, a, in, &owner, e);
-}
-
-/* Provenance about what joined or left by a change of its own. */
-static err_code gather_changed(struct export_source *s, struct err *e)
-{
-    struct export *x = s->x;
-    CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
-    for (unsigned t = 1; t <= fhir_n_types(); t++) {
-        CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
-        CLEANUP_BUF struct buf ids = BUF_INIT(IDS_MAX);
-        struct store_range all = { .type = (fhir_type)t };
-        struct store_version v;
-        err_code rc;
-        if (t == s->item.range.type || !x->changed[t] ||
-            !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
-            continue;
-        TRY(store_changes(x->run->store, &all, x->since_t, x->t, &cur, e));
-        while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
-            struct search_subject after, before;
-            bool there, in = false, was = false;
-            arena_reset(a);
-            TRY(export_subject_read(&x->now, v.type, v.id, a, &there, &after, e));
-            if (there)
-                TRY(belongs(&x->now, &after, a, &in, e));
-            TRY(export_subject_read(&x->before, v.type, v.id, a, &there, &before, e));
-            if (there)
-                TRY(belongs(&x->before, &before, a, &was, e));
-            if (in != was)
-                TRY(ids_add(&ids, v.id, e));
-            if (job_run_should_stop(x->run))
-                return ERR(e, ERR_CANCELLED, "the export was stopped");
-        }
-        if (rc != ERR_EOF)
-            return rc;
-        TRY(gather_about(x, (fhir_type)t, &ids, &s->ids, e));
-    }
+    export_ids_sort(out);
     return ERR_OK;
 }
 
@@ -243,9 +197,9 @@ err_code export_source_sample(struct export *x, const struct export_members *m, 
     *bytes_each = -1;
     if (!x->present[type])
         return ERR_OK;
-    TRY(has_any(x->run->store, type, x->t, &any, e));
+    TRY(export_has_any(x->run->store, type, x->t, &any, e));
     if (!any && x->window) /* it may have been there when the window began */
-        TRY(has_any(x->run->store, type, x->since_t, &any, e));
+        TRY(export_has_any(x->run->store, type, x->since_t, &any, e));
     if (!any)
         return ERR_OK;
     for (size_t i = 0; i < SAMPLE && i < m->n; i++)
@@ -534,8 +488,7 @@ err_code export_source_open(struct export *x, const struct export_item *item,
         break;
     case EXPORT_ABOUT:
         s->share.members = x->moved;
-        TRY(gather_changed(s, e));
-        ids_sort(&s->ids);
+        TRY(export_about_gather(x, item->range.type, &s->ids, e));
         break;
     default:
         if (item->kind == EXPORT_MOVED)
