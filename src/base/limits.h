@@ -9,6 +9,7 @@
 #define LIMIT_WHOLE_BYTES \
     (8u << 20) /* who looks at many gets a larger resource without its large members */
 #define LIMIT_LARGE_AT_A_TIME   2u           /* that are in memory as a whole, of all requests */
+#define LIMIT_LARGE_READERS     4u           /* who look at one without copying its whole */
 #define LIMIT_BUNDLE_BYTES      (20u << 20)  /* a batch or transaction; each resource as above */
 #define LIMIT_BUNDLE_ENTRIES    500u         /* HealthLake's */
 #define LIMIT_BUNDLE_TREE_BYTES (192u << 20) /* what a Bundle takes when it is read */

@@ -9,7 +9,7 @@
 typedef enum { KEY_BULK = 0, KEY_ONLINE = 1 } key_kind;
 
 struct key_bytes {
-    char ptr[KEY_MAX];
+    char ptr[KEY_MAX + 1]; /* a key, or one byte more: the place behind it */
     size_t len;
 };
 

@@ -79,6 +79,7 @@ struct store_env *store_env_new(size_t cache_bytes, unsigned n_background)
     env->n_background = n_background;
     pthread_mutex_init(&env->reindex.lock, NULL);
     pthread_cond_init(&env->reindex.changed, NULL);
+    gate_init(&env->gate);
     return env;
 }
 
@@ -92,6 +93,7 @@ void store_env_free(struct store_env *env)
 {
     if (env == NULL)
         return;
+    gate_done(&env->gate);
     pthread_mutex_destroy(&env->reindex.lock);
     pthread_cond_destroy(&env->reindex.changed);
     rocksdb_cache_destroy(env->cache);

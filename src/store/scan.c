@@ -11,74 +11,14 @@
 #include "base/limits.h"
 #include "fhir/large.h"
 
-/* A cursor reads ahead in every sorted run it merges, and shares the budget among them (each gets
- * the minimum when there are hundreds, until compaction has folded them): 2 MiB for each of 54 bulk
- * loads took 200 MiB more and made the scan half as fast as 256 KiB. */
-#define READAHEAD_BUDGET (16u << 20)
-#define READAHEAD_MAX    (2u << 20)
-#define READAHEAD_MIN    (64u << 10)
 #define IDS_MAX_BYTES \
     (64u << 20)         /* of changed ids kept in memory; more: the type is scanned instead */
 #define SKIP_BY_NEXT 8u /* versions passed over one by one before a seek */
 
-/* ---- iterating ---- */
-
-struct iter {
-    rocksdb_readoptions_t *ro;
-    rocksdb_iterator_t *it;
-    bool
-        valid; /* after iter_seek and iter_next; false at the end and after an error (iter_end tells) */
-    struct key_bytes upper;
-};
-
-static size_t readahead(struct rocks *r, int cf)
+/* The gate that such a read passes, or NULL. */
+static struct gate *gate_for(struct rocks *r, fhir_type type, bool light)
 {
-    size_t each =
-        READAHEAD_BUDGET / (rocks_level0_files(r, cf) + 2); /* levels below: two, as a rule */
-    each = each > READAHEAD_MAX ? READAHEAD_MAX : each < READAHEAD_MIN ? READAHEAD_MIN : each;
-    return each & ~(size_t)4095;
-}
-
-static void iter_open(struct iter *x, struct rocks *r, int cf, struct key_bytes upper,
-                      bool bulk_read)
-{
-    x->upper = upper;
-    x->ro = rocksdb_readoptions_create();
-    rocksdb_readoptions_set_iterate_upper_bound(x->ro, x->upper.ptr, x->upper.len);
-    if (bulk_read) {
-        rocksdb_readoptions_set_total_order_seek(x->ro, 1); /* crosses ids: no filters */
-        rocksdb_readoptions_set_readahead_size(x->ro, readahead(r, cf));
-        rocksdb_readoptions_set_fill_cache(x->ro, 0);
-        rocksdb_readoptions_set_ignore_range_deletions(x->ro, 1); /* the store writes none */
-    }
-    x->it = rocksdb_create_iterator_cf(r->db, x->ro, r->cf[cf]);
-}
-
-static void iter_close(struct iter *x)
-{
-    if (x->it)
-        rocksdb_iter_destroy(x->it);
-    if (x->ro)
-        rocksdb_readoptions_destroy(x->ro);
-}
-
-static void iter_seek(struct iter *x, const struct key_bytes *to)
-{
-    rocksdb_iter_seek(x->it, to->ptr, to->len);
-    x->valid = rocksdb_iter_valid(x->it);
-}
-
-static void iter_next(struct iter *x)
-{
-    rocksdb_iter_next(x->it);
-    x->valid = rocksdb_iter_valid(x->it);
-}
-
-static err_code iter_end(const struct iter *x, struct err *e)
-{
-    char *bad = NULL;
-    rocksdb_iter_get_error(x->it, &bad);
-    return rocks_error(bad, "reading the data store", e);
+    return light && type == r->env->gate.type ? &r->env->gate : NULL;
 }
 
 static struct key_bytes after_type(fhir_type type)
@@ -303,9 +243,9 @@ static err_code read_one(struct rocks *r, fhir_type type, sv id, uint64_t as_of_
     struct batch_table *batches;
     uint64_t as_of = settle(r, as_of_t, &batches);
     *as_of_read = as_of;
-    struct iter x = { 0 };
+    struct iter x;
     struct key_bytes from = key_version_prefix(type, id);
-    iter_open(&x, r, CF_VERSIONS, after_id(type, id), false);
+    iter_open(&x, r, after_id(type, id), false, gate_for(r, type, g->light));
     iter_seek(&x, &from);
     g->batch = NULL; /* of another table */
     err_code rc = group_read(g, &x, batches, as_of, body, e);
@@ -375,6 +315,23 @@ err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bo
 
 /* ---- cursors ---- */
 
+#define AHEAD_FIRST  4u           /* rows of a first stay, and of one behind a large record */
+#define AHEAD_MOST   256u         /* ... of a later one, and groups that it looks at for each row */
+#define AHEAD_BYTES  (512u << 10) /* of bodies; the last one may go beyond */
+#define AHEAD_GROUPS 4u
+
+struct ahead_row {
+    struct store_version v; /* but for its views: */
+    size_t at;              /* of the id, the body behind it */
+};
+/* What a stay inside the gate brought. A block can be large whatever small record the iterator stands at in it, so
+ * none stays open outside; what opening one costs is shared by the rows of a stay. */
+struct ahead {
+    struct buf rows, bytes; /* struct ahead_row */
+    size_t at, want;
+    bool end;
+};
+
 struct rocks_cursor {
     struct store_cursor base;
     struct rocks *r;
@@ -382,6 +339,8 @@ struct rocks_cursor {
     uint64_t as_of, after_t;
     struct batch_table *batches;
     struct iter x;
+    struct key_bytes from, upper; /* SCAN, CHANGES_BY_SCAN: where it begins, or goes on, and ends */
+    struct ahead ahead;           /* the same, when they pass the gate */
     struct group g;
     fhir_type type;
     struct buf changes; /* CHANGES_BY_ID: change_next() reads them */
@@ -404,6 +363,9 @@ static struct rocks_cursor *cursor_new(struct rocks *r, int kind, uint64_t as_of
     c->g.cursor = &c->base;
     buf_init(&c->changes, IDS_MAX_BYTES);
     buf_init(&c->rows, SIZE_MAX / 2); /* some 40 bytes a version */
+    buf_init(&c->ahead.rows, SIZE_MAX / 2);
+    buf_init(&c->ahead.bytes, SIZE_MAX / 2);
+    c->ahead.want = AHEAD_FIRST;
     return c;
 }
 
@@ -413,6 +375,8 @@ void rocks_cursor_close(struct store_cursor *base)
     iter_close(&c->x);
     group_done(&c->g);
     buf_done(&c->changes);
+    buf_done(&c->ahead.rows);
+    buf_done(&c->ahead.bytes);
     if (c->get)
         rocksdb_readoptions_destroy(c->get);
     batch_table_unref(c->batches);
@@ -422,12 +386,9 @@ void rocks_cursor_close(struct store_cursor *base)
 
 static void scan_start(struct rocks_cursor *c, const struct store_range *range)
 {
-    struct key_bytes from = key_id_bound(range->type, range->from_id);
-    struct key_bytes to =
-        range->to_id.len ? key_id_bound(range->type, range->to_id) : after_type(range->type);
+    c->from = key_id_bound(range->type, range->from_id);
+    c->upper = range->to_id.len ? key_id_bound(range->type, range->to_id) : after_type(range->type);
     c->type = range->type;
-    iter_open(&c->x, c->r, CF_VERSIONS, to, true);
-    iter_seek(&c->x, &from);
 }
 
 err_code rocks_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
@@ -444,25 +405,35 @@ err_code rocks_scan(struct store *st, const struct store_range *range, uint64_t 
 static err_code read_value(struct rocks_cursor *c, struct key_bytes key, struct value_head *h,
                            struct err *e)
 {
+    struct gate *gate = gate_for(c->r, c->type, c->base.light);
     struct buf *to = &c->g.best.value;
     char *bad = NULL;
     size_t len = 0;
     if (c->get == NULL)
         c->get = rocksdb_readoptions_create();
-    rocksdb_pinnableslice_t *found =
-        rocksdb_get_pinned_cf(c->r->db, c->get, c->r->cf[CF_VERSIONS], key.ptr, key.len, &bad);
-    TRY(rocks_error(bad, "reading the data store", e));
-    const char *v = found ? rocksdb_pinnableslice_value(found, &len) : NULL;
-    err_code rc = v && value_split(sv_make(v, len), h) ? ERR_OK : damaged(e);
     buf_clear(to);
     c->g.best.placed = false;
     c->g.best.left_out = 0;
+    if (gate)
+        gate_enter(gate);
+    rocksdb_pinnableslice_t *found =
+        rocksdb_get_pinned_cf(c->r->db, c->get, c->r->cf[CF_VERSIONS], key.ptr, key.len, &bad);
+    err_code rc = rocks_error(bad, "reading the data store", e);
+    if (rc == ERR_OK) {
+        const char *v = found ? rocksdb_pinnableslice_value(found, &len) : NULL;
+        rc = v && value_split(sv_make(v, len), h) ? ERR_OK : damaged(e);
+    }
     if (rc == ERR_OK && !(c->base.light && cut_body(&c->g.best, &h->body, &rc, e))) {
         rc = buf_add(to, h->body.json, e);
         h->body.json = buf_sv(to);
     }
     if (found)
         rocksdb_pinnableslice_destroy(found);
+    if (gate) {
+        gate_leave(gate);
+        /* small neighbours come out of one block, and large ones would push out what others have in the cache */
+        rocksdb_readoptions_set_fill_cache(c->get, len <= LIMIT_WHOLE_BYTES);
+    }
     return rc;
 }
 
@@ -493,11 +464,13 @@ static err_code read_change(struct rocks_cursor *c, const struct change *ch, str
         return damaged(e);
     if (ch->b == 0)
         return read_exact(c, ch, e);
-    if (c->x.it == NULL)
-        iter_open(&c->x, c->r, CF_VERSIONS, after_type(c->type), false);
+    if (c->x.ro == NULL)
+        iter_open(&c->x, c->r, after_type(c->type), false, gate_for(c->r, c->type, c->base.light));
     struct key_bytes from = key_version_prefix(c->type, ch->id);
     iter_seek(&c->x, &from);
     err_code rc = group_read(&c->g, &c->x, c->batches, c->as_of, true, e);
+    if (c->x.gate)
+        iter_rest(&c->x);
     if (rc == ERR_EOF || (rc == ERR_OK && c->g.best.t != ch->t))
         return damaged(e);
     return rc;
@@ -513,6 +486,78 @@ static err_code next_by_id(struct rocks_cursor *c, struct store_version *out, st
     return ERR_OK;
 }
 
+/* Is what the scan has read one of its rows? */
+static bool is_row(const struct rocks_cursor *c)
+{
+    const struct candidate *best = &c->g.best;
+    return best->there &&
+           (c->kind == SCAN ? best->head.method != STORE_METHOD_DELETE : best->t > c->after_t);
+}
+
+static err_code ahead_add(struct ahead *a, const struct group *g, struct err *e)
+{
+    struct ahead_row row = { .at = a->bytes.len };
+    group_version(g, &row.v);
+    TRY(buf_add(&a->bytes, row.v.id, e));
+    TRY(buf_add(&a->bytes, row.v.body.json, e));
+    return buf_add(&a->rows, sv_make(&row, sizeof row), e);
+}
+
+/* One stay in the gate: some rows, of those that stand from c->from on. */
+static err_code ahead_fill(struct rocks_cursor *c, struct err *e)
+{
+    struct ahead *a = &c->ahead;
+    struct group *g = &c->g;
+    size_t n = 0, n_groups = 0;
+    err_code rc = ERR_OK;
+    buf_clear(&a->rows);
+    buf_clear(&a->bytes);
+    a->at = 0;
+    c->x.n_large = 0;
+    iter_seek(&c->x, &c->from);
+    while (n < a->want && n_groups++ < AHEAD_GROUPS * a->want && a->bytes.len < AHEAD_BYTES) {
+        if ((rc = group_read(g, &c->x, c->batches, c->as_of, true, e)) != ERR_OK)
+            break;
+        sv id = sv_make(g->id, g->id_len);
+        if (!fhir_id_ok(id)) {
+            rc = damaged(e);
+            break;
+        }
+        if (is_row(c)) {
+            if ((rc = ahead_add(a, g, e)) != ERR_OK)
+                break;
+            n++;
+        }
+        c->from = after_id(g->type, id);
+        if (c->x.n_large) /* a stay that met one is short; this one, at what is read already, goes on */
+            a->want = AHEAD_FIRST;
+    }
+    iter_rest(&c->x);
+    if (rc == ERR_EOF)
+        a->end = true;
+    else if (rc != ERR_OK && n == 0)
+        return rc; /* else it comes up again, when it is its turn */
+    if (c->x.n_large == 0 && a->want < AHEAD_MOST)
+        a->want *= 4;
+    return ERR_OK;
+}
+
+static err_code next_ahead(struct rocks_cursor *c, struct store_version *out, struct err *e)
+{
+    struct ahead *a = &c->ahead;
+    while (a->at == a->rows.len / sizeof(struct ahead_row)) {
+        if (a->end)
+            return ERR_EOF;
+        TRY(ahead_fill(c, e));
+    }
+    const struct ahead_row *row = (const struct ahead_row *)(const void *)a->rows.ptr + a->at++;
+    *out = row->v;
+    out->id.ptr = a->bytes.ptr + row->at;
+    if (out->body.json.len)
+        out->body.json.ptr = out->id.ptr + out->id.len;
+    return ERR_OK;
+}
+
 static err_code next_of_history(struct rocks_cursor *c, struct store_version *out, struct err *e);
 
 err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out, struct err *e)
@@ -522,16 +567,18 @@ err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out,
         return next_of_history(c, out, e);
     if (c->kind == CHANGES_BY_ID)
         return next_by_id(c, out, e);
-    for (;;) {
-        TRY(group_read(&c->g, &c->x, c->batches, c->as_of, true, e));
-        if (!c->g.best.there)
-            continue;
-        if (c->kind == SCAN ? c->g.best.head.method == STORE_METHOD_DELETE
-                            : c->g.best.t <= c->after_t)
-            continue;
-        group_version(&c->g, out);
-        return ERR_OK;
+    if (c->x.ro == NULL) { /* not before it is known whether it reads light */
+        iter_open(&c->x, c->r, c->upper, true, gate_for(c->r, c->type, base->light));
+        if (c->x.gate == NULL)
+            iter_seek(&c->x, &c->from);
     }
+    if (c->x.gate)
+        return next_ahead(c, out, e);
+    do {
+        TRY(group_read(&c->g, &c->x, c->batches, c->as_of, true, e));
+    } while (!is_row(c));
+    group_version(&c->g, out);
+    return ERR_OK;
 }
 
 /* ---- history ---- */
@@ -550,11 +597,15 @@ static int newer_first(const void *a, const void *b)
     return x->t < y->t ? 1 : x->t > y->t ? -1 : 0;
 }
 
-static err_code history_list(struct rocks_cursor *c, struct err *e)
+/* Keys bring their values' blocks, so the list passes the gate whoever asks. */
+static err_code history_list(struct rocks_cursor *c, sv of, struct err *e)
 {
-    for (; rocksdb_iter_valid(c->x.it); rocksdb_iter_next(c->x.it)) {
+    CLEANUP_ITER struct iter x;
+    struct key_bytes from = key_version_prefix(c->type, of);
+    iter_open(&x, c->r, after_id(c->type, of), false, gate_for(c->r, c->type, true));
+    for (iter_seek(&x, &from); x.valid; iter_next(&x)) {
         size_t len;
-        const char *k = rocksdb_iter_key(c->x.it, &len);
+        const char *k = rocksdb_iter_key(x.it, &len);
         struct key_version_parts p;
         if (!key_version_split(sv_make(k, len), &p))
             return damaged(e);
@@ -567,7 +618,7 @@ static err_code history_list(struct rocks_cursor *c, struct err *e)
         if (row.t <= c->as_of)
             TRY(buf_add(&c->rows, sv_make(&row, sizeof row), e));
     }
-    return iter_end(&c->x, e);
+    return iter_end(&x, e);
 }
 
 static err_code next_of_history(struct rocks_cursor *c, struct store_version *out, struct err *e)
@@ -598,15 +649,10 @@ err_code rocks_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t
                        struct store_cursor **out, struct err *e)
 {
     struct rocks_cursor *c = cursor_new((struct rocks *)st, HISTORY, as_of_t);
-    struct key_bytes from = key_version_prefix(type, id);
     c->type = type;
     c->g.id_len = id.len;
     memcpy(c->g.id, id.ptr, c->g.id_len);
-    iter_open(&c->x, c->r, CF_VERSIONS, after_id(type, id), false);
-    rocksdb_iter_seek(c->x.it, from.ptr, from.len);
-    err_code rc = history_list(c, e);
-    iter_close(&c->x);
-    c->x = (struct iter){ 0 };
+    err_code rc = history_list(c, id, e);
     if (rc != ERR_OK) {
         rocks_cursor_close(&c->base);
         return rc;

@@ -8,6 +8,7 @@
  *   recent.c   current versions read lately      counts.c   sums of what is current
  *   changes.c  who changed within a window          weight.c   what an open store takes
  *   registry.c which stores are open                reindex.c  search entries of an older form
+ *   gate.c    who may meet a large record          iter.c    iterators over versions
  * Floor: store. */
 #pragma once
 #include "store/keys.h"
@@ -87,6 +88,21 @@ size_t store_items_sort(struct store_bulk_item *items, size_t n);
 
 /* ---- RocksDB ---- */
 
+/* ---- who may meet a large record (gate.c) ---- */
+struct gate_waiter;
+struct gate {
+    fhir_type type; /* of which records may be any size: Binary alone is imported above 5 MiB */
+    pthread_mutex_t lock;
+    unsigned n_inside, most_inside;
+    uint64_t n_waited;
+    struct gate_waiter *head, *tail; /* while all places are taken */
+};
+void gate_init(struct gate *g);
+void gate_done(struct gate *g);
+/* Nobody enters twice, and who is inside waits for nobody. */
+void gate_enter(struct gate *g);
+void gate_leave(struct gate *g);
+
 struct store_env {
     rocksdb_env_t *env;
     rocksdb_cache_t *cache;
@@ -99,6 +115,7 @@ struct store_env {
         pthread_cond_t changed;
         bool taken;
     } reindex;
+    struct gate gate;
 };
 
 /* ---- current versions read lately (recent.c says which laws hold) ---- */
@@ -175,6 +192,28 @@ struct rocks {
         pthread_t thread;
     } index;
 };
+
+/* ---- iterating over versions (iter.c) ---- */
+struct iter {
+    struct rocks *r;
+    struct gate *gate; /* NULL: it may stand anywhere, for as long as it likes */
+    rocksdb_readoptions_t *ro;
+    rocksdb_iterator_t *
+        it; /* NULL: before the first seek, or at rest; with a gate: inside exactly while it is there */
+    bool
+        valid; /* after iter_seek and iter_next; false at the end and after an error (iter_end tells) */
+    uint64_t n_large; /* large ones that were passed, with a gate */
+    struct key_bytes upper;
+};
+void iter_open(struct iter *x, struct rocks *r, struct key_bytes upper, bool bulk_read,
+               struct gate *gate);
+void iter_close(struct iter *x);
+#define CLEANUP_ITER __attribute__((cleanup(iter_close)))
+void iter_seek(struct iter *x, const struct key_bytes *to);
+void iter_next(struct iter *x);
+/* Give back what it holds, and its place, until the next seek. */
+void iter_rest(struct iter *x);
+err_code iter_end(const struct iter *x, struct err *e); /* not at rest */
 
 /* As store_open_rocksdb(), with at most so many sorted files open at a time. */
 MUST_USE err_code rocks_open(struct store_env *env, const char *path, bool create, unsigned n_files,

@@ -1,0 +1,384 @@
+/* Light readers of records of any size: so few at a time as the gate says, in the order of their coming, nobody with
+ * a record in memory outside, and each with the rows that the memory store gives. */
+#include "test.h"
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/rng.h"
+#include "store/store_private.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+#define LARGE   (LIMIT_WHOLE_BYTES + (1u << 20))
+#define PATIENT 102
+#define READERS 12u
+
+static struct store_env *env;
+static fhir_type binary;
+static char *noise; /* LARGE bytes that no packing makes small */
+
+static struct store *open_new(char dir[64])
+{
+    struct store *st;
+    (void)snprintf(dir, 64, "/tmp/fhirlake-gate-%016llx", (unsigned long long)rng_u64());
+    OK(store_open_rocksdb(env, dir, true, &st, e));
+    return st;
+}
+
+static void end(struct store *st, const char *dir)
+{
+    store_close(st);
+    OK(file_remove_tree(dir, e));
+}
+
+/* n tells bodies apart. */
+static struct fhir_body body(struct buf *text, unsigned n, size_t len)
+{
+    buf_clear(text);
+    OK(buf_add_fmt(text, e, "{\"resourceType\":\"Binary\",\"n\":%u,\"data\":\"", n));
+    uint32_t hole = 24; /* behind "Binary" */
+    OK(buf_add(text, sv_make(noise, len), e));
+    OK(buf_add(text, SV_LIT("\"}"), e));
+    return (struct fhir_body){ buf_sv(text), hole, FHIR_HOLE_NO_META };
+}
+
+static void put(struct store *st, fhir_type type, const char *id, store_method m, unsigned n,
+                size_t len)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT(LARGE + 1000);
+    struct store_commit c;
+    struct store_write w = { .type = type, .id = sv_from(id), .method = m };
+    if (m != STORE_METHOD_DELETE)
+        w.body = body(&text, n, len);
+    OK(store_commit(st, &w, 1, &c, e));
+}
+
+/* One load of a small one, a large one, a small one: they stand in one block, or in two. */
+static void load(struct store *st, const char *name, unsigned n)
+{
+    struct buf text[3] = { BUF_INIT(LARGE + 1000), BUF_INIT(LARGE + 1000), BUF_INIT(LARGE + 1000) };
+    char ids[3][32];
+    struct store_bulk_item items[3];
+    struct store_bulk *b;
+    struct store_commit c;
+    for (unsigned i = 0; i < 3; i++) {
+        (void)snprintf(ids[i], sizeof ids[i], "%s-%u", name, i);
+        items[i] = (struct store_bulk_item){ .type = binary,
+                                             .id = sv_from(ids[i]),
+                                             .body = body(&text[i], n, i == 1 ? LARGE : 100 * i) };
+    }
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, items, 3, e));
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    for (unsigned i = 0; i < 3; i++)
+        buf_done(&text[i]);
+}
+
+/* The same history in either store: 12 commits, among them large ones that are replaced, deleted and loaded anew. */
+static void fill(struct store *st)
+{
+    char id[16];
+    load(st, "a", 1);
+    load(st, "b", 2);
+    load(st, "c", 3);
+    load(st, "b", 4);
+    put(st, binary, "a-1", STORE_METHOD_UPDATE, 5, LARGE);
+    put(st, binary, "a-1", STORE_METHOD_UPDATE, 6, 10);
+    put(st, binary, "b-1", STORE_METHOD_DELETE, 0, 0);
+    load(st, "c", 7);
+    put(st, binary, "b-1", STORE_METHOD_UPDATE, 8, LARGE);
+    for (unsigned i = 0; i < 40; i++) {
+        (void)snprintf(id, sizeof id, "b-0-%02u", i);
+        put(st, binary, id, STORE_METHOD_UPDATE, i, 50);
+    }
+    put(st, binary, "c-2", STORE_METHOD_DELETE, 0, 0);
+    put(st, PATIENT, "p", STORE_METHOD_UPDATE, 9, 10);
+}
+
+static void print(struct buf *out, struct store_cursor *c)
+{
+    struct store_version v;
+    struct err why;
+    err_code rc;
+    while ((rc = store_cursor_next(c, &v, &why)) == ERR_OK)
+        OK(buf_add_fmt(out, e, "%.*s v%llu t%llu m%d -%zu %.*s\n", SV_FMT(v.id),
+                       (unsigned long long)v.version, (unsigned long long)v.t, (int)v.method,
+                       v.left_out, SV_FMT(v.body.json)));
+    assert_int_equal(rc, ERR_EOF);
+    store_cursor_close(c);
+}
+
+static struct store_cursor *light_scan(struct store *st, uint64_t t)
+{
+    struct store_cursor *c;
+    OK(store_scan(st, &(struct store_range){ .type = binary }, t, &c, e));
+    store_cursor_light(c);
+    return c;
+}
+
+/* All that can be read light as of t. */
+static void print_all(struct buf *out, struct store *st, uint64_t t)
+{
+    static const char *const ids[] = { "a-1", "b-1", "c-2", "b-0-07" };
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    struct store_cursor *c;
+    struct store_version v;
+    print(out, light_scan(st, t));
+    OK(store_scan(st, &(struct store_range){ binary, SV_LIT("a-1"), SV_LIT("c-1") }, t, &c, e));
+    store_cursor_light(c);
+    print(out, c);
+    OK(store_changes(st, &(struct store_range){ .type = binary }, 2, t, &c, e));
+    store_cursor_light(c);
+    print(out, c);
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
+        OK(store_history(st, binary, sv_from(ids[i]), t, &c, e));
+        store_cursor_light(c);
+        print(out, c);
+        struct err why;
+        arena_reset(a);
+        err_code rc = store_get_light(st, binary, sv_from(ids[i]), t, a, &v, &why);
+        OK(buf_add_fmt(out, e, "%s: %d", ids[i], (int)rc));
+        if (rc == ERR_OK)
+            OK(buf_add_fmt(out, e, " v%llu t%llu -%zu %.*s\n", (unsigned long long)v.version,
+                           (unsigned long long)v.t, v.left_out, SV_FMT(v.body.json)));
+    }
+}
+
+struct writer {
+    struct store *st;
+    atomic_bool stop;
+};
+
+static void *write_for_ever(void *arg)
+{
+    static const char *const ids[] = { "a-0", "a-1", "b-1", "b-0-07", "aa", "d" };
+    struct writer *w = arg;
+    for (unsigned n = 0; !atomic_load(&w->stop); n++) {
+        put(w->st, binary, ids[n % 6], STORE_METHOD_UPDATE, n, n % 17 ? 50 : LARGE);
+        if (n % 20 == 0)
+            load(w->st, "b", n);
+    }
+    return NULL;
+}
+
+TEST(gate, light_readers_see_what_the_memory_store_says_as_of_each_commit_while_others_write)
+{
+    (void)state;
+    char dir[64];
+    struct store *st = open_new(dir), *oracle;
+    OK(store_open_memory(&oracle, e));
+    fill(st);
+    fill(oracle);
+    uint64_t last = store_last(st).t;
+    assert_int_equal(store_last(oracle).t, last);
+    struct writer w = { .st = st };
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, write_for_ever, &w), 0);
+    for (uint64_t t = 1; t <= last; t += TEST_SANITIZED ? 24 : t < 12 ? 3 : 20) {
+        CLEANUP_BUF struct buf have = BUF_INIT(64u << 20);
+        CLEANUP_BUF struct buf want = BUF_INIT(64u << 20);
+        print_all(&have, st, t);
+        print_all(&want, oracle, t);
+        assert_sv(buf_sv(&have), buf_sv(&want));
+        assert_true(want.len > 100);
+    }
+    atomic_store(&w.stop, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(env->gate.n_inside, 0);
+    store_close(oracle);
+    end(st, dir);
+}
+
+static size_t in_use(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+}
+
+TEST(gate, who_stands_at_a_large_record_or_at_a_small_one_beside_it_holds_neither)
+{
+    (void)state;
+    char dir[64];
+    struct store *st = open_new(dir);
+    struct store_cursor *c[READERS];
+    struct store_version v;
+    load(st, "a", 1);
+    load(st, "b", 2);
+    for (unsigned row = 0; row < 5; row++) { /* the last one is a-0, a-1, ... */
+        size_t before = in_use();
+        for (unsigned i = 0; i < READERS; i++) {
+            c[i] = light_scan(st, STORE_NOW);
+            for (unsigned k = 0; k <= row; k++)
+                OK(store_cursor_next(c[i], &v, e));
+            assert_int_equal(env->gate.n_inside, 0);
+        }
+        if (!TEST_SANITIZED) /* which know nothing of in_use() */
+            assert_true(in_use() < before + LARGE);
+        for (unsigned i = 0; i < READERS; i++)
+            store_cursor_close(c[i]);
+    }
+    for (unsigned i = 0; i < READERS; i++) {
+        OK(store_history(st, binary, SV_LIT("a-1"), STORE_NOW, &c[i], e));
+        store_cursor_light(c[i]);
+        OK(store_cursor_next(c[i], &v, e));
+        assert_int_equal(env->gate.n_inside, 0);
+    }
+    for (unsigned i = 0; i < READERS; i++)
+        store_cursor_close(c[i]);
+    end(st, dir);
+}
+
+static atomic_uint n_done; /* readers that are through */
+
+struct reader {
+    struct store *st;
+    unsigned how;
+    struct buf got;
+};
+
+static void *read_light(void *arg)
+{
+    struct reader *r = arg;
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    struct store_cursor *c;
+    struct store_version v;
+    switch (r->how % 4) {
+    case 0:
+        print(&r->got, light_scan(r->st, STORE_NOW));
+        break;
+    case 1:
+        OK(store_get_light(r->st, binary, SV_LIT("a-1"), STORE_NOW, a, &v, e));
+        break;
+    case 2:
+        OK(store_history(r->st, binary, SV_LIT("a-1"), STORE_NOW, &c, e));
+        store_cursor_light(c);
+        print(&r->got, c);
+        break;
+    default:
+        OK(store_changes(r->st, &(struct store_range){ .type = binary }, 0, STORE_NOW, &c, e));
+        store_cursor_light(c);
+        print(&r->got, c);
+    }
+    atomic_fetch_add(&n_done, 1);
+    return NULL;
+}
+
+static uint64_t waited(void)
+{
+    pthread_mutex_lock(&env->gate.lock);
+    uint64_t n = env->gate.n_waited;
+    pthread_mutex_unlock(&env->gate.lock);
+    return n;
+}
+
+static void wait_until_waited(uint64_t n)
+{
+    while (waited() < n) {
+        assert_int_equal(atomic_load(&n_done), 0);
+        sched_yield();
+    }
+}
+
+TEST(gate, every_light_read_of_a_binary_waits_while_the_gate_is_full_and_no_other_read_does)
+{
+    (void)state;
+    char dir[64];
+    struct store *st = open_new(dir);
+    CLEANUP(arena_free) struct arena *a = arena_new(32u << 20);
+    struct reader r[READERS];
+    pthread_t threads[READERS];
+    struct store_version v;
+    struct store_cursor *c;
+    load(st, "a", 1);
+    load(st, "b", 2);
+    put(st, PATIENT, "p", STORE_METHOD_UPDATE, 3, 10);
+    for (unsigned i = 0; i < LIMIT_LARGE_READERS; i++)
+        gate_enter(&env->gate);
+    uint64_t before = waited();
+    for (unsigned i = 0; i < READERS; i++) {
+        r[i] = (struct reader){ st, i, BUF_INIT(1u << 20) };
+        assert_int_equal(pthread_create(&threads[i], NULL, read_light, &r[i]), 0);
+    }
+    wait_until_waited(before + READERS);
+    OK(store_get(st, binary, SV_LIT("a-1"), STORE_NOW, a, &v, e));
+    assert_int_equal(v.left_out, 0);
+    OK(store_get_light(st, PATIENT, SV_LIT("p"), STORE_NOW, a, &v, e));
+    OK(store_scan(st, &(struct store_range){ .type = PATIENT }, STORE_NOW, &c, e));
+    store_cursor_light(c);
+    OK(store_cursor_next(c, &v, e));
+    store_cursor_close(c);
+    OK(store_scan(st, &(struct store_range){ .type = binary }, STORE_NOW, &c, e));
+    OK(store_cursor_next(c, &v, e));
+    store_cursor_close(c);
+    assert_int_equal(waited(), before + READERS);
+    for (unsigned i = 0; i < LIMIT_LARGE_READERS; i++)
+        gate_leave(&env->gate);
+    for (unsigned i = 0; i < READERS; i++) {
+        pthread_join(threads[i], NULL);
+        if (i >= 4)
+            assert_sv(buf_sv(&r[i].got), buf_sv(&r[i - 4].got));
+    }
+    for (unsigned i = 0; i < READERS; i++)
+        buf_done(&r[i].got);
+    assert_int_equal(env->gate.n_inside, 0);
+    assert_int_equal(env->gate.most_inside, LIMIT_LARGE_READERS);
+    end(st, dir);
+}
+
+static unsigned order[READERS], n_order;
+
+static void *pass(void *arg)
+{
+    gate_enter(&env->gate);
+    order[n_order++] = *(unsigned *)arg; /* one place alone goes from hand to hand */
+    gate_leave(&env->gate);
+    return NULL;
+}
+
+TEST(gate, who_waits_longest_comes_next)
+{
+    (void)state;
+    pthread_t threads[READERS];
+    unsigned number[READERS];
+    atomic_store(&n_done, 0);
+    for (unsigned i = 0; i < LIMIT_LARGE_READERS; i++)
+        gate_enter(&env->gate);
+    uint64_t before = waited();
+    for (unsigned i = 0; i < READERS; i++) {
+        number[i] = i;
+        assert_int_equal(pthread_create(&threads[i], NULL, pass, &number[i]), 0);
+        wait_until_waited(before + i + 1);
+    }
+    gate_leave(&env->gate);
+    for (unsigned i = 0; i < READERS; i++)
+        pthread_join(threads[i], NULL);
+    for (unsigned i = 0; i < READERS; i++)
+        assert_int_equal(order[i], i);
+    assert_int_equal(env->gate.n_inside, LIMIT_LARGE_READERS - 1);
+    for (unsigned i = 1; i < LIMIT_LARGE_READERS; i++)
+        gate_leave(&env->gate);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(gate, light_readers_see_what_the_memory_store_says_as_of_each_commit_while_others_write),
+        T(gate, who_stands_at_a_large_record_or_at_a_small_one_beside_it_holds_neither),
+        T(gate, every_light_read_of_a_binary_waits_while_the_gate_is_full_and_no_other_read_does),
+        T(gate, who_waits_longest_comes_next),
+    };
+    env = store_env_new(8 << 20, 2);
+    binary = fhir_type_find(SV_LIT("Binary"));
+    noise = malloc(LARGE);
+    if (noise == NULL)
+        abort();
+    for (size_t i = 0, n = 1; i < LARGE; i++, n = n * 6364136223846793005u + 1442695040888963407u)
+        noise[i] = (char)('A' + (n >> 33) % 26);
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    free(noise);
+    store_env_free(env);
+    return rc;
+}
