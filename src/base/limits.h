@@ -8,13 +8,14 @@
 #define LIMIT_DATA_BODY_BYTES    (5u << 20) /* a REST resource; HealthLake answers 413 above 5 MB */
 #define LIMIT_WHOLE_BYTES \
     (8u << 20) /* who looks at many gets a larger resource without its large members */
-#define LIMIT_LARGE_AT_A_TIME   2u           /* that are in memory as a whole, of all requests */
-#define LIMIT_LARGE_READERS     4u           /* who look at one without copying its whole */
-#define LIMIT_BUNDLE_BYTES      (20u << 20)  /* a batch or transaction; each resource as above */
-#define LIMIT_BUNDLE_ENTRIES    500u         /* HealthLake's */
-#define LIMIT_BUNDLE_TREE_BYTES (192u << 20) /* what a Bundle takes when it is read */
-#define LIMIT_BUNDLE_WORK_BYTES (128u << 20) /* and while it is worked on, beside what it stores */
-#define LIMIT_BUNDLE_SECONDS    60u          /* then what is left of it is refused */
+#define LIMIT_LARGE_AT_A_TIME     2u           /* that are in memory as a whole, of all requests */
+#define LIMIT_LARGE_READERS       4u           /* who look at one without copying its whole ... */
+#define LIMIT_LARGE_READERS_STORE 3u           /* ... in one data store */
+#define LIMIT_BUNDLE_BYTES        (20u << 20)  /* a batch or transaction; each resource as above */
+#define LIMIT_BUNDLE_ENTRIES      500u         /* HealthLake's */
+#define LIMIT_BUNDLE_TREE_BYTES   (192u << 20) /* what a Bundle takes when it is read */
+#define LIMIT_BUNDLE_WORK_BYTES   (128u << 20) /* and while it is worked on, beside what it stores */
+#define LIMIT_BUNDLE_SECONDS      60u          /* then what is left of it is refused */
 #define LIMIT_BUNDLE_SOFT_SECONDS \
     20u /* or already after so many, while others wait for their Bundle */
 #define LIMIT_BUNDLE_SEARCHES   1000u /* conditional references of one, each counted once */

@@ -1,15 +1,15 @@
-/* gate.c - who may have a record of any size in memory: few threads at a time, first come, first served.
+/* gate.c - who may have a record of any size in memory: few threads at a time, fewer of one data store.
  *
  * RocksDB unpacks the whole block that a record stands in, says its size only then, and keeps it for as long as an
  * iterator stands there. So who reads light where records can be large passes this gate first, has an iterator only
- * while inside, and copies what he needs before he leaves. A place is handed from who leaves to who waits longest:
- * nobody overtakes. Inside nobody waits for anything but the disk, and enters no second time: there is no deadlock. */
+ * while inside, and copies what he needs before he leaves. A free place goes to who waits longest among those whose
+ * data store has not all that one may have: so who reads elsewhere does not wait behind one store's large records.
+ * Inside nobody waits for anything but the disk, and enters no second time: there is no deadlock. */
 #include "store/store_private.h"
-
-#include "base/limits.h"
 
 struct gate_waiter {
     struct gate_waiter *next;
+    const struct rocks *store;
     pthread_cond_t come;
     bool in;
 };
@@ -25,17 +25,33 @@ void gate_done(struct gate *g)
     pthread_mutex_destroy(&g->lock);
 }
 
-void gate_enter(struct gate *g)
+static bool has_place_locked(const struct gate *g, const struct rocks *store)
+{
+    unsigned its = 0;
+    for (unsigned i = 0; i < g->n_inside; i++)
+        its += g->inside[i] == store;
+    return g->n_inside < LIMIT_LARGE_READERS && its < LIMIT_LARGE_READERS_STORE;
+}
+
+static void enter_locked(struct gate *g, const struct rocks *store)
+{
+    g->inside[g->n_inside++] = store;
+    if (g->n_inside > g->most_inside)
+        g->most_inside = g->n_inside;
+}
+
+/* Whoever waits has no place now: those of a store that may have more would be inside. */
+void gate_enter(struct gate *g, const struct rocks *store)
 {
     pthread_mutex_lock(&g->lock);
-    if (g->n_inside < LIMIT_LARGE_READERS) { /* then nobody waits */
-        if (++g->n_inside > g->most_inside)
-            g->most_inside = g->n_inside;
+    if (has_place_locked(g, store)) {
+        enter_locked(g, store);
     } else {
-        struct gate_waiter w = { .next = NULL };
+        struct gate_waiter w = { .store = store }, **at = &g->waiting;
         pthread_cond_init(&w.come, NULL);
-        *(g->head ? &g->tail->next : &g->head) = &w;
-        g->tail = &w;
+        while (*at)
+            at = &(*at)->next;
+        *at = &w;
         g->n_waited++;
         while (!w.in)
             pthread_cond_wait(&w.come, &g->lock);
@@ -44,16 +60,21 @@ void gate_enter(struct gate *g)
     pthread_mutex_unlock(&g->lock);
 }
 
-void gate_leave(struct gate *g)
+void gate_leave(struct gate *g, const struct rocks *store)
 {
     pthread_mutex_lock(&g->lock);
-    struct gate_waiter *w = g->head;
+    unsigned i = 0;
+    while (g->inside[i] != store)
+        i++;
+    g->inside[i] = g->inside[--g->n_inside];
+    struct gate_waiter **at = &g->waiting, *w;
+    while ((w = *at) != NULL && !has_place_locked(g, w->store))
+        at = &w->next;
     if (w) {
-        g->head = w->next;
+        *at = w->next;
+        enter_locked(g, w->store);
         w->in = true;
         pthread_cond_signal(&w->come);
-    } else {
-        g->n_inside--;
     }
     pthread_mutex_unlock(&g->lock);
 }

@@ -48,7 +48,7 @@ void iter_rest(struct iter *x)
     x->it = NULL;
     x->valid = false;
     if (x->gate)
-        gate_leave(x->gate);
+        gate_leave(x->gate, x->r);
 }
 
 void iter_close(struct iter *x)
@@ -63,7 +63,7 @@ void iter_seek(struct iter *x, const struct key_bytes *to)
 {
     if (x->it == NULL) {
         if (x->gate)
-            gate_enter(x->gate);
+            gate_enter(x->gate, x->r);
         x->it = rocksdb_create_iterator_cf(x->r->db, x->ro, x->r->cf[CF_VERSIONS]);
     }
     rocksdb_iter_seek(x->it, to->ptr, to->len);

@@ -415,7 +415,7 @@ static err_code read_value(struct rocks_cursor *c, struct key_bytes key, struct 
     c->g.best.placed = false;
     c->g.best.left_out = 0;
     if (gate)
-        gate_enter(gate);
+        gate_enter(gate, c->r);
     rocksdb_pinnableslice_t *found =
         rocksdb_get_pinned_cf(c->r->db, c->get, c->r->cf[CF_VERSIONS], key.ptr, key.len, &bad);
     err_code rc = rocks_error(bad, "reading the data store", e);
@@ -430,7 +430,7 @@ static err_code read_value(struct rocks_cursor *c, struct key_bytes key, struct 
     if (found)
         rocksdb_pinnableslice_destroy(found);
     if (gate) {
-        gate_leave(gate);
+        gate_leave(gate, c->r);
         /* small neighbours come out of one block, and large ones would push out what others have in the cache */
         rocksdb_readoptions_set_fill_cache(c->get, len <= LIMIT_WHOLE_BYTES);
     }

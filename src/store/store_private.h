@@ -11,6 +11,7 @@
  *   gate.c    who may meet a large record          iter.c    iterators over versions
  * Floor: store. */
 #pragma once
+#include "base/limits.h"
 #include "store/keys.h"
 #include "store/store.h"
 
@@ -90,18 +91,20 @@ size_t store_items_sort(struct store_bulk_item *items, size_t n);
 
 /* ---- who may meet a large record (gate.c) ---- */
 struct gate_waiter;
+struct rocks;
 struct gate {
     fhir_type type; /* of which records may be any size: Binary alone is imported above 5 MiB */
     pthread_mutex_t lock;
+    const struct rocks *inside[LIMIT_LARGE_READERS]; /* n_inside: whose */
     unsigned n_inside, most_inside;
     uint64_t n_waited;
-    struct gate_waiter *head, *tail; /* while all places are taken */
+    struct gate_waiter *waiting; /* the first came first */
 };
 void gate_init(struct gate *g);
 void gate_done(struct gate *g);
 /* Nobody enters twice, and who is inside waits for nobody. */
-void gate_enter(struct gate *g);
-void gate_leave(struct gate *g);
+void gate_enter(struct gate *g, const struct rocks *store);
+void gate_leave(struct gate *g, const struct rocks *store);
 
 struct store_env {
     rocksdb_env_t *env;

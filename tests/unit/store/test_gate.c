@@ -282,6 +282,19 @@ static void wait_until_waited(uint64_t n)
     }
 }
 
+/* Readers of data stores that are not there: the gate looks at who they are alone. */
+static const char others[READERS];
+static const struct rocks *other(unsigned i)
+{
+    return (const struct rocks *)(const void *)&others[i];
+}
+
+static void fill_the_gate(void)
+{
+    for (unsigned i = 0; i < LIMIT_LARGE_READERS; i++)
+        gate_enter(&env->gate, other(i));
+}
+
 TEST(gate, every_light_read_of_a_binary_waits_while_the_gate_is_full_and_no_other_read_does)
 {
     (void)state;
@@ -295,8 +308,7 @@ TEST(gate, every_light_read_of_a_binary_waits_while_the_gate_is_full_and_no_othe
     load(st, "a", 1);
     load(st, "b", 2);
     put(st, PATIENT, "p", STORE_METHOD_UPDATE, 3, 10);
-    for (unsigned i = 0; i < LIMIT_LARGE_READERS; i++)
-        gate_enter(&env->gate);
+    fill_the_gate();
     uint64_t before = waited();
     for (unsigned i = 0; i < READERS; i++) {
         r[i] = (struct reader){ st, i, BUF_INIT(1u << 20) };
@@ -315,7 +327,7 @@ TEST(gate, every_light_read_of_a_binary_waits_while_the_gate_is_full_and_no_othe
     store_cursor_close(c);
     assert_int_equal(waited(), before + READERS);
     for (unsigned i = 0; i < LIMIT_LARGE_READERS; i++)
-        gate_leave(&env->gate);
+        gate_leave(&env->gate, other(i));
     for (unsigned i = 0; i < READERS; i++) {
         pthread_join(threads[i], NULL);
         if (i >= 4)
@@ -332,9 +344,10 @@ static unsigned order[READERS], n_order;
 
 static void *pass(void *arg)
 {
-    gate_enter(&env->gate);
-    order[n_order++] = *(unsigned *)arg; /* one place alone goes from hand to hand */
-    gate_leave(&env->gate);
+    unsigned i = *(unsigned *)arg;
+    gate_enter(&env->gate, other(i));
+    order[n_order++] = i; /* one place alone goes from hand to hand */
+    gate_leave(&env->gate, other(i));
     return NULL;
 }
 
@@ -344,22 +357,44 @@ TEST(gate, who_waits_longest_comes_next)
     pthread_t threads[READERS];
     unsigned number[READERS];
     atomic_store(&n_done, 0);
-    for (unsigned i = 0; i < LIMIT_LARGE_READERS; i++)
-        gate_enter(&env->gate);
+    fill_the_gate();
     uint64_t before = waited();
     for (unsigned i = 0; i < READERS; i++) {
         number[i] = i;
         assert_int_equal(pthread_create(&threads[i], NULL, pass, &number[i]), 0);
         wait_until_waited(before + i + 1);
     }
-    gate_leave(&env->gate);
+    gate_leave(&env->gate, other(0));
     for (unsigned i = 0; i < READERS; i++)
         pthread_join(threads[i], NULL);
     for (unsigned i = 0; i < READERS; i++)
         assert_int_equal(order[i], i);
     assert_int_equal(env->gate.n_inside, LIMIT_LARGE_READERS - 1);
     for (unsigned i = 1; i < LIMIT_LARGE_READERS; i++)
-        gate_leave(&env->gate);
+        gate_leave(&env->gate, other(i));
+}
+
+TEST(gate, one_data_store_leaves_a_place_to_the_others)
+{
+    (void)state;
+    pthread_t thread;
+    unsigned zero = 0;
+    atomic_store(&n_done, 0);
+    n_order = 0;
+    uint64_t before = waited();
+    for (unsigned i = 0; i < LIMIT_LARGE_READERS_STORE; i++)
+        gate_enter(&env->gate, other(0));
+    assert_int_equal(pthread_create(&thread, NULL, pass, &zero), 0);
+    wait_until_waited(before + 1);
+    gate_enter(&env->gate, other(1)); /* past him, who may have no more */
+    gate_leave(&env->gate, other(1));
+    assert_int_equal(waited(), before + 1);
+    assert_int_equal(n_order, 0);
+    for (unsigned i = 0; i < LIMIT_LARGE_READERS_STORE; i++)
+        gate_leave(&env->gate, other(0));
+    pthread_join(thread, NULL);
+    assert_int_equal(n_order, 1);
+    assert_int_equal(env->gate.n_inside, 0);
 }
 
 int main(void)
@@ -369,6 +404,7 @@ int main(void)
         T(gate, who_stands_at_a_large_record_or_at_a_small_one_beside_it_holds_neither),
         T(gate, every_light_read_of_a_binary_waits_while_the_gate_is_full_and_no_other_read_does),
         T(gate, who_waits_longest_comes_next),
+        T(gate, one_data_store_leaves_a_place_to_the_others),
     };
     env = store_env_new(8 << 20, 2);
     binary = fhir_type_find(SV_LIT("Binary"));
