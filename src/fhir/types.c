@@ -41,6 +41,12 @@ const char *fhir_type_not(sv name, char out[FHIR_TYPE_NOT_LEN])
     return out;
 }
 
+const char *fhir_type_slip(sv name, char out[FHIR_TYPE_NOT_LEN])
+{
+    return near_name(name, known, NULL).len ? fhir_type_not(name, out)
+                                            : "a value is no resource type of FHIR R4";
+}
+
 const char *fhir_type_name(fhir_type t)
 {
     return t >= 1 && t <= N_TYPES ? names[t].ptr : "";

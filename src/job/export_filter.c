@@ -91,7 +91,7 @@ static err_code add_filter(struct export_filter *f, const struct job_engine_conf
     fhir_type type = fhir_type_find(name);
     if (type == FHIR_TYPE_NONE && has_query)
         return ERR(e, ERR_INVALID, "_typeFilter is written Type?parameter=value: %s",
-                   fhir_type_not(name, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+                   fhir_type_slip(name, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
     if (!has_query || rest.len == 0)
         return ERR(e, ERR_INVALID, "_typeFilter is written Type?parameter=value");
     if (!f->wanted[type])
@@ -120,7 +120,7 @@ static err_code choose_types(struct export_filter *f, const struct job_export_pa
         fhir_type t = fhir_type_find(p->types.items[i]);
         if (t == FHIR_TYPE_NONE)
             return ERR(e, ERR_INVALID, "_type: %s",
-                       fhir_type_not(p->types.items[i], (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+                       fhir_type_slip(p->types.items[i], (char[FHIR_TYPE_NOT_LEN]){ 0 }));
         if (!job_export_offers(p->level, t))
             return ERR(e, ERR_INVALID,
                        "_type names %s, which is not in the Patient compartment: export it at "

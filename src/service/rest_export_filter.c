@@ -77,7 +77,7 @@ err_code rest_export_filter_check(struct rest_call *c, sv filter, fhir_type *out
         *out = fhir_type_find(name);
     if (*out == FHIR_TYPE_NONE && query.ptr)
         return ERR(e, ERR_INVALID, "a filter is written Type?parameter=value: %s",
-                   fhir_type_not(name, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+                   fhir_type_slip(name, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
     if (query.ptr == NULL || query.len == 0)
         return ERR(e, ERR_INVALID, "a filter is written Type?parameter=value");
     if (uri_query_split(c->a, query, PAIRS_MAX, &pairs, &n, NULL) != ERR_OK)

@@ -139,7 +139,7 @@ static void read_type(struct kick *k, const char *name, sv v)
 {
     fhir_type t = fhir_type_find(v);
     if (t == FHIR_TYPE_NONE) {
-        unsupported(k, name, "%s", fhir_type_not(v, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+        unsupported(k, name, "%s", fhir_type_slip(v, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
         return;
     }
     if (!job_export_offers(k->level, t)) {

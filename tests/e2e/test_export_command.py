@@ -59,7 +59,7 @@ def test_export_with_filters_goes_over_rest(server, world):
     assert fewer.returncode == 0 and fewer.stdout != got.stdout
     refused = export(server, "--datastore", world, "--output", "s3://output/x", "--type", "Nothing")
     assert refused.returncode == 1 and "_type" in refused.stderr
-    for option, value, told in [("--type", "Foo", "Foo is no resource type of FHIR R4"), ("--type", "Patent", "is Patient meant?"),
+    for option, value, told in [("--type", "Foo", "_type: a value is no resource type of FHIR R4"), ("--type", "Patent", "is Patient meant?"),
                                 ("--type", "Patient,observation", "is Observation meant?"),
                                 ("--type", "Encuonter", "is Encounter meant?"),
                                 ("--type-filter", "Patients?gender=female", "is Patient meant?")]:

@@ -180,7 +180,7 @@ TEST(late, a_second_head_has_its_time_from_its_first_byte)
 }
 
 /* Cookies are pairs to the library, which keeps them in the connection's memory; without room there it can say nothing. */
-static void ends_at_once(int fd, const char *head, const char *pair, size_t n)
+static void ends_at_once(int fd, const char *head, const char *pair, size_t n, const char *body)
 {
     const struct timeval patience = { .tv_sec = 8 };
     char text[65536], got[1024];
@@ -188,7 +188,7 @@ static void ends_at_once(int fd, const char *head, const char *pair, size_t n)
     ssize_t r;
     while (n--)
         len += (size_t)snprintf(text + len, sizeof text - len, "%s", pair);
-    (void)snprintf(text + len, sizeof text - len, "\r\n\r\n");
+    (void)snprintf(text + len, sizeof text - len, "\r\n\r\n%s", body);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
     assert_true(say(fd, text));
     while ((r = recv(fd, got, sizeof got, 0)) > 0)
@@ -202,14 +202,15 @@ TEST(late, what_the_library_has_no_answer_for_ends_at_once)
     (void)state;
     start((struct http_limits){ .head_us = 60000000, .slow_us = 60000000 });
     const char *head = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nCookie: ";
-    ends_at_once(dial(), head, "a=b; ", 2000);
-    ends_at_once(dial(), head, "a=b;", 12000);
-    ends_at_once(dial(), head, "abcdefgh; ", 3000);
-    ends_at_once(dial(), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nCookie: a", "; a",
-                 4000);
+    ends_at_once(dial(), head, "a=b; ", 2000, "");
+    ends_at_once(dial(), head, "a=b;", 12000, "");
+    ends_at_once(dial(), head, "abcdefgh; ", 3000, "");
+    ends_at_once(
+        dial(), "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\nCookie: a",
+        "; a", 4000, "123456789"); /* libmicrohttpd 1.0 passes over what is no pair */
     int fd = dial();
     assert_int_equal(ask(fd, "/"), 200);
-    ends_at_once(fd, head, "a=b; ", 2000);
+    ends_at_once(fd, head, "a=b; ", 2000, "");
 }
 
 TEST(late, a_body_that_comes_slowly_is_ended)
