@@ -60,10 +60,10 @@ static err_code path_in(char out[PATH_MAX], const char *dir, const char *name, s
 /* The files below say what is wrong with them, not which they are. */
 static err_code naming(const char *option, const char *path, err_code rc, struct err *e)
 {
-    char was[ERR_MSG_LEN];
+    char was[ERR_CTX_LEN + 2 + ERR_MSG_LEN];
     if (rc == ERR_OK)
         return rc;
-    memcpy(was, e->msg, sizeof was);
+    (void)snprintf(was, sizeof was, "%s%s%s", e->ctx, e->ctx[0] ? ": " : "", e->msg);
     return ERR(e, rc, "%s %.200s: %s", option, path, was);
 }
 

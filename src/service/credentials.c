@@ -290,11 +290,7 @@ err_code credentials_load(const char *path, struct credentials **out, struct err
         return rc;
     }
     c->arena = a;
-    err_code rc = fill(c, path, e);
-    if (rc != ERR_OK) {
-        err_context(e, "credentials file");
-        return rc;
-    }
+    TRY(fill(c, path, e));
     *out = c;
     c = NULL;
     return ERR_OK;
@@ -422,7 +418,7 @@ static err_code pair_load(const char *path, sv name, bool private, struct arena 
     const struct section *s = NULL;
     err_code rc = own_section(path, name, private, a, &s, e);
     if (rc != ERR_OK) {
-        err_context(e, "credentials file");
+        err_context(e, "credentials file %s", path);
         return rc;
     }
     *out_access_key_id = s->c.access_key_id;

@@ -109,6 +109,18 @@ def test_keys_and_rules_that_others_can_read_or_change_are_refused(tmp_path, nam
         pass
 
 
+@pytest.mark.parametrize("policy, told", [
+    ("{bad", "JSON is broken"), ('{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Actions": "*", "Resource": "*"}]}', '"Actions"'),
+    ("[]", ""), (None, "No such file")], ids=["broken", "member", "list", "missing"])
+def test_a_policy_that_cannot_be_taken_is_named_with_its_section(tmp_path, policy, told):
+    keys = callers(tmp_path, IMPORT)
+    (tmp_path / "b.json").unlink()
+    if policy:
+        private(tmp_path / "b.json", policy)
+    line = refused(tmp_path, "--credentials", keys)
+    assert "section [b]: policy b.json: " in line and told in line, line
+
+
 def test_a_folder_in_which_everybody_can_put_files_is_refused(tmp_path):
     place = tmp_path / "etc"
     place.mkdir(mode=0o700)
