@@ -3,8 +3,8 @@
 
 #include "base/near.h"
 
-static const char *const names[] = { "Patient", "Practitioner", "Observation", "ReadResource",
-                                     "SearchWithGet" };
+static const char *const names[] = { "Patient",      "Practitioner",  "Observation",
+                                     "ReadResource", "SearchWithGet", "List" };
 
 static sv known(const void *ctx, size_t i)
 {
@@ -25,6 +25,7 @@ TEST(near, a_slip_finds_the_name_that_was_meant)
     finds("Patent", "Patient");
     finds("Patientt", "Patient");
     finds("Paitent", "Patient");
+    finds("Lsit", "List"); /* two that changed places are one slip */
     finds("patients", "Patient");
     finds("OBSERVATION", "Observation");
     finds("ReadResorce", "ReadResource");

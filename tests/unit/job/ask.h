@@ -20,6 +20,18 @@ static void put_text(struct store *st, const char *text, struct store_commit *at
     OK(store_commit(st, &w, 1, at, e));
 }
 
+static void put_fmt(struct store *st, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void put_fmt(struct store *st, const char *fmt, ...)
+{
+    char text[2048];
+    struct store_commit at;
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    put_text(st, text, &at);
+}
+
 /* Run it; all files as "== name\n" and content, and the manifest. */
 static struct job run(struct fx *f, const struct job_export_params *ask, struct arena *a,
                       struct buf *tree, yyjson_val **manifest)

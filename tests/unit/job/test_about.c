@@ -15,18 +15,6 @@ static uint32_t below(uint32_t n)
 }
 
 /* Writes go in one by one; what was put last as "Type/id" is what a copy holds. */
-static void put_fmt(struct store *st, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void put_fmt(struct store *st, const char *fmt, ...)
-{
-    char text[1024];
-    struct store_commit at;
-    va_list ap;
-    va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    put_text(st, text, &at);
-}
-
 static void drop(struct store *st, const char *type, char letter, unsigned digits, unsigned i)
 {
     struct store_commit at;

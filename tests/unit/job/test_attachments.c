@@ -7,18 +7,6 @@
 #define BASE "http://h:8080/datastore/0a/r4"
 #define N    24
 
-static void put_fmt(struct store *st, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void put_fmt(struct store *st, const char *fmt, ...)
-{
-    char text[2048];
-    struct store_commit at;
-    va_list ap;
-    va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    put_text(st, text, &at);
-}
-
 /* Of each type some with such a url, and some without; in front of meta and behind it. */
 static void fill(struct store *st, unsigned from, unsigned to)
 {

@@ -3,18 +3,6 @@
 
 #define PATIENTS 12u
 
-static void put_fmt(struct store *st, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void put_fmt(struct store *st, const char *fmt, ...)
-{
-    char text[1024];
-    struct store_commit at;
-    va_list ap;
-    va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    put_text(st, text, &at);
-}
-
 static void drop(struct store *st, const char *type, const char *id)
 {
     struct store_commit at;
