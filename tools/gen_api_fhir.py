@@ -5,7 +5,7 @@
     tools/gen_api_fhir.py --check    end with 1 when they are not what the program has (tools/lint.py does)
 
 A table stands between `<!-- NAME: made by tools/gen_api_fhir.py -->` and `<!-- end -->`; the rest of the document is
-written by hand. Read are: rest_interactions[] (src/service/rest.c), shapes (src/service/rest_private.h), parameters
+written by hand. Read are: rest_interactions[] (src/service/rest_interactions.c), shapes (src/service/rest_private.h), parameters
 and compartments (src/search/*.inc), modifiers (src/search/query.c), limits (headers), statuses (src/service/errors.c)."""
 import collections
 import pathlib
@@ -38,7 +38,7 @@ def wrapped(words):
 def interactions():
     paths = dict(re.findall(r"\b(REST_[A-Z_]+),\s*/\* (.+?) \*/", source("service/rest_private.h")))
     prefixes = dict(re.findall(r'#define (OPERATION_OF_\w+)\(\w+\)[\s\\]+"(.*?)"', source("service/rest_private.h")))
-    text = source("service/rest.c")
+    text = source("service/rest_interactions.c")
     text = text[text.index("rest_interactions[] = {") + len("rest_interactions[] = {"):]
     text = text[:text.index("\n};")]
     rows = []
@@ -118,8 +118,8 @@ LIMITS = (
     ("base/limits.h", "LIMIT_DATA_BODY_BYTES", "body of a request"),
     ("base/limits.h", "LIMIT_RESOURCE_DEPTH", "nesting of a resource"),
     ("base/limits.h", "LIMIT_HEADERS_BYTES", "request line and headers"),
-    ("service/rest.c", "QUERY_MAX", "bytes of a query, or of a posted form"),
-    ("service/rest.c", "PARAMS_MAX", "parameters of a query and a form together"),
+    ("service/rest_params.c", "QUERY_MAX", "bytes of a query, or of a posted form"),
+    ("service/rest_params.c", "PARAMS_MAX", "parameters of a query and a form together"),
     ("codec/json_patch.h", "JSON_PATCH_OPS_MAX", "operations of a JSON Patch"),
     ("service/rest_page.h", "PAGE_COUNT_DEFAULT", "matches on a page without `_count`"),
     ("service/rest_page.h", "PAGE_COUNT_MAX", "most of them; a larger `_count` means this"),

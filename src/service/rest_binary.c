@@ -35,13 +35,13 @@ static bool is_binary(fhir_type type)
 
 bool rest_binary_reads(const struct rest_call *c)
 {
-    return c->it->fn != rest_write && is_binary(c->type) && !c->in_bundle &&
+    return !rest_is_write(c->it) && is_binary(c->type) && !c->in_bundle &&
            (c->it->shape == REST_INSTANCE || c->it->shape == REST_VERSION);
 }
 
 bool rest_binary_writes(const struct rest_call *c)
 {
-    return c->it->fn == rest_write && is_binary(c->type) && !c->in_bundle &&
+    return rest_is_write(c->it) && is_binary(c->type) && !c->in_bundle &&
            (sv_eq_cstr(c->in.method, "POST") || sv_eq_cstr(c->in.method, "PUT"));
 }
 

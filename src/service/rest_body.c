@@ -135,3 +135,18 @@ err_code rest_parameters_body(struct rest_call *c, struct err *e)
     TRY(json_read(a, c->in.body, LIMIT_JSON_DEPTH, &doc, e));
     return add_parameters(c, yyjson_doc_get_root(doc), e);
 }
+
+sv rest_media_param(sv header, const char *name)
+{
+    sv part;
+    while (sv_cut(&header, ';', &part)) {
+        size_t eq = sv_find(part, '=');
+        if (eq == part.len || !sv_eq_nocase(sv_trim(sv_head(part, eq)), sv_from(name)))
+            continue;
+        sv value = sv_trim(sv_tail(part, eq + 1));
+        if (value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"')
+            value = sv_make(value.ptr + 1, value.len - 2);
+        return value;
+    }
+    return SV_NONE;
+}

@@ -1,6 +1,7 @@
 /* rest_bundle.h - a Bundle of requests at work.
  *
- *   rest_bundle.c        reads it, makes each entry a call of its own, runs a batch, writes the answer
+ *   rest_bundle.c        reads it, runs a batch, writes the answer
+ *   rest_entry.c         makes an entry a call of its own, and writes its part of the answer
  *   rest_transaction.c   all or nothing: order, identities, one commit
  *   rest_bundle_refs.c   links between the entries of a transaction
  *
@@ -53,7 +54,7 @@ struct rest_bundle {
     struct rest_refs refs;
 };
 
-/* ---- rest_bundle.c ---- */
+/* ---- rest_entry.c ---- */
 /* Make the entry a call, with what it needs in a: its route, and may the caller. On failure en->where is set. */
 MUST_USE err_code rest_entry_open(struct rest_entry *en, struct arena *a, struct err *e);
 bool rest_entry_is(const struct rest_entry *en, const char *method);
@@ -78,3 +79,6 @@ bool rest_refs_conditional(struct rest_bundle *b);
 MUST_USE err_code rest_refs_pending(const struct rest_bundle *b, const struct rest_query *query,
                                     fhir_type type, const struct rest_entry *but,
                                     const struct rest_entry **hit, size_t *n, struct err *e);
+/* rest_relink_fn of an entry's call. */
+MUST_USE err_code rest_relink(struct rest_call *c, sv text, struct buf *buf, sv *out,
+                              struct err *e);

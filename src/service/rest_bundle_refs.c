@@ -33,7 +33,7 @@ err_code rest_refs_collect(struct rest_bundle *b, struct rest_entry **culprit, s
     if (r->rows == NULL || r->found == NULL)
         return arena_oom(b->a, e);
     for (size_t i = 0; i < b->in.n; i++)
-        if (b->entries[i].in->full_url.len && b->entries[i].c.it->fn == rest_write &&
+        if (b->entries[i].in->full_url.len && rest_is_write(b->entries[i].c.it) &&
             !rest_entry_is(&b->entries[i], "DELETE"))
             r->rows[r->n++] = (struct rest_ref){ b->entries[i].in->full_url, &b->entries[i] };
     if (r->n)
@@ -120,7 +120,7 @@ bool rest_refs_conditional(struct rest_bundle *b)
         struct rest_entry *en = &b->entries[i];
         struct fhir_links links = { .fn = note, .ctx = &en->c };
         struct err e;
-        if (en->c.it->fn != rest_write || en->c.in.body.len == 0)
+        if (!rest_is_write(en->c.it) || en->c.in.body.len == 0)
             continue;
         if (rest_entry_is(en, "PATCH")) {
             if (memchr(en->c.in.body.ptr, '?', en->c.in.body.len))

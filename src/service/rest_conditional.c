@@ -15,12 +15,6 @@
 
 #include "base/rng.h"
 
-bool rest_is_conditional(const struct rest_call *c)
-{
-    return c->in.if_none_exist.len > 0 ||
-           (c->it->shape == REST_TYPE && !sv_eq_cstr(c->in.method, "POST"));
-}
-
 static err_code says_nothing(sv name, struct err *e)
 {
     return ERR(

@@ -10,13 +10,6 @@
 
 #define DELETE_COUNT_MAX 100u
 
-bool rest_is_delete_of_several(const struct rest_call *c)
-{
-    return c->it /* a Bundle's conditional reference is no interaction */ &&
-           c->it->shape == REST_TYPE && sv_eq_cstr(c->in.method, "DELETE") &&
-           rest_param(c, "_count").ptr != NULL;
-}
-
 struct several {
     struct rest_call *c;
     size_t count;

@@ -65,6 +65,8 @@ struct rest_page {
 MUST_USE err_code rest_page_read(struct rest_page *p, struct err *e);
 /* The place of a page (rest_cursor.h): as of which commit, and behind what it begins. */
 MUST_USE err_code rest_page_place_read(struct rest_page *p, sv text, struct err *e);
+/* The text of the page that begins where a walk of this search stands; owned by the call's arena. */
+sv rest_page_place(const struct rest_page *p, const struct rest_place *at);
 /* The Bundle, to the call's body. */
 MUST_USE err_code rest_page_write(struct rest_page *p, struct err *e);
 
@@ -87,6 +89,16 @@ MUST_USE err_code rest_page_self(struct rest_page *p, struct json_writer *w, con
 MUST_USE err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *relation,
                                  sv page, struct err *e);
 
+/* rest_page_include.c: NULL when the page asks for no includes, which the calls take as nothing to do. */
+struct rest_includes;
+struct rest_includes *rest_includes_new(struct rest_page *p, struct json_writer *w);
+void rest_includes_free(struct rest_includes *x);
+/* A match stands on the page. */
+MUST_USE err_code rest_includes_match(struct rest_includes *x, const struct rest_match *m,
+                                      struct err *e);
+/* All that comes with the matches. */
+MUST_USE err_code rest_includes_write(struct rest_includes *x, struct err *e);
+
 /* rest_order.c: the next count matches in the order of _sort. ERR_TIMEOUT. */
 struct rest_order;
 struct rest_row_list {
@@ -107,9 +119,3 @@ bool rest_order_place_read(struct rest_page *p, sv text);
  * asked. Appended to out. */
 MUST_USE err_code rest_subset_write(const struct rest_page *p, const struct rest_match *m,
                                     struct buf *out, struct err *e);
-
-/* rest_read.c: a version of a resource, by its number. Its body is valid until *cur is closed, which is the caller's; its
- * id is that of `of`. ERR_NOT_FOUND. */
-MUST_USE err_code rest_version_find(struct rest_call *c, const struct search_id *of,
-                                    uint64_t version, uint64_t as_of_t, struct store_cursor **cur,
-                                    struct store_version *out, struct err *e);

@@ -122,7 +122,11 @@ struct rest_interaction {
 extern const struct rest_interaction rest_interactions[];
 extern const size_t rest_n_interactions;
 
-struct rest_entry;  /* of a transaction: rest_bundle.h */
+struct rest_entry; /* of a transaction: rest_bundle.h */
+/* Links of a transaction between its entries, in a text that is about to be stored. *out is text itself, or what buf
+ * holds. */
+typedef err_code (*rest_relink_fn)(struct rest_call *c, sv text, struct buf *buf, sv *out,
+                                   struct err *e);
 struct rest_scope { /* what the searches of a transaction's writes see */
     uint64_t as_of;
     const struct search_id *gone; /* sorted; taken as not there */
@@ -151,12 +155,13 @@ struct rest_call {
     struct rest_clock *clock;       /* NULL: of no request, it takes as long as it takes */
     const struct rest_scope *scope; /* NULL outside of a transaction */
     struct rest_asked_list *asked;  /* what conditional writes went by is noted here; or NULL */
-    struct rest_entry *entry;       /* likewise */
+    struct rest_entry *entry;       /* of a transaction, or NULL; then with: */
+    rest_relink_fn relink;
     struct rest_answer out;
     struct rest_issue_list issues; /* what an error says beside its text */
 };
 
-/* ---- rest.c ---- */
+/* ---- rest_route.c ---- */
 /* Find the interaction of c->in and fill the route. ERR_NOT_FOUND, ERR_METHOD, ERR_INVALID. */
 MUST_USE err_code rest_route(struct rest_call *c, struct err *e);
 /* What is stored once and then stays: AuditEvent. It may come under an id of the client's, where nothing was. */
@@ -165,21 +170,46 @@ bool rest_is_immutable(fhir_type type);
 bool rest_offered_on(const struct rest_interaction *it, fhir_type type);
 /* Is the operation called on this type? */
 bool rest_called_on(const struct rest_interaction *it, fhir_type type);
+/* The row is a create, update, patch or delete, conditional or not. */
+static inline bool rest_is_write(const struct rest_interaction *it)
+{
+    return (it->shape == REST_TYPE || it->shape == REST_INSTANCE) && strcmp(it->method, "GET") != 0;
+}
+/* The row takes a Bundle. */
+static inline bool rest_is_bundle(const struct rest_interaction *it)
+{
+    return it->shape == REST_SYSTEM && strcmp(it->method, "POST") == 0;
+}
+
+/* ---- rest_call.c ---- */
 /* May the caller do this on the data store? action: "ReadResource". ERR_DENIED. */
 MUST_USE err_code rest_allowed(struct rest_call *c, const char *action, struct err *e);
 /* May he do what the route says? A conditional write is a search too. */
 MUST_USE err_code rest_allowed_here(struct rest_call *c, struct err *e);
-/* Decode a query or form into pairs, appended to c->params. */
-MUST_USE err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e);
-sv rest_param(const struct rest_call *c, const char *name); /* first of that name */
 /* Prefer: return=minimal | representation | OperationOutcome; handling=strict | lenient. */
 bool rest_prefers(const struct rest_call *c, const char *what);
-/* Parameter of a header such as "application/fhir+json; charset=utf-8", without quotes; SV_NONE: not there. */
-sv rest_media_param(sv header, const char *name);
 /* One more header of the answer; past five they are passed over, which is our bug. */
 void rest_header(struct rest_call *c, const char *name, sv value);
 /* Does a write answer with the resource? In a Bundle only when asked for. */
 bool rest_wants_body(const struct rest_call *c);
+/* The write depends on what a search finds: If-None-Exist, or a query instead of an id. */
+bool rest_is_conditional(const struct rest_call *c);
+/* A conditional delete with _count: of as many as match, up to that. */
+bool rest_is_delete_of_several(const struct rest_call *c);
+
+/* ---- rest_params.c ---- */
+/* Decode a query or form into pairs, appended to c->params. */
+MUST_USE err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e);
+sv rest_param(const struct rest_call *c, const char *name); /* first of that name */
+/* A value of blanks and commas: a parameter of a read is passed over then, as FHIR says (search.html#errors), and a
+ * condition of a write is refused. */
+bool rest_says_nothing(sv value);
+/* Before parameters of a read are looked at: the names of those that say nothing become empty. */
+MUST_USE err_code rest_read_names(struct rest_call *c, struct err *e);
+/* A date or dateTime of any precision that is no search parameter (`what` is its name): it begins at *lo and ends
+ * before *hi, either of which may be NULL. ERR_INVALID. */
+MUST_USE err_code rest_read_date(struct rest_call *c, const char *what, sv value, int64_t *lo,
+                                 int64_t *hi, struct err *e);
 
 /* ---- rest_clock.c ---- */
 void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *pool,
@@ -228,10 +258,17 @@ MUST_USE err_code rest_told_write(const struct rest_call *c, struct buf *out, st
 MUST_USE err_code rest_read(struct rest_call *c, struct err *e);
 MUST_USE err_code rest_vread(struct rest_call *c, struct err *e);
 MUST_USE err_code rest_history(struct rest_call *c, struct err *e);
+
+/* ---- rest_version.c ---- */
 /* A version as it is sent, appended. */
 MUST_USE err_code rest_version_write(const struct store_version *v, struct buf *out, struct err *e);
 /* The answer is about v: ETag and Last-Modified. */
 void rest_about(struct rest_call *c, const struct store_version *v);
+/* A version of a resource, by its number. Its body is valid until *cur is closed, which is the caller's; its id is that
+ * of `of`. ERR_NOT_FOUND. */
+MUST_USE err_code rest_version_find(struct rest_call *c, const struct search_id *of,
+                                    uint64_t version, uint64_t as_of_t, struct store_cursor **cur,
+                                    struct store_version *out, struct err *e);
 
 /* ---- rest_large.c ---- */
 #define REST_PAGE_FRAME (2u << 20) /* of a page, beside its entries */
@@ -297,6 +334,8 @@ MUST_USE err_code rest_refused(struct rest_call *c, const struct rest_pending *p
 MUST_USE err_code rest_write(struct rest_call *c, struct err *e);
 
 /* ---- rest_body.c ---- */
+/* Parameter of a header such as "application/fhir+json; charset=utf-8", without quotes; SV_NONE: not there. */
+sv rest_media_param(sv header, const char *name);
 /* Text without the byte order mark that it may begin with. */
 sv rest_without_mark(sv text);
 /* Is a Content-Type this one? Its parameters do not count. */
@@ -340,21 +379,8 @@ MUST_USE err_code rest_conditions_apply(struct rest_call *c, const struct store_
 
 /* ---- rest_bundle.c ---- */
 MUST_USE err_code rest_bundle(struct rest_call *c, struct err *e);
-/* rest_bundle_refs.c: a transaction's links between its entries, in a text that is about to be stored. *out is text
- * itself, or what buf holds. */
-MUST_USE err_code rest_relink(struct rest_call *c, sv text, struct buf *buf, sv *out,
-                              struct err *e);
 
 /* ---- rest_search.c ---- */
-/* A value of blanks and commas: a parameter of a read is passed over then, as FHIR says (search.html#errors), and a
- * condition of a write is refused. */
-bool rest_says_nothing(sv value);
-/* Before parameters of a read are looked at: the names of those that say nothing become empty. */
-MUST_USE err_code rest_read_names(struct rest_call *c, struct err *e);
-/* A date or dateTime of any precision that is no search parameter (`what` is its name): it begins at *lo and ends
- * before *hi, either of which may be NULL. ERR_INVALID. */
-MUST_USE err_code rest_read_date(struct rest_call *c, const char *what, sv value, int64_t *lo,
-                                 int64_t *hi, struct err *e);
 MUST_USE err_code rest_search(struct rest_call *c, struct err *e);
 MUST_USE err_code rest_search_compartment(struct rest_call *c, struct err *e);
 
@@ -367,8 +393,6 @@ MUST_USE err_code rest_everything(struct rest_call *c, struct err *e);
 /* ---- rest_conditional.c ---- */
 /* rest_params_add() of a query that a write goes by: what says nothing in it is refused. */
 MUST_USE err_code rest_condition_add(struct rest_call *c, sv encoded, struct err *e);
-/* The write depends on what a search finds: If-None-Exist, or a query instead of an id. */
-bool rest_is_conditional(const struct rest_call *c);
 /* Search, then either make the call one with an id, or answer it (p->has_write is false). */
 MUST_USE err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct err *e);
 
@@ -392,8 +416,6 @@ MUST_USE err_code rest_commit_asked(struct rest_call *c, const struct rest_asked
                                     bool *overtaken, struct err *e);
 
 /* ---- rest_delete.c ---- */
-/* A conditional delete with _count: of as many as match, up to that. */
-bool rest_is_delete_of_several(const struct rest_call *c);
 /* ERR_INVALID (_count, If-Match, in a Bundle), ERR_CONFLICT. */
 MUST_USE err_code rest_delete_several(struct rest_call *c, struct err *e);
 

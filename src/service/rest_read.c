@@ -8,25 +8,9 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
-err_code rest_version_write(const struct store_version *v, struct buf *out, struct err *e)
-{
-    TRY(buf_reserve(out, v->body.json.len + FHIR_SPLICE_MAX, e));
-    out->len += fhir_body_write(&v->body, v->version, v->instant_ms, out->ptr + out->len);
-    return ERR_OK;
-}
-
 static uint64_t as_of(const struct rest_call *c)
 {
     return c->as_of ? c->as_of : STORE_NOW;
-}
-
-void rest_about(struct rest_call *c, const struct store_version *v)
-{
-    c->out.about = true;
-    c->out.type = v->type;
-    c->out.id = v->id;
-    c->out.version = v->version;
-    c->out.instant_ms = v->instant_ms;
 }
 
 static err_code not_known(const struct rest_call *c, struct err *e)
@@ -118,28 +102,6 @@ err_code rest_read(struct rest_call *c, struct err *e)
     if (v.method == STORE_METHOD_DELETE)
         return gone(c, e);
     return answer_version(c, &v, e);
-}
-
-err_code rest_version_find(struct rest_call *c, const struct search_id *of, uint64_t version,
-                           uint64_t as_of_t, struct store_cursor **cur, struct store_version *out,
-                           struct err *e)
-{
-    CLEANUP(store_cursor_close) struct store_cursor *walk = NULL;
-    struct store_version v;
-    err_code rc;
-    TRY(store_history(c->st, of->type, of->id, as_of_t, &walk, e));
-    store_cursor_light(walk);
-    while ((rc = store_cursor_next(walk, &v, e)) == ERR_OK && v.version > version)
-        TRY(rest_breathe(c, e));
-    if (rc == ERR_EOF || (rc == ERR_OK && v.version != version))
-        return ERR(e, ERR_NOT_FOUND, "%s with this id has no such version",
-                   fhir_type_name(of->type));
-    TRY(rc);
-    v.id = of->id;
-    *out = v;
-    *cur = walk;
-    walk = NULL;
-    return ERR_OK;
 }
 
 err_code rest_vread(struct rest_call *c, struct err *e)

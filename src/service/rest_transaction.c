@@ -71,7 +71,7 @@ static err_code blame(struct rest_entry *en, err_code rc, struct err *e)
 
 static bool writes(const struct rest_entry *en)
 {
-    return en->routed.it->fn == rest_write;
+    return rest_is_write(en->routed.it);
 }
 
 /* ---- open ---- */
@@ -85,6 +85,7 @@ static err_code open_all(struct transaction *tx, struct err *e)
         struct rest_entry *en = &b->entries[i];
         TRY_ENTRY(en, rest_entry_open(en, b->a, e));
         en->c.entry = en;
+        en->c.relink = rest_relink;
         en->c.scope = &tx->scope;
         en->routed = en->c;
         tx->searches = tx->searches || (writes(en) && rest_is_conditional(&en->c));

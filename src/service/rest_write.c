@@ -53,7 +53,7 @@ static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, s
     size_t max = text_max(c) + (64u << 10);
     CLEANUP_BUF struct buf relinked = BUF_INIT(max);
     if (c->entry)
-        TRY(rest_relink(c, text, &relinked, &text, e));
+        TRY(c->relink(c, text, &relinked, &text, e));
     buf_init(&p->stored, max);
     err_code rc = fhir_envelope_read(reader, text, set_id, &p->stored, env, e);
     if (rc == ERR_INVALID && !yyjson_is_obj(fhir_reader_root(reader))) {
