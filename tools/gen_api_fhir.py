@@ -124,7 +124,7 @@ LIMITS = (
     ("service/rest_page.h", "PAGE_COUNT_DEFAULT", "matches on a page without `_count`"),
     ("service/rest_page.h", "PAGE_COUNT_MAX", "most of them; a larger `_count` means this"),
     ("service/rest_page.h", "PAGE_BYTES", "bytes after which a page ends"),
-    ("service/rest_page.h", "PAGE_SORT_MAX", "rules of `_sort`"),
+    ("service/rest_query.h", "QUERY_SORT_MAX", "rules of `_sort`"),
     ("base/limits.h", "LIMIT_CALL_SECONDS", "seconds of work on a request that is no Bundle, while others wait"),
     ("base/limits.h", "LIMIT_CALL_MOST_SECONDS", "seconds of work on it in any case"),
     ("service/rest_page.h", "PAGE_INCLUDES_MAX", "`_include` and `_revinclude` of one search"),

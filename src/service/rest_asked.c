@@ -7,7 +7,7 @@
  *
  * So two conditional writes never both find nothing, one data store never waits for another, and nobody for a search
  * of somebody else's. Plain writes are not kept apart: what was found is guarded by its version as well. */
-#include "service/rest_query.h"
+#include "service/rest_private.h"
 
 #include "base/limits.h"
 
@@ -61,10 +61,9 @@ static void unlock(struct service *s, struct writing_lock *l)
 
 /* ---- what was asked ---- */
 
-err_code rest_asked_add(struct rest_asked_list *l, const struct rest_query *q,
+err_code rest_asked_add(struct rest_asked_list *l, struct arena *a, const struct query *q,
                         const struct rest_scope *scope, sv found, struct err *e)
 {
-    struct arena *a = q->c->a;
     if (l->n == ASKED_MAX)
         return ERR(e, ERR_TOO_LARGE, "A request may go by %u searches", ASKED_MAX);
     if (l->n == l->cap) {
@@ -92,7 +91,7 @@ static bool is_gone(const struct rest_scope *scope, fhir_type type, sv id)
 static err_code same_as_asked(const struct rest_asked *a, const struct store_version *v, bool *same,
                               struct err *e)
 {
-    const struct rest_query *q = a->q;
+    const struct query *q = a->q;
     bool met = false, was = sv_eq(v->id, a->found);
     *same = true;
     if (is_gone(&a->scope, v->type, v->id))
@@ -104,8 +103,8 @@ static err_code same_as_asked(const struct rest_asked *a, const struct store_ver
         struct search_subject s = { v->type, v->id, v->instant_ms, yyjson_doc_get_root(doc),
                                     v->instant_ms };
         if (q->asks_created && v->version != 1)
-            TRY(rest_created_ms(q->c, v->type, v->id, &s.created_ms, e));
-        TRY(rest_query_met(q, &s, &met, e));
+            TRY(query_created_ms(q->src.st, v->type, v->id, &s.created_ms, e));
+        TRY(query_met(q, &s, &met, e));
     }
     *same = met == was;
     return ERR_OK;
@@ -114,12 +113,12 @@ static err_code same_as_asked(const struct rest_asked *a, const struct store_ver
 static err_code still_so(struct store *st, const struct rest_asked *a, uint64_t now_t,
                          size_t *n_looked, bool *so, struct err *e)
 {
-    const struct rest_query *q = a->q;
+    const struct query *q = a->q;
     bool changed[STORE_TYPES];
     *so = true;
-    if (now_t == q->as_of)
+    if (now_t == q->src.as_of)
         return ERR_OK;
-    TRY(store_changed_types(st, q->as_of, now_t, changed, e));
+    TRY(store_changed_types(st, q->src.as_of, now_t, changed, e));
     for (unsigned t = 1; t <= fhir_n_types(); t++) /* chains and _has found their ids as of then */
         if (changed[t] && q->goes_by[t]) {
             *so = false;
@@ -132,7 +131,7 @@ static err_code still_so(struct store *st, const struct rest_asked *a, uint64_t 
         err_code rc;
         if (!changed[q->types[i]])
             continue;
-        TRY(store_changes(st, &all, q->as_of, now_t, &cur, e));
+        TRY(store_changes(st, &all, q->src.as_of, now_t, &cur, e));
         while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
             if (++*n_looked > CHANGED_MAX)
                 *so = false;

@@ -11,7 +11,7 @@
 #include "service/rest_private.h"
 
 struct rest_bundle;
-struct rest_query;
+struct query;
 struct rest_entry {
     struct rest_bundle *b;
     const struct fhir_bundle_entry *in;
@@ -76,7 +76,7 @@ MUST_USE err_code rest_refs_collect(struct rest_bundle *b, struct rest_entry **c
 /* Does any resource hold a conditional reference, or could a patch bring one in? */
 bool rest_refs_conditional(struct rest_bundle *b);
 /* An entry that stores this resource, other than `but`, when the query finds one. */
-MUST_USE err_code rest_refs_pending(const struct rest_bundle *b, const struct rest_query *query,
+MUST_USE err_code rest_refs_pending(const struct rest_bundle *b, const struct query *query,
                                     fhir_type type, const struct rest_entry *but,
                                     const struct rest_entry **hit, size_t *n, struct err *e);
 /* rest_relink_fn of an entry's call. */

@@ -14,7 +14,7 @@
 #include "base/limits.h"
 #include "codec/json.h"
 #include "fhir/links.h"
-#include "service/rest_query.h"
+#include "service/rest_private.h"
 
 /* ---- fullUrls ---- */
 
@@ -133,9 +133,9 @@ bool rest_refs_conditional(struct rest_bundle *b)
     return false;
 }
 
-err_code rest_refs_pending(const struct rest_bundle *b, const struct rest_query *query,
-                           fhir_type type, const struct rest_entry *but,
-                           const struct rest_entry **hit, size_t *n, struct err *e)
+err_code rest_refs_pending(const struct rest_bundle *b, const struct query *query, fhir_type type,
+                           const struct rest_entry *but, const struct rest_entry **hit, size_t *n,
+                           struct err *e)
 {
     *hit = NULL;
     *n = 0;
@@ -148,9 +148,9 @@ err_code rest_refs_pending(const struct rest_bundle *b, const struct rest_query 
         struct search_subject s = { type, en->c.id, now, en->in->resource, now };
         struct err ignored; /* what is not found was not there before */
         if (query->asks_created)
-            IGNORE(rest_created_ms(b->c, type, en->c.id, &s.created_ms, &ignored));
+            IGNORE(query_created_ms(b->c->st, type, en->c.id, &s.created_ms, &ignored));
         bool met;
-        TRY(rest_query_met(query, &s, &met, e));
+        TRY(query_met(query, &s, &met, e));
         if (!met)
             continue;
         ++*n;
@@ -175,13 +175,13 @@ static err_code search_ref(struct rest_bundle *b, struct rest_found_ref *f, sv q
                                .clock = b->c->clock,
                                .asked = &b->asked,
                                .scope = &b->refs.scope };
-    struct rest_query *q;
+    struct query *q;
     uint64_t version;
     size_t n, n_pending;
     TRY(rest_allowed(sub, "SearchWithGet", e));
     TRY(rest_condition_add(sub, query, e));
-    TRY(rest_query_conditional(&q, sub, e));
-    TRY(rest_query_one(q, sub->scope, &f->id, &version, &n, e));
+    TRY(rest_condition_query(&q, sub, e));
+    TRY(rest_condition_one(sub, q, sub->scope, &f->id, &version, &n, e));
     const struct rest_entry *own;
     TRY(rest_refs_pending(b, q, f->type, NULL, &own, &n_pending, e));
     if (own)

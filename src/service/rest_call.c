@@ -51,3 +51,9 @@ err_code rest_allowed_here(struct rest_call *c, struct err *e)
     return rest_is_write(c->it) && rest_is_conditional(c) ? rest_allowed(c, "SearchWithGet", e)
                                                           : ERR_OK;
 }
+
+struct query_source rest_query_source(const struct rest_call *c, uint64_t as_of)
+{
+    return (struct query_source){ c->st, c->a, c->base, as_of,
+                                  c->clock ? &c->clock->deadline : NULL };
+}

@@ -16,7 +16,7 @@
 
 #define LOOK_US 50000u /* between two looks for the caller */
 
-static bool is_over(void *clock);
+static err_code look(void *clock, struct err *e);
 
 void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *pool,
                       struct http_exchange *x, sv caller, sv place)
@@ -28,13 +28,7 @@ void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *p
     k->until_us = now + (bundle ? LIMIT_BUNDLE_SECONDS : LIMIT_CALL_MOST_SECONDS) * 1000000ull;
     k->ticket.queue = sv_hash(sv_hash(0, caller), place);
     k->making.owner = sv_hash(0, caller);
-    k->patience = (struct search_patience){ .over = is_over, .ctx = k };
-}
-
-void rest_clock_of_job(struct rest_clock *k, const atomic_bool *halt)
-{
-    *k = (struct rest_clock){ .halt = halt };
-    k->patience = (struct search_patience){ .over = is_over, .ctx = k };
+    query_deadline_init(&k->deadline, look, k);
 }
 
 void rest_clock_stop(struct rest_clock *k)
@@ -63,12 +57,10 @@ static err_code may_go_on(struct rest_clock *k, uint64_t now, struct err *e)
     return ERR_OK;
 }
 
-static err_code breathe(struct rest_clock *k, struct err *e)
+/* query_deadline.look */
+static err_code look(void *clock, struct err *e)
 {
-    if (k->s == NULL) /* a job's */
-        return k->halt && atomic_load_explicit(k->halt, memory_order_relaxed)
-                   ? ERR(e, ERR_CANCELLED, "the export was stopped")
-                   : ERR_OK;
+    struct rest_clock *k = clock;
     uint64_t now = clock_mono_us();
     if (!k->has_lock && lane_pass(k->s->lane, &k->ticket, now, k->until_us))
         now = clock_mono_us();
@@ -77,28 +69,7 @@ static err_code breathe(struct rest_clock *k, struct err *e)
 
 err_code rest_breathe(const struct rest_call *c, struct err *e)
 {
-    return c->clock ? breathe(c->clock, e) : ERR_OK;
-}
-
-static bool is_over(void *clock)
-{
-    struct rest_clock *k = clock;
-    return breathe(k, &k->over) != ERR_OK;
-}
-
-struct search_patience *rest_patience(const struct rest_call *c)
-{
-    return c->clock ? &c->clock->patience : NULL;
-}
-
-err_code rest_compared(const struct rest_call *c, struct err *e)
-{
-    if (c->clock == NULL || !c->clock->patience.ended)
-        return ERR_OK;
-    c->clock->patience.ended =
-        false; /* another part of a Bundle may ask again, and is told again */
-    *e = c->clock->over;
-    return e->code;
+    return c->clock ? look(c->clock, e) : ERR_OK;
 }
 
 err_code rest_may_grow(const struct rest_call *c, size_t len, struct err *e)

@@ -11,7 +11,7 @@
  * What was found is written only while it is still so and stays at the version that matched (rest_asked.c); else the
  * search is made again.
  * Source: FHIR R4 http.html#ccreate, #cond-update, #cond-delete; HealthLake's table of conditional operations. */
-#include "service/rest_query.h"
+#include "service/rest_private.h"
 
 #include "base/rng.h"
 
@@ -39,13 +39,15 @@ err_code rest_condition_add(struct rest_call *c, sv encoded, struct err *e)
     return rest_params_add(c, encoded, e);
 }
 
-err_code rest_query_conditional(struct rest_query **out, struct rest_call *c, struct err *e)
+err_code rest_condition_query(struct query **out, struct rest_call *c, struct err *e)
 {
-    struct rest_query *q = arena_alloc(c->a, sizeof *q);
+    struct query *q = arena_alloc(c->a, sizeof *q);
     if (q == NULL)
         return arena_oom(c->a, e);
     TRY(check_names(c->in.query, e));
-    rest_query_init(q, c, c->type, c->scope ? c->scope->as_of : store_last(c->st).t);
+    const struct query_source src =
+        rest_query_source(c, c->scope ? c->scope->as_of : store_last(c->st).t);
+    query_init(q, &src, c->type);
     for (size_t i = 0; i < c->params.n; i++) {
         sv name = c->params.items[i].name;
         if (sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")) ||
@@ -53,7 +55,7 @@ err_code rest_query_conditional(struct rest_query **out, struct rest_call *c, st
             continue;
         if (rest_says_nothing(c->params.items[i].value))
             return says_nothing(name, e);
-        err_code rc = rest_query_add(q, name, c->params.items[i].value, e);
+        err_code rc = query_add(q, name, c->params.items[i].value, e);
         if (rc == ERR_NOT_FOUND) /* to pass over it would write to the wrong resource */
             return ERR(e, ERR_INVALID, "%s has no search parameter %.*s", fhir_type_name(c->type),
                        SV_FMT(sv_head(name, 64)));
@@ -72,28 +74,29 @@ static bool is_gone(const struct rest_scope *scope, fhir_type type, sv id)
            bsearch(&x, scope->gone, scope->n_gone, sizeof x, search_id_cmp) != NULL;
 }
 
-err_code rest_query_one(const struct rest_query *q, const struct rest_scope *scope, sv *id,
-                        uint64_t *version, size_t *n_out, struct err *e)
+err_code rest_condition_one(struct rest_call *c, const struct query *q,
+                            const struct rest_scope *scope, sv *id, uint64_t *version,
+                            size_t *n_out, struct err *e)
 {
-    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
-    struct rest_match m;
+    CLEANUP(query_walk_close) struct query_walk *w = NULL;
+    struct query_match m;
     err_code rc;
     size_t n = 0;
-    TRY(rest_walk_open(q, NULL, &w, e));
-    while (n < 2 && (rc = rest_walk_next(w, 0, &m, e)) != ERR_EOF) {
+    TRY(query_walk_open(q, NULL, &w, e));
+    while (n < 2 && (rc = query_walk_next(w, 0, &m, e)) != ERR_EOF) {
         TRY(rc);
         if (is_gone(scope, m.v.type, m.v.id))
             continue;
         if (n++ == 0) {
-            *id = arena_sv(q->c->a, m.v.id);
+            *id = arena_sv(c->a, m.v.id);
             *version = m.v.version;
             if (id->ptr == NULL)
-                return arena_oom(q->c->a, e);
+                return arena_oom(c->a, e);
         }
     }
     *n_out = n;
-    if (q->c->asked && n < 2)
-        return rest_asked_add(q->c->asked, q, scope, n ? *id : SV_NONE, e);
+    if (c->asked && n < 2)
+        return rest_asked_add(c->asked, c->a, q, scope, n ? *id : SV_NONE, e);
     return ERR_OK;
 }
 
@@ -177,7 +180,7 @@ static err_code none(struct rest_call *c, struct rest_pending *p, struct err *e)
 
 err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
-    struct rest_query *q;
+    struct query *q;
     sv id = SV_NONE;
     size_t n = 0;
     if (!rest_is_conditional(c))
@@ -189,8 +192,8 @@ err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct er
                                              ? sv_find(c->in.if_none_exist, '?') + 1
                                              : 0),
             e));
-    TRY(rest_query_conditional(&q, c, e));
-    TRY(rest_query_one(q, c->scope, &id, &p->matched, &n, e));
+    TRY(rest_condition_query(&q, c, e));
+    TRY(rest_condition_one(c, q, c->scope, &id, &p->matched, &n, e));
     p->matched = n == 1 ? p->matched : 0;
     if (n == 0)
         return none(c, p, e);

@@ -34,7 +34,7 @@ static err_code about(struct rest_call *c, sv path, sv *out, struct err *e)
     return out->ptr ? ERR_OK : arena_oom(c->a, e);
 }
 
-err_code rest_query_write(const struct rest_call *c, struct buf *out, struct err *e)
+err_code rest_params_write(const struct rest_call *c, struct buf *out, struct err *e)
 {
     size_t from = out->len;
     for (size_t i = 0; i < c->params.n; i++) {
@@ -63,7 +63,7 @@ err_code rest_cursor_make(struct rest_call *c, sv path, sv place, sv *out, struc
     TRY(about(c, path, &purpose, e));
     TRY(buf_add(&plain, sv_make(head, sizeof head), e));
     TRY(buf_add(&plain, place, e));
-    TRY(rest_query_write(c, &plain, e));
+    TRY(rest_params_write(c, &plain, e));
     TRY(seal_close(c->s->cursor_key, purpose, buf_sv(&plain), &text, e));
     *out = arena_sv(c->a, buf_sv(&text));
     return out->ptr ? ERR_OK : arena_oom(c->a, e);

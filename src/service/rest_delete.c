@@ -41,16 +41,16 @@ static err_code read_count(struct several *s, struct err *e)
 static err_code find(struct several *s, struct err *e)
 {
     struct rest_call *c = s->c;
-    CLEANUP(rest_walk_close) struct rest_walk *walk = NULL;
-    struct rest_query *q;
-    struct rest_match m;
+    CLEANUP(query_walk_close) struct query_walk *walk = NULL;
+    struct query *q;
+    struct query_match m;
     err_code rc;
     uint64_t until_us = clock_mono_us() + PAGE_WORK_US;
     s->n = 0;
     s->more = false;
-    TRY(rest_query_conditional(&q, c, e));
-    TRY(rest_walk_open(q, NULL, &walk, e));
-    while ((rc = rest_walk_next(walk, until_us, &m, e)) == ERR_OK && s->n < s->count) {
+    TRY(rest_condition_query(&q, c, e));
+    TRY(query_walk_open(q, NULL, &walk, e));
+    while ((rc = query_walk_next(walk, until_us, &m, e)) == ERR_OK && s->n < s->count) {
         sv id = arena_sv(c->a, m.v.id);
         if (id.ptr == NULL)
             return arena_oom(c->a, e);

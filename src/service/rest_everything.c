@@ -253,7 +253,7 @@ static void visit(struct visit *v, yyjson_val *at)
 
 /* ---- the list ---- */
 
-static void list(struct everything *x, const struct rest_match *m, bool outside)
+static void list(struct everything *x, const struct query_match *m, bool outside)
 {
     if (!x->wanted_type[m->v.type] || m->v.instant_ms < x->since_ms || x->rc != ERR_OK)
         return;
@@ -278,7 +278,7 @@ static void in_span(void *ctx, const struct search_value *v)
 }
 
 /* By the dates of care: all date parameters of the type. Those of a person (birth, death) are none. */
-static bool in_time(const struct everything *x, const struct rest_match *m)
+static bool in_time(const struct everything *x, const struct query_match *m)
 {
     static const char *const persons[] = { "Patient", "RelatedPerson", "Person" };
     struct span s = { .x = x };
@@ -297,12 +297,13 @@ static bool in_time(const struct everything *x, const struct rest_match *m)
 
 static err_code gather_members(struct everything *x, struct err *e)
 {
-    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
+    CLEANUP(query_walk_close) struct query_walk *w = NULL;
     const struct search_param *members[SEARCH_COMPARTMENT_MAX];
-    struct rest_query *q = &x->p->q;
-    struct rest_match m;
+    struct query *q = &x->p->q;
+    struct query_match m;
     err_code rc;
-    rest_query_init(q, x->c, x->c->type, x->p->as_of);
+    const struct query_source src = rest_query_source(x->c, x->p->as_of);
+    query_init(q, &src, x->c->type);
     q->n_types = 0;
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         if (t == x->c->type) {
@@ -312,9 +313,9 @@ static err_code gather_members(struct everything *x, struct err *e)
         if (search_compartment(x->c->type, (fhir_type)t, members))
             q->types[q->n_types++] = (fhir_type)t;
     }
-    TRY(rest_query_compartment(q, x->c->type, x->c->id, e));
-    TRY(rest_walk_open(q, NULL, &w, e));
-    while ((rc = rest_walk_next(w, 0, &m, e)) == ERR_OK) {
+    TRY(query_compartment(q, x->c->type, x->c->id, e));
+    TRY(query_walk_open(q, NULL, &w, e));
+    while ((rc = query_walk_next(w, 0, &m, e)) == ERR_OK) {
         struct visit v = { .x = x, .collect = true };
         if (!in_time(x, &m))
             continue;
@@ -327,7 +328,7 @@ static err_code gather_members(struct everything *x, struct err *e)
 
 /* A resource as of the page's commit. ERR_NOT_FOUND when there is none, or a deletion. */
 static err_code fetch(const struct everything *x, const struct search_id *id, struct arena *a,
-                      struct rest_match *m, struct err *e)
+                      struct query_match *m, struct err *e)
 {
     yyjson_doc *doc;
     TRY(store_get_light(x->c->st, id->type, id->id, x->p->as_of, a, &m->v, e));
@@ -344,7 +345,7 @@ static err_code gather_outside(struct everything *x, struct err *e)
     CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
     for (size_t i = 0; i < x->found.len / sizeof(struct search_id); i++) {
         struct search_id id = ((struct search_id *)(void *)x->found.ptr)[i];
-        struct rest_match m;
+        struct query_match m;
         struct err why;
         arena_reset(a);
         if (i % BREATHE_EVERY == 0)
@@ -382,7 +383,7 @@ static err_code write_rows(struct everything *x, struct json_writer *w, const st
     CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
     size_t given = 0;
     for (size_t i = 0; i < n; i++) {
-        struct rest_match m;
+        struct query_match m;
         if (x->after.type && search_id_cmp(&rows[i].id, &x->after) <= 0)
             continue;
         arena_reset(a);

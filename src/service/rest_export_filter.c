@@ -6,7 +6,7 @@
 #include "service/rest_export.h"
 
 #include "base/clock.h"
-#include "service/rest_query.h"
+#include "service/rest_private.h"
 
 #define PAIRS_MAX 64u /* search parameters of one filter */
 
@@ -87,26 +87,27 @@ err_code rest_export_filter_check(struct rest_call *c, sv filter, fhir_type *out
     return ERR_OK;
 }
 
+/* query_deadline.look: a job has no end but its own. */
+static err_code halted(void *halt, struct err *e)
+{
+    return halt && atomic_load_explicit((const atomic_bool *)halt, memory_order_relaxed)
+               ? ERR(e, ERR_CANCELLED, "the export was stopped")
+               : ERR_OK;
+}
+
 err_code service_filter_compile(void *ctx, const struct job_filter_scope *scope, fhir_type type,
                                 sv name, sv value, struct arena *a, struct search_criterion **any,
                                 size_t *n, struct err *e)
 {
     (void)ctx;
-    struct rest_call *c = ARENA_NEW(a, struct rest_call);
-    struct rest_query *q = ARENA_NEW(a, struct rest_query);
-    if (c == NULL || q == NULL)
+    struct query *q = ARENA_NEW(a, struct query);
+    if (q == NULL)
         return arena_oom(a, e);
-    c->a = a; /* a query needs no more of a call than its store, its arena and its base */
-    c->st = scope->store;
-    c->base = scope->base;
-    struct rest_clock clock;
-    rest_clock_of_job(&clock, scope->halt);
-    c->clock = &clock;
-    rest_query_init(q, c, type, scope->as_of_t);
-    err_code rc = rest_query_add(q, name, value, e);
-    c->clock = NULL; /* what is kept, the clauses, knows nothing of it */
-    q->cx.patience = NULL;
-    TRY(rc);
+    struct query_deadline deadline;
+    query_deadline_init(&deadline, halted, (void *)(uintptr_t)scope->halt);
+    const struct query_source src = { scope->store, a, scope->base, scope->as_of_t, &deadline };
+    query_init(q, &src, type);
+    TRY(query_add(q, name, value, e));
     if (q->n_clauses != 1)
         return ERR(e, ERR_INTERNAL, "a pair of a filter became %zu clauses", q->n_clauses);
     *any = q->clauses[0].any;

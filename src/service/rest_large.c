@@ -6,11 +6,6 @@
 
 #include "base/limits.h"
 
-size_t rest_whole_len(const struct store_version *v)
-{
-    return v->body.json.len + v->left_out;
-}
-
 err_code rest_large_get(struct rest_call *c, const struct store_version *cut,
                         struct rest_large *out, struct err *e)
 {
@@ -23,7 +18,7 @@ err_code rest_large_get(struct rest_call *c, const struct store_version *cut,
     s->large.n++;
     pthread_mutex_unlock(&s->large.lock);
     out->s = s;
-    out->a = arena_new(rest_whole_len(cut) + (64u << 10));
+    out->a = arena_new(query_whole_len(cut) + (64u << 10));
     return store_get(c->st, cut->type, cut->id, cut->t, out->a, &out->v, e);
 }
 
@@ -43,7 +38,7 @@ void rest_large_done(struct rest_large *l)
 err_code rest_large_answer(struct rest_call *c, const struct store_version *cut, bool content,
                            struct rest_large *out, struct err *e)
 {
-    size_t whole = rest_whole_len(cut), least = content ? whole / 4 * 3 : whole + FHIR_SPLICE_MAX;
+    size_t whole = query_whole_len(cut), least = content ? whole / 4 * 3 : whole + FHIR_SPLICE_MAX;
     if (least > c->out.body.max)
         return ERR(e, ERR_TOO_LARGE,
                    "This %s has %zu bytes, and an answer at most %zu: an export holds it",
@@ -55,7 +50,7 @@ static bool fits_behind(const struct rest_call *c, const struct store_version *v
 {
     there += REST_PAGE_FRAME;
     return v->left_out == 0 ||
-           (there < c->out.body.max && rest_whole_len(v) <= c->out.body.max - there);
+           (there < c->out.body.max && query_whole_len(v) <= c->out.body.max - there);
 }
 
 bool rest_fits(const struct rest_call *c, const struct store_version *v)
@@ -74,7 +69,7 @@ err_code rest_version_put(struct rest_call *c, const struct store_version *v, st
     CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
     CLEANUP_LARGE struct rest_large l = { 0 };
     bool whole = v->left_out == 0 || rest_fits(c, v);
-    TRY(rest_may_grow(c, w->out->len + (whole ? rest_whole_len(v) : v->body.json.len), e));
+    TRY(rest_may_grow(c, w->out->len + (whole ? query_whole_len(v) : v->body.json.len), e));
     if (v->left_out && whole) {
         TRY(rest_large_get(c, v, &l, e));
         v = &l.v;

@@ -10,7 +10,7 @@ struct writing {
     struct json_writer w;
     struct rest_includes *includes; /* NULL: none are asked for */
     bool more;
-    struct rest_place next;
+    struct query_place next;
     sv next_sorted; /* place of the next page in the order of _sort */
     uint64_t total;
     bool has_total;
@@ -21,19 +21,19 @@ struct writing {
 static err_code write_matches(struct writing *x, struct err *e)
 {
     struct rest_page *p = x->p;
-    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
+    CLEANUP(query_walk_close) struct query_walk *w = NULL;
     uint64_t until = clock_mono_us() + PAGE_WORK_US;
     size_t n = 0;
-    TRY(rest_walk_open(&p->q, p->from_place ? &p->place : NULL, &w, e));
+    TRY(query_walk_open(&p->q, p->from_place ? &p->place : NULL, &w, e));
     for (;;) {
-        struct rest_match m;
-        struct rest_place before = *rest_walk_place(w);
-        err_code rc = rest_walk_next(w, until, &m, e);
+        struct query_match m;
+        struct query_place before = *query_walk_place(w);
+        err_code rc = query_walk_next(w, until, &m, e);
         if (rc == ERR_EOF)
             return ERR_OK;
         if (rc == ERR_TIMEOUT) {
             x->more = true;
-            x->next = *rest_walk_place(w);
+            x->next = *query_walk_place(w);
             return ERR_OK;
         }
         TRY(rc);
@@ -54,16 +54,17 @@ static err_code write_matches(struct writing *x, struct err *e)
 static err_code write_sorted(struct writing *x, struct err *e)
 {
     struct rest_page *p = x->p;
-    CLEANUP(rest_order_free) struct rest_order *order = NULL;
+    CLEANUP(query_order_free) struct query_order *order = NULL;
     CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
-    TRY(rest_order_find(p, &order, e));
-    const struct rest_row_list *l = rest_order_rows(order);
+    const struct query_order_by by = { p->sort, p->n_sort, p->count, p->after };
+    TRY(query_order_find(&p->q, &by, &order, e));
+    const struct query_row_list *l = query_order_rows(order);
     size_t n = 0;
     x->total = l->total;
     x->has_total = true;
     for (; n < l->n && p->c->out.body.len <= PAGE_BYTES; n++) {
         const struct search_id *id = &l->rows[n]->id;
-        struct rest_match m;
+        struct query_match m;
         yyjson_doc *doc;
         arena_reset(a);
         TRY(store_get_light(p->c->st, id->type, id->id, p->as_of, a, &m.v, e));
@@ -76,7 +77,7 @@ static err_code write_sorted(struct writing *x, struct err *e)
     }
     x->more = n && (n < l->n || l->more);
     if (x->more)
-        x->next_sorted = rest_order_place(p, l->rows[n - 1]);
+        x->next_sorted = rest_page_place_sorted(p, l->rows[n - 1]);
     return ERR_OK;
 }
 
@@ -86,7 +87,7 @@ static err_code write_sorted(struct writing *x, struct err *e)
  * page's own. *known tells. */
 static err_code count_by_sums(struct writing *x, bool *known, struct err *e)
 {
-    struct rest_query *q = &x->p->q;
+    struct query *q = &x->p->q;
     uint64_t one, sum = 0, as_of = x->p->count_only ? 0 : x->p->as_of;
     struct store_commit at;
     struct err why;
@@ -133,12 +134,12 @@ static err_code count_all(struct writing *x, struct err *e)
     TRY(count_by_sums(x, &known, e));
     if (known)
         return ERR_OK;
-    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
-    struct rest_match m;
+    CLEANUP(query_walk_close) struct query_walk *w = NULL;
+    struct query_match m;
     err_code rc;
     x->total = 0;
-    TRY(rest_walk_open(&x->p->q, NULL, &w, e));
-    while ((rc = rest_walk_next(w, 0, &m, e)) == ERR_OK)
+    TRY(query_walk_open(&x->p->q, NULL, &w, e));
+    while ((rc = query_walk_next(w, 0, &m, e)) == ERR_OK)
         x->total++;
     x->has_total = true;
     return rc == ERR_EOF ? ERR_OK : rc;

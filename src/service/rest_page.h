@@ -1,11 +1,10 @@
 /* rest_page.h - a page of a search between its reading (rest_search.c) and its writing (rest_page.c).
  * Limits: PAGE_*.   Floor: service. */
 #pragma once
-#include "service/rest_query.h"
+#include "service/rest_private.h"
 
 #define PAGE_COUNT_DEFAULT 100u
 #define PAGE_COUNT_MAX     1000u
-#define PAGE_SORT_MAX      5u
 #define PAGE_INCLUDES_MAX  32u   /* _include and _revinclude of one search */
 #define PAGE_INCLUDED_MAX  5000u /* resources that come with the matches of one page */
 #define PAGE_ITERATIONS    8u    /* of :iterate */
@@ -19,14 +18,6 @@ enum rest_summary {
     REST_SUMMARY_TEXT,
     REST_SUMMARY_DATA,
 };
-struct rest_sort {
-    const struct search_param *param;
-    bool descending;
-};
-struct rest_row { /* a match and what it is sorted by */
-    struct search_id id;
-    sv keys[PAGE_SORT_MAX]; /* empty: it has none */
-};
 struct rest_include {
     bool reverse, iterate;
     fhir_type type;                   /* that holds the reference; FHIR_TYPE_NONE: any */
@@ -38,16 +29,16 @@ struct rest_page {
     sv path;         /* for links: "Patient", "Patient/1/Condition", "" */
     fhir_type owner; /* of a compartment */
     bool any_type;   /* _type narrows it down */
-    size_t owner_at; /* as in rest_query */
+    size_t owner_at; /* as in struct query */
     fhir_type types[QUERY_TYPES_MAX];
     size_t n_types;
-    struct rest_query q;
+    struct query q;
     size_t count;
     bool count_only, total;
     enum rest_summary summary;
     sv elements[PAGE_ELEMENTS_MAX];
     size_t n_elements;
-    struct rest_sort sort[PAGE_SORT_MAX];
+    struct query_sort sort[QUERY_SORT_MAX];
     size_t n_sort;
     struct rest_include includes[PAGE_INCLUDES_MAX];
     size_t n_includes;
@@ -58,15 +49,17 @@ struct rest_page {
     uint64_t as_of; /* 0: now */
     bool past;      /* as_of was asked for: sums of what is current say nothing */
     bool from_place;
-    struct rest_place place;
-    const struct rest_row *after; /* of a sorted search: the last match of the page before */
-    size_t n_after;               /* its keys */
+    struct query_place place;
+    const struct query_row *after; /* of a sorted search: the last match of the page before */
+    size_t n_after;                /* its keys */
 };
 MUST_USE err_code rest_page_read(struct rest_page *p, struct err *e);
 /* The place of a page (rest_cursor.h): as of which commit, and behind what it begins. */
 MUST_USE err_code rest_page_place_read(struct rest_page *p, sv text, struct err *e);
 /* The text of the page that begins where a walk of this search stands; owned by the call's arena. */
-sv rest_page_place(const struct rest_page *p, const struct rest_place *at);
+sv rest_page_place(const struct rest_page *p, const struct query_place *at);
+/* The same of the page behind a row in the order of _sort. */
+sv rest_page_place_sorted(const struct rest_page *p, const struct query_row *last);
 /* The Bundle, to the call's body. */
 MUST_USE err_code rest_page_write(struct rest_page *p, struct err *e);
 
@@ -80,7 +73,7 @@ MUST_USE err_code rest_page_ignored(struct rest_page *p, sv name, const struct e
  * entry of the notes (nothing without notes), and links: to this page, by the query or by its token, and to the page with
  * a token. */
 MUST_USE err_code rest_page_entry(struct rest_page *p, struct json_writer *w,
-                                  const struct rest_match *m, const char *mode, struct err *e);
+                                  const struct query_match *m, const char *mode, struct err *e);
 /* Must a page that holds something already end in front of this one, which fits on a page of its own? */
 bool rest_page_ends(const struct rest_page *p, const struct store_version *v, const char *mode);
 MUST_USE err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err *e);
@@ -94,28 +87,12 @@ struct rest_includes;
 struct rest_includes *rest_includes_new(struct rest_page *p, struct json_writer *w);
 void rest_includes_free(struct rest_includes *x);
 /* A match stands on the page. */
-MUST_USE err_code rest_includes_match(struct rest_includes *x, const struct rest_match *m,
+MUST_USE err_code rest_includes_match(struct rest_includes *x, const struct query_match *m,
                                       struct err *e);
 /* All that comes with the matches. */
 MUST_USE err_code rest_includes_write(struct rest_includes *x, struct err *e);
 
-/* rest_order.c: the next count matches in the order of _sort. ERR_TIMEOUT. */
-struct rest_order;
-struct rest_row_list {
-    struct rest_row *const *rows;
-    size_t n;
-    bool more;      /* others come behind */
-    uint64_t total; /* matches, all pages */
-};
-MUST_USE err_code rest_order_find(struct rest_page *p, struct rest_order **out, struct err *e);
-const struct rest_row_list *rest_order_rows(const struct rest_order *o); /* owned by o */
-void rest_order_free(struct rest_order *o);
-DEFINE_CLEANUP(struct rest_order, rest_order_free)
-/* The place behind a row, with its number of commit and, for reading, without. False: it is none. */
-sv rest_order_place(const struct rest_page *p, const struct rest_row *last);
-bool rest_order_place_read(struct rest_page *p, sv text);
-
 /* rest_subset.c: a resource cut to what _summary or _elements ask for, marked SUBSETTED; whole when nothing is
  * asked. Appended to out. */
-MUST_USE err_code rest_subset_write(const struct rest_page *p, const struct rest_match *m,
+MUST_USE err_code rest_subset_write(const struct rest_page *p, const struct query_match *m,
                                     struct buf *out, struct err *e);

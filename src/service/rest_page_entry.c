@@ -16,7 +16,7 @@ bool rest_page_ends(const struct rest_page *p, const struct store_version *v, co
     return wants_whole(p, mode) && rest_fits_alone(p->c, v);
 }
 
-err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struct rest_match *m,
+err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struct query_match *m,
                          const char *mode, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
@@ -85,7 +85,7 @@ err_code rest_page_self(struct rest_page *p, struct json_writer *w, const char *
         TRY(buf_add_fmt(&b, e, "/%.*s", SV_FMT(p->path)));
     TRY(buf_add_char(&b, '?', e));
     size_t bare = b.len;
-    TRY(rest_query_write(p->c, &b, e));
+    TRY(rest_params_write(p->c, &b, e));
     if (b.len == bare)
         b.len--;
     write_link(w, relation, &b);

@@ -115,7 +115,7 @@ static void follow(struct rest_includes *x, fhir_type type, yyjson_val *root, bo
 }
 
 /* A resource has come onto the page: look where it leads, and remember it for _revinclude. */
-static err_code arrived(struct rest_includes *x, const struct rest_match *m, bool iterating,
+static err_code arrived(struct rest_includes *x, const struct query_match *m, bool iterating,
                         struct err *e)
 {
     struct search_id id = { m->v.type, arena_sv(x->p->c->a, m->v.id) };
@@ -125,7 +125,7 @@ static err_code arrived(struct rest_includes *x, const struct rest_match *m, boo
     return buf_add(&x->frontier, sv_make(&id, sizeof id), e);
 }
 
-static err_code included(struct rest_includes *x, const struct rest_match *m, struct err *e)
+static err_code included(struct rest_includes *x, const struct query_match *m, struct err *e)
 {
     if (x->n_included == PAGE_INCLUDED_MAX || x->p->c->out.body.len > 2 * (size_t)PAGE_BYTES) {
         x->too_many = true;
@@ -163,7 +163,7 @@ static err_code include_one(struct rest_includes *x, const struct one_version *w
                             struct arena *a, struct err *e)
 {
     CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
-    struct rest_match m;
+    struct query_match m;
     yyjson_doc *doc;
     struct err why;
     if (want->version && seen_at(&x->seen, want)->x.type)
@@ -208,16 +208,17 @@ static err_code revinclude_one(struct rest_includes *x, const struct rest_includ
                                const struct search_param *param, const struct search_id *ids,
                                size_t n, struct err *e)
 {
-    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
-    struct rest_query *q = arena_alloc(x->p->c->a, sizeof *q);
-    struct rest_match m;
+    CLEANUP(query_walk_close) struct query_walk *w = NULL;
+    struct query *q = arena_alloc(x->p->c->a, sizeof *q);
+    struct query_match m;
     err_code rc;
     if (q == NULL)
         return arena_oom(x->p->c->a, e);
-    rest_query_init(q, x->p->c, in->type, x->p->as_of);
-    TRY(rest_query_leads_to(q, &param, 1, ids, n, e));
-    TRY(rest_walk_open(q, NULL, &w, e));
-    while (!x->too_many && (rc = rest_walk_next(w, 0, &m, e)) != ERR_EOF) {
+    const struct query_source src = rest_query_source(x->p->c, x->p->as_of);
+    query_init(q, &src, in->type);
+    TRY(query_leads_to(q, &param, 1, ids, n, e));
+    TRY(query_walk_open(q, NULL, &w, e));
+    while (!x->too_many && (rc = query_walk_next(w, 0, &m, e)) != ERR_EOF) {
         if (rc == ERR_TIMEOUT) { /* the matches are there: the page says what it lacks */
             x->too_many = true;
             return ERR_OK;
@@ -247,7 +248,7 @@ static err_code include_reverse(struct rest_includes *x, const struct buf *front
                 ids[n++] = all[k];
         if (n == 0)
             continue;
-        rest_ids_sort(ids, &n); /* two versions of a resource are one here */
+        query_ids_sort(ids, &n); /* two versions of a resource are one here */
         if (in->param) {
             TRY(revinclude_one(x, in, in->param, ids, n, e));
             continue;
@@ -326,7 +327,7 @@ void rest_includes_free(struct rest_includes *x)
     free(x);
 }
 
-err_code rest_includes_match(struct rest_includes *x, const struct rest_match *m, struct err *e)
+err_code rest_includes_match(struct rest_includes *x, const struct query_match *m, struct err *e)
 {
     if (x == NULL)
         return ERR_OK;

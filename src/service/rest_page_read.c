@@ -63,7 +63,7 @@ static err_code read_sort(struct rest_page *p, sv value, struct err *e)
     if (p->n_types != 1)
         return bad(e, "_sort needs a search of one type");
     while (sv_cut(&value, ',', &one)) {
-        struct rest_sort s = { 0 };
+        struct query_sort s = { 0 };
         if (sv_starts(one, SV_LIT("-"))) {
             s.descending = true;
             one = sv_tail(one, 1);
@@ -72,8 +72,8 @@ static err_code read_sort(struct rest_page *p, sv value, struct err *e)
         if (s.param == NULL || s.param->kind == SEARCH_COMPOSITE || s.param->kind == SEARCH_SPECIAL)
             return ERR(e, ERR_INVALID, "_sort: %s has no search parameter of that name to sort by",
                        fhir_type_name(p->types[0]));
-        if (p->n_sort == PAGE_SORT_MAX)
-            return ERR(e, ERR_TOO_LARGE, "_sort takes at most %u rules", PAGE_SORT_MAX);
+        if (p->n_sort == QUERY_SORT_MAX)
+            return ERR(e, ERR_TOO_LARGE, "_sort takes at most %u rules", QUERY_SORT_MAX);
         p->sort[p->n_sort++] = s;
     }
     return ERR_OK;
@@ -282,21 +282,22 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
         done[i] = param->name.len == 0 || control(p, param->name, param->value, &rc, e);
         TRY(rc);
     }
-    struct rest_query *q = &p->q;
+    struct query *q = &p->q;
     if (place.ptr)
         TRY(rest_page_place_read(p, place, e));
     if (p->as_of == 0)
         p->as_of = c->as_of ? c->as_of : store_last(c->st).t;
-    rest_query_init(q, c, p->types[0], p->as_of);
+    const struct query_source src = rest_query_source(c, p->as_of);
+    query_init(q, &src, p->types[0]);
     memcpy(q->types, p->types, p->n_types * sizeof q->types[0]);
     q->n_types = p->n_types;
     if (p->owner)
-        TRY(rest_query_compartment(q, p->owner, c->id, e));
+        TRY(query_compartment(q, p->owner, c->id, e));
     q->owner_at = p->owner_at;
     for (size_t i = 0; i < c->params.n; i++) {
         if (done[i])
             continue;
-        err_code rc = rest_query_add(q, c->params.items[i].name, c->params.items[i].value, &why);
+        err_code rc = query_add(q, c->params.items[i].name, c->params.items[i].value, &why);
         if (rc == ERR_NOT_FOUND && c->params.items[i].twice)
             return misspelt(c->params.items[i].name, e);
         if (rc == ERR_NOT_FOUND) {

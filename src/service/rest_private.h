@@ -16,6 +16,7 @@
 #include "codec/uri.h"
 #include "service/lane.h"
 #include "service/making.h"
+#include "service/rest_query.h"
 #include "service/service_private.h"
 
 /* A list is only ever assigned as a whole, so that no failure leaves a length beside another list. */
@@ -76,11 +77,9 @@ struct
     struct http_exchange *x;
     uint64_t soft_us, until_us, looked_us; /* monotonic */
     struct lane_ticket ticket;
-    struct search_patience patience; /* while one resource is compared */
-    struct err over;                 /* why that has ended */
-    const atomic_bool *halt;         /* of a job that asks: its only end, and nobody else waits */
-    bool has_lock;                   /* of conditional writes: the call waits for no turn */
-    struct making_ticket making;     /* held until the answer is handed over */
+    struct query_deadline deadline; /* of the call's queries: rest_breathe() */
+    bool has_lock;                  /* of conditional writes: the call waits for no turn */
+    struct making_ticket making;    /* held until the answer is handed over */
 };
 
 struct rest_call;
@@ -197,6 +196,9 @@ bool rest_is_conditional(const struct rest_call *c);
 /* A conditional delete with _count: of as many as match, up to that. */
 bool rest_is_delete_of_several(const struct rest_call *c);
 
+/* What the call's queries are asked of, as of a commit. */
+struct query_source rest_query_source(const struct rest_call *c, uint64_t as_of);
+
 /* ---- rest_params.c ---- */
 /* Decode a query or form into pairs, appended to c->params. */
 MUST_USE err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e);
@@ -214,16 +216,11 @@ MUST_USE err_code rest_read_date(struct rest_call *c, const char *what, sv value
 /* ---- rest_clock.c ---- */
 void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *pool,
                       struct http_exchange *x, sv caller, sv place);
-/* For a search within a job. */
-void rest_clock_of_job(struct rest_clock *k, const atomic_bool *halt);
 void rest_clock_stop(struct rest_clock *k);
 uint64_t rest_until_us(const struct rest_call *c); /* monotonic; 0: no end */
 /* To be called every millisecond or so by what may take long. ERR_TIMEOUT: its time is over; ERR_CANCELLED: the caller
  * has hung up. May wait for the call's turn: not under a lock, but has_lock says so. */
 MUST_USE err_code rest_breathe(const struct rest_call *c, struct err *e);
-/* Comparing one resource may take long as well: for search_context, and the error behind it when its time was over. */
-struct search_patience *rest_patience(const struct rest_call *c);
-MUST_USE err_code rest_compared(const struct rest_call *c, struct err *e);
 /* Before a lock or another wait: others compute meanwhile. */
 void rest_let_go(const struct rest_call *c);
 /* The body that is being made is about to have len bytes: past LIMIT_MAKING_FREE_BYTES the call needs one of the few
@@ -232,7 +229,7 @@ MUST_USE err_code rest_may_grow(const struct rest_call *c, size_t len, struct er
 
 /* ---- rest_cursor.c: tokens of pages ---- */
 /* The pairs of the call, encoded, without those that were ignored and without page. Appended. */
-MUST_USE err_code rest_query_write(const struct rest_call *c, struct buf *out, struct err *e);
+MUST_USE err_code rest_params_write(const struct rest_call *c, struct buf *out, struct err *e);
 /* When the call asks for a page: its place, as rest_cursor_make() was given it, and the query that it is a page of is now
  * that of the call. SV_NONE: it asks for the first. path names what the pages are of, as in their links. ERR_INVALID:
  * no token of ours for this data store, path and caller, or too old, or with other parameters. */
@@ -277,8 +274,6 @@ struct rest_large {                /* zeroed, or what rest_large_get() made */
     struct arena *a;
     struct store_version v;
 };
-/* Bytes of a version whose body may be cut. */
-size_t rest_whole_len(const struct store_version *v);
 /* The whole of a version that came cut. Waits while LIMIT_LARGE_AT_A_TIME are held; a thread holds one at a time.
  * rest_large_done() also after an error. */
 MUST_USE err_code rest_large_get(struct rest_call *c, const struct store_version *cut,
@@ -393,13 +388,18 @@ MUST_USE err_code rest_everything(struct rest_call *c, struct err *e);
 /* ---- rest_conditional.c ---- */
 /* rest_params_add() of a query that a write goes by: what says nothing in it is refused. */
 MUST_USE err_code rest_condition_add(struct rest_call *c, sv encoded, struct err *e);
+/* Of the call's parameters, which must all be filters: what a conditional write goes by. ERR_INVALID. */
+MUST_USE err_code rest_condition_query(struct query **out, struct rest_call *c, struct err *e);
+/* The only match in the scope, noted in the call's list of what was asked: *n_out is 0, 1, or 2 for several. id is owned by the call's arena. */
+MUST_USE err_code rest_condition_one(struct rest_call *c, const struct query *q,
+                                     const struct rest_scope *scope, sv *id, uint64_t *version,
+                                     size_t *n_out, struct err *e);
 /* Search, then either make the call one with an id, or answer it (p->has_write is false). */
 MUST_USE err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct err *e);
 
 /* ---- rest_asked.c ---- */
-struct rest_query;
 struct rest_asked { /* a search that found `found` alone, or nothing (empty) */
-    const struct rest_query *q;
+    const struct query *q;
     struct rest_scope scope;
     sv found;
 };
@@ -407,7 +407,7 @@ struct rest_asked_list { /* in the arena of the calls that asked; zeroed: empty 
     struct rest_asked *items;
     size_t n, cap;
 };
-MUST_USE err_code rest_asked_add(struct rest_asked_list *l, const struct rest_query *q,
+MUST_USE err_code rest_asked_add(struct rest_asked_list *l, struct arena *a, const struct query *q,
                                  const struct rest_scope *scope, sv found, struct err *e);
 /* store_commit(), when all that was asked is still so. *overtaken: it is not, nothing was written, ask again
  * (ERR_CONFLICT). */

@@ -3,12 +3,12 @@
 
 #include "base/clock.h"
 
-void rest_query_init(struct rest_query *q, struct rest_call *c, fhir_type type, uint64_t as_of)
+void query_init(struct query *q, const struct query_source *src, fhir_type type)
 {
     memset(q, 0, sizeof *q);
-    q->c = c;
-    q->cx = (struct search_context){ c->base, clock_wall_ms(), true, rest_patience(c) };
-    q->as_of = as_of;
+    q->src = *src;
+    q->cx = (struct search_context){ src->base, clock_wall_ms(), true,
+                                     src->deadline ? &src->deadline->patience : NULL };
     q->owner_at = QUERY_NO_OWNER;
     if (type) {
         q->types[q->n_types++] = type;
@@ -18,24 +18,23 @@ void rest_query_init(struct rest_query *q, struct rest_call *c, fhir_type type, 
         q->types[q->n_types++] = (fhir_type)t;
 }
 
-static err_code add_clause(struct rest_query *q, const struct search_criterion *any, size_t n,
+static err_code add_clause(struct query *q, const struct search_criterion *any, size_t n,
                            struct err *e)
 {
     if (q->n_clauses == QUERY_CLAUSES_MAX)
         return ERR(e, ERR_TOO_LARGE, "A search takes at most %u parameters", QUERY_CLAUSES_MAX);
-    struct search_criterion *copy = arena_alloc(q->c->a, (n + 1) * sizeof *copy);
+    struct search_criterion *copy = arena_alloc(q->src.a, (n + 1) * sizeof *copy);
     if (copy == NULL)
-        return arena_oom(q->c->a, e);
+        return arena_oom(q->src.a, e);
     if (n)
         memcpy(copy, any, n * sizeof *copy);
-    q->clauses[q->n_clauses++] = (struct rest_clause){ copy, n, false, NULL };
+    q->clauses[q->n_clauses++] = (struct query_clause){ copy, n, false, NULL };
     q->asks_created |= n && any[0].param == &search_created_at;
     return ERR_OK;
 }
 
-err_code rest_query_leads_to(struct rest_query *q, const struct search_param *const *params,
-                             size_t n_params, const struct search_id *ids, size_t n_ids,
-                             struct err *e)
+err_code query_leads_to(struct query *q, const struct search_param *const *params, size_t n_params,
+                        const struct search_id *ids, size_t n_ids, struct err *e)
 {
     struct search_criterion any[SEARCH_COMPARTMENT_MAX + 1];
     size_t n = 0;
@@ -46,7 +45,7 @@ err_code rest_query_leads_to(struct rest_query *q, const struct search_param *co
     return add_clause(q, any, n, e);
 }
 
-err_code rest_query_compartment(struct rest_query *q, fhir_type owner, sv id, struct err *e)
+err_code query_compartment(struct query *q, fhir_type owner, sv id, struct err *e)
 {
     TRY(add_clause(q, NULL, 0, e));
     q->clauses[q->n_clauses - 1].membership = true;
@@ -56,7 +55,7 @@ err_code rest_query_compartment(struct rest_query *q, fhir_type owner, sv id, st
 
 /* ---- sets of ids ---- */
 
-void rest_ids_sort(struct search_id *ids, size_t *n)
+void query_ids_sort(struct search_id *ids, size_t *n)
 {
     size_t kept = 0;
     if (*n == 0)
@@ -69,7 +68,7 @@ void rest_ids_sort(struct search_id *ids, size_t *n)
 }
 
 struct id_list {
-    struct rest_call *c;
+    struct arena *a;
     fhir_type only; /* references to this type; with FHIR_TYPE_NONE the matches themselves */
     const struct search_param *param;
     sv base;
@@ -88,8 +87,8 @@ static void list_id(struct id_list *l, fhir_type type, sv id)
                     "A chain or _has finds more than %zu resources on its way: narrow it", l->max);
         return;
     }
-    struct search_id x = { type, arena_sv(l->c->a, id) };
-    l->rc = x.id.ptr ? buf_add(&l->ids, sv_make(&x, sizeof x), l->e) : arena_oom(l->c->a, l->e);
+    struct search_id x = { type, arena_sv(l->a, id) };
+    l->rc = x.id.ptr ? buf_add(&l->ids, sv_make(&x, sizeof x), l->e) : arena_oom(l->a, l->e);
 }
 
 static void list_reference(void *ctx, const struct search_value *v)
@@ -99,13 +98,13 @@ static void list_reference(void *ctx, const struct search_value *v)
         list_id(l, v->ref_type, v->ref_id);
 }
 
-static err_code collect(const struct rest_query *q, struct id_list *l, struct err *e)
+static err_code collect(const struct query *q, struct id_list *l, struct err *e)
 {
-    CLEANUP(rest_walk_close) struct rest_walk *w = NULL;
-    struct rest_match m;
+    CLEANUP(query_walk_close) struct query_walk *w = NULL;
+    struct query_match m;
     err_code rc;
-    TRY(rest_walk_open(q, NULL, &w, e));
-    while ((rc = rest_walk_next(w, 0, &m, e)) == ERR_OK) {
+    TRY(query_walk_open(q, NULL, &w, e));
+    while ((rc = query_walk_next(w, 0, &m, e)) == ERR_OK) {
         if (l->param)
             search_extract(l->param, m.root, list_reference, l);
         else
@@ -118,21 +117,21 @@ static err_code collect(const struct rest_query *q, struct id_list *l, struct er
 static err_code take_ids(struct id_list *l, struct search_id **out, size_t *n_out, struct err *e)
 {
     size_t n = l->ids.len / sizeof **out;
-    struct search_id *ids = arena_alloc(l->c->a, (n + 1) * sizeof *ids);
+    struct search_id *ids = arena_alloc(l->a, (n + 1) * sizeof *ids);
     if (ids == NULL)
-        return arena_oom(l->c->a, e);
+        return arena_oom(l->a, e);
     if (n)
         memcpy(ids, l->ids.ptr, n * sizeof *ids);
-    rest_ids_sort(ids, &n);
+    query_ids_sort(ids, &n);
     *out = ids;
     *n_out = n;
     return ERR_OK;
 }
 
-err_code rest_query_ids(const struct rest_query *q, size_t max, struct search_id **out,
-                        size_t *n_out, struct err *e)
+err_code query_ids(const struct query *q, size_t max, struct search_id **out, size_t *n_out,
+                   struct err *e)
 {
-    struct id_list l = { .c = q->c, .max = max, .rc = ERR_OK, .e = e };
+    struct id_list l = { .a = q->src.a, .max = max, .rc = ERR_OK, .e = e };
     buf_init(&l.ids, SIZE_MAX / 2);
     err_code rc = collect(q, &l, e);
     if (rc == ERR_OK)
@@ -142,18 +141,18 @@ err_code rest_query_ids(const struct rest_query *q, size_t max, struct search_id
 }
 
 /* An inner search, on another type, within this one. */
-static err_code inner(struct rest_query *q, fhir_type type, sv name, sv value,
-                      struct rest_query **out, struct err *e)
+static err_code inner(struct query *q, fhir_type type, sv name, sv value, struct query **out,
+                      struct err *e)
 {
     if (q->depth + 1 >= QUERY_DEPTH_MAX)
         return ERR(e, ERR_TOO_LARGE, "Chains and _has may be nested %u deep", QUERY_DEPTH_MAX - 1);
-    struct rest_query *in = arena_alloc(q->c->a, sizeof *in);
+    struct query *in = arena_alloc(q->src.a, sizeof *in);
     if (in == NULL)
-        return arena_oom(q->c->a, e);
-    rest_query_init(in, q->c, type, q->as_of);
+        return arena_oom(q->src.a, e);
+    query_init(in, &q->src, type);
     in->depth = q->depth + 1;
     *out = in;
-    TRY(rest_query_add(in, name, value, e));
+    TRY(query_add(in, name, value, e));
     q->goes_by[type] = true;
     for (size_t t = 0; t < QUERY_TYPES_MAX; t++)
         q->goes_by[t] |= in->goes_by[t];
@@ -170,7 +169,7 @@ static bool last_name_known(fhir_type type, sv rest)
            search_param_find(type, code) != NULL;
 }
 
-static err_code chain(struct rest_query *q, fhir_type on, sv name, sv value, struct err *e)
+static err_code chain(struct query *q, fhir_type on, sv name, sv value, struct err *e)
 {
     sv rest = name, first, code;
     (void)sv_cut(&rest, '.', &first); /* the caller saw a dot */
@@ -188,11 +187,11 @@ static err_code chain(struct rest_query *q, fhir_type on, sv name, sv value, str
     if (only == FHIR_TYPE_NONE && sv_eq(p->targets, SV_LIT("*")))
         return ERR(e, ERR_INVALID, "%.*s may lead to any type: name one, as in %.*s:Patient.name",
                    SV_FMT(p->code), SV_FMT(p->code));
-    struct id_list l = { .c = q->c, .max = QUERY_IDS_MAX, .rc = ERR_OK, .e = e };
+    struct id_list l = { .a = q->src.a, .max = QUERY_IDS_MAX, .rc = ERR_OK, .e = e };
     struct search_criterion cr = { .param = p, .is_set = true };
-    struct search_inside *inside = arena_calloc(q->c->a, fhir_n_types(), sizeof *inside);
+    struct search_inside *inside = arena_calloc(q->src.a, fhir_n_types(), sizeof *inside);
     if (inside == NULL)
-        return arena_oom(q->c->a, e);
+        return arena_oom(q->src.a, e);
     buf_init(&l.ids, SIZE_MAX / 2);
     err_code rc = ERR_OK;
     bool any = false;
@@ -200,7 +199,7 @@ static err_code chain(struct rest_query *q, fhir_type on, sv name, sv value, str
         fhir_type type = (fhir_type)t;
         if (only ? type != only : !search_param_targets(p, type) || !last_name_known(type, rest))
             continue;
-        struct rest_query *in = NULL;
+        struct query *in = NULL;
         any = true;
         rc = inner(q, type, rest, value, &in, e);
         if (rc == ERR_OK) { /* contained resources are asked where they stand */
@@ -223,7 +222,7 @@ static err_code chain(struct rest_query *q, fhir_type on, sv name, sv value, str
 
 /* ---- _has:Observation:patient:code=x ---- */
 
-static err_code has(struct rest_query *q, fhir_type on, sv name, sv value, struct err *e)
+static err_code has(struct query *q, fhir_type on, sv name, sv value, struct err *e)
 {
     sv rest = name, word, type_name, code;
     (void)sv_cut(&rest, ':', &word); /* "_has" */
@@ -234,9 +233,9 @@ static err_code has(struct rest_query *q, fhir_type on, sv name, sv value, struc
     if (p == NULL || p->kind != SEARCH_REFERENCE || !search_param_targets(p, on))
         return ERR(e, ERR_INVALID, "_has: no reference parameter of that type leads to %s",
                    fhir_type_name(on));
-    struct rest_query *in = NULL;
+    struct query *in = NULL;
     TRY(inner(q, type, rest, value, &in, e));
-    struct id_list l = { .c = q->c,
+    struct id_list l = { .a = q->src.a,
                          .only = on,
                          .param = p,
                          .base = q->cx.base,
@@ -257,43 +256,27 @@ static err_code has(struct rest_query *q, fhir_type on, sv name, sv value, struc
 
 /* A parameter that all of several types share, each with its own paths: _type=Observation,Condition&code=x.
  * Source: search.html#type. */
-static err_code shared(struct rest_query *q, sv name, sv value, struct err *e)
+static err_code shared(struct query *q, sv name, sv value, struct err *e)
 {
-    struct search_criterion *of = arena_calloc(q->c->a, q->n_types + 1, sizeof *of);
-    struct rest_clause *by_type = arena_calloc(q->c->a, q->n_types + 1, sizeof *by_type);
+    struct search_criterion *of = arena_calloc(q->src.a, q->n_types + 1, sizeof *of);
+    struct query_clause *by_type = arena_calloc(q->src.a, q->n_types + 1, sizeof *by_type);
     if (of == NULL || by_type == NULL)
-        return arena_oom(q->c->a, e);
+        return arena_oom(q->src.a, e);
     sv code = sv_head(name, sv_find(name, ':'));
     for (size_t i = 0; i < q->n_types; i++)
         if (search_param_find(q->types[i], code) == NULL)
             return ERR(e, ERR_NOT_FOUND, "%s has no search parameter of that name",
                        fhir_type_name(q->types[i]));
     for (size_t i = 0; i < q->n_types; i++) {
-        TRY(search_parse(&q->cx, q->types[i], name, value, q->c->a, &of[i], e));
-        by_type[i] = (struct rest_clause){ &of[i], 1, false, NULL };
+        TRY(search_parse(&q->cx, q->types[i], name, value, q->src.a, &of[i], e));
+        by_type[i] = (struct query_clause){ &of[i], 1, false, NULL };
     }
     TRY(add_clause(q, of, 1, e));
     q->clauses[q->n_clauses - 1].by_type = by_type;
     return ERR_OK;
 }
 
-err_code rest_created_ms(struct rest_call *c, fhir_type type, sv id, int64_t *out, struct err *e)
-{
-    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
-    struct store_version v;
-    err_code rc;
-    int64_t first_ms = clock_wall_ms();
-    TRY(store_history(c->st, type, id, STORE_NOW, &cur, e));
-    store_cursor_light(cur);
-    while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) /* newest first */
-        first_ms = v.instant_ms;
-    if (rc != ERR_EOF)
-        return rc;
-    *out = first_ms;
-    return ERR_OK;
-}
-
-err_code rest_query_add(struct rest_query *q, sv name, sv value, struct err *e)
+err_code query_add(struct query *q, sv name, sv value, struct err *e)
 {
     fhir_type on = q->n_types == 1 ? q->types[0] : FHIR_TYPE_NONE;
     if (sv_starts(name, SV_LIT("_has:")))
@@ -307,6 +290,6 @@ err_code rest_query_add(struct rest_query *q, sv name, sv value, struct err *e)
         search_param_find(FHIR_TYPE_NONE, code) == NULL)
         return shared(q, name, value, e);
     struct search_criterion cr;
-    TRY(search_parse(&q->cx, on, name, value, q->c->a, &cr, e));
+    TRY(search_parse(&q->cx, on, name, value, q->src.a, &cr, e));
     return add_clause(q, &cr, 1, e);
 }

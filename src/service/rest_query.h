@@ -1,4 +1,4 @@
-/* rest_query.h - a search over one data store: criteria, where to look, and the matches one by one.
+/* query.h - a search over one data store: criteria, where to look, and the matches one by one.
  *
  * A query holds as of one commit, so that its pages fit together whatever is written meanwhile. Each clause must
  * be met; a clause is met by any of its criteria. Candidates come from the shortest list that the index, or ids
@@ -8,65 +8,83 @@
  *                                INDEX  entries of one clause, each resource at the first of them it has
  *                                SCAN   all of the type
  *
- * Limits: QUERY_*.   Source: FHIR R4 search.html.   Floor: service. */
+ * Limits: QUERY_*.   Source: FHIR R4 search.html.   Floor: query. */
 #pragma once
-#include "service/rest_private.h"
+#include "search/search.h"
+#include "store/store.h"
 
 #define QUERY_CLAUSES_MAX 64u
 #define QUERY_DEPTH_MAX   5u     /* chains and _has within each other */
 #define QUERY_IDS_MAX     10000u /* that a chain or _has may find on its way */
 #define QUERY_TYPES_MAX   256u
 #define QUERY_NO_OWNER    SIZE_MAX
+#define QUERY_SORT_MAX    5u /* rules of _sort */
 
-struct rest_clause {
+/* How long a query may look. It asks every millisecond or so; one thread at a time. */
+struct query_deadline {
+    err_code (*look)(void *ctx, struct err *e); /* ERR_TIMEOUT, ERR_CANCELLED: the query ends */
+    void *ctx;
+    struct search_patience patience; /* while one resource is compared */
+    struct err over;                 /* why that has ended */
+};
+void query_deadline_init(struct query_deadline *d, err_code (*look)(void *ctx, struct err *e),
+                         void *ctx);
+
+/* What a query is asked of. All is borrowed. */
+struct query_source {
+    struct store *st;
+    struct arena *a; /* of what the query keeps */
+    sv base;         /* "http://host/datastore/<id>/r4": references below it are local */
+    uint64_t as_of;
+    struct query_deadline *deadline; /* NULL: it takes as long as it takes */
+};
+
+struct query_clause {
     struct search_criterion *any;
     size_t n;
     bool membership; /* of the compartment: its criteria follow the type that is searched */
-    struct rest_clause *by_type; /* NULL, or what the clause says for each of the query's types */
+    struct query_clause *by_type; /* NULL, or what the clause says for each of the query's types */
 };
-struct rest_query {
-    struct rest_call *c; /* data store, arena, [base] */
+struct query {
+    struct query_source src;
     struct search_context cx;
-    uint64_t as_of;
     fhir_type types[QUERY_TYPES_MAX]; /* searched one after the other, ascending */
     size_t n_types;
-    struct rest_clause clauses[QUERY_CLAUSES_MAX];
+    struct query_clause clauses[QUERY_CLAUSES_MAX];
     size_t n_clauses;
     unsigned depth;
     bool goes_by[QUERY_TYPES_MAX]; /* types that its chains and _has looked at */
     bool asks_created;             /* a clause is about createdAt */
     /* a compartment: */
     struct search_id owner; /* type FHIR_TYPE_NONE: none */
-    size_t
-        owner_at; /* in types: there stands the owner itself, not what leads to it; SIZE_MAX: nowhere */
+    /* Where in types the owner itself comes, not what leads to it; QUERY_NO_OWNER: nowhere. */
+    size_t owner_at;
 };
 /* type FHIR_TYPE_NONE: every type. */
-void rest_query_init(struct rest_query *q, struct rest_call *c, fhir_type type, uint64_t as_of);
+void query_init(struct query *q, const struct query_source *src, fhir_type type);
 /* One pair of a query. ERR_NOT_FOUND: no such parameter; else as search_parse(). */
-MUST_USE err_code rest_query_add(struct rest_query *q, sv name, sv value, struct err *e);
+MUST_USE err_code query_add(struct query *q, sv name, sv value, struct err *e);
 /* Only members of a compartment; every type of the query must be one. id is borrowed. */
-MUST_USE err_code rest_query_compartment(struct rest_query *q, fhir_type owner, sv id,
-                                         struct err *e);
+MUST_USE err_code query_compartment(struct query *q, fhir_type owner, sv id, struct err *e);
 /* A criterion on reference parameters of one searched type: they lead to one of ids (sorted). */
-MUST_USE err_code rest_query_leads_to(struct rest_query *q,
-                                      const struct search_param *const *params, size_t n_params,
-                                      const struct search_id *ids, size_t n_ids, struct err *e);
+MUST_USE err_code query_leads_to(struct query *q, const struct search_param *const *params,
+                                 size_t n_params, const struct search_id *ids, size_t n_ids,
+                                 struct err *e);
 
 /* When the first version of a resource came, which createdAt asks; an id that has none: now. Cost follows the versions
  * of the id. */
-MUST_USE err_code rest_created_ms(struct rest_call *c, fhir_type type, sv id, int64_t *out,
-                                  struct err *e);
+MUST_USE err_code query_created_ms(struct store *st, fhir_type type, sv id, int64_t *out,
+                                   struct err *e);
 /* Does this one resource match? It must be of the searched type. ERR_TIMEOUT, ERR_CANCELLED. */
-MUST_USE err_code rest_query_met(const struct rest_query *q, const struct search_subject *s,
-                                 bool *met, struct err *e);
-/* Of the call's parameters, which must all be filters: what a conditional write goes by. ERR_INVALID. */
-MUST_USE err_code rest_query_conditional(struct rest_query **out, struct rest_call *c,
-                                         struct err *e);
-/* The only match in the scope, noted in the call's list of what was asked: *n_out is 0, 1, or 2 for several. id is owned by the call's arena. */
-MUST_USE err_code rest_query_one(const struct rest_query *q, const struct rest_scope *scope, sv *id,
-                                 uint64_t *version, size_t *n_out, struct err *e);
+MUST_USE err_code query_met(const struct query *q, const struct search_subject *s, bool *met,
+                            struct err *e);
+/* Bytes of a version whose body may have been left out (store_get_light). */
+static inline size_t query_whole_len(const struct store_version *v)
+{
+    return v->body.json.len + v->left_out;
+}
 
-struct rest_place { /* where a walk stands: it can go on from here in another request */
+struct query_place { /* where a walk stands: it can go on from here in another request */
     size_t type_at;
     int clause; /* -1: not by the index */
     size_t driver;
@@ -76,23 +94,52 @@ struct rest_place { /* where a walk stands: it can go on from here in another re
     uint8_t id_len; /* 0: at the start */
 };
 
-struct rest_walk;
+struct query_walk;
 /* from: NULL, or where an earlier walk of the same query stood. */
-MUST_USE err_code rest_walk_open(const struct rest_query *q, const struct rest_place *from,
-                                 struct rest_walk **out, struct err *e);
-struct rest_match { /* valid until the next call */
+MUST_USE err_code query_walk_open(const struct query *q, const struct query_place *from,
+                                  struct query_walk **out, struct err *e);
+struct query_match { /* valid until the next call */
     struct store_version v;
     yyjson_val *root;
 };
 /* ERR_EOF at the end; ERR_TIMEOUT past until_us (0: none): the place is where to go on. */
-MUST_USE err_code rest_walk_next(struct rest_walk *w, uint64_t until_us, struct rest_match *out,
-                                 struct err *e);
-const struct rest_place *rest_walk_place(const struct rest_walk *w);
-void rest_walk_close(struct rest_walk *w);
-DEFINE_CLEANUP(struct rest_walk, rest_walk_close)
+MUST_USE err_code query_walk_next(struct query_walk *w, uint64_t until_us, struct query_match *out,
+                                  struct err *e);
+const struct query_place *query_walk_place(const struct query_walk *w);
+void query_walk_close(struct query_walk *w);
+DEFINE_CLEANUP(struct query_walk, query_walk_close)
 
 /* Sorted, and each once. */
-void rest_ids_sort(struct search_id *ids, size_t *n);
-/* Ids of all matches, sorted. ERR_TOO_LARGE past max. Owned by the arena of the call. */
-MUST_USE err_code rest_query_ids(const struct rest_query *q, size_t max, struct search_id **out,
-                                 size_t *n_out, struct err *e);
+void query_ids_sort(struct search_id *ids, size_t *n);
+/* Ids of all matches, sorted. ERR_TOO_LARGE past max. Owned by the arena of the query. */
+MUST_USE err_code query_ids(const struct query *q, size_t max, struct search_id **out,
+                            size_t *n_out, struct err *e);
+
+/* ---- query_order.c: matches in the order of _sort ---- */
+struct query_sort {
+    const struct search_param *param;
+    bool descending;
+};
+struct query_row { /* a match and what it is sorted by */
+    struct search_id id;
+    sv keys[QUERY_SORT_MAX]; /* empty: it has none */
+};
+struct query_order_by { /* borrowed */
+    const struct query_sort *sort;
+    size_t n_sort;
+    size_t count;                  /* rows at most */
+    const struct query_row *after; /* only rows behind this one; NULL: from the first */
+};
+struct query_order;
+struct query_row_list {
+    struct query_row *const *rows;
+    size_t n;
+    bool more;      /* others come behind */
+    uint64_t total; /* matches, whatever is behind or before */
+};
+/* The next count matches in that order. ERR_TIMEOUT. */
+MUST_USE err_code query_order_find(const struct query *q, const struct query_order_by *by,
+                                   struct query_order **out, struct err *e);
+const struct query_row_list *query_order_rows(const struct query_order *o); /* owned by o */
+void query_order_free(struct query_order *o);
+DEFINE_CLEANUP(struct query_order, query_order_free)

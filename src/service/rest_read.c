@@ -55,7 +55,7 @@ static err_code put_whole(struct rest_call *c, const struct store_version *v, st
 static err_code cut_to_ask(struct rest_call *c, const struct store_version *v, struct err *e)
 {
     yyjson_doc *doc;
-    struct rest_match m = { .v = *v };
+    struct query_match m = { .v = *v };
     if (c->params.n == 0)
         return put_whole(c, v, e);
     struct rest_page *p = ARENA_NEW(c->a, struct rest_page);
@@ -84,7 +84,7 @@ static err_code answer_version(struct rest_call *c, const struct store_version *
     if (not_modified(c, v))
         return ERR_OK;
     c->out.status = 200;
-    TRY(rest_may_grow(c, rest_whole_len(v), e));
+    TRY(rest_may_grow(c, query_whole_len(v), e));
     bool done = false;
     if (rest_binary_reads(c))
         TRY(rest_binary_read(c, v, &done, e));

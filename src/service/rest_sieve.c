@@ -13,14 +13,14 @@ struct sieve_value {
     bool to_end; /* upto is behind all ids */
 };
 
-struct rest_sieve {
+struct query_sieve {
     struct sieve_value values[SIEVE_VALUES];
     size_t n;
     unsigned asked, kept;
     bool idle;
 };
 
-void rest_sieve_close(struct rest_sieve *s)
+void query_sieve_close(struct query_sieve *s)
 {
     if (s == NULL)
         return;
@@ -30,7 +30,7 @@ void rest_sieve_close(struct rest_sieve *s)
 }
 
 /* The values of one driver's entries: from each to the next is one step. */
-static err_code learn(struct rest_sieve *s, struct store *st, fhir_type type,
+static err_code learn(struct query_sieve *s, struct store *st, fhir_type type,
                       const struct search_driver *d, uint64_t as_of, bool *many, struct err *e)
 {
     CLEANUP(store_index_close) struct store_index_cursor *c = NULL;
@@ -60,10 +60,10 @@ static err_code learn(struct rest_sieve *s, struct store *st, fhir_type type,
     return ERR_OK;
 }
 
-err_code rest_sieve_open(struct store *st, fhir_type type, const struct search_driver *drivers,
-                         size_t n_drivers, uint64_t as_of, struct rest_sieve **out, struct err *e)
+err_code query_sieve_open(struct store *st, fhir_type type, const struct search_driver *drivers,
+                          size_t n_drivers, uint64_t as_of, struct query_sieve **out, struct err *e)
 {
-    struct rest_sieve *s = calloc(1, sizeof *s);
+    struct query_sieve *s = calloc(1, sizeof *s);
     if (s == NULL)
         abort();
     bool many = false;
@@ -71,7 +71,7 @@ err_code rest_sieve_open(struct store *st, fhir_type type, const struct search_d
     for (size_t i = 0; i < n_drivers && rc == ERR_OK && !many; i++)
         rc = learn(s, st, type, &drivers[i], as_of, &many, e);
     if (rc != ERR_OK || many) {
-        rest_sieve_close(s);
+        query_sieve_close(s);
         s = NULL;
     }
     if (rc == ERR_OK)
@@ -105,7 +105,7 @@ static err_code has_value(struct sieve_value *v, sv id, bool *out, struct err *e
     return ERR_OK;
 }
 
-err_code rest_sieve_has(struct rest_sieve *s, sv id, bool *out, struct err *e)
+err_code query_sieve_has(struct query_sieve *s, sv id, bool *out, struct err *e)
 {
     bool has = s->idle;
     for (size_t i = 0; i < s->n && !has; i++)

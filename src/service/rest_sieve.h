@@ -11,12 +11,12 @@
 
 #define SIEVE_VALUES 4u
 
-struct rest_sieve;
+struct query_sieve;
 /* Entries of one type under any of the drivers (borrowed), as of a commit. *out is NULL when their values are too
  * many. Errors of store_index_next(). */
-MUST_USE err_code rest_sieve_open(struct store *st, fhir_type type,
-                                  const struct search_driver *drivers, size_t n_drivers,
-                                  uint64_t as_of, struct rest_sieve **out, struct err *e);
+MUST_USE err_code query_sieve_open(struct store *st, fhir_type type,
+                                   const struct search_driver *drivers, size_t n_drivers,
+                                   uint64_t as_of, struct query_sieve **out, struct err *e);
 /* Ids are asked for in any order; ascending is the cheap one. Errors of store_index_next(). */
-MUST_USE err_code rest_sieve_has(struct rest_sieve *s, sv id, bool *out, struct err *e);
-void rest_sieve_close(struct rest_sieve *s);
+MUST_USE err_code query_sieve_has(struct query_sieve *s, sv id, bool *out, struct err *e);
+void query_sieve_close(struct query_sieve *s);

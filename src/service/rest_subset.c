@@ -18,7 +18,7 @@ static bool wanted(void *ctx, sv name, const struct fhir_member *member)
     }
 }
 
-err_code rest_subset_write(const struct rest_page *p, const struct rest_match *m, struct buf *out,
+err_code rest_subset_write(const struct rest_page *p, const struct query_match *m, struct buf *out,
                            struct err *e)
 {
     if (p->summary == REST_SUMMARY_FALSE && p->n_elements == 0)

@@ -21,7 +21,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
-#include "service/rest_query.h"
+#include "service/rest_private.h"
 
 struct identity { /* a resource that the transaction is about */
     struct search_id x;
@@ -167,11 +167,11 @@ static err_code identify(struct transaction *tx, struct err *e)
 /* What a conditional create or update goes by must not find another resource of the same transaction. */
 static err_code matches_alone(struct transaction *tx, struct rest_entry *en, struct err *e)
 {
-    struct rest_query *q;
+    struct query *q;
     size_t n;
     if (!rest_is_conditional(&en->c) || !en->p.has_write || rest_entry_is(en, "DELETE"))
         return ERR_OK;
-    TRY(rest_query_conditional(&q, &en->c, e));
+    TRY(rest_condition_query(&q, &en->c, e));
     const struct rest_entry *other;
     TRY(rest_refs_pending(tx->b, q, en->c.type, en, &other, &n, e));
     return other == NULL ? ERR_OK

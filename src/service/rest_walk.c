@@ -1,5 +1,5 @@
 /* rest_walk.c - the matches of a query, one by one, from wherever the fewest candidates are. */
-#include "service/rest_query.h"
+#include "service/query_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -18,9 +18,9 @@
  * what is asked for again and again comes to be in memory, so many of each walk are read without a look. */
 #define READ_AHEAD 8u
 
-struct rest_walk {
-    const struct rest_query *q;
-    struct rest_place place;
+struct query_walk {
+    const struct query *q;
+    struct query_place place;
     struct arena *scratch; /* of one candidate */
     struct arena *drivers_arena;
     fhir_type type;
@@ -34,7 +34,7 @@ struct rest_walk {
     struct search_driver *drivers;
     size_t n_drivers;
     struct store_index_cursor *index;
-    struct rest_sieve *sieves[SIEVES_MAX]; /* of other clauses */
+    struct query_sieve *sieves[SIEVES_MAX]; /* of other clauses */
     size_t n_sieves;
     unsigned n_unasked;
     /* BY_SCAN */
@@ -43,29 +43,29 @@ struct rest_walk {
     unsigned since_check;
     /* what makes a resource of the present type a member of the query's compartment */
     struct search_criterion member_any[SEARCH_COMPARTMENT_MAX + 1];
-    struct rest_clause member;
+    struct query_clause member;
 };
 
-static const struct rest_clause *clause_at(const struct rest_walk *w, size_t i)
+static const struct query_clause *clause_at(const struct query_walk *w, size_t i)
 {
-    const struct rest_clause *c = &w->q->clauses[i];
+    const struct query_clause *c = &w->q->clauses[i];
     if (c->by_type)
         c = &c->by_type[w->place.type_at];
     return c->membership ? &w->member : c;
 }
 
-static void close_source(struct rest_walk *w)
+static void close_source(struct query_walk *w)
 {
     store_index_close(w->index);
     store_cursor_close(w->scan);
     w->index = NULL;
     w->scan = NULL;
     for (; w->n_sieves; w->n_sieves--)
-        rest_sieve_close(w->sieves[w->n_sieves - 1]);
+        query_sieve_close(w->sieves[w->n_sieves - 1]);
     w->open = false;
 }
 
-void rest_walk_close(struct rest_walk *w)
+void query_walk_close(struct query_walk *w)
 {
     if (w == NULL)
         return;
@@ -75,12 +75,12 @@ void rest_walk_close(struct rest_walk *w)
     free(w);
 }
 
-err_code rest_walk_open(const struct rest_query *q, const struct rest_place *from,
-                        struct rest_walk **out, struct err *e)
+err_code query_walk_open(const struct query *q, const struct query_place *from,
+                         struct query_walk **out, struct err *e)
 {
     if (from && (from->type_at >= q->n_types || from->clause >= (int)q->n_clauses))
         return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
-    struct rest_walk *w = calloc(1, sizeof *w);
+    struct query_walk *w = calloc(1, sizeof *w);
     if (w == NULL)
         abort();
     w->q = q;
@@ -95,14 +95,14 @@ err_code rest_walk_open(const struct rest_query *q, const struct rest_place *fro
     return ERR_OK;
 }
 
-const struct rest_place *rest_walk_place(const struct rest_walk *w)
+const struct query_place *query_walk_place(const struct query_walk *w)
 {
     return &w->place;
 }
 
 /* ---- where to look ---- */
 
-static bool names_ids(const struct rest_clause *cl)
+static bool names_ids(const struct query_clause *cl)
 {
     if (cl->n != 1)
         return false;
@@ -111,7 +111,7 @@ static bool names_ids(const struct rest_clause *cl)
            (sv_eq(c->param->code, SV_LIT("_id")) && c->modifier == SEARCH_MOD_NONE);
 }
 
-static err_code use_ids(struct rest_walk *w, const struct rest_clause *cl, struct err *e)
+static err_code use_ids(struct query_walk *w, const struct query_clause *cl, struct err *e)
 {
     const struct search_criterion *c = &cl->any[0];
     size_t max = c->param ? c->n_terms : c->n_set;
@@ -130,7 +130,7 @@ static err_code use_ids(struct rest_walk *w, const struct rest_clause *cl, struc
 }
 
 /* Drivers of every criterion of a clause, or none. */
-static bool drivers_of(struct rest_walk *w, const struct rest_clause *cl,
+static bool drivers_of(struct query_walk *w, const struct query_clause *cl,
                        struct search_driver **out)
 {
     struct search_driver *d = arena_calloc(w->drivers_arena, cl->n + 1, sizeof *d);
@@ -138,13 +138,13 @@ static bool drivers_of(struct rest_walk *w, const struct rest_clause *cl,
         return false;
     for (size_t i = 0; i < cl->n; i++)
         if (!search_ranges(&cl->any[i], w->type, w->drivers_arena, &d[i]) ||
-            d[i].form > store_index_form(w->q->c->st))
+            d[i].form > store_index_form(w->q->src.st))
             return false;
     *out = d;
     return true;
 }
 
-static err_code count_entries(struct rest_walk *w, const struct search_driver *d, size_t n,
+static err_code count_entries(struct query_walk *w, const struct search_driver *d, size_t n,
                               size_t max, size_t *out, struct err *e)
 {
     size_t count = 0;
@@ -152,7 +152,8 @@ static err_code count_entries(struct rest_walk *w, const struct search_driver *d
         CLEANUP(store_index_close) struct store_index_cursor *c = NULL;
         struct store_index_hit hit;
         err_code rc;
-        TRY(store_index_scan(w->q->c->st, w->type, &d[i], SV_NONE, SV_NONE, w->q->as_of, &c, e));
+        TRY(store_index_scan(w->q->src.st, w->type, &d[i], SV_NONE, SV_NONE, w->q->src.as_of, &c,
+                             e));
         while (count < max && (rc = store_index_next(c, &hit, e)) != ERR_EOF) {
             TRY(rc);
             count++;
@@ -163,7 +164,7 @@ static err_code count_entries(struct rest_walk *w, const struct search_driver *d
 }
 
 /* How likely a kind is to narrow much, when probes cannot tell. */
-static unsigned rank(const struct rest_clause *cl)
+static unsigned rank(const struct query_clause *cl)
 {
     const struct search_criterion *c = &cl->any[0];
     if (c->is_set || c->param->kind == SEARCH_REFERENCE)
@@ -174,24 +175,24 @@ static unsigned rank(const struct rest_clause *cl)
 }
 
 /* Clauses beside the chosen one that the index can answer for a candidate. */
-static err_code open_sieves(struct rest_walk *w, size_t chosen, struct err *e)
+static err_code open_sieves(struct query_walk *w, size_t chosen, struct err *e)
 {
-    const struct rest_query *q = w->q;
+    const struct query *q = w->q;
     for (size_t i = 0; i < q->n_clauses && w->n_sieves < SIEVES_MAX; i++) {
         struct search_driver *d;
-        struct rest_sieve *s = NULL;
+        struct query_sieve *s = NULL;
         if (i == chosen || !drivers_of(w, clause_at(w, i), &d))
             continue;
-        TRY(rest_sieve_open(q->c->st, w->type, d, clause_at(w, i)->n, q->as_of, &s, e));
+        TRY(query_sieve_open(q->src.st, w->type, d, clause_at(w, i)->n, q->src.as_of, &s, e));
         if (s)
             w->sieves[w->n_sieves++] = s;
     }
     return ERR_OK;
 }
 
-static err_code choose(struct rest_walk *w, struct err *e)
+static err_code choose(struct query_walk *w, struct err *e)
 {
-    const struct rest_query *q = w->q;
+    const struct query *q = w->q;
     size_t best = PROBE + 1;
     int chosen = -1;
     for (size_t i = 0; i < q->n_clauses && !w->resuming; i++) {
@@ -223,11 +224,11 @@ static err_code choose(struct rest_walk *w, struct err *e)
                : ERR_OK;
 }
 
-static void set_membership(struct rest_walk *w)
+static void set_membership(struct query_walk *w)
 {
-    const struct rest_query *q = w->q;
+    const struct query *q = w->q;
     const struct search_param *params[SEARCH_COMPARTMENT_MAX];
-    w->member = (struct rest_clause){ w->member_any, 1, true };
+    w->member = (struct query_clause){ w->member_any, 1, true };
     if (w->place.type_at == q->owner_at) {
         w->member_any[0] =
             (struct search_criterion){ .is_set = true, .set = &q->owner, .n_set = 1 };
@@ -241,9 +242,9 @@ static void set_membership(struct rest_walk *w)
 }
 
 /* Every criterion that names parameters must know the type: a search over several types passes over the others. */
-static err_code open_source(struct rest_walk *w, struct err *e)
+static err_code open_source(struct query_walk *w, struct err *e)
 {
-    const struct rest_query *q = w->q;
+    const struct query *q = w->q;
     w->type = q->types[w->place.type_at];
     arena_reset(w->drivers_arena);
     if (q->owner.type)
@@ -270,7 +271,7 @@ struct candidate {
     struct store_version v;
 };
 
-static err_code next_id(struct rest_walk *w, struct candidate *out)
+static err_code next_id(struct query_walk *w, struct candidate *out)
 {
     sv after = sv_make(w->place.id, w->place.id_len);
     while (w->id_at < w->n_ids) {
@@ -283,14 +284,15 @@ static err_code next_id(struct rest_walk *w, struct candidate *out)
     return ERR_EOF;
 }
 
-static err_code next_entry(struct rest_walk *w, struct candidate *out, struct err *e)
+static err_code next_entry(struct query_walk *w, struct candidate *out, struct err *e)
 {
     for (; w->place.driver < w->n_drivers;
          w->place.driver++, w->place.value_len = 0, w->place.id_len = 0) {
         if (w->index == NULL)
-            TRY(store_index_scan(w->q->c->st, w->type, &w->drivers[w->place.driver],
+            TRY(store_index_scan(w->q->src.st, w->type, &w->drivers[w->place.driver],
                                  sv_make(w->place.value, w->place.value_len),
-                                 sv_make(w->place.id, w->place.id_len), w->q->as_of, &w->index, e));
+                                 sv_make(w->place.id, w->place.id_len), w->q->src.as_of, &w->index,
+                                 e));
         struct store_index_hit hit;
         err_code rc = store_index_next(w->index, &hit, e);
         if (rc == ERR_OK)
@@ -303,7 +305,7 @@ static err_code next_entry(struct rest_walk *w, struct candidate *out, struct er
     return ERR_EOF;
 }
 
-static err_code next_scanned(struct rest_walk *w, struct candidate *out, struct err *e)
+static err_code next_scanned(struct query_walk *w, struct candidate *out, struct err *e)
 {
     if (w->scan == NULL) {
         char from[FHIR_ID_MAX + 1];
@@ -312,7 +314,7 @@ static err_code next_scanned(struct rest_walk *w, struct candidate *out, struct 
             '\x01'; /* below every byte of an id: the next id is the first behind */
         struct store_range r = { w->type, sv_make(from, w->place.id_len ? w->place.id_len + 1u : 0),
                                  SV_NONE };
-        TRY(store_scan(w->q->c->st, &r, w->q->as_of, &w->scan, e));
+        TRY(store_scan(w->q->src.st, &r, w->q->src.as_of, &w->scan, e));
         store_cursor_light(w->scan);
     }
     TRY(store_cursor_next(w->scan, &out->v, e));
@@ -323,33 +325,8 @@ static err_code next_scanned(struct rest_walk *w, struct candidate *out, struct 
 
 /* ---- does it match ---- */
 
-static err_code clause_met(const struct rest_query *q, const struct rest_clause *cl,
-                           const struct search_subject *s, bool *met, struct err *e)
-{
-    *met = false;
-    for (size_t i = 0; i < cl->n && !*met; i++) {
-        *met = search_match(&q->cx, &cl->any[i], s);
-        TRY(rest_compared(q->c, e));
-    }
-    return ERR_OK;
-}
-
-static bool asks_created(const struct rest_clause *cl)
-{
-    return cl->n && cl->any[0].param == &search_created_at;
-}
-
-err_code rest_query_met(const struct rest_query *q, const struct search_subject *s, bool *met,
-                        struct err *e)
-{
-    *met = true;
-    for (size_t i = 0; i < q->n_clauses && *met; i++)
-        TRY(clause_met(q, &q->clauses[i], s, met, e));
-    return ERR_OK;
-}
-
 /* BY_INDEX a resource is met once for each of its entries: the first one counts. */
-static bool first_meeting(const struct rest_walk *w, const struct candidate *c, yyjson_val *root)
+static bool first_meeting(const struct query_walk *w, const struct candidate *c, yyjson_val *root)
 {
     unsigned char v[SEARCH_KEY_MAX];
     uint8_t len;
@@ -361,22 +338,22 @@ static bool first_meeting(const struct rest_walk *w, const struct candidate *c, 
 }
 
 /* Might it match, as far as the index says? */
-static err_code ask_sieves(struct rest_walk *w, sv id, bool *may, struct err *e)
+static err_code ask_sieves(struct query_walk *w, sv id, bool *may, struct err *e)
 {
     *may = true;
-    if (w->n_sieves == 0 || store_is_near(w->q->c->st, w->type, id))
+    if (w->n_sieves == 0 || store_is_near(w->q->src.st, w->type, id))
         return ERR_OK;
     if (w->n_unasked < READ_AHEAD) {
         w->n_unasked++;
         return ERR_OK;
     }
     for (size_t i = 0; i < w->n_sieves && *may; i++)
-        TRY(rest_sieve_has(w->sieves[i], id, may, e));
+        TRY(query_sieve_has(w->sieves[i], id, may, e));
     return ERR_OK;
 }
 
-static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_match *out, bool *met,
-                        struct err *e)
+static err_code examine(struct query_walk *w, struct candidate *c, struct query_match *out,
+                        bool *met, struct err *e)
 {
     yyjson_doc *doc;
     *met = false;
@@ -390,7 +367,7 @@ static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_ma
     arena_reset(w->scratch);
     if (!c->have) {
         err_code rc =
-            store_get_light(w->q->c->st, w->type, c->id, w->q->as_of, w->scratch, &c->v, e);
+            store_get_light(w->q->src.st, w->type, c->id, w->q->src.as_of, w->scratch, &c->v, e);
         if (rc == ERR_NOT_FOUND)
             return ERR_OK;
         TRY(rc);
@@ -402,19 +379,19 @@ static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_ma
                                 c->v.instant_ms };
     bool meets = true;
     for (size_t i = 0; i < w->q->n_clauses && meets; i++)
-        if (!asks_created(clause_at(w, i)))
-            TRY(clause_met(w->q, clause_at(w, i), &s, &meets, e));
+        if (!query_clause_asks_created(clause_at(w, i)))
+            TRY(query_clause_met(w->q, clause_at(w, i), &s, &meets, e));
     if (!meets)
         return ERR_OK;
     if (w->q->asks_created) { /* last, because older versions are read for it */
         if (c->v.version != 1) {
-            TRY(rest_created_ms(w->q->c, w->type, c->v.id, &s.created_ms, e));
+            TRY(query_created_ms(w->q->src.st, w->type, c->v.id, &s.created_ms, e));
             w->since_check +=
                 c->v.version < TIME_CHECK_EVERY ? (unsigned)c->v.version : TIME_CHECK_EVERY;
         }
         for (size_t i = 0; i < w->q->n_clauses && meets; i++)
-            if (asks_created(clause_at(w, i)))
-                TRY(clause_met(w->q, clause_at(w, i), &s, &meets, e));
+            if (query_clause_asks_created(clause_at(w, i)))
+                TRY(query_clause_met(w->q, clause_at(w, i), &s, &meets, e));
         if (!meets)
             return ERR_OK;
     }
@@ -426,7 +403,7 @@ static err_code examine(struct rest_walk *w, struct candidate *c, struct rest_ma
     return ERR_OK;
 }
 
-static void stand_at(struct rest_walk *w, const struct candidate *c)
+static void stand_at(struct query_walk *w, const struct candidate *c)
 {
     w->place.id_len = (uint8_t)c->id.len;
     memcpy(w->place.id, c->id.ptr, c->id.len);
@@ -435,13 +412,13 @@ static void stand_at(struct rest_walk *w, const struct candidate *c)
         memcpy(w->place.value, c->value.ptr, c->value.len);
 }
 
-err_code rest_walk_next(struct rest_walk *w, uint64_t until_us, struct rest_match *out,
-                        struct err *e)
+err_code query_walk_next(struct query_walk *w, uint64_t until_us, struct query_match *out,
+                         struct err *e)
 {
     for (;;) {
         if (w->since_check >= TIME_CHECK_EVERY) {
             w->since_check = 0;
-            TRY(rest_breathe(w->q->c, e));
+            TRY(query_breathe(&w->q->src, e));
             if (until_us && clock_mono_us() > until_us)
                 return ERR(e, ERR_TIMEOUT, "The search takes too long: narrow it");
         }
@@ -465,7 +442,7 @@ err_code rest_walk_next(struct rest_walk *w, uint64_t until_us, struct rest_matc
         }
         TRY(rc);
         bool met;
-        const struct rest_place before = w->place;
+        const struct query_place before = w->place;
         stand_at(w, &c);
         rc = examine(w, &c, out, &met, e);
         if (rc ==
@@ -478,7 +455,7 @@ err_code rest_walk_next(struct rest_walk *w, uint64_t until_us, struct rest_matc
         }
         TRY(rc);
         w->n_examined++;
-        w->since_check += 1 + (unsigned)(rest_whole_len(&c.v) / CHECK_BYTES);
+        w->since_check += 1 + (unsigned)(query_whole_len(&c.v) / CHECK_BYTES);
         if (met)
             return ERR_OK;
     }

@@ -216,7 +216,7 @@ static err_code patched(struct rest_call *c, const struct store_version *v, stru
     CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_DATA_BODY_BYTES + FHIR_SPLICE_MAX);
     const struct json_patch_limits limits = { LIMIT_RESOURCE_DEPTH, rest_until_us(c) };
     yyjson_doc *target, *patch;
-    if (rest_whole_len(v) > LIMIT_DATA_BODY_BYTES) /* an import brought it */
+    if (query_whole_len(v) > LIMIT_DATA_BODY_BYTES) /* an import brought it */
         return ERR(e, ERR_TOO_LARGE,
                    "The resource is larger than %u MiB, which is the most a "
                    "patch works on",

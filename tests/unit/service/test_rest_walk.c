@@ -369,7 +369,7 @@ static void put_id(struct ids *s, sv id)
 
 typedef void (*each_fn)(void *ctx, const struct store_version *v, yyjson_val *root);
 
-static void each(struct rest_call *c, fhir_type type, uint64_t as_of, each_fn fn, void *ctx)
+static void each(struct query_source *c, fhir_type type, uint64_t as_of, each_fn fn, void *ctx)
 {
     struct store_range all = { type, SV_NONE, SV_NONE };
     struct store_cursor *cur;
@@ -386,7 +386,7 @@ static void each(struct rest_call *c, fhir_type type, uint64_t as_of, each_fn fn
     store_cursor_close(cur);
 }
 
-static void select_ids(struct rest_call *c, fhir_type type, uint64_t as_of, sv name, sv value,
+static void select_ids(struct query_source *c, fhir_type type, uint64_t as_of, sv name, sv value,
                        struct ids *out);
 
 /* ---- chains into what a resource holds ---- */
@@ -402,7 +402,7 @@ static yyjson_val *inside(yyjson_val *holder, sv reference)
     return NULL;
 }
 
-static bool leads_out(struct rest_call *c, uint64_t as_of, sv reference, sv rest, sv value)
+static bool leads_out(struct query_source *c, uint64_t as_of, sv reference, sv rest, sv value)
 {
     struct ids found = { .n = 0 };
     if (!sv_starts(reference, SV_LIT("Organization/")))
@@ -412,7 +412,7 @@ static bool leads_out(struct rest_call *c, uint64_t as_of, sv reference, sv rest
 }
 
 /* Does a chain find something inside the holder? root: where it has come to. */
-static bool chain_inside(struct rest_call *c, uint64_t as_of, yyjson_val *holder, yyjson_val *root,
+static bool chain_inside(struct query_source *c, uint64_t as_of, yyjson_val *holder, yyjson_val *root,
                          sv chain, sv value)
 {
     sv rest = chain, step = SV_NONE, code = SV_NONE;
@@ -439,7 +439,7 @@ static bool chain_inside(struct rest_call *c, uint64_t as_of, yyjson_val *holder
 }
 
 struct looking {
-    struct rest_call *c;
+    struct query_source *c;
     struct search_context cx;
     const struct search_criterion *plain;
     const struct search_param *reference; /* leads to one of these */
@@ -477,7 +477,7 @@ static void look(void *ctx, const struct store_version *v, yyjson_val *root)
         put_id(l->out, v->id);
 }
 
-static void select_ids(struct rest_call *c, fhir_type type, uint64_t as_of, sv name, sv value,
+static void select_ids(struct query_source *c, fhir_type type, uint64_t as_of, sv name, sv value,
                        struct ids *out)
 {
     struct looking l = { .c = c, .cx = { c->base, clock_wall_ms() }, .out = out };
@@ -528,7 +528,7 @@ static void select_ids(struct rest_call *c, fhir_type type, uint64_t as_of, sv n
     each(c, type, as_of, look, &l);
 }
 
-static void expected(struct rest_call *c, const struct asked *q, uint64_t as_of, struct ids *out)
+static void expected(struct query_source *c, const struct asked *q, uint64_t as_of, struct ids *out)
 {
     struct ids one[3] = { 0 };
     for (unsigned i = 0; i < q->n; i++)
@@ -544,31 +544,33 @@ static void expected(struct rest_call *c, const struct asked *q, uint64_t as_of,
 /* ---- the walk ---- */
 
 /* Pages of a few matches; between them others write. */
-static void walked(struct rest_call *c, const struct asked *q, uint64_t as_of,
+static void walked(struct query_source *c, const struct asked *q, uint64_t as_of,
                    struct fhir_reader *r, struct ids *out)
 {
-    struct rest_query query;
-    struct rest_place place;
+    struct query query;
+    struct query_place place;
     bool from = false;
-    rest_query_init(&query, c, q->type, as_of);
+    struct query_source src = *c;
+    src.as_of = as_of;
+    query_init(&query, &src, q->type);
     for (unsigned i = 0; i < q->n; i++)
-        OK(rest_query_add(&query, sv_from(q->name[i]), sv_from(q->value[i]), e));
+        OK(query_add(&query, sv_from(q->name[i]), sv_from(q->value[i]), e));
     out->n = 0;
     for (;;) {
-        struct rest_walk *w;
-        struct rest_match m;
+        struct query_walk *w;
+        struct query_match m;
         struct err why;
         err_code rc = ERR_OK;
-        OK(rest_walk_open(&query, from ? &place : NULL, &w, e));
-        for (unsigned left = 1 + rnd(6); left && (rc = rest_walk_next(w, 0, &m, &why)) == ERR_OK;
+        OK(query_walk_open(&query, from ? &place : NULL, &w, e));
+        for (unsigned left = 1 + rnd(6); left && (rc = query_walk_next(w, 0, &m, &why)) == ERR_OK;
              left--) {
             if (holds(out, m.v.id))
                 fail_msg("%s: %.*s twice", told(q), SV_FMT(m.v.id));
             put_id(out, m.v.id);
         }
-        place = *rest_walk_place(w);
+        place = *query_walk_place(w);
         from = true;
-        rest_walk_close(w);
+        query_walk_close(w);
         if (rc == ERR_EOF)
             return;
         assert_int_equal(rc, ERR_OK);
@@ -587,7 +589,7 @@ static unsigned ask_and_write(struct store *st, unsigned n, bool written)
 {
     struct fhir_reader *r = fhir_reader_new(1 << 20);
     struct arena *a = arena_new(64u << 20);
-    struct rest_call c = { .a = a, .st = st, .base = SV_LIT("http://here/r4") };
+    struct query_source c = { .a = a, .st = st, .base = SV_LIT("http://here/r4") };
     unsigned n_found = 0;
     if (!written)
         write_some(st, r, 120);

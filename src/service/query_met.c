@@ -1,0 +1,69 @@
+/* query_met.c - does one resource meet a query?
+ *
+ * createdAt asks when the first version of a resource came, which only its history tells. So criteria on it are asked
+ * last, and the versions are read only when the others are met. */
+#include "service/query_private.h"
+
+#include "base/clock.h"
+
+err_code query_created_ms(struct store *st, fhir_type type, sv id, int64_t *out, struct err *e)
+{
+    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+    struct store_version v;
+    err_code rc;
+    int64_t first_ms = clock_wall_ms();
+    TRY(store_history(st, type, id, STORE_NOW, &cur, e));
+    store_cursor_light(cur);
+    while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) /* newest first */
+        first_ms = v.instant_ms;
+    if (rc != ERR_EOF)
+        return rc;
+    *out = first_ms;
+    return ERR_OK;
+}
+
+err_code query_clause_met(const struct query *q, const struct query_clause *cl,
+                          const struct search_subject *s, bool *met, struct err *e)
+{
+    *met = false;
+    for (size_t i = 0; i < cl->n && !*met; i++) {
+        *met = search_match(&q->cx, &cl->any[i], s);
+        TRY(query_compared(&q->src, e));
+    }
+    return ERR_OK;
+}
+
+err_code query_met(const struct query *q, const struct search_subject *s, bool *met, struct err *e)
+{
+    *met = true;
+    for (size_t i = 0; i < q->n_clauses && *met; i++)
+        TRY(query_clause_met(q, &q->clauses[i], s, met, e));
+    return ERR_OK;
+}
+
+/* ---- the time it may take ---- */
+
+/* search_patience.over */
+static bool is_over(void *deadline)
+{
+    struct query_deadline *d = deadline;
+    return d->look(d->ctx, &d->over) != ERR_OK;
+}
+
+void query_deadline_init(struct query_deadline *d, err_code (*look)(void *ctx, struct err *e),
+                         void *ctx)
+{
+    d->look = look;
+    d->ctx = ctx;
+    d->patience = (struct search_patience){ .over = is_over, .ctx = d };
+}
+
+err_code query_compared(const struct query_source *src, struct err *e)
+{
+    struct query_deadline *d = src->deadline;
+    if (d == NULL || !d->patience.ended)
+        return ERR_OK;
+    d->patience.ended = false; /* another part of a Bundle may ask again, and is told again */
+    *e = d->over;
+    return e->code;
+}
