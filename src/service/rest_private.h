@@ -2,7 +2,7 @@
  *
  *   rest.c          the door: route, caller, headers, answer        rest_bundle.c  entries, batch, answers
  *   rest_read.c     read, vread, history                            rest_search.c  search, include, page
- *   rest_write.c    create, update, patch, delete, conditional      rest_query.c   criteria against the store
+ *   rest_write.c    create, update, patch, delete, conditional
  *   rest_outcome.c  OperationOutcomes                               rest_meta.c    CapabilityStatement
  *   rest_everything.c  a patient's record                           rest_cursor.c  tokens of pages
  *   rest_clock.c    how long a call may work
@@ -16,7 +16,7 @@
 #include "codec/uri.h"
 #include "service/lane.h"
 #include "service/making.h"
-#include "service/rest_query.h"
+#include "query/query.h"
 #include "service/service_private.h"
 
 /* A list is only ever assigned as a whole, so that no failure leaves a length beside another list. */

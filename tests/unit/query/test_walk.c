@@ -8,7 +8,7 @@
 #include "base/limits.h"
 #include "base/rng.h"
 #include "fhir/envelope.h"
-#include "service/rest_query.h"
+#include "query/query.h"
 #include "store/age.h"
 
 #define N_IDS 40u
@@ -623,7 +623,7 @@ static void history(struct store *st)
     assert_true(ask_and_write(st, rounds(200), false) > rounds(200));
 }
 
-TEST(rest_walk, finds_what_a_look_at_everything_finds_in_memory)
+TEST(walk, finds_what_a_look_at_everything_finds_in_memory)
 {
     (void)state;
     struct store *st;
@@ -632,7 +632,7 @@ TEST(rest_walk, finds_what_a_look_at_everything_finds_in_memory)
     store_close(st);
 }
 
-TEST(rest_walk, finds_what_a_look_at_everything_finds_in_rocksdb)
+TEST(walk, finds_what_a_look_at_everything_finds_in_rocksdb)
 {
     (void)state;
     char dir[64];
@@ -644,7 +644,7 @@ TEST(rest_walk, finds_what_a_look_at_everything_finds_in_rocksdb)
     OK(file_remove_tree(dir, e));
 }
 
-TEST(rest_walk, finds_it_while_entries_of_an_older_form_are_made_anew)
+TEST(walk, finds_it_while_entries_of_an_older_form_are_made_anew)
 {
     (void)state;
     char dir[64];
@@ -674,9 +674,9 @@ TEST(rest_walk, finds_it_while_entries_of_an_older_form_are_made_anew)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(rest_walk, finds_what_a_look_at_everything_finds_in_memory),
-        T(rest_walk, finds_what_a_look_at_everything_finds_in_rocksdb),
-        T(rest_walk, finds_it_while_entries_of_an_older_form_are_made_anew),
+        T(walk, finds_what_a_look_at_everything_finds_in_memory),
+        T(walk, finds_what_a_look_at_everything_finds_in_rocksdb),
+        T(walk, finds_it_while_entries_of_an_older_form_are_made_anew),
     };
     uint64_t given;
     const char *text = getenv("FHIRLAKE_SEED");

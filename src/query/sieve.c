@@ -1,4 +1,4 @@
-#include "service/rest_sieve.h"
+#include "query/sieve_private.h"
 
 #define TRIAL \
     64u /* ids; a sieve that then has kept three quarters of them costs more than it saves */

@@ -1,8 +1,8 @@
-/* query_order.c - the matches of a sorted page: all are walked, and a heap keeps the few that come next.
+/* order.c - the matches of a sorted page: all are walked, and a heap keeps the few that come next.
  *
  * A page begins behind the keys and the id of the last match before it, not at an offset: memory is that of one
  * page, however many match, and pages fit together without a list that stands between them. */
-#include "service/query_private.h"
+#include "query/query_private.h"
 
 struct slot { /* a row and the room of its texts */
     struct query_row row;

@@ -1,5 +1,5 @@
-/* rest_query.c - pairs of a query become clauses; chains and _has become sets of ids by a search of their own. */
-#include "service/rest_query.h"
+/* query.c - pairs of a query become clauses; chains and _has become sets of ids by a search of their own. */
+#include "query/query.h"
 
 #include "base/clock.h"
 

@@ -1,9 +1,9 @@
-/* rest_walk.c - the matches of a query, one by one, from wherever the fewest candidates are. */
-#include "service/query_private.h"
+/* walk.c - the matches of a query, one by one, from wherever the fewest candidates are. */
+#include "query/query_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
-#include "service/rest_sieve.h"
+#include "query/sieve_private.h"
 
 /* Entries counted of each driver before the shortest is taken. Short enough that asking several costs less than
  * reading a page of resources. */

@@ -1,8 +1,8 @@
-/* query_met.c - does one resource meet a query?
+/* met.c - does one resource meet a query?
  *
  * createdAt asks when the first version of a resource came, which only its history tells. So criteria on it are asked
  * last, and the versions are read only when the others are met. */
-#include "service/query_private.h"
+#include "query/query_private.h"
 
 #include "base/clock.h"
 

@@ -115,7 +115,7 @@ void query_ids_sort(struct search_id *ids, size_t *n);
 MUST_USE err_code query_ids(const struct query *q, size_t max, struct search_id **out,
                             size_t *n_out, struct err *e);
 
-/* ---- query_order.c: matches in the order of _sort ---- */
+/* ---- order.c: matches in the order of _sort ---- */
 struct query_sort {
     const struct search_param *param;
     bool descending;

@@ -1,6 +1,6 @@
 /* query_private.h - what the rooms of the query share.   Floor: query. */
 #pragma once
-#include "service/rest_query.h"
+#include "query/query.h"
 
 /* ERR_TIMEOUT, ERR_CANCELLED once the query may look no longer. */
 static inline err_code query_breathe(const struct query_source *src, struct err *e)
@@ -10,7 +10,7 @@ static inline err_code query_breathe(const struct query_source *src, struct err 
 /* Behind a comparison: the error, when it was given up because the time was over. */
 MUST_USE err_code query_compared(const struct query_source *src, struct err *e);
 
-/* ---- query_met.c ---- */
+/* ---- met.c ---- */
 /* Is the clause met by any of its criteria? Errors as query_met(). */
 MUST_USE err_code query_clause_met(const struct query *q, const struct query_clause *cl,
                                    const struct search_subject *s, bool *met, struct err *e);

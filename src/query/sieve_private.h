@@ -1,10 +1,10 @@
-/* rest_sieve.h - is an id among the entries of a clause? Asked of the index instead of the resource, for the
+/* sieve_private.h - is an id among the entries of a clause? Asked of the index instead of the resource, for the
  * candidates that another clause gives.
  *
  * A clause whose entries have a few values - one code, one subject - keeps a cursor for each, and an id is looked up
  * under each of them. What the index says yes to may still not match; what it says no to cannot.
  * Limits: SIEVE_VALUES; a sieve that keeps most of what it is asked about says yes to all from then on.
- * Floor: service. */
+ * Floor: query. */
 #pragma once
 #include "search/search.h"
 #include "store/store.h"
