@@ -12,8 +12,12 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "codec/uri.h"
+#include "server/actions.h"
 #include "server/config.h"
+#include "service/aws.h"
 #include "service/credentials.h"
+#include "service/parked.h"
+#include "service/rest.h"
 #include "service/service.h"
 
 #include <limits.h>
@@ -347,7 +351,9 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                     .ended = parking_wake,
                                     .ended_ctx = r->parking };
     TRY(job_engine_start(&jc, &r->jobs, e));
-    struct service_config sc = { .records = r->records,
+    struct service_config sc = { .control = &aws_plane,
+                                 .data = &rest_plane,
+                                 .records = r->records,
                                  .stores = r->stores,
                                  .jobs = r->jobs,
                                  .auth = r->auth,
@@ -359,6 +365,8 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                  .n_workers = 4,
                                  .max_datastores = c->max_datastores,
                                  .preload_patients = c->preload_patients };
+    if (auth_credentials(r->auth))
+        actions_check(auth_credentials(r->auth));
     TRY(service_new(&sc, &r->service, e));
     if (strcmp(c->auth, "none") == 0)
         LOG(LOG_WARN, "auth none",

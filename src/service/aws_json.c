@@ -4,13 +4,15 @@
  *
  * Operations that wait for a peer run on the service's workers; the exchange goes with them. Describe* of what has not
  * ended gives its exchange to the parking, which has the operation done once more when it ends, or a moment later. */
-#include "service/service_private.h"
+#include "service/aws_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
 
 #define CONTENT_TYPE "application/x-amz-json-1.0"
 #define ANSWER_MAX   (8u << 20)
+#define WORKERS      4u /* when none are asked for */
+#define MAX_WAITING  256u
 
 #define SHAPE_OPERATIONS
 #define OPERATION(name, in, out) IN_##name = in, OUT_##name = out,
@@ -63,7 +65,7 @@ static const struct operation *find(sv target)
     return NULL;
 }
 
-const char *aws_json_operation_name(size_t i)
+const char *aws_operation_name(size_t i)
 {
     size_t n = sizeof operations / sizeof operations[0];
     if (i < n)
@@ -81,36 +83,6 @@ static sv unknown(struct arena *a, sv target)
             return ARENA_JOIN(a, name, SV_LIT(" is not offered by this server"));
     return target.len ? SV_LIT("X-Amz-Target names no operation of HealthLake")
                       : SV_LIT("The request has no X-Amz-Target header");
-}
-
-/* ---- what operations use ---- */
-
-yyjson_val *call_member(const struct call *c, const char *name)
-{
-    yyjson_val *v = json_get(c->input, name);
-    return yyjson_is_null(v) ? NULL : v;
-}
-
-sv call_text(const struct call *c, const char *name)
-{
-    return json_string(call_member(c, name));
-}
-
-err_code call_allowed(struct call *c, const struct datastore *on, struct err *e)
-{
-    struct rights r = { .arn = on ? on->arn : SV_LIT("*"),
-                        .unknown = on && on->id.ptr == NULL,
-                        .tags = on ? on->tags : NULL,
-                        .sent = call_member(c, "Tags"),
-                        .sent_keys = call_member(c, "TagKeys") };
-    return rights_ask(c->a, &c->caller, c->op->name, &r, e);
-}
-
-void call_watch(struct call *c, sv id)
-{
-    c->watched = id;
-    if (!c->waited)
-        c->parked = parking_take(c->s->cfg.parking, c->caller.access_key_id, id, clock_mono_us());
 }
 
 /* ---- one call ---- */
@@ -196,8 +168,8 @@ static err_code run(struct pending *p, struct answer *an, struct err *e)
     if (c->waited) /* the request is known to be good, and was counted */
         return perform(p, an, e);
     TRY(read_input(p, e));
-    if (c->s->quota)
-        TRY(quota_take(c->s->quota, c->op->name, clock_mono_us(), e));
+    if (c->s->aws->quota)
+        TRY(quota_take(c->s->aws->quota, c->op->name, clock_mono_us(), e));
     return perform(p, an, e);
 }
 
@@ -278,7 +250,7 @@ static bool enter(struct service *s, const struct http_request *req, struct pend
     return true;
 }
 
-void aws_json_handle(struct service *s, struct http_exchange *x, const char *request_id)
+static void handle(struct service *s, struct http_exchange *x, const char *request_id)
 {
     const struct http_request *req = http_exchange_request(x);
     struct answer an = { .status = 200, .content_type = CONTENT_TYPE };
@@ -300,9 +272,39 @@ void aws_json_handle(struct service *s, struct http_exchange *x, const char *req
     }
     if (!p->call.op->waits) {
         finish(p);
-    } else if (workers_add(s->workers, (struct work_for){ p->call.caller.access_key_id, SV_NONE },
-                           finish_later, p, &e) != ERR_OK) {
+    } else if (workers_add(s->aws->workers,
+                           (struct work_for){ p->call.caller.access_key_id, SV_NONE }, finish_later,
+                           p, &e) != ERR_OK) {
         service_answer_error(&an, &e, SV_NONE, request_id, p->call.op->name);
         service_reply(x, &an, p->call.op->name, request_id, p->call.caller.access_key_id);
     }
 }
+
+/* ---- life ---- */
+
+static err_code start(struct service *s, struct err *e)
+{
+    s->aws = calloc(1, sizeof *s->aws);
+    if (s->aws == NULL)
+        abort();
+    pthread_mutex_init(&s->aws->records_lock, NULL);
+    if (s->cfg.quotas_healthlake)
+        s->aws->quota = quota_new();
+    TRY(workers_start(s, s->cfg.n_workers ? s->cfg.n_workers : WORKERS, MAX_WAITING,
+                      &s->aws->workers, e));
+    return datastore_life_start(s, e);
+}
+
+static void stop(struct service *s)
+{
+    if (s->aws == NULL)
+        return;
+    workers_stop(s->aws->workers);
+    datastore_life_stop(s);
+    quota_free(s->aws->quota);
+    pthread_mutex_destroy(&s->aws->records_lock);
+    free(s->aws);
+    s->aws = NULL;
+}
+
+const struct service_plane aws_plane = { start, stop, handle };

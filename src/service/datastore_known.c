@@ -1,13 +1,14 @@
 /* datastore_known.c - records of data stores as requests need them: read once, kept until one is written.
  *
  *   read:    note the generation, read the record, keep it unless the generation has moved meanwhile
- *   write:   (datastores.c) the record is on disk, then the generation moves and the slot is emptied
+ *   write:   the record is on disk, then the generation moves and the slot is emptied
  *
  * So what is kept is never older than the last write that was answered. A request holds what it was given; the
  * last holder frees it. */
 #include "service/service_private.h"
 
 #define RECORD_MEMORY (4u << 20)
+#define RECORD_MAX    (1u << 20)
 
 struct datastore_held {
     struct datastore ds;
@@ -95,4 +96,22 @@ void datastores_forget_all(struct service *s)
 {
     for (size_t i = 0; i < DATASTORES_KNOWN; i++)
         datastore_release(&s->known.slots[i]);
+}
+
+/* The record, and whether a restart must take it up. */
+err_code datastore_write(struct service *s, const struct datastore *d, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
+    TRY(datastore_print(d, &b, e));
+    struct records_write w[] = {
+        { RECORDS_PUT, arena_fmt(a, "datastore/%.*s", SV_FMT(d->id)), buf_sv(&b) },
+        { datastore_in_transition(d) ? RECORDS_PUT : RECORDS_DELETE,
+          arena_fmt(a, "datastoreactive/%.*s", SV_FMT(d->id)), SV_NONE },
+    };
+    err_code rc = records_write(s->cfg.records, w, 2, e);
+    datastore_forget(s, d->id); /* failed or not: what is on disk decides */
+    if (rc == ERR_OK && !datastore_in_transition(d))
+        parking_wake(s->cfg.parking, d->id);
+    return rc;
 }

@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "codec/uri.h"
-#include "service/rest_private.h"
 
 struct refusal {
     unsigned status;
@@ -27,8 +26,7 @@ static err_code write_body(const struct refusal *r, bool fhir, struct buf *out, 
 {
     struct json_writer w;
     if (fhir)
-        return rest_outcome_write(&(struct rest_issue){ "error", r->code, r->message, SV_NONE }, 1,
-                                  out, e);
+        return error_fhir_body(r->code, r->message, out, e);
     if (r->exception)
         return error_aws_body(r->exception, r->message, out, e);
     json_writer_init(&w, out);

@@ -1,4 +1,7 @@
+/* errors.c - codes of errors become AWS exceptions and OperationOutcomes: the only place that names an HTTP status. */
 #include "service/errors.h"
+
+#include "fhir/outcome.h"
 
 static const struct error_aws aws[ERR_N_CODES] = {
     [ERR_INVALID] = { "ValidationException", 400, false },
@@ -78,6 +81,30 @@ err_code error_aws_body(const char *exception, sv message, struct buf *out, stru
     json_kv_str(&w, "__type", sv_from(exception));
     json_kv_str(&w, "message", message);
     json_kv_str(&w, "Message", message);
+    json_obj_end(&w);
+    return json_writer_end(&w, e);
+}
+
+err_code job_submit_fault(err_code rc, struct err *e)
+{
+    err_code as = rc == ERR_NOT_FOUND      ? ERR_INVALID /* the bucket or the input, AWS says */
+                  : rc == ERR_AUTH_EXPIRED ? ERR_PEER    /* our token for S3, not the caller's */
+                                           : rc;
+    if (e && as != rc)
+        e->code = as;
+    return as;
+}
+
+err_code error_fhir_body(const char *code, sv text, struct buf *out, struct err *e)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_obj(&w);
+    json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
+    json_key(&w, "issue");
+    json_arr(&w);
+    fhir_issue_write(&w, &(struct fhir_issue){ "error", code, SV_NONE, text });
+    json_arr_end(&w);
     json_obj_end(&w);
     return json_writer_end(&w, e);
 }

@@ -1,17 +1,7 @@
 /* job_calls.c - Start, Describe and List of export and import jobs, over the job engine. */
-#include "service/service_private.h"
+#include "service/aws_private.h"
 
 /* ---- start ---- */
-
-err_code job_submit_fault(err_code rc, struct err *e)
-{
-    err_code as = rc == ERR_NOT_FOUND      ? ERR_INVALID /* the bucket or the input, AWS says */
-                  : rc == ERR_AUTH_EXPIRED ? ERR_PEER    /* our token for S3, not the caller's */
-                                           : rc;
-    if (e && as != rc)
-        e->code = as;
-    return as;
-}
 
 static err_code start(struct call *c, job_kind kind, struct err *e)
 {
@@ -179,7 +169,7 @@ static err_code list(struct call *c, job_kind kind, struct err *e)
                             .submitted_before_ms = time_member(c, "SubmittedBefore") };
     f.has_status = job_status_parse(call_text(c, "JobStatus"), &f.status);
     TRY(call_datastore(c, f.datastore_id, &d, e));
-    TRY(page_token_read(c, &position, e));
+    TRY(next_token_read(c, &position, e));
     TRY(job_list(c->s->cfg.jobs, kind, &f, position, page_size(c), c->a, &jobs, &n, &next, e));
     json_key(&c->out, kind == JOB_EXPORT ? "ExportJobPropertiesList" : "ImportJobPropertiesList");
     json_arr(&c->out);
@@ -187,7 +177,7 @@ static err_code list(struct call *c, job_kind kind, struct err *e)
         print_job(&c->out, &jobs[i]);
     json_arr_end(&c->out);
     if (next.len) {
-        TRY(page_token_make(c, next, &token, e));
+        TRY(next_token_make(c, next, &token, e));
         json_kv_str(&c->out, "NextToken", token);
     }
     return ERR_OK;

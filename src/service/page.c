@@ -1,7 +1,7 @@
 /* page.c - NextToken: where a list goes on, sealed, so that nobody makes one, and it goes on for its caller with the same
  * request alone. It is good for HOURS.
  *   seal( when (8 bytes, ms), position )     for operation, caller and members but NextToken and MaxResults */
-#include "service/service_private.h"
+#include "service/aws_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -55,7 +55,7 @@ static err_code asked(struct call *c, struct buf *out, struct err *e)
     return ERR_OK;
 }
 
-err_code page_token_make(struct call *c, sv position, sv *out, struct err *e)
+err_code next_token_make(struct call *c, sv position, sv *out, struct err *e)
 {
     CLEANUP_BUF struct buf about = BUF_INIT(TEXT), plain = BUF_INIT(8192), text = BUF_INIT(8192);
     uint64_t now = (uint64_t)clock_wall_ms();
@@ -70,7 +70,7 @@ err_code page_token_make(struct call *c, sv position, sv *out, struct err *e)
     return out->ptr ? ERR_OK : arena_oom(c->a, e);
 }
 
-err_code page_token_read(struct call *c, sv *position, struct err *e)
+err_code next_token_read(struct call *c, sv *position, struct err *e)
 {
     sv token = call_text(c, "NextToken");
     *position = SV_NONE;

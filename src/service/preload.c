@@ -1,6 +1,6 @@
 /* preload.c - PreloadDataConfig SYNTHEA: generated patients straight into a new data store, by the same
  * bulk load that an import uses, a few patients at a time. */
-#include "service/service_private.h"
+#include "service/aws_private.h"
 
 #include "base/limits.h"
 #include "codec/ndjson.h"

@@ -4,15 +4,19 @@
  *   worker          everything that waits for a disk or may look at many resources
  *
  * Source: FHIR R4 http.html; HealthLake's headers and actions in docs/api-fhir.md. */
-#include "service/late.h"
 #include "service/rest_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
 
+#include <unistd.h>
+
 #define BODY_MAX (64u << 20) /* of an answer */
-#define CONTENT  "application/fhir+json;charset=utf-8"
-#define PREFIX   "/datastore/"
+/* Many: they wait for a shared fsync most of the time. One queue may have 32 of them, one caller 40 (workers.c). */
+#define WORKERS     48u
+#define MAX_WAITING 1024u
+#define CONTENT     "application/fhir+json;charset=utf-8"
+#define PREFIX      "/datastore/"
 
 /* ---- one exchange ---- */
 
@@ -292,13 +296,13 @@ static void leave(struct exchange *ex)
     if (c->out.file) {
         service_reply_file(ex->x, h, n, c->out.file, c->it->name, ex->request_id,
                            c->caller.access_key_id);
-        making_give_back(s->making, &made);
+        making_give_back(s->rest->making, &made);
         return;
     }
     service_reply_with(ex->x, c->out.status, h, n, &c->out.body, c->it ? c->it->name : "rest",
                        ex->rc ? err_code_name(ex->rc) : "-", ex->request_id,
                        c->caller.access_key_id);
-    making_give_back(s->making, &made);
+    making_give_back(s->rest->making, &made);
 }
 
 static void leave_late(void *exchange)
@@ -308,7 +312,7 @@ static void leave_late(void *exchange)
 
 static struct workers *pool_of(struct service *s, const struct rest_call *c)
 {
-    return rest_is_bundle(c->it) ? s->bundle_workers : s->rest_workers;
+    return rest_is_bundle(c->it) ? s->rest->bundle_workers : s->rest->workers;
 }
 
 static void work(struct service *s, void *ctx)
@@ -327,13 +331,13 @@ static void work(struct service *s, void *ctx)
     if (ex->rc == ERR_THROTTLED) {
         buf_done(&c->out.body); /* what waits is small */
         buf_init(&c->out.body, BODY_MAX);
-        late_add(s->late, leave_late, ex);
+        late_add(s->rest->late, leave_late, ex);
         return;
     }
     leave(ex);
 }
 
-void rest_handle(struct service *s, struct http_exchange *x, const char *request_id)
+static void handle(struct service *s, struct http_exchange *x, const char *request_id)
 {
     const struct http_request *req = http_exchange_request(x);
     struct exchange full = { 0 }, *ex = ARENA_NEW(req->arena, struct exchange);
@@ -361,5 +365,44 @@ void rest_handle(struct service *s, struct http_exchange *x, const char *request
         return; /* the worker's now: it may have answered already, and ex be gone */
     ex->rc = rc;
     ex->e = e;
-    late_add(s->late, leave_late, ex);
+    late_add(s->rest->late, leave_late, ex);
 }
+
+/* ---- life ---- */
+
+static err_code start(struct service *s, struct err *e)
+{
+    struct rest *r = s->rest = calloc(1, sizeof *r);
+    if (r == NULL)
+        abort();
+    long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    pthread_mutex_init(&r->conditional.lock, NULL);
+    pthread_mutex_init(&r->large.lock, NULL);
+    pthread_cond_init(&r->large.fewer, NULL);
+    r->polls = polls_new();
+    r->lane = lane_new(n_cpus > 2 ? (unsigned)n_cpus - 1 : 1);
+    r->making = making_new(LIMIT_MAKING, LIMIT_MAKING_OWNER);
+    TRY(workers_start(s, WORKERS, MAX_WAITING, &r->workers, e));
+    TRY(workers_start(s, LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING, &r->bundle_workers, e));
+    return late_new(&r->late, e);
+}
+
+static void stop(struct service *s)
+{
+    struct rest *r = s->rest;
+    if (r == NULL)
+        return;
+    workers_stop(r->workers);
+    workers_stop(r->bundle_workers);
+    late_free(r->late);
+    polls_free(r->polls);
+    lane_free(r->lane);
+    making_free(r->making);
+    pthread_mutex_destroy(&r->conditional.lock);
+    pthread_mutex_destroy(&r->large.lock);
+    pthread_cond_destroy(&r->large.fewer);
+    free(r);
+    s->rest = NULL;
+}
+
+const struct service_plane rest_plane = { start, stop, handle };

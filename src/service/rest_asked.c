@@ -26,8 +26,8 @@ struct writing_lock {
 
 static struct writing_lock *lock_of(struct service *s, sv id)
 {
-    pthread_mutex_lock(&s->conditional.lock);
-    struct writing_lock *l = s->conditional.first;
+    pthread_mutex_lock(&s->rest->conditional.lock);
+    struct writing_lock *l = s->rest->conditional.first;
     while (l && !sv_eq_cstr(id, l->id))
         l = l->next;
     if (l == NULL) {
@@ -35,11 +35,11 @@ static struct writing_lock *lock_of(struct service *s, sv id)
             abort();
         (void)snprintf(l->id, sizeof l->id, "%.*s", SV_FMT(id));
         pthread_mutex_init(&l->lock, NULL);
-        l->next = s->conditional.first;
-        s->conditional.first = l;
+        l->next = s->rest->conditional.first;
+        s->rest->conditional.first = l;
     }
     l->n_users++;
-    pthread_mutex_unlock(&s->conditional.lock);
+    pthread_mutex_unlock(&s->rest->conditional.lock);
     pthread_mutex_lock(&l->lock);
     return l;
 }
@@ -47,16 +47,16 @@ static struct writing_lock *lock_of(struct service *s, sv id)
 static void unlock(struct service *s, struct writing_lock *l)
 {
     pthread_mutex_unlock(&l->lock);
-    pthread_mutex_lock(&s->conditional.lock);
+    pthread_mutex_lock(&s->rest->conditional.lock);
     if (--l->n_users == 0) {
-        struct writing_lock **at = &s->conditional.first;
+        struct writing_lock **at = &s->rest->conditional.first;
         while (*at != l)
             at = &(*at)->next;
         *at = l->next;
         pthread_mutex_destroy(&l->lock);
         free(l);
     }
-    pthread_mutex_unlock(&s->conditional.lock);
+    pthread_mutex_unlock(&s->rest->conditional.lock);
 }
 
 /* ---- what was asked ---- */

@@ -22,7 +22,7 @@ void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *p
                       struct http_exchange *x, sv caller, sv place)
 {
     uint64_t now = clock_mono_us();
-    bool bundle = pool == s->bundle_workers;
+    bool bundle = pool == s->rest->bundle_workers;
     *k = (struct rest_clock){ .s = s, .pool = pool, .x = x, .looked_us = now };
     k->soft_us = now + (bundle ? LIMIT_BUNDLE_SOFT_SECONDS : LIMIT_CALL_SECONDS) * 1000000ull;
     k->until_us = now + (bundle ? LIMIT_BUNDLE_SECONDS : LIMIT_CALL_MOST_SECONDS) * 1000000ull;
@@ -34,7 +34,7 @@ void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *p
 void rest_clock_stop(struct rest_clock *k)
 {
     if (k->s)
-        lane_leave(k->s->lane, &k->ticket);
+        lane_leave(k->s->rest->lane, &k->ticket);
 }
 
 uint64_t rest_until_us(const struct rest_call *c)
@@ -62,7 +62,7 @@ static err_code look(void *clock, struct err *e)
 {
     struct rest_clock *k = clock;
     uint64_t now = clock_mono_us();
-    if (!k->has_lock && lane_pass(k->s->lane, &k->ticket, now, k->until_us))
+    if (!k->has_lock && lane_pass(k->s->rest->lane, &k->ticket, now, k->until_us))
         now = clock_mono_us();
     return may_go_on(k, now, e);
 }
@@ -78,9 +78,9 @@ err_code rest_may_grow(const struct rest_call *c, size_t len, struct err *e)
     if (k == NULL || k->s == NULL || k->has_lock || len <= LIMIT_MAKING_FREE_BYTES ||
         k->making.holds)
         return ERR_OK;
-    lane_leave(k->s->lane, &k->ticket); /* who waits here keeps nobody from computing */
+    lane_leave(k->s->rest->lane, &k->ticket); /* who waits here keeps nobody from computing */
     for (;;) {
-        making_result r = making_take(k->s->making, &k->making, clock_mono_us() + LOOK_US);
+        making_result r = making_take(k->s->rest->making, &k->making, clock_mono_us() + LOOK_US);
         if (r == MAKING_ROW_IS_FULL)
             return ERR(e, ERR_THROTTLED,
                        "Too many large answers are being made, or too many of yours; try again "
@@ -94,5 +94,5 @@ err_code rest_may_grow(const struct rest_call *c, size_t len, struct err *e)
 void rest_let_go(const struct rest_call *c)
 {
     if (c->clock && c->clock->s)
-        lane_leave(c->clock->s->lane, &c->clock->ticket);
+        lane_leave(c->clock->s->rest->lane, &c->clock->ticket);
 }

@@ -366,7 +366,7 @@ err_code rest_export_status(struct rest_call *c, struct err *e)
     unsigned wait_s;
     TRY(find(c, &j, e));
     if (j.served && !job_status_is_final(j.status) && rest_param(c, "page").len == 0 &&
-        !polls_take(c->s->polls, j.id, clock_mono_us(), retry_after(&j), &wait_s))
+        !polls_take(c->s->rest->polls, j.id, clock_mono_us(), retry_after(&j), &wait_s))
         return too_often(c, wait_s, e);
     c->out.status = 200;
     if (j.status == JOB_COMPLETED || j.status == JOB_COMPLETED_WITH_ERRORS ||

@@ -54,3 +54,8 @@ const struct rest_interaction rest_interactions[] = {
     { "GET", REST_METADATA, "capabilities", "GetCapabilities", rest_metadata, true },
 };
 const size_t rest_n_interactions = sizeof rest_interactions / sizeof rest_interactions[0];
+
+const char *rest_action_name(size_t i)
+{
+    return i < rest_n_interactions ? rest_interactions[i].action : NULL;
+}

@@ -12,11 +12,11 @@ err_code rest_large_get(struct rest_call *c, const struct store_version *cut,
     struct service *s = c->s;
     *out = (struct rest_large){ 0 };
     rest_let_go(c);
-    pthread_mutex_lock(&s->large.lock);
-    while (s->large.n == LIMIT_LARGE_AT_A_TIME)
-        pthread_cond_wait(&s->large.fewer, &s->large.lock);
-    s->large.n++;
-    pthread_mutex_unlock(&s->large.lock);
+    pthread_mutex_lock(&s->rest->large.lock);
+    while (s->rest->large.n == LIMIT_LARGE_AT_A_TIME)
+        pthread_cond_wait(&s->rest->large.fewer, &s->rest->large.lock);
+    s->rest->large.n++;
+    pthread_mutex_unlock(&s->rest->large.lock);
     out->s = s;
     out->a = arena_new(query_whole_len(cut) + (64u << 10));
     return store_get(c->st, cut->type, cut->id, cut->t, out->a, &out->v, e);
@@ -27,10 +27,10 @@ void rest_large_done(struct rest_large *l)
     if (l->s == NULL)
         return;
     arena_free(l->a);
-    pthread_mutex_lock(&l->s->large.lock);
-    l->s->large.n--;
-    pthread_cond_signal(&l->s->large.fewer);
-    pthread_mutex_unlock(&l->s->large.lock);
+    pthread_mutex_lock(&l->s->rest->large.lock);
+    l->s->rest->large.n--;
+    pthread_cond_signal(&l->s->rest->large.fewer);
+    pthread_mutex_unlock(&l->s->rest->large.lock);
     *l = (struct rest_large){ 0 };
 }
 

@@ -14,10 +14,32 @@
  * Source: FHIR R4 http.html; Amazon HealthLake "Managing FHIR resources".   Floor: service. */
 #pragma once
 #include "codec/uri.h"
-#include "service/lane.h"
-#include "service/making.h"
 #include "query/query.h"
-#include "service/service_private.h"
+#include "service/lane.h"
+#include "service/late.h"
+#include "service/making.h"
+#include "service/polls.h"
+#include "service/rest.h"
+#include "service/rights.h"
+
+struct writing_lock;
+struct rest {
+    struct workers *workers;        /* for writes and searches */
+    struct workers *bundle_workers; /* few, so that single requests go on beside large Bundles */
+    struct late *late;              /* refusals of who asks too much */
+    struct lane *lane;
+    struct making *making;
+    struct polls *polls;
+    struct { /* data stores with a conditional write under way: rest_asked.c */
+        pthread_mutex_t lock;
+        struct writing_lock *first;
+    } conditional;
+    struct { /* large resources that are in memory as a whole: rest_large.c */
+        pthread_mutex_t lock;
+        pthread_cond_t fewer;
+        unsigned n;
+    } large;
+};
 
 /* A list is only ever assigned as a whole, so that no failure leaves a length beside another list. */
 struct rest_param { /* of the query or a form, decoded */

@@ -6,7 +6,7 @@
  *
  * Rights come before knowledge: whoever may not do something to a data store gets the same refusal whether it is
  * there or not. Its tags are facts only when it is; a condition on the tags of nothing refuses (policy.h). */
-#include "service/service_private.h"
+#include "service/rights.h"
 
 struct facts {
     struct arena *a;

@@ -14,17 +14,19 @@
 #include "service/parked.h"
 
 struct service;
+struct service_plane; /* plane.h */
 struct service_config {
-    struct records *records;       /* borrowed */
-    struct store_registry *stores; /* borrowed */
-    struct job_engine *jobs;       /* borrowed */
-    struct auth *auth;             /* borrowed */
-    struct parking *parking;       /* borrowed; NULL: every question is answered at once */
-    sv region;                     /* "us-east-1" */
-    sv account_id;                 /* "000000000000" */
-    sv public_url;          /* empty: DatastoreEndpoint is made from the request's Host header */
-    bool quotas_healthlake; /* --quotas healthlake */
-    unsigned n_workers;     /* threads for operations that wait for a peer */
+    const struct service_plane *control, *data; /* live as long as the process */
+    struct records *records;                    /* borrowed */
+    struct store_registry *stores;              /* borrowed */
+    struct job_engine *jobs;                    /* borrowed */
+    struct auth *auth;                          /* borrowed */
+    struct parking *parking; /* borrowed; NULL: every question is answered at once */
+    sv region;               /* "us-east-1" */
+    sv account_id;           /* "000000000000" */
+    sv public_url;           /* empty: DatastoreEndpoint is made from the request's Host header */
+    bool quotas_healthlake;  /* --quotas healthlake */
+    unsigned n_workers;      /* threads for operations that wait for a peer */
     unsigned max_datastores;
     unsigned preload_patients; /* of PreloadDataConfig SYNTHEA */
 };
@@ -37,8 +39,3 @@ void service_free(struct service *s); /* waits for operations under way */
 void service_accept(void *service, struct http_request *req, struct http_allowance *out);
 /* For http_server_config.handler: answers x, now or later; logs one line per request. */
 void service_handle(void *service, struct http_exchange *x);
-
-/* For job_engine_config.compile: chains and _has of a _typeFilter, by the data plane's search. ctx is not used. */
-MUST_USE err_code service_filter_compile(void *ctx, const struct job_filter_scope *scope,
-                                         fhir_type type, sv name, sv value, struct arena *a,
-                                         struct search_criterion **any, size_t *n, struct err *e);

@@ -1,5 +1,5 @@
 /* tags.c - tags of a data store, by its ARN. */
-#include "service/service_private.h"
+#include "service/aws_private.h"
 
 #include "base/limits.h"
 
@@ -134,17 +134,17 @@ static err_code untag_locked(struct call *c, struct err *e)
 
 err_code op_tag_resource(struct call *c, struct err *e)
 {
-    pthread_mutex_lock(&c->s->records_lock);
+    pthread_mutex_lock(&c->s->aws->records_lock);
     err_code rc = tag_locked(c, e);
-    pthread_mutex_unlock(&c->s->records_lock);
+    pthread_mutex_unlock(&c->s->aws->records_lock);
     return rc;
 }
 
 err_code op_untag_resource(struct call *c, struct err *e)
 {
-    pthread_mutex_lock(&c->s->records_lock);
+    pthread_mutex_lock(&c->s->aws->records_lock);
     err_code rc = untag_locked(c, e);
-    pthread_mutex_unlock(&c->s->records_lock);
+    pthread_mutex_unlock(&c->s->aws->records_lock);
     return rc;
 }
 

@@ -5,7 +5,7 @@
  * has sent. A caller may have half of what can wait at all.
  *
  * Of the threads that are free the one that worked last is called first: what it needs is still in the caches. */
-#include "service/service_private.h"
+#include "service/plane.h"
 
 struct work {
     struct work *next;

@@ -12,6 +12,8 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "service/aws.h"
+#include "service/rest.h"
 #include "store/records.h"
 #include "store/registry.h"
 
@@ -174,7 +176,9 @@ static void open_world(void)
                               .region = SV_LIT("us-east-1"),
                               .account_id = SV_LIT("000000000000") };
     WORKS(auth_new(&ac, &w.auth, e));
-    struct service_config cfg = { .records = w.records,
+    struct service_config cfg = { .control = &aws_plane,
+                                  .data = &rest_plane,
+                                  .records = w.records,
                                   .stores = w.stores,
                                   .jobs = w.jobs,
                                   .auth = w.auth,

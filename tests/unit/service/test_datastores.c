@@ -4,7 +4,8 @@
 #include "../../peers/loopback.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "service/service_private.h"
+#include "service/aws.h"
+#include "service/rest.h"
 
 #define ID "0123456789abcdef0123456789abcdef"
 
@@ -47,7 +48,9 @@ static void open_all(void)
                               .region = SV_LIT("us-east-1"),
                               .account_id = SV_LIT("000000000000") };
     OK(auth_new(&ac, &w.auth, e));
-    struct service_config cfg = { .records = w.records,
+    struct service_config cfg = { .control = &aws_plane,
+                                  .data = &rest_plane,
+                                  .records = w.records,
                                   .stores = w.registry,
                                   .jobs = w.jobs,
                                   .auth = w.auth,

@@ -4,11 +4,12 @@
  * nothing back in a Deny or in NotAction, without a word. So each is told once when the policies are read.
  * Known: what is served here, HealthLake's operations that are not, and iam:PassRole. Actions of other services are no
  * matter of ours, unless the service looks like a slip. */
-#include "service/actions.h"
+#include "server/actions.h"
 
 #include "base/log.h"
 #include "base/near.h"
-#include "service/rest_private.h"
+#include "service/aws.h"
+#include "service/rest.h"
 
 #define OURS     SV_LIT("healthlake")
 #define PASSROLE SV_LIT("PassRole")
@@ -17,9 +18,13 @@
 static sv known(const void *ctx, size_t i)
 {
     (void)ctx;
-    if (i < rest_n_interactions)
-        return sv_from(rest_interactions[i].action);
-    return sv_from(aws_json_operation_name(i - rest_n_interactions));
+    const char *name = aws_operation_name(i);
+    for (size_t n = 0; name == NULL; n++)
+        if (aws_operation_name(n) == NULL) {
+            name = rest_action_name(i - n);
+            break;
+        }
+    return sv_from(name);
 }
 
 static sv the_service(const void *ctx, size_t i)

@@ -1,7 +1,7 @@
 /* Names of actions that are none, and those that are no slip. */
 #include "test.h"
 
-#include "service/actions.h"
+#include "server/actions.h"
 
 static void odd(const char *action, const char *meant)
 {
