@@ -5,7 +5,7 @@
     tools/gen_api_fhir.py --check    end with 1 when they are not what the program has (tools/lint.py does)
 
 A table stands between `<!-- NAME: made by tools/gen_api_fhir.py -->` and `<!-- end -->`; the rest of the document is
-written by hand. Read are: rest_interactions[] (src/service/rest_interactions.c), shapes (src/service/rest_private.h), parameters
+written by hand. Read are: rest_interactions[] (src/rest/interactions.c), shapes (src/rest/rest_private.h), parameters
 and compartments (src/search/*.inc), modifiers (src/search/query.c), limits (headers), statuses (src/service/errors.c)."""
 import collections
 import pathlib
@@ -36,9 +36,9 @@ def wrapped(words):
 
 
 def interactions():
-    paths = dict(re.findall(r"\b(REST_[A-Z_]+),\s*/\* (.+?) \*/", source("service/rest_private.h")))
-    prefixes = dict(re.findall(r'#define (OPERATION_OF_\w+)\(\w+\)[\s\\]+"(.*?)"', source("service/rest_private.h")))
-    text = source("service/rest_interactions.c")
+    paths = dict(re.findall(r"\b(REST_[A-Z_]+),\s*/\* (.+?) \*/", source("rest/rest_private.h")))
+    prefixes = dict(re.findall(r'#define (OPERATION_OF_\w+)\(\w+\)[\s\\]+"(.*?)"', source("rest/rest_private.h")))
+    text = source("rest/interactions.c")
     text = text[text.index("rest_interactions[] = {") + len("rest_interactions[] = {"):]
     text = text[:text.index("\n};")]
     rows = []
@@ -118,26 +118,26 @@ LIMITS = (
     ("base/limits.h", "LIMIT_DATA_BODY_BYTES", "body of a request"),
     ("base/limits.h", "LIMIT_RESOURCE_DEPTH", "nesting of a resource"),
     ("base/limits.h", "LIMIT_HEADERS_BYTES", "request line and headers"),
-    ("service/rest_params.c", "QUERY_MAX", "bytes of a query, or of a posted form"),
-    ("service/rest_params.c", "PARAMS_MAX", "parameters of a query and a form together"),
+    ("rest/params.c", "QUERY_MAX", "bytes of a query, or of a posted form"),
+    ("rest/params.c", "PARAMS_MAX", "parameters of a query and a form together"),
     ("codec/json_patch.h", "JSON_PATCH_OPS_MAX", "operations of a JSON Patch"),
-    ("service/rest_page.h", "PAGE_COUNT_DEFAULT", "matches on a page without `_count`"),
-    ("service/rest_page.h", "PAGE_COUNT_MAX", "most of them; a larger `_count` means this"),
-    ("service/rest_page.h", "PAGE_BYTES", "bytes after which a page ends"),
+    ("rest/read/page_private.h", "PAGE_COUNT_DEFAULT", "matches on a page without `_count`"),
+    ("rest/read/page_private.h", "PAGE_COUNT_MAX", "most of them; a larger `_count` means this"),
+    ("rest/read/page_private.h", "PAGE_BYTES", "bytes after which a page ends"),
     ("query/query.h", "QUERY_SORT_MAX", "rules of `_sort`"),
     ("base/limits.h", "LIMIT_CALL_SECONDS", "seconds of work on a request that is no Bundle, while others wait"),
     ("base/limits.h", "LIMIT_CALL_MOST_SECONDS", "seconds of work on it in any case"),
-    ("service/rest_page.h", "PAGE_INCLUDES_MAX", "`_include` and `_revinclude` of one search"),
-    ("service/rest_page.h", "PAGE_INCLUDED_MAX", "resources that come with the matches of one page"),
-    ("service/rest_page.h", "PAGE_ITERATIONS", "rounds of `:iterate`"),
-    ("service/rest_page.h", "PAGE_ELEMENTS_MAX", "names in `_elements`"),
+    ("rest/read/page_private.h", "PAGE_INCLUDES_MAX", "`_include` and `_revinclude` of one search"),
+    ("rest/read/page_private.h", "PAGE_INCLUDED_MAX", "resources that come with the matches of one page"),
+    ("rest/read/page_private.h", "PAGE_ITERATIONS", "rounds of `:iterate`"),
+    ("rest/read/page_private.h", "PAGE_ELEMENTS_MAX", "names in `_elements`"),
     ("query/query.h", "QUERY_CLAUSES_MAX", "search parameters of one query"),
     ("query/query.h", "QUERY_DEPTH_MAX", "chains and `_has` within each other"),
     ("query/query.h", "QUERY_IDS_MAX", "resources that a chain or `_has` may find on its way"),
     ("search/search.h", "SEARCH_TERMS_MAX", "values of one parameter, divided by commas"),
-    ("service/rest_read.c", "HISTORY_COUNT_DEFAULT", "entries on a page of a history without `_count`"),
-    ("service/rest_read.c", "HISTORY_COUNT_MAX", "most of them"),
-    ("service/rest_everything.c", "EVERYTHING_MAX", "resources of one `$everything`"),
+    ("rest/read/read.c", "HISTORY_COUNT_DEFAULT", "entries on a page of a history without `_count`"),
+    ("rest/read/read.c", "HISTORY_COUNT_MAX", "most of them"),
+    ("rest/read/everything.c", "EVERYTHING_MAX", "resources of one `$everything`"),
 )
 
 

@@ -6,7 +6,7 @@
 #include "codec/json.h"
 #include "codec/sigv4.h"
 #include "codec/uri.h"
-#include "service/credentials.h"
+#include "auth/credentials.h"
 
 #include <curl/curl.h>
 #include <limits.h>

@@ -2,7 +2,7 @@
 
 #include "codec/uri.h"
 #include "s3/s3.h"
-#include "service/credentials.h"
+#include "auth/credentials.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -8,8 +8,8 @@
 
 #include "base/log.h"
 #include "base/near.h"
-#include "service/aws.h"
-#include "service/rest.h"
+#include "aws/aws.h"
+#include "rest/rest.h"
 
 #define OURS     SV_LIT("healthlake")
 #define PASSROLE SV_LIT("PassRole")

@@ -1,6 +1,6 @@
 /* actions.h - the actions that policies may name, and a word about those that are none.   Floor: service. */
 #pragma once
-#include "service/credentials.h"
+#include "auth/credentials.h"
 
 /* Is this Action of a policy (wildcards and all) one that names nothing here, though it means to?
  *   service, near  what may be meant; near is empty when nothing is like it */

@@ -14,10 +14,10 @@
 #include "codec/uri.h"
 #include "server/actions.h"
 #include "server/config.h"
-#include "service/aws.h"
-#include "service/credentials.h"
+#include "aws/aws.h"
+#include "auth/credentials.h"
 #include "service/parked.h"
-#include "service/rest.h"
+#include "rest/rest.h"
 #include "service/service.h"
 
 #include <limits.h>

@@ -10,7 +10,7 @@
 #pragma once
 #include "job/job.h"
 #include "net/http_server.h"
-#include "service/auth.h"
+#include "auth/auth.h"
 #include "service/parked.h"
 
 struct service;

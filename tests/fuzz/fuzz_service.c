@@ -12,8 +12,8 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "service/aws.h"
-#include "service/rest.h"
+#include "aws/aws.h"
+#include "rest/rest.h"
 #include "store/records.h"
 #include "store/registry.h"
 

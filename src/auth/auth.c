@@ -1,0 +1,309 @@
+/* auth.c - claim -> key -> payload -> signature, in the order in which AWS names what is wrong. */
+#include "auth/auth.h"
+
+#include "base/limits.h"
+#include "codec/hash.h"
+#include "codec/sigv4.h"
+#include "codec/uri.h"
+
+#include <pthread.h>
+
+#define QUERY_PAIRS_MAX 128u /* as codec/sigv4 reads */
+
+#define SERVICE          SV_LIT("healthlake")
+#define UNSIGNED_PAYLOAD SV_LIT("UNSIGNED-PAYLOAD")
+#define HASH_OF_NOTHING  SV_LIT("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+
+/* A key is good for a day, and four MACs to make. One that is asked for takes the place of another of its slot. */
+#define KEYS 64u
+struct known_key {
+    const struct credential *of; /* NULL: free */
+    char date[8];
+    struct hash_hmac_key key;
+};
+
+struct auth {
+    struct arena *arena;             /* holds this struct and its texts */
+    struct credentials *credentials; /* NULL: everybody may do all */
+    sv region, account_id;
+    bool unsigned_payload;
+    struct {
+        pthread_mutex_t lock;
+        struct known_key keys[KEYS];
+    } locked;
+};
+
+err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *e)
+{
+    struct arena *a = arena_new(64u << 10);
+    CLEANUP(auth_free) struct auth *au = ARENA_NEW(a, struct auth);
+    if (au == NULL) {
+        err_code rc = arena_oom(a, e);
+        arena_free(a);
+        return rc;
+    }
+    memset(au, 0, sizeof *au);
+    au->arena = a;
+    pthread_mutex_init(&au->locked.lock, NULL);
+    au->region = arena_sv(a, cfg->region);
+    au->account_id = arena_sv(a, cfg->account_id);
+    if (au->region.ptr == NULL || au->account_id.ptr == NULL)
+        return arena_oom(a, e);
+    au->unsigned_payload = cfg->unsigned_payload;
+    if (!cfg->open)
+        TRY(credentials_load(cfg->credentials_path, &au->credentials, e));
+    *out = au;
+    au = NULL;
+    return ERR_OK;
+}
+
+void auth_free(struct auth *au)
+{
+    if (au == NULL)
+        return;
+    credentials_free(au->credentials);
+    pthread_mutex_destroy(&au->locked.lock);
+    memset(au->locked.keys, 0, sizeof au->locked.keys);
+    arena_free(au->arena);
+}
+
+sv auth_role_passer(const struct auth *au)
+{
+    const struct credential *c =
+        au->credentials ? credentials_could(au->credentials, SV_LIT("iam:PassRole")) : NULL;
+    return c ? c->name : SV_NONE;
+}
+
+const struct credentials *auth_credentials(const struct auth *au)
+{
+    return au->credentials;
+}
+
+bool auth_is_open(const struct auth *au)
+{
+    return au->credentials == NULL;
+}
+
+/* ---- who ---- */
+
+static err_code caller_set(const struct auth *au, struct arena *a, const struct credential *c,
+                           struct auth_caller *out, struct err *e)
+{
+    sv arn = ARENA_JOIN(a, SV_LIT("arn:aws:iam::"), au->account_id, SV_LIT(":user/"),
+                        c ? c->name : SV_LIT("anonymous"));
+    if (arn.ptr == NULL)
+        return arena_oom(a, e);
+    *out = (struct auth_caller){ c, c ? c->access_key_id : SV_NONE, arn };
+    return ERR_OK;
+}
+
+/* The views of an HTTP request that a signature covers. HealthLake's rules, as all of AWS but S3:
+ * the path is normalised and encoded once more. */
+static err_code as_signed(const struct http_request *req, struct sigv4_request *out, struct err *e)
+{
+    struct sigv4_header *h = arena_alloc(req->arena, (req->n_headers + 1) * sizeof *h);
+    if (h == NULL)
+        return arena_oom(req->arena, e);
+    for (size_t i = 0; i < req->n_headers; i++)
+        h[i] = (struct sigv4_header){ req->headers[i].name, req->headers[i].value };
+    *out = (struct sigv4_request){ .method = req->method,
+                                   .path = sv_head(req->target, sv_find(req->target, '?')),
+                                   .query = req->query,
+                                   .headers = h,
+                                   .n_headers = req->n_headers,
+                                   .normalize_path = true,
+                                   .double_encode_path = true };
+    return ERR_OK;
+}
+
+/* What the client says its body hashes to: the header, or for presigned requests the query, where
+ * some signers move it. SV_NONE: nothing, the signature covers the hash all the same. */
+static err_code said_hash(const struct http_request *req, sv *out, struct err *e)
+{
+    sv said = sv_trim(http_header_get(req, "x-amz-content-sha256"));
+    struct uri_pair *pairs;
+    size_t n;
+    TRY(uri_query_split(req->arena, req->query, QUERY_PAIRS_MAX, &pairs, &n, e));
+    for (size_t i = 0; i < n && said.ptr == NULL; i++)
+        if (sv_eq(pairs[i].name, SV_LIT("X-Amz-Content-Sha256")))
+            said = pairs[i].value;
+    *out = said;
+    return ERR_OK;
+}
+
+/* A signature that does not cover the body lets it be changed on the way. Where there is none and nothing is written
+ * that is no matter; else it takes the option. */
+static err_code check_unsigned(const struct auth *au, const struct http_request *req, struct err *e)
+{
+    bool reads = sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD"));
+    bool empty = req->body.len == 0 && req->length == 0;
+    if (au->unsigned_payload || (reads && empty))
+        return ERR_OK;
+    return ERR(e, ERR_AUTH_SIGNATURE,
+               "UNSIGNED-PAYLOAD is taken for reads without a body alone: the signature must cover "
+               "the body");
+}
+
+static err_code wrong_hash(struct err *e)
+{
+    return ERR(
+        e, ERR_AUTH_SIGNATURE,
+        "The value of X-Amz-Content-Sha256 is neither UNSIGNED-PAYLOAD nor the SHA-256 of the "
+        "body that was received");
+}
+
+/* Hash of the body as received; or UNSIGNED-PAYLOAD if the client chose that, which its signature
+ * must then confirm. said: by the client, may be absent. */
+static err_code payload_hash(const struct http_request *req, sv said, sv *out, struct err *e)
+{
+    if (sv_eq(said, UNSIGNED_PAYLOAD)) {
+        *out = UNSIGNED_PAYLOAD;
+        return ERR_OK;
+    }
+    if (req->body.len == 0 && (said.ptr == NULL || sv_eq(said, HASH_OF_NOTHING))) {
+        *out = HASH_OF_NOTHING;
+        return ERR_OK;
+    }
+    unsigned char digest[SHA256_LEN];
+    char *hex = arena_alloc(req->arena, SHA256_HEX_LEN);
+    if (hex == NULL)
+        return arena_oom(req->arena, e);
+    hash_sha256_of(req->body, digest);
+    hash_hex(digest, SHA256_LEN, hex);
+    if (said.ptr && !sv_eq(said, sv_make(hex, SHA256_HEX_LEN)))
+        return wrong_hash(e);
+    *out = sv_make(hex, SHA256_HEX_LEN);
+    return ERR_OK;
+}
+
+/* The signing key of the claim's day. Only the region and service that sigv4_verify will accept are asked for. */
+static void signing_key(struct auth *au, const struct credential *c,
+                        const struct sigv4_claim *claim, struct hash_hmac_key *out)
+{
+    unsigned char made[SHA256_LEN];
+    const char *date = claim->scope.date.ptr; /* 8 digits: the claim's form was checked */
+    size_t slot = ((size_t)(uintptr_t)c / sizeof(void *) + (size_t)date[7] * 7u) % KEYS;
+    struct known_key *k = &au->locked.keys[slot];
+    pthread_mutex_lock(&au->locked.lock);
+    bool known = k->of == c && memcmp(k->date, date, sizeof k->date) == 0;
+    if (known)
+        *out = k->key;
+    pthread_mutex_unlock(&au->locked.lock);
+    if (known)
+        return;
+    const struct sigv4_scope scope = { claim->scope.date, au->region, SERVICE };
+    sigv4_signing_key(c->secret_key, &scope, made);
+    hash_hmac_key_set(out, sv_make(made, sizeof made));
+    explicit_bzero(made, sizeof made);
+    pthread_mutex_lock(&au->locked.lock);
+    k->of = c;
+    memcpy(k->date, date, sizeof k->date);
+    k->key = *out;
+    pthread_mutex_unlock(&au->locked.lock);
+}
+
+/* ---- the two steps ---- */
+
+struct knock { /* a claim, and what it is held against */
+    struct sigv4_request req;
+    struct sigv4_claim claim;
+    const struct credential *credential;
+    struct hash_hmac_key key;
+    struct sigv4_expect expect;
+    sv said; /* what the client says its body hashes to */
+};
+
+/* All that can be said without the body and without a MAC over the request. */
+static err_code knock_read(struct auth *au, const struct http_request *req, int64_t now_ms,
+                           struct knock *k, struct err *e)
+{
+    TRY(as_signed(req, &k->req, e));
+    TRY(sigv4_claim_parse(req->arena, &k->req, &k->claim, e));
+    const struct credential *c = credentials_find(au->credentials, k->claim.access_key_id);
+    if (c == NULL) /* the same words as for a wrong token: both say "not a caller of ours" */
+        return ERR(e, ERR_AUTH_UNKNOWN_KEY,
+                   "The security token included in the request is invalid");
+    k->credential = c;
+    TRY(said_hash(req, &k->said, e));
+    if (sv_eq(k->said, UNSIGNED_PAYLOAD))
+        TRY(check_unsigned(au, req, e));
+    else if (k->said.ptr && !sv_is_hex(k->said, SHA256_HEX_LEN))
+        return wrong_hash(e);
+    signing_key(au, c, &k->claim, &k->key);
+    k->expect = (struct sigv4_expect){ .region = au->region,
+                                       .service = SERVICE,
+                                       .now_ms = now_ms,
+                                       .skew_s = LIMIT_CLOCK_SKEW_S,
+                                       .secret_key = c->secret_key,
+                                       .signing_key = &k->key,
+                                       .session_token = c->session_token };
+    return ERR_OK;
+}
+
+err_code auth_begin(struct auth *au, const struct http_request *req, int64_t now_ms,
+                    struct auth_pass *out, struct err *e)
+{
+    struct knock k;
+    struct auth_pass pass = { .begun_ms = now_ms };
+    if (au->credentials == NULL) {
+        TRY(caller_set(au, req->arena, NULL, &pass.caller, e));
+        pass.proven = true;
+        pass.hash = UNSIGNED_PAYLOAD;
+        *out = pass;
+        return ERR_OK;
+    }
+    TRY(knock_read(au, req, now_ms, &k, e));
+    if (k.said.ptr) { /* the signature is over it, whether or not its header is among the signed */
+        k.req.payload_hash = k.said;
+        TRY(sigv4_verify(req->arena, &k.req, &k.claim, &k.expect, e));
+        TRY(caller_set(au, req->arena, k.credential, &pass.caller, e));
+        pass.proven = true;
+        pass.hash = k.said;
+    } else {
+        TRY(sigv4_precheck(&k.req, &k.claim, &k.expect, e));
+    }
+    *out = pass;
+    return ERR_OK;
+}
+
+err_code auth_check(struct auth *au, const struct http_request *req, int64_t now_ms,
+                    struct auth_caller *out, struct err *e)
+{
+    const struct auth_pass *pass = req->left;
+    struct knock k;
+    sv hash;
+    if (pass && pass->proven) {
+        TRY(payload_hash(req, pass->hash, &hash, e));
+        *out = pass->caller;
+        return ERR_OK;
+    }
+    if (au->credentials == NULL)
+        return caller_set(au, req->arena, NULL, out, e);
+    TRY(knock_read(au, req, pass ? pass->begun_ms : now_ms, &k, e));
+    TRY(payload_hash(req, k.said, &k.req.payload_hash, e));
+    TRY(sigv4_verify(req->arena, &k.req, &k.claim, &k.expect, e));
+    return caller_set(au, req->arena, k.credential, out, e);
+}
+
+/* ---- what ---- */
+
+err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
+                     const struct policy_context *context, struct err *e)
+{
+    const struct credential *c = caller->credential;
+    policy_decision d = c ? credential_decide(c, action, resource, context) : POLICY_ALLOWED;
+    if (d == POLICY_ALLOWED)
+        return ERR_OK;
+    /* The reason is the one that a data store which is not there would get: another one would tell that it is there. */
+    struct policy_context unknown = context ? *context : (struct policy_context){ 0 };
+    unknown.tags_unknown = true;
+    if (credential_decide(c, action, resource, &unknown) == POLICY_DENIED)
+        return ERR(e, ERR_DENIED,
+                   "User: %.*s is not authorized to perform: %.*s on resource: %.*s with an "
+                   "explicit deny in an identity-based policy",
+                   SV_FMT(caller->arn), SV_FMT(action), SV_FMT(sv_head(resource, 256)));
+    return ERR(e, ERR_DENIED,
+               "User: %.*s is not authorized to perform: %.*s on resource: %.*s because no "
+               "identity-based policy allows the %.*s action",
+               SV_FMT(caller->arn), SV_FMT(action), SV_FMT(sv_head(resource, 256)), SV_FMT(action));
+}

@@ -1,0 +1,310 @@
+/* aws_json.c - AWS JSON 1.0: one POST, its target in a header, its members checked against a table.
+ *
+ *   signature -> target -> content type -> JSON -> shape -> quota -> operation -> answer of its shape
+ *
+ * Operations that wait for a peer run on the service's workers; the exchange goes with them. Describe* of what has not
+ * ended gives its exchange to the parking, which has the operation done once more when it ends, or a moment later. */
+#include "aws/aws_private.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+#define CONTENT_TYPE "application/x-amz-json-1.0"
+#define ANSWER_MAX   (8u << 20)
+#define WORKERS      4u /* when none are asked for */
+#define MAX_WAITING  256u
+
+#define SHAPE_OPERATIONS
+#define OPERATION(name, in, out) IN_##name = in, OUT_##name = out,
+#define NOT_OFFERED(name)
+enum operation_shapes {
+#include "service/shapes.inc"
+};
+#undef OPERATION
+#undef NOT_OFFERED
+#define OPERATION(name, in, out)
+#define NOT_OFFERED(name) #name,
+/* Operations of the model that are not served here. */
+static const char *const not_offered[] = {
+#include "service/shapes.inc"
+};
+#undef OPERATION
+#undef NOT_OFFERED
+#undef SHAPE_OPERATIONS
+
+#define OP(name, fn, waits)                                         \
+    {                                                               \
+#name, (shape_id)IN_##name, (shape_id)OUT_##name, fn, waits \
+    }
+static const struct operation operations[] = {
+    OP(CreateFHIRDatastore, op_create_datastore, false),
+    OP(DeleteFHIRDatastore, op_delete_datastore, false),
+    OP(DescribeFHIRDatastore, op_describe_datastore, false),
+    OP(DescribeFHIRExportJob, op_describe_export, false),
+    OP(DescribeFHIRImportJob, op_describe_import, false),
+    OP(ListFHIRDatastores, op_list_datastores, false),
+    OP(ListFHIRExportJobs, op_list_exports, false),
+    OP(ListFHIRImportJobs, op_list_imports, false),
+    OP(ListTagsForResource, op_list_tags, false),
+    OP(StartFHIRExportJob, op_start_export, true),
+    OP(StartFHIRImportJob, op_start_import, true),
+    OP(TagResource, op_tag_resource, false),
+    OP(UntagResource, op_untag_resource, false),
+};
+
+#define PREFIX SV_LIT("HealthLake.")
+
+static const struct operation *find(sv target)
+{
+    sv prefix = PREFIX;
+    if (!sv_starts(target, prefix))
+        return NULL;
+    for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
+        if (sv_eq_cstr(sv_tail(target, prefix.len), operations[i].name))
+            return &operations[i];
+    return NULL;
+}
+
+const char *aws_operation_name(size_t i)
+{
+    size_t n = sizeof operations / sizeof operations[0];
+    if (i < n)
+        return operations[i].name;
+    return i - n < sizeof not_offered / sizeof not_offered[0] ? not_offered[i - n] : NULL;
+}
+
+/* Why find() found nothing. Operations of HealthLake that are not served are named, so that their caller does not look
+ * for a fault of his own. */
+static sv unknown(struct arena *a, sv target)
+{
+    sv name = sv_tail(target, PREFIX.len);
+    for (size_t i = 0; i < sizeof not_offered / sizeof not_offered[0]; i++)
+        if (sv_starts(target, PREFIX) && sv_eq_cstr(name, not_offered[i]))
+            return ARENA_JOIN(a, name, SV_LIT(" is not offered by this server"));
+    return target.len ? SV_LIT("X-Amz-Target names no operation of HealthLake")
+                      : SV_LIT("The request has no X-Amz-Target header");
+}
+
+/* ---- one call ---- */
+
+struct pending { /* owned by the request's arena */
+    struct call call;
+    struct http_exchange *x;
+    const char *request_id;
+    sv body;
+};
+
+static void answer_named(struct answer *an, const char *exception, unsigned status, sv message)
+{
+    struct err ignored; /* small and well formed: cannot fail */
+    an->status = status;
+    an->error_type = exception;
+    an->content_type = CONTENT_TYPE;
+    buf_clear(&an->body);
+    IGNORE(error_aws_body(exception, message, &an->body, &ignored));
+}
+
+static bool no_duplicates(yyjson_val *v, sv *twice)
+{
+    if (yyjson_is_arr(v)) {
+        yyjson_arr_iter it = yyjson_arr_iter_with(v);
+        yyjson_val *item;
+        while ((item = yyjson_arr_iter_next(&it)) != NULL)
+            if (!no_duplicates(item, twice))
+                return false;
+    }
+    if (!yyjson_is_obj(v))
+        return true;
+    yyjson_obj_iter it = yyjson_obj_iter_with(v);
+    yyjson_val *key;
+    for (size_t i = 0; (key = yyjson_obj_iter_next(&it)) != NULL; i++) {
+        yyjson_obj_iter before = yyjson_obj_iter_with(v);
+        if (i >= 256) /* no shape has so many members: unknown ones, which are refused */
+            break;
+        for (size_t k = 0; k < i; k++)
+            if (sv_eq(json_string(yyjson_obj_iter_next(&before)), json_string(key))) {
+                *twice = json_string(key);
+                return false;
+            }
+        if (!no_duplicates(yyjson_obj_iter_get_val(key), twice))
+            return false;
+    }
+    return true;
+}
+
+/* ERR_UNSUPPORTED stands for SerializationException here. */
+static err_code read_input(struct pending *p, struct err *e)
+{
+    struct call *c = &p->call;
+    yyjson_doc *doc;
+    struct err why;
+    sv body = p->body.len ? p->body : SV_LIT("{}");
+    if (json_read(c->a, body, LIMIT_JSON_DEPTH, &doc, &why) != ERR_OK)
+        return ERR(e, ERR_UNSUPPORTED, "%s", why.msg);
+    c->input = yyjson_doc_get_root(doc);
+    if (!yyjson_is_obj(c->input))
+        return ERR(e, ERR_UNSUPPORTED, "The request body is not a JSON object");
+    sv twice;
+    if (!no_duplicates(c->input, &twice))
+        return ERR(e, ERR_UNSUPPORTED, "Member %.*s stands twice in the request body",
+                   SV_FMT(sv_head(twice, 64)));
+    return shape_check_input(c->op->input, c->input, c->fault_text, e);
+}
+
+static err_code perform(struct pending *p, struct answer *an, struct err *e)
+{
+    struct call *c = &p->call;
+    json_writer_init(&c->out, &an->body);
+    json_obj(&c->out);
+    TRY(c->op->fn(c, e));
+    json_obj_end(&c->out);
+    TRY(json_writer_end(&c->out, e));
+    return shape_check_output(c->op->output, buf_sv(&an->body), c->a, e);
+}
+
+static err_code run(struct pending *p, struct answer *an, struct err *e)
+{
+    struct call *c = &p->call;
+    if (c->waited) /* the request is known to be good, and was counted */
+        return perform(p, an, e);
+    TRY(read_input(p, e));
+    if (c->s->aws->quota)
+        TRY(quota_take(c->s->aws->quota, c->op->name, clock_mono_us(), e));
+    return perform(p, an, e);
+}
+
+static void finish_waited(void *ctx);
+
+static void finish(struct pending *p)
+{
+    struct call *c = &p->call;
+    struct parking *parking = c->s->cfg.parking;
+    struct answer an = { .status = 200, .content_type = CONTENT_TYPE };
+    CLEANUP_BUF struct buf faults = BUF_INIT(256u << 10);
+    struct err e = { 0 };
+    buf_init(&an.body, ANSWER_MAX);
+    c->fault_text = &faults;
+    err_code rc = run(p, &an, &e);
+    if (rc == ERR_OK && c->unended && c->parked) {
+        buf_done(&an.body);
+        c->waited = true;
+        parking_wait(parking, &c->parked, finish_waited, p); /* p may be gone from here on */
+        return;
+    }
+    parking_leave(parking, &c->parked);
+    if (rc != ERR_OK) {
+        e.code = rc;
+        service_answer_error(&an, &e, buf_sv(&faults), p->request_id, c->op->name);
+    } else if (c->watched.len) {
+        parking_told(parking, c->caller.access_key_id, c->watched, !c->unended, clock_mono_us());
+    }
+    service_reply(p->x, &an, c->op->name, p->request_id, c->caller.access_key_id);
+}
+
+static void finish_waited(void *ctx)
+{
+    finish(ctx);
+}
+
+static void finish_later(struct service *s, void *ctx)
+{
+    (void)s;
+    finish(ctx);
+}
+
+/* ---- the door ---- */
+
+static bool is_json10(sv content_type)
+{
+    sv kind = sv_trim(sv_head(content_type, sv_find(content_type, ';')));
+    return sv_eq_nocase(kind, SV_LIT(CONTENT_TYPE));
+}
+
+/* What is wrong before an operation is known. Fills an and returns false. */
+static bool enter(struct service *s, const struct http_request *req, struct pending *p,
+                  struct answer *an)
+{
+    struct err e = { 0 };
+    sv target = http_header_get(req, "X-Amz-Target");
+    if (req->body_too_large) {
+        answer_named(an, "RequestEntityTooLargeException", 413,
+                     SV_LIT("The request body is larger than 1 MiB"));
+        return false;
+    }
+    err_code rc = auth_check(s->cfg.auth, req, clock_wall_ms(), &p->call.caller, &e);
+    if (rc != ERR_OK) {
+        e.code = rc;
+        service_answer_error(an, &e, SV_NONE, p->request_id, "auth");
+        return false;
+    }
+    p->call.op = find(target);
+    if (p->call.op == NULL) {
+        answer_named(an, "UnknownOperationException", 404, unknown(p->call.a, target));
+        return false;
+    }
+    if (!is_json10(http_header_get(req, "Content-Type"))) {
+        answer_named(an, "UnsupportedMediaTypeException", 415,
+                     SV_LIT("Content-Type must be application/x-amz-json-1.0"));
+        return false;
+    }
+    return true;
+}
+
+static void handle(struct service *s, struct http_exchange *x, const char *request_id)
+{
+    const struct http_request *req = http_exchange_request(x);
+    struct answer an = { .status = 200, .content_type = CONTENT_TYPE };
+    struct err e = { 0 };
+    buf_init(&an.body, ANSWER_MAX);
+    struct pending *p = ARENA_NEW(req->arena, struct pending);
+    if (p == NULL)
+        abort(); /* a fresh arena always has room for it */
+    p->x = x;
+    p->request_id = request_id;
+    p->body = req->body;
+    p->call.s = s;
+    p->call.req = req;
+    p->call.a = req->arena;
+    if (!enter(s, req, p, &an)) {
+        service_reply(x, &an, p->call.op ? p->call.op->name : "-", request_id,
+                      p->call.caller.access_key_id);
+        return;
+    }
+    if (!p->call.op->waits) {
+        finish(p);
+    } else if (workers_add(s->aws->workers,
+                           (struct work_for){ p->call.caller.access_key_id, SV_NONE }, finish_later,
+                           p, &e) != ERR_OK) {
+        service_answer_error(&an, &e, SV_NONE, request_id, p->call.op->name);
+        service_reply(x, &an, p->call.op->name, request_id, p->call.caller.access_key_id);
+    }
+}
+
+/* ---- life ---- */
+
+static err_code start(struct service *s, struct err *e)
+{
+    s->aws = calloc(1, sizeof *s->aws);
+    if (s->aws == NULL)
+        abort();
+    pthread_mutex_init(&s->aws->records_lock, NULL);
+    if (s->cfg.quotas_healthlake)
+        s->aws->quota = quota_new();
+    TRY(workers_start(s, s->cfg.n_workers ? s->cfg.n_workers : WORKERS, MAX_WAITING,
+                      &s->aws->workers, e));
+    return datastore_life_start(s, e);
+}
+
+static void stop(struct service *s)
+{
+    if (s->aws == NULL)
+        return;
+    workers_stop(s->aws->workers);
+    datastore_life_stop(s);
+    quota_free(s->aws->quota);
+    pthread_mutex_destroy(&s->aws->records_lock);
+    free(s->aws);
+    s->aws = NULL;
+}
+
+const struct service_plane aws_plane = { start, stop, handle };

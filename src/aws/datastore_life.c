@@ -1,0 +1,180 @@
+/* datastore_life.c - data stores are made, filled and removed in the background.
+ *
+ *   CREATING -> ACTIVE | CREATE_FAILED        ACTIVE | CREATE_FAILED -> DELETING -> DELETED
+ *
+ * A restart takes up what was under way: what was half made is removed first and made anew. This work has workers of its
+ * own, apart from those of requests and from each other: filling a data store with generated patients takes seconds, and a
+ * removal waits for whoever still reads. A data store is in one of the queues at most once, so each queue has room for
+ * all data stores that there may be. */
+#include "aws/aws_private.h"
+
+#include "base/log.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define BACKGROUND      2u /* workers of each kind */
+#define BACKGROUND_NICE 5  /* whoever waits for an answer goes first */
+
+struct work {
+    char id[33];
+};
+
+static err_code set_status(struct service *s, sv id, const char *status, const struct err *why,
+                           struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    struct datastore d;
+    pthread_mutex_lock(&s->aws->records_lock);
+    err_code rc = datastore_read(s, id, a, &d, e);
+    if (rc == ERR_OK) {
+        d.status = sv_from(status);
+        if (why) {
+            d.error_message = sv_from(why->msg);
+            d.error_category = why->code == ERR_NO_SPACE ? SV_LIT("RETRYABLE_ERROR")
+                                                         : SV_LIT("NON_RETRYABLE_ERROR");
+        }
+        rc = datastore_write(s, &d, e);
+        s->aws->there.n -= rc == ERR_OK && sv_eq_cstr(d.status, "DELETED");
+    }
+    pthread_mutex_unlock(&s->aws->records_lock);
+    LOG(LOG_INFO, "datastore", LOG_SV("datastore", id), LOG_STR("status", status));
+    return rc;
+}
+
+static err_code create(struct service *s, sv id, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    struct datastore d;
+    struct store *st = NULL;
+    TRY(datastore_read(s, id, a, &d, e));
+    TRY(store_registry_remove(s->cfg.stores, id, e)); /* half made, before a crash */
+    TRY(store_registry_acquire(s->cfg.stores, id, true, &st, e));
+    if (d.preload) /* on a worker that does nothing else; Linux takes this for the thread alone */
+        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
+    err_code rc = d.preload ? preload_run(s, st, e) : ERR_OK;
+    store_registry_release(s->cfg.stores, st);
+    store_registry_rest(s->cfg.stores,
+                        id); /* a thousand that were made and not used take nothing */
+    return rc;
+}
+
+static void create_work(struct service *s, void *ctx)
+{
+    struct work *w = ctx;
+    struct err e, e2;
+    sv id = sv_from(w->id);
+    err_code rc = atomic_load(&s->stopping) ? ERR(&e, ERR_CANCELLED, "the service is stopping")
+                                            : create(s, id, &e);
+    if (rc != ERR_OK && atomic_load(&s->stopping))
+        rc = ERR_CANCELLED; /* the next start makes it */
+    else if (set_status(s, id, rc == ERR_OK ? "ACTIVE" : "CREATE_FAILED", rc == ERR_OK ? NULL : &e,
+                        &e2) != ERR_OK)
+        LOG_ERR("datastore_record", &e2, LOG_SV("datastore", id));
+    if (rc != ERR_OK)
+        LOG_ERR("datastore_create", &e, LOG_SV("datastore", id));
+    free(w);
+}
+
+static void delete_work(struct service *s, void *ctx)
+{
+    struct work *w = ctx;
+    struct err e;
+    sv id = sv_from(w->id);
+    err_code rc = atomic_load(&s->stopping) ? ERR(&e, ERR_CANCELLED, "the service is stopping")
+                                            : job_datastore_drop(s->cfg.jobs, id, &e);
+    if (rc == ERR_OK)
+        rc = store_registry_remove(s->cfg.stores, id, &e);
+    if (rc == ERR_OK)
+        rc = job_datastore_forget(s->cfg.jobs, id, &e);
+    if (rc == ERR_OK)
+        rc = set_status(s, id, "DELETED", NULL, &e);
+    if (rc != ERR_OK) /* stays DELETING; the next start goes on */
+        LOG_ERR("datastore_delete", &e, LOG_SV("datastore", id));
+    free(w);
+}
+
+err_code datastore_begin_work(struct service *s, const struct datastore *d, struct err *e)
+{
+    bool creating = sv_eq(d->status, SV_LIT("CREATING"));
+    struct workers *to = !creating    ? s->aws->background.remove
+                         : d->preload ? s->aws->background.fill
+                                      : s->aws->background.make;
+    struct work *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        abort();
+    const struct work_for who = { d->id, d->id };
+    (void)snprintf(w->id, sizeof w->id, "%.*s", SV_FMT(d->id));
+    err_code rc = workers_add(to, who, creating ? create_work : delete_work, w, e);
+    if (rc != ERR_OK)
+        free(w);
+    return rc;
+}
+
+struct resume_ctx {
+    struct service *s;
+    unsigned n;
+    bool begin; /* else they are only counted */
+    err_code rc;
+    struct err *e;
+};
+
+static bool resume_one(void *ctx, sv key, sv value)
+{
+    (void)value;
+    struct resume_ctx *c = ctx;
+    c->n++;
+    if (!c->begin)
+        return true;
+    struct arena *a = arena_new(4u << 20);
+    struct datastore d;
+    c->rc = datastore_read(c->s, sv_tail(key, sizeof "datastoreactive/" - 1), a, &d, c->e);
+    if (c->rc == ERR_OK)
+        c->rc = datastore_begin_work(c->s, &d, c->e);
+    arena_free(a);
+    return c->rc == ERR_OK;
+}
+
+/* Once: those that are deleted stay listed, and there may be many of them. */
+static bool count_one(void *ctx, sv key, sv id)
+{
+    (void)key;
+    struct resume_ctx *c = ctx;
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    struct datastore d;
+    c->rc = datastore_read(c->s, id, a, &d, c->e);
+    if (c->rc != ERR_OK)
+        return false;
+    c->s->aws->there.n += !sv_eq(d.status, SV_LIT("DELETED"));
+    if (d.order > c->s->aws->there.last_order)
+        c->s->aws->there.last_order = d.order;
+    return true;
+}
+
+static err_code each_active(struct resume_ctx *c)
+{
+    TRY(records_scan(c->s->cfg.records, SV_LIT("datastoreactive/"), SV_NONE, resume_one, c, c->e));
+    return c->rc;
+}
+
+err_code datastore_life_start(struct service *s, struct err *e)
+{
+    struct resume_ctx c = { .s = s, .e = e };
+    TRY(records_scan(s->cfg.records, SV_LIT("datastorelist/"), SV_NONE, count_one, &c, e));
+    TRY(c.rc);
+    TRY(each_active(&c));
+    /* more of them than there may be now may have been under way under another --max-datastores */
+    unsigned room = c.n > s->cfg.max_datastores ? c.n : s->cfg.max_datastores;
+    TRY(workers_start(s, BACKGROUND, room, &s->aws->background.make, e));
+    TRY(workers_start(s, BACKGROUND, room, &s->aws->background.fill, e));
+    TRY(workers_start(s, BACKGROUND, room, &s->aws->background.remove, e));
+    c.begin = true;
+    return each_active(&c);
+}
+
+void datastore_life_stop(struct service *s)
+{
+    workers_stop(s->aws->background.make);
+    workers_stop(s->aws->background.fill);
+    workers_stop(s->aws->background.remove);
+}

@@ -1,0 +1,194 @@
+/* job_calls.c - Start, Describe and List of export and import jobs, over the job engine. */
+#include "aws/aws_private.h"
+
+/* ---- start ---- */
+
+static err_code start(struct call *c, job_kind kind, struct err *e)
+{
+    struct datastore d;
+    yyjson_val *output =
+        call_member(c, kind == JOB_EXPORT ? "OutputDataConfig" : "JobOutputDataConfig");
+    yyjson_val *s3 = json_get(output, "S3Configuration");
+    struct job_request q = { .kind = kind,
+                             .datastore_id = call_text(c, "DatastoreId"),
+                             .account_id = c->s->cfg.account_id,
+                             .job_name = call_text(c, "JobName"),
+                             .client_token = call_text(c, "ClientToken"),
+                             .role_arn = call_text(c, "DataAccessRoleArn"),
+                             .output_uri = json_string(json_get(s3, "S3Uri")),
+                             .kms_key_id = json_string(json_get(s3, "KmsKeyId")) };
+    if (kind == JOB_IMPORT) {
+        q.input_uri = json_string(json_get(call_member(c, "InputDataConfig"), "S3Uri"));
+        q.validation_level = call_text(c, "ValidationLevel");
+    }
+    TRY(call_datastore(c, q.datastore_id, &d, e));
+    struct policy_fact to = { SV_LIT("iam:PassedToService"), SV_LIT("healthlake.amazonaws.com") };
+    TRY(auth_allows(&c->caller, SV_LIT("iam:PassRole"), q.role_arn,
+                    &(struct policy_context){ &to, 1 }, e));
+    if (!sv_eq(d.status, SV_LIT("ACTIVE")))
+        return ERR(e, ERR_INVALID, "The data store is %.*s; jobs can be started when it is ACTIVE",
+                   SV_FMT(d.status));
+    q.datastore_arn = d.arn;
+    struct job j;
+    TRY(job_submit_fault(job_submit(c->s->cfg.jobs, &q, c->a, &j, e), e));
+    json_kv_str(&c->out, "JobId", j.id);
+    json_kv_str(&c->out, "JobStatus", sv_from(job_status_name(j.status)));
+    json_kv_str(&c->out, "DatastoreId", j.datastore_id);
+    return ERR_OK;
+}
+
+err_code op_start_export(struct call *c, struct err *e)
+{
+    return start(c, JOB_EXPORT, e);
+}
+
+err_code op_start_import(struct call *c, struct err *e)
+{
+    return start(c, JOB_IMPORT, e);
+}
+
+/* ---- printing ---- */
+
+static void kv_time(struct json_writer *w, const char *name, int64_t ms)
+{
+    if (ms == 0)
+        return;
+    json_key(w, name);
+    json_epoch_ms(w, ms);
+}
+
+static void kv_text(struct json_writer *w, const char *name, sv text)
+{
+    if (text.len)
+        json_kv_str(w, name, text);
+}
+
+static void print_output(struct json_writer *w, const char *name, const struct job *j)
+{
+    json_key(w, name);
+    json_obj(w);
+    json_key(w, "S3Configuration");
+    json_obj(w);
+    if (j->served) { /* the model wants a place in S3 and a key: these can be nobody's */
+        char uri[160];
+        int n = snprintf(uri, sizeof uri, "s3://served.invalid/%.*s-FHIR_EXPORT-%.*s/",
+                         SV_FMT(j->datastore_id), SV_FMT(j->id));
+        json_kv_str(w, "S3Uri", sv_make(uri, n > 0 ? (size_t)n : 0));
+        json_kv_str(w, "KmsKeyId", SV_LIT("alias/none"));
+    } else {
+        json_kv_str(w, "S3Uri", j->job_folder_uri);
+        json_kv_str(w, "KmsKeyId", j->kms_key_id);
+    }
+    json_obj_end(w);
+    json_obj_end(w);
+}
+
+static void print_report(struct json_writer *w, const struct job_progress *p)
+{
+    json_key(w, "JobProgressReport");
+    json_obj(w);
+    json_kv_i64(w, "TotalNumberOfScannedFiles", (int64_t)p->files_scanned);
+    json_key(w, "TotalSizeOfScannedFilesInMB");
+    json_fixed(w, (double)p->bytes_scanned / 1e6, 6);
+    json_kv_i64(w, "TotalNumberOfImportedFiles", (int64_t)p->files_imported);
+    json_kv_i64(w, "TotalNumberOfResourcesScanned", (int64_t)p->resources_scanned);
+    json_kv_i64(w, "TotalNumberOfResourcesImported", (int64_t)p->resources_imported);
+    json_kv_i64(w, "TotalNumberOfResourcesWithCustomerError", (int64_t)p->resources_customer_error);
+    json_kv_i64(w, "TotalNumberOfFilesReadWithCustomerError", (int64_t)p->files_unreadable);
+    json_key(w, "Throughput");
+    json_fixed(w, p->throughput, 1);
+    json_obj_end(w);
+}
+
+static void print_job(struct json_writer *w, const struct job *j)
+{
+    json_obj(w);
+    json_kv_str(w, "JobId", j->id);
+    kv_text(w, "JobName", j->job_name);
+    json_kv_str(w, "JobStatus", sv_from(job_status_name(j->status)));
+    kv_time(w, "SubmitTime", j->submit_ms);
+    kv_time(w, "EndTime", j->end_ms);
+    json_kv_str(w, "DatastoreId", j->datastore_id);
+    if (j->kind == JOB_IMPORT) {
+        json_key(w, "InputDataConfig");
+        json_obj(w);
+        json_kv_str(w, "S3Uri", j->input_uri);
+        json_obj_end(w);
+        print_output(w, "JobOutputDataConfig", j);
+        print_report(w, &j->progress);
+        kv_text(w, "ValidationLevel", j->validation_level);
+    } else {
+        print_output(w, "OutputDataConfig", j);
+    }
+    kv_text(w, "DataAccessRoleArn", j->role_arn);
+    kv_text(w, "Message", j->message);
+    json_obj_end(w);
+}
+
+/* ---- describe and list ---- */
+
+static err_code describe(struct call *c, job_kind kind, struct err *e)
+{
+    struct datastore d;
+    struct job j;
+    sv id = call_text(c, "DatastoreId"), job = call_text(c, "JobId");
+    call_watch(c, job);
+    TRY(call_datastore(c, id, &d, e));
+    TRY(job_get(c->s->cfg.jobs, kind, id, job, c->a, &j, e));
+    c->unended = !job_status_is_final(j.status);
+    json_key(&c->out, kind == JOB_EXPORT ? "ExportJobProperties" : "ImportJobProperties");
+    print_job(&c->out, &j);
+    return ERR_OK;
+}
+
+err_code op_describe_export(struct call *c, struct err *e)
+{
+    return describe(c, JOB_EXPORT, e);
+}
+
+err_code op_describe_import(struct call *c, struct err *e)
+{
+    return describe(c, JOB_IMPORT, e);
+}
+
+static int64_t time_member(const struct call *c, const char *name)
+{
+    int64_t ms = 0;
+    return shape_timestamp_ms(call_member(c, name), &ms) && ms ? ms : 0;
+}
+
+static err_code list(struct call *c, job_kind kind, struct err *e)
+{
+    struct datastore d;
+    struct job *jobs;
+    size_t n;
+    sv position, next, token;
+    struct job_filter f = { .datastore_id = call_text(c, "DatastoreId"),
+                            .name = call_text(c, "JobName"),
+                            .submitted_after_ms = time_member(c, "SubmittedAfter"),
+                            .submitted_before_ms = time_member(c, "SubmittedBefore") };
+    f.has_status = job_status_parse(call_text(c, "JobStatus"), &f.status);
+    TRY(call_datastore(c, f.datastore_id, &d, e));
+    TRY(next_token_read(c, &position, e));
+    TRY(job_list(c->s->cfg.jobs, kind, &f, position, page_size(c), c->a, &jobs, &n, &next, e));
+    json_key(&c->out, kind == JOB_EXPORT ? "ExportJobPropertiesList" : "ImportJobPropertiesList");
+    json_arr(&c->out);
+    for (size_t i = 0; i < n; i++)
+        print_job(&c->out, &jobs[i]);
+    json_arr_end(&c->out);
+    if (next.len) {
+        TRY(next_token_make(c, next, &token, e));
+        json_kv_str(&c->out, "NextToken", token);
+    }
+    return ERR_OK;
+}
+
+err_code op_list_exports(struct call *c, struct err *e)
+{
+    return list(c, JOB_EXPORT, e);
+}
+
+err_code op_list_imports(struct call *c, struct err *e)
+{
+    return list(c, JOB_IMPORT, e);
+}

@@ -1,0 +1,80 @@
+/* preload.c - PreloadDataConfig SYNTHEA: generated patients straight into a new data store, by the same
+ * bulk load that an import uses, a few patients at a time. */
+#include "aws/aws_private.h"
+
+#include "base/limits.h"
+#include "codec/ndjson.h"
+#include "gen/gen.h"
+
+#define CHUNK_BYTES (8u << 20)
+#define SEED        1u
+
+struct preload {
+    struct store *st;
+    struct fhir_reader *reader;
+    struct buf text, stored, items, index;
+};
+
+static err_code publish(struct preload *p, struct err *e)
+{
+    CLEANUP(store_bulk_abort) struct store_bulk *b = NULL;
+    struct store_commit at;
+    sv rest = buf_sv(&p->text), line;
+    buf_clear(&p->stored);
+    buf_clear(&p->items);
+    buf_clear(&p->index);
+    TRY(buf_reserve(&p->stored, p->text.len + 4096,
+                    e)); /* so that it never moves under the items */
+    while (ndjson_line(&rest, &line)) {
+        struct fhir_envelope env;
+        TRY(fhir_envelope_read(p->reader, line, SV_NONE, &p->stored, &env, e));
+        size_t index_at = p->index.len;
+        TRY(search_index(env.type, fhir_reader_root(p->reader), &p->index, e));
+        struct store_bulk_item it = { .type = env.type,
+                                      .id = env.id,
+                                      .body = env.body,
+                                      .index = { NULL, p->index.len - index_at } };
+        TRY(buf_add(&p->items, sv_make(&it, sizeof it), e));
+    }
+    struct store_bulk_item *items = (struct store_bulk_item *)(void *)p->items.ptr;
+    size_t n = p->items.len / sizeof *items;
+    const char *index = p->index.ptr; /* it moves no more: say where each one's entries stand */
+    for (size_t i = 0; i < n; index += items[i++].index.len)
+        items[i].index.ptr = index;
+    TRY(store_bulk_begin(p->st, &b, e));
+    TRY(store_bulk_fill(b, items, n, e));
+    buf_clear(&p->text);
+    return store_bulk_publish(&b, SV_NONE, SV_NONE, &at, e);
+}
+
+static err_code fill(struct service *s, struct preload *p, struct gen *g, struct err *e)
+{
+    for (uint64_t i = 0; i < gen_n_units(g); i++) {
+        if (atomic_load(&s->stopping))
+            return ERR(e, ERR_CANCELLED, "the service is stopping");
+        TRY(gen_unit(g, i, &p->text, e));
+        if (p->text.len >= CHUNK_BYTES)
+            TRY(publish(p, e));
+    }
+    return p->text.len ? publish(p, e) : ERR_OK;
+}
+
+err_code preload_run(struct service *s, struct store *st, struct err *e)
+{
+    struct preload p = { .st = st, .reader = fhir_reader_new(LIMIT_DATA_BODY_BYTES) };
+    struct gen *g = NULL;
+    buf_init(&p.text, 64u << 20);
+    buf_init(&p.stored, 128u << 20);
+    buf_init(&p.items, 64u << 20);
+    buf_init(&p.index, 64u << 20);
+    err_code rc = gen_new(SEED, s->cfg.preload_patients, &g, e);
+    if (rc == ERR_OK)
+        rc = fill(s, &p, g, e);
+    gen_free(g);
+    fhir_reader_free(p.reader);
+    buf_done(&p.text);
+    buf_done(&p.stored);
+    buf_done(&p.items);
+    buf_done(&p.index);
+    return rc;
+}

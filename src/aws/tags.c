@@ -1,0 +1,161 @@
+/* tags.c - tags of a data store, by its ARN. */
+#include "aws/aws_private.h"
+
+#include "base/limits.h"
+
+/* The data store that an ARN of ours names, once the caller may do this to what has this ARN. */
+static err_code by_arn(struct call *c, struct datastore *out, struct err *e)
+{
+    sv arn = call_text(c, "ResourceARN");
+    sv id = sv_tail(arn, arn.len > 32 ? arn.len - 32 : 0);
+    err_code rc = ERR_NOT_FOUND;
+    if (sv_eq(arn, datastore_arn(c->s, c->a, id)))
+        rc = call_datastore(c, id, out, e);
+    else /* another account's or region's: there is none, but who may not ask is not told so */
+        TRY(call_allowed(c, &(struct datastore){ .arn = arn }, e));
+    if (rc == ERR_NOT_FOUND)
+        return ERR(e, ERR_NOT_FOUND, "No data store has this ResourceARN");
+    return rc;
+}
+
+static err_code key_check(sv key, yyjson_val *others, size_t n, bool of_request, struct err *e)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(others);
+    for (size_t i = 0; i < n; i++) {
+        sv other = json_string(json_get(yyjson_arr_iter_next(&it), "Key"));
+        if (sv_eq(other, key)) {
+            if (of_request)
+                return ERR(e, ERR_INVALID, "Tag key \"%.*s\" stands twice in the request",
+                           SV_FMT(key));
+        } else if (sv_eq_nocase(other, key)) {
+            return ERR(e, ERR_INVALID,
+                       "Tag keys \"%.*s\" and \"%.*s\" differ by letter case only, and policies do "
+                       "not tell such keys apart%s",
+                       SV_FMT(key), SV_FMT(other),
+                       of_request ? "" : "; the data store has the second, remove it first");
+        }
+    }
+    return ERR_OK;
+}
+
+err_code tags_check(yyjson_val *there, yyjson_val *sent, struct err *e)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(sent);
+    yyjson_val *t;
+    for (size_t i = 0; (t = yyjson_arr_iter_next(&it)) != NULL; i++) {
+        sv key = json_string(json_get(t, "Key"));
+        if (sv_eq_nocase(sv_head(key, 4), SV_LIT("aws:")))
+            return ERR(e, ERR_INVALID, "Tag key \"%.*s\" begins with aws:, which no key may",
+                       SV_FMT(key));
+        TRY(key_check(key, sent, i, true, e));
+        TRY(key_check(key, there, yyjson_arr_size(there), false, e));
+    }
+    return ERR_OK;
+}
+
+static bool has_key(yyjson_val *tags, sv key)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(tags);
+    yyjson_val *t;
+    while ((t = yyjson_arr_iter_next(&it)) != NULL)
+        if (sv_eq(json_string(json_get(t, "Key")), key))
+            return true;
+    return false;
+}
+
+static bool names(yyjson_val *keys, sv key)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(keys);
+    yyjson_val *k;
+    while ((k = yyjson_arr_iter_next(&it)) != NULL)
+        if (sv_eq(json_string(k), key))
+            return true;
+    return false;
+}
+
+/* Write `tags` (a JSON array as text) into the record. */
+static err_code store_tags(struct call *c, struct datastore *d, const struct buf *text,
+                           struct err *e)
+{
+    yyjson_doc *doc;
+    sv copy = arena_sv(c->a, buf_sv(text));
+    if (copy.ptr == NULL)
+        return arena_oom(c->a, e);
+    TRY(json_read(c->a, copy, 4, &doc, e));
+    d->tags = yyjson_doc_get_root(doc);
+    if (yyjson_arr_size(d->tags) > LIMIT_TAGS)
+        return ERR(e, ERR_INVALID, "A data store can have at most %u tags", LIMIT_TAGS);
+    return datastore_write(c->s, d, e);
+}
+
+static err_code tag_locked(struct call *c, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
+    struct datastore d;
+    struct json_writer w;
+    yyjson_val *more = call_member(c, "Tags"), *t;
+    TRY(by_arn(c, &d, e));
+    TRY(tags_check(d.tags, more, e));
+    json_writer_init(&w, &b);
+    json_arr(&w);
+    yyjson_arr_iter it = yyjson_arr_iter_with(d.tags);
+    while ((t = yyjson_arr_iter_next(&it)) != NULL)
+        if (!has_key(more, json_string(json_get(t, "Key"))))
+            json_val(&w, t);
+    it = yyjson_arr_iter_with(more);
+    while ((t = yyjson_arr_iter_next(&it)) != NULL) {
+        json_obj(&w);
+        json_kv_str(&w, "Key", json_string(json_get(t, "Key")));
+        json_kv_str(&w, "Value", json_string(json_get(t, "Value")));
+        json_obj_end(&w);
+    }
+    json_arr_end(&w);
+    TRY(json_writer_end(&w, e));
+    return store_tags(c, &d, &b, e);
+}
+
+static err_code untag_locked(struct call *c, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
+    struct datastore d;
+    struct json_writer w;
+    yyjson_val *keys = call_member(c, "TagKeys"), *t;
+    TRY(by_arn(c, &d, e));
+    json_writer_init(&w, &b);
+    json_arr(&w);
+    yyjson_arr_iter it = yyjson_arr_iter_with(d.tags);
+    while ((t = yyjson_arr_iter_next(&it)) != NULL)
+        if (!names(keys, json_string(json_get(t, "Key"))))
+            json_val(&w, t);
+    json_arr_end(&w);
+    TRY(json_writer_end(&w, e));
+    return store_tags(c, &d, &b, e);
+}
+
+err_code op_tag_resource(struct call *c, struct err *e)
+{
+    pthread_mutex_lock(&c->s->aws->records_lock);
+    err_code rc = tag_locked(c, e);
+    pthread_mutex_unlock(&c->s->aws->records_lock);
+    return rc;
+}
+
+err_code op_untag_resource(struct call *c, struct err *e)
+{
+    pthread_mutex_lock(&c->s->aws->records_lock);
+    err_code rc = untag_locked(c, e);
+    pthread_mutex_unlock(&c->s->aws->records_lock);
+    return rc;
+}
+
+err_code op_list_tags(struct call *c, struct err *e)
+{
+    struct datastore d;
+    TRY(by_arn(c, &d, e));
+    json_key(&c->out, "Tags");
+    if (d.tags)
+        json_val(&c->out, d.tags);
+    else
+        json_raw(&c->out, SV_LIT("[]"));
+    return ERR_OK;
+}

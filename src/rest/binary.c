@@ -1,0 +1,280 @@
+/* binary.c - a Binary as what it holds: content in its own type, both ways.
+ *
+ *   read   Accept                                     answer
+ *          none                                       the resource, as of any other type
+ *          application/fhir+json, application/json    the resource
+ *          the content's type, a range that has it    the content; a wildcard that fits both means the content
+ *          anything else                              406
+ *          (several: the best q; _format wins)
+ *   write  Content-Type                               the body is
+ *          JSON's                                     a Binary when it says so, else content (of JSON)
+ *          none, a form's                             a Binary, or refused: what it holds must be named
+ *          application/fhir+xml                       refused
+ *          anything else                              content, byte for byte
+ *
+ * Content that goes out is never a page of ours: it is sent as an attachment, with its type not to be guessed, and in a
+ * sandbox, because whoever may write could else run scripts beside the API. Stored is always the resource; X-Security-Context
+ * is its securityContext.
+ * Source: FHIR R4 binary.html#rest; RFC 9110 12.5.1. */
+#include "rest/rest_private.h"
+
+#include "base/limits.h"
+#include "codec/hash.h"
+#include "fhir/large.h"
+
+#define TEXT_MAX \
+    ((LIMIT_DATA_BODY_BYTES / 3 + 1) * 4 + (64u << 10)) /* of a Binary made of a body */
+#define TYPE_MAX    255u
+#define CONTEXT_MAX 512u
+#define ANY_TYPE    "application/octet-stream"
+
+static bool is_binary(fhir_type type)
+{
+    return type != FHIR_TYPE_NONE && strcmp(fhir_type_name(type), "Binary") == 0;
+}
+
+bool rest_binary_reads(const struct rest_call *c)
+{
+    return !rest_is_write(c->it) && is_binary(c->type) && !c->in_bundle &&
+           (c->it->shape == REST_INSTANCE || c->it->shape == REST_VERSION);
+}
+
+bool rest_binary_writes(const struct rest_call *c)
+{
+    return rest_is_write(c->it) && is_binary(c->type) && !c->in_bundle &&
+           (sv_eq_cstr(c->in.method, "POST") || sv_eq_cstr(c->in.method, "PUT"));
+}
+
+/* Printable, so that it can stand in a header or a log. */
+static bool plain_text(sv text, size_t max)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.ptr[i] < 0x20 || text.ptr[i] > 0x7E)
+            return false;
+    return text.len && text.len <= max;
+}
+
+static sv name_of(sv kind)
+{
+    return sv_trim(sv_head(kind, sv_find(kind, ';')));
+}
+
+/* type/subtype, each of the characters of a token. What stands behind a ; is only looked at for being printable. */
+static bool is_media_type(sv kind)
+{
+    sv name = name_of(kind);
+    size_t slash = sv_find(name, '/');
+    for (size_t i = 0; i < name.len; i++)
+        if (i != slash && (name.ptr[i] == ' ' || strchr("\"(),/:;<=>?@[\\]{}", name.ptr[i])))
+            return false;
+    return plain_text(kind, TYPE_MAX) && slash > 0 && slash + 1 < name.len;
+}
+
+/* ---- what is asked for ---- */
+
+static bool is_fhir(sv kind)
+{
+    static const char *const names[] = {
+        "application/fhir+json", "application/json", "application/json+fhir", "text/json", "json",
+        "application/fhir json"
+    };
+    sv version = rest_media_param(kind, "fhirVersion");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (sv_eq_nocase(name_of(kind), sv_from(names[i])))
+            return version.ptr == NULL || sv_eq(version, SV_LIT("4.0")) ||
+                   sv_eq(version, SV_LIT("4.0.1"));
+    return false;
+}
+
+/* How closely a range means the type: 3 by name, 2 as a kind of it, 1 as anything. */
+static unsigned closeness(sv range, sv type)
+{
+    sv name = name_of(range);
+    size_t slash = sv_find(name, '/');
+    if (sv_eq_nocase(name, name_of(type)))
+        return 3;
+    if (!sv_eq(sv_tail(name, slash), SV_LIT("/*")))
+        return 0;
+    if (slash == 1 && name.ptr[0] == '*')
+        return 1;
+    return sv_eq_nocase(sv_head(name, slash), sv_head(name_of(type), slash)) &&
+                   sv_find(type, '/') == slash
+               ? 2
+               : 0;
+}
+
+struct wish {
+    unsigned close;
+    double q;
+};
+
+static void consider(struct wish *w, unsigned close, double q)
+{
+    if (close > w->close)
+        *w = (struct wish){ close, q };
+    else if (close && close == w->close && q > w->q)
+        w->q = q;
+}
+
+static double q_of(sv range)
+{
+    double q;
+    sv text = rest_media_param(range, "q");
+    return text.ptr && sv_to_double(text, &q) && q >= 0 && q < 1 ? q : 1;
+}
+
+static err_code choose(const struct rest_call *c, sv type, bool *content, struct err *e)
+{
+    sv format = rest_param(c, "_format"), rest = c->in.accept, one;
+    struct wish fhir = { 0 }, own = { 0 };
+    *content = false;
+    if (!rest_says_nothing(format))
+        rest = format;
+    if (rest_says_nothing(rest))
+        return ERR_OK;
+    while (sv_cut(&rest, ',', &one)) {
+        bool named = closeness(one, type) == 3 &&
+                     !sv_eq_nocase(name_of(type), SV_LIT("application/fhir+json"));
+        unsigned of_fhir =
+            is_fhir(one) && !named ? 3 : closeness(one, SV_LIT("application/fhir+json"));
+        consider(&fhir, of_fhir == 3 && !is_fhir(one) ? 0 : of_fhir, q_of(one));
+        consider(&own, named || !is_fhir(one) ? closeness(one, type) : 0, q_of(one));
+    }
+    if (fhir.q <= 0 && own.q <= 0)
+        return ERR(e, ERR_NOT_ACCEPTABLE,
+                   "Accept: this Binary is offered as application/fhir+json, or in the type of its "
+                   "content");
+    *content = own.q > fhir.q || (own.q >= fhir.q && (own.close > fhir.close || own.close < 3));
+    return ERR_OK;
+}
+
+/* ---- reading ---- */
+
+static err_code put_content(struct rest_call *c, yyjson_val *root, sv type, struct err *e)
+{
+    sv data = json_string(json_get(root, "data")),
+       context = json_string(json_get(json_get(root, "securityContext"), "reference"));
+    CLEANUP_BUF struct buf packed = BUF_INIT(data.len + 1);
+    for (size_t i = 0; i < data.len; i++) /* lines of it may have been broken */
+        if (strchr(" \t\r\n", data.ptr[i]) == NULL)
+            TRY(buf_add_char(&packed, data.ptr[i], e));
+    if (hash_base64_decode(buf_sv(&packed), &c->out.body, NULL) != ERR_OK) {
+        buf_clear(&c->out.body);
+        return ERR(e, ERR_UNPROCESSABLE,
+                   "The data of this Binary is no base64: ask for it as application/fhir+json");
+    }
+    c->out.content_type = arena_sv(c->a, type);
+    context = plain_text(context, CONTEXT_MAX) ? arena_sv(c->a, context) : SV_NONE;
+    if (c->out.content_type.ptr == NULL)
+        return arena_oom(c->a, e);
+    c->out.as_it_is = true;
+    rest_header(c, "X-Content-Type-Options", SV_LIT("nosniff"));
+    rest_header(c, "Content-Security-Policy", SV_LIT("sandbox; default-src 'none'"));
+    rest_header(c, "Content-Disposition", SV_LIT("attachment"));
+    if (context.ptr)
+        rest_header(c, "X-Security-Context", context);
+    return ERR_OK;
+}
+
+err_code rest_binary_read(struct rest_call *c, const struct store_version *v, bool *done,
+                          struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(v->body.json.len));
+    CLEANUP_LARGE struct rest_large l = { 0 };
+    yyjson_doc *doc;
+    TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    sv type = json_string(json_get(root, "contentType"));
+    if (!is_media_type(type))
+        type = SV_LIT(ANY_TYPE); /* validation may have been left out */
+    TRY(choose(c, type, done, e));
+    rest_header(c, "Vary", SV_LIT("Accept"));
+    if (!*done || v->left_out == 0)
+        return *done ? put_content(c, root, type, e) : ERR_OK;
+    TRY(rest_large_answer(c, v, true, &l, e));
+    if (!fhir_is_large_binary(l.v.body.json, LIMIT_WHOLE_BYTES)) /* its tree may be any size */
+        return ERR(e, ERR_TOO_LARGE, "This Binary is large beside its data: an export holds it");
+    CLEANUP(arena_free) struct arena *of_all = arena_new(json_tree_max(l.v.body.json.len));
+    TRY(json_read(of_all, l.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
+    return put_content(c, yyjson_doc_get_root(doc), type, e);
+}
+
+/* ---- writing ---- */
+
+/* A Binary, or JSON that is broken, which a Binary may have been meant to be. */
+static bool says_binary(sv text)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(text.len));
+    yyjson_doc *doc;
+    return json_read(a, text, LIMIT_RESOURCE_DEPTH, &doc, NULL) != ERR_OK ||
+           sv_eq(json_string(json_get(yyjson_doc_get_root(doc), "resourceType")), SV_LIT("Binary"));
+}
+
+/* As a code is written: single blanks. */
+static err_code tidy_type(struct rest_call *c, sv kind, sv *out, struct err *e)
+{
+    char *to = arena_alloc(c->a, kind.len + 1);
+    size_t n = 0;
+    if (to == NULL)
+        return arena_oom(c->a, e);
+    for (size_t i = 0; i < kind.len; i++) {
+        char ch = kind.ptr[i] == '\t' ? ' ' : kind.ptr[i];
+        if (ch != ' ' || (n && to[n - 1] != ' '))
+            to[n++] = ch;
+    }
+    *out = sv_trim(sv_make(to, n));
+    return is_media_type(*out)
+               ? ERR_OK
+               : ERR(e, ERR_INVALID, "Content-Type must be a media type: it is kept");
+}
+
+static err_code make_resource(struct rest_call *c, sv kind, struct buf *out, struct err *e)
+{
+    CLEANUP_BUF struct buf data = BUF_INIT(TEXT_MAX);
+    struct json_writer w;
+    sv type, context = sv_trim(c->in.security_context);
+    TRY(tidy_type(c, kind, &type, e));
+    if (c->in.security_context.ptr && !plain_text(context, CONTEXT_MAX))
+        return ERR(e, ERR_INVALID, "X-Security-Context must be a reference");
+    TRY(hash_base64(c->in.body, &data, e));
+    TRY(buf_reserve(out, data.len + TYPE_MAX + CONTEXT_MAX + FHIR_ID_MAX + 256, e));
+    json_writer_init(&w, out);
+    json_obj(&w);
+    json_kv_str(&w, "resourceType", SV_LIT("Binary"));
+    if (c->it->shape == REST_INSTANCE)
+        json_kv_str(&w, "id", c->id);
+    json_kv_str(&w, "contentType", type);
+    if (context.len) {
+        json_key(&w, "securityContext");
+        json_obj(&w);
+        json_kv_str(&w, "reference", context);
+        json_obj_end(&w);
+    }
+    if (data.len)
+        json_kv_str(&w, "data", buf_sv(&data));
+    json_obj_end(&w);
+    return json_writer_end(&w, e);
+}
+
+err_code rest_binary_take(struct rest_call *c, struct buf *made, struct err *e)
+{
+    sv kind = c->in.content_type, text = rest_without_mark(c->in.body);
+    if (!rest_binary_writes(c))
+        return ERR_OK;
+    if (rest_media_is(kind, "application/fhir+xml"))
+        return ERR(e, ERR_MEDIA_TYPE,
+                   "Content-Type must be application/fhir+json, or the content's");
+    if (rest_body_may_be_resource(kind)) {
+        bool named = rest_body_is_json(kind);
+        if (!named || says_binary(text)) { /* as a resource, then, or refused as one */
+            c->in.body = text;
+            return ERR_OK;
+        }
+    }
+    buf_init(made, TEXT_MAX);
+    TRY(make_resource(c, kind, made, e));
+    c->in.body = buf_sv(made);
+    c->in.content_type = SV_LIT("application/fhir+json");
+    c->text_max = TEXT_MAX;
+    return ERR_OK;
+}

@@ -1,0 +1,98 @@
+/* clock.c - how long a call may work, and when it makes room.
+ *
+ * Whatever looks at many resources or entries comes by here every millisecond or so (rest_breathe):
+ *
+ *   the slow lane     who has computed for long takes turns with others who do (lane.h)
+ *   the end           at LIMIT_CALL_MOST_SECONDS; at LIMIT_CALL_SECONDS already while others wait for a thread
+ *   the caller        whoever has hung up needs no answer: the call ends
+ *
+ * And whoever's answer becomes large comes by rest_may_grow().
+ *
+ * A Bundle and all its entries are one call. */
+#include "rest/rest_private.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+#define LOOK_US 50000u /* between two looks for the caller */
+
+static err_code look(void *clock, struct err *e);
+
+void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *pool,
+                      struct http_exchange *x, sv caller, sv place)
+{
+    uint64_t now = clock_mono_us();
+    bool bundle = pool == s->rest->bundle_workers;
+    *k = (struct rest_clock){ .s = s, .pool = pool, .x = x, .looked_us = now };
+    k->soft_us = now + (bundle ? LIMIT_BUNDLE_SOFT_SECONDS : LIMIT_CALL_SECONDS) * 1000000ull;
+    k->until_us = now + (bundle ? LIMIT_BUNDLE_SECONDS : LIMIT_CALL_MOST_SECONDS) * 1000000ull;
+    k->ticket.queue = sv_hash(sv_hash(0, caller), place);
+    k->making.owner = sv_hash(0, caller);
+    query_deadline_init(&k->deadline, look, k);
+}
+
+void rest_clock_stop(struct rest_clock *k)
+{
+    if (k->s)
+        lane_leave(k->s->rest->lane, &k->ticket);
+}
+
+uint64_t rest_until_us(const struct rest_call *c)
+{
+    return c->clock ? c->clock->until_us : 0;
+}
+
+static err_code may_go_on(struct rest_clock *k, uint64_t now, struct err *e)
+{
+    if (atomic_load_explicit(&k->s->stopping, memory_order_relaxed)) /* it had its time to drain */
+        return ERR(e, ERR_CANCELLED, "the service is being stopped");
+    if (now > k->until_us || (now > k->soft_us && workers_pressed(k->pool)))
+        return ERR(e, ERR_TIMEOUT,
+                   "The request takes too long, and others wait: ask for less, or more narrowly");
+    if (now - k->looked_us > LOOK_US) {
+        k->looked_us = now;
+        if (http_exchange_gone(k->x))
+            return ERR(e, ERR_CANCELLED, "the caller has hung up");
+    }
+    return ERR_OK;
+}
+
+/* query_deadline.look */
+static err_code look(void *clock, struct err *e)
+{
+    struct rest_clock *k = clock;
+    uint64_t now = clock_mono_us();
+    if (!k->has_lock && lane_pass(k->s->rest->lane, &k->ticket, now, k->until_us))
+        now = clock_mono_us();
+    return may_go_on(k, now, e);
+}
+
+err_code rest_breathe(const struct rest_call *c, struct err *e)
+{
+    return c->clock ? look(c->clock, e) : ERR_OK;
+}
+
+err_code rest_may_grow(const struct rest_call *c, size_t len, struct err *e)
+{
+    struct rest_clock *k = c->clock;
+    if (k == NULL || k->s == NULL || k->has_lock || len <= LIMIT_MAKING_FREE_BYTES ||
+        k->making.holds)
+        return ERR_OK;
+    lane_leave(k->s->rest->lane, &k->ticket); /* who waits here keeps nobody from computing */
+    for (;;) {
+        making_result r = making_take(k->s->rest->making, &k->making, clock_mono_us() + LOOK_US);
+        if (r == MAKING_ROW_IS_FULL)
+            return ERR(e, ERR_THROTTLED,
+                       "Too many large answers are being made, or too many of yours; try again "
+                       "later, or ask for less");
+        if (r == MAKING_HELD)
+            return ERR_OK;
+        TRY(may_go_on(k, clock_mono_us(), e));
+    }
+}
+
+void rest_let_go(const struct rest_call *c)
+{
+    if (c->clock && c->clock->s)
+        lane_leave(c->clock->s->rest->lane, &c->clock->ticket);
+}

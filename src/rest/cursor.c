@@ -1,0 +1,158 @@
+/* cursor.c - the token of a next link: where a page begins, as of which commit, and the query that it is a page of.
+ *
+ *   seal( 1, when (8 bytes, ms), length of the place (2), place, the query's pairs )     for data store, path and caller
+ *
+ * It holds all that the page needs, so that [base]/Type?_count=N&page=TOKEN is enough, and is sealed, so that a URL never
+ * shows what a POST search asked, and nobody makes a token that reads the past. It is good for CURSOR_HOURS.
+ * Source: HealthLake's next links, as its clients follow them; FHIR R4 http.html#paging. */
+#include "rest/rest_private.h"
+
+#include "base/clock.h"
+#include "codec/seal.h"
+
+#define CURSOR_VERSION 1
+#define CURSOR_HOURS   24u
+#define CURSOR_MAX     (64u << 10) /* plain bytes */
+#define SKEW_MS        60000       /* a clock that was set back a little */
+
+static err_code invalid(const char *why, struct err *e)
+{
+    return ERR(e, ERR_INVALID, "Invalid pagination token%s", why);
+}
+
+/* How the page comes, not which: may differ from page to page. */
+static bool may_differ(sv name)
+{
+    return sv_eq(name, SV_LIT("_count")) || sv_eq(name, SV_LIT("_format")) ||
+           sv_eq(name, SV_LIT("_pretty"));
+}
+
+static err_code about(struct rest_call *c, sv path, sv *out, struct err *e)
+{
+    *out =
+        arena_fmt(c->a, "%.*s\n%.*s\n%.*s", SV_FMT(c->ds->id), SV_FMT(path), SV_FMT(c->caller.arn));
+    return out->ptr ? ERR_OK : arena_oom(c->a, e);
+}
+
+err_code rest_params_write(const struct rest_call *c, struct buf *out, struct err *e)
+{
+    size_t from = out->len;
+    for (size_t i = 0; i < c->params.n; i++) {
+        const struct rest_param *p = &c->params.items[i];
+        if (p->name.len == 0 || sv_eq(p->name, SV_LIT("page")))
+            continue;
+        if (out->len > from)
+            TRY(buf_add_char(out, '&', e));
+        TRY(uri_encode(p->name, false, out, e));
+        TRY(buf_add_char(out, '=', e));
+        TRY(uri_encode(p->value, false, out, e));
+    }
+    return ERR_OK;
+}
+
+err_code rest_cursor_make(struct rest_call *c, sv path, sv place, sv *out, struct err *e)
+{
+    CLEANUP_BUF struct buf plain = BUF_INIT(CURSOR_MAX), text = BUF_INIT(2 * CURSOR_MAX);
+    sv purpose;
+    uint64_t now = (uint64_t)clock_wall_ms();
+    char head[11] = { CURSOR_VERSION };
+    for (unsigned i = 0; i < 8; i++)
+        head[1 + i] = (char)(now >> 8 * i);
+    head[9] = (char)place.len;
+    head[10] = (char)(place.len >> 8);
+    TRY(about(c, path, &purpose, e));
+    TRY(buf_add(&plain, sv_make(head, sizeof head), e));
+    TRY(buf_add(&plain, place, e));
+    TRY(rest_params_write(c, &plain, e));
+    TRY(seal_close(c->s->cursor_key, purpose, buf_sv(&plain), &text, e));
+    *out = arena_sv(c->a, buf_sv(&text));
+    return out->ptr ? ERR_OK : arena_oom(c->a, e);
+}
+
+static bool among(const struct rest_param_list *l, const struct rest_param *p)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (sv_eq(l->items[i].name, p->name) && sv_eq(l->items[i].value, p->value))
+            return true;
+    return false;
+}
+
+/* The token's query, with what this request says of the answer's form. */
+static err_code take_query(struct rest_call *c, sv query, struct err *e)
+{
+    const struct rest_param_list asked = c->params;
+    c->params = (struct rest_param_list){ 0 };
+    TRY(rest_params_add(c, query, e));
+    const struct rest_param_list own = c->params;
+    struct rest_param *all = arena_calloc(c->a, own.n + asked.n + 1, sizeof *all);
+    size_t n = 0;
+    if (all == NULL)
+        return arena_oom(c->a, e);
+    for (size_t i = 0; i < asked.n; i++) {
+        const struct rest_param *p = &asked.items[i];
+        if (p->name.len == 0) /* passed over */
+            continue;
+        if (may_differ(p->name) || sv_eq(p->name, SV_LIT("page")))
+            all[n++] = *p;
+        else if (!among(&own, p))
+            return invalid(": it is of another query; send it with _count alone", e);
+    }
+    size_t n_asked = n;
+    for (size_t i = 0; i < own.n; i++) {
+        bool said = false;
+        for (size_t k = 0; k < n_asked; k++)
+            said |= sv_eq(all[k].name, own.items[i].name);
+        if (!said || !may_differ(own.items[i].name))
+            all[n++] = own.items[i];
+    }
+    c->params = (struct rest_param_list){ all, n };
+    return ERR_OK;
+}
+
+err_code rest_cursor_open(struct rest_call *c, sv path, sv *place, struct err *e)
+{
+    sv token = rest_param(c, "page"), purpose, text;
+    *place = SV_NONE;
+    if (token.ptr == NULL)
+        return ERR_OK;
+    CLEANUP_BUF struct buf plain = BUF_INIT(2 * CURSOR_MAX);
+    TRY(about(c, path, &purpose, e));
+    if (seal_open(c->s->cursor_key, purpose, token, &plain, NULL) != ERR_OK)
+        return invalid("", e);
+    text = arena_sv(c->a, buf_sv(&plain));
+    if (text.ptr == NULL)
+        return arena_oom(c->a, e);
+    if (text.len < 11 || text.ptr[0] != CURSOR_VERSION)
+        return invalid("", e);
+    uint64_t made = 0;
+    for (unsigned i = 0; i < 8; i++)
+        made |= (uint64_t)(unsigned char)text.ptr[1 + i] << 8 * i;
+    size_t len = (unsigned char)text.ptr[9] | (size_t)(unsigned char)text.ptr[10] << 8;
+    int64_t age_ms = clock_wall_ms() - (int64_t)made;
+    if (age_ms < -SKEW_MS || age_ms > (int64_t)CURSOR_HOURS * 3600 * 1000)
+        return invalid(": it is older than 24 hours; begin anew without it", e);
+    if (len > text.len - 11)
+        return invalid("", e);
+    *place = sv_make(text.ptr + 11, len);
+    return take_query(c, sv_tail(text, 11 + len), e);
+}
+
+err_code rest_cursor_url(const struct rest_call *c, sv path, size_t count, sv token,
+                         struct buf *out, struct err *e)
+{
+    sv format = rest_param(c, "_format"), pretty = rest_param(c, "_pretty");
+    TRY(buf_add(out, c->base, e));
+    if (path.len)
+        TRY(buf_add_fmt(out, e, "/%.*s", SV_FMT(path)));
+    TRY(buf_add_fmt(out, e, "?_count=%zu", count));
+    if (format.len) {
+        TRY(buf_add(out, SV_LIT("&_format="), e));
+        TRY(uri_encode(format, false, out, e));
+    }
+    if (pretty.len) {
+        TRY(buf_add(out, SV_LIT("&_pretty="), e));
+        TRY(uri_encode(pretty, false, out, e));
+    }
+    TRY(buf_add(out, SV_LIT("&page="), e));
+    return buf_add(out, token, e);
+}

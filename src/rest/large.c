@@ -1,0 +1,82 @@
+/* large.c - resources that are read in whole although they are large: few at a time.
+ *
+ * Who reads many of them gets large ones cut (store_get_light); who is about to send one fetches it here, waits for
+ * others to be done with theirs, and gives it back as soon as it stands in the answer. */
+#include "rest/rest_private.h"
+
+#include "base/limits.h"
+
+err_code rest_large_get(struct rest_call *c, const struct store_version *cut,
+                        struct rest_large *out, struct err *e)
+{
+    struct service *s = c->s;
+    *out = (struct rest_large){ 0 };
+    rest_let_go(c);
+    pthread_mutex_lock(&s->rest->large.lock);
+    while (s->rest->large.n == LIMIT_LARGE_AT_A_TIME)
+        pthread_cond_wait(&s->rest->large.fewer, &s->rest->large.lock);
+    s->rest->large.n++;
+    pthread_mutex_unlock(&s->rest->large.lock);
+    out->s = s;
+    out->a = arena_new(query_whole_len(cut) + (64u << 10));
+    return store_get(c->st, cut->type, cut->id, cut->t, out->a, &out->v, e);
+}
+
+void rest_large_done(struct rest_large *l)
+{
+    if (l->s == NULL)
+        return;
+    arena_free(l->a);
+    pthread_mutex_lock(&l->s->rest->large.lock);
+    l->s->rest->large.n--;
+    pthread_cond_signal(&l->s->rest->large.fewer);
+    pthread_mutex_unlock(&l->s->rest->large.lock);
+    *l = (struct rest_large){ 0 };
+}
+
+/* Content is at least three bytes for each four of text. */
+err_code rest_large_answer(struct rest_call *c, const struct store_version *cut, bool content,
+                           struct rest_large *out, struct err *e)
+{
+    size_t whole = query_whole_len(cut), least = content ? whole / 4 * 3 : whole + FHIR_SPLICE_MAX;
+    if (least > c->out.body.max)
+        return ERR(e, ERR_TOO_LARGE,
+                   "This %s has %zu bytes, and an answer at most %zu: an export holds it",
+                   fhir_type_name(cut->type), whole, c->out.body.max);
+    return rest_large_get(c, cut, out, e);
+}
+
+static bool fits_behind(const struct rest_call *c, const struct store_version *v, size_t there)
+{
+    there += REST_PAGE_FRAME;
+    return v->left_out == 0 ||
+           (there < c->out.body.max && query_whole_len(v) <= c->out.body.max - there);
+}
+
+bool rest_fits(const struct rest_call *c, const struct store_version *v)
+{
+    return fits_behind(c, v, c->out.body.len);
+}
+
+bool rest_fits_alone(const struct rest_call *c, const struct store_version *v)
+{
+    return !rest_fits(c, v) && fits_behind(c, v, 0);
+}
+
+err_code rest_version_put(struct rest_call *c, const struct store_version *v, struct json_writer *w,
+                          struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
+    CLEANUP_LARGE struct rest_large l = { 0 };
+    bool whole = v->left_out == 0 || rest_fits(c, v);
+    TRY(rest_may_grow(c, w->out->len + (whole ? query_whole_len(v) : v->body.json.len), e));
+    if (v->left_out && whole) {
+        TRY(rest_large_get(c, v, &l, e));
+        v = &l.v;
+    }
+    TRY(rest_version_write(v, &b, e));
+    arena_free(l.a); /* it is copied once more */
+    l.a = NULL;
+    json_raw(w, buf_sv(&b));
+    return ERR_OK;
+}

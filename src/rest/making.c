@@ -1,0 +1,131 @@
+#include "rest/making.h"
+
+#include "base/clock.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+struct waiter {
+    struct waiter *next;
+    struct making_ticket *ticket;
+    pthread_cond_t turn;
+};
+
+struct making {
+    unsigned n_places, n_per_owner;
+    struct {
+        pthread_mutex_t lock;
+        uint64_t *owners; /* n_taken: who holds the places */
+        unsigned n_taken;
+        struct waiter *waiters; /* by their turn */
+        uint64_t last_turn;
+    } locked;
+};
+
+struct making *making_new(unsigned n_places, unsigned n_per_owner)
+{
+    struct making *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        abort();
+    m->n_places = n_places ? n_places : 1;
+    m->n_per_owner = n_per_owner ? n_per_owner : 1;
+    m->locked.owners = calloc(m->n_places, sizeof *m->locked.owners);
+    if (m->locked.owners == NULL)
+        abort();
+    pthread_mutex_init(&m->locked.lock, NULL);
+    return m;
+}
+
+void making_free(struct making *m)
+{
+    if (m == NULL)
+        return;
+    pthread_mutex_destroy(&m->locked.lock);
+    free(m->locked.owners);
+    free(m);
+}
+
+static bool may_have_one_locked(const struct making *m, uint64_t owner)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < m->locked.n_taken; i++)
+        n += m->locked.owners[i] == owner;
+    return n < m->n_per_owner;
+}
+
+static void give_locked(struct making *m)
+{
+    struct waiter **at = &m->locked.waiters;
+    while (*at && m->locked.n_taken < m->n_places) {
+        struct waiter *w = *at;
+        if (!may_have_one_locked(m, w->ticket->owner)) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        m->locked.owners[m->locked.n_taken++] = w->ticket->owner;
+        w->ticket->holds = true;
+        pthread_cond_signal(&w->turn);
+    }
+}
+
+static void wait_locked(struct making *m, struct making_ticket *t, uint64_t until_us)
+{
+    struct waiter w = { .ticket = t }, **at = &m->locked.waiters;
+    struct timespec until = clock_mono_at(until_us);
+    int rc = 0;
+    clock_cond_init(&w.turn);
+    while (*at && (*at)->ticket->turn < t->turn)
+        at = &(*at)->next;
+    w.next = *at;
+    *at = &w;
+    give_locked(m);
+    while (!t->holds && rc == 0)
+        rc = pthread_cond_timedwait(&w.turn, &m->locked.lock, &until);
+    if (!t->holds) {
+        for (at = &m->locked.waiters; *at != &w;)
+            at = &(*at)->next;
+        *at = w.next;
+    }
+    pthread_cond_destroy(&w.turn);
+}
+
+static bool row_is_full_locked(const struct making *m, uint64_t owner)
+{
+    unsigned n = 0, n_own = 0;
+    for (const struct waiter *w = m->locked.waiters; w; w = w->next) {
+        n++;
+        n_own += w->ticket->owner == owner;
+    }
+    return n >= WAITERS_PER_PLACE * m->n_places || n_own >= WAITERS_PER_PLACE * m->n_per_owner;
+}
+
+making_result making_take(struct making *m, struct making_ticket *t, uint64_t until_us)
+{
+    if (t->holds)
+        return MAKING_HELD;
+    pthread_mutex_lock(&m->locked.lock);
+    bool full = t->turn == 0 && row_is_full_locked(m, t->owner); /* else it stands there */
+    if (!full) {
+        if (t->turn == 0)
+            t->turn = ++m->locked.last_turn;
+        wait_locked(m, t, until_us);
+    }
+    pthread_mutex_unlock(&m->locked.lock);
+    return full ? MAKING_ROW_IS_FULL : t->holds ? MAKING_HELD : MAKING_NOT_YET;
+}
+
+void making_give_back(struct making *m, struct making_ticket *t)
+{
+    if (!t->holds)
+        return;
+    pthread_mutex_lock(&m->locked.lock);
+    unsigned i = 0;
+    while (m->locked.owners[i] != t->owner)
+        i++;
+    m->locked.owners[i] = m->locked.owners[--m->locked.n_taken];
+    give_locked(m);
+    pthread_mutex_unlock(&m->locked.lock);
+    t->holds = false;
+    t->turn = 0;
+}

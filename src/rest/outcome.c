@@ -1,0 +1,72 @@
+/* outcome.c - OperationOutcomes in HealthLake's form: severity, code, details.text, diagnostics, and the
+ * element in location and expression. */
+#include "rest/rest_private.h"
+
+#include "base/log.h"
+#include "fhir/outcome.h"
+
+err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct buf *out,
+                            struct err *e)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_obj(&w);
+    json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
+    json_key(&w, "issue");
+    json_arr(&w);
+    for (size_t i = 0; i < n; i++)
+        fhir_issue_write(&w, &(struct fhir_issue){ issues[i].severity, issues[i].code,
+                                                   issues[i].path, issues[i].text });
+    json_arr_end(&w);
+    json_obj_end(&w);
+    return json_writer_end(&w, e);
+}
+
+err_code rest_issue_set(struct rest_call *c, struct rest_issue issue, struct err *e)
+{
+    struct rest_issue *one = ARENA_NEW(c->a, struct rest_issue);
+    if (one == NULL)
+        return arena_oom(c->a, e);
+    *one = issue;
+    c->issues = (struct rest_issue_list){ one, 1 };
+    return ERR_OK;
+}
+
+err_code rest_told_write(const struct rest_call *c, struct buf *out, struct err *e)
+{
+    const struct rest_issue_list *told = &c->out.told;
+    size_t n = 0;
+    struct rest_issue *all = arena_calloc(c->a, told->n + 1, sizeof *all);
+    if (all == NULL)
+        return arena_oom(c->a, e);
+    if (c->out.warning.len)
+        all[n++] = (struct rest_issue){ "warning", "not-supported", c->out.warning, SV_NONE };
+    for (size_t i = 0; i < told->n; i++)
+        all[n++] = told->items[i];
+    return n ? rest_outcome_write(all, n, out, e) : ERR_OK;
+}
+
+/* 413 says that what was sent is too large: without a body it is the query that breaks a limit. */
+static unsigned status_of(const struct rest_call *c, const struct error_fhir *f)
+{
+    bool sent = c->in.body.len || c->in.body_unread;
+    return f->status == 413 && !sent ? 400 : f->status;
+}
+
+unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *out)
+{
+    const struct error_fhir *f = error_as_fhir(e->code);
+    struct err ignored; /* bounded text, well formed: cannot fail */
+    buf_clear(out);
+    if (c->issues.n && !f->general) {
+        IGNORE(rest_outcome_write(c->issues.items, c->issues.n, out, &ignored));
+        return status_of(c, f);
+    }
+    struct rest_issue one = { "error", f->issue_type, sv_from(e->msg), SV_NONE };
+    if (f->general && e->code != ERR_CANCELLED) { /* who has hung up gets no answer */
+        LOG_ERR("rest_failed", e, LOG_STR("op", c->it ? c->it->name : "-"));
+        one.text = SV_LIT("Internal error; the service's log has it under this request's id");
+    }
+    IGNORE(rest_outcome_write(&one, 1, out, &ignored));
+    return status_of(c, f);
+}

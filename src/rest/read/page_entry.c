@@ -1,0 +1,93 @@
+/* page_entry.c - the pieces of a searchset: an entry, the entry of the notes, and the links. Searches, histories,
+ * $everything and the delete of several write their Bundles with them. Source: FHIR R4 bundle.html, search.html. */
+#include "rest/read/page_private.h"
+
+#include "base/limits.h"
+
+static bool wants_whole(const struct rest_page *p, const char *mode)
+{
+    if (p->n_elements && strcmp(mode, "match") != 0) /* _elements is about matches only */
+        return true;
+    return p->summary == REST_SUMMARY_FALSE && p->n_elements == 0;
+}
+
+bool rest_page_ends(const struct rest_page *p, const struct store_version *v, const char *mode)
+{
+    return wants_whole(p, mode) && rest_fits_alone(p->c, v);
+}
+
+err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struct query_match *m,
+                         const char *mode, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
+    json_obj(w);
+    json_kv_str(w, "fullUrl",
+                arena_fmt(p->c->a, "%.*s/%s/%.*s", SV_FMT(p->c->base), fhir_type_name(m->v.type),
+                          SV_FMT(m->v.id)));
+    json_key(w, "resource");
+    if (wants_whole(p, mode)) {
+        TRY(rest_version_put(p->c, &m->v, w, e));
+    } else {
+        TRY(rest_may_grow(p->c, w->out->len + m->v.body.json.len, e));
+        TRY(rest_subset_write(p, m, &b, e));
+        json_raw(w, buf_sv(&b));
+    }
+    json_key(w, "search");
+    json_obj(w);
+    json_kv_str(w, "mode", sv_from(mode));
+    json_obj_end(w);
+    json_obj_end(w);
+    return ERR_OK;
+}
+
+err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
+    if (p->n_notes == 0)
+        return ERR_OK;
+    TRY(rest_outcome_write(p->notes, p->n_notes, &b, e));
+    json_obj(w);
+    json_key(w, "resource");
+    json_raw(w, buf_sv(&b));
+    json_key(w, "search");
+    json_obj(w);
+    json_kv_str(w, "mode", SV_LIT("outcome"));
+    json_obj_end(w);
+    json_obj_end(w);
+    return ERR_OK;
+}
+
+static void write_link(struct json_writer *w, const char *relation, const struct buf *url)
+{
+    json_obj(w);
+    json_kv_str(w, "relation", sv_from(relation));
+    json_kv_str(w, "url", buf_sv(url));
+    json_obj_end(w);
+}
+
+err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *relation, sv page,
+                        struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(256u << 10);
+    TRY(rest_cursor_url(p->c, p->path, p->count, page, &b, e));
+    write_link(w, relation, &b);
+    return ERR_OK;
+}
+
+err_code rest_page_self(struct rest_page *p, struct json_writer *w, const char *relation,
+                        struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(256u << 10);
+    if (p->asked.len)
+        return rest_page_link(p, w, relation, p->asked, e);
+    TRY(buf_add(&b, p->c->base, e));
+    if (p->path.len)
+        TRY(buf_add_fmt(&b, e, "/%.*s", SV_FMT(p->path)));
+    TRY(buf_add_char(&b, '?', e));
+    size_t bare = b.len;
+    TRY(rest_params_write(p->c, &b, e));
+    if (b.len == bare)
+        b.len--;
+    write_link(w, relation, &b);
+    return ERR_OK;
+}

@@ -1,0 +1,336 @@
+/* page_include.c - what comes with the matches of a page: _include and _revinclude.
+ *
+ * Each resource that arrives on the page is looked at once. References out of it are `wanted`; the resource itself is
+ * part of the `frontier`, from which _revinclude looks for what leads to it. Rounds go on while something new arrives,
+ * PAGE_ITERATIONS at most. A version of a resource stands on the page once (`seen`).
+ * A page that lacks something of what was asked for says so in a note. Source: FHIR R4 search.html#include. */
+#include "rest/read/page_private.h"
+
+#include "base/limits.h"
+
+#define BREATHE_EVERY 32u /* resources that are read one by one */
+
+struct one_version { /* of a resource; version 0: the current one */
+    struct search_id x;
+    uint64_t version;
+};
+struct seen { /* versions that stand on the page; open addressing */
+    struct one_version *slots;
+    size_t cap, n;
+};
+
+struct rest_includes {
+    struct rest_page *p;
+    struct json_writer *w;
+    struct seen seen;
+    struct buf frontier; /* search_id of resources whose includes are to be found */
+    struct buf wanted;   /* one_version: resources to include */
+    bool versions_asked, versions_allowed; /* may the caller read versions? */
+    size_t n_included;
+    bool too_many;
+};
+
+/* Where the version stands, or would. */
+static struct one_version *seen_at(const struct seen *s, const struct one_version *v)
+{
+    size_t k = sv_hash(v->x.type + (v->version << 8), v->x.id) % s->cap;
+    while (s->slots[k].x.type &&
+           (s->slots[k].x.type != v->x.type || s->slots[k].version != v->version ||
+            !sv_eq(s->slots[k].x.id, v->x.id)))
+        k = (k + 1) % s->cap;
+    return &s->slots[k];
+}
+
+static bool seen_add(struct rest_includes *x, const struct store_version *v)
+{
+    struct seen *s = &x->seen;
+    struct one_version now = { { v->type, v->id }, v->version };
+    struct one_version *slot = seen_at(s, &now);
+    if (slot->x.type || s->n * 2 >= s->cap) /* limits keep it from filling */
+        return false;
+    now.x.id = arena_sv(x->p->c->a, v->id);
+    *slot = now;
+    s->n++;
+    return true;
+}
+
+/* N of Type/id/_history/N. False: it names none of ours, and so nothing. 0: it names no version. */
+static bool version_of(sv reference, uint64_t *out)
+{
+    static const sv mark = { "/_history/", 10 };
+    sv t = sv_head(reference, sv_find(reference, '#'));
+    *out = 0;
+    t = sv_head(t, sv_find(t, '|'));
+    for (size_t i = 0; i + mark.len <= t.len; i++)
+        if (sv_starts(sv_tail(t, i), mark))
+            return sv_to_u64(sv_tail(t, i + mark.len), out) && *out > 0;
+    return true;
+}
+
+static void want_reference(void *ctx, const struct search_value *v)
+{
+    struct rest_includes *x = ctx;
+    uint64_t version;
+    if (v->ref_type == FHIR_TYPE_NONE || (v->ref_base.len && !sv_eq(v->ref_base, x->p->c->base)) ||
+        x->too_many || !version_of(v->text, &version))
+        return;
+    if (x->wanted.len / sizeof(struct one_version) >= 4 * (size_t)PAGE_INCLUDED_MAX) {
+        x->too_many = true;
+        return;
+    }
+    struct one_version one = { { v->ref_type, arena_sv(x->p->c->a, v->ref_id) }, version };
+    if (one.x.id.ptr == NULL || buf_add(&x->wanted, sv_make(&one, sizeof one), NULL) != ERR_OK)
+        x->too_many = true;
+}
+struct include_filter {
+    struct rest_includes *x;
+    fhir_type target;
+};
+
+static void want_target(void *ctx, const struct search_value *v)
+{
+    struct include_filter *f = ctx;
+    if (f->target == FHIR_TYPE_NONE || v->ref_type == f->target)
+        want_reference(f->x, v);
+}
+
+/* What a resource on the page leads to. */
+static void follow(struct rest_includes *x, fhir_type type, yyjson_val *root, bool iterating)
+{
+    for (size_t i = 0; i < x->p->n_includes; i++) {
+        const struct rest_include *in = &x->p->includes[i];
+        struct include_filter f = { x, in->target };
+        if (in->reverse || (in->type && in->type != type) || (iterating && !in->iterate))
+            continue;
+        if (in->param) {
+            search_extract(in->param, root, want_target, &f);
+            continue;
+        }
+        size_t n;
+        const struct search_param *const *of = search_params_of(type, &n);
+        for (size_t k = 0; k < n; k++)
+            if (of[k]->kind == SEARCH_REFERENCE)
+                search_extract(of[k], root, want_target, &f);
+    }
+}
+
+/* A resource has come onto the page: look where it leads, and remember it for _revinclude. */
+static err_code arrived(struct rest_includes *x, const struct query_match *m, bool iterating,
+                        struct err *e)
+{
+    struct search_id id = { m->v.type, arena_sv(x->p->c->a, m->v.id) };
+    if (id.id.ptr == NULL)
+        return arena_oom(x->p->c->a, e);
+    follow(x, m->v.type, m->root, iterating);
+    return buf_add(&x->frontier, sv_make(&id, sizeof id), e);
+}
+
+static err_code included(struct rest_includes *x, const struct query_match *m, struct err *e)
+{
+    if (x->n_included == PAGE_INCLUDED_MAX || x->p->c->out.body.len > 2 * (size_t)PAGE_BYTES) {
+        x->too_many = true;
+        return ERR_OK;
+    }
+    if (!seen_add(x, &m->v))
+        return ERR_OK;
+    x->n_included++;
+    TRY(rest_page_entry(x->p, x->w, m, "include", e));
+    return arrived(x, m, true, e);
+}
+
+/* Old versions are what a search alone does not show: who may not read them gets the current one. */
+static bool may_read_versions(struct rest_includes *x)
+{
+    struct err ignored;
+    if (!x->versions_asked)
+        x->versions_allowed = rest_allowed(x->p->c, "VersionReadResource", &ignored) == ERR_OK;
+    x->versions_asked = true;
+    return x->versions_allowed;
+}
+
+/* What a reference leads to as of the page's commit; a body lives in a, or until *cur is closed. ERR_NOT_FOUND. */
+static err_code referred(struct rest_includes *x, const struct one_version *want, struct arena *a,
+                         struct store_cursor **cur, struct store_version *out, struct err *e)
+{
+    struct rest_page *p = x->p;
+    TRY(store_get_light(p->c->st, want->x.type, want->x.id, p->as_of, a, out, e));
+    if (want->version && want->version != out->version && may_read_versions(x))
+        TRY(rest_version_find(p->c, &want->x, want->version, p->as_of, cur, out, e));
+    return out->method == STORE_METHOD_DELETE ? ERR(e, ERR_NOT_FOUND, "It was deleted") : ERR_OK;
+}
+
+static err_code include_one(struct rest_includes *x, const struct one_version *want,
+                            struct arena *a, struct err *e)
+{
+    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+    struct query_match m;
+    yyjson_doc *doc;
+    struct err why;
+    if (want->version && seen_at(&x->seen, want)->x.type)
+        return ERR_OK;
+    arena_reset(a);
+    err_code rc = referred(x, want, a, &cur, &m.v, &why);
+    if (rc == ERR_NOT_FOUND) /* a reference may lead nowhere */
+        return ERR_OK;
+    if (rc != ERR_OK) {
+        *e = why;
+        return rc;
+    }
+    TRY(json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
+    m.root = yyjson_doc_get_root(doc);
+    return included(x, &m, e);
+}
+
+/* Resources that references name. */
+static err_code include_wanted(struct rest_includes *x, struct err *e)
+{
+    struct buf now = x->wanted;
+    buf_init(&x->wanted, SIZE_MAX / 2);
+    err_code rc = ERR_OK;
+    const struct one_version *all = (const struct one_version *)(const void *)now.ptr;
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
+    for (size_t i = 0; i < now.len / sizeof *all && rc == ERR_OK && !x->too_many; i++) {
+        if (i % BREATHE_EVERY == BREATHE_EVERY - 1) {
+            rc = rest_breathe(x->p->c, e);
+            x->too_many = rc == ERR_TIMEOUT;
+            if (rc != ERR_OK) {
+                rc = x->too_many ? ERR_OK : rc;
+                break;
+            }
+        }
+        rc = include_one(x, &all[i], a, e);
+    }
+    buf_done(&now);
+    return rc;
+}
+
+static err_code revinclude_one(struct rest_includes *x, const struct rest_include *in,
+                               const struct search_param *param, const struct search_id *ids,
+                               size_t n, struct err *e)
+{
+    CLEANUP(query_walk_close) struct query_walk *w = NULL;
+    struct query *q = arena_alloc(x->p->c->a, sizeof *q);
+    struct query_match m;
+    err_code rc;
+    if (q == NULL)
+        return arena_oom(x->p->c->a, e);
+    const struct query_source src = rest_query_source(x->p->c, x->p->as_of);
+    query_init(q, &src, in->type);
+    TRY(query_leads_to(q, &param, 1, ids, n, e));
+    TRY(query_walk_open(q, NULL, &w, e));
+    while (!x->too_many && (rc = query_walk_next(w, 0, &m, e)) != ERR_EOF) {
+        if (rc == ERR_TIMEOUT) { /* the matches are there: the page says what it lacks */
+            x->too_many = true;
+            return ERR_OK;
+        }
+        TRY(rc);
+        TRY(included(x, &m, e));
+    }
+    return ERR_OK;
+}
+
+/* Resources that lead to those of the frontier. */
+static err_code include_reverse(struct rest_includes *x, const struct buf *frontier, bool iterating,
+                                struct err *e)
+{
+    size_t n_all = frontier->len / sizeof(struct search_id);
+    for (size_t i = 0; i < x->p->n_includes; i++) {
+        const struct rest_include *in = &x->p->includes[i];
+        if (!in->reverse || (iterating && !in->iterate))
+            continue;
+        struct search_id *ids = arena_alloc(x->p->c->a, (n_all + 1) * sizeof *ids);
+        if (ids == NULL)
+            return arena_oom(x->p->c->a, e);
+        const struct search_id *all = (const struct search_id *)(const void *)frontier->ptr;
+        size_t n = 0, n_params;
+        for (size_t k = 0; k < n_all; k++)
+            if (in->target == FHIR_TYPE_NONE || all[k].type == in->target)
+                ids[n++] = all[k];
+        if (n == 0)
+            continue;
+        query_ids_sort(ids, &n); /* two versions of a resource are one here */
+        if (in->param) {
+            TRY(revinclude_one(x, in, in->param, ids, n, e));
+            continue;
+        }
+        const struct search_param *const *of = search_params_of(in->type, &n_params);
+        for (size_t k = 0; k < n_params; k++)
+            if (of[k]->kind == SEARCH_REFERENCE)
+                TRY(revinclude_one(x, in, of[k], ids, n, e));
+    }
+    return ERR_OK;
+}
+
+err_code rest_includes_write(struct rest_includes *x, struct err *e)
+{
+    if (x == NULL)
+        return ERR_OK;
+    for (unsigned round = 0; !x->too_many; round++) {
+        if (round == PAGE_ITERATIONS) {
+            x->too_many = true; /* some may come behind: nobody looked */
+            break;
+        }
+        struct buf frontier = x->frontier;
+        buf_init(&x->frontier, SIZE_MAX / 2);
+        err_code rc = include_wanted(x, e);
+        if (rc == ERR_OK)
+            rc = include_reverse(x, &frontier, round > 0, e);
+        bool done = x->frontier.len == 0;
+        buf_done(&frontier);
+        TRY(rc);
+        if (done)
+            break;
+    }
+    if (x->too_many) {
+        struct rest_page *p = x->p;
+        struct rest_issue *more = arena_calloc(p->c->a, p->n_notes + 1, sizeof *more);
+        if (more == NULL)
+            return arena_oom(p->c->a, e);
+        if (p->n_notes)
+            memcpy(more, p->notes, p->n_notes * sizeof *more);
+        more[p->n_notes++] = (struct rest_issue){
+            "warning", "incomplete",
+            SV_LIT("Not all that _include and _revinclude ask for is on this page: ask for fewer "
+                   "matches with _count"),
+            SV_NONE
+        };
+        p->notes = more;
+    }
+    return ERR_OK;
+}
+
+struct rest_includes *rest_includes_new(struct rest_page *p, struct json_writer *w)
+{
+    if (p->n_includes == 0)
+        return NULL;
+    struct rest_includes *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        abort();
+    x->p = p;
+    x->w = w;
+    x->seen.cap = 4 * ((size_t)PAGE_INCLUDED_MAX + PAGE_COUNT_MAX);
+    x->seen.slots = calloc(x->seen.cap, sizeof *x->seen.slots);
+    if (x->seen.slots == NULL)
+        abort();
+    buf_init(&x->frontier, SIZE_MAX / 2);
+    buf_init(&x->wanted, SIZE_MAX / 2);
+    return x;
+}
+
+void rest_includes_free(struct rest_includes *x)
+{
+    if (x == NULL)
+        return;
+    free(x->seen.slots);
+    buf_done(&x->frontier);
+    buf_done(&x->wanted);
+    free(x);
+}
+
+err_code rest_includes_match(struct rest_includes *x, const struct query_match *m, struct err *e)
+{
+    if (x == NULL)
+        return ERR_OK;
+    (void)seen_add(x, &m->v); /* a match comes once */
+    return arrived(x, m, false, e);
+}

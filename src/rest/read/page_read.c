@@ -1,0 +1,318 @@
+/* page_read.c - the parameters of a search become a page to be written: results first (_count, _sort, _include ...),
+ * because the page says as of which commit the rest is asked, then the criteria of its query.
+ *
+ * A parameter that no type has is passed over with a note on the page, or refused under Prefer: handling=strict.
+ * Source: FHIR R4 search.html; what differs from HealthLake is in docs/api-fhir.md. */
+#include "rest/read/page_private.h"
+
+#include "base/limits.h"
+
+static err_code bad(struct err *e, const char *what)
+{
+    return ERR(e, ERR_INVALID, "%s", what);
+}
+
+static err_code read_count(struct rest_page *p, sv value, struct err *e)
+{
+    uint64_t n;
+    if (!sv_to_u64(value, &n))
+        return bad(e, "_count must be a whole number");
+    if (n == 0)
+        p->count_only = true;
+    p->count = n > PAGE_COUNT_MAX ? PAGE_COUNT_MAX : (size_t)n;
+    return ERR_OK;
+}
+
+static err_code read_summary(struct rest_page *p, sv value, struct err *e)
+{
+    static const char *const names[] = { "false", "true", "text", "data", "count" };
+    for (unsigned i = 0; i < 5; i++)
+        if (sv_eq_cstr(value, names[i])) {
+            p->count_only |= i == 4;
+            p->summary = i == 4 ? REST_SUMMARY_FALSE : (enum rest_summary)i;
+            return ERR_OK;
+        }
+    return bad(e, "_summary must be true, text, data, count or false");
+}
+
+/* Ours: the store as of a commit, whose number an export's manifest has as asOfCommit. It shows what history shows, and
+ * so needs its right. */
+static err_code read_as_of(struct rest_page *p, sv value, struct err *e)
+{
+    uint64_t t;
+    if (!sv_to_u64(value, &t) || t == 0 || t > store_last(p->c->st).t)
+        return bad(e, "_asOf must be the number of a commit of this data store");
+    TRY(rest_allowed(p->c, p->c->type ? "GetHistoryByResourceType" : "GetFullHistory", e));
+    p->as_of = t;
+    p->past = true;
+    return ERR_OK;
+}
+
+static err_code read_total(struct rest_page *p, sv value, struct err *e)
+{
+    if (!sv_eq(value, SV_LIT("none")) && !sv_eq(value, SV_LIT("estimate")) &&
+        !sv_eq(value, SV_LIT("accurate")))
+        return bad(e, "_total must be none, estimate or accurate");
+    p->total = !sv_eq(value, SV_LIT("none"));
+    return ERR_OK;
+}
+
+static err_code read_sort(struct rest_page *p, sv value, struct err *e)
+{
+    sv one;
+    if (p->n_types != 1)
+        return bad(e, "_sort needs a search of one type");
+    while (sv_cut(&value, ',', &one)) {
+        struct query_sort s = { 0 };
+        if (sv_starts(one, SV_LIT("-"))) {
+            s.descending = true;
+            one = sv_tail(one, 1);
+        }
+        s.param = search_param_find(p->types[0], one);
+        if (s.param == NULL || s.param->kind == SEARCH_COMPOSITE || s.param->kind == SEARCH_SPECIAL)
+            return ERR(e, ERR_INVALID, "_sort: %s has no search parameter of that name to sort by",
+                       fhir_type_name(p->types[0]));
+        if (p->n_sort == QUERY_SORT_MAX)
+            return ERR(e, ERR_TOO_LARGE, "_sort takes at most %u rules", QUERY_SORT_MAX);
+        p->sort[p->n_sort++] = s;
+    }
+    return ERR_OK;
+}
+
+/* Type:parameter[:target], or Type:*, or * */
+static err_code read_one_include(struct rest_page *p, sv name, sv value, struct err *e)
+{
+    sv modifier = name, word, type_name, code, target = SV_NONE, rest = sv_trim(value);
+    struct rest_include in = { .reverse = sv_starts(name, SV_LIT("_revinclude")) };
+    (void)sv_cut(&modifier, ':', &word); /* of a text that is there: always true */
+    if (modifier.ptr && !sv_eq(modifier, SV_LIT("iterate")) && !sv_eq(modifier, SV_LIT("recurse")))
+        return bad(e, "_include and _revinclude take the modifier :iterate and no other");
+    in.iterate = modifier.ptr != NULL;
+    if (p->n_includes == PAGE_INCLUDES_MAX)
+        return ERR(e, ERR_TOO_LARGE, "A search takes at most %u _include and _revinclude",
+                   PAGE_INCLUDES_MAX);
+    if (sv_eq(rest, SV_LIT("*")) && !in.reverse) { /* whatever any of them refers to */
+        p->includes[p->n_includes++] = in;
+        return ERR_OK;
+    }
+    if (!sv_cut(&rest, ':', &type_name) || !sv_cut(&rest, ':', &code))
+        return bad(e,
+                   "_include and _revinclude are written Type:parameter or Type:parameter:Target");
+    in.type = fhir_type_find(type_name);
+    if (in.type == FHIR_TYPE_NONE)
+        return ERR(e, ERR_INVALID, "_include and _revinclude begin with a resource type: %s",
+                   fhir_type_not(type_name, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+    if (sv_cut(&rest, ':', &target)) {
+        in.target = fhir_type_find(target);
+        if (in.target == FHIR_TYPE_NONE)
+            return ERR(e, ERR_INVALID, "The target of _include: %s",
+                       fhir_type_not(target, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+    }
+    if (!sv_eq(code, SV_LIT("*"))) {
+        in.param = search_param_find(in.type, code);
+        if (in.param == NULL || in.param->kind != SEARCH_REFERENCE)
+            return ERR(e, ERR_INVALID, "_include: %s has no reference parameter of that name",
+                       fhir_type_name(in.type));
+        if (in.target && !search_param_targets(in.param, in.target))
+            return ERR(e, ERR_INVALID, "_include: %.*s does not lead to that type",
+                       SV_FMT(in.param->code));
+    }
+    p->includes[p->n_includes++] = in;
+    return ERR_OK;
+}
+
+/* Several in one parameter, divided by commas, are what clients of HealthLake send. */
+static err_code read_include(struct rest_page *p, sv name, sv value, struct err *e)
+{
+    sv one;
+    while (sv_cut(&value, ',', &one))
+        if (!rest_says_nothing(one))
+            TRY(read_one_include(p, name, one, e));
+    return ERR_OK;
+}
+
+static err_code read_elements(struct rest_page *p, sv value, struct err *e)
+{
+    sv one;
+    while (sv_cut(&value, ',', &one)) {
+        size_t dot = sv_find(one, '.'); /* "Patient.name" is name; deeper paths mean their root */
+        fhir_type t = fhir_type_find(sv_head(one, dot));
+        if (t && dot < one.len)
+            one = sv_tail(one, dot + 1);
+        one = sv_trim(sv_head(one, sv_find(one, '.')));
+        if (one.len == 0)
+            continue;
+        if (p->n_elements == PAGE_ELEMENTS_MAX)
+            return ERR(e, ERR_TOO_LARGE, "_elements takes at most %u names", PAGE_ELEMENTS_MAX);
+        p->elements[p->n_elements++] = one;
+    }
+    return ERR_OK;
+}
+
+err_code rest_page_subset_read(struct rest_page *p, sv name, sv value, bool *taken, struct err *e)
+{
+    bool summary = sv_eq(name, SV_LIT("_summary"));
+    *taken = summary || sv_eq(name, SV_LIT("_elements"));
+    if (*taken)
+        TRY(summary ? read_summary(p, value, e) : read_elements(p, value, e));
+    if (p->summary != REST_SUMMARY_FALSE && p->n_elements)
+        return bad(e, "_summary and _elements exclude each other");
+    return ERR_OK;
+}
+
+/* A parameter of the result. False: it is none. */
+static bool control(struct rest_page *p, sv name, sv value, err_code *rc, struct err *e)
+{
+    sv word = sv_head(name, sv_find(name, ':'));
+    bool taken;
+    *rc = rest_page_subset_read(p, name, value, &taken, e);
+    if (taken || *rc != ERR_OK)
+        return true;
+    if (sv_eq(word, SV_LIT("_include")) || sv_eq(word, SV_LIT("_revinclude")))
+        *rc = read_include(p, name, value, e);
+    else if (sv_eq(name, SV_LIT("_count")))
+        *rc = read_count(p, value, e);
+    else if (sv_eq(name, SV_LIT("_total")))
+        *rc = read_total(p, value, e);
+    else if (sv_eq(name, SV_LIT("_sort")))
+        *rc = read_sort(p, value, e);
+    else if (sv_eq(name, SV_LIT("_asOf")))
+        *rc = read_as_of(p, value, e);
+    else if (sv_eq(name, SV_LIT("_text")) || sv_eq(name, SV_LIT("_content")) ||
+             sv_eq(name, SV_LIT("_filter")) || sv_eq(name, SV_LIT("_query")) ||
+             sv_eq(name, SV_LIT("_list")) || sv_eq(name, SV_LIT("_contained")))
+        *rc = ERR(e, ERR_UNSUPPORTED, "%.*s is not offered", SV_FMT(name));
+    else
+        return sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")) ||
+               sv_eq(name, SV_LIT("_type")) || sv_eq(name, SV_LIT("page"));
+    return true;
+}
+
+static bool belongs(const struct rest_page *p, fhir_type t)
+{
+    const struct search_param *members[SEARCH_COMPARTMENT_MAX];
+    return p->owner == FHIR_TYPE_NONE || t == p->owner || search_compartment(p->owner, t, members);
+}
+
+static void type_insert(struct rest_page *p, size_t at, fhir_type t)
+{
+    memmove(&p->types[at + 1], &p->types[at], (p->n_types - at) * sizeof p->types[0]);
+    p->types[at] = t;
+    p->n_types++;
+}
+
+/* Of a search over several types: all, or those of _type; of a compartment those that can be members. */
+static err_code read_types(struct rest_page *p, struct err *e)
+{
+    sv list = rest_param(p->c, "_type"), one;
+    const struct search_param *members[SEARCH_COMPARTMENT_MAX];
+    p->owner_at = QUERY_NO_OWNER;
+    if (!p->any_type)
+        return ERR_OK;
+    for (unsigned t = 1; t <= fhir_n_types() && list.ptr == NULL; t++)
+        if (belongs(p, (fhir_type)t))
+            p->types[p->n_types++] = (fhir_type)t;
+    while (sv_cut(&list, ',', &one)) {
+        fhir_type t = fhir_type_find(one);
+        if (t == FHIR_TYPE_NONE)
+            return ERR(e, ERR_INVALID, "_type must be a list of resource types: %s",
+                       fhir_type_not(one, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+        size_t at = p->n_types;
+        while (at && p->types[at - 1] > t)
+            at--;
+        if ((at && p->types[at - 1] == t) || !belongs(p, t) || p->n_types == QUERY_TYPES_MAX - 1)
+            continue;
+        type_insert(p, at, t);
+    }
+    for (size_t i = 0; i < p->n_types && p->owner; i++)
+        if (p->types[i] == p->owner) { /* first itself, then what is linked to it */
+            p->owner_at = i;
+            if (search_compartment(p->owner, p->owner, members))
+                type_insert(p, i, p->owner);
+            break;
+        }
+    return ERR_OK;
+}
+
+/* Encoded once too often, and still no parameter: its sender does not mean every resource. */
+static err_code misspelt(sv name, struct err *e)
+{
+    return ERR(e, ERR_INVALID, "The name of search parameter %.*s is encoded twice, and unknown",
+               SV_FMT(sv_head(name, 64)));
+}
+
+err_code rest_page_ignored(struct rest_page *p, sv name, const struct err *why, struct err *e)
+{
+    if (sv_find(name, '%') < name.len)
+        return misspelt(name, e);
+    if (rest_prefers(p->c, "handling=strict"))
+        return ERR(e, ERR_INVALID, "Search parameter %.*s: %s", SV_FMT(sv_head(name, 64)),
+                   why->msg);
+    struct rest_issue *more = arena_calloc(p->c->a, p->n_notes + 1, sizeof *more);
+    if (more == NULL)
+        return arena_oom(p->c->a, e);
+    if (p->n_notes)
+        memcpy(more, p->notes, p->n_notes * sizeof *more);
+    more[p->n_notes] =
+        (struct rest_issue){ "warning", "not-supported",
+                             arena_fmt(p->c->a, "Search parameter %.*s was ignored: %s",
+                                       SV_FMT(sv_head(name, 64)), why->msg),
+                             SV_NONE };
+    p->notes = more;
+    p->n_notes++;
+    return ERR_OK;
+}
+
+err_code rest_page_read(struct rest_page *p, struct err *e)
+{
+    struct rest_call *c = p->c;
+    struct err why;
+    sv place;
+    TRY(rest_read_names(c, e));
+    TRY(rest_cursor_open(c, p->path, &place, e));
+    p->asked = rest_param(c, "page");
+    TRY(read_types(p, e));
+    /* results first: the page says as of which commit the rest is asked */
+    bool *done = arena_calloc(c->a, c->params.n + 1, sizeof *done);
+    if (done == NULL)
+        return arena_oom(c->a, e);
+    for (size_t i = 0; i < c->params.n; i++) {
+        err_code rc = ERR_OK;
+        const struct rest_param *param = &c->params.items[i];
+        done[i] = param->name.len == 0 || control(p, param->name, param->value, &rc, e);
+        TRY(rc);
+    }
+    struct query *q = &p->q;
+    if (place.ptr)
+        TRY(rest_page_place_read(p, place, e));
+    if (p->as_of == 0)
+        p->as_of = c->as_of ? c->as_of : store_last(c->st).t;
+    const struct query_source src = rest_query_source(c, p->as_of);
+    query_init(q, &src, p->types[0]);
+    memcpy(q->types, p->types, p->n_types * sizeof q->types[0]);
+    q->n_types = p->n_types;
+    if (p->owner)
+        TRY(query_compartment(q, p->owner, c->id, e));
+    q->owner_at = p->owner_at;
+    for (size_t i = 0; i < c->params.n; i++) {
+        if (done[i])
+            continue;
+        err_code rc = query_add(q, c->params.items[i].name, c->params.items[i].value, &why);
+        if (rc == ERR_NOT_FOUND && c->params.items[i].twice)
+            return misspelt(c->params.items[i].name, e);
+        if (rc == ERR_NOT_FOUND) {
+            TRY(rest_page_ignored(p, c->params.items[i].name, &why, e));
+            c->params.items[i].name.len = 0; /* the self link says what was done */
+            continue;
+        }
+        if (rc != ERR_OK) {
+            *e = why;
+            return rc;
+        }
+    }
+    if (p->summary == REST_SUMMARY_TEXT && p->n_includes)
+        return bad(e, "_summary=text goes with no _include and no _revinclude");
+    if (p->after ? p->n_after != p->n_sort : p->from_place && p->n_sort)
+        return bad(e, "Invalid pagination token: it is not of this search");
+    return ERR_OK;
+}

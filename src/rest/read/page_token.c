@@ -1,0 +1,114 @@
+/* page_token.c - the place of a page as text, which a token seals (cursor.c).
+ *
+ *   T-b                                    the first page
+ *   T-s-KEY.KEY-ID                         behind this row in the order of _sort; keys in hexadecimal digits
+ *   T-p-TYPE-CLAUSE-DRIVER-VALUE-ID        where the walk of the query stands; VALUE in hexadecimal digits
+ *
+ * T is the commit as of which all pages of the search are read. */
+#include "rest/read/page_private.h"
+
+#include "codec/hash.h"
+
+struct row { /* with the room of its texts */
+    struct query_row row;
+    char room[QUERY_SORT_MAX * SEARCH_SORT_KEY_MAX + FHIR_ID_MAX];
+};
+
+static err_code bad_place(struct err *e)
+{
+    return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
+}
+
+static bool unhex(sv text, unsigned char *out, size_t max, size_t *len)
+{
+    if (text.len % 2 || text.len / 2 > max)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (v < 0)
+            return false;
+        out[i / 2] = (unsigned char)(i % 2 ? out[i / 2] | v : v << 4);
+    }
+    *len = text.len / 2;
+    return true;
+}
+
+static bool sorted_place_read(struct rest_page *p, sv text)
+{
+    sv keys, one;
+    struct row *s = arena_calloc(p->c->a, 1, sizeof *s);
+    char *room = s ? s->room : NULL;
+    if (s == NULL || !sv_cut(&text, '-', &keys) || !fhir_id_ok(text))
+        return false;
+    s->row.id =
+        (struct search_id){ p->types[0], sv_make(memcpy(room, text.ptr, text.len), text.len) };
+    room += text.len;
+    for (; sv_cut(&keys, '.', &one); p->n_after++) {
+        size_t len;
+        if (p->n_after == QUERY_SORT_MAX ||
+            !unhex(one, (unsigned char *)room, SEARCH_SORT_KEY_MAX, &len))
+            return false;
+        s->row.keys[p->n_after] = sv_make(room, len);
+        room += len;
+    }
+    p->after = &s->row;
+    return true;
+}
+
+err_code rest_page_place_read(struct rest_page *p, sv text, struct err *e)
+{
+    sv t, kind, part[4];
+    uint64_t n[3];
+    if (!sv_cut(&text, '-', &t) || !sv_to_u64(t, &p->as_of) || !sv_cut(&text, '-', &kind) ||
+        p->as_of == 0 || p->as_of > store_last(p->c->st).t)
+        return bad_place(e);
+    if (sv_eq(kind, SV_LIT("b")))
+        return ERR_OK;
+    if (sv_eq(kind, SV_LIT("s")))
+        return sorted_place_read(p, text) ? ERR_OK : bad_place(e);
+    for (size_t i = 0; i < 4; i++)
+        if (!sv_cut(&text, '-', &part[i]))
+            return bad_place(e);
+    for (size_t i = 0; i < 3; i++)
+        if (!sv_to_u64(part[i], &n[i]) || n[i] > 1000)
+            return bad_place(e);
+    struct query_place *at = &p->place;
+    memset(at, 0, sizeof *at);
+    at->type_at = (size_t)n[0];
+    at->clause = (int)n[1] - 1;
+    at->driver = (size_t)n[2];
+    size_t value_len;
+    if (!unhex(part[3], at->value, sizeof at->value, &value_len) || (text.len && !fhir_id_ok(text)))
+        return bad_place(e);
+    at->value_len = (uint8_t)value_len;
+    if (text.len)
+        memcpy(at->id, text.ptr, text.len);
+    at->id_len = (uint8_t)text.len;
+    p->from_place = true;
+    return ERR_OK;
+}
+
+sv rest_page_place(const struct rest_page *p, const struct query_place *at)
+{
+    char hex[2 * SEARCH_KEY_MAX];
+    hash_hex(at->value, at->value_len, hex);
+    return arena_fmt(p->c->a, "%llu-p-%zu-%d-%zu-%.*s-%.*s", (unsigned long long)p->as_of,
+                     at->type_at, at->clause + 1, at->driver, 2 * at->value_len, hex,
+                     (int)at->id_len, at->id);
+}
+
+sv rest_page_place_sorted(const struct rest_page *p, const struct query_row *last)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(8192);
+    char hex[2 * SEARCH_SORT_KEY_MAX];
+    struct err ignored; /* the cap is far above what rows can hold */
+    for (size_t i = 0; i < p->n_sort; i++) {
+        hash_hex((const uint8_t *)last->keys[i].ptr, last->keys[i].len, hex);
+        if ((i && buf_add_char(&b, '.', &ignored) != ERR_OK) ||
+            buf_add(&b, sv_make(hex, 2 * last->keys[i].len), &ignored) != ERR_OK)
+            return SV_NONE;
+    }
+    return arena_fmt(p->c->a, "%llu-s-%.*s-%.*s", (unsigned long long)p->as_of, SV_FMT(buf_sv(&b)),
+                     SV_FMT(last->id.id));
+}

@@ -1,0 +1,408 @@
+/* rest.c - the door of the data plane: who calls, which data store, which interaction, and the way back.
+ *
+ *   server thread   signature -> data store -> route -> may the caller -> reads at once,
+ *   worker          everything that waits for a disk or may look at many resources
+ *
+ * Source: FHIR R4 http.html; HealthLake's headers and actions in docs/api-fhir.md. */
+#include "rest/rest_private.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+#include <unistd.h>
+
+#define BODY_MAX (64u << 20) /* of an answer */
+/* Many: they wait for a shared fsync most of the time. One queue may have 32 of them, one caller 40 (workers.c). */
+#define WORKERS     48u
+#define MAX_WAITING 1024u
+#define CONTENT     "application/fhir+json;charset=utf-8"
+#define PREFIX      "/datastore/"
+
+/* ---- one exchange ---- */
+
+struct exchange { /* owned by the request's arena */
+    struct rest_call c;
+    struct rest_clock clock;
+    struct datastore_held *held;
+    struct http_exchange *x;
+    const char *request_id;
+    err_code rc;
+    struct err e;
+};
+
+/* A list may come in several headers of one name. */
+static sv condition_header(const struct http_request *req, const char *name, bool *twice)
+{
+    sv all = SV_NONE;
+    *twice = false;
+    for (size_t i = 0; i < req->n_headers; i++) {
+        sv one = req->headers[i].value;
+        if (!sv_eq_nocase(req->headers[i].name, sv_from(name)))
+            continue;
+        *twice = all.ptr != NULL;
+        all = all.ptr ? ARENA_JOIN(req->arena, all, SV_LIT(", "), one) : one;
+        if (all.ptr == NULL) /* an empty header is there all the same */
+            all = SV_LIT("");
+    }
+    return all;
+}
+
+static void headers_in(struct rest_call *c, const struct http_request *req)
+{
+    struct rest_request *in = &c->in;
+    bool twice;
+    in->method = req->method;
+    in->query = req->query;
+    in->body = req->body;
+    in->body_unread = req->body_too_large;
+    in->content_type = http_header_get(req, "Content-Type");
+    in->accept = http_header_get(req, "Accept");
+    in->prefer = http_header_get(req, "Prefer");
+    in->if_match = condition_header(req, "If-Match", &twice);
+    in->if_none_match = condition_header(req, "If-None-Match", &twice);
+    in->if_none_exist = condition_header(req, "If-None-Exist", &in->if_none_exist_twice);
+    in->if_modified_since = http_header_get(req, "If-Modified-Since");
+    in->if_unmodified_since = condition_header(req, "If-Unmodified-Since", &twice);
+    in->content_encoding = http_header_get(req, "Content-Encoding");
+    in->security_context = http_header_get(req, "X-Security-Context");
+    in->consistency_level = http_header_get(req, "x-amz-fhir-history-consistency-level");
+    in->validation_level = http_header_get(req, "x-amzn-healthlake-fhir-validation-level");
+    in->idempotency_key = http_header_get(req, "x-amz-fhir-idempotency-key");
+}
+
+/* FHIR says which of its versions with "application/fhir+json; fhirVersion=4.0". */
+static bool is_our_version(sv kind)
+{
+    sv v = rest_media_param(kind, "fhirVersion");
+    return v.ptr == NULL || sv_eq(v, SV_LIT("4.0")) || sv_eq(v, SV_LIT("4.0.1"));
+}
+
+static bool is_json(sv kind)
+{
+    static const char *const json[] = {
+        "*/*",  "application/*", "application/fhir+json", "text/json", "application/json",
+        "json", "text/*",        "application/json+fhir", "html",      "text/html"
+    };
+    sv name = sv_trim(sv_head(kind, sv_find(kind, ';')));
+    for (size_t i = 0; i < sizeof json / sizeof json[0]; i++)
+        if (sv_eq_nocase(name, sv_from(json[i])))
+            return is_our_version(kind);
+    return false;
+}
+
+/* _format wins over Accept. Source: http.html#parameters */
+static err_code check_format(const struct rest_call *c, struct err *e)
+{
+    sv format = rest_param(c, "_format"), rest = c->in.accept, one;
+    if (c->it->shape == REST_EXPORT_STATUS || c->it->shape == REST_EXPORT_FILE)
+        return ERR_OK; /* plain JSON and NDJSON, whatever else is taken */
+    if (rest_binary_reads(c))
+        return ERR_OK; /* what it holds decides */
+    if (format.len) {  /* a plus sign that was not encoded has become a space */
+        if (is_json(format) || sv_eq(format, SV_LIT("application/fhir json")))
+            return ERR_OK;
+        return ERR(e, ERR_NOT_ACCEPTABLE, "_format: only JSON is offered (application/fhir+json)");
+    }
+    if (sv_trim(rest).len == 0)
+        return ERR_OK;
+    while (sv_cut(&rest, ',', &one))
+        if (is_json(one))
+            return ERR_OK;
+    return ERR(e, ERR_NOT_ACCEPTABLE, "Accept: only JSON is offered (application/fhir+json)");
+}
+
+/* Bodies are UTF-8, as they are, and of our version. Source: http.html#mime-type */
+static err_code check_body(const struct rest_call *c, struct err *e)
+{
+    sv kind = c->in.content_type, charset = rest_media_param(kind, "charset");
+    if (c->in.content_encoding.len &&
+        !sv_eq_nocase(sv_trim(c->in.content_encoding), SV_LIT("identity")))
+        return ERR(e, ERR_MEDIA_TYPE, "Content-Encoding: bodies are taken as they are, not packed");
+    if (c->in.consistency_level.ptr && !sv_eq(c->in.consistency_level, SV_LIT("strong")) &&
+        !sv_eq(c->in.consistency_level, SV_LIT("eventual")))
+        return ERR(e, ERR_INVALID,
+                   "x-amz-fhir-history-consistency-level must be strong or eventual");
+    if (rest_binary_writes(c) && !rest_body_may_be_resource(kind))
+        return ERR_OK;
+    if (charset.ptr && !sv_eq_nocase(charset, SV_LIT("utf-8")) &&
+        !sv_eq_nocase(charset, SV_LIT("utf8")))
+        return ERR(e, ERR_MEDIA_TYPE, "Content-Type: FHIR's JSON is UTF-8");
+    if (!is_our_version(kind))
+        return ERR(e, ERR_MEDIA_TYPE, "Content-Type: fhirVersion must be 4.0");
+    return ERR_OK;
+}
+
+/* [base] as the caller knows it. */
+static sv base_of(struct service *s, const struct http_request *req, sv id)
+{
+    sv root = s->cfg.public_url;
+    while (root.len && root.ptr[root.len - 1] == '/')
+        root.len--;
+    if (root.len == 0)
+        return ARENA_JOIN(req->arena, SV_LIT("http://"), http_header_get(req, "Host"),
+                          SV_LIT(PREFIX), id, SV_LIT("/r4"));
+    return ARENA_JOIN(req->arena, root, SV_LIT(PREFIX), id, SV_LIT("/r4"));
+}
+
+/* Rights before knowledge: the path is looked at without the data store, then the caller's right to what it asks for,
+ * and only then is said whether the data store is there. */
+static err_code enter(struct exchange *ex, struct err *e)
+{
+    struct rest_call *c = &ex->c;
+    const struct http_request *req = http_exchange_request(ex->x);
+    struct datastore none = { 0 };
+    struct err why;
+    sv rest = sv_tail(req->path, sizeof PREFIX - 1), id, r4;
+    if (req->body_too_large) /* it was not read: no signature over it can be checked */
+        return ERR(e, ERR_TOO_LARGE,
+                   "Request Entity Too Large: a resource may have 5 MiB, a Bundle 20 MiB");
+    TRY(auth_check(c->s->cfg.auth, req, clock_wall_ms(), &c->caller, e));
+    if (!sv_cut(&rest, '/', &id))
+        id = SV_NONE;
+    if (!sv_cut(&rest, '/', &r4) || !sv_eq(r4, SV_LIT("r4")))
+        return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
+    c->in.path = rest.ptr ? rest : SV_LIT("");
+    c->host = http_header_get(req, "Host");
+    c->base = base_of(c->s, req, id);
+    if (c->base.ptr == NULL)
+        return arena_oom(c->a, e);
+    TRY(rest_route(c, e));
+    err_code rc = datastore_hold(c->s, id, &ex->held, &why);
+    if (rc != ERR_OK)
+        none.arn = datastore_arn(c->s, c->a, id);
+    c->ds = rc == ERR_OK ? datastore_of(ex->held) : &none;
+    err_code allowed = rest_allowed_here(c, e);
+    if (rc != ERR_OK)
+        c->ds = NULL;
+    TRY(allowed);
+    if (rc != ERR_OK) {
+        *e = why;
+        return rc;
+    }
+    if (!sv_eq(c->ds->status, SV_LIT("ACTIVE")))
+        return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(c->ds->status));
+    TRY(datastore_check_strategy(c->ds, e));
+    TRY(check_format(c, e));
+    TRY(check_body(c, e));
+    if (!rest_binary_writes(c)) /* there it may belong to the content */
+        c->in.body = rest_without_mark(c->in.body);
+    c->st = store_registry_try(c->s->cfg.stores, id); /* one that is closed is opened on a worker */
+    return ERR_OK;
+}
+
+static bool tells(const struct rest_call *c, sv name)
+{
+    for (size_t i = 0; i < c->out.n_more; i++)
+        if (sv_eq_nocase(c->out.more[i].name, name))
+            return true;
+    return false;
+}
+
+static size_t headers_out(const struct rest_call *c, struct http_header *h, const char *request_id)
+{
+    const struct rest_answer *o = &c->out;
+    size_t n = 0;
+    h[n++] = (struct http_header){ SV_LIT("Content-Type"),
+                                   o->content_type.len ? o->content_type : SV_LIT(CONTENT) };
+    h[n++] = (struct http_header){ SV_LIT("x-amzn-RequestId"), sv_from(request_id) };
+    for (size_t i = 0; i < o->n_more; i++)
+        h[n++] = o->more[i];
+    if (o->about) {
+        char when[INSTANT_HTTP_LEN];
+        instant_format_http(o->instant_ms, when);
+        h[n++] = (struct http_header){ SV_LIT("ETag"), arena_fmt(c->a, "W/\"%llu\"",
+                                                                 (unsigned long long)o->version) };
+        h[n++] = (struct http_header){ SV_LIT("Last-Modified"),
+                                       arena_sv(c->a, sv_make(when, sizeof when)) };
+    }
+    if (o->etag.len)
+        h[n++] =
+            (struct http_header){ SV_LIT("ETag"), arena_fmt(c->a, "W/\"%.*s\"", SV_FMT(o->etag)) };
+    bool changed = o->about && o->status == 200 && !o->location &&
+                   (sv_eq(c->in.method, SV_LIT("PUT")) || sv_eq(c->in.method, SV_LIT("PATCH")));
+    if (o->location || changed) /* clients read the id and the version from it */
+        h[n++] = (struct http_header){ changed ? SV_LIT("Content-Location") : SV_LIT("Location"),
+                                       arena_fmt(c->a, "%.*s/%s/%.*s/_history/%llu",
+                                                 SV_FMT(c->base), fhir_type_name(o->type),
+                                                 SV_FMT(o->id), (unsigned long long)o->version) };
+    if (o->issues_stored)
+        h[n++] =
+            (struct http_header){ SV_LIT("x-amzn-healthlake-validation-issues"), SV_LIT("true") };
+    if (o->warning.len && o->status < 300)
+        h[n++] = (struct http_header){ SV_LIT("Warning"), arena_fmt(c->a, "199 fhirlake \"%.*s\"",
+                                                                    SV_FMT(o->warning)) };
+    if (o->status == 405)
+        h[n++] = (struct http_header){ SV_LIT("Allow"), o->allow };
+    if (o->status == 429 && !tells(c, SV_LIT("Retry-After")))
+        h[n++] = (struct http_header){ SV_LIT("Retry-After"), SV_LIT("1") };
+    return n;
+}
+
+/* What would grow over the limit, or has no place to become large, goes out as it is. */
+static void make_pretty(struct rest_call *c)
+{
+    struct buf *body = &c->out.body;
+    bool few = c->clock && !c->clock->making.holds && body->max > LIMIT_MAKING_FREE_BYTES;
+    struct buf more = BUF_INIT(few ? LIMIT_MAKING_FREE_BYTES : body->max);
+    struct err ignored;
+    err_code rc = json_indent(buf_sv(body), &more, &ignored);
+    if (rc != ERR_OK && few && rest_may_grow(c, SIZE_MAX, &ignored) == ERR_OK) {
+        buf_done(&more);
+        buf_init(&more, body->max);
+        rc = json_indent(buf_sv(body), &more, &ignored);
+    }
+    if (rc != ERR_OK) {
+        buf_done(&more);
+        return;
+    }
+    buf_done(body);
+    *body = more;
+}
+
+static void answer_error(struct exchange *ex)
+{
+    struct rest_call *c = &ex->c;
+    ex->e.code = ex->rc;
+    c->out.content_type = SV_NONE;
+    c->out.as_it_is = false;
+    c->out.status = rest_error(c, &ex->e, &c->out.body);
+}
+
+/* What is not read yet takes all that answers may. */
+static void answer_no_room(struct exchange *ex)
+{
+    ex->rc = service_no_room(http_exchange_request(ex->x), &ex->e);
+    ex->c.out = (struct rest_answer){ .body = ex->c.out.body };
+    ex->c.issues.n = 0;
+    answer_error(ex);
+}
+
+static void leave(struct exchange *ex)
+{
+    struct rest_call *c = &ex->c;
+    struct service *s = c->s;
+    struct http_header h[16];
+    if (ex->rc != ERR_OK)
+        answer_error(ex);
+    if (c->out.body.len && !c->out.as_it_is && sv_eq(rest_param(c, "_pretty"), SV_LIT("true")))
+        make_pretty(c);
+    if (!c->out.file && !http_room(ex->x, c->out.body.len))
+        answer_no_room(ex);
+    if (c->st)
+        store_registry_release(c->s->cfg.stores, c->st);
+    datastore_release(&ex->held);
+    size_t n = headers_out(c, h, ex->request_id);
+    struct making_ticket made = ex->clock.making; /* ex may be gone behind the reply */
+    if (c->out.file) {
+        service_reply_file(ex->x, h, n, c->out.file, c->it->name, ex->request_id,
+                           c->caller.access_key_id);
+        making_give_back(s->rest->making, &made);
+        return;
+    }
+    service_reply_with(ex->x, c->out.status, h, n, &c->out.body, c->it ? c->it->name : "rest",
+                       ex->rc ? err_code_name(ex->rc) : "-", ex->request_id,
+                       c->caller.access_key_id);
+    making_give_back(s->rest->making, &made);
+}
+
+static void leave_late(void *exchange)
+{
+    leave(exchange);
+}
+
+static struct workers *pool_of(struct service *s, const struct rest_call *c)
+{
+    return rest_is_bundle(c->it) ? s->rest->bundle_workers : s->rest->workers;
+}
+
+static void work(struct service *s, void *ctx)
+{
+    struct exchange *ex = ctx;
+    struct rest_call *c = &ex->c;
+    if (c->st == NULL)
+        ex->rc = store_registry_acquire(s->cfg.stores, c->ds->id, false, &c->st, &ex->e);
+    if (ex->rc == ERR_OK && !c->it->short_work) {
+        rest_clock_start(&ex->clock, s, pool_of(s, c), ex->x, c->caller.access_key_id, c->ds->id);
+        c->clock = &ex->clock;
+    }
+    if (ex->rc == ERR_OK)
+        ex->rc = c->it->fn(c, &ex->e);
+    rest_clock_stop(&ex->clock);
+    if (ex->rc == ERR_THROTTLED) {
+        buf_done(&c->out.body); /* what waits is small */
+        buf_init(&c->out.body, BODY_MAX);
+        late_add(s->rest->late, leave_late, ex);
+        return;
+    }
+    leave(ex);
+}
+
+static void handle(struct service *s, struct http_exchange *x, const char *request_id)
+{
+    const struct http_request *req = http_exchange_request(x);
+    struct exchange full = { 0 }, *ex = ARENA_NEW(req->arena, struct exchange);
+    bool oom = ex == NULL;
+    if (oom)
+        ex = &full;
+    ex->x = x;
+    ex->request_id = request_id;
+    ex->c = (struct rest_call){ .s = s, .a = req->arena };
+    buf_init(&ex->c.out.body, BODY_MAX);
+    headers_in(&ex->c, req);
+    ex->rc = oom ? arena_oom(req->arena, &ex->e) : enter(ex, &ex->e);
+    if (ex->rc == ERR_OK && ex->c.it->short_work && ex->c.st) {
+        work(s, ex);
+        return;
+    }
+    if (ex->rc != ERR_OK) {
+        leave(ex);
+        return;
+    }
+    struct err e;
+    const struct work_for who = { ex->c.caller.access_key_id, ex->c.ds->id };
+    err_code rc = workers_add(pool_of(s, &ex->c), who, work, ex, &e);
+    if (rc == ERR_OK)
+        return; /* the worker's now: it may have answered already, and ex be gone */
+    ex->rc = rc;
+    ex->e = e;
+    late_add(s->rest->late, leave_late, ex);
+}
+
+/* ---- life ---- */
+
+static err_code start(struct service *s, struct err *e)
+{
+    struct rest *r = s->rest = calloc(1, sizeof *r);
+    if (r == NULL)
+        abort();
+    long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    pthread_mutex_init(&r->conditional.lock, NULL);
+    pthread_mutex_init(&r->large.lock, NULL);
+    pthread_cond_init(&r->large.fewer, NULL);
+    r->polls = polls_new();
+    r->lane = lane_new(n_cpus > 2 ? (unsigned)n_cpus - 1 : 1);
+    r->making = making_new(LIMIT_MAKING, LIMIT_MAKING_OWNER);
+    TRY(workers_start(s, WORKERS, MAX_WAITING, &r->workers, e));
+    TRY(workers_start(s, LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING, &r->bundle_workers, e));
+    return late_new(&r->late, e);
+}
+
+static void stop(struct service *s)
+{
+    struct rest *r = s->rest;
+    if (r == NULL)
+        return;
+    workers_stop(r->workers);
+    workers_stop(r->bundle_workers);
+    late_free(r->late);
+    polls_free(r->polls);
+    lane_free(r->lane);
+    making_free(r->making);
+    pthread_mutex_destroy(&r->conditional.lock);
+    pthread_mutex_destroy(&r->large.lock);
+    pthread_cond_destroy(&r->large.fewer);
+    free(r);
+    s->rest = NULL;
+}
+
+const struct service_plane rest_plane = { start, stop, handle };

@@ -1,0 +1,40 @@
+/* version.c - one version of a resource as an answer: found by its number, written out, named in headers. */
+#include "rest/rest_private.h"
+
+err_code rest_version_write(const struct store_version *v, struct buf *out, struct err *e)
+{
+    TRY(buf_reserve(out, v->body.json.len + FHIR_SPLICE_MAX, e));
+    out->len += fhir_body_write(&v->body, v->version, v->instant_ms, out->ptr + out->len);
+    return ERR_OK;
+}
+
+void rest_about(struct rest_call *c, const struct store_version *v)
+{
+    c->out.about = true;
+    c->out.type = v->type;
+    c->out.id = v->id;
+    c->out.version = v->version;
+    c->out.instant_ms = v->instant_ms;
+}
+
+err_code rest_version_find(struct rest_call *c, const struct search_id *of, uint64_t version,
+                           uint64_t as_of_t, struct store_cursor **cur, struct store_version *out,
+                           struct err *e)
+{
+    CLEANUP(store_cursor_close) struct store_cursor *walk = NULL;
+    struct store_version v;
+    err_code rc;
+    TRY(store_history(c->st, of->type, of->id, as_of_t, &walk, e));
+    store_cursor_light(walk);
+    while ((rc = store_cursor_next(walk, &v, e)) == ERR_OK && v.version > version)
+        TRY(rest_breathe(c, e));
+    if (rc == ERR_EOF || (rc == ERR_OK && v.version != version))
+        return ERR(e, ERR_NOT_FOUND, "%s with this id has no such version",
+                   fhir_type_name(of->type));
+    TRY(rc);
+    v.id = of->id;
+    *out = v;
+    *cur = walk;
+    walk = NULL;
+    return ERR_OK;
+}

@@ -1,0 +1,176 @@
+/* asked.c - a write that goes by a search is written only while what it found is still so.
+ *
+ *   search      as of a commit t0, without a lock, for as long as it takes
+ *   lock        of the data store: one such write at a time is between its check and its commit
+ *   check       of what was written since t0, is anything a match now that was none, or none that was?
+ *   commit      else: the search is made again
+ *
+ * So two conditional writes never both find nothing, one data store never waits for another, and nobody for a search
+ * of somebody else's. Plain writes are not kept apart: what was found is guarded by its version as well. */
+#include "rest/rest_private.h"
+
+#include "base/limits.h"
+
+#define ASKED_MAX (LIMIT_BUNDLE_ENTRIES + LIMIT_BUNDLE_SEARCHES)
+#define CHANGED_MAX \
+    1000u /* looked at under the lock; where more has changed, searching again costs less */
+
+/* ---- one lock for each data store that has such a write under way ---- */
+
+struct writing_lock {
+    struct writing_lock *next;
+    char id[33];
+    unsigned n_users; /* under the list's lock */
+    pthread_mutex_t lock;
+};
+
+static struct writing_lock *lock_of(struct service *s, sv id)
+{
+    pthread_mutex_lock(&s->rest->conditional.lock);
+    struct writing_lock *l = s->rest->conditional.first;
+    while (l && !sv_eq_cstr(id, l->id))
+        l = l->next;
+    if (l == NULL) {
+        if ((l = calloc(1, sizeof *l)) == NULL)
+            abort();
+        (void)snprintf(l->id, sizeof l->id, "%.*s", SV_FMT(id));
+        pthread_mutex_init(&l->lock, NULL);
+        l->next = s->rest->conditional.first;
+        s->rest->conditional.first = l;
+    }
+    l->n_users++;
+    pthread_mutex_unlock(&s->rest->conditional.lock);
+    pthread_mutex_lock(&l->lock);
+    return l;
+}
+
+static void unlock(struct service *s, struct writing_lock *l)
+{
+    pthread_mutex_unlock(&l->lock);
+    pthread_mutex_lock(&s->rest->conditional.lock);
+    if (--l->n_users == 0) {
+        struct writing_lock **at = &s->rest->conditional.first;
+        while (*at != l)
+            at = &(*at)->next;
+        *at = l->next;
+        pthread_mutex_destroy(&l->lock);
+        free(l);
+    }
+    pthread_mutex_unlock(&s->rest->conditional.lock);
+}
+
+/* ---- what was asked ---- */
+
+err_code rest_asked_add(struct rest_asked_list *l, struct arena *a, const struct query *q,
+                        const struct rest_scope *scope, sv found, struct err *e)
+{
+    if (l->n == ASKED_MAX)
+        return ERR(e, ERR_TOO_LARGE, "A request may go by %u searches", ASKED_MAX);
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? 2 * l->cap : 8;
+        struct rest_asked *more = arena_alloc(a, cap * sizeof *more);
+        if (more == NULL)
+            return arena_oom(a, e);
+        if (l->n)
+            memcpy(more, l->items, l->n * sizeof *more);
+        l->items = more;
+        l->cap = cap;
+    }
+    l->items[l->n++] = (struct rest_asked){ q, scope ? *scope : (struct rest_scope){ 0 }, found };
+    return ERR_OK;
+}
+
+static bool is_gone(const struct rest_scope *scope, fhir_type type, sv id)
+{
+    const struct search_id x = { type, id };
+    return scope->n_gone &&
+           bsearch(&x, scope->gone, scope->n_gone, sizeof x, search_id_cmp) != NULL;
+}
+
+/* v was written since. Does it match now as it did? */
+static err_code same_as_asked(const struct rest_asked *a, const struct store_version *v, bool *same,
+                              struct err *e)
+{
+    const struct query *q = a->q;
+    bool met = false, was = sv_eq(v->id, a->found);
+    *same = true;
+    if (is_gone(&a->scope, v->type, v->id))
+        return ERR_OK;
+    if (v->method != STORE_METHOD_DELETE) {
+        CLEANUP(arena_free) struct arena *mem = arena_new(json_tree_max(v->body.json.len));
+        yyjson_doc *doc;
+        TRY(json_read(mem, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
+        struct search_subject s = { v->type, v->id, v->instant_ms, yyjson_doc_get_root(doc),
+                                    v->instant_ms };
+        if (q->asks_created && v->version != 1)
+            TRY(query_created_ms(q->src.st, v->type, v->id, &s.created_ms, e));
+        TRY(query_met(q, &s, &met, e));
+    }
+    *same = met == was;
+    return ERR_OK;
+}
+
+static err_code still_so(struct store *st, const struct rest_asked *a, uint64_t now_t,
+                         size_t *n_looked, bool *so, struct err *e)
+{
+    const struct query *q = a->q;
+    bool changed[STORE_TYPES];
+    *so = true;
+    if (now_t == q->src.as_of)
+        return ERR_OK;
+    TRY(store_changed_types(st, q->src.as_of, now_t, changed, e));
+    for (unsigned t = 1; t <= fhir_n_types(); t++) /* chains and _has found their ids as of then */
+        if (changed[t] && q->goes_by[t]) {
+            *so = false;
+            return ERR_OK;
+        }
+    for (size_t i = 0; i < q->n_types; i++) {
+        CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+        const struct store_range all = { .type = q->types[i] };
+        struct store_version v;
+        err_code rc;
+        if (!changed[q->types[i]])
+            continue;
+        TRY(store_changes(st, &all, q->src.as_of, now_t, &cur, e));
+        while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
+            if (++*n_looked > CHANGED_MAX)
+                *so = false;
+            else
+                TRY(same_as_asked(a, &v, so, e));
+            if (!*so)
+                return ERR_OK;
+        }
+        if (rc != ERR_EOF)
+            return rc;
+    }
+    return ERR_OK;
+}
+
+err_code rest_commit_asked(struct rest_call *c, const struct rest_asked_list *l,
+                           struct store_write *writes, size_t n, struct store_commit *at,
+                           bool *overtaken, struct err *e)
+{
+    *overtaken = false;
+    rest_let_go(c);
+    if (l->n == 0)
+        return store_commit(c->st, writes, n, at, e);
+    struct writing_lock *lock = lock_of(c->s, c->ds->id);
+    uint64_t now_t = store_last(c->st).t;
+    size_t n_looked = 0;
+    bool so = true;
+    err_code rc = ERR_OK;
+    if (c->clock)
+        c->clock->has_lock = true;
+    for (size_t i = 0; i < l->n && so && rc == ERR_OK; i++)
+        rc = still_so(c->st, &l->items[i], now_t, &n_looked, &so, e);
+    if (c->clock)
+        c->clock->has_lock = false;
+    if (rc == ERR_OK && !so) {
+        *overtaken = true;
+        rc = ERR(e, ERR_CONFLICT, REST_OVERTAKEN);
+    }
+    if (rc == ERR_OK)
+        rc = store_commit(c->st, writes, n, at, e);
+    unlock(c->s, lock);
+    return rc;
+}

@@ -1,0 +1,260 @@
+/* bundle_entry.c - one entry of a Bundle: it becomes a call like a request of its own, and its answer is written into the
+ * Bundle's.
+ *
+ * The answer of a Bundle keeps room for a line about every entry that is still to come: a resource that has no place in
+ * it is left out, and the answer says so. */
+#include "rest/write/bundle_private.h"
+
+#include "base/limits.h"
+#include "codec/hash.h"
+#include "codec/json.h"
+
+#define ANSWER_LEAST \
+    (4u << 10) /* bytes kept free for the answer of each entry that is still to come */
+
+bool rest_entry_is(const struct rest_entry *en, const char *method)
+{
+    return sv_eq_cstr(en->in->method, method);
+}
+
+err_code rest_bundle_time(const struct rest_bundle *b, struct err *e)
+{
+    err_code rc = rest_breathe(b->c, e);
+    return rc != ERR_TIMEOUT ? rc
+                             : ERR(e, rc,
+                                   "The time for one Bundle, %u seconds (%u while others "
+                                   "wait), is over",
+                                   LIMIT_BUNDLE_SECONDS, LIMIT_BUNDLE_SOFT_SECONDS);
+}
+
+/* Relative to [base], with or without a slash in front, or absolute below our own. */
+static err_code split_url(struct rest_entry *en, struct err *e)
+{
+    struct rest_call *c = &en->c;
+    sv url = en->in->url;
+    en->where = ".request.url";
+    if (sv_starts(url, c->base) && (url.len == c->base.len || strchr("/?", url.ptr[c->base.len])))
+        url = sv_tail(url, c->base.len);
+    if (sv_starts(url, SV_LIT("/")))
+        url = sv_tail(url, 1);
+    size_t q = sv_find(url, '?');
+    c->in.path = sv_head(url, q);
+    c->in.query = sv_tail(url, q + 1);
+    if (memchr(c->in.path.ptr, ':', c->in.path.len))
+        return ERR(
+            e, ERR_INVALID,
+            "request.url must be relative to [base], or below the [base] that was posted to");
+    if (memchr(url.ptr, '#', url.len))
+        return ERR(e, ERR_INVALID, "request.url must not have a fragment");
+    return ERR_OK;
+}
+
+/* A JSON Patch comes as a Binary. Source: http.html#patch, "Patch in a batch or transaction". */
+static err_code binary_patch(struct rest_entry *en, struct err *e)
+{
+    struct rest_call *c = &en->c;
+    CLEANUP_BUF struct buf b = BUF_INIT(LIMIT_DATA_BODY_BYTES);
+    sv data = json_string(json_get(en->in->resource, "data"));
+    c->in.content_type = json_string(json_get(en->in->resource, "contentType"));
+    en->where = ".resource.contentType";
+    if (c->in.content_type.len == 0)
+        return ERR(e, ERR_INVALID, "A Binary that is a patch needs its contentType");
+    en->where = ".resource.data";
+    if (data.len == 0)
+        return ERR(e, ERR_INVALID, "A Binary that is a patch needs its data");
+    TRY(hash_base64_decode(data, &b, e));
+    c->in.body = arena_sv(c->a, rest_without_mark(buf_sv(&b)));
+    return c->in.body.ptr ? ERR_OK : arena_oom(c->a, e);
+}
+
+static err_code body(struct rest_entry *en, struct err *e)
+{
+    const struct fhir_bundle_entry *in = en->in;
+    if (!rest_entry_is(en, "POST") && !rest_entry_is(en, "PUT") && !rest_entry_is(en, "PATCH"))
+        return ERR_OK;
+    if (in->resource == NULL)
+        return ERR_OK;
+    if (rest_entry_is(en, "PATCH") &&
+        sv_eq(json_string(json_get(in->resource, "resourceType")), SV_LIT("Binary")))
+        return binary_patch(en, e);
+    en->c.in.body = in->text;
+    en->c.in.content_type = SV_LIT("application/fhir+json");
+    return ERR_OK;
+}
+
+/* Shapes that are no interaction on resources are not for entries; a Bundle is not for a Bundle. */
+static bool offered(const struct rest_interaction *it)
+{
+    switch (it->shape) {
+    case REST_SYSTEM:
+        return !rest_is_bundle(it);
+    case REST_METADATA:
+    case REST_SYSTEM_HISTORY:
+    case REST_SYSTEM_SEARCH:
+    case REST_TYPE:
+    case REST_TYPE_SEARCH:
+    case REST_TYPE_HISTORY:
+    case REST_TYPE_VALIDATE:
+    case REST_INSTANCE:
+    case REST_INSTANCE_HISTORY:
+    case REST_VERSION:
+    case REST_EVERYTHING:
+    case REST_VALIDATE:
+    case REST_COMPARTMENT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+err_code rest_entry_open(struct rest_entry *en, struct arena *a, struct err *e)
+{
+    const struct rest_call *up = en->b->c;
+    const struct fhir_bundle_entry *in = en->in;
+    struct rest_call *c = &en->c;
+    *c = (struct rest_call){ .s = up->s,
+                             .a = a,
+                             .st = up->st,
+                             .ds = up->ds,
+                             .caller = up->caller,
+                             .base = up->base,
+                             .in_bundle = true,
+                             .clock = up->clock };
+    buf_init(&c->out.body, up->out.body.max);
+    en->where = in->where;
+    if (in->fault)
+        return ERR(e, ERR_INVALID, "%s", in->fault);
+    c->in = (struct rest_request){ .method = in->method,
+                                   .prefer = up->in.prefer,
+                                   .validation_level = up->in.validation_level,
+                                   .if_match = in->if_match,
+                                   .if_none_match = in->if_none_match,
+                                   .if_none_exist = in->if_none_exist,
+                                   .if_modified_since = in->if_modified_since };
+    TRY(split_url(en, e));
+    err_code rc = rest_route(c, e);
+    if (rc == ERR_METHOD)
+        en->where = ".request.method";
+    TRY(rc);
+    if (!offered(c->it))
+        return ERR(e, ERR_METHOD, "This interaction is not offered in a Bundle");
+    en->where = "";
+    TRY(rest_allowed_here(c, e));
+    TRY(body(en, e));
+    en->where = ".resource";
+    if (rest_is_write(c->it) && c->in.body.len == 0 && !rest_entry_is(en, "DELETE"))
+        return ERR(e, ERR_INVALID, "%.*s needs a resource in its entry", SV_FMT(in->method));
+    return ERR_OK;
+}
+
+err_code rest_entry_issues(struct rest_entry *en, struct arena *a, struct rest_issue_list *out,
+                           struct err *e)
+{
+    const struct rest_issue_list *own = &en->c.issues;
+    size_t n = own->n ? own->n : 1;
+    struct rest_issue *all = arena_calloc(a, n, sizeof *all);
+    if (all == NULL)
+        return arena_oom(a, e);
+    for (size_t i = 0; i < own->n; i++) { /* "Patient.name[0]" */
+        sv path = sv_tail(own->items[i].path, sv_find(own->items[i].path, '.'));
+        all[i] = own->items[i];
+        all[i].text = arena_sv(a, own->items[i].text);
+        all[i].path = arena_fmt(a, "Bundle.entry[%zu].resource%.*s", en->at, SV_FMT(path));
+    }
+    if (own->n == 0)
+        all[0] = (struct rest_issue){ "error", error_as_fhir(en->rc)->issue_type,
+                                      arena_sv(a, sv_from(en->e.msg)),
+                                      arena_fmt(a, "Bundle.entry[%zu]%s", en->at, en->where) };
+    for (size_t i = 0; i < n; i++)
+        if (all[i].text.ptr == NULL || all[i].path.ptr == NULL)
+            return arena_oom(a, e);
+    *out = (struct rest_issue_list){ all, n };
+    return ERR_OK;
+}
+
+static size_t room(const struct rest_entry *en)
+{
+    const struct rest_bundle *b = en->b;
+    size_t kept = (b->in.n - en->at) * (size_t)ANSWER_LEAST + b->w.out->len;
+    return kept < b->w.out->max ? b->w.out->max - kept : 0;
+}
+
+/* Its body becomes an outcome. */
+static void failed(struct rest_entry *en)
+{
+    struct rest_call *c = &en->c;
+    struct rest_issue_list issues;
+    struct err ignored;
+    en->e.code = en->rc;
+    if (rest_entry_issues(en, c->a, &issues, &ignored) == ERR_OK)
+        c->issues = issues;
+    c->out.status = rest_error(c, &en->e, &c->out.body);
+}
+
+static void response(struct rest_entry *en, sv outcome)
+{
+    struct json_writer *w = &en->b->w;
+    const struct rest_call *c = &en->c;
+    const struct rest_answer *o = &c->out;
+    char when[INSTANT_LEN], text[80];
+    json_key(w, "response");
+    json_obj(w);
+    json_kv_str(w, "status", sv_make(text, (size_t)snprintf(text, sizeof text, "%u", o->status)));
+    if (o->about && en->rc == ERR_OK) {
+        if (rest_is_write(c->it) && !rest_entry_is(en, "DELETE"))
+            json_kv_str(w, "location",
+                        arena_fmt(c->a, "%s/%.*s/_history/%llu", fhir_type_name(o->type),
+                                  SV_FMT(o->id), (unsigned long long)o->version));
+        json_kv_str(w, "etag",
+                    sv_make(text, (size_t)snprintf(text, sizeof text, "W/\"%llu\"",
+                                                   (unsigned long long)o->version)));
+        instant_format(o->instant_ms, when);
+        json_kv_str(w, "lastModified", sv_make(when, INSTANT_LEN));
+    }
+    if (outcome.len) {
+        json_key(w, "outcome");
+        json_raw(w, outcome);
+    }
+    json_obj_end(w);
+}
+
+void rest_entry_answer(struct rest_entry *en)
+{
+    struct json_writer *w = &en->b->w;
+    struct rest_call *c = &en->c;
+    if (en->rc != ERR_OK)
+        failed(en);
+    if (rest_entry_is(en, "HEAD") && en->rc == ERR_OK)
+        buf_clear(&c->out.body);
+    bool writes = c->it && rest_is_write(c->it);
+    struct err ignored; /* what has no place is left out: the resource tells it as well */
+    if (c->out.body.len > room(en) ||
+        rest_may_grow(c, w->out->len + c->out.body.len, &ignored) != ERR_OK) {
+        buf_clear(&c->out.body);
+        if (en->rc == ERR_OK && !writes) {
+            en->where = "";
+            en->rc = ERR(&en->e, ERR_TOO_LARGE,
+                         "The answer to this Bundle has no room for it: ask for it alone");
+            failed(en);
+        }
+    }
+    bool outcome = c->out.body.len &&
+                   (en->rc != ERR_OK || (writes && rest_prefers(c, "return=OperationOutcome")));
+    CLEANUP_BUF struct buf told = BUF_INIT(room(en) - c->out.body.len);
+    if (writes && en->rc == ERR_OK && !outcome && rest_told_write(c, &told, &ignored) != ERR_OK)
+        buf_clear(&told);
+    json_obj(w);
+    if (c->out.body.len && !outcome) {
+        if (c->out.about && c->it->shape != REST_VERSION)
+            json_kv_str(w, "fullUrl",
+                        arena_fmt(c->a, "%.*s/%s/%.*s", SV_FMT(c->base),
+                                  fhir_type_name(c->out.type), SV_FMT(c->out.id)));
+        json_key(w, "resource");
+        json_raw(w, buf_sv(&c->out.body));
+    }
+    response(en, outcome ? buf_sv(&c->out.body) : buf_sv(&told));
+    json_obj_end(w);
+    en->b->c->out.issues_stored |= c->out.issues_stored;
+    rest_pending_done(&en->p);
+    buf_done(&c->out.body);
+}

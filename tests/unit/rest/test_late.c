@@ -1,0 +1,71 @@
+/* Refusals that wait: each is answered once, not before its time, in their order; and none is forgotten. */
+#include "rest/late.h"
+
+#include "../test.h"
+#include "base/clock.h"
+
+#include <stdatomic.h>
+#include <unistd.h>
+
+static atomic_uint n_answered;
+static unsigned order[LATE_MAX + 10];
+
+static void answer(void *ctx)
+{
+    order[atomic_fetch_add(&n_answered, 1)] = (unsigned)(uintptr_t)ctx;
+}
+
+static struct late *begin(void)
+{
+    struct late *l = NULL;
+    atomic_store(&n_answered, 0);
+    OK(late_new(&l, e));
+    return l;
+}
+
+TEST(late, is_not_before_its_time_and_comes_in_order)
+{
+    (void)state;
+    struct late *l = begin();
+    uint64_t from_us = clock_mono_us();
+    for (uintptr_t i = 0; i < 100; i++)
+        late_add(l, answer, (void *)i);
+    if (clock_mono_us() - from_us < LATE_US) /* else this thread was held up for longer than that */
+        assert_int_equal(atomic_load(&n_answered), 0);
+    while (atomic_load(&n_answered) < 100)
+        (void)usleep(1000);
+    assert_true(clock_mono_us() - from_us >= LATE_US);
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(order[i], i);
+    late_free(l);
+    assert_int_equal(atomic_load(&n_answered), 100);
+}
+
+TEST(late, is_at_once_when_there_is_no_place)
+{
+    (void)state;
+    struct late *l = begin();
+    uint64_t from_us = clock_mono_us();
+    for (uintptr_t i = 0; i < LATE_MAX + 5; i++)
+        late_add(l, answer, (void *)i);
+    if (clock_mono_us() - from_us < LATE_US) {
+        assert_int_equal(atomic_load(&n_answered), 5);
+        assert_int_equal(order[0], LATE_MAX);
+    }
+    late_free(l);
+    assert_int_equal(atomic_load(&n_answered), LATE_MAX + 5);
+}
+
+TEST(late, is_at_once_when_the_service_ends)
+{
+    (void)state;
+    struct late *l = begin();
+    for (uintptr_t i = 0; i < 7; i++)
+        late_add(l, answer, (void *)i);
+    late_free(l);
+    assert_int_equal(atomic_load(&n_answered), 7);
+    late_free(NULL);
+}
+
+TEST_MAIN(T(late, is_not_before_its_time_and_comes_in_order),
+          T(late, is_at_once_when_there_is_no_place), T(late, is_at_once_when_the_service_ends))
