@@ -7,6 +7,7 @@
 #pragma once
 #include "base/banned.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -67,8 +68,8 @@ struct err {
             return try_rc_;        \
     } while (0)
 
-/* Ignore a result on purpose; say why beside it. (gcc does not take a cast to void for MUST_USE.)
- */
+/* Ignore a result on purpose; say why beside it. (gcc does not take a cast to void for
+ * MUST_USE.) */
 #define IGNORE(call) \
     do {             \
         if (call) {  \
@@ -79,6 +80,16 @@ struct err {
  * UTF-8 boundary. */
 err_code err_set(struct err *e, err_code code, const char *file, int line, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
+
+/* Hand on what a call put into an err of our own: *why becomes *e (which may be NULL). Returns its
+ * code, so that a caller may look at a failure first and end with `return err_pass(e, &why);`. */
+static inline err_code err_pass(struct err *e, const struct err *why)
+{
+    assert(why->code != ERR_OK);
+    if (e)
+        *e = *why;
+    return why->code;
+}
 
 /* Put "fmt: " before what e->ctx holds. Code and message stay. e may be NULL. */
 void err_context(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
