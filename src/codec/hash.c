@@ -40,6 +40,21 @@ void hash_hex(const unsigned char *bytes, size_t n, char *out)
     }
 }
 
+bool hash_unhex(sv text, void *out, size_t max)
+{
+    unsigned char *to = out;
+    if (text.len % 2 || text.len / 2 > max)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (v < 0)
+            return false;
+        to[i / 2] = (unsigned char)(i % 2 ? to[i / 2] | v : v << 4);
+    }
+    return true;
+}
+
 err_code hash_base64(sv bytes, struct buf *out, struct err *e)
 {
     size_t n = (bytes.len + 2) / 3 * 4;

@@ -32,6 +32,9 @@ uint32_t hash_crc32c(uint32_t crc, sv bytes); /* start with 0 */
 void hash_xxh3_128(sv head, sv tail, uint64_t out[2]);
 
 void hash_hex(const unsigned char *bytes, size_t n, char *out); /* 2n chars, lower case, no NUL */
+/* The bytes that hash_hex() wrote as text: text.len / 2 of them. False, and out is spoilt: the text
+ * is longer than 2 * max, of an odd length, or not all of lower-case hexadecimal digits. */
+MUST_USE bool hash_unhex(sv text, void *out, size_t max);
 /* Standard base64 with padding, appended. */
 MUST_USE err_code hash_base64(sv bytes, struct buf *out, struct err *e);
 MUST_USE err_code hash_base64_decode(sv text, struct buf *out, struct err *e); /* ERR_INVALID */

@@ -291,9 +291,29 @@ TEST(hash, equality_is_of_all_bytes)
     assert_false(hash_equal(SV_LIT(""), SV_LIT("a")));
 }
 
+TEST(hash, hexadecimal_digits_come_back_as_the_bytes_they_were)
+{
+    (void)state;
+    unsigned char bytes[256], back[256];
+    char text[512];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)i;
+    hash_hex(bytes, sizeof bytes, text);
+    assert_true(hash_unhex(sv_make(text, sizeof text), back, sizeof back));
+    assert_memory_equal(back, bytes, sizeof bytes);
+    assert_true(hash_unhex(SV_NONE, back, 0));
+    assert_false(hash_unhex(SV_LIT("0a0b"), back, 1));
+    assert_false(hash_unhex(SV_LIT("0a0"), back, 9));
+    static const char *const bad[] = { "0A", "0g", " 0", "0:", "/0", "`0", "\xff\xff" };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        if (hash_unhex(sv_from(bad[i]), back, sizeof back))
+            fail_msg("taken: '%s'", bad[i]);
+}
+
 TEST_MAIN(T(hash, sha256_of_published_messages), T(hash, sha256_does_not_depend_on_the_pieces),
           T(hash, sha256_of_two_streams_side_by_side), T(hash, sha256_of_two_streams_past_512_mib),
           T(hash, xxh3_is_the_same_in_every_form),
           T(hash, xxh3_of_known_texts_in_one_piece_and_in_two), T(hash, hmac_of_rfc_4231),
           T(hash, crc32c_of_rfc_3720_and_bit_by_bit), T(hash, base64_of_rfc_4648_both_ways),
-          T(hash, broken_base64_is_refused_and_adds_nothing), T(hash, equality_is_of_all_bytes))
+          T(hash, broken_base64_is_refused_and_adds_nothing), T(hash, equality_is_of_all_bytes),
+          T(hash, hexadecimal_digits_come_back_as_the_bytes_they_were))
