@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -282,7 +281,7 @@ bool http_share_set_answer(struct http_conn *c, size_t memory, uint64_t file)
 
 /* ---- connections ---- */
 
-static void wake(const struct http_conns *all)
+void http_conns_wake(const struct http_conns *all)
 {
     const uint64_t one = 1;
     ssize_t n;
@@ -311,7 +310,7 @@ struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct so
     crowded_keep_few_locked(all);
     pthread_mutex_unlock(&all->locked.lock);
     if (first)
-        wake(all);
+        http_conns_wake(all);
     return c;
 }
 
@@ -346,7 +345,7 @@ void http_conn_close(struct http_conn *c)
     peer_drop_locked(all, c->peer);
     pthread_mutex_unlock(&all->locked.lock);
     if (lingers)
-        wake(all);
+        http_conns_wake(all);
     free(c);
 }
 
@@ -355,32 +354,4 @@ void http_conn_is_at(struct http_conn *c, conn_phase phase, uint64_t now_us)
     if (phase != CONN_WORK) /* whoever still sees the phase before sees a time of that kind */
         atomic_store_explicit(&c->since_us, now_us, memory_order_relaxed);
     atomic_store_explicit(&c->phase, phase, memory_order_release); /* who sees it sees its time */
-}
-
-/* ---- life ---- */
-
-err_code http_conns_start(struct http_conns *all, const struct http_limits *limits, struct err *e)
-{
-    *all = (struct http_conns){ .limits = *limits };
-    pthread_mutex_init(&all->locked.lock, NULL);
-    all->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (all->wake_fd < 0 || pthread_create(&all->watch, NULL, http_watch_run, all) != 0) {
-        if (all->wake_fd >= 0)
-            (void)close(all->wake_fd); /* nothing was written */
-        pthread_mutex_destroy(&all->locked.lock);
-        return ERR(e, ERR_IO,
-                   "the HTTP server does not start: too few file descriptors or threads");
-    }
-    return ERR_OK;
-}
-
-void http_conns_stop(struct http_conns *all)
-{
-    pthread_mutex_lock(&all->locked.lock);
-    all->locked.stop = true;
-    pthread_mutex_unlock(&all->locked.lock);
-    wake(all);
-    pthread_join(all->watch, NULL);
-    (void)close(all->wake_fd); /* nothing is lost with it */
-    pthread_mutex_destroy(&all->locked.lock);
 }

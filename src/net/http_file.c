@@ -15,14 +15,7 @@
 #include "base/limits.h"
 #include "codec/instant.h"
 
-#include <errno.h>
-#include <isa-l/igzip_lib.h>
-#include <stdatomic.h>
 #include <unistd.h>
-
-#define PACK_IN_BYTES  (64u << 10)
-#define PACK_OUT_BYTES (64u << 10)
-#define PACKS_MAX      128u
 
 /* ---- what the request asks ---- */
 
@@ -101,110 +94,6 @@ http_range http_range_read(sv header, uint64_t size, uint64_t *first, uint64_t *
     return HTTP_RANGE_SOME;
 }
 
-bool http_takes_gzip(sv accept_encoding)
-{
-    sv one, name;
-    bool any = false;
-    while (sv_cut(&accept_encoding, ',', &one)) {
-        double q = 1;
-        if (!sv_cut(&one, ';', &name))
-            continue;
-        name = sv_trim(name);
-        sv weight = sv_trim(one);
-        if (sv_starts(weight, SV_LIT("q=")) && !sv_to_double(sv_tail(weight, 2), &q))
-            q = 0;
-        if (sv_eq_nocase(name, SV_LIT("gzip")) || sv_eq_nocase(name, SV_LIT("x-gzip")))
-            return q > 0;
-        if (sv_eq(name, SV_LIT("*")))
-            any = q > 0;
-    }
-    return any;
-}
-
-/* ---- packing on the way ---- */
-
-static atomic_uint n_packs;
-
-struct pack {
-    struct isal_zstream z;
-    int fd;
-    uint64_t at, end; /* within fd: next byte to read, behind the last */
-    bool done;
-    unsigned char in[PACK_IN_BYTES];
-    unsigned char level[ISAL_DEF_LVL1_DEFAULT];
-};
-
-static bool refill(struct pack *p)
-{
-    uint64_t left = p->end - p->at;
-    ssize_t n;
-    do
-        n = pread(p->fd, p->in, left < sizeof p->in ? (size_t)left : sizeof p->in, (off_t)p->at);
-    while (n < 0 && errno == EINTR);
-    if (n < 0 || (n == 0 && left)) /* shorter than it was: the length was promised */
-        return false;
-    p->at += (uint64_t)n;
-    p->z.next_in = p->in;
-    p->z.avail_in = (uint32_t)n;
-    p->z.end_of_stream = p->at == p->end;
-    return true;
-}
-
-static ssize_t pack_read(void *cls, uint64_t pos, char *out, size_t max)
-{
-    (void)pos;
-    struct pack *p = cls;
-    if (p->done)
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    p->z.next_out = (uint8_t *)out;
-    p->z.avail_out = (uint32_t)(max < PACK_OUT_BYTES ? max : PACK_OUT_BYTES);
-    uint32_t room = p->z.avail_out;
-    while (p->z.avail_out == room && !p->done) { /* until there is something to send */
-        if (p->z.avail_in == 0 && !p->z.end_of_stream && !refill(p))
-            return MHD_CONTENT_READER_END_WITH_ERROR;
-        if (isal_deflate(&p->z) != COMP_OK)
-            return MHD_CONTENT_READER_END_WITH_ERROR;
-        p->done = p->z.internal_state.state == ZSTATE_END;
-    }
-    return (ssize_t)(room - p->z.avail_out);
-}
-
-static void pack_free(void *cls)
-{
-    struct pack *p = cls;
-    (void)close(p->fd); /* only read */
-    free(p);
-    atomic_fetch_sub(&n_packs, 1);
-}
-
-/* NULL: enough are under way. */
-static struct MHD_Response *pack_response(const struct http_file *f)
-{
-    if (atomic_fetch_add(&n_packs, 1) >= PACKS_MAX) {
-        atomic_fetch_sub(&n_packs, 1);
-        return NULL;
-    }
-    struct pack *p = malloc(sizeof *p);
-    if (p == NULL)
-        abort();
-    isal_deflate_init(&p->z);
-    p->z.gzip_flag = IGZIP_GZIP;
-    p->z.level = 1;
-    p->z.level_buf = p->level;
-    p->z.level_buf_size = sizeof p->level;
-    p->fd = f->fd;
-    p->at = f->offset;
-    p->end = f->offset + f->len;
-    p->z.avail_in = 0;
-    p->z.end_of_stream = f->len == 0;
-    p->done = false;
-    struct MHD_Response *r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PACK_OUT_BYTES,
-                                                               pack_read, p, pack_free);
-    if (r == NULL)
-        abort();
-    return r;
-}
-
 /* ---- the answer ---- */
 
 static void add(struct MHD_Response *r, const char *name, sv value)
@@ -245,7 +134,7 @@ unsigned http_reply_file(struct http_exchange *x, const struct http_header *head
         r = nothing(f);
         (void)snprintf(text, sizeof text, "bytes */%llu", (unsigned long long)f->len);
         add(r, "Content-Range", sv_from(text));
-    } else if (gzip && (r = pack_response(f)) != NULL) {
+    } else if (gzip && (r = http_gzip_file(f)) != NULL) {
         add(r, "Content-Encoding", SV_LIT("gzip"));
     } else if (len == 0) {
         gzip = false;

@@ -283,3 +283,12 @@ bool http_head_in_place(const struct http_head_layout *l, const struct http_head
     }
     return at + 2 == l->method + l->bytes;
 }
+
+sv http_header_get(const struct http_request *req, const char *name)
+{
+    sv n = sv_from(name);
+    for (size_t i = 0; i < req->n_headers; i++)
+        if (sv_eq_nocase(req->headers[i].name, n))
+            return req->headers[i].value;
+    return SV_NONE;
+}

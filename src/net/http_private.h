@@ -1,30 +1,34 @@
 /* http_private.h - what the rooms of net share.
  *
- *   http_server.c   connections, exchanges, whole answers
+ *   http_server.c   the server: start and stop
+ *   http_listen.c   the socket that it listens on
+ *   http_limits.c   what connections may take when nobody says otherwise
+ *   http_request.c  a request as the library shows it, piece by piece
+ *   http_exchange.c a request and its answer: birth, death, answering
  *   http_head.c     the head of a request, judged
  *   http_conn.c     who is connected: limits, what each is at, what its body takes
  *   http_body.c     a body that arrives, in memory or in a file
  *   http_answer.c   an answer that is not read yet, in memory or in a file
  *   http_spool.c    files without a name
  *   http_watch.c    the thread that ends what goes on too long
- *   http_pack.c     whole answers, packed
- *   http_file.c     a file as answer: conditions, ranges, gzip
+ *   http_gzip.c     answers in gzip's form
+ *   http_file.c     a file as answer: conditions, ranges
  * Floor: net. */
 #pragma once
 #include "net/http_server.h"
 
 #include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 
-/* The answer of x: r is taken, headers are copied. Once per exchange. */
-void http_exchange_answer(struct http_exchange *x, unsigned status,
-                          const struct http_header *headers, size_t n_headers,
-                          struct MHD_Response *r);
-
+/* ---- answers in gzip's form: http_gzip.c ---- */
 /* Body in gzip's form instead of its own, when that is smaller. False: it stays as it is. */
-bool http_pack(struct buf *body);
+bool http_gzip(struct buf *body);
+/* f, packed while it is sent; its descriptor is taken. NULL, and f is as it was: enough are under way. */
+struct MHD_Response *http_gzip_file(const struct http_file *f);
 #define HTTP_PACK_MIN (1u << 10) /* bytes; below, packing saves less than its headers cost */
 
 /* ---- heads: http_head.c ---- */
@@ -104,11 +108,8 @@ struct http_conns {
     } locked;
 };
 
-/* limits: all of them given. Starts the watch. */
-MUST_USE err_code http_conns_start(struct http_conns *all, const struct http_limits *limits,
-                                   struct err *e);
-/* Every connection is closed. */
-void http_conns_stop(struct http_conns *all);
+/* The watch looks at once. */
+void http_conns_wake(const struct http_conns *all);
 /* A connection came. Never NULL. */
 struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct sockaddr *from);
 /* It is about to be closed. */
@@ -166,6 +167,79 @@ int http_spool_open(const char *dir);
 bool http_spool_has_room(int fd, uint64_t len, uint64_t keep_free);
 
 /* ---- the watch: http_watch.c ---- */
-void *http_watch_run(void *all);
+/* limits: all of them given. Starts the watch. */
+MUST_USE err_code http_conns_start(struct http_conns *all, const struct http_limits *limits,
+                                   struct err *e);
+/* Every connection is closed. */
+void http_conns_stop(struct http_conns *all);
 /* Is it over its time? Reads the kernel's counters of the socket. */
 bool http_conn_is_late_locked(struct http_conn *c, uint64_t now_us);
+
+/* ---- the server ---- */
+struct http_server {
+    struct MHD_Daemon *daemon;
+    struct http_server_config cfg;
+    struct http_conns conns;
+    int listen_fd;
+    char address[NI_MAXHOST + 16];
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t idle;
+        unsigned n_open; /* exchanges handed to the handler and not yet over */
+        struct http_exchange *spare;
+        unsigned n_spare;
+    } locked;
+};
+
+/* Every limit that is 0 becomes that of base/limits.h. */
+void http_limits_complete(struct http_limits *l);
+/* "HOST:PORT" or "[V6]:PORT" -> a bound, listening socket. ERR_INVALID, ERR_EXISTS. */
+MUST_USE err_code http_listen(sv address, int *out_fd, struct err *e);
+/* The address that fd is bound to, likewise. */
+void http_listen_name(int fd, char *out, size_t size);
+
+/* ---- exchanges: http_exchange.c ---- */
+struct http_exchange {
+    struct http_exchange *next_spare;
+    struct http_server *server;
+    struct MHD_Connection *conn;
+    struct http_conn *at; /* conn as we know it; both outlive x */
+    struct arena *arena;
+    struct http_request req;
+    struct http_body body;
+    struct http_answer answer;
+    uint64_t over_us, over_bytes; /* since when it is too much, and what came of it since then */
+    bool begun;                   /* headers seen */
+    bool last;                    /* the connection ends behind the answer */
+    bool counted;                 /* in n_open */
+    char peer[INET6_ADDRSTRLEN];
+    struct {
+        pthread_mutex_t lock;
+        enum { READING, HANDLED, SUSPENDED, ANSWERED } state;
+        struct MHD_Response *response;
+        unsigned status;
+    } locked;
+};
+
+/* Called by the library: cls is the server. A request line was read; a request is over; a connection
+ * comes or goes. */
+void *http_exchange_begin(void *cls, const char *uri, struct MHD_Connection *conn);
+void http_exchange_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
+                             enum MHD_RequestTerminationCode toe);
+void http_exchange_connection(void *cls, struct MHD_Connection *conn, void **context,
+                              enum MHD_ConnectionNotificationCode what);
+/* A spare one, when the server ends. */
+void http_exchange_free(struct http_exchange *x);
+/* The answer of x: r is taken, headers are copied. Once per exchange. */
+void http_exchange_answer(struct http_exchange *x, unsigned status,
+                          const struct http_header *headers, size_t n_headers,
+                          struct MHD_Response *r);
+/* Hands the answer that x has to the library. */
+enum MHD_Result http_exchange_send(struct http_exchange *x);
+
+/* ---- requests: http_request.c ---- */
+/* Called by the library: with the head, with each piece of body, with the end of the body, and once
+ * more after a resume. */
+enum MHD_Result http_request_go_on(void *cls, struct MHD_Connection *conn, const char *url,
+                                   const char *method, const char *version, const char *upload,
+                                   size_t *upload_size, void **con_cls);

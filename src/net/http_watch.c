@@ -17,6 +17,7 @@
 #include <linux/tcp.h> /* its tcp_info has the counters of bytes */
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 static bool counters(int fd, uint64_t *received, uint64_t *acknowledged)
@@ -143,7 +144,7 @@ static void sweep(struct http_conns *all, uint64_t now_us)
     pthread_mutex_unlock(&all->locked.lock);
 }
 
-void *http_watch_run(void *arg)
+static void *watch(void *arg)
 {
     struct http_conns *all = arg;
     struct lingering *l = calloc(1, sizeof *l);
@@ -175,4 +176,32 @@ void *http_watch_run(void *arg)
         linger_end(l, l->n - 1);
     free(l);
     return NULL;
+}
+
+/* ---- life ---- */
+
+err_code http_conns_start(struct http_conns *all, const struct http_limits *limits, struct err *e)
+{
+    *all = (struct http_conns){ .limits = *limits };
+    pthread_mutex_init(&all->locked.lock, NULL);
+    all->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (all->wake_fd < 0 || pthread_create(&all->watch, NULL, watch, all) != 0) {
+        if (all->wake_fd >= 0)
+            (void)close(all->wake_fd); /* nothing was written */
+        pthread_mutex_destroy(&all->locked.lock);
+        return ERR(e, ERR_IO,
+                   "the HTTP server does not start: too few file descriptors or threads");
+    }
+    return ERR_OK;
+}
+
+void http_conns_stop(struct http_conns *all)
+{
+    pthread_mutex_lock(&all->locked.lock);
+    all->locked.stop = true;
+    pthread_mutex_unlock(&all->locked.lock);
+    http_conns_wake(all);
+    pthread_join(all->watch, NULL);
+    (void)close(all->wake_fd); /* nothing is lost with it */
+    pthread_mutex_destroy(&all->locked.lock);
 }

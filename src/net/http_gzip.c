@@ -1,0 +1,158 @@
+/* http_gzip.c - a whole answer packed by igzip at its fastest level: JSON shrinks to a fifth at some 300 MB/s, on the
+ * thread that answers. Memory: the packed copy, never larger than the body. Source: RFC 1952. */
+#include "net/http_private.h"
+
+#include <errno.h>
+#include <isa-l/igzip_lib.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#define PACK_IN_BYTES  (64u << 10)
+#define PACK_OUT_BYTES (64u << 10)
+#define PACKS_MAX      128u
+
+/* ---- does the caller take it ---- */
+
+bool http_takes_gzip(sv accept_encoding)
+{
+    sv one, name;
+    bool any = false;
+    while (sv_cut(&accept_encoding, ',', &one)) {
+        double q = 1;
+        if (!sv_cut(&one, ';', &name))
+            continue;
+        name = sv_trim(name);
+        sv weight = sv_trim(one);
+        if (sv_starts(weight, SV_LIT("q=")) && !sv_to_double(sv_tail(weight, 2), &q))
+            q = 0;
+        if (sv_eq_nocase(name, SV_LIT("gzip")) || sv_eq_nocase(name, SV_LIT("x-gzip")))
+            return q > 0;
+        if (sv_eq(name, SV_LIT("*")))
+            any = q > 0;
+    }
+    return any;
+}
+
+/* ---- whole answers ---- */
+
+struct packing { /* large: not for the stack */
+    struct isal_zstream z;
+    unsigned char level[ISAL_DEF_LVL1_DEFAULT];
+};
+
+bool http_gzip(struct buf *body)
+{
+    if (body->len < HTTP_PACK_MIN || body->len > UINT32_MAX / 2)
+        return false;
+    struct packing *p = malloc(sizeof *p);
+    char *out = malloc(body->len);
+    if (p == NULL || out == NULL)
+        abort();
+    isal_deflate_init(&p->z);
+    p->z.gzip_flag = IGZIP_GZIP;
+    p->z.level = 1;
+    p->z.level_buf = p->level;
+    p->z.level_buf_size = sizeof p->level;
+    p->z.end_of_stream = 1;
+    p->z.next_in = (uint8_t *)body->ptr;
+    p->z.avail_in = (uint32_t)body->len;
+    p->z.next_out = (uint8_t *)out;
+    p->z.avail_out = (uint32_t)body->len;
+    bool ok = isal_deflate(&p->z) == COMP_OK && p->z.internal_state.state == ZSTATE_END;
+    size_t len = p->z.total_out;
+    free(p);
+    if (!ok) { /* it does not get smaller */
+        free(out);
+        return false;
+    }
+    free(body->ptr);
+    body->ptr = realloc(out, len);
+    if (body->ptr == NULL)
+        abort();
+    body->cap = body->len = len;
+    return true;
+}
+
+/* ---- files, packed on the way ---- */
+
+static atomic_uint n_packs;
+
+struct pack {
+    struct isal_zstream z;
+    int fd;
+    uint64_t at, end; /* within fd: next byte to read, behind the last */
+    bool done;
+    unsigned char in[PACK_IN_BYTES];
+    unsigned char level[ISAL_DEF_LVL1_DEFAULT];
+};
+
+static bool refill(struct pack *p)
+{
+    uint64_t left = p->end - p->at;
+    ssize_t n;
+    do
+        n = pread(p->fd, p->in, left < sizeof p->in ? (size_t)left : sizeof p->in, (off_t)p->at);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 || (n == 0 && left)) /* shorter than it was: the length was promised */
+        return false;
+    p->at += (uint64_t)n;
+    p->z.next_in = p->in;
+    p->z.avail_in = (uint32_t)n;
+    p->z.end_of_stream = p->at == p->end;
+    return true;
+}
+
+static ssize_t pack_read(void *cls, uint64_t pos, char *out, size_t max)
+{
+    (void)pos;
+    struct pack *p = cls;
+    if (p->done)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    p->z.next_out = (uint8_t *)out;
+    p->z.avail_out = (uint32_t)(max < PACK_OUT_BYTES ? max : PACK_OUT_BYTES);
+    uint32_t room = p->z.avail_out;
+    while (p->z.avail_out == room && !p->done) { /* until there is something to send */
+        if (p->z.avail_in == 0 && !p->z.end_of_stream && !refill(p))
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        if (isal_deflate(&p->z) != COMP_OK)
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        p->done = p->z.internal_state.state == ZSTATE_END;
+    }
+    return (ssize_t)(room - p->z.avail_out);
+}
+
+static void pack_free(void *cls)
+{
+    struct pack *p = cls;
+    (void)close(p->fd); /* only read */
+    free(p);
+    atomic_fetch_sub(&n_packs, 1);
+}
+
+/* NULL: enough are under way. */
+struct MHD_Response *http_gzip_file(const struct http_file *f)
+{
+    if (atomic_fetch_add(&n_packs, 1) >= PACKS_MAX) {
+        atomic_fetch_sub(&n_packs, 1);
+        return NULL;
+    }
+    struct pack *p = malloc(sizeof *p);
+    if (p == NULL)
+        abort();
+    isal_deflate_init(&p->z);
+    p->z.gzip_flag = IGZIP_GZIP;
+    p->z.level = 1;
+    p->z.level_buf = p->level;
+    p->z.level_buf_size = sizeof p->level;
+    p->fd = f->fd;
+    p->at = f->offset;
+    p->end = f->offset + f->len;
+    p->z.avail_in = 0;
+    p->z.end_of_stream = f->len == 0;
+    p->done = false;
+    struct MHD_Response *r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PACK_OUT_BYTES,
+                                                               pack_read, p, pack_free);
+    if (r == NULL)
+        abort();
+    return r;
+}

@@ -1,0 +1,217 @@
+/* http_request.c - a request as libmicrohttpd shows it: the head, pieces of the body, its end. */
+#include "net/http_private.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+#include <arpa/inet.h>
+
+#define MAX_HEADERS 128u
+
+/* ---- the request's parts ---- */
+
+struct header_list {
+    struct http_exchange *x;
+    struct http_header *items;
+    size_t n;
+    bool full;
+};
+
+static enum MHD_Result add_header(void *cls, enum MHD_ValueKind kind, const char *key,
+                                  size_t key_size, const char *value, size_t value_size)
+{
+    (void)kind;
+    struct header_list *l = cls;
+    if (l->n == MAX_HEADERS) {
+        l->full = true;
+        return MHD_NO;
+    }
+    l->items[l->n].name = sv_make(key, key_size);
+    l->items[l->n++].value = value ? sv_make(value, value_size) : SV_NONE;
+    return MHD_YES;
+}
+
+static void set_peer(struct http_exchange *x)
+{
+    const union MHD_ConnectionInfo *ci =
+        MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *sa = ci ? ci->client_addr : NULL;
+    const void *addr = NULL;
+    if (sa && sa->sa_family == AF_INET)
+        addr = &((const struct sockaddr_in *)(const void *)sa)->sin_addr;
+    else if (sa && sa->sa_family == AF_INET6)
+        addr = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
+    if (addr)
+        inet_ntop(sa->sa_family, addr, x->peer, sizeof x->peer);
+    x->req.peer = sv_from(x->peer);
+}
+
+/* What stands between the texts of a head is not shown; see http_head.c. */
+static bool is_in_place(struct http_exchange *x, const char *method, const char *target,
+                        const char *version)
+{
+#if MHD_VERSION < 0x01000000
+    const union MHD_ConnectionInfo *ci =
+        MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    const struct http_head_layout l = { method, target, version, x->req.target.len,
+                                        ci ? ci->header_size : 0 };
+    return http_head_in_place(&l, x->req.headers, x->req.n_headers);
+#else /* it refuses by itself what is not */
+    (void)x, (void)method, (void)target, (void)version;
+    return true;
+#endif
+}
+
+/* False when the head cannot be taken: too many headers, or a target over the arena's budget. */
+static bool read_head(struct http_exchange *x, const char *method, const char *target,
+                      const char *version, struct http_framing *framing)
+{
+    struct header_list l = { .x = x };
+    l.items = arena_alloc(x->arena, MAX_HEADERS * sizeof *l.items);
+    if (l.items == NULL || x->req.target.ptr == NULL)
+        return false;
+    MHD_get_connection_values_n(x->conn, MHD_HEADER_KIND, add_header, &l);
+    if (l.full)
+        return false;
+    x->req.method = arena_sv(x->arena, sv_from(method));
+    x->req.headers = l.items;
+    x->req.n_headers = l.n;
+    size_t q = sv_find(x->req.target, '?');
+    x->req.path = http_path_collapse(x->arena, sv_head(x->req.target, q));
+    x->req.query = sv_tail(x->req.target, q + 1);
+    set_peer(x);
+    x->req.why = http_head_fault(&x->req, sv_from(version), framing);
+    x->req.length = framing->chunked ? HTTP_UNTOLD : framing->length;
+    if (x->req.why == NULL && !is_in_place(x, method, target, version))
+        x->req.why = "The head of the request is not made of lines that end in CRLF";
+    x->req.refusal = x->req.why ? HTTP_MALFORMED : HTTP_TAKEN;
+    x->req.crowded = http_conn_is_crowded(x->at);
+    x->last = framing->chunked || x->req.crowded;
+    return x->req.path.ptr != NULL;
+}
+
+static enum MHD_Result refuse(struct MHD_Connection *conn, unsigned status, const char *text)
+{
+    struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text,
+                                                             MHD_RESPMEM_PERSISTENT);
+    struct http_conn *at =
+        MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    at->unread = true;
+    MHD_add_response_header(r, "Content-Type", "text/plain");
+    MHD_add_response_header(r, "Connection", "close");
+    enum MHD_Result ok = MHD_queue_response(conn, status, r);
+    MHD_destroy_response(r);
+    return ok;
+}
+
+/* What is handed over before its body was read is answered then, and the connection ends. */
+static enum MHD_Result hand_over(struct http_exchange *x, bool unread)
+{
+    struct http_server *s = x->server;
+    http_conn_is_at(x->at, CONN_WORK, 0);
+    x->at->unread = unread;
+    x->last |= unread;
+    if (!unread && !x->over_us && http_body_end(&x->body, x->at) != BODY_OK)
+        x->req.refusal = HTTP_NO_ROOM;
+    x->req.body = x->req.refusal ? SV_NONE : buf_sv(&x->body.memory);
+    x->counted = true;
+    pthread_mutex_lock(&s->locked.lock);
+    s->locked.n_open++;
+    pthread_mutex_unlock(&s->locked.lock);
+    x->locked.state = HANDLED; /* no other thread knows x yet */
+    s->cfg.handler(s->cfg.ctx, x);
+    enum MHD_Result ok = MHD_YES;
+    pthread_mutex_lock(&x->locked.lock);
+    bool answered = x->locked.state == ANSWERED;
+    if (!answered) {
+        x->locked.state = SUSPENDED;
+        MHD_suspend_connection(x->conn);
+    }
+    pthread_mutex_unlock(&x->locked.lock);
+    if (answered)
+        ok = http_exchange_send(x);
+    return ok;
+}
+
+/* What is too much can be answered when it is over, not before: it is read for as long as behind a refusal, and
+ * thrown away. False: it goes on for too long, the connection ends. */
+static bool take_piece(struct http_exchange *x, sv piece)
+{
+    uint64_t now_us = clock_mono_us();
+    if (!x->over_us) {
+        body_result r = http_body_add(&x->body, x->at, x->server->cfg.spool_dir, piece);
+        if (r == BODY_OK)
+            return true;
+        x->req.body_too_large = r == BODY_TOO_LARGE;
+        x->req.refusal = r == BODY_NO_ROOM ? HTTP_NO_ROOM : HTTP_TAKEN;
+        x->last = true;
+        x->over_us = now_us;
+        http_body_done(&x->body, x->at);
+    }
+    x->over_bytes += piece.len;
+    return now_us - x->over_us < LIMIT_LINGER_S * UINT64_C(1000000) &&
+           x->over_bytes < LIMIT_LINGER_BYTES;
+}
+
+/* The head is there. True: the body is read, if there is one. */
+static bool may_go_on(struct http_exchange *x)
+{
+    struct http_server *s = x->server;
+    struct http_allowance a = { 0 };
+    if (x->req.refusal)
+        return false;
+    if (x->req.length == 0)
+        return true;
+    if (x->req.crowded)
+        return false;
+    s->cfg.accept(s->cfg.ctx, &x->req, &a);
+    if (a.refused)
+        x->req.refusal = HTTP_REFUSED;
+    else if (x->req.length != HTTP_UNTOLD && x->req.length > a.body_max)
+        x->req.body_too_large = true;
+    else if (a.proven && x->req.length != HTTP_UNTOLD &&
+             !http_share_would_fit(x->at, x->req.length))
+        x->req.refusal = HTTP_NO_ROOM;
+    else
+        http_body_init(&x->body, &a, x->req.length);
+    return !x->req.refusal && !x->req.body_too_large;
+}
+
+/* Called by libmicrohttpd: with the head, with each piece of body, with the end of the body, and
+ * once more after a resume. */
+enum MHD_Result http_request_go_on(void *cls, struct MHD_Connection *conn, const char *url,
+                                   const char *method, const char *version, const char *upload,
+                                   size_t *upload_size, void **con_cls)
+{
+    (void)cls;
+    struct http_exchange *x = *con_cls;
+    if (!x->begun) {
+        x->begun = true;
+        struct http_framing framing;
+        if (!read_head(x, method, url, version, &framing))
+            return refuse(conn, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers\n");
+        if (!may_go_on(x))
+            return hand_over(x, true);
+        if (x->req.length) {
+            atomic_store(&x->at->body_bytes, 0);
+            http_conn_is_at(x->at, CONN_BODY, clock_mono_us());
+        }
+        return MHD_YES;
+    }
+    if (x->locked.state == READING) {
+        if (*upload_size) {
+            sv piece = sv_make(upload, *upload_size);
+            atomic_fetch_add(&x->at->body_bytes, piece.len);
+            *upload_size = 0;
+            return take_piece(x, piece) ? MHD_YES : MHD_NO;
+        }
+        return hand_over(x, false);
+    }
+    pthread_mutex_lock(&x->locked.lock);
+    bool answered = x->locked.state == ANSWERED && x->locked.response != NULL;
+    pthread_mutex_unlock(&x->locked.lock);
+    if (answered)
+        return http_exchange_send(x);
+    *upload_size = 0;
+    return MHD_YES;
+}
