@@ -5,7 +5,7 @@ Usage: tools/gen_fhir_definitions.py [FOLDER]      (default ../shared/fhir-r4; t
 
 elements.inc: one STRUCT row per data type, resource type and backbone element, its own ELEM rows below it (those
 of its base are not repeated; this script checks that they are the same), then its RULE rows. bindings.inc: the
-value sets of required bindings. The rows are described in src/fhir/definitions.c, which reads them."""
+value sets of required bindings. The rows are described in src/fhir/definitions_build.c, which reads them."""
 import gzip
 import itertools
 import json
