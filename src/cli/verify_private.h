@@ -1,8 +1,14 @@
 /* verify_private.h - what the rooms of `fhirlake verify` share.
  *
- *   verify.c          options, the manifest, the verdict
+ *   verify.c          options and the verdict
+ *   verify_manifest.c the manifest
  *   verify_place.c    where the files are: a folder, an objects folder, an S3 endpoint
- *   verify_files.c    files against the manifest
+ *   verify_lines.c    files, line by line
+ *   verify_files.c    each file against the manifest
+ *   verify_doubles.c  no resource twice
+ *   verify_sums.c     what the manifest says of all files
+ *   verify_key.c      resources as digests
+ *   verify_report.c   what is told
  *   verify_content.c  the digest of the resources
  *   verify_against.c  manifest and files against a running store, as of the export's commit
  *
@@ -85,12 +91,23 @@ struct verify {
     uint64_t n_seen;                /* resources that could have been picked */
     uint64_t differences, resources, bytes;
 };
+
+/* ---- verify_manifest.c ---- */
+/* manifest.json into v. ERR_NOT_FOUND, ERR_INVALID. */
+MUST_USE err_code verify_manifest_read(struct verify *v, struct err *e);
+/* The files that it names. */
+MUST_USE err_code verify_manifest_files(struct verify *v, struct err *e);
 /* extension.attachmentUrls of the manifest: in a served export, what stands otherwise in the files than in the store;
  * NULL: nothing. */
 yyjson_val *verify_attachments(const struct verify *v);
+
+/* ---- verify_report.c ---- */
 /* Tell a difference. */
 void verify_differs(struct verify *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Tell how far it is, unless --quiet is given. */
 void verify_note(const struct verify *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* ---- verify_key.c ---- */
 verify_key verify_key_of(sv type, sv id);
 int verify_key_cmp(const void *a, const void *b);
 int verify_by_text(const void *a, const void *b); /* of sv */
@@ -110,12 +127,20 @@ void verify_content_line(struct verify *v, fhir_type type, sv line);
 void verify_content_deletion(struct verify *v, fhir_type type, sv url); /* url: "Type/id" */
 void verify_content_check(struct verify *v);
 
-/* ---- verify_files.c ---- */
-MUST_USE err_code verify_files(struct verify *v, struct err *e);
+/* ---- verify_lines.c ---- */
+/* Calls each() for every line of f, and sets what was read of it: lines, size, digest. ERR_NOT_FOUND. */
+typedef err_code (*verify_line_fn)(void *ctx, sv line, struct err *e);
+MUST_USE err_code verify_lines(struct verify *v, struct verify_file *f, verify_line_fn each,
+                               void *ctx, struct err *e);
 /* Calls each() for every resource of the output files of a type (FHIR_TYPE_NONE: all). */
 typedef err_code (*verify_each_fn)(void *ctx, yyjson_val *resource, struct err *e);
 MUST_USE err_code verify_each(struct verify *v, fhir_type type, verify_each_fn each, void *ctx,
                               struct err *e);
+
+/* ---- verify_files.c, verify_doubles.c, verify_sums.c ---- */
+MUST_USE err_code verify_files(struct verify *v, struct err *e);
+MUST_USE err_code verify_doubles(struct verify *v, struct err *e);
+void verify_sums(struct verify *v);
 
 /* ---- verify_against.c ---- */
 MUST_USE err_code verify_against(struct verify *v, struct err *e);

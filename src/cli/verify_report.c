@@ -1,0 +1,25 @@
+/* verify_report.c - what `fhirlake verify` tells: each difference, and notes beside them. */
+#include "cli/verify_private.h"
+
+void verify_differs(struct verify *v, const char *fmt, ...)
+{
+    va_list ap;
+    if (++v->differences > VERIFY_TOLD_MAX)
+        return;
+    (void)fputs("differs: ", stdout);
+    va_start(ap, fmt);
+    (void)vprintf(fmt, ap);
+    va_end(ap);
+    (void)fputc('\n', stdout);
+}
+
+void verify_note(const struct verify *v, const char *fmt, ...)
+{
+    va_list ap;
+    if (v->o.quiet)
+        return;
+    va_start(ap, fmt);
+    (void)vprintf(fmt, ap);
+    va_end(ap);
+    (void)fputc('\n', stdout);
+}
