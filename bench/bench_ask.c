@@ -1,11 +1,12 @@
 /* bench_ask.c - does an export's cost follow what it writes?
  *
- *   bench_ask DIR [PATIENTS]     PATIENTS (default 100000) with nine Observations each; DIR is made and removed
+ *   bench_ask DIR [PATIENTS]     PATIENTS (default 100000) with nine Observations each; DIR is made
+ *                                and removed
  *
- * Compaction rests; one full export; 0.1 % of the resources written again, and exports with _since before that; a
- * Group of 100 of the patients; 10,000 listed patients; all by patient; cancels in the middle; and 100 MB of inline
- * attachments in one range. Wall and processor time, the ratios to the full export, and the peak of memory above what
- * the process held when the export began. */
+ * Compaction rests; one full export; 0.1 % of the resources written again, and exports with _since
+ * before that; a Group of 100 of the patients; 10,000 listed patients; all by patient; cancels in
+ * the middle; and 100 MB of inline attachments in one range. Wall and processor time, the ratios to
+ * the full export, and the peak of memory above what the process held when the export began. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "job/job.h"
@@ -70,7 +71,8 @@ static double memory_from(void)
     return memory("VmRSS:");
 }
 
-/* Until compaction, which takes its processor time from this process too, has nothing left to do. */
+/* Until compaction, which takes its processor time from this process too, has nothing left to
+ * do. */
 static void rest(void)
 {
     double before, used;
@@ -241,8 +243,8 @@ static void show(const char *what, const struct took *t, const struct took *full
     (void)fflush(stdout);
 }
 
-/* From the answer of a cancel in the middle of a full export to where no worker is at it any more, and to its end,
- * with the files removed. */
+/* From the answer of a cancel in the middle of a full export to where no worker is at it any more,
+ * and to its end, with the files removed. */
 static void cancel_some(struct job_engine *en, struct err *e)
 {
     double worst = 0, sum = 0, worst_stop = 0, sum_stop = 0;

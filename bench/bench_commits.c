@@ -1,11 +1,12 @@
-/* bench_commits.c - the peer of creates: RocksDB alone, group commits of the keys and values of resources.
+/* bench_commits.c - the peer of creates: RocksDB alone, group commits of the keys and values of
+ * resources.
  *
  *   bench_commits DIR FILE THREADS SECONDS       FILE: NDJSON; DIR is made and removed
  *
- * Each thread writes one batch a commit, synced: the version, its search entries, change, commit record and sums, as
- * the store lays them out, under a new id. Nothing is parsed, checked or looked up meanwhile: entries are found
- * beforehand. RocksDB groups the threads' batches as it does. Prints commits a second.
- * store_private.h is used for the layout and the options, nothing else. */
+ * Each thread writes one batch a commit, synced: the version, its search entries, change, commit
+ * record and sums, as the store lays them out, under a new id. Nothing is parsed, checked or looked
+ * up meanwhile: entries are found beforehand. RocksDB groups the threads' batches as it does.
+ * Prints commits a second. store_private.h is used for the layout and the options, nothing else. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/rng.h"

@@ -1,4 +1,5 @@
-/* bench_disk.c - the bytes that a data store's column families take in sorted files. The store must not be open.
+/* bench_disk.c - the bytes that a data store's column families take in sorted files. The store must
+ * not be open.
  * Usage: bench_disk DIR   prints a line "name bytes" for each */
 #include <rocksdb/c.h>
 #include <stdint.h>

@@ -2,10 +2,11 @@
  *
  *   bench_limit DIR MB [NDJSON]     DIR is made and removed; prints MB/s
  *
- * One thread a processor writes MB between them as files of 64 MiB, two side by side, as an export's workers do: their
- * SHA-256, write(2), rename. Without NDJSON the bytes are in the processor's cache: reading the store costs nothing. With
- * it they are the file's first bytes, read and unpacked from lz4 blocks of the store's size: the least that any store which
- * compresses so must do. No RocksDB, no splicing, no counting. */
+ * One thread a processor writes MB between them as files of 64 MiB, two side by side, as an
+ * export's workers do: their SHA-256, write(2), rename. Without NDJSON the bytes are in the
+ * processor's cache: reading the store costs nothing. With it they are the file's first bytes, read
+ * and unpacked from lz4 blocks of the store's size: the least that any store which compresses so
+ * must do. No RocksDB, no splicing, no counting. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "sink/sink.h"
@@ -49,7 +50,8 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* The blocks of one file of NDJSON, which every object holds again: as many bytes as an object has. */
+/* The blocks of one file of NDJSON, which every object holds again: as many bytes as an object
+ * has. */
 static void pack(const char *ndjson, const char *path)
 {
     static char raw[PACKED_BYTES], packed[LZ4_COMPRESSBOUND(PACKED_BYTES)];

@@ -1,12 +1,14 @@
 /* bench_load.c - requests over kept connections, as fast as the answers come: rate and latencies.
  *
- *   bench_load --to HOST:PORT --connections N --seconds S --requests FILE [--pace N] [--key ID --secret SECRET]
+ *   bench_load --to HOST:PORT --connections N --seconds S --requests FILE
+ *              [--pace N] [--key ID --secret SECRET]
  *
- * A line of FILE is "GET /target", or "POST /target", a tab and a body. Requests are made, and with a key signed
- * (SigV4, region us-east-1, service healthlake), before the clock starts; connections take them in turn, in a
- * circle. One thread and epoll: the same processor time per request whatever answers. With --pace requests fall
- * due at even distances, N a second, and a latency counts from then: one that had to wait for a connection is late.
- * Prints one JSON object: requests, seconds, rps, failed (any status but 2xx), p50_us, p99_us, max_us, cpu_us. */
+ * A line of FILE is "GET /target", or "POST /target", a tab and a body. Requests are made, and with
+ * a key signed (SigV4, region us-east-1, service healthlake), before the clock starts; connections
+ * take them in turn, in a circle. One thread and epoll: the same processor time per request
+ * whatever answers. With --pace requests fall due at even distances, N a second, and a latency
+ * counts from then: one that had to wait for a connection is late. Prints one JSON object:
+ * requests, seconds, rps, failed (any status but 2xx), p50_us, p99_us, max_us, cpu_us. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "codec/hash.h"
@@ -229,7 +231,8 @@ static void run(int ep, uint64_t until_us)
                 send_next(c, 0);
                 continue;
             }
-            (void)close(c->fd); /* takes it out of the epoll set */
+            /* takes it out of the epoll set */
+            (void)close(c->fd);
             open--;
         }
     }

@@ -3,10 +3,11 @@
  *   bench_s3_put [OBJECTS [ROUNDS [truncate]]]     starts s3_blackhole, which stands beside it
  *
  * Rows: raw libcurl (tuned as ours, nothing signed, nothing hashed), the same behind a SHA-256 of
- * the bytes (what anybody pays who signs them or lists their digests), our PUT with a digest that the
- * caller has, our PUT with the digest computed, a sink's sink_put, and two files of a sink written side by
- * side in blocks, as an export does (half as large, so that memory is the same). One connection, then two.
- * Rounds alternate; the median counts. Processor time is this process's, without the peer's. */
+ * the bytes (what anybody pays who signs them or lists their digests), our PUT with a digest that
+ * the caller has, our PUT with the digest computed, a sink's sink_put, and two files of a sink
+ * written side by side in blocks, as an export does (half as large, so that memory is the same).
+ * One connection, then two. Rounds alternate; the median counts. Processor time is this process's,
+ * without the peer's. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "codec/hash.h"
@@ -212,7 +213,8 @@ static void open_all(void)
     struct sink_config cfg = { .s3 = &ep, .roles_file = roles };
     struct sink_target t = { .uri = SV_LIT("s3://bucket/sink"),
                              .role_arn = SV_LIT("arn:aws:iam::000000000000:role/bench") };
-    struct sink_world *w = NULL; /* lives as long as the process */
+    /* lives as long as the process */
+    struct sink_world *w = NULL;
     int fd = mkstemp(roles);
     sv text = SV_LIT("{\"roles\":[{\"arn\":\"arn:aws:iam::000000000000:role/bench\","
                      "\"allow\":[\"s3://bucket/*\"],\"credentials\":{"
@@ -259,7 +261,8 @@ int main(int argc, char **argv)
     for (unsigned conns = 1; conns <= 2; conns++) {
         double got[N_MODES][MAX_ROUNDS], cpu[N_MODES][MAX_ROUNDS];
         for (int m = 0; m < N_MODES; m++)
-            (void)measure(m, conns, 2); /* connections open, pages touched */
+            /* connections open, pages touched */
+            (void)measure(m, conns, 2);
         for (unsigned r = 0; r < rounds; r++)
             for (int m = 0; m < N_MODES; m++) {
                 got[m][r] = measure(m, conns, (unsigned)n);

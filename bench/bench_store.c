@@ -77,7 +77,8 @@ static void load_flush(struct load *l)
     size_t n = l->items.len / sizeof *items;
     if (n == 0)
         return;
-    for (size_t i = 0; i < n; i++) /* views only now that the buffers stand still */
+    /* views only now that the buffers stand still */
+    for (size_t i = 0; i < n; i++)
         items[i].id = sv_make(l->ids.ptr + i * ID_LEN, ID_LEN);
     uint64_t from = clock_mono_us();
     need(store_bulk_begin(st, &b, &e), &e);

@@ -23,13 +23,15 @@ int main(int argc, char **argv)
             (void)fprintf(stderr, "bench_validate: %s: %s\n", argv[i], e.msg);
             return 1;
         }
-    (void)fhir_structure_of(1); /* the tables are built once a process */
+    /* the tables are built once a process */
+    (void)fhir_structure_of(1);
     sv rest = buf_sv(&b), line;
     while (ndjson_line(&rest, &line)) {
         yyjson_doc *doc;
         struct fhir_issues issues;
         arena_reset(a);
-        for (int t = 0; t < N_TIMES; t++) { /* one behind the other: each finds the caches warm */
+        /* one behind the other: each finds the caches warm */
+        for (int t = 0; t < N_TIMES; t++) {
             struct timespec from, to;
             (void)clock_gettime(CLOCK_MONOTONIC, &from);
             err_code rc = t == PARSE ? json_read(a, line, LIMIT_RESOURCE_DEPTH, &doc, &e)

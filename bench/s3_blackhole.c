@@ -2,11 +2,12 @@
  *
  *   s3_blackhole [PORT [truncate|MB]]  on 127.0.0.1; prints "PORT n", runs until its input ends
  *
- * Plain HTTP/1.1, a thread a connection, no signature checked. A body is read into a buffer of
- * 256 KiB, as any server has to; with "truncate" it is discarded inside the kernel (recv with
- * MSG_TRUNC), which takes as little of the machine as a peer can, and less than a real one does. With a number no
- * connection's bodies come faster than that many MB/s, which is how S3 itself is met: fast by connections, not by one.
- * HEAD says that the bucket is there, listings are empty, multipart uploads begin and complete. */
+ * Plain HTTP/1.1, a thread a connection, no signature checked. A body is read into a buffer of 256
+ * KiB, as any server has to; with "truncate" it is discarded inside the kernel (recv with
+ * MSG_TRUNC), which takes as little of the machine as a peer can, and less than a real one does.
+ * With a number no connection's bodies come faster than that many MB/s, which is how S3 itself is
+ * met: fast by connections, not by one. HEAD says that the bucket is there, listings are empty,
+ * multipart uploads begin and complete. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -101,7 +102,8 @@ static bool answer(int fd, const char *head, uint64_t body_bytes)
     const char *body = "", *status = "200 OK";
     uint64_t length = 0;
     if (strncmp(line, "PUT", 3) == 0)
-        (void)size_of(line, true, body_bytes); /* remembered for HEAD */
+        /* remembered for HEAD */
+        (void)size_of(line, true, body_bytes);
     else if (strncmp(line, "HEAD", 4) == 0)
         length = size_of(line, false, 0);
     if (strncmp(line, "DELETE", 6) == 0)
@@ -161,7 +163,8 @@ static void *serve(void *ctx)
         }
         if (!answer(fd, head, said))
             goto out;
-        len = behind - eaten; /* what is there of the next request */
+        /* what is there of the next request */
+        len = behind - eaten;
         memmove(head, end + 4 + eaten, len);
     }
 out:

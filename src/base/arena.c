@@ -82,8 +82,8 @@ void *arena_grow(struct arena *a, void *ptr, size_t old_bytes, size_t bytes)
         size_t more = rounded(bytes) - had;
         if (a->total > a->budget || more > a->budget - a->total + 15)
             return NULL;
-        if (more > top->cap - top->used && (char *)ptr == top->data &&
-            top->prev) { /* alone in its block, and no mark stands in front of it there */
+        /* alone in its block, and no mark stands in front of it there */
+        if (more > top->cap - top->used && (char *)ptr == top->data && top->prev) {
             top = realloc(top, sizeof *top + rounded(bytes));
             if (top == NULL)
                 abort();
@@ -151,7 +151,8 @@ sv arena_join(struct arena *a, const sv *parts, size_t n)
 
 sv arena_fmt(struct arena *a, const char *fmt, ...)
 {
-    char here[256]; /* most texts are short: printed once */
+    /* most texts are short: printed once */
+    char here[256];
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(here, sizeof here, fmt, ap);
@@ -164,7 +165,8 @@ sv arena_fmt(struct arena *a, const char *fmt, ...)
         return (sv){ p, (size_t)n };
     }
     va_start(ap, fmt);
-    (void)vsnprintf(p, (size_t)n + 1, fmt, ap); /* length known from above */
+    /* length known from above */
+    (void)vsnprintf(p, (size_t)n + 1, fmt, ap);
     va_end(ap);
     return (sv){ p, (size_t)n };
 }

@@ -17,8 +17,9 @@ void *arena_alloc(struct arena *a, size_t bytes);
 void *arena_calloc(struct arena *a, size_t n, size_t size);
 #define ARENA_NEW(a, T) ((T *)arena_calloc((a), 1, sizeof(T)))
 
-/* More room for what arena_alloc() gave: in place where nothing was allocated behind it, else a copy. NULL past the
- * budget: ptr is as it was. ptr NULL: as arena_alloc(). Not for what was allocated before a mark that is still used. */
+/* More room for what arena_alloc() gave: in place where nothing was allocated behind it, else a
+ * copy. NULL past the budget: ptr is as it was. ptr NULL: as arena_alloc(). Not for what was
+ * allocated before a mark that is still used. */
 void *arena_grow(struct arena *a, void *ptr, size_t old_bytes, size_t bytes);
 
 /* Copy; the copy has a NUL behind its last byte (not counted). ptr is NULL past the budget. */

@@ -25,8 +25,9 @@ err_code buf_reserve(struct buf *b, size_t more, struct err *e)
     while (cap < need)
         cap = cap > b->max / 2 ? b->max : cap * 2;
     char *p = realloc(b->ptr, cap);
+    /* true exhaustion of the machine: restart recovers */
     if (p == NULL)
-        abort(); /* true exhaustion of the machine: restart recovers */
+        abort();
     b->ptr = p;
     b->cap = cap;
     return ERR_OK;
@@ -56,7 +57,8 @@ err_code buf_add_fmt(struct buf *b, struct err *e, const char *fmt, ...)
         return ERR(e, ERR_INTERNAL, "bad format");
     TRY(buf_reserve(b, (size_t)n + 1, e));
     va_start(ap, fmt);
-    (void)vsnprintf(b->ptr + b->len, (size_t)n + 1, fmt, ap); /* length known from above */
+    /* length known from above */
+    (void)vsnprintf(b->ptr + b->len, (size_t)n + 1, fmt, ap);
     va_end(ap);
     b->len += (size_t)n;
     return ERR_OK;

@@ -30,7 +30,8 @@ static err_code read_all(int fd, struct buf *out, struct err *e)
         TRY(buf_reserve(out, want < left ? want : left, e));
         size_t room = out->cap - out->len;
         if (room == 0) {
-            char c; /* full to the cap: one more byte decides */
+            /* full to the cap: one more byte decides */
+            char c;
             ssize_t more = read(fd, &c, 1);
             return more == 0 ? ERR_OK
                              : ERR(e, ERR_TOO_LARGE, "file is larger than %zu bytes", out->max);
@@ -73,7 +74,8 @@ static err_code check_private(const char *path, int fd, struct err *e)
     uid_t us = geteuid();
     if (fstat(fd, &file) != 0)
         return file_os_err(e, "cannot look at the file");
-    if (!S_ISREG(file.st_mode)) /* a pipe: who may read it is said elsewhere */
+    /* a pipe: who may read it is said elsewhere */
+    if (!S_ISREG(file.st_mode))
         return ERR_OK;
     if (file.st_uid != us && file.st_uid != 0)
         return ERR(e, ERR_DENIED,
@@ -86,7 +88,8 @@ static err_code check_private(const char *path, int fd, struct err *e)
         return ERR(e, ERR_DENIED, "others can put another file in its place; type: chmod o-w %s",
                    real);
     bool dir_is_ours = dir.st_uid == us || dir.st_uid == 0;
-    bool lent = file.st_uid == 0 && us != 0; /* root chose the group for us */
+    /* root chose the group for us */
+    bool lent = file.st_uid == 0 && us != 0;
     bool group = (file.st_mode & 040) && !lent && !(dir_is_ours && (dir.st_mode & 010) == 0);
     bool others = (file.st_mode & 004) && !(dir_is_ours && (dir.st_mode & 001) == 0);
     if (group || others)
@@ -160,7 +163,8 @@ err_code file_write_atomic(const char *path, sv bytes, struct err *e)
     if (rc == ERR_OK && rename(tmp, path) != 0)
         rc = file_os_err(e, "cannot rename file");
     if (rc != ERR_OK) {
-        (void)unlink(tmp); /* best effort: the error is already known */
+        /* best effort: the error is already known */
+        (void)unlink(tmp);
         return rc;
     }
     return file_sync_dir(dir, e);

@@ -2,16 +2,19 @@
 #pragma once
 #include "base/buf.h"
 
-/* What errno says, behind `what`; returns its code. Paths stay out of messages, which can reach clients. */
+/* What errno says, behind `what`; returns its code. Paths stay out of messages, which can reach
+ * clients. */
 err_code file_os_err(struct err *e, const char *what);
 /* Whole file into *out (appended). ERR_NOT_FOUND, ERR_TOO_LARGE (out's cap), ERR_DENIED, ERR_IO. */
 MUST_USE err_code file_read(const char *path, struct buf *out, struct err *e);
-/* As file_read(), for keys and rules: only if nobody else can read or change the file. Links are followed; what they
- * lead to is judged.
+/* As file_read(), for keys and rules: only if nobody else can read or change the file. Links are
+ * followed; what they lead to is judged.
  *   - it is ours or root's, and group and others may not write it
- *   - they may not read it either, unless its folder lets them not in, or root lends it to our group (root:GROUP 0640)
+ *   - they may not read it either, unless its folder lets them not in, or root lends it to our
+ *     group (root:GROUP 0640)
  *   - its folder may not be written by everybody, but for one like /tmp (sticky)
- * ERR_DENIED: somebody can; the message says what to type. It holds the path, so it is for the operator alone. */
+ * ERR_DENIED: somebody can; the message says what to type. It holds the path, so it is for the
+ * operator alone. */
 MUST_USE err_code file_read_private(const char *path, struct buf *out, struct err *e);
 /* Replace path with bytes, all or nothing: temporary file beside it, fsync, rename, fsync folder.
  */

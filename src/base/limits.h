@@ -14,8 +14,9 @@
 #define LIMIT_BUNDLE_BYTES        (20u << 20)  /* a batch or transaction; each resource as above */
 #define LIMIT_BUNDLE_ENTRIES      500u         /* HealthLake's */
 #define LIMIT_BUNDLE_TREE_BYTES   (192u << 20) /* what a Bundle takes when it is read */
-#define LIMIT_BUNDLE_WORK_BYTES   (128u << 20) /* and while it is worked on, beside what it stores */
-#define LIMIT_BUNDLE_SECONDS      60u          /* then what is left of it is refused */
+/* and while it is worked on, beside what it stores */
+#define LIMIT_BUNDLE_WORK_BYTES (128u << 20)
+#define LIMIT_BUNDLE_SECONDS    60u /* then what is left of it is refused */
 #define LIMIT_BUNDLE_SOFT_SECONDS \
     20u /* or already after so many, while others wait for their Bundle */
 #define LIMIT_BUNDLE_SEARCHES   1000u /* conditional references of one, each counted once */
@@ -33,32 +34,42 @@
 #define LIMIT_CLOCK_SKEW_S      900         /* SigV4 window, both sides */
 
 /* ---- before a caller is known ---- */
-#define LIMIT_CONNECTIONS_SHARE            4u /* --max-connections-per-address: 1/4 when not given, but ... */
-#define LIMIT_CONNECTIONS_LEAST            8u /* ... never fewer */
-#define LIMIT_CONNECTIONS_HEALTH           8u /* beyond --max-connections, for GET /health */
-#define LIMIT_HEAD_S                       10u /* from the connection, or a head's first byte, to its end */
-#define LIMIT_SLOW_S                       30u /* in each such time a body, and an answer, goes on by ... */
-#define LIMIT_SLOW_BYTES                   (LIMIT_SLOW_S * (8u << 10)) /* ... 8 KiB a second, or ends */
-#define LIMIT_BODIES_BYTES                 (256u << 20) /* memory of all bodies, until they are answered */
-#define LIMIT_BODIES_ADDRESS_BYTES         (128u << 20) /* of those of one address */
-#define LIMIT_UNPROVEN_BYTES               (64u << 10) /* of a body whose signature needs all of it */
-#define LIMIT_UNPROVEN_MOST_BYTES          (1u << 20) /* of one, where it fits in what all may have: */
+/* --max-connections-per-address: 1/4 when not given, but ... */
+#define LIMIT_CONNECTIONS_SHARE  4u
+#define LIMIT_CONNECTIONS_LEAST  8u /* ... never fewer */
+#define LIMIT_CONNECTIONS_HEALTH 8u /* beyond --max-connections, for GET /health */
+/* from the connection, or a head's first byte, to its end */
+#define LIMIT_HEAD_S 10u
+/* in each such time a body, and an answer, goes on by ... */
+#define LIMIT_SLOW_S 30u
+/* ... 8 KiB a second, or ends */
+#define LIMIT_SLOW_BYTES (LIMIT_SLOW_S * (8u << 10))
+/* memory of all bodies, until they are answered */
+#define LIMIT_BODIES_BYTES         (256u << 20)
+#define LIMIT_BODIES_ADDRESS_BYTES (128u << 20) /* of those of one address */
+/* of a body whose signature needs all of it */
+#define LIMIT_UNPROVEN_BYTES (64u << 10)
+/* of one, where it fits in what all may have: */
+#define LIMIT_UNPROVEN_MOST_BYTES          (1u << 20)
 #define LIMIT_UNPROVEN_MEMORY_BYTES        (16u << 20) /* beyond that they go on in files */
 #define LIMIT_UNPROVEN_FILES               64u         /* half of one address */
 #define LIMIT_UNPROVEN_FILES_BYTES         (1024u << 20)
 #define LIMIT_UNPROVEN_ADDRESS_FILES_BYTES (512u << 20)
-#define LIMIT_UNPROVEN_S                   5u /* then a file makes room for another's, or when ... */
-#define LIMIT_UNPROVEN_STILL_MS            500u /* ... nothing came to it for so long */
+/* then a file makes room for another's, or when ... */
+#define LIMIT_UNPROVEN_S        5u
+#define LIMIT_UNPROVEN_STILL_MS 500u /* ... nothing came to it for so long */
 #define LIMIT_BODIES_FREE_DISK_BYTES \
-    (512u << 20)                              /* that bodies, and answers in files, leave free */
-#define LIMIT_ANSWERS_BYTES      (256u << 20) /* memory of large answers that are not read yet: ... */
+    (512u << 20) /* that bodies, and answers in files, leave free */
+/* memory of large answers that are not read yet: ... */
+#define LIMIT_ANSWERS_BYTES      (256u << 20)
 #define LIMIT_ANSWER_FILES_BYTES (2048ull << 20) /* ... beyond that they go into files */
 #define LIMIT_ANSWER_FILES       128u            /* of these three half of one address */
 #define LIMIT_MAKING             8u         /* answers that are being made and have more than ... */
 #define LIMIT_MAKING_OWNER       4u         /* (so many of one caller) */
 #define LIMIT_MAKING_FREE_BYTES  (4u << 20) /* ... these */
 #define LIMIT_LINGER_S           30u /* what still comes behind a refusal is read for so long ... */
-#define LIMIT_LINGER_BYTES       (64u << 20) /* ... and up to so much, so that the refusal can be read */
+/* ... and up to so much, so that the refusal can be read */
+#define LIMIT_LINGER_BYTES (64u << 20)
 
 /* ---- import ---- */
 #define LIMIT_IMPORT_LINE_BYTES \
@@ -71,7 +82,8 @@
 #define LIMIT_UNPACK_FREE_BYTES  (64u << 20) /* come out of a file whatever its size; behind them */
 #define LIMIT_UNPACK_RATIO       1000u       /* bytes for each that goes in */
 #define LIMIT_UNPACK_WINDOW_LOG  27u /* of zstd: what its own program takes when nothing is said */
-/* Outcome lines that are written; the others are counted, and a last line says how many they are. */
+/* Outcome lines that are written; the others are counted, and a last line says how many they
+ * are. */
 #define LIMIT_FAILURE_LINES_FILE 100000u /* of one input file */
 #define LIMIT_FAILURE_LINES_JOB  1000000u
 #define LIMIT_OUTCOME_FILE_BYTES \

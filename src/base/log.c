@@ -108,7 +108,8 @@ static void put_time(struct line *l)
 {
     int64_t now = clock_wall_ms();
     time_t s = (time_t)(now / 1000);
-    static _Thread_local time_t at = -1; /* lines of one second share its text */
+    /* lines of one second share its text */
+    static _Thread_local time_t at = -1;
     static _Thread_local char text[64];
     if (s != at) {
         struct tm tm;
@@ -124,9 +125,10 @@ static void put_time(struct line *l)
 
 /* ---- where lines go ----
  *
- * One write(2) a line costs a read by id a tenth of its time. While lines are held, one that comes when nothing
- * was written lately goes out at once, and so does all that tells of trouble; the others wait for company, HELD_US
- * at most. A thread that writes takes the full half away and leaves the empty one to be filled. */
+ * One write(2) a line costs a read by id a tenth of its time. While lines are held, one that comes
+ * when nothing was written lately goes out at once, and so does all that tells of trouble; the
+ * others wait for company, HELD_US at most. A thread that writes takes the full half away and
+ * leaves the empty one to be filled. */
 static struct {
     _Atomic bool holding;
     pthread_t flusher;
@@ -145,7 +147,8 @@ static struct {
 static void write_out(sv lines)
 {
     ssize_t n = write(STDERR_FILENO, lines.ptr, lines.len);
-    (void)n; /* nowhere to report a log that cannot be written */
+    /* nowhere to report a log that cannot be written */
+    (void)n;
 }
 
 static void flush(void)
@@ -207,7 +210,8 @@ static void *flusher(void *ignored)
 static void on_crash(int sig)
 {
     write_out(sv_make(out.text[out.locked.half], out.locked.len));
-    (void)raise(sig); /* SA_RESETHAND: now it ends it */
+    /* SA_RESETHAND: now it ends it */
+    (void)raise(sig);
 }
 
 static void catch_crashes(void)
@@ -216,8 +220,9 @@ static void catch_crashes(void)
     struct sigaction mine = { .sa_handler = on_crash, .sa_flags = (int)SA_RESETHAND | SA_NODEFER };
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
         struct sigaction have;
+        /* a sanitizer's own stays */
         if (sigaction(signals[i], NULL, &have) == 0 && have.sa_handler == SIG_DFL)
-            (void)sigaction(signals[i], &mine, NULL); /* a sanitizer's own stays */
+            (void)sigaction(signals[i], &mine, NULL);
     }
 }
 
@@ -225,8 +230,9 @@ void log_hold(void)
 {
     clock_cond_init(&out.locked.changed);
     out.locked.stopping = false;
+    /* each line by itself, then */
     if (pthread_create(&out.flusher, NULL, flusher, NULL) != 0)
-        return; /* each line by itself, then */
+        return;
     catch_crashes();
     atomic_store(&out.holding, true);
 }
@@ -236,10 +242,12 @@ void log_release(void)
     if (!atomic_load(&out.holding))
         return;
     pthread_mutex_lock(&out.locked.lock);
-    out.locked.stopping = true; /* lines go out at once from here on */
+    /* lines go out at once from here on */
+    out.locked.stopping = true;
     pthread_cond_signal(&out.locked.changed);
     pthread_mutex_unlock(&out.locked.lock);
-    (void)pthread_join(out.flusher, NULL); /* our own thread */
+    /* our own thread */
+    (void)pthread_join(out.flusher, NULL);
     flush();
     atomic_store(&out.holding, false);
 }

@@ -33,9 +33,10 @@ struct log_kv {
              sizeof((const struct log_kv[]){ __VA_ARGS__ }) / sizeof(struct log_kv))
 void log_line(log_level level, const char *event, const struct log_kv *kv, size_t n_kv);
 
-/* From here on lines below LOG_WARN may wait for others, 20 ms at most, so that a busy server does not pay a
- * write(2) for each; without it each goes out at once. What waits goes out when the process aborts or meets a fault;
- * SIGKILL and a loss of power take the last 20 ms. Call it when the threads' signal mask is set. */
+/* From here on lines below LOG_WARN may wait for others, 20 ms at most, so that a busy server does
+ * not pay a write(2) for each; without it each goes out at once. What waits goes out when the
+ * process aborts or meets a fault; SIGKILL and a loss of power take the last 20 ms. Call it when
+ * the threads' signal mask is set. */
 void log_hold(void);
 /* All out, and each at once again. */
 void log_release(void);

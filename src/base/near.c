@@ -1,5 +1,6 @@
-/* near.c - letters that are missing, one too many or wrong, counted (Levenshtein's distance), two that changed places
- * as one (its restricted form by Damerau). A '*' takes any letters, a '?' one. */
+/* near.c - letters that are missing, one too many or wrong, counted (Levenshtein's distance), two
+ * that changed places as one (its restricted form by Damerau). A '*' takes any letters, a '?'
+ * one. */
 #include "base/near.h"
 
 #define NAME_MAX_LEN 96u /* longer ones are nobody's slip */
@@ -14,7 +15,8 @@ static size_t min(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Three rows of the table are enough: this letter's, the last one's and, for two that changed places, that before. */
+/* Three rows of the table are enough: this letter's, the last one's and, for two that changed
+ * places, that before. */
 static size_t steps(sv typed, sv name)
 {
     size_t rows[3][NAME_MAX_LEN + 1];

@@ -55,8 +55,8 @@ static inline bool sv_is_hex(sv a, size_t len)
             return false;
     return a.len == len;
 }
-/* FNV-1a of 64 bits; the seed tells texts of different kinds apart. For tables in memory: the low bits are the
- * good ones, and who chooses texts can make them collide. */
+/* FNV-1a of 64 bits; the seed tells texts of different kinds apart. For tables in memory: the low
+ * bits are the good ones, and who chooses texts can make them collide. */
 static inline uint64_t sv_hash(uint64_t seed, sv v)
 {
     uint64_t h = 14695981039346656037u ^ seed;
@@ -67,7 +67,8 @@ static inline uint64_t sv_hash(uint64_t seed, sv v)
 /* The part from byte `from` on; empty when from is past the end. */
 static inline sv sv_tail(sv a, size_t from)
 {
-    if (from >= a.len) /* nothing is added to a pointer that may be NULL */
+    /* nothing is added to a pointer that may be NULL */
+    if (from >= a.len)
         return (sv){ a.len ? a.ptr + a.len : a.ptr, 0 };
     return (sv){ a.ptr + from, a.len - from };
 }

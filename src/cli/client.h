@@ -1,8 +1,8 @@
 /* client.h - calls to an endpoint of the HealthLake API, ours or another, signed with SigV4.
  *
  * Keys come from --credentials FILE [--profile NAME], else AWS_ACCESS_KEY_ID and its like, else
- * AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials; with none of them requests go out unsigned, which a server
- * with --auth none takes. One thread at a time.   Floor: cli. */
+ * AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials; with none of them requests go out unsigned,
+ * which a server with --auth none takes. One thread at a time.   Floor: cli. */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
@@ -34,5 +34,6 @@ struct client_answer {
 /* One exchange. ERR_PEER: no answer. A refusal is an answer: look at status. */
 MUST_USE err_code client_run(struct client *c, const struct client_call *call,
                              struct client_answer *out, struct err *e);
-/* What an answer that is no success says, as an error: the text of an OperationOutcome or of an AWS error. */
+/* What an answer that is no success says, as an error: the text of an OperationOutcome or of an AWS
+ * error. */
 err_code client_refusal(const struct client_answer *a, struct err *e);

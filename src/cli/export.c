@@ -1,10 +1,11 @@
 /* export.c - an export from the command line: started over the AWS API, followed, and shown.
  *
  *   whole store            StartFHIRExportJob
- *   --type, --since ...    POST [base]/$export in HealthLake's dialect: the AWS operation takes no filter
+ *   --type, --since ...    POST [base]/$export in HealthLake's dialect: the AWS operation takes no
+ *                          filter
  *
- * The job is the server's: when this command ends early (Ctrl-C, a lost connection), it goes on, and --follow takes
- * it up again. Progress is what the job's Message says. */
+ * The job is the server's: when this command ends early (Ctrl-C, a lost connection), it goes on,
+ * and --follow takes it up again. Progress is what the job's Message says. */
 #include "cli/export.h"
 
 #include "base/clock.h"
@@ -221,8 +222,10 @@ static err_code describe(struct run *r, struct arena *a, struct export_state *ou
     out->message = json_string(json_get(j, "Message"));
     out->folder = json_string(
         json_get(json_get(json_get(j, "OutputDataConfig"), "S3Configuration"), "S3Uri"));
-    IGNORE(!sv_to_double(json_number(json_get(j, "SubmitTime")), &out->submit_s)); /* stays 0 */
-    IGNORE(!sv_to_double(json_number(json_get(j, "EndTime")), &out->end_s));       /* likewise */
+    /* stays 0 */
+    IGNORE(!sv_to_double(json_number(json_get(j, "SubmitTime")), &out->submit_s));
+    /* likewise */
+    IGNORE(!sv_to_double(json_number(json_get(j, "EndTime")), &out->end_s));
     return out->status.len ? ERR_OK : ERR(e, ERR_PEER, "the endpoint's answer has no JobStatus");
 }
 
@@ -231,7 +234,8 @@ static err_code describe(struct run *r, struct arena *a, struct export_state *ou
 static void pause_ms(unsigned ms)
 {
     struct timespec t = { ms / 1000, (long)(ms % 1000) * 1000000 };
-    (void)nanosleep(&t, NULL); /* a signal ends it: that is meant */
+    /* a signal ends it: that is meant */
+    (void)nanosleep(&t, NULL);
 }
 
 static void how_to_go_on(const struct run *r)
@@ -302,7 +306,8 @@ static int end(struct run *r, const struct export_state *st)
 {
     struct err e = { 0 };
     if (sv_starts(st->status, SV_LIT("COMPLETED"))) {
-        if (show_result(r, st, &e) != ERR_OK) /* the export is whole; only its list cannot be had */
+        /* the export is whole; only its list cannot be had */
+        if (show_result(r, st, &e) != ERR_OK)
             (void)printf("%.*s: the export is in %.*s (no list of it: %s)\n", SV_FMT(st->status),
                          SV_FMT(st->folder), e.msg);
         return 0;

@@ -57,7 +57,8 @@ struct file {
 static int by_place(const void *a, const void *b)
 {
     const struct file *x = a, *y = b;
-    int c = sv_cmp(y->section, x->section); /* output, error, deleted */
+    /* output, error, deleted */
+    int c = sv_cmp(y->section, x->section);
     c = c ? c : sv_cmp(x->type, y->type);
     return c ? c : sv_cmp(x->name, y->name);
 }
@@ -96,8 +97,10 @@ static size_t gather(yyjson_val *root, struct file *out)
                                 .name = last_part(json_string(json_get(v, "url"))) };
             if (f->type.len == 0 && json_get(v, "blocks"))
                 f->type = SV_LIT("by patient");
-            IGNORE(!sv_to_u64(json_number(json_get(v, "count")), &f->count)); /* not told: 0 */
-            IGNORE(!sv_to_u64(json_number(json_get(v, "bytes")), &f->bytes)); /* likewise */
+            /* not told: 0 */
+            IGNORE(!sv_to_u64(json_number(json_get(v, "count")), &f->count));
+            /* likewise */
+            IGNORE(!sv_to_u64(json_number(json_get(v, "bytes")), &f->bytes));
         }
     }
     qsort(out, n, sizeof *out, by_place);

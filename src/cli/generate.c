@@ -210,13 +210,15 @@ static void clean_up(struct generate *g, bool failed)
         if (f->fd >= 0)
             close(f->fd);
         path_of(g, f, ".part", path);
-        (void)unlink(path); /* best effort: the failure is told already */
+        /* best effort: the failure is told already */
+        (void)unlink(path);
     }
 }
 
 int cli_generate(int argc, char **argv)
 {
-    static struct generate g; /* large for a stack */
+    /* large for a stack */
+    static struct generate g;
     struct err e = { 0 };
     if (read_options(&g, argc, argv, &e) != ERR_OK) {
         (void)fprintf(stderr, "fhirlake generate: %s\n", e.msg);

@@ -10,8 +10,8 @@ struct cli_option {
     const char *text;  /* what --help says */
     size_t offset;     /* of a const char *, or of a bool for a flag, in the command's struct */
 };
-/* argv[0] is the command. What is no option goes to args (at most max). ERR_INVALID names what is wrong.
- * *help: --help was there, and nothing else was looked at. */
+/* argv[0] is the command. What is no option goes to args (at most max). ERR_INVALID names what is
+ * wrong. *help: --help was there, and nothing else was looked at. */
 MUST_USE err_code cli_options_read(const struct cli_option *table, size_t n, int argc, char **argv,
                                    void *into, const char **args, size_t max, size_t *n_args,
                                    bool *help, struct err *e);

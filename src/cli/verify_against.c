@@ -4,7 +4,8 @@
  *   sample   resources picked at random from the files: the version that was current at the instant
  *   --full   every resource of every exported type, page by page as of that commit
  *
- * The commit is asked for with _asOf, a parameter of ours for who may see history; the manifest has it as asOfCommit. */
+ * The commit is asked for with _asOf, a parameter of ours for who may see history; the manifest has
+ * it as asOfCommit. */
 #include "cli/verify_private.h"
 
 #include "codec/uri.h"
@@ -69,8 +70,8 @@ static bool store_count(const struct verify *v, const char *type, uint64_t *out)
         return true;
     if (!v->whole)
         return false;
-    IGNORE(!sv_to_u64(json_number(json_get(json_get(v->manifest, "countPerType"), type)),
-                      out)); /* a type that is not named: none */
+    /* a type that is not named: none */
+    IGNORE(!sv_to_u64(json_number(json_get(json_get(v->manifest, "countPerType"), type)), out));
     return true;
 }
 
@@ -78,8 +79,9 @@ static bool store_count(const struct verify *v, const char *type, uint64_t *out)
 static bool holds_all(const struct verify *v, const char *type)
 {
     uint64_t exported = 0, met;
-    IGNORE(!sv_to_u64(json_number(json_get(json_get(v->manifest, "countPerType"), type)),
-                      &exported)); /* likewise */
+    /* likewise */
+    IGNORE(
+        !sv_to_u64(json_number(json_get(json_get(v->manifest, "countPerType"), type)), &exported));
     return store_count(v, type, &met) && met == exported;
 }
 
@@ -164,8 +166,8 @@ static int row_cmp(const void *a, const void *b)
 
 struct gather {
     struct buf rows, scratch;
-    const struct verify
-        *store; /* of resources that the store holds; NULL: that stand in the files */
+    /* of resources that the store holds; NULL: that stand in the files */
+    const struct verify *store;
 };
 
 static err_code gather(void *ctx, yyjson_val *resource, struct err *e)
@@ -184,7 +186,8 @@ static sv next_link(struct against *x, yyjson_val *root)
     yyjson_val *link;
     while ((link = yyjson_arr_iter_next(&it)) != NULL)
         if (sv_eq(json_string(json_get(link, "relation")), SV_LIT("next"))) {
-            sv url = json_string(json_get(link, "url")); /* a path of the same server */
+            /* a path of the same server */
+            sv url = json_string(json_get(link, "url"));
             const char *at = memmem(url.ptr, url.len, x->base, strlen(x->base));
             return at ? sv_tail(url, (size_t)(at - url.ptr)) : SV_NONE;
         }
@@ -198,7 +201,8 @@ static void compare_page(struct verify *v, yyjson_val *root, fhir_type type, str
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "entry"));
     yyjson_val *entry;
     bool all = holds_all(v, fhir_type_name(type));
-    struct err ignored; /* a page is bounded */
+    /* a page is bounded */
+    struct err ignored;
     while ((entry = yyjson_arr_iter_next(&it)) != NULL) {
         yyjson_val *resource = json_get(entry, "resource");
         buf_clear(&page->rows);
@@ -255,8 +259,8 @@ static err_code check_type(struct against *x, fhir_type type, struct err *e)
 
 static bool in_files(const struct verify *v, fhir_type type)
 {
-    yyjson_val *counts =
-        json_get(v->manifest, "countPerType"); /* of files that hold several types */
+    /* of files that hold several types */
+    yyjson_val *counts = json_get(v->manifest, "countPerType");
     for (size_t i = 0; i < v->n_files; i++)
         if (v->files[i].role == VERIFY_OUTPUT &&
             (v->files[i].type.len == 0 ? json_get(counts, fhir_type_name(type)) != NULL
@@ -268,7 +272,8 @@ static bool in_files(const struct verify *v, fhir_type type)
 static err_code check_all(struct against *x, struct err *e)
 {
     for (unsigned t = 1; t <= fhir_n_types(); t++)
-        if (in_files(x->v, (fhir_type)t)) /* of the others the counts say that there was none */
+        /* of the others the counts say that there was none */
+        if (in_files(x->v, (fhir_type)t))
             TRY(check_type(x, (fhir_type)t, e));
     verify_note(x->v, "store: every resource of the files was compared");
     return ERR_OK;

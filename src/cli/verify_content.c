@@ -1,5 +1,6 @@
-/* verify_content.c - the digest over the resources themselves, which does not depend on files, order, versions or
- * instants (docs/export-digest.md): made again from the lines, compared type by type and as a whole. */
+/* verify_content.c - the digest over the resources themselves, which does not depend on files,
+ * order, versions or instants (docs/export-digest.md): made again from the lines, compared type by
+ * type and as a whole. */
 #include "cli/verify_private.h"
 
 #include "fhir/envelope.h"
@@ -16,8 +17,9 @@ struct verify_content {
 
 void verify_content_begin(struct verify *v)
 {
+    /* an export that is older than the digest */
     if (json_get(v->manifest, "contentDigest") == NULL)
-        return; /* an export that is older than the digest */
+        return;
     struct verify_content *c = calloc(1, sizeof *c);
     if (c == NULL || (c->types = calloc(fhir_n_types() + 1, sizeof *c->types)) == NULL)
         abort();
@@ -45,8 +47,9 @@ void verify_content_line(struct verify *v, fhir_type type, sv line)
     if (c == NULL)
         return;
     buf_clear(&c->text);
+    /* the sum will differ, which says it */
     if (fhir_envelope_read(c->reader, line, SV_NONE, &c->text, &env, NULL) != ERR_OK)
-        return; /* the sum will differ, which says it */
+        return;
     export_sum_body(&c->types[type].sum, &env.body);
     c->types[type].n++;
 }

@@ -1,9 +1,9 @@
-/* verify_files.c - every file that the manifest names: there, of its size, its digest, its lines, its type; no
- * resource twice; nothing beside what is named; and the digest over all.
+/* verify_files.c - every file that the manifest names: there, of its size, its digest, its lines,
+ * its type; no resource twice; nothing beside what is named; and the digest over all.
  *
- * Files of a plain export hold ids in ascending order, and those of a type one range each. Where that holds, no id
- * can be there twice, and no set of ids is kept. Where it does not (filtered or organized exports), the type's
- * files are read once more into a set. */
+ * Files of a plain export hold ids in ascending order, and those of a type one range each. Where
+ * that holds, no id can be there twice, and no set of ids is kept. Where it does not (filtered or
+ * organized exports), the type's files are read once more into a set. */
 #include "cli/verify_private.h"
 
 #include "base/rng.h"
@@ -23,7 +23,8 @@ struct reading {
 
 static bool tell(struct reading *r)
 {
-    return r->bad++ < 5; /* of one file */
+    /* of one file */
+    return r->bad++ < 5;
 }
 
 static void pick(struct reading *r, yyjson_val *root, sv type, sv id, struct err *e)
@@ -55,7 +56,8 @@ static err_code head_line(struct reading *r, yyjson_val *root, struct err *e)
     if (f->last_block.len && sv_cmp(f->last_block, of) >= 0 && tell(r))
         verify_differs(r->v, "%.*s: line %llu: blocks do not ascend", SV_FMT(f->name),
                        (unsigned long long)r->line);
-    if (f->last_block.ptr == NULL) { /* room for any, written over head by head */
+    /* room for any, written over head by head */
+    if (f->last_block.ptr == NULL) {
         f->first_block = arena_sv(r->v->a, of);
         f->last_block = sv_make(arena_alloc(r->v->a, HEAD_REFERENCE_MAX), 0);
         if (f->first_block.ptr == NULL || f->last_block.ptr == NULL)
@@ -92,7 +94,8 @@ static err_code output_line(struct reading *r, sv line, yyjson_val *root, struct
     if (f->sorted) {
         if (f->first_id.ptr == NULL)
             f->first_id = arena_sv(r->v->a, id);
-        if (f->last_id.ptr == NULL) /* room for any id, written over line by line */
+        /* room for any id, written over line by line */
+        if (f->last_id.ptr == NULL)
             f->last_id = sv_make(arena_alloc(r->v->a, FHIR_ID_MAX), 0);
         if (f->first_id.ptr == NULL || f->last_id.ptr == NULL)
             return arena_oom(r->v->a, e);
@@ -215,7 +218,8 @@ static bool is_named(void *ctx, sv name, uint64_t bytes)
 err_code verify_files(struct verify *v, struct err *e)
 {
     verify_content_begin(v);
-    for (size_t i = 0; i < v->n_files; i++) /* deletions first: outputs are compared with them */
+    /* deletions first: outputs are compared with them */
+    for (size_t i = 0; i < v->n_files; i++)
         if (v->files[i].role == VERIFY_DELETED)
             TRY(check_file(v, &v->files[i], e));
     if (v->deleted.len)

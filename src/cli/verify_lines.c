@@ -41,7 +41,8 @@ err_code verify_lines(struct verify *v, struct verify_file *f, verify_line_fn ea
         r.close(r.ctx);
     if (rc != ERR_EOF)
         return rc;
-    if (text.len) { /* a last line without its newline is one all the same */
+    /* a last line without its newline is one all the same */
+    if (text.len) {
         lines++;
         TRY(each(ctx, buf_sv(&text), e));
     }
@@ -64,8 +65,9 @@ static err_code each_line(void *ctx, sv line, struct err *e)
     struct each_ctx *c = ctx;
     yyjson_doc *doc;
     arena_reset(c->a);
+    /* told before */
     if (json_read(c->a, line, 512, &doc, NULL) != ERR_OK)
-        return ERR_OK; /* told before */
+        return ERR_OK;
     yyjson_val *root = yyjson_doc_get_root(doc);
     sv type = json_string(json_get(root, "resourceType"));
     fhir_type of = fhir_type_find(type);

@@ -11,8 +11,8 @@ yyjson_val *verify_attachments(const struct verify *v)
     return json_get(json_get(v->manifest, "extension"), "attachmentUrls");
 }
 
-/* The name of a file below the folder: behind the job's folder in an s3:// URL, behind files/ in one of a served
- * export, or the URL itself when it is a plain name. */
+/* The name of a file below the folder: behind the job's folder in an s3:// URL, behind files/ in
+ * one of a served export, or the URL itself when it is a plain name. */
 static err_code name_of(struct verify *v, sv url, sv *out, struct err *e)
 {
     CLEANUP_BUF struct buf plain = BUF_INIT(4096);
@@ -86,7 +86,8 @@ err_code verify_manifest_read(struct verify *v, struct err *e)
     int64_t ms;
     if (!yyjson_is_arr(json_get(v->manifest, "output")) || !instant_parse(v->instant, &ms))
         return ERR(e, ERR_INVALID, "manifest.json is no manifest of an export");
-    IGNORE(!sv_to_u64(json_number(json_get(v->manifest, "asOfCommit")), &v->as_of)); /* stays 0 */
+    /* stays 0 */
+    IGNORE(!sv_to_u64(json_number(json_get(v->manifest, "asOfCommit")), &v->as_of));
     yyjson_val *urls = verify_attachments(v);
     v->urls.base = json_string(json_get(urls, "base"));
     v->urls.other = json_string(json_get(urls, "otherBase"));

@@ -130,7 +130,8 @@ static err_code fd_read(void *ctx, void *dst, size_t cap, size_t *n, struct err 
 
 static void fd_close(void *ctx)
 {
-    (void)close((int)(intptr_t)ctx); /* only read */
+    /* only read */
+    (void)close((int)(intptr_t)ctx);
 }
 
 err_code place_read(struct place *p, sv name, struct byte_reader *out, struct err *e)
@@ -186,7 +187,8 @@ static err_code walk(const char *dir, sv below, unsigned depth, struct listing *
         else if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
             rc = walk(path.ptr, name, depth + 1, l, e);
         else if (!S_ISDIR(st.st_mode))
-            (void)l->each(l->ctx, name, (uint64_t)st.st_size); /* of a folder all are wanted */
+            /* of a folder all are wanted */
+            (void)l->each(l->ctx, name, (uint64_t)st.st_size);
     }
     closedir(d);
     return rc;

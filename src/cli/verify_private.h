@@ -12,8 +12,9 @@
  *   verify_content.c  the digest of the resources
  *   verify_against.c  manifest and files against a running store, as of the export's commit
  *
- * A difference is one line on standard output and goes on to the next; what cannot be looked at is an error and
- * ends the command. Memory: a line, and 32 bytes a resource where ids are compared as sets.   Floor: cli. */
+ * A difference is one line on standard output and goes on to the next; what cannot be looked at is
+ * an error and ends the command. Memory: a line, and 32 bytes a resource where ids are compared as
+ * sets.   Floor: cli. */
 #pragma once
 #include "cli/client.h"
 #include "codec/hash.h"
@@ -78,8 +79,8 @@ struct verify {
     yyjson_val *manifest;
     sv datastore_id, instant;
     uint64_t as_of;
-    struct fhir_attachments
-        urls;   /* how urls of Attachments were made absolute in the files; base empty: not */
+    /* how urls of Attachments were made absolute in the files; base empty: not */
+    struct fhir_attachments urls;
     bool whole; /* StartFHIRExportJob: every resource of the store */
     struct verify_file *files;
     size_t n_files;
@@ -97,8 +98,8 @@ struct verify {
 MUST_USE err_code verify_manifest_read(struct verify *v, struct err *e);
 /* The files that it names. */
 MUST_USE err_code verify_manifest_files(struct verify *v, struct err *e);
-/* extension.attachmentUrls of the manifest: in a served export, what stands otherwise in the files than in the store;
- * NULL: nothing. */
+/* extension.attachmentUrls of the manifest: in a served export, what stands otherwise in the files
+ * than in the store; NULL: nothing. */
 yyjson_val *verify_attachments(const struct verify *v);
 
 /* ---- verify_report.c ---- */
@@ -112,8 +113,8 @@ verify_key verify_key_of(sv type, sv id);
 int verify_key_cmp(const void *a, const void *b);
 int verify_by_text(const void *a, const void *b); /* of sv */
 bool verify_key_is_none(const verify_key *k);
-/* Of a resource's members and values, numbers by their own text; white space does not count. All zero for one that
- * is tagged SUBSETTED. */
+/* Of a resource's members and values, numbers by their own text; white space does not count. All
+ * zero for one that is tagged SUBSETTED. */
 MUST_USE err_code verify_text_of(yyjson_val *resource, struct buf *scratch, verify_key *out,
                                  struct err *e);
 /* Of one that the store holds, as it would stand in the files. */
@@ -128,7 +129,8 @@ void verify_content_deletion(struct verify *v, fhir_type type, sv url); /* url: 
 void verify_content_check(struct verify *v);
 
 /* ---- verify_lines.c ---- */
-/* Calls each() for every line of f, and sets what was read of it: lines, size, digest. ERR_NOT_FOUND. */
+/* Calls each() for every line of f, and sets what was read of it: lines, size, digest.
+ * ERR_NOT_FOUND. */
 typedef err_code (*verify_line_fn)(void *ctx, sv line, struct err *e);
 MUST_USE err_code verify_lines(struct verify *v, struct verify_file *f, verify_line_fn each,
                                void *ctx, struct err *e);

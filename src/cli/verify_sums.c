@@ -56,8 +56,9 @@ static void check_types(struct verify *v)
     }
     check_sum(v, "count", sum);
     check_sum(v, "bytes", bytes);
+    /* the digest of the content has the counts of its types in it */
     if (mixed)
-        return; /* the digest of the content has the counts of its types in it */
+        return;
     while ((key = yyjson_obj_iter_next(&it)) != NULL) {
         uint64_t want, have = 0;
         for (size_t i = 0; i < v->n_files; i++)

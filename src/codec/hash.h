@@ -1,4 +1,5 @@
-/* hash.h - digests, MACs and their text forms. OpenSSL does the work; SSE4.2 for CRC32C, xxHash for XXH3.
+/* hash.h - digests, MACs and their text forms. OpenSSL does the work; SSE4.2 for CRC32C, xxHash for
+ * XXH3.
  * Floor: codec. */
 #pragma once
 #include "base/buf.h"
@@ -13,8 +14,8 @@ DEFINE_CLEANUP(struct hash_sha256, hash_sha256_free)
 void hash_sha256_add(struct hash_sha256 *h, sv bytes);
 /* Digest of all added so far; h starts anew. */
 void hash_sha256_take(struct hash_sha256 *h, unsigned char out[SHA256_LEN]);
-/* x to a and y to b. Where hash_sha256_pairs() says so, as far as both reach in about the time of one:
- * give pieces of equal length, in multiples of 64 bytes. */
+/* x to a and y to b. Where hash_sha256_pairs() says so, as far as both reach in about the time of
+ * one: give pieces of equal length, in multiples of 64 bytes. */
 void hash_sha256_add_pair(struct hash_sha256 *a, sv x, struct hash_sha256 *b, sv y);
 bool hash_sha256_pairs(void); /* this build on this processor */
 
@@ -27,8 +28,8 @@ struct hash_hmac_key {
 void hash_hmac_key_set(struct hash_hmac_key *k, sv key);
 void hash_hmac_sha256_with(const struct hash_hmac_key *k, sv bytes, unsigned char out[SHA256_LEN]);
 uint32_t hash_crc32c(uint32_t crc, sv bytes); /* start with 0 */
-/* XXH3 of 128 bits over head and then tail: low half, high half. Guards against accidents, not against
- * people. */
+/* XXH3 of 128 bits over head and then tail: low half, high half. Guards against accidents, not
+ * against people. */
 void hash_xxh3_128(sv head, sv tail, uint64_t out[2]);
 
 void hash_hex(const unsigned char *bytes, size_t n, char *out); /* 2n chars, lower case, no NUL */

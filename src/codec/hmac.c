@@ -1,10 +1,11 @@
 /* hmac.c - short texts hashed and signed: the work of a request's signature.
  *
- * Setting an EVP context up costs more than hashing the few hundred bytes of a canonical request, so these go
- * through OpenSSL's plain calls. A key that signs often is kept as the two states of SHA-256 behind its blocks
- * of padding: a MAC then starts from a copy of them.
+ * Setting an EVP context up costs more than hashing the few hundred bytes of a canonical request,
+ * so these go through OpenSSL's plain calls. A key that signs often is kept as the two states of
+ * SHA-256 behind its blocks of padding: a MAC then starts from a copy of them.
  * Source: RFC 2104; FIPS 180-4. */
-#define OPENSSL_SUPPRESS_DEPRECATED /* the plain calls' state can be kept and copied; EVP's cannot */
+/* the plain calls' state can be kept and copied; EVP's cannot */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "codec/hash.h"
 
 #include <openssl/crypto.h>
@@ -15,7 +16,8 @@
 void hash_sha256_of(sv bytes, unsigned char out[SHA256_LEN])
 {
     SHA256_CTX c;
-    (void)SHA256_Init(&c); /* none of the three can fail */
+    /* none of the three can fail */
+    (void)SHA256_Init(&c);
     if (bytes.len)
         (void)SHA256_Update(&c, bytes.ptr, bytes.len);
     (void)SHA256_Final(out, &c);
@@ -54,7 +56,8 @@ static void go_on(const uint32_t from[8], sv bytes, unsigned char out[SHA256_LEN
     (void)SHA256_Init(&c);
     for (size_t i = 0; i < 8; i++)
         c.h[i] = from[i];
-    c.Nl = BLOCK * 8; /* bits so far */
+    /* bits so far */
+    c.Nl = BLOCK * 8;
     if (bytes.len)
         (void)SHA256_Update(&c, bytes.ptr, bytes.len);
     (void)SHA256_Final(out, &c);

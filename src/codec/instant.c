@@ -93,7 +93,8 @@ void instant_format_basic(int64_t ms, char out[16])
 
 void instant_format_http(int64_t ms, char out[INSTANT_HTTP_LEN])
 {
-    static const char days[] = "ThuFriSatSunMonTueWed"; /* 1970-01-01 was a Thursday */
+    /* 1970-01-01 was a Thursday */
+    static const char days[] = "ThuFriSatSunMonTueWed";
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     struct parts t = parts_of(ms);
     int64_t day = days_of(t.date.y, t.date.m, t.date.d) % 7;
@@ -148,7 +149,8 @@ static bool to_ms(unsigned y, unsigned mo, unsigned d, unsigned h, unsigned mi, 
     bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
     if (d > lengths[mo - 1] + (mo == 2 && leap ? 1u : 0u))
         return false;
-    if (s == 60) { /* a leap second is the last millisecond of its minute: it stays in its day */
+    /* a leap second is the last millisecond of its minute: it stays in its day */
+    if (s == 60) {
         s = 59;
         ms = 999;
     }
@@ -221,7 +223,8 @@ bool instant_parse_http(sv t, int64_t *out_ms)
 {
     unsigned y, mo, d, h, mi, s;
     size_t day = sv_find(t, ',');
-    if (day == t.len) { /* asctime: "Mon Nov 23 18:30:00 2026", "Mon Nov  6 ..." */
+    /* asctime: "Mon Nov 23 18:30:00 2026", "Mon Nov  6 ..." */
+    if (day == t.len) {
         if (t.len != 24 || t.ptr[3] != ' ')
             return false;
         t = sv_tail(t, 4);
@@ -236,8 +239,9 @@ bool instant_parse_http(sv t, int64_t *out_ms)
         !take_char(&rest, dash) || !take_month(&rest, &mo) || !take_char(&rest, dash) ||
         !take(&rest, day == 3 ? 4 : 2, &y))
         return false;
-    if (day >
-        3) /* RFC 850: "Monday, 23-Nov-26 18:30:00 GMT"; the century is the one that time_t begins in, or the next */
+    /* RFC 850: "Monday, 23-Nov-26 18:30:00 GMT"; the century is the one that time_t begins in, or
+     * the next */
+    if (day > 3)
         y += y < 70 ? 2000 : 1900;
     return take_char(&rest, ' ') && take_time(&rest, &h, &mi, &s) && sv_eq(rest, SV_LIT(" GMT")) &&
            to_ms(y, mo, d, h, mi, s, 0, out_ms);

@@ -8,8 +8,8 @@
 
 /* Exactly INSTANT_LEN bytes, no NUL. Fast enough for every exported line. */
 void instant_format(int64_t ms, char out[INSTANT_LEN]);
-/* FHIR instant or RFC 3339: date, time with seconds, optional fraction (cut to ms), Z or +hh:mm. A leap second
- * (23:59:60) is taken for the millisecond in front of midnight. */
+/* FHIR instant or RFC 3339: date, time with seconds, optional fraction (cut to ms), Z or +hh:mm. A
+ * leap second (23:59:60) is taken for the millisecond in front of midnight. */
 MUST_USE bool instant_parse(sv text, int64_t *out_ms);
 /* "20261123T183000Z", 16 bytes (no NUL). */
 void instant_format_basic(int64_t ms, char out[16]);
@@ -17,5 +17,6 @@ MUST_USE bool instant_parse_basic(sv text, int64_t *out_ms);
 /* "Mon, 23 Nov 2026 18:30:00 GMT", HTTP's preferred form (RFC 9110, 5.6.7). */
 #define INSTANT_HTTP_LEN 29
 void instant_format_http(int64_t ms, char out[INSTANT_HTTP_LEN]);
-/* Any of HTTP's three forms, the two that are obsolete too: "Monday, 23-Nov-26 18:30:00 GMT", "Mon Nov 23 18:30:00 2026". */
+/* Any of HTTP's three forms, the two that are obsolete too: "Monday, 23-Nov-26 18:30:00 GMT", "Mon
+ * Nov 23 18:30:00 2026". */
 MUST_USE bool instant_parse_http(sv text, int64_t *out_ms);

@@ -20,7 +20,8 @@ static void *a_realloc(void *ctx, void *ptr, size_t old_size, size_t size)
 static void a_free(void *ctx, void *ptr)
 {
     (void)ctx;
-    (void)ptr; /* the arena goes as a whole */
+    /* the arena goes as a whole */
+    (void)ptr;
 }
 
 yyjson_alc json_allocator(struct arena *a)
@@ -58,7 +59,8 @@ static unsigned depth_of(sv text)
     return deepest;
 }
 
-/* The same of a document, whose values stand one behind the other, each container in front of what it holds. */
+/* The same of a document, whose values stand one behind the other, each container in front of what
+ * it holds. */
 static bool is_deeper(yyjson_doc *doc, unsigned max_depth)
 {
     yyjson_val *ends[DEPTH_KNOWN], *v = yyjson_doc_get_root(doc);
@@ -80,8 +82,9 @@ static err_code too_deep(unsigned max_depth, struct err *e)
     return ERR(e, ERR_TOO_LARGE, "JSON is nested deeper than %u levels", max_depth);
 }
 
-/* Looking at every byte for the depth costs as much as parsing, so the document tells it. A text that is large or
- * broken is looked at all the same: the one may be made to fill memory, and depth is the better word for the other. */
+/* Looking at every byte for the depth costs as much as parsing, so the document tells it. A text
+ * that is large or broken is looked at all the same: the one may be made to fill memory, and depth
+ * is the better word for the other. */
 err_code json_read(struct arena *a, sv text, unsigned max_depth, yyjson_doc **out, struct err *e)
 {
     bool scan = text.len > LARGE_BYTES || max_depth > DEPTH_KNOWN;
@@ -412,7 +415,8 @@ err_code json_indent(sv json, struct buf *out, struct err *e)
         char before = out->len ? out->ptr[out->len - 1] : 0;
         if (close && depth)
             depth--;
-        if (close && before != '{' && before != '[') /* {} and [] stay together */
+        /* {} and [] stay together */
+        if (close && before != '{' && before != '[')
             TRY(line_break(out, depth, e));
         TRY(buf_add_char(out, c, e));
         if (c == ':')

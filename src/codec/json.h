@@ -18,7 +18,8 @@
 MUST_USE err_code json_read(struct arena *a, sv text, unsigned max_depth, yyjson_doc **out,
                             struct err *e);
 
-/* The allocator of every JSON tree: an arena, and so a budget. The lint refuses a tree without one. */
+/* The allocator of every JSON tree: an arena, and so a budget. The lint refuses a tree without
+ * one. */
 yyjson_alc json_allocator(struct arena *a);
 /* The most that json_read() can take of its arena for a text of this length. */
 size_t json_tree_max(size_t text_len);
@@ -39,7 +40,8 @@ struct json_writer {
     bool pretty; /* two spaces a level */
 };
 
-/* Well-formed JSON with line breaks and two spaces a level, appended; nothing else of it changes. ERR_TOO_LARGE. */
+/* Well-formed JSON with line breaks and two spaces a level, appended; nothing else of it changes.
+ * ERR_TOO_LARGE. */
 MUST_USE err_code json_indent(sv json, struct buf *out, struct err *e);
 
 void json_writer_init(struct json_writer *w, struct buf *out);

@@ -53,8 +53,9 @@ static struct decimal decimal_of(sv text)
         d.end--;
     for (p = d.from; p < d.end; p++)
         d.n += is_digit(*p);
+    /* -0 is 0, and so is 0e9 */
     if (d.n == 0)
-        return (struct decimal){ .known = true }; /* -0 is 0, and so is 0e9 */
+        return (struct decimal){ .known = true };
     d.exponent += d.from < point ? point - d.from : -(d.from - point - 1);
     return d;
 }
@@ -62,7 +63,8 @@ static struct decimal decimal_of(sv text)
 bool json_number_equal(sv a, sv b)
 {
     struct decimal x = decimal_of(a), y = decimal_of(b);
-    if (!x.known || !y.known) /* exponents of sixteen digits: only the same text is sure */
+    /* exponents of sixteen digits: only the same text is sure */
+    if (!x.known || !y.known)
         return sv_eq(a, b);
     if (x.negative != y.negative || x.n != y.n || (x.n && x.exponent != y.exponent))
         return false;
@@ -174,7 +176,8 @@ err_code json_equal(yyjson_mut_val *a, yyjson_val *b, struct arena *scratch, boo
     else if (yyjson_is_raw(b))
         *out = json_number_equal(mut_text(a), text_of(b));
     else
-        *out = unsafe_yyjson_get_tag(a) == unsafe_yyjson_get_tag(b); /* true, false, null */
+        /* true, false, null */
+        *out = unsafe_yyjson_get_tag(a) == unsafe_yyjson_get_tag(b);
     arena_rewind(scratch, m);
     return rc;
 }

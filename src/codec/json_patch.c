@@ -98,7 +98,8 @@ static err_code too_large(const struct patch *p, struct err *e)
                "Operation %zu of the patch makes the resource too large to be worked on", p->n);
 }
 
-/* Where it will stand, would it nest deeper than is allowed? Asked before anything is copied: the copy is recursive. */
+/* Where it will stand, would it nest deeper than is allowed? Asked before anything is copied: the
+ * copy is recursive. */
 static err_code check_depth(const struct patch *p, sv path, yyjson_mut_val *v, struct err *e)
 {
     if (steps_of(path) + depth_of(v) <= p->limits->depth)

@@ -1,5 +1,6 @@
-/* json_patch.h - RFC 6902 on a document that json_read() made: add, remove, replace, move, copy, test.
- * Numbers keep their spelling; test compares values (json_equal.h): 1.0 is 1.   Floor: codec. */
+/* json_patch.h - RFC 6902 on a document that json_read() made: add, remove, replace, move, copy,
+ * test. Numbers keep their spelling; test compares values (json_equal.h): 1.0 is 1.
+ * Floor: codec. */
 #pragma once
 #include "codec/json.h"
 
@@ -10,11 +11,12 @@ struct json_patch_limits {
     uint64_t until_us; /* monotonic clock; 0: as long as it takes */
 };
 /* Apply patch (an array of operations) to target, all or nothing.
- *   a    takes the document while it is worked on: its budget is the patch's. What operations copy or replace stays
- *        in it, so that a patch that doubles a value over and over ends there
+ *   a    takes the document while it is worked on: its budget is the patch's. What operations copy
+ *        or replace stays in it, so that a patch that doubles a value over and over ends there
  *   out  the new document's text, appended
- * ERR_INVALID: the patch breaks the RFC's grammar; ERR_UNPROCESSABLE: an operation cannot be applied (the
- * message names it by number and says why); ERR_TOO_LARGE: a's budget, the depth, out's cap; ERR_TIMEOUT. */
+ * ERR_INVALID: the patch breaks the RFC's grammar; ERR_UNPROCESSABLE: an operation cannot be
+ * applied (the message names it by number and says why); ERR_TOO_LARGE: a's budget, the depth,
+ * out's cap; ERR_TIMEOUT. */
 MUST_USE err_code json_patch(yyjson_val *target, yyjson_val *patch, struct arena *a,
                              const struct json_patch_limits *limits, struct buf *out,
                              struct err *e);

@@ -44,7 +44,8 @@ sv json_scan_key(struct json_scan *s)
 {
     sv raw = json_scan_string(s);
     json_scan_blank(s);
-    s->p++; /* ':' */
+    /* ':' */
+    s->p++;
     json_scan_blank(s);
     return raw;
 }
@@ -65,7 +66,8 @@ sv json_scan_value(struct json_scan *s)
             s->p++;
         } else if (c == ',' || c == ':' || blank(c)) {
             s->p++;
-        } else { /* number, true, false, null */
+        } else {
+            /* number, true, false, null */
             while (s->p < s->end && !blank(*s->p) && *s->p != ',' && *s->p != '}' && *s->p != ']')
                 s->p++;
         }

@@ -1,7 +1,8 @@
-/* json_scan.h - steps over JSON text that json_read() has found good: where a value begins and ends.
+/* json_scan.h - steps over JSON text that json_read() has found good: where a value begins and
+ * ends.
  *
- * A tree says what a text means and not where it stands; walking the text beside the tree gives both, because
- * yyjson keeps members and items in the order of the text, doubles too.
+ * A tree says what a text means and not where it stands; walking the text beside the tree gives
+ * both, because yyjson keeps members and items in the order of the text, doubles too.
  *
  *   json_scan_blank(&s);                    s.p on '{' or '['
  *   json_scan_open(&s);

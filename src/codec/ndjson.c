@@ -141,7 +141,8 @@ err_code ndjson_fill(struct ndjson_reader *r, size_t target_bytes, struct buf *d
             *long_line = true;
             return skip_long_line(r, e);
         } else if (r->end) {
-            if (r->rest.len) { /* the last line, without a newline */
+            /* the last line, without a newline */
+            if (r->rest.len) {
                 TRY(hand_out(r, r->rest.len, dst, n_lines, e));
                 TRY(buf_add_char(dst, '\n', e));
                 r->offset++;

@@ -24,7 +24,8 @@ MUST_USE err_code unpack_read(struct unpack *u, void *dst, size_t cap, size_t *n
 void unpack_close(struct unpack *u);
 /* What may come out, before reading begins; else anything may. Counted from the source's beginning.
  *   max_bytes   plain bytes in all
- *   free_bytes  so many may come out of whatever goes in; behind them at most `ratio` bytes for each that went in
+ *   free_bytes  so many may come out of whatever goes in; behind them at most `ratio` bytes for
+ *               each that went in
  * unpack_read() is ERR_TOO_LARGE past one of them, and tells which. */
 void unpack_bound(struct unpack *u, uint64_t max_bytes, uint64_t free_bytes, unsigned ratio);
 DEFINE_CLEANUP(struct unpack, unpack_close)
@@ -34,16 +35,16 @@ struct ndjson_reader; /* one thread at a time */
  */
 MUST_USE err_code ndjson_open(struct unpack *u, uint64_t skip_bytes, size_t max_line_bytes,
                               struct ndjson_reader **out, struct err *e);
-/* A UTF-8 byte order mark at the input's very beginning is passed over (RFC 8259, 8.1: a reader may). To be called
- * before the first fill, of a reader that skipped nothing. */
+/* A UTF-8 byte order mark at the input's very beginning is passed over (RFC 8259, 8.1: a reader
+ * may). To be called before the first fill, of a reader that skipped nothing. */
 MUST_USE err_code ndjson_skip_mark(struct ndjson_reader *r, struct err *e);
 void ndjson_close(struct ndjson_reader *r);
 DEFINE_CLEANUP(struct ndjson_reader, ndjson_close)
 #define NDJSON_FILL_LINES \
     (24u << 10) /* a fill ends behind these, and at most one block of input more */
 /* Append whole lines (each with its '\n'; the last of a file gets one) to dst until dst holds at
- * least target_bytes or NDJSON_FILL_LINES lines, or the input ends; a line that does not fit any more waits for
- * the next call.
+ * least target_bytes or NDJSON_FILL_LINES lines, or the input ends; a line that does not fit any
+ * more waits for the next call.
  *   n_lines     lines appended (blank ones counted)
  *   long_line   set when a line over max_line_bytes was met: that line is passed over, its number
  * is the one after those appended, and the call returns at once so that it can be reported ERR_EOF

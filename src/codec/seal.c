@@ -10,7 +10,8 @@
 
 _Static_assert(NONCE_LEN + TAG_LEN == SEAL_EXTRA, "what a sealed text has beside the plain one");
 
-/* Either way; EVP's calls answer 1 when all is well. tag: written when sealing, compared when opening. */
+/* Either way; EVP's calls answer 1 when all is well. tag: written when sealing, compared when
+ * opening. */
 static bool crypt(bool sealing, const unsigned char *key, const unsigned char *nonce, sv about,
                   sv in, unsigned char *out, unsigned char *tag)
 {

@@ -1,5 +1,6 @@
-/* seal.h - bytes that go out and come back, and that nobody in between can read or change: AES-256-GCM under a key of
- * ours, a fresh nonce each time, as base64url (RFC 4648, section 5, without padding).
+/* seal.h - bytes that go out and come back, and that nobody in between can read or change:
+ * AES-256-GCM under a key of ours, a fresh nonce each time, as base64url (RFC 4648, section 5,
+ * without padding).
  *   nonce (12 bytes), ciphertext, tag (16 bytes)
  * One key may seal some 2^32 texts. Source: NIST SP 800-38D.   Floor: codec. */
 #pragma once
@@ -11,6 +12,7 @@
 /* Appended to out. about: what the text is for; it opens for the same alone. */
 MUST_USE err_code seal_close(const unsigned char key[SEAL_KEY_LEN], sv about, sv plain,
                              struct buf *out, struct err *e);
-/* The plain text, appended. ERR_INVALID: not sealed by this key for this purpose, or changed since. */
+/* The plain text, appended. ERR_INVALID: not sealed by this key for this purpose, or changed
+ * since. */
 MUST_USE err_code seal_open(const unsigned char key[SEAL_KEY_LEN], sv about, sv text,
                             struct buf *plain, struct err *e);

@@ -1,10 +1,11 @@
 /* sha256.c - SHA-256 as a stream, and two streams side by side.
  *
- * A digest is one chain of dependent steps: a processor with SHA instructions runs two of them on one
- * core in hardly more time than one. OpenSSL has that code (sha256_multi_block, made for TLS records),
- * but no call for it; where the build finds it in libcrypto's static archive (meson.build), pairs go
- * through it, and all else - a build without it, a processor without SHA instructions, a symbol that does
- * not do what it did (it is compared with one stream's once) - takes one stream after the other.
+ * A digest is one chain of dependent steps: a processor with SHA instructions runs two of them on
+ * one core in hardly more time than one. OpenSSL has that code (sha256_multi_block, made for TLS
+ * records), but no call for it; where the build finds it in libcrypto's static archive
+ * (meson.build), pairs go through it, and all else - a build without it, a processor without SHA
+ * instructions, a symbol that does not do what it did (it is compared with one stream's once) -
+ * takes one stream after the other.
  * Source: FIPS 180-4; OpenSSL crypto/sha/asm/sha256-mb-x86_64.pl for the shape of the call. */
 #ifdef HAVE_SHA256_MULTI_BLOCK
 #define OPENSSL_SUPPRESS_DEPRECATED /* its state can be handed from call to call; EVP's cannot */
@@ -27,9 +28,10 @@ struct hash_sha256 {
 struct hash_sha256 *hash_sha256_new(void)
 {
     struct hash_sha256 *h = malloc(sizeof *h);
+    /* no memory, or a libcrypto without SHA-256 */
     if (h == NULL || (h->ctx = EVP_MD_CTX_new()) == NULL ||
         EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1)
-        abort(); /* no memory, or a libcrypto without SHA-256 */
+        abort();
     return h;
 }
 
@@ -43,13 +45,15 @@ void hash_sha256_free(struct hash_sha256 *h)
 
 void hash_sha256_add(struct hash_sha256 *h, sv bytes)
 {
-    (void)EVP_DigestUpdate(h->ctx, bytes.ptr, bytes.len); /* fails on a NULL context only */
+    /* fails on a NULL context only */
+    (void)EVP_DigestUpdate(h->ctx, bytes.ptr, bytes.len);
 }
 
 void hash_sha256_take(struct hash_sha256 *h, unsigned char out[SHA256_LEN])
 {
     (void)EVP_DigestFinal_ex(h->ctx, out, NULL);
-    (void)EVP_DigestInit_ex(h->ctx, NULL, NULL); /* same digest again */
+    /* same digest again */
+    (void)EVP_DigestInit_ex(h->ctx, NULL, NULL);
 }
 
 bool hash_sha256_pairs(void)
@@ -96,8 +100,9 @@ void hash_sha256_free(struct hash_sha256 *h)
 
 void hash_sha256_add(struct hash_sha256 *h, sv bytes)
 {
+    /* cannot fail */
     if (bytes.len)
-        (void)SHA256_Update(&h->ctx, bytes.ptr, bytes.len); /* cannot fail */
+        (void)SHA256_Update(&h->ctx, bytes.ptr, bytes.len);
 }
 
 void hash_sha256_take(struct hash_sha256 *h, unsigned char out[SHA256_LEN])
@@ -132,8 +137,9 @@ static void find_out(void)
 {
     static const char text[4 * BLOCK] = "two streams, side by side";
     unsigned a, b = 0, c, d;
+    /* no SHA instructions: lanes of plain ones are slower than one stream after the other */
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & 1u << 29))
-        return; /* no SHA instructions: lanes of plain ones are slower than one stream after the other */
+        return;
     SHA256_CTX x, y;
     unsigned char want[SHA256_LEN], have[SHA256_LEN];
     (void)SHA256_Init(&x);
@@ -150,7 +156,8 @@ static void find_out(void)
 bool hash_sha256_pairs(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, find_out); /* cannot fail */
+    /* cannot fail */
+    (void)pthread_once(&once, find_out);
     return usable;
 }
 

@@ -26,7 +26,8 @@ err_code sigv4_string_to_sign(struct arena *a, sv amz_date, const struct sigv4_s
 
 void sigv4_signing_key(sv secret, const struct sigv4_scope *scope, unsigned char out[32])
 {
-    char first[256] = "AWS4"; /* AWS secrets have 40 characters; the credentials file allows 200 */
+    /* AWS secrets have 40 characters; the credentials file allows 200 */
+    char first[256] = "AWS4";
     size_t n = secret.len < sizeof first - 4 ? secret.len : sizeof first - 4;
     unsigned char k[SHA256_LEN];
     memcpy(first + 4, secret.ptr ? secret.ptr : "", n);

@@ -73,20 +73,22 @@ struct sigv4_expect {
     int64_t now_ms;
     int64_t skew_s;
     sv secret_key;
-    const struct hash_hmac_key
-        *signing_key; /* of sigv4_signing_key(secret_key, the claim's scope); NULL: made */
+    /* of sigv4_signing_key(secret_key, the claim's scope); NULL: made */
+    const struct hash_hmac_key *signing_key;
     sv session_token; /* the credential's own; a request must carry exactly this */
 };
-/* All but the signature, which is what can be said before a body is there: scope, token, clock window, signed headers
- * (host must be signed, and every x-amz-* header that is present but x-amz-content-sha256 and x-amz-user-agent).
- * ERR_AUTH_EXPIRED, ERR_AUTH_UNKNOWN_KEY (token), ERR_AUTH_SIGNATURE. */
+/* All but the signature, which is what can be said before a body is there: scope, token, clock
+ * window, signed headers (host must be signed, and every x-amz-* header that is present but
+ * x-amz-content-sha256 and x-amz-user-agent). ERR_AUTH_EXPIRED, ERR_AUTH_UNKNOWN_KEY (token),
+ * ERR_AUTH_SIGNATURE. */
 MUST_USE err_code sigv4_precheck(const struct sigv4_request *req, const struct sigv4_claim *claim,
                                  const struct sigv4_expect *expect, struct err *e);
 /* Is name among the headers that the claim says are signed? */
 bool sigv4_is_signed(const struct sigv4_claim *claim, sv name);
-/* sigv4_precheck(), then the signature itself in constant time. A path with runs of slashes may have been signed as it
- * stands or normalised; "x-amz-security-token" may be signed and absent: it counts as empty.
- * Errors as there, ERR_TOO_LARGE. The message holds neither secret, signature nor canonical request. */
+/* sigv4_precheck(), then the signature itself in constant time. A path with runs of slashes may
+ * have been signed as it stands or normalised; "x-amz-security-token" may be signed and absent: it
+ * counts as empty. Errors as there, ERR_TOO_LARGE. The message holds neither secret, signature nor
+ * canonical request. */
 MUST_USE err_code sigv4_verify(struct arena *a, const struct sigv4_request *req,
                                const struct sigv4_claim *claim, const struct sigv4_expect *expect,
                                struct err *e);

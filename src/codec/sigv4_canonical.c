@@ -68,9 +68,9 @@ static int pair_cmp(const void *x, const void *y)
     return c ? c : sv_cmp(p->value, q->value);
 }
 
-/* Decoded and encoded again, so that every way of writing a character comes out the same; a plus sign is a blank, as
- * for whoever reads the query, so that a text with another meaning has another signature. A text whose escapes are
- * broken is encoded as it stands. */
+/* Decoded and encoded again, so that every way of writing a character comes out the same; a plus
+ * sign is a blank, as for whoever reads the query, so that a text with another meaning has another
+ * signature. A text whose escapes are broken is encoded as it stands. */
 static err_code recode(struct arena *a, sv text, sv *out, struct err *e)
 {
     CLEANUP_BUF struct buf plain = BUF_INIT(SIGV4_TEXT_MAX), coded = BUF_INIT(3 * SIGV4_TEXT_MAX);
@@ -123,9 +123,9 @@ static err_code trimmed(sv value, struct buf *b, struct err *e)
     return ERR_OK;
 }
 
-/* "name:v1,v2\n" for every name in signed_headers; a name that the request lacks is an error. The session token alone
- * may be signed and absent: it counts as empty, which is what curl signs when it is given an empty one, and does not
- * send. */
+/* "name:v1,v2\n" for every name in signed_headers; a name that the request lacks is an error. The
+ * session token alone may be signed and absent: it counts as empty, which is what curl signs when
+ * it is given an empty one, and does not send. */
 static err_code canonical_headers(const struct sigv4_request *req, sv signed_headers, struct buf *b,
                                   struct err *e)
 {

@@ -62,7 +62,8 @@ static err_code finish_claim(struct sigv4_claim *c, struct err *e)
     return ERR_OK;
 }
 
-/* The Date header, in HTTP's own form or the basic one; the string to sign always has the basic one. */
+/* The Date header, in HTTP's own form or the basic one; the string to sign always has the basic
+ * one. */
 static err_code date_header(struct arena *a, const struct sigv4_request *req, sv *out,
                             struct err *e)
 {

@@ -85,8 +85,9 @@ static err_code fits(struct arena *a, const struct sigv4_request *req,
     return ERR_OK;
 }
 
-/* Some signers take what normalize() takes out of a path out of what they sign, and some (curl) do not. Both are taken
- * for a path with runs of slashes, which are one to whoever reads it; so no two meanings share a signature. */
+/* Some signers take what normalize() takes out of a path out of what they sign, and some (curl) do
+ * not. Both are taken for a path with runs of slashes, which are one to whoever reads it; so no two
+ * meanings share a signature. */
 err_code sigv4_verify(struct arena *a, const struct sigv4_request *req,
                       const struct sigv4_claim *claim, const struct sigv4_expect *x, struct err *e)
 {

@@ -54,7 +54,8 @@ static err_code refill(struct unpack *u, struct err *e)
     return ERR_OK;
 }
 
-/* At least so many bytes in one piece, unless the source ends before, whatever its own pieces are. */
+/* At least so many bytes in one piece, unless the source ends before, whatever its own pieces
+ * are. */
 static err_code gather(struct unpack *u, size_t at_least, struct err *e)
 {
     if (u->in_len - u->in_at >= at_least || u->src_end)
@@ -129,7 +130,8 @@ static err_code read_gzip(struct unpack *u, void *dst, size_t cap, size_t *n, st
     uint32_t room = cap > (1u << 30) ? 1u << 30 : (uint32_t)cap;
     for (;;) {
         TRY(refill(u, e));
-        if (!u->in_frame) { /* between members: another one, or the end */
+        /* between members: another one, or the end */
+        if (!u->in_frame) {
             TRY(gather(u, GZIP_HEAD_BYTES, e));
             if (u->in_at == u->in_len)
                 return ERR_EOF;
@@ -196,8 +198,8 @@ static err_code check_bound(const struct unpack *u, struct err *e)
     if (u->plain > u->bound.max_bytes)
         return ERR(e, ERR_TOO_LARGE, "it unpacks to more than %llu bytes",
                    (unsigned long long)u->bound.max_bytes);
-    uint64_t used =
-        u->packed - (u->in_len - u->in_at); /* what was read ahead has given nothing yet */
+    /* what was read ahead has given nothing yet */
+    uint64_t used = u->packed - (u->in_len - u->in_at);
     if (u->plain > u->bound.free_bytes && u->plain / u->bound.ratio > used)
         return ERR(e, ERR_TOO_LARGE, "it unpacks to more than %u times its size", u->bound.ratio);
     return ERR_OK;

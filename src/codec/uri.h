@@ -9,7 +9,8 @@ struct uri_s3 {
     sv key;    /* without the first '/', may be empty; not decoded (S3 keys are literal) */
 };
 /* Views into text. ERR_INVALID says which part is wrong. Refused: empty segments made of "." or
- * "..", control bytes, keys over 1024 bytes. UTF-8 is the giver's affair: it comes out of checked JSON. */
+ * "..", control bytes, keys over 1024 bytes. UTF-8 is the giver's affair: it comes out of checked
+ * JSON. */
 MUST_USE err_code uri_s3_parse(sv text, struct uri_s3 *out, struct err *e);
 
 /* RFC 3986 unreserved bytes stay; with keep_slash also '/'. Upper-case hex. */

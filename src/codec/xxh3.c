@@ -1,10 +1,11 @@
 /* xxh3.c - XXH3 of 128 bits, by xxHash's own header.
  *
- * Compiled twice where the build can: for any processor of the architecture, and (XXH3_AVX2) for those with AVX2,
- * which need half the time for a resource. */
+ * Compiled twice where the build can: for any processor of the architecture, and (XXH3_AVX2) for
+ * those with AVX2, which need half the time for a resource. */
 #include "codec/hash.h"
 
-#define XXH_INLINE_ALL /* the library's calls are made for texts of a megabyte, ours have a thousand bytes */
+/* the library's calls are made for texts of a megabyte, ours have a thousand bytes */
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #ifdef XXH3_AVX2

@@ -1,8 +1,10 @@
-/* attachments.c - two steps: a scan that lets almost every resource pass unread, and the walk of links.h.
+/* attachments.c - two steps: a scan that lets almost every resource pass unread, and the walk of
+ * links.h.
  *
- * The scan looks for `"url":"` with a value that would change. Extensions have urls too, some of them relative
- * ("ombCategory"), so a member that holds an Attachment must be named in front of it. Names may be spelled with escapes,
- * which nobody does: where letters are escaped the resource is read. */
+ * The scan looks for `"url":"` with a value that would change. Extensions have urls too, some of
+ * them relative ("ombCategory"), so a member that holds an Attachment must be named in front of it.
+ * Names may be spelled with escapes, which nobody does: where letters are escaped the resource is
+ * read. */
 #include "fhir/attachments.h"
 
 #include "fhir/definitions.h"
@@ -30,7 +32,8 @@ static bool is_web(sv url)
 /* "http://host:port" of "http://host:port/path". */
 static sv origin_of(sv base)
 {
-    size_t at = sv_find(base, ':') + 3; /* behind "://" */
+    /* behind "://" */
+    size_t at = sv_find(base, ':') + 3;
     return sv_head(base, at + sv_find(sv_tail(base, at), '/'));
 }
 
@@ -51,7 +54,8 @@ static bool is_dots(sv segment)
 static bool is_plain_path(sv url)
 {
     bool in_path = true, first = true;
-    size_t segment = 0; /* where the one at hand begins */
+    /* where the one at hand begins */
+    size_t segment = 0;
     for (size_t i = 0; i <= url.len; i++) {
         char c = i < url.len ? url.ptr[i] : '#';
         bool letter = ((unsigned char)c | 32) >= 'a' && ((unsigned char)c | 32) <= 'z';
@@ -84,8 +88,9 @@ static bool moves(const struct fhir_attachments *f, sv url, sv around, sv *head,
     if (url.len == 0 || strchr("#?", url.ptr[0]) || sv_starts(url, SV_LIT("//")) ||
         !is_plain_path(url))
         return false;
+    /* it is relative to the place that the entry comes from */
     if (is_web(around) && !is_below(around, f->base) && !is_below(around, f->other))
-        return false; /* it is relative to the place that the entry comes from */
+        return false;
     *tail = url;
     if (url.ptr[0] != '/')
         return true;
@@ -115,8 +120,9 @@ static void add_name(sv name)
     for (size_t i = 0; i < names.n; i++)
         if (sv_eq(names.text[i], name))
             return;
+    /* the definitions have outgrown this table */
     if (names.n == NAMES_MAX)
-        abort(); /* the definitions have outgrown this table */
+        abort();
     names.text[names.n++] = name;
     names.ends[(unsigned char)name.ptr[name.len - 1]] = true;
 }
@@ -155,8 +161,8 @@ struct scan {
 };
 typedef bool (*scan_fn)(struct scan *s, size_t at);
 
-/* fn for each place where two bytes stand one behind the other, a and a2 or b and b2, until it answers true. A place
- * may be given twice. */
+/* fn for each place where two bytes stand one behind the other, a and a2 or b and b2, until it
+ * answers true. A place may be given twice. */
 static bool scan_bytes(struct scan *s, size_t from, size_t to, const char p[4], scan_fn fn)
 {
     for (size_t i = from; i + 1 < to; i++) {
@@ -185,7 +191,8 @@ __attribute__((target("avx2"))) static bool scan_vectors(struct scan *s, size_t 
     const __m256i p[4] = { _mm256_set1_epi8(pairs[0]), _mm256_set1_epi8(pairs[1]),
                            _mm256_set1_epi8(pairs[2]), _mm256_set1_epi8(pairs[3]) };
     for (size_t i = from; i + 1 < to; i += 2 * VECTOR) {
-        if (i + 2 * VECTOR + 1 > to) /* the last step ends with the text, over what was seen */
+        /* the last step ends with the text, over what was seen */
+        if (i + 2 * VECTOR + 1 > to)
             i = to - 2 * VECTOR - 1;
         __m256i low = pairs_at(s->text.ptr + i, p), high = pairs_at(s->text.ptr + i + VECTOR, p);
         __m256i both = _mm256_or_si256(low, high);
@@ -224,8 +231,8 @@ static bool is_named(struct scan *s, size_t i)
     return false;
 }
 
-/* "rl" or "\u" at i: the end of a url that would move, in what may be an Attachment, or a letter that is spelled as an
- * escape (\u0041 to \u007a)? */
+/* "rl" or "\u" at i: the end of a url that would move, in what may be an Attachment, or a letter
+ * that is spelled as an escape (\u0041 to \u007a)? */
 static bool may_move(struct scan *s, size_t i)
 {
     static const sv member = { "\"url\":\"", sizeof "\"url\":\"" - 1 };
@@ -240,7 +247,8 @@ static bool may_move(struct scan *s, size_t i)
     if (memchr(url.ptr, '\\', url.len) == NULL && !moves(s->f, url, SV_NONE, &head, &tail))
         return false;
     pthread_once(&names.once, find_names);
-    if (scan(s, s->named, i, "\":\":", is_named)) /* in front of it: the Attachment has a name */
+    /* in front of it: the Attachment has a name */
+    if (scan(s, s->named, i, "\":\":", is_named))
         return true;
     s->named = i;
     return false;
@@ -276,7 +284,8 @@ static err_code each_link(void *ctx, fhir_link_kind kind, sv text, sv *out, stru
     TRY(buf_add(&w->url, tail, e));
     *out = buf_sv(&w->url);
     w->n++;
-    if (w->links->raw.ptr < w->hole) /* of characters that JSON does not escape */
+    /* of characters that JSON does not escape */
+    if (w->links->raw.ptr < w->hole)
         w->before += out->len - w->links->raw.len;
     return ERR_OK;
 }

@@ -49,7 +49,8 @@ static void read_request(struct fhir_bundle_entry *en, yyjson_val *request)
             *members[i].to = json_string(yyjson_obj_iter_get_val(k));
             if (members[i].to->ptr == NULL)
                 fault(en, members[i].where, "A member of the request must be a string");
-            else if (members[i].to->len == 0 && i > 1) /* [base] may be written as an empty url */
+            else if (members[i].to->len == 0 && i > 1)
+                /* [base] may be written as an empty url */
                 fault(en, members[i].where, "A condition must not be empty: leave it out");
         }
     if (en->method.ptr == NULL)

@@ -60,8 +60,8 @@ struct fhir_member {
     sv name;         /* "birthDate", "valueQuantity" */
     const struct fhir_element *element;
     const struct fhir_structure *type; /* of the value; NULL for a primitive */
-    const uint64_t
-        *targets; /* Reference: FHIR_TARGET_WORDS of bits, one a fhir_type; NULL is any */
+    /* Reference: FHIR_TARGET_WORDS of bits, one a fhir_type; NULL is any */
+    const uint64_t *targets;
     fhir_primitive primitive;
     uint8_t index;        /* in owner->members */
     bool simple_quantity; /* Quantity without comparator */

@@ -197,7 +197,8 @@ static const struct fhir_value_set *value_set_named(const char *name)
     for (size_t i = 0; i < defs.n_value_sets; i++)
         if (strcmp(defs.value_sets[i].name, name) == 0)
             return &defs.value_sets[i];
-    abort(); /* the generator writes both files */
+    /* the generator writes both files */
+    abort();
 }
 
 /* ---- elements and members ---- */
@@ -243,7 +244,8 @@ static const uint64_t *targets_of(sv list)
 static sv choice_name(sv element, sv type)
 {
     sv name = arena_fmt(defs.mem, "%.*s%.*s", SV_FMT(element), SV_FMT(type));
-    ((char *)(uintptr_t)name.ptr)[element.len] &= (char)~0x20; /* to upper case */
+    /* to upper case */
+    ((char *)(uintptr_t)name.ptr)[element.len] &= (char)~0x20;
     return name;
 }
 
@@ -252,8 +254,9 @@ static void build_member(struct fhir_member *m, const struct fhir_element *e, sv
 {
     sv inside = sv_tail(spec, sv_find(spec, '(') + 1);
     sv code = sv_head(spec, sv_find(spec, '('));
+    /* ')' */
     if (inside.len)
-        inside.len--; /* ')' */
+        inside.len--;
     if (code.ptr[0] == '#')
         code = sv_tail(code, 1);
     m->element = e;

@@ -62,7 +62,8 @@ void fhir_reader_free(struct fhir_reader *r)
 static bool grammar_ok(struct fhir_reader *r, sv text)
 {
     yyjson_read_flag flags = YYJSON_READ_NUMBER_AS_RAW;
-    char *ptr = (char *)(uintptr_t)text.ptr; /* not written to: the in-situ flag is off */
+    /* not written to: the in-situ flag is off */
+    char *ptr = (char *)(uintptr_t)text.ptr;
     drop_doc(r);
     if (text.len > POOL_TEXT_MAX) {
         r->large = arena_new(json_tree_max(text.len));
@@ -166,7 +167,8 @@ static bool value(struct walk *w)
             w->p++;
         } else if (c == ',' || c == ':') {
             w->p++;
-        } else { /* number, true, false, null */
+        } else {
+            /* number, true, false, null */
             while (w->p < w->end && !blank(*w->p) && *w->p != ',' && *w->p != '}' && *w->p != ']')
                 w->p++;
         }
@@ -203,7 +205,8 @@ static sv key(struct walk *w, char tmp[64])
 {
     sv name = unescape_key(string(w), tmp);
     skip_blank(w);
-    w->p++; /* ':' */
+    /* ':' */
+    w->p++;
     return name;
 }
 
@@ -223,7 +226,8 @@ static err_code meta_members(struct walk *w, const char *base, struct fhir_body 
     b->hole_at = (uint32_t)(w->out - base);
     for (;;) {
         skip_blank(w);
-        if (*w->p == ',') { /* commas are written anew */
+        /* commas are written anew */
+        if (*w->p == ',') {
             flush_run(w);
             w->p++;
             drop_run(w);
@@ -252,7 +256,8 @@ static err_code meta_members(struct walk *w, const char *base, struct fhir_body 
         }
     }
     flush_run(w);
-    w->p++; /* '}' stays in the run */
+    /* '}' stays in the run */
+    w->p++;
     b->hole = kept ? FHIR_HOLE_META : FHIR_HOLE_META_EMPTY;
     return ERR_OK;
 }
@@ -311,7 +316,8 @@ static err_code member(struct walk *w, const char *base, sv set_id, struct found
         flush_run(w);
         char *at = w->out + 1;
         sv text = string(w);
-        if (is_id && set_id.len) { /* the caller's id in its place */
+        /* the caller's id in its place */
+        if (is_id && set_id.len) {
             drop_run(w);
             put(w, SV_LIT("\""));
             put(w, set_id);
@@ -364,7 +370,8 @@ static err_code walk_resource(sv text, sv set_id, char *base, char **end, struct
     };
     struct found f = { 0 };
     skip_blank(&w);
-    w.p++; /* '{' */
+    /* '{' */
+    w.p++;
     for (;;) {
         skip_blank(&w);
         if (*w.p == '}')
@@ -486,7 +493,8 @@ size_t fhir_body_write(const struct fhir_body *b, uint64_t version, int64_t inst
     const char *tail = b->json.ptr + b->hole_at;
     size_t tail_len = b->json.len - b->hole_at;
     char *tail_to = dst + b->hole_at + n;
-    bool tail_first = tail_to > tail; /* json may lie behind dst: nothing is written over unread */
+    /* json may lie behind dst: nothing is written over unread */
+    bool tail_first = tail_to > tail;
     if (tail_first)
         memmove(tail_to, tail, tail_len);
     memmove(dst, b->json.ptr, b->hole_at);

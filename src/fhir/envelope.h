@@ -49,12 +49,13 @@ DEFINE_CLEANUP(struct fhir_reader, fhir_reader_free)
 MUST_USE err_code fhir_envelope_read(struct fhir_reader *r, sv text, sv set_id, struct buf *dst,
                                      struct fhir_envelope *out, struct err *e);
 
-/* The tree of the text that r read last, numbers as raw text; NULL when it was no JSON. Borrowed until the
- * next read with r. */
+/* The tree of the text that r read last, numbers as raw text; NULL when it was no JSON. Borrowed
+ * until the next read with r. */
 yyjson_val *fhir_reader_root(const struct fhir_reader *r);
 
 #define FHIR_SPLICE_MAX 96 /* bytes the hole's content takes at most */
 /* json with its hole filled: json.len + at most FHIR_SPLICE_MAX bytes to dst, which must have that
- * room; json may lie in it, with its start anywhere from dst on, and is gone then: with as much of a gap as the
- * content takes, all that stands behind the hole stays where it is. Returns the bytes written. No newline. */
+ * room; json may lie in it, with its start anywhere from dst on, and is gone then: with as much of
+ * a gap as the content takes, all that stands behind the hole stays where it is. Returns the bytes
+ * written. No newline. */
 size_t fhir_body_write(const struct fhir_body *b, uint64_t version, int64_t instant_ms, char *dst);

@@ -1,4 +1,5 @@
-/* large.c - members of a text, found without a tree. The text may be anything: no look goes past its end. */
+/* large.c - members of a text, found without a tree. The text may be anything: no look goes past
+ * its end. */
 #include "fhir/large.h"
 
 struct members { /* of one object */
@@ -32,7 +33,8 @@ static void skip_string(struct members *m)
             b--;
         if ((p - b) % 2 == 0)
             break;
-        from = ++p; /* what is in front of it was counted */
+        /* what is in front of it was counted */
+        from = ++p;
     }
     m->broken |= p == NULL;
     m->p = p ? p + 1 : m->end;
@@ -53,7 +55,8 @@ static void skip_value(struct members *m)
                 return;
             depth--;
             m->p++;
-        } else if (depth == 0) { /* number, true, false, null */
+        } else if (depth == 0) {
+            /* number, true, false, null */
             while (m->p < m->end && *m->p != ',' && *m->p != '}' && *m->p != ']')
                 m->p++;
             return;
@@ -139,8 +142,9 @@ static err_code put_meta(sv meta, struct buf *out, struct fhir_body *cut, struct
     TRY(buf_add(out, SV_LIT(SUBSETTED "]"), e));
     there = meta.len && members_open(&m, meta);
     while (there && members_next(&m, &key, &value)) {
+        /* an escaped name may be that of a tag */
         if (sv_eq(key, SV_LIT("tag")) || memchr(key.ptr, '\\', key.len))
-            continue; /* an escaped name may be that of a tag */
+            continue;
         TRY(buf_add(out, SV_LIT(",\""), e));
         TRY(buf_add(out, key, e));
         TRY(buf_add(out, SV_LIT("\":"), e));

@@ -1,4 +1,5 @@
-/* links.c - the text is walked beside its tree, so that a link's meaning and its place are known together. */
+/* links.c - the text is walked beside its tree, so that a link's meaning and its place are known
+ * together. */
 #include "fhir/links.h"
 
 #include "base/limits.h"
@@ -86,7 +87,8 @@ static void twin_go(struct twin *t, size_t to)
             t->at++;
         } else if (t->raw[1] == 'u') {
             unsigned v = hex4(t->raw + 2);
-            bool pair = v >= 0xD800 && v < 0xDC00; /* checked: the other half follows */
+            /* checked: the other half follows */
+            bool pair = v >= 0xD800 && v < 0xDC00;
             t->raw += pair ? 12 : 6;
             t->at += pair ? 4 : v < 0x80 ? 1 : v < 0x800 ? 2 : 3;
         } else {

@@ -1,5 +1,6 @@
-/* outcome.c - issues written down. The mark is put into the text itself, so that everything else in it stays
- * byte for byte; the text is our stored form (envelope.h): valid JSON without white space between tokens. */
+/* outcome.c - issues written down. The mark is put into the text itself, so that everything else in
+ * it stays byte for byte; the text is our stored form (envelope.h): valid JSON without white space
+ * between tokens. */
 #include "fhir/outcome.h"
 
 #include "fhir/definitions.h"
@@ -93,7 +94,8 @@ static sv member_text(sv json, sv name)
         const char *key = p + 1;
         p = after_string(p);
         sv k = sv_make(key, (size_t)(p - 1 - key));
-        const char *v = ++p; /* behind the colon */
+        /* behind the colon */
+        const char *v = ++p;
         p = after_value(p);
         if (sv_eq(k, name))
             return sv_make(v, (size_t)(p - v));
@@ -159,10 +161,12 @@ static err_code replace(struct fhir_body *body, sv at, sv by, struct arena *a, s
 static err_code put_mark(yyjson_val *list, sv mark, struct arena *a, struct fhir_body *body,
                          struct err *e)
 {
-    CLEANUP_BUF struct buf text = BUF_INIT(SIZE_MAX / 2); /* bounded by the resource and the mark */
+    /* bounded by the resource and the mark */
+    CLEANUP_BUF struct buf text = BUF_INIT(SIZE_MAX / 2);
     sv old = list ? member_text(body->json, SV_LIT("extension")) : SV_NONE;
+    /* a name with escapes: nothing is worth being wrong here */
     if (list && (old.len == 0 || old.ptr[0] != '['))
-        return ERR_OK; /* a name with escapes: nothing is worth being wrong here */
+        return ERR_OK;
     if (list) {
         TRY(new_array(old, list, mark, &text, e));
         return replace(body, old, buf_sv(&text), a, e);
@@ -176,7 +180,8 @@ static err_code put_mark(yyjson_val *list, sv mark, struct arena *a, struct fhir
 err_code fhir_issues_mark(fhir_type type, yyjson_val *root, sv outcome, struct arena *a,
                           struct fhir_body *body, struct err *e)
 {
-    CLEANUP_BUF struct buf mark = BUF_INIT(SIZE_MAX / 2); /* bounded by the outcome */
+    /* bounded by the outcome */
+    CLEANUP_BUF struct buf mark = BUF_INIT(SIZE_MAX / 2);
     yyjson_val *list = json_get(root, "extension");
     const struct fhir_structure *s = fhir_structure_of(type);
     if (s == NULL || fhir_member_find(s, SV_LIT("extension")) == NULL ||

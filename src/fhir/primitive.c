@@ -64,7 +64,8 @@ static bool too_long(sv t)
     if (t.len <= STRING_MAX)
         return false;
     for (size_t i = 0; i < t.len; i++)
-        n += ((unsigned char)t.ptr[i] & 0xC0) != 0x80; /* all but continuation bytes */
+        /* all but continuation bytes */
+        n += ((unsigned char)t.ptr[i] & 0xC0) != 0x80;
     return n > STRING_MAX;
 }
 
@@ -113,7 +114,8 @@ static bool no_space(sv t)
 /* [^\s]+(\s[^\s]+)* */
 static bool code_ok(sv t)
 {
-    bool after_space = true; /* none at the start either */
+    /* none at the start either */
+    bool after_space = true;
     if (too_long(t))
         return false;
     for (size_t i = 0; i < t.len; i++) {
@@ -191,8 +193,8 @@ static bool base64_ok(sv t)
     return n > 0 && padding <= 2 && (n + padding) % 4 == 0;
 }
 
-/* One div element, as far as its ends tell; or plain text without a tag, which says no less and can do no harm: HealthLake
- * takes it, its own examples have it. */
+/* One div element, as far as its ends tell; or plain text without a tag, which says no less and can
+ * do no harm: HealthLake takes it, its own examples have it. */
 static bool xhtml_ok(sv t)
 {
     while (t.len && space(t.ptr[0]))

@@ -54,7 +54,8 @@ static void write_meta(struct json_writer *w, yyjson_val *meta, uint64_t version
     json_arr(w);
     yyjson_arr_iter tags = yyjson_arr_iter_with(json_get(meta, "tag"));
     while ((tag = yyjson_arr_iter_next(&tags)) != NULL)
-        if (!says_subsetted(tag)) /* it was cut before */
+        /* it was cut before */
+        if (!says_subsetted(tag))
             json_val(w, tag);
     json_obj(w);
     json_kv_str(w, "system", SV_LIT(VALUES));

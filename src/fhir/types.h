@@ -12,7 +12,8 @@ fhir_type fhir_type_find(sv name); /* exact spelling; FHIR_TYPE_NONE when unknow
 /* For messages: "Patent is no resource type of FHIR R4: is Patient meant?" */
 #define FHIR_TYPE_NOT_LEN 160
 const char *fhir_type_not(sv name, char out[FHIR_TYPE_NOT_LEN]);
-/* The same for messages that repeat no value: it is named when it is near to a type, and so a slip of the pen. */
+/* The same for messages that repeat no value: it is named when it is near to a type, and so a slip
+ * of the pen. */
 const char *fhir_type_slip(sv name, char out[FHIR_TYPE_NOT_LEN]);
 const char *fhir_type_name(fhir_type t); /* "Patient"; "" for none */
 unsigned fhir_n_types(void);             /* 146 */

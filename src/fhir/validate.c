@@ -123,7 +123,8 @@ static void walk_twins(struct run *r, struct part *at, const struct fhir_member 
         at->index = (int64_t)i;
         if (!yyjson_is_null(item))
             walk_twin(r, at, m, item, value);
-        else if (value == NULL) /* a null on both sides is told from the other */
+        else if (value == NULL)
+            /* a null on both sides is told from the other */
             issue_add(r, at, "structure", "null in '_%.*s' without its value in '%.*s'",
                       SV_FMT(m->name), SV_FMT(m->name));
     }
@@ -278,8 +279,9 @@ static void after_members(struct run *r, const struct part *at, const struct fhi
     if (s->role == FHIR_ROLE_REFERENCE && m)
         rule_reference(r, at, m, obj);
     if (r->level < FHIR_VALIDATE_STRICT) {
+        /* ext-1 */
         if (s->role == FHIR_ROLE_EXTENSION)
-            rule_elements(r, at, s, seen); /* ext-1 */
+            rule_elements(r, at, s, seen);
         return;
     }
     if (s->n_rules)
@@ -287,7 +289,8 @@ static void after_members(struct run *r, const struct part *at, const struct fhi
     if (m && m->element->value_set)
         rule_concept(r, at, m, obj);
     rule_object(r, at, s, m, obj);
-    if (seen == 1 && s->kind != FHIR_RESOURCE && s->role != FHIR_ROLE_ELEMENT) /* id alone */
+    /* id alone */
+    if (seen == 1 && s->kind != FHIR_RESOURCE && s->role != FHIR_ROLE_ELEMENT)
         issue_add(r, at, "invariant", "ele-1: All FHIR elements must have a @value or children");
 }
 

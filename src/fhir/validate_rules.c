@@ -97,7 +97,8 @@ static fhir_type target_type(sv ref, bool *unknown)
     fhir_type type = fhir_type_find(name);
     if (absolute)
         return type;
-    if (ref.len || !letters(name) || !fhir_id_ok(id)) /* more than two segments, or no such */
+    /* more than two segments, or no such */
+    if (ref.len || !letters(name) || !fhir_id_ok(id))
         return FHIR_TYPE_NONE;
     *unknown = type == FHIR_TYPE_NONE;
     return type;

@@ -5,11 +5,12 @@ static void life(struct gen *g)
 {
     g->org = below(g, (uint32_t)g->n_orgs);
     g->pract = g->org * PRACTITIONERS_PER_ORG + below(g, PRACTITIONERS_PER_ORG);
-    int32_t birth = -14000 + (int32_t)below(g, 33000); /* 1931 to 2022 */
+    /* 1931 to 2022 */
+    int32_t birth = -14000 + (int32_t)below(g, 33000);
     uint32_t visits = 8 + below(g, 40);
     gen_patient(g, birth, chance(g, 51));
-    int32_t span =
-        LAST_DAY - birth > 7300 ? 7300 : LAST_DAY - birth; /* at most the last 20 years */
+    /* at most the last 20 years */
+    int32_t span = LAST_DAY - birth > 7300 ? 7300 : LAST_DAY - birth;
     int32_t from = LAST_DAY - span;
     for (uint32_t i = 0; i < visits; i++)
         gen_visit(g,

@@ -1,9 +1,10 @@
 /* gen.h - synthetic patients: deterministic, linked, plausible FHIR R4 resources as NDJSON.
  *
- * A population is a list of units. Unit 0 holds what is shared (organizations, locations, practitioners,
- * their roles, medications); units 1..N hold one patient each with all that belongs to them. A unit is a
- * function of (seed, N, index) alone, so units can be made in any order, by any thread, and again.
- * Nobody in it is real. Codes are of LOINC, SNOMED CT, RxNorm, CVX and UCUM.   Floor: gen (uses base). */
+ * A population is a list of units. Unit 0 holds what is shared (organizations, locations,
+ * practitioners, their roles, medications); units 1..N hold one patient each with all that belongs
+ * to them. A unit is a function of (seed, N, index) alone, so units can be made in any order, by
+ * any thread, and again. Nobody in it is real. Codes are of LOINC, SNOMED CT, RxNorm, CVX and UCUM.
+ * Floor: gen (uses base). */
 #pragma once
 #include "base/buf.h"
 

@@ -1,15 +1,18 @@
 /* gen_private.h - what the rooms of the generator share: the stream of chance, ids, and the pen.
  *
- *   gen.c      units and calls      people.c   organizations, practitioners, patients      visits.c   what a visit brings
+ *   gen.c      units and calls
+ *   people.c   organizations, practitioners, patients
+ *   visits.c   what a visit brings
  *
- * Text goes through one pointer into reserved room; nothing is formatted by printf. Every random choice comes
- * from a stream that is seeded by (seed, unit), every id from (seed, kind, unit, number): a reference can
- * name a resource before or without making it.   Floor: gen. */
+ * Text goes through one pointer into reserved room; nothing is formatted by printf. Every random
+ * choice comes from a stream that is seeded by (seed, unit), every id from (seed, kind, unit,
+ * number): a reference can name a resource before or without making it.   Floor: gen. */
 #pragma once
 #include "gen/gen.h"
 #include "gen/tables.h"
 
-#define RESOURCE_ROOM         (256u << 10) /* no resource but a Provenance is longer than a few KiB */
+/* No resource but a Provenance is longer than a few KiB. */
+#define RESOURCE_ROOM         (256u << 10)
 #define PATIENTS_PER_ORG      50u
 #define PRACTITIONERS_PER_ORG 3u
 #define LAST_DAY              20400 /* 2025-11-08, days since 1970: the population's present */

@@ -1,4 +1,5 @@
-/* people.c - who is there: organizations and their people, medications, patients and their cover. */
+/* people.c - who is there: organizations and their people, medications, patients and their
+ * cover. */
 #include "gen/gen_private.h"
 
 /* ---- unit 0: what is shared ---- */

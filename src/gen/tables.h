@@ -1,5 +1,5 @@
-/* tables.h - the words of the synthetic population: codes of public terminologies with displays of our
- * own, names, places. Private to gen.   Floor: gen. */
+/* tables.h - the words of the synthetic population: codes of public terminologies with displays of
+ * our own, names, places. Private to gen.   Floor: gen. */
 #pragma once
 #include <stddef.h>
 
@@ -96,7 +96,8 @@ static const struct gen_code gen_allergies[] = {
     { "418689008", "Grass pollen allergy" }, { "91935009", "Peanut allergy" },
     { "300913006", "Shellfish allergy" },    { "714035009", "Soya allergy" }
 };
-/* LOINC: vital signs and laboratory, each with a unit, a range and how many decimals it is given with */
+/* LOINC: vital signs and laboratory, each with a unit, a range and how many decimals it is given
+ * with */
 struct gen_measure {
     const char *code, *display, *unit;
     int lo, hi, decimals; /* in units of the last decimal */

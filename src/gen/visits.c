@@ -328,8 +328,8 @@ static void document(struct gen *g, uint32_t enc, int32_t day, uint32_t minute)
     L("T12:00:00.000Z\",\"author\":[");
     ref(g, PRACT, g->pract);
     L("],\"content\":[{\"attachment\":{\"contentType\":\"text/plain; charset=utf-8\",\"data\":\"");
-    for (unsigned i = 0, n = 8 + below(g, 12); i < n;
-         i++) /* base64 of one sentence, 48 characters */
+    /* base64 of one sentence, 48 characters */
+    for (unsigned i = 0, n = 8 + below(g, 12); i < n; i++)
         L("Tm8gcmVhbCBwYXRpZW50OiBzeW50aGV0aWMgdGV4dCBvbmx5");
     L("\"}}],\"context\":{\"encounter\":[");
     ref(g, ENC, enc);

@@ -1,9 +1,10 @@
 /* http_answer.c - answers that are not read yet.
  *
- * An answer is whole before its first byte goes out, and stays until its last is taken: by who reads slowly, for long.
- * So what large answers may take is counted, of all callers and of those of one address. One for which memory has no
- * room goes into a file without a name and is sent from there; when files have none either, http_room() says no, and
- * the handler answers something small. Small ones are not counted: connections bound them.
+ * An answer is whole before its first byte goes out, and stays until its last is taken: by who
+ * reads slowly, for long. So what large answers may take is counted, of all callers and of those of
+ * one address. One for which memory has no room goes into a file without a name and is sent from
+ * there; when files have none either, http_room() says no, and the handler answers something small.
+ * Small ones are not counted: connections bound them.
  *
  * Bytes are counted as they are held: when packing has made them fewer, as the fewer. */
 #include "net/http_private.h"
@@ -14,8 +15,9 @@
 
 static void file_drop(struct http_answer *a)
 {
+    /* it has no name: nothing is kept */
     if (a->in_file)
-        (void)close(a->fd); /* it has no name: nothing is kept */
+        (void)close(a->fd);
     a->in_file = false;
 }
 
@@ -47,8 +49,9 @@ bool http_answer_find_room(struct http_answer *a, struct http_conn *c, const cha
 
 void http_answer_done(struct http_answer *a, struct http_conn *c)
 {
+    /* less always fits */
     if (a->counted)
-        (void)http_share_set_answer(c, 0, 0); /* less always fits */
+        (void)http_share_set_answer(c, 0, 0);
     a->counted = false;
     file_drop(a);
 }
@@ -60,7 +63,8 @@ static struct MHD_Response *from_file(struct http_answer *a, struct buf *body)
         r = MHD_create_response_from_fd_at_offset64(body->len, a->fd, 0);
     if (r == NULL)
         return NULL;
-    a->in_file = false; /* the answer closes it */
+    /* the answer closes it */
+    a->in_file = false;
     buf_done(body);
     return r;
 }
@@ -76,8 +80,8 @@ struct MHD_Response *http_answer_take(struct http_answer *a, struct http_conn *c
     (void)http_answer_find_room(a, c, spool_dir, body->len);
     if (a->in_file)
         r = from_file(a, body);
-    if (r ==
-        NULL) { /* also when the file could not be written: the answer is made, and it is one */
+    /* also when the file could not be written: the answer is made, and it is one */
+    if (r == NULL) {
         r = MHD_create_response_from_buffer(body->len, body->ptr, MHD_RESPMEM_MUST_FREE);
         *body = BUF_INIT(body->max);
     }

@@ -1,10 +1,11 @@
 /* http_body.c - a body that arrives.
  *
- * Memory is counted as it is taken, by doubling up to what the head says, and never by what the head says alone: so
- * who says much and sends little holds little. Of a caller who is not known, because his signature can be checked
- * only over the whole body, a little stands in memory; what is longer goes on in a file without a name once the
- * memory kept for such bodies is taken, and comes back when it is whole, to be checked at once. So whoever may not
- * call at all costs disk for a while, and an honest client is not kept out by him. */
+ * Memory is counted as it is taken, by doubling up to what the head says, and never by what the
+ * head says alone: so who says much and sends little holds little. Of a caller who is not known,
+ * because his signature can be checked only over the whole body, a little stands in memory; what is
+ * longer goes on in a file without a name once the memory kept for such bodies is taken, and comes
+ * back when it is whole, to be checked at once. So whoever may not call at all costs disk for a
+ * while, and an honest client is not kept out by him. */
 #include "net/http_private.h"
 
 #include "base/clock.h"
@@ -24,17 +25,20 @@ void http_body_init(struct http_body *b, const struct http_allowance *a, uint64_
 
 void http_body_done(struct http_body *b, struct http_conn *c)
 {
+    /* less always fits */
     if (b->memory.cap || b->fd >= 0)
-        (void)http_share_set(c, (struct http_share){ 0 }); /* less always fits */
+        (void)http_share_set(c, (struct http_share){ 0 });
+    /* it has no name: nothing is kept */
     if (b->fd >= 0)
-        (void)close(b->fd); /* it has no name: nothing is kept */
+        (void)close(b->fd);
     buf_done(&b->memory);
     *b = (struct http_body){ .fd = -1 };
 }
 
 /* ---- in memory ---- */
 
-/* A capacity for need bytes: all that is said when that is little, else doubled, never past what may come. */
+/* A capacity for need bytes: all that is said when that is little, else doubled, never past what
+ * may come. */
 static size_t larger(const struct http_body *b, const struct http_limits *l, size_t need)
 {
     size_t most = b->said < b->max ? (size_t)b->said : b->max;
@@ -104,7 +108,8 @@ static bool out_of_file(struct http_body *b, struct http_conn *c)
             return false;
         at += (size_t)n;
     }
-    (void)close(b->fd); /* only read */
+    /* only read */
+    (void)close(b->fd);
     b->fd = -1;
     return true;
 }
@@ -131,7 +136,8 @@ body_result http_body_end(struct http_body *b, struct http_conn *c)
 {
     if (b->fd >= 0)
         return out_of_file(b, c) ? BODY_OK : BODY_NO_ROOM;
-    if (!b->proven && b->memory.cap > c->all->limits.unproven) /* it is checked now */
+    /* it is checked now */
+    if (!b->proven && b->memory.cap > c->all->limits.unproven)
         (void)http_share_set(c, (struct http_share){ .memory = b->memory.cap });
     return BODY_OK;
 }

@@ -1,15 +1,17 @@
 /* http_conn.c - who is connected, how many there may be, and of one address.
  *
- * A connection has a place, or it is crowded: then it may ask how the server is (GET /health) and nothing else, and
- * only a few of these are kept. So whoever takes all the places, or all that one address may have, keeps neither a
- * monitor out nor everybody else. Where there is no place, a connection that waits between two requests gives up
- * its own, the one that has waited longest.
+ * A connection has a place, or it is crowded: then it may ask how the server is (GET /health) and
+ * nothing else, and only a few of these are kept. So whoever takes all the places, or all that one
+ * address may have, keeps neither a monitor out nor everybody else. Where there is no place, a
+ * connection that waits between two requests gives up its own, the one that has waited longest.
  *
- * Sockets are closed by the library, behind http_conn_close(); so under the lock a socket in the list is that of its
- * connection, and may be shut down from any thread. What ends that way is cleared up by its own thread.
+ * Sockets are closed by the library, behind http_conn_close(); so under the lock a socket in the
+ * list is that of its connection, and may be shut down from any thread. What ends that way is
+ * cleared up by its own thread.
  *
- * What bodies and answers take is shared out here as well (struct http_share): of all connections, and of those of one address.
- * An IPv6 address counts as its /64: that is what one subscriber is given. */
+ * What bodies and answers take is shared out here as well (struct http_share): of all connections,
+ * and of those of one address. An IPv6 address counts as its /64: that is what one subscriber is
+ * given. */
 #include "net/http_private.h"
 
 #include "base/clock.h"
@@ -35,7 +37,8 @@ static void address_of(const struct sockaddr *from, unsigned char out[16])
 {
     memset(out, 0, 16);
     if (from && from->sa_family == AF_INET) {
-        out[10] = out[11] = 0xFF; /* as IPv6 writes it */
+        /* as IPv6 writes it */
+        out[10] = out[11] = 0xFF;
         memcpy(out + 12, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
     } else if (from && from->sa_family == AF_INET6) {
         const struct in6_addr *a = &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr;
@@ -94,7 +97,8 @@ static void share_change_locked(struct http_conn *c, struct http_share want)
 {
     struct http_share *of[] = { &c->all->locked.shares, &c->peer->shares };
     for (size_t i = 0; i < 2; i++) {
-        of[i]->memory += want.memory - c->share.memory; /* modulo: the sum is right */
+        /* modulo: the sum is right */
+        of[i]->memory += want.memory - c->share.memory;
         of[i]->unproven += want.unproven - c->share.unproven;
         of[i]->file += want.file - c->share.file;
         of[i]->n_files += want.n_files - c->share.n_files;
@@ -110,9 +114,11 @@ void http_conn_cut_locked(struct http_conn *c)
     if (c->is_cut)
         return;
     place_give_up_locked(c);
-    share_change_locked(c, (struct http_share){ 0 }); /* its thread frees it in a moment */
+    /* its thread frees it in a moment */
+    share_change_locked(c, (struct http_share){ 0 });
     c->is_cut = true;
-    (void)shutdown(c->fd, SHUT_RDWR); /* fails when the other side has ended it already */
+    /* fails when the other side has ended it already */
+    (void)shutdown(c->fd, SHUT_RDWR);
 }
 
 /* Waits longest between two requests; of this peer, or of all when it is NULL. */
@@ -162,7 +168,8 @@ bool http_conn_is_crowded(struct http_conn *c)
     if (!c->crowded)
         return false;
     pthread_mutex_lock(&c->all->locked.lock);
-    if (!c->is_cut && place_take_locked(c)) { /* one is free by now */
+    /* one is free by now */
+    if (!c->is_cut && place_take_locked(c)) {
         c->all->locked.n_crowded--;
         c->crowded = false;
     }
@@ -187,7 +194,8 @@ static bool memory_fits_locked(const struct http_conn *c, const struct http_shar
            fits(all->unproven, c->share.unproven, want->unproven, l->unproven_all);
 }
 
-/* Whose file makes room: one that began long ago, or gets nothing; of these the one that waits longest for more. */
+/* Whose file makes room: one that began long ago, or gets nothing; of these the one that waits
+ * longest for more. */
 static struct http_conn *file_to_end_locked(const struct http_conn *c, bool of_its_address)
 {
     const struct http_limits *l = &c->all->limits;
@@ -287,7 +295,8 @@ void http_conns_wake(const struct http_conns *all)
     ssize_t n;
     do
         n = write(all->wake_fd, &one, sizeof one);
-    while (n < 0 && errno == EINTR); /* EAGAIN: it is awake for long */
+    /* EAGAIN: it is awake for long */
+    while (n < 0 && errno == EINTR);
 }
 
 struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct sockaddr *from)
@@ -314,8 +323,9 @@ struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct so
     return c;
 }
 
-/* A socket that is closed while bytes still come is reset, and what the other side has not read by then, the
- * refusal, is lost to it. So the watch keeps the socket open, its end being said behind the answer, and reads on. */
+/* A socket that is closed while bytes still come is reset, and what the other side has not read by
+ * then, the refusal, is lost to it. So the watch keeps the socket open, its end being said behind
+ * the answer, and reads on. */
 static bool linger_locked(struct http_conn *c)
 {
     struct http_conns *all = c->all;
@@ -325,9 +335,11 @@ static bool linger_locked(struct http_conn *c)
          (ioctl(c->fd, FIONREAD, &waiting) != 0 || waiting == 0)))
         return false;
     int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+    /* no descriptors left: it is closed as it is */
     if (fd < 0)
-        return false;            /* no descriptors left: it is closed as it is */
-    (void)shutdown(fd, SHUT_WR); /* the library does it behind an answer, not where it makes none */
+        return false;
+    /* the library does it behind an answer, not where it makes none */
+    (void)shutdown(fd, SHUT_WR);
     all->locked.lingering[all->locked.n_lingering++] = fd;
     return true;
 }
@@ -351,7 +363,9 @@ void http_conn_close(struct http_conn *c)
 
 void http_conn_is_at(struct http_conn *c, conn_phase phase, uint64_t now_us)
 {
-    if (phase != CONN_WORK) /* whoever still sees the phase before sees a time of that kind */
+    /* whoever still sees the phase before sees a time of that kind */
+    if (phase != CONN_WORK)
         atomic_store_explicit(&c->since_us, now_us, memory_order_relaxed);
-    atomic_store_explicit(&c->phase, phase, memory_order_release); /* who sees it sees its time */
+    /* who sees it sees its time */
+    atomic_store_explicit(&c->phase, phase, memory_order_release);
 }

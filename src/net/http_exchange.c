@@ -1,4 +1,5 @@
-/* http_exchange.c - one request and its answer, from the connection's first line to its last byte. */
+/* http_exchange.c - one request and its answer, from the connection's first line to its last
+ * byte. */
 #include "net/http_private.h"
 
 #include "base/clock.h"
@@ -44,9 +45,10 @@ void http_exchange_free(struct http_exchange *x)
     free(x);
 }
 
-/* The library would take memory of the connection for each pair of a query, and, when a thousand pairs have used
- * it up, answer nothing until the connection times out. We read the target ourselves: show it one pair. The text
- * is the connection's own buffer, which the library writes into as well. */
+/* The library would take memory of the connection for each pair of a query, and, when a thousand
+ * pairs have used it up, answer nothing until the connection times out. We read the target
+ * ourselves: show it one pair. The text is the connection's own buffer, which the library writes
+ * into as well. */
 static void hide_pairs(const char *uri)
 {
     char *c = (char *)(uintptr_t)uri + strcspn(uri, "?");
@@ -75,7 +77,8 @@ void *http_exchange_begin(void *cls, const char *uri, struct MHD_Connection *con
 static void exchange_end(struct http_server *s, struct http_exchange *x)
 {
     x->at->exchange = NULL;
-    x->at->unread |= x->locked.state == READING; /* the library has refused it by itself */
+    /* the library has refused it by itself */
+    x->at->unread |= x->locked.state == READING;
     http_conn_is_at(x->at, CONN_IDLE, clock_mono_us());
     if (x->locked.response)
         MHD_destroy_response(x->locked.response);
@@ -117,7 +120,8 @@ void http_exchange_connection(void *cls, struct MHD_Connection *conn, void **con
         *context = http_conn_open(&s->conns, fd, ci ? ci->client_addr : NULL);
     } else {
         struct http_conn *c = *context;
-        if (c->exchange) /* a head that it found two faults in ends without http_exchange_completed() */
+        /* a head that it found two faults in ends without http_exchange_completed() */
+        if (c->exchange)
             exchange_end(s, c->exchange);
         http_conn_close(c);
         *context = NULL;

@@ -2,13 +2,14 @@
  *
  *   If-None-Match, If-Modified-Since   not changed: 304
  *   Range (one range, If-Range holds)  206, or 416 when it begins behind the end
- *   Accept-Encoding with gzip          the whole, packed while it is sent: chunked, of unknown length
+ *   Accept-Encoding with gzip          the whole, packed while it is sent: chunked, of unknown
+ *                                      length
  *   else                               the whole, by sendfile
  *
- * A packed answer is another representation, so its entity tag is another: "x" and "x-gzip". A request for a
- * range gets plain bytes, whatever encodings it takes, and several ranges at once get the whole, as RFC 9110
- * allows. Packing needs PACK_IN_BYTES and igzip's state (half a MiB in all) for each answer under way, however large
- * the file is; past PACKS_MAX of them files go out plain.
+ * A packed answer is another representation, so its entity tag is another: "x" and "x-gzip". A
+ * request for a range gets plain bytes, whatever encodings it takes, and several ranges at once get
+ * the whole, as RFC 9110 allows. Packing needs PACK_IN_BYTES and igzip's state (half a MiB in all)
+ * for each answer under way, however large the file is; past PACKS_MAX of them files go out plain.
  * Source: RFC 9110, sections 8.8, 12.5.3, 13 and 14. */
 #include "net/http_private.h"
 
@@ -78,7 +79,8 @@ http_range http_range_read(sv header, uint64_t size, uint64_t *first, uint64_t *
     if ((from.len && !sv_to_u64(from, &a)) || (to.len && !sv_to_u64(to, &b)) ||
         (from.len == 0 && to.len == 0))
         return HTTP_RANGE_NONE;
-    if (from.len == 0) { /* the last b bytes */
+    /* the last b bytes */
+    if (from.len == 0) {
         if (b == 0 || size == 0)
             return HTTP_RANGE_BEHIND;
         *len = b < size ? b : size;
@@ -107,7 +109,8 @@ static void add(struct MHD_Response *r, const char *name, sv value)
 
 static struct MHD_Response *nothing(const struct http_file *f)
 {
-    (void)close(f->fd); /* only read */
+    /* only read */
+    (void)close(f->fd);
     return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
 }
 

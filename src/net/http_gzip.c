@@ -1,5 +1,6 @@
-/* http_gzip.c - a whole answer packed by igzip at its fastest level: JSON shrinks to a fifth at some 300 MB/s, on the
- * thread that answers. Memory: the packed copy, never larger than the body. Source: RFC 1952. */
+/* http_gzip.c - a whole answer packed by igzip at its fastest level: JSON shrinks to a fifth at
+ * some 300 MB/s, on the thread that answers. Memory: the packed copy, never larger than the body.
+ * Source: RFC 1952. */
 #include "net/http_private.h"
 
 #include <errno.h>
@@ -61,7 +62,8 @@ bool http_gzip(struct buf *body)
     bool ok = isal_deflate(&p->z) == COMP_OK && p->z.internal_state.state == ZSTATE_END;
     size_t len = p->z.total_out;
     free(p);
-    if (!ok) { /* it does not get smaller */
+    /* it does not get smaller */
+    if (!ok) {
         free(out);
         return false;
     }
@@ -93,7 +95,8 @@ static bool refill(struct pack *p)
     do
         n = pread(p->fd, p->in, left < sizeof p->in ? (size_t)left : sizeof p->in, (off_t)p->at);
     while (n < 0 && errno == EINTR);
-    if (n < 0 || (n == 0 && left)) /* shorter than it was: the length was promised */
+    /* shorter than it was: the length was promised */
+    if (n < 0 || (n == 0 && left))
         return false;
     p->at += (uint64_t)n;
     p->z.next_in = p->in;
@@ -111,7 +114,8 @@ static ssize_t pack_read(void *cls, uint64_t pos, char *out, size_t max)
     p->z.next_out = (uint8_t *)out;
     p->z.avail_out = (uint32_t)(max < PACK_OUT_BYTES ? max : PACK_OUT_BYTES);
     uint32_t room = p->z.avail_out;
-    while (p->z.avail_out == room && !p->done) { /* until there is something to send */
+    /* until there is something to send */
+    while (p->z.avail_out == room && !p->done) {
         if (p->z.avail_in == 0 && !p->z.end_of_stream && !refill(p))
             return MHD_CONTENT_READER_END_WITH_ERROR;
         if (isal_deflate(&p->z) != COMP_OK)
@@ -124,7 +128,8 @@ static ssize_t pack_read(void *cls, uint64_t pos, char *out, size_t max)
 static void pack_free(void *cls)
 {
     struct pack *p = cls;
-    (void)close(p->fd); /* only read */
+    /* only read */
+    (void)close(p->fd);
     free(p);
     atomic_fetch_sub(&n_packs, 1);
 }

@@ -1,15 +1,16 @@
 /* http_head.c - the head of a request, judged before anything of it is used.
  *
- * A proxy in front and the server behind must cut a connection's bytes into the same requests and read the same
- * path, or one caller's bytes become another's request. So what may be read in two ways is refused, and the
- * connection ends: nothing behind it is read at all.
+ * A proxy in front and the server behind must cut a connection's bytes into the same requests and
+ * read the same path, or one caller's bytes become another's request. So what may be read in two
+ * ways is refused, and the connection ends: nothing behind it is read at all.
  *
- * libmicrohttpd before 1.0 takes a line that ends in LF alone, folds continued lines, cuts values at NUL and skips
- * blanks in the request line, and shows none of it. But it parses in place: the texts that it shows are the
- * connection's own buffer, so where they stand tells what stood between them (http_head_in_place). The one thing that
- * looks the same as CRLF there is NUL with LF behind it at the end of a value. From 1.0 on the library refuses all
- * of that itself when it is told to be strict.
- * The lines of a chunked body are never shown: the connection ends behind such a request (http_server.c).
+ * libmicrohttpd before 1.0 takes a line that ends in LF alone, folds continued lines, cuts values
+ * at NUL and skips blanks in the request line, and shows none of it. But it parses in place: the
+ * texts that it shows are the connection's own buffer, so where they stand tells what stood between
+ * them (http_head_in_place). The one thing that looks the same as CRLF there is NUL with LF behind
+ * it at the end of a value. From 1.0 on the library refuses all of that itself when it is told to
+ * be strict. The lines of a chunked body are never shown: the connection ends behind such a request
+ * (http_server.c).
  * Source: RFC 9112, sections 2.2, 3, 5, 6 and 11.2; RFC 9110, sections 5.6.2 and 7.2. */
 #include "net/http_private.h"
 
@@ -106,7 +107,8 @@ static bool may_hold_control(const char *eight)
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
     uint64_t w;
     memcpy(&w, eight, sizeof w);
-    uint64_t deletes = w ^ ones * 0x7F; /* zero where the byte is DEL */
+    /* zero where the byte is DEL */
+    uint64_t deletes = w ^ ones * 0x7F;
     return (((w - ones * 0x20) & ~w) | ((deletes - ones) & ~deletes)) & tops;
 }
 

@@ -34,7 +34,8 @@ err_code http_listen(sv address, int *out_fd, struct err *e)
     int one = 1;
     int bad = fd < 0;
     if (!bad) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* a nicety */
+        /* a nicety */
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
         bad = bind(fd, ai->ai_addr, ai->ai_addrlen) != 0 || listen(fd, 1024) != 0;
     }
     int saved = errno;
@@ -58,8 +59,9 @@ void http_listen_name(int fd, char *out, size_t size)
     struct sockaddr_storage ss;
     socklen_t len = sizeof ss;
     char host[NI_MAXHOST] = "", port[8] = "";
+    /* numeric: cannot fail usefully */
     if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
         (void)getnameinfo((struct sockaddr *)&ss, len, host, sizeof host, port, sizeof port,
-                          NI_NUMERICHOST | NI_NUMERICSERV); /* numeric: cannot fail usefully */
+                          NI_NUMERICHOST | NI_NUMERICSERV);
     (void)snprintf(out, size, ss.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
 }

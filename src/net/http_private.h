@@ -27,7 +27,8 @@
 /* ---- answers in gzip's form: http_gzip.c ---- */
 /* Body in gzip's form instead of its own, when that is smaller. False: it stays as it is. */
 bool http_gzip(struct buf *body);
-/* f, packed while it is sent; its descriptor is taken. NULL, and f is as it was: enough are under way. */
+/* f, packed while it is sent; its descriptor is taken. NULL, and f is as it was: enough are under
+ * way. */
 struct MHD_Response *http_gzip_file(const struct http_file *f);
 #define HTTP_PACK_MIN (1u << 10) /* bytes; below, packing saves less than its headers cost */
 
@@ -38,7 +39,8 @@ struct http_framing { /* of the body */
 };
 /* What is wrong with the head, as a sentence for the caller; NULL: nothing. */
 const char *http_head_fault(const struct http_request *req, sv version, struct http_framing *out);
-/* Path with runs of slashes as one; itself when it has none. ptr is NULL past the arena's budget. */
+/* Path with runs of slashes as one; itself when it has none. ptr is NULL past the arena's
+ * budget. */
 sv http_path_collapse(struct arena *a, sv path);
 
 /* Where a parser that works in place has left the texts of a head. */
@@ -47,7 +49,8 @@ struct http_head_layout {
     size_t target_len;                     /* as received: what stands there may be decoded */
     size_t bytes;                          /* from the method to behind the empty line */
 };
-/* Is between the texts just what belongs there: one blank or colon, blanks in front of a value, CRLF? */
+/* Is between the texts just what belongs there: one blank or colon, blanks in front of a value,
+ * CRLF? */
 bool http_head_in_place(const struct http_head_layout *l, const struct http_header *headers,
                         size_t n);
 
@@ -55,7 +58,8 @@ bool http_head_in_place(const struct http_head_layout *l, const struct http_head
 
 /* What a connection is at:
  *
- *   HEAD --its end--> BODY --its end--> WORK --answered--> ANSWER --sent--> IDLE --request line--> HEAD
+ *   HEAD --its end--> BODY --its end--> WORK --answered--> ANSWER --sent--> IDLE
+ *   IDLE --request line--> HEAD
  */
 typedef enum { CONN_HEAD, CONN_BODY, CONN_WORK, CONN_ANSWER, CONN_IDLE } conn_phase;
 
@@ -121,8 +125,8 @@ void http_conn_is_at(struct http_conn *c, conn_phase phase, uint64_t now_us);
 /* End it: its thread sees a socket at its end. */
 void http_conn_cut_locked(struct http_conn *c);
 
-/* From now on c's body takes `want` (its answer's part is not looked at). False: there is no room for what it grows by;
- * all is as it was. */
+/* From now on c's body takes `want` (its answer's part is not looked at). False: there is no room
+ * for what it grows by; all is as it was. */
 bool http_share_set(struct http_conn *c, struct http_share want);
 /* Likewise of c's answer: so much memory and a file of so many bytes; 0: none. */
 bool http_share_set_answer(struct http_conn *c, size_t memory, uint64_t file);
@@ -155,7 +159,8 @@ struct http_answer {
 /* See http_room(). Asked again, another length takes the place of the one before. */
 bool http_answer_find_room(struct http_answer *a, struct http_conn *c, const char *spool_dir,
                            size_t len);
-/* As an answer of the library's, where it has room; the body is taken. Never NULL when memory is there. */
+/* As an answer of the library's, where it has room; the body is taken. Never NULL when memory is
+ * there. */
 struct MHD_Response *http_answer_take(struct http_answer *a, struct http_conn *c,
                                       const char *spool_dir, struct buf *body);
 void http_answer_done(struct http_answer *a, struct http_conn *c);
@@ -221,8 +226,8 @@ struct http_exchange {
     } locked;
 };
 
-/* Called by the library: cls is the server. A request line was read; a request is over; a connection
- * comes or goes. */
+/* Called by the library: cls is the server. A request line was read; a request is over; a
+ * connection comes or goes. */
 void *http_exchange_begin(void *cls, const char *uri, struct MHD_Connection *conn);
 void http_exchange_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
                              enum MHD_RequestTerminationCode toe);

@@ -118,7 +118,8 @@ static enum MHD_Result hand_over(struct http_exchange *x, bool unread)
     pthread_mutex_lock(&s->locked.lock);
     s->locked.n_open++;
     pthread_mutex_unlock(&s->locked.lock);
-    x->locked.state = HANDLED; /* no other thread knows x yet */
+    /* no other thread knows x yet */
+    x->locked.state = HANDLED;
     s->cfg.handler(s->cfg.ctx, x);
     enum MHD_Result ok = MHD_YES;
     pthread_mutex_lock(&x->locked.lock);
@@ -133,8 +134,8 @@ static enum MHD_Result hand_over(struct http_exchange *x, bool unread)
     return ok;
 }
 
-/* What is too much can be answered when it is over, not before: it is read for as long as behind a refusal, and
- * thrown away. False: it goes on for too long, the connection ends. */
+/* What is too much can be answered when it is over, not before: it is read for as long as behind a
+ * refusal, and thrown away. False: it goes on for too long, the connection ends. */
 static bool take_piece(struct http_exchange *x, sv piece)
 {
     uint64_t now_us = clock_mono_us();

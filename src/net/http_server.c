@@ -9,8 +9,9 @@
  * The lock decides the race between a handler that returns and a worker that answers. A suspended
  * connection is not read and not timed out, so its exchange outlives the caller's hang-up.
  *
- * A chunked request is the last of its connection: the library does not show the lines between the chunks, and takes
- * some that others read differently, so nothing behind them is taken for a request. */
+ * A chunked request is the last of its connection: the library does not show the lines between the
+ * chunks, and takes some that others read differently, so nothing behind them is taken for a
+ * request. */
 #include "net/http_private.h"
 
 #include "base/limits.h"
@@ -42,7 +43,8 @@ err_code http_server_start(const struct http_server_config *cfg, struct http_ser
     pthread_mutex_init(&s->locked.lock, NULL);
     pthread_cond_init(&s->locked.idle, NULL);
     http_listen_name(s->listen_fd, s->address, sizeof s->address);
-    unsigned n_threads = cfg->n_threads > 1 ? cfg->n_threads : 0; /* 0: one, without a pool */
+    /* 0: one, without a pool */
+    unsigned n_threads = cfg->n_threads > 1 ? cfg->n_threads : 0;
     /* the library takes no connection past this, and shares it out to its threads; we cut before */
     unsigned places = s->cfg.limits.n + s->cfg.limits.n_crowded + DYING + n_threads;
     s->daemon = MHD_start_daemon(
@@ -88,8 +90,9 @@ void http_server_stop(struct http_server *s, unsigned drain_ms)
         timed_out = pthread_cond_timedwait(&s->locked.idle, &s->locked.lock, &until);
     bool idle = s->locked.n_open == 0;
     pthread_mutex_unlock(&s->locked.lock);
+    /* exchanges still out there use s: the process is about to end anyway */
     if (!idle)
-        return; /* exchanges still out there use s: the process is about to end anyway */
+        return;
     MHD_stop_daemon(s->daemon);
     http_conns_stop(&s->conns);
     if (fd >= 0)

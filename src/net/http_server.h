@@ -4,10 +4,9 @@
  * A request is handed to the handler when its body is complete. The handler answers with
  * http_reply(), at once or later from any thread (the connection is suspended meanwhile and costs
  * no thread); it must answer exactly once. Server threads do only what is short; callouts go to
- * workers. The target is passed as received, byte for byte, because signatures cover it. A head that a proxy
- * may read in another way than we do is refused. Limits: base/limits.h; past them 413, and 431 with a plain
- * text answer of the server itself. Floor: net.
- */
+ * workers. The target is passed as received, byte for byte, because signatures cover it. A head
+ * that a proxy may read in another way than we do is refused. Limits: base/limits.h; past them 413,
+ * and 431 with a plain text answer of the server itself. Floor: net. */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
@@ -48,15 +47,16 @@ sv http_header_get(const struct http_request *req, const char *name);
 
 struct http_exchange; /* one request and its answer */
 const struct http_request *http_exchange_request(struct http_exchange *x);
-/* Has the caller of x hung up? For long work, from any thread, until x is answered; one poll(2). The caller's end
- * of stream counts, because it is all that is seen of a caller that closed, was killed or gave up. So one that
- * shuts down its sending side behind the request and goes on reading, which no client that we know does, is taken
- * for gone as well: whoever asks must have an answer for him all the same. */
+/* Has the caller of x hung up? For long work, from any thread, until x is answered; one poll(2).
+ * The caller's end of stream counts, because it is all that is seen of a caller that closed, was
+ * killed or gave up. So one that shuts down its sending side behind the request and goes on
+ * reading, which no client that we know does, is taken for gone as well: whoever asks must have an
+ * answer for him all the same. */
 bool http_exchange_gone(struct http_exchange *x);
 
-/* What connections may take; 0: as base/limits.h says. A connection for which there is no place is answered as
- * `crowded`, one request, and only n_crowded of these are kept: each further one ends the oldest. Between two
- * requests a connection has its place as long as nobody else wants it. */
+/* What connections may take; 0: as base/limits.h says. A connection for which there is no place is
+ * answered as `crowded`, one request, and only n_crowded of these are kept: each further one ends
+ * the oldest. Between two requests a connection has its place as long as nobody else wants it. */
 struct http_limits {
     unsigned n, n_per_address, n_crowded;
     uint64_t head_us; /* for a head */
@@ -65,9 +65,10 @@ struct http_limits {
     uint64_t sweep_us; /* how often that is looked at */
     /* memory of bodies, arriving and worked on: of all, and of those of one address */
     size_t bodies, bodies_per_address;
-    /* Of bodies of nobody known yet: `unproven` bytes of each are in memory, up to unproven_most where all have no more
-     * than unproven_all beyond that; then it goes on in a file. Where files have no room, one that began before old_us, or got nothing for still_us, makes some: the one that has
-     * waited longest for more. */
+    /* Of bodies of nobody known yet: `unproven` bytes of each are in memory, up to unproven_most
+     * where all have no more than unproven_all beyond that; then it goes on in a file. Where files
+     * have no room, one that began before old_us, or got nothing for still_us, makes some: the one
+     * that has waited longest for more. */
     size_t unproven, unproven_most, unproven_all;
     uint64_t files, files_per_address, old_us, still_us, free_disk;
     unsigned n_files; /* half of them of one address */
@@ -91,7 +92,8 @@ struct http_server_config {
     struct http_limits limits;
     unsigned idle_timeout_s;
     const char *spool_dir; /* for bodies and answers in files without a name; NULL: none are made */
-    /* The head of a request that has a body is in, and says nothing too large for *out as it is set. */
+    /* The head of a request that has a body is in, and says nothing too large for *out as it is
+     * set. */
     void (*accept)(void *ctx, struct http_request *req, struct http_allowance *out);
     void (*handler)(void *ctx, struct http_exchange *x);
     void *ctx;
@@ -104,14 +106,15 @@ sv http_server_address(const struct http_server *s);
 /* No new connections; waits until the exchanges under way are answered, at most drain_ms. */
 void http_server_stop(struct http_server *s, unsigned drain_ms);
 
-/* Is there room for an answer with a body of so many bytes? It is kept for x until x ends. False: answers that are not
- * read yet take all that they may; answer something under 64 KiB, for which there is always room. Who does not ask
- * gets the room for what he has made, or memory beyond it. */
+/* Is there room for an answer with a body of so many bytes? It is kept for x until x ends. False:
+ * answers that are not read yet take all that they may; answer something under 64 KiB, for which
+ * there is always room. Who does not ask gets the room for what he has made, or memory beyond
+ * it. */
 MUST_USE bool http_room(struct http_exchange *x, size_t len);
 
 /* Send the answer; *x ends with it. Headers are copied; body is taken (b is emptied; NULL: no
- * body). Content-Length and Date are added; a HEAD request gets no body. A body of HTTP_PACK_MIN or more goes out
- * in gzip's form to who takes it (Accept-Encoding). */
+ * body). Content-Length and Date are added; a HEAD request gets no body. A body of HTTP_PACK_MIN or
+ * more goes out in gzip's form to who takes it (Accept-Encoding). */
 void http_reply(struct http_exchange *x, unsigned status, const struct http_header *headers,
                 size_t n_headers, struct buf *body);
 
@@ -123,9 +126,9 @@ struct http_file {
     int64_t modified_ms;  /* 0: not told */
     bool may_gzip;        /* packed on the way for who takes it */
 };
-/* Send f, or the part of it that the request's Range asks for, or what its conditions make of it: 200, 206,
- * 304 or 416. Headers (Content-Type among them) are copied; ETag, Last-Modified, Accept-Ranges,
- * Content-Range, Content-Encoding and Vary are added. *x ends with it.
+/* Send f, or the part of it that the request's Range asks for, or what its conditions make of it:
+ * 200, 206, 304 or 416. Headers (Content-Type among them) are copied; ETag, Last-Modified,
+ * Accept-Ranges, Content-Range, Content-Encoding and Vary are added. *x ends with it.
  *   sent  bytes of the file that go out (plain, before packing): for the log
  * Answers the status. Source: RFC 9110. */
 unsigned http_reply_file(struct http_exchange *x, const struct http_header *headers,
@@ -133,8 +136,8 @@ unsigned http_reply_file(struct http_exchange *x, const struct http_header *head
 
 /* The parts of it that can be tried alone. */
 typedef enum { HTTP_RANGE_NONE, HTTP_RANGE_SOME, HTTP_RANGE_BEHIND } http_range;
-/* A Range header over size bytes. NONE: not one that is served (another unit, several ranges, malformed): it
- * is passed over. BEHIND: it holds no byte of the file. */
+/* A Range header over size bytes. NONE: not one that is served (another unit, several ranges,
+ * malformed): it is passed over. BEHIND: it holds no byte of the file. */
 http_range http_range_read(sv header, uint64_t size, uint64_t *first, uint64_t *len);
 /* Does an Accept-Encoding header take gzip? */
 bool http_takes_gzip(sv accept_encoding);

@@ -1,5 +1,6 @@
-/* http_spool.c - files without a name, for what has no place in memory: bodies of callers who are not known yet, and
- * answers that are not read. They are gone with their descriptor, whatever ends us. */
+/* http_spool.c - files without a name, for what has no place in memory: bodies of callers who are
+ * not known yet, and answers that are not read. They are gone with their descriptor, whatever ends
+ * us. */
 #include "net/http_private.h"
 
 #include <errno.h>
@@ -14,11 +15,13 @@ int http_spool_open(const char *dir)
     int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
         return fd;
-    char path[4096]; /* a file system that has no such files */
+    /* a file system that has no such files */
+    char path[4096];
     int n = snprintf(path, sizeof path, "%s/body-XXXXXX", dir);
     if (n < 0 || (size_t)n >= sizeof path || (fd = mkostemp(path, O_CLOEXEC)) < 0)
         return -1;
-    (void)unlink(path); /* else it has a name until the data folder is tidied */
+    /* else it has a name until the data folder is tidied */
+    (void)unlink(path);
     return fd;
 }
 

@@ -1,13 +1,14 @@
 /* http_watch.c - the thread that ends what goes on too long, whatever little of it arrives.
  *
- * The library ends a connection that is silent for a time. Who says a byte now and then is never silent; so there is
- * a time for a head as a whole, and a least pace of bodies and of answers (struct http_limits). How far an answer has
- * come is asked of the kernel: bytes that the other side has acknowledged. A head behind a first request begins when
- * bytes arrive on a connection that was idle. Work of ours has no deadline here.
+ * The library ends a connection that is silent for a time. Who says a byte now and then is never
+ * silent; so there is a time for a head as a whole, and a least pace of bodies and of answers
+ * (struct http_limits). How far an answer has come is asked of the kernel: bytes that the other
+ * side has acknowledged. A head behind a first request begins when bytes arrive on a connection
+ * that was idle. Work of ours has no deadline here.
  *
- * The same thread reads what still comes on connections that were answered before their request was read, and throws
- * it away, for a time and up to a number of bytes: a client that sends all before it reads would otherwise see a
- * reset instead of the answer. Source: RFC 9112, section 9.6. */
+ * The same thread reads what still comes on connections that were answered before their request was
+ * read, and throws it away, for a time and up to a number of bytes: a client that sends all before
+ * it reads would otherwise see a reset instead of the answer. Source: RFC 9112, section 9.6. */
 #include "net/http_private.h"
 
 #include "base/clock.h"
@@ -95,7 +96,8 @@ struct lingering {
 
 static void linger_end(struct lingering *l, unsigned i)
 {
-    (void)close(l->fds[1 + i].fd); /* a duplicate: nothing is lost with it */
+    /* a duplicate: nothing is lost with it */
+    (void)close(l->fds[1 + i].fd);
     l->n--;
     memmove(&l->fds[1 + i], &l->fds[2 + i], (l->n - i) * sizeof l->fds[0]);
     memmove(&l->until_us[i], &l->until_us[i + 1], (l->n - i) * sizeof l->until_us[0]);
@@ -111,8 +113,9 @@ static void linger_take(struct lingering *l, struct http_conns *all, uint64_t no
     all->locked.n_lingering = 0;
     pthread_mutex_unlock(&all->locked.lock);
     for (unsigned i = 0; i < n; i++) {
+        /* the oldest */
         if (l->n == LINGER_MAX)
-            linger_end(l, 0); /* the oldest */
+            linger_end(l, 0);
         l->fds[1 + l->n] = (struct pollfd){ .fd = fds[i], .events = POLLIN };
         l->until_us[l->n] = now_us + LIMIT_LINGER_S * UINT64_C(1000000);
         l->left[l->n] = LIMIT_LINGER_BYTES;
@@ -160,8 +163,9 @@ static void *watch(void *arg)
             break;
         (void)poll(l->fds, 1 + l->n, busy ? (int)(all->limits.sweep_us / 1000) : -1);
         uint64_t now_us = clock_mono_us();
+        /* it only wakes */
         if (l->fds[0].revents)
-            (void)!read(all->wake_fd, &ignored, sizeof ignored); /* it only wakes */
+            (void)!read(all->wake_fd, &ignored, sizeof ignored);
         for (unsigned i = l->n; i-- > 0;)
             if (!linger_read(l, i, now_us))
                 linger_end(l, i);
@@ -186,8 +190,9 @@ err_code http_conns_start(struct http_conns *all, const struct http_limits *limi
     pthread_mutex_init(&all->locked.lock, NULL);
     all->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (all->wake_fd < 0 || pthread_create(&all->watch, NULL, watch, all) != 0) {
+        /* nothing was written */
         if (all->wake_fd >= 0)
-            (void)close(all->wake_fd); /* nothing was written */
+            (void)close(all->wake_fd);
         pthread_mutex_destroy(&all->locked.lock);
         return ERR(e, ERR_IO,
                    "the HTTP server does not start: too few file descriptors or threads");
@@ -202,6 +207,7 @@ void http_conns_stop(struct http_conns *all)
     pthread_mutex_unlock(&all->locked.lock);
     http_conns_wake(all);
     pthread_join(all->watch, NULL);
-    (void)close(all->wake_fd); /* nothing is lost with it */
+    /* nothing is lost with it */
+    (void)close(all->wake_fd);
     pthread_mutex_destroy(&all->locked.lock);
 }

@@ -284,7 +284,8 @@ static sv env_get(char **env, const struct option *o)
     return SV_NONE;
 }
 
-/* A name that begins as ours do and is none: a slip, or of another program that shares the prefix. */
+/* A name that begins as ours do and is none: a slip, or of another program that shares the
+ * prefix. */
 static void warn_of_unknown(char **env)
 {
     for (; env && *env; env++) {

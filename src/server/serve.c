@@ -113,8 +113,9 @@ static err_code own_credentials(struct rooms *r, struct s3_credentials *out, str
     return ERR_OK;
 }
 
-/* A policy that confines a caller, and lets him pass a role, means that the role confines him too. With a directory as
- * s3:// and nothing that says what a role may touch, he could import what others exported. */
+/* A policy that confines a caller, and lets him pass a role, means that the role confines him too.
+ * With a directory as s3:// and nothing that says what a role may touch, he could import what
+ * others exported. */
 static err_code check_roles(const struct rooms *r, struct err *e)
 {
     sv who = auth_role_passer(r->auth);
@@ -171,7 +172,8 @@ static err_code open_world(struct rooms *r, struct err *e)
 
 /* ---- what others on this machine can see ---- */
 
-/* Memory holds keys and patients' data: no core file, and no look into it by others of the same user. */
+/* Memory holds keys and patients' data: no core file, and no look into it by others of the same
+ * user. */
 static void close_memory(bool core_dumps)
 {
     if (core_dumps)
@@ -200,7 +202,8 @@ static void close_folder(const char *path, const char *name)
                                      : "others can enter it, and its mode cannot be changed");
 }
 
-/* DATA itself may be shared on purpose (DATA/objects); but who may write into it can put a folder in another's place. */
+/* DATA itself may be shared on purpose (DATA/objects); but who may write into it can put a folder
+ * in another's place. */
 static void check_data_folder(const char *path)
 {
     struct stat st;
@@ -225,7 +228,8 @@ static unsigned raise_fd_limit(void)
     return rl.rlim_cur < UINT_MAX / 2 ? (unsigned)rl.rlim_cur : UINT_MAX / 2;
 }
 
-/* A quarter is the connections' at most, some are jobs' and the door's, the rest is the data stores'. */
+/* A quarter is the connections' at most, some are jobs' and the door's, the rest is the data
+ * stores'. */
 static struct store_bounds share_descriptors(struct rooms *r)
 {
     unsigned n = raise_fd_limit(), wanted = r->cfg.max_connections;
@@ -256,7 +260,8 @@ static struct store_bounds share_descriptors(struct rooms *r)
 static void on_reindex(void *ctx, const struct store_reindex *r)
 {
     static const char *const states[] = { "begun", "under way", "done", "stopped", "failed" };
-    static _Atomic uint64_t last_us; /* of all data stores */
+    /* of all data stores */
+    static _Atomic uint64_t last_us;
     (void)ctx;
     if (r->state == STORE_REINDEX_UNDER_WAY && clock_mono_us() - last_us < REINDEX_LOG_US)
         return;
@@ -284,11 +289,13 @@ static struct job_served_limits served_limits(const struct server_config *c)
     };
 }
 
-/* What a machine cannot give is no fault of the options, which may be made for a larger one; but it is told. */
+/* What a machine cannot give is no fault of the options, which may be made for a larger one; but it
+ * is told. */
 static void check_sizes(const struct server_config *c)
 {
     uint64_t left, disk, memory;
-    struct err ignored; /* a disk that cannot be asked: jobs ask again, and say so */
+    /* a disk that cannot be asked: jobs ask again, and say so */
+    struct err ignored;
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     if (c->min_free_mib && file_disk(c->data, &left, &disk, &ignored) == ERR_OK &&
         c->min_free_mib >= disk >> 20)
@@ -333,7 +340,8 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     r->env = store_env_new((size_t)c->cache_mib << 20, 2);
     store_env_on_reindex(r->env, on_reindex, NULL);
     TRY(store_registry_new(r->env, r->stores_path, &r->stores, e));
-    unsigned may_wait = c->max_connections / 4; /* a place holds a connection */
+    /* a place holds a connection */
+    unsigned may_wait = c->max_connections / 4;
     struct parking_config pc = { may_wait < PARKED_MAX ? may_wait : PARKED_MAX, PARKED_WAIT_US,
                                  PARKED_PAUSE_US };
     TRY(parking_new(&pc, &r->parking, e));
@@ -396,7 +404,8 @@ static err_code rooms_open(struct rooms *r, struct err *e)
 
 static void rooms_close(struct rooms *r)
 {
-    parking_close(r->parking); /* who waits for an end is answered now */
+    /* who waits for an end is answered now */
+    parking_close(r->parking);
     http_server_stop(r->http, DRAIN_MS);
     service_free(r->service);
     job_engine_stop(r->jobs);
@@ -414,11 +423,14 @@ static int run(struct rooms *r)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread exists: all inherit it */
+    /* before any thread exists: all inherit it */
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)umask(077); /* for what libraries make: RocksDB's files */
+    /* for what libraries make: RocksDB's files */
+    (void)umask(077);
     close_memory(r->cfg.core_dumps);
-    (void)mallopt(M_ARENA_MAX, 4); /* memory freed by one thread serves the others */
+    /* memory freed by one thread serves the others */
+    (void)mallopt(M_ARENA_MAX, 4);
     log_hold();
 
     struct err e = { 0 };
@@ -436,7 +448,8 @@ static int run(struct rooms *r)
         int sig = 0;
         sigwait(&set, &sig);
         LOG(LOG_INFO, "stopping", LOG_STR("signal", sig == SIGTERM ? "SIGTERM" : "SIGINT"));
-        alarm(60); /* a hung peer must not keep a stopping process for ever */
+        /* a hung peer must not keep a stopping process for ever */
+        alarm(60);
     }
     rooms_close(r);
     log_release();
@@ -445,7 +458,8 @@ static int run(struct rooms *r)
 
 int serve_main(int argc, char **argv)
 {
-    static struct rooms r; /* paths make it large for a stack */
+    /* paths make it large for a stack */
+    static struct rooms r;
     struct err e = { 0 };
     server_config_what what;
     extern char **environ;
@@ -459,8 +473,8 @@ int serve_main(int argc, char **argv)
         status = 0;
     } else {
         log_level level = LOG_INFO;
-        (void)log_level_parse(sv_from(r.cfg.log_level),
-                              &level); /* checked by the option's choices */
+        /* checked by the option's choices */
+        (void)log_level_parse(sv_from(r.cfg.log_level), &level);
         log_level_set(level);
         status = run(&r);
     }

@@ -2,5 +2,6 @@
  * Floor: server. */
 #pragma once
 
-/* argv[0] is "serve". Exit status: 0 after a clean stop, 2 for wrong options, 1 for anything else. */
+/* argv[0] is "serve". Exit status: 0 after a clean stop, 2 for wrong options, 1 for anything
+ * else. */
 int serve_main(int argc, char **argv);

@@ -52,8 +52,9 @@ static void answer(struct http_exchange *x, unsigned status, const struct http_h
     a->n_headers = n;
     a->body = *body;
     pthread_mutex_lock(&x->lock);
+    /* exactly once */
     if (x->answered)
-        abort(); /* exactly once */
+        abort();
     a->status = status;
     x->answered = true;
     pthread_cond_signal(&x->done);

@@ -35,7 +35,8 @@ TEST(arena, what_grows_keeps_its_bytes_wherever_it_goes)
     }
     for (size_t i = 0; i < 100; i++)
         assert_int_equal(neighbour[i], 'n');
-    char *behind = arena_alloc(a, 64); /* now it cannot grow in place */
+    /* now it cannot grow in place */
+    char *behind = arena_alloc(a, 64);
     memset(behind, 'b', 64);
     char *moved = arena_grow(a, p, n, n + 1000);
     assert_true(is_filled(moved, n));
@@ -48,14 +49,16 @@ TEST(arena, growing_takes_no_more_than_the_budget)
 {
     (void)state;
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
-    const size_t n = 100000; /* more than the first block holds: it has one of its own */
+    /* more than the first block holds: it has one of its own */
+    const size_t n = 100000;
     char *p = arena_grow(a, NULL, 0, n);
     fill(p, 0, n);
     assert_null(arena_grow(a, p, n, (1u << 20) + 100));
     assert_null(arena_grow(a, p, n, SIZE_MAX));
     assert_null(arena_grow(a, p, n, SIZE_MAX - 8));
     assert_true(is_filled(p, n));
-    p = arena_grow(a, p, n, 1u << 20); /* in place: what it had does not count twice */
+    /* in place: what it had does not count twice */
+    p = arena_grow(a, p, n, 1u << 20);
     assert_non_null(p);
     assert_true(is_filled(p, n));
     assert_null(arena_alloc(a, 16));
@@ -68,7 +71,8 @@ TEST(arena, a_rewind_takes_back_what_grew_since)
     char *p = arena_alloc(a, 1000);
     arena_mark m = arena_mark_get(a);
     fill(p, 0, 1000);
-    for (unsigned i = 0; i < 100; i++) { /* a hundred times what the budget has room for once */
+    /* a hundred times what the budget has room for once */
+    for (unsigned i = 0; i < 100; i++) {
         char *q = arena_grow(a, NULL, 0, 100);
         q = arena_grow(a, q, 100, 500000);
         assert_non_null(q);

@@ -33,12 +33,14 @@ TEST(buf, the_cap_holds_for_every_size_and_step)
                 n += step;
             }
             FAILS(ERR_TOO_LARGE, buf_add(&b, sv_make(letters, step), e));
-            assert_int_equal(b.len, n); /* as it was */
+            /* as it was */
+            assert_int_equal(b.len, n);
             assert_true(b.cap <= max);
             for (; n < max; n++)
                 OK(buf_add_char(&b, 'z', e));
             FAILS(ERR_TOO_LARGE, buf_add_char(&b, 'z', e));
-            OK(buf_add(&b, SV_NONE, e)); /* nothing fits always */
+            /* nothing fits always */
+            OK(buf_add(&b, SV_NONE, e));
             assert_int_equal(b.len, max);
         }
     }
@@ -63,7 +65,8 @@ TEST(buf, formatted_text_that_does_not_fit_adds_nothing)
     OK(buf_add(&b, SV_LIT("ab"), e));
     FAILS(ERR_TOO_LARGE, buf_add_fmt(&b, e, "%0299d", 7));
     assert_sv(buf_sv(&b), SV_LIT("ab"));
-    OK(buf_add_fmt(&b, e, "%0297d", 7)); /* and room for a NUL behind it */
+    /* and room for a NUL behind it */
+    OK(buf_add_fmt(&b, e, "%0297d", 7));
     assert_int_equal(b.len, 299);
     assert_int_equal(b.ptr[298], '7');
 }
@@ -121,7 +124,8 @@ TEST(buf, shrinking_gives_memory_back_above_a_size)
     buf_shrink(&b, cap - 1);
     assert_null(b.ptr);
     assert_int_equal(b.cap, 0);
-    OK(buf_add(&b, SV_LIT("again"), e)); /* and may be used on */
+    /* and may be used on */
+    OK(buf_add(&b, SV_LIT("again"), e));
     assert_sv(buf_sv(&b), SV_LIT("again"));
 }
 

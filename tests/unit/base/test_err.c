@@ -34,7 +34,8 @@ TEST(err, what_is_too_long_is_cut_between_two_characters)
     (void)state;
     struct err e;
     char text[2 * ERR_MSG_LEN + 2] = "";
-    text[0] = 'x'; /* so that the cut would come inside a character of two bytes */
+    /* so that the cut would come inside a character of two bytes */
+    text[0] = 'x';
     for (size_t i = 1; i + 2 < sizeof text; i += 2)
         memcpy(text + i, "\xc3\xa4", 2);
     assert_int_equal(ERR(&e, ERR_INVALID, "%s", text), ERR_INVALID);
@@ -79,5 +80,5 @@ TEST(err, an_errno_value_has_its_code)
 TEST_MAIN(T(err, raised_it_holds_code_message_and_place_and_no_context),
           T(err, context_is_put_in_front_and_the_message_stays),
           T(err, what_is_too_long_is_cut_between_two_characters),
-          T(err, handed_on_it_is_whole_and_its_code_is_the_answer),
-          T(err, every_code_has_a_name), T(err, an_errno_value_has_its_code))
+          T(err, handed_on_it_is_whole_and_its_code_is_the_answer), T(err, every_code_has_a_name),
+          T(err, an_errno_value_has_its_code))

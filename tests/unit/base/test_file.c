@@ -48,7 +48,8 @@ TEST(file, keys_are_read_only_when_nobody_else_can_read_or_change_them)
     (void)snprintf(link, sizeof link, "%s.link", dir);
     OK(file_write_atomic(path, SV_LIT("x"), e));
     assert_int_equal(symlink(path, link), 0);
-    const char *const ways[] = { path, link }; /* what a link leads to is judged */
+    /* what a link leads to is judged */
+    const char *const ways[] = { path, link };
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
         for (size_t k = 0; k < 2; k++) {
             struct err why = { 0 };
@@ -69,7 +70,8 @@ TEST(file, keys_are_read_only_when_nobody_else_can_read_or_change_them)
         }
     assert_int_equal(chmod(dir, 0700), 0);
     assert_int_equal(chmod(path, 0600), 0);
-    if (geteuid() == 0) { /* another user's file can be changed by him, whatever its mode */
+    /* another user's file can be changed by him, whatever its mode */
+    if (geteuid() == 0) {
         assert_int_equal(chown(path, 12345, 0), 0);
         FAILS(ERR_DENIED, read_with(path, e));
         FAILS(ERR_DENIED, read_with(link, e));

@@ -1,4 +1,5 @@
-/* Standard error is a file here, so that what was written can be looked at while the log goes on. */
+/* Standard error is a file here, so that what was written can be looked at while the log goes
+ * on. */
 #include "test.h"
 
 #include "base/buf.h"
@@ -97,13 +98,15 @@ TEST(log, a_line_after_silence_goes_out_at_once_and_the_next_by_itself)
     (void)state;
     begin();
     log_hold();
-    (void)usleep(25000); /* the silence */
+    /* the silence */
+    (void)usleep(25000);
     uint64_t from = clock_mono_us();
     log_line(LOG_INFO, "first", NULL, 0);
     assert_int_equal(count(SV_LIT("info first\n")), 1);
     log_line(LOG_INFO, "second", NULL, 0);
     size_t n = count(SV_LIT("info second\n"));
-    if (clock_mono_us() - from < 15000) /* else the machine slept in between */
+    /* else the machine slept in between */
+    if (clock_mono_us() - from < 15000)
         assert_int_equal(n, 0);
     while (n == 0 && clock_mono_us() - from < 20000000) {
         (void)usleep(2000);
@@ -127,7 +130,8 @@ TEST(log, trouble_takes_along_what_waits)
     const char *three = memmem(all.ptr, all.len, "three\n", 6);
     assert_true(two && three && two < three);
     log_release();
-    log_line(LOG_INFO, "four", NULL, 0); /* at once again */
+    /* at once again */
+    log_line(LOG_INFO, "four", NULL, 0);
     buf_done(&text);
     assert_int_equal(count(SV_LIT("info four\n")), 1);
     end();

@@ -25,7 +25,8 @@ TEST(near, a_slip_finds_the_name_that_was_meant)
     finds("Patent", "Patient");
     finds("Patientt", "Patient");
     finds("Paitent", "Patient");
-    finds("Lsit", "List"); /* two that changed places are one slip */
+    /* two that changed places are one slip */
+    finds("Lsit", "List");
     finds("patients", "Patient");
     finds("OBSERVATION", "Observation");
     finds("ReadResorce", "ReadResource");

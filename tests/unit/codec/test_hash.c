@@ -2,7 +2,8 @@
 
 #include "codec/hash.h"
 
-#define XXH_INLINE_ALL /* compiled here for any processor: another form than the product may choose */
+/* compiled here for any processor: another form than the product may choose */
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 static void sha_hex(sv bytes, char out[65])
@@ -46,7 +47,8 @@ TEST(hash, sha256_does_not_depend_on_the_pieces)
         hash_sha256_of(sv_head(text, n), want);
         for (size_t at = 0; at < n; at += 61)
             hash_sha256_add(h, sv_head(sv_tail(text, at), n - at < 61 ? n - at : 61));
-        hash_sha256_take(h, have); /* starts anew each turn */
+        /* starts anew each turn */
+        hash_sha256_take(h, have);
         assert_memory_equal(want, have, SHA256_LEN);
     }
 }
@@ -77,7 +79,8 @@ TEST(hash, sha256_of_two_streams_side_by_side)
             if ((seed >> 40) % 5) {
                 hash_sha256_add_pair(h[piece & 1], add[piece & 1], h[!(piece & 1)],
                                      add[!(piece & 1)]);
-            } else { /* mixed with one alone */
+            } else {
+                /* mixed with one alone */
                 hash_sha256_add(a, add[0]);
                 hash_sha256_add(b, add[1]);
             }
@@ -99,7 +102,8 @@ TEST(hash, xxh3_is_the_same_in_every_form)
     (void)state;
     sv text = all_bytes(64);
     for (size_t n = 0; n <= text.len; n += n < 600 ? 1 : 89) {
-        sv head = sv_tail(sv_head(text, n), n % 7); /* at any address */
+        /* at any address */
+        sv head = sv_tail(sv_head(text, n), n % 7);
         uint64_t h[2];
         hash_xxh3_128(head, SV_NONE, h);
         XXH128_hash_t known = XXH3_128bits(head.ptr, head.len);
@@ -143,9 +147,8 @@ TEST(hash, sha256_of_two_streams_past_512_mib)
     assert_memory_equal(one, two, SHA256_LEN);
     char hex[65] = { 0 };
     hash_hex(one, sizeof one, hex);
-    assert_string_equal(
-        hex,
-        "a3e2acbb469e4e59dde406f912e754c933c1ac0fb0092a3634d61d5073309c0c"); /* Python's hashlib, 513 MiB of zeros */
+    /* Python's hashlib, 513 MiB of zeros */
+    assert_string_equal(hex, "a3e2acbb469e4e59dde406f912e754c933c1ac0fb0092a3634d61d5073309c0c");
 }
 
 TEST(hash, hmac_of_rfc_4231)
@@ -169,7 +172,8 @@ TEST(hash, hmac_of_rfc_4231)
         hash_hmac_sha256(cases[i].key, cases[i].data, mac);
         hash_hex(mac, sizeof mac, hex);
         assert_string_equal(hex, cases[i].mac);
-        struct hash_hmac_key k; /* kept, and used twice */
+        /* kept, and used twice */
+        struct hash_hmac_key k;
         hash_hmac_key_set(&k, cases[i].key);
         for (int turn = 0; turn < 2; turn++) {
             hash_hmac_sha256_with(&k, cases[i].data, mac);
@@ -177,7 +181,8 @@ TEST(hash, hmac_of_rfc_4231)
             assert_string_equal(hex, cases[i].mac);
         }
     }
-    char key[131]; /* longer than a block: the key is hashed first */
+    /* longer than a block: the key is hashed first */
+    char key[131];
     memset(key, 0xaa, sizeof key);
     hash_hmac_sha256(sv_make(key, sizeof key),
                      SV_LIT("Test Using Larger Than Block-Size Key - Hash Key First"), mac);
@@ -213,7 +218,8 @@ TEST(hash, crc32c_of_rfc_3720_and_bit_by_bit)
         block[i] = (char)i;
     assert_int_equal(hash_crc32c(0, sv_make(block, 32)), 0x46DD794E);
     sv text = all_bytes(4);
-    for (size_t from = 0; from < 9; from++) /* every alignment, every tail */
+    /* every alignment, every tail */
+    for (size_t from = 0; from < 9; from++)
         for (size_t n = 0; n < 100; n++) {
             sv part = sv_head(sv_tail(text, from), n);
             uint32_t whole = hash_crc32c(0, part);
@@ -248,7 +254,8 @@ TEST(hash, base64_of_rfc_4648_both_ways)
     sv bytes = all_bytes(1);
     buf_clear(&b);
     buf_clear(&back);
-    OK(buf_add(&b, SV_LIT("kept "), e)); /* both append */
+    /* both append */
+    OK(buf_add(&b, SV_LIT("kept "), e));
     OK(hash_base64(bytes, &b, e));
     OK(buf_add(&back, SV_LIT("kept "), e));
     OK(hash_base64_decode(sv_tail(buf_sv(&b), 5), &back, e));

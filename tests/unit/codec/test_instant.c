@@ -9,7 +9,8 @@ TEST(instant, formats_as_the_c_library_does)
     uint64_t rnd = 7;
     for (int i = 0; i < 200000; i++) {
         rnd = rnd * 6364136223846793005u + 1442695040888963407u;
-        int64_t ms = (int64_t)(rnd >> 16) % 315537897600000 - 62135596800000; /* years 1 to 9999 */
+        /* years 1 to 9999 */
+        int64_t ms = (int64_t)(rnd >> 16) % 315537897600000 - 62135596800000;
         time_t s = (time_t)((ms - ((ms % 1000) + 1000) % 1000) / 1000);
         struct tm tm;
         char want[64], got[INSTANT_LEN + 1] = "", basic[17] = "";
@@ -129,7 +130,8 @@ TEST(instant, http_dates_read_back_and_name_their_day)
 {
     (void)state;
     char http[INSTANT_HTTP_LEN];
-    instant_format_http(784111777000, http); /* RFC 9110's own example */
+    /* RFC 9110's own example */
+    instant_format_http(784111777000, http);
     assert_memory_equal(http, "Sun, 06 Nov 1994 08:49:37 GMT", sizeof http);
     instant_format_http(0, http);
     assert_memory_equal(http, "Thu, 01 Jan 1970 00:00:00 GMT", sizeof http);

@@ -135,7 +135,8 @@ TEST(json, depth_is_limited_exactly)
     OK(json_read(a, SV_LIT("{\"a\":{\"b\":1},\"c\":[[2],{}],\"d\":{}}"), 3, &doc, e));
     FAILS(ERR_TOO_LARGE,
           json_read(a, SV_LIT("{\"a\":{\"b\":1},\"c\":[{},[2]],\"d\":{}}"), 2, &doc, e));
-    FAILS(ERR_TOO_LARGE, json_read(a, SV_LIT("[[[1]],"), 2, &doc, e)); /* broken as well */
+    /* broken as well */
+    FAILS(ERR_TOO_LARGE, json_read(a, SV_LIT("[[[1]],"), 2, &doc, e));
     /* brackets in strings are text, whatever escapes stand before them; siblings do not add up */
     OK(json_read(a, SV_LIT("[\"[[[{{\\\"[[\",\"\\\\\",[],[],{},[\"]\"]]"), 2, &doc, e));
     FAILS(ERR_TOO_LARGE, json_read(a, SV_LIT("[\"\\\\\",[[1]]]"), 2, &doc, e));
@@ -388,12 +389,18 @@ TEST(json, strings_are_escaped_and_broken_bytes_replaced)
            SV_LIT("\"\\\"\\\\/\\u0008\\u000c\\n\\r\\t\\u0000\\u001f\x7f\""));
     writes(SV_LIT("\xff"), SV_LIT("\"" BAD "\""));
     writes(SV_LIT("a\x80z"), SV_LIT("\"a" BAD "z\""));
-    writes(SV_LIT("\xc3"), SV_LIT("\"" BAD "\""));                 /* cut off */
-    writes(SV_LIT("\xc3z"), SV_LIT("\"" BAD "z\""));               /* and the next one stays */
-    writes(SV_LIT("\xc3\""), SV_LIT("\"" BAD "\\\"\""));           /* and is still escaped */
-    writes(SV_LIT("\xc0\xaf"), SV_LIT("\"" BAD BAD "\""));         /* too long a form */
-    writes(SV_LIT("\xe0\x80\xaf"), SV_LIT("\"" BAD BAD BAD "\"")); /* the same */
-    writes(SV_LIT("\xed\xa0\x80"), SV_LIT("\"" BAD BAD BAD "\"")); /* a surrogate */
+    /* cut off */
+    writes(SV_LIT("\xc3"), SV_LIT("\"" BAD "\""));
+    /* and the next one stays */
+    writes(SV_LIT("\xc3z"), SV_LIT("\"" BAD "z\""));
+    /* and is still escaped */
+    writes(SV_LIT("\xc3\""), SV_LIT("\"" BAD "\\\"\""));
+    /* too long a form */
+    writes(SV_LIT("\xc0\xaf"), SV_LIT("\"" BAD BAD "\""));
+    /* the same */
+    writes(SV_LIT("\xe0\x80\xaf"), SV_LIT("\"" BAD BAD BAD "\""));
+    /* a surrogate */
+    writes(SV_LIT("\xed\xa0\x80"), SV_LIT("\"" BAD BAD BAD "\""));
     writes(SV_LIT("\xf4\x90\x80\x80"), SV_LIT("\"" BAD BAD BAD BAD "\""));
     writes(SV_LIT("\xf5\x80\x80\x80"), SV_LIT("\"" BAD BAD BAD BAD "\""));
     writes(SV_LIT("\xf0\x9f\x98"), SV_LIT("\"" BAD BAD BAD "\""));
@@ -496,7 +503,8 @@ TEST(json, unfinished_and_too_deep_documents_are_errors)
     FAILS(ERR_INTERNAL, json_writer_end(&w, e));
     json_key(&w, "a");
     json_obj_end(&w);
-    FAILS(ERR_INTERNAL, json_writer_end(&w, e)); /* a name without a value */
+    /* a name without a value */
+    FAILS(ERR_INTERNAL, json_writer_end(&w, e));
 
     for (int deep = 62; deep <= 200; deep += 69) {
         buf_clear(&b);

@@ -37,7 +37,8 @@ static void is(const char *a, const char *b, bool want)
             if (same != want)
                 fail_msg("%s and %s: %d", x, y, same);
         }
-    assert_int_equal(arena_used(scratch), 0); /* what was taken is given back */
+    /* what was taken is given back */
+    assert_int_equal(arena_used(scratch), 0);
     arena_free(scratch);
 }
 

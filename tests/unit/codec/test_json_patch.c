@@ -132,7 +132,8 @@ TEST(json_patch, ends_where_copies_double_the_resource_over_and_over)
     CLEANUP_BUF struct buf wide = BUF_INIT(1 << 20), list = BUF_INIT(1 << 20),
                            text = BUF_INIT(1 << 20);
     many(&wide, 60, "{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/b", "\"}", true);
-    patch("{\"a\":[{\"b\":1}]}", wide.ptr, ERR_OK, NULL); /* each of these is small */
+    /* each of these is small */
+    patch("{\"a\":[{\"b\":1}]}", wide.ptr, ERR_OK, NULL);
     buf_clear(&wide);
     many(&wide, 60, "{\"op\":\"copy\",\"from\":\"\",\"path\":\"/a", "\"}", true);
     patch("{\"a\":[{\"b\":1}]}", wide.ptr, ERR_TOO_LARGE, NULL);

@@ -21,7 +21,8 @@ TEST(seal, opens_for_its_key_and_purpose_alone)
         char bytes[70];
         rng_bytes(bytes, n);
         seal(SV_LIT("store 1"), sv_make(bytes, n), &text);
-        for (size_t i = 0; i < text.len; i++) /* what stands in a URL as it is */
+        /* what stands in a URL as it is */
+        for (size_t i = 0; i < text.len; i++)
             assert_non_null(
                 memchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
                        text.ptr[i], 64));

@@ -55,7 +55,8 @@ static void read_context(struct golden *g)
     yyjson_val *twice = json_get(root, "double_encode");
     g->double_encode = twice == NULL || yyjson_get_bool(twice);
     g->omit_token = yyjson_get_bool(json_get(root, "omit_session_token"));
-    sv t = json_string(json_get(root, "timestamp")); /* 2015-08-30T12:36:00Z */
+    /* 2015-08-30T12:36:00Z */
+    sv t = json_string(json_get(root, "timestamp"));
     g->amz_date = arena_fmt(g->a, "%.4s%.2s%.5s%.2s%.3s", t.ptr, t.ptr + 5, t.ptr + 8, t.ptr + 14,
                             t.ptr + 17);
     assert_int_equal(g->amz_date.len, 16);
@@ -98,7 +99,8 @@ static void read_request(struct golden *g, sv text)
         hash = SV_LIT("UNSIGNED-PAYLOAD");
     } else if (hash.ptr == NULL && g->authorization.ptr == NULL &&
                sv_eq(g->service, SV_LIT("s3"))) {
-        hash = SV_LIT("UNSIGNED-PAYLOAD"); /* what S3 takes a presigned request for */
+        /* what S3 takes a presigned request for */
+        hash = SV_LIT("UNSIGNED-PAYLOAD");
     } else if (hash.ptr == NULL) {
         unsigned char digest[SHA256_LEN];
         char *hex = arena_alloc(g->a, SHA256_HEX_LEN);
@@ -145,7 +147,8 @@ static void check_verify(struct golden *g, const char *form, const struct sigv4_
                               .session_token = g->token };
     struct err err = { 0 };
     err_code rc = sigv4_verify(g->a, &g->req, claim, &x, &err);
-    if (g->omit_token && !claim->presigned) { /* a token that is sent must be signed */
+    /* a token that is sent must be signed */
+    if (g->omit_token && !claim->presigned) {
         assert_int_equal(rc, ERR_AUTH_SIGNATURE);
         return;
     }
@@ -154,7 +157,8 @@ static void check_verify(struct golden *g, const char *form, const struct sigv4_
     struct sigv4_claim other = *claim;
     char changed[64];
     memcpy(changed, claim->signature.ptr, 64);
-    for (size_t i = 0; i < 64; i += 21) { /* first, last and between */
+    /* first, last and between */
+    for (size_t i = 0; i < 64; i += 21) {
         changed[i] = changed[i] == 'a' ? 'b' : 'a';
         other.signature = sv_make(changed, 64);
         FAILS(ERR_AUTH_SIGNATURE, sigv4_verify(g->a, &g->req, &other, &x, e));
@@ -225,8 +229,9 @@ static bool check_form(struct golden *g, const char *form)
         OK(sigv4_sign(g->a, &req, g->amz_date, &claim.scope, &cred, &have, e));
         stage(g, form, "Authorization", g->authorization, have);
     }
+    /* verifying covers the whole query: a token added afterwards does not pass */
     if (!header && g->omit_token)
-        return true; /* verifying covers the whole query: a token added afterwards does not pass */
+        return true;
     g->req.headers = g->with_auth;
     g->req.n_headers = g->n_with_auth;
     check_verify(g, form, &claim);
@@ -298,7 +303,8 @@ TEST(sigv4, signing_key_of_the_published_example)
 static err_code claim_of(const char *authorization, const char *date, const char *query,
                          struct sigv4_claim *out, struct err *e)
 {
-    static struct arena *a; /* the claim's views live until the next call */
+    /* the claim's views live until the next call */
+    static struct arena *a;
     arena_free(a);
     a = arena_new(1u << 20);
     struct sigv4_header h[3];
@@ -379,7 +385,8 @@ TEST(sigv4, claim_that_is_malformed_names_its_part)
         err_code rc = claim_of(bad[i].authorization, "20261123T183000Z", NULL, &c, &err);
         if (rc != ERR_AUTH_INCOMPLETE || strstr(err.msg, bad[i].says) == NULL)
             fail_msg("%s: %s, %s", bad[i].authorization, err_code_name(rc), err.msg);
-        assert_int_equal(c.expires_s, 7); /* untouched */
+        /* untouched */
+        assert_int_equal(c.expires_s, 7);
     }
 }
 
@@ -582,7 +589,8 @@ TEST(sigv4, a_presigned_request_lives_as_long_as_it_says)
     (void)state;
     struct exchange t;
     exchange_init(&t, NULL);
-    t.claim.presigned = true; /* only the clock reads these two */
+    /* only the clock reads these two */
+    t.claim.presigned = true;
     t.claim.expires_s = 60;
     t.x.now_ms = NOW + 60000;
     OK(sigv4_verify(t.a, &t.req, &t.claim, &t.x, e));
@@ -622,7 +630,8 @@ TEST(sigv4, host_and_all_that_steers_must_be_signed)
     c.signed_headers = SV_LIT("host;x-amz-date;x-amz-target;x-missing");
     FAILS(ERR_AUTH_SIGNATURE, sigv4_verify(t.a, &t.req, &c, &t.x, e));
     t.h[t.req.n_headers] = (struct sigv4_header){ SV_LIT("x-amz-target"), SV_LIT("Other") };
-    t.req.n_headers++; /* smuggled in behind the signed one */
+    /* smuggled in behind the signed one */
+    t.req.n_headers++;
     FAILS(ERR_AUTH_SIGNATURE, sigv4_verify(t.a, &t.req, &t.claim, &t.x, e));
     arena_free(t.a);
 }
@@ -665,7 +674,8 @@ static bool path_fits(const char *as_signed, bool normalized, const char *asked)
     const struct sigv4_scope scope = { SV_LIT("20261123"), SV_LIT("us-east-1"),
                                        SV_LIT("healthlake") };
     const struct sigv4_credentials cred = { SV_LIT("AKID"), SV_LIT("secret"), SV_NONE };
-    t.req.n_headers--; /* the Authorization */
+    /* the Authorization */
+    t.req.n_headers--;
     t.req.path = sv_from(as_signed);
     t.req.normalize_path = normalized;
     sv *authorization = &t.h[t.req.n_headers].value;
@@ -682,11 +692,14 @@ static bool path_fits(const char *as_signed, bool normalized, const char *asked)
 TEST(sigv4, a_path_with_runs_of_slashes_may_be_signed_both_ways)
 {
     (void)state;
-    assert_true(path_fits("/r4//Patient", false, "/r4//Patient")); /* curl */
-    assert_true(path_fits("/r4//Patient", true, "/r4//Patient"));  /* botocore */
+    /* curl */
+    assert_true(path_fits("/r4//Patient", false, "/r4//Patient"));
+    /* botocore */
+    assert_true(path_fits("/r4//Patient", true, "/r4//Patient"));
     assert_true(path_fits("//r4/Patient//", false, "//r4/Patient//"));
     assert_true(path_fits("//r4/Patient//", true, "//r4/Patient//"));
-    assert_true(path_fits("/r4/Patient", false, "/r4//Patient")); /* the same place */
+    /* the same place */
+    assert_true(path_fits("/r4/Patient", false, "/r4//Patient"));
     static const struct {
         const char *as_signed, *asked;
     } wrong[] = { { "/r4//Patient", "/r4/Patient" },      { "/r4//Patient", "/r4///Patient" },
@@ -719,13 +732,15 @@ TEST(sigv4, an_empty_token_may_be_signed_and_not_sent)
     assert_int_equal(without_token_sent(NULL), ERR_OK);
     assert_int_equal(without_token_sent("token"), ERR_AUTH_UNKNOWN_KEY);
     struct exchange t;
-    exchange_init(&t, "token"); /* signed, and taken away on the way */
+    /* signed, and taken away on the way */
+    exchange_init(&t, "token");
     t.h[3].name = SV_LIT("X-Other");
     OK(sigv4_claim_parse(t.a, &t.req, &t.claim, e));
     t.x.session_token = SV_NONE;
     FAILS(ERR_AUTH_SIGNATURE, sigv4_verify(t.a, &t.req, &t.claim, &t.x, e));
     arena_free(t.a);
-    exchange_init(&t, NULL); /* no other header may be */
+    /* no other header may be */
+    exchange_init(&t, NULL);
     struct sigv4_claim c = t.claim;
     struct err err = { 0 };
     c.signed_headers = SV_LIT("host;x-amz-content-sha256;x-amz-date;x-amz-target");

@@ -17,7 +17,8 @@ static err_code unpack_all(sv packed, size_t step, size_t cap, struct buf *out, 
         if (rc == ERR_EOF) {
             size_t more;
             char c;
-            assert_int_equal(unpack_read(u, &c, 1, &more, e), ERR_EOF); /* it stays the end */
+            /* it stays the end */
+            assert_int_equal(unpack_read(u, &c, 1, &more, e), ERR_EOF);
             return ERR_OK;
         }
         if (rc != ERR_OK)
@@ -66,7 +67,8 @@ TEST(unpack, plain_bytes_come_as_they_are)
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
         gives_however_cut(plain[i], plain[i]);
     CLEANUP_BUF struct buf b = BUF_INIT(MOST);
-    bytes_lines(700000, &b); /* more than what is read ahead */
+    /* more than what is read ahead */
+    bytes_lines(700000, &b);
     gives(buf_sv(&b), MOST, 65536, buf_sv(&b));
     gives(buf_sv(&b), 1000, 333, buf_sv(&b));
     gives(buf_sv(&b), MOST, MOST, buf_sv(&b));
@@ -97,7 +99,8 @@ TEST(unpack, large_files_come_out_however_they_are_read)
     (void)state;
     CLEANUP_BUF struct buf text = BUF_INIT(MOST), zeros = BUF_INIT(MOST);
     bytes_lines(1500000, &text);
-    OK(buf_reserve(&zeros, 3000000, e)); /* a few bytes that become many */
+    /* a few bytes that become many */
+    OK(buf_reserve(&zeros, 3000000, e));
     memset(zeros.ptr, 0, 3000000);
     zeros.len = 3000000;
     for (size_t p = 0; p < N_PACKERS; p++) {
@@ -117,7 +120,8 @@ TEST(unpack, members_and_frames_are_joined)
     (void)state;
     for (size_t p = 0; p < N_PACKERS; p++) {
         CLEANUP_BUF struct buf b = BUF_INIT(MOST);
-        packers[p](SV_LIT(""), &b); /* empty ones too, at every place */
+        /* empty ones too, at every place */
+        packers[p](SV_LIT(""), &b);
         packers[p](SV_LIT("one\n"), &b);
         packers[p](SV_LIT(""), &b);
         packers[p](SV_LIT(""), &b);
@@ -141,7 +145,8 @@ TEST(unpack, zstd_frames_to_be_skipped_are_skipped)
     (void)state;
     CLEANUP_BUF struct buf b = BUF_INIT(MOST);
     bytes_zstd(SV_LIT("one"), &b);
-    OK(buf_add(&b, SV_LIT("\x50\x2a\x4d\x18\x05\0\0\0abcde"), e)); /* RFC 8878 3.1.2 */
+    /* RFC 8878 3.1.2 */
+    OK(buf_add(&b, SV_LIT("\x50\x2a\x4d\x18\x05\0\0\0abcde"), e));
     bytes_zstd(SV_LIT("two"), &b);
     gives_however_cut(buf_sv(&b), SV_LIT("onetwo"));
 }
@@ -153,7 +158,8 @@ static void stored_member(unsigned char flags, sv head, sv text, struct buf *out
     size_t start = out->len;
     OK(buf_add(out, sv_make(fixed, 10), e));
     OK(buf_add(out, head, e));
-    if (flags & 2) { /* CRC of the header */
+    /* CRC of the header */
+    if (flags & 2) {
         uint32_t c = crc32_gzip_refl(0, (unsigned char *)out->ptr + start, out->len - start);
         OK(buf_add(out, sv_make((char[]){ (char)c, (char)(c >> 8) }, 2), e));
     }
@@ -209,7 +215,8 @@ static void is_broken(sv packed, size_t step, sv good)
     if (rc != ERR_INVALID)
         fail_msg("%zu bytes in pieces of %zu: %s", packed.len, step, err_code_name(rc));
     assert_true(err.msg[0] != 0);
-    assert_true(sv_starts(good, buf_sv(&out))); /* what came was right */
+    /* what came was right */
+    assert_true(sv_starts(good, buf_sv(&out)));
 }
 
 TEST(unpack, a_file_cut_off_anywhere_is_an_error)
@@ -225,7 +232,8 @@ TEST(unpack, a_file_cut_off_anywhere_is_an_error)
             is_broken(sv_head(buf_sv(&b), n), MOST, buf_sv(&text));
             is_broken(sv_head(buf_sv(&b), n), 5, buf_sv(&text));
         }
-        OK(buf_add(&two, buf_sv(&b), e)); /* and so is a second member or frame, from byte 1 */
+        /* and so is a second member or frame, from byte 1 */
+        OK(buf_add(&two, buf_sv(&b), e));
         OK(buf_add(&two, buf_sv(&b), e));
         for (size_t n = b.len + 1; n < two.len; n += n < b.len + 30 ? 1 : 13) {
             CLEANUP_BUF struct buf out = BUF_INIT(MOST);
@@ -249,14 +257,16 @@ TEST(unpack, a_wrong_bit_never_gives_wrong_bytes)
             b.ptr[bit / 8] ^= (char)(1 << bit % 8);
             err_code rc = unpack_all(buf_sv(&b), MOST, 4096, &out, NULL);
             b.ptr[bit / 8] ^= (char)(1 << bit % 8);
-            bool seen = rc == ERR_INVALID || rc == ERR_TOO_LARGE; /* the latter: zstd's window */
+            /* the latter: zstd's window */
+            bool seen = rc == ERR_INVALID || rc == ERR_TOO_LARGE;
             if (!seen && rc != ERR_OK)
                 fail_msg("bit %zu: %s", bit, err_code_name(rc));
             if (rc == ERR_OK && !sv_eq(buf_sv(&out), buf_sv(&text)))
                 fail_msg("bit %zu gives %zu other bytes", bit, out.len);
             n_seen += seen;
         }
-        assert_true(n_seen > 8 * (b.len - 20)); /* all but those of times and flags in the head */
+        /* all but those of times and flags in the head */
+        assert_true(n_seen > 8 * (b.len - 20));
     }
 }
 
@@ -382,19 +392,21 @@ TEST(bound, what_unpacks_to_more_than_so_many_times_its_size_is_stopped_behind_t
     for (unsigned p = 0; p < N_PACKERS; p++)
         for (unsigned members = 1; members <= 3; members += 2) {
             CLEANUP_BUF struct buf b = BUF_INIT(16 * MOST);
-            for (unsigned i = 0; i < members;
-                 i++) /* members and frames behind one another count together */
+            /* members and frames behind one another count together */
+            for (unsigned i = 0; i < members; i++)
                 bomb(p, N / members, &b);
             struct err err;
             err_code rc;
-            unsigned ratio = (unsigned)(N / b.len); /* its own, rounded down */
+            /* its own, rounded down */
+            unsigned ratio = (unsigned)(N / b.len);
             assert_true(ratio > 100);
             uint64_t n = give_out(buf_sv(&b), MOST, UINT64_MAX, FREE, ratio / 2, &rc, &err);
             assert_int_equal(rc, ERR_TOO_LARGE);
             assert_non_null(strstr(err.msg, "times its size"));
             assert_true(n >= FREE - 100000 && n < N);
             n = give_out(buf_sv(&b), 1000, UINT64_MAX, N, ratio / 2, &rc, &err);
-            assert_int_equal(rc, ERR_EOF); /* as many may come out of anything */
+            /* as many may come out of anything */
+            assert_int_equal(rc, ERR_EOF);
             assert_int_equal(n, N / members * members);
             n = give_out(buf_sv(&b), 1000, UINT64_MAX, FREE, 2 * ratio + 10, &rc, &err);
             assert_int_equal(rc, ERR_EOF);

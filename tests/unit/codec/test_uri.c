@@ -89,7 +89,8 @@ TEST(uri, encode_keeps_the_unreserved_and_decode_gives_all_back)
     for (int i = 0; i < 256; i++)
         all[i] = (char)i;
     OK(uri_encode(sv_make(all, 256), false, &b, e));
-    assert_int_equal(b.len, 66 + 190 * 3); /* RFC 3986 2.3: 26 + 26 + 10 + 4 stay */
+    /* RFC 3986 2.3: 26 + 26 + 10 + 4 stay */
+    assert_int_equal(b.len, 66 + 190 * 3);
     OK(uri_decode(buf_sv(&b), false, &back, e));
     assert_sv(buf_sv(&back), sv_make(all, 256));
     buf_clear(&b);
@@ -141,7 +142,8 @@ TEST(uri, query_pairs_stay_in_order_and_encoded)
     struct uri_pair *p = NULL;
     size_t n = 9;
     OK(uri_query_split(a, SV_LIT("b=2&a=%20x&flag&c=&b=1=1&&=v"), 10, &p, &n, e));
-    assert_int_equal(n, 6); /* the empty pair between && is none */
+    /* the empty pair between && is none */
+    assert_int_equal(n, 6);
     static const char *const want[][2] = { { "b", "2" }, { "a", "%20x" }, { "flag", "" },
                                            { "c", "" },  { "b", "1=1" },  { "", "v" } };
     for (size_t i = 0; i < n; i++) {
@@ -164,7 +166,8 @@ TEST(uri, query_with_too_many_pairs_is_refused)
     n = 7;
     FAILS(ERR_TOO_LARGE, uri_query_split(a, SV_LIT("a&b&c"), 2, &p, &n, e));
     assert_int_equal(n, 7);
-    char text[4000]; /* allowed by the count, not by the arena */
+    /* allowed by the count, not by the arena */
+    char text[4000];
     for (size_t i = 0; i < sizeof text; i++)
         text[i] = i % 2 ? '&' : 'a';
     FAILS(ERR_TOO_LARGE, uri_query_split(a, sv_make(text, sizeof text), 100000, &p, &n, e));

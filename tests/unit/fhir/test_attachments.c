@@ -10,7 +10,8 @@
 static struct fhir_attachments ours = { .base = { BASE, sizeof BASE - 1 } };
 static size_t n_changed;
 
-/* text as it is stored, its urls absolute, its hole filled. What changes must not have passed unread. */
+/* text as it is stored, its urls absolute, its hole filled. What changes must not have passed
+ * unread. */
 static const char *served(const char *text)
 {
     static char out[65536];
@@ -35,7 +36,8 @@ static const char *served(const char *text)
     }
     size_t n = fhir_body_write(&body, 7, 1795458600123, out);
     out[n] = 0;
-    char *at = strstr(out, meta); /* nothing else may be shifted */
+    /* nothing else may be shifted */
+    char *at = strstr(out, meta);
     assert_non_null(at);
     memmove(at, at + sizeof meta - 1, strlen(at + sizeof meta - 1) + 1);
     buf_done(&b);
@@ -179,7 +181,8 @@ static void found_in(const char *fmt)
     for (const char *p = fmt; *p; p++)
         len += snprintf(out + len, sizeof out - (size_t)len, "%.*s", *p == '@' ? 199 : 1,
                         *p == '@' ? ABSOLUTE : p);
-    char *meta = strstr(in, "\"meta\":{},"); /* is added */
+    /* is added */
+    char *meta = strstr(in, "\"meta\":{},");
     if (meta)
         memmove(meta, meta + 10, strlen(meta + 10) + 1);
     assert_string_equal(served(in), out);
@@ -366,7 +369,8 @@ TEST(attachments, of_the_official_examples_are_never_overlooked)
         skip();
     (void)snprintf(command, sizeof command, "gzip -dc %s/data/hl7-examples/examples.ndjson.gz",
                    shared ? shared : "../shared");
-    FILE *f = popen(command, "r"); /* NOLINT(cert-env33-c): a file of ours */
+    /* NOLINT(cert-env33-c): a file of ours */
+    FILE *f = popen(command, "r");
     size_t n = 0, changed = 0;
     assert_non_null(f);
     while (fgets(line, sizeof line, f)) {

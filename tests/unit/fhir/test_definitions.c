@@ -57,7 +57,8 @@ TEST(definitions, say_what_the_page_of_patient_says)
 {
     (void)state;
     const struct fhir_structure *s = structure("Patient");
-    assert_int_equal(s->n_elements, 4 + 4 + 16); /* Resource, DomainResource, its own */
+    /* Resource, DomainResource, its own */
+    assert_int_equal(s->n_elements, 4 + 4 + 16);
     assert_sv(s->base->name, SV_LIT("DomainResource"));
     assert_int_equal(s->required, 0);
     assert_true(member("Patient", "name")->element->many);
@@ -106,7 +107,8 @@ TEST(definitions, references_know_their_targets)
     assert_true(fhir_target_ok(targets, fhir_type_find(SV_LIT("Patient"))));
     assert_true(fhir_target_ok(targets, fhir_type_find(SV_LIT("Location"))));
     assert_false(fhir_target_ok(targets, fhir_type_find(SV_LIT("Practitioner"))));
-    assert_null(member("Observation", "focus")->targets); /* any */
+    /* any */
+    assert_null(member("Observation", "focus")->targets);
 }
 
 TEST(definitions, required_value_sets_hold_their_codes)
@@ -123,7 +125,8 @@ TEST(definitions, required_value_sets_hold_their_codes)
     assert_false(fhir_value_set_has(v, SV_NONE, SV_LIT("Female")));
     assert_false(fhir_value_set_has(v, SV_NONE, SV_LIT("")));
     assert_false(fhir_value_set_listed(member("Money", "currency")->element->value_set));
-    assert_null(member("Observation", "code")->element->value_set); /* an example binding */
+    /* an example binding */
+    assert_null(member("Observation", "code")->element->value_set);
 }
 
 TEST(definitions, rules_are_masks_of_elements)
@@ -207,7 +210,8 @@ TEST(primitive, texts_are_not_empty_and_hold_no_control_characters)
     big[1u << 20] = 'x';
     assert_false(fhir_primitive_ok(FHIR_STRING, sv_make(big, (1u << 20) + 1)));
     for (size_t i = 0; i < 1u << 20; i++)
-        memcpy(big + 2 * i, "\xC3\xA9", 2); /* as many characters, twice the bytes */
+        /* as many characters, twice the bytes */
+        memcpy(big + 2 * i, "\xC3\xA9", 2);
     assert_true(fhir_primitive_ok(FHIR_STRING, sv_make(big, 1u << 21)));
     free(big);
 }

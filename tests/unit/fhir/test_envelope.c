@@ -25,7 +25,8 @@ static const char *stored(const char *text, const char *set_id)
         size_t n = fhir_body_write(&env.body, 7, 1795458600123, out);
         assert_true(n <= env.body.json.len + FHIR_SPLICE_MAX);
         out[n] = 0;
-        static char place[65536]; /* the same when it stands in the place where it goes */
+        /* the same when it stands in the place where it goes */
+        static char place[65536];
         for (size_t gap = 0; gap < FHIR_SPLICE_MAX + 9; gap++) {
             struct fhir_body body = env.body;
             memcpy(place + gap, env.body.json.ptr, env.body.json.len);
@@ -150,7 +151,8 @@ TEST(envelope, depth_has_a_limit_that_costs_no_stack)
     (void)state;
     char text[4096];
     for (int deep = 0; deep < 2; deep++) {
-        unsigned levels = deep ? 256 : 255; /* the resource itself is the first */
+        /* the resource itself is the first */
+        unsigned levels = deep ? 256 : 255;
         char *p =
             text + snprintf(text, sizeof text, "{\"resourceType\":\"Patient\",\"id\":\"p\",\"x\":");
         for (unsigned i = 0; i < levels; i++)

@@ -1,4 +1,5 @@
-/* Large resources as text: what says that it is a Binary, and what is left of a resource without its large members. */
+/* Large resources as text: what says that it is a Binary, and what is left of a resource without
+ * its large members. */
 #include "test.h"
 
 #include "codec/json.h"
@@ -13,12 +14,14 @@ static bool large_binary(const char *text, bool whole)
     for (const char *p = text; *p; p++)
         for (int n = *p == 'D' ? 1000 : 1; n; n--)
             OK(buf_add_char(&b, *p, e));
-    char *exact = malloc(b.len + 1); /* so that a look behind its end is found */
+    /* so that a look behind its end is found */
+    char *exact = malloc(b.len + 1);
     assert_non_null(exact);
     if (b.len)
         memcpy(exact, b.ptr, b.len);
     bool is = fhir_is_large_binary(sv_make(exact, b.len), REST);
-    for (size_t n = 0; n < b.len && whole; n++) { /* cut off anywhere: it is none, or as it was */
+    /* cut off anywhere: it is none, or as it was */
+    for (size_t n = 0; n < b.len && whole; n++) {
         char *part = malloc(n + 1);
         assert_non_null(part);
         if (n)

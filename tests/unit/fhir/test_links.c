@@ -170,7 +170,8 @@ TEST(links, of_a_broken_narrative_do_no_harm)
         char text[256];
         (void)snprintf(text, sizeof text, TEXT("%s"), divs[i]);
         assert_string_equal(rewritten(text, NULL, NULL), text);
-        (void)rewritten(text, "", "new"); /* and whatever comes out is whole */
+        /* and whatever comes out is whole */
+        (void)rewritten(text, "", "new");
     }
     assert_string_equal(rewritten(TEXT("<a href='x"), "x", "yy"), TEXT("<a href='yy"));
 }

@@ -1,4 +1,5 @@
-/* Outcomes against their text, and the mark that level minimal leaves: where it goes, that the rest stays. */
+/* Outcomes against their text, and the mark that level minimal leaves: where it goes, that the rest
+ * stays. */
 #include "test.h"
 
 #include "fhir/outcome.h"
@@ -10,7 +11,8 @@
     "{\"url\":\"http://healthlake.amazonaws.com/fhir/StructureDefinition/validation-issue\"," \
     "\"valueString\":\"former, ] and }\"}"
 
-/* The stored form of text marked, with the hole shown as '|'; the same again when marked once more. */
+/* The stored form of text marked, with the hole shown as '|'; the same again when marked once
+ * more. */
 static void marked_is(const char *text, const char *want)
 {
     CLEANUP(fhir_reader_free) struct fhir_reader *r = fhir_reader_new(1 << 20);
@@ -125,7 +127,8 @@ TEST(outcome, keeps_to_its_bytes_and_says_that_there_is_more)
         size_t n = count(buf_sv(&b), SV_LIT("\"value\""));
         assert_int_equal(count(buf_sv(&b), SV_LIT("\"incomplete\"")), n < N);
         assert_true(b.len <= max);
-        assert_true(n == N || n + 1 >= max / 300); /* not less than there is room for */
+        /* not less than there is room for */
+        assert_true(n == N || n + 1 >= max / 300);
     }
     CLEANUP_BUF struct buf b = BUF_INIT(1 << 20);
     found = (struct fhir_issues){ items, 1, true };

@@ -37,8 +37,9 @@ static const char *told(fhir_validate_level level, const char *text)
     OK(json_read(a, sv_make(json, n), 256, &doc, e));
     size_t used = arena_used(a);
     OK(fhir_validate(yyjson_doc_get_root(doc), level, a, &issues, e));
+    /* nothing is allocated for a valid resource */
     if (issues.n == 0)
-        assert_int_equal(arena_used(a), used); /* nothing is allocated for a valid resource */
+        assert_int_equal(arena_used(a), used);
     size_t len = 0;
     out[0] = 0;
     for (size_t i = 0; i < issues.n && len < sizeof out; i++) {
@@ -347,12 +348,14 @@ TEST(validate, strict_asks_for_codes_of_required_bindings)
     TOLD(STRICT, PATIENT("'name':[{'use':'x'}]"), "code-invalid Patient.name[0].use");
     TOLD(STRICT, PATIENT("'telecom':[{'system':'pager','value':'1','use':'home'},{'system':'x'}]"),
          "code-invalid Patient.telecom[1].system");
-    VALID(STRICT, PATIENT("'language':'xx-any'")); /* preferred only */
+    /* preferred only */
+    VALID(STRICT, PATIENT("'language':'xx-any'"));
 #define CONDITION(status) \
     "{'resourceType':'Condition','clinicalStatus':" status ",'subject':{'display':'x'}}"
 #define CLINICAL "http://terminology.hl7.org/CodeSystem/condition-clinical"
     VALID(STRICT, CONDITION("{'coding':[{'code':'x'},{'system':'" CLINICAL "','code':'active'}]}"));
-    VALID(STRICT, CONDITION(EXT)); /* says why there is none */
+    /* says why there is none */
+    VALID(STRICT, CONDITION(EXT));
     TOLD(STRICT, CONDITION("{'coding':[{'system':'" CLINICAL "','code':'x'}]}"),
          "code-invalid Condition.clinicalStatus");
     TOLD(STRICT, CONDITION("{'coding':[{'system':'http://x','code':'active'}]}"),
@@ -394,7 +397,8 @@ TEST(validate, strict_asks_that_periods_run_forward)
     VALID(STRICT, PERIOD("2015-01-02", "2015-01-02"));
     VALID(STRICT, PERIOD("2015-06", "2015"));
     VALID(STRICT, PERIOD("2015-01-01T12:00:00+02:00", "2015-01-01T10:00:00Z"));
-    VALID(STRICT, PERIOD("2015-01-01T23:00:00-10:00", "2015-01-01")); /* not one kind */
+    /* not one kind */
+    VALID(STRICT, PERIOD("2015-01-01T23:00:00-10:00", "2015-01-01"));
     TOLD(STRICT, PERIOD("2015-01-03", "2015-01-02"), "invariant Observation.effective");
     TOLD(STRICT, PERIOD("2016", "2015-12-31"), "invariant Observation.effective");
     TOLD(STRICT, PERIOD("2015-01-01T12:00:00+02:00", "2015-01-01T09:59:59Z"),
@@ -736,7 +740,8 @@ static void mutate_member(struct mutant *m, const struct fhir_member *f, yyjson_
         mutate_node(m, v, yyjson_mut_null(m->doc), "structure", m->path);
         yyjson_mut_val *other = yyjson_mut_arr(m->doc);
         if (f->element->many)
-            other = yyjson_mut_arr_get_first(v); /* its first item alone */
+            /* its first item alone */
+            other = yyjson_mut_arr_get_first(v);
         else
             yyjson_mut_arr_append(other, yyjson_mut_val_mut_copy(m->doc, v));
         mutate_node(m, v, other, "structure", m->path);

@@ -1,5 +1,5 @@
-/* Answers that are not read yet: memory first, then files, then a no, for all and for one address; and every byte of
- * them arrives, wherever they stood. */
+/* Answers that are not read yet: memory first, then files, then a no, for all and for one address;
+ * and every byte of them arrives, wherever they stood. */
 #include "net/http_private.h"
 
 #include "../test.h"
@@ -70,7 +70,8 @@ static void end(void)
     assert_int_equal(all.locked.shares.answer_file, 0);
     assert_int_equal(all.locked.shares.n_answer_files, 0);
     http_conns_stop(&all);
-    assert_int_equal(rmdir(dir), 0); /* nothing has a name in it */
+    /* nothing has a name in it */
+    assert_int_equal(rmdir(dir), 0);
 }
 
 TEST(answers, of_one_address_take_half_of_the_memory_then_half_of_the_files_then_none)
@@ -80,16 +81,18 @@ TEST(answers, of_one_address_take_half_of_the_memory_then_half_of_the_files_then
     unsigned a = come_from(1), b = come_from(1), c = come_from(1), d = come_from(1);
     assert_true(room(a, 400 * KIB) && !answers[a].in_file);
     assert_true(room(b, 100 * KIB) && !answers[b].in_file);
-    assert_true(room(c, 100 * KIB) && answers[c].in_file); /* 512 KiB are its own */
+    /* 512 KiB are its own */
+    assert_true(room(c, 100 * KIB) && answers[c].in_file);
     assert_true(room(d, 1900 * KIB) && answers[d].in_file);
     unsigned e1 = come_from(1), other = come_from(2);
     assert_false(room(e1, 100 * KIB));
-    assert_true(room(e1, HTTP_SMALL - 1)); /* always */
+    /* always */
+    assert_true(room(e1, HTTP_SMALL - 1));
     assert_true(room(other, 500 * KIB) && !answers[other].in_file);
     assert_int_equal(all.locked.shares.answer, 1000 * KIB);
     http_answer_done(&answers[a], conns[a]);
-    assert_true(room(e1, 100 * KIB) &&
-                !answers[e1].in_file); /* it has been read: its room is back */
+    /* it has been read: its room is back */
+    assert_true(room(e1, 100 * KIB) && !answers[e1].in_file);
     end();
 }
 
@@ -111,7 +114,8 @@ TEST(answers, have_no_more_files_than_descriptors_are_kept_for)
 {
     (void)state;
     begin(1);
-    for (unsigned i = 0; i < 3; i++) { /* half of six */
+    /* half of six */
+    for (unsigned i = 0; i < 3; i++) {
         unsigned a = come_from(1);
         assert_true(room(a, 600 * KIB) && answers[a].in_file);
     }
@@ -153,7 +157,8 @@ TEST(answers, that_another_length_takes_the_place_of_count_once)
     begin(1);
     unsigned a = come_from(1);
     assert_true(room(a, 1000 * KIB) && answers[a].in_file);
-    assert_true(room(a, 200 * KIB) && !answers[a].in_file); /* packed */
+    /* packed */
+    assert_true(room(a, 200 * KIB) && !answers[a].in_file);
     assert_int_equal(all.locked.shares.answer, 200 * KIB);
     assert_int_equal(all.locked.shares.answer_file, 0);
     assert_true(room(a, 10 * KIB) && !answers[a].counted);
@@ -169,7 +174,8 @@ TEST(answers, and_bodies_are_counted_apart)
     unsigned a = come_from(1);
     assert_true(http_share_set(conns[a], (struct http_share){ .memory = 5000 }));
     assert_true(room(a, 300 * KIB));
-    assert_true(http_share_set(conns[a], (struct http_share){ 0 })); /* the body is done with */
+    /* the body is done with */
+    assert_true(http_share_set(conns[a], (struct http_share){ 0 }));
     assert_int_equal(all.locked.shares.answer, 300 * KIB);
     assert_int_equal(all.locked.shares.memory, 0);
     end();
@@ -298,7 +304,8 @@ TEST(slow, readers_get_theirs_from_memory_and_files_and_the_next_gets_a_no)
     for (unsigned i = 0; i < 3; i++)
         read_pattern(fd[i], BIG);
     close(fd[3]);
-    while (n_spooled()) /* theirs are closed behind the last byte */
+    /* theirs are closed behind the last byte */
+    while (n_spooled())
         (void)usleep(1000);
     for (unsigned i = 0; i < 3; i++) {
         fd[0] = ask("/3072");
@@ -314,7 +321,8 @@ TEST(slow, readers_that_leave_give_their_room_back)
         int fd[3];
         for (unsigned i = 0; i < 3; i++) {
             unsigned status = 503;
-            while (status == 503) { /* the last round's are being cleared up */
+            /* the last round's are being cleared up */
+            while (status == 503) {
                 fd[i] = ask("/3072");
                 if ((status = status_of(fd[i])) == 503)
                     close(fd[i]);
@@ -334,7 +342,8 @@ TEST(slow, readers_that_leave_give_their_room_back)
 
 int main(void)
 {
-    (void)alarm(120); /* what never ends ends the test */
+    /* what never ends ends the test */
+    (void)alarm(120);
     const struct CMUnitTest tests[] = {
         T(answers, of_one_address_take_half_of_the_memory_then_half_of_the_files_then_none),
         T(answers, of_many_addresses_take_what_there_is_for_all),

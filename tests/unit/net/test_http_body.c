@@ -81,7 +81,8 @@ static void end(void)
     assert_int_equal(all.locked.shares.unproven, 0);
     assert_int_equal(all.locked.shares.file, 0);
     http_conns_stop(&all);
-    assert_int_equal(rmdir(dir), 0); /* nothing has a name in it */
+    /* nothing has a name in it */
+    assert_int_equal(rmdir(dir), 0);
 }
 
 static char bytes[4096 * KIB];
@@ -119,7 +120,8 @@ TEST(bodies, what_is_said_takes_nothing_and_what_comes_takes_what_it_has)
         http_body_done(&b[i], conns[i]);
     struct http_body one = body(true, 40 * KIB);
     assert_int_equal(fill(&one, conns[0], 33 * KIB), BODY_OK);
-    assert_true(one.memory.cap <= 40 * KIB); /* doubled, but not past what is said */
+    /* doubled, but not past what is said */
+    assert_true(one.memory.cap <= 40 * KIB);
     assert_int_equal(all.locked.shares.memory, one.memory.cap);
     http_body_done(&one, conns[0]);
     end();
@@ -137,20 +139,24 @@ TEST(bodies, memory_has_an_end_for_all_and_for_one_address)
     assert_int_equal(fill(&a, x, 32 * KIB), BODY_OK);
     assert_true(http_share_would_fit(y, 16 * KIB));
     assert_false(http_share_would_fit(y, 16 * KIB + 1));
-    assert_int_equal(fill(&b, y, 32 * KIB), BODY_NO_ROOM); /* of its address */
+    /* of its address */
+    assert_int_equal(fill(&b, y, 32 * KIB), BODY_NO_ROOM);
     assert_true(is_cut(x) == false && is_cut(y) == false);
     http_body_done(&b, y);
-    assert_int_equal(fill(&c, z, 48 * KIB), BODY_OK); /* another's */
+    /* another's */
+    assert_int_equal(fill(&c, z, 48 * KIB), BODY_OK);
     assert_true(http_share_would_fit(w, 16 * KIB));
     assert_false(http_share_would_fit(w, 16 * KIB + 1));
-    assert_int_equal(fill(&d, w, 32 * KIB), BODY_NO_ROOM); /* of all */
+    /* of all */
+    assert_int_equal(fill(&d, w, 32 * KIB), BODY_NO_ROOM);
     http_body_done(&a, x);
     assert_int_equal(fill(&d, w, 32 * KIB), BODY_OK);
     assert_int_equal(http_body_end(&d, w), BODY_OK);
     assert_memory_equal(d.memory.ptr, bytes, 32 * KIB);
     http_body_done(&c, z);
     http_body_done(&d, w);
-    http_body_done(&d, w); /* twice is once */
+    /* twice is once */
+    http_body_done(&d, w);
     end();
 }
 
@@ -159,7 +165,8 @@ TEST(bodies, of_callers_not_known_little_is_in_memory_and_the_rest_in_files)
     (void)state;
     begin_with(600000000, 8, 8);
     struct http_body b[8];
-    for (unsigned i = 0; i < 8; i++) { /* 4 of one address come to 64 KiB */
+    /* 4 of one address come to 64 KiB */
+    for (unsigned i = 0; i < 8; i++) {
         b[i] = body(false, i % 2 ? HTTP_UNTOLD : 16 * KIB);
         assert_int_equal(fill(&b[i], come_from(i / 4), 16 * KIB), BODY_OK);
         assert_true(all.locked.shares.memory <= 8 * 4 * KIB + 24 * KIB);
@@ -170,7 +177,8 @@ TEST(bodies, of_callers_not_known_little_is_in_memory_and_the_rest_in_files)
         assert_int_equal(b[i].memory.cap == 0, b[i].fd >= 0);
     }
     assert_true(n_files >= 6);
-    for (unsigned i = 0; i < 8; i++) { /* whole: it comes back, and counts as any other */
+    /* whole: it comes back, and counts as any other */
+    for (unsigned i = 0; i < 8; i++) {
         assert_int_equal(http_body_end(&b[i], conns[i]), BODY_OK);
         assert_int_equal(b[i].memory.len, 16 * KIB);
         assert_memory_equal(b[i].memory.ptr, bytes, 16 * KIB);
@@ -225,7 +233,8 @@ TEST(bodies, young_files_keep_their_room_and_old_ones_make_some)
         struct http_body b[5];
         for (unsigned i = 0; i < 5; i++)
             b[i] = body(false, 2048 * KIB);
-        assert_int_equal(fill(&b[0], come_from(2), 600 * KIB), BODY_OK); /* counted by the MiB */
+        /* counted by the MiB */
+        assert_int_equal(fill(&b[0], come_from(2), 600 * KIB), BODY_OK);
         assert_int_equal(fill(&b[1], come_from(1), 600 * KIB), BODY_OK);
         assert_int_equal(fill(&b[2], come_from(1), 600 * KIB), BODY_OK);
         /* a third of this address: its oldest goes, though another's is older */
@@ -254,7 +263,8 @@ TEST(bodies, a_file_that_gets_nothing_makes_room_and_one_that_goes_on_does_not)
         b[i] = body(false, 2048 * KIB);
     assert_int_equal(fill(&b[0], come_from(1), 600 * KIB), BODY_OK);
     assert_int_equal(fill(&b[1], come_from(1), 500 * KIB), BODY_OK);
-    (void)usleep(30000); /* both wait now */
+    /* both wait now */
+    (void)usleep(30000);
     assert_int_equal(fill(&b[0], conns[0], 601 * KIB), BODY_OK);
     assert_int_equal(fill(&b[2], come_from(1), 600 * KIB), BODY_OK);
     assert_true(is_cut(conns[1]) && !is_cut(conns[0]));
@@ -269,7 +279,8 @@ TEST(bodies, files_are_counted_as_descriptors_too)
 {
     (void)state;
     begin_with(600000000, 64, 64);
-    all.limits.n_files = 4; /* two of an address */
+    /* two of an address */
+    all.limits.n_files = 4;
     struct http_body b[7];
     for (unsigned i = 0; i < 7; i++)
         b[i] = body(false, 2048 * KIB);
@@ -280,7 +291,8 @@ TEST(bodies, files_are_counted_as_descriptors_too)
                  { 2, BODY_OK }, { 3, BODY_OK }, { 4, BODY_NO_ROOM } };
     for (unsigned i = 0; i < 6; i++)
         assert_int_equal(fill(&b[i], come_from(come[i].from), 100 * KIB), come[i].r);
-    assert_int_equal(fill(&b[0], conns[0], 2048 * KIB), BODY_OK); /* one that grows is one */
+    /* one that grows is one */
+    assert_int_equal(fill(&b[0], conns[0], 2048 * KIB), BODY_OK);
     all.limits.old_us = 0;
     assert_int_equal(fill(&b[6], come_from(1), 100 * KIB), BODY_OK);
     assert_true(is_cut(conns[1]) && !is_cut(conns[0]));
@@ -318,7 +330,8 @@ TEST(bodies, without_a_place_for_files_there_is_no_room)
     assert_int_equal(http_body_add(&b, c, "/nonexistent", sv_make(bytes, 40 * KIB)), BODY_NO_ROOM);
     http_body_done(&b, c);
     a = body(false, 40 * KIB);
-    all.limits.free_disk = UINT64_MAX; /* a disk that is full */
+    /* a disk that is full */
+    all.limits.free_disk = UINT64_MAX;
     assert_int_equal(http_body_add(&a, c, dir, sv_make(bytes, 40 * KIB)), BODY_NO_ROOM);
     http_body_done(&a, c);
     end();

@@ -1,4 +1,5 @@
-/* How long and how many: connections that dribble, read slowly or are too many, over real sockets with short limits. */
+/* How long and how many: connections that dribble, read slowly or are too many, over real sockets
+ * with short limits. */
 #include "net/http_private.h"
 
 #include "../test.h"
@@ -19,7 +20,8 @@ static void take(void *ctx, struct http_request *req, struct http_allowance *out
     *out = (struct http_allowance){ .body_max = 1u << 20, .proven = true };
 }
 
-/* 503 where there is no place, but for /health; /big is BIG; else the body's length as status 200. */
+/* 503 where there is no place, but for /health; /big is BIG; else the body's length as status
+ * 200. */
 static void handle(void *ctx, struct http_exchange *x)
 {
     (void)ctx;
@@ -45,7 +47,8 @@ static void start(struct http_limits limits)
                                     .idle_timeout_s = 60,
                                     .accept = take,
                                     .handler = handle };
-    (void)alarm(120); /* a connection that is never ended ends the test */
+    /* a connection that is never ended ends the test */
+    (void)alarm(120);
     OK(http_server_start(&c, &server, e));
 }
 
@@ -170,16 +173,19 @@ TEST(late, a_second_head_has_its_time_from_its_first_byte)
     is_ended(fd, "GET / HTTP/1.1\r\nHost:", "a");
     fd = dial();
     assert_int_equal(ask(fd, "/"), 200);
-    (void)usleep(500000); /* idle for longer than a head may take */
+    /* idle for longer than a head may take */
+    (void)usleep(500000);
     assert_int_equal(ask(fd, "/"), 200);
     assert_true(say(fd, "GET / HTTP/1.1\r\n"));
-    (void)usleep(50000); /* it is looked at meanwhile */
+    /* it is looked at meanwhile */
+    (void)usleep(50000);
     assert_true(say(fd, "Host: a\r\n\r\n"));
     assert_int_equal(answer(fd), 200);
     close(fd);
 }
 
-/* Cookies are pairs to the library, which keeps them in the connection's memory; without room there it can say nothing. */
+/* Cookies are pairs to the library, which keeps them in the connection's memory; without room there
+ * it can say nothing. */
 static void ends_at_once(int fd, const char *head, const char *pair, size_t n, const char *body)
 {
     const struct timeval patience = { .tv_sec = 8 };
@@ -193,7 +199,8 @@ static void ends_at_once(int fd, const char *head, const char *pair, size_t n, c
     assert_true(say(fd, text));
     while ((r = recv(fd, got, sizeof got, 0)) > 0)
         ;
-    assert_true(r == 0 || errno == ECONNRESET); /* not EAGAIN: it went on */
+    /* not EAGAIN: it went on */
+    assert_true(r == 0 || errno == ECONNRESET);
     close(fd);
 }
 
@@ -205,9 +212,10 @@ TEST(late, what_the_library_has_no_answer_for_ends_at_once)
     ends_at_once(dial(), head, "a=b; ", 2000, "");
     ends_at_once(dial(), head, "a=b;", 12000, "");
     ends_at_once(dial(), head, "abcdefgh; ", 3000, "");
+    /* libmicrohttpd 1.0 passes over what is no pair */
     ends_at_once(
         dial(), "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\nCookie: a",
-        "; a", 4000, "123456789"); /* libmicrohttpd 1.0 passes over what is no pair */
+        "; a", 4000, "123456789");
     int fd = dial();
     assert_int_equal(ask(fd, "/"), 200);
     ends_at_once(fd, head, "a=b; ", 2000, "");
@@ -238,7 +246,8 @@ TEST(late, a_body_that_went_fast_has_no_credit_for_it)
     memset(much, 'a', 900000);
     much[900000] = 0;
     assert_true(say(fd, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\na"));
-    (void)usleep(100000); /* it is seen at its first byte */
+    /* it is seen at its first byte */
+    (void)usleep(100000);
     is_ended(fd, much, "a");
     free(much);
 }
@@ -291,7 +300,8 @@ TEST(places, one_address_has_its_share_and_others_theirs)
         assert_int_equal(ask_anew(3, "/"), 200);
     }
     close(a);
-    while (ask_anew(2, "/") == 503) /* until the server has seen that a left */
+    /* until the server has seen that a left */
+    while (ask_anew(2, "/") == 503)
         continue;
     assert_int_equal(ask_anew(2, "/"), 200);
     close(b);
@@ -304,17 +314,20 @@ TEST(places, a_monitor_is_answered_when_all_places_are_held)
     int held[4], crowd[60];
     for (int i = 0; i < 4; i++)
         held[i] = dial_from(2);
-    for (int i = 0; i < 60; i++) /* they say nothing, and so would hold what is kept for monitors */
+    /* they say nothing, and so would hold what is kept for monitors */
+    for (int i = 0; i < 60; i++)
         crowd[i] = dial_from(3);
     for (unsigned i = 1; i < 5; i++) {
         assert_int_equal(ask_anew(i, "/health"), 200);
         assert_int_equal(ask_anew(i, "/"), 503);
     }
-    for (int i = 0; i < 4; i++) { /* who has a place keeps it */
+    /* who has a place keeps it */
+    for (int i = 0; i < 4; i++) {
         assert_int_equal(ask(held[i], "/"), 200);
         close(held[i]);
     }
-    for (int i = 0; i < 50; i++) /* of the others the oldest were ended */
+    /* of the others the oldest were ended */
+    for (int i = 0; i < 50; i++)
         is_ended(crowd[i], "", "");
     for (int i = 50; i < 60; i++)
         close(crowd[i]);
@@ -332,7 +345,8 @@ TEST(places, a_crowded_connection_has_one_answer)
     close(fd);
     fd = dial();
     assert_true(say(fd, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"));
-    assert_int_equal(answer(fd), 503); /* before the body */
+    /* before the body */
+    assert_int_equal(answer(fd), 503);
     assert_int_equal(answer(fd), 0);
     close(fd);
     close(held);
@@ -346,12 +360,13 @@ TEST(places, who_waits_between_two_requests_gives_up_his_place)
     assert_int_equal(ask(other, "/"), 200);
     assert_int_equal(ask(old, "/"), 200);
     assert_int_equal(ask(young, "/"), 200);
-    int next =
-        dial_from(2); /* the share of its address is full: its oldest goes, not the oldest of all */
+    /* the share of its address is full: its oldest goes, not the oldest of all */
+    int next = dial_from(2);
     assert_int_equal(ask(next, "/"), 200);
     is_ended(old, "", "");
     assert_int_equal(ask(other, "/"), 200);
-    int last = dial_from(4); /* all places are full: the one that waits longest of all goes */
+    /* all places are full: the one that waits longest of all goes */
+    int last = dial_from(4);
     assert_int_equal(ask(last, "/"), 200);
     is_ended(young, "", "");
     assert_int_equal(ask(next, "/"), 200);
@@ -369,7 +384,8 @@ static struct sockaddr_in6 v6(const char *text)
     return a;
 }
 
-/* Is there a place for a second connection, from `b`, when one from `a` has the only place of its address? */
+/* Is there a place for a second connection, from `b`, when one from `a` has the only place of its
+ * address? */
 static bool counts_alone(struct sockaddr_in6 a, const struct sockaddr *b)
 {
     static struct http_conns all;
@@ -388,7 +404,8 @@ static bool counts_alone(struct sockaddr_in6 a, const struct sockaddr *b)
     assert_false(x->crowded);
     bool alone = !y->crowded;
     http_conn_close(x);
-    assert_false(http_conn_is_crowded(y)); /* the place is free now */
+    /* the place is free now */
+    assert_false(http_conn_is_crowded(y));
     http_conn_close(y);
     http_conns_stop(&all);
     for (int i = 0; i < 2; i++) {

@@ -46,7 +46,8 @@ static int setup(void **state)
 {
     (void)state;
     content = malloc(FILE_BYTES);
-    for (unsigned i = 0; i < FILE_BYTES; i++) /* packs well, and no two places are alike for long */
+    /* packs well, and no two places are alike for long */
+    for (unsigned i = 0; i < FILE_BYTES; i++)
         content[i] = (char)(i % 97 ? 'a' + (i / 97 % 23) : '\n');
     char path[] = "/tmp/fhirlake-http-file-XXXXXX";
     content_fd = mkstemp(path);
@@ -224,7 +225,8 @@ TEST(http_file, head_has_the_headers_and_no_body)
     assert_sv(field(&g, "Content-Length"), SV_LIT("3144728"));
     assert_sv(field(&g, "ETag"), SV_LIT("\"tag\""));
     buf_done(&g.all);
-    g = fetch("HEAD", "/", "Range: bytes=0-9\r\n"); /* RFC 9110: Range is for GET */
+    /* RFC 9110: Range is for GET */
+    g = fetch("HEAD", "/", "Range: bytes=0-9\r\n");
     assert_int_equal(g.status, 200);
     buf_done(&g.all);
 }
@@ -408,12 +410,13 @@ TEST(http_file, a_caller_who_hangs_up_costs_nothing)
         assert_true(read(fd, block, sizeof block) > 0);
         close(fd);
     }
-    struct got g =
-        fetch("GET", "/", "Accept-Encoding: gzip\r\n"); /* still packs: none is counted twice */
+    /* still packs: none is counted twice */
+    struct got g = fetch("GET", "/", "Accept-Encoding: gzip\r\n");
     assert_sv(field(&g, "Content-Encoding"), SV_LIT("gzip"));
     is_packed_file(&g);
     buf_done(&g.all);
-    for (int i = 0; i < 100; i++) { /* a server thread closes its end a moment later */
+    /* a server thread closes its end a moment later */
+    for (int i = 0; i < 100; i++) {
         int after = dup(0);
         close(after);
         if (after <= before + 2)

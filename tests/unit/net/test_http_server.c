@@ -85,7 +85,8 @@ static void say(int fd, const char *text)
 #define GET  "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 #define POST "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nabcd"
 
-/* What the kernel has to tell of the other side is here when close() is back: both ends are on loopback. */
+/* What the kernel has to tell of the other side is here when close() is back: both ends are on
+ * loopback. */
 static bool gone_after(const char *request, void (*leave)(int fd))
 {
     int fd = dial();
@@ -127,7 +128,8 @@ TEST(gone, a_caller_that_closed_or_was_reset_is_gone)
     assert_true(gone_after(GET, close_it));
     assert_true(gone_after(GET, reset_it));
     assert_true(gone_after(POST, close_it));
-    assert_true(gone_after(GET "GET / HT", close_it)); /* though bytes of his are not read yet */
+    /* though bytes of his are not read yet */
+    assert_true(gone_after(GET "GET / HT", close_it));
 }
 
 TEST(gone, a_caller_that_waits_is_there_whatever_he_sends)
@@ -136,7 +138,8 @@ TEST(gone, a_caller_that_waits_is_there_whatever_he_sends)
     assert_false(gone_after(GET, read_and_stay));
     assert_false(gone_after(POST, read_and_stay));
     assert_false(gone_after(GET, say_more_and_stay));
-    http_reply(arrived(), 204, NULL, 0, NULL); /* the second request */
+    /* the second request */
+    http_reply(arrived(), 204, NULL, 0, NULL);
 }
 
 int main(void)

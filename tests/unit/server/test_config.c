@@ -151,7 +151,8 @@ TEST(config, a_share_that_is_more_than_the_whole_is_refused)
 {
     (void)state;
     OK(READ(NULL, "--max-connections", "64", "--max-connections-per-address", "64"));
-    OK(READ(NULL, "--max-connections", "64")); /* 0: made of them */
+    /* 0: made of them */
+    OK(READ(NULL, "--max-connections", "64"));
     OK(READ(NULL, "--max-connections-per-address", "1024"));
     FAILS(ERR_INVALID,
           READ(NULL, "--max-connections", "64", "--max-connections-per-address", "65"));
@@ -213,7 +214,8 @@ TEST(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for)
         size_t name = 2 + strcspn(p + 2, " ");
         char line[64];
         (void)snprintf(line, sizeof line, "\n%.*s ", (int)name, p);
-        assert_ptr_equal(strstr(text, line) + 1, p); /* the first of that name is this one */
+        /* the first of that name is this one */
+        assert_ptr_equal(strstr(text, line) + 1, p);
         assert_true(len < 140);
     }
     assert_int_equal(n, 34);
