@@ -8,36 +8,30 @@
  *   DATA/objects       s3:// as a directory, unless another or an endpoint is given */
 #include "server/serve.h"
 
+#include "auth/credentials.h"
+#include "aws/aws.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "codec/uri.h"
-#include "server/actions.h"
-#include "server/config.h"
-#include "aws/aws.h"
-#include "auth/credentials.h"
-#include "service/parked.h"
 #include "rest/rest.h"
+#include "server/actions.h"
+#include "server/serve_private.h"
+#include "service/parked.h"
 #include "service/service.h"
 
 #include <limits.h>
 #include <malloc.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DRAIN_MS      15000u
-#define FILES_OF_JOBS 160u /* and of everything else */
-#define FILES_OF_DOOR \
-    352u /* beside connections: what lingers, is cut, or is the file of a body or an answer */
-#define FILES_GOOD 2048u /* of data stores: a low number of descriptors is told */
+#define DRAIN_MS 15000u
 
 struct rooms {
     struct arena *arena;
     struct server_config cfg;
-    unsigned n_workers, n_body_files, n_answer_files;
+    unsigned n_workers;
     bool new_key;
     char credentials_path[PATH_MAX], objects_path[PATH_MAX], system_path[PATH_MAX];
     char stores_path[PATH_MAX], jobs_path[PATH_MAX], exports_path[PATH_MAX];
@@ -170,89 +164,6 @@ static err_code open_world(struct rooms *r, struct err *e)
     return ERR_OK;
 }
 
-/* ---- what others on this machine can see ---- */
-
-/* Memory holds keys and patients' data: no core file, and no look into it by others of the same
- * user. */
-static void close_memory(bool core_dumps)
-{
-    if (core_dumps)
-        return;
-    if (setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) != 0 ||
-        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
-        LOG(LOG_WARN, "core_dumps", LOG_STR("note", "they cannot be switched off here"));
-}
-
-static void tell_mode(const char *folder, mode_t mode, const char *note)
-{
-    char text[16];
-    (void)snprintf(text, sizeof text, "%04o", (unsigned)mode & 07777);
-    LOG(LOG_WARN, "folder_mode", LOG_STR("folder", folder), LOG_STR("mode", text),
-        LOG_STR("note", note));
-}
-
-/* A folder that only this program uses is its owner's alone, whatever it was made with. */
-static void close_folder(const char *path, const char *name)
-{
-    struct stat st;
-    if (stat(path, &st) != 0 || (st.st_mode & 077) == 0)
-        return;
-    tell_mode(name, st.st_mode,
-              chmod(path, 0700) == 0 ? "others could enter it; it is its owner's alone now"
-                                     : "others can enter it, and its mode cannot be changed");
-}
-
-/* DATA itself may be shared on purpose (DATA/objects); but who may write into it can put a folder
- * in another's place. */
-static void check_data_folder(const char *path)
-{
-    struct stat st;
-    if (stat(path, &st) == 0 && (st.st_mode & 022))
-        tell_mode("data", st.st_mode,
-                  "others may write into the data folder: take that right away");
-}
-
-/* ---- descriptors ---- */
-
-static unsigned raise_fd_limit(void)
-{
-    struct rlimit rl;
-    if (getrlimit(RLIMIT_NOFILE, &rl) != 0)
-        return 1024;
-    if (rl.rlim_cur < rl.rlim_max) {
-        rlim_t before = rl.rlim_cur;
-        rl.rlim_cur = rl.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &rl) != 0)
-            rl.rlim_cur = before;
-    }
-    return rl.rlim_cur < UINT_MAX / 2 ? (unsigned)rl.rlim_cur : UINT_MAX / 2;
-}
-
-/* A quarter is the connections' at most, some are jobs' and the door's, the rest is the data
- * stores'. */
-static struct store_bounds share_descriptors(struct rooms *r)
-{
-    unsigned n = raise_fd_limit(), wanted = r->cfg.max_connections;
-    unsigned jobs = FILES_OF_JOBS < n / 4 ? FILES_OF_JOBS : n / 4;
-    if (r->cfg.max_connections > n / 4)
-        r->cfg.max_connections = n / 4;
-    unsigned door = FILES_OF_DOOR < n / 8 ? FILES_OF_DOOR : n / 8;
-    unsigned left = n - jobs - door - r->cfg.max_connections;
-    r->n_body_files = door * LIMIT_UNPROVEN_FILES / FILES_OF_DOOR + 1;
-    r->n_answer_files = door * LIMIT_ANSWER_FILES / FILES_OF_DOOR + 1;
-    struct store_bounds b = { .n_files = left < LIMIT_STORE_FILES ? left : LIMIT_STORE_FILES,
-                              .idle_ms = LIMIT_STORE_IDLE_S * 1000ull,
-                              .write_bytes = LIMIT_UNWRITTEN_BYTES,
-                              .wait_ms = LIMIT_STORE_WAIT_S * 1000ull };
-    bool low = r->cfg.max_connections < wanted || b.n_files < FILES_GOOD;
-    LOG(low ? LOG_WARN : LOG_INFO, "descriptors", LOG_INT("limit", n),
-        LOG_INT("connections", r->cfg.max_connections), LOG_INT("stores", b.n_files),
-        LOG_STR("note", low ? "few: data stores are closed and opened again when others are used, "
-                              "and fewer connections are taken; raise ulimit -n"
-                            : "-"));
-    return b;
-}
-
 /* ---- what data stores do on their own ---- */
 
 #define REINDEX_LOG_US (30u * 1000000u) /* progress is worth a line that often */
@@ -289,25 +200,6 @@ static struct job_served_limits served_limits(const struct server_config *c)
     };
 }
 
-/* What a machine cannot give is no fault of the options, which may be made for a larger one; but it
- * is told. */
-static void check_sizes(const struct server_config *c)
-{
-    uint64_t left, disk, memory;
-    /* a disk that cannot be asked: jobs ask again, and say so */
-    struct err ignored;
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    if (c->min_free_mib && file_disk(c->data, &left, &disk, &ignored) == ERR_OK &&
-        c->min_free_mib >= disk >> 20)
-        LOG(LOG_WARN, "min_free", LOG_INT("mib", c->min_free_mib), LOG_INT("disk_mib", disk >> 20),
-            LOG_STR("note", "--min-free-mib is the whole disk of the data folder or more: no job "
-                            "is taken"));
-    memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
-    if (memory && c->cache_mib >= memory >> 20)
-        LOG(LOG_WARN, "cache", LOG_INT("mib", c->cache_mib), LOG_INT("memory_mib", memory >> 20),
-            LOG_STR("note", "--cache-mib is all the memory of this machine or more"));
-}
-
 static err_code rooms_open(struct rooms *r, struct err *e)
 {
     const struct server_config *c = &r->cfg;
@@ -324,13 +216,13 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     TRY(naming("--data", c->data, file_mkdirs(c->data, e), e));
     TRY(file_mkdirs(r->stores_path, e));
     TRY(file_mkdirs(r->jobs_path, e));
-    check_data_folder(c->data);
-    check_sizes(c);
-    close_folder(r->system_path, "system");
-    close_folder(r->stores_path, "stores");
-    close_folder(r->jobs_path, "jobs");
-    close_folder(r->exports_path, "exports");
-    struct store_bounds bounds = share_descriptors(r);
+    guard_data_folder(c->data);
+    machine_check_sizes(c);
+    guard_folder(r->system_path, "system");
+    guard_folder(r->stores_path, "stores");
+    guard_folder(r->jobs_path, "jobs");
+    guard_folder(r->exports_path, "exports");
+    struct machine_files files = machine_share_files(&r->cfg);
     err_code rc = records_open(r->system_path, &r->records, e);
     if (rc == ERR_EXISTS)
         return ERR(e, ERR_EXISTS, "data folder %s is in use by another fhirlake", c->data);
@@ -345,7 +237,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     struct parking_config pc = { may_wait < PARKED_MAX ? may_wait : PARKED_MAX, PARKED_WAIT_US,
                                  PARKED_PAUSE_US };
     TRY(parking_new(&pc, &r->parking, e));
-    store_registry_bound(r->stores, &bounds);
+    store_registry_bound(r->stores, &files.stores);
     struct job_engine_config jc = { .records = r->records,
                                     .stores = r->stores,
                                     .world = r->world,
@@ -392,8 +284,8 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                      .n_threads = r->n_workers,
                                      .limits = { .n = c->max_connections,
                                                  .n_per_address = c->max_connections_per_address,
-                                                 .n_files = r->n_body_files,
-                                                 .n_answer_files = r->n_answer_files },
+                                                 .n_files = files.n_bodies,
+                                                 .n_answer_files = files.n_answers },
                                      .idle_timeout_s = LIMIT_REQUEST_TIMEOUT_S,
                                      .spool_dir = c->data,
                                      .accept = service_accept,
@@ -428,7 +320,7 @@ static int run(struct rooms *r)
     (void)signal(SIGPIPE, SIG_IGN);
     /* for what libraries make: RocksDB's files */
     (void)umask(077);
-    close_memory(r->cfg.core_dumps);
+    guard_memory(r->cfg.core_dumps);
     /* memory freed by one thread serves the others */
     (void)mallopt(M_ARENA_MAX, 4);
     log_hold();

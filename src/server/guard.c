@@ -1,0 +1,48 @@
+/* guard.c - what others on this machine can see of the server: its memory and its folders. */
+#include "server/serve_private.h"
+
+#include "base/log.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+/* Memory holds keys and patients' data: no core file, and no look into it by others of the same
+ * user. */
+void guard_memory(bool core_dumps)
+{
+    if (core_dumps)
+        return;
+    if (setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) != 0 ||
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+        LOG(LOG_WARN, "core_dumps", LOG_STR("note", "they cannot be switched off here"));
+}
+
+static void tell_mode(const char *folder, mode_t mode, const char *note)
+{
+    char text[16];
+    (void)snprintf(text, sizeof text, "%04o", (unsigned)mode & 07777);
+    LOG(LOG_WARN, "folder_mode", LOG_STR("folder", folder), LOG_STR("mode", text),
+        LOG_STR("note", note));
+}
+
+/* A folder that only this program uses is its owner's alone, whatever it was made with. */
+void guard_folder(const char *path, const char *name)
+{
+    struct stat st;
+    if (stat(path, &st) != 0 || (st.st_mode & 077) == 0)
+        return;
+    tell_mode(name, st.st_mode,
+              chmod(path, 0700) == 0 ? "others could enter it; it is its owner's alone now"
+                                     : "others can enter it, and its mode cannot be changed");
+}
+
+/* DATA itself may be shared on purpose (DATA/objects); but who may write into it can put a folder
+ * in another's place. */
+void guard_data_folder(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && (st.st_mode & 022))
+        tell_mode("data", st.st_mode,
+                  "others may write into the data folder: take that right away");
+}

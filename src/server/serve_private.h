@@ -1,0 +1,32 @@
+/* serve_private.h - what the rooms of the server share.
+ *
+ *   config.c   the options
+ *   guard.c    what others on this machine can see
+ *   machine.c  what this machine gives
+ *   serve.c    the process: all rooms up, a signal, all rooms down
+ * Floor: server. */
+#pragma once
+#include "server/config.h"
+#include "store/registry.h"
+
+#include <sys/types.h>
+
+/* ---- guard.c ---- */
+/* Memory holds keys and patients' data: no core file, and no look into it by others of the same
+ * user, unless core_dumps. */
+void guard_memory(bool core_dumps);
+/* A folder that only this program uses is its owner's alone from now on. name: for the log. */
+void guard_folder(const char *path, const char *name);
+/* Tells when others may write into the data folder, which may be shared on purpose. */
+void guard_data_folder(const char *path);
+
+/* ---- machine.c ---- */
+struct machine_files { /* how descriptors are shared out */
+    unsigned n_bodies, n_answers;
+    struct store_bounds stores;
+};
+/* Takes all descriptors that the process may have. max_connections of c becomes less when they are
+ * few; then the log says so. */
+struct machine_files machine_share_files(struct server_config *c);
+/* Tells of options that this machine cannot meet; they may be made for a larger one. */
+void machine_check_sizes(const struct server_config *c);
