@@ -88,7 +88,7 @@ static inline err_code err_pass(struct err *e, const struct err *why)
     assert(why->code != ERR_OK);
     if (e)
         *e = *why;
-    return why->code;
+    return why->code ? why->code : ERR_INTERNAL;
 }
 
 /* Put "fmt: " before what e->ctx holds. Code and message stay. e may be NULL. */

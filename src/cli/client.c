@@ -12,7 +12,8 @@
 #include <limits.h>
 #include <unistd.h>
 
-#define ANSWER_MAX (256u << 20)
+#define ANSWER_MAX    (256u << 20)
+#define REFUSAL_DEPTH 32u /* nesting of an answer that is no success */
 
 struct client {
     struct arena *arena;
@@ -233,7 +234,7 @@ err_code client_refusal(const struct client_answer *a, struct err *e)
                     : a->status == 429                     ? ERR_THROTTLED
                     : a->status >= 500 || a->status == 0   ? ERR_PEER
                                                            : ERR_INVALID;
-    if (json_read(ar, buf_sv(&a->body), 32, &doc, NULL) == ERR_OK) {
+    if (json_read(ar, buf_sv(&a->body), REFUSAL_DEPTH, &doc, NULL) == ERR_OK) {
         yyjson_val *root = yyjson_doc_get_root(doc);
         yyjson_val *issue = yyjson_arr_get_first(json_get(root, "issue"));
         kind = json_string(json_get(root, "__type"));

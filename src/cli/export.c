@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#define ANSWER_DEPTH  16u /* nesting of an answer about a job */
 #define POLL_FIRST_MS 100u
 #define POLL_MAX_MS   2000u
 #define TRIES         10u /* polls without an answer, before the command gives up on it */
@@ -196,7 +197,7 @@ static err_code start(struct run *r, struct err *e)
     }
     sv text = arena_sv(r->arena, buf_sv(&answer.body));
     buf_done(&answer.body);
-    TRY(json_read(r->arena, text, 16, &doc, e));
+    TRY(json_read(r->arena, text, ANSWER_DEPTH, &doc, e));
     r->job = json_string(json_get(yyjson_doc_get_root(doc), rest ? "jobId" : "JobId"));
     return r->job.len ? ERR_OK : ERR(e, ERR_PEER, "the endpoint's answer names no job");
 }
@@ -216,7 +217,7 @@ static err_code describe(struct run *r, struct arena *a, struct export_state *ou
     TRY(operation(r, "DescribeFHIRExportJob", buf_sv(&body), &answer, e));
     sv text = arena_sv(a, buf_sv(&answer.body));
     buf_done(&answer.body);
-    TRY(json_read(a, text, 16, &doc, e));
+    TRY(json_read(a, text, ANSWER_DEPTH, &doc, e));
     yyjson_val *j = json_get(yyjson_doc_get_root(doc), "ExportJobProperties");
     out->status = json_string(json_get(j, "JobStatus"));
     out->message = json_string(json_get(j, "Message"));
@@ -267,14 +268,10 @@ static err_code follow(struct run *r, struct arena *a, struct export_state *out,
         if (interrupted)
             return ERR(e, ERR_CANCELLED, "interrupted");
         err_code rc = describe(r, a, out, &why);
-        if (rc != ERR_OK && (rc != ERR_PEER && rc != ERR_THROTTLED)) {
-            *e = why;
-            return rc;
-        }
-        if (rc != ERR_OK && ++without == TRIES) {
+        bool passes = rc == ERR_PEER || rc == ERR_THROTTLED;
+        if (rc != ERR_OK && (!passes || ++without == TRIES)) {
             export_progress_end(&p);
-            *e = why;
-            return rc;
+            return err_pass(e, &why);
         }
         if (rc == ERR_OK) {
             without = 0;

@@ -137,7 +137,7 @@ err_code export_show_tree(sv manifest, const struct export_state *st, FILE *out,
     yyjson_doc *doc;
     uint64_t count = 0, bytes = 0;
     char size[24];
-    TRY(json_read(a, manifest, 64, &doc, e));
+    TRY(json_read(a, manifest, EXPORT_MANIFEST_DEPTH, &doc, e));
     yyjson_val *root = yyjson_doc_get_root(doc);
     if (!yyjson_is_arr(json_get(root, "output")))
         return ERR(e, ERR_INVALID, "the endpoint's answer is no manifest");

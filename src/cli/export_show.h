@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#define EXPORT_MANIFEST_DEPTH 64u /* nesting of a manifest */
+
 struct export_state { /* of a job, as Describe tells it; views */
     sv status, message, folder;
     double submit_s, end_s; /* epoch seconds; 0: not told */

@@ -51,7 +51,7 @@ static err_code get(struct against *x, sv target, struct arena *a, yyjson_val **
     sv text = SV_NONE;
     if (rc == ERR_OK) {
         text = arena_sv(a, buf_sv(&answer.body));
-        rc = text.ptr ? json_read(a, text, 512, &doc, e) : arena_oom(a, e);
+        rc = text.ptr ? json_read(a, text, VERIFY_DEPTH, &doc, e) : arena_oom(a, e);
     }
     buf_done(&answer.body);
     if (rc == ERR_OK)
@@ -124,10 +124,8 @@ static err_code check_sample(struct against *x, const struct verify_sample *s, s
         verify_differs(v, "store: has no %s that is in the files", fhir_type_name(s->type));
         return ERR_OK;
     }
-    if (rc != ERR_OK) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     yyjson_val *entry = yyjson_arr_get_first(json_get(root, "entry"));
     yyjson_val *resource = json_get(entry, "resource");
     if (resource == NULL) {

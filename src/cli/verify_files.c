@@ -145,7 +145,7 @@ static err_code on_line(void *ctx, sv line, struct err *e)
     yyjson_doc *doc;
     r->line++;
     arena_reset(r->a);
-    if (json_read(r->a, line, 512, &doc, NULL) != ERR_OK ||
+    if (json_read(r->a, line, VERIFY_DEPTH, &doc, NULL) != ERR_OK ||
         !yyjson_is_obj(yyjson_doc_get_root(doc))) {
         if (tell(r))
             verify_differs(r->v, "%.*s: line %llu is not a JSON object", SV_FMT(r->f->name),
@@ -175,10 +175,8 @@ static err_code check_file(struct verify *v, struct verify_file *f, struct err *
         verify_differs(v, "%.*s: the file is missing", SV_FMT(f->name));
         return ERR_OK;
     }
-    if (rc != ERR_OK) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     f->there = true;
     if (f->has_bytes && f->size != f->bytes)
         verify_differs(v, "%.*s: %llu bytes, the manifest says %llu", SV_FMT(f->name),

@@ -79,7 +79,7 @@ err_code verify_text_served(const struct verify *v, yyjson_val *resource, struct
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
     CLEANUP_BUF struct buf served = BUF_INIT((size_t)2 * VERIFY_LINE_MAX);
     struct fhir_body body = { .json = buf_sv(scratch) };
-    TRY(json_read(a, body.json, 512, &doc, e));
+    TRY(json_read(a, body.json, VERIFY_DEPTH, &doc, e));
     TRY(fhir_attachments_absolute(&v->urls, &body, yyjson_doc_get_root(doc), &served, &now, &n, e));
     hash_sha256_of(buf_sv(&served), d);
     *out = cut(d);

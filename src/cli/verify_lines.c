@@ -66,7 +66,7 @@ static err_code each_line(void *ctx, sv line, struct err *e)
     yyjson_doc *doc;
     arena_reset(c->a);
     /* told before */
-    if (json_read(c->a, line, 512, &doc, NULL) != ERR_OK)
+    if (json_read(c->a, line, VERIFY_DEPTH, &doc, NULL) != ERR_OK)
         return ERR_OK;
     yyjson_val *root = yyjson_doc_get_root(doc);
     sv type = json_string(json_get(root, "resourceType"));

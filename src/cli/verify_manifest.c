@@ -78,7 +78,7 @@ err_code verify_manifest_read(struct verify *v, struct err *e)
     sv kept = arena_sv(v->a, buf_sv(&text));
     if (kept.ptr == NULL)
         return arena_oom(v->a, e);
-    if (json_read(v->a, kept, 64, &doc, NULL) != ERR_OK)
+    if (json_read(v->a, kept, EXPORT_MANIFEST_DEPTH, &doc, NULL) != ERR_OK)
         return ERR(e, ERR_INVALID, "manifest.json is not JSON");
     v->manifest = yyjson_doc_get_root(doc);
     v->datastore_id = json_string(json_get(v->manifest, "datastoreId"));

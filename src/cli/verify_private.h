@@ -17,6 +17,7 @@
  * sets.   Floor: cli. */
 #pragma once
 #include "cli/client.h"
+#include "cli/export_show.h"
 #include "codec/hash.h"
 #include "codec/json.h"
 #include "codec/ndjson.h"
@@ -24,6 +25,7 @@
 #include "fhir/types.h"
 
 #define VERIFY_LINE_MAX (256u << 20)
+#define VERIFY_DEPTH    512u /* nesting of a line, or of a page of the store */
 #define VERIFY_TOLD_MAX 100u /* differences told one by one */
 
 struct verify_options {

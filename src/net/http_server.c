@@ -14,6 +14,7 @@
  * request. */
 #include "net/http_private.h"
 
+#include "base/clock.h"
 #include "base/limits.h"
 
 #include <pthread.h>
@@ -41,7 +42,7 @@ err_code http_server_start(const struct http_server_config *cfg, struct http_ser
         return rc;
     }
     pthread_mutex_init(&s->locked.lock, NULL);
-    pthread_cond_init(&s->locked.idle, NULL);
+    clock_cond_init(&s->locked.idle);
     http_listen_name(s->listen_fd, s->address, sizeof s->address);
     /* 0: one, without a pool */
     unsigned n_threads = cfg->n_threads > 1 ? cfg->n_threads : 0;
@@ -76,14 +77,7 @@ void http_server_stop(struct http_server *s, unsigned drain_ms)
     if (s == NULL)
         return;
     int fd = MHD_quiesce_daemon(s->daemon);
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += drain_ms / 1000;
-    until.tv_nsec += (long)(drain_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    const struct timespec until = clock_mono_at(clock_mono_us() + drain_ms * UINT64_C(1000));
     pthread_mutex_lock(&s->locked.lock);
     int timed_out = 0;
     while (s->locked.n_open && !timed_out)

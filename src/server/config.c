@@ -7,9 +7,6 @@
 #include <ini.h>
 #include <stddef.h>
 
-#define STR_(x) #x
-#define STR(x)  STR_(x)
-
 enum kind { TEXT, NUMBER, FLAG };
 
 /* In the order of --help; within a heading, that of the table. */
@@ -22,91 +19,93 @@ struct option {
     enum heading heading;
     const char *value; /* shown in the help: what to give */
     const char *help;
-    const char *fallback; /* NULL: stays NULL */
+    const char *fallback; /* TEXT, FLAG; NULL: stays NULL */
     enum kind kind;
     size_t offset;
     const char *choices; /* TEXT: "a|b", or NULL for any */
     unsigned min, max;   /* NUMBER */
+    unsigned usual;      /* NUMBER: when nothing is said */
 };
 #define AT(member) offsetof(struct server_config, member)
 
 static const struct option options[] = {
     { "listen", NETWORK, "HOST:PORT", "address to serve on; port 0 takes a free one",
-      "127.0.0.1:8080", TEXT, AT(listen), NULL, 0, 0 },
+      "127.0.0.1:8080", TEXT, AT(listen), NULL, 0, 0, 0 },
     { "data", STORAGE, "DIR", "where data stores, jobs and keys live", "./fhirlake-data", TEXT,
-      AT(data), NULL, 0, 0 },
+      AT(data), NULL, 0, 0, 0 },
     { "config", START, "FILE", "INI file with these options (name = value)", NULL, TEXT, AT(config),
-      NULL, 0, 0 },
+      NULL, 0, 0, 0 },
     { "objects", STORAGE, "DIR", "s3:// is this directory: DIR/bucket/key [DATA/objects]", NULL,
-      TEXT, AT(objects), NULL, 0, 0 },
+      TEXT, AT(objects), NULL, 0, 0, 0 },
     { "s3-endpoint", STORAGE, "URL", "s3:// is this S3 endpoint (AWS, MinIO, Ceph ...)", NULL, TEXT,
-      AT(s3_endpoint), NULL, 0, 0 },
+      AT(s3_endpoint), NULL, 0, 0, 0 },
     { "s3-addressing", STORAGE, "STYLE", "auto, path or virtual", "auto", TEXT, AT(s3_addressing),
-      "auto|path|virtual", 0, 0 },
+      "auto|path|virtual", 0, 0, 0 },
     { "sts-endpoint", SECURITY, "URL", "AssumeRole here for each request's DataAccessRoleArn", NULL,
-      TEXT, AT(sts_endpoint), NULL, 0, 0 },
+      TEXT, AT(sts_endpoint), NULL, 0, 0, 0 },
     { "roles", SECURITY, "FILE|none",
       "JSON: role ARN -> credentials, buckets and prefixes it may touch; none: each role all", NULL,
-      TEXT, AT(roles), NULL, 0, 0 },
+      TEXT, AT(roles), NULL, 0, 0, 0 },
     { "s3-credentials", SECURITY, "FILE",
       "fhirlake's own keys for STS, AWS shared format [AWS_* environment]", NULL, TEXT,
-      AT(s3_credentials), NULL, 0, 0 },
+      AT(s3_credentials), NULL, 0, 0, 0 },
     { "credentials", SECURITY, "FILE", "the callers' keys, AWS shared format [DATA/credentials]",
-      NULL, TEXT, AT(credentials), NULL, 0, 0 },
+      NULL, TEXT, AT(credentials), NULL, 0, 0, 0 },
     { "auth", SECURITY, "MODE", "sigv4, or none (loopback only)", "sigv4", TEXT, AT(auth),
-      "sigv4|none", 0, 0 },
+      "sigv4|none", 0, 0, 0 },
     { "region", SECURITY, "NAME", "region of the signatures and ARNs", "us-east-1", TEXT,
-      AT(region), NULL, 0, 0 },
+      AT(region), NULL, 0, 0, 0 },
     { "account-id", SECURITY, "ID", "12 digits, in ARNs", "000000000000", TEXT, AT(account_id),
-      NULL, 0, 0 },
+      NULL, 0, 0, 0 },
     { "public-url", NETWORK, "URL", "what DatastoreEndpoint begins with [the request's Host]", NULL,
-      TEXT, AT(public_url), NULL, 0, 0 },
+      TEXT, AT(public_url), NULL, 0, 0, 0 },
     { "quotas", LIMITS, "WHICH", "none, or healthlake: its request rates, then ThrottlingException",
-      "none", TEXT, AT(quotas), "none|healthlake", 0, 0 },
+      "none", TEXT, AT(quotas), "none|healthlake", 0, 0, 0 },
     { "log-level", START, "LEVEL", "debug, info, warn, error, off", "info", TEXT, AT(log_level),
-      "debug|info|warn|error|off", 0, 0 },
-    { "workers", JOBS, "N", "threads that export and import; 0: one per processor, at least 2", "0",
-      NUMBER, AT(workers), NULL, 0, LIMIT_WORKERS },
-    { "max-connections", NETWORK, "N", "open connections", STR(1024), NUMBER, AT(max_connections),
-      NULL, 8, 65536 },
+      "debug|info|warn|error|off", 0, 0, 0 },
+    { "workers", JOBS, "N", "threads that export and import; 0: one per processor, at least 2",
+      NULL, NUMBER, AT(workers), NULL, 0, LIMIT_WORKERS, 0 },
+    { "max-connections", NETWORK, "N", "open connections", NULL, NUMBER, AT(max_connections), NULL,
+      8, 65536, LIMIT_CONNECTIONS },
     { "max-connections-per-address", NETWORK, "N",
-      "of one address (IPv6: of a /64), loopback too; 0: a quarter of them, at least 8", "0",
-      NUMBER, AT(max_connections_per_address), NULL, 0, 65536 },
-    { "max-datastores", LIMITS, "N", "data stores that are not deleted", STR(1000), NUMBER,
-      AT(max_datastores), NULL, 1, 100000 },
-    { "preload-patients", LIMITS, "N", "patients of PreloadDataConfig SYNTHEA", "100", NUMBER,
-      AT(preload_patients), NULL, 1, 1000000 },
+      "of one address (IPv6: of a /64), loopback too; 0: a quarter of them, at least 8", NULL,
+      NUMBER, AT(max_connections_per_address), NULL, 0, 65536, 0 },
+    { "max-datastores", LIMITS, "N", "data stores that are not deleted", NULL, NUMBER,
+      AT(max_datastores), NULL, 1, 100000, LIMIT_DATASTORES },
+    { "preload-patients", LIMITS, "N", "patients of PreloadDataConfig SYNTHEA", NULL, NUMBER,
+      AT(preload_patients), NULL, 1, 1000000, 100 },
     { "export-retention-hours", JOBS, "N", "how long files of $export are served after it ended",
-      "48", NUMBER, AT(export_retention_hours), NULL, 1, 8760 },
+      NULL, NUMBER, AT(export_retention_hours), NULL, 1, 8760, LIMIT_SERVED_HOURS },
     { "max-served-exports", JOBS, "N",
-      "$export over HTTP: of a data store so many wait, run or are kept", "100", NUMBER,
-      AT(max_served_exports), NULL, 1, 100000 },
-    { "max-served-exports-caller", JOBS, "N", "... of a caller, over all data stores", "500",
-      NUMBER, AT(max_served_exports_caller), NULL, 1, 1000000 },
+      "$export over HTTP: of a data store so many wait, run or are kept", NULL, NUMBER,
+      AT(max_served_exports), NULL, 1, 100000, LIMIT_SERVED_STORE },
+    { "max-served-exports-caller", JOBS, "N", "... of a caller, over all data stores", NULL, NUMBER,
+      AT(max_served_exports_caller), NULL, 1, 1000000, LIMIT_SERVED_CALLER },
     { "max-served-copies", JOBS, "N",
-      "... and bytes of so many times the data store's largest export", "12", NUMBER,
-      AT(max_served_copies), NULL, 1, 100000 },
-    { "max-served-export-mib", JOBS, "N", "... of a data store at most so many MiB", "102400",
-      NUMBER, AT(max_served_export_mib), NULL, 1, 1u << 30 },
-    { "max-served-export-mib-caller", JOBS, "N", "... of a caller at most so many MiB", "409600",
-      NUMBER, AT(max_served_export_mib_caller), NULL, 1, 1u << 30 },
+      "... and bytes of so many times the data store's largest export", NULL, NUMBER,
+      AT(max_served_copies), NULL, 1, 100000, LIMIT_SERVED_COPIES },
+    { "max-served-export-mib", JOBS, "N", "... of a data store at most so many MiB", NULL, NUMBER,
+      AT(max_served_export_mib), NULL, 1, 1u << 30, LIMIT_SERVED_STORE_BYTES >> 20 },
+    { "max-served-export-mib-caller", JOBS, "N", "... of a caller at most so many MiB", NULL,
+      NUMBER, AT(max_served_export_mib_caller), NULL, 1, 1u << 30,
+      LIMIT_SERVED_CALLER_BYTES >> 20 },
     { "min-free-mib", JOBS, "N",
-      "jobs leave so much of the data folder's disk free; 0: 1024, or a twentieth of it", "0",
-      NUMBER, AT(min_free_mib), NULL, 0, 1u << 30 },
-    { "cache-mib", STORAGE, "N", "block cache shared by all data stores, in MiB", "64", NUMBER,
-      AT(cache_mib), NULL, 8, 1048576 },
+      "jobs leave so much of the data folder's disk free; 0: 1024, or a twentieth of it", NULL,
+      NUMBER, AT(min_free_mib), NULL, 0, 1u << 30, 0 },
+    { "cache-mib", STORAGE, "N", "block cache shared by all data stores, in MiB", NULL, NUMBER,
+      AT(cache_mib), NULL, 8, 1048576, 64 },
     { "plain-http", NETWORK, "yes|no", "listen beyond loopback, without TLS", "no", FLAG,
-      AT(plain_http), NULL, 0, 0 },
+      AT(plain_http), NULL, 0, 0, 0 },
     { "unsigned-payload", SECURITY, "yes|no",
       "take bodies that the signature does not cover (UNSIGNED-PAYLOAD)", "no", FLAG,
-      AT(unsigned_payload), NULL, 0, 0 },
+      AT(unsigned_payload), NULL, 0, 0, 0 },
     { "core-dumps", SECURITY, "yes|no",
       "a crash may leave a core file: it holds keys and patients' data", "no", FLAG, AT(core_dumps),
-      NULL, 0, 0 },
+      NULL, 0, 0, 0 },
     { "make-buckets", STORAGE, "yes|no", "directory store: make a bucket on the first write to it",
-      "yes", FLAG, AT(make_buckets), NULL, 0, 0 },
+      "yes", FLAG, AT(make_buckets), NULL, 0, 0, 0 },
     { "sync-objects", STORAGE, "yes|no", "directory store: fsync each object", "yes", FLAG,
-      AT(sync_objects), NULL, 0, 0 },
+      AT(sync_objects), NULL, 0, 0, 0 },
 };
 #define N_OPTIONS (sizeof options / sizeof options[0])
 
@@ -115,8 +114,10 @@ static void help_of(const struct option *o, FILE *f)
     char left[64];
     (void)snprintf(left, sizeof left, "--%s %s", o->name, o->value);
     (void)fprintf(f, "  %-28s %s", left, o->help);
-    if (o->fallback && strcmp(o->fallback, "0") != 0)
+    if (o->fallback)
         (void)fprintf(f, " [%s]", o->fallback);
+    if (o->usual)
+        (void)fprintf(f, " [%u]", o->usual);
     (void)fputc('\n', f);
 }
 
@@ -380,9 +381,13 @@ err_code server_config_read(int argc, char **argv, char **env, struct arena *a,
 {
     struct server_config c = { 0 };
     *what = SERVER_CONFIG_RUN;
-    for (size_t i = 0; i < N_OPTIONS; i++)
-        if (options[i].fallback)
-            TRY(set(&c, a, &options[i], sv_from(options[i].fallback), "by default", e));
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        const struct option *o = &options[i];
+        if (o->fallback)
+            TRY(set(&c, a, o, sv_from(o->fallback), "by default", e));
+        if (o->kind == NUMBER)
+            memcpy((char *)&c + o->offset, &o->usual, sizeof o->usual);
+    }
     sv file = env_get(env, find(SV_LIT("config")));
     if (file.ptr)
         TRY(set(&c, a, find(SV_LIT("config")), file, "in the environment", e));

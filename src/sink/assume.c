@@ -16,6 +16,7 @@
 
 #define ASSUME_MARGIN_MS 300000
 #define BUCKETS          1024u
+#define LOOK_US          50000u /* who waits for a renewal looks at the cancel flag that often */
 
 struct entry {
     struct entry *next; /* of its bucket */
@@ -54,7 +55,7 @@ struct assume_cache *assume_cache_new(const struct s3_endpoint *sts,
     c->own = own;
     c->seed = rng_u64();
     pthread_mutex_init(&c->locked.lock, NULL);
-    pthread_cond_init(&c->locked.renewed, NULL);
+    clock_cond_init(&c->locked.renewed);
     return c;
 }
 
@@ -198,13 +199,7 @@ static err_code call_sts(struct assume_cache *c, const struct assume_who *who, s
 
 static void wait_locked(struct assume_cache *c)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += 50000000; /* wakes to look at the cancel flag */
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
+    const struct timespec until = clock_mono_at(clock_mono_us() + LOOK_US);
     (void)pthread_cond_timedwait(&c->locked.renewed, &c->locked.lock, &until); /* looked at anew */
 }
 
