@@ -9,10 +9,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define FILES_OF_JOBS 160u /* and of everything else */
-#define FILES_OF_DOOR \
-    352u /* beside connections: what lingers, is cut, or is the file of a body or an answer */
-#define FILES_GOOD 2048u /* of data stores: a low number of descriptors is told */
+#define FILES_USUAL   1024u /* of a process, where the system does not say */
+#define FILES_OF_JOBS 160u  /* and of everything else */
+/* Beside connections: what lingers, is cut, or is the file of a body or an answer. */
+#define FILES_OF_DOOR 352u
+#define FILES_GOOD    2048u /* of data stores: a lower number is told */
 
 /* ---- descriptors ---- */
 
@@ -20,7 +21,7 @@ static unsigned raise_fd_limit(void)
 {
     struct rlimit rl;
     if (getrlimit(RLIMIT_NOFILE, &rl) != 0)
-        return 1024;
+        return FILES_USUAL;
     if (rl.rlim_cur < rl.rlim_max) {
         rlim_t before = rl.rlim_cur;
         rl.rlim_cur = rl.rlim_max;
@@ -30,29 +31,34 @@ static unsigned raise_fd_limit(void)
     return rl.rlim_cur < UINT_MAX / 2 ? (unsigned)rl.rlim_cur : UINT_MAX / 2;
 }
 
-/* A quarter is the connections' at most, some are jobs' and the door's, the rest is the data
- * stores'. */
+struct machine_files machine_share(unsigned n, unsigned *max_connections)
+{
+    unsigned jobs = FILES_OF_JOBS < n / 4 ? FILES_OF_JOBS : n / 4;
+    unsigned door = FILES_OF_DOOR < n / 8 ? FILES_OF_DOOR : n / 8;
+    if (*max_connections > n / 4)
+        *max_connections = n / 4;
+    unsigned left = n - jobs - door - *max_connections;
+    return (struct machine_files){
+        .n_bodies = door * LIMIT_UNPROVEN_FILES / FILES_OF_DOOR + 1,
+        .n_answers = door * LIMIT_ANSWER_FILES / FILES_OF_DOOR + 1,
+        .stores = { .n_files = left < LIMIT_STORE_FILES ? left : LIMIT_STORE_FILES,
+                    .idle_ms = LIMIT_STORE_IDLE_S * 1000ull,
+                    .write_bytes = LIMIT_UNWRITTEN_BYTES,
+                    .wait_ms = LIMIT_STORE_WAIT_S * 1000ull },
+    };
+}
+
 struct machine_files machine_share_files(struct server_config *c)
 {
     unsigned n = raise_fd_limit(), wanted = c->max_connections;
-    unsigned jobs = FILES_OF_JOBS < n / 4 ? FILES_OF_JOBS : n / 4;
-    if (c->max_connections > n / 4)
-        c->max_connections = n / 4;
-    unsigned door = FILES_OF_DOOR < n / 8 ? FILES_OF_DOOR : n / 8;
-    unsigned left = n - jobs - door - c->max_connections;
-    struct store_bounds b = { .n_files = left < LIMIT_STORE_FILES ? left : LIMIT_STORE_FILES,
-                              .idle_ms = LIMIT_STORE_IDLE_S * 1000ull,
-                              .write_bytes = LIMIT_UNWRITTEN_BYTES,
-                              .wait_ms = LIMIT_STORE_WAIT_S * 1000ull };
-    bool low = c->max_connections < wanted || b.n_files < FILES_GOOD;
+    struct machine_files f = machine_share(n, &c->max_connections);
+    bool low = c->max_connections < wanted || f.stores.n_files < FILES_GOOD;
     LOG(low ? LOG_WARN : LOG_INFO, "descriptors", LOG_INT("limit", n),
-        LOG_INT("connections", c->max_connections), LOG_INT("stores", b.n_files),
+        LOG_INT("connections", c->max_connections), LOG_INT("stores", f.stores.n_files),
         LOG_STR("note", low ? "few: data stores are closed and opened again when others are used, "
                               "and fewer connections are taken; raise ulimit -n"
                             : "-"));
-    return (struct machine_files){ .n_bodies = door * LIMIT_UNPROVEN_FILES / FILES_OF_DOOR + 1,
-                                   .n_answers = door * LIMIT_ANSWER_FILES / FILES_OF_DOOR + 1,
-                                   .stores = b };
+    return f;
 }
 
 /* What a machine cannot give is no fault of the options, which may be made for a larger one; but it

@@ -26,7 +26,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DRAIN_MS 15000u
+#define DRAIN_MS        15000u     /* a stopping server waits so long for answers under way */
+#define STOP_S          60u        /* a hung peer must not keep a stopping process longer */
+#define BACKGROUND      2u         /* threads of the stores that flush and compact */
+#define CONTROL_WORKERS 4u         /* threads of the service for the control plane */
+#define HEAPS           4          /* of malloc: memory freed by one thread serves the others */
+#define OPTIONS_BYTES   (1u << 20) /* of all texts of the options */
+#define HOUR_MS         3600000LL
+#define WAITERS_PART    4u /* of the connections: so many may wait for the end of a job */
 
 struct rooms {
     struct arena *arena;
@@ -229,11 +236,11 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     TRY(rc);
     TRY(open_auth(r, e));
     TRY(open_world(r, e));
-    r->env = store_env_new((size_t)c->cache_mib << 20, 2);
+    r->env = store_env_new((size_t)c->cache_mib << 20, BACKGROUND);
     store_env_on_reindex(r->env, on_reindex, NULL);
     TRY(store_registry_new(r->env, r->stores_path, &r->stores, e));
-    /* a place holds a connection */
-    unsigned may_wait = c->max_connections / 4;
+    /* whoever waits holds a connection */
+    unsigned may_wait = c->max_connections / WAITERS_PART;
     struct parking_config pc = { may_wait < PARKED_MAX ? may_wait : PARKED_MAX, PARKED_WAIT_US,
                                  PARKED_PAUSE_US };
     TRY(parking_new(&pc, &r->parking, e));
@@ -244,7 +251,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                     .spool_dir = r->jobs_path,
                                     .n_workers = r->n_workers,
                                     .served_dir = r->exports_path,
-                                    .served_ms = c->export_retention_hours * 3600000LL,
+                                    .served_ms = c->export_retention_hours * HOUR_MS,
                                     .served_limits = served_limits(c),
                                     .min_free_bytes = (uint64_t)c->min_free_mib << 20,
                                     .compile = service_filter_compile,
@@ -262,7 +269,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                  .account_id = sv_from(c->account_id),
                                  .public_url = sv_from(c->public_url),
                                  .quotas_healthlake = strcmp(c->quotas, "healthlake") == 0,
-                                 .n_workers = 4,
+                                 .n_workers = CONTROL_WORKERS,
                                  .max_datastores = c->max_datastores,
                                  .preload_patients = c->preload_patients };
     if (auth_credentials(r->auth))
@@ -321,8 +328,7 @@ static int run(struct rooms *r)
     /* for what libraries make: RocksDB's files */
     (void)umask(077);
     guard_memory(r->cfg.core_dumps);
-    /* memory freed by one thread serves the others */
-    (void)mallopt(M_ARENA_MAX, 4);
+    (void)mallopt(M_ARENA_MAX, HEAPS);
     log_hold();
 
     struct err e = { 0 };
@@ -340,8 +346,7 @@ static int run(struct rooms *r)
         int sig = 0;
         sigwait(&set, &sig);
         LOG(LOG_INFO, "stopping", LOG_STR("signal", sig == SIGTERM ? "SIGTERM" : "SIGINT"));
-        /* a hung peer must not keep a stopping process for ever */
-        alarm(60);
+        alarm(STOP_S);
     }
     rooms_close(r);
     log_release();
@@ -355,7 +360,7 @@ int serve_main(int argc, char **argv)
     struct err e = { 0 };
     server_config_what what;
     extern char **environ;
-    r.arena = arena_new(1u << 20);
+    r.arena = arena_new(OPTIONS_BYTES);
     int status;
     if (server_config_read(argc, argv, environ, r.arena, &r.cfg, &what, &e) != ERR_OK) {
         (void)fprintf(stderr, "fhirlake serve: %s\n", e.msg);

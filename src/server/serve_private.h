@@ -25,6 +25,9 @@ struct machine_files { /* how descriptors are shared out */
     unsigned n_bodies, n_answers;
     struct store_bounds stores;
 };
+/* Of n descriptors at most a quarter are the connections', some are the jobs' and the door's, and
+ * the rest is the data stores'. */
+struct machine_files machine_share(unsigned n, unsigned *max_connections);
 /* Takes all descriptors that the process may have. max_connections of c becomes less when they are
  * few; then the log says so. */
 struct machine_files machine_share_files(struct server_config *c);
