@@ -1,3 +1,9 @@
+/* arena.c - an arena is a chain of blocks. An allocation moves a pointer in the newest block; when
+ * the block is full, a new one of twice its size is chained in front, up to MAX_BLOCK.
+ *
+ * A mark remembers a block and a place in it, and going back to a mark frees the blocks behind it.
+ * The budget counts the bytes handed out, not the blocks. When the machine itself has no memory
+ * left the process ends: it recovers when it is started again. */
 #include "base/arena.h"
 
 #define FIRST_BLOCK (64u << 10) /* bytes */

@@ -1,3 +1,6 @@
+/* buf.c - bytes that grow by doubling, up to a cap. A call that would go past the cap changes
+ * nothing. When the machine itself has no memory left the process ends: it recovers when it is
+ * started again. */
 #include "base/buf.h"
 
 void buf_init(struct buf *b, size_t max_bytes)

@@ -1,3 +1,6 @@
+/* clock.c - the wall clock tells what people see; the monotonic clock measures. A wait with a
+ * deadline uses the monotonic clock, so setting the machine's time neither cuts a wait short nor
+ * makes it last. */
 #include "base/clock.h"
 
 #include <time.h>

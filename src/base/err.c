@@ -1,7 +1,7 @@
-/* err.c - filling an error, and its code in words.
+/* err.c - how an error is filled, and the name of its code.
  *
  * A message or a context that is longer than its room is cut between two characters, never inside
- * one: what is cut may end up in JSON, which must be UTF-8. */
+ * one: it may end up in JSON, which must be UTF-8. */
 #include "base/err.h"
 
 #include <errno.h>

@@ -1,3 +1,9 @@
+/* file.c - small files, read and written whole.
+ *
+ * A file is written under another name beside its own, synced, and renamed; then its folder is
+ * synced. So a reader, and a start after a crash, finds the old file or the new one. A file with
+ * keys is read only if nobody else could have read or changed it: check_private() looks at the open
+ * file, and at the folder that really holds it when the path leads through links. */
 #include "base/file.h"
 
 #include "base/rng.h"

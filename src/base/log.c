@@ -1,3 +1,8 @@
+/* log.c - lines of the log are put together on the stack and written with one write(2).
+ *
+ * A busy server writes several lines at once: two buffers of lines take turns, one is filled while
+ * the other is written ("where lines go" below). A value is written bare when it can be read that
+ * way; else it stands in quotes, with escapes, so that no input can forge a line. */
 #include "base/log.h"
 
 #include "base/clock.h"

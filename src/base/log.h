@@ -4,8 +4,8 @@
  *
  * Values are quoted when they hold spaces, quotes or control bytes (those are escaped), so that no
  * input can forge a line. Services, jobs and the server log; modules below job return errors
- * instead. Never pass bodies, credentials, tokens, signatures or resource content.   Floor: base.
- */
+ * instead. Never pass bodies, credentials, tokens, signatures or resource content.
+ * Floor: base. */
 #pragma once
 #include "base/sv.h"
 
@@ -14,9 +14,9 @@ typedef enum { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_OFF } log_level;
 void log_level_set(log_level level);           /* default LOG_INFO */
 bool log_level_parse(sv name, log_level *out); /* debug info warn error off */
 
-/* One line. Pairs of (const char *key, const char *printf-free value) are built with the LOG_*
- * helpers:  log_line(LOG_INFO, "job", 2, LOG_KV("id", id), LOG_KV("status", "COMPLETED"))
- * Thread-safe; a line is written whole. */
+/* A key and its value. A line is written with LOG(), its pairs with the four helpers below:
+ *     LOG(LOG_INFO, "job", LOG_SV("id", job.id), LOG_STR("status", "COMPLETED"));
+ * Any thread may log; a line is written whole. */
 struct log_kv {
     const char *key;
     enum { LOG_KIND_SV, LOG_KIND_INT, LOG_KIND_DOUBLE } kind;
@@ -31,14 +31,15 @@ struct log_kv {
 #define LOG(level, event, ...)                                         \
     log_line((level), (event), (const struct log_kv[]){ __VA_ARGS__ }, \
              sizeof((const struct log_kv[]){ __VA_ARGS__ }) / sizeof(struct log_kv))
+/* What LOG() calls. */
 void log_line(log_level level, const char *event, const struct log_kv *kv, size_t n_kv);
 
 /* From here on lines below LOG_WARN may wait for others, 20 ms at most, so that a busy server does
- * not pay a write(2) for each; without it each goes out at once. What waits goes out when the
- * process aborts or meets a fault; SIGKILL and a loss of power take the last 20 ms. Call it when
- * the threads' signal mask is set. */
+ * not pay a write(2) for each. Lines that wait are written when the process aborts or meets a
+ * fault; SIGKILL and a loss of power take the last 20 ms. Call it when the threads' signal mask is
+ * set. */
 void log_hold(void);
-/* All out, and each at once again. */
+/* Every line that waits is written, and from now on each at once. */
 void log_release(void);
 
 /* The failure *err under `event`: adds error=<code> message=... context=... at=<file:line>. */

@@ -1,6 +1,8 @@
-/* near.c - letters that are missing, one too many or wrong, counted (Levenshtein's distance), two
- * that changed places as one (its restricted form by Damerau). A '*' takes any letters, a '?'
- * one. */
+/* near.c - which known name was probably meant.
+ *
+ * The distance of two names is the number of letters that are missing, too many or wrong
+ * (Levenshtein). Two letters that changed places count once (Damerau's restricted form). A '*' in
+ * the typed name takes any letters, a '?' takes one. */
 #include "base/near.h"
 
 #define NAME_MAX_LEN 96u /* longer ones are nobody's slip */

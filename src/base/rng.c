@@ -1,3 +1,5 @@
+/* rng.c - random bytes come from the kernel, and ids are made of them. A thread fetches the bytes
+ * of 32 UUIDs at once, because every request gets one; a byte is wiped when it is given out. */
 #include "base/rng.h"
 
 #include <errno.h>

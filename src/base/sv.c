@@ -1,3 +1,5 @@
+/* sv.c - those calls of sv.h that are too long to be inline: cutting, trimming, and numbers. A
+ * number is read only if the whole text is one; nothing is guessed. */
 #include "base/sv.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* client.c - one call to an endpoint, by libcurl: keys are found, headers are signed, the answer is
+ * read whole. An answer that is no success becomes an error with the endpoint's own words. */
 #include "cli/client.h"
 
 #include "base/clock.h"

@@ -1,3 +1,6 @@
+/* export_show.c - what people see of an export. While it runs: a bar on a terminal, or a line
+ * whenever the text changes. At its end: the files of the manifest as a tree, with counts, sizes
+ * and the rate. */
 #include "cli/export_show.h"
 
 #include "codec/json.h"

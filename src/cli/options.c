@@ -1,3 +1,4 @@
+/* options.c - options of a command, read by its table: --name VALUE, --name=VALUE, and flags. */
 #include "cli/options.h"
 
 static const struct cli_option *find(const struct cli_option *table, size_t n, sv name)

@@ -1,4 +1,6 @@
-/* verify.c - is an export what its manifest says, and is that what the store held? */
+/* verify.c - the command `fhirlake verify`: is an export what its manifest says, and is that what
+ * the store held? The other verify_* rooms look; this one reads the options, calls them in order,
+ * and gives the verdict. */
 #include "cli/verify.h"
 
 #include "cli/options.h"

@@ -1,11 +1,11 @@
-/* verify_against.c - the manifest and the files against a running store, as of the export's commit.
+/* verify_against.c - an export against a running store, as of the export's commit.
  *
  *   counts   of every type that the export looked at, by a search that reads as of that commit
  *   sample   resources picked at random from the files: the version that was current at the instant
  *   --full   every resource of every exported type, page by page as of that commit
  *
- * The commit is asked for with _asOf, a parameter of ours for who may see history; the manifest has
- * it as asOfCommit. */
+ * The commit is the manifest's asOfCommit. It is asked for with _asOf, a parameter of ours for
+ * callers who may see history. */
 #include "cli/verify_private.h"
 
 #include "codec/uri.h"

@@ -1,6 +1,6 @@
-/* verify_content.c - the digest over the resources themselves, which does not depend on files,
- * order, versions or instants (docs/export-digest.md): made again from the lines, compared type by
- * type and as a whole. */
+/* verify_content.c - the digest over the resources themselves (docs/export-digest.md), which does
+ * not depend on files, order, versions or instants. It is made again from the lines, and compared
+ * type by type and as a whole. */
 #include "cli/verify_private.h"
 
 #include "fhir/envelope.h"

@@ -1,4 +1,8 @@
-/* verify_doubles.c - no resource stands in the files twice. */
+/* verify_doubles.c - no resource stands in the files twice.
+ *
+ * The files of a plain export hold ids in ascending order, and each file of a type holds a range of
+ * its own. Where that is so, no id can stand twice, and no set of ids is kept. Where it is not
+ * (filtered or organized exports), the type's files are read once more into a set. */
 #include "cli/verify_private.h"
 
 static int by_first_id(const void *a, const void *b)

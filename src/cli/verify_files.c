@@ -1,9 +1,7 @@
-/* verify_files.c - every file that the manifest names: there, of its size, its digest, its lines,
- * its type; no resource twice; nothing beside what is named; and the digest over all.
- *
- * Files of a plain export hold ids in ascending order, and those of a type one range each. Where
- * that holds, no id can be there twice, and no set of ids is kept. Where it does not (filtered or
- * organized exports), the type's files are read once more into a set. */
+/* verify_files.c - each file that the manifest names: is it there, with its size, its digest and
+ * its count, and is every line what the file's role asks for? Deletions are read first, because
+ * outputs are compared with them. Then come the checks over all files: doubles, sums, and files
+ * that the manifest does not name. */
 #include "cli/verify_private.h"
 
 #include "base/rng.h"

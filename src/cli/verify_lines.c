@@ -1,4 +1,5 @@
-/* verify_lines.c - the files of an export, read line by line. */
+/* verify_lines.c - the files of an export, read line by line, with their size and digest on the
+ * way. Memory: one line. */
 #include "cli/verify_private.h"
 
 #define BLOCK_BYTES (1u << 20)

@@ -1,3 +1,6 @@
+/* verify_place.c - where the files of an export are: in a folder, in the folder that stands for
+ * s3://, or at an S3 endpoint. The other rooms read and list by names below the export's folder,
+ * and do not know which it is. */
 #include "cli/verify_private.h"
 
 #include "codec/uri.h"

@@ -1,4 +1,5 @@
-/* verify_report.c - what `fhirlake verify` tells: each difference, and notes beside them. */
+/* verify_report.c - what `fhirlake verify` tells: each difference as a line, up to a number of
+ * them, and notes beside them. Both go to standard output. */
 #include "cli/verify_private.h"
 
 void verify_differs(struct verify *v, const char *fmt, ...)

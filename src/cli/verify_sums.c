@@ -1,4 +1,5 @@
-/* verify_sums.c - what the manifest says of all files together. */
+/* verify_sums.c - what the manifest says of all files together: counts and bytes, counts of each
+ * type, the digest over the digests, and blocks that go on in another file. */
 #include "cli/verify_private.h"
 
 static int by_digest(const void *a, const void *b)

@@ -1,3 +1,5 @@
+/* hash.c - checksums and the text forms of bytes: CRC32C, hexadecimal digits, base64. SHA-256 has
+ * rooms of its own (sha256.c, hmac.c), and so has XXH3 (xxh3.c). */
 #include "codec/hash.h"
 
 #include <openssl/crypto.h>

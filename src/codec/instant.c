@@ -1,3 +1,8 @@
+/* instant.c - timestamps as text, and back.
+ *
+ * A date becomes a number of days, and a number of days a date, by arithmetic alone: no table, no
+ * time zone, no locale. Years begin in March there, so that the leap day is the last day of a year.
+ * Parsers cut the text from its front with take() and take_char(), and refuse whatever is left. */
 #include "codec/instant.h"
 
 /* Days since 1970-01-01 of a date of the proleptic Gregorian calendar, and back. Years are counted

@@ -1,3 +1,11 @@
+/* json.c - reading and writing JSON.
+ *
+ * Reading is yyjson's, with an arena as its memory and a limit on depth. Depth is counted on
+ * yyjson's document, because looking at every byte of the text would cost as much as parsing it.
+ *
+ * The writer appends to a buf. It keeps one bit for each open container (is a comma needed?) and
+ * the first error, so a caller checks once, at the end. Strings are checked to be UTF-8 as they are
+ * copied. json_indent() is for people: it adds line breaks to a text and changes nothing else. */
 #include "codec/json.h"
 
 #include <math.h>

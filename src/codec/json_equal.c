@@ -1,3 +1,8 @@
+/* json_equal.c - two values, compared.
+ *
+ * Numbers are compared as decimals: their digits without zeros at the ends, and an exponent. So no
+ * digit is lost, however many there are. Objects are compared by sorting the names of both; names
+ * that stand twice are paired in the order of the text. */
 #include "codec/json_equal.h"
 
 /* ---- numbers ---- */

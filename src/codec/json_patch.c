@@ -1,3 +1,8 @@
+/* json_patch.c - A patch is applied operation by operation to a copy that yyjson can change.
+ *
+ * An operation that fails ends the patch, and the copy is thrown away: all or nothing. Depth is
+ * checked before anything is copied, because copying is recursive. The arena's budget bounds what
+ * operations can make grow. */
 #include "codec/json_patch.h"
 
 #include "base/clock.h"

@@ -1,3 +1,6 @@
+/* json_scan.c - steps over JSON text. Nothing is checked: the text has been parsed before, so
+ * brackets match, strings end, and a byte that is none of the marks belongs to a number or a
+ * word. */
 #include "codec/json_scan.h"
 
 static bool blank(char c)

@@ -1,8 +1,7 @@
 /* media_type.c - media types of headers, read from left to right.
  *
- * The one rule that is easy to miss is that a quoted value may hold the marks that end it outside
- * of quotes. So every cut goes through cut(), which steps over quoted text. A quote that is never
- * closed reaches to the end of the text. */
+ * A quoted value may hold the marks that end it outside of quotes. So every cut goes through cut(),
+ * which steps over quoted text. A quote that is never closed reaches to the end of the text. */
 #include "codec/media_type.h"
 
 /* sv_cut(), but for marks inside quotes. */

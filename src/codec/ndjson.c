@@ -1,3 +1,8 @@
+/* ndjson.c - lines, cut out of a stream of plain bytes.
+ *
+ * `rest` holds what was read and not yet handed out, and always begins at the start of a line. A
+ * fill hands out whole lines from it and reads more when it holds none. A line that is longer than
+ * allowed is passed over to its end, so that the next fill begins at a line again. */
 #include "codec/ndjson.h"
 
 #define BLOCK (256u << 10)

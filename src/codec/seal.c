@@ -1,3 +1,6 @@
+/* seal.c - A text is encrypted with AES-256-GCM under a fresh random nonce, and written as
+ * base64url. `about` says what the text is for. It is signed and not sent, so a text that was
+ * sealed for one purpose does not open for another. */
 #include "codec/seal.h"
 
 #include "base/rng.h"

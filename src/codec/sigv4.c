@@ -1,4 +1,5 @@
-/* sigv4.c - from a canonical request to a signature, and the header that carries it. */
+/* sigv4.c - from a canonical request to a signature: string to sign, signing key, HMAC. Also the
+ * Authorization header that carries the signature when we are the caller. */
 #include "codec/sigv4_private.h"
 
 /* ---- string to sign, key, signature ---- */

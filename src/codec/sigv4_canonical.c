@@ -1,4 +1,9 @@
-/* sigv4_canonical.c - a request in the one form that both sides hash. */
+/* sigv4_canonical.c - A request in the one form that both sides hash: method, path, query, headers,
+ * and the hash of the payload, a line each.
+ *
+ * Two requests that mean the same must come out the same, and two that mean different things must
+ * not. So what a reader takes for equal is made equal: percent coding is written anew, pairs of the
+ * query are sorted, runs of blanks become one. */
 #include "codec/sigv4_private.h"
 
 #include "codec/uri.h"

@@ -1,4 +1,6 @@
-/* sigv4_claim.c - what a request says about its signature, read and checked for form. */
+/* sigv4_claim.c - what a request says about its own signature, read and checked for form: in the
+ * Authorization header, or in the query of a presigned URL. Nothing is believed here;
+ * sigv4_verify.c does that. Messages are AWS's own, because clients show them. */
 #include "codec/sigv4_private.h"
 
 #include "codec/instant.h"

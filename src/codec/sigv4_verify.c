@@ -1,4 +1,6 @@
-/* sigv4_verify.c - is a claim true? First all that a head alone can tell, then the signature. */
+/* sigv4_verify.c - is a claim true? First comes all that the head of a request can tell: scope,
+ * clock, session token, and whether every header that must be signed is signed. The signature
+ * itself comes last, and is compared in constant time. */
 #include "codec/sigv4_private.h"
 
 #include "codec/instant.h"

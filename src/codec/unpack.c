@@ -1,4 +1,8 @@
-/* unpack.c - the first bytes say what a stream is: gzip, zstd, or plain. */
+/* unpack.c - A stream of bytes, unpacked while it is read.
+ *
+ * The first bytes say what it is: gzip, zstd, or plain. Members and frames that follow one another
+ * are read through. A bomb ends early: the plain bytes are bounded, as a number and by how many may
+ * come out for each byte that goes in. */
 #include "codec/ndjson.h"
 
 #include "base/limits.h"

@@ -1,3 +1,5 @@
+/* uri.c - URIs are cut into views of their text and checked part by part. Percent coding leaves
+ * unreserved characters alone and writes all others in upper-case digits, as SigV4 asks. */
 #include "codec/uri.h"
 
 #define S3_KEY_MAX 1024u

@@ -1,10 +1,10 @@
-/* attachments.c - two steps: a scan that lets almost every resource pass unread, and the walk of
- * links.h.
+/* attachments.c - urls of Attachments are made absolute in two steps: a scan that lets almost every
+ * resource pass unread, and the walk of links.h for the others.
  *
- * The scan looks for `"url":"` with a value that would change. Extensions have urls too, some of
- * them relative ("ombCategory"), so a member that holds an Attachment must be named in front of it.
- * Names may be spelled with escapes, which nobody does: where letters are escaped the resource is
- * read. */
+ * The scan looks for `"url":"` with a value that would change. Extensions have urls too, and some
+ * of these are relative ("ombCategory"); so a member that holds an Attachment must be named in
+ * front of the url. Names may be spelled with escapes, which nobody does: a text with escaped
+ * letters is read. */
 #include "fhir/attachments.h"
 
 #include "fhir/definitions.h"

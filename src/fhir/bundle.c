@@ -1,3 +1,6 @@
+/* bundle.c - A Bundle is read once as a tree and walked once as text, side by side, so that each
+ * entry's resource is a view into the text as it was sent. The first fault of an entry is kept, and
+ * the walk goes on with the next entry. */
 #include "fhir/bundle.h"
 
 #include "base/limits.h"

@@ -1,4 +1,5 @@
-/* definitions.c - what definitions.h is asked: structures, members and codes by their names. */
+/* definitions.c - questions about structures, members and codes, answered by their names from the
+ * tables that definitions_build.c makes. */
 #include "fhir/definitions_private.h"
 
 const struct fhir_structure *fhir_structure_find(sv name)

@@ -1,9 +1,9 @@
-/* envelope.c - two passes over a resource: yyjson checks grammar and UTF-8; one walk over the text
- * copies it without white space and meets the members of the first level on the way.
+/* envelope.c - A resource becomes its stored form in two passes. yyjson checks grammar and UTF-8.
+ * One walk over the text copies it without white space and meets the members of the first level on
+ * the way.
  *
- * The walk trusts the first pass: brackets match and strings end. Long runs are copied whole: a run
- * is broken only by white space outside strings and by the places where something is taken out or
- * put in. */
+ * The walk trusts the first pass: brackets match and strings end. It copies in long runs. A run
+ * ends only at white space outside of strings, and where something is taken out or put in. */
 #include "fhir/envelope.h"
 
 #include "base/limits.h"

@@ -39,13 +39,16 @@ struct fhir_reader *fhir_reader_new(size_t max_resource_bytes);
 void fhir_reader_free(struct fhir_reader *r);
 DEFINE_CLEANUP(struct fhir_reader, fhir_reader_free)
 
-/* Check text (JSON grammar, UTF-8, depth, an object; resourceType known; id legal; resourceType, id
- * and meta at most once; meta an object when present) and append its stored form to dst.
- *   set_id   id to store instead of the text's own (REST create); SV_NONE keeps the text's, which
- * is then mandatory out      views into dst, which ends with the next append to it: with many
- * resources in one dst reserve first, or keep offsets ERR_INVALID, ERR_TOO_LARGE. Wording of an
- * import's faults (HealthLake's): "Invalid JSON found in input file", "Missing required id field in
- * resource json", "1 validation error detected: ...". dst is as before on failure. */
+/* Check text and append its stored form to dst. Checked are JSON's grammar, UTF-8, depth, that it
+ * is an object with a known resourceType and a legal id, that resourceType, id and meta stand at
+ * most once, and that meta is an object.
+ *   set_id   the id to store instead of the text's own (REST create); SV_NONE keeps the text's,
+ *            which it must have then
+ *   out      views into dst, which end with the next append to it: to keep many resources in one
+ *            dst, reserve first, or keep offsets
+ * ERR_INVALID, ERR_TOO_LARGE; dst is as before then. Messages are those of HealthLake's imports:
+ * "Invalid JSON found in input file", "Missing required id field in resource json", "1 validation
+ * error detected: ...". */
 MUST_USE err_code fhir_envelope_read(struct fhir_reader *r, sv text, sv set_id, struct buf *dst,
                                      struct fhir_envelope *out, struct err *e);
 

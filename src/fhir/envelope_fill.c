@@ -1,4 +1,6 @@
-/* envelope_fill.c - a stored resource as it is sent: version and instant go into its hole. */
+/* envelope_fill.c - A stored resource becomes the text that is sent: version and instant go into
+ * its hole. Exports do this for every resource, so nothing here is formatted by printf, and the
+ * text of an instant is kept for the next resource of the same commit. */
 #include "fhir/envelope.h"
 
 static char *put_text(char *p, const char *text, size_t len)

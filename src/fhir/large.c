@@ -1,5 +1,5 @@
-/* large.c - members of a text, found without a tree. The text may be anything: no look goes past
- * its end. */
+/* large.c - the members of a text, found without a tree. Nobody has checked the text, so no look
+ * goes past its end. */
 #include "fhir/large.h"
 
 struct members { /* of one object */

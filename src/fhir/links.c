@@ -1,5 +1,6 @@
-/* links.c - the text is walked beside its tree, so that a link's meaning and its place are known
- * together. */
+/* links.c - the text is walked beside its tree: the tree and the definitions say what a value
+ * means, the text says where it stands. What is replaced is cut out of the text; everything else is
+ * copied as it is. */
 #include "fhir/links.h"
 
 #include "base/limits.h"

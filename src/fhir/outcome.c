@@ -1,6 +1,7 @@
-/* outcome.c - issues written down. The mark is put into the text itself, so that everything else in
- * it stays byte for byte; the text is our stored form (envelope.h): valid JSON without white space
- * between tokens. */
+/* outcome.c - issues become an OperationOutcome, and a mark inside a resource.
+ *
+ * The mark is put into the text, so that every other byte of it stays. The text is our stored form
+ * (envelope.h): valid JSON without white space between tokens. */
 #include "fhir/outcome.h"
 
 #include "fhir/definitions.h"

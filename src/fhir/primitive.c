@@ -1,3 +1,5 @@
+/* primitive.c - the values of FHIR's primitive types, checked by their text. One table holds name,
+ * JSON kind and a description in words; one function checks each form. */
 #include "fhir/primitive.h"
 
 static const struct {

@@ -1,4 +1,4 @@
-/* subset.c - members left out, and the tag that says so. */
+/* subset.c - A resource without some of its members, and the tag SUBSETTED that says so. */
 #include "fhir/subset.h"
 
 #include "codec/instant.h"

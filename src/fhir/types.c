@@ -1,3 +1,5 @@
+/* types.c - resource types by name and by number, and ids. The generated list of names is sorted,
+ * so a name is found by halving. */
 #include "fhir/types.h"
 
 #include "base/near.h"

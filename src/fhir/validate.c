@@ -1,8 +1,8 @@
-/* validate.c - one walk over the document with the definitions beside it.
+/* validate.c - one walk over a resource's tree, with the definitions beside it.
  *
- * Each object meets its structure: every member is looked up, its bit set, its value walked. What
- * is missing, what is there twice and what excludes one another then are questions to bits. The
- * path is a list through the stack frames; a walk without issues allocates nothing. */
+ * Each object meets its structure: every member is looked up, its bit is set, its value is walked.
+ * Then bits answer what is missing, what stands twice, and what excludes each other. The path is a
+ * list through the frames of the stack, so a walk without issues allocates nothing. */
 #include "fhir/validate.h"
 
 #include "base/limits.h"

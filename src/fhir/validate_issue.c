@@ -1,4 +1,5 @@
-/* validate_issue.c - issues and their paths, put together from the stack of the walk. */
+/* validate_issue.c - an issue and its path, put together from the frames of the walk (validate.c)
+ * when there is one. */
 #include "fhir/validate_private.h"
 
 static size_t path_put(const struct part *at, char *dst)

@@ -1,4 +1,5 @@
-/* validate_rules.c - what is asked of values beyond their form: codes, references, constraints. */
+/* validate_rules.c - what is asked of values beyond their form: codes of required bindings, targets
+ * of references, constraints. */
 #include "codec/instant.h"
 #include "codec/json.h"
 #include "fhir/validate_private.h"

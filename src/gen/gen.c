@@ -1,4 +1,6 @@
-/* gen.c - units: the shared one, and a life of visits per patient. */
+/* gen.c - the units of the synthetic population: unit 0 is shared, each other unit is one patient's
+ * life of visits. A unit's stream of chance begins with its number, so a unit is the same whatever
+ * was made before it. */
 #include "gen/gen_private.h"
 
 static void life(struct gen *g)

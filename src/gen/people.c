@@ -1,4 +1,4 @@
-/* people.c - who is there: organizations and their people, medications, patients and their
+/* people.c - who there is: organizations and their people, medications, patients and their
  * cover. */
 #include "gen/gen_private.h"
 

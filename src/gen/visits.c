@@ -1,4 +1,5 @@
-/* visits.c - what one visit brings, and what stands for years. */
+/* visits.c - what one visit brings (encounter, observations, bills and so on), and what stands for
+ * years (an allergy, a care team, a plan). */
 #include "gen/gen_private.h"
 
 static uint32_t visit(struct gen *g, int32_t day, uint32_t minute, bool emergency)

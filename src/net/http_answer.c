@@ -1,12 +1,12 @@
 /* http_answer.c - answers that are not read yet.
  *
- * An answer is whole before its first byte goes out, and stays until its last is taken: by who
- * reads slowly, for long. So what large answers may take is counted, of all callers and of those of
- * one address. One for which memory has no room goes into a file without a name and is sent from
- * there; when files have none either, http_room() says no, and the handler answers something small.
- * Small ones are not counted: connections bound them.
+ * An answer is made as a whole before its first byte goes out. It stays until its last byte is
+ * taken, which a slow reader can make last. So large answers are counted: of all callers, and of
+ * those of one address. An answer for which memory has no room goes into a file without a name and
+ * is sent from there. When files have no room either, http_room() says no, and the handler answers
+ * something small. Small answers are not counted: the number of connections bounds them.
  *
- * Bytes are counted as they are held: when packing has made them fewer, as the fewer. */
+ * An answer that gzip has made smaller counts as the smaller one. */
 #include "net/http_private.h"
 
 #include "base/file.h"

@@ -1,11 +1,13 @@
-/* http_body.c - a body that arrives.
+/* http_body.c - A body that arrives.
  *
- * Memory is counted as it is taken, by doubling up to what the head says, and never by what the
- * head says alone: so who says much and sends little holds little. Of a caller who is not known,
- * because his signature can be checked only over the whole body, a little stands in memory; what is
- * longer goes on in a file without a name once the memory kept for such bodies is taken, and comes
- * back when it is whole, to be checked at once. So whoever may not call at all costs disk for a
- * while, and an honest client is not kept out by him. */
+ * Memory is counted as it is taken, by doubling, up to what the head says. What the head says alone
+ * counts for nothing: a caller who announces much and sends little holds little.
+ *
+ * Some callers are known only when the whole body is there, because the signature covers it. Of
+ * their bodies a little stands in memory. What is longer goes on in a file without a name, once the
+ * memory that is kept for such bodies is taken; it comes back into memory when it is whole, and is
+ * checked at once. So a caller without rights costs disk for a while, and does not keep others
+ * out. */
 #include "net/http_private.h"
 
 #include "base/clock.h"

@@ -1,17 +1,17 @@
-/* http_conn.c - who is connected, how many there may be, and of one address.
+/* http_conn.c - who is connected, how many there may be, and what each may take.
  *
- * A connection has a place, or it is crowded: then it may ask how the server is (GET /health) and
- * nothing else, and only a few of these are kept. So whoever takes all the places, or all that one
- * address may have, keeps neither a monitor out nor everybody else. Where there is no place, a
- * connection that waits between two requests gives up its own, the one that has waited longest.
+ * A connection has a place, or it is crowded. A crowded one may ask how the server is (GET /health)
+ * and nothing else, and only a few of these are kept. So a caller who takes all places, or all that
+ * one address may have, keeps neither a monitor nor everybody else out. When no place is free, the
+ * connection that has waited longest between two requests gives up its own.
  *
- * Sockets are closed by the library, behind http_conn_close(); so under the lock a socket in the
- * list is that of its connection, and may be shut down from any thread. What ends that way is
- * cleared up by its own thread.
+ * The library closes sockets, behind http_conn_close(). So under the lock a socket in the list is
+ * that of its connection, and any thread may shut it down. The connection's own thread then clears
+ * it up.
  *
- * What bodies and answers take is shared out here as well (struct http_share): of all connections,
- * and of those of one address. An IPv6 address counts as its /64: that is what one subscriber is
- * given. */
+ * Bodies and answers take their shares of memory and files here as well (struct http_share): of all
+ * connections, and of those of one address. An IPv6 address counts as its /64, which is what one
+ * subscriber is given. */
 #include "net/http_private.h"
 
 #include "base/clock.h"

@@ -1,5 +1,14 @@
-/* http_exchange.c - one request and its answer, from the connection's first line to its last
- * byte. */
+/* http_exchange.c - one request and its answer.
+ *
+ * An exchange is born when the request line is read: that is where libmicrohttpd shows the target
+ * as it was received. It dies when libmicrohttpd says that the request is over. Between the two:
+ *
+ *   READING --body complete--> HANDLED --reply inside the handler--> ANSWERED (no suspension)
+ *                                 \--handler returned first--> SUSPENDED --reply--> ANSWERED
+ *
+ * The exchange's lock decides the race between a handler that returns and a worker that answers. A
+ * suspended connection is neither read nor timed out, so its exchange outlives a caller who hangs
+ * up. Exchanges are kept for the next request, with their arenas empty. */
 #include "net/http_private.h"
 
 #include "base/clock.h"

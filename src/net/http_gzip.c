@@ -1,6 +1,10 @@
-/* http_gzip.c - a whole answer packed by igzip at its fastest level: JSON shrinks to a fifth at
- * some 300 MB/s, on the thread that answers. Memory: the packed copy, never larger than the body.
- * Source: RFC 1952. */
+/* http_gzip.c - answers in gzip's form, packed by igzip at its fastest level: JSON shrinks to a
+ * fifth at some 300 MB/s, on the thread that answers.
+ *
+ * A whole answer is packed into a copy that is never larger than itself. A file is packed while it
+ * is sent. That takes PACK_IN_BYTES and igzip's state, half a MiB in all, however large the file
+ * is; past PACKS_MAX of them files go out plain.
+ * Source: RFC 1952; RFC 9110, section 12.5.3. */
 #include "net/http_private.h"
 
 #include <errno.h>

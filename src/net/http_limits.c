@@ -1,4 +1,5 @@
-/* http_limits.c - what connections may take when nobody says otherwise: base/limits.h. */
+/* http_limits.c - what connections may take when nobody says otherwise: every limit that is 0
+ * becomes that of base/limits.h. */
 #include "net/http_private.h"
 
 #include "base/limits.h"

@@ -1,4 +1,5 @@
-/* http_listen.c - an address in words becomes a socket that listens there. */
+/* http_listen.c - an address in words becomes a socket that listens there, and a bound socket an
+ * address in words. */
 #include "net/http_private.h"
 
 #include <errno.h>

@@ -1,4 +1,9 @@
-/* http_request.c - a request as libmicrohttpd shows it: the head, pieces of the body, its end. */
+/* http_request.c - A request as libmicrohttpd shows it: the head, pieces of the body, the end of
+ * the body. Each step may end in a refusal; the handler then answers, and the connection ends.
+ *
+ * A chunked request is the last one of its connection. The library does not show the lines between
+ * the chunks, and takes some that others read differently; so nothing behind them is taken for a
+ * request. */
 #include "net/http_private.h"
 
 #include "base/clock.h"

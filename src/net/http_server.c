@@ -1,17 +1,10 @@
-/* http_server.c - libmicrohttpd behind http_server.h.
+/* http_server.c - the server as a whole, started and stopped: the socket, the watch over
+ * connections, and libmicrohttpd with its threads. It calls http_exchange.c and http_request.c for
+ * each request.
  *
- * An exchange is born when the request line is read (that is where libmicrohttpd shows the target
- * as it was received) and dies when libmicrohttpd says the request is over. Between the two:
- *
- *   READING --body complete--> HANDLED --reply inside the handler--> ANSWERED (no suspension)
- *                                 \--handler returned first--> SUSPENDED --reply--> ANSWERED
- *
- * The lock decides the race between a handler that returns and a worker that answers. A suspended
- * connection is not read and not timed out, so its exchange outlives the caller's hang-up.
- *
- * A chunked request is the last of its connection: the library does not show the lines between the
- * chunks, and takes some that others read differently, so nothing behind them is taken for a
- * request. */
+ * A stop closes the socket for newcomers, waits for the exchanges under way, and only then ends the
+ * threads. When the wait was too short everything stays as it is, because handlers still use it:
+ * the process is about to end. */
 #include "net/http_private.h"
 
 #include "base/clock.h"

@@ -1,6 +1,6 @@
-/* http_spool.c - files without a name, for what has no place in memory: bodies of callers who are
- * not known yet, and answers that are not read. They are gone with their descriptor, whatever ends
- * us. */
+/* http_spool.c - files without a name, for what has no room in memory: bodies of callers who are
+ * not known yet, and answers that are not read. Such a file is gone with its descriptor, however
+ * the process ends. */
 #include "net/http_private.h"
 
 #include <errno.h>

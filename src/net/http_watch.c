@@ -1,14 +1,15 @@
-/* http_watch.c - the thread that ends what goes on too long, whatever little of it arrives.
+/* http_watch.c - the thread that ends what goes on for too long, however little of it arrives.
  *
- * The library ends a connection that is silent for a time. Who says a byte now and then is never
- * silent; so there is a time for a head as a whole, and a least pace of bodies and of answers
- * (struct http_limits). How far an answer has come is asked of the kernel: bytes that the other
- * side has acknowledged. A head behind a first request begins when bytes arrive on a connection
- * that was idle. Work of ours has no deadline here.
+ * The library ends a connection that is silent for a time. A caller who sends a byte now and then
+ * is never silent. So a head has a time as a whole, and bodies and answers have a least pace
+ * (struct http_limits). The kernel tells how far an answer has come: the bytes that the other side
+ * has acknowledged. On a connection that was used before, a head begins when bytes arrive. Our own
+ * work has no deadline here.
  *
  * The same thread reads what still comes on connections that were answered before their request was
- * read, and throws it away, for a time and up to a number of bytes: a client that sends all before
- * it reads would otherwise see a reset instead of the answer. Source: RFC 9112, section 9.6. */
+ * read, and throws it away, for a time and up to a number of bytes. A client that sends all before
+ * it reads would otherwise see a reset instead of the answer.
+ * Source: RFC 9112, section 9.6. */
 #include "net/http_private.h"
 
 #include "base/clock.h"

@@ -1,3 +1,9 @@
+/* config.c - the options of `fhirlake serve`.
+ *
+ * One table has a row for each option: where it stands in the help, its default, what it takes, and
+ * where it goes in struct server_config. Help, environment, file and command line are all read by
+ * that table. Defaults that are limits come from base/limits.h. check() holds the rules that join
+ * several options. */
 #include "server/config.h"
 
 #include "base/limits.h"

@@ -1,4 +1,6 @@
-/* guard.c - what others on this machine can see of the server: its memory and its folders. */
+/* guard.c - what others on this machine can see of the server. Its memory holds keys and patients'
+ * data, and so do its folders: no core files, no look into the process, no mode that lets others
+ * in. */
 #include "server/serve_private.h"
 
 #include "base/log.h"

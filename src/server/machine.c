@@ -1,4 +1,6 @@
-/* machine.c - what this machine gives: descriptors, and sizes that options may exceed. */
+/* machine.c - what this machine gives: descriptors, disk, memory. Descriptors are shared out among
+ * connections, jobs and data stores before anything is opened. What is too little is told in the
+ * log and does not stop the server. */
 #include "server/serve_private.h"
 
 #include "base/file.h"
