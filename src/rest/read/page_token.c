@@ -19,21 +19,6 @@ static err_code bad_place(struct err *e)
     return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
 }
 
-static bool unhex(sv text, unsigned char *out, size_t max, size_t *len)
-{
-    if (text.len % 2 || text.len / 2 > max)
-        return false;
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-        if (v < 0)
-            return false;
-        out[i / 2] = (unsigned char)(i % 2 ? out[i / 2] | v : v << 4);
-    }
-    *len = text.len / 2;
-    return true;
-}
-
 static bool sorted_place_read(struct rest_page *p, sv text)
 {
     sv keys, one;
@@ -45,12 +30,10 @@ static bool sorted_place_read(struct rest_page *p, sv text)
         (struct search_id){ p->types[0], sv_make(memcpy(room, text.ptr, text.len), text.len) };
     room += text.len;
     for (; sv_cut(&keys, '.', &one); p->n_after++) {
-        size_t len;
-        if (p->n_after == QUERY_SORT_MAX ||
-            !unhex(one, (unsigned char *)room, SEARCH_SORT_KEY_MAX, &len))
+        if (p->n_after == QUERY_SORT_MAX || !hash_unhex(one, room, SEARCH_SORT_KEY_MAX))
             return false;
-        s->row.keys[p->n_after] = sv_make(room, len);
-        room += len;
+        s->row.keys[p->n_after] = sv_make(room, one.len / 2);
+        room += one.len / 2;
     }
     p->after = &s->row;
     return true;
@@ -78,10 +61,9 @@ err_code rest_page_place_read(struct rest_page *p, sv text, struct err *e)
     at->type_at = (size_t)n[0];
     at->clause = (int)n[1] - 1;
     at->driver = (size_t)n[2];
-    size_t value_len;
-    if (!unhex(part[3], at->value, sizeof at->value, &value_len) || (text.len && !fhir_id_ok(text)))
+    if (!hash_unhex(part[3], at->value, sizeof at->value) || (text.len && !fhir_id_ok(text)))
         return bad_place(e);
-    at->value_len = (uint8_t)value_len;
+    at->value_len = (uint8_t)(part[3].len / 2);
     if (text.len)
         memcpy(at->id, text.ptr, text.len);
     at->id_len = (uint8_t)text.len;
