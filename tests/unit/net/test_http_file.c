@@ -373,30 +373,6 @@ TEST(http_file, gzip_is_packed_on_the_way_under_a_tag_of_its_own)
     buf_done(&g.all);
 }
 
-TEST(http_file, accept_encoding_is_read_with_its_weights)
-{
-    (void)state;
-    const struct {
-        const char *header;
-        bool takes;
-    } rows[] = { { "gzip", true },
-                 { "GZIP", true },
-                 { "x-gzip", true },
-                 { "deflate, gzip;q=0.1, br", true },
-                 { "*", true },
-                 { "br, *;q=0.2", true },
-                 { "gzip;q=0", false },
-                 { "gzip;q=0.000", false },
-                 { "gzip;q=0, *", false },
-                 { "*;q=0", false },
-                 { "identity", false },
-                 { "gzip;q=x", false },
-                 { "", false } };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        assert_int_equal(http_takes_gzip(sv_from(rows[i].header)), rows[i].takes);
-    assert_false(http_takes_gzip(SV_NONE));
-}
-
 /* Clients that hang up in the middle leave nothing open behind. */
 TEST(http_file, a_caller_who_hangs_up_costs_nothing)
 {
@@ -438,7 +414,6 @@ int main(void)
         T(http_file, if_range_serves_the_range_only_of_the_same_file),
         T(http_file, what_the_client_has_is_304),
         T(http_file, gzip_is_packed_on_the_way_under_a_tag_of_its_own),
-        T(http_file, accept_encoding_is_read_with_its_weights),
         T(http_file, a_caller_who_hangs_up_costs_nothing),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
