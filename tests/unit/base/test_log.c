@@ -128,7 +128,9 @@ TEST(log, trouble_takes_along_what_waits)
     sv all = written();
     const char *two = memmem(all.ptr, all.len, "two\n", 4);
     const char *three = memmem(all.ptr, all.len, "three\n", 6);
-    assert_true(two && three && two < three);
+    assert_non_null(two);
+    assert_non_null(three);
+    assert_true(two < three);
     log_release();
     /* at once again */
     log_line(LOG_INFO, "four", NULL, 0);
@@ -150,7 +152,8 @@ TEST(log, a_process_that_aborts_leaves_its_lines)
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
     assert_int_equal(count(SV_LIT("info last words=yes\n")), 50);
     end();
 }

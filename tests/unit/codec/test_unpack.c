@@ -23,7 +23,8 @@ static err_code unpack_all(sv packed, size_t step, size_t cap, struct buf *out, 
         }
         if (rc != ERR_OK)
             return rc;
-        assert_true(n > 0 && n <= cap);
+        assert_true(n > 0);
+        assert_true(n <= cap);
         out->len += n;
     }
 }
@@ -403,7 +404,8 @@ TEST(bound, what_unpacks_to_more_than_so_many_times_its_size_is_stopped_behind_t
             uint64_t n = give_out(buf_sv(&b), MOST, UINT64_MAX, FREE, ratio / 2, &rc, &err);
             assert_int_equal(rc, ERR_TOO_LARGE);
             assert_non_null(strstr(err.msg, "times its size"));
-            assert_true(n >= FREE - 100000 && n < N);
+            assert_true(n >= FREE - 100000);
+            assert_true(n < N);
             n = give_out(buf_sv(&b), 1000, UINT64_MAX, N, ratio / 2, &rc, &err);
             /* as many may come out of anything */
             assert_int_equal(rc, ERR_EOF);

@@ -140,13 +140,14 @@ TEST(level, has_the_names_of_healthlake)
 {
     (void)state;
     fhir_validate_level level;
-    assert_true(fhir_validate_level_named(SV_LIT(""), &level) && level == FHIR_VALIDATE_STRICT);
-    assert_true(fhir_validate_level_named(SV_LIT("strict"), &level) &&
-                level == FHIR_VALIDATE_STRICT);
-    assert_true(fhir_validate_level_named(SV_LIT("structure-only"), &level) &&
-                level == FHIR_VALIDATE_STRUCTURE);
-    assert_true(fhir_validate_level_named(SV_LIT("minimal"), &level) &&
-                level == FHIR_VALIDATE_MINIMAL);
+    assert_true(fhir_validate_level_named(SV_LIT(""), &level));
+    assert_int_equal(level, FHIR_VALIDATE_STRICT);
+    assert_true(fhir_validate_level_named(SV_LIT("strict"), &level));
+    assert_int_equal(level, FHIR_VALIDATE_STRICT);
+    assert_true(fhir_validate_level_named(SV_LIT("structure-only"), &level));
+    assert_int_equal(level, FHIR_VALIDATE_STRUCTURE);
+    assert_true(fhir_validate_level_named(SV_LIT("minimal"), &level));
+    assert_int_equal(level, FHIR_VALIDATE_MINIMAL);
     assert_false(fhir_validate_level_named(SV_LIT("Strict"), &level));
 }
 

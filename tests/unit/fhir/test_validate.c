@@ -45,7 +45,8 @@ static const char *told(fhir_validate_level level, const char *text)
     for (size_t i = 0; i < issues.n && len < sizeof out; i++) {
         const struct fhir_issue *is = &issues.items[i];
         assert_string_equal(is->severity, "error");
-        assert_true(is->text.len != 0 && is->text.ptr[is->text.len - 1] != '.');
+        assert_true(is->text.len != 0);
+        assert_true(is->text.ptr[is->text.len - 1] != '.');
         len += (size_t)snprintf(out + len, sizeof out - len, "%s%s %.*s", i ? ", " : "", is->code,
                                 SV_FMT(is->path));
     }

@@ -115,7 +115,8 @@ TEST(bodies, what_is_said_takes_nothing_and_what_comes_takes_what_it_has)
         b[i] = body(i % 2 == 0, sizeof bytes);
         assert_int_equal(fill(&b[i], come_from(i % 3), 1), BODY_OK);
     }
-    assert_true(all.locked.shares.memory >= MANY && all.locked.shares.memory <= MANY * 4 * KIB);
+    assert_true(all.locked.shares.memory >= MANY);
+    assert_true(all.locked.shares.memory <= MANY * 4 * KIB);
     for (unsigned i = 0; i < MANY; i++)
         http_body_done(&b[i], conns[i]);
     struct http_body one = body(true, 40 * KIB);
@@ -141,7 +142,8 @@ TEST(bodies, memory_has_an_end_for_all_and_for_one_address)
     assert_false(http_share_would_fit(y, 16 * KIB + 1));
     /* of its address */
     assert_int_equal(fill(&b, y, 32 * KIB), BODY_NO_ROOM);
-    assert_true(is_cut(x) == false && is_cut(y) == false);
+    assert_false(is_cut(x));
+    assert_false(is_cut(y));
     http_body_done(&b, y);
     /* another's */
     assert_int_equal(fill(&c, z, 48 * KIB), BODY_OK);
@@ -267,7 +269,8 @@ TEST(bodies, a_file_that_gets_nothing_makes_room_and_one_that_goes_on_does_not)
     (void)usleep(30000);
     assert_int_equal(fill(&b[0], conns[0], 601 * KIB), BODY_OK);
     assert_int_equal(fill(&b[2], come_from(1), 600 * KIB), BODY_OK);
-    assert_true(is_cut(conns[1]) && !is_cut(conns[0]));
+    assert_true(is_cut(conns[1]));
+    assert_false(is_cut(conns[0]));
     all.limits.still_us = 600000000;
     assert_int_equal(fill(&b[3], come_from(1), 600 * KIB), BODY_NO_ROOM);
     for (unsigned i = 0; i < 4; i++)
@@ -295,7 +298,8 @@ TEST(bodies, files_are_counted_as_descriptors_too)
     assert_int_equal(fill(&b[0], conns[0], 2048 * KIB), BODY_OK);
     all.limits.old_us = 0;
     assert_int_equal(fill(&b[6], come_from(1), 100 * KIB), BODY_OK);
-    assert_true(is_cut(conns[1]) && !is_cut(conns[0]));
+    assert_true(is_cut(conns[1]));
+    assert_false(is_cut(conns[0]));
     for (unsigned i = 0; i < 7; i++)
         http_body_done(&b[i], conns[i]);
     end();

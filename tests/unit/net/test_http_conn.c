@@ -29,7 +29,11 @@ static void handle(void *ctx, struct http_exchange *x)
     struct buf b = BUF_INIT(BIG);
     bool health = sv_eq(req->path, SV_LIT("/health"));
     if (sv_eq(req->path, SV_LIT("/big")) && !req->crowded) {
-        OK(buf_reserve(&b, BIG, e));
+        /* cmocka cannot leave this thread: what goes wrong is told by the answer */
+        if (buf_reserve(&b, BIG, NULL) != ERR_OK) {
+            http_reply(x, 500, NULL, 0, NULL);
+            return;
+        }
         memset(b.ptr, 'a', BIG);
         b.len = BIG;
     }
@@ -293,7 +297,8 @@ TEST(places, one_address_has_its_share_and_others_theirs)
     (void)state;
     start((struct http_limits){ .n = 6, .n_per_address = 2 });
     int a = dial_from(2), b = dial_from(2);
-    assert_true(say(a, "GET") && say(b, "GET"));
+    assert_true(say(a, "GET"));
+    assert_true(say(b, "GET"));
     for (int i = 0; i < 3; i++) {
         assert_int_equal(ask_anew(2, "/"), 503);
         assert_int_equal(ask_anew(2, "/health"), 200);

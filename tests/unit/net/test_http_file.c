@@ -185,8 +185,9 @@ static void is_packed_file(const struct got *g)
     char block[65536];
     size_t n;
     err_code rc;
-    assert_true(g->body.len > 2 && (unsigned char)g->body.ptr[0] == 0x1f &&
-                (unsigned char)g->body.ptr[1] == 0x8b);
+    assert_true(g->body.len > 2);
+    assert_true((unsigned char)g->body.ptr[0] == 0x1f);
+    assert_true((unsigned char)g->body.ptr[1] == 0x8b);
     assert_true(g->body.len < FILE_BYTES / 4);
     OK(unpack_open((struct byte_reader){ memory_read, NULL, &m }, &u, e));
     while ((rc = unpack_read(u, block, sizeof block, &n, &why)) == ERR_OK)
