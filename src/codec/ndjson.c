@@ -2,7 +2,9 @@
  *
  * `rest` holds what was read and not yet handed out, and always begins at the start of a line. A
  * fill hands out whole lines from it and reads more when it holds none. A line that is longer than
- * allowed is passed over to its end, so that the next fill begins at a line again. */
+ * allowed is passed over to its end, so that the next fill begins at a line again. Only the line
+ * that `rest` begins with is measured. A line longer than BLOCK always comes to stand there, so the
+ * limit is exact where it is BLOCK or more. */
 #include "codec/ndjson.h"
 
 #define BLOCK (256u << 10)
