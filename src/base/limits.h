@@ -79,12 +79,14 @@
 
 /* ---- import ---- */
 /* A line that is a Binary; HealthLake takes them up to 164 MB. Others: LIMIT_DATA_BODY_BYTES. */
-#define LIMIT_IMPORT_LINE_BYTES  (172u << 20)
-#define LIMIT_IMPORT_CHUNK_BYTES (16u << 20) /* NDJSON taken as one unit of work and one commit */
-#define LIMIT_IMPORT_FILES       1000000u
-#define LIMIT_IMPORT_NAMES_BYTES (256u << 20)    /* of all keys of a job */
-#define LIMIT_IMPORT_FILE_BYTES  (50ull << 30)   /* packed, and unpacked */
-#define LIMIT_IMPORT_JOB_BYTES   (5000ull << 30) /* likewise, of all files */
+#define LIMIT_IMPORT_LINE_BYTES (172u << 20)
+/* A text that is made of one resource: with links replaced, or with an outcome in it. */
+#define LIMIT_RESOURCE_TEXT_BYTES (2u * LIMIT_IMPORT_LINE_BYTES)
+#define LIMIT_IMPORT_CHUNK_BYTES  (16u << 20) /* NDJSON taken as one unit of work and one commit */
+#define LIMIT_IMPORT_FILES        1000000u
+#define LIMIT_IMPORT_NAMES_BYTES  (256u << 20)    /* of all keys of a job */
+#define LIMIT_IMPORT_FILE_BYTES   (50ull << 30)   /* packed, and unpacked */
+#define LIMIT_IMPORT_JOB_BYTES    (5000ull << 30) /* likewise, of all files */
 /* So many bytes come out of a packed file whatever its size; behind them RATIO bytes for each that
  * goes in. */
 #define LIMIT_UNPACK_FREE_BYTES (64u << 20)

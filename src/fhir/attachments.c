@@ -7,6 +7,7 @@
  * letters is read. */
 #include "fhir/attachments.h"
 
+#include "base/limits.h"
 #include "fhir/definitions.h"
 #include "fhir/links.h"
 
@@ -297,7 +298,7 @@ err_code fhir_attachments_absolute(const struct fhir_attachments *f, const struc
     struct fhir_links links = { .fn = each_link };
     struct rewriting w = { .f = f,
                            .links = &links,
-                           .url = BUF_INIT(SIZE_MAX / 2),
+                           .url = BUF_INIT(LIMIT_RESOURCE_TEXT_BYTES),
                            .hole = body->json.ptr + body->hole_at };
     size_t before = out->len;
     links.ctx = &w;

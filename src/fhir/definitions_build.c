@@ -12,6 +12,11 @@
 
 /* ---- the rows ---- */
 
+/* Masks have 64 bits, indices of members eight (definitions.h). */
+#define ELEMENTS_MAX 64u
+#define MEMBERS_MAX  250u
+#define TABLES_BYTES (64u << 20) /* more than twice what they take */
+
 enum { MODIFIER = 1, SUMMARY = 2, ATTRIBUTE = 4 };
 
 struct row {
@@ -204,12 +209,12 @@ static const struct fhir_value_set *value_set_named(const char *name)
 /* ---- elements and members ---- */
 
 /* Element rows of s, the base's first. */
-static size_t collect(const struct fhir_structure *s, const struct row *out[64])
+static size_t collect(const struct fhir_structure *s, const struct row *out[ELEMENTS_MAX])
 {
     size_t n = s->base ? collect(s->base, out) : 0;
     for (size_t r = defs.row_of[s - defs.structures] + 1; r < N_ROWS && rows[r].what != ROW_STRUCT;
          r++)
-        if (rows[r].what == ROW_ELEM && n < 64)
+        if (rows[r].what == ROW_ELEM && n < ELEMENTS_MAX)
             out[n++] = &rows[r];
     return n;
 }
@@ -274,10 +279,11 @@ static void build_member(struct fhir_member *m, const struct fhir_element *e, sv
 
 static void build_elements(struct fhir_structure *s)
 {
-    const struct row *own[64];
+    const struct row *own[ELEMENTS_MAX];
     size_t n = collect(s, own), n_members = 0;
     for (size_t i = 0; i < n; i++)
         n_members += count_types(own[i]);
+    assert(n_members <= MEMBERS_MAX);
     struct fhir_element *elements = make(n, sizeof *elements);
     struct fhir_member *members = make(n_members, sizeof *members), *m = members;
     for (size_t i = 0; i < n; i++) {
@@ -359,7 +365,7 @@ static void build_rules(struct fhir_structure *s)
 
 static void build(void)
 {
-    defs.mem = arena_new(SIZE_MAX / 2);
+    defs.mem = arena_new(TABLES_BYTES);
     name_structures();
     build_value_sets();
     for (size_t i = 0; i < defs.n_structures; i++) {

@@ -31,7 +31,7 @@ static err_code copy_to(struct walk *w, const char *upto, const char *on, struct
 static err_code put_escaped(struct walk *w, sv text, struct err *e)
 {
     struct json_writer jw;
-    CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
+    CLEANUP_BUF struct buf b = BUF_INIT(LIMIT_RESOURCE_TEXT_BYTES);
     json_writer_init(&jw, &b);
     json_str(&jw, text);
     TRY(json_writer_end(&jw, e));

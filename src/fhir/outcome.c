@@ -4,6 +4,7 @@
  * (envelope.h): valid JSON without white space between tokens. */
 #include "fhir/outcome.h"
 
+#include "base/limits.h"
 #include "fhir/definitions.h"
 
 static void strings(struct json_writer *w, const char *name, sv one)
@@ -162,8 +163,7 @@ static err_code replace(struct fhir_body *body, sv at, sv by, struct arena *a, s
 static err_code put_mark(yyjson_val *list, sv mark, struct arena *a, struct fhir_body *body,
                          struct err *e)
 {
-    /* bounded by the resource and the mark */
-    CLEANUP_BUF struct buf text = BUF_INIT(SIZE_MAX / 2);
+    CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_RESOURCE_TEXT_BYTES);
     sv old = list ? member_text(body->json, SV_LIT("extension")) : SV_NONE;
     /* a name with escapes: nothing is worth being wrong here */
     if (list && (old.len == 0 || old.ptr[0] != '['))
@@ -181,8 +181,7 @@ static err_code put_mark(yyjson_val *list, sv mark, struct arena *a, struct fhir
 err_code fhir_issues_mark(fhir_type type, yyjson_val *root, sv outcome, struct arena *a,
                           struct fhir_body *body, struct err *e)
 {
-    /* bounded by the outcome */
-    CLEANUP_BUF struct buf mark = BUF_INIT(SIZE_MAX / 2);
+    CLEANUP_BUF struct buf mark = BUF_INIT(LIMIT_RESOURCE_TEXT_BYTES);
     yyjson_val *list = json_get(root, "extension");
     const struct fhir_structure *s = fhir_structure_of(type);
     if (s == NULL || fhir_member_find(s, SV_LIT("extension")) == NULL ||

@@ -85,6 +85,7 @@ static void peer_drop_locked(struct http_conns *all, struct http_peer *p)
 static void place_give_up_locked(struct http_conn *c)
 {
     if (c->has_place) {
+        assert(c->all->locked.n_places > 0 && c->peer->n_places > 0);
         c->all->locked.n_places--;
         c->peer->n_places--;
     } else if (!c->is_cut) {
@@ -97,7 +98,10 @@ static void share_change_locked(struct http_conn *c, struct http_share want)
 {
     struct http_share *of[] = { &c->all->locked.shares, &c->peer->shares };
     for (size_t i = 0; i < 2; i++) {
-        /* modulo: the sum is right */
+        /* each sum holds this share; the difference is one modulo, and the sum is right */
+        assert(of[i]->memory >= c->share.memory && of[i]->unproven >= c->share.unproven);
+        assert(of[i]->file >= c->share.file && of[i]->n_files >= c->share.n_files);
+        assert(of[i]->answer >= c->share.answer && of[i]->answer_file >= c->share.answer_file);
         of[i]->memory += want.memory - c->share.memory;
         of[i]->unproven += want.unproven - c->share.unproven;
         of[i]->file += want.file - c->share.file;

@@ -96,6 +96,7 @@ static void exchange_end(struct http_server *s, struct http_exchange *x)
     http_answer_done(&x->answer, x->at);
     arena_reset(x->arena);
     pthread_mutex_lock(&s->locked.lock);
+    assert(!x->counted || s->locked.n_open > 0);
     if (x->counted && --s->locked.n_open == 0)
         pthread_cond_broadcast(&s->locked.idle);
     bool keep = s->locked.n_spare < MAX_SPARE;
@@ -162,6 +163,8 @@ void http_exchange_answer(struct http_exchange *x, unsigned status,
     if (x->last)
         MHD_add_response_header(r, "Connection", "close");
     pthread_mutex_lock(&x->locked.lock);
+    /* the handler answers once */
+    assert(x->locked.state == HANDLED || x->locked.state == SUSPENDED);
     bool resume = x->locked.state == SUSPENDED;
     http_conn_is_at(x->at, CONN_ANSWER, clock_mono_us());
     x->locked.state = ANSWERED;

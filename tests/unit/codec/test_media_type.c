@@ -91,6 +91,7 @@ TEST(media_type, a_range_means_a_type_by_name_by_kind_or_as_anything)
     assert_int_equal(media_type_closeness(SV_LIT("imag/*"), type), 0);
     assert_int_equal(media_type_closeness(SV_LIT("text/*"), type), 0);
     assert_int_equal(media_type_closeness(SV_LIT("*"), type), 0);
+    assert_int_equal(media_type_closeness(SV_LIT("*a/*"), type), 0);
     assert_int_equal(media_type_closeness(SV_NONE, type), 0);
 }
 
