@@ -1,7 +1,8 @@
 /* arena.h - everything made while serving one request or one unit of job work.
- * Blocks are chained, allocation moves a pointer, all goes at once. Each arena has a byte budget:
- * going past it raises the arena's `over` flag and the call returns NULL, which callers report as
- * ERR_TOO_LARGE (use the err_code calls, or arena_oom()). One thread at a time.   Floor: base. */
+ *
+ * An allocation moves a pointer, and all memory goes at once. Each arena has a budget in bytes. A
+ * call that would go past it returns NULL, and the caller reports that with arena_oom(). One thread
+ * at a time.   Floor: base. */
 #pragma once
 #include "base/sv.h"
 
@@ -17,9 +18,9 @@ void *arena_alloc(struct arena *a, size_t bytes);
 void *arena_calloc(struct arena *a, size_t n, size_t size);
 #define ARENA_NEW(a, T) ((T *)arena_calloc((a), 1, sizeof(T)))
 
-/* More room for what arena_alloc() gave: in place where nothing was allocated behind it, else a
- * copy. NULL past the budget: ptr is as it was. ptr NULL: as arena_alloc(). Not for what was
- * allocated before a mark that is still used. */
+/* More room for memory that arena_alloc() gave: in place when nothing was allocated behind it, else
+ * in a copy. NULL past the budget, and ptr is as it was. With ptr NULL it is arena_alloc(). Memory
+ * from before a mark must not grow while the mark is used. */
 void *arena_grow(struct arena *a, void *ptr, size_t old_bytes, size_t bytes);
 
 /* Copy; the copy has a NUL behind its last byte (not counted). ptr is NULL past the budget. */

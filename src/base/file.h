@@ -2,27 +2,27 @@
 #pragma once
 #include "base/buf.h"
 
-/* What errno says, behind `what`; returns its code. Paths stay out of messages, which can reach
- * clients. */
+/* An error with the text of errno behind `what`; returns its code. Messages can reach clients, so
+ * paths stay out of them. */
 err_code file_os_err(struct err *e, const char *what);
 /* Whole file into *out (appended). ERR_NOT_FOUND, ERR_TOO_LARGE (out's cap), ERR_DENIED, ERR_IO. */
 MUST_USE err_code file_read(const char *path, struct buf *out, struct err *e);
-/* As file_read(), for keys and rules: only if nobody else can read or change the file. Links are
- * followed; what they lead to is judged.
- *   - it is ours or root's, and group and others may not write it
- *   - they may not read it either, unless its folder lets them not in, or root lends it to our
- *     group (root:GROUP 0640)
- *   - its folder may not be written by everybody, but for one like /tmp (sticky)
- * ERR_DENIED: somebody can; the message says what to type. It holds the path, so it is for the
- * operator alone. */
+/* file_read() for keys and rules: only if nobody else can read or change the file. A link is
+ * followed, and the file behind it is judged:
+ *   - it belongs to us or to root, and group and others may not write it
+ *   - they may not read it either, unless its folder keeps them out, or root lends it to our group
+ *     (root:GROUP 0640)
+ *   - not everybody may write its folder, unless the folder is like /tmp (sticky)
+ * ERR_DENIED when somebody else can. The message says what to type. It holds the path, so it is for
+ * the operator alone. */
 MUST_USE err_code file_read_private(const char *path, struct buf *out, struct err *e);
-/* Replace path with bytes, all or nothing: temporary file beside it, fsync, rename, fsync folder.
- */
+/* Replace path with bytes, all or nothing: temporary file beside it, fsync, rename, fsync of the
+ * folder. */
 MUST_USE err_code file_write_atomic(const char *path, sv bytes, struct err *e);
 /* path and its missing parents, mode 0700. */
 MUST_USE err_code file_mkdirs(const char *path, struct err *e);
-/* Remove a file, or a folder with all below it. Nothing there is success. Links are not followed.
- */
+/* Remove a file, or a folder with all below it; success too when there is nothing. Links are not
+ * followed. */
 MUST_USE err_code file_remove_tree(const char *path, struct err *e);
 /* Bytes that the disk of a file or folder has free for us, and in all. */
 MUST_USE err_code file_disk(const char *path, uint64_t *left, uint64_t *size, struct err *e);

@@ -1,6 +1,5 @@
-/* hash.h - digests, MACs and their text forms. OpenSSL does the work; SSE4.2 for CRC32C, xxHash for
- * XXH3.
- * Floor: codec. */
+/* hash.h - digests, MACs and their text forms. OpenSSL does the work; CRC32C is SSE4.2's, XXH3 is
+ * xxHash's.   Floor: codec. */
 #pragma once
 #include "base/buf.h"
 
@@ -14,8 +13,8 @@ DEFINE_CLEANUP(struct hash_sha256, hash_sha256_free)
 void hash_sha256_add(struct hash_sha256 *h, sv bytes);
 /* Digest of all added so far; h starts anew. */
 void hash_sha256_take(struct hash_sha256 *h, unsigned char out[SHA256_LEN]);
-/* x to a and y to b. Where hash_sha256_pairs() says so, as far as both reach in about the time of
- * one: give pieces of equal length, in multiples of 64 bytes. */
+/* Adds x to a, and y to b. Where hash_sha256_pairs() is true, both take about the time of one, as
+ * far as both texts reach: give pieces of equal length, in multiples of 64 bytes. */
 void hash_sha256_add_pair(struct hash_sha256 *a, sv x, struct hash_sha256 *b, sv y);
 bool hash_sha256_pairs(void); /* this build on this processor */
 

@@ -47,7 +47,7 @@ sv json_scan_key(struct json_scan *s)
 {
     sv raw = json_scan_string(s);
     json_scan_blank(s);
-    /* ':' */
+    /* over the colon */
     s->p++;
     json_scan_blank(s);
     return raw;

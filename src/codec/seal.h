@@ -1,7 +1,9 @@
-/* seal.h - bytes that go out and come back, and that nobody in between can read or change:
+/* seal.h - texts that we hand out and get back, and that nobody in between can read or change:
  * AES-256-GCM under a key of ours, a fresh nonce each time, as base64url (RFC 4648, section 5,
  * without padding).
+ *
  *   nonce (12 bytes), ciphertext, tag (16 bytes)
+ *
  * One key may seal some 2^32 texts. Source: NIST SP 800-38D.   Floor: codec. */
 #pragma once
 #include "base/buf.h"

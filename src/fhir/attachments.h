@@ -1,17 +1,16 @@
 /* attachments.h - Attachment.url made absolute in a resource's text, wherever an Attachment stands.
  *
  * What a url of ours becomes, with the [base] http://h/r4 (b):
- *   Binary/x, Binary/x/_history/2, ./Binary/x, scan.pdf     b/Binary/x, ...: relative to [base], as
- *                                                           FHIR says
- *   /Binary/x                                               b/Binary/x: nothing else is at that
- *                                                           path
- *   /r4/Binary/x, /files/x                                  http://h/r4/Binary/x, ...: relative to
- *                                                           the host
- *   below the other [base] of ours                          below this one
- * What stays: absolute urls of other places and schemes (data:, urn:), "#id" of what is contained,
- * "//host/x", what leads upwards, what is no URI, and what is relative in a Bundle's entry whose
- * fullUrl is elsewhere. All but the urls that change comes out byte for byte. The same text gives
- * the same text, always.
+ *   Binary/x, ./Binary/x, scan.pdf    b/Binary/x, ...: relative to [base], as FHIR says
+ *   Binary/x/_history/2               b/Binary/x/_history/2, likewise
+ *   /Binary/x                         b/Binary/x: nothing else is at that path
+ *   /r4/Binary/x, /files/x            http://h/r4/Binary/x, ...: relative to the host
+ *   below the other [base] of ours    below this one
+ *
+ * These urls stay: absolute ones of other places and schemes (data:, urn:), "#id" of a contained
+ * resource, "//host/x", those that lead upwards, those that are no URI, and relative ones in a
+ * Bundle's entry whose fullUrl is elsewhere. Every byte outside of the urls that change stays. The
+ * same text always gives the same text.
  * Limits: LIMIT_RESOURCE_DEPTH.   Source: FHIR R4 Attachment.url; RFC 3986; Bulk Data Access,
  * "Attachments".
  * Floor: fhir (uses codec). */
@@ -23,8 +22,8 @@ struct fhir_attachments {
     sv other; /* another [base] by which this store is known; may be empty */
 };
 
-/* False: text has no url that would change. It costs little, and must not be asked of text that has
- * white space between its tokens. */
+/* False: text has no url that would change. The question costs little. Text must have no white
+ * space between its tokens. */
 bool fhir_attachments_may(const struct fhir_attachments *f, sv text);
 
 /* root is the tree that json_read() made of body->json. *n: urls that changed; when there are some,

@@ -259,7 +259,7 @@ static void build_member(struct fhir_member *m, const struct fhir_element *e, sv
 {
     sv inside = sv_tail(spec, sv_find(spec, '(') + 1);
     sv code = sv_head(spec, sv_find(spec, '('));
-    /* ')' */
+    /* without its ')' */
     if (inside.len)
         inside.len--;
     if (code.ptr[0] == '#')

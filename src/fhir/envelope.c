@@ -205,7 +205,7 @@ static sv key(struct walk *w, char tmp[64])
 {
     sv name = unescape_key(string(w), tmp);
     skip_blank(w);
-    /* ':' */
+    /* over the colon */
     w->p++;
     return name;
 }
@@ -256,7 +256,7 @@ static err_code meta_members(struct walk *w, const char *base, struct fhir_body 
         }
     }
     flush_run(w);
-    /* '}' stays in the run */
+    /* the bracket stays in the run */
     w->p++;
     b->hole = kept ? FHIR_HOLE_META : FHIR_HOLE_META_EMPTY;
     return ERR_OK;
@@ -370,7 +370,7 @@ static err_code walk_resource(sv text, sv set_id, char *base, char **end, struct
     };
     struct found f = { 0 };
     skip_blank(&w);
-    /* '{' */
+    /* over the bracket */
     w.p++;
     for (;;) {
         skip_blank(&w);

@@ -12,8 +12,8 @@
 #include "fhir/validate.h"
 
 #define FHIR_OUTCOME_MAX (16u << 10) /* bytes of an outcome that goes into a line or an extension */
-/* Of a resource of this length: a small one has a small outcome, so that many are bounded by their
- * text. */
+/* Most bytes of the outcome of a resource of this length. A small resource has a small outcome, so
+ * the outcomes of many are bounded by their texts. */
 static inline size_t fhir_outcome_max(size_t resource_bytes)
 {
     size_t max = resource_bytes * 4;
@@ -24,14 +24,14 @@ static inline size_t fhir_outcome_max(size_t resource_bytes)
 
 /* One item of OperationOutcome.issue. */
 void fhir_issue_write(struct json_writer *w, const struct fhir_issue *i);
-/* The whole outcome, appended. What would take it past max_bytes is left out; that something was
- * left out, here or by the walk, is said by a last issue. ERR_TOO_LARGE: out is full. */
+/* The whole outcome, appended. Issues that would take it past max_bytes are left out. A last issue
+ * says so when some were left out, here or by the walk. ERR_TOO_LARGE: out is full. */
 MUST_USE err_code fhir_outcome_write(const struct fhir_issues *issues, size_t max_bytes,
                                      struct buf *out, struct err *e);
 
 /* The resource's stored form with an extension of FHIR_VALIDATION_ISSUE_URL whose valueString is
- * `outcome`; one that a former write left goes. As it was when the type has no extensions, or what
- * stands there is no array.
+ * `outcome`; an extension that an earlier write left goes. Nothing changes when the type has no
+ * extensions, or when its "extension" is no array.
  *   root  the tree of body->json
  *   body  in and out; json is owned by the arena afterwards when it changed */
 MUST_USE err_code fhir_issues_mark(fhir_type type, yyjson_val *root, sv outcome, struct arena *a,

@@ -1,12 +1,13 @@
 /* http_server.h - HTTP/1.1 on libmicrohttpd: an epoll thread pool, whole bodies in, whole answers
  * or files out.
  *
- * A request is handed to the handler when its body is complete. The handler answers with
- * http_reply(), at once or later from any thread (the connection is suspended meanwhile and costs
- * no thread); it must answer exactly once. Server threads do only what is short; callouts go to
- * workers. The target is passed as received, byte for byte, because signatures cover it. A head
- * that a proxy may read in another way than we do is refused. Limits: base/limits.h; past them 413,
- * and 431 with a plain text answer of the server itself. Floor: net. */
+ * The handler gets a request when its body is complete. It answers exactly once, with http_reply(),
+ * at once or later and from any thread; meanwhile the connection is suspended and costs no thread.
+ * Server threads do only short work; callouts go to workers. The target is passed as received, byte
+ * for byte, because signatures cover it. A head that a proxy may read in another way than we do is
+ * refused.
+ * Limits: base/limits.h; past them 413, or 431 with a plain text answer of the server itself.
+ * Floor: net. */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
@@ -47,16 +48,16 @@ sv http_header_get(const struct http_request *req, const char *name);
 
 struct http_exchange; /* one request and its answer */
 const struct http_request *http_exchange_request(struct http_exchange *x);
-/* Has the caller of x hung up? For long work, from any thread, until x is answered; one poll(2).
- * The caller's end of stream counts, because it is all that is seen of a caller that closed, was
- * killed or gave up. So one that shuts down its sending side behind the request and goes on
- * reading, which no client that we know does, is taken for gone as well: whoever asks must have an
- * answer for him all the same. */
+/* Has the caller of x hung up? Long work may ask, from any thread, until x is answered; it costs
+ * one poll(2). The caller's end of stream counts, because nothing else is seen of a caller who
+ * closed, was killed or gave up. A caller who ends only his sending side and goes on reading is
+ * taken for gone as well. No client that we know does that; still, whoever asks must give him an
+ * answer. */
 bool http_exchange_gone(struct http_exchange *x);
 
-/* What connections may take; 0: as base/limits.h says. A connection for which there is no place is
- * answered as `crowded`, one request, and only n_crowded of these are kept: each further one ends
- * the oldest. Between two requests a connection has its place as long as nobody else wants it. */
+/* What connections may take; 0: as base/limits.h says. A connection without a place has one request
+ * answered, as `crowded`. Only n_crowded of these are kept: each further one ends the oldest.
+ * Between two requests a connection keeps its place as long as nobody else wants it. */
 struct http_limits {
     unsigned n, n_per_address, n_crowded;
     uint64_t head_us; /* for a head */
@@ -65,10 +66,10 @@ struct http_limits {
     uint64_t sweep_us; /* how often that is looked at */
     /* memory of bodies, arriving and worked on: of all, and of those of one address */
     size_t bodies, bodies_per_address;
-    /* Of bodies of nobody known yet: `unproven` bytes of each are in memory, up to unproven_most
-     * where all have no more than unproven_all beyond that; then it goes on in a file. Where files
-     * have no room, one that began before old_us, or got nothing for still_us, makes some: the one
-     * that has waited longest for more. */
+    /* Bodies of callers who are not known yet: each has `unproven` bytes in memory, or up to
+     * unproven_most while all together have no more than unproven_all. The rest of it goes into a
+     * file. When files have no room, one that is older than old_us, or got nothing for still_us,
+     * makes room: the one that has waited longest for more. */
     size_t unproven, unproven_most, unproven_all;
     uint64_t files, files_per_address, old_us, still_us, free_disk;
     unsigned n_files; /* half of them of one address */
@@ -92,8 +93,7 @@ struct http_server_config {
     struct http_limits limits;
     unsigned idle_timeout_s;
     const char *spool_dir; /* for bodies and answers in files without a name; NULL: none are made */
-    /* The head of a request that has a body is in, and says nothing too large for *out as it is
-     * set. */
+    /* Called when the head of a request with a body is there: what may the body be? */
     void (*accept)(void *ctx, struct http_request *req, struct http_allowance *out);
     void (*handler)(void *ctx, struct http_exchange *x);
     void *ctx;
@@ -107,14 +107,14 @@ sv http_server_address(const struct http_server *s);
 void http_server_stop(struct http_server *s, unsigned drain_ms);
 
 /* Is there room for an answer with a body of so many bytes? It is kept for x until x ends. False:
- * answers that are not read yet take all that they may; answer something under 64 KiB, for which
- * there is always room. Who does not ask gets the room for what he has made, or memory beyond
- * it. */
+ * answers that are not read yet take all that they may. Then answer something under 64 KiB, for
+ * which there is always room. A handler that does not ask gets room for the answer that it has
+ * made, or memory beyond it. */
 MUST_USE bool http_room(struct http_exchange *x, size_t len);
 
 /* Send the answer; *x ends with it. Headers are copied; body is taken (b is emptied; NULL: no
  * body). Content-Length and Date are added; a HEAD request gets no body. A body of HTTP_PACK_MIN or
- * more goes out in gzip's form to who takes it (Accept-Encoding). */
+ * more goes out in gzip's form to a caller that takes it (Accept-Encoding). */
 void http_reply(struct http_exchange *x, unsigned status, const struct http_header *headers,
                 size_t n_headers, struct buf *body);
 
