@@ -28,7 +28,7 @@ err_code buf_reserve(struct buf *b, size_t more, struct err *e)
     while (cap < need)
         cap = cap > b->max / 2 ? b->max : cap * 2;
     char *p = realloc(b->ptr, cap);
-    /* true exhaustion of the machine: restart recovers */
+    /* The machine has no memory left: a restart recovers. */
     if (p == NULL)
         abort();
     b->ptr = p;

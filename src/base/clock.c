@@ -22,7 +22,7 @@ uint64_t clock_mono_us(void)
 void clock_cond_init(pthread_cond_t *c)
 {
     pthread_condattr_t mono;
-    /* none of these can fail */
+    /* None of these calls can fail. */
     (void)pthread_condattr_init(&mono);
     (void)pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
     (void)pthread_cond_init(c, &mono);

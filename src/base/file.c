@@ -36,7 +36,7 @@ static err_code read_all(int fd, struct buf *out, struct err *e)
         TRY(buf_reserve(out, want < left ? want : left, e));
         size_t room = out->cap - out->len;
         if (room == 0) {
-            /* full to the cap: one more byte decides */
+            /* The buf is full: one more byte would be too much. */
             char c;
             ssize_t more = read(fd, &c, 1);
             return more == 0 ? ERR_OK
@@ -169,7 +169,7 @@ err_code file_write_atomic(const char *path, sv bytes, struct err *e)
     if (rc == ERR_OK && rename(tmp, path) != 0)
         rc = file_os_err(e, "cannot rename file");
     if (rc != ERR_OK) {
-        /* best effort: the error is already known */
+        /* As well as it goes: the error is known already. */
         (void)unlink(tmp);
         return rc;
     }

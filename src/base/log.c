@@ -152,7 +152,7 @@ static struct {
 static void write_out(sv lines)
 {
     ssize_t n = write(STDERR_FILENO, lines.ptr, lines.len);
-    /* nowhere to report a log that cannot be written */
+    /* There is nowhere to report a log that cannot be written. */
     (void)n;
 }
 
@@ -225,7 +225,7 @@ static void catch_crashes(void)
     struct sigaction mine = { .sa_handler = on_crash, .sa_flags = (int)SA_RESETHAND | SA_NODEFER };
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
         struct sigaction have;
-        /* a sanitizer's own stays */
+        /* A sanitizer's own handler stays. */
         if (sigaction(signals[i], NULL, &have) == 0 && have.sa_handler == SIG_DFL)
             (void)sigaction(signals[i], &mine, NULL);
     }
@@ -235,7 +235,7 @@ void log_hold(void)
 {
     clock_cond_init(&out.locked.changed);
     out.locked.stopping = false;
-    /* each line by itself, then */
+    /* Without the thread each line is written by itself. */
     if (pthread_create(&out.flusher, NULL, flusher, NULL) != 0)
         return;
     catch_crashes();

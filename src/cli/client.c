@@ -2,13 +2,13 @@
  * read whole. An answer that is no success becomes an error with the endpoint's own words. */
 #include "cli/client.h"
 
+#include "auth/credentials.h"
 #include "base/clock.h"
 #include "codec/hash.h"
 #include "codec/instant.h"
 #include "codec/json.h"
 #include "codec/sigv4.h"
 #include "codec/uri.h"
-#include "auth/credentials.h"
 
 #include <curl/curl.h>
 #include <limits.h>

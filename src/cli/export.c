@@ -223,9 +223,8 @@ static err_code describe(struct run *r, struct arena *a, struct export_state *ou
     out->message = json_string(json_get(j, "Message"));
     out->folder = json_string(
         json_get(json_get(json_get(j, "OutputDataConfig"), "S3Configuration"), "S3Uri"));
-    /* stays 0 */
+    /* A time that is not told stays 0. */
     IGNORE(!sv_to_double(json_number(json_get(j, "SubmitTime")), &out->submit_s));
-    /* likewise */
     IGNORE(!sv_to_double(json_number(json_get(j, "EndTime")), &out->end_s));
     return out->status.len ? ERR_OK : ERR(e, ERR_PEER, "the endpoint's answer has no JobStatus");
 }

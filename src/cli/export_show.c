@@ -100,9 +100,8 @@ static size_t gather(yyjson_val *root, struct file *out)
                                 .name = last_part(json_string(json_get(v, "url"))) };
             if (f->type.len == 0 && json_get(v, "blocks"))
                 f->type = SV_LIT("by patient");
-            /* not told: 0 */
+            /* A number that is not told stays 0. */
             IGNORE(!sv_to_u64(json_number(json_get(v, "count")), &f->count));
-            /* likewise */
             IGNORE(!sv_to_u64(json_number(json_get(v, "bytes")), &f->bytes));
         }
     }

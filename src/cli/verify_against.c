@@ -70,7 +70,7 @@ static bool store_count(const struct verify *v, const char *type, uint64_t *out)
         return true;
     if (!v->whole)
         return false;
-    /* a type that is not named: none */
+    /* A type that is not named: none. */
     IGNORE(!sv_to_u64(json_number(json_get(json_get(v->manifest, "countPerType"), type)), out));
     return true;
 }
@@ -79,7 +79,7 @@ static bool store_count(const struct verify *v, const char *type, uint64_t *out)
 static bool holds_all(const struct verify *v, const char *type)
 {
     uint64_t exported = 0, met;
-    /* likewise */
+    /* A type that is not named: none. */
     IGNORE(
         !sv_to_u64(json_number(json_get(json_get(v->manifest, "countPerType"), type)), &exported));
     return store_count(v, type, &met) && met == exported;
@@ -164,7 +164,7 @@ static int row_cmp(const void *a, const void *b)
 
 struct gather {
     struct buf rows, scratch;
-    /* of resources that the store holds; NULL: that stand in the files */
+    /* The rows are of resources that the store holds; NULL: of those in the files. */
     const struct verify *store;
 };
 
@@ -257,7 +257,7 @@ static err_code check_type(struct against *x, fhir_type type, struct err *e)
 
 static bool in_files(const struct verify *v, fhir_type type)
 {
-    /* of files that hold several types */
+    /* Files that hold several types are counted there. */
     yyjson_val *counts = json_get(v->manifest, "countPerType");
     for (size_t i = 0; i < v->n_files; i++)
         if (v->files[i].role == VERIFY_OUTPUT &&
@@ -270,7 +270,7 @@ static bool in_files(const struct verify *v, fhir_type type)
 static err_code check_all(struct against *x, struct err *e)
 {
     for (unsigned t = 1; t <= fhir_n_types(); t++)
-        /* of the others the counts say that there was none */
+        /* That the store had none of the other types is told by the counts. */
         if (in_files(x->v, (fhir_type)t))
             TRY(check_type(x, (fhir_type)t, e));
     verify_note(x->v, "store: every resource of the files was compared");

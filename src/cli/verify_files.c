@@ -21,7 +21,7 @@ struct reading {
 
 static bool tell(struct reading *r)
 {
-    /* of one file */
+    /* So many of one file are told. */
     return r->bad++ < 5;
 }
 

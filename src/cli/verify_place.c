@@ -3,9 +3,9 @@
  * and do not know which it is. */
 #include "cli/verify_private.h"
 
+#include "auth/credentials.h"
 #include "codec/uri.h"
 #include "s3/s3.h"
-#include "auth/credentials.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -133,7 +133,7 @@ static err_code fd_read(void *ctx, void *dst, size_t cap, size_t *n, struct err 
 
 static void fd_close(void *ctx)
 {
-    /* only read */
+    /* The file was only read. */
     (void)close((int)(intptr_t)ctx);
 }
 
@@ -190,7 +190,7 @@ static err_code walk(const char *dir, sv below, unsigned depth, struct listing *
         else if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
             rc = walk(path.ptr, name, depth + 1, l, e);
         else if (!S_ISDIR(st.st_mode))
-            /* of a folder all are wanted */
+            /* Every file of a folder is wanted, so the answer does not matter. */
             (void)l->each(l->ctx, name, (uint64_t)st.st_size);
     }
     closedir(d);

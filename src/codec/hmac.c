@@ -16,7 +16,7 @@
 void hash_sha256_of(sv bytes, unsigned char out[SHA256_LEN])
 {
     SHA256_CTX c;
-    /* none of the three can fail */
+    /* None of these calls can fail. */
     (void)SHA256_Init(&c);
     if (bytes.len)
         (void)SHA256_Update(&c, bytes.ptr, bytes.len);
@@ -56,7 +56,7 @@ static void go_on(const uint32_t from[8], sv bytes, unsigned char out[SHA256_LEN
     (void)SHA256_Init(&c);
     for (size_t i = 0; i < 8; i++)
         c.h[i] = from[i];
-    /* bits so far */
+    /* So many bits were hashed so far. */
     c.Nl = BLOCK * 8;
     if (bytes.len)
         (void)SHA256_Update(&c, bytes.ptr, bytes.len);

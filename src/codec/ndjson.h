@@ -46,10 +46,11 @@ DEFINE_CLEANUP(struct ndjson_reader, ndjson_close)
  * least target_bytes or NDJSON_FILL_LINES lines, or the input ends; a line that does not fit any
  * more waits for the next call.
  *   n_lines     lines appended (blank ones counted)
- *   long_line   set when a line over max_line_bytes was met. That line is passed over, its number is
- *               the one after those appended, and the call returns at once so that it can be
+ *   long_line   set when a line over max_line_bytes was met. That line is passed over, its number
+ *               is the one after those appended, and the call returns at once so that it can be
  *               reported
- * ERR_EOF when nothing is left: nothing is appended, and ndjson_offset() is the end of the input. */
+ * ERR_EOF when nothing is left: nothing is appended, and ndjson_offset() is the end of the
+ * input. */
 MUST_USE err_code ndjson_fill(struct ndjson_reader *r, size_t target_bytes, struct buf *dst,
                               uint64_t *n_lines, bool *long_line, struct err *e);
 /* Plain bytes consumed by all fills so far, a resume point for skip_bytes. */

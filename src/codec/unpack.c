@@ -202,7 +202,7 @@ static err_code check_bound(const struct unpack *u, struct err *e)
     if (u->plain > u->bound.max_bytes)
         return ERR(e, ERR_TOO_LARGE, "it unpacks to more than %llu bytes",
                    (unsigned long long)u->bound.max_bytes);
-    /* what was read ahead has given nothing yet */
+    /* Bytes that were read ahead have given nothing yet. */
     uint64_t used = u->packed - (u->in_len - u->in_at);
     if (u->plain > u->bound.free_bytes && u->plain / u->bound.ratio > used)
         return ERR(e, ERR_TOO_LARGE, "it unpacks to more than %u times its size", u->bound.ratio);

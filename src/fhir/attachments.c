@@ -33,7 +33,7 @@ static bool is_web(sv url)
 /* "http://host:port" of "http://host:port/path". */
 static sv origin_of(sv base)
 {
-    /* behind "://" */
+    /* Behind "://". */
     size_t at = sv_find(base, ':') + 3;
     return sv_head(base, at + sv_find(sv_tail(base, at), '/'));
 }
@@ -89,7 +89,7 @@ static bool moves(const struct fhir_attachments *f, sv url, sv around, sv *head,
     if (url.len == 0 || strchr("#?", url.ptr[0]) || sv_starts(url, SV_LIT("//")) ||
         !is_plain_path(url))
         return false;
-    /* it is relative to the place that the entry comes from */
+    /* The url is relative to the place that the entry comes from. */
     if (is_web(around) && !is_below(around, f->base) && !is_below(around, f->other))
         return false;
     *tail = url;
@@ -285,7 +285,7 @@ static err_code each_link(void *ctx, fhir_link_kind kind, sv text, sv *out, stru
     TRY(buf_add(&w->url, tail, e));
     *out = buf_sv(&w->url);
     w->n++;
-    /* of characters that JSON does not escape */
+    /* The new url has no characters that JSON escapes, so its length is that of its text. */
     if (w->links->raw.ptr < w->hole)
         w->before += out->len - w->links->raw.len;
     return ERR_OK;

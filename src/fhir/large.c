@@ -33,7 +33,7 @@ static void skip_string(struct members *m)
             b--;
         if ((p - b) % 2 == 0)
             break;
-        /* what is in front of it was counted */
+        /* The bytes in front of it were counted. */
         from = ++p;
     }
     m->broken |= p == NULL;

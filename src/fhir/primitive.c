@@ -66,7 +66,7 @@ static bool too_long(sv t)
     if (t.len <= STRING_MAX)
         return false;
     for (size_t i = 0; i < t.len; i++)
-        /* all but continuation bytes */
+        /* Every byte begins a character but a continuation byte. */
         n += ((unsigned char)t.ptr[i] & 0xC0) != 0x80;
     return n > STRING_MAX;
 }
@@ -116,7 +116,7 @@ static bool no_space(sv t)
 /* [^\s]+(\s[^\s]+)* */
 static bool code_ok(sv t)
 {
-    /* none at the start either */
+    /* White space may not stand at the start either. */
     bool after_space = true;
     if (too_long(t))
         return false;

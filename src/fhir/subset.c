@@ -54,7 +54,7 @@ static void write_meta(struct json_writer *w, yyjson_val *meta, uint64_t version
     json_arr(w);
     yyjson_arr_iter tags = yyjson_arr_iter_with(json_get(meta, "tag"));
     while ((tag = yyjson_arr_iter_next(&tags)) != NULL)
-        /* it was cut before */
+        /* A resource that was cut before has the tag already. */
         if (!says_subsetted(tag))
             json_val(w, tag);
     json_obj(w);

@@ -15,7 +15,7 @@
 
 static void file_drop(struct http_answer *a)
 {
-    /* it has no name: nothing is kept */
+    /* The file has no name: closed, it is gone. */
     if (a->in_file)
         (void)close(a->fd);
     a->in_file = false;
@@ -49,7 +49,7 @@ bool http_answer_find_room(struct http_answer *a, struct http_conn *c, const cha
 
 void http_answer_done(struct http_answer *a, struct http_conn *c)
 {
-    /* less always fits */
+    /* A share may always become smaller. */
     if (a->counted)
         (void)http_share_set_answer(c, 0, 0);
     a->counted = false;
@@ -63,7 +63,7 @@ static struct MHD_Response *from_file(struct http_answer *a, struct buf *body)
         r = MHD_create_response_from_fd_at_offset64(body->len, a->fd, 0);
     if (r == NULL)
         return NULL;
-    /* the answer closes it */
+    /* The answer closes the file. */
     a->in_file = false;
     buf_done(body);
     return r;
@@ -80,7 +80,7 @@ struct MHD_Response *http_answer_take(struct http_answer *a, struct http_conn *c
     (void)http_answer_find_room(a, c, spool_dir, body->len);
     if (a->in_file)
         r = from_file(a, body);
-    /* also when the file could not be written: the answer is made, and it is one */
+    /* Also when the file could not be written: the answer is made, and it is one answer. */
     if (r == NULL) {
         r = MHD_create_response_from_buffer(body->len, body->ptr, MHD_RESPMEM_MUST_FREE);
         *body = BUF_INIT(body->max);

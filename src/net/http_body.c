@@ -27,10 +27,10 @@ void http_body_init(struct http_body *b, const struct http_allowance *a, uint64_
 
 void http_body_done(struct http_body *b, struct http_conn *c)
 {
-    /* less always fits */
+    /* A share may always become smaller. */
     if (b->memory.cap || b->fd >= 0)
         (void)http_share_set(c, (struct http_share){ 0 });
-    /* it has no name: nothing is kept */
+    /* The file has no name: closed, it is gone. */
     if (b->fd >= 0)
         (void)close(b->fd);
     buf_done(&b->memory);
@@ -110,7 +110,7 @@ static bool out_of_file(struct http_body *b, struct http_conn *c)
             return false;
         at += (size_t)n;
     }
-    /* only read */
+    /* The file was only read. */
     (void)close(b->fd);
     b->fd = -1;
     return true;
@@ -138,7 +138,7 @@ body_result http_body_end(struct http_body *b, struct http_conn *c)
 {
     if (b->fd >= 0)
         return out_of_file(b, c) ? BODY_OK : BODY_NO_ROOM;
-    /* it is checked now */
+    /* The whole body is checked now, so it counts as that of a known caller. */
     if (!b->proven && b->memory.cap > c->all->limits.unproven)
         (void)http_share_set(c, (struct http_share){ .memory = b->memory.cap });
     return BODY_OK;

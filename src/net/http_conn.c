@@ -37,7 +37,7 @@ static void address_of(const struct sockaddr *from, unsigned char out[16])
 {
     memset(out, 0, 16);
     if (from && from->sa_family == AF_INET) {
-        /* as IPv6 writes it */
+        /* IPv6 writes an IPv4 address like this. */
         out[10] = out[11] = 0xFF;
         memcpy(out + 12, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
     } else if (from && from->sa_family == AF_INET6) {
@@ -172,7 +172,7 @@ bool http_conn_is_crowded(struct http_conn *c)
     if (!c->crowded)
         return false;
     pthread_mutex_lock(&c->all->locked.lock);
-    /* one is free by now */
+    /* A place is free by now. */
     if (!c->is_cut && place_take_locked(c)) {
         c->all->locked.n_crowded--;
         c->crowded = false;
@@ -367,9 +367,10 @@ void http_conn_close(struct http_conn *c)
 
 void http_conn_is_at(struct http_conn *c, conn_phase phase, uint64_t now_us)
 {
-    /* whoever still sees the phase before sees a time of that kind */
+    /* CONN_WORK has no time. A thread that still sees the phase before must not find 0 for its
+     * time. */
     if (phase != CONN_WORK)
         atomic_store_explicit(&c->since_us, now_us, memory_order_relaxed);
-    /* who sees it sees its time */
+    /* A thread that sees the phase sees its time too. */
     atomic_store_explicit(&c->phase, phase, memory_order_release);
 }

@@ -66,7 +66,7 @@ bool http_gzip(struct buf *body)
     bool ok = isal_deflate(&p->z) == COMP_OK && p->z.internal_state.state == ZSTATE_END;
     size_t len = p->z.total_out;
     free(p);
-    /* it does not get smaller */
+    /* The body does not get smaller. */
     if (!ok) {
         free(out);
         return false;
@@ -118,7 +118,7 @@ static ssize_t pack_read(void *cls, uint64_t pos, char *out, size_t max)
     p->z.next_out = (uint8_t *)out;
     p->z.avail_out = (uint32_t)(max < PACK_OUT_BYTES ? max : PACK_OUT_BYTES);
     uint32_t room = p->z.avail_out;
-    /* until there is something to send */
+    /* Until there is something to send. */
     while (p->z.avail_out == room && !p->done) {
         if (p->z.avail_in == 0 && !p->z.end_of_stream && !refill(p))
             return MHD_CONTENT_READER_END_WITH_ERROR;

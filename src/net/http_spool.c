@@ -20,7 +20,7 @@ int http_spool_open(const char *dir)
     int n = snprintf(path, sizeof path, "%s/body-XXXXXX", dir);
     if (n < 0 || (size_t)n >= sizeof path || (fd = mkostemp(path, O_CLOEXEC)) < 0)
         return -1;
-    /* else it has a name until the data folder is tidied */
+    /* If this fails the file has a name until the data folder is tidied. */
     (void)unlink(path);
     return fd;
 }

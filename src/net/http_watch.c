@@ -164,7 +164,7 @@ static void *watch(void *arg)
             break;
         (void)poll(l->fds, 1 + l->n, busy ? (int)(all->limits.sweep_us / 1000) : -1);
         uint64_t now_us = clock_mono_us();
-        /* it only wakes */
+        /* The number only wakes this thread. */
         if (l->fds[0].revents)
             (void)!read(all->wake_fd, &ignored, sizeof ignored);
         for (unsigned i = l->n; i-- > 0;)

@@ -1,14 +1,16 @@
-/* actions.c - which actions there are, and what a policy names that is none of them.
+/* actions.c - actions that a policy names and that do not exist.
  *
- * IAM takes a policy with any action in it, and so do we: a name that is none grants nothing in Action, and keeps
- * nothing back in a Deny or in NotAction, without a word. So each is told once when the policies are read.
- * Known: what is served here, HealthLake's operations that are not, and iam:PassRole. Actions of other services are no
- * matter of ours, unless the service looks like a slip. */
+ * IAM takes a policy with any action in it, and so do we. A name that does not exist grants nothing
+ * in Action, and keeps nothing back in a Deny or in NotAction, without a word. So each such name is
+ * told once, when the policies are read.
+ *
+ * These exist: the actions that are served here, HealthLake's other operations, and iam:PassRole.
+ * Actions of other services are passed over, unless the service looks like a slip. */
 #include "server/actions.h"
 
+#include "aws/aws.h"
 #include "base/log.h"
 #include "base/near.h"
-#include "aws/aws.h"
 #include "rest/rest.h"
 
 #define OURS     SV_LIT("healthlake")
@@ -46,10 +48,11 @@ bool action_is_odd(sv pattern, sv *service, sv *near)
     bool ours = policy_pattern_matches(of, OURS), iam = policy_pattern_matches(of, SV_LIT("iam"));
     *service = OURS;
     *near = SV_NONE;
-    if (colon == pattern.len) /* "*" */
+    /* "*" */
+    if (colon == pattern.len)
         return false;
-    if (!ours &&
-        iam) { /* one action of IAM's many is asked for here; what looks like it is meant to be it */
+    /* one action of IAM's many is asked for here; what looks like it is meant to be it */
+    if (!ours && iam) {
         *service = SV_LIT("iam");
         *near =
             policy_pattern_matches(wanted, PASSROLE) ? SV_NONE : near_name(wanted, pass_role, NULL);

@@ -178,7 +178,7 @@ static err_code open_world(struct rooms *r, struct err *e)
 static void on_reindex(void *ctx, const struct store_reindex *r)
 {
     static const char *const states[] = { "begun", "under way", "done", "stopped", "failed" };
-    /* of all data stores */
+    /* When progress of any data store was told last. */
     static _Atomic uint64_t last_us;
     (void)ctx;
     if (r->state == STORE_REINDEX_UNDER_WAY && clock_mono_us() - last_us < REINDEX_LOG_US)
@@ -239,7 +239,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     r->env = store_env_new((size_t)c->cache_mib << 20, BACKGROUND);
     store_env_on_reindex(r->env, on_reindex, NULL);
     TRY(store_registry_new(r->env, r->stores_path, &r->stores, e));
-    /* whoever waits holds a connection */
+    /* A caller who waits for a job holds a connection. */
     unsigned may_wait = c->max_connections / WAITERS_PART;
     struct parking_config pc = { may_wait < PARKED_MAX ? may_wait : PARKED_MAX, PARKED_WAIT_US,
                                  PARKED_PAUSE_US };
@@ -303,7 +303,7 @@ static err_code rooms_open(struct rooms *r, struct err *e)
 
 static void rooms_close(struct rooms *r)
 {
-    /* who waits for an end is answered now */
+    /* Callers who wait for the end of a job are answered now. */
     parking_close(r->parking);
     http_server_stop(r->http, DRAIN_MS);
     service_free(r->service);

@@ -1,4 +1,5 @@
-/* The synthetic population: the same whenever it is made, valid, and with every reference led to. */
+/* The synthetic population: the same whenever it is made, valid, and with every reference led
+ * to. */
 #include "test.h"
 
 #include "codec/json.h"
