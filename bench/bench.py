@@ -3,7 +3,7 @@
 
   generate   the generator, MB/s
   import     an import job from a directory, validated and with all indexes, against the parse rate of yyjson over the
-             same bytes; its processor time; bytes on disk. The same of synthea-small where it is beside the checkout
+             same bytes; its processor time; bytes on disk. The same of Synthea's patients, if FHIRLAKE_SYNTHEA names a folder of them
   export     an export job to a directory, digests included, against `cp -r` of the same files
   s3         an export job to a plain-HTTP S3 sink, against raw libcurl PUT of the same bytes
   ask        exports of a window in which 0.1 % changed, of a Group of 100 patients among 100,000, and of all patients,
@@ -30,6 +30,28 @@ import subprocess
 import sys
 import tempfile
 import time
+
+BENCHMARKS = ("generate", "import", "export", "s3", "ask", "memory", "start", "reads", "together", "share", "creates", "search")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="which; all without")
+    parser.add_argument("--gb", type=float, default=2.0)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=5, help="of one measurement of the REST API")
+    parser.add_argument("--dir", default=None, help="folder for some 10 GB of scratch")
+    args = parser.parse_args()
+    wrong = [name for name in args.names if name not in BENCHMARKS]
+    if wrong:
+        parser.error(f"there is no benchmark {wrong[0]}; there are {', '.join(BENCHMARKS)}")
+    return args
+
+
+if os.environ.get("FHIRLAKE_ONLY_ARGUMENTS"):  # ./dev asks before it builds, and before boto3 is installed
+    arguments()
+    sys.exit()
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
@@ -167,12 +189,12 @@ class Bench:
 
     def import_(self):
         self.import_set("generated", self.data(self.args.gb))
-        if fhirlake.SYNTHEA.exists():
+        if fhirlake.SYNTHEA:
             folder = self.work / "synthea"
             folder.mkdir(exist_ok=True)
             for path in fhirlake.SYNTHEA.glob("*.ndjson.zst"):
                 subprocess.run(["zstd", "-dqf", path, "-o", folder / path.name.removesuffix(".zst")], check=True)
-            self.import_set("synthea-small", folder)
+            self.import_set("synthea", folder)
 
     def import_set(self, name, folder):
         files = sorted(folder.glob("*.ndjson"))
@@ -417,6 +439,7 @@ NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.ex
          "together": lambda b: of_rest(b).together(),
          "share": lambda b: of_rest(b).share(),
          "creates": lambda b: of_rest(b).creates(), "search": lambda b: of_rest(b).search()}
+assert tuple(NAMES) == BENCHMARKS
 
 
 def of_rest(bench):
@@ -424,17 +447,7 @@ def of_rest(bench):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="which; all without")
-    parser.add_argument("--gb", type=float, default=2.0)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=5, help="of one measurement of the REST API")
-    parser.add_argument("--dir", default=None, help="folder for some 10 GB of scratch")
-    args = parser.parse_args()
-    wrong = [name for name in args.names if name not in NAMES]
-    if wrong:
-        parser.error(f"there is no benchmark {wrong[0]}; there are {', '.join(NAMES)}")
+    args = arguments()
     bench = Bench(args)
     print(f"fhirlake benchmarks, {args.gb:g} GB, min / median / max of {args.runs}")
     try:

@@ -4,15 +4,13 @@ import argparse
 import configparser
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
 import time
-
-import boto3
-import botocore.config
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = ROOT / "build" / "fhirlake"
@@ -63,12 +61,20 @@ def follow(describe, total, exported_bytes=None):
         time.sleep(0.1)
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
     parser.add_argument("--patients", type=int, default=2000, help="synthetic patients to load (default 2000)")
     parser.add_argument("--keep", action="store_true", help="leave the server running and its data in place")
     args = parser.parse_args()
+    if args.patients < 1:
+        parser.error("--patients is at least 1")
+    return args
 
+
+def main():
+    args = arguments()
+    if os.environ.get("FHIRLAKE_ONLY_ARGUMENTS"):  # ./dev asks before it builds
+        return
     shutil.rmtree(DATA, ignore_errors=True)
     step(f"Generating {args.patients:,} synthetic patients (nobody in them is real)")
     made = subprocess.run([BIN, "generate", "--patients", str(args.patients), "--out", DATA / "objects/input/synthea"],
@@ -96,6 +102,9 @@ def main():
 
 
 def run(args, url):
+    import boto3  # not above: arguments are looked at before it is installed
+    import botocore.config
+
     keys = configparser.ConfigParser()
     keys.read(DATA / "credentials")
     section = keys[keys.sections()[0]]

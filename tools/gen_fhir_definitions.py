@@ -1,28 +1,24 @@
 #!/usr/bin/env python3
-"""Writes src/fhir/elements.inc and src/fhir/bindings.inc: what FHIR R4 says of every element.
+"""Writes elements.inc and bindings.inc of src/fhir: what FHIR R4 says of every element.
 
-Usage: tools/gen_fhir_definitions.py [FOLDER]      (default ../shared/fhir-r4; the results are committed)
+    tools/gen_fhir_definitions.py [--check] [FOLDER]
 
 elements.inc: one STRUCT row per data type, resource type and backbone element, its own ELEM rows below it (those
 of its base are not repeated; this script checks that they are the same), then its RULE rows. bindings.inc: the
-value sets of required bindings. The rows are described in src/fhir/definitions_build.c, which reads them."""
-import gzip
+value sets of required bindings, with the codes that their definitions come to. The rows are described in
+src/fhir/definitions_build.c, which reads them.
+Source: the StructureDefinition, ValueSet and CodeSystem resources of FHIR R4 (4.0.1), which ./dev fhir-data brings into
+.deps/fhir-r4."""
 import itertools
-import json
-import pathlib
 import re
-import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-SOURCE = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / ".." / "shared" / "fhir-r4")
+import generated
+
+args = generated.arguments(__doc__)
 MADE = "/* Made by tools/gen_fhir_definitions.py from the definitions of FHIR R4 (4.0.1); do not edit. */"
 PROFILE = "http://hl7.org/fhir/StructureDefinition/"
 FHIR_TYPE = PROFILE + "structuredefinition-fhir-type"
 WIDTH = 110
-
-
-def ndjson(name):
-    return [json.loads(line) for line in gzip.open(SOURCE / name)]
 
 
 def quote(text):
@@ -41,7 +37,8 @@ def lines_of(words, between):
     return "\n    ".join(quote(line) for line in out + [line])
 
 
-definitions = {d["type"]: d for f in ("profiles-types.ndjson.gz", "profiles-resources.ndjson.gz") for d in ndjson(f)}
+definitions = {d["type"]: d for kinds in (("complex-type", "primitive-type"), ("resource",))
+               for d in generated.base_types(args.folder, *kinds)}
 complex_types = {n: d for n, d in definitions.items() if d["kind"] != "primitive-type"}
 
 # ---- elements ----
@@ -205,55 +202,92 @@ def rules_of(name):
             yield c["key"], c["human"].strip().rstrip("."), term
 
 
+# ---- value sets ----
+
+class NotEnumerable(Exception):
+    """A value set whose codes the definitions do not list; the text says why."""
+
+
+value_set_of = {d["url"]: d for d in generated.definitions(args.folder, "ValueSet")}
+code_system_of = {d["url"]: d for d in generated.definitions(args.folder, "CodeSystem")}
+
+
+def concepts(system):
+    """Every code of a code system, each before those below it."""
+    definition = code_system_of.get(system)
+    if definition is None or definition["content"] != "complete":
+        raise NotEnumerable(system)
+
+    def below(listed):
+        for concept in listed:
+            yield concept["code"]
+            yield from below(concept.get("concept", []))
+    return below(definition["concept"])
+
+
+def selected(part):
+    """The (system, code) of one part of a compose: listed, a whole system's, or those that value sets have in common."""
+    assert "filter" not in part, part  # no required binding of R4 has any
+    sets = [codes_of(url.split("|")[0]) for url in part.get("valueSet", [])]
+    if "system" in part:
+        listed = [c["code"] for c in part["concept"]] if "concept" in part else concepts(part["system"])
+        sets.insert(0, [(part["system"], code) for code in listed])
+    return [code for code in sets[0] if all(code in other for other in sets[1:])]
+
+
+def codes_of(url):
+    if url not in value_set_of:
+        raise NotEnumerable("value set not in package")
+    compose = value_set_of[url]["compose"]
+    excluded = {code for part in compose.get("exclude", []) for code in selected(part)}
+    included = [code for part in compose["include"] for code in selected(part)]
+    return [code for code in dict.fromkeys(included) if code not in excluded]
+
+
 # ---- output ----
 
 used = {row[5] for name in structures for row in own(name) if row[5]}
 value_sets = {}
-for d in ndjson("required-bindings.ndjson.gz"):
-    if d["valueSet"] in used:
-        short = d["valueSet"].rsplit("/", 1)[1]
-        assert short not in (v[0] for v in value_sets.values()), short
-        value_sets[d["valueSet"]] = (short, d)
-assert used == set(value_sets), used - set(value_sets)
+for url in used:
+    short = url.rsplit("/", 1)[1]
+    assert short not in value_sets, short
+    value_sets[short] = url
+short_of = {url: short for short, url in value_sets.items()}
 
 order = sorted(complex_types, key=lambda n: (structures[n][0] == "RESOURCE", n))
-n_rows = 0
-with open(ROOT / "src" / "fhir" / "elements.inc", "w") as out:
-    print(MADE, file=out)
-    print(f"OPEN_TYPES({lines_of(open_types.split('|'), '|')})", file=out)
-    for name in order:
-        for owner in [name] + [s for s in structures if s.startswith(name + ".")]:
-            kind, base, _, _ = structures[owner]
-            members = 0
-            for row in rows[owner]:
-                kinds = open_types if row[4] == "*" else row[4]
-                members += kinds.count("|") + 1 if row[0].endswith("[x]") else 1
-                assert row[0].endswith("[x]") or "|" not in kinds, row
-            assert len(rows[owner]) <= 64 and members <= 250, (owner, len(rows[owner]), members)
-            abstract = "true" if complex_types.get(owner, {}).get("abstract") else "false"
-            print(f"STRUCT({quote(owner)}, {kind}, {abstract}, {quote(base) if base else 'NULL'})", file=out)
-            for child, low, high, flags, types, value_set in own(owner):
-                n_rows += 1
-                binding = quote(value_sets[value_set][0]) if value_set else "NULL"
-                text = f"ELEM({quote(child)}, {low}, {high}, {flags}, {quote(types)}, {binding})"
-                if len(text) > WIDTH + 20:
-                    text = (f"ELEM({quote(child)}, {low}, {high}, {flags},\n    "
-                            f"{lines_of(re.split(r'(?<=[|,])', types), '')}, {binding})")
-                print(text, file=out)
-            for key, human, term in rules_of(owner):
-                print(f"RULE({quote(key)}, {quote(term)},\n    {quote(human)})", file=out)
+elements = [MADE, f"OPEN_TYPES({lines_of(open_types.split('|'), '|')})"]
+for name in order:
+    for owner in [name] + [s for s in structures if s.startswith(name + ".")]:
+        kind, base, _, _ = structures[owner]
+        members = 0
+        for row in rows[owner]:
+            kinds = open_types if row[4] == "*" else row[4]
+            members += kinds.count("|") + 1 if row[0].endswith("[x]") else 1
+            assert row[0].endswith("[x]") or "|" not in kinds, row
+        assert len(rows[owner]) <= 64 and members <= 250, (owner, len(rows[owner]), members)
+        abstract = "true" if complex_types.get(owner, {}).get("abstract") else "false"
+        elements.append(f"STRUCT({quote(owner)}, {kind}, {abstract}, {quote(base) if base else 'NULL'})")
+        for child, low, high, flags, types, value_set in own(owner):
+            binding = quote(short_of[value_set]) if value_set else "NULL"
+            text = f"ELEM({quote(child)}, {low}, {high}, {flags}, {quote(types)}, {binding})"
+            if len(text) > WIDTH + 20:
+                text = (f"ELEM({quote(child)}, {low}, {high}, {flags},\n    "
+                        f"{lines_of(re.split(r'(?<=[|,])', types), '')}, {binding})")
+            elements.append(text)
+        for key, human, term in rules_of(owner):
+            elements.append(f"RULE({quote(key)}, {quote(term)},\n    {quote(human)})")
 
-n_codes = 0
-with open(ROOT / "src" / "fhir" / "bindings.inc", "w") as out:
-    print(MADE, file=out)
-    for url, (short, d) in sorted(value_sets.items(), key=lambda item: item[1][0]):
-        print(f"VALUE_SET({quote(short)}, {quote(url)})", file=out)
-        if "notEnumerable" in d:
-            print(f"/* not enumerable: {d['notEnumerable'].split(': ')[-1]} */", file=out)
-            continue
-        for system in sorted({c["system"] for c in d["codes"]}):
-            codes = [c["code"] for c in d["codes"] if c["system"] == system]
-            assert not any(" " in code for code in codes)
-            n_codes += len(codes)
-            print(f"CODES({quote(system)},\n    {lines_of(codes, ' ')})", file=out)
-print(f"{len(structures)} structures, {n_rows} elements, {len(value_sets)} value sets, {n_codes} codes")
+bindings = [MADE]
+for short, url in sorted(value_sets.items()):
+    bindings.append(f"VALUE_SET({quote(short)}, {quote(url)})")
+    try:
+        codes = codes_of(url)
+    except NotEnumerable as why:
+        bindings.append(f"/* not enumerable: {why} */")
+        continue
+    for system in sorted({system for system, _ in codes}):
+        words = [code for of, code in codes if of == system]
+        assert not any(" " in code for code in words)
+        bindings.append(f"CODES({quote(system)},\n    {lines_of(words, ' ')})")
+generated.done(args.check, {generated.table("elements.inc"): "\n".join(elements) + "\n",
+                            generated.table("bindings.inc"): "\n".join(bindings) + "\n"})

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Prints src/search/params.inc: every search parameter of FHIR R4 that has an expression, for every type.
+"""Writes params.inc of src/search: every search parameter of FHIR R4 that has an expression, for every type.
 
-    tools/gen_search_params.py ../shared/fhir-r4 > src/search/params.inc
+    tools/gen_search_params.py [--check] [FOLDER]
 
 The expressions are a small part of FHIRPath; they are turned into plain JSON paths here, so that nothing has to
 interpret FHIRPath while resources come in:
@@ -16,30 +16,23 @@ interpret FHIRPath while resources come in:
     paths are separated by |; a composite is  base ; KIND paths ; KIND paths
 
 Numbers are part of stored keys: a code keeps the number that it has in the present file.
-Source: FHIR R4 (4.0.1) SearchParameter and StructureDefinition resources (CC0).
+Source: the SearchParameter and StructureDefinition resources of FHIR R4 (4.0.1), which ./dev fhir-data brings into
+.deps/fhir-r4.
 """
-import gzip
-import json
-import pathlib
 import re
 import sys
 
-SRC = pathlib.Path(sys.argv[1])
-HERE = pathlib.Path(__file__).resolve().parent.parent / "src/search/params.inc"
+import generated
 
-
-def lines(name):
-    with gzip.open(SRC / f"{name}.ndjson.gz", "rt") as f:
-        return [json.loads(x) for x in f]
-
+args = generated.arguments(__doc__)
+HERE = generated.table("params.inc")
 
 ELEMENTS = {}  # "Patient.contact" -> element definition
-for sd in lines("profiles-resources") + lines("profiles-types"):
+for sd in (generated.base_types(args.folder, "resource") +
+           generated.base_types(args.folder, "complex-type", "primitive-type")):
     for el in sd.get("snapshot", {}).get("element", []):
         ELEMENTS.setdefault(el["path"], el)
-TYPES = json.load(open(SRC / "resource-types.json"))
-if isinstance(TYPES, dict):
-    TYPES = TYPES["types"]
+TYPES = generated.resource_types(args.folder)
 
 
 SUBTYPES = {"uri": ("canonical", "url", "oid", "uuid"), "string": ("code", "id", "markdown"),
@@ -166,7 +159,7 @@ def paths(expression, base, root=None):
     return "|".join(dict.fromkeys("|".join(out).split("|"))) if out else ""
 
 
-params = lines("search-parameters")
+params = generated.definitions(args.folder, "SearchParameter")
 by_url = {p["url"]: p for p in params}
 old = {}
 if HERE.exists():
@@ -219,8 +212,8 @@ for code in sorted({r[1] for r in rows}):
 common = {}
 for t, code, kind, targets, path, ident in rows:
     common.setdefault((code, kind, targets, path, ident), set()).add(t)
-print("/* Made by tools/gen_search_params.py from FHIR R4 (4.0.1); do not edit. Its head explains the paths. */")
-print("/* number of the code, type (\"*\": all), code, kind, targets or component codes, paths, definition */")
+lines = ["/* Made by tools/gen_search_params.py from FHIR R4 (4.0.1); do not edit. Its head explains the paths. */",
+         "/* number of the code, type (\"*\": all), code, kind, targets or component codes, paths, definition */"]
 done = set()
 for t, code, kind, targets, path, ident in sorted(rows, key=lambda r: (not r[1].startswith("_"), r[0], r[1])):
     key = (code, kind, targets, path, ident)
@@ -229,4 +222,5 @@ for t, code, kind, targets, path, ident in sorted(rows, key=lambda r: (not r[1].
             continue
         done.add(key)
         t = "*"
-    print(f'PARAM({number[code]}, "{t}", "{code}", {kind}, "{targets}",\n      "{path}", "{ident}")')
+    lines.append(f'PARAM({number[code]}, "{t}", "{code}", {kind}, "{targets}",\n      "{path}", "{ident}")')
+generated.done(args.check, {HERE: "\n".join(lines) + "\n"})

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes src/service/shapes.inc: the shapes of the control plane, from botocore's model of HealthLake.
+"""Writes shapes.inc: the shapes of the control plane, from botocore's model of HealthLake.
 
-Usage: tools/gen_shapes.py >src/service/shapes.inc      (needs botocore 1.44.8 or newer; the result is committed)
+    tools/gen_shapes.py [--check]
 
-An older botocore that is installed stays where it is: `pip download --no-deps botocore`, unpack the wheel into a folder, and
-put that first in PYTHONPATH.
+Source: the botocore that Python finds; it is to be 1.44.8 or newer. `./dev generate` makes an environment of its own with that
+version in .deps/botocore, and runs this script there.
 
 Patterns are whole matches: anchors that botocore's copy drops are implied by the matcher. Operations that are not offered
 are printed by name, so that they can be refused by name; members that are not honoured carry what says so little that it
@@ -13,6 +13,10 @@ import sys
 
 import botocore.session
 
+import generated
+
+args = generated.arguments(__doc__, reads_definitions=False)
+lines = []
 model = botocore.session.get_session().get_service_model("healthlake")
 order = []
 OFFERED = {
@@ -65,23 +69,23 @@ def quote(text):
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("??", "?\\?") + '"'
 
 
-print("/* Made by tools/gen_shapes.py from the service model of HealthLake (2017-07-01); do not edit. */")
-print("#ifdef SHAPE_IDS")
+lines.append("/* Made by tools/gen_shapes.py from the service model of HealthLake (2017-07-01); do not edit. */")
+lines.append("#ifdef SHAPE_IDS")
 for name in order:
-    print(f"SHAPE_{name},")
-print("#endif\n#ifdef SHAPE_TABLES")
+    lines.append(f"SHAPE_{name},")
+lines.append("#endif\n#ifdef SHAPE_TABLES")
 for name in order:
     shape = model.shape_for(name)
     if shape.type_name == "structure" and shape.members:
-        print(f"static const struct shape_member members_{name}[] = {{")
+        lines.append(f"static const struct shape_member members_{name}[] = {{")
         for member, target in shape.members.items():
             required = "true" if member in shape.required_members else "false"
             off = NOT_HONOURED.get((name, member))
-            print(f"    {{ {quote(member)}, SHAPE_{target.name}, {required}{'' if off is None else ', ' + quote(off)} }},")
-        print("};")
+            lines.append(f"    {{ {quote(member)}, SHAPE_{target.name}, {required}{'' if off is None else ', ' + quote(off)} }},")
+        lines.append("};")
     if getattr(shape, "enum", None):
-        print(f"static const char *const enum_{name}[] = {{ {', '.join(quote(v) for v in shape.enum)}, NULL }};")
-print("static const struct shape shapes[] = {")
+        lines.append(f"static const char *const enum_{name}[] = {{ {', '.join(quote(v) for v in shape.enum)}, NULL }};")
+lines.append("static const struct shape shapes[] = {")
 for name in order:
     shape = model.shape_for(name)
     kind = "UNION" if getattr(shape, "is_tagged_union", False) else KIND[shape.type_name]
@@ -99,12 +103,13 @@ for name in order:
         fields.append(f".item = SHAPE_{shape.member.name}")
     if name in SECRET:
         fields.append(".secret = true")
-    print(f"    [SHAPE_{name}] = {{ {', '.join(fields)} }},")
-print("};\n#endif\n#ifdef SHAPE_OPERATIONS")
+    lines.append(f"    [SHAPE_{name}] = {{ {', '.join(fields)} }},")
+lines.append("};\n#endif\n#ifdef SHAPE_OPERATIONS")
 for name in model.operation_names:
     if name not in OFFERED:
-        print(f"NOT_OFFERED({name})")
+        lines.append(f"NOT_OFFERED({name})")
         continue
     operation = model.operation_model(name)
-    print(f"OPERATION({name}, SHAPE_{operation.input_shape.name}, SHAPE_{operation.output_shape.name})")
-print("#endif")
+    lines.append(f"OPERATION({name}, SHAPE_{operation.input_shape.name}, SHAPE_{operation.output_shape.name})")
+lines.append("#endif")
+generated.done(args.check, {generated.table("shapes.inc"): "\n".join(lines) + "\n"})

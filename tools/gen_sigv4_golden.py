@@ -1,25 +1,26 @@
 #!/usr/bin/env python3
 """Golden cases of Signature Version 4 for tests/golden/sigv4, computed by botocore's signer.
 
-    python3 tools/gen_sigv4_golden.py            write the cases
-    python3 tools/gen_sigv4_golden.py --check    fail if they differ from what is there
+    tools/gen_sigv4_golden.py [--check]
+
+Source: the signer of the botocore that Python finds. `./dev generate` makes an environment with a fixed version in
+.deps/botocore, and runs this script there.
 
 Each case is a folder in the shape of awslabs' aws-signing-test-suite: context.json, the unsigned request.txt, and for
 signing by header and by query the canonical request, the string to sign, the signature and the signed request.
 The keys are Amazon's documented examples."""
-import argparse
 import datetime
 import hashlib
 import json
-import pathlib
-import sys
 import unittest.mock
 
 import botocore.auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "sigv4"
+import generated
+
+ROOT = generated.ROOT / "tests" / "golden" / "sigv4"
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 TOKEN = "FwoGZXIvYXdzEJr//////////wEaDExAMPLE+token/with=signs=="
 HOST = "healthlake.us-east-1.amazonaws.com"
@@ -80,6 +81,19 @@ CASES = [
          [("x-amz-server-side-encryption", "aws:kms"),
           ("x-amz-server-side-encryption-aws-kms-key-id", "arn:aws:kms:us-east-1:123456789012:key/k")],
          b'{"resourceType":"Patient"}\n', service="s3", payload=sha256(b'{"resourceType":"Patient"}\n'), token=TOKEN),
+    Case("path-of-unreserved-characters", "GET", "/-._~0123456789/abcxyz/ABCXYZ"),
+    Case("path-that-ends-in-a-slash", "GET", f"{STORE}/Patient/"),
+    Case("path-of-dots-in-names", "GET", "/.a/..b/c./d../..."),
+    Case("query-of-unreserved-characters", "GET", "/?-._~0123456789abcxyzABCXYZ=-._~0123456789abcxyzABCXYZ"),
+    Case("query-orders-by-encoded-values", "GET", "/?a=b&a=%C3%A9&a=B&a=~&a=%20&a=1"),
+    Case("query-of-other-scripts", "GET", "/?name=%E1%88%B4&%E2%82%AC=%F0%9F%92%B6"),
+    Case("query-of-a-name-without-value", "GET", "/?b&a=&%20=x"),
+    Case("post-without-body", "POST", "/"),
+    Case("post-of-a-form", "POST", f"{STORE}/Patient/_search", [("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")],
+         b"name=J%C3%BCrgen&birthdate=ge1970&_count=5"),
+    Case("headers-in-any-case", "POST", "/", [("MY-HEADER1", "Value1"), ("my-header2", "VALUE2"), ("My-Header10", "value10")]),
+    Case("headers-repeated-keep-their-order", "GET", "/", [("My-Header", "b"), ("My-Header", "a"), ("my-header", "c,a")]),
+    Case("headers-beside-it-in-order", "GET", "/", [("X-Amz-Zone", "z"), ("X-Amz-Account", "a"), ("Accept", "*/*"), ("Zz", "1")]),
     Case("s3-dots-stay", "GET", "/bucket/a//b/../c?list-type=2&prefix=a%2F", service="s3", payload=sha256(b"")),
 ]
 
@@ -139,22 +153,5 @@ def files():
             yield f"{case.name}/{form}-signed-request.txt", signed
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
-    differ = []
-    for name, content in files():
-        path = ROOT / name
-        if check:
-            if not path.is_file() or path.read_bytes() != content:
-                differ.append(name)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-    if differ:
-        sys.exit("differ: " + " ".join(differ))
-
-
-if __name__ == "__main__":
-    main()
+args = generated.arguments(__doc__, reads_definitions=False)
+generated.done(args.check, {ROOT / name: content for name, content in files()})

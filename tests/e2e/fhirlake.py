@@ -24,8 +24,12 @@ import botocore.credentials
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("FHIRLAKE_BIN", ROOT / "build" / "fhirlake"))
-SHARED = pathlib.Path(os.environ.get("FHIRLAKE_SHARED", ROOT.parent / "shared"))
-SYNTHEA = SHARED / "data" / "synthea-small"
+FHIR_R4 = ROOT / ".deps" / "fhir-r4"  # HL7's definitions, a file per type, and examples: ./dev fhir-data brings them
+EXAMPLES = FHIR_R4 / "examples.ndjson"
+NO_FHIR_DATA = "no FHIR data: run ./dev fhir-data"
+# a population made by Synthea, *.ndjson.zst, one file per type: for those who have one, since no registry has
+SYNTHEA = pathlib.Path(os.environ["FHIRLAKE_SYNTHEA"]) if os.environ.get("FHIRLAKE_SYNTHEA") else None
+NO_SYNTHEA = "no Synthea data: FHIRLAKE_SYNTHEA names no folder of it"
 SANITIZED = "asan" in str(BIN) or "tsan" in str(BIN)
 LONG = os.environ.get("FHIRLAKE_LONG") == "1"
 ROLE = "arn:aws:iam::000000000000:role/healthlake"

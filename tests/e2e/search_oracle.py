@@ -5,7 +5,6 @@ Where the specification leaves a choice, docs/search.md says which one is meant;
 """
 import datetime
 import decimal
-import gzip
 import json
 import re
 import unicodedata
@@ -100,7 +99,7 @@ SPECIAL = {("Bundle", "composition"), ("Bundle", "message"), ("Patient", "deceas
 
 def all_parameters(path):
     """Every parameter with an expression, of the official file."""
-    definitions = [json.loads(line) for line in gzip.open(path)]
+    definitions = [json.loads(line) for line in open(path, encoding="utf-8")]
     by_url = {d["url"]: d for d in definitions}
     table = {}
     for d in definitions:

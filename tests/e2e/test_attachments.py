@@ -6,10 +6,9 @@ import json
 import pytest
 
 from bulk import Export, export, kick
-from fhirlake import SHARED, Server, read_ndjson, run, tokens
+from fhirlake import EXAMPLES, NO_FHIR_DATA, Server, read_ndjson, run, tokens
 
 pytestmark = pytest.mark.sanitize
-EXAMPLES = SHARED / "data" / "hl7-examples" / "examples.ndjson.gz"
 # members of FHIR R4 that hold an Attachment, by the specification's pages
 HOLDERS = {"attachment", "content", "contentAttachment", "document", "form", "image", "legallyBindingAttachment", "photo",
            "presentedForm", "sequenceAttachment", "sourceAttachment", "valueAttachment"}
@@ -192,7 +191,7 @@ def test_with_a_public_url_all_of_ours_come_below_it():
         assert manifest["extension"]["attachmentUrls"]["otherBase"] == inside
 
 
-@pytest.mark.skipif(not EXAMPLES.exists(), reason="the official examples are not here")
+@pytest.mark.skipif(not EXAMPLES.exists(), reason=NO_FHIR_DATA)
 def test_every_attachment_of_the_official_examples_and_nothing_else(server):
     """Each with a relative url, whatever it had; what differs between both kinds of export is told by another program."""
     given, n = [], 0

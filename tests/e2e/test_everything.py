@@ -1,16 +1,14 @@
 """Patient/<id>/$everything and Patient/<id>/*, against an oracle that reads every resource of the store."""
 import collections
 import datetime
-import gzip
 import json
 import re
 
 import pytest
 
-from fhirlake import SHARED, read_ndjson
+from fhirlake import FHIR_R4, NO_FHIR_DATA, read_ndjson
 
 pytestmark = pytest.mark.sanitize
-R4 = SHARED / "fhir-r4"
 
 # What the generator makes: the elements that put a resource into the Patient compartment, and its dates of care
 MEMBERS = {
@@ -317,18 +315,18 @@ def test_a_compartment_is_narrowed_by_what_all_types_have(loaded):
     assert ("Encounter", encounter["id"]) in got and any(t == "Observation" for t, _ in got)
 
 
-@pytest.mark.skipif(not R4.exists(), reason="the official definitions are not here")
+@pytest.mark.skipif(not FHIR_R4.exists(), reason=NO_FHIR_DATA)
 def test_every_way_into_the_compartment(server):
     """One resource for each parameter of the official CompartmentDefinition, made from its expression."""
     fhir = server.fhir(server.create_store())
-    with gzip.open(R4 / "search-parameters.ndjson.gz", "rt") as f:
-        parameters = [json.loads(line) for line in f]
+    parameters = [json.loads(line) for line in read_ndjson(FHIR_R4 / "SearchParameter.ndjson")]
+    compartments = {d["id"]: d for d in map(json.loads, read_ndjson(FHIR_R4 / "CompartmentDefinition.ndjson"))}
     expression = {(base, p["code"]): p["expression"] for p in parameters for base in p.get("base", [])
                   if "expression" in p}
     for i in ("1", "2"):
         fhir.put(f"Patient/{i}", {"resourceType": "Patient", "id": i})
     wanted, n = {("Patient", "1")}, 0
-    for row in json.loads((R4 / "compartmentdefinition-patient.json").read_text())["resource"]:
+    for row in compartments["patient"]["resource"]:
         for code in row.get("param", []):
             kind = row["code"]
             one = next(x.strip(" ()") for x in expression[(kind, code)].split("|") if x.strip(" ()").startswith(kind + "."))

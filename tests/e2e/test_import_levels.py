@@ -4,7 +4,7 @@ import json
 import botocore.exceptions
 import pytest
 
-from fhirlake import SANITIZED, SHARED, SYNTHEA, exact, read_export, read_ndjson, without_version
+from fhirlake import EXAMPLES, NO_FHIR_DATA, NO_SYNTHEA, SANITIZED, SYNTHEA, exact, read_export, read_ndjson, without_version
 
 pytestmark = pytest.mark.sanitize
 ISSUES = "http://healthlake.amazonaws.com/fhir/StructureDefinition/validation-issue"
@@ -162,18 +162,19 @@ def test_a_level_that_is_none_starts_no_job(server):
     assert not server.client().list_fhir_import_jobs(DatastoreId=store)["ImportJobPropertiesList"]
 
 
-@pytest.mark.skipif(not SYNTHEA.exists() or SANITIZED, reason="the Synthea population is not here, or it takes long")
+@pytest.mark.skipif(not SYNTHEA or SANITIZED, reason=NO_SYNTHEA + ", or it takes long")
 def test_the_synthea_population_is_valid(server):
     for path in SYNTHEA.glob("*.ndjson.zst"):
         server.put_object(f"s3://input/synthea-strict/{path.name}", path.read_bytes())
     job = server.import_all(server.create_store(), "s3://input/synthea-strict/", ValidationLevel="strict")
     assert job["JobStatus"] == "COMPLETED", job
-    assert job["JobProgressReport"]["TotalNumberOfResourcesImported"] == 130282
+    count = sum(len(read_ndjson(path)) for path in SYNTHEA.glob("*.ndjson.zst"))
+    assert job["JobProgressReport"]["TotalNumberOfResourcesImported"] == count
 
 
-@pytest.mark.skipif(not (SHARED / "data" / "hl7-examples").exists(), reason="the official examples are not here")
+@pytest.mark.skipif(not EXAMPLES.exists(), reason=NO_FHIR_DATA)
 def test_the_official_examples_are_refused_only_where_they_break_the_rules(server):
-    lines = read_ndjson(SHARED / "data" / "hl7-examples" / "examples.ndjson.gz")
+    lines = read_ndjson(EXAMPLES)
     server.put_object("s3://input/hl7/e.ndjson", b"\n".join(lines))
     job = server.import_all(server.create_store(), "s3://input/hl7/")
     folder = server.folder(job["JobOutputDataConfig"]["S3Configuration"]["S3Uri"])

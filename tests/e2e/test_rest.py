@@ -11,13 +11,12 @@ import uuid
 
 import pytest
 
-from fhirlake import SHARED, Fhir, exact, read_ndjson, tokens, without_version
+from fhirlake import EXAMPLES, NO_FHIR_DATA, Fhir, exact, read_ndjson, tokens, without_version
 
 pytestmark = pytest.mark.sanitize
 # Examples that break FHIR's own rules: a reference to a type that the element does not allow, items without linkId
 BROKEN = {"DeviceMetric/example", "DeviceUseStatement/example", "MedicationRequest/medrx0301",
           "Observation/clinical-gender", "Questionnaire/qs1"}
-EXAMPLES = SHARED / "data" / "hl7-examples" / "examples.ndjson.gz"
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def test_text_and_numbers_come_back_as_they_were_sent(fhir):
     assert got.endswith('"status":"final","code":{"text":"x"}}')
 
 
-@pytest.mark.skipif(not EXAMPLES.exists(), reason="the official examples are not here")
+@pytest.mark.skipif(not EXAMPLES.exists(), reason=NO_FHIR_DATA)
 def test_the_official_examples_come_back_byte_for_byte(fhir):
     seen = 0
     for line in read_ndjson(EXAMPLES):

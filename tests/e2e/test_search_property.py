@@ -11,12 +11,11 @@ import urllib.parse
 
 import pytest
 
-from fhirlake import LONG, SHARED, SYNTHEA, generate, read_ndjson
+from fhirlake import EXAMPLES, FHIR_R4, LONG, NO_FHIR_DATA, NO_SYNTHEA, SYNTHEA, generate, read_ndjson
 from search_oracle import SOME, Oracle, all_parameters
 from search_queries import Maker, Raw, dump, odd_resources
 
-DEFINITIONS = SHARED / "fhir-r4" / "search-parameters.ndjson.gz"
-EXAMPLES = SHARED / "data" / "hl7-examples" / "examples.ndjson.gz"
+DEFINITIONS = FHIR_R4 / "SearchParameter.ndjson"
 SEED = int(os.environ.get("FHIRLAKE_SEED", "20261125"))
 N = 4000 if LONG else 120
 LEVEL = {"x_amzn_healthlake_fhir_validation_level": "minimal"}
@@ -141,7 +140,7 @@ def test_matches_are_those_of_the_oracle(small):
     check(small, N, SEED)
 
 
-@pytest.mark.skipif(not EXAMPLES.exists() or not DEFINITIONS.exists(), reason="the official examples are not here")
+@pytest.mark.skipif(not EXAMPLES.exists() or not DEFINITIONS.exists(), reason=NO_FHIR_DATA)
 def test_matches_in_the_official_examples(server):
     lines = [line for line in read_ndjson(EXAMPLES)  # the one example's reference leads to a type it may not
              if len(line) < 1 << 20 and b'"resourceType":"DeviceMetric"' not in line[:40]]
@@ -156,7 +155,7 @@ def first_lines(path, n):
     return lines
 
 
-@pytest.mark.skipif(not SYNTHEA.exists() or not shutil.which("zstd"), reason="Synthea's patients are not here")
+@pytest.mark.skipif(not SYNTHEA or not shutil.which("zstd"), reason=NO_SYNTHEA)
 def test_matches_in_patients_of_synthea(server):
     lines = [line for f in sorted(SYNTHEA.glob("*.ndjson.zst")) for line in first_lines(f, 400 if LONG else 60)]
     check(Loaded(server, lines, table(), updates=40), N // 2, SEED + 4)

@@ -4,8 +4,6 @@
 #include "codec/json.h"
 #include "fhir/attachments.h"
 
-#include <unistd.h>
-
 #define BASE "http://h:8080/datastore/0a/r4"
 static struct fhir_attachments ours = { .base = { BASE, sizeof BASE - 1 } };
 static size_t n_changed;
@@ -360,19 +358,16 @@ TEST(attachments, pass_unread_where_there_are_none)
 TEST(attachments, of_the_official_examples_are_never_overlooked)
 {
     (void)state;
-    char command[512];
+    char path[512];
     static char line[16 << 20];
-    const char *shared = getenv("FHIRLAKE_SHARED");
-    (void)snprintf(command, sizeof command, "%s/data/hl7-examples/examples.ndjson.gz",
-                   shared ? shared : "../shared");
-    if (access(command, R_OK) != 0)
-        skip();
-    (void)snprintf(command, sizeof command, "gzip -dc %s/data/hl7-examples/examples.ndjson.gz",
-                   shared ? shared : "../shared");
-    /* NOLINT(cert-env33-c): a file of ours */
-    FILE *f = popen(command, "r");
+    const char *source = getenv("FHIRLAKE_SOURCE");
+    (void)snprintf(path, sizeof path, "%s/.deps/fhir-r4/examples.ndjson", source ? source : ".");
+    FILE *f = fopen(path, "r");
     size_t n = 0, changed = 0;
-    assert_non_null(f);
+    if (f == NULL) {
+        print_message("no FHIR data: run ./dev fhir-data\n");
+        skip();
+    }
     while (fgets(line, sizeof line, f)) {
         struct fhir_reader *r = fhir_reader_new(16 << 20);
         struct arena *a = arena_new(512u << 20);
@@ -395,7 +390,7 @@ TEST(attachments, of_the_official_examples_are_never_overlooked)
         arena_free(a);
         fhir_reader_free(r);
     }
-    assert_int_equal(pclose(f), 0);
+    (void)fclose(f);
     assert_true(n > 500);
     print_message("%zu examples, %zu urls\n", n, changed);
     assert_true(changed > 0);

@@ -2,34 +2,25 @@
  * criteria mean is told case by case; and every index is asked whether it proposes all that is meant. */
 #include "test.h"
 
+#include "base/file.h"
 #include "codec/ndjson.h"
 #include "search/search.h"
 
 #include <math.h>
 #include <unistd.h>
 
-/* ---- a file of the shared data, unpacked, or skip ---- */
+/* ---- a file of FHIR's data, or skip ---- */
 
-static sv shared(const char *name, struct buf *out)
+static sv fhir_data(const char *name, struct buf *out)
 {
-    char command[1024];
-    const char *dir = getenv("FHIRLAKE_SHARED");
-    (void)snprintf(command, sizeof command, "%s/data/hl7-examples/%s", dir ? dir : "../shared",
-                   name);
-    if (access(command, R_OK) != 0)
+    char path[1024];
+    const char *source = getenv("FHIRLAKE_SOURCE");
+    (void)snprintf(path, sizeof path, "%s/.deps/fhir-r4/%s", source ? source : ".", name);
+    if (access(path, R_OK) != 0) {
+        print_message("no FHIR data: run ./dev fhir-data\n");
         skip();
-    (void)snprintf(command, sizeof command, "gzip -dc %s/data/hl7-examples/%s",
-                   dir ? dir : "../shared", name);
-    FILE *f = popen(command, "r");
-    assert_non_null(f);
-    for (;;) {
-        OK(buf_reserve(out, 1 << 20, e));
-        size_t n = fread(out->ptr + out->len, 1, 1 << 20, f);
-        if (n == 0)
-            break;
-        out->len += n;
     }
-    assert_int_equal(pclose(f), 0);
+    OK(file_read(path, out, e));
     return buf_sv(out);
 }
 
@@ -125,8 +116,8 @@ TEST(search, finds_what_fhirpath_finds_in_the_official_examples)
 {
     (void)state;
     struct buf examples = BUF_INIT(1u << 30), values = BUF_INIT(1u << 30);
-    sv rest_e = shared("examples.ndjson.gz", &examples),
-       rest_v = shared("search-values.ndjson.gz", &values), line_e, line_v;
+    sv rest_e = fhir_data("examples.ndjson", &examples),
+       rest_v = fhir_data("search-values.ndjson", &values), line_e, line_v;
     unsigned wrong = 0, n_resources = 0, n_params = 0;
     while (ndjson_line(&rest_e, &line_e) && ndjson_line(&rest_v, &line_v)) {
         struct arena *a = arena_new(256u << 20);
