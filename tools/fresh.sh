@@ -2,7 +2,7 @@
 # fresh.sh - what the README tells a new user to type, on a Debian that never saw this project: ./dev fresh calls it.
 #
 # For each release debootstrap makes a root in a temporary folder, from the archive that this machine's own apt uses. The
-# work tree's tracked files (edits too, build outputs not) are put into it alone, with no shared/ beside them, and
+# work tree's tracked files (edits too, build outputs not) are put into it alone, with nothing beside them, and
 # `./dev demo` and `./dev test` run there. What this machine needs to reach the archive and PyPI goes with them: the resolver,
 # apt's proxy, credentials and certificates, pip's settings.
 #

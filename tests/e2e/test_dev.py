@@ -4,10 +4,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
-from fhirlake import ROOT
+from fhirlake import NO_FHIR_DATA, ROOT
 
 DEV = ROOT / "dev"
 
@@ -57,10 +58,11 @@ def test_a_clang_without_a_number_is_an_error_and_no_package(says, tmp_path):
 @pytest.mark.parametrize("words, told", [
     ("build --foo", "unknown option --foo of build"), ("build --release --fast", "unknown option --fast of build"),
     ("build release", 'build takes no "release"'), ("test --logn", "unknown option --logn of test"),
-    ("test rest", 'test takes no "rest"'), ("test -k", "-k needs an expression"), ("lint --fix", "unknown option --fix of lint"),
+    ("test --quick --fast", "unknown option --fast of test"), ("test -k", "-k needs an expression"), ("lint --fix", "unknown option --fix of lint"),
     ("format --check", "unknown option --check of format"), ("format src/dev.c", 'format takes no "src/dev.c"'),
     ("clients --foo", "unknown option --foo of clients"), ("rocksdb -x", "unknown option -x of rocksdb"),
-    ("setup --release", "unknown option --release of setup"),
+    ("setup --release", "unknown option --release of setup"), ("coverage --foo", "unknown option --foo of coverage"),
+    ("generate --checks", "unknown option --checks of generate"), ("generate types.inc", 'generate takes no "types.inc"'),
 ])
 def test_options_that_a_command_does_not_take_are_refused_before_anything_is_done(words, told, tmp_path):
     """Each program that a command would begin with is a stand-in that fails: it must not have been called."""
@@ -70,6 +72,130 @@ def test_options_that_a_command_does_not_take_are_refused_before_anything_is_don
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     assert done.stderr == f"dev: {told} (see ./dev)\n"
     assert not (path / "calls").exists()
+
+
+NOTHING = ("dpkg_query", "apt_get", "apt_cache", "meson", "ninja", "git", "npm", "pip")
+
+
+def dev(tmp_path, words, **more):
+    """./dev with those words; whatever a command would begin with is a stand-in that fails and says that it was called."""
+    path = stand_in(tmp_path, **dict.fromkeys(NOTHING, "exit 1"))
+    env = dict(os.environ, PATH=f"{path}:{os.environ['PATH']}", **more)
+    return subprocess.run([str(DEV), *words.split()], env=env, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("words, near", [
+    ("test stroe/recent", ["store/recent"]), ("test store/recnet", ["store/recent"]), ("test stor", ["store"]),
+    ("test e2e/test_rset", ["e2e/test_rest"]), ("test store/recent rset", ["rest"]), ("test tests/unit/xyzzy/test_plugh.c", []),
+    ("test --quick fihr", ["fhir"]),
+])
+def test_a_test_that_is_not_there_is_refused_with_those_whose_names_are_near(words, near, tmp_path):
+    done = dev(tmp_path, words)
+    assert (done.returncode, done.stdout) == (1, "")
+    told = re.fullmatch(r"dev: no test is called \S+?(?:; there is (.+))? \(\./dev test .*see \./dev\)\n", done.stderr)
+    assert told, done.stderr
+    assert (told[1] or "").split(", ")[:len(near)] == (near or [""])[:len(near)]
+    assert bool(told[1]) == bool(near)
+    assert not (tmp_path / "calls").exists()
+
+
+@pytest.mark.parametrize("given, name", [
+    ("store/recent", "store/recent"), ("store.recent", "store/recent"), ("tests/unit/store/test_recent.c", "store/recent"),
+    ("unit/store/", "store"), ("./tests/e2e/test_rest.py", "e2e/test_rest"), ("e2e/test_rest", "e2e/test_rest"),
+])
+def test_a_test_is_named_as_people_write_it(given, name):
+    assert call(f"test_name {given}").stdout == name + "\n"
+
+
+def test_the_names_of_tests_choose_what_runs():
+    chosen = call('named_tests store/recent codec e2e/test_rest; echo "$UNIT_ROOMS"; printf "%s\n" "${E2E_FILES[@]}"').stdout.split()
+    assert chosen == [r"store\.recent$|codec", "tests/e2e/test_rest.py"]
+    assert call('named_tests store/recent; echo "$UNIT_ROOMS ${#E2E_FILES[@]}"').stdout.split() == [r"store\.recent$", "0"]
+
+
+def test_every_unit_test_bears_the_name_of_its_file():
+    """./dev test FOLDER/ROOM finds tests/unit/FOLDER/test_ROOM.c and the program that meson makes of it."""
+    made = {p.name for p in (ROOT / "build" / "tests" / "unit").glob("test_*.*") if p.is_file()}
+    if not made:
+        pytest.skip("no unit tests are built in build/")
+    files = {f"test_{p.parent.name}.{p.stem.removeprefix('test_')}" for p in (ROOT / "tests" / "unit").glob("*/test_*.c")}
+    assert files - made == set()
+
+
+@pytest.mark.parametrize("words, told", [
+    ("demo --foo", "unrecognized arguments: --foo"), ("demo --patients", "expected one argument"),
+    ("demo --patients 0", "--patients is at least 1"), ("bench imports", "there is no benchmark imports; there are generate, import,"),
+    ("bench import --gb x", "invalid float value: 'x'"), ("fhir-data --foo", "unrecognized arguments: --foo"),
+    ("fhir-data --from /nonexistent", "--from /nonexistent: there is no such file or folder"),
+])
+def test_arguments_of_python_scripts_are_looked_at_before_anything_is_built(words, told, tmp_path):
+    done = dev(tmp_path, words)
+    assert done.returncode != 0 and done.stdout == "" and told in done.stderr
+    assert not (tmp_path / "calls").exists()
+
+
+@pytest.mark.parametrize("words", ["build --help", "test -h", "lint --help", "generate --help", "demo --help", "bench -h",
+                                   "fhir-data --help", "fresh --help", "help", "--help", ""])
+def test_help_is_printed_and_nothing_done(words, tmp_path):
+    done = dev(tmp_path, words)
+    assert done.returncode == 0 and done.stderr == "" and "usage: ./dev" in done.stdout.lower()
+    assert not (tmp_path / "calls").exists()
+
+
+# ---- ./dev fhir-data, in a project of its own ----
+
+FHIR_PACKAGE = "hl7.fhir.r4.examples-4.0.1.tgz"
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder with tools/, in which nothing was fetched."""
+    shutil.copytree(ROOT / "tools", tmp_path / "project" / "tools")
+    return tmp_path / "project"
+
+
+def fhir_data(project, path, *arguments, npm=None):
+    if npm is not None:
+        stand_in(path, npm=npm)
+    env = dict(os.environ, PATH=f"{path}:{os.environ['PATH']}")
+    return subprocess.run([sys.executable, project / "tools" / "fhir_data.py", *arguments], env=env, capture_output=True, text=True)
+
+
+def test_a_package_that_is_not_the_one_we_know_is_not_kept(elsewhere, tmp_path):
+    npm = f'while [ "$1" != --pack-destination ]; do shift; done; echo something else >"$2/{FHIR_PACKAGE}"'
+    done = fhir_data(elsewhere, tmp_path, npm=npm)
+    assert done.returncode == 1 and "is not hl7.fhir.r4.examples-4.0.1.tgz as we know it" in done.stderr
+    (tmp_path / FHIR_PACKAGE).write_text("something else")
+    done = fhir_data(elsewhere, tmp_path, "--from", str(tmp_path), npm="exit 1")
+    assert done.returncode == 1 and f"{tmp_path / FHIR_PACKAGE} is not hl7.fhir.r4.examples-4.0.1.tgz" in done.stderr
+    assert [p for p in (elsewhere / ".deps").rglob("*") if p.is_file()] == []
+
+
+def test_what_npm_says_is_told_when_it_cannot_fetch(elsewhere, tmp_path):
+    done = fhir_data(elsewhere, tmp_path, npm="echo npm error: no network here >&2; exit 1")
+    assert done.returncode == 1 and "npm could not fetch hl7.fhir.r4.examples 4.0.1" in done.stderr
+    assert "no network here" in done.stderr
+
+
+def test_without_npm_it_says_how_to_bring_the_package(elsewhere, tmp_path):
+    env = {"PATH": str(stand_in(tmp_path, git=""))}
+    done = subprocess.run([sys.executable, elsewhere / "tools" / "fhir_data.py"], env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and "npm is not here" in done.stderr and "--from" in done.stderr
+
+
+@pytest.mark.skipif(not (ROOT / ".deps" / "npm" / FHIR_PACKAGE).exists(), reason=NO_FHIR_DATA)
+def test_packages_that_were_brought_are_enough_and_nothing_is_done_twice(elsewhere, tmp_path):
+    done = fhir_data(elsewhere, tmp_path, "--from", str(ROOT / ".deps" / "npm"), npm="exit 1")
+    assert done.returncode == 0, done.stderr
+    made = {p: p.stat().st_mtime_ns for p in (elsewhere / ".deps").rglob("*") if p.is_file()}
+    assert len([p for p in made if p.suffix == ".ndjson"]) == 8
+    assert fhir_data(elsewhere, tmp_path, npm="exit 1").returncode == 0
+    assert made == {p: p.stat().st_mtime_ns for p in (elsewhere / ".deps").rglob("*") if p.is_file()}
+    damaged = elsewhere / ".deps" / "fhir-r4" / "examples.ndjson"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:1000])
+    assert fhir_data(elsewhere, tmp_path, npm="exit 1").returncode == 0 and damaged.read_bytes() == whole
+    assert not (tmp_path / "calls").exists()
 
 
 def test_no_package_bears_the_number_of_a_compiler():
