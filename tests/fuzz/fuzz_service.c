@@ -8,11 +8,11 @@
 #include "fuzz.h"
 
 #include "../peers/loopback.h"
+#include "aws/aws.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "aws/aws.h"
 #include "rest/rest.h"
 #include "store/records.h"
 #include "store/registry.h"
