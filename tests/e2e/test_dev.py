@@ -1,14 +1,16 @@
 """./dev itself: what it installs where, and what it says when it cannot. No package is installed: apt, dpkg, clang and id
 are stand-ins on the PATH, and single functions are taken from the script."""
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
-from fhirlake import NO_FHIR_DATA, ROOT
+from fhirlake import NO_FHIR_DATA, ROOT, run
 
 DEV = ROOT / "dev"
 
@@ -140,6 +142,15 @@ def test_help_is_printed_and_nothing_done(words, tmp_path):
     done = dev(tmp_path, words)
     assert done.returncode == 0 and done.stderr == "" and "usage: ./dev" in done.stdout.lower()
     assert not (tmp_path / "calls").exists()
+
+
+def test_the_version_of_meson_build_is_the_one_that_is_told_everywhere(server):
+    version = re.search(r"^ *version: '(\S+)',$", (ROOT / "meson.build").read_text(), re.M)[1]
+    assert run("--version").stdout == f"fhirlake {version}\n"
+    assert run("--help").stdout.startswith(f"fhirlake {version}")
+    with urllib.request.urlopen(f"{server.url}/health") as answer:
+        assert json.load(answer)["version"] == version
+    assert server.fhir(server.create_store()).get("metadata").json["software"]["version"] == version
 
 
 # ---- ./dev fhir-data, in a project of its own ----
