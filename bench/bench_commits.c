@@ -6,11 +6,11 @@
  * Each thread writes one batch a commit, synced: the version, its search entries, change, commit
  * record and sums, as the store lays them out, under a new id. Nothing is parsed, checked or looked
  * up meanwhile: entries are found beforehand. RocksDB groups the threads' batches as it does.
- * Prints commits a second. store_private.h is used for the layout and the options, nothing else. */
+ * Prints commits a second. rocks_private.h is used for the layout and the options, nothing else. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/rng.h"
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #define LINES_MAX   20000u
 #define THREADS_MAX 64u

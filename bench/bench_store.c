@@ -6,11 +6,11 @@
  * import can leave. A scan is what an export does: the ranges of store_plan, taken by one or two
  * threads, read to the end. It is measured right after the load (beside the compaction that the
  * load set off), when that has come to rest, and after a full compaction, which is the limit.
- * Warm page cache. store_private.h is used to see and to end compactions, nothing else. */
+ * Warm page cache. rocks_private.h is used to see and to end compactions, nothing else. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "gen/gen.h"
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include <unistd.h>
 

@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include <assert.h>
 #include <dirent.h>

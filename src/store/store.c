@@ -97,7 +97,9 @@ size_t store_items_sort(struct store_bulk_item *items, size_t n)
         char p[8] = { (char)items[i].type };
         sv id = sv_head(items[i].id, 7);
         memcpy(p + 1, id.ptr, id.len);
-        rows[i] = (struct sort_row){ key_get_u64(p), &items[i] };
+        uint64_t prefix;
+        memcpy(&prefix, p, sizeof prefix);
+        rows[i] = (struct sort_row){ __builtin_bswap64(prefix), &items[i] };
     }
     qsort(rows, n, sizeof *rows, row_cmp);
     size_t kept = 0;

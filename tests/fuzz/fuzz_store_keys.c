@@ -1,7 +1,7 @@
 /* Keys and values of the store: what splits is what was put together. */
 #include "fuzz.h"
 
-#include "store/keys.h"
+#include "store/rocks/keys.h"
 
 FUZZ(data)
 {

@@ -3,7 +3,7 @@
 #pragma once
 #include "test.h"
 
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 struct raw_store {
     rocksdb_options_t *options, *counts;

@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/rng.h"
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include <malloc.h>
 #include <pthread.h>

@@ -2,7 +2,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include <unistd.h>
 

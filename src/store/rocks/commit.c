@@ -4,7 +4,7 @@
  * fsync under order.lock, while the next group gathers. Each waiter has its own condition: a leader
  * wakes whom it wrote for and who leads next, nobody else. Two waiters that write the same resource
  * never share a group, so that each sees the state the other left. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include "base/clock.h"
 

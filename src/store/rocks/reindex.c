@@ -12,7 +12,7 @@
  * Who writes meanwhile writes the new form. An older program writes the old one and knows nothing of this record, but
  * its commits do not say their form: when the newest commit is behind t0, where the walk began, and does not, the walk
  * begins again. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include "base/limits.h"
 

@@ -3,7 +3,7 @@
  * Keys carry the load's number b instead of t (which is given at publication). Numbers are never
  * used twice: they are reserved in strides, on disk before use, so that keys of a load that was
  * taken in but never published (a crash between the two) stay invisible for ever. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include <limits.h>
 #include <time.h>

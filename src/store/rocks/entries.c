@@ -1,5 +1,5 @@
 /* index.c - walking the search entries: a range after the other, each entry with the commit of its version. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 struct rocks_index {
     struct store_index_cursor base;

@@ -1,5 +1,5 @@
 /* weight.c - what an open data store takes of the machine, and giving some of it back. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 static uint64_t number(struct rocks *r, int cf, const char *name)
 {

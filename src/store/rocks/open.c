@@ -5,7 +5,7 @@
  *   commits   'c' t -> instant, kind, b, count               notes    key -> value
  *             'b' b -> t, instant     'f' 0 -> floor     'n' 0 -> bulk numbers handed out
  *             'v' 0 -> version of this layout    'i' 0 -> form of the search entries (reindex.c) */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include "base/clock.h"
 #include "base/file.h"

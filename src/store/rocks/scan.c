@@ -5,7 +5,7 @@
  * it as of T: the newest visible bulk version, or the first online version with t <= T, whichever
  * has the larger t. Version number (I5): online versions carry theirs; a bulk version's is that of
  * the online version below it plus the bulk versions between. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include "base/buf.h"
 #include "base/limits.h"

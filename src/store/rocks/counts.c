@@ -15,7 +15,7 @@
  *
  * Invariant C1: a sum, less what unsettled loads replaced, is the number of resources current as of the last
  * commit. Who changes a sum, or the marks, holds order.lock. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include "base/limits.h"
 

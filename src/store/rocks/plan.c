@@ -5,7 +5,7 @@
  * numbers of base 78 (the characters '-' to 'z', which hold every legal id) behind their common
  * prefix, until it is small enough or cannot be halved. Sizes are estimates; that ranges neither
  * overlap nor leave a gap is not: each begins where the one before it ends. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #define LOW        '-'
 #define BASE       ('z' - '-' + 1)

@@ -2,7 +2,7 @@
  *
  * Changes of online commits stand in the order of t and are walked backwards; those of bulk loads stand under
  * the load's number, whose commit the table of published loads tells. The two are merged commit by commit. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 struct log_walk {
     struct rocks *r;

@@ -3,7 +3,7 @@
  * Changes of online commits stand in the order of t, those of bulk loads under the load's number. What is
  * collected is one row an id: its newest version of the window, by the exact place where it stands, so that
  * whoever wants it reads one key and walks over nothing. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include "base/buf.h"
 

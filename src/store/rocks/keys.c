@@ -1,4 +1,4 @@
-#include "store/keys.h"
+#include "store/rocks/keys.h"
 
 #include <assert.h>
 

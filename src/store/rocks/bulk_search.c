@@ -4,7 +4,7 @@
  * order, and each parameter's are sorted by the first eight bytes of the value, by radix, keeping it again: what
  * is left are values that are longer and begin alike. So nearly nothing is compared, and an entry of up to
  * eight bytes is written without going back to where it came from. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include <limits.h>
 

@@ -5,7 +5,7 @@
  * loads: every version up to T is in the store by then, none is ever taken out of it (nothing deletes from this column
  * family), and what came later has a commit behind T, or a load that his table does not name. So each group reads the
  * same through any iterator that was made after T was settled. */
-#include "store/store_private.h"
+#include "store/rocks/rocks_private.h"
 
 #include "base/limits.h"
 
