@@ -46,7 +46,7 @@ static bool seek(struct walk *w, const struct key_bytes *to, sv *key)
     return true;
 }
 
-static bool in_window(const struct batch *b, uint64_t after_t, uint64_t as_of)
+static bool in_window(const struct bulk_load *b, uint64_t after_t, uint64_t as_of)
 {
     return b->t > after_t && b->t <= as_of;
 }
@@ -70,7 +70,8 @@ bool change_next(const struct buf *rows, size_t *at, struct change *out)
 
 /* Keys in [from, to), the ids among the range's. t: of all of them; 0: n is it. */
 static err_code collect(struct walk *w, const struct store_range *range, struct key_bytes from,
-                        struct key_bytes to, const struct batch *b, struct buf *rows, struct err *e)
+                        struct key_bytes to, const struct bulk_load *b, struct buf *rows,
+                        struct err *e)
 {
     sv k;
     if (!seek(w, &from, &k))
@@ -132,7 +133,7 @@ static void sort_rows(struct buf *rows)
     free(all);
 }
 
-err_code changes_collect(struct rocks *r, const struct batch_table *batches,
+err_code changes_collect(struct rocks *r, const struct load_table *loads,
                          const struct store_range *range, uint64_t after_t, uint64_t as_of,
                          struct buf *rows, struct err *e)
 {
@@ -143,8 +144,8 @@ err_code changes_collect(struct rocks *r, const struct batch_table *batches,
     walk_open(&w, r);
     err_code rc = collect(&w, range, key_change(type, KEY_ONLINE, after_t + 1, SV_NONE),
                           key_change(type, KEY_ONLINE, as_of + 1, SV_NONE), NULL, rows, e);
-    for (size_t i = 0; i < batches->n && rc == ERR_OK; i++) {
-        const struct batch *b = &batches->rows[i];
+    for (size_t i = 0; i < loads->n && rc == ERR_OK; i++) {
+        const struct bulk_load *b = &loads->rows[i];
         if (in_window(b, after_t, as_of)) /* ids stand in order within a load */
             rc = collect(&w, range, key_change(type, KEY_BULK, b->b, range->from_id),
                          range->to_id.len ? key_change(type, KEY_BULK, b->b, range->to_id)
@@ -159,7 +160,7 @@ err_code changes_collect(struct rocks *r, const struct batch_table *batches,
 
 /* ---- types ---- */
 
-static bool type_changed(struct walk *w, fhir_type type, const struct batch_table *batches,
+static bool type_changed(struct walk *w, fhir_type type, const struct load_table *loads,
                          uint64_t after_t, uint64_t as_of)
 {
     struct key_bytes from = key_change(type, KEY_ONLINE, after_t + 1, SV_NONE);
@@ -167,10 +168,10 @@ static bool type_changed(struct walk *w, fhir_type type, const struct batch_tabl
     if (seek(w, &from, &k) && k.len > HEAD && (fhir_type)(unsigned char)k.ptr[0] == type &&
         k.ptr[1] == KEY_ONLINE && key_get_u64(k.ptr + 2) <= as_of)
         return true;
-    for (size_t i = 0; i < batches->n; i++) {
-        if (!in_window(&batches->rows[i], after_t, as_of))
+    for (size_t i = 0; i < loads->n; i++) {
+        if (!in_window(&loads->rows[i], after_t, as_of))
             continue;
-        from = key_change(type, KEY_BULK, batches->rows[i].b, SV_NONE);
+        from = key_change(type, KEY_BULK, loads->rows[i].b, SV_NONE);
         if (seek(w, &from, &k) && sv_starts(k, sv_make(from.ptr, from.len)))
             return true;
     }
@@ -186,7 +187,7 @@ err_code rocks_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t
     memset(changed, 0, STORE_TYPES * sizeof changed[0]);
     if (after_t >= as_of)
         return ERR_OK;
-    struct batch_table *batches = batch_table_ref(r);
+    struct load_table *loads = load_table_ref(r);
     struct walk w;
     walk_open(&w, r);
     for (unsigned type = 1; type < STORE_TYPES; type++) { /* those that have any key at all */
@@ -195,8 +196,8 @@ err_code rocks_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t
         if (!seek(&w, &from, &k) || k.len == 0)
             break;
         type = (unsigned char)k.ptr[0];
-        changed[type] = type_changed(&w, (fhir_type)type, batches, after_t, as_of);
+        changed[type] = type_changed(&w, (fhir_type)type, loads, after_t, as_of);
     }
-    batch_table_unref(batches);
+    load_table_unref(loads);
     return walk_close(&w, ERR_OK, e);
 }

@@ -24,7 +24,7 @@ struct commit_waiter {
 
 /* ---- a group's batch ---- */
 
-struct group {
+struct commit_group {
     rocksdb_writebatch_t *batch;
     struct store_commit last; /* as the group goes on */
     bool any;
@@ -41,7 +41,7 @@ static uint64_t resource_hash(const struct store_write *w)
 
 /* False when one of the waiter's resources (or one of the same hash) is in the group, or it is
  * full. Nothing is added then. */
-static bool group_claim(struct group *g, const struct commit_waiter *w)
+static bool commit_group_claim(struct commit_group *g, const struct commit_waiter *w)
 {
     if (g->n_slots + w->n > GROUP_SLOTS / 2) {
         bool alone = g->n_slots == 0; /* a commit larger than the set goes alone */
@@ -79,8 +79,8 @@ static err_code check_condition(const struct store_write *w, const struct rocks_
     return ERR_OK;
 }
 
-static void batch_index(struct rocks *r, rocksdb_writebatch_t *b, const struct store_write *w,
-                        struct store_commit c)
+static void put_index(struct rocks *r, rocksdb_writebatch_t *b, const struct store_write *w,
+                      struct store_commit c)
 {
     sv rest = w->index, value;
     uint16_t param;
@@ -91,8 +91,8 @@ static void batch_index(struct rocks *r, rocksdb_writebatch_t *b, const struct s
     }
 }
 
-static void batch_version(struct rocks *r, rocksdb_writebatch_t *b, const struct store_write *w,
-                          struct store_commit c)
+static void put_version(struct rocks *r, rocksdb_writebatch_t *b, const struct store_write *w,
+                        struct store_commit c)
 {
     struct value_head head = {
         .method = w->method, .online = true, .version = w->version, .instant_ms = c.instant_ms
@@ -108,13 +108,13 @@ static void batch_version(struct rocks *r, rocksdb_writebatch_t *b, const struct
     const size_t lens[] = { head_len, head.body.json.len };
     rocksdb_writebatch_putv_cf(b, r->cf[CF_VERSIONS], 1, key_parts, key_lens, 2, parts, lens);
     if (w->method != STORE_METHOD_DELETE)
-        batch_index(r, b, w, c);
+        put_index(r, b, w, c);
     struct key_bytes ck = key_change(w->type, KEY_ONLINE, c.t, w->id);
     rocksdb_writebatch_put_cf(b, r->cf[CF_CHANGES], ck.ptr, ck.len, "", 0);
 }
 
-static void batch_commit(struct rocks *r, rocksdb_writebatch_t *b, struct store_commit c,
-                         key_kind kind, uint64_t bulk, uint64_t count)
+static void put_commit(struct rocks *r, rocksdb_writebatch_t *b, struct store_commit c,
+                       key_kind kind, uint64_t bulk, uint64_t count)
 {
     char v[COMMIT_FORM_AT + 1];
     struct key_bytes k = key_commit('c', c.t);
@@ -138,7 +138,7 @@ static struct store_commit next_commit(const struct rocks *r, struct store_commi
 }
 
 /* What the writes replace, one behind the other in `old`, is taken away from the sums; what they bring is added. */
-static err_code tally_waiter(struct group *g, const struct commit_waiter *w, sv old,
+static err_code tally_waiter(struct commit_group *g, const struct commit_waiter *w, sv old,
                              const size_t *lens, struct err *e)
 {
     struct tally t = { 0 }; /* of this commit: nothing of one that fails stays in the group's */
@@ -156,7 +156,7 @@ static err_code tally_waiter(struct group *g, const struct commit_waiter *w, sv 
     return rc;
 }
 
-static err_code check_waiter(struct rocks *r, struct group *g, struct commit_waiter *w,
+static err_code check_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w,
                              struct buf *old, size_t *lens)
 {
     for (size_t i = 0; i < w->n; i++) {
@@ -171,7 +171,7 @@ static err_code check_waiter(struct rocks *r, struct group *g, struct commit_wai
     return tally_waiter(g, w, buf_sv(old), lens, w->e);
 }
 
-static err_code add_waiter(struct rocks *r, struct group *g, struct commit_waiter *w)
+static err_code add_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w)
 {
     CLEANUP_BUF struct buf old = BUF_INIT(SIZE_MAX / 2);
     size_t *lens = malloc(w->n * sizeof *lens);
@@ -182,8 +182,8 @@ static err_code add_waiter(struct rocks *r, struct group *g, struct commit_waite
     TRY(rc);
     w->out = next_commit(r, g->last);
     for (size_t i = 0; i < w->n; i++)
-        batch_version(r, g->batch, &w->writes[i], w->out);
-    batch_commit(r, g->batch, w->out, KEY_ONLINE, 0, w->n);
+        put_version(r, g->batch, &w->writes[i], w->out);
+    put_commit(r, g->batch, w->out, KEY_ONLINE, 0, w->n);
     g->last = w->out;
     g->any = true;
     return ERR_OK;
@@ -198,7 +198,8 @@ static struct store_commit seen_last(struct rocks *r)
 }
 
 /* Readers must not find what the group's commits are about to replace (recent.c, R2). */
-static void drop_recent(struct rocks *r, const struct group *g, const struct commit_waiter *first)
+static void drop_recent(struct rocks *r, const struct commit_group *g,
+                        const struct commit_waiter *first)
 {
     recent_begin_t(&r->recent, g->last.t, false);
     for (const struct commit_waiter *w = first; w; w = w->next)
@@ -206,25 +207,25 @@ static void drop_recent(struct rocks *r, const struct group *g, const struct com
             recent_drop(r->env->recent, &r->recent, w->writes[i].type, w->writes[i].id);
 }
 
-static void seen_set(struct rocks *r, struct store_commit c, struct batch_table *batches)
+static void seen_set(struct rocks *r, struct store_commit c, struct load_table *loads)
 {
     pthread_mutex_lock(&r->seen.lock);
     r->seen.last = c;
-    struct batch_table *old = NULL;
-    if (batches) {
-        old = r->seen.batches;
-        r->seen.batches = batches;
+    struct load_table *old = NULL;
+    if (loads) {
+        old = r->seen.loads;
+        r->seen.loads = loads;
     }
     pthread_mutex_unlock(&r->seen.lock);
-    batch_table_unref(old);
+    load_table_unref(old);
 }
 
 /* Take waiters from the queue's head while they fit into one group. queue.lock is held. */
-static struct commit_waiter *take_group_locked(struct rocks *r, struct group *g)
+static struct commit_waiter *take_group_locked(struct rocks *r, struct commit_group *g)
 {
     struct commit_waiter *first = r->queue.head, *last = NULL;
     unsigned n = 0;
-    for (struct commit_waiter *w = first; w && n < GROUP_MAX_WAITERS && group_claim(g, w);
+    for (struct commit_waiter *w = first; w && n < GROUP_MAX_WAITERS && commit_group_claim(g, w);
          w = w->next, n++)
         last = w;
     r->queue.head = last->next;
@@ -235,7 +236,7 @@ static struct commit_waiter *take_group_locked(struct rocks *r, struct group *g)
 }
 
 /* order.lock is held from the reading of conditions to the moment the result is visible. */
-static void write_group(struct rocks *r, struct group *g, struct commit_waiter *first)
+static void write_group(struct rocks *r, struct commit_group *g, struct commit_waiter *first)
 {
     pthread_mutex_lock(&r->order.lock);
     g->batch = rocksdb_writebatch_create();
@@ -280,7 +281,7 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
         pthread_cond_wait(&me.wake, &r->queue.lock);
     if (!me.done) { /* nobody leads, and this thread's commit is the first: it will be in the group */
         r->queue.led = true;
-        struct group *g = calloc(1, sizeof *g);
+        struct commit_group *g = calloc(1, sizeof *g);
         if (g == NULL)
             abort();
         struct commit_waiter *group = take_group_locked(r, g);
@@ -306,10 +307,10 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
 
 /* ---- publication ---- */
 
-static struct batch_table *table_with(const struct batch_table *old, const struct batch *more,
-                                      size_t n)
+static struct load_table *table_with(const struct load_table *old, const struct bulk_load *more,
+                                     size_t n)
 {
-    struct batch_table *t = malloc(sizeof *t + (old->n + n) * sizeof t->rows[0]);
+    struct load_table *t = malloc(sizeof *t + (old->n + n) * sizeof t->rows[0]);
     if (t == NULL)
         abort();
     atomic_init(&t->n_refs, 1);
@@ -327,7 +328,7 @@ static struct batch_table *table_with(const struct batch_table *old, const struc
 err_code rocks_publish(struct rocks *r, const struct published *loads, size_t n, sv note_key,
                        sv note, struct store_commit *out, struct err *e)
 {
-    struct batch *rows = calloc(n, sizeof *rows);
+    struct bulk_load *rows = calloc(n, sizeof *rows);
     if (rows == NULL)
         abort();
     pthread_mutex_lock(&r->order.lock);
@@ -340,10 +341,10 @@ err_code rocks_publish(struct rocks *r, const struct published *loads, size_t n,
         key_put_u64(v, c.t);
         key_put_u64(v + 8, (uint64_t)c.instant_ms);
         rocksdb_writebatch_put_cf(batch, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
-        batch_commit(r, batch, c, KEY_BULK, loads[i].b, loads[i].count);
+        put_commit(r, batch, c, KEY_BULK, loads[i].b, loads[i].count);
         tally_write(loads[i].tally, r, batch);
         counts_mark(r, batch, loads[i].b, loads[i].tally);
-        rows[i] = (struct batch){ loads[i].b, c.t, c.instant_ms };
+        rows[i] = (struct bulk_load){ loads[i].b, c.t, c.instant_ms };
     }
     if (note_key.len)
         rocksdb_writebatch_put_cf(batch, r->cf[CF_NOTES], note_key.ptr, note_key.len, note.ptr,
@@ -353,10 +354,10 @@ err_code rocks_publish(struct rocks *r, const struct published *loads, size_t n,
     rocksdb_writebatch_destroy(batch);
     err_code rc = rocks_error(bad, "publishing a bulk load", e);
     if (rc == ERR_OK) {
-        struct batch_table *old = batch_table_ref(r);
+        struct load_table *old = load_table_ref(r);
         recent_begin_t(&r->recent, c.t, true);
         seen_set(r, c, table_with(old, rows, n));
-        batch_table_unref(old);
+        load_table_unref(old);
         *out = c;
     }
     pthread_mutex_unlock(&r->order.lock);

@@ -303,7 +303,7 @@ static err_code may_go_on(const struct settling *s, struct err *e)
 static err_code read_marks_locked(struct settling *s, struct err *e)
 {
     struct rocks *r = s->r;
-    struct batch_table *table = batch_table_ref(r);
+    struct load_table *table = load_table_ref(r);
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
     rocksdb_iterator_t *it = rocksdb_create_iterator_cf(r->db, ro, r->cf[CF_COMMITS]);
     struct buf marks = BUF_INIT(SIZE_MAX / 2);
@@ -315,7 +315,7 @@ static err_code read_marks_locked(struct settling *s, struct err *e)
         if (len != 9 || k[0] != 'u')
             break;
         struct mark m = { .b = key_get_u64(k + 1) };
-        const struct batch *b = batch_table_find(table, m.b);
+        const struct bulk_load *b = load_table_find(table, m.b);
         const char *v = rocksdb_iter_value(it, &len);
         if (b == NULL || len % 5) {
             rc = ERR(e, ERR_CORRUPT, "reading the data store: a bulk load's mark is damaged");
@@ -330,7 +330,7 @@ static err_code read_marks_locked(struct settling *s, struct err *e)
     rocksdb_iter_get_error(it, &bad);
     rocksdb_iter_destroy(it);
     rocksdb_readoptions_destroy(ro);
-    batch_table_unref(table);
+    load_table_unref(table);
     if (rc == ERR_OK)
         rc = rocks_error(bad, "reading the data store", e);
     else

@@ -7,7 +7,7 @@ struct rocks_index {
     const struct search_driver *d;
     fhir_type type;
     uint64_t as_of;
-    struct batch_table *batches;
+    struct load_table *loads;
     rocksdb_readoptions_t *ro;
     rocksdb_iterator_t *it;
     size_t range; /* under way */
@@ -48,7 +48,7 @@ err_code rocks_index_scan(struct store *st, fhir_type type, const struct search_
     uint64_t last =
         store_last(st).t; /* before the table of loads, which then holds all up to it (I7) */
     c->as_of = as_of_t < last ? as_of_t : last;
-    c->batches = batch_table_ref(c->r);
+    c->loads = load_table_ref(c->r);
     if (after_value.len) {
         /* kind, n and length are greatest: behind every version's entry of that value and id */
         c->mark_len =
@@ -113,7 +113,7 @@ err_code rocks_index_next(struct store_index_cursor *base, struct store_index_hi
             return ERR(e, ERR_CORRUPT, "reading the data store: an index entry is damaged");
         uint64_t t = p.n;
         if (p.kind == KEY_BULK) {
-            const struct batch *b = batch_table_find(c->batches, p.n);
+            const struct bulk_load *b = load_table_find(c->loads, p.n);
             t = b ? b->t : UINT64_MAX;
         }
         if (t > c->as_of)
@@ -147,6 +147,6 @@ void rocks_index_close(struct store_index_cursor *base)
     struct rocks_index *c = (struct rocks_index *)base;
     rocksdb_iter_destroy(c->it);
     rocksdb_readoptions_destroy(c->ro);
-    batch_table_unref(c->batches);
+    load_table_unref(c->loads);
     free(c);
 }

@@ -7,7 +7,7 @@
 struct log_walk {
     struct rocks *r;
     fhir_type type;
-    struct batch_table *batches;
+    struct load_table *loads;
     rocksdb_readoptions_t *ro;
     rocksdb_iterator_t *it;
     struct arena *a;
@@ -33,11 +33,11 @@ static uint64_t online_before(struct log_walk *w, uint64_t limit)
     return key_get_u64(k + 2);
 }
 
-static const struct batch *batch_before(const struct log_walk *w, uint64_t limit)
+static const struct bulk_load *load_before(const struct log_walk *w, uint64_t limit)
 {
-    const struct batch *best = NULL;
-    for (size_t i = 0; i < w->batches->n; i++) {
-        const struct batch *b = &w->batches->rows[i];
+    const struct bulk_load *best = NULL;
+    for (size_t i = 0; i < w->loads->n; i++) {
+        const struct bulk_load *b = &w->loads->rows[i];
         if (b->t <= limit && (best == NULL || b->t > best->t))
             best = b;
     }
@@ -71,7 +71,7 @@ static err_code walk(struct log_walk *w, uint64_t from_t, sv after_id, struct er
     uint64_t limit = from_t;
     while (limit && w->n < w->max) {
         uint64_t t = online_before(w, limit);
-        const struct batch *b = batch_before(w, limit);
+        const struct bulk_load *b = load_before(w, limit);
         if (t == 0 && b == NULL)
             break;
         bool bulk = b && b->t > t;
@@ -95,13 +95,13 @@ err_code rocks_log(struct store *st, fhir_type type, uint64_t from_t, sv after_i
     w.rows = arena_alloc(a, (max + 1) * sizeof *w.rows);
     if (w.rows == NULL)
         return arena_oom(a, e);
-    w.batches = batch_table_ref(r); /* after T, so that it holds every load up to it (I7) */
+    w.loads = load_table_ref(r); /* after T, so that it holds every load up to it (I7) */
     w.ro = rocksdb_readoptions_create();
     w.it = rocksdb_create_iterator_cf(r->db, w.ro, r->cf[CF_CHANGES]);
     err_code rc = walk(&w, from_t < last ? from_t : last, from_t <= last ? after_id : SV_NONE, e);
     rocksdb_iter_destroy(w.it);
     rocksdb_readoptions_destroy(w.ro);
-    batch_table_unref(w.batches);
+    load_table_unref(w.loads);
     if (rc == ERR_OK) {
         *out = w.rows;
         *n_out = w.n;

@@ -102,11 +102,11 @@ void store_env_free(struct store_env *env)
     free(env);
 }
 
-/* ---- the table of batches ---- */
+/* ---- the table of loads ---- */
 
-static struct batch_table *batch_table_new(size_t n)
+static struct load_table *load_table_new(size_t n)
 {
-    struct batch_table *t = malloc(sizeof *t + n * sizeof t->rows[0]);
+    struct load_table *t = malloc(sizeof *t + n * sizeof t->rows[0]);
     if (t == NULL)
         abort();
     atomic_init(&t->n_refs, 1);
@@ -114,22 +114,22 @@ static struct batch_table *batch_table_new(size_t n)
     return t;
 }
 
-struct batch_table *batch_table_ref(struct rocks *r)
+struct load_table *load_table_ref(struct rocks *r)
 {
     pthread_mutex_lock(&r->seen.lock);
-    struct batch_table *t = r->seen.batches;
+    struct load_table *t = r->seen.loads;
     atomic_fetch_add(&t->n_refs, 1);
     pthread_mutex_unlock(&r->seen.lock);
     return t;
 }
 
-void batch_table_unref(struct batch_table *t)
+void load_table_unref(struct load_table *t)
 {
     if (t && atomic_fetch_sub(&t->n_refs, 1) == 1)
         free(t);
 }
 
-const struct batch *batch_table_find(const struct batch_table *t, uint64_t b)
+const struct bulk_load *load_table_find(const struct load_table *t, uint64_t b)
 {
     size_t lo = 0, hi = t->n;
     /* numbers follow each other but for loads that came to nothing: it stands where they would put it, or before */
@@ -312,7 +312,7 @@ static err_code load_commits(struct rocks *r, struct err *e)
         const char *k = rocksdb_iter_key(it, &len);
         if (len != 9 || k[0] != 'b')
             break;
-        struct batch row = { .b = key_get_u64(k + 1) };
+        struct bulk_load row = { .b = key_get_u64(k + 1) };
         const char *v = rocksdb_iter_value(it, &len);
         if (len != 16)
             rc = ERR(e, ERR_CORRUPT, "reading the data store: a bulk load's record is damaged");
@@ -345,10 +345,10 @@ static err_code load_commits(struct rocks *r, struct err *e)
     else
         rocksdb_free(bad);
     if (rc == ERR_OK) {
-        size_t n = rows.len / sizeof(struct batch);
-        r->seen.batches = batch_table_new(n);
+        size_t n = rows.len / sizeof(struct bulk_load);
+        r->seen.loads = load_table_new(n);
         if (n)
-            memcpy(r->seen.batches->rows, rows.ptr, rows.len);
+            memcpy(r->seen.loads->rows, rows.ptr, rows.len);
     }
     buf_done(&rows);
     return rc;
@@ -396,7 +396,7 @@ static void rocks_close(struct store *st)
     rocksdb_options_destroy(r->search_options);
     rocksdb_options_destroy(r->count_options);
     rocksdb_writeoptions_destroy(r->sync_write);
-    batch_table_unref(r->seen.batches);
+    load_table_unref(r->seen.loads);
     pthread_mutex_destroy(&r->seen.lock);
     pthread_mutex_destroy(&r->order.lock);
     pthread_mutex_destroy(&r->queue.lock);

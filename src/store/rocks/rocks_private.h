@@ -1,6 +1,6 @@
 /* rocks_private.h - what the rooms of the RocksDB engine share.
  *
- *   open.c     open, options, batch table          keys.c    key and value bytes
+ *   open.c     open, options, table of loads       keys.c    key and value bytes
  *   bulk.c, bulk_search.c  sorted files of a load  commit.c  online commits, horizon, publication
  *   scan.c     reading as of T                     iter.c    iterators over versions
  *   plan.c     splitting a type into ranges        entries.c search entries
@@ -31,14 +31,14 @@ struct store_env {
 };
 
 /* Which bulk loads are published, at which commit. Immutable once shown to readers; counted. */
-struct batch {
+struct bulk_load {
     uint64_t b, t;
     int64_t instant_ms;
 };
-struct batch_table {
+struct load_table {
     atomic_uint n_refs;
     size_t n;
-    struct batch rows[]; /* ascending b */
+    struct bulk_load rows[]; /* ascending b */
 };
 
 enum { CF_DEFAULT, CF_VERSIONS, CF_CHANGES, CF_COMMITS, CF_NOTES, CF_SEARCH, CF_COUNTS, N_CFS };
@@ -57,7 +57,7 @@ struct rocks {
     struct {                     /* what readers take at their start; short holds only */
         pthread_mutex_t lock;
         struct store_commit last;
-        struct batch_table *batches;
+        struct load_table *loads;
     } seen;
     struct { /* who assigns t holds this; taken before seen.lock */
         pthread_mutex_t lock;
@@ -150,9 +150,9 @@ uint64_t rocks_level0_files(struct rocks *r, int cf);
 /* RocksDB's error text -> our code; frees it. No path reaches the message. */
 err_code rocks_error(char *errptr, const char *what, struct err *e);
 
-struct batch_table *batch_table_ref(struct rocks *r);
-void batch_table_unref(struct batch_table *t);
-const struct batch *batch_table_find(const struct batch_table *t, uint64_t b);
+struct load_table *load_table_ref(struct rocks *r);
+void load_table_unref(struct load_table *t);
+const struct bulk_load *load_table_find(const struct load_table *t, uint64_t b);
 
 /* Current state of an id; json is empty when there is none, and appended to body. version 0: never was. */
 struct rocks_current {
@@ -198,8 +198,8 @@ err_code rocks_changes_plan(struct store *, fhir_type, uint64_t, uint64_t, size_
                             struct store_range **, size_t *, struct err *);
 err_code rocks_changed_types(struct store *, uint64_t, uint64_t, bool[STORE_TYPES], struct err *);
 /* Who changed in (after_t, as_of] of a range of ids, appended to rows by id, each once with its newest version
- * of the window. batches: taken after as_of was settled (I7). ERR_TOO_LARGE: rows may not grow so much. */
-MUST_USE err_code changes_collect(struct rocks *r, const struct batch_table *batches,
+ * of the window. loads: taken after as_of was settled (I7). ERR_TOO_LARGE: rows may not grow so much. */
+MUST_USE err_code changes_collect(struct rocks *r, const struct load_table *loads,
                                   const struct store_range *range, uint64_t after_t, uint64_t as_of,
                                   struct buf *rows, struct err *e);
 struct change {

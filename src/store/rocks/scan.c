@@ -46,7 +46,7 @@ struct candidate {
     struct buf value;
 };
 
-struct group {
+struct id_group {
     fhir_type type;
     char id[FHIR_ID_MAX];
     size_t id_len;
@@ -57,23 +57,23 @@ struct group {
     uint64_t *bulk_t;                  /* their commits, as far as there is room */
     size_t bulk_cap;
     uint64_t version; /* of best, once resolved */
-    const struct batch
-        *batch; /* the load found last, in the one table that the group is read with */
+    const struct bulk_load
+        *load; /* the load found last, in the one table that the group is read with */
 };
 
-static void group_init(struct group *g, size_t max_value)
+static void id_group_init(struct id_group *g, size_t max_value)
 {
     memset(g, 0, sizeof *g);
     buf_init(&g->best.value, max_value);
 }
 
-static void group_done(struct group *g)
+static void id_group_done(struct id_group *g)
 {
     buf_done(&g->best.value);
     free(g->bulk_t);
 }
 
-static void bulk_t_add(struct group *g, uint64_t t)
+static void bulk_t_add(struct id_group *g, uint64_t t)
 {
     if (g->n_bulk == g->bulk_cap) {
         g->bulk_cap = g->bulk_cap ? g->bulk_cap * 2 : 8;
@@ -106,7 +106,7 @@ static bool cut_body(struct candidate *c, struct fhir_body *body, err_code *rc, 
 }
 
 /* A copy of the body: in the group's own memory, or where the cursor's user wants it. */
-static err_code keep_body(struct group *g, struct fhir_body *body, struct err *e)
+static err_code keep_body(struct id_group *g, struct fhir_body *body, struct err *e)
 {
     const struct store_cursor *to = g->cursor;
     struct buf *b = &g->best.value;
@@ -130,7 +130,7 @@ static err_code keep_body(struct group *g, struct fhir_body *body, struct err *e
 }
 
 /* Keep the value at the iterator as the best so far. */
-static err_code keep(struct group *g, struct iter *x, bool body, uint64_t t, int64_t instant_ms,
+static err_code keep(struct id_group *g, struct iter *x, bool body, uint64_t t, int64_t instant_ms,
                      struct err *e)
 {
     size_t len;
@@ -148,8 +148,8 @@ static err_code keep(struct group *g, struct iter *x, bool body, uint64_t t, int
 
 /* Read the group at the iterator and leave the iterator behind it. ERR_EOF: the iterator is at its
  * end. Afterwards g->best.there says whether anything was visible as of `as_of`. */
-static err_code group_read(struct group *g, struct iter *x, const struct batch_table *batches,
-                           uint64_t as_of, bool body, struct err *e)
+static err_code id_group_read(struct id_group *g, struct iter *x, const struct load_table *loads,
+                              uint64_t as_of, bool body, struct err *e)
 {
     if (!x->valid) {
         TRY(iter_end(x, e));
@@ -175,9 +175,9 @@ static err_code group_read(struct group *g, struct iter *x, const struct batch_t
             break;
         }
         if (p.kind == KEY_BULK) {
-            const struct batch *b = g->batch; /* most neighbours came with one load */
+            const struct bulk_load *b = g->load; /* most neighbours came with one load */
             if (b == NULL || b->b != p.n)
-                b = g->batch = batch_table_find(batches, p.n);
+                b = g->load = load_table_find(loads, p.n);
             if (b && b->t <= as_of) {
                 bulk_t_add(g, b->t);
                 if (!g->best.there || b->t > g->best.t)
@@ -213,7 +213,7 @@ static err_code group_read(struct group *g, struct iter *x, const struct batch_t
     return ERR_OK;
 }
 
-static void group_version(const struct group *g, struct store_version *out)
+static void id_group_version(const struct id_group *g, struct store_version *out)
 {
     *out = (struct store_version){ .type = g->type,
                                    .id = sv_make(g->id, g->id_len),
@@ -230,27 +230,27 @@ static void group_version(const struct group *g, struct store_version *out)
 
 /* as_of and the table that goes with it: the table is taken after T, so it holds every load up to
  * T. */
-static uint64_t settle(struct rocks *r, uint64_t as_of_t, struct batch_table **batches)
+static uint64_t settle(struct rocks *r, uint64_t as_of_t, struct load_table **loads)
 {
     struct store_commit last = r->base.ops->last(&r->base);
-    *batches = batch_table_ref(r);
+    *loads = load_table_ref(r);
     return as_of_t < last.t ? as_of_t : last.t;
 }
 
 static err_code read_one(struct rocks *r, fhir_type type, sv id, uint64_t as_of_t, bool body,
-                         struct group *g, uint64_t *as_of_read, struct err *e)
+                         struct id_group *g, uint64_t *as_of_read, struct err *e)
 {
-    struct batch_table *batches;
-    uint64_t as_of = settle(r, as_of_t, &batches);
+    struct load_table *loads;
+    uint64_t as_of = settle(r, as_of_t, &loads);
     *as_of_read = as_of;
     struct iter x;
     struct key_bytes from = key_version_prefix(type, id);
     iter_open(&x, r, after_id(type, id), false, gate_for(r, type, g->light));
     iter_seek(&x, &from);
-    g->batch = NULL; /* of another table */
-    err_code rc = group_read(g, &x, batches, as_of, body, e);
+    g->load = NULL; /* of another table */
+    err_code rc = id_group_read(g, &x, loads, as_of, body, e);
     iter_close(&x);
-    batch_table_unref(batches);
+    load_table_unref(loads);
     if (rc == ERR_EOF) {
         g->best.there = false;
         rc = ERR_OK;
@@ -261,9 +261,9 @@ static err_code read_one(struct rocks *r, fhir_type type, sv id, uint64_t as_of_
 err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_current *out,
                        struct buf *body, struct err *e)
 {
-    struct group g;
+    struct id_group g;
     uint64_t as_of;
-    group_init(&g, SIZE_MAX / 2);
+    id_group_init(&g, SIZE_MAX / 2);
     err_code rc = read_one(r, type, id, STORE_NOW, true, &g, &as_of, e);
     if (rc == ERR_OK) {
         *out = (struct rocks_current){ 0 };
@@ -273,7 +273,7 @@ err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_curr
         if (g.best.there && !out->deleted)
             rc = buf_add(body, g.best.head.body.json, e);
     }
-    group_done(&g);
+    id_group_done(&g);
     return rc;
 }
 
@@ -287,18 +287,18 @@ err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bo
                    struct arena *a, struct store_version *out, struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
-    struct group g;
+    struct id_group g;
     uint64_t as_of;
     if (recent_get(r->env->recent, &r->recent, type, id, as_of_t, a, out))
         return ERR_OK;
-    group_init(&g, SIZE_MAX / 2);
+    id_group_init(&g, SIZE_MAX / 2);
     g.light = light;
     err_code rc = read_one(r, type, id, as_of_t, true, &g, &as_of, e);
     if (rc == ERR_OK && !g.best.there)
         rc = ERR(e, ERR_NOT_FOUND, "no such resource");
     if (rc == ERR_OK) {
         struct store_version v;
-        group_version(&g, &v);
+        id_group_version(&g, &v);
         if (sv_eq(v.id, id) && v.left_out == 0) /* R1: what is kept is what was asked for */
             recent_put(r->env->recent, &r->recent, as_of, &v);
         v.id = arena_sv(a, v.id);
@@ -309,7 +309,7 @@ err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bo
         else
             *out = v;
     }
-    group_done(&g);
+    id_group_done(&g);
     return rc;
 }
 
@@ -337,11 +337,11 @@ struct rocks_cursor {
     struct rocks *r;
     enum { SCAN, CHANGES_BY_SCAN, CHANGES_BY_ID, HISTORY } kind;
     uint64_t as_of, after_t;
-    struct batch_table *batches;
+    struct load_table *loads;
     struct iter x;
     struct key_bytes from, upper; /* SCAN, CHANGES_BY_SCAN: where it begins, or goes on, and ends */
     struct ahead ahead;           /* the same, when they pass the gate */
-    struct group g;
+    struct id_group g;
     fhir_type type;
     struct buf changes; /* CHANGES_BY_ID: change_next() reads them */
     size_t changes_at;
@@ -358,8 +358,8 @@ static struct rocks_cursor *cursor_new(struct rocks *r, int kind, uint64_t as_of
     c->base.ops = r->base.ops;
     c->r = r;
     c->kind = kind;
-    c->as_of = settle(r, as_of_t, &c->batches);
-    group_init(&c->g, SIZE_MAX / 2);
+    c->as_of = settle(r, as_of_t, &c->loads);
+    id_group_init(&c->g, SIZE_MAX / 2);
     c->g.cursor = &c->base;
     buf_init(&c->changes, IDS_MAX_BYTES);
     buf_init(&c->rows, SIZE_MAX / 2); /* some 40 bytes a version */
@@ -373,13 +373,13 @@ void rocks_cursor_close(struct store_cursor *base)
 {
     struct rocks_cursor *c = (struct rocks_cursor *)base;
     iter_close(&c->x);
-    group_done(&c->g);
+    id_group_done(&c->g);
     buf_done(&c->changes);
     buf_done(&c->ahead.rows);
     buf_done(&c->ahead.bytes);
     if (c->get)
         rocksdb_readoptions_destroy(c->get);
-    batch_table_unref(c->batches);
+    load_table_unref(c->loads);
     buf_done(&c->rows);
     free(c);
 }
@@ -441,7 +441,7 @@ static err_code read_value(struct rocks_cursor *c, struct key_bytes key, struct 
  * stands with it (I5). */
 static err_code read_exact(struct rocks_cursor *c, const struct change *ch, struct err *e)
 {
-    struct group *g = &c->g;
+    struct id_group *g = &c->g;
     struct value_head *h = &g->best.head;
     TRY(read_value(c, key_version(c->type, ch->id, KEY_ONLINE, ch->t), h, e));
     if (!h->online)
@@ -468,7 +468,7 @@ static err_code read_change(struct rocks_cursor *c, const struct change *ch, str
         iter_open(&c->x, c->r, after_type(c->type), false, gate_for(c->r, c->type, c->base.light));
     struct key_bytes from = key_version_prefix(c->type, ch->id);
     iter_seek(&c->x, &from);
-    err_code rc = group_read(&c->g, &c->x, c->batches, c->as_of, true, e);
+    err_code rc = id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e);
     if (c->x.gate)
         iter_rest(&c->x);
     if (rc == ERR_EOF || (rc == ERR_OK && c->g.best.t != ch->t))
@@ -482,7 +482,7 @@ static err_code next_by_id(struct rocks_cursor *c, struct store_version *out, st
     if (!change_next(&c->changes, &c->changes_at, &ch))
         return ERR_EOF;
     TRY(read_change(c, &ch, e));
-    group_version(&c->g, out);
+    id_group_version(&c->g, out);
     return ERR_OK;
 }
 
@@ -494,10 +494,10 @@ static bool is_row(const struct rocks_cursor *c)
            (c->kind == SCAN ? best->head.method != STORE_METHOD_DELETE : best->t > c->after_t);
 }
 
-static err_code ahead_add(struct ahead *a, const struct group *g, struct err *e)
+static err_code ahead_add(struct ahead *a, const struct id_group *g, struct err *e)
 {
     struct ahead_row row = { .at = a->bytes.len };
-    group_version(g, &row.v);
+    id_group_version(g, &row.v);
     TRY(buf_add(&a->bytes, row.v.id, e));
     TRY(buf_add(&a->bytes, row.v.body.json, e));
     return buf_add(&a->rows, sv_make(&row, sizeof row), e);
@@ -507,7 +507,7 @@ static err_code ahead_add(struct ahead *a, const struct group *g, struct err *e)
 static err_code ahead_fill(struct rocks_cursor *c, struct err *e)
 {
     struct ahead *a = &c->ahead;
-    struct group *g = &c->g;
+    struct id_group *g = &c->g;
     size_t n = 0, n_groups = 0;
     err_code rc = ERR_OK;
     buf_clear(&a->rows);
@@ -516,7 +516,7 @@ static err_code ahead_fill(struct rocks_cursor *c, struct err *e)
     c->x.n_large = 0;
     iter_seek(&c->x, &c->from);
     while (n < a->want && n_groups++ < AHEAD_GROUPS * a->want && a->bytes.len < AHEAD_BYTES) {
-        if ((rc = group_read(g, &c->x, c->batches, c->as_of, true, e)) != ERR_OK)
+        if ((rc = id_group_read(g, &c->x, c->loads, c->as_of, true, e)) != ERR_OK)
             break;
         sv id = sv_make(g->id, g->id_len);
         if (!fhir_id_ok(id)) {
@@ -575,9 +575,9 @@ err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out,
     if (c->x.gate)
         return next_ahead(c, out, e);
     do {
-        TRY(group_read(&c->g, &c->x, c->batches, c->as_of, true, e));
+        TRY(id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e));
     } while (!is_row(c));
-    group_version(&c->g, out);
+    id_group_version(&c->g, out);
     return ERR_OK;
 }
 
@@ -611,7 +611,7 @@ static err_code history_list(struct rocks_cursor *c, sv of, struct err *e)
             return damaged(e);
         struct history_row row = { .t = p.n, .n = p.n, .kind = p.kind };
         if (p.kind == KEY_BULK) {
-            const struct batch *b = batch_table_find(c->batches, p.n);
+            const struct bulk_load *b = load_table_find(c->loads, p.n);
             row.t = b ? b->t : UINT64_MAX;
             row.instant_ms = b ? b->instant_ms : 0;
         }
@@ -627,7 +627,7 @@ static err_code next_of_history(struct rocks_cursor *c, struct store_version *ou
     if (c->at == n_rows)
         return ERR_EOF;
     const struct history_row *row = (const struct history_row *)(const void *)c->rows.ptr + c->at;
-    struct group *g = &c->g;
+    struct id_group *g = &c->g;
     sv id = sv_make(g->id, g->id_len);
     TRY(read_value(c, key_version(c->type, id, row->kind, row->n), &g->best.head, e));
     const struct value_head *h = &g->best.head;
@@ -674,7 +674,7 @@ static err_code changed_ids(struct store *st, const struct store_range *range, u
     struct err mine;
     c->type = range->type;
     c->after_t = after_t;
-    err_code rc = changes_collect(c->r, c->batches, range, after_t, c->as_of, &c->changes, &mine);
+    err_code rc = changes_collect(c->r, c->loads, range, after_t, c->as_of, &c->changes, &mine);
     *many = rc == ERR_TOO_LARGE;
     if (rc != ERR_OK && !*many) {
         if (e)
