@@ -174,23 +174,62 @@ static err_code ingest(struct rocks_bulk *const *loads, size_t n, const char *wh
     return rocks_error(bad, "taking a bulk load in", e);
 }
 
+/* Loads that were taken in, n >= 1, become commits in this order: one synced batch assigns each its t
+ * and instant, with the note. *out is the last one. */
+static err_code publish(struct rocks *r, struct rocks_bulk *const *loads, size_t n, sv note_key,
+                        sv note, struct store_commit *out, struct err *e)
+{
+    struct bulk_load *rows = calloc(n, sizeof *rows);
+    if (rows == NULL)
+        abort();
+    pthread_mutex_lock(&r->order.lock);
+    struct store_commit c = rocks_seen_last(r);
+    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+    for (size_t i = 0; i < n; i++) {
+        struct key_bytes k = key_commit('b', loads[i]->b);
+        char v[16];
+        c = rocks_next_commit(r, c);
+        key_put_u64(v, c.t);
+        key_put_u64(v + 8, (uint64_t)c.instant_ms);
+        rocksdb_writebatch_put_cf(batch, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
+        rocks_put_commit(r, batch, c, KEY_BULK, loads[i]->b, loads[i]->count);
+        tally_write(&loads[i]->tally, r, batch);
+        counts_mark(r, batch, loads[i]->b, &loads[i]->tally);
+        rows[i] = (struct bulk_load){ loads[i]->b, c.t, c.instant_ms };
+    }
+    if (note_key.len)
+        rocksdb_writebatch_put_cf(batch, r->cf[CF_NOTES], note_key.ptr, note_key.len, note.ptr,
+                                  note.len);
+    char *bad = NULL;
+    rocksdb_write(r->db, r->sync_write, batch, &bad);
+    rocksdb_writebatch_destroy(batch);
+    err_code rc = rocks_error(bad, "publishing a bulk load", e);
+    if (rc == ERR_OK) {
+        struct load_table *old = load_table_ref(r);
+        recent_begin_t(&r->recent, c.t, true);
+        rocks_seen_set(r, c, load_table_with(old, rows, n));
+        load_table_unref(old);
+        *out = c;
+    }
+    pthread_mutex_unlock(&r->order.lock);
+    free(rows);
+    return rc;
+}
+
 err_code rocks_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv note,
                             struct store_commit *out, struct err *e)
 {
     struct rocks *r = ((struct rocks_bulk *)bulks[0])->r;
-    struct published *loads = calloc(n, sizeof *loads);
     struct rocks_bulk **full = calloc(n, sizeof *full), **found = calloc(n, sizeof *found);
     size_t n_full = 0, n_found = 0; /* with resources, with search entries */
-    if (loads == NULL || full == NULL || found == NULL)
+    if (full == NULL || found == NULL)
         abort();
     for (size_t i = 0; i < n; i++) {
         struct rocks_bulk *k = (struct rocks_bulk *)bulks[i];
         if (k->search)
             found[n_found++] = k;
-        if (k->files) {
-            loads[n_full] = (struct published){ k->b, k->count, &k->tally };
+        if (k->files)
             full[n_full++] = k;
-        }
     }
     err_code rc = ingest(full, n_full, "v", CF_VERSIONS, e);
     if (rc == ERR_OK)
@@ -198,16 +237,15 @@ err_code rocks_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv
     if (rc == ERR_OK)
         rc = ingest(found, n_found, "s", CF_SEARCH, e);
     if (rc == ERR_OK && n_full) {
-        rc = rocks_publish(r, loads, n_full, note_key, note, out, e);
+        rc = publish(r, full, n_full, note_key, note, out, e);
     } else if (rc == ERR_OK) {
         if (note_key.len)
-            rc = r->base.ops->note_put(&r->base, note_key, note, e);
+            rc = rocks_note_put(&r->base, note_key, note, e);
         if (rc == ERR_OK)
-            *out = r->base.ops->last(&r->base);
+            *out = rocks_seen_last(r);
     }
     free(found);
     free(full);
-    free(loads);
     return rc;
 }
 

@@ -1,11 +1,11 @@
-/* changes.c - who changed within a window of commits, out of the space of changes.
+/* changes.c - who changed: within a window of commits, and the log of a type, newest first.
  *
- * Changes of online commits stand in the order of t, those of bulk loads under the load's number. What is
- * collected is one row an id: its newest version of the window, by the exact place where it stands, so that
- * whoever wants it reads one key and walks over nothing. */
+ * Changes of online commits stand in the order of t. Those of bulk loads stand under the number of
+ * the load, and the table of published loads tells its commit. For a window, one row an id is
+ * collected: its newest version of the window, by the exact place where that stands, so that
+ * whoever wants it reads one key and walks over nothing. For the log, the online changes are walked
+ * backwards and merged with the loads, commit by commit. */
 #include "store/rocks/rocks_private.h"
-
-#include "base/buf.h"
 
 #define HEAD 10u /* of a key, in front of the id: type, kind, n */
 
@@ -25,14 +25,7 @@ static void walk_open(struct walk *w, struct rocks *r)
 /* Closes it. rc: of what was done. */
 static err_code walk_close(struct walk *w, err_code rc, struct err *e)
 {
-    char *bad = NULL;
-    rocksdb_iter_get_error(w->it, &bad);
-    rocksdb_iter_destroy(w->it);
-    rocksdb_readoptions_destroy(w->ro);
-    if (rc == ERR_OK)
-        return rocks_error(bad, "reading the data store", e);
-    rocksdb_free(bad);
-    return rc;
+    return rocks_iterator_end(w->it, w->ro, rc, e);
 }
 
 static bool seek(struct walk *w, const struct key_bytes *to, sv *key)
@@ -78,7 +71,7 @@ static err_code collect(struct walk *w, const struct store_range *range, struct 
         return ERR_OK;
     while (sv_cmp(k, sv_make(to.ptr, to.len)) < 0) {
         if (k.len <= HEAD || k.len > HEAD + FHIR_ID_MAX)
-            return ERR(e, ERR_CORRUPT, "reading the data store: a record is damaged");
+            return ERR(e, ERR_CORRUPT, "reading the data store: a record is rocks_damaged");
         sv id = sv_tail(k, HEAD);
         if (sv_cmp(id, range->from_id) >= 0 &&
             (range->to_id.len == 0 || sv_cmp(id, range->to_id) < 0)) {
@@ -182,7 +175,7 @@ err_code rocks_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t
                              bool changed[STORE_TYPES], struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
-    uint64_t last = store_last(st).t; /* before the table, which then holds all up to it (I7) */
+    uint64_t last = rocks_last(st).t; /* before the table, which then holds all up to it (I7) */
     uint64_t as_of = upto_t < last ? upto_t : last;
     memset(changed, 0, STORE_TYPES * sizeof changed[0]);
     if (after_t >= as_of)
@@ -200,4 +193,112 @@ err_code rocks_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t
     }
     load_table_unref(loads);
     return walk_close(&w, ERR_OK, e);
+}
+
+/* ---- the log ---- */
+
+struct log_walk {
+    struct rocks *r;
+    fhir_type type;
+    struct load_table *loads;
+    rocksdb_readoptions_t *ro;
+    rocksdb_iterator_t *it;
+    struct arena *a;
+    struct store_log_row *rows;
+    size_t n, max;
+};
+
+/* Largest t <= limit at which an online commit wrote the type; 0: none. */
+static uint64_t online_before(struct log_walk *w, uint64_t limit)
+{
+    struct key_bytes to = key_change(w->type, KEY_ONLINE, limit, SV_NONE);
+    size_t len;
+    /* behind every id of that commit: an id is made of bytes below 0xFF */
+    char bound[KEY_MAX + 1];
+    memcpy(bound, to.ptr, to.len);
+    bound[to.len] = (char)0xFF;
+    rocksdb_iter_seek_for_prev(w->it, bound, to.len + 1);
+    if (!rocksdb_iter_valid(w->it))
+        return 0;
+    const char *k = rocksdb_iter_key(w->it, &len);
+    if (len < 10 || (fhir_type)(unsigned char)k[0] != w->type || k[1] != KEY_ONLINE)
+        return 0;
+    return key_get_u64(k + 2);
+}
+
+static const struct bulk_load *load_before(const struct log_walk *w, uint64_t limit)
+{
+    const struct bulk_load *best = NULL;
+    for (size_t i = 0; i < w->loads->n; i++) {
+        const struct bulk_load *b = &w->loads->rows[i];
+        if (b->t <= limit && (best == NULL || b->t > best->t))
+            best = b;
+    }
+    return best;
+}
+
+/* Rows of one commit, ids behind after_id. */
+static err_code log_rows(struct log_walk *w, key_kind kind, uint64_t n, uint64_t t, sv after_id,
+                         struct err *e)
+{
+    struct key_bytes from = key_change(w->type, kind, n, after_id);
+    size_t len, head = 10;
+    rocksdb_iter_seek(w->it, from.ptr, from.len);
+    for (; w->n < w->max && rocksdb_iter_valid(w->it); rocksdb_iter_next(w->it)) {
+        const char *k = rocksdb_iter_key(w->it, &len);
+        if (len <= head || memcmp(k, from.ptr, head) != 0)
+            break;
+        sv id = sv_make(k + head, len - head);
+        if (sv_cmp(id, after_id) <= 0)
+            continue;
+        sv copy = arena_sv(w->a, id);
+        if (copy.ptr == NULL)
+            return arena_oom(w->a, e);
+        w->rows[w->n++] = (struct store_log_row){ w->type, t, copy };
+    }
+    return ERR_OK;
+}
+
+static err_code log_commits(struct log_walk *w, uint64_t from_t, sv after_id, struct err *e)
+{
+    uint64_t limit = from_t;
+    while (limit && w->n < w->max) {
+        uint64_t t = online_before(w, limit);
+        const struct bulk_load *b = load_before(w, limit);
+        if (t == 0 && b == NULL)
+            break;
+        bool bulk = b && b->t > t;
+        if (bulk)
+            t = b->t;
+        TRY(log_rows(w, bulk ? KEY_BULK : KEY_ONLINE, bulk ? b->b : t, t,
+                     t == from_t ? after_id : SV_NONE, e));
+        limit = t - 1;
+    }
+    char *bad = NULL;
+    rocksdb_iter_get_error(w->it, &bad);
+    return rocks_error(bad, "reading the data store", e);
+}
+
+err_code rocks_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id, size_t max,
+                   struct arena *a, struct store_log_row **out, size_t *n_out, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    uint64_t last = rocks_last(st).t;
+    struct log_walk w = { .r = r, .type = type, .a = a, .max = max };
+    w.rows = arena_alloc(a, (max + 1) * sizeof *w.rows);
+    if (w.rows == NULL)
+        return arena_oom(a, e);
+    w.loads = load_table_ref(r); /* after T, so that it holds every load up to it (I7) */
+    w.ro = rocksdb_readoptions_create();
+    w.it = rocksdb_create_iterator_cf(r->db, w.ro, r->cf[CF_CHANGES]);
+    err_code rc =
+        log_commits(&w, from_t < last ? from_t : last, from_t <= last ? after_id : SV_NONE, e);
+    rocksdb_iter_destroy(w.it);
+    rocksdb_readoptions_destroy(w.ro);
+    load_table_unref(w.loads);
+    if (rc == ERR_OK) {
+        *out = w.rows;
+        *n_out = w.n;
+    }
+    return rc;
 }

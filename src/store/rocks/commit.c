@@ -1,12 +1,10 @@
-/* commit.c - who assigns t: online commits in groups, publications of bulk loads, the horizon.
+/* commit.c - online commits, in groups.
  *
  * Writers queue; the first becomes leader, takes what waits, and writes it as one batch with one
  * fsync under order.lock, while the next group gathers. Each waiter has its own condition: a leader
  * wakes whom it wrote for and who leads next, nobody else. Two waiters that write the same resource
  * never share a group, so that each sees the state the other left. */
 #include "store/rocks/rocks_private.h"
-
-#include "base/clock.h"
 
 #define GROUP_MAX_WAITERS 256u
 #define GROUP_SLOTS       8192u /* hash set of the group's resources; filled to a half at most */
@@ -113,30 +111,6 @@ static void put_version(struct rocks *r, rocksdb_writebatch_t *b, const struct s
     rocksdb_writebatch_put_cf(b, r->cf[CF_CHANGES], ck.ptr, ck.len, "", 0);
 }
 
-static void put_commit(struct rocks *r, rocksdb_writebatch_t *b, struct store_commit c,
-                       key_kind kind, uint64_t bulk, uint64_t count)
-{
-    char v[COMMIT_FORM_AT + 1];
-    struct key_bytes k = key_commit('c', c.t);
-    key_put_u64(v, (uint64_t)c.instant_ms);
-    v[8] = (char)kind;
-    key_put_u64(v + 9, bulk);
-    key_put_u64(v + 17, count);
-    v[COMMIT_FORM_AT] = (char)SEARCH_INDEX_FORM;
-    rocksdb_writebatch_put_cf(b, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
-}
-
-/* Next (t, instant) behind `last`. order.lock is held. */
-static struct store_commit next_commit(const struct rocks *r, struct store_commit last)
-{
-    int64_t now = clock_wall_ms();
-    if (now < last.instant_ms)
-        now = last.instant_ms;
-    if (now <= r->order.floor_ms)
-        now = r->order.floor_ms + 1;
-    return (struct store_commit){ last.t + 1, now };
-}
-
 /* What the writes replace, one behind the other in `old`, is taken away from the sums; what they bring is added. */
 static err_code tally_waiter(struct commit_group *g, const struct commit_waiter *w, sv old,
                              const size_t *lens, struct err *e)
@@ -180,21 +154,13 @@ static err_code add_waiter(struct rocks *r, struct commit_group *g, struct commi
     err_code rc = check_waiter(r, g, w, &old, lens);
     free(lens);
     TRY(rc);
-    w->out = next_commit(r, g->last);
+    w->out = rocks_next_commit(r, g->last);
     for (size_t i = 0; i < w->n; i++)
         put_version(r, g->batch, &w->writes[i], w->out);
-    put_commit(r, g->batch, w->out, KEY_ONLINE, 0, w->n);
+    rocks_put_commit(r, g->batch, w->out, KEY_ONLINE, 0, w->n);
     g->last = w->out;
     g->any = true;
     return ERR_OK;
-}
-
-static struct store_commit seen_last(struct rocks *r)
-{
-    pthread_mutex_lock(&r->seen.lock);
-    struct store_commit c = r->seen.last;
-    pthread_mutex_unlock(&r->seen.lock);
-    return c;
 }
 
 /* Readers must not find what the group's commits are about to replace (recent.c, R2). */
@@ -205,19 +171,6 @@ static void drop_recent(struct rocks *r, const struct commit_group *g,
     for (const struct commit_waiter *w = first; w; w = w->next)
         for (size_t i = 0; i < w->n && w->rc == ERR_OK; i++)
             recent_drop(r->env->recent, &r->recent, w->writes[i].type, w->writes[i].id);
-}
-
-static void seen_set(struct rocks *r, struct store_commit c, struct load_table *loads)
-{
-    pthread_mutex_lock(&r->seen.lock);
-    r->seen.last = c;
-    struct load_table *old = NULL;
-    if (loads) {
-        old = r->seen.loads;
-        r->seen.loads = loads;
-    }
-    pthread_mutex_unlock(&r->seen.lock);
-    load_table_unref(old);
 }
 
 /* Take waiters from the queue's head while they fit into one group. queue.lock is held. */
@@ -240,7 +193,7 @@ static void write_group(struct rocks *r, struct commit_group *g, struct commit_w
 {
     pthread_mutex_lock(&r->order.lock);
     g->batch = rocksdb_writebatch_create();
-    g->last = seen_last(r);
+    g->last = rocks_seen_last(r);
     for (struct commit_waiter *w = first; w; w = w->next)
         w->rc = add_waiter(r, g, w);
     if (g->any) {
@@ -251,7 +204,7 @@ static void write_group(struct rocks *r, struct commit_group *g, struct commit_w
         err_code rc = rocks_error(bad, "writing to the data store", &e);
         if (rc == ERR_OK) {
             drop_recent(r, g, first);
-            seen_set(r, g->last, NULL);
+            rocks_seen_set(r, g->last, NULL);
         }
         for (struct commit_waiter *w = first; w && rc != ERR_OK; w = w->next)
             if (w->rc == ERR_OK) {
@@ -303,90 +256,4 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
     if (me.rc == ERR_OK)
         *out = me.out;
     return me.rc;
-}
-
-/* ---- publication ---- */
-
-static struct load_table *table_with(const struct load_table *old, const struct bulk_load *more,
-                                     size_t n)
-{
-    struct load_table *t = malloc(sizeof *t + (old->n + n) * sizeof t->rows[0]);
-    if (t == NULL)
-        abort();
-    atomic_init(&t->n_refs, 1);
-    t->n = old->n;
-    memcpy(t->rows, old->rows, old->n * sizeof t->rows[0]);
-    for (size_t i = 0; i < n; i++) {
-        size_t at = t->n++;
-        for (; at && t->rows[at - 1].b > more[i].b; at--)
-            t->rows[at] = t->rows[at - 1];
-        t->rows[at] = more[i];
-    }
-    return t;
-}
-
-err_code rocks_publish(struct rocks *r, const struct published *loads, size_t n, sv note_key,
-                       sv note, struct store_commit *out, struct err *e)
-{
-    struct bulk_load *rows = calloc(n, sizeof *rows);
-    if (rows == NULL)
-        abort();
-    pthread_mutex_lock(&r->order.lock);
-    struct store_commit c = seen_last(r);
-    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-    for (size_t i = 0; i < n; i++) {
-        struct key_bytes k = key_commit('b', loads[i].b);
-        char v[16];
-        c = next_commit(r, c);
-        key_put_u64(v, c.t);
-        key_put_u64(v + 8, (uint64_t)c.instant_ms);
-        rocksdb_writebatch_put_cf(batch, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
-        put_commit(r, batch, c, KEY_BULK, loads[i].b, loads[i].count);
-        tally_write(loads[i].tally, r, batch);
-        counts_mark(r, batch, loads[i].b, loads[i].tally);
-        rows[i] = (struct bulk_load){ loads[i].b, c.t, c.instant_ms };
-    }
-    if (note_key.len)
-        rocksdb_writebatch_put_cf(batch, r->cf[CF_NOTES], note_key.ptr, note_key.len, note.ptr,
-                                  note.len);
-    char *bad = NULL;
-    rocksdb_write(r->db, r->sync_write, batch, &bad);
-    rocksdb_writebatch_destroy(batch);
-    err_code rc = rocks_error(bad, "publishing a bulk load", e);
-    if (rc == ERR_OK) {
-        struct load_table *old = load_table_ref(r);
-        recent_begin_t(&r->recent, c.t, true);
-        seen_set(r, c, table_with(old, rows, n));
-        load_table_unref(old);
-        *out = c;
-    }
-    pthread_mutex_unlock(&r->order.lock);
-    free(rows);
-    return rc;
-}
-
-/* ---- the horizon ---- */
-
-err_code rocks_horizon(struct store *st, struct store_commit *out, struct err *e)
-{
-    struct rocks *r = (struct rocks *)st;
-    pthread_mutex_lock(&r->order.lock); /* nobody is between taking a t and showing it */
-    struct store_commit last = seen_last(r);
-    int64_t instant = clock_wall_ms();
-    if (instant < last.instant_ms)
-        instant = last.instant_ms;
-    if (instant < r->order.floor_ms)
-        instant = r->order.floor_ms;
-    struct key_bytes k = key_commit('f', 0);
-    char v[8];
-    char *bad = NULL;
-    key_put_u64(v, (uint64_t)instant);
-    rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v, &bad);
-    err_code rc = rocks_error(bad, "closing an instant", e);
-    if (rc == ERR_OK) {
-        r->order.floor_ms = instant;
-        *out = (struct store_commit){ last.t, instant };
-    }
-    pthread_mutex_unlock(&r->order.lock);
-    return rc;
 }

@@ -46,7 +46,7 @@ err_code rocks_index_scan(struct store *st, fhir_type type, const struct search_
     c->d = d;
     c->type = type;
     uint64_t last =
-        store_last(st).t; /* before the table of loads, which then holds all up to it (I7) */
+        rocks_last(st).t; /* before the table of loads, which then holds all up to it (I7) */
     c->as_of = as_of_t < last ? as_of_t : last;
     c->loads = load_table_ref(c->r);
     if (after_value.len) {

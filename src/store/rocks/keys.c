@@ -53,6 +53,19 @@ struct key_bytes key_version(fhir_type type, sv id, key_kind kind, uint64_t n)
     return k;
 }
 
+struct key_bytes key_after_type(fhir_type type)
+{
+    return key_id_bound((fhir_type)(type + 1), SV_NONE);
+}
+
+/* The terminator 0x00 becomes 0x01. */
+struct key_bytes key_after_id(fhir_type type, sv id)
+{
+    struct key_bytes k = key_version_prefix(type, id);
+    k.ptr[k.len - 1] = 1;
+    return k;
+}
+
 bool key_version_split(sv key, struct key_version_parts *out)
 {
     if (key.len < 1 + 1 + 1 + 1 + 8)

@@ -17,6 +17,8 @@ struct key_bytes {
 struct key_bytes key_version(fhir_type type, sv id, key_kind kind, uint64_t n);
 struct key_bytes key_version_prefix(fhir_type type, sv id); /* type, id, 0x00 */
 struct key_bytes key_id_bound(fhir_type type, sv bound);    /* type, bound: start of a range */
+struct key_bytes key_after_type(fhir_type type);            /* first key behind all of a type */
+struct key_bytes key_after_id(fhir_type type, sv id);       /* first key behind all of an id */
 struct key_version_parts {
     fhir_type type;
     sv id; /* view into the key */

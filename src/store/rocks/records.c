@@ -1,12 +1,13 @@
+/* records.c - small records under a key: the system's own, and the notes beside a data store.
+ *
+ * The system's records are one RocksDB with one column family. In memory, for tests, is a RocksDB
+ * too, in RocksDB's memory environment: one code for both. Notes are a column family of a data
+ * store, so that a bulk load and its note can be written together (I6). */
 #include "store/records.h"
 
 #include "base/file.h"
-#include "base/rng.h"
 #include "store/rocks/rocks_private.h"
 
-#include <unistd.h>
-
-/* In memory is a RocksDB too, in RocksDB's memory environment: one code for both. */
 struct records {
     rocksdb_t *db;
     rocksdb_options_t *options;
@@ -174,4 +175,39 @@ err_code records_scan(struct records *r, sv prefix, sv after, records_each_fn ea
     rocksdb_iter_destroy(it);
     rocksdb_readoptions_destroy(ro);
     return rocks_error(bad, "reading the system's records", e);
+}
+
+/* ---- notes ---- */
+
+err_code rocks_note_get(struct store *st, sv key, struct buf *out, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    char *bad = NULL;
+    size_t len = 0;
+    char *v = rocksdb_get_cf(r->db, ro, r->cf[CF_NOTES], key.ptr, key.len, &len, &bad);
+    rocksdb_readoptions_destroy(ro);
+    TRY(rocks_error(bad, "reading a note", e));
+    if (v == NULL)
+        return ERR(e, ERR_NOT_FOUND, "no such note");
+    err_code rc = buf_add(out, sv_make(v, len), e);
+    rocksdb_free(v);
+    return rc;
+}
+
+err_code rocks_note_put(struct store *st, sv key, sv note, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    char *bad = NULL;
+    rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_NOTES], key.ptr, key.len, note.ptr, note.len,
+                   &bad);
+    return rocks_error(bad, "writing a note", e);
+}
+
+err_code rocks_note_delete(struct store *st, sv key, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    char *bad = NULL;
+    rocksdb_delete_cf(r->db, r->sync_write, r->cf[CF_NOTES], key.ptr, key.len, &bad);
+    return rocks_error(bad, "removing a note", e);
 }

@@ -1,12 +1,20 @@
 /* rocks_private.h - what the rooms of the RocksDB engine share.
  *
- *   open.c     open, options, table of loads       keys.c    key and value bytes
- *   bulk.c, bulk_search.c  sorted files of a load  commit.c  online commits, horizon, publication
- *   scan.c     reading as of T                     iter.c    iterators over versions
- *   plan.c     splitting a type into ranges        entries.c search entries
- *   log.c      changes, newest first               counts.c  sums of what is current
- *   changes.c  who changed within a window         weight.c  what an open store takes
- *   reindex.c  search entries of an older form     records.c the system's own records
+ *   base.c      errors, figures                     keys.c         bytes of keys and values
+ *   order.c     the next t, the table of loads      options.c      how RocksDB is set up
+ *   open.c      opening, the engine's table         records.c      small records, notes
+ *   commit.c    online commits in groups            bulk.c         bulk loads
+ *   tally.c     sums and how they change            bulk_search.c  search entries of a bulk load
+ *   counts.c    what loads replaced                 reindex.c      entries of an older form
+ *   versions.c  iterators, versions of one id       read.c         one resource
+ *   cursor.c    cursors, history                    scan.c         a range of resources
+ *   window.c    cursors over what changed           changes.c      who changed, the log
+ *   entries.c   a walk over search entries          plan.c         ids cut into ranges
+ *
+ * Lock order: settle_lock, then order.lock, then seen.lock. queue.lock and bulk.lock are taken alone.
+ * Invariants beside those of store.h (asserted in builds with assertions):
+ *   I7  the table of loads that a reader takes after T holds every load with t <= T
+ *   C1  counts.c: what a sum means
  * Floor: store. */
 #pragma once
 #include "base/limits.h"
@@ -83,31 +91,18 @@ struct rocks {
     } index;
 };
 
-/* ---- iterating over versions (iter.c) ---- */
-struct iter {
-    struct rocks *r;
-    struct gate *gate; /* NULL: it may stand anywhere, for as long as it likes */
-    rocksdb_readoptions_t *ro;
-    rocksdb_iterator_t *
-        it; /* NULL: before the first seek, or at rest; with a gate: inside exactly while it is there */
-    bool
-        valid; /* after iter_seek and iter_next; false at the end and after an error (iter_end tells) */
-    uint64_t n_large; /* large ones that were passed, with a gate */
-    struct key_bytes upper;
-};
-void iter_open(struct iter *x, struct rocks *r, struct key_bytes upper, bool bulk_read,
-               struct gate *gate);
-void iter_close(struct iter *x);
-#define CLEANUP_ITER __attribute__((cleanup(iter_close)))
-void iter_seek(struct iter *x, const struct key_bytes *to);
-void iter_next(struct iter *x);
-/* Give back what it holds, and its place, until the next seek. */
-void iter_rest(struct iter *x);
-err_code iter_end(const struct iter *x, struct err *e); /* not at rest */
+/* ---- base.c ---- */
+/* Files of a column family that compaction has not folded into its levels: each is a sorted run of its own. */
+uint64_t rocks_level0_files(struct rocks *r, int cf);
+/* How RocksDB begins when a call did nothing and may be made again. */
+#define ROCKS_TRY_AGAIN "Operation failed. Try again."
+/* RocksDB's error text -> our code; frees it. No path reaches the message. */
+err_code rocks_error(char *errptr, const char *what, struct err *e);
 
-/* As store_open_rocksdb(), with at most so many sorted files open at a time. */
-MUST_USE err_code rocks_open(struct store_env *env, const char *path, bool create, unsigned n_files,
-                             struct store **out, struct err *e);
+err_code rocks_damaged(struct err *e); /* ERR_CORRUPT: a record is damaged */
+/* Destroys both. rc: of the walk; when it is ERR_OK, the iterator's own error counts. */
+err_code rocks_iterator_end(rocksdb_iterator_t *it, rocksdb_readoptions_t *ro, err_code rc,
+                            struct err *e);
 struct rocks_weight {
     uint64_t write_bytes; /* memory of what was written and stands in no sorted file yet */
     bool busy;            /* files are being folded or written, or search entries made anew */
@@ -116,15 +111,58 @@ void rocks_weigh(struct store *, struct rocks_weight *out);
 /* What was written goes into sorted files, and its memory is free. */
 MUST_USE err_code rocks_flush(struct store *, struct err *e);
 
-/* Once commits are read. ERR_CORRUPT: entries of a form that this program does not know. */
-MUST_USE err_code reindex_open(struct rocks *r, bool create, struct err *e);
-void reindex_close(struct rocks *r);
-unsigned rocks_index_form(struct store *);
+err_code rocks_stats(struct store *, struct store_stats *, struct err *);
 
-/* ---- counts (counts.c) ---- */
+/* ---- order.c ---- */
+struct load_table *load_table_new(size_t n); /* n rows, to be filled; one reference */
+/* A new table: old's rows and n more. */
+struct load_table *load_table_with(const struct load_table *old, const struct bulk_load *more,
+                                   size_t n);
+struct load_table *load_table_ref(struct rocks *r);
+void load_table_unref(struct load_table *t);
+const struct bulk_load *load_table_find(const struct load_table *t, uint64_t b);
+struct store_commit rocks_seen_last(struct rocks *r);
+/* c becomes the newest commit that readers see; loads, if not NULL, the table, and is taken. */
+void rocks_seen_set(struct rocks *r, struct store_commit c, struct load_table *loads);
+/* As of which t to read when as_of_t is asked for, and the table that goes with it (I7). */
+uint64_t rocks_as_of(struct rocks *r, uint64_t as_of_t, struct load_table **loads);
+/* The (t, instant) behind `last`. order.lock is held. */
+struct store_commit rocks_next_commit(const struct rocks *r, struct store_commit last);
+/* The record of commit c: of an online one, or of load `bulk`, with so many resources. */
+void rocks_put_commit(struct rocks *r, rocksdb_writebatch_t *b, struct store_commit c,
+                      key_kind kind, uint64_t bulk, uint64_t count);
+struct store_commit rocks_last(struct store *);
+err_code rocks_horizon(struct store *, struct store_commit *, struct err *);
+err_code rocks_commit_at(struct store *, int64_t, struct store_commit *, struct err *);
+
+/* ---- options.c ---- */
+rocksdb_options_t *rocks_small_options(const struct store_env *env, bool create);
+rocksdb_options_t *rocks_data_options(const struct store_env *env);
+rocksdb_options_t *rocks_search_options(const struct store_env *env);
+rocksdb_options_t *rocks_count_options(const struct store_env *env);
+
+/* ---- open.c ---- */
+/* As store_open_rocksdb(), with at most so many sorted files open at a time. */
+MUST_USE err_code rocks_open(struct store_env *env, const char *path, bool create, unsigned n_files,
+                             struct store **out, struct err *e);
+
+/* ---- records.c ---- */
+err_code rocks_note_get(struct store *, sv, struct buf *, struct err *);
+err_code rocks_note_put(struct store *, sv, sv, struct err *);
+err_code rocks_note_delete(struct store *, sv, struct err *);
+
+/* ---- commit.c ---- */
+err_code rocks_commit(struct store *, struct store_write *, size_t, struct store_commit *,
+                      struct err *);
+
+/* ---- tally.c ---- */
 #define COUNT_KEY_MAX 24u /* 1 + 2 + 1 + SEARCH_TOKEN_LEN, in whole words */
 _Static_assert(COUNT_KEY_MAX >= 1 + 2 + 1 + SEARCH_TOKEN_LEN, "a key must fit");
-struct tally_row;
+struct tally_row {
+    unsigned char key[COUNT_KEY_MAX]; /* the bytes of the key; the rest 0 */
+    int64_t n;
+    bool used;
+};
 struct tally { /* what sums are to grow by; zeroed: empty */
     struct tally_row *rows;
     size_t n, cap;
@@ -136,24 +174,39 @@ void tally_resource(struct tally *t, fhir_type type, sv index, int64_t n);
 /* The same of a stored version, whose entries are found anew. */
 MUST_USE err_code tally_version(struct tally *t, fhir_type type, sv json, int64_t n, struct err *e);
 void tally_write(const struct tally *t, struct rocks *r, rocksdb_writebatch_t *batch);
+rocksdb_mergeoperator_t *counts_merge_operator(void); /* owned by the options it is set in */
+/* A sum as it stands. order.lock is held. */
+err_code counts_sum(struct rocks *r, fhir_type type, uint16_t param, sv value, uint64_t *out,
+                    struct err *e);
+
+/* ---- counts.c ---- */
 /* Load b, tallied in t, has not been looked at for what it replaced. */
 void counts_mark(struct rocks *r, rocksdb_writebatch_t *batch, uint64_t b, const struct tally *t);
-rocksdb_mergeoperator_t *counts_merge_operator(void); /* owned by the options it is set in */
 err_code rocks_settle(struct store *, const atomic_bool *, struct err *);
 err_code rocks_count(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct store_commit *,
                      struct err *);
 
-/* Files of a column family that compaction has not folded into its levels: each is a sorted run of its own. */
-uint64_t rocks_level0_files(struct rocks *r, int cf);
-/* How RocksDB begins when a call did nothing and may be made again. */
-#define ROCKS_TRY_AGAIN "Operation failed. Try again."
-/* RocksDB's error text -> our code; frees it. No path reaches the message. */
-err_code rocks_error(char *errptr, const char *what, struct err *e);
+/* ---- bulk.c ---- */
+err_code rocks_bulk_begin(struct store *, struct store_bulk **, struct err *);
+err_code rocks_bulk_fill(struct store_bulk *, struct store_bulk_item *, size_t, struct err *);
+err_code rocks_bulk_publish(struct store_bulk **, size_t, sv, sv, struct store_commit *,
+                            struct err *);
+void rocks_bulk_abort(struct store_bulk *);
+bool rocks_is_crowded(struct store *);
 
-struct load_table *load_table_ref(struct rocks *r);
-void load_table_unref(struct load_table *t);
-const struct bulk_load *load_table_find(const struct load_table *t, uint64_t b);
+/* ---- bulk_search.c ---- */
+/* The file of a bulk load's search entries; items in the order of (type, id). False: there are none, and no
+ * file. *bad is RocksDB's error. */
+bool bulk_search_write(struct rocks *r, const char *path, const struct store_bulk_item *items,
+                       size_t n, uint64_t b, char **bad);
 
+/* ---- reindex.c ---- */
+/* Once commits are read. ERR_CORRUPT: entries of a form that this program does not know. */
+MUST_USE err_code reindex_open(struct rocks *r, bool create, struct err *e);
+void reindex_close(struct rocks *r);
+unsigned rocks_index_form(struct store *);
+
+/* ---- read.c ---- */
 /* Current state of an id; json is empty when there is none, and appended to body. version 0: never was. */
 struct rocks_current {
     uint64_t version, t;
@@ -162,30 +215,11 @@ struct rocks_current {
 MUST_USE err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_current *out,
                                 struct buf *body, struct err *e);
 
-err_code rocks_commit(struct store *, struct store_write *, size_t, struct store_commit *,
-                      struct err *);
-err_code rocks_horizon(struct store *, struct store_commit *, struct err *);
-struct published { /* a load: its number, its resources, what sums grow by */
-    uint64_t b, count;
-    const struct tally *tally;
-};
-/* Loads that were taken in, n >= 1, become commits in this order: one synced batch assigns each its t and instant,
- * with the note. *out is the last one. */
-err_code rocks_publish(struct rocks *r, const struct published *loads, size_t n, sv note_key,
-                       sv note, struct store_commit *out, struct err *e);
-err_code rocks_bulk_begin(struct store *, struct store_bulk **, struct err *);
-err_code rocks_bulk_fill(struct store_bulk *, struct store_bulk_item *, size_t, struct err *);
-err_code rocks_bulk_publish(struct store_bulk **, size_t, sv, sv, struct store_commit *,
-                            struct err *);
-void rocks_bulk_abort(struct store_bulk *);
-bool rocks_is_crowded(struct store *);
-/* The file of a bulk load's search entries; items in the order of (type, id). False: there are none, and no
- * file. *bad is RocksDB's error. */
-bool bulk_search_write(struct rocks *r, const char *path, const struct store_bulk_item *items,
-                       size_t n, uint64_t b, char **bad);
 bool rocks_is_near(struct store *, fhir_type, sv);
 err_code rocks_get(struct store *, fhir_type, sv, uint64_t, bool light, struct arena *,
                    struct store_version *, struct err *);
+
+/* ---- scan.c, cursor.c, window.c ---- */
 err_code rocks_scan(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
                     struct err *);
 err_code rocks_cursor_next(struct store_cursor *, struct store_version *, struct err *);
@@ -196,6 +230,8 @@ err_code rocks_changes(struct store *, const struct store_range *, uint64_t, uin
                        struct store_cursor **, struct err *);
 err_code rocks_changes_plan(struct store *, fhir_type, uint64_t, uint64_t, size_t, struct arena *,
                             struct store_range **, size_t *, struct err *);
+
+/* ---- changes.c ---- */
 err_code rocks_changed_types(struct store *, uint64_t, uint64_t, bool[STORE_TYPES], struct err *);
 /* Who changed in (after_t, as_of] of a range of ids, appended to rows by id, each once with its newest version
  * of the window. loads: taken after as_of was settled (I7). ERR_TOO_LARGE: rows may not grow so much. */
@@ -207,12 +243,16 @@ struct change {
     sv id;         /* borrowed from the rows */
 };
 bool change_next(const struct buf *rows, size_t *at, struct change *out);
+err_code rocks_log(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
+                   struct store_log_row **, size_t *, struct err *);
+
+/* ---- entries.c ---- */
 err_code rocks_index_scan(struct store *, fhir_type, const struct search_driver *, sv, sv, uint64_t,
                           struct store_index_cursor **, struct err *);
 err_code rocks_index_next(struct store_index_cursor *, struct store_index_hit *, struct err *);
 void rocks_index_seek(struct store_index_cursor *, sv, sv);
 void rocks_index_close(struct store_index_cursor *);
-err_code rocks_log(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
-                   struct store_log_row **, size_t *, struct err *);
+
+/* ---- plan.c ---- */
 err_code rocks_plan(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
                     size_t *, struct err *);

@@ -1,0 +1,129 @@
+/* base.c - what every room of the engine stands on: RocksDB's errors in our words, and its figures.
+ *
+ * RocksDB reports an error as a text that holds paths and keys. rocks_error() gives the caller an
+ * error code and a message without them. The figures are properties of the database: how many
+ * files wait for compaction, how much memory writes have taken, how large the store is on disk. */
+#include "store/rocks/rocks_private.h"
+
+/* RocksDB's own word for what happened, or the system's, without what stands between: paths, keys. */
+static const char *kind_of(const char *text)
+{
+    static const char *const kinds[] = {
+        "Invalid argument",     "Not implemented",       "Result incomplete", "Resource busy",
+        "Shutdown in progress", "Operation timed out",   "Operation aborted", "Operation expired",
+        ROCKS_TRY_AGAIN,        "Column family dropped",
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strncmp(text, kinds[i], strlen(kinds[i])) == 0)
+            return kinds[i];
+    size_t len = strlen(text);
+    for (int n = 1; n < 134; n++) {
+        const char *words = strerrordesc_np(n);
+        if (words && len >= strlen(words) && strcmp(text + len - strlen(words), words) == 0)
+            return words;
+    }
+    return "input/output error";
+}
+
+err_code rocks_error(char *errptr, const char *what, struct err *e)
+{
+    if (errptr == NULL)
+        return ERR_OK;
+    err_code code = ERR_IO;
+    const char *why = kind_of(errptr);
+    if (strstr(errptr, "No space left") || strstr(errptr, "Space limit")) {
+        code = ERR_NO_SPACE;
+        why = "disk is full";
+    } else if (strstr(errptr, "lock hold by current process") ||
+               strstr(errptr, "While lock file")) {
+        code = ERR_EXISTS;
+        why = "in use by another process";
+    } else if (strncmp(errptr, "Corruption", 10) == 0) {
+        code = ERR_CORRUPT;
+        why = "stored data is rocks_damaged";
+    } else if (strstr(errptr, "does not exist")) {
+        code = ERR_NOT_FOUND;
+        why = "does not exist";
+    }
+    rocksdb_free(errptr);
+    return ERR(e, code, "%s: %s", what, why);
+}
+
+err_code rocks_damaged(struct err *e)
+{
+    return ERR(e, ERR_CORRUPT, "reading the data store: a record is rocks_damaged");
+}
+
+err_code rocks_iterator_end(rocksdb_iterator_t *it, rocksdb_readoptions_t *ro, err_code rc,
+                            struct err *e)
+{
+    char *bad = NULL;
+    rocksdb_iter_get_error(it, &bad);
+    rocksdb_iter_destroy(it);
+    rocksdb_readoptions_destroy(ro);
+    if (rc == ERR_OK)
+        return rocks_error(bad, "reading the data store", e);
+    rocksdb_free(bad);
+    return rc;
+}
+
+/* ---- figures ---- */
+
+uint64_t rocks_level0_files(struct rocks *r, int cf)
+{
+    uint64_t n;
+    char *text = rocksdb_property_value_cf(r->db, r->cf[cf], "rocksdb.num-files-at-level0");
+    if (text == NULL || !sv_to_u64(sv_from(text), &n))
+        n = 0;
+    rocksdb_free(text);
+    return n;
+}
+
+static uint64_t property(struct rocks *r, int cf, const char *name)
+{
+    uint64_t v;
+    return rocksdb_property_int_cf(r->db, r->cf[cf], name, &v) == 0 ? v : 0;
+}
+
+void rocks_weigh(struct store *st, struct rocks_weight *out)
+{
+    struct rocks *r = (struct rocks *)st;
+    struct rocks_weight w = { 0 };
+    for (int i = 0; i < N_CFS; i++)
+        if (property(r, i, "rocksdb.num-entries-active-mem-table") ||
+            property(r, i, "rocksdb.num-entries-imm-mem-tables"))
+            w.write_bytes += property(r, i, "rocksdb.cur-size-all-mem-tables");
+    /* of the whole database, whatever the column family */
+    w.busy = property(r, CF_VERSIONS, "rocksdb.num-running-compactions") ||
+             property(r, CF_VERSIONS, "rocksdb.num-running-flushes") ||
+             atomic_load(&r->index.under_way);
+    *out = w;
+}
+
+err_code rocks_flush(struct store *st, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    rocksdb_flushoptions_t *o = rocksdb_flushoptions_create();
+    char *bad = NULL;
+    rocksdb_flushoptions_set_wait(o, 1);
+    for (int i = 0; i < N_CFS && bad == NULL; i++)
+        rocksdb_flush_cf(r->db, o, r->cf[i], &bad);
+    rocksdb_flushoptions_destroy(o);
+    return rocks_error(bad, "writing a data store", e);
+}
+
+err_code rocks_stats(struct store *st, struct store_stats *out, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    struct store_stats s = { 0, 0 };
+    for (int i = 0; i < N_CFS; i++) {
+        uint64_t v = 0;
+        if (rocksdb_property_int_cf(r->db, r->cf[i], "rocksdb.live-sst-files-size", &v) == 0)
+            s.disk_bytes += v;
+    }
+    if (rocksdb_property_int_cf(r->db, r->cf[CF_VERSIONS], "rocksdb.estimate-num-keys",
+                                &s.n_keys_estimate) != 0)
+        return ERR(e, ERR_IO, "the data store does not tell its size");
+    *out = s;
+    return ERR_OK;
+}

@@ -1,0 +1,171 @@
+/* cursor.c - what the three kinds of cursor share, and the history of one id.
+ *
+ *   scan.c     every resource of a range that is current as of T
+ *   window.c   every id of a range that changed within a window of commits
+ *   here       every version of one id, newest first
+ *
+ * Versions of one id are listed by their keys; the body of each is read when it is its turn, so
+ * that memory is that of one, however often the resource was written. */
+#include "store/rocks/read_private.h"
+
+#define IDS_MAX_BYTES \
+    (64u << 20) /* of changed ids kept in memory; more: the type is scanned instead */
+
+struct rocks_cursor *rocks_cursor_new(struct rocks *r, int kind, uint64_t as_of_t)
+{
+    struct rocks_cursor *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        abort();
+    c->base.ops = r->base.ops;
+    c->r = r;
+    c->kind = kind;
+    c->as_of = rocks_as_of(r, as_of_t, &c->loads);
+    id_group_init(&c->g, SIZE_MAX / 2);
+    c->g.cursor = &c->base;
+    buf_init(&c->changes, IDS_MAX_BYTES);
+    buf_init(&c->rows, SIZE_MAX / 2); /* some 40 bytes a version */
+    buf_init(&c->ahead.rows, SIZE_MAX / 2);
+    buf_init(&c->ahead.bytes, SIZE_MAX / 2);
+    c->ahead.want = AHEAD_FIRST;
+    return c;
+}
+
+void rocks_cursor_close(struct store_cursor *base)
+{
+    struct rocks_cursor *c = (struct rocks_cursor *)base;
+    iter_close(&c->x);
+    id_group_done(&c->g);
+    buf_done(&c->changes);
+    buf_done(&c->ahead.rows);
+    buf_done(&c->ahead.bytes);
+    if (c->get)
+        rocksdb_readoptions_destroy(c->get);
+    load_table_unref(c->loads);
+    buf_done(&c->rows);
+    free(c);
+}
+
+void rocks_cursor_range(struct rocks_cursor *c, const struct store_range *range)
+{
+    c->from = key_id_bound(range->type, range->from_id);
+    c->upper =
+        range->to_id.len ? key_id_bound(range->type, range->to_id) : key_after_type(range->type);
+    c->type = range->type;
+}
+
+/* The value of a key that is there, its body copied into c->g. */
+err_code rocks_cursor_value(struct rocks_cursor *c, struct key_bytes key, struct value_head *h,
+                            struct err *e)
+{
+    struct gate *gate = gate_for(c->r, c->type, c->base.light);
+    struct buf *to = &c->g.best.value;
+    char *bad = NULL;
+    size_t len = 0;
+    if (c->get == NULL)
+        c->get = rocksdb_readoptions_create();
+    buf_clear(to);
+    c->g.best.placed = false;
+    c->g.best.left_out = 0;
+    if (gate)
+        gate_enter(gate, c->r);
+    rocksdb_pinnableslice_t *found =
+        rocksdb_get_pinned_cf(c->r->db, c->get, c->r->cf[CF_VERSIONS], key.ptr, key.len, &bad);
+    err_code rc = rocks_error(bad, "reading the data store", e);
+    if (rc == ERR_OK) {
+        const char *v = found ? rocksdb_pinnableslice_value(found, &len) : NULL;
+        rc = v && value_split(sv_make(v, len), h) ? ERR_OK : rocks_damaged(e);
+    }
+    if (rc == ERR_OK && !(c->base.light && candidate_cut(&c->g.best, &h->body, &rc, e))) {
+        rc = buf_add(to, h->body.json, e);
+        h->body.json = buf_sv(to);
+    }
+    if (found)
+        rocksdb_pinnableslice_destroy(found);
+    if (gate) {
+        gate_leave(gate, c->r);
+        /* small neighbours come out of one block, and large ones would push out what others have in the cache */
+        rocksdb_readoptions_set_fill_cache(c->get, len <= LIMIT_WHOLE_BYTES);
+    }
+    return rc;
+}
+
+/* ---- history ---- */
+
+struct history_row {
+    uint64_t t, n;
+    int64_t instant_ms; /* of a bulk load; online versions say it themselves */
+    key_kind kind;
+};
+
+static int newer_first(const void *a, const void *b)
+{
+    const struct history_row *x = a, *y = b;
+    return x->t < y->t ? 1 : x->t > y->t ? -1 : 0;
+}
+
+/* Keys bring their values' blocks, so the list passes the gate whoever asks. */
+static err_code history_list(struct rocks_cursor *c, sv of, struct err *e)
+{
+    CLEANUP_ITER struct iter x;
+    struct key_bytes from = key_version_prefix(c->type, of);
+    iter_open(&x, c->r, key_after_id(c->type, of), false, gate_for(c->r, c->type, true));
+    for (iter_seek(&x, &from); x.valid; iter_next(&x)) {
+        size_t len;
+        const char *k = rocksdb_iter_key(x.it, &len);
+        struct key_version_parts p;
+        if (!key_version_split(sv_make(k, len), &p))
+            return rocks_damaged(e);
+        struct history_row row = { .t = p.n, .n = p.n, .kind = p.kind };
+        if (p.kind == KEY_BULK) {
+            const struct bulk_load *b = load_table_find(c->loads, p.n);
+            row.t = b ? b->t : UINT64_MAX;
+            row.instant_ms = b ? b->instant_ms : 0;
+        }
+        if (row.t <= c->as_of)
+            TRY(buf_add(&c->rows, sv_make(&row, sizeof row), e));
+    }
+    return iter_end(&x, e);
+}
+
+err_code rocks_history_next(struct rocks_cursor *c, struct store_version *out, struct err *e)
+{
+    size_t n_rows = c->rows.len / sizeof(struct history_row);
+    if (c->at == n_rows)
+        return ERR_EOF;
+    const struct history_row *row = (const struct history_row *)(const void *)c->rows.ptr + c->at;
+    struct id_group *g = &c->g;
+    sv id = sv_make(g->id, g->id_len);
+    TRY(rocks_cursor_value(c, key_version(c->type, id, row->kind, row->n), &g->best.head, e));
+    const struct value_head *h = &g->best.head;
+    *out = (struct store_version){ .type = c->type,
+                                   .id = id,
+                                   .t = row->t,
+                                   .instant_ms = h->online ? h->instant_ms : row->instant_ms,
+                                   .version = n_rows - c->at,
+                                   .method = h->method };
+    if (h->method != STORE_METHOD_DELETE) {
+        out->body = h->body;
+        out->left_out = g->best.left_out;
+    }
+    c->at++;
+    return ERR_OK;
+}
+
+err_code rocks_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
+                       struct store_cursor **out, struct err *e)
+{
+    struct rocks_cursor *c = rocks_cursor_new((struct rocks *)st, HISTORY, as_of_t);
+    c->type = type;
+    c->g.id_len = id.len;
+    memcpy(c->g.id, id.ptr, c->g.id_len);
+    err_code rc = history_list(c, id, e);
+    if (rc != ERR_OK) {
+        rocks_cursor_close(&c->base);
+        return rc;
+    }
+    if (c->rows.len)
+        qsort(c->rows.ptr, c->rows.len / sizeof(struct history_row), sizeof(struct history_row),
+              newer_first);
+    *out = &c->base;
+    return ERR_OK;
+}

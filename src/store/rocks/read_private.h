@@ -1,0 +1,106 @@
+/* read_private.h - what the rooms that read versions share: iterators, the versions of one id, cursors.
+ * Floor: store. */
+#pragma once
+#include "store/rocks/rocks_private.h"
+
+/* The gate that such a read passes, or NULL. */
+static inline struct gate *gate_for(struct rocks *r, fhir_type type, bool light)
+{
+    return light && type == r->env->gate.type ? &r->env->gate : NULL;
+}
+
+/* ---- iterating over versions (versions.c) ---- */
+struct iter {
+    struct rocks *r;
+    struct gate *gate; /* NULL: it may stand anywhere, for as long as it likes */
+    rocksdb_readoptions_t *ro;
+    rocksdb_iterator_t *
+        it; /* NULL: before the first seek, or at rest; with a gate: inside exactly while it is there */
+    bool
+        valid; /* after iter_seek and iter_next; false at the end and after an error (iter_end tells) */
+    uint64_t n_large; /* large ones that were passed, with a gate */
+    struct key_bytes upper;
+};
+void iter_open(struct iter *x, struct rocks *r, struct key_bytes upper, bool bulk_read,
+               struct gate *gate);
+void iter_close(struct iter *x);
+#define CLEANUP_ITER __attribute__((cleanup(iter_close)))
+void iter_seek(struct iter *x, const struct key_bytes *to);
+void iter_next(struct iter *x);
+/* Give back what it holds, and its place, until the next seek. */
+void iter_rest(struct iter *x);
+err_code iter_end(const struct iter *x, struct err *e); /* not at rest */
+
+/* ---- the versions of one id (versions.c) ---- */
+struct candidate {
+    bool there;
+    uint64_t t;
+    int64_t instant_ms;
+    struct value_head head; /* body.json is in `value` when the body is wanted */
+    bool placed;            /* ... or where the cursor's user wants it */
+    size_t left_out;        /* store_version.left_out */
+    struct buf value;
+};
+struct id_group {
+    fhir_type type;
+    char id[FHIR_ID_MAX];
+    size_t id_len;
+    struct candidate best;
+    const struct store_cursor *cursor; /* that asks, and may say where bodies go; or NULL */
+    bool light;                        /* large bodies are cut */
+    uint64_t n_bulk;                   /* visible bulk versions */
+    uint64_t *bulk_t;                  /* their commits, as far as there is room */
+    size_t bulk_cap;
+    uint64_t version; /* of best, once resolved */
+    const struct bulk_load
+        *load; /* the load found last, in the one table that the group is read with */
+};
+void id_group_init(struct id_group *g, size_t max_value);
+void id_group_done(struct id_group *g);
+/* Read the group at the iterator and leave the iterator behind it. ERR_EOF: the iterator is at its
+ * end. Afterwards g->best.there says whether anything was visible as of `as_of`. */
+MUST_USE err_code id_group_read(struct id_group *g, struct iter *x, const struct load_table *loads,
+                                uint64_t as_of, bool body, struct err *e);
+void id_group_version(const struct id_group *g, struct store_version *out);
+/* A large body is cut while it lies in the store's own memory. False: it is not that large. */
+bool candidate_cut(struct candidate *c, struct fhir_body *body, err_code *rc, struct err *e);
+
+/* ---- cursors (cursor.c) ---- */
+#define AHEAD_FIRST 4u /* rows of a first stay, and of one behind a large record */
+struct ahead_row {
+    struct store_version v; /* but for its views: */
+    size_t at;              /* of the id, the body behind it */
+};
+/* What a stay inside the gate brought. A block can be large whatever small record the iterator stands at in it, so
+ * none stays open outside; what opening one costs is shared by the rows of a stay. */
+struct ahead {
+    struct buf rows, bytes; /* struct ahead_row */
+    size_t at, want;
+    bool end;
+};
+struct rocks_cursor {
+    struct store_cursor base;
+    struct rocks *r;
+    enum { SCAN, CHANGES_BY_SCAN, CHANGES_BY_ID, HISTORY } kind;
+    uint64_t as_of, after_t;
+    struct load_table *loads;
+    struct iter x;
+    struct key_bytes from, upper; /* SCAN, CHANGES_BY_SCAN: where it begins, or goes on, and ends */
+    struct ahead ahead;           /* the same, when they pass the gate */
+    struct id_group g;
+    fhir_type type;
+    struct buf changes; /* CHANGES_BY_ID: change_next() reads them */
+    size_t changes_at;
+    rocksdb_readoptions_t *get;
+    struct buf rows; /* HISTORY: struct history_row, newest first */
+    size_t at;
+};
+struct rocks_cursor *rocks_cursor_new(struct rocks *r, int kind, uint64_t as_of_t);
+void rocks_cursor_range(struct rocks_cursor *c, const struct store_range *range);
+/* The value of a key that is there, its body copied into c->g. */
+MUST_USE err_code rocks_cursor_value(struct rocks_cursor *c, struct key_bytes key,
+                                     struct value_head *h, struct err *e);
+MUST_USE err_code rocks_history_next(struct rocks_cursor *c, struct store_version *out,
+                                     struct err *e);
+MUST_USE err_code rocks_window_next(struct rocks_cursor *c, struct store_version *out,
+                                    struct err *e);
