@@ -119,7 +119,7 @@ int main(int argc, char **argv)
     CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
     struct store_env *env = store_env_new(64 << 20, 2);
     read_resources(argv[2], a);
-    need(store_open_rocksdb(env, argv[1], true, &st, &e), &e);
+    need(store_open(env, argv[1], true, &st, &e), &e);
     r = (struct rocks *)st;
     uint64_t from = clock_mono_us();
     for (size_t i = 0; i < threads; i++)

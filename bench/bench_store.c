@@ -296,7 +296,7 @@ static void reopen(const char *path, const char *when)
     struct err e = { 0 };
     store_close(st);
     uint64_t from = clock_mono_us();
-    need(store_open_rocksdb(env, path, false, &st, &e), &e);
+    need(store_open(env, path, false, &st, &e), &e);
     (void)printf("  %-44s %9.1f ms\n", when, since(from) * 1e3);
 }
 
@@ -361,7 +361,7 @@ int main(int argc, char **argv)
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     env = store_env_new(64 << 20, 2);
-    need(store_open_rocksdb(env, argv[1], true, &st, &e), &e);
+    need(store_open(env, argv[1], true, &st, &e), &e);
     load(mb);
     scan("right after the load", 1);
     scan("right after the load", 2);

@@ -230,7 +230,9 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     guard_folder(r->jobs_path, "jobs");
     guard_folder(r->exports_path, "exports");
     struct machine_files files = machine_share_files(&r->cfg);
-    err_code rc = records_open(r->system_path, &r->records, e);
+    char uri[sizeof "rocksdb:" + PATH_MAX]; /* a folder's name may hold a colon */
+    (void)snprintf(uri, sizeof uri, "rocksdb:%s", r->system_path);
+    err_code rc = records_open(uri, &r->records, e);
     if (rc == ERR_EXISTS)
         return ERR(e, ERR_EXISTS, "data folder %s is in use by another fhirlake", c->data);
     TRY(rc);
@@ -238,7 +240,8 @@ static err_code rooms_open(struct rooms *r, struct err *e)
     TRY(open_world(r, e));
     r->env = store_env_new((size_t)c->cache_mib << 20, BACKGROUND);
     store_env_on_reindex(r->env, on_reindex, NULL);
-    TRY(store_registry_new(r->env, r->stores_path, &r->stores, e));
+    (void)snprintf(uri, sizeof uri, "rocksdb:%s", r->stores_path);
+    TRY(store_registry_new(r->env, uri, &r->stores, e));
     /* A caller who waits for a job holds a connection. */
     unsigned may_wait = c->max_connections / WAITERS_PART;
     struct parking_config pc = { may_wait < PARKED_MAX ? may_wait : PARKED_MAX, PARKED_WAIT_US,

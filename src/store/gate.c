@@ -9,7 +9,7 @@
 
 struct gate_waiter {
     struct gate_waiter *next;
-    const struct rocks *store;
+    const void *store;
     pthread_cond_t come;
     bool in;
 };
@@ -25,7 +25,7 @@ void gate_done(struct gate *g)
     pthread_mutex_destroy(&g->lock);
 }
 
-static bool has_place_locked(const struct gate *g, const struct rocks *store)
+static bool has_place_locked(const struct gate *g, const void *store)
 {
     unsigned its = 0;
     for (unsigned i = 0; i < g->n_inside; i++)
@@ -33,7 +33,7 @@ static bool has_place_locked(const struct gate *g, const struct rocks *store)
     return g->n_inside < LIMIT_LARGE_READERS && its < LIMIT_LARGE_READERS_STORE;
 }
 
-static void enter_locked(struct gate *g, const struct rocks *store)
+static void enter_locked(struct gate *g, const void *store)
 {
     g->inside[g->n_inside++] = store;
     if (g->n_inside > g->most_inside)
@@ -41,7 +41,7 @@ static void enter_locked(struct gate *g, const struct rocks *store)
 }
 
 /* Whoever waits has no place now: those of a store that may have more would be inside. */
-void gate_enter(struct gate *g, const struct rocks *store)
+void gate_enter(struct gate *g, const void *store)
 {
     pthread_mutex_lock(&g->lock);
     if (has_place_locked(g, store)) {
@@ -60,7 +60,7 @@ void gate_enter(struct gate *g, const struct rocks *store)
     pthread_mutex_unlock(&g->lock);
 }
 
-void gate_leave(struct gate *g, const struct rocks *store)
+void gate_leave(struct gate *g, const void *store)
 {
     pthread_mutex_lock(&g->lock);
     unsigned i = 0;

@@ -1,13 +1,14 @@
 /* records.h - the system's own small records: data stores, jobs, tokens, tags.
- * Ordered byte keys to byte values in one RocksDB; a batch is all or nothing and, but for
- * records_put_unsynced(), on disk when the call returns. Keys are made of parts joined by '/', values are JSON; docs/key-layout.md lists
- * them. Thread-safe.   Floor: store. */
+ *
+ * Ordered byte keys to byte values. A batch is all or nothing and, but for records_put_unsynced(),
+ * on disk when the call returns. Keys are made of parts joined by '/', values are JSON;
+ * docs/key-layout.md lists them. Thread-safe.   Floor: store. */
 #pragma once
 #include "base/buf.h"
 
 struct records;
-/* ERR_EXISTS: another process has it. path NULL: in memory, for tests. */
-MUST_USE err_code records_open(const char *path, struct records **out, struct err *e);
+/* uri: as of store_open(); NULL: in memory, for tests. ERR_EXISTS: another process has it. */
+MUST_USE err_code records_open(const char *uri, struct records **out, struct err *e);
 void records_close(struct records *r);
 DEFINE_CLEANUP(struct records, records_close)
 
@@ -23,12 +24,12 @@ struct records_write {
 MUST_USE err_code records_write(struct records *r, const struct records_write *w, size_t n,
                                 struct err *e);
 MUST_USE err_code records_put(struct records *r, sv key, sv value, struct err *e);
-/* The same without waiting for the disk: kept when this process dies, and on disk with the next write that does
- * wait; the machine's own end before that can take it. */
+/* The same without waiting for the disk: kept when this process dies, and on disk with the next write
+ * that does wait; the machine's own end before that can take it. */
 MUST_USE err_code records_put_unsynced(struct records *r, sv key, sv value, struct err *e);
 
-/* What was deleted or replaced before this call is in none of the files when it returns: not in the log, not in a sorted
- * file that a newer one overrules. Rewrites all records; writers go on meanwhile. */
+/* What was deleted or replaced before this call is in none of the files when it returns: not in the
+ * log, not in a file that a newer one overrules. Rewrites all records; writers go on meanwhile. */
 MUST_USE err_code records_scrub(struct records *r, struct err *e);
 
 /* Records whose key begins with prefix, in key order, from `after` (exclusive; empty: the start).

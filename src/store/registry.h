@@ -24,7 +24,8 @@ struct store_bounds {
     uint64_t wait_ms; /* for room when all that may be open are held */
 };
 #define STORE_FILES_LEAST 32u /* what one store needs */
-/* root: folder that holds one folder per data store. env is borrowed. */
+/* root: URI (as of store_open()) of a folder that holds one folder per data store. env is borrowed.
+ * ERR_INVALID: no such engine; ERR_UNSUPPORTED: an engine that has no such folders. */
 MUST_USE err_code store_registry_new(struct store_env *env, const char *root,
                                      struct store_registry **out, struct err *e);
 /* Before the first store is opened; else as a process may that has many descriptors. */

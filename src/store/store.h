@@ -13,9 +13,9 @@
  *   I5  a resource's version number is its rank by t among all versions of that id: 1, 2, 3, ...
  *   I6  a published bulk load and its note are on disk together or not at all.
  *
- * Behind the calls stands one table of functions (store_ops), so that RocksDB and the in-memory
- * twin (the tests' oracle) run one suite. All calls are thread-safe unless they say otherwise.
- * Source: shared design, "The store".   Floor: store. */
+ * Behind the calls stands one table of functions per engine (store_ops), so that RocksDB and the
+ * in-memory twin (the tests' oracle) run one suite. All calls are thread-safe unless they say
+ * otherwise.   Floor: store. */
 #pragma once
 #include "base/arena.h"
 #include "fhir/envelope.h"
@@ -24,7 +24,8 @@
 #include <stdatomic.h>
 
 struct store;
-struct store_env; /* what open data stores share: block cache, write buffers, background threads */
+/* What open data stores share: block cache, write buffers, background threads. */
+struct store_env;
 
 typedef enum {
     STORE_METHOD_CREATE = 0, /* POST */
@@ -75,12 +76,13 @@ typedef void (*store_reindex_fn)(void *ctx, const struct store_reindex *r);
 /* Before the first store is opened. */
 void store_env_on_reindex(struct store_env *env, store_reindex_fn fn, void *ctx);
 
-/* Open, or create when create is set. ERR_NOT_FOUND, ERR_EXISTS (another process has it),
- * ERR_CORRUPT, ERR_IO, ERR_NO_SPACE. */
-MUST_USE err_code store_open_rocksdb(struct store_env *env, const char *path, bool create,
-                                     struct store **out, struct err *e);
-/* The oracle: simple, in memory, gone with close. */
-MUST_USE err_code store_open_memory(struct store **out, struct err *e);
+/* Open, or create when create is set. The URI says by which engine, and where:
+ *   rocksdb:PATH, or a path alone   RocksDB, in that folder
+ *   memory:                         the oracle: simple, in memory, gone with close; env may be NULL
+ * ERR_INVALID (no such engine), ERR_NOT_FOUND, ERR_EXISTS (another process has it), ERR_CORRUPT,
+ * ERR_IO, ERR_NO_SPACE. */
+MUST_USE err_code store_open(struct store_env *env, const char *uri, bool create,
+                             struct store **out, struct err *e);
 /* Caller makes sure that no call is under way and every cursor and bulk is closed. */
 void store_close(struct store *st);
 DEFINE_CLEANUP(struct store, store_close)

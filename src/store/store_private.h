@@ -1,6 +1,8 @@
 /* store_private.h - the table behind store.h, and what any engine shares.
  *
  *   store.c    dispatch: every call of store.h goes through the engine's table
+ *   engines.c  which engines there are; opening by URI
+ *   records.c  the same dispatch for the system's records
  *   recent.c   current versions that were read lately
  *   gate.c     who may meet a large record
  *   registry.c which stores are open
@@ -9,10 +11,17 @@
  * Floor: store. */
 #pragma once
 #include "base/limits.h"
+#include "store/records.h"
 #include "store/store.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+/* What an open store takes of the machine. */
+struct store_weight {
+    uint64_t write_bytes; /* memory of what was written and stands in no file but the log yet */
+    bool busy;            /* files are being folded or written, or search entries made anew */
+};
 
 struct store_ops {
     void (*close)(struct store *);
@@ -58,6 +67,8 @@ struct store_ops {
     err_code (*plan)(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
                      size_t *, struct err *);
     err_code (*stats)(struct store *, struct store_stats *, struct err *);
+    void (*weigh)(struct store *, struct store_weight *);
+    err_code (*flush)(struct store *, struct err *);
 };
 /* First member of every implementation's object. */
 struct store {
@@ -77,6 +88,65 @@ struct store_bulk {
     const struct store_ops *ops;
 };
 
+/* ---- engines (engines.c has the table) ---- */
+/* What one engine can do. A new engine is a folder and a row. place: what stands behind the scheme. */
+struct store_engine {
+    const char *scheme; /* "rocksdb" of "rocksdb:PATH" */
+    const char *form;   /* how a URI of it is written, for people */
+    /* What its open stores share; NULL: nothing. It lives as long as the env. */
+    void *(*env_new)(const struct store_env *env);
+    void (*env_free)(void *own);
+    /* n_files: how many files of its data it may have open at a time. own: of env_new; or NULL */
+    err_code (*open)(struct store_env *env, void *own, const char *place, bool create,
+                     unsigned n_files, struct store **out, struct err *e);
+    /* Stores by name below a root, for the registry. All NULL: the engine has no such thing. */
+    err_code (*root_make)(const char *root, struct err *e);
+    unsigned (*root_count)(const char *root, bool (*is_name)(sv name));
+    bool (*exists)(const char *place);
+    unsigned (*n_files)(const char *place); /* of a store's data, open or not */
+    err_code (*remove)(const char *place, struct err *e);
+    /* The system's records. */
+    err_code (*open_records)(const char *place, struct records **out, struct err *e);
+};
+/* The engine and the place that a URI means. *place is a view into uri.
+ * ERR_INVALID: no engine has that scheme; the message says which there are. */
+MUST_USE err_code store_engine_of(const char *uri, const struct store_engine **out,
+                                  const char **place, struct err *e);
+/* As store_open(), with at most so many files of data open at a time. */
+MUST_USE err_code store_open_with(struct store_env *env, const char *uri, bool create,
+                                  unsigned n_files, struct store **out, struct err *e);
+#define STORE_FILES_MAX 2000u /* open at a time; more do not make a store faster */
+
+void *rocks_env_new(const struct store_env *env);
+void rocks_env_free(void *own);
+err_code rocks_open(struct store_env *env, void *own, const char *place, bool create,
+                    unsigned n_files, struct store **out, struct err *e);
+err_code rocks_root_make(const char *root, struct err *e);
+unsigned rocks_root_count(const char *root, bool (*is_name)(sv name));
+bool rocks_exists(const char *place);
+unsigned rocks_n_files(const char *place);
+err_code rocks_remove(const char *place, struct err *e);
+err_code rocks_records_open(const char *place, struct records **out, struct err *e);
+/* The same code in RocksDB's memory environment. */
+err_code rocks_records_in_memory(const char *place, struct records **out, struct err *e);
+err_code memory_open(struct store_env *env, void *own, const char *place, bool create,
+                     unsigned n_files, struct store **out, struct err *e);
+
+/* ---- the system's records (records.c) ---- */
+struct records_ops {
+    void (*close)(struct records *);
+    err_code (*get)(struct records *, sv, struct buf *, struct err *);
+    err_code (*write)(struct records *, const struct records_write *, size_t, struct err *);
+    err_code (*put_unsynced)(struct records *, sv, sv, struct err *);
+    err_code (*scrub)(struct records *, struct err *);
+    err_code (*scan)(struct records *, sv, sv, records_each_fn, void *, struct err *);
+};
+/* First member of every implementation's object. */
+struct records {
+    const struct records_ops *ops;
+};
+
+/* ---- what every engine does alike (store.c) ---- */
 /* Checks that every implementation makes: a type that exists, legal ids, nothing twice. */
 MUST_USE err_code store_writes_check(const struct store_write *writes, size_t n, struct err *e);
 /* Sorted by (type, id, seq), of equal (type, id) only the last kept. Returns how many are left. */
@@ -84,11 +154,10 @@ size_t store_items_sort(struct store_bulk_item *items, size_t n);
 
 /* ---- who may meet a large record (gate.c) ---- */
 struct gate_waiter;
-struct rocks;
 struct gate {
     fhir_type type; /* of which records may be any size: Binary alone is imported above 5 MiB */
     pthread_mutex_t lock;
-    const struct rocks *inside[LIMIT_LARGE_READERS]; /* n_inside: whose */
+    const void *inside[LIMIT_LARGE_READERS]; /* n_inside: the stores of those who are */
     unsigned n_inside, most_inside;
     uint64_t n_waited;
     struct gate_waiter *waiting; /* the first came first */
@@ -96,8 +165,8 @@ struct gate {
 void gate_init(struct gate *g);
 void gate_done(struct gate *g);
 /* Nobody enters twice, and who is inside waits for nobody. */
-void gate_enter(struct gate *g, const struct rocks *store);
-void gate_leave(struct gate *g, const struct rocks *store);
+void gate_enter(struct gate *g, const void *store);
+void gate_leave(struct gate *g, const void *store);
 
 /* ---- current versions read lately (recent.c says which laws hold) ---- */
 struct recent;
@@ -120,3 +189,15 @@ void recent_put(struct recent *r, struct recent_owner *o, uint64_t read_t,
  * resource it wrote (a bulk load: of none). Whoever assigns t calls it, so t grows. */
 void recent_begin_t(struct recent_owner *o, uint64_t t, bool bulk);
 void recent_drop(struct recent *r, struct recent_owner *o, fhir_type type, sv id);
+
+/* ---- what open stores share, of whichever engine (engines.c) ---- */
+#define STORE_ENGINES 2u
+struct store_env {
+    size_t cache_bytes; /* for the engines' own caches */
+    unsigned n_background;
+    struct recent *recent;
+    struct gate gate;
+    store_reindex_fn on_reindex; /* NULL: nobody wants to know */
+    void *on_reindex_ctx;
+    void *own[STORE_ENGINES]; /* by row of the table of engines */
+};

@@ -749,6 +749,19 @@ static unsigned mem_index_form(struct store *st)
     return SEARCH_INDEX_FORM; /* nothing in it is older than the process */
 }
 
+static void mem_weigh(struct store *st, struct store_weight *out)
+{
+    (void)st; /* what it holds can be written nowhere */
+    *out = (struct store_weight){ 0 };
+}
+
+static err_code mem_flush(struct store *st, struct err *e)
+{
+    (void)st;
+    (void)e;
+    return ERR_OK;
+}
+
 static const struct store_ops memory_ops = {
     .close = mem_close,
     .last = mem_last,
@@ -782,11 +795,20 @@ static const struct store_ops memory_ops = {
     .commit_at = mem_commit_at,
     .plan = mem_plan,
     .stats = mem_stats,
+    .weigh = mem_weigh,
+    .flush = mem_flush,
 };
 
-err_code store_open_memory(struct store **out, struct err *e)
+err_code memory_open(struct store_env *env, void *own, const char *place, bool create,
+                     unsigned n_files, struct store **out, struct err *e)
 {
-    (void)e;
+    (void)env;
+    (void)own;
+    (void)n_files;
+    if (place[0])
+        return ERR(e, ERR_INVALID, "a store in memory has no place: its URI is memory:");
+    if (!create)
+        return ERR(e, ERR_NOT_FOUND, "data store does not exist");
     struct memory *m = calloc(1, sizeof *m);
     if (m == NULL)
         abort();

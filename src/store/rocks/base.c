@@ -85,10 +85,10 @@ static uint64_t property(struct rocks *r, int cf, const char *name)
     return rocksdb_property_int_cf(r->db, r->cf[cf], name, &v) == 0 ? v : 0;
 }
 
-void rocks_weigh(struct store *st, struct rocks_weight *out)
+void rocks_weigh(struct store *st, struct store_weight *out)
 {
     struct rocks *r = (struct rocks *)st;
-    struct rocks_weight w = { 0 };
+    struct store_weight w = { 0 };
     for (int i = 0; i < N_CFS; i++)
         if (property(r, i, "rocksdb.num-entries-active-mem-table") ||
             property(r, i, "rocksdb.num-entries-imm-mem-tables"))

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <unistd.h>
 
@@ -184,16 +185,12 @@ static const struct store_ops rocks_ops = {
     .commit_at = rocks_commit_at,
     .plan = rocks_plan,
     .stats = rocks_stats,
+    .weigh = rocks_weigh,
+    .flush = rocks_flush,
 };
 
-err_code store_open_rocksdb(struct store_env *env, const char *path, bool create,
-                            struct store **out, struct err *e)
-{
-    return rocks_open(env, path, create, 2000, out, e);
-}
-
-err_code rocks_open(struct store_env *env, const char *path, bool create, unsigned n_files,
-                    struct store **out, struct err *e)
+err_code rocks_open(struct store_env *env, void *own, const char *path, bool create,
+                    unsigned n_files, struct store **out, struct err *e)
 {
     if (create)
         TRY(file_mkdirs(path, e));
@@ -204,6 +201,7 @@ err_code rocks_open(struct store_env *env, const char *path, bool create, unsign
         abort();
     r->base.ops = &rocks_ops;
     r->env = env;
+    r->shared = own;
     recent_owner_init(&r->recent);
     pthread_mutex_init(&r->seen.lock, NULL);
     pthread_mutex_init(&r->order.lock, NULL);
@@ -212,11 +210,11 @@ err_code rocks_open(struct store_env *env, const char *path, bool create, unsign
     pthread_mutex_init(&r->settle_lock, NULL);
     r->sync_write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(r->sync_write, 1);
-    r->options = rocks_small_options(env, create);
+    r->options = rocks_small_options(r, create);
     rocksdb_options_set_max_open_files(r->options, (int)n_files); /* of the whole database */
-    r->data_options = rocks_data_options(env);
-    r->search_options = rocks_search_options(env);
-    r->count_options = rocks_count_options(env);
+    r->data_options = rocks_data_options(r);
+    r->search_options = rocks_search_options(r);
+    r->count_options = rocks_count_options(r);
     const rocksdb_options_t *per_cf[N_CFS] = { r->options,      r->data_options, r->options,
                                                r->options,      r->options,      r->search_options,
                                                r->count_options };
@@ -231,4 +229,44 @@ err_code rocks_open(struct store_env *env, const char *path, bool create, unsign
     }
     *out = &r->base;
     return ERR_OK;
+}
+
+/* ---- stores by name, each a folder below one root ---- */
+
+err_code rocks_root_make(const char *root, struct err *e)
+{
+    return file_mkdirs(root, e);
+}
+
+/* Names in a folder of which is_name is true; 0 when there is no folder. */
+unsigned rocks_root_count(const char *root, bool (*is_name)(sv name))
+{
+    unsigned n = 0;
+    struct dirent *x;
+    DIR *d = opendir(root);
+    while (d && (x = readdir(d)) != NULL)
+        n += is_name(sv_from(x->d_name));
+    if (d)
+        closedir(d);
+    return n;
+}
+
+bool rocks_exists(const char *place)
+{
+    return access(place, F_OK) == 0;
+}
+
+static bool is_sorted_file(sv name)
+{
+    return sv_ends(name, SV_LIT(".sst"));
+}
+
+unsigned rocks_n_files(const char *place)
+{
+    return rocks_root_count(place, is_sorted_file);
+}
+
+err_code rocks_remove(const char *place, struct err *e)
+{
+    return file_remove_tree(place, e);
 }

@@ -5,45 +5,30 @@
  * compacted by levels. The other families are small. */
 #include "store/rocks/rocks_private.h"
 
-#define RECENT_MAX (64u << 20) /* of the cache's bytes: for whole versions */
-
 /* ---- what stores share ---- */
 
-struct store_env *store_env_new(size_t cache_bytes, unsigned n_background)
+void *rocks_env_new(const struct store_env *env)
 {
-    struct store_env *env = calloc(1, sizeof *env);
-    if (env == NULL)
+    struct rocks_env *own = calloc(1, sizeof *own);
+    if (own == NULL)
         abort();
-    env->env = rocksdb_create_default_env();
-    rocksdb_env_set_background_threads(env->env, (int)n_background);
-    rocksdb_env_lower_thread_pool_cpu_priority(env->env);
-    size_t recent = cache_bytes / 4 < RECENT_MAX ? cache_bytes / 4 : RECENT_MAX;
-    env->cache = rocksdb_cache_create_lru(cache_bytes - recent);
-    env->recent = recent_new(recent);
-    env->n_background = n_background;
-    pthread_mutex_init(&env->reindex.lock, NULL);
-    pthread_cond_init(&env->reindex.changed, NULL);
-    gate_init(&env->gate);
-    return env;
+    own->env = rocksdb_create_default_env();
+    rocksdb_env_set_background_threads(own->env, (int)env->n_background);
+    rocksdb_env_lower_thread_pool_cpu_priority(own->env);
+    own->cache = rocksdb_cache_create_lru(env->cache_bytes);
+    pthread_mutex_init(&own->reindex.lock, NULL);
+    pthread_cond_init(&own->reindex.changed, NULL);
+    return own;
 }
 
-void store_env_on_reindex(struct store_env *env, store_reindex_fn fn, void *ctx)
+void rocks_env_free(void *ptr)
 {
-    env->on_reindex = fn;
-    env->on_reindex_ctx = ctx;
-}
-
-void store_env_free(struct store_env *env)
-{
-    if (env == NULL)
-        return;
-    gate_done(&env->gate);
-    pthread_mutex_destroy(&env->reindex.lock);
-    pthread_cond_destroy(&env->reindex.changed);
-    rocksdb_cache_destroy(env->cache);
-    recent_free(env->recent);
-    rocksdb_env_destroy(env->env);
-    free(env);
+    struct rocks_env *own = ptr;
+    pthread_mutex_destroy(&own->reindex.lock);
+    pthread_cond_destroy(&own->reindex.changed);
+    rocksdb_cache_destroy(own->cache);
+    rocksdb_env_destroy(own->env);
+    free(own);
 }
 
 /* ---- options ---- */
@@ -87,14 +72,14 @@ static void nothing(void *ctx)
     (void)ctx;
 }
 
-rocksdb_options_t *rocks_small_options(const struct store_env *env, bool create)
+rocksdb_options_t *rocks_small_options(const struct rocks *r, bool create)
 {
     rocksdb_options_t *o = rocksdb_options_create();
-    rocksdb_options_set_env(o, env->env);
+    rocksdb_options_set_env(o, r->shared->env);
     rocksdb_options_set_create_if_missing(o, create);
     rocksdb_options_set_create_missing_column_families(
         o, 1); /* of another layout: told by its version */
-    rocksdb_options_set_max_background_jobs(o, (int)env->n_background);
+    rocksdb_options_set_max_background_jobs(o, (int)r->env->n_background);
     rocksdb_options_set_keep_log_file_num(o, 2);
     rocksdb_options_set_info_log_level(o, 2); /* warnings */
     rocksdb_options_set_max_log_file_size(o, 1u << 20);
@@ -113,13 +98,13 @@ rocksdb_options_t *rocks_small_options(const struct store_env *env, bool create)
 }
 
 /* A column family that holds much: lz4, its blocks and their indexes in the cache, compaction by levels. */
-static rocksdb_options_t *make_large_options(const struct store_env *env, size_t block_bytes,
+static rocksdb_options_t *make_large_options(const struct rocks *r, size_t block_bytes,
                                              uint64_t level_base_bytes, bool by_id)
 {
-    rocksdb_options_t *o = rocks_small_options(env, true);
+    rocksdb_options_t *o = rocks_small_options(r, true);
     rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_size(t, block_bytes);
-    rocksdb_block_based_options_set_block_cache(t, env->cache);
+    rocksdb_block_based_options_set_block_cache(t, r->shared->cache);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
     rocksdb_block_based_options_set_format_version(t, 5);
@@ -139,27 +124,27 @@ static rocksdb_options_t *make_large_options(const struct store_env *env, size_t
     rocksdb_options_set_target_file_size_base(o, 64u << 20);
     rocksdb_options_set_max_bytes_for_level_base(o, level_base_bytes);
     rocksdb_options_set_level0_file_num_compaction_trigger(o, 8);
-    rocksdb_options_set_max_subcompactions(o, env->n_background);
+    rocksdb_options_set_max_subcompactions(o, r->env->n_background);
     return o;
 }
 
 /* Large values, read in order. With 120 overlapping bulk loads compaction by levels takes as much processor time
  * as universal compaction does, and ends in one run. */
-rocksdb_options_t *rocks_data_options(const struct store_env *env)
+rocksdb_options_t *rocks_data_options(const struct rocks *r)
 {
-    return make_large_options(env, 64u << 10, 512u << 20, true);
+    return make_large_options(r, 64u << 10, 512u << 20, true);
 }
 
 /* Keys without values, found by seeks: small blocks, which the cache holds. */
-rocksdb_options_t *rocks_search_options(const struct store_env *env)
+rocksdb_options_t *rocks_search_options(const struct rocks *r)
 {
-    return make_large_options(env, 16u << 10, 256u << 20, false);
+    return make_large_options(r, 16u << 10, 256u << 20, false);
 }
 
 /* Sums: few keys, each written often. */
-rocksdb_options_t *rocks_count_options(const struct store_env *env)
+rocksdb_options_t *rocks_count_options(const struct rocks *r)
 {
-    rocksdb_options_t *o = rocks_small_options(env, true);
+    rocksdb_options_t *o = rocks_small_options(r, true);
     rocksdb_options_set_merge_operator(o, counts_merge_operator());
     return o;
 }

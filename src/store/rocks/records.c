@@ -3,12 +3,11 @@
  * The system's records are one RocksDB with one column family. In memory, for tests, is a RocksDB
  * too, in RocksDB's memory environment: one code for both. Notes are a column family of a data
  * store, so that a bulk load and its note can be written together (I6). */
-#include "store/records.h"
-
 #include "base/file.h"
 #include "store/rocks/rocks_private.h"
 
-struct records {
+struct rocks_records {
+    struct records base;
     rocksdb_t *db;
     rocksdb_options_t *options;
     rocksdb_env_t *mem_env;
@@ -16,42 +15,9 @@ struct records {
     pthread_mutex_t lock; /* PUT_IF_ABSENT: no other such write between look and write */
 };
 
-err_code records_open(const char *path, struct records **out, struct err *e)
+static void system_close(struct records *base)
 {
-    if (path)
-        TRY(file_mkdirs(path, e));
-    struct records *r = calloc(1, sizeof *r);
-    if (r == NULL)
-        abort();
-    pthread_mutex_init(&r->lock, NULL);
-    r->options = rocksdb_options_create();
-    rocksdb_options_set_create_if_missing(r->options, 1);
-    rocksdb_options_set_write_buffer_size(r->options, 4u << 20);
-    rocksdb_options_set_keep_log_file_num(r->options, 2);
-    rocksdb_options_set_info_log_level(r->options, 2);
-    rocksdb_options_set_max_open_files(r->options, 64);
-    if (path == NULL) {
-        r->mem_env = rocksdb_create_mem_env();
-        rocksdb_options_set_env(r->options, r->mem_env);
-    }
-    r->sync_write = rocksdb_writeoptions_create();
-    rocksdb_writeoptions_set_sync(r->sync_write, 1);
-    r->unsynced_write = rocksdb_writeoptions_create();
-    char *bad = NULL;
-    r->db = rocksdb_open(r->options, path ? path : "/records", &bad);
-    err_code rc = rocks_error(bad, "opening the system's records", e);
-    if (rc != ERR_OK) {
-        records_close(r);
-        return rc;
-    }
-    *out = r;
-    return ERR_OK;
-}
-
-void records_close(struct records *r)
-{
-    if (r == NULL)
-        return;
+    struct rocks_records *r = (struct rocks_records *)base;
     if (r->db)
         rocksdb_close(r->db);
     rocksdb_options_destroy(r->options);
@@ -63,8 +29,9 @@ void records_close(struct records *r)
     free(r);
 }
 
-err_code records_get(struct records *r, sv key, struct buf *out, struct err *e)
+static err_code system_get(struct records *base, sv key, struct buf *out, struct err *e)
 {
+    struct rocks_records *r = (struct rocks_records *)base;
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
     char *bad = NULL;
     size_t len = 0;
@@ -81,13 +48,15 @@ err_code records_get(struct records *r, sv key, struct buf *out, struct err *e)
 static err_code exists(struct records *r, sv key, bool *out, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
-    err_code rc = records_get(r, key, &b, e);
+    err_code rc = system_get(r, key, &b, e);
     *out = rc == ERR_OK;
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 
-err_code records_write(struct records *r, const struct records_write *w, size_t n, struct err *e)
+static err_code system_write(struct records *base, const struct records_write *w, size_t n,
+                             struct err *e)
 {
+    struct rocks_records *r = (struct rocks_records *)base;
     err_code rc = ERR_OK;
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
     bool looks = false;
@@ -98,7 +67,7 @@ err_code records_write(struct records *r, const struct records_write *w, size_t 
     for (size_t i = 0; i < n && rc == ERR_OK; i++) {
         bool there = false;
         if (w[i].op == RECORDS_PUT_IF_ABSENT)
-            rc = exists(r, w[i].key, &there, e);
+            rc = exists(base, w[i].key, &there, e);
         if (rc == ERR_OK && there)
             rc = ERR(e, ERR_EXISTS, "the record is there already");
         if (w[i].op == RECORDS_DELETE)
@@ -118,14 +87,9 @@ err_code records_write(struct records *r, const struct records_write *w, size_t 
     return rc;
 }
 
-err_code records_put(struct records *r, sv key, sv value, struct err *e)
+static err_code system_put_unsynced(struct records *base, sv key, sv value, struct err *e)
 {
-    struct records_write w = { RECORDS_PUT, key, value };
-    return records_write(r, &w, 1, e);
-}
-
-err_code records_put_unsynced(struct records *r, sv key, sv value, struct err *e)
-{
+    struct rocks_records *r = (struct rocks_records *)base;
     char *bad = NULL;
     rocksdb_put(r->db, r->unsynced_write, key.ptr, key.len, value.ptr, value.len, &bad);
     return rocks_error(bad, "writing the system's records", e);
@@ -133,8 +97,9 @@ err_code records_put_unsynced(struct records *r, sv key, sv value, struct err *e
 
 /* Memory into a file, which ends the log that held it; all files into new ones. Files that are of no more use go when
  * file deletions are allowed again, and are gone when that call returns. */
-err_code records_scrub(struct records *r, struct err *e)
+static err_code system_scrub(struct records *base, struct err *e)
 {
+    struct rocks_records *r = (struct rocks_records *)base;
     char *bad = NULL;
     rocksdb_disable_file_deletions(r->db, &bad);
     TRY(rocks_error(bad, "compacting the system's records", e));
@@ -151,9 +116,10 @@ err_code records_scrub(struct records *r, struct err *e)
     return rocks_error(bad, "compacting the system's records", e);
 }
 
-err_code records_scan(struct records *r, sv prefix, sv after, records_each_fn each, void *ctx,
-                      struct err *e)
+static err_code system_scan(struct records *base, sv prefix, sv after, records_each_fn each,
+                            void *ctx, struct err *e)
 {
+    struct rocks_records *r = (struct rocks_records *)base;
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
     rocksdb_iterator_t *it = rocksdb_create_iterator(r->db, ro);
     sv from = sv_cmp(after, prefix) > 0 ? after : prefix;
@@ -175,6 +141,60 @@ err_code records_scan(struct records *r, sv prefix, sv after, records_each_fn ea
     rocksdb_iter_destroy(it);
     rocksdb_readoptions_destroy(ro);
     return rocks_error(bad, "reading the system's records", e);
+}
+
+static const struct records_ops records_ops = {
+    .close = system_close,
+    .get = system_get,
+    .write = system_write,
+    .put_unsynced = system_put_unsynced,
+    .scrub = system_scrub,
+    .scan = system_scan,
+};
+
+/* path NULL: in memory. */
+static err_code open_records(const char *path, struct records **out, struct err *e)
+{
+    if (path)
+        TRY(file_mkdirs(path, e));
+    struct rocks_records *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        abort();
+    r->base.ops = &records_ops;
+    pthread_mutex_init(&r->lock, NULL);
+    r->options = rocksdb_options_create();
+    rocksdb_options_set_create_if_missing(r->options, 1);
+    rocksdb_options_set_write_buffer_size(r->options, 4u << 20);
+    rocksdb_options_set_keep_log_file_num(r->options, 2);
+    rocksdb_options_set_info_log_level(r->options, 2);
+    rocksdb_options_set_max_open_files(r->options, 64);
+    if (path == NULL) {
+        r->mem_env = rocksdb_create_mem_env();
+        rocksdb_options_set_env(r->options, r->mem_env);
+    }
+    r->sync_write = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_set_sync(r->sync_write, 1);
+    r->unsynced_write = rocksdb_writeoptions_create();
+    char *bad = NULL;
+    r->db = rocksdb_open(r->options, path ? path : "/records", &bad);
+    err_code rc = rocks_error(bad, "opening the system's records", e);
+    if (rc != ERR_OK) {
+        system_close(&r->base);
+        return rc;
+    }
+    *out = &r->base;
+    return ERR_OK;
+}
+
+err_code rocks_records_open(const char *place, struct records **out, struct err *e)
+{
+    return open_records(place, out, e);
+}
+
+err_code rocks_records_in_memory(const char *place, struct records **out, struct err *e)
+{
+    (void)place;
+    return open_records(NULL, out, e);
 }
 
 /* ---- notes ---- */

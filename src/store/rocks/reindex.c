@@ -153,7 +153,7 @@ static err_code fill_piece(struct reindex *x, rocksdb_iterator_t *it, rocksdb_wr
 /* However many stores have it to do, one does a piece at a time. False: the store is being closed. */
 static bool take_turn(struct rocks *r)
 {
-    struct store_env *env = r->env;
+    struct rocks_env *env = r->shared;
     pthread_mutex_lock(&env->reindex.lock);
     while (env->reindex.taken && !atomic_load(&r->index.halt))
         pthread_cond_wait(&env->reindex.changed, &env->reindex.lock);
@@ -163,7 +163,7 @@ static bool take_turn(struct rocks *r)
     return taken;
 }
 
-static void end_turn(struct store_env *env)
+static void end_turn(struct rocks_env *env)
 {
     pthread_mutex_lock(&env->reindex.lock);
     env->reindex.taken = false;
@@ -189,7 +189,7 @@ static err_code piece(struct reindex *x, bool *end, struct err *e)
     rocksdb_writebatch_destroy(b);
     rocksdb_iter_destroy(it);
     rocksdb_readoptions_destroy(ro);
-    end_turn(x->r->env);
+    end_turn(x->r->shared);
     return rc;
 }
 
@@ -281,10 +281,10 @@ void reindex_close(struct rocks *r)
 {
     if (!r->index.running)
         return;
-    pthread_mutex_lock(&r->env->reindex.lock);
+    pthread_mutex_lock(&r->shared->reindex.lock);
     atomic_store(&r->index.halt, true);
-    pthread_cond_broadcast(&r->env->reindex.changed);
-    pthread_mutex_unlock(&r->env->reindex.lock);
+    pthread_cond_broadcast(&r->shared->reindex.changed);
+    pthread_mutex_unlock(&r->shared->reindex.lock);
     (void)pthread_join(r->index.thread, NULL); /* it was started and is joined once */
     r->index.running = false;
 }

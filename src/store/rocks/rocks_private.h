@@ -23,19 +23,14 @@
 
 #include <rocksdb/c.h>
 
-struct store_env {
+struct rocks_env { /* what open stores share, beside struct store_env */
     rocksdb_env_t *env;
     rocksdb_cache_t *cache;
-    struct recent *recent;
-    unsigned n_background;
-    store_reindex_fn on_reindex; /* NULL: nobody wants to know */
-    void *on_reindex_ctx;
     struct { /* reindex.c: one store at a time is at it */
         pthread_mutex_t lock;
         pthread_cond_t changed;
         bool taken;
     } reindex;
-    struct gate gate;
 };
 
 /* Which bulk loads are published, at which commit. Immutable once shown to readers; counted. */
@@ -54,7 +49,8 @@ enum { CF_DEFAULT, CF_VERSIONS, CF_CHANGES, CF_COMMITS, CF_NOTES, CF_SEARCH, CF_
 struct commit_waiter;
 struct rocks {
     struct store base;
-    struct store_env *env; /* borrowed */
+    struct store_env *env;    /* borrowed */
+    struct rocks_env *shared; /* borrowed */
     char *path;
     rocksdb_t *db;
     rocksdb_options_t *options, *data_options, *search_options, *count_options;
@@ -103,11 +99,7 @@ err_code rocks_damaged(struct err *e); /* ERR_CORRUPT: a record is damaged */
 /* Destroys both. rc: of the walk; when it is ERR_OK, the iterator's own error counts. */
 err_code rocks_iterator_end(rocksdb_iterator_t *it, rocksdb_readoptions_t *ro, err_code rc,
                             struct err *e);
-struct rocks_weight {
-    uint64_t write_bytes; /* memory of what was written and stands in no sorted file yet */
-    bool busy;            /* files are being folded or written, or search entries made anew */
-};
-void rocks_weigh(struct store *, struct rocks_weight *out);
+void rocks_weigh(struct store *, struct store_weight *out);
 /* What was written goes into sorted files, and its memory is free. */
 MUST_USE err_code rocks_flush(struct store *, struct err *e);
 
@@ -136,15 +128,10 @@ err_code rocks_horizon(struct store *, struct store_commit *, struct err *);
 err_code rocks_commit_at(struct store *, int64_t, struct store_commit *, struct err *);
 
 /* ---- options.c ---- */
-rocksdb_options_t *rocks_small_options(const struct store_env *env, bool create);
-rocksdb_options_t *rocks_data_options(const struct store_env *env);
-rocksdb_options_t *rocks_search_options(const struct store_env *env);
-rocksdb_options_t *rocks_count_options(const struct store_env *env);
-
-/* ---- open.c ---- */
-/* As store_open_rocksdb(), with at most so many sorted files open at a time. */
-MUST_USE err_code rocks_open(struct store_env *env, const char *path, bool create, unsigned n_files,
-                             struct store **out, struct err *e);
+rocksdb_options_t *rocks_small_options(const struct rocks *r, bool create);
+rocksdb_options_t *rocks_data_options(const struct rocks *r);
+rocksdb_options_t *rocks_search_options(const struct rocks *r);
+rocksdb_options_t *rocks_count_options(const struct rocks *r);
 
 /* ---- records.c ---- */
 err_code rocks_note_get(struct store *, sv, struct buf *, struct err *);

@@ -100,7 +100,7 @@ static err_code run(struct one *o, struct err *why)
 static struct store *memory_store(void)
 {
     struct store *st = NULL;
-    OK(store_open_memory(&st, e));
+    OK(store_open(NULL, "memory:", true, &st, e));
     return st;
 }
 
@@ -109,7 +109,7 @@ static struct store *rocks(struct fx *f)
     struct store *st = NULL;
     char path[128];
     (void)snprintf(path, sizeof path, "%s/rocks", f->root);
-    OK(store_open_rocksdb(f->env, path, true, &st, e));
+    OK(store_open(f->env, path, true, &st, e));
     return st;
 }
 

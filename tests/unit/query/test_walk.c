@@ -627,7 +627,7 @@ TEST(walk, finds_what_a_look_at_everything_finds_in_memory)
 {
     (void)state;
     struct store *st;
-    OK(store_open_memory(&st, e));
+    OK(store_open(NULL, "memory:", true, &st, e));
     history(st);
     store_close(st);
 }
@@ -638,7 +638,7 @@ TEST(walk, finds_what_a_look_at_everything_finds_in_rocksdb)
     char dir[64];
     struct store *st;
     (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-walk-%016llx", (unsigned long long)rng_u64());
-    OK(store_open_rocksdb(env, dir, true, &st, e));
+    OK(store_open(env, dir, true, &st, e));
     history(st);
     store_close(st);
     OK(file_remove_tree(dir, e));
@@ -652,13 +652,13 @@ TEST(walk, finds_it_while_entries_of_an_older_form_are_made_anew)
     struct heard heard;
     (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-walk-%016llx", (unsigned long long)rng_u64());
     rnd_state = seed;
-    OK(store_open_rocksdb(env, dir, true, &st, e));
+    OK(store_open(env, dir, true, &st, e));
     (void)ask_and_write(st, 20, false); /* there is something */
     store_close(st);
     age_store(dir, NULL);
     hear_again(&heard, 1);
     store_env_on_reindex(env, hear, &heard);
-    OK(store_open_rocksdb(env, dir, false, &st, e));
+    OK(store_open(env, dir, false, &st, e));
     wait_until_held(&heard);
     unsigned n_found = ask_and_write(st, rounds(60), true); /* nothing is made yet */
     let_go(&heard);

@@ -50,7 +50,7 @@ static void open_shared(unsigned n_background)
 {
     (void)snprintf(path, sizeof path, "/tmp/fhirlake-bulk-%016llx", (unsigned long long)rng_u64());
     env = store_env_new(8 << 20, n_background);
-    OK(store_open_rocksdb(env, path, true, &shared, e));
+    OK(store_open(env, path, true, &shared, e));
     atomic_store(&n_refusals, 0);
 }
 

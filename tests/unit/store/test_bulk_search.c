@@ -159,8 +159,8 @@ TEST(bulk_search, entries_come_back_in_order_whatever_their_number_and_length)
     (void)snprintf(path, sizeof path, "%s/s", root);
     struct store_env *env = store_env_new(8 << 20, 1);
     CLEANUP(store_close) struct store *rocks = NULL, *memory = NULL;
-    OK(store_open_rocksdb(env, path, true, &rocks, e));
-    OK(store_open_memory(&memory, e));
+    OK(store_open(env, path, true, &rocks, e));
+    OK(store_open(NULL, "memory:", true, &memory, e));
     CLEANUP_BUF struct buf index = BUF_INIT(64 << 20);
     for (unsigned i = 0; i < N; i++) {
         (void)snprintf(ids[i], sizeof ids[i], "%0*u", (int)(1 + rnd(20)), i);

@@ -204,8 +204,8 @@ static void history(uint64_t seed, unsigned steps)
     struct store *st[2];
     rnd_state = seed;
     (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-counts-%016llx", (unsigned long long)rng_u64());
-    OK(store_open_memory(&st[0], e));
-    OK(store_open_rocksdb(env, dir, true, &st[1], e));
+    OK(store_open(NULL, "memory:", true, &st[0], e));
+    OK(store_open(env, dir, true, &st[1], e));
     for (unsigned i = 0; i < steps; i++) {
         CLEANUP(arena_free) struct arena *a = arena_new(1 << 24);
         if (rnd(3))
@@ -214,7 +214,7 @@ static void history(uint64_t seed, unsigned steps)
             load_some(st, 2, a);
         if (rnd(12) == 0) { /* marks and sums stand on disk */
             store_close(st[1]);
-            OK(store_open_rocksdb(env, dir, false, &st[1], e));
+            OK(store_open(env, dir, false, &st[1], e));
         }
         if (rnd(4) == 0) {
             check(st[0]);
@@ -245,7 +245,7 @@ TEST(counts, few_and_many_loads_are_settled_alike)
     struct store_bulk_item items[400];
     CLEANUP(arena_free) struct arena *a = arena_new(1 << 24);
     (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-counts-%016llx", (unsigned long long)rng_u64());
-    OK(store_open_rocksdb(env, dir, true, &st, e));
+    OK(store_open(env, dir, true, &st, e));
     static const unsigned from[] = { 0, 0, 7, 390, 100 }, upto[] = { 300, 400, 9, 392, 400 };
     rnd_state = 5;
     for (size_t round = 0; round < 5; round++) {
@@ -302,7 +302,7 @@ TEST(counts, counting_beside_loads_gives_the_number_of_that_commit)
     struct store *st;
     pthread_t loader;
     (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-counts-%016llx", (unsigned long long)rng_u64());
-    OK(store_open_rocksdb(env, dir, true, &st, e));
+    OK(store_open(env, dir, true, &st, e));
     assert_int_equal(pthread_create(&loader, NULL, load_on, st), 0);
     struct store_commit at = { 0 };
     unsigned answered = 0;

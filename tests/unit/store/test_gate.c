@@ -24,7 +24,7 @@ static struct store *open_new(char dir[64])
 {
     struct store *st;
     (void)snprintf(dir, 64, "/tmp/fhirlake-gate-%016llx", (unsigned long long)rng_u64());
-    OK(store_open_rocksdb(env, dir, true, &st, e));
+    OK(store_open(env, dir, true, &st, e));
     return st;
 }
 
@@ -169,7 +169,7 @@ TEST(gate, light_readers_see_what_the_memory_store_says_as_of_each_commit_while_
     (void)state;
     char dir[64];
     struct store *st = open_new(dir), *oracle;
-    OK(store_open_memory(&oracle, e));
+    OK(store_open(NULL, "memory:", true, &oracle, e));
     fill(st);
     fill(oracle);
     uint64_t last = store_last(st).t;

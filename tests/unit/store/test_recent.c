@@ -18,7 +18,7 @@ static struct store *open_new(char dir[64])
 {
     struct store *st;
     (void)snprintf(dir, 64, "/tmp/fhirlake-recent-%016llx", (unsigned long long)rng_u64());
-    OK(store_open_rocksdb(env, dir, true, &st, e));
+    OK(store_open(env, dir, true, &st, e));
     return st;
 }
 
@@ -111,7 +111,7 @@ TEST(recent, what_is_kept_follows_every_kind_of_write)
     expect(st, id, STORE_NOW, 5, 5);
     expect(st, id, c4.t, 0, 4);
     store_close(st);
-    OK(store_open_rocksdb(env, dir, false, &st, e));
+    OK(store_open(env, dir, false, &st, e));
     expect(st, id, c1.t, 1, 1); /* the first read after opening is of an old state */
     expect(st, id, STORE_NOW, 5, 5);
     end(st, dir);

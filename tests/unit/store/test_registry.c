@@ -4,14 +4,11 @@
 
 #include "base/file.h"
 #include "fhir/envelope.h"
+#include "store/registry_private.h"
 
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-
-#define TICK_MS     5u /* a look at what is idle, and at what has grown, every 5 ms */
-#define GROWN_TICKS 1u
-#include "../../../src/store/registry.c"
 
 static struct store_env *env;
 static char root[64];
@@ -32,16 +29,25 @@ static int teardown(void **state)
     return file_remove_tree(root, &e) == ERR_OK ? 0 : 1;
 }
 
+/* It looks at what is idle, and at what has grown, every 5 ms. */
+static struct store_registry *made(void)
+{
+    struct store_registry *r = NULL;
+    OK(store_registry_new(env, root, &r, e));
+    r->tick_ms = 5;
+    r->grown_ticks = 1;
+    return r;
+}
+
 /* n_stores that are small may be open at a time. */
 static struct store_registry *open_for(unsigned n_stores, uint64_t idle_ms)
 {
-    struct store_registry *r = NULL;
+    struct store_registry *r = made();
     struct store_bounds b = { n_stores * STORE_FILES_LEAST, idle_ms, 64 << 20, 200 };
     if (n_stores > 3)
         b.n_files = b.n_files / 3 * 4 + 4; /* a quarter is for those with many files */
-    OK(store_registry_new(env, root, &r, e));
     store_registry_bound(r, &b);
-    assert_int_equal(places_of(r), n_stores);
+    assert_int_equal(registry_places_of(r), n_stores);
     return r;
 }
 
@@ -281,8 +287,8 @@ TEST(registry, versions_read_before_a_store_was_closed_are_void)
     assert_true(store_is_near(st, patient, SV_LIT("p")));
     store_registry_release(r, st);
     store_registry_rest(r, id_of(0, id));
-    path_of(r, id_of(0, id), path);
-    OK(store_open_rocksdb(env, path, false, &by_itself, e));
+    registry_uri(r, id_of(0, id), path);
+    OK(store_open(env, path, false, &by_itself, e));
     assert_false(store_is_near(by_itself, patient, SV_LIT("p")));
     assert_int_equal(write_value(by_itself, "p", 2), ERR_OK);
     store_close(by_itself);
@@ -296,19 +302,18 @@ TEST(registry, versions_read_before_a_store_was_closed_are_void)
 TEST(registry, what_stands_in_memory_alone_is_written_out_past_the_bound)
 {
     (void)state;
-    struct store_registry *r = NULL;
+    struct store_registry *r = made();
     struct store_bounds b = { 1000, 600000, 1, 200 };
     char id[33];
-    OK(store_registry_new(env, root, &r, e));
     store_registry_bound(r, &b);
     struct store *st = get(r, 0, true);
     assert_int_equal(write_value(st, "p", 1), ERR_OK);
-    struct rocks_weight w = { .write_bytes = 1 };
-    for (int i = 0; i < 20000 && (sorted_files(r, id_of(0, id)) == 0 || w.write_bytes); i++) {
+    struct store_weight w = { .write_bytes = 1 };
+    for (int i = 0; i < 20000 && (registry_n_files(r, id_of(0, id)) == 0 || w.write_bytes); i++) {
         nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-        rocks_weigh(st, &w);
+        st->ops->weigh(st, &w);
     }
-    assert_true(sorted_files(r, id_of(0, id)) > 0);
+    assert_true(registry_n_files(r, id_of(0, id)) > 0);
     assert_int_equal(w.write_bytes, 0);
     assert_int_equal(read_value(st, "p"), 1);
     store_registry_release(r, st);
@@ -320,7 +325,7 @@ TEST(registry, what_stands_in_memory_alone_is_written_out_past_the_bound)
 TEST(registry, one_that_has_outgrown_its_part_is_given_a_larger_one)
 {
     (void)state;
-    struct store_registry *r = NULL;
+    struct store_registry *r;
     struct store_bounds b = { 16 * STORE_FILES_LEAST, 600000, 64 << 20, 200 }; /* 128 are extra */
     char id[33], path[PATH_MAX];
     for (unsigned i = 1; i < 64;
@@ -328,15 +333,15 @@ TEST(registry, one_that_has_outgrown_its_part_is_given_a_larger_one)
         (void)snprintf(path, sizeof path, "%s/%s", root, (id_of(i, id), id));
         OK(file_mkdirs(path, e));
     }
-    OK(store_registry_new(env, root, &r, e));
+    r = made();
     store_registry_bound(r, &b);
     struct store *st = get(r, 0, true);
-    struct entry *en = st->entry;
+    struct registry_entry *en = st->entry;
     assert_int_equal(en->n_extra, 2);
-    for (unsigned i = 0; sorted_files(r, id_of(0, id)) < 12; i++) {
+    for (unsigned i = 0; registry_n_files(r, id_of(0, id)) < 12; i++) {
         assert_int_equal(write_value(st, "p", i), ERR_OK);
         assert_int_equal(write_value(st, "q", 7), ERR_OK);
-        OK(rocks_flush(st, e));
+        OK(st->ops->flush(st, e));
     }
     nanosleep(&(struct timespec){ .tv_nsec = 50000000 },
               NULL); /* looks pass it over while it is held */
@@ -349,11 +354,11 @@ TEST(registry, one_that_has_outgrown_its_part_is_given_a_larger_one)
     assert_int_equal(read_value(st, "q"), 7);
     /* others take what there is: it may keep what it needs, and not what it needed once */
     pthread_mutex_lock(&r->locked.lock);
-    assert_false(misfits_locked(r, en, 12));
-    en->n_extra += left_locked(r);
-    r->locked.n_extra = extra_of(r);
-    assert_false(misfits_locked(r, en, 60));
-    assert_true(misfits_locked(r, en, 0));
+    assert_false(registry_misfits_locked(r, en, 12));
+    en->n_extra += registry_left_locked(r);
+    r->locked.n_extra = registry_extra_of(r);
+    assert_false(registry_misfits_locked(r, en, 60));
+    assert_true(registry_misfits_locked(r, en, 0));
     pthread_mutex_unlock(&r->locked.lock);
     store_registry_release(r, st);
     until_open(r, 0);

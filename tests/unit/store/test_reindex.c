@@ -124,7 +124,7 @@ static size_t missing(const struct keys *a, const struct keys *b)
 static struct store *open_it(bool create)
 {
     struct store *st;
-    OK(store_open_rocksdb(env, path, create, &st, e));
+    OK(store_open(env, path, create, &st, e));
     return st;
 }
 
@@ -302,7 +302,7 @@ TEST(reindex, entries_of_a_newer_form_are_not_touched)
     raw_open(&s, path);
     raw_put(&s, CF_COMMITS, sv_make(k.ptr, k.len), sv_make(record, sizeof record));
     raw_close(&s);
-    FAILS(ERR_CORRUPT, store_open_rocksdb(env, path, false, &st, e));
+    FAILS(ERR_CORRUPT, store_open(env, path, false, &st, e));
 }
 
 TEST(reindex, a_version_that_cannot_be_read_leaves_the_old_form)

@@ -94,11 +94,11 @@ typedef void (*test_fn)(struct store *st);
 static void on_both(test_fn fn)
 {
     struct store *st;
-    OK(store_open_memory(&st, e));
+    OK(store_open(NULL, "memory:", true, &st, e));
     fn(st);
     store_close(st);
     char *dir = temp_dir();
-    OK(store_open_rocksdb(env, dir, true, &st, e));
+    OK(store_open(env, dir, true, &st, e));
     fn(st);
     store_close(st);
     OK(file_remove_tree(dir, e));
@@ -500,8 +500,8 @@ TEST(store, random_histories_read_the_same_from_both)
         struct pair_of_bulks open[5];
         size_t n_open = 0;
         char *dir = temp_dir();
-        OK(store_open_memory(&mem, e));
-        OK(store_open_rocksdb(env, dir, true, &rocks, e));
+        OK(store_open(NULL, "memory:", true, &mem, e));
+        OK(store_open(env, dir, true, &rocks, e));
         for (int step = 0; step < 500; step++) {
             unsigned what = rnd(100);
             if (what < 60) {
@@ -533,7 +533,7 @@ TEST(store, random_histories_read_the_same_from_both)
                     store_bulk_abort(open[n_open].b);
                 }
                 store_close(rocks);
-                OK(store_open_rocksdb(env, dir, false, &rocks, e));
+                OK(store_open(env, dir, false, &rocks, e));
             } else {
                 compare(mem, rocks);
             }
@@ -590,7 +590,7 @@ TEST(store, a_scan_as_of_t_stays_the_same_while_others_write)
     char *dir = temp_dir();
     struct store *st;
     atomic_bool stop = false;
-    OK(store_open_rocksdb(env, dir, true, &st, e));
+    OK(store_open(env, dir, true, &st, e));
     pthread_t threads[4];
     struct worker workers[4];
     for (unsigned i = 0; i < 4; i++) {
@@ -631,7 +631,7 @@ static void write_until_killed(const char *dir, int fd)
     struct store_env *my = store_env_new(8 << 20, 1);
     struct store *st;
     struct err err, *e = &err;
-    if (store_open_rocksdb(my, dir, true, &st, e) != ERR_OK)
+    if (store_open(my, dir, true, &st, e) != ERR_OK)
         _exit(3);
     struct buf note = BUF_INIT(64);
     uint64_t n = 0;
@@ -692,7 +692,7 @@ TEST(store, what_was_acknowledged_survives_kill_9)
                 (void)sscanf(line, "%llu %llu", &t, &n);
         fclose(f);
         struct store *st;
-        OK(store_open_rocksdb(env, dir, true, &st, e));
+        OK(store_open(env, dir, true, &st, e));
         assert_in_range(store_last(st).t, t, t + 1);
         t = store_last(st).t;
         struct buf note = BUF_INIT(64), b = BUF_INIT(1 << 24);
@@ -787,9 +787,9 @@ TEST(store, a_missing_or_locked_store_says_so)
     (void)state;
     char *dir = temp_dir();
     struct store *st, *other;
-    FAILS(ERR_NOT_FOUND, store_open_rocksdb(env, dir, false, &st, e));
-    OK(store_open_rocksdb(env, dir, true, &st, e));
-    FAILS(ERR_EXISTS, store_open_rocksdb(env, dir, false, &other, e));
+    FAILS(ERR_NOT_FOUND, store_open(env, dir, false, &st, e));
+    OK(store_open(env, dir, true, &st, e));
+    FAILS(ERR_EXISTS, store_open(env, dir, false, &other, e));
     store_close(st);
     OK(file_remove_tree(dir, e));
 }
