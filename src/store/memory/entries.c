@@ -1,0 +1,133 @@
+/* entries.c - search entries of the oracle, and counts: every entry of every version is looked at. */
+#include "store/memory/memory_private.h"
+
+struct mem_index {
+    struct store_index_cursor base;
+    struct arena *a;
+    struct store_index_hit *rows;
+    size_t n, at;
+};
+
+static int by_value_then_id(const void *a, const void *b)
+{
+    const struct store_index_hit *x = a, *y = b;
+    int c = sv_cmp(x->value, y->value);
+    c = c ? c : sv_cmp(x->id, y->id);
+    return c ? c : x->t < y->t ? -1 : x->t > y->t;
+}
+
+static bool in_ranges(const struct search_driver *d, sv v)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (sv_cmp(v, sv_make(d->ranges[i].from, d->ranges[i].from_len)) >= 0 &&
+            (d->ranges[i].to_len == 0 ||
+             sv_cmp(v, sv_make(d->ranges[i].to, d->ranges[i].to_len)) < 0))
+            return true;
+    return false;
+}
+
+err_code mem_index_scan(struct store *st, fhir_type type, const struct search_driver *d,
+                        sv after_value, sv after_id, uint64_t as_of_t,
+                        struct store_index_cursor **out, struct err *e)
+{
+    (void)e;
+    struct memory *m = (struct memory *)st;
+    struct mem_index *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        abort();
+    c->base.ops = m->base.ops;
+    c->a = arena_new(MEMORY_ANSWER_MAX);
+    size_t cap = 0;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n && m->versions[i].commit.t <= as_of_t; i++) {
+        const struct mem_version *v = &m->versions[i];
+        sv rest = sv_make(v->index, v->index_len), value;
+        uint16_t param;
+        while (v->type == type && search_index_next(&rest, &param, &value)) {
+            struct store_index_hit h = { value, mem_id_of(v), v->commit.t };
+            struct store_index_hit mark = { after_value, after_id, UINT64_MAX };
+            if (param != d->param || !in_ranges(d, value) ||
+                (after_value.len && by_value_then_id(&h, &mark) <= 0))
+                continue;
+            c->rows = mem_more(c->rows, &cap, c->n + 1, sizeof *c->rows);
+            c->rows[c->n++] =
+                (struct store_index_hit){ arena_sv(c->a, value), arena_sv(c->a, h.id), h.t };
+        }
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (c->n)
+        qsort(c->rows, c->n, sizeof *c->rows, by_value_then_id);
+    *out = &c->base;
+    return ERR_OK;
+}
+
+err_code mem_index_next(struct store_index_cursor *base, struct store_index_hit *out, struct err *e)
+{
+    (void)e;
+    struct mem_index *c = (struct mem_index *)base;
+    if (c->at == c->n)
+        return ERR_EOF;
+    *out = c->rows[c->at++];
+    return ERR_OK;
+}
+
+void mem_index_seek(struct store_index_cursor *base, sv value, sv id)
+{
+    struct mem_index *c = (struct mem_index *)base;
+    const struct store_index_hit to = { value, id, 0 };
+    for (c->at = 0; c->at < c->n && by_value_then_id(&c->rows[c->at], &to) < 0; c->at++)
+        ;
+}
+
+void mem_index_close(struct store_index_cursor *base)
+{
+    struct mem_index *c = (struct mem_index *)base;
+    arena_free(c->a);
+    free(c->rows);
+    free(c);
+}
+
+unsigned mem_index_form(struct store *st)
+{
+    (void)st;
+    return SEARCH_INDEX_FORM; /* nothing in it is older than the process */
+}
+
+/* ---- counts ---- */
+
+static bool has_entry(const struct mem_version *v, uint16_t want, sv begin)
+{
+    sv rest = sv_make(v->index, v->index_len), value;
+    uint16_t param;
+    while (search_index_next(&rest, &param, &value))
+        if (param == want && sv_starts(value, begin))
+            return true;
+    return false;
+}
+
+err_code mem_settle(struct store *st, const atomic_bool *halt, struct err *e)
+{
+    (void)st; /* it counts one by one each time */
+    (void)halt;
+    (void)e;
+    return ERR_OK;
+}
+
+err_code mem_count(struct store *st, fhir_type type, uint16_t param, sv value, uint64_t *out,
+                   struct store_commit *at, struct err *e)
+{
+    (void)e;
+    struct memory *m = (struct memory *)st;
+    uint64_t n = 0, rank;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n; i++) {
+        const struct mem_version *v = &m->versions[i];
+        if (v->type == type && v->method != STORE_METHOD_DELETE &&
+            mem_find_locked(m, type, mem_id_of(v), STORE_NOW, &rank) == v)
+            n += param == 0 || has_entry(v, param, value);
+    }
+    *at = mem_last_locked(m);
+    *out = n;
+    pthread_mutex_unlock(&m->lock);
+    return ERR_OK;
+}

@@ -1,0 +1,87 @@
+/* versions.c - every version that was ever written, in one array in the order of t.
+ *
+ * The oracle answers each question by looking at all of it: slow, and obviously right. The tests
+ * hold RocksDB's engine against it. One lock stands over everything. */
+#include "store/memory/memory_private.h"
+
+#include "base/clock.h"
+
+void *mem_more(void *ptr, size_t *cap, size_t need, size_t size)
+{
+    if (need <= *cap)
+        return ptr;
+    *cap = need * 2;
+    ptr = realloc(ptr, *cap * size);
+    if (ptr == NULL)
+        abort();
+    return ptr;
+}
+
+char *mem_copy(sv bytes)
+{
+    char *p = malloc(bytes.len ? bytes.len : 1);
+    if (p == NULL)
+        abort();
+    if (bytes.len)
+        memcpy(p, bytes.ptr, bytes.len);
+    return p;
+}
+
+struct mem_version mem_version_of(fhir_type type, sv id, store_method method,
+                                  const struct fhir_body *body, sv index)
+{
+    struct mem_version v = { .type = type, .id_len = id.len, .method = method };
+    memcpy(v.id, id.ptr, id.len);
+    if (method != STORE_METHOD_DELETE) {
+        v.json = mem_copy(body->json);
+        v.body = *body;
+        v.body.json.ptr = v.json;
+        v.index = mem_copy(index);
+        v.index_len = index.len;
+    }
+    return v;
+}
+
+void mem_version_free(struct mem_version *v)
+{
+    free(v->json);
+    free(v->index);
+}
+
+struct store_commit mem_last_locked(const struct memory *m)
+{
+    return m->n_commits ? m->commits[m->n_commits - 1] : (struct store_commit){ 0, 0 };
+}
+
+struct store_commit mem_next_locked(struct memory *m)
+{
+    struct store_commit c = mem_last_locked(m);
+    int64_t now = clock_wall_ms();
+    c.t++;
+    c.instant_ms = now > c.instant_ms ? now : c.instant_ms;
+    if (c.instant_ms <= m->floor_ms)
+        c.instant_ms = m->floor_ms + 1;
+    m->commits = mem_more(m->commits, &m->cap_commits, m->n_commits + 1, sizeof *m->commits);
+    m->commits[m->n_commits++] = c;
+    return c;
+}
+
+void mem_add_locked(struct memory *m, struct mem_version v, struct store_commit c)
+{
+    m->versions = mem_more(m->versions, &m->cap, m->n + 1, sizeof *m->versions);
+    v.commit = c;
+    m->versions[m->n++] = v;
+}
+
+const struct mem_version *mem_find_locked(const struct memory *m, fhir_type type, sv id,
+                                          uint64_t as_of, uint64_t *rank)
+{
+    const struct mem_version *found = NULL;
+    *rank = 0;
+    for (size_t i = 0; i < m->n && m->versions[i].commit.t <= as_of; i++)
+        if (mem_is_of(&m->versions[i], type, id)) {
+            found = &m->versions[i];
+            ++*rank;
+        }
+    return found;
+}
