@@ -2,10 +2,11 @@
  *
  *   params.c   the table, compiled once        query.c      pairs -> criteria
  *   values.c   elements -> values              match.c      do they meet
- *   moment.c   dates, references               index.c      values -> entries
- *   decimal.c  decimals, exact                 ranges.c     criteria -> ranges of entries
- *   fold.c     texts without what means        order.c      sort keys
- *              nothing                         contained.c  what stands inside a resource
+ *   moment.c   dates, references               entry.c      values -> entries
+ *   decimal.c  decimals, exact                 index.c      all entries of a resource
+ *   fold.c     texts without what means        ranges.c     criteria -> ranges of entries
+ *              nothing                         order.c      sort keys
+ *   counted.c  whose entries have sums         contained.c  what stands inside a resource
  * Floor: search. */
 #pragma once
 #include "search/search.h"
@@ -128,7 +129,7 @@ typedef enum {
 bool fold_meets(sv text, fold_how how, const struct search_text *want);
 MUST_USE err_code fold_query(sv text, struct arena *a, struct search_text *out, struct err *e);
 
-/* ---- index.c: entries ---- */
+/* ---- entry.c ---- */
 
 struct entry {
     uint8_t len;
@@ -153,8 +154,12 @@ struct entry tag_entry(char tag);
 struct entry contained_entry(fhir_type type, uint16_t param, sv value);
 #define CONTAINED_BYTES_MAX (256u << 10) /* of entries that one parameter of a holder lists */
 
+/* All entries of a value: how many of out. */
+size_t entries_of(const struct search_value *v, struct entry out[ENTRIES_MAX]);
+/* How many of its n entries, the first ones, are in an index of form 1? */
+size_t older_entries(const struct search_value *v, size_t n);
 bool is_indexed(const struct search_param *p);
-bool is_counted(const struct search_param *p);
+bool is_counted(const struct search_param *p); /* counted.c */
 /* Since which form entries of a kind are what they are. inside: those of contained resources. */
 unsigned form_since(search_kind kind, bool inside);
 

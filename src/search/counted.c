@@ -1,0 +1,48 @@
+/* counted.c - for which parameters stores keep sums of their entries' values.
+ *
+ * Token parameters whose values many resources share (status, gender, code). Where few resources
+ * share a value, as of identifiers, walking its entries is as fast as a sum. The answer for each
+ * type and parameter is worked out once, when it is first asked for. */
+#include "search/search_private.h"
+
+#include <pthread.h>
+
+static struct {
+    pthread_once_t once;
+    uint16_t n; /* numbers are below it */
+    uint8_t *bits;
+} counted = { .once = PTHREAD_ONCE_INIT };
+
+bool is_counted(const struct search_param *p)
+{
+    static const char *const names_one[] = { "identifier", "telecom", "phone", "email" };
+    for (size_t i = 0; i < sizeof names_one / sizeof names_one[0]; i++)
+        if (sv_eq_cstr(p->code, names_one[i]))
+            return false; /* few resources share a value: walking its entries is as fast */
+    return p->kind == SEARCH_TOKEN && is_indexed(p);
+}
+
+static void find_counted(void)
+{
+    size_t n;
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        const struct search_param *const *of = search_params_of((fhir_type)t, &n);
+        for (size_t i = 0; i < n; i++)
+            if (of[i]->number >= counted.n)
+                counted.n = of[i]->number + 1;
+    }
+    counted.bits = calloc(FHIR_TYPES_MAX, counted.n); /* lives as long as the process */
+    if (counted.bits == NULL)
+        abort();
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        const struct search_param *const *of = search_params_of((fhir_type)t, &n);
+        for (size_t i = 0; i < n; i++)
+            counted.bits[t * counted.n + of[i]->number] = is_counted(of[i]);
+    }
+}
+
+bool search_is_counted(fhir_type type, uint16_t param)
+{
+    (void)pthread_once(&counted.once, find_counted); /* cannot fail */
+    return param < counted.n && counted.bits[(size_t)type * counted.n + param];
+}
