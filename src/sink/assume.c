@@ -14,6 +14,8 @@
 #include "base/limits.h"
 #include "base/rng.h"
 
+#include <assert.h>
+
 #define ASSUME_MARGIN_MS 300000
 #define BUCKETS          1024u
 #define LOOK_US          50000u /* who waits for a renewal looks at the cancel flag that often */
@@ -35,6 +37,7 @@ struct entry {
 struct assume_cache {
     const struct s3_endpoint *sts;
     const struct s3_credentials *own;
+    int64_t (*now_ms)(void); /* the wall clock, or a test's */
     uint64_t seed; /* names come from outside: which ones share a bucket is not theirs to say */
     struct {
         pthread_mutex_t lock;
@@ -53,10 +56,16 @@ struct assume_cache *assume_cache_new(const struct s3_endpoint *sts,
         abort();
     c->sts = sts;
     c->own = own;
+    c->now_ms = clock_wall_ms;
     c->seed = rng_u64();
     pthread_mutex_init(&c->locked.lock, NULL);
     clock_cond_init(&c->locked.renewed);
     return c;
+}
+
+void assume_cache_clock(struct assume_cache *c, int64_t (*now_ms)(void))
+{
+    c->now_ms = now_ms;
 }
 
 /* ---- entries ---- */
@@ -125,6 +134,7 @@ static struct entry *take_locked(struct assume_cache *c, const struct assume_who
 static void remove_locked(struct assume_cache *c, struct entry *en)
 {
     struct entry **p = &c->locked.buckets[en->hash % BUCKETS];
+    assert(en->n_users == 0); /* A1 */
     while (*p != en)
         p = &(*p)->next;
     *p = en->next;
@@ -149,6 +159,7 @@ static void make_room_locked(struct assume_cache *c)
 
 static void leave_locked(struct assume_cache *c, struct entry *en)
 {
+    assert(en->n_users > 0); /* A1 */
     if (--en->n_users == 0 && en->secrets == NULL)
         remove_locked(c, en);
     make_room_locked(c);
@@ -166,7 +177,7 @@ static void keep_locked(struct assume_cache *c, struct entry *en, const struct s
     p = put(p, got->secret_key, &en->cred.secret_key);
     (void)put(p, got->session_token, &en->cred.session_token);
     en->cred.expires_ms = got->expires_ms;
-    en->since_ms = clock_wall_ms();
+    en->since_ms = c->now_ms();
 }
 
 static void drop_locked(struct assume_cache *c, struct entry *en)
@@ -197,10 +208,13 @@ static err_code call_sts(struct assume_cache *c, const struct assume_who *who, s
     return sts_assume_role(c->sts, c->own, &req, a, out, e);
 }
 
+/* Until another thread has renewed something. Of a cancel there is nothing to hear but the flag, so
+ * the wait ends every LOOK_US to look at it. */
 static void wait_locked(struct assume_cache *c)
 {
     const struct timespec until = clock_mono_at(clock_mono_us() + LOOK_US);
-    (void)pthread_cond_timedwait(&c->locked.renewed, &c->locked.lock, &until); /* looked at anew */
+    /* whatever ended the wait, the caller looks anew */
+    (void)pthread_cond_timedwait(&c->locked.renewed, &c->locked.lock, &until);
 }
 
 /* Renewed by this thread; the lock is given back over the call. was_valid: what is kept may be used meanwhile. */
@@ -221,7 +235,7 @@ static err_code renew_locked(struct assume_cache *c, struct entry *en, const str
         keep_locked(c, en, &got);
         return copy(a, &en->cred, out, e);
     }
-    bool still = was_valid && en->cred.expires_ms > clock_wall_ms();
+    bool still = was_valid && en->cred.expires_ms > c->now_ms();
     if (still && rc != ERR_DENIED)
         return copy(a, &en->cred, out, e); /* STS is away; these still work */
     drop_locked(c, en);                    /* expired, refused by S3, or by STS now */
@@ -237,7 +251,7 @@ err_code assume_cache_get(struct assume_cache *c, const struct assume_who *who, 
     pthread_mutex_lock(&c->locked.lock);
     struct entry *en = take_locked(c, who);
     for (;;) {
-        int64_t now_ms = clock_wall_ms();
+        int64_t now_ms = c->now_ms();
         bool valid = en->secrets && en->cred.expires_ms > now_ms &&
                      !(refused_key_id.len && sv_eq(en->cred.access_key_id, refused_key_id));
         /* Credentials of a short life are not renewed all the time. */

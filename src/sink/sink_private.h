@@ -58,6 +58,8 @@ struct assume_who {
 struct assume_cache *assume_cache_new(const struct s3_endpoint *sts,
                                       const struct s3_credentials *own); /* borrowed */
 void assume_cache_free(struct assume_cache *c);
+/* Before the first call: another clock than the wall's, for tests of what expires. */
+void assume_cache_clock(struct assume_cache *c, int64_t (*now_ms)(void));
 /* Kept credentials while they last; others 5 minutes before they expire, or at once when the peer
  * refused the key refused_key_id as expired. Strings copied into a. */
 err_code assume_cache_get(struct assume_cache *c, const struct assume_who *who, sv refused_key_id,

@@ -2,9 +2,10 @@
 #include "test.h"
 
 #include "../../peers/peer.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "codec/hash.h"
-#include "sink/sink.h"
+#include "sink/sink_private.h"
 
 #include <curl/curl.h>
 #include <pthread.h>
@@ -263,10 +264,21 @@ static int assumed(char last_key[32])
     return n;
 }
 
+/* How far the clock of kept credentials is ahead of the wall's: a half-life passes at once. */
+static int64_t ahead_ms;
+
+static int64_t later_ms(void)
+{
+    return clock_wall_ms() + ahead_ms;
+}
+
 static struct sink_world *bad_world(void)
 {
     struct s3_credentials own = { .access_key_id = SV_LIT("AKID"), .secret_key = SV_LIT("s") };
-    return world(bad_url, own, NULL, true);
+    struct sink_world *w = world(bad_url, own, NULL, true);
+    ahead_ms = 0;
+    assume_cache_clock(w->assume, later_ms);
+    return w;
 }
 
 TEST(hostile, credentials_are_kept_and_renewed_in_time)
@@ -288,15 +300,25 @@ TEST(hostile, credentials_are_kept_and_renewed_in_time)
     OK(sink_open(w, &at, &u, e)); /* another data store: another session */
     assert_int_equal(assumed(key), 2);
 
+    /* a long life: renewed five minutes before its end */
+    ahead_ms = (900 - 300 - 30) * 1000;
+    OK(sink_put(s, SV_LIT("k"), TYPE, SV_LIT("v"), NULL, e));
+    assert_int_equal(assumed(key), 2);
+    ahead_ms = (900 - 300 + 1) * 1000;
+    OK(sink_put(s, SV_LIT("k"), TYPE, SV_LIT("v"), NULL, e));
+    assert_int_equal(assumed(key), 3);
+
     /* a short life: renewed at half of it */
     CLEANUP(sink_world_free) struct sink_world *w2 = bad_world();
     CLEANUP(sink_close) struct sink *q = NULL;
-    script("/_sts_ttl", "4");
+    script("/_sts_ttl", "120");
     script("/_script", "[]");
     OK(sink_open(w2, &at, &q, e));
     OK(sink_put(q, SV_LIT("k"), TYPE, SV_LIT("v"), NULL, e));
+    ahead_ms = 30000;
+    OK(sink_put(q, SV_LIT("k"), TYPE, SV_LIT("v"), NULL, e));
     assert_int_equal(assumed(key), 1);
-    (void)usleep(2600000);
+    ahead_ms = 61000;
     OK(sink_put(q, SV_LIT("k"), TYPE, SV_LIT("v"), NULL, e));
     assert_int_equal(assumed(later), 2);
     assert_string_not_equal(key, later);
@@ -327,10 +349,10 @@ TEST(hostile, sts_that_is_away_does_not_stop_what_is_still_valid)
     CLEANUP(sink_world_free) struct sink_world *w = bad_world();
     CLEANUP(sink_close) struct sink *s = NULL, *no = NULL;
     struct sink_target at = target("s3://b1b/x", SV_LIT("arn:aws:iam::123456789012:role/r"));
-    script("/_sts_ttl", "8");
+    script("/_sts_ttl", "120");
     script("/_script", "[]");
     OK(sink_open(w, &at, &s, e));
-    (void)usleep(4600000); /* past half of its life */
+    ahead_ms = 61000; /* past half of its life */
     script("/_script", "[{\"do\":\"answer\",\"status\":400,\"body\":\"\"},{\"do\":\"ok\"}]");
     OK(sink_put(s, SV_LIT("k"), TYPE, SV_LIT("v"), NULL, e));
     assert_int_equal(assumed(key), 1);
