@@ -219,6 +219,8 @@ bool search_match(const struct search_context *cx, const struct search_criterion
 /* All entries of a resource, each as u16 length, u16 parameter (both little endian: private to the process),
  * value; by parameter, without doubles. Appended to out. */
 MUST_USE err_code search_index(fhir_type type, yyjson_val *root, struct buf *out, struct err *e);
+/* Of one resource: no resource that comes in has as many bytes of entries. */
+#define SEARCH_ENTRIES_MAX ((size_t)4 << 30)
 /* Take the next entry of such a list. */
 bool search_index_next(sv *list, uint16_t *param, sv *value);
 /* Those among them that an index of form 1 lacks, and maybe some that it has. */

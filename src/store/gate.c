@@ -7,6 +7,8 @@
  * Inside nobody waits for anything but the disk, and enters no second time: there is no deadlock. */
 #include "store/store_private.h"
 
+#include <assert.h>
+
 struct gate_waiter {
     struct gate_waiter *next;
     const void *store;
@@ -35,6 +37,7 @@ static bool has_place_locked(const struct gate *g, const void *store)
 
 static void enter_locked(struct gate *g, const void *store)
 {
+    assert(g->n_inside < LIMIT_LARGE_READERS);
     g->inside[g->n_inside++] = store;
     if (g->n_inside > g->most_inside)
         g->most_inside = g->n_inside;
@@ -64,8 +67,9 @@ void gate_leave(struct gate *g, const void *store)
 {
     pthread_mutex_lock(&g->lock);
     unsigned i = 0;
-    while (g->inside[i] != store)
+    while (i < g->n_inside && g->inside[i] != store)
         i++;
+    assert(i < g->n_inside); /* who leaves was inside */
     g->inside[i] = g->inside[--g->n_inside];
     struct gate_waiter **at = &g->waiting, *w;
     while ((w = *at) != NULL && !has_place_locked(g, w->store))

@@ -14,6 +14,8 @@
  * bytes whatever stands at the hand. */
 #include "store/store_private.h"
 
+#include <assert.h>
+
 #define SHARDS    64u
 #define SETS      512u
 #define WAYS      4u
@@ -155,6 +157,7 @@ void recent_put(struct recent *r, struct recent_owner *o, uint64_t read_t,
     size_t size = sizeof(struct entry) + v->id.len + v->body.json.len;
     if (size > ENTRY_MAX || size > r->shard_bytes || v->method == STORE_METHOD_DELETE)
         return;
+    assert(v->t <= read_t); /* R1 */
     struct entry *en = malloc(size);
     if (en == NULL)
         abort();
@@ -190,6 +193,7 @@ void recent_put(struct recent *r, struct recent_owner *o, uint64_t read_t,
 
 void recent_begin_t(struct recent_owner *o, uint64_t t, bool bulk)
 {
+    assert(t >= atomic_load(&o->begun_t)); /* R2: whoever assigns t says it, in order */
     atomic_store(&o->begun_t, t);
     if (bulk)
         atomic_store(&o->since, t);

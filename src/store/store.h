@@ -5,7 +5,7 @@
  * and absent when that version is a deletion. T is only a number: a reader takes no lock and holds
  * no snapshot, T survives a restart and can be handed to another thread.
  *
- * Invariants (tests cite them; docs/key-layout.md has the bytes):
+ * Invariants (tests and assertions cite them; docs/key-layout.md has the bytes):
  *   I1  t and instant never decrease; all versions of one commit become visible at once.
  *   I2  what a commit call acknowledged is on disk (fsync) and is seen by every later read.
  *   I3  after store_horizon() gave (T, instant), no later commit gets an instant <= that instant.

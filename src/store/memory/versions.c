@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 
+#include <assert.h>
+
 void *mem_more(void *ptr, size_t *cap, size_t need, size_t size)
 {
     if (need <= *cap)
@@ -62,6 +64,7 @@ struct store_commit mem_next_locked(struct memory *m)
     if (c.instant_ms <= m->floor_ms)
         c.instant_ms = m->floor_ms + 1;
     m->commits = mem_more(m->commits, &m->cap_commits, m->n_commits + 1, sizeof *m->commits);
+    assert(c.instant_ms > m->floor_ms); /* I3 */
     m->commits[m->n_commits++] = c;
     return c;
 }
@@ -69,6 +72,7 @@ struct store_commit mem_next_locked(struct memory *m)
 void mem_add_locked(struct memory *m, struct mem_version v, struct store_commit c)
 {
     m->versions = mem_more(m->versions, &m->cap, m->n + 1, sizeof *m->versions);
+    assert(m->n == 0 || c.t >= m->versions[m->n - 1].commit.t); /* I1 */
     v.commit = c;
     m->versions[m->n++] = v;
 }

@@ -5,6 +5,7 @@
  * taken in but never published (a crash between the two) stay invisible for ever. */
 #include "store/rocks/rocks_private.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <time.h>
 #include <unistd.h>
@@ -137,10 +138,11 @@ err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items,
     return write_search(k, items, n, e);
 }
 
-/* A library that was built with its assertions, as distributions do, looks twice whether what it holds in memory must
- * be on disk before the files can come in. Between that flush's end and the list of files that tells of it another
- * thread's entry in the manifest can fit; then the second look sees memory that is on disk already and refuses, with
- * nothing done. */
+/* A library that was built with its assertions, as distributions do, looks twice whether what it
+ * holds in memory must be on disk before the files can come in. Between that flush's end and the
+ * list of files that tells of it another thread's entry in the manifest can fit; then the second
+ * look sees memory that is on disk already and refuses, with nothing done. RocksDB has no event for
+ * the end of that thread's entry, so this sleeps; it happens rarely, and one sleep is enough as a rule. */
 static bool try_again(char **bad)
 {
     if (*bad == NULL || strncmp(*bad, ROCKS_TRY_AGAIN, strlen(ROCKS_TRY_AGAIN)) != 0)
@@ -205,6 +207,8 @@ static err_code publish(struct rocks *r, struct rocks_bulk *const *loads, size_t
     rocksdb_writebatch_destroy(batch);
     err_code rc = rocks_error(bad, "publishing a bulk load", e);
     if (rc == ERR_OK) {
+        assert(rows[n - 1].t ==
+               c.t); /* I7: the table holds all up to the commit it is shown with */
         struct load_table *old = load_table_ref(r);
         recent_begin_t(&r->recent, c.t, true);
         rocks_seen_set(r, c, load_table_with(old, rows, n));

@@ -111,49 +111,41 @@ static void put_version(struct rocks *r, rocksdb_writebatch_t *b, const struct s
     rocksdb_writebatch_put_cf(b, r->cf[CF_CHANGES], ck.ptr, ck.len, "", 0);
 }
 
-/* What the writes replace, one behind the other in `old`, is taken away from the sums; what they bring is added. */
-static err_code tally_waiter(struct commit_group *g, const struct commit_waiter *w, sv old,
-                             const size_t *lens, struct err *e)
+/* One write of a commit: does its condition hold? What it replaces is taken away from the sums, what
+ * it brings is added. old: memory for what it replaces. */
+static err_code check_write(struct rocks *r, struct store_write *w, struct tally *t,
+                            struct buf *old, struct err *e)
 {
-    struct tally t = { 0 }; /* of this commit: nothing of one that fails stays in the group's */
+    struct rocks_current cur;
+    buf_clear(old);
+    TRY(rocks_current(r, w->type, w->id, &cur, old, e));
+    TRY(check_condition(w, &cur, e));
+    w->version = cur.version + 1; /* I5 */
+    w->existed = cur.version && !cur.deleted;
+    if (w->existed)
+        TRY(tally_version(t, w->type, buf_sv(old), -1, e));
+    if (w->method != STORE_METHOD_DELETE)
+        tally_resource(t, w->type, w->index, 1);
+    return ERR_OK;
+}
+
+/* Nothing of a commit that fails stays in the group's sums. */
+static err_code check_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w)
+{
+    CLEANUP_BUF struct buf old = BUF_INIT(ROCKS_BODY_MAX);
+    struct tally t = { 0 };
     err_code rc = ERR_OK;
-    for (size_t i = 0; i < w->n && rc == ERR_OK; i++) {
-        if (w->writes[i].existed)
-            rc = tally_version(&t, w->writes[i].type, sv_head(old, lens[i]), -1, e);
-        old = sv_tail(old, lens[i]);
-        if (rc == ERR_OK && w->writes[i].method != STORE_METHOD_DELETE)
-            tally_resource(&t, w->writes[i].type, w->writes[i].index, 1);
-    }
+    for (size_t i = 0; i < w->n && rc == ERR_OK; i++)
+        rc = check_write(r, &w->writes[i], &t, &old, w->e);
     if (rc == ERR_OK)
         tally_add(&g->tally, &t);
     tally_done(&t);
     return rc;
 }
 
-static err_code check_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w,
-                             struct buf *old, size_t *lens)
-{
-    for (size_t i = 0; i < w->n; i++) {
-        struct rocks_current cur;
-        size_t before = old->len;
-        TRY(rocks_current(r, w->writes[i].type, w->writes[i].id, &cur, old, w->e));
-        TRY(check_condition(&w->writes[i], &cur, w->e));
-        lens[i] = old->len - before;
-        w->writes[i].version = cur.version + 1;
-        w->writes[i].existed = cur.version && !cur.deleted;
-    }
-    return tally_waiter(g, w, buf_sv(old), lens, w->e);
-}
-
 static err_code add_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w)
 {
-    CLEANUP_BUF struct buf old = BUF_INIT(SIZE_MAX / 2);
-    size_t *lens = malloc(w->n * sizeof *lens);
-    if (lens == NULL)
-        abort();
-    err_code rc = check_waiter(r, g, w, &old, lens);
-    free(lens);
-    TRY(rc);
+    TRY(check_waiter(r, g, w));
     w->out = rocks_next_commit(r, g->last);
     for (size_t i = 0; i < w->n; i++)
         put_version(r, g->batch, &w->writes[i], w->out);

@@ -59,7 +59,7 @@ static err_code read_marks_locked(struct settling *s, struct err *e)
     struct load_table *table = load_table_ref(r);
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
     rocksdb_iterator_t *it = rocksdb_create_iterator_cf(r->db, ro, r->cf[CF_COMMITS]);
-    struct buf marks = BUF_INIT(SIZE_MAX / 2);
+    struct buf marks = BUF_INIT(ROCKS_MARKS_MAX);
     err_code rc = ERR_OK;
     for (rocksdb_iter_seek(it, "u", 1); rc == ERR_OK && rocksdb_iter_valid(it);
          rocksdb_iter_next(it)) {
@@ -97,7 +97,7 @@ static err_code read_marks_locked(struct settling *s, struct err *e)
 static err_code take_away(struct settling *s, const struct mark *m, fhir_type type, sv id,
                           struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
+    CLEANUP(arena_free) struct arena *a = arena_new(2 * (size_t)ROCKS_BODY_MAX);
     struct store_version v;
     if (m->t <= 1)
         return ERR_OK;
@@ -171,7 +171,8 @@ static err_code settle_by_walk(struct settling *s, fhir_type type, struct err *e
     struct rocks *r = s->r;
     struct key_bytes from = key_id_bound(type, SV_NONE);
     struct run run = { .n = 0 };
-    buf_init(&run.loads, SIZE_MAX / 2);
+    buf_init(&run.loads, s->n * sizeof(struct mark *)); /* a load has an id once */
+    ;
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
     rocksdb_readoptions_set_total_order_seek(ro, 1);
     rocksdb_readoptions_set_readahead_size(ro, 1u << 20);

@@ -8,9 +8,6 @@
  * that memory is that of one, however often the resource was written. */
 #include "store/rocks/read_private.h"
 
-#define IDS_MAX_BYTES \
-    (64u << 20) /* of changed ids kept in memory; more: the type is scanned instead */
-
 struct rocks_cursor *rocks_cursor_new(struct rocks *r, int kind, uint64_t as_of_t)
 {
     struct rocks_cursor *c = calloc(1, sizeof *c);
@@ -20,12 +17,12 @@ struct rocks_cursor *rocks_cursor_new(struct rocks *r, int kind, uint64_t as_of_
     c->r = r;
     c->kind = kind;
     c->as_of = rocks_as_of(r, as_of_t, &c->loads);
-    id_group_init(&c->g, SIZE_MAX / 2);
+    id_group_init(&c->g);
     c->g.cursor = &c->base;
     buf_init(&c->changes, IDS_MAX_BYTES);
-    buf_init(&c->rows, SIZE_MAX / 2); /* some 40 bytes a version */
-    buf_init(&c->ahead.rows, SIZE_MAX / 2);
-    buf_init(&c->ahead.bytes, SIZE_MAX / 2);
+    buf_init(&c->rows, ROCKS_ROWS_MAX);
+    buf_init(&c->ahead.rows, AHEAD_MOST * sizeof(struct ahead_row));
+    buf_init(&c->ahead.bytes, AHEAD_MOST * FHIR_ID_MAX + AHEAD_BYTES + ROCKS_BODY_MAX);
     c->ahead.want = AHEAD_FIRST;
     return c;
 }

@@ -48,7 +48,7 @@ static err_code load_commits(struct rocks *r, struct err *e)
 {
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
     rocksdb_iterator_t *it = rocksdb_create_iterator_cf(r->db, ro, r->cf[CF_COMMITS]);
-    struct buf rows = BUF_INIT(SIZE_MAX / 2);
+    struct buf rows = BUF_INIT(ROCKS_ROWS_MAX);
     err_code rc = ERR_OK;
     size_t len;
     for (rocksdb_iter_seek(it, "b", 1); rc == ERR_OK && rocksdb_iter_valid(it);

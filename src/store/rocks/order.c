@@ -11,6 +11,8 @@
 
 #include "base/clock.h"
 
+#include <assert.h>
+
 /* ---- the table of bulk loads ---- */
 
 struct load_table *load_table_new(size_t n)
@@ -70,6 +72,7 @@ struct load_table *load_table_with(const struct load_table *old, const struct bu
         size_t at = t->n++;
         for (; at && t->rows[at - 1].b > more[i].b; at--)
             t->rows[at] = t->rows[at - 1];
+        assert(at == 0 || t->rows[at - 1].b != more[i].b); /* I4: published once */
         t->rows[at] = more[i];
     }
     return t;
@@ -93,6 +96,8 @@ struct store_commit rocks_last(struct store *st)
 void rocks_seen_set(struct rocks *r, struct store_commit c, struct load_table *loads)
 {
     pthread_mutex_lock(&r->seen.lock);
+    assert(c.t > r->seen.last.t && c.instant_ms >= r->seen.last.instant_ms); /* I1 */
+    assert(c.instant_ms > r->order.floor_ms);                                /* I3 */
     r->seen.last = c;
     struct load_table *old = NULL;
     if (loads) {
@@ -157,6 +162,7 @@ err_code rocks_horizon(struct store *st, struct store_commit *out, struct err *e
     rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v, &bad);
     err_code rc = rocks_error(bad, "closing an instant", e);
     if (rc == ERR_OK) {
+        assert(instant >= r->order.floor_ms && instant >= last.instant_ms); /* I3 */
         r->order.floor_ms = instant;
         *out = (struct store_commit){ last.t, instant };
     }

@@ -167,7 +167,7 @@ err_code rocks_plan(struct store *st, fhir_type type, size_t target_bytes, struc
     }
     TRY(flush(r, e)); /* what is in memory only has no size yet */
     p.ratio = json_per_disk(r);
-    buf_init(&p.bounds, SIZE_MAX / 2);
+    buf_init(&p.bounds, (RANGES_MAX + DEPTH_MAX) * sizeof(sv));
     double size;
     err_code rc = size_of(&p, SV_NONE, SV_NONE, &size, e);
     if (rc == ERR_OK)

@@ -30,7 +30,7 @@ err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_curr
 {
     struct id_group g;
     uint64_t as_of;
-    id_group_init(&g, SIZE_MAX / 2);
+    id_group_init(&g);
     err_code rc = read_one(r, type, id, STORE_NOW, true, &g, &as_of, e);
     if (rc == ERR_OK) {
         *out = (struct rocks_current){ 0 };
@@ -58,7 +58,7 @@ err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bo
     uint64_t as_of;
     if (recent_get(r->env->recent, &r->recent, type, id, as_of_t, a, out))
         return ERR_OK;
-    id_group_init(&g, SIZE_MAX / 2);
+    id_group_init(&g);
     g.light = light;
     err_code rc = read_one(r, type, id, as_of_t, true, &g, &as_of, e);
     if (rc == ERR_OK && !g.best.there)

@@ -52,10 +52,10 @@ struct id_group {
     uint64_t *bulk_t;                  /* their commits, as far as there is room */
     size_t bulk_cap;
     uint64_t version; /* of best, once resolved */
-    const struct bulk_load
-        *load; /* the load found last, in the one table that the group is read with */
+    /* The load found last, in the one table that the group is read with. */
+    const struct bulk_load *load;
 };
-void id_group_init(struct id_group *g, size_t max_value);
+void id_group_init(struct id_group *g);
 void id_group_done(struct id_group *g);
 /* Read the group at the iterator and leave the iterator behind it. ERR_EOF: the iterator is at its
  * end. Afterwards g->best.there says whether anything was visible as of `as_of`. */
@@ -66,7 +66,11 @@ void id_group_version(const struct id_group *g, struct store_version *out);
 bool candidate_cut(struct candidate *c, struct fhir_body *body, err_code *rc, struct err *e);
 
 /* ---- cursors (cursor.c) ---- */
-#define AHEAD_FIRST 4u /* rows of a first stay, and of one behind a large record */
+/* Changed ids kept in memory; more: the type is scanned instead. A row is 17 bytes and the id. */
+#define IDS_MAX_BYTES (64u << 20)
+#define AHEAD_MOST    256u         /* rows of a stay in the gate */
+#define AHEAD_BYTES   (512u << 10) /* of bodies; the last one may go beyond */
+#define AHEAD_FIRST   4u           /* rows of a first stay, and of one behind a large record */
 struct ahead_row {
     struct store_version v; /* but for its views: */
     size_t at;              /* of the id, the body behind it */

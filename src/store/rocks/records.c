@@ -45,12 +45,17 @@ static err_code system_get(struct records *base, sv key, struct buf *out, struct
     return rc;
 }
 
-static err_code exists(struct records *r, sv key, bool *out, struct err *e)
+static err_code exists(struct rocks_records *r, sv key, bool *out, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
-    err_code rc = system_get(r, key, &b, e);
-    *out = rc == ERR_OK;
-    return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    char *bad = NULL;
+    rocksdb_pinnableslice_t *v = rocksdb_get_pinned(r->db, ro, key.ptr, key.len, &bad);
+    rocksdb_readoptions_destroy(ro);
+    TRY(rocks_error(bad, "reading the system's records", e));
+    *out = v != NULL;
+    if (v)
+        rocksdb_pinnableslice_destroy(v);
+    return ERR_OK;
 }
 
 static err_code system_write(struct records *base, const struct records_write *w, size_t n,
@@ -67,7 +72,7 @@ static err_code system_write(struct records *base, const struct records_write *w
     for (size_t i = 0; i < n && rc == ERR_OK; i++) {
         bool there = false;
         if (w[i].op == RECORDS_PUT_IF_ABSENT)
-            rc = exists(base, w[i].key, &there, e);
+            rc = exists(r, w[i].key, &there, e);
         if (rc == ERR_OK && there)
             rc = ERR(e, ERR_EXISTS, "the record is there already");
         if (w[i].op == RECORDS_DELETE)

@@ -230,8 +230,8 @@ static err_code start(struct rocks *r, uint64_t t0, sv place, struct err *e)
         abort();
     x->r = r;
     x->t0 = t0;
-    x->arena = arena_new(SIZE_MAX / 2); /* one version at a time */
-    buf_init(&x->entries, SIZE_MAX / 2);
+    x->arena = arena_new(json_tree_max(ROCKS_BODY_MAX)); /* one version at a time */
+    buf_init(&x->entries, SEARCH_ENTRIES_MAX);
     buf_init(&x->place, KEY_MAX);
     atomic_store(&r->index.under_way, true);
     err_code rc = buf_add(&x->place, place, e);

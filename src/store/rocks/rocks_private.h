@@ -23,6 +23,13 @@
 
 #include <rocksdb/c.h>
 
+/* Limits that nothing reaches which comes in within the limits of today (base/limits.h). */
+#define ROCKS_BODY_MAX (256u << 20) /* the body of one version */
+_Static_assert(ROCKS_BODY_MAX > LIMIT_IMPORT_LINE_BYTES, "what an import brings must be readable");
+/* Rows of some 30 bytes: the published loads of a store, the versions of one id, ... */
+#define ROCKS_ROWS_MAX  ((size_t)4 << 30)
+#define ROCKS_MARKS_MAX ((size_t)4 << 30) /* of loads that no count has looked at: 1 KiB each */
+
 struct rocks_env { /* what open stores share, beside struct store_env */
     rocksdb_env_t *env;
     rocksdb_cache_t *cache;

@@ -5,9 +5,7 @@
  * leaves, so that nobody holds a large block while its caller works. */
 #include "store/rocks/read_private.h"
 
-#define AHEAD_MOST   256u         /* ... of a later one, and groups that it looks at for each row */
-#define AHEAD_BYTES  (512u << 10) /* of bodies; the last one may go beyond */
-#define AHEAD_GROUPS 4u
+#define AHEAD_GROUPS 4u /* that a stay looks at for each row it wants */
 
 err_code rocks_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
                     struct store_cursor **out, struct err *e)

@@ -117,7 +117,7 @@ static void add_tokens(struct tally *t, fhir_type type, uint16_t param, struct b
 
 void tally_resource(struct tally *t, fhir_type type, sv index, int64_t n)
 {
-    CLEANUP_BUF struct buf tokens = BUF_INIT(SIZE_MAX / 2);
+    CLEANUP_BUF struct buf tokens = BUF_INIT(index.len); /* which lists them all */
     uint16_t param, last = 0;
     sv rest = index, value;
     add(t, type, 0, SV_NONE, n);
@@ -128,7 +128,7 @@ void tally_resource(struct tally *t, fhir_type type, sv index, int64_t n)
             last = param;
         }
         if (value.len == SEARCH_TOKEN_LEN && search_is_counted(type, param))
-            IGNORE(buf_add(&tokens, value, NULL)); /* no cap: cannot fail */
+            IGNORE(buf_add(&tokens, value, NULL)); /* it has room for all: cannot fail */
     }
     if (tokens.len)
         add_tokens(t, type, last, &tokens, n);
@@ -136,8 +136,8 @@ void tally_resource(struct tally *t, fhir_type type, sv index, int64_t n)
 
 err_code tally_version(struct tally *t, fhir_type type, sv json, int64_t n, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
-    CLEANUP_BUF struct buf index = BUF_INIT(SIZE_MAX / 2);
+    CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(json.len));
+    CLEANUP_BUF struct buf index = BUF_INIT(SEARCH_ENTRIES_MAX);
     yyjson_doc *doc;
     TRY(json_read(a, json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     TRY(search_index(type, yyjson_doc_get_root(doc), &index, e));

@@ -120,10 +120,10 @@ err_code iter_end(const struct iter *x, struct err *e)
 
 /* ---- the versions of one id ---- */
 
-void id_group_init(struct id_group *g, size_t max_value)
+void id_group_init(struct id_group *g)
 {
     memset(g, 0, sizeof *g);
-    buf_init(&g->best.value, max_value);
+    buf_init(&g->best.value, ROCKS_BODY_MAX);
 }
 
 void id_group_done(struct id_group *g)
