@@ -216,16 +216,20 @@ TEST(listing, can_be_stopped_at_any_name)
     FAILS(ERR_NOT_FOUND, sink_probe_read(none, e));
 }
 
+struct passer {
+    struct sink *s;
+    atomic_bool stop;
+};
+
 static void *come_and_go(void *ctx)
 {
-    atomic_bool *stop = ctx;
-    CLEANUP(sink_close) struct sink *s = at("s3://bkt");
-    for (unsigned i = 0; !atomic_load(stop); i++) {
+    struct passer *p = ctx;
+    for (unsigned i = 0; !atomic_load(&p->stop); i++) {
         char key[64];
         struct err e;
         (void)snprintf(key, sizeof key, "c%u/d/e/f/g%u", i % 5, i % 3);
-        if (sink_put(s, sv_from(key), TYPE, SV_LIT("x"), NULL, &e) != ERR_OK ||
-            sink_delete(s, sv_from(key), &e) != ERR_OK)
+        if (sink_put(p->s, sv_from(key), TYPE, SV_LIT("x"), NULL, &e) != ERR_OK ||
+            sink_delete(p->s, sv_from(key), &e) != ERR_OK)
             return ctx;
     }
     return NULL;
@@ -235,21 +239,22 @@ TEST(listing, holds_what_stays_while_folders_beside_it_come_and_go)
 {
     (void)state;
     pthread_t t;
-    atomic_bool stop = false;
+    struct passer p = { .s = at("s3://bkt") };
     void *failed = NULL;
     put("s3://bkt", SV_LIT("a/stays"));
     put("s3://bkt", SV_LIT("c2/stays"));
     put("s3://bkt", SV_LIT("z/stays"));
-    assert_int_equal(pthread_create(&t, NULL, come_and_go, &stop), 0);
+    assert_int_equal(pthread_create(&t, NULL, come_and_go, &p), 0);
     for (unsigned i = 0; i < 300; i++) {
         CLEANUP(sink_close) struct sink *s = at("s3://bkt");
         struct seen x = { 0 };
         OK(sink_list(s, in_order, &x, e));
         assert_int_equal(x.n_stay, 3); /* of the others as many as were there when it came by */
     }
-    atomic_store(&stop, true);
+    atomic_store(&p.stop, true);
     pthread_join(t, &failed);
     assert_null(failed);
+    sink_close(p.s);
 }
 
 TEST(keys, that_no_folder_can_hold_are_refused_in_words_that_name_the_limit)

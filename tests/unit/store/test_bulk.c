@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "store/store.h"
+#include "store/threads.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -73,15 +74,19 @@ static err_code load_one(unsigned me, unsigned n, struct err *err)
     }
     struct store_bulk *b = NULL;
     struct store_commit at;
-    OK(store_bulk_begin(shared, &b, e));
-    OK(store_bulk_fill(b, items, PER_LOAD, e));
+    TRY(store_bulk_begin(shared, &b, err));
+    err_code rc = store_bulk_fill(b, items, PER_LOAD, err);
+    if (rc != ERR_OK) {
+        store_bulk_abort(b);
+        return rc;
+    }
     return store_bulk_publish(&b, SV_NONE, SV_NONE, &at, err);
 }
 
 static void *load(void *arg)
 {
     for (unsigned n = 0; n < LOADS; n++)
-        OK(load_one(*(unsigned *)arg, n, e));
+        THREAD_OK(load_one(*(unsigned *)arg, n, e));
     return NULL;
 }
 
@@ -113,7 +118,7 @@ static void *commit(void *arg)
                                  .method = STORE_METHOD_UPDATE,
                                  .body = body };
         struct store_commit at;
-        OK(store_commit(shared, &w, 1, &at, e));
+        THREAD_OK(store_commit(shared, &w, 1, &at, e));
         atomic_fetch_add(&n_committed, 1);
     }
     return NULL;
@@ -136,6 +141,7 @@ TEST(bulk, loads_and_commits_at_once_are_all_taken_in)
     atomic_store(&loads_over, true);
     for (unsigned i = 0; i < COMMITTERS; i++)
         (void)pthread_join(committers[i], NULL);
+    assert_threads_were_fine();
     assert_int_equal(resources_there(), LOADERS * LOADS * PER_LOAD + atomic_load(&n_committed));
     close_shared();
 }

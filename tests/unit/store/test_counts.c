@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "store/store.h"
+#include "store/threads.h"
 
 #include <pthread.h>
 
@@ -275,22 +276,25 @@ TEST(counts, few_and_many_loads_are_settled_alike)
     OK(file_remove_tree(dir, e));
 }
 
+struct loader {
+    struct store *st;
+    struct fhir_body body;
+    sv index;
+};
+
 static void *load_on(void *arg)
 {
-    struct store *st = arg;
+    const struct loader *l = arg;
     for (unsigned i = 0; i < 40; i++) {
-        CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
         struct store_bulk *b;
         struct store_commit c;
         char id[16];
-        sv json = SV_LIT("{\"resourceType\":\"Patient\",\"gender\":\"male\"}");
-        struct store_bulk_item it = { .type = patient,
-                                      .id = id_of(i % 20, id),
-                                      .body = body_of(patient, json),
-                                      .index = index_of(a, patient, json) };
-        OK(store_bulk_begin(st, &b, e));
-        OK(store_bulk_fill(b, &it, 1, e));
-        OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+        struct store_bulk_item it = {
+            .type = patient, .id = id_of(i % 20, id), .body = l->body, .index = l->index
+        };
+        THREAD_OK(store_bulk_begin(l->st, &b, e));
+        THREAD_OK(store_bulk_fill(b, &it, 1, e));
+        THREAD_OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
     }
     return NULL;
 }
@@ -303,7 +307,10 @@ TEST(counts, counting_beside_loads_gives_the_number_of_that_commit)
     pthread_t loader;
     (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-counts-%016llx", (unsigned long long)rng_u64());
     OK(store_open(env, dir, true, &st, e));
-    assert_int_equal(pthread_create(&loader, NULL, load_on, st), 0);
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    sv json = SV_LIT("{\"resourceType\":\"Patient\",\"gender\":\"male\"}");
+    struct loader l = { st, body_of(patient, json), index_of(a, patient, json) };
+    assert_int_equal(pthread_create(&loader, NULL, load_on, &l), 0);
     struct store_commit at = { 0 };
     unsigned answered = 0;
     while (at.t < 40 && answered < 100000) {
@@ -318,6 +325,7 @@ TEST(counts, counting_beside_loads_gives_the_number_of_that_commit)
             at.t = 0;
     }
     pthread_join(loader, NULL);
+    assert_threads_were_fine();
     store_close(st);
     OK(file_remove_tree(dir, e));
 }

@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/rng.h"
 #include "store/rocks/rocks_private.h"
+#include "store/threads.h"
 
 #include <malloc.h>
 #include <pthread.h>
@@ -13,11 +14,10 @@
 #include <stdatomic.h>
 
 #define LARGE   (LIMIT_WHOLE_BYTES + (1u << 20))
-#define PATIENT 102
 #define READERS 12u
 
 static struct store_env *env;
-static fhir_type binary;
+static fhir_type binary, patient;
 static char *noise; /* LARGE bytes that no packing makes small */
 
 static struct store *open_new(char dir[64])
@@ -35,46 +35,60 @@ static void end(struct store *st, const char *dir)
 }
 
 /* n tells bodies apart. */
-static struct fhir_body body(struct buf *text, unsigned n, size_t len)
+static err_code make_body(struct buf *text, unsigned n, size_t len, struct fhir_body *out,
+                          struct err *e)
 {
+    static const char head[] = "{\"resourceType\":\"Binary\""; /* meta goes behind it */
     buf_clear(text);
-    OK(buf_add_fmt(text, e, "{\"resourceType\":\"Binary\",\"n\":%u,\"data\":\"", n));
-    uint32_t hole = 24; /* behind "Binary" */
-    OK(buf_add(text, sv_make(noise, len), e));
-    OK(buf_add(text, SV_LIT("\"}"), e));
-    return (struct fhir_body){ buf_sv(text), hole, FHIR_HOLE_NO_META };
+    TRY(buf_add_fmt(text, e, "%s,\"n\":%u,\"data\":\"", head, n));
+    TRY(buf_add(text, sv_make(noise, len), e));
+    TRY(buf_add(text, SV_LIT("\"}"), e));
+    *out = (struct fhir_body){ buf_sv(text), sizeof head - 1, FHIR_HOLE_NO_META };
+    return ERR_OK;
 }
 
-static void put(struct store *st, fhir_type type, const char *id, store_method m, unsigned n,
-                size_t len)
+static err_code try_put(struct store *st, fhir_type type, const char *id, store_method m,
+                        unsigned n, size_t len, struct err *e)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(LARGE + 1000);
     struct store_commit c;
     struct store_write w = { .type = type, .id = sv_from(id), .method = m };
     if (m != STORE_METHOD_DELETE)
-        w.body = body(&text, n, len);
-    OK(store_commit(st, &w, 1, &c, e));
+        TRY(make_body(&text, n, len, &w.body, e));
+    return store_commit(st, &w, 1, &c, e);
+}
+
+static void put(struct store *st, fhir_type type, const char *id, store_method m, unsigned n,
+                size_t len)
+{
+    OK(try_put(st, type, id, m, n, len, e));
 }
 
 /* One load of a small one, a large one, a small one: they stand in one block, or in two. */
-static void load(struct store *st, const char *name, unsigned n)
+static err_code try_load(struct store *st, const char *name, unsigned n, struct err *e)
 {
-    struct buf text[3] = { BUF_INIT(LARGE + 1000), BUF_INIT(LARGE + 1000), BUF_INIT(LARGE + 1000) };
+    CLEANUP_BUF struct buf small = BUF_INIT(LARGE + 1000);
+    CLEANUP_BUF struct buf large = BUF_INIT(LARGE + 1000);
+    CLEANUP_BUF struct buf last = BUF_INIT(LARGE + 1000);
+    struct buf *text[3] = { &small, &large, &last };
     char ids[3][32];
-    struct store_bulk_item items[3];
-    struct store_bulk *b;
+    struct store_bulk_item items[3] = { 0 };
+    CLEANUP(store_bulk_abort) struct store_bulk *b = NULL;
     struct store_commit c;
     for (unsigned i = 0; i < 3; i++) {
         (void)snprintf(ids[i], sizeof ids[i], "%s-%u", name, i);
-        items[i] = (struct store_bulk_item){ .type = binary,
-                                             .id = sv_from(ids[i]),
-                                             .body = body(&text[i], n, i == 1 ? LARGE : 100 * i) };
+        items[i].type = binary;
+        items[i].id = sv_from(ids[i]);
+        TRY(make_body(text[i], n, i == 1 ? LARGE : 100 * i, &items[i].body, e));
     }
-    OK(store_bulk_begin(st, &b, e));
-    OK(store_bulk_fill(b, items, 3, e));
-    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
-    for (unsigned i = 0; i < 3; i++)
-        buf_done(&text[i]);
+    TRY(store_bulk_begin(st, &b, e));
+    TRY(store_bulk_fill(b, items, 3, e));
+    return store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e);
+}
+
+static void load(struct store *st, const char *name, unsigned n)
+{
+    OK(try_load(st, name, n, e));
 }
 
 /* The same history in either store: 12 commits, among them large ones that are replaced, deleted and loaded anew. */
@@ -95,20 +109,28 @@ static void fill(struct store *st)
         put(st, binary, id, STORE_METHOD_UPDATE, i, 50);
     }
     put(st, binary, "c-2", STORE_METHOD_DELETE, 0, 0);
-    put(st, PATIENT, "p", STORE_METHOD_UPDATE, 9, 10);
+    put(st, patient, "p", STORE_METHOD_UPDATE, 9, 10);
+}
+
+/* Closes it. */
+static err_code try_print(struct buf *out, struct store_cursor *c, struct err *e)
+{
+    struct store_version v;
+    err_code rc;
+    while ((rc = store_cursor_next(c, &v, e)) == ERR_OK) {
+        rc = buf_add_fmt(out, e, "%.*s v%llu t%llu m%d -%zu %.*s\n", SV_FMT(v.id),
+                         (unsigned long long)v.version, (unsigned long long)v.t, (int)v.method,
+                         v.left_out, SV_FMT(v.body.json));
+        if (rc != ERR_OK)
+            break;
+    }
+    store_cursor_close(c);
+    return rc == ERR_EOF ? ERR_OK : rc;
 }
 
 static void print(struct buf *out, struct store_cursor *c)
 {
-    struct store_version v;
-    struct err why;
-    err_code rc;
-    while ((rc = store_cursor_next(c, &v, &why)) == ERR_OK)
-        OK(buf_add_fmt(out, e, "%.*s v%llu t%llu m%d -%zu %.*s\n", SV_FMT(v.id),
-                       (unsigned long long)v.version, (unsigned long long)v.t, (int)v.method,
-                       v.left_out, SV_FMT(v.body.json)));
-    assert_int_equal(rc, ERR_EOF);
-    store_cursor_close(c);
+    OK(try_print(out, c, e));
 }
 
 static struct store_cursor *light_scan(struct store *st, uint64_t t)
@@ -157,9 +179,10 @@ static void *write_for_ever(void *arg)
     static const char *const ids[] = { "a-0", "a-1", "b-1", "b-0-07", "aa", "d" };
     struct writer *w = arg;
     for (unsigned n = 0; !atomic_load(&w->stop); n++) {
-        put(w->st, binary, ids[n % 6], STORE_METHOD_UPDATE, n, n % 17 ? 50 : LARGE);
+        THREAD_OK(
+            try_put(w->st, binary, ids[n % 6], STORE_METHOD_UPDATE, n, n % 17 ? 50 : LARGE, e));
         if (n % 20 == 0)
-            load(w->st, "b", n);
+            THREAD_OK(try_load(w->st, "b", n, e));
     }
     return NULL;
 }
@@ -187,6 +210,7 @@ TEST(gate, light_readers_see_what_the_memory_store_says_as_of_each_commit_while_
     }
     atomic_store(&w.stop, true);
     pthread_join(thread, NULL);
+    assert_threads_were_fine();
     assert_int_equal(env->gate.n_inside, 0);
     store_close(oracle);
     end(st, dir);
@@ -243,24 +267,25 @@ static void *read_light(void *arg)
 {
     struct reader *r = arg;
     CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
-    struct store_cursor *c;
+    const struct store_range all = { .type = binary };
+    struct store_cursor *c = NULL;
     struct store_version v;
     switch (r->how % 4) {
     case 0:
-        print(&r->got, light_scan(r->st, STORE_NOW));
+        THREAD_OK(store_scan(r->st, &all, STORE_NOW, &c, e));
         break;
     case 1:
-        OK(store_get_light(r->st, binary, SV_LIT("a-1"), STORE_NOW, a, &v, e));
+        THREAD_OK(store_get_light(r->st, binary, SV_LIT("a-1"), STORE_NOW, a, &v, e));
         break;
     case 2:
-        OK(store_history(r->st, binary, SV_LIT("a-1"), STORE_NOW, &c, e));
-        store_cursor_light(c);
-        print(&r->got, c);
+        THREAD_OK(store_history(r->st, binary, SV_LIT("a-1"), STORE_NOW, &c, e));
         break;
     default:
-        OK(store_changes(r->st, &(struct store_range){ .type = binary }, 0, STORE_NOW, &c, e));
+        THREAD_OK(store_changes(r->st, &all, 0, STORE_NOW, &c, e));
+    }
+    if (c) {
         store_cursor_light(c);
-        print(&r->got, c);
+        THREAD_OK(try_print(&r->got, c, e));
     }
     atomic_fetch_add(&n_done, 1);
     return NULL;
@@ -284,9 +309,9 @@ static void wait_until_waited(uint64_t n)
 
 /* Readers of data stores that are not there: the gate looks at who they are alone. */
 static const char others[READERS];
-static const struct rocks *other(unsigned i)
+static const void *other(unsigned i)
 {
-    return (const struct rocks *)(const void *)&others[i];
+    return &others[i];
 }
 
 static void fill_the_gate(void)
@@ -307,7 +332,7 @@ TEST(gate, every_light_read_of_a_binary_waits_while_the_gate_is_full_and_no_othe
     struct store_cursor *c;
     load(st, "a", 1);
     load(st, "b", 2);
-    put(st, PATIENT, "p", STORE_METHOD_UPDATE, 3, 10);
+    put(st, patient, "p", STORE_METHOD_UPDATE, 3, 10);
     fill_the_gate();
     uint64_t before = waited();
     for (unsigned i = 0; i < READERS; i++) {
@@ -317,8 +342,8 @@ TEST(gate, every_light_read_of_a_binary_waits_while_the_gate_is_full_and_no_othe
     wait_until_waited(before + READERS);
     OK(store_get(st, binary, SV_LIT("a-1"), STORE_NOW, a, &v, e));
     assert_int_equal(v.left_out, 0);
-    OK(store_get_light(st, PATIENT, SV_LIT("p"), STORE_NOW, a, &v, e));
-    OK(store_scan(st, &(struct store_range){ .type = PATIENT }, STORE_NOW, &c, e));
+    OK(store_get_light(st, patient, SV_LIT("p"), STORE_NOW, a, &v, e));
+    OK(store_scan(st, &(struct store_range){ .type = patient }, STORE_NOW, &c, e));
     store_cursor_light(c);
     OK(store_cursor_next(c, &v, e));
     store_cursor_close(c);
@@ -330,6 +355,7 @@ TEST(gate, every_light_read_of_a_binary_waits_while_the_gate_is_full_and_no_othe
         gate_leave(&env->gate, other(i));
     for (unsigned i = 0; i < READERS; i++) {
         pthread_join(threads[i], NULL);
+        assert_threads_were_fine();
         if (i >= 4)
             assert_sv(buf_sv(&r[i].got), buf_sv(&r[i - 4].got));
     }
@@ -393,6 +419,7 @@ TEST(gate, one_data_store_leaves_a_place_to_the_others)
     for (unsigned i = 0; i < LIMIT_LARGE_READERS_STORE; i++)
         gate_leave(&env->gate, other(0));
     pthread_join(thread, NULL);
+    assert_threads_were_fine();
     assert_int_equal(n_order, 1);
     assert_int_equal(env->gate.n_inside, 0);
 }
@@ -408,6 +435,7 @@ int main(void)
     };
     env = store_env_new(8 << 20, 2);
     binary = fhir_type_find(SV_LIT("Binary"));
+    patient = fhir_type_find(SV_LIT("Patient"));
     noise = malloc(LARGE);
     if (noise == NULL)
         abort();

@@ -5,14 +5,16 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "store/store.h"
+#include "store/threads.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define PATIENT 102
-#define IDS     8u
+#define IDS  8u
+#define HEAD "{\"resourceType\":\"Patient\"" /* of every body; meta goes behind it */
 
 static struct store_env *env;
+static fhir_type patient;
 
 static struct store *open_new(char dir[64])
 {
@@ -30,9 +32,8 @@ static void end(struct store *st, const char *dir)
 
 static struct fhir_body body(char *text, size_t cap, uint64_t n)
 {
-    int len =
-        snprintf(text, cap, "{\"resourceType\":\"Patient\",\"n\":%llu}", (unsigned long long)n);
-    return (struct fhir_body){ sv_make(text, (size_t)len), 25, FHIR_HOLE_NO_META };
+    int len = snprintf(text, cap, HEAD ",\"n\":%llu}", (unsigned long long)n);
+    return (struct fhir_body){ sv_make(text, (size_t)len), sizeof HEAD - 1, FHIR_HOLE_NO_META };
 }
 
 static sv id_of(unsigned i, char out[16])
@@ -41,41 +42,60 @@ static sv id_of(unsigned i, char out[16])
     return sv_from(out);
 }
 
-static struct store_commit put(struct store *st, sv id, store_method m, uint64_t n)
+static err_code try_put(struct store *st, sv id, store_method m, uint64_t n,
+                        struct store_commit *out, struct err *e)
 {
     char text[64];
-    struct store_commit c;
     struct store_write w = {
-        .type = PATIENT, .id = id, .method = m, .body = body(text, sizeof text, n)
+        .type = patient, .id = id, .method = m, .body = body(text, sizeof text, n)
     };
-    OK(store_commit(st, &w, 1, &c, e));
+    return store_commit(st, &w, 1, out, e);
+}
+
+static struct store_commit put(struct store *st, sv id, store_method m, uint64_t n)
+{
+    struct store_commit c;
+    OK(try_put(st, id, m, n, &c, e));
     return c;
+}
+
+static err_code try_load(struct store *st, sv id, uint64_t n, struct store_commit *out,
+                         struct err *e)
+{
+    char text[64];
+    CLEANUP(store_bulk_abort) struct store_bulk *b = NULL;
+    struct store_bulk_item it = { .type = patient, .id = id, .body = body(text, sizeof text, n) };
+    TRY(store_bulk_begin(st, &b, e));
+    TRY(store_bulk_fill(b, &it, 1, e));
+    return store_bulk_publish(&b, SV_NONE, SV_NONE, out, e);
 }
 
 static struct store_commit load(struct store *st, sv id, uint64_t n)
 {
-    char text[64];
     struct store_commit c;
-    struct store_bulk *b;
-    struct store_bulk_item it = { .type = PATIENT, .id = id, .body = body(text, sizeof text, n) };
-    OK(store_bulk_begin(st, &b, e));
-    OK(store_bulk_fill(b, &it, 1, e));
-    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    OK(try_load(st, id, n, &c, e));
     return c;
 }
 
 /* The number in the body, the version, as of t; 0: deleted. */
-static uint64_t number_at(struct store *st, sv id, uint64_t t, uint64_t *version)
+static err_code read_number(struct store *st, sv id, uint64_t t, uint64_t *number,
+                            uint64_t *version, struct err *e)
 {
-    struct arena *a = arena_new(1 << 20);
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
     struct store_version v;
     unsigned long long n = 0;
-    OK(store_get(st, PATIENT, id, t, a, &v, e));
-    if (v.method != STORE_METHOD_DELETE)
-        assert_int_equal(sscanf(v.body.json.ptr, "{\"resourceType\":\"Patient\",\"n\":%llu}", &n),
-                         1);
+    TRY(store_get(st, patient, id, t, a, &v, e));
+    if (v.method != STORE_METHOD_DELETE && sscanf(v.body.json.ptr, HEAD ",\"n\":%llu}", &n) != 1)
+        return ERR(e, ERR_CORRUPT, "the body is not the one that was written");
     *version = v.version;
-    arena_free(a);
+    *number = n;
+    return ERR_OK;
+}
+
+static uint64_t number_at(struct store *st, sv id, uint64_t t, uint64_t *version)
+{
+    uint64_t n = 0;
+    OK(read_number(st, id, t, &n, version, e));
     return n;
 }
 
@@ -138,18 +158,25 @@ struct race {
     atomic_bool stop;
 };
 
-static void *write_on(void *arg)
+static void *write_all(struct race *r)
 {
-    struct race *r = arg;
     char id[16];
     for (uint64_t n = 2; n < 32; n++)
         for (unsigned i = 0; i < IDS; i++) {
+            struct store_commit c;
             if (n % 10 == 0)
-                (void)load(r->st, id_of(i, id), n);
+                THREAD_OK(try_load(r->st, id_of(i, id), n, &c, e));
             else
-                (void)put(r->st, id_of(i, id), STORE_METHOD_UPDATE, n);
+                THREAD_OK(try_put(r->st, id_of(i, id), STORE_METHOD_UPDATE, n, &c, e));
             atomic_store(&r->written[i], n);
         }
+    return NULL;
+}
+
+static void *write_on(void *arg)
+{
+    struct race *r = arg;
+    (void)write_all(r); /* what failed is kept */
     atomic_store(&r->stop, true);
     return NULL;
 }
@@ -161,13 +188,16 @@ static void *read_on(void *arg)
     uint64_t seen[IDS] = { 0 };
     char id[16];
     for (unsigned i = 0; !atomic_load(&r->stop); i = (i + 1) % IDS) {
-        uint64_t least = atomic_load(&r->written[i]), v, again;
+        uint64_t least = atomic_load(&r->written[i]), v, at_t, n, again;
         uint64_t t = store_last(r->st).t;
-        uint64_t at_t = number_at(r->st, id_of(i, id), t, &v);
-        uint64_t n = number_at(r->st, id_of(i, id), STORE_NOW, &v);
-        assert_true(at_t >= least && n >= at_t && n >= seen[i]);
-        assert_int_equal(v, n); /* one version a number */
-        assert_int_equal(number_at(r->st, id_of(i, id), t, &again), at_t);
+        THREAD_OK(read_number(r->st, id_of(i, id), t, &at_t, &v, e));
+        THREAD_OK(read_number(r->st, id_of(i, id), STORE_NOW, &n, &v, e));
+        THREAD_TRUE(at_t >= least);
+        THREAD_TRUE(n >= at_t);
+        THREAD_TRUE(n >= seen[i]);
+        THREAD_TRUE(v == n); /* one version a number */
+        THREAD_OK(read_number(r->st, id_of(i, id), t, &again, &v, e));
+        THREAD_TRUE(again == at_t);
         seen[i] = n;
     }
     return NULL;
@@ -189,6 +219,7 @@ TEST(recent, readers_beside_writers_never_see_what_was_replaced)
     pthread_join(w, NULL);
     for (int i = 0; i < 3; i++)
         pthread_join(readers[i], NULL);
+    assert_threads_were_fine();
     end(r.st, dir);
 }
 
@@ -201,11 +232,12 @@ TEST(recent, more_than_fits_is_let_go)
     struct store_commit c;
     memset(big, ' ', sizeof big);
     for (unsigned i = 0; i < 600; i++) { /* 24 MB through the quarter of a cache of 16 MiB */
-        (void)snprintf(big, sizeof big, "{\"resourceType\":\"Patient\",\"n\":%u}", i);
-        struct store_write w = { .type = PATIENT,
+        (void)snprintf(big, sizeof big, HEAD ",\"n\":%u}", i);
+        struct store_write w = { .type = patient,
                                  .id = id_of(i, id),
                                  .method = STORE_METHOD_CREATE,
-                                 .body = { sv_make(big, sizeof big), 25, FHIR_HOLE_NO_META } };
+                                 .body = { sv_make(big, sizeof big), sizeof HEAD - 1,
+                                           FHIR_HOLE_NO_META } };
         OK(store_commit(st, &w, 1, &c, e));
     }
     for (unsigned round = 0; round < 2; round++)
@@ -222,6 +254,7 @@ int main(void)
         T(recent, readers_beside_writers_never_see_what_was_replaced),
         T(recent, more_than_fits_is_let_go),
     };
+    patient = fhir_type_find(SV_LIT("Patient"));
     env = store_env_new(16 << 20, 1);
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     store_env_free(env);

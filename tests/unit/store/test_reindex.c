@@ -8,6 +8,8 @@
 
 #include <unistd.h>
 
+#define HOLE_AT (sizeof "{\"resourceType\":\"Patient\"" - 1) /* where meta goes */
+
 static struct store_env *env;
 static struct heard heard;
 static fhir_type patient;
@@ -51,7 +53,7 @@ static uint64_t put(struct store *st, unsigned id, unsigned i, bool gone)
     struct store_write w = { .type = patient,
                              .id = sv_from(name),
                              .method = gone ? STORE_METHOD_DELETE : STORE_METHOD_UPDATE,
-                             .body = { json, 25, FHIR_HOLE_NO_META } };
+                             .body = { json, HOLE_AT, FHIR_HOLE_NO_META } };
     w.index = gone ? SV_NONE : entries(a, json);
     struct store_commit c;
     OK(store_commit(st, &w, 1, &c, e));
@@ -67,9 +69,11 @@ static void load(struct store *st, unsigned n)
     struct store_commit c;
     for (unsigned i = 0; i < n; i++) {
         sv json = patient_json(a, i);
-        items[i] = (struct store_bulk_item){
-            patient, arena_fmt(a, "b%u", i), { json, 25, FHIR_HOLE_NO_META }, i, entries(a, json)
-        };
+        items[i] = (struct store_bulk_item){ patient,
+                                             arena_fmt(a, "b%u", i),
+                                             { json, HOLE_AT, FHIR_HOLE_NO_META },
+                                             i,
+                                             entries(a, json) };
     }
     OK(store_bulk_begin(st, &bulk, e));
     OK(store_bulk_fill(bulk, items, n, e));

@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "fhir/envelope.h"
 #include "store/store.h"
+#include "store/threads.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -14,10 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENT     102
-#define OBSERVATION 94
-
 static struct store_env *env;
+static fhir_type patient, observation; /* by their names, in main() */
 
 static uint64_t rnd_state;
 static unsigned rnd(unsigned n)
@@ -35,8 +34,10 @@ static char *temp_dir(void)
 
 static struct fhir_body body(char *text, size_t cap, int n)
 {
-    int len = snprintf(text, cap, "{\"resourceType\":\"Patient\",\"id\":\"x\",\"n\":%d}", n);
-    return (struct fhir_body){ sv_make(text, (size_t)len), 35, FHIR_HOLE_NO_META };
+    static const char head[] =
+        "{\"resourceType\":\"Patient\",\"id\":\"x\""; /* meta goes behind it */
+    int len = snprintf(text, cap, "%s,\"n\":%d}", head, n);
+    return (struct fhir_body){ sv_make(text, (size_t)len), sizeof head - 1, FHIR_HOLE_NO_META };
 }
 
 static err_code put(struct store *st, fhir_type type, const char *id, int n, struct store_write *w,
@@ -50,12 +51,12 @@ static err_code put(struct store *st, fhir_type type, const char *id, int n, str
     return store_commit(st, w, 1, c, e);
 }
 
-/* A resource as "type/id v<version> t<t> m<method> <body>", newest state as of t. */
+/* A resource as "Type/id v<version> t<t> m<method> <body>", newest state as of t. */
 static void print_version(struct buf *out, const struct store_version *v)
 {
-    OK(buf_add_fmt(out, e, "%u/%.*s v%llu t%llu m%d %.*s@%u/%d\n", v->type, SV_FMT(v->id),
-                   (unsigned long long)v->version, (unsigned long long)v->t, (int)v->method,
-                   SV_FMT(v->body.json), v->body.hole_at, (int)v->body.hole));
+    OK(buf_add_fmt(out, e, "%s/%.*s v%llu t%llu m%d %.*s@%u/%d\n", fhir_type_name(v->type),
+                   SV_FMT(v->id), (unsigned long long)v->version, (unsigned long long)v->t,
+                   (int)v->method, SV_FMT(v->body.json), v->body.hole_at, (int)v->body.hole));
 }
 
 static void print_cursor(struct buf *out, struct store_cursor *c)
@@ -110,29 +111,29 @@ static void versions_and_time(struct store *st)
     struct arena *a = arena_new(1 << 20);
     struct store_version v;
     assert_int_equal(store_last(st).t, 0);
-    OK(put(st, PATIENT, "a", 1, &(struct store_write){ .method = STORE_METHOD_CREATE }, &c1, e));
-    OK(put(st, PATIENT, "a", 2, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c2, e));
-    OK(put(st, PATIENT, "a", 0, &(struct store_write){ .method = STORE_METHOD_DELETE }, &c3, e));
+    OK(put(st, patient, "a", 1, &(struct store_write){ .method = STORE_METHOD_CREATE }, &c1, e));
+    OK(put(st, patient, "a", 2, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c2, e));
+    OK(put(st, patient, "a", 0, &(struct store_write){ .method = STORE_METHOD_DELETE }, &c3, e));
     FAILS(ERR_NOT_FOUND,
-          put(st, PATIENT, "a", 0, &(struct store_write){ .method = STORE_METHOD_DELETE }, &c4, e));
-    OK(put(st, PATIENT, "a", 4, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c4, e));
+          put(st, patient, "a", 0, &(struct store_write){ .method = STORE_METHOD_DELETE }, &c4, e));
+    OK(put(st, patient, "a", 4, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c4, e));
     assert_true(c1.t == 1 && c2.t == 2 && c3.t == 3 && c4.t == 4);
     assert_true(c1.instant_ms <= c2.instant_ms && c2.instant_ms <= c3.instant_ms);
     for (uint64_t t = 1; t <= 4; t++) {
-        OK(store_get(st, PATIENT, SV_LIT("a"), t, a, &v, e));
+        OK(store_get(st, patient, SV_LIT("a"), t, a, &v, e));
         assert_int_equal(v.version, t);
         assert_int_equal(v.t, t);
         assert_int_equal(v.method == STORE_METHOD_DELETE, t == 3);
     }
-    OK(store_get(st, PATIENT, SV_LIT("a"), STORE_NOW, a, &v, e));
+    OK(store_get(st, patient, SV_LIT("a"), STORE_NOW, a, &v, e));
     assert_int_equal(v.version, 4);
-    FAILS(ERR_NOT_FOUND, store_get(st, PATIENT, SV_LIT("a"), 0, a, &v, e));
-    FAILS(ERR_NOT_FOUND, store_get(st, OBSERVATION, SV_LIT("a"), STORE_NOW, a, &v, e));
-    FAILS(ERR_NOT_FOUND, store_get(st, PATIENT, SV_LIT("a-"), STORE_NOW, a, &v, e));
+    FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("a"), 0, a, &v, e));
+    FAILS(ERR_NOT_FOUND, store_get(st, observation, SV_LIT("a"), STORE_NOW, a, &v, e));
+    FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("a-"), STORE_NOW, a, &v, e));
     struct buf b = BUF_INIT(1 << 20);
-    print_scan(&b, st, PATIENT, SV_NONE, SV_NONE, 3);
+    print_scan(&b, st, patient, SV_NONE, SV_NONE, 3);
     assert_int_equal(b.len, 0);
-    print_scan(&b, st, PATIENT, SV_NONE, SV_NONE, 2);
+    print_scan(&b, st, patient, SV_NONE, SV_NONE, 2);
     assert_non_null(strstr(b.ptr, "v2 t2"));
     buf_done(&b);
     arena_free(a);
@@ -145,40 +146,40 @@ static void conditions(struct store *st)
     struct store_write v1 = { .method = STORE_METHOD_UPDATE,
                               .condition = STORE_IF_VERSION,
                               .if_version = 1 };
-    FAILS(ERR_PRECONDITION, put(st, PATIENT, "c", 1, &v1, &c, e));
-    OK(put(st, PATIENT, "c", 1, &absent, &c, e));
-    FAILS(ERR_PRECONDITION, put(st, PATIENT, "c", 1, &absent, &c, e));
-    OK(put(st, PATIENT, "c", 1, &v1, &c, e));
-    FAILS(ERR_PRECONDITION, put(st, PATIENT, "c", 1, &v1, &c, e));
+    FAILS(ERR_PRECONDITION, put(st, patient, "c", 1, &v1, &c, e));
+    OK(put(st, patient, "c", 1, &absent, &c, e));
+    FAILS(ERR_PRECONDITION, put(st, patient, "c", 1, &absent, &c, e));
+    OK(put(st, patient, "c", 1, &v1, &c, e));
+    FAILS(ERR_PRECONDITION, put(st, patient, "c", 1, &v1, &c, e));
     struct store_write del = { .method = STORE_METHOD_DELETE };
-    OK(put(st, PATIENT, "c", 1, &del, &c, e));
+    OK(put(st, patient, "c", 1, &del, &c, e));
     FAILS(ERR_PRECONDITION,
-          put(st, PATIENT, "c", 1, &absent, &c, e)); /* a deleted id stays taken */
+          put(st, patient, "c", 1, &absent, &c, e)); /* a deleted id stays taken */
     struct store_write still = { .method = STORE_METHOD_UPDATE,
                                  .condition = STORE_IF_DELETED,
                                  .if_version = 2 };
-    FAILS(ERR_PRECONDITION, put(st, PATIENT, "c", 1, &still, &c, e)); /* that was none */
-    FAILS(ERR_PRECONDITION, put(st, PATIENT, "never", 1, &still, &c, e));
+    FAILS(ERR_PRECONDITION, put(st, patient, "c", 1, &still, &c, e)); /* that was none */
+    FAILS(ERR_PRECONDITION, put(st, patient, "never", 1, &still, &c, e));
     still.if_version = 3;
     struct store_write any = { .method = STORE_METHOD_UPDATE };
     for (int n = 0; n < 3; n++)
-        OK(put(st, PATIENT, "again", n, &any, &c, e));
-    FAILS(ERR_PRECONDITION, put(st, PATIENT, "again", 1, &still, &c, e)); /* 3, but there */
-    OK(put(st, PATIENT, "again", 1, &del, &c, e));
-    FAILS(ERR_PRECONDITION, put(st, PATIENT, "again", 1, &still, &c, e)); /* not this deletion */
+        OK(put(st, patient, "again", n, &any, &c, e));
+    FAILS(ERR_PRECONDITION, put(st, patient, "again", 1, &still, &c, e)); /* 3, but there */
+    OK(put(st, patient, "again", 1, &del, &c, e));
+    FAILS(ERR_PRECONDITION, put(st, patient, "again", 1, &still, &c, e)); /* not this deletion */
     still.if_version = 4;
-    OK(put(st, PATIENT, "again", 1, &still, &c, e));
+    OK(put(st, patient, "again", 1, &still, &c, e));
     char text[128];
-    struct store_write two[2] = { { .type = PATIENT,
+    struct store_write two[2] = { { .type = patient,
                                     .id = SV_LIT("d"),
                                     .method = STORE_METHOD_UPDATE,
                                     .body = body(text, 128, 1) },
-                                  { .type = PATIENT,
+                                  { .type = patient,
                                     .id = SV_LIT("d"),
                                     .method = STORE_METHOD_UPDATE,
                                     .body = body(text, 128, 1) } };
     FAILS(ERR_INVALID, store_commit(st, two, 2, &c, e));
-    two[1] = (struct store_write){ .type = PATIENT,
+    two[1] = (struct store_write){ .type = patient,
                                    .id = SV_LIT("nobody"),
                                    .method = STORE_METHOD_DELETE };
     uint64_t before = store_last(st).t;
@@ -186,7 +187,7 @@ static void conditions(struct store *st)
     assert_int_equal(store_last(st).t, before);
     struct arena *a = arena_new(1 << 20);
     struct store_version v;
-    FAILS(ERR_NOT_FOUND, store_get(st, PATIENT, SV_LIT("d"), STORE_NOW, a, &v, e));
+    FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("d"), STORE_NOW, a, &v, e));
     arena_free(a);
 }
 
@@ -195,19 +196,19 @@ static void bulk_is_invisible_until_published(struct store *st)
     struct store_bulk *one, *two;
     struct store_commit c, c1, c2;
     char t1[128], t2[128], t3[128];
-    struct store_bulk_item items[] = { { PATIENT, SV_LIT("b"), body(t1, 128, 1), 0 },
-                                       { PATIENT, SV_LIT("a"), body(t2, 128, 2), 1 },
-                                       { PATIENT, SV_LIT("b"), body(t3, 128, 3), 2 } };
-    struct store_bulk_item again[] = { { PATIENT, SV_LIT("a"), body(t2, 128, 2), 0 } };
+    struct store_bulk_item items[] = { { patient, SV_LIT("b"), body(t1, 128, 1), 0 },
+                                       { patient, SV_LIT("a"), body(t2, 128, 2), 1 },
+                                       { patient, SV_LIT("b"), body(t3, 128, 3), 2 } };
+    struct store_bulk_item again[] = { { patient, SV_LIT("a"), body(t2, 128, 2), 0 } };
     OK(store_bulk_begin(st, &one, e));
     OK(store_bulk_begin(st, &two, e));
     OK(store_bulk_fill(one, items, 3, e));
     OK(store_bulk_fill(two, again, 1, e));
-    OK(put(st, PATIENT, "a", 9, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c, e));
+    OK(put(st, patient, "a", 9, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c, e));
     struct buf b = BUF_INIT(1 << 20), note = BUF_INIT(100);
-    print_scan(&b, st, PATIENT, SV_NONE, SV_NONE, STORE_NOW);
-    assert_non_null(strstr(b.ptr, "102/a v1 t1"));
-    assert_null(strstr(b.ptr, "102/b"));
+    print_scan(&b, st, patient, SV_NONE, SV_NONE, STORE_NOW);
+    assert_non_null(strstr(b.ptr, "Patient/a v1 t1"));
+    assert_null(strstr(b.ptr, "Patient/b"));
     OK(store_bulk_publish(&two, SV_LIT("job"), SV_LIT("half"), &c2, e)); /* the later load first */
     OK(store_bulk_publish(&one, SV_LIT("job"), SV_LIT("done"), &c1, e));
     assert_null(one);
@@ -216,19 +217,19 @@ static void bulk_is_invisible_until_published(struct store *st)
     assert_sv(buf_sv(&note), SV_LIT("done"));
     FAILS(ERR_NOT_FOUND, store_note_get(st, SV_LIT("jo"), &note, e));
     buf_clear(&b);
-    print_scan(&b, st, PATIENT, SV_NONE, SV_NONE, STORE_NOW);
+    print_scan(&b, st, patient, SV_NONE, SV_NONE, STORE_NOW);
     OK(buf_add_char(&b, 0, e));
-    assert_non_null(strstr(b.ptr, "102/a v3 t3"));
+    assert_non_null(strstr(b.ptr, "Patient/a v3 t3"));
     assert_non_null(strstr(b.ptr, "\"n\":3}")); /* the later line of the input */
     assert_null(strstr(b.ptr, "\"n\":1}"));
     buf_clear(&b);
     struct store_cursor *h;
-    OK(store_history(st, PATIENT, SV_LIT("a"), STORE_NOW, &h, e));
+    OK(store_history(st, patient, SV_LIT("a"), STORE_NOW, &h, e));
     print_cursor(&b, h);
     OK(buf_add_char(&b, 0, e));
-    assert_true(strncmp(b.ptr, "102/a v3 t3 m3", 14) == 0);
-    assert_non_null(strstr(b.ptr, "102/a v2 t2 m3"));
-    assert_non_null(strstr(b.ptr, "102/a v1 t1 m1"));
+    assert_true(strncmp(b.ptr, "Patient/a v3 t3 m3", 18) == 0);
+    assert_non_null(strstr(b.ptr, "Patient/a v2 t2 m3"));
+    assert_non_null(strstr(b.ptr, "Patient/a v1 t1 m1"));
     OK(store_bulk_begin(st, &one, e));
     OK(store_bulk_fill(one, items, 0, e));
     OK(store_bulk_publish(&one, SV_LIT("job"), SV_LIT("empty"), &c, e));
@@ -246,7 +247,7 @@ static void horizon_closes_the_instant(struct store *st)
     struct store_commit c, h, h2;
     for (int i = 0; i < 50; i++) {
         OK(store_horizon(st, &h, e));
-        OK(put(st, PATIENT, "h", i, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c, e));
+        OK(put(st, patient, "h", i, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c, e));
         assert_true(c.t == h.t + 1);
         assert_true(c.instant_ms > h.instant_ms);
         OK(store_horizon(st, &h2, e));
@@ -267,15 +268,15 @@ static void ids_that_cannot_be(struct store *st)
     memset(long_id, 'a', sizeof long_id);
     struct store_bulk *b;
     char text[128];
-    struct store_bulk_item loaded = { .type = PATIENT, .id = SV_LIT("abc") };
+    struct store_bulk_item loaded = { .type = patient, .id = SV_LIT("abc") };
     loaded.body = body(text, sizeof text, 1);
     OK(store_bulk_begin(st, &b, e));
     OK(store_bulk_fill(b, &loaded, 1, e));
     OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
     struct store_write corrected = { .method = STORE_METHOD_UPDATE };
-    OK(put(st, PATIENT, "abc", 2, &corrected, &c, e));
+    OK(put(st, patient, "abc", 2, &corrected, &c, e));
     sv longest = sv_make(long_id, FHIR_ID_MAX);
-    struct store_write w = { .type = PATIENT, .id = longest, .body = loaded.body };
+    struct store_write w = { .type = patient, .id = longest, .body = loaded.body };
     OK(store_commit(st, &w, 1, &c, e));
     const sv odd[] = { { "abc\0", 4 },
                        { "abc\0\0", 5 },
@@ -291,21 +292,21 @@ static void ids_that_cannot_be(struct store *st)
                        { long_id, FHIR_ID_MAX + 2 } };
     for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
         CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
-        FAILS(ERR_NOT_FOUND, store_get(st, PATIENT, odd[i], STORE_NOW, a, &v, e));
-        FAILS(ERR_NOT_FOUND, store_get(st, PATIENT, odd[i], 1, a, &v, e));
-        FAILS(ERR_NOT_FOUND, store_history(st, PATIENT, odd[i], STORE_NOW, &cur, e));
-        assert_false(store_is_near(st, PATIENT, odd[i]));
+        FAILS(ERR_NOT_FOUND, store_get(st, patient, odd[i], STORE_NOW, a, &v, e));
+        FAILS(ERR_NOT_FOUND, store_get(st, patient, odd[i], 1, a, &v, e));
+        FAILS(ERR_NOT_FOUND, store_history(st, patient, odd[i], STORE_NOW, &cur, e));
+        assert_false(store_is_near(st, patient, odd[i]));
         FAILS(ERR_NOT_FOUND, store_get(st, 0, SV_LIT("abc"), STORE_NOW, a, &v, e));
         FAILS(ERR_NOT_FOUND, store_get(st, 255, SV_LIT("abc"), STORE_NOW, a, &v, e));
-        OK(store_get(st, PATIENT, SV_LIT("abc"), STORE_NOW, a, &v, e));
+        OK(store_get(st, patient, SV_LIT("abc"), STORE_NOW, a, &v, e));
         assert_int_equal(v.version, 2);
-        OK(store_get(st, PATIENT, longest, STORE_NOW, a, &v, e));
+        OK(store_get(st, patient, longest, STORE_NOW, a, &v, e));
     }
     /* behind the longest id there is no other: a scan that goes on there begins with what follows it */
     char behind[FHIR_ID_MAX + 1];
     memcpy(behind, long_id, FHIR_ID_MAX);
     behind[FHIR_ID_MAX] = 1;
-    const struct store_range rest = { PATIENT, sv_make(behind, sizeof behind), SV_NONE };
+    const struct store_range rest = { patient, sv_make(behind, sizeof behind), SV_NONE };
     OK(store_scan(st, &rest, STORE_NOW, &cur, e));
     OK(store_cursor_next(cur, &v, e));
     assert_sv(v.id, SV_LIT("abc"));
@@ -358,7 +359,7 @@ static void random_commit(struct store *a, struct store *b)
     char text[4][128];
     size_t n = 1 + rnd(3);
     for (size_t i = 0; i < n; i++) {
-        wa[i] = (struct store_write){ .type = rnd(4) ? PATIENT : OBSERVATION,
+        wa[i] = (struct store_write){ .type = rnd(4) ? patient : observation,
                                       .id = sv_from(random_id()) };
         wa[i].method = rnd(4) ? STORE_METHOD_UPDATE : STORE_METHOD_DELETE;
         if (wa[i].method == STORE_METHOD_UPDATE)
@@ -391,7 +392,7 @@ static struct pair_of_bulks random_bulk(struct store *a, struct store *b)
     size_t n = 1 + rnd(40);
     for (size_t i = 0; i < n; i++) {
         (void)snprintf(ids[i], 24, "%s", random_id());
-        ia[i] = (struct store_bulk_item){ rnd(4) ? PATIENT : OBSERVATION, sv_from(ids[i]),
+        ia[i] = (struct store_bulk_item){ rnd(4) ? patient : observation, sv_from(ids[i]),
                                           body(text[i], 128, (int)rnd(1000)), i };
         ib[i] = ia[i];
     }
@@ -413,7 +414,7 @@ static void compare(struct store *a, struct store *b)
     OK(store_changed_types(b, after, t, tb, e));
     assert_memory_equal(ta, tb, sizeof ta);
     for (int k = 0; k < 2; k++) {
-        fhir_type type = k ? PATIENT : OBSERVATION;
+        fhir_type type = k ? patient : observation;
         sv from = rnd(2) ? SV_NONE : sv_from(random_id()),
            to = rnd(2) ? SV_NONE : sv_from(random_id());
         if (to.len && sv_cmp(to, from) < 0)
@@ -470,7 +471,7 @@ static void check_plan(struct store *st, size_t target)
 {
     struct arena *a = arena_new(16 << 20);
     for (int k = 0; k < 2; k++) {
-        fhir_type type = k ? PATIENT : OBSERVATION;
+        fhir_type type = k ? patient : observation;
         struct store_range *r;
         size_t n;
         OK(store_plan(st, type, target, a, &r, &n, e));
@@ -566,19 +567,19 @@ static void *write_for_ever(void *arg)
     for (int i = 0; !atomic_load(w->stop); i++) {
         char id[32], text[128];
         (void)snprintf(id, sizeof id, "r%u", (w->seed * 7919u + (unsigned)i) % 97);
-        struct store_write wr = { .type = PATIENT,
+        struct store_write wr = { .type = patient,
                                   .id = sv_from(id),
                                   .method = STORE_METHOD_UPDATE,
                                   .body = body(text, sizeof text, i) };
         struct store_commit c;
-        OK(store_commit(w->st, &wr, 1, &c, e));
-        assert_true(store_last(w->st).t >= c.t);
+        THREAD_OK(store_commit(w->st, &wr, 1, &c, e));
+        THREAD_TRUE(store_last(w->st).t >= c.t);
         if (i % 17 == 0) {
             struct store_bulk *b;
-            struct store_bulk_item it = { PATIENT, sv_from(id), wr.body, 0 };
-            OK(store_bulk_begin(w->st, &b, e));
-            OK(store_bulk_fill(b, &it, 1, e));
-            OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+            struct store_bulk_item it = { patient, sv_from(id), wr.body, 0 };
+            THREAD_OK(store_bulk_begin(w->st, &b, e));
+            THREAD_OK(store_bulk_fill(b, &it, 1, e));
+            THREAD_OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
         }
     }
     return NULL;
@@ -602,18 +603,19 @@ TEST(store, a_scan_as_of_t_stays_the_same_while_others_write)
     for (int i = 0; i < 20; i++) {
         buf_init(&first[i], 1 << 24);
         OK(store_horizon(st, &h[i], e));
-        print_scan(&first[i], st, PATIENT, SV_NONE, SV_NONE, h[i].t);
+        print_scan(&first[i], st, patient, SV_NONE, SV_NONE, h[i].t);
         int k = i / 2;
         buf_clear(&again);
-        print_scan(&again, st, PATIENT, SV_NONE, SV_NONE, h[k].t);
+        print_scan(&again, st, patient, SV_NONE, SV_NONE, h[k].t);
         assert_sv(buf_sv(&again), buf_sv(&first[k]));
     }
     atomic_store(&stop, true);
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
+    assert_threads_were_fine();
     for (int i = 0; i < 20; i++) {
         buf_clear(&again);
-        print_scan(&again, st, PATIENT, SV_NONE, SV_NONE, h[i].t);
+        print_scan(&again, st, patient, SV_NONE, SV_NONE, h[i].t);
         assert_sv(buf_sv(&again), buf_sv(&first[i]));
         buf_done(&first[i]);
     }
@@ -644,13 +646,13 @@ static void write_until_killed(const char *dir, int fd)
         struct fhir_body bd = body(text, sizeof text, i);
         if (i % 3) {
             struct store_write w = {
-                .type = PATIENT, .id = sv_from(id), .method = STORE_METHOD_UPDATE, .body = bd
+                .type = patient, .id = sv_from(id), .method = STORE_METHOD_UPDATE, .body = bd
             };
             if (store_commit(st, &w, 1, &c, e) != ERR_OK)
                 _exit(5);
         } else {
             struct store_bulk *b;
-            struct store_bulk_item it = { PATIENT, sv_from(id), bd, 0 };
+            struct store_bulk_item it = { patient, sv_from(id), bd, 0 };
             char count[24];
             (void)snprintf(count, sizeof count, "%llu", (unsigned long long)++n);
             if (store_bulk_begin(st, &b, e) || store_bulk_fill(b, &it, 1, e) ||
@@ -704,7 +706,7 @@ TEST(store, what_was_acknowledged_survives_kill_9)
         n = noted;
         /* every commit from 1 to the last is there: changes name them all */
         struct store_cursor *c;
-        OK(store_changes(st, &(struct store_range){ .type = PATIENT }, 0, STORE_NOW, &c, e));
+        OK(store_changes(st, &(struct store_range){ .type = patient }, 0, STORE_NOW, &c, e));
         struct store_version v;
         uint64_t sum = 0;
         while (store_cursor_next(c, &v, NULL) == ERR_OK)
@@ -737,25 +739,26 @@ static void large_ones_come_light(struct store *st)
     struct store_commit c;
     struct store_version v;
     struct store_cursor *cur;
-    OK(buf_add(&text, SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"g\",\"n\":7,\"x\":[\""), e));
+    static const char head[] = "{\"resourceType\":\"Patient\",\"id\":\"g\"";
+    OK(buf_add_fmt(&text, e, "%s,\"n\":7,\"x\":[\"", head));
     while (text.len <= LIMIT_WHOLE_BYTES)
         OK(buf_add(&text, SV_LIT("0123456789abcdef0123456789abcdef"), e));
     OK(buf_add(&text, SV_LIT("\"]}"), e));
-    struct fhir_body whole = { buf_sv(&text), 35, FHIR_HOLE_NO_META };
-    struct store_bulk_item item = { PATIENT, SV_LIT("g"), whole, 0 };
+    struct fhir_body whole = { buf_sv(&text), sizeof head - 1, FHIR_HOLE_NO_META };
+    struct store_bulk_item item = { patient, SV_LIT("g"), whole, 0 };
     OK(store_bulk_begin(st, &bulk, e));
     OK(store_bulk_fill(bulk, &item, 1, e));
     OK(store_bulk_publish(&bulk, SV_NONE, SV_NONE, &c, e));
-    struct store_write w = { .type = PATIENT, .id = SV_LIT("g"), .body = whole };
+    struct store_write w = { .type = patient, .id = SV_LIT("g"), .body = whole };
     w.method = STORE_METHOD_UPDATE;
     for (uint64_t t = 1; t <= 2; t++) {
         if (t == 2)
             OK(store_commit(st, &w, 1, &c, e));
-        OK(store_get_light(st, PATIENT, SV_LIT("g"), STORE_NOW, small, &v, e));
+        OK(store_get_light(st, patient, SV_LIT("g"), STORE_NOW, small, &v, e));
         check_light(&v, &whole, t);
-        OK(store_get(st, PATIENT, SV_LIT("g"), STORE_NOW, a, &v, e));
+        OK(store_get(st, patient, SV_LIT("g"), STORE_NOW, a, &v, e));
         assert_true(v.left_out == 0 && sv_eq(v.body.json, whole.json));
-        OK(store_scan(st, &(struct store_range){ .type = PATIENT }, STORE_NOW, &cur, e));
+        OK(store_scan(st, &(struct store_range){ .type = patient }, STORE_NOW, &cur, e));
         store_cursor_light(cur);
         OK(store_cursor_next(cur, &v, e));
         check_light(&v, &whole, t);
@@ -763,9 +766,9 @@ static void large_ones_come_light(struct store *st)
     }
     w.method = STORE_METHOD_DELETE;
     OK(store_commit(st, &w, 1, &c, e));
-    OK(store_get_light(st, PATIENT, SV_LIT("g"), STORE_NOW, small, &v, e));
+    OK(store_get_light(st, patient, SV_LIT("g"), STORE_NOW, small, &v, e));
     assert_true(v.method == STORE_METHOD_DELETE && v.left_out == 0 && v.version == 3);
-    OK(store_history(st, PATIENT, SV_LIT("g"), STORE_NOW, &cur, e));
+    OK(store_history(st, patient, SV_LIT("g"), STORE_NOW, &cur, e));
     store_cursor_light(cur);
     OK(store_cursor_next(cur, &v, e));
     assert_true(v.method == STORE_METHOD_DELETE && v.left_out == 0);
@@ -796,6 +799,8 @@ TEST(store, a_missing_or_locked_store_says_so)
 
 int main(int argc, char **argv)
 {
+    patient = fhir_type_find(SV_LIT("Patient"));
+    observation = fhir_type_find(SV_LIT("Observation"));
     if (argc == 3 && strcmp(argv[1], "--write") == 0)
         write_until_killed(argv[2], STDOUT_FILENO);
     const struct CMUnitTest tests[] = {
