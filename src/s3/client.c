@@ -9,8 +9,9 @@ static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 
 static void curl_up(void)
 {
+    /* no memory, or a broken TLS library */
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        abort(); /* no memory, or a broken TLS library */
+        abort();
 }
 
 static bool host_is_ip(sv host)
@@ -59,8 +60,9 @@ err_code s3_client_make(const struct s3_endpoint *ep, sv service, s3_credentials
                         void *cred_ctx, const atomic_bool *cancel, struct s3_client **out,
                         struct err *e)
 {
+    /* cannot happen with a static control */
     if (pthread_once(&curl_once, curl_up) != 0)
-        abort(); /* cannot happen with a static control */
+        abort();
     struct s3_client *c = calloc(1, sizeof *c);
     if (c == NULL)
         abort();
@@ -137,7 +139,8 @@ err_code s3_client_wait(const struct s3_client *c, unsigned ms, struct err *e)
             return ERR_OK;
         unsigned slice = ms < 20 ? ms : 20;
         struct timespec ts = { 0, (long)slice * 1000000 };
-        (void)nanosleep(&ts, NULL); /* a signal only makes the slice shorter */
+        /* a signal only makes the slice shorter */
+        (void)nanosleep(&ts, NULL);
         ms -= slice;
     }
 }

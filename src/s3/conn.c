@@ -48,7 +48,8 @@ static size_t on_receive(char *p, size_t size, size_t n, void *ctx)
     struct err e;
     if (buf_add(&conn->answer, sv_make(p, len), &e) != ERR_OK) {
         conn->overflow = true;
-        return 0; /* fewer than len: curl ends the transfer */
+        /* fewer than len: curl ends the transfer */
+        return 0;
     }
     return len;
 }
@@ -72,7 +73,8 @@ void s3_conn_free(struct s3_conn *conn)
         return;
     s3_conn_stop(conn);
     curl_easy_cleanup(conn->easy);
-    (void)curl_multi_cleanup(conn->multi); /* nothing is attached any more */
+    /* nothing is attached any more */
+    (void)curl_multi_cleanup(conn->multi);
     buf_done(&conn->answer);
     free(conn->window);
     free(conn);
@@ -124,7 +126,8 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
             abort();
     }
     SET(CURLOPT_URL, w->url);
-    SET(CURLOPT_PATH_AS_IS, 1L); /* keys may hold dots: the signature covers them as they stand */
+    /* keys may hold dots: the signature covers them as they stand */
+    SET(CURLOPT_PATH_AS_IS, 1L);
     SET(CURLOPT_HTTPHEADER, w->headers);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_FOLLOWLOCATION, 0L);
@@ -141,8 +144,9 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
     if (c->loopback)
         SET(CURLOPT_NOPROXY, "*");
     set_method(conn, w);
+    /* it was detached above */
     if (curl_multi_add_handle(conn->multi, conn->easy) != CURLM_OK)
-        abort(); /* it was detached above */
+        abort();
     conn->attached = true;
     conn->moved = -1;
     s3_conn_touch(conn);
@@ -158,7 +162,8 @@ static curl_off_t moved(struct s3_conn *conn)
 {
     curl_off_t up = 0, down = 0;
     long head = 0;
-    (void)curl_easy_getinfo(conn->easy, CURLINFO_SIZE_UPLOAD_T, &up); /* stay 0 on failure */
+    /* stay 0 on failure */
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_SIZE_UPLOAD_T, &up);
     (void)curl_easy_getinfo(conn->easy, CURLINFO_SIZE_DOWNLOAD_T, &down);
     (void)curl_easy_getinfo(conn->easy, CURLINFO_HEADER_SIZE, &head);
     return up + down + head;
@@ -197,8 +202,9 @@ s3_conn_state s3_conn_step(struct s3_conn *conn)
     } else if (now_us - conn->moved_at_us > (uint64_t)c->timeout_ms * 1000) {
         return CONN_STALLED;
     }
+    /* the reader has something to do */
     if (conn->window_to != had || conn->paused)
-        return CONN_RUNNING; /* the reader has something to do */
+        return CONN_RUNNING;
     if (curl_multi_poll(conn->multi, NULL, 0, CONN_SLICE_MS, NULL) != CURLM_OK) {
         conn->result = CURLE_FAILED_INIT;
         return CONN_DONE;
@@ -210,14 +216,16 @@ void s3_conn_stop(struct s3_conn *conn)
 {
     if (!conn->attached)
         return;
-    (void)curl_multi_remove_handle(conn->multi, conn->easy); /* attached: cannot fail */
+    /* attached: cannot fail */
+    (void)curl_multi_remove_handle(conn->multi, conn->easy);
     conn->attached = false;
 }
 
 long s3_conn_status(const struct s3_conn *conn)
 {
     long status = 0;
-    (void)curl_easy_getinfo(conn->easy, CURLINFO_RESPONSE_CODE, &status); /* stays 0 on failure */
+    /* stays 0 on failure */
+    (void)curl_easy_getinfo(conn->easy, CURLINFO_RESPONSE_CODE, &status);
     return status;
 }
 

@@ -52,7 +52,8 @@ bool s3_fault_code(sv xml, char code[64])
     if (xml.len == 0)
         return false;
     struct err e = { 0 };
-    IGNORE(s3_xml_parse(xml, find_code, code, &e)); /* a code read before the fault still counts */
+    /* a code read before the fault still counts */
+    IGNORE(s3_xml_parse(xml, find_code, code, &e));
     return code[0] != 0;
 }
 
@@ -149,7 +150,8 @@ void s3_fault_of(struct s3_conn *conn, s3_conn_state st, bool has_token, struct 
         return;
     }
     char code[64];
-    (void)s3_fault_code(buf_sv(&conn->answer), code); /* "" when there is none */
+    /* "" when there is none */
+    (void)s3_fault_code(buf_sv(&conn->answer), code);
     s3_fault_by_code(code, status, out);
     /* HEAD: S3 answers 400 without a body to an expired token. */
     if (status == 400 && code[0] == 0 && has_token)

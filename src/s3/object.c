@@ -1,4 +1,7 @@
 /* object.c - PutObject, HeadObject, DeleteObject, HeadBucket.
+ *
+ * Each is one request with its attempts (request.c). A body goes out with its SHA-256 as a checksum,
+ * so that S3 refuses bytes that the wire has changed.
  * Source: Amazon S3 API Reference. */
 #include "s3/s3_private.h"
 
@@ -73,7 +76,8 @@ err_code s3_bucket_head(struct s3_client *c, sv bucket, struct err *e)
     struct s3_request r = { .op = "HeadBucket", .method = "HEAD", .bucket = bucket };
     struct err why = { 0 };
     err_code rc = s3_request_run(c, &r, &why);
-    if (rc == ERR_NOT_FOUND) /* HEAD has no body, so no code: say what it means here */
+    /* HEAD has no body, so no code: say what it means here */
+    if (rc == ERR_NOT_FOUND)
         return ERR(e, rc, "S3 HeadBucket, bucket %.*s: bucket does not exist",
                    SV_FMT(sv_head(bucket, 64)));
     if (rc != ERR_OK && e)

@@ -98,8 +98,9 @@ static err_code advance(struct reader *r, bool head_only, struct err *e)
 {
     for (;;) {
         if (r->known && r->offset >= r->size) {
+            /* let curl see the end: the connection can stay */
             if (r->conn)
-                (void)s3_conn_step(r->conn); /* let curl see the end: the connection can stay */
+                (void)s3_conn_step(r->conn);
             drop(r);
             return ERR(e, ERR_EOF, "end of object");
         }
@@ -124,10 +125,12 @@ static err_code advance(struct reader *r, bool head_only, struct err *e)
             return ERR_OK;
         if (st == CONN_RUNNING)
             continue;
+        /* the end, seen above */
         if (st == CONN_DONE && good && r->conn->result == CURLE_OK && r->offset >= r->size)
-            continue; /* the end, seen above */
+            continue;
+        /* fewer bytes than the head promised */
         if (st == CONN_DONE && good && r->conn->result == CURLE_OK)
-            r->conn->result = CURLE_PARTIAL_FILE; /* fewer bytes than the head promised */
+            r->conn->result = CURLE_PARTIAL_FILE;
         TRY(failed(r, st, e));
     }
 }
@@ -172,13 +175,15 @@ err_code s3_object_open(struct s3_client *c, sv bucket, sv key, uint64_t offset,
     r->key = sv_make(r->bucket_key + bucket.len, key.len);
     struct err why = { 0 };
     err_code rc = advance(r, true, &why);
-    if (rc == ERR_EOF && !r->known) { /* 416: nothing from offset on, and nothing to resume */
+    /* 416: nothing from offset on, and nothing to resume */
+    if (rc == ERR_EOF && !r->known) {
         r->known = true;
         r->size = offset;
         rc = ERR_OK;
     }
+    /* an empty object: the first read says so */
     if (rc == ERR_EOF)
-        rc = ERR_OK; /* an empty object: the first read says so */
+        rc = ERR_OK;
     if (rc != ERR_OK) {
         reader_close(r);
         if (e)

@@ -135,7 +135,8 @@ err_code s3_request_next(struct s3_client *c, const char *op, sv bucket, struct 
     const char *of = bucket.len ? ", bucket " : "";
     bucket = sv_head(bucket, 64);
     if (f->renew && !at->renewed) {
-        at->renewed = true; /* at->refused_key tells the credentials function which to replace */
+        /* at->refused_key tells the credentials function which to replace */
+        at->renewed = true;
         return ERR_OK;
     }
     at->refused_key[0] = 0;
@@ -160,7 +161,8 @@ err_code s3_request_run(struct s3_client *c, const struct s3_request *r, struct 
     unsigned char digest[SHA256_LEN];
     struct s3_request req = *r;
     if (req.sha256 == NULL && req.body.len > 4096) {
-        hash_sha256_of(req.body, digest); /* once, not with each attempt */
+        /* once, not with each attempt */
+        hash_sha256_of(req.body, digest);
         req.sha256 = digest;
     }
     struct s3_conn *conn = s3_client_conn_take(c);

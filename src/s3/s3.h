@@ -21,10 +21,10 @@ typedef enum { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL } s
 struct s3_endpoint {
     sv url; /* http[s]://host[:port] */
     sv region;
-    s3_addressing
-        addressing;        /* AUTO: path for IP addresses, localhost and ports; else virtual host */
-    unsigned max_attempts; /* 0: 6 */
-    unsigned timeout_ms;   /* without any progress; 0: 30000 */
+    /* AUTO: path for IP addresses, localhost and ports; else virtual host */
+    s3_addressing addressing;
+    unsigned max_attempts;       /* 0: 6 */
+    unsigned timeout_ms;         /* without any progress; 0: 30000 */
     unsigned connect_timeout_ms; /* 0: 5000 */
 };
 
@@ -71,8 +71,9 @@ MUST_USE err_code s3_bucket_head(struct s3_client *c, sv bucket, struct err *e);
 /* Multipart, for what does not fit into memory: parts of at least 5 MiB but the last, numbered
  * from 1. */
 struct s3_upload;
+/* p->body is ignored */
 MUST_USE err_code s3_upload_begin(struct s3_client *c, const struct s3_put *p,
-                                  struct s3_upload **out, struct err *e); /* p->body is ignored */
+                                  struct s3_upload **out, struct err *e);
 MUST_USE err_code s3_upload_part(struct s3_upload *u, sv bytes, struct err *e);
 MUST_USE err_code s3_upload_complete(struct s3_upload **u, struct err *e);
 void s3_upload_abort(struct s3_upload *u);

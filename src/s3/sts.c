@@ -1,4 +1,7 @@
 /* sts.c - AssumeRole.
+ *
+ * One POST with a form, signed with fhirlake's own credentials; the answer is XML (xml.c). A client
+ * is made for each call, because a call comes once in an hour for each role.
  * Source: AWS STS API Reference, "AssumeRole" (query protocol, version 2011-06-15). */
 #include "s3/s3_private.h"
 
@@ -13,7 +16,8 @@ static err_code give_own(void *ctx, sv refused_key_id, struct arena *a, struct s
                          struct err *e)
 {
     const struct fixed *f = ctx;
-    (void)refused_key_id; /* there are no others */
+    /* there are no others */
+    (void)refused_key_id;
     out->access_key_id = arena_sv(a, f->own->access_key_id);
     out->secret_key = arena_sv(a, f->own->secret_key);
     out->session_token = arena_sv(a, f->own->session_token);

@@ -188,7 +188,8 @@ err_code s3_upload_complete(struct s3_upload **up, struct err *e)
             *e = why;
         return rc;
     }
-    u->id = SV_NONE; /* nothing to abort any more */
+    /* nothing to abort any more */
+    u->id = SV_NONE;
     s3_upload_abort(u);
     *up = NULL;
     return ERR_OK;

@@ -26,7 +26,8 @@ struct walk {
 static void stop(struct walk *w, err_code rc)
 {
     w->rc = rc;
-    (void)XML_StopParser(w->parser, XML_FALSE); /* fails only when already stopped */
+    /* fails only when already stopped */
+    (void)XML_StopParser(w->parser, XML_FALSE);
 }
 
 static void on_start(void *ctx, const XML_Char *name, const XML_Char **attrs)
@@ -90,8 +91,9 @@ err_code s3_xml_parse(sv xml, s3_xml_fn fn, void *ctx, struct err *e)
 {
     struct walk *w = calloc(1, sizeof *w);
     XML_Parser p = XML_ParserCreate(NULL);
+    /* out of memory; the length is bounded where the answer is read */
     if (w == NULL || p == NULL || xml.len > S3_LIST_ANSWER_MAX)
-        abort(); /* out of memory; the length is bounded where the answer is read */
+        abort();
     w->parser = p;
     w->fn = fn;
     w->ctx = ctx;

@@ -1,4 +1,5 @@
-/* contained.c - the resources that stand inside another, by id, and which of them a chain has looked at.
+/* contained.c - the resources that stand inside another, by id, and which of them a chain has
+ * looked at.
  * Source: FHIR R4 references.html#contained; search.html 3.1.1.5.5 (chains look inside). */
 #include "search/search_private.h"
 
@@ -29,7 +30,8 @@ static int by_id(const void *a, const void *b)
 {
     const struct contained_item *x = a, *y = b;
     int c = sv_cmp(x->id, y->id);
-    return c ? c : (x->root > y->root) - (x->root < y->root); /* as they stand */
+    /* as they stand */
+    return c ? c : (x->root > y->root) - (x->root < y->root);
 }
 
 static void find_all(struct contained *c)

@@ -17,8 +17,9 @@ bool is_counted(const struct search_param *p)
 {
     static const char *const names_one[] = { "identifier", "telecom", "phone", "email" };
     for (size_t i = 0; i < sizeof names_one / sizeof names_one[0]; i++)
+        /* few resources share a value: walking its entries is as fast */
         if (sv_eq_cstr(p->code, names_one[i]))
-            return false; /* few resources share a value: walking its entries is as fast */
+            return false;
     return p->kind == SEARCH_TOKEN && is_indexed(p);
 }
 
@@ -31,7 +32,8 @@ static void find_counted(void)
             if (of[i]->number >= counted.n)
                 counted.n = of[i]->number + 1;
     }
-    counted.bits = calloc(FHIR_TYPES_MAX, counted.n); /* lives as long as the process */
+    /* lives as long as the process */
+    counted.bits = calloc(FHIR_TYPES_MAX, counted.n);
     if (counted.bits == NULL)
         abort();
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
@@ -43,6 +45,7 @@ static void find_counted(void)
 
 bool search_is_counted(fhir_type type, uint16_t param)
 {
-    (void)pthread_once(&counted.once, find_counted); /* cannot fail */
+    /* cannot fail */
+    (void)pthread_once(&counted.once, find_counted);
     return param < counted.n && counted.bits[(size_t)type * counted.n + param];
 }

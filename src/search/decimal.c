@@ -1,6 +1,7 @@
-/* decimal.c - decimals as they are written: no digit is lost, so a decimal equals itself and differs from its
- * neighbour, however long it is. Doubles stand in for them where nearly is enough: in the index, whose ranges hold
- * more than a criterion means. Rounding keeps order, so a decimal within bounds has a double within theirs.
+/* decimal.c - decimals as they are written: no digit is lost, so a decimal equals itself and
+ * differs from its neighbour, however long it is. Doubles stand in for them where nearly is enough:
+ * in the index, whose ranges hold more than a criterion means. Rounding keeps order, so a decimal
+ * within bounds has a double within theirs.
  * Source: FHIR R4 datatypes.html#decimal, search.html 3.1.1.4.6 (implicit precision). */
 #include "search/search_private.h"
 
@@ -56,8 +57,9 @@ static bool spell(sv t, struct spelling *out)
     for (; n < t.len && (is_digit(t.ptr[n]) || (t.ptr[n] == '.' && point == SIZE_MAX)); n++)
         if (t.ptr[n] == '.')
             point = n;
+    /* no digit */
     if (n == (point != SIZE_MAX))
-        return false; /* no digit */
+        return false;
     s.digits = sv_head(t, n);
     s.behind = point == SIZE_MAX ? 0 : (int64_t)(n - point - 1);
     if (n < t.len &&
@@ -100,8 +102,9 @@ static int digits_cmp(sv a, sv b)
     for (;;) {
         i += i < a.len && a.ptr[i] == '.';
         k += k < b.len && b.ptr[k] == '.';
+        /* the last digit of either is not 0 */
         if (i == a.len || k == b.len)
-            return (i < a.len) - (k < b.len); /* the last digit of either is not 0 */
+            return (i < a.len) - (k < b.len);
         if (a.ptr[i] != b.ptr[k])
             return a.ptr[i] < b.ptr[k] ? -1 : 1;
         i++;
@@ -130,7 +133,8 @@ double decimal_near(sv text)
         abort();
     memcpy(copy, text.ptr, text.len);
     copy[text.len] = 0;
-    double v = strtod(copy, NULL); /* rounds to the nearest, whatever the digits; may be infinite */
+    /* rounds to the nearest, whatever the digits; may be infinite */
+    double v = strtod(copy, NULL);
     if (copy != room)
         free(copy);
     return v;
@@ -189,10 +193,12 @@ err_code decimal_query(sv text, bool about, struct arena *a, struct search_numbe
             less[n++] = s.digits.ptr[i];
     memcpy(more, less, n);
     bool zero = value->exact.sign == 0, minus = s.minus && !zero;
-    if (about) { /* nine and eleven tenths */
+    /* nine and eleven tenths */
+    if (about) {
         times(less, n, 9);
         times(more, n, 11);
-    } else { /* half of the last digit, to either side */
+    } else {
+        /* half of the last digit, to either side */
         if (!zero)
             less_one(less, n);
         less[n] = more[n] = '5';
@@ -205,10 +211,12 @@ err_code decimal_query(sv text, bool about, struct arena *a, struct search_numbe
 
 /* ---- order ---- */
 
-/* Bytes whose order is that of the decimals: what it is, its magnitude, its digits as far as there is room. */
+/* Bytes whose order is that of the decimals: what it is, its magnitude, its digits as far as there
+ * is room. */
 size_t decimal_order(const struct search_decimal *d, unsigned char *out, size_t max)
 {
-    const unsigned char turn = d->sign < 0 ? 0xFF : 0; /* the more, the less */
+    /* the more, the less */
+    const unsigned char turn = d->sign < 0 ? 0xFF : 0;
     size_t n = 0;
     out[n++] = (unsigned char)(d->sign == 0 ? 2 : d->infinite ? 2 + 2 * d->sign : 2 + d->sign);
     if (d->sign == 0 || d->infinite)
@@ -219,6 +227,7 @@ size_t decimal_order(const struct search_decimal *d, unsigned char *out, size_t 
     for (size_t i = 0; i < d->digits.len && n + 1 < max; i++)
         if (d->digits.ptr[i] != '.')
             out[n++] = (unsigned char)d->digits.ptr[i] ^ turn;
-    out[n++] = turn; /* the end: below every digit, or above */
+    /* the end: below every digit, or above */
+    out[n++] = turn;
     return n;
 }

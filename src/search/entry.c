@@ -1,20 +1,23 @@
 /* entry.c - the bytes of an index entry, and which entries a value has.
  *
- *   token        7 bytes of a hash of the code in lower case, 2 of the code as it stands (0 where case means
- *                nothing), 4 of the system (0 for none, all bits where the element implies it)
- *   uri          6 bytes of a hash of the URI without |version
- *   reference    'r', 6 bytes of a hash of the id (of the URL without version when it does not end in Type/id)
- *                'i', 6 bytes of a hash of identifier.value in lower case
- *                what a "#x" leads to, type and contents of the contained resource (an entry of its own, as it
- *                would have them by itself; references to other contained ones have a 'c' beside the 'r'):
- *                'c', type, 0, 0                       there is one of that type
- *                'c', type, parameter (2), entry       and it has this entry
- *                'd'                                   there are more than are listed
- *   string       the folded text, read without its joints and with blanks for them, at most STRING_CUT bytes, 0x00;
- *                of a name from each part on
- *   number, quantity   'S', value; a Range, or one with a comparator: 'L', low and 'H', high       8 bytes, ordered as
- *                doubles are, the nearest to the decimal
- *   date         'S', start when it is no longer than SHORT_S; else 'L', start and 'H', end     5 bytes, seconds
+ *   token      7 bytes of a hash of the code in lower case, 2 of the code as it stands (0 where
+ *              case means nothing), 4 of the system (0 for none, all bits where the element
+ *              implies it)
+ *   uri        6 bytes of a hash of the URI without |version
+ *   reference  'r', 6 bytes of a hash of the id (of the URL without version when it does not end
+ *              in Type/id)
+ *              'i', 6 bytes of a hash of identifier.value in lower case
+ *              'c', type, 0, 0                  a "#x" leads to a contained resource of that type
+ *              'c', type, parameter (2), entry  and it has this entry, one of those that it would
+ *                                               have by itself; references of its own to other
+ *                                               contained ones have a 'c' beside the 'r'
+ *              'd'                              there are more than are listed
+ *   string     the folded text, read without its joints and with blanks for them, at most
+ *              STRING_CUT bytes, 0x00; of a name from each part on
+ *   number,    'S', value; a Range, or one with a comparator: 'L', low and 'H', high. 8 bytes,
+ *   quantity   ordered as doubles are, the nearest to the decimal
+ *   date       'S', start when it is no longer than SHORT_S; else 'L', start and 'H', end.
+ *              5 bytes, seconds
  *
  * So a criterion on one side of an interval looks at entries of that side, and a short interval
  * costs one entry. Seconds are cut, decimals rounded, hashes collide, strings end early: entries
@@ -144,8 +147,9 @@ struct entry contained_entry(fhir_type type, uint16_t param, sv value)
 static uint64_t ordered(double d)
 {
     uint64_t u;
+    /* -0 is 0 */
     if (d == 0)
-        d = 0; /* -0 is 0 */
+        d = 0;
     memcpy(&u, &d, 8);
     return u >> 63 ? ~u : u | 1ull << 63;
 }

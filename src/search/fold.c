@@ -1,13 +1,16 @@
-/* fold.c - what texts are compared by: letter case, accents, punctuation and white space that mean nothing are gone.
+/* fold.c - what texts are compared by: letter case, accents, punctuation and white space that mean
+ * nothing are gone.
  *
  *   "  St. Mary\u2019s   Hospital " -> st marys hospital        "Smith-Jones" -> smith|jones
  *
- * Case is folded, characters are taken apart (NFKD), marks go. White space at the ends goes, a run of it inside is
- * one blank. An apostrophe goes without a trace. Any other punctuation goes too, but where it stood between two
- * letters a FOLD_JOINT remembers it: a text with joints can be read in two ways, without them ("smithjones") and with
- * a blank for each ("smith jones"), and either is as good. Symbols (+ $ < and their like) are no punctuation.
+ * Case is folded, characters are taken apart (NFKD), marks go. White space at the ends goes, a run
+ * of it inside is one blank. An apostrophe goes without a trace. Any other punctuation goes too,
+ * but where it stood between two letters a FOLD_JOINT remembers it: a text with joints can be read
+ * in two ways, without them ("smithjones") and with a blank for each ("smith jones"), and either is
+ * as good. Symbols (+ $ < and their like) are no punctuation.
  *
- * Each character is folded by itself, so the fold of a text's beginning is the beginning of its fold.
+ * Each character is folded by itself, so the fold of a text's beginning is the beginning of its
+ * fold.
  * Source: FHIR R4 search.html 3.1.1.4.8; Unicode's categories P, Z, M. */
 #include "search/search_private.h"
 
@@ -92,7 +95,8 @@ static void take(struct folding *f, int32_t c)
 
 #define PARTS_OF_CHAR 32 /* of one character taken apart: Unicode's longest has 18 */
 
-/* One character beyond ASCII; *at moves behind it. False: not UTF-8, or no room (then *at stays). */
+/* One character beyond ASCII; *at moves behind it. False: not UTF-8, or no room (then *at
+ * stays). */
 static bool take_wide(struct folding *f, sv text, size_t *at)
 {
     const utf8proc_uint8_t *p = (const utf8proc_uint8_t *)(uintptr_t)(text.ptr + *at);
@@ -101,7 +105,8 @@ static bool take_wide(struct folding *f, sv text, size_t *at)
     if (n <= 0)
         return false;
     utf8proc_ssize_t n_parts = 0;
-    if (is_apostrophe(c)) { /* some would come apart into a blank and a mark */
+    /* some would come apart into a blank and a mark */
+    if (is_apostrophe(c)) {
         parts[n_parts++] = '\'';
     } else {
         int last = 0;
@@ -155,7 +160,8 @@ bool fold(sv text, struct folded *out)
             memcpy(more, out->room, f.len);
         f.out = out->more = more;
         run(&f, text, &at);
-        if (at == before) { /* with so much room it can only be what cannot be read */
+        /* with so much room it can only be what cannot be read */
+        if (at == before) {
             fold_done(out);
             return false;
         }

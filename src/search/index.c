@@ -98,7 +98,8 @@ struct listing {
     struct err *e;
 };
 
-/* Already listed for this parameter? Few are, as a rule; where many are, list_unique() comes behind. */
+/* Already listed for this parameter? Few are, as a rule; where many are, list_unique() comes
+ * behind. */
 static bool listed(const struct listing *l, sv x)
 {
     sv rest = sv_tail(buf_sv(l->out), l->first), v;
@@ -162,7 +163,8 @@ static uint64_t members_of(yyjson_val *root)
     return bits;
 }
 
-/* May p find something in a resource with these members? Most parameters find nothing in most resources. */
+/* May p find something in a resource with these members? Most parameters find nothing in most
+ * resources. */
 static bool may_find(const struct search_param *p, uint64_t members)
 {
     for (size_t i = 0; i < p->n_paths; i++)
@@ -254,8 +256,9 @@ static bool within(const struct search_driver *d, sv v)
 {
     for (size_t i = 0; i < d->n; i++) {
         const struct search_range *r = &d->ranges[i];
+        /* they are sorted */
         if (sv_cmp(v, sv_make(r->from, r->from_len)) < 0)
-            return false; /* they are sorted */
+            return false;
         if (r->to_len == 0 || sv_cmp(v, sv_make(r->to, r->to_len)) < 0)
             return true;
     }

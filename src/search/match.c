@@ -1,4 +1,10 @@
-/* match.c - does a resource meet a criterion? This decides; the index only proposes. */
+/* match.c - does a resource meet a criterion?
+ *
+ * The index only proposes resources; this decides, over the resource itself. Each kind of parameter
+ * has its comparison of one value with one term. A criterion holds when any of its terms meets any
+ * of the values that its parameter finds; modifiers, composites, chains and contained resources are
+ * built from that. A comparison that works through much text asks now and then whether its caller
+ * still waits (search_patience). */
 #include "search/search_private.h"
 
 #include <math.h>
@@ -21,13 +27,14 @@ static bool in_set(const struct search_criterion *c, fhir_type type, sv id)
 static struct search_decimal end_of(sv text, const struct search_decimal *none)
 {
     struct search_decimal d = *none;
+    /* JSON's grammar of numbers is within ours */
     if (text.ptr && !decimal_parse(text, &d))
-        d = *none; /* JSON's grammar of numbers is within ours */
+        d = *none;
     return d;
 }
 
-/* The target is [l, h], without an end that is open; the query's number is exact, but for eq and ap, which mean the
- * numbers within [lo, hi) and [lo, hi]. Source: search.html#prefix. */
+/* The target is [l, h], without an end that is open; the query's number is exact, but for eq and
+ * ap, which mean the numbers within [lo, hi) and [lo, hi]. Source: search.html#prefix. */
 static bool number_matches(const struct search_term *t, const struct search_value *v)
 {
     const struct search_decimal l = end_of(v->lo, &decimal_beginless),
@@ -148,8 +155,8 @@ static bool is_urn(sv text)
     return text.len >= 4 && sv_eq_nocase(sv_head(text, 4), SV_LIT("urn:"));
 }
 
-/* Is `below` below `above`: does it begin so? A URN has nothing below it, and a URL with a version nothing but the
- * versions within that one. Source: search.html 3.1.1.4.9. */
+/* Is `below` below `above`: does it begin so? A URN has nothing below it, and a URL with a version
+ * nothing but the versions within that one. Source: search.html 3.1.1.4.9. */
 static bool uri_below(const struct search_param *p, sv above, sv below)
 {
     const bool urn = is_urn(above) || is_urn(below);
@@ -230,7 +237,8 @@ static bool reference_matches(const struct search_context *cx, const struct sear
         return true;
     if (v->text.len == 0)
         return false;
-    if (sv_eq(t->text, v->text)) /* whatever it is, it is the same */
+    /* whatever it is, it is the same */
+    if (sv_eq(t->text, v->text))
         return true;
     /* a canonical without a version asks for any version */
     return sv_find(t->text, '|') == t->text.len && sv_eq(t->text, canonical_url(v->text));
@@ -239,7 +247,8 @@ static bool reference_matches(const struct search_context *cx, const struct sear
 bool term_matches(const struct search_context *cx, const struct search_criterion *c,
                   search_kind kind, const struct search_term *t, const struct search_value *v)
 {
-    if (c->modifier == SEARCH_MOD_TEXT) /* a string search over the text beside the code */
+    /* a string search over the text beside the code */
+    if (c->modifier == SEARCH_MOD_TEXT)
         return fold_meets(kind == SEARCH_REFERENCE ? v->code : v->text,
                           kind == SEARCH_STRING ? FOLD_ANYWHERE : FOLD_START, &t->folded);
     switch (kind) {
@@ -267,7 +276,8 @@ bool term_matches(const struct search_context *cx, const struct search_criterion
 #define PATIENCE_BYTES (256u << 10) /* compared between two looks: under a millisecond */
 #define STEP_BYTES     64u          /* what a comparison costs beside its texts */
 
-/* A value that is as large as a resource may be is compared with each of many terms: that takes its time. */
+/* A value that is as large as a resource may be is compared with each of many terms: that takes its
+ * time. */
 static bool goes_on(const struct search_context *cx, const struct search_value *v)
 {
     struct search_patience *p = cx->patience;
@@ -398,7 +408,8 @@ static bool composite_matches(const struct search_context *cx, const struct sear
 static bool id_matches(const struct search_criterion *c, const struct search_subject *s)
 {
     for (size_t i = 0; i < c->n_terms; i++)
-        if (!c->terms[i].has_system && sv_eq(c->terms[i].code, s->id)) /* ids have none */
+        /* ids have none */
+        if (!c->terms[i].has_system && sv_eq(c->terms[i].code, s->id))
             return true;
     return false;
 }
@@ -411,7 +422,8 @@ static bool instant_matches(const struct search_criterion *c, int64_t instant_ms
     return false;
 }
 
-/* inside: it is a contained resource, which has no id of its own, no instant, and nothing outside leads to it. */
+/* inside: it is a contained resource, which has no id of its own, no instant, and nothing outside
+ * leads to it. */
 static bool resource_meets(const struct search_context *cx, const struct search_criterion *c,
                            const struct search_subject *s, struct contained *in, bool inside)
 {

@@ -1,7 +1,9 @@
-/* moment.c - what was written is an interval: "2015-02" is a month. And references: "Patient/1" is a type and an id.
+/* moment.c - dates as intervals, and the parts of a reference.
  *
- * A leap second (23:59:60) is the last millisecond of its minute: it stays in its day, behind 23:59:59 and in front
- * of midnight. */
+ * A date that was written is an interval: "2015-02" is a month. A leap second (23:59:60) is the last
+ * millisecond of its minute: it stays in its day, behind 23:59:59 and in front of midnight.
+ * A reference such as "Patient/1" is a type and an id, and may have a base in front.
+ * Source: FHIR R4 datatypes.html#dateTime, references.html. */
 #include "search/search_private.h"
 
 #define DAY_MS 86400000LL
@@ -135,7 +137,8 @@ bool reference_parse(sv text, fhir_type *type, sv *id, sv *base)
     size_t h = sv_find(t, '#');
     t = sv_head(t, h);
     const char *version = NULL;
-    if (t.len && memchr(t.ptr, '_', t.len)) /* few have one */
+    /* few have one */
+    if (t.len && memchr(t.ptr, '_', t.len))
         version = memmem(t.ptr, t.len, "/_history/", 10);
     if (version)
         t = sv_head(t, (size_t)(version - t.ptr));

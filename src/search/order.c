@@ -1,4 +1,9 @@
-/* order.c - what a resource is sorted by under a parameter. Source: FHIR R4 search.html 3.1.1.6.1. */
+/* order.c - the key by which _sort compares a resource under a parameter.
+ *
+ * A key is bytes that compare as the values do: of several values the least counts, or for a
+ * descending order the greatest. Longer texts are cut. A resource without a value has an empty key
+ * and comes last.
+ * Source: FHIR R4 search.html 3.1.1.6.1. */
 #include "search/search_private.h"
 
 #define SORT_TEXT_CUT (SEARCH_SORT_KEY_MAX - 1)

@@ -1,5 +1,8 @@
-/* params.c - the table of parameters, and its paths as steps, made once at first use. The text of a path is
- * explained at the head of tools/gen_search_params.py. */
+/* params.c - the table of search parameters, and their paths as steps.
+ *
+ * A script makes the table from the official definitions (tools/gen_search_params.py, whose head
+ * explains the text of a path). Paths are compiled once, at the first use, and live as long as the
+ * process. Lookups go by type and code. */
 #include "search/search_private.h"
 
 #include <pthread.h>
@@ -60,8 +63,9 @@ const char *search_kind_name(search_kind k)
 
 static void *need(void *p)
 {
+    /* the table is constant: it fits or it never did */
     if (p == NULL)
-        abort(); /* the table is constant: it fits or it never did */
+        abort();
     return p;
 }
 
@@ -87,7 +91,8 @@ static void compile_step(sv text, struct search_step *out)
         out->pick = STEP_FIRST;
         return;
     }
-    (void)sv_cut(&in, '=', &member); /* the generator writes one */
+    /* the generator writes one */
+    (void)sv_cut(&in, '=', &member);
     out->pick = sv_eq(member, SV_LIT("has")) ? STEP_HAS : STEP_WITH;
     out->with = member;
     out->value = in;
@@ -113,7 +118,8 @@ static void compile_path(sv text, struct search_path *out)
         out->only = fhir_type_find(sv_tail(text, gt + 1));
         text = sv_head(text, gt);
     }
-    size_t colon = text.len; /* the last one: URLs hold some */
+    /* the last one: URLs hold some */
+    size_t colon = text.len;
     while (colon > 0 && text.ptr[colon - 1] != ':' && text.ptr[colon - 1] != ']')
         colon--;
     if (colon > 0 && text.ptr[colon - 1] == ':') {
@@ -158,19 +164,21 @@ static void compile_composite(sv text, struct search_param *p)
                   { "URI", SEARCH_URI } };
     sv part, kind;
     p->parts = need(arena_calloc(table.arena, count(text, ';'), sizeof *p->parts));
-    (void)sv_cut(&text, ';', &part); /* the generator writes one */
+    /* the generator writes one */
+    (void)sv_cut(&text, ';', &part);
     compile_paths(sv_trim(part), ',', &p->paths, &p->n_paths);
     while (sv_cut(&text, ';', &part)) {
         struct search_part *out = &p->parts[p->n_parts++];
         part = sv_trim(part);
-        (void)sv_cut(&part, ' ', &kind); /* the generator writes one */
+        /* the generator writes one */
+        (void)sv_cut(&part, ' ', &kind);
         for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
             if (sv_eq_cstr(kind, kinds[i].name))
                 out->kind = kinds[i].kind;
         compile_paths(part, '|', &out->paths, &out->n_paths);
     }
-    /* DocumentReference.relationship names its two components in the wrong order (FHIR R4): what stands in
-     * the elements decides. */
+    /* DocumentReference.relationship names its two components in the wrong order (FHIR R4): what
+     * stands in the elements decides. */
     for (size_t i = 0; i < p->n_parts; i++)
         if (p->parts[i].n_paths && sv_eq(p->parts[i].paths[0].datatype, SV_LIT("code")))
             p->parts[i].kind = SEARCH_TOKEN;
@@ -205,7 +213,8 @@ static void build(void)
             compile_composite(sv_from(rows[i].paths), p);
         else
             compile_paths(sv_from(rows[i].paths), '|', &p->paths, &p->n_paths);
-        fhir_type t = fhir_type_find(p->type); /* none for "*": counted at 0 */
+        /* none for "*": counted at 0 */
+        fhir_type t = fhir_type_find(p->type);
         table.n_of[t]++;
     }
     for (unsigned t = 0; t <= n_types; t++) {

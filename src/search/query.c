@@ -2,7 +2,8 @@
  *
  *   name[:modifier] = value,value,...     backslash escapes , $ | and itself
  *
- * Source: FHIR R4 search.html 3.1.1.4 (parameter types), 3.1.1.4.7 (modifiers), 3.1.1.5 (prefixes, escaping). */
+ * Source: FHIR R4 search.html 3.1.1.4 (parameter types), 3.1.1.4.7 (modifiers), 3.1.1.5 (prefixes,
+ * escaping). */
 #include "search/search_private.h"
 
 #include <math.h>
@@ -93,7 +94,8 @@ static err_code term_date(struct parse *p, sv text, struct search_term *t, struc
                      "a date is wanted, such as 2024-02, ge2024-02-07 or 2024-02-07T13:28:17Z "
                      "(a + in a query is %2B)",
                      e);
-    if (t->prefix == SEARCH_AP) { /* a tenth of the distance from now, both ways */
+    /* a tenth of the distance from now, both ways */
+    if (t->prefix == SEARCH_AP) {
         int64_t gap = p->cx->now_ms - t->lo_ms;
         gap = (gap < 0 ? -gap : gap) / 10;
         t->lo_ms -= gap;
@@ -118,7 +120,8 @@ static err_code term_text(struct parse *p, const struct search_criterion *c, str
 static err_code term_token(struct parse *p, sv text, struct search_term *t, struct err *e)
 {
     sv system, rest = text;
-    (void)cut_escaped(&rest, '|', &system); /* of a text that is there: always true */
+    /* of a text that is there: always true */
+    (void)cut_escaped(&rest, '|', &system);
     if (rest.ptr == NULL)
         return unescape(p, text, &t->code, e);
     t->has_system = true;
@@ -133,7 +136,8 @@ static err_code term_token(struct parse *p, sv text, struct search_term *t, stru
 static err_code term_of_type(struct parse *p, sv text, struct search_term *t, struct err *e)
 {
     sv system, code, rest = text;
-    (void)cut_escaped(&rest, '|', &system); /* of a text that is there: always true */
+    /* of a text that is there: always true */
+    (void)cut_escaped(&rest, '|', &system);
     if (!cut_escaped(&rest, '|', &code) || rest.len == 0 || code.len == 0)
         return wrong(p, ":of-type wants system|code|value", e);
     t->has_system = system.len > 0;
@@ -146,7 +150,8 @@ static err_code term_of_type(struct parse *p, sv text, struct search_term *t, st
 static err_code term_quantity(struct parse *p, sv text, struct search_term *t, struct err *e)
 {
     sv number, system, rest = text;
-    (void)cut_escaped(&rest, '|', &number); /* of a text that is there: always true */
+    /* of a text that is there: always true */
+    (void)cut_escaped(&rest, '|', &number);
     TRY(term_number(p, number, t, e));
     if (rest.ptr == NULL)
         return ERR_OK;

@@ -1,5 +1,9 @@
-/* ranges.c - criteria as ranges of index entries. A range may hold more than is meant, never less: whatever an entry
- * lost of its value (seconds, digits, the end of a text), its range has lost too. */
+/* ranges.c - a criterion as ranges of index entries.
+ *
+ * A range may hold more than the criterion means, never less: whatever an entry lost of its value
+ * (seconds, digits, the end of a text), the range has lost too. Ranges come out sorted and apart
+ * from each other. Where no range can hold every resource that is meant (:not, :missing, :contains
+ * and others) the answer is that the index cannot help. */
 #include "search/search_private.h"
 
 #include <math.h>
@@ -125,7 +129,8 @@ static bool string_ranges(struct ranging *g, search_modifier m, const struct sea
     return ok;
 }
 
-/* Entries whose value begins as those of a token may: in how many ways the code and its system can stand. */
+/* Entries whose value begins as those of a token may: in how many ways the code and its system can
+ * stand. */
 static size_t token_begins(const struct search_term *t, struct entry out[SEARCH_TOKEN_KEYS])
 {
     size_t n = 0;
@@ -144,7 +149,8 @@ static size_t token_begins(const struct search_term *t, struct entry out[SEARCH_
 static bool token_ranges(struct ranging *g, search_modifier m, const struct search_term *t)
 {
     struct entry x[SEARCH_TOKEN_KEYS];
-    if (m == SEARCH_MOD_OF_TYPE) { /* the system is that of the identifier's type */
+    /* the system is that of the identifier's type */
+    if (m == SEARCH_MOD_OF_TYPE) {
         x[0] = code_entry(t->code, true);
         x[0].len = FOLDED_LEN;
         return point(g, x[0]);
@@ -238,7 +244,8 @@ static bool composite_ranges(const struct search_criterion *c, fhir_type type, s
 static bool ranges_of(const struct search_criterion *c, fhir_type type, bool inner, struct arena *a,
                       struct search_driver *out);
 
-/* No contained resource has an id of its own, an instant, or anything that leads to it from outside. */
+/* No contained resource has an id of its own, an instant, or anything that leads to it from
+ * outside. */
 static bool never_inside(const struct search_criterion *c)
 {
     return c->param == NULL ||
@@ -255,7 +262,8 @@ static bool add_inside(struct ranging *g, fhir_type type, uint16_t param,
     struct entry to = contained_entry(type, param, sv_make(r->to, r->to_len));
     if (!add_range(g, from, to))
         return false;
-    if (r->to_len) { /* it is not in: no successor of it */
+    /* it is not in: no successor of it */
+    if (r->to_len) {
         memcpy(g->ranges[g->n - 1].to, to.v, to.len);
         g->ranges[g->n - 1].to_len = to.len;
     }

@@ -1,13 +1,14 @@
-/* search.h - search parameters of FHIR R4: what they find in a resource, what a query asks, whether the two
- * meet, and the keys under which a store can look candidates up.
+/* search.h - search parameters of FHIR R4: what they find in a resource, what a query asks, whether
+ * the two meet, and the keys under which a store can look candidates up.
  *
  *   resource --extract--> values --encode--> index entries (written with the version)
- *   query    --parse----> criteria --ranges--> entries to look at --match--> the resources that are meant
+ *   query    --parse----> criteria --ranges--> entries to look at --match--> resources
  *
- * An index is only ever asked for candidates: ranges may cover more than the criterion means (hashes, cut
- * strings), never less, and search_match() decides over the resource itself. Pure functions, no store; all
- * calls are thread-safe.
- * Source: FHIR R4 search.html; parameters from the official definitions (tools/gen_search_params.py).
+ * An index is only ever asked for candidates: ranges may cover more than the criterion means
+ * (hashes, cut strings), never less, and search_match() decides over the resource itself. Pure
+ * functions, no store; all calls are thread-safe.
+ * Source: FHIR R4 search.html; parameters from the official definitions
+ * (tools/gen_search_params.py).
  * Limits: SEARCH_TERMS_MAX, SEARCH_VALUE_MAX.   Floor: search. */
 #pragma once
 #include "codec/json.h"
@@ -16,9 +17,10 @@
 #define SEARCH_TERMS_MAX 200u /* values of one criterion, divided by commas */
 #define SEARCH_KEY_MAX   32u  /* bytes of an index value */
 
-/* Form of the index entries that search_index() gives. Stores hold entries of the form of their day, and have them
- * made anew when it is an older one (docs/key-layout.md). 2: texts without punctuation, parts of names, decimals of
- * any size, leap seconds in their day, what contained resources hold. */
+/* Form of the index entries that search_index() gives. Stores hold entries of the form of their
+ * day, and have them made anew when it is an older one (docs/key-layout.md). 2: texts without
+ * punctuation, parts of names, decimals of any size, leap seconds in their day, what contained
+ * resources hold. */
 #define SEARCH_INDEX_FORM 2u
 
 typedef enum {
@@ -41,7 +43,8 @@ struct search_param {
     search_kind kind;
     sv type; /* "Patient", "*" for those of every type */
     sv code;
-    sv targets; /* types a reference may lead to, or codes of a composite's components, by comma; "*" any */
+    /* types a reference may lead to, or codes of a composite's components, by comma; "*" any */
+    sv targets;
     sv definition; /* last part of the SearchParameter's canonical URL */
     struct search_path *paths;
     size_t n_paths;
@@ -54,8 +57,8 @@ struct search_param {
 };
 /* NULL: the type has no such parameter. */
 const struct search_param *search_param_find(fhir_type type, sv code);
-/* HealthLake's createdAt: the instant of a resource's first version. It stands in no type's list and has no entries;
- * search_parse() knows it where the context says so. */
+/* HealthLake's createdAt: the instant of a resource's first version. It stands in no type's list
+ * and has no entries; search_parse() knows it where the context says so. */
 extern const struct search_param search_created_at;
 
 /* All of a type, in the order of their codes; those of every type among them. */
@@ -63,8 +66,9 @@ const struct search_param *const *search_params_of(fhir_type type, size_t *n);
 /* May the reference parameter lead to this type? */
 bool search_param_targets(const struct search_param *p, fhir_type type);
 
-/* Parameters of `member` any of which puts it into the compartment of an `owner` (Patient, Encounter,
- * Practitioner, RelatedPerson, Device). Writes at most SEARCH_COMPARTMENT_MAX; returns how many.
+/* Parameters of `member` any of which puts it into the compartment of an `owner` (Patient,
+ * Encounter, Practitioner, RelatedPerson, Device). Writes at most SEARCH_COMPARTMENT_MAX; returns
+ * how many.
  * Source: compartmentdefinition.html. */
 #define SEARCH_COMPARTMENT_MAX 16u
 size_t search_compartment(fhir_type owner, fhir_type member,
@@ -147,8 +151,8 @@ struct search_term { /* one of the values of which any is enough */
     struct search_text folded; /* string, :text */
     sv text;                   /* uri, reference as written */
     sv raw;                    /* as written, without escapes */
-    struct search_number lo, hi,
-        value; /* lo, hi: for eq the numbers that would be written so [lo, hi) */
+    /* lo, hi: for eq the numbers that would be written so [lo, hi) */
+    struct search_number lo, hi, value;
     int64_t lo_ms, hi_ms;
     fhir_type ref_type;
     sv ref_id;
@@ -172,19 +176,20 @@ struct search_criterion {
     bool missing; /* value of :missing */
     struct search_term *terms;
     size_t n_terms;
-    /* A chain or _has, once its inner search is done: sorted by search_id_cmp. is_set: terms are not used. */
+    /* A chain or _has, once its inner search is done: sorted by search_id_cmp. is_set: terms are
+     * not used. */
     bool is_set;
-    const struct search_id
-        *set; /* references lead to one of these; with param NULL: the resource is one */
+    /* references lead to one of these; with param NULL: the resource is one */
+    const struct search_id *set;
     size_t n_set;
-    const struct search_inside
-        *inside; /* or to a contained resource that one of these is about, and meets it */
+    /* or to a contained resource that one of these is about, and meets it */
+    const struct search_inside *inside;
     size_t n_inside;
 };
 int search_id_cmp(const void *a, const void *b);
 
-/* Of whoever waits while one resource is compared: asked every now and then, and `over` ends it. What search_match()
- * answers then, and until `ended` is taken back, means nothing. */
+/* Of whoever waits while one resource is compared: asked every now and then, and `over` ends it.
+ * What search_match() answers then, and until `ended` is taken back, means nothing. */
 struct search_patience {
     bool (*over)(void *ctx);
     void *ctx;
@@ -199,8 +204,9 @@ struct search_context {
 };
 /* One pair of a query, name without chain: "birthdate", "name:exact".
  *   type  searched type; FHIR_TYPE_NONE: parameters of every type only
- * ERR_NOT_FOUND: the type has no such parameter; ERR_INVALID: a modifier or a value that does not fit it;
- * ERR_UNSUPPORTED: known and not offered; ERR_TOO_LARGE. Strings owned by the arena or borrowed from value. */
+ * ERR_NOT_FOUND: the type has no such parameter; ERR_INVALID: a modifier or a value that does not
+ * fit it; ERR_UNSUPPORTED: known and not offered; ERR_TOO_LARGE. Strings owned by the arena or
+ * borrowed from value. */
 MUST_USE err_code search_parse(const struct search_context *cx, fhir_type type, sv name, sv value,
                                struct arena *a, struct search_criterion *out, struct err *e);
 
@@ -216,8 +222,8 @@ bool search_match(const struct search_context *cx, const struct search_criterion
                   const struct search_subject *s);
 
 /* ---- the index ---- */
-/* All entries of a resource, each as u16 length, u16 parameter (both little endian: private to the process),
- * value; by parameter, without doubles. Appended to out. */
+/* All entries of a resource, each as u16 length, u16 parameter (both little endian: private to the
+ * process), value; by parameter, without doubles. Appended to out. */
 MUST_USE err_code search_index(fhir_type type, yyjson_val *root, struct buf *out, struct err *e);
 /* Of one resource: no resource that comes in has as many bytes of entries. */
 #define SEARCH_ENTRIES_MAX ((size_t)4 << 30)
@@ -227,15 +233,17 @@ bool search_index_next(sv *list, uint16_t *param, sv *value);
 MUST_USE err_code search_index_newer(fhir_type type, yyjson_val *root, struct buf *out,
                                      struct err *e);
 
-/* An entry of a token is SEARCH_TOKEN_LEN bytes, the first SEARCH_CODE_LEN of its code, the rest of its system. */
+/* An entry of a token is SEARCH_TOKEN_LEN bytes, the first SEARCH_CODE_LEN of its code, the rest of
+ * its system. */
 #define SEARCH_TOKEN_LEN  13u
 #define SEARCH_CODE_LEN   9u
 #define SEARCH_TOKEN_KEYS 4u
-/* Do stores keep sums of its entries' values? Token parameters whose values many resources share. */
+/* Do stores keep sums of its entries' values? Token parameters whose values many resources
+ * share. */
 bool search_is_counted(fhir_type type, uint16_t param);
-/* Resources that meet the criterion are those with an entry whose value begins with one of *len bytes of values;
- * a resource may have several of them, so sums add up only when all but one are 0. Returns how many values; 0: ask
- * the resources. */
+/* Resources that meet the criterion are those with an entry whose value begins with one of *len
+ * bytes of values; a resource may have several of them, so sums add up only when all but one are 0.
+ * Returns how many values; 0: ask the resources. */
 MUST_USE size_t search_count_keys(const struct search_criterion *c, fhir_type type, uint16_t *param,
                                   unsigned char values[SEARCH_TOKEN_KEYS][SEARCH_TOKEN_LEN],
                                   size_t *len);
@@ -251,16 +259,18 @@ struct search_driver {
     bool inside;  /* entries of contained resources are among them */
     uint8_t form; /* of the entries: an index of an older form cannot be asked */
 };
-/* Ranges that hold an entry of every resource the criterion matches. False: the index cannot help. */
+/* Ranges that hold an entry of every resource the criterion matches. False: the index cannot
+ * help. */
 MUST_USE bool search_ranges(const struct search_criterion *c, fhir_type type, struct arena *a,
                             struct search_driver *out);
-/* First of the ranges' entries that the resource has: where a walk over them meets it first. False: none. */
+/* First of the ranges' entries that the resource has: where a walk over them meets it first. False:
+ * none. */
 bool search_first_entry(const struct search_driver *d, fhir_type type, yyjson_val *root,
                         unsigned char out[SEARCH_KEY_MAX], uint8_t *out_len);
 
 /* ---- order ---- */
 #define SEARCH_SORT_KEY_MAX 129u /* bytes of a sort key: longer texts are cut */
-/* Key of the resource under a parameter for _sort, comparable with memcmp: the least value, or for descending
- * the greatest. Empty: it has none (such resources come last). Appended to out. */
+/* Key of the resource under a parameter for _sort, comparable with memcmp: the least value, or for
+ * descending the greatest. Empty: it has none (such resources come last). Appended to out. */
 MUST_USE err_code search_sort_key(const struct search_param *p, const struct search_subject *s,
                                   bool descending, struct buf *out, struct err *e);

@@ -16,7 +16,8 @@ struct search_step {
     enum { STEP_ALL, STEP_FIRST, STEP_WITH, STEP_HAS } pick;
     sv with, value; /* STEP_WITH: member = value; STEP_HAS: an extension of that URL */
 };
-/* A bit for a member's name: a path whose first step has none of a resource's bits finds nothing in it. */
+/* A bit for a member's name: a path whose first step has none of a resource's bits finds nothing in
+ * it. */
 static inline uint64_t name_bit(sv name)
 {
     if (name.len == 0)
@@ -57,18 +58,20 @@ void contained_init(struct contained *c, yyjson_val *holder);
 void contained_done(struct contained *c);
 /* "#x" -> the resource of that id. NULL: there is none, or the text is no such reference. */
 struct contained_item *contained_find(struct contained *c, sv reference);
-/* Was it asked whether the item meets the criterion? From now on it was: a criterion looks at each item once, however
- * many references lead to it. */
+/* Was it asked whether the item meets the criterion? From now on it was: a criterion looks at each
+ * item once, however many references lead to it. */
 bool contained_asked(struct contained *c, const struct contained_item *item, const void *criterion);
 
 /* Call fn for what a path finds below `from`.
- *   in  NULL, or where references to contained resources are looked up when a path asks what type they lead to */
+ *   in  NULL, or where references to contained resources are looked up when a path asks what type
+ *       they lead to */
 void path_walk(const struct search_path *p, yyjson_val *root, yyjson_val *from,
                struct contained *in, search_element_fn fn, void *ctx);
 /* search_extract() that knows contained resources. */
 void extract_within(const struct search_param *p, yyjson_val *resource, struct contained *in,
                     search_value_fn fn, void *ctx);
-/* Parts are looked for in the first strings of names alone: entries grow no faster than the resource. */
+/* Parts are looked for in the first strings of names alone: entries grow no faster than the
+ * resource. */
 #define NAME_STRINGS_MAX 64u
 /* v, or *other: v as a string that begins where it begins, behind the first *n names. */
 static inline const struct search_value *name_within(const struct search_value *v, unsigned *n,
@@ -84,7 +87,8 @@ static inline const struct search_value *name_within(const struct search_value *
 void value_of_element(search_kind kind, yyjson_val *element, sv datatype,
                       const struct search_path *p, search_value_fn fn, void *ctx);
 
-/* "2015-02", "2015-02-07T13:28:17.5-05:00" -> [lo, hi); without a zone: UTC. Source: datatypes.html#dateTime */
+/* "2015-02", "2015-02-07T13:28:17.5-05:00" -> [lo, hi); without a zone: UTC.
+ * Source: datatypes.html#dateTime */
 bool moment_parse(sv text, int64_t *lo_ms, int64_t *hi_ms);
 
 /* ---- decimal.c ---- */
@@ -93,8 +97,8 @@ bool decimal_parse(sv text, struct search_decimal *out);
 int decimal_cmp(const struct search_decimal *a, const struct search_decimal *b);
 double decimal_near(sv text); /* of what decimal_parse() takes; may be infinite */
 extern const struct search_decimal decimal_endless, decimal_beginless;
-/* A query's number, and its bounds: half of the last digit that is written to either side, or with `about` a tenth
- * of it. ERR_INVALID: it is none. */
+/* A query's number, and its bounds: half of the last digit that is written to either side, or with
+ * `about` a tenth of it. ERR_INVALID: it is none. */
 MUST_USE err_code decimal_query(sv text, bool about, struct arena *a, struct search_number *value,
                                 struct search_number *lo, struct search_number *hi, struct err *e);
 #define DECIMAL_ORDER_MIN 16u
@@ -163,7 +167,8 @@ bool is_counted(const struct search_param *p); /* counted.c */
 /* Since which form entries of a kind are what they are. inside: those of contained resources. */
 unsigned form_since(search_kind kind, bool inside);
 
-/* "Patient/1", "http://x/fhir/Patient/1/_history/2" -> type, id, base; false: it does not end so. */
+/* "Patient/1", "http://x/fhir/Patient/1/_history/2" -> type, id, base; false: it does not end
+ * so. */
 bool reference_parse(sv text, fhir_type *type, sv *id, sv *base);
 /* Without "|version". */
 sv canonical_url(sv text);

@@ -1,5 +1,11 @@
-/* values.c - what a path finds, and what an element of each datatype is worth to each kind of parameter.
- * Source: FHIR R4 search.html, the tables of 3.1.1.4 for number, date, string, token, quantity, reference, uri. */
+/* values.c - the values that a parameter finds in a resource.
+ *
+ *   resource --path_walk--> elements --value_of_element--> values
+ *
+ * A path leads to elements; each element, by its datatype and the kind of the parameter, is worth
+ * one value or several (a CodeableConcept has one for each coding).
+ * Source: FHIR R4 search.html, the tables of 3.1.1.4 for number, date, string, token, quantity,
+ * reference, uri. */
 #include "search/search_private.h"
 
 /* ---- paths ---- */
@@ -186,7 +192,8 @@ static void tokens(const struct giver *g, yyjson_val *v, sv datatype)
     }
 }
 
-/* Numbers of a Range; a side that is missing has no end. One that ends before it begins holds nothing. */
+/* Numbers of a Range; a side that is missing has no end. One that ends before it begins holds
+ * nothing. */
 static bool range(yyjson_val *v, struct search_value *out)
 {
     struct search_decimal lo, hi;
@@ -300,8 +307,9 @@ static void dates(const struct giver *g, yyjson_val *v, sv datatype)
 static void reference(const struct giver *g, sv text, yyjson_val *v)
 {
     struct search_value r = { .text = text, .element = v };
+    /* for :text */
     if (yyjson_is_obj(v))
-        r.code = member(v, "display"); /* for :text */
+        r.code = member(v, "display");
     if (!reference_parse(text, &r.ref_type, &r.ref_id, &r.ref_base))
         r.ref_type = FHIR_TYPE_NONE;
     give(g, r);
@@ -309,7 +317,8 @@ static void reference(const struct giver *g, sv text, yyjson_val *v)
 
 static void references(const struct giver *g, yyjson_val *v, sv datatype)
 {
-    if (sv_eq(datatype, SV_LIT("Resource"))) { /* the first entry of a document or message */
+    /* the first entry of a document or message */
+    if (sv_eq(datatype, SV_LIT("Resource"))) {
         struct search_value r = { .element = v, .ref_id = member(v, "id"), .ref_base = SV_LIT("") };
         r.ref_type = fhir_type_find(member(v, "resourceType"));
         if (r.ref_type && r.ref_id.ptr)
@@ -335,7 +344,8 @@ static void extension(const struct giver *g, yyjson_val *v)
         sv type = sv_tail(name, 5);
         char lower[16];
         if (type.len < sizeof lower && !yyjson_is_obj(yyjson_obj_iter_get_val(key))) {
-            memcpy(lower, type.ptr, type.len); /* primitive types begin with a small letter */
+            /* primitive types begin with a small letter */
+            memcpy(lower, type.ptr, type.len);
             lower[0] = (char)(lower[0] | 0x20);
             type = sv_make(lower, type.len);
         }
@@ -420,7 +430,8 @@ void search_extract(const struct search_param *p, yyjson_val *resource, search_v
 void extract_within(const struct search_param *p, yyjson_val *resource, struct contained *in,
                     search_value_fn fn, void *ctx)
 {
-    if (is_exists(p)) { /* deceased: true or false for everybody */
+    /* deceased: true or false for everybody */
+    if (is_exists(p)) {
         bool there = false;
         search_elements(p, resource, see_deceased, &there);
         struct search_value v = { .kind = SEARCH_TOKEN,

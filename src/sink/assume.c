@@ -4,10 +4,10 @@
  *
  * One thread renews; the others go on with what is still valid, or wait for it. The lock is never
  * held over the call. Invariants:
- *   A1  an entry is there while somebody asks for it (n_users), and beyond that only with credentials:
- *       what was refused leaves nothing behind, however many names are tried
- *   A2  at most LIMIT_ASSUMED_ROLES entries stand with credentials and without users; the one that was asked
- *       for the longest time ago goes first */
+ *   A1  an entry is there while somebody asks for it (n_users), and beyond that only with
+ *       credentials: what was refused leaves nothing behind, however many names are tried
+ *   A2  at most LIMIT_ASSUMED_ROLES entries stand with credentials and without users; the one that
+ *       was asked for the longest time ago goes first */
 #include "sink/sink_private.h"
 
 #include "base/clock.h"
@@ -134,7 +134,8 @@ static struct entry *take_locked(struct assume_cache *c, const struct assume_who
 static void remove_locked(struct assume_cache *c, struct entry *en)
 {
     struct entry **p = &c->locked.buckets[en->hash % BUCKETS];
-    assert(en->n_users == 0); /* A1 */
+    /* A1 */
+    assert(en->n_users == 0);
     while (*p != en)
         p = &(*p)->next;
     *p = en->next;
@@ -142,7 +143,8 @@ static void remove_locked(struct assume_cache *c, struct entry *en)
     entry_free(en);
 }
 
-/* A2. A walk over all entries: it is made behind a call of STS, which takes a thousand times as long. */
+/* A2. A walk over all entries: it is made behind a call of STS, which takes a thousand times as
+ * long. */
 static void make_room_locked(struct assume_cache *c)
 {
     while (c->locked.n_kept > LIMIT_ASSUMED_ROLES) {
@@ -151,15 +153,17 @@ static void make_room_locked(struct assume_cache *c)
             for (struct entry *en = c->locked.buckets[i]; en; en = en->next)
                 if (en->n_users == 0 && (oldest == NULL || en->used < oldest->used))
                     oldest = en;
+        /* all are in use: whoever leaves last makes room */
         if (oldest == NULL)
-            return; /* all are in use: whoever leaves last makes room */
+            return;
         remove_locked(c, oldest);
     }
 }
 
 static void leave_locked(struct assume_cache *c, struct entry *en)
 {
-    assert(en->n_users > 0); /* A1 */
+    /* A1 */
+    assert(en->n_users > 0);
     if (--en->n_users == 0 && en->secrets == NULL)
         remove_locked(c, en);
     make_room_locked(c);
@@ -217,7 +221,8 @@ static void wait_locked(struct assume_cache *c)
     (void)pthread_cond_timedwait(&c->locked.renewed, &c->locked.lock, &until);
 }
 
-/* Renewed by this thread; the lock is given back over the call. was_valid: what is kept may be used meanwhile. */
+/* Renewed by this thread; the lock is given back over the call. was_valid: what is kept may be used
+ * meanwhile. */
 static err_code renew_locked(struct assume_cache *c, struct entry *en, const struct assume_who *who,
                              bool was_valid, struct arena *a, struct s3_credentials *out,
                              struct err *e)
@@ -236,9 +241,11 @@ static err_code renew_locked(struct assume_cache *c, struct entry *en, const str
         return copy(a, &en->cred, out, e);
     }
     bool still = was_valid && en->cred.expires_ms > c->now_ms();
+    /* STS is away; these still work */
     if (still && rc != ERR_DENIED)
-        return copy(a, &en->cred, out, e); /* STS is away; these still work */
-    drop_locked(c, en);                    /* expired, refused by S3, or by STS now */
+        return copy(a, &en->cred, out, e);
+    /* expired, refused by S3, or by STS now */
+    drop_locked(c, en);
     if (e)
         *e = why;
     return rc;

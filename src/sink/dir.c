@@ -114,7 +114,8 @@ err_code dir_parent_open(int bucket_fd, sv key, bool make, bool sync, int *fd, c
         return file_os_err(e, "cannot open the bucket");
     sv rest = key, seg;
     while (sv_cut(&rest, '/', &seg)) {
-        memcpy(leaf, seg.ptr, seg.len); /* at most 255: checked */
+        /* at most 255: checked */
+        memcpy(leaf, seg.ptr, seg.len);
         leaf[seg.len] = 0;
         if (rest.ptr == NULL)
             break;
@@ -171,7 +172,8 @@ static void prune(int bucket, sv key)
             key.len--;
         if (key.len == 0)
             return;
-        key.len--; /* the folder, without its slash */
+        /* the folder, without its slash */
+        key.len--;
         int parent;
         char leaf[256];
         struct err e = { 0 };
@@ -201,8 +203,9 @@ err_code dir_delete(const struct sink *s, sv key, struct err *e)
         close(parent);
     }
     close(bucket);
+    /* S3 deletes what is not there */
     if (rc == ERR_NOT_FOUND)
-        return ERR_OK; /* S3 deletes what is not there */
+        return ERR_OK;
     if (rc != ERR_OK && e)
         *e = why;
     return rc;
@@ -243,7 +246,8 @@ err_code dir_read(const struct sink *s, sv key, uint64_t offset, struct byte_rea
     char leaf[256];
     uint64_t bytes;
     TRY(find(s, key, &parent, leaf, e));
-    err_code rc = dir_stat_at(parent, leaf, &bytes, e); /* links, and what is no object */
+    /* links, and what is no object */
+    err_code rc = dir_stat_at(parent, leaf, &bytes, e);
     /* O_NONBLOCK: something else may stand there by now, and a pipe would hold us. */
     int fd =
         rc == ERR_OK ? openat(parent, leaf, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
@@ -261,7 +265,8 @@ err_code dir_read(const struct sink *s, sv key, uint64_t offset, struct byte_rea
             close(fd);
         return rc;
     }
-    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* a hint */
+    /* a hint */
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     struct dir_reader *r = malloc(sizeof *r);
     if (r == NULL)
         abort();
@@ -285,8 +290,10 @@ static void sweep_bucket(int fd)
         int f = openat(dirfd(d), de->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (f < 0)
             continue;
-        if (flock(f, LOCK_EX | LOCK_NB) == 0)        /* D2 */
-            (void)unlinkat(dirfd(d), de->d_name, 0); /* it is not listed anyway */
+        /* D2 */
+        /* it is not listed anyway */
+        if (flock(f, LOCK_EX | LOCK_NB) == 0)
+            (void)unlinkat(dirfd(d), de->d_name, 0);
         close(f);
     }
     closedir(d);

@@ -4,8 +4,9 @@
  *   write   blocks of SINK_WRITE_UNIT: digest, then write(2), while the block is in the cache
  *   commit  fsync (when configured), rename onto the key, fsync its folder
  *
- * Large pieces go out from the caller's memory; only small ones are gathered in a block. No room is taken on the
- * disk ahead: giving back what is too much waits for the disk where the file system discards it at once. */
+ * Large pieces go out from the caller's memory; only small ones are gathered in a block. No room is
+ * taken on the disk ahead: giving back what is too much waits for the disk where the file system
+ * discards it at once. */
 #include "sink/sink_private.h"
 
 #include "base/file.h"
@@ -52,7 +53,8 @@ err_code dir_file_create(const struct sink *s, sv key, struct dir_file **out, st
     if (rc == ERR_OK) {
         char id[33];
         rng_hex32(id);
-        (void)snprintf(f->temp, sizeof f->temp, SINK_TEMP_PREFIX "%s", id); /* fits */
+        /* fits */
+        (void)snprintf(f->temp, sizeof f->temp, SINK_TEMP_PREFIX "%s", id);
         f->fd = openat(f->bucket_fd, f->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                        0600);
         if (f->fd < 0)
@@ -176,8 +178,9 @@ void dir_file_free(struct dir_file *f)
 {
     if (f == NULL)
         return;
+    /* else the next sweep finds it */
     if (f->named)
-        (void)unlinkat(f->bucket_fd, f->temp, 0); /* else the next sweep finds it */
+        (void)unlinkat(f->bucket_fd, f->temp, 0);
     if (f->fd >= 0)
         close(f->fd);
     if (f->bucket_fd >= 0)

@@ -1,11 +1,14 @@
 /* dir_list.c - the directory store: what stands below a prefix, in key order.
  *
- * Folders are made by whoever may write a key, so neither their depth nor their number is ours to say:
- *   L1  one folder is open at a time, whatever the depth: each is walked to from its bucket, step by step and
- *       without following links, and is closed before one within it is entered
- *   L2  of a folder's names at most 2 * DIR_NAMES_MAX are in memory; a larger one is read several times
- *   L3  what has no key of ours (a path longer than SINK_KEY_MAX, a link, a device) is passed over as links are:
- *       no object of such a name can be read or written here, and it must not hide the others */
+ * Folders are made by whoever may write a key, so neither their depth nor their number is ours to
+ * say:
+ *   L1  one folder is open at a time, whatever the depth: each is walked to from its bucket, step
+ *       by step and without following links, and is closed before one within it is entered
+ *   L2  of a folder's names at most 2 * DIR_NAMES_MAX are in memory; a larger one is read several
+ *       times
+ *   L3  what has no key of ours (a path longer than SINK_KEY_MAX, a link, a device) is passed over
+ *       as links are: no object of such a name can be read or written here, and it must not hide
+ *       the others */
 #include "sink/sink_private.h"
 
 #include "base/file.h"
@@ -102,9 +105,10 @@ static err_code names_of(DIR *d, const char *after, struct names *out, struct er
             strncmp(de->d_name, SINK_TEMP_PREFIX, sizeof SINK_TEMP_PREFIX - 1) == 0)
             continue;
         struct stat st;
+        /* gone meanwhile, a link, a device */
         if (fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
             !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
-            continue; /* gone meanwhile, a link, a device */
+            continue;
         memcpy(name, de->d_name, strlen(de->d_name) + 1);
         names_add(&x, name, S_ISDIR(st.st_mode), after);
     }
@@ -118,7 +122,8 @@ static err_code names_of(DIR *d, const char *after, struct names *out, struct er
     return ERR_OK;
 }
 
-/* The folder of l's key, from the bucket on (L1). ERR_NOT_FOUND: it went away meanwhile, or is a link now. */
+/* The folder of l's key, from the bucket on (L1). ERR_NOT_FOUND: it went away meanwhile, or is a
+ * link now. */
 static err_code folder_open(struct listing *l, DIR **out)
 {
     int at = openat(l->bucket, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -128,7 +133,8 @@ static err_code folder_open(struct listing *l, DIR **out)
     while (rest.len && sv_cut(&rest, '/', &seg)) {
         char name[256];
         int next = -1;
-        memcpy(name, seg.ptr, seg.len); /* a name that the system gave, or a key that was checked */
+        /* a name that the system gave, or a key that was checked */
+        memcpy(name, seg.ptr, seg.len);
         name[seg.len] = 0;
         err_code rc = dir_step(at, name, false, false, &next, &l->why);
         close(at);
@@ -162,8 +168,9 @@ static err_code visit(struct listing *l, const struct names *x, DIR **d)
     for (size_t i = 0, had = l->len; i < x->n && rc == ERR_OK && !l->stopped; i++, l->len = had) {
         size_t len = strlen(x->items[i]);
         bool folder = x->items[i][len - 1] == '/';
+        /* L3 */
         if (l->len + len > SINK_KEY_MAX)
-            continue; /* L3 */
+            continue;
         if (!folder && *d == NULL)
             rc = folder_open(l, d);
         memcpy(l->key + l->len, x->items[i], len);
@@ -200,7 +207,8 @@ static err_code walk(struct listing *l)
     names_free(&x);
     if (d)
         closedir(d);
-    return rc == ERR_NOT_FOUND ? ERR_OK : rc; /* a deletion beside us took the folder away */
+    /* a deletion beside us took the folder away */
+    return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 
 /* What stands at the prefix itself: an object alone, or a folder. */
@@ -214,14 +222,16 @@ static err_code list_prefix(const struct sink *s, struct listing *l)
     if (rc == ERR_OK) {
         rc = s->folder ? ERR_NOT_FOUND : dir_stat_at(parent, leaf, &bytes, &l->why);
         if (rc == ERR_OK)
-            (void)l->each(l->ctx, s->prefix, bytes); /* the only one */
+            /* the only one */
+            (void)l->each(l->ctx, s->prefix, bytes);
         else if (fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
             st.st_mode = 0;
         close(parent);
     }
     if (S_ISDIR(st.st_mode))
         return s->below ? walk(l) : ERR_OK;
-    return rc == ERR_NOT_FOUND ? ERR_OK : rc; /* nothing below it */
+    /* nothing below it */
+    return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 
 err_code dir_list(const struct sink *s, sink_list_fn each, void *ctx, struct err *e)
@@ -229,7 +239,8 @@ err_code dir_list(const struct sink *s, sink_list_fn each, void *ctx, struct err
     struct listing l = { .each = each, .ctx = ctx };
     TRY(dir_bucket_open(s->world, s->bucket, false, &l.bucket, e));
     if (s->prefix.len) {
-        memcpy(l.key, s->prefix.ptr, s->prefix.len); /* checked when the sink was opened */
+        /* checked when the sink was opened */
+        memcpy(l.key, s->prefix.ptr, s->prefix.len);
         l.key[s->prefix.len] = '/';
         l.len = s->prefix.len + 1;
     }

@@ -56,7 +56,8 @@ static bool matches(sv pattern, sv text)
             p++;
             t++;
         } else if (star != SIZE_MAX) {
-            p = star + 1; /* let the last star take one byte more */
+            /* let the last star take one byte more */
+            p = star + 1;
             t = ++star_t;
         } else {
             return false;

@@ -1,7 +1,8 @@
 /* s3_file.c - one object of an S3 endpoint, written.
- * Up to max_bytes are gathered and sent by one PUT whose digest is ready by then; past that, the
- * object goes out in parts of 16 MiB (or of max_bytes, if that is less, but at least S3's floor)
- * and the buffer stays at one part. */
+ *
+ * Up to max_bytes are gathered and sent by one PUT, whose digest is ready by then. Past that the
+ * object goes out in parts of 16 MiB (or of max_bytes, if that is less, but at least the floor that
+ * S3 sets), and the buffer stays at one part. */
 #include "sink/sink_private.h"
 
 #define S3_HASH_BYTES (256u << 10) /* digest in steps that stay in the cache */
@@ -49,7 +50,8 @@ static void take_spare(struct sink_spares *p, struct buf *out)
     if (p->n)
         *out = p->bufs[--p->n];
     pthread_mutex_unlock(&p->lock);
-    out->max = max; /* of this file; what is allocated may be more */
+    /* of this file; what is allocated may be more */
+    out->max = max;
     out->len = 0;
 }
 
@@ -117,7 +119,8 @@ static err_code send_parts(struct s3_file *f, struct err *e)
 
 struct sink_digest *s3_file_digest(struct s3_file *f)
 {
-    return &f->digest; /* what was written is digested */
+    /* what was written is digested */
+    return &f->digest;
 }
 
 err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e)

@@ -1,8 +1,8 @@
 /* sending.c - objects on their way to a peer while their writer goes on.
  *
- * A sink's threads, SENDERS at most and made as they are needed, take the files in the order in which they were
- * given. A writer that is ahead by SENDERS objects waits: so many are held in memory, and so many connections
- * are busy. */
+ * A sink's threads, SENDERS at most and made as they are needed, take the files in the order in
+ * which they were given. A writer that is ahead by SENDERS objects waits: so many are held in
+ * memory, and so many connections are busy. */
 #include "sink/sink_private.h"
 
 #define SENDERS 8u
@@ -112,7 +112,8 @@ struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *f
         pthread_create(&x->threads[x->n_threads], NULL, send_all, x) == 0)
         x->n_threads++;
     else if (x->n_threads == 0)
-        abort(); /* no thread at all can be had */
+        /* no thread at all can be had */
+        abort();
     pthread_cond_signal(&x->given);
     pthread_mutex_unlock(&x->lock);
     return s;

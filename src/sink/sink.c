@@ -1,5 +1,7 @@
-/* sink.c - the calls of sink.h over the directory store or an S3 endpoint. Here, and only here,
- * each key is held against what the role may touch. */
+/* sink.c - the calls of sink.h over the directory store or an S3 endpoint.
+ *
+ * Each call chooses between the two and does what both have in common. Here, and only here, each key
+ * is held against what the role may touch. */
 #include "sink/sink_private.h"
 
 #include "base/file.h"
@@ -88,7 +90,8 @@ void sink_files_digest(struct sink_file *f, sv x, struct sink_file *g, sv y)
 err_code sink_file_commit(struct sink_file **fp, struct sink_object *out, struct err *e)
 {
     struct sink_file *f = *fp;
-    *fp = NULL; /* taken: what fails below leaves nothing behind */
+    /* taken: what fails below leaves nothing behind */
+    *fp = NULL;
     err_code rc = f->s3 ? s3_file_commit(f->s3, out, e) : dir_file_commit(f->dir, out, e);
     sink_file_abort(f);
     return rc;
@@ -106,7 +109,8 @@ err_code sink_file_send(struct sink_file **fp, struct sink_object *out,
     *fp = NULL;
     s3_file_end(f->s3, out);
     *sending = sink_senders_give(f->senders, f->s3);
-    f->s3 = NULL; /* given */
+    /* given */
+    f->s3 = NULL;
     sink_file_abort(f);
     return ERR_OK;
 }
@@ -211,7 +215,8 @@ static err_code s3_list(struct sink *s, sink_list_fn each, void *ctx, struct err
         struct err why = { 0 };
         err_code rc = stat_key(s, s->prefix, &bytes, &why);
         if (rc == ERR_OK) {
-            (void)each(ctx, s->prefix, bytes); /* the only one */
+            /* the only one */
+            (void)each(ctx, s->prefix, bytes);
             return ERR_OK;
         }
         /* A role may be refused the object of that name, and yet may list what is below it. */

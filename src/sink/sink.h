@@ -12,7 +12,8 @@
  * Directory buckets: a bucket is a folder; a missing one is ERR_NOT_FOUND ("bucket does not
  * exist"), never made silently - except that `make_buckets` (default on for the directory store)
  * makes it on a write, because that store has no other way to make one. Keys cannot escape their
- * bucket: "..", ".", empty segments, NUL and symbolic links are refused.   Floor: sink (uses s3). */
+ * bucket: "..", ".", empty segments, NUL and symbolic links are refused.
+ * Floor: sink (uses s3). */
 #pragma once
 #include "base/arena.h"
 #include "codec/ndjson.h"
@@ -40,8 +41,8 @@ struct sink_target {
     sv uri; /* s3://bucket[/prefix]; names below are appended with one '/' between */
     sv role_arn;
     sv kms_key_id; /* empty for reading */
-    sv account_id, source_arn,
-        session_name;          /* for the trust policy: SourceArn = data store's ARN */
+    /* for the trust policy: SourceArn = data store's ARN */
+    sv account_id, source_arn, session_name;
     const atomic_bool *cancel; /* or NULL: makes waits end with ERR_CANCELLED */
 };
 /* Resolves the role. ERR_DENIED: role unknown, may not be assumed, or may not touch this place.
@@ -60,8 +61,9 @@ MUST_USE err_code sink_probe_write(struct sink *s, struct err *e);
 MUST_USE err_code sink_probe_read(struct sink *s, struct err *e);
 
 /* ---- writing one object ---- */
-/* Could an object of this name stand below the prefix? Nothing is touched and no role is asked. ERR_INVALID says
- * which limit its key would break: 1,024 bytes, and what the directory store takes. */
+/* Could an object of this name stand below the prefix? Nothing is touched and no role is asked.
+ * ERR_INVALID says which limit its key would break: 1,024 bytes, and what the directory store
+ * takes. */
 MUST_USE err_code sink_name_check(const struct sink *s, sv name, struct err *e);
 struct sink_file; /* one thread */
 struct sink_object {
@@ -74,16 +76,19 @@ struct sink_object {
 MUST_USE err_code sink_file_create(struct sink *s, sv name, sv content_type, size_t max_bytes,
                                    struct sink_file **out, struct err *e);
 MUST_USE err_code sink_file_write(struct sink_file *f, sv bytes, struct err *e);
-/* Multiples of this are written as they stand, without being gathered: what a writer of much should give. */
+/* Multiples of this are written as they stand, without being gathered: what a writer of much should
+ * give. */
 #define SINK_WRITE_UNIT (128u << 10)
-/* Digests of what f and g will be given next (x and y: the same bytes must follow), side by side: one thread
- * that writes two files pays for one digest where hash_sha256_pairs() holds. Two different files. */
+/* Digests of what f and g will be given next (x and y: the same bytes must follow), side by side:
+ * one thread that writes two files pays for one digest where hash_sha256_pairs() holds. Two
+ * different files. */
 void sink_files_digest(struct sink_file *f, sv x, struct sink_file *g, sv y);
 /* Takes *f in any case: what fails leaves nothing behind. out may be NULL. */
 MUST_USE err_code sink_file_commit(struct sink_file **f, struct sink_object *out, struct err *e);
-/* Ends a file as sink_file_commit does, without waiting for a peer: the object is on its way, several of a sink side by
- * side, and *out says what it will be. Takes *f in any case. A writer that is ahead by eight objects waits for one to
- * end. The directory store has committed when this returns. *sending has to be waited for before the sink is closed. */
+/* Ends a file as sink_file_commit does, without waiting for a peer: the object is on its way,
+ * several of a sink side by side, and *out says what it will be. Takes *f in any case. A writer
+ * that is ahead by eight objects waits for one to end. The directory store has committed when this
+ * returns. *sending has to be waited for before the sink is closed. */
 struct sink_sending;
 MUST_USE err_code sink_file_send(struct sink_file **f, struct sink_object *out,
                                  struct sink_sending **sending, struct err *e);
@@ -92,11 +97,12 @@ bool sink_sending_is_over(const struct sink_sending *s);
 MUST_USE err_code sink_sending_wait(struct sink_sending **s, struct err *e);
 void sink_file_abort(struct sink_file *f);
 DEFINE_CLEANUP(struct sink_file, sink_file_abort)
-bool sink_keeps_objects(
-    const struct sink *s); /* an open file holds its object, up to max_bytes, in memory */
+/* an open file holds its object, up to max_bytes, in memory */
+bool sink_keeps_objects(const struct sink *s);
 /* Small object in one call. */
+/* out may be NULL */
 MUST_USE err_code sink_put(struct sink *s, sv name, sv content_type, sv bytes,
-                           struct sink_object *out, struct err *e); /* out may be NULL */
+                           struct sink_object *out, struct err *e);
 /* A local file as one object, in parts when it is large. */
 MUST_USE err_code sink_put_path(struct sink *s, sv name, sv content_type, const char *path,
                                 struct sink_object *out, struct err *e);

@@ -55,8 +55,9 @@ struct assume_who {
     sv role_arn, session_name, source_arn, source_account;
     const atomic_bool *cancel;
 };
+/* borrowed */
 struct assume_cache *assume_cache_new(const struct s3_endpoint *sts,
-                                      const struct s3_credentials *own); /* borrowed */
+                                      const struct s3_credentials *own);
 void assume_cache_free(struct assume_cache *c);
 /* Before the first call: another clock than the wall's, for tests of what expires. */
 void assume_cache_clock(struct assume_cache *c, int64_t (*now_ms)(void));
@@ -75,8 +76,8 @@ struct sink_world {
     struct roles *roles;         /* or NULL */
     struct assume_cache *assume; /* or NULL */
 };
-/* Memory of objects that are out, for the next ones: taking 32 MiB from the system anew for each object costs
- * more than sending them. No more than were open at once; gone with the sink. */
+/* Memory of objects that are out, for the next ones: taking 32 MiB from the system anew for each
+ * object costs more than sending them. No more than were open at once; gone with the sink. */
 #define SINK_SPARES_MAX 32u
 struct sink_spares {
     pthread_mutex_t lock;

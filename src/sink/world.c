@@ -1,4 +1,8 @@
-/* world.c - the configured outside, and opening a place in it under a role. */
+/* world.c - the configured outside, and opening a place in it under a role.
+ *
+ * A world is made once, from the configuration: a directory or an S3 endpoint, and what says whose
+ * credentials are used (an STS endpoint, a roles file, or both). Opening a sink checks the place and
+ * the role at once, so that a refusal is seen before a job exists. */
 #include "sink/sink_private.h"
 
 #include "base/file.h"
@@ -100,7 +104,8 @@ static err_code give_credentials(void *ctx, sv refused_key_id, struct arena *a,
     struct sink *s = ctx;
     if (s->world->assume)
         return assume_cache_get(s->world->assume, &s->who, refused_key_id, a, out, e);
-    *out = s->role->cred; /* the roles outlive every sink, so there is nothing to copy */
+    /* the roles outlive every sink, so there is nothing to copy */
+    *out = s->role->cred;
     return ERR_OK;
 }
 
@@ -173,7 +178,8 @@ static err_code resolve_role(struct sink *s, struct err *e)
             return ERR(e, ERR_DENIED, "the role may not use this KMS key: %.*s",
                        SV_FMT(sv_head(s->kms_key_id, 128)));
     }
-    if (w->assume) { /* now, so that a refusal is seen before a job exists */
+    /* now, so that a refusal is seen before a job exists */
+    if (w->assume) {
         CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
         struct s3_credentials cred;
         TRY(assume_cache_get(w->assume, &s->who, SV_NONE, a, &cred, e));

@@ -2,7 +2,8 @@
  *
  * A URI is a scheme, a colon and a place; a path without a scheme means RocksDB. The table below is
  * the only place that names the engines: a new one is a folder beside rocks/ and a row here. What
- * open stores share is made for every engine at the start, and freed when all of them are closed. */
+ * open stores share is made for every engine at the start, and freed when all of them are
+ * closed. */
 #include "store/store_private.h"
 
 #define RECENT_MAX (64u << 20) /* of the cache's bytes: for whole versions */

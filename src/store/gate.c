@@ -1,10 +1,14 @@
-/* gate.c - who may have a record of any size in memory: few threads at a time, fewer of one data store.
+/* gate.c - who may have a record of any size in memory.
  *
- * RocksDB unpacks the whole block that a record stands in, says its size only then, and keeps it for as long as an
- * iterator stands there. So who reads light where records can be large passes this gate first, has an iterator only
- * while inside, and copies what he needs before he leaves. A free place goes to who waits longest among those whose
- * data store has not all that one may have: so who reads elsewhere does not wait behind one store's large records.
- * Inside nobody waits for anything but the disk, and enters no second time: there is no deadlock. */
+ * Few threads may at a time, and fewer of one data store. RocksDB unpacks the whole block of a
+ * record, says the record's size only then, and keeps the block for as long as an iterator stands
+ * there. So a reader of a type whose records can be large passes this gate first, has an iterator
+ * only while it is inside, and copies what it needs before it leaves.
+ *
+ * A free place goes to the reader that has waited longest, among those whose data store does not
+ * have all the places that one may have: readers of other stores do not wait behind one store's
+ * large records. Inside, a reader waits for nothing but the disk and does not enter again, so there
+ * is no deadlock. */
 #include "store/store_private.h"
 
 #include <assert.h>
@@ -69,7 +73,8 @@ void gate_leave(struct gate *g, const void *store)
     unsigned i = 0;
     while (i < g->n_inside && g->inside[i] != store)
         i++;
-    assert(i < g->n_inside); /* who leaves was inside */
+    /* who leaves was inside */
+    assert(i < g->n_inside);
     g->inside[i] = g->inside[--g->n_inside];
     struct gate_waiter **at = &g->waiting, *w;
     while ((w = *at) != NULL && !has_place_locked(g, w->store))

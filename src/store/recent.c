@@ -1,17 +1,19 @@
 /* recent.c - current versions that were read lately, shared by all stores of an environment.
  *
- * A point read in RocksDB makes an iterator, asks the filter of every sorted run and unpacks what is not in the
- * block cache; a version that stands here costs a copy. What must hold, whoever writes meanwhile:
+ * A point read in RocksDB makes an iterator, asks the filter of every sorted run and unpacks what
+ * is not in the block cache; a version that stands here costs a copy. What must hold, whoever
+ * writes meanwhile:
  *
- *   R1  an entry is the newest version of its id, as of now: a hit answers any T at or behind the version's t.
- *   R2  a commit says its t (recent_begin_t), then drops what it wrote, then becomes visible. Only what was read
- *       as of that t or later is taken in, and that is asked under the shard's lock: what came before the commit
- *       said its t is dropped, what was read before and comes later is refused. A search that reads as of an
- *       older T is refused by the same rule.
+ *   R1  an entry is the newest version of its id, as of now: a hit answers any T at or behind the
+ *       version's t.
+ *   R2  a commit says its t (recent_begin_t), then drops what it wrote, then becomes visible. Only
+ *       what was read as of that t or later is taken in, and that is asked under the shard's lock:
+ *       what came before the commit said its t is dropped, what was read before and comes later is
+ *       refused. A search that reads as of an older T is refused by the same rule.
  *   R3  a bulk load does not list its ids: all that was read before it is void (owner.since).
  *
- * Sets of WAYS entries; within a set the entry that was not asked for the longest goes, and past the shard's
- * bytes whatever stands at the hand. */
+ * Sets of WAYS entries; within a set the entry that was not asked for the longest goes, and past
+ * the shard's bytes whatever stands at the hand. */
 #include "store/store_private.h"
 
 #include <assert.h>
@@ -112,7 +114,8 @@ bool recent_get(struct recent *r, struct recent_owner *o, fhir_type type, sv id,
         struct entry *en = set[i];
         if (!is_of(en, h, o->number, type, id) || en->v.t > as_of_t)
             continue;
-        if (en->read_t < atomic_load(&o->since)) { /* R3 */
+        /* R3 */
+        if (en->read_t < atomic_load(&o->since)) {
             remove_locked(s, &set[i]);
             break;
         }
@@ -120,7 +123,8 @@ bool recent_get(struct recent *r, struct recent_owner *o, fhir_type type, sv id,
         v.id = arena_sv(a, v.id);
         v.body.json = arena_sv(a, v.body.json);
         en->used = ++s->clock;
-        found = v.id.ptr && v.body.json.ptr; /* an arena that is full: the store will say so */
+        /* an arena that is full: the store will say so */
+        found = v.id.ptr && v.body.json.ptr;
         if (found)
             *out = v;
     }
@@ -157,7 +161,8 @@ void recent_put(struct recent *r, struct recent_owner *o, uint64_t read_t,
     size_t size = sizeof(struct entry) + v->id.len + v->body.json.len;
     if (size > ENTRY_MAX || size > r->shard_bytes || v->method == STORE_METHOD_DELETE)
         return;
-    assert(v->t <= read_t); /* R1 */
+    /* R1 */
+    assert(v->t <= read_t);
     struct entry *en = malloc(size);
     if (en == NULL)
         abort();
@@ -169,7 +174,8 @@ void recent_put(struct recent *r, struct recent_owner *o, uint64_t read_t,
     en->hash = hash_of(o->number, v->type, v->id);
     struct entry **set = set_of(r, en->hash, &s);
     pthread_mutex_lock(&s->lock);
-    if (read_t >= atomic_load(&o->begun_t)) { /* R2 */
+    /* R2 */
+    if (read_t >= atomic_load(&o->begun_t)) {
         make_room_locked(r, s, size);
         struct entry **slot = &set[0];
         for (size_t i = 0; i < WAYS; i++) {
@@ -193,7 +199,8 @@ void recent_put(struct recent *r, struct recent_owner *o, uint64_t read_t,
 
 void recent_begin_t(struct recent_owner *o, uint64_t t, bool bulk)
 {
-    assert(t >= atomic_load(&o->begun_t)); /* R2: whoever assigns t says it, in order */
+    /* R2: whoever assigns t says it, in order */
+    assert(t >= atomic_load(&o->begun_t));
     atomic_store(&o->begun_t, t);
     if (bulk)
         atomic_store(&o->since, t);

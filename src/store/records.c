@@ -1,4 +1,6 @@
-/* records.c - the calls of records.h, each through the table of the engine that holds the records. */
+/* records.c - the calls of records.h, for whichever engine holds the records.
+ *
+ * Opening finds the engine by the URI; every later call goes through the engine's table. */
 #include "store/records.h"
 
 #include "store/store_private.h"

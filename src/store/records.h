@@ -24,8 +24,8 @@ struct records_write {
 MUST_USE err_code records_write(struct records *r, const struct records_write *w, size_t n,
                                 struct err *e);
 MUST_USE err_code records_put(struct records *r, sv key, sv value, struct err *e);
-/* The same without waiting for the disk: kept when this process dies, and on disk with the next write
- * that does wait; the machine's own end before that can take it. */
+/* The same without waiting for the disk: kept when this process dies, and on disk with the next
+ * write that does wait; the machine's own end before that can take it. */
 MUST_USE err_code records_put_unsynced(struct records *r, sv key, sv value, struct err *e);
 
 /* What was deleted or replaced before this call is in none of the files when it returns: not in the

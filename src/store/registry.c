@@ -1,9 +1,10 @@
 /* registry.c - which data stores are open: opening, holding, giving back, removing.
  *
  * Each data store of the process has at most one entry (registry_entry.c), whose state says what is
- * under way; registry.h draws the states. Everything that takes time (opening, closing, removing) is
- * done without the lock, and whoever needs the same store meanwhile waits for the entry to change.
- * Which engine the stores are of is said by the root's URI; no room of the registry knows one. */
+ * under way; registry.h draws the states. Everything that takes time (opening, closing, removing)
+ * is done without the lock, and whoever needs the same store meanwhile waits for the entry to
+ * change. Which engine the stores are of is said by the root's URI; no room of the registry knows
+ * one. */
 #include "store/registry_private.h"
 
 #include "base/clock.h"
@@ -91,7 +92,8 @@ err_code store_registry_acquire(struct store_registry *r, sv id, bool create, st
     } else if (en) {
         *out = hold_locked(r, en);
     } else {
-        en = registry_add_locked(r, id); /* OPENING */
+        /* OPENING */
+        en = registry_add_locked(r, id);
         rc = open_locked(r, en, create, e);
         if (rc == ERR_OK) {
             en->state = OPEN;
@@ -129,7 +131,8 @@ void store_registry_release(struct store_registry *r, struct store *st)
     pthread_mutex_lock(&r->locked.lock);
     struct registry_entry *en = st->entry;
     assert(en->n_holders > 0);
-    if (en->state == OPEN) /* else it is being removed */
+    /* else it is being removed */
+    if (en->state == OPEN)
         registry_used_locked(r, en);
     registry_unhold_locked(r, en);
     pthread_mutex_unlock(&r->locked.lock);

@@ -1,17 +1,18 @@
 /* registry.h - the open data stores of a process, by id.
  *
- * A data store is opened on first use (a cold start opens none) and stays open while it is used. One that nobody holds
- * is closed when it has not been asked for for a while, or at once when the budget of open files is needed for another:
- * whoever was asked for the longest time ago goes first. Closing gives its files and memory back and loses nothing; the
- * next use opens it again.
+ * A data store is opened on first use (a cold start opens none) and stays open while it is used.
+ * One that nobody holds is closed when it has not been asked for for a while, or at once when the
+ * budget of open files is needed for another: whoever was asked for the longest time ago goes
+ * first. Closing gives its files and memory back and loses nothing; the next use opens it again.
  *
- * One budget of open files stands over all of them: how many may be open at a time follows from it, and a part of it is
- * given to those with many files. One whose files have come to be more than it was given is closed when nobody holds
- * it, so that it is opened with more.
+ * One budget of open files stands over all of them: how many may be open at a time follows from it,
+ * and a part of it is given to those with many files. One whose files have come to be more than it
+ * was given is closed when nobody holds it, so that it is opened with more.
  *
  *   absent -> opening -> open (held or not) -> closing -> absent        open -> removing -> absent
  *
- * Deleting one waits until nobody holds it, then removes its folder. Thread-safe.   Floor: store. */
+ * Deleting one waits until nobody holds it, then removes its folder. Thread-safe.
+ * Floor: store. */
 #pragma once
 #include "store/store.h"
 
@@ -19,8 +20,8 @@ struct store_registry;
 struct store_bounds {
     unsigned n_files; /* descriptors of all open stores together; STORE_FILES_LEAST at least */
     uint64_t idle_ms; /* one that was not asked for for so long is closed */
-    size_t
-        write_bytes; /* of all together, in memory and the log alone: past it they are written out */
+    /* of all together, in memory and the log alone: past it they are written out */
+    size_t write_bytes;
     uint64_t wait_ms; /* for room when all that may be open are held */
 };
 #define STORE_FILES_LEAST 32u /* what one store needs */
@@ -32,9 +33,9 @@ MUST_USE err_code store_registry_new(struct store_env *env, const char *root,
 void store_registry_bound(struct store_registry *r, const struct store_bounds *b);
 void store_registry_free(struct store_registry *r); /* closes every store */
 
-/* Counted handle; store_registry_release gives it back. create: make it when it is not there. May open it, which
- * takes its time, and may wait for one that is being closed.
- * ERR_NOT_FOUND, ERR_GONE (being removed), ERR_CORRUPT, ERR_IO; ERR_THROTTLED: all that may be open at a time have been
+/* Counted handle; store_registry_release gives it back. create: make it when it is not there. May
+ * open it, which takes its time, and may wait for one that is being closed. ERR_NOT_FOUND, ERR_GONE
+ * (being removed), ERR_CORRUPT, ERR_IO; ERR_THROTTLED: all that may be open at a time have been
  * held by others for bounds.wait_ms. */
 MUST_USE err_code store_registry_acquire(struct store_registry *r, sv datastore_id, bool create,
                                          struct store **out, struct err *e);

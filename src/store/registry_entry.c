@@ -1,8 +1,8 @@
 /* registry_entry.c - the entries of the registry, and their parts of the budget of open files.
  *
- * An entry is there from the moment somebody wants its store until that is closed. Entries are found
- * by id in a table of buckets. Those that are open also stand in a list by last use, so that whoever
- * was asked for the longest time ago is found first. */
+ * An entry is there from the moment somebody wants its store until that is closed. Entries are
+ * found by id in a table of buckets. Those that are open also stand in a list by last use, so that
+ * whoever was asked for the longest time ago is found first. */
 #include "store/registry_private.h"
 
 #include "base/clock.h"

@@ -1,9 +1,10 @@
 /* registry_janitor.c - a thread that closes what is idle and writes out what stands in memory.
  *
- * Every tick it looks at all open stores, the one that was used the longest time ago first. What was
- * not asked for in a while is closed. When all stores together hold more unwritten bytes than they
- * may, the oldest are written out. Now and then it looks whether a store has outgrown its part of
- * the budget of open files: closed when nobody holds it, it is opened again with a larger one. */
+ * Every tick it looks at all open stores, the one that was used the longest time ago first. What
+ * was not asked for in a while is closed. When all stores together hold more unwritten bytes than
+ * they may, the oldest are written out. Now and then it looks whether a store has outgrown its part
+ * of the budget of open files: closed when nobody holds it, it is opened again with a larger
+ * one. */
 #include "store/registry_private.h"
 
 #include "base/clock.h"
@@ -17,7 +18,8 @@ struct look { /* at one store */
     bool idle, flush;
 };
 
-/* All that are open, the one that was used the longest time ago first. They are held for the moment that it takes. */
+/* All that are open, the one that was used the longest time ago first. They are held for the moment
+ * that it takes. */
 static size_t weigh_locked(struct store_registry *r, bool count, struct look **out)
 {
     size_t n = 0, max = r->locked.n_entries + 1;
@@ -50,7 +52,8 @@ static size_t weigh_locked(struct store_registry *r, bool count, struct look **o
 
 static void flush_locked(struct store_registry *r, struct registry_entry *en)
 {
-    struct err ignored; /* an engine says it in a log of its own, and a later look tries again */
+    /* an engine says it in a log of its own, and a later look tries again */
+    struct err ignored;
     en->n_holders++;
     pthread_mutex_unlock(&r->locked.lock);
     IGNORE(en->store->ops->flush(en->store, &ignored));

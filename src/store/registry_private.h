@@ -10,8 +10,9 @@
 
 #include <limits.h>
 
-#define BUCKETS     512u
-#define FILES_OWN   12u /* of an open store beside the files of its data: lock, log, lists, folders */
+#define BUCKETS 512u
+/* of an open store beside the files of its data: lock, log, lists, folders */
+#define FILES_OWN   12u
 #define FILES_MIN   20u /* the least limit of open files of data that an engine takes */
 #define FILES_SPARE 8u  /* room for files to come */
 

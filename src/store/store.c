@@ -1,3 +1,8 @@
+/* store.c - the calls of store.h: checks that hold for every engine, then the engine's own function.
+ *
+ * What reaches an engine has a type that exists, legal ids, and nothing twice. A read of what cannot
+ * exist is answered here. Items of a bulk load are sorted here too, since every engine wants them by
+ * type and id with the later of two kept. */
 #include "store/store_private.h"
 
 void store_close(struct store *st)
@@ -140,7 +145,8 @@ err_code store_bulk_publish_all(struct store_bulk **bulks, size_t n, sv note_key
 {
     err_code rc = bulks[0]->ops->bulk_publish(bulks, n, note_key, note, out, e);
     for (size_t i = 0; i < n; i++) {
-        store_bulk_abort(bulks[i]); /* what is published is not undone */
+        /* what is published is not undone */
+        store_bulk_abort(bulks[i]);
         bulks[i] = NULL;
     }
     return rc;

@@ -42,8 +42,8 @@ struct store_version {
     uint64_t version;    /* meta.versionId */
     store_method method; /* STORE_METHOD_DELETE: body is empty */
     struct fhir_body body;
-    size_t
-        left_out; /* bytes by which the body is shorter than what is stored: it is cut (store_get_light) */
+    /* bytes by which the body is shorter than what is stored: it is cut (store_get_light) */
+    size_t left_out;
     bool placed; /* body stands where store_cursor_place() asked for it */
 };
 
@@ -56,8 +56,8 @@ struct store_commit {
 struct store_env *store_env_new(size_t cache_bytes, unsigned n_background);
 void store_env_free(struct store_env *env); /* after every store of it is closed */
 
-/* A data store whose search entries are of an older form than SEARCH_INDEX_FORM has them made anew while it is used, by
- * a thread of its own; closing it stops that, opening it goes on. */
+/* A data store whose search entries are of an older form than SEARCH_INDEX_FORM has them made anew
+ * while it is used, by a thread of its own; closing it stops that, opening it goes on. */
 typedef enum {
     STORE_REINDEX_BEGUN,
     STORE_REINDEX_UNDER_WAY, /* some thousand versions more are done, and on disk */
@@ -137,12 +137,14 @@ MUST_USE err_code store_bulk_fill(struct store_bulk *b, struct store_bulk_item *
  * empty: none). *b is taken in every case. An empty bulk with a note writes the note alone. */
 MUST_USE err_code store_bulk_publish(struct store_bulk **b, sv note_key, sv note,
                                      struct store_commit *out, struct err *e);
-/* The same for several of one store, n >= 1: each becomes a commit, in this order, all of them and the note or
- * nothing. *out is the last one. Cheaper than one after the other: what waits for the disk does so once. */
+/* The same for several of one store, n >= 1: each becomes a commit, in this order, all of them and
+ * the note or nothing. *out is the last one. Cheaper than one after the other: what waits for the
+ * disk does so once. */
 MUST_USE err_code store_bulk_publish_all(struct store_bulk **bulks, size_t n, sv note_key, sv note,
                                          struct store_commit *out, struct err *e);
-/* Loads came faster than they could be folded into one another: whoever has more to bring should wait while this is
- * true. What reads in order takes memory and time for each load that is not folded. */
+/* Loads came faster than they could be folded into one another: whoever has more to bring should
+ * wait while this is true. What reads in order takes memory and time for each load that is not
+ * folded. */
 bool store_is_crowded(struct store *st);
 void store_bulk_abort(struct store_bulk *b);
 DEFINE_CLEANUP(struct store_bulk, store_bulk_abort)
@@ -160,8 +162,8 @@ bool store_is_near(struct store *st, fhir_type type, sv id);
  * ERR_NOT_FOUND when the id had no version by then, or is none that a resource can have. */
 MUST_USE err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                             struct arena *a, struct store_version *out, struct err *e);
-/* The same for who looks at many, or at what it is only: a body of more than LIMIT_WHOLE_BYTES comes cut to what
- * fhir_body_cut() leaves of it, and its whole is nowhere copied. */
+/* The same for who looks at many, or at what it is only: a body of more than LIMIT_WHOLE_BYTES
+ * comes cut to what fhir_body_cut() leaves of it, and its whole is nowhere copied. */
 MUST_USE err_code store_get_light(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                                   struct arena *a, struct store_version *out, struct err *e);
 
@@ -178,25 +180,26 @@ MUST_USE err_code store_scan(struct store *st, const struct store_range *range, 
 /* Next one; views in *out are borrowed until the next call on c. ERR_EOF at the end. */
 MUST_USE err_code store_cursor_next(struct store_cursor *c, struct store_version *out,
                                     struct err *e);
-/* Have the bodies that come next put behind dst's end, with a gap of so many bytes and room for one more, instead
- * of into the cursor's own memory: what they will be part of needs no copy then. dst grows but its len stays; it
- * must not be written to between a call of next and the last use of what that gave. A wish that a store may pass
- * over: store_version.placed tells. NULL: no more. */
+/* Have the bodies that come next put behind dst's end, with a gap of so many bytes and room for one
+ * more, instead of into the cursor's own memory: what they will be part of needs no copy then. dst
+ * grows but its len stays; it must not be written to between a call of next and the last use of
+ * what that gave. A wish that a store may pass over: store_version.placed tells. NULL: no more. */
 void store_cursor_place(struct store_cursor *c, struct buf *dst, size_t gap);
 /* Bodies come as of store_get_light(). Before the first next; not together with place. */
 void store_cursor_light(struct store_cursor *c);
 void store_cursor_close(struct store_cursor *c);
 DEFINE_CLEANUP(struct store_cursor, store_cursor_close)
 
-/* All versions of one id with t <= as_of_t, newest first, deletions included. ERR_NOT_FOUND: not a legal id. */
+/* All versions of one id with t <= as_of_t, newest first, deletions included. ERR_NOT_FOUND: not a
+ * legal id. */
 MUST_USE err_code store_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                                 struct store_cursor **out, struct err *e);
 /* Each id of a range that got a version in (after_t, upto_t], once, with its version current as of
  * upto_t (deletions included), in id order. Cost follows the changes of the type, not the store. */
 MUST_USE err_code store_changes(struct store *st, const struct store_range *range, uint64_t after_t,
                                 uint64_t upto_t, struct store_cursor **out, struct err *e);
-/* Of which types some id got a version in (after_t, upto_t]: changed[type]. Cost follows the types that the store
- * holds and the bulk loads of the window. */
+/* Of which types some id got a version in (after_t, upto_t]: changed[type]. Cost follows the types
+ * that the store holds and the bulk loads of the window. */
 #define STORE_TYPES 256u /* of fhir_type */
 MUST_USE err_code store_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t,
                                       bool changed[STORE_TYPES], struct err *e);
@@ -205,9 +208,9 @@ struct store_log_row { /* who was written at which commit */
     uint64_t t;
     sv id;
 };
-/* The log of a type, newest commit first and ids in byte order within one: at most max rows with t < from_t,
- * or t == from_t and id > after_id. Every version is a row, deletions too. Owned by the arena. Cost follows
- * the rows given. */
+/* The log of a type, newest commit first and ids in byte order within one: at most max rows with t
+ * < from_t, or t == from_t and id > after_id. Every version is a row, deletions too. Owned by the
+ * arena. Cost follows the rows given. */
 MUST_USE err_code store_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id,
                             size_t max, struct arena *a, struct store_log_row **out, size_t *n_out,
                             struct err *e);
@@ -216,35 +219,41 @@ MUST_USE err_code store_commit_at(struct store *st, int64_t instant_ms, struct s
                                   struct err *e);
 
 /* ---- the index ---- */
-/* Entries written with every version; an entry says which version it belongs to. It still counts when that
- * version is the current one: store_get() as of the same t gives a version with the hit's t. */
+/* Entries written with every version; an entry says which version it belongs to. It still counts
+ * when that version is the current one: store_get() as of the same t gives a version with the hit's
+ * t. */
 struct store_index_hit { /* views borrowed until the next call on the cursor */
     sv value, id;
     uint64_t t; /* the version that wrote it */
 };
 struct store_index_cursor; /* one thread at a time */
-/* Entries of visible versions with t <= as_of_t in the driver's ranges, by value, then id; those behind
- * (after_value, after_id) when after_value is not empty. The driver is borrowed until the cursor is closed. */
+/* Entries of visible versions with t <= as_of_t in the driver's ranges, by value, then id; those
+ * behind (after_value, after_id) when after_value is not empty. The driver is borrowed until the
+ * cursor is closed. */
 MUST_USE err_code store_index_scan(struct store *st, fhir_type type, const struct search_driver *d,
                                    sv after_value, sv after_id, uint64_t as_of_t,
                                    struct store_index_cursor **out, struct err *e);
-/* Form of the entries that every version has: an index cannot be asked for those of a driver of a later form. */
+/* Form of the entries that every version has: an index cannot be asked for those of a driver of a
+ * later form. */
 unsigned store_index_form(struct store *st);
 /* ERR_EOF at the end. */
 MUST_USE err_code store_index_next(struct store_index_cursor *c, struct store_index_hit *out,
                                    struct err *e);
-/* The next entry is the first at or behind this value and id; value is one of the driver's ranges. Back or forth. */
+/* The next entry is the first at or behind this value and id; value is one of the driver's ranges.
+ * Back or forth. */
 void store_index_seek(struct store_index_cursor *c, sv value, sv id);
 void store_index_close(struct store_index_cursor *c);
 DEFINE_CLEANUP(struct store_index_cursor, store_index_close)
 
-/* How many resources of the type are current as of *at, which is the newest commit: all of them (parameter 0, value
- * empty), or those with an entry of a counted parameter (search_is_counted) whose value begins with `value`, of
- * SEARCH_CODE_LEN or SEARCH_TOKEN_LEN bytes. The first call after bulk loads reads what these wrote, or the keys of
- * their types; else it is one read. ERR_UNSUPPORTED: loads are published faster than that goes. */
+/* How many resources of the type are current as of *at, which is the newest commit: all of them
+ * (parameter 0, value empty), or those with an entry of a counted parameter (search_is_counted)
+ * whose value begins with `value`, of SEARCH_CODE_LEN or SEARCH_TOKEN_LEN bytes. The first call
+ * after bulk loads reads what these wrote, or the keys of their types; else it is one read.
+ * ERR_UNSUPPORTED: loads are published faster than that goes. */
 MUST_USE err_code store_count(struct store *st, fhir_type type, uint16_t param, sv value,
                               uint64_t *out, struct store_commit *at, struct err *e);
-/* What the first count behind bulk loads would have to do, done now: a walk over the types that were loaded.
+/* What the first count behind bulk loads would have to do, done now: a walk over the types that
+ * were loaded.
  *   halt  stops it; what was done until then is done again by the next. May be NULL
  * ERR_CANCELLED, ERR_IO, ERR_CORRUPT. */
 MUST_USE err_code store_counts_settle(struct store *st, const atomic_bool *halt, struct err *e);
@@ -256,8 +265,8 @@ MUST_USE err_code store_counts_settle(struct store *st, const atomic_bool *halt,
 MUST_USE err_code store_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
                              struct store_range **out, size_t *n_out, struct err *e);
 
-/* The same for store_changes(): ranges of about target_bytes of what changed in (after_t, upto_t]; none when
- * nothing did. */
+/* The same for store_changes(): ranges of about target_bytes of what changed in (after_t, upto_t];
+ * none when nothing did. */
 MUST_USE err_code store_changes_plan(struct store *st, fhir_type type, uint64_t after_t,
                                      uint64_t upto_t, size_t target_bytes, struct arena *a,
                                      struct store_range **out, size_t *n_out, struct err *e);

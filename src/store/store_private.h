@@ -89,7 +89,8 @@ struct store_bulk {
 };
 
 /* ---- engines (engines.c has the table) ---- */
-/* What one engine can do. A new engine is a folder and a row. place: what stands behind the scheme. */
+/* What one engine can do. A new engine is a folder and a row. place: what stands behind the
+ * scheme. */
 struct store_engine {
     const char *scheme; /* "rocksdb" of "rocksdb:PATH" */
     const char *form;   /* how a URI of it is written, for people */

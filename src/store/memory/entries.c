@@ -1,4 +1,7 @@
-/* entries.c - search entries of the oracle, and counts: every entry of every version is looked at. */
+/* entries.c - search entries of the oracle, and counts.
+ *
+ * Nothing is kept in order: a cursor over entries lists those of every version that lie in the
+ * driver's ranges and sorts them; a count looks at every version that is current. */
 #include "store/memory/memory_private.h"
 
 struct mem_index {
@@ -90,7 +93,8 @@ void mem_index_close(struct store_index_cursor *base)
 unsigned mem_index_form(struct store *st)
 {
     (void)st;
-    return SEARCH_INDEX_FORM; /* nothing in it is older than the process */
+    /* nothing in it is older than the process */
+    return SEARCH_INDEX_FORM;
 }
 
 /* ---- counts ---- */
@@ -107,7 +111,8 @@ static bool has_entry(const struct mem_version *v, uint16_t want, sv begin)
 
 err_code mem_settle(struct store *st, const atomic_bool *halt, struct err *e)
 {
-    (void)st; /* it counts one by one each time */
+    /* it counts one by one each time */
+    (void)st;
     (void)halt;
     (void)e;
     return ERR_OK;

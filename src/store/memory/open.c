@@ -1,4 +1,7 @@
-/* open.c - the oracle as an engine: opening, closing, its table of functions. */
+/* open.c - the oracle as an engine: opening, closing, its table of functions.
+ *
+ * A store in memory begins empty each time and is gone when it is closed. It shares nothing with
+ * other stores, so it needs no environment. */
 #include "store/memory/memory_private.h"
 
 static void mem_close(struct store *st)
@@ -29,7 +32,8 @@ static err_code mem_stats(struct store *st, struct store_stats *out, struct err 
 
 static void mem_weigh(struct store *st, struct store_weight *out)
 {
-    (void)st; /* what it holds can be written nowhere */
+    /* what it holds can be written nowhere */
+    (void)st;
     *out = (struct store_weight){ 0 };
 }
 

@@ -66,7 +66,8 @@ static err_code lighten(struct arena *a, struct store_version *v, struct err *e)
 
 bool mem_is_near(struct store *st, fhir_type type, sv id)
 {
-    (void)st; /* every read walks all versions here */
+    /* every read walks all versions here */
+    (void)st;
     (void)type;
     (void)id;
     return false;
@@ -132,7 +133,8 @@ static err_code list(struct memory *m, fhir_type type, sv only_id, uint64_t as_o
     }
     qsort(c->rows, c->n, sizeof *c->rows, by_id_then_new);
     size_t kept = 0;
-    for (size_t i = 0, end; i < c->n; i = end) { /* one id's versions, newest first */
+    /* one id's versions, newest first */
+    for (size_t i = 0, end; i < c->n; i = end) {
         for (end = i; end < c->n && sv_eq(c->rows[end].id, c->rows[i].id);)
             end++;
         for (size_t k = i; k < end; k++) {
@@ -244,7 +246,8 @@ err_code mem_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id,
 
 /* ---- plans and types ---- */
 
-/* Two ranges, cut at the median id, as soon as there are two ids: callers meet a bound. cur is taken. */
+/* Two ranges, cut at the median id, as soon as there are two ids: callers meet a bound. cur is
+ * taken. */
 static err_code halves(fhir_type type, struct store_cursor *cur, struct arena *a,
                        struct store_range **out, size_t *n_out, struct err *e)
 {

@@ -64,7 +64,8 @@ struct store_commit mem_next_locked(struct memory *m)
     if (c.instant_ms <= m->floor_ms)
         c.instant_ms = m->floor_ms + 1;
     m->commits = mem_more(m->commits, &m->cap_commits, m->n_commits + 1, sizeof *m->commits);
-    assert(c.instant_ms > m->floor_ms); /* I3 */
+    /* I3 */
+    assert(c.instant_ms > m->floor_ms);
     m->commits[m->n_commits++] = c;
     return c;
 }
@@ -72,7 +73,8 @@ struct store_commit mem_next_locked(struct memory *m)
 void mem_add_locked(struct memory *m, struct mem_version v, struct store_commit c)
 {
     m->versions = mem_more(m->versions, &m->cap, m->n + 1, sizeof *m->versions);
-    assert(m->n == 0 || c.t >= m->versions[m->n - 1].commit.t); /* I1 */
+    /* I1 */
+    assert(m->n == 0 || c.t >= m->versions[m->n - 1].commit.t);
     v.commit = c;
     m->versions[m->n++] = v;
 }

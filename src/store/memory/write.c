@@ -120,10 +120,12 @@ err_code mem_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv n
             *out = mem_next_locked(m);
         for (size_t i = 0; i < b->n; i++)
             mem_add_locked(m, b->versions[i], *out);
-        b->n = 0; /* they are the store's now */
+        /* they are the store's now */
+        b->n = 0;
     }
+    /* cannot fail here */
     if (note_key.len)
-        (void)note_put_locked(m, note_key, note); /* cannot fail here */
+        (void)note_put_locked(m, note_key, note);
     pthread_mutex_unlock(&m->lock);
     return ERR_OK;
 }

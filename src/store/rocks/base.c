@@ -5,7 +5,8 @@
  * files wait for compaction, how much memory writes have taken, how large the store is on disk. */
 #include "store/rocks/rocks_private.h"
 
-/* RocksDB's own word for what happened, or the system's, without what stands between: paths, keys. */
+/* RocksDB's own word for what happened, or the system's, without what stands between: paths,
+ * keys. */
 static const char *kind_of(const char *text)
 {
     static const char *const kinds[] = {

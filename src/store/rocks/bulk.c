@@ -142,7 +142,8 @@ err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items,
  * holds in memory must be on disk before the files can come in. Between that flush's end and the
  * list of files that tells of it another thread's entry in the manifest can fit; then the second
  * look sees memory that is on disk already and refuses, with nothing done. RocksDB has no event for
- * the end of that thread's entry, so this sleeps; it happens rarely, and one sleep is enough as a rule. */
+ * the end of that thread's entry, so this sleeps; it happens rarely, and one sleep is enough as a
+ * rule. */
 static bool try_again(char **bad)
 {
     if (*bad == NULL || strncmp(*bad, ROCKS_TRY_AGAIN, strlen(ROCKS_TRY_AGAIN)) != 0)
@@ -153,7 +154,8 @@ static bool try_again(char **bad)
     return true;
 }
 
-/* Files of one kind, those of all loads in one call: it waits for the disk several times, however many come. */
+/* Files of one kind, those of all loads in one call: it waits for the disk several times, however
+ * many come. */
 static err_code ingest(struct rocks_bulk *const *loads, size_t n, const char *what, int cf,
                        struct err *e)
 {
@@ -176,8 +178,8 @@ static err_code ingest(struct rocks_bulk *const *loads, size_t n, const char *wh
     return rocks_error(bad, "taking a bulk load in", e);
 }
 
-/* Loads that were taken in, n >= 1, become commits in this order: one synced batch assigns each its t
- * and instant, with the note. *out is the last one. */
+/* Loads that were taken in, n >= 1, become commits in this order: one synced batch assigns each its
+ * t and instant, with the note. *out is the last one. */
 static err_code publish(struct rocks *r, struct rocks_bulk *const *loads, size_t n, sv note_key,
                         sv note, struct store_commit *out, struct err *e)
 {
@@ -207,8 +209,8 @@ static err_code publish(struct rocks *r, struct rocks_bulk *const *loads, size_t
     rocksdb_writebatch_destroy(batch);
     err_code rc = rocks_error(bad, "publishing a bulk load", e);
     if (rc == ERR_OK) {
-        assert(rows[n - 1].t ==
-               c.t); /* I7: the table holds all up to the commit it is shown with */
+        /* I7: the table holds all up to the commit it is shown with */
+        assert(rows[n - 1].t == c.t);
         struct load_table *old = load_table_ref(r);
         recent_begin_t(&r->recent, c.t, true);
         rocks_seen_set(r, c, load_table_with(old, rows, n));
@@ -225,7 +227,8 @@ err_code rocks_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv
 {
     struct rocks *r = ((struct rocks_bulk *)bulks[0])->r;
     struct rocks_bulk **full = calloc(n, sizeof *full), **found = calloc(n, sizeof *found);
-    size_t n_full = 0, n_found = 0; /* with resources, with search entries */
+    /* with resources, with search entries */
+    size_t n_full = 0, n_found = 0;
     if (full == NULL || found == NULL)
         abort();
     for (size_t i = 0; i < n; i++) {
@@ -258,8 +261,8 @@ bool rocks_is_crowded(struct store *st)
     static const int cfs[] = { CF_VERSIONS, CF_SEARCH };
     struct rocks *r = (struct rocks *)st;
     for (size_t i = 0; i < sizeof cfs / sizeof cfs[0]; i++) {
-        uint64_t under_way =
-            0; /* if nothing is, waiting would not help: the next load may learn why */
+        /* if nothing is, waiting would not help: the next load may learn why */
+        uint64_t under_way = 0;
         if (rocks_level0_files(r, cfs[i]) > CROWDED &&
             rocksdb_property_int_cf(r->db, r->cf[cfs[i]], "rocksdb.num-running-compactions",
                                     &under_way) == 0 &&
@@ -273,7 +276,8 @@ void rocks_bulk_abort(struct store_bulk *base)
 {
     struct rocks_bulk *k = (struct rocks_bulk *)base;
     char path[PATH_MAX];
-    if (k->files) { /* taken in files are gone from here already */
+    /* taken in files are gone from here already */
+    if (k->files) {
         staged_path(k, "v", path);
         (void)unlink(path);
         staged_path(k, "c", path);

@@ -1,9 +1,10 @@
 /* bulk_search.c - the search entries of a bulk load, sorted and written as one file.
  *
- * Items come in the order of (type, id). Entries of a type are dealt out to their parameters, keeping that
- * order, and each parameter's are sorted by the first eight bytes of the value, by radix, keeping it again: what
- * is left are values that are longer and begin alike. So nearly nothing is compared, and an entry of up to
- * eight bytes is written without going back to where it came from. */
+ * A sorted file wants its keys in order: type, parameter, value, id. Items come in the order of type
+ * and id. The entries of a type are dealt out to their parameters, which keeps that order. Then the
+ * entries of each parameter are sorted by the first eight bytes of the value, by radix, which keeps
+ * it again. Only values that are longer and begin alike are compared. So nearly nothing is compared,
+ * and an entry of up to eight bytes is written without going back to where it came from. */
 #include "store/rocks/rocks_private.h"
 
 #include <limits.h>
@@ -83,8 +84,9 @@ static void radix(struct row *rows, struct row *spare, size_t n)
             counts[b][rows[i].head >> (8 * b) & 255]++;
     for (unsigned b = 0; b < 8; b++) {
         uint32_t *at = counts[b], sum = 0;
+        /* this byte tells nothing */
         if (at[from[0].head >> (8 * b) & 255] == n)
-            continue; /* this byte tells nothing */
+            continue;
         for (unsigned v = 0; v < 256; v++) {
             uint32_t c = at[v];
             at[v] = sum;
@@ -100,7 +102,8 @@ static void radix(struct row *rows, struct row *spare, size_t n)
         memcpy(rows, from, n * sizeof *rows);
 }
 
-/* Most rows of one head are of one value, a token's of one code in one system, and stand by item already. */
+/* Most rows of one head are of one value, a token's of one code in one system, and stand by item
+ * already. */
 static bool in_order(const struct row *rows, size_t n)
 {
     for (size_t i = 1; i < n; i++)

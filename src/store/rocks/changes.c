@@ -139,7 +139,8 @@ err_code changes_collect(struct rocks *r, const struct load_table *loads,
                           key_change(type, KEY_ONLINE, as_of + 1, SV_NONE), NULL, rows, e);
     for (size_t i = 0; i < loads->n && rc == ERR_OK; i++) {
         const struct bulk_load *b = &loads->rows[i];
-        if (in_window(b, after_t, as_of)) /* ids stand in order within a load */
+        /* ids stand in order within a load */
+        if (in_window(b, after_t, as_of))
             rc = collect(&w, range, key_change(type, KEY_BULK, b->b, range->from_id),
                          range->to_id.len ? key_change(type, KEY_BULK, b->b, range->to_id)
                                           : key_change(type, KEY_BULK, b->b + 1, SV_NONE),
@@ -175,7 +176,8 @@ err_code rocks_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t
                              bool changed[STORE_TYPES], struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
-    uint64_t last = rocks_last(st).t; /* before the table, which then holds all up to it (I7) */
+    /* before the table, which then holds all up to it (I7) */
+    uint64_t last = rocks_last(st).t;
     uint64_t as_of = upto_t < last ? upto_t : last;
     memset(changed, 0, STORE_TYPES * sizeof changed[0]);
     if (after_t >= as_of)
@@ -183,7 +185,8 @@ err_code rocks_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t
     struct load_table *loads = load_table_ref(r);
     struct walk w;
     walk_open(&w, r);
-    for (unsigned type = 1; type < STORE_TYPES; type++) { /* those that have any key at all */
+    /* those that have any key at all */
+    for (unsigned type = 1; type < STORE_TYPES; type++) {
         struct key_bytes from = key_id_bound((fhir_type)type, SV_NONE);
         sv k;
         if (!seek(&w, &from, &k) || k.len == 0)
@@ -288,7 +291,8 @@ err_code rocks_log(struct store *st, fhir_type type, uint64_t from_t, sv after_i
     w.rows = arena_alloc(a, (max + 1) * sizeof *w.rows);
     if (w.rows == NULL)
         return arena_oom(a, e);
-    w.loads = load_table_ref(r); /* after T, so that it holds every load up to it (I7) */
+    /* after T, so that it holds every load up to it (I7) */
+    w.loads = load_table_ref(r);
     w.ro = rocksdb_readoptions_create();
     w.it = rocksdb_create_iterator_cf(r->db, w.ro, r->cf[CF_CHANGES]);
     err_code rc =

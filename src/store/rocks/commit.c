@@ -1,9 +1,10 @@
 /* commit.c - online commits, in groups.
  *
- * Writers queue; the first becomes leader, takes what waits, and writes it as one batch with one
- * fsync under order.lock, while the next group gathers. Each waiter has its own condition: a leader
- * wakes whom it wrote for and who leads next, nobody else. Two waiters that write the same resource
- * never share a group, so that each sees the state the other left. */
+ * Writers stand in a queue. The first of them becomes the leader: it takes those that wait and
+ * writes their commits as one batch with one fsync, under order.lock, while the next group gathers.
+ * Each waiter has its own condition; a leader wakes those it wrote for and the next leader, nobody
+ * else. Two waiters that write the same resource never share a group, so that each sees the state
+ * that the other left. */
 #include "store/rocks/rocks_private.h"
 
 #define GROUP_MAX_WAITERS 256u
@@ -42,7 +43,8 @@ static uint64_t resource_hash(const struct store_write *w)
 static bool commit_group_claim(struct commit_group *g, const struct commit_waiter *w)
 {
     if (g->n_slots + w->n > GROUP_SLOTS / 2) {
-        bool alone = g->n_slots == 0; /* a commit larger than the set goes alone */
+        /* a commit larger than the set goes alone */
+        bool alone = g->n_slots == 0;
         g->n_slots = GROUP_SLOTS;
         return alone;
     }
@@ -111,8 +113,8 @@ static void put_version(struct rocks *r, rocksdb_writebatch_t *b, const struct s
     rocksdb_writebatch_put_cf(b, r->cf[CF_CHANGES], ck.ptr, ck.len, "", 0);
 }
 
-/* One write of a commit: does its condition hold? What it replaces is taken away from the sums, what
- * it brings is added. old: memory for what it replaces. */
+/* One write of a commit: does its condition hold? What it replaces is taken away from the sums,
+ * what it brings is added. old: memory for what it replaces. */
 static err_code check_write(struct rocks *r, struct store_write *w, struct tally *t,
                             struct buf *old, struct err *e)
 {
@@ -120,7 +122,8 @@ static err_code check_write(struct rocks *r, struct store_write *w, struct tally
     buf_clear(old);
     TRY(rocks_current(r, w->type, w->id, &cur, old, e));
     TRY(check_condition(w, &cur, e));
-    w->version = cur.version + 1; /* I5 */
+    /* I5 */
+    w->version = cur.version + 1;
     w->existed = cur.version && !cur.deleted;
     if (w->existed)
         TRY(tally_version(t, w->type, buf_sv(old), -1, e));
@@ -224,7 +227,8 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
     r->queue.tail = &me;
     while (!me.done && (r->queue.led || r->queue.head != &me))
         pthread_cond_wait(&me.wake, &r->queue.lock);
-    if (!me.done) { /* nobody leads, and this thread's commit is the first: it will be in the group */
+    /* nobody leads, and this thread's commit is the first: it will be in the group */
+    if (!me.done) {
         r->queue.led = true;
         struct commit_group *g = calloc(1, sizeof *g);
         if (g == NULL)
@@ -235,7 +239,8 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
         free(g);
         pthread_mutex_lock(&r->queue.lock);
         for (struct commit_waiter *w = group, *next; w; w = next) {
-            next = w->next; /* a waiter may be gone once it is done and the lock is free */
+            /* a waiter may be gone once it is done and the lock is free */
+            next = w->next;
             w->done = true;
             pthread_cond_signal(&w->wake);
         }

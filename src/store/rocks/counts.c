@@ -171,7 +171,8 @@ static err_code settle_by_walk(struct settling *s, fhir_type type, struct err *e
     struct rocks *r = s->r;
     struct key_bytes from = key_id_bound(type, SV_NONE);
     struct run run = { .n = 0 };
-    buf_init(&run.loads, s->n * sizeof(struct mark *)); /* a load has an id once */
+    /* a load has an id once */
+    buf_init(&run.loads, s->n * sizeof(struct mark *));
     ;
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
     rocksdb_readoptions_set_total_order_seek(ro, 1);
@@ -230,7 +231,8 @@ static err_code settle(struct settling *s, struct err *e)
     for (unsigned t = 1; t <= fhir_n_types(); t++)
         TRY(settle_type(s, (fhir_type)t, e));
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-    rocksdb_writeoptions_t *wo = rocksdb_writeoptions_create(); /* lost in a crash: done again */
+    /* lost in a crash: done again */
+    rocksdb_writeoptions_t *wo = rocksdb_writeoptions_create();
     for (size_t i = 0; i < s->n; i++) {
         struct key_bytes k = key_commit('u', s->marks[i].b);
         rocksdb_writebatch_delete_cf(batch, r->cf[CF_COMMITS], k.ptr, k.len);
@@ -267,8 +269,9 @@ err_code rocks_count(struct store *st, fhir_type type, uint16_t param, sv value,
     err_code rc = ERR_OK;
     for (unsigned round = 0; rc == ERR_OK; round++) {
         struct settling s = { .r = r };
+        /* in front of order.lock */
         if (round)
-            pthread_mutex_lock(&r->settle_lock); /* in front of order.lock */
+            pthread_mutex_lock(&r->settle_lock);
         pthread_mutex_lock(&r->order.lock);
         rc = read_marks_locked(&s, e);
         if (rc == ERR_OK && s.n == 0) {

@@ -80,7 +80,8 @@ err_code rocks_cursor_value(struct rocks_cursor *c, struct key_bytes key, struct
         rocksdb_pinnableslice_destroy(found);
     if (gate) {
         gate_leave(gate, c->r);
-        /* small neighbours come out of one block, and large ones would push out what others have in the cache */
+        /* small neighbours come out of one block, and large ones would push out what others have in
+         * the cache */
         rocksdb_readoptions_set_fill_cache(c->get, len <= LIMIT_WHOLE_BYTES);
     }
     return rc;

@@ -1,4 +1,9 @@
-/* index.c - walking the search entries: a range after the other, each entry with the commit of its version. */
+/* entries.c - a walk over search entries: one range behind the other, each entry with the commit of
+ * the version that wrote it.
+ *
+ * Keys stand in the order of type, parameter, value, id. An entry of a bulk load carries the load's
+ * number, whose commit the table of loads says; what is not visible as of T is passed over. Ranges
+ * between which nothing stands cost one seek. */
 #include "store/rocks/rocks_private.h"
 
 struct rocks_index {
@@ -23,7 +28,8 @@ static size_t bound(const struct rocks_index *c, const unsigned char *v, size_t 
     out[0] = (char)c->type;
     out[1] = (char)(c->d->param >> 8);
     out[2] = (char)c->d->param;
-    if (len) { /* empty, as the end of a range: all of the parameter */
+    /* empty, as the end of a range: all of the parameter */
+    if (len) {
         memcpy(out + 3, v, len);
         return 3 + len;
     }
@@ -45,8 +51,8 @@ err_code rocks_index_scan(struct store *st, fhir_type type, const struct search_
     c->r = (struct rocks *)st;
     c->d = d;
     c->type = type;
-    uint64_t last =
-        rocks_last(st).t; /* before the table of loads, which then holds all up to it (I7) */
+    /* before the table of loads, which then holds all up to it (I7) */
+    uint64_t last = rocks_last(st).t;
     c->as_of = as_of_t < last ? as_of_t : last;
     c->loads = load_table_ref(c->r);
     if (after_value.len) {
@@ -71,8 +77,8 @@ static bool stands_before(rocksdb_iterator_t *it, sv key)
     return sv_cmp(sv_make(k, len), key) < 0;
 }
 
-/* Stand on the next entry of a range. False: there is none any more. Ranges between which nothing stands cost one
- * seek. */
+/* Stand on the next entry of a range. False: there is none any more. Ranges between which nothing
+ * stands cost one seek. */
 static bool advance(struct rocks_index *c)
 {
     char from[KEY_SEARCH_MAX], to[KEY_SEARCH_MAX];
@@ -81,7 +87,8 @@ static bool advance(struct rocks_index *c)
         size_t to_len = bound(c, r->to, r->to_len, to);
         if (!c->entered) {
             size_t from_len = 3 + (size_t)r->from_len;
-            (void)bound(c, r->from, r->from_len ? r->from_len : 1, from); /* type and parameter */
+            /* type and parameter */
+            (void)bound(c, r->from, r->from_len ? r->from_len : 1, from);
             sv f = sv_make(from, from_len), m = sv_make(c->mark, c->mark_len);
             if (c->mark_len && sv_cmp(m, f) > 0)
                 f = m;
@@ -134,7 +141,8 @@ void rocks_index_seek(struct store_index_cursor *base, sv value, sv id)
 {
     struct rocks_index *c = (struct rocks_index *)base;
     (void)key_search(c->type, c->d->param, value, id, KEY_BULK, 0, c->mark);
-    c->mark_len = 3 + value.len + id.len; /* in front of all versions' entries */
+    /* in front of all versions' entries */
+    c->mark_len = 3 + value.len + id.len;
     c->range = 0;
     while (c->range + 1 < c->d->n && c->d->ranges[c->range].to_len &&
            sv_cmp(value, sv_make(c->d->ranges[c->range].to, c->d->ranges[c->range].to_len)) >= 0)

@@ -1,3 +1,10 @@
+/* keys.c - the bytes of keys and values.
+ *
+ * Numbers are big endian, so that keys stand in the order of their numbers. In the keys of versions
+ * they are turned over (~n), so that the newest version of an id comes first. An id ends with 0x00,
+ * which no id holds, so that the versions of one id stand together and in front of those of any id
+ * that it begins. Everything here is on disk: docs/key-layout.md draws it, and a change needs a new
+ * version of the layout. */
 #include "store/rocks/keys.h"
 
 #include <assert.h>
@@ -32,13 +39,15 @@ struct key_bytes key_id_bound(fhir_type type, sv bound)
 {
     struct key_bytes k = { .len = 0 };
     add_byte(&k, type);
-    add(&k, sv_head(bound, FHIR_ID_MAX + 1)); /* the place behind the longest id is one byte more */
+    /* the place behind the longest id is one byte more */
+    add(&k, sv_head(bound, FHIR_ID_MAX + 1));
     return k;
 }
 
 struct key_bytes key_version_prefix(fhir_type type, sv id)
 {
-    assert(fhir_id_ok(id)); /* else the range of one id could hold versions of another */
+    /* else the range of one id could hold versions of another */
+    assert(fhir_id_ok(id));
     struct key_bytes k = key_id_bound(type, id);
     add_byte(&k, 0);
     return k;

@@ -1,4 +1,5 @@
-/* open.c - one data store in one RocksDB: opening, what is read at opening, closing, the engine's table.
+/* open.c - one data store in one RocksDB: opening, what is read at opening, closing, the engine's
+ * table.
  *
  *   versions  type, id, 0, kind, ~n -> header, JSON          changes  type, kind, n, id -> ""
  *   commits   'c' t -> instant, kind, b, count               notes    key -> value
@@ -24,7 +25,8 @@ static err_code staging_reset(struct rocks *r, struct err *e)
 {
     char staging[PATH_MAX];
     (void)snprintf(staging, sizeof staging, "%s/staging", r->path);
-    TRY(file_remove_tree(staging, e)); /* bulk loads that never came to be published */
+    /* bulk loads that never came to be published */
+    TRY(file_remove_tree(staging, e));
     return file_mkdirs(staging, e);
 }
 
@@ -125,7 +127,8 @@ static err_code load_state(struct rocks *r, bool create, struct err *e)
     TRY(get_u64(r, 'n', &there, &v, e));
     r->bulk.next_b = r->bulk.reserved_b = there ? v : 1;
     TRY(staging_reset(r, e));
-    return reindex_open(r, create, e); /* last: a thread may be at work from here on */
+    /* last: a thread may be at work from here on */
+    return reindex_open(r, create, e);
 }
 
 static void rocks_close(struct store *st)
@@ -211,7 +214,8 @@ err_code rocks_open(struct store_env *env, void *own, const char *path, bool cre
     r->sync_write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(r->sync_write, 1);
     r->options = rocks_small_options(r, create);
-    rocksdb_options_set_max_open_files(r->options, (int)n_files); /* of the whole database */
+    /* of the whole database */
+    rocksdb_options_set_max_open_files(r->options, (int)n_files);
     r->data_options = rocks_data_options(r);
     r->search_options = rocks_search_options(r);
     r->count_options = rocks_count_options(r);

@@ -1,4 +1,5 @@
-/* options.c - how RocksDB is set up: what all open stores share, and the options of each column family.
+/* options.c - how RocksDB is set up: what all open stores share, and the options of each column
+ * family.
  *
  * All stores of a process share one block cache, one set of background threads and the cache of
  * versions that were read lately. Versions and search entries are large: they are compressed, and
@@ -42,7 +43,8 @@ void rocks_env_free(void *ptr)
 static char *id_prefix(void *ctx, const char *key, size_t len, size_t *out_len)
 {
     (void)ctx;
-    const char *zero = memchr(key + 1, 0, len - 1); /* in the domain: it is there */
+    /* in the domain: it is there */
+    const char *zero = memchr(key + 1, 0, len - 1);
     *out_len = (size_t)(zero - key) + 1;
     return (char *)(uintptr_t)key;
 }
@@ -77,11 +79,12 @@ rocksdb_options_t *rocks_small_options(const struct rocks *r, bool create)
     rocksdb_options_t *o = rocksdb_options_create();
     rocksdb_options_set_env(o, r->shared->env);
     rocksdb_options_set_create_if_missing(o, create);
-    rocksdb_options_set_create_missing_column_families(
-        o, 1); /* of another layout: told by its version */
+    /* of another layout: told by its version */
+    rocksdb_options_set_create_missing_column_families(o, 1);
     rocksdb_options_set_max_background_jobs(o, (int)r->env->n_background);
     rocksdb_options_set_keep_log_file_num(o, 2);
-    rocksdb_options_set_info_log_level(o, 2); /* warnings */
+    /* warnings */
+    rocksdb_options_set_info_log_level(o, 2);
     rocksdb_options_set_max_log_file_size(o, 1u << 20);
     rocksdb_options_set_recycle_log_file_num(o, 0);
     rocksdb_options_set_max_total_wal_size(o, 64u << 20);
@@ -97,7 +100,8 @@ rocksdb_options_t *rocks_small_options(const struct rocks *r, bool create)
     return o;
 }
 
-/* A column family that holds much: lz4, its blocks and their indexes in the cache, compaction by levels. */
+/* A column family that holds much: lz4, its blocks and their indexes in the cache, compaction by
+ * levels. */
 static rocksdb_options_t *make_large_options(const struct rocks *r, size_t block_bytes,
                                              uint64_t level_base_bytes, bool by_id)
 {
@@ -111,7 +115,8 @@ static rocksdb_options_t *make_large_options(const struct rocks *r, size_t block
     if (by_id) {
         rocksdb_block_based_options_set_filter_policy(t,
                                                       rocksdb_filterpolicy_create_bloom_full(10));
-        rocksdb_block_based_options_set_whole_key_filtering(t, 0); /* of the prefix alone */
+        /* of the prefix alone */
+        rocksdb_block_based_options_set_whole_key_filtering(t, 0);
         rocksdb_options_set_prefix_extractor(
             o, rocksdb_slicetransform_create(NULL, nothing, id_prefix, has_id_prefix, never,
                                              id_prefix_name));
@@ -128,8 +133,8 @@ static rocksdb_options_t *make_large_options(const struct rocks *r, size_t block
     return o;
 }
 
-/* Large values, read in order. With 120 overlapping bulk loads compaction by levels takes as much processor time
- * as universal compaction does, and ends in one run. */
+/* Large values, read in order. With 120 overlapping bulk loads compaction by levels takes as much
+ * processor time as universal compaction does, and ends in one run. */
 rocksdb_options_t *rocks_data_options(const struct rocks *r)
 {
     return make_large_options(r, 64u << 10, 512u << 20, true);

@@ -43,7 +43,8 @@ void load_table_unref(struct load_table *t)
 const struct bulk_load *load_table_find(const struct load_table *t, uint64_t b)
 {
     size_t lo = 0, hi = t->n;
-    /* numbers follow each other but for loads that came to nothing: it stands where they would put it, or before */
+    /* numbers follow each other but for loads that came to nothing: it stands where they would put
+     * it, or before */
     if (t->n && b >= t->rows[0].b && b - t->rows[0].b < t->n) {
         hi = (size_t)(b - t->rows[0].b);
         if (t->rows[hi].b == b)
@@ -72,7 +73,8 @@ struct load_table *load_table_with(const struct load_table *old, const struct bu
         size_t at = t->n++;
         for (; at && t->rows[at - 1].b > more[i].b; at--)
             t->rows[at] = t->rows[at - 1];
-        assert(at == 0 || t->rows[at - 1].b != more[i].b); /* I4: published once */
+        /* I4: published once */
+        assert(at == 0 || t->rows[at - 1].b != more[i].b);
         t->rows[at] = more[i];
     }
     return t;
@@ -96,8 +98,10 @@ struct store_commit rocks_last(struct store *st)
 void rocks_seen_set(struct rocks *r, struct store_commit c, struct load_table *loads)
 {
     pthread_mutex_lock(&r->seen.lock);
-    assert(c.t > r->seen.last.t && c.instant_ms >= r->seen.last.instant_ms); /* I1 */
-    assert(c.instant_ms > r->order.floor_ms);                                /* I3 */
+    /* I1 */
+    assert(c.t > r->seen.last.t && c.instant_ms >= r->seen.last.instant_ms);
+    /* I3 */
+    assert(c.instant_ms > r->order.floor_ms);
     r->seen.last = c;
     struct load_table *old = NULL;
     if (loads) {
@@ -148,7 +152,8 @@ void rocks_put_commit(struct rocks *r, rocksdb_writebatch_t *b, struct store_com
 err_code rocks_horizon(struct store *st, struct store_commit *out, struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
-    pthread_mutex_lock(&r->order.lock); /* nobody is between taking a t and showing it */
+    /* nobody is between taking a t and showing it */
+    pthread_mutex_lock(&r->order.lock);
     struct store_commit last = rocks_seen_last(r);
     int64_t instant = clock_wall_ms();
     if (instant < last.instant_ms)
@@ -162,7 +167,8 @@ err_code rocks_horizon(struct store *st, struct store_commit *out, struct err *e
     rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v, &bad);
     err_code rc = rocks_error(bad, "closing an instant", e);
     if (rc == ERR_OK) {
-        assert(instant >= r->order.floor_ms && instant >= last.instant_ms); /* I3 */
+        /* I3 */
+        assert(instant >= r->order.floor_ms && instant >= last.instant_ms);
         r->order.floor_ms = instant;
         *out = (struct store_commit){ last.t, instant };
     }

@@ -109,7 +109,8 @@ static err_code split(struct planner *p, sv from, sv to, double size, unsigned d
     double left, right;
     TRY(size_of(p, from, mid, &left, e));
     TRY(size_of(p, mid, to, &right, e));
-    if (left <= 0) /* nothing there: go on in the other half, with no range for this one */
+    /* nothing there: go on in the other half, with no range for this one */
+    if (left <= 0)
         return split(p, mid, to, right, depth + 1, e);
     if (right <= 0)
         return split(p, from, mid, left, depth + 1, e);
@@ -165,7 +166,8 @@ err_code rocks_plan(struct store *st, fhir_type type, size_t target_bytes, struc
         *n_out = 0;
         return ERR_OK;
     }
-    TRY(flush(r, e)); /* what is in memory only has no size yet */
+    /* what is in memory only has no size yet */
+    TRY(flush(r, e));
     p.ratio = json_per_disk(r);
     buf_init(&p.bounds, (RANGES_MAX + DEPTH_MAX) * sizeof(sv));
     double size;

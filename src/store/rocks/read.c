@@ -14,7 +14,8 @@ static err_code read_one(struct rocks *r, fhir_type type, sv id, uint64_t as_of_
     struct key_bytes from = key_version_prefix(type, id);
     iter_open(&x, r, key_after_id(type, id), false, gate_for(r, type, g->light));
     iter_seek(&x, &from);
-    g->load = NULL; /* of another table */
+    /* of another table */
+    g->load = NULL;
     err_code rc = id_group_read(g, &x, loads, as_of, body, e);
     iter_close(&x);
     load_table_unref(loads);
@@ -66,7 +67,8 @@ err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bo
     if (rc == ERR_OK) {
         struct store_version v;
         id_group_version(&g, &v);
-        if (sv_eq(v.id, id) && v.left_out == 0) /* R1: what is kept is what was asked for */
+        /* R1: what is kept is what was asked for */
+        if (sv_eq(v.id, id) && v.left_out == 0)
             recent_put(r->env->recent, &r->recent, as_of, &v);
         v.id = arena_sv(a, v.id);
         if (v.body.json.len)

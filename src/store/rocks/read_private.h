@@ -1,4 +1,5 @@
-/* read_private.h - what the rooms that read versions share: iterators, the versions of one id, cursors.
+/* read_private.h - what the rooms that read versions share: iterators, the versions of one id,
+ * cursors.
  * Floor: store. */
 #pragma once
 #include "store/rocks/rocks_private.h"
@@ -14,10 +15,10 @@ struct iter {
     struct rocks *r;
     struct gate *gate; /* NULL: it may stand anywhere, for as long as it likes */
     rocksdb_readoptions_t *ro;
-    rocksdb_iterator_t *
-        it; /* NULL: before the first seek, or at rest; with a gate: inside exactly while it is there */
-    bool
-        valid; /* after iter_seek and iter_next; false at the end and after an error (iter_end tells) */
+    /* NULL: before the first seek, or at rest; with a gate: inside exactly while it is there */
+    rocksdb_iterator_t *it;
+    /* after iter_seek and iter_next; false at the end and after an error (iter_end tells) */
+    bool valid;
     uint64_t n_large; /* large ones that were passed, with a gate */
     struct key_bytes upper;
 };
@@ -75,8 +76,9 @@ struct ahead_row {
     struct store_version v; /* but for its views: */
     size_t at;              /* of the id, the body behind it */
 };
-/* What a stay inside the gate brought. A block can be large whatever small record the iterator stands at in it, so
- * none stays open outside; what opening one costs is shared by the rows of a stay. */
+/* What a stay inside the gate brought. A block can be large whatever small record the iterator
+ * stands at in it, so none stays open outside; what opening one costs is shared by the rows of a
+ * stay. */
 struct ahead {
     struct buf rows, bytes; /* struct ahead_row */
     size_t at, want;

@@ -100,8 +100,8 @@ static err_code system_put_unsynced(struct records *base, sv key, sv value, stru
     return rocks_error(bad, "writing the system's records", e);
 }
 
-/* Memory into a file, which ends the log that held it; all files into new ones. Files that are of no more use go when
- * file deletions are allowed again, and are gone when that call returns. */
+/* Memory into a file, which ends the log that held it; all files into new ones. Files that are of
+ * no more use go when file deletions are allowed again, and are gone when that call returns. */
 static err_code system_scrub(struct records *base, struct err *e)
 {
     struct rocks_records *r = (struct rocks_records *)base;
@@ -109,8 +109,8 @@ static err_code system_scrub(struct records *base, struct err *e)
     rocksdb_disable_file_deletions(r->db, &bad);
     TRY(rocks_error(bad, "compacting the system's records", e));
     rocksdb_compactoptions_t *co = rocksdb_compactoptions_create();
-    rocksdb_compactoptions_set_bottommost_level_compaction(
-        co, 2); /* force: old values may stand there */
+    /* force: old values may stand there */
+    rocksdb_compactoptions_set_bottommost_level_compaction(co, 2);
     rocksdb_compact_range_opt(r->db, co, NULL, 0, NULL, 0);
     rocksdb_compactoptions_destroy(co);
 #ifdef ROCKSDB_DELETIONS_FORCE /* before RocksDB 9: 0, only as often as they were forbidden */

@@ -1,17 +1,18 @@
-/* reindex.c - a data store whose search entries are of an older form than search_index() gives has them made anew,
- * from the versions, while it is used.
+/* reindex.c - a data store whose search entries are of an older form than search_index() gives has
+ * them made anew, from the versions, while it is used.
  *
  *   commits   'i' 0 -> form (1), done (1), t0 (8), key of CF versions up to which it is done
  *             'c' t -> ..., form of the commit's own entries (1)
  *
- * A thread of the store's own walks all versions and writes the entries that the old form lacks; those that only the
- * old form has stay and are passed over, for they propose a resource where it is not met first. Each batch of entries
- * brings the place where the walk stands, so whatever ends it, the next opening goes on from there. Until it is done
- * store_index_form() says the old form, and a search does not ask the index for what it cannot have.
+ * A thread of the store's own walks all versions and writes the entries that the old form lacks;
+ * those that only the old form has stay and are passed over, for they propose a resource where it
+ * is not met first. Each batch of entries brings the place where the walk stands, so whatever ends
+ * it, the next opening goes on from there. Until it is done store_index_form() says the old form,
+ * and a search does not ask the index for what it cannot have.
  *
- * Who writes meanwhile writes the new form. An older program writes the old one and knows nothing of this record, but
- * its commits do not say their form: when the newest commit is behind t0, where the walk began, and does not, the walk
- * begins again. */
+ * Who writes meanwhile writes the new form. An older program writes the old one and knows nothing
+ * of this record, but its commits do not say their form: when the newest commit is behind t0, where
+ * the walk began, and does not, the walk begins again. */
 #include "store/rocks/rocks_private.h"
 
 #include "base/limits.h"
@@ -124,7 +125,8 @@ static err_code version_entries(struct reindex *x, rocksdb_writebatch_t *b, sv k
     return ERR_OK;
 }
 
-/* One piece from an iterator of its own, so that none keeps old files for long. *end: there is no more. */
+/* One piece from an iterator of its own, so that none keeps old files for long. *end: there is no
+ * more. */
 static err_code fill_piece(struct reindex *x, rocksdb_iterator_t *it, rocksdb_writebatch_t *b,
                            bool *end, struct err *e)
 {
@@ -150,7 +152,8 @@ static err_code fill_piece(struct reindex *x, rocksdb_iterator_t *it, rocksdb_wr
     return rocks_error(bad, "reading the data store", e);
 }
 
-/* However many stores have it to do, one does a piece at a time. False: the store is being closed. */
+/* However many stores have it to do, one does a piece at a time. False: the store is being
+ * closed. */
 static bool take_turn(struct rocks *r)
 {
     struct rocks_env *env = r->shared;
@@ -199,7 +202,8 @@ static void *walk(void *arg)
     struct err e;
     err_code rc = ERR_OK;
     bool end = false;
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE); /* else it goes on as it is */
+    /* else it goes on as it is */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
     tell(x, STORE_REINDEX_BEGUN, NULL);
     while (rc == ERR_OK && !end) {
         rc = piece(x, &end, &e);
@@ -230,7 +234,8 @@ static err_code start(struct rocks *r, uint64_t t0, sv place, struct err *e)
         abort();
     x->r = r;
     x->t0 = t0;
-    x->arena = arena_new(json_tree_max(ROCKS_BODY_MAX)); /* one version at a time */
+    /* one version at a time */
+    x->arena = arena_new(json_tree_max(ROCKS_BODY_MAX));
     buf_init(&x->entries, SEARCH_ENTRIES_MAX);
     buf_init(&x->place, KEY_MAX);
     atomic_store(&r->index.under_way, true);
@@ -273,7 +278,8 @@ err_code reindex_open(struct rocks *r, bool create, struct err *e)
     }
     if (kept)
         return start(r, t0, sv_tail(buf_sv(&record), RECORD_MIN), e);
-    TRY(write_record(r, false, last, e)); /* before anything is written with the new form */
+    /* before anything is written with the new form */
+    TRY(write_record(r, false, last, e));
     return start(r, last, SV_NONE, e);
 }
 
@@ -285,7 +291,8 @@ void reindex_close(struct rocks *r)
     atomic_store(&r->index.halt, true);
     pthread_cond_broadcast(&r->shared->reindex.changed);
     pthread_mutex_unlock(&r->shared->reindex.lock);
-    (void)pthread_join(r->index.thread, NULL); /* it was started and is joined once */
+    /* it was started and is joined once */
+    (void)pthread_join(r->index.thread, NULL);
     r->index.running = false;
 }
 

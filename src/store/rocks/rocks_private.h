@@ -11,8 +11,8 @@
  *   window.c    cursors over what changed           changes.c      who changed, the log
  *   entries.c   a walk over search entries          plan.c         ids cut into ranges
  *
- * Lock order: settle_lock, then order.lock, then seen.lock. queue.lock and bulk.lock are taken alone.
- * Invariants beside those of store.h (asserted in builds with assertions):
+ * Lock order: settle_lock, then order.lock, then seen.lock. queue.lock and bulk.lock are taken
+ * alone. Invariants beside those of store.h (asserted in builds with assertions):
  *   I7  the table of loads that a reader takes after T holds every load with t <= T
  *   C1  counts.c: what a sum means
  * Floor: store. */
@@ -85,8 +85,8 @@ struct rocks {
     } bulk;
     struct {              /* reindex.c */
         atomic_uint form; /* every version has its entries of this form */
-        unsigned
-            newest_form; /* of the newest commit's, when the store was opened; 0: it does not say */
+        /* of the newest commit's, when the store was opened; 0: it does not say */
+        unsigned newest_form;
         atomic_bool halt;
         atomic_bool under_way;
         bool running;
@@ -95,7 +95,8 @@ struct rocks {
 };
 
 /* ---- base.c ---- */
-/* Files of a column family that compaction has not folded into its levels: each is a sorted run of its own. */
+/* Files of a column family that compaction has not folded into its levels: each is a sorted run of
+ * its own. */
 uint64_t rocks_level0_files(struct rocks *r, int cf);
 /* How RocksDB begins when a call did nothing and may be made again. */
 #define ROCKS_TRY_AGAIN "Operation failed. Try again."
@@ -189,8 +190,8 @@ void rocks_bulk_abort(struct store_bulk *);
 bool rocks_is_crowded(struct store *);
 
 /* ---- bulk_search.c ---- */
-/* The file of a bulk load's search entries; items in the order of (type, id). False: there are none, and no
- * file. *bad is RocksDB's error. */
+/* The file of a bulk load's search entries; items in the order of (type, id). False: there are
+ * none, and no file. *bad is RocksDB's error. */
 bool bulk_search_write(struct rocks *r, const char *path, const struct store_bulk_item *items,
                        size_t n, uint64_t b, char **bad);
 
@@ -201,7 +202,8 @@ void reindex_close(struct rocks *r);
 unsigned rocks_index_form(struct store *);
 
 /* ---- read.c ---- */
-/* Current state of an id; json is empty when there is none, and appended to body. version 0: never was. */
+/* Current state of an id; json is empty when there is none, and appended to body. version 0: never
+ * was. */
 struct rocks_current {
     uint64_t version, t;
     bool deleted;
@@ -227,8 +229,9 @@ err_code rocks_changes_plan(struct store *, fhir_type, uint64_t, uint64_t, size_
 
 /* ---- changes.c ---- */
 err_code rocks_changed_types(struct store *, uint64_t, uint64_t, bool[STORE_TYPES], struct err *);
-/* Who changed in (after_t, as_of] of a range of ids, appended to rows by id, each once with its newest version
- * of the window. loads: taken after as_of was settled (I7). ERR_TOO_LARGE: rows may not grow so much. */
+/* Who changed in (after_t, as_of] of a range of ids, appended to rows by id, each once with its
+ * newest version of the window. loads: taken after as_of was settled (I7). ERR_TOO_LARGE: rows may
+ * not grow so much. */
 MUST_USE err_code changes_collect(struct rocks *r, const struct load_table *loads,
                                   const struct store_range *range, uint64_t after_t, uint64_t as_of,
                                   struct buf *rows, struct err *e);

@@ -60,14 +60,16 @@ static err_code ahead_fill(struct rocks_cursor *c, struct err *e)
             n++;
         }
         c->from = key_after_id(g->type, id);
-        if (c->x.n_large) /* a stay that met one is short; this one, at what is read already, goes on */
+        /* a stay that met one is short; this one, at what is read already, goes on */
+        if (c->x.n_large)
             a->want = AHEAD_FIRST;
     }
     iter_rest(&c->x);
     if (rc == ERR_EOF)
         a->end = true;
     else if (rc != ERR_OK && n == 0)
-        return rc; /* else it comes up again, when it is its turn */
+        /* else it comes up again, when it is its turn */
+        return rc;
     if (c->x.n_large == 0 && a->want < AHEAD_MOST)
         a->want *= 4;
     return ERR_OK;
@@ -96,7 +98,8 @@ err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out,
         return rocks_history_next(c, out, e);
     if (c->kind == CHANGES_BY_ID)
         return rocks_window_next(c, out, e);
-    if (c->x.ro == NULL) { /* not before it is known whether it reads light */
+    /* not before it is known whether it reads light */
+    if (c->x.ro == NULL) {
         iter_open(&c->x, c->r, c->upper, true, gate_for(c->r, c->type, base->light));
         if (c->x.gate == NULL)
             iter_seek(&c->x, &c->from);

@@ -117,7 +117,8 @@ static void add_tokens(struct tally *t, fhir_type type, uint16_t param, struct b
 
 void tally_resource(struct tally *t, fhir_type type, sv index, int64_t n)
 {
-    CLEANUP_BUF struct buf tokens = BUF_INIT(index.len); /* which lists them all */
+    /* which lists them all */
+    CLEANUP_BUF struct buf tokens = BUF_INIT(index.len);
     uint16_t param, last = 0;
     sv rest = index, value;
     add(t, type, 0, SV_NONE, n);
@@ -127,8 +128,9 @@ void tally_resource(struct tally *t, fhir_type type, sv index, int64_t n)
                 add_tokens(t, type, last, &tokens, n);
             last = param;
         }
+        /* it has room for all: cannot fail */
         if (value.len == SEARCH_TOKEN_LEN && search_is_counted(type, param))
-            IGNORE(buf_add(&tokens, value, NULL)); /* it has room for all: cannot fail */
+            IGNORE(buf_add(&tokens, value, NULL));
     }
     if (tokens.len)
         add_tokens(t, type, last, &tokens, n);

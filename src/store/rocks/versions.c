@@ -29,8 +29,8 @@
 
 static size_t readahead(struct rocks *r)
 {
-    size_t each = READAHEAD_BUDGET /
-                  (rocks_level0_files(r, CF_VERSIONS) + 2); /* levels below: two, as a rule */
+    /* levels below: two, as a rule */
+    size_t each = READAHEAD_BUDGET / (rocks_level0_files(r, CF_VERSIONS) + 2);
     each = each > READAHEAD_MAX ? READAHEAD_MAX : each < READAHEAD_MIN ? READAHEAD_MIN : each;
     return each & ~(size_t)4095;
 }
@@ -42,12 +42,16 @@ void iter_open(struct iter *x, struct rocks *r, struct key_bytes upper, bool bul
     x->ro = rocksdb_readoptions_create();
     rocksdb_readoptions_set_iterate_upper_bound(x->ro, x->upper.ptr, x->upper.len);
     if (bulk_read) {
-        rocksdb_readoptions_set_total_order_seek(x->ro, 1); /* crosses ids: no filters */
-        if (gate == NULL) /* of a large block it would hold a second copy, and stays are short */
+        /* crosses ids: no filters */
+        rocksdb_readoptions_set_total_order_seek(x->ro, 1);
+        /* of a large block it would hold a second copy, and stays are short */
+        if (gate == NULL)
             rocksdb_readoptions_set_readahead_size(x->ro, readahead(r));
-        rocksdb_readoptions_set_ignore_range_deletions(x->ro, 1); /* the store writes none */
+        /* the store writes none */
+        rocksdb_readoptions_set_ignore_range_deletions(x->ro, 1);
     }
-    if (bulk_read || gate) /* a large block would push out what others have there */
+    /* a large block would push out what others have there */
+    if (bulk_read || gate)
         rocksdb_readoptions_set_fill_cache(x->ro, 0);
 }
 
@@ -89,15 +93,16 @@ static bool at_large(const struct iter *x)
     return len > LIMIT_WHOLE_BYTES;
 }
 
-/* Past a large one others come first, and what was read of it is given back before the next one is read: an iterator
- * holds two blocks for a moment, and its read-ahead's copy for longer. */
+/* Past a large one others come first, and what was read of it is given back before the next one is
+ * read: an iterator holds two blocks for a moment, and its read-ahead's copy for longer. */
 void iter_next(struct iter *x)
 {
     if (x->gate && at_large(x)) {
         struct key_bytes behind;
         size_t len;
         const char *k = rocksdb_iter_key(x->it, &len);
-        if (len <= KEY_MAX) { /* any other is rocks_damaged, and its reader has said so */
+        /* any other is rocks_damaged, and its reader has said so */
+        if (len <= KEY_MAX) {
             memcpy(behind.ptr, k, len);
             behind.ptr[len] = 0;
             behind.len = len + 1;
@@ -229,7 +234,8 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
             break;
         }
         if (p.kind == KEY_BULK) {
-            const struct bulk_load *b = g->load; /* most neighbours came with one load */
+            /* most neighbours came with one load */
+            const struct bulk_load *b = g->load;
             if (b == NULL || b->b != p.n)
                 b = g->load = load_table_find(loads, p.n);
             if (b && b->t <= as_of) {
@@ -254,7 +260,8 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
                                            : key_version(g->type, id, KEY_ONLINE, as_of);
             iter_seek(x, &to);
             passed = 0;
-            continue; /* stands where it should: the next group, or the newest that counts */
+            /* stands where it should: the next group, or the newest that counts */
+            continue;
         }
         iter_next(x);
     }

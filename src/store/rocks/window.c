@@ -1,12 +1,13 @@
-/* window.c - the ids of a range that changed within a window of commits, and that work cut into ranges.
+/* window.c - the ids of a range that changed within a window of commits, and that work cut into
+ * ranges.
  *
  * changes.c collects who changed. Each row names the exact key of the newest version of the window,
  * so a row costs one read. When too many ids changed to hold in memory the range is scanned
  * instead, and what did not change is passed over (scan.c). */
 #include "store/rocks/read_private.h"
 
-/* An online version by its key alone. It is the newest as of the cursor's commit, so its number is the one that
- * stands with it (I5). */
+/* An online version by its key alone. It is the newest as of the cursor's commit, so its number is
+ * the one that stands with it (I5). */
 static err_code read_exact(struct rocks_cursor *c, const struct change *ch, struct err *e)
 {
     struct id_group *g = &c->g;
@@ -24,8 +25,9 @@ static err_code read_exact(struct rocks_cursor *c, const struct change *ch, stru
     return ERR_OK;
 }
 
-/* What a row stands for, into c->g. A loaded version's number is counted from those around it: its id is
- * walked, with the one iterator, which goes forward from id to id past files whose filter does not know it. */
+/* What a row stands for, into c->g. A loaded version's number is counted from those around it: its
+ * id is walked, with the one iterator, which goes forward from id to id past files whose filter
+ * does not know it. */
 static err_code read_change(struct rocks_cursor *c, const struct change *ch, struct err *e)
 {
     if (!fhir_id_ok(ch->id))
@@ -83,7 +85,8 @@ err_code rocks_changes(struct store *st, const struct store_range *range, uint64
     struct rocks_cursor *c;
     bool many;
     TRY(changed_ids(st, range, after_t, upto_t, &many, &c, e));
-    if (many) { /* so much has changed that reading the range is the cheaper way */
+    /* so much has changed that reading the range is the cheaper way */
+    if (many) {
         buf_done(&c->changes);
         c->kind = CHANGES_BY_SCAN;
         rocks_cursor_range(c, range);

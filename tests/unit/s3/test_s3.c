@@ -339,7 +339,8 @@ TEST(moto, missing_buckets_and_wrong_secrets_are_told)
     assert_int_equal(s3_object_put(w, &p, &why), ERR_DENIED);
     assert_non_null(strstr(why.msg, "SignatureDoesNotMatch"));
     assert_null(strstr(why.msg, "not-the-secret"));
-    assert_int_equal(wrong.calls, 1); /* a 4xx is final */
+    /* a 4xx is final */
+    assert_int_equal(wrong.calls, 1);
 }
 
 TEST(moto, assumed_roles_may_what_their_policy_says)
@@ -536,7 +537,8 @@ static void check_cancel(const char *steps)
     assert_int_equal(pthread_create(&t, NULL, stop_soon, NULL), 0);
     uint64_t from = clock_mono_us();
     FAILS(ERR_CANCELLED, s3_object_put(c, &small, e));
-    assert_true(clock_mono_us() - from < 8000000); /* the peer is silent, or asks us, for longer */
+    /* the peer is silent, or asks us, for longer */
+    assert_true(clock_mono_us() - from < 8000000);
     pthread_join(t, NULL);
 }
 
@@ -619,10 +621,12 @@ TEST(hostile, an_object_that_changes_under_a_read_is_told)
            "{\"do\":\"change\",\"bucket\":\"b\",\"key\":\"ch\",\"size\":1048576}]");
     FAILS(ERR_PEER, read_all(c, p.key, 0, &got, e));
     OK(s3_object_put(c, &p, e));
-    buf_clear(&got); /* a server that ignores If-Match */
+    /* a server that ignores If-Match */
+    buf_clear(&got);
     script("[{\"do\":\"truncate\",\"bytes\":1000},{\"do\":\"etag\",\"value\":\"\\\"other\\\"\"}]");
     FAILS(ERR_PEER, read_all(c, p.key, 0, &got, e));
-    buf_clear(&got); /* a server that ignores Range */
+    /* a server that ignores Range */
+    buf_clear(&got);
     script("[{\"do\":\"answer\",\"status\":200,\"body\":\"all of it\"}]");
     FAILS(ERR_PEER, read_all(c, p.key, 5, &got, e));
     free(bytes);
@@ -851,13 +855,15 @@ TEST(hostile, a_certificate_that_nobody_vouches_for_is_refused)
     (void)unsetenv("SSL_CERT_FILE");
     OK(s3_client_new(&ep, give, &plain, NULL, &c, e));
     assert_int_equal(s3_object_put(c, &small, &why), ERR_PEER);
-    assert_null(strstr(why.msg, "attempts")); /* another try would not make it better */
+    /* another try would not make it better */
+    assert_null(strstr(why.msg, "attempts"));
     s3_client_free(c);
     (void)setenv("SSL_CERT_FILE", ca, 1);
     OK(s3_client_new(&ep, give, &plain, NULL, &c, e));
     OK(s3_object_put(c, &small, e));
     s3_client_free(c);
-    assert_int_equal(count_log(), 1); /* the first never came to a request */
+    /* the first never came to a request */
+    assert_int_equal(count_log(), 1);
     if (kept)
         (void)setenv("SSL_CERT_FILE", kept, 1);
     else

@@ -1,5 +1,6 @@
-/* What parameters find is compared with what HL7's own FHIRPath engine finds in the official examples; what
- * criteria mean is told case by case; and every index is asked whether it proposes all that is meant. */
+/* What parameters find is compared with what HL7's own FHIRPath engine finds in the official
+ * examples; what criteria mean is told case by case; and every index is asked whether it proposes
+ * all that is meant. */
 #include "test.h"
 
 #include "base/file.h"
@@ -83,7 +84,8 @@ static unsigned compare(const struct search_param *p, yyjson_val *root, yyjson_v
         else
             missing++;
     }
-    size_t twice = 0; /* a union of FHIRPath drops what stands twice */
+    /* a union of FHIRPath drops what stands twice */
+    size_t twice = 0;
     for (size_t k = 0; k < f.n; k++)
         for (size_t i = 0; i < n && !taken[k]; i++)
             if (same(yyjson_arr_get(wanted, i), f.items[k])) {
@@ -212,7 +214,8 @@ TEST(search, dates_are_intervals)
     MATCHES(day, "date", "ge2013-01-14");
     PASSES(day, "date", "gt2013-01-14");
     MATCHES(day, "date", "gt2013-01-13");
-    MATCHES(day, "date", "gt2013-01-14T10:00"); /* the day goes on behind ten */
+    /* the day goes on behind ten */
+    MATCHES(day, "date", "gt2013-01-14T10:00");
     MATCHES(day, "date", "sa2013-01-13");
     PASSES(day, "date", "sa2013-01-14");
     MATCHES(day, "date", "eb2013-01-15");
@@ -225,10 +228,12 @@ TEST(search, dates_are_intervals)
     MATCHES(open, "date", "ge2013-03-14");
     PASSES(open, "date", "le2013-01-20");
     MATCHES(open, "date", "sa2013-01-20");
-    PASSES(open, "date", "2013-01-21"); /* it does not end that day */
+    /* it does not end that day */
+    PASSES(open, "date", "2013-01-21");
     MATCHES(open, "date", "ne2013-01-21");
     const char *zone = OBS("\"effectiveDateTime\":\"2013-01-14T23:30:00-02:00\"");
-    MATCHES(zone, "date", "2013-01-15"); /* in UTC, as a query without a zone is */
+    /* in UTC, as a query without a zone is */
+    MATCHES(zone, "date", "2013-01-15");
     MATCHES(zone, "date", "2013-01-15T01:30:00Z");
     MATCHES(zone, "date", "2013-01-14T20:30:00-05:00");
     const char *instant = OBS("\"issued\":\"2020-02-29T12:00:00.123Z\"");
@@ -236,7 +241,8 @@ TEST(search, dates_are_intervals)
     PASSES(instant, "_lastUpdated", "gt2023-11-15");
     const char *night = OBS("\"effectivePeriod\":{\"start\":\"2011-12-31T22:00:00Z\",\"end\":"
                             "\"2012-01-01T06:00:00Z\"}");
-    MATCHES(night, "date", "le2011"); /* what straddles an end is on both sides of it */
+    /* what straddles an end is on both sides of it */
+    MATCHES(night, "date", "le2011");
     MATCHES(night, "date", "ge2012");
     MATCHES(night, "date", "le2011-12-31");
     MATCHES(night, "date", "ge2012-01-01");
@@ -245,7 +251,8 @@ TEST(search, dates_are_intervals)
     PASSES(night, "date", "le2011-12-31T21:59");
     MATCHES(night, "date", "le2011-12-31T22:00");
     PASSES(night, "date", "ge2012-01-01T06:01");
-    MATCHES(night, "date", "ge2012-01-01T06:00:00Z"); /* a second long */
+    /* a second long */
+    MATCHES(night, "date", "ge2012-01-01T06:00:00Z");
     PASSES(night, "date", "sa2011");
     PASSES(night, "date", "eb2012");
     const char *month = OBS("\"effectiveDateTime\":\"2011-12\"");
@@ -260,7 +267,8 @@ TEST(search, dates_are_intervals)
     MATCHES(until, "date", "ge2013-01-21");
     PASSES(until, "date", "ge2013-01-22");
     const char *never = OBS("\"effectivePeriod\":{\"start\":\"2013-02\",\"end\":\"2013-01\"}");
-    PASSES(never, "date", "ge2012"); /* it ends before it begins */
+    /* it ends before it begins */
+    PASSES(never, "date", "ge2012");
     MATCHES(never, "date:missing", "true");
     REFUSED(day, "date", "2013-02-30");
     REFUSED(day, "date", "yesterday");
@@ -320,7 +328,8 @@ TEST(search, numbers_have_the_precision_of_their_digits)
     PASSES(RISK("99.6"), "probability", "100.00");
     MATCHES(RISK("99.995"), "probability", "100.00");
     PASSES(RISK("99.994"), "probability", "100.00");
-    MATCHES(RISK("95"), "probability", "1e2"); /* half of the last digit: [50, 150) */
+    /* half of the last digit: [50, 150) */
+    MATCHES(RISK("95"), "probability", "1e2");
     MATCHES(RISK("5.35"), "probability", "5.4");
     PASSES(RISK("5.45"), "probability", "5.4");
     MATCHES(RISK("100.1"), "probability", "gt100");
@@ -389,7 +398,8 @@ TEST(search, a_decimal_equals_itself_whatever_its_digits)
             if (i == k) {
                 MATCHES(r, "probability", ascending[k]);
                 PASSES(r, "probability", q);
-            } else if (strlen(ascending[k]) > 16) { /* half of its last digit reaches no other */
+            } else if (strlen(ascending[k]) > 16) {
+                /* half of its last digit reaches no other */
                 PASSES(r, "probability", ascending[k]);
                 MATCHES(r, "probability", q);
             }
@@ -409,7 +419,8 @@ TEST(search, a_decimal_equals_itself_whatever_its_digits)
     MATCHES(RISK("-0.0"), "probability", "ge0");
     MATCHES(RISK("0e5"), "probability", "le-0");
     PASSES(RISK("-0"), "probability", "lt0");
-    MATCHES(RISK("0.0499"), "probability", "0.0"); /* [-0.05, 0.05) */
+    /* [-0.05, 0.05) */
+    MATCHES(RISK("0.0499"), "probability", "0.0");
     PASSES(RISK("0.05"), "probability", "0.0");
     MATCHES(RISK("-0.05"), "probability", "0.0");
     PASSES(RISK("0.30000000000000004"), "probability", "0.30000000000000000");
@@ -455,7 +466,7 @@ static void five(const char *quantity, const char *rows[9])
 TEST(search, an_open_end_is_open)
 {
     (void)state;
-    /*                                                          eq     ne     gt     lt     ge     le     sa     eb     ap */
+    /* eq, ne, gt, lt, ge, le, sa, eb, ap */
     five("{\"value\":5}",
          (const char *[]){ "010", "101", "100", "001", "110", "011", "100", "001", "111" });
     five("{\"value\":5.0,\"comparator\":\"<\"}",
@@ -468,7 +479,8 @@ TEST(search, an_open_end_is_open)
          (const char *[]){ "000", "111", "111", "001", "111", "011", "100", "000", "111" });
     const char *less = OBS("\"valueQuantity\":{\"value\":4.5,\"comparator\":\"<\"}");
     const char *most = OBS("\"valueQuantity\":{\"value\":4.5,\"comparator\":\"<=\"}");
-    PASSES(less, "value-quantity", "ap5"); /* [4.5, 5.5] */
+    /* [4.5, 5.5] */
+    PASSES(less, "value-quantity", "ap5");
     MATCHES(most, "value-quantity", "ap5");
     PASSES(OBS("\"valueQuantity\":{\"value\":5.5,\"comparator\":\">\"}"), "value-quantity", "ap5");
     MATCHES(OBS("\"valueQuantity\":{\"value\":5.5,\"comparator\":\">=\"}"), "value-quantity",
@@ -487,7 +499,8 @@ TEST(search, an_open_end_is_open)
     MATCHES(range, "onset-age", "ap11");
     PASSES(range, "onset-age", "ap12");
     PASSES(range, "onset-age", "10");
-    MATCHES(range, "onset-age", "1e1"); /* [5, 15) */
+    /* [5, 15) */
+    MATCHES(range, "onset-age", "1e1");
     MATCHES(AGE("\"low\":{\"value\":99.5},\"high\":{\"value\":100.49}"), "onset-age", "100");
     PASSES(AGE("\"low\":{\"value\":99.5},\"high\":{\"value\":100.5}"), "onset-age", "100");
     const char *above = AGE("\"low\":{\"value\":5}"), *below = AGE("\"high\":{\"value\":5}");
@@ -498,7 +511,8 @@ TEST(search, an_open_end_is_open)
     MATCHES(below, "onset-age", "lt-1e30");
     PASSES(below, "onset-age", "gt5");
     MATCHES(below, "onset-age", "ge5");
-    const char *none = AGE("\"low\":{\"value\":6},\"high\":{\"value\":5}"); /* it holds nothing */
+    /* it holds nothing */
+    const char *none = AGE("\"low\":{\"value\":6},\"high\":{\"value\":5}");
     PASSES(none, "onset-age", "ge1");
     MATCHES(none, "onset-age:missing", "true");
 }
@@ -557,7 +571,8 @@ TEST(search, sort_keys_are_in_the_order_of_what_they_stand_for)
 #define FAMILY(t) PAT("\"name\":[{\"family\":\"" t "\"}]")
     assert_int_equal(sorted(FAMILY("O'Brien"), FAMILY(" o\u2019BRIEN "), "family"), 0);
     assert_true(sorted(FAMILY("Oakley"), FAMILY("O'Brien"), "family") < 0);
-    assert_true(sorted(FAMILY("van der Berg"), FAMILY("Unger"), "family") > 0); /* not by Berg */
+    /* not by Berg */
+    assert_true(sorted(FAMILY("van der Berg"), FAMILY("Unger"), "family") > 0);
 }
 
 TEST(search, quantities_compare_with_their_units)
@@ -588,7 +603,8 @@ TEST(search, strings_fold_case_and_accents)
                         "\"Eve\",\"Zo\\u00eb\"]}]");
     MATCHES(p, "name", "muller");
     MATCHES(p, "name", "M\xc3\xbcL");
-    MATCHES(p, "name", "mu\xcc\x88ller"); /* u, combining diaeresis */
+    /* u, combining diaeresis */
+    MATCHES(p, "name", "mu\xcc\x88ller");
     MATCHES(p, "family",
             "M\xc3\xbcller-L\xc3\xbc"
             "denscheidt");
@@ -617,15 +633,19 @@ TEST(search, white_space_at_the_ends_and_punctuation_do_not_count)
     MATCHES(lee, "family", "lee");
     MATCHES(lee, "family", " lee");
     MATCHES(lee, "family", "lee ");
+    /* no-break space, em space */
     MATCHES(lee, "family",
             "\xc2\xa0"
-            "LEE\xe2\x80\x83");                            /* no-break space, em space */
-    MATCHES(lee, "family", "\xe3\x80\x80lee");             /* ideographic space */
-    MATCHES(lee, "family", "\xe1\x9a\x80lee\xe2\x80\xa8"); /* ogham space, line separator */
+            "LEE\xe2\x80\x83");
+    /* ideographic space */
+    MATCHES(lee, "family", "\xe3\x80\x80lee");
+    /* ogham space, line separator */
+    MATCHES(lee, "family", "\xe1\x9a\x80lee\xe2\x80\xa8");
+    /* paragraph separator, next line */
     MATCHES(lee, "given",
             "mary\xe2\x80\xa9"
             "ann\xc2\x85"
-            "b"); /* paragraph separator, next line */
+            "b");
     MATCHES(lee, "given", "mary ann b");
     MATCHES(lee, "given",
             "mary\xc2\xa0"
@@ -657,20 +677,24 @@ TEST(search, white_space_at_the_ends_and_punctuation_do_not_count)
             if (asks(r, "family", asked[k]) != 1 || asks(r, "family:contains", asked[k]) != 1)
                 fail_msg("%s does not find %s", asked[k], r);
         }
-    PASSES(FAMILY("O'Brien"), "family", "brien"); /* an apostrophe divides nothing */
+    /* an apostrophe divides nothing */
+    PASSES(FAMILY("O'Brien"), "family", "brien");
     PASSES(FAMILY("O'Brien"), "family:exact", "OBrien");
 #define ORG(t) "{\"resourceType\":\"Organization\",\"id\":\"o\",\"name\":\"" t "\"}"
     MATCHES(ORG("St. Mary's Hospital"), "name", "st marys hospital");
     MATCHES(ORG("St Mary\\u2019s   Hospital"), "name", "St. Mary's Hosp");
     MATCHES(ORG("St.Mary"), "name", "st mary");
     MATCHES(ORG("St.Mary"), "name", "stmary");
-    PASSES(ORG("St. Mary's Hospital"), "name", "hospital"); /* it is no person's name */
+    /* it is no person's name */
+    PASSES(ORG("St. Mary's Hospital"), "name", "hospital");
     MATCHES(ORG("St. Mary's Hospital"), "name:contains", "mary's hos");
     MATCHES(ORG("Smith & Sons (London)"), "name", "smith sons london");
     MATCHES(ORG("Smith\\u2014Sons"), "name", "smith-sons");
-    MATCHES(ORG("C++"), "name", "c+"); /* symbols are no punctuation */
+    /* symbols are no punctuation */
+    MATCHES(ORG("C++"), "name", "c+");
     PASSES(ORG("C"), "name", "c+");
-    MATCHES(ORG("A\\u060c B"), "name", "a b"); /* an Arabic comma */
+    /* an Arabic comma */
+    MATCHES(ORG("A\\u060c B"), "name", "a b");
     MATCHES(ORG("\\u00bfQu\\u00e9?"), "name", "que");
     MATCHES(PAT("\"address\":[{\"line\":[\" 12, Main St.\"]}]"), "address", "12 main st");
     const char *display =
@@ -682,7 +706,8 @@ TEST(search, white_space_at_the_ends_and_punctuation_do_not_count)
     MATCHES(ORG("a-b-c-d-e-f-g-h-i-j-k-l-m-n-o-p-q-r-s-t"), "name",
             "a b c d e f g h i j k l m n o p q r s t");
     PASSES(ORG("a-b-c-d-e-f-g-h-i-j-k-l-m-n-o-p-q-r-s-t"), "name", "abcdefghijklmnopqrsx");
-    MATCHES(ORG("\\ufdfa"), "name", "\xef\xb7\xba"); /* one character that comes apart into 18 */
+    /* one character that comes apart into 18 */
+    MATCHES(ORG("\\ufdfa"), "name", "\xef\xb7\xba");
 }
 
 TEST(search, a_text_of_punctuation_alone_finds_not_everything)
@@ -738,11 +763,12 @@ TEST(search, each_part_of_a_name_is_a_start)
     MATCHES(
         "{\"resourceType\":\"Practitioner\",\"id\":\"p\",\"name\":[{\"family\":\"de la Cruz\"}]}",
         "family", "cruz");
-    PASSES(PAT("\"address\":[{\"city\":\"New York\"}]"), "address",
-           "york"); /* an address is none */
+    /* an address is none */
+    PASSES(PAT("\"address\":[{\"city\":\"New York\"}]"), "address", "york");
     const char *long_one = FAMILY("p1 p2 p3 p4 p5 p6 p7 p8 p9 p10 p11 p12 p13 p14 p15 p16 p17");
     MATCHES(long_one, "family", "p16");
-    PASSES(long_one, "family", "p17"); /* the first sixteen are */
+    /* the first sixteen are */
+    PASSES(long_one, "family", "p17");
     MATCHES(long_one, "family:contains", "p17");
     /* and in the first 64 strings: entries grow no faster than the resource */
     struct arena *a = arena_new(64u << 20);
@@ -787,7 +813,8 @@ TEST(search, tokens_know_systems_and_their_absence)
     MATCHES(p, "gender:not", "female");
     PASSES(p, "gender:not", "male");
     PASSES(p, "gender:not", "female,male");
-    MATCHES(p, "language:not", "de"); /* what has none is not it either */
+    /* what has none is not it either */
+    MATCHES(p, "language:not", "de");
     MATCHES(p, "active", "true");
     MATCHES(p, "phone", "555");
     PASSES(p, "email", "555");
@@ -857,7 +884,8 @@ TEST(search, uris_below_and_above)
     PASSES(v, "url", "http://acme.org/fhir/ValueSet");
     MATCHES(v, "url:below", "http://acme.org/fhir");
     MATCHES(v, "url:below", "http://acme.org/fhir/");
-    MATCHES(v, "url:below", "http://acme.org/fh"); /* what begins so, whole segment or not */
+    /* what begins so, whole segment or not */
+    MATCHES(v, "url:below", "http://acme.org/fh");
     MATCHES(v, "url:below", "http://acme.org/fhir/ValueSet/123");
     PASSES(v, "url:below", "http://acme.org/fhir/ValueSet/1234");
     PASSES(v, "url:below", "HTTP://ACME.org/fhir");
@@ -866,7 +894,8 @@ TEST(search, uris_below_and_above)
     PASSES(v, "url:above", "http://acme.org/fhir/ValueSet/12");
     MATCHES(v, "url:above", "http://acme.org/fhir/ValueSet/123|2.0");
     const char *oid = "{\"resourceType\":\"ValueSet\",\"id\":\"v\",\"url\":\"urn:oid:1.2.3\"}";
-    MATCHES(oid, "url:below", "urn:oid:1.2.3"); /* URNs have no beginnings */
+    /* URNs have no beginnings */
+    MATCHES(oid, "url:below", "urn:oid:1.2.3");
     PASSES(oid, "url:below", "urn:oid:1.2");
     PASSES(oid, "url:below", "urn:oid:");
     PASSES(oid, "url:below", "u");
@@ -928,11 +957,13 @@ TEST(search, upper_and_lower_case_of_codes_are_the_same_where_nothing_says_other
             "\"telecom\":[{\"system\":\"email\",\"value\":\"A@b.org\"}]");
     MATCHES(p, "identifier", "Ab7");
     MATCHES(p, "identifier", "urn:s|AB7");
-    PASSES(p, "identifier", "URN:S|aB7"); /* a system is a URI */
+    /* a system is a URI */
+    PASSES(p, "identifier", "URN:S|aB7");
     MATCHES(p, "identifier:of-type", "urn:t|mr|ab7");
     MATCHES(p, "organization:identifier", "XY");
     MATCHES(p, "email", "a@B.org");
-    PASSES(p, "gender", "MALE"); /* FHIR's own codes are what they are */
+    /* FHIR's own codes are what they are */
+    PASSES(p, "gender", "MALE");
     PASSES(p, "_id", "P");
     MATCHES(OBS("\"code\":{\"coding\":[{\"code\":\"Abc\"}]}"), "code", "aBC");
     MATCHES(
@@ -950,7 +981,8 @@ TEST(search, text_beside_a_code_is_searched_as_a_string)
             "\"display\":\"Peter M\"}");
     MATCHES(o, "code:text", "systolic");
     PASSES(o, "code:text", "blood");
-    MATCHES(o, "code:text", "etude of pressure"); /* white space that means nothing */
+    /* white space that means nothing */
+    MATCHES(o, "code:text", "etude of pressure");
     MATCHES(o, "code:text", "ETUDE   OF");
     MATCHES(o, "subject:text", "peter");
     PASSES(o, "subject:text", "m");
@@ -965,7 +997,8 @@ TEST(search, of_a_timing_the_outer_limits_matter)
     MATCHES(t, "occurrence", "sa2013-01-30");
     PASSES(t, "occurrence", "sa2013-01-31");
     PASSES(t, "occurrence", "2013-01-31");
-    MATCHES(t, "occurrence", "gt2020"); /* its bounds are open */
+    /* its bounds are open */
+    MATCHES(t, "occurrence", "gt2020");
     const char *e =
         "{\"resourceType\":\"ServiceRequest\",\"id\":\"s\",\"occurrenceTiming\":{\"event\":["
         "\"2013-03-24\",\"2013-01-31\"]}}";
@@ -989,7 +1022,8 @@ TEST(search, canonical_urls_have_versions)
     MATCHES(RESPONSE("http://x/Questionnaire/q|2"), "questionnaire:below",
             "http://x/Questionnaire/q|2");
     REFUSED(RESPONSE("http://x/Q"), "questionnaire:above", "http://x/Q");
-    REFUSED(RESPONSE("http://x/Q"), "subject:below", "Patient/1"); /* hierarchies are not offered */
+    /* hierarchies are not offered */
+    REFUSED(RESPONSE("http://x/Q"), "subject:below", "Patient/1");
     const char *v =
         "{\"resourceType\":\"ValueSet\",\"id\":\"v\",\"url\":\"http://x/V\",\"version\":\"2.1\"}";
     MATCHES(v, "url", "http://x/V");
@@ -1091,7 +1125,8 @@ static int chains(const char *resource, const char *name, const char *value, boo
         fail_msg("the index does not propose %s=%s", name, value);
     if (!result && proposed && !may)
         fail_msg("the index proposes %s=%s for nothing", name, value);
-    if (proposed) { /* the entry is one of those that are stored */
+    /* the entry is one of those that are stored */
+    if (proposed) {
         struct buf list = BUF_INIT(16u << 20);
         uint16_t param;
         sv v;
@@ -1139,8 +1174,10 @@ TEST(search, a_chain_looks_into_contained_resources)
     FINDS(request, "subject:Patient.birthdate", "1980-02,1990");
     FINDS(request, "subject:Patient.general-practitioner", "Practitioner/out");
     MISSES(request, "subject:Group.code", "x");
-    MISSES(request, "requester:Patient.family", "inline");    /* "#gone" leads nowhere */
-    MISSES(request, "requester:Organization.name", "nobody"); /* nothing leads there */
+    /* "#gone" leads nowhere */
+    MISSES(request, "requester:Patient.family", "inline");
+    /* nothing leads there */
+    MISSES(request, "requester:Organization.name", "nobody");
     /* what the index cannot be asked for */
     FINDS(request, "medication:Medication.code:not", "xyz");
     assert_int_equal(chains(request, "medication:Medication.code:not", "abc", true), 0);
@@ -1243,7 +1280,8 @@ TEST(search, an_older_index_lacks_what_its_form_did_not_know)
 {
     (void)state;
     assert_int_equal(newer(FAMILY("Lee"), "family"), 0);
-    assert_int_equal(newer(FAMILY("LEE 2"), "family"), 1); /* 2 */
+    /* 2 */
+    assert_int_equal(newer(FAMILY("LEE 2"), "family"), 1);
     assert_int_equal(newer(FAMILY("van der Berg"), "family"), 2);
     assert_int_equal(newer(FAMILY("O'Brien"), "family"), 1);
     assert_int_equal(newer(FAMILY(" Lee"), "family"), 1);
@@ -1350,7 +1388,8 @@ static void put(struct buf *b, const char *text)
     OK(buf_add(b, sv_from(text), e));
 }
 
-/* Each way in which one resource takes long to compare: a text, a number, many elements of a composite. */
+/* Each way in which one resource takes long to compare: a text, a number, many elements of a
+ * composite. */
 TEST(patience, is_asked_while_one_resource_is_compared_and_ends_it)
 {
     (void)state;
@@ -1368,10 +1407,12 @@ TEST(patience, is_asked_while_one_resource_is_compared_and_ends_it)
         struct asked never = { 0 }, third = { .ends_at = 3 };
         assert_false(compared(text.ptr, names[i], values.ptr, &never, &ended));
         assert_false(ended);
-        assert_true(never.n >= 59); /* at each value */
+        /* at each value */
+        assert_true(never.n >= 59);
         (void)compared(text.ptr, names[i], values.ptr, &third, &ended);
         assert_true(ended);
-        assert_int_equal(third.n, 3); /* and not again */
+        /* and not again */
+        assert_int_equal(third.n, 3);
     }
     struct asked number = { .ends_at = 2 }, elements = { .ends_at = 2 };
     buf_clear(&text);

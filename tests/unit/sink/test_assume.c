@@ -102,14 +102,17 @@ TEST(assume, at_most_a_thousand_are_kept_and_the_oldest_goes)
         (void)snprintf(role, sizeof role, "r-%u", i);
         assert_int_equal(ask(c, role, "store", SV_NONE, NULL), ERR_OK);
         assert_int_equal(ask(c, "used", "store", SV_NONE, again), ERR_OK);
-        assert_string_equal(again, key); /* whoever is asked for stays */
+        /* whoever is asked for stays */
+        assert_string_equal(again, key);
     }
     assert_int_equal(n_entries(c), LIMIT_ASSUMED_ROLES);
     assert_int_equal(c->locked.n_kept, LIMIT_ASSUMED_ROLES);
     unsigned before = atomic_load(&n_calls);
-    assert_int_equal(ask(c, role, "store", SV_NONE, NULL), ERR_OK); /* the newest is there */
+    /* the newest is there */
+    assert_int_equal(ask(c, role, "store", SV_NONE, NULL), ERR_OK);
     assert_int_equal(atomic_load(&n_calls), before);
-    assert_int_equal(ask(c, "first", "store", SV_NONE, NULL), ERR_OK); /* the oldest is not */
+    /* the oldest is not */
+    assert_int_equal(ask(c, "first", "store", SV_NONE, NULL), ERR_OK);
     assert_int_equal(atomic_load(&n_calls), before + 1);
     assume_cache_free(c);
 }
@@ -148,7 +151,8 @@ static void *ask_many(void *ctx)
         bool no = i % 3 == 0;
         (void)snprintf(role, sizeof role, no ? "no-%u" : "r-%u", (m->first + i * 7) % 1500);
         m->failed |= ask(m->c, role, "store", SV_NONE, key) != (no ? ERR_DENIED : ERR_OK);
-        if (!no && i % 5 == 0) /* S3 calls it expired */
+        /* S3 calls it expired */
+        if (!no && i % 5 == 0)
             m->failed |= ask(m->c, role, "store", sv_from(key), NULL) != ERR_OK;
     }
     return NULL;
@@ -190,7 +194,8 @@ TEST(assume, who_waits_for_a_role_that_is_refused_then_asks_and_is_refused_too)
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(pthread_create(&t[i], NULL, ask_refused, c), 0);
     for (unsigned i = 0; i < 3; i++)
-        (void)pthread_barrier_wait(&two); /* one at a time is in the call */
+        /* one at a time is in the call */
+        (void)pthread_barrier_wait(&two);
     for (unsigned i = 0; i < 3; i++) {
         void *wrong = NULL;
         pthread_join(t[i], &wrong);

@@ -1,4 +1,5 @@
-/* test_dir.c - the directory store behind sink.h: what is written, what is seen, what is refused. */
+/* test_dir.c - the directory store behind sink.h: what is written, what is seen, what is
+ * refused. */
 #include "test.h"
 
 #include "base/file.h"
@@ -102,7 +103,8 @@ TEST(dir, an_object_appears_whole_at_commit_with_its_digest)
     for (size_t i = 0; i < n; i++)
         bytes[i] = (char)(i * 7 + i / 1000);
     OK(sink_file_create(s, SV_LIT("Patient/P-1.ndjson"), TYPE, 1 << 20, &f, e));
-    size_t sent = 0; /* pieces below, at and above a block, and one that is all the rest */
+    /* pieces below, at and above a block, and one that is all the rest */
+    size_t sent = 0;
     size_t pieces[] = { 1, 100, 262143, 262144, 262145, 7, 1000000 };
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
         OK(sink_file_write(f, sv_make(bytes + sent, pieces[i]), e));
@@ -143,7 +145,8 @@ TEST(dir, an_aborted_object_leaves_nothing_and_a_new_one_replaces)
     check_content("bucket/a/x", SV_LIT("three"));
     OK(sink_put(s, SV_LIT("empty"), TYPE, SV_LIT(""), &o, e));
     assert_int_equal(o.bytes, 0);
-    char hex[64]; /* the well-known digest of nothing */
+    /* the well-known digest of nothing */
+    char hex[64];
     hash_hex(o.sha256, 32, hex);
     assert_sv(sv_make(hex, 64), SV_LIT("e3b0c44298fc1c149afbf4c8996fb924"
                                        "27ae41e4649b934ca495991b7852b855"));
@@ -345,7 +348,8 @@ TEST(dir, a_deletion_takes_the_folders_that_it_empties)
     OK(sink_delete(s, SV_LIT("a/b/c/x"), e));
     assert_false(there("bucket/a/b"));
     assert_true(there("bucket/a/y"));
-    OK(sink_delete(s, SV_LIT("a/b/c/x"), e)); /* again: as S3 does */
+    /* again: as S3 does */
+    OK(sink_delete(s, SV_LIT("a/b/c/x"), e));
     OK(sink_delete(s, SV_LIT("a/y"), e));
     assert_false(there("bucket/a"));
     assert_true(there("bucket"));
@@ -378,7 +382,8 @@ TEST(dir, buckets_are_made_by_writes_only)
     assert_false(there("bucket"));
     OK(sink_probe_write(s, e));
     assert_true(there("bucket"));
-    assert_false(there("bucket/x")); /* the probe leaves nothing */
+    /* the probe leaves nothing */
+    assert_false(there("bucket/x"));
     assert_int_equal(sink_probe_read(s, &why), ERR_NOT_FOUND);
     assert_string_equal(why.msg, "no object stands at or below the prefix in bucket bucket");
     OK(sink_put(s, SV_LIT("y"), TYPE, SV_LIT("1"), NULL, e));
@@ -413,7 +418,8 @@ TEST(dir, what_dead_writers_left_is_not_seen_and_swept_at_the_next_start)
     OK(sink_list(s, gather, &k, e));
     assert_int_equal(k.n, 0);
     struct sink_world *next = world();
-    assert_int_equal(temps("bucket"), 1); /* the live one, which is locked */
+    /* the live one, which is locked */
+    assert_int_equal(temps("bucket"), 1);
     sink_world_free(next);
     OK(sink_file_write(live, SV_LIT("ok"), e));
     OK(sink_file_commit(&live, NULL, e));
@@ -483,7 +489,8 @@ TEST(dir, two_files_digested_side_by_side_are_as_two_alone)
         assert_memory_equal(o.sha256, want, 32);
         assert_int_equal(o.bytes, len[i]);
         check_content(i ? "bucket/1" : "bucket/0", whole);
-        path_of(p, i ? "bucket/1" : "bucket/0"); /* room taken ahead was given back */
+        /* room taken ahead was given back */
+        path_of(p, i ? "bucket/1" : "bucket/0");
         assert_int_equal(stat(p, &st), 0);
         assert_true((uint64_t)st.st_blocks * 512 < len[i] + (64 << 10));
     }
@@ -496,7 +503,8 @@ TEST(dir, a_full_disk_is_told_and_leaves_nothing)
     make_root();
     if (mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m") != 0) {
         remove_root();
-        skip(); /* needs the right to mount */
+        /* needs the right to mount */
+        skip();
     }
     struct sink_world *w = world();
     struct sink *s = at(w, "s3://bucket");
@@ -540,7 +548,8 @@ TEST(dir, a_file_size_limit_is_an_error_not_a_torn_object)
     err_code rc = sink_put(s, SV_LIT("big"), TYPE, sv_make(bytes, n), NULL, &why);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
     assert_int_not_equal(rc, ERR_OK);
-    assert_null(strstr(why.msg, root)); /* messages hold no paths */
+    /* messages hold no paths */
+    assert_null(strstr(why.msg, root));
     assert_false(there("bucket/big"));
     assert_int_equal(temps("bucket"), 0);
     free(bytes);

@@ -1,5 +1,6 @@
-/* test_dir_list.c - what others put into a bucket must not keep anybody from listing what stands beside it: deep
- * folders, long paths, many names, names that are no keys, folders that come and go. */
+/* test_dir_list.c - what others put into a bucket must not keep anybody from listing what stands
+ * beside it: deep folders, long paths, many names, names that are no keys, folders that come and
+ * go. */
 #include "test.h"
 
 #include "base/file.h"
@@ -84,7 +85,8 @@ static struct seen list(const char *uri)
     struct seen x = { 0 };
     unsigned before = n_open();
     OK(sink_list(s, in_order, &x, e));
-    assert_int_equal(n_open(), before); /* nothing is left open */
+    /* nothing is left open */
+    assert_int_equal(n_open(), before);
     x.most_open -= x.most_open ? before : 0;
     return x;
 }
@@ -101,7 +103,8 @@ static sv deep_key(char *out, size_t len)
     for (size_t i = 0; i < len; i++)
         out[i] = i % 2 ? '/' : 'a';
     out[len - 1] = 'x';
-    if (len % 2 == 0) /* a slash stood there: the last segment has two letters */
+    /* a slash stood there: the last segment has two letters */
+    if (len % 2 == 0)
         out[len - 1] = 'a';
     return sv_make(out, len);
 }
@@ -111,13 +114,15 @@ TEST(listing, is_not_stopped_by_keys_as_deep_as_a_key_can_be)
     (void)state;
     char key[SINK_KEY_MAX];
     put("s3://bkt", SV_LIT("before"));
-    put("s3://bkt", deep_key(key, SINK_KEY_MAX - 1)); /* 511 folders */
+    /* 511 folders */
+    put("s3://bkt", deep_key(key, SINK_KEY_MAX - 1));
     put("s3://bkt", deep_key(key, 401));
     put("s3://bkt", SV_LIT("z/behind"));
     struct seen all = list("s3://bkt");
     assert_int_equal(all.n, 4);
     assert_int_equal(all.longest, SINK_KEY_MAX - 1);
-    assert_true(all.most_open <= 2); /* L1 */
+    /* L1 */
+    assert_true(all.most_open <= 2);
     assert_int_equal(list("s3://bkt/a").n, 2);
     assert_int_equal(list("s3://bkt/a/a/a/").n, 2);
     assert_int_equal(list("s3://bkt/z").n, 1);
@@ -148,14 +153,16 @@ TEST(listing, works_with_hardly_any_descriptor_left)
 TEST(listing, passes_over_paths_that_are_longer_than_a_key)
 {
     (void)state;
-    static const size_t lens[] = { 250, 250, 250, 250, 20, 9 }; /* 1,024 bytes with the fifth */
+    /* 1,024 bytes with the fifth */
+    static const size_t lens[] = { 250, 250, 250, 250, 20, 9 };
     CLEANUP_BUF struct buf key = BUF_INIT(4096), path = BUF_INIT(4096);
     char name[250];
     memset(name, 'n', sizeof name);
     put("s3://bkt", SV_LIT("mine"));
     put("s3://bkt", SV_LIT("zz"));
+    /* of the prefix that is as long as a key may be */
     CLEANUP(sink_close)
-    struct sink *whole = NULL; /* of the prefix that is as long as a key may be */
+    struct sink *whole = NULL;
     OK(buf_add_fmt(&key, e, "s3://bkt"));
     for (size_t i = 0; i < 6; i++) {
         OK(buf_add_char(&key, '/', e));
@@ -191,7 +198,8 @@ TEST(listing, of_more_names_than_are_kept_in_memory_gives_each_once_and_in_order
         }
     assert_int_equal(list("s3://bkt").n, n);
     assert_int_equal(list("s3://bkt/m").n, 74);
-    for (unsigned i = 1; i <= 13; i++) { /* around the edges of what is kept */
+    /* around the edges of what is kept */
+    for (unsigned i = 1; i <= 13; i++) {
         char uri[64], name[16];
         (void)snprintf(uri, sizeof uri, "s3://edge%u", i);
         for (unsigned k = 0; k < i; k++) {
@@ -249,7 +257,8 @@ TEST(listing, holds_what_stays_while_folders_beside_it_come_and_go)
         CLEANUP(sink_close) struct sink *s = at("s3://bkt");
         struct seen x = { 0 };
         OK(sink_list(s, in_order, &x, e));
-        assert_int_equal(x.n_stay, 3); /* of the others as many as were there when it came by */
+        /* of the others as many as were there when it came by */
+        assert_int_equal(x.n_stay, 3);
     }
     atomic_store(&p.stop, true);
     pthread_join(t, &failed);

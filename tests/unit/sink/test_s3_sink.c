@@ -1,4 +1,5 @@
-/* test_s3_sink.c - sinks on an S3 endpoint: roles assumed, renewed and refused; one PUT or parts. */
+/* test_s3_sink.c - sinks on an S3 endpoint: roles assumed, renewed and refused; one PUT or
+ * parts. */
 #include "test.h"
 
 #include "../../peers/peer.h"
@@ -102,7 +103,8 @@ TEST(moto, a_sink_probes_writes_lists_and_reads_under_its_role)
     int n = 0;
     OK(sink_open(w, &t, &s, e));
     OK(sink_probe_write(s, e));
-    FAILS(ERR_NOT_FOUND, sink_probe_read(s, e)); /* and so the probe left nothing */
+    /* and so the probe left nothing */
+    FAILS(ERR_NOT_FOUND, sink_probe_read(s, e));
     OK(sink_put(s, SV_LIT("Patient/p+1 =.ndjson"), TYPE, SV_LIT("abc"), &o, e));
     hash_sha256_of(SV_LIT("abc"), want);
     assert_memory_equal(o.sha256, want, 32);
@@ -297,7 +299,8 @@ TEST(hostile, credentials_are_kept_and_renewed_in_time)
         OK(sink_put(i % 2 ? s : t, SV_LIT("k"), TYPE, SV_LIT("v"), NULL, e));
     assert_int_equal(assumed(key), 1);
     at.source_arn = SV_LIT("arn:aws:healthlake:us-east-1:123456789012:datastore/fhir/1");
-    OK(sink_open(w, &at, &u, e)); /* another data store: another session */
+    /* another data store: another session */
+    OK(sink_open(w, &at, &u, e));
     assert_int_equal(assumed(key), 2);
 
     /* a long life: renewed five minutes before its end */
@@ -352,7 +355,8 @@ TEST(hostile, sts_that_is_away_does_not_stop_what_is_still_valid)
     script("/_sts_ttl", "120");
     script("/_script", "[]");
     OK(sink_open(w, &at, &s, e));
-    ahead_ms = 61000; /* past half of its life */
+    /* past half of its life */
+    ahead_ms = 61000;
     script("/_script", "[{\"do\":\"answer\",\"status\":400,\"body\":\"\"},{\"do\":\"ok\"}]");
     OK(sink_put(s, SV_LIT("k"), TYPE, SV_LIT("v"), NULL, e));
     assert_int_equal(assumed(key), 1);
@@ -436,7 +440,8 @@ TEST(hostile, objects_go_side_by_side)
 TEST(hostile, one_that_is_refused_is_told_to_who_waits_and_the_others_arrive)
 {
     NEED(has_bad);
-    enum { N = 30 }; /* more than go at a time */
+    /* more than go at a time */
+    enum { N = 30 };
     CLEANUP(sink_world_free) struct sink_world *w = bad_world();
     CLEANUP(sink_close) struct sink *s = NULL;
     struct sink_target at = target("s3://b1b/many", SV_LIT("arn:aws:iam::123456789012:role/r"));

@@ -1,5 +1,5 @@
-/* age.h - what a data store looks like that an older program wrote: search entries of form 1, and nothing that says
- * which form they have. The store is closed meanwhile. */
+/* age.h - what a data store looks like that an older program wrote: search entries of form 1, and
+ * nothing that says which form they have. The store is closed meanwhile. */
 #pragma once
 #include "test.h"
 
@@ -73,7 +73,8 @@ static inline void raw_each(struct raw_store *s, int cf, raw_fn fn, void *ctx)
 /* Entries that form 1 lacks go; in place of each stands one that means nothing to the new form. */
 static inline void age_version(struct raw_store *s, void *ctx, sv key, sv value)
 {
-    const uint64_t *only = ctx; /* of this online commit */
+    /* of this online commit */
+    const uint64_t *only = ctx;
     struct arena *a = arena_new(64u << 20);
     struct buf newer = BUF_INIT(64u << 20);
     struct key_version_parts p;

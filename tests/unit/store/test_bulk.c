@@ -1,4 +1,5 @@
-/* Bulk loads beside one another and beside commits: each of them is taken in, and all of it is there afterwards. */
+/* Bulk loads beside one another and beside commits: each of them is taken in, and all of it is
+ * there afterwards. */
 #include "test.h"
 
 #include "base/file.h"
@@ -66,7 +67,8 @@ static err_code load_one(unsigned me, unsigned n, struct err *err)
 {
     struct store_bulk_item items[PER_LOAD];
     char ids[PER_LOAD][24];
-    for (unsigned i = 0; i < PER_LOAD; i++) { /* from end to end, so that any two loads overlap */
+    /* from end to end, so that any two loads overlap */
+    for (unsigned i = 0; i < PER_LOAD; i++) {
         (void)snprintf(ids[i], sizeof ids[i], "%u-%u-%u", i, me, n);
         items[i] = (struct store_bulk_item){
             .type = (fhir_type)(1 + i % N_TYPES), .id = sv_from(ids[i]), .body = body, .seq = i
@@ -167,7 +169,8 @@ TEST(bulk, a_load_that_is_to_come_again_comes_again_and_any_other_refusal_is_tol
     struct err err;
     int calls;
     assert_true(comes_through("", 0, &calls, &err));
-    assert_int_equal(calls, 2); /* versions, changes */
+    /* versions, changes */
+    assert_int_equal(calls, 2);
     assert_true(comes_through("Operation failed. Try again.: ", 5, &calls, &err));
     assert_int_equal(calls, 7);
     assert_false(comes_through("Operation failed. Try again.: ", 1 << 20, &calls, &err));
@@ -177,7 +180,8 @@ TEST(bulk, a_load_that_is_to_come_again_comes_again_and_any_other_refusal_is_tol
     assert_int_equal(calls, 1);
     assert_non_null(strstr(err.msg, "Permission denied"));
     assert_null(strstr(err.msg, "secret"));
-    assert_true(comes_through("", 0, &calls, &err)); /* what was refused left nothing in the way */
+    /* what was refused left nothing in the way */
+    assert_true(comes_through("", 0, &calls, &err));
     close_shared();
 }
 

@@ -1,5 +1,6 @@
-/* Search entries of a bulk load: many of them, of every length and alike in their first bytes, over several
- * types. RocksDB refuses a file that is not in order; what is read back is what an in-memory store gives. */
+/* Search entries of a bulk load: many of them, of every length and alike in their first bytes, over
+ * several types. RocksDB refuses a file that is not in order; what is read back is what an
+ * in-memory store gives. */
 #include "test.h"
 
 #include "base/file.h"
@@ -27,7 +28,8 @@ enum { FIXED_6 = 3, FIXED_9 = 700, TEXT = 40, FEW = 1999 };
 static void entries(struct buf *b, unsigned i)
 {
     unsigned char v[32];
-    if (rnd(5)) { /* hashes, some shared by many */
+    /* hashes, some shared by many */
+    if (rnd(5)) {
         memset(v, 0, sizeof v);
         v[0] = 'h';
         v[5] = (unsigned char)rnd(3);
@@ -42,7 +44,8 @@ static void entries(struct buf *b, unsigned i)
             v[k] = (unsigned char)(k < 8 ? 0 : rnd(200));
         put(b, FIXED_9, v, 9);
     }
-    if (rnd(4)) { /* texts that begin alike, each ended by a zero */
+    /* texts that begin alike, each ended by a zero */
+    if (rnd(4)) {
         uint16_t len = (uint16_t)(1 + rnd(16));
         for (uint16_t k = 0; k < len; k++)
             v[k] = (unsigned char)(k < 9 ? 'a' : 'a' + rnd(3));
@@ -84,8 +87,9 @@ static size_t some_ranges(struct search_range *r, size_t max)
         n++;
         at = to + rnd(rnd(2) ? 2 : 6000);
     }
+    /* no end */
     if (n && rnd(4) == 0)
-        r[n - 1].to_len = 0; /* no end */
+        r[n - 1].to_len = 0;
     return n;
 }
 
@@ -105,7 +109,8 @@ static void same_hit(struct store_index_cursor *x, struct store_index_cursor *y,
     memcpy(id, h[0].id.ptr, *id_len = h[0].id.len);
 }
 
-/* Both give the entries of the ranges and no other, from the start, behind an entry, and from where they are sent. */
+/* Both give the entries of the ranges and no other, from the start, behind an entry, and from where
+ * they are sent. */
 static void ranges_agree(struct store *rocks, struct store *memory, fhir_type type)
 {
     struct search_range r[24];
@@ -113,16 +118,19 @@ static void ranges_agree(struct store *rocks, struct store *memory, fhir_type ty
     char value[32], id[64], seen[32];
     size_t value_len = 0, id_len = 0, seen_len = 0, n = 0;
     bool end = false;
-    for (unsigned how = 0; how < 3; how++) { /* in part, behind that, and with seeks */
+    /* in part, behind that, and with seeks */
+    for (unsigned how = 0; how < 3; how++) {
         CLEANUP(store_index_close) struct store_index_cursor *x = NULL, *y = NULL;
         sv after = how == 1 ? sv_make(value, value_len) : SV_NONE, after_id = sv_make(id, id_len);
         OK(store_index_scan(rocks, type, &d, after, after_id, STORE_NOW, &x, e));
         OK(store_index_scan(memory, type, &d, after, after_id, STORE_NOW, &y, e));
         for (unsigned stop = rnd(300); (how || stop) && !end; stop -= !how, n++) {
             same_hit(x, y, value, id, &value_len, &id_len, &end);
-            if (!end && n % 64 == 0) /* a place to come back to */
+            /* a place to come back to */
+            if (!end && n % 64 == 0)
                 memcpy(seen, value, seen_len = value_len);
-            if (!end && how == 2 && seen_len && rnd(40) == 0) { /* back or forth */
+            /* back or forth */
+            if (!end && how == 2 && seen_len && rnd(40) == 0) {
                 char to[8];
                 (void)snprintf(to, sizeof to, "%u", rnd(10));
                 store_index_seek(x, sv_make(seen, seen_len), sv_from(to));
@@ -176,7 +184,8 @@ TEST(bulk_search, entries_come_back_in_order_whatever_their_number_and_length)
             .seq = i,
             .index = sv_make(index.ptr + at[i], at[i + 1] - at[i])
         };
-    for (int round = 0; round < 2; round++) { /* the second gives every id a newer version */
+    /* the second gives every id a newer version */
+    for (int round = 0; round < 2; round++) {
         memcpy(copy, items, sizeof items);
         load(rocks, copy, N);
         memcpy(copy, items, sizeof items);

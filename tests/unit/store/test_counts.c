@@ -1,5 +1,6 @@
-/* Sums are what counting one by one gives: after creates, updates, deletions, loads over what was there and over each
- * other, published in any order, and after opening again; on both stores, under every form of a token criterion. */
+/* Sums are what counting one by one gives: after creates, updates, deletions, loads over what was
+ * there and over each other, published in any order, and after opening again; on both stores, under
+ * every form of a token criterion. */
 #include "test.h"
 
 #include "base/file.h"
@@ -89,7 +90,8 @@ static void commit_some(struct store *const *st, size_t n_stores, struct arena *
             w[i].condition = STORE_IF_ABSENT;
     }
     err_code rc = ERR_OK;
-    for (size_t s = 0; s < n_stores; s++) { /* deletions of nothing refuse the whole commit */
+    /* deletions of nothing refuse the whole commit */
+    for (size_t s = 0; s < n_stores; s++) {
         struct store_commit c;
         struct err e;
         err_code one = store_commit(st[s], w, n, &c, &e);
@@ -213,7 +215,8 @@ static void history(uint64_t seed, unsigned steps)
             commit_some(st, 2, a);
         else
             load_some(st, 2, a);
-        if (rnd(12) == 0) { /* marks and sums stand on disk */
+        /* marks and sums stand on disk */
+        if (rnd(12) == 0) {
             store_close(st[1]);
             OK(store_open(env, dir, false, &st[1], e));
         }
@@ -237,7 +240,8 @@ TEST(counts, sums_are_what_counting_gives_after_random_histories)
         history(seed, 40);
 }
 
-/* Many in one type, few loaded: by the ids; many loaded: by the keys. Both with versions in front and without. */
+/* Many in one type, few loaded: by the ids; many loaded: by the keys. Both with versions in front
+ * and without. */
 TEST(counts, few_and_many_loads_are_settled_alike)
 {
     (void)state;
@@ -264,11 +268,13 @@ TEST(counts, few_and_many_loads_are_settled_alike)
         OK(store_bulk_begin(st, &b, e));
         OK(store_bulk_fill(b, items, n, e));
         OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
-        if (round % 2 == 0) { /* else the count does it */
+        /* else the count does it */
+        if (round % 2 == 0) {
             const atomic_bool halt = true;
             FAILS(ERR_CANCELLED, store_counts_settle(st, &halt, e));
             OK(store_counts_settle(st, NULL, e));
-            OK(store_counts_settle(st, &halt, e)); /* nothing is left to do */
+            /* nothing is left to do */
+            OK(store_counts_settle(st, &halt, e));
         }
         check(st);
     }
@@ -318,7 +324,8 @@ TEST(counts, counting_beside_loads_gives_the_number_of_that_commit)
         struct err e;
         err_code rc = store_count(st, patient, 0, SV_NONE, &n, &at, &e);
         assert_true(rc == ERR_OK || rc == ERR_UNSUPPORTED);
-        if (rc == ERR_OK) /* the first 20 loads are new ids, the others replace */
+        /* the first 20 loads are new ids, the others replace */
+        if (rc == ERR_OK)
             assert_int_equal(n, at.t < 20 ? at.t : 20);
         answered++;
         if (rc != ERR_OK)

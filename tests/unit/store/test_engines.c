@@ -1,4 +1,5 @@
-/* test_engines.c - a URI names an engine and a place; one that names none is refused with the list. */
+/* test_engines.c - a URI names an engine and a place; one that names none is refused with the
+ * list. */
 #include "test.h"
 
 #include "base/file.h"

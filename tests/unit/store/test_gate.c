@@ -1,5 +1,6 @@
-/* Light readers of records of any size: so few at a time as the gate says, in the order of their coming, nobody with
- * a record in memory outside, and each with the rows that the memory store gives. */
+/* Light readers of records of any size: so few at a time as the gate says, in the order of their
+ * coming, nobody with a record in memory outside, and each with the rows that the memory store
+ * gives. */
 #include "test.h"
 
 #include "base/file.h"
@@ -38,7 +39,8 @@ static void end(struct store *st, const char *dir)
 static err_code make_body(struct buf *text, unsigned n, size_t len, struct fhir_body *out,
                           struct err *e)
 {
-    static const char head[] = "{\"resourceType\":\"Binary\""; /* meta goes behind it */
+    /* meta goes behind it */
+    static const char head[] = "{\"resourceType\":\"Binary\"";
     buf_clear(text);
     TRY(buf_add_fmt(text, e, "%s,\"n\":%u,\"data\":\"", head, n));
     TRY(buf_add(text, sv_make(noise, len), e));
@@ -91,7 +93,8 @@ static void load(struct store *st, const char *name, unsigned n)
     OK(try_load(st, name, n, e));
 }
 
-/* The same history in either store: 12 commits, among them large ones that are replaced, deleted and loaded anew. */
+/* The same history in either store: 12 commits, among them large ones that are replaced, deleted
+ * and loaded anew. */
 static void fill(struct store *st)
 {
     char id[16];
@@ -231,7 +234,8 @@ TEST(gate, who_stands_at_a_large_record_or_at_a_small_one_beside_it_holds_neithe
     struct store_version v;
     load(st, "a", 1);
     load(st, "b", 2);
-    for (unsigned row = 0; row < 5; row++) { /* the last one is a-0, a-1, ... */
+    /* the last one is a-0, a-1, ... */
+    for (unsigned row = 0; row < 5; row++) {
         size_t before = in_use();
         for (unsigned i = 0; i < READERS; i++) {
             c[i] = light_scan(st, STORE_NOW);
@@ -239,7 +243,8 @@ TEST(gate, who_stands_at_a_large_record_or_at_a_small_one_beside_it_holds_neithe
                 OK(store_cursor_next(c[i], &v, e));
             assert_int_equal(env->gate.n_inside, 0);
         }
-        if (!TEST_SANITIZED) /* which know nothing of in_use() */
+        /* which know nothing of in_use() */
+        if (!TEST_SANITIZED)
             assert_true(in_use() < before + LARGE);
         for (unsigned i = 0; i < READERS; i++)
             store_cursor_close(c[i]);
@@ -372,7 +377,8 @@ static void *pass(void *arg)
 {
     unsigned i = *(unsigned *)arg;
     gate_enter(&env->gate, other(i));
-    order[n_order++] = i; /* one place alone goes from hand to hand */
+    /* one place alone goes from hand to hand */
+    order[n_order++] = i;
     gate_leave(&env->gate, other(i));
     return NULL;
 }
@@ -412,7 +418,8 @@ TEST(gate, one_data_store_leaves_a_place_to_the_others)
         gate_enter(&env->gate, other(0));
     assert_int_equal(pthread_create(&thread, NULL, pass, &zero), 0);
     wait_until_waited(before + 1);
-    gate_enter(&env->gate, other(1)); /* past him, who may have no more */
+    /* past him, who may have no more */
+    gate_enter(&env->gate, other(1));
     gate_leave(&env->gate, other(1));
     assert_int_equal(waited(), before + 1);
     assert_int_equal(n_order, 0);

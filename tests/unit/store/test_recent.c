@@ -1,5 +1,5 @@
-/* Versions kept in memory are those of the store: after updates, deletions, bulk loads and openings, as of older
- * commits, and while writers race with readers. */
+/* Versions kept in memory are those of the store: after updates, deletions, bulk loads and
+ * openings, as of older commits, and while writers race with readers. */
 #include "test.h"
 
 #include "base/file.h"
@@ -102,7 +102,8 @@ static uint64_t number_at(struct store *st, sv id, uint64_t t, uint64_t *version
 static void expect(struct store *st, sv id, uint64_t t, uint64_t n, uint64_t version)
 {
     uint64_t v;
-    for (int i = 0; i < 2; i++) { /* from the store, then as it was kept */
+    /* from the store, then as it was kept */
+    for (int i = 0; i < 2; i++) {
         assert_int_equal(number_at(st, id, t, &v), n);
         assert_int_equal(v, version);
     }
@@ -118,7 +119,8 @@ TEST(recent, what_is_kept_follows_every_kind_of_write)
     expect(st, id, STORE_NOW, 1, 1);
     struct store_commit c2 = put(st, id, STORE_METHOD_UPDATE, 2);
     expect(st, id, STORE_NOW, 2, 2);
-    expect(st, id, c1.t, 1, 1); /* an older state is neither hidden nor kept as the present one */
+    /* an older state is neither hidden nor kept as the present one */
+    expect(st, id, c1.t, 1, 1);
     expect(st, id, STORE_NOW, 2, 2);
     expect(st, id, c2.t, 2, 2);
     struct store_commit c3 = load(st, id, 3);
@@ -132,7 +134,8 @@ TEST(recent, what_is_kept_follows_every_kind_of_write)
     expect(st, id, c4.t, 0, 4);
     store_close(st);
     OK(store_open(env, dir, false, &st, e));
-    expect(st, id, c1.t, 1, 1); /* the first read after opening is of an old state */
+    /* the first read after opening is of an old state */
+    expect(st, id, c1.t, 1, 1);
     expect(st, id, STORE_NOW, 5, 5);
     end(st, dir);
 }
@@ -176,12 +179,14 @@ static void *write_all(struct race *r)
 static void *write_on(void *arg)
 {
     struct race *r = arg;
-    (void)write_all(r); /* what failed is kept */
+    /* what failed is kept */
+    (void)write_all(r);
     atomic_store(&r->stop, true);
     return NULL;
 }
 
-/* Never older than what was acknowledged before the read began, never going back; and a state as of T stays. */
+/* Never older than what was acknowledged before the read began, never going back; and a state as of
+ * T stays. */
 static void *read_on(void *arg)
 {
     struct race *r = arg;
@@ -195,7 +200,8 @@ static void *read_on(void *arg)
         THREAD_TRUE(at_t >= least);
         THREAD_TRUE(n >= at_t);
         THREAD_TRUE(n >= seen[i]);
-        THREAD_TRUE(v == n); /* one version a number */
+        /* one version a number */
+        THREAD_TRUE(v == n);
         THREAD_OK(read_number(r->st, id_of(i, id), t, &again, &v, e));
         THREAD_TRUE(again == at_t);
         seen[i] = n;
@@ -231,7 +237,8 @@ TEST(recent, more_than_fits_is_let_go)
     static char big[40000];
     struct store_commit c;
     memset(big, ' ', sizeof big);
-    for (unsigned i = 0; i < 600; i++) { /* 24 MB through the quarter of a cache of 16 MiB */
+    /* 24 MB through the quarter of a cache of 16 MiB */
+    for (unsigned i = 0; i < 600; i++) {
         (void)snprintf(big, sizeof big, HEAD ",\"n\":%u}", i);
         struct store_write w = { .type = patient,
                                  .id = id_of(i, id),

@@ -1,4 +1,5 @@
-/* The system's records: what outlives the process that wrote it, and one winner among those who put if absent. */
+/* The system's records: what outlives the process that wrote it, and one winner among those who put
+ * if absent. */
 #include "test.h"
 
 #include "base/file.h"
@@ -38,7 +39,8 @@ TEST(records, an_unsynced_one_outlives_a_process_that_ends_without_a_word)
                   records_put(r, SV_LIT("a"), SV_LIT("synced"), &e) == ERR_OK &&
                   records_put_unsynced(r, SV_LIT("b"), SV_LIT("not"), &e) == ERR_OK &&
                   records_put_unsynced(r, SV_LIT("a"), SV_LIT("newer"), &e) == ERR_OK;
-        _exit(ok ? 0 : 1); /* closes nothing */
+        /* closes nothing */
+        _exit(ok ? 0 : 1);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);

@@ -1,5 +1,6 @@
-/* test_registry.c - more data stores than may be open: all can be used, what was written is there, and no more are
- * open than the budget allows; by one thread and by many, while some are made and removed. */
+/* test_registry.c - more data stores than may be open: all can be used, what was written is there,
+ * and no more are open than the budget allows; by one thread and by many, while some are made and
+ * removed. */
 #include "test.h"
 
 #include "base/file.h"
@@ -44,8 +45,9 @@ static struct store_registry *open_for(unsigned n_stores, uint64_t idle_ms)
 {
     struct store_registry *r = made();
     struct store_bounds b = { n_stores * STORE_FILES_LEAST, idle_ms, 64 << 20, 200 };
+    /* a quarter is for those with many files */
     if (n_stores > 3)
-        b.n_files = b.n_files / 3 * 4 + 4; /* a quarter is for those with many files */
+        b.n_files = b.n_files / 3 * 4 + 4;
     store_registry_bound(r, &b);
     assert_int_equal(registry_places_of(r), n_stores);
     return r;
@@ -98,7 +100,8 @@ static int read_value(struct store *st, const char *id)
     fhir_type patient = fhir_type_find(SV_LIT("Patient"));
     if (store_get(st, patient, sv_from(id), STORE_NOW, a, &v, &e) != ERR_OK)
         return -1;
-    sv text = sv_tail(v.body.json, sv_find(v.body.json, 'x') + 3); /* x":12,... */
+    /* x":12,... */
+    sv text = sv_tail(v.body.json, sv_find(v.body.json, 'x') + 3);
     size_t n = 0;
     while (n < text.len && text.ptr[n] >= '0' && text.ptr[n] <= '9')
         n++;
@@ -149,7 +152,8 @@ TEST(registry, many_more_stores_than_may_be_open_are_all_usable)
         }
     assert_true(n_open(r) <= 3);
     store_registry_free(r);
-    r = open_for(3, 600000); /* and a new process finds them all */
+    /* and a new process finds them all */
+    r = open_for(3, 600000);
     struct store_registry_counts c;
     store_registry_count(r, &c);
     assert_int_equal(c.n_stores, N);
@@ -169,7 +173,8 @@ TEST(registry, what_is_asked_for_stays_open_and_the_oldest_goes)
     char id[33];
     for (unsigned i = 0; i < 3; i++)
         store_registry_release(r, get(r, i, true));
-    store_registry_release(r, get(r, 0, false)); /* 1 is the oldest now */
+    /* 1 is the oldest now */
+    store_registry_release(r, get(r, 0, false));
     store_registry_release(r, get(r, 3, true));
     struct store *st = store_registry_try(r, id_of(0, id));
     assert_non_null(st);
@@ -213,8 +218,8 @@ TEST(registry, when_all_are_held_the_next_waits_and_is_told_at_last)
     struct err why;
     assert_int_equal(store_registry_acquire(r, id_of(2, id), true, &c, &why), ERR_THROTTLED);
     assert_non_null(strstr(why.msg, "Too many data stores"));
-    assert_int_equal(take(r, 0, false, &c),
-                     ERR_OK); /* of those that are open there may be many holders */
+    /* of those that are open there may be many holders */
+    assert_int_equal(take(r, 0, false, &c), ERR_OK);
     store_registry_release(r, c);
     struct waiter w = { .r = r };
     pthread_t t;
@@ -267,12 +272,14 @@ TEST(registry, one_that_rests_is_closed_at_once_unless_it_is_held)
     store_registry_rest(r, id_of(0, id));
     assert_int_equal(n_open(r), 0);
     store_registry_rest(r, id_of(0, id));
-    store_registry_rest(r, id_of(5, id)); /* there is none */
+    /* there is none */
+    store_registry_rest(r, id_of(5, id));
     store_registry_rest(r, SV_LIT("no id"));
     store_registry_free(r);
 }
 
-/* Versions that are kept in memory belong to one opening of a store: what another wrote meanwhile is seen. */
+/* Versions that are kept in memory belong to one opening of a store: what another wrote meanwhile
+ * is seen. */
 TEST(registry, versions_read_before_a_store_was_closed_are_void)
 {
     (void)state;
@@ -320,16 +327,17 @@ TEST(registry, what_stands_in_memory_alone_is_written_out_past_the_bound)
     store_registry_free(r);
 }
 
-/* A store that was small when it was opened, and is not any more, is opened again with a larger part; and one that
- * has more than it needs gives it back when others have to do without. */
+/* A store that was small when it was opened, and is not any more, is opened again with a larger
+ * part; and one that has more than it needs gives it back when others have to do without. */
 TEST(registry, one_that_has_outgrown_its_part_is_given_a_larger_one)
 {
     (void)state;
     struct store_registry *r;
-    struct store_bounds b = { 16 * STORE_FILES_LEAST, 600000, 64 << 20, 200 }; /* 128 are extra */
+    /* 128 are extra */
+    struct store_bounds b = { 16 * STORE_FILES_LEAST, 600000, 64 << 20, 200 };
     char id[33], path[PATH_MAX];
-    for (unsigned i = 1; i < 64;
-         i++) { /* so many exist that an even share of that is next to nothing */
+    /* so many exist that an even share of that is next to nothing */
+    for (unsigned i = 1; i < 64; i++) {
         (void)snprintf(path, sizeof path, "%s/%s", root, (id_of(i, id), id));
         OK(file_mkdirs(path, e));
     }
@@ -343,8 +351,8 @@ TEST(registry, one_that_has_outgrown_its_part_is_given_a_larger_one)
         assert_int_equal(write_value(st, "q", 7), ERR_OK);
         OK(st->ops->flush(st, e));
     }
-    nanosleep(&(struct timespec){ .tv_nsec = 50000000 },
-              NULL); /* looks pass it over while it is held */
+    /* looks pass it over while it is held */
+    nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
     assert_int_equal(read_value(st, "q"), 7);
     store_registry_release(r, st);
     until_open(r, 0);
@@ -378,10 +386,11 @@ TEST(registry, a_removal_waits_for_holders_and_what_is_made_anew_is_empty)
         assert_int_equal(write_value(st, "p", i), ERR_OK);
         store_registry_release(r, st);
     }
-    for (unsigned i = 0; i < 6;
-         i += 2) /* open ones, closed ones, ones that are just being closed */
+    /* open ones, closed ones, ones that are just being closed */
+    for (unsigned i = 0; i < 6; i += 2)
         OK(store_registry_remove(r, id_of(i, id), e));
-    OK(store_registry_remove(r, id_of(99, id), e)); /* nothing there is success */
+    /* nothing there is success */
+    OK(store_registry_remove(r, id_of(99, id), e));
     store_registry_count(r, &c);
     assert_int_equal(c.n_stores, 3);
     assert_int_equal(store_registry_acquire(r, id_of(2, id), false, &st, &why), ERR_NOT_FOUND);

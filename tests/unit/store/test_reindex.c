@@ -1,5 +1,6 @@
-/* A data store that an older program wrote gets the entries that this one would have written: of every version, of
- * online commits and of loads, whatever stops it on the way, and again when an older program has written since. */
+/* A data store that an older program wrote gets the entries that this one would have written: of
+ * every version, of online commits and of loads, whatever stops it on the way, and again when an
+ * older program has written since. */
 #include "test.h"
 
 #include "base/file.h"
@@ -187,8 +188,10 @@ TEST(reindex, every_version_gets_its_entries)
     assert_in_range(missing(&before, &aged), before.n / 2, before.n);
     hear_again(&heard, 1);
     struct store *st = open_it(false);
-    assert_int_equal(store_index_form(st), 1); /* until all of it is there */
-    uint64_t t = put(st, 99, 77, false);       /* and meanwhile others write */
+    /* until all of it is there */
+    assert_int_equal(store_index_form(st), 1);
+    /* and meanwhile others write */
+    uint64_t t = put(st, 99, 77, false);
     let_go(&heard);
     assert_int_equal(wait_for_the_end(&heard), STORE_REINDEX_DONE);
     assert_int_equal(store_index_form(st), SEARCH_INDEX_FORM);
@@ -216,7 +219,8 @@ TEST(reindex, what_stops_it_costs_what_was_not_written)
     read_keys(&before);
     age_store(path, NULL);
     uint64_t first, second;
-    hear_again(&heard, 3); /* begun, a piece, another piece */
+    /* begun, a piece, another piece */
+    hear_again(&heard, 3);
     struct store *st = open_it(false);
     wait_until_held(&heard);
     first = heard.n_done;
@@ -224,7 +228,8 @@ TEST(reindex, what_stops_it_costs_what_was_not_written)
     assert_int_equal(store_index_form(st), 1);
     let_go(&heard);
     store_close(st);
-    if (heard.state == STORE_REINDEX_STOPPED) { /* it was quicker than the end */
+    /* it was quicker than the end */
+    if (heard.state == STORE_REINDEX_STOPPED) {
         assert_int_equal(heard.why, ERR_CANCELLED);
         hear_again(&heard, 0);
         st = open_it(false);
@@ -248,8 +253,10 @@ TEST(reindex, begins_again_when_an_older_program_has_written)
     uint64_t t = put(st, 5, 4321, false);
     store_close(st);
     read_keys(&before);
-    age_store(path, &t);               /* the newest commit alone */
-    for (unsigned i = 0; i < 2; i++) { /* the second time a new commit stands behind it */
+    /* the newest commit alone */
+    age_store(path, &t);
+    /* the second time a new commit stands behind it */
+    for (unsigned i = 0; i < 2; i++) {
         hear_again(&heard, i == 0 ? 1 : 0);
         st = open_it(false);
         if (i == 0) {
@@ -284,7 +291,8 @@ TEST(reindex, several_stores_take_turns)
         (void)snprintf(path, sizeof path, "%s/%u", root, i);
         st[i] = open_it(false);
     }
-    store_close(st[N - 1]); /* maybe before its turn */
+    /* maybe before its turn */
+    store_close(st[N - 1]);
     pthread_mutex_lock(&heard.lock);
     while (heard.n_ended < N)
         pthread_cond_wait(&heard.changed, &heard.lock);
@@ -324,7 +332,8 @@ TEST(reindex, a_version_that_cannot_be_read_leaves_the_old_form)
     assert_int_equal(wait_for_the_end(&heard), STORE_REINDEX_FAILED);
     assert_int_equal(heard.why, ERR_CORRUPT);
     assert_int_equal(store_index_form(st), 1);
-    assert_true(put(st, 7, 7, false) > 0); /* it is used all the same */
+    /* it is used all the same */
+    assert_true(put(st, 7, 7, false) > 0);
     store_close(st);
 }
 

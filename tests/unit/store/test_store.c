@@ -34,8 +34,8 @@ static char *temp_dir(void)
 
 static struct fhir_body body(char *text, size_t cap, int n)
 {
-    static const char head[] =
-        "{\"resourceType\":\"Patient\",\"id\":\"x\""; /* meta goes behind it */
+    /* meta goes behind it */
+    static const char head[] = "{\"resourceType\":\"Patient\",\"id\":\"x\"";
     int len = snprintf(text, cap, "%s,\"n\":%d}", head, n);
     return (struct fhir_body){ sv_make(text, (size_t)len), sizeof head - 1, FHIR_HOLE_NO_META };
 }
@@ -67,7 +67,8 @@ static void print_cursor(struct buf *out, struct store_cursor *c)
     err_code rc;
     struct err why;
     OK(buf_add(&place, SV_LIT("front"), e));
-    for (;;) { /* now and then bodies are to stand behind what a buffer has */
+    /* now and then bodies are to stand behind what a buffer has */
+    for (;;) {
         size_t gap = n % 100;
         store_cursor_place(c, n++ % 3 ? &place : NULL, gap);
         if ((rc = store_cursor_next(c, &v, &why)) != ERR_OK)
@@ -153,20 +154,23 @@ static void conditions(struct store *st)
     FAILS(ERR_PRECONDITION, put(st, patient, "c", 1, &v1, &c, e));
     struct store_write del = { .method = STORE_METHOD_DELETE };
     OK(put(st, patient, "c", 1, &del, &c, e));
-    FAILS(ERR_PRECONDITION,
-          put(st, patient, "c", 1, &absent, &c, e)); /* a deleted id stays taken */
+    /* a deleted id stays taken */
+    FAILS(ERR_PRECONDITION, put(st, patient, "c", 1, &absent, &c, e));
     struct store_write still = { .method = STORE_METHOD_UPDATE,
                                  .condition = STORE_IF_DELETED,
                                  .if_version = 2 };
-    FAILS(ERR_PRECONDITION, put(st, patient, "c", 1, &still, &c, e)); /* that was none */
+    /* that was none */
+    FAILS(ERR_PRECONDITION, put(st, patient, "c", 1, &still, &c, e));
     FAILS(ERR_PRECONDITION, put(st, patient, "never", 1, &still, &c, e));
     still.if_version = 3;
     struct store_write any = { .method = STORE_METHOD_UPDATE };
     for (int n = 0; n < 3; n++)
         OK(put(st, patient, "again", n, &any, &c, e));
-    FAILS(ERR_PRECONDITION, put(st, patient, "again", 1, &still, &c, e)); /* 3, but there */
+    /* 3, but there */
+    FAILS(ERR_PRECONDITION, put(st, patient, "again", 1, &still, &c, e));
     OK(put(st, patient, "again", 1, &del, &c, e));
-    FAILS(ERR_PRECONDITION, put(st, patient, "again", 1, &still, &c, e)); /* not this deletion */
+    /* not this deletion */
+    FAILS(ERR_PRECONDITION, put(st, patient, "again", 1, &still, &c, e));
     still.if_version = 4;
     OK(put(st, patient, "again", 1, &still, &c, e));
     char text[128];
@@ -183,7 +187,8 @@ static void conditions(struct store *st)
                                    .id = SV_LIT("nobody"),
                                    .method = STORE_METHOD_DELETE };
     uint64_t before = store_last(st).t;
-    FAILS(ERR_NOT_FOUND, store_commit(st, two, 2, &c, e)); /* all or none */
+    /* all or none */
+    FAILS(ERR_NOT_FOUND, store_commit(st, two, 2, &c, e));
     assert_int_equal(store_last(st).t, before);
     struct arena *a = arena_new(1 << 20);
     struct store_version v;
@@ -209,7 +214,8 @@ static void bulk_is_invisible_until_published(struct store *st)
     print_scan(&b, st, patient, SV_NONE, SV_NONE, STORE_NOW);
     assert_non_null(strstr(b.ptr, "Patient/a v1 t1"));
     assert_null(strstr(b.ptr, "Patient/b"));
-    OK(store_bulk_publish(&two, SV_LIT("job"), SV_LIT("half"), &c2, e)); /* the later load first */
+    /* the later load first */
+    OK(store_bulk_publish(&two, SV_LIT("job"), SV_LIT("half"), &c2, e));
     OK(store_bulk_publish(&one, SV_LIT("job"), SV_LIT("done"), &c1, e));
     assert_null(one);
     assert_true(c2.t == 2 && c1.t == 3);
@@ -220,7 +226,8 @@ static void bulk_is_invisible_until_published(struct store *st)
     print_scan(&b, st, patient, SV_NONE, SV_NONE, STORE_NOW);
     OK(buf_add_char(&b, 0, e));
     assert_non_null(strstr(b.ptr, "Patient/a v3 t3"));
-    assert_non_null(strstr(b.ptr, "\"n\":3}")); /* the later line of the input */
+    /* the later line of the input */
+    assert_non_null(strstr(b.ptr, "\"n\":3}"));
     assert_null(strstr(b.ptr, "\"n\":1}"));
     buf_clear(&b);
     struct store_cursor *h;
@@ -258,7 +265,8 @@ static void horizon_closes_the_instant(struct store *st)
     }
 }
 
-/* Beginnings and continuations of "abc", whose versions of bulk loads and of commits stand behind it. */
+/* Beginnings and continuations of "abc", whose versions of bulk loads and of commits stand behind
+ * it. */
 static void ids_that_cannot_be(struct store *st)
 {
     struct store_commit c;
@@ -302,7 +310,8 @@ static void ids_that_cannot_be(struct store *st)
         assert_int_equal(v.version, 2);
         OK(store_get(st, patient, longest, STORE_NOW, a, &v, e));
     }
-    /* behind the longest id there is no other: a scan that goes on there begins with what follows it */
+    /* behind the longest id there is no other: a scan that goes on there begins with what follows
+     * it */
     char behind[FHIR_ID_MAX + 1];
     memcpy(behind, long_id, FHIR_ID_MAX);
     behind[FHIR_ID_MAX] = 1;
@@ -437,7 +446,8 @@ static void compare(struct store *a, struct store *b)
         OK(store_changes(a, &whole, after, t, &ca, e));
         print_cursor(&x, ca);
         OK(store_changes_plan(b, type, after, t, 1 + rnd(300), ar, &cut, &n_cut, e));
-        for (size_t i = 0; i < n_cut; i++) { /* end to end they are all of the type */
+        /* end to end they are all of the type */
+        for (size_t i = 0; i < n_cut; i++) {
             assert_sv(cut[i].from_id, i ? cut[i - 1].to_id : SV_NONE);
             assert_int_equal(cut[i].to_id.len == 0, i + 1 == n_cut);
             OK(store_changes(b, &cut[i], after, t, &cb, e));
@@ -493,8 +503,8 @@ static void check_plan(struct store *st, size_t target)
 TEST(store, random_histories_read_the_same_from_both)
 {
     (void)state;
-    unsigned n_seeds =
-        TEST_SANITIZED && !test_is_long() ? 2 : 6; /* a minute under ThreadSanitizer */
+    /* a minute under ThreadSanitizer */
+    unsigned n_seeds = TEST_SANITIZED && !test_is_long() ? 2 : 6;
     for (unsigned seed = 1; seed <= n_seeds; seed++) {
         rnd_state = seed;
         struct store *mem, *rocks;
@@ -527,7 +537,8 @@ TEST(store, random_histories_read_the_same_from_both)
                 assert_int_equal(ca.t, cb.t);
                 assert_null(as[n - 1]);
                 n_open = from;
-            } else if (what == 88) { /* what was not published is gone after a restart */
+            } else if (what == 88) {
+                /* what was not published is gone after a restart */
                 while (n_open) {
                     n_open--;
                     store_bulk_abort(open[n_open].a);
@@ -670,7 +681,8 @@ TEST(store, what_was_acknowledged_survives_kill_9)
 {
     (void)state;
     char *dir = temp_dir();
-    unsigned long long t = 0, n = 0; /* a child may be killed before its first acknowledgement */
+    /* a child may be killed before its first acknowledgement */
+    unsigned long long t = 0, n = 0;
     for (int round = 0; round < 8; round++) {
         int fds[2];
         assert_int_equal(pipe(fds), 0);
@@ -679,7 +691,8 @@ TEST(store, what_was_acknowledged_survives_kill_9)
             close(fds[0]);
             (void)dup2(fds[1], STDOUT_FILENO);
             execl("/proc/self/exe", "test_store", "--write", dir, (char *)NULL);
-            _exit(8); /* a fork alone would have RocksDB's pools without their threads */
+            /* a fork alone would have RocksDB's pools without their threads */
+            _exit(8);
         }
         close(fds[1]);
         usleep(30000 + rng_u64() % 150000);
@@ -712,8 +725,8 @@ TEST(store, what_was_acknowledged_survives_kill_9)
         while (store_cursor_next(c, &v, NULL) == ERR_OK)
             sum += v.version;
         store_cursor_close(c);
-        assert_int_equal(sum,
-                         store_last(st).t); /* one version per commit, none lost, none doubled */
+        /* one version per commit, none lost, none doubled */
+        assert_int_equal(sum, store_last(st).t);
         buf_done(&note);
         buf_done(&b);
         store_close(st);

@@ -1,8 +1,8 @@
 /* threads.h - what fails on a thread that a test started.
  *
  * cmocka leaves a failed test by a jump that only the main thread can make: an assertion that fails
- * on another thread ends the program, and no case is named. So a thread keeps the first failure here
- * and returns, and the main thread asserts that there is none once all threads are joined. */
+ * on another thread ends the program, and no case is named. So a thread keeps the first failure
+ * here and returns, and the main thread asserts that there is none once all threads are joined. */
 #pragma once
 #include "test.h"
 
@@ -52,7 +52,8 @@ PRINTF_LIKE(1, 2) static inline void thread_failed(const char *fmt, ...)
 static inline void assert_threads_were_fine(void)
 {
     bool any = thread_failure.any;
-    thread_failure.any = false; /* the next case begins anew */
+    /* the next case begins anew */
+    thread_failure.any = false;
     if (any)
         fail_msg("on a thread: %s", thread_failure.what);
 }
