@@ -124,14 +124,10 @@ void s3_client_conn_give(struct s3_client *c, struct s3_conn *conn)
     pthread_mutex_unlock(&c->locked.lock);
 }
 
-bool s3_client_cancelled(const struct s3_client *c)
-{
-    return c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed);
-}
-
 err_code s3_client_wait(const struct s3_client *c, unsigned ms, struct err *e)
 {
-    /* The flag is all there is to hear of a cancel, so look at it every 20 ms. */
+    /* The caller's flag is all there is to hear of a cancel: no event comes with it, so this looks
+     * at it every 20 ms. */
     for (;;) {
         if (s3_client_cancelled(c))
             return ERR(e, ERR_CANCELLED, "cancelled");

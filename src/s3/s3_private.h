@@ -43,7 +43,10 @@ err_code s3_client_make(const struct s3_endpoint *ep, sv service, s3_credentials
                         struct err *e);
 struct s3_conn *s3_client_conn_take(struct s3_client *c);
 void s3_client_conn_give(struct s3_client *c, struct s3_conn *conn);
-bool s3_client_cancelled(const struct s3_client *c);
+static inline bool s3_client_cancelled(const struct s3_client *c)
+{
+    return c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed);
+}
 /* Sleep in slices; ERR_CANCELLED as soon as the cancel flag is seen. */
 err_code s3_client_wait(const struct s3_client *c, unsigned ms, struct err *e);
 /* Host (with port) and raw path of a bucket and key, in the client's addressing. */
