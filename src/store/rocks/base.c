@@ -41,7 +41,7 @@ err_code rocks_error(char *errptr, const char *what, struct err *e)
         why = "in use by another process";
     } else if (strncmp(errptr, "Corruption", 10) == 0) {
         code = ERR_CORRUPT;
-        why = "stored data is rocks_damaged";
+        why = "stored data is damaged";
     } else if (strstr(errptr, "does not exist")) {
         code = ERR_NOT_FOUND;
         why = "does not exist";
@@ -52,7 +52,7 @@ err_code rocks_error(char *errptr, const char *what, struct err *e)
 
 err_code rocks_damaged(struct err *e)
 {
-    return ERR(e, ERR_CORRUPT, "reading the data store: a record is rocks_damaged");
+    return ERR(e, ERR_CORRUPT, "reading the data store: a record is damaged");
 }
 
 err_code rocks_iterator_end(rocksdb_iterator_t *it, rocksdb_readoptions_t *ro, err_code rc,

@@ -71,7 +71,7 @@ static err_code collect(struct walk *w, const struct store_range *range, struct 
         return ERR_OK;
     while (sv_cmp(k, sv_make(to.ptr, to.len)) < 0) {
         if (k.len <= HEAD || k.len > HEAD + FHIR_ID_MAX)
-            return ERR(e, ERR_CORRUPT, "reading the data store: a record is rocks_damaged");
+            return ERR(e, ERR_CORRUPT, "reading the data store: a record is damaged");
         sv id = sv_tail(k, HEAD);
         if (sv_cmp(id, range->from_id) >= 0 &&
             (range->to_id.len == 0 || sv_cmp(id, range->to_id) < 0)) {

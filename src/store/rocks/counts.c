@@ -71,7 +71,7 @@ static err_code read_marks_locked(struct settling *s, struct err *e)
         const struct bulk_load *b = load_table_find(table, m.b);
         const char *v = rocksdb_iter_value(it, &len);
         if (b == NULL || len % 5) {
-            rc = ERR(e, ERR_CORRUPT, "reading the data store: a bulk load's mark is rocks_damaged");
+            rc = ERR(e, ERR_CORRUPT, "reading the data store: a bulk load's mark is damaged");
             break;
         }
         m.t = b->t;
@@ -186,7 +186,7 @@ static err_code settle_by_walk(struct settling *s, fhir_type type, struct err *e
         const char *k = rocksdb_iter_key(it, &len);
         struct key_version_parts p;
         if (!key_version_split(sv_make(k, len), &p)) {
-            rc = ERR(e, ERR_CORRUPT, "reading the data store: a record is rocks_damaged");
+            rc = ERR(e, ERR_CORRUPT, "reading the data store: a record is damaged");
             break;
         }
         if (p.type != type)

@@ -149,6 +149,35 @@ struct key_bytes key_commit(char letter, uint64_t n)
     return k;
 }
 
+/* ---- values of commits ---- */
+
+enum { AT_INSTANT = 0, AT_KIND = 8, AT_BULK = 9, AT_RESOURCES = 17, AT_FORM = 25 };
+_Static_assert(AT_FORM + 1 == COMMIT_VALUE_BYTES, "the form is the last byte");
+
+void commit_value_put(const struct commit_value *c, char out[COMMIT_VALUE_BYTES])
+{
+    key_put_u64(out + AT_INSTANT, (uint64_t)c->instant_ms);
+    out[AT_KIND] = (char)c->kind;
+    key_put_u64(out + AT_BULK, c->bulk);
+    key_put_u64(out + AT_RESOURCES, c->n_resources);
+    out[AT_FORM] = (char)c->form;
+}
+
+bool commit_value_split(sv value, struct commit_value *out)
+{
+    if (value.len < AT_KIND)
+        return false;
+    *out = (struct commit_value){ .instant_ms = (int64_t)key_get_u64(value.ptr) };
+    if (value.len >= AT_FORM) {
+        out->kind = (key_kind)value.ptr[AT_KIND];
+        out->bulk = key_get_u64(value.ptr + AT_BULK);
+        out->n_resources = key_get_u64(value.ptr + AT_RESOURCES);
+    }
+    if (value.len > AT_FORM)
+        out->form = (unsigned char)value.ptr[AT_FORM];
+    return true;
+}
+
 /* ---- values ----
  * byte 0: bits 0-1 hole, 2-3 method, 4 online; then varint hole_at; online: varint version, 8 bytes
  * ms */

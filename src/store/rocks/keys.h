@@ -42,9 +42,21 @@ struct key_search_parts {
 MUST_USE bool key_search_split(sv key, struct key_search_parts *out);
 
 /* commits: a letter, then a number */
-#define COMMIT_FORM_AT \
-    25u /* in the value of a commit: form of its search entries; older programs' ends before it */
 struct key_bytes key_commit(char letter, uint64_t n);
+
+/* Value of a commit: instant (8), kind (1), bulk load (8), resources (8), form of the search entries
+ * (1). The values of older programs end in front of the form. */
+#define COMMIT_VALUE_BYTES 26u
+struct commit_value {
+    int64_t instant_ms;
+    key_kind kind;
+    uint64_t bulk; /* number of the load; 0: an online commit */
+    uint64_t n_resources;
+    unsigned form; /* 0: the value does not say */
+};
+void commit_value_put(const struct commit_value *c, char out[COMMIT_VALUE_BYTES]);
+/* False: it is damaged. Of a value without kind and numbers the instant alone is read. */
+MUST_USE bool commit_value_split(sv value, struct commit_value *out);
 
 void key_put_u64(char *out, uint64_t v); /* big endian */
 uint64_t key_get_u64(const char *p);

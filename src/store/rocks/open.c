@@ -61,8 +61,7 @@ static err_code load_commits(struct rocks *r, struct err *e)
         struct bulk_load row = { .b = key_get_u64(k + 1) };
         const char *v = rocksdb_iter_value(it, &len);
         if (len != 16)
-            rc = ERR(e, ERR_CORRUPT,
-                     "reading the data store: a bulk load's record is rocks_damaged");
+            rc = ERR(e, ERR_CORRUPT, "reading the data store: a bulk load's record is damaged");
         else {
             row.t = key_get_u64(v);
             row.instant_ms = (int64_t)key_get_u64(v + 8);
@@ -76,12 +75,13 @@ static err_code load_commits(struct rocks *r, struct err *e)
         if (len == 9 && k[0] == 'c') {
             r->seen.last.t = key_get_u64(k + 1);
             const char *v = rocksdb_iter_value(it, &len);
-            if (len < 8)
-                rc = ERR(e, ERR_CORRUPT,
-                         "reading the data store: a commit's record is rocks_damaged");
-            else
-                r->seen.last.instant_ms = (int64_t)key_get_u64(v);
-            r->index.newest_form = len > COMMIT_FORM_AT ? (unsigned char)v[COMMIT_FORM_AT] : 0;
+            struct commit_value newest;
+            if (!commit_value_split(sv_make(v, len), &newest))
+                rc = ERR(e, ERR_CORRUPT, "reading the data store: a commit's record is damaged");
+            else {
+                r->seen.last.instant_ms = newest.instant_ms;
+                r->index.newest_form = newest.form;
+            }
         }
     }
     char *bad = NULL;

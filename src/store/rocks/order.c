@@ -137,13 +137,14 @@ struct store_commit rocks_next_commit(const struct rocks *r, struct store_commit
 void rocks_put_commit(struct rocks *r, rocksdb_writebatch_t *b, struct store_commit c,
                       key_kind kind, uint64_t bulk, uint64_t count)
 {
-    char v[COMMIT_FORM_AT + 1];
+    char v[COMMIT_VALUE_BYTES];
     struct key_bytes k = key_commit('c', c.t);
-    key_put_u64(v, (uint64_t)c.instant_ms);
-    v[8] = (char)kind;
-    key_put_u64(v + 9, bulk);
-    key_put_u64(v + 17, count);
-    v[COMMIT_FORM_AT] = (char)SEARCH_INDEX_FORM;
+    commit_value_put(&(struct commit_value){ .instant_ms = c.instant_ms,
+                                             .kind = kind,
+                                             .bulk = bulk,
+                                             .n_resources = count,
+                                             .form = SEARCH_INDEX_FORM },
+                     v);
     rocksdb_writebatch_put_cf(b, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
 }
 
@@ -192,13 +193,13 @@ err_code rocks_commit_at(struct store *st, int64_t instant_ms, struct store_comm
         size_t len = 0;
         char *v = rocksdb_get_cf(r->db, ro, r->cf[CF_COMMITS], k.ptr, k.len, &len, &bad);
         rc = rocks_error(bad, "reading a commit", e);
-        if (rc == ERR_OK && (v == NULL || len < 8))
+        struct commit_value at;
+        if (rc == ERR_OK && (v == NULL || !commit_value_split(sv_make(v, len), &at)))
             rc = ERR(e, ERR_CORRUPT, "a commit's record is missing");
         if (rc == ERR_OK) {
-            int64_t at = (int64_t)key_get_u64(v);
-            if (at <= instant_ms) {
+            if (at.instant_ms <= instant_ms) {
                 lo = mid;
-                found = (struct store_commit){ mid, at };
+                found = (struct store_commit){ mid, at.instant_ms };
             } else {
                 hi = mid - 1;
             }

@@ -101,7 +101,7 @@ void iter_next(struct iter *x)
         struct key_bytes behind;
         size_t len;
         const char *k = rocksdb_iter_key(x->it, &len);
-        /* any other is rocks_damaged, and its reader has said so */
+        /* any other is damaged, and its reader has said so */
         if (len <= KEY_MAX) {
             memcpy(behind.ptr, k, len);
             behind.ptr[len] = 0;

@@ -102,9 +102,9 @@ static inline void age_version(struct raw_store *s, void *ctx, sv key, sv value)
 static inline void age_commit(struct raw_store *s, void *ctx, sv key, sv value)
 {
     const uint64_t *only = ctx;
-    if (key.ptr[0] == 'c' && value.len > COMMIT_FORM_AT &&
+    if (key.ptr[0] == 'c' && value.len == COMMIT_VALUE_BYTES &&
         (only == NULL || key_get_u64(key.ptr + 1) == *only))
-        raw_put(s, CF_COMMITS, key, sv_head(value, COMMIT_FORM_AT));
+        raw_put(s, CF_COMMITS, key, sv_head(value, COMMIT_VALUE_BYTES - 1));
 }
 
 /* only: NULL, or of this online commit alone, as if an older program had written it and no more. */
