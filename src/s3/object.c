@@ -80,7 +80,5 @@ err_code s3_bucket_head(struct s3_client *c, sv bucket, struct err *e)
     if (rc == ERR_NOT_FOUND)
         return ERR(e, rc, "S3 HeadBucket, bucket %.*s: bucket does not exist",
                    SV_FMT(sv_head(bucket, 64)));
-    if (rc != ERR_OK && e)
-        *e = why;
-    return rc;
+    return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
 }

@@ -186,9 +186,7 @@ err_code s3_object_open(struct s3_client *c, sv bucket, sv key, uint64_t offset,
         rc = ERR_OK;
     if (rc != ERR_OK) {
         reader_close(r);
-        if (e)
-            *e = why;
-        return rc;
+        return err_pass(e, &why);
     }
     *out = (struct byte_reader){ reader_read, reader_close, r };
     return ERR_OK;

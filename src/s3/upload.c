@@ -183,11 +183,8 @@ err_code s3_upload_complete(struct s3_upload **up, struct err *e)
     err_code rc = s3_request_run(u->client, &r, &why);
     if (rc == ERR_NOT_FOUND && arrived(u))
         rc = ERR_OK;
-    if (rc != ERR_OK) {
-        if (e)
-            *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     /* nothing to abort any more */
     u->id = SV_NONE;
     s3_upload_abort(u);

@@ -246,9 +246,7 @@ static err_code renew_locked(struct assume_cache *c, struct entry *en, const str
         return copy(a, &en->cred, out, e);
     /* expired, refused by S3, or by STS now */
     drop_locked(c, en);
-    if (e)
-        *e = why;
-    return rc;
+    return err_pass(e, &why);
 }
 
 err_code assume_cache_get(struct assume_cache *c, const struct assume_who *who, sv refused_key_id,

@@ -206,9 +206,7 @@ err_code dir_delete(const struct sink *s, sv key, struct err *e)
     /* S3 deletes what is not there */
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
-    if (rc != ERR_OK && e)
-        *e = why;
-    return rc;
+    return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
 }
 
 /* ---- reading ---- */

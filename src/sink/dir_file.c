@@ -152,9 +152,7 @@ static err_code into_place(struct dir_file *f, struct err *e)
     err_code rc = ERR_NOT_FOUND;
     for (int turn = 0; rc == ERR_NOT_FOUND && f->named && turn < DIR_PLACE_TURNS; turn++)
         rc = place(f, &why);
-    if (rc != ERR_OK && e)
-        *e = why;
-    return rc;
+    return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
 }
 
 err_code dir_file_commit(struct dir_file *f, struct sink_object *out, struct err *e)

@@ -220,11 +220,8 @@ static err_code s3_list(struct sink *s, sink_list_fn each, void *ctx, struct err
             return ERR_OK;
         }
         /* A role may be refused the object of that name, and yet may list what is below it. */
-        if (rc != ERR_NOT_FOUND && rc != ERR_DENIED) {
-            if (e)
-                *e = why;
-            return rc;
-        }
+        if (rc != ERR_NOT_FOUND && rc != ERR_DENIED)
+            return err_pass(e, &why);
     }
     if (!s->below)
         return ERR_OK;

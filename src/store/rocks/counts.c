@@ -105,10 +105,8 @@ static err_code take_away(struct settling *s, const struct mark *m, fhir_type ty
     err_code rc = rocks_get(&s->r->base, type, id, m->t - 1, false, a, &v, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
-    if (rc != ERR_OK) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     return v.method == STORE_METHOD_DELETE ? ERR_OK
                                            : tally_version(&s->tally, type, v.body.json, -1, e);
 }

@@ -70,10 +70,8 @@ static err_code changed_ids(struct store *st, const struct store_range *range, u
     err_code rc = changes_collect(c->r, c->loads, range, after_t, c->as_of, &c->changes, &mine);
     *many = rc == ERR_TOO_LARGE;
     if (rc != ERR_OK && !*many) {
-        if (e)
-            *e = mine;
         rocks_cursor_close(&c->base);
-        return rc;
+        return err_pass(e, &mine);
     }
     *out = c;
     return ERR_OK;
