@@ -1,9 +1,10 @@
 /* conn.c - one connection: an easy handle in a multi handle of its own.
  *
- * The multi handle is driven here. It waits for the peer in slices of at most 50 ms, because a cancel
- * is a flag that no event comes with; so a cancel is seen soon, and a peer without any progress is
- * given up after timeout_ms. A reader takes an answer piece by piece: the write callback pauses the
- * transfer while the window is full. The multi handle keeps the TCP connection between calls. */
+ * The multi handle is driven here. It waits for the peer in slices of at most 50 ms, because a
+ * cancel is a flag that no event comes with; so a cancel is seen soon, and a peer without any
+ * progress is given up after timeout_ms. A reader takes an answer piece by piece: the write
+ * callback pauses the transfer while the window is full. The multi handle keeps the TCP connection
+ * between calls. */
 #include "s3/s3_private.h"
 
 #include "base/clock.h"

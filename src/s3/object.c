@@ -1,7 +1,7 @@
 /* object.c - PutObject, HeadObject, DeleteObject, HeadBucket.
  *
- * Each is one request with its attempts (request.c). A body goes out with its SHA-256 as a checksum,
- * so that S3 refuses bytes that the wire has changed.
+ * Each is one request with its attempts (request.c). A body goes out with its SHA-256 as a
+ * checksum, so that S3 refuses bytes that the wire has changed.
  * Source: Amazon S3 API Reference. */
 #include "s3/s3_private.h"
 

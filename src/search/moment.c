@@ -1,8 +1,8 @@
 /* moment.c - dates as intervals, and the parts of a reference.
  *
- * A date that was written is an interval: "2015-02" is a month. A leap second (23:59:60) is the last
- * millisecond of its minute: it stays in its day, behind 23:59:59 and in front of midnight.
- * A reference such as "Patient/1" is a type and an id, and may have a base in front.
+ * A date that was written is an interval: "2015-02" is a month. A leap second (23:59:60) is the
+ * last millisecond of its minute: it stays in its day, behind 23:59:59 and in front of midnight. A
+ * reference such as "Patient/1" is a type and an id, and may have a base in front.
  * Source: FHIR R4 datatypes.html#dateTime, references.html. */
 #include "search/search_private.h"
 

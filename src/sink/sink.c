@@ -1,7 +1,7 @@
 /* sink.c - the calls of sink.h over the directory store or an S3 endpoint.
  *
- * Each call chooses between the two and does what both have in common. Here, and only here, each key
- * is held against what the role may touch. */
+ * Each call chooses between the two and does what both have in common. Here, and only here, each
+ * key is held against what the role may touch. */
 #include "sink/sink_private.h"
 
 #include "base/file.h"

@@ -1,8 +1,8 @@
 /* world.c - the configured outside, and opening a place in it under a role.
  *
  * A world is made once, from the configuration: a directory or an S3 endpoint, and what says whose
- * credentials are used (an STS endpoint, a roles file, or both). Opening a sink checks the place and
- * the role at once, so that a refusal is seen before a job exists. */
+ * credentials are used (an STS endpoint, a roles file, or both). Opening a sink checks the place
+ * and the role at once, so that a refusal is seen before a job exists. */
 #include "sink/sink_private.h"
 
 #include "base/file.h"

@@ -1,8 +1,9 @@
-/* store.c - the calls of store.h: checks that hold for every engine, then the engine's own function.
+/* store.c - the calls of store.h: checks that hold for every engine, then the engine's own
+ * function.
  *
- * What reaches an engine has a type that exists, legal ids, and nothing twice. A read of what cannot
- * exist is answered here. Items of a bulk load are sorted here too, since every engine wants them by
- * type and id with the later of two kept. */
+ * What reaches an engine has a type that exists, legal ids, and nothing twice. A read of what
+ * cannot exist is answered here. Items of a bulk load are sorted here too, since every engine wants
+ * them by type and id with the later of two kept. */
 #include "store/store_private.h"
 
 void store_close(struct store *st)

@@ -1,10 +1,11 @@
 /* bulk_search.c - the search entries of a bulk load, sorted and written as one file.
  *
- * A sorted file wants its keys in order: type, parameter, value, id. Items come in the order of type
- * and id. The entries of a type are dealt out to their parameters, which keeps that order. Then the
- * entries of each parameter are sorted by the first eight bytes of the value, by radix, which keeps
- * it again. Only values that are longer and begin alike are compared. So nearly nothing is compared,
- * and an entry of up to eight bytes is written without going back to where it came from. */
+ * A sorted file wants its keys in order: type, parameter, value, id. Items come in the order of
+ * type and id. The entries of a type are dealt out to their parameters, which keeps that order.
+ * Then the entries of each parameter are sorted by the first eight bytes of the value, by radix,
+ * which keeps it again. Only values that are longer and begin alike are compared. So nearly nothing
+ * is compared, and an entry of up to eight bytes is written without going back to where it came
+ * from. */
 #include "store/rocks/rocks_private.h"
 
 #include <limits.h>

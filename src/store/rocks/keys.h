@@ -44,8 +44,8 @@ MUST_USE bool key_search_split(sv key, struct key_search_parts *out);
 /* commits: a letter, then a number */
 struct key_bytes key_commit(char letter, uint64_t n);
 
-/* Value of a commit: instant (8), kind (1), bulk load (8), resources (8), form of the search entries
- * (1). The values of older programs end in front of the form. */
+/* Value of a commit: instant (8), kind (1), bulk load (8), resources (8), form of the search
+ * entries (1). The values of older programs end in front of the form. */
 #define COMMIT_VALUE_BYTES 26u
 struct commit_value {
     int64_t instant_ms;

@@ -1,5 +1,6 @@
-/* test_entry.c - the bytes of index entries. They stand in the keys of every data store: a change of
- * these vectors is a new SEARCH_INDEX_FORM. The hashes were worked out by a second implementation. */
+/* test_entry.c - the bytes of index entries. They stand in the keys of every data store: a change
+ * of these vectors is a new SEARCH_INDEX_FORM. The hashes were worked out by a second
+ * implementation. */
 #include "test.h"
 
 #include "search/search_private.h"
@@ -41,7 +42,8 @@ TEST(entry, of_numbers_and_dates_are_in_their_order)
     assert_entry(number_entry('S', 5.4), "53c01599999999999a");
     assert_entry(number_entry('S', -1), "53400fffffffffffff");
     assert_entry(number_entry('S', -0.0), "538000000000000000");
-    assert_entry(date_entry('S', 318211200000), "530e8a897b80"); /* 1980-02-01 */
+    /* 1980-02-01 */
+    assert_entry(date_entry('S', 318211200000), "530e8a897b80");
     for (size_t i = 1; i < sizeof up / sizeof up[0]; i++) {
         struct entry x = number_entry('S', up[i - 1]), y = number_entry('S', up[i]);
         assert_true(memcmp(x.v, y.v, x.len) < 0);

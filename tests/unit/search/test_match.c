@@ -1,5 +1,5 @@
-/* test_match.c - whether a resource meets a criterion, by the kind of the parameter; and that whoever
- * waits for one comparison can end it. */
+/* test_match.c - whether a resource meets a criterion, by the kind of the parameter; and that
+ * whoever waits for one comparison can end it. */
 #include "search/asking.h"
 
 TEST(match, quantities_compare_with_their_units)

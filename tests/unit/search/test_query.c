@@ -93,7 +93,8 @@ TEST(query, prefixes_systems_and_types_are_taken_apart)
     assert_sv(c.terms[0].ref_id, SV_LIT("7"));
     OK(search_parse(&cx, observation, SV_LIT("subject"), SV_LIT("http://here/r4/Patient/7"), a, &c,
                     e));
-    assert_false(c.terms[0].ref_absolute); /* our own base */
+    /* our own base */
+    assert_false(c.terms[0].ref_absolute);
     OK(search_parse(&cx, observation, SV_LIT("subject"), SV_LIT("http://there/Patient/7"), a, &c,
                     e));
     assert_true(c.terms[0].ref_absolute);

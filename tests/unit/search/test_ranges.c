@@ -1,5 +1,5 @@
-/* test_ranges.c - criteria as ranges of entries: sorted, apart from each other, never less than what
- * is meant; and where the index cannot help it says so. */
+/* test_ranges.c - criteria as ranges of entries: sorted, apart from each other, never less than
+ * what is meant; and where the index cannot help it says so. */
 #include "search/asking.h"
 
 static bool ranges(struct arena *a, const char *type, const char *name, const char *value,

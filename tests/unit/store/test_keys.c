@@ -59,7 +59,8 @@ TEST(keys, of_versions_split_into_what_they_were_made_of)
     assert_true(p.n == UINT64_MAX - 1);
     for (size_t cut = 0; cut < 12; cut++)
         assert_false(key_version_split(sv_make(k.ptr, cut), &p));
-    k.ptr[k.len - 9] = 2; /* no kind */
+    /* no kind */
+    k.ptr[k.len - 9] = 2;
     assert_false(key_version_split(KEY(k), &p));
 }
 
@@ -73,7 +74,8 @@ TEST(keys, of_search_entries_split_at_the_length_they_end_with)
     assert_sv(p.value, SV_LIT("value"));
     assert_sv(p.id, SV_LIT("id"));
     assert_int_equal(p.n, 77);
-    key[n - 1] = 7; /* a value that leaves no id */
+    /* a value that leaves no id */
+    key[n - 1] = 7;
     assert_false(key_search_split(sv_make(key, n), &p));
     key[n - 1] = (char)(SEARCH_KEY_MAX + 1);
     assert_false(key_search_split(sv_make(key, n), &p));
@@ -122,7 +124,8 @@ TEST(keys, the_header_of_a_version_comes_back_with_the_json_behind_it)
         assert_true(got.instant_ms == h.instant_ms);
         assert_int_equal(got.body.hole_at, 24);
         assert_sv(got.body.json, json);
-        assert_false(value_split(sv_make(bytes, n + 23), &got)); /* the hole is behind its end */
+        /* the hole is behind its end */
+        assert_false(value_split(sv_make(bytes, n + 23), &got));
         assert_false(value_split(SV_NONE, &got));
     }
 }
