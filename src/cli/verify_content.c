@@ -4,13 +4,13 @@
 #include "cli/verify_private.h"
 
 #include "fhir/envelope.h"
-#include "job/export.h"
+#include "fhir/digest.h"
 
 struct verify_content {
     struct fhir_reader *reader;
     struct buf text;
     struct of_type {
-        struct export_sum sum, gone;
+        struct fhir_digest sum, gone;
         uint64_t n, n_gone;
     } * types; /* by fhir_type */
 };
@@ -50,7 +50,7 @@ void verify_content_line(struct verify *v, fhir_type type, sv line)
     /* the sum will differ, which says it */
     if (fhir_envelope_read(c->reader, line, SV_NONE, &c->text, &env, NULL) != ERR_OK)
         return;
-    export_sum_body(&c->types[type].sum, &env.body);
+    fhir_digest_body(&c->types[type].sum, &env.body);
     c->types[type].n++;
 }
 
@@ -60,15 +60,15 @@ void verify_content_deletion(struct verify *v, fhir_type type, sv url)
     int n = snprintf(text, sizeof text, "DELETE %.*s", SV_FMT(url));
     if (v->content == NULL || n < 0 || n >= (int)sizeof text)
         return;
-    export_sum_text(&v->content->types[type].gone, sv_make(text, (size_t)n));
+    fhir_digest_text(&v->content->types[type].gone, sv_make(text, (size_t)n));
     v->content->types[type].n_gone++;
 }
 
 static void add_line(struct hash_sha256 *h, const char *what, const char *type, uint64_t n,
-                     const struct export_sum *sum)
+                     const struct fhir_digest *sum)
 {
-    char hex[EXPORT_SUM_HEX], line[256];
-    export_sum_hex(sum, hex);
+    char hex[FHIR_DIGEST_HEX], line[256];
+    fhir_digest_hex(sum, hex);
     int len = snprintf(line, sizeof line, "%s%s %llu %.*s\n", what, type, (unsigned long long)n,
                        (int)sizeof hex, hex);
     hash_sha256_add(h, sv_make(line, (size_t)len));
@@ -78,7 +78,7 @@ void verify_content_check(struct verify *v)
 {
     struct verify_content *c = v->content;
     unsigned char d[SHA256_LEN];
-    char sum[EXPORT_SUM_HEX], hex[SHA256_HEX_LEN];
+    char sum[FHIR_DIGEST_HEX], hex[SHA256_HEX_LEN];
     if (c == NULL)
         return;
     struct hash_sha256 *h = hash_sha256_new();
@@ -89,7 +89,7 @@ void verify_content_check(struct verify *v)
         const char *type = fhir_type_name((fhir_type)t);
         sv served = json_string(json_get(json_get(urls, "contentPerType"), type));
         sv want = served.len ? served : json_string(json_get(said, type));
-        export_sum_hex(&of->sum, sum);
+        fhir_digest_hex(&of->sum, sum);
         if (of->n ? !sv_eq(want, sv_make(sum, sizeof sum)) : want.len != 0)
             verify_differs(v, "the content of %s is not the manifest's", type);
         if (of->n)

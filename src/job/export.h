@@ -14,6 +14,7 @@
  * Floor: job. */
 #pragma once
 #include "codec/json.h"
+#include "fhir/digest.h"
 #include "job/job_private.h"
 
 struct export_object {
@@ -94,18 +95,6 @@ MUST_USE err_code export_targets(const struct export_view *view, yyjson_val *pro
                                  export_target_fn fn, void *ctx, struct err *e);
 /* Does every resource of the type belong to the export, unread? */
 bool export_view_is_whole(const struct export_view *view, fhir_type type);
-
-/* ---- digest of a set (export_sum.c) ---- */
-struct export_sum { /* all zero: of nothing */
-    uint64_t w[2];  /* low half first */
-};
-#define EXPORT_SUM_HEX 32
-void export_sum_add(struct export_sum *s, const struct export_sum *more);
-void export_sum_take(struct export_sum *s, const struct export_sum *part); /* away again */
-void export_sum_body(struct export_sum *s, const struct fhir_body *b);
-void export_sum_text(struct export_sum *s, sv text);
-void export_sum_hex(const struct export_sum *s, char out[EXPORT_SUM_HEX]); /* no NUL */
-bool export_sum_read(sv hex, struct export_sum *out);
 
 /* ---- the plan ---- */
 typedef enum {

@@ -16,9 +16,9 @@ struct of_type {
     uint64_t count, bytes, entries; /* entries: deletions */
     uint64_t met;                   /* resources that the store holds, as far as all were met */
     bool all_met;
-    struct export_sum sum, deleted; /* of the resources as they are stored */
-    struct export_sum served;       /* as they stand in the files */
-    uint64_t rewritten;             /* of which both differ */
+    struct fhir_digest sum, deleted; /* of the resources as they are stored */
+    struct fhir_digest served;       /* as they stand in the files */
+    uint64_t rewritten;              /* of which both differ */
 };
 struct gather {
     struct export *x;
@@ -35,18 +35,18 @@ struct gather {
 /* Digests of a range, or of a type within it. */
 static err_code gather_sums(struct gather *g, struct of_type *of, yyjson_val *from)
 {
-    struct export_sum sum, served;
+    struct fhir_digest sum, served;
     uint64_t rewritten;
-    if (!export_sum_read(json_string(json_get(from, "sum")), &sum))
+    if (!fhir_digest_read(json_string(json_get(from, "sum")), &sum))
         return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
     served = sum;
     if (sv_to_u64(json_number(json_get(from, "rewritten")), &rewritten)) {
-        if (!export_sum_read(json_string(json_get(from, "servedSum")), &served))
+        if (!fhir_digest_read(json_string(json_get(from, "servedSum")), &served))
             return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
         of->rewritten += rewritten;
     }
-    export_sum_add(&of->sum, &sum);
-    export_sum_add(&of->served, &served);
+    fhir_digest_add(&of->sum, &sum);
+    fhir_digest_add(&of->served, &served);
     return ERR_OK;
 }
 
@@ -114,11 +114,11 @@ static err_code gather_range(struct gather *g, uint64_t range, sv text)
         return ERR(g->e, ERR_INTERNAL, "a range's objects do not add up to its count");
     if (item->kind == EXPORT_BLOCKS)
         return gather_types(g, json_get(root, "types"), said);
-    struct export_sum gone;
+    struct fhir_digest gone;
     TRY(gather_sums(g, of, root));
-    if (!export_sum_read(json_string(json_get(root, "deletedSum")), &gone))
+    if (!fhir_digest_read(json_string(json_get(root, "deletedSum")), &gone))
         return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
-    export_sum_add(&of->deleted, &gone);
+    fhir_digest_add(&of->deleted, &gone);
     of->count += said;
     uint64_t met;
     if (sv_to_u64(json_number(json_get(root, "met")), &met)) {
@@ -289,10 +289,10 @@ static void write_counts(struct json_writer *w, const struct gather *g)
 
 /* What of a type went out, as a line: "Patient 12 <sum>\n". */
 static void digest_line(struct hash_sha256 *h, const char *what, const char *type, uint64_t n,
-                        const struct export_sum *sum)
+                        const struct fhir_digest *sum)
 {
-    char hex[EXPORT_SUM_HEX], line[256];
-    export_sum_hex(sum, hex);
+    char hex[FHIR_DIGEST_HEX], line[256];
+    fhir_digest_hex(sum, hex);
     int len = snprintf(line, sizeof line, "%s%s %llu %.*s\n", what, type, (unsigned long long)n,
                        (int)sizeof hex, hex);
     hash_sha256_add(h, sv_make(line, (size_t)len));
@@ -305,14 +305,14 @@ static void write_digest(struct json_writer *w, const struct gather *g, bool ser
 {
     struct hash_sha256 *h = hash_sha256_new();
     unsigned char d[SHA256_LEN];
-    char sum[EXPORT_SUM_HEX], hex[SHA256_HEX_LEN];
+    char sum[FHIR_DIGEST_HEX], hex[SHA256_HEX_LEN];
     json_key(w, "contentPerType");
     json_obj(w);
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         const struct of_type *of = &g->types[t];
         const char *type = fhir_type_name((fhir_type)t);
         if (of->count) {
-            export_sum_hex(served ? &of->served : &of->sum, sum);
+            fhir_digest_hex(served ? &of->served : &of->sum, sum);
             if (!served || of->rewritten)
                 json_kv_str(w, type, sv_make(sum, sizeof sum));
             digest_line(h, "", type, of->count, served ? &of->served : &of->sum);

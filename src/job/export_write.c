@@ -64,12 +64,12 @@ struct export_range {
     size_t n_elements;
     fhir_type elements_of;
     struct fhir_reader *reader; /* of lines with members left out */
-    struct export_sum deleted_sum;
+    struct fhir_digest deleted_sum;
     struct fhir_attachments absolute; /* base empty: urls stay as they are stored */
     struct arena *tree;               /* of a resource with urls that change */
     struct buf served;                /* its body with them */
     bool rewritten;                   /* v is one, and its digest as it is stored is: */
-    struct export_sum stored;
+    struct fhir_digest stored;
     bool blocks;             /* EXPORT_BLOCKS */
     char owner[FHIR_ID_MAX]; /* of the block under way */
     size_t owner_len;
@@ -77,7 +77,7 @@ struct export_range {
     int64_t new_heads; /* not told to the progress as no resources yet */
     struct export_type_sum {
         uint64_t n, n_rewritten;
-        struct export_sum sum, was,
+        struct fhir_digest sum, was,
             is;    /* as stored; of the rewritten alone, as stored and as in the objects */
     } all, *types; /* types: by fhir_type, for blocks; NULL: all is of the range's one type */
     bool object_ends, range_ends;
@@ -194,16 +194,16 @@ static err_code open_object(struct export_range *g, struct err *e)
 static void add_sum(struct export_range *g, fhir_type type, const struct fhir_body *body)
 {
     struct export_type_sum *to = g->types ? &g->types[type] : &g->all;
-    struct export_sum one = { 0 };
+    struct fhir_digest one = { 0 };
     to->n++;
     if (!g->rewritten) {
-        export_sum_body(&to->sum, body);
+        fhir_digest_body(&to->sum, body);
         return;
     }
-    export_sum_body(&one, body);
-    export_sum_add(&to->sum, &g->stored);
-    export_sum_add(&to->was, &g->stored);
-    export_sum_add(&to->is, &one);
+    fhir_digest_body(&one, body);
+    fhir_digest_add(&to->sum, &g->stored);
+    fhir_digest_add(&to->was, &g->stored);
+    fhir_digest_add(&to->is, &one);
     to->n_rewritten += memcmp(&one, &g->stored, sizeof one) != 0;
 }
 
@@ -312,11 +312,11 @@ static err_code make_absolute(struct export_range *g, struct err *e)
         CLEANUP_BUF struct buf line = BUF_INIT(SIZE_MAX / 2), stored = BUF_INIT(SIZE_MAX / 2);
         struct fhir_body body;
         TRY(subset(g, v, &line, &stored, &body, e));
-        export_sum_body(&g->stored, &body);
+        fhir_digest_body(&g->stored, &body);
         TRY(json_read(g->tree, now.json, LIMIT_RESOURCE_DEPTH, &doc, e));
         g->root = yyjson_doc_get_root(doc);
     } else {
-        export_sum_body(&g->stored, &v->body);
+        fhir_digest_body(&g->stored, &v->body);
     }
     v->body = now;
     v->placed = false;
@@ -376,7 +376,7 @@ static err_code write_deletion(struct export_range *g, const struct store_versio
     TRY(add_text(g, sv_make(text, (size_t)n), e));
     g->entries++;
     n = snprintf(text, sizeof text, "DELETE %s/%.*s", type, SV_FMT(v->id));
-    export_sum_text(&g->deleted_sum, sv_make(text, (size_t)n));
+    fhir_digest_text(&g->deleted_sum, sv_make(text, (size_t)n));
     return ++g->n_bundle == BUNDLE_ENTRIES ? end_bundle(g, e) : ERR_OK;
 }
 
@@ -502,16 +502,16 @@ void export_ranges_digest(struct export_range *g, struct export_range *h)
 
 static void write_sums(struct export_range *g, const struct export_type_sum *s)
 {
-    char hex[EXPORT_SUM_HEX];
-    export_sum_hex(&s->sum, hex);
+    char hex[FHIR_DIGEST_HEX];
+    fhir_digest_hex(&s->sum, hex);
     json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
     if (s->n_rewritten == 0)
         return;
-    struct export_sum served = s->sum;
-    export_sum_take(&served, &s->was);
-    export_sum_add(&served, &s->is);
+    struct fhir_digest served = s->sum;
+    fhir_digest_take(&served, &s->was);
+    fhir_digest_add(&served, &s->is);
     json_kv_u64(&g->w, "rewritten", s->n_rewritten);
-    export_sum_hex(&served, hex);
+    fhir_digest_hex(&served, hex);
     json_kv_str(&g->w, "servedSum", sv_make(hex, sizeof hex));
 }
 
@@ -581,7 +581,7 @@ bool export_range_has_arrived(const struct export_range *g)
 
 err_code export_range_finish(struct export_range *g, struct export_tally *out, struct err *e)
 {
-    char name[32], hex[EXPORT_SUM_HEX];
+    char name[32], hex[FHIR_DIGEST_HEX];
     for (struct sent *s = g->sent; s; s = s->next)
         TRY(sink_sending_wait(&s->sending, e));
     json_arr_end(&g->w);
@@ -589,7 +589,7 @@ err_code export_range_finish(struct export_range *g, struct export_tally *out, s
     if (g->has_met)
         json_kv_u64(&g->w, "met", g->met);
     write_sums(g, &g->all);
-    export_sum_hex(&g->deleted_sum, hex);
+    fhir_digest_hex(&g->deleted_sum, hex);
     json_kv_str(&g->w, "deletedSum", sv_make(hex, sizeof hex));
     if (g->types)
         write_types(g);

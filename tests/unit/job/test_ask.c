@@ -251,31 +251,6 @@ TEST(ask, the_digest_of_the_content_knows_neither_files_nor_versions)
     fx_close(&f);
 }
 
-TEST(ask, sums_of_parts_are_the_sum)
-{
-    struct export_sum all = { { 0 } }, one = { { 0 } }, two = { { 0 } }, read;
-    char hex[EXPORT_SUM_HEX];
-    for (unsigned i = 0; i < 1000; i++) {
-        sv text = sv_make(&i, sizeof i);
-        export_sum_text(&all, text);
-        export_sum_text(i % 3 ? &one : &two, text);
-    }
-    struct export_sum left = all;
-    export_sum_take(&left, &two);
-    assert_memory_equal(&left, &one, sizeof left);
-    export_sum_take(&left, &all);
-    export_sum_add(&left, &two);
-    assert_memory_equal(&left, &(struct export_sum){ { 0 } }, sizeof left);
-    export_sum_add(&one, &two);
-    assert_memory_equal(&one, &all, sizeof all);
-    export_sum_hex(&all, hex);
-    assert_true(export_sum_read(sv_make(hex, sizeof hex), &read));
-    assert_memory_equal(&read, &all, sizeof all);
-    assert_false(export_sum_read(sv_make(hex, sizeof hex - 1), &read));
-    hex[5] = 'x';
-    assert_false(export_sum_read(sv_make(hex, sizeof hex), &read));
-}
-
 TEST(ask, a_window_that_ends_before_now_is_the_store_as_it_was)
 {
     struct fx f;
@@ -311,5 +286,4 @@ TEST_MAIN(T(ask, what_contradicts_or_is_not_there_is_refused_and_no_job_exists),
           T(ask, associated_data_is_what_is_about_the_exported),
           T(ask, notes_become_outcomes_and_sizes_are_kept_to),
           T(ask, the_digest_of_the_content_knows_neither_files_nor_versions),
-          T(ask, sums_of_parts_are_the_sum),
           T(ask, a_window_that_ends_before_now_is_the_store_as_it_was))

@@ -1,37 +1,38 @@
-/* export_sum.c - the digest of a set of resources, whatever their order and however they were cut into files.
+/* digest.c - the digest of a set of resources, whatever their order and however they were cut into
+ * files.
  *
- * Each resource counts with XXH3-128 of its stored form without what the store adds; the set is the sum of these
- * modulo 2^128. docs/export-digest.md says why. */
-#include "job/export.h"
+ * Each resource counts with XXH3-128 of its stored form without what the store adds. The digest of a
+ * set is the sum of these numbers modulo 2^128. docs/export-digest.md says why. */
+#include "fhir/digest.h"
 
 #include "codec/hash.h"
 
-static void add(struct export_sum *s, sv head, sv tail)
+static void add(struct fhir_digest *s, sv head, sv tail)
 {
-    struct export_sum one;
+    struct fhir_digest one;
     hash_xxh3_128(head, tail, one.w);
-    export_sum_add(s, &one);
+    fhir_digest_add(s, &one);
 }
 
-void export_sum_add(struct export_sum *s, const struct export_sum *more)
+void fhir_digest_add(struct fhir_digest *s, const struct fhir_digest *more)
 {
     s->w[0] += more->w[0];
     s->w[1] += more->w[1] + (s->w[0] < more->w[0]);
 }
 
-void export_sum_take(struct export_sum *s, const struct export_sum *part)
+void fhir_digest_take(struct fhir_digest *s, const struct fhir_digest *part)
 {
     bool borrow = s->w[0] < part->w[0];
     s->w[0] -= part->w[0];
     s->w[1] -= part->w[1] + borrow;
 }
 
-void export_sum_text(struct export_sum *s, sv text)
+void fhir_digest_text(struct fhir_digest *s, sv text)
 {
     add(s, text, SV_NONE);
 }
 
-void export_sum_body(struct export_sum *s, const struct fhir_body *b)
+void fhir_digest_body(struct fhir_digest *s, const struct fhir_body *b)
 {
     sv head = b->json, tail = SV_NONE;
     if (b->hole == FHIR_HOLE_META_EMPTY) { /* no meta and an empty one are the same once exported */
@@ -43,7 +44,7 @@ void export_sum_body(struct export_sum *s, const struct fhir_body *b)
     add(s, head, tail);
 }
 
-void export_sum_hex(const struct export_sum *s, char out[EXPORT_SUM_HEX])
+void fhir_digest_hex(const struct fhir_digest *s, char out[FHIR_DIGEST_HEX])
 {
     unsigned char bytes[sizeof s->w];
     for (unsigned i = 0; i < sizeof bytes; i++)
@@ -51,9 +52,9 @@ void export_sum_hex(const struct export_sum *s, char out[EXPORT_SUM_HEX])
     hash_hex(bytes, sizeof bytes, out);
 }
 
-bool export_sum_read(sv hex, struct export_sum *out)
+bool fhir_digest_read(sv hex, struct fhir_digest *out)
 {
-    if (hex.len != EXPORT_SUM_HEX)
+    if (hex.len != FHIR_DIGEST_HEX)
         return false;
     memset(out, 0, sizeof *out);
     for (size_t i = 0; i < hex.len; i++) {
