@@ -9,7 +9,7 @@
  * the full export, and the peak of memory above what the process held when the export began. */
 #include "base/clock.h"
 #include "base/file.h"
-#include "job/job.h"
+#include "job/run.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -365,11 +365,14 @@ int main(int argc, char **argv)
     reader = fhir_reader_new(16 << 20);
     load_all(&e);
     write_group(&e);
-    struct job_engine_config cfg = { .records = records,
-                                     .stores = registry,
-                                     .spool_dir = spool,
-                                     .served_dir = served,
-                                     .n_workers = 2 };
+    struct job_engine_config cfg = {
+        .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
+        .records = records,
+        .stores = registry,
+        .spool_dir = spool,
+        .served_dir = served,
+        .n_workers = 2
+    };
     need(job_engine_start(&cfg, &en, &e), &e);
     rest();
     struct took warm = export_it(en, &(struct job_export_params){ 0 }, &e), full = warm;

@@ -1,390 +1,21 @@
-/* engine.c - jobs wait their turn, run on a thread of their own, and end with a record (submit.c: how they come in).
+/* engine.c - the engine's life, and what is asked of it about jobs that are there.
  *
- * The records are the truth; `locked` mirrors the unfinished ones so that scheduling needs no disk. Every
- * change of a record goes through job_engine_change(), which reads it, checks the move, and writes it, one at a
- * time. */
-#include "job/engine.h"
+ * The records are the truth. `locked` mirrors the unfinished jobs, so that scheduling needs no disk:
+ * the engine reads them at its start, submit.c adds to them, runner.c runs them and takes them away. */
+#include "job/job_private.h"
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
 
-#include <limits.h>
-
-#define RUNNING_MAX 16u /* jobs at a time in one process; others wait */
-
-static void schedule_locked(struct job_engine *en);
-
-/* ---- records ---- */
-
-void job_engine_log(const char *event, const struct job *j)
-{
-    LOG(LOG_INFO, event, LOG_STR("kind", job_kind_name(j->kind)), LOG_SV("job", j->id),
-        LOG_SV("datastore", j->datastore_id), LOG_STR("status", job_status_name(j->status)));
-}
-
-err_code job_engine_change(struct job_engine *en, job_kind kind, sv datastore_id, sv id,
-                           const struct job_change *c, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
-    struct job_record rec;
-    bool ended = false;
-    pthread_mutex_lock(&en->record_lock);
-    err_code rc = job_record_read(en->cfg.records, kind, datastore_id, id, a, &rec, e);
-    if (rc == ERR_OK && c->to != rec.job.status && !job_status_may(rec.job.status, c->to))
-        rc = ERR(e, ERR_CONFLICT, "job is %s", job_status_name(rec.job.status));
-    if (rc == ERR_OK) {
-        bool moved = c->to != rec.job.status;
-        rec.job.status = c->to;
-        if (c->to == JOB_IN_PROGRESS && rec.job.start_ms == 0)
-            rec.job.start_ms = clock_wall_ms();
-        if (job_status_is_final(c->to) && rec.job.end_ms == 0)
-            rec.job.end_ms = clock_wall_ms();
-        if (c->files_expire && rec.job.expires_ms == 0)
-            rec.job.expires_ms = rec.job.end_ms + en->cfg.served_ms;
-        if (c->files_removed)
-            rec.files_removed_ms = clock_wall_ms();
-        if (c->progress)
-            rec.job.progress = *c->progress;
-        if (c->message.len)
-            rec.job.message = job_message_clean(a, c->message);
-        if (c->set_instant) {
-            rec.job.as_of_t = c->t;
-            rec.job.transaction_ms = c->instant_ms;
-        }
-        bool ends = moved && job_status_is_final(c->to);
-        /* that it runs may go with the machine: the job is then where it was before */
-        bool synced = c->to != JOB_IN_PROGRESS;
-        rc = ends ? job_record_finish(en->cfg.records, &rec, e)
-                  : job_record_update(en->cfg.records, &rec, synced, e);
-        if (rc == ERR_OK && ends && rec.job.expires_ms) {
-            job_kept_end(en->kept, id, rec.job.expires_ms);
-            job_served_expect(en->served, rec.job.expires_ms);
-        } else if (rc == ERR_OK && (ends || c->files_removed)) {
-            job_kept_leave(en->kept, id);
-        }
-        if (rc == ERR_OK && moved)
-            job_engine_log("job", &rec.job);
-        ended = rc == ERR_OK && ends;
-    }
-    pthread_mutex_unlock(&en->record_lock);
-    if (ended && en->cfg.ended)
-        en->cfg.ended(en->cfg.ended_ctx, id);
-    return rc;
-}
-
-static err_code move(struct job_engine *en, const struct job_entry *x, job_status to, sv message,
-                     struct err *e)
-{
-    struct job_change c = { .to = to, .message = message };
-    return job_engine_change(en, x->kind, sv_from(x->datastore_id), sv_from(x->id), &c, e);
-}
-
-/* A move whose failure leaves nothing to do but say so: the record stays, a restart takes it up. */
-static void move_logged(struct job_engine *en, const struct job_entry *x, job_status to, sv message)
-{
-    struct err e;
-    if (move(en, x, to, message, &e) != ERR_OK)
-        LOG_ERR("job_record", &e, LOG_STR("job", x->id), LOG_STR("to", job_status_name(to)));
-}
-
-/* ---- what a run may call ---- */
-
-void job_run_progress_set(struct job_run *r, const struct job_progress *p)
-{
-    pthread_mutex_lock(&r->live.lock);
-    r->live.progress = *p;
-    pthread_mutex_unlock(&r->live.lock);
-}
-
-static sv note_key(struct arena *a, const struct job_run *r, sv name)
-{
-    return arena_fmt(a, "jobnote/%.*s/%.*s", SV_FMT(r->job->id), SV_FMT(name));
-}
-
-err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_put(r->engine->cfg.records, note_key(a, r, name), value, e);
-}
-
-err_code job_run_note_put_unsynced(struct job_run *r, sv name, sv value, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_put_unsynced(r->engine->cfg.records, note_key(a, r, name), value, e);
-}
-
-err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_get(r->engine->cfg.records, note_key(a, r, name), out, e);
-}
-
-err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, void *ctx,
-                           struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_scan(r->engine->cfg.records, note_key(a, r, prefix), SV_NONE, each, ctx, e);
-}
-
-err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms, struct err *e)
-{
-    struct job_change c = {
-        .to = JOB_IN_PROGRESS, .set_instant = true, .t = t, .instant_ms = instant_ms
-    };
-    err_code rc =
-        job_engine_change(r->engine, r->job->kind, r->job->datastore_id, r->job->id, &c, e);
-    /* a cancel came first: the run ends as one that was stopped */
-    return rc == ERR_CONFLICT ? ERR(e, ERR_CANCELLED, "the job is being cancelled") : rc;
-}
-
-/* ---- one run ---- */
-
-struct job_entry *job_entry_find_locked(struct job_engine *en, job_kind kind, sv datastore_id,
-                                        sv id)
-{
-    for (struct job_entry *x = en->locked.first; x; x = x->next)
-        if (x->kind == kind && sv_eq_cstr(datastore_id, x->datastore_id) && sv_eq_cstr(id, x->id))
-            return x;
-    return NULL;
-}
-
-void job_entry_add_locked(struct job_engine *en, struct job_entry *x)
-{
-    struct job_entry **p = &en->locked.first;
-    while (*p && (*p)->order < x->order)
-        p = &(*p)->next;
-    x->next = *p;
-    *p = x;
-}
-
-static void drop_locked(struct job_engine *en, struct job_entry *x)
-{
-    struct job_entry **p = &en->locked.first;
-    while (*p != x)
-        p = &(*p)->next;
-    *p = x->next;
-    free(x);
-}
-
-static int wish_of(struct job_engine *en, const struct job_entry *x)
-{
-    pthread_mutex_lock(&en->locked.lock);
-    int wish = x->wish;
-    pthread_mutex_unlock(&en->locked.lock);
-    return wish;
-}
-
-/* Take away what an export wrote. */
-static err_code undo(struct job_entry *x, struct job_run *r, struct err *e)
-{
-    return x->kind == JOB_EXPORT && r->job ? export_undo(r, e) : ERR_OK;
-}
-
-static void end_cancelled(struct job_entry *x, struct job_run *r, struct job_change *c,
-                          struct err *e)
-{
-    err_code rc = undo(x, r, e);
-    if (rc != ERR_OK)
-        LOG_ERR("job_undo", e, LOG_STR("job", x->id));
-    c->to = rc == ERR_OK ? JOB_CANCEL_COMPLETED : JOB_CANCEL_FAILED;
-    c->message = rc == ERR_OK ? SV_NONE : sv_from(e->msg);
-}
-
-/* The end of a run that came to one. */
-static void finish(struct job_engine *en, struct job_entry *x, struct job_run *r, err_code rc,
-                   job_status status, sv message, struct err *run_err)
-{
-    struct err e, why;
-    struct job_change c = { .to = status, .message = message, .progress = &r->live.progress };
-    if (rc == ERR_CANCELLED && wish_of(en, x) == CANCEL) {
-        move_logged(en, x, JOB_CANCEL_IN_PROGRESS, SV_NONE);
-        end_cancelled(x, r, &c, &why);
-    } else if (rc != ERR_OK) {
-        c.to = JOB_FAILED;
-        c.message =
-            wish_of(en, x) == DROP ? SV_LIT("The data store was deleted") : sv_from(run_err->msg);
-        if (wish_of(en, x) != DROP)
-            LOG_ERR("job_failed", run_err, LOG_STR("job", x->id));
-        if (undo(x, r, &why) != ERR_OK) /* what no manifest names is nobody's */
-            LOG_ERR("job_undo", &why, LOG_STR("job", x->id));
-    } else {
-        c.files_expire = r->job->served;
-    }
-    sv ds = sv_from(x->datastore_id), id = sv_from(x->id);
-    if (job_engine_change(en, x->kind, ds, id, &c, &e) ==
-        ERR_CONFLICT) { /* a cancel came in between */
-        move_logged(en, x, JOB_CANCEL_IN_PROGRESS, SV_NONE);
-        c.files_expire = false;
-        if (rc == ERR_OK && x->kind == JOB_EXPORT) {
-            end_cancelled(x, r, &c, &why);
-        } else if (rc == ERR_OK) {
-            c.to = JOB_CANCEL_FAILED;
-            c.message = SV_LIT("The job had ended before it could be cancelled");
-        } else {
-            c.to = JOB_FAILED;
-        }
-        if (job_engine_change(en, x->kind, ds, id, &c, &e) != ERR_OK)
-            LOG_ERR("job_record", &e, LOG_STR("job", x->id));
-    }
-    if (x->kind == JOB_IMPORT && r->store)
-        import_forget(r);
-    if (file_remove_tree(r->spool_dir, &e) != ERR_OK)
-        LOG_ERR("job_spool", &e, LOG_STR("job", x->id));
-}
-
-static err_code run_job(struct job_engine *en, struct job_entry *x, struct job_run *r,
-                        job_status *status, struct buf *message, struct err *e)
-{
-    err_code rc;
-    do /* others may hold all the stores that can be open: each turn waits for them */
-        rc = store_registry_acquire(en->cfg.stores, sv_from(x->datastore_id), false, &r->store, e);
-    while (rc == ERR_THROTTLED && !atomic_load(&x->halt));
-    TRY(rc == ERR_THROTTLED ? ERR(e, ERR_CANCELLED, "the job was stopped") : rc);
-    TRY(file_mkdirs(r->spool_dir, e));
-    return x->kind == JOB_EXPORT ? export_run(r, status, message, e)
-                                 : import_run(r, status, message, e);
-}
-
-static void *runner(void *arg)
-{
-    struct {
-        struct job_engine *en;
-        struct job_entry *x;
-    } *start = arg, s = *start;
-    free(start);
-    struct job_engine *en = s.en;
-    struct job_entry *x = s.x;
-    struct arena *a = arena_new(32u << 20);
-    struct job_record rec;
-    struct err e = { 0 };
-    char spool[PATH_MAX];
-    (void)snprintf(spool, sizeof spool, "%s/%s", en->spool_dir, x->id);
-    struct job_run r = { .engine = en,
-                         .world = en->cfg.world,
-                         .pool = en->pool,
-                         .cfg = &en->cfg,
-                         .spool_dir = spool,
-                         .halt = &x->halt,
-                         .export_object_bytes = en->cfg.export_object_bytes,
-                         .import_chunk_bytes = en->cfg.import_chunk_bytes };
-    struct buf message = BUF_INIT(4096);
-    job_status status = JOB_COMPLETED;
-    pthread_mutex_init(&r.live.lock, NULL);
-    err_code rc = ERR_OK;
-    if (wish_of(en, x) == KEEP_GOING)
-        rc = move(en, x, JOB_IN_PROGRESS, SV_NONE, &e);
-    if (rc == ERR_CONFLICT) /* it is being cancelled: a cancel that a restart found */
-        rc = ERR_CANCELLED;
-    struct err read_err;
-    if (job_record_read(en->cfg.records, x->kind, sv_from(x->datastore_id), sv_from(x->id), a, &rec,
-                        &read_err) == ERR_OK &&
-        job_params_load(en->cfg.records, rec.job.id, a, &rec.job.params, &read_err) == ERR_OK) {
-        r.job = &rec.job;
-        if (rec.job.served) {
-            r.world = en->served ? job_served_world(en->served) : NULL;
-            r.kept = en->kept;
-        }
-        r.live.progress = rec.job.progress;
-        if (rec.job.status == JOB_CANCEL_SUBMITTED || rec.job.status == JOB_CANCEL_IN_PROGRESS) {
-            pthread_mutex_lock(&en->locked.lock);
-            x->wish = CANCEL;
-            pthread_mutex_unlock(&en->locked.lock);
-            atomic_store(&x->halt, true);
-        }
-        pthread_mutex_lock(&en->locked.lock);
-        x->run = &r;
-        pthread_mutex_unlock(&en->locked.lock);
-        if (rc == ERR_OK || rc == ERR_CANCELLED)
-            rc = run_job(en, x, &r, &status, &message, &e);
-    } else if (rc == ERR_OK) {
-        rc = read_err.code;
-        e = read_err;
-    }
-    pthread_mutex_lock(&en->locked.lock);
-    x->run = NULL;
-    bool leave = rc == ERR_CANCELLED && x->wish == KEEP_GOING && en->locked.stop;
-    if (rc == ERR_CANCELLED && x->wish == KEEP_GOING && !leave)
-        x->wish = CANCEL; /* the record said so before job_cancel() came to say it here */
-    pthread_mutex_unlock(&en->locked.lock);
-    if (!leave)
-        finish(en, x, &r, rc, status, buf_sv(&message), &e);
-    if (!leave && x->kind == JOB_IMPORT &&
-        r.store) /* when it does not succeed, the first count does it */
-        IGNORE(store_counts_settle(r.store, &x->halt, &e));
-    store_registry_release(en->cfg.stores, r.store);
-    buf_done(&message);
-    pthread_mutex_destroy(&r.live.lock);
-    arena_free(a);
-    pthread_mutex_lock(&en->locked.lock);
-    drop_locked(en, x);
-    en->locked.n_running--;
-    schedule_locked(en);
-    pthread_cond_broadcast(&en->locked.changed);
-    pthread_mutex_unlock(&en->locked.lock); /* from here on the engine may be gone */
-    return NULL;
-}
-
-/* ---- scheduling ---- */
-
-bool job_entry_blocked_locked(struct job_engine *en, const struct job_entry *x)
-{
-    if (en->locked.n_running >= RUNNING_MAX)
-        return true;
-    for (struct job_entry *y = en->locked.first; y != x; y = y->next)
-        if (y->kind == x->kind && strcmp(y->datastore_id, x->datastore_id) == 0)
-            return true; /* one before it runs or waits */
-    return false;
-}
-
-static bool start_thread(struct job_engine *en, struct job_entry *x)
-{
-    struct {
-        struct job_engine *en;
-        struct job_entry *x;
-    } *arg = malloc(sizeof *arg);
-    if (arg == NULL)
-        abort();
-    arg->en = en;
-    arg->x = x;
-    pthread_t t;
-    if (pthread_create(&t, NULL, runner, arg) != 0) {
-        free(arg);
-        return false;
-    }
-    pthread_detach(t); /* n_running says when it is gone */
-    return true;
-}
-
-/* Start whatever may start. */
-static void schedule_locked(struct job_engine *en)
-{
-    for (struct job_entry *x = en->locked.first; x && !en->locked.stop; x = x->next)
-        if (!x->running && !job_entry_blocked_locked(en, x)) {
-            x->running = true;
-            en->locked.n_running++;
-            if (!start_thread(en, x)) { /* no thread to be had: the next end of a job tries again */
-                x->running = false;
-                en->locked.n_running--;
-                break;
-            }
-        }
-}
-
-void job_engine_schedule(struct job_engine *en)
-{
-    pthread_mutex_lock(&en->locked.lock);
-    schedule_locked(en);
-    pthread_mutex_unlock(&en->locked.lock);
-}
+#include <assert.h>
 
 /* ---- questions ---- */
 
 err_code job_export_check(struct job_engine *en, sv datastore_id,
                           const struct job_export_params *params, struct err *e)
 {
-    return export_check(&en->cfg, datastore_id, params, e);
+    return en->cfg.kinds[JOB_EXPORT]->check(&en->cfg, datastore_id, params, e);
 }
 
 static void overlay_live(struct job_engine *en, struct job *j, struct arena *a)
@@ -425,28 +56,7 @@ err_code job_list(struct job_engine *en, job_kind kind, const struct job_filter 
     return ERR_OK;
 }
 
-struct job_served *job_engine_served(struct job_engine *en, struct records **records)
-{
-    *records = en->cfg.records;
-    return en->served;
-}
-
 /* ---- cancel and drop ---- */
-
-/* Tell an entry what is wished of it; a waiting one is started so that it can end. locked.lock is held. */
-static void wish_locked(struct job_engine *en, struct job_entry *x, int wish)
-{
-    x->wish = wish;
-    atomic_store(&x->halt, true);
-    if (!x->running && !en->locked.stop) {
-        x->running = true;
-        en->locked.n_running++;
-        if (!start_thread(en, x)) {
-            x->running = false;
-            en->locked.n_running--;
-        }
-    }
-}
 
 err_code job_cancel(struct job_engine *en, job_kind kind, sv datastore_id, sv job_id, struct err *e)
 {
@@ -455,7 +65,7 @@ err_code job_cancel(struct job_engine *en, job_kind kind, sv datastore_id, sv jo
     pthread_mutex_lock(&en->locked.lock);
     struct job_entry *x = job_entry_find_locked(en, kind, datastore_id, job_id);
     if (x)
-        wish_locked(en, x, CANCEL);
+        job_entry_wish_locked(en, x, CANCEL);
     pthread_mutex_unlock(&en->locked.lock);
     return ERR_OK;
 }
@@ -467,7 +77,7 @@ static bool has_jobs_locked(struct job_engine *en, sv datastore_id, bool wish)
         if (sv_eq_cstr(datastore_id, x->datastore_id)) {
             any = true;
             if (wish && x->wish != DROP)
-                wish_locked(en, x, DROP);
+                job_entry_wish_locked(en, x, DROP);
         }
     return any;
 }
@@ -487,8 +97,8 @@ err_code job_datastore_drop(struct job_engine *en, sv datastore_id, struct err *
 err_code job_datastore_forget(struct job_engine *en, sv datastore_id, struct err *e)
 {
     bool any = false;
-    TRY(job_datastore_drop(en, datastore_id,
-                           e)); /* what came in while the store was still held (submit.c) */
+    /* what came in while the store was still held (submit.c) */
+    TRY(job_datastore_drop(en, datastore_id, e));
     if (en->served)
         TRY(job_served_drop(en->served, datastore_id, e));
     pthread_mutex_lock(&en->record_lock);
@@ -505,22 +115,23 @@ static err_code files_removed(void *ctx, sv datastore_id, sv id, struct err *e)
     struct job_engine *en = ctx;
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     struct job_record rec;
-    err_code rc = job_record_read(en->cfg.records, JOB_EXPORT, datastore_id, id, a, &rec, e);
-    struct job_change c = { .to = rec.job.status,
-                            .files_removed = true }; /* the last status stays */
-    return rc == ERR_OK ? job_engine_change(en, JOB_EXPORT, datastore_id, id, &c, e) : rc;
+    TRY(job_record_read(en->cfg.records, JOB_EXPORT, datastore_id, id, a, &rec, e));
+    /* the last status stays */
+    struct job_change c = { .to = rec.job.status, .files_removed = true };
+    return job_engine_change(en, JOB_EXPORT, datastore_id, id, &c, e);
 }
 
-/* job_active_check_fn */
-static bool is_active(void *ctx, sv id)
+/* job_wanted_fn: of a job that has not ended. */
+static err_code is_active(void *ctx, sv id, bool *out, struct err *e)
 {
     struct job_engine *en = ctx;
-    bool found = false;
+    (void)e;
+    *out = false;
     pthread_mutex_lock(&en->locked.lock);
-    for (struct job_entry *x = en->locked.first; x && !found; x = x->next)
-        found = sv_eq_cstr(id, x->id);
+    for (struct job_entry *x = en->locked.first; x && !*out; x = x->next)
+        *out = sv_eq_cstr(id, x->id);
     pthread_mutex_unlock(&en->locked.lock);
-    return found;
+    return ERR_OK;
 }
 
 static void add_active(void *ctx, job_kind kind, sv datastore_id, sv job_id, uint64_t order)
@@ -563,7 +174,7 @@ struct load_ctx {
 static bool load_ended(void *ctx, sv key, sv datastore_id)
 {
     struct load_ctx *c = ctx;
-    sv id = sv_tail(key, key.len - 32);
+    sv id = sv_tail(key, key.len - JOB_ID_LEN);
     c->rc = load_one(c->en, datastore_id, id, c->e);
     return c->rc == ERR_OK;
 }
@@ -575,42 +186,55 @@ static err_code load_kept(struct job_engine *en, struct err *e)
     for (struct job_entry *x = en->locked.first; x; x = x->next)
         if (x->kind == JOB_EXPORT)
             TRY(load_one(en, sv_from(x->datastore_id), sv_from(x->id), e));
-    TRY(records_scan(en->cfg.records, SV_LIT("jobexpiry/"), SV_NONE, load_ended, &c, e));
+    TRY(records_scan(en->cfg.records, SV_LIT(JOB_KEYS_EXPIRY), SV_NONE, load_ended, &c, e));
     return c.rc;
 }
 
-err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine **out,
-                          struct err *e)
+/* Its own copy, with defaults for what was left out. */
+static void configure(struct job_engine *en, const struct job_engine_config *cfg)
 {
-    struct job_engine *en = calloc(1, sizeof *en);
-    if (en == NULL || (en->spool_dir = strdup(cfg->spool_dir)) == NULL)
-        abort();
     en->cfg = *cfg;
-    en->cfg.spool_dir = en->spool_dir;
-    if (cfg->served_dir && (en->cfg.served_dir = en->served_dir = strdup(cfg->served_dir)) == NULL)
+    en->spool_dir = strdup(cfg->spool_dir);
+    en->served_dir = cfg->served_dir ? strdup(cfg->served_dir) : NULL;
+    if (en->spool_dir == NULL || (cfg->served_dir && en->served_dir == NULL))
         abort();
+    en->cfg.spool_dir = en->spool_dir;
+    en->cfg.served_dir = en->served_dir;
     if (en->cfg.export_object_bytes == 0)
         en->cfg.export_object_bytes = LIMIT_EXPORT_OBJECT_BYTES;
     if (en->cfg.import_chunk_bytes == 0)
         en->cfg.import_chunk_bytes = LIMIT_IMPORT_CHUNK_BYTES;
     if (en->cfg.served_ms == 0)
         en->cfg.served_ms = LIMIT_SERVED_HOURS * 3600000LL;
+}
+
+static err_code start(struct job_engine *en, struct err *e)
+{
+    const struct job_engine_config *cfg = &en->cfg;
+    TRY(job_pool_start(cfg->n_workers, &en->pool, e));
+    TRY(job_records_active(cfg->records, add_active, en, e));
+    TRY(file_mkdirs(cfg->spool_dir, e));
+    TRY(load_kept(en, e));
+    TRY(job_folders_sweep(cfg->spool_dir, is_active, en, e));
+    if (cfg->served_dir == NULL)
+        return ERR_OK;
+    return job_served_start(cfg->records, cfg->served_dir, files_removed, is_active, en,
+                            &en->served, e);
+}
+
+err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine **out,
+                          struct err *e)
+{
+    struct job_engine *en = calloc(1, sizeof *en);
+    if (en == NULL)
+        abort();
+    assert(cfg->kinds[JOB_EXPORT] && cfg->kinds[JOB_IMPORT]);
+    configure(en, cfg);
     pthread_mutex_init(&en->record_lock, NULL);
     pthread_mutex_init(&en->locked.lock, NULL);
     pthread_cond_init(&en->locked.changed, NULL);
     en->kept = job_kept_new(&cfg->served_limits);
-    err_code rc = job_pool_start(cfg->n_workers, &en->pool, e);
-    if (rc == ERR_OK)
-        rc = job_records_active(cfg->records, add_active, en, e);
-    if (rc == ERR_OK)
-        rc = file_mkdirs(en->spool_dir, e);
-    if (rc == ERR_OK)
-        rc = load_kept(en, e);
-    if (rc == ERR_OK)
-        rc = job_spool_sweep(en->spool_dir, is_active, en, e);
-    if (rc == ERR_OK && cfg->served_dir)
-        rc = job_served_start(cfg->records, cfg->served_dir, files_removed, is_active, en,
-                              &en->served, e);
+    err_code rc = start(en, e);
     if (rc != ERR_OK) {
         job_engine_stop(en);
         return rc;
@@ -627,12 +251,12 @@ void job_engine_stop(struct job_engine *en)
     pthread_mutex_lock(&en->locked.lock);
     en->locked.stop = true;
     for (struct job_entry *x = en->locked.first; x; x = x->next)
-        atomic_store(&x->halt, true);
+        job_entry_halt_locked(x);
     pthread_cond_broadcast(&en->locked.changed);
     while (en->locked.n_running)
         pthread_cond_wait(&en->locked.changed, &en->locked.lock);
     while (en->locked.first)
-        drop_locked(en, en->locked.first);
+        job_entry_drop_locked(en, en->locked.first);
     pthread_mutex_unlock(&en->locked.lock);
     job_served_stop(en->served);
     job_pool_stop(en->pool);

@@ -174,17 +174,17 @@ static err_code export_all(struct export *x, struct arena *a, struct err *e)
     bool has_errors;
     TRY(export_errors_write(x, a, &errors, &has_errors, e));
     TRY(export_manifest(x, has_errors ? &errors : NULL, &manifest, e));
-    TRY(job_manifest_put(r->cfg->records, r->job->id, buf_sv(&manifest), e));
+    TRY(job_run_manifest_put(r, buf_sv(&manifest), e));
     return sink_put(x->sink, SV_LIT("manifest.json"), SV_LIT("application/json"), buf_sv(&manifest),
                     NULL, e);
 }
 
-err_code export_run(struct job_run *r, job_status *status, struct buf *message, struct err *e)
+static err_code export_run(struct job_run *r, job_status *status, struct buf *message,
+                           struct err *e)
 {
     (void)message; /* a complete export has nothing to add */
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
     struct export x = { .run = r };
-    x.shared.progress = (struct job_progress){ 0 };
     pthread_mutex_init(&x.shared.lock, NULL);
     err_code rc = export_all(&x, a, e);
     sink_close(x.sink);
@@ -193,3 +193,10 @@ err_code export_run(struct job_run *r, job_status *status, struct buf *message, 
         *status = JOB_COMPLETED;
     return rc;
 }
+
+const struct job_kind_ops export_ops = {
+    .run = export_run,
+    .undo = export_undo,
+    .check = export_check,
+    .manifest_so_far = export_partial_manifest,
+};

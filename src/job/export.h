@@ -15,7 +15,7 @@
 #pragma once
 #include "codec/json.h"
 #include "fhir/digest.h"
-#include "job/job_private.h"
+#include "job/run.h"
 
 struct export_object {
     fhir_type type;
@@ -261,6 +261,13 @@ MUST_USE err_code export_object_take(struct export *x, struct err *e);
 /* So many bytes are about to go to the sink. ERR_TOO_LARGE, ERR_NO_SPACE: a served export may not write on. */
 MUST_USE err_code export_room_take(struct export *x, uint64_t bytes, struct err *e);
 void export_progress_range(struct export *x, const struct export_tally *t); /* it is in */
+
+/* ---- operations of the kind (struct job_kind_ops) ---- */
+MUST_USE err_code export_undo(struct job_run *r, struct err *e);
+MUST_USE err_code export_check(const struct job_engine_config *cfg, sv datastore_id,
+                               const struct job_export_params *p, struct err *e);
+MUST_USE err_code export_partial_manifest(struct records *r, const struct job *j, struct buf *out,
+                                          struct err *e);
 
 MUST_USE err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e);
 

@@ -18,15 +18,6 @@ fhir_type export_patient_type(void)
     return t;
 }
 
-bool job_export_offers(job_export_level level, fhir_type type)
-{
-    const struct search_param *params[SEARCH_COMPARTMENT_MAX];
-    if (level == JOB_EXPORT_SYSTEM || type == export_patient_type() ||
-        export_is_type(type, "Provenance"))
-        return type != FHIR_TYPE_NONE;
-    return search_compartment(export_patient_type(), type, params) != 0;
-}
-
 /* Everything up to [base] of a kick-off's URL. */
 /* Segments are counted, not read: a client may write them percent-encoded. */
 sv export_base(const struct job_export_params *p)

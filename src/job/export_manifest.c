@@ -394,7 +394,9 @@ err_code export_manifest(struct export *x, const struct export_object *errors, s
     CLEANUP(arena_free) struct arena *a = arena_new(NOTES_MAX);
     struct job_run *r = x->run;
     struct gather g = { .x = x, .run = r, .plan = &x->plan, .a = a, .e = e };
-    struct job j;
+    struct job j = *r->job;
+    j.as_of_t = x->t; /* this run may have fixed them, after it began */
+    j.transaction_ms = x->instant_ms;
     buf_init(&g.objects, NOTES_MAX);
     g.seen = arena_calloc(a, x->plan.n + 1, sizeof *g.seen);
     g.types = arena_calloc(a, fhir_n_types() + 1, sizeof *g.types);
@@ -407,8 +409,6 @@ err_code export_manifest(struct export *x, const struct export_object *errors, s
         rc = check_ranges(&g, e);
     if (rc == ERR_OK)
         rc = check_objects(&g, x->sink, e);
-    if (rc == ERR_OK) /* the record, for T and its instant */
-        rc = job_get(r->engine, JOB_EXPORT, r->job->datastore_id, r->job->id, a, &j, e);
     if (rc == ERR_OK)
         rc = write_manifest(&g, &j, errors, out, e);
     buf_done(&g.objects);

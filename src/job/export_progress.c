@@ -65,8 +65,7 @@ err_code export_room_take(struct export *x, uint64_t bytes, struct err *e)
     pthread_mutex_unlock(&x->shared.lock);
     if (!ask)
         return ERR_OK;
-    TRY(job_kept_grow(x->run->kept, x->run->job->id, written, e));
-    return job_disk_check(x->run->cfg, e);
+    return job_run_kept_grow(x->run, written, e);
 }
 
 void export_progress_begin(struct export *x)
@@ -87,37 +86,4 @@ void export_progress_range(struct export *x, const struct export_tally *t)
     x->shared.progress.ranges_done++;
     pthread_mutex_unlock(&x->shared.lock);
     export_progress_add(x, 0, 0);
-}
-
-/* "1.2 GB" */
-static sv size_text(struct arena *a, uint64_t bytes)
-{
-    static const char *const units[] = { "bytes", "kB", "MB", "GB", "TB" };
-    double v = (double)bytes;
-    size_t u = 0;
-    while (v >= 1000 && u + 1 < sizeof units / sizeof units[0]) {
-        v /= 1000;
-        u++;
-    }
-    return arena_fmt(a, "%.*f %s", u ? 1 : 0, v, units[u]);
-}
-
-sv job_progress_text(const struct job *j, struct arena *a)
-{
-    const struct job_progress *p = &j->progress;
-    if (p->ranges_total == 0)
-        return SV_LIT("planning");
-    sv done = size_text(a, p->bytes_exported);
-    sv share = SV_NONE, left = SV_NONE;
-    if (p->bytes_expected > p->bytes_exported)
-        share = arena_fmt(a, "%.0f%% - ",
-                          100.0 * (double)p->bytes_exported / (double)p->bytes_expected);
-    if (p->seconds_left >= 60)
-        left =
-            arena_fmt(a, " - about %llu min left", (unsigned long long)(p->seconds_left + 30) / 60);
-    else if (p->seconds_left)
-        left = arena_fmt(a, " - about %llu s left", (unsigned long long)p->seconds_left);
-    return arena_fmt(a, "%.*s%llu resources - %.*s - %.0f/s%.*s", SV_FMT(share),
-                     (unsigned long long)p->resources_exported, SV_FMT(done), p->throughput,
-                     SV_FMT(left));
 }

@@ -46,7 +46,7 @@ err_code export_undo(struct job_run *r, struct err *e)
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 30);
     CLEANUP(sink_close) struct sink *s = NULL;
     atomic_bool never = false;
-    TRY(job_manifest_delete(r->cfg->records, r->job->id, e));
+    TRY(job_run_manifest_delete(r, e));
     if (r->job->served) {
         sv path = arena_fmt(a, "%s/%.*s", r->cfg->served_dir ? r->cfg->served_dir : "",
                             SV_FMT(r->job->id));

@@ -11,9 +11,9 @@
 #include "base/log.h"
 
 #include <assert.h>
-#include <time.h>
 
 #define RANGE_TRIES 3u
+#define PAUSE_MS    1000u /* before the second try; twice as long before the next */
 #define TURN_RANGES 4u
 
 #define LEAVING_MAX \
@@ -47,12 +47,6 @@ struct turn {
 static bool may_pass(err_code rc)
 {
     return rc == ERR_PEER || rc == ERR_TIMEOUT || rc == ERR_AUTH_EXPIRED;
-}
-
-static void pause_before_retry(const struct job_run *r, unsigned tries)
-{
-    for (unsigned i = 0; i < 20u << tries && !job_run_should_stop(r); i++)
-        nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 }
 
 static bool over(struct export *x)
@@ -117,7 +111,7 @@ static bool try_again(struct export *x, struct todo *t, err_code rc, struct err 
         return false;
     }
     LOG_ERR("export_retry", e, LOG_SV("job", x->run->job->id), LOG_INT("range", t->range));
-    pause_before_retry(x->run, t->tries - 1);
+    job_run_pause(x->run, PAUSE_MS << (t->tries - 1));
     return true;
 }
 

@@ -15,11 +15,10 @@
 #include "codec/json.h"
 #include "codec/ndjson.h"
 
-#include <time.h>
-
 #define NOTE_MAX (64u << 20)
 /* Chunks read or waiting beyond those that workers are at: publishing waits for the disk, and they go on meanwhile. */
 #define AHEAD        4u
+#define CROWDED_MS   50u        /* between looks at a store that is crowded */
 #define SEGMENTS_MAX (4u << 20) /* bytes: bounds a chunk of a great many tiny or empty files */
 
 struct import {
@@ -121,7 +120,7 @@ static err_code read_note(struct import *m, struct err *e)
     return import_outcome_restore(m->outcome, json_get(root, "outcome"), e);
 }
 
-void import_forget(struct job_run *r)
+static void import_forget(struct job_run *r)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
     struct err e;
@@ -300,14 +299,14 @@ static err_code add_outcomes(struct import *m, struct import_chunk *c, struct er
     return ERR_OK;
 }
 
-/* Until what was published is folded as far as it must be. Workers come to rest meanwhile, and leave it their
- * processors. */
+/* Until what was published is folded as far as it must be. Workers come to rest meanwhile, and leave it
+ * their processors. RocksDB tells nobody when a compaction has ended, so it is asked again and again. */
 static err_code wait_for_room(struct import *m, struct err *e)
 {
     while (store_is_crowded(m->run->store)) {
         if (job_run_should_stop(m->run))
             return ERR(e, ERR_CANCELLED, "the import was stopped");
-        (void)nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+        job_run_pause(m->run, CROWDED_MS);
     }
     return ERR_OK;
 }
@@ -319,7 +318,7 @@ static err_code publish(struct import *m, uint64_t *first, uint64_t end, struct 
     CLEANUP_BUF struct buf note = BUF_INIT(NOTE_MAX);
     struct store_commit at;
     TRY(wait_for_room(m, e));
-    TRY(job_disk_check(m->run->cfg, e));
+    TRY(job_run_disk_check(m->run, e));
     size_t n = wait_for(m, *first, end);
     const struct import_chunk *last = NULL;
     for (size_t i = 0; i < n; i++) {
@@ -479,7 +478,8 @@ static err_code say_left(const struct import *m, struct buf *message, struct err
                              (unsigned long long)n);
 }
 
-err_code import_run(struct job_run *r, job_status *status, struct buf *message, struct err *e)
+static err_code import_run(struct job_run *r, job_status *status, struct buf *message,
+                           struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(2ull << 30);
     unsigned n_workers = job_pool_n_workers(r->pool);
@@ -517,3 +517,16 @@ err_code import_run(struct job_run *r, job_status *status, struct buf *message, 
                       : JOB_COMPLETED;
     return rc;
 }
+
+/* Counts of types were left to the next who asks; when this does not succeed, he makes them. */
+static void import_settle(struct job_run *r)
+{
+    struct err e;
+    IGNORE(store_counts_settle(r->store, r->halt, &e));
+}
+
+const struct job_kind_ops import_ops = {
+    .run = import_run,
+    .forget = import_forget,
+    .settle = import_settle,
+};

@@ -8,7 +8,17 @@
  * Floor: job. */
 #pragma once
 #include "fhir/validate.h"
-#include "job/job_private.h"
+#include "job/run.h"
+
+struct import_bounds {                    /* of what an import writes about its lines; outcome.c */
+    uint64_t file_failures, job_failures; /* lines */
+    /* of each kind, and `ratio` bytes for each of the input as it is stored */
+    uint64_t file_bytes, job_bytes;
+    uint64_t ends_bytes; /* of last lines */
+    unsigned ratio;
+    uint64_t job_unpacked; /* plain bytes of all files */
+};
+extern const struct import_bounds import_bounds_default; /* base/limits.h */
 
 /* ---- input files ---- */
 struct import_file {

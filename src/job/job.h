@@ -20,6 +20,7 @@
 #include "store/registry.h"
 
 typedef enum { JOB_EXPORT, JOB_IMPORT } job_kind;
+#define JOB_N_KINDS 2
 
 typedef enum {
     JOB_SUBMITTED,
@@ -155,7 +156,10 @@ struct job_served_limits {
     uint64_t small_bytes, store_bytes, caller_bytes;
 };
 struct job_engine;
+struct job_kind_ops; /* job/run.h */
 struct job_engine_config {
+    /* by job_kind: export/export.h and import/import.h have them; both are given */
+    const struct job_kind_ops *kinds[JOB_N_KINDS];
     struct records *records;       /* borrowed */
     struct store_registry *stores; /* borrowed */
     struct sink_world *world;      /* borrowed */

@@ -1,101 +1,30 @@
 /* job_private.h - what the rooms of the job module share.
  *
- *   engine.c   start, stop, queues, one runner thread per running job
- *   submit.c   how a job comes in
- *   record.c   job records <-> JSON, status moves (one table, one function)
- *   params.c   what an export asks for, as a record
- *   served.c   files of completed exports, and their retention
- *   kept.c     how much of them is kept, and for whom
- *   pool.c     worker threads shared by the running jobs, round robin
- *   export*.c  plan, run, finish of an export (export.h)
- *   import.c   chunks, parse, publish of an import  import_*.c
+ *   engine.c     start and stop, questions, cancel, drop
+ *   submit.c     how a job comes in                      token.c      client tokens
+ *   runner.c     whose turn it is, and a job's thread    pool.c       workers shared by all jobs
+ *   change.c     every later change of a record          run.c        what a running job may call
+ *   record.c     job records <-> JSON, lists             keys.c       where they are in the records
+ *   status.c     kinds, statuses, legal moves            message.c    what Describe shows in words
+ *   params.c     what an export asks for                 manifest.c   manifests and served files
+ *   kept.c       how much of served exports is kept      retention.c  how long
+ *   forget.c     when a data store is gone
  * Floor: job. */
 #pragma once
-#include "job/job.h"
+#include "job/run.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
+/* ---- status.c ---- */
+/* May a job go from one status to another? The table of job.h's diagram. */
+bool job_status_may(job_status from, job_status to);
+const char *job_kind_name(job_kind k); /* "export", "import" */
 
-/* ---- pool: fair shares of a fixed number of workers ---- */
-struct job_pool;
-struct job_tasks; /* one job's own queue in the pool */
-typedef void (*job_task_fn)(void *ctx, unsigned worker);
-MUST_USE err_code job_pool_start(unsigned n_workers, struct job_pool **out, struct err *e);
-void job_pool_stop(struct job_pool *p); /* after every job_tasks is closed */
-unsigned job_pool_n_workers(const struct job_pool *p);
-/* A queue of at most max_waiting tasks; workers serve the open queues in turn, one task each. */
-struct job_tasks *job_tasks_open(struct job_pool *p, unsigned max_waiting);
-/* Waits while max_waiting tasks wait. */
-void job_tasks_add(struct job_tasks *q, job_task_fn fn, void *ctx);
-/* Does another queue have a task that waits for a worker? A long task asks, and ends early if so. */
-bool job_tasks_contended(struct job_tasks *q);
-void job_tasks_wait(struct job_tasks *q);  /* until all added have returned */
-void job_tasks_close(struct job_tasks *q); /* waits, then frees */
-
-/* ---- one running job ---- */
-struct import_bounds { /* of what an import writes about its lines; import_outcome.c */
-    uint64_t file_failures, job_failures; /* lines */
-    uint64_t file_bytes,
-        job_bytes; /* of each kind, and `ratio` bytes for each of the input as it stands there */
-    uint64_t ends_bytes; /* of last lines */
-    unsigned ratio;
-    uint64_t job_unpacked; /* plain bytes of all files */
-};
-extern const struct import_bounds import_bounds_default; /* base/limits.h */
-struct job_run {
-    struct job_engine *engine;
-    const struct job *job;    /* as of the start of this run; borrowed */
-    struct store *store;      /* held by the engine while the run lasts */
-    struct sink_world *world; /* where the job writes: of a served export our own */
-    struct job_pool *pool;
-    const struct job_engine_config *cfg; /* the engine's */
-    const char *spool_dir; /* this job's own folder, made by the engine, removed when it ends */
-    size_t export_object_bytes, import_chunk_bytes;
-    struct job_kept *kept; /* of a served export; NULL: its files are not ours to keep */
-    const struct import_bounds *import_bounds; /* NULL: the default */
-    const atomic_bool *halt; /* leave between blocks with ERR_CANCELLED; the engine knows why */
-    struct {
-        pthread_mutex_t lock;
-        struct job_progress progress; /* what job_get shows */
-    } live;
-};
-static inline bool job_run_should_stop(const struct job_run *r)
-{
-    return atomic_load_explicit(r->halt, memory_order_relaxed);
-}
-/* Copy into / out of live.progress under its lock. */
-void job_run_progress_set(struct job_run *r, const struct job_progress *p);
-
-/* Runs to the end or to a stop. On ERR_OK *status is COMPLETED or COMPLETED_WITH_ERRORS. Any error
- * but ERR_CANCELLED makes the job FAILED with the error's message. Both are called again after a
- * restart and must take up where they were.  message: what Describe shows (may stay empty). */
-MUST_USE err_code export_run(struct job_run *r, job_status *status, struct buf *message,
-                             struct err *e);
-MUST_USE err_code import_run(struct job_run *r, job_status *status, struct buf *message,
-                             struct err *e);
-/* job_export_check() */
-MUST_USE err_code export_check(const struct job_engine_config *cfg, sv datastore_id,
-                               const struct job_export_params *p, struct err *e);
-/* What of a running export's manifest will not change any more (export_partial.c). */
-MUST_USE err_code export_partial_manifest(struct records *r, const struct job *j, struct buf *out,
-                                          struct err *e);
-/* Remove what a cancelled or failed export wrote. */
-MUST_USE err_code export_undo(struct job_run *r, struct err *e);
-/* Remove what an import keeps in the data store, once its final status is written down. */
-void import_forget(struct job_run *r);
-
-/* Persistent scratch of a job in the records, below the job's own key: plan, finished ranges, ...
- * Dropped when the job ends. `name` is made of [a-z0-9/]. An unsynced one is on disk with the next that is synced. */
-MUST_USE err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e);
-MUST_USE err_code job_run_note_put_unsynced(struct job_run *r, sv name, sv value, struct err *e);
-MUST_USE err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e);
-MUST_USE err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, void *ctx,
-                                    struct err *e);
-/* Export's T, kept in the job record so that job_get shows it. */
-MUST_USE err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms,
-                                      struct err *e);
+/* ---- message.c ---- */
+/* What Describe may show: characters outside the model's pattern become spaces, several become one; at
+ * most 2048 bytes. */
+sv job_message_clean(struct arena *a, sv text);
 
 /* ---- records (record.c) ---- */
+#define JOB_RECORD_MAX (1u << 20)
 struct job_record {
     struct job job;
     uint64_t order;  /* place in time: unique, growing */
@@ -103,10 +32,9 @@ struct job_record {
     uint64_t served; /* job.served, job.discarded as they are written down */
     int64_t files_removed_ms;
 };
-/* May a job go from one status to another? The table of job.h's diagram. */
-bool job_status_may(job_status from, job_status to);
-const char *job_kind_name(job_kind k); /* "export", "import" */
-
+MUST_USE err_code job_record_format(const struct job_record *rec, struct buf *out, struct err *e);
+/* ERR_CORRUPT. Owned by the arena. */
+MUST_USE err_code job_record_parse(sv text, struct arena *a, struct job_record *out, struct err *e);
 MUST_USE err_code job_record_read(struct records *r, job_kind kind, sv datastore_id, sv id,
                                   struct arena *a, struct job_record *out, struct err *e);
 /* First writing: record, list entry, active entry and token in one batch. ERR_EXISTS: the token is taken. */
@@ -117,13 +45,8 @@ MUST_USE err_code job_record_update(struct records *r, const struct job_record *
                                     struct err *e);
 /* The last writing of a job: its active entry and its notes go. */
 MUST_USE err_code job_record_finish(struct records *r, const struct job_record *rec, struct err *e);
-/* Whom a token stands for. ERR_NOT_FOUND. */
-MUST_USE err_code job_token_read(struct records *r, const struct job_request *req, struct arena *a,
-                                 sv *datastore_id, sv *job_id, sv *digest, struct err *e);
-/* A data store is gone, and all its jobs have ended: what they asked for goes (parameters, kick-off URL, manifest, client
- * token, digest of the request), which may name patients; the records stay, so that the jobs can be described. Repeating it
- * is harmless. *any: it had jobs. The bytes are on disk until records_scrub(). */
-MUST_USE err_code job_records_forget(struct records *r, sv datastore_id, bool *any, struct err *e);
+/* Notes of a run: they are of no more use. */
+MUST_USE err_code job_notes_delete(struct records *r, sv id, struct err *e);
 /* Unfinished jobs, oldest first. */
 typedef void (*job_active_fn)(void *ctx, job_kind kind, sv datastore_id, sv job_id, uint64_t order);
 MUST_USE err_code job_records_active(struct records *r, job_active_fn each, void *ctx,
@@ -132,7 +55,56 @@ MUST_USE err_code job_records_active(struct records *r, job_active_fn each, void
 MUST_USE err_code job_record_list(struct records *r, job_kind kind, const struct job_filter *filter,
                                   sv after, unsigned max, struct arena *a, struct job **out,
                                   size_t *n_out, sv *next, struct err *e);
+
+/* ---- where they are (keys.c); owned by the arena ---- */
+#define JOB_ID_LEN      32u
+#define JOB_KEYS_ACTIVE "jobactive/" /* prefixes */
+#define JOB_KEYS_EXPIRY "jobexpiry/"
+#define JOB_KEYS_TOKEN  "jobtoken/"
+sv job_key_record(struct arena *a, job_kind kind, sv datastore_id, sv id);
+sv job_key_records(struct arena *a, sv datastore_id);             /* prefix: of all kinds */
+sv job_key_list(struct arena *a, job_kind kind, sv datastore_id); /* prefix */
+sv job_key_listed(struct arena *a, const struct job_record *r);
+sv job_key_active(struct arena *a, uint64_t order);
+sv job_key_note(struct arena *a, sv id, sv name); /* name empty: the prefix of all */
+sv job_key_params(struct arena *a, sv id);
+sv job_key_expiry(struct arena *a, int64_t expire_ms, sv id);
+sv job_key_manifest(struct arena *a, sv id);
+sv job_key_token(struct arena *a, job_kind kind, sv account_id, sv token);
+/* As older versions wrote it, before tokens were hashed; or of a token's hash. */
+sv job_key_token_plain(struct arena *a, job_kind kind, sv account_id, sv token);
+uint64_t job_key_number(sv hex); /* as the keys have it: lower case */
+
+#define JOB_KEYS_MAX 256u
+struct job_keys { /* some keys of a scan */
+    struct arena *a;
+    sv keys[JOB_KEYS_MAX];
+    size_t n;
+};
+bool job_keys_add(void *ctx, sv key, sv value); /* records_each_fn; ends when it is full */
+void job_keys_delete(const struct job_keys *l, struct records_write del[JOB_KEYS_MAX]);
+
+/* ---- client tokens (token.c) ---- */
+sv job_token_digest(struct arena *a, const struct job_request *q); /* what a token stands for */
+/* The writing that goes with the record's first; owned by the arena. */
+MUST_USE err_code job_token_write(const struct job_record *rec, sv client_token, struct arena *a,
+                                  struct records_write *out, struct err *e);
+/* Whom a token stands for. ERR_NOT_FOUND. */
+MUST_USE err_code job_token_read(struct records *r, const struct job_request *req, struct arena *a,
+                                 sv *datastore_id, sv *job_id, sv *digest, struct err *e);
+/* The job of a token. ERR_NOT_FOUND: the token is new; ERR_INVALID: it came with another request. */
+MUST_USE err_code job_token_find(struct records *r, const struct job_request *q, sv digest,
+                                 struct arena *a, sv *datastore_id, sv *job_id, struct err *e);
+MUST_USE err_code job_tokens_delete(struct records *r, sv datastore_id, struct err *e);
+
+/* ---- when a data store is gone (forget.c) ---- */
+/* A data store is gone, and all its jobs have ended: what they asked for goes (parameters, kick-off URL, manifest, client
+ * token, digest of the request), which may name patients; the records stay, so that the jobs can be described. Repeating it
+ * is harmless. *any: it had jobs. The bytes are on disk until records_scrub(). */
+MUST_USE err_code job_records_forget(struct records *r, sv datastore_id, bool *any, struct err *e);
+
 /* ---- parameters of an export (params.c) ---- */
+#define JOB_PARAMS_MAX (4u << 20) /* 10,000 ids of 64 bytes are a sixth of it */
 MUST_USE err_code job_params_write(const struct job_export_params *p, struct buf *out,
                                    struct err *e);
 MUST_USE err_code job_params_read(sv text, struct arena *a, const struct job_export_params **out,
@@ -142,8 +114,6 @@ MUST_USE err_code job_params_load(struct records *r, sv job_id, struct arena *a,
                                   const struct job_export_params **out, struct err *e);
 
 /* ---- how much of served exports is kept (kept.c) ---- */
-#define JOB_FILE_BYTES 4096u /* that a file takes of a disk beside its bytes, or in their place */
-struct job_kept;
 struct job_kept *job_kept_new(const struct job_served_limits *limits);
 void job_kept_free(struct job_kept *k);
 /* A place for a new job. ERR_THROTTLED: there is none; *wait_s: seconds until there may be. */
@@ -157,29 +127,81 @@ void job_kept_leave(struct job_kept *k, sv id); /* its files are nobody's any mo
 /* ERR_NO_SPACE: so little of the data folder's disk is free that no job may write there. */
 MUST_USE err_code job_disk_check(const struct job_engine_config *cfg, struct err *e);
 
-/* ---- files of completed exports (served.c) ---- */
+/* ---- retention of served files (retention.c) ---- */
 struct job_served;
 /* Write down that a job's files are gone. */
 typedef err_code (*job_removed_fn)(void *ctx, sv datastore_id, sv id, struct err *e);
-typedef bool (*job_active_check_fn)(void *ctx, sv id);
-/* Remove scratch that a crash between a job's last status and its removal left. */
-MUST_USE err_code job_spool_sweep(const char *dir, job_active_check_fn active, void *ctx,
-                                  struct err *e);
+/* Does the folder of a job stay? */
+typedef err_code (*job_wanted_fn)(void *ctx, sv id, bool *out, struct err *e);
+/* Remove the folders of dir that are not wanted: a crash left them. */
+MUST_USE err_code job_folders_sweep(const char *dir, job_wanted_fn wanted, void *ctx,
+                                    struct err *e);
+/* active: of jobs that have not ended, which have no manifest yet. */
 MUST_USE err_code job_served_start(struct records *records, const char *dir, job_removed_fn removed,
-                                   job_active_check_fn active, void *ctx, struct job_served **out,
+                                   job_wanted_fn active, void *ctx, struct job_served **out,
                                    struct err *e);
 void job_served_stop(struct job_served *s);
 struct sink_world *job_served_world(struct job_served *s);
 /* A job has completed: its files go at that time. */
 void job_served_expect(struct job_served *s, int64_t expire_ms);
+/* Due at once, instead of then. Nobody is given a file of it from now on. The thread removes them, which
+ * can take a second for each GB; the next start does, if this process ends before. */
+MUST_USE err_code job_served_expire(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
+                                    struct err *e);
 /* All of a data store, at once. */
 MUST_USE err_code job_served_drop(struct job_served *s, sv datastore_id, struct err *e);
-sv job_expiry_key(struct arena *a, int64_t expire_ms, sv id);
-/* On disk with the job's last writing. */
-MUST_USE err_code job_manifest_put(struct records *r, sv id, sv manifest, struct err *e);
-MUST_USE err_code job_manifest_delete(struct records *r, sv id, struct err *e);
-/* NULL: the engine keeps no files. *records: the engine's. */
-struct job_served *job_engine_served(struct job_engine *en, struct records **records);
 
-/* What Describe may show: characters outside the model's pattern become spaces, several become one; at most 2048 bytes. */
-sv job_message_clean(struct arena *a, sv text);
+/* ---- the engine ---- */
+struct job_entry { /* one unfinished job */
+    struct job_entry *next;
+    job_kind kind;
+    char datastore_id[40], id[40];
+    uint64_t order;
+    bool running;
+    enum { KEEP_GOING, CANCEL, DROP } wish;
+    atomic_bool halt;
+    struct job_run *run; /* while it runs */
+};
+
+struct job_engine {
+    struct job_engine_config cfg;
+    char *spool_dir, *served_dir;
+    struct job_pool *pool;
+    struct job_served *served; /* NULL: none are taken */
+    struct job_kept *kept;
+    pthread_mutex_t record_lock; /* orders the writers of records; held over their I/O */
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;  /* a job has ended */
+        struct job_entry *first; /* by order */
+        unsigned n_running;
+        uint64_t last_order;
+        bool stop;
+    } locked;
+};
+
+struct job_change {
+    job_status to;
+    const struct job_progress *progress; /* NULL: as it is */
+    sv message;
+    bool set_instant, files_expire, files_removed;
+    uint64_t t;
+    int64_t instant_ms;
+};
+
+/* change.c: read, move, write; `to` equal to the present status only changes the rest. ERR_CONFLICT: no
+ * legal move. */
+MUST_USE err_code job_engine_change(struct job_engine *en, job_kind kind, sv datastore_id, sv id,
+                                    const struct job_change *c, struct err *e);
+void job_engine_log(const char *event, const struct job *j);
+/* runner.c: start whatever may start. */
+void job_engine_schedule(struct job_engine *en);
+struct job_entry *job_entry_find_locked(struct job_engine *en, job_kind kind, sv datastore_id,
+                                        sv id);
+void job_entry_add_locked(struct job_engine *en, struct job_entry *x); /* at its order's place */
+void job_entry_drop_locked(struct job_engine *en, struct job_entry *x);
+/* Must it wait? */
+bool job_entry_blocked_locked(struct job_engine *en, const struct job_entry *x);
+void job_entry_halt_locked(struct job_entry *x);
+/* Tell an entry what is wished of it. One that waits is started, so that it can end. */
+void job_entry_wish_locked(struct job_engine *en, struct job_entry *x, int wish);

@@ -1,11 +1,11 @@
-/* params.c - what an export asks for, as a record: jobparams/<id> -> JSON, written with the job and never
- * changed. The same text is what a ClientToken stands for. */
+/* params.c - what an export asks for, as a record, and what it may ask for at each level.
+ *
+ * The record is written with the job and never changed. Its text is part of what a client token stands
+ * for (token.c). */
 #include "job/job_private.h"
 
 #include "base/limits.h"
 #include "codec/json.h"
-
-#define PARAMS_MAX (4u << 20) /* 10,000 ids of 64 bytes are a sixth of it */
 
 static const char *const level_names[] = {
     [JOB_EXPORT_SYSTEM] = "system", [JOB_EXPORT_PATIENT] = "patient", [JOB_EXPORT_GROUP] = "group"
@@ -146,8 +146,8 @@ err_code job_params_read(sv text, struct arena *a, const struct job_export_param
 err_code job_params_load(struct records *r, sv job_id, struct arena *a,
                          const struct job_export_params **out, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(PARAMS_MAX);
-    sv key = arena_fmt(a, "jobparams/%.*s", SV_FMT(job_id));
+    CLEANUP_BUF struct buf b = BUF_INIT(JOB_PARAMS_MAX);
+    sv key = job_key_params(a, job_id);
     err_code rc = records_get(r, key, &b, e);
     if (rc == ERR_NOT_FOUND) {
         *out = NULL;
@@ -155,4 +155,14 @@ err_code job_params_load(struct records *r, sv job_id, struct arena *a,
     }
     TRY(rc);
     return job_params_read(buf_sv(&b), a, out, e);
+}
+
+bool job_export_offers(job_export_level level, fhir_type type)
+{
+    const struct search_param *params[SEARCH_COMPARTMENT_MAX];
+    fhir_type patient = fhir_type_find(SV_LIT("Patient"));
+    if (level == JOB_EXPORT_SYSTEM || type == patient ||
+        type == fhir_type_find(SV_LIT("Provenance")))
+        return type != FHIR_TYPE_NONE;
+    return search_compartment(patient, type, params) != 0;
 }

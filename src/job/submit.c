@@ -1,55 +1,23 @@
-/* submit.c - how a job comes in: what is asked before it exists, then its record, then its place in the queue. */
-#include "job/engine.h"
+/* submit.c - how a job comes in.
+ *
+ * First everything is asked that can be asked before the job exists: the token, the queue, the
+ * parameters, the role and the places. Then its record is written, and then it has its place in the
+ * queue. A refusal leaves nothing behind. */
+#include "job/job_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/rng.h"
-#include "codec/hash.h"
 
 #define DISK_WAIT_S  300u
 #define JOB_NAME_MAX 128u /* bytes: longer than what export_write.c calls an object */
-
-static void digest_add(struct hash_sha256 *h, sv text)
-{
-    uint64_t n = text.len;
-    hash_sha256_add(h, sv_make(&n, sizeof n));
-    hash_sha256_add(h, text);
-}
-
-static sv request_digest(struct arena *a, const struct job_request *q)
-{
-    unsigned char d[SHA256_LEN];
-    char hex[SHA256_HEX_LEN];
-    struct hash_sha256 *h = hash_sha256_new();
-    sv parts[] = { sv_from(job_kind_name(q->kind)),
-                   q->datastore_id,
-                   q->job_name,
-                   q->role_arn,
-                   q->output_uri,
-                   q->kms_key_id,
-                   q->input_uri,
-                   q->validation_level };
-    CLEANUP_BUF struct buf params = BUF_INIT(SIZE_MAX / 2);
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        digest_add(h, parts[i]);
-    if (q->params && job_params_write(q->params, &params, NULL) == ERR_OK)
-        digest_add(h, buf_sv(&params));
-    hash_sha256_take(h, d);
-    hash_sha256_free(h);
-    hash_hex(d, sizeof d, hex);
-    return arena_sv(a, sv_make(hex, sizeof hex));
-}
 
 /* ERR_NOT_FOUND: the token is new. */
 static err_code by_token(struct job_engine *en, const struct job_request *q, sv digest,
                          struct arena *a, struct job *out, struct err *e)
 {
-    sv datastore, id, before;
-    TRY(job_token_read(en->cfg.records, q, a, &datastore, &id, &before, e));
-    if (!sv_eq(before, digest))
-        return ERR(
-            e, ERR_INVALID,
-            "ClientToken was used before with other parameters; use a new one for a new job");
+    sv datastore, id;
+    TRY(job_token_find(en->cfg.records, q, digest, a, &datastore, &id, e));
     err_code rc = job_get(en, q->kind, datastore, id, a, out, e);
     return rc == ERR_NOT_FOUND ? ERR(e, ERR_INTERNAL, "the job of a client token is missing") : rc;
 }
@@ -118,14 +86,15 @@ static err_code probe(struct job_engine *en, const struct job_request *q, struct
     return sink_probe_write(out, e);
 }
 
-static struct job_entry *entry_of(const struct job_request *q, const char *id)
+static struct job_entry *entry_of(const struct job_request *q, const struct job_record *rec)
 {
     struct job_entry *x = calloc(1, sizeof *x);
     if (x == NULL)
         abort();
     x->kind = q->kind;
     (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(q->datastore_id));
-    (void)snprintf(x->id, sizeof x->id, "%s", id);
+    (void)snprintf(x->id, sizeof x->id, "%.*s", SV_FMT(rec->job.id));
+    x->order = rec->order;
     return x;
 }
 
@@ -162,39 +131,55 @@ static void say_wait(const struct job_request *q, unsigned s)
         *q->wait_s = s;
 }
 
+/* Its place in time: unique, and later than all before. */
+static uint64_t next_order(struct job_engine *en, int64_t submit_ms)
+{
+    uint64_t order = (uint64_t)submit_ms * 1000;
+    pthread_mutex_lock(&en->locked.lock);
+    if (en->locked.last_order >= order)
+        order = en->locked.last_order + 1;
+    en->locked.last_order = order;
+    pthread_mutex_unlock(&en->locked.lock);
+    return order;
+}
+
+/* A place among what is kept, for a served export. */
+static err_code enter_kept(struct job_engine *en, const struct job_request *q,
+                           const struct job_record *rec, struct err *e)
+{
+    unsigned wait_s = 0;
+    if (!rec->served)
+        return ERR_OK;
+    err_code rc = job_kept_enter(en->kept, &rec->job, &wait_s, e);
+    say_wait(q, wait_s);
+    return rc;
+}
+
+static err_code enter_held(struct job_engine *en, const struct job_request *q,
+                           struct job_record *rec, struct err *e)
+{
+    TRY(check_queue(en, q, e)); /* again: nobody enters between this look and the entry */
+    TRY(enter_kept(en, q, rec, e));
+    rec->order = next_order(en, rec->job.submit_ms);
+    err_code rc = job_record_create(en->cfg.records, rec, q->client_token, e);
+    if (rc != ERR_OK) {
+        if (rec->served)
+            job_kept_leave(en->kept, rec->job.id);
+        return rc;
+    }
+    struct job_entry *x = entry_of(q, rec);
+    pthread_mutex_lock(&en->locked.lock);
+    job_entry_add_locked(en, x);
+    pthread_mutex_unlock(&en->locked.lock);
+    return ERR_OK;
+}
+
 /* Its record, then its place in the queue. They belong together: who is written first is first. */
 static err_code enter(struct job_engine *en, const struct job_request *q, struct job_record *rec,
                       struct err *e)
 {
     pthread_mutex_lock(&en->record_lock);
-    err_code rc = check_queue(en, q, e); /* again: nobody enters between this look and the entry */
-    bool has_place = false;
-    unsigned wait_s = 0;
-    if (rc == ERR_OK && rec->served) {
-        rc = job_kept_enter(en->kept, &rec->job, &wait_s, e);
-        has_place = rc == ERR_OK;
-        say_wait(q, wait_s);
-    }
-    uint64_t now_us = (uint64_t)rec->job.submit_ms * 1000;
-    pthread_mutex_lock(&en->locked.lock);
-    if (en->locked.last_order >= now_us)
-        now_us = en->locked.last_order + 1;
-    en->locked.last_order = now_us;
-    pthread_mutex_unlock(&en->locked.lock);
-    rec->order = now_us;
-    if (rc == ERR_OK)
-        rc = job_record_create(en->cfg.records, rec, q->client_token, e);
-    if (rc == ERR_OK) {
-        char id[33];
-        (void)snprintf(id, sizeof id, "%.*s", SV_FMT(rec->job.id));
-        struct job_entry *x = entry_of(q, id);
-        x->order = now_us;
-        pthread_mutex_lock(&en->locked.lock);
-        job_entry_add_locked(en, x);
-        pthread_mutex_unlock(&en->locked.lock);
-    } else if (has_place) {
-        job_kept_leave(en->kept, rec->job.id);
-    }
+    err_code rc = enter_held(en, q, rec, e);
     pthread_mutex_unlock(&en->record_lock);
     return rc;
 }
@@ -254,11 +239,9 @@ static err_code submit_new(struct job_engine *en, const struct job_request *q, s
     err_code rc = store_registry_acquire(en->cfg.stores, q->datastore_id, false, &st, &why);
     if (rc == ERR_NOT_FOUND || rc == ERR_GONE)
         return ERR(e, ERR_INVALID, "The data store is being deleted; it takes no more jobs");
-    if (rc != ERR_OK) {
-        if (e)
-            *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK && e)
+        *e = why;
+    TRY(rc);
     rc = submit_held(en, q, digest, a, out, e);
     store_registry_release(en->cfg.stores, st);
     return rc;
@@ -267,7 +250,7 @@ static err_code submit_new(struct job_engine *en, const struct job_request *q, s
 err_code job_submit(struct job_engine *en, const struct job_request *q, struct arena *a,
                     struct job *out, struct err *e)
 {
-    sv digest = request_digest(a, q);
+    sv digest = job_token_digest(a, q);
     say_wait(q, 0);
     if (q->client_token.len) {
         err_code rc = by_token(en, q, digest, a, out, e);

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "codec/uri.h"
+#include "job/run.h"
 #include "rest/rest.h"
 #include "server/actions.h"
 #include "server/serve_private.h"
@@ -248,18 +249,21 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                  PARKED_PAUSE_US };
     TRY(parking_new(&pc, &r->parking, e));
     store_registry_bound(r->stores, &files.stores);
-    struct job_engine_config jc = { .records = r->records,
-                                    .stores = r->stores,
-                                    .world = r->world,
-                                    .spool_dir = r->jobs_path,
-                                    .n_workers = r->n_workers,
-                                    .served_dir = r->exports_path,
-                                    .served_ms = c->export_retention_hours * HOUR_MS,
-                                    .served_limits = served_limits(c),
-                                    .min_free_bytes = (uint64_t)c->min_free_mib << 20,
-                                    .compile = service_filter_compile,
-                                    .ended = parking_wake,
-                                    .ended_ctx = r->parking };
+    struct job_engine_config jc = {
+        .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
+        .records = r->records,
+        .stores = r->stores,
+        .world = r->world,
+        .spool_dir = r->jobs_path,
+        .n_workers = r->n_workers,
+        .served_dir = r->exports_path,
+        .served_ms = c->export_retention_hours * HOUR_MS,
+        .served_limits = served_limits(c),
+        .min_free_bytes = (uint64_t)c->min_free_mib << 20,
+        .compile = service_filter_compile,
+        .ended = parking_wake,
+        .ended_ctx = r->parking
+    };
     TRY(job_engine_start(&jc, &r->jobs, e));
     struct service_config sc = { .control = &aws_plane,
                                  .data = &rest_plane,

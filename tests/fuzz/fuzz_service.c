@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "job/run.h"
 #include "rest/rest.h"
 #include "store/records.h"
 #include "store/registry.h"
@@ -164,13 +165,16 @@ static void open_world(void)
     WORKS(store_registry_new(w.env, stores, &w.stores, e));
     struct sink_config sc = { .objects_dir = objects, .make_buckets = true };
     WORKS(sink_world_new(&sc, &w.sinks, e));
-    struct job_engine_config jc = { .records = w.records,
-                                    .stores = w.stores,
-                                    .world = w.sinks,
-                                    .spool_dir = spool,
-                                    .served_dir = served,
-                                    .n_workers = 2,
-                                    .compile = service_filter_compile };
+    struct job_engine_config jc = {
+        .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
+        .records = w.records,
+        .stores = w.stores,
+        .world = w.sinks,
+        .spool_dir = spool,
+        .served_dir = served,
+        .n_workers = 2,
+        .compile = service_filter_compile
+    };
     WORKS(job_engine_start(&jc, &w.jobs, e));
     struct auth_config ac = { .credentials_path = credentials,
                               .region = SV_LIT("us-east-1"),

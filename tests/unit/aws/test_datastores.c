@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "aws/aws.h"
+#include "job/run.h"
 #include "rest/rest.h"
 
 #define ID "0123456789abcdef0123456789abcdef"
@@ -38,11 +39,14 @@ static void open_all(void)
     OK(store_registry_new(w.env, w.stores, &w.registry, e));
     struct sink_config sc = { .objects_dir = w.objects, .make_buckets = true };
     OK(sink_world_new(&sc, &w.world, e));
-    struct job_engine_config jc = { .records = w.records,
-                                    .stores = w.registry,
-                                    .world = w.world,
-                                    .spool_dir = w.spool,
-                                    .n_workers = 1 };
+    struct job_engine_config jc = {
+        .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
+        .records = w.records,
+        .stores = w.registry,
+        .world = w.world,
+        .spool_dir = w.spool,
+        .n_workers = 1
+    };
     OK(job_engine_start(&jc, &w.jobs, e));
     struct auth_config ac = { .credentials_path = w.credentials,
                               .region = SV_LIT("us-east-1"),

@@ -51,16 +51,19 @@ static void fx_open(struct fx *f)
 
 static void fx_engine(struct fx *f, unsigned n_workers, size_t object_bytes, size_t chunk_bytes)
 {
-    struct job_engine_config cfg = { .records = f->records,
-                                     .stores = f->stores,
-                                     .world = f->world,
-                                     .spool_dir = f->spool,
-                                     .served_dir = f->served,
-                                     .served_ms = f->served_ms,
-                                     .n_workers = n_workers,
-                                     .max_queued = 2,
-                                     .export_object_bytes = object_bytes,
-                                     .import_chunk_bytes = chunk_bytes };
+    struct job_engine_config cfg = {
+        .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
+        .records = f->records,
+        .stores = f->stores,
+        .world = f->world,
+        .spool_dir = f->spool,
+        .served_dir = f->served,
+        .served_ms = f->served_ms,
+        .n_workers = n_workers,
+        .max_queued = 2,
+        .export_object_bytes = object_bytes,
+        .import_chunk_bytes = chunk_bytes
+    };
     OK(job_engine_start(&cfg, &f->engine, e));
 }
 

@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include "base/limits.h"
+#include "job/import.h"
 
 #include <isa-l/igzip_lib.h>
 #include <zstd.h>
@@ -78,21 +79,21 @@ static err_code run(struct one *o, struct err *why)
     CLEANUP_BUF struct buf message = BUF_INIT(4096);
     o->message[0] = 0;
     halt_of_this_run = &halt;
-    pthread_mutex_init(&r.live.lock, NULL);
+    job_run_init(&r);
     struct watch w = { .r = &r, .halt = &halt, .stop_at = o->stop_at };
     if (o->stop_at)
         assert_int_equal(pthread_create(&t, NULL, watch_progress, &w), 0);
-    err_code rc = import_run(&r, &o->status, &message, why);
+    err_code rc = import_ops.run(&r, &o->status, &message, why);
     atomic_store(&w.over, true);
     if (o->stop_at)
         assert_int_equal(pthread_join(t, NULL), 0);
     o->progress = r.live.progress;
     (void)snprintf(o->message, sizeof o->message, "%.*s", SV_FMT(buf_sv(&message)));
     if (rc == ERR_OK) {
-        import_forget(&r);
+        import_ops.forget(&r);
         OK(file_remove_tree(spool, e));
     }
-    pthread_mutex_destroy(&r.live.lock);
+    job_run_done(&r);
     job_pool_stop(pool);
     return rc;
 }

@@ -1,0 +1,47 @@
+/* forget.c - a data store is gone: what its jobs asked for goes too, for it may name patients.
+ *
+ * Parameters, the kick-off's URL, the manifest, client tokens and the request's digest go. The records
+ * stay, so that the jobs can still be described. A run that a crash cut off is made again, which is
+ * harmless. The bytes are on disk until records_scrub(). */
+#include "job/job_private.h"
+
+static err_code forget_job(struct records *r, sv key, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    CLEANUP_BUF struct buf old = BUF_INIT(JOB_RECORD_MAX), json = BUF_INIT(JOB_RECORD_MAX);
+    struct job_record rec;
+    TRY(records_get(r, key, &old, e));
+    TRY(job_record_parse(buf_sv(&old), a, &rec, e));
+    if (rec.digest.len == 0 && rec.job.request_url.len == 0)
+        return ERR_OK; /* by a run before, which a crash ended */
+    TRY(job_notes_delete(r, rec.job.id, e));
+    rec.digest = rec.job.request_url = SV_NONE;
+    TRY(job_record_format(&rec, &json, e));
+    struct records_write w[] = {
+        { RECORDS_PUT, key, buf_sv(&json) },
+        { RECORDS_DELETE, job_key_params(a, rec.job.id), SV_NONE },
+        { RECORDS_DELETE, job_key_manifest(a, rec.job.id), SV_NONE },
+    };
+    return records_write(r, w, sizeof w / sizeof w[0], e);
+}
+
+err_code job_records_forget(struct records *r, sv datastore_id, bool *any, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    sv prefix = job_key_records(a, datastore_id), after = SV_NONE;
+    arena_mark m = arena_mark_get(a);
+    char last[256];
+    TRY(job_tokens_delete(r, datastore_id, e));
+    for (;;) {
+        struct job_keys l = { .a = a };
+        arena_rewind(a, m);
+        TRY(records_scan(r, prefix, after, job_keys_add, &l, e));
+        if (l.n == 0)
+            return ERR_OK;
+        *any = true; /* forgotten by a run before, perhaps, which did not come to its end */
+        for (size_t i = 0; i < l.n; i++)
+            TRY(forget_job(r, l.keys[i], e));
+        after = l.keys[l.n - 1];
+        after = sv_make(memcpy(last, after.ptr, after.len), after.len); /* two ids and a kind */
+    }
+}

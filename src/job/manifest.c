@@ -1,0 +1,139 @@
+/* manifest.c - the manifest of an export as it is asked for, and the files that it names.
+ *
+ * The manifest of an export is kept in the records for as long as its files are there. A running export
+ * that was started with partial manifests shows what is final so far; its kind makes that from the run's
+ * notes. A served file is opened by the name that the manifest has for it, and by no other. */
+#include "job/job_private.h"
+
+#include "codec/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MANIFEST_MAX (1u << 30)
+
+static err_code completed(const struct job *j, struct err *e)
+{
+    if (j->discarded)
+        return ERR(e, ERR_GONE, "The files of this export have expired; start a new one");
+    if (j->status != JOB_COMPLETED && j->status != JOB_COMPLETED_WITH_ERRORS)
+        return ERR(e, ERR_CONFLICT, "The export is %s: it has no files yet",
+                   job_status_name(j->status));
+    return ERR_OK;
+}
+
+static err_code manifest_of(struct records *r, const struct job *j, struct buf *out, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
+    TRY(completed(j, e));
+    err_code rc = records_get(r, job_key_manifest(a, j->id), out, e);
+    if (rc == ERR_NOT_FOUND) /* of a version before manifests were kept, or it has just expired */
+        return ERR(e, ERR_GONE, "The files of this export are not known any more");
+    return rc;
+}
+
+/* The manifest's entry of that name, or NULL. */
+static yyjson_val *find_file(yyjson_val *manifest, sv name)
+{
+    static const char *const lists[] = { "output", "deleted", "error", "outcome" };
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        yyjson_val *v;
+        yyjson_arr_iter it = yyjson_arr_iter_with(json_get(manifest, lists[i]));
+        while ((v = yyjson_arr_iter_next(&it)) != NULL)
+            if (sv_eq(json_string(json_get(v, "url")), name))
+                return v;
+    }
+    return NULL;
+}
+
+static bool shows_parts(const struct job *j)
+{
+    return j->status == JOB_IN_PROGRESS && j->served && j->transaction_ms && j->params &&
+           j->params->partial_manifests;
+}
+
+/* The manifest, or of a running export that may show it, what is final of it. */
+static err_code manifest_so_far(struct job_engine *en, struct job *j, struct arena *a,
+                                struct buf *out, bool *complete, struct err *e)
+{
+    if (shows_parts(j)) {
+        TRY(en->cfg.kinds[JOB_EXPORT]->manifest_so_far(en->cfg.records, j, out, e));
+        TRY(job_get(en, JOB_EXPORT, j->datastore_id, j->id, a, j, e));
+        if (shows_parts(j)) {
+            *complete = false;
+            return ERR_OK;
+        }
+        buf_clear(out); /* it ended meanwhile, and its notes are gone */
+    }
+    TRY(manifest_of(en->cfg.records, j, out, e));
+    *complete = true;
+    return ERR_OK;
+}
+
+static err_code open_file(struct job_engine *en, struct job *j, sv name, struct arena *a,
+                          struct job_export_file *out, struct err *e)
+{
+    bool complete;
+    CLEANUP_BUF struct buf b = BUF_INIT(MANIFEST_MAX);
+    CLEANUP(arena_free) struct arena *scratch = arena_new(MANIFEST_MAX);
+    yyjson_doc *doc;
+    uint64_t bytes = 0;
+    TRY(manifest_so_far(en, j, scratch, &b, &complete, e));
+    if (json_read(scratch, buf_sv(&b), 8, &doc, e) != ERR_OK)
+        return ERR(e, ERR_CORRUPT, "the manifest of an export is damaged");
+    yyjson_val *v = j->served && en->served ? find_file(yyjson_doc_get_root(doc), name) : NULL;
+    if (v == NULL || !sv_to_u64(json_number(json_get(v, "bytes")), &bytes))
+        return ERR(e, ERR_NOT_FOUND, "The export has no file %.*s", SV_FMT(sv_head(name, 64)));
+    sv path = arena_fmt(scratch, "%s/%.*s/%.*s", en->cfg.served_dir, SV_FMT(j->id), SV_FMT(name));
+    sv digest = arena_sv(a, json_string(json_get(v, "sha256")));
+    if (path.ptr == NULL || digest.ptr == NULL)
+        return arena_oom(a, e);
+    int f = open(path.ptr, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+    if (f < 0 && errno == ENOENT) /* between the removal of files and of records */
+        return ERR(e, ERR_GONE, "The files of this export have expired; start a new one");
+    if (f < 0 || fstat(f, &st) != 0 || (uint64_t)st.st_size != bytes) {
+        if (f >= 0)
+            close(f);
+        return ERR(e, ERR_IO, "a file of an export cannot be read");
+    }
+    *out = (struct job_export_file){
+        f, bytes, (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000, digest
+    };
+    return ERR_OK;
+}
+
+/* ---- calls of job.h ---- */
+
+err_code job_export_manifest(struct job_engine *en, sv datastore_id, sv job_id, struct buf *out,
+                             bool *complete, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(32u << 20);
+    struct job j;
+    TRY(job_get(en, JOB_EXPORT, datastore_id, job_id, a, &j, e));
+    return manifest_so_far(en, &j, a, out, complete, e);
+}
+
+err_code job_export_file_open(struct job_engine *en, sv datastore_id, sv job_id, sv name,
+                              struct arena *a, struct job_export_file *out, struct err *e)
+{
+    struct job j;
+    TRY(job_get(en, JOB_EXPORT, datastore_id, job_id, a, &j, e));
+    return open_file(en, &j, name, a, out, e);
+}
+
+err_code job_discard(struct job_engine *en, sv datastore_id, sv job_id, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(32u << 20);
+    struct job j;
+    TRY(job_get(en, JOB_EXPORT, datastore_id, job_id, a, &j, e));
+    if (!j.served || en->served == NULL)
+        return ERR(e, ERR_CONFLICT, "The files of this export are not kept here");
+    if (!job_status_is_final(j.status))
+        return ERR(e, ERR_CONFLICT, "The export is %s: cancel it", job_status_name(j.status));
+    if (j.discarded)
+        return ERR_OK;
+    return job_served_expire(en->served, datastore_id, job_id, j.expires_ms, e);
+}

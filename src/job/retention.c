@@ -1,0 +1,257 @@
+/* retention.c - how long the files of served exports stay, and folders that no job knows.
+ *
+ *   SERVED/<id>/<name>   a bucket of a directory store of our own, one per job
+ *
+ * A record under the time of expiry is written with the job's last status (keys.c). One thread removes
+ * what has expired: the files first, then the records, so that a crash in between is made good at the
+ * next start. Files of a job that has no manifest and is not unfinished were left by a crash. They go at
+ * the start, as do the scratch folders of jobs that have ended. */
+#include "job/job_private.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+
+struct job_served {
+    struct records *records;
+    job_removed_fn removed;
+    job_wanted_fn active; /* is a job unfinished? */
+    void *ctx;
+    char *dir;
+    struct sink_world *world;
+    pthread_t thread;
+    bool running;
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        int64_t next_ms; /* when something expires; INT64_MAX: nothing waits */
+        bool stop;
+    } locked;
+};
+
+/* ---- what has expired ---- */
+
+struct expiry {
+    int64_t until_ms;
+    sv datastore_id; /* empty: any */
+    struct arena *a;
+    bool found; /* one that is due: the first of them */
+    sv id, store;
+    int64_t expire_ms;
+    int64_t next_ms; /* of the first that is not due */
+};
+
+static bool each_expiry(void *ctx, sv key, sv value)
+{
+    struct expiry *x = ctx;
+    sv rest = sv_tail(key, sizeof JOB_KEYS_EXPIRY - 1), hex;
+    (void)sv_cut(&rest, '/', &hex);
+    int64_t at = (int64_t)job_key_number(hex);
+    bool of_store = x->datastore_id.len && sv_eq(value, x->datastore_id);
+    if (!of_store && at > x->until_ms) {
+        if (at < x->next_ms)
+            x->next_ms = at;
+        return x->datastore_id.len != 0; /* they stand by time */
+    }
+    if (x->datastore_id.len && !of_store)
+        return true;
+    x->expire_ms = at;
+    x->found = true;
+    x->id = arena_sv(x->a, rest);
+    x->store = arena_sv(x->a, value);
+    return false;
+}
+
+static err_code remove_files(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
+                             struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/%.*s", s->dir, SV_FMT(id));
+    TRY(file_remove_tree(path, e));
+    TRY(s->removed(s->ctx, datastore_id, id, e));
+    struct records_write w[] = { { RECORDS_DELETE, job_key_manifest(a, id), SV_NONE },
+                                 { RECORDS_DELETE, job_key_expiry(a, expire_ms, id), SV_NONE } };
+    return records_write(s->records, w, 2, e);
+}
+
+/* Remove all that is due. *next_ms: when the next one is. */
+static err_code remove_due(struct job_served *s, int64_t until_ms, sv datastore_id,
+                           int64_t *next_ms, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    for (;;) {
+        struct expiry x = {
+            .until_ms = until_ms, .datastore_id = datastore_id, .a = a, .next_ms = INT64_MAX
+        };
+        arena_reset(a);
+        TRY(records_scan(s->records, SV_LIT(JOB_KEYS_EXPIRY), SV_NONE, each_expiry, &x, e));
+        *next_ms = x.next_ms;
+        if (!x.found)
+            return ERR_OK;
+        TRY(remove_files(s, x.store, x.id, x.expire_ms, e));
+        LOG(LOG_INFO, "export_files_removed", LOG_SV("job", x.id), LOG_SV("datastore", x.store));
+    }
+}
+
+static void *janitor(void *arg)
+{
+    struct job_served *s = arg;
+    pthread_mutex_lock(&s->locked.lock);
+    while (!s->locked.stop) {
+        if (s->locked.next_ms > clock_wall_ms()) {
+            int64_t at = s->locked.next_ms;
+            struct timespec until = { at / 1000, at % 1000 * 1000000 };
+            if (at == INT64_MAX)
+                pthread_cond_wait(&s->locked.changed, &s->locked.lock);
+            else
+                pthread_cond_timedwait(&s->locked.changed, &s->locked.lock, &until);
+            continue;
+        }
+        s->locked.next_ms = INT64_MAX; /* job_served_expect() may bring it forward meanwhile */
+        pthread_mutex_unlock(&s->locked.lock);
+        struct err e;
+        int64_t next;
+        if (remove_due(s, clock_wall_ms(), SV_NONE, &next, &e) != ERR_OK) {
+            LOG_ERR("export_retention", &e, LOG_STR("retry", "in a minute"));
+            next = clock_wall_ms() + 60000;
+        }
+        pthread_mutex_lock(&s->locked.lock);
+        if (next < s->locked.next_ms)
+            s->locked.next_ms = next;
+    }
+    pthread_mutex_unlock(&s->locked.lock);
+    return NULL;
+}
+
+void job_served_expect(struct job_served *s, int64_t expire_ms)
+{
+    pthread_mutex_lock(&s->locked.lock);
+    if (expire_ms < s->locked.next_ms) {
+        s->locked.next_ms = expire_ms;
+        pthread_cond_signal(&s->locked.changed);
+    }
+    pthread_mutex_unlock(&s->locked.lock);
+}
+
+/* Due at once. Nobody is given a file of it from now on; the thread removes them, which can take a second for each GB,
+ * at the next start if this process ends before. */
+err_code job_served_expire(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
+                           struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
+    struct records_write w[] = { { RECORDS_DELETE, job_key_expiry(a, expire_ms, id), SV_NONE },
+                                 { RECORDS_PUT, job_key_expiry(a, 0, id), datastore_id } };
+    TRY(records_write(s->records, w, 2, e));
+    TRY(s->removed(s->ctx, datastore_id, id, e));
+    job_served_expect(s, 0);
+    return ERR_OK;
+}
+
+err_code job_served_drop(struct job_served *s, sv datastore_id, struct err *e)
+{
+    int64_t next;
+    return remove_due(s, INT64_MIN, datastore_id, &next, e);
+}
+
+/* ---- life ---- */
+
+static bool any(void *ctx, sv key, sv value)
+{
+    (void)key;
+    (void)value;
+    *(bool *)ctx = true;
+    return false;
+}
+
+static err_code has_manifest(struct job_served *s, sv id, bool *out, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
+    return records_scan(s->records, job_key_manifest(a, id), SV_NONE, any, out, e);
+}
+
+/* job_wanted_fn. A folder of a served export stays while its manifest does, or its job is unfinished. */
+static err_code is_served(void *ctx, sv id, bool *out, struct err *e)
+{
+    struct job_served *s = ctx;
+    *out = false;
+    TRY(has_manifest(s, id, out, e));
+    return *out ? ERR_OK : s->active(s->ctx, id, out, e);
+}
+
+err_code job_folders_sweep(const char *dir, job_wanted_fn wanted, void *ctx, struct err *e)
+{
+    DIR *d = opendir(dir);
+    struct dirent *x;
+    err_code rc = ERR_OK;
+    if (d == NULL && errno == ENOENT)
+        return ERR_OK;
+    if (d == NULL)
+        return ERR(e, err_from_errno(errno), "the folder of jobs cannot be read");
+    while (rc == ERR_OK && (x = readdir(d)) != NULL) {
+        char path[PATH_MAX];
+        bool keep = true;
+        if (x->d_name[0] == '.')
+            continue;
+        rc = wanted(ctx, sv_from(x->d_name), &keep, e);
+        (void)snprintf(path, sizeof path, "%s/%s", dir, x->d_name);
+        if (rc == ERR_OK && !keep)
+            rc = file_remove_tree(path, e);
+    }
+    closedir(d);
+    return rc;
+}
+
+err_code job_served_start(struct records *records, const char *dir, job_removed_fn removed,
+                          job_wanted_fn active, void *ctx, struct job_served **out, struct err *e)
+{
+    struct sink_config cfg = { .objects_dir = dir, .make_buckets = true, .sync = true };
+    struct job_served *s = calloc(1, sizeof *s);
+    if (s == NULL || (s->dir = strdup(dir)) == NULL)
+        abort();
+    s->records = records;
+    s->removed = removed;
+    s->active = active;
+    s->ctx = ctx;
+    pthread_mutex_init(&s->locked.lock, NULL);
+    pthread_cond_init(&s->locked.changed, NULL);
+    err_code rc = sink_world_new(&cfg, &s->world, e);
+    if (rc == ERR_OK)
+        rc = job_folders_sweep(dir, is_served, s, e);
+    if (rc == ERR_OK && pthread_create(&s->thread, NULL, janitor, s) != 0)
+        rc = ERR(e, ERR_IO, "a thread for the retention of exports cannot be started");
+    if (rc != ERR_OK) {
+        job_served_stop(s);
+        return rc;
+    }
+    s->running = true;
+    *out = s;
+    return ERR_OK;
+}
+
+void job_served_stop(struct job_served *s)
+{
+    if (s == NULL)
+        return;
+    if (s->running) {
+        pthread_mutex_lock(&s->locked.lock);
+        s->locked.stop = true;
+        pthread_cond_signal(&s->locked.changed);
+        pthread_mutex_unlock(&s->locked.lock);
+        pthread_join(s->thread, NULL);
+    }
+    sink_world_free(s->world);
+    pthread_mutex_destroy(&s->locked.lock);
+    pthread_cond_destroy(&s->locked.changed);
+    free(s->dir);
+    free(s);
+}
+
+struct sink_world *job_served_world(struct job_served *s)
+{
+    return s->world;
+}

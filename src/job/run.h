@@ -1,0 +1,109 @@
+/* run.h - what a kind of job is, and what its running job may call.
+ *
+ * The engine knows the kinds (export/, import/) through one table of operations each, which the server
+ * gives to it. A kind knows the engine through struct job_run and the calls below. Whoever only wants
+ * jobs done includes job/job.h.   Floor: job. */
+#pragma once
+#include "job/job.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct job_run;
+
+/* ---- a kind of job ---- */
+struct job_kind_ops {
+    /* Runs to the end or to a stop. On ERR_OK *status is COMPLETED or COMPLETED_WITH_ERRORS. Any error
+     * but ERR_CANCELLED makes the job FAILED with the error's message. It is called again after a restart
+     * and must take up where it was. message: what Describe shows; may stay empty. */
+    err_code (*run)(struct job_run *r, job_status *status, struct buf *message, struct err *e);
+    /* Remove what a cancelled or failed run wrote. NULL: that stays, and a job that has come to its end
+     * can be cancelled no more. */
+    err_code (*undo)(struct job_run *r, struct err *e);
+    /* The last status is written: scratch in the data store goes. NULL: there is none. */
+    void (*forget)(struct job_run *r);
+    /* After that: what the data store had better do before others wait for it. NULL: nothing. */
+    void (*settle)(struct job_run *r);
+    /* Exports: what job_export_check() asks of parameters, which may be NULL. */
+    err_code (*check)(const struct job_engine_config *cfg, sv datastore_id,
+                      const struct job_export_params *p, struct err *e);
+    /* Exports: what of a running job's manifest will not change any more, from its notes. */
+    err_code (*manifest_so_far)(struct records *r, const struct job *j, struct buf *out,
+                                struct err *e);
+};
+
+extern const struct job_kind_ops export_ops, import_ops;
+
+/* ---- pool: fair shares of a fixed number of workers ---- */
+struct job_pool;
+struct job_tasks; /* one job's own queue in the pool */
+typedef void (*job_task_fn)(void *ctx, unsigned worker);
+MUST_USE err_code job_pool_start(unsigned n_workers, struct job_pool **out, struct err *e);
+void job_pool_stop(struct job_pool *p); /* after every job_tasks is closed */
+unsigned job_pool_n_workers(const struct job_pool *p);
+/* A queue of at most max_waiting tasks; workers serve the open queues in turn, one task each. */
+struct job_tasks *job_tasks_open(struct job_pool *p, unsigned max_waiting);
+/* Waits while max_waiting tasks wait. */
+void job_tasks_add(struct job_tasks *q, job_task_fn fn, void *ctx);
+/* Does another queue have a task that waits for a worker? A long task asks, and ends early if so. */
+bool job_tasks_contended(struct job_tasks *q);
+void job_tasks_wait(struct job_tasks *q);  /* until all added have returned */
+void job_tasks_close(struct job_tasks *q); /* waits, then frees */
+
+/* ---- one running job ---- */
+struct job_kept;
+struct import_bounds;
+struct job_run {
+    struct job_engine *engine;
+    const struct job *job;    /* as of the start of this run; borrowed */
+    struct store *store;      /* held by the engine while the run lasts */
+    struct sink_world *world; /* where the job writes: of a served export our own */
+    struct job_pool *pool;
+    const struct job_engine_config *cfg; /* the engine's */
+    const char *spool_dir; /* this job's own folder, made by the engine, removed when it ends */
+    size_t export_object_bytes, import_chunk_bytes;
+    struct job_kept *kept; /* of a served export; NULL: its files are not ours to keep */
+    const struct import_bounds *import_bounds; /* NULL: the default; tests give others */
+    const atomic_bool *halt; /* leave between blocks with ERR_CANCELLED; the engine knows why */
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t halted;        /* *halt was set; see job_run_wake() */
+        struct job_progress progress; /* what job_get shows */
+    } live;
+};
+void job_run_init(struct job_run *r); /* live alone; the rest is the caller's */
+void job_run_done(struct job_run *r);
+static inline bool job_run_should_stop(const struct job_run *r)
+{
+    return atomic_load_explicit(r->halt, memory_order_relaxed);
+}
+/* Whoever has set *halt ends the run's pauses by this. */
+void job_run_wake(struct job_run *r);
+/* Waits so long, or until the run is to stop. For what tells nobody when it is over: a peer that is to
+ * be asked again, a compaction. */
+void job_run_pause(struct job_run *r, unsigned ms);
+
+/* Into live.progress, under its lock. */
+void job_run_progress_set(struct job_run *r, const struct job_progress *p);
+
+/* Persistent scratch of a job in the records, below the job's own key: plan, finished ranges, ...
+ * Dropped when the job ends. `name` is made of [a-z0-9/]. An unsynced one is on disk with the next that
+ * is synced. */
+MUST_USE err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e);
+MUST_USE err_code job_run_note_put_unsynced(struct job_run *r, sv name, sv value, struct err *e);
+MUST_USE err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e);
+MUST_USE err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, void *ctx,
+                                    struct err *e);
+/* Export's T, kept in the job record so that job_get shows it. */
+MUST_USE err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms,
+                                      struct err *e);
+/* manifest.json: put, it is on disk with the job's last writing. */
+MUST_USE err_code job_run_manifest_put(struct job_run *r, sv manifest, struct err *e);
+MUST_USE err_code job_run_manifest_delete(struct job_run *r, struct err *e);
+
+#define JOB_FILE_BYTES 4096u /* that a file takes of a disk beside its bytes, or in their place */
+/* ERR_NO_SPACE: so little of the data folder's disk is free that no job may write there. */
+MUST_USE err_code job_run_disk_check(const struct job_run *r, struct err *e);
+/* Of a run whose `kept` is not NULL: it has written so many bytes. ERR_TOO_LARGE: more than may be
+ * kept; and as job_run_disk_check(). */
+MUST_USE err_code job_run_kept_grow(struct job_run *r, uint64_t bytes, struct err *e);
