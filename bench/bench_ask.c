@@ -9,7 +9,8 @@
  * the full export, and the peak of memory above what the process held when the export began. */
 #include "base/clock.h"
 #include "base/file.h"
-#include "job/run.h"
+#include "export/export.h"
+#include "import/import.h"
 
 #include <fcntl.h>
 #include <limits.h>

@@ -32,8 +32,6 @@ struct job_kind_ops {
                                 struct err *e);
 };
 
-extern const struct job_kind_ops export_ops, import_ops;
-
 /* ---- pool: fair shares of a fixed number of workers ---- */
 struct job_pool;
 struct job_tasks; /* one job's own queue in the pool */

@@ -10,7 +10,7 @@
 #include "base/rng.h"
 
 #define DISK_WAIT_S  300u
-#define JOB_NAME_MAX 128u /* bytes: longer than what export_write.c calls an object */
+#define JOB_NAME_MAX 128u /* bytes: longer than what export/write.c calls an object */
 
 /* ERR_NOT_FOUND: the token is new. */
 static err_code by_token(struct job_engine *en, const struct job_request *q, sv digest,

@@ -5,7 +5,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "aws/aws.h"
-#include "job/run.h"
+#include "export/export.h"
+#include "import/import.h"
 #include "rest/rest.h"
 
 #define ID "0123456789abcdef0123456789abcdef"

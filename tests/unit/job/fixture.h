@@ -3,6 +3,8 @@
 #include "test.h"
 
 #include "base/file.h"
+#include "export/export.h"
+#include "import/import.h"
 #include "job/job_private.h"
 
 #include <dirent.h>

@@ -1,0 +1,434 @@
+/* blocks.c - organizeOutputBy=Patient: whose block a resource is in, and what is in the blocks of a range.
+ *
+ * A resource is in one block: that of the first, in byte order of ids, of the Patients that are there and in whose
+ * compartments it is. What belongs to none (an Organization; an Observation of a Patient who is gone) is left to the
+ * ranges of other kinds, which leave out what a block has. So the two sorts of ranges together hold what the
+ * export holds without organizeOutputBy, each resource once.
+ *
+ * Without a window the index proposes what belongs to the Patients of the range. With one, the ranges of changes
+ * are read for what they would give: a window is small, and what is in it is known to them alone.
+ * Memory: type, id and owner of each resource of a range, ROWS_MAX at most. */
+#include "export/export_private.h"
+
+#include "base/limits.h"
+#include "codec/json.h"
+
+#define ROWS_MAX   ((size_t)512 << 20)
+#define PARSE_MAX  ((size_t)1 << 30)
+#define KNOWN      1024u /* Patients remembered */
+#define SAMPLE     64u   /* Patients looked at to tell how much a block will hold */
+#define BLOCKS_MAX 2000u /* of a range */
+#define WINDOW_ITEMS \
+    64u /* of changes that one range of blocks reads: each is planned for one object */
+#define IDS_OF_ONE_MAX ((size_t)512 << 20)
+
+/* ---- owners ---- */
+
+struct export_owners {
+    struct export *x;
+    struct arena *a;
+    char best[FHIR_ID_MAX]; /* of the resource at hand */
+    size_t best_len;
+    err_code rc;
+    struct err err;
+    struct known {
+        char id[FHIR_ID_MAX];
+        size_t len; /* 0: free */
+        bool there;
+    } known[KNOWN];
+};
+
+struct export_owners *export_owners_new(struct export *x)
+{
+    struct export_owners *o = calloc(1, sizeof *o);
+    if (o == NULL)
+        abort();
+    o->x = x;
+    o->a = arena_new(PARSE_MAX);
+    return o;
+}
+
+void export_owners_free(struct export_owners *o)
+{
+    if (o == NULL)
+        return;
+    arena_free(o->a);
+    free(o);
+}
+
+static err_code is_there(struct export_owners *o, sv id, bool *out, struct err *e)
+{
+    struct known *k = &o->known[sv_hash(0, id) % KNOWN];
+    if (!sv_eq(sv_make(k->id, k->len), id)) {
+        struct store_version v;
+        arena_reset(o->a);
+        err_code rc = store_get(o->x->run->store, export_patient_type(), id, o->x->t, o->a, &v, e);
+        if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+            return rc;
+        memcpy(k->id, id.ptr, id.len);
+        k->len = id.len;
+        k->there = rc == ERR_OK && v.method != STORE_METHOD_DELETE;
+    }
+    *out = k->there;
+    return ERR_OK;
+}
+
+/* export_patient_fn */
+static void each_patient(void *ctx, sv id, size_t at)
+{
+    struct export_owners *o = ctx;
+    bool there;
+    (void)at;
+    if (o->rc != ERR_OK || id.len == 0 || id.len > FHIR_ID_MAX ||
+        (o->best_len && sv_cmp(id, sv_make(o->best, o->best_len)) >= 0))
+        return;
+    o->rc = is_there(o, id, &there, &o->err);
+    if (o->rc == ERR_OK && there) {
+        memcpy(o->best, id.ptr, id.len);
+        o->best_len = id.len;
+    }
+}
+
+struct about {
+    struct export_owners *o;
+    struct arena *a;
+};
+
+/* export_target_fn; as export_owner() has it */
+static err_code each_target(void *ctx, fhir_type type, sv id, struct err *e)
+{
+    struct about *b = ctx;
+    const struct export_view *view = &b->o->x->now;
+    struct search_subject s;
+    bool there;
+    if (export_is_type(type, "Provenance") ||
+        (view->level == JOB_EXPORT_GROUP && export_is_type(type, "Group")))
+        return ERR_OK;
+    TRY(export_subject_read(view, type, id, b->a, &there, &s, e));
+    if (there)
+        export_patients_own(view, &s, each_patient, b->o);
+    return ERR_OK;
+}
+
+err_code export_owners_find(struct export_owners *o, const struct search_subject *s,
+                            struct arena *a, sv *out, struct err *e)
+{
+    const struct export_view *view = &o->x->now;
+    o->best_len = 0;
+    o->rc = ERR_OK;
+    if (!(view->level == JOB_EXPORT_GROUP && export_is_type(s->type, "Group"))) {
+        export_patients_own(view, s, each_patient, o);
+        if (export_is_type(s->type, "Provenance")) {
+            struct about b = { o, a };
+            TRY(export_targets(view, s->root, each_target, &b, e));
+        }
+    }
+    if (o->rc != ERR_OK) {
+        *e = o->err;
+        return o->rc;
+    }
+    *out = sv_make(o->best, o->best_len);
+    return ERR_OK;
+}
+
+err_code export_members_there(struct export *x, bool *out, struct err *e)
+{
+    struct export_owners *o = export_owners_new(x);
+    const struct export_members *m = &x->now.members;
+    err_code rc = ERR_OK;
+    *out = !m->all;
+    for (size_t i = 0; *out && i < m->n && rc == ERR_OK; i++)
+        rc = is_there(o, m->ids[i], out, e);
+    export_owners_free(o);
+    return rc;
+}
+
+/* ---- rows ----
+ * length and bytes of the owner, type, length and bytes of the id */
+
+bool export_blocks_next(const struct buf *rows, size_t *at, sv *owner, fhir_type *type, sv *id)
+{
+    if (*at >= rows->len)
+        return false;
+    const char *p = rows->ptr + *at;
+    *owner = sv_make(p + 1, (unsigned char)*p);
+    p += 1 + owner->len;
+    *type = (fhir_type)(unsigned char)*p++;
+    *id = sv_make(p + 1, (unsigned char)*p);
+    *at = (size_t)(id->ptr + id->len - rows->ptr);
+    return true;
+}
+
+static err_code add_row(struct buf *rows, sv owner, fhir_type type, sv id, struct err *e)
+{
+    TRY(buf_add_char(rows, (char)owner.len, e));
+    TRY(buf_add(rows, owner, e));
+    TRY(buf_add_char(rows, (char)type, e));
+    TRY(buf_add_char(rows, (char)id.len, e));
+    return buf_add(rows, id, e);
+}
+
+struct row {
+    const char *at; /* in the rows; for the next one's length */
+    sv owner, id;
+    fhir_type type;
+};
+
+static int by_block(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    int c = sv_cmp(x->owner, y->owner);
+    if (c)
+        return c;
+    bool first_x = x->type == export_patient_type(), first_y = y->type == export_patient_type();
+    if (first_x != first_y)
+        return first_x ? -1 : 1;
+    return x->type != y->type ? (int)x->type - (int)y->type : sv_cmp(x->id, y->id);
+}
+
+static void sort_rows(struct buf *rows)
+{
+    struct row r;
+    size_t n = 0, k = 0;
+    for (size_t at = 0; export_blocks_next(rows, &at, &r.owner, &r.type, &r.id);)
+        n++;
+    if (n < 2)
+        return;
+    struct row *all = malloc(n * sizeof *all);
+    char *sorted = malloc(rows->len), *to = sorted;
+    if (all == NULL || sorted == NULL)
+        abort();
+    for (size_t at = 0; k < n; k++) {
+        r.at = rows->ptr + at;
+        (void)export_blocks_next(rows, &at, &r.owner, &r.type, &r.id);
+        all[k] = r;
+    }
+    qsort(all, n, sizeof *all, by_block);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = (size_t)(all[i].id.ptr + all[i].id.len - all[i].at);
+        memcpy(to, all[i].at, len);
+        to += len;
+    }
+    memcpy(rows->ptr, sorted, rows->len);
+    free(sorted);
+    free(all);
+}
+
+/* ---- what is in a range ---- */
+
+static bool in_range(const struct store_range *r, sv id)
+{
+    return sv_cmp(id, r->from_id) >= 0 && (r->to_id.len == 0 || sv_cmp(id, r->to_id) < 0);
+}
+
+/* The members of a range; of all Patients, those that are there. Owned by the arena. */
+static err_code members_of(struct export *x, const struct store_range *r, struct arena *a, sv **out,
+                           size_t *n_out, struct err *e)
+{
+    CLEANUP_BUF struct buf ids = BUF_INIT(ROWS_MAX);
+    const struct export_members *m = &x->now.members;
+    if (m->all) {
+        CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+        struct store_version v;
+        err_code rc;
+        TRY(store_scan(x->run->store, r, x->t, &cur, e));
+        while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
+            sv id = arena_sv(a, v.id);
+            if (id.ptr == NULL)
+                return arena_oom(a, e);
+            TRY(buf_add(&ids, sv_make(&id, sizeof id), e));
+        }
+        if (rc != ERR_EOF)
+            return rc;
+    }
+    for (size_t i = 0; !m->all && i < m->n; i++)
+        if (in_range(r, m->ids[i]))
+            TRY(buf_add(&ids, sv_make(&m->ids[i], sizeof m->ids[i]), e));
+    *n_out = ids.len / sizeof(sv);
+    *out = arena_alloc(a, ids.len + 1);
+    if (*out == NULL)
+        return arena_oom(a, e);
+    if (ids.len)
+        memcpy(*out, ids.ptr, ids.len);
+    return ERR_OK;
+}
+
+static bool wanted(const struct export *x, fhir_type type)
+{
+    if (!x->present[type])
+        return false;
+    if (x->now.filter && !export_filter_wants(x->now.filter, type))
+        return false;
+    if (x->params->level == JOB_EXPORT_GROUP && export_is_type(type, "Group"))
+        return false;
+    return job_export_offers(JOB_EXPORT_PATIENT, type);
+}
+
+/* One that the index proposes: read, judged, its owner found. */
+static err_code judge(struct export *x, const struct store_range *r, struct export_owners *o,
+                      fhir_type type, sv id, struct arena *a, struct buf *rows, struct err *e)
+{
+    struct search_subject s;
+    bool there, in;
+    size_t owner;
+    sv of;
+    TRY(export_subject_read(&x->now, type, id, a, &there, &s, e));
+    if (!there)
+        return ERR_OK;
+    TRY(export_view_has(&x->now, &s, a, &in, &owner, e));
+    if (!in)
+        return ERR_OK;
+    TRY(export_owners_find(o, &s, a, &of, e));
+    return of.len && in_range(r, of) ? add_row(rows, of, type, id, e) : ERR_OK;
+}
+
+static err_code gather_type(struct export *x, const struct store_range *r, struct export_owners *o,
+                            fhir_type type, const sv *members, size_t n, struct buf *rows,
+                            struct err *e)
+{
+    CLEANUP_BUF struct buf ids = BUF_INIT(IDS_OF_ONE_MAX);
+    CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
+    sv id;
+    TRY(export_source_gather(x, type, members, n, &ids, e));
+    for (size_t at = 0; export_ids_next(&ids, &at, &id);) {
+        arena_reset(a);
+        if (job_run_should_stop(x->run))
+            return ERR(e, ERR_CANCELLED, "the export was stopped");
+        TRY(judge(x, r, o, type, id, a, rows, e));
+    }
+    return ERR_OK;
+}
+
+/* What a range of another kind would give, were it not for the blocks. */
+static err_code gather_changed(struct export *x, const struct store_range *r,
+                               struct export_owners *o, const struct export_item *item,
+                               struct buf *rows, struct err *e)
+{
+    CLEANUP(export_source_free) struct export_source *from = NULL;
+    CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
+    struct store_version v;
+    yyjson_val *root;
+    bool deleted;
+    err_code rc;
+    TRY(export_source_open(x, item, &from, e));
+    while ((rc = export_source_next_any(from, &v, &root, &deleted, e)) == ERR_OK) {
+        struct search_subject s = { v.type, v.id, v.instant_ms, root };
+        sv of;
+        yyjson_doc *doc;
+        if (deleted)
+            continue;
+        arena_reset(a);
+        if (root == NULL) {
+            TRY(json_read(a, v.body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
+            s.root = yyjson_doc_get_root(doc);
+        }
+        TRY(export_owners_find(o, &s, a, &of, e));
+        if (of.len && in_range(r, of))
+            TRY(add_row(rows, of, v.type, v.id, e));
+    }
+    return rc == ERR_EOF ? ERR_OK : rc;
+}
+
+err_code export_blocks_gather(struct export *x, const struct export_item *item,
+                              struct export_owners *o, struct buf *rows, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(ROWS_MAX);
+    sv *members = NULL;
+    size_t n = 0;
+    if (x->window) {
+        for (size_t i = 0; i < x->plan.n; i++)
+            if (x->plan.items[i].kind != EXPORT_BLOCKS)
+                TRY(gather_changed(x, &item->range, o, &x->plan.items[i], rows, e));
+    } else {
+        TRY(members_of(x, &item->range, a, &members, &n, e));
+        for (unsigned t = 1; t <= fhir_n_types() && n; t++)
+            if (wanted(x, (fhir_type)t))
+                TRY(gather_type(x, &item->range, o, (fhir_type)t, members, n, rows, e));
+    }
+    sort_rows(rows);
+    return ERR_OK;
+}
+
+/* ---- cutting ---- */
+
+/* How many Patients make a range. */
+static err_code size_of_range(struct export *x, size_t target_bytes, size_t *out, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
+    struct export_members some = x->now.members;
+    sv ids[SAMPLE];
+    double sum = 0;
+    if (some.all) {
+        CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+        struct store_version v;
+        struct store_range all = { .type = export_patient_type() };
+        err_code rc = store_scan(x->run->store, &all, x->t, &cur, e);
+        some = (struct export_members){ .ids = ids };
+        while (rc == ERR_OK && some.n < SAMPLE && (rc = store_cursor_next(cur, &v, e)) == ERR_OK)
+            if ((ids[some.n++] = arena_sv(a, v.id)).ptr == NULL)
+                return arena_oom(a, e);
+        if (rc != ERR_OK && rc != ERR_EOF)
+            return rc;
+    }
+    for (unsigned t = 1; t <= fhir_n_types() && some.n; t++) {
+        double each;
+        if (!wanted(x, (fhir_type)t))
+            continue;
+        TRY(export_source_sample(x, &some, (fhir_type)t, &each, e));
+        sum += each > 0 ? each : 0;
+    }
+    *out = BLOCKS_MAX;
+    if (sum * BLOCKS_MAX > (double)target_bytes)
+        *out = (size_t)((double)target_bytes / sum) + 1;
+    return ERR_OK;
+}
+
+struct cutting {
+    size_t share, n;
+    char from[FHIR_ID_MAX];
+    size_t from_len;
+    export_range_fn each;
+    void *ctx;
+};
+
+/* A Patient more: does a range begin with it? */
+static err_code cut_before(struct cutting *c, sv id, struct err *e)
+{
+    if (c->n++ == 0 || (c->n - 1) % c->share)
+        return ERR_OK;
+    TRY(c->each(c->ctx,
+                &(struct store_range){ export_patient_type(), sv_make(c->from, c->from_len), id },
+                e));
+    memcpy(c->from, id.ptr, id.len);
+    c->from_len = id.len;
+    return ERR_OK;
+}
+
+err_code export_blocks_cut(struct export *x, size_t target_bytes, size_t n_others,
+                           export_range_fn each, void *ctx, struct err *e)
+{
+    const struct export_members *m = &x->now.members;
+    struct cutting c = { .share = SIZE_MAX, .each = each, .ctx = ctx };
+    err_code rc = ERR_EOF;
+    if (!x->window)
+        TRY(size_of_range(x, target_bytes, &c.share, e));
+    else if (n_others > WINDOW_ITEMS)
+        c.share = BLOCKS_MAX * WINDOW_ITEMS;
+    for (size_t i = 0; !m->all && i < m->n; i++)
+        TRY(cut_before(&c, m->ids[i], e));
+    if (m->all && c.share < SIZE_MAX) {
+        CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+        struct store_version v;
+        TRY(store_scan(x->run->store, &(struct store_range){ .type = export_patient_type() }, x->t,
+                       &cur, e));
+        while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK)
+            TRY(cut_before(&c, v.id, e));
+    }
+    if (rc != ERR_EOF)
+        return rc;
+    if (c.n == 0 && !x->window)
+        return ERR_OK;
+    return each(
+        ctx, &(struct store_range){ export_patient_type(), sv_make(c.from, c.from_len), SV_NONE },
+        e);
+}

@@ -1,0 +1,202 @@
+/* export.c - the store as of one instant, as NDJSON objects.
+ *
+ *   plan    T is fixed and every type's ids are cut into ranges; both are written down
+ *   run     workers take ranges; a range becomes one object (more, if it is larger than planned), always
+ *           under the same names and, because it is read as of T, with the same bytes: a range that a
+ *           crash cut off is written again from its start
+ *   finish  ranges and objects are checked against the plan, then the manifest is written, last */
+#include "export/export_private.h"
+
+#include "codec/json.h"
+
+struct done_ctx {
+    struct export *x;
+    err_code rc;
+};
+
+/* A range that is in: mark it and count it. */
+static bool each_done(void *ctx, sv key, sv value)
+{
+    struct done_ctx *c = ctx;
+    struct arena *a = arena_new(EXPORT_PLAN_MAX);
+    yyjson_doc *doc;
+    uint64_t range, n;
+    sv text = arena_sv(a, value);
+    if (key.len < 8 || !sv_to_u64(sv_tail(key, key.len - 8), &range) || range >= c->x->plan.n ||
+        json_read(a, text, 5, &doc, NULL) != ERR_OK) {
+        c->rc = ERR_CORRUPT;
+    } else {
+        struct job_progress *p = &c->x->shared.progress;
+        yyjson_val *v, *objects = json_get(yyjson_doc_get_root(doc), "objects");
+        yyjson_arr_iter it = yyjson_arr_iter_with(objects);
+        c->x->plan.done[range] = true;
+        if (sv_to_u64(json_number(json_get(yyjson_doc_get_root(doc), "place")), &n) &&
+            n < c->x->plan.n)
+            c->x->shared.places[n] = true;
+        p->ranges_done++;
+        while ((v = yyjson_arr_iter_next(&it)) != NULL) {
+            p->objects_exported++;
+            c->x->shared.n_begun++;
+            c->x->shared.written += JOB_FILE_BYTES;
+            if (sv_to_u64(json_number(json_get(v, "bytes")), &n))
+                c->x->shared.written += n;
+            if (json_get(v, "deleted"))
+                continue;
+            if (sv_to_u64(json_number(json_get(v, "count")), &n))
+                p->resources_exported += n;
+            if (sv_to_u64(json_number(json_get(v, "bytes")), &n))
+                p->bytes_exported += n;
+        }
+    }
+    arena_free(a);
+    return c->rc == ERR_OK;
+}
+
+/* T as it was written down, by this run or by one before; or the newest commit now, or the one that _until names. */
+static err_code fix_instant(struct export *x, struct err *e)
+{
+    struct job_run *r = x->run;
+    struct store_commit c;
+    if (r->job->transaction_ms) {
+        x->t = r->job->as_of_t;
+        x->instant_ms = r->job->transaction_ms;
+    } else {
+        TRY(store_horizon(r->store, &c, e));
+        if (x->params->until_ms && x->params->until_ms < c.instant_ms) {
+            TRY(store_commit_at(r->store, x->params->until_ms, &c, e));
+            c.instant_ms = x->params->until_ms; /* whoever goes on from here misses nothing */
+        }
+        TRY(job_run_set_instant(r, c.t, c.instant_ms, e));
+        x->t = c.t;
+        x->instant_ms = c.instant_ms;
+    }
+    x->window = x->params->since_ms != 0;
+    if (x->window) {
+        TRY(store_commit_at(r->store, x->params->since_ms, &c, e));
+        x->since_t = c.t < x->t ? c.t : x->t;
+    }
+    return ERR_OK;
+}
+
+static err_code open_view(struct export *x, uint64_t t, struct arena *a, struct export_view *out,
+                          struct err *e)
+{
+    struct job_run *r = x->run;
+    const struct job_export_params *p = x->params;
+    struct export_filter *f = NULL;
+    *out = (struct export_view){ .store = r->store,
+                                 .halt = r->halt,
+                                 .t = t,
+                                 .level = p->level,
+                                 .associated = p->associated,
+                                 .group_id = p->group_id,
+                                 .base = export_base(p) };
+    if (r->job->params) {
+        struct job_filter_scope scope = { r->store, r->job->datastore_id, out->base, t, r->halt };
+        TRY(export_filter_new(r->cfg, &scope, p, x->instant_ms, a, &f, e));
+    }
+    out->filter = f;
+    struct err why;
+    err_code rc = export_members_read(r->store, p, t, a, &out->members, &why);
+    if (rc == ERR_NOT_FOUND && out == &x->before)
+        return ERR_OK; /* nobody was in a Group that was not there yet */
+    if (rc != ERR_OK)
+        *e = why;
+    return rc;
+}
+
+/* Members of one, and not of the other. */
+static err_code find_moved(struct export *x, struct arena *a, struct err *e)
+{
+    const struct export_members *m[] = { &x->now.members, &x->before.members };
+    if (m[0]->all)
+        return ERR_OK;
+    x->moved.ids = arena_alloc(a, (m[0]->n + m[1]->n + 1) * sizeof *x->moved.ids);
+    if (x->moved.ids == NULL)
+        return arena_oom(a, e);
+    for (size_t i = 0, k = 0; i < m[0]->n || k < m[1]->n;) {
+        int c = i == m[0]->n ? 1 : k == m[1]->n ? -1 : sv_cmp(m[0]->ids[i], m[1]->ids[k]);
+        if (c != 0)
+            x->moved.ids[x->moved.n++] = c < 0 ? m[0]->ids[i] : m[1]->ids[k];
+        i += c <= 0;
+        k += c >= 0;
+    }
+    return ERR_OK;
+}
+
+static err_code open_plan(struct export *x, struct arena *a, struct err *e)
+{
+    struct job_run *r = x->run;
+    TRY(fix_instant(x, e));
+    TRY(store_changed_types(r->store, 0, x->t, x->present, e));
+    TRY(open_view(x, x->t, a, &x->now, e));
+    if (x->window) {
+        TRY(store_changed_types(r->store, x->since_t, x->t, x->changed, e));
+        TRY(open_view(x, x->since_t, a, &x->before, e));
+        TRY(find_moved(x, a, e));
+    }
+    struct err why;
+    err_code rc = export_plan_read(r, a, &x->plan, &why);
+    if (rc == ERR_NOT_FOUND) {
+        size_t bytes = sink_keeps_objects(x->sink) ? r->export_object_bytes / EXPORT_KEPT_SHARE
+                                                   : r->export_object_bytes;
+        TRY(export_plan_make(x, bytes, e));
+        return export_plan_read(r, a, &x->plan, e);
+    }
+    if (rc != ERR_OK)
+        *e = why;
+    return rc;
+}
+
+static err_code export_all(struct export *x, struct arena *a, struct err *e)
+{
+    static const struct job_export_params none = { 0 };
+    struct job_run *r = x->run;
+    x->params = r->job->params ? r->job->params : &none;
+    if (job_run_should_stop(r))
+        return ERR(e, ERR_CANCELLED, "the export was stopped");
+    TRY(export_sink_open(r, &x->sink, e));
+    TRY(open_plan(x, a, e));
+    struct done_ctx d = { x, ERR_OK };
+    x->shared.places = arena_calloc(a, x->plan.n + 1, sizeof *x->shared.places);
+    if (x->shared.places == NULL)
+        return arena_oom(a, e);
+    TRY(job_run_note_scan(r, SV_LIT("done/"), each_done, &d, e));
+    if (d.rc != ERR_OK)
+        return ERR(e, d.rc, "the export's notes are damaged");
+    x->shared.progress.ranges_total = x->plan.n;
+    export_progress_begin(x);
+    TRY(export_room_take(x, 0, e));
+    TRY(export_ranges_run(x, e));
+    TRY(export_room_take(x, 0, e));
+    CLEANUP_BUF struct buf manifest = BUF_INIT(1u << 30);
+    struct export_object errors;
+    bool has_errors;
+    TRY(export_errors_write(x, a, &errors, &has_errors, e));
+    TRY(export_manifest(x, has_errors ? &errors : NULL, &manifest, e));
+    TRY(job_run_manifest_put(r, buf_sv(&manifest), e));
+    return sink_put(x->sink, SV_LIT("manifest.json"), SV_LIT("application/json"), buf_sv(&manifest),
+                    NULL, e);
+}
+
+static err_code export_run(struct job_run *r, job_status *status, struct buf *message,
+                           struct err *e)
+{
+    (void)message; /* a complete export has nothing to add */
+    CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
+    struct export x = { .run = r };
+    pthread_mutex_init(&x.shared.lock, NULL);
+    err_code rc = export_all(&x, a, e);
+    sink_close(x.sink);
+    pthread_mutex_destroy(&x.shared.lock);
+    if (rc == ERR_OK)
+        *status = JOB_COMPLETED;
+    return rc;
+}
+
+const struct job_kind_ops export_ops = {
+    .run = export_run,
+    .undo = export_undo,
+    .check = export_check,
+    .manifest_so_far = export_partial_manifest,
+};

@@ -1,0 +1,287 @@
+/* export_private.h - what the rooms of the export share: the plan, and what became of its ranges.
+ *
+ *   note plan           {"objectBytes", "ranges":[{"kind","type","from","to","first","last"}, ...]}, written
+ *                       before any range runs
+ *   note done/<range>   {"objects":[{"name","deleted","count","bytes","sha256"}, ...], "count", "sum", "type",
+ *                       "place"}; places are the order in which ranges came in, without gaps but for
+ *                       ranges that are just being written down. "rewritten", "servedSum": when something
+ *                       stands otherwise in the objects than in the store (attachments.h)
+ *
+ *   export.c        T, the plan, the manifest    plan.c      the ranges
+ *   turns.c  workers take ranges          write.c     a range becomes objects
+ *   blocks.c blocks of Patients           about.c     Provenance about what changed
+ *   sink.c   where it goes, and undoing   manifest.c  what is in it
+ * Floor: job. */
+#pragma once
+#include "codec/json.h"
+#include "export/export.h"
+#include "fhir/digest.h"
+
+struct export_object {
+    fhir_type type;
+    sv name; /* below the job's folder: Patient/Patient-....ndjson */
+    uint64_t count, bytes;
+    sv sha256;        /* hex */
+    bool deleted;     /* Bundles of deletions */
+    uint64_t entries; /* of these */
+    bool organized;   /* blocks of Patients */
+    uint64_t blocks;  /* their heads among the count's lines */
+    sv continues;     /* name of the object that the last block goes on in; empty: it is whole */
+    uint64_t place;   /* in the order in which ranges came in */
+    uint64_t nth;     /* of the range's objects */
+};
+
+static inline bool export_is_type(fhir_type type, const char *name)
+{
+    return strcmp(fhir_type_name(type), name) == 0;
+}
+fhir_type export_patient_type(void);
+
+/* ---- who and what is meant (level.c, filter.c, view.c) ---- */
+struct export_filter;
+/* p is not NULL. ERR_INVALID, ERR_NOT_FOUND (parameter), ERR_UNSUPPORTED, ERR_TOO_LARGE. Owned by the arena. */
+MUST_USE err_code export_filter_new(const struct job_engine_config *cfg,
+                                    const struct job_filter_scope *scope,
+                                    const struct job_export_params *p, int64_t now_ms,
+                                    struct arena *a, struct export_filter **out, struct err *e);
+bool export_filter_wants(const struct export_filter *f, fhir_type type);
+/* Must a resource of the type be read to decide? */
+bool export_filter_reads(const struct export_filter *f, fhir_type type);
+/* ERR_CANCELLED: *halt was set meanwhile. */
+MUST_USE err_code export_filter_match(const struct export_filter *f, const struct search_subject *s,
+                                      const atomic_bool *halt, bool *met, struct err *e);
+
+struct export_members {
+    sv *ids; /* of Patients, sorted, each once */
+    size_t n;
+    bool all; /* every Patient: ids are not listed */
+};
+bool export_members_find(const struct export_members *m, sv id, size_t *at);
+/* As of t. ERR_NOT_FOUND: no such Group then. */
+MUST_USE err_code export_members_read(struct store *st, const struct job_export_params *p,
+                                      uint64_t t, struct arena *a, struct export_members *out,
+                                      struct err *e);
+/* [base] of the kick-off's URL; empty when there is none. */
+sv export_base(const struct job_export_params *p);
+
+struct export_view { /* a store as of one commit, and what is meant of it */
+    struct store *store;
+    uint64_t t;
+    job_export_level level;
+    unsigned associated;
+    sv group_id, base;
+    struct export_members members;
+    const struct export_filter *filter; /* NULL: everything */
+    const atomic_bool *halt;            /* ends a comparison that takes long; NULL: never */
+};
+/* Is a resource, which is current as of the view's commit, meant? owner: index of the member in whose share
+ * it comes (0 when members are not listed). */
+MUST_USE err_code export_view_has(const struct export_view *view, const struct search_subject *s,
+                                  struct arena *a, bool *in, size_t *owner, struct err *e);
+/* The same without the filter: by level alone. */
+MUST_USE err_code export_owner(const struct export_view *view, const struct search_subject *s,
+                               struct arena *a, bool *in, size_t *owner, struct err *e);
+/* The resource as of the view's commit, parsed. */
+MUST_USE err_code export_subject_read(const struct export_view *view, fhir_type type, sv id,
+                                      struct arena *a, bool *there, struct search_subject *out,
+                                      struct err *e);
+/* A Patient of the view's members in whose compartment a resource is; at: place among listed members. */
+typedef void (*export_patient_fn)(void *ctx, sv id, size_t at);
+void export_patients_own(const struct export_view *view, const struct search_subject *s,
+                         export_patient_fn fn, void *ctx);
+typedef err_code (*export_target_fn)(void *ctx, fhir_type type, sv id, struct err *e);
+/* What a Provenance is about. */
+MUST_USE err_code export_targets(const struct export_view *view, yyjson_val *provenance,
+                                 export_target_fn fn, void *ctx, struct err *e);
+/* Does every resource of the type belong to the export, unread? */
+bool export_view_is_whole(const struct export_view *view, fhir_type type);
+
+/* ---- the plan ---- */
+typedef enum {
+    EXPORT_SCAN,    /* all of a range of ids */
+    EXPORT_CHANGES, /* what changed of a range of ids since the window began */
+    EXPORT_MEMBERS, /* what belongs to members first..last - 1 and nobody before them */
+    EXPORT_MOVED, /* what came or went with members first..last - 1 of those that joined or left the Group,
+                       and did not change itself */
+    EXPORT_ABOUT, /* Provenance, unchanged, about what joined or left by a change of its own */
+    EXPORT_BLOCKS, /* organizeOutputBy: what belongs to the Patients of a range of ids, a block each; of all other
+                      kinds what belongs to none is left */
+    EXPORT_N_KINDS
+} export_kind;
+struct export_item {
+    export_kind kind;
+    struct store_range range; /* of EXPORT_MEMBERS, EXPORT_MOVED, EXPORT_ABOUT the type alone */
+    size_t first, last;
+};
+#define EXPORT_PLAN_MAX (256u << 20)
+struct export_plan {
+    struct export_item *items;
+    bool *done;
+    size_t n;
+    size_t object_bytes; /* a range is cut into objects of at most that */
+};
+
+struct export
+{
+    struct job_run *run;
+    const struct job_export_params *params; /* never NULL */
+    uint64_t t;
+    int64_t instant_ms;
+    uint64_t since_t; /* the window is (since_t, t]; 0 without _since */
+    bool window;      /* with _since */
+    struct export_view now, before;
+    struct export_members moved; /* joined or left the Group within the window */
+    bool present[STORE_TYPES];   /* types of which the data store had any version by t */
+    bool changed[STORE_TYPES];   /* and within the window */
+    struct export_plan plan;
+    struct sink *sink;
+    struct buf *blocks;      /* EXPORT_LANES per worker */
+    struct job_tasks *tasks; /* while ranges are written */
+    struct {
+        pthread_mutex_t lock;
+        size_t next_range; /* that nobody has taken */
+        err_code rc;       /* first failure of a range */
+        struct err err;
+        struct job_progress progress;
+        uint64_t n_begun; /* objects */
+        uint64_t
+            written; /* bytes of all objects, deletions too, and what files take beside them; */
+        uint64_t asked_at;                               /* when the limits were asked last */
+        uint64_t finished_resources, finished_bytes;     /* of ranges that are in */
+        uint64_t begun_us, begun_resources, begun_bytes; /* what this run found */
+        bool *places;                                    /* taken, of plan.n */
+        size_t first_place;                              /* all before are taken */
+    } shared;
+};
+
+/* ERR_NOT_FOUND: there is none yet. Owned by the arena; done is all false. */
+MUST_USE err_code export_plan_read(struct job_run *r, struct arena *a, struct export_plan *plan,
+                                   struct err *e);
+MUST_USE err_code export_plan_make(struct export *x, size_t object_bytes, struct err *e);
+
+/* ---- where lines come from (source.c) ---- */
+struct export_source;
+MUST_USE err_code export_source_open(struct export *x, const struct export_item *item,
+                                     struct export_source **out, struct err *e);
+void export_source_free(struct export_source *s);
+DEFINE_CLEANUP(struct export_source, export_source_free)
+/* Next resource of the item that is meant, or, with *deleted, that is to be told as deleted. Valid until the
+ * next call. ERR_EOF; ERR_CANCELLED. */
+MUST_USE err_code export_source_next(struct export_source *s, struct store_version *out,
+                                     yyjson_val **root, bool *deleted, struct err *e);
+/* Of a source of EXPORT_BLOCKS: the Patient to whom the resource given last belongs. Empty: of another kind. */
+sv export_source_block(const struct export_source *s);
+/* Candidates of a type among the compartments of some members, by the index, into an empty out: sorted, each
+ * once. export_ids_next() reads them. */
+MUST_USE err_code export_source_gather(struct export *x, fhir_type type, const sv *members,
+                                       size_t n, struct buf *out, struct err *e);
+/* Has the store any of the type as of t? */
+MUST_USE err_code export_has_any(struct store *st, fhir_type type, uint64_t t, bool *out,
+                                 struct err *e);
+/* Ids in a buf; sorted, each once, after export_ids_sort(). */
+MUST_USE err_code export_ids_add(struct buf *ids, sv id, struct err *e);
+void export_ids_sort(struct buf *ids);
+bool export_ids_next(const struct buf *ids, size_t *at, sv *out);
+/* As export_source_next(), before what belongs to a block is left out. */
+MUST_USE err_code export_source_next_any(struct export_source *s, struct store_version *out,
+                                         yyjson_val **root, bool *deleted, struct err *e);
+/* Have the next ones of a scan put where their lines will stand; see store_cursor_place. Others pass over it. */
+void export_source_place(struct export_source *s, struct buf *block, size_t gap);
+/* Living resources that a scan met and did not give, so far; false: the item is no scan of a whole range. */
+bool export_source_passed(const struct export_source *s, uint64_t *n);
+/* Mean number of candidates a member has of a type and their mean size, from a few members. */
+MUST_USE err_code export_source_sample(struct export *x, const struct export_members *m,
+                                       fhir_type type, double *bytes_each, struct err *e);
+
+/* Ids of an item of EXPORT_ABOUT, candidates, into an empty out: sorted, each once (about.c). */
+MUST_USE err_code export_about_gather(struct export *x, fhir_type provenance, struct buf *out,
+                                      struct err *e);
+
+/* ---- organizeOutputBy=Patient (blocks.c) ---- */
+struct export_owners; /* who owns what; remembers which Patients are there */
+struct export_owners *export_owners_new(struct export *x);
+void export_owners_free(struct export_owners *o);
+/* The first, in byte order of ids, of the Patients that are there as of the export's commit, are members, and in
+ * whose compartments s is. Empty: none. Valid until the next call. */
+MUST_USE err_code export_owners_find(struct export_owners *o, const struct search_subject *s,
+                                     struct arena *a, sv *out, struct err *e);
+/* Rows of an item of EXPORT_BLOCKS: every resource that is meant and owned by a Patient of its range, by Patient,
+ * the Patient itself first, then by type and id. */
+MUST_USE err_code export_blocks_gather(struct export *x, const struct export_item *item,
+                                       struct export_owners *o, struct buf *rows, struct err *e);
+bool export_blocks_next(const struct buf *rows, size_t *at, sv *owner, fhir_type *type, sv *id);
+typedef err_code (*export_range_fn)(void *ctx, const struct store_range *r, struct err *e);
+/* Ranges of Patients whose blocks come to about target_bytes each, end to end; none when there are none. n_others:
+ * items of other kinds in the plan. */
+MUST_USE err_code export_blocks_cut(struct export *x, size_t target_bytes, size_t n_others,
+                                    export_range_fn each, void *ctx, struct err *e);
+/* Is every listed member there? */
+MUST_USE err_code export_members_there(struct export *x, bool *out, struct err *e);
+
+struct export_tally { /* what a range came to */
+    uint64_t resources, bytes;
+    unsigned objects;
+};
+/* Ranges that a worker writes in turn, block by block: their digests are computed side by side. */
+#define EXPORT_LANES 2u
+/* Objects that are held in memory until they are sent (those of the lanes, and eight on their way) are that many times
+ * smaller. */
+#define EXPORT_KEPT_SHARE 4u
+/* A range on its way into objects, then into its note. Can be done again from the start. */
+struct export_range;
+/* block: the lane's, borrowed until the range is freed. */
+MUST_USE err_code export_range_open(struct export *x, size_t range, struct buf *block,
+                                    struct export_range **out, struct err *e);
+void export_range_free(struct export_range *g); /* what is not in its note yet is undone */
+DEFINE_CLEANUP(struct export_range, export_range_free)
+/* Lines into the block. ERR_CANCELLED when the job is to stop. */
+MUST_USE err_code export_range_fill(struct export_range *g, struct err *e);
+/* Of two filled ranges, before they are flushed. */
+void export_ranges_digest(struct export_range *g, struct export_range *h);
+/* The block to the sink. ERR_EOF: all of the range has been given to it, and its block and store are free again. */
+MUST_USE err_code export_range_flush(struct export_range *g, struct err *e);
+/* After that: has every object arrived, or failed to? */
+bool export_range_has_arrived(const struct export_range *g);
+/* Waits for that, and notes the range; *out says what it came to. */
+MUST_USE err_code export_range_finish(struct export_range *g, struct export_tally *out,
+                                      struct err *e);
+
+/* The least place that no range has; given back when the range's note could not be written. */
+size_t export_place_take(struct export *x);
+void export_place_give_back(struct export *x, size_t place);
+
+/* All ranges that are not done, by the pool's workers. */
+MUST_USE err_code export_ranges_run(struct export *x, struct err *e);
+
+/* ---- progress (progress.c) ---- */
+void export_progress_begin(struct export *x);
+void export_progress_add(struct export *x, int64_t resources, int64_t bytes);
+/* One more object. ERR_TOO_LARGE: files were asked to be so small that they are too many. */
+MUST_USE err_code export_object_take(struct export *x, struct err *e);
+/* So many bytes are about to go to the sink. ERR_TOO_LARGE, ERR_NO_SPACE: a served export may not write on. */
+MUST_USE err_code export_room_take(struct export *x, uint64_t bytes, struct err *e);
+void export_progress_range(struct export *x, const struct export_tally *t); /* it is in */
+
+/* ---- operations of the kind (struct job_kind_ops) ---- */
+MUST_USE err_code export_undo(struct job_run *r, struct err *e);
+MUST_USE err_code export_check(const struct job_engine_config *cfg, sv datastore_id,
+                               const struct job_export_params *p, struct err *e);
+MUST_USE err_code export_partial_manifest(struct records *r, const struct job *j, struct buf *out,
+                                          struct err *e);
+
+MUST_USE err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e);
+
+/* What handling=lenient passed over, as OperationOutcomes in one object. *there: it has been written. */
+MUST_USE err_code export_errors_write(struct export *x, struct arena *a, struct export_object *out,
+                                      bool *there, struct err *e);
+/* A list of a manifest: those of o that are deleted, or are not. */
+void export_manifest_files(struct json_writer *w, const char *name, const struct job *j,
+                           const struct export_object *o, size_t n, bool deleted, struct arena *a);
+/* Of struct export_object, by place, within a range in the order of its note. */
+int export_object_by_place(const void *a, const void *b);
+/* One object of a range's note; type and place are the caller's to set. False: damaged. */
+bool export_object_read(yyjson_val *v, bool organized, struct export_object *out);
+/* manifest.json from the notes of all ranges, into out. errors may be NULL.
+ * ERR_INTERNAL when a range is missing or ranges leave a gap or overlap. */
+MUST_USE err_code export_manifest(struct export *x, const struct export_object *errors,
+                                  struct buf *out, struct err *e);

@@ -1,0 +1,416 @@
+/* manifest.c - the last object of an export: what is in it, and how to check it.
+ *
+ * The Bulk Data manifest with more members: per file its bytes and SHA-256, per type the count, the
+ * commit that was exported, one digest over all files that does not depend on their order, and one over the
+ * resources that does not depend on the files at all (docs/export-digest.md). What is not named here is not
+ * part of the export. */
+#include "export/export_private.h"
+
+#include "base/limits.h"
+#include "codec/hash.h"
+#include "codec/json.h"
+
+#define NOTES_MAX (1u << 30)
+
+struct of_type {
+    uint64_t count, bytes, entries; /* entries: deletions */
+    uint64_t met;                   /* resources that the store holds, as far as all were met */
+    bool all_met;
+    struct fhir_digest sum, deleted; /* of the resources as they are stored */
+    struct fhir_digest served;       /* as they stand in the files */
+    uint64_t rewritten;              /* of which both differ */
+};
+struct gather {
+    struct export *x;
+    struct job_run *run;
+    const struct export_plan *plan;
+    struct of_type *types; /* by fhir_type */
+    struct arena *a;
+    struct buf objects; /* of struct export_object */
+    bool *seen;
+    err_code rc;
+    struct err *e;
+};
+
+/* Digests of a range, or of a type within it. */
+static err_code gather_sums(struct gather *g, struct of_type *of, yyjson_val *from)
+{
+    struct fhir_digest sum, served;
+    uint64_t rewritten;
+    if (!fhir_digest_read(json_string(json_get(from, "sum")), &sum))
+        return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+    served = sum;
+    if (sv_to_u64(json_number(json_get(from, "rewritten")), &rewritten)) {
+        if (!fhir_digest_read(json_string(json_get(from, "servedSum")), &served))
+            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+        of->rewritten += rewritten;
+    }
+    fhir_digest_add(&of->sum, &sum);
+    fhir_digest_add(&of->served, &served);
+    return ERR_OK;
+}
+
+/* What a range of blocks holds of each type. */
+static err_code gather_types(struct gather *g, yyjson_val *list, uint64_t said)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(list);
+    yyjson_val *v;
+    uint64_t sum = 0;
+    while ((v = yyjson_arr_iter_next(&it)) != NULL) {
+        fhir_type type = fhir_type_find(json_string(json_get(v, "type")));
+        uint64_t n;
+        if (type == FHIR_TYPE_NONE || !sv_to_u64(json_number(json_get(v, "count")), &n))
+            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+        g->types[type].count += n;
+        TRY(gather_sums(g, &g->types[type], v));
+        sum += n;
+    }
+    return sum == said ? ERR_OK
+                       : ERR(g->e, ERR_INTERNAL, "a range's types do not add up to its count");
+}
+
+bool export_object_read(yyjson_val *v, bool organized, struct export_object *out)
+{
+    *out = (struct export_object){ .name = json_string(json_get(v, "name")),
+                                   .deleted = json_get(v, "deleted") != NULL,
+                                   .organized = organized,
+                                   .continues = json_string(json_get(v, "continues")),
+                                   .sha256 = json_string(json_get(v, "sha256")) };
+    return sv_to_u64(json_number(json_get(v, "count")), &out->count) &&
+           sv_to_u64(json_number(json_get(v, "bytes")), &out->bytes) &&
+           out->sha256.len == SHA256_HEX_LEN &&
+           (!organized || (sv_to_u64(json_number(json_get(v, "blocks")), &out->blocks) &&
+                           out->blocks <= out->count)) &&
+           (!out->deleted || sv_to_u64(json_number(json_get(v, "entries")), &out->entries));
+}
+
+static err_code gather_range(struct gather *g, uint64_t range, sv text)
+{
+    yyjson_doc *doc;
+    text = arena_sv(g->a, text);
+    if (text.ptr == NULL)
+        return arena_oom(g->a, g->e);
+    if (json_read(g->a, text, 5, &doc, g->e) != ERR_OK)
+        return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+    yyjson_val *root = yyjson_doc_get_root(doc), *v;
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "objects"));
+    uint64_t sum = 0, said = 0, place = 0, nth = 0;
+    IGNORE(!sv_to_u64(json_number(json_get(root, "place")), &place)); /* an older version's: 0 */
+    const struct export_item *item = &g->plan->items[range];
+    struct of_type *of = &g->types[item->range.type];
+    while ((v = yyjson_arr_iter_next(&it)) != NULL) {
+        struct export_object o;
+        if (!export_object_read(v, item->kind == EXPORT_BLOCKS, &o))
+            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+        o.type = item->range.type;
+        o.place = place;
+        o.nth = nth++;
+        sum += o.deleted ? 0 : o.count;
+        of->bytes += o.deleted ? 0 : o.bytes;
+        of->entries += o.entries;
+        TRY(buf_add(&g->objects, sv_make(&o, sizeof o), g->e));
+    }
+    if (!sv_to_u64(json_number(json_get(root, "count")), &said) || said != sum)
+        return ERR(g->e, ERR_INTERNAL, "a range's objects do not add up to its count");
+    if (item->kind == EXPORT_BLOCKS)
+        return gather_types(g, json_get(root, "types"), said);
+    struct fhir_digest gone;
+    TRY(gather_sums(g, of, root));
+    if (!fhir_digest_read(json_string(json_get(root, "deletedSum")), &gone))
+        return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+    fhir_digest_add(&of->deleted, &gone);
+    of->count += said;
+    uint64_t met;
+    if (sv_to_u64(json_number(json_get(root, "met")), &met)) {
+        if (said > met)
+            return ERR(g->e, ERR_INTERNAL, "a range holds more than the data store");
+        of->met += met;
+        of->all_met = true;
+    }
+    return ERR_OK;
+}
+
+static bool each_note(void *ctx, sv key, sv value)
+{
+    struct gather *g = ctx;
+    uint64_t range;
+    if (!sv_to_u64(sv_tail(key, key.len - 8), &range) || range >= g->plan->n) {
+        g->rc = ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+    } else {
+        g->seen[range] = true;
+        g->rc = gather_range(g, range, value);
+    }
+    return g->rc == ERR_OK;
+}
+
+/* Every range is in; those of a type and kind cover all ids, or all members: from the start, end to end, to the
+ * end. (The Group of a Group export is a range of one id.) */
+static err_code check_ranges(const struct gather *g, struct err *e)
+{
+    const struct export_item *x = g->plan->items;
+    const char *what = "the export's ranges leave a gap or overlap";
+    for (size_t i = 0; i < g->plan->n; i++) {
+        bool first = i == 0 || x[i - 1].range.type != x[i].range.type || x[i - 1].kind != x[i].kind;
+        bool last = i + 1 == g->plan->n || x[i + 1].range.type != x[i].range.type ||
+                    x[i + 1].kind != x[i].kind;
+        const struct store_range *r = &x[i].range;
+        if (!g->seen[i])
+            return ERR(e, ERR_INTERNAL, "range %zu of the export is missing", i);
+        if (x[i].kind == EXPORT_MEMBERS || x[i].kind == EXPORT_MOVED) {
+            size_t n = x[i].kind == EXPORT_MOVED ? g->x->moved.n : g->x->now.members.n;
+            if (x[i].first != (first ? 0 : x[i - 1].last) || x[i].last <= x[i].first ||
+                (last && x[i].last != n))
+                return ERR(e, ERR_INTERNAL, "%s", what);
+            continue;
+        }
+        bool is_group = g->x->params->level == JOB_EXPORT_GROUP && export_is_type(r->type, "Group");
+        if (!is_group &&
+            ((first ? r->from_id.len != 0 : !sv_eq(r->from_id, x[i - 1].range.to_id)) ||
+             (last ? r->to_id.len != 0 : r->to_id.len == 0)))
+            return ERR(e, ERR_INTERNAL, "%s", what);
+    }
+    return ERR_OK;
+}
+
+/* Each object is there with the size it was written with. */
+static err_code check_objects(struct gather *g, struct sink *sink, struct err *e)
+{
+    const struct export_object *o = (const struct export_object *)(const void *)g->objects.ptr;
+    for (size_t i = 0; i < g->objects.len / sizeof *o; i++) {
+        uint64_t bytes;
+        if (job_run_should_stop(g->run))
+            return ERR(e, ERR_CANCELLED, "the export was stopped");
+        err_code rc = sink_stat(sink, o[i].name, &bytes, e);
+        if (rc == ERR_DENIED)
+            continue; /* the role may write but not look; the peer acknowledged the object */
+        if (rc == ERR_NOT_FOUND)
+            return ERR(e, ERR_PEER,
+                       "an exported object was removed before the job ended; start a new job");
+        TRY(rc);
+        if (bytes != o[i].bytes)
+            return ERR(e, ERR_PEER, "an exported object has another size than was written");
+    }
+    return ERR_OK;
+}
+
+static int by_type_then_name(const void *a, const void *b)
+{
+    const struct export_object *x = a, *y = b;
+    return x->type != y->type ? (int)x->type - (int)y->type : sv_cmp(x->name, y->name);
+}
+
+int export_object_by_place(const void *a, const void *b)
+{
+    const struct export_object *x = a, *y = b;
+    if (x->place != y->place)
+        return x->place < y->place ? -1 : 1;
+    return x->nth < y->nth ? -1 : x->nth > y->nth;
+}
+
+static int by_digest(const void *a, const void *b)
+{
+    return sv_cmp(*(const sv *)a, *(const sv *)b);
+}
+
+/* SHA-256 over the files' SHA-256 in hex, sorted, each with a newline. */
+static void digest_of_all(const struct export_object *o, size_t n, char out[SHA256_HEX_LEN])
+{
+    sv *all = malloc((n ? n : 1) * sizeof *all);
+    unsigned char d[SHA256_LEN];
+    struct hash_sha256 *h = hash_sha256_new();
+    if (all == NULL)
+        abort();
+    for (size_t i = 0; i < n; i++)
+        all[i] = o[i].sha256;
+    qsort(all, n, sizeof *all, by_digest);
+    for (size_t i = 0; i < n; i++) {
+        hash_sha256_add(h, all[i]);
+        hash_sha256_add(h, SV_LIT("\n"));
+    }
+    hash_sha256_take(h, d);
+    hash_sha256_free(h);
+    hash_hex(d, sizeof d, out);
+    free(all);
+}
+
+void export_manifest_files(struct json_writer *w, const char *name, const struct job *j,
+                           const struct export_object *o, size_t n, bool deleted, struct arena *a)
+{
+    json_key(w, name);
+    json_arr(w);
+    for (size_t i = 0; i < n; i++) {
+        if (o[i].deleted != deleted)
+            continue;
+        json_obj(w);
+        if (!o[i].organized)
+            json_kv_str(w, "type", deleted ? SV_LIT("Bundle") : sv_from(fhir_type_name(o[i].type)));
+        json_kv_str(w, "url",
+                    arena_fmt(a, "%.*s%.*s", SV_FMT(j->job_folder_uri), SV_FMT(o[i].name)));
+        json_kv_u64(w, "count", o[i].count);
+        if (deleted)
+            json_kv_u64(w, "entries", o[i].entries);
+        json_kv_u64(w, "bytes", o[i].bytes);
+        json_kv_str(w, "sha256", o[i].sha256);
+        if (o[i].organized)
+            json_kv_u64(w, "blocks", o[i].blocks);
+        if (o[i].continues.len)
+            json_kv_str(
+                w, "continuesInFile",
+                arena_fmt(a, "%.*s%.*s", SV_FMT(j->job_folder_uri), SV_FMT(o[i].continues)));
+        json_obj_end(w);
+    }
+    json_arr_end(w);
+}
+
+static void write_counts(struct json_writer *w, const struct gather *g)
+{
+    uint64_t count = 0, bytes = 0, deletions = 0;
+    json_key(w, "countPerType");
+    json_obj(w);
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        const struct of_type *of = &g->types[t];
+        if (of->count)
+            json_kv_u64(w, fhir_type_name((fhir_type)t), of->count);
+        count += of->count;
+        bytes += of->bytes;
+        deletions += of->entries;
+    }
+    json_obj_end(w);
+    json_key(w, "storeCountPerType");
+    json_obj(w);
+    for (unsigned t = 1; t <= fhir_n_types(); t++)
+        if (g->types[t].all_met)
+            json_kv_u64(w, fhir_type_name((fhir_type)t), g->types[t].met);
+    json_obj_end(w);
+    json_kv_u64(w, "count", count);
+    json_kv_u64(w, "bytes", bytes);
+    json_kv_u64(w, "deletions", deletions);
+}
+
+/* What of a type went out, as a line: "Patient 12 <sum>\n". */
+static void digest_line(struct hash_sha256 *h, const char *what, const char *type, uint64_t n,
+                        const struct fhir_digest *sum)
+{
+    char hex[FHIR_DIGEST_HEX], line[256];
+    fhir_digest_hex(sum, hex);
+    int len = snprintf(line, sizeof line, "%s%s %llu %.*s\n", what, type, (unsigned long long)n,
+                       (int)sizeof hex, hex);
+    hash_sha256_add(h, sv_make(line, (size_t)len));
+}
+
+/* contentPerType and contentDigest, of the resources as they are stored or as they stand in the files; of the latter
+ * only the types that differ are listed. The types stand in the order of their numbers, which is that of the
+ * definitions and never changes. */
+static void write_digest(struct json_writer *w, const struct gather *g, bool served)
+{
+    struct hash_sha256 *h = hash_sha256_new();
+    unsigned char d[SHA256_LEN];
+    char sum[FHIR_DIGEST_HEX], hex[SHA256_HEX_LEN];
+    json_key(w, "contentPerType");
+    json_obj(w);
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        const struct of_type *of = &g->types[t];
+        const char *type = fhir_type_name((fhir_type)t);
+        if (of->count) {
+            fhir_digest_hex(served ? &of->served : &of->sum, sum);
+            if (!served || of->rewritten)
+                json_kv_str(w, type, sv_make(sum, sizeof sum));
+            digest_line(h, "", type, of->count, served ? &of->served : &of->sum);
+        }
+        if (of->entries)
+            digest_line(h, "DELETE ", type, of->entries, &of->deleted);
+    }
+    json_obj_end(w);
+    hash_sha256_take(h, d);
+    hash_sha256_free(h);
+    hash_hex(d, sizeof d, hex);
+    json_kv_str(w, "contentDigest", sv_make(hex, sizeof hex));
+}
+
+/* Which urls of Attachments were written otherwise than they are stored, and what the files hold by that. */
+static void write_attachments(struct json_writer *w, const struct gather *g,
+                              const struct job_export_params *p)
+{
+    uint64_t rewritten = 0;
+    for (unsigned t = 1; t <= fhir_n_types(); t++)
+        rewritten += g->types[t].rewritten;
+    if (rewritten == 0)
+        return;
+    json_key(w, "extension");
+    json_obj(w);
+    json_key(w, "attachmentUrls");
+    json_obj(w);
+    json_kv_str(w, "base", p->attachment_base);
+    if (p->attachment_other.len)
+        json_kv_str(w, "otherBase", p->attachment_other);
+    json_kv_u64(w, "resources", rewritten);
+    write_digest(w, g, true);
+    json_obj_end(w);
+    json_obj_end(w);
+}
+
+static err_code write_manifest(struct gather *g, const struct job *j,
+                               const struct export_object *errors, struct buf *out, struct err *e)
+{
+    struct export_object *o = (struct export_object *)(void *)g->objects.ptr;
+    size_t n = g->objects.len / sizeof *o;
+    char instant[INSTANT_LEN], digest[SHA256_HEX_LEN];
+    struct json_writer w;
+    bool shown = j->params && j->params->partial_manifests; /* pages of it: the order stays */
+    if (n)
+        qsort(o, n, sizeof *o, shown ? export_object_by_place : by_type_then_name);
+    instant_format(j->transaction_ms, instant);
+    digest_of_all(o, n, digest);
+    json_writer_init(&w, out);
+    w.pretty = true;
+    json_obj(&w);
+    json_kv_str(&w, "transactionTime", sv_make(instant, sizeof instant));
+    json_kv_str(&w, "request",
+                j->params && j->params->request_url.len ? j->params->request_url
+                                                        : SV_LIT("StartFHIRExportJob"));
+    json_kv_bool(&w, "requiresAccessToken", false);
+    if (j->params && j->params->organize_by_patient)
+        json_kv_str(&w, "outputOrganizedBy", SV_LIT("Patient"));
+    export_manifest_files(&w, "output", j, o, n, false, g->a);
+    export_manifest_files(&w, "deleted", j, o, n, true, g->a);
+    export_manifest_files(&w, "error", j, errors, errors ? 1 : 0, false, g->a);
+    json_kv_str(&w, "datastoreId", j->datastore_id);
+    json_kv_str(&w, "jobId", j->id);
+    if (j->job_name.len)
+        json_kv_str(&w, "jobName", j->job_name);
+    json_kv_u64(&w, "asOfCommit", j->as_of_t);
+    write_counts(&w, g);
+    write_digest(&w, g, false);
+    write_attachments(&w, g, g->x->params);
+    json_kv_str(&w, "sha256", sv_make(digest, sizeof digest));
+    json_obj_end(&w);
+    TRY(json_writer_end(&w, e));
+    return buf_add_char(out, '\n', e);
+}
+
+err_code export_manifest(struct export *x, const struct export_object *errors, struct buf *out,
+                         struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(NOTES_MAX);
+    struct job_run *r = x->run;
+    struct gather g = { .x = x, .run = r, .plan = &x->plan, .a = a, .e = e };
+    struct job j = *r->job;
+    j.as_of_t = x->t; /* this run may have fixed them, after it began */
+    j.transaction_ms = x->instant_ms;
+    buf_init(&g.objects, NOTES_MAX);
+    g.seen = arena_calloc(a, x->plan.n + 1, sizeof *g.seen);
+    g.types = arena_calloc(a, fhir_n_types() + 1, sizeof *g.types);
+    err_code rc = g.seen && g.types ? ERR_OK : arena_oom(a, e);
+    if (rc == ERR_OK)
+        rc = job_run_note_scan(r, SV_LIT("done/"), each_note, &g, e);
+    if (rc == ERR_OK)
+        rc = g.rc;
+    if (rc == ERR_OK)
+        rc = check_ranges(&g, e);
+    if (rc == ERR_OK)
+        rc = check_objects(&g, x->sink, e);
+    if (rc == ERR_OK)
+        rc = write_manifest(&g, &j, errors, out, e);
+    buf_done(&g.objects);
+    return rc;
+}

@@ -1,0 +1,216 @@
+/* plan.c - which ranges an export consists of, written down before any of them runs.
+ *
+ *   without _since   the whole store, all Patients   ranges of ids of each type, scanned
+ *                    listed members                  shares of members for each type, by the index
+ *   with _since      what changed of each type; for a Group besides what came or went with its members
+ *   organizeOutputBy besides ranges of Patients, for their blocks */
+#include "export/export_private.h"
+
+#include "base/limits.h"
+#include "codec/json.h"
+
+#define SHARE_MAX 2000u /* members: bounds what a worker gathers at a time */
+
+static const char *const kind_names[EXPORT_N_KINDS] = {
+    [EXPORT_SCAN] = "scan",   [EXPORT_CHANGES] = "changes", [EXPORT_MEMBERS] = "members",
+    [EXPORT_MOVED] = "moved", [EXPORT_ABOUT] = "about",     [EXPORT_BLOCKS] = "blocks"
+};
+
+static err_code write_plan(struct job_run *r, const struct export_plan *plan, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(EXPORT_PLAN_MAX);
+    struct json_writer w;
+    json_writer_init(&w, &b);
+    json_obj(&w);
+    json_kv_u64(&w, "objectBytes", plan->object_bytes);
+    json_key(&w, "ranges");
+    json_arr(&w);
+    for (size_t i = 0; i < plan->n; i++) {
+        const struct export_item *x = &plan->items[i];
+        json_obj(&w);
+        json_kv_str(&w, "kind", sv_from(kind_names[x->kind]));
+        json_kv_str(&w, "type", sv_from(fhir_type_name(x->range.type)));
+        json_kv_str(&w, "from", x->range.from_id);
+        json_kv_str(&w, "to", x->range.to_id);
+        if (x->last) {
+            json_kv_u64(&w, "first", x->first);
+            json_kv_u64(&w, "last", x->last);
+        }
+        json_obj_end(&w);
+    }
+    json_arr_end(&w);
+    json_obj_end(&w);
+    TRY(json_writer_end(&w, e));
+    return job_run_note_put(r, SV_LIT("plan"), buf_sv(&b), e);
+}
+
+static size_t number(yyjson_val *v, const char *name)
+{
+    uint64_t n = 0;
+    return sv_to_u64(json_number(json_get(v, name)), &n) ? (size_t)n : 0;
+}
+
+err_code export_plan_read(struct job_run *r, struct arena *a, struct export_plan *plan,
+                          struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(EXPORT_PLAN_MAX);
+    yyjson_doc *doc;
+    TRY(job_run_note_get(r, SV_LIT("plan"), &b, e));
+    sv text = arena_sv(a, buf_sv(&b));
+    if (text.ptr == NULL)
+        return arena_oom(a, e);
+    if (json_read(a, text, 4, &doc, e) != ERR_OK)
+        return ERR(e, ERR_CORRUPT, "the export's plan is damaged");
+    yyjson_val *root = yyjson_doc_get_root(doc), *list = json_get(root, "ranges"), *v;
+    size_t n = yyjson_arr_size(list);
+    struct export_item *items = arena_calloc(a, n + 1, sizeof *items);
+    bool *done = arena_calloc(a, n + 1, sizeof *done);
+    if (items == NULL || done == NULL)
+        return arena_oom(a, e);
+    yyjson_arr_iter it = yyjson_arr_iter_with(list);
+    for (size_t i = 0; (v = yyjson_arr_iter_next(&it)) != NULL; i++) {
+        items[i] =
+            (struct export_item){ .range = { fhir_type_find(json_string(json_get(v, "type"))),
+                                             json_string(json_get(v, "from")),
+                                             json_string(json_get(v, "to")) },
+                                  .first = number(v, "first"),
+                                  .last = number(v, "last") };
+        for (unsigned k = 0; k < EXPORT_N_KINDS; k++)
+            if (sv_eq_cstr(json_string(json_get(v, "kind")), kind_names[k]))
+                items[i].kind = (export_kind)k;
+    }
+    *plan = (struct export_plan){ items, done, n, number(root, "objectBytes") };
+    return ERR_OK;
+}
+
+/* ---- making it ---- */
+
+struct making {
+    struct export *x;
+    size_t target; /* bytes of a range */
+    struct arena *a;
+    struct buf items;
+    bool all_in_blocks; /* nothing of the members is outside of them */
+};
+
+static err_code add(struct making *m, const struct export_item *x, struct err *e)
+{
+    return buf_add(&m->items, sv_make(x, sizeof *x), e);
+}
+
+static err_code add_ranges(struct making *m, export_kind kind, const struct store_range *r,
+                           size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        TRY(add(m, &(struct export_item){ .kind = kind, .range = r[i] }, e));
+    return ERR_OK;
+}
+
+/* Shares of members for one type. */
+static err_code add_shares(struct making *m, export_kind kind, const struct export_members *of,
+                           fhir_type type, struct err *e)
+{
+    double each;
+    if (of->n == 0)
+        return ERR_OK;
+    TRY(export_source_sample(m->x, of, type, &each, e));
+    if (each < 0)
+        return ERR_OK; /* the data store has none of the type */
+    size_t share = SHARE_MAX;
+    if (each * SHARE_MAX > (double)m->target)
+        share = (size_t)((double)m->target / each) + 1;
+    for (size_t first = 0; first < of->n; first += share) {
+        size_t last = of->n - first > share ? first + share : of->n;
+        TRY(add(m,
+                &(struct export_item){
+                    .kind = kind, .range = { .type = type }, .first = first, .last = last },
+                e));
+    }
+    return ERR_OK;
+}
+
+/* The Group itself: a range that holds its id alone ('-' is the least character of an id). */
+static err_code add_group(struct making *m, export_kind kind, fhir_type type, struct err *e)
+{
+    sv id = m->x->params->group_id, behind = arena_fmt(m->a, "%.*s-", SV_FMT(id));
+    if (behind.ptr == NULL)
+        return arena_oom(m->a, e);
+    struct store_range one = { type, id, behind };
+    return add_ranges(m, kind, &one, 1, e);
+}
+
+static err_code plan_type(struct making *m, fhir_type type, struct err *e)
+{
+    struct export *x = m->x;
+    struct store *st = x->run->store;
+    struct store_range *ranges = NULL;
+    size_t n = 0;
+    if (x->now.filter && !export_filter_wants(x->now.filter, type))
+        return ERR_OK;
+    if (x->params->level == JOB_EXPORT_GROUP && export_is_type(type, "Group"))
+        return add_group(m, x->window ? EXPORT_CHANGES : EXPORT_SCAN, type, e);
+    if (x->window) {
+        if (x->since_t >= x->t)
+            return ERR_OK;
+        if (x->changed[type])
+            TRY(store_changes_plan(st, type, x->since_t, x->t, m->target, m->a, &ranges, &n, e));
+        TRY(add_ranges(m, EXPORT_CHANGES, ranges, n, e));
+        TRY(add_shares(m, EXPORT_MOVED, &x->moved, type, e));
+        if (export_is_type(type, "Provenance") && x->params->level != JOB_EXPORT_SYSTEM)
+            return add(m, &(struct export_item){ .kind = EXPORT_ABOUT, .range = { .type = type } },
+                       e);
+        return ERR_OK;
+    }
+    if (!x->now.members.all && m->all_in_blocks)
+        return ERR_OK;
+    if (!x->now.members.all)
+        return add_shares(m, EXPORT_MEMBERS, &x->now.members, type, e);
+    TRY(store_plan(st, type, m->target, m->a, &ranges, &n, e));
+    return add_ranges(m, EXPORT_SCAN, ranges, n, e);
+}
+
+/* export_range_fn */
+static err_code add_blocks(void *ctx, const struct store_range *r, struct err *e)
+{
+    struct making *m = ctx;
+    struct store_range own = { r->type, arena_sv(m->a, r->from_id), arena_sv(m->a, r->to_id) };
+    if (own.from_id.ptr == NULL || own.to_id.ptr == NULL)
+        return arena_oom(m->a, e);
+    return add_ranges(m, EXPORT_BLOCKS, &own, 1, e);
+}
+
+err_code export_plan_make(struct export *x, size_t object_bytes, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(EXPORT_PLAN_MAX);
+    const struct job_export_params *p = x->params;
+    struct making m = { .x = x, .target = object_bytes, .a = a };
+    struct export_plan plan = { .object_bytes = object_bytes };
+    /* sizes that are asked for are aims: a range comes out larger or smaller than planned, and what an object
+     * cannot hold goes into another, but for a least size, where it had better hold more */
+    if (p->min_file_bytes > m.target) {
+        m.target = (size_t)p->min_file_bytes;
+        plan.object_bytes = m.target * 2;
+    }
+    if (p->max_file_bytes) {
+        m.target = p->max_file_bytes < m.target ? (size_t)p->max_file_bytes : m.target;
+        plan.object_bytes =
+            p->max_file_bytes < plan.object_bytes ? (size_t)p->max_file_bytes : plan.object_bytes;
+    }
+    buf_init(&m.items, EXPORT_PLAN_MAX);
+    err_code rc = ERR_OK;
+    if (p->organize_by_patient && !x->window)
+        rc = export_members_there(x, &m.all_in_blocks, e);
+    for (unsigned t = 1; t <= fhir_n_types() && rc == ERR_OK; t++) {
+        rc = plan_type(&m, (fhir_type)t, e);
+        if (rc == ERR_OK && job_run_should_stop(x->run))
+            rc = ERR(e, ERR_CANCELLED, "the export was stopped");
+    }
+    if (rc == ERR_OK && p->organize_by_patient && (!x->window || m.items.len))
+        rc = export_blocks_cut(x, m.target, m.items.len / sizeof *plan.items, add_blocks, &m, e);
+    plan.items = (struct export_item *)(void *)m.items.ptr;
+    plan.n = m.items.len / sizeof *plan.items;
+    if (rc == ERR_OK)
+        rc = write_plan(x->run, &plan, e);
+    buf_done(&m.items);
+    return rc;
+}

@@ -1,0 +1,72 @@
+/* sink.c - where an export writes, and taking away what a cancelled one wrote. */
+#include "export/export_private.h"
+
+#include "base/file.h"
+
+/* A served export writes into a bucket of its own in a directory store of ours, which knows no roles. */
+#define SERVED_ROLE SV_LIT("arn:aws:iam::000000000000:role/fhirlake-served")
+
+err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
+    bool served = r->job->served;
+    sv folder = served ? arena_fmt(a, "s3://%.*s/", SV_FMT(r->job->id)) : r->job->job_folder_uri;
+    struct sink_target t = { .uri = sv_head(folder, folder.len - 1), /* without the last '/' */
+                             .role_arn = served ? SERVED_ROLE : r->job->role_arn,
+                             .kms_key_id = r->job->kms_key_id,
+                             .account_id = r->job->account_id,
+                             .source_arn = r->job->datastore_arn,
+                             .session_name = SV_LIT("fhirlake-export"),
+                             .cancel = r->halt };
+    if (r->world == NULL)
+        return ERR(e, ERR_UNSUPPORTED, "this server keeps no files of exports");
+    return sink_open(r->world, &t, out, e);
+}
+
+struct undo_ctx {
+    struct arena *a;
+    struct buf names; /* of sv */
+    sv prefix;
+};
+
+static bool each_object(void *ctx, sv key, uint64_t bytes)
+{
+    (void)bytes;
+    struct undo_ctx *c = ctx;
+    size_t at = c->prefix.len;
+    sv name = sv_tail(key, at);
+    while (name.len && name.ptr[0] == '/')
+        name = sv_tail(name, 1);
+    name = arena_sv(c->a, name);
+    return name.ptr && buf_add(&c->names, sv_make(&name, sizeof name), NULL) == ERR_OK;
+}
+
+err_code export_undo(struct job_run *r, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1u << 30);
+    CLEANUP(sink_close) struct sink *s = NULL;
+    atomic_bool never = false;
+    TRY(job_run_manifest_delete(r, e));
+    if (r->job->served) {
+        sv path = arena_fmt(a, "%s/%.*s", r->cfg->served_dir ? r->cfg->served_dir : "",
+                            SV_FMT(r->job->id));
+        return r->cfg->served_dir ? file_remove_tree(path.ptr, e) : ERR_OK;
+    }
+    const atomic_bool *halt = r->halt;
+    r->halt = &never; /* the job is being cancelled: its cleaning up is not */
+    err_code rc = export_sink_open(r, &s, e);
+    r->halt = halt;
+    TRY(rc);
+    sv key = sv_tail(r->job->job_folder_uri, 5); /* s3://bucket/prefix/ -> prefix */
+    key = sv_tail(key, sv_find(key, '/') + 1);
+    struct undo_ctx c = { .a = a, .prefix = sv_head(key, key.len - 1) };
+    buf_init(&c.names, 1u << 30);
+    rc = sink_list(s, each_object, &c, e);
+    if (rc == ERR_NOT_FOUND)
+        rc = ERR_OK; /* nothing was written */
+    const sv *names = (const sv *)(const void *)c.names.ptr;
+    for (size_t i = 0; rc == ERR_OK && i < c.names.len / sizeof(sv); i++)
+        rc = sink_delete(s, names[i], e);
+    buf_done(&c.names);
+    return rc;
+}

@@ -1,0 +1,125 @@
+/* import_private.h - what the rooms of the import share.
+ *
+ *   import.c          phases: list, read and publish in order, manifest; the resume point
+ *   files.c    what is read, in which order
+ *   chunk.c    lines -> envelopes -> a bulk load, on a worker
+ *   line.c     what a line says of what became of a resource
+ *   outcome.c  those lines: spooled beside the job, uploaded file by file
+ * Floor: job. */
+#pragma once
+#include "fhir/validate.h"
+#include "import/import.h"
+
+struct import_bounds {                    /* of what an import writes about its lines; outcome.c */
+    uint64_t file_failures, job_failures; /* lines */
+    /* of each kind, and `ratio` bytes for each of the input as it is stored */
+    uint64_t file_bytes, job_bytes;
+    uint64_t ends_bytes; /* of last lines */
+    unsigned ratio;
+    uint64_t job_unpacked; /* plain bytes of all files */
+};
+extern const struct import_bounds import_bounds_default; /* base/limits.h */
+
+/* ---- input files ---- */
+struct import_file {
+    sv key;      /* whole key within the input's bucket */
+    sv out_name; /* below SUCCESS/ and the like: the path under the input prefix, as .ndjson */
+    uint64_t bytes;
+};
+struct import_files {
+    struct import_file *items;
+    size_t n;
+    uint64_t bytes;
+};
+/* The list of this job: from its spool when a run before wrote it there, else listed and written down.
+ * Strings are owned by the arena. ERR_INVALID: nothing to import, or over a limit. */
+MUST_USE err_code import_files_load(struct job_run *r, struct sink *in, struct arena *a,
+                                    struct import_files *out, struct err *e);
+
+/* ---- outcomes ---- */
+typedef enum { IMPORT_SUCCESS, IMPORT_FAILURE, IMPORT_WITH_ISSUES, IMPORT_N_KINDS } import_kind;
+struct import_outcome; /* coordinator's thread only */
+MUST_USE err_code import_outcome_open(struct job_run *r, struct sink *out,
+                                      const struct import_files *files, struct import_outcome **o,
+                                      struct err *e);
+void import_outcome_close(struct import_outcome *o);
+/* A file whose outcome would have a key that nothing can hold gets "long-key-<SHA-256 of its key>.ndjson": it must
+ * not keep the others from being imported. */
+MUST_USE err_code import_outcome_names(struct import_files *files, const struct sink *out,
+                                       struct arena *a, struct err *e);
+/* Lines of one file, behind what it has; those that are too many are counted. */
+MUST_USE err_code import_outcome_add(struct import_outcome *o, size_t file,
+                                     const sv lines[IMPORT_N_KINDS], struct err *e);
+/* No more lines will come for this file: it is said how many were too many, and its spool is closed. */
+MUST_USE err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e);
+/* Lines that were not written, because there were too many. */
+void import_outcome_left(const struct import_outcome *o, uint64_t left[IMPORT_N_KINDS]);
+/* What is spooled is on disk when this returns; its lengths go into the resume point. */
+MUST_USE err_code import_outcome_sync(struct import_outcome *o, struct err *e);
+struct json_writer;
+void import_outcome_write(const struct import_outcome *o, struct json_writer *w);
+/* Take up: cut the spool to what the resume point says. state: what _write made. */
+struct yyjson_val;
+MUST_USE err_code import_outcome_restore(struct import_outcome *o, struct yyjson_val *state,
+                                         struct err *e);
+/* Upload the files that have ended. Repeating it after a crash writes the same objects again. */
+MUST_USE err_code import_outcome_upload(struct import_outcome *o, struct err *e);
+
+/* ---- chunks ---- */
+#define IMPORT_GIANT 4u /* a chunk this many times as long as it should be holds a giant line */
+struct import_segment { /* lines of one file within a chunk */
+    size_t file;
+    uint64_t first_line; /* 1-based */
+    size_t text_len;     /* bytes of the chunk's text, one segment behind the other */
+    uint64_t n_lines;
+    bool ends_file;                   /* nothing of the file comes after this */
+    bool long_line;                   /* the line behind these was passed over: too long */
+    char unreadable[160];             /* not empty: why the file cannot be read on */
+    size_t lines_end[IMPORT_N_KINDS]; /* out: where its lines end in the chunk's buffers */
+};
+struct import_worker { /* scratch of one worker; made when it is first needed */
+    struct fhir_reader *reader;
+    struct arena *a;                 /* issues of one resource */
+    struct buf outcome;              /* and the outcome made of them */
+    struct buf stored, items, index; /* of the chunk that it works on */
+    struct arena *marked;            /* stored forms that level minimal added something to */
+};
+void import_worker_done(struct import_worker *w);
+struct import_chunk {
+    struct job_run *run;
+    fhir_validate_level level;
+    struct import_worker *workers; /* one per worker of the pool */
+    struct buf text;
+    uint64_t n_lines;    /* of text */
+    struct buf segments; /* of struct import_segment */
+    struct buf lines[IMPORT_N_KINDS];
+    struct store_bulk *bulk;
+    uint64_t scanned, imported, rejected, with_issues, imported_bytes;
+    err_code rc;
+    struct err err;
+    uint64_t next_file, next_offset, next_line; /* where reading goes on behind this chunk */
+    uint64_t next_unpacked;
+    bool finished; /* under the import's lock */
+    void *owner;
+};
+void import_chunk_init(struct import_chunk *c, struct job_run *r, struct import_worker *workers);
+void import_chunk_done(struct import_chunk *c);
+void import_chunk_reset(struct import_chunk *c);
+/* Parse all lines and fill the bulk load. Fills rc and err. */
+void import_chunk_parse(struct import_chunk *c, unsigned worker);
+
+/* ---- lines ---- */
+/* One line each, with its newline, appended. Where nothing is attested, differences-from-healthlake.md says
+ * what was chosen. */
+MUST_USE err_code import_line_success(struct buf *out, uint64_t line, fhir_type type, sv id,
+                                      struct err *e);
+MUST_USE err_code import_line_failure(struct buf *out, uint64_t line, const char *why,
+                                      struct err *e);
+/* It failed validation: the outcome is fhir_outcome_write()'s. */
+MUST_USE err_code import_line_invalid(struct buf *out, uint64_t line, sv outcome, struct err *e);
+/* The last line of a file: that `left` lines, beginning with that of input line `line`, were not written. */
+MUST_USE err_code import_line_more(struct buf *out, uint64_t line, uint64_t left, import_kind kind,
+                                   struct err *e);
+/* It is stored, with faults. */
+MUST_USE err_code import_line_issues(struct buf *out, uint64_t line, fhir_type type, sv id,
+                                     sv outcome, struct err *e);

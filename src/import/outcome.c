@@ -1,0 +1,516 @@
+/* outcome.c - what became of each line, per input file.
+ *
+ * Lines are appended to a spool file per kind and input file; their lengths stand in the resume point that is
+ * published together with the chunk, so after a crash the spool is cut back to exactly what the store
+ * holds. A file that has ended is uploaded and its spool removed. Files come one after the other, so only the
+ * last one is held open, however many end within one chunk.
+ *
+ * A line of input may be a byte, and its outcome has hundreds: how many lines and bytes are written is bounded by the
+ * input as it stands there, per kind, file and job (base/limits.h). Lines are written up to the first that does not
+ * fit, and from there on counted; a last line says how many. Kinds do not share a bound, so that what is written does
+ * not depend on where chunks were cut, nor on where a run was ended and taken up. */
+#include "import/import_private.h"
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "codec/hash.h"
+#include "codec/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define UPLOADS         8u /* at a time: each waits for the disk or the peer, not for a processor */
+#define SYNC_ONE_BY_ONE 8u /* files; with more in a chunk one sync of the file system costs less */
+
+/* The letter begins the names of its spools; the name is that of its lengths in the resume point. */
+static const struct {
+    char letter;
+    const char *folder, *name;
+} kinds[IMPORT_N_KINDS] = {
+    [IMPORT_SUCCESS] = { 's', "SUCCESS", "success" },
+    [IMPORT_FAILURE] = { 'f', "FAILURE", "failure" },
+    [IMPORT_WITH_ISSUES] = { 'w', "SUCCESS_WITH_SEARCH_VALIDATION_FAILURES", "withIssues" },
+};
+
+struct open_file { /* an input file that is not uploaded yet */
+    struct open_file *next;
+    size_t file;
+    bool ended;
+    int fd[IMPORT_N_KINDS]; /* -1: nothing was written */
+    uint64_t len[IMPORT_N_KINDS];
+    bool dirty[IMPORT_N_KINDS];
+    uint64_t failures;             /* lines written */
+    uint64_t left[IMPORT_N_KINDS]; /* lines that were not; */
+    uint64_t from[IMPORT_N_KINDS]; /* lineId of the first of them */
+};
+
+/* Of the whole job. */
+struct totals {
+    uint64_t bytes[IMPORT_N_KINDS], left[IMPORT_N_KINDS];
+    uint64_t failures, ends; /* lines of FAILURE; bytes of last lines */
+};
+
+struct import_outcome {
+    struct job_run *run;
+    struct sink *sink;
+    const struct import_files *files;
+    struct open_file *first, *last; /* in the input's order */
+    struct import_bounds bounds;
+    struct totals all;
+    unsigned n_ended; /* since the last sync */
+    bool sync_all;    /* files were closed without a sync of their own */
+};
+
+err_code import_outcome_open(struct job_run *r, struct sink *out, const struct import_files *files,
+                             struct import_outcome **o, struct err *e)
+{
+    (void)e;
+    struct import_outcome *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        abort();
+    x->run = r;
+    x->sink = out;
+    x->files = files;
+    x->bounds = r->import_bounds ? *r->import_bounds : import_bounds_default;
+    *o = x;
+    return ERR_OK;
+}
+
+static sv object_name(struct arena *a, const struct import_files *files, size_t file, int kind)
+{
+    return arena_fmt(a, "%s/%.*s", kinds[kind].folder, SV_FMT(files->items[file].out_name));
+}
+
+err_code import_outcome_names(struct import_files *files, const struct sink *out, struct arena *a,
+                              struct err *e)
+{
+    CLEANUP(arena_free) struct arena *scratch = arena_new(64u << 10);
+    for (size_t i = 0; i < files->n; i++) {
+        struct import_file *f = &files->items[i];
+        struct err why;
+        unsigned char digest[SHA256_LEN];
+        char hex[SHA256_HEX_LEN];
+        arena_reset(scratch);
+        if (sink_name_check(out, object_name(scratch, files, i, IMPORT_WITH_ISSUES), &why) ==
+            ERR_OK)
+            continue;
+        hash_sha256_of(f->key, digest);
+        hash_hex(digest, sizeof digest, hex);
+        f->out_name = arena_fmt(a, "long-key-%.*s.ndjson", (int)sizeof hex, hex);
+        if (f->out_name.ptr == NULL)
+            return arena_oom(a, e);
+    }
+    return ERR_OK;
+}
+
+static void close_fds(struct open_file *f)
+{
+    for (int k = 0; k < IMPORT_N_KINDS; k++) {
+        if (f->fd[k] >= 0)
+            close(f->fd[k]);
+        f->fd[k] = -1;
+    }
+}
+
+void import_outcome_close(struct import_outcome *o)
+{
+    if (o == NULL)
+        return;
+    for (struct open_file *f = o->first, *next; f; f = next) {
+        next = f->next;
+        close_fds(f);
+        free(f);
+    }
+    free(o);
+}
+
+static void spool_path(const struct import_outcome *o, size_t file, int kind, char out[PATH_MAX])
+{
+    (void)snprintf(out, PATH_MAX, "%s/%c%zu", o->run->spool_dir, kinds[kind].letter, file);
+}
+
+/* The last file, or a new one behind it: lines come in the input's order. */
+static struct open_file *find(struct import_outcome *o, size_t file)
+{
+    if (o->last && o->last->file == file)
+        return o->last;
+    struct open_file *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        abort();
+    f->file = file;
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        f->fd[k] = -1;
+    if (o->last)
+        o->last->next = f;
+    else
+        o->first = f;
+    o->last = f;
+    return f;
+}
+
+static err_code not_spooled(struct err *e)
+{
+    return ERR(e, err_from_errno(errno), "the import's outcome cannot be spooled");
+}
+
+/* Open at the length that counts. What stands behind it was written before a crash and not published. */
+static err_code open_spool(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    if (f->fd[kind] >= 0)
+        return ERR_OK;
+    spool_path(o, f->file, kind, path);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return not_spooled(e);
+    f->fd[kind] = fd;
+    if (fstat(fd, &st) != 0)
+        return not_spooled(e);
+    if ((uint64_t)st.st_size < f->len[kind])
+        return ERR(e, ERR_CORRUPT, "the import's spooled outcome is shorter than it was");
+    if (ftruncate(fd, (off_t)f->len[kind]) != 0 || lseek(fd, (off_t)f->len[kind], SEEK_SET) < 0)
+        return not_spooled(e);
+    return ERR_OK;
+}
+
+/* ---- bounds ---- */
+
+const struct import_bounds import_bounds_default = {
+    .file_failures = LIMIT_FAILURE_LINES_FILE,
+    .job_failures = LIMIT_FAILURE_LINES_JOB,
+    .file_bytes = LIMIT_OUTCOME_FILE_BYTES,
+    .job_bytes = LIMIT_OUTCOME_JOB_BYTES,
+    .ends_bytes = LIMIT_OUTCOME_ENDS_BYTES,
+    .ratio = LIMIT_OUTCOME_RATIO,
+    .job_unpacked = LIMIT_IMPORT_JOB_BYTES,
+};
+
+static uint64_t most_bytes(uint64_t base, unsigned ratio, uint64_t input_bytes)
+{
+    return input_bytes > (UINT64_MAX - base) / ratio ? UINT64_MAX : base + ratio * input_bytes;
+}
+
+/* May a line of so many bytes be written? */
+static bool fits(const struct import_outcome *o, const struct open_file *f, int kind, size_t bytes,
+                 uint64_t n_lines)
+{
+    const struct import_bounds *b = &o->bounds;
+    if (f->left[kind])
+        return false;
+    if (kind == IMPORT_FAILURE &&
+        (f->failures + n_lines > b->file_failures || o->all.failures + n_lines > b->job_failures))
+        return false;
+    return f->len[kind] + bytes <=
+               most_bytes(b->file_bytes, b->ratio, o->files->items[f->file].bytes) &&
+           o->all.bytes[kind] + bytes <= most_bytes(b->job_bytes, b->ratio, o->files->bytes);
+}
+
+static uint64_t count_lines(sv text)
+{
+    uint64_t n = 0;
+    for (const char *p = text.ptr, *end = p + text.len;
+         p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
+        n++;
+    return n;
+}
+
+/* The number in front of a line: {"lineId":7,... */
+static uint64_t line_id(sv line)
+{
+    sv digits = sv_tail(line, sizeof "{\"lineId\":" - 1);
+    uint64_t n = 0;
+    for (size_t i = 0; i < digits.len && digits.ptr[i] >= '0' && digits.ptr[i] <= '9'; i++)
+        n = n * 10 + (uint64_t)(digits.ptr[i] - '0');
+    return n;
+}
+
+/* How much of the lines is written; the others are counted. */
+static sv within_bounds(struct import_outcome *o, struct open_file *f, int kind, sv lines)
+{
+    uint64_t n = count_lines(lines);
+    size_t len = lines.len;
+    if (!fits(o, f, kind, len, n)) {
+        sv rest = lines;
+        for (len = n = 0; rest.len;) {
+            size_t line = sv_find(rest, '\n') + 1;
+            if (!fits(o, f, kind, len + line, n + 1))
+                break;
+            len += line;
+            n++;
+            rest = sv_tail(rest, line);
+        }
+        if (f->left[kind] == 0)
+            f->from[kind] = line_id(rest);
+        uint64_t left = count_lines(rest);
+        f->left[kind] += left;
+        o->all.left[kind] += left;
+    }
+    f->failures += kind == IMPORT_FAILURE ? n : 0;
+    o->all.failures += kind == IMPORT_FAILURE ? n : 0;
+    o->all.bytes[kind] += len;
+    return sv_head(lines, len);
+}
+
+static err_code write_lines(struct import_outcome *o, struct open_file *f, int kind, sv lines,
+                            struct err *e)
+{
+    if (lines.len == 0)
+        return ERR_OK;
+    TRY(open_spool(o, f, kind, e));
+    TRY(file_write_all(f->fd[kind], lines, e));
+    f->len[kind] += lines.len;
+    f->dirty[kind] = true;
+    return ERR_OK;
+}
+
+err_code import_outcome_add(struct import_outcome *o, size_t file, const sv lines[IMPORT_N_KINDS],
+                            struct err *e)
+{
+    struct open_file *f = find(o, file);
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        if (lines[k].len)
+            TRY(write_lines(o, f, k, within_bounds(o, f, k, lines[k]), e));
+    return ERR_OK;
+}
+
+/* The last line of a kind that has more than was written. Those of very many files are bounded too: then the manifest
+ * alone has the number. */
+static err_code write_end(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
+{
+    CLEANUP_BUF struct buf line = BUF_INIT(4096);
+    if (f->left[kind] == 0)
+        return ERR_OK;
+    TRY(import_line_more(&line, f->from[kind], f->left[kind], kind, e));
+    if (o->all.ends + line.len > o->bounds.ends_bytes)
+        return ERR_OK;
+    o->all.ends += line.len;
+    return write_lines(o, f, kind, buf_sv(&line), e);
+}
+
+void import_outcome_left(const struct import_outcome *o, uint64_t left[IMPORT_N_KINDS])
+{
+    memcpy(left, o->all.left, sizeof o->all.left);
+}
+
+static err_code sync_file(struct open_file *f, struct err *e)
+{
+    for (int k = 0; k < IMPORT_N_KINDS; k++) {
+        if (f->dirty[k] && fdatasync(f->fd[k]) != 0)
+            return not_spooled(e);
+        f->dirty[k] = false;
+    }
+    return ERR_OK;
+}
+
+err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e)
+{
+    struct open_file *f = find(o, file);
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        TRY(write_end(o, f, k, e));
+    f->ended = true;
+    if (++o->n_ended <= SYNC_ONE_BY_ONE)
+        TRY(sync_file(f, e));
+    else
+        o->sync_all = true;
+    close_fds(f);
+    return ERR_OK;
+}
+
+static err_code sync_folder(const struct import_outcome *o, bool all, struct err *e)
+{
+    if (!all)
+        return file_sync_dir(o->run->spool_dir, e); /* new files' names */
+    int fd = open(o->run->spool_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    err_code rc = fd < 0 || syncfs(fd) != 0 ? not_spooled(e) : ERR_OK;
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+err_code import_outcome_sync(struct import_outcome *o, struct err *e)
+{
+    if (o->last && !o->last->ended)
+        TRY(sync_file(o->last, e));
+    TRY(sync_folder(o, o->sync_all, e));
+    o->sync_all = false;
+    o->n_ended = 0;
+    return ERR_OK;
+}
+
+static void numbers(struct json_writer *w, const char *name, const uint64_t *n, size_t count)
+{
+    json_key(w, name);
+    json_arr(w);
+    for (size_t i = 0; i < count; i++)
+        json_u64(w, n[i]);
+    json_arr_end(w);
+}
+
+/* Absent: as they are, for a resume point of before there were any. */
+static err_code read_numbers(yyjson_val *list, uint64_t *n, size_t count, struct err *e)
+{
+    for (size_t i = 0; list && i < count; i++)
+        if (!sv_to_u64(json_number(yyjson_arr_get(list, i)), &n[i]))
+            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
+    return ERR_OK;
+}
+
+void import_outcome_write(const struct import_outcome *o, struct json_writer *w)
+{
+    json_obj(w);
+    numbers(w, "bytes", o->all.bytes, IMPORT_N_KINDS);
+    numbers(w, "left", o->all.left, IMPORT_N_KINDS);
+    numbers(w, "more", (const uint64_t[]){ o->all.failures, o->all.ends }, 2);
+    json_key(w, "files");
+    json_arr(w);
+    for (const struct open_file *f = o->first; f; f = f->next) {
+        json_obj(w);
+        json_kv_i64(w, "file", (int64_t)f->file);
+        for (int k = 0; k < IMPORT_N_KINDS; k++)
+            json_kv_i64(w, kinds[k].name, (int64_t)f->len[k]);
+        json_kv_bool(w, "ended", f->ended);
+        if (!f->ended) {
+            json_kv_i64(w, "failures", (int64_t)f->failures);
+            numbers(w, "left", f->left, IMPORT_N_KINDS);
+            numbers(w, "from", f->from, IMPORT_N_KINDS);
+        }
+        json_obj_end(w);
+    }
+    json_arr_end(w);
+    json_obj_end(w);
+}
+
+static err_code restore_file(struct import_outcome *o, yyjson_val *v, struct err *e)
+{
+    uint64_t file;
+    if (!sv_to_u64(json_number(json_get(v, "file")), &file) || file >= o->files->n)
+        return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
+    struct open_file *f = find(o, file);
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        if (!sv_to_u64(json_number(json_get(v, kinds[k].name)), &f->len[k]))
+            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
+    f->ended = yyjson_is_true(json_get(v, "ended"));
+    yyjson_val *failures = json_get(v, "failures");
+    if (failures && !sv_to_u64(json_number(failures), &f->failures))
+        return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
+    TRY(read_numbers(json_get(v, "left"), f->left, IMPORT_N_KINDS, e));
+    TRY(read_numbers(json_get(v, "from"), f->from, IMPORT_N_KINDS, e));
+    for (int k = 0; k < IMPORT_N_KINDS; k++)
+        if (f->len[k] && !f->ended)
+            TRY(open_spool(o, f, k, e));
+    return ERR_OK;
+}
+
+err_code import_outcome_restore(struct import_outcome *o, struct yyjson_val *state, struct err *e)
+{
+    uint64_t more[2] = { 0, 0 };
+    /* before outcomes were bounded it was the list alone */
+    yyjson_val *v, *files = yyjson_is_arr(state) ? state : json_get(state, "files");
+    yyjson_arr_iter it = yyjson_arr_iter_with(files);
+    TRY(read_numbers(json_get(state, "bytes"), o->all.bytes, IMPORT_N_KINDS, e));
+    TRY(read_numbers(json_get(state, "left"), o->all.left, IMPORT_N_KINDS, e));
+    TRY(read_numbers(json_get(state, "more"), more, 2, e));
+    o->all.failures = more[0];
+    o->all.ends = more[1];
+    while ((v = yyjson_arr_iter_next(&it)) != NULL)
+        TRY(restore_file(o, v, e));
+    return ERR_OK;
+}
+
+static err_code upload_one(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
+{
+    char path[PATH_MAX];
+    spool_path(o, f->file, kind, path);
+    if (f->len[kind] == 0)
+        return ERR_OK;
+    if (f->fd[kind] < 0 && access(path, F_OK) != 0)
+        return ERR_OK;              /* uploaded before a crash, and its spool removed */
+    TRY(open_spool(o, f, kind, e)); /* after a restart: cut to the length that counts */
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    sv name = object_name(a, o->files, f->file, kind);
+    TRY(sink_put_path(o->sink, name, SV_LIT("application/fhir+ndjson"), path, NULL, e));
+    (void)unlink(path); /* the folder goes with the job anyway */
+    return ERR_OK;
+}
+
+struct uploads { /* of the files that have ended */
+    struct import_outcome *o;
+    pthread_mutex_t lock;
+    struct open_file *next; /* that nobody has looked at */
+    err_code rc;            /* the first failure */
+    struct err e;
+};
+
+static struct open_file *take_ended(struct uploads *u)
+{
+    struct open_file *f = NULL;
+    pthread_mutex_lock(&u->lock);
+    if (u->rc == ERR_OK) {
+        for (f = u->next; f && !f->ended;)
+            f = f->next;
+        u->next = f ? f->next : NULL;
+    }
+    pthread_mutex_unlock(&u->lock);
+    return f;
+}
+
+static void *upload_some(void *arg)
+{
+    struct uploads *u = arg;
+    struct open_file *f;
+    while ((f = take_ended(u)) != NULL) {
+        struct err e;
+        err_code rc = ERR_OK;
+        for (int k = 0; k < IMPORT_N_KINDS && rc == ERR_OK; k++)
+            rc = upload_one(u->o, f, k, &e);
+        close_fds(f);
+        if (rc == ERR_OK)
+            continue;
+        pthread_mutex_lock(&u->lock);
+        if (u->rc == ERR_OK) {
+            u->rc = rc;
+            u->e = e;
+        }
+        pthread_mutex_unlock(&u->lock);
+    }
+    return NULL;
+}
+
+err_code import_outcome_upload(struct import_outcome *o, struct err *e)
+{
+    struct uploads u = { .o = o, .next = o->first };
+    pthread_t threads[UPLOADS - 1];
+    size_t n = 0, n_ended = 0;
+    for (const struct open_file *f = o->first; f; f = f->next)
+        n_ended += f->ended;
+    if (n_ended == 0)
+        return ERR_OK;
+    pthread_mutex_init(&u.lock, NULL);
+    while (n + 1 < n_ended && n < UPLOADS - 1 &&
+           pthread_create(&threads[n], NULL, upload_some, &u) == 0)
+        n++;
+    (void)upload_some(&u);
+    while (n)
+        pthread_join(threads[--n], NULL);
+    pthread_mutex_destroy(&u.lock);
+    if (u.rc != ERR_OK) {
+        *e = u.e;
+        return u.rc;
+    }
+    for (struct open_file **p = &o->first; *p;) {
+        struct open_file *f = *p;
+        if (f->ended) {
+            *p = f->next;
+            free(f);
+        } else {
+            p = &f->next;
+        }
+    }
+    o->last = o->first; /* at most the one that has not ended is left */
+    return ERR_OK;
+}

@@ -1,0 +1,527 @@
+/* test_export.c - the engine and its exports: what comes out is what the store held at the job's instant,
+ * whoever writes meanwhile and however often the engine is stopped. */
+#include "job/fixture.h"
+
+#include "codec/hash.h"
+#include "codec/instant.h"
+#include "codec/json.h"
+#include "export/export_private.h"
+
+enum { N_PATIENTS = 1500, N_GROUPS = 300 };
+#define FOLDER_START "0123456789abcdef0123456789abcdef-FHIR_EXPORT-"
+
+/* ---- a store and what it holds ---- */
+
+static fhir_type type_of(const char *name)
+{
+    return fhir_type_find(sv_from(name));
+}
+
+/* 2000 characters that do not compress away: a range is no smaller than a block on disk. */
+static const char *pad(int i)
+{
+    static char text[2001];
+    uint64_t x = (uint64_t)i + 1;
+    for (int k = 0; k < 2000; k++) {
+        x = x * 6364136223846793005ull + 1442695040888963407ull;
+        text[k] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-"[x >> 58];
+    }
+    return text;
+}
+
+/* One commit: ids <letter>0000 ... with a step; member x says which writing it was. */
+static void write_some(struct store *st, const char *type, int n, int step, store_method method,
+                       const char *x)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(16 << 20);
+    CLEANUP(fhir_reader_free) struct fhir_reader *r = fhir_reader_new(1 << 20);
+    CLEANUP_BUF struct buf b = BUF_INIT(16 << 20);
+    struct store_write *w = arena_calloc(a, (size_t)n, sizeof *w);
+    struct store_commit c;
+    size_t k = 0;
+    OK(buf_reserve(&b, 8 << 20, e));
+    for (int i = 0; i < n; i += step, k++) {
+        struct fhir_envelope env;
+        sv text = arena_fmt(a, "{\"resourceType\":\"%s\",\"id\":\"r%05d\",\"x\":\"%s%s\"}", type, i,
+                            x, pad(i));
+        OK(fhir_envelope_read(r, text, SV_NONE, &b, &env, e));
+        w[k] = (struct store_write){
+            .type = env.type, .id = env.id, .method = method, .body = env.body
+        };
+    }
+    OK(store_commit(st, w, k, &c, e));
+}
+
+static void fill(struct store *st)
+{
+    write_some(st, "Patient", N_PATIENTS, 1, STORE_METHOD_CREATE, "first");
+    write_some(st, "Group", N_GROUPS, 1, STORE_METHOD_CREATE, "first");
+    write_some(st, "Patient", N_PATIENTS, 3, STORE_METHOD_UPDATE, "second");
+    write_some(st, "Patient", N_PATIENTS, 5, STORE_METHOD_DELETE, "");
+}
+
+/* What fill() leaves, without instants, by type and id. */
+static void add_expected(struct buf *out)
+{
+    for (int i = 0; i < N_GROUPS; i++)
+        OK(buf_add_fmt(out, e,
+                       "{\"resourceType\":\"Group\",\"id\":\"r%05d\",\"meta\":{\"versionId\":\"1\","
+                       "\"lastUpdated\":\"\"},\"x\":\"first%s\"}\n",
+                       i, pad(i)));
+    for (int i = 0; i < N_PATIENTS; i++)
+        if (i % 5)
+            OK(buf_add_fmt(out, e,
+                           "{\"resourceType\":\"Patient\",\"id\":\"r%05d\",\"meta\":{\"versionId\":"
+                           "\"%d\",\"lastUpdated\":\"\"},\"x\":\"%s%s\"}\n",
+                           i, i % 3 ? 1 : 2, i % 3 ? "first" : "second", pad(i)));
+}
+
+/* ---- reading an export ---- */
+
+static int by_text(const void *a, const void *b)
+{
+    return sv_cmp(*(const sv *)a, *(const sv *)b);
+}
+
+/* The lines of text in byte order with the instants taken out; each of them at most `latest`. */
+static void add_sorted(sv text, sv latest, struct buf *out)
+{
+    sv rest = text, line, mark = SV_LIT("\"lastUpdated\":\"");
+    size_t n = 0, cap = 0;
+    for (size_t i = 0; i < text.len; i++)
+        cap += text.ptr[i] == '\n';
+    sv *lines = calloc(cap + 1, sizeof *lines);
+    for (; n < cap && sv_cut(&rest, '\n', &line); n++)
+        lines[n] = line;
+    qsort(lines, n, sizeof *lines, by_text);
+    for (size_t i = 0; i < n; i++) {
+        const char *at = memmem(lines[i].ptr, lines[i].len, mark.ptr, mark.len);
+        assert_non_null(at);
+        size_t before = (size_t)(at - lines[i].ptr) + mark.len;
+        sv instant = sv_head(sv_tail(lines[i], before), INSTANT_LEN);
+        assert_true(sv_cmp(instant, latest) <= 0);
+        OK(buf_add(out, sv_head(lines[i], before), e));
+        OK(buf_add(out, sv_tail(lines[i], before + INSTANT_LEN), e));
+        OK(buf_add_char(out, '\n', e));
+    }
+    free(lines);
+}
+
+static size_t count_lines(sv text)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < text.len; i++)
+        n += text.ptr[i] == '\n';
+    return n;
+}
+
+static uint64_t number(yyjson_val *obj, const char *name)
+{
+    uint64_t n = UINT64_MAX;
+    assert_true(sv_to_u64(json_number(json_get(obj, name)), &n));
+    return n;
+}
+
+/* Every file is in the manifest with its count, bytes and digest, and nothing else is there; the lines are
+ * the expected ones. */
+static void check_export(const struct fx *f, const struct job *j, sv expected)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    CLEANUP_BUF struct buf manifest = BUF_INIT(16 << 20), text = BUF_INIT(64 << 20),
+                           sorted = BUF_INIT(64 << 20), tree = BUF_INIT(64 << 20);
+    char path[1024];
+    yyjson_doc *doc;
+    yyjson_val *v;
+    assert_int_equal(j->status, JOB_COMPLETED);
+    sv place = sv_tail(j->job_folder_uri, 5);
+    (void)snprintf(path, sizeof path, "%s/objects/%.*smanifest.json", f->root, SV_FMT(place));
+    OK(file_read(path, &manifest, e));
+    OK(json_read(a, buf_sv(&manifest), 8, &doc, e));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "output"));
+    size_t n_files = 0;
+    while ((v = yyjson_arr_iter_next(&it)) != NULL) {
+        CLEANUP_BUF struct buf one = BUF_INIT(64 << 20);
+        unsigned char d[SHA256_LEN];
+        char hex[SHA256_HEX_LEN];
+        sv url = json_string(json_get(v, "url")), type = json_string(json_get(v, "type"));
+        assert_true(sv_starts(url, j->job_folder_uri));
+        sv name = sv_tail(url, j->job_folder_uri.len);
+        sv start = arena_fmt(a, "%.*s/%.*s-", SV_FMT(type), SV_FMT(type));
+        assert_true(sv_starts(name, start) && sv_ends(name, SV_LIT(".ndjson")));
+        (void)snprintf(path, sizeof path, "%s/objects/%.*s", f->root, SV_FMT(sv_tail(url, 5)));
+        OK(file_read(path, &one, e));
+        assert_int_equal(number(v, "bytes"), one.len);
+        assert_int_equal(number(v, "count"), count_lines(buf_sv(&one)));
+        hash_sha256_of(buf_sv(&one), d);
+        hash_hex(d, sizeof d, hex);
+        assert_sv(json_string(json_get(v, "sha256")), sv_make(hex, sizeof hex));
+        OK(buf_add(&text, buf_sv(&one), e));
+        n_files++;
+    }
+    sv instant = json_string(json_get(root, "transactionTime"));
+    assert_int_equal(instant.len, INSTANT_LEN);
+    add_sorted(buf_sv(&text), instant, &sorted);
+    fx_same(buf_sv(&sorted), expected);
+    size_t n = count_lines(expected);
+    assert_int_equal(number(root, "count"), n);
+    assert_int_equal(number(root, "bytes"), text.len);
+    assert_int_equal(j->progress.resources_exported, n);
+    assert_int_equal(j->progress.bytes_exported, text.len);
+    assert_int_equal(j->progress.objects_exported, n_files);
+    assert_int_equal(j->progress.ranges_done, j->progress.ranges_total);
+    char folder[256];
+    (void)snprintf(folder, sizeof folder, "%.*s", SV_FMT(place));
+    fx_tree(f, folder, &tree);
+    OK(buf_add_char(&tree, 0, e));
+    size_t n_there = 0;
+    for (const char *p = tree.ptr; p && (p = strstr(p, "== ")) != NULL; p++)
+        n_there++;
+    assert_int_equal(n_there, n_files + 1);
+}
+
+static struct job submit(struct fx *f, struct arena *a)
+{
+    struct job j;
+    struct job_request q = fx_request(JOB_EXPORT, "", "s3://out/p/");
+    OK(job_submit(f->engine, &q, a, &j, e));
+    return j;
+}
+
+/* ---- tests ---- */
+
+TEST(export, an_export_holds_what_the_store_held)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    CLEANUP_BUF struct buf want = BUF_INIT(64 << 20);
+    struct store *st = fx_store(&f);
+    fill(st);
+    add_expected(&want);
+    size_t sizes[] = { 1, 9000, 64 << 20 }; /* one line an object; some; one object a type */
+    for (size_t i = 0; i < 3; i++) {
+        fx_engine(&f, 2, sizes[i], 0);
+        struct job j = submit(&f, a);
+        assert_int_equal(j.status, JOB_SUBMITTED);
+        assert_int_equal(j.id.len, 32);
+        j = fx_wait(&f, JOB_EXPORT, j.id, a);
+        check_export(&f, &j, buf_sv(&want));
+        assert_int_equal(j.progress.objects_exported == 2, sizes[i] > 1 << 20);
+        assert_true(j.start_ms >= j.submit_ms && j.end_ms >= j.start_ms);
+        fx_engine_stop(&f);
+    }
+    store_registry_release(f.stores, st);
+    fx_close(&f);
+}
+
+TEST(export, an_empty_store_gives_a_manifest_alone)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    struct store *st = fx_store(&f);
+    fx_engine(&f, 1, 0, 0);
+    struct job j = submit(&f, a);
+    j = fx_wait(&f, JOB_EXPORT, j.id, a);
+    check_export(&f, &j, SV_NONE);
+    store_registry_release(f.stores, st);
+    fx_close(&f);
+}
+
+static struct job wait_for_ranges(struct fx *f, sv id, uint64_t n, struct arena *a)
+{
+    struct job j;
+    for (;;) {
+        arena_mark m = arena_mark_get(a);
+        OK(job_get(f->engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
+        if (job_status_is_final(j.status) || (j.as_of_t && j.progress.ranges_done >= n))
+            return j;
+        arena_rewind(a, m);
+        fx_nap();
+    }
+}
+
+TEST(export, stopped_again_and_again_beside_a_writer_it_holds_its_instant)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    CLEANUP_BUF struct buf want = BUF_INIT(64 << 20);
+    struct store *st = fx_store(&f);
+    fill(st);
+    add_expected(&want);
+    fx_engine(&f, 2, 500, 0);
+    struct job j = submit(&f, a);
+    uint64_t t = 0;
+    int stops = 0;
+    for (;;) {
+        j = wait_for_ranges(&f, j.id, j.progress.ranges_done + 2, a);
+        if (job_status_is_final(j.status))
+            break;
+        assert_true(t == 0 || j.as_of_t == t); /* fixed once */
+        t = j.as_of_t;
+        fx_engine_stop(&f);
+        stops++;
+        write_some(st, "Patient", N_PATIENTS, 2, STORE_METHOD_UPDATE, "later");
+        write_some(st, "Group", N_GROUPS + 50, 1, STORE_METHOD_UPDATE, "later");
+        write_some(st, "Condition", 10, 1, STORE_METHOD_UPDATE, "a new type");
+        fx_engine(&f, 2, 500, 0);
+    }
+    assert_true(stops >= 2);
+    check_export(&f, &j, buf_sv(&want));
+    store_registry_release(f.stores, st);
+    fx_close(&f);
+}
+
+TEST(export, an_object_that_vanished_is_not_passed_over)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    struct store *st = fx_store(&f);
+    fill(st);
+    fx_engine(&f, 1, 500, 0);
+    struct job j = submit(&f, a);
+    j = wait_for_ranges(&f, j.id, 3, a);
+    assert_false(job_status_is_final(j.status));
+    fx_engine_stop(&f);
+    char cmd[512];
+    /* the oldest: its range is in for good */
+    (void)snprintf(cmd, sizeof cmd,
+                   "rm \"$(find %s/objects/out -name '*.ndjson' -printf '%%T@ %%p\\n' | sort -n | "
+                   "head -n 1 | cut -d ' ' -f 2)\"",
+                   f.root);
+    assert_int_equal(system(cmd), 0);
+    fx_engine(&f, 1, 500, 0);
+    j = fx_wait(&f, JOB_EXPORT, j.id, a);
+    assert_int_equal(j.status, JOB_FAILED);
+    assert_sv(j.message, SV_LIT("an exported object was removed before the job ended start a new "
+                                "job"));
+    assert_true(j.end_ms > 0);
+    CLEANUP_BUF struct buf tree = BUF_INIT(64 << 20);
+    fx_tree(&f, "out", &tree);
+    OK(buf_add_char(&tree, 0, e));
+    assert_null(strstr(tree.ptr, "manifest.json"));
+    store_registry_release(f.stores, st);
+    fx_close(&f);
+}
+
+TEST(export, a_cancelled_export_leaves_nothing_behind)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    struct store *st = fx_store(&f);
+    fill(st);
+    fx_engine(&f, 1, 200, 0);
+    struct job first = submit(&f, a), second = submit(&f, a);
+    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, second.id, e)); /* waits behind the first */
+    second = fx_wait(&f, JOB_EXPORT, second.id, a);
+    assert_int_equal(second.status, JOB_CANCEL_COMPLETED);
+    first = wait_for_ranges(&f, first.id, 2, a);
+    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, first.id, e));
+    first = fx_wait(&f, JOB_EXPORT, first.id, a);
+    assert_int_equal(first.status, JOB_CANCEL_COMPLETED);
+    assert_true(first.end_ms > 0);
+    CLEANUP_BUF struct buf tree = BUF_INIT(64 << 20);
+    fx_tree(&f, "out", &tree);
+    assert_sv(buf_sv(&tree), SV_NONE);
+    FAILS(ERR_CONFLICT, job_cancel(f.engine, JOB_EXPORT, FX_STORE, first.id, e));
+    FAILS(ERR_NOT_FOUND, job_cancel(f.engine, JOB_EXPORT, FX_STORE, SV_LIT("none"), e));
+    store_registry_release(f.stores, st);
+    fx_close(&f);
+}
+
+/* Promptness as an order of events: once the cancel is answered, each lane writes the block at hand and no other. */
+TEST(export, behind_a_cancel_no_block_is_begun)
+{
+    enum { RESOURCES = 300, EACH = 100000 };
+    static struct store_write w[RESOURCES];
+    struct fx f;
+    fx_open(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    CLEANUP_BUF struct buf text = BUF_INIT(EACH * 2);
+    struct store *st = fx_store(&f);
+    struct store_commit c;
+    OK(buf_add_fmt(&text, e, "{\"resourceType\":\"Patient\",\"x\":\"%0*d\"}", EACH, 0));
+    for (size_t i = 0; i < RESOURCES; i++)
+        w[i] = (struct store_write){ .type = fhir_type_find(SV_LIT("Patient")),
+                                     .id = arena_fmt(a, "p%03zu", i),
+                                     .method = STORE_METHOD_CREATE,
+                                     .body = { buf_sv(&text), (uint32_t)text.len - 1,
+                                               FHIR_HOLE_NO_META } };
+    OK(store_commit(st, w, RESOURCES, &c, e));
+    fx_engine(&f, 1, (size_t)RESOURCES * EACH * 2, 0); /* one range */
+    struct job j = submit(&f, a);
+    sv id = j.id;
+    do {
+        arena_mark m = arena_mark_get(a);
+        OK(job_get(f.engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
+        arena_rewind(a, m);
+    } while (j.progress.bytes_exported == 0 && !job_status_is_final(j.status));
+    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, id, e));
+    OK(job_get(f.engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
+    uint64_t at = j.progress.bytes_exported, most = at;
+    while (!job_status_is_final(j.status)) {
+        arena_mark m = arena_mark_get(a);
+        OK(job_get(f.engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
+        most = j.progress.bytes_exported > most ? j.progress.bytes_exported : most;
+        if (!job_status_is_final(j.status))
+            arena_rewind(a, m);
+    }
+    assert_int_equal(j.status, JOB_CANCEL_COMPLETED);
+    assert_true(most - at <= EXPORT_LANES * 2 * (SINK_WRITE_UNIT + EACH));
+    store_registry_release(f.stores, st);
+    fx_close(&f);
+}
+
+TEST(export, a_cancel_at_any_moment_ends_the_job_for_good)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    struct store *st = fx_store(&f);
+    fill(st);
+    fx_engine(&f, 1, 4000, 0);
+    for (int i = 0; i < 40; i++) {
+        struct err err;
+        struct job j = submit(&f, a);
+        nanosleep(&(struct timespec){ .tv_nsec = i * 400000 }, NULL);
+        err_code rc = job_cancel(f.engine, JOB_EXPORT, FX_STORE, j.id, &err);
+        j = fx_wait(&f, JOB_EXPORT, j.id, a);
+        if (rc == ERR_OK) /* CANCEL_FAILED: it had written its manifest by then */
+            assert_true(j.status == JOB_CANCEL_COMPLETED || j.status == JOB_CANCEL_FAILED);
+        else
+            assert_true(rc == ERR_CONFLICT && j.status == JOB_COMPLETED);
+    }
+    store_registry_release(f.stores, st);
+    fx_close(&f);
+}
+
+TEST(engine, a_token_gives_the_first_job_and_a_full_queue_refuses)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    struct store *st = fx_store(&f);
+    fill(st);
+    fx_engine(&f, 1, 1, 0); /* an object a line: slow enough that two wait */
+    struct job_request q = fx_request(JOB_EXPORT, "", "s3://out/p");
+    struct job first, again, other;
+    q.client_token = SV_LIT("token");
+    OK(job_submit(f.engine, &q, a, &first, e));
+    OK(job_submit(f.engine, &q, a, &again, e));
+    assert_sv(again.id, first.id);
+    q.output_uri = SV_LIT("s3://out/q");
+    FAILS(ERR_INVALID, job_submit(f.engine, &q, a, &other, e));
+    q.client_token = SV_NONE;
+    OK(job_submit(f.engine, &q, a, &again, e));
+    OK(job_get(f.engine, JOB_EXPORT, FX_STORE, again.id, a, &other, e));
+    assert_int_equal(other.status, JOB_QUEUED);
+    OK(job_submit(f.engine, &q, a, &other, e));
+    FAILS(ERR_THROTTLED, job_submit(f.engine, &q, a, &other, e)); /* one runs, two wait */
+    OK(job_datastore_drop(f.engine, FX_STORE, e));
+    first = fx_wait(&f, JOB_EXPORT, first.id, a);
+    assert_int_equal(first.status, JOB_FAILED);
+    assert_sv(first.message, SV_LIT("The data store was deleted"));
+    again = fx_wait(&f, JOB_EXPORT, again.id, a);
+    assert_int_equal(again.status, JOB_FAILED);
+    store_registry_release(f.stores, st);
+    fx_close(&f);
+}
+
+TEST(engine, what_cannot_work_is_refused_and_no_job_exists)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    struct store *st = fx_store(&f);
+    fx_engine(&f, 1, 0, 0);
+    struct job j, *jobs;
+    struct job_request q = fx_request(JOB_IMPORT, "s3://input/none/", "s3://out/p");
+    size_t n;
+    sv next;
+    FAILS(ERR_NOT_FOUND, job_submit(f.engine, &q, a, &j, e)); /* no such bucket */
+    fx_put(&f, "input/other/x.ndjson", SV_LIT("{}"));
+    FAILS(ERR_NOT_FOUND, job_submit(f.engine, &q, a, &j, e)); /* nothing there */
+    q = fx_request(JOB_EXPORT, "", "s3://out/../up");
+    FAILS(ERR_INVALID, job_submit(f.engine, &q, a, &j, e));
+    struct job_filter all = { .datastore_id = FX_STORE };
+    OK(job_list(f.engine, JOB_IMPORT, &all, SV_NONE, 10, a, &jobs, &n, &next, e));
+    assert_int_equal(n, 0);
+    OK(job_list(f.engine, JOB_EXPORT, &all, SV_NONE, 10, a, &jobs, &n, &next, e));
+    assert_int_equal(n, 0);
+    store_registry_release(f.stores, st);
+    fx_close(&f);
+}
+
+TEST(engine, an_import_stopped_in_the_middle_is_taken_up_and_leaves_no_scratch)
+{
+    struct fx f;
+    fx_open(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    CLEANUP_BUF struct buf want = BUF_INIT(64 << 20), got = BUF_INIT(64 << 20);
+    struct store *st = fx_store(&f);
+    for (int i = 0; i < 2000; i += 10) {
+        CLEANUP_BUF struct buf text = BUF_INIT(1 << 20);
+        char name[64];
+        for (int k = i; k < i + 10; k++) {
+            OK(buf_add_fmt(
+                &text, e,
+                "{\"resourceType\":\"Patient\",\"id\":\"r%05d\",\"multipleBirthInteger\":%d}\n", k,
+                k));
+            OK(buf_add_fmt(
+                &want, e,
+                "Patient/r%05d 1 "
+                "{\"resourceType\":\"Patient\",\"id\":\"r%05d\",\"multipleBirthInteger\":%d}\n",
+                k, k, k));
+        }
+        (void)snprintf(name, sizeof name, "input/p/%05d.ndjson", i);
+        fx_put(&f, name, buf_sv(&text));
+    }
+    struct job_request q = fx_request(JOB_IMPORT, "s3://input/p/", "s3://out/p");
+    struct job j;
+    int stops = 0;
+    fx_engine(&f, 2, 0, 600);
+    OK(job_submit(f.engine, &q, a, &j, e));
+    sv id = j.id;
+    for (uint64_t seen = 0;; fx_nap()) {
+        arena_mark m = arena_mark_get(a);
+        OK(job_get(f.engine, JOB_IMPORT, FX_STORE, id, a, &j, e));
+        if (job_status_is_final(j.status))
+            break;
+        arena_rewind(a, m);
+        assert_true(j.progress.resources_imported <= 2000);
+        if (stops < 6 && j.progress.resources_imported > seen) {
+            seen = j.progress.resources_imported + 100;
+            fx_engine_stop(&f);
+            fx_engine(&f, 2, 0, 600);
+            stops++;
+        }
+    }
+    assert_true(stops >= 2);
+    assert_int_equal(j.status, JOB_COMPLETED);
+    assert_int_equal(j.progress.resources_imported, 2000);
+    assert_int_equal(j.progress.files_imported, 200);
+    fx_dump(st, true, &got);
+    fx_same(buf_sv(&got), buf_sv(&want));
+    fx_engine_stop(&f); /* waits for the run's own cleaning up */
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/%.*s", f.spool, SV_FMT(j.id));
+    assert_int_not_equal(access(path, F_OK), 0);
+    FAILS(ERR_NOT_FOUND, store_note_get(st, arena_fmt(a, "import/%.*s", SV_FMT(j.id)), &got, e));
+    store_registry_release(f.stores, st);
+    fx_close(&f);
+}
+
+TEST_MAIN(T(export, an_export_holds_what_the_store_held),
+          T(export, an_empty_store_gives_a_manifest_alone),
+          T(export, stopped_again_and_again_beside_a_writer_it_holds_its_instant),
+          T(export, an_object_that_vanished_is_not_passed_over),
+          T(export, a_cancelled_export_leaves_nothing_behind),
+          T(export, behind_a_cancel_no_block_is_begun),
+          T(export, a_cancel_at_any_moment_ends_the_job_for_good),
+          T(engine, a_token_gives_the_first_job_and_a_full_queue_refuses),
+          T(engine, what_cannot_work_is_refused_and_no_job_exists),
+          T(engine, an_import_stopped_in_the_middle_is_taken_up_and_leaves_no_scratch))
