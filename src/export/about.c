@@ -26,7 +26,7 @@ typedef enum {
 typedef enum { TARGET_UNREAD, TARGET_MOVED, TARGET_STAYED } target_state;
 
 struct about {
-    struct export *x;
+    struct export_job *x;
     fhir_type provenance;
     const struct search_param *param;
     bool by_level;  /* nothing but its level decides whether Provenance is meant */
@@ -205,7 +205,7 @@ static err_code look_at_type(struct about *b, struct err *e)
 
 static err_code look_at_all(struct about *b, struct err *e)
 {
-    struct export *x = b->x;
+    struct export_job *x = b->x;
     bool any;
     TRY(export_has_any(x->run->store, b->provenance, x->since_t, &any, e));
     for (unsigned t = 1; t <= fhir_n_types() && any; t++) {
@@ -223,7 +223,8 @@ static bool reads(const struct export_view *view, fhir_type type)
     return view->filter && export_filter_reads(view->filter, type);
 }
 
-err_code export_about_gather(struct export *x, fhir_type provenance, struct buf *out, struct err *e)
+err_code export_about_gather(struct export_job *x, fhir_type provenance, struct buf *out,
+                             struct err *e)
 {
     struct about *b = calloc(1, sizeof *b);
     if (b == NULL)

@@ -25,7 +25,7 @@
 /* ---- owners ---- */
 
 struct export_owners {
-    struct export *x;
+    struct export_job *x;
     struct arena *a;
     char best[FHIR_ID_MAX]; /* of the resource at hand */
     size_t best_len;
@@ -38,7 +38,7 @@ struct export_owners {
     } known[KNOWN];
 };
 
-struct export_owners *export_owners_new(struct export *x)
+struct export_owners *export_owners_new(struct export_job *x)
 {
     struct export_owners *o = calloc(1, sizeof *o);
     if (o == NULL)
@@ -131,7 +131,7 @@ err_code export_owners_find(struct export_owners *o, const struct search_subject
     return ERR_OK;
 }
 
-err_code export_members_there(struct export *x, bool *out, struct err *e)
+err_code export_members_there(struct export_job *x, bool *out, struct err *e)
 {
     struct export_owners *o = export_owners_new(x);
     const struct export_members *m = &x->now.members;
@@ -222,8 +222,8 @@ static bool in_range(const struct store_range *r, sv id)
 }
 
 /* The members of a range; of all Patients, those that are there. Owned by the arena. */
-static err_code members_of(struct export *x, const struct store_range *r, struct arena *a, sv **out,
-                           size_t *n_out, struct err *e)
+static err_code members_of(struct export_job *x, const struct store_range *r, struct arena *a,
+                           sv **out, size_t *n_out, struct err *e)
 {
     CLEANUP_BUF struct buf ids = BUF_INIT(ROWS_MAX);
     const struct export_members *m = &x->now.members;
@@ -253,7 +253,7 @@ static err_code members_of(struct export *x, const struct store_range *r, struct
     return ERR_OK;
 }
 
-static bool wanted(const struct export *x, fhir_type type)
+static bool wanted(const struct export_job *x, fhir_type type)
 {
     if (!x->present[type])
         return false;
@@ -265,7 +265,7 @@ static bool wanted(const struct export *x, fhir_type type)
 }
 
 /* One that the index proposes: read, judged, its owner found. */
-static err_code judge(struct export *x, const struct store_range *r, struct export_owners *o,
+static err_code judge(struct export_job *x, const struct store_range *r, struct export_owners *o,
                       fhir_type type, sv id, struct arena *a, struct buf *rows, struct err *e)
 {
     struct search_subject s;
@@ -282,9 +282,9 @@ static err_code judge(struct export *x, const struct store_range *r, struct expo
     return of.len && in_range(r, of) ? add_row(rows, of, type, id, e) : ERR_OK;
 }
 
-static err_code gather_type(struct export *x, const struct store_range *r, struct export_owners *o,
-                            fhir_type type, const sv *members, size_t n, struct buf *rows,
-                            struct err *e)
+static err_code gather_type(struct export_job *x, const struct store_range *r,
+                            struct export_owners *o, fhir_type type, const sv *members, size_t n,
+                            struct buf *rows, struct err *e)
 {
     CLEANUP_BUF struct buf ids = BUF_INIT(IDS_OF_ONE_MAX);
     CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
@@ -300,7 +300,7 @@ static err_code gather_type(struct export *x, const struct store_range *r, struc
 }
 
 /* What a range of another kind would give, were it not for the blocks. */
-static err_code gather_changed(struct export *x, const struct store_range *r,
+static err_code gather_changed(struct export_job *x, const struct store_range *r,
                                struct export_owners *o, const struct export_item *item,
                                struct buf *rows, struct err *e)
 {
@@ -329,7 +329,7 @@ static err_code gather_changed(struct export *x, const struct store_range *r,
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
-err_code export_blocks_gather(struct export *x, const struct export_item *item,
+err_code export_blocks_gather(struct export_job *x, const struct export_item *item,
                               struct export_owners *o, struct buf *rows, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(ROWS_MAX);
@@ -352,7 +352,7 @@ err_code export_blocks_gather(struct export *x, const struct export_item *item,
 /* ---- cutting ---- */
 
 /* How many Patients make a range. */
-static err_code size_of_range(struct export *x, size_t target_bytes, size_t *out, struct err *e)
+static err_code size_of_range(struct export_job *x, size_t target_bytes, size_t *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     struct export_members some = x->now.members;
@@ -404,7 +404,7 @@ static err_code cut_before(struct cutting *c, sv id, struct err *e)
     return ERR_OK;
 }
 
-err_code export_blocks_cut(struct export *x, size_t target_bytes, size_t n_others,
+err_code export_blocks_cut(struct export_job *x, size_t target_bytes, size_t n_others,
                            export_range_fn each, void *ctx, struct err *e)
 {
     const struct export_members *m = &x->now.members;

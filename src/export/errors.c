@@ -13,7 +13,7 @@ static err_code write_note(sv note, struct buf *out, struct err *e)
     return buf_add_char(out, '\n', e);
 }
 
-err_code export_errors_write(struct export *x, struct arena *a, struct export_object *out,
+err_code export_errors_write(struct export_job *x, struct arena *a, struct export_object *out,
                              bool *there, struct err *e)
 {
     CLEANUP_BUF struct buf lines = BUF_INIT(ERRORS_MAX);

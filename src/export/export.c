@@ -10,7 +10,7 @@
 #include "codec/json.h"
 
 struct done_ctx {
-    struct export *x;
+    struct export_job *x;
     err_code rc;
 };
 
@@ -53,7 +53,7 @@ static bool each_done(void *ctx, sv key, sv value)
 }
 
 /* T as it was written down, by this run or by one before; or the newest commit now, or the one that _until names. */
-static err_code fix_instant(struct export *x, struct err *e)
+static err_code fix_instant(struct export_job *x, struct err *e)
 {
     struct job_run *r = x->run;
     struct store_commit c;
@@ -78,8 +78,8 @@ static err_code fix_instant(struct export *x, struct err *e)
     return ERR_OK;
 }
 
-static err_code open_view(struct export *x, uint64_t t, struct arena *a, struct export_view *out,
-                          struct err *e)
+static err_code open_view(struct export_job *x, uint64_t t, struct arena *a,
+                          struct export_view *out, struct err *e)
 {
     struct job_run *r = x->run;
     const struct job_export_params *p = x->params;
@@ -106,7 +106,7 @@ static err_code open_view(struct export *x, uint64_t t, struct arena *a, struct 
 }
 
 /* Members of one, and not of the other. */
-static err_code find_moved(struct export *x, struct arena *a, struct err *e)
+static err_code find_moved(struct export_job *x, struct arena *a, struct err *e)
 {
     const struct export_members *m[] = { &x->now.members, &x->before.members };
     if (m[0]->all)
@@ -124,7 +124,7 @@ static err_code find_moved(struct export *x, struct arena *a, struct err *e)
     return ERR_OK;
 }
 
-static err_code open_plan(struct export *x, struct arena *a, struct err *e)
+static err_code open_plan(struct export_job *x, struct arena *a, struct err *e)
 {
     struct job_run *r = x->run;
     TRY(fix_instant(x, e));
@@ -148,7 +148,7 @@ static err_code open_plan(struct export *x, struct arena *a, struct err *e)
     return rc;
 }
 
-static err_code export_all(struct export *x, struct arena *a, struct err *e)
+static err_code export_all(struct export_job *x, struct arena *a, struct err *e)
 {
     static const struct job_export_params none = { 0 };
     struct job_run *r = x->run;
@@ -184,7 +184,7 @@ static err_code export_run(struct job_run *r, job_status *status, struct buf *me
 {
     (void)message; /* a complete export has nothing to add */
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
-    struct export x = { .run = r };
+    struct export_job x = { .run = r };
     pthread_mutex_init(&x.shared.lock, NULL);
     err_code rc = export_all(&x, a, e);
     sink_close(x.sink);

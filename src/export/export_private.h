@@ -121,8 +121,7 @@ struct export_plan {
     size_t object_bytes; /* a range is cut into objects of at most that */
 };
 
-struct export
-{
+struct export_job {
     struct job_run *run;
     const struct job_export_params *params; /* never NULL */
     uint64_t t;
@@ -157,11 +156,11 @@ struct export
 /* ERR_NOT_FOUND: there is none yet. Owned by the arena; done is all false. */
 MUST_USE err_code export_plan_read(struct job_run *r, struct arena *a, struct export_plan *plan,
                                    struct err *e);
-MUST_USE err_code export_plan_make(struct export *x, size_t object_bytes, struct err *e);
+MUST_USE err_code export_plan_make(struct export_job *x, size_t object_bytes, struct err *e);
 
 /* ---- where lines come from (source.c) ---- */
 struct export_source;
-MUST_USE err_code export_source_open(struct export *x, const struct export_item *item,
+MUST_USE err_code export_source_open(struct export_job *x, const struct export_item *item,
                                      struct export_source **out, struct err *e);
 void export_source_free(struct export_source *s);
 DEFINE_CLEANUP(struct export_source, export_source_free)
@@ -173,7 +172,7 @@ MUST_USE err_code export_source_next(struct export_source *s, struct store_versi
 sv export_source_block(const struct export_source *s);
 /* Candidates of a type among the compartments of some members, by the index, into an empty out: sorted, each
  * once. export_ids_next() reads them. */
-MUST_USE err_code export_source_gather(struct export *x, fhir_type type, const sv *members,
+MUST_USE err_code export_source_gather(struct export_job *x, fhir_type type, const sv *members,
                                        size_t n, struct buf *out, struct err *e);
 /* Has the store any of the type as of t? */
 MUST_USE err_code export_has_any(struct store *st, fhir_type type, uint64_t t, bool *out,
@@ -190,16 +189,16 @@ void export_source_place(struct export_source *s, struct buf *block, size_t gap)
 /* Living resources that a scan met and did not give, so far; false: the item is no scan of a whole range. */
 bool export_source_passed(const struct export_source *s, uint64_t *n);
 /* Mean number of candidates a member has of a type and their mean size, from a few members. */
-MUST_USE err_code export_source_sample(struct export *x, const struct export_members *m,
+MUST_USE err_code export_source_sample(struct export_job *x, const struct export_members *m,
                                        fhir_type type, double *bytes_each, struct err *e);
 
 /* Ids of an item of EXPORT_ABOUT, candidates, into an empty out: sorted, each once (about.c). */
-MUST_USE err_code export_about_gather(struct export *x, fhir_type provenance, struct buf *out,
+MUST_USE err_code export_about_gather(struct export_job *x, fhir_type provenance, struct buf *out,
                                       struct err *e);
 
 /* ---- organizeOutputBy=Patient (blocks.c) ---- */
 struct export_owners; /* who owns what; remembers which Patients are there */
-struct export_owners *export_owners_new(struct export *x);
+struct export_owners *export_owners_new(struct export_job *x);
 void export_owners_free(struct export_owners *o);
 /* The first, in byte order of ids, of the Patients that are there as of the export's commit, are members, and in
  * whose compartments s is. Empty: none. Valid until the next call. */
@@ -207,16 +206,16 @@ MUST_USE err_code export_owners_find(struct export_owners *o, const struct searc
                                      struct arena *a, sv *out, struct err *e);
 /* Rows of an item of EXPORT_BLOCKS: every resource that is meant and owned by a Patient of its range, by Patient,
  * the Patient itself first, then by type and id. */
-MUST_USE err_code export_blocks_gather(struct export *x, const struct export_item *item,
+MUST_USE err_code export_blocks_gather(struct export_job *x, const struct export_item *item,
                                        struct export_owners *o, struct buf *rows, struct err *e);
 bool export_blocks_next(const struct buf *rows, size_t *at, sv *owner, fhir_type *type, sv *id);
 typedef err_code (*export_range_fn)(void *ctx, const struct store_range *r, struct err *e);
 /* Ranges of Patients whose blocks come to about target_bytes each, end to end; none when there are none. n_others:
  * items of other kinds in the plan. */
-MUST_USE err_code export_blocks_cut(struct export *x, size_t target_bytes, size_t n_others,
+MUST_USE err_code export_blocks_cut(struct export_job *x, size_t target_bytes, size_t n_others,
                                     export_range_fn each, void *ctx, struct err *e);
 /* Is every listed member there? */
-MUST_USE err_code export_members_there(struct export *x, bool *out, struct err *e);
+MUST_USE err_code export_members_there(struct export_job *x, bool *out, struct err *e);
 
 struct export_tally { /* what a range came to */
     uint64_t resources, bytes;
@@ -230,7 +229,7 @@ struct export_tally { /* what a range came to */
 /* A range on its way into objects, then into its note. Can be done again from the start. */
 struct export_range;
 /* block: the lane's, borrowed until the range is freed. */
-MUST_USE err_code export_range_open(struct export *x, size_t range, struct buf *block,
+MUST_USE err_code export_range_open(struct export_job *x, size_t range, struct buf *block,
                                     struct export_range **out, struct err *e);
 void export_range_free(struct export_range *g); /* what is not in its note yet is undone */
 DEFINE_CLEANUP(struct export_range, export_range_free)
@@ -247,20 +246,20 @@ MUST_USE err_code export_range_finish(struct export_range *g, struct export_tall
                                       struct err *e);
 
 /* The least place that no range has; given back when the range's note could not be written. */
-size_t export_place_take(struct export *x);
-void export_place_give_back(struct export *x, size_t place);
+size_t export_place_take(struct export_job *x);
+void export_place_give_back(struct export_job *x, size_t place);
 
 /* All ranges that are not done, by the pool's workers. */
-MUST_USE err_code export_ranges_run(struct export *x, struct err *e);
+MUST_USE err_code export_ranges_run(struct export_job *x, struct err *e);
 
 /* ---- progress (progress.c) ---- */
-void export_progress_begin(struct export *x);
-void export_progress_add(struct export *x, int64_t resources, int64_t bytes);
+void export_progress_begin(struct export_job *x);
+void export_progress_add(struct export_job *x, int64_t resources, int64_t bytes);
 /* One more object. ERR_TOO_LARGE: files were asked to be so small that they are too many. */
-MUST_USE err_code export_object_take(struct export *x, struct err *e);
+MUST_USE err_code export_object_take(struct export_job *x, struct err *e);
 /* So many bytes are about to go to the sink. ERR_TOO_LARGE, ERR_NO_SPACE: a served export may not write on. */
-MUST_USE err_code export_room_take(struct export *x, uint64_t bytes, struct err *e);
-void export_progress_range(struct export *x, const struct export_tally *t); /* it is in */
+MUST_USE err_code export_room_take(struct export_job *x, uint64_t bytes, struct err *e);
+void export_progress_range(struct export_job *x, const struct export_tally *t); /* it is in */
 
 /* ---- operations of the kind (struct job_kind_ops) ---- */
 MUST_USE err_code export_undo(struct job_run *r, struct err *e);
@@ -272,8 +271,8 @@ MUST_USE err_code export_partial_manifest(struct records *r, const struct job *j
 MUST_USE err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e);
 
 /* What handling=lenient passed over, as OperationOutcomes in one object. *there: it has been written. */
-MUST_USE err_code export_errors_write(struct export *x, struct arena *a, struct export_object *out,
-                                      bool *there, struct err *e);
+MUST_USE err_code export_errors_write(struct export_job *x, struct arena *a,
+                                      struct export_object *out, bool *there, struct err *e);
 /* A list of a manifest: those of o that are deleted, or are not. */
 void export_manifest_files(struct json_writer *w, const char *name, const struct job *j,
                            const struct export_object *o, size_t n, bool deleted, struct arena *a);
@@ -283,5 +282,5 @@ int export_object_by_place(const void *a, const void *b);
 bool export_object_read(yyjson_val *v, bool organized, struct export_object *out);
 /* manifest.json from the notes of all ranges, into out. errors may be NULL.
  * ERR_INTERNAL when a range is missing or ranges leave a gap or overlap. */
-MUST_USE err_code export_manifest(struct export *x, const struct export_object *errors,
+MUST_USE err_code export_manifest(struct export_job *x, const struct export_object *errors,
                                   struct buf *out, struct err *e);

@@ -21,7 +21,7 @@ struct of_type {
     uint64_t rewritten;              /* of which both differ */
 };
 struct gather {
-    struct export *x;
+    struct export_job *x;
     struct job_run *run;
     const struct export_plan *plan;
     struct of_type *types; /* by fhir_type */
@@ -388,7 +388,7 @@ static err_code write_manifest(struct gather *g, const struct job *j,
     return buf_add_char(out, '\n', e);
 }
 
-err_code export_manifest(struct export *x, const struct export_object *errors, struct buf *out,
+err_code export_manifest(struct export_job *x, const struct export_object *errors, struct buf *out,
                          struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(NOTES_MAX);

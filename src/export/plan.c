@@ -86,7 +86,7 @@ err_code export_plan_read(struct job_run *r, struct arena *a, struct export_plan
 /* ---- making it ---- */
 
 struct making {
-    struct export *x;
+    struct export_job *x;
     size_t target; /* bytes of a range */
     struct arena *a;
     struct buf items;
@@ -141,7 +141,7 @@ static err_code add_group(struct making *m, export_kind kind, fhir_type type, st
 
 static err_code plan_type(struct making *m, fhir_type type, struct err *e)
 {
-    struct export *x = m->x;
+    struct export_job *x = m->x;
     struct store *st = x->run->store;
     struct store_range *ranges = NULL;
     size_t n = 0;
@@ -179,7 +179,7 @@ static err_code add_blocks(void *ctx, const struct store_range *r, struct err *e
     return add_ranges(m, EXPORT_BLOCKS, &own, 1, e);
 }
 
-err_code export_plan_make(struct export *x, size_t object_bytes, struct err *e)
+err_code export_plan_make(struct export_job *x, size_t object_bytes, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(EXPORT_PLAN_MAX);
     const struct job_export_params *p = x->params;

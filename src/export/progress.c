@@ -15,7 +15,7 @@ static uint64_t expected(uint64_t done, uint64_t of_finished, const struct job_p
     return all > (double)done ? (uint64_t)all : done;
 }
 
-void export_progress_add(struct export *x, int64_t resources, int64_t bytes)
+void export_progress_add(struct export_job *x, int64_t resources, int64_t bytes)
 {
     uint64_t now = clock_mono_us();
     pthread_mutex_lock(&x->shared.lock);
@@ -39,7 +39,7 @@ void export_progress_add(struct export *x, int64_t resources, int64_t bytes)
 
 #define ASK_BYTES (8u << 20) /* between looks at limits and disk */
 
-err_code export_object_take(struct export *x, struct err *e)
+err_code export_object_take(struct export_job *x, struct err *e)
 {
     pthread_mutex_lock(&x->shared.lock);
     uint64_t n = ++x->shared.n_begun;
@@ -53,7 +53,7 @@ err_code export_object_take(struct export *x, struct err *e)
     return export_room_take(x, JOB_FILE_BYTES, e);
 }
 
-err_code export_room_take(struct export *x, uint64_t bytes, struct err *e)
+err_code export_room_take(struct export_job *x, uint64_t bytes, struct err *e)
 {
     if (x->run->kept == NULL)
         return ERR_OK;
@@ -68,7 +68,7 @@ err_code export_room_take(struct export *x, uint64_t bytes, struct err *e)
     return job_run_kept_grow(x->run, written, e);
 }
 
-void export_progress_begin(struct export *x)
+void export_progress_begin(struct export_job *x)
 {
     struct job_progress *p = &x->shared.progress;
     x->shared.begun_us = clock_mono_us();
@@ -77,7 +77,7 @@ void export_progress_begin(struct export *x)
     export_progress_add(x, 0, 0);
 }
 
-void export_progress_range(struct export *x, const struct export_tally *t)
+void export_progress_range(struct export_job *x, const struct export_tally *t)
 {
     pthread_mutex_lock(&x->shared.lock);
     x->shared.finished_resources += t->resources;

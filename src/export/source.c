@@ -19,7 +19,7 @@
 #define SAMPLE_READ 16u
 
 struct export_source {
-    struct export *x;
+    struct export_job *x;
     struct export_item item;
     struct export_view share; /* as of the end, with the members that own */
     struct store_cursor *cur;
@@ -93,7 +93,7 @@ void export_ids_sort(struct buf *ids)
 }
 
 /* Ids of a type whose parameter leads to one of the targets, by the index: candidates. */
-static err_code lookup(struct export *x, fhir_type type, const struct search_param *p,
+static err_code lookup(struct export_job *x, fhir_type type, const struct search_param *p,
                        const struct search_id *targets, size_t n, struct buf *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
@@ -115,7 +115,7 @@ static err_code lookup(struct export *x, fhir_type type, const struct search_par
 }
 
 /* Candidates of a type among the compartments of some members. */
-static err_code gather_own(struct export *x, fhir_type type, const sv *members, size_t n,
+static err_code gather_own(struct export_job *x, fhir_type type, const sv *members, size_t n,
                            struct buf *out, struct err *e)
 {
     fhir_type patient = fhir_type_find(SV_LIT("Patient"));
@@ -138,7 +138,7 @@ static err_code gather_own(struct export *x, fhir_type type, const sv *members, 
 }
 
 /* Provenance about any of the ids of a type. */
-static err_code gather_about(struct export *x, fhir_type type, const struct buf *ids,
+static err_code gather_about(struct export_job *x, fhir_type type, const struct buf *ids,
                              struct buf *out, struct err *e)
 {
     fhir_type provenance = fhir_type_find(SV_LIT("Provenance"));
@@ -169,7 +169,7 @@ err_code export_has_any(struct store *st, fhir_type type, uint64_t t, bool *out,
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
-err_code export_source_gather(struct export *x, fhir_type type, const sv *members, size_t n,
+err_code export_source_gather(struct export_job *x, fhir_type type, const sv *members, size_t n,
                               struct buf *out, struct err *e)
 {
     TRY(gather_own(x, type, members, n, out, e));
@@ -185,7 +185,7 @@ err_code export_source_gather(struct export *x, fhir_type type, const sv *member
     return ERR_OK;
 }
 
-err_code export_source_sample(struct export *x, const struct export_members *m, fhir_type type,
+err_code export_source_sample(struct export_job *x, const struct export_members *m, fhir_type type,
                               double *bytes_each, struct err *e)
 {
     CLEANUP_BUF struct buf ids = BUF_INIT(IDS_MAX);
@@ -245,7 +245,7 @@ static err_code was_in(struct export_source *s, sv id, bool *out, struct err *e)
 /* A resource that is deleted now: was its last living version, if it was made within the window, meant? */
 static err_code last_living_in(struct export_source *s, sv id, bool *out, struct err *e)
 {
-    struct export *x = s->x;
+    struct export_job *x = s->x;
     CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
     struct store_version v;
     struct search_subject was;
@@ -269,7 +269,7 @@ static err_code last_living_in(struct export_source *s, sv id, bool *out, struct
 static err_code judge_change(struct export_source *s, bool *output, bool *deleted,
                              yyjson_val **root, struct err *e)
 {
-    struct export *x = s->x;
+    struct export_job *x = s->x;
     struct search_subject now;
     size_t owner;
     bool whole = export_view_is_whole(&x->now, s->v.type);
@@ -296,7 +296,7 @@ static err_code judge_change(struct export_source *s, bool *output, bool *delete
 static err_code judge_unchanged(struct export_source *s, const struct search_subject *now,
                                 bool *output, bool *deleted, struct err *e)
 {
-    struct export *x = s->x;
+    struct export_job *x = s->x;
     size_t owner;
     bool in, was, mine = true;
     *output = *deleted = false;
@@ -357,7 +357,7 @@ static err_code next_changed(struct export_source *s, struct store_version *out,
 static err_code next_gathered(struct export_source *s, struct store_version *out, yyjson_val **root,
                               bool *deleted, struct err *e)
 {
-    struct export *x = s->x;
+    struct export_job *x = s->x;
     sv id;
     while (export_ids_next(&s->ids, &s->at, &id)) {
         struct search_subject now;
@@ -463,7 +463,7 @@ void export_source_free(struct export_source *s)
     free(s);
 }
 
-err_code export_source_open(struct export *x, const struct export_item *item,
+err_code export_source_open(struct export_job *x, const struct export_item *item,
                             struct export_source **out, struct err *e)
 {
     CLEANUP(export_source_free) struct export_source *s = calloc(1, sizeof *s);

@@ -32,7 +32,7 @@ struct lane {
 };
 
 struct turn {
-    struct export *x;
+    struct export_job *x;
     struct lane lanes[EXPORT_LANES];
     struct leaving { /* oldest first */
         struct todo todo;
@@ -49,7 +49,7 @@ static bool may_pass(err_code rc)
     return rc == ERR_PEER || rc == ERR_TIMEOUT || rc == ERR_AUTH_EXPIRED;
 }
 
-static bool over(struct export *x)
+static bool over(struct export_job *x)
 {
     pthread_mutex_lock(&x->shared.lock);
     bool failed = x->shared.rc != ERR_OK;
@@ -57,7 +57,7 @@ static bool over(struct export *x)
     return failed || job_run_should_stop(x->run);
 }
 
-static bool take_range(struct export *x, size_t *out)
+static bool take_range(struct export_job *x, size_t *out)
 {
     pthread_mutex_lock(&x->shared.lock);
     size_t i = x->shared.next_range;
@@ -69,7 +69,7 @@ static bool take_range(struct export *x, size_t *out)
     return i < x->plan.n;
 }
 
-size_t export_place_take(struct export *x)
+size_t export_place_take(struct export_job *x)
 {
     pthread_mutex_lock(&x->shared.lock);
     size_t i = x->shared.first_place;
@@ -82,7 +82,7 @@ size_t export_place_take(struct export *x)
     return i;
 }
 
-void export_place_give_back(struct export *x, size_t place)
+void export_place_give_back(struct export_job *x, size_t place)
 {
     pthread_mutex_lock(&x->shared.lock);
     x->shared.places[place] = false;
@@ -91,7 +91,7 @@ void export_place_give_back(struct export *x, size_t place)
     pthread_mutex_unlock(&x->shared.lock);
 }
 
-static void fail(struct export *x, err_code rc, struct err *e)
+static void fail(struct export_job *x, err_code rc, struct err *e)
 {
     if (job_run_should_stop(x->run))
         rc = ERR(e, ERR_CANCELLED, "the export was stopped");
@@ -104,7 +104,7 @@ static void fail(struct export *x, err_code rc, struct err *e)
 }
 
 /* A range that failed: to be tried again, or the export has failed. True: again. */
-static bool try_again(struct export *x, struct todo *t, err_code rc, struct err *e)
+static bool try_again(struct export_job *x, struct todo *t, err_code rc, struct err *e)
 {
     if (!may_pass(rc) || ++t->tries >= RANGE_TRIES || job_run_should_stop(x->run)) {
         fail(x, rc, e);
@@ -224,7 +224,7 @@ static void turn(void *ctx, unsigned worker)
         export_range_free(t.leaving[i].at);
 }
 
-err_code export_ranges_run(struct export *x, struct err *e)
+err_code export_ranges_run(struct export_job *x, struct err *e)
 {
     unsigned n_workers = job_pool_n_workers(x->run->pool), n_blocks = n_workers * EXPORT_LANES;
     size_t n_open = 0;

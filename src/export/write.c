@@ -25,7 +25,7 @@
 #define PARSE_MAX      ((size_t)1 << 30) /* one resource */
 
 /* <Type>/<Type>-<int64>-<digit>-<seq>.ndjson: the same for the same job, range and place. */
-static sv object_name(struct arena *a, const struct export *x, size_t range, bool deleted,
+static sv object_name(struct arena *a, const struct export_job *x, size_t range, bool deleted,
                       unsigned seq)
 {
     unsigned char d[SHA256_LEN];
@@ -47,7 +47,7 @@ struct sent { /* an object on its way */
 };
 
 struct export_range {
-    struct export *x;
+    struct export_job *x;
     size_t range;
     struct arena *a;
     struct export_source *from;
@@ -406,7 +406,7 @@ void export_range_free(struct export_range *g)
     free(g);
 }
 
-err_code export_range_open(struct export *x, size_t range, struct buf *block,
+err_code export_range_open(struct export_job *x, size_t range, struct buf *block,
                            struct export_range **out, struct err *e)
 {
     CLEANUP(export_range_free) struct export_range *g = calloc(1, sizeof *g);
