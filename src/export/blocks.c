@@ -15,133 +15,10 @@
 
 #define ROWS_MAX   ((size_t)512 << 20)
 #define PARSE_MAX  ((size_t)1 << 30)
-#define KNOWN      1024u /* Patients remembered */
 #define SAMPLE     64u   /* Patients looked at to tell how much a block will hold */
 #define BLOCKS_MAX 2000u /* of a range */
 #define WINDOW_ITEMS \
     64u /* of changes that one range of blocks reads: each is planned for one object */
-#define IDS_OF_ONE_MAX ((size_t)512 << 20)
-
-/* ---- owners ---- */
-
-struct export_owners {
-    struct export_job *x;
-    struct arena *a;
-    char best[FHIR_ID_MAX]; /* of the resource at hand */
-    size_t best_len;
-    err_code rc;
-    struct err err;
-    struct known {
-        char id[FHIR_ID_MAX];
-        size_t len; /* 0: free */
-        bool there;
-    } known[KNOWN];
-};
-
-struct export_owners *export_owners_new(struct export_job *x)
-{
-    struct export_owners *o = calloc(1, sizeof *o);
-    if (o == NULL)
-        abort();
-    o->x = x;
-    o->a = arena_new(PARSE_MAX);
-    return o;
-}
-
-void export_owners_free(struct export_owners *o)
-{
-    if (o == NULL)
-        return;
-    arena_free(o->a);
-    free(o);
-}
-
-static err_code is_there(struct export_owners *o, sv id, bool *out, struct err *e)
-{
-    struct known *k = &o->known[sv_hash(0, id) % KNOWN];
-    if (!sv_eq(sv_make(k->id, k->len), id)) {
-        struct store_version v;
-        arena_reset(o->a);
-        err_code rc = store_get(o->x->run->store, export_patient_type(), id, o->x->t, o->a, &v, e);
-        if (rc != ERR_OK && rc != ERR_NOT_FOUND)
-            return rc;
-        memcpy(k->id, id.ptr, id.len);
-        k->len = id.len;
-        k->there = rc == ERR_OK && v.method != STORE_METHOD_DELETE;
-    }
-    *out = k->there;
-    return ERR_OK;
-}
-
-/* export_patient_fn */
-static void each_patient(void *ctx, sv id, size_t at)
-{
-    struct export_owners *o = ctx;
-    bool there;
-    (void)at;
-    if (o->rc != ERR_OK || id.len == 0 || id.len > FHIR_ID_MAX ||
-        (o->best_len && sv_cmp(id, sv_make(o->best, o->best_len)) >= 0))
-        return;
-    o->rc = is_there(o, id, &there, &o->err);
-    if (o->rc == ERR_OK && there) {
-        memcpy(o->best, id.ptr, id.len);
-        o->best_len = id.len;
-    }
-}
-
-struct about {
-    struct export_owners *o;
-    struct arena *a;
-};
-
-/* export_target_fn; as export_owner() has it */
-static err_code each_target(void *ctx, fhir_type type, sv id, struct err *e)
-{
-    struct about *b = ctx;
-    const struct export_view *view = &b->o->x->now;
-    struct search_subject s;
-    bool there;
-    if (export_is_type(type, "Provenance") ||
-        (view->level == JOB_EXPORT_GROUP && export_is_type(type, "Group")))
-        return ERR_OK;
-    TRY(export_subject_read(view, type, id, b->a, &there, &s, e));
-    if (there)
-        export_patients_own(view, &s, each_patient, b->o);
-    return ERR_OK;
-}
-
-err_code export_owners_find(struct export_owners *o, const struct search_subject *s,
-                            struct arena *a, sv *out, struct err *e)
-{
-    const struct export_view *view = &o->x->now;
-    o->best_len = 0;
-    o->rc = ERR_OK;
-    if (!(view->level == JOB_EXPORT_GROUP && export_is_type(s->type, "Group"))) {
-        export_patients_own(view, s, each_patient, o);
-        if (export_is_type(s->type, "Provenance")) {
-            struct about b = { o, a };
-            TRY(export_targets(view, s->root, each_target, &b, e));
-        }
-    }
-    if (o->rc != ERR_OK) {
-        *e = o->err;
-        return o->rc;
-    }
-    *out = sv_make(o->best, o->best_len);
-    return ERR_OK;
-}
-
-err_code export_members_there(struct export_job *x, bool *out, struct err *e)
-{
-    struct export_owners *o = export_owners_new(x);
-    const struct export_members *m = &x->now.members;
-    err_code rc = ERR_OK;
-    *out = !m->all;
-    for (size_t i = 0; *out && i < m->n && rc == ERR_OK; i++)
-        rc = is_there(o, m->ids[i], out, e);
-    export_owners_free(o);
-    return rc;
-}
 
 /* ---- rows ----
  * length and bytes of the owner, type, length and bytes of the id */
@@ -286,10 +163,10 @@ static err_code gather_type(struct export_job *x, const struct store_range *r,
                             struct export_owners *o, fhir_type type, const sv *members, size_t n,
                             struct buf *rows, struct err *e)
 {
-    CLEANUP_BUF struct buf ids = BUF_INIT(IDS_OF_ONE_MAX);
+    CLEANUP_BUF struct buf ids = BUF_INIT(EXPORT_IDS_MAX);
     CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
     sv id;
-    TRY(export_source_gather(x, type, members, n, &ids, e));
+    TRY(export_candidates_gather(x, type, members, n, &ids, e));
     for (size_t at = 0; export_ids_next(&ids, &at, &id);) {
         arena_reset(a);
         if (job_run_should_stop(x->run))
@@ -311,7 +188,7 @@ static err_code gather_changed(struct export_job *x, const struct store_range *r
     bool deleted;
     err_code rc;
     TRY(export_source_open(x, item, &from, e));
-    while ((rc = export_source_next_any(from, &v, &root, &deleted, e)) == ERR_OK) {
+    while ((rc = export_source_next(from, &v, &root, &deleted, e)) == ERR_OK) {
         struct search_subject s = { v.type, v.id, v.instant_ms, root };
         sv of;
         yyjson_doc *doc;
@@ -374,7 +251,7 @@ static err_code size_of_range(struct export_job *x, size_t target_bytes, size_t 
         double each;
         if (!wanted(x, (fhir_type)t))
             continue;
-        TRY(export_source_sample(x, &some, (fhir_type)t, &each, e));
+        TRY(export_candidates_sample(x, &some, (fhir_type)t, &each, e));
         sum += each > 0 ? each : 0;
     }
     *out = BLOCKS_MAX;

@@ -158,45 +158,59 @@ MUST_USE err_code export_plan_read(struct job_run *r, struct arena *a, struct ex
                                    struct err *e);
 MUST_USE err_code export_plan_make(struct export_job *x, size_t object_bytes, struct err *e);
 
-/* ---- where lines come from (source.c) ---- */
+/* ---- sets of ids (ids.c) ---- */
+#define EXPORT_IDS_MAX ((size_t)512 << 20) /* bytes of the ids that one range may gather */
+MUST_USE err_code export_ids_add(struct buf *ids, sv id, struct err *e);
+void export_ids_sort(struct buf *ids); /* each once */
+bool export_ids_next(const struct buf *ids, size_t *at, sv *out);
+
+/* ---- what the index proposes (candidates.c) ---- */
+/* Candidates of a type among the compartments of some members, into an empty out: sorted, each once. */
+MUST_USE err_code export_candidates_gather(struct export_job *x, fhir_type type, const sv *members,
+                                           size_t n, struct buf *out, struct err *e);
+/* Bytes that a member has of a type, on the mean of a few; less than 0: the store has none of it. */
+MUST_USE err_code export_candidates_sample(struct export_job *x, const struct export_members *m,
+                                           fhir_type type, double *bytes_each, struct err *e);
+/* Has the store any of the type as of t? */
+MUST_USE err_code export_has_any(struct store *st, fhir_type type, uint64_t t, bool *out,
+                                 struct err *e);
+
+/* ---- the resources of an item, but of EXPORT_BLOCKS (source.c) ---- */
 struct export_source;
 MUST_USE err_code export_source_open(struct export_job *x, const struct export_item *item,
                                      struct export_source **out, struct err *e);
 void export_source_free(struct export_source *s);
 DEFINE_CLEANUP(struct export_source, export_source_free)
-/* Next resource of the item that is meant, or, with *deleted, that is to be told as deleted. Valid until the
- * next call. ERR_EOF; ERR_CANCELLED. */
+/* Next resource of the item that is meant, or, with *deleted, that is to be told as deleted. Valid until
+ * the next call. *root: NULL when it was not read. ERR_EOF; ERR_CANCELLED. */
 MUST_USE err_code export_source_next(struct export_source *s, struct store_version *out,
                                      yyjson_val **root, bool *deleted, struct err *e);
-/* Of a source of EXPORT_BLOCKS: the Patient to whom the resource given last belongs. Empty: of another kind. */
-sv export_source_block(const struct export_source *s);
-/* Candidates of a type among the compartments of some members, by the index, into an empty out: sorted, each
- * once. export_ids_next() reads them. */
-MUST_USE err_code export_source_gather(struct export_job *x, fhir_type type, const sv *members,
-                                       size_t n, struct buf *out, struct err *e);
-/* Has the store any of the type as of t? */
-MUST_USE err_code export_has_any(struct store *st, fhir_type type, uint64_t t, bool *out,
-                                 struct err *e);
-/* Ids in a buf; sorted, each once, after export_ids_sort(). */
-MUST_USE err_code export_ids_add(struct buf *ids, sv id, struct err *e);
-void export_ids_sort(struct buf *ids);
-bool export_ids_next(const struct buf *ids, size_t *at, sv *out);
-/* As export_source_next(), before what belongs to a block is left out. */
-MUST_USE err_code export_source_next_any(struct export_source *s, struct store_version *out,
-                                         yyjson_val **root, bool *deleted, struct err *e);
-/* Have the next ones of a scan put where their lines will stand; see store_cursor_place. Others pass over it. */
+/* Of a scan: have the next ones put where their lines will stand; see store_cursor_place. */
 void export_source_place(struct export_source *s, struct buf *block, size_t gap);
 /* Living resources that a scan met and did not give, so far; false: the item is no scan of a whole range. */
 bool export_source_passed(const struct export_source *s, uint64_t *n);
-/* Mean number of candidates a member has of a type and their mean size, from a few members. */
-MUST_USE err_code export_source_sample(struct export_job *x, const struct export_members *m,
-                                       fhir_type type, double *bytes_each, struct err *e);
+
+/* ---- the resources of an item, as they go into objects (feed.c) ---- */
+struct export_feed;
+MUST_USE err_code export_feed_open(struct export_job *x, const struct export_item *item,
+                                   struct export_feed **out, struct err *e);
+void export_feed_free(struct export_feed *f);
+DEFINE_CLEANUP(struct export_feed, export_feed_free)
+/* As export_source_next(). */
+MUST_USE err_code export_feed_next(struct export_feed *f, struct store_version *out,
+                                   yyjson_val **root, bool *deleted, struct err *e);
+/* Of EXPORT_BLOCKS: the Patient to whom the resource given last belongs. Empty: of another kind. */
+sv export_feed_block(const struct export_feed *f);
+/* As export_source_place(); items that are no scan pass over it. */
+void export_feed_place(struct export_feed *f, struct buf *block, size_t gap);
+/* As export_source_passed(). */
+bool export_feed_passed(const struct export_feed *f, uint64_t *n);
 
 /* Ids of an item of EXPORT_ABOUT, candidates, into an empty out: sorted, each once (about.c). */
 MUST_USE err_code export_about_gather(struct export_job *x, fhir_type provenance, struct buf *out,
                                       struct err *e);
 
-/* ---- organizeOutputBy=Patient (blocks.c) ---- */
+/* ---- organizeOutputBy=Patient (owners.c, blocks.c) ---- */
 struct export_owners; /* who owns what; remembers which Patients are there */
 struct export_owners *export_owners_new(struct export_job *x);
 void export_owners_free(struct export_owners *o);

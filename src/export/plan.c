@@ -113,7 +113,7 @@ static err_code add_shares(struct making *m, export_kind kind, const struct expo
     double each;
     if (of->n == 0)
         return ERR_OK;
-    TRY(export_source_sample(m->x, of, type, &each, e));
+    TRY(export_candidates_sample(m->x, of, type, &each, e));
     if (each < 0)
         return ERR_OK; /* the data store has none of the type */
     size_t share = SHARE_MAX;

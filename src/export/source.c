@@ -12,11 +12,7 @@
 #include "base/limits.h"
 #include "codec/json.h"
 
-#define IDS_MAX     ((size_t)512 << 20)
-#define PARSE_MAX   ((size_t)1 << 30) /* one resource, read and parsed */
-#define LOOKUP_IDS  500u              /* asked of the index at a time */
-#define SAMPLE      64u               /* members looked at to tell how much a share will hold */
-#define SAMPLE_READ 16u
+#define PARSE_MAX ((size_t)1 << 30) /* one resource, read and parsed */
 
 struct export_source {
     struct export_job *x;
@@ -28,196 +24,13 @@ struct export_source {
     uint64_t n_passed; /* living resources that a scan passed over */
     struct arena *a;
     struct store_version v;
-    struct export_owners *owners; /* with organizeOutputBy */
-    sv block;                     /* EXPORT_BLOCKS: whose the last one is; ids holds rows */
+    bool parsed; /* every resource is, with organizeOutputBy: its owner is asked for */
 };
-
-sv export_source_block(const struct export_source *s)
-{
-    return s->block;
-}
 
 bool export_source_passed(const struct export_source *s, uint64_t *n)
 {
     *n = s->n_passed;
     return s->item.kind == EXPORT_SCAN && s->x->params->level != JOB_EXPORT_GROUP;
-}
-
-/* ---- ids ---- */
-
-err_code export_ids_add(struct buf *ids, sv id, struct err *e)
-{
-    TRY(buf_add_char(ids, (char)id.len, e));
-    return buf_add(ids, id, e);
-}
-
-bool export_ids_next(const struct buf *ids, size_t *at, sv *out)
-{
-    if (*at >= ids->len)
-        return false;
-    *out = sv_make(ids->ptr + *at + 1, (unsigned char)ids->ptr[*at]);
-    *at += 1 + out->len;
-    return true;
-}
-
-static int by_bytes(const void *a, const void *b)
-{
-    return sv_cmp(*(const sv *)a, *(const sv *)b);
-}
-
-void export_ids_sort(struct buf *ids)
-{
-    size_t n = 0, at = 0, k = 0, len = 0;
-    sv id;
-    while (export_ids_next(ids, &at, &id))
-        n++;
-    sv *rows = malloc((n + 1) * sizeof *rows);
-    char *sorted = malloc(ids->len + 1);
-    if (rows == NULL || sorted == NULL)
-        abort();
-    for (at = 0; export_ids_next(ids, &at, &rows[k]);)
-        k++;
-    qsort(rows, n, sizeof *rows, by_bytes);
-    for (size_t i = 0; i < n; i++) {
-        if (i && sv_eq(rows[i - 1], rows[i]))
-            continue;
-        sorted[len++] = (char)rows[i].len;
-        memcpy(sorted + len, rows[i].ptr, rows[i].len);
-        len += rows[i].len;
-    }
-    if (len)
-        memcpy(ids->ptr, sorted, len);
-    ids->len = len;
-    free(sorted);
-    free(rows);
-}
-
-/* Ids of a type whose parameter leads to one of the targets, by the index: candidates. */
-static err_code lookup(struct export_job *x, fhir_type type, const struct search_param *p,
-                       const struct search_id *targets, size_t n, struct buf *out, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
-    struct search_criterion c = { .param = p, .is_set = true, .set = targets, .n_set = n };
-    struct search_driver d;
-    CLEANUP(store_index_close) struct store_index_cursor *cur = NULL;
-    struct store_index_hit hit;
-    err_code rc;
-    unsigned k = 0;
-    if (!search_ranges(&c, type, a, &d))
-        return arena_oom(a, e);
-    TRY(store_index_scan(x->run->store, type, &d, SV_NONE, SV_NONE, x->t, &cur, e));
-    while ((rc = store_index_next(cur, &hit, e)) == ERR_OK) {
-        TRY(export_ids_add(out, hit.id, e));
-        if ((++k & 255) == 0 && job_run_should_stop(x->run))
-            return ERR(e, ERR_CANCELLED, "the export was stopped");
-    }
-    return rc == ERR_EOF ? ERR_OK : rc;
-}
-
-/* Candidates of a type among the compartments of some members. */
-static err_code gather_own(struct export_job *x, fhir_type type, const sv *members, size_t n,
-                           struct buf *out, struct err *e)
-{
-    fhir_type patient = fhir_type_find(SV_LIT("Patient"));
-    const struct search_param *params[SEARCH_COMPARTMENT_MAX];
-    struct search_id targets[LOOKUP_IDS];
-    if (type == patient) {
-        for (size_t i = 0; i < n; i++)
-            TRY(export_ids_add(out, members[i], e));
-        return ERR_OK;
-    }
-    size_t n_params = search_compartment(patient, type, params);
-    for (size_t first = 0; first < n && n_params; first += LOOKUP_IDS) {
-        size_t k = 0;
-        for (; k < LOOKUP_IDS && first + k < n; k++)
-            targets[k] = (struct search_id){ patient, members[first + k] };
-        for (size_t i = 0; i < n_params; i++)
-            TRY(lookup(x, type, params[i], targets, k, out, e));
-    }
-    return ERR_OK;
-}
-
-/* Provenance about any of the ids of a type. */
-static err_code gather_about(struct export_job *x, fhir_type type, const struct buf *ids,
-                             struct buf *out, struct err *e)
-{
-    fhir_type provenance = fhir_type_find(SV_LIT("Provenance"));
-    const struct search_param *p = search_param_find(provenance, SV_LIT("target"));
-    struct search_id targets[LOOKUP_IDS];
-    size_t k = 0, at = 0;
-    sv id;
-    bool more;
-    do {
-        more = export_ids_next(ids, &at, &id);
-        if (more)
-            targets[k++] = (struct search_id){ type, id };
-        if (k && (k == LOOKUP_IDS || !more)) {
-            TRY(lookup(x, provenance, p, targets, k, out, e));
-            k = 0;
-        }
-    } while (more);
-    return ERR_OK;
-}
-
-err_code export_has_any(struct store *st, fhir_type type, uint64_t t, bool *out, struct err *e)
-{
-    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
-    struct store_version v;
-    TRY(store_scan(st, &(struct store_range){ .type = type }, t, &cur, e));
-    err_code rc = store_cursor_next(cur, &v, e);
-    *out = rc == ERR_OK;
-    return rc == ERR_EOF ? ERR_OK : rc;
-}
-
-err_code export_source_gather(struct export_job *x, fhir_type type, const sv *members, size_t n,
-                              struct buf *out, struct err *e)
-{
-    TRY(gather_own(x, type, members, n, out, e));
-    for (unsigned t = 1; t <= fhir_n_types() && export_is_type(type, "Provenance"); t++) {
-        CLEANUP_BUF struct buf about = BUF_INIT(IDS_MAX);
-        if (t == type || !x->present[t] || !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
-            continue;
-        TRY(gather_own(x, (fhir_type)t, members, n, &about, e));
-        export_ids_sort(&about);
-        TRY(gather_about(x, (fhir_type)t, &about, out, e));
-    }
-    export_ids_sort(out);
-    return ERR_OK;
-}
-
-err_code export_source_sample(struct export_job *x, const struct export_members *m, fhir_type type,
-                              double *bytes_each, struct err *e)
-{
-    CLEANUP_BUF struct buf ids = BUF_INIT(IDS_MAX);
-    CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
-    sv members[SAMPLE], id;
-    size_t n = 0, n_ids = 0, at = 0, read = 0;
-    uint64_t bytes = 0;
-    bool any = false;
-    *bytes_each = -1;
-    if (!x->present[type])
-        return ERR_OK;
-    TRY(export_has_any(x->run->store, type, x->t, &any, e));
-    if (!any && x->window) /* it may have been there when the window began */
-        TRY(export_has_any(x->run->store, type, x->since_t, &any, e));
-    if (!any)
-        return ERR_OK;
-    for (size_t i = 0; i < SAMPLE && i < m->n; i++)
-        members[n++] = m->ids[m->n <= SAMPLE ? i : i * (m->n / SAMPLE)];
-    TRY(export_source_gather(x, type, members, n, &ids, e));
-    while (export_ids_next(&ids, &at, &id)) {
-        struct store_version v;
-        if (n_ids++ % (ids.len / 20 / SAMPLE_READ + 1) || read == SAMPLE_READ)
-            continue;
-        arena_reset(a);
-        err_code rc = store_get(x->run->store, type, id, x->t, a, &v, e);
-        if (rc != ERR_OK && rc != ERR_NOT_FOUND)
-            return rc;
-        bytes += rc == ERR_OK ? v.body.json.len : 0;
-        read++;
-    }
-    *bytes_each = n && read ? (double)bytes / (double)read * (double)n_ids / (double)n : 0;
-    return ERR_OK;
 }
 
 /* ---- judging ---- */
@@ -387,62 +200,21 @@ static err_code next_gathered(struct export_source *s, struct store_version *out
     return ERR_EOF;
 }
 
-static err_code next_of_block(struct export_source *s, struct store_version *out, yyjson_val **root,
-                              struct err *e)
-{
-    struct search_subject now;
-    fhir_type type;
-    sv id;
-    arena_reset(s->a);
-    if (job_run_should_stop(s->x->run))
-        return ERR(e, ERR_CANCELLED, "the export was stopped");
-    if (!export_blocks_next(&s->ids, &s->at, &s->block, &type, &id))
-        return ERR_EOF;
-    TRY(store_get(s->x->run->store, type, id, s->x->t, s->a, out, e));
-    if (s->x->params->elements.n) {
-        TRY(parse(s->a, out, &now, e));
-        *root = now.root;
-    }
-    return ERR_OK;
-}
-
-err_code export_source_next_any(struct export_source *s, struct store_version *out,
-                                yyjson_val **root, bool *deleted, struct err *e)
+err_code export_source_next(struct export_source *s, struct store_version *out, yyjson_val **root,
+                            bool *deleted, struct err *e)
 {
     *deleted = false;
     *root = NULL;
     switch (s->item.kind) {
-    case EXPORT_BLOCKS:
-        return next_of_block(s, out, root, e);
     case EXPORT_SCAN:
         if (export_view_is_whole(&s->x->now, s->item.range.type) && s->x->params->elements.n == 0 &&
-            s->owners == NULL)
+            !s->parsed)
             return store_cursor_next(s->cur, out, e); /* the fast path: nothing is read */
         return next_scanned(s, out, root, e);
     case EXPORT_CHANGES:
         return next_changed(s, out, root, deleted, e);
     default:
         return next_gathered(s, out, root, deleted, e);
-    }
-}
-
-err_code export_source_next(struct export_source *s, struct store_version *out, yyjson_val **root,
-                            bool *deleted, struct err *e)
-{
-    for (;;) {
-        struct search_subject now = { 0 };
-        sv owner;
-        TRY(export_source_next_any(s, out, root, deleted, e));
-        if (s->owners == NULL || s->item.kind == EXPORT_BLOCKS || *deleted)
-            return ERR_OK;
-        if (*root)
-            now = (struct search_subject){ out->type, out->id, out->instant_ms, *root };
-        else
-            TRY(parse(s->a, out, &now, e));
-        TRY(export_owners_find(s->owners, &now, s->a, &owner, e));
-        if (owner.len == 0)
-            return ERR_OK;
-        s->n_passed += s->item.kind == EXPORT_SCAN; /* a block has it */
     }
 }
 
@@ -458,7 +230,6 @@ void export_source_free(struct export_source *s)
         return;
     store_cursor_close(s->cur);
     buf_done(&s->ids);
-    export_owners_free(s->owners);
     arena_free(s->a);
     free(s);
 }
@@ -472,14 +243,10 @@ err_code export_source_open(struct export_job *x, const struct export_item *item
     s->x = x;
     s->item = *item;
     s->a = arena_new(PARSE_MAX);
-    buf_init(&s->ids, IDS_MAX);
+    buf_init(&s->ids, EXPORT_IDS_MAX);
     s->share = x->now;
-    if (x->params->organize_by_patient)
-        s->owners = export_owners_new(x);
+    s->parsed = x->params->organize_by_patient;
     switch (item->kind) {
-    case EXPORT_BLOCKS:
-        TRY(export_blocks_gather(x, item, s->owners, &s->ids, e));
-        break;
     case EXPORT_SCAN:
         TRY(store_scan(x->run->store, &item->range, x->t, &s->cur, e));
         break;
@@ -493,8 +260,8 @@ err_code export_source_open(struct export_job *x, const struct export_item *item
     default:
         if (item->kind == EXPORT_MOVED)
             s->share.members = x->moved;
-        TRY(export_source_gather(x, item->range.type, s->share.members.ids + item->first,
-                                 item->last - item->first, &s->ids, e));
+        TRY(export_candidates_gather(x, item->range.type, s->share.members.ids + item->first,
+                                     item->last - item->first, &s->ids, e));
     }
     *out = s;
     s = NULL;

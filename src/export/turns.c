@@ -10,8 +10,6 @@
 
 #include "base/log.h"
 
-#include <assert.h>
-
 #define RANGE_TRIES 3u
 #define PAUSE_MS    1000u /* before the second try; twice as long before the next */
 #define TURN_RANGES 4u
@@ -67,28 +65,6 @@ static bool take_range(struct export_job *x, size_t *out)
     pthread_mutex_unlock(&x->shared.lock);
     *out = i;
     return i < x->plan.n;
-}
-
-size_t export_place_take(struct export_job *x)
-{
-    pthread_mutex_lock(&x->shared.lock);
-    size_t i = x->shared.first_place;
-    while (i < x->plan.n && x->shared.places[i])
-        i++;
-    assert(i < x->plan.n); /* as many places as ranges */
-    x->shared.places[i] = true;
-    x->shared.first_place = i + 1;
-    pthread_mutex_unlock(&x->shared.lock);
-    return i;
-}
-
-void export_place_give_back(struct export_job *x, size_t place)
-{
-    pthread_mutex_lock(&x->shared.lock);
-    x->shared.places[place] = false;
-    if (place < x->shared.first_place)
-        x->shared.first_place = place;
-    pthread_mutex_unlock(&x->shared.lock);
 }
 
 static void fail(struct export_job *x, err_code rc, struct err *e)

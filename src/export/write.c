@@ -50,7 +50,7 @@ struct export_range {
     struct export_job *x;
     size_t range;
     struct arena *a;
-    struct export_source *from;
+    struct export_feed *from;
     struct store_version v; /* the next one, if waits */
     yyjson_val *root;       /* of v, if it was read */
     bool waits;             /* ... for the next object */
@@ -140,7 +140,7 @@ static uint64_t count_newlines(sv bytes)
 
 static bool same_block(const struct export_range *g)
 {
-    return sv_eq(sv_make(g->owner, g->owner_len), export_source_block(g->from));
+    return sv_eq(sv_make(g->owner, g->owner_len), export_feed_block(g->from));
 }
 
 static err_code close_object(struct export_range *g, struct err *e)
@@ -210,7 +210,7 @@ static void add_sum(struct export_range *g, fhir_type type, const struct fhir_bo
 /* The head of a block: at its start, and again where an object begins within it. */
 static err_code write_head(struct export_range *g, struct err *e)
 {
-    sv owner = export_source_block(g->from);
+    sv owner = export_feed_block(g->from);
     size_t before = g->block->len;
     memcpy(g->owner, owner.ptr, owner.len);
     g->owner_len = owner.len;
@@ -397,7 +397,7 @@ void export_range_free(struct export_range *g)
     for (struct sent *s = g->sent; s; s = s->next)
         if (s->sending) /* whatever came of it is written again, or removed */
             IGNORE(sink_sending_wait(&s->sending, NULL));
-    export_source_free(g->from);
+    export_feed_free(g->from);
     fhir_reader_free(g->reader);
     buf_done(&g->note);
     buf_done(&g->served);
@@ -428,7 +428,7 @@ err_code export_range_open(struct export_job *x, size_t range, struct buf *block
     g->blocks = x->plan.items[range].kind == EXPORT_BLOCKS;
     if (g->blocks && (g->types = arena_calloc(g->a, fhir_n_types() + 1, sizeof *g->types)) == NULL)
         return arena_oom(g->a, e);
-    TRY(export_source_open(x, &x->plan.items[range], &g->from, e));
+    TRY(export_feed_open(x, &x->plan.items[range], &g->from, e));
     *out = g;
     g = NULL;
     return ERR_OK;
@@ -443,9 +443,9 @@ static err_code end_round(struct export_range *g, struct err *e)
     if (g->range_ends)
         return ERR_OK;
     g->deleting = true;
-    export_source_free(g->from);
+    export_feed_free(g->from);
     g->from = NULL;
-    return export_source_open(g->x, &g->x->plan.items[g->range], &g->from, e);
+    return export_feed_open(g->x, &g->x->plan.items[g->range], &g->from, e);
 }
 
 /* The next one of this round. */
@@ -454,8 +454,8 @@ static err_code next_of_round(struct export_range *g, struct err *e)
     bool deleted;
     do {
         if (g->x->params->elements.n == 0)
-            export_source_place(g->from, g->block, g->gap);
-        TRY(export_source_next(g->from, &g->v, &g->root, &deleted, e));
+            export_feed_place(g->from, g->block, g->gap);
+        TRY(export_feed_next(g->from, &g->v, &g->root, &deleted, e));
         g->deletes |= deleted;
     } while (deleted != g->deleting);
     return ERR_OK;
@@ -564,9 +564,9 @@ err_code export_range_flush(struct export_range *g, struct err *e)
     g->object_ends = false;
     if (!g->range_ends)
         return ERR_OK;
-    g->has_met = export_source_passed(g->from, &g->met);
+    g->has_met = export_feed_passed(g->from, &g->met);
     g->met += g->total;
-    export_source_free(g->from); /* it keeps blocks of the store */
+    export_feed_free(g->from); /* it keeps blocks of the store */
     g->from = NULL;
     return ERR_EOF;
 }

@@ -1,0 +1,128 @@
+/* owners.c - whose block a resource is in, with organizeOutputBy=Patient.
+ *
+ * The owner is the first, in byte order of ids, of the Patients that are there as of the export's commit,
+ * are members, and in whose compartments the resource is. Whether a Patient is there is remembered for
+ * KNOWN of them; forgetting one costs a read, not the result. */
+#include "export/export_private.h"
+
+#define PARSE_MAX ((size_t)1 << 30) /* one resource, read */
+#define KNOWN     1024u             /* Patients remembered */
+
+struct export_owners {
+    struct export_job *x;
+    struct arena *a;
+    char best[FHIR_ID_MAX]; /* of the resource at hand */
+    size_t best_len;
+    err_code rc;
+    struct err err;
+    struct known {
+        char id[FHIR_ID_MAX];
+        size_t len; /* 0: free */
+        bool there;
+    } known[KNOWN];
+};
+
+struct export_owners *export_owners_new(struct export_job *x)
+{
+    struct export_owners *o = calloc(1, sizeof *o);
+    if (o == NULL)
+        abort();
+    o->x = x;
+    o->a = arena_new(PARSE_MAX);
+    return o;
+}
+
+void export_owners_free(struct export_owners *o)
+{
+    if (o == NULL)
+        return;
+    arena_free(o->a);
+    free(o);
+}
+
+static err_code is_there(struct export_owners *o, sv id, bool *out, struct err *e)
+{
+    struct known *k = &o->known[sv_hash(0, id) % KNOWN];
+    if (!sv_eq(sv_make(k->id, k->len), id)) {
+        struct store_version v;
+        arena_reset(o->a);
+        err_code rc = store_get(o->x->run->store, export_patient_type(), id, o->x->t, o->a, &v, e);
+        if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+            return rc;
+        memcpy(k->id, id.ptr, id.len);
+        k->len = id.len;
+        k->there = rc == ERR_OK && v.method != STORE_METHOD_DELETE;
+    }
+    *out = k->there;
+    return ERR_OK;
+}
+
+/* export_patient_fn */
+static void each_patient(void *ctx, sv id, size_t at)
+{
+    struct export_owners *o = ctx;
+    bool there;
+    (void)at;
+    if (o->rc != ERR_OK || id.len == 0 || id.len > FHIR_ID_MAX ||
+        (o->best_len && sv_cmp(id, sv_make(o->best, o->best_len)) >= 0))
+        return;
+    o->rc = is_there(o, id, &there, &o->err);
+    if (o->rc == ERR_OK && there) {
+        memcpy(o->best, id.ptr, id.len);
+        o->best_len = id.len;
+    }
+}
+
+struct about {
+    struct export_owners *o;
+    struct arena *a;
+};
+
+/* export_target_fn; as export_owner() has it */
+static err_code each_target(void *ctx, fhir_type type, sv id, struct err *e)
+{
+    struct about *b = ctx;
+    const struct export_view *view = &b->o->x->now;
+    struct search_subject s;
+    bool there;
+    if (export_is_type(type, "Provenance") ||
+        (view->level == JOB_EXPORT_GROUP && export_is_type(type, "Group")))
+        return ERR_OK;
+    TRY(export_subject_read(view, type, id, b->a, &there, &s, e));
+    if (there)
+        export_patients_own(view, &s, each_patient, b->o);
+    return ERR_OK;
+}
+
+err_code export_owners_find(struct export_owners *o, const struct search_subject *s,
+                            struct arena *a, sv *out, struct err *e)
+{
+    const struct export_view *view = &o->x->now;
+    o->best_len = 0;
+    o->rc = ERR_OK;
+    if (!(view->level == JOB_EXPORT_GROUP && export_is_type(s->type, "Group"))) {
+        export_patients_own(view, s, each_patient, o);
+        if (export_is_type(s->type, "Provenance")) {
+            struct about b = { o, a };
+            TRY(export_targets(view, s->root, each_target, &b, e));
+        }
+    }
+    if (o->rc != ERR_OK) {
+        *e = o->err;
+        return o->rc;
+    }
+    *out = sv_make(o->best, o->best_len);
+    return ERR_OK;
+}
+
+err_code export_members_there(struct export_job *x, bool *out, struct err *e)
+{
+    struct export_owners *o = export_owners_new(x);
+    const struct export_members *m = &x->now.members;
+    err_code rc = ERR_OK;
+    *out = !m->all;
+    for (size_t i = 0; *out && i < m->n && rc == ERR_OK; i++)
+        rc = is_there(o, m->ids[i], out, e);
+    export_owners_free(o);
+    return rc;
+}
