@@ -1,8 +1,11 @@
-/* candidates.c - which resources may belong to some Patients, by the search index.
+/* candidates.c - which resources may belong to some Patients, by the search index; sets of ids.
  *
  * The entries of the reference parameters of a compartment propose ids. Nothing is read for that, and
  * nothing is decided: the resource itself, as of the export's commit, tells whether it belongs. So the
- * cost follows what the members have, not what the store has. */
+ * cost follows what the members have, not what the store has.
+ *
+ * A set of ids is a buf: one byte of length, then the id. Ids are added as they are found, then sorted by
+ * their bytes, each once, which is the order in which the store has them. */
 #include "export/export_private.h"
 
 #include "base/limits.h"
@@ -11,6 +14,57 @@
 #define LOOKUP_IDS   500u              /* asked of the index at a time */
 #define SAMPLE       64u               /* members looked at to tell how much a share will hold */
 #define SAMPLE_READ  16u
+
+/* ---- sets of ids ---- */
+
+err_code export_ids_add(struct buf *ids, sv id, struct err *e)
+{
+    TRY(buf_add_char(ids, (char)id.len, e));
+    return buf_add(ids, id, e);
+}
+
+bool export_ids_next(const struct buf *ids, size_t *at, sv *out)
+{
+    if (*at >= ids->len)
+        return false;
+    *out = sv_make(ids->ptr + *at + 1, (unsigned char)ids->ptr[*at]);
+    *at += 1 + out->len;
+    return true;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return sv_cmp(*(const sv *)a, *(const sv *)b);
+}
+
+void export_ids_sort(struct buf *ids)
+{
+    size_t n = 0, at = 0, k = 0, len = 0;
+    sv id;
+    while (export_ids_next(ids, &at, &id))
+        n++;
+    sv *rows = malloc((n + 1) * sizeof *rows);
+    char *sorted = malloc(ids->len + 1);
+    if (rows == NULL || sorted == NULL)
+        abort();
+    for (at = 0; export_ids_next(ids, &at, &rows[k]);)
+        k++;
+    qsort(rows, n, sizeof *rows, by_bytes);
+    for (size_t i = 0; i < n; i++) {
+        if (i && sv_eq(rows[i - 1], rows[i]))
+            continue;
+        sorted[len++] = (char)rows[i].len;
+        memcpy(sorted + len, rows[i].ptr, rows[i].len);
+        len += rows[i].len;
+    }
+    if (len)
+        memcpy(ids->ptr, sorted, len);
+    ids->len = len;
+    free(sorted);
+    free(rows);
+}
+
+/* ---- the index ---- */
 
 /* Ids of a type whose parameter leads to one of the targets, by the index: candidates. */
 static err_code lookup(struct export_job *x, fhir_type type, const struct search_param *p,

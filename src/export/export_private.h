@@ -236,7 +236,8 @@ struct export_tally { /* what a range came to */
     unsigned objects;
 };
 /* Ranges that a worker writes in turn, block by block: their digests are computed side by side. */
-#define EXPORT_LANES 2u
+#define EXPORT_LANES     2u
+#define EXPORT_BLOCK_MAX ((size_t)2 << 30) /* bytes: a unit of the sink and one resource */
 /* Objects that are held in memory until they are sent (those of the lanes, and eight on their way) are that many times
  * smaller. */
 #define EXPORT_KEPT_SHARE 4u

@@ -1,8 +1,16 @@
-/* progress.c - how far an export is, in numbers and in words. */
+/* progress.c - what the workers of one export share: how far it is, its room, the places of its ranges.
+ *
+ * Everything here is under the export's one lock. A range takes the least place that is free when its
+ * lines are out, and a running export's manifest shows ranges in that order. Places have no gaps but
+ * those of ranges that are just being noted: one whose note cannot be written gives its place back. */
 #include "export/export_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
+
+#include <assert.h>
+
+#define ASK_BYTES (8u << 20) /* between looks at limits and disk */
 
 /* What the finished ranges make likely for all. */
 static uint64_t expected(uint64_t done, uint64_t of_finished, const struct job_progress *p)
@@ -36,8 +44,6 @@ void export_progress_add(struct export_job *x, int64_t resources, int64_t bytes)
     pthread_mutex_unlock(&x->shared.lock);
     job_run_progress_set(x->run, &copy);
 }
-
-#define ASK_BYTES (8u << 20) /* between looks at limits and disk */
 
 err_code export_object_take(struct export_job *x, struct err *e)
 {
@@ -86,4 +92,28 @@ void export_progress_range(struct export_job *x, const struct export_tally *t)
     x->shared.progress.ranges_done++;
     pthread_mutex_unlock(&x->shared.lock);
     export_progress_add(x, 0, 0);
+}
+
+/* ---- places ---- */
+
+size_t export_place_take(struct export_job *x)
+{
+    pthread_mutex_lock(&x->shared.lock);
+    size_t i = x->shared.first_place;
+    while (i < x->plan.n && x->shared.places[i])
+        i++;
+    assert(i < x->plan.n); /* as many places as ranges */
+    x->shared.places[i] = true;
+    x->shared.first_place = i + 1;
+    pthread_mutex_unlock(&x->shared.lock);
+    return i;
+}
+
+void export_place_give_back(struct export_job *x, size_t place)
+{
+    pthread_mutex_lock(&x->shared.lock);
+    x->shared.places[place] = false;
+    if (place < x->shared.first_place)
+        x->shared.first_place = place;
+    pthread_mutex_unlock(&x->shared.lock);
 }

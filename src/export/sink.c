@@ -1,7 +1,14 @@
-/* sink.c - where an export writes, and taking away what a cancelled one wrote. */
+/* sink.c - where an export writes: opening it, its file of errors, and taking away what a cancelled
+ * export wrote.
+ *
+ * The file of errors holds what handling=lenient passed over, an OperationOutcome each. */
 #include "export/export_private.h"
 
 #include "base/file.h"
+#include "codec/hash.h"
+#include "fhir/outcome.h"
+
+#define ERRORS_MAX (64u << 20)
 
 /* A served export writes into a bucket of its own in a directory store of ours, which knows no roles. */
 #define SERVED_ROLE SV_LIT("arn:aws:iam::000000000000:role/fhirlake-served")
@@ -22,6 +29,40 @@ err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e)
         return ERR(e, ERR_UNSUPPORTED, "this server keeps no files of exports");
     return sink_open(r->world, &t, out, e);
 }
+
+/* ---- the file of errors ---- */
+
+static err_code write_note(sv note, struct buf *out, struct err *e)
+{
+    struct fhir_issue issue = { .severity = "warning", .code = "not-supported", .text = note };
+    TRY(fhir_outcome_write(&(struct fhir_issues){ &issue, 1, false }, ERRORS_MAX, out, e));
+    return buf_add_char(out, '\n', e);
+}
+
+err_code export_errors_write(struct export_job *x, struct arena *a, struct export_object *out,
+                             bool *there, struct err *e)
+{
+    CLEANUP_BUF struct buf lines = BUF_INIT(ERRORS_MAX);
+    const struct job_texts *notes = &x->params->notes;
+    struct sink_object o;
+    char hex[SHA256_HEX_LEN];
+    *there = notes->n != 0;
+    if (notes->n == 0)
+        return ERR_OK;
+    for (size_t i = 0; i < notes->n; i++)
+        TRY(write_note(notes->items[i], &lines, e));
+    sv name = SV_LIT("error/OperationOutcome-1-0-0.ndjson");
+    TRY(sink_put(x->sink, name, SV_LIT("application/fhir+ndjson"), buf_sv(&lines), &o, e));
+    hash_hex(o.sha256, sizeof o.sha256, hex);
+    *out = (struct export_object){ .type = fhir_type_find(SV_LIT("OperationOutcome")),
+                                   .name = name,
+                                   .count = notes->n,
+                                   .bytes = o.bytes,
+                                   .sha256 = arena_sv(a, sv_make(hex, sizeof hex)) };
+    return out->sha256.ptr ? ERR_OK : arena_oom(a, e);
+}
+
+/* ---- undoing ---- */
 
 struct undo_ctx {
     struct arena *a;

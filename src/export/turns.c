@@ -208,7 +208,7 @@ err_code export_ranges_run(struct export_job *x, struct err *e)
     if (x->blocks == NULL)
         abort();
     for (unsigned i = 0; i < n_blocks; i++)
-        buf_init(&x->blocks[i], SIZE_MAX / 2);
+        buf_init(&x->blocks[i], EXPORT_BLOCK_MAX);
     for (size_t i = 0; i < x->plan.n; i++)
         n_open += !x->plan.done[i];
     x->tasks = job_tasks_open(x->run->pool, n_workers * 2);

@@ -1,0 +1,133 @@
+/* object.c - the objects of a range, and the note of what the range came to.
+ *
+ * An object's name says the same for the same job, range and place, so a range that is written again
+ * replaces what it wrote before. When an object is closed, its lines and bytes, which were counted as
+ * they were made, must be those that left. */
+#include "export/range_private.h"
+
+#include "codec/hash.h"
+
+#define NDJSON SV_LIT("application/fhir+ndjson")
+
+/* <Type>/<Type>-<int64>-<digit>-<seq>.ndjson: the same for the same job, range and place. */
+static sv object_name(struct arena *a, const struct export_job *x, size_t range, bool deleted,
+                      unsigned seq)
+{
+    unsigned char d[SHA256_LEN];
+    const char *type = fhir_type_name(x->plan.items[range].range.type);
+    const char *folder = x->plan.items[range].kind == EXPORT_BLOCKS ? "by-patient" : type;
+    sv seed = arena_fmt(a, "%.*s/%s/%zu", SV_FMT(x->run->job->id), type, range);
+    hash_sha256_of(seed, d);
+    uint64_t n = 0;
+    for (int i = 0; i < 8; i++)
+        n = n << 8 | d[i];
+    n &= INT64_MAX;
+    return arena_fmt(a, "%s/%s-%llu-%zu-%u.ndjson", deleted ? "deleted" : folder, type,
+                     (unsigned long long)(n ? n : 1), range % 10, seq);
+}
+
+err_code range_object_open(struct export_range *g, struct err *e)
+{
+    g->name = object_name(g->a, g->x, g->range, g->deletions == DELETIONS_WRITTEN, g->n_objects);
+    g->count = g->written = g->newlines = g->entries = g->heads = 0;
+    TRY(export_object_take(g->x, e));
+    return sink_file_create(g->x->sink, g->name, NDJSON, g->x->plan.object_bytes, &g->file, e);
+}
+
+err_code range_object_close(struct export_range *g, struct err *e)
+{
+    struct sink_object o;
+    char hex[SHA256_HEX_LEN];
+    struct sent *s = arena_calloc(g->a, 1, sizeof *s);
+    if (s == NULL)
+        return arena_oom(g->a, e);
+    TRY(sink_file_send(&g->file, &o, &s->sending, e));
+    s->next = g->sent;
+    g->sent = s;
+    if (g->newlines != g->count || o.bytes != g->written)
+        return ERR(e, ERR_INTERNAL,
+                   "an object holds %llu lines and %llu bytes where %llu and %llu were written",
+                   (unsigned long long)g->newlines, (unsigned long long)o.bytes,
+                   (unsigned long long)g->count, (unsigned long long)g->written);
+    hash_hex(o.sha256, sizeof o.sha256, hex);
+    json_obj(&g->w);
+    json_kv_str(&g->w, "name", g->name);
+    if (g->deletions == DELETIONS_WRITTEN) {
+        json_kv_bool(&g->w, "deleted", true);
+        json_kv_u64(&g->w, "entries", g->entries);
+    }
+    json_kv_u64(&g->w, "count", g->count - g->heads); /* heads are no resources */
+    json_kv_u64(&g->w, "bytes", o.bytes);
+    json_kv_str(&g->w, "sha256", sv_make(hex, sizeof hex));
+    if (g->blocks)
+        json_kv_u64(&g->w, "blocks", g->heads);
+    if (g->blocks && g->phase == RANGE_OBJECT_FULL && range_same_block(g))
+        json_kv_str(&g->w, "continues", object_name(g->a, g->x, g->range, false, g->n_objects + 1));
+    json_obj_end(&g->w);
+    if (g->deletions != DELETIONS_WRITTEN) {
+        g->total += g->count - g->heads;
+        g->bytes += o.bytes;
+    }
+    g->n_objects++;
+    return ERR_OK;
+}
+
+static void write_sums(struct export_range *g, const struct export_type_sum *s)
+{
+    char hex[FHIR_DIGEST_HEX];
+    fhir_digest_hex(&s->sum, hex);
+    json_kv_str(&g->w, "sum", sv_make(hex, sizeof hex));
+    if (s->n_rewritten == 0)
+        return;
+    struct fhir_digest served = s->sum;
+    fhir_digest_take(&served, &s->was);
+    fhir_digest_add(&served, &s->is);
+    json_kv_u64(&g->w, "rewritten", s->n_rewritten);
+    fhir_digest_hex(&served, hex);
+    json_kv_str(&g->w, "servedSum", sv_make(hex, sizeof hex));
+}
+
+static void write_types(struct export_range *g)
+{
+    json_key(&g->w, "types");
+    json_arr(&g->w);
+    for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        if (g->types[t].n == 0)
+            continue;
+        json_obj(&g->w);
+        json_kv_str(&g->w, "type", sv_from(fhir_type_name((fhir_type)t)));
+        json_kv_u64(&g->w, "count", g->types[t].n);
+        write_sums(g, &g->types[t]);
+        json_obj_end(&g->w);
+    }
+    json_arr_end(&g->w);
+}
+
+err_code range_note_write(struct export_range *g, struct err *e)
+{
+    char name[32], hex[FHIR_DIGEST_HEX];
+    json_arr_end(&g->w);
+    json_kv_u64(&g->w, "count", g->total);
+    if (g->has_met)
+        json_kv_u64(&g->w, "met", g->met);
+    write_sums(g, &g->all);
+    fhir_digest_hex(&g->deleted_sum, hex);
+    json_kv_str(&g->w, "deletedSum", sv_make(hex, sizeof hex));
+    if (g->types)
+        write_types(g);
+    if (!g->blocks)
+        json_kv_str(&g->w, "type", sv_from(fhir_type_name(g->x->plan.items[g->range].range.type)));
+    size_t place = export_place_take(g->x);
+    json_kv_u64(&g->w, "place", place);
+    json_obj_end(&g->w);
+    (void)snprintf(name, sizeof name, "done/%08zu", g->range);
+    err_code rc = json_writer_end(&g->w, e);
+    /* A note that the machine's end takes costs this range being written once more, to the same names, so
+     * no worker waits for the disk; a place that a client has been told of must not be given away. */
+    if (rc == ERR_OK)
+        rc = (g->x->params->partial_manifests ? job_run_note_put : job_run_note_put_unsynced)(
+            g->x->run, sv_from(name), buf_sv(&g->note), e);
+    if (rc != ERR_OK)
+        export_place_give_back(g->x, place);
+    return rc;
+}

@@ -1,0 +1,124 @@
+/* range_private.h - a range on its way into objects: what write.c, object.c and shape.c share.
+ *
+ *   FILLS --(block full: flush)--> FILLS
+ *   FILLS --(object full: fill)--> OBJECT_FULL --(flush)--> NEXT_WAITS --(fill)--> FILLS
+ *   FILLS --(no more of the round: fill)--> ROUND_ENDS --(flush)--> FILLS, for the round of deletions
+ *                                                      --(flush)--> OVER
+ * Floor: export. */
+#pragma once
+#include "export/export_private.h"
+#include "fhir/attachments.h"
+
+typedef enum {
+    RANGE_FILLS,       /* lines go into the block; the object may go on behind it */
+    RANGE_OBJECT_FULL, /* the block is the object's last, and v waits for the next object */
+    RANGE_NEXT_WAITS,  /* the object is closed; v is the first of the next */
+    RANGE_ROUND_ENDS,  /* the block is the round's last */
+    RANGE_OVER         /* all has been given to the sink */
+} range_phase;
+
+/* What is to be told as deleted is known when a round has met it, and written in a second round. */
+typedef enum { DELETIONS_NONE, DELETIONS_MET, DELETIONS_WRITTEN } range_deletions;
+
+struct sent { /* an object on its way */
+    struct sink_sending *sending;
+    struct sent *next;
+};
+
+struct export_type_sum {
+    uint64_t n, n_rewritten;
+    struct fhir_digest sum;     /* as stored */
+    struct fhir_digest was, is; /* of the rewritten alone, as stored and as in the objects */
+};
+
+struct export_range {
+    struct export_job *x;
+    size_t range;
+    struct arena *a;
+    struct export_feed *from;
+    range_phase phase;
+    range_deletions deletions;
+    bool blocks; /* EXPORT_BLOCKS */
+
+    /* the resource at hand */
+    struct store_version v;
+    yyjson_val *root; /* of v, if it was read */
+    bool rewritten;   /* v is, and its digest as it is stored is: */
+    struct fhir_digest stored;
+
+    /* how resources are shaped (shape.c) */
+    sv *elements; /* _elements for elements_of; NULL: all */
+    sv *elements_room;
+    size_t n_elements;
+    fhir_type elements_of;
+    struct fhir_reader *reader;       /* of lines with members left out */
+    struct fhir_attachments absolute; /* base empty: urls stay as they are stored */
+    struct arena *tree;               /* of a resource with urls that change */
+    struct buf served;                /* its body with them */
+
+    /* the block */
+    struct buf *block;
+    size_t gap; /* between the block and a body that is put behind it: what its hole will take */
+    char owner[FHIR_ID_MAX]; /* of the Patient's block under way */
+    size_t owner_len;
+    int64_t new_heads; /* not told to the progress as no resources yet */
+
+    /* the open object (object.c) */
+    struct sink_file *file; /* NULL: none is open */
+    sv name;
+    uint64_t count, written; /* lines, bytes handed over or in the block */
+    uint64_t newlines;       /* counted from the bytes that left */
+    uint64_t heads;          /* of blocks */
+    uint64_t entries;        /* deletions */
+    unsigned n_bundle;       /* entries of the Bundle that is under way */
+
+    /* all objects of the range */
+    struct sent *sent; /* newest first */
+    unsigned n_objects;
+    uint64_t total, bytes;
+    uint64_t met; /* once all lines are out: living resources met, if has_met */
+    bool has_met;
+    uint64_t told_lines, told_bytes; /* to the progress, of a range that is not in yet */
+    struct fhir_digest deleted_sum;
+    struct export_type_sum all, *types; /* types: by fhir_type, for blocks; NULL: one type alone */
+    struct buf note;
+    struct json_writer w; /* the note */
+};
+
+#define EXPORT_RESOURCE_MAX ((size_t)1 << 30) /* bytes of one resource, read, parsed or made anew */
+
+/* Does the resource at hand belong to the block under way? */
+static inline bool range_same_block(const struct export_range *g)
+{
+    return sv_eq(sv_make(g->owner, g->owner_len), export_feed_block(g->from));
+}
+
+/* ---- objects and the note (object.c) ---- */
+MUST_USE err_code range_object_open(struct export_range *g, struct err *e);
+/* Its last bytes have been written: it goes to the peer while the range goes on. */
+MUST_USE err_code range_object_close(struct export_range *g, struct err *e);
+/* All objects have arrived: what the range came to, in the records. */
+MUST_USE err_code range_note_write(struct export_range *g, struct err *e);
+
+/* ---- shapes (shape.c) ---- */
+MUST_USE err_code range_elements_choose(struct export_range *g, fhir_type type, struct err *e);
+/* _elements that hold for a type: "name", "Patient.name". */
+static inline err_code range_elements(struct export_range *g, fhir_type type, struct err *e)
+{
+    return g->x->params->elements.n == 0 || g->elements_of == type
+               ? ERR_OK
+               : range_elements_choose(g, type, e);
+}
+/* g->root with members left out, into line; in stored and *body, what an import of that would store. */
+MUST_USE err_code range_subset(struct export_range *g, const struct store_version *v,
+                               struct buf *line, struct buf *stored, struct fhir_body *body,
+                               struct err *e);
+MUST_USE err_code range_absolute_make(struct export_range *g, struct err *e);
+/* v as it is served: urls of Attachments absolute. What of it counts as it is stored is kept. */
+static inline err_code range_absolute(struct export_range *g, struct err *e)
+{
+    g->rewritten = false;
+    return g->absolute.base.len == 0 || !fhir_attachments_may(&g->absolute, g->v.body.json)
+               ? ERR_OK
+               : range_absolute_make(g, e);
+}
