@@ -6,15 +6,17 @@
 #include "fhir/large.h"
 #include "fhir/outcome.h"
 
+#define LINE_LIMIT "172 MiB"
+_Static_assert(LIMIT_IMPORT_LINE_BYTES == 172u << 20, "LINE_LIMIT says what it is");
 #define WORKER_MEMORY (8u << 20) /* issues of one resource: 50 texts and paths */
 
 void import_chunk_init(struct import_chunk *c, struct job_run *r, struct import_worker *workers)
 {
     *c = (struct import_chunk){ .run = r, .workers = workers };
-    buf_init(&c->text, SIZE_MAX / 2);
-    buf_init(&c->segments, SIZE_MAX / 2);
+    buf_init(&c->text, IMPORT_CHUNK_MAX);
+    buf_init(&c->segments, IMPORT_CHUNK_MAX);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
-        buf_init(&c->lines[k], SIZE_MAX / 2);
+        buf_init(&c->lines[k], IMPORT_CHUNK_MAX);
     /* a level that is not one was refused at submit */
     if (!fhir_validate_level_named(r->job->validation_level, &c->level))
         c->level = FHIR_VALIDATE_STRICT;
@@ -72,8 +74,8 @@ static err_code validate(struct import_chunk *c, struct import_worker *w, uint64
     }
     c->with_issues++;
     if (w->marked == NULL)
-        w->marked =
-            arena_new(SIZE_MAX / 2); /* bounded by the chunk: a mark is at most twice an outcome */
+        w->marked = arena_new(
+            IMPORT_CHUNK_MAX); /* bounded by the chunk: a mark is at most twice an outcome */
     TRY(fhir_issues_mark(env->type, root, buf_sv(&w->outcome), w->marked, &env->body, e));
     return import_line_issues(&c->lines[IMPORT_WITH_ISSUES], number, env->type, env->id,
                               buf_sv(&w->outcome), e);
@@ -134,7 +136,7 @@ static err_code parse_segment(struct import_chunk *c, struct import_worker *w,
         c->scanned++;
         c->rejected++;
         TRY(import_line_failure(&c->lines[IMPORT_FAILURE], number,
-                                "Resource is larger than the limit of 172 MiB", e));
+                                "Resource is larger than the limit of " LINE_LIMIT, e));
     }
     if (s->unreadable[0]) /* the file is at fault, and counted as one, not a resource */
         TRY(import_line_failure(&c->lines[IMPORT_FAILURE], number, s->unreadable, e));
@@ -178,9 +180,9 @@ void import_chunk_parse(struct import_chunk *c, unsigned worker)
     if (w->a == NULL) {
         w->a = arena_new(WORKER_MEMORY);
         buf_init(&w->outcome, 2 * FHIR_OUTCOME_MAX);
-        buf_init(&w->stored, SIZE_MAX / 2);
-        buf_init(&w->items, SIZE_MAX / 2);
-        buf_init(&w->index, SIZE_MAX / 2);
+        buf_init(&w->stored, IMPORT_CHUNK_MAX);
+        buf_init(&w->items, IMPORT_CHUNK_MAX);
+        buf_init(&w->index, IMPORT_CHUNK_MAX);
     }
     c->rc = parse(c, w, &c->err);
     /* all of it is in the bulk load; a giant line's memory is given back */

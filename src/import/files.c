@@ -1,3 +1,7 @@
+/* files.c - which files an import reads, in which order, and what their outcome is called.
+ *
+ * The list is made once and kept in the job's scratch folder, so that a run that is taken up reads the
+ * same files, whatever has come or gone below the prefix since. */
 #include "import/import_private.h"
 
 #include "base/file.h"

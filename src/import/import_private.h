@@ -1,11 +1,14 @@
 /* import_private.h - what the rooms of the import share.
  *
- *   import.c          phases: list, read and publish in order, manifest; the resume point
- *   files.c    what is read, in which order
- *   chunk.c    lines -> envelopes -> a bulk load, on a worker
- *   line.c     what a line says of what became of a resource
- *   outcome.c  those lines: spooled beside the job, uploaded file by file
- * Floor: job. */
+ *   import.c          the phases, the ring of chunks, publishing
+ *   files.c           what is read, in which order
+ *   read.c            files -> chunks of lines
+ *   chunk.c           lines -> envelopes -> a bulk load, on a worker
+ *   resume.c          the resume point                manifest.c   Manifest.json
+ *   line.c            what a line says of what became of a resource
+ *   outcome.c         those lines, spooled            upload.c     ... and uploaded file by file
+ *   outcome_resume.c  ... as the resume point has them
+ * Floor: import. */
 #pragma once
 #include "fhir/validate.h"
 #include "import/import.h"
@@ -66,8 +69,11 @@ MUST_USE err_code import_outcome_restore(struct import_outcome *o, struct yyjson
 MUST_USE err_code import_outcome_upload(struct import_outcome *o, struct err *e);
 
 /* ---- chunks ---- */
-#define IMPORT_GIANT 4u /* a chunk this many times as long as it should be holds a giant line */
-struct import_segment { /* lines of one file within a chunk */
+/* bytes: of a chunk's text, and of what is made of it: lines of outcome, stored forms, entries of the
+ * index. The text is a chunk's size or one line at most; the others are some times that. */
+#define IMPORT_CHUNK_MAX ((size_t)16 << 30)
+#define IMPORT_GIANT     4u /* a chunk this many times as long as it should be holds a giant line */
+struct import_segment {     /* lines of one file within a chunk */
     size_t file;
     uint64_t first_line; /* 1-based */
     size_t text_len;     /* bytes of the chunk's text, one segment behind the other */
@@ -123,3 +129,44 @@ MUST_USE err_code import_line_more(struct buf *out, uint64_t line, uint64_t left
 /* It is stored, with faults. */
 MUST_USE err_code import_line_issues(struct buf *out, uint64_t line, fhir_type type, sv id,
                                      sv outcome, struct err *e);
+
+/* ---- the import (import.c) ---- */
+#define IMPORT_RESUME_MAX (64u << 20) /* bytes of a resume point */
+struct import_job {
+    struct job_run *run;
+    struct sink *in, *out;
+    struct import_files files;
+    struct import_outcome *outcome;
+    struct job_progress progress;    /* of what is published */
+    struct {                         /* the reader's place */
+        uint64_t file, offset, line; /* line: number of the next one */
+        uint64_t unpacked;           /* plain bytes of the files before */
+        struct unpack *unpack;
+        struct ndjson_reader *ndjson;
+    } at;
+    struct import_chunk *ring;
+    struct import_worker *workers;
+    struct store_bulk **bulks; /* of a publication: room for n_ring */
+    unsigned n_ring;
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t finished;
+    } shared;
+    uint64_t start_us, start_imported;
+};
+
+/* ---- reading (read.c) ---- */
+/* The next chunk. ERR_EOF when nothing is left. */
+MUST_USE err_code import_read_chunk(struct import_job *m, struct import_chunk *c, struct err *e);
+void import_read_close(struct import_job *m);
+
+/* ---- the resume point (resume.c) ---- */
+sv import_resume_key(struct arena *a, const struct job_run *r);
+/* Behind chunk c. */
+MUST_USE err_code import_resume_write(const struct import_job *m, const struct import_chunk *c,
+                                      struct buf *out, struct err *e);
+/* Where this run begins: at the beginning, if there is none. */
+MUST_USE err_code import_resume_read(struct import_job *m, struct err *e);
+void import_resume_forget(struct job_run *r);
+
+MUST_USE err_code import_manifest_write(struct import_job *m, struct err *e);

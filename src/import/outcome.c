@@ -1,68 +1,33 @@
-/* outcome.c - what became of each line, per input file.
+/* outcome.c - what became of each line, spooled per input file and kind.
  *
- * Lines are appended to a spool file per kind and input file; their lengths stand in the resume point that is
- * published together with the chunk, so after a crash the spool is cut back to exactly what the store
- * holds. A file that has ended is uploaded and its spool removed. Files come one after the other, so only the
- * last one is held open, however many end within one chunk.
+ * Lines are appended to a spool file per kind and input file. Their lengths are in the resume point that
+ * is published with the chunk (outcome_resume.c), so after a crash the spool is cut back to exactly what
+ * the store holds. A file that has ended is uploaded (upload.c). Files come one after the other, so only
+ * the last one is held open, however many end within one chunk.
  *
- * A line of input may be a byte, and its outcome has hundreds: how many lines and bytes are written is bounded by the
- * input as it stands there, per kind, file and job (base/limits.h). Lines are written up to the first that does not
- * fit, and from there on counted; a last line says how many. Kinds do not share a bound, so that what is written does
- * not depend on where chunks were cut, nor on where a run was ended and taken up. */
-#include "import/import_private.h"
+ * A line of input may be a byte, and its outcome has hundreds. So how many lines and bytes are written is
+ * bounded by the size of the input, per kind, file and job (base/limits.h). Lines are written up to the
+ * first that does not fit; from there on they are counted, and a last line says how many. Kinds do not
+ * share a bound, so what is written does not depend on where chunks were cut, nor on where a run was ended
+ * and taken up. */
+#include "import/outcome_private.h"
 
 #include "base/file.h"
 #include "base/limits.h"
 #include "codec/hash.h"
-#include "codec/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define UPLOADS         8u /* at a time: each waits for the disk or the peer, not for a processor */
 #define SYNC_ONE_BY_ONE 8u /* files; with more in a chunk one sync of the file system costs less */
 
-/* The letter begins the names of its spools; the name is that of its lengths in the resume point. */
-static const struct {
-    char letter;
-    const char *folder, *name;
-} kinds[IMPORT_N_KINDS] = {
+const struct import_kind_name import_kind_names[IMPORT_N_KINDS] = {
     [IMPORT_SUCCESS] = { 's', "SUCCESS", "success" },
     [IMPORT_FAILURE] = { 'f', "FAILURE", "failure" },
     [IMPORT_WITH_ISSUES] = { 'w', "SUCCESS_WITH_SEARCH_VALIDATION_FAILURES", "withIssues" },
-};
-
-struct open_file { /* an input file that is not uploaded yet */
-    struct open_file *next;
-    size_t file;
-    bool ended;
-    int fd[IMPORT_N_KINDS]; /* -1: nothing was written */
-    uint64_t len[IMPORT_N_KINDS];
-    bool dirty[IMPORT_N_KINDS];
-    uint64_t failures;             /* lines written */
-    uint64_t left[IMPORT_N_KINDS]; /* lines that were not; */
-    uint64_t from[IMPORT_N_KINDS]; /* lineId of the first of them */
-};
-
-/* Of the whole job. */
-struct totals {
-    uint64_t bytes[IMPORT_N_KINDS], left[IMPORT_N_KINDS];
-    uint64_t failures, ends; /* lines of FAILURE; bytes of last lines */
-};
-
-struct import_outcome {
-    struct job_run *run;
-    struct sink *sink;
-    const struct import_files *files;
-    struct open_file *first, *last; /* in the input's order */
-    struct import_bounds bounds;
-    struct totals all;
-    unsigned n_ended; /* since the last sync */
-    bool sync_all;    /* files were closed without a sync of their own */
 };
 
 err_code import_outcome_open(struct job_run *r, struct sink *out, const struct import_files *files,
@@ -80,9 +45,10 @@ err_code import_outcome_open(struct job_run *r, struct sink *out, const struct i
     return ERR_OK;
 }
 
-static sv object_name(struct arena *a, const struct import_files *files, size_t file, int kind)
+sv import_outcome_name(struct arena *a, const struct import_files *files, size_t file, int kind)
 {
-    return arena_fmt(a, "%s/%.*s", kinds[kind].folder, SV_FMT(files->items[file].out_name));
+    return arena_fmt(a, "%s/%.*s", import_kind_names[kind].folder,
+                     SV_FMT(files->items[file].out_name));
 }
 
 err_code import_outcome_names(struct import_files *files, const struct sink *out, struct arena *a,
@@ -95,8 +61,8 @@ err_code import_outcome_names(struct import_files *files, const struct sink *out
         unsigned char digest[SHA256_LEN];
         char hex[SHA256_HEX_LEN];
         arena_reset(scratch);
-        if (sink_name_check(out, object_name(scratch, files, i, IMPORT_WITH_ISSUES), &why) ==
-            ERR_OK)
+        if (sink_name_check(out, import_outcome_name(scratch, files, i, IMPORT_WITH_ISSUES),
+                            &why) == ERR_OK)
             continue;
         hash_sha256_of(f->key, digest);
         hash_hex(digest, sizeof digest, hex);
@@ -107,7 +73,7 @@ err_code import_outcome_names(struct import_files *files, const struct sink *out
     return ERR_OK;
 }
 
-static void close_fds(struct open_file *f)
+void import_spool_close(struct open_file *f)
 {
     for (int k = 0; k < IMPORT_N_KINDS; k++) {
         if (f->fd[k] >= 0)
@@ -122,19 +88,20 @@ void import_outcome_close(struct import_outcome *o)
         return;
     for (struct open_file *f = o->first, *next; f; f = next) {
         next = f->next;
-        close_fds(f);
+        import_spool_close(f);
         free(f);
     }
     free(o);
 }
 
-static void spool_path(const struct import_outcome *o, size_t file, int kind, char out[PATH_MAX])
+void import_spool_path(const struct import_outcome *o, size_t file, int kind, char out[PATH_MAX])
 {
-    (void)snprintf(out, PATH_MAX, "%s/%c%zu", o->run->spool_dir, kinds[kind].letter, file);
+    (void)snprintf(out, PATH_MAX, "%s/%c%zu", o->run->spool_dir, import_kind_names[kind].letter,
+                   file);
 }
 
 /* The last file, or a new one behind it: lines come in the input's order. */
-static struct open_file *find(struct import_outcome *o, size_t file)
+struct open_file *import_outcome_file(struct import_outcome *o, size_t file)
 {
     if (o->last && o->last->file == file)
         return o->last;
@@ -158,13 +125,13 @@ static err_code not_spooled(struct err *e)
 }
 
 /* Open at the length that counts. What stands behind it was written before a crash and not published. */
-static err_code open_spool(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
+err_code import_spool_open(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
 {
     char path[PATH_MAX];
     struct stat st;
     if (f->fd[kind] >= 0)
         return ERR_OK;
-    spool_path(o, f->file, kind, path);
+    import_spool_path(o, f->file, kind, path);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return not_spooled(e);
@@ -261,7 +228,7 @@ static err_code write_lines(struct import_outcome *o, struct open_file *f, int k
 {
     if (lines.len == 0)
         return ERR_OK;
-    TRY(open_spool(o, f, kind, e));
+    TRY(import_spool_open(o, f, kind, e));
     TRY(file_write_all(f->fd[kind], lines, e));
     f->len[kind] += lines.len;
     f->dirty[kind] = true;
@@ -271,7 +238,7 @@ static err_code write_lines(struct import_outcome *o, struct open_file *f, int k
 err_code import_outcome_add(struct import_outcome *o, size_t file, const sv lines[IMPORT_N_KINDS],
                             struct err *e)
 {
-    struct open_file *f = find(o, file);
+    struct open_file *f = import_outcome_file(o, file);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         if (lines[k].len)
             TRY(write_lines(o, f, k, within_bounds(o, f, k, lines[k]), e));
@@ -309,7 +276,7 @@ static err_code sync_file(struct open_file *f, struct err *e)
 
 err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e)
 {
-    struct open_file *f = find(o, file);
+    struct open_file *f = import_outcome_file(o, file);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         TRY(write_end(o, f, k, e));
     f->ended = true;
@@ -317,7 +284,7 @@ err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e
         TRY(sync_file(f, e));
     else
         o->sync_all = true;
-    close_fds(f);
+    import_spool_close(f);
     return ERR_OK;
 }
 
@@ -339,178 +306,5 @@ err_code import_outcome_sync(struct import_outcome *o, struct err *e)
     TRY(sync_folder(o, o->sync_all, e));
     o->sync_all = false;
     o->n_ended = 0;
-    return ERR_OK;
-}
-
-static void numbers(struct json_writer *w, const char *name, const uint64_t *n, size_t count)
-{
-    json_key(w, name);
-    json_arr(w);
-    for (size_t i = 0; i < count; i++)
-        json_u64(w, n[i]);
-    json_arr_end(w);
-}
-
-/* Absent: as they are, for a resume point of before there were any. */
-static err_code read_numbers(yyjson_val *list, uint64_t *n, size_t count, struct err *e)
-{
-    for (size_t i = 0; list && i < count; i++)
-        if (!sv_to_u64(json_number(yyjson_arr_get(list, i)), &n[i]))
-            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
-    return ERR_OK;
-}
-
-void import_outcome_write(const struct import_outcome *o, struct json_writer *w)
-{
-    json_obj(w);
-    numbers(w, "bytes", o->all.bytes, IMPORT_N_KINDS);
-    numbers(w, "left", o->all.left, IMPORT_N_KINDS);
-    numbers(w, "more", (const uint64_t[]){ o->all.failures, o->all.ends }, 2);
-    json_key(w, "files");
-    json_arr(w);
-    for (const struct open_file *f = o->first; f; f = f->next) {
-        json_obj(w);
-        json_kv_i64(w, "file", (int64_t)f->file);
-        for (int k = 0; k < IMPORT_N_KINDS; k++)
-            json_kv_i64(w, kinds[k].name, (int64_t)f->len[k]);
-        json_kv_bool(w, "ended", f->ended);
-        if (!f->ended) {
-            json_kv_i64(w, "failures", (int64_t)f->failures);
-            numbers(w, "left", f->left, IMPORT_N_KINDS);
-            numbers(w, "from", f->from, IMPORT_N_KINDS);
-        }
-        json_obj_end(w);
-    }
-    json_arr_end(w);
-    json_obj_end(w);
-}
-
-static err_code restore_file(struct import_outcome *o, yyjson_val *v, struct err *e)
-{
-    uint64_t file;
-    if (!sv_to_u64(json_number(json_get(v, "file")), &file) || file >= o->files->n)
-        return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
-    struct open_file *f = find(o, file);
-    for (int k = 0; k < IMPORT_N_KINDS; k++)
-        if (!sv_to_u64(json_number(json_get(v, kinds[k].name)), &f->len[k]))
-            return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
-    f->ended = yyjson_is_true(json_get(v, "ended"));
-    yyjson_val *failures = json_get(v, "failures");
-    if (failures && !sv_to_u64(json_number(failures), &f->failures))
-        return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
-    TRY(read_numbers(json_get(v, "left"), f->left, IMPORT_N_KINDS, e));
-    TRY(read_numbers(json_get(v, "from"), f->from, IMPORT_N_KINDS, e));
-    for (int k = 0; k < IMPORT_N_KINDS; k++)
-        if (f->len[k] && !f->ended)
-            TRY(open_spool(o, f, k, e));
-    return ERR_OK;
-}
-
-err_code import_outcome_restore(struct import_outcome *o, struct yyjson_val *state, struct err *e)
-{
-    uint64_t more[2] = { 0, 0 };
-    /* before outcomes were bounded it was the list alone */
-    yyjson_val *v, *files = yyjson_is_arr(state) ? state : json_get(state, "files");
-    yyjson_arr_iter it = yyjson_arr_iter_with(files);
-    TRY(read_numbers(json_get(state, "bytes"), o->all.bytes, IMPORT_N_KINDS, e));
-    TRY(read_numbers(json_get(state, "left"), o->all.left, IMPORT_N_KINDS, e));
-    TRY(read_numbers(json_get(state, "more"), more, 2, e));
-    o->all.failures = more[0];
-    o->all.ends = more[1];
-    while ((v = yyjson_arr_iter_next(&it)) != NULL)
-        TRY(restore_file(o, v, e));
-    return ERR_OK;
-}
-
-static err_code upload_one(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
-{
-    char path[PATH_MAX];
-    spool_path(o, f->file, kind, path);
-    if (f->len[kind] == 0)
-        return ERR_OK;
-    if (f->fd[kind] < 0 && access(path, F_OK) != 0)
-        return ERR_OK;              /* uploaded before a crash, and its spool removed */
-    TRY(open_spool(o, f, kind, e)); /* after a restart: cut to the length that counts */
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    sv name = object_name(a, o->files, f->file, kind);
-    TRY(sink_put_path(o->sink, name, SV_LIT("application/fhir+ndjson"), path, NULL, e));
-    (void)unlink(path); /* the folder goes with the job anyway */
-    return ERR_OK;
-}
-
-struct uploads { /* of the files that have ended */
-    struct import_outcome *o;
-    pthread_mutex_t lock;
-    struct open_file *next; /* that nobody has looked at */
-    err_code rc;            /* the first failure */
-    struct err e;
-};
-
-static struct open_file *take_ended(struct uploads *u)
-{
-    struct open_file *f = NULL;
-    pthread_mutex_lock(&u->lock);
-    if (u->rc == ERR_OK) {
-        for (f = u->next; f && !f->ended;)
-            f = f->next;
-        u->next = f ? f->next : NULL;
-    }
-    pthread_mutex_unlock(&u->lock);
-    return f;
-}
-
-static void *upload_some(void *arg)
-{
-    struct uploads *u = arg;
-    struct open_file *f;
-    while ((f = take_ended(u)) != NULL) {
-        struct err e;
-        err_code rc = ERR_OK;
-        for (int k = 0; k < IMPORT_N_KINDS && rc == ERR_OK; k++)
-            rc = upload_one(u->o, f, k, &e);
-        close_fds(f);
-        if (rc == ERR_OK)
-            continue;
-        pthread_mutex_lock(&u->lock);
-        if (u->rc == ERR_OK) {
-            u->rc = rc;
-            u->e = e;
-        }
-        pthread_mutex_unlock(&u->lock);
-    }
-    return NULL;
-}
-
-err_code import_outcome_upload(struct import_outcome *o, struct err *e)
-{
-    struct uploads u = { .o = o, .next = o->first };
-    pthread_t threads[UPLOADS - 1];
-    size_t n = 0, n_ended = 0;
-    for (const struct open_file *f = o->first; f; f = f->next)
-        n_ended += f->ended;
-    if (n_ended == 0)
-        return ERR_OK;
-    pthread_mutex_init(&u.lock, NULL);
-    while (n + 1 < n_ended && n < UPLOADS - 1 &&
-           pthread_create(&threads[n], NULL, upload_some, &u) == 0)
-        n++;
-    (void)upload_some(&u);
-    while (n)
-        pthread_join(threads[--n], NULL);
-    pthread_mutex_destroy(&u.lock);
-    if (u.rc != ERR_OK) {
-        *e = u.e;
-        return u.rc;
-    }
-    for (struct open_file **p = &o->first; *p;) {
-        struct open_file *f = *p;
-        if (f->ended) {
-            *p = f->next;
-            free(f);
-        } else {
-            p = &f->next;
-        }
-    }
-    o->last = o->first; /* at most the one that has not ended is left */
     return ERR_OK;
 }

@@ -1,0 +1,51 @@
+/* outcome_private.h - what outcome.c, outcome_resume.c and upload.c share.   Floor: import. */
+#pragma once
+#include "import/import_private.h"
+
+#include <limits.h>
+
+struct import_kind_name {
+    char letter;        /* begins the names of its spools */
+    const char *folder; /* of its objects */
+    const char *name;   /* of its lengths in the resume point */
+};
+extern const struct import_kind_name import_kind_names[IMPORT_N_KINDS];
+
+struct open_file { /* an input file that is not uploaded yet */
+    struct open_file *next;
+    size_t file;
+    bool ended;
+    int fd[IMPORT_N_KINDS]; /* -1: nothing was written */
+    uint64_t len[IMPORT_N_KINDS];
+    bool dirty[IMPORT_N_KINDS];
+    uint64_t failures;             /* lines written */
+    uint64_t left[IMPORT_N_KINDS]; /* lines that were not; */
+    uint64_t from[IMPORT_N_KINDS]; /* lineId of the first of them */
+};
+
+/* Of the whole job. */
+struct totals {
+    uint64_t bytes[IMPORT_N_KINDS], left[IMPORT_N_KINDS];
+    uint64_t failures, ends; /* lines of FAILURE; bytes of last lines */
+};
+
+struct import_outcome {
+    struct job_run *run;
+    struct sink *sink;
+    const struct import_files *files;
+    struct open_file *first, *last; /* in the input's order */
+    struct import_bounds bounds;
+    struct totals all;
+    unsigned n_ended; /* since the last sync */
+    bool sync_all;    /* files were closed without a sync of their own */
+};
+
+/* The last file, or a new one behind it: lines come in the input's order. */
+struct open_file *import_outcome_file(struct import_outcome *o, size_t file);
+/* Of an object, below the job's folder. */
+sv import_outcome_name(struct arena *a, const struct import_files *files, size_t file, int kind);
+void import_spool_path(const struct import_outcome *o, size_t file, int kind, char out[PATH_MAX]);
+/* Open at the length that counts. What is behind it was written before a crash and not published. */
+MUST_USE err_code import_spool_open(struct import_outcome *o, struct open_file *f, int kind,
+                                    struct err *e);
+void import_spool_close(struct open_file *f);
