@@ -1,12 +1,15 @@
-/* about.c - EXPORT_ABOUT: Provenance that did not change, about what joined or left by a change of its own.
+/* about.c - EXPORT_ABOUT: Provenance that did not change, about what joined or left by a change of
+ * its own.
  *
- * The window may have changed far more than there is such Provenance about. So nothing that changed is read until
- * an entry of the index tells that Provenance of before the window is about it: the ids of what changed are held
- * against the entries of Provenance.target, BATCH at a time and both in the index's order, which costs a look an id.
- * Each Provenance that is met is read once. One that changed itself is no matter of ours; whether another was and
- * is meant, its own targets tell. Only where a filter reads Provenance, or associated data are asked for, it is asked
- * of what changed whether that joined or left, because nothing else may let such Provenance in or out. Where the
- * window began without Provenance nothing is looked at.
+ * The window may have changed far more than such Provenance is about. So nothing that changed is
+ * read until an entry of the index tells that Provenance of before the window is about it. The ids
+ * of what changed are held against the entries of Provenance.target, BATCH at a time and both in
+ * the index's order; that costs one look for each id. Each Provenance that is met is read once.
+ *
+ * Provenance that changed itself is left to EXPORT_CHANGES. Whether another one was meant and is
+ * meant, its own targets tell. Only where a filter reads Provenance, or associated data are asked
+ * for, what changed is asked whether it joined or left, because nothing else may let such
+ * Provenance in or out. Where the window began without any Provenance, nothing is looked at.
  * Memory: a batch, what is remembered of KNOWN Provenance, and the ids that come out. */
 #include "export/export_private.h"
 
@@ -131,7 +134,8 @@ static err_code see(struct about *b, struct target *t, sv provenance, struct err
     TRY(export_ids_add(b->out, provenance, e));
     if (b->out->len < b->sort_at)
         return ERR_OK;
-    export_ids_sort(b->out); /* those that were forgotten and met again */
+    /* those that were forgotten and met again */
+    export_ids_sort(b->out);
     b->sort_at = b->out->len * 2 > SORT_MIN ? b->out->len * 2 : SORT_MIN;
     return ERR_OK;
 }
@@ -173,7 +177,8 @@ static err_code look(struct about *b, struct err *e)
                !sv_starts(hit.value, key_of(&b->targets[at])))
             at++;
         for (size_t i = at; i < b->n && sv_starts(hit.value, key_of(&b->targets[i])); i++)
-            TRY(see(b, &b->targets[i], hit.id, e)); /* more than one: ids that share an entry */
+            /* more than one: ids that share an entry */
+            TRY(see(b, &b->targets[i], hit.id, e));
         if (job_run_should_stop(b->x->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
     }

@@ -1,12 +1,13 @@
-/* blocks.c - organizeOutputBy=Patient: whose block a resource is in, and what is in the blocks of a range.
+/* blocks.c - organizeOutputBy=Patient: what is in the blocks of a range of Patients.
  *
- * A resource is in one block: that of the first, in byte order of ids, of the Patients that are there and in whose
- * compartments it is. What belongs to none (an Organization; an Observation of a Patient who is gone) is left to the
- * ranges of other kinds, which leave out what a block has. So the two sorts of ranges together hold what the
- * export holds without organizeOutputBy, each resource once.
+ * A resource is in one block, that of its owner (owners.c). A resource without an owner (an
+ * Organization; an Observation of a Patient who is gone) is left to the ranges of other kinds, and
+ * those leave out what a block has. So both sorts of ranges together hold what the export holds
+ * without organizeOutputBy, each resource once.
  *
- * Without a window the index proposes what belongs to the Patients of the range. With one, the ranges of changes
- * are read for what they would give: a window is small, and what is in it is known to them alone.
+ * Without a window the index proposes what belongs to the Patients of the range. With one, the
+ * items of changes are read for what they would give: a window is small, and only they know what is
+ * in it.
  * Memory: type, id and owner of each resource of a range, ROWS_MAX at most. */
 #include "export/export_private.h"
 

@@ -1,11 +1,11 @@
 /* candidates.c - which resources may belong to some Patients, by the search index; sets of ids.
  *
- * The entries of the reference parameters of a compartment propose ids. Nothing is read for that, and
- * nothing is decided: the resource itself, as of the export's commit, tells whether it belongs. So the
- * cost follows what the members have, not what the store has.
+ * The entries of the reference parameters of a compartment propose ids. Nothing is read for that,
+ * and nothing is decided: the resource itself, as of the export's commit, tells whether it belongs.
+ * So the cost follows what the members have, not what the store has.
  *
- * A set of ids is a buf: one byte of length, then the id. Ids are added as they are found, then sorted by
- * their bytes, each once, which is the order in which the store has them. */
+ * A set of ids is a buf: one byte of length, then the id. Ids are added as they are found, then
+ * sorted by their bytes, each once, which is the order in which the store has them. */
 #include "export/export_private.h"
 
 #include "base/limits.h"
@@ -172,7 +172,8 @@ err_code export_candidates_sample(struct export_job *x, const struct export_memb
     if (!x->present[type])
         return ERR_OK;
     TRY(export_has_any(x->run->store, type, x->t, &any, e));
-    if (!any && x->window) /* it may have been there when the window began */
+    /* it may have been there when the window began */
+    if (!any && x->window)
         TRY(export_has_any(x->run->store, type, x->since_t, &any, e));
     if (!any)
         return ERR_OK;

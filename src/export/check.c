@@ -1,4 +1,7 @@
-/* check.c - what is wrong with an export's parameters, before any job exists. */
+/* check.c - what is wrong with an export's parameters, before any job exists.
+ *
+ * Contradictions are found from the parameters alone; the Group, the patients and the filters are
+ * looked at in the data store as it is now. The first fault is the answer. */
 #include "export/export_private.h"
 
 #include "base/clock.h"

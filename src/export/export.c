@@ -1,9 +1,9 @@
 /* export.c - the store as of one instant, as NDJSON objects.
  *
  *   plan    T is fixed and every type's ids are cut into ranges; both are written down
- *   run     workers take ranges; a range becomes one object (more, if it is larger than planned), always
- *           under the same names and, because it is read as of T, with the same bytes: a range that a
- *           crash cut off is written again from its start
+ *   run     workers take ranges; a range becomes one object (more, if it is larger than planned),
+ *           always under the same names and, because it is read as of T, with the same bytes: a
+ *           range that a crash cut off is written again from its start
  *   finish  ranges and objects are checked against the plan, then the manifest is written, last */
 #include "export/export_private.h"
 
@@ -52,7 +52,8 @@ static bool each_done(void *ctx, sv key, sv value)
     return c->rc == ERR_OK;
 }
 
-/* T as it was written down, by this run or by one before; or the newest commit now, or the one that _until names. */
+/* T as it was written down, by this run or by one before; or the newest commit now, or the one that
+ * _until names. */
 static err_code fix_instant(struct export_job *x, struct err *e)
 {
     struct job_run *r = x->run;
@@ -64,7 +65,8 @@ static err_code fix_instant(struct export_job *x, struct err *e)
         TRY(store_horizon(r->store, &c, e));
         if (x->params->until_ms && x->params->until_ms < c.instant_ms) {
             TRY(store_commit_at(r->store, x->params->until_ms, &c, e));
-            c.instant_ms = x->params->until_ms; /* whoever goes on from here misses nothing */
+            /* whoever goes on from here misses nothing */
+            c.instant_ms = x->params->until_ms;
         }
         TRY(job_run_set_instant(r, c.t, c.instant_ms, e));
         x->t = c.t;
@@ -98,11 +100,10 @@ static err_code open_view(struct export_job *x, uint64_t t, struct arena *a,
     out->filter = f;
     struct err why;
     err_code rc = export_members_read(r->store, p, t, a, &out->members, &why);
+    /* nobody was in a Group that was not there yet */
     if (rc == ERR_NOT_FOUND && out == &x->before)
-        return ERR_OK; /* nobody was in a Group that was not there yet */
-    if (rc != ERR_OK)
-        *e = why;
-    return rc;
+        return ERR_OK;
+    return rc == ERR_OK ? rc : err_pass(e, &why);
 }
 
 /* Members of one, and not of the other. */
@@ -143,9 +144,7 @@ static err_code open_plan(struct export_job *x, struct arena *a, struct err *e)
         TRY(export_plan_make(x, bytes, e));
         return export_plan_read(r, a, &x->plan, e);
     }
-    if (rc != ERR_OK)
-        *e = why;
-    return rc;
+    return rc == ERR_OK ? rc : err_pass(e, &why);
 }
 
 static err_code export_all(struct export_job *x, struct arena *a, struct err *e)
@@ -182,7 +181,8 @@ static err_code export_all(struct export_job *x, struct arena *a, struct err *e)
 static err_code export_run(struct job_run *r, job_status *status, struct buf *message,
                            struct err *e)
 {
-    (void)message; /* a complete export has nothing to add */
+    /* a complete export has nothing to add */
+    (void)message;
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
     struct export_job x = { .run = r };
     pthread_mutex_init(&x.shared.lock, NULL);

@@ -1,17 +1,23 @@
 /* export_private.h - what the rooms of the export share: the plan, and what became of its ranges.
  *
- *   note plan           {"objectBytes", "ranges":[{"kind","type","from","to","first","last"}, ...]}, written
- *                       before any range runs
- *   note done/<range>   {"objects":[{"name","deleted","count","bytes","sha256"}, ...], "count", "sum", "type",
- *                       "place"}; places are the order in which ranges came in, without gaps but for
- *                       ranges that are just being written down. "rewritten", "servedSum": when something
- *                       stands otherwise in the objects than in the store (attachments.h)
+ *   note plan           {"objectBytes", "ranges":[{"kind","type","from","to","first","last"},
+ *                       ...]}, written before any range runs
+ *   note done/<range>   {"objects":[{"name","deleted","count","bytes","sha256"}, ...], "count",
+ *                       "sum", "type", "place"}; "place" is the order in which ranges came in,
+ *                       without gaps but for ranges that are just being noted; "rewritten" and
+ *                       "servedSum" when the objects hold another text than the store (shape.c)
  *
- *   export.c        T, the plan, the manifest    plan.c      the ranges
- *   turns.c  workers take ranges          write.c     a range becomes objects
- *   blocks.c blocks of Patients           about.c     Provenance about what changed
- *   sink.c   where it goes, and undoing   manifest.c  what is in it
- * Floor: job. */
+ *   export.c      T, the plan, the run, the end      plan.c      which ranges there are
+ *   turns.c       workers take ranges                progress.c  what they share
+ *   write.c       a range becomes objects            object.c    the objects and the note
+ *   shape.c       members left out, URLs made new    feed.c      the resources of an item
+ *   source.c      scans, changes, members            about.c     Provenance about what changed
+ *   blocks.c      blocks of Patients                 owners.c    whose block it is
+ *   candidates.c  what the index proposes            view.c      is a resource meant?
+ *   level.c       members and compartments           filter.c    types, filters, labels
+ *   check.c       parameters before there is a job   sink.c      where it goes, and undoing
+ *   manifest.c    what is in it                      partial.c   ... while it still runs
+ * Floor: export. */
 #pragma once
 #include "codec/json.h"
 #include "export/export.h"
@@ -39,7 +45,8 @@ fhir_type export_patient_type(void);
 
 /* ---- who and what is meant (level.c, filter.c, view.c) ---- */
 struct export_filter;
-/* p is not NULL. ERR_INVALID, ERR_NOT_FOUND (parameter), ERR_UNSUPPORTED, ERR_TOO_LARGE. Owned by the arena. */
+/* p is not NULL. ERR_INVALID, ERR_NOT_FOUND (parameter), ERR_UNSUPPORTED, ERR_TOO_LARGE. Owned by
+ * the arena. */
 MUST_USE err_code export_filter_new(const struct job_engine_config *cfg,
                                     const struct job_filter_scope *scope,
                                     const struct job_export_params *p, int64_t now_ms,
@@ -74,8 +81,8 @@ struct export_view { /* a store as of one commit, and what is meant of it */
     const struct export_filter *filter; /* NULL: everything */
     const atomic_bool *halt;            /* ends a comparison that takes long; NULL: never */
 };
-/* Is a resource, which is current as of the view's commit, meant? owner: index of the member in whose share
- * it comes (0 when members are not listed). */
+/* Is a resource, which is current as of the view's commit, meant? owner: index of the member in
+ * whose share it comes (0 when members are not listed). */
 MUST_USE err_code export_view_has(const struct export_view *view, const struct search_subject *s,
                                   struct arena *a, bool *in, size_t *owner, struct err *e);
 /* The same without the filter: by level alone. */
@@ -85,7 +92,8 @@ MUST_USE err_code export_owner(const struct export_view *view, const struct sear
 MUST_USE err_code export_subject_read(const struct export_view *view, fhir_type type, sv id,
                                       struct arena *a, bool *there, struct search_subject *out,
                                       struct err *e);
-/* A Patient of the view's members in whose compartment a resource is; at: place among listed members. */
+/* A Patient of the view's members in whose compartment a resource is; at: place among listed
+ * members. */
 typedef void (*export_patient_fn)(void *ctx, sv id, size_t at);
 void export_patients_own(const struct export_view *view, const struct search_subject *s,
                          export_patient_fn fn, void *ctx);
@@ -101,11 +109,13 @@ typedef enum {
     EXPORT_SCAN,    /* all of a range of ids */
     EXPORT_CHANGES, /* what changed of a range of ids since the window began */
     EXPORT_MEMBERS, /* what belongs to members first..last - 1 and nobody before them */
-    EXPORT_MOVED, /* what came or went with members first..last - 1 of those that joined or left the Group,
-                       and did not change itself */
+    /* what came or went with members first..last - 1 of those that joined or left the Group, and
+     * did not change itself */
+    EXPORT_MOVED,
     EXPORT_ABOUT, /* Provenance, unchanged, about what joined or left by a change of its own */
-    EXPORT_BLOCKS, /* organizeOutputBy: what belongs to the Patients of a range of ids, a block each; of all other
-                      kinds what belongs to none is left */
+    /* organizeOutputBy: what belongs to the Patients of a range of ids, a block each; of all other
+     * kinds what belongs to none is left */
+    EXPORT_BLOCKS,
     EXPORT_N_KINDS
 } export_kind;
 struct export_item {
@@ -143,8 +153,8 @@ struct export_job {
         struct err err;
         struct job_progress progress;
         uint64_t n_begun; /* objects */
-        uint64_t
-            written; /* bytes of all objects, deletions too, and what files take beside them; */
+        /* bytes of all objects, deletions too, and what files take beside them; */
+        uint64_t written;
         uint64_t asked_at;                               /* when the limits were asked last */
         uint64_t finished_resources, finished_bytes;     /* of ranges that are in */
         uint64_t begun_us, begun_resources, begun_bytes; /* what this run found */
@@ -165,10 +175,12 @@ void export_ids_sort(struct buf *ids); /* each once */
 bool export_ids_next(const struct buf *ids, size_t *at, sv *out);
 
 /* ---- what the index proposes (candidates.c) ---- */
-/* Candidates of a type among the compartments of some members, into an empty out: sorted, each once. */
+/* Candidates of a type among the compartments of some members, into an empty out: sorted, each
+ * once. */
 MUST_USE err_code export_candidates_gather(struct export_job *x, fhir_type type, const sv *members,
                                            size_t n, struct buf *out, struct err *e);
-/* Bytes that a member has of a type, on the mean of a few; less than 0: the store has none of it. */
+/* Bytes that a member has of a type, on the mean of a few; less than 0: the store has none of
+ * it. */
 MUST_USE err_code export_candidates_sample(struct export_job *x, const struct export_members *m,
                                            fhir_type type, double *bytes_each, struct err *e);
 /* Has the store any of the type as of t? */
@@ -181,13 +193,14 @@ MUST_USE err_code export_source_open(struct export_job *x, const struct export_i
                                      struct export_source **out, struct err *e);
 void export_source_free(struct export_source *s);
 DEFINE_CLEANUP(struct export_source, export_source_free)
-/* Next resource of the item that is meant, or, with *deleted, that is to be told as deleted. Valid until
- * the next call. *root: NULL when it was not read. ERR_EOF; ERR_CANCELLED. */
+/* Next resource of the item that is meant, or, with *deleted, that is to be told as deleted. Valid
+ * until the next call. *root: NULL when it was not read. ERR_EOF; ERR_CANCELLED. */
 MUST_USE err_code export_source_next(struct export_source *s, struct store_version *out,
                                      yyjson_val **root, bool *deleted, struct err *e);
 /* Of a scan: have the next ones put where their lines will stand; see store_cursor_place. */
 void export_source_place(struct export_source *s, struct buf *block, size_t gap);
-/* Living resources that a scan met and did not give, so far; false: the item is no scan of a whole range. */
+/* Living resources that a scan met and did not give, so far; false: the item is no scan of a whole
+ * range. */
 bool export_source_passed(const struct export_source *s, uint64_t *n);
 
 /* ---- the resources of an item, as they go into objects (feed.c) ---- */
@@ -214,18 +227,18 @@ MUST_USE err_code export_about_gather(struct export_job *x, fhir_type provenance
 struct export_owners; /* who owns what; remembers which Patients are there */
 struct export_owners *export_owners_new(struct export_job *x);
 void export_owners_free(struct export_owners *o);
-/* The first, in byte order of ids, of the Patients that are there as of the export's commit, are members, and in
- * whose compartments s is. Empty: none. Valid until the next call. */
+/* The first, in byte order of ids, of the Patients that are there as of the export's commit, are
+ * members, and in whose compartments s is. Empty: none. Valid until the next call. */
 MUST_USE err_code export_owners_find(struct export_owners *o, const struct search_subject *s,
                                      struct arena *a, sv *out, struct err *e);
-/* Rows of an item of EXPORT_BLOCKS: every resource that is meant and owned by a Patient of its range, by Patient,
- * the Patient itself first, then by type and id. */
+/* Rows of an item of EXPORT_BLOCKS: every resource that is meant and owned by a Patient of its
+ * range, by Patient, the Patient itself first, then by type and id. */
 MUST_USE err_code export_blocks_gather(struct export_job *x, const struct export_item *item,
                                        struct export_owners *o, struct buf *rows, struct err *e);
 bool export_blocks_next(const struct buf *rows, size_t *at, sv *owner, fhir_type *type, sv *id);
 typedef err_code (*export_range_fn)(void *ctx, const struct store_range *r, struct err *e);
-/* Ranges of Patients whose blocks come to about target_bytes each, end to end; none when there are none. n_others:
- * items of other kinds in the plan. */
+/* Ranges of Patients whose blocks come to about target_bytes each, end to end; none when there are
+ * none. n_others: items of other kinds in the plan. */
 MUST_USE err_code export_blocks_cut(struct export_job *x, size_t target_bytes, size_t n_others,
                                     export_range_fn each, void *ctx, struct err *e);
 /* Is every listed member there? */
@@ -238,8 +251,8 @@ struct export_tally { /* what a range came to */
 /* Ranges that a worker writes in turn, block by block: their digests are computed side by side. */
 #define EXPORT_LANES     2u
 #define EXPORT_BLOCK_MAX ((size_t)2 << 30) /* bytes: a unit of the sink and one resource */
-/* Objects that are held in memory until they are sent (those of the lanes, and eight on their way) are that many times
- * smaller. */
+/* Objects that are held in memory until they are sent (those of the lanes, and eight on their way)
+ * are that many times smaller. */
 #define EXPORT_KEPT_SHARE 4u
 /* A range on its way into objects, then into its note. Can be done again from the start. */
 struct export_range;
@@ -252,7 +265,8 @@ DEFINE_CLEANUP(struct export_range, export_range_free)
 MUST_USE err_code export_range_fill(struct export_range *g, struct err *e);
 /* Of two filled ranges, before they are flushed. */
 void export_ranges_digest(struct export_range *g, struct export_range *h);
-/* The block to the sink. ERR_EOF: all of the range has been given to it, and its block and store are free again. */
+/* The block to the sink. ERR_EOF: all of the range has been given to it, and its block and store
+ * are free again. */
 MUST_USE err_code export_range_flush(struct export_range *g, struct err *e);
 /* After that: has every object arrived, or failed to? */
 bool export_range_has_arrived(const struct export_range *g);
@@ -272,7 +286,8 @@ void export_progress_begin(struct export_job *x);
 void export_progress_add(struct export_job *x, int64_t resources, int64_t bytes);
 /* One more object. ERR_TOO_LARGE: files were asked to be so small that they are too many. */
 MUST_USE err_code export_object_take(struct export_job *x, struct err *e);
-/* So many bytes are about to go to the sink. ERR_TOO_LARGE, ERR_NO_SPACE: a served export may not write on. */
+/* So many bytes are about to go to the sink. ERR_TOO_LARGE, ERR_NO_SPACE: a served export may not
+ * write on. */
 MUST_USE err_code export_room_take(struct export_job *x, uint64_t bytes, struct err *e);
 void export_progress_range(struct export_job *x, const struct export_tally *t); /* it is in */
 
@@ -285,7 +300,8 @@ MUST_USE err_code export_partial_manifest(struct records *r, const struct job *j
 
 MUST_USE err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e);
 
-/* What handling=lenient passed over, as OperationOutcomes in one object. *there: it has been written. */
+/* What handling=lenient passed over, as OperationOutcomes in one object. *there: it has been
+ * written. */
 MUST_USE err_code export_errors_write(struct export_job *x, struct arena *a,
                                       struct export_object *out, bool *there, struct err *e);
 /* A list of a manifest: those of o that are deleted, or are not. */

@@ -1,8 +1,8 @@
 /* feed.c - the resources of one item of the plan, as they go into objects.
  *
- * Without organizeOutputBy that is the source of the item (source.c). With it, an item of EXPORT_BLOCKS
- * has rows (blocks.c): what belongs to each Patient of its range, by Patient. The items of other kinds
- * leave out what has an owner, because a block has it. */
+ * Without organizeOutputBy that is the source of the item (source.c). With it, an item of
+ * EXPORT_BLOCKS has rows (blocks.c): what belongs to each Patient of its range, by Patient. The
+ * items of other kinds leave out what has an owner, because a block has it. */
 #include "export/export_private.h"
 
 #include "base/limits.h"

@@ -1,8 +1,8 @@
 /* filter.c - _type, _typeFilter, _security and _tag, compiled once and asked of every candidate.
  *
- * A resource is meant when its type is, when it has all labels and tags that are asked for, and when one
- * of the filters of its type is met, if there are any. Filters are read-only once compiled: all workers
- * ask the same. */
+ * A resource is meant when its type is, when it has all labels and tags that are asked for, and
+ * when one of the filters of its type is met, if there are any. Filters are read-only once
+ * compiled: all workers ask the same. */
 #include "export/export_private.h"
 
 #include "base/limits.h"
@@ -42,7 +42,8 @@ static bool is_steering(sv name)
 static err_code decode(struct arena *a, sv text, sv *out, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(text.len + 1);
-    TRY(uri_decode(text, false, &b, e)); /* '+' stays: zones of instants are written with it */
+    /* '+' stays: zones of instants are written with it */
+    TRY(uri_decode(text, false, &b, e));
     *out = arena_sv(a, buf_sv(&b));
     return out->ptr ? ERR_OK : arena_oom(a, e);
 }

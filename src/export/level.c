@@ -1,9 +1,10 @@
-/* level.c - whose resources: the members of a Patient or Group export and their compartments.
+/* level.c - whose resources: the members of a Patient or Group export, and their compartments.
  *
- * A resource is in the compartment of a Patient when one of the parameters of compartmentdefinition-
- * patient leads to it; that the Patient is there is not asked. Provenance also belongs to whatever it is
- * about. A resource may be in several members' compartments; its owner is the first of them in byte order
- * of their ids, so that work can be cut by members and nothing comes twice. */
+ * A resource is in the compartment of a Patient when one of the parameters of the definition of
+ * that compartment leads to the Patient; whether he is there is not asked. Provenance also belongs
+ * to whatever it is about. A resource may be in the compartments of several members. Its owner is
+ * the first of them in byte order of their ids, so that work can be cut by members and nothing
+ * comes twice. */
 #include "export/export_private.h"
 
 #include "codec/json.h"
@@ -18,8 +19,8 @@ fhir_type export_patient_type(void)
     return t;
 }
 
-/* Everything up to [base] of a kick-off's URL. */
-/* Segments are counted, not read: a client may write them percent-encoded. */
+/* Everything up to [base] of a kick-off's URL. Segments are counted, not read, because a client may
+ * write them percent-encoded: $export, Patient/$export, Group/ID/$export. */
 sv export_base(const struct job_export_params *p)
 {
     sv url = p ? p->request_url : SV_NONE;
@@ -27,9 +28,9 @@ sv export_base(const struct job_export_params *p)
     while (url.len && url.ptr[url.len - 1] == '/')
         url.len--;
     unsigned segments = p == NULL                        ? 0
-                        : p->level == JOB_EXPORT_GROUP   ? 3  /* Group/ID/$export */
-                        : p->level == JOB_EXPORT_PATIENT ? 2  /* Patient/$export */
-                                                         : 1; /* $export */
+                        : p->level == JOB_EXPORT_GROUP   ? 3
+                        : p->level == JOB_EXPORT_PATIENT ? 2
+                                                         : 1;
     for (; segments && url.len; segments--) {
         while (url.len && url.ptr[url.len - 1] != '/')
             url.len--;
@@ -79,7 +80,8 @@ static sv patient_of(sv reference, sv base)
     if (!sv_starts(reference, SV_LIT("Patient/")))
         return SV_NONE;
     sv id = sv_tail(reference, sizeof "Patient/" - 1);
-    id = sv_head(id, sv_find(id, '/')); /* a version's: .../_history/2 */
+    /* a version's: .../_history/2 */
+    id = sv_head(id, sv_find(id, '/'));
     return fhir_id_ok(id) ? id : SV_NONE;
 }
 
@@ -239,11 +241,13 @@ static err_code target_owner(void *ctx, fhir_type type, sv id, struct err *e)
     struct about *x = ctx;
     struct search_subject s;
     size_t owner;
+    /* one is enough */
     if (x->found && x->view->members.all)
-        return ERR_OK; /* one is enough */
+        return ERR_OK;
+    /* a Group is in no Patient's compartment there */
     if (export_is_type(type, "Provenance") ||
         (x->view->level == JOB_EXPORT_GROUP && export_is_type(type, "Group")))
-        return ERR_OK; /* a Group is in no Patient's compartment there */
+        return ERR_OK;
     bool there;
     TRY(export_subject_read(x->view, type, id, x->a, &there, &s, e));
     if (there && own_owner(x->view, &s, &owner)) {
@@ -278,7 +282,8 @@ err_code export_owner(const struct export_view *view, const struct search_subjec
     if (view->level == JOB_EXPORT_SYSTEM)
         return ERR_OK;
     if (view->level == JOB_EXPORT_GROUP && export_is_type(s->type, "Group")) {
-        *in = sv_eq(s->id, view->group_id); /* others tell of patients that are not meant */
+        /* others tell of patients that are not meant */
+        *in = sv_eq(s->id, view->group_id);
         return ERR_OK;
     }
     struct about x = { .view = view, .a = a };

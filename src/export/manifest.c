@@ -1,9 +1,9 @@
 /* manifest.c - the last object of an export: what is in it, and how to check it.
  *
  * The Bulk Data manifest with more members: per file its bytes and SHA-256, per type the count, the
- * commit that was exported, one digest over all files that does not depend on their order, and one over the
- * resources that does not depend on the files at all (docs/export-digest.md). What is not named here is not
- * part of the export. */
+ * commit that was exported, one digest over all files that does not depend on their order, and one
+ * over the resources that does not depend on the files at all (docs/export-digest.md). What is not
+ * named here is not part of the export. */
 #include "export/export_private.h"
 
 #include "base/limits.h"
@@ -95,7 +95,8 @@ static err_code gather_range(struct gather *g, uint64_t range, sv text)
     yyjson_val *root = yyjson_doc_get_root(doc), *v;
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "objects"));
     uint64_t sum = 0, said = 0, place = 0, nth = 0;
-    IGNORE(!sv_to_u64(json_number(json_get(root, "place")), &place)); /* an older version's: 0 */
+    /* an older version's: 0 */
+    IGNORE(!sv_to_u64(json_number(json_get(root, "place")), &place));
     const struct export_item *item = &g->plan->items[range];
     struct of_type *of = &g->types[item->range.type];
     while ((v = yyjson_arr_iter_next(&it)) != NULL) {
@@ -143,8 +144,8 @@ static bool each_note(void *ctx, sv key, sv value)
     return g->rc == ERR_OK;
 }
 
-/* Every range is in; those of a type and kind cover all ids, or all members: from the start, end to end, to the
- * end. (The Group of a Group export is a range of one id.) */
+/* Every range is in; those of a type and kind cover all ids, or all members: from the start, end to
+ * end, to the end. (The Group of a Group export is a range of one id.) */
 static err_code check_ranges(const struct gather *g, struct err *e)
 {
     const struct export_item *x = g->plan->items;
@@ -181,8 +182,9 @@ static err_code check_objects(struct gather *g, struct sink *sink, struct err *e
         if (job_run_should_stop(g->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
         err_code rc = sink_stat(sink, o[i].name, &bytes, e);
+        /* the role may write but not look; the peer acknowledged the object */
         if (rc == ERR_DENIED)
-            continue; /* the role may write but not look; the peer acknowledged the object */
+            continue;
         if (rc == ERR_NOT_FOUND)
             return ERR(e, ERR_PEER,
                        "an exported object was removed before the job ended; start a new job");
@@ -298,9 +300,9 @@ static void digest_line(struct hash_sha256 *h, const char *what, const char *typ
     hash_sha256_add(h, sv_make(line, (size_t)len));
 }
 
-/* contentPerType and contentDigest, of the resources as they are stored or as they stand in the files; of the latter
- * only the types that differ are listed. The types stand in the order of their numbers, which is that of the
- * definitions and never changes. */
+/* contentPerType and contentDigest, of the resources as they are stored or as they stand in the
+ * files; of the latter only the types that differ are listed. The types stand in the order of their
+ * numbers, which is that of the definitions and never changes. */
 static void write_digest(struct json_writer *w, const struct gather *g, bool served)
 {
     struct hash_sha256 *h = hash_sha256_new();
@@ -327,7 +329,8 @@ static void write_digest(struct json_writer *w, const struct gather *g, bool ser
     json_kv_str(w, "contentDigest", sv_make(hex, sizeof hex));
 }
 
-/* Which urls of Attachments were written otherwise than they are stored, and what the files hold by that. */
+/* Which urls of Attachments were written otherwise than they are stored, and what the files hold by
+ * that. */
 static void write_attachments(struct json_writer *w, const struct gather *g,
                               const struct job_export_params *p)
 {
@@ -356,7 +359,8 @@ static err_code write_manifest(struct gather *g, const struct job *j,
     size_t n = g->objects.len / sizeof *o;
     char instant[INSTANT_LEN], digest[SHA256_HEX_LEN];
     struct json_writer w;
-    bool shown = j->params && j->params->partial_manifests; /* pages of it: the order stays */
+    /* pages of it: the order stays */
+    bool shown = j->params && j->params->partial_manifests;
     if (n)
         qsort(o, n, sizeof *o, shown ? export_object_by_place : by_type_then_name);
     instant_format(j->transaction_ms, instant);
@@ -395,7 +399,8 @@ err_code export_manifest(struct export_job *x, const struct export_object *error
     struct job_run *r = x->run;
     struct gather g = { .x = x, .run = r, .plan = &x->plan, .a = a, .e = e };
     struct job j = *r->job;
-    j.as_of_t = x->t; /* this run may have fixed them, after it began */
+    /* this run may have fixed them, after it began */
+    j.as_of_t = x->t;
     j.transaction_ms = x->instant_ms;
     buf_init(&g.objects, NOTES_MAX);
     g.seen = arena_calloc(a, x->plan.n + 1, sizeof *g.seen);

@@ -1,8 +1,8 @@
 /* object.c - the objects of a range, and the note of what the range came to.
  *
- * An object's name says the same for the same job, range and place, so a range that is written again
- * replaces what it wrote before. When an object is closed, its lines and bytes, which were counted as
- * they were made, must be those that left. */
+ * An object's name says the same for the same job, range and place, so a range that is written
+ * again replaces what it wrote before. When an object is closed, its lines and bytes, which were
+ * counted as they were made, must be those that left. */
 #include "export/range_private.h"
 
 #include "codec/hash.h"
@@ -56,7 +56,8 @@ err_code range_object_close(struct export_range *g, struct err *e)
         json_kv_bool(&g->w, "deleted", true);
         json_kv_u64(&g->w, "entries", g->entries);
     }
-    json_kv_u64(&g->w, "count", g->count - g->heads); /* heads are no resources */
+    /* heads are no resources */
+    json_kv_u64(&g->w, "count", g->count - g->heads);
     json_kv_u64(&g->w, "bytes", o.bytes);
     json_kv_str(&g->w, "sha256", sv_make(hex, sizeof hex));
     if (g->blocks)
@@ -122,8 +123,9 @@ err_code range_note_write(struct export_range *g, struct err *e)
     json_obj_end(&g->w);
     (void)snprintf(name, sizeof name, "done/%08zu", g->range);
     err_code rc = json_writer_end(&g->w, e);
-    /* A note that the machine's end takes costs this range being written once more, to the same names, so
-     * no worker waits for the disk; a place that a client has been told of must not be given away. */
+    /* A note that the machine's end takes costs this range being written once more, to the same
+     * names, so no worker waits for the disk; a place that a client has been told of must not be
+     * given away. */
     if (rc == ERR_OK)
         rc = (g->x->params->partial_manifests ? job_run_note_put : job_run_note_put_unsynced)(
             g->x->run, sv_from(name), buf_sv(&g->note), e);

@@ -1,8 +1,8 @@
 /* owners.c - whose block a resource is in, with organizeOutputBy=Patient.
  *
- * The owner is the first, in byte order of ids, of the Patients that are there as of the export's commit,
- * are members, and in whose compartments the resource is. Whether a Patient is there is remembered for
- * KNOWN of them; forgetting one costs a read, not the result. */
+ * The owner is the first, in byte order of ids, of the Patients that are there as of the export's
+ * commit, are members, and in whose compartments the resource is. Whether a Patient is there is
+ * remembered for KNOWN of them; forgetting one costs a read, not the result. */
 #include "export/export_private.h"
 
 #define PARSE_MAX ((size_t)1 << 30) /* one resource, read */
@@ -107,10 +107,8 @@ err_code export_owners_find(struct export_owners *o, const struct search_subject
             TRY(export_targets(view, s->root, each_target, &b, e));
         }
     }
-    if (o->rc != ERR_OK) {
-        *e = o->err;
-        return o->rc;
-    }
+    if (o->rc != ERR_OK)
+        return err_pass(e, &o->err);
     *out = sv_make(o->best, o->best_len);
     return ERR_OK;
 }

@@ -1,9 +1,10 @@
-/* partial.c - allowPartialManifests: the manifest of an export that still runs, as far as it will not change.
+/* partial.c - allowPartialManifests: the manifest of an export that still runs, as far as it will
+ * not change.
  *
- * Ranges have places in the order in which they came in. A place that is taken may not be written down yet, so what
- * is shown ends at the first place that is not there: later ones wait for it. So the list only grows at its
- * end, over restarts too, and pages that were full stay as they are. Deletions come with the complete manifest,
- * which has them behind all else. */
+ * Ranges have places in the order in which they came in. A place that is taken may not be written
+ * down yet, so what is shown ends at the first place that is not there: later ones wait for it. So
+ * the list only grows at its end, over restarts too, and pages that were full stay as they are.
+ * Deletions come with the complete manifest, which has them behind all else. */
 #include "export/export_private.h"
 
 #define NOTES_MAX (1u << 30)
@@ -26,8 +27,9 @@ static err_code add_range(struct shown *s, sv text)
     if (json_read(s->a, text, 5, &doc, s->e) != ERR_OK)
         return ERR(s->e, ERR_CORRUPT, "the export's notes are damaged");
     yyjson_val *root = yyjson_doc_get_root(doc), *v;
+    /* an older version's: with the complete manifest */
     if (!sv_to_u64(json_number(json_get(root, "place")), &place))
-        return ERR_OK; /* an older version's: with the complete manifest */
+        return ERR_OK;
     sv type = json_string(json_get(root, "type"));
     TRY(buf_add(&s->places, sv_make(&place, sizeof place), s->e));
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "objects"));

@@ -2,7 +2,8 @@
  *
  *   without _since   the whole store, all Patients   ranges of ids of each type, scanned
  *                    listed members                  shares of members for each type, by the index
- *   with _since      what changed of each type; for a Group besides what came or went with its members
+ *   with _since      what changed of each type; for a Group besides what came or went with its
+ *                    members
  *   organizeOutputBy besides ranges of Patients, for their blocks */
 #include "export/export_private.h"
 
@@ -114,8 +115,9 @@ static err_code add_shares(struct making *m, export_kind kind, const struct expo
     if (of->n == 0)
         return ERR_OK;
     TRY(export_candidates_sample(m->x, of, type, &each, e));
+    /* the data store has none of the type */
     if (each < 0)
-        return ERR_OK; /* the data store has none of the type */
+        return ERR_OK;
     size_t share = SHARE_MAX;
     if (each * SHARE_MAX > (double)m->target)
         share = (size_t)((double)m->target / each) + 1;
@@ -185,8 +187,9 @@ err_code export_plan_make(struct export_job *x, size_t object_bytes, struct err 
     const struct job_export_params *p = x->params;
     struct making m = { .x = x, .target = object_bytes, .a = a };
     struct export_plan plan = { .object_bytes = object_bytes };
-    /* sizes that are asked for are aims: a range comes out larger or smaller than planned, and what an object
-     * cannot hold goes into another, but for a least size, where it had better hold more */
+    /* sizes that are asked for are aims: a range comes out larger or smaller than planned, and what
+     * an object cannot hold goes into another, but for a least size, where it had better hold
+     * more */
     if (p->min_file_bytes > m.target) {
         m.target = (size_t)p->min_file_bytes;
         plan.object_bytes = m.target * 2;

@@ -1,8 +1,10 @@
-/* progress.c - what the workers of one export share: how far it is, its room, the places of its ranges.
+/* progress.c - what the workers of one export share: how far it is, its room, the places of its
+ * ranges.
  *
- * Everything here is under the export's one lock. A range takes the least place that is free when its
- * lines are out, and a running export's manifest shows ranges in that order. Places have no gaps but
- * those of ranges that are just being noted: one whose note cannot be written gives its place back. */
+ * Everything here is under the export's one lock. A range takes the least place that is free when
+ * its lines are out, and a running export's manifest shows ranges in that order. Places have no
+ * gaps but those of ranges that are just being noted: one whose note cannot be written gives its
+ * place back. */
 #include "export/export_private.h"
 
 #include "base/clock.h"
@@ -102,7 +104,8 @@ size_t export_place_take(struct export_job *x)
     size_t i = x->shared.first_place;
     while (i < x->plan.n && x->shared.places[i])
         i++;
-    assert(i < x->plan.n); /* as many places as ranges */
+    /* as many places as ranges */
+    assert(i < x->plan.n);
     x->shared.places[i] = true;
     x->shared.first_place = i + 1;
     pthread_mutex_unlock(&x->shared.lock);

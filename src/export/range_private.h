@@ -2,8 +2,8 @@
  *
  *   FILLS --(block full: flush)--> FILLS
  *   FILLS --(object full: fill)--> OBJECT_FULL --(flush)--> NEXT_WAITS --(fill)--> FILLS
- *   FILLS --(no more of the round: fill)--> ROUND_ENDS --(flush)--> FILLS, for the round of deletions
- *                                                      --(flush)--> OVER
+ *   FILLS --(round is over: fill)--> ROUND_ENDS --(flush)--> FILLS, for the round of deletions
+ *                                               --(flush)--> OVER
  * Floor: export. */
 #pragma once
 #include "export/export_private.h"
@@ -109,7 +109,8 @@ static inline err_code range_elements(struct export_range *g, fhir_type type, st
                ? ERR_OK
                : range_elements_choose(g, type, e);
 }
-/* g->root with members left out, into line; in stored and *body, what an import of that would store. */
+/* g->root with members left out, into line; in stored and *body, what an import of that would
+ * store. */
 MUST_USE err_code range_subset(struct export_range *g, const struct store_version *v,
                                struct buf *line, struct buf *stored, struct fhir_body *body,
                                struct err *e);

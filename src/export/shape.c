@@ -1,7 +1,7 @@
 /* shape.c - a resource as the file has it: _elements alone, and urls of Attachments made absolute.
  *
- * Both make another text of a resource. Its digest as it is stored is kept beside, so that the manifest
- * can name both: contentDigest does not depend on how files were asked for. */
+ * Both make another text of a resource. Its digest as it is stored is kept beside, so that the
+ * manifest can name both: contentDigest does not depend on how files were asked for. */
 #include "export/range_private.h"
 
 #include "base/limits.h"
@@ -14,7 +14,8 @@ static bool named(void *ctx, sv name, const struct fhir_member *member)
     return fhir_subset_names(g->elements, g->n_elements, name, member);
 }
 
-/* g->root with members left out, into line; in stored and *body, what an import of that would store. */
+/* g->root with members left out, into line; in stored and *body, what an import of that would
+ * store. */
 err_code range_subset(struct export_range *g, const struct store_version *v, struct buf *line,
                       struct buf *stored, struct fhir_body *body, struct err *e)
 {
@@ -44,7 +45,8 @@ err_code range_elements_choose(struct export_range *g, fhir_type type, struct er
         else if (sv_cut(&rest, '.', &of) && sv_eq_cstr(of, fhir_type_name(type)))
             g->elements[g->n_elements++] = rest;
     }
-    if (g->n_elements == 0) /* none is asked for of this type: it comes whole */
+    /* none is asked for of this type: it comes whole */
+    if (g->n_elements == 0)
         g->elements = NULL;
     return ERR_OK;
 }

@@ -10,7 +10,8 @@
 
 #define ERRORS_MAX (64u << 20)
 
-/* A served export writes into a bucket of its own in a directory store of ours, which knows no roles. */
+/* A served export writes into a bucket of its own in a directory store of ours, which knows no
+ * roles. */
 #define SERVED_ROLE SV_LIT("arn:aws:iam::000000000000:role/fhirlake-served")
 
 err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e)
@@ -94,17 +95,20 @@ err_code export_undo(struct job_run *r, struct err *e)
         return r->cfg->served_dir ? file_remove_tree(path.ptr, e) : ERR_OK;
     }
     const atomic_bool *halt = r->halt;
-    r->halt = &never; /* the job is being cancelled: its cleaning up is not */
+    /* the job is being cancelled: its cleaning up is not */
+    r->halt = &never;
     err_code rc = export_sink_open(r, &s, e);
     r->halt = halt;
     TRY(rc);
-    sv key = sv_tail(r->job->job_folder_uri, 5); /* s3://bucket/prefix/ -> prefix */
+    /* s3://bucket/prefix/ -> prefix */
+    sv key = sv_tail(r->job->job_folder_uri, 5);
     key = sv_tail(key, sv_find(key, '/') + 1);
     struct undo_ctx c = { .a = a, .prefix = sv_head(key, key.len - 1) };
     buf_init(&c.names, 1u << 30);
     rc = sink_list(s, each_object, &c, e);
+    /* nothing was written */
     if (rc == ERR_NOT_FOUND)
-        rc = ERR_OK; /* nothing was written */
+        rc = ERR_OK;
     const sv *names = (const sv *)(const void *)c.names.ptr;
     for (size_t i = 0; rc == ERR_OK && i < c.names.len / sizeof(sv); i++)
         rc = sink_delete(s, names[i], e);

@@ -1,12 +1,13 @@
 /* source.c - the resources of one item of the plan, one by one, each judged.
  *
- * A scan or a walk over changes takes them from the store in order. For members the search entries propose
- * ids, which are sorted, so that each comes once; the resource itself, read as of the export's commit,
- * decides, and it comes with its owner alone (level.c). Memory: the ids of one share of members.
+ * A scan, or a walk over changes, takes them from the store in order. For members the index
+ * proposes ids (candidates.c). The resource itself, read as of the export's commit, decides, and it
+ * comes with its owner alone (level.c). Memory: the ids of one share of members.
  *
- * With a window, S is what is meant as of its end and S0 what was meant as of its start. Out comes what
- * changed, or came in without changing, and is in S; as deleted comes what was in S0 and is not in S, and
- * what was made and deleted within the window. So a copy of S0 becomes a copy of S. */
+ * With a window, S is what is meant as of its end, and S0 what was meant as of its start. A
+ * resource comes out when it is in S and changed, or came in without changing. It is told as
+ * deleted when it was in S0 and is not in S, or was made and deleted within the window. So a copy
+ * of S0 becomes a copy of S. */
 #include "export/export_private.h"
 
 #include "base/limits.h"
@@ -55,7 +56,8 @@ static err_code was_in(struct export_source *s, sv id, bool *out, struct err *e)
     return there ? export_view_has(&s->x->before, &before, s->a, out, &owner, e) : ERR_OK;
 }
 
-/* A resource that is deleted now: was its last living version, if it was made within the window, meant? */
+/* A resource that is deleted now: was its last living version, if it was made within the window,
+ * meant? */
 static err_code last_living_in(struct export_source *s, sv id, bool *out, struct err *e)
 {
     struct export_job *x = s->x;
@@ -113,7 +115,8 @@ static err_code judge_unchanged(struct export_source *s, const struct search_sub
     size_t owner;
     bool in, was, mine = true;
     *output = *deleted = false;
-    if (x->moved.n) { /* EXPORT_MOVED has what belongs to those that moved, EXPORT_ABOUT the rest */
+    /* EXPORT_MOVED has what belongs to those that moved, EXPORT_ABOUT the rest */
+    if (x->moved.n) {
         TRY(export_owner(&s->share, now, s->a, &mine, &owner, e));
         if (mine && s->item.kind == EXPORT_MOVED)
             mine = owner >= s->item.first && owner < s->item.last;
@@ -184,8 +187,9 @@ static err_code next_gathered(struct export_source *s, struct store_version *out
             continue;
         TRY(rc);
         *deleted = false;
+        /* EXPORT_CHANGES has it */
         if (s->item.kind != EXPORT_MEMBERS && out->t > x->since_t)
-            continue; /* EXPORT_CHANGES has it */
+            continue;
         TRY(parse(s->a, out, &now, e));
         *root = now.root;
         if (s->item.kind == EXPORT_MEMBERS) {
@@ -207,9 +211,10 @@ err_code export_source_next(struct export_source *s, struct store_version *out, 
     *root = NULL;
     switch (s->item.kind) {
     case EXPORT_SCAN:
+        /* the fast path: nothing is read */
         if (export_view_is_whole(&s->x->now, s->item.range.type) && s->x->params->elements.n == 0 &&
             !s->parsed)
-            return store_cursor_next(s->cur, out, e); /* the fast path: nothing is read */
+            return store_cursor_next(s->cur, out, e);
         return next_scanned(s, out, root, e);
     case EXPORT_CHANGES:
         return next_changed(s, out, root, deleted, e);

@@ -1,11 +1,12 @@
 /* turns.c - workers take ranges.
  *
- * A turn of a worker is a task of the pool: it takes the next range that nobody has taken, and writes EXPORT_LANES
- * at a time, a block of each in turn. A lane that is free takes another one, so that both are busy until a turn
- * ends: when nothing is left, or after TURN_RANGES if another job waits for a worker.
+ * A turn of a worker is a task of the pool: it takes the next range that nobody has taken, and
+ * writes EXPORT_LANES at a time, a block of each in turn. A lane that is free takes another one, so
+ * that both are busy until a turn ends: when nothing is left, or after TURN_RANGES if another job
+ * waits for a worker.
  *
- * A range whose lines are out leaves its lane; its objects may still be on their way to a peer. It is noted when they have
- * arrived, and written again when they have not. */
+ * A range whose lines are out leaves its lane; its objects may still be on their way to a peer. It
+ * is noted when they have arrived, and written again when they have not. */
 #include "export/export_private.h"
 
 #include "base/log.h"
@@ -116,7 +117,8 @@ static void finish_arrived(struct turn *t)
     }
 }
 
-/* After one step of a lane: its range goes on, or leaves, or starts anew, or the export has failed. */
+/* After one step of a lane: its range goes on, or leaves, or starts anew, or the export has
+ * failed. */
 static void settle(struct turn *t, struct lane *l, err_code rc, struct err *e)
 {
     if (rc == ERR_OK)
@@ -193,7 +195,8 @@ static void turn(void *ctx, unsigned worker)
             finish(&t, 0);
     } while ((n_busy || t.n_leaving || t.n_again) && !over(t.x));
     for (unsigned i = 0; i < EXPORT_LANES; i++) {
-        export_range_free(t.lanes[i].at); /* of an export that is over */
+        /* of an export that is over */
+        export_range_free(t.lanes[i].at);
         buf_shrink(t.lanes[i].block, 4u << 20);
     }
     for (unsigned i = 0; i < t.n_leaving; i++)
@@ -213,16 +216,14 @@ err_code export_ranges_run(struct export_job *x, struct err *e)
         n_open += !x->plan.done[i];
     x->tasks = job_tasks_open(x->run->pool, n_workers * 2);
     for (size_t i = 0; i < n_open && !over(x); i += EXPORT_LANES)
-        job_tasks_add(x->tasks, turn,
-                      x); /* more turns than needed: a late one finds nothing to do */
+        /* more turns than needed: a late one finds nothing to do */
+        job_tasks_add(x->tasks, turn, x);
     job_tasks_close(x->tasks);
     for (unsigned i = 0; i < n_blocks; i++)
         buf_done(&x->blocks[i]);
     free(x->blocks);
-    if (x->shared.rc != ERR_OK) {
-        *e = x->shared.err;
-        return x->shared.rc;
-    }
+    if (x->shared.rc != ERR_OK)
+        return err_pass(e, &x->shared.err);
     if (job_run_should_stop(x->run))
         return ERR(e, ERR_CANCELLED, "the export was stopped");
     return ERR_OK;

@@ -1,4 +1,8 @@
-/* view.c - is a resource meant, as of one commit: level, filter, and for Provenance what it is about. */
+/* view.c - is a resource meant, as of one commit?
+ *
+ * Its level decides first (level.c), then the filter (filter.c). Provenance that comes with
+ * includeAssociatedData is meant when something that it is about is; of the latest alone, when no
+ * newer Provenance is about the same. */
 #include "export/export_private.h"
 
 #include "codec/json.h"

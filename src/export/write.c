@@ -1,11 +1,13 @@
-/* write.c - a range becomes one object (more, if it is larger than planned).
+/* write.c - a range becomes one object, or more, if it is larger than planned.
  *
- *   open -> (fill -> flush)* -> finish    fill: lines into the block, until it is full or the object ends
- *                                         flush: the block to the sink, the object's end if it is there
- *                                         finish: every object has arrived; the note
+ *   open -> (fill -> flush)* -> finish
+ *   fill     lines go into the block, until it is full or the object ends
+ *   flush    the block goes to the sink, and the object is closed if its end is there
+ *   finish   every object has arrived; the range is noted
  *
- * Two ranges of one thread go through this in turn, with their blocks' digests computed side by side between
- * fill and flush. A block is flushed in multiples of SINK_WRITE_UNIT; what is over stays at its start. */
+ * Two ranges of one thread go through this in turn. The digests of their blocks are computed side
+ * by side between fill and flush. A block is flushed in multiples of SINK_WRITE_UNIT; the rest
+ * stays at its start. range_private.h draws the phases. */
 #include "export/range_private.h"
 
 #include "codec/newlines.h"
@@ -35,9 +37,9 @@ static void add_sum(struct export_range *g, fhir_type type, const struct fhir_bo
     to->n_rewritten += memcmp(&one, &g->stored, sizeof one) != 0;
 }
 
-/* The head of a block: at its start, and again where an object begins within it. By format string, as
- * deletions are: nothing in it needs escaping, because types and ids are legal, and the writer would look
- * at every character of it. */
+/* The head of a block: at its start, and again where an object begins within it. By format string,
+ * as deletions are: nothing in it needs escaping, because types and ids are legal, and the writer
+ * would look at every character of it. */
 static err_code write_head(struct export_range *g, struct err *e)
 {
     sv owner = export_feed_block(g->from);
@@ -79,10 +81,12 @@ static err_code write_line(struct export_range *g, const struct store_version *v
     add_sum(g, v->type, &body);
     TRY(buf_reserve(g->block, body.json.len + FHIR_SPLICE_MAX + 1, e));
     char *at = g->block->ptr + g->block->len;
-    if (v->placed) /* the block may have moved */
+    /* the block may have moved */
+    if (v->placed)
         body.json.ptr = at + g->gap;
     size_t n = fhir_body_write(&body, v->version, v->instant_ms, at);
-    g->gap = n - body.json.len; /* the next one's, as a rule */
+    /* the next one's, as a rule */
+    g->gap = n - body.json.len;
     at[n++] = '\n';
     g->block->len += n;
     g->written += n;
@@ -137,11 +141,13 @@ void export_range_free(struct export_range *g)
 {
     if (g == NULL)
         return;
-    if (g->told_lines || g->told_bytes) /* it will be written again, or never */
+    /* it will be written again, or never */
+    if (g->told_lines || g->told_bytes)
         export_progress_add(g->x, -(int64_t)g->told_lines, -(int64_t)g->told_bytes);
     sink_file_abort(g->file);
     for (struct sent *s = g->sent; s; s = s->next)
-        if (s->sending) /* whatever came of it is written again, or removed */
+        /* whatever came of it is written again, or removed */
+        if (s->sending)
             IGNORE(sink_sending_wait(&s->sending, NULL));
     export_feed_free(g->from);
     fhir_reader_free(g->reader);
@@ -264,7 +270,8 @@ static err_code write_block(struct export_range *g, sv bytes, struct err *e)
     return ERR_OK;
 }
 
-/* The end of a round: the second begins, or the range is over. The feed keeps blocks of the store. */
+/* The end of a round: the second begins, or the range is over. The feed keeps blocks of the
+ * store. */
 static err_code end_round(struct export_range *g, struct err *e)
 {
     bool again = g->deletions == DELETIONS_MET;

@@ -1,4 +1,9 @@
-/* chunk.c - a chunk's lines become a bulk load; what cannot become one is said line by line. */
+/* chunk.c - the lines of a chunk become a bulk load, on a worker.
+ *
+ * Each line is read, validated and indexed. A line that cannot become a version costs only itself:
+ * a line of the outcome says why. The stored forms, the items and the index entries of a chunk are
+ * made in the worker's own memory, and are in the bulk load when the worker goes on to the next
+ * chunk. */
 #include "import/import_private.h"
 
 #include "base/limits.h"
@@ -34,7 +39,8 @@ void import_chunk_done(struct import_chunk *c)
 
 void import_chunk_reset(struct import_chunk *c)
 {
-    size_t keep = c->run->import_chunk_bytes * 2; /* a giant line's memory is given back */
+    /* a giant line's memory is given back */
+    size_t keep = c->run->import_chunk_bytes * 2;
     buf_shrink(&c->text, keep);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         buf_shrink(&c->lines[k], keep);
@@ -55,7 +61,8 @@ static bool is_blank(sv line)
     return true;
 }
 
-/* Does it become a version? If not, its failure is said. Level minimal lets it, and has it say what is wrong. */
+/* Does it become a version? If not, its failure is said. Level minimal lets it, and has it say what
+ * is wrong. */
 static err_code validate(struct import_chunk *c, struct import_worker *w, uint64_t number,
                          struct fhir_envelope *env, bool *store, struct err *e)
 {
@@ -73,9 +80,9 @@ static err_code validate(struct import_chunk *c, struct import_worker *w, uint64
         return import_line_invalid(&c->lines[IMPORT_FAILURE], number, buf_sv(&w->outcome), e);
     }
     c->with_issues++;
+    /* bounded by the chunk: a mark is at most twice an outcome */
     if (w->marked == NULL)
-        w->marked = arena_new(
-            IMPORT_CHUNK_MAX); /* bounded by the chunk: a mark is at most twice an outcome */
+        w->marked = arena_new(IMPORT_CHUNK_MAX);
     TRY(fhir_issues_mark(env->type, root, buf_sv(&w->outcome), w->marked, &env->body, e));
     return import_line_issues(&c->lines[IMPORT_WITH_ISSUES], number, env->type, env->id,
                               buf_sv(&w->outcome), e);
@@ -138,7 +145,8 @@ static err_code parse_segment(struct import_chunk *c, struct import_worker *w,
         TRY(import_line_failure(&c->lines[IMPORT_FAILURE], number,
                                 "Resource is larger than the limit of " LINE_LIMIT, e));
     }
-    if (s->unreadable[0]) /* the file is at fault, and counted as one, not a resource */
+    /* the file is at fault, and counted as one, not a resource */
+    if (s->unreadable[0])
         TRY(import_line_failure(&c->lines[IMPORT_FAILURE], number, s->unreadable, e));
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         s->lines_end[k] = c->lines[k].len;
@@ -149,8 +157,8 @@ static err_code parse(struct import_chunk *c, struct import_worker *w, struct er
 {
     struct import_segment *s = (struct import_segment *)(void *)c->segments.ptr;
     sv text = buf_sv(&c->text);
-    /* the stored form is never longer than the text: with this room it never moves, and items may point
-     * into it */
+    /* the stored form is never longer than the text: with this room it never moves, and items may
+     * point into it */
     TRY(buf_reserve(&w->stored, c->text.len + 4096, e));
     for (size_t i = 0; i < c->segments.len / sizeof *s; i++) {
         TRY(parse_segment(c, w, &s[i], sv_head(text, s[i].text_len), e));
@@ -164,7 +172,8 @@ static err_code parse(struct import_chunk *c, struct import_worker *w, struct er
     }
     struct store_bulk_item *items = (struct store_bulk_item *)(void *)w->items.ptr;
     size_t n = w->items.len / sizeof *items;
-    const char *index = w->index.ptr; /* it moves no more: say where each one's entries stand */
+    /* it moves no more: say where each one's entries stand */
+    const char *index = w->index.ptr;
     for (size_t i = 0; i < n; index += items[i++].index.len)
         items[i].index.ptr = index;
     TRY(store_bulk_begin(c->run->store, &c->bulk, e));

@@ -1,7 +1,7 @@
 /* files.c - which files an import reads, in which order, and what their outcome is called.
  *
- * The list is made once and kept in the job's scratch folder, so that a run that is taken up reads the
- * same files, whatever has come or gone below the prefix since. */
+ * The list is made once and kept in the job's scratch folder, so that a run that is taken up reads
+ * the same files, whatever has come or gone below the prefix since. */
 #include "import/import_private.h"
 
 #include "base/file.h"
@@ -14,8 +14,8 @@
 
 struct listing {
     struct job_run *run;
-    struct buf
-        text; /* "<bytes> <key>\n" per file, '%' and '\n' of the key as %25 and %0A: the spool's form */
+    /* "<bytes> <key>\n" per file, '%' and '\n' of the key as %25 and %0A: the spool's form */
+    struct buf text;
     sv prefix;
     uint64_t n, bytes, name_bytes;
     err_code rc;
@@ -75,11 +75,13 @@ static sv listed_key(sv text)
 static bool each_key(void *ctx, sv key, uint64_t bytes)
 {
     struct listing *l = ctx;
-    if (job_run_should_stop(l->run)) { /* there may be very many that are not meant */
+    /* there may be very many that are not meant */
+    if (job_run_should_stop(l->run)) {
         l->rc = ERR(l->e, ERR_CANCELLED, "the import was stopped");
         return false;
     }
-    bool named = sv_eq(key, l->prefix); /* the URI names this object itself */
+    /* the URI names this object itself */
+    bool named = sv_eq(key, l->prefix);
     if (!named && (!is_ndjson_name(key) || is_job_output(key)))
         return true;
     if (++l->n > LIMIT_IMPORT_FILES)
@@ -96,11 +98,13 @@ static bool each_key(void *ctx, sv key, uint64_t bytes)
     return l->rc == ERR_OK;
 }
 
-/* Path below the prefix; always ends in ".ndjson". whole: keep the ending that tells the compression. */
+/* Path below the prefix; always ends in ".ndjson". whole: keep the ending that tells the
+ * compression. */
 static sv out_name(struct arena *a, sv prefix, sv key, bool whole)
 {
     sv name = key;
-    if (sv_eq(key, prefix)) { /* one object: its last segment */
+    /* one object: its last segment */
+    if (sv_eq(key, prefix)) {
         for (size_t i = key.len; i-- > 0;)
             if (key.ptr[i] == '/') {
                 name = sv_tail(key, i + 1);
@@ -125,8 +129,8 @@ static int by_out_name(const void *x, const void *y)
     return sv_cmp((*a)->out_name, (*b)->out_name);
 }
 
-/* a.ndjson beside a.ndjson.gz: the packed one's outcome is called a.ndjson.gz.ndjson, or one would replace
- * the other. */
+/* a.ndjson beside a.ndjson.gz: the packed one's outcome is called a.ndjson.gz.ndjson, or one would
+ * replace the other. */
 static err_code part_names(struct arena *a, sv prefix, struct import_files *f, struct err *e)
 {
     struct import_file **byname = malloc((f->n + 1) * sizeof *byname);
@@ -200,8 +204,8 @@ err_code import_files_load(struct job_run *r, struct sink *in, struct arena *a,
                 "No .ndjson, .ndjson.gz or .ndjson.zst file stands below InputDataConfig.S3Uri");
         if (rc == ERR_OK)
             rc = file_write_atomic(path, buf_sv(&l.text), e);
-    } else if (rc != ERR_OK && e) {
-        *e = missing;
+    } else if (rc != ERR_OK) {
+        rc = err_pass(e, &missing);
     }
     if (rc == ERR_OK)
         rc = parse_list(buf_sv(&l.text), uri.key, a, out, e);

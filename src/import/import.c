@@ -2,18 +2,20 @@
  *
  *   read      one reader cuts the files into chunks of whole lines (read.c)
  *   parse     workers turn chunks into sorted bulk loads, several at a time (chunk.c)
- *   publish   in the order of reading: each chunk is one commit; all that are ready by then go together,
- *             with the resume point behind them (resume.c)
+ *   publish   in the order of reading: each chunk is one commit; all that are ready by then go
+ *             together, with the resume point behind them (resume.c)
  *
- * Chunks are in a ring. The reader goes ahead of the workers until the ring is full, then it publishes
- * the oldest. What became of each line is spooled beside the job and uploaded file by file (outcome.c). */
+ * Chunks are in a ring. The reader goes ahead of the workers until the ring is full, then it
+ * publishes the oldest. What became of each line is spooled beside the job and uploaded file by
+ * file (outcome.c). */
 #include "import/import_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
 #include "codec/ndjson.h"
 
-/* Chunks read or waiting beyond those that workers are at: publishing waits for the disk, and they go on meanwhile. */
+/* Chunks read or waiting beyond those that workers are at: publishing waits for the disk, and they
+ * go on meanwhile. */
 #define AHEAD      4u
 #define CROWDED_MS 50u /* between looks at a store that is crowded */
 
@@ -73,10 +75,8 @@ static void show_progress(struct import_job *m)
 
 static err_code add_outcomes(struct import_job *m, struct import_chunk *c, struct err *e)
 {
-    if (c->rc != ERR_OK) {
-        *e = c->err;
-        return c->rc;
-    }
+    if (c->rc != ERR_OK)
+        return err_pass(e, &c->err);
     TRY(spool_outcomes(m, c, e));
     m->progress.resources_scanned += c->scanned;
     m->progress.resources_imported += c->imported;
@@ -86,8 +86,9 @@ static err_code add_outcomes(struct import_job *m, struct import_chunk *c, struc
     return ERR_OK;
 }
 
-/* Until what was published is folded as far as it must be. Workers come to rest meanwhile, and leave it
- * their processors. RocksDB tells nobody when a compaction has ended, so it is asked again and again. */
+/* Until what was published is folded as far as it must be. Workers come to rest meanwhile, and
+ * leave it their processors. RocksDB tells nobody when a compaction has ended, so it is asked again
+ * and again. */
 static err_code wait_for_room(struct import_job *m, struct err *e)
 {
     while (store_is_crowded(m->run->store)) {
@@ -98,7 +99,8 @@ static err_code wait_for_room(struct import_job *m, struct err *e)
     return ERR_OK;
 }
 
-/* Chunks *first .. end - 1 are read: the first of them, once it is ready, and those behind it that are. */
+/* Chunks *first .. end - 1 are read: the first of them, once it is ready, and those behind it that
+ * are. */
 static err_code publish(struct import_job *m, uint64_t *first, uint64_t end, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
@@ -117,7 +119,8 @@ static err_code publish(struct import_job *m, uint64_t *first, uint64_t end, str
     TRY(import_outcome_sync(m->outcome, e));
     TRY(import_resume_write(m, last, &note, e));
     for (size_t i = 0; i < n; i++)
-        m->ring[(*first + i) % m->n_ring].bulk = NULL; /* taken */
+        /* taken */
+        m->ring[(*first + i) % m->n_ring].bulk = NULL;
     *first += n;
     TRY(store_bulk_publish_all(m->bulks, n, import_resume_key(a, m->run), buf_sv(&note), &at, e));
     show_progress(m);
@@ -141,7 +144,8 @@ static err_code run_chunks(struct import_job *m, struct err *e)
             bool giant = c->text.len > m->run->import_chunk_bytes * IMPORT_GIANT;
             n_read++;
             job_tasks_add(q, chunk_task, c);
-            while (giant && rc == ERR_OK && n_published < n_read) /* one at a time */
+            /* one at a time */
+            while (giant && rc == ERR_OK && n_published < n_read)
                 rc = publish(m, &n_published, n_read, e);
         }
     }
@@ -174,14 +178,15 @@ static err_code import_all(struct import_job *m, struct arena *a, struct err *e)
     TRY(open_sinks(m, e));
     TRY(import_files_load(m->run, m->in, a, &m->files, e));
     TRY(import_outcome_names(&m->files, m->out, a, e));
-    TRY(import_outcome_open(m->run, m->out, &m->files, &m->outcome, e));
+    m->outcome = import_outcome_new(m->run, m->out, &m->files);
     TRY(import_resume_read(m, e));
     m->progress.files_scanned = m->files.n;
     m->progress.bytes_scanned = m->files.bytes;
     m->start_us = clock_mono_us();
     m->start_imported = m->progress.resources_imported;
     show_progress(m);
-    TRY(import_outcome_upload(m->outcome, e)); /* what had ended when a run before was cut off */
+    /* what had ended when a run before was cut off */
+    TRY(import_outcome_upload(m->outcome, e));
     TRY(run_chunks(m, e));
     return import_manifest_write(m, e);
 }
@@ -228,7 +233,7 @@ static err_code import_run(struct job_run *r, job_status *status, struct buf *me
     free(m.bulks);
     free(m.workers);
     free(m.ring);
-    import_outcome_close(m.outcome);
+    import_outcome_free(m.outcome);
     sink_close(m.in);
     sink_close(m.out);
     pthread_mutex_destroy(&m.shared.lock);

@@ -34,26 +34,26 @@ struct import_files {
     size_t n;
     uint64_t bytes;
 };
-/* The list of this job: from its spool when a run before wrote it there, else listed and written down.
- * Strings are owned by the arena. ERR_INVALID: nothing to import, or over a limit. */
+/* The list of this job: from its spool when a run before wrote it there, else listed and written
+ * down. Strings are owned by the arena. ERR_INVALID: nothing to import, or over a limit. */
 MUST_USE err_code import_files_load(struct job_run *r, struct sink *in, struct arena *a,
                                     struct import_files *out, struct err *e);
 
 /* ---- outcomes ---- */
 typedef enum { IMPORT_SUCCESS, IMPORT_FAILURE, IMPORT_WITH_ISSUES, IMPORT_N_KINDS } import_kind;
 struct import_outcome; /* coordinator's thread only */
-MUST_USE err_code import_outcome_open(struct job_run *r, struct sink *out,
-                                      const struct import_files *files, struct import_outcome **o,
-                                      struct err *e);
-void import_outcome_close(struct import_outcome *o);
-/* A file whose outcome would have a key that nothing can hold gets "long-key-<SHA-256 of its key>.ndjson": it must
- * not keep the others from being imported. */
+struct import_outcome *import_outcome_new(struct job_run *r, struct sink *out,
+                                          const struct import_files *files);
+void import_outcome_free(struct import_outcome *o);
+/* A file whose outcome would have a key that nothing can hold gets "long-key-<SHA-256 of its
+ * key>.ndjson": it must not keep the others from being imported. */
 MUST_USE err_code import_outcome_names(struct import_files *files, const struct sink *out,
                                        struct arena *a, struct err *e);
 /* Lines of one file, behind what it has; those that are too many are counted. */
 MUST_USE err_code import_outcome_add(struct import_outcome *o, size_t file,
                                      const sv lines[IMPORT_N_KINDS], struct err *e);
-/* No more lines will come for this file: it is said how many were too many, and its spool is closed. */
+/* No more lines will come for this file: it is said how many were too many, and its spool is
+ * closed. */
 MUST_USE err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e);
 /* Lines that were not written, because there were too many. */
 void import_outcome_left(const struct import_outcome *o, uint64_t left[IMPORT_N_KINDS]);
@@ -69,8 +69,8 @@ MUST_USE err_code import_outcome_restore(struct import_outcome *o, struct yyjson
 MUST_USE err_code import_outcome_upload(struct import_outcome *o, struct err *e);
 
 /* ---- chunks ---- */
-/* bytes: of a chunk's text, and of what is made of it: lines of outcome, stored forms, entries of the
- * index. The text is a chunk's size or one line at most; the others are some times that. */
+/* bytes: of a chunk's text, and of what is made of it: lines of outcome, stored forms, entries of
+ * the index. The text is a chunk's size or one line at most; the others are some times that. */
 #define IMPORT_CHUNK_MAX ((size_t)16 << 30)
 #define IMPORT_GIANT     4u /* a chunk this many times as long as it should be holds a giant line */
 struct import_segment {     /* lines of one file within a chunk */
@@ -115,15 +115,16 @@ void import_chunk_reset(struct import_chunk *c);
 void import_chunk_parse(struct import_chunk *c, unsigned worker);
 
 /* ---- lines ---- */
-/* One line each, with its newline, appended. Where nothing is attested, differences-from-healthlake.md says
- * what was chosen. */
+/* One line each, with its newline, appended. Where nothing is attested,
+ * differences-from-healthlake.md says what was chosen. */
 MUST_USE err_code import_line_success(struct buf *out, uint64_t line, fhir_type type, sv id,
                                       struct err *e);
 MUST_USE err_code import_line_failure(struct buf *out, uint64_t line, const char *why,
                                       struct err *e);
 /* It failed validation: the outcome is fhir_outcome_write()'s. */
 MUST_USE err_code import_line_invalid(struct buf *out, uint64_t line, sv outcome, struct err *e);
-/* The last line of a file: that `left` lines, beginning with that of input line `line`, were not written. */
+/* The last line of a file: that `left` lines, beginning with that of input line `line`, were not
+ * written. */
 MUST_USE err_code import_line_more(struct buf *out, uint64_t line, uint64_t left, import_kind kind,
                                    struct err *e);
 /* It is stored, with faults. */

@@ -1,9 +1,11 @@
 /* line.c - the lines of SUCCESS, FAILURE and SUCCESS_WITH_SEARCH_VALIDATION_FAILURES.
  *
- *   {"lineId":7,"UpdateResourceResponse":{"jsonBlob":{"resourceType":"Patient","id":"p"},"statusCode":200}}
- *   {"lineId":8,"UpdateResourceResponse":{"jsonBlob":OPERATION OUTCOME,"statusCode":400}}
- *   {"lineId":9,"resourceType":"Patient","resourceId":"p","UpdateResourceResponse":{"jsonBlob":OUTCOME,"statusCode":200}}
+ *   {"lineId":7,"UpdateResourceResponse":{"jsonBlob":RESOURCE,"statusCode":200}}
+ *   {"lineId":8,"UpdateResourceResponse":{"jsonBlob":OUTCOME,"statusCode":400}}
+ *   {"lineId":9,"resourceType":"Patient","resourceId":"p",
+ *    "UpdateResourceResponse":{"jsonBlob":OUTCOME,"statusCode":200}}
  *
+ * RESOURCE has the type and the id alone, OUTCOME is an OperationOutcome. Each is one line.
  * Source: HealthLake "Importing FHIR data", the output manifest. */
 #include "import/import_private.h"
 

@@ -1,7 +1,8 @@
-/* manifest.c - Manifest.json, the last object of an import: where it read and wrote, and what it counted.
+/* manifest.c - Manifest.json, the last object of an import: where it read and wrote, and what it
+ * counted.
  *
- * HealthLake's capital M and members; ours are the numbers of lines that are not written because they
- * were too many. */
+ * HealthLake's capital M and members; ours are the numbers of lines that are not written because
+ * they were too many. */
 #include "import/import_private.h"
 
 #include "codec/json.h"

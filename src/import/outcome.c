@@ -1,15 +1,15 @@
 /* outcome.c - what became of each line, spooled per input file and kind.
  *
- * Lines are appended to a spool file per kind and input file. Their lengths are in the resume point that
- * is published with the chunk (outcome_resume.c), so after a crash the spool is cut back to exactly what
- * the store holds. A file that has ended is uploaded (upload.c). Files come one after the other, so only
- * the last one is held open, however many end within one chunk.
+ * Lines are appended to a spool file per kind and input file. Their lengths are in the resume point
+ * that is published with the chunk (outcome_resume.c), so after a crash the spool is cut back to
+ * exactly what the store holds. A file that has ended is uploaded (upload.c). Files come one after
+ * the other, so only the last one is held open, however many end within one chunk.
  *
- * A line of input may be a byte, and its outcome has hundreds. So how many lines and bytes are written is
- * bounded by the size of the input, per kind, file and job (base/limits.h). Lines are written up to the
- * first that does not fit; from there on they are counted, and a last line says how many. Kinds do not
- * share a bound, so what is written does not depend on where chunks were cut, nor on where a run was ended
- * and taken up. */
+ * A line of input may be a byte, and its outcome has hundreds. So how many lines and bytes are
+ * written is bounded by the size of the input, per kind, file and job (base/limits.h). Lines are
+ * written up to the first that does not fit; from there on they are counted, and a last line says
+ * how many. Kinds do not share a bound, so what is written does not depend on where chunks were
+ * cut, nor on where a run was ended and taken up. */
 #include "import/outcome_private.h"
 
 #include "base/file.h"
@@ -30,10 +30,9 @@ const struct import_kind_name import_kind_names[IMPORT_N_KINDS] = {
     [IMPORT_WITH_ISSUES] = { 'w', "SUCCESS_WITH_SEARCH_VALIDATION_FAILURES", "withIssues" },
 };
 
-err_code import_outcome_open(struct job_run *r, struct sink *out, const struct import_files *files,
-                             struct import_outcome **o, struct err *e)
+struct import_outcome *import_outcome_new(struct job_run *r, struct sink *out,
+                                          const struct import_files *files)
 {
-    (void)e;
     struct import_outcome *x = calloc(1, sizeof *x);
     if (x == NULL)
         abort();
@@ -41,8 +40,7 @@ err_code import_outcome_open(struct job_run *r, struct sink *out, const struct i
     x->sink = out;
     x->files = files;
     x->bounds = r->import_bounds ? *r->import_bounds : import_bounds_default;
-    *o = x;
-    return ERR_OK;
+    return x;
 }
 
 sv import_outcome_name(struct arena *a, const struct import_files *files, size_t file, int kind)
@@ -82,7 +80,7 @@ void import_spool_close(struct open_file *f)
     }
 }
 
-void import_outcome_close(struct import_outcome *o)
+void import_outcome_free(struct import_outcome *o)
 {
     if (o == NULL)
         return;
@@ -124,7 +122,8 @@ static err_code not_spooled(struct err *e)
     return ERR(e, err_from_errno(errno), "the import's outcome cannot be spooled");
 }
 
-/* Open at the length that counts. What stands behind it was written before a crash and not published. */
+/* Open at the length that counts. What stands behind it was written before a crash and not
+ * published. */
 err_code import_spool_open(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
 {
     char path[PATH_MAX];
@@ -245,8 +244,8 @@ err_code import_outcome_add(struct import_outcome *o, size_t file, const sv line
     return ERR_OK;
 }
 
-/* The last line of a kind that has more than was written. Those of very many files are bounded too: then the manifest
- * alone has the number. */
+/* The last line of a kind that has more than was written. Those of very many files are bounded too:
+ * then the manifest alone has the number. */
 static err_code write_end(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
 {
     CLEANUP_BUF struct buf line = BUF_INIT(4096);
@@ -290,8 +289,9 @@ err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e
 
 static err_code sync_folder(const struct import_outcome *o, bool all, struct err *e)
 {
+    /* new files' names */
     if (!all)
-        return file_sync_dir(o->run->spool_dir, e); /* new files' names */
+        return file_sync_dir(o->run->spool_dir, e);
     int fd = open(o->run->spool_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     err_code rc = fd < 0 || syncfs(fd) != 0 ? not_spooled(e) : ERR_OK;
     if (fd >= 0)

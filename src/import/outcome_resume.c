@@ -1,4 +1,5 @@
-/* outcome_resume.c - the outcome's lengths and numbers in the resume point, and the spool cut back to them. */
+/* outcome_resume.c - the outcome's lengths and numbers in the resume point, and the spool cut back
+ * to them. */
 #include "import/outcome_private.h"
 
 #include "codec/json.h"

@@ -1,7 +1,8 @@
 /* read.c - one reader cuts the input files, one after the other, into chunks of whole lines.
  *
- * A chunk is a list of segments, each of them lines of one file. A fault of a file (it is not there, it
- * is damaged, it unpacks to too much) ends that file and not the job: the segment says why. */
+ * A chunk is a list of segments, each of them lines of one file. A fault of a file (it is not
+ * there, it is damaged, it unpacks to too much) ends that file and not the job: the segment says
+ * why. */
 #include "import/import_private.h"
 
 #include "base/limits.h"
@@ -54,7 +55,8 @@ static void next_file(struct import_job *m)
     m->at.line = 1;
 }
 
-/* Lines of the present file into the chunk, as one segment. Moves on to the next file at its end. */
+/* Lines of the present file into the chunk, as one segment. Moves on to the next file at its
+ * end. */
 static err_code read_segment(struct import_job *m, struct import_chunk *c, size_t room,
                              struct err *e)
 {
@@ -67,7 +69,7 @@ static err_code read_segment(struct import_job *m, struct import_chunk *c, size_
     if (rc == ERR_OK)
         rc = ndjson_fill(m->at.ndjson, room, &c->text, &s.n_lines, &s.long_line, &why);
     if (rc != ERR_OK && rc != ERR_EOF && !is_files_fault(rc)) {
-        *e = why;
+        rc = err_pass(e, &why);
         err_context(e, "reading input file %zu", (size_t)m->at.file);
         return rc;
     }
@@ -94,8 +96,9 @@ err_code import_read_chunk(struct import_job *m, struct import_chunk *c, struct 
 {
     size_t target = m->run->import_chunk_bytes;
     import_chunk_reset(c);
+    /* each has an outcome, which may be longer than it */
     while (m->at.file < m->files.n && c->text.len < target && c->segments.len < SEGMENTS_MAX &&
-           c->n_lines < NDJSON_FILL_LINES) { /* each has an outcome, which may be longer than it */
+           c->n_lines < NDJSON_FILL_LINES) {
         if (job_run_should_stop(m->run))
             return ERR(e, ERR_CANCELLED, "the import was stopped");
         TRY(read_segment(m, c, target - c->text.len, e));

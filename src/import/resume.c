@@ -1,8 +1,9 @@
-/* resume.c - the resume point of an import: where reading goes on, what was counted, the outcome's lengths.
+/* resume.c - the resume point of an import: where reading goes on, what was counted, the outcome's
+ * lengths.
  *
- * It is a note in the data store, published with the chunk that it stands behind, so both are there or
- * neither (I6 of store/store.h). After a crash no line is lost and no version is doubled. It goes when the
- * job's last status is written. */
+ * It is a note in the data store, published with the chunk that it stands behind, so both are there
+ * or neither (I6 of store/store.h). After a crash no line is lost and no version is doubled. It
+ * goes when the job's last status is written. */
 #include "import/import_private.h"
 
 #include "base/log.h"
@@ -61,7 +62,8 @@ err_code import_resume_read(struct import_job *m, struct err *e)
     err_code rc = store_note_get(m->run->store, import_resume_key(a, m->run), &b, e);
     if (rc == ERR_NOT_FOUND) {
         m->at.line = 1;
-        return ERR_OK; /* from the beginning */
+        /* from the beginning */
+        return ERR_OK;
     }
     TRY(rc);
     if (json_read(a, buf_sv(&b), 8, &doc, e) != ERR_OK)
@@ -71,8 +73,9 @@ err_code import_resume_read(struct import_job *m, struct err *e)
         !sv_to_u64(json_number(json_get(root, "offset")), &m->at.offset) ||
         !sv_to_u64(json_number(json_get(root, "line")), &m->at.line) || m->at.file > m->files.n)
         return damaged(e);
+    /* of before it was counted */
     if (!sv_to_u64(json_number(json_get(root, "unpacked")), &m->at.unpacked))
-        m->at.unpacked = 0; /* of before it was counted */
+        m->at.unpacked = 0;
     for (size_t i = 0; i < N_COUNTERS; i++) {
         uint64_t v;
         if (!sv_to_u64(json_number(json_get(root, counters[i].name)), &v))

@@ -1,7 +1,7 @@
 /* upload.c - the outcome of files that have ended goes to the target, some files at a time.
  *
- * A spool is removed when its object is there. After a crash the same objects are written again from the
- * spools that are left. */
+ * A spool is removed when its object is there. After a crash the same objects are written again
+ * from the spools that are left. */
 #include "import/outcome_private.h"
 
 #include <limits.h>
@@ -16,13 +16,16 @@ static err_code upload_one(struct import_outcome *o, struct open_file *f, int ki
     import_spool_path(o, f->file, kind, path);
     if (f->len[kind] == 0)
         return ERR_OK;
+    /* uploaded before a crash, and its spool removed */
     if (f->fd[kind] < 0 && access(path, F_OK) != 0)
-        return ERR_OK;                     /* uploaded before a crash, and its spool removed */
-    TRY(import_spool_open(o, f, kind, e)); /* after a restart: cut to the length that counts */
+        return ERR_OK;
+    /* after a restart: cut to the length that counts */
+    TRY(import_spool_open(o, f, kind, e));
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
     sv name = import_outcome_name(a, o->files, f->file, kind);
     TRY(sink_put_path(o->sink, name, SV_LIT("application/fhir+ndjson"), path, NULL, e));
-    (void)unlink(path); /* the folder goes with the job anyway */
+    /* the folder goes with the job anyway */
+    (void)unlink(path);
     return ERR_OK;
 }
 
@@ -86,10 +89,8 @@ err_code import_outcome_upload(struct import_outcome *o, struct err *e)
     while (n)
         pthread_join(threads[--n], NULL);
     pthread_mutex_destroy(&u.lock);
-    if (u.rc != ERR_OK) {
-        *e = u.e;
-        return u.rc;
-    }
+    if (u.rc != ERR_OK)
+        return err_pass(e, &u.e);
     for (struct open_file **p = &o->first; *p;) {
         struct open_file *f = *p;
         if (f->ended) {
@@ -99,6 +100,7 @@ err_code import_outcome_upload(struct import_outcome *o, struct err *e)
             p = &f->next;
         }
     }
-    o->last = o->first; /* at most the one that has not ended is left */
+    /* at most the one that has not ended is left */
+    o->last = o->first;
     return ERR_OK;
 }

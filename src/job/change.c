@@ -1,7 +1,8 @@
 /* change.c - the one place where a job's record changes after it was written first.
  *
- * A change reads the record, checks the move against the table of status.c, and writes it, one at a time
- * under record_lock. Who waits for a job to end is told when the record says so, and not before. */
+ * A change reads the record, checks the move against the table of status.c, and writes it, one at a
+ * time under record_lock. Who waits for a job to end is told when the record says so, and not
+ * before. */
 #include "job/job_private.h"
 
 #include "base/clock.h"

@@ -1,8 +1,8 @@
 /* forget.c - a data store is gone: what its jobs asked for goes too, for it may name patients.
  *
- * Parameters, the kick-off's URL, the manifest, client tokens and the request's digest go. The records
- * stay, so that the jobs can still be described. A run that a crash cut off is made again, which is
- * harmless. The bytes are on disk until records_scrub(). */
+ * Parameters, the kick-off's URL, the manifest, client tokens and the request's digest go. The
+ * records stay, so that the jobs can still be described. A run that a crash cut off is made again,
+ * which is harmless. The bytes are on disk until records_scrub(). */
 #include "job/job_private.h"
 
 static err_code forget_job(struct records *r, sv key, struct err *e)
@@ -12,8 +12,9 @@ static err_code forget_job(struct records *r, sv key, struct err *e)
     struct job_record rec;
     TRY(records_get(r, key, &old, e));
     TRY(job_record_parse(buf_sv(&old), a, &rec, e));
+    /* by a run before, which a crash ended */
     if (rec.digest.len == 0 && rec.job.request_url.len == 0)
-        return ERR_OK; /* by a run before, which a crash ended */
+        return ERR_OK;
     TRY(job_notes_delete(r, rec.job.id, e));
     rec.digest = rec.job.request_url = SV_NONE;
     TRY(job_record_format(&rec, &json, e));
@@ -38,10 +39,12 @@ err_code job_records_forget(struct records *r, sv datastore_id, bool *any, struc
         TRY(records_scan(r, prefix, after, job_keys_add, &l, e));
         if (l.n == 0)
             return ERR_OK;
-        *any = true; /* forgotten by a run before, perhaps, which did not come to its end */
+        /* forgotten by a run before, perhaps, which did not come to its end */
+        *any = true;
         for (size_t i = 0; i < l.n; i++)
             TRY(forget_job(r, l.keys[i], e));
         after = l.keys[l.n - 1];
-        after = sv_make(memcpy(last, after.ptr, after.len), after.len); /* two ids and a kind */
+        /* two ids and a kind */
+        after = sv_make(memcpy(last, after.ptr, after.len), after.len);
     }
 }

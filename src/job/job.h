@@ -10,8 +10,8 @@
  *                                     -> CANCEL_COMPLETED | CANCEL_FAILED
  * (SUBMITTED may go straight to IN_PROGRESS; every live status may go to FAILED.)
  *
- * Source: Amazon HealthLake service model (JobStatus, ExportJobProperties, ImportJobProperties);
- * shared design, "Jobs".   Floor: job. */
+ * Source: Amazon HealthLake service model (JobStatus, ExportJobProperties, ImportJobProperties).
+ * Floor: job. */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
@@ -40,11 +40,13 @@ bool job_status_is_final(job_status s);
 
 /* What a FHIR $export asks for beyond the whole store; all zero is the whole store. The service has
  * checked every member: types are resource types, ids are legal, filters can be parsed.
- * Source: FHIR Bulk Data Access, "Query Parameters"; HealthLake, "Exporting data with the FHIR REST API". */
+ * Source: FHIR Bulk Data Access, "Query Parameters"; HealthLake, "Exporting data with the FHIR REST
+ * API". */
 typedef enum { JOB_EXPORT_SYSTEM, JOB_EXPORT_PATIENT, JOB_EXPORT_GROUP } job_export_level;
-typedef enum { /* includeAssociatedData; 0: all Provenance of what is exported, as any other type */
-               JOB_ASSOCIATED_LATEST_PROVENANCE = 1,
-               JOB_ASSOCIATED_RELEVANT_PROVENANCE = 2,
+/* includeAssociatedData; 0: all Provenance of what is exported, as any other type */
+typedef enum {
+    JOB_ASSOCIATED_LATEST_PROVENANCE = 1,
+    JOB_ASSOCIATED_RELEVANT_PROVENANCE = 2,
 } job_export_associated;
 struct job_texts {
     const sv *items;
@@ -55,24 +57,25 @@ struct job_export_params {
     sv group_id;            /* JOB_EXPORT_GROUP */
     struct job_texts types; /* resource types; none: all that the level offers */
     int64_t since_ms;       /* meta.lastUpdated later than this; 0: no bound */
-    int64_t
-        until_ms; /* meta.lastUpdated not later than this; 0: no bound but the export's instant */
-    struct job_texts
-        type_filters;          /* "Observation?status=final", decoded; of one type: any is enough */
+    /* meta.lastUpdated not later than this; 0: no bound but the export's instant */
+    int64_t until_ms;
+    /* "Observation?status=final", decoded; of one type: any is enough */
+    struct job_texts type_filters;
     struct job_texts elements; /* "Patient.name" or "name" */
     struct job_texts patients; /* ids; none: all of the level */
-    struct job_texts security,
-        tag;                  /* "system|code": all must be there; "system|": any code of it */
-    unsigned associated;      /* job_export_associated, or-ed */
-    bool organize_by_patient; /* organizeOutputBy=Patient */
-    bool partial_manifests;   /* allowPartialManifests */
+    /* "system|code": all must be there; "system|": any code of it */
+    struct job_texts security, tag;
+    unsigned associated;                     /* job_export_associated, or-ed */
+    bool organize_by_patient;                /* organizeOutputBy=Patient */
+    bool partial_manifests;                  /* allowPartialManifests */
     uint64_t min_file_bytes, max_file_bytes; /* 0: our own size */
     bool served;    /* files stay with us and are served over HTTP: no role, bucket or key */
     sv request_url; /* of the kick-off, for the manifest; empty: StartFHIRExportJob */
-    sv attachment_base; /* served: each Attachment.url of ours is absolute below this [base]; empty: as stored */
+    /* served: each Attachment.url of ours is absolute below this [base]; empty: as stored */
+    sv attachment_base;
     sv attachment_other; /* another [base] of ours, whose URLs come below that one; may be empty */
-    struct job_texts
-        notes; /* what handling=lenient passed over: goes into the manifest's error files */
+    /* what handling=lenient passed over: goes into the manifest's error files */
+    struct job_texts notes;
 };
 
 /* What a caller asks for. Strings are borrowed for the call. Shapes were checked by the service. */
@@ -90,8 +93,8 @@ struct job_request {
     sv validation_level; /* import only: "strict", "structure-only", "minimal"; empty: strict */
     const struct job_export_params *params; /* export only; NULL: the whole store */
     sv caller; /* of a served export: for whom its files are kept; may be empty */
-    unsigned *
-        wait_s; /* out: seconds until a refusal for want of room may be over, 0 for any other; or NULL */
+    /* out: seconds until a refusal for want of room may be over, 0 for any other; or NULL */
+    unsigned *wait_s;
 };
 
 /* JobProgressReport of an import; for an export n_resources/bytes done and to do. */
@@ -104,10 +107,10 @@ struct job_progress {
     uint64_t resources_with_issues; /* of those imported: minimal validation found something */
     uint64_t resources_exported, bytes_exported, objects_exported;
     uint64_t ranges_total, ranges_done;
-    double throughput;                           /* resources per second since IN_PROGRESS */
-    uint64_t resources_expected, bytes_expected; /* export, of the whole job: an estimate that grows
-                                                    exact; 0: not known yet */
-    uint64_t seconds_left;                       /* export: an estimate; 0: not known, or none */
+    double throughput; /* resources per second since IN_PROGRESS */
+    /* export, of the whole job: an estimate that grows exact; 0: not known yet */
+    uint64_t resources_expected, bytes_expected;
+    uint64_t seconds_left; /* export: an estimate; 0: not known, or none */
 };
 
 struct job { /* a copy of a record; strings owned by the arena it was read into */
@@ -126,18 +129,21 @@ struct job { /* a copy of a record; strings owned by the arena it was read into 
     struct job_progress progress;
     /* an export started with params */
     bool served; /* its files stay with us: no role, bucket, key or folder */
-    bool
-        discarded; /* served: the files are gone, by job_discard() or because their time was over */
+    /* served: the files are gone, by job_discard() or because their time was over */
+    bool discarded;
     int64_t expires_ms;                     /* served and ended: when the files go; 0 else */
     sv request_url;                         /* of the kick-off */
     sv caller;                              /* who did it */
     const struct job_export_params *params; /* NULL: none were given (and in job_list()) */
-    sv message; /* a running export: its progress in words; within the model's pattern: letters, digits, space _.:/=+-%@ */
+    /* a running export: its progress in words; within the model's pattern: letters, digits, space
+     * _.:/=+-%@ */
+    sv message;
 };
 
-/* A pair of a _typeFilter whose name is a chain or _has becomes criteria of which any is enough, as of
- * a commit. base: our own [base], for absolute references; may be empty. Owned by the arena.
- * ERR_NOT_FOUND: no such parameter; ERR_INVALID, ERR_UNSUPPORTED, ERR_TOO_LARGE as search_parse(). */
+/* A pair of a _typeFilter whose name is a chain or _has becomes criteria of which any is enough, as
+ * of a commit. base: our own [base], for absolute references; may be empty. Owned by the arena.
+ * ERR_NOT_FOUND: no such parameter; ERR_INVALID, ERR_UNSUPPORTED, ERR_TOO_LARGE as
+ * search_parse(). */
 struct job_filter_scope {
     struct store *store;
     sv datastore_id, base;
@@ -148,11 +154,12 @@ typedef err_code (*job_filter_compile_fn)(void *ctx, const struct job_filter_sco
                                           fhir_type type, sv name, sv value, struct arena *a,
                                           struct search_criterion **any, size_t *n, struct err *e);
 
-/* Served exports that wait, run or are kept, and the bytes of their files. 0: the defaults of base/limits.h. */
+/* Served exports that wait, run or are kept, and the bytes of their files. 0: the defaults of
+ * base/limits.h. */
 struct job_served_limits {
     unsigned per_store, per_caller;
-    unsigned
-        copies; /* of a data store: so many times its largest export, or small_bytes if that is more */
+    /* of a data store: so many times its largest export, or small_bytes if that is more */
+    unsigned copies;
     uint64_t small_bytes, store_bytes, caller_bytes;
 };
 struct job_engine;
@@ -171,11 +178,12 @@ struct job_engine_config {
     const char *served_dir;     /* files of served exports: DATA/exports; NULL: none are taken */
     int64_t served_ms;          /* how long they stay after completion; 0: LIMIT_SERVED_HOURS */
     struct job_served_limits served_limits;
-    uint64_t
-        min_free_bytes; /* jobs leave so much of the disk free; 0: LIMIT_FREE_DISK_BYTES, or less on a small one */
+    /* jobs leave so much of the disk free; 0: LIMIT_FREE_DISK_BYTES, or less on a small one */
+    uint64_t min_free_bytes;
     job_filter_compile_fn compile; /* NULL: without chains and _has */
     void *compile_ctx;
-    /* A job has ended, and its record says so; NULL: nobody wants to know. From any thread; must be short. */
+    /* A job has ended, and its record says so; NULL: nobody wants to know. From any thread; must be
+     * short. */
     void (*ended)(void *ctx, sv job_id);
     void *ended_ctx;
 };
@@ -189,25 +197,26 @@ void job_engine_stop(struct job_engine *en);
  * and status SUBMITTED in *out. May wait for a peer: call it on a worker thread, not a server
  * thread. A client_token seen before with the same request answers with that job, with another
  * request ERR_INVALID. ERR_DENIED, ERR_NOT_FOUND (bucket, input: the message says which),
- * ERR_INVALID, ERR_THROTTLED (queue full, or or too much of served exports is kept),
+ * ERR_INVALID, ERR_THROTTLED (queue full, or too much of served exports is kept),
  * ERR_PEER, ERR_TIMEOUT: then no job exists. */
 MUST_USE err_code job_submit(struct job_engine *en, const struct job_request *req, struct arena *a,
                              struct job *out, struct err *e);
-/* What job_submit() checks of an export's parameters against the data store as it is now, and nothing of
- * the target: types are offered at the level, the Group and the patients are there, filters can be
- * parsed, nothing contradicts. The message says which. ERR_INVALID, ERR_NOT_FOUND (Group, patient),
- * ERR_UNSUPPORTED (known and not offered), ERR_TOO_LARGE. params may be NULL. */
+/* What job_submit() checks of an export's parameters against the data store as it is now, and
+ * nothing of the target: types are offered at the level, the Group and the patients are there,
+ * filters can be parsed, nothing contradicts. The message says which. ERR_INVALID, ERR_NOT_FOUND
+ * (Group, patient), ERR_UNSUPPORTED (known and not offered), ERR_TOO_LARGE. params may be NULL. */
 MUST_USE err_code job_export_check(struct job_engine *en, sv datastore_id,
                                    const struct job_export_params *params, struct err *e);
-/* May a type be exported at a level? All at JOB_EXPORT_SYSTEM; else Patient and what its compartment
- * holds, Provenance, and at JOB_EXPORT_GROUP Group. */
+/* May a type be exported at a level? All at JOB_EXPORT_SYSTEM; else Patient and what its
+ * compartment holds, Provenance, and at JOB_EXPORT_GROUP Group. */
 bool job_export_offers(job_export_level level, fhir_type type);
 
 /* ERR_NOT_FOUND. Live progress included. */
 MUST_USE err_code job_get(struct job_engine *en, job_kind kind, sv datastore_id, sv job_id,
                           struct arena *a, struct job *out, struct err *e);
 
-/* An export's progress in words, within the pattern of job.message, under 100 bytes: "41% - 120000 resources
+/* An export's progress in words, within the pattern of job.message, under 100 bytes: "41% - 120000
+ * resources
  * - 180.5 MB - 35000/s - about 12 s left". Owned by the arena. */
 sv job_progress_text(const struct job *j, struct arena *a);
 
@@ -230,17 +239,18 @@ MUST_USE err_code job_cancel(struct job_engine *en, job_kind kind, sv datastore_
 /* The data store goes away: its waiting and running jobs end FAILED with that message; returns when
  * none holds the store any more. New submits for it must be refused by the caller before. */
 MUST_USE err_code job_datastore_drop(struct job_engine *en, sv datastore_id, struct err *e);
-/* The data store is gone (store_registry_remove() has returned): what its jobs asked for, which may name patients, and
- * the files that were served are forgotten, and are in none of the files of the records when this returns. The jobs stay
- * describable. Repeating it is harmless. */
+/* The data store is gone (store_registry_remove() has returned): what its jobs asked for, which may
+ * name patients, and the files that were served are forgotten, and are in none of the files of the
+ * records when this returns. The jobs stay describable. Repeating it is harmless. */
 MUST_USE err_code job_datastore_forget(struct job_engine *en, sv datastore_id, struct err *e);
 
 /* ---- files of a served export, and every export's manifest ---- */
-/* The manifest as JSON, appended: manifest.json of a COMPLETED export; with *complete false, of a running one
- * that was started with partial_manifests, what is final so far: transactionTime, and output, which only
- * ever grows at its end. In a served one `url` is the file's name (type folder and all): the service makes it a URL.
- * ERR_NOT_FOUND: no such job; ERR_CONFLICT: it has no manifest (yet); ERR_GONE: discarded; what the sink
- * says otherwise. May wait for a peer unless served. */
+/* The manifest as JSON, appended: manifest.json of a COMPLETED export; with *complete false, of a
+ * running one that was started with partial_manifests, what is final so far: transactionTime, and
+ * output, which only ever grows at its end. In a served one `url` is the file's name (type folder
+ * and all): the service makes it a URL. ERR_NOT_FOUND: no such job; ERR_CONFLICT: it has no
+ * manifest (yet); ERR_GONE: discarded; what the sink says otherwise. May wait for a peer unless
+ * served. */
 MUST_USE err_code job_export_manifest(struct job_engine *en, sv datastore_id, sv job_id,
                                       struct buf *out, bool *complete, struct err *e);
 struct job_export_file {
@@ -249,11 +259,11 @@ struct job_export_file {
     int64_t written_ms;
     sv sha256; /* hex, owned by the arena; empty when not known */
 };
-/* A file that the manifest of a served export names. ERR_NOT_FOUND: no such job, or no such file in its
- * manifest; ERR_GONE: discarded. */
+/* A file that the manifest of a served export names. ERR_NOT_FOUND: no such job, or no such file in
+ * its manifest; ERR_GONE: discarded. */
 MUST_USE err_code job_export_file_open(struct job_engine *en, sv datastore_id, sv job_id, sv name,
                                        struct arena *a, struct job_export_file *out, struct err *e);
-/* From now on nobody is given a file of this served export, which has ended. They are removed in the background; those
- * being downloaded stay readable until closed.
- * Again is success. ERR_NOT_FOUND; ERR_CONFLICT: it still runs, or is not served. */
+/* From now on nobody is given a file of this served export, which has ended. They are removed in
+ * the background; those being downloaded stay readable until closed. Again is success.
+ * ERR_NOT_FOUND; ERR_CONFLICT: it still runs, or is not served. */
 MUST_USE err_code job_discard(struct job_engine *en, sv datastore_id, sv job_id, struct err *e);

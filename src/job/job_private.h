@@ -19,8 +19,8 @@ bool job_status_may(job_status from, job_status to);
 const char *job_kind_name(job_kind k); /* "export", "import" */
 
 /* ---- message.c ---- */
-/* What Describe may show: characters outside the model's pattern become spaces, several become one; at
- * most 2048 bytes. */
+/* What Describe may show: characters outside the model's pattern become spaces, several become one;
+ * at most 2048 bytes. */
 sv job_message_clean(struct arena *a, sv text);
 
 /* ---- records (record.c) ---- */
@@ -37,7 +37,8 @@ MUST_USE err_code job_record_format(const struct job_record *rec, struct buf *ou
 MUST_USE err_code job_record_parse(sv text, struct arena *a, struct job_record *out, struct err *e);
 MUST_USE err_code job_record_read(struct records *r, job_kind kind, sv datastore_id, sv id,
                                   struct arena *a, struct job_record *out, struct err *e);
-/* First writing: record, list entry, active entry and token in one batch. ERR_EXISTS: the token is taken. */
+/* First writing: record, list entry, active entry and token in one batch. ERR_EXISTS: the token is
+ * taken. */
 MUST_USE err_code job_record_create(struct records *r, const struct job_record *rec,
                                     sv client_token, struct err *e);
 /* What is not synced is on disk with the next write that is (store/records.h). */
@@ -92,15 +93,17 @@ MUST_USE err_code job_token_write(const struct job_record *rec, sv client_token,
 /* Whom a token stands for. ERR_NOT_FOUND. */
 MUST_USE err_code job_token_read(struct records *r, const struct job_request *req, struct arena *a,
                                  sv *datastore_id, sv *job_id, sv *digest, struct err *e);
-/* The job of a token. ERR_NOT_FOUND: the token is new; ERR_INVALID: it came with another request. */
+/* The job of a token. ERR_NOT_FOUND: the token is new; ERR_INVALID: it came with another
+ * request. */
 MUST_USE err_code job_token_find(struct records *r, const struct job_request *q, sv digest,
                                  struct arena *a, sv *datastore_id, sv *job_id, struct err *e);
 MUST_USE err_code job_tokens_delete(struct records *r, sv datastore_id, struct err *e);
 
 /* ---- when a data store is gone (forget.c) ---- */
-/* A data store is gone, and all its jobs have ended: what they asked for goes (parameters, kick-off URL, manifest, client
- * token, digest of the request), which may name patients; the records stay, so that the jobs can be described. Repeating it
- * is harmless. *any: it had jobs. The bytes are on disk until records_scrub(). */
+/* A data store is gone, and all its jobs have ended: what they asked for goes (parameters, kick-off
+ * URL, manifest, client token, digest of the request), which may name patients; the records stay,
+ * so that the jobs can be described. Repeating it is harmless. *any: it had jobs. The bytes are on
+ * disk until records_scrub(). */
 MUST_USE err_code job_records_forget(struct records *r, sv datastore_id, bool *any, struct err *e);
 
 /* ---- parameters of an export (params.c) ---- */
@@ -144,8 +147,8 @@ void job_served_stop(struct job_served *s);
 struct sink_world *job_served_world(struct job_served *s);
 /* A job has completed: its files go at that time. */
 void job_served_expect(struct job_served *s, int64_t expire_ms);
-/* Due at once, instead of then. Nobody is given a file of it from now on. The thread removes them, which
- * can take a second for each GB; the next start does, if this process ends before. */
+/* Due at once, instead of then. Nobody is given a file of it from now on. The thread removes them,
+ * which can take a second for each GB; the next start does, if this process ends before. */
 MUST_USE err_code job_served_expire(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
                                     struct err *e);
 /* All of a data store, at once. */
@@ -189,8 +192,8 @@ struct job_change {
     int64_t instant_ms;
 };
 
-/* change.c: read, move, write; `to` equal to the present status only changes the rest. ERR_CONFLICT: no
- * legal move. */
+/* change.c: read, move, write; `to` equal to the present status only changes the rest.
+ * ERR_CONFLICT: no legal move. */
 MUST_USE err_code job_engine_change(struct job_engine *en, job_kind kind, sv datastore_id, sv id,
                                     const struct job_change *c, struct err *e);
 void job_engine_log(const char *event, const struct job *j);

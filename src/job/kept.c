@@ -1,12 +1,16 @@
 /* kept.c - how much of served exports is kept, for which data store and for whom.
  *
- * A kick-off takes its place before its job exists, and keeps it while the job waits, runs, and its files are served; the
- * place is free again when the job has come to nothing, or its files are discarded or expire. What stands in the records
- * (job.served, job.caller, progress, expiry) is enough to make the table anew at the start.
- *   K1  places of a data store, and of a caller over all data stores, are never more than the limits
- *   K2  bytes count as they are written; a job that would pass a limit with them ends, and its files go
- *   K3  of a data store a dozen times its largest export is kept, however large the disk: nobody needs more copies, and
- *       many small ones of a filter or a patient may be. One that has not ended counts as if it became the largest */
+ * A kick-off takes its place before its job exists, and keeps it while the job waits, runs, and its
+ * files are served; the place is free again when the job has come to nothing, or its files are
+ * discarded or expire. What stands in the records (job.served, job.caller, progress, expiry) is
+ * enough to make the table anew at the start.
+ *   K1  places of a data store, and of a caller over all data stores, are never more than the
+ *       limits
+ *   K2  bytes count as they are written; a job that would pass a limit with them ends, and its
+ *       files go
+ *   K3  of a data store a dozen times its largest export is kept, however large the disk: nobody
+ *       needs more copies, and many small ones of a filter or a patient may be. One that has not
+ *       ended counts as if it became the largest */
 #include "job/job_private.h"
 
 #include "base/clock.h"

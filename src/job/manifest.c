@@ -1,8 +1,9 @@
 /* manifest.c - the manifest of an export as it is asked for, and the files that it names.
  *
- * The manifest of an export is kept in the records for as long as its files are there. A running export
- * that was started with partial manifests shows what is final so far; its kind makes that from the run's
- * notes. A served file is opened by the name that the manifest has for it, and by no other. */
+ * The manifest of an export is kept in the records for as long as its files are there. A running
+ * export that was started with partial manifests shows what is final so far; its kind makes that
+ * from the run's notes. A served file is opened by the name that the manifest has for it, and by no
+ * other. */
 #include "job/job_private.h"
 
 #include "codec/json.h"
@@ -29,7 +30,8 @@ static err_code manifest_of(struct records *r, const struct job *j, struct buf *
     CLEANUP(arena_free) struct arena *a = arena_new(4096);
     TRY(completed(j, e));
     err_code rc = records_get(r, job_key_manifest(a, j->id), out, e);
-    if (rc == ERR_NOT_FOUND) /* of a version before manifests were kept, or it has just expired */
+    /* of a version before manifests were kept, or it has just expired */
+    if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_GONE, "The files of this export are not known any more");
     return rc;
 }
@@ -65,7 +67,8 @@ static err_code manifest_so_far(struct job_engine *en, struct job *j, struct are
             *complete = false;
             return ERR_OK;
         }
-        buf_clear(out); /* it ended meanwhile, and its notes are gone */
+        /* it ended meanwhile, and its notes are gone */
+        buf_clear(out);
     }
     TRY(manifest_of(en->cfg.records, j, out, e));
     *complete = true;
@@ -92,7 +95,8 @@ static err_code open_file(struct job_engine *en, struct job *j, sv name, struct 
         return arena_oom(a, e);
     int f = open(path.ptr, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     struct stat st;
-    if (f < 0 && errno == ENOENT) /* between the removal of files and of records */
+    /* between the removal of files and of records */
+    if (f < 0 && errno == ENOENT)
         return ERR(e, ERR_GONE, "The files of this export have expired; start a new one");
     if (f < 0 || fstat(f, &st) != 0 || (uint64_t)st.st_size != bytes) {
         if (f >= 0)

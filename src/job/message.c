@@ -41,7 +41,8 @@ sv job_progress_text(const struct job *j, struct arena *a)
 sv job_message_clean(struct arena *a, sv text)
 {
     sv s = arena_sv(a, sv_head(text, MESSAGE_MAX));
-    char *p = (char *)(uintptr_t)s.ptr; /* our own copy */
+    /* our own copy */
+    char *p = (char *)(uintptr_t)s.ptr;
     size_t n = 0;
     for (size_t i = 0; i < s.len; i++) {
         char c = p[i];
@@ -49,7 +50,8 @@ sv job_message_clean(struct arena *a, sv text)
                   (c && strchr(" _.:/=+-%@", c));
         if (!ok)
             c = ' ';
-        if (c != ' ' || n == 0 || p[n - 1] != ' ') /* "a, b" shall not have two */
+        /* "a, b" shall not have two */
+        if (c != ' ' || n == 0 || p[n - 1] != ' ')
             p[n++] = c;
     }
     return sv_head(s, n);

@@ -1,4 +1,8 @@
-/* pool.c - a fixed number of workers; each open queue gets its turn, one task at a time. */
+/* pool.c - a fixed number of workers that the running jobs share, one task each in turn.
+ *
+ * Each job opens a queue of its own. The open queues form a ring; a worker takes one task of the
+ * next queue that has any, so that a job with many tasks keeps no other job from its share. A queue
+ * holds a bounded number of tasks; who adds one more waits. */
 #include "job/job_private.h"
 
 #include <sys/resource.h>
@@ -56,7 +60,8 @@ static void *work(void *arg)
 {
     struct worker *w = arg;
     struct job_pool *p = w->pool;
-    /* Whoever waits for an answer goes first. Linux takes this for the thread alone; refused, nothing is lost. */
+    /* Whoever waits for an answer goes first. Linux takes this for the thread alone; refused,
+     * nothing is lost. */
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), WORKER_NICE);
     pthread_mutex_lock(&p->locked.lock);
     for (;;) {

@@ -1,7 +1,8 @@
-/* record.c - jobs as records: written with the job's first status, read by everybody, listed newest first.
+/* record.c - jobs as records: written with the job's first status, read by everybody, listed newest
+ * first.
  *
- * One table says which member of struct job_record is which member of the JSON. keys.c says where the
- * records are, token.c what a client token is. */
+ * One table says which member of struct job_record is which member of the JSON. keys.c says where
+ * the records are, token.c what a client token is. */
 #include "job/job_private.h"
 
 #include "base/limits.h"
@@ -142,9 +143,8 @@ err_code job_record_read(struct records *r, job_kind kind, sv datastore_id, sv i
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_NOT_FOUND, "%s job %.*s does not exist in this data store",
                    kind == JOB_EXPORT ? "Export" : "Import", SV_FMT(sv_head(id, 64)));
-    if (rc != ERR_OK && e)
-        *e = mine;
-    TRY(rc);
+    if (rc != ERR_OK)
+        return err_pass(e, &mine);
     return job_record_parse(buf_sv(&b), a, out, e);
 }
 
@@ -266,7 +266,8 @@ static bool each_listed(void *ctx, sv key, sv id)
 {
     struct list_ctx *c = ctx;
     struct job_record rec;
-    if (c->seen++ == LIMIT_LIST_SEEN) { /* a page may be short; its position goes on */
+    /* a page may be short; its position goes on */
+    if (c->seen++ == LIMIT_LIST_SEEN) {
         c->more = true;
         return false;
     }

@@ -2,10 +2,10 @@
  *
  *   SERVED/<id>/<name>   a bucket of a directory store of our own, one per job
  *
- * A record under the time of expiry is written with the job's last status (keys.c). One thread removes
- * what has expired: the files first, then the records, so that a crash in between is made good at the
- * next start. Files of a job that has no manifest and is not unfinished were left by a crash. They go at
- * the start, as do the scratch folders of jobs that have ended. */
+ * A record under the time of expiry is written with the job's last status (keys.c). One thread
+ * removes what has expired: the files first, then the records, so that a crash in between is made
+ * good at the next start. Files of a job that has no manifest and is not unfinished were left by a
+ * crash. They go at the start, as do the scratch folders of jobs that have ended. */
 #include "job/job_private.h"
 
 #include "base/clock.h"
@@ -55,7 +55,8 @@ static bool each_expiry(void *ctx, sv key, sv value)
     if (!of_store && at > x->until_ms) {
         if (at < x->next_ms)
             x->next_ms = at;
-        return x->datastore_id.len != 0; /* they stand by time */
+        /* they stand by time */
+        return x->datastore_id.len != 0;
     }
     if (x->datastore_id.len && !of_store)
         return true;
@@ -112,7 +113,8 @@ static void *janitor(void *arg)
                 pthread_cond_timedwait(&s->locked.changed, &s->locked.lock, &until);
             continue;
         }
-        s->locked.next_ms = INT64_MAX; /* job_served_expect() may bring it forward meanwhile */
+        /* job_served_expect() may bring it forward meanwhile */
+        s->locked.next_ms = INT64_MAX;
         pthread_mutex_unlock(&s->locked.lock);
         struct err e;
         int64_t next;
@@ -138,8 +140,8 @@ void job_served_expect(struct job_served *s, int64_t expire_ms)
     pthread_mutex_unlock(&s->locked.lock);
 }
 
-/* Due at once. Nobody is given a file of it from now on; the thread removes them, which can take a second for each GB,
- * at the next start if this process ends before. */
+/* Due at once. Nobody is given a file of it from now on; the thread removes them, which can take a
+ * second for each GB, at the next start if this process ends before. */
 err_code job_served_expire(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
                            struct err *e)
 {
@@ -174,7 +176,8 @@ static err_code has_manifest(struct job_served *s, sv id, bool *out, struct err 
     return records_scan(s->records, job_key_manifest(a, id), SV_NONE, any, out, e);
 }
 
-/* job_wanted_fn. A folder of a served export stays while its manifest does, or its job is unfinished. */
+/* job_wanted_fn. A folder of a served export stays while its manifest does, or its job is
+ * unfinished. */
 static err_code is_served(void *ctx, sv id, bool *out, struct err *e)
 {
     struct job_served *s = ctx;

@@ -1,7 +1,7 @@
 /* run.c - what a running job may call: its progress, its notes, its instant, its room, a pause.
  *
- * A run knows its engine through these calls alone. Notes are scratch in the records, below the job's own
- * key; they go when the job ends. */
+ * A run knows its engine through these calls alone. Notes are scratch in the records, below the
+ * job's own key; they go when the job ends. */
 #include "job/job_private.h"
 
 #include "base/clock.h"

@@ -1,8 +1,8 @@
 /* run.h - what a kind of job is, and what its running job may call.
  *
- * The engine knows the kinds (export/, import/) through one table of operations each, which the server
- * gives to it. A kind knows the engine through struct job_run and the calls below. Whoever only wants
- * jobs done includes job/job.h.   Floor: job. */
+ * The engine knows the kinds (export/, import/) through one table of operations each, which the
+ * server gives to it. A kind knows the engine through struct job_run and the calls below. Whoever
+ * only wants jobs done includes job/job.h.   Floor: job. */
 #pragma once
 #include "job/job.h"
 
@@ -13,12 +13,13 @@ struct job_run;
 
 /* ---- a kind of job ---- */
 struct job_kind_ops {
-    /* Runs to the end or to a stop. On ERR_OK *status is COMPLETED or COMPLETED_WITH_ERRORS. Any error
-     * but ERR_CANCELLED makes the job FAILED with the error's message. It is called again after a restart
-     * and must take up where it was. message: what Describe shows; may stay empty. */
+    /* Runs to the end or to a stop. On ERR_OK *status is COMPLETED or COMPLETED_WITH_ERRORS. Any
+     * error but ERR_CANCELLED makes the job FAILED with the error's message. It is called again
+     * after a restart and must take up where it was. message: what Describe shows; may stay
+     * empty. */
     err_code (*run)(struct job_run *r, job_status *status, struct buf *message, struct err *e);
-    /* Remove what a cancelled or failed run wrote. NULL: that stays, and a job that has come to its end
-     * can be cancelled no more. */
+    /* Remove what a cancelled or failed run wrote. NULL: that stays, and a job that has come to its
+     * end can be cancelled no more. */
     err_code (*undo)(struct job_run *r, struct err *e);
     /* The last status is written: scratch in the data store goes. NULL: there is none. */
     void (*forget)(struct job_run *r);
@@ -43,7 +44,8 @@ unsigned job_pool_n_workers(const struct job_pool *p);
 struct job_tasks *job_tasks_open(struct job_pool *p, unsigned max_waiting);
 /* Waits while max_waiting tasks wait. */
 void job_tasks_add(struct job_tasks *q, job_task_fn fn, void *ctx);
-/* Does another queue have a task that waits for a worker? A long task asks, and ends early if so. */
+/* Does another queue have a task that waits for a worker? A long task asks, and ends early if
+ * so. */
 bool job_tasks_contended(struct job_tasks *q);
 void job_tasks_wait(struct job_tasks *q);  /* until all added have returned */
 void job_tasks_close(struct job_tasks *q); /* waits, then frees */
@@ -77,16 +79,16 @@ static inline bool job_run_should_stop(const struct job_run *r)
 }
 /* Whoever has set *halt ends the run's pauses by this. */
 void job_run_wake(struct job_run *r);
-/* Waits so long, or until the run is to stop. For what tells nobody when it is over: a peer that is to
- * be asked again, a compaction. */
+/* Waits so long, or until the run is to stop. For what tells nobody when it is over: a peer that is
+ * to be asked again, a compaction. */
 void job_run_pause(struct job_run *r, unsigned ms);
 
 /* Into live.progress, under its lock. */
 void job_run_progress_set(struct job_run *r, const struct job_progress *p);
 
 /* Persistent scratch of a job in the records, below the job's own key: plan, finished ranges, ...
- * Dropped when the job ends. `name` is made of [a-z0-9/]. An unsynced one is on disk with the next that
- * is synced. */
+ * Dropped when the job ends. `name` is made of [a-z0-9/]. An unsynced one is on disk with the next
+ * that is synced. */
 MUST_USE err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e);
 MUST_USE err_code job_run_note_put_unsynced(struct job_run *r, sv name, sv value, struct err *e);
 MUST_USE err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e);

@@ -1,9 +1,10 @@
 /* runner.c - jobs wait their turn and run on threads of their own.
  *
- * The list of the engine holds the unfinished jobs in the order in which they came in. A job may start
- * when none of its data store and kind is before it. Its thread reads the record, calls the kind's run,
- * writes the end down, and starts whoever may run next. A job that is to be cancelled or dropped is
- * halted; one that still waits is started for that, so that every job ends in one place (finish).
+ * The list of the engine holds the unfinished jobs in the order in which they came in. A job may
+ * start when none of its data store and kind is before it. Its thread reads the record, calls the
+ * kind's run, writes the end down, and starts whoever may run next. A job that is to be cancelled
+ * or dropped is halted; one that still waits is started for that, so that every job ends in one
+ * place (finish).
  *   E1  an entry leaves the list on its own thread, after its last status was written
  *   E2  a job whose engine stops keeps its status, and the next start takes it up */
 #include "job/job_private.h"
@@ -118,7 +119,8 @@ static void end_failed(struct running *x, struct job_change *c)
     c->message = dropped ? SV_LIT("The data store was deleted") : sv_from(x->e.msg);
     if (!dropped)
         LOG_ERR("job_failed", &x->e, LOG_STR("job", x->entry->id));
-    IGNORE(undo(x, &why)); /* what no manifest names is nobody's */
+    /* what no manifest names is nobody's */
+    IGNORE(undo(x, &why));
 }
 
 /* A cancel came between the end of the run and its last status. */
@@ -213,7 +215,8 @@ static err_code run(struct running *x)
     err_code rc = ERR_OK;
     if (wish_of(x->en, x->entry) == KEEP_GOING)
         rc = move(x, JOB_IN_PROGRESS, &x->e);
-    if (rc == ERR_CONFLICT) /* it is being cancelled: a cancel that a restart found */
+    /* it is being cancelled: a cancel that a restart found */
+    if (rc == ERR_CONFLICT)
         rc = ERR_CANCELLED;
     if (read_record(x, &read_err) == ERR_OK)
         return rc == ERR_OK || rc == ERR_CANCELLED ? run_kind(x, &x->e) : rc;
@@ -233,8 +236,9 @@ static bool stays(struct running *x, err_code rc)
     n->run = NULL;
     bool halted = rc == ERR_CANCELLED && n->wish == KEEP_GOING;
     bool stay = halted && en->locked.stop;
+    /* the record said so before job_cancel() came to say it here */
     if (halted && !stay)
-        n->wish = CANCEL; /* the record said so before job_cancel() came to say it here */
+        n->wish = CANCEL;
     pthread_mutex_unlock(&en->locked.lock);
     return stay;
 }
@@ -299,8 +303,9 @@ bool job_entry_blocked_locked(struct job_engine *en, const struct job_entry *x)
     if (en->locked.n_running >= RUNNING_MAX)
         return true;
     for (struct job_entry *y = en->locked.first; y != x; y = y->next)
+        /* one before it runs or waits */
         if (y->kind == x->kind && strcmp(y->datastore_id, x->datastore_id) == 0)
-            return true; /* one before it runs or waits */
+            return true;
     return false;
 }
 
@@ -316,7 +321,8 @@ static bool start_locked(struct job_engine *en, struct job_entry *x)
         free(arg);
         return false;
     }
-    pthread_detach(t); /* n_running says when it is gone */
+    /* n_running says when it is gone */
+    pthread_detach(t);
     x->running = true;
     en->locked.n_running++;
     return true;

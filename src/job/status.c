@@ -1,4 +1,5 @@
-/* status.c - what a job may be: its kinds, its statuses, and the one table of legal moves between them.
+/* status.c - what a job may be: its kinds, its statuses, and the one table of legal moves between
+ * them.
  *
  * The names are AWS's and the record's. job.h draws the diagram that the table is. */
 #include "job/job_private.h"

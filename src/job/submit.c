@@ -10,7 +10,7 @@
 #include "base/rng.h"
 
 #define DISK_WAIT_S  300u
-#define JOB_NAME_MAX 128u /* bytes: longer than what export/write.c calls an object */
+#define JOB_NAME_MAX 128u /* bytes: longer than what export/object.c calls an object */
 
 /* ERR_NOT_FOUND: the token is new. */
 static err_code by_token(struct job_engine *en, const struct job_request *q, sv digest,
@@ -32,7 +32,8 @@ static err_code check_queue(struct job_engine *en, const struct job_request *q, 
     pthread_mutex_unlock(&en->locked.lock);
     if (stop)
         return ERR(e, ERR_THROTTLED, "The service is stopping; try again later");
-    if (n > max) /* one runs, max wait */
+    /* one runs, max wait */
+    if (n > max)
         return ERR(e, ERR_THROTTLED,
                    "The data store has %u %s jobs waiting, which is the most; try again when one "
                    "has ended",
@@ -158,7 +159,8 @@ static err_code enter_kept(struct job_engine *en, const struct job_request *q,
 static err_code enter_held(struct job_engine *en, const struct job_request *q,
                            struct job_record *rec, struct err *e)
 {
-    TRY(check_queue(en, q, e)); /* again: nobody enters between this look and the entry */
+    /* again: nobody enters between this look and the entry */
+    TRY(check_queue(en, q, e));
     TRY(enter_kept(en, q, rec, e));
     rec->order = next_order(en, rec->job.submit_ms);
     err_code rc = job_record_create(en->cfg.records, rec, q->client_token, e);
@@ -192,7 +194,8 @@ static void start_or_queue(struct job_engine *en, const struct job *j)
     pthread_mutex_unlock(&en->locked.lock);
     if (waits) {
         struct job_change c = { .to = JOB_QUEUED };
-        struct err ignored; /* it may have been started meanwhile: then it is not to be QUEUED */
+        /* it may have been started meanwhile: then it is not to be QUEUED */
+        struct err ignored;
         IGNORE(job_engine_change(en, j->kind, j->datastore_id, j->id, &c, &ignored));
     }
     job_engine_schedule(en);
@@ -225,12 +228,14 @@ static err_code submit_held(struct job_engine *en, const struct job_request *q, 
     TRY(enter(en, q, &rec, e));
     job_engine_log("job", &rec.job);
     start_or_queue(en, &rec.job);
-    rec.job.params = NULL; /* the caller's, not the arena's */
+    /* the caller's, not the arena's */
+    rec.job.params = NULL;
     *out = rec.job;
     return ERR_OK;
 }
 
-/* The data store is held meanwhile: a deletion waits, and then finds the job (job_datastore_forget). */
+/* The data store is held meanwhile: a deletion waits, and then finds the job
+ * (job_datastore_forget). */
 static err_code submit_new(struct job_engine *en, const struct job_request *q, sv digest,
                            struct arena *a, struct job *out, struct err *e)
 {
@@ -239,9 +244,8 @@ static err_code submit_new(struct job_engine *en, const struct job_request *q, s
     err_code rc = store_registry_acquire(en->cfg.stores, q->datastore_id, false, &st, &why);
     if (rc == ERR_NOT_FOUND || rc == ERR_GONE)
         return ERR(e, ERR_INVALID, "The data store is being deleted; it takes no more jobs");
-    if (rc != ERR_OK && e)
-        *e = why;
-    TRY(rc);
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     rc = submit_held(en, q, digest, a, out, e);
     store_registry_release(en->cfg.stores, st);
     return rc;
@@ -258,7 +262,8 @@ err_code job_submit(struct job_engine *en, const struct job_request *q, struct a
             return rc;
     }
     err_code rc = submit_new(en, q, digest, a, out, e);
-    if (rc == ERR_EXISTS && q->client_token.len) /* another request with that token was faster */
+    /* another request with that token was faster */
+    if (rc == ERR_EXISTS && q->client_token.len)
         rc = by_token(en, q, digest, a, out, e);
     return rc;
 }

@@ -1,9 +1,9 @@
 /* token.c - client tokens: the same request with the same token is the same job.
  *
- * A token is kept with the digest of the request that came with it. A second request with that token
- * gets the first one's job when its digest is the same, and is refused when it is another. Tokens are
- * kept as long as the data store. The token itself may say who asks for what, so its key holds its
- * SHA-256 alone. */
+ * A token is kept with the digest of the request that came with it. A second request with that
+ * token gets the first one's job when its digest is the same, and is refused when it is another.
+ * Tokens are kept as long as the data store. The token itself may say who asks for what, so its key
+ * holds its SHA-256 alone. */
 #include "job/job_private.h"
 
 #include "base/limits.h"
@@ -73,7 +73,8 @@ err_code job_token_read(struct records *r, const struct job_request *req, struct
     yyjson_doc *doc;
     err_code rc =
         records_get(r, job_key_token(a, req->kind, req->account_id, req->client_token), &b, e);
-    if (rc == ERR_NOT_FOUND) /* as it was written before tokens were hashed */
+    /* as it was written before tokens were hashed */
+    if (rc == ERR_NOT_FOUND)
         rc = records_get(r, job_key_token_plain(a, req->kind, req->account_id, req->client_token),
                          &b, e);
     TRY(rc);

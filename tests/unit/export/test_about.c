@@ -1,5 +1,6 @@
-/* test_about.c - Provenance in exports with _since: a copy of what was meant at the start of the window becomes a copy
- * of what is meant at its end, held against exports of either instant, which know nothing of changes. */
+/* test_about.c - Provenance in exports with _since: a copy of what was meant at the start of the
+ * window becomes a copy of what is meant at its end, held against exports of either instant, which
+ * know nothing of changes. */
 #include "ask.h"
 
 #define PATIENTS   40u
@@ -25,7 +26,8 @@ static void drop(struct store *st, const char *type, char letter, unsigned digit
                              .method = STORE_METHOD_DELETE };
     struct err why;
     err_code rc = store_commit(st, &w, 1, &at, &why);
-    assert_true(rc == ERR_OK || rc == ERR_NOT_FOUND); /* it may be gone already */
+    /* it may be gone already */
+    assert_true(rc == ERR_OK || rc == ERR_NOT_FOUND);
 }
 
 static void put_observation(struct store *st, unsigned i, unsigned turn)
@@ -41,7 +43,8 @@ static void add_target(char *to, size_t cap, unsigned i)
 {
     char one[128];
     const char *sep = *to ? "," : "";
-    unsigned o = below(OBS * 11 / 10); /* some never were */
+    /* some never were */
+    unsigned o = below(OBS * 11 / 10);
     switch (i % 9) {
     case 0:
         (void)snprintf(one, sizeof one, "%s{\"reference\":\"Observation/o%04u/_history/1\"}", sep,
@@ -190,7 +193,8 @@ static int64_t say(struct fx *f, const struct job_export_params *p, struct arena
         }
     }
     qsort(out->lines, out->n, sizeof out->lines[0], by_key);
-    for (size_t i = 1; i < out->n; i++) /* each once */
+    /* each once */
+    for (size_t i = 1; i < out->n; i++)
         if (sv_eq(out->lines[i - 1].key, out->lines[i].key))
             fail_msg("%.*s twice", SV_FMT(out->lines[i].key));
     return j.transaction_ms;
@@ -202,8 +206,9 @@ static const struct line *find(const struct said *s, sv key)
     return bsearch(&k, s->lines, s->n, sizeof s->lines[0], by_key);
 }
 
-/* What the window tells turns before into after; nothing is told that is as it was. Returns how much Provenance came
- * or went without a change: it is there at either end as an export of the whole system has it. */
+/* What the window tells turns before into after; nothing is told that is as it was. Returns how
+ * much Provenance came or went without a change: it is there at either end as an export of the
+ * whole system has it. */
 static size_t check(const struct said *before, const struct said *after, const struct said *told,
                     const struct said *system_before, const struct said *system_after)
 {
@@ -272,7 +277,8 @@ TEST(about, provenance_that_did_not_change_comes_and_goes_with_what_it_is_about)
             p.since_ms = middle;
             (void)say(&f, &p, a, &told);
             size_t n = check(&before[i], &after[i], &told, &system_before, &system_after);
-            if (n < 8) /* or this tests nothing */
+            /* or this tests nothing */
+            if (n < 8)
                 fail_msg("%zu in round %u: unchanged Provenance %zu", i, round, n);
             buf_done(&told.t);
             buf_done(&before[i].t);
@@ -310,7 +316,8 @@ TEST(about, provenance_of_before_the_window_is_none_then_nothing_is_told_but_wha
     p.since_ms = 0;
     (void)say(&f, &p, a, &after);
     assert_true(after.n_provenance > 10 && told.n_provenance == after.n_provenance);
-    assert_int_equal(told.n + 1, after.n); /* all but the Patient */
+    /* all but the Patient */
+    assert_int_equal(told.n + 1, after.n);
     buf_done(&told.t);
     buf_done(&after.t);
     store_registry_release(f.stores, st);

@@ -1,5 +1,5 @@
-/* test_ask.c - what an export is asked for: refusals before any job exists, members left out, associated data,
- * sizes, the digest of the content, windows that end before now. */
+/* test_ask.c - what an export is asked for: refusals before any job exists, members left out,
+ * associated data, sizes, the digest of the content, windows that end before now. */
 #include "ask.h"
 
 #include "codec/hash.h"
@@ -139,11 +139,14 @@ TEST(ask, elements_keep_what_must_stay_and_say_so)
     assert_true(has(&t, "\"birthDate\":\"1970-01-01\",\"_birthDate\":{\"id\":\"x\"}"));
     assert_true(has(&t, "\"modifierExtension\""));
     assert_true(has(&t, "\"valueQuantity\":{\"value\":1.50}"));
-    assert_true(has(&t, "\"status\":\"final\",\"code\":{\"text\":\"a\"}")); /* mandatory */
+    /* mandatory */
+    assert_true(has(&t, "\"status\":\"final\",\"code\":{\"text\":\"a\"}"));
     assert_false(has(&t, "\"subject\""));
     assert_false(has(&t, "\"gender\""));
-    assert_true(has(&t, "\"active\":true")); /* a modifier */
-    assert_true(has(&t, "\"name\":\"n\""));  /* nothing is asked of this type: it comes whole */
+    /* a modifier */
+    assert_true(has(&t, "\"active\":true"));
+    /* nothing is asked of this type: it comes whole */
+    assert_true(has(&t, "\"name\":\"n\""));
     size_t n = 0;
     for (const char *at = t.ptr; (at = strstr(at, "\"code\":\"SUBSETTED\"")) != NULL; at++)
         n++;
@@ -167,7 +170,8 @@ TEST(ask, associated_data_is_what_is_about_the_exported)
     run(&f, &p, a, &t, &m);
     assert_true(has_id(&t, "Provenance", "v2"));
     assert_false(has_id(&t, "Provenance", "v1") || has_id(&t, "Provenance", "v3"));
-    p.associated |= JOB_ASSOCIATED_RELEVANT_PROVENANCE; /* the least restrictive wins */
+    /* the least restrictive wins */
+    p.associated |= JOB_ASSOCIATED_RELEVANT_PROVENANCE;
     run(&f, &p, a, &t, &m);
     assert_true(has_id(&t, "Provenance", "v1") && has_id(&t, "Provenance", "v2"));
     assert_false(has_id(&t, "Provenance", "v3"));

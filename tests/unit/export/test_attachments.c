@@ -1,5 +1,5 @@
-/* test_attachments.c - urls of Attachments are absolute in files that we serve, and as they are stored in S3; digests
- * of the content stay those of what is stored. */
+/* test_attachments.c - urls of Attachments are absolute in files that we serve, and as they are
+ * stored in S3; digests of the content stay those of what is stored. */
 #include "ask.h"
 
 #include "codec/hash.h"
@@ -153,7 +153,8 @@ static void compare(struct fx *f, struct job_export_params p, uint64_t rewritten
     add_lines(buf_sv(&s3), stored, "\"url\":\"" BASE "/Binary/", a, &want);
     fx_same(buf_sv(&got), buf_sv(&want));
     buf_clear(&want);
-    add_lines(buf_sv(&s3), nothing, "", a, &want); /* and there they stand as they are stored */
+    /* and there they stand as they are stored */
+    add_lines(buf_sv(&s3), nothing, "", a, &want);
     assert_int_equal(memmem(want.ptr, want.len, BASE, strlen(BASE)) != NULL, 0);
     check_files(f, &j, m, p.max_file_bytes);
     assert_sv(member(m, "contentDigest"), member(plain, "contentDigest"));
@@ -192,7 +193,8 @@ TEST(attachments, are_absolute_in_served_files_alone_and_the_content_keeps_its_d
     const uint64_t photos = N / 3, docs = N, orgs = 1;
     compare(&f, (struct job_export_params){ 0 }, photos + docs + orgs);
     compare(&f, (struct job_export_params){ .max_file_bytes = 600 }, photos + docs + orgs);
-    for (uint64_t most = 700; most < 2000; most += 50) { /* however lines and limit fit */
+    /* however lines and limit fit */
+    for (uint64_t most = 700; most < 2000; most += 50) {
         struct job_export_params p = { .types = LIST(S("DocumentReference")),
                                        .max_file_bytes = most,
                                        .attachment_base = SV_LIT(BASE) };
@@ -246,7 +248,8 @@ TEST(attachments, stay_as_stored_in_a_job_that_knows_no_base_and_move_from_the_o
     yyjson_val *m;
     put_fmt(st, "{\"resourceType\":\"Patient\",\"id\":\"p\",\"photo\":[{\"url\":"
                 "\"http://in/datastore/0a/r4/Binary/x\"},{\"url\":\"Binary/y\"}]}");
-    run(&f, &(struct job_export_params){ 0 }, a, &t, &m); /* as one begun before there were any */
+    /* as one begun before there were any */
+    run(&f, &(struct job_export_params){ 0 }, a, &t, &m);
     assert_true(has(&t, "\"http://in/datastore/0a/r4/Binary/x\"},{\"url\":\"Binary/y\""));
     assert_null(json_get(m, "extension"));
     const struct job_export_params p = { .attachment_base = SV_LIT(BASE),

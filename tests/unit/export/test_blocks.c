@@ -1,4 +1,5 @@
-/* test_blocks.c - organizeOutputBy=Patient: the same resources as without it, each in the one block it belongs to. */
+/* test_blocks.c - organizeOutputBy=Patient: the same resources as without it, each in the one block
+ * it belongs to. */
 #include "ask.h"
 
 #define PATIENTS 12u
@@ -12,8 +13,8 @@ static void drop(struct store *st, const char *type, const char *id)
     OK(store_commit(st, &w, 1, &at, e));
 }
 
-/* Patients p00..p11; Observations of one, of two of them, of nobody, of one who never was, about which there is
- * Provenance. turn: what is written over. */
+/* Patients p00..p11; Observations of one, of two of them, of nobody, of one who never was, about
+ * which there is Provenance. turn: what is written over. */
 static void fill(struct store *st, unsigned turn)
 {
     for (unsigned i = 0; i < PATIENTS; i += 1 + turn)
@@ -174,7 +175,8 @@ static struct seen compare(struct fx *f, struct job_export_params p)
     while ((v = yyjson_arr_iter_next(&it)) != NULL)
         if (json_get(v, "blocks"))
             check_file(f, &j, m, v, &seen);
-        else /* what belongs to nobody */
+        else
+            /* what belongs to nobody */
             assert_true(sv_eq(member(v, "type"), SV_LIT("Organization")) ||
                         sv_eq(member(v, "type"), SV_LIT("Group")) ||
                         sv_eq(member(v, "type"), SV_LIT("Observation")) ||
@@ -240,7 +242,8 @@ TEST(blocks, members_that_are_left_out_are_left_out_by_type)
     const struct job_export_params p = { .organize_by_patient = true,
                                          .elements = LIST(S("Observation.subject")) };
     run(&f, &p, a, &t, &m);
-    assert_true(has(&t, "\"language\":\"x0\"")); /* of Patients nothing is left out */
+    /* of Patients nothing is left out */
+    assert_true(has(&t, "\"language\":\"x0\""));
     assert_false(has(&t, "\"performer\""));
     assert_true(has(&t, "\"code\":\"SUBSETTED\""));
     store_registry_release(f.stores, st);

@@ -1,5 +1,6 @@
-/* test_chain.c - the chain of exports: a copy that takes a full export and then the increments is, after each of
- * them, what the source was at that instant; at every level, while others write, delete, write again and load.
+/* test_chain.c - the chain of exports: a copy that takes a full export and then the increments is,
+ * after each of them, what the source was at that instant; at every level, while others write,
+ * delete, write again and load.
  *
  * The oracle reads the whole store as of the export's commit and decides with rules of its own. */
 #include "job/fixture.h"
@@ -115,7 +116,8 @@ static void write_random(struct store *st, struct made *m, uint64_t *x)
         w[n] = (struct store_write){ .type = fhir_type_find(sv_from(type)),
                                      .id = arena_sv(m->a, sv_from(id)),
                                      .method = STORE_METHOD_DELETE };
-        bool keep = strcmp(id, "g0") == 0; /* a Group that is exported stays */
+        /* a Group that is exported stays */
+        bool keep = strcmp(id, "g0") == 0;
         if (keep || below(x, 4)) {
             sv index;
             struct fhir_envelope env = make(m, x, type, id, &index);
@@ -125,7 +127,8 @@ static void write_random(struct store *st, struct made *m, uint64_t *x)
         }
     }
     err_code rc = store_commit(st, w, n, &c, &err);
-    if (rc != ERR_NOT_FOUND) /* deletion of what is not there */
+    /* deletion of what is not there */
+    if (rc != ERR_NOT_FOUND)
         assert_int_equal(rc, ERR_OK);
 }
 
@@ -438,13 +441,14 @@ static void apply(struct fx *f, const struct job *j, struct copy *c, bool full)
             uint64_t heads = 0, said = 0;
             while (rest.len && sv_cut(&rest, '\n', &line))
                 if (sv_starts(line, SV_LIT("{\"resourceType\":\"Parameters\"")))
-                    heads++; /* of a block, by organizeOutputBy */
+                    /* of a block, by organizeOutputBy */
+                    heads++;
                 else if (deleted)
                     apply_bundle(c, &r, line);
                 else
                     apply_line(c, &r, line, reader);
-            IGNORE(
-                !sv_to_u64(json_number(json_get(v, "blocks")), &said)); /* of a file by type: 0 */
+            /* of a file by type: 0 */
+            IGNORE(!sv_to_u64(json_number(json_get(v, "blocks")), &said));
             assert_int_equal(heads, said);
         }
     }
@@ -487,7 +491,8 @@ TEST(chain, a_copy_that_takes_every_increment_is_the_source_at_each_instant)
     made_init(&m);
     for (int i = 0; i < 100; i++)
         write_random(st, &m, &seed);
-    for (int i = 0; i < N_PATIENTS + 2; i++) { /* what is asked for by name is there */
+    /* what is asked for by name is there */
+    for (int i = 0; i < N_PATIENTS + 2; i++) {
         char id[16];
         const char *type = i < N_PATIENTS ? "Patient" : "Group";
         (void)snprintf(id, sizeof id, "%c%d", i < N_PATIENTS ? 'p' : 'g', i % N_PATIENTS);
@@ -511,7 +516,8 @@ TEST(chain, a_copy_that_takes_every_increment_is_the_source_at_each_instant)
     for (int i = 0; i < N_ASKS; i++)
         copies[i].a = arena_new((size_t)1 << 30);
     do {
-        if (round % 3 == 0) { /* two rounds with writers beside, then one alone */
+        /* two rounds with writers beside, then one alone */
+        if (round % 3 == 0) {
             for (int i = 0; i < N_WRITERS; i++) {
                 writers[i] = (struct writer){ st, next(&seed), &stop };
                 assert_int_equal(pthread_create(&threads[i], NULL, writing, &writers[i]), 0);
@@ -528,10 +534,12 @@ TEST(chain, a_copy_that_takes_every_increment_is_the_source_at_each_instant)
             q.role_arn = q.kms_key_id = q.output_uri = SV_NONE;
             p.served = true;
             p.since_ms = since[k];
-            p.organize_by_patient = next(&seed) % 2; /* the chain goes on from either form */
+            /* the chain goes on from either form */
+            p.organize_by_patient = next(&seed) % 2;
             q.params = &p;
             err_code rc = job_submit(f.engine, &q, a, &j, &err);
-            if (rc == ERR_NOT_FOUND && p.patients.n) { /* one of the list is deleted just now */
+            /* one of the list is deleted just now */
+            if (rc == ERR_NOT_FOUND && p.patients.n) {
                 free(want);
                 continue;
             }

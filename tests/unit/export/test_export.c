@@ -1,5 +1,5 @@
-/* test_export.c - the engine and its exports: what comes out is what the store held at the job's instant,
- * whoever writes meanwhile and however often the engine is stopped. */
+/* test_export.c - the engine and its exports: what comes out is what the store held at the job's
+ * instant, whoever writes meanwhile and however often the engine is stopped. */
 #include "job/fixture.h"
 
 #include "codec/hash.h"
@@ -122,8 +122,8 @@ static uint64_t number(yyjson_val *obj, const char *name)
     return n;
 }
 
-/* Every file is in the manifest with its count, bytes and digest, and nothing else is there; the lines are
- * the expected ones. */
+/* Every file is in the manifest with its count, bytes and digest, and nothing else is there; the
+ * lines are the expected ones. */
 static void check_export(const struct fx *f, const struct job *j, sv expected)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
@@ -199,7 +199,8 @@ TEST(export, an_export_holds_what_the_store_held)
     struct store *st = fx_store(&f);
     fill(st);
     add_expected(&want);
-    size_t sizes[] = { 1, 9000, 64 << 20 }; /* one line an object; some; one object a type */
+    /* one line an object; some; one object a type */
+    size_t sizes[] = { 1, 9000, 64 << 20 };
     for (size_t i = 0; i < 3; i++) {
         fx_engine(&f, 2, sizes[i], 0);
         struct job j = submit(&f, a);
@@ -259,7 +260,8 @@ TEST(export, stopped_again_and_again_beside_a_writer_it_holds_its_instant)
         j = wait_for_ranges(&f, j.id, j.progress.ranges_done + 2, a);
         if (job_status_is_final(j.status))
             break;
-        assert_true(t == 0 || j.as_of_t == t); /* fixed once */
+        /* fixed once */
+        assert_true(t == 0 || j.as_of_t == t);
         t = j.as_of_t;
         fx_engine_stop(&f);
         stops++;
@@ -316,7 +318,8 @@ TEST(export, a_cancelled_export_leaves_nothing_behind)
     fill(st);
     fx_engine(&f, 1, 200, 0);
     struct job first = submit(&f, a), second = submit(&f, a);
-    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, second.id, e)); /* waits behind the first */
+    /* waits behind the first */
+    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, second.id, e));
     second = fx_wait(&f, JOB_EXPORT, second.id, a);
     assert_int_equal(second.status, JOB_CANCEL_COMPLETED);
     first = wait_for_ranges(&f, first.id, 2, a);
@@ -333,7 +336,8 @@ TEST(export, a_cancelled_export_leaves_nothing_behind)
     fx_close(&f);
 }
 
-/* Promptness as an order of events: once the cancel is answered, each lane writes the block at hand and no other. */
+/* Promptness as an order of events: once the cancel is answered, each lane writes the block at hand
+ * and no other. */
 TEST(export, behind_a_cancel_no_block_is_begun)
 {
     enum { RESOURCES = 300, EACH = 100000 };
@@ -352,7 +356,8 @@ TEST(export, behind_a_cancel_no_block_is_begun)
                                      .body = { buf_sv(&text), (uint32_t)text.len - 1,
                                                FHIR_HOLE_NO_META } };
     OK(store_commit(st, w, RESOURCES, &c, e));
-    fx_engine(&f, 1, (size_t)RESOURCES * EACH * 2, 0); /* one range */
+    /* one range */
+    fx_engine(&f, 1, (size_t)RESOURCES * EACH * 2, 0);
     struct job j = submit(&f, a);
     sv id = j.id;
     do {
@@ -390,7 +395,8 @@ TEST(export, a_cancel_at_any_moment_ends_the_job_for_good)
         nanosleep(&(struct timespec){ .tv_nsec = i * 400000 }, NULL);
         err_code rc = job_cancel(f.engine, JOB_EXPORT, FX_STORE, j.id, &err);
         j = fx_wait(&f, JOB_EXPORT, j.id, a);
-        if (rc == ERR_OK) /* CANCEL_FAILED: it had written its manifest by then */
+        /* CANCEL_FAILED: it had written its manifest by then */
+        if (rc == ERR_OK)
             assert_true(j.status == JOB_CANCEL_COMPLETED || j.status == JOB_CANCEL_FAILED);
         else
             assert_true(rc == ERR_CONFLICT && j.status == JOB_COMPLETED);
@@ -406,7 +412,8 @@ TEST(engine, a_token_gives_the_first_job_and_a_full_queue_refuses)
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
     struct store *st = fx_store(&f);
     fill(st);
-    fx_engine(&f, 1, 1, 0); /* an object a line: slow enough that two wait */
+    /* an object a line: slow enough that two wait */
+    fx_engine(&f, 1, 1, 0);
     struct job_request q = fx_request(JOB_EXPORT, "", "s3://out/p");
     struct job first, again, other;
     q.client_token = SV_LIT("token");
@@ -420,7 +427,8 @@ TEST(engine, a_token_gives_the_first_job_and_a_full_queue_refuses)
     OK(job_get(f.engine, JOB_EXPORT, FX_STORE, again.id, a, &other, e));
     assert_int_equal(other.status, JOB_QUEUED);
     OK(job_submit(f.engine, &q, a, &other, e));
-    FAILS(ERR_THROTTLED, job_submit(f.engine, &q, a, &other, e)); /* one runs, two wait */
+    /* one runs, two wait */
+    FAILS(ERR_THROTTLED, job_submit(f.engine, &q, a, &other, e));
     OK(job_datastore_drop(f.engine, FX_STORE, e));
     first = fx_wait(&f, JOB_EXPORT, first.id, a);
     assert_int_equal(first.status, JOB_FAILED);
@@ -442,9 +450,11 @@ TEST(engine, what_cannot_work_is_refused_and_no_job_exists)
     struct job_request q = fx_request(JOB_IMPORT, "s3://input/none/", "s3://out/p");
     size_t n;
     sv next;
-    FAILS(ERR_NOT_FOUND, job_submit(f.engine, &q, a, &j, e)); /* no such bucket */
+    /* no such bucket */
+    FAILS(ERR_NOT_FOUND, job_submit(f.engine, &q, a, &j, e));
     fx_put(&f, "input/other/x.ndjson", SV_LIT("{}"));
-    FAILS(ERR_NOT_FOUND, job_submit(f.engine, &q, a, &j, e)); /* nothing there */
+    /* nothing there */
+    FAILS(ERR_NOT_FOUND, job_submit(f.engine, &q, a, &j, e));
     q = fx_request(JOB_EXPORT, "", "s3://out/../up");
     FAILS(ERR_INVALID, job_submit(f.engine, &q, a, &j, e));
     struct job_filter all = { .datastore_id = FX_STORE };
@@ -506,7 +516,8 @@ TEST(engine, an_import_stopped_in_the_middle_is_taken_up_and_leaves_no_scratch)
     assert_int_equal(j.progress.files_imported, 200);
     fx_dump(st, true, &got);
     fx_same(buf_sv(&got), buf_sv(&want));
-    fx_engine_stop(&f); /* waits for the run's own cleaning up */
+    /* waits for the run's own cleaning up */
+    fx_engine_stop(&f);
     char path[256];
     (void)snprintf(path, sizeof path, "%s/%.*s", f.spool, SV_FMT(j.id));
     assert_int_not_equal(access(path, F_OK), 0);

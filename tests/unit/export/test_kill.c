@@ -1,5 +1,6 @@
-/* test_kill.c - kill -9 in every phase of an export, then a restart: the result is exact, and nothing is left that the
- * manifest does not name. Each run is a process of its own over folders that stay. */
+/* test_kill.c - kill -9 in every phase of an export, then a restart: the result is exact, and
+ * nothing is left that the manifest does not name. Each run is a process of its own over folders
+ * that stay. */
 #include "job/fixture.h"
 
 #include "base/clock.h"
@@ -58,7 +59,8 @@ static void fill(const char *root)
                                      .body = { json, 37, FHIR_HOLE_NO_META } };
     }
     OK(store_commit(st, w, N, &c, e));
-    for (int i = 0; i < N; i += 10, n++) { /* deletions for the window of _since */
+    /* deletions for the window of _since */
+    for (int i = 0; i < N; i += 10, n++) {
         w[n] = (struct store_write){ .type = fhir_type_find(SV_LIT("Patient")),
                                      .id = arena_fmt(a, "p%03d", i),
                                      .method = STORE_METHOD_DELETE };
@@ -74,7 +76,8 @@ static void fill(const char *root)
 static struct job_request request(const struct job_export_params *p)
 {
     struct job_request q = fx_request(JOB_EXPORT, "", "s3://out/p");
-    q.client_token = SV_LIT("one"); /* again and again the same job */
+    /* again and again the same job */
+    q.client_token = SV_LIT("one");
     q.params = p;
     if (p && p->served)
         q.role_arn = q.kms_key_id = q.output_uri = SV_NONE;
@@ -94,8 +97,9 @@ static void run(const char *root, const struct job_export_params *p, bool cancel
     OK(job_submit(f.engine, &q, a, &j, e));
     for (unsigned i = 0; cancel && i < after_ms; i++)
         fx_nap();
+    /* it has ended, or is being cancelled */
     if (cancel && job_cancel(f.engine, JOB_EXPORT, FX_STORE, j.id, &err) != ERR_OK)
-        assert_int_equal(err.code, ERR_CONFLICT); /* it has ended, or is being cancelled */
+        assert_int_equal(err.code, ERR_CONFLICT);
     (void)fx_wait(&f, JOB_EXPORT, j.id, a);
     _exit(0);
 }
@@ -194,7 +198,8 @@ static void one_export(unsigned round, unsigned took_ms)
     char root[64] = "/tmp/fhirlake-kill-XXXXXX";
     assert_non_null(mkdtemp(root));
     int status;
-    pid_t pid = fork(); /* RocksDB's threads stay out of this process */
+    /* RocksDB's threads stay out of this process */
+    pid_t pid = fork();
     if (pid == 0) {
         fill(root);
         _exit(0);
@@ -208,7 +213,8 @@ static void one_export(unsigned round, unsigned took_ms)
         nap.tv_sec = nap.tv_nsec / 1000000000;
         nap.tv_nsec %= 1000000000;
         nanosleep(&nap, NULL);
-        (void)kill(pid, SIGKILL); /* of our own child, which may have ended */
+        /* of our own child, which may have ended */
+        (void)kill(pid, SIGKILL);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
     }

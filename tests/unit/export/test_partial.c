@@ -1,4 +1,5 @@
-/* test_partial.c - allowPartialManifests: what a running export shows of its manifest stays as it is. */
+/* test_partial.c - allowPartialManifests: what a running export shows of its manifest stays as it
+ * is. */
 #include "ask.h"
 
 #include <fcntl.h>
@@ -75,7 +76,8 @@ static void watch(struct fx *f, sv id, struct watched *w, size_t stop_at)
         size_t n = urls_of(f, id, a, &now, &complete);
         if (n == 0)
             continue;
-        assert_true(sv_starts(buf_sv(&now), buf_sv(&w->seen))); /* it only grows at its end */
+        /* it only grows at its end */
+        assert_true(sv_starts(buf_sv(&now), buf_sv(&w->seen)));
         if (now.len > w->seen.len)
             download_last(f, id, &now, a);
         buf_clear(&w->seen);

@@ -1,4 +1,5 @@
-/* one_import.h - one import without an engine, and what its lines look like, for the tests of imports. */
+/* one_import.h - one import without an engine, and what its lines look like, for the tests of
+ * imports. */
 #pragma once
 #include "job/fixture.h"
 

@@ -1,5 +1,5 @@
-/* test_import.c - lines in, versions and outcomes out: golden cases, then random input against an account
- * kept beside it, undisturbed and stopped at random moments, on both stores. */
+/* test_import.c - lines in, versions and outcomes out: golden cases, then random input against an
+ * account kept beside it, undisturbed and stopped at random moments, on both stores. */
 #include "one_import.h"
 
 #include <dlfcn.h>
@@ -62,6 +62,7 @@ TEST(import, a_bad_line_costs_only_itself)
 {
     struct fx f;
     fx_open(&f);
+    /* 11, no newline */
     static const char text[] = "{\"resourceType\":\"Patient\",\"id\":\"a\"," DECIMAL(
         "1.50") "}\r\n"                                                        /* 1 */
                 "\n"                                                           /* 2 blank */
@@ -73,7 +74,7 @@ TEST(import, a_bad_line_costs_only_itself)
                 "{\"resourceType\":\"Patient\",\"id\":\"d\",\"n\":\"\0\"}\n"   /* 8 NUL */
                 "{\"id\":\"e\"}\n"                                             /* 9 no type */
                 "[]\n"                                                         /* 10 */
-                "  { \"resourceType\" : \"Device\", \"id\" : \"g\" }";         /* 11, no newline */
+                "  { \"resourceType\" : \"Device\", \"id\" : \"g\" }";
     fx_put(&f, "input/p/one.ndjson", sv_make(text, sizeof text - 1));
     CLEANUP(store_close) struct store *st = memory_store();
     struct one o = { .f = &f, .st = st, .input = "s3://input/p/one.ndjson", .output = "out" };
@@ -108,7 +109,8 @@ TEST(import, a_prefix_is_read_below_all_its_folders)
     fx_open(&f);
     CLEANUP_BUF struct buf gz = BUF_INIT(FX_MOST), zs = BUF_INIT(FX_MOST);
     gzip(SV_LIT(PATIENT("b") "\n"), &gz);
-    gzip(SV_LIT(PATIENT("b2")), &gz); /* a second member */
+    /* a second member */
+    gzip(SV_LIT(PATIENT("b2")), &gz);
     zstd(SV_LIT(PATIENT("c") "\r\n"), &zs);
     fx_put(&f, "input/p/a.ndjson", SV_LIT(PATIENT("a")));
     fx_put(&f, "input/p/deep/er/B.NDJSON.GZ", buf_sv(&gz));
@@ -162,7 +164,8 @@ TEST(import, it_waits_while_the_store_has_much_to_fold_and_a_stop_ends_that)
     assert_int_equal(atomic_load(&crowded_asks), 0);
     check_store(st, "Patient/a 1 " PATIENT("a") "\nPatient/b 1 " PATIENT("b") "\n");
 
-    o.output = "stopped"; /* nothing of it is published; then all, once */
+    /* nothing of it is published; then all, once */
+    o.output = "stopped";
     atomic_store(&crowded_asks, INT_MAX);
     stop_when_asked = true;
     assert_int_equal(run(&o, &why), ERR_CANCELLED);
@@ -172,7 +175,8 @@ TEST(import, it_waits_while_the_store_has_much_to_fold_and_a_stop_ends_that)
     OK(run(&o, e));
     check_store(st, "Patient/a 2 " PATIENT("a") "\nPatient/b 2 " PATIENT("b") "\n");
 
-    o.output = "stuck"; /* much to fold and nobody who does: waiting would never end */
+    /* much to fold and nobody who does: waiting would never end */
+    o.output = "stuck";
     atomic_store(&folding, 0);
     atomic_store(&crowded_asks, INT_MAX);
     OK(run(&o, e));
@@ -226,7 +230,8 @@ TEST(import, the_later_line_wins_in_a_chunk_and_over_chunks)
         chunks,
         "Patient/a 2 {\"resourceType\":\"Patient\",\"id\":\"a\",\"multipleBirthInteger\":3}\n");
     o = (struct one){ .f = &f, .st = chunks, .input = "s3://input/p/", .output = "out3" };
-    OK(run(&o, e)); /* importing again adds a version */
+    /* importing again adds a version */
+    OK(run(&o, e));
     check_store(
         chunks,
         "Patient/a 3 {\"resourceType\":\"Patient\",\"id\":\"a\",\"multipleBirthInteger\":3}\n");
@@ -339,7 +344,8 @@ TEST(import, a_broken_file_costs_what_follows_in_it)
     assert_int_equal(o.progress.files_imported, 1);
     assert_int_equal(o.progress.files_unreadable, 3);
     assert_int_equal(o.progress.resources_customer_error, 0);
-    uint64_t n = o.progress.resources_imported - 1; /* what stood before the cut */
+    /* what stood before the cut */
+    uint64_t n = o.progress.resources_imported - 1;
     assert_true(n > 5000 && n < 15000);
     assert_int_equal(o.progress.resources_scanned, n + 1);
     CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
@@ -378,7 +384,8 @@ TEST(import, a_line_over_the_limit_is_passed_over)
     size_t n = LIMIT_IMPORT_LINE_BYTES + 1;
     OK(buf_reserve(&text, n + 100, e));
     memset(text.ptr + text.len, 'x', n);
-    for (size_t i = 0; i < n; i += 200) /* it is not to be taken for a bomb */
+    /* it is not to be taken for a bomb */
+    for (size_t i = 0; i < n; i += 200)
         text.ptr[text.len + i] = (char)('a' + rnd(26));
     text.len += n;
     OK(buf_add(&text, SV_LIT("\n" PATIENT("b") "\n"), e));
@@ -537,7 +544,8 @@ static void check_against(const struct fx *f, const struct account *a, const str
             "Device/s%06u 1 {\"resourceType\":\"Device\",\"id\":\"s%06u\"," DECIMAL("0.10") "}\n",
             i, i));
     fx_dump(o->st, true, &got);
-    fx_same(sv_head(buf_sv(&got), want.len), buf_sv(&want)); /* each once, nothing doubled */
+    /* each once, nothing doubled */
+    fx_same(sv_head(buf_sv(&got), want.len), buf_sv(&want));
     for (unsigned i = 0; i < N_IDS; i++)
         if (a->shared[i].times)
             OK(buf_add_fmt(
@@ -624,7 +632,8 @@ static void random_input_stopped_and_not(bool on_rocks)
     CLEANUP_BUF struct buf x = BUF_INIT(FX_MOST), y = BUF_INIT(FX_MOST);
     fx_dump(calm, true, &x);
     fx_dump(s.st, true, &y);
-    fx_same(buf_sv(&y), buf_sv(&x)); /* the same versions, too */
+    /* the same versions, too */
+    fx_same(buf_sv(&y), buf_sv(&x));
     store_close(calm);
     store_close(s.st);
     account_done(&a);

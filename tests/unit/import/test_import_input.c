@@ -1,4 +1,5 @@
-/* test_import_input.c - input that was made to do harm, or that odd programs write: names, beginnings of files. */
+/* test_import_input.c - input that was made to do harm, or that odd programs write: names,
+ * beginnings of files. */
 #include "one_import.h"
 
 #include "codec/hash.h"
@@ -77,7 +78,8 @@ TEST(input, a_key_too_long_for_its_outcome_costs_only_that_name)
     assert_int_equal(o.progress.files_imported, 4);
     bool deep_first = false;
     fx_tree(&f, "out/" FOLDER "/SUCCESS", &got);
-    for (int turn = 0; turn < 2; turn++, deep_first = true) { /* digests are in no order */
+    /* digests are in no order */
+    for (int turn = 0; turn < 2; turn++, deep_first = true) {
         buf_clear(&want);
         if (deep_first)
             expect_long(&want, deep, OK_LINE(1, "Patient", "deep"));
@@ -146,7 +148,8 @@ TEST(mark, at_the_start_of_a_file_is_passed_over_and_nowhere_else)
     fx_open(&f);
     CLEANUP_BUF struct buf gz = BUF_INIT(FX_MOST), zs = BUF_INIT(FX_MOST);
     gzip(SV_LIT(BOM PATIENT("gz") "\n" BOM PATIENT("no1") "\n"), &gz);
-    gzip(SV_LIT(BOM PATIENT("no2") "\n"), &gz); /* a second member is no second file */
+    /* a second member is no second file */
+    gzip(SV_LIT(BOM PATIENT("no2") "\n"), &gz);
     zstd(SV_LIT(BOM PATIENT("zs")), &zs);
     fx_put(&f, "input/a.ndjson", SV_LIT(BOM PATIENT("a") "\n" PATIENT("b") "\n"));
     fx_put(&f, "input/b.ndjson.gz", buf_sv(&gz));
@@ -204,15 +207,19 @@ TEST(bomb, failures_past_their_number_are_counted_and_a_last_line_says_how_many)
     b.file_failures = 3;
     fx_put(&f, "input/a.ndjson",
            SV_LIT("x\n" PATIENT("a") "\n{}\n\n[]\n\"\"\n" PATIENT("b") "\nx\n{\n"));
-    fx_put(&f, "input/b.ndjson", SV_LIT("1\n2\n3"));    /* just as many as may be */
-    fx_put(&f, "input/c.ndjson", SV_LIT("1\n2\n3\n4")); /* one more */
+    /* just as many as may be */
+    fx_put(&f, "input/b.ndjson", SV_LIT("1\n2\n3"));
+    /* one more */
+    fx_put(&f, "input/c.ndjson", SV_LIT("1\n2\n3\n4"));
     CLEANUP(store_close) struct store *st = memory_store();
+    /* a line or two a chunk */
     struct one o = {
         .f = &f, .st = st, .input = "s3://input/", .output = "out", .bounds = &b, .chunk = 8
-    }; /* a line or two a chunk */
+    };
     OK(run(&o, e));
     assert_int_equal(o.status, JOB_COMPLETED_WITH_ERRORS);
-    assert_int_equal(o.progress.resources_scanned, 15); /* all are counted */
+    /* all are counted */
+    assert_int_equal(o.progress.resources_scanned, 15);
     assert_int_equal(o.progress.resources_imported, 2);
     assert_int_equal(o.progress.resources_customer_error, 13);
     assert_string_equal(o.message,
@@ -238,7 +245,8 @@ TEST(bomb, of_many_files_together_no_more_lines_are_written_than_a_job_may)
     fx_open(&f);
     struct import_bounds b = wide;
     b.job_failures = 25;
-    b.ends_bytes = 1500; /* the last lines of a few files */
+    /* the last lines of a few files */
+    b.ends_bytes = 1500;
     for (unsigned i = 0; i < 40; i++) {
         char name[64];
         (void)snprintf(name, sizeof name, "input/%02u.ndjson", i);
@@ -265,7 +273,8 @@ TEST(bomb, of_many_files_together_no_more_lines_are_written_than_a_job_may)
     fx_close(&f);
 }
 
-/* Whatever kind a line's outcome is of: so many bytes, by the size of the input as it stands there. */
+/* Whatever kind a line's outcome is of: so many bytes, by the size of the input as it stands
+ * there. */
 TEST(bomb, bytes_of_every_kind_are_bounded_by_the_input_as_it_stands_there)
 {
     struct fx f;
@@ -298,7 +307,8 @@ TEST(bomb, bytes_of_every_kind_are_bounded_by_the_input_as_it_stands_there)
             else if (packed == 1)
                 zstd(buf_sv(&text), &file);
             else
-                for (unsigned k = 0; k < 3; k++) /* members */
+                /* members */
+                for (unsigned k = 0; k < 3; k++)
                     gzip(sv_make(text.ptr + k * text.len / 3, text.len / 3), &file);
             char out[32], folder[256];
             static const char *const names[] = { "input/x.ndjson.gz", "input/x.ndjson.zst",
@@ -320,7 +330,8 @@ TEST(bomb, bytes_of_every_kind_are_bounded_by_the_input_as_it_stands_there)
                              N);
             (void)snprintf(folder, sizeof folder, "%s/" FOLDER "/%s", out, cases[i].folder);
             fx_tree(&f, folder, &got);
-            size_t most = 10000 + 10 * file.len + 400; /* and the last line, and its name here */
+            /* and the last line, and its name here */
+            size_t most = 10000 + 10 * file.len + 400;
             assert_true(got.len <= most && got.len > 9000);
             OK(buf_add_char(&got, 0, e));
             uint64_t written = 0;
@@ -362,7 +373,8 @@ TEST(bomb, a_file_that_unpacks_to_a_thousand_times_its_size_costs_only_itself)
     OK(buf_add(&text, SV_LIT(PATIENT("first") "\n"), e));
     size_t n = (size_t)LIMIT_UNPACK_FREE_BYTES + (8u << 20);
     OK(buf_reserve(&text, n, e));
-    memset(text.ptr + text.len, ' ', n); /* blank lines have no outcome, and take time */
+    /* blank lines have no outcome, and take time */
+    memset(text.ptr + text.len, ' ', n);
     for (size_t i = 0; i < n; i += 65536)
         text.ptr[text.len + i] = '\n';
     text.len += n;
@@ -421,13 +433,15 @@ TEST(bomb, a_disk_that_is_nearly_full_ends_the_job_and_nothing_more_is_published
     assert_int_equal(run(&o, &why), ERR_NO_SPACE);
     assert_non_null(strstr(why.msg, "MiB free"));
     check_store(st, "");
-    o.min_free = 1; /* there is room again */
+    /* there is room again */
+    o.min_free = 1;
     OK(run(&o, e));
     check_store(st, "Patient/a 1 " PATIENT("a") "\n");
     fx_close(&f);
 }
 
-/* What is written does not depend on where a run was ended and taken up: the bounds are counted over all runs. */
+/* What is written does not depend on where a run was ended and taken up: the bounds are counted
+ * over all runs. */
 TEST(bomb, a_run_that_is_ended_and_taken_up_writes_and_counts_the_same)
 {
     struct fx f;
@@ -468,7 +482,8 @@ TEST(bomb, a_run_that_is_ended_and_taken_up_writes_and_counts_the_same)
     struct one cut = calm;
     cut.st = cut_store;
     cut.output = "cut";
-    cut.chunk = 700; /* chunks are cut elsewhere, too */
+    /* chunks are cut elsewhere, too */
+    cut.chunk = 700;
     OK(run(&calm, e));
     unsigned n_stops = 0;
     for (cut.stop_at = 20;; cut.stop_at += 60) {

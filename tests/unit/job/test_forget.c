@@ -1,5 +1,5 @@
-/* test_forget.c - when a data store is deleted, nothing that its callers wrote in a request is left in any file: not in
- * records, nor in what RocksDB keeps beside them. */
+/* test_forget.c - when a data store is deleted, nothing that its callers wrote in a request is left
+ * in any file: not in records, nor in what RocksDB keeps beside them. */
 #include "fixture.h"
 
 #include "base/rng.h"
@@ -116,8 +116,8 @@ TEST(forget, what_jobs_asked_for_is_in_no_file_and_they_stay_describable)
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 20);
     char ids[40][33], token[64];
     begin(&f);
-    for (unsigned i = 0; i < 40;
-         i++) { /* in the log, in memory, and in sorted files of several ages */
+    /* in the log, in memory, and in sorted files of several ages */
+    for (unsigned i = 0; i < 40; i++) {
         (void)snprintf(token, sizeof token, "token-" WORD "-%u", i);
         struct job j = start(&f, FX_STORE, &telling, token, a);
         (void)snprintf(ids[i], sizeof ids[i], "%.*s", SV_FMT(j.id));
@@ -128,7 +128,8 @@ TEST(forget, what_jobs_asked_for_is_in_no_file_and_they_stay_describable)
             OK(records_scrub(f.records, e));
     }
     assert_true(n_files_with(&f, WORD, "records") > 1);
-    assert_true(n_files_with(&f, WORD, "") > 3); /* the store's, and the served files */
+    /* the store's, and the served files */
+    assert_true(n_files_with(&f, WORD, "") > 3);
     OK(job_datastore_drop(f.engine, FX_STORE, e));
     OK(store_registry_remove(f.stores, FX_STORE, e));
     OK(job_datastore_forget(f.engine, FX_STORE, e));
@@ -174,7 +175,8 @@ TEST(forget, a_run_that_a_crash_ended_is_made_good_by_the_next)
     struct job j = start(&f, FX_STORE, &telling, "token-" WORD, a);
     (void)end_of(&f, FX_STORE, j.id, a);
     OK(store_registry_remove(f.stores, FX_STORE, e));
-    OK(job_records_forget(f.records, FX_STORE, &any, e)); /* and here the process ends */
+    /* and here the process ends */
+    OK(job_records_forget(f.records, FX_STORE, &any, e));
     assert_true(any);
     assert_true(n_files_with(&f, WORD, "records") > 0);
     restart(&f);
@@ -206,7 +208,8 @@ TEST(forget, other_data_stores_keep_theirs)
     bool complete = false;
     OK(job_export_manifest(f.engine, OTHER, other.id, &manifest, &complete, e));
     assert_true(complete);
-    j = start(&f, OTHER, &telling, "other", a); /* its token still stands for it */
+    /* its token still stands for it */
+    j = start(&f, OTHER, &telling, "other", a);
     assert_sv(j.id, other.id);
     /* and the deleted one takes no more: nothing is written down */
     struct job_request q = fx_request(JOB_EXPORT, "", "");
@@ -223,8 +226,8 @@ TEST(forget, other_data_stores_keep_theirs)
     fx_close(&f);
 }
 
-/* A request that came in while its data store was being deleted: it is held until it has entered the queue, so that the
- * deletion finds it. */
+/* A request that came in while its data store was being deleted: it is held until it has entered
+ * the queue, so that the deletion finds it. */
 struct late {
     struct fx *f;
     atomic_uint n_in;
@@ -271,8 +274,8 @@ TEST(forget, whoever_comes_in_during_the_deletion_is_forgotten_or_refused)
         assert_int_equal(pthread_create(&t[i], NULL, submit_on_and_on, &l), 0);
     while (atomic_load(&l.n_in) < 5)
         fx_nap();
-    OK(store_registry_remove(f.stores, FX_STORE,
-                             e)); /* the service would have dropped its jobs before */
+    /* the service would have dropped its jobs before */
+    OK(store_registry_remove(f.stores, FX_STORE, e));
     OK(job_datastore_forget(f.engine, FX_STORE, e));
     for (unsigned i = 0; i < 8; i++) {
         void *wrong = NULL;

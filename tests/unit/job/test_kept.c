@@ -1,5 +1,5 @@
-/* test_kept.c - how many served exports, and how many bytes of them, are kept of a data store and for a caller; and what
- * of the disk is left to the data stores. */
+/* test_kept.c - how many served exports, and how many bytes of them, are kept of a data store and
+ * for a caller; and what of the disk is left to the data stores. */
 #include "fixture.h"
 
 #include "base/clock.h"
@@ -112,12 +112,15 @@ TEST(kept, of_a_data_store_no_more_than_its_number_wait_run_or_are_served)
     engine(&f);
     struct job one = must_start(&f, FX_STORE, "a", a), two = must_start(&f, FX_STORE, "b", a);
     must_start(&f, FX_STORE, "c", a);
-    refused(&f, FX_STORE, "d", "3 exports of this data store"); /* some of them wait */
-    must_start(&f, OTHER, "a", a);                              /* another store has its own */
+    /* some of them wait */
+    refused(&f, FX_STORE, "d", "3 exports of this data store");
+    /* another store has its own */
+    must_start(&f, OTHER, "a", a);
     one = end_of(&f, FX_STORE, one.id, a);
     two = end_of(&f, FX_STORE, two.id, a);
     assert_int_equal(one.status, JOB_COMPLETED);
-    refused(&f, FX_STORE, "d", "3 exports of this data store"); /* ended, and kept */
+    /* ended, and kept */
+    refused(&f, FX_STORE, "d", "3 exports of this data store");
     restart(&f);
     refused(&f, FX_STORE, "d", "3 exports of this data store");
     OK(job_discard(f.engine, FX_STORE, one.id, e));
@@ -153,7 +156,8 @@ TEST(kept, what_comes_to_nothing_gives_its_place_back)
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
     begin(&f, 200);
     limits.per_store = 1;
-    f.served_ms = 1; /* ends, expires, is removed */
+    /* ends, expires, is removed */
+    f.served_ms = 1;
     engine(&f);
     for (unsigned i = 0; i < 4; i++) {
         struct job j;
@@ -173,7 +177,8 @@ TEST(kept, bytes_are_counted_while_they_are_written_and_over_a_restart)
 {
     struct fx f;
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
-    begin(&f, 100); /* about 110 kB */
+    /* about 110 kB */
+    begin(&f, 100);
     limits.store_bytes = 250000;
     engine(&f);
     struct job one = must_start(&f, FX_STORE, "a", a);
@@ -183,14 +188,15 @@ TEST(kept, bytes_are_counted_while_they_are_written_and_over_a_restart)
     struct job two = must_start(&f, FX_STORE, "a", a);
     assert_int_equal(end_of(&f, FX_STORE, two.id, a).status, JOB_COMPLETED);
     restart(&f);
-    struct job three =
-        must_start(&f, FX_STORE, "b", a); /* there is room for some of it, not for all */
+    /* there is room for some of it, not for all */
+    struct job three = must_start(&f, FX_STORE, "b", a);
     three = end_of(&f, FX_STORE, three.id, a);
     assert_int_equal(three.status, JOB_FAILED);
     assert_non_null(strstr(arena_str(a, three.message), "kept of the data store"));
     char path[256];
     (void)snprintf(path, sizeof path, "%s/%.*s", f.served, SV_FMT(three.id));
-    assert_int_not_equal(access(path, F_OK), 0); /* and nothing of it is left */
+    /* and nothing of it is left */
+    assert_int_not_equal(access(path, F_OK), 0);
     (void)end_of(&f, OTHER, must_start(&f, OTHER, "b", a).id, a);
     /* full: refused at once */
     fx_engine_stop(&f);
@@ -221,34 +227,39 @@ TEST(kept, of_a_data_store_so_many_copies_and_small_ones_beside_them)
     struct job_request q = fx_request(JOB_EXPORT, "", "");
     q.role_arn = q.kms_key_id = q.output_uri = SV_NONE;
     q.params = &small;
-    for (unsigned i = 0; i < 3; i++) { /* the largest so far, and three times it */
+    /* the largest so far, and three times it */
+    for (unsigned i = 0; i < 3; i++) {
         OK(job_submit(f.engine, &q, a, &j, e));
         j = end_of(&f, FX_STORE, j.id, a);
         assert_int_equal(j.status, JOB_COMPLETED);
     }
     refused(&f, FX_STORE, "a", "kept or on their way");
     OK(job_discard(f.engine, FX_STORE, j.id, e));
-    j = must_start(&f, FX_STORE, "a", a); /* a whole one: there is room for three of these now */
+    /* a whole one: there is room for three of these now */
+    j = must_start(&f, FX_STORE, "a", a);
     assert_int_equal(end_of(&f, FX_STORE, j.id, a).status, JOB_COMPLETED);
     for (unsigned i = 0; i < 8; i++) {
         OK(job_submit(f.engine, &q, a, &j, e));
         assert_int_equal(end_of(&f, FX_STORE, j.id, a).status, JOB_COMPLETED);
     }
     struct job last = must_start(&f, FX_STORE, "a", a), more = must_start(&f, FX_STORE, "a", a);
-    refused(&f, FX_STORE, "a", "kept or on their way"); /* they count as they may become */
+    /* they count as they may become */
+    refused(&f, FX_STORE, "a", "kept or on their way");
     (void)end_of(&f, FX_STORE, last.id, a);
     (void)end_of(&f, FX_STORE, more.id, a);
     fx_close(&f);
 }
 
-/* As small as may be asked for: a file takes a block of the disk, whatever is in it, and a line of the manifest. */
+/* As small as may be asked for: a file takes a block of the disk, whatever is in it, and a line of
+ * the manifest. */
 TEST(kept, very_many_small_files_count_as_what_they_take)
 {
     struct fx f;
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
     const struct job_export_params tiny = { .served = true, .max_file_bytes = 1 };
     begin(&f, 100);
-    limits.store_bytes = 300000; /* 110 kB of lines, and 100 blocks */
+    /* 110 kB of lines, and 100 blocks */
+    limits.store_bytes = 300000;
     engine(&f);
     struct job j;
     struct job_request q = fx_request(JOB_EXPORT, "", "");
@@ -265,7 +276,8 @@ TEST(kept, very_many_small_files_count_as_what_they_take)
     assert_int_equal(j.status, JOB_COMPLETED);
     assert_int_equal(j.progress.objects_exported, 100);
     fx_engine_stop(&f);
-    limits.store_bytes = 500000; /* of the one that is kept, as the records have it */
+    /* of the one that is kept, as the records have it */
+    limits.store_bytes = 500000;
     engine(&f);
     refused(&f, FX_STORE, "a", "kept or on their way");
     fx_close(&f);
@@ -315,7 +327,8 @@ TEST(files, of_an_export_that_asks_for_small_ones_are_ten_thousand_at_most_where
     CLEANUP_BUF struct buf left = BUF_INIT(FX_MOST);
     fx_tree(&f, "out/p", &left);
     assert_int_equal(left.len, 0);
-    q.params = &ten; /* a few in each are few enough */
+    /* a few in each are few enough */
+    q.params = &ten;
     OK(job_submit(f.engine, &q, a, &j, e));
     j = end_of(&f, FX_STORE, j.id, a);
     assert_int_equal(j.status, JOB_COMPLETED);
@@ -376,19 +389,22 @@ TEST(disk, what_is_left_of_it_is_the_data_stores)
     limits.per_store = 5;
     engine(&f);
     struct job j = must_start(&f, FX_STORE, "a", a);
-    fx_engine_stop(&f); /* it waits or runs */
+    /* it waits or runs */
+    fx_engine_stop(&f);
     min_free = UINT64_MAX;
     engine(&f);
     refused(&f, FX_STORE, "a", "nearly full");
     j = end_of(&f, FX_STORE, j.id, a);
-    if (j.status != JOB_COMPLETED) { /* it had not ended before */
+    /* it had not ended before */
+    if (j.status != JOB_COMPLETED) {
         assert_int_equal(j.status, JOB_FAILED);
         assert_non_null(strstr(arena_str(a, j.message), "disk of the data folder"));
     }
     struct job_engine_config cfg = { .spool_dir = f.spool, .min_free_bytes = 1 };
     OK(job_disk_check(&cfg, e));
     cfg.min_free_bytes = 0;
-    IGNORE(job_disk_check(&cfg, &why)); /* by the disk of this machine, whatever it has */
+    /* by the disk of this machine, whatever it has */
+    IGNORE(job_disk_check(&cfg, &why));
     fx_close(&f);
 }
 

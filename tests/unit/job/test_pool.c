@@ -63,11 +63,13 @@ TEST(pool, queues_are_served_in_turn_and_each_in_order)
                      *c = job_tasks_open(p, 8);
     job_tasks_add(c, wait_at_gate, NULL);
     wait_for_arrivals(1);
-    assert_false(job_tasks_contended(c)); /* nobody else waits */
+    /* nobody else waits */
+    assert_false(job_tasks_contended(c));
     for (const char *s = "12345"; *s; s++)
         job_tasks_add(a, sign, (void *)(uintptr_t)s);
     assert_true(job_tasks_contended(b) && job_tasks_contended(c));
-    assert_false(job_tasks_contended(a)); /* but for its own */
+    /* but for its own */
+    assert_false(job_tasks_contended(a));
     for (const char *s = "xy"; *s; s++)
         job_tasks_add(b, sign, (void *)(uintptr_t)s);
     assert_true(job_tasks_contended(a));
@@ -87,7 +89,8 @@ static void *add_three(void *q)
     static const char names[] = "abc";
     for (int i = 0; i < 3; i++)
         job_tasks_add(q, sign, (void *)(uintptr_t)&names[i]);
-    gate_open(); /* comes here only if the third found room */
+    /* comes here only if the third found room */
+    gate_open();
     return NULL;
 }
 
@@ -104,12 +107,14 @@ TEST(pool, adding_waits_while_the_queue_is_full)
     for (int i = 0; i < 50; i++)
         fx_nap();
     pthread_mutex_lock(&gate.lock);
-    assert_false(gate.open); /* the third still waits */
+    /* the third still waits */
+    assert_false(gate.open);
     assert_int_equal(gate.n, 0);
     pthread_mutex_unlock(&gate.lock);
     gate_open();
     assert_int_equal(pthread_join(t, NULL), 0);
-    job_tasks_close(q); /* returns when all have run */
+    /* returns when all have run */
+    job_tasks_close(q);
     assert_string_equal(gate.order, "abc");
     job_tasks_close(held);
     job_pool_stop(p);
@@ -123,7 +128,8 @@ TEST(pool, workers_run_side_by_side)
     struct job_tasks *q = job_tasks_open(p, 3);
     for (int i = 0; i < 3; i++)
         job_tasks_add(q, wait_at_gate, NULL);
-    wait_for_arrivals(3); /* hangs unless all three run at once */
+    /* hangs unless all three run at once */
+    wait_for_arrivals(3);
     gate_open();
     job_tasks_close(q);
     job_pool_stop(p);
@@ -158,13 +164,15 @@ static void *feed(void *arg)
 {
     struct feeder *f = arg;
     struct tally_task tasks[50];
-    for (unsigned i = f->from; i < f->to;) { /* queues come and go */
+    /* queues come and go */
+    for (unsigned i = f->from; i < f->to;) {
         struct job_tasks *q = job_tasks_open(f->p, 3);
         for (unsigned k = 0; k < 50 && i < f->to; k++, i++) {
             tasks[k] = (struct tally_task){ f->t, i };
             job_tasks_add(q, tally_up, &tasks[k]);
         }
-        job_tasks_close(q); /* tasks[] is free again: none is under way */
+        /* tasks[] is free again: none is under way */
+        job_tasks_close(q);
     }
     return NULL;
 }

@@ -74,7 +74,8 @@ TEST(record, what_is_written_is_read)
     rec.job.status = JOB_CANCEL_IN_PROGRESS;
     rec.job.start_ms = 1;
     rec.job.end_ms = INT64_MAX;
-    rec.job.as_of_t = UINT64_MAX; /* no digit is lost */
+    /* no digit is lost */
+    rec.job.as_of_t = UINT64_MAX;
     rec.job.transaction_ms = 1700000000999;
     rec.job.message = SV_LIT("why");
     struct job_progress *p = &rec.job.progress;
@@ -128,11 +129,13 @@ TEST(record, an_ended_job_is_active_no_more_and_its_notes_are_gone)
     young.job.kind = JOB_IMPORT;
     OK(job_record_create(r, &young, SV_NONE, e));
     OK(job_record_create(r, &old, SV_NONE, e));
-    OK(job_records_active(r, collect, &got, e)); /* oldest first */
+    /* oldest first */
+    OK(job_records_active(r, collect, &got, e));
     assert_sv(buf_sv(&got), SV_LIT("export 0123456789abcdef0123456789abcdef a 1\n"
                                    "import 0123456789abcdef0123456789abcdef b "
                                    "18446744073709551614\n"));
-    for (int i = 0; i < 600; i++) { /* more than one batch of them */
+    /* more than one batch of them */
+    for (int i = 0; i < 600; i++) {
         OK(records_put(r, arena_fmt(a, "jobnote/a/done/%08d", i), SV_LIT("x"), e));
         OK(records_put(r, arena_fmt(a, "jobnote/ab/done/%08d", i), SV_LIT("x"), e));
     }
@@ -147,7 +150,8 @@ TEST(record, an_ended_job_is_active_no_more_and_its_notes_are_gone)
     OK(records_scan(r, SV_LIT("jobnote/ab/"), SV_NONE, count_keys, &others, e));
     assert_int_equal(n, 0);
     assert_int_equal(others, 600);
-    OK(job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("a"), a, &back, e)); /* describable */
+    /* describable */
+    OK(job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("a"), a, &back, e));
     assert_int_equal(back.job.status, JOB_COMPLETED);
 }
 
@@ -167,7 +171,8 @@ TEST(record, a_token_stands_for_one_job_and_a_second_one_writes_nothing)
     assert_sv(datastore, FX_STORE);
     assert_sv(id, SV_LIT("a"));
     assert_sv(digest, SV_LIT("00ff"));
-    q.kind = JOB_IMPORT; /* a token belongs to an operation and an account */
+    /* a token belongs to an operation and an account */
+    q.kind = JOB_IMPORT;
     FAILS(ERR_NOT_FOUND, job_token_read(r, &q, a, &datastore, &id, &digest, e));
     q.kind = JOB_EXPORT;
     q.account_id = SV_LIT("999999999999");
@@ -185,7 +190,8 @@ static void list(struct records *r, const struct job_filter *f, unsigned max, co
         size_t n;
         OK(job_record_list(r, JOB_EXPORT, f, after, max, a, &jobs, &n, &after, e));
         assert_true(n <= max);
-        assert_true(n == max || after.len == 0); /* only the last page is short */
+        /* only the last page is short */
+        assert_true(n == max || after.len == 0);
         for (size_t i = 0; i < n; i++)
             OK(buf_add_fmt(&got, e, "%.*s ", SV_FMT(jobs[i].id)));
     } while (after.len);
@@ -218,7 +224,8 @@ TEST(record, lists_are_newest_first_filtered_and_paged)
         f.status = JOB_COMPLETED;
         list(r, &f, max, "8 6 4 2 ");
         f = all;
-        f.submitted_after_ms = 3000; /* both ends are outside */
+        /* both ends are outside */
+        f.submitted_after_ms = 3000;
         f.submitted_before_ms = 6000;
         list(r, &f, max, "5 4 ");
         f.name = SV_LIT("none");
@@ -246,8 +253,9 @@ TEST(record, a_page_looks_at_so_many_jobs_and_its_position_goes_on)
     unsigned n_pages = 0, found = 0;
     do {
         OK(job_record_list(r, JOB_EXPORT, &f, after, 100, a, &jobs, &n, &after, e));
+        /* what does not match costs no memory either */
         if (n_pages == 0)
-            used = arena_used(a); /* what does not match costs no memory either */
+            used = arena_used(a);
         n_pages++;
         found += (unsigned)n;
         assert_true(n == 0 || n == 2);
@@ -280,7 +288,8 @@ TEST(record, a_message_keeps_to_the_models_pattern)
                                 " _.:/=+-%@";
     char want[256];
     size_t n = 0;
-    for (int c = 0; c < 256; c++) { /* what is not legal is a blank, and blanks stand alone */
+    /* what is not legal is a blank, and blanks stand alone */
+    for (int c = 0; c < 256; c++) {
         char one = c && memchr(legal, c, sizeof legal - 1) ? (char)c : ' ';
         if (one != ' ' || n == 0 || want[n - 1] != ' ')
             want[n++] = one;

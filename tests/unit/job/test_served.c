@@ -1,4 +1,5 @@
-/* test_served.c - parameters of exports are kept with the job; files that are served, and their retention. */
+/* test_served.c - parameters of exports are kept with the job; files that are served, and their
+ * retention. */
 #include "fixture.h"
 
 #include "base/clock.h"
@@ -117,7 +118,8 @@ TEST(served, a_file_is_read_by_its_name_in_the_manifest_and_by_no_other)
     OK(job_get(f.engine, JOB_EXPORT, FX_STORE, j.id, a, &j, e));
     assert_true(j.discarded);
     assert_int_equal(j.status, JOB_COMPLETED);
-    for (int i = 0; i < 5000 && n_served(&f); i++) /* removed in the background */
+    /* removed in the background */
+    for (int i = 0; i < 5000 && n_served(&f); i++)
         fx_nap();
     assert_int_equal(n_served(&f), 0);
     fx_close(&f);
@@ -173,7 +175,8 @@ TEST(served, a_restart_removes_what_expired_meanwhile_and_what_a_crash_left)
     OK(file_write_atomic(path, SV_LIT("x"), e));
     f.served_ms = 1;
     fx_engine(&f, 2, 0, 0);
-    assert_int_equal(n_served(&f), n); /* its own time counts, not today's setting */
+    /* its own time counts, not today's setting */
+    assert_int_equal(n_served(&f), n);
     struct job brief = submit(&f, &served, a);
     brief = fx_wait(&f, JOB_EXPORT, brief.id, a);
     fx_engine_stop(&f);
