@@ -52,27 +52,27 @@ void job_run_progress_set(struct job_run *r, const struct job_progress *p)
 err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_put(r->engine->cfg.records, job_key_note(a, r->job->id, name), value, e);
+    return records_put(r->cfg->records, job_key_note(a, r->job->id, name), value, e);
 }
 
 err_code job_run_note_put_unsynced(struct job_run *r, sv name, sv value, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_put_unsynced(r->engine->cfg.records, job_key_note(a, r->job->id, name), value,
+    return records_put_unsynced(r->cfg->records, job_key_note(a, r->job->id, name), value,
                                 e);
 }
 
 err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_get(r->engine->cfg.records, job_key_note(a, r->job->id, name), out, e);
+    return records_get(r->cfg->records, job_key_note(a, r->job->id, name), out, e);
 }
 
 err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, void *ctx,
                            struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_scan(r->engine->cfg.records, job_key_note(a, r->job->id, prefix), SV_NONE, each,
+    return records_scan(r->cfg->records, job_key_note(a, r->job->id, prefix), SV_NONE, each,
                         ctx, e);
 }
 

@@ -1,7 +1,7 @@
 /* test_about.c - Provenance in exports with _since: a copy of what was meant at the start of the
  * window becomes a copy of what is meant at its end, held against exports of either instant, which
  * know nothing of changes. */
-#include "ask.h"
+#include "served_run.h"
 
 #define PATIENTS   40u
 #define OBS        1100u /* more than are looked up at a time */

@@ -1,6 +1,6 @@
 /* test_blocks.c - organizeOutputBy=Patient: the same resources as without it, each in the one block
  * it belongs to. */
-#include "ask.h"
+#include "served_run.h"
 
 #define PATIENTS 12u
 

@@ -197,7 +197,7 @@ static void *writing(void *arg)
 static struct {
     const char *name;
     struct job_export_params p;
-} asks[] = {
+} variants[] = {
     { "system", { .level = JOB_EXPORT_SYSTEM } },
     { "types", { .level = JOB_EXPORT_SYSTEM, .types = LIST(S("Observation"), S("Patient")) } },
     { "patient", { .level = JOB_EXPORT_PATIENT } },
@@ -210,7 +210,7 @@ static struct {
             LIST(S("Observation?status=final"), S("Observation?status=amended&_tag=t|a")) } },
     { "tag", { .level = JOB_EXPORT_SYSTEM, .tag = LIST(S("t|b")) } },
 };
-enum { N_ASKS = sizeof asks / sizeof asks[0] };
+enum { N_ASKS = sizeof variants / sizeof variants[0] };
 
 /* ---- the oracle ---- */
 
@@ -318,12 +318,12 @@ static sv tag_of(yyjson_val *root)
         json_get(yyjson_arr_get_first(json_get(json_get(root, "meta"), "tag")), "code"));
 }
 
-static bool passes(unsigned ask, sv type, yyjson_val *root)
+static bool passes(unsigned variant, sv type, yyjson_val *root)
 {
     sv status = json_string(json_get(root, "status"));
-    switch (asks[ask].name[0]) {
+    switch (variants[variant].name[0]) {
     case 't':
-        if (asks[ask].name[1] == 'a')
+        if (variants[variant].name[1] == 'a')
             return sv_eq_cstr(tag_of(root), "b");
         return sv_eq_cstr(type, "Observation") || sv_eq_cstr(type, "Patient");
     case 'f':
@@ -352,9 +352,9 @@ static void members_at(struct store *st, const struct job_export_params *p, uint
     }
 }
 
-static void oracle(struct store *st, unsigned ask, uint64_t t, struct copy *out)
+static void oracle(struct store *st, unsigned variant, uint64_t t, struct copy *out)
 {
-    const struct job_export_params *p = &asks[ask].p;
+    const struct job_export_params *p = &variants[variant].p;
     CLEANUP(arena_free) struct arena *a = arena_new(256 << 20);
     bool members[N_PATIENTS];
     members_at(st, p, t, members, a);
@@ -369,7 +369,7 @@ static void oracle(struct store *st, unsigned ask, uint64_t t, struct copy *out)
             yyjson_doc *doc;
             OK(json_read(a, v.body.json, 64, &doc, e));
             yyjson_val *root = yyjson_doc_get_root(doc);
-            if (in_level(st, p, type, v.id, root, t, members, a) && passes(ask, type, root))
+            if (in_level(st, p, type, v.id, root, t, members, a) && passes(variant, type, root))
                 put(out, arena_fmt(a, "%s/%.*s", type_names[k], SV_FMT(v.id)), v.body.json);
         }
     }
@@ -456,20 +456,20 @@ static void apply(struct fx *f, const struct job *j, struct copy *c, bool full)
     free(r.gone);
 }
 
-static void same(unsigned ask, unsigned round, struct copy *got, struct copy *want)
+static void same(unsigned variant, unsigned round, struct copy *got, struct copy *want)
 {
     for (size_t i = 0; i < want->n; i++) {
         struct entry *x = find(got, want->items[i].key);
         if (x == NULL)
-            fail_msg("%s, export %u: %.*s is missing", asks[ask].name, round,
+            fail_msg("%s, export %u: %.*s is missing", variants[variant].name, round,
                      SV_FMT(want->items[i].key));
         if (!sv_eq(x->body, want->items[i].body))
-            fail_msg("%s, export %u: %.*s is another version", asks[ask].name, round,
+            fail_msg("%s, export %u: %.*s is another version", variants[variant].name, round,
                      SV_FMT(x->key));
     }
     for (size_t i = 0; i < got->n; i++)
         if (find(want, got->items[i].key) == NULL)
-            fail_msg("%s, export %u: %.*s should not be there", asks[ask].name, round,
+            fail_msg("%s, export %u: %.*s should not be there", variants[variant].name, round,
                      SV_FMT(got->items[i].key));
 }
 
@@ -528,7 +528,7 @@ TEST(chain, a_copy_that_takes_every_increment_is_the_source_at_each_instant)
             CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
             struct copy *want = calloc(1, sizeof *want);
             struct job_request q = fx_request(JOB_EXPORT, "", "");
-            struct job_export_params p = asks[k].p;
+            struct job_export_params p = variants[k].p;
             struct job j;
             struct err err;
             q.role_arn = q.kms_key_id = q.output_uri = SV_NONE;
@@ -546,7 +546,7 @@ TEST(chain, a_copy_that_takes_every_increment_is_the_source_at_each_instant)
             assert_int_equal(rc, ERR_OK);
             j = fx_wait(&f, JOB_EXPORT, j.id, a);
             if (j.status != JOB_COMPLETED)
-                fail_msg("%s: %.*s", asks[k].name, SV_FMT(j.message));
+                fail_msg("%s: %.*s", variants[k].name, SV_FMT(j.message));
             want->a = a;
             oracle(st, k, j.as_of_t, want);
             apply(&f, &j, &copies[k], since[k] == 0);

@@ -1,6 +1,6 @@
 /* test_partial.c - allowPartialManifests: what a running export shows of its manifest stays as it
  * is. */
-#include "ask.h"
+#include "served_run.h"
 
 #include <fcntl.h>
 

@@ -9,8 +9,9 @@
 #include <isa-l/igzip_lib.h>
 #include <zstd.h>
 
-#define JOB    "fedcba9876543210fedcba9876543210"
-#define FOLDER "0123456789abcdef0123456789abcdef-FHIR_IMPORT-" JOB
+#define CASES(x) (sizeof(x) / sizeof((x)[0]))
+#define JOB      "fedcba9876543210fedcba9876543210"
+#define FOLDER   "0123456789abcdef0123456789abcdef-FHIR_IMPORT-" JOB
 
 static atomic_bool *halt_of_this_run; /* run() tells */
 
@@ -50,7 +51,7 @@ static void *watch_progress(void *arg)
 
 static err_code run(struct one *o, struct err *why)
 {
-    char spool[160], folder[160];
+    char spool[320], folder[160];
     atomic_bool halt = false;
     pthread_t t;
     struct job_pool *pool = NULL;

@@ -5,41 +5,6 @@
 
 #include "codec/json.h"
 
-/* The diagram of job.h, once more, by hand: what may follow what. */
-static const char *const diagram[][6] = {
-    { "SUBMITTED", "QUEUED", "IN_PROGRESS", "FAILED", "CANCEL_SUBMITTED" },
-    { "QUEUED", "IN_PROGRESS", "FAILED", "CANCEL_SUBMITTED" },
-    { "IN_PROGRESS", "COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCEL_SUBMITTED" },
-    { "CANCEL_SUBMITTED", "CANCEL_IN_PROGRESS", "FAILED" },
-    { "CANCEL_IN_PROGRESS", "CANCEL_COMPLETED", "CANCEL_FAILED", "FAILED" },
-    { "COMPLETED" },
-    { "COMPLETED_WITH_ERRORS" },
-    { "FAILED" },
-    { "CANCEL_COMPLETED" },
-    { "CANCEL_FAILED" },
-};
-enum { N_STATUSES = sizeof diagram / sizeof diagram[0] };
-
-TEST(record, statuses_move_as_the_diagram_says_and_no_other_way)
-{
-    job_status from, to;
-    for (int i = 0; i < N_STATUSES; i++) {
-        assert_true(job_status_parse(sv_from(diagram[i][0]), &from));
-        assert_string_equal(job_status_name(from), diagram[i][0]);
-        assert_int_equal(job_status_is_final(from), diagram[i][1] == NULL);
-        for (int k = 0; k < N_STATUSES; k++) {
-            bool want = false;
-            for (int n = 1; n < 6 && diagram[i][n]; n++)
-                want |= strcmp(diagram[i][n], diagram[k][0]) == 0;
-            assert_true(job_status_parse(sv_from(diagram[k][0]), &to));
-            assert_int_equal(job_status_may(from, to), want);
-        }
-    }
-    assert_false(job_status_parse(SV_LIT("completed"), &to));
-    assert_false(job_status_parse(SV_LIT(""), &to));
-    assert_false(job_status_parse(SV_LIT("COMPLETED_"), &to));
-}
-
 static struct job_record sample(const char *id, uint64_t order)
 {
     return (struct job_record){ .order = order,
@@ -155,30 +120,6 @@ TEST(record, an_ended_job_is_active_no_more_and_its_notes_are_gone)
     assert_int_equal(back.job.status, JOB_COMPLETED);
 }
 
-TEST(record, a_token_stands_for_one_job_and_a_second_one_writes_nothing)
-{
-    CLEANUP(records_close) struct records *r = in_memory();
-    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
-    struct job_record first = sample("a", 1), second = sample("b", 2), got;
-    struct job_request q = fx_request(JOB_EXPORT, "", "s3://out/p");
-    sv datastore, id, digest;
-    q.client_token = SV_LIT("t/1");
-    FAILS(ERR_NOT_FOUND, job_token_read(r, &q, a, &datastore, &id, &digest, e));
-    OK(job_record_create(r, &first, q.client_token, e));
-    FAILS(ERR_EXISTS, job_record_create(r, &second, q.client_token, e));
-    FAILS(ERR_NOT_FOUND, job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("b"), a, &got, e));
-    OK(job_token_read(r, &q, a, &datastore, &id, &digest, e));
-    assert_sv(datastore, FX_STORE);
-    assert_sv(id, SV_LIT("a"));
-    assert_sv(digest, SV_LIT("00ff"));
-    /* a token belongs to an operation and an account */
-    q.kind = JOB_IMPORT;
-    FAILS(ERR_NOT_FOUND, job_token_read(r, &q, a, &datastore, &id, &digest, e));
-    q.kind = JOB_EXPORT;
-    q.account_id = SV_LIT("999999999999");
-    FAILS(ERR_NOT_FOUND, job_token_read(r, &q, a, &datastore, &id, &digest, e));
-}
-
 /* All pages of a list as "id id ...", with max a page. */
 static void list(struct records *r, const struct job_filter *f, unsigned max, const char *want)
 {
@@ -277,37 +218,8 @@ TEST(record, damage_is_said_and_not_guessed_over)
     FAILS(ERR_CORRUPT, job_record_read(r, JOB_EXPORT, FX_STORE, SV_LIT("a"), a, &got, e));
 }
 
-TEST(record, a_message_keeps_to_the_models_pattern)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
-    char all[256], *p = all;
-    for (int c = 0; c < 256; c++)
-        *p++ = (char)c;
-    sv got = job_message_clean(a, sv_make(all, sizeof all));
-    static const char legal[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                " _.:/=+-%@";
-    char want[256];
-    size_t n = 0;
-    /* what is not legal is a blank, and blanks stand alone */
-    for (int c = 0; c < 256; c++) {
-        char one = c && memchr(legal, c, sizeof legal - 1) ? (char)c : ' ';
-        if (one != ' ' || n == 0 || want[n - 1] != ' ')
-            want[n++] = one;
-    }
-    assert_sv(got, sv_make(want, n));
-    assert_sv(job_message_clean(a, SV_LIT("no, 2 files;  (of 3)")), SV_LIT("no 2 files of 3 "));
-    assert_sv(job_message_clean(a, SV_LIT("\xc3\xa4,x")), SV_LIT(" x"));
-    char *big = calloc(1, 5000);
-    memset(big, 'a', 5000);
-    assert_int_equal(job_message_clean(a, sv_make(big, 5000)).len, 2048);
-    free(big);
-}
-
-TEST_MAIN(T(record, statuses_move_as_the_diagram_says_and_no_other_way),
-          T(record, what_is_written_is_read),
+TEST_MAIN(T(record, what_is_written_is_read),
           T(record, an_ended_job_is_active_no_more_and_its_notes_are_gone),
-          T(record, a_token_stands_for_one_job_and_a_second_one_writes_nothing),
           T(record, lists_are_newest_first_filtered_and_paged),
           T(record, a_page_looks_at_so_many_jobs_and_its_position_goes_on),
-          T(record, damage_is_said_and_not_guessed_over),
-          T(record, a_message_keeps_to_the_models_pattern))
+          T(record, damage_is_said_and_not_guessed_over))

@@ -1,6 +1,6 @@
-/* test_attachments.c - urls of Attachments are absolute in files that we serve, and as they are
+/* test_shape.c - urls of Attachments are absolute in files that we serve, and as they are
  * stored in S3; digests of the content stay those of what is stored. */
-#include "ask.h"
+#include "served_run.h"
 
 #include "codec/hash.h"
 
@@ -176,7 +176,7 @@ static void compare(struct fx *f, struct job_export_params p, uint64_t rewritten
     assert_false(sv_eq(member(urls, "contentDigest"), member(m, "contentDigest")));
 }
 
-TEST(attachments, are_absolute_in_served_files_alone_and_the_content_keeps_its_digest)
+TEST(shape, are_absolute_in_served_files_alone_and_the_content_keeps_its_digest)
 {
     struct fx f;
     fx_open(&f);
@@ -237,7 +237,7 @@ TEST(attachments, are_absolute_in_served_files_alone_and_the_content_keeps_its_d
     fx_close(&f);
 }
 
-TEST(attachments, stay_as_stored_in_a_job_that_knows_no_base_and_move_from_the_other_base)
+TEST(shape, stay_as_stored_in_a_job_that_knows_no_base_and_move_from_the_other_base)
 {
     struct fx f;
     fx_open(&f);
@@ -262,5 +262,39 @@ TEST(attachments, stay_as_stored_in_a_job_that_knows_no_base_and_move_from_the_o
     fx_close(&f);
 }
 
-TEST_MAIN(T(attachments, are_absolute_in_served_files_alone_and_the_content_keeps_its_digest),
-          T(attachments, stay_as_stored_in_a_job_that_knows_no_base_and_move_from_the_other_base))
+TEST(shape, elements_keep_what_must_stay_and_say_so)
+{
+    struct fx f;
+    fx_open(&f);
+    fx_engine(&f, 2, 0, 0);
+    put_sample(&f);
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+    CLEANUP_BUF struct buf t = BUF_INIT(16 << 20);
+    yyjson_val *m;
+    const struct job_export_params p = {
+        .types = LIST(S("Patient"), S("Observation"), S("Organization")),
+        .elements = LIST(S("Patient.birthDate"), S("Observation.value"))
+    };
+    run(&f, &p, a, &t, &m);
+    assert_int_equal(number(m, "count"), 5);
+    assert_true(has(&t, "\"birthDate\":\"1970-01-01\",\"_birthDate\":{\"id\":\"x\"}"));
+    assert_true(has(&t, "\"modifierExtension\""));
+    assert_true(has(&t, "\"valueQuantity\":{\"value\":1.50}"));
+    /* mandatory */
+    assert_true(has(&t, "\"status\":\"final\",\"code\":{\"text\":\"a\"}"));
+    assert_false(has(&t, "\"subject\""));
+    assert_false(has(&t, "\"gender\""));
+    /* a modifier */
+    assert_true(has(&t, "\"active\":true"));
+    /* nothing is asked of this type: it comes whole */
+    assert_true(has(&t, "\"name\":\"n\""));
+    size_t n = 0;
+    for (const char *at = t.ptr; (at = strstr(at, "\"code\":\"SUBSETTED\"")) != NULL; at++)
+        n++;
+    assert_int_equal(n, 4);
+    fx_close(&f);
+}
+
+TEST_MAIN(T(shape, are_absolute_in_served_files_alone_and_the_content_keeps_its_digest),
+          T(shape, stay_as_stored_in_a_job_that_knows_no_base_and_move_from_the_other_base),
+          T(shape, elements_keep_what_must_stay_and_say_so))

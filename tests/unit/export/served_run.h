@@ -1,4 +1,4 @@
-/* ask.h - resources written one by one, and served exports of them run to their end. */
+/* served_run.h - resources written one by one, and served exports of them run to their end. */
 #pragma once
 #include "job/fixture.h"
 
@@ -33,10 +33,10 @@ static void put_fmt(struct store *st, const char *fmt, ...)
 }
 
 /* Run it; all files as "== name\n" and content, and the manifest. */
-static struct job run(struct fx *f, const struct job_export_params *ask, struct arena *a,
+static struct job run(struct fx *f, const struct job_export_params *params, struct arena *a,
                       struct buf *tree, yyjson_val **manifest)
 {
-    struct job_export_params p = *ask;
+    struct job_export_params p = *params;
     struct job_request q = fx_request(JOB_EXPORT, "", "");
     struct job j;
     struct buf b = BUF_INIT(16 << 20);
@@ -78,4 +78,36 @@ static uint64_t number(yyjson_val *obj, const char *name)
     uint64_t n = UINT64_MAX;
     (void)!sv_to_u64(json_number(json_get(obj, name)), &n);
     return n;
+}
+
+/* Two Patients, Groups, Observations, an Organization, and Provenance about them. */
+static void put_sample(struct fx *f)
+{
+    static const char *const texts[] = {
+        "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"active\":true,\"gender\":\"male\","
+        "\"birthDate\":\"1970-01-01\","
+        "\"_birthDate\":{\"id\":\"x\"},\"modifierExtension\":[{\"url\":\"u\",\"valueCode\":\"c\"}]"
+        "}",
+        "{\"resourceType\":\"Patient\",\"id\":\"p2\",\"active\":false}",
+        "{\"resourceType\":\"Group\",\"id\":\"g\",\"type\":\"person\",\"actual\":true,\"member\":[{"
+        "\"entity\":{\"reference\":\"Patient/p1\"}},{\"entity\":{\"reference\":\"Patient/p2\"},"
+        "\"inactive\":true},{\"entity\":{\"reference\":\"Device/p2\"}}]}",
+        "{\"resourceType\":\"Group\",\"id\":\"empty\",\"type\":\"person\",\"actual\":true}",
+        "{\"resourceType\":\"Observation\",\"id\":\"o1\",\"status\":\"final\",\"code\":{\"text\":"
+        "\"a\"},\"valueQuantity\":{\"value\":1.50},\"subject\":{\"reference\":\"Patient/p1\"}}",
+        "{\"resourceType\":\"Observation\",\"id\":\"o2\",\"status\":\"final\",\"code\":{\"text\":"
+        "\"a\"},\"subject\":{\"reference\":\"Patient/p2\"}}",
+        "{\"resourceType\":\"Organization\",\"id\":\"org\",\"name\":\"n\"}",
+        "{\"resourceType\":\"Provenance\",\"id\":\"v1\",\"recorded\":\"2020-01-01T00:00:00Z\","
+        "\"target\":[{\"reference\":\"Observation/o1\"}]}",
+        "{\"resourceType\":\"Provenance\",\"id\":\"v2\",\"recorded\":\"2021-01-01T00:00:00Z\","
+        "\"target\":[{\"reference\":\"Observation/o1\"}]}",
+        "{\"resourceType\":\"Provenance\",\"id\":\"v3\",\"recorded\":\"2022-01-01T00:00:00Z\","
+        "\"target\":[{\"reference\":\"Organization/org\"}]}",
+    };
+    struct store *st = fx_store(f);
+    struct store_commit c;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        put_text(st, texts[i], &c);
+    store_registry_release(f->stores, st);
 }
