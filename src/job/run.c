@@ -58,8 +58,7 @@ err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e)
 err_code job_run_note_put_unsynced(struct job_run *r, sv name, sv value, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_put_unsynced(r->cfg->records, job_key_note(a, r->job->id, name), value,
-                                e);
+    return records_put_unsynced(r->cfg->records, job_key_note(a, r->job->id, name), value, e);
 }
 
 err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e)
@@ -72,8 +71,8 @@ err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, v
                            struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_scan(r->cfg->records, job_key_note(a, r->job->id, prefix), SV_NONE, each,
-                        ctx, e);
+    return records_scan(r->cfg->records, job_key_note(a, r->job->id, prefix), SV_NONE, each, ctx,
+                        e);
 }
 
 err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms, struct err *e)
