@@ -1,4 +1,5 @@
-/* one_range.h - an export without an engine: a store in memory, a folder for its objects, one plan. */
+/* one_range.h - an export without an engine: a store in memory, a folder for its objects, one
+ * plan. */
 #pragma once
 #include "job/fixture.h"
 

@@ -403,7 +403,8 @@ TEST(export, behind_a_cancel_no_block_is_begun)
     fx_close(&f);
 }
 
-/* Until so much of its ranges is in: `of` parts are all. Nothing: not even the plan is waited for. */
+/* Until so much of its ranges is in: `of` parts are all. Nothing: not even the plan is waited
+ * for. */
 static void wait_for_share(struct fx *f, sv id, uint64_t parts, uint64_t of, struct arena *a)
 {
     bool over = parts == 0;

@@ -1,4 +1,5 @@
-/* test_source.c - what a scan and a walk over changes give of a store, without a plan or objects. */
+/* test_source.c - what a scan and a walk over changes give of a store, without a plan or
+ * objects. */
 #include "one_range.h"
 
 static const struct job_export_params none;

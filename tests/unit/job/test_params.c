@@ -1,4 +1,5 @@
-/* test_params.c - what an export asks for is read as it was written, and lives as long as the job. */
+/* test_params.c - what an export asks for is read as it was written, and lives as long as the
+ * job. */
 #include "fixture.h"
 
 static struct job_texts texts(const sv *items, size_t n)

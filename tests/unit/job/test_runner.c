@@ -1,7 +1,8 @@
-/* test_runner.c - whose turn it is, and how a job ends, with a kind of job that does what it is told.
+/* test_runner.c - whose turn it is, and how a job ends, with a kind of job that does what it is
+ * told.
  *
- * The kind waits at a gate until the test opens it or the job is to stop, and writes down which of its
- * operations were called. */
+ * The kind waits at a gate until the test opens it or the job is to stop, and writes down which of
+ * its operations were called. */
 #include "fixture.h"
 
 static struct {
