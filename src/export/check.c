@@ -49,15 +49,14 @@ static err_code check_patients(struct store *st, const struct job_export_params 
     return ERR_OK;
 }
 
-static err_code check(const struct job_engine_config *cfg, struct store *st, sv datastore_id,
-                      const struct job_export_params *p, struct err *e)
+static err_code check(struct store *st, const struct job_export_params *p, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)1 << 30);
-    struct job_filter_scope scope = { st, datastore_id, export_base(p), store_last(st).t };
+    const struct export_filter_scope scope = { st, export_base(p), store_last(st).t, NULL };
     struct export_filter *f;
     struct export_members m;
     TRY(check_shape(p, e));
-    TRY(export_filter_new(cfg, &scope, p, clock_wall_ms(), a, &f, e));
+    TRY(export_filter_new(&scope, p, clock_wall_ms(), a, &f, e));
     TRY(export_members_read(st, p, STORE_NOW, a, &m, e));
     return check_patients(st, p, &m, e);
 }
@@ -69,7 +68,7 @@ err_code export_check(const struct job_engine_config *cfg, sv datastore_id,
     if (p == NULL)
         return ERR_OK;
     TRY(store_registry_acquire(cfg->stores, datastore_id, false, &st, e));
-    err_code rc = check(cfg, st, datastore_id, p, e);
+    err_code rc = check(st, p, e);
     store_registry_release(cfg->stores, st);
     return rc;
 }

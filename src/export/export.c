@@ -94,8 +94,8 @@ static err_code open_view(struct export_job *x, uint64_t t, struct arena *a,
                                  .group_id = p->group_id,
                                  .base = export_base(p) };
     if (r->job->params) {
-        struct job_filter_scope scope = { r->store, r->job->datastore_id, out->base, t, r->halt };
-        TRY(export_filter_new(r->cfg, &scope, p, x->instant_ms, a, &f, e));
+        const struct export_filter_scope scope = { r->store, out->base, t, r->halt };
+        TRY(export_filter_new(&scope, p, x->instant_ms, a, &f, e));
     }
     out->filter = f;
     struct err why;

@@ -45,10 +45,16 @@ fhir_type export_patient_type(void);
 
 /* ---- who and what is meant (level.c, filter.c, view.c) ---- */
 struct export_filter;
+/* What the chains and _has of a _typeFilter are asked of. */
+struct export_filter_scope {
+    struct store *store;
+    sv base; /* our own [base], for absolute references; may be empty */
+    uint64_t as_of_t;
+    const atomic_bool *halt; /* ERR_CANCELLED once it is set; NULL: nobody stops it */
+};
 /* p is not NULL. ERR_INVALID, ERR_NOT_FOUND (parameter), ERR_UNSUPPORTED, ERR_TOO_LARGE. Owned by
  * the arena. */
-MUST_USE err_code export_filter_new(const struct job_engine_config *cfg,
-                                    const struct job_filter_scope *scope,
+MUST_USE err_code export_filter_new(const struct export_filter_scope *scope,
                                     const struct job_export_params *p, int64_t now_ms,
                                     struct arena *a, struct export_filter **out, struct err *e);
 bool export_filter_wants(const struct export_filter *f, fhir_type type);

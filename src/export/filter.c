@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "codec/uri.h"
+#include "query/query.h"
 
 #define CLAUSES_MAX 64u /* pairs of one filter */
 
@@ -48,9 +49,35 @@ static err_code decode(struct arena *a, sv text, sv *out, struct err *e)
     return out->ptr ? ERR_OK : arena_oom(a, e);
 }
 
-static err_code add_pair(const struct job_engine_config *cfg, const struct job_filter_scope *scope,
-                         const struct search_context *cx, fhir_type type, sv name, sv value,
-                         struct arena *a, struct clauses *to, struct err *e)
+/* query_deadline.look: a job has no end but its own. */
+static err_code halted(void *halt, struct err *e)
+{
+    return halt && atomic_load_explicit((const atomic_bool *)halt, memory_order_relaxed)
+               ? ERR(e, ERR_CANCELLED, "the export was stopped")
+               : ERR_OK;
+}
+
+/* A chain or _has becomes criteria of which any is enough: the query finds the ids that it leads to. */
+static err_code follow(const struct export_filter_scope *scope, fhir_type type, sv name, sv value,
+                       struct arena *a, struct clause *out, struct err *e)
+{
+    struct query *q = ARENA_NEW(a, struct query);
+    if (q == NULL)
+        return arena_oom(a, e);
+    struct query_deadline deadline;
+    query_deadline_init(&deadline, halted, (void *)(uintptr_t)scope->halt);
+    const struct query_source src = { scope->store, a, scope->base, scope->as_of_t, &deadline };
+    query_init(q, &src, type);
+    TRY(query_add(q, name, value, e));
+    if (q->n_clauses != 1)
+        return ERR(e, ERR_INTERNAL, "a pair of a filter became %zu clauses", q->n_clauses);
+    *out = (struct clause){ q->clauses[0].any, q->clauses[0].n };
+    return ERR_OK;
+}
+
+static err_code add_pair(const struct export_filter_scope *scope, const struct search_context *cx,
+                         fhir_type type, sv name, sv value, struct arena *a, struct clauses *to,
+                         struct err *e)
 {
     struct clause c = { NULL, 1 };
     bool is_chain = sv_starts(name, SV_LIT("_has:")) || sv_find(name, '.') < name.len;
@@ -59,10 +86,8 @@ static err_code add_pair(const struct job_engine_config *cfg, const struct job_f
     if (is_steering(name))
         return ERR(e, ERR_INVALID, "A _typeFilter selects resources: %.*s has no place in it",
                    SV_FMT(sv_head(name, 40)));
-    if (is_chain && cfg->compile == NULL)
-        return ERR(e, ERR_UNSUPPORTED, "A _typeFilter takes no chains and no _has here");
     if (is_chain) {
-        TRY(cfg->compile(cfg->compile_ctx, scope, type, name, value, a, &c.any, &c.n, e));
+        TRY(follow(scope, type, name, value, a, &c, e));
     } else {
         c.any = arena_alloc(a, sizeof *c.any);
         if (c.any == NULL)
@@ -81,9 +106,8 @@ static err_code clauses_init(struct clauses *c, struct arena *a, struct err *e)
 }
 
 /* "Observation?status=final&code=x" */
-static err_code add_filter(struct export_filter *f, const struct job_engine_config *cfg,
-                           const struct job_filter_scope *scope, sv text, struct arena *a,
-                           struct err *e)
+static err_code add_filter(struct export_filter *f, const struct export_filter_scope *scope,
+                           sv text, struct arena *a, struct err *e)
 {
     sv rest = text, name;
     struct uri_pair *pairs;
@@ -106,7 +130,7 @@ static err_code add_filter(struct export_filter *f, const struct job_engine_conf
         sv key, value;
         TRY(decode(a, pairs[i].name, &key, e));
         TRY(decode(a, pairs[i].value, &value, e));
-        TRY(add_pair(cfg, scope, &f->cx, type, key, value, a, c, e));
+        TRY(add_pair(scope, &f->cx, type, key, value, a, c, e));
     }
     f->n_of[type]++;
     return ERR_OK;
@@ -134,10 +158,9 @@ static err_code choose_types(struct export_filter *f, const struct job_export_pa
     return ERR_OK;
 }
 
-err_code export_filter_new(const struct job_engine_config *cfg,
-                           const struct job_filter_scope *scope, const struct job_export_params *p,
-                           int64_t now_ms, struct arena *a, struct export_filter **out,
-                           struct err *e)
+err_code export_filter_new(const struct export_filter_scope *scope,
+                           const struct job_export_params *p, int64_t now_ms, struct arena *a,
+                           struct export_filter **out, struct err *e)
 {
     size_t n_types = fhir_n_types() + 1;
     struct export_filter *f = ARENA_NEW(a, struct export_filter);
@@ -157,12 +180,12 @@ err_code export_filter_new(const struct job_engine_config *cfg,
             (f->of[t] = arena_calloc(a, p->type_filters.n, sizeof *f->of[t])) == NULL)
             return arena_oom(a, e);
     for (size_t i = 0; i < p->type_filters.n; i++)
-        TRY(add_filter(f, cfg, scope, p->type_filters.items[i], a, e));
+        TRY(add_filter(f, scope, p->type_filters.items[i], a, e));
     TRY(clauses_init(&f->labels, a, e));
     for (size_t i = 0; i < p->security.n + p->tag.n; i++) {
         bool tag = i >= p->security.n;
         sv value = tag ? p->tag.items[i - p->security.n] : p->security.items[i];
-        TRY(add_pair(cfg, scope, &f->cx, FHIR_TYPE_NONE, tag ? SV_LIT("_tag") : SV_LIT("_security"),
+        TRY(add_pair(scope, &f->cx, FHIR_TYPE_NONE, tag ? SV_LIT("_tag") : SV_LIT("_security"),
                      value, a, &f->labels, e));
     }
     *out = f;

@@ -140,20 +140,6 @@ struct job { /* a copy of a record; strings owned by the arena it was read into 
     sv message;
 };
 
-/* A pair of a _typeFilter whose name is a chain or _has becomes criteria of which any is enough, as
- * of a commit. base: our own [base], for absolute references; may be empty. Owned by the arena.
- * ERR_NOT_FOUND: no such parameter; ERR_INVALID, ERR_UNSUPPORTED, ERR_TOO_LARGE as
- * search_parse(). */
-struct job_filter_scope {
-    struct store *store;
-    sv datastore_id, base;
-    uint64_t as_of_t;
-    const atomic_bool *halt; /* ERR_CANCELLED once it is set */
-};
-typedef err_code (*job_filter_compile_fn)(void *ctx, const struct job_filter_scope *scope,
-                                          fhir_type type, sv name, sv value, struct arena *a,
-                                          struct search_criterion **any, size_t *n, struct err *e);
-
 /* Served exports that wait, run or are kept, and the bytes of their files. 0: the defaults of
  * base/limits.h. */
 struct job_served_limits {
@@ -180,8 +166,6 @@ struct job_engine_config {
     struct job_served_limits served_limits;
     /* jobs leave so much of the disk free; 0: LIMIT_FREE_DISK_BYTES, or less on a small one */
     uint64_t min_free_bytes;
-    job_filter_compile_fn compile; /* NULL: without chains and _has */
-    void *compile_ctx;
     /* A job has ended, and its record says so; NULL: nobody wants to know. From any thread; must be
      * short. */
     void (*ended)(void *ctx, sv job_id);

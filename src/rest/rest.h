@@ -7,8 +7,3 @@
 extern const struct service_plane rest_plane;
 /* The IAM action of the i-th interaction, "ReadResource"; NULL: there are no more. Some come several times. */
 const char *rest_action_name(size_t i);
-
-/* For job_engine_config.compile: chains and _has of a _typeFilter, by the data plane's search. ctx is not used. */
-MUST_USE err_code service_filter_compile(void *ctx, const struct job_filter_scope *scope,
-                                         fhir_type type, sv name, sv value, struct arena *a,
-                                         struct search_criterion **any, size_t *n, struct err *e);

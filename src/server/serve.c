@@ -261,7 +261,6 @@ static err_code rooms_open(struct rooms *r, struct err *e)
         .served_ms = c->export_retention_hours * HOUR_MS,
         .served_limits = served_limits(c),
         .min_free_bytes = (uint64_t)c->min_free_mib << 20,
-        .compile = service_filter_compile,
         .ended = parking_wake,
         .ended_ctx = r->parking
     };

@@ -174,7 +174,6 @@ static void open_world(void)
         .spool_dir = spool,
         .served_dir = served,
         .n_workers = 2,
-        .compile = service_filter_compile
     };
     WORKS(job_engine_start(&jc, &w.jobs, e));
     struct auth_config ac = { .credentials_path = credentials,

@@ -1,4 +1,4 @@
-/* filter.c - _typeFilter: cut apart, checked, and chains compiled for the job engine.
+/* filter.c - _typeFilter: cut apart, checked.
  *
  * "Observation?status=final&code=x,Condition?..."  A comma divides filters only where another "Type?" begins:
  * the values of a search have commas of their own.
@@ -84,33 +84,5 @@ err_code rest_export_filter_check(struct rest_call *c, sv filter, fhir_type *out
         return ERR(e, ERR_TOO_LARGE, "a filter takes at most %u search parameters", PAIRS_MAX);
     for (size_t i = 0; i < n; i++)
         TRY(check_pair(c, *out, &pairs[i], e));
-    return ERR_OK;
-}
-
-/* query_deadline.look: a job has no end but its own. */
-static err_code halted(void *halt, struct err *e)
-{
-    return halt && atomic_load_explicit((const atomic_bool *)halt, memory_order_relaxed)
-               ? ERR(e, ERR_CANCELLED, "the export was stopped")
-               : ERR_OK;
-}
-
-err_code service_filter_compile(void *ctx, const struct job_filter_scope *scope, fhir_type type,
-                                sv name, sv value, struct arena *a, struct search_criterion **any,
-                                size_t *n, struct err *e)
-{
-    (void)ctx;
-    struct query *q = ARENA_NEW(a, struct query);
-    if (q == NULL)
-        return arena_oom(a, e);
-    struct query_deadline deadline;
-    query_deadline_init(&deadline, halted, (void *)(uintptr_t)scope->halt);
-    const struct query_source src = { scope->store, a, scope->base, scope->as_of_t, &deadline };
-    query_init(q, &src, type);
-    TRY(query_add(q, name, value, e));
-    if (q->n_clauses != 1)
-        return ERR(e, ERR_INTERNAL, "a pair of a filter became %zu clauses", q->n_clauses);
-    *any = q->clauses[0].any;
-    *n = q->clauses[0].n;
     return ERR_OK;
 }

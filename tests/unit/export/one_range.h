@@ -22,7 +22,7 @@ static void one_open(struct one_range *o, const struct job_export_params *params
 {
     memset(o, 0, sizeof *o);
     fx_open(&o->f);
-    OK(store_open_memory(&o->st, e));
+    OK(store_open(NULL, "memory:", true, &o->st, e));
     o->a = arena_new(16 << 20);
     o->job = (struct job){ .id = SV_LIT("0123456789abcdef0123456789abcdef"),
                            .role_arn = FX_ROLE,

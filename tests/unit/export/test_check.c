@@ -34,10 +34,12 @@ TEST(check, what_contradicts_or_is_not_there_is_refused_and_no_job_exists)
         { ERR_INVALID,
           "does not hold",
           { .types = LIST(S("Patient")), .type_filters = LIST(S("Observation?status=final")) } },
-        { ERR_UNSUPPORTED, "chains", { .type_filters = LIST(S("Observation?subject.name=x")) } },
-        { ERR_UNSUPPORTED,
+        { ERR_NOT_FOUND,
+          "parameter behind it",
+          { .type_filters = LIST(S("Observation?subject.nonsense=x")) } },
+        { ERR_INVALID,
           "_has",
-          { .type_filters = LIST(S("Patient?_has:Observation:subject:code=1")) } },
+          { .type_filters = LIST(S("Patient?_has:Observation:code:code=1")) } },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct job_request q = fx_request(JOB_EXPORT, "", "");
