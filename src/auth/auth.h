@@ -12,8 +12,8 @@
  * Source: AWS General Reference, "Signature Version 4 signing process"; IAM User Guide.
  * Floor: auth. */
 #pragma once
-#include "net/http_server.h"
 #include "auth/credentials.h"
+#include "net/http_server.h"
 
 struct auth_config {
     bool open;                    /* --auth none: everybody is an anonymous caller who may do all */

@@ -12,8 +12,8 @@
  * "everything". Reading has no side effects: load anew, swap, free the old table.
  * Limits: CREDENTIALS_MAX_BYTES, CREDENTIALS_MAX.   Floor: auth. */
 #pragma once
-#include "base/arena.h"
 #include "auth/policy.h"
+#include "base/arena.h"
 
 #define CREDENTIALS_MAX_BYTES (1u << 20)
 #define CREDENTIALS_MAX       10000u

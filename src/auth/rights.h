@@ -1,7 +1,7 @@
 /* rights.h - may a caller do an operation on a data store?   Floor: auth. */
 #pragma once
-#include "codec/json.h"
 #include "auth/auth.h"
+#include "codec/json.h"
 
 struct rights {
     sv arn;                       /* of the data store; "*" for what is on none */

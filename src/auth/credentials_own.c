@@ -1,0 +1,106 @@
+/* credentials_own.c - a first key pair for callers, and our own for calling out. */
+#include "auth/credentials_private.h"
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "codec/hash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <unistd.h>
+
+/* Put path in place only if nothing is there, without a gap between look and act. File systems that
+ * cannot rename so can link. */
+static err_code create_once(const char *path, sv bytes, struct err *e)
+{
+    char tmp[PATH_MAX], hex[33];
+    rng_hex32(hex);
+    int n = snprintf(tmp, sizeof tmp, "%s.%s.new", path, hex);
+    if (n < 0 || (size_t)n >= sizeof tmp)
+        return ERR(e, ERR_INVALID, "path is too long");
+    TRY(file_write_atomic(tmp, bytes, e));
+    int failed = renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE) == 0 ? 0 : errno;
+    if (failed == EINVAL || failed == ENOSYS)
+        failed = link(tmp, path) == 0 ? 0 : errno;
+    (void)unlink(tmp); /* gone already, or a second name of path, or the error says more */
+    if (failed == EEXIST)
+        return ERR(e, ERR_EXISTS, "there is a credentials file already");
+    return failed ? ERR(e, err_from_errno(failed), "cannot create the credentials file") : ERR_OK;
+}
+
+err_code credentials_create(const char *path, struct err *e)
+{
+    static const char base32[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    unsigned char random[16 + 30];
+    char id[16];
+    rng_bytes(random, sizeof random);
+    for (size_t i = 0; i < sizeof id; i++)
+        id[i] = base32[random[i] & 31];
+    CLEANUP_BUF struct buf secret = BUF_INIT(64), text = BUF_INIT(512);
+    TRY(hash_base64(sv_make(random + 16, 30), &secret, e)); /* 40 characters, no padding */
+    TRY(buf_add_fmt(
+        &text, e,
+        "# Callers of this server; README, \"Running it\", says more. Keep it private.\n"
+        "[default]\n"
+        "aws_access_key_id = AKIA%.*s\n"
+        "aws_secret_access_key = %.*s\n",
+        (int)sizeof id, id, SV_FMT(buf_sv(&secret))));
+    err_code rc = create_once(path, buf_sv(&text), e);
+    explicit_bzero(random, sizeof random);
+    explicit_bzero(secret.ptr, secret.len);
+    explicit_bzero(text.ptr, text.len);
+    return rc;
+}
+
+/* name: of the section; empty: [default], or the only one. */
+static err_code own_section(const char *path, sv name, bool private, struct arena *a,
+                            const struct section **out, struct err *e)
+{
+    struct section *s;
+    size_t n;
+    TRY(credentials_sections_read(path, private, a, &s, &n, e));
+    const struct section *found = n == 1 && name.len == 0 ? s : NULL;
+    sv want = name.len ? name : SV_LIT("default");
+    for (size_t i = 0; i < n; i++)
+        if ((n > 1 || name.len) && sv_eq(s[i].c.name, want)) {
+            if (found)
+                return ERR(e, ERR_INVALID, "section [%.*s] stands twice", SV_FMT(want));
+            found = &s[i];
+        }
+    if (found == NULL && name.len)
+        return ERR(e, ERR_INVALID, "there is no section [%.*s]", SV_FMT(name));
+    if (found == NULL)
+        return ERR(e, ERR_INVALID, "several sections, but none is [default]");
+    *out = found;
+    return ERR_OK;
+}
+
+static err_code pair_load(const char *path, sv name, bool private, struct arena *a,
+                          sv *out_access_key_id, sv *out_secret_key, sv *out_session_token,
+                          struct err *e)
+{
+    const struct section *s = NULL;
+    err_code rc = own_section(path, name, private, a, &s, e);
+    if (rc != ERR_OK) {
+        err_context(e, "credentials file %s", path);
+        return rc;
+    }
+    *out_access_key_id = s->c.access_key_id;
+    *out_secret_key = s->c.secret_key;
+    *out_session_token = s->c.session_token;
+    return ERR_OK;
+}
+
+err_code credentials_own_load(const char *path, struct arena *a, sv *out_access_key_id,
+                              sv *out_secret_key, sv *out_session_token, struct err *e)
+{
+    return pair_load(path, SV_NONE, true, a, out_access_key_id, out_secret_key, out_session_token,
+                     e);
+}
+
+err_code credentials_profile_load(const char *path, sv name, struct arena *a, sv *out_access_key_id,
+                                  sv *out_secret_key, sv *out_session_token, struct err *e)
+{
+    return pair_load(path, name, false, a, out_access_key_id, out_secret_key, out_session_token, e);
+}
