@@ -1,7 +1,8 @@
 /* aws_private.h - what the rooms of the control plane share.
  *
  *   aws_json.c    the protocol: one call           call.c            what operations ask about their call
- *   datastores.c  create, delete, describe, list   datastore_life.c  the work behind it, in the background
+ *   datastore_create.c  create                     datastore_life.c  the work behind it, in the background
+ *   datastores.c  delete, describe, list           datastore_answer.c  how answers tell of one
  *   job_calls.c   start, describe, list of jobs    preload.c         generated patients
  *   tags.c        tags of a data store             quota.c           request rates
  *   next_token.c  NextToken of lists
@@ -68,6 +69,9 @@ MUST_USE err_code datastore_life_start(struct service *s, struct err *e);
 void datastore_life_stop(struct service *s);
 /* The work of a data store that is CREATING or DELETING. ERR_THROTTLED. */
 MUST_USE err_code datastore_begin_work(struct service *s, const struct datastore *d, struct err *e);
+/* Members of an answer: what Create and Delete tell, and an item of Describe and List. */
+void datastore_answer_brief(struct call *c, const struct datastore *d);
+void datastore_answer_properties(struct call *c, const struct datastore *d);
 MUST_USE err_code op_create_datastore(struct call *c, struct err *e);
 MUST_USE err_code op_delete_datastore(struct call *c, struct err *e);
 MUST_USE err_code op_describe_datastore(struct call *c, struct err *e);

@@ -1,191 +1,7 @@
-/* datastores.c - the operations on data stores: create, delete, describe, list.
- *
- *   datastorelist/<~order>           -> id                      newest first
- *   datastoretoken/<caller>/<token>  -> {"datastore", "digest"}
- *
- * An operation writes the record and answers; the work itself is done in the background (datastore_life.c). */
+/* datastores.c - operations on data stores that are there: delete, describe, list. */
 #include "aws/aws_private.h"
 
-#include "base/clock.h"
 #include "base/limits.h"
-#include "base/rng.h"
-#include "codec/hash.h"
-
-#define RECORD_MAX (1u << 20)
-
-static void kv_given(struct json_writer *w, const char *name, yyjson_val *v)
-{
-    if (v == NULL)
-        return;
-    json_key(w, name);
-    json_val(w, v);
-}
-
-/* ---- create ---- */
-
-/* Where the caller finds the data plane: the configured URL, else the host that the caller used. */
-static sv endpoint(struct call *c, sv id)
-{
-    sv base = c->s->cfg.public_url;
-    while (base.len && base.ptr[base.len - 1] == '/')
-        base.len--;
-    if (base.len == 0)
-        base = arena_fmt(c->a, "http://%.*s", SV_FMT(http_header_get(c->req, "Host")));
-    return arena_fmt(c->a, "%.*s/datastore/%.*s/r4/", SV_FMT(base), SV_FMT(id));
-}
-
-/* Only who signs is known here: tokens of SMART on FHIR are checked by nobody, so a data store that relies on them is
- * not made, and an older one serves no FHIR (datastore_check_strategy()). */
-static err_code check_identity(yyjson_val *idp, struct err *e)
-{
-    static const char *const smart[] = { "Metadata", "IdpLambdaArn" };
-    sv strategy = json_string(json_get(idp, "AuthorizationStrategy"));
-    if (idp == NULL)
-        return ERR_OK;
-    if (!sv_eq(strategy, SV_LIT("AWS_AUTH")))
-        return ERR(
-            e, ERR_INVALID,
-            "IdentityProviderConfiguration.AuthorizationStrategy: access tokens of %.*s are not "
-            "checked by this server yet, so only AWS_AUTH is offered",
-            SV_FMT(strategy));
-    if (yyjson_is_true(json_get(idp, "FineGrainedAuthorizationEnabled")))
-        return ERR(
-            e, ERR_INVALID,
-            "IdentityProviderConfiguration.FineGrainedAuthorizationEnabled is not offered by this "
-            "server: leave it out, or say false");
-    for (size_t i = 0; i < 2; i++)
-        if (json_string(json_get(idp, smart[i])).len)
-            return ERR(e, ERR_INVALID,
-                       "IdentityProviderConfiguration.%s has no effect with AWS_AUTH: leave it out",
-                       smart[i]);
-    return ERR_OK;
-}
-
-static void print_created(struct call *c, const struct datastore *d)
-{
-    json_kv_str(&c->out, "DatastoreId", d->id);
-    json_kv_str(&c->out, "DatastoreArn", d->arn);
-    json_kv_str(&c->out, "DatastoreStatus", d->status);
-    json_kv_str(&c->out, "DatastoreEndpoint", endpoint(c, d->id));
-}
-
-/* What a token stands for: the request without the token. */
-static err_code digest(struct call *c, char hex[SHA256_HEX_LEN], struct err *e)
-{
-    CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
-    unsigned char d[SHA256_LEN];
-    struct json_writer w;
-    static const char *const members[] = {
-        "DatastoreName", "DatastoreTypeVersion",         "SseConfiguration", "PreloadDataConfig",
-        "Tags",          "IdentityProviderConfiguration"
-    };
-    json_writer_init(&w, &b);
-    json_arr(&w);
-    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
-        json_val(&w, call_member(c, members[i]));
-    json_arr_end(&w);
-    TRY(json_writer_end(&w, e));
-    hash_sha256_of(buf_sv(&b), d);
-    hash_hex(d, sizeof d, hex);
-    return ERR_OK;
-}
-
-static err_code by_token(struct call *c, sv key, sv want, struct err *e)
-{
-    CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
-    yyjson_doc *doc;
-    struct datastore d;
-    TRY(records_get(c->s->cfg.records, key, &b, e));
-    sv text = arena_sv(c->a, buf_sv(&b));
-    TRY(json_read(c->a, text, 2, &doc, e));
-    yyjson_val *r = yyjson_doc_get_root(doc);
-    if (!sv_eq(json_string(json_get(r, "digest")), want))
-        return ERR(e, ERR_INVALID,
-                   "ClientToken was used before with other parameters; use a new one for a new "
-                   "data store");
-    TRY(datastore_read(c->s, json_string(json_get(r, "datastore")), c->a, &d, e));
-    print_created(c, &d);
-    return ERR_OK;
-}
-
-static err_code create_locked(struct call *c, sv token_key, sv token_digest, struct err *e)
-{
-    CLEANUP_BUF struct buf record = BUF_INIT(RECORD_MAX), token = BUF_INIT(RECORD_MAX);
-    char id[33];
-    struct json_writer w;
-    if (c->s->aws->there.n >= c->s->cfg.max_datastores)
-        return ERR(e, ERR_THROTTLED, "The account has %u data stores, which is the most",
-                   c->s->aws->there.n);
-    rng_hex32(id);
-    struct datastore d = { .id = arena_sv(c->a, sv_from(id)),
-                           .name = call_text(c, "DatastoreName"),
-                           .status = SV_LIT("CREATING"),
-                           .created_ms = clock_wall_ms(),
-                           .sse = call_member(c, "SseConfiguration"),
-                           .preload = call_member(c, "PreloadDataConfig"),
-                           .identity = call_member(c, "IdentityProviderConfiguration"),
-                           .tags = call_member(c, "Tags") };
-    d.arn = datastore_arn(c->s, c->a, d.id);
-    d.order = (uint64_t)d.created_ms * 1000;
-    if (d.order <= c->s->aws->there.last_order)
-        d.order = c->s->aws->there.last_order + 1;
-    TRY(datastore_print(&d, &record, e));
-    json_writer_init(&w, &token);
-    json_obj(&w);
-    json_kv_str(&w, "datastore", d.id);
-    json_kv_str(&w, "digest", token_digest);
-    json_obj_end(&w);
-    TRY(json_writer_end(&w, e));
-    struct records_write writes[] = {
-        { RECORDS_PUT, arena_fmt(c->a, "datastore/%.*s", SV_FMT(d.id)), buf_sv(&record) },
-        { RECORDS_PUT, arena_fmt(c->a, "datastorelist/%016llx", (unsigned long long)~d.order),
-          d.id },
-        { RECORDS_PUT, arena_fmt(c->a, "datastoreactive/%.*s", SV_FMT(d.id)), SV_NONE },
-        { RECORDS_PUT_IF_ABSENT, token_key, buf_sv(&token) },
-    };
-    TRY(records_write(c->s->cfg.records, writes, token_key.len ? 4 : 3, e));
-    c->s->aws->there.n++;
-    c->s->aws->there.last_order = d.order;
-    print_created(c, &d);
-    struct err late;
-    if (datastore_begin_work(c->s, &d, &late) == ERR_OK)
-        return ERR_OK;
-    d.status = SV_LIT("CREATE_FAILED");
-    d.error_message = sv_from(late.msg);
-    d.error_category = SV_LIT("RETRYABLE_ERROR");
-    return datastore_write(c->s, &d, e);
-}
-
-/* Nobody may do by a creation what he is denied to do to a data store that is there: give it such tags. */
-static err_code may_create(struct call *c, struct err *e)
-{
-    struct rights tag = { .arn = datastore_arn(c->s, c->a, SV_LIT("new")),
-                          .sent = call_member(c, "Tags"),
-                          .unless_denied = true };
-    TRY(call_allowed(c, NULL, e));
-    return tag.sent ? rights_ask(c->a, &c->caller, "TagResource", &tag, e) : ERR_OK;
-}
-
-err_code op_create_datastore(struct call *c, struct err *e)
-{
-    char hex[SHA256_HEX_LEN];
-    sv token = call_text(c, "ClientToken"), key = SV_NONE;
-    TRY(may_create(c, e));
-    TRY(check_identity(call_member(c, "IdentityProviderConfiguration"), e));
-    TRY(tags_check(NULL, call_member(c, "Tags"), e));
-    TRY(digest(c, hex, e));
-    sv want = sv_make(hex, sizeof hex);
-    pthread_mutex_lock(&c->s->aws->records_lock);
-    err_code rc = ERR_NOT_FOUND;
-    if (token.len) {
-        key = arena_fmt(c->a, "datastoretoken/%.*s/%.*s", SV_FMT(c->caller.arn), SV_FMT(token));
-        rc = by_token(c, key, want, e);
-    }
-    if (rc == ERR_NOT_FOUND)
-        rc = create_locked(c, key, want, e);
-    pthread_mutex_unlock(&c->s->aws->records_lock);
-    return rc;
-}
 
 /* ---- delete ---- */
 
@@ -205,7 +21,7 @@ static err_code delete_locked(struct call *c, struct err *e)
         IGNORE(datastore_write(c->s, &before, &ignored));
         return rc;
     }
-    print_created(c, &d);
+    datastore_answer_brief(c, &d);
     return ERR_OK;
 }
 
@@ -219,41 +35,6 @@ err_code op_delete_datastore(struct call *c, struct err *e)
 
 /* ---- describe and list ---- */
 
-static void print_properties(struct call *c, const struct datastore *d)
-{
-    struct json_writer *w = &c->out;
-    json_obj(w);
-    json_kv_str(w, "DatastoreId", d->id);
-    json_kv_str(w, "DatastoreArn", d->arn);
-    if (d->name.ptr)
-        json_kv_str(w, "DatastoreName", d->name);
-    json_kv_str(w, "DatastoreStatus", d->status);
-    json_key(w, "CreatedAt");
-    json_epoch_ms(w, d->created_ms);
-    json_kv_str(w, "DatastoreTypeVersion", SV_LIT("R4"));
-    json_kv_str(w, "DatastoreEndpoint", endpoint(c, d->id));
-    json_key(w, "SseConfiguration");
-    if (d->sse)
-        json_val(w, d->sse);
-    else
-        json_raw(w, SV_LIT("{\"KmsEncryptionConfig\":{\"CmkType\":\"AWS_OWNED_KMS_KEY\"}}"));
-    kv_given(w, "PreloadDataConfig", d->preload);
-    json_key(w, "IdentityProviderConfiguration");
-    if (d->identity)
-        json_val(w, d->identity);
-    else
-        json_raw(w, SV_LIT("{\"AuthorizationStrategy\":\"AWS_AUTH\","
-                           "\"FineGrainedAuthorizationEnabled\":false}"));
-    if (d->error_message.len) {
-        json_key(w, "ErrorCause");
-        json_obj(w);
-        json_kv_str(w, "ErrorMessage", d->error_message);
-        json_kv_str(w, "ErrorCategory", d->error_category);
-        json_obj_end(w);
-    }
-    json_obj_end(w);
-}
-
 err_code op_describe_datastore(struct call *c, struct err *e)
 {
     struct datastore d;
@@ -261,7 +42,7 @@ err_code op_describe_datastore(struct call *c, struct err *e)
     TRY(call_datastore(c, call_text(c, "DatastoreId"), &d, e));
     c->unended = datastore_in_transition(&d);
     json_key(&c->out, "DatastoreProperties");
-    print_properties(c, &d);
+    datastore_answer_properties(c, &d);
     return ERR_OK;
 }
 
@@ -299,7 +80,7 @@ static bool list_one(void *ctx, sv key, sv id)
     }
     if (wanted) {
         l->n++;
-        print_properties(l->c, &d);
+        datastore_answer_properties(l->c, &d);
     }
     arena_rewind(l->c->a, m);
     l->last_len = key.len < sizeof l->last ? key.len : 0;

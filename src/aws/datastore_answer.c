@@ -1,0 +1,64 @@
+/* datastore_answer.c - how a data store is told of in answers of the control plane. */
+#include "aws/aws_private.h"
+
+static void kv_given(struct json_writer *w, const char *name, yyjson_val *v)
+{
+    if (v == NULL)
+        return;
+    json_key(w, name);
+    json_val(w, v);
+}
+
+/* Where the caller finds the data plane: the configured URL, else the host that the caller used. */
+static sv endpoint(struct call *c, sv id)
+{
+    sv base = c->s->cfg.public_url;
+    while (base.len && base.ptr[base.len - 1] == '/')
+        base.len--;
+    if (base.len == 0)
+        base = arena_fmt(c->a, "http://%.*s", SV_FMT(http_header_get(c->req, "Host")));
+    return arena_fmt(c->a, "%.*s/datastore/%.*s/r4/", SV_FMT(base), SV_FMT(id));
+}
+
+void datastore_answer_brief(struct call *c, const struct datastore *d)
+{
+    json_kv_str(&c->out, "DatastoreId", d->id);
+    json_kv_str(&c->out, "DatastoreArn", d->arn);
+    json_kv_str(&c->out, "DatastoreStatus", d->status);
+    json_kv_str(&c->out, "DatastoreEndpoint", endpoint(c, d->id));
+}
+
+void datastore_answer_properties(struct call *c, const struct datastore *d)
+{
+    struct json_writer *w = &c->out;
+    json_obj(w);
+    json_kv_str(w, "DatastoreId", d->id);
+    json_kv_str(w, "DatastoreArn", d->arn);
+    if (d->name.ptr)
+        json_kv_str(w, "DatastoreName", d->name);
+    json_kv_str(w, "DatastoreStatus", d->status);
+    json_key(w, "CreatedAt");
+    json_epoch_ms(w, d->created_ms);
+    json_kv_str(w, "DatastoreTypeVersion", SV_LIT("R4"));
+    json_kv_str(w, "DatastoreEndpoint", endpoint(c, d->id));
+    json_key(w, "SseConfiguration");
+    if (d->sse)
+        json_val(w, d->sse);
+    else
+        json_raw(w, SV_LIT("{\"KmsEncryptionConfig\":{\"CmkType\":\"AWS_OWNED_KMS_KEY\"}}"));
+    kv_given(w, "PreloadDataConfig", d->preload);
+    json_key(w, "IdentityProviderConfiguration");
+    if (d->identity)
+        json_val(w, d->identity);
+    else
+        json_raw(w, SV_LIT("{\"AuthorizationStrategy\":\"AWS_AUTH\","
+                           "\"FineGrainedAuthorizationEnabled\":false}"));
+    if (d->error_message.len) {
+        json_key(w, "ErrorCause");
+        json_obj(w);
+        json_kv_str(w, "ErrorMessage", d->error_message);
+        json_kv_str(w, "ErrorCategory", d->error_category);
+        json_obj_end(w);
+    }
+    json_obj_end(w);
+}
