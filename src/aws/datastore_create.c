@@ -1,20 +1,23 @@
-/* datastore_create.c - CreateFHIRDatastore.
+/* datastore_create.c - CreateFHIRDatastore: checks, the token, the records of a new data store.
  *
- *   datastorelist/<~order>           -> id                      newest first
- *   datastoretoken/<caller>/<token>  -> {"datastore", "digest"}
+ *   datastore/<id>                   -> the record, CREATING     (service/datastore_record.c)
+ *   datastoreactive/<id>             -> ""                       a restart takes it up
+ *   datastorelist/<~order>           -> id                       newest first
+ *   datastoretoken/<caller>/<token>  -> what the token made      (job/client_token.h)
  *
- * The operation writes the record and answers; the work is done in the background
- * (datastore_life.c). */
+ * The operation writes these records in one batch and answers. Making the store itself is work for
+ * the background (datastore_life.c). All of it is done holding records_lock, so that two requests
+ * with one token, or two for the last place, come one after the other. */
 #include "aws/aws_private.h"
 
 #include "base/clock.h"
 #include "base/rng.h"
-#include "codec/hash.h"
+#include "job/client_token.h"
 
 #define RECORD_MAX (1u << 20)
 
-/* Only who signs is known here: tokens of SMART on FHIR are checked by nobody, so a data store that relies on them is
- * not made, and an older one serves no FHIR (datastore_check_strategy()). */
+/* This server checks signatures, and no access tokens of SMART on FHIR. A data store that relies on
+ * such tokens is not made; an older one serves no FHIR (datastore_check_strategy()). */
 static err_code check_identity(yyjson_val *idp, struct err *e)
 {
     static const char *const smart[] = { "Metadata", "IdpLambdaArn" };
@@ -40,11 +43,10 @@ static err_code check_identity(yyjson_val *idp, struct err *e)
     return ERR_OK;
 }
 
-/* What a token stands for: the request without the token. */
-static err_code digest(struct call *c, char hex[SHA256_HEX_LEN], struct err *e)
+/* The digest of all that the request asks for. The members' order is part of digests on disk. */
+static err_code digest(struct call *c, sv *out, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
-    unsigned char d[SHA256_LEN];
     struct json_writer w;
     static const char *const members[] = {
         "DatastoreName", "DatastoreTypeVersion",         "SseConfiguration", "PreloadDataConfig",
@@ -56,37 +58,26 @@ static err_code digest(struct call *c, char hex[SHA256_HEX_LEN], struct err *e)
         json_val(&w, call_member(c, members[i]));
     json_arr_end(&w);
     TRY(json_writer_end(&w, e));
-    hash_sha256_of(buf_sv(&b), d);
-    hash_hex(d, sizeof d, hex);
-    return ERR_OK;
+    return client_token_digest(c->a, buf_sv(&b), out, e);
 }
 
+/* Answers with the data store that a token made. ERR_NOT_FOUND: the token is new. */
 static err_code by_token(struct call *c, sv key, sv want, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
-    yyjson_doc *doc;
+    struct client_token t;
     struct datastore d;
-    TRY(records_get(c->s->cfg.records, key, &b, e));
-    sv text = arena_sv(c->a, buf_sv(&b));
-    TRY(json_read(c->a, text, 2, &doc, e));
-    yyjson_val *r = yyjson_doc_get_root(doc);
-    if (!sv_eq(json_string(json_get(r, "digest")), want))
-        return ERR(e, ERR_INVALID,
-                   "ClientToken was used before with other parameters; use a new one for a new "
-                   "data store");
-    TRY(datastore_read(c->s, json_string(json_get(r, "datastore")), c->a, &d, e));
+    TRY(client_token_read(c->s->cfg.records, key, c->a, &t, e));
+    TRY(client_token_same(&t, want, "data store", e));
+    TRY(datastore_read(c->s, t.datastore_id, c->a, &d, e));
     datastore_answer_brief(c, &d);
     return ERR_OK;
 }
 
-static err_code create_locked(struct call *c, sv token_key, sv token_digest, struct err *e)
+/* A record of what the call asks for. Its order is its place in lists: unique, and growing. */
+static struct datastore record_of(struct call *c)
 {
-    CLEANUP_BUF struct buf record = BUF_INIT(RECORD_MAX), token = BUF_INIT(RECORD_MAX);
+    const uint64_t last = c->s->aws->there.last_order;
     char id[33];
-    struct json_writer w;
-    if (c->s->aws->there.n >= c->s->cfg.max_datastores)
-        return ERR(e, ERR_THROTTLED, "The account has %u data stores, which is the most",
-                   c->s->aws->there.n);
     rng_hex32(id);
     struct datastore d = { .id = arena_sv(c->a, sv_from(id)),
                            .name = call_text(c, "DatastoreName"),
@@ -98,36 +89,52 @@ static err_code create_locked(struct call *c, sv token_key, sv token_digest, str
                            .tags = call_member(c, "Tags") };
     d.arn = datastore_arn(c->s, c->a, d.id);
     d.order = (uint64_t)d.created_ms * 1000;
-    if (d.order <= c->s->aws->there.last_order)
-        d.order = c->s->aws->there.last_order + 1;
-    TRY(datastore_print(&d, &record, e));
-    json_writer_init(&w, &token);
-    json_obj(&w);
-    json_kv_str(&w, "datastore", d.id);
-    json_kv_str(&w, "digest", token_digest);
-    json_obj_end(&w);
-    TRY(json_writer_end(&w, e));
+    if (d.order <= last)
+        d.order = last + 1;
+    return d;
+}
+
+/* The record, its place in lists, its mark for a restart and its token, all or none.
+ *   token_key  empty: the request has no token */
+static err_code write_new(struct call *c, const struct datastore *d, sv token_key, sv token_digest,
+                          struct err *e)
+{
+    CLEANUP_BUF struct buf record = BUF_INIT(RECORD_MAX);
+    const struct client_token t = { .datastore_id = d->id, .digest = token_digest };
+    sv token;
+    TRY(datastore_print(d, &record, e));
+    TRY(client_token_print(&t, c->a, &token, e));
     struct records_write writes[] = {
-        { RECORDS_PUT, arena_fmt(c->a, "datastore/%.*s", SV_FMT(d.id)), buf_sv(&record) },
-        { RECORDS_PUT, arena_fmt(c->a, "datastorelist/%016llx", (unsigned long long)~d.order),
-          d.id },
-        { RECORDS_PUT, arena_fmt(c->a, "datastoreactive/%.*s", SV_FMT(d.id)), SV_NONE },
-        { RECORDS_PUT_IF_ABSENT, token_key, buf_sv(&token) },
+        { RECORDS_PUT, arena_fmt(c->a, "datastore/%.*s", SV_FMT(d->id)), buf_sv(&record) },
+        { RECORDS_PUT, arena_fmt(c->a, "datastorelist/%016llx", (unsigned long long)~d->order),
+          d->id },
+        { RECORDS_PUT, arena_fmt(c->a, "datastoreactive/%.*s", SV_FMT(d->id)), SV_NONE },
+        { RECORDS_PUT_IF_ABSENT, token_key, token },
     };
-    TRY(records_write(c->s->cfg.records, writes, token_key.len ? 4 : 3, e));
+    return records_write(c->s->cfg.records, writes, token_key.len ? 4 : 3, e);
+}
+
+static err_code create_locked(struct call *c, sv token_key, sv token_digest, struct err *e)
+{
+    struct err why;
+    if (c->s->aws->there.n >= c->s->cfg.max_datastores)
+        return ERR(e, ERR_THROTTLED, "The account has %u data stores, which is the most",
+                   c->s->aws->there.n);
+    struct datastore d = record_of(c);
+    TRY(write_new(c, &d, token_key, token_digest, e));
     c->s->aws->there.n++;
     c->s->aws->there.last_order = d.order;
     datastore_answer_brief(c, &d);
-    struct err late;
-    if (datastore_begin_work(c->s, &d, &late) == ERR_OK)
+    if (datastore_begin_work(c->s, &d, &why) == ERR_OK)
         return ERR_OK;
     d.status = SV_LIT("CREATE_FAILED");
-    d.error_message = sv_from(late.msg);
+    d.error_message = sv_from(why.msg);
     d.error_category = SV_LIT("RETRYABLE_ERROR");
     return datastore_write(c->s, &d, e);
 }
 
-/* Nobody may do by a creation what he is denied to do to a data store that is there: give it such tags. */
+/* A caller to whom a policy denies to give a data store such tags may not make one with them. The
+ * new one has no id yet, so the policy is asked about an ARN that no data store has. */
 static err_code may_create(struct call *c, struct err *e)
 {
     struct rights tag = { .arn = datastore_arn(c->s, c->a, SV_LIT("new")),
@@ -139,21 +146,19 @@ static err_code may_create(struct call *c, struct err *e)
 
 err_code op_create_datastore(struct call *c, struct err *e)
 {
-    char hex[SHA256_HEX_LEN];
-    sv token = call_text(c, "ClientToken"), key = SV_NONE;
+    sv token = call_text(c, "ClientToken"), key = SV_NONE, asked;
     TRY(may_create(c, e));
     TRY(check_identity(call_member(c, "IdentityProviderConfiguration"), e));
     TRY(tags_check(NULL, call_member(c, "Tags"), e));
-    TRY(digest(c, hex, e));
-    sv want = sv_make(hex, sizeof hex);
+    TRY(digest(c, &asked, e));
     pthread_mutex_lock(&c->s->aws->records_lock);
     err_code rc = ERR_NOT_FOUND;
     if (token.len) {
         key = arena_fmt(c->a, "datastoretoken/%.*s/%.*s", SV_FMT(c->caller.arn), SV_FMT(token));
-        rc = by_token(c, key, want, e);
+        rc = by_token(c, key, asked, e);
     }
     if (rc == ERR_NOT_FOUND)
-        rc = create_locked(c, key, want, e);
+        rc = create_locked(c, key, asked, e);
     pthread_mutex_unlock(&c->s->aws->records_lock);
     return rc;
 }

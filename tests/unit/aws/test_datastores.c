@@ -2,9 +2,9 @@
 #include "test.h"
 
 #include "../../peers/loopback.h"
+#include "aws/aws.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "aws/aws.h"
 #include "export/export.h"
 #include "import/import.h"
 #include "rest/rest.h"
@@ -231,12 +231,37 @@ TEST(datastores, an_older_one_with_a_tag_in_two_letter_cases_is_closed_to_who_ha
     assert_int_equal(ask_as("barred", requests[0], NULL), 200);
 }
 
+/* SHA-256 of ["s","R4",null,null,[{"Key":"k","Value":"v"}],null]: it is in older data folders. */
+#define TOKEN_DIGEST "dbb85a7ee3e9abf2efaf004f882c960cd8d24bc272c6e1b246b7bdfb2004b8e1"
+#define CREATE(more)            \
+    CALL("CreateFHIRDatastore", \
+         "{\"DatastoreTypeVersion\":\"R4\",\"ClientToken\":\"t-1\"," more "}")
+
+TEST(datastores, a_token_stands_for_the_request_under_the_key_that_it_always_had)
+{
+    (void)state;
+    sv key = SV_LIT("datastoretoken/arn:aws:iam::000000000000:user/admin/t-1");
+    CLEANUP_BUF struct buf before = BUF_INIT(1000), after = BUF_INIT(1000);
+    const char *create = CREATE("\"Tags\":[" TAG("k", "v") "],\"DatastoreName\":\"s\"");
+    assert_int_equal(ask(create, "DatastoreId"), 200);
+    OK(records_get(w.records, key, &before, e));
+    assert_non_null(memmem(before.ptr, before.len, TOKEN_DIGEST, sizeof TOKEN_DIGEST - 1));
+    assert_int_equal(ask(create, "DatastoreId"), 200); /* the same one: */
+    OK(records_get(w.records, key, &after, e));
+    assert_sv(buf_sv(&after), buf_sv(&before));
+    assert_int_equal(ask(CREATE("\"DatastoreName\":\"s\""), "used before with other parameters"),
+                     400);
+    /* another caller's token of that text is another token */
+    assert_int_equal(ask_as("barred", CREATE("\"DatastoreName\":\"s\""), "DatastoreId"), 200);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(datastores, an_older_one_that_relies_on_tokens_serves_no_fhir),
         T(datastores, an_older_one_is_shown_as_it_was_made),
         T(datastores, an_older_one_with_a_tag_in_two_letter_cases_is_closed_to_who_hangs_on_it),
+        T(datastores, a_token_stands_for_the_request_under_the_key_that_it_always_had),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
