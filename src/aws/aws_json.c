@@ -8,11 +8,10 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "codec/media_type.h"
 
 #define CONTENT_TYPE "application/x-amz-json-1.0"
 #define ANSWER_MAX   (8u << 20)
-#define WORKERS      4u /* when none are asked for */
-#define MAX_WAITING  256u
 
 #define SHAPE_OPERATIONS
 #define OPERATION(name, in, out) IN_##name = in, OUT_##name = out,
@@ -180,7 +179,7 @@ static void finish(struct pending *p)
     struct call *c = &p->call;
     struct parking *parking = c->s->cfg.parking;
     struct answer an = { .status = 200, .content_type = CONTENT_TYPE };
-    CLEANUP_BUF struct buf faults = BUF_INIT(256u << 10);
+    CLEANUP_BUF struct buf faults = BUF_INIT(SHAPE_FAULTS_BYTES);
     struct err e = { 0 };
     buf_init(&an.body, ANSWER_MAX);
     c->fault_text = &faults;
@@ -214,12 +213,6 @@ static void finish_later(struct service *s, void *ctx)
 
 /* ---- the door ---- */
 
-static bool is_json10(sv content_type)
-{
-    sv kind = sv_trim(sv_head(content_type, sv_find(content_type, ';')));
-    return sv_eq_nocase(kind, SV_LIT(CONTENT_TYPE));
-}
-
 /* What is wrong before an operation is known. Fills an and returns false. */
 static bool enter(struct service *s, const struct http_request *req, struct pending *p,
                   struct answer *an)
@@ -242,7 +235,7 @@ static bool enter(struct service *s, const struct http_request *req, struct pend
         answer_named(an, "UnknownOperationException", 404, unknown(p->call.a, target));
         return false;
     }
-    if (!is_json10(http_header_get(req, "Content-Type"))) {
+    if (!media_type_is(http_header_get(req, "Content-Type"), CONTENT_TYPE)) {
         answer_named(an, "UnsupportedMediaTypeException", 415,
                      SV_LIT("Content-Type must be application/x-amz-json-1.0"));
         return false;
@@ -290,8 +283,7 @@ static err_code start(struct service *s, struct err *e)
     pthread_mutex_init(&s->aws->records_lock, NULL);
     if (s->cfg.quotas_healthlake)
         s->aws->quota = quota_new();
-    TRY(workers_start(s, s->cfg.n_workers ? s->cfg.n_workers : WORKERS, MAX_WAITING,
-                      &s->aws->workers, e));
+    TRY(workers_start(s, s->cfg.n_workers, LIMIT_CONTROL_WAITING, &s->aws->workers, e));
     return datastore_life_start(s, e);
 }
 

@@ -40,9 +40,8 @@ err_code call_datastore(struct call *c, sv id, struct datastore *out, struct err
     if (rc != ERR_OK)
         d = (struct datastore){ .arn = datastore_arn(c->s, c->a, id) };
     TRY(call_allowed(c, &d, e));
-    if (rc == ERR_OK)
-        *out = d;
-    else if (e)
-        *e = why;
-    return rc;
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
+    *out = d;
+    return ERR_OK;
 }

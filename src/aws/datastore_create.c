@@ -14,8 +14,6 @@
 #include "base/rng.h"
 #include "job/client_token.h"
 
-#define RECORD_MAX (1u << 20)
-
 /* This server checks signatures, and no access tokens of SMART on FHIR. A data store that relies on
  * such tokens is not made; an older one serves no FHIR (datastore_check_strategy()). */
 static err_code check_identity(yyjson_val *idp, struct err *e)
@@ -46,7 +44,7 @@ static err_code check_identity(yyjson_val *idp, struct err *e)
 /* The digest of all that the request asks for. The members' order is part of digests on disk. */
 static err_code digest(struct call *c, sv *out, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
+    CLEANUP_BUF struct buf b = BUF_INIT(DATASTORE_RECORD_MAX);
     struct json_writer w;
     static const char *const members[] = {
         "DatastoreName", "DatastoreTypeVersion",         "SseConfiguration", "PreloadDataConfig",
@@ -99,7 +97,7 @@ static struct datastore record_of(struct call *c)
 static err_code write_new(struct call *c, const struct datastore *d, sv token_key, sv token_digest,
                           struct err *e)
 {
-    CLEANUP_BUF struct buf record = BUF_INIT(RECORD_MAX);
+    CLEANUP_BUF struct buf record = BUF_INIT(DATASTORE_RECORD_MAX);
     const struct client_token t = { .datastore_id = d->id, .digest = token_digest };
     sv token;
     TRY(datastore_print(d, &record, e));

@@ -23,7 +23,7 @@ struct work {
 static err_code set_status(struct service *s, sv id, const char *status, const struct err *why,
                            struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore d;
     pthread_mutex_lock(&s->aws->records_lock);
     err_code rc = datastore_read(s, id, a, &d, e);
@@ -44,7 +44,7 @@ static err_code set_status(struct service *s, sv id, const char *status, const s
 
 static err_code create(struct service *s, sv id, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore d;
     struct store *st = NULL;
     TRY(datastore_read(s, id, a, &d, e));
@@ -126,7 +126,7 @@ static bool resume_one(void *ctx, sv key, sv value)
     c->n++;
     if (!c->begin)
         return true;
-    struct arena *a = arena_new(4u << 20);
+    struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore d;
     c->rc = datastore_read(c->s, sv_tail(key, sizeof "datastoreactive/" - 1), a, &d, c->e);
     if (c->rc == ERR_OK)
@@ -140,7 +140,7 @@ static bool count_one(void *ctx, sv key, sv id)
 {
     (void)key;
     struct resume_ctx *c = ctx;
-    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore d;
     c->rc = datastore_read(c->s, id, a, &d, c->e);
     if (c->rc != ERR_OK)

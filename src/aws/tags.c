@@ -3,6 +3,9 @@
 
 #include "base/limits.h"
 
+#define TAGS_MAX   (1u << 20) /* bytes of all tags of a data store as JSON */
+#define TAGS_DEPTH 4u         /* nesting of them: a list of objects of texts */
+
 /* The data store that an ARN of ours names, once the caller may do this to what has this ARN. */
 static err_code by_arn(struct call *c, struct datastore *out, struct err *e)
 {
@@ -81,7 +84,7 @@ static err_code store_tags(struct call *c, struct datastore *d, const struct buf
     sv copy = arena_sv(c->a, buf_sv(text));
     if (copy.ptr == NULL)
         return arena_oom(c->a, e);
-    TRY(json_read(c->a, copy, 4, &doc, e));
+    TRY(json_read(c->a, copy, TAGS_DEPTH, &doc, e));
     d->tags = yyjson_doc_get_root(doc);
     if (yyjson_arr_size(d->tags) > LIMIT_TAGS)
         return ERR(e, ERR_INVALID, "A data store can have at most %u tags", LIMIT_TAGS);
@@ -90,7 +93,7 @@ static err_code store_tags(struct call *c, struct datastore *d, const struct buf
 
 static err_code tag_locked(struct call *c, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
+    CLEANUP_BUF struct buf b = BUF_INIT(TAGS_MAX);
     struct datastore d;
     struct json_writer w;
     yyjson_val *more = call_member(c, "Tags"), *t;
@@ -116,7 +119,7 @@ static err_code tag_locked(struct call *c, struct err *e)
 
 static err_code untag_locked(struct call *c, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
+    CLEANUP_BUF struct buf b = BUF_INIT(TAGS_MAX);
     struct datastore d;
     struct json_writer w;
     yyjson_val *keys = call_member(c, "TagKeys"), *t;

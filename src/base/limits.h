@@ -134,8 +134,11 @@
 #define LIMIT_ASSUMED_ROLES 1000u /* roles whose credentials are kept */
 
 /* ---- control plane ---- */
-#define LIMIT_DATASTORES   1000u /* --max-datastores; HealthLake's default is 10 */
-#define LIMIT_TAGS         200u
-#define LIMIT_PAGE_DEFAULT 100u /* MaxResults when absent; the model allows 1..500 */
+#define LIMIT_DATASTORES       1000u /* --max-datastores; HealthLake's default is 10 */
+#define LIMIT_TAGS             200u
+#define LIMIT_PRELOAD_PATIENTS 100u /* --preload-patients */
+#define LIMIT_CONTROL_WORKERS  4u   /* threads for operations that wait for a peer */
+#define LIMIT_CONTROL_WAITING  256u /* operations that wait for such a thread */
+#define LIMIT_PAGE_DEFAULT     100u /* MaxResults when absent; the model allows 1..500 */
 /* A page of a List* looks at so many records; then it is short, and has a token. */
 #define LIMIT_LIST_SEEN 5000u

@@ -79,7 +79,7 @@ static const struct option options[] = {
     { "max-datastores", LIMITS, "N", "data stores that are not deleted", NULL, NUMBER,
       AT(max_datastores), NULL, 1, 100000, LIMIT_DATASTORES },
     { "preload-patients", LIMITS, "N", "patients of PreloadDataConfig SYNTHEA", NULL, NUMBER,
-      AT(preload_patients), NULL, 1, 1000000, 100 },
+      AT(preload_patients), NULL, 1, 1000000, LIMIT_PRELOAD_PATIENTS },
     { "export-retention-hours", JOBS, "N", "how long files of $export are served after it ended",
       NULL, NUMBER, AT(export_retention_hours), NULL, 1, 8760, LIMIT_SERVED_HOURS },
     { "max-served-exports", JOBS, "N",

@@ -28,14 +28,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DRAIN_MS        15000u     /* a stopping server waits so long for answers under way */
-#define STOP_S          60u        /* a hung peer must not keep a stopping process longer */
-#define BACKGROUND      2u         /* threads of the stores that flush and compact */
-#define CONTROL_WORKERS 4u         /* threads of the service for the control plane */
-#define HEAPS           4          /* of malloc: memory freed by one thread serves the others */
-#define OPTIONS_BYTES   (1u << 20) /* of all texts of the options */
-#define HOUR_MS         3600000LL
-#define WAITERS_PART    4u /* of the connections: so many may wait for the end of a job */
+#define DRAIN_MS      15000u     /* a stopping server waits so long for answers under way */
+#define STOP_S        60u        /* a hung peer must not keep a stopping process longer */
+#define BACKGROUND    2u         /* threads of the stores that flush and compact */
+#define HEAPS         4          /* of malloc: memory freed by one thread serves the others */
+#define OPTIONS_BYTES (1u << 20) /* of all texts of the options */
+#define HOUR_MS       3600000LL
+#define WAITERS_PART  4u /* of the connections: so many may wait for the end of a job */
 
 struct rooms {
     struct arena *arena;
@@ -276,7 +275,6 @@ static err_code rooms_open(struct rooms *r, struct err *e)
                                  .account_id = sv_from(c->account_id),
                                  .public_url = sv_from(c->public_url),
                                  .quotas_healthlake = strcmp(c->quotas, "healthlake") == 0,
-                                 .n_workers = CONTROL_WORKERS,
                                  .max_datastores = c->max_datastores,
                                  .preload_patients = c->preload_patients };
     if (auth_credentials(r->auth))

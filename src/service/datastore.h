@@ -2,6 +2,9 @@
 #pragma once
 #include "codec/json.h"
 
+#define DATASTORE_RECORD_MAX (1u << 20) /* bytes of a record */
+#define DATASTORE_MEMORY     (4u << 20) /* arena in which one is read */
+
 struct service;
 struct datastore_held;
 struct datastore { /* a copy of a record; strings owned by the arena it was read into */

@@ -7,8 +7,7 @@
  * last holder frees it. */
 #include "service/service_private.h"
 
-#define RECORD_MEMORY (4u << 20)
-#define RECORD_MAX    (1u << 20)
+#define KEYS_MEMORY (64u << 10) /* of the two keys of a writing */
 
 struct datastore_held {
     struct datastore ds;
@@ -61,7 +60,7 @@ err_code datastore_hold(struct service *s, sv id, struct datastore_held **out, s
     h = calloc(1, sizeof *h);
     if (h == NULL)
         abort();
-    h->arena = arena_new(RECORD_MEMORY);
+    h->arena = arena_new(DATASTORE_MEMORY);
     atomic_init(&h->n_refs, 1);
     err_code rc = datastore_read(s, id, h->arena, &h->ds, e);
     if (rc != ERR_OK) {
@@ -101,8 +100,8 @@ void datastores_forget_all(struct service *s)
 /* The record, and whether a restart must take it up. */
 err_code datastore_write(struct service *s, const struct datastore *d, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
+    CLEANUP(arena_free) struct arena *a = arena_new(KEYS_MEMORY);
+    CLEANUP_BUF struct buf b = BUF_INIT(DATASTORE_RECORD_MAX);
     TRY(datastore_print(d, &b, e));
     struct records_write w[] = {
         { RECORDS_PUT, arena_fmt(a, "datastore/%.*s", SV_FMT(d->id)), buf_sv(&b) },

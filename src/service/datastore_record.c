@@ -6,7 +6,7 @@
  * Everybody reads a record; writing it voids what is kept of it (datastore_known.c). */
 #include "service/service_private.h"
 
-#define RECORD_MAX (1u << 20)
+#define RECORD_DEPTH 16u /* nesting; members of a request stand in it as they were given */
 
 sv datastore_arn(struct service *s, struct arena *a, sv id)
 {
@@ -26,7 +26,7 @@ static err_code parse_record(struct service *s, sv json, struct arena *a, struct
     json = arena_sv(a, json);
     if (json.ptr == NULL)
         return arena_oom(a, e);
-    TRY(json_read(a, json, 16, &doc, e));
+    TRY(json_read(a, json, RECORD_DEPTH, &doc, e));
     yyjson_val *r = yyjson_doc_get_root(doc);
     struct datastore d = { .id = json_string(json_get(r, "id")),
                            .name = json_string(json_get(r, "name")),
@@ -48,16 +48,13 @@ static err_code parse_record(struct service *s, sv json, struct arena *a, struct
 err_code datastore_read(struct service *s, sv id, struct arena *a, struct datastore *out,
                         struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
+    CLEANUP_BUF struct buf b = BUF_INIT(DATASTORE_RECORD_MAX);
     struct err why;
     err_code rc = records_get(s->cfg.records, arena_fmt(a, "datastore/%.*s", SV_FMT(id)), &b, &why);
     if (rc == ERR_NOT_FOUND)
         return not_found(id, e);
-    if (rc != ERR_OK) {
-        if (e)
-            *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     return parse_record(s, buf_sv(&b), a, out, e);
 }
 

@@ -84,6 +84,17 @@ static err_code load_page_key(struct service *s, struct err *e)
     return ERR_OK;
 }
 
+/* A number that is not given is that of base/limits.h. */
+static void set_defaults(struct service_config *cfg)
+{
+    if (cfg->n_workers == 0)
+        cfg->n_workers = LIMIT_CONTROL_WORKERS;
+    if (cfg->max_datastores == 0)
+        cfg->max_datastores = LIMIT_DATASTORES;
+    if (cfg->preload_patients == 0)
+        cfg->preload_patients = LIMIT_PRELOAD_PATIENTS;
+}
+
 err_code service_new(const struct service_config *cfg, struct service **out, struct err *e)
 {
     struct service *s = calloc(1, sizeof *s);
@@ -95,10 +106,7 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     s->cfg.region = arena_sv(s->arena, cfg->region);
     s->cfg.account_id = arena_sv(s->arena, cfg->account_id);
     s->cfg.public_url = arena_sv(s->arena, cfg->public_url);
-    if (s->cfg.preload_patients == 0)
-        s->cfg.preload_patients = 100;
-    if (s->cfg.max_datastores == 0)
-        s->cfg.max_datastores = LIMIT_DATASTORES;
+    set_defaults(&s->cfg);
     pthread_mutex_init(&s->known.lock, NULL);
     err_code rc = load_page_key(s, e);
     hash_hmac_sha256(sv_from(s->page_key), SV_LIT("tokens of pages"), s->cursor_key);

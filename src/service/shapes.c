@@ -10,6 +10,7 @@
 #define SHOWN_MAX      128u /* bytes of a wrong value that are shown */
 #define FAULTS_MAX     50u
 #define PATH_MAX_BYTES 512u
+#define ANSWER_DEPTH   16u /* nesting of an answer: ListFHIRDatastores has 5 */
 
 enum shape_kind {
     SHAPE_KIND_STRING,
@@ -352,7 +353,7 @@ bool shape_timestamp_ms(yyjson_val *v, int64_t *out_ms)
 
 err_code shape_check_input(shape_id id, yyjson_val *root, struct buf *faults, struct err *e)
 {
-    CLEANUP_BUF struct buf items = BUF_INIT(256u << 10);
+    CLEANUP_BUF struct buf items = BUF_INIT(SHAPE_FAULTS_BYTES);
     struct check c = { .out = &items, .e = e };
     shapes_init();
     TRY(check_value(&c, id, root));
@@ -392,11 +393,11 @@ static err_code check_declared(shape_id id, yyjson_val *v, struct err *e)
 
 err_code shape_check_output(shape_id id, sv json, struct arena *a, struct err *e)
 {
-    CLEANUP_BUF struct buf faults = BUF_INIT(256u << 10);
+    CLEANUP_BUF struct buf faults = BUF_INIT(SHAPE_FAULTS_BYTES);
     struct check c = { .out = &faults, .e = e };
     yyjson_doc *doc;
     shapes_init();
-    TRY(json_read(a, json, 16, &doc, e));
+    TRY(json_read(a, json, ANSWER_DEPTH, &doc, e));
     TRY(check_declared(id, yyjson_doc_get_root(doc), e));
     TRY(check_value(&c, id, yyjson_doc_get_root(doc)));
     if (c.n)

@@ -8,6 +8,8 @@
 #pragma once
 #include "codec/json.h"
 
+#define SHAPE_FAULTS_BYTES (256u << 10) /* text of all faults of a request */
+
 typedef enum {
     SHAPE_NONE = -1,
 #define SHAPE_IDS
