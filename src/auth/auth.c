@@ -14,7 +14,8 @@
 #define UNSIGNED_PAYLOAD SV_LIT("UNSIGNED-PAYLOAD")
 #define HASH_OF_NOTHING  SV_LIT("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
-/* A key is good for a day, and four MACs to make. One that is asked for takes the place of another of its slot. */
+/* A key is good for a day, and four MACs to make. One that is asked for takes the place of another
+ * of its slot. */
 #define KEYS 64u
 struct known_key {
     const struct credential *of; /* NULL: free */
@@ -131,8 +132,8 @@ static err_code said_hash(const struct http_request *req, sv *out, struct err *e
     return ERR_OK;
 }
 
-/* A signature that does not cover the body lets it be changed on the way. Where there is none and nothing is written
- * that is no matter; else it takes the option. */
+/* A signature that does not cover the body lets it be changed on the way. Where there is none and
+ * nothing is written that is no matter; else it takes the option. */
 static err_code check_unsigned(const struct auth *au, const struct http_request *req, struct err *e)
 {
     bool reads = sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD"));
@@ -176,12 +177,14 @@ static err_code payload_hash(const struct http_request *req, sv said, sv *out, s
     return ERR_OK;
 }
 
-/* The signing key of the claim's day. Only the region and service that sigv4_verify will accept are asked for. */
+/* The signing key of the claim's day. Only the region and service that sigv4_verify will accept are
+ * asked for. */
 static void signing_key(struct auth *au, const struct credential *c,
                         const struct sigv4_claim *claim, struct hash_hmac_key *out)
 {
     unsigned char made[SHA256_LEN];
-    const char *date = claim->scope.date.ptr; /* 8 digits: the claim's form was checked */
+    /* 8 digits: the claim's form was checked */
+    const char *date = claim->scope.date.ptr;
     size_t slot = ((size_t)(uintptr_t)c / sizeof(void *) + (size_t)date[7] * 7u) % KEYS;
     struct known_key *k = &au->locked.keys[slot];
     pthread_mutex_lock(&au->locked.lock);
@@ -220,7 +223,8 @@ static err_code knock_read(struct auth *au, const struct http_request *req, int6
     TRY(as_signed(req, &k->req, e));
     TRY(sigv4_claim_parse(req->arena, &k->req, &k->claim, e));
     const struct credential *c = credentials_find(au->credentials, k->claim.access_key_id);
-    if (c == NULL) /* the same words as for a wrong token: both say "not a caller of ours" */
+    /* the same words as for a wrong token: both say "not a caller of ours" */
+    if (c == NULL)
         return ERR(e, ERR_AUTH_UNKNOWN_KEY,
                    "The security token included in the request is invalid");
     k->credential = c;
@@ -253,7 +257,8 @@ err_code auth_begin(struct auth *au, const struct http_request *req, int64_t now
         return ERR_OK;
     }
     TRY(knock_read(au, req, now_ms, &k, e));
-    if (k.said.ptr) { /* the signature is over it, whether or not its header is among the signed */
+    /* the signature is over it, whether or not its header is among the signed */
+    if (k.said.ptr) {
         k.req.payload_hash = k.said;
         TRY(sigv4_verify(req->arena, &k.req, &k.claim, &k.expect, e));
         TRY(caller_set(au, req->arena, k.credential, &pass.caller, e));
@@ -294,7 +299,8 @@ err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
     policy_decision d = c ? credential_decide(c, action, resource, context) : POLICY_ALLOWED;
     if (d == POLICY_ALLOWED)
         return ERR_OK;
-    /* The reason is the one that a data store which is not there would get: another one would tell that it is there. */
+    /* The reason is the one that a data store which is not there would get: another one would tell
+     * that it is there. */
     struct policy_context unknown = context ? *context : (struct policy_context){ 0 };
     unknown.tags_unknown = true;
     if (credential_decide(c, action, resource, &unknown) == POLICY_DENIED)

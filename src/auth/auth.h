@@ -4,8 +4,9 @@
  *   auth_check   request -> caller     signature in the header or in the query, its clock, its body
  *   auth_allows  caller, action, resource, facts -> yes, or the refusal in AWS's words
  *
- * The head alone has the claim, the key, the clock and what is signed; where the client says what its body hashes to,
- * the signature covers that, and all is known but whether the body does. Without it the signature needs the body.
+ * The head alone has the claim, the key, the clock and what is signed; where the client says what
+ * its body hashes to, the signature covers that, and all is known but whether the body does.
+ * Without it the signature needs the body.
  *
  * Every request but GET /health passes auth_check() first; every operation then asks auth_allows()
  * for each pair of action and resource that it touches. Thread-safe.
@@ -50,13 +51,14 @@ struct auth_pass {
     sv hash;
     int64_t begun_ms; /* the clock that counts, however long the body takes */
 };
-/* What the head of req proves, which has a body. Errors as auth_check(): whoever fails here need not send his body.
+/* What the head of req proves, which has a body. Errors as auth_check(): whoever fails here need
+ * not send his body.
  *   now_ms  clock_wall_ms() */
 MUST_USE err_code auth_begin(struct auth *au, const struct http_request *req, int64_t now_ms,
                              struct auth_pass *out, struct err *e);
 
-/* Who sent req, which must hold the whole body (not body_too_large: answer that first). Where auth_begin() was asked,
- * req->left is its auth_pass.
+/* Who sent req, which must hold the whole body (not body_too_large: answer that first). Where
+ * auth_begin() was asked, req->left is its auth_pass.
  *   now_ms  clock_wall_ms()
  * ERR_AUTH_MISSING      neither an Authorization header nor a presigned query
  * ERR_AUTH_INCOMPLETE   one that is malformed

@@ -28,19 +28,19 @@ struct credential {
 
 struct credentials; /* immutable: any number of threads may look up at once */
 
-/* ERR_NOT_FOUND, ERR_IO: the file or a policy file. ERR_DENIED: others can read or change one of them
- * (file_read_private()), or we may not read it. ERR_INVALID, ERR_TOO_LARGE: its
- * content; the message names section and line, never a value. A file without sections is refused.
- */
+/* ERR_NOT_FOUND, ERR_IO: the file or a policy file. ERR_DENIED: others can read or change one of
+ * them (file_read_private()), or we may not read it. ERR_INVALID, ERR_TOO_LARGE: its content; the
+ * message names section and line, never a value. A file without sections is refused. */
 MUST_USE err_code credentials_load(const char *path, struct credentials **out, struct err *e);
 void credentials_free(struct credentials *c);
 DEFINE_CLEANUP(struct credentials, credentials_free)
 
 size_t credentials_count(const struct credentials *c);
-/* A caller with a policy that could allow the action on anything at all; NULL: none. Callers without a policy do not
- * count. */
+/* A caller with a policy that could allow the action on anything at all; NULL: none. Callers
+ * without a policy do not count. */
 const struct credential *credentials_could(const struct credentials *c, sv action);
-/* The i-th policy file, each once however many callers have it; NULL: there are no more. Borrowed from c. */
+/* The i-th policy file, each once however many callers have it; NULL: there are no more. Borrowed
+ * from c. */
 const struct policy *credentials_policy(const struct credentials *c, size_t i, sv *out_name);
 /* NULL: unknown. Borrowed from c. */
 const struct credential *credentials_find(const struct credentials *c, sv access_key_id);
@@ -59,7 +59,8 @@ MUST_USE err_code credentials_create(const char *path, struct err *e);
  * section is meant. */
 MUST_USE err_code credentials_own_load(const char *path, struct arena *a, sv *out_access_key_id,
                                        sv *out_secret_key, sv *out_session_token, struct err *e);
-/* The same of section [name]; empty: as above. Of a client: whether others can read the file is his matter. */
+/* The same of section [name]; empty: as above. Of a client: whether others can read the file is his
+ * matter. */
 MUST_USE err_code credentials_profile_load(const char *path, sv name, struct arena *a,
                                            sv *out_access_key_id, sv *out_secret_key,
                                            sv *out_session_token, struct err *e);

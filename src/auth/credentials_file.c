@@ -49,7 +49,8 @@ static bool good_policy_name(sv v)
 static err_code section_open(sv line, size_t line_no, struct section *out, struct err *e)
 {
     sv name = sv_trim(sv_make(line.ptr + 1, line.len - 2));
-    if (sv_starts(name, SV_LIT("profile "))) /* as ~/.aws/config writes it */
+    /* as ~/.aws/config writes it */
+    if (sv_starts(name, SV_LIT("profile ")))
         name = sv_trim(sv_tail(name, 8));
     if (!all_of(name, NAME_MAX_LEN, good_name))
         return ERR(e, ERR_INVALID,

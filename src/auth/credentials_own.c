@@ -23,7 +23,8 @@ static err_code create_once(const char *path, sv bytes, struct err *e)
     int failed = renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE) == 0 ? 0 : errno;
     if (failed == EINVAL || failed == ENOSYS)
         failed = link(tmp, path) == 0 ? 0 : errno;
-    (void)unlink(tmp); /* gone already, or a second name of path, or the error says more */
+    /* gone already, or a second name of path, or the error says more */
+    (void)unlink(tmp);
     if (failed == EEXIST)
         return ERR(e, ERR_EXISTS, "there is a credentials file already");
     return failed ? ERR(e, err_from_errno(failed), "cannot create the credentials file") : ERR_OK;
@@ -38,7 +39,8 @@ err_code credentials_create(const char *path, struct err *e)
     for (size_t i = 0; i < sizeof id; i++)
         id[i] = base32[random[i] & 31];
     CLEANUP_BUF struct buf secret = BUF_INIT(64), text = BUF_INIT(512);
-    TRY(hash_base64(sv_make(random + 16, 30), &secret, e)); /* 40 characters, no padding */
+    /* 40 characters, no padding */
+    TRY(hash_base64(sv_make(random + 16, 30), &secret, e));
     TRY(buf_add_fmt(
         &text, e,
         "# Callers of this server; README, \"Running it\", says more. Keep it private.\n"

@@ -33,12 +33,12 @@ static bool value_listed(const struct condition *c, sv value, bool nocase)
     return false;
 }
 
-/* How many values the request has for the key, and how many of them the condition lists. What cannot be told
- * stands for refusing: it holds for a Deny and for no Allow.
+/* How many values the request has for the key, and how many of them the condition lists. What
+ * cannot be told stands for refusing: it holds for a Deny and for no Allow.
  *   - a tag of a data store that is not there, or was not asked for
  *   - a tag that stands there twice, in keys that differ by letter case: which one counts?
- * A key among aws:TagKeys names whatever tag a condition finds under it, in any letter case; so "TEAM" is "team" where
- * that makes a Deny hold or keeps an Allow from holding. */
+ * A key among aws:TagKeys names whatever tag a condition finds under it, in any letter case; so
+ * "TEAM" is "team" where that makes a Deny hold or keeps an Allow from holding. */
 static bool condition_holds(const struct condition *c, bool deny,
                             const struct policy_context *context)
 {
@@ -105,7 +105,8 @@ bool policy_could_allow(const struct policy *p, sv action)
         if (!s->deny)
             could = true;
         else if (s->n_conditions == 0 && !s->not_resource && resource_listed(s, SV_LIT("*")))
-            return false; /* on nothing at all */
+            /* on nothing at all */
+            return false;
     }
     return could;
 }

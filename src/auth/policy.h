@@ -11,11 +11,12 @@
  *                          Arn[Not]Like, Bool, Null; with ...IfExists; with ForAnyValue: or
  *                          ForAllValues: in front; on the keys aws:ResourceTag/KEY,
  *                          aws:RequestTag/KEY, aws:TagKeys and iam:PassedToService
- * What cannot be told counts for refusing: a condition on a tag whose key stands there twice, in two letter cases, or
- * on a tag of a data store that does not exist, holds for a Deny and for no Allow, whatever its operator.
- * Values of aws:TagKeys are compared without letter case where that refuses more, because tags are found so.
- * Whatever is not listed here (Principal, other operators, keys and members, policy variables) is
- * refused when the policy is read: a rule that we cannot keep must not look kept.
+ * What cannot be told counts for refusing: a condition on a tag whose key stands there twice, in
+ * two letter cases, or on a tag of a data store that does not exist, holds for a Deny and for no
+ * Allow, whatever its operator. Values of aws:TagKeys are compared without letter case where that
+ * refuses more, because tags are found so. Whatever is not listed here (Principal, other operators,
+ * keys and members, policy variables) is refused when the policy is read: a rule that we cannot
+ * keep must not look kept.
  * Limits: POLICY_MAX_BYTES, POLICY_MAX_STATEMENTS.
  * Source: IAM User Guide, "IAM JSON policy element reference" and "Policy evaluation logic".
  * Floor: auth. */

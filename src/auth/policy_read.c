@@ -112,8 +112,9 @@ static err_code read_operator(sv name, struct condition *c, struct err *e)
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (!sv_eq_cstr(rest, known[i].name))
             continue;
+        /* whether a key exists is asked plainly or not at all */
         if (known[i].kind == OP_NULL && rest.len != name.len)
-            break; /* whether a key exists is asked plainly or not at all */
+            break;
         out.kind = known[i].kind;
         out.negated = known[i].negated;
         *c = out;
@@ -272,7 +273,8 @@ static err_code read_document(struct policy *p, sv json, struct err *e)
 {
     yyjson_doc *doc;
     yyjson_val *statement = NULL, *version = NULL, *id = NULL;
-    sv text = arena_sv(p->arena, json); /* the lists are views of it or of the document */
+    /* the lists are views of it or of the document */
+    sv text = arena_sv(p->arena, json);
     if (text.ptr == NULL)
         return arena_oom(p->arena, e);
     TRY(json_read(p->arena, text, JSON_DEPTH, &doc, e));
@@ -309,7 +311,8 @@ err_code policy_parse(sv json, struct policy **out, struct err *e)
         return arena_oom(a, e);
     p->arena = a;
     TRY(read_document(p, json, e));
-    a = NULL; /* p owns it now */
+    /* p owns it now */
+    a = NULL;
     *out = p;
     return ERR_OK;
 }

@@ -1,11 +1,13 @@
 /* rights.c - the facts that a policy is asked with.
  *
- *   aws:ResourceTag/KEY   the data store's tags; not those of the request that makes one: it has none yet
+ *   aws:ResourceTag/KEY   the data store's tags; not those of the request that makes one: it has
+ *                         none yet
  *   aws:RequestTag/KEY    tags that the request would set
  *   aws:TagKeys           keys that the request would set or remove
  *
- * Rights come before knowledge: whoever may not do something to a data store gets the same refusal whether it is
- * there or not. Its tags are facts only when it is; a condition on the tags of nothing refuses (policy.h). */
+ * Rights come before knowledge: whoever may not do something to a data store gets the same refusal
+ * whether it is there or not. Its tags are facts only when it is; a condition on the tags of
+ * nothing refuses (policy.h). */
 #include "auth/rights.h"
 
 struct facts {
@@ -16,8 +18,9 @@ struct facts {
 
 static err_code add(struct facts *f, sv key, sv value, struct err *e)
 {
+    /* a fact that is missing could be what a Deny waits for */
     if (key.ptr == NULL)
-        return arena_oom(f->a, e); /* a fact that is missing could be what a Deny waits for */
+        return arena_oom(f->a, e);
     f->items[f->n++] = (struct policy_fact){ key, value };
     return ERR_OK;
 }
@@ -38,7 +41,8 @@ static err_code add_tags(struct facts *f, yyjson_val *tags, sv prefix, bool keys
 err_code rights_ask(struct arena *a, const struct auth_caller *who, const char *operation,
                     const struct rights *r, struct err *e)
 {
-    if (who->credential == NULL) /* he may do all */
+    /* he may do all */
+    if (who->credential == NULL)
         return ERR_OK;
     size_t max =
         yyjson_arr_size(r->tags) + 2 * yyjson_arr_size(r->sent) + yyjson_arr_size(r->sent_keys) + 1;

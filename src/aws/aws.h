@@ -4,5 +4,6 @@
 #include "service/plane.h"
 
 extern const struct service_plane aws_plane;
-/* The i-th operation of HealthLake's model, those that are not served at the end; NULL: there are no more. */
+/* The i-th operation of HealthLake's model, those that are not served at the end; NULL: there are
+ * no more. */
 const char *aws_operation_name(size_t i);

@@ -1,9 +1,11 @@
 /* aws_json.c - AWS JSON 1.0: one POST, its target in a header, its members checked against a table.
  *
- *   signature -> target -> content type -> JSON -> shape -> quota -> operation -> answer of its shape
+ *   signature -> target -> content type -> JSON -> shape -> quota -> operation -> answer of its
+ *   shape
  *
- * Operations that wait for a peer run on the service's workers; the exchange goes with them. Describe* of what has not
- * ended gives its exchange to the parking, which has the operation done once more when it ends, or a moment later. */
+ * Operations that wait for a peer run on the service's workers; the exchange goes with them.
+ * Describe* of what has not ended gives its exchange to the parking, which has the operation done
+ * once more when it ends, or a moment later. */
 #include "aws/aws_private.h"
 
 #include "base/clock.h"
@@ -72,8 +74,8 @@ const char *aws_operation_name(size_t i)
     return i - n < sizeof not_offered / sizeof not_offered[0] ? not_offered[i - n] : NULL;
 }
 
-/* Why find() found nothing. Operations of HealthLake that are not served are named, so that their caller does not look
- * for a fault of his own. */
+/* Why find() found nothing. Operations of HealthLake that are not served are named, so that their
+ * caller does not look for a fault of his own. */
 static sv unknown(struct arena *a, sv target)
 {
     sv name = sv_tail(target, PREFIX.len);
@@ -95,7 +97,8 @@ struct pending { /* owned by the request's arena */
 
 static void answer_named(struct answer *an, const char *exception, unsigned status, sv message)
 {
-    struct err ignored; /* small and well formed: cannot fail */
+    /* small and well formed: cannot fail */
+    struct err ignored;
     an->status = status;
     an->error_type = exception;
     an->content_type = CONTENT_TYPE;
@@ -118,7 +121,8 @@ static bool no_duplicates(yyjson_val *v, sv *twice)
     yyjson_val *key;
     for (size_t i = 0; (key = yyjson_obj_iter_next(&it)) != NULL; i++) {
         yyjson_obj_iter before = yyjson_obj_iter_with(v);
-        if (i >= 256) /* no shape has so many members: unknown ones, which are refused */
+        /* no shape has so many members: unknown ones, which are refused */
+        if (i >= 256)
             break;
         for (size_t k = 0; k < i; k++)
             if (sv_eq(json_string(yyjson_obj_iter_next(&before)), json_string(key))) {
@@ -164,7 +168,8 @@ static err_code perform(struct pending *p, struct answer *an, struct err *e)
 static err_code run(struct pending *p, struct answer *an, struct err *e)
 {
     struct call *c = &p->call;
-    if (c->waited) /* the request is known to be good, and was counted */
+    /* the request is known to be good, and was counted */
+    if (c->waited)
         return perform(p, an, e);
     TRY(read_input(p, e));
     if (c->s->aws->quota)
@@ -187,7 +192,8 @@ static void finish(struct pending *p)
     if (rc == ERR_OK && c->unended && c->parked) {
         buf_done(&an.body);
         c->waited = true;
-        parking_wait(parking, &c->parked, finish_waited, p); /* p may be gone from here on */
+        /* p may be gone from here on */
+        parking_wait(parking, &c->parked, finish_waited, p);
         return;
     }
     parking_leave(parking, &c->parked);
@@ -250,8 +256,9 @@ static void handle(struct service *s, struct http_exchange *x, const char *reque
     struct err e = { 0 };
     buf_init(&an.body, ANSWER_MAX);
     struct pending *p = ARENA_NEW(req->arena, struct pending);
+    /* a fresh arena always has room for it */
     if (p == NULL)
-        abort(); /* a fresh arena always has room for it */
+        abort();
     p->x = x;
     p->request_id = request_id;
     p->body = req->body;

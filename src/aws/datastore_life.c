@@ -2,10 +2,11 @@
  *
  *   CREATING -> ACTIVE | CREATE_FAILED        ACTIVE | CREATE_FAILED -> DELETING -> DELETED
  *
- * A restart takes up what was under way: what was half made is removed first and made anew. This work has workers of its
- * own, apart from those of requests and from each other: filling a data store with generated patients takes seconds, and a
- * removal waits for whoever still reads. A data store is in one of the queues at most once, so each queue has room for
- * all data stores that there may be. */
+ * A restart takes up what was under way: what was half made is removed first and made anew. This
+ * work has workers of its own, apart from those of requests and from each other: filling a data
+ * store with generated patients takes seconds, and a removal waits for whoever still reads. A data
+ * store is in one of the queues at most once, so each queue has room for all data stores that there
+ * may be. */
 #include "aws/aws_private.h"
 
 #include "base/log.h"
@@ -48,14 +49,16 @@ static err_code create(struct service *s, sv id, struct err *e)
     struct datastore d;
     struct store *st = NULL;
     TRY(datastore_read(s, id, a, &d, e));
-    TRY(store_registry_remove(s->cfg.stores, id, e)); /* half made, before a crash */
+    /* half made, before a crash */
+    TRY(store_registry_remove(s->cfg.stores, id, e));
     TRY(store_registry_acquire(s->cfg.stores, id, true, &st, e));
-    if (d.preload) /* on a worker that does nothing else; Linux takes this for the thread alone */
+    /* on a worker that does nothing else; Linux takes this for the thread alone */
+    if (d.preload)
         (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
     err_code rc = d.preload ? preload_run(s, st, e) : ERR_OK;
     store_registry_release(s->cfg.stores, st);
-    store_registry_rest(s->cfg.stores,
-                        id); /* a thousand that were made and not used take nothing */
+    /* a thousand that were made and not used take nothing */
+    store_registry_rest(s->cfg.stores, id);
     return rc;
 }
 
@@ -67,7 +70,8 @@ static void create_work(struct service *s, void *ctx)
     err_code rc = atomic_load(&s->stopping) ? ERR(&e, ERR_CANCELLED, "the service is stopping")
                                             : create(s, id, &e);
     if (rc != ERR_OK && atomic_load(&s->stopping))
-        rc = ERR_CANCELLED; /* the next start makes it */
+        /* the next start makes it */
+        rc = ERR_CANCELLED;
     else if (set_status(s, id, rc == ERR_OK ? "ACTIVE" : "CREATE_FAILED", rc == ERR_OK ? NULL : &e,
                         &e2) != ERR_OK)
         LOG_ERR("datastore_record", &e2, LOG_SV("datastore", id));
@@ -89,7 +93,8 @@ static void delete_work(struct service *s, void *ctx)
         rc = job_datastore_forget(s->cfg.jobs, id, &e);
     if (rc == ERR_OK)
         rc = set_status(s, id, "DELETED", NULL, &e);
-    if (rc != ERR_OK) /* stays DELETING; the next start goes on */
+    /* stays DELETING; the next start goes on */
+    if (rc != ERR_OK)
         LOG_ERR("datastore_delete", &e, LOG_SV("datastore", id));
     free(w);
 }

@@ -17,7 +17,8 @@ static err_code delete_locked(struct call *c, struct err *e)
     TRY(datastore_write(c->s, &d, e));
     err_code rc = datastore_begin_work(c->s, &d, e);
     if (rc != ERR_OK) {
-        struct err ignored; /* the caller learns of the first failure; a restart goes on deleting */
+        /* the caller learns of the first failure; a restart goes on deleting */
+        struct err ignored;
         IGNORE(datastore_write(c->s, &before, &ignored));
         return rc;
     }
@@ -62,7 +63,8 @@ static bool list_one(void *ctx, sv key, sv id)
 {
     struct list_ctx *l = ctx;
     struct datastore d;
-    if (l->seen++ == LIMIT_LIST_SEEN) { /* a page may be short; its token goes on */
+    /* a page may be short; its token goes on */
+    if (l->seen++ == LIMIT_LIST_SEEN) {
         l->more = true;
         return false;
     }

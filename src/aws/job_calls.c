@@ -69,7 +69,8 @@ static void print_output(struct json_writer *w, const char *name, const struct j
     json_obj(w);
     json_key(w, "S3Configuration");
     json_obj(w);
-    if (j->served) { /* the model wants a place in S3 and a key: these can be nobody's */
+    /* the model wants a place in S3 and a key: these can be nobody's */
+    if (j->served) {
         char uri[160];
         int n = snprintf(uri, sizeof uri, "s3://served.invalid/%.*s-FHIR_EXPORT-%.*s/",
                          SV_FMT(j->datastore_id), SV_FMT(j->id));

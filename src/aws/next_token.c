@@ -1,6 +1,7 @@
-/* next_token.c - NextToken: where a list goes on, sealed, so that nobody makes one, and it goes on for its caller with the same
- * request alone. It is good for HOURS.
- *   seal( when (8 bytes, ms), position )     for operation, caller and members but NextToken and MaxResults */
+/* next_token.c - NextToken: where a list goes on, sealed, so that nobody makes one, and it goes on
+ * for its caller with the same request alone. It is good for HOURS.
+ *   seal( when (8 bytes, ms), position )     for operation, caller and members but NextToken and
+ *                                            MaxResults */
 #include "aws/aws_private.h"
 
 #include "base/clock.h"
@@ -49,7 +50,8 @@ static err_code asked(struct call *c, struct buf *out, struct err *e)
         json_str(&w, json_string(names[i]));
         TRY(json_writer_end(&w, e));
         json_writer_init(&w, out);
-        json_val(&w, unsafe_yyjson_get_next(names[i])); /* the value of a name stands behind it */
+        /* the value of a name stands behind it */
+        json_val(&w, unsafe_yyjson_get_next(names[i]));
         TRY(json_writer_end(&w, e));
     }
     return ERR_OK;

@@ -1,5 +1,5 @@
-/* preload.c - PreloadDataConfig SYNTHEA: generated patients straight into a new data store, by the same
- * bulk load that an import uses, a few patients at a time. */
+/* preload.c - PreloadDataConfig SYNTHEA: generated patients straight into a new data store, by the
+ * same bulk load that an import uses, a few patients at a time. */
 #include "aws/aws_private.h"
 
 #include "base/limits.h"
@@ -23,8 +23,8 @@ static err_code publish(struct preload *p, struct err *e)
     buf_clear(&p->stored);
     buf_clear(&p->items);
     buf_clear(&p->index);
-    TRY(buf_reserve(&p->stored, p->text.len + 4096,
-                    e)); /* so that it never moves under the items */
+    /* so that it never moves under the items */
+    TRY(buf_reserve(&p->stored, p->text.len + 4096, e));
     while (ndjson_line(&rest, &line)) {
         struct fhir_envelope env;
         TRY(fhir_envelope_read(p->reader, line, SV_NONE, &p->stored, &env, e));
@@ -38,7 +38,8 @@ static err_code publish(struct preload *p, struct err *e)
     }
     struct store_bulk_item *items = (struct store_bulk_item *)(void *)p->items.ptr;
     size_t n = p->items.len / sizeof *items;
-    const char *index = p->index.ptr; /* it moves no more: say where each one's entries stand */
+    /* it moves no more: say where each one's entries stand */
+    const char *index = p->index.ptr;
     for (size_t i = 0; i < n; index += items[i++].index.len)
         items[i].index.ptr = index;
     TRY(store_bulk_begin(p->st, &b, e));

@@ -14,7 +14,8 @@ static err_code by_arn(struct call *c, struct datastore *out, struct err *e)
     err_code rc = ERR_NOT_FOUND;
     if (sv_eq(arn, datastore_arn(c->s, c->a, id)))
         rc = call_datastore(c, id, out, e);
-    else /* another account's or region's: there is none, but who may not ask is not told so */
+    else
+        /* another account's or region's: there is none, but who may not ask is not told so */
         TRY(call_allowed(c, &(struct datastore){ .arn = arn }, e));
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_NOT_FOUND, "No data store has this ResourceARN");

@@ -1,6 +1,7 @@
 /* answer.c - the way back: an answer is sent, and one line of the log tells of it.
  *
- * The line holds the operation, the status, bytes and time; nothing of what was asked or answered. */
+ * The line holds the operation, the status, bytes and time; nothing of what was asked or
+ * answered. */
 #include "service/answer.h"
 
 #include "base/clock.h"
@@ -11,7 +12,8 @@ void service_answer_error(struct answer *an, const struct err *e, sv long_messag
                           const char *request_id, const char *op)
 {
     const struct error_aws *x = error_as_aws(e->code);
-    struct err ignored; /* bounded above: cannot fail */
+    /* bounded above: cannot fail */
+    struct err ignored;
     sv message = e->code == ERR_INVALID && long_message.len ? long_message : sv_from(e->msg);
     if (x->general) {
         LOG_ERR("request_failed", e, LOG_STR("op", op), LOG_STR("request_id", request_id));
@@ -34,10 +36,12 @@ void service_reply_with(struct http_exchange *x, unsigned status, const struct h
         LOG_INT("us", clock_mono_us() - req->start_us), LOG_INT("in", req->body.len),
         LOG_INT("out", body->len), LOG_SV("key", access_key_id.len ? access_key_id : SV_LIT("-")),
         LOG_SV("peer", req->peer), LOG_STR("request_id", request_id));
-    http_reply(x, status, h, n, body); /* x, and what its arena holds, may be gone from here on */
+    /* x, and what its arena holds, may be gone from here on */
+    http_reply(x, status, h, n, body);
 }
 
-/* The log line comes behind the answer here, when the request may be gone: what it tells is kept. */
+/* The log line comes behind the answer here, when the request may be gone: what it tells is
+ * kept. */
 void service_reply_file(struct http_exchange *x, const struct http_header *h, size_t n,
                         const struct http_file *f, const char *op, const char *request_id,
                         sv access_key_id)
@@ -71,7 +75,8 @@ void service_reply(struct http_exchange *x, struct answer *an, const char *op,
     size_t n = 0;
     struct err e;
     if (!http_room(x, an->body.len)) {
-        (void)service_no_room(http_exchange_request(x), &e); /* what is answered now */
+        /* what is answered now */
+        (void)service_no_room(http_exchange_request(x), &e);
         service_answer_error(an, &e, SV_NONE, request_id, op);
     }
     h[n++] = (struct http_header){ SV_LIT("Content-Type"), sv_from(an->content_type) };

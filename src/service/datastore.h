@@ -17,13 +17,15 @@ struct datastore { /* a copy of a record; strings owned by the arena it was read
 /* ERR_NOT_FOUND in the words of the service. */
 MUST_USE err_code datastore_read(struct service *s, sv id, struct arena *a, struct datastore *out,
                                  struct err *e);
-/* Written, and void is what was kept of the one before; who waits for its end hears of it. Holding the records' lock. */
+/* Written, and void is what was kept of the one before; who waits for its end hears of it. Holding
+ * the records' lock. */
 MUST_USE err_code datastore_write(struct service *s, const struct datastore *d, struct err *e);
 /* It is being created or deleted. */
 bool datastore_in_transition(const struct datastore *d);
 /* The record as it is stored. */
 MUST_USE err_code datastore_print(const struct datastore *d, struct buf *out, struct err *e);
-/* May its FHIR API be served? ERR_DENIED: it asks for a check of access tokens that we do not have. */
+/* May its FHIR API be served? ERR_DENIED: it asks for a check of access tokens that we do not
+ * have. */
 MUST_USE err_code datastore_check_strategy(const struct datastore *d, struct err *e);
 /* The record as of now, shared and read only; to be released. Errors as datastore_read(). */
 MUST_USE err_code datastore_hold(struct service *s, sv id, struct datastore_held **out,

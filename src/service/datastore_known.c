@@ -1,10 +1,12 @@
-/* datastore_known.c - records of data stores as requests need them: read once, kept until one is written.
+/* datastore_known.c - records of data stores as requests need them: read once, kept until one is
+ * written.
  *
- *   read:    note the generation, read the record, keep it unless the generation has moved meanwhile
+ *   read:    note the generation, read the record, keep it unless the generation has moved
+ *            meanwhile
  *   write:   the record is on disk, then the generation moves and the slot is emptied
  *
- * So what is kept is never older than the last write that was answered. A request holds what it was given; the
- * last holder frees it. */
+ * So what is kept is never older than the last write that was answered. A request holds what it was
+ * given; the last holder frees it. */
 #include "service/service_private.h"
 
 #define KEYS_MEMORY (64u << 10) /* of the two keys of a writing */
@@ -109,7 +111,8 @@ err_code datastore_write(struct service *s, const struct datastore *d, struct er
           arena_fmt(a, "datastoreactive/%.*s", SV_FMT(d->id)), SV_NONE },
     };
     err_code rc = records_write(s->cfg.records, w, 2, e);
-    datastore_forget(s, d->id); /* failed or not: what is on disk decides */
+    /* failed or not: what is on disk decides */
+    datastore_forget(s, d->id);
     if (rc == ERR_OK && !datastore_in_transition(d))
         parking_wake(s->cfg.parking, d->id);
     return rc;

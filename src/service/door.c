@@ -1,12 +1,14 @@
-/* door.c - what is refused before a caller is known, and in which words: the caller's protocol as far as the path tells
- * it (an OperationOutcome below /datastore/, AWS JSON at /), else a small JSON text.
+/* door.c - what is refused before a caller is known, and in which words: the caller's protocol as
+ * far as the path tells it (an OperationOutcome below /datastore/, AWS JSON at /), else a small
+ * JSON text.
  *
- * A body is asked about when its head is there (service_accept): where it would go nowhere, or its caller is not one of
- * ours, it is not read.
+ * A body is asked about when its head is there (service_accept): where it would go nowhere, or its
+ * caller is not one of ours, it is not read.
  *
- * Without signatures every program of this machine may call, and a browser is one that pages of others give orders to. A
- * page can have its own name resolve to this address: so the Host must be a name that no one else can have. And it can
- * send what needs no leave, forms and pictures: so what a browser says to come from another place is refused. */
+ * Without signatures every program of this machine may call, and a browser is one that pages of
+ * others give orders to. A page can have its own name resolve to this address: so the Host must be
+ * a name that no one else can have. And it can send what needs no leave, forms and pictures: so
+ * what a browser says to come from another place is refused. */
 #include "service/service_private.h"
 
 #include "base/clock.h"
@@ -54,7 +56,8 @@ static void answer(struct http_exchange *x, struct refusal r, const char *reques
     if (r.again)
         h[n++] = (struct http_header){ SV_LIT("Retry-After"), SV_LIT("1") };
     CLEANUP_BUF struct buf body = BUF_INIT(4096);
-    struct err ignored; /* bounded text, well formed: cannot fail */
+    /* bounded text, well formed: cannot fail */
+    struct err ignored;
     IGNORE(write_body(&r, fhir, &body, &ignored));
     service_reply_with(x, r.status, h, n, &body, "door", r.name, request_id, SV_NONE);
 }
@@ -174,15 +177,18 @@ void service_accept(void *service, struct http_request *req, struct http_allowan
 {
     struct auth_pass *pass = ARENA_NEW(req->arena, struct auth_pass);
     struct refusal *refusal = ARENA_NEW(req->arena, struct refusal);
-    struct err *e = ARENA_NEW(req->arena, struct err); /* holds the refusal's text */
+    /* holds the refusal's text */
+    struct err *e = ARENA_NEW(req->arena, struct err);
     bool fhir = sv_starts(req->path, SV_LIT("/datastore/"));
     bool control = sv_eq(req->path, SV_LIT("/")) && sv_eq(req->method, SV_LIT("POST"));
     out->body_max = body_max(req);
-    out->refused = !fhir && !control; /* nothing there reads a body */
+    /* nothing there reads a body */
+    out->refused = !fhir && !control;
     if (out->refused || (req->length != HTTP_UNTOLD && req->length > out->body_max))
         return;
+    /* a fresh arena always has room for them */
     if (pass == NULL || refusal == NULL || e == NULL)
-        abort(); /* a fresh arena always has room for them */
+        abort();
     *refusal = of_another_place(service, req);
     if (refusal->status) {
         out->refused = true;

@@ -1,6 +1,7 @@
 /* errors.h - the two tables at the edge: our codes as AWS exceptions and as FHIR OperationOutcomes.
  * Nothing else in the tree names an HTTP status for an error.
- * Source: HealthLake service model; AWS common errors; FHIR R4 value set issue-type.   Floor: service. */
+ * Source: HealthLake service model; AWS common errors; FHIR R4 value set issue-type.
+ * Floor: service. */
 #pragma once
 #include "codec/json.h"
 
@@ -24,5 +25,6 @@ MUST_USE err_code error_aws_body(const char *exception, sv message, struct buf *
 /* An OperationOutcome of one issue: what=error, of this code and text. */
 MUST_USE err_code error_fhir_body(const char *code, sv text, struct buf *out, struct err *e);
 
-/* What job_submit() ended with, as its caller is told: a fault of the request, or of a service behind us. */
+/* What job_submit() ended with, as its caller is told: a fault of the request, or of a service
+ * behind us. */
 MUST_USE err_code job_submit_fault(err_code rc, struct err *e);

@@ -46,7 +46,8 @@ static struct row *row_of(struct parking *p, uint64_t key)
 
 /* ---- the thread ---- */
 
-/* A place whose time has come; else NULL, and in *until_us when to look again (UINT64_MAX: when something changes). */
+/* A place whose time has come; else NULL, and in *until_us when to look again (UINT64_MAX: when
+ * something changes). */
 static struct parked *due_locked(struct parking *p, uint64_t now_us, uint64_t *until_us)
 {
     *until_us = UINT64_MAX;
@@ -69,7 +70,8 @@ static void sleep_locked(struct parking *p, uint64_t until_us)
         return;
     }
     const struct timespec t = clock_mono_at(until_us);
-    pthread_cond_timedwait(&p->locked.changed, &p->locked.lock, &t); /* late or early: it looks */
+    /* late or early: it looks */
+    pthread_cond_timedwait(&p->locked.changed, &p->locked.lock, &t);
 }
 
 static void *answer_all(void *arg)

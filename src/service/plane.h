@@ -1,4 +1,5 @@
-/* plane.h - what the two planes of the service share: the service itself, and the table by which a plane is given to it.
+/* plane.h - what the two planes of the service share: the service itself, and the table by which a
+ * plane is given to it.
  *
  *   service.c           life, and which plane a request goes to     door.c      refusals before a caller is known
  *   answer.c            answers, and one log line for each          errors.c    the two translation tables
@@ -6,7 +7,8 @@
  *   datastore_known.c   those that are kept for requests            parked.c    answers that wait for an end
  *   shapes.c            members of AWS JSON, checked by a table
  *
- * The service knows its planes only by struct service_plane: a plane stands above it, and keeps its own state.
+ * The service knows its planes only by struct service_plane: a plane stands above it, and keeps its
+ * own state.
  * Floor: service. */
 #pragma once
 #include "service/answer.h"

@@ -19,7 +19,8 @@ static void health(struct http_exchange *x, const char *request_id)
 {
     struct answer an = { .status = 200, .content_type = "application/json" };
     struct json_writer w;
-    struct err ignored; /* small and well formed: cannot fail */
+    /* small and well formed: cannot fail */
+    struct err ignored;
     buf_init(&an.body, 1024);
     json_writer_init(&w, &an.body);
     json_obj(&w);
@@ -35,7 +36,8 @@ static void no_such_place(struct http_exchange *x, const char *request_id)
     struct answer an = { .status = 404,
                          .content_type = "application/x-amz-json-1.0",
                          .error_type = "UnknownOperationException" };
-    struct err ignored; /* small and well formed: cannot fail */
+    /* small and well formed: cannot fail */
+    struct err ignored;
     buf_init(&an.body, 1024);
     IGNORE(
         error_aws_body(an.error_type,
@@ -53,8 +55,9 @@ void service_handle(void *service, struct http_exchange *x)
     rng_uuid(uuid);
     const char *request_id = arena_str(req->arena, sv_from(uuid));
     bool get = sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD"));
+    /* the arena is full of the request itself */
     if (request_id == NULL)
-        request_id = "-"; /* the arena is full of the request itself */
+        request_id = "-";
     if (door_refuses(s, x, request_id))
         return;
     if (sv_eq(req->path, SV_LIT("/health")) && get)
@@ -112,7 +115,8 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     hash_hmac_sha256(sv_from(s->page_key), SV_LIT("tokens of pages"), s->cursor_key);
     if (rc == ERR_OK)
         rc = cfg->data->start(s, e);
-    if (rc == ERR_OK) /* last: it takes up what was under way */
+    /* last: it takes up what was under way */
+    if (rc == ERR_OK)
         rc = cfg->control->start(s, e);
     if (rc != ERR_OK) {
         service_free(s);

@@ -27,8 +27,8 @@ struct shape_member {
     const char *name;
     shape_id shape;
     bool required;
-    const char
-        *off; /* it is not honoured: its values that ask for nothing, by blanks; NULL: it is */
+    /* it is not honoured: its values that ask for nothing, by blanks; NULL: it is */
+    const char *off;
 };
 struct shape {
     const char *name;
@@ -106,7 +106,8 @@ static err_code fault(struct check *c, const struct shape *s, sv value, const ch
         TRY(buf_add(c->out, SV_LIT("Value '"), c->e));
         size_t n = value.len < SHOWN_MAX ? value.len : SHOWN_MAX;
         while (n < value.len && n && ((unsigned char)value.ptr[n] & 0xC0) == 0x80)
-            n--; /* not inside a character */
+            /* not inside a character */
+            n--;
         for (size_t i = 0; i < n; i++)
             TRY(buf_add_char(c->out, (unsigned char)value.ptr[i] < ' ' ? ' ' : value.ptr[i], c->e));
         TRY(buf_add(c->out, n < value.len ? SV_LIT("...'") : SV_LIT("'"), c->e));
@@ -121,7 +122,8 @@ static err_code fault_fmt(struct check *c, const struct shape *s, sv value, cons
     char text[2048];
     va_list ap;
     va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, ap); /* cut at worst */
+    /* cut at worst */
+    (void)vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     return fault(c, s, value, text);
 }
@@ -241,7 +243,8 @@ static bool listed(const char *words, sv word)
     return false;
 }
 
-/* A member that is not honoured, with a value that asks for nothing: an empty structure or list, or one of off. */
+/* A member that is not honoured, with a value that asks for nothing: an empty structure or list, or
+ * one of off. */
 static bool asks_nothing(yyjson_val *v, const char *off)
 {
     if (yyjson_is_bool(v))
@@ -269,13 +272,14 @@ static err_code not_honoured(struct check *c, const struct shape_member *m)
     char hint[128] = "leave it out";
     sv rest = sv_from(m->off), word;
     for (size_t n = strlen(hint); sv_cut(&rest, ' ', &word) && word.len; n = strlen(hint))
-        (void)snprintf(hint + n, sizeof hint - n, ", or say %.*s",
-                       SV_FMT(word)); /* few and short */
+        /* few and short */
+        (void)snprintf(hint + n, sizeof hint - n, ", or say %.*s", SV_FMT(word));
     return fault_fmt(c, &shapes[m->shape], SV_NONE,
                      "Member must not be set: %s is not offered by this server; %s", m->name, hint);
 }
 
-/* Members that the shape does not have: mistyped, or of a model newer than ours. Null is no value. */
+/* Members that the shape does not have: mistyped, or of a model newer than ours. Null is no
+ * value. */
 static err_code check_unknown(struct check *c, const struct shape *s, yyjson_val *v)
 {
     yyjson_obj_iter it = yyjson_obj_iter_with(v);

@@ -1,10 +1,12 @@
 /* workers.c - threads for what waits or takes long, shared out among those who ask.
  *
- * What waits stands in queues, one for each caller and place (data store); free threads take from them in turn. A queue may
- * keep two thirds of the threads busy, a caller five sixths: whoever comes next finds one, however much somebody else
- * has sent. A caller may have half of what can wait at all.
+ * What waits stands in queues, one for each caller and place (data store); free threads take from
+ * them in turn. A queue may keep two thirds of the threads busy, a caller five sixths: whoever
+ * comes next finds one, however much somebody else has sent. A caller may have half of what can
+ * wait at all.
  *
- * Of the threads that are free the one that worked last is called first: what it needs is still in the caches. */
+ * Of the threads that are free the one that worked last is called first: what it needs is still in
+ * the caches. */
 #include "service/plane.h"
 
 struct work {
@@ -106,8 +108,9 @@ static void forget_locked(struct workers *w, struct queue *q)
         for (; *at != q; at = &(*at)->next)
             before = *at;
         *at = q->next;
+        /* whoever stood behind it comes next */
         if (w->locked.turn == q)
-            w->locked.turn = before; /* whoever stood behind it comes next */
+            w->locked.turn = before;
         free(q);
     }
     if (a->n_waiting == 0 && a->n_running == 0) {
@@ -122,8 +125,9 @@ static void forget_locked(struct workers *w, struct queue *q)
 static void call_one_locked(struct workers *w)
 {
     struct idler *i = w->locked.idlers;
+    /* whoever is ready next takes it */
     if (i == NULL)
-        return; /* whoever is ready next takes it */
+        return;
     w->locked.idlers = i->next;
     i->called = true;
     pthread_cond_signal(&i->call);

@@ -169,7 +169,8 @@ TEST(datastores, an_older_one_that_relies_on_tokens_serves_no_fhir)
     for (size_t i = 0; i < sizeof smart / sizeof smart[0]; i++) {
         put_store("identity", smart[i]);
         for (size_t k = 0; k < sizeof requests / sizeof requests[0]; k++)
-            if (ask(requests[k], "AWS_AUTH") != 403) /* it says the way out */
+            /* it says the way out */
+            if (ask(requests[k], "AWS_AUTH") != 403)
                 fail_msg("%s: %s", smart[i], requests[k]);
     }
     put_store("identity",
@@ -246,7 +247,8 @@ TEST(datastores, a_token_stands_for_the_request_under_the_key_that_it_always_had
     assert_int_equal(ask(create, "DatastoreId"), 200);
     OK(records_get(w.records, key, &before, e));
     assert_non_null(memmem(before.ptr, before.len, TOKEN_DIGEST, sizeof TOKEN_DIGEST - 1));
-    assert_int_equal(ask(create, "DatastoreId"), 200); /* the same one: */
+    /* the same one: */
+    assert_int_equal(ask(create, "DatastoreId"), 200);
     OK(records_get(w.records, key, &after, e));
     assert_sv(buf_sv(&after), buf_sv(&before));
     assert_int_equal(ask(CREATE("\"DatastoreName\":\"s\""), "used before with other parameters"),

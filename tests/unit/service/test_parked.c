@@ -1,4 +1,5 @@
-/* Places to wait in: what ends a wait, and who gets none. The long wait is an hour: what comes was not brought by time. */
+/* Places to wait in: what ends a wait, and who gets none. The long wait is an hour: what comes was
+ * not brought by time. */
 #include "test.h"
 
 #include "service/parked.h"
@@ -109,7 +110,8 @@ TEST(parked, closing_answers_all_and_takes_nobody)
     for (unsigned i = 0; i < 8; i++)
         assert_int_equal(sem_wait(&done), 0);
     assert_null(parking_take(p, SV_LIT("a"), ID("1"), 0));
-    parking_wait(p, &late, answered, &done); /* who was looking at that moment */
+    /* who was looking at that moment */
+    parking_wait(p, &late, answered, &done);
     assert_int_equal(sem_wait(&done), 0);
     parking_free(p);
 }
@@ -117,7 +119,8 @@ TEST(parked, closing_answers_all_and_takes_nobody)
 TEST(parked, places_are_few_and_a_caller_gets_a_quarter)
 {
     (void)state;
-    struct parking *p = open_for(1000, LONG_US); /* no more than there are */
+    /* no more than there are */
+    struct parking *p = open_for(1000, LONG_US);
     struct parked *places[PARKED_MAX];
     unsigned n = 0;
     for (char who = 'a'; who <= 'd'; who++) {
@@ -156,15 +159,18 @@ TEST(parked, who_asks_often_is_answered_at_once)
     parking_told(p, me, ID("1"), false, t);
     assert_null(parking_take(p, me, ID("1"), t));
     assert_null(parking_take(p, me, ID("1"), t + 4999999));
-    struct parked *x = parking_take(p, me, ID("1"), t + 5000000); /* he comes back after a while */
+    /* he comes back after a while */
+    struct parked *x = parking_take(p, me, ID("1"), t + 5000000);
     assert_non_null(x);
     parking_leave(p, &x);
-    parking_told(p, me, ID("1"), false, t); /* another one, or another caller, is another matter */
+    /* another one, or another caller, is another matter */
+    parking_told(p, me, ID("1"), false, t);
     assert_non_null(x = parking_take(p, me, ID("2"), t));
     parking_leave(p, &x);
     assert_non_null(x = parking_take(p, SV_LIT("b"), ID("1"), t));
     parking_leave(p, &x);
-    parking_told(p, me, ID("1"), true, t + 1); /* it ended; now it is being deleted */
+    /* it ended; now it is being deleted */
+    parking_told(p, me, ID("1"), true, t + 1);
     assert_non_null(x = parking_take(p, me, ID("1"), t + 2));
     parking_leave(p, &x);
     parking_free(p);

@@ -1,4 +1,5 @@
-/* Threads shared out among callers and their data stores: nobody is kept waiting by what one has sent. */
+/* Threads shared out among callers and their data stores: nobody is kept waiting by what one has
+ * sent. */
 #include "test.h"
 
 #include "base/clock.h"
@@ -94,7 +95,8 @@ TEST(workers, one_queue_or_caller_never_has_all_threads)
     for (unsigned i = 0; i < 20; i++)
         add(w, "hostile", "a", held, NULL);
     until(&at.running, 8);
-    add(w, "hostile", "b", note, "b"); /* another data store of his */
+    /* another data store of his */
+    add(w, "hostile", "b", note, "b");
     until_noted(1);
     for (unsigned i = 0; i < 20; i++)
         add(w, "hostile", i % 2 ? "b" : "c", held, NULL);
@@ -126,7 +128,8 @@ TEST(workers, queues_take_turns)
     open_gate();
     until_noted(9);
     workers_stop(w);
-    for (unsigned k = 0; k < 2; k++) { /* each of the three in each of the first rounds */
+    /* each of the three in each of the first rounds */
+    for (unsigned k = 0; k < 2; k++) {
         sv round = sv_make(at.order + 3 * k, 3);
         assert_true(memchr(round.ptr, 'a', 3) && memchr(round.ptr, 'A', 3) &&
                     memchr(round.ptr, 'b', 3));
@@ -142,7 +145,8 @@ TEST(workers, one_caller_never_fills_what_can_wait)
     OK(workers_start(NULL, 2, 10, &w, e));
     add(w, "x", "x", held, NULL);
     until(&at.running, 1);
-    for (unsigned i = 0; i < 5; i++) /* his queue has the one thread that it may have */
+    /* his queue has the one thread that it may have */
+    for (unsigned i = 0; i < 5; i++)
         add(w, "x", "x", held, NULL);
     FAILS(ERR_THROTTLED, workers_add(w, of("x", "x"), held, NULL, e));
     FAILS(ERR_THROTTLED, workers_add(w, of("x", "y"), held, NULL, e));
