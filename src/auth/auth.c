@@ -1,4 +1,9 @@
-/* auth.c - claim -> key -> payload -> signature, in the order in which AWS names what is wrong. */
+/* auth.c - a request is held against the keys that we know, and its caller against his policy.
+ *
+ *   claim -> access key -> hash of the body -> signature     in the order in which AWS names faults
+ *
+ * Checking a signature needs a key that is made of the caller's secret for each day; 64 such keys
+ * are kept. A refusal never tells whether the resource exists. */
 #include "auth/auth.h"
 
 #include "base/limits.h"
@@ -14,8 +19,8 @@
 #define UNSIGNED_PAYLOAD SV_LIT("UNSIGNED-PAYLOAD")
 #define HASH_OF_NOTHING  SV_LIT("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
-/* A key is good for a day, and four MACs to make. One that is asked for takes the place of another
- * of its slot. */
+/* A signing key is good for a day, and takes four MACs to make. A new one replaces the one that is
+ * in its slot. */
 #define KEYS 64u
 struct known_key {
     const struct credential *of; /* NULL: free */
@@ -98,8 +103,8 @@ static err_code caller_set(const struct auth *au, struct arena *a, const struct 
     return ERR_OK;
 }
 
-/* The views of an HTTP request that a signature covers. HealthLake's rules, as all of AWS but S3:
- * the path is normalised and encoded once more. */
+/* The parts of a request that a signature covers. HealthLake signs as all of AWS does but S3: the
+ * path is normalised and encoded once more. */
 static err_code as_signed(const struct http_request *req, struct sigv4_request *out, struct err *e)
 {
     struct sigv4_header *h = arena_alloc(req->arena, (req->n_headers + 1) * sizeof *h);
@@ -117,8 +122,8 @@ static err_code as_signed(const struct http_request *req, struct sigv4_request *
     return ERR_OK;
 }
 
-/* What the client says its body hashes to: the header, or for presigned requests the query, where
- * some signers move it. SV_NONE: nothing, the signature covers the hash all the same. */
+/* The hash that the client says its body has: a header, or in presigned requests a parameter, where
+ * some signers move it. SV_NONE: he says none; his signature covers the hash all the same. */
 static err_code said_hash(const struct http_request *req, sv *out, struct err *e)
 {
     sv said = sv_trim(http_header_get(req, "x-amz-content-sha256"));
@@ -132,8 +137,8 @@ static err_code said_hash(const struct http_request *req, sv *out, struct err *e
     return ERR_OK;
 }
 
-/* A signature that does not cover the body lets it be changed on the way. Where there is none and
- * nothing is written that is no matter; else it takes the option. */
+/* A body that the signature does not cover can be changed on the way. That does no harm to a read
+ * without a body; any other request needs the option that allows it. */
 static err_code check_unsigned(const struct auth *au, const struct http_request *req, struct err *e)
 {
     bool reads = sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD"));
@@ -153,8 +158,9 @@ static err_code wrong_hash(struct err *e)
         "body that was received");
 }
 
-/* Hash of the body as received; or UNSIGNED-PAYLOAD if the client chose that, which its signature
- * must then confirm. said: by the client, may be absent. */
+/* The hash of the body as it came; or UNSIGNED-PAYLOAD if the client said so, which his signature
+ * must then confirm.
+ *   said  the hash by the client's word; SV_NONE: he said none */
 static err_code payload_hash(const struct http_request *req, sv said, sv *out, struct err *e)
 {
     if (sv_eq(said, UNSIGNED_PAYLOAD)) {
@@ -177,8 +183,8 @@ static err_code payload_hash(const struct http_request *req, sv said, sv *out, s
     return ERR_OK;
 }
 
-/* The signing key of the claim's day. Only the region and service that sigv4_verify will accept are
- * asked for. */
+/* The caller's signing key of the claim's day, for our region and service: sigv4_verify() accepts
+ * no others. */
 static void signing_key(struct auth *au, const struct credential *c,
                         const struct sigv4_claim *claim, struct hash_hmac_key *out)
 {
@@ -207,7 +213,7 @@ static void signing_key(struct auth *au, const struct credential *c,
 
 /* ---- the two steps ---- */
 
-struct knock { /* a claim, and what it is held against */
+struct check { /* a request's claim, and all that it is held against */
     struct sigv4_request req;
     struct sigv4_claim claim;
     const struct credential *credential;
@@ -216,14 +222,14 @@ struct knock { /* a claim, and what it is held against */
     sv said; /* what the client says its body hashes to */
 };
 
-/* All that can be said without the body and without a MAC over the request. */
-static err_code knock_read(struct auth *au, const struct http_request *req, int64_t now_ms,
-                           struct knock *k, struct err *e)
+/* All that can be checked without the body and without a MAC over the request. */
+static err_code check_prepare(struct auth *au, const struct http_request *req, int64_t now_ms,
+                              struct check *k, struct err *e)
 {
     TRY(as_signed(req, &k->req, e));
     TRY(sigv4_claim_parse(req->arena, &k->req, &k->claim, e));
     const struct credential *c = credentials_find(au->credentials, k->claim.access_key_id);
-    /* the same words as for a wrong token: both say "not a caller of ours" */
+    /* in the words for a wrong session token: he is no caller of ours either way */
     if (c == NULL)
         return ERR(e, ERR_AUTH_UNKNOWN_KEY,
                    "The security token included in the request is invalid");
@@ -247,7 +253,7 @@ static err_code knock_read(struct auth *au, const struct http_request *req, int6
 err_code auth_begin(struct auth *au, const struct http_request *req, int64_t now_ms,
                     struct auth_pass *out, struct err *e)
 {
-    struct knock k;
+    struct check k;
     struct auth_pass pass = { .begun_ms = now_ms };
     if (au->credentials == NULL) {
         TRY(caller_set(au, req->arena, NULL, &pass.caller, e));
@@ -256,8 +262,8 @@ err_code auth_begin(struct auth *au, const struct http_request *req, int64_t now
         *out = pass;
         return ERR_OK;
     }
-    TRY(knock_read(au, req, now_ms, &k, e));
-    /* the signature is over it, whether or not its header is among the signed */
+    TRY(check_prepare(au, req, now_ms, &k, e));
+    /* the signature covers this hash, even if its header is not signed */
     if (k.said.ptr) {
         k.req.payload_hash = k.said;
         TRY(sigv4_verify(req->arena, &k.req, &k.claim, &k.expect, e));
@@ -275,7 +281,7 @@ err_code auth_check(struct auth *au, const struct http_request *req, int64_t now
                     struct auth_caller *out, struct err *e)
 {
     const struct auth_pass *pass = req->left;
-    struct knock k;
+    struct check k;
     sv hash;
     if (pass && pass->proven) {
         TRY(payload_hash(req, pass->hash, &hash, e));
@@ -284,7 +290,7 @@ err_code auth_check(struct auth *au, const struct http_request *req, int64_t now
     }
     if (au->credentials == NULL)
         return caller_set(au, req->arena, NULL, out, e);
-    TRY(knock_read(au, req, pass ? pass->begun_ms : now_ms, &k, e));
+    TRY(check_prepare(au, req, pass ? pass->begun_ms : now_ms, &k, e));
     TRY(payload_hash(req, k.said, &k.req.payload_hash, e));
     TRY(sigv4_verify(req->arena, &k.req, &k.claim, &k.expect, e));
     return caller_set(au, req->arena, k.credential, out, e);
@@ -299,8 +305,8 @@ err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
     policy_decision d = c ? credential_decide(c, action, resource, context) : POLICY_ALLOWED;
     if (d == POLICY_ALLOWED)
         return ERR_OK;
-    /* The reason is the one that a data store which is not there would get: another one would tell
-     * that it is there. */
+    /* The reason is the one for a data store that does not exist. Another one would tell that this
+     * one does. */
     struct policy_context unknown = context ? *context : (struct policy_context){ 0 };
     unknown.tags_unknown = true;
     if (credential_decide(c, action, resource, &unknown) == POLICY_DENIED)

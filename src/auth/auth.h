@@ -1,14 +1,15 @@
-/* auth.h - the door: who calls (SigV4) and what they may do (their policy).
+/* auth.h - who calls (SigV4), and what may they do (their policy)?
  *
- *   auth_begin   head of a request -> what it proves     before a body is read
- *   auth_check   request -> caller     signature in the header or in the query, its clock, its body
+ *   auth_begin   head of a request -> what it proves             before its body is read
+ *   auth_check   whole request -> caller                         signature, clock, body
  *   auth_allows  caller, action, resource, facts -> yes, or the refusal in AWS's words
  *
- * The head alone has the claim, the key, the clock and what is signed; where the client says what
- * its body hashes to, the signature covers that, and all is known but whether the body does.
- * Without it the signature needs the body.
+ * The head of a request has the claim, the access key and the clock. Most clients also send the
+ * hash of their body in the head, and the signature covers that hash. Then the head alone proves
+ * who calls, and only the body has still to be compared with the hash. Without such a hash the
+ * signature can be checked only when the whole body is there.
  *
- * Every request but GET /health passes auth_check() first; every operation then asks auth_allows()
+ * Every request but GET /health passes auth_check() first. Every operation then asks auth_allows()
  * for each pair of action and resource that it touches. Thread-safe.
  * Source: AWS General Reference, "Signature Version 4 signing process"; IAM User Guide.
  * Floor: auth. */
@@ -25,39 +26,41 @@ struct auth_config {
 };
 
 struct auth;
-/* Errors as credentials_load(). */
+/* The caller frees it with auth_free(). Errors as credentials_load(). */
 MUST_USE err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *e);
 void auth_free(struct auth *au);
 DEFINE_CLEANUP(struct auth, auth_free)
 
-/* The name of a caller whose policy could let him pass roles; SV_NONE: there is none. Borrowed. */
-sv auth_role_passer(const struct auth *au);
+/* Is everybody let in? */
+bool auth_is_open(const struct auth *au);
 
 /* Who may call; NULL: everybody. Borrowed. */
 const struct credentials *auth_credentials(const struct auth *au);
 
-/* Is everybody let in? */
-bool auth_is_open(const struct auth *au);
+/* The name of a caller whose policy might let him pass roles; SV_NONE: there is none. Borrowed. */
+sv auth_role_passer(const struct auth *au);
 
 struct auth_caller {
-    const struct credential *credential; /* NULL: anonymous, allowed all. Lives with the auth. */
+    const struct credential *credential; /* lives with the auth; NULL: anonymous, may do all */
     sv access_key_id;                    /* for the log; empty when anonymous */
-    sv arn; /* "arn:aws:iam::<account>:user/<name>", or ...:user/anonymous; owned by req->arena */
+    /* "arn:aws:iam::<account>:user/<name>", or ...:user/anonymous; owned by the request's arena */
+    sv arn;
 };
 
+/* What the head of a request proves. */
 struct auth_pass {
-    bool proven; /* the caller is known; hash is what the body must hash to, or UNSIGNED-PAYLOAD */
+    bool proven; /* the caller is known, if his body hashes to hash */
     struct auth_caller caller;
-    sv hash;
-    int64_t begun_ms; /* the clock that counts, however long the body takes */
+    sv hash;          /* 64 hexadecimal digits, or UNSIGNED-PAYLOAD */
+    int64_t begun_ms; /* the signature's age counts at this time, however long the body takes */
 };
-/* What the head of req proves, which has a body. Errors as auth_check(): whoever fails here need
- * not send his body.
+/* What does the head of req prove? req has a body that is not read yet. Errors as auth_check(): a
+ * caller who fails here need not send his body.
  *   now_ms  clock_wall_ms() */
 MUST_USE err_code auth_begin(struct auth *au, const struct http_request *req, int64_t now_ms,
                              struct auth_pass *out, struct err *e);
 
-/* Who sent req, which must hold the whole body (not body_too_large: answer that first). Where
+/* Who sent req? It must hold its whole body; one that is too large is answered before. If
  * auth_begin() was asked, req->left is its auth_pass.
  *   now_ms  clock_wall_ms()
  * ERR_AUTH_MISSING      neither an Authorization header nor a presigned query
@@ -69,11 +72,12 @@ MUST_USE err_code auth_begin(struct auth *au, const struct http_request *req, in
 MUST_USE err_code auth_check(struct auth *au, const struct http_request *req, int64_t now_ms,
                              struct auth_caller *out, struct err *e);
 
-/* May the caller do it? ERR_DENIED: "User: <arn> is not authorized to perform: <action> on
- * resource: <resource> because ...".
+/* May the caller do it?
  *   action    "healthlake:StartFHIRExportJob", "iam:PassRole"
- *   resource  data store or role ARN; "*" for actions on none (CreateFHIRDatastore,
- * ListFHIRDatastores)
- *   context   tags and iam:PassedToService, see policy.h; may be NULL */
+ *   resource  ARN of a data store or role; "*" for actions on none (CreateFHIRDatastore,
+ *             ListFHIRDatastores)
+ *   context   tags and iam:PassedToService, see policy.h; may be NULL
+ * ERR_DENIED: "User: <arn> is not authorized to perform: <action> on resource: <resource>
+ * because ...". */
 MUST_USE err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
                               const struct policy_context *context, struct err *e);

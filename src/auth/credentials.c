@@ -1,4 +1,6 @@
-/* credentials.c - callers in a table sorted by access key id. */
+/* credentials.c - callers, in a table sorted by access key id, and the policies that they name.
+ *
+ * Names and access key ids are unique. A policy file is read once, however many callers name it. */
 #include "auth/credentials_private.h"
 
 #include "base/file.h"

@@ -1,8 +1,8 @@
-/* credentials_file.c - the file is read line by line.
+/* credentials_file.c - a file in AWS's shared format is read line by line into sections.
  *
  * The reader is our own: libinih as packaged cuts lines at 200 bytes, which session tokens pass,
- * and takes " ;" inside a value for a comment. Values are never shown, and neither are unknown
- * keys: a secret pasted onto a line of its own would look like one. */
+ * and takes " ;" inside a value for a comment. Messages never show values. They do not show unknown
+ * keys either: a secret pasted onto a line of its own would look like one. */
 #include "auth/credentials_private.h"
 
 #include "base/file.h"

@@ -1,4 +1,8 @@
-/* credentials_own.c - a first key pair for callers, and our own for calling out. */
+/* credentials_own.c - key pairs of our own.
+ *
+ * On the first start a pair is made for callers, in a file that is put in place only if nothing is
+ * there. For calling out (S3, STS), and for the client commands, one section of a file is
+ * picked. */
 #include "auth/credentials_private.h"
 
 #include "base/file.h"
@@ -10,8 +14,8 @@
 #include <limits.h>
 #include <unistd.h>
 
-/* Put path in place only if nothing is there, without a gap between look and act. File systems that
- * cannot rename so can link. */
+/* Puts the file in place only if nothing is there, with no gap between looking and acting. Some
+ * file systems cannot rename so; those can link. */
 static err_code create_once(const char *path, sv bytes, struct err *e)
 {
     char tmp[PATH_MAX], hex[33];
@@ -23,7 +27,7 @@ static err_code create_once(const char *path, sv bytes, struct err *e)
     int failed = renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE) == 0 ? 0 : errno;
     if (failed == EINVAL || failed == ENOSYS)
         failed = link(tmp, path) == 0 ? 0 : errno;
-    /* gone already, or a second name of path, or the error says more */
+    /* It may be gone already, or be a second name of path; its failure says nothing new. */
     (void)unlink(tmp);
     if (failed == EEXIST)
         return ERR(e, ERR_EXISTS, "there is a credentials file already");
@@ -55,7 +59,7 @@ err_code credentials_create(const char *path, struct err *e)
     return rc;
 }
 
-/* name: of the section; empty: [default], or the only one. */
+/* The section of this name; without a name [default], or the only one. */
 static err_code own_section(const char *path, sv name, bool private, struct arena *a,
                             const struct section **out, struct err *e)
 {

@@ -1,17 +1,19 @@
-/* credentials_private.h - sections of a file of credentials, as credentials_file.c reads them.
+/* credentials_private.h - a credentials file as its lines say it, before it is a table of callers.
  *
- *   credentials.c       the table of callers
+ *   credentials.c       the table of callers, with their policies
  *   credentials_file.c  lines and sections of a file
- *   credentials_own.c   key pairs of our own: made on the first start, and for calling out
+ *   credentials_own.c   the first key pair is made; the pair for calling out is found
  * Floor: auth. */
 #pragma once
 #include "auth/credentials.h"
 
-struct section {
+struct section { /* of the file */
     struct credential c;
     sv policy_name;
     size_t line;
 };
-/* The file's sections, their text kept in a. */
+
+/* Reads the sections of a file, in its order; their texts are owned by the arena.
+ *   private  refuse a file that others can read or change */
 MUST_USE err_code credentials_sections_read(const char *path, bool private, struct arena *a,
                                             struct section **out, size_t *n_out, struct err *e);

@@ -1,4 +1,8 @@
-/* policy.c - what a policy decides. */
+/* policy.c - what a policy decides.
+ *
+ * A statement covers a request when its actions, its resources and all its conditions do. One
+ * statement that denies wins over any number that allow. Reading was strict (policy_read.c), so
+ * deciding has no errors, allocates nothing and cannot loop. */
 #include "auth/policy_private.h"
 
 static bool action_listed(const struct statement *s, sv action)
@@ -33,12 +37,13 @@ static bool value_listed(const struct condition *c, sv value, bool nocase)
     return false;
 }
 
-/* How many values the request has for the key, and how many of them the condition lists. What
- * cannot be told stands for refusing: it holds for a Deny and for no Allow.
- *   - a tag of a data store that is not there, or was not asked for
- *   - a tag that stands there twice, in keys that differ by letter case: which one counts?
- * A key among aws:TagKeys names whatever tag a condition finds under it, in any letter case; so
- * "TEAM" is "team" where that makes a Deny hold or keeps an Allow from holding. */
+/* Does a condition hold? It counts the values that the request has for the key (n), and those of
+ * them that the condition lists (listed). Where the answer cannot be known, the condition holds for
+ * a Deny and does not hold for an Allow, so that the request is refused:
+ *   - a tag of a data store that does not exist
+ *   - a tag that the data store has twice, under keys that differ by letter case only
+ * Tag keys differ by letter case, but conditions find tags without it. So a value of aws:TagKeys is
+ * compared without letter case where that makes a Deny hold or keeps an Allow from holding. */
 static bool condition_holds(const struct condition *c, bool deny,
                             const struct policy_context *context)
 {
@@ -105,7 +110,7 @@ bool policy_could_allow(const struct policy *p, sv action)
         if (!s->deny)
             could = true;
         else if (s->n_conditions == 0 && !s->not_resource && resource_listed(s, SV_LIT("*")))
-            /* on nothing at all */
+            /* denied on every resource */
             return false;
     }
     return could;

@@ -3,7 +3,8 @@
  *   { "Version": "2012-10-17", "Statement": [ { "Effect": "Allow", "Action": "healthlake:List*",
  *     "Resource": "*", "Condition": { "StringEquals": { "aws:ResourceTag/env": "test" } } } ] }
  *
- * A request is refused unless a statement allows it; a statement that denies it wins over all.
+ * A request is refused unless a statement allows it. A statement that denies it wins over all.
+ *
  *   Action, NotAction      "service:Name" or "*", '*' and '?' match, letter case does not matter
  *   Resource, NotResource  "*" or an ARN of six parts; each part is matched for itself, letter case
  *                          matters, and only the last part's '*' reaches over a colon
@@ -11,12 +12,16 @@
  *                          Arn[Not]Like, Bool, Null; with ...IfExists; with ForAnyValue: or
  *                          ForAllValues: in front; on the keys aws:ResourceTag/KEY,
  *                          aws:RequestTag/KEY, aws:TagKeys and iam:PassedToService
- * What cannot be told counts for refusing: a condition on a tag whose key stands there twice, in
- * two letter cases, or on a tag of a data store that does not exist, holds for a Deny and for no
- * Allow, whatever its operator. Values of aws:TagKeys are compared without letter case where that
- * refuses more, because tags are found so. Whatever is not listed here (Principal, other operators,
- * keys and members, policy variables) is refused when the policy is read: a rule that we cannot
- * keep must not look kept.
+ *
+ * Anything that is not listed here is refused when the policy is read: Principal, other operators,
+ * keys and members, policy variables. A rule that we cannot keep must not look kept.
+ *
+ * Where a condition's answer cannot be known, the request is refused: the condition holds for a
+ * Deny and does not hold for an Allow, whatever its operator. That is so for a tag that a data
+ * store has twice, under keys that differ by letter case only, and for a tag of a data store that
+ * does not exist. Values of aws:TagKeys are compared without letter case where that refuses more,
+ * because conditions find tags without letter case.
+ *
  * Limits: POLICY_MAX_BYTES, POLICY_MAX_STATEMENTS.
  * Source: IAM User Guide, "IAM JSON policy element reference" and "Policy evaluation logic".
  * Floor: auth. */
@@ -28,21 +33,22 @@
 
 struct policy; /* immutable: any number of threads may ask at once */
 
-/* ERR_INVALID, ERR_TOO_LARGE: the message names the statement (from 1) and the member. Nothing of
- * json is kept. */
+/* Reads a policy from its JSON text, of which nothing is kept; the caller frees it with
+ * policy_free(). ERR_INVALID, ERR_TOO_LARGE: the message names the statement (from 1) and the
+ * member. */
 MUST_USE err_code policy_parse(sv json, struct policy **out, struct err *e);
 void policy_free(struct policy *p);
 DEFINE_CLEANUP(struct policy, policy_free)
 
-/* What is known of the request beside action and resource. A key with several values (aws:TagKeys)
- * is several facts. Keys are compared without letter case, values with. */
+/* What is known of a request beside its action and resource. A key with several values
+ * (aws:TagKeys) is several facts. Keys are compared without letter case, values with it. */
 struct policy_fact {
     sv key, value;
 };
 struct policy_context {
     const struct policy_fact *facts;
     size_t n_facts;
-    bool tags_unknown; /* there is no such resource: nothing can be said of its tags */
+    bool tags_unknown; /* the resource does not exist: nothing is known of its tags */
 };
 
 typedef enum {
@@ -51,16 +57,19 @@ typedef enum {
     POLICY_DENIED, /* a statement denies it */
 } policy_decision;
 
-/*   action    "healthlake:StartFHIRExportJob"
+/* What the policy says to a request.
+ *   action    "healthlake:StartFHIRExportJob"
  *   resource  the full ARN, or "*" for an action that has no resource; then only a Resource that is
  *             "*" itself covers it
  *   context   may be NULL: no facts */
 policy_decision policy_decide(const struct policy *p, sv action, sv resource,
                               const struct policy_context *context);
-/* Every action that is named, with its statement (from 1), those of NotAction too. */
+
+/* Calls fn for every action pattern of the policy, those of NotAction too.
+ *   statement  counted from 1 */
 typedef void (*policy_action_fn)(void *ctx, size_t statement, sv action);
 void policy_actions(const struct policy *p, policy_action_fn fn, void *ctx);
-/* As an action is matched: '*' and '?', and letter case does not count. */
+/* Does a pattern of Action match an action? '*' and '?', without letter case. */
 bool policy_pattern_matches(sv pattern, sv text);
-/* Is there any resource and context for which it may allow the action? */
+/* Is there any resource and context for which the policy might allow the action? */
 bool policy_could_allow(const struct policy *p, sv action);

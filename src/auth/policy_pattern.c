@@ -1,4 +1,7 @@
-/* policy_pattern.c - patterns of policies. */
+/* policy_pattern.c - patterns of policies: '*' stands for any run of bytes, '?' for any one byte.
+ *
+ * ARNs are matched part by part, so that a '*' in one part does not reach over a colon into the
+ * next; only the last part may have colons itself. */
 #include "auth/policy_private.h"
 
 char policy_lower(char c)

@@ -1,17 +1,22 @@
-/* policy_private.h - a policy as it is kept: what policy_read.c makes and policy.c asks.
+/* policy_private.h - a policy in memory: policy_read.c makes it, policy.c asks it.
  *
- *   policy.c          what a policy decides
- *   policy_read.c     JSON becomes the lists below
- *   policy_pattern.c  '*' and '?', ARNs part by part
- * Floor: auth. */
+ *   policy.c          decides: is this action on this resource allowed?
+ *   policy_read.c     turns JSON into the lists below, or refuses the policy
+ *   policy_pattern.c  matches '*' and '?', and ARNs part by part
+ *
+ * A policy never changes once it is read, so any number of threads may ask it. All texts are views
+ * into its arena. Floor: auth. */
 #pragma once
 #include "auth/policy.h"
 #include "base/arena.h"
 
 #define ARN_PARTS 6u
 
+/* How a condition compares a value of the request with its own values. */
 typedef enum { OP_STRING, OP_STRING_NOCASE, OP_GLOB, OP_ARN, OP_BOOL, OP_NULL } op_kind;
+/* How many of the request's values must match: one (no quantifier), ForAnyValue:, ForAllValues:. */
 typedef enum { ANY_PLAIN, ANY_VALUE, ALL_VALUES } quantifier;
+/* Which facts a condition's key names; some keys have rules of their own (policy.h). */
 typedef enum { KEY_OTHER, KEY_RESOURCE_TAG, KEY_REQUEST_TAG, KEY_TAG_KEYS } key_kind;
 
 struct list {
@@ -19,9 +24,10 @@ struct list {
     size_t n;
 };
 
-struct condition {
+struct condition { /* "ForAnyValue:StringNotLikeIfExists": { "aws:TagKeys": [ ... ] } */
     op_kind kind;
-    bool negated, if_exists;
+    bool negated;   /* ...Not... */
+    bool if_exists; /* ...IfExists: holds when the request has no such key */
     quantifier over;
     sv key;
     key_kind of;
@@ -29,7 +35,8 @@ struct condition {
 };
 
 struct statement {
-    bool deny, not_action, not_resource;
+    bool deny;                     /* Effect */
+    bool not_action, not_resource; /* the lists name what it does not cover */
     struct list actions, resources;
     struct condition *conditions;
     size_t n_conditions;
@@ -41,7 +48,13 @@ struct policy {
     size_t n_statements;
 };
 
-char policy_lower(char c);
+/* ---- policy_pattern.c ---- */
+
+char policy_lower(char c); /* of ASCII */
+/* Does the pattern match the whole text? In at most len(pattern) * len(text) steps. */
 bool policy_glob(sv pattern, sv text, bool nocase);
+/* "arn:partition:service:region:account:resource" into its parts; the last keeps its colons.
+ * False: it has fewer parts. */
 bool policy_arn_split(sv text, sv out[ARN_PARTS]);
+/* Does each part of the pattern match the same part of the ARN? */
 bool policy_arn_match(sv pattern, sv text);

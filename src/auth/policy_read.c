@@ -1,16 +1,20 @@
-/* policy_read.c - a policy is read once into plain lists. */
+/* policy_read.c - JSON becomes a policy in memory, or is refused.
+ *
+ * Reading is strict: each member is known, comes once and has the right shape. A rule that we could
+ * not keep must not look kept, so a policy with an element that we do not know is refused as a
+ * whole. The message names the statement, counted from 1, and the member. */
 #include "auth/policy_private.h"
 
 #include "codec/json.h"
 
-#define JSON_DEPTH     16u
+#define JSON_DEPTH     16u        /* nesting of a policy file */
 #define MEMORY_MAX     (4u << 20) /* the document and the lists made of it */
 #define MAX_CONDITIONS 64u        /* of one statement */
 
-/* For messages: what a policy file says is not secret, but its length is not ours. */
+/* A text of the policy in a message, cut: it is not secret, but it may be long. */
 #define SHOWN(v) SV_FMT(sv_head((v), 64))
 
-/* A string, or a list of at least one; each passes `check` (NULL: any). */
+/* A string, or a list of at least one string. Each must pass `check` (NULL: any passes). */
 static err_code read_list(struct arena *a, yyjson_val *v, const char *member,
                           err_code (*check)(sv item, struct err *e), struct list *out,
                           struct err *e)
@@ -112,7 +116,7 @@ static err_code read_operator(sv name, struct condition *c, struct err *e)
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (!sv_eq_cstr(rest, known[i].name))
             continue;
-        /* whether a key exists is asked plainly or not at all */
+        /* "NullIfExists" and "ForAnyValue:Null" have no meaning */
         if (known[i].kind == OP_NULL && rest.len != name.len)
             break;
         out.kind = known[i].kind;
@@ -139,7 +143,8 @@ static bool known_key(sv key, key_kind *of)
     return *of == KEY_TAG_KEYS || sv_eq_nocase(key, SV_LIT("iam:PassedToService"));
 }
 
-/* The same question twice, which JSON would let stand and a reader would overlook. */
+/* Has the statement this condition already? JSON allows it twice; whoever reads the policy would
+ * see one of the two. */
 static bool asked_before(const struct statement *s, const struct condition *c)
 {
     for (size_t i = 0; i < s->n_conditions; i++) {
@@ -273,7 +278,7 @@ static err_code read_document(struct policy *p, sv json, struct err *e)
 {
     yyjson_doc *doc;
     yyjson_val *statement = NULL, *version = NULL, *id = NULL;
-    /* the lists are views of it or of the document */
+    /* the policy's lists hold views of this copy and of the document */
     sv text = arena_sv(p->arena, json);
     if (text.ptr == NULL)
         return arena_oom(p->arena, e);

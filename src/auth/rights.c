@@ -1,13 +1,12 @@
-/* rights.c - the facts that a policy is asked with.
+/* rights.c - the facts with which a policy is asked about an operation.
  *
- *   aws:ResourceTag/KEY   the data store's tags; not those of the request that makes one: it has
- *                         none yet
+ *   aws:ResourceTag/KEY   tags of the data store; a request that makes one has none of these yet
  *   aws:RequestTag/KEY    tags that the request would set
  *   aws:TagKeys           keys that the request would set or remove
  *
- * Rights come before knowledge: whoever may not do something to a data store gets the same refusal
- * whether it is there or not. Its tags are facts only when it is; a condition on the tags of
- * nothing refuses (policy.h). */
+ * Rights come before knowledge: a caller who may not do something to a data store gets the same
+ * refusal whether it exists or not. Its tags are facts only when it exists; a condition on the tags
+ * of nothing refuses (policy.h). */
 #include "auth/rights.h"
 
 struct facts {
@@ -18,7 +17,7 @@ struct facts {
 
 static err_code add(struct facts *f, sv key, sv value, struct err *e)
 {
-    /* a fact that is missing could be what a Deny waits for */
+    /* never go on without a fact: a Deny may be waiting for it */
     if (key.ptr == NULL)
         return arena_oom(f->a, e);
     f->items[f->n++] = (struct policy_fact){ key, value };
@@ -41,7 +40,7 @@ static err_code add_tags(struct facts *f, yyjson_val *tags, sv prefix, bool keys
 err_code rights_ask(struct arena *a, const struct auth_caller *who, const char *operation,
                     const struct rights *r, struct err *e)
 {
-    /* he may do all */
+    /* anonymous: he may do all */
     if (who->credential == NULL)
         return ERR_OK;
     size_t max =
