@@ -1,7 +1,8 @@
 /* answer.c - the way back: an answer is sent, and one line of the log tells of it.
  *
- * The line holds the operation, the status, bytes and time; nothing of what was asked or
- * answered. */
+ * The line has the operation, the status, bytes and time. It has nothing of the request's content
+ * or the answer's. The request may be gone once it is answered, so the line is written before, or
+ * of copies. */
 #include "service/answer.h"
 
 #include "base/clock.h"
@@ -12,7 +13,7 @@ void service_answer_error(struct answer *an, const struct err *e, sv long_messag
                           const char *request_id, const char *op)
 {
     const struct error_aws *x = error_as_aws(e->code);
-    /* bounded above: cannot fail */
+    /* bounded text: writing it cannot fail */
     struct err ignored;
     sv message = e->code == ERR_INVALID && long_message.len ? long_message : sv_from(e->msg);
     if (x->general) {
@@ -36,12 +37,11 @@ void service_reply_with(struct http_exchange *x, unsigned status, const struct h
         LOG_INT("us", clock_mono_us() - req->start_us), LOG_INT("in", req->body.len),
         LOG_INT("out", body->len), LOG_SV("key", access_key_id.len ? access_key_id : SV_LIT("-")),
         LOG_SV("peer", req->peer), LOG_STR("request_id", request_id));
-    /* x, and what its arena holds, may be gone from here on */
+    /* x and its arena may be gone from here on */
     http_reply(x, status, h, n, body);
 }
 
-/* The log line comes behind the answer here, when the request may be gone: what it tells is
- * kept. */
+/* How much of a file was sent is known when the request may be gone: the line is made of copies. */
 void service_reply_file(struct http_exchange *x, const struct http_header *h, size_t n,
                         const struct http_file *f, const char *op, const char *request_id,
                         sv access_key_id)
@@ -75,7 +75,7 @@ void service_reply(struct http_exchange *x, struct answer *an, const char *op,
     size_t n = 0;
     struct err e;
     if (!http_room(x, an->body.len)) {
-        /* what is answered now */
+        /* its code says the same; the answer is made of e */
         (void)service_no_room(http_exchange_request(x), &e);
         service_answer_error(an, &e, SV_NONE, request_id, op);
     }

@@ -1,38 +1,54 @@
-/* datastore.h - the record of a data store, as both planes read it.   Floor: service. */
+/* datastore.h - the record of a data store, as both planes read it.
+ *
+ *   datastore_read   a copy of your own, to change and write
+ *   datastore_hold   a shared one, kept in memory from request to request, to read only
+ *
+ * Thread-safe, but for a rule of writers: whoever reads a record, changes it and writes it back
+ * does so holding the records' lock (aws_private.h).   Floor: service. */
 #pragma once
 #include "codec/json.h"
 
 #define DATASTORE_RECORD_MAX (1u << 20) /* bytes of a record */
-#define DATASTORE_MEMORY     (4u << 20) /* arena in which one is read */
+#define DATASTORE_MEMORY     (4u << 20) /* budget of an arena into which one is read */
 
 struct service;
 struct datastore_held;
-struct datastore { /* a copy of a record; strings owned by the arena it was read into */
-    sv id, arn, name, status;
-    uint64_t order;
+
+struct datastore { /* strings and values are owned by the arena into which it was read */
+    sv id, arn, name;
+    sv status;      /* "CREATING", "ACTIVE", "CREATE_FAILED", "DELETING", "DELETED" */
+    uint64_t order; /* place in lists: unique, and growing */
     int64_t created_ms;
     yyjson_val *sse, *preload, *identity, *tags; /* as they were given; NULL: not given */
-    sv error_message, error_category;
+    sv error_message, error_category;            /* of CREATE_FAILED */
 };
-/* ERR_NOT_FOUND in the words of the service. */
+
+/* ---- the record (datastore_record.c) ---- */
+
+/* ERR_NOT_FOUND, in the service's words; ERR_CORRUPT; ERR_IO. */
 MUST_USE err_code datastore_read(struct service *s, sv id, struct arena *a, struct datastore *out,
                                  struct err *e);
-/* Written, and void is what was kept of the one before; who waits for its end hears of it. Holding
- * the records' lock. */
-MUST_USE err_code datastore_write(struct service *s, const struct datastore *d, struct err *e);
-/* It is being created or deleted. */
-bool datastore_in_transition(const struct datastore *d);
-/* The record as it is stored. */
+/* The record as its JSON text. */
 MUST_USE err_code datastore_print(const struct datastore *d, struct buf *out, struct err *e);
-/* May its FHIR API be served? ERR_DENIED: it asks for a check of access tokens that we do not
- * have. */
+/* The ARN of the data store with this id, whether it exists or not; owned by the arena. */
+sv datastore_arn(struct service *s, struct arena *a, sv id);
+/* Is it being created or deleted? */
+bool datastore_in_transition(const struct datastore *d);
+/* May its FHIR API be served? ERR_DENIED: it relies on access tokens, which this server does not
+ * check. */
 MUST_USE err_code datastore_check_strategy(const struct datastore *d, struct err *e);
-/* The record as of now, shared and read only; to be released. Errors as datastore_read(). */
+
+/* ---- those in memory, and writing (datastore_known.c) ---- */
+
+/* Writes a record. Copies in memory are void from now on. If its creation or deletion has ended,
+ * answers that wait for that are sent. */
+MUST_USE err_code datastore_write(struct service *s, const struct datastore *d, struct err *e);
+/* The record as of now, shared and read only; release it soon. Errors as datastore_read(). */
 MUST_USE err_code datastore_hold(struct service *s, sv id, struct datastore_held **out,
                                  struct err *e);
-const struct datastore *datastore_of(const struct datastore_held *h);
-void datastore_release(struct datastore_held **h);
-/* What is kept of this record is void. */
+const struct datastore *datastore_of(const struct datastore_held *h); /* borrowed from h */
+void datastore_release(struct datastore_held **h); /* NULL is no record: nothing is done */
+/* The copy of this record in memory is void. */
 void datastore_forget(struct service *s, sv id);
-void datastores_forget_all(struct service *s); /* at the end */
-sv datastore_arn(struct service *s, struct arena *a, sv id);
+/* All copies are released; when the service ends. */
+void datastores_forget_all(struct service *s);

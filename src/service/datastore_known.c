@@ -1,13 +1,11 @@
-/* datastore_known.c - records of data stores as requests need them: read once, kept until one is
- * written.
+/* datastore_known.c - records of data stores in memory, so that not every request reads one.
  *
- *   read:    note the generation, read the record, keep it unless the generation has moved
- *            meanwhile
- *   write:   the record is on disk, then the generation moves and the slot is emptied
+ *   read    note the generation; read the record; keep it unless the generation has moved since
+ *   write   write the record to disk; move the generation; empty the record's slot
  *
- * So what is kept is never older than the last write that was answered. A request holds what it was
- * given; the last holder frees it. */
-#include "service/service_private.h"
+ * So a copy in memory is never older than the last write that was answered. A slot is chosen by the
+ * id; a new copy replaces the old one. Copies are counted: the last holder frees one. */
+#include "service/plane.h"
 
 #define KEYS_MEMORY (64u << 10) /* of the two keys of a writing */
 
@@ -99,7 +97,7 @@ void datastores_forget_all(struct service *s)
         datastore_release(&s->known.slots[i]);
 }
 
-/* The record, and whether a restart must take it up. */
+/* The record, and in the same batch its mark that a restart must take it up. */
 err_code datastore_write(struct service *s, const struct datastore *d, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(KEYS_MEMORY);
@@ -111,7 +109,7 @@ err_code datastore_write(struct service *s, const struct datastore *d, struct er
           arena_fmt(a, "datastoreactive/%.*s", SV_FMT(d->id)), SV_NONE },
     };
     err_code rc = records_write(s->cfg.records, w, 2, e);
-    /* failed or not: what is on disk decides */
+    /* even if writing failed: the disk decides */
     datastore_forget(s, d->id);
     if (rc == ERR_OK && !datastore_in_transition(d))
         parking_wake(s->cfg.parking, d->id);

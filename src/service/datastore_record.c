@@ -1,10 +1,11 @@
-/* datastore_record.c - the record of a data store: how it is written and read.
+/* datastore_record.c - the record of a data store: its text, and what it says.
  *
  *   datastore/<id>        -> the record, JSON
  *   datastoreactive/<id>  -> ""      while the data store is being created or deleted
  *
- * Everybody reads a record; writing it voids what is kept of it (datastore_known.c). */
-#include "service/service_private.h"
+ * Members of CreateFHIRDatastore stand in the record as the caller gave them. Records are written
+ * by datastore_write() (datastore_known.c), because writing one voids the copy in memory. */
+#include "service/plane.h"
 
 #define RECORD_DEPTH 16u /* nesting; members of a request stand in it as they were given */
 

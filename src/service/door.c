@@ -1,14 +1,16 @@
-/* door.c - what is refused before a caller is known, and in which words: the caller's protocol as
- * far as the path tells it (an OperationOutcome below /datastore/, AWS JSON at /), else a small
- * JSON text.
+/* door.c - requests that are refused before anybody asks who calls.
  *
- * A body is asked about when its head is there (service_accept): where it would go nowhere, or its
- * caller is not one of ours, it is not read.
+ *   service_accept   the head is there, the body is not: is it worth reading?
+ *   door_refuses     the whole request is there, before it goes to its plane
  *
- * Without signatures every program of this machine may call, and a browser is one that pages of
- * others give orders to. A page can have its own name resolve to this address: so the Host must be
- * a name that no one else can have. And it can send what needs no leave, forms and pictures: so
- * what a browser says to come from another place is refused. */
+ * A body is not read when nothing at its path takes one, when it is too large, or when the head
+ * shows that its caller is not one of ours. A refusal is in the caller's protocol, as far as the
+ * path tells it: an OperationOutcome below /datastore/, AWS JSON at /, else a small JSON text.
+ *
+ * With --auth none every program of this machine may call. A browser is such a program, and any web
+ * page gives it orders. A page can have its own host name resolve to this address: so Host must be
+ * a name that nobody else can have. A page can also send forms and ask for pictures without leave:
+ * so a request that the browser says comes from another origin is refused. */
 #include "service/service_private.h"
 
 #include "base/clock.h"
@@ -17,11 +19,11 @@
 
 struct refusal {
     unsigned status;
-    const char *name;      /* in the log */
-    const char *exception; /* at / */
-    const char *code;      /* of an OperationOutcome */
+    const char *name;      /* for the log */
+    const char *exception; /* AWS's, at / */
+    const char *code;      /* of an OperationOutcome, below /datastore/ */
     sv message;
-    bool again; /* worth asking again in a second */
+    bool again; /* adds Retry-After: 1 */
 };
 
 static err_code write_body(const struct refusal *r, bool fhir, struct buf *out, struct err *e)
@@ -56,13 +58,13 @@ static void answer(struct http_exchange *x, struct refusal r, const char *reques
     if (r.again)
         h[n++] = (struct http_header){ SV_LIT("Retry-After"), SV_LIT("1") };
     CLEANUP_BUF struct buf body = BUF_INIT(4096);
-    /* bounded text, well formed: cannot fail */
+    /* bounded text: writing it cannot fail */
     struct err ignored;
     IGNORE(write_body(&r, fhir, &body, &ignored));
     service_reply_with(x, r.status, h, n, &body, "door", r.name, request_id, SV_NONE);
 }
 
-/* An error of the inner rooms, as they would tell it. */
+/* The refusal that says an error of an inner room, as that room's plane would say it. */
 static struct refusal refusal_of(const struct http_request *req, const struct err *e)
 {
     const struct error_aws *aws = error_as_aws(e->code);
@@ -85,7 +87,7 @@ static sv without_port(sv host)
     return end > 0 && host.ptr[end - 1] == ':' ? sv_head(host, end - 1) : host;
 }
 
-/* Nobody else's page has such a name: loopback's, or the one that the operator gave. */
+/* Is it a name that nobody else's page can have: loopback's, or the one that the operator gave? */
 static bool is_our_name(const struct service *s, sv host)
 {
     sv name = without_port(sv_trim(host));
@@ -97,7 +99,7 @@ static bool is_our_name(const struct service *s, sv host)
            sv_eq_nocase(name, public.host);
 }
 
-/* "http://" and the Host, or where the public URL is. */
+/* Is the origin "http://" and the Host, or that of the public URL? */
 static bool is_our_origin(const struct service *s, sv host, sv origin)
 {
     sv url = s->cfg.public_url;
@@ -114,8 +116,8 @@ static bool is_health(const struct http_request *req)
            (sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD")));
 }
 
-/* Does a page of another place ask? Status 0: no. */
-static struct refusal of_another_place(const struct service *s, const struct http_request *req)
+/* Is this asked by a page of another origin? Status 0: no, or it does no harm. */
+static struct refusal of_another_origin(const struct service *s, const struct http_request *req)
 {
     sv host = http_header_get(req, "Host"), origin = http_header_get(req, "Origin");
     sv site = sv_trim(http_header_get(req, "Sec-Fetch-Site"));
@@ -145,7 +147,7 @@ static struct refusal of_another_place(const struct service *s, const struct htt
 
 /* ---- with the head ---- */
 
-/* /datastore/ID/r4, and what is below it. */
+/* Is it /datastore/ID/r4, or below it? */
 static bool is_below_a_data_store(sv path)
 {
     sv rest = path, part, id, r4;
@@ -177,19 +179,19 @@ void service_accept(void *service, struct http_request *req, struct http_allowan
 {
     struct auth_pass *pass = ARENA_NEW(req->arena, struct auth_pass);
     struct refusal *refusal = ARENA_NEW(req->arena, struct refusal);
-    /* holds the refusal's text */
+    /* the refusal's text is a view of it */
     struct err *e = ARENA_NEW(req->arena, struct err);
     bool fhir = sv_starts(req->path, SV_LIT("/datastore/"));
     bool control = sv_eq(req->path, SV_LIT("/")) && sv_eq(req->method, SV_LIT("POST"));
     out->body_max = body_max(req);
-    /* nothing there reads a body */
+    /* nothing else reads a body */
     out->refused = !fhir && !control;
     if (out->refused || (req->length != HTTP_UNTOLD && req->length > out->body_max))
         return;
     /* a fresh arena always has room for them */
     if (pass == NULL || refusal == NULL || e == NULL)
         abort();
-    *refusal = of_another_place(service, req);
+    *refusal = of_another_origin(service, req);
     if (refusal->status) {
         out->refused = true;
         req->left = refusal;
@@ -236,7 +238,7 @@ bool door_refuses(struct service *s, struct http_exchange *x, const char *reques
             true
         };
     else
-        r = of_another_place(s, req);
+        r = of_another_origin(s, req);
     if (r.status)
         answer(x, r, request_id);
     return r.status != 0;

@@ -1,5 +1,6 @@
-/* errors.c - codes of errors become AWS exceptions and OperationOutcomes: the only place that names
- * an HTTP status. */
+/* errors.c - error codes become AWS exceptions and OperationOutcomes.
+ *
+ * One row for each code and protocol. ERR_OK and ERR_EOF have none: they are no errors. */
 #include "service/errors.h"
 
 #include "fhir/outcome.h"
@@ -24,8 +25,8 @@ static const struct error_aws aws[ERR_N_CODES] = {
     [ERR_MEDIA_TYPE] = { "SerializationException", 400, false },
     [ERR_NOT_ACCEPTABLE] = { "SerializationException", 400, false },
     [ERR_UNPROCESSABLE] = { "ValidationException", 400, false },
-    /* S3, STS or KMS behind Start*: the model's exception for it, at a status that SDKs do not try
-     * again: we did */
+    /* S3, STS or KMS failed behind Start*. We tried again already, so the status is one at which
+     * SDKs do not. */
     [ERR_PEER] = { "FailedDependencyException", 424, false },
     [ERR_TIMEOUT] = { "FailedDependencyException", 424, false },
     [ERR_NO_SPACE] = { "InternalServerException", 500, true },

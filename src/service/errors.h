@@ -1,5 +1,6 @@
-/* errors.h - the two tables at the edge: our codes as AWS exceptions and as FHIR OperationOutcomes.
- * Nothing else in the tree names an HTTP status for an error.
+/* errors.h - the two tables at the edge: our error codes as AWS exceptions and as FHIR issues.
+ *
+ * Nothing else in the tree chooses an HTTP status for an error code.
  * Source: HealthLake service model; AWS common errors; FHIR R4 value set issue-type.
  * Floor: service. */
 #pragma once
@@ -8,15 +9,16 @@
 struct error_aws {
     const char *exception; /* "ValidationException" */
     unsigned status;
-    /* The message may hold inner detail: callers get a general one, the log the detail. */
+    /* The message may hold inner detail: the caller gets a general one, the log has the detail. */
     bool general;
 };
+/* Never NULL: a code without a row is ERR_INTERNAL. */
 const struct error_aws *error_as_aws(err_code code);
 
 struct error_fhir {
     const char *issue_type; /* "not-found" */
     unsigned status;
-    bool general;
+    bool general; /* likewise */
 };
 const struct error_fhir *error_as_fhir(err_code code);
 
@@ -25,6 +27,6 @@ MUST_USE err_code error_aws_body(const char *exception, sv message, struct buf *
 /* An OperationOutcome of one issue: what=error, of this code and text. */
 MUST_USE err_code error_fhir_body(const char *code, sv text, struct buf *out, struct err *e);
 
-/* What job_submit() ended with, as its caller is told: a fault of the request, or of a service
- * behind us. */
+/* What an error of job_submit() is to the caller: a fault of his request, or of a service behind
+ * us. Returns the code to answer with, and puts it into e. */
 MUST_USE err_code job_submit_fault(err_code rc, struct err *e);

@@ -1,3 +1,11 @@
+/* parked.c - places of answers that wait, and the thread that sends them.
+ *
+ *   FREE -> TAKEN -> WAITING -> ANSWERING -> FREE        TAKEN -> FREE   (parking_leave)
+ *
+ * A place is woken from TAKEN on: an end that comes between the look and the wait makes the wait be
+ * over at once. Beside the places a small table remembers who was told lately that something has
+ * not ended; its rows are chosen by a hash, and a row that another pushes out costs one more
+ * wait. */
 #include "service/parked.h"
 
 #include "base/clock.h"
@@ -6,8 +14,7 @@
 #include <time.h>
 
 #define ID_MAX 40u
-#define ROWS \
-    256u /* callers and ids that were told lately; one that is crowded out may wait once more */
+#define ROWS   256u /* pairs of caller and id that were told lately */
 
 struct parked {
     enum { FREE, TAKEN, WAITING, ANSWERING } state;
@@ -46,8 +53,8 @@ static struct row *row_of(struct parking *p, uint64_t key)
 
 /* ---- the thread ---- */
 
-/* A place whose time has come; else NULL, and in *until_us when to look again (UINT64_MAX: when
- * something changes). */
+/* A place whose answer is due. NULL: none, and *until_us says when to look again; UINT64_MAX: when
+ * something changes. */
 static struct parked *due_locked(struct parking *p, uint64_t now_us, uint64_t *until_us)
 {
     *until_us = UINT64_MAX;
@@ -70,7 +77,7 @@ static void sleep_locked(struct parking *p, uint64_t until_us)
         return;
     }
     const struct timespec t = clock_mono_at(until_us);
-    /* late or early: it looks */
+    /* whether it is late or early does not matter: the caller looks again */
     pthread_cond_timedwait(&p->locked.changed, &p->locked.lock, &t);
 }
 

@@ -1,14 +1,35 @@
-/* plane.h - what the two planes of the service share: the service itself, and the table by which a
- * plane is given to it.
+/* plane.h - the service as its planes see it, and what a plane must do.
  *
- *   service.c           life, and which plane a request goes to     door.c      refusals before a caller is known
- *   answer.c            answers, and one log line for each          errors.c    the two translation tables
- *   datastore_record.c  records of data stores                      workers.c   threads for what waits
- *   datastore_known.c   those that are kept for requests            parked.c    answers that wait for an end
- *   shapes.c            members of AWS JSON, checked by a table
+ * A plane answers one kind of request: the control plane (aws/) has POST /, the data plane (rest/)
+ * has /datastore/ID/r4/. The service (service.c) knows its planes by struct service_plane alone, so
+ * planes stand on the floor above. They share these rooms:
  *
- * The service knows its planes only by struct service_plane: a plane stands above it, and keeps its
- * own state.
+ *   answer.h     send an answer, and log one line for it
+ *   errors.h     what an error is in AWS's words and in FHIR's
+ *   datastore.h  records of data stores
+ *   shapes.h     members of AWS JSON, checked against a table
+ *   workers.h    threads for what waits or takes long
+ *   parked.h     answers that wait a moment for an end
+ *
+ * What a plane must do
+ *   start   makes the plane's state, s->aws or s->rest, and starts its threads. The data plane is
+ *           started first, the control plane second: it takes up work that an earlier process left.
+ *   handle  answers each request exactly once, by a call of answer.h. It may return before: then a
+ *           thread of the plane, or of the parking, answers later. It checks the caller first
+ *           (auth_check()): only door.c has looked at the request, at its host and origin.
+ *   stop    waits until all its requests are answered and its threads have ended, then frees the
+ *           state and sets the pointer to NULL. It is called once for each plane, even if start()
+ *           failed half way or was never called. The control plane is stopped first.
+ *
+ * Threads
+ *   handle() runs on the HTTP server's threads, several at a time, and must not keep them: what
+ *   waits for a peer, a disk or a lock that is held long goes to workers. A worker that has much to
+ *   do looks at s->stopping now and then. No lock of the service is held while a plane is called.
+ *
+ * Ownership
+ *   The service owns struct service and the texts of cfg; what cfg points to is the server's, and
+ *   outlives it. A plane owns its state. x, its request and request_id live until x is answered,
+ *   and may be gone when the answering call returns.
  * Floor: service. */
 #pragma once
 #include "service/answer.h"
@@ -20,28 +41,25 @@
 
 #include <pthread.h>
 
-#define DATASTORES_KNOWN 64u /* records kept for requests */
+#define DATASTORES_KNOWN 64u /* records that are kept for requests */
 
 struct service {
-    struct service_config cfg;
-    struct arena *arena; /* copies of the configuration's strings */
-    struct aws *aws;     /* state of the control plane: its start() makes it, its stop() frees it */
-    struct rest *rest;   /* likewise of the data plane */
+    struct service_config cfg; /* its texts are copies in the arena; no number is 0 */
+    struct arena *arena;
+    struct aws *aws;   /* the control plane's state */
+    struct rest *rest; /* the data plane's state */
     struct {
         pthread_mutex_t lock;
         uint64_t generation; /* moves with every write of a record */
         struct datastore_held *slots[DATASTORES_KNOWN];
-    } known;                      /* datastore_known.c */
-    char page_key[33];            /* kept in the records */
-    unsigned char cursor_key[32]; /* seals tokens of pages; made of page_key */
-    atomic_bool stopping;
+    } known;                      /* of datastore_known.c alone */
+    char page_key[33];            /* made on the first start, then kept in the records */
+    unsigned char cursor_key[32]; /* made of page_key; both planes seal tokens of pages with it */
+    atomic_bool stopping;         /* set once, before stop() of the planes */
 };
 
-struct service_plane {
-    /* Everything that is started here is stopped by stop(), which may find it half made. */
+struct service_plane { /* one for each plane: constant, and shared by all services */
     err_code (*start)(struct service *s, struct err *e);
-    /* Waits for what is under way. s->stopping is set. */
     void (*stop)(struct service *s);
-    /* Answers x, now or later. request_id lives as long as x. */
     void (*handle)(struct service *s, struct http_exchange *x, const char *request_id);
 };

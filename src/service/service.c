@@ -4,7 +4,7 @@
  *   /datastore/<id>/r4/...        the data plane
  *   GET /health                   answered here
  *
- * The planes are given by the configuration; the service calls them by their table. */
+ * The configuration gives the planes; the service calls them by their table (plane.h). */
 #include "service/service.h"
 
 #include "base/limits.h"
@@ -72,7 +72,7 @@ void service_handle(void *service, struct http_exchange *x)
 
 /* ---- life ---- */
 
-/* The keys of pages outlive a restart, so that a list can be paged over one. */
+/* The key that seals tokens of pages outlives a restart, so that a list can be paged over one. */
 static err_code load_page_key(struct service *s, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(64);

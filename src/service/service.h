@@ -1,41 +1,48 @@
 /* service.h - what the product does with a request: both planes, without sockets.
  *
- *   POST /                         control plane, AWS JSON 1.0, X-Amz-Target:
- * HealthLake.<Operation> GET  /health                   liveness, unsigned
- *   /datastore/<datastoreId>/r4/   FHIR R4 data plane
+ *   POST /                        control plane, AWS JSON 1.0 (X-Amz-Target:
+ *                                 HealthLake.<Operation>)
+ *   /datastore/<datastoreId>/r4/  data plane, FHIR R4
+ *   GET /health                   liveness, unsigned
  *
- * Authentication, authorization, quotas, validation against the table of shapes, the operations,
- * and the translation of errors into each caller's protocol happen here; nothing below names an
- * HTTP status. Source: Amazon HealthLake service model 2017-07-01.   Floor: service. */
+ * A request passes the door (host, origin, limits), then its plane: who calls, what may he do, is
+ * it well formed, the operation, the answer. Errors are translated into each caller's protocol
+ * here; nothing below names an HTTP status.
+ * Source: Amazon HealthLake service model 2017-07-01.   Floor: service. */
 #pragma once
+#include "auth/auth.h"
 #include "job/job.h"
 #include "net/http_server.h"
-#include "auth/auth.h"
 #include "service/parked.h"
 
 struct service;
 struct service_plane; /* plane.h */
+
+/* What is pointed to is borrowed, and outlives the service. Texts are copied. */
 struct service_config {
-    const struct service_plane *control, *data; /* live as long as the process */
-    struct records *records;                    /* borrowed */
-    struct store_registry *stores;              /* borrowed */
-    struct job_engine *jobs;                    /* borrowed */
-    struct auth *auth;                          /* borrowed */
-    struct parking *parking; /* borrowed; NULL: every question is answered at once */
-    sv region;               /* "us-east-1" */
-    sv account_id;           /* "000000000000" */
-    sv public_url;           /* empty: DatastoreEndpoint is made from the request's Host header */
-    bool quotas_healthlake;  /* --quotas healthlake */
-    unsigned n_workers;      /* threads for operations that wait for a peer */
-    unsigned max_datastores;
-    unsigned preload_patients; /* of PreloadDataConfig SYNTHEA */
+    const struct service_plane *control, *data;
+    struct records *records;
+    struct store_registry *stores;
+    struct job_engine *jobs;
+    struct auth *auth;
+    struct parking *parking;   /* NULL: no answer waits for an end */
+    sv region;                 /* "us-east-1" */
+    sv account_id;             /* "000000000000" */
+    sv public_url;             /* empty: the request's Host makes a DatastoreEndpoint */
+    bool quotas_healthlake;    /* --quotas healthlake */
+    unsigned n_workers;        /* 0: LIMIT_CONTROL_WORKERS */
+    unsigned max_datastores;   /* 0: LIMIT_DATASTORES */
+    unsigned preload_patients; /* 0: LIMIT_PRELOAD_PATIENTS */
 };
-/* Takes up data stores that were being created or deleted when the process ended. */
+/* Starts both planes. The control plane takes up data stores that were being created or deleted
+ * when an earlier process ended. Errors of the records, ERR_IO: a thread cannot be started. */
 MUST_USE err_code service_new(const struct service_config *cfg, struct service **out,
                               struct err *e);
 void service_free(struct service *s); /* waits for operations under way */
 
-/* For http_server_config.accept: what the head of a request with a body allows, and whether its caller is known. */
+/* For http_server_config.accept, when the head of a request with a body is there: how long may the
+ * body be, is it worth reading, and is the caller known? */
 void service_accept(void *service, struct http_request *req, struct http_allowance *out);
-/* For http_server_config.handler: answers x, now or later; logs one line per request. */
+
+/* For http_server_config.handler: answers x, now or later, and logs one line for it. */
 void service_handle(void *service, struct http_exchange *x);

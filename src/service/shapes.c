@@ -1,3 +1,12 @@
+/* shapes.c - AWS JSON is checked against the table of shapes (shapes.inc).
+ *
+ * A request is walked along its shape. Each broken constraint is a fault, told with the path of its
+ * member as AWS writes it ("outputDataConfig.s3Configuration.s3Uri"). The walk goes on behind a
+ * fault, so that the caller learns of all faults at once. A value of a wrong JSON type ends the
+ * walk: that is no broken constraint, but a request that cannot be read. An answer is walked in the
+ * same way, and any fault in it is our bug.
+ *
+ * Patterns are compiled once, and matched with a limit on their steps. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "service/shapes.h"
 
@@ -6,9 +15,9 @@
 #include <pcre2.h>
 #include <pthread.h>
 
-#define MATCH_LIMIT    1000000u
-#define SHOWN_MAX      128u /* bytes of a wrong value that are shown */
-#define FAULTS_MAX     50u
+#define MATCH_LIMIT    1000000u /* steps of a pattern; past it a text does not match */
+#define SHOWN_MAX      128u     /* bytes of a wrong value that are shown */
+#define FAULTS_MAX     50u      /* faults that are told; more are counted */
 #define PATH_MAX_BYTES 512u
 #define ANSWER_DEPTH   16u /* nesting of an answer: ListFHIRDatastores has 5 */
 
@@ -27,7 +36,8 @@ struct shape_member {
     const char *name;
     shape_id shape;
     bool required;
-    /* it is not honoured: its values that ask for nothing, by blanks; NULL: it is */
+    /* NULL: this server honours the member. Else the values that ask for nothing, separated by
+     * blanks; any other value is a fault. */
     const char *off;
 };
 struct shape {
@@ -39,7 +49,7 @@ struct shape {
     const struct shape_member *members;
     size_t n_members;
     shape_id item;
-    bool secret;
+    bool secret; /* its value is never shown */
 };
 #define SHAPE_TABLES
 #include "service/shapes.inc"
@@ -106,7 +116,7 @@ static err_code fault(struct check *c, const struct shape *s, sv value, const ch
         TRY(buf_add(c->out, SV_LIT("Value '"), c->e));
         size_t n = value.len < SHOWN_MAX ? value.len : SHOWN_MAX;
         while (n < value.len && n && ((unsigned char)value.ptr[n] & 0xC0) == 0x80)
-            /* not inside a character */
+            /* never cut inside a character */
             n--;
         for (size_t i = 0; i < n; i++)
             TRY(buf_add_char(c->out, (unsigned char)value.ptr[i] < ' ' ? ' ' : value.ptr[i], c->e));
@@ -122,13 +132,14 @@ static err_code fault_fmt(struct check *c, const struct shape *s, sv value, cons
     char text[2048];
     va_list ap;
     va_start(ap, fmt);
-    /* cut at worst */
+    /* a long text is cut */
     (void)vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     return fault(c, s, value, text);
 }
 
-/* Go down to a member ("OutputDataConfig" is shown as "outputDataConfig"); returns the way back. */
+/* Goes down to a member; "OutputDataConfig" is shown as "outputDataConfig". Returns the length of
+ * the path before, for leave(). */
 static size_t enter(struct check *c, const char *name, bool lower)
 {
     size_t back = c->path_len;
@@ -243,8 +254,8 @@ static bool listed(const char *words, sv word)
     return false;
 }
 
-/* A member that is not honoured, with a value that asks for nothing: an empty structure or list, or
- * one of off. */
+/* Does the value of a member that is not honoured ask for nothing? So do an empty structure or
+ * list, and the values of `off`. */
 static bool asks_nothing(yyjson_val *v, const char *off)
 {
     if (yyjson_is_bool(v))
@@ -266,20 +277,21 @@ static bool asks_nothing(yyjson_val *v, const char *off)
     return true;
 }
 
-/* Saying yes to what is then not done is the worst answer. */
+/* The fault of a member that this server does not honour: to say yes and not do it would be
+ * worse. */
 static err_code not_honoured(struct check *c, const struct shape_member *m)
 {
     char hint[128] = "leave it out";
     sv rest = sv_from(m->off), word;
     for (size_t n = strlen(hint); sv_cut(&rest, ' ', &word) && word.len; n = strlen(hint))
-        /* few and short */
+        /* it fits: such values are few and short */
         (void)snprintf(hint + n, sizeof hint - n, ", or say %.*s", SV_FMT(word));
     return fault_fmt(c, &shapes[m->shape], SV_NONE,
                      "Member must not be set: %s is not offered by this server; %s", m->name, hint);
 }
 
-/* Members that the shape does not have: mistyped, or of a model newer than ours. Null is no
- * value. */
+/* Faults of members that the shape does not have: they are mistyped, or of a newer model. Null is
+ * no value, and no fault. */
 static err_code check_unknown(struct check *c, const struct shape *s, yyjson_val *v)
 {
     yyjson_obj_iter it = yyjson_obj_iter_with(v);
@@ -370,6 +382,7 @@ err_code shape_check_input(shape_id id, yyjson_val *root, struct buf *faults, st
 
 /* ---- answers ---- */
 
+/* Does the value hold only what its shape declares? */
 static err_code check_declared(shape_id id, yyjson_val *v, struct err *e)
 {
     const struct shape *s = &shapes[id];

@@ -1,9 +1,9 @@
 /* shapes.h - every member of every operation of the control plane, as one table.
  *
- * The table is printed from the service model by tools/gen_shapes.py. Requests are checked against
- * it (all faults at once, in AWS's words) and answers too, so that nothing undeclared leaves and
- * nothing required is missing. A request's member that is not declared is a fault, and so is a
- * declared one that asks for something that is not done here: no yes without a deed.
+ * tools/gen_shapes.py prints the table from the service model. Requests are checked against it,
+ * with all faults told at once, in AWS's words. Answers are checked too: nothing undeclared leaves,
+ * and nothing required is missing. Two faults of requests are our own: a member that is not
+ * declared, and a declared member that asks for something that this server does not do.
  * Source: Amazon HealthLake service model 2017-07-01.   Floor: service. */
 #pragma once
 #include "codec/json.h"
@@ -18,19 +18,19 @@ typedef enum {
     N_SHAPES
 } shape_id;
 
-/* Compile the patterns; once, before anything else. Aborts on a pattern that does not compile: our
- * bug. */
+/* Compiles the patterns, once; other calls need it, and make it themselves. Aborts on a pattern
+ * that does not compile: our bug. */
 void shapes_init(void);
 
-/* A request against its shape.
+/* Checks a request against its shape.
  *   faults  on ERR_INVALID the whole text: "2 validation errors detected: Value '..' at 'path'
  *           failed to satisfy constraint: ...; ..."
  * ERR_INVALID: constraints. ERR_UNSUPPORTED: a value of a wrong JSON type (SerializationException),
  * with its place in e. */
 MUST_USE err_code shape_check_input(shape_id id, yyjson_val *root, struct buf *faults,
                                     struct err *e);
-/* An answer against its shape. ERR_INTERNAL names the member. */
+/* Checks an answer against its shape. ERR_INTERNAL names the member. */
 MUST_USE err_code shape_check_output(shape_id id, sv json, struct arena *a, struct err *e);
-/* A timestamp as it stands in a request (number of seconds, or ISO 8601 text), in ms; false when it
- * is neither. */
+/* Reads a timestamp of a request, a number of seconds or a text of ISO 8601. False: it is
+ * neither. */
 MUST_USE bool shape_timestamp_ms(yyjson_val *v, int64_t *out_ms);

@@ -1,12 +1,12 @@
-/* workers.c - threads for what waits or takes long, shared out among those who ask.
+/* workers.c - threads for what waits or takes long, shared out among callers (workers.h has the
+ * rules).
  *
- * What waits stands in queues, one for each caller and place (data store); free threads take from
- * them in turn. A queue may keep two thirds of the threads busy, a caller five sixths: whoever
- * comes next finds one, however much somebody else has sent. A caller may have half of what can
- * wait at all.
+ * There is one asker for each caller, and one queue for each pair of caller and place. They are
+ * made when work comes, and freed when none of it waits or runs. `turn` is the queue whose turn was
+ * last: a free thread looks from the next one on.
  *
- * Of the threads that are free the one that worked last is called first: what it needs is still in
- * the caches. */
+ * Of several free threads the one that worked last is called first: what it needs is still in the
+ * processor's caches. */
 #include "service/plane.h"
 
 struct work {
@@ -15,13 +15,13 @@ struct work {
     void *ctx;
 };
 
-struct asker { /* one caller, while something of his waits or runs */
+struct asker { /* one caller, while work of his waits or runs */
     struct asker *next;
     uint64_t id;
     unsigned n_waiting, n_running;
 };
 
-struct queue { /* of one caller in one place; likewise */
+struct queue { /* work of one caller in one place; likewise */
     struct queue *next;
     struct asker *asker;
     uint64_t place;
@@ -87,7 +87,7 @@ static bool may_run(const struct workers *w, const struct queue *q)
     return q->first && q->n_running < w->queue_share && q->asker->n_running < w->asker_share;
 }
 
-/* The next queue in turn that has something which may run. */
+/* The next queue in turn with work that may run now. */
 static struct queue *next_locked(struct workers *w)
 {
     struct queue *from = w->locked.turn ? w->locked.turn->next : w->locked.queues;

@@ -1,22 +1,30 @@
 /* workers.h - threads for what waits or takes long, shared out among callers and their data stores.
- * Thread-safe.   Floor: service. */
+ *
+ * Work of one caller in one place (data store) waits in one queue, and free threads take from the
+ * queues in turn. A queue may keep two thirds of the threads busy, a caller five sixths: so however
+ * much one caller sends, the next finds a thread. A caller may have half of the work that can wait
+ * at all. Thread-safe.   Floor: service. */
 #pragma once
 #include "base/sv.h"
 
 struct service;
 struct workers;
-typedef void (*work_fn)(struct service *s, void *ctx);
+
+/* Starts n threads; max_waiting pieces of work may wait for one. ERR_IO: they cannot be started. */
 MUST_USE err_code workers_start(struct service *s, unsigned n, unsigned max_waiting,
                                 struct workers **out, struct err *e);
-/* Waits for what runs and what waits. */
+/* Waits until all work is done, that which waits too, then frees w. NULL is allowed. */
 void workers_stop(struct workers *w);
-/* Whose work it is. Threads are shared out among callers, and among the places of each. */
-struct work_for {
-    sv caller; /* access key */
-    sv place;  /* data store */
+
+struct work_for { /* whose work it is */
+    sv caller;    /* access key */
+    sv place;     /* data store */
 };
-/* ERR_THROTTLED: too much waits already, of all or of this caller. */
+typedef void (*work_fn)(struct service *s, void *ctx);
+
+/* Calls fn(s, ctx) once, on one of the threads. ERR_THROTTLED: too much work waits already, of all
+ * callers or of this one; fn is not called then. */
 MUST_USE err_code workers_add(struct workers *w, struct work_for who, work_fn fn, void *ctx,
                               struct err *e);
-/* Does anything wait for a thread? Asked without a lock. */
+/* Does any work wait for a thread? Asked without a lock. */
 bool workers_pressed(struct workers *w);
