@@ -1,11 +1,13 @@
-/* aws_json.c - AWS JSON 1.0: one POST, its target in a header, its members checked against a table.
+/* aws_json.c - AWS JSON 1.0: one POST is one call of an operation, named in a header.
  *
- *   signature -> target -> content type -> JSON -> shape -> quota -> operation -> answer of its
- *   shape
+ *   signature -> target -> content type     enter(): refused before an operation is known
+ *   -> JSON -> shape -> quota               run()
+ *   -> operation -> shape of the answer     perform()
  *
- * Operations that wait for a peer run on the service's workers; the exchange goes with them.
- * Describe* of what has not ended gives its exchange to the parking, which has the operation done
- * once more when it ends, or a moment later. */
+ * Operations that wait for a peer run on the plane's workers, and the exchange goes with them. A
+ * Describe* of something that has not ended gives its exchange to the parking. That has the
+ * operation done once more when the end comes, or a moment later; this second answer is the one
+ * that is sent. */
 #include "aws/aws_private.h"
 
 #include "base/clock.h"
@@ -14,6 +16,7 @@
 
 #define CONTENT_TYPE "application/x-amz-json-1.0"
 #define ANSWER_MAX   (8u << 20)
+#define MEMBERS_MAX  256u /* of one object of a request, among which twins are looked for */
 
 #define SHAPE_OPERATIONS
 #define OPERATION(name, in, out) IN_##name = in, OUT_##name = out,
@@ -74,7 +77,7 @@ const char *aws_operation_name(size_t i)
     return i - n < sizeof not_offered / sizeof not_offered[0] ? not_offered[i - n] : NULL;
 }
 
-/* Why find() found nothing. Operations of HealthLake that are not served are named, so that their
+/* Why find() found nothing. An operation of HealthLake that is not served is named, so that its
  * caller does not look for a fault of his own. */
 static sv unknown(struct arena *a, sv target)
 {
@@ -88,7 +91,7 @@ static sv unknown(struct arena *a, sv target)
 
 /* ---- one call ---- */
 
-struct pending { /* owned by the request's arena */
+struct pending { /* a call until it is answered; owned by the request's arena */
     struct call call;
     struct http_exchange *x;
     const char *request_id;
@@ -97,7 +100,7 @@ struct pending { /* owned by the request's arena */
 
 static void answer_named(struct answer *an, const char *exception, unsigned status, sv message)
 {
-    /* small and well formed: cannot fail */
+    /* a small text: writing it cannot fail */
     struct err ignored;
     an->status = status;
     an->error_type = exception;
@@ -106,6 +109,7 @@ static void answer_named(struct answer *an, const char *exception, unsigned stat
     IGNORE(error_aws_body(exception, message, &an->body, &ignored));
 }
 
+/* Is no member there twice? Else *twice names one that is. */
 static bool no_duplicates(yyjson_val *v, sv *twice)
 {
     if (yyjson_is_arr(v)) {
@@ -121,8 +125,8 @@ static bool no_duplicates(yyjson_val *v, sv *twice)
     yyjson_val *key;
     for (size_t i = 0; (key = yyjson_obj_iter_next(&it)) != NULL; i++) {
         yyjson_obj_iter before = yyjson_obj_iter_with(v);
-        /* no shape has so many members: unknown ones, which are refused */
-        if (i >= 256)
+        /* no shape has so many: some are unknown, and refused for that */
+        if (i >= MEMBERS_MAX)
             break;
         for (size_t k = 0; k < i; k++)
             if (sv_eq(json_string(yyjson_obj_iter_next(&before)), json_string(key))) {
@@ -135,7 +139,7 @@ static bool no_duplicates(yyjson_val *v, sv *twice)
     return true;
 }
 
-/* ERR_UNSUPPORTED stands for SerializationException here. */
+/* ERR_UNSUPPORTED is told as SerializationException: the request cannot be read. */
 static err_code read_input(struct pending *p, struct err *e)
 {
     struct call *c = &p->call;
@@ -168,7 +172,7 @@ static err_code perform(struct pending *p, struct answer *an, struct err *e)
 static err_code run(struct pending *p, struct answer *an, struct err *e)
 {
     struct call *c = &p->call;
-    /* the request is known to be good, and was counted */
+    /* the request was checked and counted the first time */
     if (c->waited)
         return perform(p, an, e);
     TRY(read_input(p, e));
@@ -219,7 +223,7 @@ static void finish_later(struct service *s, void *ctx)
 
 /* ---- the door ---- */
 
-/* What is wrong before an operation is known. Fills an and returns false. */
+/* Who calls, and which operation? False: an says what is wrong. */
 static bool enter(struct service *s, const struct http_request *req, struct pending *p,
                   struct answer *an)
 {

@@ -1,5 +1,5 @@
-/* call.c - what operations of the control plane ask about their call: its members, the caller's
- * right to do it, and the data store that it is on. */
+/* call.c - what an operation asks about its call: members of the request, the caller's right to do
+ * it, and the data store that it is on. */
 #include "aws/aws_private.h"
 
 #include "base/clock.h"

@@ -1,4 +1,6 @@
-/* datastore_answer.c - how a data store is told of in answers of the control plane. */
+/* datastore_answer.c - how answers of the control plane tell of a data store.
+ *
+ * What the caller did not give at its creation is told as HealthLake's default. */
 #include "aws/aws_private.h"
 
 static void kv_given(struct json_writer *w, const char *name, yyjson_val *v)
@@ -9,7 +11,8 @@ static void kv_given(struct json_writer *w, const char *name, yyjson_val *v)
     json_val(w, v);
 }
 
-/* Where the caller finds the data plane: the configured URL, else the host that the caller used. */
+/* Where the caller finds the data plane: below --public-url, else at the host that he used
+ * himself. */
 static sv endpoint(struct call *c, sv id)
 {
     sv base = c->s->cfg.public_url;

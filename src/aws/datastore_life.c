@@ -2,11 +2,13 @@
  *
  *   CREATING -> ACTIVE | CREATE_FAILED        ACTIVE | CREATE_FAILED -> DELETING -> DELETED
  *
- * A restart takes up what was under way: what was half made is removed first and made anew. This
- * work has workers of its own, apart from those of requests and from each other: filling a data
- * store with generated patients takes seconds, and a removal waits for whoever still reads. A data
- * store is in one of the queues at most once, so each queue has room for all data stores that there
- * may be. */
+ * The status is written before the work begins. A restart takes up what was under way: a store that
+ * was half made is removed and made anew; a removal goes on.
+ *
+ * Making, filling and removing have workers of their own, apart from those of requests: filling a
+ * data store with generated patients takes seconds, and a removal waits for everybody who still
+ * reads. A data store is in one of the three queues at most once, so each queue has room for all
+ * the data stores that there may be. */
 #include "aws/aws_private.h"
 
 #include "base/log.h"
@@ -15,7 +17,7 @@
 #include <unistd.h>
 
 #define BACKGROUND      2u /* workers of each kind */
-#define BACKGROUND_NICE 5  /* whoever waits for an answer goes first */
+#define BACKGROUND_NICE 5  /* threads that somebody waits for go first */
 
 struct work {
     char id[33];
@@ -49,15 +51,15 @@ static err_code create(struct service *s, sv id, struct err *e)
     struct datastore d;
     struct store *st = NULL;
     TRY(datastore_read(s, id, a, &d, e));
-    /* half made, before a crash */
+    /* half made, if a crash came before */
     TRY(store_registry_remove(s->cfg.stores, id, e));
     TRY(store_registry_acquire(s->cfg.stores, id, true, &st, e));
-    /* on a worker that does nothing else; Linux takes this for the thread alone */
+    /* this worker does nothing else, and Linux changes the priority of one thread alone */
     if (d.preload)
         (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
     err_code rc = d.preload ? preload_run(s, st, e) : ERR_OK;
     store_registry_release(s->cfg.stores, st);
-    /* a thousand that were made and not used take nothing */
+    /* closed until it is used: a thousand new data stores take no memory */
     store_registry_rest(s->cfg.stores, id);
     return rc;
 }
@@ -119,7 +121,7 @@ err_code datastore_begin_work(struct service *s, const struct datastore *d, stru
 struct resume_ctx {
     struct service *s;
     unsigned n;
-    bool begin; /* else they are only counted */
+    bool begin; /* false: they are only counted */
     err_code rc;
     struct err *e;
 };
@@ -140,7 +142,7 @@ static bool resume_one(void *ctx, sv key, sv value)
     return c->rc == ERR_OK;
 }
 
-/* Once: those that are deleted stay listed, and there may be many of them. */
+/* Counts the data stores that are not deleted, once: deleted ones stay listed, and may be many. */
 static bool count_one(void *ctx, sv key, sv id)
 {
     (void)key;
@@ -168,7 +170,7 @@ err_code datastore_life_start(struct service *s, struct err *e)
     TRY(records_scan(s->cfg.records, SV_LIT("datastorelist/"), SV_NONE, count_one, &c, e));
     TRY(c.rc);
     TRY(each_active(&c));
-    /* more of them than there may be now may have been under way under another --max-datastores */
+    /* --max-datastores may have been larger when these began */
     unsigned room = c.n > s->cfg.max_datastores ? c.n : s->cfg.max_datastores;
     TRY(workers_start(s, BACKGROUND, room, &s->aws->background.make, e));
     TRY(workers_start(s, BACKGROUND, room, &s->aws->background.fill, e));

@@ -1,4 +1,9 @@
-/* datastores.c - operations on data stores that are there: delete, describe, list. */
+/* datastores.c - operations on data stores that exist: delete, describe, list.
+ *
+ *   datastorelist/<~order>  -> id     newest first; lists go along these keys
+ *
+ * Deleting writes the record, DELETING, and answers; the work is done in the background
+ * (datastore_life.c). Deleted data stores stay in lists, as AWS lists them. */
 #include "aws/aws_private.h"
 
 #include "base/limits.h"
@@ -17,7 +22,7 @@ static err_code delete_locked(struct call *c, struct err *e)
     TRY(datastore_write(c->s, &d, e));
     err_code rc = datastore_begin_work(c->s, &d, e);
     if (rc != ERR_OK) {
-        /* the caller learns of the first failure; a restart goes on deleting */
+        /* the caller learns of the first failure; if this fails too, a restart goes on deleting */
         struct err ignored;
         IGNORE(datastore_write(c->s, &before, &ignored));
         return rc;
@@ -63,7 +68,7 @@ static bool list_one(void *ctx, sv key, sv id)
 {
     struct list_ctx *l = ctx;
     struct datastore d;
-    /* a page may be short; its token goes on */
+    /* a page may be short: its token goes on */
     if (l->seen++ == LIMIT_LIST_SEEN) {
         l->more = true;
         return false;

@@ -1,4 +1,7 @@
-/* job_calls.c - Start, Describe and List of export and import jobs, over the job engine. */
+/* job_calls.c - Start, Describe and List of export and import jobs.
+ *
+ * The job engine (job/job.h) does the work. Here members of a request become a job_request, and a
+ * job becomes members of an answer. Starting also asks for the right to pass the role. */
 #include "aws/aws_private.h"
 
 /* ---- start ---- */
@@ -69,7 +72,8 @@ static void print_output(struct json_writer *w, const char *name, const struct j
     json_obj(w);
     json_key(w, "S3Configuration");
     json_obj(w);
-    /* the model wants a place in S3 and a key: these can be nobody's */
+    /* Files that are served over HTTP are not in S3, but the model requires a place in S3 and a
+     * key: these two can be nobody's. */
     if (j->served) {
         char uri[160];
         int n = snprintf(uri, sizeof uri, "s3://served.invalid/%.*s-FHIR_EXPORT-%.*s/",

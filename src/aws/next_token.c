@@ -1,17 +1,21 @@
-/* next_token.c - NextToken: where a list goes on, sealed, so that nobody makes one, and it goes on
- * for its caller with the same request alone. It is good for HOURS.
- *   seal( when (8 bytes, ms), position )     for operation, caller and members but NextToken and
- *                                            MaxResults */
+/* next_token.c - NextToken: the position where a list goes on, sealed.
+ *
+ *   token = seal( time in ms (8 bytes, little-endian), position )
+ *
+ * The seal is bound to the operation, the caller, and all members of the request but NextToken and
+ * MaxResults. So nobody can make a token, and a token is good for its caller and his request alone.
+ * It is good for 24 hours. */
 #include "aws/aws_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
 #include "codec/seal.h"
 
-#define HOURS   24u
-#define SKEW_MS 60000 /* a clock that was set back a little */
-#define MEMBERS 16u
-#define TEXT    (64u << 10) /* bytes of the members */
+#define HOURS   24u         /* a token is good for */
+#define SKEW_MS 60000       /* a token from the future: the clock was set back a little */
+#define MEMBERS 16u         /* the most members of a request */
+#define TEXT    (64u << 10) /* bytes of the members as text */
+#define SEALED  8192u       /* bytes of a token, and of what it seals */
 
 unsigned page_size(const struct call *c)
 {
@@ -26,7 +30,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(yyjson_get_str(*(yyjson_val *const *)a), yyjson_get_str(*(yyjson_val *const *)b));
 }
 
-/* What is asked for, in whatever order its members came. */
+/* The text to which a token is bound. Its members are sorted: their order in a request is of no
+ * matter. */
 static err_code asked(struct call *c, struct buf *out, struct err *e)
 {
     yyjson_val *names[MEMBERS];
@@ -50,7 +55,7 @@ static err_code asked(struct call *c, struct buf *out, struct err *e)
         json_str(&w, json_string(names[i]));
         TRY(json_writer_end(&w, e));
         json_writer_init(&w, out);
-        /* the value of a name stands behind it */
+        /* in memory the value of a name comes right behind it */
         json_val(&w, unsafe_yyjson_get_next(names[i]));
         TRY(json_writer_end(&w, e));
     }
@@ -59,7 +64,8 @@ static err_code asked(struct call *c, struct buf *out, struct err *e)
 
 err_code next_token_make(struct call *c, sv position, sv *out, struct err *e)
 {
-    CLEANUP_BUF struct buf about = BUF_INIT(TEXT), plain = BUF_INIT(8192), text = BUF_INIT(8192);
+    CLEANUP_BUF struct buf about = BUF_INIT(TEXT), plain = BUF_INIT(SEALED),
+                           text = BUF_INIT(SEALED);
     uint64_t now = (uint64_t)clock_wall_ms();
     char when[8];
     for (unsigned i = 0; i < 8; i++)
@@ -78,7 +84,7 @@ err_code next_token_read(struct call *c, sv *position, struct err *e)
     *position = SV_NONE;
     if (token.ptr == NULL || token.len == 0)
         return ERR_OK;
-    CLEANUP_BUF struct buf about = BUF_INIT(TEXT), plain = BUF_INIT(8192);
+    CLEANUP_BUF struct buf about = BUF_INIT(TEXT), plain = BUF_INIT(SEALED);
     TRY(asked(c, &about, e));
     if (seal_open(c->s->cursor_key, buf_sv(&about), token, &plain, NULL) != ERR_OK || plain.len < 8)
         return ERR(e, ERR_INVALID,

@@ -1,15 +1,21 @@
-/* preload.c - PreloadDataConfig SYNTHEA: generated patients straight into a new data store, by the
- * same bulk load that an import uses, a few patients at a time. */
+/* preload.c - PreloadDataConfig SYNTHEA: a new data store is filled with generated patients.
+ *
+ * Patients are generated until there is a chunk of text, and each chunk goes into the store by the
+ * same bulk load that an import uses. The seed is fixed: all such data stores hold the same
+ * patients. */
 #include "aws/aws_private.h"
 
 #include "base/limits.h"
 #include "codec/ndjson.h"
 #include "gen/gen.h"
 
-#define CHUNK_BYTES (8u << 20)
-#define SEED        1u
+#define CHUNK_BYTES  (8u << 20)   /* of text: then it is published */
+#define TEXT_BYTES   (64u << 20)  /* the most text of one chunk; a patient is never so large */
+#define STORED_BYTES (128u << 20) /* bodies of a chunk as they are stored */
+#define STORED_MORE  4096u        /* ... are at most so much longer than its text */
+#define SEED         1u
 
-struct preload {
+struct preload { /* one chunk */
     struct store *st;
     struct fhir_reader *reader;
     struct buf text, stored, items, index;
@@ -23,8 +29,8 @@ static err_code publish(struct preload *p, struct err *e)
     buf_clear(&p->stored);
     buf_clear(&p->items);
     buf_clear(&p->index);
-    /* so that it never moves under the items */
-    TRY(buf_reserve(&p->stored, p->text.len + 4096, e));
+    /* items hold views of it, so it must not move */
+    TRY(buf_reserve(&p->stored, p->text.len + STORED_MORE, e));
     while (ndjson_line(&rest, &line)) {
         struct fhir_envelope env;
         TRY(fhir_envelope_read(p->reader, line, SV_NONE, &p->stored, &env, e));
@@ -38,7 +44,7 @@ static err_code publish(struct preload *p, struct err *e)
     }
     struct store_bulk_item *items = (struct store_bulk_item *)(void *)p->items.ptr;
     size_t n = p->items.len / sizeof *items;
-    /* it moves no more: say where each one's entries stand */
+    /* the index text is whole and moves no more: now each item can have its view of it */
     const char *index = p->index.ptr;
     for (size_t i = 0; i < n; index += items[i++].index.len)
         items[i].index.ptr = index;
@@ -64,10 +70,10 @@ err_code preload_run(struct service *s, struct store *st, struct err *e)
 {
     struct preload p = { .st = st, .reader = fhir_reader_new(LIMIT_DATA_BODY_BYTES) };
     struct gen *g = NULL;
-    buf_init(&p.text, 64u << 20);
-    buf_init(&p.stored, 128u << 20);
-    buf_init(&p.items, 64u << 20);
-    buf_init(&p.index, 64u << 20);
+    buf_init(&p.text, TEXT_BYTES);
+    buf_init(&p.stored, STORED_BYTES);
+    buf_init(&p.items, TEXT_BYTES);
+    buf_init(&p.index, TEXT_BYTES);
     err_code rc = gen_new(SEED, s->cfg.preload_patients, &g, e);
     if (rc == ERR_OK)
         rc = fill(s, &p, g, e);

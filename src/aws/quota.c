@@ -1,3 +1,7 @@
+/* quota.c - HealthLake's request rates, one token bucket for each operation.
+ *
+ * A bucket fills at its rate, up to its burst; a request takes one token out, or is refused. How
+ * full a bucket is is worked out when a request comes, from the time since the one before. */
 #include "aws/quota.h"
 
 #include <pthread.h>

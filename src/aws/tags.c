@@ -1,4 +1,7 @@
-/* tags.c - tags of a data store, by its ARN. */
+/* tags.c - TagResource, UntagResource and ListTagsForResource, on a data store's ARN.
+ *
+ * Tags stand in the data store's record, as a JSON list of Key and Value. Policies find a tag
+ * without letter case, so no data store may get two keys that differ by it only. */
 #include "aws/aws_private.h"
 
 #include "base/limits.h"
@@ -6,7 +9,7 @@
 #define TAGS_MAX   (1u << 20) /* bytes of all tags of a data store as JSON */
 #define TAGS_DEPTH 4u         /* nesting of them: a list of objects of texts */
 
-/* The data store that an ARN of ours names, once the caller may do this to what has this ARN. */
+/* The data store of ResourceARN, once the caller may do the operation on what has this ARN. */
 static err_code by_arn(struct call *c, struct datastore *out, struct err *e)
 {
     sv arn = call_text(c, "ResourceARN");
@@ -15,13 +18,16 @@ static err_code by_arn(struct call *c, struct datastore *out, struct err *e)
     if (sv_eq(arn, datastore_arn(c->s, c->a, id)))
         rc = call_datastore(c, id, out, e);
     else
-        /* another account's or region's: there is none, but who may not ask is not told so */
+        /* It is of another account or region, so there is none. A caller who may not ask is not
+         * told so. */
         TRY(call_allowed(c, &(struct datastore){ .arn = arn }, e));
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_NOT_FOUND, "No data store has this ResourceARN");
     return rc;
 }
 
+/* May a data store have this key beside the first n of the others?
+ *   of_request  the others come with it; false: the data store has them */
 static err_code key_check(sv key, yyjson_val *others, size_t n, bool of_request, struct err *e)
 {
     yyjson_arr_iter it = yyjson_arr_iter_with(others);
@@ -77,7 +83,7 @@ static bool names(yyjson_val *keys, sv key)
     return false;
 }
 
-/* Write `tags` (a JSON array as text) into the record. */
+/* Writes tags, a JSON list as text, into the record. */
 static err_code store_tags(struct call *c, struct datastore *d, const struct buf *text,
                            struct err *e)
 {

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -138,6 +139,7 @@ void parking_leave(struct parking *p, struct parked **place)
     if (*place == NULL)
         return;
     pthread_mutex_lock(&p->locked.lock);
+    assert((*place)->state == TAKEN);
     (*place)->state = FREE;
     pthread_mutex_unlock(&p->locked.lock);
     *place = NULL;
@@ -148,6 +150,7 @@ void parking_wait(struct parking *p, struct parked **place, parked_fn fn, void *
     struct parked *x = *place;
     *place = NULL;
     pthread_mutex_lock(&p->locked.lock);
+    assert(x->state == TAKEN);
     x->fn = fn;
     x->ctx = ctx;
     x->until_us = clock_mono_us() + p->cfg.wait_us;
