@@ -513,7 +513,8 @@ TEST(auth, refusals_are_in_awss_words)
     done(&t);
 }
 
-/* A data store that is there and one that is not are refused in the same words, whatever the tags say. */
+/* A data store that exists and one that does not are refused in the same words, whatever the tags
+ * say. */
 TEST(auth, the_reason_of_a_refusal_does_not_tell_that_the_resource_is_there)
 {
     (void)state;

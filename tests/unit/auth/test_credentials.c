@@ -1,3 +1,4 @@
+/* Files of credentials: what becomes a caller, and what is refused, line by line. */
 #include "test.h"
 
 #include "base/file.h"

@@ -1,8 +1,8 @@
 /* What IAM's documents say about the elements, case by case, and everything that is refused. */
 #include "test.h"
 
-#include "base/buf.h"
 #include "auth/policy.h"
+#include "base/buf.h"
 
 #define STORE \
     "arn:aws:healthlake:us-east-1:000000000000:datastore/fhir/0123456789abcdef0123456789abcdef"
@@ -174,7 +174,7 @@ struct ask {
 #define ON_TAG(v) ":{\"aws:ResourceTag/env\":" v "}}"
 #define ON_KEY(v) ":{\"aws:TagKeys\":" v "}}"
 
-TEST(policy, conditions_one_by_one)
+TEST(policy, each_operator_holds_for_what_iam_says)
 {
     (void)state;
     static const struct ask asks[] = {
@@ -383,7 +383,7 @@ TEST(policy, tag_keys_in_another_letter_case_are_those_that_a_deny_names)
     }
 }
 
-TEST(policy, what_a_policy_could_allow)
+TEST(policy, it_tells_whether_it_could_allow_an_action)
 {
     (void)state;
     static const struct {
@@ -527,7 +527,7 @@ TEST(policy, every_prefix_of_a_good_policy_is_refused)
     policy_free(p);
 }
 
-TEST(policy, limits)
+TEST(policy, too_many_statements_bytes_or_levels_are_refused)
 {
     (void)state;
     struct buf b = BUF_INIT(1u << 20);
@@ -555,10 +555,11 @@ TEST_MAIN(T(policy, nothing_is_allowed_that_is_not_said), T(policy, a_deny_wins_
           T(policy, actions_match_without_case_and_with_wildcards),
           T(policy, resources_match_part_by_part),
           T(policy, wildcards_agree_with_trying_every_split),
-          T(policy, a_pattern_of_many_stars_ends), T(policy, conditions_one_by_one),
+          T(policy, a_pattern_of_many_stars_ends), T(policy, each_operator_holds_for_what_iam_says),
           T(policy, a_tag_in_two_letter_cases_holds_for_a_deny_and_for_no_allow),
           T(policy, tags_of_what_is_not_there_hold_for_a_deny_and_for_no_allow),
           T(policy, tag_keys_in_another_letter_case_are_those_that_a_deny_names),
-          T(policy, what_a_policy_could_allow), T(policy, pass_role_to_this_service_only),
-          T(policy, what_we_cannot_keep_is_refused),
-          T(policy, every_prefix_of_a_good_policy_is_refused), T(policy, limits))
+          T(policy, it_tells_whether_it_could_allow_an_action),
+          T(policy, pass_role_to_this_service_only), T(policy, what_we_cannot_keep_is_refused),
+          T(policy, every_prefix_of_a_good_policy_is_refused),
+          T(policy, too_many_statements_bytes_or_levels_are_refused))
