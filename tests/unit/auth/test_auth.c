@@ -1,8 +1,8 @@
 /* Requests signed by botocore (tests/golden/sigv4) knock at the door. */
 #include "test.h"
 
-#include "base/file.h"
 #include "auth/auth.h"
+#include "base/file.h"
 
 #include <unistd.h>
 

@@ -1,8 +1,8 @@
 /* Files of credentials: what becomes a caller, and what is refused, line by line. */
 #include "test.h"
 
-#include "base/file.h"
 #include "auth/credentials.h"
+#include "base/file.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
