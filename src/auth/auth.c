@@ -90,7 +90,7 @@ bool auth_is_open(const struct auth *au)
     return au->credentials == NULL;
 }
 
-/* ---- who ---- */
+/* ---- who calls ---- */
 
 static err_code caller_set(const struct auth *au, struct arena *a, const struct credential *c,
                            struct auth_caller *out, struct err *e)
@@ -219,7 +219,7 @@ struct check { /* a request's claim, and all that it is held against */
     const struct credential *credential;
     struct hash_hmac_key key;
     struct sigv4_expect expect;
-    sv said; /* what the client says its body hashes to */
+    sv said; /* hash of the body by the client's word; SV_NONE: he said none */
 };
 
 /* All that can be checked without the body and without a MAC over the request. */
@@ -296,7 +296,7 @@ err_code auth_check(struct auth *au, const struct http_request *req, int64_t now
     return caller_set(au, req->arena, k.credential, out, e);
 }
 
-/* ---- what ---- */
+/* ---- what may he do ---- */
 
 err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
                      const struct policy_context *context, struct err *e)

@@ -16,7 +16,8 @@
 
 #define CONTENT_TYPE "application/x-amz-json-1.0"
 #define ANSWER_MAX   (8u << 20)
-#define MEMBERS_MAX  256u /* of one object of a request, among which twins are looked for */
+#define MEMBERS_MAX \
+    256u /* of one object of a request, among which a second one of a name is found */
 
 #define SHAPE_OPERATIONS
 #define OPERATION(name, in, out) IN_##name = in, OUT_##name = out,

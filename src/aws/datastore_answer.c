@@ -1,6 +1,6 @@
 /* datastore_answer.c - how answers of the control plane tell of a data store.
  *
- * What the caller did not give at its creation is told as HealthLake's default. */
+ * Settings that its creator did not give are shown as HealthLake's defaults. */
 #include "aws/aws_private.h"
 
 static void kv_given(struct json_writer *w, const char *name, yyjson_val *v)

@@ -15,7 +15,7 @@
 #define SKEW_MS 60000       /* a token from the future: the clock was set back a little */
 #define MEMBERS 16u         /* the most members of a request */
 #define TEXT    (64u << 10) /* bytes of the members as text */
-#define SEALED  8192u       /* bytes of a token, and of what it seals */
+#define SEALED  8192u       /* the most bytes of a token, and of its content */
 
 unsigned page_size(const struct call *c)
 {

@@ -7,7 +7,7 @@
  * by datastore_write() (datastore_known.c), because writing one voids the copy in memory. */
 #include "service/plane.h"
 
-#define RECORD_DEPTH 16u /* nesting; members of a request stand in it as they were given */
+#define RECORD_DEPTH 16u /* nesting, with members of the request in it */
 
 sv datastore_arn(struct service *s, struct arena *a, sv id)
 {

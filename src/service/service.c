@@ -87,7 +87,7 @@ static err_code load_page_key(struct service *s, struct err *e)
     return ERR_OK;
 }
 
-/* A number that is not given is that of base/limits.h. */
+/* Numbers that are 0 become the defaults of base/limits.h. */
 static void set_defaults(struct service_config *cfg)
 {
     if (cfg->n_workers == 0)
@@ -115,7 +115,7 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     hash_hmac_sha256(sv_from(s->page_key), SV_LIT("tokens of pages"), s->cursor_key);
     if (rc == ERR_OK)
         rc = cfg->data->start(s, e);
-    /* last: it takes up what was under way */
+    /* last: it takes up work of an earlier process */
     if (rc == ERR_OK)
         rc = cfg->control->start(s, e);
     if (rc != ERR_OK) {

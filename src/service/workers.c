@@ -108,7 +108,7 @@ static void forget_locked(struct workers *w, struct queue *q)
         for (; *at != q; at = &(*at)->next)
             before = *at;
         *at = q->next;
-        /* whoever stood behind it comes next */
+        /* the queue behind it comes next */
         if (w->locked.turn == q)
             w->locked.turn = before;
         free(q);
@@ -125,7 +125,7 @@ static void forget_locked(struct workers *w, struct queue *q)
 static void call_one_locked(struct workers *w)
 {
     struct idler *i = w->locked.idlers;
-    /* whoever is ready next takes it */
+    /* all are busy: the thread that is free first takes the work */
     if (i == NULL)
         return;
     w->locked.idlers = i->next;
