@@ -19,77 +19,6 @@
 #define MEMBERS_MAX \
     256u /* of one object of a request, among which a second one of a name is found */
 
-#define SHAPE_OPERATIONS
-#define OPERATION(name, in, out) IN_##name = in, OUT_##name = out,
-#define NOT_OFFERED(name)
-enum operation_shapes {
-#include "service/shapes.inc"
-};
-#undef OPERATION
-#undef NOT_OFFERED
-#define OPERATION(name, in, out)
-#define NOT_OFFERED(name) #name,
-/* Operations of the model that are not served here. */
-static const char *const not_offered[] = {
-#include "service/shapes.inc"
-};
-#undef OPERATION
-#undef NOT_OFFERED
-#undef SHAPE_OPERATIONS
-
-#define OP(name, fn, waits)                                         \
-    {                                                               \
-#name, (shape_id)IN_##name, (shape_id)OUT_##name, fn, waits \
-    }
-static const struct operation operations[] = {
-    OP(CreateFHIRDatastore, op_create_datastore, false),
-    OP(DeleteFHIRDatastore, op_delete_datastore, false),
-    OP(DescribeFHIRDatastore, op_describe_datastore, false),
-    OP(DescribeFHIRExportJob, op_describe_export, false),
-    OP(DescribeFHIRImportJob, op_describe_import, false),
-    OP(ListFHIRDatastores, op_list_datastores, false),
-    OP(ListFHIRExportJobs, op_list_exports, false),
-    OP(ListFHIRImportJobs, op_list_imports, false),
-    OP(ListTagsForResource, op_list_tags, false),
-    OP(StartFHIRExportJob, op_start_export, true),
-    OP(StartFHIRImportJob, op_start_import, true),
-    OP(TagResource, op_tag_resource, false),
-    OP(UntagResource, op_untag_resource, false),
-};
-
-#define PREFIX SV_LIT("HealthLake.")
-
-static const struct operation *find(sv target)
-{
-    sv prefix = PREFIX;
-    if (!sv_starts(target, prefix))
-        return NULL;
-    for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
-        if (sv_eq_cstr(sv_tail(target, prefix.len), operations[i].name))
-            return &operations[i];
-    return NULL;
-}
-
-const char *aws_operation_name(size_t i)
-{
-    size_t n = sizeof operations / sizeof operations[0];
-    if (i < n)
-        return operations[i].name;
-    return i - n < sizeof not_offered / sizeof not_offered[0] ? not_offered[i - n] : NULL;
-}
-
-/* Why find() found nothing. An operation of HealthLake that is not served is named, so that its
- * caller does not look for a fault of his own. */
-static sv unknown(struct arena *a, sv target)
-{
-    sv name = sv_tail(target, PREFIX.len);
-    for (size_t i = 0; i < sizeof not_offered / sizeof not_offered[0]; i++)
-        if (sv_starts(target, PREFIX) && sv_eq_cstr(name, not_offered[i]))
-            return ARENA_JOIN(a, name, SV_LIT(" is not offered by this server"));
-    return target.len ? SV_LIT("X-Amz-Target names no operation of HealthLake")
-                      : SV_LIT("The request has no X-Amz-Target header");
-}
-
 /* ---- one call ---- */
 
 struct pending { /* a call until it is answered; owned by the request's arena */
@@ -241,9 +170,9 @@ static bool enter(struct service *s, const struct http_request *req, struct pend
         service_answer_error(an, &e, SV_NONE, p->request_id, "auth");
         return false;
     }
-    p->call.op = find(target);
+    p->call.op = operation_find(target);
     if (p->call.op == NULL) {
-        answer_named(an, "UnknownOperationException", 404, unknown(p->call.a, target));
+        answer_named(an, "UnknownOperationException", 404, operation_unknown(p->call.a, target));
         return false;
     }
     if (!media_type_is(http_header_get(req, "Content-Type"), CONTENT_TYPE)) {

@@ -1,6 +1,7 @@
 /* aws_private.h - what the rooms of the control plane share.
  *
  *   aws_json.c          the protocol: from a POST to an operation and back
+ *   operations.c        which operations there are
  *   call.c              what an operation asks about its call
  *   datastore_create.c  CreateFHIRDatastore
  *   datastores.c        Delete-, Describe- and ListFHIRDatastores
@@ -57,6 +58,12 @@ struct operation {
     operation_fn fn;
     bool waits; /* for a peer or a disk: it runs on the plane's workers */
 };
+
+/* The operation of X-Amz-Target; NULL: it is not served. */
+const struct operation *operation_find(sv target);
+/* Why operation_find() found nothing, in words for the caller. An operation of HealthLake that is
+ * not served is named, so that he does not look for a fault of his own. */
+sv operation_unknown(struct arena *a, sv target);
 
 /* A member of the request. Absent and null are the same: SV_NONE, NULL. */
 sv call_text(const struct call *c, const char *name);
