@@ -16,6 +16,7 @@ TEST(operations, a_target_names_an_operation_by_its_whole_name)
         "HealthLake.StartFHIRExportJobs",
         "healthlake.StartFHIRExportJob",
         "HealthLake.HealthLake.TagResource",
+        "HealthLake-TagResource",
         " HealthLake.TagResource",
     };
     const struct operation *op = operation_find(TARGET("StartFHIRExportJob"));
