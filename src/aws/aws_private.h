@@ -68,6 +68,8 @@ sv operation_unknown(struct arena *a, sv target);
 /* A member of the request. Absent and null are the same: SV_NONE, NULL. */
 sv call_text(const struct call *c, const char *name);
 yyjson_val *call_member(const struct call *c, const char *name);
+/* A timestamp of the request in ms; 0: it is absent, and asks for nothing. */
+int64_t call_time_ms(yyjson_val *v);
 
 /* An operation calls this before it looks at something that may end; after its look it sets
  * c->unended. */

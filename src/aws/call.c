@@ -15,6 +15,12 @@ sv call_text(const struct call *c, const char *name)
     return json_string(call_member(c, name));
 }
 
+int64_t call_time_ms(yyjson_val *v)
+{
+    int64_t ms;
+    return shape_timestamp_ms(v, &ms) ? ms : 0;
+}
+
 err_code call_allowed(struct call *c, const struct datastore *on, struct err *e)
 {
     struct rights r = { .arn = on ? on->arn : SV_LIT("*"),

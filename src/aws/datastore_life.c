@@ -19,7 +19,7 @@
 #define BACKGROUND      2u /* workers of each kind */
 #define BACKGROUND_NICE 5  /* threads that somebody waits for go first */
 
-struct work {
+struct life_work { /* of one data store, until a worker has done it */
     char id[33];
 };
 
@@ -66,7 +66,7 @@ static err_code create(struct service *s, sv id, struct err *e)
 
 static void create_work(struct service *s, void *ctx)
 {
-    struct work *w = ctx;
+    struct life_work *w = ctx;
     struct err e, e2;
     sv id = sv_from(w->id);
     err_code rc = atomic_load(&s->stopping) ? ERR(&e, ERR_CANCELLED, "the service is stopping")
@@ -84,7 +84,7 @@ static void create_work(struct service *s, void *ctx)
 
 static void delete_work(struct service *s, void *ctx)
 {
-    struct work *w = ctx;
+    struct life_work *w = ctx;
     struct err e;
     sv id = sv_from(w->id);
     err_code rc = atomic_load(&s->stopping) ? ERR(&e, ERR_CANCELLED, "the service is stopping")
@@ -107,7 +107,7 @@ err_code datastore_begin_work(struct service *s, const struct datastore *d, stru
     struct workers *to = !creating    ? s->aws->background.remove
                          : d->preload ? s->aws->background.fill
                                       : s->aws->background.make;
-    struct work *w = calloc(1, sizeof *w);
+    struct life_work *w = calloc(1, sizeof *w);
     if (w == NULL)
         abort();
     const struct work_for who = { d->id, d->id };

@@ -95,12 +95,6 @@ static bool list_one(void *ctx, sv key, sv id)
     return true;
 }
 
-static int64_t filter_time(yyjson_val *filter, const char *name)
-{
-    int64_t ms = 0;
-    return shape_timestamp_ms(json_get(filter, name), &ms) ? ms : 0;
-}
-
 err_code op_list_datastores(struct call *c, struct err *e)
 {
     yyjson_val *f = call_member(c, "Filter");
@@ -108,8 +102,8 @@ err_code op_list_datastores(struct call *c, struct err *e)
     struct list_ctx l = { .c = c,
                           .name = json_string(json_get(f, "DatastoreName")),
                           .status = json_string(json_get(f, "DatastoreStatus")),
-                          .before_ms = filter_time(f, "CreatedBefore"),
-                          .after_ms = filter_time(f, "CreatedAfter"),
+                          .before_ms = call_time_ms(json_get(f, "CreatedBefore")),
+                          .after_ms = call_time_ms(json_get(f, "CreatedAfter")),
                           .max = page_size(c),
                           .e = e };
     TRY(call_allowed(c, NULL, e));

@@ -156,12 +156,6 @@ err_code op_describe_import(struct call *c, struct err *e)
     return describe(c, JOB_IMPORT, e);
 }
 
-static int64_t time_member(const struct call *c, const char *name)
-{
-    int64_t ms = 0;
-    return shape_timestamp_ms(call_member(c, name), &ms) && ms ? ms : 0;
-}
-
 static err_code list(struct call *c, job_kind kind, struct err *e)
 {
     struct datastore d;
@@ -170,8 +164,9 @@ static err_code list(struct call *c, job_kind kind, struct err *e)
     sv position, next, token;
     struct job_filter f = { .datastore_id = call_text(c, "DatastoreId"),
                             .name = call_text(c, "JobName"),
-                            .submitted_after_ms = time_member(c, "SubmittedAfter"),
-                            .submitted_before_ms = time_member(c, "SubmittedBefore") };
+                            .submitted_after_ms = call_time_ms(call_member(c, "SubmittedAfter")),
+                            .submitted_before_ms =
+                                call_time_ms(call_member(c, "SubmittedBefore")) };
     f.has_status = job_status_parse(call_text(c, "JobStatus"), &f.status);
     TRY(call_datastore(c, f.datastore_id, &d, e));
     TRY(next_token_read(c, &position, e));

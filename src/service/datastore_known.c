@@ -7,6 +7,8 @@
  * id; a new copy replaces the old one. Copies are counted: the last holder frees one. */
 #include "service/plane.h"
 
+#include <assert.h>
+
 #define KEYS_MEMORY (64u << 10) /* of the two keys of a writing */
 
 struct datastore_held {
@@ -25,7 +27,11 @@ static size_t slot_of(sv id)
 
 static void unref(struct datastore_held *h)
 {
-    if (h == NULL || atomic_fetch_sub(&h->n_refs, 1) != 1)
+    if (h == NULL)
+        return;
+    unsigned before = atomic_fetch_sub(&h->n_refs, 1);
+    assert(before > 0);
+    if (before != 1)
         return;
     arena_free(h->arena);
     free(h);

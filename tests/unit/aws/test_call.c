@@ -65,6 +65,16 @@ TEST(call, a_member_that_is_null_is_absent)
     assert_non_null(call_member(&call, "C"));
 }
 
+TEST(call, a_time_that_is_absent_is_0)
+{
+    (void)state;
+    input("{\"A\":1.5,\"B\":null,\"C\":\"1970-01-01T00:00:01Z\"}");
+    assert_int_equal(call_time_ms(call_member(&call, "A")), 1500);
+    assert_int_equal(call_time_ms(call_member(&call, "B")), 0);
+    assert_int_equal(call_time_ms(call_member(&call, "C")), 1000);
+    assert_int_equal(call_time_ms(call_member(&call, "Z")), 0);
+}
+
 TEST(call, the_data_store_comes_to_whoever_may_do_the_operation)
 {
     (void)state;
@@ -126,6 +136,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         EACH(a_member_that_is_null_is_absent),
+        EACH(a_time_that_is_absent_is_0),
         EACH(the_data_store_comes_to_whoever_may_do_the_operation),
         EACH(whoever_may_not_learns_nothing_of_the_data_store),
         EACH(whoever_may_all_is_told_that_there_is_none),
