@@ -1,16 +1,11 @@
-/* token.c - client tokens: the same request with the same token is the same job.
+/* token.c - client tokens of jobs: whom they stand for, and when they go.
  *
- * A token is kept with the digest of the request that came with it. A second request with that
- * token gets the first one's job when its digest is the same, and is refused when it is another.
- * Tokens are kept as long as the data store. The token itself may say who asks for what, so its key
- * holds its SHA-256 alone. */
+ * client_token.h says what a token does. A job's token is kept as long as its data store. The token
+ * itself may say who asks for what, so its key holds its SHA-256 alone. */
 #include "job/job_private.h"
 
-#include "base/limits.h"
 #include "codec/hash.h"
-#include "codec/json.h"
-
-#define TOKEN_MAX (64u << 10) /* bytes of the record: two ids and a digest */
+#include "job/client_token.h"
 
 /* ---- the digest of a request ---- */
 
@@ -50,54 +45,42 @@ sv job_token_digest(struct arena *a, const struct job_request *q)
 err_code job_token_write(const struct job_record *rec, sv client_token, struct arena *a,
                          struct records_write *out, struct err *e)
 {
-    CLEANUP_BUF struct buf text = BUF_INIT(TOKEN_MAX);
     const struct job *j = &rec->job;
-    struct json_writer w;
-    json_writer_init(&w, &text);
-    json_obj(&w);
-    json_kv_str(&w, "datastore", j->datastore_id);
-    json_kv_str(&w, "job", j->id);
-    json_kv_str(&w, "digest", rec->digest);
-    json_obj_end(&w);
-    TRY(json_writer_end(&w, e));
-    *out = (struct records_write){ RECORDS_PUT_IF_ABSENT,
-                                   job_key_token(a, j->kind, j->account_id, client_token),
-                                   arena_sv(a, buf_sv(&text)) };
-    return out->key.ptr && out->value.ptr ? ERR_OK : arena_oom(a, e);
+    const struct client_token t = { .datastore_id = j->datastore_id,
+                                    .job_id = j->id,
+                                    .digest = rec->digest };
+    sv key = job_key_token(a, j->kind, j->account_id, client_token), text;
+    TRY(client_token_print(&t, a, &text, e));
+    if (key.ptr == NULL)
+        return arena_oom(a, e);
+    *out = (struct records_write){ RECORDS_PUT_IF_ABSENT, key, text };
+    return ERR_OK;
 }
 
 err_code job_token_read(struct records *r, const struct job_request *req, struct arena *a,
                         sv *datastore_id, sv *job_id, sv *digest, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(TOKEN_MAX);
-    yyjson_doc *doc;
-    err_code rc =
-        records_get(r, job_key_token(a, req->kind, req->account_id, req->client_token), &b, e);
+    struct client_token t;
+    sv key = job_key_token(a, req->kind, req->account_id, req->client_token);
+    err_code rc = client_token_read(r, key, a, &t, e);
     /* as it was written before tokens were hashed */
-    if (rc == ERR_NOT_FOUND)
-        rc = records_get(r, job_key_token_plain(a, req->kind, req->account_id, req->client_token),
-                         &b, e);
+    if (rc == ERR_NOT_FOUND) {
+        key = job_key_token_plain(a, req->kind, req->account_id, req->client_token);
+        rc = client_token_read(r, key, a, &t, e);
+    }
     TRY(rc);
-    sv text = arena_sv(a, buf_sv(&b));
-    if (json_read(a, text, 2, &doc, e) != ERR_OK)
-        return ERR(e, ERR_CORRUPT, "a client token's record is damaged");
-    yyjson_val *root = yyjson_doc_get_root(doc);
-    *datastore_id = json_string(json_get(root, "datastore"));
-    *job_id = json_string(json_get(root, "job"));
-    *digest = json_string(json_get(root, "digest"));
+    *datastore_id = t.datastore_id;
+    *job_id = t.job_id;
+    *digest = t.digest;
     return ERR_OK;
 }
 
 err_code job_token_find(struct records *r, const struct job_request *q, sv digest, struct arena *a,
                         sv *datastore_id, sv *job_id, struct err *e)
 {
-    sv before;
-    TRY(job_token_read(r, q, a, datastore_id, job_id, &before, e));
-    if (!sv_eq(before, digest))
-        return ERR(
-            e, ERR_INVALID,
-            "ClientToken was used before with other parameters; use a new one for a new job");
-    return ERR_OK;
+    struct client_token t = { 0 };
+    TRY(job_token_read(r, q, a, datastore_id, job_id, &t.digest, e));
+    return client_token_same(&t, digest, "job", e);
 }
 
 /* ---- when the data store is gone ---- */
@@ -112,10 +95,9 @@ static bool each_token(void *ctx, sv key, sv value)
 {
     struct tokens *t = ctx;
     CLEANUP(arena_free) struct arena *a = arena_new(JOB_RECORD_MAX);
-    yyjson_doc *doc;
-    sv text = arena_sv(a, value);
-    if (text.ptr && json_read(a, text, 2, &doc, NULL) == ERR_OK &&
-        sv_eq(json_string(json_get(yyjson_doc_get_root(doc), "datastore")), t->datastore_id))
+    struct client_token one;
+    if (client_token_parse(value, a, &one, NULL) == ERR_OK &&
+        sv_eq(one.datastore_id, t->datastore_id))
         return job_keys_add(&t->list, key, value);
     return true;
 }
