@@ -19,11 +19,11 @@
 struct client_token {
     sv datastore_id;
     sv job_id; /* empty: the request made the data store itself */
-    sv digest; /* of the request: client_token_digest() */
+    sv digest; /* of the request, 64 lower-case hexadecimal digits */
 };
 
-/* SHA-256 of a request's text, 64 lower-case hexadecimal digits, owned by the arena. The text holds
- * all that the request asks for, but not the token. ERR_TOO_LARGE. */
+/* The digest of a request: SHA-256 of a text with all that it asks for, but not the token. Owned by
+ * the arena. ERR_TOO_LARGE. (A job's digest is made of parts: job_token_digest().) */
 MUST_USE err_code client_token_digest(struct arena *a, sv request, sv *out, struct err *e);
 
 /* The record as JSON text, owned by the arena; and back. Views of the result are owned by the
