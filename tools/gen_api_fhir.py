@@ -5,7 +5,7 @@
     tools/gen_api_fhir.py --check    end with 1 when they are not what the program has (tools/lint.py does)
 
 A table stands between `<!-- NAME: made by tools/gen_api_fhir.py -->` and `<!-- end -->`; the rest of the document is
-written by hand. Read are: rest_interactions[] (src/rest/interactions.c), shapes (src/rest/rest_private.h), parameters
+written by hand. Read are: rest_interactions[] (src/rest/interactions.c), shapes (src/rest/route_private.h), parameters
 and compartments (src/search/*.inc), modifiers (src/search/query.c), limits (headers), statuses (src/service/errors.c)."""
 import collections
 import pathlib
@@ -36,8 +36,8 @@ def wrapped(words):
 
 
 def interactions():
-    paths = dict(re.findall(r"\b(REST_[A-Z_]+),\s*/\* (.+?) \*/", source("rest/rest_private.h")))
-    prefixes = dict(re.findall(r'#define (OPERATION_OF_\w+)\(\w+\)[\s\\]+"(.*?)"', source("rest/rest_private.h")))
+    paths = dict(re.findall(r"\b(REST_[A-Z_]+),\s*/\* (.+?) \*/", source("rest/route_private.h")))
+    prefixes = dict(re.findall(r'#define (OPERATION_OF_\w+)\(\w+\)[\s\\]+"(.*?)"', source("rest/route_private.h")))
     text = source("rest/interactions.c")
     text = text[text.index("rest_interactions[] = {") + len("rest_interactions[] = {"):]
     text = text[:text.index("\n};")]
@@ -135,8 +135,8 @@ LIMITS = (
     ("query/query.h", "QUERY_DEPTH_MAX", "chains and `_has` within each other"),
     ("query/query.h", "QUERY_IDS_MAX", "resources that a chain or `_has` may find on its way"),
     ("search/search.h", "SEARCH_TERMS_MAX", "values of one parameter, divided by commas"),
-    ("rest/read/read.c", "HISTORY_COUNT_DEFAULT", "entries on a page of a history without `_count`"),
-    ("rest/read/read.c", "HISTORY_COUNT_MAX", "most of them"),
+    ("rest/read/history.c", "HISTORY_COUNT_DEFAULT", "entries on a page of a history without `_count`"),
+    ("rest/read/history.c", "HISTORY_COUNT_MAX", "most of them"),
     ("rest/read/everything.c", "EVERYTHING_MAX", "resources of one `$everything`"),
 )
 

@@ -16,7 +16,9 @@
  * sandbox, because whoever may write could else run scripts beside the API. Stored is always the resource; X-Security-Context
  * is its securityContext.
  * Source: FHIR R4 binary.html#rest; RFC 9110 12.5.1. */
-#include "rest/rest_private.h"
+#include "rest/answer_private.h"
+#include "rest/params_private.h"
+#include "rest/route_private.h"
 
 #include "base/limits.h"
 #include "codec/hash.h"

@@ -9,7 +9,7 @@
  * form of a search as application/fhir+json. A form that is JSON is refused: read as a form it would ask for
  * everything. A byte order mark at the start is passed over.
  * Source: RFC 8259 8.1; FHIR R4 http.html#mime-type; Amazon HealthLake, examples of its developer guide. */
-#include "rest/rest_private.h"
+#include "rest/params_private.h"
 
 #include "base/limits.h"
 

@@ -1,6 +1,8 @@
 /* call.c - what every interaction asks about its call: what the caller prefers, what the caller may do, and what
  * kind of write it is. */
-#include "rest/rest_private.h"
+#include "rest/fair/clock_private.h"
+#include "rest/params_private.h"
+#include "rest/route_private.h"
 
 bool rest_prefers(const struct rest_call *c, const char *what)
 {

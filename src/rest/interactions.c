@@ -2,7 +2,10 @@
  * IAM action that allows it, and the function that does it.
  *
  * Routing, the CapabilityStatement, docs/api-fhir.md and the check of policies all read this table. */
-#include "rest/rest_private.h"
+#include "rest/export/export_private.h"
+#include "rest/read/read_private.h"
+#include "rest/route_private.h"
+#include "rest/write/write_private.h"
 
 /* One path, one method: one interaction. Documentation and CapabilityStatement print from here. */
 const struct rest_interaction rest_interactions[] = {

@@ -2,6 +2,8 @@
  *
  * Who reads many of them gets large ones cut (store_get_light); who is about to send one fetches it here, waits for
  * others to be done with theirs, and gives it back as soon as it stands in the answer. */
+#include "rest/answer_private.h"
+#include "rest/fair/clock_private.h"
 #include "rest/rest_private.h"
 
 #include "base/limits.h"

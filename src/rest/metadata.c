@@ -7,7 +7,8 @@
  * Everything under `rest` is the same for every data store: it is made once and copied. The rest of the text names
  * the data store. A row of the table that this room does not know is an operation when it has a definition.
  * Source: FHIR R4 capabilitystatement.html, http.html#capabilities. */
-#include "rest/rest_private.h"
+#include "rest/params_private.h"
+#include "rest/route_private.h"
 
 #include "codec/hash.h"
 #include "search/search.h"

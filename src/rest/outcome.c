@@ -1,6 +1,7 @@
 /* outcome.c - OperationOutcomes in HealthLake's form: severity, code, details.text, diagnostics, and the
  * element in location and expression. */
-#include "rest/rest_private.h"
+#include "rest/answer_private.h"
+#include "rest/route_private.h"
 
 #include "base/log.h"
 #include "fhir/outcome.h"

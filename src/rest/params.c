@@ -3,7 +3,9 @@
  * A query is decoded once into pairs. AWS's clients encode the name of a parameter twice, and such a name is read as
  * they mean it. A parameter whose value says nothing (blanks, commas) is passed over by reads and refused by the
  * conditions of writes. Source: FHIR R4 search.html#errors, http.html#parameters. */
-#include "rest/rest_private.h"
+#include "rest/params_private.h"
+
+#include "codec/uri.h"
 
 #include <utf8proc.h>
 
@@ -114,6 +116,22 @@ err_code rest_read_names(struct rest_call *c, struct err *e)
             p->name.len = 0;
         else if (sv_find(p->name, '%') < p->name.len)
             TRY(with_colons(c, &p->name, e));
+    }
+    return ERR_OK;
+}
+
+err_code rest_params_write(const struct rest_call *c, struct buf *out, struct err *e)
+{
+    size_t from = out->len;
+    for (size_t i = 0; i < c->params.n; i++) {
+        const struct rest_param *p = &c->params.items[i];
+        if (p->name.len == 0 || sv_eq(p->name, SV_LIT("page")))
+            continue;
+        if (out->len > from)
+            TRY(buf_add_char(out, '&', e));
+        TRY(uri_encode(p->name, false, out, e));
+        TRY(buf_add_char(out, '=', e));
+        TRY(uri_encode(p->value, false, out, e));
     }
     return ERR_OK;
 }

@@ -4,7 +4,11 @@
  *   worker          everything that waits for a disk or may look at many resources
  *
  * Source: FHIR R4 http.html; HealthLake's headers and actions in docs/api-fhir.md. */
+#include "rest/answer_private.h"
+#include "rest/fair/clock_private.h"
+#include "rest/params_private.h"
 #include "rest/rest_private.h"
+#include "rest/route_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"

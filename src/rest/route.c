@@ -3,7 +3,10 @@
  *
  * Every id of a path is checked here, so that no text that cannot be an id reaches the store. The caller's rights are
  * asked later: a route is found without the data store. Source: FHIR R4 http.html. */
-#include "rest/rest_private.h"
+#include "rest/export/export_private.h"
+#include "rest/params_private.h"
+
+#include "codec/uri.h"
 
 static err_code nothing_here(struct err *e)
 {

@@ -1,5 +1,6 @@
 /* version.c - one version of a resource as an answer: found by its number, written out, named in headers. */
-#include "rest/rest_private.h"
+#include "rest/answer_private.h"
+#include "rest/fair/clock_private.h"
 
 err_code rest_version_write(const struct store_version *v, struct buf *out, struct err *e)
 {
@@ -37,4 +38,14 @@ err_code rest_version_find(struct rest_call *c, const struct search_id *of, uint
     *cur = walk;
     walk = NULL;
     return ERR_OK;
+}
+
+uint64_t rest_reads_as_of(const struct rest_call *c)
+{
+    return c->as_of ? c->as_of : STORE_NOW;
+}
+
+err_code rest_not_known(const struct rest_call *c, struct err *e)
+{
+    return ERR(e, ERR_NOT_FOUND, "%s with this id is not known", fhir_type_name(c->type));
 }

@@ -11,7 +11,7 @@
  * Source: FHIR Bulk Data Access STU1 to STU4; HealthLake "Exporting data with FHIR REST".   Floor: rest. */
 #pragma once
 #include "base/limits.h"
-#include "rest/rest_private.h"
+#include "rest/route_private.h"
 
 #define EXPORT_PATIENTS_MAX LIMIT_EXPORT_PATIENTS
 #define EXPORT_VALUES_MAX   512u /* of any other parameter */
@@ -35,3 +35,13 @@ MUST_USE err_code rest_export_filter_check(struct rest_call *c, sv filter, fhir_
 
 /* [base]/export/<jobId>, as the caller knows it. */
 sv rest_export_url(const struct rest_call *c, sv job_id);
+
+/* ---- the interactions ---- */
+MUST_USE err_code rest_export(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_export_status(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_export_delete(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_export_file(struct rest_call *c, struct err *e);
+/* A path that begins with export/: its shape, with c->id and c->vid (the file's name). Any other
+ * path: REST_N_SHAPES. */
+MUST_USE err_code rest_export_route(struct rest_call *c, sv path, enum rest_shape *out,
+                                    struct err *e);

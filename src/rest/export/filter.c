@@ -6,7 +6,7 @@
 #include "rest/export/export_private.h"
 
 #include "base/clock.h"
-#include "rest/rest_private.h"
+#include "codec/uri.h"
 
 #define PAIRS_MAX 64u /* search parameters of one filter */
 

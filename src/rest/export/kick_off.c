@@ -6,9 +6,12 @@
  *
  * Both answer 202 with the status URL in Content-Location. Everything is checked before a job exists.
  * Source: FHIR Bulk Data Access, "Bulk Data Kick-off Request"; HealthLake "Exporting data with FHIR REST". */
+#include "rest/answer_private.h"
 #include "rest/export/export_private.h"
+#include "rest/params_private.h"
 
 #include "base/limits.h"
+#include "codec/uri.h"
 
 sv rest_export_url(const struct rest_call *c, sv job_id)
 {

@@ -3,6 +3,7 @@
  * Values come from the query (one text, decoded) or from a Parameters resource (any value[x]). A list may be
  * divided by commas, or repeated. All faults of a request are told at once; before any job exists.
  * Source: FHIR Bulk Data Access, "Query Parameters"; HealthLake's _security and _tag. */
+#include "rest/answer_private.h"
 #include "rest/export/export_private.h"
 
 #include "codec/instant.h"

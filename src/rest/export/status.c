@@ -12,10 +12,14 @@
  *
  * The manifest is the one that the job wrote; here it gets its URLs and is divided into pages.
  * Source: FHIR Bulk Data Access, "Bulk Data Status Request", "File Request"; HealthLake's recorded answers. */
+#include "rest/answer_private.h"
 #include "rest/export/export_private.h"
+#include "rest/params_private.h"
+#include "rest/rest_private.h"
 
 #include "base/clock.h"
 #include "codec/instant.h"
+#include "codec/uri.h"
 
 #define MANIFEST_MAX  (64u << 20)
 #define MANIFEST_TREE (512u << 20) /* parsed */
@@ -294,7 +298,7 @@ static err_code running(struct rest_call *c, const struct job *j, struct err *e)
     return j->served ? ERR_OK : properties_only(c, j, e);
 }
 
-/* Asked for far more often than Retry-After says (polls.h). */
+/* Asked for far more often than Retry-After says (polls_private.h). */
 static err_code too_often(struct rest_call *c, unsigned wait_s, struct err *e)
 {
     struct rest_issue issue = { "error", "throttled",

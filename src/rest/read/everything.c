@@ -11,7 +11,12 @@
  * anew: its cost is that of reading the record once. What a page holds in memory is bounded by EVERYTHING_*.
  *
  * Source: FHIR R4 patient-operation-everything.html; HealthLake: sorted by type then id, always a total. */
+#include "rest/fair/clock_private.h"
+#include "rest/params_private.h"
+#include "rest/read/cursor_private.h"
 #include "rest/read/page_private.h"
+#include "rest/read/read_private.h"
+#include "rest/route_private.h"
 
 #include "base/limits.h"
 

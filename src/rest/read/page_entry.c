@@ -1,6 +1,11 @@
 /* page_entry.c - the pieces of a searchset: an entry, the entry of the notes, and the links. Searches, histories,
  * $everything and the delete of several write their Bundles with them. Source: FHIR R4 bundle.html, search.html. */
+#include "rest/answer_private.h"
+#include "rest/fair/clock_private.h"
+#include "rest/params_private.h"
+#include "rest/read/cursor_private.h"
 #include "rest/read/page_private.h"
+#include "rest/route_private.h"
 
 #include "base/limits.h"
 

@@ -4,6 +4,8 @@
  * part of the `frontier`, from which _revinclude looks for what leads to it. Rounds go on while something new arrives,
  * PAGE_ITERATIONS at most. A version of a resource stands on the page once (`seen`).
  * A page that lacks something of what was asked for says so in a note. Source: FHIR R4 search.html#include. */
+#include "rest/answer_private.h"
+#include "rest/fair/clock_private.h"
 #include "rest/read/page_private.h"
 
 #include "base/limits.h"

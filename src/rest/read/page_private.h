@@ -1,7 +1,7 @@
 /* page_private.h - a page of a search between its reading (read/search.c) and its writing (read/page.c).
  * Limits: PAGE_*.   Floor: rest. */
 #pragma once
-#include "rest/rest_private.h"
+#include "rest/call_private.h"
 
 #define PAGE_COUNT_DEFAULT 100u
 #define PAGE_COUNT_MAX     1000u

@@ -3,6 +3,8 @@
  *
  * A parameter that no type has is passed over with a note on the page, or refused under Prefer: handling=strict.
  * Source: FHIR R4 search.html; what differs from HealthLake is in docs/api-fhir.md. */
+#include "rest/params_private.h"
+#include "rest/read/cursor_private.h"
 #include "rest/read/page_private.h"
 
 #include "base/limits.h"

@@ -6,7 +6,9 @@
  * repeat a resource, whatever is written meanwhile. Sorted pages hold that commit and the
  * last match's keys.
  * Source: FHIR R4 search.html; what differs from HealthLake is in docs/api-fhir.md. */
+#include "rest/params_private.h"
 #include "rest/read/page_private.h"
+#include "rest/read/read_private.h"
 
 static err_code run(struct rest_call *c, fhir_type type, fhir_type owner, sv path, struct err *e)
 {

@@ -1,6 +1,8 @@
 /* subset.c - _summary and _elements. Source: search.html#summary, #elements. */
-#include "fhir/subset.h"
+#include "rest/answer_private.h"
 #include "rest/read/page_private.h"
+
+#include "fhir/subset.h"
 
 /* fhir_keep_fn */
 static bool wanted(void *ctx, sv name, const struct fhir_member *member)

@@ -7,7 +7,9 @@
  *
  * So two conditional writes never both find nothing, one data store never waits for another, and nobody for a search
  * of somebody else's. Plain writes are not kept apart: what was found is guarded by its version as well. */
+#include "rest/fair/clock_private.h"
 #include "rest/rest_private.h"
+#include "rest/write/write_private.h"
 
 #include "base/limits.h"
 

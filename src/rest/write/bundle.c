@@ -6,6 +6,8 @@
  *   memory   tree (LIMIT_BUNDLE_TREE_BYTES) + work, emptied after each group + the answer (its buf's cap; past
  *            LIMIT_MAKING_FREE_BYTES with a place for it)
  *   time     LIMIT_BUNDLE_SECONDS; what is left of a batch then is answered 504 */
+#include "rest/params_private.h"
+#include "rest/route_private.h"
 #include "rest/write/bundle_private.h"
 
 #include "base/clock.h"

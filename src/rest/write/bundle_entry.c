@@ -3,6 +3,10 @@
  *
  * The answer of a Bundle keeps room for a line about every entry that is still to come: a resource that has no place in
  * it is left out, and the answer says so. */
+#include "rest/answer_private.h"
+#include "rest/fair/clock_private.h"
+#include "rest/params_private.h"
+#include "rest/route_private.h"
 #include "rest/write/bundle_private.h"
 
 #include "base/limits.h"

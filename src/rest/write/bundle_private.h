@@ -8,7 +8,7 @@
  * Limits: LIMIT_BUNDLE_*.   Source: FHIR R4 http.html#transaction, bundle.html.   Floor: rest. */
 #pragma once
 #include "fhir/bundle.h"
-#include "rest/rest_private.h"
+#include "rest/write/write_private.h"
 
 struct rest_bundle;
 struct query;

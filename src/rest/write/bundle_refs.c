@@ -8,13 +8,13 @@
  * A conditional reference sees the state after the writes: what the transaction deletes is gone, what it creates or
  * replaces counts as it is in the Bundle, and what it patches as it was.
  * Source: FHIR R4 http.html#trules, bundle.html#references. */
+#include "rest/route_private.h"
 #include "rest/write/bundle_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
 #include "codec/json.h"
 #include "fhir/links.h"
-#include "rest/rest_private.h"
 
 /* ---- fullUrls ---- */
 

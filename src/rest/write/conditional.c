@@ -11,7 +11,9 @@
  * What was found is written only while it is still so and stays at the version that matched (write/asked.c); else the
  * search is made again.
  * Source: FHIR R4 http.html#ccreate, #cond-update, #cond-delete; HealthLake's table of conditional operations. */
-#include "rest/rest_private.h"
+#include "rest/answer_private.h"
+#include "rest/params_private.h"
+#include "rest/write/write_private.h"
 
 #include "base/rng.h"
 

@@ -4,7 +4,9 @@
  * those behind. What was found is deleted only while it is at the version that matched; else the search is made
  * again.
  * Source: HealthLake's conditional delete (batch-response, _count from 1 to 100). */
+#include "rest/params_private.h"
 #include "rest/read/page_private.h"
+#include "rest/write/write_private.h"
 
 #include "base/clock.h"
 

@@ -16,7 +16,8 @@
  * If-Unmodified-Since: beside If-Match, or when it is no date, HTTP has it passed over. Its date has seconds, so what
  * was written within that second, before or after the read, passes: If-Match is the one that loses nothing.
  * Source: RFC 9110 13.1.1, 13.1.2, 13.1.4; FHIR R4 http.html#concurrency. */
-#include "rest/rest_private.h"
+#include "rest/route_private.h"
+#include "rest/write/write_private.h"
 
 #include "codec/instant.h"
 

@@ -7,7 +7,7 @@
  *
  * The warning is a header, an outcome in a Bundle's entry, and the answer to Prefer: return=OperationOutcome.
  * Source: FHIR R4 subscription.html: the server is who makes a Subscription active. */
-#include "rest/rest_private.h"
+#include "rest/write/write_private.h"
 
 #include "codec/json.h"
 #include "codec/json_scan.h"

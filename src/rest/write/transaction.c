@@ -17,11 +17,12 @@
  * (its resource was deleted in between, or it hits a limit), fails alone: what is committed is committed.
  *
  * Source: FHIR R4 http.html#trules. */
+#include "rest/params_private.h"
+#include "rest/route_private.h"
 #include "rest/write/bundle_private.h"
 
 #include "base/clock.h"
 #include "base/rng.h"
-#include "rest/rest_private.h"
 
 struct identity { /* a resource that the transaction is about */
     struct search_id x;

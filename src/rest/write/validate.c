@@ -6,7 +6,10 @@
  *                      and the resource carries what is wrong with it (fhir/outcome.h)
  *
  * Source: HealthLake "FHIR validation levels"; FHIR R4 resource-operation-validate.html. */
-#include "rest/rest_private.h"
+#include "rest/answer_private.h"
+#include "rest/params_private.h"
+#include "rest/route_private.h"
+#include "rest/write/write_private.h"
 
 #include "base/limits.h"
 #include "fhir/outcome.h"

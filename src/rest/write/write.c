@@ -7,7 +7,11 @@
  * The committer decides what can race: versions (If-Match), absence (If-None-Match, idempotency keys). An
  * idempotency key is remembered by making the new id of it: the same key meets its own resource.
  * Source: FHIR R4 http.html#create, #update, #patch, #delete; HealthLake "Managing FHIR resources". */
-#include "rest/rest_private.h"
+#include "rest/answer_private.h"
+#include "rest/fair/clock_private.h"
+#include "rest/params_private.h"
+#include "rest/route_private.h"
+#include "rest/write/write_private.h"
 
 #include "base/limits.h"
 #include "base/rng.h"

@@ -5,7 +5,7 @@
 
 static int64_t now_ms = 1767225600000;
 #define clock_wall_ms() now_ms
-#include "rest/cursor.c"
+#include "rest/read/cursor.c"
 #undef clock_wall_ms
 
 static struct service service = { .cursor_key = { 7 } };

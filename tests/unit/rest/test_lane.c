@@ -2,7 +2,7 @@
 #include "test.h"
 
 #include "base/clock.h"
-#include "rest/lane.h"
+#include "rest/fair/lane_private.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,5 +1,5 @@
 /* Refusals that wait: each is answered once, not before its time, in their order; and none is forgotten. */
-#include "rest/late.h"
+#include "rest/fair/late_private.h"
 
 #include "../test.h"
 #include "base/clock.h"

@@ -2,7 +2,7 @@
 #include "test.h"
 
 #include "base/clock.h"
-#include "rest/making.h"
+#include "rest/fair/making_private.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,7 +1,7 @@
 /* test_polls.c - who asks for a status more often than anybody needs to. */
 #include "test.h"
 
-#include "rest/polls.h"
+#include "rest/fair/polls_private.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* TEST names a state that few tests need */
 

@@ -5,10 +5,12 @@
  * It holds all that the page needs, so that [base]/Type?_count=N&page=TOKEN is enough, and is sealed, so that a URL never
  * shows what a POST search asked, and nobody makes a token that reads the past. It is good for CURSOR_HOURS.
  * Source: HealthLake's next links, as its clients follow them; FHIR R4 http.html#paging. */
-#include "rest/rest_private.h"
+#include "rest/params_private.h"
+#include "rest/read/cursor_private.h"
 
 #include "base/clock.h"
 #include "codec/seal.h"
+#include "codec/uri.h"
 
 #define CURSOR_VERSION 1
 #define CURSOR_HOURS   24u
@@ -32,22 +34,6 @@ static err_code about(struct rest_call *c, sv path, sv *out, struct err *e)
     *out =
         arena_fmt(c->a, "%.*s\n%.*s\n%.*s", SV_FMT(c->ds->id), SV_FMT(path), SV_FMT(c->caller.arn));
     return out->ptr ? ERR_OK : arena_oom(c->a, e);
-}
-
-err_code rest_params_write(const struct rest_call *c, struct buf *out, struct err *e)
-{
-    size_t from = out->len;
-    for (size_t i = 0; i < c->params.n; i++) {
-        const struct rest_param *p = &c->params.items[i];
-        if (p->name.len == 0 || sv_eq(p->name, SV_LIT("page")))
-            continue;
-        if (out->len > from)
-            TRY(buf_add_char(out, '&', e));
-        TRY(uri_encode(p->name, false, out, e));
-        TRY(buf_add_char(out, '=', e));
-        TRY(uri_encode(p->value, false, out, e));
-    }
-    return ERR_OK;
 }
 
 err_code rest_cursor_make(struct rest_call *c, sv path, sv place, sv *out, struct err *e)

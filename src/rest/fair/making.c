@@ -1,4 +1,5 @@
-#include "rest/making.h"
+
+#include "rest/fair/making_private.h"
 
 #include "base/clock.h"
 

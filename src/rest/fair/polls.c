@@ -1,4 +1,5 @@
-#include "rest/polls.h"
+
+#include "rest/fair/polls_private.h"
 
 #include <pthread.h>
 #include <stdlib.h>

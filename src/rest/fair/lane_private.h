@@ -1,4 +1,4 @@
-/* lane.h - the slow lane: who computes for long takes turns, so that who asks for little finds a processor free.
+/* lane_private.h - the slow lane: who computes for long takes turns, so that who asks for little finds a processor free.
  *
  * A call comes by every millisecond or so (lane_pass). Until it has used LANE_FREE_US of processor time it goes on at once;
  * from then on it needs a place in the lane, of which there are fewer than processors, and gives it up after a slice

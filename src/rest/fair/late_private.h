@@ -1,4 +1,4 @@
-/* late.h - refusals that wait a moment before they go out: who sends more than his queue takes would else be answered as
+/* late_private.h - refusals that wait a moment before they go out: who sends more than his queue takes would else be answered as
  * fast as he can ask, and each such answer takes from everybody what a request costs at the door. A place costs no
  * thread. Thread-safe.   Floor: rest. */
 #pragma once

@@ -1,4 +1,4 @@
-/* making.h - places for large answers that are being made.
+/* making_private.h - places for large answers that are being made.
  *
  * Answers are counted when they are whole (net/http_answer.c). Until then one is up to 64 MiB of a worker's memory,
  * and there are dozens of workers. So whoever's answer grows past LIMIT_MAKING_FREE_BYTES needs a place: there are few, fewer of

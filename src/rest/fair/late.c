@@ -1,4 +1,5 @@
-#include "rest/late.h"
+
+#include "rest/fair/late_private.h"
 
 #include "base/clock.h"
 

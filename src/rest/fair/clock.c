@@ -2,13 +2,14 @@
  *
  * Whatever looks at many resources or entries comes by here every millisecond or so (rest_breathe):
  *
- *   the slow lane     who has computed for long takes turns with others who do (lane.h)
+ *   the slow lane     who has computed for long takes turns with others who do (lane_private.h)
  *   the end           at LIMIT_CALL_MOST_SECONDS; at LIMIT_CALL_SECONDS already while others wait for a thread
  *   the caller        whoever has hung up needs no answer: the call ends
  *
  * And whoever's answer becomes large comes by rest_may_grow().
  *
  * A Bundle and all its entries are one call. */
+#include "rest/fair/clock_private.h"
 #include "rest/rest_private.h"
 
 #include "base/clock.h"

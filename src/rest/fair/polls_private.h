@@ -1,4 +1,4 @@
-/* polls.h - how often the status of an export is asked for, job by job.
+/* polls_private.h - how often the status of an export is asked for, job by job.
  *
  * A status says when to come back. Who comes earlier is answered all the same, until it is more than POLLS_MAX
  * times within that time: no client that sleeps between two requests does that, whatever it makes of Retry-After.

@@ -1,4 +1,5 @@
-#include "rest/lane.h"
+
+#include "rest/fair/lane_private.h"
 
 #include "base/clock.h"
 

@@ -1,0 +1,136 @@
+/* call_private.h - a call of the data plane: what came in, where it goes, and what comes out.
+ *
+ * A request over HTTP becomes a call, and so does each entry of a Bundle. One thread works on a
+ * call at a time; what it makes lives in the call's arena.
+ *
+ *   rest.c     makes calls of requests, and answers of calls
+ *   route.c    finds the interaction that a call asks for (route_private.h)
+ *   call.c     answers questions about a call: rights, preferences, kinds of writes
+ *   read/      interactions that read; write/ those that write; export/ $export
+ *   fair/      what keeps one caller from taking the machine from all others
+ *
+ * Source: FHIR R4 http.html; Amazon HealthLake "Managing FHIR resources".   Floor: rest. */
+#pragma once
+#include "auth/rights.h"
+#include "query/query.h"
+#include "rest/rest.h"
+
+struct rest_asked_list;  /* write/condition_private.h */
+struct rest_clock;       /* fair/clock_private.h */
+struct rest_entry;       /* write/bundle_private.h */
+struct rest_interaction; /* route_private.h */
+
+/* A list is only ever assigned as a whole, so that no failure leaves a length beside another
+ * list. */
+struct rest_param { /* of the query or of a form, decoded */
+    sv name, value; /* an empty name: the parameter is passed over */
+    bool twice;     /* the name was encoded twice */
+};
+struct rest_param_list {
+    struct rest_param *items;
+    size_t n;
+};
+struct rest_issue { /* what an error or a note says beside its text */
+    const char *severity, *code;
+    sv text, path;
+};
+struct rest_issue_list {
+    struct rest_issue *items;
+    size_t n;
+};
+
+/* Headers are SV_NONE when they were not sent. */
+struct rest_request {
+    sv method;
+    sv path;          /* below [base]/, without a slash in front, still encoded */
+    sv query;         /* still encoded */
+    bool body_unread; /* the body is larger than what is read at this path */
+    sv body, content_type;
+    sv accept, prefer, if_match, if_none_match, if_none_exist, if_modified_since,
+        if_unmodified_since;
+    sv validation_level, idempotency_key, content_encoding, security_context, consistency_level;
+    bool if_none_exist_twice;
+};
+
+struct rest_answer {
+    unsigned status;
+    /* The answer is about one version: ETag and Last-Modified say which. */
+    bool about;
+    bool location; /* it says where that version is */
+    fhir_type type;
+    sv id;
+    uint64_t version;
+    int64_t instant_ms;
+    sv etag;  /* of an answer that is not about a version, without quotes */
+    sv allow; /* of a 405: the methods that the path takes */
+    /* A write that was done may have something to tell. */
+    bool issues_stored; /* level minimal let faults through; they are in told */
+    struct rest_issue_list told;
+    sv warning;
+    struct buf body; /* FHIR JSON unless content_type is set; empty: no body */
+    sv content_type;
+    bool as_it_is;              /* the body is no FHIR, and is never made pretty */
+    struct http_header more[5]; /* rest_header() adds to it */
+    size_t n_more;
+    struct http_file *file; /* sent in place of a body; its fd is ours until then */
+};
+
+/* What the searches of a transaction's writes see. */
+struct rest_scope {
+    uint64_t as_of;
+    const struct search_id *gone; /* sorted; these are taken as not there */
+    size_t n_gone;
+};
+
+struct rest_call;
+/* Rewrites the links between entries of a transaction in a text that is about to be stored. *out
+ * is text itself, or what buf holds. */
+typedef err_code (*rest_relink_fn)(struct rest_call *c, sv text, struct buf *buf, sv *out,
+                                   struct err *e);
+
+struct rest_call {
+    struct service *s;
+    struct arena *a;
+    struct store *st;
+    const struct datastore *ds;
+    struct auth_caller caller;
+    sv base; /* "http://host/datastore/<id>/r4", no slash behind */
+    sv host; /* the request's header, as it came */
+    struct rest_request in;
+    /* the route */
+    const struct rest_interaction *it;
+    fhir_type type; /* of the path; in a compartment's path it is the owner's */
+    sv id, vid;
+    fhir_type member_type; /* of a compartment; FHIR_TYPE_NONE: members of all types */
+    struct rest_param_list params;
+    bool in_bundle;
+    size_t text_max;          /* bytes of a resource that is written; 0: LIMIT_DATA_BODY_BYTES */
+    uint64_t as_of;           /* reads see this commit; 0: the newest */
+    bool only_check;          /* a read is only asked whether it is well formed */
+    struct rest_clock *clock; /* NULL: there is no request, and the call may take any time */
+    /* Of an entry of a transaction, else NULL: */
+    const struct rest_scope *scope;
+    struct rest_asked_list *asked; /* conditional writes note here what they searched for */
+    struct rest_entry *entry;
+    rest_relink_fn relink; /* called when entry is set */
+    struct rest_answer out;
+    struct rest_issue_list issues; /* what an error says beside its text */
+};
+
+/* ---- call.c ---- */
+/* May the caller do this on the data store? action: "ReadResource". ERR_DENIED. */
+MUST_USE err_code rest_allowed(struct rest_call *c, const char *action, struct err *e);
+/* May the caller do what the route says? A conditional write is a search too. ERR_DENIED. */
+MUST_USE err_code rest_allowed_here(struct rest_call *c, struct err *e);
+/* Does Prefer hold this? "return=minimal", "handling=strict", "respond-async" ... */
+bool rest_prefers(const struct rest_call *c, const char *what);
+/* One more header of the answer. The value is borrowed until the answer is sent. */
+void rest_header(struct rest_call *c, const char *name, sv value);
+/* Does a write answer with the resource? In a Bundle only when that is asked for. */
+bool rest_wants_body(const struct rest_call *c);
+/* Does the write depend on what a search finds? If-None-Exist, or a query instead of an id. */
+bool rest_is_conditional(const struct rest_call *c);
+/* Is it a conditional delete with _count: of as many as match, up to that? */
+bool rest_is_delete_of_several(const struct rest_call *c);
+/* What the call's queries are asked of, as of a commit. */
+struct query_source rest_query_source(const struct rest_call *c, uint64_t as_of);
