@@ -1,7 +1,7 @@
 /* met.c - does one resource meet a query?
  *
- * createdAt asks when the first version of a resource came, which only its history tells. So criteria on it are asked
- * last, and the versions are read only when the others are met. */
+ * createdAt asks when the first version of a resource came, which only its history tells. So
+ * criteria on it are asked last, and the versions are read only when the others are met. */
 #include "query/query_private.h"
 
 #include "base/clock.h"
@@ -14,7 +14,8 @@ err_code query_created_ms(struct store *st, fhir_type type, sv id, int64_t *out,
     int64_t first_ms = clock_wall_ms();
     TRY(store_history(st, type, id, STORE_NOW, &cur, e));
     store_cursor_light(cur);
-    while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) /* newest first */
+    /* newest first */
+    while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK)
         first_ms = v.instant_ms;
     if (rc != ERR_EOF)
         return rc;
@@ -63,7 +64,8 @@ err_code query_compared(const struct query_source *src, struct err *e)
     struct query_deadline *d = src->deadline;
     if (d == NULL || !d->patience.ended)
         return ERR_OK;
-    d->patience.ended = false; /* another part of a Bundle may ask again, and is told again */
+    /* another part of a Bundle may ask again, and is told again */
+    d->patience.ended = false;
     *e = d->over;
     return e->code;
 }

@@ -1,7 +1,8 @@
 /* order.c - the matches of a sorted page: all are walked, and a heap keeps the few that come next.
  *
- * A page begins behind the keys and the id of the last match before it, not at an offset: memory is that of one
- * page, however many match, and pages fit together without a list that stands between them. */
+ * A page begins behind the keys and the id of the last match before it, not at an offset: memory is
+ * that of one page, however many match, and pages fit together without a list that stands between
+ * them. */
 #include "query/query_private.h"
 
 struct slot { /* a row and the room of its texts */
@@ -22,8 +23,9 @@ static int row_cmp(const struct query_order_by *by, const struct query_row *x,
                    const struct query_row *y)
 {
     for (size_t i = 0; i < by->n_sort; i++) {
+        /* without a value: last, either way */
         if ((x->keys[i].len == 0) != (y->keys[i].len == 0))
-            return x->keys[i].len == 0 ? 1 : -1; /* without a value: last, either way */
+            return x->keys[i].len == 0 ? 1 : -1;
         int c = sv_cmp(x->keys[i], y->keys[i]);
         if (c)
             return by->sort[i].descending ? -c : c;
@@ -93,8 +95,9 @@ static void offer(struct query_order *o, struct query_row **spare)
 {
     struct query_row_list *l = &o->list;
     struct query_row *x = *spare;
+    /* on a page before this one */
     if (o->by->after && row_cmp(o->by, x, o->by->after) <= 0)
-        return; /* on a page before this one */
+        return;
     if (l->n < o->by->count) {
         o->heap[l->n] = x;
         sift_up(o, l->n++);

@@ -1,4 +1,5 @@
-/* query.c - pairs of a query become clauses; chains and _has become sets of ids by a search of their own. */
+/* query.c - pairs of a query become clauses; chains and _has become sets of ids by a search of
+ * their own. */
 #include "query/query.h"
 
 #include "base/clock.h"
@@ -172,9 +173,11 @@ static bool last_name_known(fhir_type type, sv rest)
 static err_code chain(struct query *q, fhir_type on, sv name, sv value, struct err *e)
 {
     sv rest = name, first, code;
-    (void)sv_cut(&rest, '.', &first); /* the caller saw a dot */
+    /* the caller saw a dot */
+    (void)sv_cut(&rest, '.', &first);
     sv target = first;
-    (void)sv_cut(&target, ':', &code); /* of a text that is there: always true */
+    /* of a text that is there: always true */
+    (void)sv_cut(&target, ':', &code);
     const struct search_param *p = search_param_find(on, code);
     if (p == NULL)
         return ERR(e, ERR_NOT_FOUND, "%s has no search parameter of that name", fhir_type_name(on));
@@ -202,7 +205,8 @@ static err_code chain(struct query *q, fhir_type on, sv name, sv value, struct e
         struct query *in = NULL;
         any = true;
         rc = inner(q, type, rest, value, &in, e);
-        if (rc == ERR_OK) { /* contained resources are asked where they stand */
+        /* contained resources are asked where they stand */
+        if (rc == ERR_OK) {
             inside[cr.n_inside++] = (struct search_inside){ type, in->clauses[0].any };
             rc = collect(in, &l, e);
         }
@@ -225,7 +229,8 @@ static err_code chain(struct query *q, fhir_type on, sv name, sv value, struct e
 static err_code has(struct query *q, fhir_type on, sv name, sv value, struct err *e)
 {
     sv rest = name, word, type_name, code;
-    (void)sv_cut(&rest, ':', &word); /* "_has" */
+    /* "_has" */
+    (void)sv_cut(&rest, ':', &word);
     if (!sv_cut(&rest, ':', &type_name) || !sv_cut(&rest, ':', &code) || rest.len == 0)
         return ERR(e, ERR_INVALID, "_has is written _has:Type:reference:parameter=value");
     fhir_type type = fhir_type_find(type_name);
@@ -254,7 +259,8 @@ static err_code has(struct query *q, fhir_type on, sv name, sv value, struct err
     return add_clause(q, &cr, 1, e);
 }
 
-/* A parameter that all of several types share, each with its own paths: _type=Observation,Condition&code=x.
+/* A parameter that all of several types share, each with its own paths:
+ * _type=Observation,Condition&code=x.
  * Source: search.html#type. */
 static err_code shared(struct query *q, sv name, sv value, struct err *e)
 {

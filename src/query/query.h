@@ -1,12 +1,16 @@
 /* query.h - a search over one data store: criteria, where to look, and the matches one by one.
  *
- * A query holds as of one commit, so that its pages fit together whatever is written meanwhile. Each clause must
- * be met; a clause is met by any of its criteria. Candidates come from the shortest list that the index, or ids
- * in the query, can give; search_match() over the resource decides.
+ * A query holds as of one commit, so its pages fit together whatever is written meanwhile. It has
+ * clauses, and a match meets all of them. A clause has criteria, and is met by any of them.
+ * Candidates come from the shortest list that is at hand; search_match() over the resource decides.
  *
- *   where candidates come from   IDS    ids that the query names (_id, _has)
- *                                INDEX  entries of one clause, each resource at the first of them it has
- *                                SCAN   all of the type
+ *   a list   IDS     ids that the query names (_id, _has)
+ *            INDEX   index entries of one clause; a resource counts at its first entry there
+ *            SCAN    all resources of the type
+ *
+ *   query.c   clauses, chains and _has        walk.c    candidates and matches
+ *   met.c     does one resource match?        sieve.c   does the index say no to a candidate?
+ *   order.c   matches in the order of _sort
  *
  * Limits: QUERY_*.   Source: FHIR R4 search.html.   Floor: query. */
 #pragma once
@@ -71,8 +75,8 @@ MUST_USE err_code query_leads_to(struct query *q, const struct search_param *con
                                  size_t n_params, const struct search_id *ids, size_t n_ids,
                                  struct err *e);
 
-/* When the first version of a resource came, which createdAt asks; an id that has none: now. Cost follows the versions
- * of the id. */
+/* When the first version of a resource came, which createdAt asks; an id that has none: now. Cost
+ * follows the versions of the id. */
 MUST_USE err_code query_created_ms(struct store *st, fhir_type type, sv id, int64_t *out,
                                    struct err *e);
 /* Does this one resource match? It must be of the searched type. ERR_TIMEOUT, ERR_CANCELLED. */

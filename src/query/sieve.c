@@ -46,7 +46,8 @@ static err_code learn(struct query_sieve *s, struct store *st, fhir_type type,
         struct sieve_value *v = &s->values[s->n++];
         v->len = (uint8_t)hit.value.len;
         memcpy(v->value, hit.value.ptr, hit.value.len);
-        store_index_seek(c, sv_make(v->value, v->len), SV_LIT("~")); /* behind every id */
+        /* behind every id */
+        store_index_seek(c, sv_make(v->value, v->len), SV_LIT("~"));
     }
     if (rc != ERR_EOF)
         return rc;

@@ -1,9 +1,11 @@
-/* sieve_private.h - is an id among the entries of a clause? Asked of the index instead of the resource, for the
- * candidates that another clause gives.
+/* sieve_private.h - is an id among the entries of a clause? Asked of the index instead of the
+ * resource, for the candidates that another clause gives.
  *
- * A clause whose entries have a few values - one code, one subject - keeps a cursor for each, and an id is looked up
- * under each of them. What the index says yes to may still not match; what it says no to cannot.
- * Limits: SIEVE_VALUES; a sieve that keeps most of what it is asked about says yes to all from then on.
+ * A clause whose entries have a few values - one code, one subject - keeps a cursor for each, and
+ * an id is looked up under each of them. What the index says yes to may still not match; what it
+ * says no to cannot.
+ * Limits: SIEVE_VALUES; a sieve that keeps most of what it is asked about says yes to all from then
+ * on.
  * Floor: query. */
 #pragma once
 #include "search/search.h"
@@ -12,8 +14,8 @@
 #define SIEVE_VALUES 4u
 
 struct query_sieve;
-/* Entries of one type under any of the drivers (borrowed), as of a commit. *out is NULL when their values are too
- * many. Errors of store_index_next(). */
+/* Entries of one type under any of the drivers (borrowed), as of a commit. *out is NULL when their
+ * values are too many. Errors of store_index_next(). */
 MUST_USE err_code query_sieve_open(struct store *st, fhir_type type,
                                    const struct search_driver *drivers, size_t n_drivers,
                                    uint64_t as_of, struct query_sieve **out, struct err *e);

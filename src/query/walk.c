@@ -5,8 +5,8 @@
 #include "base/limits.h"
 #include "query/sieve_private.h"
 
-/* Entries counted of each driver before the shortest is taken. Short enough that asking several costs less than
- * reading a page of resources. */
+/* Entries counted of each driver before the shortest is taken. Short enough that asking several
+ * costs less than reading a page of resources. */
 #define PROBE            64u
 #define TIME_CHECK_EVERY 64u
 #define CHECK_BYTES      (8u << 10) /* of a candidate: count as one more */
@@ -14,8 +14,9 @@
 /* With fewer candidates than this, reading them costs less than looking for them in other lists. */
 #define SIEVE_MIN  12u
 #define SIEVES_MAX 3u
-/* A candidate in memory is read and matched sooner than its id is looked up; one that is not costs ten looks. So that
- * what is asked for again and again comes to be in memory, so many of each walk are read without a look. */
+/* A candidate in memory is read and matched sooner than its id is looked up; one that is not costs
+ * ten looks. So that what is asked for again and again comes to be in memory, so many of each walk
+ * are read without a look. */
 #define READ_AHEAD 8u
 
 struct query_walk {
@@ -84,7 +85,8 @@ err_code query_walk_open(const struct query *q, const struct query_place *from,
     if (w == NULL)
         abort();
     w->q = q;
-    w->scratch = arena_new(SIZE_MAX / 2); /* one resource at a time */
+    /* one resource at a time */
+    w->scratch = arena_new(SIZE_MAX / 2);
     w->drivers_arena = arena_new(64u << 20);
     w->place.clause = -1;
     if (from) {
@@ -241,7 +243,8 @@ static void set_membership(struct query_walk *w)
         };
 }
 
-/* Every criterion that names parameters must know the type: a search over several types passes over the others. */
+/* Every criterion that names parameters must know the type: a search over several types passes over
+ * the others. */
 static err_code open_source(struct query_walk *w, struct err *e)
 {
     const struct query *q = w->q;
@@ -276,7 +279,8 @@ static err_code next_id(struct query_walk *w, struct candidate *out)
     sv after = sv_make(w->place.id, w->place.id_len);
     while (w->id_at < w->n_ids) {
         sv id = w->ids[w->id_at++].id;
-        if (sv_cmp(id, after) <= 0) /* given before, in this request or an earlier one */
+        /* given before, in this request or an earlier one */
+        if (sv_cmp(id, after) <= 0)
             continue;
         *out = (struct candidate){ .id = id };
         return ERR_OK;
@@ -310,8 +314,8 @@ static err_code next_scanned(struct query_walk *w, struct candidate *out, struct
     if (w->scan == NULL) {
         char from[FHIR_ID_MAX + 1];
         memcpy(from, w->place.id, w->place.id_len);
-        from[w->place.id_len] =
-            '\x01'; /* below every byte of an id: the next id is the first behind */
+        /* below every byte of an id: the next id is the first behind */
+        from[w->place.id_len] = '\x01';
         struct store_range r = { w->type, sv_make(from, w->place.id_len ? w->place.id_len + 1u : 0),
                                  SV_NONE };
         TRY(store_scan(w->q->src.st, &r, w->q->src.as_of, &w->scan, e));
@@ -357,9 +361,10 @@ static err_code examine(struct query_walk *w, struct candidate *c, struct query_
 {
     yyjson_doc *doc;
     *met = false;
+    /* the owner was given in its own place */
     if (w->q->owner_at != QUERY_NO_OWNER && w->place.type_at != w->q->owner_at &&
         w->type == w->q->owner.type && sv_eq(c->id, w->q->owner.id))
-        return ERR_OK; /* the owner was given in its own place */
+        return ERR_OK;
     bool may;
     TRY(ask_sieves(w, c->id, &may, e));
     if (!may)
@@ -383,7 +388,8 @@ static err_code examine(struct query_walk *w, struct candidate *c, struct query_
             TRY(query_clause_met(w->q, clause_at(w, i), &s, &meets, e));
     if (!meets)
         return ERR_OK;
-    if (w->q->asks_created) { /* last, because older versions are read for it */
+    /* last, because older versions are read for it */
+    if (w->q->asks_created) {
         if (c->v.version != 1) {
             TRY(query_created_ms(w->q->src.st, w->type, c->v.id, &s.created_ms, e));
             w->since_check +=
@@ -445,8 +451,8 @@ err_code query_walk_next(struct query_walk *w, uint64_t until_us, struct query_m
         const struct query_place before = w->place;
         stand_at(w, &c);
         rc = examine(w, &c, out, &met, e);
-        if (rc ==
-            ERR_TIMEOUT) { /* it was not compared to its end: whoever goes on begins with it */
+        /* it was not compared to its end: whoever goes on begins with it */
+        if (rc == ERR_TIMEOUT) {
             w->place = before;
             return w->n_examined ? rc
                                  : ERR(e, ERR_TOO_LARGE,

@@ -1,20 +1,21 @@
 /* binary.c - a Binary as what it holds: content in its own type, both ways.
  *
- *   read   Accept                                     answer
- *          none                                       the resource, as of any other type
- *          application/fhir+json, application/json    the resource
- *          the content's type, a range that has it    the content; a wildcard that fits both means the content
- *          anything else                              406
+ *   read   Accept                                    answer
+ *          none                                      the resource, as of any other type
+ *          application/fhir+json, application/json   the resource
+ *          the content's type, or a range of it      the content
+ *          a wildcard that fits both                 the content
+ *          anything else                             406
  *          (several: the best q; _format wins)
- *   write  Content-Type                               the body is
- *          JSON's                                     a Binary when it says so, else content (of JSON)
- *          none, a form's                             a Binary, or refused: what it holds must be named
- *          application/fhir+xml                       refused
- *          anything else                              content, byte for byte
+ *   write  Content-Type                              the body is
+ *          JSON's                                    a Binary if it says so, else content (JSON)
+ *          none, a form's                            a Binary, else refused: content needs a type
+ *          application/fhir+xml                      refused
+ *          anything else                             content, byte for byte
  *
- * Content that goes out is never a page of ours: it is sent as an attachment, with its type not to be guessed, and in a
- * sandbox, because whoever may write could else run scripts beside the API. Stored is always the resource; X-Security-Context
- * is its securityContext.
+ * Content that goes out is never a page of ours: it is sent as an attachment, with its type not to
+ * be guessed, and in a sandbox, because whoever may write could else run scripts beside the API.
+ * Stored is always the resource; X-Security-Context is its securityContext.
  * Source: FHIR R4 binary.html#rest; RFC 9110 12.5.1. */
 #include "rest/answer_private.h"
 #include "rest/params_private.h"
@@ -61,7 +62,8 @@ static sv name_of(sv kind)
     return sv_trim(sv_head(kind, sv_find(kind, ';')));
 }
 
-/* type/subtype, each of the characters of a token. What stands behind a ; is only looked at for being printable. */
+/* type/subtype, each of the characters of a token. What stands behind a ; is only looked at for
+ * being printable. */
 static bool is_media_type(sv kind)
 {
     sv name = name_of(kind);
@@ -157,7 +159,8 @@ static err_code put_content(struct rest_call *c, yyjson_val *root, sv type, stru
     sv data = json_string(json_get(root, "data")),
        context = json_string(json_get(json_get(root, "securityContext"), "reference"));
     CLEANUP_BUF struct buf packed = BUF_INIT(data.len + 1);
-    for (size_t i = 0; i < data.len; i++) /* lines of it may have been broken */
+    /* lines of it may have been broken */
+    for (size_t i = 0; i < data.len; i++)
         if (strchr(" \t\r\n", data.ptr[i]) == NULL)
             TRY(buf_add_char(&packed, data.ptr[i], e));
     if (hash_base64_decode(buf_sv(&packed), &c->out.body, NULL) != ERR_OK) {
@@ -187,14 +190,16 @@ err_code rest_binary_read(struct rest_call *c, const struct store_version *v, bo
     TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     yyjson_val *root = yyjson_doc_get_root(doc);
     sv type = json_string(json_get(root, "contentType"));
+    /* validation may have been left out */
     if (!is_media_type(type))
-        type = SV_LIT(ANY_TYPE); /* validation may have been left out */
+        type = SV_LIT(ANY_TYPE);
     TRY(choose(c, type, done, e));
     rest_header(c, "Vary", SV_LIT("Accept"));
     if (!*done || v->left_out == 0)
         return *done ? put_content(c, root, type, e) : ERR_OK;
     TRY(rest_large_answer(c, v, true, &l, e));
-    if (!fhir_is_large_binary(l.v.body.json, LIMIT_WHOLE_BYTES)) /* its tree may be any size */
+    /* its tree may be any size */
+    if (!fhir_is_large_binary(l.v.body.json, LIMIT_WHOLE_BYTES))
         return ERR(e, ERR_TOO_LARGE, "This Binary is large beside its data: an export holds it");
     CLEANUP(arena_free) struct arena *of_all = arena_new(json_tree_max(l.v.body.json.len));
     TRY(json_read(of_all, l.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
@@ -268,7 +273,8 @@ err_code rest_binary_take(struct rest_call *c, struct buf *made, struct err *e)
                    "Content-Type must be application/fhir+json, or the content's");
     if (rest_body_may_be_resource(kind)) {
         bool named = rest_body_is_json(kind);
-        if (!named || says_binary(text)) { /* as a resource, then, or refused as one */
+        /* as a resource, then, or refused as one */
+        if (!named || says_binary(text)) {
             c->in.body = text;
             return ERR_OK;
         }

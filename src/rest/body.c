@@ -5,10 +5,11 @@
  *   _search                         a form       a form                     415
  *   $everything                     by its first byte: { is Parameters, else a form
  *
- * AWS's documented curl calls name no type, and curl then says that its JSON is a form; AWS's own client posts the
- * form of a search as application/fhir+json. A form that is JSON is refused: read as a form it would ask for
- * everything. A byte order mark at the start is passed over.
- * Source: RFC 8259 8.1; FHIR R4 http.html#mime-type; Amazon HealthLake, examples of its developer guide. */
+ * AWS's documented curl calls name no type, and curl then says that its JSON is a form; AWS's own
+ * client posts the form of a search as application/fhir+json. A form that is JSON is refused: read
+ * as a form it would ask for everything. A byte order mark at the start is passed over.
+ * Source: RFC 8259 8.1; FHIR R4 http.html#mime-type; Amazon HealthLake, examples of its developer
+ * guide. */
 #include "rest/params_private.h"
 
 #include "base/limits.h"

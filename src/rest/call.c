@@ -1,5 +1,5 @@
-/* call.c - what every interaction asks about its call: what the caller prefers, what the caller may do, and what
- * kind of write it is. */
+/* call.c - what every interaction asks about its call: what the caller prefers, what the caller may
+ * do, and what kind of write it is. */
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"
 #include "rest/route_private.h"

@@ -1,7 +1,8 @@
-/* interactions.c - the table of what the data plane offers: a method and a shape of path, the interaction's name, the
- * IAM action that allows it, and the function that does it.
+/* interactions.c - the table of what the data plane offers: a method and a shape of path, the
+ * interaction's name, the IAM action that allows it, and the function that does it.
  *
- * Routing, the CapabilityStatement, docs/api-fhir.md and the check of policies all read this table. */
+ * Routing, the CapabilityStatement, docs/api-fhir.md and the check of policies all read this
+ * table. */
 #include "rest/export/export_private.h"
 #include "rest/read/read_private.h"
 #include "rest/route_private.h"

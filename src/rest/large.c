@@ -1,7 +1,8 @@
 /* large.c - resources that are read in whole although they are large: few at a time.
  *
- * Who reads many of them gets large ones cut (store_get_light); who is about to send one fetches it here, waits for
- * others to be done with theirs, and gives it back as soon as it stands in the answer. */
+ * Who reads many of them gets large ones cut (store_get_light); who is about to send one fetches it
+ * here, waits for others to be done with theirs, and gives it back as soon as it stands in the
+ * answer. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/rest_private.h"
@@ -77,7 +78,8 @@ err_code rest_version_put(struct rest_call *c, const struct store_version *v, st
         v = &l.v;
     }
     TRY(rest_version_write(v, &b, e));
-    arena_free(l.a); /* it is copied once more */
+    /* it is copied once more */
+    arena_free(l.a);
     l.a = NULL;
     json_raw(w, buf_sv(&b));
     return ERR_OK;

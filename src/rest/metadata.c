@@ -1,11 +1,13 @@
 /* metadata.c - the CapabilityStatement, printed from what routes and searches.
  *
- *   rest_interactions[]   interactions of types and of [base], conditional forms, operations, $export
+ *   rest_interactions[]   interactions of types and of [base], conditional forms, operations,
+ *                         $export
  *   search_params_of()    searchParam, searchInclude, searchRevInclude of each type
  *   search_compartment()  compartment
  *
- * Everything under `rest` is the same for every data store: it is made once and copied. The rest of the text names
- * the data store. A row of the table that this room does not know is an operation when it has a definition.
+ * Everything under `rest` is the same for every data store: it is made once and copied. The rest of
+ * the text names the data store. A row of the table that this room does not know is an operation
+ * when it has a definition.
  * Source: FHIR R4 capabilitystatement.html, http.html#capabilities. */
 #include "rest/params_private.h"
 #include "rest/route_private.h"
@@ -139,7 +141,8 @@ static void search_params(struct json_writer *w, fhir_type type, bool of_every_t
     json_arr_end(w);
 }
 
-/* What may stand in _include of a search for the type: its own references. In _revinclude: those that lead here. */
+/* What may stand in _include of a search for the type: its own references. In _revinclude: those
+ * that lead here. */
 static void includes(struct json_writer *w, fhir_type type)
 {
     size_t n;
@@ -198,8 +201,8 @@ static void resource(struct json_writer *w, fhir_type type)
     json_kv_str(w, "versioning", SV_LIT("versioned"));
     json_kv_bool(w, "readHistory", offers("vread"));
     json_kv_bool(w, "updateCreate", offers("update"));
-    json_kv_bool(w, "conditionalCreate",
-                 offers_on(type, "create")); /* If-None-Exist is part of it */
+    /* If-None-Exist is part of it */
+    json_kv_bool(w, "conditionalCreate", offers_on(type, "create"));
     json_kv_str(w, "conditionalRead", SV_LIT("full-support"));
     json_kv_bool(w, "conditionalUpdate", offers_on(type, "update-conditional"));
     json_kv_str(w, "conditionalDelete",
@@ -285,8 +288,9 @@ static void shared_make(void)
     buf_init(&shared, STATEMENT_MAX);
     json_writer_init(&w, &shared);
     rest(&w);
+    /* the tables are constant: it fits or it never did */
     if (json_writer_end(&w, &e) != ERR_OK)
-        abort(); /* the tables are constant: it fits or it never did */
+        abort();
 }
 
 /* ---- the statement ---- */

@@ -1,5 +1,5 @@
-/* outcome.c - OperationOutcomes in HealthLake's form: severity, code, details.text, diagnostics, and the
- * element in location and expression. */
+/* outcome.c - OperationOutcomes in HealthLake's form: severity, code, details.text, diagnostics,
+ * and the element in location and expression. */
 #include "rest/answer_private.h"
 #include "rest/route_private.h"
 
@@ -57,14 +57,16 @@ static unsigned status_of(const struct rest_call *c, const struct error_fhir *f)
 unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *out)
 {
     const struct error_fhir *f = error_as_fhir(e->code);
-    struct err ignored; /* bounded text, well formed: cannot fail */
+    /* bounded text, well formed: cannot fail */
+    struct err ignored;
     buf_clear(out);
     if (c->issues.n && !f->general) {
         IGNORE(rest_outcome_write(c->issues.items, c->issues.n, out, &ignored));
         return status_of(c, f);
     }
     struct rest_issue one = { "error", f->issue_type, sv_from(e->msg), SV_NONE };
-    if (f->general && e->code != ERR_CANCELLED) { /* who has hung up gets no answer */
+    /* who has hung up gets no answer */
+    if (f->general && e->code != ERR_CANCELLED) {
         LOG_ERR("rest_failed", e, LOG_STR("op", c->it ? c->it->name : "-"));
         one.text = SV_LIT("Internal error; the service's log has it under this request's id");
     }

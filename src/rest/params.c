@@ -1,8 +1,9 @@
 /* params.c - the parameters of a call, from its query, a posted form, or a Bundle's entry.
  *
- * A query is decoded once into pairs. AWS's clients encode the name of a parameter twice, and such a name is read as
- * they mean it. A parameter whose value says nothing (blanks, commas) is passed over by reads and refused by the
- * conditions of writes. Source: FHIR R4 search.html#errors, http.html#parameters. */
+ * A query is decoded once into pairs. AWS's clients encode the name of a parameter twice, and such
+ * a name is read as they mean it. A parameter whose value says nothing (blanks, commas) is passed
+ * over by reads and refused by the conditions of writes. Source: FHIR R4 search.html#errors,
+ * http.html#parameters. */
 #include "rest/params_private.h"
 
 #include "codec/uri.h"
@@ -43,7 +44,8 @@ err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
     struct uri_pair *pairs;
     size_t n, len = encoded.len;
     TRY(uri_query_split(c->a, encoded, PARAMS_MAX, &pairs, &n, e));
-    for (size_t i = 0; i < n; i++) /* a page's token holds a query of its own */
+    /* a page's token holds a query of its own */
+    for (size_t i = 0; i < n; i++)
         len -= sv_eq(pairs[i].name, SV_LIT("page")) ? pairs[i].value.len : 0;
     if (len > QUERY_MAX)
         return ERR(e, ERR_TOO_LARGE, "The query is longer than %u bytes", QUERY_MAX);
@@ -106,8 +108,9 @@ static err_code with_colons(struct rest_call *c, sv *name, struct err *e)
     return ERR_OK;
 }
 
-/* What is passed over has no name from here on, so the self link says what was done. Names that a client encoded
- * twice, as one of HealthLake's does, become what they mean: no parameter has a % in its name. */
+/* What is passed over has no name from here on, so the self link says what was done. Names that a
+ * client encoded twice, as one of HealthLake's does, become what they mean: no parameter has a % in
+ * its name. */
 err_code rest_read_names(struct rest_call *c, struct err *e)
 {
     for (size_t i = 0; i < c->params.n; i++) {
@@ -141,7 +144,8 @@ err_code rest_read_date(struct rest_call *c, const char *what, sv value, int64_t
 {
     const struct search_context cx = { c->base, 0 };
     struct search_criterion cr;
-    struct err ignored; /* its text speaks of a search parameter */
+    /* its text speaks of a search parameter */
+    struct err ignored;
     bool digit = value.len && value.ptr[0] >= '0' && value.ptr[0] <= '9';
     if (!digit ||
         search_parse(&cx, FHIR_TYPE_NONE, SV_LIT("_lastUpdated"), value, c->a, &cr, &ignored) !=

@@ -1,4 +1,5 @@
-/* rest.c - the door of the data plane: who calls, which data store, which interaction, and the way back.
+/* rest.c - the door of the data plane: who calls, which data store, which interaction, and the way
+ * back.
  *
  *   server thread   signature -> data store -> route -> may the caller -> reads at once,
  *   worker          everything that waits for a disk or may look at many resources
@@ -16,7 +17,8 @@
 #include <unistd.h>
 
 #define BODY_MAX (64u << 20) /* of an answer */
-/* Many: they wait for a shared fsync most of the time. One queue may have 32 of them, one caller 40 (workers.c). */
+/* Many: they wait for a shared fsync most of the time. One queue may have 32 of them, one caller 40
+ * (workers.c). */
 #define WORKERS     48u
 #define MAX_WAITING 1024u
 #define CONTENT     "application/fhir+json;charset=utf-8"
@@ -45,7 +47,8 @@ static sv condition_header(const struct http_request *req, const char *name, boo
             continue;
         *twice = all.ptr != NULL;
         all = all.ptr ? ARENA_JOIN(req->arena, all, SV_LIT(", "), one) : one;
-        if (all.ptr == NULL) /* an empty header is there all the same */
+        /* an empty header is there all the same */
+        if (all.ptr == NULL)
             all = SV_LIT("");
     }
     return all;
@@ -98,11 +101,14 @@ static bool is_json(sv kind)
 static err_code check_format(const struct rest_call *c, struct err *e)
 {
     sv format = rest_param(c, "_format"), rest = c->in.accept, one;
+    /* plain JSON and NDJSON, whatever else is taken */
     if (c->it->shape == REST_EXPORT_STATUS || c->it->shape == REST_EXPORT_FILE)
-        return ERR_OK; /* plain JSON and NDJSON, whatever else is taken */
+        return ERR_OK;
+    /* what it holds decides */
     if (rest_binary_reads(c))
-        return ERR_OK; /* what it holds decides */
-    if (format.len) {  /* a plus sign that was not encoded has become a space */
+        return ERR_OK;
+    /* a plus sign that was not encoded has become a space */
+    if (format.len) {
         if (is_json(format) || sv_eq(format, SV_LIT("application/fhir json")))
             return ERR_OK;
         return ERR(e, ERR_NOT_ACCEPTABLE, "_format: only JSON is offered (application/fhir+json)");
@@ -148,8 +154,8 @@ static sv base_of(struct service *s, const struct http_request *req, sv id)
     return ARENA_JOIN(req->arena, root, SV_LIT(PREFIX), id, SV_LIT("/r4"));
 }
 
-/* Rights before knowledge: the path is looked at without the data store, then the caller's right to what it asks for,
- * and only then is said whether the data store is there. */
+/* Rights before knowledge: the path is looked at without the data store, then the caller's right to
+ * what it asks for, and only then is said whether the data store is there. */
 static err_code enter(struct exchange *ex, struct err *e)
 {
     struct rest_call *c = &ex->c;
@@ -157,7 +163,8 @@ static err_code enter(struct exchange *ex, struct err *e)
     struct datastore none = { 0 };
     struct err why;
     sv rest = sv_tail(req->path, sizeof PREFIX - 1), id, r4;
-    if (req->body_too_large) /* it was not read: no signature over it can be checked */
+    /* it was not read: no signature over it can be checked */
+    if (req->body_too_large)
         return ERR(e, ERR_TOO_LARGE,
                    "Request Entity Too Large: a resource may have 5 MiB, a Bundle 20 MiB");
     TRY(auth_check(c->s->cfg.auth, req, clock_wall_ms(), &c->caller, e));
@@ -188,9 +195,11 @@ static err_code enter(struct exchange *ex, struct err *e)
     TRY(datastore_check_strategy(c->ds, e));
     TRY(check_format(c, e));
     TRY(check_body(c, e));
-    if (!rest_binary_writes(c)) /* there it may belong to the content */
+    /* there it may belong to the content */
+    if (!rest_binary_writes(c))
         c->in.body = rest_without_mark(c->in.body);
-    c->st = store_registry_try(c->s->cfg.stores, id); /* one that is closed is opened on a worker */
+    /* one that is closed is opened on a worker */
+    c->st = store_registry_try(c->s->cfg.stores, id);
     return ERR_OK;
 }
 
@@ -224,7 +233,8 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
             (struct http_header){ SV_LIT("ETag"), arena_fmt(c->a, "W/\"%.*s\"", SV_FMT(o->etag)) };
     bool changed = o->about && o->status == 200 && !o->location &&
                    (sv_eq(c->in.method, SV_LIT("PUT")) || sv_eq(c->in.method, SV_LIT("PATCH")));
-    if (o->location || changed) /* clients read the id and the version from it */
+    /* clients read the id and the version from it */
+    if (o->location || changed)
         h[n++] = (struct http_header){ changed ? SV_LIT("Content-Location") : SV_LIT("Location"),
                                        arena_fmt(c->a, "%.*s/%s/%.*s/_history/%llu",
                                                  SV_FMT(c->base), fhir_type_name(o->type),
@@ -296,7 +306,8 @@ static void leave(struct exchange *ex)
         store_registry_release(c->s->cfg.stores, c->st);
     datastore_release(&ex->held);
     size_t n = headers_out(c, h, ex->request_id);
-    struct making_ticket made = ex->clock.making; /* ex may be gone behind the reply */
+    /* ex may be gone behind the reply */
+    struct making_ticket made = ex->clock.making;
     if (c->out.file) {
         service_reply_file(ex->x, h, n, c->out.file, c->it->name, ex->request_id,
                            c->caller.access_key_id);
@@ -333,7 +344,8 @@ static void work(struct service *s, void *ctx)
         ex->rc = c->it->fn(c, &ex->e);
     rest_clock_stop(&ex->clock);
     if (ex->rc == ERR_THROTTLED) {
-        buf_done(&c->out.body); /* what waits is small */
+        /* what waits is small */
+        buf_done(&c->out.body);
         buf_init(&c->out.body, BODY_MAX);
         late_add(s->rest->late, leave_late, ex);
         return;
@@ -365,8 +377,9 @@ static void handle(struct service *s, struct http_exchange *x, const char *reque
     struct err e;
     const struct work_for who = { ex->c.caller.access_key_id, ex->c.ds->id };
     err_code rc = workers_add(pool_of(s, &ex->c), who, work, ex, &e);
+    /* the worker's now: it may have answered already, and ex be gone */
     if (rc == ERR_OK)
-        return; /* the worker's now: it may have answered already, and ex be gone */
+        return;
     ex->rc = rc;
     ex->e = e;
     late_add(s->rest->late, leave_late, ex);

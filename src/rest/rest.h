@@ -5,5 +5,6 @@
 #include "service/plane.h"
 
 extern const struct service_plane rest_plane;
-/* The IAM action of the i-th interaction, "ReadResource"; NULL: there are no more. Some come several times. */
+/* The IAM action of the i-th interaction, "ReadResource"; NULL: there are no more. Some come
+ * several times. */
 const char *rest_action_name(size_t i);

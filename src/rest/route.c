@@ -1,8 +1,9 @@
-/* route.c - which interaction a request asks for: its path has a shape, and a shape and a method are one row of
- * the table of interactions.
+/* route.c - which interaction a request asks for: its path has a shape, and a shape and a method
+ * are one row of the table of interactions.
  *
- * Every id of a path is checked here, so that no text that cannot be an id reaches the store. The caller's rights are
- * asked later: a route is found without the data store. Source: FHIR R4 http.html. */
+ * Every id of a path is checked here, so that no text that cannot be an id reaches the store. The
+ * caller's rights are asked later: a route is found without the data store. Source: FHIR R4
+ * http.html. */
 #include "rest/export/export_private.h"
 #include "rest/params_private.h"
 
@@ -15,7 +16,8 @@ static err_code nothing_here(struct err *e)
 
 static err_code decode_part(struct rest_call *c, sv encoded, sv *out, struct err *e)
 {
-    if (sv_find(encoded, '%') == encoded.len) { /* as most are; it lives as long as the request */
+    /* as most are; it lives as long as the request */
+    if (sv_find(encoded, '%') == encoded.len) {
         *out = encoded;
         return ERR_OK;
     }
@@ -82,7 +84,8 @@ static err_code shape_of(struct rest_call *c, const sv part[4], size_t n, enum r
     return sv_eq(part[2], SV_LIT("_history")) ? ERR_OK : nothing_here(e);
 }
 
-/* Every id of a path passes here, whatever is done with it: none that cannot be one reaches the store. */
+/* Every id of a path passes here, whatever is done with it: none that cannot be one reaches the
+ * store. */
 static err_code check_id(const struct rest_call *c, enum rest_shape shape, struct err *e)
 {
     bool has_id = shape == REST_INSTANCE || shape == REST_INSTANCE_HISTORY ||
@@ -90,7 +93,8 @@ static err_code check_id(const struct rest_call *c, enum rest_shape shape, struc
                   shape == REST_COMPARTMENT || shape == REST_EXPORT_GROUP;
     if (!has_id || fhir_id_ok(c->id))
         return ERR_OK;
-    bool puts = sv_eq(c->in.method, SV_LIT("PUT")); /* the others ask for what cannot be there */
+    /* the others ask for what cannot be there */
+    bool puts = sv_eq(c->in.method, SV_LIT("PUT"));
     return ERR(e, puts ? ERR_INVALID : ERR_NOT_FOUND,
                "The id in the URL must be 1 to %u of A-Z a-z 0-9 - .", FHIR_ID_MAX);
 }

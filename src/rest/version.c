@@ -1,4 +1,5 @@
-/* version.c - one version of a resource as an answer: found by its number, written out, named in headers. */
+/* version.c - one version of a resource as an answer: found by its number, written out, named in
+ * headers. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 

@@ -5,10 +5,11 @@
  *   export/filter.c  _typeFilter
  *   export/status.c  status, manifest, files, cancel
  *
- * Two dialects over one job table. HealthLake's posts a DataAccessRoleArn and an OutputDataConfig and gets its
- * files in S3; the Bulk Data guide's posts Parameters, or nothing, and its files are served by us. Parameters are
- * the same in both. Limits: EXPORT_*.
- * Source: FHIR Bulk Data Access STU1 to STU4; HealthLake "Exporting data with FHIR REST".   Floor: rest. */
+ * Two dialects over one job table. HealthLake's posts a DataAccessRoleArn and an OutputDataConfig
+ * and gets its files in S3; the Bulk Data guide's posts Parameters, or nothing, and its files are
+ * served by us. Parameters are the same in both. Limits: EXPORT_*.
+ * Source: FHIR Bulk Data Access STU1 to STU4; HealthLake "Exporting data with FHIR REST".
+ * Floor: rest. */
 #pragma once
 #include "base/limits.h"
 #include "rest/route_private.h"
@@ -19,17 +20,18 @@
 
 /* Read every parameter of c into out, all of it owned by the call's arena.
  *   body  a Parameters resource, or NULL
- * ERR_INVALID with all faults as the call's issues: each names its parameter and repeats no value. Under
- * Prefer: handling=lenient what is not supported is passed over and told in out->notes; what is malformed,
- * contradictory or would widen the export when passed over is refused all the same.
+ * ERR_INVALID with all faults as the call's issues: each names its parameter and repeats no value.
+ * Under Prefer: handling=lenient what is not supported is passed over and told in out->notes; what
+ * is malformed, contradictory or would widen the export when passed over is refused all the same.
  * ERR_NOT_FOUND: the Group is not there. */
 MUST_USE err_code rest_export_params_read(struct rest_call *c, job_export_level level,
                                           yyjson_val *body, struct job_export_params *out,
                                           struct err *e);
 /* Cut the next filter off a text that holds some. */
 sv rest_export_filter_next(sv *rest);
-/* "Type?name=value": may it stand? *out is its type, also when it may not, if it has one. ERR_INVALID and
- * search_parse()'s. Chains and _has are left to the job engine, which has a commit to ask them of. */
+/* "Type?name=value": may it stand? *out is its type, also when it may not, if it has one.
+ * ERR_INVALID and search_parse()'s. Chains and _has are left to the job engine, which has a commit
+ * to ask them of. */
 MUST_USE err_code rest_export_filter_check(struct rest_call *c, sv filter, fhir_type *out,
                                            struct err *e);
 

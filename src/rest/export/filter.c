@@ -1,7 +1,7 @@
 /* filter.c - _typeFilter: cut apart, checked.
  *
- * "Observation?status=final&code=x,Condition?..."  A comma divides filters only where another "Type?" begins:
- * the values of a search have commas of their own.
+ * "Observation?status=final&code=x,Condition?..." A comma divides filters only where another
+ * "Type?" begins: the values of a search have commas of their own.
  * Source: FHIR Bulk Data Access, "_typeFilter Query Parameter". */
 #include "rest/export/export_private.h"
 
@@ -41,7 +41,8 @@ static bool shapes_the_answer(sv word)
     return false;
 }
 
-/* Decoded once more than the whole was; a plus sign stays, zones of instants are written with it. */
+/* Decoded once more than the whole was; a plus sign stays, zones of instants are written with
+ * it. */
 static err_code decode(struct arena *a, sv text, sv *out, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(64u << 10);
@@ -62,8 +63,9 @@ static err_code check_pair(struct rest_call *c, fhir_type type, const struct uri
     sv word = sv_head(name, sv_find(name, ':'));
     if (shapes_the_answer(word))
         return ERR(e, ERR_INVALID, "%.*s has no meaning in a filter", SV_FMT(word));
+    /* needs the store: the job engine asks for it */
     if (sv_find(name, '.') < name.len || sv_starts(name, SV_LIT("_has:")))
-        return ERR_OK; /* needs the store: the job engine asks for it */
+        return ERR_OK;
     return search_parse(&cx, type, name, value, c->a, &crit, e);
 }
 

@@ -4,8 +4,10 @@
  *   {"DataAccessRoleArn": ...}  HealthLake  the caller's S3     {"datastoreId","jobStatus","jobId"}
  *   Parameters, or none         Bulk Data   us, over HTTP       OperationOutcome
  *
- * Both answer 202 with the status URL in Content-Location. Everything is checked before a job exists.
- * Source: FHIR Bulk Data Access, "Bulk Data Kick-off Request"; HealthLake "Exporting data with FHIR REST". */
+ * Both answer 202 with the status URL in Content-Location. Everything is checked before a job
+ * exists.
+ * Source: FHIR Bulk Data Access, "Bulk Data Kick-off Request"; HealthLake "Exporting data with FHIR
+ * REST". */
 #include "rest/answer_private.h"
 #include "rest/export/export_private.h"
 #include "rest/params_private.h"
@@ -31,7 +33,8 @@ static err_code read_body(const struct rest_call *c, yyjson_val **out, struct er
                                : ERR(e, ERR_INVALID, "The request body is not a JSON object");
 }
 
-/* HealthLake's body against the shape of StartFHIRExportJob, to which only the data store's id is missing. */
+/* HealthLake's body against the shape of StartFHIRExportJob, to which only the data store's id is
+ * missing. */
 static err_code read_target(struct rest_call *c, yyjson_val *body, struct job_request *q,
                             struct err *e)
 {
@@ -66,7 +69,8 @@ static err_code read_target(struct rest_call *c, yyjson_val *body, struct job_re
             return arena_oom(c->a, e);
         TRY(rest_issue_set(c, (struct rest_issue){ "error", "invalid", all, SV_NONE }, e));
     }
-    if (rc == ERR_UNSUPPORTED && e) /* a member of a wrong JSON type */
+    /* a member of a wrong JSON type */
+    if (rc == ERR_UNSUPPORTED && e)
         e->code = rc = ERR_INVALID;
     TRY(rc);
     yyjson_val *s3 = json_get(json_get(root, "OutputDataConfig"), "S3Configuration");
@@ -114,9 +118,9 @@ static err_code not_supported(struct rest_call *c, struct err *e)
     return ERR_INVALID;
 }
 
-/* Urls of Attachments in files that we serve are absolute, below the [base] by which the kick-off came; with
- * --public-url that is not the one of the request's Host, which is ours as well. Source: Bulk Data Access,
- * "Attachments". */
+/* Urls of Attachments in files that we serve are absolute, below the [base] by which the kick-off
+ * came; with --public-url that is not the one of the request's Host, which is ours as well.
+ * Source: Bulk Data Access, "Attachments". */
 static err_code read_bases(struct rest_call *c, struct job_export_params *p, struct err *e)
 {
     bool given = c->s->cfg.public_url.len != 0;
@@ -124,7 +128,8 @@ static err_code read_bases(struct rest_call *c, struct job_export_params *p, str
     uint16_t port;
     sv host;
     bool good = uri_authority_parse(c->host, &host, &port, &why) == ERR_OK;
-    if (!given && !good) /* it would stand in files */
+    /* it would stand in files */
+    if (!given && !good)
         return ERR(e, ERR_INVALID, "The Host header %s; it is HOST or HOST:PORT", why.msg);
     if (!p->served)
         return ERR_OK;
@@ -154,7 +159,8 @@ err_code rest_export(struct rest_call *c, struct err *e)
     yyjson_val *body;
     if (c->in_bundle)
         return ERR(e, ERR_UNSUPPORTED, "$export is not called from within a Bundle");
-    if (sv_eq(c->in.method, SV_LIT("HEAD"))) /* it must change nothing */
+    /* it must change nothing */
+    if (sv_eq(c->in.method, SV_LIT("HEAD")))
         return ERR(e, ERR_METHOD, "HEAD is not offered at this path");
     if (!rest_prefers(c, "respond-async"))
         return ERR(e, ERR_INVALID, "$export works asynchronously only: send Prefer: respond-async");

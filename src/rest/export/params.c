@@ -1,7 +1,8 @@
 /* params.c - what a kick-off asks for: every parameter is one row of a table.
  *
- * Values come from the query (one text, decoded) or from a Parameters resource (any value[x]). A list may be
- * divided by commas, or repeated. All faults of a request are told at once; before any job exists.
+ * Values come from the query (one text, decoded) or from a Parameters resource (any value[x]). A
+ * list may be divided by commas, or repeated. All faults of a request are told at once; before any
+ * job exists.
  * Source: FHIR Bulk Data Access, "Query Parameters"; HealthLake's _security and _tag. */
 #include "rest/answer_private.h"
 #include "rest/export/export_private.h"
@@ -103,7 +104,8 @@ static struct job_texts texts_of(const struct list *l)
 /* ---- one value each ---- */
 
 static void read_format(struct kick *k, const char *name, sv v)
-{ /* a plus sign that was not encoded has become a space */
+{
+    /* a plus sign that was not encoded has become a space */
     if (!sv_eq(v, SV_LIT("application/fhir+ndjson")) &&
         !sv_eq(v, SV_LIT("application/fhir ndjson")) && !sv_eq(v, SV_LIT("application/ndjson")) &&
         !sv_eq(v, SV_LIT("ndjson")))
@@ -117,13 +119,15 @@ static int64_t read_instant(struct kick *k, const char *name, sv v)
     int64_t ms = 0;
     char with_plus[64];
     if (v.len > 6 && v.len < sizeof with_plus && v.ptr[v.len - 6] == ' ') {
-        memcpy(with_plus, v.ptr, v.len); /* "+01:00" that was not encoded */
+        /* "+01:00" that was not encoded */
+        memcpy(with_plus, v.ptr, v.len);
         with_plus[v.len - 6] = '+';
         v.ptr = with_plus;
     }
     if (!instant_parse(v, &ms))
         fault(k, name, "value", "takes a FHIR instant such as 2026-01-31T08:00:00.000Z");
-    return ms > 0 ? ms : 1; /* nothing was written before 1970; 0 would be no bound */
+    /* nothing was written before 1970; 0 would be no bound */
+    return ms > 0 ? ms : 1;
 }
 
 static void read_since(struct kick *k, const char *name, sv v)
@@ -157,13 +161,15 @@ static void read_type(struct kick *k, const char *name, sv v)
 static void read_element(struct kick *k, const char *name, sv v)
 {
     sv path = v, first, second = SV_NONE;
-    (void)sv_cut(&path, '.', &first); /* of a text that is there: always true */
+    /* of a text that is there: always true */
+    (void)sv_cut(&path, '.', &first);
     fhir_type t = fhir_type_find(first);
     if (t && sv_cut(&path, '.', &second)) {
         const struct fhir_structure *s = fhir_structure_of(t);
         bool known = fhir_member_find(s, second) != NULL || sv_eq(second, SV_LIT("resourceType"));
         for (size_t i = 0; !known && i < s->n_elements; i++)
-            known = sv_eq(s->elements[i].name, second); /* value means valueQuantity and its like */
+            /* value means valueQuantity and its like */
+            known = sv_eq(s->elements[i].name, second);
         if (!known) {
             unsupported(k, name, "%s has no root element of that name", fhir_type_name(t));
             return;
@@ -263,7 +269,8 @@ static void read_filter(struct kick *k, const char *name, sv v)
 {
     struct err why = { 0 };
     fhir_type t;
-    /* whatever handling is preferred: without its filter the export would be wider than was asked for */
+    /* whatever handling is preferred: without its filter the export would be wider than was asked
+     * for */
     if (rest_export_filter_check(k->c, v, &t, &why) != ERR_OK)
         fault(k, name, "invalid", "%s", why.msg);
     else if (!job_export_offers(k->level, t))
@@ -309,8 +316,9 @@ static const char *printable(struct kick *k, sv name)
 
 static void take(struct kick *k, sv name, sv value)
 {
+    /* "_type=" and a bare "_type" ask for nothing */
     if (sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")) || value.len == 0)
-        return; /* "_type=" and a bare "_type" ask for nothing */
+        return;
     for (size_t i = 0; i < N_ROWS; i++) {
         const struct row *r = &rows[i];
         sv one;

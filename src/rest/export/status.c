@@ -3,7 +3,8 @@
  *                  files in S3 (HealthLake's dialect,         files served by us (Bulk Data guide)
  *                  StartFHIRExportJob)
  *   GET, running   202, X-Progress, exportJobProperties        202, X-Progress, Retry-After, or 429; with
- *                                                              allowPartialManifests the pages that are full
+ *                                                              allowPartialManifests the pages that
+ *                                                              are full
  *   GET, done      200 exportJobProperties, output[] s3://     200 manifest, output[] http://.../files/NAME
  *   GET, failed    200 exportJobProperties with its message    500 OperationOutcome
  *   GET, cancelled 200 exportJobProperties                     404 OperationOutcome
@@ -11,7 +12,8 @@
  *                  409 when it has ended
  *
  * The manifest is the one that the job wrote; here it gets its URLs and is divided into pages.
- * Source: FHIR Bulk Data Access, "Bulk Data Status Request", "File Request"; HealthLake's recorded answers. */
+ * Source: FHIR Bulk Data Access, "Bulk Data Status Request", "File Request"; HealthLake's recorded
+ * answers. */
 #include "rest/answer_private.h"
 #include "rest/export/export_private.h"
 #include "rest/params_private.h"
@@ -116,7 +118,8 @@ static err_code write_files(struct rest_call *c, struct json_writer *w, const st
                 json_val(w, v);
             }
         }
-        if (j->served && json_get(file, "bytes")) { /* STU4's name for it */
+        /* STU4's name for it */
+        if (j->served && json_get(file, "bytes")) {
             json_key(w, "fileSize");
             json_val(w, json_get(file, "bytes"));
         }
@@ -170,7 +173,8 @@ static err_code write_manifest(struct rest_call *c, const struct job *j, yyjson_
         write_properties(c, &w, j);
     json_kv_str(&w, "transactionTime", json_string(json_get(root, "transactionTime")));
     json_kv_str(&w, "request", request);
-    /* who has signed the status request has to sign the download too; HealthLake's own never is ours to give */
+    /* who has signed the status request has to sign the download too; HealthLake's own never is
+     * ours to give */
     json_kv_bool(&w, "requiresAccessToken", j->served && c->caller.credential != NULL);
     if (j->served)
         json_kv_str(&w, "outputFormat", SV_LIT("application/fhir+ndjson"));
@@ -179,7 +183,8 @@ static err_code write_manifest(struct rest_call *c, const struct job *j, yyjson_
     if (j->served || n_del)
         TRY(write_files(c, &w, j, "deleted", deleted, within(p->from, n_out, n_del),
                         within(p->to, n_out, n_del), e));
-    size_t errors = p->last ? SIZE_MAX : 0; /* known at the end only, and a page does not change */
+    /* known at the end only, and a page does not change */
+    size_t errors = p->last ? SIZE_MAX : 0;
     TRY(write_files(c, &w, j, "error", json_get(root, "error"), 0, errors, e));
     if (j->served)
         TRY(write_files(c, &w, j, "outcome", json_get(root, "error"), 0, errors, e));
@@ -222,7 +227,8 @@ static sv http_date(struct arena *a, int64_t ms)
 
 static sv progress_of(struct rest_call *c, const struct job *j)
 {
-    if (j->status == JOB_IN_PROGRESS) { /* clients take a number in front for a percentage */
+    /* clients take a number in front for a percentage */
+    if (j->status == JOB_IN_PROGRESS) {
         sv text = job_progress_text(j, c->a);
         size_t n = 0;
         while (n < text.len && text.ptr[n] >= '0' && text.ptr[n] <= '9')
@@ -258,7 +264,8 @@ static err_code no_page(struct err *e)
     return ERR(e, ERR_NOT_FOUND, "The manifest has no such page");
 }
 
-/* Which part of the manifest is asked for. Without partial manifests there is one page, and it is the whole. */
+/* Which part of the manifest is asked for. Without partial manifests there is one page, and it is
+ * the whole. */
 static err_code page_of(struct rest_call *c, yyjson_val *root, bool complete, bool paged,
                         struct page *out, struct err *e)
 {
@@ -278,8 +285,9 @@ static err_code page_of(struct rest_call *c, yyjson_val *root, bool complete, bo
         return no_page(e);
     out->next = complete ? out->to < n : out->to + PAGE_FILES <= n;
     out->last = complete && !out->next;
+    /* not yet: it would change */
     if (!complete && out->to > n)
-        return no_page(e); /* not yet: it would change */
+        return no_page(e);
     return ERR_OK;
 }
 
@@ -332,8 +340,8 @@ static err_code with_manifest(struct rest_call *c, const struct job *j, struct e
         return running(c, j, e);
     if (rc == ERR_GONE)
         return gone(e);
-    if (rc != ERR_OK &&
-        !j->served) /* someone took it away from the bucket: the job is told all the same */
+    /* someone took it away from the bucket: the job is told all the same */
+    if (rc != ERR_OK && !j->served)
         return properties_only(c, j, e);
     if (rc != ERR_OK) {
         *e = why;
@@ -345,7 +353,8 @@ static err_code with_manifest(struct rest_call *c, const struct job *j, struct e
         TRY(running(c, j, e));
         size_t n =
             yyjson_arr_size(json_get(root, "output")) + yyjson_arr_size(json_get(root, "deleted"));
-        if (n < PAGE_FILES) /* a page that was shown never changes: only full ones are */
+        /* a page that was shown never changes: only full ones are */
+        if (n < PAGE_FILES)
             return ERR_OK;
     } else if (j->expires_ms) {
         rest_header(c, "Expires", http_date(c->a, j->expires_ms));
@@ -395,8 +404,9 @@ err_code rest_export_file(struct rest_call *c, struct err *e)
         return gone(e);
     TRY(rc);
     struct http_file *out = ARENA_NEW(c->a, struct http_file);
+    /* a request of one line cannot have filled its arena */
     if (out == NULL)
-        abort(); /* a request of one line cannot have filled its arena */
+        abort();
     *out = (struct http_file){
         .fd = f.fd, .len = f.bytes, .etag = f.sha256, .modified_ms = f.written_ms, .may_gzip = true
     };
@@ -437,7 +447,8 @@ err_code rest_export_delete(struct rest_call *c, struct err *e)
     struct err why = { 0 };
     TRY(find(c, &j, e));
     err_code rc = job_cancel(c->s->cfg.jobs, JOB_EXPORT, c->ds->id, c->id, &why);
-    if (rc == ERR_CONFLICT && j.served) /* it has ended: what is left are its files */
+    /* it has ended: what is left are its files */
+    if (rc == ERR_CONFLICT && j.served)
         rc = job_discard(c->s->cfg.jobs, c->ds->id, c->id, &why);
     if (rc == ERR_CONFLICT)
         return ERR(e, ERR_CONFLICT,

@@ -3,7 +3,8 @@
  * Whatever looks at many resources or entries comes by here every millisecond or so (rest_breathe):
  *
  *   the slow lane     who has computed for long takes turns with others who do (lane_private.h)
- *   the end           at LIMIT_CALL_MOST_SECONDS; at LIMIT_CALL_SECONDS already while others wait for a thread
+ *   the end           at LIMIT_CALL_MOST_SECONDS; at LIMIT_CALL_SECONDS already while others wait
+ *                     for a thread
  *   the caller        whoever has hung up needs no answer: the call ends
  *
  * And whoever's answer becomes large comes by rest_may_grow().
@@ -45,7 +46,8 @@ uint64_t rest_until_us(const struct rest_call *c)
 
 static err_code may_go_on(struct rest_clock *k, uint64_t now, struct err *e)
 {
-    if (atomic_load_explicit(&k->s->stopping, memory_order_relaxed)) /* it had its time to drain */
+    /* it had its time to drain */
+    if (atomic_load_explicit(&k->s->stopping, memory_order_relaxed))
         return ERR(e, ERR_CANCELLED, "the service is being stopped");
     if (now > k->until_us || (now > k->soft_us && workers_pressed(k->pool)))
         return ERR(e, ERR_TIMEOUT,
@@ -79,7 +81,8 @@ err_code rest_may_grow(const struct rest_call *c, size_t len, struct err *e)
     if (k == NULL || k->s == NULL || k->has_lock || len <= LIMIT_MAKING_FREE_BYTES ||
         k->making.holds)
         return ERR_OK;
-    lane_leave(k->s->rest->lane, &k->ticket); /* who waits here keeps nobody from computing */
+    /* who waits here keeps nobody from computing */
+    lane_leave(k->s->rest->lane, &k->ticket);
     for (;;) {
         making_result r = making_take(k->s->rest->making, &k->making, clock_mono_us() + LOOK_US);
         if (r == MAKING_ROW_IS_FULL)

@@ -58,8 +58,9 @@ static uint64_t thread_cpu_us(void)
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000 + 1;
 }
 
-/* Who computes for long takes a processor for long stretches, and so one that wakes for a moment goes first: the
- * scheduler (EEVDF, Linux 6.12 and later) prefers shorter ones. 0: as everybody. Older kernels pass it over. */
+/* Who computes for long takes a processor for long stretches, and so one that wakes for a moment
+ * goes first: the scheduler (EEVDF, Linux 6.12 and later) prefers shorter ones. 0: as everybody.
+ * Older kernels pass it over. */
 static void stretch(uint64_t ns)
 {
     struct { /* sched_setattr(2), first version */
@@ -69,9 +70,11 @@ static void stretch(uint64_t ns)
         uint32_t priority;
         uint64_t runtime, deadline, period;
     } a = { .size = sizeof a };
-    a.nice = getpriority(PRIO_PROCESS, 0); /* of this thread, on Linux */
+    /* of this thread, on Linux */
+    a.nice = getpriority(PRIO_PROCESS, 0);
     a.runtime = ns;
-    (void)syscall(SYS_sched_setattr, 0, &a, 0); /* where it fails, all is as it was */
+    /* where it fails, all is as it was */
+    (void)syscall(SYS_sched_setattr, 0, &a, 0);
 }
 
 static uint64_t *had_locked(struct lane *l, const struct lane_ticket *t)
@@ -129,7 +132,8 @@ static void wait_locked(struct lane *l, struct lane_ticket *t, uint64_t until_us
     while (!w.has_turn && rc == 0)
         rc = until_us ? pthread_cond_timedwait(&w.turn, &l->locked.lock, &until)
                       : pthread_cond_wait(&w.turn, &l->locked.lock);
-    if (!w.has_turn) { /* its time is over: it leaves the row */
+    /* its time is over: it leaves the row */
+    if (!w.has_turn) {
         struct waiter **at = &l->locked.waiters;
         while (*at != &w)
             at = &(*at)->next;
@@ -152,7 +156,8 @@ bool lane_pass(struct lane *l, struct lane_ticket *t, uint64_t now_us, uint64_t 
         give_back_locked(l, t, now_us);
         wait_locked(l, t, until_us);
         t->held_since_us = clock_mono_us();
-    } else if (t->holds) { /* nobody waits: on with the next slice */
+    } else if (t->holds) {
+        /* nobody waits: on with the next slice */
         *had_locked(l, t) += now_us - t->held_since_us;
         t->held_since_us = now_us;
         decay_locked(l, now_us);

@@ -26,7 +26,8 @@ struct late {
 static void wait_until_locked(struct late *l, uint64_t due_us)
 {
     const struct timespec until = clock_mono_at(due_us);
-    (void)pthread_cond_timedwait(&l->locked.changed, &l->locked.lock, &until); /* looked at anew */
+    /* looked at anew */
+    (void)pthread_cond_timedwait(&l->locked.changed, &l->locked.lock, &until);
 }
 
 static void *answer(void *arg)

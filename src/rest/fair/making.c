@@ -106,7 +106,8 @@ making_result making_take(struct making *m, struct making_ticket *t, uint64_t un
     if (t->holds)
         return MAKING_HELD;
     pthread_mutex_lock(&m->locked.lock);
-    bool full = t->turn == 0 && row_is_full_locked(m, t->owner); /* else it stands there */
+    /* else it stands there */
+    bool full = t->turn == 0 && row_is_full_locked(m, t->owner);
     if (!full) {
         if (t->turn == 0)
             t->turn = ++m->locked.last_turn;

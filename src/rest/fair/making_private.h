@@ -1,14 +1,17 @@
 /* making_private.h - places for large answers that are being made.
  *
- * Answers are counted when they are whole (net/http_answer.c). Until then one is up to 64 MiB of a worker's memory,
- * and there are dozens of workers. So whoever's answer grows past LIMIT_MAKING_FREE_BYTES needs a place: there are few, fewer of
- * one owner, and they go to who has waited longest among the owners that may have more. Who waits holds what was made so
- * far, so the row is short as well. A place is held until the answer is handed over. Thread-safe.   Limits: LIMIT_MAKING_*.   Floor: rest. */
+ * Answers are counted when they are whole (net/http_answer.c). Until then one is up to 64 MiB of a
+ * worker's memory, and there are dozens of workers. So whoever's answer grows past
+ * LIMIT_MAKING_FREE_BYTES needs a place: there are few, fewer of one owner, and they go to who has
+ * waited longest among the owners that may have more. Who waits holds what was made so far, so the
+ * row is short as well. A place is held until the answer is handed over. Thread-safe.
+ * Limits: LIMIT_MAKING_*.   Floor: rest. */
 #pragma once
 #include "base/sv.h"
 
 struct making;
-/* In the row stand at most WAITERS_PER_PLACE times as many, of all and of one owner. At least one place. */
+/* In the row stand at most WAITERS_PER_PLACE times as many, of all and of one owner. At least one
+ * place. */
 #define WAITERS_PER_PLACE 3u
 struct making *making_new(unsigned n_places, unsigned n_per_owner);
 void making_free(struct making *m);

@@ -1,9 +1,11 @@
 /* polls_private.h - how often the status of an export is asked for, job by job.
  *
- * A status says when to come back. Who comes earlier is answered all the same, until it is more than POLLS_MAX
- * times within that time: no client that sleeps between two requests does that, whatever it makes of Retry-After.
+ * A status says when to come back. Who comes earlier is answered all the same, until it is more
+ * than POLLS_MAX times within that time: no client that sleeps between two requests does that,
+ * whatever it makes of Retry-After.
  * Memory: POLLS_JOBS jobs; one that is crowded out begins anew. Thread-safe.
- * Source: FHIR Bulk Data Access, "Bulk Data Status Request" (429 for clients that poll too often).   Floor: rest. */
+ * Source: FHIR Bulk Data Access, "Bulk Data Status Request" (429 for clients that poll too often).
+ * Floor: rest. */
 #pragma once
 #include "base/sv.h"
 

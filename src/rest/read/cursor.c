@@ -1,9 +1,14 @@
-/* cursor.c - the token of a next link: where a page begins, as of which commit, and the query that it is a page of.
+/* cursor.c - the token of a next link: where a page begins, as of which commit, and the query that
+ * it is a page of.
  *
- *   seal( 1, when (8 bytes, ms), length of the place (2), place, the query's pairs )     for data store, path and caller
+ *   seal( 1, when (8 bytes, ms), length of the place (2), place, the query's pairs )     for data
+ *                                                                                        store,
+ *                                                                                        path and
+ *                                                                                        caller
  *
- * It holds all that the page needs, so that [base]/Type?_count=N&page=TOKEN is enough, and is sealed, so that a URL never
- * shows what a POST search asked, and nobody makes a token that reads the past. It is good for CURSOR_HOURS.
+ * It holds all that the page needs, so that [base]/Type?_count=N&page=TOKEN is enough, and is
+ * sealed, so that a URL never shows what a POST search asked, and nobody makes a token that reads
+ * the past. It is good for CURSOR_HOURS.
  * Source: HealthLake's next links, as its clients follow them; FHIR R4 http.html#paging. */
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"
@@ -76,7 +81,8 @@ static err_code take_query(struct rest_call *c, sv query, struct err *e)
         return arena_oom(c->a, e);
     for (size_t i = 0; i < asked.n; i++) {
         const struct rest_param *p = &asked.items[i];
-        if (p->name.len == 0) /* passed over */
+        /* passed over */
+        if (p->name.len == 0)
             continue;
         if (may_differ(p->name) || sv_eq(p->name, SV_LIT("page")))
             all[n++] = *p;

@@ -1,7 +1,8 @@
 /* cursor_private.h - tokens of pages: where a page begins, and what it is a page of.
  *
  * A place is a text that the room which writes the pages makes and reads again (page_token.c,
- * history.c, everything.c). `path` names what the pages are of, as in their links.   Floor: rest. */
+ * history.c, everything.c). `path` names what the pages are of, as in their links.
+ * Floor: rest. */
 #pragma once
 #include "rest/call_private.h"
 

@@ -1,16 +1,18 @@
 /* everything.c - Patient/<id>/$everything: a patient's record, page by page.
  *
- *   members   the patient and what the Patient compartment holds; with start or end, of these what has a date
- *             in that span, and what has no date
- *   outside   what members refer to and what that refers to in turn, of types that have no place in the
- *             compartment (practitioners, organizations, locations, medications, devices ...), unless it
- *             speaks of another patient
+ *   members   the patient and what the Patient compartment holds; with start or end, of these what
+ *             has a date in that span, and what has no date
+ *   outside   what members refer to and what that refers to in turn, of types that have no place in
+ *             the compartment (practitioners, organizations, locations, medications, devices ...),
+ *             unless it speaks of another patient
  *
- * _type and _since choose among both. The page is cut from the list of all, sorted by type, then id, as of one
- * commit; a next link holds that commit and the last entry, so pages never skip or repeat. Each page makes the list
- * anew: its cost is that of reading the record once. What a page holds in memory is bounded by EVERYTHING_*.
+ * _type and _since choose among both. The page is cut from the list of all, sorted by type, then
+ * id, as of one commit; a next link holds that commit and the last entry, so pages never skip or
+ * repeat. Each page makes the list anew: its cost is that of reading the record once. What a page
+ * holds in memory is bounded by EVERYTHING_*.
  *
- * Source: FHIR R4 patient-operation-everything.html; HealthLake: sorted by type then id, always a total. */
+ * Source: FHIR R4 patient-operation-everything.html; HealthLake: sorted by type then id, always a
+ * total. */
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"
@@ -102,8 +104,9 @@ static err_code read_param(struct everything *x, struct rest_param *param, struc
     }
     if (sv_eq(name, SV_LIT("_type")))
         return read_types(x, value, e);
+    /* read_request() has it */
     if (sv_eq(name, SV_LIT("page")))
-        return ERR_OK; /* read_request() has it */
+        return ERR_OK;
     if (sv_eq(name, SV_LIT("_since")) || sv_eq(name, SV_LIT("since")))
         return rest_read_date(x->c, "_since", value, &x->since_ms, NULL, e);
     if (sv_eq(name, SV_LIT("start")) || sv_eq(name, SV_LIT("end"))) {
@@ -113,7 +116,8 @@ static err_code read_param(struct everything *x, struct rest_param *param, struc
                               start ? NULL : &x->end_ms, e);
     }
     TRY(rest_page_ignored(x->p, name, &unknown, e));
-    param->name.len = 0; /* the self link says what was done */
+    /* the self link says what was done */
+    param->name.len = 0;
     return ERR_OK;
 }
 
@@ -225,7 +229,8 @@ struct visit {
 static void visit_text(struct visit *v, const char *key, sv text)
 {
     struct search_id id;
-    bool url = strcmp(key, "url") == 0; /* of an attachment that is kept as a Binary */
+    /* of an attachment that is kept as a Binary */
+    bool url = strcmp(key, "url") == 0;
     if ((!url && strcmp(key, "reference") != 0) || !local_reference(v->x, text, &id))
         return;
     if (url && strcmp(fhir_type_name(id.type), "Binary") != 0)
@@ -282,7 +287,8 @@ static void in_span(void *ctx, const struct search_value *v)
     s->inside |= v->lo_ms < s->x->end_ms && v->hi_ms > s->x->start_ms;
 }
 
-/* By the dates of care: all date parameters of the type. Those of a person (birth, death) are none. */
+/* By the dates of care: all date parameters of the type. Those of a person (birth, death) are
+ * none. */
 static bool in_time(const struct everything *x, const struct query_match *m)
 {
     static const char *const persons[] = { "Patient", "RelatedPerson", "Person" };
@@ -347,7 +353,8 @@ static err_code fetch(const struct everything *x, const struct search_id *id, st
 /* The list of what is to be looked at grows while it is walked. */
 static err_code gather_outside(struct everything *x, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
+    /* one resource at a time */
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
     for (size_t i = 0; i < x->found.len / sizeof(struct search_id); i++) {
         struct search_id id = ((struct search_id *)(void *)x->found.ptr)[i];
         struct query_match m;
@@ -356,7 +363,8 @@ static err_code gather_outside(struct everything *x, struct err *e)
         if (i % BREATHE_EVERY == 0)
             TRY(rest_breathe(x->c, e));
         err_code rc = fetch(x, &id, a, &m, &why);
-        if (rc == ERR_NOT_FOUND) /* a reference may lead nowhere */
+        /* a reference may lead nowhere */
+        if (rc == ERR_NOT_FOUND)
             continue;
         if (rc != ERR_OK) {
             *e = why;
@@ -385,7 +393,8 @@ static int row_cmp(const void *a, const void *b)
 static err_code write_rows(struct everything *x, struct json_writer *w, const struct row *rows,
                            size_t n, sv *next, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
+    /* one resource at a time */
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
     size_t given = 0;
     for (size_t i = 0; i < n; i++) {
         struct query_match m;
@@ -396,7 +405,8 @@ static err_code write_rows(struct everything *x, struct json_writer *w, const st
         const char *mode = rows[i].outside ? "include" : "match";
         if (given == x->p->count || x->c->out.body.len > PAGE_BYTES ||
             (given && rest_page_ends(x->p, &m.v, mode))) {
-            if (given == 0) /* _count=0 asks for the total */
+            /* _count=0 asks for the total */
+            if (given == 0)
                 return ERR_OK;
             const struct search_id *last = &rows[i - 1].id;
             sv place = arena_fmt(x->c->a, "%llu-e-%u-%.*s", (unsigned long long)x->p->as_of,
@@ -443,7 +453,8 @@ static err_code write_bundle(struct everything *x, struct err *e)
     TRY(write_rows(x, &w, (const struct row *)(void *)x->rows.ptr, n, &next, e));
     TRY(rest_page_notes(x->p, &w, e));
     json_arr_end(&w);
-    if (body->len == empty + 1) /* an empty array is not FHIR */
+    /* an empty array is not FHIR */
+    if (body->len == empty + 1)
         body->len = without;
     json_key(&w, "link");
     json_arr(&w);
@@ -483,7 +494,8 @@ err_code rest_everything(struct rest_call *c, struct err *e)
     if (x == NULL || p == NULL)
         return arena_oom(c->a, e);
     p->c = c;
-    p->count = PAGE_COUNT_MAX; /* a client that does not page gets what fits */
+    /* a client that does not page gets what fits */
+    p->count = PAGE_COUNT_MAX;
     p->path = arena_fmt(c->a, "Patient/%.*s/$everything", SV_FMT(c->id));
     if (p->path.ptr == NULL)
         return arena_oom(c->a, e);

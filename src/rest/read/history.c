@@ -1,8 +1,9 @@
 /* history.c - the histories of a resource, of a type, and of the system: versions, newest first.
  *
- * _at gives the versions that were current at some time within a period [lo, hi): those that came within it, and of
- * each resource the one that was there when it began. A deletion counts as a version. Only the store's numbers of
- * commits decide, so that pages fit together. Source: FHIR R4 http.html#history. */
+ * _at gives the versions that were current at some time within a period [lo, hi): those that came
+ * within it, and of each resource the one that was there when it began. A deletion counts as a
+ * version. Only the store's numbers of commits decide, so that pages fit together. Source: FHIR R4
+ * http.html#history. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"
@@ -116,10 +117,12 @@ static err_code instance_history(struct history *h, struct err *e)
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         any = true;
         TRY(rest_breathe(c, e));
-        ended_ms = next_ms; /* when the version behind it came */
+        /* when the version behind it came */
+        ended_ms = next_ms;
         next_ms = v.instant_ms;
+        /* it and all before it were over */
         if (h->at && ended_ms <= h->lo_ms)
-            return ERR_OK; /* it and all before it were over */
+            return ERR_OK;
         if (v.t > h->from_t || (v.t == h->from_t && h->after_type) || v.instant_ms < h->since_ms)
             continue;
         if (page_full(h, &v))
@@ -140,8 +143,8 @@ static int row_cmp(const void *a, const void *b)
     return x->type != y->type ? (int)x->type - (int)y->type : sv_cmp(x->id, y->id);
 }
 
-/* The newest rows of each type's log from where the page stands, at most n of each, in order. Within a commit: by
- * type, then id. The first n of them all are among these. */
+/* The newest rows of each type's log from where the page stands, at most n of each, in order.
+ * Within a commit: by type, then id. The first n of them all are among these. */
 static err_code log_rows(struct history *h, size_t n, struct buf *rows, struct err *e)
 {
     struct rest_call *c = h->c;
@@ -172,7 +175,8 @@ static err_code was_current(struct history *h, const struct store_version *v, bo
     *out = !h->at || v->instant_ms > h->lo_ms;
     if (*out)
         return ERR_OK;
-    arena_mark m = arena_mark_get(h->c->a); /* what matters is its commit */
+    /* what matters is its commit */
+    arena_mark m = arena_mark_get(h->c->a);
     err_code rc = store_get_light(h->c->st, v->type, v->id, h->lo_t, h->c->a, &then, &why);
     arena_rewind(h->c->a, m);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND) {
@@ -197,8 +201,8 @@ static err_code log_row(struct history *h, const struct store_log_row *row, bool
     return history_entry(h, &v, e);
 }
 
-/* Type and system. With _at many rows may be passed over for one that counts: a page ends when that took long, and the
- * next one goes on there. */
+/* Type and system. With _at many rows may be passed over for one that counts: a page ends when that
+ * took long, and the next one goes on there. */
 static err_code log_history(struct history *h, struct err *e)
 {
     struct rest_call *c = h->c;
@@ -321,7 +325,8 @@ err_code rest_history(struct rest_call *c, struct err *e)
     json_arr(&h.w);
     TRY(c->id.len ? instance_history(&h, e) : log_history(&h, e));
     json_arr_end(&h.w);
-    if (h.n == 0) { /* an empty array is not FHIR */
+    /* an empty array is not FHIR */
+    if (h.n == 0) {
         c->out.body.len = before_entries;
     }
     TRY(links(&h, e));

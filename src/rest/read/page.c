@@ -1,5 +1,5 @@
-/* page.c - a page of a search as a Bundle: the matches, in the order of the walk or of _sort, then what comes with
- * them (read/page_include.c), the total, and the links. */
+/* page.c - a page of a search as a Bundle: the matches, in the order of the walk or of _sort, then
+ * what comes with them (read/page_include.c), the total, and the links. */
 #include "rest/read/cursor_private.h"
 #include "rest/read/page_private.h"
 
@@ -38,8 +38,9 @@ static err_code write_matches(struct writing *x, struct err *e)
             return ERR_OK;
         }
         TRY(rc);
+        /* one more is there */
         if (n == p->count || p->c->out.body.len > PAGE_BYTES ||
-            (n && rest_page_ends(p, &m.v, "match"))) { /* one more is there */
+            (n && rest_page_ends(p, &m.v, "match"))) {
             x->more = true;
             x->next = before;
             return ERR_OK;
@@ -56,7 +57,8 @@ static err_code write_sorted(struct writing *x, struct err *e)
 {
     struct rest_page *p = x->p;
     CLEANUP(query_order_free) struct query_order *order = NULL;
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
+    /* one resource at a time */
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
     const struct query_order_by by = { p->sort, p->n_sort, p->count, p->after };
     TRY(query_order_find(&p->q, &by, &order, e));
     const struct query_row_list *l = query_order_rows(order);
@@ -84,8 +86,8 @@ static err_code write_sorted(struct writing *x, struct err *e)
 
 /* ---- totals and links ---- */
 
-/* Out of the store's sums, when they can say. They are as of the newest commit: beside entries that must be the
- * page's own. *known tells. */
+/* Out of the store's sums, when they can say. They are as of the newest commit: beside entries that
+ * must be the page's own. *known tells. */
 static err_code count_by_sums(struct writing *x, bool *known, struct err *e)
 {
     struct query *q = &x->p->q;
@@ -117,12 +119,14 @@ static err_code count_by_sums(struct writing *x, bool *known, struct err *e)
                 return rc;
             }
             as_of = as_of ? as_of : at.t;
-            if (at.t != as_of) /* something was written between two sums */
+            /* something was written between two sums */
+            if (at.t != as_of)
                 return ERR_OK;
             sum += one;
             n_above += n > 1 && one > 0;
         }
-    if (n_above > 1) /* a resource may stand in several */
+    /* a resource may stand in several */
+    if (n_above > 1)
         return ERR_OK;
     x->total = sum;
     x->has_total = *known = true;
@@ -161,7 +165,8 @@ static err_code links(struct writing *x, struct err *e)
     bool posted = sv_eq_cstr(p->c->in.method, "POST") && p->asked.len == 0;
     json_key(&x->w, "link");
     json_arr(&x->w);
-    if (posted) /* a URL does not say what a body did */
+    /* a URL does not say what a body did */
+    if (posted)
         TRY(sealed_link(x, "self", arena_fmt(p->c->a, "%llu-b", (unsigned long long)p->as_of), e));
     else
         TRY(rest_page_self(p, &x->w, "self", e));
@@ -194,7 +199,8 @@ static err_code write_all(struct writing *x, struct err *e)
     size_t empty = p->c->out.body.len;
     TRY(write_entries(x, e));
     json_arr_end(&x->w);
-    if (p->c->out.body.len == empty + 1) /* an empty array is not FHIR */
+    /* an empty array is not FHIR */
+    if (p->c->out.body.len == empty + 1)
         p->c->out.body.len = without;
     if ((p->total || p->count_only) && !x->has_total)
         TRY(count_all(x, e));

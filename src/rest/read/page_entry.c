@@ -1,5 +1,6 @@
-/* page_entry.c - the pieces of a searchset: an entry, the entry of the notes, and the links. Searches, histories,
- * $everything and the delete of several write their Bundles with them. Source: FHIR R4 bundle.html, search.html. */
+/* page_entry.c - the pieces of a searchset: an entry, the entry of the notes, and the links.
+ * Searches, histories, $everything and the delete of several write their Bundles with them.
+ * Source: FHIR R4 bundle.html, search.html. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"
@@ -11,7 +12,8 @@
 
 static bool wants_whole(const struct rest_page *p, const char *mode)
 {
-    if (p->n_elements && strcmp(mode, "match") != 0) /* _elements is about matches only */
+    /* _elements is about matches only */
+    if (p->n_elements && strcmp(mode, "match") != 0)
         return true;
     return p->summary == REST_SUMMARY_FALSE && p->n_elements == 0;
 }

@@ -1,9 +1,10 @@
 /* page_include.c - what comes with the matches of a page: _include and _revinclude.
  *
- * Each resource that arrives on the page is looked at once. References out of it are `wanted`; the resource itself is
- * part of the `frontier`, from which _revinclude looks for what leads to it. Rounds go on while something new arrives,
- * PAGE_ITERATIONS at most. A version of a resource stands on the page once (`seen`).
- * A page that lacks something of what was asked for says so in a note. Source: FHIR R4 search.html#include. */
+ * Each resource that arrives on the page is looked at once. References out of it are `wanted`; the
+ * resource itself is part of the `frontier`, from which _revinclude looks for what leads to it.
+ * Rounds go on while something new arrives, PAGE_ITERATIONS at most. A version of a resource stands
+ * on the page once (`seen`). A page that lacks something of what was asked for says so in a note.
+ * Source: FHIR R4 search.html#include. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/read/page_private.h"
@@ -48,7 +49,8 @@ static bool seen_add(struct rest_includes *x, const struct store_version *v)
     struct seen *s = &x->seen;
     struct one_version now = { { v->type, v->id }, v->version };
     struct one_version *slot = seen_at(s, &now);
-    if (slot->x.type || s->n * 2 >= s->cap) /* limits keep it from filling */
+    /* limits keep it from filling */
+    if (slot->x.type || s->n * 2 >= s->cap)
         return false;
     now.x.id = arena_sv(x->p->c->a, v->id);
     *slot = now;
@@ -140,7 +142,8 @@ static err_code included(struct rest_includes *x, const struct query_match *m, s
     return arrived(x, m, true, e);
 }
 
-/* Old versions are what a search alone does not show: who may not read them gets the current one. */
+/* Old versions are what a search alone does not show: who may not read them gets the current
+ * one. */
 static bool may_read_versions(struct rest_includes *x)
 {
     struct err ignored;
@@ -150,7 +153,8 @@ static bool may_read_versions(struct rest_includes *x)
     return x->versions_allowed;
 }
 
-/* What a reference leads to as of the page's commit; a body lives in a, or until *cur is closed. ERR_NOT_FOUND. */
+/* What a reference leads to as of the page's commit; a body lives in a, or until *cur is closed.
+ * ERR_NOT_FOUND. */
 static err_code referred(struct rest_includes *x, const struct one_version *want, struct arena *a,
                          struct store_cursor **cur, struct store_version *out, struct err *e)
 {
@@ -172,7 +176,8 @@ static err_code include_one(struct rest_includes *x, const struct one_version *w
         return ERR_OK;
     arena_reset(a);
     err_code rc = referred(x, want, a, &cur, &m.v, &why);
-    if (rc == ERR_NOT_FOUND) /* a reference may lead nowhere */
+    /* a reference may lead nowhere */
+    if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK) {
         *e = why;
@@ -190,7 +195,8 @@ static err_code include_wanted(struct rest_includes *x, struct err *e)
     buf_init(&x->wanted, SIZE_MAX / 2);
     err_code rc = ERR_OK;
     const struct one_version *all = (const struct one_version *)(const void *)now.ptr;
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* one resource at a time */
+    /* one resource at a time */
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
     for (size_t i = 0; i < now.len / sizeof *all && rc == ERR_OK && !x->too_many; i++) {
         if (i % BREATHE_EVERY == BREATHE_EVERY - 1) {
             rc = rest_breathe(x->p->c, e);
@@ -221,7 +227,8 @@ static err_code revinclude_one(struct rest_includes *x, const struct rest_includ
     TRY(query_leads_to(q, &param, 1, ids, n, e));
     TRY(query_walk_open(q, NULL, &w, e));
     while (!x->too_many && (rc = query_walk_next(w, 0, &m, e)) != ERR_EOF) {
-        if (rc == ERR_TIMEOUT) { /* the matches are there: the page says what it lacks */
+        /* the matches are there: the page says what it lacks */
+        if (rc == ERR_TIMEOUT) {
             x->too_many = true;
             return ERR_OK;
         }
@@ -250,7 +257,8 @@ static err_code include_reverse(struct rest_includes *x, const struct buf *front
                 ids[n++] = all[k];
         if (n == 0)
             continue;
-        query_ids_sort(ids, &n); /* two versions of a resource are one here */
+        /* two versions of a resource are one here */
+        query_ids_sort(ids, &n);
         if (in->param) {
             TRY(revinclude_one(x, in, in->param, ids, n, e));
             continue;
@@ -269,7 +277,8 @@ err_code rest_includes_write(struct rest_includes *x, struct err *e)
         return ERR_OK;
     for (unsigned round = 0; !x->too_many; round++) {
         if (round == PAGE_ITERATIONS) {
-            x->too_many = true; /* some may come behind: nobody looked */
+            /* some may come behind: nobody looked */
+            x->too_many = true;
             break;
         }
         struct buf frontier = x->frontier;
@@ -333,6 +342,7 @@ err_code rest_includes_match(struct rest_includes *x, const struct query_match *
 {
     if (x == NULL)
         return ERR_OK;
-    (void)seen_add(x, &m->v); /* a match comes once */
+    /* a match comes once */
+    (void)seen_add(x, &m->v);
     return arrived(x, m, false, e);
 }

@@ -1,4 +1,5 @@
-/* page_private.h - a page of a search between its reading (read/search.c) and its writing (read/page.c).
+/* page_private.h - a page of a search between its reading (read/search.c) and its writing
+ * (read/page.c).
  * Limits: PAGE_*.   Floor: rest. */
 #pragma once
 #include "rest/call_private.h"
@@ -56,25 +57,28 @@ struct rest_page {
 MUST_USE err_code rest_page_read(struct rest_page *p, struct err *e);
 /* The place of a page (rest_cursor.h): as of which commit, and behind what it begins. */
 MUST_USE err_code rest_page_place_read(struct rest_page *p, sv text, struct err *e);
-/* The text of the page that begins where a walk of this search stands; owned by the call's arena. */
+/* The text of the page that begins where a walk of this search stands; owned by the call's
+ * arena. */
 sv rest_page_place(const struct rest_page *p, const struct query_place *at);
 /* The same of the page behind a row in the order of _sort. */
 sv rest_page_place_sorted(const struct rest_page *p, const struct query_row *last);
 /* The Bundle, to the call's body. */
 MUST_USE err_code rest_page_write(struct rest_page *p, struct err *e);
 
-/* _summary or _elements of the page; *taken says whether the pair was one of these. ERR_INVALID, ERR_TOO_LARGE. */
+/* _summary or _elements of the page; *taken says whether the pair was one of these. ERR_INVALID,
+ * ERR_TOO_LARGE. */
 MUST_USE err_code rest_page_subset_read(struct rest_page *p, sv name, sv value, bool *taken,
                                         struct err *e);
 /* A parameter is passed over: a note of it, or under handling=strict the error. */
 MUST_USE err_code rest_page_ignored(struct rest_page *p, sv name, const struct err *why,
                                     struct err *e);
-/* Pieces of a searchset, in an object or array that the caller opened: an entry (mode "match" or "include"), the
- * entry of the notes (nothing without notes), and links: to this page, by the query or by its token, and to the page with
- * a token. */
+/* Pieces of a searchset, in an object or array that the caller opened: an entry (mode "match" or
+ * "include"), the entry of the notes (nothing without notes), and links: to this page, by the query
+ * or by its token, and to the page with a token. */
 MUST_USE err_code rest_page_entry(struct rest_page *p, struct json_writer *w,
                                   const struct query_match *m, const char *mode, struct err *e);
-/* Must a page that holds something already end in front of this one, which fits on a page of its own? */
+/* Must a page that holds something already end in front of this one, which fits on a page of its
+ * own? */
 bool rest_page_ends(const struct rest_page *p, const struct store_version *v, const char *mode);
 MUST_USE err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err *e);
 MUST_USE err_code rest_page_self(struct rest_page *p, struct json_writer *w, const char *relation,
@@ -82,7 +86,8 @@ MUST_USE err_code rest_page_self(struct rest_page *p, struct json_writer *w, con
 MUST_USE err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *relation,
                                  sv page, struct err *e);
 
-/* read/page_include.c: NULL when the page asks for no includes, which the calls take as nothing to do. */
+/* read/page_include.c: NULL when the page asks for no includes, which the calls take as nothing to
+ * do. */
 struct rest_includes;
 struct rest_includes *rest_includes_new(struct rest_page *p, struct json_writer *w);
 void rest_includes_free(struct rest_includes *x);
@@ -92,7 +97,7 @@ MUST_USE err_code rest_includes_match(struct rest_includes *x, const struct quer
 /* All that comes with the matches. */
 MUST_USE err_code rest_includes_write(struct rest_includes *x, struct err *e);
 
-/* read/subset.c: a resource cut to what _summary or _elements ask for, marked SUBSETTED; whole when nothing is
- * asked. Appended to out. */
+/* read/subset.c: a resource cut to what _summary or _elements ask for, marked SUBSETTED; whole when
+ * nothing is asked. Appended to out. */
 MUST_USE err_code rest_subset_write(const struct rest_page *p, const struct query_match *m,
                                     struct buf *out, struct err *e);

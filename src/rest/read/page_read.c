@@ -1,7 +1,9 @@
-/* page_read.c - the parameters of a search become a page to be written: results first (_count, _sort, _include ...),
- * because the page says as of which commit the rest is asked, then the criteria of its query.
+/* page_read.c - the parameters of a search become a page to be written: results first (_count,
+ * _sort, _include ...), because the page says as of which commit the rest is asked, then the
+ * criteria of its query.
  *
- * A parameter that no type has is passed over with a note on the page, or refused under Prefer: handling=strict.
+ * A parameter that no type has is passed over with a note on the page, or refused under Prefer:
+ * handling=strict.
  * Source: FHIR R4 search.html; what differs from HealthLake is in docs/api-fhir.md. */
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"
@@ -37,8 +39,8 @@ static err_code read_summary(struct rest_page *p, sv value, struct err *e)
     return bad(e, "_summary must be true, text, data, count or false");
 }
 
-/* Ours: the store as of a commit, whose number an export's manifest has as asOfCommit. It shows what history shows, and
- * so needs its right. */
+/* Ours: the store as of a commit, whose number an export's manifest has as asOfCommit. It shows
+ * what history shows, and so needs its right. */
 static err_code read_as_of(struct rest_page *p, sv value, struct err *e)
 {
     uint64_t t;
@@ -86,14 +88,16 @@ static err_code read_one_include(struct rest_page *p, sv name, sv value, struct 
 {
     sv modifier = name, word, type_name, code, target = SV_NONE, rest = sv_trim(value);
     struct rest_include in = { .reverse = sv_starts(name, SV_LIT("_revinclude")) };
-    (void)sv_cut(&modifier, ':', &word); /* of a text that is there: always true */
+    /* of a text that is there: always true */
+    (void)sv_cut(&modifier, ':', &word);
     if (modifier.ptr && !sv_eq(modifier, SV_LIT("iterate")) && !sv_eq(modifier, SV_LIT("recurse")))
         return bad(e, "_include and _revinclude take the modifier :iterate and no other");
     in.iterate = modifier.ptr != NULL;
     if (p->n_includes == PAGE_INCLUDES_MAX)
         return ERR(e, ERR_TOO_LARGE, "A search takes at most %u _include and _revinclude",
                    PAGE_INCLUDES_MAX);
-    if (sv_eq(rest, SV_LIT("*")) && !in.reverse) { /* whatever any of them refers to */
+    /* whatever any of them refers to */
+    if (sv_eq(rest, SV_LIT("*")) && !in.reverse) {
         p->includes[p->n_includes++] = in;
         return ERR_OK;
     }
@@ -137,7 +141,8 @@ static err_code read_elements(struct rest_page *p, sv value, struct err *e)
 {
     sv one;
     while (sv_cut(&value, ',', &one)) {
-        size_t dot = sv_find(one, '.'); /* "Patient.name" is name; deeper paths mean their root */
+        /* "Patient.name" is name; deeper paths mean their root */
+        size_t dot = sv_find(one, '.');
         fhir_type t = fhir_type_find(sv_head(one, dot));
         if (t && dot < one.len)
             one = sv_tail(one, dot + 1);
@@ -203,7 +208,8 @@ static void type_insert(struct rest_page *p, size_t at, fhir_type t)
     p->n_types++;
 }
 
-/* Of a search over several types: all, or those of _type; of a compartment those that can be members. */
+/* Of a search over several types: all, or those of _type; of a compartment those that can be
+ * members. */
 static err_code read_types(struct rest_page *p, struct err *e)
 {
     sv list = rest_param(p->c, "_type"), one;
@@ -227,7 +233,8 @@ static err_code read_types(struct rest_page *p, struct err *e)
         type_insert(p, at, t);
     }
     for (size_t i = 0; i < p->n_types && p->owner; i++)
-        if (p->types[i] == p->owner) { /* first itself, then what is linked to it */
+        /* first itself, then what is linked to it */
+        if (p->types[i] == p->owner) {
             p->owner_at = i;
             if (search_compartment(p->owner, p->owner, members))
                 type_insert(p, i, p->owner);
@@ -304,7 +311,8 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
             return misspelt(c->params.items[i].name, e);
         if (rc == ERR_NOT_FOUND) {
             TRY(rest_page_ignored(p, c->params.items[i].name, &why, e));
-            c->params.items[i].name.len = 0; /* the self link says what was done */
+            /* the self link says what was done */
+            c->params.items[i].name.len = 0;
             continue;
         }
         if (rc != ERR_OK) {

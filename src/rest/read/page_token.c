@@ -1,8 +1,10 @@
 /* page_token.c - the place of a page as text, which a token seals (cursor.c).
  *
  *   T-b                                    the first page
- *   T-s-KEY.KEY-ID                         behind this row in the order of _sort; keys in hexadecimal digits
- *   T-p-TYPE-CLAUSE-DRIVER-VALUE-ID        where the walk of the query stands; VALUE in hexadecimal digits
+ *   T-s-KEY.KEY-ID                         behind this row in the order of _sort; keys in
+ *                                          hexadecimal digits
+ *   T-p-TYPE-CLAUSE-DRIVER-VALUE-ID        where the walk of the query stands; VALUE in hexadecimal
+ *                                          digits
  *
  * T is the commit as of which all pages of the search are read. */
 #include "rest/read/page_private.h"
@@ -84,7 +86,8 @@ sv rest_page_place_sorted(const struct rest_page *p, const struct query_row *las
 {
     CLEANUP_BUF struct buf b = BUF_INIT(8192);
     char hex[2 * SEARCH_SORT_KEY_MAX];
-    struct err ignored; /* the cap is far above what rows can hold */
+    /* the cap is far above what rows can hold */
+    struct err ignored;
     for (size_t i = 0; i < p->n_sort; i++) {
         hash_hex((const uint8_t *)last->keys[i].ptr, last->keys[i].len, hex);
         if ((i && buf_add_char(&b, '.', &ignored) != ERR_OK) ||

@@ -1,4 +1,5 @@
-/* read.c - one version of a resource: read, and vread. Source: FHIR R4 http.html#read, #vread, #cread. */
+/* read.c - one version of a resource: read, and vread. Source: FHIR R4 http.html#read, #vread,
+ * #cread. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"
@@ -19,7 +20,8 @@ static bool not_modified(const struct rest_call *c, const struct store_version *
 {
     int64_t since;
     struct rest_tags tags;
-    struct err ignored; /* what is no tag matches nothing */
+    /* what is no tag matches nothing */
+    struct err ignored;
     if (rest_tags_read(c->in.if_none_match, "If-None-Match", c->a, &tags, &ignored) == ERR_OK &&
         rest_tags_have(&tags, v->version))
         return true;
@@ -62,7 +64,8 @@ static err_code cut_to_ask(struct rest_call *c, const struct store_version *v, s
         return ERR(e, ERR_INVALID, "_summary=count asks for a search");
     if (p->summary == REST_SUMMARY_FALSE && p->n_elements == 0)
         return put_whole(c, v, e);
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by the resource */
+    /* bounded by the resource */
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
     TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     m.root = yyjson_doc_get_root(doc);
     return rest_subset_write(p, &m, &c->out.body, e);

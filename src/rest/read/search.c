@@ -2,9 +2,9 @@
  *
  *   GET [base]/Patient?name=x     POST [base]/Patient/_search     GET [base]?_id=x     GET [base]/Patient/1/Condition
  *
- * A page link holds the commit that the first page saw and the place of its last match, so pages never skip or
- * repeat a resource, whatever is written meanwhile. Sorted pages hold that commit and the
- * last match's keys.
+ * A page link holds the commit that the first page saw and the place of its last match, so pages
+ * never skip or repeat a resource, whatever is written meanwhile. Sorted pages hold that commit and
+ * the last match's keys.
  * Source: FHIR R4 search.html; what differs from HealthLake is in docs/api-fhir.md. */
 #include "rest/params_private.h"
 #include "rest/read/page_private.h"

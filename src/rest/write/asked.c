@@ -2,11 +2,13 @@
  *
  *   search      as of a commit t0, without a lock, for as long as it takes
  *   lock        of the data store: one such write at a time is between its check and its commit
- *   check       of what was written since t0, is anything a match now that was none, or none that was?
+ *   check       of what was written since t0, is anything a match now that was none, or none that
+ *               was?
  *   commit      else: the search is made again
  *
- * So two conditional writes never both find nothing, one data store never waits for another, and nobody for a search
- * of somebody else's. Plain writes are not kept apart: what was found is guarded by its version as well. */
+ * So two conditional writes never both find nothing, one data store never waits for another, and
+ * nobody for a search of somebody else's. Plain writes are not kept apart: what was found is
+ * guarded by its version as well. */
 #include "rest/fair/clock_private.h"
 #include "rest/rest_private.h"
 #include "rest/write/write_private.h"
@@ -121,7 +123,8 @@ static err_code still_so(struct store *st, const struct rest_asked *a, uint64_t 
     if (now_t == q->src.as_of)
         return ERR_OK;
     TRY(store_changed_types(st, q->src.as_of, now_t, changed, e));
-    for (unsigned t = 1; t <= fhir_n_types(); t++) /* chains and _has found their ids as of then */
+    /* chains and _has found their ids as of then */
+    for (unsigned t = 1; t <= fhir_n_types(); t++)
         if (changed[t] && q->goes_by[t]) {
             *so = false;
             return ERR_OK;

@@ -1,10 +1,12 @@
-/* bundle.c - POST [base]: a Bundle is read, its entries become calls, a batch is run, the answer is written.
+/* bundle.c - POST [base]: a Bundle is read, its entries become calls, a batch is run, the answer is
+ * written.
  *
- * A batch runs in the order of its entries. Creates and plain updates that follow each other are one commit, so
- * that five hundred of them wait for the disk once; whatever else comes makes its own.
+ * A batch runs in the order of its entries. Creates and plain updates that follow each other are
+ * one commit, so that five hundred of them wait for the disk once; whatever else comes makes its
+ * own.
  *
- *   memory   tree (LIMIT_BUNDLE_TREE_BYTES) + work, emptied after each group + the answer (its buf's cap; past
- *            LIMIT_MAKING_FREE_BYTES with a place for it)
+ *   memory   tree (LIMIT_BUNDLE_TREE_BYTES) + work, emptied after each group + the answer (its
+ *            buf's cap; past LIMIT_MAKING_FREE_BYTES with a place for it)
  *   time     LIMIT_BUNDLE_SECONDS; what is left of a batch then is answered 504 */
 #include "rest/params_private.h"
 #include "rest/route_private.h"
@@ -89,7 +91,8 @@ static void batch(struct rest_bundle *b)
             group_write(b, from, i + 1);
             from = i + 1;
         }
-        if (from == i + 1) { /* nobody needs what was made so far */
+        /* nobody needs what was made so far */
+        if (from == i + 1) {
             arena_reset(b->work);
             bytes = 0;
         }
@@ -147,7 +150,8 @@ static void answer_begin(struct rest_bundle *b, bool transaction)
     json_kv_str(&b->w, "type",
                 transaction ? SV_LIT("transaction-response") : SV_LIT("batch-response"));
     json_kv_str(&b->w, "timestamp", sv_make(now, INSTANT_LEN));
-    if (b->in.n) { /* an empty array is not FHIR */
+    /* an empty array is not FHIR */
+    if (b->in.n) {
         json_key(&b->w, "entry");
         json_arr(&b->w);
     }
@@ -175,7 +179,8 @@ err_code rest_bundle(struct rest_call *c, struct err *e)
         rc = rest_transaction(&b, e);
     else if (rc == ERR_OK)
         batch(&b);
-    for (size_t i = 0; b.entries && i < b.in.n; i++) { /* those that had no answer */
+    /* those that had no answer */
+    for (size_t i = 0; b.entries && i < b.in.n; i++) {
         rest_pending_done(&b.entries[i].p);
         buf_done(&b.entries[i].c.out.body);
     }

@@ -1,8 +1,8 @@
-/* bundle_entry.c - one entry of a Bundle: it becomes a call like a request of its own, and its answer is written into the
- * Bundle's.
+/* bundle_entry.c - one entry of a Bundle: it becomes a call like a request of its own, and its
+ * answer is written into the Bundle's.
  *
- * The answer of a Bundle keeps room for a line about every entry that is still to come: a resource that has no place in
- * it is left out, and the answer says so. */
+ * The answer of a Bundle keeps room for a line about every entry that is still to come: a resource
+ * that has no place in it is left out, and the answer says so. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"
@@ -159,7 +159,8 @@ err_code rest_entry_issues(struct rest_entry *en, struct arena *a, struct rest_i
     struct rest_issue *all = arena_calloc(a, n, sizeof *all);
     if (all == NULL)
         return arena_oom(a, e);
-    for (size_t i = 0; i < own->n; i++) { /* "Patient.name[0]" */
+    /* "Patient.name[0]" */
+    for (size_t i = 0; i < own->n; i++) {
         sv path = sv_tail(own->items[i].path, sv_find(own->items[i].path, '.'));
         all[i] = own->items[i];
         all[i].text = arena_sv(a, own->items[i].text);
@@ -231,7 +232,8 @@ void rest_entry_answer(struct rest_entry *en)
     if (rest_entry_is(en, "HEAD") && en->rc == ERR_OK)
         buf_clear(&c->out.body);
     bool writes = c->it && rest_is_write(c->it);
-    struct err ignored; /* what has no place is left out: the resource tells it as well */
+    /* what has no place is left out: the resource tells it as well */
+    struct err ignored;
     if (c->out.body.len > room(en) ||
         rest_may_grow(c, w->out->len + c->out.body.len, &ignored) != ERR_OK) {
         buf_clear(&c->out.body);

@@ -1,7 +1,8 @@
 /* bundle_private.h - a Bundle of requests at work.
  *
  *   write/bundle.c        reads it, runs a batch, writes the answer
- *   write/bundle_entry.c         makes an entry a call of its own, and writes its part of the answer
+ *   write/bundle_entry.c         makes an entry a call of its own, and writes its part of the
+ *                                answer
  *   write/transaction.c   all or nothing: order, identities, one commit
  *   write/bundle_refs.c   links between the entries of a transaction
  *
@@ -37,8 +38,8 @@ struct rest_found_ref { /* a conditional reference, and what it found */
 struct rest_refs {
     struct rest_ref *rows; /* sorted by full_url */
     size_t n;
-    struct rest_scope
-        scope; /* of conditional references: what the transaction removes or replaces is gone */
+    /* of conditional references: what the transaction removes or replaces is gone */
+    struct rest_scope scope;
     struct rest_found_ref *found; /* sorted by text; LIMIT_BUNDLE_SEARCHES */
     size_t n_found;
 };
@@ -55,7 +56,8 @@ struct rest_bundle {
 };
 
 /* ---- write/bundle_entry.c ---- */
-/* Make the entry a call, with what it needs in a: its route, and may the caller. On failure en->where is set. */
+/* Make the entry a call, with what it needs in a: its route, and may the caller. On failure
+ * en->where is set. */
 MUST_USE err_code rest_entry_open(struct rest_entry *en, struct arena *a, struct err *e);
 bool rest_entry_is(const struct rest_entry *en, const char *method);
 /* Once its rc, out and e are settled: its part of the answer; frees what it holds. */

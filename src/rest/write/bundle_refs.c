@@ -1,12 +1,15 @@
-/* bundle_refs.c - what an entry of a transaction says of another becomes Type/id before it is stored.
+/* bundle_refs.c - what an entry of a transaction says of another becomes Type/id before it is
+ * stored.
  *
- *   fullUrl of an entry that writes, exact or in front of a #         Type/id, in references, uris and narrative
+ *   fullUrl of an entry that writes, exact or in front of a #         Type/id, in references, uris
+ *                                                                     and narrative
  *   Type/id, where the holder's own fullUrl is ROOT/Type/id           as ROOT/Type/id would be
  *   fullUrl/_history/N of an entry that creates                       Type/id/_history/1
- *   Type?query                                                        the only resource that the query finds
+ *   Type?query                                                        the only resource that the
+ *                                                                     query finds
  *
- * A conditional reference sees the state after the writes: what the transaction deletes is gone, what it creates or
- * replaces counts as it is in the Bundle, and what it patches as it was.
+ * A conditional reference sees the state after the writes: what the transaction deletes is gone,
+ * what it creates or replaces counts as it is in the Bundle, and what it patches as it was.
  * Source: FHIR R4 http.html#trules, bundle.html#references. */
 #include "rest/route_private.h"
 #include "rest/write/bundle_private.h"
@@ -67,7 +70,8 @@ static size_t last_slash(sv text)
     size_t i = text.len;
     while (i && text.ptr[i - 1] != '/')
         i--;
-    return i; /* behind it; 0: none */
+    /* behind it; 0: none */
+    return i;
 }
 
 /* Type/id at the end of text: where it begins, or text.len when there is none. */
@@ -146,7 +150,8 @@ err_code rest_refs_pending(const struct rest_bundle *b, const struct query *quer
             continue;
         int64_t now = clock_wall_ms();
         struct search_subject s = { type, en->c.id, now, en->in->resource, now };
-        struct err ignored; /* what is not found was not there before */
+        /* what is not found was not there before */
+        struct err ignored;
         if (query->asks_created)
             IGNORE(query_created_ms(b->c->st, type, en->c.id, &s.created_ms, &ignored));
         bool met;
@@ -161,8 +166,8 @@ err_code rest_refs_pending(const struct rest_bundle *b, const struct query *quer
 
 static err_code search_ref(struct rest_bundle *b, struct rest_found_ref *f, sv query, struct err *e)
 {
-    struct rest_call *sub =
-        ARENA_NEW(b->work, struct rest_call); /* the query is kept, and asks it */
+    /* the query is kept, and asks it */
+    struct rest_call *sub = ARENA_NEW(b->work, struct rest_call);
     if (sub == NULL)
         return arena_oom(b->work, e);
     *sub = (struct rest_call){ .s = b->c->s,
@@ -276,9 +281,11 @@ err_code rest_relink(struct rest_call *c, sv text, struct buf *buf, sv *out, str
     CLEANUP(arena_free) struct arena *own = NULL;
     yyjson_val *tree = en->in->resource;
     struct fhir_links links = { .fn = link_of, .ctx = en };
-    if (text.ptr != en->in->text.ptr) { /* a patch made it */
+    /* a patch made it */
+    if (text.ptr != en->in->text.ptr) {
         yyjson_doc *doc;
-        own = arena_new(SIZE_MAX / 2); /* bounded by the text */
+        /* bounded by the text */
+        own = arena_new(SIZE_MAX / 2);
         TRY(json_read(own, text, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
         tree = yyjson_doc_get_root(doc);
     }

@@ -8,9 +8,10 @@
  *                (by _id: 204 when it is deleted already, 409 when it lives and does not match)
  *                (with _count: any number of matches, write/delete.c)
  *
- * What was found is written only while it is still so and stays at the version that matched (write/asked.c); else the
- * search is made again.
- * Source: FHIR R4 http.html#ccreate, #cond-update, #cond-delete; HealthLake's table of conditional operations. */
+ * What was found is written only while it is still so and stays at the version that matched
+ * (write/asked.c); else the search is made again.
+ * Source: FHIR R4 http.html#ccreate, #cond-update, #cond-delete; HealthLake's table of conditional
+ * operations. */
 #include "rest/answer_private.h"
 #include "rest/params_private.h"
 #include "rest/write/write_private.h"
@@ -58,7 +59,8 @@ err_code rest_condition_query(struct query **out, struct rest_call *c, struct er
         if (rest_says_nothing(c->params.items[i].value))
             return says_nothing(name, e);
         err_code rc = query_add(q, name, c->params.items[i].value, e);
-        if (rc == ERR_NOT_FOUND) /* to pass over it would write to the wrong resource */
+        /* to pass over it would write to the wrong resource */
+        if (rc == ERR_NOT_FOUND)
             return ERR(e, ERR_INVALID, "%s has no search parameter %.*s", fhir_type_name(c->type),
                        SV_FMT(sv_head(name, 64)));
         TRY(rc);
@@ -123,7 +125,8 @@ static sv only_id(const struct rest_call *c)
     return id;
 }
 
-/* Source: HealthLake, statuses of conditional deletes: what is deleted already stays so, and that is no error. */
+/* Source: HealthLake, statuses of conditional deletes: what is deleted already stays so, and that
+ * is no error. */
 static err_code nothing_to_delete(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
     struct store_version v;

@@ -1,8 +1,8 @@
 /* delete.c - DELETE Type?query&_count=N: the first N matches, deleted by one commit.
  *
- * Each has an entry in the answer. The next link is the same request: what is deleted matches no more, so it finds
- * those behind. What was found is deleted only while it is at the version that matched; else the search is made
- * again.
+ * Each has an entry in the answer. The next link is the same request: what is deleted matches no
+ * more, so it finds those behind. What was found is deleted only while it is at the version that
+ * matched; else the search is made again.
  * Source: HealthLake's conditional delete (batch-response, _count from 1 to 100). */
 #include "rest/params_private.h"
 #include "rest/read/page_private.h"
@@ -88,7 +88,8 @@ static err_code delete_found(struct several *s, struct err *e)
 static err_code write_answer(const struct several *s, struct err *e)
 {
     struct rest_call *c = s->c;
-    struct rest_page *p = ARENA_NEW(c->a, struct rest_page); /* for its links */
+    /* for its links */
+    struct rest_page *p = ARENA_NEW(c->a, struct rest_page);
     struct json_writer w;
     if (p == NULL)
         return arena_oom(c->a, e);
@@ -104,7 +105,8 @@ static err_code write_answer(const struct several *s, struct err *e)
     if (s->more)
         TRY(rest_page_self(p, &w, "next", e));
     json_arr_end(&w);
-    if (s->n) { /* an empty array is not FHIR */
+    /* an empty array is not FHIR */
+    if (s->n) {
         json_key(&w, "entry");
         json_arr(&w);
     }

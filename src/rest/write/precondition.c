@@ -7,14 +7,16 @@
  *   If-None-Match: tags                     412 when one is its tag, else done
  *   If-Unmodified-Since  done               412 when it is later      412 when that was later, DELETE: 204
  *
- * A tag is well formed or the request is refused (400); one that is none of ours is well formed and matches
- * nothing. Tags are compared byte by byte and always weakly: FHIR's own are weak. One version asked for is left to
- * the committer. Everything else is decided here, by the version that was read, and the committer then makes sure
- * that this is still the current one (rest_pending.guarded).
+ * A tag is well formed or the request is refused (400); one that is none of ours is well formed and
+ * matches nothing. Tags are compared byte by byte and always weakly: FHIR's own are weak. One
+ * version asked for is left to the committer. Everything else is decided here, by the version that
+ * was read, and the committer then makes sure that this is still the current one
+ * (rest_pending.guarded).
  *
- * A condition that is there and empty is refused: to pass over it would do what its sender meant to prevent. Not so
- * If-Unmodified-Since: beside If-Match, or when it is no date, HTTP has it passed over. Its date has seconds, so what
- * was written within that second, before or after the read, passes: If-Match is the one that loses nothing.
+ * A condition that is there and empty is refused: to pass over it would do what its sender meant to
+ * prevent. Not so If-Unmodified-Since: beside If-Match, or when it is no date, HTTP has it passed
+ * over. Its date has seconds, so what was written within that second, before or after the read,
+ * passes: If-Match is the one that loses nothing.
  * Source: RFC 9110 13.1.1, 13.1.2, 13.1.4; FHIR R4 http.html#concurrency. */
 #include "rest/route_private.h"
 #include "rest/write/write_private.h"
@@ -45,7 +47,8 @@ static bool cut_tag(sv *rest, sv *out)
             if ((unsigned char)out->ptr[i] < 0x21 || out->ptr[i] == 0x7F)
                 return false;
         len = end + 2;
-    } else { /* 3 or W/3: a version without its quotes */
+    } else {
+        /* 3 or W/3: a version without its quotes */
         *out = sv_trim(sv_head(t, sv_find(t, ',')));
         if (!is_digits(*out))
             return false;
@@ -82,7 +85,8 @@ err_code rest_tags_read(sv text, const char *name, struct arena *a, struct rest_
     if (tags == NULL)
         return arena_oom(a, e);
     while (rest.len) {
-        if (rest.ptr[0] == ',') { /* an empty item of the list: passed over */
+        /* an empty item of the list: passed over */
+        if (rest.ptr[0] == ',') {
             rest = sv_trim(sv_tail(rest, 1));
             continue;
         }
@@ -113,10 +117,12 @@ bool rest_tags_have(const struct rest_tags *t, uint64_t version)
 bool rest_unmodified_read(sv text, int64_t *out_ms)
 {
     if (instant_parse_http(text, out_ms)) {
-        *out_ms += 999; /* Last-Modified says the second of a version, and comes back so */
+        /* Last-Modified says the second of a version, and comes back so */
+        *out_ms += 999;
         return true;
     }
-    return instant_parse(text, out_ms); /* meta.lastUpdated, as If-Modified-Since takes it */
+    /* meta.lastUpdated, as If-Modified-Since takes it */
+    return instant_parse(text, out_ms);
 }
 
 err_code rest_conditions_read(struct rest_call *c, struct rest_conditions *out, struct err *e)
@@ -160,8 +166,8 @@ struct now {
     int64_t instant_ms;
 };
 
-/* What a conditional form found is what the condition is about. Of that the date has to be read; when it changed since,
- * the commit fails, and the write is made again. */
+/* What a conditional form found is what the condition is about. Of that the date has to be read;
+ * when it changed since, the commit fails, and the write is made again. */
 static err_code find_current(struct rest_call *c, const struct rest_pending *p,
                              const struct store_version *now, struct now *out, struct err *e)
 {

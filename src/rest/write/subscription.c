@@ -5,7 +5,8 @@
  *   active                  off          a warning: nothing here is active
  *   error, off              as it is     -
  *
- * The warning is a header, an outcome in a Bundle's entry, and the answer to Prefer: return=OperationOutcome.
+ * The warning is a header, an outcome in a Bundle's entry, and the answer to Prefer:
+ * return=OperationOutcome.
  * Source: FHIR R4 subscription.html: the server is who makes a Subscription active. */
 #include "rest/write/write_private.h"
 
@@ -29,7 +30,8 @@ static bool has_status(yyjson_val *root, const char *status)
     return false;
 }
 
-/* Beside the tree, because a name may be written with escapes. Every status counts: who reads it may take the last. */
+/* Beside the tree, because a name may be written with escapes. Every status counts: who reads it
+ * may take the last. */
 static err_code switch_off(yyjson_val *root, sv text, struct buf *out, struct err *e)
 {
     struct json_scan s = json_scan_of(text);

@@ -2,19 +2,22 @@
  *
  *   open       each entry its route; identities that the Bundle itself gives twice are refused
  *   attempt    as of one commit t0:
- *                identify   DELETE, POST, PUT and PATCH, in this order: searches of conditional forms, new ids
+ *                identify   DELETE, POST, PUT and PATCH, in this order: searches of conditional
+ *                           forms, new ids
  *                prepare    links between entries, validation, index
  *                check      reads are asked whether they could be answered
  *                commit     one, with a condition for everything that was read
  *   answer     reads as of the commit, in the order of the Bundle
  *
- * Races. What conditional forms and references found must still be so when the transaction is committed (write/asked.c),
- * so two of them never both find nothing and create; and every resource it writes must still be at the version it had
- * at t0, so the whole is as if it had run alone. A patch must meet the version it patched. When a condition of ours fails, another
- * writer was faster: the attempt is made again. When the client's own fails (ifMatch, ifNoneMatch), it is 412.
+ * Races. What conditional forms and references found must still be so when the transaction is
+ * committed (write/asked.c), so two of them never both find nothing and create; and every resource
+ * it writes must still be at the version it had at t0, so the whole is as if it had run alone. A
+ * patch must meet the version it patched. When a condition of ours fails, another writer was
+ * faster: the attempt is made again. When the client's own fails (ifMatch, ifNoneMatch), it is 412.
  *
- * Reads come after the commit and see it exactly, not what follows. One that fails then, although its check went well
- * (its resource was deleted in between, or it hits a limit), fails alone: what is committed is committed.
+ * Reads come after the commit and see it exactly, not what follows. One that fails then, although
+ * its check went well (its resource was deleted in between, or it hits a limit), fails alone: what
+ * is committed is committed.
  *
  * Source: FHIR R4 http.html#trules. */
 #include "rest/params_private.h"
@@ -91,7 +94,8 @@ static err_code open_all(struct transaction *tx, struct err *e)
         en->routed = en->c;
         tx->searches = tx->searches || (writes(en) && rest_is_conditional(&en->c));
     }
-    for (size_t k = 0; k < 3; k++) /* PUT and PATCH together */
+    /* PUT and PATCH together */
+    for (size_t k = 0; k < 3; k++)
         for (size_t i = 0; i < b->in.n; i++)
             if (writes(&b->entries[i]) && (rest_entry_is(&b->entries[i], order[k]) ||
                                            (k == 2 && rest_entry_is(&b->entries[i], order[3]))))
@@ -136,7 +140,8 @@ static err_code identify(struct transaction *tx, struct err *e)
         char uuid[37];
         en->where = en->in->if_none_exist.len ? ".request.ifNoneExist" : ".request.url";
         TRY_ENTRY(en, rest_bundle_time(tx->b, e));
-        /* what is deleted is gone for creates and updates; deletions among themselves have no order */
+        /* what is deleted is gone for creates and updates; deletions among themselves have no
+         * order */
         tx->scope.n_gone = rest_entry_is(en, "DELETE") ? 0 : n_gone;
         TRY_ENTRY(en, rest_identify(c, &en->p, e));
         en->fresh = en->p.has_write && rest_entry_is(en, "POST");
@@ -165,7 +170,8 @@ static err_code identify(struct transaction *tx, struct err *e)
     return ERR_OK;
 }
 
-/* What a conditional create or update goes by must not find another resource of the same transaction. */
+/* What a conditional create or update goes by must not find another resource of the same
+ * transaction. */
 static err_code matches_alone(struct transaction *tx, struct rest_entry *en, struct err *e)
 {
     struct query *q;
@@ -256,7 +262,8 @@ static err_code check_read(struct transaction *tx, struct rest_entry *en, struct
         return arena_oom(t.a, e);
     if (t.params.n)
         memcpy(own, t.params.items, t.params.n * sizeof *own);
-    t.params.items = own; /* a search crosses some out */
+    /* a search crosses some out */
+    t.params.items = own;
     buf_init(&t.out.body, en->c.out.body.max);
     err_code rc = t.it->fn(&t, e);
     buf_done(&t.out.body);
@@ -282,7 +289,8 @@ static err_code check_reads(struct transaction *tx, struct err *e)
 
 /* ---- commit ---- */
 
-/* Does the write's condition fail now? Versions only grow, so what refused the commit is still there to be seen. */
+/* Does the write's condition fail now? Versions only grow, so what refused the commit is still
+ * there to be seen. */
 static bool fails_now(struct transaction *tx, const struct store_write *w)
 {
     struct store_version v;
@@ -375,7 +383,8 @@ static err_code answer(struct transaction *tx, struct err *e)
             en->rc = rest_bundle_time(b, &en->e);
             if (en->rc == ERR_OK)
                 en->rc = en->c.it->fn(&en->c, &en->e);
-            if (en->rc != ERR_OK && !tx->committed) { /* nothing is done: it fails as a whole */
+            /* nothing is done: it fails as a whole */
+            if (en->rc != ERR_OK && !tx->committed) {
                 *e = en->e;
                 return blame(en, en->rc, e);
             }

@@ -2,8 +2,9 @@
  *
  *   strict (default)   what is wrong refuses the write
  *   structure-only     codes are not asked
- *   minimal            everything but a known resourceType is let through; the answer says when something was,
- *                      and the resource carries what is wrong with it (fhir/outcome.h)
+ *   minimal            everything but a known resourceType is let through; the answer says when
+ *                      something was, and the resource carries what is wrong with it
+ *                      (fhir/outcome.h)
  *
  * Source: HealthLake "FHIR validation levels"; FHIR R4 resource-operation-validate.html. */
 #include "rest/answer_private.h"
@@ -86,11 +87,12 @@ static sv local_name(sv profile)
                                                        : SV_NONE;
 }
 
-/* The definitions that are built in are those of the types. Any other profile is not known: to pass over it would be to say
- * that the resource keeps it. */
+/* The definitions that are built in are those of the types. Any other profile is not known: to pass
+ * over it would be to say that the resource keeps it. */
 static err_code take_profile(struct rest_call *c, struct asked *k, sv profile, struct err *e)
 {
-    static const char *const plain[] = { "Bundle", "Binary", "Parameters" }; /* no DomainResource */
+    /* no DomainResource */
+    static const char *const plain[] = { "Bundle", "Binary", "Parameters" };
     const char *type = fhir_type_name(c->type);
     sv name = local_name(profile);
     bool of_all = sv_eq(name, SV_LIT("Resource")) || sv_eq(name, SV_LIT("DomainResource"));
@@ -176,11 +178,12 @@ static err_code take_asked(struct rest_call *c, struct asked *k, yyjson_val *roo
     return ERR_OK;
 }
 
-/* The body is the resource, or Parameters with one named resource. 200 when it could be asked, but 404 when a profile
- * is not known, which is among the issues then. */
+/* The body is the resource, or Parameters with one named resource. 200 when it could be asked, but
+ * 404 when a profile is not known, which is among the issues then. */
 err_code rest_validate(struct rest_call *c, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by the body */
+    /* bounded by the body */
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
     const struct rest_issue good = { "information", "informational",
                                      SV_LIT("Validation successful"), SV_NONE };
     yyjson_doc *doc;

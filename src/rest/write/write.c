@@ -1,12 +1,14 @@
-/* write.c - create, update, patch, delete; each in two steps, so that a transaction can do the first of
- * all its entries, one commit, and the second of all:
+/* write.c - create, update, patch, delete; each in two steps, so that a transaction can do the
+ * first of all its entries, one commit, and the second of all:
  *
  *   rest_prepare   checks everything that does not need the committer and makes the store's write
  *   rest_written   status, headers and body, once the commit is on disk
  *
- * The committer decides what can race: versions (If-Match), absence (If-None-Match, idempotency keys). An
- * idempotency key is remembered by making the new id of it: the same key meets its own resource.
- * Source: FHIR R4 http.html#create, #update, #patch, #delete; HealthLake "Managing FHIR resources". */
+ * The committer decides what can race: versions (If-Match), absence (If-None-Match, idempotency
+ * keys). An idempotency key is remembered by making the new id of it: the same key meets its own
+ * resource.
+ * Source: FHIR R4 http.html#create, #update, #patch, #delete; HealthLake "Managing FHIR
+ * resources". */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"
@@ -61,9 +63,11 @@ static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, s
     buf_init(&p->stored, max);
     err_code rc = fhir_envelope_read(reader, text, set_id, &p->stored, env, e);
     if (rc == ERR_INVALID && !yyjson_is_obj(fhir_reader_root(reader))) {
-        CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by the body */
+        /* bounded by the body */
+        CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
         yyjson_doc *doc;
-        rc = json_read(a, text, LIMIT_RESOURCE_DEPTH, &doc, e); /* says what and where */
+        /* says what and where */
+        rc = json_read(a, text, LIMIT_RESOURCE_DEPTH, &doc, e);
         if (rc == ERR_OK)
             rc = ERR(e, ERR_INVALID, "The body must be a JSON object");
     }
@@ -102,10 +106,12 @@ static err_code check_key(sv key, struct err *e)
 static err_code new_id(struct rest_call *c, struct rest_pending *p, char uuid[37], struct err *e)
 {
     rng_uuid(uuid);
-    if (c->in.idempotency_key.ptr == NULL) /* one that is empty is no UUID */
+    /* one that is empty is no UUID */
+    if (c->in.idempotency_key.ptr == NULL)
         return ERR_OK;
     TRY(check_key(c->in.idempotency_key, e));
-    char key[36]; /* one UUID in any case of its digits */
+    /* one UUID in any case of its digits */
+    char key[36];
     for (size_t i = 0; i < sizeof key; i++) {
         char ch = c->in.idempotency_key.ptr[i];
         key[i] = ch >= 'A' && ch <= 'F' ? (char)(ch - 'A' + 'a') : ch;
@@ -116,7 +122,8 @@ static err_code new_id(struct rest_call *c, struct rest_pending *p, char uuid[37
         return arena_oom(c->a, e);
     unsigned char digest[SHA256_LEN];
     hash_sha256_of(seed, digest);
-    digest[6] = (unsigned char)((digest[6] & 0x0F) | 0x80); /* version 8: made by its own rule */
+    /* version 8: made by its own rule */
+    digest[6] = (unsigned char)((digest[6] & 0x0F) | 0x80);
     digest[8] = (unsigned char)((digest[8] & 0x3F) | 0x80);
     char hex[32];
     hash_hex(digest, 16, hex);
@@ -159,7 +166,8 @@ static err_code only_where_nothing_was(struct rest_call *c, struct rest_pending 
 {
     struct store_version v;
     struct err why;
-    if (p->conditions.none_match.any) /* it asks for just that */
+    /* it asks for just that */
+    if (p->conditions.none_match.any)
         return ERR_OK;
     err_code rc = store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW,
                                   c->a, &v, &why);
@@ -209,18 +217,21 @@ static err_code current(struct rest_call *c, struct store_version *v, struct err
 /* What was sent is the caller's own; what a patch makes holds more, and is for who may read. */
 static bool may_see(struct rest_call *c)
 {
-    struct err ignored; /* the write was allowed: that alone stays unsaid */
+    /* the write was allowed: that alone stays unsaid */
+    struct err ignored;
     return !is(c, "PATCH") || rest_allowed(c, "ReadResource", &ignored) == ERR_OK;
 }
 
-/* A patch is made on the resource as it is read, with its version: the stored text may hold an empty meta. */
+/* A patch is made on the resource as it is read, with its version: the stored text may hold an
+ * empty meta. */
 static err_code patched(struct rest_call *c, const struct store_version *v, struct buf *out,
                         struct err *e)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_DATA_BODY_BYTES + FHIR_SPLICE_MAX);
     const struct json_patch_limits limits = { LIMIT_RESOURCE_DEPTH, rest_until_us(c) };
     yyjson_doc *target, *patch;
-    if (query_whole_len(v) > LIMIT_DATA_BODY_BYTES) /* an import brought it */
+    /* an import brought it */
+    if (query_whole_len(v) > LIMIT_DATA_BODY_BYTES)
         return ERR(e, ERR_TOO_LARGE,
                    "The resource is larger than %u MiB, which is the most a "
                    "patch works on",
@@ -253,12 +264,14 @@ static err_code prepare_patch(struct rest_call *c, struct fhir_reader *reader,
     TRY(patched(c, &v, &text, e));
     p->w.method = STORE_METHOD_UPDATE;
     err_code rc = read_resource(c, reader, buf_sv(&text), SV_NONE, p, &env, e);
+    /* the patch is well-formed, what it makes is not */
     if (rc == ERR_INVALID && c->issues.n == 0)
-        e->code = rc = ERR_UNPROCESSABLE; /* the patch is well-formed, what it makes is not */
+        e->code = rc = ERR_UNPROCESSABLE;
     TRY(rc);
     if (!sv_eq(p->w.id, c->id))
         return ERR(e, ERR_UNPROCESSABLE, "A patch cannot change the id");
-    guard(p, v.version); /* the version that was patched, and no other */
+    /* the version that was patched, and no other */
+    guard(p, v.version);
     return ERR_OK;
 }
 
@@ -284,7 +297,8 @@ static err_code prepare_delete(struct rest_call *c, struct rest_pending *p, stru
 /* A conditional update must know it before it searches. */
 static err_code id_in_body(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2); /* bounded by the body */
+    /* bounded by the body */
+    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
     yyjson_doc *doc;
     TRY(rest_json_body(c, e));
     TRY(json_read(a, c->in.body, LIMIT_RESOURCE_DEPTH, &doc, e));
@@ -347,7 +361,8 @@ err_code rest_written(struct rest_call *c, const struct rest_pending *p,
 
 err_code rest_refused(struct rest_call *c, const struct rest_pending *p, err_code rc, struct err *e)
 {
-    if (rc == ERR_NOT_FOUND) { /* deleted by another meanwhile: as asked */
+    /* deleted by another meanwhile: as asked */
+    if (rc == ERR_NOT_FOUND) {
         c->out.status = 204;
         return ERR_OK;
     }

@@ -1,6 +1,7 @@
-/* Walks over the index against a look at every resource: both stores, random resources that are written, deleted,
- * made again and loaded in bulk; random queries with chains and _has; pages that stop and go on while others
- * write, as of the commit that the first page saw. The seed is printed when a test fails; FHIRLAKE_SEED sets it. */
+/* Walks over the index against a look at every resource: both stores, random resources that are
+ * written, deleted, made again and loaded in bulk; random queries with chains and _has; pages that
+ * stop and go on while others write, as of the commit that the first page saw. The seed is printed
+ * when a test fails; FHIRLAKE_SEED sets it. */
 #include "test.h"
 
 #include "base/clock.h"
@@ -190,7 +191,8 @@ static void write_one(struct store *st, struct fhir_reader *r)
         w = (struct store_write){ .type = type,
                                   .id = sv_from(m.id),
                                   .method = STORE_METHOD_DELETE };
-    if (w.method == STORE_METHOD_DELETE) /* of what is not there: nothing happens */
+    /* of what is not there: nothing happens */
+    if (w.method == STORE_METHOD_DELETE)
         (void)!store_commit(st, &w, 1, &c, &ignored);
     else
         OK(store_commit(st, &w, 1, &c, e));
@@ -405,15 +407,16 @@ static yyjson_val *inside(yyjson_val *holder, sv reference)
 static bool leads_out(struct query_source *c, uint64_t as_of, sv reference, sv rest, sv value)
 {
     struct ids found = { .n = 0 };
+    /* patients that are inside refer to nothing else */
     if (!sv_starts(reference, SV_LIT("Organization/")))
-        return false; /* patients that are inside refer to nothing else */
+        return false;
     select_ids(c, ORGANIZATION, as_of, rest, value, &found);
     return holds(&found, sv_tail(reference, 13));
 }
 
 /* Does a chain find something inside the holder? root: where it has come to. */
-static bool chain_inside(struct query_source *c, uint64_t as_of, yyjson_val *holder, yyjson_val *root,
-                         sv chain, sv value)
+static bool chain_inside(struct query_source *c, uint64_t as_of, yyjson_val *holder,
+                         yyjson_val *root, sv chain, sv value)
 {
     sv rest = chain, step = SV_NONE, code = SV_NONE;
     assert_true(sv_cut(&rest, '.', &step) && sv_cut(&step, ':', &code));
@@ -425,8 +428,9 @@ static bool chain_inside(struct query_source *c, uint64_t as_of, yyjson_val *hol
     if (to == NULL)
         return root != holder && leads_out(c, as_of, reference, rest, value);
     fhir_type type = fhir_type_find(json_string(json_get(to, "resourceType")));
+    /* the parameter leads to no other */
     if (type != (root == holder ? PATIENT : ORGANIZATION))
-        return false; /* the parameter leads to no other */
+        return false;
     if (sv_find(rest, '.') < rest.len)
         return chain_inside(c, as_of, holder, to, rest, value);
     struct search_criterion cr;
@@ -495,7 +499,8 @@ static void select_ids(struct query_source *c, fhir_type type, uint64_t as_of, s
         l.back = true;
         l.out = &led;
         each(c, other, as_of, look, &l);
-        for (unsigned i = 0; i < led.n; i++) { /* a reference may lead nowhere */
+        /* a reference may lead nowhere */
+        for (unsigned i = 0; i < led.n; i++) {
             struct store_version v;
             struct err why;
             if (store_get(c->st, type, sv_from(led.id[i]), as_of, c->a, &v, &why) == ERR_OK &&
@@ -653,16 +658,19 @@ TEST(walk, finds_it_while_entries_of_an_older_form_are_made_anew)
     (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-walk-%016llx", (unsigned long long)rng_u64());
     rnd_state = seed;
     OK(store_open(env, dir, true, &st, e));
-    (void)ask_and_write(st, 20, false); /* there is something */
+    /* there is something */
+    (void)ask_and_write(st, 20, false);
     store_close(st);
     age_store(dir, NULL);
     hear_again(&heard, 1);
     store_env_on_reindex(env, hear, &heard);
     OK(store_open(env, dir, false, &st, e));
     wait_until_held(&heard);
-    unsigned n_found = ask_and_write(st, rounds(60), true); /* nothing is made yet */
+    /* nothing is made yet */
+    unsigned n_found = ask_and_write(st, rounds(60), true);
     let_go(&heard);
-    n_found += ask_and_write(st, rounds(20), true); /* some is, maybe */
+    /* some is, maybe */
+    n_found += ask_and_write(st, rounds(20), true);
     assert_int_equal(wait_for_the_end(&heard), STORE_REINDEX_DONE);
     n_found += ask_and_write(st, rounds(60), true);
     assert_true(n_found > rounds(140) / 2);

@@ -87,7 +87,8 @@ TEST(rest_cursor, is_good_for_a_day)
     OK(open_as(a, &one, "user/a", "Patient", "", t, &c, &place, e));
     now_ms = made + 24 * hour + 1;
     FAILS(ERR_INVALID, open_as(a, &one, "user/a", "Patient", "", t, &c, &place, e));
-    now_ms = made - 50000; /* a clock that was set right */
+    /* a clock that was set right */
+    now_ms = made - 50000;
     OK(open_as(a, &one, "user/a", "Patient", "", t, &c, &place, e));
     now_ms = made - hour;
     FAILS(ERR_INVALID, open_as(a, &one, "user/a", "Patient", "", t, &c, &place, e));

@@ -108,7 +108,8 @@ TEST(lane, a_turn_that_does_not_come_in_time_is_not_waited_for)
     burn(2 * LANE_FREE_US);
     assert_true(lane_pass(lane, &holder, clock_mono_us(), 0));
     uint64_t now = clock_mono_us();
-    assert_true(lane_pass(lane, &late, now, now + 20000)); /* nobody gives the place up */
+    /* nobody gives the place up */
+    assert_true(lane_pass(lane, &late, now, now + 20000));
     assert_false(late.holds);
     assert_true(clock_mono_us() >= now + 20000);
     lane_leave(lane, &holder);

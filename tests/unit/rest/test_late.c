@@ -1,4 +1,5 @@
-/* Refusals that wait: each is answered once, not before its time, in their order; and none is forgotten. */
+/* Refusals that wait: each is answered once, not before its time, in their order; and none is
+ * forgotten. */
 #include "rest/fair/late_private.h"
 
 #include "../test.h"
@@ -30,7 +31,8 @@ TEST(late, is_not_before_its_time_and_comes_in_order)
     uint64_t from_us = clock_mono_us();
     for (uintptr_t i = 0; i < 100; i++)
         late_add(l, answer, (void *)i);
-    if (clock_mono_us() - from_us < LATE_US) /* else this thread was held up for longer than that */
+    /* else this thread was held up for longer than that */
+    if (clock_mono_us() - from_us < LATE_US)
         assert_int_equal(atomic_load(&n_answered), 0);
     while (atomic_load(&n_answered) < 100)
         (void)usleep(1000);

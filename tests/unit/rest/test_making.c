@@ -24,11 +24,11 @@ TEST(making, one_owner_has_no_more_than_his_share_and_leaves_the_others_theirs)
     struct making_ticket b[2] = { { .owner = 2 }, { .owner = 2 } };
     assert_int_equal(making_take(making, &a[0], soon()), MAKING_HELD);
     assert_int_equal(making_take(making, &a[1], soon()), MAKING_HELD);
-    assert_int_equal(making_take(making, &a[2], soon()),
-                     MAKING_NOT_YET); /* a place is free, and not his */
+    /* a place is free, and not his */
+    assert_int_equal(making_take(making, &a[2], soon()), MAKING_NOT_YET);
     assert_int_equal(making_take(making, &b[0], soon()), MAKING_HELD);
-    assert_int_equal(making_take(making, &b[1], soon()),
-                     MAKING_NOT_YET); /* he may have more, and there is none */
+    /* he may have more, and there is none */
+    assert_int_equal(making_take(making, &b[1], soon()), MAKING_NOT_YET);
     making_give_back(making, &a[0]);
     assert_int_equal(making_take(making, &b[1], soon()), MAKING_HELD);
     assert_int_equal(making_take(making, &a[2], soon()), MAKING_NOT_YET);
@@ -51,7 +51,8 @@ TEST(making, who_holds_a_place_waits_for_no_other_and_gives_back_one)
     making_give_back(making, &a);
     assert_int_equal(making_take(making, &b, soon()), MAKING_HELD);
     assert_int_equal(making_take(making, &a, soon()), MAKING_NOT_YET);
-    making_give_back(making, &a); /* it holds none: b's stays b's */
+    /* it holds none: b's stays b's */
+    making_give_back(making, &a);
     assert_int_equal(making_take(making, &a, soon()), MAKING_NOT_YET);
     making_give_back(making, &b);
     making_free(making);
@@ -75,14 +76,16 @@ static void *take_and_give_back(void *arg)
 TEST(making, all_who_wait_get_their_turn_one_at_a_time)
 {
     (void)state;
-    enum { N = 8 }; /* more than the row takes: those that stand in it stay */
+    /* more than the row takes: those that stand in it stay */
+    enum { N = 8 };
     struct making_ticket holder = { .owner = 99 }, t[N];
     pthread_t threads[N];
     making = making_new(1, 1);
     assert_int_equal(making_take(making, &holder, soon()), MAKING_HELD);
     for (size_t i = 0; i < N; i++) {
         t[i] = (struct making_ticket){ .owner = i };
-        assert_int_equal(making_take(making, &t[i], 0), MAKING_NOT_YET); /* its place in the row */
+        /* its place in the row */
+        assert_int_equal(making_take(making, &t[i], 0), MAKING_NOT_YET);
     }
     for (size_t i = N; i-- > 0;)
         assert_int_equal(pthread_create(&threads[i], NULL, take_and_give_back, &t[i]), 0);
@@ -91,7 +94,8 @@ TEST(making, all_who_wait_get_their_turn_one_at_a_time)
         pthread_join(threads[i], NULL);
     assert_int_equal(atomic_load(&n_had), N);
     assert_int_equal(atomic_load(&most), 1);
-    assert_int_equal(making_take(making, &holder, soon()), MAKING_HELD); /* all of it came back */
+    /* all of it came back */
+    assert_int_equal(making_take(making, &holder, soon()), MAKING_HELD);
     making_give_back(making, &holder);
     making_free(making);
 }
@@ -101,7 +105,8 @@ static void *wait_for_one(void *arg)
     making_result r;
     do
         r = making_take(making, arg, clock_mono_us() + 60000000);
-    while (r == MAKING_ROW_IS_FULL); /* of the one that looks whether it is */
+    /* of the one that looks whether it is */
+    while (r == MAKING_ROW_IS_FULL);
     making_give_back(making, arg);
     return r == MAKING_HELD ? arg : NULL;
 }
@@ -120,7 +125,8 @@ TEST(making, the_row_is_short_and_shorter_for_one_owner)
         t[i] = (struct making_ticket){ .owner = i < N ? 1 : 3 };
         assert_int_equal(pthread_create(&threads[i], NULL, wait_for_one, &t[i]), 0);
     }
-    for (size_t i = 0; i < 2; i++) /* until they stand there: those of one owner, then all */
+    /* until they stand there: those of one owner, then all */
+    for (size_t i = 0; i < 2; i++)
         do
             late[i] = (struct making_ticket){ .owner = i ? 4 : 1 };
         while (making_take(making, &late[i], 0) == MAKING_NOT_YET);
@@ -168,7 +174,8 @@ TEST(making, who_came_first_is_first_however_often_he_tries)
         t[i] = (struct making_ticket){ .owner = i };
         assert_int_equal(making_take(making, &t[i], 0), MAKING_NOT_YET);
     }
-    for (size_t i = N; i-- > 0;) { /* the last one is back first */
+    /* the last one is back first */
+    for (size_t i = N; i-- > 0;) {
         assert_int_equal(pthread_create(&threads[i], NULL, note_when, &t[i]), 0);
         struct timespec nap = { 0, 20000000 };
         nanosleep(&nap, NULL);
@@ -192,7 +199,8 @@ TEST(making, who_may_have_no_more_keeps_nobody_behind_him_from_a_free_place)
     making = making_new(2, 1);
     for (size_t i = 0; i < 2; i++)
         assert_int_equal(making_take(making, &holders[i], soon()), MAKING_HELD);
-    for (size_t i = 0; i < N; i++) { /* the first waits for his own place */
+    /* the first waits for his own place */
+    for (size_t i = 0; i < N; i++) {
         t[i] = (struct making_ticket){ .owner = i ? 10 + i : 1 };
         assert_int_equal(making_take(making, &t[i], 0), MAKING_NOT_YET);
         assert_int_equal(pthread_create(&threads[i], NULL, wait_for_one, &t[i]), 0);

@@ -14,10 +14,12 @@ TEST(polls, a_hundred_within_the_time_pass_and_then_none_until_it_is_over)
     unsigned wait = 77;
     for (unsigned i = 0; i < POLLS_MAX; i++)
         assert_true(polls_take(p, one, 5 * S + i, 3, &wait));
-    assert_int_equal(wait, 77); /* untouched */
+    /* untouched */
+    assert_int_equal(wait, 77);
     assert_false(polls_take(p, one, 5 * S + 200, 3, &wait));
     assert_int_equal(wait, 3);
-    assert_true(polls_take(p, two, 5 * S + 200, 3, &wait)); /* another job's are its own */
+    /* another job's are its own */
+    assert_true(polls_take(p, two, 5 * S + 200, 3, &wait));
     assert_false(polls_take(p, one, 8 * S - 1, 3, &wait));
     assert_int_equal(wait, 1);
     for (unsigned i = 0; i < POLLS_MAX; i++)
@@ -30,8 +32,8 @@ TEST(polls, a_client_that_comes_ten_times_a_second_is_never_refused)
 {
     struct polls *p = polls_new();
     unsigned wait;
-    for (unsigned tenths = 0; tenths < 6000;
-         tenths++) { /* Retry-After: a tenth of the time so far, 1 to 10 s */
+    /* Retry-After: a tenth of the time so far, 1 to 10 s */
+    for (unsigned tenths = 0; tenths < 6000; tenths++) {
         unsigned after = tenths / 100 < 1 ? 1 : tenths / 100 > 10 ? 10 : tenths / 100;
         assert_true(polls_take(p, SV_LIT("j"), (uint64_t)tenths * 100000, after, &wait));
     }
