@@ -1,13 +1,50 @@
-/* route.c - which interaction a request asks for: its path has a shape, and a shape and a method
- * are one row of the table of interactions.
+/* route.c - which interaction a request asks for: a path has a shape, and a shape and a method are
+ * one row of the table of interactions.
  *
- * Every id of a path is checked here, so that no text that cannot be an id reaches the store. The
- * caller's rights are asked later: a route is found without the data store. Source: FHIR R4
- * http.html. */
-#include "rest/export/export_private.h"
+ * Every id of a path is checked here, so no text that cannot be an id reaches the store. A route is
+ * found without the data store: the caller's rights are asked later. Source: FHIR R4 http.html. */
 #include "rest/params_private.h"
+#include "rest/route_private.h"
 
 #include "codec/uri.h"
+
+#define PARTS_MAX 4u
+
+/* Parts of a path that are no fixed word. */
+#define TYPE    "{type}"
+#define ID      "{id}" /* in the last place: no word that begins with _ or $ */
+#define VERSION "{vid}"
+#define MEMBER  "{member}" /* a type, or * */
+
+/* The first row that fits counts. */
+static const struct shape {
+    enum rest_shape shape;
+    const char *part[PARTS_MAX];
+} shapes[] = {
+    { REST_SYSTEM, { NULL } },
+    { REST_METADATA, { "metadata" } },
+    { REST_SYSTEM_HISTORY, { "_history" } },
+    { REST_SYSTEM_SEARCH, { "_search" } },
+    { REST_EXPORT_SYSTEM, { "$export" } },
+    { REST_TYPE, { TYPE } },
+    { REST_TYPE_SEARCH, { TYPE, "_search" } },
+    { REST_TYPE_HISTORY, { TYPE, "_history" } },
+    { REST_TYPE_VALIDATE, { TYPE, "$validate" } },
+    { REST_EXPORT_TYPE, { TYPE, "$export" } },
+    { REST_INSTANCE, { TYPE, ID } },
+    { REST_INSTANCE_HISTORY, { TYPE, ID, "_history" } },
+    { REST_EVERYTHING, { TYPE, ID, "$everything" } },
+    { REST_VALIDATE, { TYPE, ID, "$validate" } },
+    { REST_EXPORT_GROUP, { TYPE, ID, "$export" } },
+    { REST_COMPARTMENT, { TYPE, ID, MEMBER } },
+    { REST_VERSION, { TYPE, ID, "_history", VERSION } },
+};
+#define N_SHAPES (sizeof shapes / sizeof shapes[0])
+
+struct path { /* its parts, decoded */
+    sv part[PARTS_MAX];
+    size_t n;
+};
 
 static err_code nothing_here(struct err *e)
 {
@@ -16,7 +53,7 @@ static err_code nothing_here(struct err *e)
 
 static err_code decode_part(struct rest_call *c, sv encoded, sv *out, struct err *e)
 {
-    /* as most are; it lives as long as the request */
+    /* Most parts have no escapes, and live as long as the request. */
     if (sv_find(encoded, '%') == encoded.len) {
         *out = encoded;
         return ERR_OK;
@@ -27,73 +64,108 @@ static err_code decode_part(struct rest_call *c, sv encoded, sv *out, struct err
     return out->ptr ? ERR_OK : arena_oom(c->a, e);
 }
 
-static err_code shape_of(struct rest_call *c, const sv part[4], size_t n, enum rest_shape *out,
-                         struct err *e)
+static err_code split_path(struct rest_call *c, sv rest, struct path *out, struct err *e)
 {
-    if (n == 0) {
-        *out = REST_SYSTEM;
-        return ERR_OK;
+    sv one;
+    out->n = 0;
+    while (rest.len && sv_cut(&rest, '/', &one)) {
+        if (one.len == 0 || out->n == PARTS_MAX)
+            return nothing_here(e);
+        TRY(decode_part(c, one, &out->part[out->n++], e));
     }
-    if (n == 1 && sv_eq(part[0], SV_LIT("metadata"))) {
-        *out = REST_METADATA;
-        return ERR_OK;
-    }
-    if (n == 1 && sv_eq(part[0], SV_LIT("_history"))) {
-        *out = REST_SYSTEM_HISTORY;
-        return ERR_OK;
-    }
-    if (n == 1 && sv_eq(part[0], SV_LIT("_search"))) {
-        *out = REST_SYSTEM_SEARCH;
-        return ERR_OK;
-    }
-    if (n == 1 && sv_eq(part[0], SV_LIT("$export"))) {
-        *out = REST_EXPORT_SYSTEM;
-        return ERR_OK;
-    }
-    c->type = fhir_type_find(part[0]);
-    if (c->type == FHIR_TYPE_NONE)
-        return ERR(e, ERR_NOT_FOUND, "%s", fhir_type_not(part[0], (char[FHIR_TYPE_NOT_LEN]){ 0 }));
-    if (n == 1) {
-        *out = REST_TYPE;
-        return ERR_OK;
-    }
-    if (n == 2 && (part[1].ptr[0] == '_' || part[1].ptr[0] == '$')) {
-        *out = sv_eq(part[1], SV_LIT("_search"))     ? REST_TYPE_SEARCH
-               : sv_eq(part[1], SV_LIT("_history"))  ? REST_TYPE_HISTORY
-               : sv_eq(part[1], SV_LIT("$validate")) ? REST_TYPE_VALIDATE
-               : sv_eq(part[1], SV_LIT("$export"))   ? REST_EXPORT_TYPE
-                                                     : REST_N_SHAPES;
-        return *out == REST_N_SHAPES ? nothing_here(e) : ERR_OK;
-    }
-    c->id = part[1];
-    *out = REST_INSTANCE;
-    if (n == 2)
-        return ERR_OK;
-    if (n == 3) {
-        c->member_type = fhir_type_find(part[2]);
-        *out = sv_eq(part[2], SV_LIT("_history"))              ? REST_INSTANCE_HISTORY
-               : sv_eq(part[2], SV_LIT("$everything"))         ? REST_EVERYTHING
-               : sv_eq(part[2], SV_LIT("$validate"))           ? REST_VALIDATE
-               : sv_eq(part[2], SV_LIT("$export"))             ? REST_EXPORT_GROUP
-               : c->member_type || sv_eq(part[2], SV_LIT("*")) ? REST_COMPARTMENT
-                                                               : REST_N_SHAPES;
-        return *out == REST_N_SHAPES ? nothing_here(e) : ERR_OK;
-    }
-    c->vid = part[3];
-    *out = REST_VERSION;
-    return sv_eq(part[2], SV_LIT("_history")) ? ERR_OK : nothing_here(e);
+    return ERR_OK;
 }
 
-/* Every id of a path passes here, whatever is done with it: none that cannot be one reaches the
- * store. */
+static bool is(const char *part, const char *kind)
+{
+    return strcmp(part, kind) == 0;
+}
+
+/* Does the part fit, and what does it say of the call? */
+static bool take_part(struct rest_call *c, const char *want, sv part, bool last)
+{
+    if (is(want, TYPE))
+        return c->type != FHIR_TYPE_NONE;
+    if (is(want, ID)) {
+        c->id = part;
+        return !last || (part.ptr[0] != '_' && part.ptr[0] != '$');
+    }
+    if (is(want, VERSION)) {
+        c->vid = part;
+        return true;
+    }
+    if (is(want, MEMBER)) {
+        c->member_type = fhir_type_find(part);
+        return c->member_type != FHIR_TYPE_NONE || sv_eq(part, SV_LIT("*"));
+    }
+    return sv_eq_cstr(part, want);
+}
+
+static bool take_path(struct rest_call *c, const struct shape *s, const struct path *p)
+{
+    for (size_t i = 0; i < PARTS_MAX; i++)
+        if ((s->part[i] != NULL) != (i < p->n))
+            return false;
+    for (size_t i = 0; i < p->n; i++)
+        if (!take_part(c, s->part[i], p->part[i], i + 1 == p->n))
+            return false;
+    return true;
+}
+
+static err_code shape_of(struct rest_call *c, sv text, enum rest_shape *out, struct err *e)
+{
+    struct path p;
+    TRY(split_path(c, text, &p, e));
+    if (p.n)
+        c->type = fhir_type_find(p.part[0]);
+    for (size_t i = 0; i < N_SHAPES; i++)
+        if (take_path(c, &shapes[i], &p)) {
+            *out = shapes[i].shape;
+            return ERR_OK;
+        }
+    if (c->type == FHIR_TYPE_NONE)
+        return ERR(e, ERR_NOT_FOUND, "%s",
+                   fhir_type_not(p.part[0], (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+    return nothing_here(e);
+}
+
+/* The paths of exports, which the Bulk Data guide leaves to the server: export/JOB, and
+ * export/JOB/files/NAME with slashes in the name. For any other path *out stays as it is. */
+static err_code export_shape_of(struct rest_call *c, sv path, enum rest_shape *out, struct err *e)
+{
+    sv rest = path, word, id;
+    if (!sv_cut(&rest, '/', &word) || !sv_eq(word, SV_LIT("export")))
+        return ERR_OK;
+    if (!sv_cut(&rest, '/', &id) || id.len == 0)
+        return ERR(e, ERR_NOT_FOUND, "The status of an export is at export/ID");
+    c->id = id;
+    if (rest.ptr == NULL) {
+        *out = REST_EXPORT_STATUS;
+        return ERR_OK;
+    }
+    CLEANUP_BUF struct buf name = BUF_INIT(1024);
+    if (!sv_starts(rest, SV_LIT("files/")) || sv_tail(rest, 6).len == 0)
+        return ERR(e, ERR_NOT_FOUND, "The files of an export are at export/ID/files/NAME");
+    TRY(uri_decode(sv_tail(rest, 6), false, &name, e));
+    c->vid = arena_sv(c->a, buf_sv(&name));
+    *out = REST_EXPORT_FILE;
+    return c->vid.ptr ? ERR_OK : arena_oom(c->a, e);
+}
+
+static bool has_id(enum rest_shape shape)
+{
+    for (size_t i = 0; i < N_SHAPES; i++)
+        if (shapes[i].shape == shape)
+            return shapes[i].part[1] && is(shapes[i].part[1], ID);
+    return false;
+}
+
+/* Every id of a path passes here, whatever is done with it. */
 static err_code check_id(const struct rest_call *c, enum rest_shape shape, struct err *e)
 {
-    bool has_id = shape == REST_INSTANCE || shape == REST_INSTANCE_HISTORY ||
-                  shape == REST_VERSION || shape == REST_EVERYTHING || shape == REST_VALIDATE ||
-                  shape == REST_COMPARTMENT || shape == REST_EXPORT_GROUP;
-    if (!has_id || fhir_id_ok(c->id))
+    if (!has_id(shape) || fhir_id_ok(c->id))
         return ERR_OK;
-    /* the others ask for what cannot be there */
+    /* All but PUT ask for what cannot be there. */
     bool puts = sv_eq(c->in.method, SV_LIT("PUT"));
     return ERR(e, puts ? ERR_INVALID : ERR_NOT_FOUND,
                "The id in the URL must be 1 to %u of A-Z a-z 0-9 - .", FHIR_ID_MAX);
@@ -130,47 +202,53 @@ bool rest_offered_on(const struct rest_interaction *it, fhir_type type)
     return update || !rest_is_immutable(type);
 }
 
-err_code rest_route(struct rest_call *c, struct err *e)
+static err_code allow(struct rest_call *c, const char *method, struct err *e)
 {
-    sv part[4], rest = c->in.path, one;
-    size_t n = 0;
-    bool left_out = false;
-    enum rest_shape shape = REST_N_SHAPES;
-    if (rest.len && rest.ptr[rest.len - 1] == '/')
-        rest.len--;
-    TRY(rest_export_route(c, rest, &shape, e));
-    while (shape == REST_N_SHAPES && rest.len && sv_cut(&rest, '/', &one)) {
-        if (one.len == 0 || n == 4)
-            return nothing_here(e);
-        TRY(decode_part(c, one, &part[n++], e));
-    }
-    if (shape == REST_N_SHAPES)
-        TRY(shape_of(c, part, n, &shape, e));
-    TRY(check_id(c, shape, e));
-    TRY(rest_params_add(c, c->in.query, e));
+    bool get = strcmp(method, "GET") == 0, first = c->out.allow.len == 0;
+    c->out.allow = arena_fmt(c->a, "%.*s%s%s%s", SV_FMT(c->out.allow), first ? "" : ", ", method,
+                             get ? ", HEAD" : "");
+    return c->out.allow.ptr ? ERR_OK : arena_oom(c->a, e);
+}
+
+/* The row of the shape and the call's method. */
+static err_code find_interaction(struct rest_call *c, enum rest_shape shape, struct err *e)
+{
     sv method = sv_eq(c->in.method, SV_LIT("HEAD")) ? SV_LIT("GET") : c->in.method;
+    bool left_out = false;
     for (size_t i = 0; i < rest_n_interactions; i++) {
         const struct rest_interaction *it = &rest_interactions[i];
+        bool asked = sv_eq_cstr(method, it->method);
         if (it->shape != shape || (it->of && !rest_called_on(it, c->type)))
             continue;
         if (!rest_offered_on(it, c->type)) {
-            left_out |= sv_eq_cstr(method, it->method);
+            left_out |= asked;
             continue;
         }
-        if (sv_eq_cstr(method, it->method)) {
+        if (asked) {
             c->it = it;
             return ERR_OK;
         }
-        c->out.allow =
-            arena_fmt(c->a, "%.*s%s%s%s", SV_FMT(c->out.allow), c->out.allow.len ? ", " : "",
-                      it->method, strcmp(it->method, "GET") == 0 ? ", HEAD" : "");
-        if (c->out.allow.ptr == NULL)
-            return arena_oom(c->a, e);
+        TRY(allow(c, it->method, e));
     }
     if (left_out)
         return ERR(e, ERR_METHOD, "Interaction not supported. %.*s is not offered for %s",
                    SV_FMT(method), fhir_type_name(c->type));
-    return c->out.allow.len ? ERR(e, ERR_METHOD, "%.*s is not offered at this path",
-                                  SV_FMT(sv_head(c->in.method, 16)))
-                            : nothing_here(e);
+    if (c->out.allow.len == 0)
+        return nothing_here(e);
+    return ERR(e, ERR_METHOD, "%.*s is not offered at this path",
+               SV_FMT(sv_head(c->in.method, 16)));
+}
+
+err_code rest_route(struct rest_call *c, struct err *e)
+{
+    sv path = c->in.path;
+    enum rest_shape shape = REST_N_SHAPES;
+    if (path.len && path.ptr[path.len - 1] == '/')
+        path.len--;
+    TRY(export_shape_of(c, path, &shape, e));
+    if (shape == REST_N_SHAPES)
+        TRY(shape_of(c, path, &shape, e));
+    TRY(check_id(c, shape, e));
+    TRY(rest_params_add(c, c->in.query, e));
+    return find_interaction(c, shape, e);
 }

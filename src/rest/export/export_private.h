@@ -43,7 +43,3 @@ MUST_USE err_code rest_export(struct rest_call *c, struct err *e);
 MUST_USE err_code rest_export_status(struct rest_call *c, struct err *e);
 MUST_USE err_code rest_export_delete(struct rest_call *c, struct err *e);
 MUST_USE err_code rest_export_file(struct rest_call *c, struct err *e);
-/* A path that begins with export/: its shape, with c->id and c->vid (the file's name). Any other
- * path: REST_N_SHAPES. */
-MUST_USE err_code rest_export_route(struct rest_call *c, sv path, enum rest_shape *out,
-                                    struct err *e);

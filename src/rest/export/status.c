@@ -460,27 +460,3 @@ err_code rest_export_delete(struct rest_call *c, struct err *e)
     }
     return deleted(c, &j, e);
 }
-
-/* ---- the route ---- */
-
-err_code rest_export_route(struct rest_call *c, sv path, enum rest_shape *out, struct err *e)
-{
-    sv rest = path, word, id;
-    *out = REST_N_SHAPES;
-    if (!sv_cut(&rest, '/', &word) || !sv_eq(word, SV_LIT("export")))
-        return ERR_OK;
-    if (!sv_cut(&rest, '/', &id) || id.len == 0)
-        return ERR(e, ERR_NOT_FOUND, "The status of an export is at export/ID");
-    c->id = id;
-    if (rest.ptr == NULL) {
-        *out = REST_EXPORT_STATUS;
-        return ERR_OK;
-    }
-    CLEANUP_BUF struct buf name = BUF_INIT(1024);
-    if (!sv_starts(rest, SV_LIT("files/")) || sv_tail(rest, 6).len == 0)
-        return ERR(e, ERR_NOT_FOUND, "The files of an export are at export/ID/files/NAME");
-    TRY(uri_decode(sv_tail(rest, 6), false, &name, e));
-    c->vid = arena_sv(c->a, buf_sv(&name));
-    *out = REST_EXPORT_FILE;
-    return c->vid.ptr ? ERR_OK : arena_oom(c->a, e);
-}
