@@ -1,9 +1,9 @@
 /* export_private.h - $export between its rooms.
  *
- *   export/kick_off.c         kick-off: dialect, level, submission
- *   export/params.c  its parameters, from the query and from a Parameters resource
- *   export/filter.c  _typeFilter
- *   export/status.c  status, manifest, files, cancel
+ *   kick_off.c   the kick-off: dialect, level, submission
+ *   params.c     its parameters, from the query and from Parameters (kick_private.h)
+ *   filter.c     _typeFilter
+ *   status.c     status, manifest, files, cancel (status_private.h)
  *
  * Two dialects over one job table. HealthLake's posts a DataAccessRoleArn and an OutputDataConfig
  * and gets its files in S3; the Bulk Data guide's posts Parameters, or nothing, and its files are

@@ -1,0 +1,170 @@
+/* manifest.c - the manifest that a job wrote, on its way out: names of files become URLs, and a client
+ * that takes partial manifests gets it page by page.
+ *
+ * A page has PAGE_FILES entries of output and deleted, one list behind the other. A page that was
+ * shown never changes, so only full ones are shown while the export runs. What went wrong (error) is
+ * known at the end only, and stands on the last page.
+ * Source: FHIR Bulk Data Access, "Response - Complete Status"; HealthLake's recorded answers. */
+#include "rest/export/status_private.h"
+#include "rest/params_private.h"
+
+#include "codec/uri.h"
+
+static bool is_url(sv name)
+{
+    return sv_starts(name, SV_LIT("s3://"));
+}
+
+/* Entries [from, to) of output, deleted or error. */
+static err_code write_files(struct rest_call *c, struct json_writer *w, const struct job *j,
+                            const char *as, yyjson_val *list, size_t from, size_t to, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
+    yyjson_arr_iter it = yyjson_arr_iter_with(list);
+    yyjson_val *file, *key;
+    json_key(w, as);
+    json_arr(w);
+    for (size_t i = 0; (file = yyjson_arr_iter_next(&it)) != NULL && i < to; i++) {
+        if (i < from)
+            continue;
+        arena_reset(a);
+        json_obj(w);
+        yyjson_obj_iter members = yyjson_obj_iter_with(file);
+        while ((key = yyjson_obj_iter_next(&members)) != NULL) {
+            sv name = json_string(key), text;
+            yyjson_val *v = yyjson_obj_iter_get_val(key);
+            json_key(w, yyjson_get_str(key));
+            if (j->served && !is_url(json_string(v)) &&
+                (sv_eq(name, SV_LIT("url")) || sv_eq(name, SV_LIT("continuesInFile")))) {
+                CLEANUP_BUF struct buf path = BUF_INIT(4096);
+                TRY(uri_encode(json_string(v), true, &path, e));
+                text = arena_fmt(a, "%.*s/export/%.*s/files/%.*s", SV_FMT(c->base), SV_FMT(j->id),
+                                 SV_FMT(buf_sv(&path)));
+                json_str(w, text);
+            } else {
+                json_val(w, v);
+            }
+        }
+        /* STU4's name for it */
+        if (j->served && json_get(file, "bytes")) {
+            json_key(w, "fileSize");
+            json_val(w, json_get(file, "bytes"));
+        }
+        json_obj_end(w);
+    }
+    json_arr_end(w);
+    return ERR_OK;
+}
+
+static bool printed_by_us(sv name)
+{
+    static const char *const names[] = { "transactionTime",
+                                         "request",
+                                         "requiresAccessToken",
+                                         "output",
+                                         "deleted",
+                                         "error",
+                                         "link",
+                                         "outcome",
+                                         "outputFormat",
+                                         "outputOrganizedBy",
+                                         "exportJobProperties" };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (sv_eq_cstr(name, names[i]))
+            return true;
+    return false;
+}
+
+/* from, to of the two lists together -> of one that stands behind `before` others. */
+static size_t within(size_t at, size_t before, size_t n)
+{
+    return at <= before ? 0 : at - before < n ? at - before : n;
+}
+
+err_code rest_export_manifest_write(struct rest_call *c, const struct job *j, yyjson_val *root,
+                                    const struct rest_export_page *p, struct err *e)
+{
+    struct json_writer w;
+    yyjson_val *output = json_get(root, "output"), *deleted = json_get(root, "deleted"), *key;
+    size_t n_out = yyjson_arr_size(output), n_del = yyjson_arr_size(deleted);
+    sv request =
+        j->request_url.len ? j->request_url : arena_fmt(c->a, "%.*s/$export", SV_FMT(c->base));
+    json_writer_init(&w, &c->out.body);
+    json_obj(&w);
+    if (!j->served)
+        rest_export_properties_write(c, &w, j);
+    json_kv_str(&w, "transactionTime", json_string(json_get(root, "transactionTime")));
+    json_kv_str(&w, "request", request);
+    /* who has signed the status request has to sign the download too; HealthLake's own never is
+     * ours to give */
+    json_kv_bool(&w, "requiresAccessToken", j->served && c->caller.credential != NULL);
+    if (j->served)
+        json_kv_str(&w, "outputFormat", SV_LIT("application/fhir+ndjson"));
+    TRY(write_files(c, &w, j, "output", output, within(p->from, 0, n_out), within(p->to, 0, n_out),
+                    e));
+    if (j->served || n_del)
+        TRY(write_files(c, &w, j, "deleted", deleted, within(p->from, n_out, n_del),
+                        within(p->to, n_out, n_del), e));
+    /* known at the end only, and a page does not change */
+    size_t errors = p->last ? SIZE_MAX : 0;
+    TRY(write_files(c, &w, j, "error", json_get(root, "error"), 0, errors, e));
+    if (j->served)
+        TRY(write_files(c, &w, j, "outcome", json_get(root, "error"), 0, errors, e));
+    if (p->next) {
+        json_key(&w, "link");
+        json_arr(&w);
+        json_obj(&w);
+        json_kv_str(&w, "relation", SV_LIT("next"));
+        json_kv_str(&w, "url",
+                    arena_fmt(c->a, "%.*s?page=%zu", SV_FMT(rest_export_url(c, j->id)),
+                              p->from / PAGE_FILES + 1));
+        json_obj_end(&w);
+        json_arr_end(&w);
+    }
+    yyjson_obj_iter it = yyjson_obj_iter_with(root);
+    sv organized = json_string(json_get(root, "outputOrganizedBy"));
+    if (j->served && organized.len)
+        json_kv_str(&w, "outputOrganizedBy", organized);
+    while (j->served && p->last && (key = yyjson_obj_iter_next(&it)) != NULL)
+        if (!printed_by_us(json_string(key))) {
+            json_key(&w, yyjson_get_str(key));
+            json_val(&w, yyjson_obj_iter_get_val(key));
+        }
+    json_obj_end(&w);
+    c->out.content_type = SV_LIT("application/json");
+    return json_writer_end(&w, e);
+}
+
+/* ---- pages ---- */
+
+static err_code no_page(struct err *e)
+{
+    return ERR(e, ERR_NOT_FOUND, "The manifest has no such page");
+}
+
+/* Which part of the manifest is asked for. Without partial manifests there is one page, and it is
+ * the whole. */
+err_code rest_export_page_of(struct rest_call *c, yyjson_val *root, bool complete, bool paged,
+                             struct rest_export_page *out, struct err *e)
+{
+    size_t n =
+        yyjson_arr_size(json_get(root, "output")) + yyjson_arr_size(json_get(root, "deleted"));
+    sv asked = rest_param(c, "page");
+    uint64_t at = 0;
+    if (asked.len && (!sv_to_u64(asked, &at) || at > 1000000))
+        return no_page(e);
+    if (!paged) {
+        *out = (struct rest_export_page){ 0, SIZE_MAX, false, true };
+        return at ? no_page(e) : ERR_OK;
+    }
+    out->from = (size_t)at * PAGE_FILES;
+    out->to = out->from + PAGE_FILES;
+    if (at && out->from >= n)
+        return no_page(e);
+    out->next = complete ? out->to < n : out->to + PAGE_FILES <= n;
+    out->last = complete && !out->next;
+    /* not yet: it would change */
+    if (!complete && out->to > n)
+        return no_page(e);
+    return ERR_OK;
+}

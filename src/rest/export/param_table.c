@@ -1,0 +1,217 @@
+/* param_table.c - the parameters of a kick-off: one row of a table each, and how one value of it is
+ * read.
+ *
+ * A new parameter is a row here, a member of struct job_export_params, and what the export does
+ * with it. Source: FHIR Bulk Data Access, "Query Parameters"; HealthLake's _security and _tag. */
+#include "rest/export/kick_private.h"
+
+#include "codec/instant.h"
+#include "fhir/definitions.h"
+
+/* ---- one value each ---- */
+
+static void read_format(struct kick *k, const char *name, sv v)
+{
+    /* a plus sign that was not encoded has become a space */
+    if (!sv_eq(v, SV_LIT("application/fhir+ndjson")) &&
+        !sv_eq(v, SV_LIT("application/fhir ndjson")) && !sv_eq(v, SV_LIT("application/ndjson")) &&
+        !sv_eq(v, SV_LIT("ndjson")))
+        kick_unsupported(k, name,
+                         "only NDJSON is written: application/fhir+ndjson, application/ndjson, "
+                         "ndjson");
+}
+
+static int64_t read_instant(struct kick *k, const char *name, sv v)
+{
+    int64_t ms = 0;
+    char with_plus[64];
+    if (v.len > 6 && v.len < sizeof with_plus && v.ptr[v.len - 6] == ' ') {
+        /* "+01:00" that was not encoded */
+        memcpy(with_plus, v.ptr, v.len);
+        with_plus[v.len - 6] = '+';
+        v.ptr = with_plus;
+    }
+    if (!instant_parse(v, &ms))
+        kick_fault(k, name, "value", "takes a FHIR instant such as 2026-01-31T08:00:00.000Z");
+    /* nothing was written before 1970; 0 would be no bound */
+    return ms > 0 ? ms : 1;
+}
+
+static void read_since(struct kick *k, const char *name, sv v)
+{
+    k->p.since_ms = read_instant(k, name, v);
+}
+
+static void read_until(struct kick *k, const char *name, sv v)
+{
+    k->p.until_ms = read_instant(k, name, v);
+}
+
+static void read_type(struct kick *k, const char *name, sv v)
+{
+    fhir_type t = fhir_type_find(v);
+    if (t == FHIR_TYPE_NONE) {
+        kick_unsupported(k, name, "%s", fhir_type_slip(v, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+        return;
+    }
+    if (!job_export_offers(k->level, t)) {
+        kick_unsupported(k, name,
+                         "%s is not exported for patients or groups, only with [base]/$export",
+                         fhir_type_name(t));
+        return;
+    }
+    for (size_t i = 0; i < k->types.n; i++)
+        if (sv_eq(k->types.items[i], v))
+            return;
+    kick_push(k, &k->types, v, EXPORT_VALUES_MAX, name);
+}
+
+static void read_element(struct kick *k, const char *name, sv v)
+{
+    sv path = v, first, second = SV_NONE;
+    /* of a text that is there: always true */
+    (void)sv_cut(&path, '.', &first);
+    fhir_type t = fhir_type_find(first);
+    if (t && sv_cut(&path, '.', &second)) {
+        const struct fhir_structure *s = fhir_structure_of(t);
+        bool known = fhir_member_find(s, second) != NULL || sv_eq(second, SV_LIT("resourceType"));
+        for (size_t i = 0; !known && i < s->n_elements; i++)
+            /* value means valueQuantity and its like */
+            known = sv_eq(s->elements[i].name, second);
+        if (!known) {
+            kick_unsupported(k, name, "%s has no root element of that name", fhir_type_name(t));
+            return;
+        }
+    } else if (t) {
+        kick_fault(k, name, "value", "an element is written element or Type.element");
+        return;
+    }
+    if (path.ptr || (t == FHIR_TYPE_NONE && sv_find(v, '.') < v.len) || first.len == 0) {
+        kick_fault(k, name, "value", "takes root elements only: element or Type.element");
+        return;
+    }
+    kick_push(k, &k->elements, v, EXPORT_VALUES_MAX, name);
+}
+
+static void read_patient(struct kick *k, const char *name, sv v)
+{
+    sv mine = arena_fmt(k->c->a, "%.*s/", SV_FMT(k->c->base));
+    if (!k->from_body) {
+        if (!k->patients.n && k->n_issues == 0)
+            kick_fault(k, name, "invalid", "is taken from the Parameters of a POST only");
+        return;
+    }
+    if (mine.ptr && sv_starts(v, mine))
+        v = sv_tail(v, mine.len);
+    if (!sv_starts(v, SV_LIT("Patient/")) || !fhir_id_ok(sv_tail(v, 8))) {
+        kick_fault(k, name, "value", "a value is no reference to a Patient of this data store");
+        return;
+    }
+    kick_push(k, &k->patients, sv_tail(v, 8), EXPORT_PATIENTS_MAX, name);
+}
+
+static void read_associated(struct kick *k, const char *name, sv v)
+{
+    if (sv_eq(v, SV_LIT("LatestProvenanceResources")))
+        k->p.associated |= JOB_ASSOCIATED_LATEST_PROVENANCE;
+    else if (sv_eq(v, SV_LIT("RelevantProvenanceResources")))
+        k->p.associated |= JOB_ASSOCIATED_RELEVANT_PROVENANCE;
+    else
+        kick_unsupported(k, name,
+                         "takes LatestProvenanceResources and RelevantProvenanceResources only");
+}
+
+static void read_organize(struct kick *k, const char *name, sv v)
+{
+    if (!sv_eq(v, SV_LIT("Patient")))
+        kick_unsupported(k, name, "files can be organized by Patient only");
+    else
+        k->p.organize_by_patient = true;
+}
+
+static void read_partial(struct kick *k, const char *name, sv v)
+{
+    if (!sv_eq(v, SV_LIT("true")) && !sv_eq(v, SV_LIT("false")))
+        kick_fault(k, name, "value", "takes true or false");
+    k->p.partial_manifests = sv_eq(v, SV_LIT("true"));
+}
+
+static uint64_t read_size(struct kick *k, const char *name, sv v)
+{
+    uint64_t n = 0;
+    if (!sv_to_u64(v, &n) || n == 0)
+        kick_fault(k, name, "value", "takes a whole number of bytes above 0");
+    return n;
+}
+
+static void read_min(struct kick *k, const char *name, sv v)
+{
+    k->p.min_file_bytes = read_size(k, name, v);
+}
+
+static void read_max(struct kick *k, const char *name, sv v)
+{
+    k->p.max_file_bytes = read_size(k, name, v);
+}
+
+static void read_label(struct kick *k, struct kick_list *l, const char *name, sv v)
+{
+    size_t bar = sv_find(v, '|');
+    if (bar == 0 || bar == v.len)
+        kick_fault(k, name, "value", "takes system|code, or system| for any code of the system");
+    else
+        kick_push(k, l, v, EXPORT_VALUES_MAX, name);
+}
+
+static void read_security(struct kick *k, const char *name, sv v)
+{
+    read_label(k, &k->security, name, v);
+}
+
+static void read_tag(struct kick *k, const char *name, sv v)
+{
+    read_label(k, &k->tag, name, v);
+}
+
+static void read_filter(struct kick *k, const char *name, sv v)
+{
+    struct err why = { 0 };
+    fhir_type t;
+    /* whatever handling is preferred: without its filter the export would be wider than was asked
+     * for */
+    if (rest_export_filter_check(k->c, v, &t, &why) != ERR_OK)
+        kick_fault(k, name, "invalid", "%s", why.msg);
+    else if (!job_export_offers(k->level, t))
+        kick_fault(k, name, "not-supported", "%s is not exported at this level", fhir_type_name(t));
+    else
+        kick_push(k, &k->filters, v, EXPORT_VALUES_MAX, name);
+}
+
+/* ---- the table ---- */
+
+const struct kick_row kick_rows[] = {
+    { "_outputFormat", KICK_ONE, read_format },
+    { "_since", KICK_ONE, read_since },
+    { "_until", KICK_ONE, read_until },
+    { "_type", KICK_LIST, read_type },
+    { "_typeFilter", KICK_FILTERS, read_filter },
+    { "_elements", KICK_LIST, read_element },
+    { "patient", KICK_LIST, read_patient },
+    { "includeAssociatedData", KICK_LIST, read_associated },
+    { "organizeOutputBy", KICK_ONE, read_organize },
+    { "allowPartialManifests", KICK_ONE, read_partial },
+    { "_minimumFileSize", KICK_ONE, read_min },
+    { "_maximumFileSize", KICK_ONE, read_max },
+    { "_security", KICK_LIST, read_security },
+    { "_tag", KICK_LIST, read_tag },
+};
+_Static_assert(sizeof kick_rows / sizeof kick_rows[0] <= 32, "each has a bit in kick.seen");
+const size_t kick_n_rows = sizeof kick_rows / sizeof kick_rows[0];
+
+unsigned kick_bit(const char *name)
+{
+    for (unsigned i = 0; i < kick_n_rows; i++)
+        if (strcmp(kick_rows[i].name, name) == 0)
+            return 1u << i;
+    return 0;
+}
