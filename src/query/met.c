@@ -5,6 +5,8 @@
 #include "query/query_private.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
+#include "codec/json.h"
 
 err_code query_created_ms(struct store *st, fhir_type type, sv id, int64_t *out, struct err *e)
 {
@@ -21,6 +23,12 @@ err_code query_created_ms(struct store *st, fhir_type type, sv id, int64_t *out,
         return rc;
     *out = first_ms;
     return ERR_OK;
+}
+
+size_t query_resource_max(void)
+{
+    /* an engine may have a body there twice */
+    return 2 * (size_t)LIMIT_WHOLE_BYTES + json_tree_max(LIMIT_WHOLE_BYTES);
 }
 
 err_code query_clause_met(const struct query *q, const struct query_clause *cl,

@@ -129,18 +129,6 @@ static err_code take_ids(struct id_list *l, struct search_id **out, size_t *n_ou
     return ERR_OK;
 }
 
-err_code query_ids(const struct query *q, size_t max, struct search_id **out, size_t *n_out,
-                   struct err *e)
-{
-    struct id_list l = { .a = q->src.a, .max = max, .rc = ERR_OK, .e = e };
-    buf_init(&l.ids, SIZE_MAX / 2);
-    err_code rc = collect(q, &l, e);
-    if (rc == ERR_OK)
-        rc = take_ids(&l, out, n_out, e);
-    buf_done(&l.ids);
-    return rc;
-}
-
 /* An inner search, on another type, within this one. */
 static err_code inner(struct query *q, fhir_type type, sv name, sv value, struct query **out,
                       struct err *e)
@@ -195,7 +183,7 @@ static err_code chain(struct query *q, fhir_type on, sv name, sv value, struct e
     struct search_inside *inside = arena_calloc(q->src.a, fhir_n_types(), sizeof *inside);
     if (inside == NULL)
         return arena_oom(q->src.a, e);
-    buf_init(&l.ids, SIZE_MAX / 2);
+    buf_init(&l.ids, l.max * sizeof(struct search_id));
     err_code rc = ERR_OK;
     bool any = false;
     for (unsigned t = 1; t <= fhir_n_types() && rc == ERR_OK; t++) {
@@ -249,7 +237,7 @@ static err_code has(struct query *q, fhir_type on, sv name, sv value, struct err
                          .e = e };
     struct search_criterion cr = { .param = NULL, .is_set = true };
     struct search_id *ids = NULL;
-    buf_init(&l.ids, SIZE_MAX / 2);
+    buf_init(&l.ids, l.max * sizeof(struct search_id));
     err_code rc = collect(in, &l, e);
     if (rc == ERR_OK)
         rc = take_ids(&l, &ids, &cr.n_set, e);

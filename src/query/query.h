@@ -79,6 +79,9 @@ MUST_USE err_code query_leads_to(struct query *q, const struct search_param *con
  * follows the versions of the id. */
 MUST_USE err_code query_created_ms(struct store *st, fhir_type type, sv id, int64_t *out,
                                    struct err *e);
+/* An arena of so many bytes holds any one resource as store_get_light() gives it, and its tree: the
+ * body has at most LIMIT_WHOLE_BYTES. */
+size_t query_resource_max(void);
 /* Does this one resource match? It must be of the searched type. ERR_TIMEOUT, ERR_CANCELLED. */
 MUST_USE err_code query_met(const struct query *q, const struct search_subject *s, bool *met,
                             struct err *e);
@@ -115,9 +118,6 @@ DEFINE_CLEANUP(struct query_walk, query_walk_close)
 
 /* Sorted, and each once. */
 void query_ids_sort(struct search_id *ids, size_t *n);
-/* Ids of all matches, sorted. ERR_TOO_LARGE past max. Owned by the arena of the query. */
-MUST_USE err_code query_ids(const struct query *q, size_t max, struct search_id **out,
-                            size_t *n_out, struct err *e);
 
 /* ---- order.c: matches in the order of _sort ---- */
 struct query_sort {

@@ -86,7 +86,7 @@ err_code query_walk_open(const struct query *q, const struct query_place *from,
         abort();
     w->q = q;
     /* one resource at a time */
-    w->scratch = arena_new(SIZE_MAX / 2);
+    w->scratch = arena_new(query_resource_max());
     w->drivers_arena = arena_new(64u << 20);
     w->place.clause = -1;
     if (from) {

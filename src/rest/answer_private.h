@@ -11,6 +11,9 @@
 /* ---- outcome.c ---- */
 MUST_USE err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct buf *out,
                                      struct err *e);
+/* One more at the end of a list, which becomes a new one in a. ERR_TOO_LARGE. */
+MUST_USE err_code rest_issue_add(struct arena *a, struct rest_issue_list *l,
+                                 struct rest_issue issue, struct err *e);
 /* Make it the call's only issue. ERR_TOO_LARGE: its arena is full. */
 MUST_USE err_code rest_issue_set(struct rest_call *c, struct rest_issue issue, struct err *e);
 /* The body of an error: the call's issues when it has some, else the error itself. Returns the
@@ -31,6 +34,10 @@ MUST_USE err_code rest_version_find(struct rest_call *c, const struct search_id 
                                     uint64_t version, uint64_t as_of_t, struct store_cursor **cur,
                                     struct store_version *out, struct err *e);
 
+/* The version that a write finds: the newest, or in a transaction that of its scope. A deletion is
+ * one too. Owned by the call's arena. ERR_NOT_FOUND: there was never one. */
+MUST_USE err_code rest_version_before(struct rest_call *c, sv id, struct store_version *out,
+                                      struct err *e);
 /* The commit that the call's reads see, for the store. */
 uint64_t rest_reads_as_of(const struct rest_call *c);
 /* ERR_NOT_FOUND: no version of the call's resource was ever there. */

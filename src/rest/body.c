@@ -104,11 +104,9 @@ static err_code add_parameters(struct rest_call *c, yyjson_val *root, struct err
     size_t n = c->params.n;
     if (yyjson_arr_size(list) > PARAMETERS_MAX)
         return ERR(e, ERR_TOO_LARGE, "Parameters may hold %u parameters", PARAMETERS_MAX);
-    struct rest_param *all = arena_calloc(c->a, n + yyjson_arr_size(list) + 1, sizeof *all);
+    struct rest_param *all = rest_params_copy(c->a, &c->params, yyjson_arr_size(list));
     if (all == NULL)
         return arena_oom(c->a, e);
-    if (n)
-        memcpy(all, c->params.items, n * sizeof *all);
     yyjson_arr_iter it = yyjson_arr_iter_with(list);
     while ((one = yyjson_arr_iter_next(&it)) != NULL) {
         sv name = json_string(json_get(one, "name")), value = value_of(one);

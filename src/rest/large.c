@@ -69,7 +69,7 @@ bool rest_fits_alone(const struct rest_call *c, const struct store_version *v)
 err_code rest_version_put(struct rest_call *c, const struct store_version *v, struct json_writer *w,
                           struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
+    CLEANUP_BUF struct buf b = BUF_INIT(query_whole_len(v) + FHIR_SPLICE_MAX);
     CLEANUP_LARGE struct rest_large l = { 0 };
     bool whole = v->left_out == 0 || rest_fits(c, v);
     TRY(rest_may_grow(c, w->out->len + (whole ? query_whole_len(v) : v->body.json.len), e));

@@ -23,13 +23,24 @@ err_code rest_outcome_write(const struct rest_issue *issues, size_t n, struct bu
     return json_writer_end(&w, e);
 }
 
+err_code rest_issue_add(struct arena *a, struct rest_issue_list *l, struct rest_issue issue,
+                        struct err *e)
+{
+    struct rest_issue *more = arena_calloc(a, l->n + 1, sizeof *more);
+    if (more == NULL)
+        return arena_oom(a, e);
+    if (l->n)
+        memcpy(more, l->items, l->n * sizeof *more);
+    more[l->n] = issue;
+    *l = (struct rest_issue_list){ more, l->n + 1 };
+    return ERR_OK;
+}
+
 err_code rest_issue_set(struct rest_call *c, struct rest_issue issue, struct err *e)
 {
-    struct rest_issue *one = ARENA_NEW(c->a, struct rest_issue);
-    if (one == NULL)
-        return arena_oom(c->a, e);
-    *one = issue;
-    c->issues = (struct rest_issue_list){ one, 1 };
+    struct rest_issue_list l = { 0 };
+    TRY(rest_issue_add(c->a, &l, issue, e));
+    c->issues = l;
     return ERR_OK;
 }
 

@@ -39,6 +39,14 @@ static err_code decode_name(sv encoded, struct buf *b, bool *twice, struct err *
     return uri_decode(buf_sv(&once), false, b, e);
 }
 
+struct rest_param *rest_params_copy(struct arena *a, const struct rest_param_list *l, size_t more)
+{
+    struct rest_param *all = arena_calloc(a, l->n + more + 1, sizeof *all);
+    if (all && l->n)
+        memcpy(all, l->items, l->n * sizeof *all);
+    return all;
+}
+
 err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
 {
     struct uri_pair *pairs;
@@ -49,12 +57,10 @@ err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
         len -= sv_eq(pairs[i].name, SV_LIT("page")) ? pairs[i].value.len : 0;
     if (len > QUERY_MAX)
         return ERR(e, ERR_TOO_LARGE, "The query is longer than %u bytes", QUERY_MAX);
-    struct rest_param *all = arena_calloc(c->a, c->params.n + n + 1, sizeof *all);
+    struct rest_param *all = rest_params_copy(c->a, &c->params, n);
     size_t n_all = c->params.n;
     if (all == NULL)
         return arena_oom(c->a, e);
-    if (n_all)
-        memcpy(all, c->params.items, n_all * sizeof *all);
     for (size_t i = 0; i < n; i++) {
         CLEANUP_BUF struct buf b = BUF_INIT(2 * (size_t)QUERY_MAX);
         struct rest_param p = { .twice = false };

@@ -11,6 +11,8 @@
 /* ---- params.c ---- */
 /* Decode a query or form into pairs, appended to c->params. ERR_INVALID, ERR_TOO_LARGE. */
 MUST_USE err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e);
+/* A copy of a list, with room for more behind it. NULL: the arena is full. */
+struct rest_param *rest_params_copy(struct arena *a, const struct rest_param_list *l, size_t more);
 sv rest_param(const struct rest_call *c, const char *name); /* the first of that name */
 /* A value of nothing but blanks and commas. A read passes over its parameter, as FHIR says
  * (search.html#errors); a condition of a write refuses it. */

@@ -41,6 +41,12 @@ err_code rest_version_find(struct rest_call *c, const struct search_id *of, uint
     return ERR_OK;
 }
 
+err_code rest_version_before(struct rest_call *c, sv id, struct store_version *out, struct err *e)
+{
+    uint64_t as_of = c->scope ? c->scope->as_of : STORE_NOW;
+    return store_get_light(c->st, c->type, id, as_of, c->a, out, e);
+}
+
 uint64_t rest_reads_as_of(const struct rest_call *c)
 {
     return c->as_of ? c->as_of : STORE_NOW;

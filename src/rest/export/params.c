@@ -117,14 +117,20 @@ static int by_text(const void *a, const void *b)
     return sv_cmp(*(const sv *)a, *(const sv *)b);
 }
 
+static err_code look_for(struct rest_call *c, const char *type, sv id, bool *there, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
+    struct store_version v;
+    err_code rc = store_get_light(c->st, fhir_type_find(sv_from(type)), id, STORE_NOW, a, &v, e);
+    *there = rc == ERR_OK && v.method != STORE_METHOD_DELETE;
+    return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+}
+
 static err_code check_group(struct rest_call *c, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(256u << 20);
-    struct store_version v;
-    err_code rc = store_get(c->st, fhir_type_find(SV_LIT("Group")), c->id, STORE_NOW, a, &v, e);
-    if (rc == ERR_NOT_FOUND || (rc == ERR_OK && v.method == STORE_METHOD_DELETE))
-        return ERR(e, ERR_NOT_FOUND, "There is no Group/%.*s", SV_FMT(c->id));
-    return rc;
+    bool there;
+    TRY(look_for(c, "Group", c->id, &there, e));
+    return there ? ERR_OK : ERR(e, ERR_NOT_FOUND, "There is no Group/%.*s", SV_FMT(c->id));
 }
 
 /* Once each, in order. */
@@ -142,17 +148,12 @@ static void sort_patients(struct kick_list *l)
 
 static err_code check_patients(struct kick *k, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(256u << 20);
-    fhir_type patient = fhir_type_find(SV_LIT("Patient"));
     size_t missing = 0;
     sort_patients(&k->patients);
     for (size_t i = 0; i < k->patients.n; i++) {
-        struct store_version v;
-        arena_reset(a);
-        err_code rc = store_get(k->c->st, patient, k->patients.items[i], STORE_NOW, a, &v, e);
-        if (rc != ERR_OK && rc != ERR_NOT_FOUND)
-            return rc;
-        missing += rc == ERR_NOT_FOUND || v.method == STORE_METHOD_DELETE;
+        bool there;
+        TRY(look_for(k->c, "Patient", k->patients.items[i], &there, e));
+        missing += !there;
     }
     if (missing)
         kick_fault(k, "patient", "not-found",

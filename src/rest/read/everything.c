@@ -13,6 +13,7 @@
  *
  * Source: FHIR R4 patient-operation-everything.html; HealthLake: sorted by type then id, always a
  * total. */
+#include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"
@@ -354,7 +355,7 @@ static err_code fetch(const struct everything *x, const struct search_id *id, st
 static err_code gather_outside(struct everything *x, struct err *e)
 {
     /* one resource at a time */
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
+    CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
     for (size_t i = 0; i < x->found.len / sizeof(struct search_id); i++) {
         struct search_id id = ((struct search_id *)(void *)x->found.ptr)[i];
         struct query_match m;
@@ -394,7 +395,7 @@ static err_code write_rows(struct everything *x, struct json_writer *w, const st
                            size_t n, sv *next, struct err *e)
 {
     /* one resource at a time */
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
+    CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
     size_t given = 0;
     for (size_t i = 0; i < n; i++) {
         struct query_match m;
@@ -471,7 +472,7 @@ static err_code patient_there(struct everything *x, struct err *e)
     struct store_version v;
     err_code rc = store_get_light(x->c->st, x->c->type, x->c->id, x->p->as_of, x->c->a, &v, e);
     if (rc == ERR_NOT_FOUND)
-        return ERR(e, ERR_NOT_FOUND, "Patient with this id is not known");
+        return rest_not_known(x->c, e);
     TRY(rc);
     return v.method == STORE_METHOD_DELETE ? ERR(e, ERR_GONE, "Patient with this id was deleted")
                                            : ERR_OK;

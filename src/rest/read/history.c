@@ -21,6 +21,8 @@
 #define HISTORY_PAGE_BYTES (4u << 20)
 
 #define LOG_ROWS 256u /* looked at together, when not all of them count */
+/* Of all types, each of which may give one more than a page shows. */
+#define LOG_ROWS_MAX ((HISTORY_COUNT_MAX + 1) * (size_t)QUERY_TYPES_MAX)
 
 struct history {
     struct rest_call *c;
@@ -209,7 +211,7 @@ static err_code log_history(struct history *h, struct err *e)
     uint64_t until_us = clock_mono_us() + PAGE_WORK_US;
     size_t at_a_time = h->at && h->count < LOG_ROWS ? LOG_ROWS : h->count + 1;
     for (bool end = false; !end;) {
-        CLEANUP_BUF struct buf rows = BUF_INIT(256u << 20);
+        CLEANUP_BUF struct buf rows = BUF_INIT(LOG_ROWS_MAX * sizeof(struct store_log_row));
         arena_mark m = arena_mark_get(c->a);
         TRY(log_rows(h, at_a_time, &rows, e));
         const struct store_log_row *row = (const struct store_log_row *)(const void *)rows.ptr;

@@ -58,7 +58,7 @@ static err_code write_sorted(struct writing *x, struct err *e)
     struct rest_page *p = x->p;
     CLEANUP(query_order_free) struct query_order *order = NULL;
     /* one resource at a time */
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
+    CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
     const struct query_order_by by = { p->sort, p->n_sort, p->count, p->after };
     TRY(query_order_find(&p->q, &by, &order, e));
     const struct query_row_list *l = query_order_rows(order);

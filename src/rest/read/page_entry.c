@@ -26,7 +26,7 @@ bool rest_page_ends(const struct rest_page *p, const struct store_version *v, co
 err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struct query_match *m,
                          const char *mode, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(SIZE_MAX / 2);
+    CLEANUP_BUF struct buf b = BUF_INIT(w->out->max);
     json_obj(w);
     json_kv_str(w, "fullUrl",
                 arena_fmt(p->c->a, "%.*s/%s/%.*s", SV_FMT(p->c->base), fhir_type_name(m->v.type),
@@ -50,9 +50,9 @@ err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struc
 err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
-    if (p->n_notes == 0)
+    if (p->notes.n == 0)
         return ERR_OK;
-    TRY(rest_outcome_write(p->notes, p->n_notes, &b, e));
+    TRY(rest_outcome_write(p->notes.items, p->notes.n, &b, e));
     json_obj(w);
     json_key(w, "resource");
     json_raw(w, buf_sv(&b));

@@ -12,6 +12,10 @@
 #include "base/limits.h"
 
 #define BREATHE_EVERY 32u /* resources that are read one by one */
+/* References of one round that are followed; past these the page says that it lacks something. */
+#define WANTED_MAX (4 * (size_t)PAGE_INCLUDED_MAX)
+/* All that can stand on a page: each of them is in one frontier. */
+#define FRONTIER_MAX ((size_t)PAGE_COUNT_MAX + PAGE_INCLUDED_MAX)
 
 struct one_version { /* of a resource; version 0: the current one */
     struct search_id x;
@@ -78,7 +82,7 @@ static void want_reference(void *ctx, const struct search_value *v)
     if (v->ref_type == FHIR_TYPE_NONE || (v->ref_base.len && !sv_eq(v->ref_base, x->p->c->base)) ||
         x->too_many || !version_of(v->text, &version))
         return;
-    if (x->wanted.len / sizeof(struct one_version) >= 4 * (size_t)PAGE_INCLUDED_MAX) {
+    if (x->wanted.len / sizeof(struct one_version) >= WANTED_MAX) {
         x->too_many = true;
         return;
     }
@@ -192,11 +196,11 @@ static err_code include_one(struct rest_includes *x, const struct one_version *w
 static err_code include_wanted(struct rest_includes *x, struct err *e)
 {
     struct buf now = x->wanted;
-    buf_init(&x->wanted, SIZE_MAX / 2);
+    buf_init(&x->wanted, WANTED_MAX * sizeof(struct one_version));
     err_code rc = ERR_OK;
     const struct one_version *all = (const struct one_version *)(const void *)now.ptr;
     /* one resource at a time */
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
+    CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
     for (size_t i = 0; i < now.len / sizeof *all && rc == ERR_OK && !x->too_many; i++) {
         if (i % BREATHE_EVERY == BREATHE_EVERY - 1) {
             rc = rest_breathe(x->p->c, e);
@@ -273,6 +277,12 @@ static err_code include_reverse(struct rest_includes *x, const struct buf *front
 
 err_code rest_includes_write(struct rest_includes *x, struct err *e)
 {
+    const struct rest_issue lacks = {
+        "warning", "incomplete",
+        SV_LIT("Not all that _include and _revinclude ask for is on this page: ask for fewer "
+               "matches with _count"),
+        SV_NONE
+    };
     if (x == NULL)
         return ERR_OK;
     for (unsigned round = 0; !x->too_many; round++) {
@@ -282,7 +292,7 @@ err_code rest_includes_write(struct rest_includes *x, struct err *e)
             break;
         }
         struct buf frontier = x->frontier;
-        buf_init(&x->frontier, SIZE_MAX / 2);
+        buf_init(&x->frontier, FRONTIER_MAX * sizeof(struct search_id));
         err_code rc = include_wanted(x, e);
         if (rc == ERR_OK)
             rc = include_reverse(x, &frontier, round > 0, e);
@@ -292,22 +302,7 @@ err_code rest_includes_write(struct rest_includes *x, struct err *e)
         if (done)
             break;
     }
-    if (x->too_many) {
-        struct rest_page *p = x->p;
-        struct rest_issue *more = arena_calloc(p->c->a, p->n_notes + 1, sizeof *more);
-        if (more == NULL)
-            return arena_oom(p->c->a, e);
-        if (p->n_notes)
-            memcpy(more, p->notes, p->n_notes * sizeof *more);
-        more[p->n_notes++] = (struct rest_issue){
-            "warning", "incomplete",
-            SV_LIT("Not all that _include and _revinclude ask for is on this page: ask for fewer "
-                   "matches with _count"),
-            SV_NONE
-        };
-        p->notes = more;
-    }
-    return ERR_OK;
+    return x->too_many ? rest_issue_add(x->p->c->a, &x->p->notes, lacks, e) : ERR_OK;
 }
 
 struct rest_includes *rest_includes_new(struct rest_page *p, struct json_writer *w)
@@ -319,12 +314,12 @@ struct rest_includes *rest_includes_new(struct rest_page *p, struct json_writer 
         abort();
     x->p = p;
     x->w = w;
-    x->seen.cap = 4 * ((size_t)PAGE_INCLUDED_MAX + PAGE_COUNT_MAX);
+    x->seen.cap = 4 * FRONTIER_MAX;
     x->seen.slots = calloc(x->seen.cap, sizeof *x->seen.slots);
     if (x->seen.slots == NULL)
         abort();
-    buf_init(&x->frontier, SIZE_MAX / 2);
-    buf_init(&x->wanted, SIZE_MAX / 2);
+    buf_init(&x->frontier, FRONTIER_MAX * sizeof(struct search_id));
+    buf_init(&x->wanted, WANTED_MAX * sizeof(struct one_version));
     return x;
 }
 

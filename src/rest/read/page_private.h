@@ -43,9 +43,8 @@ struct rest_page {
     size_t n_sort;
     struct rest_include includes[PAGE_INCLUDES_MAX];
     size_t n_includes;
-    struct rest_issue *notes; /* what was ignored */
-    size_t n_notes;
-    sv asked; /* token of this page; empty on a first one */
+    struct rest_issue_list notes; /* parameters that were passed over, and what the page lacks */
+    sv asked;                     /* token of this page; empty on a first one */
     /* where it begins */
     uint64_t as_of; /* 0: now */
     bool past;      /* as_of was asked for: sums of what is current say nothing */

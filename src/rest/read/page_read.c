@@ -5,6 +5,7 @@
  * A parameter that no type has is passed over with a note on the page, or refused under Prefer:
  * handling=strict.
  * Source: FHIR R4 search.html; what differs from HealthLake is in docs/api-fhir.md. */
+#include "rest/answer_private.h"
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"
 #include "rest/read/page_private.h"
@@ -257,19 +258,10 @@ err_code rest_page_ignored(struct rest_page *p, sv name, const struct err *why, 
     if (rest_prefers(p->c, "handling=strict"))
         return ERR(e, ERR_INVALID, "Search parameter %.*s: %s", SV_FMT(sv_head(name, 64)),
                    why->msg);
-    struct rest_issue *more = arena_calloc(p->c->a, p->n_notes + 1, sizeof *more);
-    if (more == NULL)
-        return arena_oom(p->c->a, e);
-    if (p->n_notes)
-        memcpy(more, p->notes, p->n_notes * sizeof *more);
-    more[p->n_notes] =
-        (struct rest_issue){ "warning", "not-supported",
-                             arena_fmt(p->c->a, "Search parameter %.*s was ignored: %s",
-                                       SV_FMT(sv_head(name, 64)), why->msg),
-                             SV_NONE };
-    p->notes = more;
-    p->n_notes++;
-    return ERR_OK;
+    sv text = arena_fmt(p->c->a, "Search parameter %.*s was ignored: %s", SV_FMT(sv_head(name, 64)),
+                        why->msg);
+    const struct rest_issue note = { "warning", "not-supported", text, SV_NONE };
+    return rest_issue_add(p->c->a, &p->notes, note, e);
 }
 
 err_code rest_page_read(struct rest_page *p, struct err *e)

@@ -64,8 +64,7 @@ static err_code cut_to_ask(struct rest_call *c, const struct store_version *v, s
         return ERR(e, ERR_INVALID, "_summary=count asks for a search");
     if (p->summary == REST_SUMMARY_FALSE && p->n_elements == 0)
         return put_whole(c, v, e);
-    /* bounded by the resource */
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
+    CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(v->body.json.len));
     TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     m.root = yyjson_doc_get_root(doc);
     return rest_subset_write(p, &m, &c->out.body, e);

@@ -72,11 +72,10 @@ err_code rest_asked_add(struct rest_asked_list *l, struct arena *a, const struct
         return ERR(e, ERR_TOO_LARGE, "A request may go by %u searches", ASKED_MAX);
     if (l->n == l->cap) {
         size_t cap = l->cap ? 2 * l->cap : 8;
-        struct rest_asked *more = arena_alloc(a, cap * sizeof *more);
+        struct rest_asked *more =
+            arena_grow(a, l->items, l->cap * sizeof *more, cap * sizeof *more);
         if (more == NULL)
             return arena_oom(a, e);
-        if (l->n)
-            memcpy(more, l->items, l->n * sizeof *more);
         l->items = more;
         l->cap = cap;
     }
@@ -84,10 +83,10 @@ err_code rest_asked_add(struct rest_asked_list *l, struct arena *a, const struct
     return ERR_OK;
 }
 
-static bool is_gone(const struct rest_scope *scope, fhir_type type, sv id)
+bool rest_is_gone(const struct rest_scope *scope, fhir_type type, sv id)
 {
     const struct search_id x = { type, id };
-    return scope->n_gone &&
+    return scope && scope->n_gone &&
            bsearch(&x, scope->gone, scope->n_gone, sizeof x, search_id_cmp) != NULL;
 }
 
@@ -98,7 +97,7 @@ static err_code same_as_asked(const struct rest_asked *a, const struct store_ver
     const struct query *q = a->q;
     bool met = false, was = sv_eq(v->id, a->found);
     *same = true;
-    if (is_gone(&a->scope, v->type, v->id))
+    if (rest_is_gone(&a->scope, v->type, v->id))
         return ERR_OK;
     if (v->method != STORE_METHOD_DELETE) {
         CLEANUP(arena_free) struct arena *mem = arena_new(json_tree_max(v->body.json.len));

@@ -284,8 +284,7 @@ err_code rest_relink(struct rest_call *c, sv text, struct buf *buf, sv *out, str
     /* a patch made it */
     if (text.ptr != en->in->text.ptr) {
         yyjson_doc *doc;
-        /* bounded by the text */
-        own = arena_new(SIZE_MAX / 2);
+        own = arena_new(json_tree_max(text.len));
         TRY(json_read(own, text, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
         tree = yyjson_doc_get_root(doc);
     }

@@ -62,6 +62,8 @@ struct rest_asked_list { /* in the arena of the calls that asked; zeroed: empty 
     struct rest_asked *items;
     size_t n, cap;
 };
+/* Does the scope take the resource as not there? scope NULL: it does not. */
+bool rest_is_gone(const struct rest_scope *scope, fhir_type type, sv id);
 MUST_USE err_code rest_asked_add(struct rest_asked_list *l, struct arena *a, const struct query *q,
                                  const struct rest_scope *scope, sv found, struct err *e);
 /* store_commit() when everything that was asked is still so. *overtaken: it is not, nothing was

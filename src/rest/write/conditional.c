@@ -71,13 +71,6 @@ err_code rest_condition_query(struct query **out, struct rest_call *c, struct er
     return ERR_OK;
 }
 
-static bool is_gone(const struct rest_scope *scope, fhir_type type, sv id)
-{
-    struct search_id x = { type, id };
-    return scope && scope->n_gone &&
-           bsearch(&x, scope->gone, scope->n_gone, sizeof x, search_id_cmp) != NULL;
-}
-
 err_code rest_condition_one(struct rest_call *c, const struct query *q,
                             const struct rest_scope *scope, sv *id, uint64_t *version,
                             size_t *n_out, struct err *e)
@@ -89,7 +82,7 @@ err_code rest_condition_one(struct rest_call *c, const struct query *q,
     TRY(query_walk_open(q, NULL, &w, e));
     while (n < 2 && (rc = query_walk_next(w, 0, &m, e)) != ERR_EOF) {
         TRY(rc);
-        if (is_gone(scope, m.v.type, m.v.id))
+        if (rest_is_gone(scope, m.v.type, m.v.id))
             continue;
         if (n++ == 0) {
             *id = arena_sv(c->a, m.v.id);
@@ -134,8 +127,7 @@ static err_code nothing_to_delete(struct rest_call *c, struct rest_pending *p, s
     sv id = only_id(c);
     err_code rc = ERR_NOT_FOUND;
     if (id.ptr)
-        rc = store_get_light(c->st, c->type, id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v,
-                             &why);
+        rc = rest_version_before(c, id, &v, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_NOT_FOUND, "No %s matches the search", fhir_type_name(c->type));
     if (rc != ERR_OK) {
@@ -170,8 +162,7 @@ static err_code none(struct rest_call *c, struct rest_pending *p, struct err *e)
         return c->id.ptr ? ERR_OK : arena_oom(c->a, e);
     }
     c->id = p->body_id;
-    err_code rc = store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW,
-                                  c->a, &v, &why);
+    err_code rc = rest_version_before(c, c->id, &v, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK) {
@@ -212,8 +203,7 @@ err_code rest_conditional(struct rest_call *c, struct rest_pending *p, struct er
     if (!sv_eq_cstr(c->in.method, "POST"))
         return ERR_OK;
     struct store_version v;
-    TRY(store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, &v,
-                        e));
+    TRY(rest_version_before(c, c->id, &v, e));
     p->has_write = false;
     p->w.type = c->type;
     p->w.id = c->id;

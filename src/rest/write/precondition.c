@@ -18,6 +18,7 @@
  * over. Its date has seconds, so what was written within that second, before or after the read,
  * passes: If-Match is the one that loses nothing.
  * Source: RFC 9110 13.1.1, 13.1.2, 13.1.4; FHIR R4 http.html#concurrency. */
+#include "rest/answer_private.h"
 #include "rest/route_private.h"
 #include "rest/write/write_private.h"
 
@@ -180,8 +181,7 @@ static err_code find_current(struct rest_call *c, const struct rest_pending *p,
     if (now)
         v = *now;
     else
-        rc = store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a,
-                             &v, &why);
+        rc = rest_version_before(c, c->id, &v, &why);
     if (rc == ERR_NOT_FOUND) {
         out->is = STORE_IF_ABSENT;
         return ERR_OK;

@@ -257,11 +257,9 @@ static err_code check_read(struct transaction *tx, struct rest_entry *en, struct
     if (writer)
         return ERR_OK;
     t.only_check = true;
-    struct rest_param *own = arena_calloc(t.a, t.params.n + 1, sizeof *own);
+    struct rest_param *own = rest_params_copy(t.a, &t.params, 0);
     if (own == NULL)
         return arena_oom(t.a, e);
-    if (t.params.n)
-        memcpy(own, t.params.items, t.params.n * sizeof *own);
     /* a search crosses some out */
     t.params.items = own;
     buf_init(&t.out.body, en->c.out.body.max);

@@ -108,14 +108,10 @@ static err_code take_profile(struct rest_call *c, struct asked *k, sv profile, s
                                 "Profile %.*s is not known here: the resource was not checked "
                                 "against it",
                                 SV_FMT(sv_head(profile, 256)));
-    struct rest_issue *more = arena_calloc(c->a, k->profiles.n + 1, sizeof *more);
-    if (more == NULL || text.ptr == NULL)
+    if (text.ptr == NULL)
         return arena_oom(c->a, e);
-    if (k->profiles.n)
-        memcpy(more, k->profiles.items, k->profiles.n * sizeof *more);
-    more[k->profiles.n] =
-        (struct rest_issue){ "error", known ? "invalid" : "not-found", text, SV_NONE };
-    k->profiles = (struct rest_issue_list){ more, k->profiles.n + 1 };
+    const struct rest_issue issue = { "error", known ? "invalid" : "not-found", text, SV_NONE };
+    TRY(rest_issue_add(c->a, &k->profiles, issue, e));
     k->unknown |= !known;
     return k->profiles.n <= PROFILES_MAX
                ? ERR_OK
@@ -182,8 +178,7 @@ static err_code take_asked(struct rest_call *c, struct asked *k, yyjson_val *roo
  * 404 when a profile is not known, which is among the issues then. */
 err_code rest_validate(struct rest_call *c, struct err *e)
 {
-    /* bounded by the body */
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
+    CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(c->in.body.len));
     const struct rest_issue good = { "information", "informational",
                                      SV_LIT("Validation successful"), SV_NONE };
     yyjson_doc *doc;

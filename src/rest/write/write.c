@@ -63,8 +63,7 @@ static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, s
     buf_init(&p->stored, max);
     err_code rc = fhir_envelope_read(reader, text, set_id, &p->stored, env, e);
     if (rc == ERR_INVALID && !yyjson_is_obj(fhir_reader_root(reader))) {
-        /* bounded by the body */
-        CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
+        CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(text.len));
         yyjson_doc *doc;
         /* says what and where */
         rc = json_read(a, text, LIMIT_RESOURCE_DEPTH, &doc, e);
@@ -169,8 +168,7 @@ static err_code only_where_nothing_was(struct rest_call *c, struct rest_pending 
     /* it asks for just that */
     if (p->conditions.none_match.any)
         return ERR_OK;
-    err_code rc = store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW,
-                                  c->a, &v, &why);
+    err_code rc = rest_version_before(c, c->id, &v, &why);
     if (rc == ERR_OK)
         return stays_as_it_is(c, e);
     if (rc != ERR_NOT_FOUND) {
@@ -207,10 +205,9 @@ static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
 
 static err_code current(struct rest_call *c, struct store_version *v, struct err *e)
 {
-    err_code rc =
-        store_get_light(c->st, c->type, c->id, c->scope ? c->scope->as_of : STORE_NOW, c->a, v, e);
+    err_code rc = rest_version_before(c, c->id, v, e);
     if (rc == ERR_NOT_FOUND)
-        return ERR(e, ERR_NOT_FOUND, "%s with this id is not known", fhir_type_name(c->type));
+        return rest_not_known(c, e);
     return rc;
 }
 
@@ -297,8 +294,7 @@ static err_code prepare_delete(struct rest_call *c, struct rest_pending *p, stru
 /* A conditional update must know it before it searches. */
 static err_code id_in_body(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
-    /* bounded by the body */
-    CLEANUP(arena_free) struct arena *a = arena_new(SIZE_MAX / 2);
+    CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(c->in.body.len));
     yyjson_doc *doc;
     TRY(rest_json_body(c, e));
     TRY(json_read(a, c->in.body, LIMIT_RESOURCE_DEPTH, &doc, e));
