@@ -74,6 +74,5 @@ err_code query_compared(const struct query_source *src, struct err *e)
         return ERR_OK;
     /* another part of a Bundle may ask again, and is told again */
     d->patience.ended = false;
-    *e = d->over;
-    return e->code;
+    return err_pass(e, &d->over);
 }

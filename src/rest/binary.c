@@ -23,6 +23,7 @@
 
 #include "base/limits.h"
 #include "codec/hash.h"
+#include "codec/media_type.h"
 #include "fhir/large.h"
 
 #define TEXT_MAX \
@@ -57,21 +58,10 @@ static bool plain_text(sv text, size_t max)
     return text.len && text.len <= max;
 }
 
-static sv name_of(sv kind)
-{
-    return sv_trim(sv_head(kind, sv_find(kind, ';')));
-}
-
-/* type/subtype, each of the characters of a token. What stands behind a ; is only looked at for
- * being printable. */
+/* What stands behind a ; is only looked at for being printable. */
 static bool is_media_type(sv kind)
 {
-    sv name = name_of(kind);
-    size_t slash = sv_find(name, '/');
-    for (size_t i = 0; i < name.len; i++)
-        if (i != slash && (name.ptr[i] == ' ' || strchr("\"(),/:;<=>?@[\\]{}", name.ptr[i])))
-            return false;
-    return plain_text(kind, TYPE_MAX) && slash > 0 && slash + 1 < name.len;
+    return plain_text(kind, TYPE_MAX) && media_type_ok(kind);
 }
 
 /* ---- what is asked for ---- */
@@ -82,29 +72,10 @@ static bool is_fhir(sv kind)
         "application/fhir+json", "application/json", "application/json+fhir", "text/json", "json",
         "application/fhir json"
     };
-    sv version = rest_media_param(kind, "fhirVersion");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (sv_eq_nocase(name_of(kind), sv_from(names[i])))
-            return version.ptr == NULL || sv_eq(version, SV_LIT("4.0")) ||
-                   sv_eq(version, SV_LIT("4.0.1"));
+        if (media_type_is(kind, names[i]))
+            return rest_is_our_version(kind);
     return false;
-}
-
-/* How closely a range means the type: 3 by name, 2 as a kind of it, 1 as anything. */
-static unsigned closeness(sv range, sv type)
-{
-    sv name = name_of(range);
-    size_t slash = sv_find(name, '/');
-    if (sv_eq_nocase(name, name_of(type)))
-        return 3;
-    if (!sv_eq(sv_tail(name, slash), SV_LIT("/*")))
-        return 0;
-    if (slash == 1 && name.ptr[0] == '*')
-        return 1;
-    return sv_eq_nocase(sv_head(name, slash), sv_head(name_of(type), slash)) &&
-                   sv_find(type, '/') == slash
-               ? 2
-               : 0;
 }
 
 struct wish {
@@ -120,13 +91,6 @@ static void consider(struct wish *w, unsigned close, double q)
         w->q = q;
 }
 
-static double q_of(sv range)
-{
-    double q;
-    sv text = rest_media_param(range, "q");
-    return text.ptr && sv_to_double(text, &q) && q >= 0 && q < 1 ? q : 1;
-}
-
 static err_code choose(const struct rest_call *c, sv type, bool *content, struct err *e)
 {
     sv format = rest_param(c, "_format"), rest = c->in.accept, one;
@@ -136,13 +100,14 @@ static err_code choose(const struct rest_call *c, sv type, bool *content, struct
         rest = format;
     if (rest_says_nothing(rest))
         return ERR_OK;
-    while (sv_cut(&rest, ',', &one)) {
-        bool named = closeness(one, type) == 3 &&
-                     !sv_eq_nocase(name_of(type), SV_LIT("application/fhir+json"));
+    while (media_type_next(&rest, &one)) {
+        bool named =
+            media_type_closeness(one, type) == 3 && !media_type_is(type, "application/fhir+json");
         unsigned of_fhir =
-            is_fhir(one) && !named ? 3 : closeness(one, SV_LIT("application/fhir+json"));
-        consider(&fhir, of_fhir == 3 && !is_fhir(one) ? 0 : of_fhir, q_of(one));
-        consider(&own, named || !is_fhir(one) ? closeness(one, type) : 0, q_of(one));
+            is_fhir(one) && !named ? 3 : media_type_closeness(one, SV_LIT("application/fhir+json"));
+        consider(&fhir, of_fhir == 3 && !is_fhir(one) ? 0 : of_fhir, media_type_weight(one));
+        consider(&own, named || !is_fhir(one) ? media_type_closeness(one, type) : 0,
+                 media_type_weight(one));
     }
     if (fhir.q <= 0 && own.q <= 0)
         return ERR(e, ERR_NOT_ACCEPTABLE,
@@ -268,7 +233,7 @@ err_code rest_binary_take(struct rest_call *c, struct buf *made, struct err *e)
     sv kind = c->in.content_type, text = rest_without_mark(c->in.body);
     if (!rest_binary_writes(c))
         return ERR_OK;
-    if (rest_media_is(kind, "application/fhir+xml"))
+    if (media_type_is(kind, "application/fhir+xml"))
         return ERR(e, ERR_MEDIA_TYPE,
                    "Content-Type must be application/fhir+json, or the content's");
     if (rest_body_may_be_resource(kind)) {

@@ -13,6 +13,7 @@
 #include "rest/params_private.h"
 
 #include "base/limits.h"
+#include "codec/media_type.h"
 
 #define PARAMETERS_MAX 256u
 
@@ -21,22 +22,22 @@ sv rest_without_mark(sv text)
     return sv_starts(text, SV_LIT("\xEF\xBB\xBF")) ? sv_tail(text, 3) : text;
 }
 
-bool rest_media_is(sv content_type, const char *want)
-{
-    sv kind = sv_trim(sv_head(content_type, sv_find(content_type, ';')));
-    return sv_eq_nocase(kind, sv_from(want));
-}
-
 bool rest_body_is_json(sv kind)
 {
-    return rest_media_is(kind, "application/fhir+json") ||
-           rest_media_is(kind, "application/json") || rest_media_is(kind, "text/json") ||
-           rest_media_is(kind, "application/json+fhir");
+    return media_type_is(kind, "application/fhir+json") ||
+           media_type_is(kind, "application/json") || media_type_is(kind, "text/json") ||
+           media_type_is(kind, "application/json+fhir");
+}
+
+bool rest_is_our_version(sv kind)
+{
+    sv v = media_type_param(kind, "fhirVersion");
+    return v.ptr == NULL || sv_eq(v, SV_LIT("4.0")) || sv_eq(v, SV_LIT("4.0.1"));
 }
 
 static bool is_none_or_form(sv kind)
 {
-    return sv_trim(kind).len == 0 || rest_media_is(kind, "application/x-www-form-urlencoded");
+    return sv_trim(kind).len == 0 || media_type_is(kind, "application/x-www-form-urlencoded");
 }
 
 bool rest_body_may_be_resource(sv kind)
@@ -133,19 +134,4 @@ err_code rest_parameters_body(struct rest_call *c, struct err *e)
     a = arena_new(json_tree_max(c->in.body.len));
     TRY(json_read(a, c->in.body, LIMIT_JSON_DEPTH, &doc, e));
     return add_parameters(c, yyjson_doc_get_root(doc), e);
-}
-
-sv rest_media_param(sv header, const char *name)
-{
-    sv part;
-    while (sv_cut(&header, ';', &part)) {
-        size_t eq = sv_find(part, '=');
-        if (eq == part.len || !sv_eq_nocase(sv_trim(sv_head(part, eq)), sv_from(name)))
-            continue;
-        sv value = sv_trim(sv_tail(part, eq + 1));
-        if (value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"')
-            value = sv_make(value.ptr + 1, value.len - 2);
-        return value;
-    }
-    return SV_NONE;
 }

@@ -27,13 +27,11 @@ MUST_USE err_code rest_read_date(struct rest_call *c, const char *what, sv value
                                  int64_t *hi, struct err *e);
 
 /* ---- body.c ---- */
-/* A parameter of a header such as "application/fhir+json; charset=utf-8", without quotes.
- * SV_NONE: it is not there. */
-sv rest_media_param(sv header, const char *name);
 /* The text without the byte order mark that it may begin with. */
 sv rest_without_mark(sv text);
-/* Is a Content-Type this one? Its parameters do not count. */
-bool rest_media_is(sv content_type, const char *want);
+/* A media type may say which version of FHIR it means: "application/fhir+json; fhirVersion=4.0".
+ * True: ours, or it says nothing. */
+bool rest_is_our_version(sv media_type);
 bool rest_body_is_json(sv content_type);
 /* Does the type leave open that the body is a resource? */
 bool rest_body_may_be_resource(sv content_type);

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "codec/media_type.h"
 
 #include <unistd.h>
 
@@ -77,23 +78,15 @@ static void headers_in(struct rest_call *c, const struct http_request *req)
     in->idempotency_key = http_header_get(req, "x-amz-fhir-idempotency-key");
 }
 
-/* FHIR says which of its versions with "application/fhir+json; fhirVersion=4.0". */
-static bool is_our_version(sv kind)
-{
-    sv v = rest_media_param(kind, "fhirVersion");
-    return v.ptr == NULL || sv_eq(v, SV_LIT("4.0")) || sv_eq(v, SV_LIT("4.0.1"));
-}
-
 static bool is_json(sv kind)
 {
     static const char *const json[] = {
         "*/*",  "application/*", "application/fhir+json", "text/json", "application/json",
         "json", "text/*",        "application/json+fhir", "html",      "text/html"
     };
-    sv name = sv_trim(sv_head(kind, sv_find(kind, ';')));
     for (size_t i = 0; i < sizeof json / sizeof json[0]; i++)
-        if (sv_eq_nocase(name, sv_from(json[i])))
-            return is_our_version(kind);
+        if (media_type_is(kind, json[i]))
+            return rest_is_our_version(kind);
     return false;
 }
 
@@ -115,7 +108,7 @@ static err_code check_format(const struct rest_call *c, struct err *e)
     }
     if (sv_trim(rest).len == 0)
         return ERR_OK;
-    while (sv_cut(&rest, ',', &one))
+    while (media_type_next(&rest, &one))
         if (is_json(one))
             return ERR_OK;
     return ERR(e, ERR_NOT_ACCEPTABLE, "Accept: only JSON is offered (application/fhir+json)");
@@ -124,7 +117,7 @@ static err_code check_format(const struct rest_call *c, struct err *e)
 /* Bodies are UTF-8, as they are, and of our version. Source: http.html#mime-type */
 static err_code check_body(const struct rest_call *c, struct err *e)
 {
-    sv kind = c->in.content_type, charset = rest_media_param(kind, "charset");
+    sv kind = c->in.content_type, charset = media_type_param(kind, "charset");
     if (c->in.content_encoding.len &&
         !sv_eq_nocase(sv_trim(c->in.content_encoding), SV_LIT("identity")))
         return ERR(e, ERR_MEDIA_TYPE, "Content-Encoding: bodies are taken as they are, not packed");
@@ -137,7 +130,7 @@ static err_code check_body(const struct rest_call *c, struct err *e)
     if (charset.ptr && !sv_eq_nocase(charset, SV_LIT("utf-8")) &&
         !sv_eq_nocase(charset, SV_LIT("utf8")))
         return ERR(e, ERR_MEDIA_TYPE, "Content-Type: FHIR's JSON is UTF-8");
-    if (!is_our_version(kind))
+    if (!rest_is_our_version(kind))
         return ERR(e, ERR_MEDIA_TYPE, "Content-Type: fhirVersion must be 4.0");
     return ERR_OK;
 }
@@ -186,10 +179,8 @@ static err_code enter(struct exchange *ex, struct err *e)
     if (rc != ERR_OK)
         c->ds = NULL;
     TRY(allowed);
-    if (rc != ERR_OK) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     if (!sv_eq(c->ds->status, SV_LIT("ACTIVE")))
         return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(c->ds->status));
     TRY(datastore_check_strategy(c->ds, e));

@@ -117,10 +117,8 @@ static err_code with_manifest(struct rest_call *c, const struct job *j, struct e
     /* someone took it away from the bucket: the job is told all the same */
     if (rc != ERR_OK && !j->served)
         return rest_export_properties_answer(c, j, e);
-    if (rc != ERR_OK) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     TRY(json_read(a, buf_sv(&text), 64, &doc, e));
     yyjson_val *root = yyjson_doc_get_root(doc);
     if (!complete) {
@@ -228,9 +226,7 @@ err_code rest_export_delete(struct rest_call *c, struct err *e)
         return ERR(e, ERR_CONFLICT,
                    "The export has ended; only one that waits or runs can be "
                    "cancelled");
-    if (rc != ERR_OK) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     return deleted(c, &j, e);
 }

@@ -367,10 +367,8 @@ static err_code gather_outside(struct everything *x, struct err *e)
         /* a reference may lead nowhere */
         if (rc == ERR_NOT_FOUND)
             continue;
-        if (rc != ERR_OK) {
-            *e = why;
-            return rc;
-        }
+        if (rc != ERR_OK)
+            return err_pass(e, &why);
         struct visit v = { .x = x };
         visit(&v, m.root);
         if (v.other_patient)

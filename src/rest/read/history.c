@@ -181,10 +181,8 @@ static err_code was_current(struct history *h, const struct store_version *v, bo
     arena_mark m = arena_mark_get(h->c->a);
     err_code rc = store_get_light(h->c->st, v->type, v->id, h->lo_t, h->c->a, &then, &why);
     arena_rewind(h->c->a, m);
-    if (rc != ERR_OK && rc != ERR_NOT_FOUND) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+        return err_pass(e, &why);
     *out = rc == ERR_OK && then.t == v->t;
     return ERR_OK;
 }

@@ -114,10 +114,8 @@ static err_code count_by_sums(struct writing *x, bool *known, struct err *e)
                                       &one, &at, &why);
             if (rc == ERR_UNSUPPORTED)
                 return ERR_OK;
-            if (rc != ERR_OK) {
-                *e = why;
-                return rc;
-            }
+            if (rc != ERR_OK)
+                return err_pass(e, &why);
             as_of = as_of ? as_of : at.t;
             /* something was written between two sums */
             if (at.t != as_of)

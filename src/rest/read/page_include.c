@@ -183,10 +183,8 @@ static err_code include_one(struct rest_includes *x, const struct one_version *w
     /* a reference may lead nowhere */
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
-    if (rc != ERR_OK) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     TRY(json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     m.root = yyjson_doc_get_root(doc);
     return included(x, &m, e);

@@ -307,10 +307,8 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
             c->params.items[i].name.len = 0;
             continue;
         }
-        if (rc != ERR_OK) {
-            *e = why;
-            return rc;
-        }
+        if (rc != ERR_OK)
+            return err_pass(e, &why);
     }
     if (p->summary == REST_SUMMARY_TEXT && p->n_includes)
         return bad(e, "_summary=text goes with no _include and no _revinclude");

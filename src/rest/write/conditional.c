@@ -130,10 +130,8 @@ static err_code nothing_to_delete(struct rest_call *c, struct rest_pending *p, s
         rc = rest_version_before(c, id, &v, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_NOT_FOUND, "No %s matches the search", fhir_type_name(c->type));
-    if (rc != ERR_OK) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     if (v.method != STORE_METHOD_DELETE)
         return ERR(e, ERR_CONFLICT, "%s with this id does not match the rest of the search",
                    fhir_type_name(c->type));
@@ -165,10 +163,8 @@ static err_code none(struct rest_call *c, struct rest_pending *p, struct err *e)
     err_code rc = rest_version_before(c, c->id, &v, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
-    if (rc != ERR_OK) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     return ERR(e, ERR_CONFLICT,
                "No %s matches the search, and the id in the body is taken by another",
                fhir_type_name(c->type));

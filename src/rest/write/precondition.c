@@ -186,10 +186,8 @@ static err_code find_current(struct rest_call *c, const struct rest_pending *p,
         out->is = STORE_IF_ABSENT;
         return ERR_OK;
     }
-    if (rc != ERR_OK) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     out->instant_ms = v.instant_ms;
     if (p->matched)
         return ERR_OK;

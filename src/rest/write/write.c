@@ -19,6 +19,7 @@
 #include "base/rng.h"
 #include "codec/hash.h"
 #include "codec/json_patch.h"
+#include "codec/media_type.h"
 
 #define INDEX_MAX (64u << 20) /* entries of one resource */
 
@@ -171,10 +172,8 @@ static err_code only_where_nothing_was(struct rest_call *c, struct rest_pending 
     err_code rc = rest_version_before(c, c->id, &v, &why);
     if (rc == ERR_OK)
         return stays_as_it_is(c, e);
-    if (rc != ERR_NOT_FOUND) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_NOT_FOUND)
+        return err_pass(e, &why);
     if (p->w.condition == STORE_IF_ANY)
         p->w.condition = STORE_IF_ABSENT;
     return ERR_OK;
@@ -192,10 +191,8 @@ static err_code prepare_update(struct rest_call *c, struct fhir_reader *reader,
     if (rc == ERR_INVALID && fhir_reader_root(reader) &&
         json_get(fhir_reader_root(reader), "id") == NULL && c->issues.n == 0)
         return ERR(e, ERR_INVALID, "The body must hold the id of the URL, and holds none");
-    if (rc != ERR_OK) {
-        *e = why;
-        return rc;
-    }
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     if (!sv_eq(p->w.id, c->id))
         return ERR(e, ERR_INVALID, "The id in the body is not the id in the URL");
     TRY(rest_conditions_apply(c, NULL, p, e));
@@ -249,7 +246,7 @@ static err_code prepare_patch(struct rest_call *c, struct fhir_reader *reader,
     CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_DATA_BODY_BYTES);
     struct store_version v;
     struct fhir_envelope env;
-    if (!rest_media_is(c->in.content_type, "application/json-patch+json"))
+    if (!media_type_is(c->in.content_type, "application/json-patch+json"))
         return ERR(e, ERR_MEDIA_TYPE, "A patch is sent as application/json-patch+json");
     TRY(current(c, &v, e));
     if (v.method == STORE_METHOD_DELETE)
