@@ -1,8 +1,15 @@
-
+/* lane.c - the slow lane: its places, the row in front of it, and what each queue had of it.
+ *
+ * had_us counts the time that a queue held places. It halves every second, so it tells who had much
+ * lately. A slice is counted when its place is given; what was held beyond it is added when the
+ * place comes back. Whoever holds a place also asks the kernel for long turns (stretch()), so that
+ * a thread that wakes for a moment goes first. */
 #include "rest/fair/lane_private.h"
+#include "rest/fair/row_private.h"
 
 #include "base/clock.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -15,19 +22,12 @@
 #define DECAY_MAX  32u
 #define STRETCH_NS 100000000u /* the most that the scheduler takes */
 
-struct waiter {
-    struct waiter *next;
-    const struct lane_ticket *ticket;
-    pthread_cond_t turn;
-    bool has_turn;
-};
-
 struct lane {
     unsigned n_places;
     struct {
         pthread_mutex_t lock;
         unsigned n_taken;
-        struct waiter *waiters; /* in the order in which they came */
+        struct row_waiter *row; /* in the order in which they came */
         uint64_t had_us[QUEUES];
         uint64_t decayed_at_us;
     } locked;
@@ -77,9 +77,9 @@ static void stretch(uint64_t ns)
     (void)syscall(SYS_sched_setattr, 0, &a, 0);
 }
 
-static uint64_t *had_locked(struct lane *l, const struct lane_ticket *t)
+static uint64_t *had_locked(struct lane *l, uint64_t queue)
 {
-    return &l->locked.had_us[t->queue % QUEUES];
+    return &l->locked.had_us[queue % QUEUES];
 }
 
 static void decay_locked(struct lane *l, uint64_t now_us)
@@ -95,52 +95,35 @@ static void decay_locked(struct lane *l, uint64_t now_us)
 /* A place is free: it goes to the queue that had the least, and within it to who came first. */
 static void give_locked(struct lane *l)
 {
-    while (l->locked.n_taken < l->n_places && l->locked.waiters) {
-        struct waiter **best = &l->locked.waiters;
-        for (struct waiter **at = &(*best)->next; *at; at = &(*at)->next)
-            if (*had_locked(l, (*at)->ticket) < *had_locked(l, (*best)->ticket))
+    while (l->locked.n_taken < l->n_places && l->locked.row) {
+        struct row_waiter **best = &l->locked.row;
+        for (struct row_waiter **at = &(*best)->next; *at; at = &(*at)->next)
+            if (*had_locked(l, (*at)->owner) < *had_locked(l, (*best)->owner))
                 best = at;
-        struct waiter *w = *best;
-        *best = w->next;
-        w->has_turn = true;
         l->locked.n_taken++;
-        /* what it is about to have counts now: the next place goes to another queue */
-        *had_locked(l, w->ticket) += LANE_SLICE_US;
-        pthread_cond_signal(&w->turn);
+        /* The slice counts before it is used: the next place goes to another queue. */
+        *had_locked(l, (*best)->owner) += LANE_SLICE_US;
+        row_call(best);
     }
 }
 
 static void give_back_locked(struct lane *l, struct lane_ticket *t, uint64_t now_us)
 {
     uint64_t held = now_us - t->held_since_us;
-    *had_locked(l, t) += held > LANE_SLICE_US ? held - LANE_SLICE_US : 0;
+    *had_locked(l, t->queue) += held > LANE_SLICE_US ? held - LANE_SLICE_US : 0;
     t->holds = false;
+    assert(l->locked.n_taken > 0);
     l->locked.n_taken--;
     decay_locked(l, now_us);
 }
 
 static void wait_locked(struct lane *l, struct lane_ticket *t, uint64_t until_us)
 {
-    struct waiter w = { .ticket = t }, **end = &l->locked.waiters;
-    const struct timespec until = clock_mono_at(until_us);
-    int rc = 0;
-    clock_cond_init(&w.turn);
-    while (*end)
-        end = &(*end)->next;
-    *end = &w;
+    struct row_waiter w = { .owner = t->queue };
+    row_join(&l->locked.row, &w);
     give_locked(l);
-    while (!w.has_turn && rc == 0)
-        rc = until_us ? pthread_cond_timedwait(&w.turn, &l->locked.lock, &until)
-                      : pthread_cond_wait(&w.turn, &l->locked.lock);
-    /* its time is over: it leaves the row */
-    if (!w.has_turn) {
-        struct waiter **at = &l->locked.waiters;
-        while (*at != &w)
-            at = &(*at)->next;
-        *at = w.next;
-    }
-    pthread_cond_destroy(&w.turn);
-    t->holds = w.has_turn;
+    row_wait(&l->locked.row, &w, &l->locked.lock, until_us ? until_us : ROW_NO_END);
+    t->holds = w.called;
 }
 
 bool lane_pass(struct lane *l, struct lane_ticket *t, uint64_t now_us, uint64_t until_us)
@@ -152,13 +135,13 @@ bool lane_pass(struct lane *l, struct lane_ticket *t, uint64_t now_us, uint64_t 
     if (t->holds && now_us - t->held_since_us < LANE_SLICE_US)
         return false;
     pthread_mutex_lock(&l->locked.lock);
-    if (t->holds && l->locked.waiters) {
+    if (t->holds && l->locked.row) {
         give_back_locked(l, t, now_us);
         wait_locked(l, t, until_us);
         t->held_since_us = clock_mono_us();
     } else if (t->holds) {
         /* nobody waits: on with the next slice */
-        *had_locked(l, t) += now_us - t->held_since_us;
+        *had_locked(l, t->queue) += now_us - t->held_since_us;
         t->held_since_us = now_us;
         decay_locked(l, now_us);
     } else {

@@ -1,4 +1,5 @@
-
+/* late.c - refusals that wait a moment: a ring of them, and one thread that sends each when it is due.
+ * All wait equally long, so the first in is the first due. */
 #include "rest/fair/late_private.h"
 
 #include "base/clock.h"

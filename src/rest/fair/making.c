@@ -1,16 +1,15 @@
-
+/* making.c - places for large answers that are being made.
+ *
+ * A ticket that tries again keeps its turn, so the row is always in the order of first tries. A free
+ * place goes to the first of the row whose owner may have one more. */
 #include "rest/fair/making_private.h"
+#include "rest/fair/row_private.h"
 
 #include "base/clock.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
-
-struct waiter {
-    struct waiter *next;
-    struct making_ticket *ticket;
-    pthread_cond_t turn;
-};
 
 struct making {
     unsigned n_places, n_per_owner;
@@ -18,7 +17,7 @@ struct making {
         pthread_mutex_t lock;
         uint64_t *owners; /* n_taken: who holds the places */
         unsigned n_taken;
-        struct waiter *waiters; /* by their turn */
+        struct row_waiter *row; /* by their turn */
         uint64_t last_turn;
     } locked;
 };
@@ -56,47 +55,32 @@ static bool may_have_one_locked(const struct making *m, uint64_t owner)
 
 static void give_locked(struct making *m)
 {
-    struct waiter **at = &m->locked.waiters;
+    struct row_waiter **at = &m->locked.row;
     while (*at && m->locked.n_taken < m->n_places) {
-        struct waiter *w = *at;
-        if (!may_have_one_locked(m, w->ticket->owner)) {
-            at = &w->next;
+        if (!may_have_one_locked(m, (*at)->owner)) {
+            at = &(*at)->next;
             continue;
         }
-        *at = w->next;
-        m->locked.owners[m->locked.n_taken++] = w->ticket->owner;
-        w->ticket->holds = true;
-        pthread_cond_signal(&w->turn);
+        m->locked.owners[m->locked.n_taken++] = (*at)->owner;
+        row_call(at);
     }
 }
 
 static void wait_locked(struct making *m, struct making_ticket *t, uint64_t until_us)
 {
-    struct waiter w = { .ticket = t }, **at = &m->locked.waiters;
-    struct timespec until = clock_mono_at(until_us);
-    int rc = 0;
-    clock_cond_init(&w.turn);
-    while (*at && (*at)->ticket->turn < t->turn)
-        at = &(*at)->next;
-    w.next = *at;
-    *at = &w;
+    struct row_waiter w = { .owner = t->owner, .turn = t->turn };
+    row_join(&m->locked.row, &w);
     give_locked(m);
-    while (!t->holds && rc == 0)
-        rc = pthread_cond_timedwait(&w.turn, &m->locked.lock, &until);
-    if (!t->holds) {
-        for (at = &m->locked.waiters; *at != &w;)
-            at = &(*at)->next;
-        *at = w.next;
-    }
-    pthread_cond_destroy(&w.turn);
+    row_wait(&m->locked.row, &w, &m->locked.lock, until_us);
+    t->holds = w.called;
 }
 
 static bool row_is_full_locked(const struct making *m, uint64_t owner)
 {
     unsigned n = 0, n_own = 0;
-    for (const struct waiter *w = m->locked.waiters; w; w = w->next) {
+    for (const struct row_waiter *w = m->locked.row; w; w = w->next) {
         n++;
-        n_own += w->ticket->owner == owner;
+        n_own += w->owner == owner;
     }
     return n >= WAITERS_PER_PLACE * m->n_places || n_own >= WAITERS_PER_PLACE * m->n_per_owner;
 }
@@ -123,8 +107,10 @@ void making_give_back(struct making *m, struct making_ticket *t)
         return;
     pthread_mutex_lock(&m->locked.lock);
     unsigned i = 0;
-    while (m->locked.owners[i] != t->owner)
+    while (m->locked.owners[i] != t->owner) {
         i++;
+        assert(i < m->locked.n_taken); /* the ticket holds one of these */
+    }
     m->locked.owners[i] = m->locked.owners[--m->locked.n_taken];
     give_locked(m);
     pthread_mutex_unlock(&m->locked.lock);
