@@ -16,7 +16,7 @@ err_code query_created_ms(struct store *st, fhir_type type, sv id, int64_t *out,
     int64_t first_ms = clock_wall_ms();
     TRY(store_history(st, type, id, STORE_NOW, &cur, e));
     store_cursor_light(cur);
-    /* newest first */
+    /* Versions come newest first, so the last one seen is the first one written. */
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK)
         first_ms = v.instant_ms;
     if (rc != ERR_EOF)
@@ -27,7 +27,7 @@ err_code query_created_ms(struct store *st, fhir_type type, sv id, int64_t *out,
 
 size_t query_resource_max(void)
 {
-    /* an engine may have a body there twice */
+    /* An engine may copy a body twice: as it is stored, and cut. */
     return 2 * (size_t)LIMIT_WHOLE_BYTES + json_tree_max(LIMIT_WHOLE_BYTES);
 }
 
@@ -72,7 +72,7 @@ err_code query_compared(const struct query_source *src, struct err *e)
     struct query_deadline *d = src->deadline;
     if (d == NULL || !d->patience.ended)
         return ERR_OK;
-    /* another part of a Bundle may ask again, and is told again */
+    /* Another entry of a Bundle may go on with this deadline, and asks it anew. */
     d->patience.ended = false;
     return err_pass(e, &d->over);
 }

@@ -5,7 +5,7 @@
  * them. */
 #include "query/query_private.h"
 
-struct slot { /* a row and the room of its texts */
+struct slot { /* a row, and the memory of its texts */
     struct query_row row;
     char room[QUERY_SORT_MAX * SEARCH_SORT_KEY_MAX + FHIR_ID_MAX];
 };
@@ -13,7 +13,7 @@ struct slot { /* a row and the room of its texts */
 struct query_order {
     const struct query *q;
     const struct query_order_by *by;
-    struct slot *slots; /* count + 1; the last one is that of the candidate */
+    struct slot *slots; /* count + 1: one of them is free for the candidate */
     struct query_row **heap;
     const struct query_row **rows;
     struct query_row_list list;
@@ -23,7 +23,7 @@ static int row_cmp(const struct query_order_by *by, const struct query_row *x,
                    const struct query_row *y)
 {
     for (size_t i = 0; i < by->n_sort; i++) {
-        /* without a value: last, either way */
+        /* A row without a value comes last in both directions. */
         if ((x->keys[i].len == 0) != (y->keys[i].len == 0))
             return x->keys[i].len == 0 ? 1 : -1;
         int c = sv_cmp(x->keys[i], y->keys[i]);
@@ -39,7 +39,7 @@ static int by_row(const void *a, const void *b, void *order_by)
                    *(const struct query_row *const *)b);
 }
 
-/* The greatest row stands at the top. */
+/* The heap has its greatest row on top: the first to give way. */
 static void sift_down(struct query_order *o, size_t at)
 {
     for (;;) {
@@ -90,12 +90,13 @@ static err_code fill(struct slot *s, const struct query_order_by *by, const stru
     return ERR_OK;
 }
 
-/* The candidate stands in the last slot. */
+/* Put the candidate, which is in the spare slot, among the rows if it belongs there. *spare becomes
+ * the slot that is free then. */
 static void offer(struct query_order *o, struct query_row **spare)
 {
     struct query_row_list *l = &o->list;
     struct query_row *x = *spare;
-    /* on a page before this one */
+    /* It was on an earlier page. */
     if (o->by->after && row_cmp(o->by, x, o->by->after) <= 0)
         return;
     if (l->n < o->by->count) {
@@ -135,7 +136,7 @@ static err_code gather(struct query_order *o, struct err *e)
     err_code rc;
     TRY(query_walk_open(o->q, NULL, &w, e));
     while ((rc = query_walk_next(w, 0, &m, e)) == ERR_OK) {
-        /* a row is the first member of its slot */
+        /* The row is the first member of its slot. */
         TRY(fill((struct slot *)(void *)spare, o->by, &m, &key, e));
         offer(o, &spare);
         o->list.total++;

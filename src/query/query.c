@@ -70,7 +70,7 @@ void query_ids_sort(struct search_id *ids, size_t *n)
 
 struct id_list {
     struct arena *a;
-    fhir_type only; /* references to this type; with FHIR_TYPE_NONE the matches themselves */
+    fhir_type only; /* with param: references to this type alone count */
     const struct search_param *param;
     sv base;
     struct buf ids;
@@ -129,7 +129,7 @@ static err_code take_ids(struct id_list *l, struct search_id **out, size_t *n_ou
     return ERR_OK;
 }
 
-/* An inner search, on another type, within this one. */
+/* A search within this one, on another type: one link of a chain, or the inside of _has. */
 static err_code inner(struct query *q, fhir_type type, sv name, sv value, struct query **out,
                       struct err *e)
 {
@@ -161,10 +161,10 @@ static bool last_name_known(fhir_type type, sv rest)
 static err_code chain(struct query *q, fhir_type on, sv name, sv value, struct err *e)
 {
     sv rest = name, first, code;
-    /* the caller saw a dot */
+    /* The caller saw a dot: there is a part in front of it. */
     (void)sv_cut(&rest, '.', &first);
     sv target = first;
-    /* of a text that is there: always true */
+    /* This cannot fail: the text is not SV_NONE. */
     (void)sv_cut(&target, ':', &code);
     const struct search_param *p = search_param_find(on, code);
     if (p == NULL)
@@ -193,7 +193,8 @@ static err_code chain(struct query *q, fhir_type on, sv name, sv value, struct e
         struct query *in = NULL;
         any = true;
         rc = inner(q, type, rest, value, &in, e);
-        /* contained resources are asked where they stand */
+        /* A contained resource has no id of its own, so the criteria go along and are asked of
+         * it. */
         if (rc == ERR_OK) {
             inside[cr.n_inside++] = (struct search_inside){ type, in->clauses[0].any };
             rc = collect(in, &l, e);

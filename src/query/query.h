@@ -28,8 +28,8 @@
 struct query_deadline {
     err_code (*look)(void *ctx, struct err *e); /* ERR_TIMEOUT, ERR_CANCELLED: the query ends */
     void *ctx;
-    struct search_patience patience; /* while one resource is compared */
-    struct err over;                 /* why that has ended */
+    struct search_patience patience; /* asked while one resource is compared */
+    struct err over;                 /* why the comparison was given up */
 };
 void query_deadline_init(struct query_deadline *d, err_code (*look)(void *ctx, struct err *e),
                          void *ctx);
@@ -37,17 +37,17 @@ void query_deadline_init(struct query_deadline *d, err_code (*look)(void *ctx, s
 /* What a query is asked of. All is borrowed. */
 struct query_source {
     struct store *st;
-    struct arena *a; /* of what the query keeps */
+    struct arena *a; /* holds what the query keeps */
     sv base;         /* "http://host/datastore/<id>/r4": references below it are local */
     uint64_t as_of;
-    struct query_deadline *deadline; /* NULL: it takes as long as it takes */
+    struct query_deadline *deadline; /* NULL: the query may take any time */
 };
 
 struct query_clause {
     struct search_criterion *any;
     size_t n;
-    bool membership; /* of the compartment: its criteria follow the type that is searched */
-    struct query_clause *by_type; /* NULL, or what the clause says for each of the query's types */
+    bool membership; /* the compartment: its criteria depend on the type that is searched */
+    struct query_clause *by_type; /* NULL, or a clause for each of the query's types */
 };
 struct query {
     struct query_source src;
@@ -61,22 +61,25 @@ struct query {
     bool asks_created;             /* a clause is about createdAt */
     /* a compartment: */
     struct search_id owner; /* type FHIR_TYPE_NONE: none */
-    /* Where in types the owner itself comes, not what leads to it; QUERY_NO_OWNER: nowhere. */
+    /* Index in types of the place where the owner itself is given. At the other places of its type,
+     * resources that lead to it are. QUERY_NO_OWNER: the owner is not given. */
     size_t owner_at;
 };
 /* type FHIR_TYPE_NONE: every type. */
 void query_init(struct query *q, const struct query_source *src, fhir_type type);
 /* One pair of a query. ERR_NOT_FOUND: no such parameter; else as search_parse(). */
 MUST_USE err_code query_add(struct query *q, sv name, sv value, struct err *e);
-/* Only members of a compartment; every type of the query must be one. id is borrowed. */
+/* Let only members of a compartment match. Every type of the query must be able to be one. id is
+ * borrowed. */
 MUST_USE err_code query_compartment(struct query *q, fhir_type owner, sv id, struct err *e);
-/* A criterion on reference parameters of one searched type: they lead to one of ids (sorted). */
+/* Let only resources match that lead to one of ids (sorted) by one of these reference
+ * parameters. */
 MUST_USE err_code query_leads_to(struct query *q, const struct search_param *const *params,
                                  size_t n_params, const struct search_id *ids, size_t n_ids,
                                  struct err *e);
 
-/* When the first version of a resource came, which createdAt asks; an id that has none: now. Cost
- * follows the versions of the id. */
+/* When the first version of a resource was written, for createdAt. An id without versions: now. The
+ * cost grows with the number of versions. */
 MUST_USE err_code query_created_ms(struct store *st, fhir_type type, sv id, int64_t *out,
                                    struct err *e);
 /* An arena of so many bytes holds any one resource as store_get_light() gives it, and its tree: the
@@ -91,9 +94,9 @@ static inline size_t query_whole_len(const struct store_version *v)
     return v->body.json.len + v->left_out;
 }
 
-struct query_place { /* where a walk stands: it can go on from here in another request */
+struct query_place { /* where a walk is: another request can go on from here */
     size_t type_at;
-    int clause; /* -1: not by the index */
+    int clause; /* whose entries are walked; -1: candidates do not come from the index */
     size_t driver;
     unsigned char value[SEARCH_KEY_MAX];
     uint8_t value_len;
@@ -109,14 +112,15 @@ struct query_match { /* valid until the next call */
     struct store_version v;
     yyjson_val *root;
 };
-/* ERR_EOF at the end; ERR_TIMEOUT past until_us (0: none): the place is where to go on. */
+/* The next match. ERR_EOF: there are no more. ERR_TIMEOUT: until_us (0: no end) is over, and
+ * query_walk_place() is where to go on. */
 MUST_USE err_code query_walk_next(struct query_walk *w, uint64_t until_us, struct query_match *out,
                                   struct err *e);
 const struct query_place *query_walk_place(const struct query_walk *w);
 void query_walk_close(struct query_walk *w);
 DEFINE_CLEANUP(struct query_walk, query_walk_close)
 
-/* Sorted, and each once. */
+/* Sort ids, and keep each once. */
 void query_ids_sort(struct search_id *ids, size_t *n);
 
 /* ---- order.c: matches in the order of _sort ---- */
@@ -138,8 +142,8 @@ struct query_order;
 struct query_row_list {
     struct query_row *const *rows;
     size_t n;
-    bool more;      /* others come behind */
-    uint64_t total; /* matches, whatever is behind or before */
+    bool more;      /* there are rows behind these */
+    uint64_t total; /* of all matches, on this page or not */
 };
 /* The next count matches in that order. ERR_TIMEOUT. */
 MUST_USE err_code query_order_find(const struct query *q, const struct query_order_by *by,

@@ -7,7 +7,7 @@ static inline err_code query_breathe(const struct query_source *src, struct err 
 {
     return src->deadline ? src->deadline->look(src->deadline->ctx, e) : ERR_OK;
 }
-/* Behind a comparison: the error, when it was given up because the time was over. */
+/* Called after a comparison: did the deadline end it? Then its error. */
 MUST_USE err_code query_compared(const struct query_source *src, struct err *e);
 
 /* ---- met.c ---- */

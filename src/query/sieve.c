@@ -4,13 +4,14 @@
     64u /* ids; a sieve that then has kept three quarters of them costs more than it saves */
 
 struct sieve_value {
-    struct store_index_cursor *cursor; /* its own, so that it stands where it was left */
+    struct store_index_cursor *cursor; /* of this value alone, so that it stays where it was left */
     unsigned char value[SEARCH_KEY_MAX];
     uint8_t len;
-    /* no id in from <= id < upto has an entry, and upto has one; both empty: nothing is known */
+    /* What the last look found: no id from `from` to in front of `upto` has an entry, and upto has
+     * one. Both empty: there was no look yet. */
     char from[FHIR_ID_MAX], upto[FHIR_ID_MAX];
     size_t from_len, upto_len;
-    bool to_end; /* upto is behind all ids */
+    bool to_end; /* no id from `from` on has an entry */
 };
 
 struct query_sieve {
@@ -29,7 +30,8 @@ void query_sieve_close(struct query_sieve *s)
     free(s);
 }
 
-/* The values of one driver's entries: from each to the next is one step. */
+/* Find the values of one driver's entries. A seek behind all ids of a value leads to the next
+ * value. */
 static err_code learn(struct query_sieve *s, struct store *st, fhir_type type,
                       const struct search_driver *d, uint64_t as_of, bool *many, struct err *e)
 {
@@ -46,7 +48,7 @@ static err_code learn(struct query_sieve *s, struct store *st, fhir_type type,
         struct sieve_value *v = &s->values[s->n++];
         v->len = (uint8_t)hit.value.len;
         memcpy(v->value, hit.value.ptr, hit.value.len);
-        /* behind every id */
+        /* "~" is behind every id. */
         store_index_seek(c, sv_make(v->value, v->len), SV_LIT("~"));
     }
     if (rc != ERR_EOF)

@@ -5,28 +5,28 @@
 #include "base/limits.h"
 #include "query/sieve_private.h"
 
-/* Entries counted of each driver before the shortest is taken. Short enough that asking several
- * costs less than reading a page of resources. */
+/* So many entries of each clause are counted before the shortest is taken. Counting for several
+ * clauses must cost less than reading a page of resources. */
 #define PROBE            64u
 #define TIME_CHECK_EVERY 64u
-#define CHECK_BYTES      (8u << 10) /* of a candidate: count as one more */
+#define CHECK_BYTES      (8u << 10) /* a candidate counts once more for each of these */
 
-/* With fewer candidates than this, reading them costs less than looking for them in other lists. */
+/* Fewer candidates than this are read at once: that costs less than to ask sieves about them. */
 #define SIEVE_MIN  12u
 #define SIEVES_MAX 3u
-/* A candidate in memory is read and matched sooner than its id is looked up; one that is not costs
- * ten looks. So that what is asked for again and again comes to be in memory, so many of each walk
- * are read without a look. */
+/* A candidate in the store's memory is matched sooner than a sieve is asked. One that must come
+ * from disk costs as much as ten questions. The first few of each walk are read without a question,
+ * so that a query that comes again and again finds them in memory. */
 #define READ_AHEAD 8u
 
 struct query_walk {
     const struct query *q;
     struct query_place place;
-    struct arena *scratch; /* of one candidate */
+    struct arena *scratch; /* memory of one candidate */
     struct arena *drivers_arena;
     fhir_type type;
-    bool open;     /* a source of the present type stands ready */
-    bool resuming; /* the place came from outside: keep its source */
+    bool open;     /* there is a source of candidates for `type` */
+    bool resuming; /* the place came with the request: its source must stay */
     enum { BY_IDS, BY_INDEX, BY_SCAN } how;
     /* BY_IDS */
     struct search_id *ids;
@@ -35,7 +35,7 @@ struct query_walk {
     struct search_driver *drivers;
     size_t n_drivers;
     struct store_index_cursor *index;
-    struct query_sieve *sieves[SIEVES_MAX]; /* of other clauses */
+    struct query_sieve *sieves[SIEVES_MAX]; /* of the clauses that are not walked */
     size_t n_sieves;
     unsigned n_unasked;
     /* BY_SCAN */
@@ -131,7 +131,7 @@ static err_code use_ids(struct query_walk *w, const struct query_clause *cl, str
     return ERR_OK;
 }
 
-/* Drivers of every criterion of a clause, or none. */
+/* Drivers for every criterion of a clause. False: one of them has none. */
 static bool drivers_of(struct query_walk *w, const struct query_clause *cl,
                        struct search_driver **out)
 {
@@ -165,7 +165,8 @@ static err_code count_entries(struct query_walk *w, const struct search_driver *
     return ERR_OK;
 }
 
-/* How likely a kind is to narrow much, when probes cannot tell. */
+/* Which kind of parameter narrows a search most, when two clauses have equally many entries? Lower
+ * ranks do. */
 static unsigned rank(const struct query_clause *cl)
 {
     const struct search_criterion *c = &cl->any[0];
@@ -176,7 +177,7 @@ static unsigned rank(const struct query_clause *cl)
     return c->param->kind == SEARCH_STRING ? 1 : 3;
 }
 
-/* Clauses beside the chosen one that the index can answer for a candidate. */
+/* Sieves for the other clauses, where the index can answer for them. */
 static err_code open_sieves(struct query_walk *w, size_t chosen, struct err *e)
 {
     const struct query *q = w->q;
@@ -243,8 +244,8 @@ static void set_membership(struct query_walk *w)
         };
 }
 
-/* Every criterion that names parameters must know the type: a search over several types passes over
- * the others. */
+/* A query over several types has a criterion for each of them; drivers of the present type are
+ * asked for. */
 static err_code open_source(struct query_walk *w, struct err *e)
 {
     const struct query *q = w->q;
@@ -268,9 +269,9 @@ static err_code open_source(struct query_walk *w, struct err *e)
 
 struct candidate {
     sv id;
-    uint64_t t; /* the version must be this one; 0: whichever */
-    sv value;   /* BY_INDEX: the entry it was met at */
-    bool have;  /* BY_SCAN: v is it */
+    uint64_t t; /* the commit of the version that the entry is about; 0: any version */
+    sv value;   /* BY_INDEX: the value of its entry */
+    bool have;  /* BY_SCAN: v is read already */
     struct store_version v;
 };
 
@@ -279,7 +280,7 @@ static err_code next_id(struct query_walk *w, struct candidate *out)
     sv after = sv_make(w->place.id, w->place.id_len);
     while (w->id_at < w->n_ids) {
         sv id = w->ids[w->id_at++].id;
-        /* given before, in this request or an earlier one */
+        /* It was given earlier, in this request or in one before. */
         if (sv_cmp(id, after) <= 0)
             continue;
         *out = (struct candidate){ .id = id };
@@ -314,7 +315,7 @@ static err_code next_scanned(struct query_walk *w, struct candidate *out, struct
     if (w->scan == NULL) {
         char from[FHIR_ID_MAX + 1];
         memcpy(from, w->place.id, w->place.id_len);
-        /* below every byte of an id: the next id is the first behind */
+        /* \x01 is below every byte of an id, so the scan begins at the next id. */
         from[w->place.id_len] = '\x01';
         struct store_range r = { w->type, sv_make(from, w->place.id_len ? w->place.id_len + 1u : 0),
                                  SV_NONE };
@@ -329,7 +330,8 @@ static err_code next_scanned(struct query_walk *w, struct candidate *out, struct
 
 /* ---- does it match ---- */
 
-/* BY_INDEX a resource is met once for each of its entries: the first one counts. */
+/* A walk of the index meets a resource at each of its entries. It is a match at the first of them
+ * only. */
 static bool first_meeting(const struct query_walk *w, const struct candidate *c, yyjson_val *root)
 {
     unsigned char v[SEARCH_KEY_MAX];
@@ -341,7 +343,7 @@ static bool first_meeting(const struct query_walk *w, const struct candidate *c,
            sv_eq(sv_make(v, len), c->value);
 }
 
-/* Might it match, as far as the index says? */
+/* May the candidate match, as far as the index says? */
 static err_code ask_sieves(struct query_walk *w, sv id, bool *may, struct err *e)
 {
     *may = true;
@@ -361,7 +363,7 @@ static err_code examine(struct query_walk *w, struct candidate *c, struct query_
 {
     yyjson_doc *doc;
     *met = false;
-    /* the owner was given in its own place */
+    /* The owner has its own place (owner_at). */
     if (w->q->owner_at != QUERY_NO_OWNER && w->place.type_at != w->q->owner_at &&
         w->type == w->q->owner.type && sv_eq(c->id, w->q->owner.id))
         return ERR_OK;
@@ -388,7 +390,7 @@ static err_code examine(struct query_walk *w, struct candidate *c, struct query_
             TRY(query_clause_met(w->q, clause_at(w, i), &s, &meets, e));
     if (!meets)
         return ERR_OK;
-    /* last, because older versions are read for it */
+    /* createdAt comes last: it needs older versions to be read. */
     if (w->q->asks_created) {
         if (c->v.version != 1) {
             TRY(query_created_ms(w->q->src.st, w->type, c->v.id, &s.created_ms, e));
@@ -451,7 +453,7 @@ err_code query_walk_next(struct query_walk *w, uint64_t until_us, struct query_m
         const struct query_place before = w->place;
         stand_at(w, &c);
         rc = examine(w, &c, out, &met, e);
-        /* it was not compared to its end: whoever goes on begins with it */
+        /* The candidate was not compared to its end, so whoever goes on begins with it. */
         if (rc == ERR_TIMEOUT) {
             w->place = before;
             return w->n_examined ? rc

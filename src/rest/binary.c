@@ -26,8 +26,8 @@
 #include "codec/media_type.h"
 #include "fhir/large.h"
 
-#define TEXT_MAX \
-    ((LIMIT_DATA_BODY_BYTES / 3 + 1) * 4 + (64u << 10)) /* of a Binary made of a body */
+/* bytes of a Binary that is made of a body */
+#define TEXT_MAX    ((LIMIT_DATA_BODY_BYTES / 3 + 1) * 4 + (64u << 10))
 #define TYPE_MAX    255u
 #define CONTEXT_MAX 512u
 #define ANY_TYPE    "application/octet-stream"
@@ -49,7 +49,7 @@ bool rest_binary_writes(const struct rest_call *c)
            (sv_eq_cstr(c->in.method, "POST") || sv_eq_cstr(c->in.method, "PUT"));
 }
 
-/* Printable, so that it can stand in a header or a log. */
+/* Is the text printable, so that it can go into a header or a log? */
 static bool plain_text(sv text, size_t max)
 {
     for (size_t i = 0; i < text.len; i++)
@@ -58,7 +58,7 @@ static bool plain_text(sv text, size_t max)
     return text.len && text.len <= max;
 }
 
-/* What stands behind a ; is only looked at for being printable. */
+/* Parameters of the type need only be printable. */
 static bool is_media_type(sv kind)
 {
     return plain_text(kind, TYPE_MAX) && media_type_ok(kind);
@@ -124,7 +124,7 @@ static err_code put_content(struct rest_call *c, yyjson_val *root, sv type, stru
     sv data = json_string(json_get(root, "data")),
        context = json_string(json_get(json_get(root, "securityContext"), "reference"));
     CLEANUP_BUF struct buf packed = BUF_INIT(data.len + 1);
-    /* lines of it may have been broken */
+    /* The base64 may have been broken into lines. */
     for (size_t i = 0; i < data.len; i++)
         if (strchr(" \t\r\n", data.ptr[i]) == NULL)
             TRY(buf_add_char(&packed, data.ptr[i], e));
@@ -155,7 +155,7 @@ err_code rest_binary_read(struct rest_call *c, const struct store_version *v, bo
     TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     yyjson_val *root = yyjson_doc_get_root(doc);
     sv type = json_string(json_get(root, "contentType"));
-    /* validation may have been left out */
+    /* A Binary that was stored without validation may have any text there. */
     if (!is_media_type(type))
         type = SV_LIT(ANY_TYPE);
     TRY(choose(c, type, done, e));
@@ -163,7 +163,7 @@ err_code rest_binary_read(struct rest_call *c, const struct store_version *v, bo
     if (!*done || v->left_out == 0)
         return *done ? put_content(c, root, type, e) : ERR_OK;
     TRY(rest_large_answer(c, v, true, &l, e));
-    /* its tree may be any size */
+    /* The tree of a resource that is large beside its data may have any size. */
     if (!fhir_is_large_binary(l.v.body.json, LIMIT_WHOLE_BYTES))
         return ERR(e, ERR_TOO_LARGE, "This Binary is large beside its data: an export holds it");
     CLEANUP(arena_free) struct arena *of_all = arena_new(json_tree_max(l.v.body.json.len));
@@ -173,7 +173,8 @@ err_code rest_binary_read(struct rest_call *c, const struct store_version *v, bo
 
 /* ---- writing ---- */
 
-/* A Binary, or JSON that is broken, which a Binary may have been meant to be. */
+/* Is the text a Binary? Broken JSON counts as one: it may have been meant to be a Binary, and is
+ * refused as such. */
 static bool says_binary(sv text)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(text.len));
@@ -182,7 +183,7 @@ static bool says_binary(sv text)
            sv_eq(json_string(json_get(yyjson_doc_get_root(doc), "resourceType")), SV_LIT("Binary"));
 }
 
-/* As a code is written: single blanks. */
+/* A media type with single blanks, as FHIR wants codes to be. */
 static err_code tidy_type(struct rest_call *c, sv kind, sv *out, struct err *e)
 {
     char *to = arena_alloc(c->a, kind.len + 1);
@@ -238,7 +239,7 @@ err_code rest_binary_take(struct rest_call *c, struct buf *made, struct err *e)
                    "Content-Type must be application/fhir+json, or the content's");
     if (rest_body_may_be_resource(kind)) {
         bool named = rest_body_is_json(kind);
-        /* as a resource, then, or refused as one */
+        /* The body is a resource, or is refused as one. */
         if (!named || says_binary(text)) {
             c->in.body = text;
             return ERR_OK;

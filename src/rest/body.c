@@ -45,7 +45,7 @@ bool rest_body_may_be_resource(sv kind)
     return rest_body_is_json(kind) || is_none_or_form(kind);
 }
 
-/* Its first byte that is no white space; 0: none. */
+/* The first byte that is no white space; 0: there is none. */
 static char first_byte(sv body)
 {
     for (size_t i = 0; i < body.len; i++)

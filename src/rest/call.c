@@ -42,7 +42,7 @@ bool rest_is_conditional(const struct rest_call *c)
 
 bool rest_is_delete_of_several(const struct rest_call *c)
 {
-    return c->it /* a Bundle's conditional reference is no interaction */ &&
+    return c->it /* the search of a conditional reference has no interaction */ &&
            c->it->shape == REST_TYPE && sv_eq_cstr(c->in.method, "DELETE") &&
            rest_param(c, "_count").ptr != NULL;
 }

@@ -37,7 +37,7 @@ void rest_large_done(struct rest_large *l)
     *l = (struct rest_large){ 0 };
 }
 
-/* Content is at least three bytes for each four of text. */
+/* Three bytes of content come out of four bytes of base64, so an answer has at least so many. */
 err_code rest_large_answer(struct rest_call *c, const struct store_version *cut, bool content,
                            struct rest_large *out, struct err *e)
 {
@@ -78,7 +78,7 @@ err_code rest_version_put(struct rest_call *c, const struct store_version *v, st
         v = &l.v;
     }
     TRY(rest_version_write(v, &b, e));
-    /* it is copied once more */
+    /* The text is in b now: room for the next copy. */
     arena_free(l.a);
     l.a = NULL;
     json_raw(w, buf_sv(&b));

@@ -18,7 +18,7 @@
 #define STATEMENT_MAX (8u << 20)
 #define ETAG_HEX      16u
 
-/* Those of a type, in the specification's order. */
+/* Interactions of a type, in the specification's order. */
 static const char *const on_type[] = { "read",   "vread",        "update",
                                        "patch",  "delete",       "history-instance",
                                        "create", "history-type", "search-type" };
@@ -33,7 +33,7 @@ static bool offers(const char *name)
     return false;
 }
 
-/* For this type. What creates alone is no update. */
+/* Is the interaction offered for this type? A PUT that can only create is no update. */
 static bool offers_on(fhir_type type, const char *name)
 {
     for (size_t i = 0; i < rest_n_interactions; i++)
@@ -43,7 +43,7 @@ static bool offers_on(fhir_type type, const char *name)
     return false;
 }
 
-/* One row takes Bundles of both kinds. */
+/* Batches and transactions are one row. */
 static bool takes_bundles(void)
 {
     for (size_t i = 0; i < rest_n_interactions; i++)
@@ -73,7 +73,8 @@ static void text_of(struct json_writer *w, const char *fmt, ...)
 
 /* ---- operations ---- */
 
-/* type FHIR_TYPE_NONE: those of [base]. Rows of one name (type and instance) are one operation. */
+/* Operations of a type; FHIR_TYPE_NONE: of [base]. Rows of one name are one operation: on the type,
+ * and on an instance. */
 static void operations(struct json_writer *w, fhir_type type)
 {
     bool any = false;
@@ -141,8 +142,8 @@ static void search_params(struct json_writer *w, fhir_type type, bool of_every_t
     json_arr_end(w);
 }
 
-/* What may stand in _include of a search for the type: its own references. In _revinclude: those
- * that lead here. */
+/* _include follows references of the type itself; _revinclude follows references of others that
+ * lead to it. */
 static void includes(struct json_writer *w, fhir_type type)
 {
     size_t n;
@@ -288,7 +289,7 @@ static void shared_make(void)
     buf_init(&shared, STATEMENT_MAX);
     json_writer_init(&w, &shared);
     rest(&w);
-    /* the tables are constant: it fits or it never did */
+    /* The tables are constant, so this would fail at the first start. */
     if (json_writer_end(&w, &e) != ERR_OK)
         abort();
 }

@@ -58,7 +58,8 @@ err_code rest_told_write(const struct rest_call *c, struct buf *out, struct err 
     return n ? rest_outcome_write(all, n, out, e) : ERR_OK;
 }
 
-/* 413 says that what was sent is too large: without a body it is the query that breaks a limit. */
+/* 413 means that the body is too large. Without a body it was the query that broke a limit, which
+ * is 400. */
 static unsigned status_of(const struct rest_call *c, const struct error_fhir *f)
 {
     bool sent = c->in.body.len || c->in.body_unread;
@@ -68,7 +69,7 @@ static unsigned status_of(const struct rest_call *c, const struct error_fhir *f)
 unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *out)
 {
     const struct error_fhir *f = error_as_fhir(e->code);
-    /* bounded text, well formed: cannot fail */
+    /* The text is short and well formed, so writing it cannot fail. */
     struct err ignored;
     buf_clear(out);
     if (c->issues.n && !f->general) {
@@ -76,7 +77,7 @@ unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *
         return status_of(c, f);
     }
     struct rest_issue one = { "error", f->issue_type, sv_from(e->msg), SV_NONE };
-    /* who has hung up gets no answer */
+    /* ERR_CANCELLED: the caller has hung up, and gets no answer. */
     if (f->general && e->code != ERR_CANCELLED) {
         LOG_ERR("rest_failed", e, LOG_STR("op", c->it ? c->it->name : "-"));
         one.text = SV_LIT("Internal error; the service's log has it under this request's id");

@@ -52,7 +52,7 @@ err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
     struct uri_pair *pairs;
     size_t n, len = encoded.len;
     TRY(uri_query_split(c->a, encoded, PARAMS_MAX, &pairs, &n, e));
-    /* a page's token holds a query of its own */
+    /* A page's token holds a query, and has a limit of its own. */
     for (size_t i = 0; i < n; i++)
         len -= sv_eq(pairs[i].name, SV_LIT("page")) ? pairs[i].value.len : 0;
     if (len > QUERY_MAX)
@@ -114,9 +114,9 @@ static err_code with_colons(struct rest_call *c, sv *name, struct err *e)
     return ERR_OK;
 }
 
-/* What is passed over has no name from here on, so the self link says what was done. Names that a
- * client encoded twice, as one of HealthLake's does, become what they mean: no parameter has a % in
- * its name. */
+/* A parameter that is passed over loses its name, so that the self link leaves it out. A name that
+ * still has an escape was encoded twice, as one of HealthLake's clients does, and becomes what it
+ * means: no parameter has a % in its name. */
 err_code rest_read_names(struct rest_call *c, struct err *e)
 {
     for (size_t i = 0; i < c->params.n; i++) {
@@ -150,7 +150,7 @@ err_code rest_read_date(struct rest_call *c, const char *what, sv value, int64_t
 {
     const struct search_context cx = { c->base, 0 };
     struct search_criterion cr;
-    /* its text speaks of a search parameter */
+    /* The text of that error speaks of a search parameter. */
     struct err ignored;
     bool digit = value.len && value.ptr[0] >= '0' && value.ptr[0] <= '9';
     if (!digit ||

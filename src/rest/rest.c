@@ -17,9 +17,9 @@
 
 #include <unistd.h>
 
-#define BODY_MAX (64u << 20) /* of an answer */
-/* Many: they wait for a shared fsync most of the time. One queue may have 32 of them, one caller 40
- * (workers.c). */
+#define BODY_MAX (64u << 20) /* bytes of an answer's body */
+/* There are many workers because they mostly wait for a shared fsync. One queue may have 32 of
+ * them, one caller 40 (service/workers.c). */
 #define WORKERS     48u
 #define MAX_WAITING 1024u
 #define CONTENT     "application/fhir+json;charset=utf-8"
@@ -37,7 +37,7 @@ struct exchange { /* owned by the request's arena */
     struct err e;
 };
 
-/* A list may come in several headers of one name. */
+/* A header whose value is a list may come several times: the lists are joined. */
 static sv condition_header(const struct http_request *req, const char *name, bool *twice)
 {
     sv all = SV_NONE;
@@ -48,7 +48,7 @@ static sv condition_header(const struct http_request *req, const char *name, boo
             continue;
         *twice = all.ptr != NULL;
         all = all.ptr ? ARENA_JOIN(req->arena, all, SV_LIT(", "), one) : one;
-        /* an empty header is there all the same */
+        /* A header that is empty was sent all the same. */
         if (all.ptr == NULL)
             all = SV_LIT("");
     }
@@ -94,10 +94,10 @@ static bool is_json(sv kind)
 static err_code check_format(const struct rest_call *c, struct err *e)
 {
     sv format = rest_param(c, "_format"), rest = c->in.accept, one;
-    /* plain JSON and NDJSON, whatever else is taken */
+    /* These answer with plain JSON and NDJSON, whatever the caller prefers. */
     if (c->it->shape == REST_EXPORT_STATUS || c->it->shape == REST_EXPORT_FILE)
         return ERR_OK;
-    /* what it holds decides */
+    /* The Binary's own type decides. */
     if (rest_binary_reads(c))
         return ERR_OK;
     /* a plus sign that was not encoded has become a space */
@@ -114,7 +114,7 @@ static err_code check_format(const struct rest_call *c, struct err *e)
     return ERR(e, ERR_NOT_ACCEPTABLE, "Accept: only JSON is offered (application/fhir+json)");
 }
 
-/* Bodies are UTF-8, as they are, and of our version. Source: http.html#mime-type */
+/* Bodies are not packed, are UTF-8, and are of our version of FHIR. Source: http.html#mime-type */
 static err_code check_body(const struct rest_call *c, struct err *e)
 {
     sv kind = c->in.content_type, charset = media_type_param(kind, "charset");
@@ -147,8 +147,8 @@ static sv base_of(struct service *s, const struct http_request *req, sv id)
     return ARENA_JOIN(req->arena, root, SV_LIT(PREFIX), id, SV_LIT("/r4"));
 }
 
-/* Rights before knowledge: the path is looked at without the data store, then the caller's right to
- * what it asks for, and only then is said whether the data store is there. */
+/* Rights come before knowledge. The route is found without the data store, then the caller's right
+ * to it is checked, and only then does the answer tell whether the data store exists. */
 static err_code enter(struct exchange *ex, struct err *e)
 {
     struct rest_call *c = &ex->c;
@@ -156,7 +156,7 @@ static err_code enter(struct exchange *ex, struct err *e)
     struct datastore none = { 0 };
     struct err why;
     sv rest = sv_tail(req->path, sizeof PREFIX - 1), id, r4;
-    /* it was not read: no signature over it can be checked */
+    /* The body was not read, so no signature over it can be checked. */
     if (req->body_too_large)
         return ERR(e, ERR_TOO_LARGE,
                    "Request Entity Too Large: a resource may have 5 MiB, a Bundle 20 MiB");
@@ -186,10 +186,10 @@ static err_code enter(struct exchange *ex, struct err *e)
     TRY(datastore_check_strategy(c->ds, e));
     TRY(check_format(c, e));
     TRY(check_body(c, e));
-    /* there it may belong to the content */
+    /* A byte order mark may belong to a Binary's content. */
     if (!rest_binary_writes(c))
         c->in.body = rest_without_mark(c->in.body);
-    /* one that is closed is opened on a worker */
+    /* A store that is closed is opened by a worker. */
     c->st = store_registry_try(c->s->cfg.stores, id);
     return ERR_OK;
 }
@@ -224,7 +224,7 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
             (struct http_header){ SV_LIT("ETag"), arena_fmt(c->a, "W/\"%.*s\"", SV_FMT(o->etag)) };
     bool changed = o->about && o->status == 200 && !o->location &&
                    (sv_eq(c->in.method, SV_LIT("PUT")) || sv_eq(c->in.method, SV_LIT("PATCH")));
-    /* clients read the id and the version from it */
+    /* Clients read the id and the version from this header. */
     if (o->location || changed)
         h[n++] = (struct http_header){ changed ? SV_LIT("Content-Location") : SV_LIT("Location"),
                                        arena_fmt(c->a, "%.*s/%s/%.*s/_history/%llu",
@@ -243,7 +243,8 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
     return n;
 }
 
-/* What would grow over the limit, or has no place to become large, goes out as it is. */
+/* Indent the body. It stays as it is when it would become larger than an answer may be, or needs a
+ * place for large answers and gets none. */
 static void make_pretty(struct rest_call *c)
 {
     struct buf *body = &c->out.body;
@@ -273,7 +274,7 @@ static void answer_error(struct exchange *ex)
     c->out.status = rest_error(c, &ex->e, &c->out.body);
 }
 
-/* What is not read yet takes all that answers may. */
+/* Answers that are not read yet fill the memory for answers: this one is a refusal instead. */
 static void answer_no_room(struct exchange *ex)
 {
     ex->rc = service_no_room(http_exchange_request(ex->x), &ex->e);
@@ -297,7 +298,7 @@ static void leave(struct exchange *ex)
         store_registry_release(c->s->cfg.stores, c->st);
     datastore_release(&ex->held);
     size_t n = headers_out(c, h, ex->request_id);
-    /* ex may be gone behind the reply */
+    /* ex may be freed once the reply is given. */
     struct making_ticket made = ex->clock.making;
     if (c->out.file) {
         service_reply_file(ex->x, h, n, c->out.file, c->it->name, ex->request_id,
@@ -335,7 +336,7 @@ static void work(struct service *s, void *ctx)
         ex->rc = c->it->fn(c, &ex->e);
     rest_clock_stop(&ex->clock);
     if (ex->rc == ERR_THROTTLED) {
-        /* what waits is small */
+        /* A refusal waits here, and keeps no large body meanwhile. */
         buf_done(&c->out.body);
         buf_init(&c->out.body, BODY_MAX);
         late_add(s->rest->late, leave_late, ex);
@@ -368,7 +369,7 @@ static void handle(struct service *s, struct http_exchange *x, const char *reque
     struct err e;
     const struct work_for who = { ex->c.caller.access_key_id, ex->c.ds->id };
     err_code rc = workers_add(pool_of(s, &ex->c), who, work, ex, &e);
-    /* the worker's now: it may have answered already, and ex be gone */
+    /* A worker has ex now. It may have answered already, and ex may be freed. */
     if (rc == ERR_OK)
         return;
     ex->rc = rc;

@@ -1,9 +1,9 @@
-/* manifest.c - the manifest that a job wrote, on its way out: names of files become URLs, and a client
- * that takes partial manifests gets it page by page.
+/* manifest.c - the manifest that a job wrote, on its way out: names of files become URLs, and a
+ * client that takes partial manifests gets it page by page.
  *
  * A page has PAGE_FILES entries of output and deleted, one list behind the other. A page that was
- * shown never changes, so only full ones are shown while the export runs. What went wrong (error) is
- * known at the end only, and stands on the last page.
+ * shown never changes, so only full ones are shown while the export runs. What went wrong (error)
+ * is known at the end only, and stands on the last page.
  * Source: FHIR Bulk Data Access, "Response - Complete Status"; HealthLake's recorded answers. */
 #include "rest/export/status_private.h"
 #include "rest/params_private.h"

@@ -70,10 +70,10 @@ static void stretch(uint64_t ns)
         uint32_t priority;
         uint64_t runtime, deadline, period;
     } a = { .size = sizeof a };
-    /* of this thread, on Linux */
+    /* On Linux this is of the calling thread. */
     a.nice = getpriority(PRIO_PROCESS, 0);
     a.runtime = ns;
-    /* where it fails, all is as it was */
+    /* Where it fails, nothing has changed. */
     (void)syscall(SYS_sched_setattr, 0, &a, 0);
 }
 
@@ -92,7 +92,8 @@ static void decay_locked(struct lane *l, uint64_t now_us)
     l->locked.decayed_at_us = now_us;
 }
 
-/* A place is free: it goes to the queue that had the least, and within it to who came first. */
+/* Give free places away: each to the queue that had the least, and within a queue to the first that
+ * came. */
 static void give_locked(struct lane *l)
 {
     while (l->locked.n_taken < l->n_places && l->locked.row) {
@@ -140,7 +141,7 @@ bool lane_pass(struct lane *l, struct lane_ticket *t, uint64_t now_us, uint64_t 
         wait_locked(l, t, until_us);
         t->held_since_us = clock_mono_us();
     } else if (t->holds) {
-        /* nobody waits: on with the next slice */
+        /* Nobody waits: the next slice begins. */
         *had_locked(l, t->queue) += now_us - t->held_since_us;
         t->held_since_us = now_us;
         decay_locked(l, now_us);

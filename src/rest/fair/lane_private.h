@@ -21,9 +21,9 @@ struct lane_ticket { /* of one call; zeroed by its owner, used by one thread */
     uint64_t queue;  /* whose */
     bool holds, stretched;
     uint64_t held_since_us;
-    uint64_t cpu_us; /* of the thread, when the call began; 0: it did not pass yet */
+    uint64_t cpu_us; /* the thread's time when the call began; 0: it did not pass yet */
 };
-/* Go on, at once or when it is the call's turn; at until_us (monotonic; 0: never) without a turn.
- * Did it wait? */
+/* Return at once, or when it is the call's turn. At until_us (monotonic; 0: no end) it returns
+ * without a turn. True: it waited, or began a new slice. */
 bool lane_pass(struct lane *l, struct lane_ticket *t, uint64_t now_us, uint64_t until_us);
 void lane_leave(struct lane *l, struct lane_ticket *t);

@@ -1,5 +1,5 @@
-/* late.c - refusals that wait a moment: a ring of them, and one thread that sends each when it is due.
- * All wait equally long, so the first in is the first due. */
+/* late.c - refusals that wait a moment: a ring of them, and one thread that sends each when it is
+ * due. All wait equally long, so the first in is the first due. */
 #include "rest/fair/late_private.h"
 
 #include "base/clock.h"
@@ -18,7 +18,7 @@ struct late {
     struct {
         pthread_mutex_t lock;
         pthread_cond_t changed;
-        struct place ring[LATE_MAX]; /* all wait equally long: first in, first out */
+        struct place ring[LATE_MAX]; /* first in, first out */
         unsigned first, n;
         bool stop;
     } locked;
@@ -27,7 +27,7 @@ struct late {
 static void wait_until_locked(struct late *l, uint64_t due_us)
 {
     const struct timespec until = clock_mono_at(due_us);
-    /* looked at anew */
+    /* the caller looks at the ring anew */
     (void)pthread_cond_timedwait(&l->locked.changed, &l->locked.lock, &until);
 }
 

@@ -5,12 +5,12 @@
 #include "base/err.h"
 
 #define LATE_MAX 1024u   /* places */
-#define LATE_US  250000u /* each waits so long */
+#define LATE_US  250000u /* the time that each waits */
 
 struct late;
 MUST_USE err_code late_new(struct late **out, struct err *e);
-/* Who waits is answered at once. NULL is taken. */
+/* Those that wait are called at once. l may be NULL. */
 void late_free(struct late *l);
-/* fn(ctx), once: in LATE_US, on a thread of its own; at once, on the caller's, when there is no
- * place. It must be short. */
+/* Call fn(ctx) once, after LATE_US and on a thread of late.c; when there is no place, at once and
+ * on the caller's thread. It must be short. */
 void late_add(struct late *l, void (*fn)(void *ctx), void *ctx);

@@ -1,7 +1,7 @@
 /* making.c - places for large answers that are being made.
  *
- * A ticket that tries again keeps its turn, so the row is always in the order of first tries. A free
- * place goes to the first of the row whose owner may have one more. */
+ * A ticket that tries again keeps its turn, so the row is always in the order of first tries. A
+ * free place goes to the first of the row whose owner may have one more. */
 #include "rest/fair/making_private.h"
 #include "rest/fair/row_private.h"
 
@@ -15,7 +15,7 @@ struct making {
     unsigned n_places, n_per_owner;
     struct {
         pthread_mutex_t lock;
-        uint64_t *owners; /* n_taken: who holds the places */
+        uint64_t *owners; /* the owners of the n_taken places that are held */
         unsigned n_taken;
         struct row_waiter *row; /* by their turn */
         uint64_t last_turn;
@@ -90,7 +90,7 @@ making_result making_take(struct making *m, struct making_ticket *t, uint64_t un
     if (t->holds)
         return MAKING_HELD;
     pthread_mutex_lock(&m->locked.lock);
-    /* else it stands there */
+    /* with a turn it has its place in the row */
     bool full = t->turn == 0 && row_is_full_locked(m, t->owner);
     if (!full) {
         if (t->turn == 0)
@@ -109,7 +109,8 @@ void making_give_back(struct making *m, struct making_ticket *t)
     unsigned i = 0;
     while (m->locked.owners[i] != t->owner) {
         i++;
-        assert(i < m->locked.n_taken); /* the ticket holds one of these */
+        /* the ticket holds one of these */
+        assert(i < m->locked.n_taken);
     }
     m->locked.owners[i] = m->locked.owners[--m->locked.n_taken];
     give_locked(m);

@@ -10,18 +10,20 @@
 #include "base/sv.h"
 
 struct making;
-/* In the row stand at most WAITERS_PER_PLACE times as many, of all and of one owner. At least one
- * place. */
+/* The row has room for WAITERS_PER_PLACE tickets for each place, of all owners and of one. n_places
+ * 0 means 1. */
 #define WAITERS_PER_PLACE 3u
 struct making *making_new(unsigned n_places, unsigned n_per_owner);
 void making_free(struct making *m);
 
 struct making_ticket { /* of one call; zeroed by its owner, used by one thread */
-    uint64_t owner;    /* a hash of who it is */
+    uint64_t owner;    /* a hash of the caller */
     bool holds;
-    uint64_t turn; /* its place in the row, kept from one try to the next; 0: it has none yet */
+    uint64_t turn; /* its order in the row, kept from one try to the next; 0: none yet */
 };
-/* Wait for a place until until_us (monotonic). Who holds one does not wait for another. */
+/* Wait for a place until until_us (monotonic). A ticket that holds one keeps it and does not
+ * wait. */
 typedef enum { MAKING_HELD, MAKING_NOT_YET, MAKING_ROW_IS_FULL } making_result;
 making_result making_take(struct making *m, struct making_ticket *t, uint64_t until_us);
-void making_give_back(struct making *m, struct making_ticket *t); /* one that holds none: nothing */
+/* does nothing when it holds none */
+void making_give_back(struct making *m, struct making_ticket *t);

@@ -1,5 +1,6 @@
-/* polls.c - how often the status of each export was asked for: a table of rows by a hash of the job's
- * id, each with a count and the end of its time. Two jobs that meet in a row push each other out. */
+/* polls.c - how often the status of each export was asked for: a table of rows by a hash of the
+ * job's id, each with a count and the end of its time. Two jobs that meet in a row push each other
+ * out. */
 #include "rest/fair/polls_private.h"
 
 #include <pthread.h>

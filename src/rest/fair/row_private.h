@@ -14,7 +14,7 @@
 
 struct row_waiter { /* on the stack of the thread that waits */
     struct row_waiter *next;
-    uint64_t owner; /* whose place it will be */
+    uint64_t owner; /* who the place is for */
     uint64_t turn;  /* the row's order; equal ones stand as they came */
     pthread_cond_t come;
     bool called;

@@ -19,15 +19,15 @@
 
 #define CURSOR_VERSION 1
 #define CURSOR_HOURS   24u
-#define CURSOR_MAX     (64u << 10) /* plain bytes */
-#define SKEW_MS        60000       /* a clock that was set back a little */
+#define CURSOR_MAX     (64u << 10) /* bytes before they are sealed */
+#define SKEW_MS        60000       /* a clock may have been set back so much since */
 
 static err_code invalid(const char *why, struct err *e)
 {
     return ERR(e, ERR_INVALID, "Invalid pagination token%s", why);
 }
 
-/* How the page comes, not which: may differ from page to page. */
+/* Parameters that say how a page is shown may differ from page to page. */
 static bool may_differ(sv name)
 {
     return sv_eq(name, SV_LIT("_count")) || sv_eq(name, SV_LIT("_format")) ||
@@ -68,7 +68,7 @@ static bool among(const struct rest_param_list *l, const struct rest_param *p)
     return false;
 }
 
-/* The token's query, with what this request says of the answer's form. */
+/* The call's query becomes that of the token, but for parameters that may differ. */
 static err_code take_query(struct rest_call *c, sv query, struct err *e)
 {
     const struct rest_param_list asked = c->params;
@@ -81,7 +81,7 @@ static err_code take_query(struct rest_call *c, sv query, struct err *e)
         return arena_oom(c->a, e);
     for (size_t i = 0; i < asked.n; i++) {
         const struct rest_param *p = &asked.items[i];
-        /* passed over */
+        /* It was passed over. */
         if (p->name.len == 0)
             continue;
         if (may_differ(p->name) || sv_eq(p->name, SV_LIT("page")))

@@ -24,7 +24,7 @@
 #include "base/limits.h"
 
 #define EVERYTHING_MAX    200000u     /* resources of one record */
-#define EVERYTHING_MEMORY (64u << 20) /* of their names */
+#define EVERYTHING_MEMORY (64u << 20) /* of their types and ids */
 
 #define BREATHE_EVERY 32u /* resources that are read one by one */
 
@@ -35,17 +35,17 @@ struct row {
 
 struct everything {
     struct rest_call *c;
-    struct rest_page *p; /* count, types, commit, notes, links */
+    struct rest_page *p; /* used for count, commit, notes and links */
     struct arena *a;
     bool outside_type[QUERY_TYPES_MAX];
     bool wanted_type[QUERY_TYPES_MAX];
     bool typed;                         /* _type was given */
     int64_t since_ms, start_ms, end_ms; /* [start, end) */
     bool dated;
-    struct search_id after;  /* the page begins behind it */
-    struct buf rows;         /* struct row: what is given */
-    struct buf found;        /* struct search_id: outside, to be looked at */
-    struct search_id *slots; /* those in found; open addressing */
+    struct search_id after;  /* the page begins behind this one */
+    struct buf rows;         /* struct row: the record */
+    struct buf found;        /* struct search_id: resources outside that are to be looked at */
+    struct search_id *slots; /* the ids in found, as a hash table with open addressing */
     size_t n_slots, n_found;
     err_code rc;
     struct err *e;
@@ -53,7 +53,7 @@ struct everything {
 
 /* ---- the request ---- */
 
-/* A list, or one of several parameters of that name. */
+/* _type is a list, and may come several times. */
 static err_code read_types(struct everything *x, sv list, struct err *e)
 {
     sv one;
@@ -70,7 +70,7 @@ static err_code read_types(struct everything *x, sv list, struct err *e)
     return ERR_OK;
 }
 
-/* T-e-TYPE-ID: as of T, behind that entry. T-b: from the first. */
+/* A place: T-e-TYPE-ID begins behind that entry, T-b with the first; T is the commit. */
 static err_code read_place(struct everything *x, sv text, struct err *e)
 {
     sv t, kind, type;
@@ -105,7 +105,7 @@ static err_code read_param(struct everything *x, struct rest_param *param, struc
     }
     if (sv_eq(name, SV_LIT("_type")))
         return read_types(x, value, e);
-    /* read_request() has it */
+    /* read_request() has read it. */
     if (sv_eq(name, SV_LIT("page")))
         return ERR_OK;
     if (sv_eq(name, SV_LIT("_since")) || sv_eq(name, SV_LIT("since")))
@@ -117,7 +117,7 @@ static err_code read_param(struct everything *x, struct rest_param *param, struc
                               start ? NULL : &x->end_ms, e);
     }
     TRY(rest_page_ignored(x->p, name, &unknown, e));
-    /* the self link says what was done */
+    /* The self link leaves it out. */
     param->name.len = 0;
     return ERR_OK;
 }
@@ -148,7 +148,7 @@ static err_code read_request(struct everything *x, struct err *e)
 
 /* ---- references ---- */
 
-/* Type/id, relative or below our own [base]; a version behind it is passed over. */
+/* Type/id, relative or below our own [base]. A version behind it is not looked at. */
 static bool local_reference(const struct everything *x, sv text, struct search_id *out)
 {
     sv base = x->c->base, type, id;
@@ -166,7 +166,7 @@ static uint64_t hash_of(const struct search_id *id)
     return h ^ h >> 29;
 }
 
-/* Where it stands, or would. */
+/* The slot of an id, or the free slot where it belongs. */
 static struct search_id *slot_of(struct search_id *slots, size_t n, const struct search_id *id)
 {
     size_t k = hash_of(id) & (n - 1);
@@ -223,14 +223,14 @@ static void outside_found(struct everything *x, const struct search_id *id)
 
 struct visit {
     struct everything *x;
-    bool collect;       /* else only look for another patient */
+    bool collect;       /* note references; else only look for another patient */
     bool other_patient; /* out */
 };
 
 static void visit_text(struct visit *v, const char *key, sv text)
 {
     struct search_id id;
-    /* of an attachment that is kept as a Binary */
+    /* A url may be that of an attachment which is kept as a Binary. */
     bool url = strcmp(key, "url") == 0;
     if ((!url && strcmp(key, "reference") != 0) || !local_reference(v->x, text, &id))
         return;
@@ -242,7 +242,7 @@ static void visit_text(struct visit *v, const char *key, sv text)
         outside_found(v->x, &id);
 }
 
-/* Depth is that of a resource: LIMIT_RESOURCE_DEPTH. */
+/* Recursion is as deep as the resource: at most LIMIT_RESOURCE_DEPTH. */
 static void visit(struct visit *v, yyjson_val *at)
 {
     yyjson_val *key, *item;
@@ -288,8 +288,8 @@ static void in_span(void *ctx, const struct search_value *v)
     s->inside |= v->lo_ms < s->x->end_ms && v->hi_ms > s->x->start_ms;
 }
 
-/* By the dates of care: all date parameters of the type. Those of a person (birth, death) are
- * none. */
+/* Does a date of care lie in the span? Any date parameter of the type counts; a person has none,
+ * for birth and death are no dates of care. */
 static bool in_time(const struct everything *x, const struct query_match *m)
 {
     static const char *const persons[] = { "Patient", "RelatedPerson", "Person" };
@@ -338,7 +338,7 @@ static err_code gather_members(struct everything *x, struct err *e)
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
-/* A resource as of the page's commit. ERR_NOT_FOUND when there is none, or a deletion. */
+/* A resource as of the page's commit. ERR_NOT_FOUND: there is none, or it was deleted. */
 static err_code fetch(const struct everything *x, const struct search_id *id, struct arena *a,
                       struct query_match *m, struct err *e)
 {
@@ -351,10 +351,10 @@ static err_code fetch(const struct everything *x, const struct search_id *id, st
     return ERR_OK;
 }
 
-/* The list of what is to be looked at grows while it is walked. */
+/* The list of resources to look at grows while it is walked. */
 static err_code gather_outside(struct everything *x, struct err *e)
 {
-    /* one resource at a time */
+    /* for one resource at a time */
     CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
     for (size_t i = 0; i < x->found.len / sizeof(struct search_id); i++) {
         struct search_id id = ((struct search_id *)(void *)x->found.ptr)[i];
@@ -364,7 +364,7 @@ static err_code gather_outside(struct everything *x, struct err *e)
         if (i % BREATHE_EVERY == 0)
             TRY(rest_breathe(x->c, e));
         err_code rc = fetch(x, &id, a, &m, &why);
-        /* a reference may lead nowhere */
+        /* A reference may lead nowhere. */
         if (rc == ERR_NOT_FOUND)
             continue;
         if (rc != ERR_OK)
@@ -392,7 +392,7 @@ static int row_cmp(const void *a, const void *b)
 static err_code write_rows(struct everything *x, struct json_writer *w, const struct row *rows,
                            size_t n, sv *next, struct err *e)
 {
-    /* one resource at a time */
+    /* for one resource at a time */
     CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
     size_t given = 0;
     for (size_t i = 0; i < n; i++) {
@@ -404,7 +404,7 @@ static err_code write_rows(struct everything *x, struct json_writer *w, const st
         const char *mode = rows[i].outside ? "include" : "match";
         if (given == x->p->count || x->c->out.body.len > PAGE_BYTES ||
             (given && rest_page_ends(x->p, &m.v, mode))) {
-            /* _count=0 asks for the total */
+            /* _count=0 asks for the total alone. */
             if (given == 0)
                 return ERR_OK;
             const struct search_id *last = &rows[i - 1].id;
@@ -419,7 +419,7 @@ static err_code write_rows(struct everything *x, struct json_writer *w, const st
     return ERR_OK;
 }
 
-/* A URL does not say what a body did. */
+/* The self link of a POST is a token, for a URL does not hold what the body said. */
 static err_code self_link(struct everything *x, struct json_writer *w, struct err *e)
 {
     struct rest_call *c = x->c;
@@ -452,7 +452,7 @@ static err_code write_bundle(struct everything *x, struct err *e)
     TRY(write_rows(x, &w, (const struct row *)(void *)x->rows.ptr, n, &next, e));
     TRY(rest_page_notes(x->p, &w, e));
     json_arr_end(&w);
-    /* an empty array is not FHIR */
+    /* FHIR has no empty arrays. */
     if (body->len == empty + 1)
         body->len = without;
     json_key(&w, "link");
@@ -493,7 +493,7 @@ err_code rest_everything(struct rest_call *c, struct err *e)
     if (x == NULL || p == NULL)
         return arena_oom(c->a, e);
     p->c = c;
-    /* a client that does not page gets what fits */
+    /* A client that does not page gets as much as fits. */
     p->count = PAGE_COUNT_MAX;
     p->path = arena_fmt(c->a, "Patient/%.*s/$everything", SV_FMT(c->id));
     if (p->path.ptr == NULL)

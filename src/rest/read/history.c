@@ -20,8 +20,8 @@
 /* A page ends when it holds this much; the next link goes on. */
 #define HISTORY_PAGE_BYTES (4u << 20)
 
-#define LOG_ROWS 256u /* looked at together, when not all of them count */
-/* Of all types, each of which may give one more than a page shows. */
+#define LOG_ROWS 256u /* rows that are read together when only some of them count */
+/* Rows of all types: each may give one more than a page shows. */
 #define LOG_ROWS_MAX ((HISTORY_COUNT_MAX + 1) * (size_t)QUERY_TYPES_MAX)
 
 struct history {
@@ -29,11 +29,12 @@ struct history {
     struct json_writer w;
     sv path; /* for links */
     size_t count, n;
-    int64_t since_ms;     /* versions at or after it */
+    int64_t since_ms;     /* only versions at or after this instant */
     bool at;              /* _at: */
     int64_t lo_ms, hi_ms; /* its period */
-    uint64_t lo_t;        /* newest commit that is not behind its begin */
-    uint64_t from_t;      /* rows with t < from_t, or of from_t with (type, id) behind the mark */
+    uint64_t lo_t;        /* the newest commit at or before its begin */
+    /* rows of earlier commits, or of this one with (type, id) behind the mark */
+    uint64_t from_t;
     fhir_type after_type;
     sv after_id;
     /* where the page ended */
@@ -88,7 +89,7 @@ static err_code history_entry(struct history *h, const struct store_version *v, 
     return ERR_OK;
 }
 
-/* The next page, or the next rows of the log, begin behind it. */
+/* This row is done: the next page, or the next rows of the log, begin behind it. */
 static void passed(struct history *h, uint64_t t, fhir_type type, sv id)
 {
     h->last_t = t;
@@ -119,10 +120,10 @@ static err_code instance_history(struct history *h, struct err *e)
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         any = true;
         TRY(rest_breathe(c, e));
-        /* when the version behind it came */
+        /* A version was current until the next one came; newer ones are read first. */
         ended_ms = next_ms;
         next_ms = v.instant_ms;
-        /* it and all before it were over */
+        /* This version and all older ones had ended before the period. */
         if (h->at && ended_ms <= h->lo_ms)
             return ERR_OK;
         if (v.t > h->from_t || (v.t == h->from_t && h->after_type) || v.instant_ms < h->since_ms)
@@ -154,7 +155,8 @@ static err_code log_rows(struct history *h, size_t n, struct buf *rows, struct e
     for (unsigned t = first; t <= last; t++) {
         struct store_log_row *got = NULL;
         size_t n_got = 0;
-        /* of from_t itself: nothing of the types in front of the mark, all of those behind it */
+        /* Of commit from_t: nothing of types in front of the mark, everything of types behind
+         * it. */
         uint64_t from =
             t < h->after_type ? h->from_t - (h->from_t > 0 && h->from_t != STORE_NOW) : h->from_t;
         TRY(store_log(c->st, (fhir_type)t, from, t == h->after_type ? h->after_id : SV_NONE, n,
@@ -168,7 +170,7 @@ static err_code log_rows(struct history *h, size_t n, struct buf *rows, struct e
     return ERR_OK;
 }
 
-/* Was it current at some time of the period? No row comes from behind its end. */
+/* Was the version current at some time of the period? Rows from behind its end are never read. */
 static err_code was_current(struct history *h, const struct store_version *v, bool *out,
                             struct err *e)
 {
@@ -177,7 +179,7 @@ static err_code was_current(struct history *h, const struct store_version *v, bo
     *out = !h->at || v->instant_ms > h->lo_ms;
     if (*out)
         return ERR_OK;
-    /* what matters is its commit */
+    /* Only the commit of that version matters, so its body goes at once. */
     arena_mark m = arena_mark_get(h->c->a);
     err_code rc = store_get_light(h->c->st, v->type, v->id, h->lo_t, h->c->a, &then, &why);
     arena_rewind(h->c->a, m);
@@ -187,7 +189,7 @@ static err_code was_current(struct history *h, const struct store_version *v, bo
     return ERR_OK;
 }
 
-/* *end: no more rows are wanted. */
+/* Write a row of the log if it counts. *end: no more rows are wanted. */
 static err_code log_row(struct history *h, const struct store_log_row *row, bool *end,
                         struct err *e)
 {
@@ -201,8 +203,8 @@ static err_code log_row(struct history *h, const struct store_log_row *row, bool
     return history_entry(h, &v, e);
 }
 
-/* Type and system. With _at many rows may be passed over for one that counts: a page ends when that
- * took long, and the next one goes on there. */
+/* The history of a type or of the system. With _at, many rows may be passed over for one that
+ * counts. So a page also ends after PAGE_WORK_US, and the next page goes on there. */
 static err_code log_history(struct history *h, struct err *e)
 {
     struct rest_call *c = h->c;
@@ -325,7 +327,7 @@ err_code rest_history(struct rest_call *c, struct err *e)
     json_arr(&h.w);
     TRY(c->id.len ? instance_history(&h, e) : log_history(&h, e));
     json_arr_end(&h.w);
-    /* an empty array is not FHIR */
+    /* FHIR has no empty arrays. */
     if (h.n == 0) {
         c->out.body.len = before_entries;
     }

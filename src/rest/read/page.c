@@ -9,7 +9,7 @@
 struct writing {
     struct rest_page *p;
     struct json_writer w;
-    struct rest_includes *includes; /* NULL: none are asked for */
+    struct rest_includes *includes; /* NULL: the search asks for none */
     bool more;
     struct query_place next;
     sv next_sorted; /* place of the next page in the order of _sort */
@@ -38,7 +38,7 @@ static err_code write_matches(struct writing *x, struct err *e)
             return ERR_OK;
         }
         TRY(rc);
-        /* one more is there */
+        /* The page is full, and there is one more. */
         if (n == p->count || p->c->out.body.len > PAGE_BYTES ||
             (n && rest_page_ends(p, &m.v, "match"))) {
             x->more = true;
@@ -57,7 +57,7 @@ static err_code write_sorted(struct writing *x, struct err *e)
 {
     struct rest_page *p = x->p;
     CLEANUP(query_order_free) struct query_order *order = NULL;
-    /* one resource at a time */
+    /* for one resource at a time */
     CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
     const struct query_order_by by = { p->sort, p->n_sort, p->count, p->after };
     TRY(query_order_find(&p->q, &by, &order, e));
@@ -86,8 +86,8 @@ static err_code write_sorted(struct writing *x, struct err *e)
 
 /* ---- totals and links ---- */
 
-/* Out of the store's sums, when they can say. They are as of the newest commit: beside entries that
- * must be the page's own. *known tells. */
+/* The total from the sums that the store keeps, which spare a walk. They are as of the newest
+ * commit, so beside entries the page must be of that commit too. *known: the sums could tell. */
 static err_code count_by_sums(struct writing *x, bool *known, struct err *e)
 {
     struct query *q = &x->p->q;
@@ -117,13 +117,13 @@ static err_code count_by_sums(struct writing *x, bool *known, struct err *e)
             if (rc != ERR_OK)
                 return err_pass(e, &why);
             as_of = as_of ? as_of : at.t;
-            /* something was written between two sums */
+            /* Something was written between the two questions. */
             if (at.t != as_of)
                 return ERR_OK;
             sum += one;
             n_above += n > 1 && one > 0;
         }
-    /* a resource may stand in several */
+    /* A resource may be counted in several of the sums. */
     if (n_above > 1)
         return ERR_OK;
     x->total = sum;
@@ -163,7 +163,7 @@ static err_code links(struct writing *x, struct err *e)
     bool posted = sv_eq_cstr(p->c->in.method, "POST") && p->asked.len == 0;
     json_key(&x->w, "link");
     json_arr(&x->w);
-    /* a URL does not say what a body did */
+    /* The self link of a POST is a token, for a URL does not hold what the body said. */
     if (posted)
         TRY(sealed_link(x, "self", arena_fmt(p->c->a, "%llu-b", (unsigned long long)p->as_of), e));
     else
@@ -197,7 +197,7 @@ static err_code write_all(struct writing *x, struct err *e)
     size_t empty = p->c->out.body.len;
     TRY(write_entries(x, e));
     json_arr_end(&x->w);
-    /* an empty array is not FHIR */
+    /* FHIR has no empty arrays. */
     if (p->c->out.body.len == empty + 1)
         p->c->out.body.len = without;
     if ((p->total || p->count_only) && !x->has_total)

@@ -12,7 +12,7 @@
 
 static bool wants_whole(const struct rest_page *p, const char *mode)
 {
-    /* _elements is about matches only */
+    /* _elements cuts matches only. */
     if (p->n_elements && strcmp(mode, "match") != 0)
         return true;
     return p->summary == REST_SUMMARY_FALSE && p->n_elements == 0;

@@ -17,11 +17,11 @@
 /* All that can stand on a page: each of them is in one frontier. */
 #define FRONTIER_MAX ((size_t)PAGE_COUNT_MAX + PAGE_INCLUDED_MAX)
 
-struct one_version { /* of a resource; version 0: the current one */
+struct one_version { /* a resource and its version; 0: the current one */
     struct search_id x;
     uint64_t version;
 };
-struct seen { /* versions that stand on the page; open addressing */
+struct seen { /* versions on the page, as a hash table with open addressing */
     struct one_version *slots;
     size_t cap, n;
 };
@@ -30,14 +30,14 @@ struct rest_includes {
     struct rest_page *p;
     struct json_writer *w;
     struct seen seen;
-    struct buf frontier; /* search_id of resources whose includes are to be found */
-    struct buf wanted;   /* one_version: resources to include */
-    bool versions_asked, versions_allowed; /* may the caller read versions? */
+    struct buf frontier;                   /* search_id: resources whose includes are to be found */
+    struct buf wanted;                     /* one_version: resources that references name */
+    bool versions_asked, versions_allowed; /* rest_allowed() was asked; its answer */
     size_t n_included;
     bool too_many;
 };
 
-/* Where the version stands, or would. */
+/* The slot of a version, or the free slot where it belongs. */
 static struct one_version *seen_at(const struct seen *s, const struct one_version *v)
 {
     size_t k = sv_hash(v->x.type + (v->version << 8), v->x.id) % s->cap;
@@ -53,7 +53,7 @@ static bool seen_add(struct rest_includes *x, const struct store_version *v)
     struct seen *s = &x->seen;
     struct one_version now = { { v->type, v->id }, v->version };
     struct one_version *slot = seen_at(s, &now);
-    /* limits keep it from filling */
+    /* The limits keep the table from filling. */
     if (slot->x.type || s->n * 2 >= s->cap)
         return false;
     now.x.id = arena_sv(x->p->c->a, v->id);
@@ -62,7 +62,8 @@ static bool seen_add(struct rest_includes *x, const struct store_version *v)
     return true;
 }
 
-/* N of Type/id/_history/N. False: it names none of ours, and so nothing. 0: it names no version. */
+/* The N of a reference Type/id/_history/N; 0: the reference names no version. False: what it names
+ * is no version of ours, so it leads nowhere. */
 static bool version_of(sv reference, uint64_t *out)
 {
     static const sv mark = { "/_history/", 10 };
@@ -102,7 +103,7 @@ static void want_target(void *ctx, const struct search_value *v)
         want_reference(f->x, v);
 }
 
-/* What a resource on the page leads to. */
+/* Note the resources that a resource on the page refers to. */
 static void follow(struct rest_includes *x, fhir_type type, yyjson_val *root, bool iterating)
 {
     for (size_t i = 0; i < x->p->n_includes; i++) {
@@ -122,7 +123,7 @@ static void follow(struct rest_includes *x, fhir_type type, yyjson_val *root, bo
     }
 }
 
-/* A resource has come onto the page: look where it leads, and remember it for _revinclude. */
+/* A resource is on the page: note where it leads, and remember it for _revinclude. */
 static err_code arrived(struct rest_includes *x, const struct query_match *m, bool iterating,
                         struct err *e)
 {
@@ -146,8 +147,8 @@ static err_code included(struct rest_includes *x, const struct query_match *m, s
     return arrived(x, m, true, e);
 }
 
-/* Old versions are what a search alone does not show: who may not read them gets the current
- * one. */
+/* A search shows current versions. A caller who may not read older ones gets the current one for a
+ * reference to an older one. */
 static bool may_read_versions(struct rest_includes *x)
 {
     struct err ignored;
@@ -157,8 +158,8 @@ static bool may_read_versions(struct rest_includes *x)
     return x->versions_allowed;
 }
 
-/* What a reference leads to as of the page's commit; a body lives in a, or until *cur is closed.
- * ERR_NOT_FOUND. */
+/* The resource that a reference leads to, as of the page's commit. Its body lives in a, or until
+ * *cur is closed. ERR_NOT_FOUND. */
 static err_code referred(struct rest_includes *x, const struct one_version *want, struct arena *a,
                          struct store_cursor **cur, struct store_version *out, struct err *e)
 {
@@ -180,7 +181,7 @@ static err_code include_one(struct rest_includes *x, const struct one_version *w
         return ERR_OK;
     arena_reset(a);
     err_code rc = referred(x, want, a, &cur, &m.v, &why);
-    /* a reference may lead nowhere */
+    /* A reference may lead nowhere. */
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK)
@@ -190,14 +191,14 @@ static err_code include_one(struct rest_includes *x, const struct one_version *w
     return included(x, &m, e);
 }
 
-/* Resources that references name. */
+/* Include the resources that references name. */
 static err_code include_wanted(struct rest_includes *x, struct err *e)
 {
     struct buf now = x->wanted;
     buf_init(&x->wanted, WANTED_MAX * sizeof(struct one_version));
     err_code rc = ERR_OK;
     const struct one_version *all = (const struct one_version *)(const void *)now.ptr;
-    /* one resource at a time */
+    /* for one resource at a time */
     CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
     for (size_t i = 0; i < now.len / sizeof *all && rc == ERR_OK && !x->too_many; i++) {
         if (i % BREATHE_EVERY == BREATHE_EVERY - 1) {
@@ -229,7 +230,7 @@ static err_code revinclude_one(struct rest_includes *x, const struct rest_includ
     TRY(query_leads_to(q, &param, 1, ids, n, e));
     TRY(query_walk_open(q, NULL, &w, e));
     while (!x->too_many && (rc = query_walk_next(w, 0, &m, e)) != ERR_EOF) {
-        /* the matches are there: the page says what it lacks */
+        /* The matches are on the page; a note says that includes are missing. */
         if (rc == ERR_TIMEOUT) {
             x->too_many = true;
             return ERR_OK;
@@ -240,7 +241,7 @@ static err_code revinclude_one(struct rest_includes *x, const struct rest_includ
     return ERR_OK;
 }
 
-/* Resources that lead to those of the frontier. */
+/* Include the resources that lead to those of the frontier. */
 static err_code include_reverse(struct rest_includes *x, const struct buf *frontier, bool iterating,
                                 struct err *e)
 {
@@ -259,7 +260,7 @@ static err_code include_reverse(struct rest_includes *x, const struct buf *front
                 ids[n++] = all[k];
         if (n == 0)
             continue;
-        /* two versions of a resource are one here */
+        /* Two versions of a resource are one id. */
         query_ids_sort(ids, &n);
         if (in->param) {
             TRY(revinclude_one(x, in, in->param, ids, n, e));
@@ -285,7 +286,7 @@ err_code rest_includes_write(struct rest_includes *x, struct err *e)
         return ERR_OK;
     for (unsigned round = 0; !x->too_many; round++) {
         if (round == PAGE_ITERATIONS) {
-            /* some may come behind: nobody looked */
+            /* There may be more: nobody looked. */
             x->too_many = true;
             break;
         }
@@ -335,7 +336,7 @@ err_code rest_includes_match(struct rest_includes *x, const struct query_match *
 {
     if (x == NULL)
         return ERR_OK;
-    /* a match comes once */
+    /* A match comes once, so the answer does not matter. */
     (void)seen_add(x, &m->v);
     return arrived(x, m, false, e);
 }

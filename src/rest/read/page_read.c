@@ -40,8 +40,8 @@ static err_code read_summary(struct rest_page *p, sv value, struct err *e)
     return bad(e, "_summary must be true, text, data, count or false");
 }
 
-/* Ours: the store as of a commit, whose number an export's manifest has as asOfCommit. It shows
- * what history shows, and so needs its right. */
+/* _asOf is a parameter of our own: the store as of a commit. An export's manifest has such a number
+ * (asOfCommit). It shows what a history shows, so it needs the right to that. */
 static err_code read_as_of(struct rest_page *p, sv value, struct err *e)
 {
     uint64_t t;
@@ -89,7 +89,7 @@ static err_code read_one_include(struct rest_page *p, sv name, sv value, struct 
 {
     sv modifier = name, word, type_name, code, target = SV_NONE, rest = sv_trim(value);
     struct rest_include in = { .reverse = sv_starts(name, SV_LIT("_revinclude")) };
-    /* of a text that is there: always true */
+    /* This cannot fail: the text is not SV_NONE. */
     (void)sv_cut(&modifier, ':', &word);
     if (modifier.ptr && !sv_eq(modifier, SV_LIT("iterate")) && !sv_eq(modifier, SV_LIT("recurse")))
         return bad(e, "_include and _revinclude take the modifier :iterate and no other");
@@ -97,7 +97,7 @@ static err_code read_one_include(struct rest_page *p, sv name, sv value, struct 
     if (p->n_includes == PAGE_INCLUDES_MAX)
         return ERR(e, ERR_TOO_LARGE, "A search takes at most %u _include and _revinclude",
                    PAGE_INCLUDES_MAX);
-    /* whatever any of them refers to */
+    /* * alone: all references of all matches */
     if (sv_eq(rest, SV_LIT("*")) && !in.reverse) {
         p->includes[p->n_includes++] = in;
         return ERR_OK;
@@ -128,7 +128,7 @@ static err_code read_one_include(struct rest_page *p, sv name, sv value, struct 
     return ERR_OK;
 }
 
-/* Several in one parameter, divided by commas, are what clients of HealthLake send. */
+/* HealthLake's clients send several in one parameter, divided by commas. */
 static err_code read_include(struct rest_page *p, sv name, sv value, struct err *e)
 {
     sv one;
@@ -142,7 +142,7 @@ static err_code read_elements(struct rest_page *p, sv value, struct err *e)
 {
     sv one;
     while (sv_cut(&value, ',', &one)) {
-        /* "Patient.name" is name; deeper paths mean their root */
+        /* "Patient.name" means name, and a deeper path means its root element. */
         size_t dot = sv_find(one, '.');
         fhir_type t = fhir_type_find(sv_head(one, dot));
         if (t && dot < one.len)
@@ -168,7 +168,7 @@ err_code rest_page_subset_read(struct rest_page *p, sv name, sv value, bool *tak
     return ERR_OK;
 }
 
-/* A parameter of the result. False: it is none. */
+/* Read a parameter that says how the result is shown. False: it is none of those. */
 static bool control(struct rest_page *p, sv name, sv value, err_code *rc, struct err *e)
 {
     sv word = sv_head(name, sv_find(name, ':'));
@@ -209,7 +209,7 @@ static void type_insert(struct rest_page *p, size_t at, fhir_type t)
     p->n_types++;
 }
 
-/* Of a search over several types: all, or those of _type; of a compartment those that can be
+/* The types of a search over several: all, or those of _type. In a compartment, those that can be
  * members. */
 static err_code read_types(struct rest_page *p, struct err *e)
 {
@@ -234,7 +234,7 @@ static err_code read_types(struct rest_page *p, struct err *e)
         type_insert(p, at, t);
     }
     for (size_t i = 0; i < p->n_types && p->owner; i++)
-        /* first itself, then what is linked to it */
+        /* The owner comes first, then resources of its type that are linked to it. */
         if (p->types[i] == p->owner) {
             p->owner_at = i;
             if (search_compartment(p->owner, p->owner, members))
@@ -244,7 +244,8 @@ static err_code read_types(struct rest_page *p, struct err *e)
     return ERR_OK;
 }
 
-/* Encoded once too often, and still no parameter: its sender does not mean every resource. */
+/* A name that was encoded twice and is still unknown is an error: the sender surely does not mean
+ * all resources. */
 static err_code misspelt(sv name, struct err *e)
 {
     return ERR(e, ERR_INVALID, "The name of search parameter %.*s is encoded twice, and unknown",
@@ -273,7 +274,7 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
     TRY(rest_cursor_open(c, p->path, &place, e));
     p->asked = rest_param(c, "page");
     TRY(read_types(p, e));
-    /* results first: the page says as of which commit the rest is asked */
+    /* Parameters of the result come first: they say as of which commit the query is asked. */
     bool *done = arena_calloc(c->a, c->params.n + 1, sizeof *done);
     if (done == NULL)
         return arena_oom(c->a, e);
@@ -303,7 +304,7 @@ err_code rest_page_read(struct rest_page *p, struct err *e)
             return misspelt(c->params.items[i].name, e);
         if (rc == ERR_NOT_FOUND) {
             TRY(rest_page_ignored(p, c->params.items[i].name, &why, e));
-            /* the self link says what was done */
+            /* The self link leaves it out. */
             c->params.items[i].name.len = 0;
             continue;
         }

@@ -11,7 +11,7 @@
 
 #include "codec/hash.h"
 
-struct row { /* with the room of its texts */
+struct row { /* a row, and the memory of its texts */
     struct query_row row;
     char room[QUERY_SORT_MAX * SEARCH_SORT_KEY_MAX + FHIR_ID_MAX];
 };
@@ -86,7 +86,7 @@ sv rest_page_place_sorted(const struct rest_page *p, const struct query_row *las
 {
     CLEANUP_BUF struct buf b = BUF_INIT(8192);
     char hex[2 * SEARCH_SORT_KEY_MAX];
-    /* the cap is far above what rows can hold */
+    /* The cap is far above what the keys of a row can take. */
     struct err ignored;
     for (size_t i = 0; i < p->n_sort; i++) {
         hash_hex((const uint8_t *)last->keys[i].ptr, last->keys[i].len, hex);

@@ -15,19 +15,20 @@ static err_code gone(const struct rest_call *c, struct err *e)
                fhir_type_name(c->type));
 }
 
-/* Conditional read: the caller has this version, or one as new. Source: http.html#cread */
+/* Conditional read: does the caller have this version, or one as new? Source: http.html#cread */
 static bool not_modified(const struct rest_call *c, const struct store_version *v)
 {
     int64_t since;
     struct rest_tags tags;
-    /* what is no tag matches nothing */
+    /* A text that is no tag matches nothing. */
     struct err ignored;
     if (rest_tags_read(c->in.if_none_match, "If-None-Match", c->a, &tags, &ignored) == ERR_OK &&
         rest_tags_have(&tags, v->version))
         return true;
     if (c->in.if_none_match.len)
         return false;
-    return c->in.if_modified_since.len && /* a header's date, or the instant of a Bundle's entry */
+    /* It is a date in a header, and an instant in a Bundle's entry. */
+    return c->in.if_modified_since.len &&
            (instant_parse_http(c->in.if_modified_since, &since) ||
             instant_parse(c->in.if_modified_since, &since)) &&
            v->instant_ms / 1000 <= since / 1000;
@@ -43,7 +44,7 @@ static err_code put_whole(struct rest_call *c, const struct store_version *v, st
     return rest_version_write(v, &c->out.body, e);
 }
 
-/* Whole, or what _summary or _elements leave of it. */
+/* The version whole, or what _summary or _elements leave of it. */
 static err_code cut_to_ask(struct rest_call *c, const struct store_version *v, struct err *e)
 {
     yyjson_doc *doc;

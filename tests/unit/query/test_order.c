@@ -96,7 +96,8 @@ static void check_pages(const struct query *q, const struct rule *rules, size_t 
         more = l->more;
         assert_int_equal(more, at < N);
         last = l->n ? l->rows[l->n - 1] : NULL;
-        query_order_free(before); /* the row that the next page begins behind is its own */
+        /* the row that the next page begins behind is its own */
+        query_order_free(before);
         before = o;
     }
     assert_int_equal(at, N);

@@ -51,13 +51,15 @@ TEST(sieve, knows_which_ids_have_an_entry_in_whatever_order_they_come)
     struct store *st = fill(1);
     struct query_sieve *s = open_for(st, a, "in0");
     assert_non_null(s);
-    for (unsigned i = 0; i < N; i++) /* ascending, as a walk does */
+    /* ascending, as a walk does */
+    for (unsigned i = 0; i < N; i++)
         assert_int_equal(asked(s, i), has_entry(i));
     for (unsigned i = N; i-- > 0;)
         assert_int_equal(asked(s, i), has_entry(i));
     for (unsigned i = 0; i < N; i++)
         assert_int_equal(asked(s, i * 77 % N), has_entry(i * 77 % N));
-    assert_false(asked(s, N + 100)); /* behind all entries, and then back */
+    /* behind all entries, and then back */
+    assert_false(asked(s, N + 100));
     assert_true(asked(s, 0));
     query_sieve_close(s);
     store_close(st);
@@ -85,10 +87,12 @@ TEST(sieve, that_keeps_most_of_what_it_is_asked_says_yes_to_all)
     struct query_sieve *s = open_for(st, a, "in0");
     for (unsigned i = 0; i < 64; i++)
         assert_true(asked(s, i * 3));
-    assert_true(asked(s, 1)); /* it has no entry: the resource decides */
+    /* it has no entry: the resource decides */
+    assert_true(asked(s, 1));
     query_sieve_close(s);
     s = open_for(st, a, "in0");
-    for (unsigned i = 0; i < 64; i++) /* three quarters and no more: it goes on */
+    /* three quarters and no more: it goes on */
+    for (unsigned i = 0; i < 64; i++)
         assert_int_equal(asked(s, i < 48 ? i * 3 : 1), i < 48);
     assert_false(asked(s, 1));
     query_sieve_close(s);

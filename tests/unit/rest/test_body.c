@@ -64,7 +64,8 @@ TEST(body, that_is_empty_is_no_resource_and_an_empty_form)
     OK(rest_form_body(&c, e));
     OK(rest_parameters_body(&c, e));
     assert_int_equal(c.params.n, 0);
-    c = call(a, "application/x-www-form-urlencoded", "[1]"); /* it would ask for everything */
+    /* it would ask for everything */
+    c = call(a, "application/x-www-form-urlencoded", "[1]");
     FAILS(ERR_MEDIA_TYPE, rest_form_body(&c, e));
 }
 

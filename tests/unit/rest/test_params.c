@@ -42,7 +42,8 @@ TEST(params, a_name_that_was_encoded_twice_means_what_it_says)
     assert_true(c.params.items[0].twice);
     assert_sv(c.params.items[1].name, SV_LIT("name:exact"));
     assert_false(c.params.items[1].twice);
-    assert_sv(c.params.items[2].value, SV_LIT("z%3A")); /* a value is what it is */
+    /* a value is what it is */
+    assert_sv(c.params.items[2].value, SV_LIT("z%3A"));
 }
 
 TEST(params, refuse_what_no_search_can_mean)

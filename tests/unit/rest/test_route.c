@@ -7,7 +7,8 @@
 static const char *const methods[] = { "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE" };
 #define N_METHODS (sizeof methods / sizeof methods[0])
 
-/* What a path takes, in the order of `methods`; NULL: 405. HEAD is a GET whose answer has no body. */
+/* What a path takes, in the order of `methods`; NULL: 405. HEAD is a GET whose answer has no
+ * body. */
 static const struct expected {
     const char *path;
     const char *type, *id, *vid;

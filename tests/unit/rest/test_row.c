@@ -36,10 +36,12 @@ TEST(row, is_left_by_whoever_has_waited_long_enough)
     assert_false(second.called);
     assert_ptr_equal(row, &first);
     assert_ptr_equal(first.next, &third);
-    row_wait(&row, &third, &lock, 0); /* a time that is over */
+    /* a time that is over */
+    row_wait(&row, &third, &lock, 0);
     assert_null(first.next);
     row_call(&row);
-    row_wait(&row, &first, &lock, ROW_NO_END); /* called already: it does not wait */
+    /* called already: it does not wait */
+    row_wait(&row, &first, &lock, ROW_NO_END);
     assert_true(first.called);
     pthread_mutex_unlock(&lock);
 }
