@@ -1,8 +1,8 @@
 /* order.c - the matches of a sorted page: all are walked, and a heap keeps the few that come next.
  *
- * A page begins behind the keys and the id of the last match before it, not at an offset: memory is
- * that of one page, however many match, and pages fit together without a list that stands between
- * them. */
+ * A page begins behind the keys and the id of the last match of the page before, not at an offset.
+ * So memory is that of one page, however many resources match, and pages fit together without a
+ * list that is kept between them. */
 #include "query/query_private.h"
 
 struct slot { /* a row, and the memory of its texts */

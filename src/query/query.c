@@ -1,5 +1,8 @@
-/* query.c - pairs of a query become clauses; chains and _has become sets of ids by a search of
- * their own. */
+/* query.c - pairs of a query become clauses.
+ *
+ * A chain (subject:Patient.name=x) and a _has (_has:Observation:patient:code=x) are searches of
+ * their own, made here and now. Their ids become a criterion of the outer query: "the reference
+ * leads to one of these", or "the id is one of these". */
 #include "query/query.h"
 
 #include "base/clock.h"

@@ -1,3 +1,8 @@
+/* sieve.c - which ids have an entry of a clause, asked of the index.
+ *
+ * For each value of the clause's entries a cursor stays where the last look left it, together with
+ * what that look found: a span of ids without an entry. Ids that come in ascending order mostly
+ * fall into that span, or are found a step behind it. */
 #include "query/sieve_private.h"
 
 #define TRIAL \

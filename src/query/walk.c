@@ -1,4 +1,12 @@
-/* walk.c - the matches of a query, one by one, from wherever the fewest candidates are. */
+/* walk.c - the matches of a query, one by one, from wherever the fewest candidates are.
+ *
+ *   open_source   for each type: ids that the query names, else the index entries of the clause
+ *                 with the fewest (choose), else all resources
+ *   next_*        the next candidate of that source
+ *   examine       sieves of the other clauses, then the resource itself
+ *
+ * The place of a walk says which source it takes and how far it has come, so another request can go
+ * on there. It moves with every candidate, also with those that do not match. */
 #include "query/query_private.h"
 
 #include "base/clock.h"

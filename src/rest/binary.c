@@ -13,9 +13,9 @@
  *          application/fhir+xml                      refused
  *          anything else                             content, byte for byte
  *
- * Content that goes out is never a page of ours: it is sent as an attachment, with its type not to
- * be guessed, and in a sandbox, because whoever may write could else run scripts beside the API.
- * Stored is always the resource; X-Security-Context is its securityContext.
+ * The resource is what is stored, always; X-Security-Context is its securityContext. Content is
+ * sent as an attachment, in a sandbox, and with a type that is not to be guessed. Otherwise a
+ * caller who may write a Binary could have a script run in a browser as if it were a page of ours.
  * Source: FHIR R4 binary.html#rest; RFC 9110 12.5.1. */
 #include "rest/answer_private.h"
 #include "rest/params_private.h"

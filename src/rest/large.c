@@ -1,8 +1,8 @@
-/* large.c - resources that are read in whole although they are large: few at a time.
+/* large.c - large resources that are read as a whole: few at a time.
  *
- * Who reads many of them gets large ones cut (store_get_light); who is about to send one fetches it
- * here, waits for others to be done with theirs, and gives it back as soon as it stands in the
- * answer. */
+ * A room that reads many resources gets large ones cut (store_get_light). When one of them is to be
+ * sent, the whole is fetched here. The call waits until few enough others hold a large one, and
+ * gives its own back as soon as it is part of the answer. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/rest_private.h"

@@ -1,8 +1,8 @@
 /* rest.c - the door of the data plane: who calls, which data store, which interaction, and the way
  * back.
  *
- *   server thread   signature -> data store -> route -> may the caller -> reads at once,
- *   worker          everything that waits for a disk or may look at many resources
+ *   server thread   signature -> data store -> route -> rights -> short reads are done at once
+ *   worker          all that waits for a disk, or may look at many resources
  *
  * Source: FHIR R4 http.html; HealthLake's headers and actions in docs/api-fhir.md. */
 #include "rest/answer_private.h"

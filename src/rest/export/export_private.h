@@ -15,8 +15,8 @@
 #include "rest/route_private.h"
 
 #define EXPORT_PATIENTS_MAX LIMIT_EXPORT_PATIENTS
-#define EXPORT_VALUES_MAX   512u /* of any other parameter */
-#define EXPORT_ISSUES_MAX   32u  /* told at once */
+#define EXPORT_VALUES_MAX   512u /* values of any other parameter */
+#define EXPORT_ISSUES_MAX   32u  /* issues in one answer */
 
 /* Read every parameter of c into out, all of it owned by the call's arena.
  *   body  a Parameters resource, or NULL
@@ -27,10 +27,10 @@
 MUST_USE err_code rest_export_params_read(struct rest_call *c, job_export_level level,
                                           yyjson_val *body, struct job_export_params *out,
                                           struct err *e);
-/* Cut the next filter off a text that holds some. */
+/* Cut the next filter off a text of several. */
 sv rest_export_filter_next(sv *rest);
-/* "Type?name=value": may it stand? *out is its type, also when it may not, if it has one.
- * ERR_INVALID and search_parse()'s. Chains and _has are left to the job engine, which has a commit
+/* Is "Type?name=value" a filter? *out is its type if it has one, also after an error. ERR_INVALID,
+ * or an error of search_parse(). Chains and _has are checked by the job engine, which has a commit
  * to ask them of. */
 MUST_USE err_code rest_export_filter_check(struct rest_call *c, sv filter, fhir_type *out,
                                            struct err *e);

@@ -1,4 +1,4 @@
-/* filter.c - _typeFilter: cut apart, checked.
+/* filter.c - _typeFilter: cut into filters, and each of them checked.
  *
  * "Observation?status=final&code=x,Condition?..." A comma divides filters only where another
  * "Type?" begins: the values of a search have commas of their own.
@@ -29,7 +29,7 @@ sv rest_export_filter_next(sv *rest)
     return sv_trim(one);
 }
 
-/* Parameters of a search's answer have no place in a filter. */
+/* Parameters that say how a search's answer is shown have no meaning in a filter. */
 static bool shapes_the_answer(sv word)
 {
     static const char *const names[] = { "_sort",  "_include",   "_revinclude",    "_elements",
@@ -41,8 +41,8 @@ static bool shapes_the_answer(sv word)
     return false;
 }
 
-/* Decoded once more than the whole was; a plus sign stays, zones of instants are written with
- * it. */
+/* A filter is encoded within the query, so it is decoded once more. A plus sign stays, for instants
+ * have it in their zones. */
 static err_code decode(struct arena *a, sv text, sv *out, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(64u << 10);
@@ -63,7 +63,7 @@ static err_code check_pair(struct rest_call *c, fhir_type type, const struct uri
     sv word = sv_head(name, sv_find(name, ':'));
     if (shapes_the_answer(word))
         return ERR(e, ERR_INVALID, "%.*s has no meaning in a filter", SV_FMT(word));
-    /* needs the store: the job engine asks for it */
+    /* These need the store: the job engine checks them. */
     if (sv_find(name, '.') < name.len || sv_starts(name, SV_LIT("_has:")))
         return ERR_OK;
     return search_parse(&cx, type, name, value, c->a, &crit, e);

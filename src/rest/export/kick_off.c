@@ -33,8 +33,8 @@ static err_code read_body(const struct rest_call *c, yyjson_val **out, struct er
                                : ERR(e, ERR_INVALID, "The request body is not a JSON object");
 }
 
-/* HealthLake's body against the shape of StartFHIRExportJob, to which only the data store's id is
- * missing. */
+/* Check HealthLake's body as if it were StartFHIRExportJob's, of which it lacks only the data
+ * store's id. */
 static err_code read_target(struct rest_call *c, yyjson_val *body, struct job_request *q,
                             struct err *e)
 {
@@ -69,7 +69,7 @@ static err_code read_target(struct rest_call *c, yyjson_val *body, struct job_re
             return arena_oom(c->a, e);
         TRY(rest_issue_set(c, (struct rest_issue){ "error", "invalid", all, SV_NONE }, e));
     }
-    /* a member of a wrong JSON type */
+    /* A member has a wrong JSON type. */
     if (rc == ERR_UNSUPPORTED && e)
         e->code = rc = ERR_INVALID;
     TRY(rc);
@@ -108,7 +108,8 @@ static err_code answer(struct rest_call *c, const struct job *j, bool served, st
     return json_writer_end(&w, e);
 }
 
-/* What the engine knows and does not offer: the request's fault, so no 501. */
+/* The engine knows what was asked for and does not offer it. The request could ask for less, so it
+ * is no 501. */
 static err_code not_supported(struct rest_call *c, struct err *e)
 {
     const struct rest_issue told = { "error", "not-supported", arena_sv(c->a, sv_from(e->msg)),
@@ -118,8 +119,8 @@ static err_code not_supported(struct rest_call *c, struct err *e)
     return ERR_INVALID;
 }
 
-/* Urls of Attachments in files that we serve are absolute, below the [base] by which the kick-off
- * came; with --public-url that is not the one of the request's Host, which is ours as well.
+/* Urls of Attachments in served files are absolute, below the [base] that the caller knows. With
+ * --public-url that is another one than the request's Host makes, and resources may name either.
  * Source: Bulk Data Access, "Attachments". */
 static err_code read_bases(struct rest_call *c, struct job_export_params *p, struct err *e)
 {
@@ -128,7 +129,7 @@ static err_code read_bases(struct rest_call *c, struct job_export_params *p, str
     uint16_t port;
     sv host;
     bool good = uri_authority_parse(c->host, &host, &port, &why) == ERR_OK;
-    /* it would stand in files */
+    /* The host would be written into files. */
     if (!given && !good)
         return ERR(e, ERR_INVALID, "The Host header %s; it is HOST or HOST:PORT", why.msg);
     if (!p->served)
@@ -159,7 +160,7 @@ err_code rest_export(struct rest_call *c, struct err *e)
     yyjson_val *body;
     if (c->in_bundle)
         return ERR(e, ERR_UNSUPPORTED, "$export is not called from within a Bundle");
-    /* it must change nothing */
+    /* HEAD must change nothing, and a kick-off starts a job. */
     if (sv_eq(c->in.method, SV_LIT("HEAD")))
         return ERR(e, ERR_METHOD, "HEAD is not offered at this path");
     if (!rest_prefers(c, "respond-async"))

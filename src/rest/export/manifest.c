@@ -15,7 +15,7 @@ static bool is_url(sv name)
     return sv_starts(name, SV_LIT("s3://"));
 }
 
-/* Entries [from, to) of output, deleted or error. */
+/* Write the entries [from, to) of output, deleted or error. */
 static err_code write_files(struct rest_call *c, struct json_writer *w, const struct job *j,
                             const char *as, yyjson_val *list, size_t from, size_t to, struct err *e)
 {
@@ -45,7 +45,7 @@ static err_code write_files(struct rest_call *c, struct json_writer *w, const st
                 json_val(w, v);
             }
         }
-        /* STU4's name for it */
+        /* STU4 names it so. */
         if (j->served && json_get(file, "bytes")) {
             json_key(w, "fileSize");
             json_val(w, json_get(file, "bytes"));
@@ -75,7 +75,8 @@ static bool printed_by_us(sv name)
     return false;
 }
 
-/* from, to of the two lists together -> of one that stands behind `before` others. */
+/* An index into both lists together becomes one into a list of n that has `before` others in
+ * front. */
 static size_t within(size_t at, size_t before, size_t n)
 {
     return at <= before ? 0 : at - before < n ? at - before : n;
@@ -95,8 +96,8 @@ err_code rest_export_manifest_write(struct rest_call *c, const struct job *j, yy
         rest_export_properties_write(c, &w, j);
     json_kv_str(&w, "transactionTime", json_string(json_get(root, "transactionTime")));
     json_kv_str(&w, "request", request);
-    /* who has signed the status request has to sign the download too; HealthLake's own never is
-     * ours to give */
+    /* Whoever had to sign the status request has to sign the download too. Files in S3 are not ours
+     * to give. */
     json_kv_bool(&w, "requiresAccessToken", j->served && c->caller.credential != NULL);
     if (j->served)
         json_kv_str(&w, "outputFormat", SV_LIT("application/fhir+ndjson"));
@@ -105,7 +106,7 @@ err_code rest_export_manifest_write(struct rest_call *c, const struct job *j, yy
     if (j->served || n_del)
         TRY(write_files(c, &w, j, "deleted", deleted, within(p->from, n_out, n_del),
                         within(p->to, n_out, n_del), e));
-    /* known at the end only, and a page does not change */
+    /* Errors are known at the end only, and a page that was shown does not change. */
     size_t errors = p->last ? SIZE_MAX : 0;
     TRY(write_files(c, &w, j, "error", json_get(root, "error"), 0, errors, e));
     if (j->served)
@@ -142,8 +143,7 @@ static err_code no_page(struct err *e)
     return ERR(e, ERR_NOT_FOUND, "The manifest has no such page");
 }
 
-/* Which part of the manifest is asked for. Without partial manifests there is one page, and it is
- * the whole. */
+/* Without partial manifests there is one page, and it is the whole. */
 err_code rest_export_page_of(struct rest_call *c, yyjson_val *root, bool complete, bool paged,
                              struct rest_export_page *out, struct err *e)
 {
@@ -163,7 +163,7 @@ err_code rest_export_page_of(struct rest_call *c, yyjson_val *root, bool complet
         return no_page(e);
     out->next = complete ? out->to < n : out->to + PAGE_FILES <= n;
     out->last = complete && !out->next;
-    /* not yet: it would change */
+    /* Not yet: such a page would still change. */
     if (!complete && out->to > n)
         return no_page(e);
     return ERR_OK;

@@ -12,7 +12,7 @@
 
 static void read_format(struct kick *k, const char *name, sv v)
 {
-    /* a plus sign that was not encoded has become a space */
+    /* A plus sign that was not encoded has become a space. */
     if (!sv_eq(v, SV_LIT("application/fhir+ndjson")) &&
         !sv_eq(v, SV_LIT("application/fhir ndjson")) && !sv_eq(v, SV_LIT("application/ndjson")) &&
         !sv_eq(v, SV_LIT("ndjson")))
@@ -26,14 +26,14 @@ static int64_t read_instant(struct kick *k, const char *name, sv v)
     int64_t ms = 0;
     char with_plus[64];
     if (v.len > 6 && v.len < sizeof with_plus && v.ptr[v.len - 6] == ' ') {
-        /* "+01:00" that was not encoded */
+        /* "+01:00" that was not encoded has become " 01:00". */
         memcpy(with_plus, v.ptr, v.len);
         with_plus[v.len - 6] = '+';
         v.ptr = with_plus;
     }
     if (!instant_parse(v, &ms))
         kick_fault(k, name, "value", "takes a FHIR instant such as 2026-01-31T08:00:00.000Z");
-    /* nothing was written before 1970; 0 would be no bound */
+    /* Nothing was written before 1970, and 0 would mean no bound. */
     return ms > 0 ? ms : 1;
 }
 
@@ -69,14 +69,14 @@ static void read_type(struct kick *k, const char *name, sv v)
 static void read_element(struct kick *k, const char *name, sv v)
 {
     sv path = v, first, second = SV_NONE;
-    /* of a text that is there: always true */
+    /* This cannot fail: the text is not SV_NONE. */
     (void)sv_cut(&path, '.', &first);
     fhir_type t = fhir_type_find(first);
     if (t && sv_cut(&path, '.', &second)) {
         const struct fhir_structure *s = fhir_structure_of(t);
         bool known = fhir_member_find(s, second) != NULL || sv_eq(second, SV_LIT("resourceType"));
         for (size_t i = 0; !known && i < s->n_elements; i++)
-            /* value means valueQuantity and its like */
+            /* "value" means valueQuantity and its like. */
             known = sv_eq(s->elements[i].name, second);
         if (!known) {
             kick_unsupported(k, name, "%s has no root element of that name", fhir_type_name(t));
@@ -177,8 +177,8 @@ static void read_filter(struct kick *k, const char *name, sv v)
 {
     struct err why = { 0 };
     fhir_type t;
-    /* whatever handling is preferred: without its filter the export would be wider than was asked
-     * for */
+    /* Whatever handling is preferred: without a filter the export would be wider than was asked
+     * for. */
     if (rest_export_filter_check(k->c, v, &t, &why) != ERR_OK)
         kick_fault(k, name, "invalid", "%s", why.msg);
     else if (!job_export_offers(k->level, t))

@@ -6,7 +6,7 @@
 #include "rest/answer_private.h"
 #include "rest/export/kick_private.h"
 
-/* A name that comes from outside, fit to be told. */
+/* A name from outside, made fit for an answer. */
 static const char *printable(struct kick *k, sv name)
 {
     char *s = arena_str(k->c->a, sv_head(name, 64));
@@ -18,7 +18,7 @@ static const char *printable(struct kick *k, sv name)
 
 static void take(struct kick *k, sv name, sv value)
 {
-    /* "_type=" and a bare "_type" ask for nothing */
+    /* "_type=" and a bare "_type" ask for nothing. */
     if (sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")) || value.len == 0)
         return;
     for (size_t i = 0; i < kick_n_rows; i++) {
@@ -41,7 +41,7 @@ static void take(struct kick *k, sv name, sv value)
     kick_unsupported(k, printable(k, name), "is no parameter of $export");
 }
 
-/* The text of value[x], whichever it is. */
+/* The text of value[x], whatever its type. */
 static sv value_of(yyjson_val *parameter)
 {
     yyjson_obj_iter it = yyjson_obj_iter_with(parameter);
@@ -133,7 +133,7 @@ static err_code check_group(struct rest_call *c, struct err *e)
     return there ? ERR_OK : ERR(e, ERR_NOT_FOUND, "There is no Group/%.*s", SV_FMT(c->id));
 }
 
-/* Once each, in order. */
+/* Sort the ids, and keep each once. */
 static void sort_patients(struct kick_list *l)
 {
     size_t n = 0;

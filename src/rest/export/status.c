@@ -44,7 +44,7 @@ static sv http_date(struct arena *a, int64_t ms)
 
 static sv progress_of(struct rest_call *c, const struct job *j)
 {
-    /* clients take a number in front for a percentage */
+    /* Clients take a number at the beginning for a percentage. */
     if (j->status == JOB_IN_PROGRESS) {
         sv text = job_progress_text(j, c->a);
         size_t n = 0;
@@ -58,7 +58,7 @@ static sv progress_of(struct rest_call *c, const struct job *j)
                                                                  : SV_LIT("being cancelled");
 }
 
-/* Seconds: soon at first, then a tenth of the time it has run. */
+/* Seconds until the next question: few at first, then a tenth of the time the job has run. */
 static unsigned retry_after(const struct job *j)
 {
     int64_t s = (clock_wall_ms() - j->submit_ms) / 10000;
@@ -114,7 +114,7 @@ static err_code with_manifest(struct rest_call *c, const struct job *j, struct e
         return running(c, j, e);
     if (rc == ERR_GONE)
         return gone(e);
-    /* someone took it away from the bucket: the job is told all the same */
+    /* Someone took the manifest out of the bucket: the answer tells about the job all the same. */
     if (rc != ERR_OK && !j->served)
         return rest_export_properties_answer(c, j, e);
     if (rc != ERR_OK)
@@ -125,7 +125,7 @@ static err_code with_manifest(struct rest_call *c, const struct job *j, struct e
         TRY(running(c, j, e));
         size_t n =
             yyjson_arr_size(json_get(root, "output")) + yyjson_arr_size(json_get(root, "deleted"));
-        /* a page that was shown never changes: only full ones are */
+        /* A page that was shown never changes, so only full ones are shown. */
         if (n < PAGE_FILES)
             return ERR_OK;
     } else if (j->expires_ms) {
@@ -176,7 +176,7 @@ err_code rest_export_file(struct rest_call *c, struct err *e)
         return gone(e);
     TRY(rc);
     struct http_file *out = ARENA_NEW(c->a, struct http_file);
-    /* a request of one line cannot have filled its arena */
+    /* A request of one line cannot have filled its arena. */
     if (out == NULL)
         abort();
     *out = (struct http_file){
@@ -219,7 +219,7 @@ err_code rest_export_delete(struct rest_call *c, struct err *e)
     struct err why = { 0 };
     TRY(find(c, &j, e));
     err_code rc = job_cancel(c->s->cfg.jobs, JOB_EXPORT, c->ds->id, c->id, &why);
-    /* it has ended: what is left are its files */
+    /* The job has ended: only its files can be removed. */
     if (rc == ERR_CONFLICT && j.served)
         rc = job_discard(c->s->cfg.jobs, c->ds->id, c->id, &why);
     if (rc == ERR_CONFLICT)

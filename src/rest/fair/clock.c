@@ -1,15 +1,14 @@
-/* clock.c - how long a call may work, and when it makes room.
+/* clock.c - how long a call may work, and when it makes room for others.
  *
- * Whatever looks at many resources or entries comes by here every millisecond or so (rest_breathe):
+ * Work that looks at many resources or entries calls rest_breathe() every millisecond or so:
  *
- *   the slow lane     who has computed for long takes turns with others who do (lane_private.h)
- *   the end           at LIMIT_CALL_MOST_SECONDS; at LIMIT_CALL_SECONDS already while others wait
- *                     for a thread
- *   the caller        whoever has hung up needs no answer: the call ends
+ *   the slow lane   a call that has computed for long takes turns with others (lane_private.h)
+ *   the end         after LIMIT_CALL_MOST_SECONDS, or already after LIMIT_CALL_SECONDS while
+ *                   others wait for a thread
+ *   the caller      a caller who has hung up needs no answer: the call ends
  *
- * And whoever's answer becomes large comes by rest_may_grow().
- *
- * A Bundle and all its entries are one call. */
+ * A call whose answer becomes large calls rest_may_grow(). A Bundle and all its entries are one
+ * call. */
 #include "rest/fair/clock_private.h"
 #include "rest/rest_private.h"
 

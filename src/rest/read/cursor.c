@@ -1,14 +1,11 @@
-/* cursor.c - the token of a next link: where a page begins, as of which commit, and the query that
- * it is a page of.
+/* cursor.c - the token of a next link: where a page begins, as of which commit, and of which query.
  *
- *   seal( 1, when (8 bytes, ms), length of the place (2), place, the query's pairs )     for data
- *                                                                                        store,
- *                                                                                        path and
- *                                                                                        caller
+ *   seal(1, when (8 bytes, ms), length of the place (2), place, the query's pairs)
+ *   for one data store, path and caller
  *
- * It holds all that the page needs, so that [base]/Type?_count=N&page=TOKEN is enough, and is
- * sealed, so that a URL never shows what a POST search asked, and nobody makes a token that reads
- * the past. It is good for CURSOR_HOURS.
+ * The token holds all that the page needs, so [base]/Type?_count=N&page=TOKEN is enough. It is
+ * sealed: a URL never shows what a POST search asked, and nobody can make a token that reads the
+ * past. It is good for CURSOR_HOURS.
  * Source: HealthLake's next links, as its clients follow them; FHIR R4 http.html#paging. */
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"

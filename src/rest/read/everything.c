@@ -1,15 +1,15 @@
 /* everything.c - Patient/<id>/$everything: a patient's record, page by page.
  *
- *   members   the patient and what the Patient compartment holds; with start or end, of these what
- *             has a date in that span, and what has no date
- *   outside   what members refer to and what that refers to in turn, of types that have no place in
- *             the compartment (practitioners, organizations, locations, medications, devices ...),
- *             unless it speaks of another patient
+ *   members   the patient, and resources in the Patient compartment; with start or end, only those
+ *             with a date in that span, or without any date
+ *   outside   resources that members refer to, and what these refer to in turn, of types that can
+ *             be in no compartment (practitioners, organizations, medications, devices ...), unless
+ *             they speak of another patient
  *
- * _type and _since choose among both. The page is cut from the list of all, sorted by type, then
- * id, as of one commit; a next link holds that commit and the last entry, so pages never skip or
- * repeat. Each page makes the list anew: its cost is that of reading the record once. What a page
- * holds in memory is bounded by EVERYTHING_*.
+ * _type and _since choose among both. All of them make a list, sorted by type and id, as of one
+ * commit. A page is a piece of that list; a next link holds the commit and the last entry, so pages
+ * never skip or repeat. Each page makes the list anew, which costs as much as to read the record
+ * once. Memory is bounded by EVERYTHING_*.
  *
  * Source: FHIR R4 patient-operation-everything.html; HealthLake: sorted by type then id, always a
  * total. */

@@ -1,9 +1,9 @@
 /* history.c - the histories of a resource, of a type, and of the system: versions, newest first.
  *
- * _at gives the versions that were current at some time within a period [lo, hi): those that came
- * within it, and of each resource the one that was there when it began. A deletion counts as a
- * version. Only the store's numbers of commits decide, so that pages fit together. Source: FHIR R4
- * http.html#history. */
+ * _at gives the versions that were current at some time of a period [lo, hi): those that were
+ * written within it, and of each resource the one that was current when it began. A deletion is a
+ * version too. Only the numbers of commits decide, so pages fit together.
+ * Source: FHIR R4 http.html#history. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"

@@ -1,5 +1,5 @@
-/* page.c - a page of a search as a Bundle: the matches, in the order of the walk or of _sort, then
- * what comes with them (read/page_include.c), the total, and the links. */
+/* page.c - a page of a search as a Bundle: matches in the order of the walk or of _sort, what comes
+ * with them (page_include.c), the total, and the links. */
 #include "rest/read/cursor_private.h"
 #include "rest/read/page_private.h"
 

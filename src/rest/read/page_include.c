@@ -1,9 +1,9 @@
 /* page_include.c - what comes with the matches of a page: _include and _revinclude.
  *
- * Each resource that arrives on the page is looked at once. References out of it are `wanted`; the
- * resource itself is part of the `frontier`, from which _revinclude looks for what leads to it.
- * Rounds go on while something new arrives, PAGE_ITERATIONS at most. A version of a resource stands
- * on the page once (`seen`). A page that lacks something of what was asked for says so in a note.
+ * Each resource that comes onto the page is looked at once. The references in it are `wanted`, for
+ * _include. The resource itself is in the `frontier`: _revinclude looks for resources that lead to
+ * it. Rounds go on while something new comes, at most PAGE_ITERATIONS. A version of a resource is
+ * on the page once (`seen`). When includes are missing, a note on the page says so.
  * Source: FHIR R4 search.html#include. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"

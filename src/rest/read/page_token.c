@@ -1,12 +1,10 @@
-/* page_token.c - the place of a page as text, which a token seals (cursor.c).
+/* page_token.c - the place of a page as text, which cursor.c seals.
  *
- *   T-b                                    the first page
- *   T-s-KEY.KEY-ID                         behind this row in the order of _sort; keys in
- *                                          hexadecimal digits
- *   T-p-TYPE-CLAUSE-DRIVER-VALUE-ID        where the walk of the query stands; VALUE in hexadecimal
- *                                          digits
+ *   T-b                               the first page
+ *   T-s-KEY.KEY-ID                    behind this row, in the order of _sort
+ *   T-p-TYPE-CLAUSE-DRIVER-VALUE-ID   where the walk of the query is
  *
- * T is the commit as of which all pages of the search are read. */
+ * T is the commit that all pages of the search see. KEY and VALUE are hexadecimal digits. */
 #include "rest/read/page_private.h"
 
 #include "codec/hash.h"

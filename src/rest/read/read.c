@@ -1,5 +1,5 @@
-/* read.c - one version of a resource: read, and vread. Source: FHIR R4 http.html#read, #vread,
- * #cread. */
+/* read.c - one version of a resource: read, and vread.
+ * Source: FHIR R4 http.html#read, #vread, #cread. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"

@@ -1,10 +1,11 @@
-/* search.c - a page of a search: matches, what they include, and the way to the next page.
+/* search.c - searches: over one type, over several, and in a compartment.
  *
- *   GET [base]/Patient?name=x     POST [base]/Patient/_search     GET [base]?_id=x     GET [base]/Patient/1/Condition
+ *   GET [base]/Patient?name=x    POST [base]/Patient/_search
+ *   GET [base]?_id=x             GET [base]/Patient/1/Condition
  *
- * A page link holds the commit that the first page saw and the place of its last match, so pages
- * never skip or repeat a resource, whatever is written meanwhile. Sorted pages hold that commit and
- * the last match's keys.
+ * A next link holds the commit that the first page saw, and where the next page begins: the place
+ * of the walk, or the keys of the last match of a sorted page. So pages never skip or repeat a
+ * resource, whatever is written meanwhile.
  * Source: FHIR R4 search.html; what differs from HealthLake is in docs/api-fhir.md. */
 #include "rest/params_private.h"
 #include "rest/read/page_private.h"

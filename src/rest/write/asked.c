@@ -1,14 +1,13 @@
-/* asked.c - a write that goes by a search is written only while what it found is still so.
+/* asked.c - a write that depends on a search is committed only while what was found is still so.
  *
- *   search      as of a commit t0, without a lock, for as long as it takes
- *   lock        of the data store: one such write at a time is between its check and its commit
- *   check       of what was written since t0, is anything a match now that was none, or none that
- *               was?
- *   commit      else: the search is made again
+ *   search   as of a commit t0, without a lock, for as long as it takes
+ *   lock     of the data store: one such write at a time is between its check and its commit
+ *   check    of the resources written since t0: would the search find one more, or one less?
+ *   commit   if not; else the search is made again
  *
- * So two conditional writes never both find nothing, one data store never waits for another, and
- * nobody for a search of somebody else's. Plain writes are not kept apart: what was found is
- * guarded by its version as well. */
+ * So two conditional writes never both find nothing and create. One data store never waits for
+ * another, and no caller waits for the search of another. Plain writes take no lock: the version
+ * of a resource that was found is a condition of the commit. */
 #include "rest/fair/clock_private.h"
 #include "rest/rest_private.h"
 #include "rest/write/write_private.h"
@@ -16,15 +15,15 @@
 #include "base/limits.h"
 
 #define ASKED_MAX (LIMIT_BUNDLE_ENTRIES + LIMIT_BUNDLE_SEARCHES)
-#define CHANGED_MAX \
-    1000u /* looked at under the lock; where more has changed, searching again costs less */
+/* resources are looked at under the lock; when more have changed, a new search costs less */
+#define CHANGED_MAX 1000u
 
 /* ---- one lock for each data store that has such a write under way ---- */
 
 struct writing_lock {
     struct writing_lock *next;
     char id[33];
-    unsigned n_users; /* under the list's lock */
+    unsigned n_users; /* guarded by the list's lock */
     pthread_mutex_t lock;
 };
 
@@ -90,7 +89,8 @@ bool rest_is_gone(const struct rest_scope *scope, fhir_type type, sv id)
            bsearch(&x, scope->gone, scope->n_gone, sizeof x, search_id_cmp) != NULL;
 }
 
-/* v was written since. Does it match now as it did? */
+/* v was written after the search. Does it match now if, and only if, it was the one that was
+ * found? */
 static err_code same_as_asked(const struct rest_asked *a, const struct store_version *v, bool *same,
                               struct err *e)
 {
@@ -122,7 +122,8 @@ static err_code still_so(struct store *st, const struct rest_asked *a, uint64_t 
     if (now_t == q->src.as_of)
         return ERR_OK;
     TRY(store_changed_types(st, q->src.as_of, now_t, changed, e));
-    /* chains and _has found their ids as of then */
+    /* Chains and _has found their ids as of the search; a change of these types may change the
+     * ids. */
     for (unsigned t = 1; t <= fhir_n_types(); t++)
         if (changed[t] && q->goes_by[t]) {
             *so = false;

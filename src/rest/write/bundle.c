@@ -1,13 +1,12 @@
-/* bundle.c - POST [base]: a Bundle is read, its entries become calls, a batch is run, the answer is
- * written.
+/* bundle.c - POST [base]: a Bundle is read, its entries become calls, a batch is run, and the
+ * answer is written.
  *
  * A batch runs in the order of its entries. Creates and plain updates that follow each other are
- * one commit, so that five hundred of them wait for the disk once; whatever else comes makes its
- * own.
+ * one commit, so that five hundred of them wait for the disk once. Each other write has its own.
  *
- *   memory   tree (LIMIT_BUNDLE_TREE_BYTES) + work, emptied after each group + the answer (its
- *            buf's cap; past LIMIT_MAKING_FREE_BYTES with a place for it)
- *   time     LIMIT_BUNDLE_SECONDS; what is left of a batch then is answered 504 */
+ *   memory   the tree (LIMIT_BUNDLE_TREE_BYTES), work that is emptied after each group, and the
+ *            answer (past LIMIT_MAKING_FREE_BYTES with a place for it)
+ *   time     LIMIT_BUNDLE_SECONDS; then the rest of a batch is answered 504 */
 #include "rest/params_private.h"
 #include "rest/route_private.h"
 #include "rest/write/bundle_private.h"
@@ -17,11 +16,11 @@
 #include "codec/hash.h"
 #include "codec/json.h"
 
-#define GROUP_BYTES (8u << 20) /* of one commit of a batch */
+#define GROUP_BYTES (8u << 20) /* bytes of one commit of a batch */
 
 /* ---- batch ---- */
 
-/* Nothing can refuse it but the disk: such writes share a commit. */
+/* Can nothing but the disk refuse the write? Such writes share a commit. */
 static bool plain(const struct rest_entry *en)
 {
     const struct rest_call *c = &en->c;
@@ -40,7 +39,7 @@ static bool in_group(const struct rest_bundle *b, size_t from, const struct rest
     return false;
 }
 
-/* Entries [from, to) are prepared: commit them and answer. */
+/* Commit the entries [from, to), which are prepared, and answer them. */
 static void group_write(struct rest_bundle *b, size_t from, size_t to)
 {
     static const struct err none;
@@ -91,7 +90,7 @@ static void batch(struct rest_bundle *b)
             group_write(b, from, i + 1);
             from = i + 1;
         }
-        /* nobody needs what was made so far */
+        /* The entries so far are answered: their memory can go. */
         if (from == i + 1) {
             arena_reset(b->work);
             bytes = 0;
@@ -150,7 +149,7 @@ static void answer_begin(struct rest_bundle *b, bool transaction)
     json_kv_str(&b->w, "type",
                 transaction ? SV_LIT("transaction-response") : SV_LIT("batch-response"));
     json_kv_str(&b->w, "timestamp", sv_make(now, INSTANT_LEN));
-    /* an empty array is not FHIR */
+    /* FHIR has no empty arrays. */
     if (b->in.n) {
         json_key(&b->w, "entry");
         json_arr(&b->w);
@@ -179,7 +178,7 @@ err_code rest_bundle(struct rest_call *c, struct err *e)
         rc = rest_transaction(&b, e);
     else if (rc == ERR_OK)
         batch(&b);
-    /* those that had no answer */
+    /* Entries that were not answered still own memory. */
     for (size_t i = 0; b.entries && i < b.in.n; i++) {
         rest_pending_done(&b.entries[i].p);
         buf_done(&b.entries[i].c.out.body);

@@ -1,8 +1,8 @@
-/* bundle_entry.c - one entry of a Bundle: it becomes a call like a request of its own, and its
- * answer is written into the Bundle's.
+/* bundle_entry.c - one entry of a Bundle: it becomes a call, as if it were a request of its own,
+ * and its answer becomes a part of the Bundle's.
  *
- * The answer of a Bundle keeps room for a line about every entry that is still to come: a resource
- * that has no place in it is left out, and the answer says so. */
+ * The Bundle's answer keeps some room for each entry that is still to come. A resource that does
+ * not fit into the rest is left out, and the answer says so. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"
@@ -14,7 +14,7 @@
 #include "codec/json.h"
 
 #define ANSWER_LEAST \
-    (4u << 10) /* bytes kept free for the answer of each entry that is still to come */
+    (4u << 10) /* bytes that stay free for the answer of each entry that is still to come */
 
 bool rest_entry_is(const struct rest_entry *en, const char *method)
 {
@@ -31,7 +31,8 @@ err_code rest_bundle_time(const struct rest_bundle *b, struct err *e)
                                    LIMIT_BUNDLE_SECONDS, LIMIT_BUNDLE_SOFT_SECONDS);
 }
 
-/* Relative to [base], with or without a slash in front, or absolute below our own. */
+/* request.url is relative to [base], with or without a slash in front, or absolute below our own
+ * [base]. */
 static err_code split_url(struct rest_entry *en, struct err *e)
 {
     struct rest_call *c = &en->c;
@@ -86,7 +87,7 @@ static err_code body(struct rest_entry *en, struct err *e)
     return ERR_OK;
 }
 
-/* Shapes that are no interaction on resources are not for entries; a Bundle is not for a Bundle. */
+/* An entry may ask for interactions on resources. It cannot be a Bundle, or about an export. */
 static bool offered(const struct rest_interaction *it)
 {
     switch (it->shape) {
@@ -159,7 +160,7 @@ err_code rest_entry_issues(struct rest_entry *en, struct arena *a, struct rest_i
     struct rest_issue *all = arena_calloc(a, n, sizeof *all);
     if (all == NULL)
         return arena_oom(a, e);
-    /* "Patient.name[0]" */
+    /* "Patient.name[0]" becomes "Bundle.entry[3].resource.name[0]". */
     for (size_t i = 0; i < own->n; i++) {
         sv path = sv_tail(own->items[i].path, sv_find(own->items[i].path, '.'));
         all[i] = own->items[i];
@@ -184,7 +185,7 @@ static size_t room(const struct rest_entry *en)
     return kept < b->w.out->max ? b->w.out->max - kept : 0;
 }
 
-/* Its body becomes an outcome. */
+/* The body of a failed entry becomes an OperationOutcome. */
 static void failed(struct rest_entry *en)
 {
     struct rest_call *c = &en->c;
@@ -232,7 +233,8 @@ void rest_entry_answer(struct rest_entry *en)
     if (rest_entry_is(en, "HEAD") && en->rc == ERR_OK)
         buf_clear(&c->out.body);
     bool writes = c->it && rest_is_write(c->it);
-    /* what has no place is left out: the resource tells it as well */
+    /* A body for which there is no room is left out; after a write, a read of the resource tells
+     * the same. */
     struct err ignored;
     if (c->out.body.len > room(en) ||
         rest_may_grow(c, w->out->len + c->out.body.len, &ignored) != ERR_OK) {

@@ -16,14 +16,14 @@ struct query;
 struct rest_entry {
     struct rest_bundle *b;
     const struct fhir_bundle_entry *in;
-    size_t at;               /* in the Bundle */
-    struct rest_call c;      /* of its own */
-    struct rest_call routed; /* transaction: as it was before the first attempt */
+    size_t at;               /* its index in the Bundle */
+    struct rest_call c;      /* the call that the entry becomes */
+    struct rest_call routed; /* of a transaction: the call before the first attempt */
     struct rest_pending p;
-    bool fresh; /* transaction: creates, under an id that was made for it */
+    bool fresh; /* of a transaction: it creates, under an id that was made for it */
     err_code rc;
     struct err e;
-    const char *where; /* element of the entry that e is about: ".request.url", or "" */
+    const char *where; /* the element of the entry that e is about: ".request.url", or "" */
 };
 
 struct rest_ref { /* a fullUrl, and which entry it stands for */
@@ -38,7 +38,7 @@ struct rest_found_ref { /* a conditional reference, and what it found */
 struct rest_refs {
     struct rest_ref *rows; /* sorted by full_url */
     size_t n;
-    /* of conditional references: what the transaction removes or replaces is gone */
+    /* What conditional references see: all that the transaction removes or replaces is gone. */
     struct rest_scope scope;
     struct rest_found_ref *found; /* sorted by text; LIMIT_BUNDLE_SEARCHES */
     size_t n_found;
@@ -46,23 +46,23 @@ struct rest_refs {
 
 struct rest_bundle {
     struct rest_call *c; /* the request */
-    struct arena *a;     /* tree and entries: as long as the request */
-    struct arena *work;  /* a group of a batch, an attempt of a transaction */
+    struct arena *a;     /* holds tree and entries, as long as the request */
+    struct arena *work;  /* for one group of a batch, or one attempt of a transaction */
     struct fhir_bundle in;
     struct rest_entry *entries;   /* in.n */
-    struct rest_asked_list asked; /* transaction: by all its searches, in work */
+    struct rest_asked_list asked; /* of a transaction: all its searches; the list is in work */
     struct json_writer w;         /* of the answer */
     struct rest_refs refs;
 };
 
 /* ---- write/bundle_entry.c ---- */
-/* Make the entry a call, with what it needs in a: its route, and may the caller. On failure
- * en->where is set. */
+/* Make the entry a call, whose memory comes from a: find its route, and check the caller's rights.
+ * On failure en->where is set. */
 MUST_USE err_code rest_entry_open(struct rest_entry *en, struct arena *a, struct err *e);
 bool rest_entry_is(const struct rest_entry *en, const char *method);
-/* Once its rc, out and e are settled: its part of the answer; frees what it holds. */
+/* Write the entry's part of the answer by its rc, out and e, and free what it holds. */
 void rest_entry_answer(struct rest_entry *en);
-/* The entry's failure in the call's words: issues that name it, in a. */
+/* The entry's failure as issues that name the entry, in a. */
 MUST_USE err_code rest_entry_issues(struct rest_entry *en, struct arena *a,
                                     struct rest_issue_list *out, struct err *e);
 /* ERR_TIMEOUT once the Bundle's time is over, ERR_CANCELLED once its caller is gone. */
@@ -72,12 +72,14 @@ MUST_USE err_code rest_bundle_time(const struct rest_bundle *b, struct err *e);
 MUST_USE err_code rest_transaction(struct rest_bundle *b, struct err *e);
 
 /* ---- write/bundle_refs.c ---- */
-/* The fullUrls of entries that write. ERR_INVALID: one stands twice; *culprit is the second. */
+/* Collect the fullUrls of entries that write. ERR_INVALID: two entries have the same one; *culprit
+ * is the second. */
 MUST_USE err_code rest_refs_collect(struct rest_bundle *b, struct rest_entry **culprit,
                                     struct err *e);
 /* Does any resource hold a conditional reference, or could a patch bring one in? */
 bool rest_refs_conditional(struct rest_bundle *b);
-/* An entry that stores this resource, other than `but`, when the query finds one. */
+/* Which entries other than `but` store a resource of this type that matches the query? *n of them;
+ * *hit is the last, or NULL. */
 MUST_USE err_code rest_refs_pending(const struct rest_bundle *b, const struct query *query,
                                     fhir_type type, const struct rest_entry *but,
                                     const struct rest_entry **hit, size_t *n, struct err *e);

@@ -1,15 +1,14 @@
-/* bundle_refs.c - what an entry of a transaction says of another becomes Type/id before it is
- * stored.
+/* bundle_refs.c - links between the entries of a transaction, rewritten before they are stored.
  *
- *   fullUrl of an entry that writes, exact or in front of a #         Type/id, in references, uris
- *                                                                     and narrative
- *   Type/id, where the holder's own fullUrl is ROOT/Type/id           as ROOT/Type/id would be
- *   fullUrl/_history/N of an entry that creates                       Type/id/_history/1
- *   Type?query                                                        the only resource that the
- *                                                                     query finds
+ *   a link in an entry                                   becomes
+ *   fullUrl of an entry that writes, with or             Type/id, in references, uris and narrative
+ *     without a # behind it
+ *   Type/id, where the holder's fullUrl is ROOT/...      as ROOT/Type/id does
+ *   fullUrl/_history/N of an entry that creates          Type/id/_history/1
+ *   Type?query, a conditional reference                  the only resource that the query finds
  *
- * A conditional reference sees the state after the writes: what the transaction deletes is gone,
- * what it creates or replaces counts as it is in the Bundle, and what it patches as it was.
+ * A conditional reference sees the state after the writes. What the transaction deletes is gone.
+ * What it creates or replaces counts as it is in the Bundle, and what it patches as it was.
  * Source: FHIR R4 http.html#trules, bundle.html#references. */
 #include "rest/route_private.h"
 #include "rest/write/bundle_private.h"
@@ -70,11 +69,11 @@ static size_t last_slash(sv text)
     size_t i = text.len;
     while (i && text.ptr[i - 1] != '/')
         i--;
-    /* behind it; 0: none */
+    /* the index behind it; 0: there is none */
     return i;
 }
 
-/* Type/id at the end of text: where it begins, or text.len when there is none. */
+/* Where Type/id at the end of text begins; text.len: there is none. */
 static size_t local_part(sv text)
 {
     size_t id = last_slash(text);
@@ -150,7 +149,7 @@ err_code rest_refs_pending(const struct rest_bundle *b, const struct query *quer
             continue;
         int64_t now = clock_wall_ms();
         struct search_subject s = { type, en->c.id, now, en->in->resource, now };
-        /* what is not found was not there before */
+        /* An id that is not found was not there before: it is created now. */
         struct err ignored;
         if (query->asks_created)
             IGNORE(query_created_ms(b->c->st, type, en->c.id, &s.created_ms, &ignored));
@@ -166,7 +165,7 @@ err_code rest_refs_pending(const struct rest_bundle *b, const struct query *quer
 
 static err_code search_ref(struct rest_bundle *b, struct rest_found_ref *f, sv query, struct err *e)
 {
-    /* the query is kept, and asks it */
+    /* The query is kept in b->asked, and needs this call. */
     struct rest_call *sub = ARENA_NEW(b->work, struct rest_call);
     if (sub == NULL)
         return arena_oom(b->work, e);
@@ -281,7 +280,7 @@ err_code rest_relink(struct rest_call *c, sv text, struct buf *buf, sv *out, str
     CLEANUP(arena_free) struct arena *own = NULL;
     yyjson_val *tree = en->in->resource;
     struct fhir_links links = { .fn = link_of, .ctx = en };
-    /* a patch made it */
+    /* A patch made the text, so there is no tree of it yet. */
     if (text.ptr != en->in->text.ptr) {
         yyjson_doc *doc;
         own = arena_new(json_tree_max(text.len));

@@ -26,7 +26,7 @@ static err_code says_nothing(sv name, struct err *e)
         SV_FMT(sv_head(name, 64)));
 }
 
-/* A pair without a name is not among the parameters afterwards. */
+/* Refuse pairs without a name, which are no parameters once the query is decoded. */
 static err_code check_names(sv encoded, struct err *e)
 {
     sv pair;
@@ -59,7 +59,7 @@ err_code rest_condition_query(struct query **out, struct rest_call *c, struct er
         if (rest_says_nothing(c->params.items[i].value))
             return says_nothing(name, e);
         err_code rc = query_add(q, name, c->params.items[i].value, e);
-        /* to pass over it would write to the wrong resource */
+        /* Without this parameter the write could meet the wrong resource. */
         if (rc == ERR_NOT_FOUND)
             return ERR(e, ERR_INVALID, "%s has no search parameter %.*s", fhir_type_name(c->type),
                        SV_FMT(sv_head(name, 64)));
@@ -97,7 +97,7 @@ err_code rest_condition_one(struct rest_call *c, const struct query *q,
     return ERR_OK;
 }
 
-/* _id=x, alone or beside what says which version of it is meant. */
+/* The id of a search by _id alone, or by _id and parameters about its version; else SV_NONE. */
 static sv only_id(const struct rest_call *c)
 {
     static const char *const beside[] = { "_tag", "_lastUpdated", "createdAt", "_format",
@@ -118,8 +118,8 @@ static sv only_id(const struct rest_call *c)
     return id;
 }
 
-/* Source: HealthLake, statuses of conditional deletes: what is deleted already stays so, and that
- * is no error. */
+/* To delete what is deleted already is no error. Source: HealthLake, statuses of conditional
+ * deletes. */
 static err_code nothing_to_delete(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
     struct store_version v;

@@ -1,8 +1,8 @@
 /* delete.c - DELETE Type?query&_count=N: the first N matches, deleted by one commit.
  *
- * Each has an entry in the answer. The next link is the same request: what is deleted matches no
- * more, so it finds those behind. What was found is deleted only while it is at the version that
- * matched; else the search is made again.
+ * Each of them has an entry in the answer. The next link is the same request: the deleted ones
+ * match no more, so it finds those behind them. Each is deleted only at the version that matched;
+ * otherwise the search is made again.
  * Source: HealthLake's conditional delete (batch-response, _count from 1 to 100). */
 #include "rest/params_private.h"
 #include "rest/read/page_private.h"
@@ -15,7 +15,7 @@
 struct several {
     struct rest_call *c;
     size_t count;
-    struct store_write *w; /* count of them */
+    struct store_write *w; /* room for count of them */
     size_t n;
     bool more;
 };
@@ -39,7 +39,7 @@ static err_code read_count(struct several *s, struct err *e)
     return s->w ? ERR_OK : arena_oom(s->c->a, e);
 }
 
-/* One match more than is deleted says whether there is a next link. */
+/* The walk asks for one match more than is deleted: it says whether there is a next link. */
 static err_code find(struct several *s, struct err *e)
 {
     struct rest_call *c = s->c;
@@ -88,7 +88,7 @@ static err_code delete_found(struct several *s, struct err *e)
 static err_code write_answer(const struct several *s, struct err *e)
 {
     struct rest_call *c = s->c;
-    /* for its links */
+    /* a page, for its links alone */
     struct rest_page *p = ARENA_NEW(c->a, struct rest_page);
     struct json_writer w;
     if (p == NULL)
@@ -105,7 +105,7 @@ static err_code write_answer(const struct several *s, struct err *e)
     if (s->more)
         TRY(rest_page_self(p, &w, "next", e));
     json_arr_end(&w);
-    /* an empty array is not FHIR */
+    /* FHIR has no empty arrays. */
     if (s->n) {
         json_key(&w, "entry");
         json_arr(&w);

@@ -1,11 +1,11 @@
 /* precondition.c - If-Match, If-None-Match and If-Unmodified-Since of a write.
  *
- *                        no version         a version, current        deleted
- *   If-Match: *          412                done                      412
- *   If-Match: tags       412                done when one is its tag  412
- *   If-None-Match: *     done               412                       412 (an id stays taken), DELETE: 204
- *   If-None-Match: tags                     412 when one is its tag, else done
- *   If-Unmodified-Since  done               412 when it is later      412 when that was later, DELETE: 204
+ *                        no version  current version           deleted
+ *   If-Match: *          412         done                      412
+ *   If-Match: tags       412         done when one is its tag  412
+ *   If-None-Match: *     done        412                       412 (an id stays taken); DELETE: 204
+ *   If-None-Match: tags  done        412 when one is its tag   done
+ *   If-Unmodified-Since  done        412 when it is later      412 when it is later; DELETE: 204
  *
  * A tag is well formed or the request is refused (400); one that is none of ours is well formed and
  * matches nothing. Tags are compared byte by byte and always weakly: FHIR's own are weak. One
@@ -32,7 +32,7 @@ static bool is_digits(sv text)
     return sv_to_u64(text, &ignored);
 }
 
-/* Cut the next tag off *rest, with the comma behind it. Commas may stand within its quotes. */
+/* Cut the next tag and the comma behind it off *rest. A tag may have commas inside its quotes. */
 static bool cut_tag(sv *rest, sv *out)
 {
     sv t = sv_trim(*rest);
@@ -86,7 +86,7 @@ err_code rest_tags_read(sv text, const char *name, struct arena *a, struct rest_
     if (tags == NULL)
         return arena_oom(a, e);
     while (rest.len) {
-        /* an empty item of the list: passed over */
+        /* An empty item of the list is passed over. */
         if (rest.ptr[0] == ',') {
             rest = sv_trim(sv_tail(rest, 1));
             continue;
@@ -118,11 +118,11 @@ bool rest_tags_have(const struct rest_tags *t, uint64_t version)
 bool rest_unmodified_read(sv text, int64_t *out_ms)
 {
     if (instant_parse_http(text, out_ms)) {
-        /* Last-Modified says the second of a version, and comes back so */
+        /* Last-Modified has seconds, and a client sends it back. */
         *out_ms += 999;
         return true;
     }
-    /* meta.lastUpdated, as If-Modified-Since takes it */
+    /* An instant is taken too, as in If-Modified-Since: meta.lastUpdated has it. */
     return instant_parse(text, out_ms);
 }
 
@@ -167,8 +167,9 @@ struct now {
     int64_t instant_ms;
 };
 
-/* What a conditional form found is what the condition is about. Of that the date has to be read;
- * when it changed since, the commit fails, and the write is made again. */
+/* The version that the conditions are about. A conditional form has found it already, and only its
+ * date is missing. When the resource has changed since, the commit fails and the write is made
+ * again. */
 static err_code find_current(struct rest_call *c, const struct rest_pending *p,
                              const struct store_version *now, struct now *out, struct err *e)
 {
@@ -196,7 +197,7 @@ static err_code find_current(struct rest_call *c, const struct rest_pending *p,
     return ERR_OK;
 }
 
-/* A deletion changes a resource too; but to delete what is deleted is done already. */
+/* A deletion is a change too; but a DELETE of what is deleted has nothing left to do. */
 static err_code check_date(const struct rest_call *c, const struct rest_conditions *k,
                            const struct now *n, struct err *e)
 {

@@ -30,8 +30,8 @@ static bool has_status(yyjson_val *root, const char *status)
     return false;
 }
 
-/* Beside the tree, because a name may be written with escapes. Every status counts: who reads it
- * may take the last. */
+/* The text is walked beside its tree, because a name may be written with escapes. Every status is
+ * replaced: of several, a reader may take the last. */
 static err_code switch_off(yyjson_val *root, sv text, struct buf *out, struct err *e)
 {
     struct json_scan s = json_scan_of(text);

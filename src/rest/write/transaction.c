@@ -1,23 +1,21 @@
 /* transaction.c - all entries of a Bundle, or none of them, as one commit.
  *
- *   open       each entry its route; identities that the Bundle itself gives twice are refused
- *   attempt    as of one commit t0:
- *                identify   DELETE, POST, PUT and PATCH, in this order: searches of conditional
- *                           forms, new ids
- *                prepare    links between entries, validation, index
- *                check      reads are asked whether they could be answered
- *                commit     one, with a condition for everything that was read
- *   answer     reads as of the commit, in the order of the Bundle
+ *   open      a route for each entry; identities that the Bundle gives twice are refused
+ *   attempt   as of one commit t0:
+ *               identify   searches of conditional forms, new ids; DELETE, POST, PUT and PATCH
+ *               prepare    links between entries, validation, index
+ *               check      could each read be answered?
+ *               commit     one commit, with a condition for everything that was read
+ *   answer    reads as of the commit, in the order of the Bundle
  *
- * Races. What conditional forms and references found must still be so when the transaction is
- * committed (write/asked.c), so two of them never both find nothing and create; and every resource
- * it writes must still be at the version it had at t0, so the whole is as if it had run alone. A
- * patch must meet the version it patched. When a condition of ours fails, another writer was
- * faster: the attempt is made again. When the client's own fails (ifMatch, ifNoneMatch), it is 412.
+ * Races. The commit has three kinds of conditions. What searches found must still be so (asked.c),
+ * so two transactions never both find nothing and create. With searches, each resource that is
+ * written must be at its version of t0, so the whole is as if it had run alone. A patch must meet
+ * the version it patched. When one of these fails, another writer was faster, and the attempt is
+ * made again. When a condition of the client's fails (ifMatch, ifNoneMatch), the answer is 412.
  *
- * Reads come after the commit and see it exactly, not what follows. One that fails then, although
- * its check went well (its resource was deleted in between, or it hits a limit), fails alone: what
- * is committed is committed.
+ * Reads see exactly the commit. A read may fail after its check went well: its resource was deleted
+ * in between, or it meets a limit. Then it fails alone, for what is committed is committed.
  *
  * Source: FHIR R4 http.html#trules. */
 #include "rest/params_private.h"
@@ -33,12 +31,12 @@ struct identity { /* a resource that the transaction is about */
 };
 struct transaction {
     struct rest_bundle *b;
-    struct rest_entry **writes; /* in the order of their work */
+    struct rest_entry **writes; /* in the order in which they are worked on */
     size_t n_writes;
-    bool searches; /* some of it goes by what a search finds */
+    bool searches; /* some entry depends on what a search finds */
     struct rest_scope scope;
-    struct search_id *gone;     /* of scope: deleted by it */
-    struct search_id *replaced; /* of b->refs.scope: deleted or updated */
+    struct search_id *gone;     /* for scope: ids that the transaction deletes */
+    struct search_id *replaced; /* for b->refs.scope: ids that it deletes or updates */
     struct identity *ids;       /* sorted */
     size_t n_ids;
     struct store_write *batch;
@@ -46,7 +44,7 @@ struct transaction {
     bool committed;
 };
 
-/* The entry is why nothing is done. */
+/* Note that this entry is why the transaction fails. */
 static err_code blame(struct rest_entry *en, err_code rc, struct err *e)
 {
     struct rest_call *c = en->b->c;
@@ -94,7 +92,7 @@ static err_code open_all(struct transaction *tx, struct err *e)
         en->routed = en->c;
         tx->searches = tx->searches || (writes(en) && rest_is_conditional(&en->c));
     }
-    /* PUT and PATCH together */
+    /* PUT and PATCH are the third group. */
     for (size_t k = 0; k < 3; k++)
         for (size_t i = 0; i < b->in.n; i++)
             if (writes(&b->entries[i]) && (rest_entry_is(&b->entries[i], order[k]) ||
@@ -140,8 +138,8 @@ static err_code identify(struct transaction *tx, struct err *e)
         char uuid[37];
         en->where = en->in->if_none_exist.len ? ".request.ifNoneExist" : ".request.url";
         TRY_ENTRY(en, rest_bundle_time(tx->b, e));
-        /* what is deleted is gone for creates and updates; deletions among themselves have no
-         * order */
+        /* Creates and updates take as gone what is deleted; deletions do not, for they have no
+         * order among themselves. */
         tx->scope.n_gone = rest_entry_is(en, "DELETE") ? 0 : n_gone;
         TRY_ENTRY(en, rest_identify(c, &en->p, e));
         en->fresh = en->p.has_write && rest_entry_is(en, "POST");
@@ -170,7 +168,7 @@ static err_code identify(struct transaction *tx, struct err *e)
     return ERR_OK;
 }
 
-/* What a conditional create or update goes by must not find another resource of the same
+/* The search of a conditional create or update must not find another resource of the
  * transaction. */
 static err_code matches_alone(struct transaction *tx, struct rest_entry *en, struct err *e)
 {
@@ -189,7 +187,8 @@ static err_code matches_alone(struct transaction *tx, struct rest_entry *en, str
 
 /* ---- prepare ---- */
 
-/* With searches, everything the transaction writes must be as it was when they were made. */
+/* When there are searches, every resource that is written must be at the version of the
+ * searches. */
 static err_code guard(struct transaction *tx, struct rest_entry *en, struct err *e)
 {
     struct store_write *w = &en->p.w;
@@ -260,7 +259,7 @@ static err_code check_read(struct transaction *tx, struct rest_entry *en, struct
     struct rest_param *own = rest_params_copy(t.a, &t.params, 0);
     if (own == NULL)
         return arena_oom(t.a, e);
-    /* a search crosses some out */
+    /* A search takes the names of some parameters away. */
     t.params.items = own;
     buf_init(&t.out.body, en->c.out.body.max);
     err_code rc = t.it->fn(&t, e);
@@ -287,8 +286,8 @@ static err_code check_reads(struct transaction *tx, struct err *e)
 
 /* ---- commit ---- */
 
-/* Does the write's condition fail now? Versions only grow, so what refused the commit is still
- * there to be seen. */
+/* Does the write's condition fail now? Versions only grow, so a condition that refused the commit
+ * still fails. */
 static bool fails_now(struct transaction *tx, const struct store_write *w)
 {
     struct store_version v;
@@ -381,7 +380,7 @@ static err_code answer(struct transaction *tx, struct err *e)
             en->rc = rest_bundle_time(b, &en->e);
             if (en->rc == ERR_OK)
                 en->rc = en->c.it->fn(&en->c, &en->e);
-            /* nothing is done: it fails as a whole */
+            /* Nothing was committed, so the transaction fails as a whole. */
             if (en->rc != ERR_OK && !tx->committed) {
                 *e = en->e;
                 return blame(en, en->rc, e);

@@ -40,7 +40,7 @@ static err_code as_issues(struct rest_call *c, const struct fhir_issues *found,
     return ERR_OK;
 }
 
-/* Minimal: it is stored, and says what is wrong with it. */
+/* Level minimal: the resource is stored, with a mark of what is wrong with it. */
 static err_code mark(struct rest_call *c, yyjson_val *resource, fhir_type type,
                      struct fhir_body *body, struct err *e)
 {
@@ -72,10 +72,10 @@ err_code rest_validate_resource(struct rest_call *c, yyjson_val *resource, fhir_
 
 /* ---- $validate ---- */
 
-struct asked { /* of $validate */
+struct asked { /* what a $validate asks for */
     yyjson_val *resource;
-    struct rest_issue_list profiles; /* what is wrong with those that are named */
-    bool unknown;                    /* one of them */
+    struct rest_issue_list profiles; /* issues about the profiles that are named */
+    bool unknown;                    /* one of the profiles is not known */
 };
 
 static sv local_name(sv profile)
@@ -87,11 +87,11 @@ static sv local_name(sv profile)
                                                        : SV_NONE;
 }
 
-/* The definitions that are built in are those of the types. Any other profile is not known: to pass
- * over it would be to say that the resource keeps it. */
+/* Built in are the definitions of the types. Any other profile is not known here, and the answer
+ * says so: to pass over it would mean that the resource keeps it. */
 static err_code take_profile(struct rest_call *c, struct asked *k, sv profile, struct err *e)
 {
-    /* no DomainResource */
+    /* these are no DomainResources */
     static const char *const plain[] = { "Bundle", "Binary", "Parameters" };
     const char *type = fhir_type_name(c->type);
     sv name = local_name(profile);
@@ -125,7 +125,7 @@ static err_code take_mode(sv mode, struct err *e)
                : ERR(e, ERR_INVALID, "mode must be create or update");
 }
 
-/* value[x] of a parameter, whichever string it is. */
+/* The value of a parameter that is a string of some type. */
 static sv value_of(yyjson_val *parameter)
 {
     static const char *const names[] = { "valueCanonical", "valueUri", "valueUrl", "valueCode",
@@ -174,8 +174,8 @@ static err_code take_asked(struct rest_call *c, struct asked *k, yyjson_val *roo
     return ERR_OK;
 }
 
-/* The body is the resource, or Parameters with one named resource. 200 when it could be asked, but
- * 404 when a profile is not known, which is among the issues then. */
+/* The body is the resource, or Parameters with a parameter named resource. The answer is 200 with
+ * the issues, or 404 when a profile is not known. */
 err_code rest_validate(struct rest_call *c, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(c->in.body.len));

@@ -1,12 +1,14 @@
-/* write.c - create, update, patch, delete; each in two steps, so that a transaction can do the
- * first of all its entries, one commit, and the second of all:
+/* write.c - create, update, patch and delete of one resource.
  *
- *   rest_prepare   checks everything that does not need the committer and makes the store's write
- *   rest_written   status, headers and body, once the commit is on disk
+ *   rest_identify   which resource is it? Conditional forms search for it
+ *   rest_prepare    everything that can be checked without the committer; makes the store's write
+ *   rest_written    status, headers and body, once the commit is on disk
+ *   rest_refused    a refused commit in the words of the request
  *
- * The committer decides what can race: versions (If-Match), absence (If-None-Match, idempotency
- * keys). An idempotency key is remembered by making the new id of it: the same key meets its own
- * resource.
+ * A transaction takes each step for all its entries, and has one commit between the second and the
+ * third. The committer decides what can race: versions (If-Match) and absence (If-None-Match,
+ * idempotency keys). An idempotency key is not stored: the new id is made of it, so the same key
+ * meets its own resource.
  * Source: FHIR R4 http.html#create, #update, #patch, #delete; HealthLake "Managing FHIR
  * resources". */
 #include "rest/answer_private.h"
@@ -21,7 +23,7 @@
 #include "codec/json_patch.h"
 #include "codec/media_type.h"
 
-#define INDEX_MAX (64u << 20) /* entries of one resource */
+#define INDEX_MAX (64u << 20) /* bytes of index entries of one resource */
 
 void rest_pending_done(struct rest_pending *p)
 {
@@ -53,7 +55,7 @@ static err_code take_subscription(struct rest_call *c, struct fhir_reader *reade
     return fhir_envelope_read(reader, buf_sv(&off), set_id, &p->stored, env, e);
 }
 
-/* The resource of text in its stored form. The tree of it stays in reader. */
+/* Read the resource in text into its stored form. Its tree stays in reader. */
 static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, sv text, sv set_id,
                               struct rest_pending *p, struct fhir_envelope *env, struct err *e)
 {
@@ -66,7 +68,7 @@ static err_code read_resource(struct rest_call *c, struct fhir_reader *reader, s
     if (rc == ERR_INVALID && !yyjson_is_obj(fhir_reader_root(reader))) {
         CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(text.len));
         yyjson_doc *doc;
-        /* says what and where */
+        /* It fails with an error that says what is wrong, and where. */
         rc = json_read(a, text, LIMIT_RESOURCE_DEPTH, &doc, e);
         if (rc == ERR_OK)
             rc = ERR(e, ERR_INVALID, "The body must be a JSON object");
@@ -102,15 +104,15 @@ static err_code check_key(sv key, struct err *e)
     return ok ? ERR_OK : ERR(e, ERR_INVALID, "x-amz-fhir-idempotency-key must be a UUID");
 }
 
-/* Id of a resource that is being created: a new UUID, or the one that the key always gives. */
+/* The id of a new resource: a random UUID, or the UUID that the idempotency key always leads to. */
 static err_code new_id(struct rest_call *c, struct rest_pending *p, char uuid[37], struct err *e)
 {
     rng_uuid(uuid);
-    /* one that is empty is no UUID */
+    /* A key that is empty was sent, and is no UUID. */
     if (c->in.idempotency_key.ptr == NULL)
         return ERR_OK;
     TRY(check_key(c->in.idempotency_key, e));
-    /* one UUID in any case of its digits */
+    /* The digits of a UUID may have either case. */
     char key[36];
     for (size_t i = 0; i < sizeof key; i++) {
         char ch = c->in.idempotency_key.ptr[i];
@@ -122,7 +124,7 @@ static err_code new_id(struct rest_call *c, struct rest_pending *p, char uuid[37
         return arena_oom(c->a, e);
     unsigned char digest[SHA256_LEN];
     hash_sha256_of(seed, digest);
-    /* version 8: made by its own rule */
+    /* UUID version 8: its bits are made by a rule of our own. */
     digest[6] = (unsigned char)((digest[6] & 0x0F) | 0x80);
     digest[8] = (unsigned char)((digest[8] & 0x3F) | 0x80);
     char hex[32];
@@ -144,7 +146,7 @@ static err_code prepare_create(struct rest_call *c, struct fhir_reader *reader,
     return read_resource(c, reader, c->in.body, c->id.len ? c->id : sv_make(uuid, 36), p, &env, e);
 }
 
-/* A write that goes by what was read must meet it unchanged. */
+/* A write that depends on a version that was read must meet that version. */
 static void guard(struct rest_pending *p, uint64_t version)
 {
     if (p->w.condition != STORE_IF_ANY || version == 0)
@@ -161,12 +163,13 @@ static err_code stays_as_it_is(struct rest_call *c, struct err *e)
                fhir_type_name(c->type));
 }
 
-/* A type that is never changed may come under an id of the client's, where nothing was. */
+/* A resource of a type that is never changed may be created under a client's id where nothing
+ * was. */
 static err_code only_where_nothing_was(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
     struct store_version v;
     struct err why;
-    /* it asks for just that */
+    /* If-None-Match: * asks for just that. */
     if (p->conditions.none_match.any)
         return ERR_OK;
     err_code rc = rest_version_before(c, c->id, &v, &why);
@@ -208,23 +211,23 @@ static err_code current(struct rest_call *c, struct store_version *v, struct err
     return rc;
 }
 
-/* What was sent is the caller's own; what a patch makes holds more, and is for who may read. */
+/* The answer to a PATCH holds more than the caller sent, so it is for those who may read. */
 static bool may_see(struct rest_call *c)
 {
-    /* the write was allowed: that alone stays unsaid */
+    /* A refusal only keeps the body back: the write itself was allowed. */
     struct err ignored;
     return !is(c, "PATCH") || rest_allowed(c, "ReadResource", &ignored) == ERR_OK;
 }
 
-/* A patch is made on the resource as it is read, with its version: the stored text may hold an
- * empty meta. */
+/* A patch works on the resource as a client reads it: the stored form has no version in its
+ * meta. */
 static err_code patched(struct rest_call *c, const struct store_version *v, struct buf *out,
                         struct err *e)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(LIMIT_DATA_BODY_BYTES + FHIR_SPLICE_MAX);
     const struct json_patch_limits limits = { LIMIT_RESOURCE_DEPTH, rest_until_us(c) };
     yyjson_doc *target, *patch;
-    /* an import brought it */
+    /* An import may have brought a larger one. */
     if (query_whole_len(v) > LIMIT_DATA_BODY_BYTES)
         return ERR(e, ERR_TOO_LARGE,
                    "The resource is larger than %u MiB, which is the most a "
@@ -258,18 +261,18 @@ static err_code prepare_patch(struct rest_call *c, struct fhir_reader *reader,
     TRY(patched(c, &v, &text, e));
     p->w.method = STORE_METHOD_UPDATE;
     err_code rc = read_resource(c, reader, buf_sv(&text), SV_NONE, p, &env, e);
-    /* the patch is well-formed, what it makes is not */
+    /* The patch is well formed, and what it makes is not. */
     if (rc == ERR_INVALID && c->issues.n == 0)
         e->code = rc = ERR_UNPROCESSABLE;
     TRY(rc);
     if (!sv_eq(p->w.id, c->id))
         return ERR(e, ERR_UNPROCESSABLE, "A patch cannot change the id");
-    /* the version that was patched, and no other */
+    /* The write must meet the version that was patched. */
     guard(p, v.version);
     return ERR_OK;
 }
 
-/* Source: http.html#delete: what is deleted already stays so, and that is no error. */
+/* To delete what is deleted already is no error. Source: http.html#delete. */
 static err_code prepare_delete(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
     struct store_version v;
@@ -288,7 +291,7 @@ static err_code prepare_delete(struct rest_call *c, struct rest_pending *p, stru
     return ERR_OK;
 }
 
-/* A conditional update must know it before it searches. */
+/* A conditional update needs the id in the body before it searches. */
 static err_code id_in_body(struct rest_call *c, struct rest_pending *p, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(c->in.body.len));
@@ -354,7 +357,7 @@ err_code rest_written(struct rest_call *c, const struct rest_pending *p,
 
 err_code rest_refused(struct rest_call *c, const struct rest_pending *p, err_code rc, struct err *e)
 {
-    /* deleted by another meanwhile: as asked */
+    /* Another caller has deleted it meanwhile: that is what was asked for. */
     if (rc == ERR_NOT_FOUND) {
         c->out.status = 204;
         return ERR_OK;
@@ -398,7 +401,8 @@ static err_code write_once(struct rest_call *c, bool *again, struct err *e)
     return rc;
 }
 
-/* What another write overtook is made again, from the request as it came, on what is there now. */
+/* A write that another one overtook is made again: from the request as it came, on what is there
+ * now. */
 err_code rest_write(struct rest_call *c, struct err *e)
 {
     CLEANUP_BUF struct buf made = BUF_INIT(0);

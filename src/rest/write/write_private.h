@@ -16,7 +16,7 @@
 #include "rest/write/condition_private.h"
 
 /* ---- write.c ---- */
-#define REST_TRIES     8 /* of a write that others overtake */
+#define REST_TRIES     8 /* so often a write is made that others overtake */
 #define REST_OVERTAKEN "Resource was modified by another operation. Retry the request."
 struct rest_pending { /* a write that is checked and not yet done */
     bool has_write;   /* false: c->out is the answer already */
