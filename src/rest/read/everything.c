@@ -2,9 +2,9 @@
  *
  *   members   the patient, and resources in the Patient compartment; with start or end, only those
  *             with a date in that span, or without any date
- *   outside   resources that members refer to, and what these refer to in turn, of types that can
- *             be in no compartment (practitioners, organizations, medications, devices ...), unless
- *             they speak of another patient
+ *   outside   resources that members refer to, and what these refer to in turn, of types that
+ *             cannot be in the compartment (practitioners, organizations, devices ...), unless they
+ *             speak of another patient
  *
  * _type and _since choose among both. All of them make a list, sorted by type and id, as of one
  * commit. A page is a piece of that list; a next link holds the commit and the last entry, so pages
@@ -17,6 +17,7 @@
 #include "rest/fair/clock_private.h"
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"
+#include "rest/read/id_set_private.h"
 #include "rest/read/page_private.h"
 #include "rest/read/read_private.h"
 #include "rest/route_private.h"
@@ -42,11 +43,10 @@ struct everything {
     bool typed;                         /* _type was given */
     int64_t since_ms, start_ms, end_ms; /* [start, end) */
     bool dated;
-    struct search_id after;  /* the page begins behind this one */
-    struct buf rows;         /* struct row: the record */
-    struct buf found;        /* struct search_id: resources outside that are to be looked at */
-    struct search_id *slots; /* the ids in found, as a hash table with open addressing */
-    size_t n_slots, n_found;
+    struct search_id after; /* the page begins behind this one */
+    struct buf rows;        /* struct row: the record */
+    struct buf found;       /* struct search_id: resources outside that are to be looked at */
+    struct id_set seen;     /* the ids in found */
     err_code rc;
     struct err *e;
 };
@@ -160,35 +160,6 @@ static bool local_reference(const struct everything *x, sv text, struct search_i
     return out->type != FHIR_TYPE_NONE;
 }
 
-static uint64_t hash_of(const struct search_id *id)
-{
-    uint64_t h = sv_hash(id->type, id->id);
-    return h ^ h >> 29;
-}
-
-/* The slot of an id, or the free slot where it belongs. */
-static struct search_id *slot_of(struct search_id *slots, size_t n, const struct search_id *id)
-{
-    size_t k = hash_of(id) & (n - 1);
-    while (slots[k].type && (slots[k].type != id->type || !sv_eq(slots[k].id, id->id)))
-        k = (k + 1) & (n - 1);
-    return &slots[k];
-}
-
-static void grow_slots(struct everything *x)
-{
-    size_t n = x->n_slots ? 2 * x->n_slots : 1024;
-    struct search_id *more = calloc(n, sizeof *more);
-    if (more == NULL)
-        abort();
-    for (size_t i = 0; i < x->n_slots; i++)
-        if (x->slots[i].type)
-            *slot_of(more, n, &x->slots[i]) = x->slots[i];
-    free(x->slots);
-    x->slots = more;
-    x->n_slots = n;
-}
-
 static err_code too_much(struct everything *x)
 {
     return ERR(
@@ -202,12 +173,10 @@ static void outside_found(struct everything *x, const struct search_id *id)
 {
     if (!x->outside_type[id->type] || x->rc != ERR_OK)
         return;
-    if (2 * (x->n_found + 1) > x->n_slots)
-        grow_slots(x);
-    struct search_id *slot = slot_of(x->slots, x->n_slots, id);
+    struct search_id *slot = id_set_slot(&x->seen, id);
     if (slot->type)
         return;
-    if (x->n_found == EVERYTHING_MAX) {
+    if (x->seen.n == EVERYTHING_MAX) {
         x->rc = too_much(x);
         return;
     }
@@ -217,7 +186,7 @@ static void outside_found(struct everything *x, const struct search_id *id)
         return;
     }
     *slot = kept;
-    x->n_found++;
+    x->seen.n++;
     x->rc = buf_add(&x->found, sv_make(&kept, sizeof kept), x->e);
 }
 
@@ -505,6 +474,6 @@ err_code rest_everything(struct rest_call *c, struct err *e)
     err_code rc = run(x, e);
     buf_done(&x->rows);
     buf_done(&x->found);
-    free(x->slots);
+    id_set_done(&x->seen);
     return rc;
 }
