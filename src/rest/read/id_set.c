@@ -1,4 +1,5 @@
-/* id_set.c - a set of resource ids: a hash table with open addressing, never more than half full. */
+/* id_set.c - a set of resource ids: a hash table with open addressing, never more than half
+ * full. */
 #include "rest/read/id_set_private.h"
 
 #define FIRST_SLOTS 1024u /* a power of two, as all sizes are */
