@@ -2,7 +2,10 @@
 """Checks that no compiler makes.
 
 - floors: no file of src/ includes a higher floor, another folder's private header, or a cycle of folders
-- rooms: a hand-written file of src/ stays under 800 lines
+- circles: no two .c files of a folder of src/ lead to each other by the functions that they use
+- rooms: a hand-written file of src/ has at most 500 lines, a folder at most 20 of them, and each .c begins with its story
+- columns: a line of C has at most 100
+- the way of a request in docs/architecture.md names functions where they are
 - trees: no yyjson document is made without an allocator, which is ours and has a budget (codec/json.h)
 - documents: every relative link in README and docs/ leads somewhere
 - the tables of docs/api-fhir.md are those of the program
@@ -13,12 +16,15 @@ import re
 import subprocess
 import sys
 
+import callgraph
 import gen_api_fhir
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLOOR = {"base": 0, "codec": 1, "fhir": 2, "search": 2, "gen": 2, "net": 2, "s3": 2, "store": 3, "sink": 3, "auth": 3,
          "query": 4, "job": 5, "export": 6, "import": 6, "service": 7, "aws": 8, "rest": 8, "server": 9, "cli": 9}
-MAX_LINES = 800
+MAX_LINES = 500
+MAX_ROOMS = 20
+MAX_COLUMNS = 100
 faults = []
 
 
@@ -63,7 +69,7 @@ def check_trees(path, text):
             fault(path, text.count("\n", 0, m.start()) + 1, f"{m[1]} without an allocator of ours (json_allocator)")
 
 
-uses = {}
+uses, rooms = {}, {}
 for path in tracked("src/*.[ch]") + tracked("src/*.inc"):
     folder = path.relative_to(ROOT / "src").parts[0]
     if folder not in FLOOR:
@@ -73,6 +79,10 @@ for path in tracked("src/*.[ch]") + tracked("src/*.inc"):
     check_trees(path, text)
     if path.suffix != ".inc" and text.count("\n") > MAX_LINES:
         fault(path, MAX_LINES, f"{text.count(chr(10))} lines: look for the second room inside")
+    if path.suffix == ".c":
+        rooms[path.parent] = rooms.get(path.parent, 0) + 1
+        if not text.startswith(f"/* {path.name} - "):
+            fault(path, 1, f"begins with no story of the room: /* {path.name} - what lives here and how */")
     for n, line in enumerate(text.split("\n"), 1):
         m = re.match(r'\s*#\s*include\s+"([^"/]+)/([^"]+)"', line)
         if not m or m[1] not in FLOOR:
@@ -88,6 +98,24 @@ for a in uses:
     for b in uses[a]:
         if a in uses.get(b, ()):
             faults.append(f"src: {a} and {b} include each other")
+
+for folder, n in rooms.items():
+    if n > MAX_ROOMS:
+        fault(folder / "meson.build", 1, f"{n} rooms in one folder")
+for folder in sorted((ROOT / "src").iterdir()):
+    for a, b, functions in callgraph.faults(folder) if folder.is_dir() else ():
+        fault(a, 1, f"stands in a circle with {b.relative_to(ROOT)}, by {functions}")
+for path in tracked("*.[ch]"):
+    for n, line in enumerate(path.read_text().split("\n"), 1):
+        if len(line) > MAX_COLUMNS:
+            fault(path, n, f"{len(line)} columns")
+
+way = (ROOT / "docs" / "architecture.md").read_text()
+for folder, shown in re.findall(r"^ *(\w+) {2,}(\w+ \(.+)$", way, re.M):
+    for function, file in re.findall(r"(\w+) \(([\w/]+\.[ch])\)", shown):
+        room = ROOT / "src" / folder / file
+        if not room.exists() or not re.search(rf"\b{function}\(|DEFINE_CLEANUP\(.*{function[:-2]}\)", room.read_text()):
+            faults.append(f"docs/architecture.md:1: {function} is not in src/{folder}/{file}: run tools/walk.py --write")
 
 for path in tracked("*.md"):
     for n, line in enumerate(path.read_text().split("\n"), 1):

@@ -1,8 +1,8 @@
 /* newlines.c - newlines are counted in vectors where the processor has them.
  *
- * An export counts its lines once more from the bytes that leave, independent of what it counted line by
- * line. That must cost nothing beside the digest of the same bytes: a vector of counters of a byte each,
- * added up before one of them can overflow. */
+ * An export counts its lines once more from the bytes that leave, independent of what it counted
+ * line by line. That must cost nothing beside the digest of the same bytes: a vector of counters of
+ * a byte each, added up before one of them can overflow. */
 #include "codec/newlines.h"
 
 #ifdef __x86_64__

@@ -57,7 +57,8 @@ static err_code halted(void *halt, struct err *e)
                : ERR_OK;
 }
 
-/* A chain or _has becomes criteria of which any is enough: the query finds the ids that it leads to. */
+/* A chain or _has becomes criteria of which any is enough: the query finds the ids that it leads
+ * to. */
 static err_code follow(const struct export_filter_scope *scope, fhir_type type, sv name, sv value,
                        struct arena *a, struct clause *out, struct err *e)
 {

@@ -1,8 +1,8 @@
 /* digest.c - the digest of a set of resources, whatever their order and however they were cut into
  * files.
  *
- * Each resource counts with XXH3-128 of its stored form without what the store adds. The digest of a
- * set is the sum of these numbers modulo 2^128. docs/export-digest.md says why. */
+ * Each resource counts with XXH3-128 of its stored form without what the store adds. The digest of
+ * a set is the sum of these numbers modulo 2^128. docs/export-digest.md says why. */
 #include "fhir/digest.h"
 
 #include "codec/hash.h"
@@ -35,7 +35,8 @@ void fhir_digest_text(struct fhir_digest *s, sv text)
 void fhir_digest_body(struct fhir_digest *s, const struct fhir_body *b)
 {
     sv head = b->json, tail = SV_NONE;
-    if (b->hole == FHIR_HOLE_META_EMPTY) { /* no meta and an empty one are the same once exported */
+    /* no meta and an empty one are the same once exported */
+    if (b->hole == FHIR_HOLE_META_EMPTY) {
         head = sv_head(b->json, b->hole_at - (sizeof "\"meta\":{" - 1));
         tail = sv_tail(b->json, b->hole_at + 1);
         if (head.len && head.ptr[head.len - 1] == ',')

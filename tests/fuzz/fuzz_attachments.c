@@ -1,5 +1,5 @@
-/* Urls of Attachments made absolute: what changes was not let pass unread, the stored form stays one, and a second time
- * nothing changes. */
+/* Urls of Attachments made absolute: what changes was not let pass unread, the stored form stays
+ * one, and a second time nothing changes. */
 #include "fuzz.h"
 
 #include "base/limits.h"
@@ -23,7 +23,8 @@ FUZZ(data)
     size_t n;
     if (reader == NULL)
         reader = fhir_reader_new(1u << 20);
-    (void)fhir_attachments_may(&ours, data); /* of any bytes */
+    /* of any bytes */
+    (void)fhir_attachments_may(&ours, data);
     if (fhir_envelope_read(reader, data, SV_LIT("id"), &stored, &env, &e) == ERR_OK &&
         json_read(a, env.body.json, LIMIT_RESOURCE_DEPTH, &doc, &e) == ERR_OK) {
         MUST(fhir_attachments_absolute(&ours, &env.body, yyjson_doc_get_root(doc), &out, &now, &n,

@@ -1,5 +1,6 @@
-/* A Bundle of requests, and the links of its resources: without replacement a text comes out as it went in, and with
- * every link replaced it is JSON that holds the same number of links, each of them new. */
+/* A Bundle of requests, and the links of its resources: without replacement a text comes out as it
+ * went in, and with every link replaced it is JSON that holds the same number of links, each of
+ * them new. */
 #include "fuzz.h"
 
 #include "codec/json.h"

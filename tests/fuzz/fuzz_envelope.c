@@ -1,4 +1,5 @@
-/* A resource into its stored form: never more bytes than came in, and JSON again when the hole is filled. */
+/* A resource into its stored form: never more bytes than came in, and JSON again when the hole is
+ * filled. */
 #include "fuzz.h"
 
 #include "codec/json.h"

@@ -21,7 +21,8 @@ static err_code read_some(void *ctx, void *dst, size_t cap, size_t *n, struct er
     return ERR_OK;
 }
 
-/* All lines from `from` on; returns false when the stream is broken. *half: a resume point on the way. */
+/* All lines from `from` on; returns false when the stream is broken. *half: a resume point on the
+ * way. */
 static bool read_all(sv data, uint64_t from, struct buf *out, uint64_t *half, size_t *half_len)
 {
     struct source src = { data, 1 + data.len % 97 };

@@ -1,8 +1,9 @@
-/* A query's pair, parsed for each of a few types, turned into ranges, and met with sample resources. Input: the
- * name, a newline, the value; then, when there is one more newline, a resource to look at beside the samples. A name
- * with dots ("subject:Patient.name") is a chain that finds nothing outside the resource.
- * What matches must be proposed by the index, under an entry that is stored; an answer must not change when it is
- * asked again, and too little memory is an error. */
+/* A query's pair, parsed for each of a few types, turned into ranges, and met with sample
+ * resources. Input: the name, a newline, the value; then, when there is one more newline, a
+ * resource to look at beside the samples. A name with dots ("subject:Patient.name") is a chain that
+ * finds nothing outside the resource. What matches must be proposed by the index, under an entry
+ * that is stored; an answer must not change when it is asked again, and too little memory is an
+ * error. */
 #include "fuzz.h"
 
 #include "base/limits.h"

@@ -1,8 +1,11 @@
-/* Whole requests, signed and not, against the service with everything behind it: both planes, a data store, jobs.
+/* Whole requests, signed and not, against the service with everything behind it: both planes, a
+ * data store, jobs.
  *
- * Input: one byte (bit 0: signed; bit 1: by a caller who may only search), then a request as it stands on the wire. STORE
- * stands for the data store's id, JOBID for the last export's. What must hold, whatever is asked:
- *   - one answer, no status 500, JSON where JSON is said, an OperationOutcome with every refusal of the data plane
+ * Input: one byte (bit 0: signed; bit 1: by a caller who may only search), then a request as it
+ * stands on the wire. STORE stands for the data store's id, JOBID for the last export's. What must
+ * hold, whatever is asked:
+ *   - one answer, no status 500, JSON where JSON is said, an OperationOutcome with every refusal of
+ *     the data plane
  *   - who has no signature changes nothing and sees nothing
  *   - a data store that no request can name is as it was */
 #include "fuzz.h"
@@ -23,7 +26,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define INPUTS_EACH  1500u /* then everything is made anew, so that a long run keeps to its memory */
+/* then everything is made anew, so that a long run keeps to its memory */
+#define INPUTS_EACH  1500u
 #define CHECK_EVERY  100u
 #define REQUEST_MAX  (256u << 10)
 #define CANARY_STORE SV_LIT("cccccccccccccccccccccccccccccccc")
@@ -87,7 +91,8 @@ static void ask(const char *raw, unsigned want)
         (void)fprintf(stderr, "%.60s...: %u %.*s\n", raw, a.status, SV_FMT(buf_sv(&a.body)));
         abort();
     }
-    if (w.store[0] == 0) { /* the first request creates the data store */
+    /* the first request creates the data store */
+    if (w.store[0] == 0) {
         const char *id = memmem(a.body.ptr, a.body.len, "\"DatastoreId\":\"", 15);
         MUST(id);
         memcpy(w.store, id + 15, 32);
@@ -219,7 +224,8 @@ static void open_world(void)
 
 static void close_world(void)
 {
-    struct err ignored; /* a folder that stays does no harm */
+    /* a folder that stays does no harm */
+    struct err ignored;
     canary_lives();
     service_free(w.service);
     job_engine_stop(w.jobs);

@@ -23,7 +23,8 @@ FUZZ(data)
         MUST(sv_eq(buf_sv(&plain), data));
     }
     buf_clear(&plain);
-    IGNORE(uri_decode(data, true, &plain, &e)); /* any answer will do, if it is one */
+    /* any answer will do, if it is one */
+    IGNORE(uri_decode(data, true, &plain, &e));
     buf_done(&coded);
     buf_done(&plain);
     arena_free(a);

@@ -1,5 +1,5 @@
-/* A resource at the three levels: paths start at the resource's type, STRICT finds what STRUCTURE finds, a
- * valid resource costs no memory, and the same question has the same answer. */
+/* A resource at the three levels: paths start at the resource's type, STRICT finds what STRUCTURE
+ * finds, a valid resource costs no memory, and the same question has the same answer. */
 #include "fuzz.h"
 
 #include "base/limits.h"
@@ -39,7 +39,8 @@ FUZZ(data)
         struct fhir_issues strict = ask(root, FHIR_VALIDATE_STRICT, a);
         struct fhir_issues again = ask(root, FHIR_VALIDATE_STRICT, a);
         MUST(minimal.n <= structure.n && structure.n <= strict.n && strict.n == again.n);
-        struct arena *small = arena_new(data.len); /* running out is an error, not a crash */
+        /* running out is an error, not a crash */
+        struct arena *small = arena_new(data.len);
         struct fhir_issues issues = { .n = 1 };
         if (fhir_validate(root, FHIR_VALIDATE_STRICT, small, &issues, &e) == ERR_OK)
             MUST(issues.n == strict.n);
