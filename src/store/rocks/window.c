@@ -101,6 +101,7 @@ err_code rocks_changes(struct store *st, const struct store_range *range, uint64
 static err_code mean_bytes(struct rocks_cursor *c, const struct change *rows, size_t n, size_t *out,
                            struct err *e)
 {
+    assert(n > 0);
     size_t step = n / SIZE_SAMPLES + 1, bytes = 0, k = 0;
     for (size_t i = 0; i < n; i += step, k++) {
         TRY(read_change(c, &rows[i], e));
