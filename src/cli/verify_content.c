@@ -3,8 +3,8 @@
  * type by type and as a whole. */
 #include "cli/verify_private.h"
 
-#include "fhir/envelope.h"
 #include "fhir/digest.h"
+#include "fhir/envelope.h"
 
 struct verify_content {
     struct fhir_reader *reader;

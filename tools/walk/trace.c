@@ -1,10 +1,13 @@
-/* trace.c - notes every function that a program enters and leaves; preloaded into one that was compiled with
- * -finstrument-functions (tools/walk.py builds and reads it).
+/* trace.c - notes every function that a program enters and leaves.
  *
- *   SIGUSR1   begin anew          SIGUSR2   write what was noted to the file that WALK_OUT names
+ * It is preloaded into a program that was compiled with -finstrument-functions; tools/walk.py does
+ * that and reads the notes.
  *
- * A note is the thread, the function's address, and whether it was entered. Addresses are counted from where the program
- * was loaded, so that they are those of its symbol table. */
+ *   SIGUSR1   begin anew
+ *   SIGUSR2   write the notes to the file that WALK_OUT names
+ *
+ * A note is the thread, the function's address, and whether it was entered. Addresses are counted
+ * from where the program was loaded, so that they are those of its symbol table. */
 #include <fcntl.h>
 #include <link.h>
 #include <signal.h>

@@ -91,8 +91,9 @@ TEST(body, of_an_operation_may_be_parameters)
         "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"a\"}]}",
         "{\"resourceType\":\"Parameters\",\"parameter\":[{\"valueCode\":\"a\"}]}",
         "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"a\",\"valueCode\":{}}]}",
-        "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"a\\u0000\",\"valueCode\":"
-        "\"x\"}]}",
+        ("{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"a\\u0000\",\"valueId\":\"x\"}"
+         "]"
+         "}"),
         "{",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
