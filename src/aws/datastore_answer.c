@@ -3,14 +3,6 @@
  * Settings that its creator did not give are shown as HealthLake's defaults. */
 #include "aws/aws_private.h"
 
-static void kv_given(struct json_writer *w, const char *name, yyjson_val *v)
-{
-    if (v == NULL)
-        return;
-    json_key(w, name);
-    json_val(w, v);
-}
-
 /* Where the caller finds the data plane: below --public-url, else at the host that he used
  * himself. */
 static sv endpoint(struct call *c, sv id)
@@ -49,7 +41,7 @@ void datastore_answer_properties(struct call *c, const struct datastore *d)
         json_val(w, d->sse);
     else
         json_raw(w, SV_LIT("{\"KmsEncryptionConfig\":{\"CmkType\":\"AWS_OWNED_KMS_KEY\"}}"));
-    kv_given(w, "PreloadDataConfig", d->preload);
+    json_kv_given(w, "PreloadDataConfig", d->preload);
     json_key(w, "IdentityProviderConfiguration");
     if (d->identity)
         json_val(w, d->identity);

@@ -377,6 +377,14 @@ void json_kv_bool(struct json_writer *w, const char *name, bool v)
     json_bool(w, v);
 }
 
+void json_kv_given(struct json_writer *w, const char *name, yyjson_val *v)
+{
+    if (v == NULL)
+        return;
+    json_key(w, name);
+    json_val(w, v);
+}
+
 err_code json_writer_end(struct json_writer *w, struct err *e)
 {
     if (w->rc == ERR_OK && (w->depth || w->after_key))

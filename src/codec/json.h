@@ -66,5 +66,7 @@ void json_kv_str(struct json_writer *w, const char *name, sv text);
 void json_kv_u64(struct json_writer *w, const char *name, uint64_t v);
 void json_kv_i64(struct json_writer *w, const char *name, int64_t v);
 void json_kv_bool(struct json_writer *w, const char *name, bool v);
+/* The member, when there is a value; nothing when v is NULL. */
+void json_kv_given(struct json_writer *w, const char *name, yyjson_val *v);
 /* The first failure of the chain, or ERR_OK. */
 MUST_USE err_code json_writer_end(struct json_writer *w, struct err *e);

@@ -59,14 +59,6 @@ err_code datastore_read(struct service *s, sv id, struct arena *a, struct datast
     return parse_record(s, buf_sv(&b), a, out, e);
 }
 
-static void kv_given(struct json_writer *w, const char *name, yyjson_val *v)
-{
-    if (v == NULL)
-        return;
-    json_key(w, name);
-    json_val(w, v);
-}
-
 err_code datastore_print(const struct datastore *d, struct buf *out, struct err *e)
 {
     struct json_writer w;
@@ -78,10 +70,10 @@ err_code datastore_print(const struct datastore *d, struct buf *out, struct err 
     json_kv_i64(&w, "created", d->created_ms);
     if (d->name.ptr)
         json_kv_str(&w, "name", d->name);
-    kv_given(&w, "sse", d->sse);
-    kv_given(&w, "preload", d->preload);
-    kv_given(&w, "identity", d->identity);
-    kv_given(&w, "tags", d->tags);
+    json_kv_given(&w, "sse", d->sse);
+    json_kv_given(&w, "preload", d->preload);
+    json_kv_given(&w, "identity", d->identity);
+    json_kv_given(&w, "tags", d->tags);
     if (d->error_message.len) {
         json_kv_str(&w, "errorMessage", d->error_message);
         json_kv_str(&w, "errorCategory", d->error_category);
