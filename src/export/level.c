@@ -13,10 +13,13 @@
 
 fhir_type export_patient_type(void)
 {
-    static fhir_type t;
-    if (t == 0)
+    static atomic_uint known; /* workers ask side by side; each would find the same */
+    unsigned t = atomic_load_explicit(&known, memory_order_relaxed);
+    if (t == 0) {
         t = fhir_type_find(SV_LIT("Patient"));
-    return t;
+        atomic_store_explicit(&known, t, memory_order_relaxed);
+    }
+    return (fhir_type)t;
 }
 
 /* Everything up to [base] of a kick-off's URL. Segments are counted, not read, because a client may

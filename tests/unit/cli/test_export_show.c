@@ -13,11 +13,13 @@ static char *shown(const char *manifest, const struct export_state *st, err_code
     assert_non_null(f);
     assert_int_equal(export_show_tree(sv_from(manifest), st, f, &e), want);
     (void)fclose(f);
+    assert_non_null(text);
     return text;
 }
 
 static void has(const char *text, const char *part)
 {
+    assert_non_null(text);
     if (strstr(text, part) == NULL)
         fail_msg("no \"%s\" in\n%s", part, text);
 }
