@@ -8,7 +8,7 @@ import botocore.config
 import pytest
 from botocore.exceptions import ClientError
 
-from fhirlake import KEY, ROLE, Fhir, Server, patient
+from fhirlake import KEY, ROLE, ROOT, Fhir, Server, patient
 
 pytestmark = pytest.mark.sanitize
 ACCOUNT = "000000000000"
@@ -121,6 +121,11 @@ def rest_status(fhir, call):
     kind = ("application/x-www-form-urlencoded" if path.endswith("_search") else
             "application/json-patch+json" if method == "PATCH" else "application/fhir+json")
     return fhir.call(method, path, body, kind, **headers)
+
+
+def test_every_action_of_the_table_of_interactions_is_called_here():
+    table = (ROOT / "src" / "rest" / "interactions.c").read_text()
+    assert set(re.findall(r'"[a-z-]+",\s+"([A-Z]\w+)",\s+rest_', table)) == {call[0] for call in REST_CALLS}
 
 
 def test_each_action_opens_its_own_interaction_and_nothing_else(tmp_path):
