@@ -150,7 +150,7 @@ struct export_job {
     bool changed[STORE_TYPES];   /* and within the window */
     struct export_plan plan;
     struct sink *sink;
-    struct buf *blocks;      /* EXPORT_LANES per worker */
+    struct buf *blocks;      /* EXPORT_TRACKS per worker */
     struct job_tasks *tasks; /* while ranges are written */
     struct {
         pthread_mutex_t lock;
@@ -255,14 +255,14 @@ struct export_tally { /* what a range came to */
     unsigned objects;
 };
 /* Ranges that a worker writes in turn, block by block: their digests are computed side by side. */
-#define EXPORT_LANES     2u
+#define EXPORT_TRACKS    2u
 #define EXPORT_BLOCK_MAX ((size_t)2 << 30) /* bytes: a unit of the sink and one resource */
-/* Objects that are held in memory until they are sent (those of the lanes, and eight on their way)
+/* Objects that are held in memory until they are sent (those of the tracks, and eight on their way)
  * are that many times smaller. */
 #define EXPORT_KEPT_SHARE 4u
 /* A range on its way into objects, then into its note. Can be done again from the start. */
 struct export_range;
-/* block: the lane's, borrowed until the range is freed. */
+/* block: the track's, borrowed until the range is freed. */
 MUST_USE err_code export_range_open(struct export_job *x, size_t range, struct buf *block,
                                     struct export_range **out, struct err *e);
 void export_range_free(struct export_range *g); /* what is not in its note yet is undone */

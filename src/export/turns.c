@@ -1,11 +1,11 @@
 /* turns.c - workers take ranges.
  *
  * A turn of a worker is a task of the pool: it takes the next range that nobody has taken, and
- * writes EXPORT_LANES at a time, a block of each in turn. A lane that is free takes another one, so
- * that both are busy until a turn ends: when nothing is left, or after TURN_RANGES if another job
- * waits for a worker.
+ * writes EXPORT_TRACKS at a time, a block of each in turn. A track that is free takes another one,
+ * so that both are busy until a turn ends: when nothing is left, or after TURN_RANGES if another
+ * job waits for a worker.
  *
- * A range whose lines are out leaves its lane; its objects may still be on their way to a peer. It
+ * A range whose lines are out leaves its track; its objects may still be on their way to a peer. It
  * is noted when they have arrived, and written again when they have not. */
 #include "export/export_private.h"
 
@@ -23,7 +23,7 @@ struct todo {
     unsigned tries; /* that failed */
 };
 
-struct lane {
+struct track {
     bool busy;
     struct todo todo;
     struct buf *block;
@@ -32,13 +32,13 @@ struct lane {
 
 struct turn {
     struct export_job *x;
-    struct lane lanes[EXPORT_LANES];
+    struct track tracks[EXPORT_TRACKS];
     struct leaving { /* oldest first */
         struct todo todo;
         struct export_range *at;
     } leaving[LEAVING_MAX];
     unsigned n_leaving;
-    struct todo again[LEAVING_MAX + EXPORT_LANES]; /* whose objects did not arrive */
+    struct todo again[LEAVING_MAX + EXPORT_TRACKS]; /* whose objects did not arrive */
     unsigned n_again;
     unsigned n_taken;
 };
@@ -117,9 +117,9 @@ static void finish_arrived(struct turn *t)
     }
 }
 
-/* After one step of a lane: its range goes on, or leaves, or starts anew, or the export has
+/* After one step of a track: its range goes on, or leaves, or starts anew, or the export has
  * failed. */
-static void settle(struct turn *t, struct lane *l, err_code rc, struct err *e)
+static void settle(struct turn *t, struct track *l, err_code rc, struct err *e)
 {
     if (rc == ERR_OK)
         return;
@@ -138,9 +138,9 @@ static void settle(struct turn *t, struct lane *l, err_code rc, struct err *e)
 
 static void step(struct turn *t)
 {
-    struct lane *lanes = t->lanes;
-    for (unsigned i = 0; i < EXPORT_LANES; i++) {
-        struct lane *l = &lanes[i];
+    struct track *tracks = t->tracks;
+    for (unsigned i = 0; i < EXPORT_TRACKS; i++) {
+        struct track *l = &tracks[i];
         struct err e = { 0 };
         err_code rc = ERR_OK;
         if (!l->busy)
@@ -151,17 +151,17 @@ static void step(struct turn *t)
             rc = export_range_fill(l->at, &e);
         settle(t, l, rc, &e);
     }
-    if (lanes[0].at && lanes[1].at)
-        export_ranges_digest(lanes[0].at, lanes[1].at);
-    for (unsigned i = 0; i < EXPORT_LANES; i++) {
+    if (tracks[0].at && tracks[1].at)
+        export_ranges_digest(tracks[0].at, tracks[1].at);
+    for (unsigned i = 0; i < EXPORT_TRACKS; i++) {
         struct err e = { 0 };
-        if (lanes[i].at)
-            settle(t, &lanes[i], export_range_flush(lanes[i].at, &e), &e);
+        if (tracks[i].at)
+            settle(t, &tracks[i], export_range_flush(tracks[i].at, &e), &e);
     }
     finish_arrived(t);
 }
 
-/* Something to write for a lane that is free. */
+/* Something to write for a track that is free. */
 static bool take(struct turn *t, struct todo *out)
 {
     if (t->n_again) {
@@ -180,12 +180,12 @@ static void turn(void *ctx, unsigned worker)
 {
     struct turn t = { .x = ctx };
     unsigned n_busy;
-    for (unsigned i = 0; i < EXPORT_LANES; i++)
-        t.lanes[i].block = &t.x->blocks[worker * EXPORT_LANES + i];
+    for (unsigned i = 0; i < EXPORT_TRACKS; i++)
+        t.tracks[i].block = &t.x->blocks[worker * EXPORT_TRACKS + i];
     do {
         n_busy = 0;
-        for (unsigned i = 0; i < EXPORT_LANES; i++) {
-            struct lane *l = &t.lanes[i];
+        for (unsigned i = 0; i < EXPORT_TRACKS; i++) {
+            struct track *l = &t.tracks[i];
             l->busy = l->busy || take(&t, &l->todo);
             n_busy += l->busy;
         }
@@ -194,10 +194,10 @@ static void turn(void *ctx, unsigned worker)
         else if (t.n_leaving)
             finish(&t, 0);
     } while ((n_busy || t.n_leaving || t.n_again) && !over(t.x));
-    for (unsigned i = 0; i < EXPORT_LANES; i++) {
+    for (unsigned i = 0; i < EXPORT_TRACKS; i++) {
         /* of an export that is over */
-        export_range_free(t.lanes[i].at);
-        buf_shrink(t.lanes[i].block, 4u << 20);
+        export_range_free(t.tracks[i].at);
+        buf_shrink(t.tracks[i].block, 4u << 20);
     }
     for (unsigned i = 0; i < t.n_leaving; i++)
         export_range_free(t.leaving[i].at);
@@ -205,7 +205,7 @@ static void turn(void *ctx, unsigned worker)
 
 err_code export_ranges_run(struct export_job *x, struct err *e)
 {
-    unsigned n_workers = job_pool_n_workers(x->run->pool), n_blocks = n_workers * EXPORT_LANES;
+    unsigned n_workers = job_pool_n_workers(x->run->pool), n_blocks = n_workers * EXPORT_TRACKS;
     size_t n_open = 0;
     x->blocks = calloc(n_blocks, sizeof *x->blocks);
     if (x->blocks == NULL)
@@ -215,7 +215,7 @@ err_code export_ranges_run(struct export_job *x, struct err *e)
     for (size_t i = 0; i < x->plan.n; i++)
         n_open += !x->plan.done[i];
     x->tasks = job_tasks_open(x->run->pool, n_workers * 2);
-    for (size_t i = 0; i < n_open && !over(x); i += EXPORT_LANES)
+    for (size_t i = 0; i < n_open && !over(x); i += EXPORT_TRACKS)
         /* more turns than needed: a late one finds nothing to do */
         job_tasks_add(x->tasks, turn, x);
     job_tasks_close(x->tasks);

@@ -358,8 +358,8 @@ TEST(export, a_cancelled_export_leaves_nothing_behind)
     fx_close(&f);
 }
 
-/* Promptness as an order of events: once the cancel is answered, each lane writes the block at hand
- * and no other. */
+/* Promptness as an order of events: once the cancel is answered, each track writes the block at
+ * hand and no other. */
 TEST(export, behind_a_cancel_no_block_is_begun)
 {
     enum { RESOURCES = 300, EACH = 100000 };
@@ -398,7 +398,7 @@ TEST(export, behind_a_cancel_no_block_is_begun)
             arena_rewind(a, m);
     }
     assert_int_equal(j.status, JOB_CANCEL_COMPLETED);
-    assert_true(most - at <= EXPORT_LANES * 2 * (SINK_WRITE_UNIT + EACH));
+    assert_true(most - at <= EXPORT_TRACKS * 2 * (SINK_WRITE_UNIT + EACH));
     store_registry_release(f.stores, st);
     fx_close(&f);
 }
