@@ -416,21 +416,24 @@ static void wait_for_share(struct fx *f, sv id, uint64_t parts, uint64_t of, str
                (j.progress.ranges_total &&
                 j.progress.ranges_done * of >= j.progress.ranges_total * parts);
         arena_rewind(a, m);
+        if (!over)
+            fx_nap();
     }
 }
 
 TEST(export, a_cancel_at_any_moment_ends_the_job_for_good)
 {
+    enum { SHARES = 20 };
     struct fx f;
     fx_open(&f);
     CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
     struct store *st = fx_store(&f);
     fill(st);
-    fx_engine(&f, 1, 4000, 0);
-    for (int i = 0; i < 40; i++) {
+    fx_engine(&f, 1, 16000, 0);
+    for (int i = 0; i < SHARES; i++) {
         struct err err;
         struct job j = submit(&f, a);
-        wait_for_share(&f, j.id, (uint64_t)i, 40, a);
+        wait_for_share(&f, j.id, (uint64_t)i, SHARES, a);
         err_code rc = job_cancel(f.engine, JOB_EXPORT, FX_STORE, j.id, &err);
         j = fx_wait(&f, JOB_EXPORT, j.id, a);
         if (rc == ERR_OK) {
