@@ -171,11 +171,6 @@ err_code store_note_get(struct store *st, sv key, struct buf *out, struct err *e
     return st->ops->note_get(st, key, out, e);
 }
 
-err_code store_note_put(struct store *st, sv key, sv note, struct err *e)
-{
-    return st->ops->note_put(st, key, note, e);
-}
-
 err_code store_note_delete(struct store *st, sv key, struct err *e)
 {
     return st->ops->note_delete(st, key, e);
@@ -309,9 +304,4 @@ err_code store_plan(struct store *st, fhir_type type, size_t target_bytes, struc
                     struct store_range **out, size_t *n_out, struct err *e)
 {
     return st->ops->plan(st, type, target_bytes, a, out, n_out, e);
-}
-
-err_code store_stats_get(struct store *st, struct store_stats *out, struct err *e)
-{
-    return st->ops->stats(st, out, e);
 }

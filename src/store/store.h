@@ -151,7 +151,6 @@ DEFINE_CLEANUP(struct store_bulk, store_bulk_abort)
 
 /* Small record kept beside the data (a job's progress), appended to out. ERR_NOT_FOUND. */
 MUST_USE err_code store_note_get(struct store *st, sv key, struct buf *out, struct err *e);
-MUST_USE err_code store_note_put(struct store *st, sv key, sv note, struct err *e);
 MUST_USE err_code store_note_delete(struct store *st, sv key, struct err *e);
 
 /* ---- reading ---- */
@@ -270,9 +269,3 @@ MUST_USE err_code store_plan(struct store *st, fhir_type type, size_t target_byt
 MUST_USE err_code store_changes_plan(struct store *st, fhir_type type, uint64_t after_t,
                                      uint64_t upto_t, size_t target_bytes, struct arena *a,
                                      struct store_range **out, size_t *n_out, struct err *e);
-
-struct store_stats {
-    uint64_t disk_bytes;
-    uint64_t n_keys_estimate; /* versions */
-};
-MUST_USE err_code store_stats_get(struct store *st, struct store_stats *out, struct err *e);

@@ -36,7 +36,6 @@ struct store_ops {
     void (*bulk_abort)(struct store_bulk *);
     bool (*is_crowded)(struct store *);
     err_code (*note_get)(struct store *, sv, struct buf *, struct err *);
-    err_code (*note_put)(struct store *, sv, sv, struct err *);
     err_code (*note_delete)(struct store *, sv, struct err *);
     bool (*is_near)(struct store *, fhir_type, sv);
     err_code (*get)(struct store *, fhir_type, sv, uint64_t, bool light, struct arena *,
@@ -66,7 +65,6 @@ struct store_ops {
     err_code (*commit_at)(struct store *, int64_t, struct store_commit *, struct err *);
     err_code (*plan)(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
                      size_t *, struct err *);
-    err_code (*stats)(struct store *, struct store_stats *, struct err *);
     void (*weigh)(struct store *, struct store_weight *);
     err_code (*flush)(struct store *, struct err *);
 };

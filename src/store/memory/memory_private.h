@@ -74,7 +74,6 @@ err_code mem_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv n
 bool mem_is_crowded(struct store *st);
 void mem_bulk_abort(struct store_bulk *base);
 err_code mem_note_get(struct store *st, sv key, struct buf *out, struct err *e);
-err_code mem_note_put(struct store *st, sv key, sv note, struct err *e);
 err_code mem_note_delete(struct store *st, sv key, struct err *e);
 
 /* ---- read.c ---- */

@@ -20,16 +20,6 @@ static void mem_close(struct store *st)
     free(m);
 }
 
-static err_code mem_stats(struct store *st, struct store_stats *out, struct err *e)
-{
-    (void)e;
-    struct memory *m = (struct memory *)st;
-    pthread_mutex_lock(&m->lock);
-    *out = (struct store_stats){ 0, m->n };
-    pthread_mutex_unlock(&m->lock);
-    return ERR_OK;
-}
-
 static void mem_weigh(struct store *st, struct store_weight *out)
 {
     /* what it holds can be written nowhere */
@@ -55,7 +45,6 @@ static const struct store_ops memory_ops = {
     .bulk_abort = mem_bulk_abort,
     .is_crowded = mem_is_crowded,
     .note_get = mem_note_get,
-    .note_put = mem_note_put,
     .note_delete = mem_note_delete,
     .is_near = mem_is_near,
     .get = mem_get,
@@ -76,7 +65,6 @@ static const struct store_ops memory_ops = {
     .count = mem_count,
     .commit_at = mem_commit_at,
     .plan = mem_plan,
-    .stats = mem_stats,
     .weigh = mem_weigh,
     .flush = mem_flush,
 };

@@ -159,16 +159,6 @@ err_code mem_note_get(struct store *st, sv key, struct buf *out, struct err *e)
     return rc;
 }
 
-err_code mem_note_put(struct store *st, sv key, sv note, struct err *e)
-{
-    (void)e;
-    struct memory *m = (struct memory *)st;
-    pthread_mutex_lock(&m->lock);
-    err_code rc = note_put_locked(m, key, note);
-    pthread_mutex_unlock(&m->lock);
-    return rc;
-}
-
 err_code mem_note_delete(struct store *st, sv key, struct err *e)
 {
     (void)e;

@@ -112,19 +112,3 @@ err_code rocks_flush(struct store *st, struct err *e)
     rocksdb_flushoptions_destroy(o);
     return rocks_error(bad, "writing a data store", e);
 }
-
-err_code rocks_stats(struct store *st, struct store_stats *out, struct err *e)
-{
-    struct rocks *r = (struct rocks *)st;
-    struct store_stats s = { 0, 0 };
-    for (int i = 0; i < N_CFS; i++) {
-        uint64_t v = 0;
-        if (rocksdb_property_int_cf(r->db, r->cf[i], "rocksdb.live-sst-files-size", &v) == 0)
-            s.disk_bytes += v;
-    }
-    if (rocksdb_property_int_cf(r->db, r->cf[CF_VERSIONS], "rocksdb.estimate-num-keys",
-                                &s.n_keys_estimate) != 0)
-        return ERR(e, ERR_IO, "the data store does not tell its size");
-    *out = s;
-    return ERR_OK;
-}

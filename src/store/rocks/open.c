@@ -166,7 +166,6 @@ static const struct store_ops rocks_ops = {
     .bulk_abort = rocks_bulk_abort,
     .is_crowded = rocks_is_crowded,
     .note_get = rocks_note_get,
-    .note_put = rocks_note_put,
     .note_delete = rocks_note_delete,
     .is_near = rocks_is_near,
     .get = rocks_get,
@@ -187,7 +186,6 @@ static const struct store_ops rocks_ops = {
     .count = rocks_count,
     .commit_at = rocks_commit_at,
     .plan = rocks_plan,
-    .stats = rocks_stats,
     .weigh = rocks_weigh,
     .flush = rocks_flush,
 };

@@ -111,8 +111,6 @@ void rocks_weigh(struct store *, struct store_weight *out);
 /* What was written goes into sorted files, and its memory is free. */
 MUST_USE err_code rocks_flush(struct store *, struct err *e);
 
-err_code rocks_stats(struct store *, struct store_stats *, struct err *);
-
 /* ---- order.c ---- */
 struct load_table *load_table_new(size_t n); /* n rows, to be filled; one reference */
 /* A new table: old's rows and n more. */
