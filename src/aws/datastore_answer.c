@@ -3,16 +3,9 @@
  * Settings that its creator did not give are shown as HealthLake's defaults. */
 #include "aws/aws_private.h"
 
-/* Where the caller finds the data plane: below --public-url, else at the host that he used
- * himself. */
 static sv endpoint(struct call *c, sv id)
 {
-    sv base = c->s->cfg.public_url;
-    while (base.len && base.ptr[base.len - 1] == '/')
-        base.len--;
-    if (base.len == 0)
-        base = arena_fmt(c->a, "http://%.*s", SV_FMT(http_header_get(c->req, "Host")));
-    return arena_fmt(c->a, "%.*s/datastore/%.*s/r4/", SV_FMT(base), SV_FMT(id));
+    return ARENA_JOIN(c->a, datastore_url(c->s, c->req, id), SV_LIT("/"));
 }
 
 void datastore_answer_brief(struct call *c, const struct datastore *d)

@@ -64,16 +64,6 @@ void verify_content_deletion(struct verify *v, fhir_type type, sv url)
     v->content->types[type].n_gone++;
 }
 
-static void add_line(struct hash_sha256 *h, const char *what, const char *type, uint64_t n,
-                     const struct fhir_digest *sum)
-{
-    char hex[FHIR_DIGEST_HEX], line[256];
-    fhir_digest_hex(sum, hex);
-    int len = snprintf(line, sizeof line, "%s%s %llu %.*s\n", what, type, (unsigned long long)n,
-                       (int)sizeof hex, hex);
-    hash_sha256_add(h, sv_make(line, (size_t)len));
-}
-
 void verify_content_check(struct verify *v)
 {
     struct verify_content *c = v->content;
@@ -93,9 +83,9 @@ void verify_content_check(struct verify *v)
         if (of->n ? !sv_eq(want, sv_make(sum, sizeof sum)) : want.len != 0)
             verify_differs(v, "the content of %s is not the manifest's", type);
         if (of->n)
-            add_line(h, "", type, of->n, &of->sum);
+            fhir_digest_line(h, "", type, of->n, &of->sum);
         if (of->n_gone)
-            add_line(h, "DELETE ", type, of->n_gone, &of->gone);
+            fhir_digest_line(h, "DELETE ", type, of->n_gone, &of->gone);
     }
     hash_sha256_take(h, d);
     hash_sha256_free(h);

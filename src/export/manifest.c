@@ -289,17 +289,6 @@ static void write_counts(struct json_writer *w, const struct gather *g)
     json_kv_u64(w, "deletions", deletions);
 }
 
-/* What of a type went out, as a line: "Patient 12 <sum>\n". */
-static void digest_line(struct hash_sha256 *h, const char *what, const char *type, uint64_t n,
-                        const struct fhir_digest *sum)
-{
-    char hex[FHIR_DIGEST_HEX], line[256];
-    fhir_digest_hex(sum, hex);
-    int len = snprintf(line, sizeof line, "%s%s %llu %.*s\n", what, type, (unsigned long long)n,
-                       (int)sizeof hex, hex);
-    hash_sha256_add(h, sv_make(line, (size_t)len));
-}
-
 /* contentPerType and contentDigest, of the resources as they are stored or as they stand in the
  * files; of the latter only the types that differ are listed. The types stand in the order of their
  * numbers, which is that of the definitions and never changes. */
@@ -317,10 +306,10 @@ static void write_digest(struct json_writer *w, const struct gather *g, bool ser
             fhir_digest_hex(served ? &of->served : &of->sum, sum);
             if (!served || of->rewritten)
                 json_kv_str(w, type, sv_make(sum, sizeof sum));
-            digest_line(h, "", type, of->count, served ? &of->served : &of->sum);
+            fhir_digest_line(h, "", type, of->count, served ? &of->served : &of->sum);
         }
         if (of->entries)
-            digest_line(h, "DELETE ", type, of->entries, &of->deleted);
+            fhir_digest_line(h, "DELETE ", type, of->entries, &of->deleted);
     }
     json_obj_end(w);
     hash_sha256_take(h, d);

@@ -53,17 +53,23 @@ void fhir_digest_hex(const struct fhir_digest *s, char out[FHIR_DIGEST_HEX])
     hash_hex(bytes, sizeof bytes, out);
 }
 
+void fhir_digest_line(struct hash_sha256 *h, const char *what, const char *type, uint64_t n,
+                      const struct fhir_digest *d)
+{
+    char hex[FHIR_DIGEST_HEX], line[256];
+    fhir_digest_hex(d, hex);
+    int len = snprintf(line, sizeof line, "%s%s %llu %.*s\n", what, type, (unsigned long long)n,
+                       (int)sizeof hex, hex);
+    hash_sha256_add(h, sv_make(line, (size_t)len));
+}
+
 bool fhir_digest_read(sv hex, struct fhir_digest *out)
 {
-    if (hex.len != FHIR_DIGEST_HEX)
+    unsigned char bytes[sizeof out->w];
+    if (hex.len != FHIR_DIGEST_HEX || !hash_unhex(hex, bytes, sizeof bytes))
         return false;
     memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < hex.len; i++) {
-        char c = hex.ptr[i];
-        unsigned d = c >= '0' && c <= '9' ? (unsigned)(c - '0') : (unsigned)(c - 'a' + 10);
-        if (d > 15)
-            return false;
-        out->w[i / 16] |= (uint64_t)d << (8 * (i / 2 % 8) + (i % 2 ? 0 : 4));
-    }
+    for (size_t i = 0; i < sizeof bytes; i++)
+        out->w[i / 8] |= (uint64_t)bytes[i] << (8 * (i % 8));
     return true;
 }

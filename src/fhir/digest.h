@@ -2,6 +2,7 @@
  * files. Exports write it into their manifest, and `fhirlake verify` computes it again.
  * Source: docs/export-digest.md.   Floor: fhir. */
 #pragma once
+#include "codec/hash.h"
 #include "fhir/envelope.h"
 
 /* A sum modulo 2^128, low half first. All zero: of nothing. */
@@ -20,5 +21,9 @@ void fhir_digest_body(struct fhir_digest *d, const struct fhir_body *b);
 void fhir_digest_text(struct fhir_digest *d, sv text);
 /* Without a NUL. */
 void fhir_digest_hex(const struct fhir_digest *d, char out[FHIR_DIGEST_HEX]);
+/* What stands for one type in a contentDigest, hashed: the line "Patient 12 <digest>\n".
+ *   what  in front of the type: "", or what kind of resources these are */
+void fhir_digest_line(struct hash_sha256 *h, const char *what, const char *type, uint64_t n,
+                      const struct fhir_digest *d);
 /* False: hex is none. */
 bool fhir_digest_read(sv hex, struct fhir_digest *out);

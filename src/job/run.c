@@ -10,12 +10,8 @@
 
 void job_run_init(struct job_run *r)
 {
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&r->live.lock, NULL);
-    pthread_cond_init(&r->live.halted, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&r->live.halted);
 }
 
 void job_run_done(struct job_run *r)
@@ -33,8 +29,7 @@ void job_run_wake(struct job_run *r)
 
 void job_run_pause(struct job_run *r, unsigned ms)
 {
-    uint64_t us = clock_mono_us() + ms * 1000ull;
-    struct timespec until = { (time_t)(us / 1000000), (long)(us % 1000000 * 1000) };
+    const struct timespec until = clock_mono_at(clock_mono_us() + ms * 1000ull);
     int rc = 0;
     pthread_mutex_lock(&r->live.lock);
     while (rc != ETIMEDOUT && !job_run_should_stop(r))

@@ -31,13 +31,24 @@ size_t query_resource_max(void)
     return 2 * (size_t)LIMIT_WHOLE_BYTES + json_tree_max(LIMIT_WHOLE_BYTES);
 }
 
+/* Called after a comparison: did the deadline end it? Then its error. */
+static err_code compared(const struct query_source *src, struct err *e)
+{
+    struct query_deadline *d = src->deadline;
+    if (d == NULL || !d->patience.ended)
+        return ERR_OK;
+    /* Another entry of a Bundle may go on with this deadline, and asks it anew. */
+    d->patience.ended = false;
+    return err_pass(e, &d->over);
+}
+
 err_code query_clause_met(const struct query *q, const struct query_clause *cl,
                           const struct search_subject *s, bool *met, struct err *e)
 {
     *met = false;
     for (size_t i = 0; i < cl->n && !*met; i++) {
         *met = search_match(&q->cx, &cl->any[i], s);
-        TRY(query_compared(&q->src, e));
+        TRY(compared(&q->src, e));
     }
     return ERR_OK;
 }
@@ -65,14 +76,4 @@ void query_deadline_init(struct query_deadline *d, err_code (*look)(void *ctx, s
     d->look = look;
     d->ctx = ctx;
     d->patience = (struct search_patience){ .over = is_over, .ctx = d };
-}
-
-err_code query_compared(const struct query_source *src, struct err *e)
-{
-    struct query_deadline *d = src->deadline;
-    if (d == NULL || !d->patience.ended)
-        return ERR_OK;
-    /* Another entry of a Bundle may go on with this deadline, and asks it anew. */
-    d->patience.ended = false;
-    return err_pass(e, &d->over);
 }

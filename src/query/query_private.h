@@ -7,8 +7,6 @@ static inline err_code query_breathe(const struct query_source *src, struct err 
 {
     return src->deadline ? src->deadline->look(src->deadline->ctx, e) : ERR_OK;
 }
-/* Called after a comparison: did the deadline end it? Then its error. */
-MUST_USE err_code query_compared(const struct query_source *src, struct err *e);
 
 /* ---- met.c ---- */
 /* Is the clause met by any of its criteria? Errors as query_met(). */

@@ -135,18 +135,6 @@ static err_code check_body(const struct rest_call *c, struct err *e)
     return ERR_OK;
 }
 
-/* [base] as the caller knows it. */
-static sv base_of(struct service *s, const struct http_request *req, sv id)
-{
-    sv root = s->cfg.public_url;
-    while (root.len && root.ptr[root.len - 1] == '/')
-        root.len--;
-    if (root.len == 0)
-        return ARENA_JOIN(req->arena, SV_LIT("http://"), http_header_get(req, "Host"),
-                          SV_LIT(PREFIX), id, SV_LIT("/r4"));
-    return ARENA_JOIN(req->arena, root, SV_LIT(PREFIX), id, SV_LIT("/r4"));
-}
-
 /* Rights come before knowledge. The route is found without the data store, then the caller's right
  * to it is checked, and only then does the answer tell whether the data store exists. */
 static err_code enter(struct exchange *ex, struct err *e)
@@ -167,7 +155,7 @@ static err_code enter(struct exchange *ex, struct err *e)
         return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
     c->in.path = rest.ptr ? rest : SV_LIT("");
     c->host = http_header_get(req, "Host");
-    c->base = base_of(c->s, req, id);
+    c->base = datastore_url(c->s, req, id);
     if (c->base.ptr == NULL)
         return arena_oom(c->a, e);
     TRY(rest_route(c, e));

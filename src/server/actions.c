@@ -20,13 +20,10 @@
 static sv known(const void *ctx, size_t i)
 {
     (void)ctx;
-    const char *name = aws_operation_name(i);
-    for (size_t n = 0; name == NULL; n++)
-        if (aws_operation_name(n) == NULL) {
-            name = rest_action_name(i - n);
-            break;
-        }
-    return sv_from(name);
+    size_t n = 0;
+    while (aws_operation_name(n))
+        n++;
+    return sv_from(i < n ? aws_operation_name(i) : rest_action_name(i - n));
 }
 
 static sv the_service(const void *ctx, size_t i)

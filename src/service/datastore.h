@@ -32,6 +32,9 @@ MUST_USE err_code datastore_read(struct service *s, sv id, struct arena *a, stru
 MUST_USE err_code datastore_print(const struct datastore *d, struct buf *out, struct err *e);
 /* The ARN of the data store with this id, whether it exists or not; owned by the arena. */
 sv datastore_arn(struct service *s, struct arena *a, sv id);
+/* [base] of its FHIR API as the caller of req knows it, with no slash behind: below --public-url,
+ * else at the host that the caller used. In the request's arena; SV_NONE: that is full. */
+sv datastore_url(struct service *s, const struct http_request *req, sv id);
 /* Is it being created or deleted? */
 bool datastore_in_transition(const struct datastore *d);
 /* May its FHIR API be served? ERR_DENIED: it relies on access tokens, which this server does not

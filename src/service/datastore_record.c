@@ -9,6 +9,17 @@
 
 #define RECORD_DEPTH 16u /* nesting, with members of the request in it */
 
+sv datastore_url(struct service *s, const struct http_request *req, sv id)
+{
+    sv root = s->cfg.public_url;
+    while (root.len && root.ptr[root.len - 1] == '/')
+        root.len--;
+    if (root.len == 0)
+        return ARENA_JOIN(req->arena, SV_LIT("http://"), http_header_get(req, "Host"),
+                          SV_LIT("/datastore/"), id, SV_LIT("/r4"));
+    return ARENA_JOIN(req->arena, root, SV_LIT("/datastore/"), id, SV_LIT("/r4"));
+}
+
 sv datastore_arn(struct service *s, struct arena *a, sv id)
 {
     return arena_fmt(a, "arn:aws:healthlake:%.*s:%.*s:datastore/fhir/%.*s", SV_FMT(s->cfg.region),

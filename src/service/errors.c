@@ -100,14 +100,6 @@ err_code job_submit_fault(err_code rc, struct err *e)
 
 err_code error_fhir_body(const char *code, sv text, struct buf *out, struct err *e)
 {
-    struct json_writer w;
-    json_writer_init(&w, out);
-    json_obj(&w);
-    json_kv_str(&w, "resourceType", SV_LIT("OperationOutcome"));
-    json_key(&w, "issue");
-    json_arr(&w);
-    fhir_issue_write(&w, &(struct fhir_issue){ "error", code, SV_NONE, text });
-    json_arr_end(&w);
-    json_obj_end(&w);
-    return json_writer_end(&w, e);
+    struct fhir_issue one = { "error", code, SV_NONE, text };
+    return fhir_outcome_write(&(struct fhir_issues){ &one, 1, false }, SIZE_MAX, out, e);
 }
