@@ -50,7 +50,7 @@ struct export_filter_scope {
     struct store *store;
     sv base; /* our own [base], for absolute references; may be empty */
     uint64_t as_of_t;
-    const atomic_bool *halt; /* ERR_CANCELLED once it is set; NULL: nobody stops it */
+    const atomic_bool *halt; /* set: a long look ends, ERR_CANCELLED; NULL: nobody stops it */
 };
 /* p is not NULL. ERR_INVALID, ERR_NOT_FOUND (parameter), ERR_UNSUPPORTED, ERR_TOO_LARGE. Owned by
  * the arena. */

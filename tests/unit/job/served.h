@@ -2,6 +2,8 @@
 #pragma once
 #include "job/fixture.h"
 
+#include <ftw.h>
+
 enum { N_PATIENTS = 50 };
 
 static void fill(struct fx *f)
@@ -28,3 +30,22 @@ static struct job submit(struct fx *f, const struct job_export_params *p, struct
 static const struct job_export_params served = {
     .served = true, .request_url = { "http://x/r4/$export", sizeof("http://x/r4/$export") - 1 }
 };
+
+static size_t n_files; /* of this thread's walk */
+
+static int count_file(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)path;
+    (void)st;
+    (void)at;
+    n_files += type == FTW_F;
+    return 0;
+}
+
+/* They may go while they are counted. */
+static size_t n_served(struct fx *f)
+{
+    n_files = 0;
+    (void)nftw(f->served, count_file, 8, FTW_PHYS);
+    return n_files;
+}

@@ -6,7 +6,6 @@
 #include "codec/json.h"
 
 #include <errno.h>
-#include <ftw.h>
 
 /* The first file of the job's manifest. */
 static sv first_file(struct fx *f, sv id, struct arena *a)
@@ -21,25 +20,6 @@ static sv first_file(struct fx *f, sv id, struct arena *a)
     yyjson_val *root = yyjson_doc_get_root(doc);
     assert_sv(json_string(json_get(root, "request")), SV_LIT("http://x/r4/$export"));
     return json_string(json_get(yyjson_arr_get_first(json_get(root, "output")), "url"));
-}
-
-static size_t n_files; /* of this thread's walk */
-
-static int count_file(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    (void)path;
-    (void)st;
-    (void)at;
-    n_files += type == FTW_F;
-    return 0;
-}
-
-/* They may go while they are counted. */
-static size_t n_served(struct fx *f)
-{
-    n_files = 0;
-    (void)nftw(f->served, count_file, 8, FTW_PHYS);
-    return n_files;
 }
 
 TEST(manifest, a_file_is_read_by_its_name_in_the_manifest_and_by_no_other)

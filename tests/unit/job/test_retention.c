@@ -4,26 +4,6 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <ftw.h>
-
-static size_t n_files; /* of this thread's walk */
-
-static int count_file(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    (void)path;
-    (void)st;
-    (void)at;
-    n_files += type == FTW_F;
-    return 0;
-}
-
-/* They may go while they are counted. */
-static size_t n_served(struct fx *f)
-{
-    n_files = 0;
-    (void)nftw(f->served, count_file, 8, FTW_PHYS);
-    return n_files;
-}
 
 TEST(retention, files_go_when_their_time_is_over_and_not_before)
 {
