@@ -1,5 +1,5 @@
-/* filled.h - a data store whose content is known: Patients and Groups that were written, changed and
- * deleted. */
+/* filled.h - a data store whose content is known: Patients and Groups that were written, changed
+ * and deleted. */
 #pragma once
 #include "job/fixture.h"
 
