@@ -1,10 +1,182 @@
 /* verify_files.c - each file that the manifest names: is it there, with its size, its digest and
  * its count, and is every line what the file's role asks for? Deletions are read first, because
- * outputs are compared with them. Then come the checks over all files: doubles, sums, and files
- * that the manifest does not name. */
+ * outputs are compared with them. Then come the checks over all files:
+ *
+ *   doubles   no resource stands in the files twice. The files of a plain export hold ids in
+ *             ascending order, and each file of a type holds a range of its own. Where that is so,
+ *             no id can stand twice, and no set of ids is kept. Where it is not (filtered or
+ *             organized exports), the type's files are read once more into a set
+ *   sums      what the manifest says of all files together: counts and bytes, counts of each type,
+ *             the digest over the digests, and blocks that go on in another file
+ *   unnamed   files that the manifest does not name */
 #include "cli/verify_private.h"
 
 #include "base/rng.h"
+
+/* ---- doubles ---- */
+
+static int by_first_id(const void *a, const void *b)
+{
+    const struct verify_file *const *x = a, *const *y = b;
+    return sv_cmp((*x)->first_id, (*y)->first_id);
+}
+
+/* The files of a type hold ranges that are apart. */
+static bool ranges_apart(struct verify *v, sv type)
+{
+    struct verify_file **of = arena_alloc(v->a, (v->n_files + 1) * sizeof(struct verify_file *));
+    size_t n = 0;
+    for (size_t i = 0; of && i < v->n_files; i++) {
+        struct verify_file *f = &v->files[i];
+        if (f->role != VERIFY_OUTPUT || !sv_eq(f->type, type) || f->first_id.ptr == NULL)
+            continue;
+        if (!f->sorted)
+            return false;
+        of[n++] = f;
+    }
+    if (n)
+        qsort(of, n, sizeof(struct verify_file *), by_first_id);
+    for (size_t i = 1; i < n; i++)
+        if (sv_cmp(of[i - 1]->last_id, of[i]->first_id) >= 0)
+            return false;
+    return of != NULL;
+}
+
+static err_code add_key(void *ctx, yyjson_val *root, struct err *e)
+{
+    struct buf *set = ctx;
+    verify_key k = verify_key_of(json_string(json_get(root, "resourceType")),
+                                 json_string(json_get(root, "id")));
+    return buf_add(set, sv_make(&k, sizeof k), e);
+}
+
+static err_code check_set(struct verify *v, sv type, struct err *e)
+{
+    CLEANUP_BUF struct buf set = BUF_INIT((size_t)8 << 30);
+    TRY(verify_each(v, fhir_type_find(type), add_key, &set, e));
+    size_t n = set.len / sizeof(verify_key), twice = 0;
+    verify_key *k = (verify_key *)(void *)set.ptr;
+    if (n)
+        qsort(k, n, sizeof *k, verify_key_cmp);
+    for (size_t i = 1; i < n; i++)
+        twice += verify_key_cmp(&k[i - 1], &k[i]) == 0;
+    if (twice)
+        verify_differs(v, "%.*s: %zu times a resource is there once more",
+                       SV_FMT(type.len ? type : SV_LIT("output")), twice);
+    return ERR_OK;
+}
+
+static err_code check_doubles(struct verify *v, struct err *e)
+{
+    bool mixed = false;
+    for (size_t i = 0; i < v->n_files; i++) {
+        const struct verify_file *f = &v->files[i];
+        bool told = false;
+        mixed |= f->role == VERIFY_OUTPUT && f->type.len == 0;
+        for (size_t k = 0; k < i && !told; k++)
+            told = v->files[k].role == VERIFY_OUTPUT && sv_eq(v->files[k].type, f->type);
+        if (f->role == VERIFY_OUTPUT && f->type.len && !told && !ranges_apart(v, f->type))
+            TRY(check_set(v, f->type, e));
+    }
+    return mixed ? check_set(v, SV_LIT(""), e) : ERR_OK;
+}
+
+/* ---- sums ---- */
+
+static int by_digest(const void *a, const void *b)
+{
+    const struct verify_file *const *x = a, *const *y = b;
+    return memcmp((*x)->digest, (*y)->digest, SHA256_HEX_LEN);
+}
+
+/* SHA-256 over the files' SHA-256 in hex, sorted, each with a newline. */
+static void check_digest(struct verify *v)
+{
+    sv want = json_string(json_get(v->manifest, "sha256"));
+    struct verify_file **all = arena_alloc(v->a, (v->n_files + 1) * sizeof(struct verify_file *));
+    unsigned char d[SHA256_LEN];
+    char hex[SHA256_HEX_LEN];
+    size_t n = 0;
+    if (want.len == 0 || all == NULL)
+        return;
+    struct hash_sha256 *h = hash_sha256_new();
+    for (size_t i = 0; i < v->n_files; i++)
+        if (v->files[i].there)
+            all[n++] = &v->files[i];
+    if (n)
+        qsort(all, n, sizeof(struct verify_file *), by_digest);
+    for (size_t i = 0; i < n; i++) {
+        hash_sha256_add(h, sv_make(all[i]->digest, SHA256_HEX_LEN));
+        hash_sha256_add(h, SV_LIT("\n"));
+    }
+    hash_sha256_take(h, d);
+    hash_sha256_free(h);
+    hash_hex(d, sizeof d, hex);
+    if (!sv_eq(want, sv_make(hex, sizeof hex)))
+        verify_differs(v, "the digest over all files is not the manifest's");
+}
+
+static void check_sum(struct verify *v, const char *name, uint64_t have)
+{
+    uint64_t want;
+    if (sv_to_u64(json_number(json_get(v->manifest, name)), &want) && want != have)
+        verify_differs(v, "manifest: %s is %llu, the files hold %llu", name,
+                       (unsigned long long)want, (unsigned long long)have);
+}
+
+static void check_types(struct verify *v)
+{
+    yyjson_obj_iter it = yyjson_obj_iter_with(json_get(v->manifest, "countPerType"));
+    yyjson_val *key;
+    uint64_t sum = 0, bytes = 0;
+    bool mixed = false;
+    for (size_t i = 0; i < v->n_files; i++) {
+        const struct verify_file *f = &v->files[i];
+        sum += f->role == VERIFY_OUTPUT ? f->lines - f->heads : 0;
+        bytes += f->role == VERIFY_OUTPUT ? f->size : 0;
+        mixed |= f->role == VERIFY_OUTPUT && f->type.len == 0;
+    }
+    check_sum(v, "count", sum);
+    check_sum(v, "bytes", bytes);
+    /* the digest of the content has the counts of its types in it */
+    if (mixed)
+        return;
+    while ((key = yyjson_obj_iter_next(&it)) != NULL) {
+        uint64_t want, have = 0;
+        for (size_t i = 0; i < v->n_files; i++)
+            if (v->files[i].role == VERIFY_OUTPUT && sv_eq(v->files[i].type, json_string(key)))
+                have += v->files[i].lines;
+        if (!sv_to_u64(json_number(yyjson_obj_iter_get_val(key)), &want) || want != have)
+            verify_differs(v, "manifest: countPerType of %s is %llu, the files hold %llu",
+                           yyjson_get_str(key), (unsigned long long)want, (unsigned long long)have);
+        sv met =
+            json_number(json_get(json_get(v->manifest, "storeCountPerType"), yyjson_get_str(key)));
+        if (v->whole && sv_to_u64(met, &want) && want != have)
+            verify_differs(v, "manifest: storeCountPerType of %s is %llu, the files hold %llu",
+                           yyjson_get_str(key), (unsigned long long)want, (unsigned long long)have);
+    }
+}
+
+/* A block that goes on in another file begins that one. */
+static void check_continued(struct verify *v)
+{
+    for (size_t i = 0; i < v->n_files; i++) {
+        const struct verify_file *f = &v->files[i], *next = NULL;
+        for (size_t k = 0; f->continues.len && k < v->n_files; k++)
+            if (v->files[k].role == VERIFY_OUTPUT && sv_eq(v->files[k].name, f->continues))
+                next = &v->files[k];
+        if (f->continues.len && (next == NULL || !sv_eq(next->first_block, f->last_block)))
+            verify_differs(v, "%.*s: its last block does not go on in the file that it names",
+                           SV_FMT(f->name));
+    }
+}
+
+static void check_sums(struct verify *v)
+{
+    check_continued(v);
+    check_types(v);
+    check_digest(v);
+}
 
 #define HEAD_REFERENCE_MAX 256u
 
@@ -224,8 +396,8 @@ err_code verify_files(struct verify *v, struct err *e)
     for (size_t i = 0; i < v->n_files; i++)
         if (v->files[i].role != VERIFY_DELETED)
             TRY(check_file(v, &v->files[i], e));
-    TRY(verify_doubles(v, e));
-    verify_sums(v);
+    TRY(check_doubles(v, e));
+    check_sums(v);
     verify_content_check(v);
     return place_list(v->place, is_named, v, e);
 }

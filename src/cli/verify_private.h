@@ -4,9 +4,7 @@
  *   verify_manifest.c the manifest
  *   verify_place.c    where the files are: a folder, an objects folder, an S3 endpoint
  *   verify_lines.c    files, line by line
- *   verify_files.c    each file against the manifest
- *   verify_doubles.c  no resource twice
- *   verify_sums.c     what the manifest says of all files
+ *   verify_files.c    each file, and all together, against the manifest
  *   verify_key.c      resources as digests
  *   verify_report.c   what is told
  *   verify_content.c  the digest of the resources
@@ -141,10 +139,8 @@ typedef err_code (*verify_each_fn)(void *ctx, yyjson_val *resource, struct err *
 MUST_USE err_code verify_each(struct verify *v, fhir_type type, verify_each_fn each, void *ctx,
                               struct err *e);
 
-/* ---- verify_files.c, verify_doubles.c, verify_sums.c ---- */
+/* ---- verify_files.c ---- */
 MUST_USE err_code verify_files(struct verify *v, struct err *e);
-MUST_USE err_code verify_doubles(struct verify *v, struct err *e);
-void verify_sums(struct verify *v);
 
 /* ---- verify_against.c ---- */
 MUST_USE err_code verify_against(struct verify *v, struct err *e);
