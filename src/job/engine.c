@@ -1,7 +1,7 @@
 /* engine.c - the engine's life, and what is asked of it about jobs that are there.
  *
  * The records are the truth. `locked` mirrors the unfinished jobs, so that scheduling needs no
- * disk: the engine reads them at its start, submit.c adds to them, runner.c runs them and takes
+ * disk: the engine reads them at its start, submit.c adds to them, run.c runs them and takes
  * them away. */
 #include "job/job_private.h"
 

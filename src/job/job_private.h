@@ -1,14 +1,13 @@
 /* job_private.h - what the rooms of the job module share.
  *
  *   engine.c     start and stop, questions, cancel, drop
- *   submit.c     how a job comes in                      token.c      client tokens
- *   runner.c     whose turn it is, and a job's thread    pool.c       workers shared by all jobs
- *   change.c     every later change of a record          run.c        what a running job may call
- *   record.c     job records <-> JSON, lists             keys.c       where they are in the records
+ *   submit.c     how a job comes in                      client_token.c  client tokens
+ *   run.c        whose turn it is, a job's thread, and what it may call
+ *   record.c     job records <-> JSON, changes, lists    keys.c       where they are in the records
  *   status.c     kinds, statuses, legal moves            message.c    what Describe shows in words
  *   params.c     what an export asks for                 manifest.c   manifests and served files
  *   kept.c       how much of served exports is kept      retention.c  how long
- *   forget.c     when a data store is gone
+ *   pool.c       workers shared by all jobs              forget.c     when a data store is gone
  * Floor: job. */
 #pragma once
 #include "job/run.h"
@@ -85,7 +84,7 @@ struct job_keys { /* some keys of a scan */
 bool job_keys_add(void *ctx, sv key, sv value); /* records_each_fn; ends when it is full */
 void job_keys_delete(const struct job_keys *l, struct records_write del[JOB_KEYS_MAX]);
 
-/* ---- client tokens (token.c) ---- */
+/* ---- client tokens (client_token.c) ---- */
 sv job_token_digest(struct arena *a, const struct job_request *q); /* what a token stands for */
 /* The writing that goes with the record's first; owned by the arena. */
 MUST_USE err_code job_token_write(const struct job_record *rec, sv client_token, struct arena *a,
@@ -192,12 +191,12 @@ struct job_change {
     int64_t instant_ms;
 };
 
-/* change.c: read, move, write; `to` equal to the present status only changes the rest.
+/* record.c: read, move, write; `to` equal to the present status only changes the rest.
  * ERR_CONFLICT: no legal move. */
 MUST_USE err_code job_engine_change(struct job_engine *en, job_kind kind, sv datastore_id, sv id,
                                     const struct job_change *c, struct err *e);
 void job_engine_log(const char *event, const struct job *j);
-/* runner.c: start whatever may start. */
+/* run.c: start whatever may start. */
 void job_engine_schedule(struct job_engine *en);
 struct job_entry *job_entry_find_locked(struct job_engine *en, job_kind kind, sv datastore_id,
                                         sv id);

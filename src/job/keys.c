@@ -7,7 +7,8 @@
  *   jobparams/<id>                       what an export asks for, JSON (params.c)
  *   jobexpiry/<time>/<id>                data store; a served export's files go then (retention.c)
  *   jobmanifest/<id>                     manifest.json (manifest.c)
- *   jobtoken/<account>/<kind>/<SHA-256>  who the client token of that digest stands for (token.c)
+ *   jobtoken/<account>/<kind>/<SHA-256>  who the client token of that digest stands for
+ *                                        (client_token.c)
  *
  * Texts of callers are in values only. RocksDB writes the smallest and the largest key of a sorted
  * file into its list of files too, and nothing takes them away from there. */

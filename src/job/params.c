@@ -1,7 +1,7 @@
 /* params.c - what an export asks for, as a record, and what it may ask for at each level.
  *
  * The record is written with the job and never changed. Its text is part of what a client token
- * stands for (token.c). */
+ * stands for (client_token.c). */
 #include "job/job_private.h"
 
 #include "base/limits.h"

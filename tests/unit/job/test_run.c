@@ -1,7 +1,245 @@
-/* test_run.c - what a running job may call, without an engine. */
+/* test_run.c - whose turn it is, and how a job ends, with a kind of job that does what it is told;
+ * and what a running job may call, without an engine.
+ *
+ * The kind waits at a gate until the test opens it or the job is to stop, and writes down which of
+ * its operations were called. */
 #include "fixture.h"
 
 #include "base/clock.h"
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    unsigned n_running, n_opened; /* runs that came to the gate; that may pass it */
+    err_code end;                 /* of a run that passed it */
+    err_code undo;
+    char calls[256];
+} stage = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+static void say(const char *what)
+{
+    pthread_mutex_lock(&stage.lock);
+    strncat(stage.calls, what, sizeof stage.calls - strlen(stage.calls) - 1);
+    pthread_cond_broadcast(&stage.changed);
+    pthread_mutex_unlock(&stage.lock);
+}
+
+static err_code fake_run(struct job_run *r, job_status *status, struct buf *message, struct err *e)
+{
+    say("run ");
+    pthread_mutex_lock(&stage.lock);
+    unsigned mine = ++stage.n_running;
+    pthread_cond_broadcast(&stage.changed);
+    while (stage.n_opened < mine && !job_run_should_stop(r)) {
+        pthread_mutex_unlock(&stage.lock);
+        job_run_pause(r, 5);
+        pthread_mutex_lock(&stage.lock);
+    }
+    bool passed = stage.n_opened >= mine;
+    pthread_mutex_unlock(&stage.lock);
+    if (!passed)
+        return ERR(e, ERR_CANCELLED, "stopped");
+    if (stage.end != ERR_OK)
+        return ERR(e, stage.end, "it did not work");
+    *status = JOB_COMPLETED_WITH_ERRORS;
+    return buf_add(message, SV_LIT("some lines were bad"), e);
+}
+
+static err_code fake_undo(struct job_run *r, struct err *e)
+{
+    (void)r;
+    say("undo ");
+    return stage.undo == ERR_OK ? ERR_OK : ERR(e, stage.undo, "the objects cannot be removed");
+}
+
+static void fake_forget(struct job_run *r)
+{
+    (void)r;
+    say("forget ");
+}
+
+static void fake_settle(struct job_run *r)
+{
+    (void)r;
+    say("settle ");
+}
+
+static err_code fake_check(const struct job_engine_config *cfg, sv datastore_id,
+                           const struct job_export_params *p, struct err *e)
+{
+    (void)cfg;
+    (void)datastore_id;
+    return p && p->since_ms == 1 ? ERR(e, ERR_INVALID, "not that") : ERR_OK;
+}
+
+static const struct job_kind_ops with_undo = { .run = fake_run,
+                                               .undo = fake_undo,
+                                               .check = fake_check };
+static const struct job_kind_ops without_undo = {
+    .run = fake_run, .forget = fake_forget, .settle = fake_settle, .check = fake_check
+};
+
+static void engine(struct fx *f, const struct job_kind_ops *ops)
+{
+    struct job_engine_config cfg = { .kinds = { [JOB_EXPORT] = ops, [JOB_IMPORT] = ops },
+                                     .records = f->records,
+                                     .stores = f->stores,
+                                     .world = f->world,
+                                     .spool_dir = f->spool,
+                                     .n_workers = 1,
+                                     .max_queued = 3 };
+    OK(job_engine_start(&cfg, &f->engine, e));
+}
+
+static void begin(struct fx *f, const struct job_kind_ops *ops)
+{
+    fx_open(f);
+    store_registry_release(f->stores, fx_store(f));
+    stage.n_running = stage.n_opened = 0;
+    stage.end = stage.undo = ERR_OK;
+    stage.calls[0] = 0;
+    engine(f, ops);
+}
+
+static void wait_running(unsigned n)
+{
+    pthread_mutex_lock(&stage.lock);
+    while (stage.n_running < n)
+        pthread_cond_wait(&stage.changed, &stage.lock);
+    pthread_mutex_unlock(&stage.lock);
+}
+
+static void open_gate(unsigned n)
+{
+    pthread_mutex_lock(&stage.lock);
+    stage.n_opened = n;
+    pthread_mutex_unlock(&stage.lock);
+}
+
+static sv submit(struct fx *f, struct arena *a)
+{
+    struct job j;
+    struct job_request q = fx_request(JOB_EXPORT, "", "s3://out/p");
+    OK(job_submit(f->engine, &q, a, &j, e));
+    return j.id;
+}
+
+static job_status status_of(struct fx *f, sv id, struct arena *a)
+{
+    struct job j;
+    OK(job_get(f->engine, JOB_EXPORT, FX_STORE, id, a, &j, e));
+    return j.status;
+}
+
+TEST(runner, one_of_a_data_store_runs_and_the_next_begins_when_it_has_ended)
+{
+    struct fx f;
+    begin(&f, &with_undo);
+    CLEANUP(arena_free) struct arena *a = arena_new(16 << 20);
+    sv one = submit(&f, a), two = submit(&f, a);
+    wait_running(1);
+    assert_int_equal(status_of(&f, one, a), JOB_IN_PROGRESS);
+    assert_int_equal(status_of(&f, two, a), JOB_QUEUED);
+    open_gate(1);
+    struct job j = fx_wait(&f, JOB_EXPORT, one, a);
+    assert_int_equal(j.status, JOB_COMPLETED_WITH_ERRORS);
+    assert_sv(j.message, SV_LIT("some lines were bad"));
+    assert_true(j.end_ms >= j.start_ms);
+    wait_running(2);
+    open_gate(2);
+    assert_int_equal(fx_wait(&f, JOB_EXPORT, two, a).status, JOB_COMPLETED_WITH_ERRORS);
+    fx_engine_stop(&f);
+    assert_string_equal(stage.calls, "run run ");
+    fx_close(&f);
+}
+
+TEST(runner, a_cancelled_run_is_undone_and_says_when_it_could_not_be)
+{
+    struct fx f;
+    begin(&f, &with_undo);
+    CLEANUP(arena_free) struct arena *a = arena_new(16 << 20);
+    sv one = submit(&f, a);
+    wait_running(1);
+    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, one, e));
+    assert_int_equal(fx_wait(&f, JOB_EXPORT, one, a).status, JOB_CANCEL_COMPLETED);
+    stage.undo = ERR_PEER;
+    sv two = submit(&f, a);
+    wait_running(2);
+    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, two, e));
+    struct job j = fx_wait(&f, JOB_EXPORT, two, a);
+    assert_int_equal(j.status, JOB_CANCEL_FAILED);
+    assert_sv(j.message, SV_LIT("the objects cannot be removed"));
+    fx_engine_stop(&f);
+    assert_string_equal(stage.calls, "run undo run undo ");
+    fx_close(&f);
+}
+
+TEST(runner, a_failed_run_is_undone_and_its_message_is_the_jobs)
+{
+    struct fx f;
+    begin(&f, &with_undo);
+    CLEANUP(arena_free) struct arena *a = arena_new(16 << 20);
+    stage.end = ERR_DENIED;
+    open_gate(1);
+    struct job j = fx_wait(&f, JOB_EXPORT, submit(&f, a), a);
+    assert_int_equal(j.status, JOB_FAILED);
+    assert_sv(j.message, SV_LIT("it did not work"));
+    fx_engine_stop(&f);
+    assert_string_equal(stage.calls, "run undo ");
+    fx_close(&f);
+}
+
+TEST(runner, a_run_that_the_engine_stops_keeps_its_status_and_is_taken_up)
+{
+    struct fx f;
+    begin(&f, &without_undo);
+    CLEANUP(arena_free) struct arena *a = arena_new(16 << 20);
+    sv one = submit(&f, a);
+    wait_running(1);
+    fx_engine_stop(&f);
+    /* neither undone nor forgotten nor settled */
+    assert_string_equal(stage.calls, "run ");
+    engine(&f, &without_undo);
+    assert_int_equal(status_of(&f, one, a), JOB_IN_PROGRESS);
+    open_gate(2);
+    assert_int_equal(fx_wait(&f, JOB_EXPORT, one, a).status, JOB_COMPLETED_WITH_ERRORS);
+    fx_engine_stop(&f);
+    assert_string_equal(stage.calls, "run run forget settle ");
+    fx_close(&f);
+}
+
+TEST(runner, a_dropped_data_store_ends_what_runs_and_what_waits)
+{
+    struct fx f;
+    begin(&f, &with_undo);
+    CLEANUP(arena_free) struct arena *a = arena_new(16 << 20);
+    sv ids[] = { submit(&f, a), submit(&f, a), submit(&f, a) };
+    wait_running(1);
+    OK(job_datastore_drop(f.engine, FX_STORE, e));
+    for (size_t i = 0; i < 3; i++) {
+        struct job j = fx_wait(&f, JOB_EXPORT, ids[i], a);
+        assert_int_equal(j.status, JOB_FAILED);
+        assert_sv(j.message, SV_LIT("The data store was deleted"));
+    }
+    fx_close(&f);
+}
+
+TEST(runner, what_the_kind_refuses_has_no_job)
+{
+    struct fx f;
+    begin(&f, &with_undo);
+    CLEANUP(arena_free) struct arena *a = arena_new(16 << 20);
+    const struct job_export_params p = { .since_ms = 1 };
+    struct job_request q = fx_request(JOB_EXPORT, "", "s3://out/p");
+    struct job j;
+    q.params = &p;
+    FAILS(ERR_INVALID, job_submit(f.engine, &q, a, &j, e));
+    FAILS(ERR_INVALID, job_export_check(f.engine, FX_STORE, &p, e));
+    OK(job_export_check(f.engine, FX_STORE, NULL, e));
+    fx_engine_stop(&f);
+    assert_string_equal(stage.calls, "");
+    fx_close(&f);
+}
 
 struct waker {
     struct job_run *r;
@@ -73,6 +311,12 @@ TEST(run, notes_are_its_own_and_are_found_by_their_beginning)
     FAILS(ERR_NOT_FOUND, job_run_note_get(&other, SV_LIT("plan"), &b, e));
 }
 
-TEST_MAIN(T(run, a_pause_ends_with_the_stop_and_not_with_its_time),
+TEST_MAIN(T(runner, one_of_a_data_store_runs_and_the_next_begins_when_it_has_ended),
+          T(runner, a_cancelled_run_is_undone_and_says_when_it_could_not_be),
+          T(runner, a_failed_run_is_undone_and_its_message_is_the_jobs),
+          T(runner, a_run_that_the_engine_stops_keeps_its_status_and_is_taken_up),
+          T(runner, a_dropped_data_store_ends_what_runs_and_what_waits),
+          T(runner, what_the_kind_refuses_has_no_job),
+          T(run, a_pause_ends_with_the_stop_and_not_with_its_time),
           T(run, a_pause_that_nobody_ends_takes_its_time),
           T(run, notes_are_its_own_and_are_found_by_their_beginning))
