@@ -1,8 +1,7 @@
 /* credentials_private.h - a credentials file as its lines say it, before it is a table of callers.
  *
- *   credentials.c       the table of callers, with their policies
- *   credentials_file.c  lines and sections of a file
- *   credentials_own.c   the first key pair is made; the pair for calling out is found
+ *   credentials.c      lines and sections of a file; the table of callers, with their policies
+ *   credentials_own.c  the first key pair is made; the pair for calling out is found
  * Floor: auth. */
 #pragma once
 #include "auth/credentials.h"
