@@ -7,7 +7,6 @@
  *   resume.c          the resume point                manifest.c   Manifest.json
  *   line.c            what a line says of what became of a resource
  *   outcome.c         those lines, spooled            upload.c     ... and uploaded file by file
- *   outcome_resume.c  ... as the resume point has them
  * Floor: import. */
 #pragma once
 #include "fhir/validate.h"

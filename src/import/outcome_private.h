@@ -1,4 +1,4 @@
-/* outcome_private.h - what outcome.c, outcome_resume.c and upload.c share.   Floor: import. */
+/* outcome_private.h - what outcome.c and upload.c share.   Floor: import. */
 #pragma once
 #include "import/import_private.h"
 
