@@ -2,7 +2,6 @@
  *
  *   http_server.c   the server: start and stop
  *   http_listen.c   the socket that it listens on
- *   http_limits.c   what connections may take when nobody says otherwise
  *   http_request.c  a request as the library shows it, piece by piece
  *   http_exchange.c a request and its answer: birth, death, answering
  *   http_head.c     the head of a request, judged
