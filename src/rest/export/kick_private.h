@@ -1,8 +1,7 @@
 /* kick_private.h - a kick-off while its parameters are read.
  *
  *   params.c        takes all parameters, and checks what belongs together
- *   param_table.c   the table: one row, and one function, for each parameter
- *   param_fault.c   faults, notes and lists
+ *   param_table.c   the table: one row, and one function, for each parameter; faults and lists
  *
  * Functions that meet a fault note it and go on, so that all faults of a request are told at once.
  * Only an arena that is full ends the reading: it is kept in rc, and later calls do nothing.
@@ -29,7 +28,7 @@ struct kick {
     struct err *e;
 };
 
-/* ---- param_fault.c ---- */
+/* ---- faults and lists: param_table.c ---- */
 /* What is malformed, contradictory or not there: refused whatever handling is preferred. */
 void kick_fault(struct kick *k, const char *name, const char *code, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
