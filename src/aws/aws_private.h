@@ -3,9 +3,7 @@
  *   aws_json.c          the protocol: from a POST to an operation and back
  *   operations.c        which operations there are
  *   call.c              what an operation asks about its call
- *   datastore_create.c  CreateFHIRDatastore
- *   datastores.c        Delete-, Describe- and ListFHIRDatastores
- *   datastore_answer.c  how answers tell of a data store
+ *   datastores.c        Create-, Describe-, List- and DeleteFHIRDatastore(s)
  *   datastore_life.c    data stores are made, filled and removed in the background
  *   preload.c           fills a new data store with generated patients
  *   job_calls.c         Start, Describe and List of export and import jobs
@@ -111,10 +109,6 @@ MUST_USE err_code datastore_begin_work(struct service *s, const struct datastore
 
 /* Fills a new store with generated patients. ERR_CANCELLED: the service is stopping. */
 MUST_USE err_code preload_run(struct service *s, struct store *st, struct err *e);
-
-/* Writes the members that Create and Delete tell; the properties that Describe and List tell. */
-void datastore_answer_brief(struct call *c, const struct datastore *d);
-void datastore_answer_properties(struct call *c, const struct datastore *d);
 
 /* May a data store that has the tags `there` be given the tags `sent`? NULL: none. ERR_INVALID: a
  * key of AWS, one that comes twice, or two that differ by letter case only. */

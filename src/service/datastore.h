@@ -23,7 +23,7 @@ struct datastore { /* strings and values are owned by the arena into which it wa
     sv error_message, error_category;            /* of CREATE_FAILED */
 };
 
-/* ---- the record (datastore_record.c) ---- */
+/* ---- the record ---- */
 
 /* ERR_NOT_FOUND, in the service's words; ERR_CORRUPT; ERR_IO. */
 MUST_USE err_code datastore_read(struct service *s, sv id, struct arena *a, struct datastore *out,
@@ -41,7 +41,7 @@ bool datastore_in_transition(const struct datastore *d);
  * check. */
 MUST_USE err_code datastore_check_strategy(const struct datastore *d, struct err *e);
 
-/* ---- those in memory, and writing (datastore_known.c) ---- */
+/* ---- those in memory, and writing ---- */
 
 /* Writes a record. Copies in memory are void from now on. If its creation or deletion has ended,
  * answers that wait for that are sent. */

@@ -52,7 +52,7 @@ struct service {
         pthread_mutex_t lock;
         uint64_t generation; /* moves with every write of a record */
         struct datastore_held *slots[DATASTORES_KNOWN];
-    } known;                      /* of datastore_known.c alone */
+    } known;                      /* of datastore.c alone */
     char page_key[33];            /* made on the first start, then kept in the records */
     unsigned char cursor_key[32]; /* made of page_key; both planes seal tokens of pages with it */
     atomic_bool stopping;         /* set once, before stop() of the planes */

@@ -1,4 +1,4 @@
-/* Records of data stores: their text, and the copies in memory (datastore_known.c). */
+/* Records of data stores: their text, and the copies in memory (datastore.c). */
 #include "test.h"
 
 #include "service/plane.h"
