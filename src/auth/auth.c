@@ -42,64 +42,66 @@ struct auth {
 err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *e)
 {
     struct arena *a = arena_new(64u << 10);
-    CLEANUP(auth_free) struct auth *au = ARENA_NEW(a, struct auth);
-    if (au == NULL) {
+    CLEANUP(auth_free) struct auth *auth = ARENA_NEW(a, struct auth);
+    if (auth == NULL) {
         err_code rc = arena_oom(a, e);
         arena_free(a);
         return rc;
     }
-    memset(au, 0, sizeof *au);
-    au->arena = a;
-    pthread_mutex_init(&au->locked.lock, NULL);
-    au->region = arena_sv(a, cfg->region);
-    au->account_id = arena_sv(a, cfg->account_id);
-    if (au->region.ptr == NULL || au->account_id.ptr == NULL)
+    memset(auth, 0, sizeof *auth);
+    auth->arena = a;
+    pthread_mutex_init(&auth->locked.lock, NULL);
+    auth->region = arena_sv(a, cfg->region);
+    auth->account_id = arena_sv(a, cfg->account_id);
+    if (auth->region.ptr == NULL || auth->account_id.ptr == NULL)
         return arena_oom(a, e);
-    au->unsigned_payload = cfg->unsigned_payload;
+    auth->unsigned_payload = cfg->unsigned_payload;
     if (!cfg->open)
-        TRY(credentials_load(cfg->credentials_path, &au->credentials, e));
-    *out = au;
-    au = NULL;
+        TRY(credentials_load(cfg->credentials_path, &auth->credentials, e));
+    *out = auth;
+    auth = NULL;
     return ERR_OK;
 }
 
-void auth_free(struct auth *au)
+void auth_free(struct auth *auth)
 {
-    if (au == NULL)
+    if (auth == NULL)
         return;
-    credentials_free(au->credentials);
-    pthread_mutex_destroy(&au->locked.lock);
-    memset(au->locked.keys, 0, sizeof au->locked.keys);
-    arena_free(au->arena);
+    credentials_free(auth->credentials);
+    pthread_mutex_destroy(&auth->locked.lock);
+    memset(auth->locked.keys, 0, sizeof auth->locked.keys);
+    arena_free(auth->arena);
 }
 
-sv auth_role_passer(const struct auth *au)
+sv auth_role_passer(const struct auth *auth)
 {
-    const struct credential *c =
-        au->credentials ? credentials_could(au->credentials, SV_LIT("iam:PassRole")) : NULL;
-    return c ? c->name : SV_NONE;
+    const struct credential *credential =
+        auth->credentials ? credentials_could(auth->credentials, SV_LIT("iam:PassRole")) : NULL;
+    return credential ? credential->name : SV_NONE;
 }
 
-const struct credentials *auth_credentials(const struct auth *au)
+const struct credentials *auth_credentials(const struct auth *auth)
 {
-    return au->credentials;
+    return auth->credentials;
 }
 
-bool auth_is_open(const struct auth *au)
+bool auth_is_open(const struct auth *auth)
 {
-    return au->credentials == NULL;
+    return auth->credentials == NULL;
 }
 
 /* ---- who calls ---- */
 
-static err_code caller_set(const struct auth *au, struct arena *a, const struct credential *c,
-                           struct auth_caller *out, struct err *e)
+static err_code caller_set(const struct auth *auth, struct arena *a,
+                           const struct credential *credential, struct auth_caller *out,
+                           struct err *e)
 {
-    sv arn = ARENA_JOIN(a, SV_LIT("arn:aws:iam::"), au->account_id, SV_LIT(":user/"),
-                        c ? c->name : SV_LIT("anonymous"));
+    sv arn = ARENA_JOIN(a, SV_LIT("arn:aws:iam::"), auth->account_id, SV_LIT(":user/"),
+                        credential ? credential->name : SV_LIT("anonymous"));
     if (arn.ptr == NULL)
         return arena_oom(a, e);
-    *out = (struct auth_caller){ c, c ? c->access_key_id : SV_NONE, arn };
+    *out =
+        (struct auth_caller){ credential, credential ? credential->access_key_id : SV_NONE, arn };
     return ERR_OK;
 }
 
@@ -139,11 +141,12 @@ static err_code said_hash(const struct http_request *req, sv *out, struct err *e
 
 /* A body that the signature does not cover can be changed on the way. That does no harm to a read
  * without a body; any other request needs the option that allows it. */
-static err_code check_unsigned(const struct auth *au, const struct http_request *req, struct err *e)
+static err_code check_unsigned(const struct auth *auth, const struct http_request *req,
+                               struct err *e)
 {
     bool reads = sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD"));
     bool empty = req->body.len == 0 && req->length == 0;
-    if (au->unsigned_payload || (reads && empty))
+    if (auth->unsigned_payload || (reads && empty))
         return ERR_OK;
     return ERR(e, ERR_AUTH_SIGNATURE,
                "UNSIGNED-PAYLOAD is taken for reads without a body alone: the signature must cover "
@@ -185,30 +188,30 @@ static err_code payload_hash(const struct http_request *req, sv said, sv *out, s
 
 /* The caller's signing key of the claim's day, for our region and service: sigv4_verify() accepts
  * no others. */
-static void signing_key(struct auth *au, const struct credential *c,
+static void signing_key(struct auth *auth, const struct credential *credential,
                         const struct sigv4_claim *claim, struct hash_hmac_key *out)
 {
     unsigned char made[SHA256_LEN];
     /* 8 digits: the claim's form was checked */
     const char *date = claim->scope.date.ptr;
-    size_t slot = ((size_t)(uintptr_t)c / sizeof(void *) + (size_t)date[7] * 7u) % KEYS;
-    struct known_key *k = &au->locked.keys[slot];
-    pthread_mutex_lock(&au->locked.lock);
-    bool known = k->of == c && memcmp(k->date, date, sizeof k->date) == 0;
+    size_t slot = ((size_t)(uintptr_t)credential / sizeof(void *) + (size_t)date[7] * 7u) % KEYS;
+    struct known_key *k = &auth->locked.keys[slot];
+    pthread_mutex_lock(&auth->locked.lock);
+    bool known = k->of == credential && memcmp(k->date, date, sizeof k->date) == 0;
     if (known)
         *out = k->key;
-    pthread_mutex_unlock(&au->locked.lock);
+    pthread_mutex_unlock(&auth->locked.lock);
     if (known)
         return;
-    const struct sigv4_scope scope = { claim->scope.date, au->region, SERVICE };
-    sigv4_signing_key(c->secret_key, &scope, made);
+    const struct sigv4_scope scope = { claim->scope.date, auth->region, SERVICE };
+    sigv4_signing_key(credential->secret_key, &scope, made);
     hash_hmac_key_set(out, sv_make(made, sizeof made));
     explicit_bzero(made, sizeof made);
-    pthread_mutex_lock(&au->locked.lock);
-    k->of = c;
+    pthread_mutex_lock(&auth->locked.lock);
+    k->of = credential;
     memcpy(k->date, date, sizeof k->date);
     k->key = *out;
-    pthread_mutex_unlock(&au->locked.lock);
+    pthread_mutex_unlock(&auth->locked.lock);
 }
 
 /* ---- the two steps ---- */
@@ -223,51 +226,52 @@ struct check { /* a request's claim, and all that it is held against */
 };
 
 /* All that can be checked without the body and without a MAC over the request. */
-static err_code check_prepare(struct auth *au, const struct http_request *req, int64_t now_ms,
+static err_code check_prepare(struct auth *auth, const struct http_request *req, int64_t now_ms,
                               struct check *k, struct err *e)
 {
     TRY(as_signed(req, &k->req, e));
     TRY(sigv4_claim_parse(req->arena, &k->req, &k->claim, e));
-    const struct credential *c = credentials_find(au->credentials, k->claim.access_key_id);
+    const struct credential *credential =
+        credentials_find(auth->credentials, k->claim.access_key_id);
     /* in the words for a wrong session token: he is no caller of ours either way */
-    if (c == NULL)
+    if (credential == NULL)
         return ERR(e, ERR_AUTH_UNKNOWN_KEY,
                    "The security token included in the request is invalid");
-    k->credential = c;
+    k->credential = credential;
     TRY(said_hash(req, &k->said, e));
     if (sv_eq(k->said, UNSIGNED_PAYLOAD))
-        TRY(check_unsigned(au, req, e));
+        TRY(check_unsigned(auth, req, e));
     else if (k->said.ptr && !sv_is_hex(k->said, SHA256_HEX_LEN))
         return wrong_hash(e);
-    signing_key(au, c, &k->claim, &k->key);
-    k->expect = (struct sigv4_expect){ .region = au->region,
+    signing_key(auth, credential, &k->claim, &k->key);
+    k->expect = (struct sigv4_expect){ .region = auth->region,
                                        .service = SERVICE,
                                        .now_ms = now_ms,
                                        .skew_s = LIMIT_CLOCK_SKEW_S,
-                                       .secret_key = c->secret_key,
+                                       .secret_key = credential->secret_key,
                                        .signing_key = &k->key,
-                                       .session_token = c->session_token };
+                                       .session_token = credential->session_token };
     return ERR_OK;
 }
 
-err_code auth_begin(struct auth *au, const struct http_request *req, int64_t now_ms,
+err_code auth_begin(struct auth *auth, const struct http_request *req, int64_t now_ms,
                     struct auth_pass *out, struct err *e)
 {
     struct check k;
     struct auth_pass pass = { .begun_ms = now_ms };
-    if (au->credentials == NULL) {
-        TRY(caller_set(au, req->arena, NULL, &pass.caller, e));
+    if (auth->credentials == NULL) {
+        TRY(caller_set(auth, req->arena, NULL, &pass.caller, e));
         pass.proven = true;
         pass.hash = UNSIGNED_PAYLOAD;
         *out = pass;
         return ERR_OK;
     }
-    TRY(check_prepare(au, req, now_ms, &k, e));
+    TRY(check_prepare(auth, req, now_ms, &k, e));
     /* the signature covers this hash, even if its header is not signed */
     if (k.said.ptr) {
         k.req.payload_hash = k.said;
         TRY(sigv4_verify(req->arena, &k.req, &k.claim, &k.expect, e));
-        TRY(caller_set(au, req->arena, k.credential, &pass.caller, e));
+        TRY(caller_set(auth, req->arena, k.credential, &pass.caller, e));
         pass.proven = true;
         pass.hash = k.said;
     } else {
@@ -277,7 +281,7 @@ err_code auth_begin(struct auth *au, const struct http_request *req, int64_t now
     return ERR_OK;
 }
 
-err_code auth_check(struct auth *au, const struct http_request *req, int64_t now_ms,
+err_code auth_check(struct auth *auth, const struct http_request *req, int64_t now_ms,
                     struct auth_caller *out, struct err *e)
 {
     const struct auth_pass *pass = req->left;
@@ -288,12 +292,12 @@ err_code auth_check(struct auth *au, const struct http_request *req, int64_t now
         *out = pass->caller;
         return ERR_OK;
     }
-    if (au->credentials == NULL)
-        return caller_set(au, req->arena, NULL, out, e);
-    TRY(check_prepare(au, req, pass ? pass->begun_ms : now_ms, &k, e));
+    if (auth->credentials == NULL)
+        return caller_set(auth, req->arena, NULL, out, e);
+    TRY(check_prepare(auth, req, pass ? pass->begun_ms : now_ms, &k, e));
     TRY(payload_hash(req, k.said, &k.req.payload_hash, e));
     TRY(sigv4_verify(req->arena, &k.req, &k.claim, &k.expect, e));
-    return caller_set(au, req->arena, k.credential, out, e);
+    return caller_set(auth, req->arena, k.credential, out, e);
 }
 
 /* ---- what may he do ---- */
@@ -301,15 +305,16 @@ err_code auth_check(struct auth *au, const struct http_request *req, int64_t now
 err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
                      const struct policy_context *context, struct err *e)
 {
-    const struct credential *c = caller->credential;
-    policy_decision d = c ? credential_decide(c, action, resource, context) : POLICY_ALLOWED;
+    const struct credential *credential = caller->credential;
+    policy_decision d =
+        credential ? credential_decide(credential, action, resource, context) : POLICY_ALLOWED;
     if (d == POLICY_ALLOWED)
         return ERR_OK;
     /* The reason is the one for a data store that does not exist. Another one would tell that this
      * one does. */
     struct policy_context unknown = context ? *context : (struct policy_context){ 0 };
     unknown.tags_unknown = true;
-    if (credential_decide(c, action, resource, &unknown) == POLICY_DENIED)
+    if (credential_decide(credential, action, resource, &unknown) == POLICY_DENIED)
         return ERR(e, ERR_DENIED,
                    "User: %.*s is not authorized to perform: %.*s on resource: %.*s with an "
                    "explicit deny in an identity-based policy",

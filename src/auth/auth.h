@@ -28,17 +28,17 @@ struct auth_config {
 struct auth;
 /* The caller frees it with auth_free(). Errors as credentials_load(). */
 MUST_USE err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *e);
-void auth_free(struct auth *au);
+void auth_free(struct auth *auth);
 DEFINE_CLEANUP(struct auth, auth_free)
 
 /* Is everybody let in? */
-bool auth_is_open(const struct auth *au);
+bool auth_is_open(const struct auth *auth);
 
 /* Who may call; NULL: everybody. Borrowed. */
-const struct credentials *auth_credentials(const struct auth *au);
+const struct credentials *auth_credentials(const struct auth *auth);
 
 /* The name of a caller whose policy might let him pass roles; SV_NONE: there is none. Borrowed. */
-sv auth_role_passer(const struct auth *au);
+sv auth_role_passer(const struct auth *auth);
 
 struct auth_caller {
     const struct credential *credential; /* lives with the auth; NULL: anonymous, may do all */
@@ -57,7 +57,7 @@ struct auth_pass {
 /* What does the head of req prove? req has a body that is not read yet. Errors as auth_check(): a
  * caller who fails here need not send his body.
  *   now_ms  clock_wall_ms() */
-MUST_USE err_code auth_begin(struct auth *au, const struct http_request *req, int64_t now_ms,
+MUST_USE err_code auth_begin(struct auth *auth, const struct http_request *req, int64_t now_ms,
                              struct auth_pass *out, struct err *e);
 
 /* Who sent req? It must hold its whole body; one that is too large is answered before. If
@@ -69,7 +69,7 @@ MUST_USE err_code auth_begin(struct auth *au, const struct http_request *req, in
  * ERR_AUTH_EXPIRED      outside the clock window, or of the presigned lifetime
  * ERR_AUTH_SIGNATURE    scope, coverage, payload hash or signature wrong
  * ERR_TOO_LARGE         more query parameters than we read, or the request's arena is full */
-MUST_USE err_code auth_check(struct auth *au, const struct http_request *req, int64_t now_ms,
+MUST_USE err_code auth_check(struct auth *auth, const struct http_request *req, int64_t now_ms,
                              struct auth_caller *out, struct err *e);
 
 /* May the caller do it?

@@ -66,7 +66,8 @@ static err_code section_open(sv line, size_t line_no, struct section *out, struc
     return ERR_OK;
 }
 
-static err_code section_key(struct section *s, sv key, sv value, size_t line_no, struct err *e)
+static err_code section_key(struct section *section, sv key, sv value, size_t line_no,
+                            struct err *e)
 {
     const struct {
         const char *name;
@@ -74,24 +75,24 @@ static err_code section_key(struct section *s, sv key, sv value, size_t line_no,
         bool ok;
         const char *rule;
     } known[] = {
-        { "aws_access_key_id", &s->c.access_key_id, all_of(value, KEY_ID_MAX_LEN, good_key_id),
-          "1 to 128 letters, digits and underscores" },
-        { "aws_secret_access_key", &s->c.secret_key, all_of(value, SECRET_MAX_LEN, good_secret),
-          "1 to 200 bytes of ASCII without blanks" },
-        { "aws_session_token", &s->c.session_token, all_of(value, TOKEN_MAX_LEN, good_secret),
+        { "aws_access_key_id", &section->c.access_key_id,
+          all_of(value, KEY_ID_MAX_LEN, good_key_id), "1 to 128 letters, digits and underscores" },
+        { "aws_secret_access_key", &section->c.secret_key,
+          all_of(value, SECRET_MAX_LEN, good_secret), "1 to 200 bytes of ASCII without blanks" },
+        { "aws_session_token", &section->c.session_token, all_of(value, TOKEN_MAX_LEN, good_secret),
           "1 to 8192 bytes of ASCII without blanks" },
-        { "policy", &s->policy_name, good_policy_name(value), "a file beside this one" },
+        { "policy", &section->policy_name, good_policy_name(value), "a file beside this one" },
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (!sv_eq_cstr(key, known[i].name))
             continue;
         if (known[i].slot->len)
             return ERR(e, ERR_INVALID, "line %zu, section [%.*s]: %s stands twice", line_no,
-                       SV_FMT(s->c.name), known[i].name);
+                       SV_FMT(section->c.name), known[i].name);
         if (!known[i].ok)
             return ERR(e, ERR_INVALID,
                        "line %zu, section [%.*s]: %s has a wrong value; it takes %s", line_no,
-                       SV_FMT(s->c.name), known[i].name, known[i].rule);
+                       SV_FMT(section->c.name), known[i].name, known[i].rule);
         *known[i].slot = value;
         return ERR_OK;
     }
@@ -100,17 +101,17 @@ static err_code section_key(struct section *s, sv key, sv value, size_t line_no,
     return ERR(e, ERR_INVALID,
                "line %zu, section [%.*s]: unknown key; known are aws_access_key_id, "
                "aws_secret_access_key, aws_session_token and policy",
-               line_no, SV_FMT(s->c.name));
+               line_no, SV_FMT(section->c.name));
 }
 
-static err_code section_check(const struct section *s, struct err *e)
+static err_code section_check(const struct section *section, struct err *e)
 {
-    const char *lacks = s->c.access_key_id.len == 0 ? "aws_access_key_id"
-                        : s->c.secret_key.len == 0  ? "aws_secret_access_key"
-                                                    : NULL;
+    const char *lacks = section->c.access_key_id.len == 0 ? "aws_access_key_id"
+                        : section->c.secret_key.len == 0  ? "aws_secret_access_key"
+                                                          : NULL;
     if (lacks)
-        return ERR(e, ERR_INVALID, "line %zu, section [%.*s]: %s is missing", s->line,
-                   SV_FMT(s->c.name), lacks);
+        return ERR(e, ERR_INVALID, "line %zu, section [%.*s]: %s is missing", section->line,
+                   SV_FMT(section->c.name), lacks);
     return ERR_OK;
 }
 
@@ -207,24 +208,24 @@ static err_code policy_read(const char *path, sv name, struct policy **out, stru
     return policy_parse(buf_sv(&b), out, e);
 }
 
-static err_code policy_get(struct credentials *c, const char *path, sv name,
+static err_code policy_get(struct credentials *credentials, const char *path, sv name,
                            const struct policy **out, struct err *e)
 {
-    for (size_t i = 0; i < c->n_policies; i++)
-        if (sv_eq(c->policies[i].name, name)) {
-            *out = c->policies[i].policy;
+    for (size_t i = 0; i < credentials->n_policies; i++)
+        if (sv_eq(credentials->policies[i].name, name)) {
+            *out = credentials->policies[i].policy;
             return ERR_OK;
         }
-    if (c->n_policies == POLICIES_MAX)
+    if (credentials->n_policies == POLICIES_MAX)
         return ERR(e, ERR_TOO_LARGE, "more than %u policy files", POLICIES_MAX);
-    struct policy *p;
-    err_code rc = policy_read(path, name, &p, e);
+    struct policy *policy;
+    err_code rc = policy_read(path, name, &policy, e);
     if (rc != ERR_OK) {
         err_context(e, "policy %.*s", SV_FMT(name));
         return rc;
     }
-    c->policies[c->n_policies++] = (struct policy_file){ name, p };
-    *out = p;
+    credentials->policies[credentials->n_policies++] = (struct policy_file){ name, policy };
+    *out = policy;
     return ERR_OK;
 }
 
@@ -241,34 +242,38 @@ static int by_name(const void *x, const void *y)
     return sv_cmp(((const struct credential *)x)->name, ((const struct credential *)y)->name);
 }
 
-static err_code fill(struct credentials *c, const char *path, struct err *e)
+static err_code fill(struct credentials *credentials, const char *path, struct err *e)
 {
-    struct section *s;
-    TRY(credentials_sections_read(path, true, c->arena, &s, &c->n, e));
-    c->items = arena_calloc(c->arena, c->n, sizeof *c->items);
-    c->policies =
-        arena_calloc(c->arena, c->n < POLICIES_MAX ? c->n : POLICIES_MAX, sizeof *c->policies);
-    if (c->items == NULL || c->policies == NULL)
-        return arena_oom(c->arena, e);
-    for (size_t i = 0; i < c->n; i++) {
-        c->items[i] = s[i].c;
-        if (s[i].policy_name.len == 0)
+    struct section *section;
+    TRY(credentials_sections_read(path, true, credentials->arena, &section, &credentials->n, e));
+    credentials->items =
+        arena_calloc(credentials->arena, credentials->n, sizeof *credentials->items);
+    credentials->policies = arena_calloc(
+        credentials->arena, credentials->n < POLICIES_MAX ? credentials->n : POLICIES_MAX,
+        sizeof *credentials->policies);
+    if (credentials->items == NULL || credentials->policies == NULL)
+        return arena_oom(credentials->arena, e);
+    for (size_t i = 0; i < credentials->n; i++) {
+        credentials->items[i] = section[i].c;
+        if (section[i].policy_name.len == 0)
             continue;
-        err_code rc = policy_get(c, path, s[i].policy_name, &c->items[i].policy, e);
+        err_code rc =
+            policy_get(credentials, path, section[i].policy_name, &credentials->items[i].policy, e);
         if (rc != ERR_OK) {
-            err_context(e, "section [%.*s]", SV_FMT(s[i].c.name));
+            err_context(e, "section [%.*s]", SV_FMT(section[i].c.name));
             return rc;
         }
     }
-    qsort(c->items, c->n, sizeof *c->items, by_name);
-    for (size_t i = 1; i < c->n; i++)
-        if (by_name(&c->items[i - 1], &c->items[i]) == 0)
-            return ERR(e, ERR_INVALID, "section [%.*s] stands twice", SV_FMT(c->items[i].name));
-    qsort(c->items, c->n, sizeof *c->items, by_key_id);
-    for (size_t i = 1; i < c->n; i++)
-        if (by_key_id(&c->items[i - 1], &c->items[i]) == 0)
+    qsort(credentials->items, credentials->n, sizeof *credentials->items, by_name);
+    for (size_t i = 1; i < credentials->n; i++)
+        if (by_name(&credentials->items[i - 1], &credentials->items[i]) == 0)
+            return ERR(e, ERR_INVALID, "section [%.*s] stands twice",
+                       SV_FMT(credentials->items[i].name));
+    qsort(credentials->items, credentials->n, sizeof *credentials->items, by_key_id);
+    for (size_t i = 1; i < credentials->n; i++)
+        if (by_key_id(&credentials->items[i - 1], &credentials->items[i]) == 0)
             return ERR(e, ERR_INVALID, "sections [%.*s] and [%.*s] have the same access key id",
-                       SV_FMT(c->items[i - 1].name), SV_FMT(c->items[i].name));
+                       SV_FMT(credentials->items[i - 1].name), SV_FMT(credentials->items[i].name));
     return ERR_OK;
 }
 
@@ -276,60 +281,62 @@ err_code credentials_load(const char *path, struct credentials **out, struct err
 {
     /* text, sections and items: each bounded by the file's size or the number of sections */
     struct arena *a = arena_new(8u << 20);
-    CLEANUP(credentials_free) struct credentials *c = ARENA_NEW(a, struct credentials);
-    if (c == NULL) {
+    CLEANUP(credentials_free) struct credentials *credentials = ARENA_NEW(a, struct credentials);
+    if (credentials == NULL) {
         err_code rc = arena_oom(a, e);
         arena_free(a);
         return rc;
     }
-    c->arena = a;
-    TRY(fill(c, path, e));
-    *out = c;
-    c = NULL;
+    credentials->arena = a;
+    TRY(fill(credentials, path, e));
+    *out = credentials;
+    credentials = NULL;
     return ERR_OK;
 }
 
-void credentials_free(struct credentials *c)
+void credentials_free(struct credentials *credentials)
 {
-    if (c == NULL)
+    if (credentials == NULL)
         return;
-    for (size_t i = 0; i < c->n_policies; i++)
-        policy_free(c->policies[i].policy);
-    arena_free(c->arena);
+    for (size_t i = 0; i < credentials->n_policies; i++)
+        policy_free(credentials->policies[i].policy);
+    arena_free(credentials->arena);
 }
 
-size_t credentials_count(const struct credentials *c)
+size_t credentials_count(const struct credentials *credentials)
 {
-    return c->n;
+    return credentials->n;
 }
 
-const struct credential *credentials_find(const struct credentials *c, sv access_key_id)
+const struct credential *credentials_find(const struct credentials *credentials, sv access_key_id)
 {
     struct credential key = { .access_key_id = access_key_id };
-    return bsearch(&key, c->items, c->n, sizeof *c->items, by_key_id);
+    return bsearch(&key, credentials->items, credentials->n, sizeof *credentials->items, by_key_id);
 }
 
-const struct policy *credentials_policy(const struct credentials *c, size_t i, sv *out_name)
+const struct policy *credentials_policy(const struct credentials *credentials, size_t i,
+                                        sv *out_name)
 {
-    if (i >= c->n_policies)
+    if (i >= credentials->n_policies)
         return NULL;
-    *out_name = c->policies[i].name;
-    return c->policies[i].policy;
+    *out_name = credentials->policies[i].name;
+    return credentials->policies[i].policy;
 }
 
-const struct credential *credentials_could(const struct credentials *c, sv action)
+const struct credential *credentials_could(const struct credentials *credentials, sv action)
 {
-    for (size_t i = 0; i < c->n; i++)
-        if (c->items[i].policy && policy_could_allow(c->items[i].policy, action))
-            return &c->items[i];
+    for (size_t i = 0; i < credentials->n; i++)
+        if (credentials->items[i].policy &&
+            policy_could_allow(credentials->items[i].policy, action))
+            return &credentials->items[i];
     return NULL;
 }
 
-policy_decision credential_decide(const struct credential *c, sv action, sv resource,
+policy_decision credential_decide(const struct credential *credential, sv action, sv resource,
                                   const struct policy_context *context)
 {
-    if (c->policy)
-        return policy_decide(c->policy, action, resource, context);
+    if (credential->policy)
+        return policy_decide(credential->policy, action, resource, context);
     sv ours = SV_LIT("healthlake:");
     bool ok = sv_eq_nocase(sv_head(action, ours.len), ours) ||
               sv_eq_nocase(action, SV_LIT("iam:PassRole"));

@@ -34,24 +34,25 @@ struct credentials; /* immutable: any number of threads may look up at once */
  * them (file_read_private()), or we may not read it. ERR_INVALID, ERR_TOO_LARGE: its content; the
  * message names section and line, never a value. A file without sections is refused. */
 MUST_USE err_code credentials_load(const char *path, struct credentials **out, struct err *e);
-void credentials_free(struct credentials *c);
+void credentials_free(struct credentials *credentials);
 DEFINE_CLEANUP(struct credentials, credentials_free)
 
-size_t credentials_count(const struct credentials *c);
+size_t credentials_count(const struct credentials *credentials);
 
-/* The caller with this access key; NULL: there is none. Borrowed from c. */
-const struct credential *credentials_find(const struct credentials *c, sv access_key_id);
+/* The caller with this access key; NULL: there is none. Borrowed from the credentials. */
+const struct credential *credentials_find(const struct credentials *credentials, sv access_key_id);
 
 /* A caller whose policy might allow the action on some resource; NULL: there is none. Callers
- * without a policy do not count. Borrowed from c. */
-const struct credential *credentials_could(const struct credentials *c, sv action);
+ * without a policy do not count. Borrowed from the credentials. */
+const struct credential *credentials_could(const struct credentials *credentials, sv action);
 
 /* The i-th policy file; NULL: there are no more. A file that several callers name comes once.
- * Borrowed from c. */
-const struct policy *credentials_policy(const struct credentials *c, size_t i, sv *out_name);
+ * Borrowed from the credentials. */
+const struct policy *credentials_policy(const struct credentials *credentials, size_t i,
+                                        sv *out_name);
 
 /* May this caller do it: what its policy says, or the default. Arguments as policy_decide(). */
-policy_decision credential_decide(const struct credential *c, sv action, sv resource,
+policy_decision credential_decide(const struct credential *credential, sv action, sv resource,
                                   const struct policy_context *context);
 
 /* ---- key pairs of our own (credentials_own.c) ---- */

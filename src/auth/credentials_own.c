@@ -63,16 +63,16 @@ err_code credentials_create(const char *path, struct err *e)
 static err_code own_section(const char *path, sv name, bool private, struct arena *a,
                             const struct section **out, struct err *e)
 {
-    struct section *s;
+    struct section *section;
     size_t n;
-    TRY(credentials_sections_read(path, private, a, &s, &n, e));
-    const struct section *found = n == 1 && name.len == 0 ? s : NULL;
+    TRY(credentials_sections_read(path, private, a, &section, &n, e));
+    const struct section *found = n == 1 && name.len == 0 ? section : NULL;
     sv want = name.len ? name : SV_LIT("default");
     for (size_t i = 0; i < n; i++)
-        if ((n > 1 || name.len) && sv_eq(s[i].c.name, want)) {
+        if ((n > 1 || name.len) && sv_eq(section[i].c.name, want)) {
             if (found)
                 return ERR(e, ERR_INVALID, "section [%.*s] stands twice", SV_FMT(want));
-            found = &s[i];
+            found = &section[i];
         }
     if (found == NULL && name.len)
         return ERR(e, ERR_INVALID, "there is no section [%.*s]", SV_FMT(name));
@@ -86,15 +86,15 @@ static err_code pair_load(const char *path, sv name, bool private, struct arena 
                           sv *out_access_key_id, sv *out_secret_key, sv *out_session_token,
                           struct err *e)
 {
-    const struct section *s = NULL;
-    err_code rc = own_section(path, name, private, a, &s, e);
+    const struct section *section = NULL;
+    err_code rc = own_section(path, name, private, a, &section, e);
     if (rc != ERR_OK) {
         err_context(e, "credentials file %s", path);
         return rc;
     }
-    *out_access_key_id = s->c.access_key_id;
-    *out_secret_key = s->c.secret_key;
-    *out_session_token = s->c.session_token;
+    *out_access_key_id = section->c.access_key_id;
+    *out_secret_key = section->c.secret_key;
+    *out_session_token = section->c.session_token;
     return ERR_OK;
 }
 

@@ -5,33 +5,33 @@
  * deciding has no errors, allocates nothing and cannot loop. */
 #include "auth/policy_private.h"
 
-static bool action_listed(const struct statement *s, sv action)
+static bool action_listed(const struct statement *statement, sv action)
 {
-    for (size_t i = 0; i < s->actions.n; i++)
-        if (policy_glob(s->actions.items[i], action, true))
+    for (size_t i = 0; i < statement->actions.n; i++)
+        if (policy_glob(statement->actions.items[i], action, true))
             return true;
     return false;
 }
 
-static bool resource_listed(const struct statement *s, sv resource)
+static bool resource_listed(const struct statement *statement, sv resource)
 {
-    for (size_t i = 0; i < s->resources.n; i++)
-        if (sv_eq(s->resources.items[i], SV_LIT("*")) ||
-            policy_arn_match(s->resources.items[i], resource))
+    for (size_t i = 0; i < statement->resources.n; i++)
+        if (sv_eq(statement->resources.items[i], SV_LIT("*")) ||
+            policy_arn_match(statement->resources.items[i], resource))
             return true;
     return false;
 }
 
 /* ---- conditions ---- */
 
-static bool value_listed(const struct condition *c, sv value, bool nocase)
+static bool value_listed(const struct condition *condition, sv value, bool nocase)
 {
-    for (size_t i = 0; i < c->values.n; i++) {
-        sv want = c->values.items[i];
-        if (c->kind == OP_STRING && !nocase ? sv_eq(want, value)
-            : c->kind == OP_GLOB            ? policy_glob(want, value, nocase)
-            : c->kind == OP_ARN             ? policy_arn_match(want, value)
-                                            : sv_eq_nocase(want, value))
+    for (size_t i = 0; i < condition->values.n; i++) {
+        sv want = condition->values.items[i];
+        if (condition->kind == OP_STRING && !nocase ? sv_eq(want, value)
+            : condition->kind == OP_GLOB            ? policy_glob(want, value, nocase)
+            : condition->kind == OP_ARN             ? policy_arn_match(want, value)
+                                                    : sv_eq_nocase(want, value))
             return true;
     }
     return false;
@@ -44,81 +44,83 @@ static bool value_listed(const struct condition *c, sv value, bool nocase)
  *   - a tag that the data store has twice, under keys that differ by letter case only
  * Tag keys differ by letter case, but conditions find tags without it. So a value of aws:TagKeys is
  * compared without letter case where that makes a Deny hold or keeps an Allow from holding. */
-static bool condition_holds(const struct condition *c, bool deny,
+static bool condition_holds(const struct condition *condition, bool deny,
                             const struct policy_context *context)
 {
     size_t n = 0, listed = 0;
-    bool tag = c->of == KEY_RESOURCE_TAG || c->of == KEY_REQUEST_TAG;
-    bool nocase = c->of == KEY_TAG_KEYS && deny != c->negated;
-    if (c->of == KEY_RESOURCE_TAG && context && context->tags_unknown)
+    bool tag = condition->of == KEY_RESOURCE_TAG || condition->of == KEY_REQUEST_TAG;
+    bool nocase = condition->of == KEY_TAG_KEYS && deny != condition->negated;
+    if (condition->of == KEY_RESOURCE_TAG && context && context->tags_unknown)
         return deny;
     for (size_t i = 0; context && i < context->n_facts; i++)
-        if (sv_eq_nocase(context->facts[i].key, c->key)) {
+        if (sv_eq_nocase(context->facts[i].key, condition->key)) {
             n++;
-            listed += value_listed(c, context->facts[i].value, nocase);
+            listed += value_listed(condition, context->facts[i].value, nocase);
         }
     if (tag && n > 1)
         return deny;
-    if (c->kind == OP_NULL)
-        return sv_eq_nocase(c->values.items[0], SV_LIT("true")) == (n == 0);
+    if (condition->kind == OP_NULL)
+        return sv_eq_nocase(condition->values.items[0], SV_LIT("true")) == (n == 0);
     if (n == 0)
-        return c->if_exists || c->over == ALL_VALUES || (c->negated && c->over == ANY_PLAIN);
-    switch (c->over) {
+        return condition->if_exists || condition->over == ALL_VALUES ||
+               (condition->negated && condition->over == ANY_PLAIN);
+    switch (condition->over) {
     case ALL_VALUES:
-        return c->negated ? listed == 0 : listed == n;
+        return condition->negated ? listed == 0 : listed == n;
     case ANY_VALUE:
-        return c->negated ? listed < n : listed > 0;
+        return condition->negated ? listed < n : listed > 0;
     default:
-        return c->negated ? listed == 0 : listed > 0;
+        return condition->negated ? listed == 0 : listed > 0;
     }
 }
 
-static bool statement_covers(const struct statement *s, sv action, sv resource,
+static bool statement_covers(const struct statement *statement, sv action, sv resource,
                              const struct policy_context *context)
 {
-    if (action_listed(s, action) == s->not_action ||
-        resource_listed(s, resource) == s->not_resource)
+    if (action_listed(statement, action) == statement->not_action ||
+        resource_listed(statement, resource) == statement->not_resource)
         return false;
-    for (size_t i = 0; i < s->n_conditions; i++)
-        if (!condition_holds(&s->conditions[i], s->deny, context))
+    for (size_t i = 0; i < statement->n_conditions; i++)
+        if (!condition_holds(&statement->conditions[i], statement->deny, context))
             return false;
     return true;
 }
 
-policy_decision policy_decide(const struct policy *p, sv action, sv resource,
+policy_decision policy_decide(const struct policy *policy, sv action, sv resource,
                               const struct policy_context *context)
 {
     policy_decision d = POLICY_NOT_ALLOWED;
-    for (size_t i = 0; i < p->n_statements; i++) {
-        const struct statement *s = &p->statements[i];
-        if (!statement_covers(s, action, resource, context))
+    for (size_t i = 0; i < policy->n_statements; i++) {
+        const struct statement *statement = &policy->statements[i];
+        if (!statement_covers(statement, action, resource, context))
             continue;
-        if (s->deny)
+        if (statement->deny)
             return POLICY_DENIED;
         d = POLICY_ALLOWED;
     }
     return d;
 }
 
-bool policy_could_allow(const struct policy *p, sv action)
+bool policy_could_allow(const struct policy *policy, sv action)
 {
     bool could = false;
-    for (size_t i = 0; i < p->n_statements; i++) {
-        const struct statement *s = &p->statements[i];
-        if (action_listed(s, action) == s->not_action)
+    for (size_t i = 0; i < policy->n_statements; i++) {
+        const struct statement *statement = &policy->statements[i];
+        if (action_listed(statement, action) == statement->not_action)
             continue;
-        if (!s->deny)
+        if (!statement->deny)
             could = true;
-        else if (s->n_conditions == 0 && !s->not_resource && resource_listed(s, SV_LIT("*")))
+        else if (statement->n_conditions == 0 && !statement->not_resource &&
+                 resource_listed(statement, SV_LIT("*")))
             /* denied on every resource */
             return false;
     }
     return could;
 }
 
-void policy_actions(const struct policy *p, policy_action_fn fn, void *ctx)
+void policy_actions(const struct policy *policy, policy_action_fn fn, void *ctx)
 {
-    for (size_t i = 0; i < p->n_statements; i++)
-        for (size_t k = 0; k < p->statements[i].actions.n; k++)
-            fn(ctx, i + 1, p->statements[i].actions.items[k]);
+    for (size_t i = 0; i < policy->n_statements; i++)
+        for (size_t k = 0; k < policy->statements[i].actions.n; k++)
+            fn(ctx, i + 1, policy->statements[i].actions.items[k]);
 }

@@ -37,7 +37,7 @@ struct policy; /* immutable: any number of threads may ask at once */
  * policy_free(). ERR_INVALID, ERR_TOO_LARGE: the message names the statement (from 1) and the
  * member. */
 MUST_USE err_code policy_parse(sv json, struct policy **out, struct err *e);
-void policy_free(struct policy *p);
+void policy_free(struct policy *policy);
 DEFINE_CLEANUP(struct policy, policy_free)
 
 /* What is known of a request beside its action and resource. A key with several values
@@ -62,14 +62,14 @@ typedef enum {
  *   resource  the full ARN, or "*" for an action that has no resource; then only a Resource that is
  *             "*" itself covers it
  *   context   may be NULL: no facts */
-policy_decision policy_decide(const struct policy *p, sv action, sv resource,
+policy_decision policy_decide(const struct policy *policy, sv action, sv resource,
                               const struct policy_context *context);
 
 /* Calls fn for every action pattern of the policy, those of NotAction too.
  *   statement  counted from 1 */
 typedef void (*policy_action_fn)(void *ctx, size_t statement, sv action);
-void policy_actions(const struct policy *p, policy_action_fn fn, void *ctx);
+void policy_actions(const struct policy *policy, policy_action_fn fn, void *ctx);
 /* Does a pattern of Action match an action? '*' and '?', without letter case. */
 bool policy_pattern_matches(sv pattern, sv text);
 /* Is there any resource and context for which the policy might allow the action? */
-bool policy_could_allow(const struct policy *p, sv action);
+bool policy_could_allow(const struct policy *policy, sv action);

@@ -79,7 +79,7 @@ static err_code check_bool(sv item, struct err *e)
 }
 
 /* "ForAnyValue:StringNotLikeIfExists" -> its parts. */
-static err_code read_operator(sv name, struct condition *c, struct err *e)
+static err_code read_operator(sv name, struct condition *condition, struct err *e)
 {
     static const struct {
         const char *name;
@@ -101,7 +101,7 @@ static err_code read_operator(sv name, struct condition *c, struct err *e)
     };
     sv any = SV_LIT("ForAnyValue:"), all = SV_LIT("ForAllValues:"), opt = SV_LIT("IfExists");
     sv rest = name;
-    struct condition out = *c;
+    struct condition out = *condition;
     if (sv_starts(rest, any)) {
         out.over = ANY_VALUE;
         rest = sv_tail(rest, any.len);
@@ -121,7 +121,7 @@ static err_code read_operator(sv name, struct condition *c, struct err *e)
             break;
         out.kind = known[i].kind;
         out.negated = known[i].negated;
-        *c = out;
+        *condition = out;
         return ERR_OK;
     }
     return ERR(e, ERR_INVALID, "condition operator \"%.*s\" is not supported", SHOWN(name));
@@ -145,10 +145,10 @@ static bool known_key(sv key, key_kind *of)
 
 /* Has the statement this condition already? JSON allows it twice; whoever reads the policy would
  * see one of the two. */
-static bool asked_before(const struct statement *s, const struct condition *c)
+static bool asked_before(const struct statement *statement, const struct condition *c)
 {
-    for (size_t i = 0; i < s->n_conditions; i++) {
-        const struct condition *o = &s->conditions[i];
+    for (size_t i = 0; i < statement->n_conditions; i++) {
+        const struct condition *o = &statement->conditions[i];
         if (o->kind == c->kind && o->negated == c->negated && o->if_exists == c->if_exists &&
             o->over == c->over && sv_eq_nocase(o->key, c->key))
             return true;
@@ -156,66 +156,71 @@ static bool asked_before(const struct statement *s, const struct condition *c)
     return false;
 }
 
-static err_code read_values(struct arena *a, yyjson_val *v, struct condition *c, struct err *e)
+static err_code read_values(struct arena *a, yyjson_val *v, struct condition *condition,
+                            struct err *e)
 {
-    bool logic = c->kind == OP_BOOL || c->kind == OP_NULL;
+    bool logic = condition->kind == OP_BOOL || condition->kind == OP_NULL;
     if (logic && yyjson_is_bool(v)) {
-        c->values = (struct list){ arena_alloc(a, sizeof(sv)), 1 };
-        if (c->values.items == NULL)
+        condition->values = (struct list){ arena_alloc(a, sizeof(sv)), 1 };
+        if (condition->values.items == NULL)
             return arena_oom(a, e);
-        c->values.items[0] = yyjson_get_bool(v) ? SV_LIT("true") : SV_LIT("false");
+        condition->values.items[0] = yyjson_get_bool(v) ? SV_LIT("true") : SV_LIT("false");
         return ERR_OK;
     }
     TRY(read_list(a, v, "a condition's value",
-                  logic               ? check_bool
-                  : c->kind == OP_ARN ? check_arn
-                                      : NULL,
-                  &c->values, e));
-    if (c->kind == OP_NULL && c->values.n != 1)
+                  logic                       ? check_bool
+                  : condition->kind == OP_ARN ? check_arn
+                                              : NULL,
+                  &condition->values, e));
+    if (condition->kind == OP_NULL && condition->values.n != 1)
         return ERR(e, ERR_INVALID, "Null takes one value");
     return ERR_OK;
 }
 
-static err_code read_conditions(struct arena *a, yyjson_val *v, struct statement *s, struct err *e)
+static err_code read_conditions(struct arena *a, yyjson_val *v, struct statement *statement,
+                                struct err *e)
 {
     if (!yyjson_is_obj(v))
         return ERR(e, ERR_INVALID, "Condition must be an object");
-    s->conditions = arena_calloc(a, MAX_CONDITIONS, sizeof *s->conditions);
-    if (s->conditions == NULL)
+    statement->conditions = arena_calloc(a, MAX_CONDITIONS, sizeof *statement->conditions);
+    if (statement->conditions == NULL)
         return arena_oom(a, e);
     yyjson_obj_iter ops, keys;
     yyjson_obj_iter_init(v, &ops);
     for (yyjson_val *op; (op = yyjson_obj_iter_next(&ops)) != NULL;) {
-        struct condition c = { 0 };
-        TRY(read_operator(json_string(op), &c, e));
+        struct condition condition = { 0 };
+        TRY(read_operator(json_string(op), &condition, e));
         if (yyjson_obj_size(yyjson_obj_iter_get_val(op)) == 0)
             return ERR(e, ERR_INVALID, "a condition operator must hold an object of keys");
         yyjson_obj_iter_init(yyjson_obj_iter_get_val(op), &keys);
         for (yyjson_val *key; (key = yyjson_obj_iter_next(&keys)) != NULL;) {
-            if (s->n_conditions == MAX_CONDITIONS)
+            if (statement->n_conditions == MAX_CONDITIONS)
                 return ERR(e, ERR_TOO_LARGE, "more than %u conditions", MAX_CONDITIONS);
-            c.key = json_string(key);
-            if (!known_key(c.key, &c.of))
-                return ERR(e, ERR_INVALID, "condition key \"%.*s\" is not supported", SHOWN(c.key));
-            if (asked_before(s, &c))
-                return ERR(e, ERR_INVALID, "condition key \"%.*s\" stands twice", SHOWN(c.key));
-            TRY(read_values(a, yyjson_obj_iter_get_val(key), &c, e));
-            s->conditions[s->n_conditions++] = c;
+            condition.key = json_string(key);
+            if (!known_key(condition.key, &condition.of))
+                return ERR(e, ERR_INVALID, "condition key \"%.*s\" is not supported",
+                           SHOWN(condition.key));
+            if (asked_before(statement, &condition))
+                return ERR(e, ERR_INVALID, "condition key \"%.*s\" stands twice",
+                           SHOWN(condition.key));
+            TRY(read_values(a, yyjson_obj_iter_get_val(key), &condition, e));
+            statement->conditions[statement->n_conditions++] = condition;
         }
     }
     return ERR_OK;
 }
 
-static err_code read_effect(yyjson_val *v, struct statement *s, struct err *e)
+static err_code read_effect(yyjson_val *v, struct statement *statement, struct err *e)
 {
     sv effect = json_string(v);
     if (!sv_eq(effect, SV_LIT("Allow")) && !sv_eq(effect, SV_LIT("Deny")))
         return ERR(e, ERR_INVALID, "Effect must be \"Allow\" or \"Deny\"");
-    s->deny = sv_eq(effect, SV_LIT("Deny"));
+    statement->deny = sv_eq(effect, SV_LIT("Deny"));
     return ERR_OK;
 }
 
-static err_code read_statement(struct arena *a, yyjson_val *v, struct statement *s, struct err *e)
+static err_code read_statement(struct arena *a, yyjson_val *v, struct statement *statement,
+                               struct err *e)
 {
     enum { SID, EFFECT, ACTION, NOT_ACTION, RESOURCE, NOT_RESOURCE, CONDITION, N };
     static const char *const names[N] = { "Sid",      "Effect",      "Action",   "NotAction",
@@ -241,17 +246,17 @@ static err_code read_statement(struct arena *a, yyjson_val *v, struct statement 
         return ERR(e, ERR_INVALID, "must have either Action or NotAction");
     if (!m[RESOURCE] == !m[NOT_RESOURCE])
         return ERR(e, ERR_INVALID, "must have either Resource or NotResource");
-    s->not_action = m[NOT_ACTION] != NULL;
-    s->not_resource = m[NOT_RESOURCE] != NULL;
-    size_t action = s->not_action ? NOT_ACTION : ACTION;
-    size_t resource = s->not_resource ? NOT_RESOURCE : RESOURCE;
-    TRY(read_effect(m[EFFECT], s, e));
-    TRY(read_list(a, m[action], names[action], check_action, &s->actions, e));
-    TRY(read_list(a, m[resource], names[resource], check_resource, &s->resources, e));
-    return m[CONDITION] ? read_conditions(a, m[CONDITION], s, e) : ERR_OK;
+    statement->not_action = m[NOT_ACTION] != NULL;
+    statement->not_resource = m[NOT_RESOURCE] != NULL;
+    size_t action = statement->not_action ? NOT_ACTION : ACTION;
+    size_t resource = statement->not_resource ? NOT_RESOURCE : RESOURCE;
+    TRY(read_effect(m[EFFECT], statement, e));
+    TRY(read_list(a, m[action], names[action], check_action, &statement->actions, e));
+    TRY(read_list(a, m[resource], names[resource], check_resource, &statement->resources, e));
+    return m[CONDITION] ? read_conditions(a, m[CONDITION], statement, e) : ERR_OK;
 }
 
-static err_code read_statements(struct policy *p, yyjson_val *v, struct err *e)
+static err_code read_statements(struct policy *policy, yyjson_val *v, struct err *e)
 {
     bool one = yyjson_is_obj(v);
     size_t n = one ? 1 : yyjson_arr_size(v);
@@ -259,13 +264,13 @@ static err_code read_statements(struct policy *p, yyjson_val *v, struct err *e)
         return ERR(e, ERR_INVALID, "policy must have a Statement, or a list of them");
     if (n > POLICY_MAX_STATEMENTS)
         return ERR(e, ERR_TOO_LARGE, "policy has more than %u statements", POLICY_MAX_STATEMENTS);
-    p->statements = arena_calloc(p->arena, n, sizeof *p->statements);
-    if (p->statements == NULL)
-        return arena_oom(p->arena, e);
-    p->n_statements = n;
+    policy->statements = arena_calloc(policy->arena, n, sizeof *policy->statements);
+    if (policy->statements == NULL)
+        return arena_oom(policy->arena, e);
+    policy->n_statements = n;
     for (size_t i = 0; i < n; i++) {
-        err_code rc =
-            read_statement(p->arena, one ? v : yyjson_arr_get(v, i), &p->statements[i], e);
+        err_code rc = read_statement(policy->arena, one ? v : yyjson_arr_get(v, i),
+                                     &policy->statements[i], e);
         if (rc != ERR_OK) {
             struct err why = e ? *e : (struct err){ 0 };
             return ERR(e, rc, "policy statement %zu: %.400s", i + 1, why.msg);
@@ -274,15 +279,15 @@ static err_code read_statements(struct policy *p, yyjson_val *v, struct err *e)
     return ERR_OK;
 }
 
-static err_code read_document(struct policy *p, sv json, struct err *e)
+static err_code read_document(struct policy *policy, sv json, struct err *e)
 {
     yyjson_doc *doc;
     yyjson_val *statement = NULL, *version = NULL, *id = NULL;
     /* the policy's lists hold views of this copy and of the document */
-    sv text = arena_sv(p->arena, json);
+    sv text = arena_sv(policy->arena, json);
     if (text.ptr == NULL)
-        return arena_oom(p->arena, e);
-    TRY(json_read(p->arena, text, JSON_DEPTH, &doc, e));
+        return arena_oom(policy->arena, e);
+    TRY(json_read(policy->arena, text, JSON_DEPTH, &doc, e));
     yyjson_val *root = yyjson_doc_get_root(doc);
     if (!yyjson_is_obj(root))
         return ERR(e, ERR_INVALID, "policy must be a JSON object");
@@ -303,7 +308,7 @@ static err_code read_document(struct policy *p, sv json, struct err *e)
     if (version && !sv_eq(json_string(version), SV_LIT("2012-10-17")) &&
         !sv_eq(json_string(version), SV_LIT("2008-10-17")))
         return ERR(e, ERR_INVALID, "policy Version must be \"2012-10-17\" or \"2008-10-17\"");
-    return read_statements(p, statement, e);
+    return read_statements(policy, statement, e);
 }
 
 err_code policy_parse(sv json, struct policy **out, struct err *e)
@@ -311,19 +316,19 @@ err_code policy_parse(sv json, struct policy **out, struct err *e)
     if (json.len > POLICY_MAX_BYTES)
         return ERR(e, ERR_TOO_LARGE, "policy is larger than %u bytes", POLICY_MAX_BYTES);
     CLEANUP(arena_free) struct arena *a = arena_new(MEMORY_MAX);
-    struct policy *p = ARENA_NEW(a, struct policy);
-    if (p == NULL)
+    struct policy *policy = ARENA_NEW(a, struct policy);
+    if (policy == NULL)
         return arena_oom(a, e);
-    p->arena = a;
-    TRY(read_document(p, json, e));
-    /* p owns it now */
+    policy->arena = a;
+    TRY(read_document(policy, json, e));
+    /* the policy owns it now */
     a = NULL;
-    *out = p;
+    *out = policy;
     return ERR_OK;
 }
 
-void policy_free(struct policy *p)
+void policy_free(struct policy *policy)
 {
-    if (p)
-        arena_free(p->arena);
+    if (policy)
+        arena_free(policy->arena);
 }
