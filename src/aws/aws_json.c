@@ -70,74 +70,75 @@ static bool no_duplicates(yyjson_val *v, sv *twice)
 }
 
 /* ERR_UNSUPPORTED is told as SerializationException: the request cannot be read. */
-static err_code read_input(struct pending *p, struct err *e)
+static err_code read_input(struct pending *pending, struct err *e)
 {
-    struct call *c = &p->call;
+    struct call *call = &pending->call;
     yyjson_doc *doc;
     struct err why;
-    sv body = p->body.len ? p->body : SV_LIT("{}");
-    if (json_read(c->a, body, LIMIT_JSON_DEPTH, &doc, &why) != ERR_OK)
+    sv body = pending->body.len ? pending->body : SV_LIT("{}");
+    if (json_read(call->a, body, LIMIT_JSON_DEPTH, &doc, &why) != ERR_OK)
         return ERR(e, ERR_UNSUPPORTED, "%s", why.msg);
-    c->input = yyjson_doc_get_root(doc);
-    if (!yyjson_is_obj(c->input))
+    call->input = yyjson_doc_get_root(doc);
+    if (!yyjson_is_obj(call->input))
         return ERR(e, ERR_UNSUPPORTED, "The request body is not a JSON object");
     sv twice;
-    if (!no_duplicates(c->input, &twice))
+    if (!no_duplicates(call->input, &twice))
         return ERR(e, ERR_UNSUPPORTED, "Member %.*s stands twice in the request body",
                    SV_FMT(sv_head(twice, 64)));
-    return shape_check_input(c->op->input, c->input, c->fault_text, e);
+    return shape_check_input(call->op->input, call->input, call->fault_text, e);
 }
 
-static err_code perform(struct pending *p, struct answer *an, struct err *e)
+static err_code perform(struct pending *pending, struct answer *an, struct err *e)
 {
-    struct call *c = &p->call;
-    json_writer_init(&c->out, &an->body);
-    json_obj(&c->out);
-    TRY(c->op->fn(c, e));
-    json_obj_end(&c->out);
-    TRY(json_writer_end(&c->out, e));
-    return shape_check_output(c->op->output, buf_sv(&an->body), c->a, e);
+    struct call *call = &pending->call;
+    json_writer_init(&call->out, &an->body);
+    json_obj(&call->out);
+    TRY(call->op->fn(call, e));
+    json_obj_end(&call->out);
+    TRY(json_writer_end(&call->out, e));
+    return shape_check_output(call->op->output, buf_sv(&an->body), call->a, e);
 }
 
-static err_code run(struct pending *p, struct answer *an, struct err *e)
+static err_code run(struct pending *pending, struct answer *an, struct err *e)
 {
-    struct call *c = &p->call;
+    struct call *call = &pending->call;
     /* the request was checked and counted the first time */
-    if (c->waited)
-        return perform(p, an, e);
-    TRY(read_input(p, e));
-    if (c->s->aws->quota)
-        TRY(quota_take(c->s->aws->quota, c->op->name, clock_mono_us(), e));
-    return perform(p, an, e);
+    if (call->waited)
+        return perform(pending, an, e);
+    TRY(read_input(pending, e));
+    if (call->s->aws->quota)
+        TRY(quota_take(call->s->aws->quota, call->op->name, clock_mono_us(), e));
+    return perform(pending, an, e);
 }
 
 static void finish_waited(void *ctx);
 
-static void finish(struct pending *p)
+static void finish(struct pending *pending)
 {
-    struct call *c = &p->call;
-    struct parking *parking = c->s->cfg.parking;
+    struct call *call = &pending->call;
+    struct parking *parking = call->s->cfg.parking;
     struct answer an = { .status = 200, .content_type = CONTENT_TYPE };
     CLEANUP_BUF struct buf faults = BUF_INIT(SHAPE_FAULTS_BYTES);
     struct err e = { 0 };
     buf_init(&an.body, ANSWER_MAX);
-    c->fault_text = &faults;
-    err_code rc = run(p, &an, &e);
-    if (rc == ERR_OK && c->unended && c->parked) {
+    call->fault_text = &faults;
+    err_code rc = run(pending, &an, &e);
+    if (rc == ERR_OK && call->unended && call->parked) {
         buf_done(&an.body);
-        c->waited = true;
-        /* p may be gone from here on */
-        parking_wait(parking, &c->parked, finish_waited, p);
+        call->waited = true;
+        /* it may be gone from here on */
+        parking_wait(parking, &call->parked, finish_waited, pending);
         return;
     }
-    parking_leave(parking, &c->parked);
+    parking_leave(parking, &call->parked);
     if (rc != ERR_OK) {
         e.code = rc;
-        service_answer_error(&an, &e, buf_sv(&faults), p->request_id, c->op->name);
-    } else if (c->watched.len) {
-        parking_told(parking, c->caller.access_key_id, c->watched, !c->unended, clock_mono_us());
+        service_answer_error(&an, &e, buf_sv(&faults), pending->request_id, call->op->name);
+    } else if (call->watched.len) {
+        parking_told(parking, call->caller.access_key_id, call->watched, !call->unended,
+                     clock_mono_us());
     }
-    service_reply(p->x, &an, c->op->name, p->request_id, c->caller.access_key_id);
+    service_reply(pending->x, &an, call->op->name, pending->request_id, call->caller.access_key_id);
 }
 
 static void finish_waited(void *ctx)
@@ -145,16 +146,16 @@ static void finish_waited(void *ctx)
     finish(ctx);
 }
 
-static void finish_later(struct service *s, void *ctx)
+static void finish_later(struct service *service, void *ctx)
 {
-    (void)s;
+    (void)service;
     finish(ctx);
 }
 
 /* ---- the door ---- */
 
 /* Who calls, and which operation? False: an says what is wrong. */
-static bool enter(struct service *s, const struct http_request *req, struct pending *p,
+static bool enter(struct service *service, const struct http_request *req, struct pending *pending,
                   struct answer *an)
 {
     struct err e = { 0 };
@@ -164,15 +165,16 @@ static bool enter(struct service *s, const struct http_request *req, struct pend
                      SV_LIT("The request body is larger than 1 MiB"));
         return false;
     }
-    err_code rc = auth_check(s->cfg.auth, req, clock_wall_ms(), &p->call.caller, &e);
+    err_code rc = auth_check(service->cfg.auth, req, clock_wall_ms(), &pending->call.caller, &e);
     if (rc != ERR_OK) {
         e.code = rc;
-        service_answer_error(an, &e, SV_NONE, p->request_id, "auth");
+        service_answer_error(an, &e, SV_NONE, pending->request_id, "auth");
         return false;
     }
-    p->call.op = operation_find(target);
-    if (p->call.op == NULL) {
-        answer_named(an, "UnknownOperationException", 404, operation_unknown(p->call.a, target));
+    pending->call.op = operation_find(target);
+    if (pending->call.op == NULL) {
+        answer_named(an, "UnknownOperationException", 404,
+                     operation_unknown(pending->call.a, target));
         return false;
     }
     if (!media_type_is(http_header_get(req, "Content-Type"), CONTENT_TYPE)) {
@@ -183,61 +185,63 @@ static bool enter(struct service *s, const struct http_request *req, struct pend
     return true;
 }
 
-static void handle(struct service *s, struct http_exchange *x, const char *request_id)
+static void handle(struct service *service, struct http_exchange *x, const char *request_id)
 {
     const struct http_request *req = http_exchange_request(x);
     struct answer an = { .status = 200, .content_type = CONTENT_TYPE };
     struct err e = { 0 };
     buf_init(&an.body, ANSWER_MAX);
-    struct pending *p = ARENA_NEW(req->arena, struct pending);
+    struct pending *pending = ARENA_NEW(req->arena, struct pending);
     /* a fresh arena always has room for it */
-    if (p == NULL)
+    if (pending == NULL)
         abort();
-    p->x = x;
-    p->request_id = request_id;
-    p->body = req->body;
-    p->call.s = s;
-    p->call.req = req;
-    p->call.a = req->arena;
-    if (!enter(s, req, p, &an)) {
-        service_reply(x, &an, p->call.op ? p->call.op->name : "-", request_id,
-                      p->call.caller.access_key_id);
+    pending->x = x;
+    pending->request_id = request_id;
+    pending->body = req->body;
+    pending->call.s = service;
+    pending->call.req = req;
+    pending->call.a = req->arena;
+    if (!enter(service, req, pending, &an)) {
+        service_reply(x, &an, pending->call.op ? pending->call.op->name : "-", request_id,
+                      pending->call.caller.access_key_id);
         return;
     }
-    if (!p->call.op->waits) {
-        finish(p);
-    } else if (workers_add(s->aws->workers,
-                           (struct work_for){ p->call.caller.access_key_id, SV_NONE }, finish_later,
-                           p, &e) != ERR_OK) {
-        service_answer_error(&an, &e, SV_NONE, request_id, p->call.op->name);
-        service_reply(x, &an, p->call.op->name, request_id, p->call.caller.access_key_id);
+    if (!pending->call.op->waits) {
+        finish(pending);
+    } else if (workers_add(service->aws->workers,
+                           (struct work_for){ pending->call.caller.access_key_id, SV_NONE },
+                           finish_later, pending, &e) != ERR_OK) {
+        service_answer_error(&an, &e, SV_NONE, request_id, pending->call.op->name);
+        service_reply(x, &an, pending->call.op->name, request_id,
+                      pending->call.caller.access_key_id);
     }
 }
 
 /* ---- life ---- */
 
-static err_code start(struct service *s, struct err *e)
+static err_code start(struct service *service, struct err *e)
 {
-    s->aws = calloc(1, sizeof *s->aws);
-    if (s->aws == NULL)
+    service->aws = calloc(1, sizeof *service->aws);
+    if (service->aws == NULL)
         abort();
-    pthread_mutex_init(&s->aws->records_lock, NULL);
-    if (s->cfg.quotas_healthlake)
-        s->aws->quota = quota_new();
-    TRY(workers_start(s, s->cfg.n_workers, LIMIT_CONTROL_WAITING, &s->aws->workers, e));
-    return datastore_life_start(s, e);
+    pthread_mutex_init(&service->aws->records_lock, NULL);
+    if (service->cfg.quotas_healthlake)
+        service->aws->quota = quota_new();
+    TRY(workers_start(service, service->cfg.n_workers, LIMIT_CONTROL_WAITING,
+                      &service->aws->workers, e));
+    return datastore_life_start(service, e);
 }
 
-static void stop(struct service *s)
+static void stop(struct service *service)
 {
-    if (s->aws == NULL)
+    if (service->aws == NULL)
         return;
-    workers_stop(s->aws->workers);
-    datastore_life_stop(s);
-    quota_free(s->aws->quota);
-    pthread_mutex_destroy(&s->aws->records_lock);
-    free(s->aws);
-    s->aws = NULL;
+    workers_stop(service->aws->workers);
+    datastore_life_stop(service);
+    quota_free(service->aws->quota);
+    pthread_mutex_destroy(&service->aws->records_lock);
+    free(service->aws);
+    service->aws = NULL;
 }
 
 const struct service_plane aws_plane = { start, stop, handle };

@@ -49,7 +49,7 @@ struct call {
     bool waited;           /* the operation is done for the second time */
     struct parked *parked; /* the answer's place; NULL: none */
 };
-typedef err_code (*operation_fn)(struct call *c, struct err *e);
+typedef err_code (*operation_fn)(struct call *call, struct err *e);
 struct operation {
     const char *name;
     shape_id input, output;
@@ -64,51 +64,52 @@ const struct operation *operation_find(sv target);
 sv operation_unknown(struct arena *a, sv target);
 
 /* A member of the request. Absent and null are the same: SV_NONE, NULL. */
-sv call_text(const struct call *c, const char *name);
-yyjson_val *call_member(const struct call *c, const char *name);
+sv call_text(const struct call *call, const char *name);
+yyjson_val *call_member(const struct call *call, const char *name);
 /* A timestamp of the request in ms; 0: it is absent, and asks for nothing. */
 int64_t call_time_ms(yyjson_val *v);
 
 /* An operation calls this before it looks at something that may end; after its look it sets
- * c->unended. */
-void call_watch(struct call *c, sv id);
+ * call->unended. */
+void call_watch(struct call *call, sv id);
 
 /* May the caller do the operation on this data store? NULL: the operation is on none ("*"). One
  * without an id does not exist. Tags and TagKeys of the request are facts. ERR_DENIED. */
-MUST_USE err_code call_allowed(struct call *c, const struct datastore *on, struct err *e);
+MUST_USE err_code call_allowed(struct call *call, const struct datastore *datastore, struct err *e);
 
 /* Reads the data store that the operation is on, and checks that the caller may do it. Rights come
  * first: a caller who may not learns nothing of the data store. ERR_DENIED, ERR_NOT_FOUND. */
-MUST_USE err_code call_datastore(struct call *c, sv id, struct datastore *out, struct err *e);
+MUST_USE err_code call_datastore(struct call *call, sv id, struct datastore *out, struct err *e);
 
-/* ---- operations: each writes the members of its answer to c->out ---- */
+/* ---- operations: each writes the members of its answer to call->out ---- */
 
-MUST_USE err_code op_create_datastore(struct call *c, struct err *e);
-MUST_USE err_code op_delete_datastore(struct call *c, struct err *e);
-MUST_USE err_code op_describe_datastore(struct call *c, struct err *e);
-MUST_USE err_code op_list_datastores(struct call *c, struct err *e);
-MUST_USE err_code op_start_export(struct call *c, struct err *e);
-MUST_USE err_code op_start_import(struct call *c, struct err *e);
-MUST_USE err_code op_describe_export(struct call *c, struct err *e);
-MUST_USE err_code op_describe_import(struct call *c, struct err *e);
-MUST_USE err_code op_list_exports(struct call *c, struct err *e);
-MUST_USE err_code op_list_imports(struct call *c, struct err *e);
-MUST_USE err_code op_tag_resource(struct call *c, struct err *e);
-MUST_USE err_code op_untag_resource(struct call *c, struct err *e);
-MUST_USE err_code op_list_tags(struct call *c, struct err *e);
+MUST_USE err_code op_create_datastore(struct call *call, struct err *e);
+MUST_USE err_code op_delete_datastore(struct call *call, struct err *e);
+MUST_USE err_code op_describe_datastore(struct call *call, struct err *e);
+MUST_USE err_code op_list_datastores(struct call *call, struct err *e);
+MUST_USE err_code op_start_export(struct call *call, struct err *e);
+MUST_USE err_code op_start_import(struct call *call, struct err *e);
+MUST_USE err_code op_describe_export(struct call *call, struct err *e);
+MUST_USE err_code op_describe_import(struct call *call, struct err *e);
+MUST_USE err_code op_list_exports(struct call *call, struct err *e);
+MUST_USE err_code op_list_imports(struct call *call, struct err *e);
+MUST_USE err_code op_tag_resource(struct call *call, struct err *e);
+MUST_USE err_code op_untag_resource(struct call *call, struct err *e);
+MUST_USE err_code op_list_tags(struct call *call, struct err *e);
 
 /* ---- data stores ---- */
 
 /* Starts the background's workers. They take up what was being created or deleted when an earlier
  * process ended. */
-MUST_USE err_code datastore_life_start(struct service *s, struct err *e);
-void datastore_life_stop(struct service *s);
+MUST_USE err_code datastore_life_start(struct service *service, struct err *e);
+void datastore_life_stop(struct service *service);
 
 /* Begins the work of a data store that is CREATING or DELETING. ERR_THROTTLED. */
-MUST_USE err_code datastore_begin_work(struct service *s, const struct datastore *d, struct err *e);
+MUST_USE err_code datastore_begin_work(struct service *service, const struct datastore *datastore,
+                                       struct err *e);
 
 /* Fills a new store with generated patients. ERR_CANCELLED: the service is stopping. */
-MUST_USE err_code preload_run(struct service *s, struct store *st, struct err *e);
+MUST_USE err_code preload_run(struct service *service, struct store *st, struct err *e);
 
 /* May a data store that has the tags `there` be given the tags `sent`? NULL: none. ERR_INVALID: a
  * key of AWS, one that comes twice, or two that differ by letter case only. */
@@ -117,10 +118,10 @@ MUST_USE err_code tags_check(yyjson_val *there, yyjson_val *sent, struct err *e)
 /* ---- lists (next_token.c) ---- */
 
 /* MaxResults of the request, or the default. */
-unsigned page_size(const struct call *c);
+unsigned page_size(const struct call *call);
 
 /* The NextToken that stands for a position in this list; it is good for a day, for this operation,
  * caller and request. And back: without a token the position is empty, the list's begin.
  * ERR_INVALID: it is not a token of ours for this list, or it is too old. */
-MUST_USE err_code next_token_make(struct call *c, sv position, sv *out, struct err *e);
-MUST_USE err_code next_token_read(struct call *c, sv *position, struct err *e);
+MUST_USE err_code next_token_make(struct call *call, sv position, sv *out, struct err *e);
+MUST_USE err_code next_token_read(struct call *call, sv *position, struct err *e);

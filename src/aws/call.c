@@ -4,15 +4,15 @@
 
 #include "base/clock.h"
 
-yyjson_val *call_member(const struct call *c, const char *name)
+yyjson_val *call_member(const struct call *call, const char *name)
 {
-    yyjson_val *v = json_get(c->input, name);
+    yyjson_val *v = json_get(call->input, name);
     return yyjson_is_null(v) ? NULL : v;
 }
 
-sv call_text(const struct call *c, const char *name)
+sv call_text(const struct call *call, const char *name)
 {
-    return json_string(call_member(c, name));
+    return json_string(call_member(call, name));
 }
 
 int64_t call_time_ms(yyjson_val *v)
@@ -21,33 +21,34 @@ int64_t call_time_ms(yyjson_val *v)
     return shape_timestamp_ms(v, &ms) ? ms : 0;
 }
 
-err_code call_allowed(struct call *c, const struct datastore *on, struct err *e)
+err_code call_allowed(struct call *call, const struct datastore *datastore, struct err *e)
 {
-    struct rights r = { .arn = on ? on->arn : SV_LIT("*"),
-                        .unknown = on && on->id.ptr == NULL,
-                        .tags = on ? on->tags : NULL,
-                        .sent = call_member(c, "Tags"),
-                        .sent_keys = call_member(c, "TagKeys") };
-    return rights_ask(c->a, &c->caller, c->op->name, &r, e);
+    struct rights r = { .arn = datastore ? datastore->arn : SV_LIT("*"),
+                        .unknown = datastore && datastore->id.ptr == NULL,
+                        .tags = datastore ? datastore->tags : NULL,
+                        .sent = call_member(call, "Tags"),
+                        .sent_keys = call_member(call, "TagKeys") };
+    return rights_ask(call->a, &call->caller, call->op->name, &r, e);
 }
 
-void call_watch(struct call *c, sv id)
+void call_watch(struct call *call, sv id)
 {
-    c->watched = id;
-    if (!c->waited)
-        c->parked = parking_take(c->s->cfg.parking, c->caller.access_key_id, id, clock_mono_us());
+    call->watched = id;
+    if (!call->waited)
+        call->parked =
+            parking_take(call->s->cfg.parking, call->caller.access_key_id, id, clock_mono_us());
 }
 
-err_code call_datastore(struct call *c, sv id, struct datastore *out, struct err *e)
+err_code call_datastore(struct call *call, sv id, struct datastore *out, struct err *e)
 {
     struct err why;
-    struct datastore d = { 0 };
-    err_code rc = datastore_read(c->s, id, c->a, &d, &why);
+    struct datastore datastore = { 0 };
+    err_code rc = datastore_read(call->s, id, call->a, &datastore, &why);
     if (rc != ERR_OK)
-        d = (struct datastore){ .arn = datastore_arn(c->s, c->a, id) };
-    TRY(call_allowed(c, &d, e));
+        datastore = (struct datastore){ .arn = datastore_arn(call->s, call->a, id) };
+    TRY(call_allowed(call, &datastore, e));
     if (rc != ERR_OK)
         return err_pass(e, &why);
-    *out = d;
+    *out = datastore;
     return ERR_OK;
 }

@@ -23,95 +23,98 @@ struct life_work { /* of one data store, until a worker has done it */
     char id[33];
 };
 
-static err_code set_status(struct service *s, sv id, const char *status, const struct err *why,
-                           struct err *e)
+static err_code set_status(struct service *service, sv id, const char *status,
+                           const struct err *why, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
-    struct datastore d;
-    pthread_mutex_lock(&s->aws->records_lock);
-    err_code rc = datastore_read(s, id, a, &d, e);
+    struct datastore datastore;
+    pthread_mutex_lock(&service->aws->records_lock);
+    err_code rc = datastore_read(service, id, a, &datastore, e);
     if (rc == ERR_OK) {
-        d.status = sv_from(status);
+        datastore.status = sv_from(status);
         if (why) {
-            d.error_message = sv_from(why->msg);
-            d.error_category = why->code == ERR_NO_SPACE ? SV_LIT("RETRYABLE_ERROR")
-                                                         : SV_LIT("NON_RETRYABLE_ERROR");
+            datastore.error_message = sv_from(why->msg);
+            datastore.error_category = why->code == ERR_NO_SPACE ? SV_LIT("RETRYABLE_ERROR")
+                                                                 : SV_LIT("NON_RETRYABLE_ERROR");
         }
-        rc = datastore_write(s, &d, e);
-        s->aws->there.n -= rc == ERR_OK && sv_eq_cstr(d.status, "DELETED");
+        rc = datastore_write(service, &datastore, e);
+        service->aws->there.n -= rc == ERR_OK && sv_eq_cstr(datastore.status, "DELETED");
     }
-    pthread_mutex_unlock(&s->aws->records_lock);
+    pthread_mutex_unlock(&service->aws->records_lock);
     LOG(LOG_INFO, "datastore", LOG_SV("datastore", id), LOG_STR("status", status));
     return rc;
 }
 
-static err_code create(struct service *s, sv id, struct err *e)
+static err_code create(struct service *service, sv id, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
-    struct datastore d;
+    struct datastore datastore;
     struct store *st = NULL;
-    TRY(datastore_read(s, id, a, &d, e));
+    TRY(datastore_read(service, id, a, &datastore, e));
     /* half made, if a crash came before */
-    TRY(store_registry_remove(s->cfg.stores, id, e));
-    TRY(store_registry_acquire(s->cfg.stores, id, true, &st, e));
+    TRY(store_registry_remove(service->cfg.stores, id, e));
+    TRY(store_registry_acquire(service->cfg.stores, id, true, &st, e));
     /* this worker does nothing else, and Linux changes the priority of one thread alone */
-    if (d.preload)
+    if (datastore.preload)
         (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
-    err_code rc = d.preload ? preload_run(s, st, e) : ERR_OK;
-    store_registry_release(s->cfg.stores, st);
+    err_code rc = datastore.preload ? preload_run(service, st, e) : ERR_OK;
+    store_registry_release(service->cfg.stores, st);
     /* closed until it is used: a thousand new data stores take no memory */
-    store_registry_rest(s->cfg.stores, id);
+    store_registry_rest(service->cfg.stores, id);
     return rc;
 }
 
-static void create_work(struct service *s, void *ctx)
+static void create_work(struct service *service, void *ctx)
 {
     struct life_work *w = ctx;
     struct err e, e2;
     sv id = sv_from(w->id);
-    err_code rc = atomic_load(&s->stopping) ? ERR(&e, ERR_CANCELLED, "the service is stopping")
-                                            : create(s, id, &e);
-    if (rc != ERR_OK && atomic_load(&s->stopping))
+    err_code rc = atomic_load(&service->stopping)
+                      ? ERR(&e, ERR_CANCELLED, "the service is stopping")
+                      : create(service, id, &e);
+    if (rc != ERR_OK && atomic_load(&service->stopping))
         /* the next start makes it */
         rc = ERR_CANCELLED;
-    else if (set_status(s, id, rc == ERR_OK ? "ACTIVE" : "CREATE_FAILED", rc == ERR_OK ? NULL : &e,
-                        &e2) != ERR_OK)
+    else if (set_status(service, id, rc == ERR_OK ? "ACTIVE" : "CREATE_FAILED",
+                        rc == ERR_OK ? NULL : &e, &e2) != ERR_OK)
         LOG_ERR("datastore_record", &e2, LOG_SV("datastore", id));
     if (rc != ERR_OK)
         LOG_ERR("datastore_create", &e, LOG_SV("datastore", id));
     free(w);
 }
 
-static void delete_work(struct service *s, void *ctx)
+static void delete_work(struct service *service, void *ctx)
 {
     struct life_work *w = ctx;
     struct err e;
     sv id = sv_from(w->id);
-    err_code rc = atomic_load(&s->stopping) ? ERR(&e, ERR_CANCELLED, "the service is stopping")
-                                            : job_datastore_drop(s->cfg.jobs, id, &e);
+    err_code rc = atomic_load(&service->stopping)
+                      ? ERR(&e, ERR_CANCELLED, "the service is stopping")
+                      : job_datastore_drop(service->cfg.jobs, id, &e);
     if (rc == ERR_OK)
-        rc = store_registry_remove(s->cfg.stores, id, &e);
+        rc = store_registry_remove(service->cfg.stores, id, &e);
     if (rc == ERR_OK)
-        rc = job_datastore_forget(s->cfg.jobs, id, &e);
+        rc = job_datastore_forget(service->cfg.jobs, id, &e);
     if (rc == ERR_OK)
-        rc = set_status(s, id, "DELETED", NULL, &e);
+        rc = set_status(service, id, "DELETED", NULL, &e);
     /* stays DELETING; the next start goes on */
     if (rc != ERR_OK)
         LOG_ERR("datastore_delete", &e, LOG_SV("datastore", id));
     free(w);
 }
 
-err_code datastore_begin_work(struct service *s, const struct datastore *d, struct err *e)
+err_code datastore_begin_work(struct service *service, const struct datastore *datastore,
+                              struct err *e)
 {
-    bool creating = sv_eq(d->status, SV_LIT("CREATING"));
-    struct workers *to = !creating    ? s->aws->background.remove
-                         : d->preload ? s->aws->background.fill
-                                      : s->aws->background.make;
+    bool creating = sv_eq(datastore->status, SV_LIT("CREATING"));
+    struct workers *to = !creating            ? service->aws->background.remove
+                         : datastore->preload ? service->aws->background.fill
+                                              : service->aws->background.make;
     struct life_work *w = calloc(1, sizeof *w);
     if (w == NULL)
         abort();
-    const struct work_for who = { d->id, d->id };
-    (void)snprintf(w->id, sizeof w->id, "%.*s", SV_FMT(d->id));
+    const struct work_for who = { datastore->id, datastore->id };
+    (void)snprintf(w->id, sizeof w->id, "%.*s", SV_FMT(datastore->id));
     err_code rc = workers_add(to, who, creating ? create_work : delete_work, w, e);
     if (rc != ERR_OK)
         free(w);
@@ -134,10 +137,10 @@ static bool resume_one(void *ctx, sv key, sv value)
     if (!c->begin)
         return true;
     struct arena *a = arena_new(DATASTORE_MEMORY);
-    struct datastore d;
-    c->rc = datastore_read(c->s, sv_tail(key, sizeof "datastoreactive/" - 1), a, &d, c->e);
+    struct datastore datastore;
+    c->rc = datastore_read(c->s, sv_tail(key, sizeof "datastoreactive/" - 1), a, &datastore, c->e);
     if (c->rc == ERR_OK)
-        c->rc = datastore_begin_work(c->s, &d, c->e);
+        c->rc = datastore_begin_work(c->s, &datastore, c->e);
     arena_free(a);
     return c->rc == ERR_OK;
 }
@@ -148,13 +151,13 @@ static bool count_one(void *ctx, sv key, sv id)
     (void)key;
     struct resume_ctx *c = ctx;
     CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
-    struct datastore d;
-    c->rc = datastore_read(c->s, id, a, &d, c->e);
+    struct datastore datastore;
+    c->rc = datastore_read(c->s, id, a, &datastore, c->e);
     if (c->rc != ERR_OK)
         return false;
-    c->s->aws->there.n += !sv_eq(d.status, SV_LIT("DELETED"));
-    if (d.order > c->s->aws->there.last_order)
-        c->s->aws->there.last_order = d.order;
+    c->s->aws->there.n += !sv_eq(datastore.status, SV_LIT("DELETED"));
+    if (datastore.order > c->s->aws->there.last_order)
+        c->s->aws->there.last_order = datastore.order;
     return true;
 }
 
@@ -164,24 +167,24 @@ static err_code each_active(struct resume_ctx *c)
     return c->rc;
 }
 
-err_code datastore_life_start(struct service *s, struct err *e)
+err_code datastore_life_start(struct service *service, struct err *e)
 {
-    struct resume_ctx c = { .s = s, .e = e };
-    TRY(records_scan(s->cfg.records, SV_LIT("datastorelist/"), SV_NONE, count_one, &c, e));
+    struct resume_ctx c = { .s = service, .e = e };
+    TRY(records_scan(service->cfg.records, SV_LIT("datastorelist/"), SV_NONE, count_one, &c, e));
     TRY(c.rc);
     TRY(each_active(&c));
     /* --max-datastores may have been larger when these began */
-    unsigned room = c.n > s->cfg.max_datastores ? c.n : s->cfg.max_datastores;
-    TRY(workers_start(s, BACKGROUND, room, &s->aws->background.make, e));
-    TRY(workers_start(s, BACKGROUND, room, &s->aws->background.fill, e));
-    TRY(workers_start(s, BACKGROUND, room, &s->aws->background.remove, e));
+    unsigned room = c.n > service->cfg.max_datastores ? c.n : service->cfg.max_datastores;
+    TRY(workers_start(service, BACKGROUND, room, &service->aws->background.make, e));
+    TRY(workers_start(service, BACKGROUND, room, &service->aws->background.fill, e));
+    TRY(workers_start(service, BACKGROUND, room, &service->aws->background.remove, e));
     c.begin = true;
     return each_active(&c);
 }
 
-void datastore_life_stop(struct service *s)
+void datastore_life_stop(struct service *service)
 {
-    workers_stop(s->aws->background.make);
-    workers_stop(s->aws->background.fill);
-    workers_stop(s->aws->background.remove);
+    workers_stop(service->aws->background.make);
+    workers_stop(service->aws->background.fill);
+    workers_stop(service->aws->background.remove);
 }

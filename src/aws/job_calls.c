@@ -6,48 +6,48 @@
 
 /* ---- start ---- */
 
-static err_code start(struct call *c, job_kind kind, struct err *e)
+static err_code start(struct call *call, job_kind kind, struct err *e)
 {
-    struct datastore d;
+    struct datastore datastore;
     yyjson_val *output =
-        call_member(c, kind == JOB_EXPORT ? "OutputDataConfig" : "JobOutputDataConfig");
+        call_member(call, kind == JOB_EXPORT ? "OutputDataConfig" : "JobOutputDataConfig");
     yyjson_val *s3 = json_get(output, "S3Configuration");
     struct job_request q = { .kind = kind,
-                             .datastore_id = call_text(c, "DatastoreId"),
-                             .account_id = c->s->cfg.account_id,
-                             .job_name = call_text(c, "JobName"),
-                             .client_token = call_text(c, "ClientToken"),
-                             .role_arn = call_text(c, "DataAccessRoleArn"),
+                             .datastore_id = call_text(call, "DatastoreId"),
+                             .account_id = call->s->cfg.account_id,
+                             .job_name = call_text(call, "JobName"),
+                             .client_token = call_text(call, "ClientToken"),
+                             .role_arn = call_text(call, "DataAccessRoleArn"),
                              .output_uri = json_string(json_get(s3, "S3Uri")),
                              .kms_key_id = json_string(json_get(s3, "KmsKeyId")) };
     if (kind == JOB_IMPORT) {
-        q.input_uri = json_string(json_get(call_member(c, "InputDataConfig"), "S3Uri"));
-        q.validation_level = call_text(c, "ValidationLevel");
+        q.input_uri = json_string(json_get(call_member(call, "InputDataConfig"), "S3Uri"));
+        q.validation_level = call_text(call, "ValidationLevel");
     }
-    TRY(call_datastore(c, q.datastore_id, &d, e));
+    TRY(call_datastore(call, q.datastore_id, &datastore, e));
     struct policy_fact to = { SV_LIT("iam:PassedToService"), SV_LIT("healthlake.amazonaws.com") };
-    TRY(auth_allows(&c->caller, SV_LIT("iam:PassRole"), q.role_arn,
+    TRY(auth_allows(&call->caller, SV_LIT("iam:PassRole"), q.role_arn,
                     &(struct policy_context){ &to, 1 }, e));
-    if (!sv_eq(d.status, SV_LIT("ACTIVE")))
+    if (!sv_eq(datastore.status, SV_LIT("ACTIVE")))
         return ERR(e, ERR_INVALID, "The data store is %.*s; jobs can be started when it is ACTIVE",
-                   SV_FMT(d.status));
-    q.datastore_arn = d.arn;
+                   SV_FMT(datastore.status));
+    q.datastore_arn = datastore.arn;
     struct job j;
-    TRY(job_submit_fault(job_submit(c->s->cfg.jobs, &q, c->a, &j, e), e));
-    json_kv_str(&c->out, "JobId", j.id);
-    json_kv_str(&c->out, "JobStatus", sv_from(job_status_name(j.status)));
-    json_kv_str(&c->out, "DatastoreId", j.datastore_id);
+    TRY(job_submit_fault(job_submit(call->s->cfg.jobs, &q, call->a, &j, e), e));
+    json_kv_str(&call->out, "JobId", j.id);
+    json_kv_str(&call->out, "JobStatus", sv_from(job_status_name(j.status)));
+    json_kv_str(&call->out, "DatastoreId", j.datastore_id);
     return ERR_OK;
 }
 
-err_code op_start_export(struct call *c, struct err *e)
+err_code op_start_export(struct call *call, struct err *e)
 {
-    return start(c, JOB_EXPORT, e);
+    return start(call, JOB_EXPORT, e);
 }
 
-err_code op_start_import(struct call *c, struct err *e)
+err_code op_start_import(struct call *call, struct err *e)
 {
-    return start(c, JOB_IMPORT, e);
+    return start(call, JOB_IMPORT, e);
 }
 
 /* ---- printing ---- */
@@ -132,63 +132,65 @@ static void print_job(struct json_writer *w, const struct job *j)
 
 /* ---- describe and list ---- */
 
-static err_code describe(struct call *c, job_kind kind, struct err *e)
+static err_code describe(struct call *call, job_kind kind, struct err *e)
 {
-    struct datastore d;
+    struct datastore datastore;
     struct job j;
-    sv id = call_text(c, "DatastoreId"), job = call_text(c, "JobId");
-    call_watch(c, job);
-    TRY(call_datastore(c, id, &d, e));
-    TRY(job_get(c->s->cfg.jobs, kind, id, job, c->a, &j, e));
-    c->unended = !job_status_is_final(j.status);
-    json_key(&c->out, kind == JOB_EXPORT ? "ExportJobProperties" : "ImportJobProperties");
-    print_job(&c->out, &j);
+    sv id = call_text(call, "DatastoreId"), job = call_text(call, "JobId");
+    call_watch(call, job);
+    TRY(call_datastore(call, id, &datastore, e));
+    TRY(job_get(call->s->cfg.jobs, kind, id, job, call->a, &j, e));
+    call->unended = !job_status_is_final(j.status);
+    json_key(&call->out, kind == JOB_EXPORT ? "ExportJobProperties" : "ImportJobProperties");
+    print_job(&call->out, &j);
     return ERR_OK;
 }
 
-err_code op_describe_export(struct call *c, struct err *e)
+err_code op_describe_export(struct call *call, struct err *e)
 {
-    return describe(c, JOB_EXPORT, e);
+    return describe(call, JOB_EXPORT, e);
 }
 
-err_code op_describe_import(struct call *c, struct err *e)
+err_code op_describe_import(struct call *call, struct err *e)
 {
-    return describe(c, JOB_IMPORT, e);
+    return describe(call, JOB_IMPORT, e);
 }
 
-static err_code list(struct call *c, job_kind kind, struct err *e)
+static err_code list(struct call *call, job_kind kind, struct err *e)
 {
-    struct datastore d;
+    struct datastore datastore;
     struct job *jobs;
     size_t n;
     sv position, next, token;
-    struct job_filter f = { .datastore_id = call_text(c, "DatastoreId"),
-                            .name = call_text(c, "JobName"),
-                            .submitted_after_ms = call_time_ms(call_member(c, "SubmittedAfter")),
+    struct job_filter f = { .datastore_id = call_text(call, "DatastoreId"),
+                            .name = call_text(call, "JobName"),
+                            .submitted_after_ms = call_time_ms(call_member(call, "SubmittedAfter")),
                             .submitted_before_ms =
-                                call_time_ms(call_member(c, "SubmittedBefore")) };
-    f.has_status = job_status_parse(call_text(c, "JobStatus"), &f.status);
-    TRY(call_datastore(c, f.datastore_id, &d, e));
-    TRY(next_token_read(c, &position, e));
-    TRY(job_list(c->s->cfg.jobs, kind, &f, position, page_size(c), c->a, &jobs, &n, &next, e));
-    json_key(&c->out, kind == JOB_EXPORT ? "ExportJobPropertiesList" : "ImportJobPropertiesList");
-    json_arr(&c->out);
+                                call_time_ms(call_member(call, "SubmittedBefore")) };
+    f.has_status = job_status_parse(call_text(call, "JobStatus"), &f.status);
+    TRY(call_datastore(call, f.datastore_id, &datastore, e));
+    TRY(next_token_read(call, &position, e));
+    TRY(job_list(call->s->cfg.jobs, kind, &f, position, page_size(call), call->a, &jobs, &n, &next,
+                 e));
+    json_key(&call->out,
+             kind == JOB_EXPORT ? "ExportJobPropertiesList" : "ImportJobPropertiesList");
+    json_arr(&call->out);
     for (size_t i = 0; i < n; i++)
-        print_job(&c->out, &jobs[i]);
-    json_arr_end(&c->out);
+        print_job(&call->out, &jobs[i]);
+    json_arr_end(&call->out);
     if (next.len) {
-        TRY(next_token_make(c, next, &token, e));
-        json_kv_str(&c->out, "NextToken", token);
+        TRY(next_token_make(call, next, &token, e));
+        json_kv_str(&call->out, "NextToken", token);
     }
     return ERR_OK;
 }
 
-err_code op_list_exports(struct call *c, struct err *e)
+err_code op_list_exports(struct call *call, struct err *e)
 {
-    return list(c, JOB_EXPORT, e);
+    return list(call, JOB_EXPORT, e);
 }
 
-err_code op_list_imports(struct call *c, struct err *e)
+err_code op_list_imports(struct call *call, struct err *e)
 {
-    return list(c, JOB_IMPORT, e);
+    return list(call, JOB_IMPORT, e);
 }

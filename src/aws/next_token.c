@@ -17,10 +17,10 @@
 #define TEXT    (64u << 10) /* bytes of the members as text */
 #define SEALED  8192u       /* the most bytes of a token, and of its content */
 
-unsigned page_size(const struct call *c)
+unsigned page_size(const struct call *call)
 {
     uint64_t n;
-    if (!sv_to_u64(json_number(call_member(c, "MaxResults")), &n))
+    if (!sv_to_u64(json_number(call_member(call, "MaxResults")), &n))
         n = LIMIT_PAGE_DEFAULT;
     return (unsigned)n;
 }
@@ -32,13 +32,13 @@ static int by_name(const void *a, const void *b)
 
 /* The text to which a token is bound. Its members are sorted: their order in a request is of no
  * matter. */
-static err_code asked(struct call *c, struct buf *out, struct err *e)
+static err_code asked(struct call *call, struct buf *out, struct err *e)
 {
     yyjson_val *names[MEMBERS];
     size_t n = 0, i, max;
     yyjson_val *k, *v;
-    TRY(buf_add_fmt(out, e, "%s\n%.*s\n", c->op->name, SV_FMT(c->caller.arn)));
-    yyjson_obj_foreach(c->input, i, max, k, v)
+    TRY(buf_add_fmt(out, e, "%s\n%.*s\n", call->op->name, SV_FMT(call->caller.arn)));
+    yyjson_obj_foreach(call->input, i, max, k, v)
     {
         sv name = json_string(k);
         if (sv_eq_cstr(name, "NextToken") || sv_eq_cstr(name, "MaxResults") || yyjson_is_null(v))
@@ -62,7 +62,7 @@ static err_code asked(struct call *c, struct buf *out, struct err *e)
     return ERR_OK;
 }
 
-err_code next_token_make(struct call *c, sv position, sv *out, struct err *e)
+err_code next_token_make(struct call *call, sv position, sv *out, struct err *e)
 {
     CLEANUP_BUF struct buf about = BUF_INIT(TEXT), plain = BUF_INIT(SEALED),
                            text = BUF_INIT(SEALED);
@@ -70,23 +70,24 @@ err_code next_token_make(struct call *c, sv position, sv *out, struct err *e)
     char when[8];
     for (unsigned i = 0; i < 8; i++)
         when[i] = (char)(now >> 8 * i);
-    TRY(asked(c, &about, e));
+    TRY(asked(call, &about, e));
     TRY(buf_add(&plain, sv_make(when, sizeof when), e));
     TRY(buf_add(&plain, position, e));
-    TRY(seal_close(c->s->cursor_key, buf_sv(&about), buf_sv(&plain), &text, e));
-    *out = arena_sv(c->a, buf_sv(&text));
-    return out->ptr ? ERR_OK : arena_oom(c->a, e);
+    TRY(seal_close(call->s->cursor_key, buf_sv(&about), buf_sv(&plain), &text, e));
+    *out = arena_sv(call->a, buf_sv(&text));
+    return out->ptr ? ERR_OK : arena_oom(call->a, e);
 }
 
-err_code next_token_read(struct call *c, sv *position, struct err *e)
+err_code next_token_read(struct call *call, sv *position, struct err *e)
 {
-    sv token = call_text(c, "NextToken");
+    sv token = call_text(call, "NextToken");
     *position = SV_NONE;
     if (token.ptr == NULL || token.len == 0)
         return ERR_OK;
     CLEANUP_BUF struct buf about = BUF_INIT(TEXT), plain = BUF_INIT(SEALED);
-    TRY(asked(c, &about, e));
-    if (seal_open(c->s->cursor_key, buf_sv(&about), token, &plain, NULL) != ERR_OK || plain.len < 8)
+    TRY(asked(call, &about, e));
+    if (seal_open(call->s->cursor_key, buf_sv(&about), token, &plain, NULL) != ERR_OK ||
+        plain.len < 8)
         return ERR(e, ERR_INVALID,
                    "NextToken is not one that this list gave to this caller for this request");
     uint64_t made = 0;
@@ -95,6 +96,6 @@ err_code next_token_read(struct call *c, sv *position, struct err *e)
     int64_t age_ms = clock_wall_ms() - (int64_t)made;
     if (age_ms < -SKEW_MS || age_ms > (int64_t)HOURS * 3600 * 1000)
         return ERR(e, ERR_INVALID, "NextToken is older than 24 hours; list anew without it");
-    *position = arena_sv(c->a, sv_tail(buf_sv(&plain), 8));
-    return position->ptr ? ERR_OK : arena_oom(c->a, e);
+    *position = arena_sv(call->a, sv_tail(buf_sv(&plain), 8));
+    return position->ptr ? ERR_OK : arena_oom(call->a, e);
 }

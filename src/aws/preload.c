@@ -54,10 +54,10 @@ static err_code publish(struct preload *p, struct err *e)
     return store_bulk_publish(&b, SV_NONE, SV_NONE, &at, e);
 }
 
-static err_code fill(struct service *s, struct preload *p, struct gen *g, struct err *e)
+static err_code fill(struct service *service, struct preload *p, struct gen *g, struct err *e)
 {
     for (uint64_t i = 0; i < gen_n_units(g); i++) {
-        if (atomic_load(&s->stopping))
+        if (atomic_load(&service->stopping))
             return ERR(e, ERR_CANCELLED, "the service is stopping");
         TRY(gen_unit(g, i, &p->text, e));
         if (p->text.len >= CHUNK_BYTES)
@@ -66,7 +66,7 @@ static err_code fill(struct service *s, struct preload *p, struct gen *g, struct
     return p->text.len ? publish(p, e) : ERR_OK;
 }
 
-err_code preload_run(struct service *s, struct store *st, struct err *e)
+err_code preload_run(struct service *service, struct store *st, struct err *e)
 {
     struct preload p = { .st = st, .reader = fhir_reader_new(LIMIT_DATA_BODY_BYTES) };
     struct gen *g = NULL;
@@ -74,9 +74,9 @@ err_code preload_run(struct service *s, struct store *st, struct err *e)
     buf_init(&p.stored, STORED_BYTES);
     buf_init(&p.items, TEXT_BYTES);
     buf_init(&p.index, TEXT_BYTES);
-    err_code rc = gen_new(SEED, s->cfg.preload_patients, &g, e);
+    err_code rc = gen_new(SEED, service->cfg.preload_patients, &g, e);
     if (rc == ERR_OK)
-        rc = fill(s, &p, g, e);
+        rc = fill(service, &p, g, e);
     gen_free(g);
     fhir_reader_free(p.reader);
     buf_done(&p.text);

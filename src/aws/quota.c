@@ -36,38 +36,38 @@ struct quota {
 
 struct quota *quota_new(void)
 {
-    struct quota *q = calloc(1, sizeof *q);
-    if (q == NULL)
+    struct quota *quota = calloc(1, sizeof *quota);
+    if (quota == NULL)
         abort();
-    pthread_mutex_init(&q->lock, NULL);
-    return q;
+    pthread_mutex_init(&quota->lock, NULL);
+    return quota;
 }
 
-void quota_free(struct quota *q)
+void quota_free(struct quota *quota)
 {
-    if (q == NULL)
+    if (quota == NULL)
         return;
-    pthread_mutex_destroy(&q->lock);
-    free(q);
+    pthread_mutex_destroy(&quota->lock);
+    free(quota);
 }
 
-err_code quota_take(struct quota *q, const char *operation, uint64_t now_us, struct err *e)
+err_code quota_take(struct quota *quota, const char *operation, uint64_t now_us, struct err *e)
 {
     for (size_t i = 0; i < N_RATES; i++) {
         if (strcmp(rates[i].operation, operation) != 0)
             continue;
-        pthread_mutex_lock(&q->lock);
+        pthread_mutex_lock(&quota->lock);
         double have = rates[i].burst;
-        if (q->buckets[i].at_us) {
-            double since_s = (double)(now_us - q->buckets[i].at_us) / 1e6;
-            have = q->buckets[i].tokens + since_s * rates[i].per_s;
+        if (quota->buckets[i].at_us) {
+            double since_s = (double)(now_us - quota->buckets[i].at_us) / 1e6;
+            have = quota->buckets[i].tokens + since_s * rates[i].per_s;
             if (have > rates[i].burst)
                 have = rates[i].burst;
         }
         bool ok = have >= 1;
-        q->buckets[i].tokens = ok ? have - 1 : have;
-        q->buckets[i].at_us = now_us;
-        pthread_mutex_unlock(&q->lock);
+        quota->buckets[i].tokens = ok ? have - 1 : have;
+        quota->buckets[i].at_us = now_us;
+        pthread_mutex_unlock(&quota->lock);
         return ok ? ERR_OK : ERR(e, ERR_THROTTLED, "Rate exceeded");
     }
     return ERR_OK;

@@ -8,10 +8,10 @@
 
 struct quota;
 struct quota *quota_new(void);
-void quota_free(struct quota *q);
+void quota_free(struct quota *quota);
 
 /* Takes a token for an operation ("StartFHIRExportJob"). Operations without a rate always pass.
  *   now_us  monotonic
  * ERR_THROTTLED: there is none. */
-MUST_USE err_code quota_take(struct quota *q, const char *operation, uint64_t now_us,
+MUST_USE err_code quota_take(struct quota *quota, const char *operation, uint64_t now_us,
                              struct err *e);

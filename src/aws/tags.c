@@ -10,17 +10,17 @@
 #define TAGS_DEPTH 4u         /* nesting of them: a list of objects of texts */
 
 /* The data store of ResourceARN, once the caller may do the operation on what has this ARN. */
-static err_code by_arn(struct call *c, struct datastore *out, struct err *e)
+static err_code by_arn(struct call *call, struct datastore *out, struct err *e)
 {
-    sv arn = call_text(c, "ResourceARN");
+    sv arn = call_text(call, "ResourceARN");
     sv id = sv_tail(arn, arn.len > 32 ? arn.len - 32 : 0);
     err_code rc = ERR_NOT_FOUND;
-    if (sv_eq(arn, datastore_arn(c->s, c->a, id)))
-        rc = call_datastore(c, id, out, e);
+    if (sv_eq(arn, datastore_arn(call->s, call->a, id)))
+        rc = call_datastore(call, id, out, e);
     else
         /* It is of another account or region, so there is none. A caller who may not ask is not
          * told so. */
-        TRY(call_allowed(c, &(struct datastore){ .arn = arn }, e));
+        TRY(call_allowed(call, &(struct datastore){ .arn = arn }, e));
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_NOT_FOUND, "No data store has this ResourceARN");
     return rc;
@@ -84,31 +84,31 @@ static bool names(yyjson_val *keys, sv key)
 }
 
 /* Writes tags, a JSON list as text, into the record. */
-static err_code store_tags(struct call *c, struct datastore *d, const struct buf *text,
+static err_code store_tags(struct call *call, struct datastore *datastore, const struct buf *text,
                            struct err *e)
 {
     yyjson_doc *doc;
-    sv copy = arena_sv(c->a, buf_sv(text));
+    sv copy = arena_sv(call->a, buf_sv(text));
     if (copy.ptr == NULL)
-        return arena_oom(c->a, e);
-    TRY(json_read(c->a, copy, TAGS_DEPTH, &doc, e));
-    d->tags = yyjson_doc_get_root(doc);
-    if (yyjson_arr_size(d->tags) > LIMIT_TAGS)
+        return arena_oom(call->a, e);
+    TRY(json_read(call->a, copy, TAGS_DEPTH, &doc, e));
+    datastore->tags = yyjson_doc_get_root(doc);
+    if (yyjson_arr_size(datastore->tags) > LIMIT_TAGS)
         return ERR(e, ERR_INVALID, "A data store can have at most %u tags", LIMIT_TAGS);
-    return datastore_write(c->s, d, e);
+    return datastore_write(call->s, datastore, e);
 }
 
-static err_code tag_locked(struct call *c, struct err *e)
+static err_code tag_locked(struct call *call, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(TAGS_MAX);
-    struct datastore d;
+    struct datastore datastore;
     struct json_writer w;
-    yyjson_val *more = call_member(c, "Tags"), *t;
-    TRY(by_arn(c, &d, e));
-    TRY(tags_check(d.tags, more, e));
+    yyjson_val *more = call_member(call, "Tags"), *t;
+    TRY(by_arn(call, &datastore, e));
+    TRY(tags_check(datastore.tags, more, e));
     json_writer_init(&w, &b);
     json_arr(&w);
-    yyjson_arr_iter it = yyjson_arr_iter_with(d.tags);
+    yyjson_arr_iter it = yyjson_arr_iter_with(datastore.tags);
     while ((t = yyjson_arr_iter_next(&it)) != NULL)
         if (!has_key(more, json_string(json_get(t, "Key"))))
             json_val(&w, t);
@@ -121,51 +121,51 @@ static err_code tag_locked(struct call *c, struct err *e)
     }
     json_arr_end(&w);
     TRY(json_writer_end(&w, e));
-    return store_tags(c, &d, &b, e);
+    return store_tags(call, &datastore, &b, e);
 }
 
-static err_code untag_locked(struct call *c, struct err *e)
+static err_code untag_locked(struct call *call, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(TAGS_MAX);
-    struct datastore d;
+    struct datastore datastore;
     struct json_writer w;
-    yyjson_val *keys = call_member(c, "TagKeys"), *t;
-    TRY(by_arn(c, &d, e));
+    yyjson_val *keys = call_member(call, "TagKeys"), *t;
+    TRY(by_arn(call, &datastore, e));
     json_writer_init(&w, &b);
     json_arr(&w);
-    yyjson_arr_iter it = yyjson_arr_iter_with(d.tags);
+    yyjson_arr_iter it = yyjson_arr_iter_with(datastore.tags);
     while ((t = yyjson_arr_iter_next(&it)) != NULL)
         if (!names(keys, json_string(json_get(t, "Key"))))
             json_val(&w, t);
     json_arr_end(&w);
     TRY(json_writer_end(&w, e));
-    return store_tags(c, &d, &b, e);
+    return store_tags(call, &datastore, &b, e);
 }
 
-err_code op_tag_resource(struct call *c, struct err *e)
+err_code op_tag_resource(struct call *call, struct err *e)
 {
-    pthread_mutex_lock(&c->s->aws->records_lock);
-    err_code rc = tag_locked(c, e);
-    pthread_mutex_unlock(&c->s->aws->records_lock);
+    pthread_mutex_lock(&call->s->aws->records_lock);
+    err_code rc = tag_locked(call, e);
+    pthread_mutex_unlock(&call->s->aws->records_lock);
     return rc;
 }
 
-err_code op_untag_resource(struct call *c, struct err *e)
+err_code op_untag_resource(struct call *call, struct err *e)
 {
-    pthread_mutex_lock(&c->s->aws->records_lock);
-    err_code rc = untag_locked(c, e);
-    pthread_mutex_unlock(&c->s->aws->records_lock);
+    pthread_mutex_lock(&call->s->aws->records_lock);
+    err_code rc = untag_locked(call, e);
+    pthread_mutex_unlock(&call->s->aws->records_lock);
     return rc;
 }
 
-err_code op_list_tags(struct call *c, struct err *e)
+err_code op_list_tags(struct call *call, struct err *e)
 {
-    struct datastore d;
-    TRY(by_arn(c, &d, e));
-    json_key(&c->out, "Tags");
-    if (d.tags)
-        json_val(&c->out, d.tags);
+    struct datastore datastore;
+    TRY(by_arn(call, &datastore, e));
+    json_key(&call->out, "Tags");
+    if (datastore.tags)
+        json_val(&call->out, datastore.tags);
     else
-        json_raw(&c->out, SV_LIT("[]"));
+        json_raw(&call->out, SV_LIT("[]"));
     return ERR_OK;
 }
