@@ -26,31 +26,31 @@ struct client {
 
 /* ---- keys ---- */
 
-static err_code load(struct client *c, const char *path, const char *profile, struct err *e)
+static err_code load(struct client *client, const char *path, const char *profile, struct err *e)
 {
-    return credentials_profile_load(path, sv_from(profile), c->arena, &c->key, &c->secret,
-                                    &c->token, e);
+    return credentials_profile_load(path, sv_from(profile), client->arena, &client->key,
+                                    &client->secret, &client->token, e);
 }
 
-static err_code find_keys(struct client *c, const struct client_options *o, struct err *e)
+static err_code find_keys(struct client *client, const struct client_options *o, struct err *e)
 {
     const char *profile = o->profile ? o->profile : getenv("AWS_PROFILE");
     if (o->credentials)
-        return load(c, o->credentials, profile, e);
+        return load(client, o->credentials, profile, e);
     const char *key = getenv("AWS_ACCESS_KEY_ID"), *secret = getenv("AWS_SECRET_ACCESS_KEY");
     if (o->profile == NULL && key && key[0] && secret) {
-        c->key = sv_from(key);
-        c->secret = sv_from(secret);
-        c->token = sv_from(getenv("AWS_SESSION_TOKEN"));
+        client->key = sv_from(key);
+        client->secret = sv_from(secret);
+        client->token = sv_from(getenv("AWS_SESSION_TOKEN"));
         return ERR_OK;
     }
     const char *shared = getenv("AWS_SHARED_CREDENTIALS_FILE"), *home = getenv("HOME");
     char path[PATH_MAX];
     if (shared && shared[0])
-        return load(c, shared, profile, e);
+        return load(client, shared, profile, e);
     (void)snprintf(path, sizeof path, "%s/.aws/credentials", home ? home : "");
     if (home && access(path, R_OK) == 0)
-        return load(c, path, profile, e);
+        return load(client, path, profile, e);
     return profile ? ERR(e, ERR_INVALID, "there is no credentials file to take profile %s from",
                          profile)
                    : ERR_OK;
@@ -60,54 +60,54 @@ static err_code find_keys(struct client *c, const struct client_options *o, stru
 
 err_code client_new(const struct client_options *o, struct client **out, struct err *e)
 {
-    struct client *c = calloc(1, sizeof *c);
+    struct client *client = calloc(1, sizeof *client);
     struct uri_http u = { 0 };
-    if (c == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    if (client == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         abort();
-    c->arena = arena_new(1u << 20);
-    c->easy = curl_easy_init();
-    if (c->easy == NULL)
+    client->arena = arena_new(1u << 20);
+    client->easy = curl_easy_init();
+    if (client->easy == NULL)
         abort();
     const char *region = o->region ? o->region : getenv("AWS_REGION");
     if (region == NULL || region[0] == 0)
         region = getenv("AWS_DEFAULT_REGION");
-    c->region = region && region[0] ? sv_from(region) : SV_LIT("us-east-1");
-    sv url = arena_sv(c->arena, sv_from(o->endpoint ? o->endpoint : CLIENT_DEFAULT_ENDPOINT));
+    client->region = region && region[0] ? sv_from(region) : SV_LIT("us-east-1");
+    sv url = arena_sv(client->arena, sv_from(o->endpoint ? o->endpoint : CLIENT_DEFAULT_ENDPOINT));
     err_code rc = uri_http_parse(url, &u, e);
     if (rc == ERR_OK && u.path.len)
         rc = ERR(e, ERR_INVALID, "the endpoint is a URL without a path, such as %s",
                  CLIENT_DEFAULT_ENDPOINT);
     if (rc == ERR_OK)
-        rc = find_keys(c, o, e);
+        rc = find_keys(client, o, e);
     if (rc != ERR_OK) {
-        client_free(c);
+        client_free(client);
         return rc;
     }
     while (url.len && url.ptr[url.len - 1] == '/')
         url.len--;
-    c->endpoint = url;
-    c->host = sv_tail(url, u.scheme.len + 3);
-    *out = c;
+    client->endpoint = url;
+    client->host = sv_tail(url, u.scheme.len + 3);
+    *out = client;
     return ERR_OK;
 }
 
-void client_free(struct client *c)
+void client_free(struct client *client)
 {
-    if (c == NULL)
+    if (client == NULL)
         return;
-    curl_easy_cleanup(c->easy);
-    arena_free(c->arena);
-    free(c);
+    curl_easy_cleanup(client->easy);
+    arena_free(client->arena);
+    free(client);
 }
 
-bool client_is_signed(const struct client *c)
+bool client_is_signed(const struct client *client)
 {
-    return c->key.len > 0;
+    return client->key.len > 0;
 }
 
-sv client_endpoint(const struct client *c)
+sv client_endpoint(const struct client *client)
 {
-    return c->endpoint;
+    return client->endpoint;
 }
 
 /* ---- one exchange ---- */
@@ -146,7 +146,7 @@ static err_code add(struct arena *a, struct curl_slist **list, sv name, sv value
     return ERR_OK;
 }
 
-static err_code headers(struct client *c, const struct client_call *call, struct arena *a,
+static err_code headers(struct client *client, const struct client_call *call, struct arena *a,
                         struct curl_slist **list, struct err *e)
 {
     struct sigv4_header h[8];
@@ -157,10 +157,10 @@ static err_code headers(struct client *c, const struct client_call *call, struct
     instant_format_basic(clock_wall_ms(), date);
     hash_sha256_of(call->body, digest);
     hash_hex(digest, sizeof digest, hex);
-    h[n++] = (struct sigv4_header){ SV_LIT("host"), c->host };
+    h[n++] = (struct sigv4_header){ SV_LIT("host"), client->host };
     h[n++] = (struct sigv4_header){ SV_LIT("x-amz-date"), sv_make(date, sizeof date) };
-    if (c->token.len)
-        h[n++] = (struct sigv4_header){ SV_LIT("x-amz-security-token"), c->token };
+    if (client->token.len)
+        h[n++] = (struct sigv4_header){ SV_LIT("x-amz-security-token"), client->token };
     if (call->content_type.len)
         h[n++] = (struct sigv4_header){ SV_LIT("content-type"), call->content_type };
     if (call->amz_target.len)
@@ -173,11 +173,11 @@ static err_code headers(struct client *c, const struct client_call *call, struct
                                  .payload_hash = sv_make(hex, sizeof hex),
                                  .normalize_path = true,
                                  .double_encode_path = true };
-    struct sigv4_scope scope = { sv_make(date, 8), c->region, SV_LIT("healthlake") };
-    struct sigv4_credentials cred = { c->key, c->secret, c->token };
+    struct sigv4_scope scope = { sv_make(date, 8), client->region, SV_LIT("healthlake") };
+    struct sigv4_credentials cred = { client->key, client->secret, client->token };
     for (size_t i = 0; i < n; i++)
         TRY(add(a, list, h[i].name, h[i].value, e));
-    if (client_is_signed(c)) {
+    if (client_is_signed(client)) {
         TRY(sigv4_sign(a, &req, sv_make(date, sizeof date), &scope, &cred, &auth, e));
         TRY(add(a, list, SV_LIT("authorization"), auth, e));
     }
@@ -186,39 +186,40 @@ static err_code headers(struct client *c, const struct client_call *call, struct
     return add(a, list, SV_LIT("expect"), SV_NONE, e);
 }
 
-err_code client_run(struct client *c, const struct client_call *call, struct client_answer *out,
-                    struct err *e)
+err_code client_run(struct client *client, const struct client_call *call,
+                    struct client_answer *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     struct curl_slist *list = NULL;
     *out = (struct client_answer){ .body = BUF_INIT(ANSWER_MAX) };
-    sv url = arena_fmt(a, "%.*s%.*s", SV_FMT(c->endpoint), SV_FMT(call->target));
-    err_code rc = url.ptr ? headers(c, call, a, &list, e) : arena_oom(a, e);
+    sv url = arena_fmt(a, "%.*s%.*s", SV_FMT(client->endpoint), SV_FMT(call->target));
+    err_code rc = url.ptr ? headers(client, call, a, &list, e) : arena_oom(a, e);
     CURLcode did = CURLE_OK;
     if (rc == ERR_OK) {
-        curl_easy_reset(c->easy);
-        curl_easy_setopt(c->easy, CURLOPT_URL, url.ptr);
-        curl_easy_setopt(c->easy, CURLOPT_PATH_AS_IS, 1L);
-        curl_easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, call->method);
-        curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, list);
-        curl_easy_setopt(c->easy, CURLOPT_NOSIGNAL, 1L);
-        curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT, 10L);
-        curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
-        curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_TIME, 120L);
-        curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_body);
-        curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, out);
-        curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, on_header);
-        curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, out);
+        curl_easy_reset(client->easy);
+        curl_easy_setopt(client->easy, CURLOPT_URL, url.ptr);
+        curl_easy_setopt(client->easy, CURLOPT_PATH_AS_IS, 1L);
+        curl_easy_setopt(client->easy, CURLOPT_CUSTOMREQUEST, call->method);
+        curl_easy_setopt(client->easy, CURLOPT_HTTPHEADER, list);
+        curl_easy_setopt(client->easy, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(client->easy, CURLOPT_CONNECTTIMEOUT, 10L);
+        curl_easy_setopt(client->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(client->easy, CURLOPT_LOW_SPEED_TIME, 120L);
+        curl_easy_setopt(client->easy, CURLOPT_WRITEFUNCTION, on_body);
+        curl_easy_setopt(client->easy, CURLOPT_WRITEDATA, out);
+        curl_easy_setopt(client->easy, CURLOPT_HEADERFUNCTION, on_header);
+        curl_easy_setopt(client->easy, CURLOPT_HEADERDATA, out);
         if (call->body.len || strcmp(call->method, "POST") == 0) {
-            curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, call->body.len ? call->body.ptr : "");
-            curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body.len);
+            curl_easy_setopt(client->easy, CURLOPT_POSTFIELDS,
+                             call->body.len ? call->body.ptr : "");
+            curl_easy_setopt(client->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body.len);
         }
-        did = curl_easy_perform(c->easy);
-        curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &out->status);
+        did = curl_easy_perform(client->easy);
+        curl_easy_getinfo(client->easy, CURLINFO_RESPONSE_CODE, &out->status);
     }
     curl_slist_free_all(list);
     if (rc == ERR_OK && did != CURLE_OK)
-        rc = ERR(e, ERR_PEER, "no answer from %.*s: %s", SV_FMT(c->endpoint),
+        rc = ERR(e, ERR_PEER, "no answer from %.*s: %s", SV_FMT(client->endpoint),
                  curl_easy_strerror(did));
     if (rc != ERR_OK)
         buf_done(&out->body);

@@ -15,10 +15,10 @@ struct client_options { /* as on the command line; NULL: not given */
 struct client;
 /* ERR_INVALID: endpoint or credentials file; the message says which. */
 MUST_USE err_code client_new(const struct client_options *o, struct client **out, struct err *e);
-void client_free(struct client *c);
+void client_free(struct client *client);
 DEFINE_CLEANUP(struct client, client_free)
-bool client_is_signed(const struct client *c);
-sv client_endpoint(const struct client *c); /* without a slash behind */
+bool client_is_signed(const struct client *client);
+sv client_endpoint(const struct client *client); /* without a slash behind */
 
 struct client_call {
     const char *method;
@@ -32,7 +32,7 @@ struct client_answer {
     char location[1024], progress[128];
 };
 /* One exchange. ERR_PEER: no answer. A refusal is an answer: look at status. */
-MUST_USE err_code client_run(struct client *c, const struct client_call *call,
+MUST_USE err_code client_run(struct client *client, const struct client_call *call,
                              struct client_answer *out, struct err *e);
 /* What an answer that is no success says, as an error: the text of an OperationOutcome or of an AWS
  * error. */

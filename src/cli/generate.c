@@ -46,18 +46,18 @@ static void usage(FILE *f)
         f);
 }
 
-static err_code read_options(struct generate *g, int argc, char **argv, struct err *e)
+static err_code read_options(struct generate *generate, int argc, char **argv, struct err *e)
 {
-    g->n_patients = 100;
-    g->seed = 1;
+    generate->n_patients = 100;
+    generate->seed = 1;
     for (int i = 1; i < argc; i++) {
         sv arg = sv_from(argv[i]);
         if (sv_eq(arg, SV_LIT("--help")) || sv_eq(arg, SV_LIT("-h"))) {
-            g->help = true;
+            generate->help = true;
             return ERR_OK;
         }
         if (sv_eq(arg, SV_LIT("--force"))) {
-            g->force = true;
+            generate->force = true;
             continue;
         }
         bool out = sv_eq(arg, SV_LIT("--out")), n = sv_eq(arg, SV_LIT("--patients"));
@@ -68,28 +68,29 @@ static err_code read_options(struct generate *g, int argc, char **argv, struct e
             return ERR(e, ERR_INVALID, "%s needs a value", argv[i]);
         sv v = sv_from(argv[++i]);
         if (out)
-            g->dir = argv[i];
-        else if (!sv_to_u64(v, n ? &g->n_patients : &g->seed))
+            generate->dir = argv[i];
+        else if (!sv_to_u64(v, n ? &generate->n_patients : &generate->seed))
             return ERR(e, ERR_INVALID, "%s takes a number, it is \"%s\"", argv[i - 1], argv[i]);
     }
-    if (g->dir == NULL || g->dir[0] == 0)
+    if (generate->dir == NULL || generate->dir[0] == 0)
         return ERR(e, ERR_INVALID, "--out DIR is needed; see fhirlake generate --help");
     return ERR_OK;
 }
 
-static err_code check_folder(const struct generate *g, struct err *e)
+static err_code check_folder(const struct generate *generate, struct err *e)
 {
-    TRY(file_mkdirs(g->dir, e));
-    DIR *d = opendir(g->dir);
+    TRY(file_mkdirs(generate->dir, e));
+    DIR *d = opendir(generate->dir);
     if (d == NULL)
-        return ERR(e, err_from_errno(errno), "%s cannot be read", g->dir);
+        return ERR(e, err_from_errno(errno), "%s cannot be read", generate->dir);
     bool empty = true;
     for (struct dirent *de; (de = readdir(d)) != NULL;)
         empty &= de->d_name[0] == '.';
     closedir(d);
-    if (!empty && !g->force)
+    if (!empty && !generate->force)
         return ERR(e, ERR_EXISTS,
-                   "%s is not empty: give another --out, or --force to write into it", g->dir);
+                   "%s is not empty: give another --out, or --force to write into it",
+                   generate->dir);
     return ERR_OK;
 }
 
@@ -98,40 +99,40 @@ static err_code flush(const struct type_file *f, struct err *e)
     return file_write_all(f->fd, buf_sv(&f->pending), e);
 }
 
-static void path_of(const struct generate *g, const struct type_file *f, const char *suffix,
+static void path_of(const struct generate *generate, const struct type_file *f, const char *suffix,
                     char out[PATH_MAX])
 {
-    (void)snprintf(out, PATH_MAX, "%s/%s.ndjson%s", g->dir, f->name, suffix);
+    (void)snprintf(out, PATH_MAX, "%s/%s.ndjson%s", generate->dir, f->name, suffix);
 }
 
-static err_code file_of(struct generate *g, sv type, struct type_file **out, struct err *e)
+static err_code file_of(struct generate *generate, sv type, struct type_file **out, struct err *e)
 {
-    for (size_t i = 0; i < g->n_files; i++)
-        if (sv_eq_cstr(type, g->files[i].name)) {
-            *out = &g->files[i];
+    for (size_t i = 0; i < generate->n_files; i++)
+        if (sv_eq_cstr(type, generate->files[i].name)) {
+            *out = &generate->files[i];
             return ERR_OK;
         }
-    struct type_file *f = &g->files[g->n_files];
+    struct type_file *f = &generate->files[generate->n_files];
     char path[PATH_MAX];
     (void)snprintf(f->name, sizeof f->name, "%.*s", SV_FMT(type));
-    path_of(g, f, ".part", path);
+    path_of(generate, f, ".part", path);
     f->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (f->fd < 0)
-        return ERR(e, err_from_errno(errno), "cannot write to %s", g->dir);
+        return ERR(e, err_from_errno(errno), "cannot write to %s", generate->dir);
     buf_init(&f->pending, 256u << 20);
-    g->n_files++;
+    generate->n_files++;
     *out = f;
     return ERR_OK;
 }
 
 /* Lines of a unit to the files of their types. */
-static err_code distribute(struct generate *g, sv text, struct err *e)
+static err_code distribute(struct generate *generate, sv text, struct err *e)
 {
     sv rest = text, line;
     while (rest.len && sv_cut(&rest, '\n', &line)) {
         sv tail = sv_tail(line, sizeof "{\"resourceType\":\"" - 1);
         struct type_file *f = NULL;
-        TRY(file_of(g, sv_head(tail, sv_find(tail, '"')), &f, e));
+        TRY(file_of(generate, sv_head(tail, sv_find(tail, '"')), &f, e));
         TRY(buf_add(&f->pending, sv_make(line.ptr, line.len + 1), e));
         f->n_lines++;
         f->bytes += line.len + 1;
@@ -143,40 +144,40 @@ static err_code distribute(struct generate *g, sv text, struct err *e)
     return ERR_OK;
 }
 
-static err_code finish_files(struct generate *g, struct err *e)
+static err_code finish_files(struct generate *generate, struct err *e)
 {
-    for (size_t i = 0; i < g->n_files; i++) {
+    for (size_t i = 0; i < generate->n_files; i++) {
         char from[PATH_MAX], to[PATH_MAX];
-        struct type_file *f = &g->files[i];
+        struct type_file *f = &generate->files[i];
         TRY(flush(f, e));
-        path_of(g, f, ".part", from);
-        path_of(g, f, "", to);
+        path_of(generate, f, ".part", from);
+        path_of(generate, f, "", to);
         int bad = close(f->fd);
         f->fd = -1;
         if (bad || rename(from, to) != 0)
-            return ERR(e, err_from_errno(errno), "cannot write to %s", g->dir);
+            return ERR(e, err_from_errno(errno), "cannot write to %s", generate->dir);
     }
     return ERR_OK;
 }
 
-static err_code run(struct generate *g, struct err *e)
+static err_code run(struct generate *generate, struct err *e)
 {
     CLEANUP(gen_free) struct gen *gen = NULL;
     CLEANUP_BUF struct buf unit = BUF_INIT(1u << 30);
     bool tty = isatty(STDERR_FILENO);
-    TRY(gen_new(g->seed, g->n_patients, &gen, e));
-    TRY(check_folder(g, e));
+    TRY(gen_new(generate->seed, generate->n_patients, &gen, e));
+    TRY(check_folder(generate, e));
     for (uint64_t i = 0; i < gen_n_units(gen); i++) {
         buf_clear(&unit);
         TRY(gen_unit(gen, i, &unit, e));
-        TRY(distribute(g, buf_sv(&unit), e));
+        TRY(distribute(generate, buf_sv(&unit), e));
         if (tty && i % 64 == 0)
             (void)fprintf(stderr, "\r%llu of %llu patients", (unsigned long long)i,
-                          (unsigned long long)g->n_patients);
+                          (unsigned long long)generate->n_patients);
     }
     if (tty)
         (void)fprintf(stderr, "\r\033[K");
-    return finish_files(g, e);
+    return finish_files(generate, e);
 }
 
 static int by_name(const void *a, const void *b)
@@ -184,32 +185,33 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct type_file *)a)->name, ((const struct type_file *)b)->name);
 }
 
-static void print_table(struct generate *g, double seconds)
+static void print_table(struct generate *generate, double seconds)
 {
     uint64_t lines = 0, bytes = 0;
-    qsort(g->files, g->n_files, sizeof g->files[0], by_name);
-    for (size_t i = 0; i < g->n_files; i++) {
-        (void)printf("%-26s %10llu resources %12.3f MB\n", g->files[i].name,
-                     (unsigned long long)g->files[i].n_lines, (double)g->files[i].bytes / 1e6);
-        lines += g->files[i].n_lines;
-        bytes += g->files[i].bytes;
+    qsort(generate->files, generate->n_files, sizeof generate->files[0], by_name);
+    for (size_t i = 0; i < generate->n_files; i++) {
+        (void)printf("%-26s %10llu resources %12.3f MB\n", generate->files[i].name,
+                     (unsigned long long)generate->files[i].n_lines,
+                     (double)generate->files[i].bytes / 1e6);
+        lines += generate->files[i].n_lines;
+        bytes += generate->files[i].bytes;
     }
     (void)printf("%-26s %10llu resources %12.3f MB in %.2f s, %.0f MB/s\n", "all",
                  (unsigned long long)lines, (double)bytes / 1e6, seconds,
                  (double)bytes / 1e6 / (seconds > 0 ? seconds : 1e-9));
 }
 
-static void clean_up(struct generate *g, bool failed)
+static void clean_up(struct generate *generate, bool failed)
 {
-    for (size_t i = 0; i < g->n_files; i++) {
+    for (size_t i = 0; i < generate->n_files; i++) {
         char path[PATH_MAX];
-        struct type_file *f = &g->files[i];
+        struct type_file *f = &generate->files[i];
         buf_done(&f->pending);
         if (!failed)
             continue;
         if (f->fd >= 0)
             close(f->fd);
-        path_of(g, f, ".part", path);
+        path_of(generate, f, ".part", path);
         /* best effort: the failure is told already */
         (void)unlink(path);
     }
@@ -218,22 +220,22 @@ static void clean_up(struct generate *g, bool failed)
 int cli_generate(int argc, char **argv)
 {
     /* large for a stack */
-    static struct generate g;
+    static struct generate generate;
     struct err e = { 0 };
-    if (read_options(&g, argc, argv, &e) != ERR_OK) {
+    if (read_options(&generate, argc, argv, &e) != ERR_OK) {
         (void)fprintf(stderr, "fhirlake generate: %s\n", e.msg);
         return 2;
     }
-    if (g.help) {
+    if (generate.help) {
         usage(stdout);
         return 0;
     }
     uint64_t start = clock_mono_us();
-    err_code rc = run(&g, &e);
+    err_code rc = run(&generate, &e);
     if (rc == ERR_OK)
-        print_table(&g, (double)(clock_mono_us() - start) / 1e6);
+        print_table(&generate, (double)(clock_mono_us() - start) / 1e6);
     else
         (void)fprintf(stderr, "fhirlake generate: %s\n", e.msg);
-    clean_up(&g, rc != ERR_OK);
+    clean_up(&generate, rc != ERR_OK);
     return rc == ERR_OK ? 0 : rc == ERR_INVALID ? 2 : 1;
 }

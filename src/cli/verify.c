@@ -49,43 +49,44 @@ static void usage(FILE *f)
         f);
 }
 
-static err_code run(struct verify *v, const char *target, struct err *e)
+static err_code run(struct verify *verify, const char *target, struct err *e)
 {
     uint64_t n = 200;
-    if (v->o.sample && (!sv_to_u64(sv_from(v->o.sample), &n) || n > 100000))
+    if (verify->o.sample && (!sv_to_u64(sv_from(verify->o.sample), &n) || n > 100000))
         return ERR(e, ERR_INVALID, "--sample takes a number from 0 to 100000");
-    v->max_samples = v->o.against && !v->o.full ? (size_t)n : 0;
-    v->samples = arena_calloc(v->a, v->max_samples + 1, sizeof *v->samples);
-    if (v->samples == NULL)
-        return arena_oom(v->a, e);
-    TRY(place_open(&v->o, target, &v->place, e));
-    TRY(verify_manifest_read(v, e));
-    TRY(verify_manifest_files(v, e));
-    TRY(verify_files(v, e));
-    return v->o.against ? verify_against(v, e) : ERR_OK;
+    verify->max_samples = verify->o.against && !verify->o.full ? (size_t)n : 0;
+    verify->samples = arena_calloc(verify->a, verify->max_samples + 1, sizeof *verify->samples);
+    if (verify->samples == NULL)
+        return arena_oom(verify->a, e);
+    TRY(place_open(&verify->o, target, &verify->place, e));
+    TRY(verify_manifest_read(verify, e));
+    TRY(verify_manifest_files(verify, e));
+    TRY(verify_files(verify, e));
+    return verify->o.against ? verify_against(verify, e) : ERR_OK;
 }
 
-static int verdict(const struct verify *v)
+static int verdict(const struct verify *verify)
 {
-    if (v->differences > VERIFY_TOLD_MAX)
+    if (verify->differences > VERIFY_TOLD_MAX)
         (void)printf("differs: and %llu more\n",
-                     (unsigned long long)(v->differences - VERIFY_TOLD_MAX));
+                     (unsigned long long)(verify->differences - VERIFY_TOLD_MAX));
     (void)printf("%s: %zu files, %llu resources, %llu bytes as of %.*s%s; %llu difference%s\n",
-                 v->differences ? "NOT VERIFIED" : "verified", v->n_files,
-                 (unsigned long long)v->resources, (unsigned long long)v->bytes, SV_FMT(v->instant),
-                 v->o.against ? ", compared with the store" : "",
-                 (unsigned long long)v->differences, v->differences == 1 ? "" : "s");
-    return v->differences ? 1 : 0;
+                 verify->differences ? "NOT VERIFIED" : "verified", verify->n_files,
+                 (unsigned long long)verify->resources, (unsigned long long)verify->bytes,
+                 SV_FMT(verify->instant), verify->o.against ? ", compared with the store" : "",
+                 (unsigned long long)verify->differences, verify->differences == 1 ? "" : "s");
+    return verify->differences ? 1 : 0;
 }
 
 int cli_verify(int argc, char **argv)
 {
-    struct verify v = { .deleted = BUF_INIT((size_t)4 << 30) };
+    struct verify verify = { .deleted = BUF_INIT((size_t)4 << 30) };
     struct err e = { 0 };
     const char *target = NULL;
     size_t n;
     bool help;
-    err_code rc = cli_options_read(table, N_OPTIONS, argc, argv, &v.o, &target, 1, &n, &help, &e);
+    err_code rc =
+        cli_options_read(table, N_OPTIONS, argc, argv, &verify.o, &target, 1, &n, &help, &e);
     if (rc == ERR_OK && !help && n == 0)
         rc = ERR(&e, ERR_INVALID,
                  "say what to verify: s3://BUCKET/FOLDER or DIR; see fhirlake "
@@ -98,14 +99,14 @@ int cli_verify(int argc, char **argv)
         usage(stdout);
         return 0;
     }
-    v.a = arena_new((size_t)4 << 30);
-    rc = run(&v, target, &e);
-    int status = rc == ERR_OK ? verdict(&v) : 3;
+    verify.a = arena_new((size_t)4 << 30);
+    rc = run(&verify, target, &e);
+    int status = rc == ERR_OK ? verdict(&verify) : 3;
     if (rc != ERR_OK)
         (void)fprintf(stderr, "fhirlake verify: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
-    verify_content_end(&v);
-    place_free(v.place);
-    buf_done(&v.deleted);
-    arena_free(v.a);
+    verify_content_end(&verify);
+    place_free(verify.place);
+    buf_done(&verify.deleted);
+    arena_free(verify.a);
     return status;
 }

@@ -18,35 +18,36 @@ struct against {
     char base[256]; /* path: "/datastore/ID/r4" */
 };
 
-static err_code open_client(struct against *x, struct err *e)
+static err_code open_client(struct against *against, struct err *e)
 {
     struct uri_http u;
-    struct client_options o = x->v->o.to;
-    sv url = sv_from(x->v->o.against);
+    struct client_options o = against->v->o.to;
+    sv url = sv_from(against->v->o.against);
     while (url.len && url.ptr[url.len - 1] == '/')
         url.len--;
     TRY(uri_http_parse(url, &u, e));
     sv root = sv_head(url, url.len - u.path.len);
-    if (u.path.len == 0 && x->v->datastore_id.len == 0)
+    if (u.path.len == 0 && against->v->datastore_id.len == 0)
         return ERR(e, ERR_INVALID,
                    "the manifest names no data store: give --against its whole URL, "
                    "http://HOST:PORT/datastore/ID/r4");
-    int n = u.path.len ? snprintf(x->base, sizeof x->base, "%.*s", SV_FMT(u.path))
-                       : snprintf(x->base, sizeof x->base, "/datastore/%.*s/r4",
-                                  SV_FMT(x->v->datastore_id));
-    if (n < 0 || n >= (int)sizeof x->base)
+    int n = u.path.len ? snprintf(against->base, sizeof against->base, "%.*s", SV_FMT(u.path))
+                       : snprintf(against->base, sizeof against->base, "/datastore/%.*s/r4",
+                                  SV_FMT(against->v->datastore_id));
+    if (n < 0 || n >= (int)sizeof against->base)
         return ERR(e, ERR_INVALID, "--against is too long a URL");
-    o.endpoint = arena_str(x->v->a, root);
-    return o.endpoint ? client_new(&o, &x->client, e) : arena_oom(x->v->a, e);
+    o.endpoint = arena_str(against->v->a, root);
+    return o.endpoint ? client_new(&o, &against->client, e) : arena_oom(against->v->a, e);
 }
 
 /* GET below [base]; the document is owned by a. */
-static err_code get(struct against *x, sv target, struct arena *a, yyjson_val **out, struct err *e)
+static err_code get(struct against *against, sv target, struct arena *a, yyjson_val **out,
+                    struct err *e)
 {
     struct client_answer answer;
     struct client_call call = { .method = "GET", .target = target };
     yyjson_doc *doc;
-    TRY(client_run(x->client, &call, &answer, e));
+    TRY(client_run(against->client, &call, &answer, e));
     err_code rc = answer.status == 200 ? ERR_OK : client_refusal(&answer, e);
     sv text = SV_NONE;
     if (rc == ERR_OK) {
@@ -62,47 +63,48 @@ static err_code get(struct against *x, sv target, struct arena *a, yyjson_val **
 /* ---- counts ---- */
 
 /* What the manifest says the store held of a type. False: it does not say. */
-static bool store_count(const struct verify *v, const char *type, uint64_t *out)
+static bool store_count(const struct verify *verify, const char *type, uint64_t *out)
 {
-    yyjson_val *met = json_get(v->manifest, "storeCountPerType");
+    yyjson_val *met = json_get(verify->manifest, "storeCountPerType");
     *out = 0;
     if (sv_to_u64(json_number(json_get(met, type)), out))
         return true;
-    if (!v->whole)
+    if (!verify->whole)
         return false;
     /* A type that is not named: none. */
-    IGNORE(!sv_to_u64(json_number(json_get(json_get(v->manifest, "countPerType"), type)), out));
+    IGNORE(
+        !sv_to_u64(json_number(json_get(json_get(verify->manifest, "countPerType"), type)), out));
     return true;
 }
 
 /* The files hold all that the store held of a type. */
-static bool holds_all(const struct verify *v, const char *type)
+static bool holds_all(const struct verify *verify, const char *type)
 {
     uint64_t exported = 0, met;
     /* A type that is not named: none. */
-    IGNORE(
-        !sv_to_u64(json_number(json_get(json_get(v->manifest, "countPerType"), type)), &exported));
-    return store_count(v, type, &met) && met == exported;
+    IGNORE(!sv_to_u64(json_number(json_get(json_get(verify->manifest, "countPerType"), type)),
+                      &exported));
+    return store_count(verify, type, &met) && met == exported;
 }
 
-static err_code check_counts(struct against *x, struct err *e)
+static err_code check_counts(struct against *against, struct err *e)
 {
-    struct verify *v = x->v;
+    struct verify *verify = against->v;
     yyjson_val *root;
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 20);
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         const char *type = fhir_type_name((fhir_type)t);
         uint64_t want = 0, have = 0;
         arena_reset(a);
-        if (!store_count(v, type, &want))
+        if (!store_count(verify, type, &want))
             continue;
-        sv target = arena_fmt(a, "%s/%s?_summary=count&_total=accurate&_asOf=%llu", x->base, type,
-                              (unsigned long long)v->as_of);
-        TRY(get(x, target, a, &root, e));
+        sv target = arena_fmt(a, "%s/%s?_summary=count&_total=accurate&_asOf=%llu", against->base,
+                              type, (unsigned long long)verify->as_of);
+        TRY(get(against, target, a, &root, e));
         if (!sv_to_u64(json_number(json_get(root, "total")), &have))
             return ERR(e, ERR_PEER, "the store does not tell how many %s it held", type);
         if (want != have)
-            verify_differs(v, "store: held %llu %s as of the export, the manifest says %llu",
+            verify_differs(verify, "store: held %llu %s as of the export, the manifest says %llu",
                            (unsigned long long)have, type, (unsigned long long)want);
     }
     return ERR_OK;
@@ -110,18 +112,18 @@ static err_code check_counts(struct against *x, struct err *e)
 
 /* ---- a sample ---- */
 
-static err_code check_sample(struct against *x, const struct verify_sample *s, struct arena *a,
-                             struct buf *scratch, struct err *e)
+static err_code check_sample(struct against *against, const struct verify_sample *s,
+                             struct arena *a, struct buf *scratch, struct err *e)
 {
-    struct verify *v = x->v;
+    struct verify *verify = against->v;
     yyjson_val *root;
     verify_key have;
     struct err why = { 0 };
-    sv target = arena_fmt(a, "%s/%s/%.*s/_history?_at=%.*s", x->base, fhir_type_name(s->type),
-                          SV_FMT(s->id), SV_FMT(v->instant));
-    err_code rc = get(x, target, a, &root, &why);
+    sv target = arena_fmt(a, "%s/%s/%.*s/_history?_at=%.*s", against->base, fhir_type_name(s->type),
+                          SV_FMT(s->id), SV_FMT(verify->instant));
+    err_code rc = get(against, target, a, &root, &why);
     if (rc == ERR_NOT_FOUND) {
-        verify_differs(v, "store: has no %s that is in the files", fhir_type_name(s->type));
+        verify_differs(verify, "store: has no %s that is in the files", fhir_type_name(s->type));
         return ERR_OK;
     }
     if (rc != ERR_OK)
@@ -129,26 +131,27 @@ static err_code check_sample(struct against *x, const struct verify_sample *s, s
     yyjson_val *entry = yyjson_arr_get_first(json_get(root, "entry"));
     yyjson_val *resource = json_get(entry, "resource");
     if (resource == NULL) {
-        verify_differs(v, "store: a %s of the files was not there as of the export",
+        verify_differs(verify, "store: a %s of the files was not there as of the export",
                        fhir_type_name(s->type));
         return ERR_OK;
     }
-    TRY(verify_text_served(v, resource, scratch, &have, e));
+    TRY(verify_text_served(verify, resource, scratch, &have, e));
     if (!verify_key_is_none(&s->text) && verify_key_cmp(&have, &s->text) != 0)
-        verify_differs(v, "store: %s/%.*s was another version, or another text",
+        verify_differs(verify, "store: %s/%.*s was another version, or another text",
                        fhir_type_name(s->type), SV_FMT(s->id));
     return ERR_OK;
 }
 
-static err_code check_samples(struct against *x, struct err *e)
+static err_code check_samples(struct against *against, struct err *e)
 {
     CLEANUP_BUF struct buf scratch = BUF_INIT(VERIFY_LINE_MAX);
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)1 << 30);
-    for (size_t i = 0; i < x->v->n_samples; i++) {
+    for (size_t i = 0; i < against->v->n_samples; i++) {
         arena_reset(a);
-        TRY(check_sample(x, &x->v->samples[i], a, &scratch, e));
+        TRY(check_sample(against, &against->v->samples[i], a, &scratch, e));
     }
-    verify_note(x->v, "store: %zu resources picked at random were compared", x->v->n_samples);
+    verify_note(against->v, "store: %zu resources picked at random were compared",
+                against->v->n_samples);
     return ERR_OK;
 }
 
@@ -178,7 +181,7 @@ static err_code gather(void *ctx, yyjson_val *resource, struct err *e)
     return buf_add(&g->rows, sv_make(&r, sizeof r), e);
 }
 
-static sv next_link(struct against *x, yyjson_val *root)
+static sv next_link(struct against *against, yyjson_val *root)
 {
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "link"));
     yyjson_val *link;
@@ -186,19 +189,19 @@ static sv next_link(struct against *x, yyjson_val *root)
         if (sv_eq(json_string(json_get(link, "relation")), SV_LIT("next"))) {
             /* a path of the same server */
             sv url = json_string(json_get(link, "url"));
-            const char *at = memmem(url.ptr, url.len, x->base, strlen(x->base));
+            const char *at = memmem(url.ptr, url.len, against->base, strlen(against->base));
             return at ? sv_tail(url, (size_t)(at - url.ptr)) : SV_NONE;
         }
     return SV_NONE;
 }
 
 /* One page of the store against the files' rows. *n counts those that were found. */
-static void compare_page(struct verify *v, yyjson_val *root, fhir_type type, struct gather *files,
-                         struct gather *page, uint64_t *n)
+static void compare_page(struct verify *verify, yyjson_val *root, fhir_type type,
+                         struct gather *files, struct gather *page, uint64_t *n)
 {
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "entry"));
     yyjson_val *entry;
-    bool all = holds_all(v, fhir_type_name(type));
+    bool all = holds_all(verify, fhir_type_name(type));
     /* a page is bounded */
     struct err ignored;
     while ((entry = yyjson_arr_iter_next(&it)) != NULL) {
@@ -213,40 +216,40 @@ static void compare_page(struct verify *v, yyjson_val *root, fhir_type type, str
                 : NULL;
         *n += f != NULL;
         if (f == NULL && all)
-            verify_differs(v, "store: held %s/%.*s, which is not in the files",
+            verify_differs(verify, "store: held %s/%.*s, which is not in the files",
                            fhir_type_name(type), SV_FMT(json_string(json_get(resource, "id"))));
         else if (f && !verify_key_is_none(&f->text) && verify_key_cmp(&f->text, &r->text) != 0)
-            verify_differs(v, "store: %s/%.*s was another version, or another text",
+            verify_differs(verify, "store: %s/%.*s was another version, or another text",
                            fhir_type_name(type), SV_FMT(json_string(json_get(resource, "id"))));
     }
 }
 
-static err_code check_type(struct against *x, fhir_type type, struct err *e)
+static err_code check_type(struct against *against, fhir_type type, struct err *e)
 {
-    struct verify *v = x->v;
+    struct verify *verify = against->v;
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)1 << 30);
     struct gather files = { BUF_INIT((size_t)16 << 30), BUF_INIT(VERIFY_LINE_MAX), NULL };
-    struct gather page = { BUF_INIT(1024), BUF_INIT(VERIFY_LINE_MAX), v };
+    struct gather page = { BUF_INIT(1024), BUF_INIT(VERIFY_LINE_MAX), verify };
     uint64_t found = 0;
     char next[2048];
-    (void)snprintf(next, sizeof next, "%s/%s?_asOf=%llu&_count=%d", x->base, fhir_type_name(type),
-                   (unsigned long long)v->as_of, PAGE_COUNT);
-    err_code rc = verify_each(v, type, gather, &files, e);
+    (void)snprintf(next, sizeof next, "%s/%s?_asOf=%llu&_count=%d", against->base,
+                   fhir_type_name(type), (unsigned long long)verify->as_of, PAGE_COUNT);
+    err_code rc = verify_each(verify, type, gather, &files, e);
     size_t n = files.rows.len / sizeof(struct row);
     if (n)
         qsort(files.rows.ptr, n, sizeof(struct row), row_cmp);
     while (rc == ERR_OK && next[0]) {
         yyjson_val *root;
         arena_reset(a);
-        rc = get(x, sv_from(next), a, &root, e);
+        rc = get(against, sv_from(next), a, &root, e);
         if (rc != ERR_OK)
             break;
-        compare_page(v, root, type, &files, &page, &found);
-        sv link = next_link(x, root);
+        compare_page(verify, root, type, &files, &page, &found);
+        sv link = next_link(against, root);
         (void)snprintf(next, sizeof next, "%.*s", SV_FMT(link));
     }
     if (rc == ERR_OK && found != n)
-        verify_differs(v, "store: did not hold %llu %s of the files as of the export",
+        verify_differs(verify, "store: did not hold %llu %s of the files as of the export",
                        (unsigned long long)(n - found), fhir_type_name(type));
     buf_done(&files.rows);
     buf_done(&files.scratch);
@@ -255,38 +258,38 @@ static err_code check_type(struct against *x, fhir_type type, struct err *e)
     return rc;
 }
 
-static bool in_files(const struct verify *v, fhir_type type)
+static bool in_files(const struct verify *verify, fhir_type type)
 {
     /* Files that hold several types are counted there. */
-    yyjson_val *counts = json_get(v->manifest, "countPerType");
-    for (size_t i = 0; i < v->n_files; i++)
-        if (v->files[i].role == VERIFY_OUTPUT &&
-            (v->files[i].type.len == 0 ? json_get(counts, fhir_type_name(type)) != NULL
-                                       : fhir_type_find(v->files[i].type) == type))
+    yyjson_val *counts = json_get(verify->manifest, "countPerType");
+    for (size_t i = 0; i < verify->n_files; i++)
+        if (verify->files[i].role == VERIFY_OUTPUT &&
+            (verify->files[i].type.len == 0 ? json_get(counts, fhir_type_name(type)) != NULL
+                                            : fhir_type_find(verify->files[i].type) == type))
             return true;
     return false;
 }
 
-static err_code check_all(struct against *x, struct err *e)
+static err_code check_all(struct against *against, struct err *e)
 {
     for (unsigned t = 1; t <= fhir_n_types(); t++)
         /* That the store had none of the other types is told by the counts. */
-        if (in_files(x->v, (fhir_type)t))
-            TRY(check_type(x, (fhir_type)t, e));
-    verify_note(x->v, "store: every resource of the files was compared");
+        if (in_files(against->v, (fhir_type)t))
+            TRY(check_type(against, (fhir_type)t, e));
+    verify_note(against->v, "store: every resource of the files was compared");
     return ERR_OK;
 }
 
-err_code verify_against(struct verify *v, struct err *e)
+err_code verify_against(struct verify *verify, struct err *e)
 {
-    struct against x = { .v = v };
-    if (v->as_of == 0)
+    struct against against = { .v = verify };
+    if (verify->as_of == 0)
         return ERR(e, ERR_INVALID, "the manifest names no commit to compare with");
-    err_code rc = open_client(&x, e);
+    err_code rc = open_client(&against, e);
     if (rc == ERR_OK)
-        rc = check_counts(&x, e);
+        rc = check_counts(&against, e);
     if (rc == ERR_OK)
-        rc = v->o.full ? check_all(&x, e) : check_samples(&x, e);
-    client_free(x.client);
+        rc = verify->o.full ? check_all(&against, e) : check_samples(&against, e);
+    client_free(against.client);
     return rc;
 }

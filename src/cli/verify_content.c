@@ -15,34 +15,34 @@ struct verify_content {
     } * types; /* by fhir_type */
 };
 
-void verify_content_begin(struct verify *v)
+void verify_content_begin(struct verify *verify)
 {
     /* an export that is older than the digest */
-    if (json_get(v->manifest, "contentDigest") == NULL)
+    if (json_get(verify->manifest, "contentDigest") == NULL)
         return;
     struct verify_content *c = calloc(1, sizeof *c);
     if (c == NULL || (c->types = calloc(fhir_n_types() + 1, sizeof *c->types)) == NULL)
         abort();
     c->reader = fhir_reader_new(VERIFY_LINE_MAX);
     buf_init(&c->text, (size_t)2 * VERIFY_LINE_MAX);
-    v->content = c;
+    verify->content = c;
 }
 
-void verify_content_end(struct verify *v)
+void verify_content_end(struct verify *verify)
 {
-    struct verify_content *c = v->content;
+    struct verify_content *c = verify->content;
     if (c == NULL)
         return;
     fhir_reader_free(c->reader);
     buf_done(&c->text);
     free(c->types);
     free(c);
-    v->content = NULL;
+    verify->content = NULL;
 }
 
-void verify_content_line(struct verify *v, fhir_type type, sv line)
+void verify_content_line(struct verify *verify, fhir_type type, sv line)
 {
-    struct verify_content *c = v->content;
+    struct verify_content *c = verify->content;
     struct fhir_envelope env;
     if (c == NULL)
         return;
@@ -54,26 +54,27 @@ void verify_content_line(struct verify *v, fhir_type type, sv line)
     c->types[type].n++;
 }
 
-void verify_content_deletion(struct verify *v, fhir_type type, sv url)
+void verify_content_deletion(struct verify *verify, fhir_type type, sv url)
 {
     char text[160];
     int n = snprintf(text, sizeof text, "DELETE %.*s", SV_FMT(url));
-    if (v->content == NULL || n < 0 || n >= (int)sizeof text)
+    if (verify->content == NULL || n < 0 || n >= (int)sizeof text)
         return;
-    fhir_digest_text(&v->content->types[type].gone, sv_make(text, (size_t)n));
-    v->content->types[type].n_gone++;
+    fhir_digest_text(&verify->content->types[type].gone, sv_make(text, (size_t)n));
+    verify->content->types[type].n_gone++;
 }
 
-void verify_content_check(struct verify *v)
+void verify_content_check(struct verify *verify)
 {
-    struct verify_content *c = v->content;
+    struct verify_content *c = verify->content;
     unsigned char d[SHA256_LEN];
     char sum[FHIR_DIGEST_HEX], hex[SHA256_HEX_LEN];
     if (c == NULL)
         return;
     struct hash_sha256 *h = hash_sha256_new();
-    yyjson_val *said = json_get(v->manifest, "contentPerType"), *urls = verify_attachments(v);
-    yyjson_val *digest = json_get(urls ? urls : v->manifest, "contentDigest");
+    yyjson_val *said = json_get(verify->manifest, "contentPerType"),
+               *urls = verify_attachments(verify);
+    yyjson_val *digest = json_get(urls ? urls : verify->manifest, "contentDigest");
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         const struct of_type *of = &c->types[t];
         const char *type = fhir_type_name((fhir_type)t);
@@ -81,7 +82,7 @@ void verify_content_check(struct verify *v)
         sv want = served.len ? served : json_string(json_get(said, type));
         fhir_digest_hex(&of->sum, sum);
         if (of->n ? !sv_eq(want, sv_make(sum, sizeof sum)) : want.len != 0)
-            verify_differs(v, "the content of %s is not the manifest's", type);
+            verify_differs(verify, "the content of %s is not the manifest's", type);
         if (of->n)
             fhir_digest_line(h, "", type, of->n, &of->sum);
         if (of->n_gone)
@@ -91,5 +92,5 @@ void verify_content_check(struct verify *v)
     hash_sha256_free(h);
     hash_hex(d, sizeof d, hex);
     if (!sv_eq(json_string(digest), sv_make(hex, sizeof hex)))
-        verify_differs(v, "the digest of the content is not the manifest's");
+        verify_differs(verify, "the digest of the content is not the manifest's");
 }

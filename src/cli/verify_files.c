@@ -17,17 +17,18 @@
 
 static int by_first_id(const void *a, const void *b)
 {
-    const struct verify_file *const *x = a, *const *y = b;
-    return sv_cmp((*x)->first_id, (*y)->first_id);
+    const struct verify_file *const *file = a, *const *y = b;
+    return sv_cmp((*file)->first_id, (*y)->first_id);
 }
 
 /* The files of a type hold ranges that are apart. */
-static bool ranges_apart(struct verify *v, sv type)
+static bool ranges_apart(struct verify *verify, sv type)
 {
-    struct verify_file **of = arena_alloc(v->a, (v->n_files + 1) * sizeof(struct verify_file *));
+    struct verify_file **of =
+        arena_alloc(verify->a, (verify->n_files + 1) * sizeof(struct verify_file *));
     size_t n = 0;
-    for (size_t i = 0; of && i < v->n_files; i++) {
-        struct verify_file *f = &v->files[i];
+    for (size_t i = 0; of && i < verify->n_files; i++) {
+        struct verify_file *f = &verify->files[i];
         if (f->role != VERIFY_OUTPUT || !sv_eq(f->type, type) || f->first_id.ptr == NULL)
             continue;
         if (!f->sorted)
@@ -50,10 +51,10 @@ static err_code add_key(void *ctx, yyjson_val *root, struct err *e)
     return buf_add(set, sv_make(&k, sizeof k), e);
 }
 
-static err_code check_set(struct verify *v, sv type, struct err *e)
+static err_code check_set(struct verify *verify, sv type, struct err *e)
 {
     CLEANUP_BUF struct buf set = BUF_INIT((size_t)8 << 30);
-    TRY(verify_each(v, fhir_type_find(type), add_key, &set, e));
+    TRY(verify_each(verify, fhir_type_find(type), add_key, &set, e));
     size_t n = set.len / sizeof(verify_key), twice = 0;
     verify_key *k = (verify_key *)(void *)set.ptr;
     if (n)
@@ -61,48 +62,51 @@ static err_code check_set(struct verify *v, sv type, struct err *e)
     for (size_t i = 1; i < n; i++)
         twice += verify_key_cmp(&k[i - 1], &k[i]) == 0;
     if (twice)
-        verify_differs(v, "%.*s: %zu times a resource is there once more",
+        verify_differs(verify, "%.*s: %zu times a resource is there once more",
                        SV_FMT(type.len ? type : SV_LIT("output")), twice);
     return ERR_OK;
 }
 
-static err_code check_doubles(struct verify *v, struct err *e)
+static err_code check_doubles(struct verify *verify, struct err *e)
 {
     bool mixed = false;
-    for (size_t i = 0; i < v->n_files; i++) {
-        const struct verify_file *f = &v->files[i];
+    for (size_t i = 0; i < verify->n_files; i++) {
+        const struct verify_file *file = &verify->files[i];
         bool told = false;
-        mixed |= f->role == VERIFY_OUTPUT && f->type.len == 0;
+        mixed |= file->role == VERIFY_OUTPUT && file->type.len == 0;
         for (size_t k = 0; k < i && !told; k++)
-            told = v->files[k].role == VERIFY_OUTPUT && sv_eq(v->files[k].type, f->type);
-        if (f->role == VERIFY_OUTPUT && f->type.len && !told && !ranges_apart(v, f->type))
-            TRY(check_set(v, f->type, e));
+            told =
+                verify->files[k].role == VERIFY_OUTPUT && sv_eq(verify->files[k].type, file->type);
+        if (file->role == VERIFY_OUTPUT && file->type.len && !told &&
+            !ranges_apart(verify, file->type))
+            TRY(check_set(verify, file->type, e));
     }
-    return mixed ? check_set(v, SV_LIT(""), e) : ERR_OK;
+    return mixed ? check_set(verify, SV_LIT(""), e) : ERR_OK;
 }
 
 /* ---- sums ---- */
 
 static int by_digest(const void *a, const void *b)
 {
-    const struct verify_file *const *x = a, *const *y = b;
-    return memcmp((*x)->digest, (*y)->digest, SHA256_HEX_LEN);
+    const struct verify_file *const *file = a, *const *y = b;
+    return memcmp((*file)->digest, (*y)->digest, SHA256_HEX_LEN);
 }
 
 /* SHA-256 over the files' SHA-256 in hex, sorted, each with a newline. */
-static void check_digest(struct verify *v)
+static void check_digest(struct verify *verify)
 {
-    sv want = json_string(json_get(v->manifest, "sha256"));
-    struct verify_file **all = arena_alloc(v->a, (v->n_files + 1) * sizeof(struct verify_file *));
+    sv want = json_string(json_get(verify->manifest, "sha256"));
+    struct verify_file **all =
+        arena_alloc(verify->a, (verify->n_files + 1) * sizeof(struct verify_file *));
     unsigned char d[SHA256_LEN];
     char hex[SHA256_HEX_LEN];
     size_t n = 0;
     if (want.len == 0 || all == NULL)
         return;
     struct hash_sha256 *h = hash_sha256_new();
-    for (size_t i = 0; i < v->n_files; i++)
-        if (v->files[i].there)
-            all[n++] = &v->files[i];
+    for (size_t i = 0; i < verify->n_files; i++)
+        if (verify->files[i].there)
+            all[n++] = &verify->files[i];
     if (n)
         qsort(all, n, sizeof(struct verify_file *), by_digest);
     for (size_t i = 0; i < n; i++) {
@@ -113,69 +117,71 @@ static void check_digest(struct verify *v)
     hash_sha256_free(h);
     hash_hex(d, sizeof d, hex);
     if (!sv_eq(want, sv_make(hex, sizeof hex)))
-        verify_differs(v, "the digest over all files is not the manifest's");
+        verify_differs(verify, "the digest over all files is not the manifest's");
 }
 
-static void check_sum(struct verify *v, const char *name, uint64_t have)
+static void check_sum(struct verify *verify, const char *name, uint64_t have)
 {
     uint64_t want;
-    if (sv_to_u64(json_number(json_get(v->manifest, name)), &want) && want != have)
-        verify_differs(v, "manifest: %s is %llu, the files hold %llu", name,
+    if (sv_to_u64(json_number(json_get(verify->manifest, name)), &want) && want != have)
+        verify_differs(verify, "manifest: %s is %llu, the files hold %llu", name,
                        (unsigned long long)want, (unsigned long long)have);
 }
 
-static void check_types(struct verify *v)
+static void check_types(struct verify *verify)
 {
-    yyjson_obj_iter it = yyjson_obj_iter_with(json_get(v->manifest, "countPerType"));
+    yyjson_obj_iter it = yyjson_obj_iter_with(json_get(verify->manifest, "countPerType"));
     yyjson_val *key;
     uint64_t sum = 0, bytes = 0;
     bool mixed = false;
-    for (size_t i = 0; i < v->n_files; i++) {
-        const struct verify_file *f = &v->files[i];
-        sum += f->role == VERIFY_OUTPUT ? f->lines - f->heads : 0;
-        bytes += f->role == VERIFY_OUTPUT ? f->size : 0;
-        mixed |= f->role == VERIFY_OUTPUT && f->type.len == 0;
+    for (size_t i = 0; i < verify->n_files; i++) {
+        const struct verify_file *file = &verify->files[i];
+        sum += file->role == VERIFY_OUTPUT ? file->lines - file->heads : 0;
+        bytes += file->role == VERIFY_OUTPUT ? file->size : 0;
+        mixed |= file->role == VERIFY_OUTPUT && file->type.len == 0;
     }
-    check_sum(v, "count", sum);
-    check_sum(v, "bytes", bytes);
+    check_sum(verify, "count", sum);
+    check_sum(verify, "bytes", bytes);
     /* the digest of the content has the counts of its types in it */
     if (mixed)
         return;
     while ((key = yyjson_obj_iter_next(&it)) != NULL) {
         uint64_t want, have = 0;
-        for (size_t i = 0; i < v->n_files; i++)
-            if (v->files[i].role == VERIFY_OUTPUT && sv_eq(v->files[i].type, json_string(key)))
-                have += v->files[i].lines;
+        for (size_t i = 0; i < verify->n_files; i++)
+            if (verify->files[i].role == VERIFY_OUTPUT &&
+                sv_eq(verify->files[i].type, json_string(key)))
+                have += verify->files[i].lines;
         if (!sv_to_u64(json_number(yyjson_obj_iter_get_val(key)), &want) || want != have)
-            verify_differs(v, "manifest: countPerType of %s is %llu, the files hold %llu",
+            verify_differs(verify, "manifest: countPerType of %s is %llu, the files hold %llu",
                            yyjson_get_str(key), (unsigned long long)want, (unsigned long long)have);
-        sv met =
-            json_number(json_get(json_get(v->manifest, "storeCountPerType"), yyjson_get_str(key)));
-        if (v->whole && sv_to_u64(met, &want) && want != have)
-            verify_differs(v, "manifest: storeCountPerType of %s is %llu, the files hold %llu",
+        sv met = json_number(
+            json_get(json_get(verify->manifest, "storeCountPerType"), yyjson_get_str(key)));
+        if (verify->whole && sv_to_u64(met, &want) && want != have)
+            verify_differs(verify, "manifest: storeCountPerType of %s is %llu, the files hold %llu",
                            yyjson_get_str(key), (unsigned long long)want, (unsigned long long)have);
     }
 }
 
 /* A block that goes on in another file begins that one. */
-static void check_continued(struct verify *v)
+static void check_continued(struct verify *verify)
 {
-    for (size_t i = 0; i < v->n_files; i++) {
-        const struct verify_file *f = &v->files[i], *next = NULL;
-        for (size_t k = 0; f->continues.len && k < v->n_files; k++)
-            if (v->files[k].role == VERIFY_OUTPUT && sv_eq(v->files[k].name, f->continues))
-                next = &v->files[k];
-        if (f->continues.len && (next == NULL || !sv_eq(next->first_block, f->last_block)))
-            verify_differs(v, "%.*s: its last block does not go on in the file that it names",
-                           SV_FMT(f->name));
+    for (size_t i = 0; i < verify->n_files; i++) {
+        const struct verify_file *file = &verify->files[i], *next = NULL;
+        for (size_t k = 0; file->continues.len && k < verify->n_files; k++)
+            if (verify->files[k].role == VERIFY_OUTPUT &&
+                sv_eq(verify->files[k].name, file->continues))
+                next = &verify->files[k];
+        if (file->continues.len && (next == NULL || !sv_eq(next->first_block, file->last_block)))
+            verify_differs(verify, "%.*s: its last block does not go on in the file that it names",
+                           SV_FMT(file->name));
     }
 }
 
-static void check_sums(struct verify *v)
+static void check_sums(struct verify *verify)
 {
-    check_continued(v);
-    check_types(v);
-    check_digest(v);
+    check_continued(verify);
+    check_types(verify);
+    check_digest(verify);
 }
 
 #define HEAD_REFERENCE_MAX 256u
@@ -199,85 +205,86 @@ static bool tell(struct reading *r)
 
 static void pick(struct reading *r, yyjson_val *root, sv type, sv id, struct err *e)
 {
-    struct verify *v = r->v;
-    uint64_t at = v->n_seen++;
-    if (v->max_samples == 0)
+    struct verify *verify = r->v;
+    uint64_t at = verify->n_seen++;
+    if (verify->max_samples == 0)
         return;
-    if (v->n_samples < v->max_samples)
-        at = v->n_samples++;
-    else if ((at = rng_u64() % v->n_seen) >= v->max_samples)
+    if (verify->n_samples < verify->max_samples)
+        at = verify->n_samples++;
+    else if ((at = rng_u64() % verify->n_seen) >= verify->max_samples)
         return;
-    struct verify_sample s = { .type = fhir_type_find(type), .id = arena_sv(v->a, id) };
+    struct verify_sample s = { .type = fhir_type_find(type), .id = arena_sv(verify->a, id) };
     if (s.id.ptr && verify_text_of(root, &r->scratch, &s.text, e) == ERR_OK)
-        v->samples[at] = s;
+        verify->samples[at] = s;
 }
 
 /* The head of a block: whose resources follow. */
 static err_code head_line(struct reading *r, yyjson_val *root, struct err *e)
 {
-    struct verify_file *f = r->f;
+    struct verify_file *file = r->f;
     yyjson_val *p = yyjson_arr_get_first(json_get(root, "parameter"));
     sv of = json_string(json_get(json_get(p, "valueReference"), "reference"));
-    f->sorted = false;
-    f->heads++;
+    file->sorted = false;
+    file->heads++;
     if ((!sv_eq(json_string(json_get(p, "name")), SV_LIT("header")) || of.len == 0) && tell(r))
-        verify_differs(r->v, "%.*s: line %llu is no head of a block", SV_FMT(f->name),
+        verify_differs(r->v, "%.*s: line %llu is no head of a block", SV_FMT(file->name),
                        (unsigned long long)r->line);
-    if (f->last_block.len && sv_cmp(f->last_block, of) >= 0 && tell(r))
-        verify_differs(r->v, "%.*s: line %llu: blocks do not ascend", SV_FMT(f->name),
+    if (file->last_block.len && sv_cmp(file->last_block, of) >= 0 && tell(r))
+        verify_differs(r->v, "%.*s: line %llu: blocks do not ascend", SV_FMT(file->name),
                        (unsigned long long)r->line);
     /* room for any, written over head by head */
-    if (f->last_block.ptr == NULL) {
-        f->first_block = arena_sv(r->v->a, of);
-        f->last_block = sv_make(arena_alloc(r->v->a, HEAD_REFERENCE_MAX), 0);
-        if (f->first_block.ptr == NULL || f->last_block.ptr == NULL)
+    if (file->last_block.ptr == NULL) {
+        file->first_block = arena_sv(r->v->a, of);
+        file->last_block = sv_make(arena_alloc(r->v->a, HEAD_REFERENCE_MAX), 0);
+        if (file->first_block.ptr == NULL || file->last_block.ptr == NULL)
             return arena_oom(r->v->a, e);
     }
-    f->last_block.len = of.len < HEAD_REFERENCE_MAX ? of.len : HEAD_REFERENCE_MAX;
+    file->last_block.len = of.len < HEAD_REFERENCE_MAX ? of.len : HEAD_REFERENCE_MAX;
     if (of.len)
-        memcpy((char *)(uintptr_t)f->last_block.ptr, of.ptr, f->last_block.len);
+        memcpy((char *)(uintptr_t)file->last_block.ptr, of.ptr, file->last_block.len);
     return ERR_OK;
 }
 
 static err_code output_line(struct reading *r, sv line, yyjson_val *root, struct err *e)
 {
-    struct verify_file *f = r->f;
+    struct verify_file *file = r->f;
     sv type = json_string(json_get(root, "resourceType")), id = json_string(json_get(root, "id"));
-    if (f->type.len == 0 && sv_eq(type, SV_LIT("Parameters")))
+    if (file->type.len == 0 && sv_eq(type, SV_LIT("Parameters")))
         return head_line(r, root, e);
-    if (f->has_blocks && f->heads == 0 && tell(r))
-        verify_differs(r->v, "%.*s: line %llu stands before the head of any block", SV_FMT(f->name),
-                       (unsigned long long)r->line);
-    if (f->type.len && !sv_eq(type, f->type)) {
+    if (file->has_blocks && file->heads == 0 && tell(r))
+        verify_differs(r->v, "%.*s: line %llu stands before the head of any block",
+                       SV_FMT(file->name), (unsigned long long)r->line);
+    if (file->type.len && !sv_eq(type, file->type)) {
         if (tell(r))
-            verify_differs(r->v, "%.*s: line %llu is no %.*s", SV_FMT(f->name),
-                           (unsigned long long)r->line, SV_FMT(f->type));
+            verify_differs(r->v, "%.*s: line %llu is no %.*s", SV_FMT(file->name),
+                           (unsigned long long)r->line, SV_FMT(file->type));
         return ERR_OK;
     }
     if (fhir_type_find(type) == FHIR_TYPE_NONE || !fhir_id_ok(id)) {
         if (tell(r))
             verify_differs(r->v, "%.*s: line %llu is no resource with a type and an id",
-                           SV_FMT(f->name), (unsigned long long)r->line);
+                           SV_FMT(file->name), (unsigned long long)r->line);
         return ERR_OK;
     }
-    f->sorted = f->sorted && f->type.len && (f->last_id.ptr == NULL || sv_cmp(f->last_id, id) < 0);
-    if (f->sorted) {
-        if (f->first_id.ptr == NULL)
-            f->first_id = arena_sv(r->v->a, id);
+    file->sorted = file->sorted && file->type.len &&
+                   (file->last_id.ptr == NULL || sv_cmp(file->last_id, id) < 0);
+    if (file->sorted) {
+        if (file->first_id.ptr == NULL)
+            file->first_id = arena_sv(r->v->a, id);
         /* room for any id, written over line by line */
-        if (f->last_id.ptr == NULL)
-            f->last_id = sv_make(arena_alloc(r->v->a, FHIR_ID_MAX), 0);
-        if (f->first_id.ptr == NULL || f->last_id.ptr == NULL)
+        if (file->last_id.ptr == NULL)
+            file->last_id = sv_make(arena_alloc(r->v->a, FHIR_ID_MAX), 0);
+        if (file->first_id.ptr == NULL || file->last_id.ptr == NULL)
             return arena_oom(r->v->a, e);
-        memcpy((char *)(uintptr_t)f->last_id.ptr, id.ptr, id.len);
-        f->last_id.len = id.len;
+        memcpy((char *)(uintptr_t)file->last_id.ptr, id.ptr, id.len);
+        file->last_id.len = id.len;
     }
     if (r->v->deleted.len) {
         verify_key k = verify_key_of(type, id);
         if (bsearch(&k, r->v->deleted.ptr, r->v->deleted.len / sizeof k, sizeof k,
                     verify_key_cmp) &&
             tell(r))
-            verify_differs(r->v, "%.*s: line %llu is among the deleted too", SV_FMT(f->name),
+            verify_differs(r->v, "%.*s: line %llu is among the deleted too", SV_FMT(file->name),
                            (unsigned long long)r->line);
     }
     verify_content_line(r->v, fhir_type_find(type), line);
@@ -333,40 +340,40 @@ static err_code on_line(void *ctx, sv line, struct err *e)
     return ERR_OK;
 }
 
-static err_code check_file(struct verify *v, struct verify_file *f, struct err *e)
+static err_code check_file(struct verify *verify, struct verify_file *file, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
-    struct reading r = { .v = v, .f = f, .a = a, .scratch = BUF_INIT(VERIFY_LINE_MAX) };
+    struct reading r = { .v = verify, .f = file, .a = a, .scratch = BUF_INIT(VERIFY_LINE_MAX) };
     struct err why = { 0 };
-    f->sorted = true;
-    err_code rc = verify_lines(v, f, on_line, &r, &why);
+    file->sorted = true;
+    err_code rc = verify_lines(verify, file, on_line, &r, &why);
     buf_done(&r.scratch);
     if (rc == ERR_NOT_FOUND) {
-        verify_differs(v, "%.*s: the file is missing", SV_FMT(f->name));
+        verify_differs(verify, "%.*s: the file is missing", SV_FMT(file->name));
         return ERR_OK;
     }
     if (rc != ERR_OK)
         return err_pass(e, &why);
-    f->there = true;
-    if (f->has_bytes && f->size != f->bytes)
-        verify_differs(v, "%.*s: %llu bytes, the manifest says %llu", SV_FMT(f->name),
-                       (unsigned long long)f->size, (unsigned long long)f->bytes);
-    uint64_t resources = f->lines - f->heads;
-    if (f->has_count && resources != f->count)
-        verify_differs(v, "%.*s: %llu %s, the manifest says %llu", SV_FMT(f->name),
-                       (unsigned long long)resources, f->has_blocks ? "resources" : "lines",
-                       (unsigned long long)f->count);
-    if (f->has_blocks && f->heads != f->blocks)
-        verify_differs(v, "%.*s: %llu blocks, the manifest says %llu", SV_FMT(f->name),
-                       (unsigned long long)f->heads, (unsigned long long)f->blocks);
-    if (f->sha256.len && !sv_eq(f->sha256, sv_make(f->digest, SHA256_HEX_LEN)))
-        verify_differs(v, "%.*s: SHA-256 is not the manifest's", SV_FMT(f->name));
+    file->there = true;
+    if (file->has_bytes && file->size != file->bytes)
+        verify_differs(verify, "%.*s: %llu bytes, the manifest says %llu", SV_FMT(file->name),
+                       (unsigned long long)file->size, (unsigned long long)file->bytes);
+    uint64_t resources = file->lines - file->heads;
+    if (file->has_count && resources != file->count)
+        verify_differs(verify, "%.*s: %llu %s, the manifest says %llu", SV_FMT(file->name),
+                       (unsigned long long)resources, file->has_blocks ? "resources" : "lines",
+                       (unsigned long long)file->count);
+    if (file->has_blocks && file->heads != file->blocks)
+        verify_differs(verify, "%.*s: %llu blocks, the manifest says %llu", SV_FMT(file->name),
+                       (unsigned long long)file->heads, (unsigned long long)file->blocks);
+    if (file->sha256.len && !sv_eq(file->sha256, sv_make(file->digest, SHA256_HEX_LEN)))
+        verify_differs(verify, "%.*s: SHA-256 is not the manifest's", SV_FMT(file->name));
     if (r.bad > 5)
-        verify_differs(v, "%.*s: and %u more lines like these", SV_FMT(f->name), r.bad - 5);
-    v->resources += f->role == VERIFY_OUTPUT ? resources : 0;
-    v->bytes += f->size;
-    verify_note(v, "%.*s: %llu lines, %llu bytes", SV_FMT(f->name), (unsigned long long)f->lines,
-                (unsigned long long)f->size);
+        verify_differs(verify, "%.*s: and %u more lines like these", SV_FMT(file->name), r.bad - 5);
+    verify->resources += file->role == VERIFY_OUTPUT ? resources : 0;
+    verify->bytes += file->size;
+    verify_note(verify, "%.*s: %llu lines, %llu bytes", SV_FMT(file->name),
+                (unsigned long long)file->lines, (unsigned long long)file->size);
     return ERR_OK;
 }
 
@@ -374,30 +381,30 @@ static err_code check_file(struct verify *v, struct verify_file *f, struct err *
 
 static bool is_named(void *ctx, sv name, uint64_t bytes)
 {
-    struct verify *v = ctx;
+    struct verify *verify = ctx;
     (void)bytes;
     if (sv_eq(name, SV_LIT("manifest.json")))
         return true;
-    if (bsearch(&name, v->names, v->n_files, sizeof name, verify_by_text) == NULL)
-        verify_differs(v, "%.*s: is not in the manifest", SV_FMT(name));
+    if (bsearch(&name, verify->names, verify->n_files, sizeof name, verify_by_text) == NULL)
+        verify_differs(verify, "%.*s: is not in the manifest", SV_FMT(name));
     return true;
 }
 
-err_code verify_files(struct verify *v, struct err *e)
+err_code verify_files(struct verify *verify, struct err *e)
 {
-    verify_content_begin(v);
+    verify_content_begin(verify);
     /* deletions first: outputs are compared with them */
-    for (size_t i = 0; i < v->n_files; i++)
-        if (v->files[i].role == VERIFY_DELETED)
-            TRY(check_file(v, &v->files[i], e));
-    if (v->deleted.len)
-        qsort(v->deleted.ptr, v->deleted.len / sizeof(verify_key), sizeof(verify_key),
+    for (size_t i = 0; i < verify->n_files; i++)
+        if (verify->files[i].role == VERIFY_DELETED)
+            TRY(check_file(verify, &verify->files[i], e));
+    if (verify->deleted.len)
+        qsort(verify->deleted.ptr, verify->deleted.len / sizeof(verify_key), sizeof(verify_key),
               verify_key_cmp);
-    for (size_t i = 0; i < v->n_files; i++)
-        if (v->files[i].role != VERIFY_DELETED)
-            TRY(check_file(v, &v->files[i], e));
-    TRY(check_doubles(v, e));
-    check_sums(v);
-    verify_content_check(v);
-    return place_list(v->place, is_named, v, e);
+    for (size_t i = 0; i < verify->n_files; i++)
+        if (verify->files[i].role != VERIFY_DELETED)
+            TRY(check_file(verify, &verify->files[i], e));
+    TRY(check_doubles(verify, e));
+    check_sums(verify);
+    verify_content_check(verify);
+    return place_list(verify->place, is_named, verify, e);
 }

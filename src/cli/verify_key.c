@@ -67,7 +67,7 @@ err_code verify_text_of(yyjson_val *resource, struct buf *scratch, verify_key *o
     return ERR_OK;
 }
 
-err_code verify_text_served(const struct verify *v, yyjson_val *resource, struct buf *scratch,
+err_code verify_text_served(const struct verify *verify, yyjson_val *resource, struct buf *scratch,
                             verify_key *out, struct err *e)
 {
     unsigned char d[SHA256_LEN];
@@ -75,14 +75,15 @@ err_code verify_text_served(const struct verify *v, yyjson_val *resource, struct
     struct fhir_body now;
     size_t n;
     TRY(verify_text_of(resource, scratch, out, e));
-    if (verify_key_is_none(out) || v->urls.base.len == 0 ||
-        !fhir_attachments_may(&v->urls, buf_sv(scratch)))
+    if (verify_key_is_none(out) || verify->urls.base.len == 0 ||
+        !fhir_attachments_may(&verify->urls, buf_sv(scratch)))
         return ERR_OK;
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
     CLEANUP_BUF struct buf served = BUF_INIT((size_t)2 * VERIFY_LINE_MAX);
     struct fhir_body body = { .json = buf_sv(scratch) };
     TRY(json_read(a, body.json, VERIFY_DEPTH, &doc, e));
-    TRY(fhir_attachments_absolute(&v->urls, &body, yyjson_doc_get_root(doc), &served, &now, &n, e));
+    TRY(fhir_attachments_absolute(&verify->urls, &body, yyjson_doc_get_root(doc), &served, &now, &n,
+                                  e));
     hash_sha256_of(buf_sv(&served), d);
     *out = cut(d);
     return ERR_OK;

@@ -4,8 +4,8 @@
 
 #define BLOCK_BYTES (1u << 20)
 
-err_code verify_lines(struct verify *v, struct verify_file *f, verify_line_fn each, void *ctx,
-                      struct err *e)
+err_code verify_lines(struct verify *verify, struct verify_file *file, verify_line_fn each,
+                      void *ctx, struct err *e)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(VERIFY_LINE_MAX);
     CLEANUP(hash_sha256_free) struct hash_sha256 *sha = hash_sha256_new();
@@ -13,7 +13,7 @@ err_code verify_lines(struct verify *v, struct verify_file *f, verify_line_fn ea
     unsigned char digest[SHA256_LEN];
     size_t n = 0;
     uint64_t lines = 0, size = 0;
-    TRY(place_read(v->place, f->name, &r, e));
+    TRY(place_read(verify->place, file->name, &r, e));
     err_code rc;
     for (;;) {
         rc = buf_reserve(&text, BLOCK_BYTES, e);
@@ -48,9 +48,9 @@ err_code verify_lines(struct verify *v, struct verify_file *f, verify_line_fn ea
         TRY(each(ctx, buf_sv(&text), e));
     }
     hash_sha256_take(sha, digest);
-    hash_hex(digest, sizeof digest, f->digest);
-    f->lines = lines;
-    f->size = size;
+    hash_hex(digest, sizeof digest, file->digest);
+    file->lines = lines;
+    file->size = size;
     return ERR_OK;
 }
 
@@ -76,17 +76,17 @@ static err_code each_line(void *ctx, sv line, struct err *e)
     return meant && json_string(json_get(root, "id")).len ? c->each(c->ctx, root, e) : ERR_OK;
 }
 
-err_code verify_each(struct verify *v, fhir_type type, verify_each_fn each, void *ctx,
+err_code verify_each(struct verify *verify, fhir_type type, verify_each_fn each, void *ctx,
                      struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
     struct each_ctx c = { a, type, each, ctx };
-    for (size_t i = 0; i < v->n_files; i++) {
-        struct verify_file again = v->files[i];
+    for (size_t i = 0; i < verify->n_files; i++) {
+        struct verify_file again = verify->files[i];
         if (again.role != VERIFY_OUTPUT || !again.there ||
             (type && again.type.len && fhir_type_find(again.type) != type))
             continue;
-        TRY(verify_lines(v, &again, each_line, &c, e));
+        TRY(verify_lines(verify, &again, each_line, &c, e));
     }
     return ERR_OK;
 }

@@ -27,15 +27,15 @@ struct place {
 static err_code give_keys(void *ctx, sv refused, struct arena *a, struct s3_credentials *out,
                           struct err *e)
 {
-    const struct place *p = ctx;
+    const struct place *place = ctx;
     (void)refused;
-    out->access_key_id = arena_sv(a, p->keys.access_key_id);
-    out->secret_key = arena_sv(a, p->keys.secret_key);
-    out->session_token = arena_sv(a, p->keys.session_token);
+    out->access_key_id = arena_sv(a, place->keys.access_key_id);
+    out->secret_key = arena_sv(a, place->keys.secret_key);
+    out->session_token = arena_sv(a, place->keys.session_token);
     return out->secret_key.ptr ? ERR_OK : arena_oom(a, e);
 }
 
-static err_code open_s3(struct place *p, const struct verify_options *o, struct err *e)
+static err_code open_s3(struct place *place, const struct verify_options *o, struct err *e)
 {
     const char *region = o->to.region ? o->to.region : getenv("AWS_REGION");
     struct s3_endpoint ep = { .url = sv_from(o->s3_endpoint),
@@ -48,22 +48,23 @@ static err_code open_s3(struct place *p, const struct verify_options *o, struct 
     else if (o->s3_addressing && strcmp(o->s3_addressing, "auto") != 0)
         return ERR(e, ERR_INVALID, "--s3-addressing takes auto, path or virtual");
     if (o->s3_credentials) {
-        TRY(credentials_profile_load(o->s3_credentials, SV_NONE, p->arena, &p->keys.access_key_id,
-                                     &p->keys.secret_key, &p->keys.session_token, e));
+        TRY(credentials_profile_load(o->s3_credentials, SV_NONE, place->arena,
+                                     &place->keys.access_key_id, &place->keys.secret_key,
+                                     &place->keys.session_token, e));
     } else {
-        p->keys.access_key_id = sv_from(getenv("AWS_ACCESS_KEY_ID"));
-        p->keys.secret_key = sv_from(getenv("AWS_SECRET_ACCESS_KEY"));
-        p->keys.session_token = sv_from(getenv("AWS_SESSION_TOKEN"));
+        place->keys.access_key_id = sv_from(getenv("AWS_ACCESS_KEY_ID"));
+        place->keys.secret_key = sv_from(getenv("AWS_SECRET_ACCESS_KEY"));
+        place->keys.session_token = sv_from(getenv("AWS_SESSION_TOKEN"));
     }
-    if (p->keys.secret_key.len == 0)
+    if (place->keys.secret_key.len == 0)
         return ERR(
             e, ERR_INVALID,
             "an S3 endpoint needs keys: give --s3-credentials FILE, or AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY");
-    return s3_client_new(&ep, give_keys, p, NULL, &p->s3, e);
+    return s3_client_new(&ep, give_keys, place, NULL, &place->s3, e);
 }
 
-static err_code open_uri(struct place *p, const struct verify_options *o, const char *target,
+static err_code open_uri(struct place *place, const struct verify_options *o, const char *target,
                          struct err *e)
 {
     struct uri_s3 u;
@@ -71,50 +72,50 @@ static err_code open_uri(struct place *p, const struct verify_options *o, const 
     sv key = u.key;
     while (key.len && key.ptr[key.len - 1] == '/')
         key.len--;
-    p->bucket = u.bucket;
-    p->prefix = key.len ? arena_fmt(p->arena, "%.*s/", SV_FMT(key)) : SV_LIT("");
+    place->bucket = u.bucket;
+    place->prefix = key.len ? arena_fmt(place->arena, "%.*s/", SV_FMT(key)) : SV_LIT("");
     if (o->objects && o->s3_endpoint)
         return ERR(e, ERR_INVALID, "--objects and --s3-endpoint exclude each other");
     if (o->s3_endpoint)
-        return open_s3(p, o, e);
+        return open_s3(place, o, e);
     if (o->objects == NULL)
         return ERR(e, ERR_INVALID,
                    "an s3:// place needs --objects DIR or --s3-endpoint URL, as the server has it");
-    int n =
-        snprintf(p->dir, sizeof p->dir, "%s/%.*s/%.*s", o->objects, SV_FMT(u.bucket), SV_FMT(key));
+    int n = snprintf(place->dir, sizeof place->dir, "%s/%.*s/%.*s", o->objects, SV_FMT(u.bucket),
+                     SV_FMT(key));
     return n > 0 && n < PATH_MAX ? ERR_OK : ERR(e, ERR_INVALID, "the path is too long");
 }
 
 err_code place_open(const struct verify_options *o, const char *target, struct place **out,
                     struct err *e)
 {
-    struct place *p = calloc(1, sizeof *p);
+    struct place *place = calloc(1, sizeof *place);
     struct stat st;
     err_code rc = ERR_OK;
-    if (p == NULL)
+    if (place == NULL)
         abort();
-    p->arena = arena_new(1u << 20);
+    place->arena = arena_new(1u << 20);
     if (strncmp(target, "s3://", 5) == 0)
-        rc = open_uri(p, o, target, e);
-    else if (snprintf(p->dir, sizeof p->dir, "%s", target) >= PATH_MAX)
+        rc = open_uri(place, o, target, e);
+    else if (snprintf(place->dir, sizeof place->dir, "%s", target) >= PATH_MAX)
         rc = ERR(e, ERR_INVALID, "the path is too long");
-    if (rc == ERR_OK && p->dir[0] && (stat(p->dir, &st) != 0 || !S_ISDIR(st.st_mode)))
+    if (rc == ERR_OK && place->dir[0] && (stat(place->dir, &st) != 0 || !S_ISDIR(st.st_mode)))
         rc = ERR(e, ERR_NOT_FOUND, "%s is not a folder that is there", target);
     if (rc != ERR_OK) {
-        place_free(p);
+        place_free(place);
         return rc;
     }
-    *out = p;
+    *out = place;
     return ERR_OK;
 }
 
-void place_free(struct place *p)
+void place_free(struct place *place)
 {
-    if (p == NULL)
+    if (place == NULL)
         return;
-    s3_client_free(p->s3);
-    arena_free(p->arena);
-    free(p);
+    s3_client_free(place->s3);
+    arena_free(place->arena);
+    free(place);
 }
 
 /* ---- reading ---- */
@@ -137,14 +138,14 @@ static void fd_close(void *ctx)
     (void)close((int)(intptr_t)ctx);
 }
 
-err_code place_read(struct place *p, sv name, struct byte_reader *out, struct err *e)
+err_code place_read(struct place *place, sv name, struct byte_reader *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    if (p->dir[0] == 0) {
-        sv key = arena_fmt(a, "%.*s%.*s", SV_FMT(p->prefix), SV_FMT(name));
-        return key.ptr ? s3_object_open(p->s3, p->bucket, key, 0, out, e) : arena_oom(a, e);
+    if (place->dir[0] == 0) {
+        sv key = arena_fmt(a, "%.*s%.*s", SV_FMT(place->prefix), SV_FMT(name));
+        return key.ptr ? s3_object_open(place->s3, place->bucket, key, 0, out, e) : arena_oom(a, e);
     }
-    sv path = arena_fmt(a, "%s/%.*s", p->dir, SV_FMT(name));
+    sv path = arena_fmt(a, "%s/%.*s", place->dir, SV_FMT(name));
     if (path.ptr == NULL)
         return arena_oom(a, e);
     int fd = open(path.ptr, O_RDONLY | O_CLOEXEC);
@@ -197,10 +198,10 @@ static err_code walk(const char *dir, sv below, unsigned depth, struct listing *
     return rc;
 }
 
-err_code place_list(struct place *p, place_list_fn each, void *ctx, struct err *e)
+err_code place_list(struct place *place, place_list_fn each, void *ctx, struct err *e)
 {
-    struct listing l = { each, ctx, p->prefix.len };
-    if (p->dir[0])
-        return walk(p->dir, SV_LIT(""), 0, &l, e);
-    return s3_object_list(p->s3, p->bucket, p->prefix, each_key, &l, e);
+    struct listing l = { each, ctx, place->prefix.len };
+    if (place->dir[0])
+        return walk(place->dir, SV_LIT(""), 0, &l, e);
+    return s3_object_list(place->s3, place->bucket, place->prefix, each_key, &l, e);
 }

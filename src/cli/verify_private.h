@@ -38,13 +38,13 @@ struct place;
 /* target: a folder, or s3://bucket/key. ERR_INVALID, ERR_NOT_FOUND. */
 MUST_USE err_code place_open(const struct verify_options *o, const char *target, struct place **out,
                              struct err *e);
-void place_free(struct place *p);
+void place_free(struct place *place);
 DEFINE_CLEANUP(struct place, place_free)
 /* name: below the target. ERR_NOT_FOUND. */
-MUST_USE err_code place_read(struct place *p, sv name, struct byte_reader *out, struct err *e);
+MUST_USE err_code place_read(struct place *place, sv name, struct byte_reader *out, struct err *e);
 typedef bool (*place_list_fn)(void *ctx, sv name, uint64_t bytes);
 /* Every file below the target. */
-MUST_USE err_code place_list(struct place *p, place_list_fn each, void *ctx, struct err *e);
+MUST_USE err_code place_list(struct place *place, place_list_fn each, void *ctx, struct err *e);
 
 /* ---- the manifest ---- */
 typedef enum { VERIFY_OUTPUT, VERIFY_DELETED, VERIFY_ERROR } verify_role;
@@ -95,18 +95,18 @@ struct verify {
 
 /* ---- verify_manifest.c ---- */
 /* manifest.json into v. ERR_NOT_FOUND, ERR_INVALID. */
-MUST_USE err_code verify_manifest_read(struct verify *v, struct err *e);
+MUST_USE err_code verify_manifest_read(struct verify *verify, struct err *e);
 /* The files that it names. */
-MUST_USE err_code verify_manifest_files(struct verify *v, struct err *e);
+MUST_USE err_code verify_manifest_files(struct verify *verify, struct err *e);
 /* extension.attachmentUrls of the manifest: in a served export, what stands otherwise in the files
  * than in the store; NULL: nothing. */
-yyjson_val *verify_attachments(const struct verify *v);
+yyjson_val *verify_attachments(const struct verify *verify);
 
 /* ---- verify_report.c ---- */
 /* Tell a difference. */
-void verify_differs(struct verify *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void verify_differs(struct verify *verify, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Tell how far it is, unless --quiet is given. */
-void verify_note(const struct verify *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void verify_note(const struct verify *verify, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* ---- verify_key.c ---- */
 verify_key verify_key_of(sv type, sv id);
@@ -118,29 +118,29 @@ bool verify_key_is_none(const verify_key *k);
 MUST_USE err_code verify_text_of(yyjson_val *resource, struct buf *scratch, verify_key *out,
                                  struct err *e);
 /* Of one that the store holds, as it would stand in the files. */
-MUST_USE err_code verify_text_served(const struct verify *v, yyjson_val *resource,
+MUST_USE err_code verify_text_served(const struct verify *verify, yyjson_val *resource,
                                      struct buf *scratch, verify_key *out, struct err *e);
 
 /* ---- verify_content.c ---- */
-void verify_content_begin(struct verify *v);
-void verify_content_end(struct verify *v);
-void verify_content_line(struct verify *v, fhir_type type, sv line);
-void verify_content_deletion(struct verify *v, fhir_type type, sv url); /* url: "Type/id" */
-void verify_content_check(struct verify *v);
+void verify_content_begin(struct verify *verify);
+void verify_content_end(struct verify *verify);
+void verify_content_line(struct verify *verify, fhir_type type, sv line);
+void verify_content_deletion(struct verify *verify, fhir_type type, sv url); /* url: "Type/id" */
+void verify_content_check(struct verify *verify);
 
 /* ---- verify_lines.c ---- */
 /* Calls each() for every line of f, and sets what was read of it: lines, size, digest.
  * ERR_NOT_FOUND. */
 typedef err_code (*verify_line_fn)(void *ctx, sv line, struct err *e);
-MUST_USE err_code verify_lines(struct verify *v, struct verify_file *f, verify_line_fn each,
+MUST_USE err_code verify_lines(struct verify *verify, struct verify_file *file, verify_line_fn each,
                                void *ctx, struct err *e);
 /* Calls each() for every resource of the output files of a type (FHIR_TYPE_NONE: all). */
 typedef err_code (*verify_each_fn)(void *ctx, yyjson_val *resource, struct err *e);
-MUST_USE err_code verify_each(struct verify *v, fhir_type type, verify_each_fn each, void *ctx,
+MUST_USE err_code verify_each(struct verify *verify, fhir_type type, verify_each_fn each, void *ctx,
                               struct err *e);
 
 /* ---- verify_files.c ---- */
-MUST_USE err_code verify_files(struct verify *v, struct err *e);
+MUST_USE err_code verify_files(struct verify *verify, struct err *e);
 
 /* ---- verify_against.c ---- */
-MUST_USE err_code verify_against(struct verify *v, struct err *e);
+MUST_USE err_code verify_against(struct verify *verify, struct err *e);

@@ -2,10 +2,10 @@
  * them, and notes beside them. Both go to standard output. */
 #include "cli/verify_private.h"
 
-void verify_differs(struct verify *v, const char *fmt, ...)
+void verify_differs(struct verify *verify, const char *fmt, ...)
 {
     va_list ap;
-    if (++v->differences > VERIFY_TOLD_MAX)
+    if (++verify->differences > VERIFY_TOLD_MAX)
         return;
     (void)fputs("differs: ", stdout);
     va_start(ap, fmt);
@@ -14,10 +14,10 @@ void verify_differs(struct verify *v, const char *fmt, ...)
     (void)fputc('\n', stdout);
 }
 
-void verify_note(const struct verify *v, const char *fmt, ...)
+void verify_note(const struct verify *verify, const char *fmt, ...)
 {
     va_list ap;
-    if (v->o.quiet)
+    if (verify->o.quiet)
         return;
     va_start(ap, fmt);
     (void)vprintf(fmt, ap);
