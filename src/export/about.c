@@ -52,34 +52,34 @@ struct about {
 };
 
 /* Does what changed belong to the export, as far as the resource decides? */
-static err_code belongs(const struct about *b, const struct export_view *view, sv id, bool *in,
+static err_code belongs(const struct about *about, const struct export_view *view, sv id, bool *in,
                         struct err *e)
 {
     struct search_subject s;
     size_t owner;
     bool there;
     *in = false;
-    TRY(export_subject_read(view, b->type, id, b->a, &there, &s, e));
+    TRY(export_subject_read(view, about->type, id, about->a, &there, &s, e));
     if (!there)
         return ERR_OK;
-    return view->associated ? export_view_has(view, &s, b->a, in, &owner, e)
-                            : export_owner(view, &s, b->a, in, &owner, e);
+    return view->associated ? export_view_has(view, &s, about->a, in, &owner, e)
+                            : export_owner(view, &s, about->a, in, &owner, e);
 }
 
-static err_code read_target(struct about *b, struct target *t, struct err *e)
+static err_code read_target(struct about *about, struct target *t, struct err *e)
 {
     bool is, was;
     if (t->state != TARGET_UNREAD)
         return ERR_OK;
-    arena_reset(b->a);
-    TRY(belongs(b, &b->x->now, t->id, &is, e));
-    TRY(belongs(b, &b->x->before, t->id, &was, e));
+    arena_reset(about->a);
+    TRY(belongs(about, &about->x->now, t->id, &is, e));
+    TRY(belongs(about, &about->x->before, t->id, &was, e));
     t->state = is != was ? TARGET_MOVED : TARGET_STAYED;
     return ERR_OK;
 }
 
 /* Of a Provenance that is there as of the export's commit and was when the window began. */
-static err_code judge(struct about *b, const struct store_version *v, provenance_state *out,
+static err_code judge(struct about *about, const struct store_version *v, provenance_state *out,
                       struct err *e)
 {
     struct search_subject s = { v->type, v->id, v->instant_ms, NULL };
@@ -87,31 +87,32 @@ static err_code judge(struct about *b, const struct store_version *v, provenance
     bool is, was;
     size_t owner;
     *out = PROVENANCE_ASK;
-    if (!b->by_level)
+    if (!about->by_level)
         return ERR_OK;
-    TRY(json_read(b->a, v->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
+    TRY(json_read(about->a, v->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
     s.root = yyjson_doc_get_root(doc);
-    TRY(export_owner(&b->x->now, &s, b->a, &is, &owner, e));
-    TRY(export_owner(&b->x->before, &s, b->a, &was, &owner, e));
+    TRY(export_owner(&about->x->now, &s, about->a, &is, &owner, e));
+    TRY(export_owner(&about->x->before, &s, about->a, &was, &owner, e));
     *out = is != was ? PROVENANCE_MOVED : PROVENANCE_OUT;
     return ERR_OK;
 }
 
 /* What is remembered of a Provenance. */
-static err_code know(struct about *b, sv id, struct known **out, struct err *e)
+static err_code know(struct about *about, sv id, struct known **out, struct err *e)
 {
-    struct known *k = &b->known[sv_hash(0, id) % KNOWN];
+    struct known *k = &about->known[sv_hash(0, id) % KNOWN];
     struct store_version v;
     *out = k;
     if (sv_eq(sv_make(k->id, k->len), id))
         return ERR_OK;
-    arena_reset(b->a);
-    err_code rc = store_get(b->x->run->store, b->provenance, id, b->x->t, b->a, &v, e);
+    arena_reset(about->a);
+    err_code rc =
+        store_get(about->x->run->store, about->provenance, id, about->x->t, about->a, &v, e);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
         return rc;
     provenance_state state = PROVENANCE_OUT;
-    if (rc == ERR_OK && v.method != STORE_METHOD_DELETE && v.t <= b->x->since_t)
-        TRY(judge(b, &v, &state, e));
+    if (rc == ERR_OK && v.method != STORE_METHOD_DELETE && v.t <= about->x->since_t)
+        TRY(judge(about, &v, &state, e));
     memcpy(k->id, id.ptr, id.len);
     k->len = id.len;
     k->state = state;
@@ -119,24 +120,24 @@ static err_code know(struct about *b, sv id, struct known **out, struct err *e)
 }
 
 /* An entry: a Provenance, and what it is about. */
-static err_code see(struct about *b, struct target *t, sv provenance, struct err *e)
+static err_code see(struct about *about, struct target *t, sv provenance, struct err *e)
 {
     struct known *k;
-    TRY(know(b, provenance, &k, e));
+    TRY(know(about, provenance, &k, e));
     if (k->state == PROVENANCE_ASK) {
-        TRY(read_target(b, t, e));
+        TRY(read_target(about, t, e));
         if (t->state == TARGET_STAYED)
             return ERR_OK;
     } else if (k->state == PROVENANCE_OUT) {
         return ERR_OK;
     }
     k->state = PROVENANCE_OUT;
-    TRY(export_ids_add(b->out, provenance, e));
-    if (b->out->len < b->sort_at)
+    TRY(export_ids_add(about->out, provenance, e));
+    if (about->out->len < about->sort_at)
         return ERR_OK;
     /* those that were forgotten and met again */
-    export_ids_sort(b->out);
-    b->sort_at = b->out->len * 2 > SORT_MIN ? b->out->len * 2 : SORT_MIN;
+    export_ids_sort(about->out);
+    about->sort_at = about->out->len * 2 > SORT_MIN ? about->out->len * 2 : SORT_MIN;
     return ERR_OK;
 }
 
@@ -150,76 +151,77 @@ static int by_key(const void *a, const void *b)
     return sv_cmp(key_of(a), key_of(b));
 }
 
-static err_code ranges(struct about *b, const struct search_id *set, size_t n,
+static err_code ranges(struct about *about, const struct search_id *set, size_t n,
                        struct search_driver *out, struct err *e)
 {
-    struct search_criterion c = { .param = b->param, .is_set = true, .set = set, .n_set = n };
-    return search_ranges(&c, b->provenance, b->batch, out) ? ERR_OK : arena_oom(b->batch, e);
+    struct search_criterion c = { .param = about->param, .is_set = true, .set = set, .n_set = n };
+    return search_ranges(&c, about->provenance, about->batch, out) ? ERR_OK
+                                                                   : arena_oom(about->batch, e);
 }
 
 /* The batch against the entries of what was there when the window began; then it is empty. */
-static err_code look(struct about *b, struct err *e)
+static err_code look(struct about *about, struct err *e)
 {
     struct search_driver d;
     struct store_index_hit hit;
     err_code rc;
-    for (size_t i = 0; i < b->n; i++) {
-        TRY(ranges(b, &b->ids[i], 1, &d, e));
-        b->targets[i] = (struct target){ .range = d.ranges[0], .id = b->ids[i].id };
+    for (size_t i = 0; i < about->n; i++) {
+        TRY(ranges(about, &about->ids[i], 1, &d, e));
+        about->targets[i] = (struct target){ .range = d.ranges[0], .id = about->ids[i].id };
     }
-    qsort(b->targets, b->n, sizeof *b->targets, by_key);
-    TRY(ranges(b, b->ids, b->n, &d, e));
+    qsort(about->targets, about->n, sizeof *about->targets, by_key);
+    TRY(ranges(about, about->ids, about->n, &d, e));
     CLEANUP(store_index_close) struct store_index_cursor *cur = NULL;
-    TRY(store_index_scan(b->x->run->store, b->provenance, &d, SV_NONE, SV_NONE, b->x->since_t, &cur,
-                         e));
+    TRY(store_index_scan(about->x->run->store, about->provenance, &d, SV_NONE, SV_NONE,
+                         about->x->since_t, &cur, e));
     for (size_t at = 0; (rc = store_index_next(cur, &hit, e)) == ERR_OK;) {
-        while (at < b->n && sv_cmp(key_of(&b->targets[at]), hit.value) < 0 &&
-               !sv_starts(hit.value, key_of(&b->targets[at])))
+        while (at < about->n && sv_cmp(key_of(&about->targets[at]), hit.value) < 0 &&
+               !sv_starts(hit.value, key_of(&about->targets[at])))
             at++;
-        for (size_t i = at; i < b->n && sv_starts(hit.value, key_of(&b->targets[i])); i++)
+        for (size_t i = at; i < about->n && sv_starts(hit.value, key_of(&about->targets[i])); i++)
             /* more than one: ids that share an entry */
-            TRY(see(b, &b->targets[i], hit.id, e));
-        if (job_run_should_stop(b->x->run))
+            TRY(see(about, &about->targets[i], hit.id, e));
+        if (job_run_should_stop(about->x->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
     }
-    b->n = 0;
-    arena_reset(b->batch);
+    about->n = 0;
+    arena_reset(about->batch);
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
-static err_code look_at_type(struct about *b, struct err *e)
+static err_code look_at_type(struct about *about, struct err *e)
 {
     CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
-    struct store_range all = { .type = b->type };
+    struct store_range all = { .type = about->type };
     struct store_version v;
     err_code rc;
-    TRY(store_changes(b->x->run->store, &all, b->x->since_t, b->x->t, &cur, e));
+    TRY(store_changes(about->x->run->store, &all, about->x->since_t, about->x->t, &cur, e));
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
-        b->ids[b->n] = (struct search_id){ b->type, arena_sv(b->batch, v.id) };
-        if (b->ids[b->n].id.ptr == NULL)
-            return arena_oom(b->batch, e);
-        if (++b->n == BATCH)
-            TRY(look(b, e));
-        if (job_run_should_stop(b->x->run))
+        about->ids[about->n] = (struct search_id){ about->type, arena_sv(about->batch, v.id) };
+        if (about->ids[about->n].id.ptr == NULL)
+            return arena_oom(about->batch, e);
+        if (++about->n == BATCH)
+            TRY(look(about, e));
+        if (job_run_should_stop(about->x->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
     }
     if (rc != ERR_EOF)
         return rc;
-    return b->n ? look(b, e) : ERR_OK;
+    return about->n ? look(about, e) : ERR_OK;
 }
 
-static err_code look_at_all(struct about *b, struct err *e)
+static err_code look_at_all(struct about *about, struct err *e)
 {
-    struct export_job *x = b->x;
+    struct export_job *export = about->x;
     bool any;
-    TRY(export_has_any(x->run->store, b->provenance, x->since_t, &any, e));
+    TRY(export_has_any(export->run->store, about->provenance, export->since_t, &any, e));
     for (unsigned t = 1; t <= fhir_n_types() && any; t++) {
-        b->type = (fhir_type)t;
-        if (b->type != b->provenance && x->changed[t] &&
-            job_export_offers(JOB_EXPORT_PATIENT, b->type))
-            TRY(look_at_type(b, e));
+        about->type = (fhir_type)t;
+        if (about->type != about->provenance && export->changed[t] &&
+            job_export_offers(JOB_EXPORT_PATIENT, about->type))
+            TRY(look_at_type(about, e));
     }
-    export_ids_sort(b->out);
+    export_ids_sort(about->out);
     return ERR_OK;
 }
 
@@ -228,24 +230,24 @@ static bool reads(const struct export_view *view, fhir_type type)
     return view->filter && export_filter_reads(view->filter, type);
 }
 
-err_code export_about_gather(struct export_job *x, fhir_type provenance, struct buf *out,
+err_code export_about_gather(struct export_job *export, fhir_type provenance, struct buf *out,
                              struct err *e)
 {
-    struct about *b = calloc(1, sizeof *b);
-    if (b == NULL)
+    struct about *about = calloc(1, sizeof *about);
+    if (about == NULL)
         abort();
-    b->x = x;
-    b->provenance = provenance;
-    b->by_level =
-        !x->params->associated && !reads(&x->now, provenance) && !reads(&x->before, provenance);
-    b->param = search_param_find(provenance, SV_LIT("target"));
-    b->a = arena_new(PARSE_MAX);
-    b->batch = arena_new(4u << 20);
-    b->out = out;
-    b->sort_at = SORT_MIN;
-    err_code rc = look_at_all(b, e);
-    arena_free(b->a);
-    arena_free(b->batch);
-    free(b);
+    about->x = export;
+    about->provenance = provenance;
+    about->by_level = !export->params->associated && !reads(&export->now, provenance) &&
+                      !reads(&export->before, provenance);
+    about->param = search_param_find(provenance, SV_LIT("target"));
+    about->a = arena_new(PARSE_MAX);
+    about->batch = arena_new(4u << 20);
+    about->out = out;
+    about->sort_at = SORT_MIN;
+    err_code rc = look_at_all(about, e);
+    arena_free(about->a);
+    arena_free(about->batch);
+    free(about);
     return rc;
 }

@@ -100,16 +100,16 @@ static bool in_range(const struct store_range *r, sv id)
 }
 
 /* The members of a range; of all Patients, those that are there. Owned by the arena. */
-static err_code members_of(struct export_job *x, const struct store_range *r, struct arena *a,
+static err_code members_of(struct export_job *export, const struct store_range *r, struct arena *a,
                            sv **out, size_t *n_out, struct err *e)
 {
     CLEANUP_BUF struct buf ids = BUF_INIT(ROWS_MAX);
-    const struct export_members *m = &x->now.members;
-    if (m->all) {
+    const struct export_members *members = &export->now.members;
+    if (members->all) {
         CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
         struct store_version v;
         err_code rc;
-        TRY(store_scan(x->run->store, r, x->t, &cur, e));
+        TRY(store_scan(export->run->store, r, export->t, &cur, e));
         while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
             sv id = arena_sv(a, v.id);
             if (id.ptr == NULL)
@@ -119,9 +119,9 @@ static err_code members_of(struct export_job *x, const struct store_range *r, st
         if (rc != ERR_EOF)
             return rc;
     }
-    for (size_t i = 0; !m->all && i < m->n; i++)
-        if (in_range(r, m->ids[i]))
-            TRY(buf_add(&ids, sv_make(&m->ids[i], sizeof m->ids[i]), e));
+    for (size_t i = 0; !members->all && i < members->n; i++)
+        if (in_range(r, members->ids[i]))
+            TRY(buf_add(&ids, sv_make(&members->ids[i], sizeof members->ids[i]), e));
     *n_out = ids.len / sizeof(sv);
     *out = arena_alloc(a, ids.len + 1);
     if (*out == NULL)
@@ -131,55 +131,56 @@ static err_code members_of(struct export_job *x, const struct store_range *r, st
     return ERR_OK;
 }
 
-static bool wanted(const struct export_job *x, fhir_type type)
+static bool wanted(const struct export_job *export, fhir_type type)
 {
-    if (!x->present[type])
+    if (!export->present[type])
         return false;
-    if (x->now.filter && !export_filter_wants(x->now.filter, type))
+    if (export->now.filter && !export_filter_wants(export->now.filter, type))
         return false;
-    if (x->params->level == JOB_EXPORT_GROUP && export_is_type(type, "Group"))
+    if (export->params->level == JOB_EXPORT_GROUP && export_is_type(type, "Group"))
         return false;
     return job_export_offers(JOB_EXPORT_PATIENT, type);
 }
 
 /* One that the index proposes: read, judged, its owner found. */
-static err_code judge(struct export_job *x, const struct store_range *r, struct export_owners *o,
-                      fhir_type type, sv id, struct arena *a, struct buf *rows, struct err *e)
+static err_code judge(struct export_job *export, const struct store_range *r,
+                      struct export_owners *owners, fhir_type type, sv id, struct arena *a,
+                      struct buf *rows, struct err *e)
 {
     struct search_subject s;
     bool there, in;
     size_t owner;
     sv of;
-    TRY(export_subject_read(&x->now, type, id, a, &there, &s, e));
+    TRY(export_subject_read(&export->now, type, id, a, &there, &s, e));
     if (!there)
         return ERR_OK;
-    TRY(export_view_has(&x->now, &s, a, &in, &owner, e));
+    TRY(export_view_has(&export->now, &s, a, &in, &owner, e));
     if (!in)
         return ERR_OK;
-    TRY(export_owners_find(o, &s, a, &of, e));
+    TRY(export_owners_find(owners, &s, a, &of, e));
     return of.len && in_range(r, of) ? add_row(rows, of, type, id, e) : ERR_OK;
 }
 
-static err_code gather_type(struct export_job *x, const struct store_range *r,
-                            struct export_owners *o, fhir_type type, const sv *members, size_t n,
-                            struct buf *rows, struct err *e)
+static err_code gather_type(struct export_job *export, const struct store_range *r,
+                            struct export_owners *owners, fhir_type type, const sv *members,
+                            size_t n, struct buf *rows, struct err *e)
 {
     CLEANUP_BUF struct buf ids = BUF_INIT(EXPORT_IDS_MAX);
     CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
     sv id;
-    TRY(export_candidates_gather(x, type, members, n, &ids, e));
+    TRY(export_candidates_gather(export, type, members, n, &ids, e));
     for (size_t at = 0; export_ids_next(&ids, &at, &id);) {
         arena_reset(a);
-        if (job_run_should_stop(x->run))
+        if (job_run_should_stop(export->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
-        TRY(judge(x, r, o, type, id, a, rows, e));
+        TRY(judge(export, r, owners, type, id, a, rows, e));
     }
     return ERR_OK;
 }
 
 /* What a range of another kind would give, were it not for the blocks. */
-static err_code gather_changed(struct export_job *x, const struct store_range *r,
-                               struct export_owners *o, const struct export_item *item,
+static err_code gather_changed(struct export_job *export, const struct store_range *r,
+                               struct export_owners *owners, const struct export_item *item,
                                struct buf *rows, struct err *e)
 {
     CLEANUP(export_source_free) struct export_source *from = NULL;
@@ -188,7 +189,7 @@ static err_code gather_changed(struct export_job *x, const struct store_range *r
     yyjson_val *root;
     bool deleted;
     err_code rc;
-    TRY(export_source_open(x, item, &from, e));
+    TRY(export_source_open(export, item, &from, e));
     while ((rc = export_source_next(from, &v, &root, &deleted, e)) == ERR_OK) {
         struct search_subject s = { v.type, v.id, v.instant_ms, root };
         sv of;
@@ -200,28 +201,28 @@ static err_code gather_changed(struct export_job *x, const struct store_range *r
             TRY(json_read(a, v.body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
             s.root = yyjson_doc_get_root(doc);
         }
-        TRY(export_owners_find(o, &s, a, &of, e));
+        TRY(export_owners_find(owners, &s, a, &of, e));
         if (of.len && in_range(r, of))
             TRY(add_row(rows, of, v.type, v.id, e));
     }
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
-err_code export_blocks_gather(struct export_job *x, const struct export_item *item,
-                              struct export_owners *o, struct buf *rows, struct err *e)
+err_code export_blocks_gather(struct export_job *export, const struct export_item *item,
+                              struct export_owners *owners, struct buf *rows, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(ROWS_MAX);
     sv *members = NULL;
     size_t n = 0;
-    if (x->window) {
-        for (size_t i = 0; i < x->plan.n; i++)
-            if (x->plan.items[i].kind != EXPORT_BLOCKS)
-                TRY(gather_changed(x, &item->range, o, &x->plan.items[i], rows, e));
+    if (export->window) {
+        for (size_t i = 0; i < export->plan.n; i++)
+            if (export->plan.items[i].kind != EXPORT_BLOCKS)
+                TRY(gather_changed(export, &item->range, owners, &export->plan.items[i], rows, e));
     } else {
-        TRY(members_of(x, &item->range, a, &members, &n, e));
+        TRY(members_of(export, &item->range, a, &members, &n, e));
         for (unsigned t = 1; t <= fhir_n_types() && n; t++)
-            if (wanted(x, (fhir_type)t))
-                TRY(gather_type(x, &item->range, o, (fhir_type)t, members, n, rows, e));
+            if (wanted(export, (fhir_type)t))
+                TRY(gather_type(export, &item->range, owners, (fhir_type)t, members, n, rows, e));
     }
     sort_rows(rows);
     return ERR_OK;
@@ -230,17 +231,18 @@ err_code export_blocks_gather(struct export_job *x, const struct export_item *it
 /* ---- cutting ---- */
 
 /* How many Patients make a range. */
-static err_code size_of_range(struct export_job *x, size_t target_bytes, size_t *out, struct err *e)
+static err_code size_of_range(struct export_job *export, size_t target_bytes, size_t *out,
+                              struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
-    struct export_members some = x->now.members;
+    struct export_members some = export->now.members;
     sv ids[SAMPLE];
     double sum = 0;
     if (some.all) {
         CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
         struct store_version v;
         struct store_range all = { .type = export_patient_type() };
-        err_code rc = store_scan(x->run->store, &all, x->t, &cur, e);
+        err_code rc = store_scan(export->run->store, &all, export->t, &cur, e);
         some = (struct export_members){ .ids = ids };
         while (rc == ERR_OK && some.n < SAMPLE && (rc = store_cursor_next(cur, &v, e)) == ERR_OK)
             if ((ids[some.n++] = arena_sv(a, v.id)).ptr == NULL)
@@ -250,9 +252,9 @@ static err_code size_of_range(struct export_job *x, size_t target_bytes, size_t 
     }
     for (unsigned t = 1; t <= fhir_n_types() && some.n; t++) {
         double each;
-        if (!wanted(x, (fhir_type)t))
+        if (!wanted(export, (fhir_type)t))
             continue;
-        TRY(export_candidates_sample(x, &some, (fhir_type)t, &each, e));
+        TRY(export_candidates_sample(export, &some, (fhir_type)t, &each, e));
         sum += each > 0 ? each : 0;
     }
     *out = BLOCKS_MAX;
@@ -282,29 +284,29 @@ static err_code cut_before(struct cutting *c, sv id, struct err *e)
     return ERR_OK;
 }
 
-err_code export_blocks_cut(struct export_job *x, size_t target_bytes, size_t n_others,
+err_code export_blocks_cut(struct export_job *export, size_t target_bytes, size_t n_others,
                            export_range_fn each, void *ctx, struct err *e)
 {
-    const struct export_members *m = &x->now.members;
+    const struct export_members *members = &export->now.members;
     struct cutting c = { .share = SIZE_MAX, .each = each, .ctx = ctx };
     err_code rc = ERR_EOF;
-    if (!x->window)
-        TRY(size_of_range(x, target_bytes, &c.share, e));
+    if (!export->window)
+        TRY(size_of_range(export, target_bytes, &c.share, e));
     else if (n_others > WINDOW_ITEMS)
         c.share = BLOCKS_MAX * WINDOW_ITEMS;
-    for (size_t i = 0; !m->all && i < m->n; i++)
-        TRY(cut_before(&c, m->ids[i], e));
-    if (m->all && c.share < SIZE_MAX) {
+    for (size_t i = 0; !members->all && i < members->n; i++)
+        TRY(cut_before(&c, members->ids[i], e));
+    if (members->all && c.share < SIZE_MAX) {
         CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
         struct store_version v;
-        TRY(store_scan(x->run->store, &(struct store_range){ .type = export_patient_type() }, x->t,
-                       &cur, e));
+        TRY(store_scan(export->run->store, &(struct store_range){ .type = export_patient_type() },
+                       export->t, &cur, e));
         while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK)
             TRY(cut_before(&c, v.id, e));
     }
     if (rc != ERR_EOF)
         return rc;
-    if (c.n == 0 && !x->window)
+    if (c.n == 0 && !export->window)
         return ERR_OK;
     return each(
         ctx, &(struct store_range){ export_patient_type(), sv_make(c.from, c.from_len), SV_NONE },

@@ -67,7 +67,7 @@ void export_ids_sort(struct buf *ids)
 /* ---- the index ---- */
 
 /* Ids of a type whose parameter leads to one of the targets, by the index: candidates. */
-static err_code lookup(struct export_job *x, fhir_type type, const struct search_param *p,
+static err_code lookup(struct export_job *export, fhir_type type, const struct search_param *p,
                        const struct search_id *targets, size_t n, struct buf *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
@@ -79,17 +79,17 @@ static err_code lookup(struct export_job *x, fhir_type type, const struct search
     unsigned k = 0;
     if (!search_ranges(&c, type, a, &d))
         return arena_oom(a, e);
-    TRY(store_index_scan(x->run->store, type, &d, SV_NONE, SV_NONE, x->t, &cur, e));
+    TRY(store_index_scan(export->run->store, type, &d, SV_NONE, SV_NONE, export->t, &cur, e));
     while ((rc = store_index_next(cur, &hit, e)) == ERR_OK) {
         TRY(export_ids_add(out, hit.id, e));
-        if ((++k & 255) == 0 && job_run_should_stop(x->run))
+        if ((++k & 255) == 0 && job_run_should_stop(export->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
     }
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
 /* Candidates of a type among the compartments of some members. */
-static err_code gather_own(struct export_job *x, fhir_type type, const sv *members, size_t n,
+static err_code gather_own(struct export_job *export, fhir_type type, const sv *members, size_t n,
                            struct buf *out, struct err *e)
 {
     fhir_type patient = fhir_type_find(SV_LIT("Patient"));
@@ -106,13 +106,13 @@ static err_code gather_own(struct export_job *x, fhir_type type, const sv *membe
         for (; k < LOOKUP_IDS && first + k < n; k++)
             targets[k] = (struct search_id){ patient, members[first + k] };
         for (size_t i = 0; i < n_params; i++)
-            TRY(lookup(x, type, params[i], targets, k, out, e));
+            TRY(lookup(export, type, params[i], targets, k, out, e));
     }
     return ERR_OK;
 }
 
 /* Provenance about any of the ids of a type. */
-static err_code gather_about(struct export_job *x, fhir_type type, const struct buf *ids,
+static err_code gather_about(struct export_job *export, fhir_type type, const struct buf *ids,
                              struct buf *out, struct err *e)
 {
     fhir_type provenance = fhir_type_find(SV_LIT("Provenance"));
@@ -126,7 +126,7 @@ static err_code gather_about(struct export_job *x, fhir_type type, const struct 
         if (more)
             targets[k++] = (struct search_id){ type, id };
         if (k && (k == LOOKUP_IDS || !more)) {
-            TRY(lookup(x, provenance, p, targets, k, out, e));
+            TRY(lookup(export, provenance, p, targets, k, out, e));
             k = 0;
         }
     } while (more);
@@ -143,23 +143,24 @@ err_code export_has_any(struct store *st, fhir_type type, uint64_t t, bool *out,
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
-err_code export_candidates_gather(struct export_job *x, fhir_type type, const sv *members, size_t n,
-                                  struct buf *out, struct err *e)
+err_code export_candidates_gather(struct export_job *export, fhir_type type, const sv *members,
+                                  size_t n, struct buf *out, struct err *e)
 {
-    TRY(gather_own(x, type, members, n, out, e));
+    TRY(gather_own(export, type, members, n, out, e));
     for (unsigned t = 1; t <= fhir_n_types() && export_is_type(type, "Provenance"); t++) {
         CLEANUP_BUF struct buf about = BUF_INIT(EXPORT_IDS_MAX);
-        if (t == type || !x->present[t] || !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
+        if (t == type || !export->present[t] ||
+            !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
             continue;
-        TRY(gather_own(x, (fhir_type)t, members, n, &about, e));
+        TRY(gather_own(export, (fhir_type)t, members, n, &about, e));
         export_ids_sort(&about);
-        TRY(gather_about(x, (fhir_type)t, &about, out, e));
+        TRY(gather_about(export, (fhir_type)t, &about, out, e));
     }
     export_ids_sort(out);
     return ERR_OK;
 }
 
-err_code export_candidates_sample(struct export_job *x, const struct export_members *m,
+err_code export_candidates_sample(struct export_job *export, const struct export_members *m,
                                   fhir_type type, double *bytes_each, struct err *e)
 {
     CLEANUP_BUF struct buf ids = BUF_INIT(EXPORT_IDS_MAX);
@@ -169,23 +170,23 @@ err_code export_candidates_sample(struct export_job *x, const struct export_memb
     uint64_t bytes = 0;
     bool any = false;
     *bytes_each = -1;
-    if (!x->present[type])
+    if (!export->present[type])
         return ERR_OK;
-    TRY(export_has_any(x->run->store, type, x->t, &any, e));
+    TRY(export_has_any(export->run->store, type, export->t, &any, e));
     /* it may have been there when the window began */
-    if (!any && x->window)
-        TRY(export_has_any(x->run->store, type, x->since_t, &any, e));
+    if (!any && export->window)
+        TRY(export_has_any(export->run->store, type, export->since_t, &any, e));
     if (!any)
         return ERR_OK;
     for (size_t i = 0; i < SAMPLE && i < m->n; i++)
         members[n++] = m->ids[m->n <= SAMPLE ? i : i * (m->n / SAMPLE)];
-    TRY(export_candidates_gather(x, type, members, n, &ids, e));
+    TRY(export_candidates_gather(export, type, members, n, &ids, e));
     while (export_ids_next(&ids, &at, &id)) {
         struct store_version v;
         if (n_ids++ % (ids.len / 20 / SAMPLE_READ + 1) || read == SAMPLE_READ)
             continue;
         arena_reset(a);
-        err_code rc = store_get(x->run->store, type, id, x->t, a, &v, e);
+        err_code rc = store_get(export->run->store, type, id, export->t, a, &v, e);
         if (rc != ERR_OK && rc != ERR_NOT_FOUND)
             return rc;
         bytes += rc == ERR_OK ? v.body.json.len : 0;

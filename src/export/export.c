@@ -54,141 +54,145 @@ static bool each_done(void *ctx, sv key, sv value)
 
 /* T as it was written down, by this run or by one before; or the newest commit now, or the one that
  * _until names. */
-static err_code fix_instant(struct export_job *x, struct err *e)
+static err_code fix_instant(struct export_job *export, struct err *e)
 {
-    struct job_run *r = x->run;
+    struct job_run *run = export->run;
     struct store_commit c;
-    if (r->job->transaction_ms) {
-        x->t = r->job->as_of_t;
-        x->instant_ms = r->job->transaction_ms;
+    if (run->job->transaction_ms) {
+        export->t = run->job->as_of_t;
+        export->instant_ms = run->job->transaction_ms;
     } else {
-        TRY(store_horizon(r->store, &c, e));
-        if (x->params->until_ms && x->params->until_ms < c.instant_ms) {
-            TRY(store_commit_at(r->store, x->params->until_ms, &c, e));
+        TRY(store_horizon(run->store, &c, e));
+        if (export->params->until_ms && export->params->until_ms < c.instant_ms) {
+            TRY(store_commit_at(run->store, export->params->until_ms, &c, e));
             /* whoever goes on from here misses nothing */
-            c.instant_ms = x->params->until_ms;
+            c.instant_ms = export->params->until_ms;
         }
-        TRY(job_run_set_instant(r, c.t, c.instant_ms, e));
-        x->t = c.t;
-        x->instant_ms = c.instant_ms;
+        TRY(job_run_set_instant(run, c.t, c.instant_ms, e));
+        export->t = c.t;
+        export->instant_ms = c.instant_ms;
     }
-    x->window = x->params->since_ms != 0;
-    if (x->window) {
-        TRY(store_commit_at(r->store, x->params->since_ms, &c, e));
-        x->since_t = c.t < x->t ? c.t : x->t;
+    export->window = export->params->since_ms != 0;
+    if (export->window) {
+        TRY(store_commit_at(run->store, export->params->since_ms, &c, e));
+        export->since_t = c.t < export->t ? c.t : export->t;
     }
     return ERR_OK;
 }
 
-static err_code open_view(struct export_job *x, uint64_t t, struct arena *a,
+static err_code open_view(struct export_job *export, uint64_t t, struct arena *a,
                           struct export_view *out, struct err *e)
 {
-    struct job_run *r = x->run;
-    const struct job_export_params *p = x->params;
-    struct export_filter *f = NULL;
-    *out = (struct export_view){ .store = r->store,
-                                 .halt = r->halt,
+    struct job_run *run = export->run;
+    const struct job_export_params *params = export->params;
+    struct export_filter *filter = NULL;
+    *out = (struct export_view){ .store = run->store,
+                                 .halt = run->halt,
                                  .t = t,
-                                 .level = p->level,
-                                 .associated = p->associated,
-                                 .group_id = p->group_id,
-                                 .base = export_base(p) };
-    if (r->job->params) {
-        const struct export_filter_scope scope = { r->store, out->base, t, r->halt };
-        TRY(export_filter_new(&scope, p, x->instant_ms, a, &f, e));
+                                 .level = params->level,
+                                 .associated = params->associated,
+                                 .group_id = params->group_id,
+                                 .base = export_base(params) };
+    if (run->job->params) {
+        const struct export_filter_scope scope = { run->store, out->base, t, run->halt };
+        TRY(export_filter_new(&scope, params, export->instant_ms, a, &filter, e));
     }
-    out->filter = f;
+    out->filter = filter;
     struct err why;
-    err_code rc = export_members_read(r->store, p, t, a, &out->members, &why);
+    err_code rc = export_members_read(run->store, params, t, a, &out->members, &why);
     /* nobody was in a Group that was not there yet */
-    if (rc == ERR_NOT_FOUND && out == &x->before)
+    if (rc == ERR_NOT_FOUND && out == &export->before)
         return ERR_OK;
     return rc == ERR_OK ? rc : err_pass(e, &why);
 }
 
 /* Members of one, and not of the other. */
-static err_code find_moved(struct export_job *x, struct arena *a, struct err *e)
+static err_code find_moved(struct export_job *export, struct arena *a, struct err *e)
 {
-    const struct export_members *m[] = { &x->now.members, &x->before.members };
-    if (m[0]->all)
+    const struct export_members *members[] = { &export->now.members, &export->before.members };
+    if (members[0]->all)
         return ERR_OK;
-    x->moved.ids = arena_alloc(a, (m[0]->n + m[1]->n + 1) * sizeof *x->moved.ids);
-    if (x->moved.ids == NULL)
+    export->moved.ids =
+        arena_alloc(a, (members[0]->n + members[1]->n + 1) * sizeof *export->moved.ids);
+    if (export->moved.ids == NULL)
         return arena_oom(a, e);
-    for (size_t i = 0, k = 0; i < m[0]->n || k < m[1]->n;) {
-        int c = i == m[0]->n ? 1 : k == m[1]->n ? -1 : sv_cmp(m[0]->ids[i], m[1]->ids[k]);
+    for (size_t i = 0, k = 0; i < members[0]->n || k < members[1]->n;) {
+        int c = i == members[0]->n   ? 1
+                : k == members[1]->n ? -1
+                                     : sv_cmp(members[0]->ids[i], members[1]->ids[k]);
         if (c != 0)
-            x->moved.ids[x->moved.n++] = c < 0 ? m[0]->ids[i] : m[1]->ids[k];
+            export->moved.ids[export->moved.n++] = c < 0 ? members[0]->ids[i] : members[1]->ids[k];
         i += c <= 0;
         k += c >= 0;
     }
     return ERR_OK;
 }
 
-static err_code open_plan(struct export_job *x, struct arena *a, struct err *e)
+static err_code open_plan(struct export_job *export, struct arena *a, struct err *e)
 {
-    struct job_run *r = x->run;
-    TRY(fix_instant(x, e));
-    TRY(store_changed_types(r->store, 0, x->t, x->present, e));
-    TRY(open_view(x, x->t, a, &x->now, e));
-    if (x->window) {
-        TRY(store_changed_types(r->store, x->since_t, x->t, x->changed, e));
-        TRY(open_view(x, x->since_t, a, &x->before, e));
-        TRY(find_moved(x, a, e));
+    struct job_run *run = export->run;
+    TRY(fix_instant(export, e));
+    TRY(store_changed_types(run->store, 0, export->t, export->present, e));
+    TRY(open_view(export, export->t, a, &export->now, e));
+    if (export->window) {
+        TRY(store_changed_types(run->store, export->since_t, export->t, export->changed, e));
+        TRY(open_view(export, export->since_t, a, &export->before, e));
+        TRY(find_moved(export, a, e));
     }
     struct err why;
-    err_code rc = export_plan_read(r, a, &x->plan, &why);
+    err_code rc = export_plan_read(run, a, &export->plan, &why);
     if (rc == ERR_NOT_FOUND) {
-        size_t bytes = sink_keeps_objects(x->sink) ? r->export_object_bytes / EXPORT_KEPT_SHARE
-                                                   : r->export_object_bytes;
-        TRY(export_plan_make(x, bytes, e));
-        return export_plan_read(r, a, &x->plan, e);
+        size_t bytes = sink_keeps_objects(export->sink)
+                           ? run->export_object_bytes / EXPORT_KEPT_SHARE
+                           : run->export_object_bytes;
+        TRY(export_plan_make(export, bytes, e));
+        return export_plan_read(run, a, &export->plan, e);
     }
     return rc == ERR_OK ? rc : err_pass(e, &why);
 }
 
-static err_code export_all(struct export_job *x, struct arena *a, struct err *e)
+static err_code export_all(struct export_job *export, struct arena *a, struct err *e)
 {
     static const struct job_export_params none = { 0 };
-    struct job_run *r = x->run;
-    x->params = r->job->params ? r->job->params : &none;
-    if (job_run_should_stop(r))
+    struct job_run *run = export->run;
+    export->params = run->job->params ? run->job->params : &none;
+    if (job_run_should_stop(run))
         return ERR(e, ERR_CANCELLED, "the export was stopped");
-    TRY(export_sink_open(r, &x->sink, e));
-    TRY(open_plan(x, a, e));
-    struct done_ctx d = { x, ERR_OK };
-    x->shared.places = arena_calloc(a, x->plan.n + 1, sizeof *x->shared.places);
-    if (x->shared.places == NULL)
+    TRY(export_sink_open(run, &export->sink, e));
+    TRY(open_plan(export, a, e));
+    struct done_ctx d = { export, ERR_OK };
+    export->shared.places = arena_calloc(a, export->plan.n + 1, sizeof *export->shared.places);
+    if (export->shared.places == NULL)
         return arena_oom(a, e);
-    TRY(job_run_note_scan(r, SV_LIT("done/"), each_done, &d, e));
+    TRY(job_run_note_scan(run, SV_LIT("done/"), each_done, &d, e));
     if (d.rc != ERR_OK)
         return ERR(e, d.rc, "the export's notes are damaged");
-    x->shared.progress.ranges_total = x->plan.n;
-    export_progress_begin(x);
-    TRY(export_room_take(x, 0, e));
-    TRY(export_ranges_run(x, e));
-    TRY(export_room_take(x, 0, e));
+    export->shared.progress.ranges_total = export->plan.n;
+    export_progress_begin(export);
+    TRY(export_room_take(export, 0, e));
+    TRY(export_ranges_run(export, e));
+    TRY(export_room_take(export, 0, e));
     CLEANUP_BUF struct buf manifest = BUF_INIT(1u << 30);
     struct export_object errors;
     bool has_errors;
-    TRY(export_errors_write(x, a, &errors, &has_errors, e));
-    TRY(export_manifest(x, has_errors ? &errors : NULL, &manifest, e));
-    TRY(job_run_manifest_put(r, buf_sv(&manifest), e));
-    return sink_put(x->sink, SV_LIT("manifest.json"), SV_LIT("application/json"), buf_sv(&manifest),
-                    NULL, e);
+    TRY(export_errors_write(export, a, &errors, &has_errors, e));
+    TRY(export_manifest(export, has_errors ? &errors : NULL, &manifest, e));
+    TRY(job_run_manifest_put(run, buf_sv(&manifest), e));
+    return sink_put(export->sink, SV_LIT("manifest.json"), SV_LIT("application/json"),
+                    buf_sv(&manifest), NULL, e);
 }
 
-static err_code export_run(struct job_run *r, job_status *status, struct buf *message,
+static err_code export_run(struct job_run *run, job_status *status, struct buf *message,
                            struct err *e)
 {
     /* a complete export has nothing to add */
     (void)message;
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
-    struct export_job x = { .run = r };
-    pthread_mutex_init(&x.shared.lock, NULL);
-    err_code rc = export_all(&x, a, e);
-    sink_close(x.sink);
-    pthread_mutex_destroy(&x.shared.lock);
+    struct export_job export = { .run = run };
+    pthread_mutex_init(&export.shared.lock, NULL);
+    err_code rc = export_all(&export, a, e);
+    sink_close(export.sink);
+    pthread_mutex_destroy(&export.shared.lock);
     if (rc == ERR_OK)
         *status = JOB_COMPLETED;
     return rc;

@@ -52,30 +52,31 @@ struct export_filter_scope {
     uint64_t as_of_t;
     const atomic_bool *halt; /* set: a long look ends, ERR_CANCELLED; NULL: nobody stops it */
 };
-/* p is not NULL. ERR_INVALID, ERR_NOT_FOUND (parameter), ERR_UNSUPPORTED, ERR_TOO_LARGE. Owned by
- * the arena. */
+/* params is not NULL. ERR_INVALID, ERR_NOT_FOUND (parameter), ERR_UNSUPPORTED, ERR_TOO_LARGE. Owned
+ * by the arena. */
 MUST_USE err_code export_filter_new(const struct export_filter_scope *scope,
-                                    const struct job_export_params *p, int64_t now_ms,
+                                    const struct job_export_params *params, int64_t now_ms,
                                     struct arena *a, struct export_filter **out, struct err *e);
-bool export_filter_wants(const struct export_filter *f, fhir_type type);
+bool export_filter_wants(const struct export_filter *filter, fhir_type type);
 /* Must a resource of the type be read to decide? */
-bool export_filter_reads(const struct export_filter *f, fhir_type type);
+bool export_filter_reads(const struct export_filter *filter, fhir_type type);
 /* ERR_CANCELLED: *halt was set meanwhile. */
-MUST_USE err_code export_filter_match(const struct export_filter *f, const struct search_subject *s,
-                                      const atomic_bool *halt, bool *met, struct err *e);
+MUST_USE err_code export_filter_match(const struct export_filter *filter,
+                                      const struct search_subject *s, const atomic_bool *halt,
+                                      bool *met, struct err *e);
 
 struct export_members {
     sv *ids; /* of Patients, sorted, each once */
     size_t n;
     bool all; /* every Patient: ids are not listed */
 };
-bool export_members_find(const struct export_members *m, sv id, size_t *at);
+bool export_members_find(const struct export_members *members, sv id, size_t *at);
 /* As of t. ERR_NOT_FOUND: no such Group then. */
-MUST_USE err_code export_members_read(struct store *st, const struct job_export_params *p,
+MUST_USE err_code export_members_read(struct store *st, const struct job_export_params *params,
                                       uint64_t t, struct arena *a, struct export_members *out,
                                       struct err *e);
 /* [base] of the kick-off's URL; empty when there is none. */
-sv export_base(const struct job_export_params *p);
+sv export_base(const struct job_export_params *params);
 
 struct export_view { /* a store as of one commit, and what is meant of it */
     struct store *store;
@@ -170,9 +171,9 @@ struct export_job {
 };
 
 /* ERR_NOT_FOUND: there is none yet. Owned by the arena; done is all false. */
-MUST_USE err_code export_plan_read(struct job_run *r, struct arena *a, struct export_plan *plan,
+MUST_USE err_code export_plan_read(struct job_run *run, struct arena *a, struct export_plan *plan,
                                    struct err *e);
-MUST_USE err_code export_plan_make(struct export_job *x, size_t object_bytes, struct err *e);
+MUST_USE err_code export_plan_make(struct export_job *export, size_t object_bytes, struct err *e);
 
 /* ---- sets of ids (ids.c) ---- */
 #define EXPORT_IDS_MAX ((size_t)512 << 20) /* bytes of the ids that one range may gather */
@@ -183,8 +184,9 @@ bool export_ids_next(const struct buf *ids, size_t *at, sv *out);
 /* ---- what the index proposes (candidates.c) ---- */
 /* Candidates of a type among the compartments of some members, into an empty out: sorted, each
  * once. */
-MUST_USE err_code export_candidates_gather(struct export_job *x, fhir_type type, const sv *members,
-                                           size_t n, struct buf *out, struct err *e);
+MUST_USE err_code export_candidates_gather(struct export_job *export, fhir_type type,
+                                           const sv *members, size_t n, struct buf *out,
+                                           struct err *e);
 /* Bytes that a member has of a type, on the mean of a few; less than 0: the store has none of
  * it. */
 MUST_USE err_code export_candidates_sample(struct export_job *x, const struct export_members *m,
@@ -195,60 +197,61 @@ MUST_USE err_code export_has_any(struct store *st, fhir_type type, uint64_t t, b
 
 /* ---- the resources of an item, but of EXPORT_BLOCKS (source.c) ---- */
 struct export_source;
-MUST_USE err_code export_source_open(struct export_job *x, const struct export_item *item,
+MUST_USE err_code export_source_open(struct export_job *export, const struct export_item *item,
                                      struct export_source **out, struct err *e);
-void export_source_free(struct export_source *s);
+void export_source_free(struct export_source *source);
 DEFINE_CLEANUP(struct export_source, export_source_free)
 /* Next resource of the item that is meant, or, with *deleted, that is to be told as deleted. Valid
  * until the next call. *root: NULL when it was not read. ERR_EOF; ERR_CANCELLED. */
-MUST_USE err_code export_source_next(struct export_source *s, struct store_version *out,
+MUST_USE err_code export_source_next(struct export_source *source, struct store_version *out,
                                      yyjson_val **root, bool *deleted, struct err *e);
 /* Of a scan: have the next ones put where their lines will stand; see store_cursor_place. */
-void export_source_place(struct export_source *s, struct buf *block, size_t gap);
+void export_source_place(struct export_source *source, struct buf *block, size_t gap);
 /* Living resources that a scan met and did not give, so far; false: the item is no scan of a whole
  * range. */
-bool export_source_passed(const struct export_source *s, uint64_t *n);
+bool export_source_passed(const struct export_source *source, uint64_t *n);
 
 /* ---- the resources of an item, as they go into objects (feed.c) ---- */
 struct export_feed;
-MUST_USE err_code export_feed_open(struct export_job *x, const struct export_item *item,
+MUST_USE err_code export_feed_open(struct export_job *export, const struct export_item *item,
                                    struct export_feed **out, struct err *e);
-void export_feed_free(struct export_feed *f);
+void export_feed_free(struct export_feed *feed);
 DEFINE_CLEANUP(struct export_feed, export_feed_free)
 /* As export_source_next(). */
-MUST_USE err_code export_feed_next(struct export_feed *f, struct store_version *out,
+MUST_USE err_code export_feed_next(struct export_feed *feed, struct store_version *out,
                                    yyjson_val **root, bool *deleted, struct err *e);
 /* Of EXPORT_BLOCKS: the Patient to whom the resource given last belongs. Empty: of another kind. */
-sv export_feed_block(const struct export_feed *f);
+sv export_feed_block(const struct export_feed *feed);
 /* As export_source_place(); items that are no scan pass over it. */
-void export_feed_place(struct export_feed *f, struct buf *block, size_t gap);
+void export_feed_place(struct export_feed *feed, struct buf *block, size_t gap);
 /* As export_source_passed(). */
-bool export_feed_passed(const struct export_feed *f, uint64_t *n);
+bool export_feed_passed(const struct export_feed *feed, uint64_t *n);
 
 /* Ids of an item of EXPORT_ABOUT, candidates, into an empty out: sorted, each once (about.c). */
-MUST_USE err_code export_about_gather(struct export_job *x, fhir_type provenance, struct buf *out,
-                                      struct err *e);
+MUST_USE err_code export_about_gather(struct export_job *export, fhir_type provenance,
+                                      struct buf *out, struct err *e);
 
 /* ---- organizeOutputBy=Patient (owners.c, blocks.c) ---- */
 struct export_owners; /* who owns what; remembers which Patients are there */
-struct export_owners *export_owners_new(struct export_job *x);
-void export_owners_free(struct export_owners *o);
+struct export_owners *export_owners_new(struct export_job *export);
+void export_owners_free(struct export_owners *owners);
 /* The first, in byte order of ids, of the Patients that are there as of the export's commit, are
  * members, and in whose compartments s is. Empty: none. Valid until the next call. */
-MUST_USE err_code export_owners_find(struct export_owners *o, const struct search_subject *s,
+MUST_USE err_code export_owners_find(struct export_owners *owners, const struct search_subject *s,
                                      struct arena *a, sv *out, struct err *e);
 /* Rows of an item of EXPORT_BLOCKS: every resource that is meant and owned by a Patient of its
  * range, by Patient, the Patient itself first, then by type and id. */
-MUST_USE err_code export_blocks_gather(struct export_job *x, const struct export_item *item,
-                                       struct export_owners *o, struct buf *rows, struct err *e);
+MUST_USE err_code export_blocks_gather(struct export_job *export, const struct export_item *item,
+                                       struct export_owners *owners, struct buf *rows,
+                                       struct err *e);
 bool export_blocks_next(const struct buf *rows, size_t *at, sv *owner, fhir_type *type, sv *id);
 typedef err_code (*export_range_fn)(void *ctx, const struct store_range *r, struct err *e);
 /* Ranges of Patients whose blocks come to about target_bytes each, end to end; none when there are
  * none. n_others: items of other kinds in the plan. */
-MUST_USE err_code export_blocks_cut(struct export_job *x, size_t target_bytes, size_t n_others,
+MUST_USE err_code export_blocks_cut(struct export_job *export, size_t target_bytes, size_t n_others,
                                     export_range_fn each, void *ctx, struct err *e);
 /* Is every listed member there? */
-MUST_USE err_code export_members_there(struct export_job *x, bool *out, struct err *e);
+MUST_USE err_code export_members_there(struct export_job *export, bool *out, struct err *e);
 
 struct export_tally { /* what a range came to */
     uint64_t resources, bytes;
@@ -263,7 +266,7 @@ struct export_tally { /* what a range came to */
 /* A range on its way into objects, then into its note. Can be done again from the start. */
 struct export_range;
 /* block: the track's, borrowed until the range is freed. */
-MUST_USE err_code export_range_open(struct export_job *x, size_t range, struct buf *block,
+MUST_USE err_code export_range_open(struct export_job *export, size_t range, struct buf *block,
                                     struct export_range **out, struct err *e);
 void export_range_free(struct export_range *g); /* what is not in its note yet is undone */
 DEFINE_CLEANUP(struct export_range, export_range_free)
@@ -281,34 +284,34 @@ MUST_USE err_code export_range_finish(struct export_range *g, struct export_tall
                                       struct err *e);
 
 /* The least place that no range has; given back when the range's note could not be written. */
-size_t export_place_take(struct export_job *x);
-void export_place_give_back(struct export_job *x, size_t place);
+size_t export_place_take(struct export_job *export);
+void export_place_give_back(struct export_job *export, size_t place);
 
 /* All ranges that are not done, by the pool's workers. */
-MUST_USE err_code export_ranges_run(struct export_job *x, struct err *e);
+MUST_USE err_code export_ranges_run(struct export_job *export, struct err *e);
 
 /* ---- progress (progress.c) ---- */
-void export_progress_begin(struct export_job *x);
-void export_progress_add(struct export_job *x, int64_t resources, int64_t bytes);
+void export_progress_begin(struct export_job *export);
+void export_progress_add(struct export_job *export, int64_t resources, int64_t bytes);
 /* One more object. ERR_TOO_LARGE: files were asked to be so small that they are too many. */
-MUST_USE err_code export_object_take(struct export_job *x, struct err *e);
+MUST_USE err_code export_object_take(struct export_job *export, struct err *e);
 /* So many bytes are about to go to the sink. ERR_TOO_LARGE, ERR_NO_SPACE: a served export may not
  * write on. */
-MUST_USE err_code export_room_take(struct export_job *x, uint64_t bytes, struct err *e);
-void export_progress_range(struct export_job *x, const struct export_tally *t); /* it is in */
+MUST_USE err_code export_room_take(struct export_job *export, uint64_t bytes, struct err *e);
+void export_progress_range(struct export_job *export, const struct export_tally *t); /* it is in */
 
 /* ---- operations of the kind (struct job_kind_ops) ---- */
-MUST_USE err_code export_undo(struct job_run *r, struct err *e);
+MUST_USE err_code export_undo(struct job_run *run, struct err *e);
 MUST_USE err_code export_check(const struct job_engine_config *cfg, sv datastore_id,
-                               const struct job_export_params *p, struct err *e);
+                               const struct job_export_params *params, struct err *e);
 MUST_USE err_code export_partial_manifest(struct records *r, const struct job *j, struct buf *out,
                                           struct err *e);
 
-MUST_USE err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e);
+MUST_USE err_code export_sink_open(struct job_run *run, struct sink **out, struct err *e);
 
 /* What handling=lenient passed over, as OperationOutcomes in one object. *there: it has been
  * written. */
-MUST_USE err_code export_errors_write(struct export_job *x, struct arena *a,
+MUST_USE err_code export_errors_write(struct export_job *export, struct arena *a,
                                       struct export_object *out, bool *there, struct err *e);
 /* A list of a manifest: those of o that are deleted, or are not. */
 void export_manifest_files(struct json_writer *w, const char *name, const struct job *j,
@@ -319,5 +322,5 @@ int export_object_by_place(const void *a, const void *b);
 bool export_object_read(yyjson_val *v, bool organized, struct export_object *out);
 /* manifest.json from the notes of all ranges, into out. errors may be NULL.
  * ERR_INTERNAL when a range is missing or ranges leave a gap or overlap. */
-MUST_USE err_code export_manifest(struct export_job *x, const struct export_object *errors,
+MUST_USE err_code export_manifest(struct export_job *export, const struct export_object *errors,
                                   struct buf *out, struct err *e);

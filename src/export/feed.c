@@ -22,109 +22,109 @@ struct export_feed {
     uint64_t n_left;              /* living resources that a scan met and left to a block */
 };
 
-sv export_feed_block(const struct export_feed *f)
+sv export_feed_block(const struct export_feed *feed)
 {
-    return f->block;
+    return feed->block;
 }
 
-bool export_feed_passed(const struct export_feed *f, uint64_t *n)
+bool export_feed_passed(const struct export_feed *feed, uint64_t *n)
 {
-    if (f->from == NULL || !export_source_passed(f->from, n))
+    if (feed->from == NULL || !export_source_passed(feed->from, n))
         return false;
-    *n += f->n_left;
+    *n += feed->n_left;
     return true;
 }
 
-void export_feed_place(struct export_feed *f, struct buf *block, size_t gap)
+void export_feed_place(struct export_feed *feed, struct buf *block, size_t gap)
 {
-    if (f->scans)
-        export_source_place(f->from, block, gap);
+    if (feed->scans)
+        export_source_place(feed->from, block, gap);
 }
 
-static err_code next_of_rows(struct export_feed *f, struct store_version *out, yyjson_val **root,
+static err_code next_of_rows(struct export_feed *feed, struct store_version *out, yyjson_val **root,
                              struct err *e)
 {
     yyjson_doc *doc;
     fhir_type type;
     sv id;
-    arena_reset(f->a);
-    if (job_run_should_stop(f->x->run))
+    arena_reset(feed->a);
+    if (job_run_should_stop(feed->x->run))
         return ERR(e, ERR_CANCELLED, "the export was stopped");
-    if (!export_blocks_next(&f->rows, &f->at, &f->block, &type, &id))
+    if (!export_blocks_next(&feed->rows, &feed->at, &feed->block, &type, &id))
         return ERR_EOF;
-    TRY(store_get(f->x->run->store, type, id, f->x->t, f->a, out, e));
-    if (f->x->params->elements.n == 0)
+    TRY(store_get(feed->x->run->store, type, id, feed->x->t, feed->a, out, e));
+    if (feed->x->params->elements.n == 0)
         return ERR_OK;
-    TRY(json_read(f->a, out->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
+    TRY(json_read(feed->a, out->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
     *root = yyjson_doc_get_root(doc);
     return ERR_OK;
 }
 
 /* Has a Patient a block with it? */
-static err_code has_owner(struct export_feed *f, const struct store_version *v, yyjson_val **root,
-                          bool *out, struct err *e)
+static err_code has_owner(struct export_feed *feed, const struct store_version *v,
+                          yyjson_val **root, bool *out, struct err *e)
 {
     struct search_subject s = { v->type, v->id, v->instant_ms, *root };
     yyjson_doc *doc;
     sv owner;
-    arena_reset(f->a);
+    arena_reset(feed->a);
     if (s.root == NULL) {
-        TRY(json_read(f->a, v->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
+        TRY(json_read(feed->a, v->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
         s.root = yyjson_doc_get_root(doc);
     }
-    TRY(export_owners_find(f->owners, &s, f->a, &owner, e));
+    TRY(export_owners_find(feed->owners, &s, feed->a, &owner, e));
     *out = owner.len != 0;
     return ERR_OK;
 }
 
-err_code export_feed_next(struct export_feed *f, struct store_version *out, yyjson_val **root,
+err_code export_feed_next(struct export_feed *feed, struct store_version *out, yyjson_val **root,
                           bool *deleted, struct err *e)
 {
     bool owned;
-    if (f->from == NULL) {
+    if (feed->from == NULL) {
         *deleted = false;
         *root = NULL;
-        return next_of_rows(f, out, root, e);
+        return next_of_rows(feed, out, root, e);
     }
     for (;;) {
-        TRY(export_source_next(f->from, out, root, deleted, e));
-        if (f->owners == NULL || *deleted)
+        TRY(export_source_next(feed->from, out, root, deleted, e));
+        if (feed->owners == NULL || *deleted)
             return ERR_OK;
-        TRY(has_owner(f, out, root, &owned, e));
+        TRY(has_owner(feed, out, root, &owned, e));
         if (!owned)
             return ERR_OK;
-        f->n_left += f->scans;
+        feed->n_left += feed->scans;
     }
 }
 
-void export_feed_free(struct export_feed *f)
+void export_feed_free(struct export_feed *feed)
 {
-    if (f == NULL)
+    if (feed == NULL)
         return;
-    export_source_free(f->from);
-    export_owners_free(f->owners);
-    arena_free(f->a);
-    buf_done(&f->rows);
-    free(f);
+    export_source_free(feed->from);
+    export_owners_free(feed->owners);
+    arena_free(feed->a);
+    buf_done(&feed->rows);
+    free(feed);
 }
 
-err_code export_feed_open(struct export_job *x, const struct export_item *item,
+err_code export_feed_open(struct export_job *export, const struct export_item *item,
                           struct export_feed **out, struct err *e)
 {
-    CLEANUP(export_feed_free) struct export_feed *f = calloc(1, sizeof *f);
-    if (f == NULL)
+    CLEANUP(export_feed_free) struct export_feed *feed = calloc(1, sizeof *feed);
+    if (feed == NULL)
         abort();
-    f->x = x;
-    f->a = arena_new(PARSE_MAX);
-    f->scans = item->kind == EXPORT_SCAN;
-    buf_init(&f->rows, EXPORT_IDS_MAX);
-    if (x->params->organize_by_patient)
-        f->owners = export_owners_new(x);
+    feed->x = export;
+    feed->a = arena_new(PARSE_MAX);
+    feed->scans = item->kind == EXPORT_SCAN;
+    buf_init(&feed->rows, EXPORT_IDS_MAX);
+    if (export->params->organize_by_patient)
+        feed->owners = export_owners_new(export);
     if (item->kind == EXPORT_BLOCKS)
-        TRY(export_blocks_gather(x, item, f->owners, &f->rows, e));
+        TRY(export_blocks_gather(export, item, feed->owners, &feed->rows, e));
     else
-        TRY(export_source_open(x, item, &f->from, e));
-    *out = f;
-    f = NULL;
+        TRY(export_source_open(export, item, &feed->from, e));
+    *out = feed;
+    feed = NULL;
     return ERR_OK;
 }

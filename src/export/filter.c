@@ -107,7 +107,7 @@ static err_code clauses_init(struct clauses *c, struct arena *a, struct err *e)
 }
 
 /* "Observation?status=final&code=x" */
-static err_code add_filter(struct export_filter *f, const struct export_filter_scope *scope,
+static err_code add_filter(struct export_filter *filter, const struct export_filter_scope *scope,
                            sv text, struct arena *a, struct err *e)
 {
     sv rest = text, name;
@@ -120,87 +120,88 @@ static err_code add_filter(struct export_filter *f, const struct export_filter_s
                    fhir_type_slip(name, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
     if (!has_query || rest.len == 0)
         return ERR(e, ERR_INVALID, "_typeFilter is written Type?parameter=value");
-    if (!f->wanted[type])
+    if (!filter->wanted[type])
         return ERR(e, ERR_INVALID,
                    "_typeFilter names %s, which this export does not hold (see _type)",
                    fhir_type_name(type));
     TRY(uri_query_split(a, rest, CLAUSES_MAX, &pairs, &n, e));
-    struct clauses *c = &f->of[type][f->n_of[type]];
+    struct clauses *c = &filter->of[type][filter->n_of[type]];
     TRY(clauses_init(c, a, e));
     for (size_t i = 0; i < n; i++) {
         sv key, value;
         TRY(decode(a, pairs[i].name, &key, e));
         TRY(decode(a, pairs[i].value, &value, e));
-        TRY(add_pair(scope, &f->cx, type, key, value, a, c, e));
+        TRY(add_pair(scope, &filter->cx, type, key, value, a, c, e));
     }
-    f->n_of[type]++;
+    filter->n_of[type]++;
     return ERR_OK;
 }
 
-static err_code choose_types(struct export_filter *f, const struct job_export_params *p,
+static err_code choose_types(struct export_filter *filter, const struct job_export_params *params,
                              struct err *e)
 {
     for (unsigned t = 1; t <= fhir_n_types(); t++)
-        f->wanted[t] = p->types.n == 0 && job_export_offers(p->level, (fhir_type)t);
-    for (size_t i = 0; i < p->types.n; i++) {
-        fhir_type t = fhir_type_find(p->types.items[i]);
+        filter->wanted[t] = params->types.n == 0 && job_export_offers(params->level, (fhir_type)t);
+    for (size_t i = 0; i < params->types.n; i++) {
+        fhir_type t = fhir_type_find(params->types.items[i]);
         if (t == FHIR_TYPE_NONE)
             return ERR(e, ERR_INVALID, "_type: %s",
-                       fhir_type_slip(p->types.items[i], (char[FHIR_TYPE_NOT_LEN]){ 0 }));
-        if (!job_export_offers(p->level, t))
+                       fhir_type_slip(params->types.items[i], (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+        if (!job_export_offers(params->level, t))
             return ERR(e, ERR_INVALID,
                        "_type names %s, which is not in the Patient compartment: export it at "
                        "system level",
                        fhir_type_name(t));
-        f->wanted[t] = true;
+        filter->wanted[t] = true;
     }
-    if (p->associated)
-        f->wanted[fhir_type_find(SV_LIT("Provenance"))] = true;
+    if (params->associated)
+        filter->wanted[fhir_type_find(SV_LIT("Provenance"))] = true;
     return ERR_OK;
 }
 
 err_code export_filter_new(const struct export_filter_scope *scope,
-                           const struct job_export_params *p, int64_t now_ms, struct arena *a,
+                           const struct job_export_params *params, int64_t now_ms, struct arena *a,
                            struct export_filter **out, struct err *e)
 {
     size_t n_types = fhir_n_types() + 1;
-    struct export_filter *f = ARENA_NEW(a, struct export_filter);
-    if (f == NULL || (f->wanted = arena_calloc(a, n_types, sizeof *f->wanted)) == NULL ||
-        (f->of = arena_calloc(a, n_types, sizeof *f->of)) == NULL ||
-        (f->n_of = arena_calloc(a, n_types, sizeof *f->n_of)) == NULL)
+    struct export_filter *filter = ARENA_NEW(a, struct export_filter);
+    if (filter == NULL ||
+        (filter->wanted = arena_calloc(a, n_types, sizeof *filter->wanted)) == NULL ||
+        (filter->of = arena_calloc(a, n_types, sizeof *filter->of)) == NULL ||
+        (filter->n_of = arena_calloc(a, n_types, sizeof *filter->n_of)) == NULL)
         return arena_oom(a, e);
-    f->cx = (struct search_context){ scope->base, now_ms };
-    TRY(choose_types(f, p, e));
-    if (p->type_filters.n > LIMIT_EXPORT_TEXTS || p->security.n + p->tag.n > CLAUSES_MAX ||
-        p->elements.n > LIMIT_EXPORT_TEXTS)
+    filter->cx = (struct search_context){ scope->base, now_ms };
+    TRY(choose_types(filter, params, e));
+    if (params->type_filters.n > LIMIT_EXPORT_TEXTS ||
+        params->security.n + params->tag.n > CLAUSES_MAX || params->elements.n > LIMIT_EXPORT_TEXTS)
         return ERR(e, ERR_TOO_LARGE,
                    "An export takes at most %u filters and elements, and %u labels",
                    LIMIT_EXPORT_TEXTS, CLAUSES_MAX);
-    for (unsigned t = 1; t < n_types && p->type_filters.n; t++)
-        if (f->wanted[t] &&
-            (f->of[t] = arena_calloc(a, p->type_filters.n, sizeof *f->of[t])) == NULL)
+    for (unsigned t = 1; t < n_types && params->type_filters.n; t++)
+        if (filter->wanted[t] && (filter->of[t] = arena_calloc(a, params->type_filters.n,
+                                                               sizeof *filter->of[t])) == NULL)
             return arena_oom(a, e);
-    for (size_t i = 0; i < p->type_filters.n; i++)
-        TRY(add_filter(f, scope, p->type_filters.items[i], a, e));
-    TRY(clauses_init(&f->labels, a, e));
-    for (size_t i = 0; i < p->security.n + p->tag.n; i++) {
-        bool tag = i >= p->security.n;
-        sv value = tag ? p->tag.items[i - p->security.n] : p->security.items[i];
-        TRY(add_pair(scope, &f->cx, FHIR_TYPE_NONE, tag ? SV_LIT("_tag") : SV_LIT("_security"),
-                     value, a, &f->labels, e));
+    for (size_t i = 0; i < params->type_filters.n; i++)
+        TRY(add_filter(filter, scope, params->type_filters.items[i], a, e));
+    TRY(clauses_init(&filter->labels, a, e));
+    for (size_t i = 0; i < params->security.n + params->tag.n; i++) {
+        bool tag = i >= params->security.n;
+        sv value = tag ? params->tag.items[i - params->security.n] : params->security.items[i];
+        TRY(add_pair(scope, &filter->cx, FHIR_TYPE_NONE, tag ? SV_LIT("_tag") : SV_LIT("_security"),
+                     value, a, &filter->labels, e));
     }
-    *out = f;
+    *out = filter;
     return ERR_OK;
 }
 
-bool export_filter_wants(const struct export_filter *f, fhir_type type)
+bool export_filter_wants(const struct export_filter *filter, fhir_type type)
 {
-    return f->wanted[type];
+    return filter->wanted[type];
 }
 
-bool export_filter_reads(const struct export_filter *f, fhir_type type)
+bool export_filter_reads(const struct export_filter *filter, fhir_type type)
 {
-    return f->labels.n || f->n_of[type];
+    return filter->labels.n || filter->n_of[type];
 }
 
 static bool is_halted(void *halt)
@@ -221,16 +222,16 @@ static bool all_met(const struct search_context *cx, const struct clauses *c,
     return true;
 }
 
-err_code export_filter_match(const struct export_filter *f, const struct search_subject *s,
+err_code export_filter_match(const struct export_filter *filter, const struct search_subject *s,
                              const atomic_bool *halt, bool *met, struct err *e)
 {
     struct search_patience p = { .over = is_halted, .ctx = (void *)(uintptr_t)halt };
-    struct search_context cx = f->cx;
+    struct search_context cx = filter->cx;
     cx.patience = &p;
-    *met = f->wanted[s->type] && all_met(&cx, &f->labels, s);
-    bool any = f->n_of[s->type] == 0;
-    for (size_t i = 0; *met && !any && i < f->n_of[s->type]; i++)
-        any = all_met(&cx, &f->of[s->type][i], s);
+    *met = filter->wanted[s->type] && all_met(&cx, &filter->labels, s);
+    bool any = filter->n_of[s->type] == 0;
+    for (size_t i = 0; *met && !any && i < filter->n_of[s->type]; i++)
+        any = all_met(&cx, &filter->of[s->type][i], s);
     *met = *met && any;
     return p.ended ? ERR(e, ERR_CANCELLED, "the export was stopped") : ERR_OK;
 }

@@ -24,16 +24,16 @@ fhir_type export_patient_type(void)
 
 /* Everything up to [base] of a kick-off's URL. Segments are counted, not read, because a client may
  * write them percent-encoded: $export, Patient/$export, Group/ID/$export. */
-sv export_base(const struct job_export_params *p)
+sv export_base(const struct job_export_params *params)
 {
-    sv url = p ? p->request_url : SV_NONE;
+    sv url = params ? params->request_url : SV_NONE;
     url = sv_head(url, sv_find(url, '?'));
     while (url.len && url.ptr[url.len - 1] == '/')
         url.len--;
-    unsigned segments = p == NULL                        ? 0
-                        : p->level == JOB_EXPORT_GROUP   ? 3
-                        : p->level == JOB_EXPORT_PATIENT ? 2
-                                                         : 1;
+    unsigned segments = params == NULL                        ? 0
+                        : params->level == JOB_EXPORT_GROUP   ? 3
+                        : params->level == JOB_EXPORT_PATIENT ? 2
+                                                              : 1;
     for (; segments && url.len; segments--) {
         while (url.len && url.ptr[url.len - 1] != '/')
             url.len--;
@@ -50,27 +50,28 @@ static int by_bytes(const void *a, const void *b)
     return sv_cmp(*(const sv *)a, *(const sv *)b);
 }
 
-static void sort_members(struct export_members *m)
+static void sort_members(struct export_members *members)
 {
     size_t kept = 0;
-    if (m->n == 0)
+    if (members->n == 0)
         return;
-    qsort(m->ids, m->n, sizeof *m->ids, by_bytes);
-    for (size_t i = 1; i < m->n; i++)
-        if (!sv_eq(m->ids[kept], m->ids[i]))
-            m->ids[++kept] = m->ids[i];
-    m->n = kept + 1;
+    qsort(members->ids, members->n, sizeof *members->ids, by_bytes);
+    for (size_t i = 1; i < members->n; i++)
+        if (!sv_eq(members->ids[kept], members->ids[i]))
+            members->ids[++kept] = members->ids[i];
+    members->n = kept + 1;
 }
 
-bool export_members_find(const struct export_members *m, sv id, size_t *at)
+bool export_members_find(const struct export_members *members, sv id, size_t *at)
 {
-    if (m->all) {
+    if (members->all) {
         *at = 0;
         return true;
     }
-    const sv *x = m->n ? bsearch(&id, m->ids, m->n, sizeof *m->ids, by_bytes) : NULL;
+    const sv *x =
+        members->n ? bsearch(&id, members->ids, members->n, sizeof *members->ids, by_bytes) : NULL;
     if (x)
-        *at = (size_t)(x - m->ids);
+        *at = (size_t)(x - members->ids);
     return x != NULL;
 }
 
@@ -113,34 +114,34 @@ static err_code read_group(struct store *st, sv id, uint64_t t, sv base, struct 
     return ERR_OK;
 }
 
-err_code export_members_read(struct store *st, const struct job_export_params *p, uint64_t t,
+err_code export_members_read(struct store *st, const struct job_export_params *params, uint64_t t,
                              struct arena *a, struct export_members *out, struct err *e)
 {
-    struct export_members m = { 0 }, listed = { 0 };
-    if (p == NULL || p->level == JOB_EXPORT_SYSTEM ||
-        (p->level == JOB_EXPORT_PATIENT && p->patients.n == 0)) {
+    struct export_members members = { 0 }, listed = { 0 };
+    if (params == NULL || params->level == JOB_EXPORT_SYSTEM ||
+        (params->level == JOB_EXPORT_PATIENT && params->patients.n == 0)) {
         *out = (struct export_members){ .all = true };
         return ERR_OK;
     }
-    listed.ids = arena_alloc(a, (p->patients.n + 1) * sizeof *listed.ids);
+    listed.ids = arena_alloc(a, (params->patients.n + 1) * sizeof *listed.ids);
     if (listed.ids == NULL)
         return arena_oom(a, e);
-    for (size_t i = 0; i < p->patients.n; i++)
-        listed.ids[listed.n++] = p->patients.items[i];
+    for (size_t i = 0; i < params->patients.n; i++)
+        listed.ids[listed.n++] = params->patients.items[i];
     sort_members(&listed);
-    if (p->level == JOB_EXPORT_PATIENT) {
+    if (params->level == JOB_EXPORT_PATIENT) {
         *out = listed;
         return ERR_OK;
     }
-    TRY(read_group(st, p->group_id, t, export_base(p), a, &m, e));
-    if (p->patients.n) {
+    TRY(read_group(st, params->group_id, t, export_base(params), a, &members, e));
+    if (params->patients.n) {
         size_t n = 0, at;
-        for (size_t i = 0; i < m.n; i++)
-            if (export_members_find(&listed, m.ids[i], &at))
-                m.ids[n++] = m.ids[i];
-        m.n = n;
+        for (size_t i = 0; i < members.n; i++)
+            if (export_members_find(&listed, members.ids[i], &at))
+                members.ids[n++] = members.ids[i];
+        members.n = n;
     }
-    *out = m;
+    *out = members;
     return ERR_OK;
 }
 
@@ -241,22 +242,22 @@ struct about {
 /* The owner of what a Provenance is about. */
 static err_code target_owner(void *ctx, fhir_type type, sv id, struct err *e)
 {
-    struct about *x = ctx;
+    struct about *about = ctx;
     struct search_subject s;
     size_t owner;
     /* one is enough */
-    if (x->found && x->view->members.all)
+    if (about->found && about->view->members.all)
         return ERR_OK;
     /* a Group is in no Patient's compartment there */
     if (export_is_type(type, "Provenance") ||
-        (x->view->level == JOB_EXPORT_GROUP && export_is_type(type, "Group")))
+        (about->view->level == JOB_EXPORT_GROUP && export_is_type(type, "Group")))
         return ERR_OK;
     bool there;
-    TRY(export_subject_read(x->view, type, id, x->a, &there, &s, e));
-    if (there && own_owner(x->view, &s, &owner)) {
-        if (!x->found || owner < x->owner)
-            x->owner = owner;
-        x->found = true;
+    TRY(export_subject_read(about->view, type, id, about->a, &there, &s, e));
+    if (there && own_owner(about->view, &s, &owner)) {
+        if (!about->found || owner < about->owner)
+            about->owner = owner;
+        about->found = true;
     }
     return ERR_OK;
 }
@@ -289,11 +290,11 @@ err_code export_owner(const struct export_view *view, const struct search_subjec
         *in = sv_eq(s->id, view->group_id);
         return ERR_OK;
     }
-    struct about x = { .view = view, .a = a };
-    x.found = own_owner(view, s, &x.owner);
-    if (export_is_type(s->type, "Provenance") && !(x.found && view->members.all))
-        TRY(export_targets(view, s->root, target_owner, &x, e));
-    *in = x.found;
-    *owner = x.owner;
+    struct about about = { .view = view, .a = a };
+    about.found = own_owner(view, s, &about.owner);
+    if (export_is_type(s->type, "Provenance") && !(about.found && view->members.all))
+        TRY(export_targets(view, s->root, target_owner, &about, e));
+    *in = about.found;
+    *owner = about.owner;
     return ERR_OK;
 }

@@ -33,16 +33,16 @@ struct gather {
 };
 
 /* Digests of a range, or of a type within it. */
-static err_code gather_sums(struct gather *g, struct of_type *of, yyjson_val *from)
+static err_code gather_sums(struct gather *gather, struct of_type *of, yyjson_val *from)
 {
     struct fhir_digest sum, served;
     uint64_t rewritten;
     if (!fhir_digest_read(json_string(json_get(from, "sum")), &sum))
-        return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+        return ERR(gather->e, ERR_CORRUPT, "the export's notes are damaged");
     served = sum;
     if (sv_to_u64(json_number(json_get(from, "rewritten")), &rewritten)) {
         if (!fhir_digest_read(json_string(json_get(from, "servedSum")), &served))
-            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+            return ERR(gather->e, ERR_CORRUPT, "the export's notes are damaged");
         of->rewritten += rewritten;
     }
     fhir_digest_add(&of->sum, &sum);
@@ -51,7 +51,7 @@ static err_code gather_sums(struct gather *g, struct of_type *of, yyjson_val *fr
 }
 
 /* What a range of blocks holds of each type. */
-static err_code gather_types(struct gather *g, yyjson_val *list, uint64_t said)
+static err_code gather_types(struct gather *gather, yyjson_val *list, uint64_t said)
 {
     yyjson_arr_iter it = yyjson_arr_iter_with(list);
     yyjson_val *v;
@@ -60,13 +60,13 @@ static err_code gather_types(struct gather *g, yyjson_val *list, uint64_t said)
         fhir_type type = fhir_type_find(json_string(json_get(v, "type")));
         uint64_t n;
         if (type == FHIR_TYPE_NONE || !sv_to_u64(json_number(json_get(v, "count")), &n))
-            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
-        g->types[type].count += n;
-        TRY(gather_sums(g, &g->types[type], v));
+            return ERR(gather->e, ERR_CORRUPT, "the export's notes are damaged");
+        gather->types[type].count += n;
+        TRY(gather_sums(gather, &gather->types[type], v));
         sum += n;
     }
     return sum == said ? ERR_OK
-                       : ERR(g->e, ERR_INTERNAL, "a range's types do not add up to its count");
+                       : ERR(gather->e, ERR_INTERNAL, "a range's types do not add up to its count");
 }
 
 bool export_object_read(yyjson_val *v, bool organized, struct export_object *out)
@@ -84,47 +84,47 @@ bool export_object_read(yyjson_val *v, bool organized, struct export_object *out
            (!out->deleted || sv_to_u64(json_number(json_get(v, "entries")), &out->entries));
 }
 
-static err_code gather_range(struct gather *g, uint64_t range, sv text)
+static err_code gather_range(struct gather *gather, uint64_t range, sv text)
 {
     yyjson_doc *doc;
-    text = arena_sv(g->a, text);
+    text = arena_sv(gather->a, text);
     if (text.ptr == NULL)
-        return arena_oom(g->a, g->e);
-    if (json_read(g->a, text, 5, &doc, g->e) != ERR_OK)
-        return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+        return arena_oom(gather->a, gather->e);
+    if (json_read(gather->a, text, 5, &doc, gather->e) != ERR_OK)
+        return ERR(gather->e, ERR_CORRUPT, "the export's notes are damaged");
     yyjson_val *root = yyjson_doc_get_root(doc), *v;
     yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "objects"));
     uint64_t sum = 0, said = 0, place = 0, nth = 0;
     /* an older version's: 0 */
     IGNORE(!sv_to_u64(json_number(json_get(root, "place")), &place));
-    const struct export_item *item = &g->plan->items[range];
-    struct of_type *of = &g->types[item->range.type];
+    const struct export_item *item = &gather->plan->items[range];
+    struct of_type *of = &gather->types[item->range.type];
     while ((v = yyjson_arr_iter_next(&it)) != NULL) {
         struct export_object o;
         if (!export_object_read(v, item->kind == EXPORT_BLOCKS, &o))
-            return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+            return ERR(gather->e, ERR_CORRUPT, "the export's notes are damaged");
         o.type = item->range.type;
         o.place = place;
         o.nth = nth++;
         sum += o.deleted ? 0 : o.count;
         of->bytes += o.deleted ? 0 : o.bytes;
         of->entries += o.entries;
-        TRY(buf_add(&g->objects, sv_make(&o, sizeof o), g->e));
+        TRY(buf_add(&gather->objects, sv_make(&o, sizeof o), gather->e));
     }
     if (!sv_to_u64(json_number(json_get(root, "count")), &said) || said != sum)
-        return ERR(g->e, ERR_INTERNAL, "a range's objects do not add up to its count");
+        return ERR(gather->e, ERR_INTERNAL, "a range's objects do not add up to its count");
     if (item->kind == EXPORT_BLOCKS)
-        return gather_types(g, json_get(root, "types"), said);
+        return gather_types(gather, json_get(root, "types"), said);
     struct fhir_digest gone;
-    TRY(gather_sums(g, of, root));
+    TRY(gather_sums(gather, of, root));
     if (!fhir_digest_read(json_string(json_get(root, "deletedSum")), &gone))
-        return ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+        return ERR(gather->e, ERR_CORRUPT, "the export's notes are damaged");
     fhir_digest_add(&of->deleted, &gone);
     of->count += said;
     uint64_t met;
     if (sv_to_u64(json_number(json_get(root, "met")), &met)) {
         if (said > met)
-            return ERR(g->e, ERR_INTERNAL, "a range holds more than the data store");
+            return ERR(gather->e, ERR_INTERNAL, "a range holds more than the data store");
         of->met += met;
         of->all_met = true;
     }
@@ -133,38 +133,39 @@ static err_code gather_range(struct gather *g, uint64_t range, sv text)
 
 static bool each_note(void *ctx, sv key, sv value)
 {
-    struct gather *g = ctx;
+    struct gather *gather = ctx;
     uint64_t range;
-    if (!sv_to_u64(sv_tail(key, key.len - 8), &range) || range >= g->plan->n) {
-        g->rc = ERR(g->e, ERR_CORRUPT, "the export's notes are damaged");
+    if (!sv_to_u64(sv_tail(key, key.len - 8), &range) || range >= gather->plan->n) {
+        gather->rc = ERR(gather->e, ERR_CORRUPT, "the export's notes are damaged");
     } else {
-        g->seen[range] = true;
-        g->rc = gather_range(g, range, value);
+        gather->seen[range] = true;
+        gather->rc = gather_range(gather, range, value);
     }
-    return g->rc == ERR_OK;
+    return gather->rc == ERR_OK;
 }
 
 /* Every range is in; those of a type and kind cover all ids, or all members: from the start, end to
  * end, to the end. (The Group of a Group export is a range of one id.) */
-static err_code check_ranges(const struct gather *g, struct err *e)
+static err_code check_ranges(const struct gather *gather, struct err *e)
 {
-    const struct export_item *x = g->plan->items;
+    const struct export_item *x = gather->plan->items;
     const char *what = "the export's ranges leave a gap or overlap";
-    for (size_t i = 0; i < g->plan->n; i++) {
+    for (size_t i = 0; i < gather->plan->n; i++) {
         bool first = i == 0 || x[i - 1].range.type != x[i].range.type || x[i - 1].kind != x[i].kind;
-        bool last = i + 1 == g->plan->n || x[i + 1].range.type != x[i].range.type ||
+        bool last = i + 1 == gather->plan->n || x[i + 1].range.type != x[i].range.type ||
                     x[i + 1].kind != x[i].kind;
         const struct store_range *r = &x[i].range;
-        if (!g->seen[i])
+        if (!gather->seen[i])
             return ERR(e, ERR_INTERNAL, "range %zu of the export is missing", i);
         if (x[i].kind == EXPORT_MEMBERS || x[i].kind == EXPORT_MOVED) {
-            size_t n = x[i].kind == EXPORT_MOVED ? g->x->moved.n : g->x->now.members.n;
+            size_t n = x[i].kind == EXPORT_MOVED ? gather->x->moved.n : gather->x->now.members.n;
             if (x[i].first != (first ? 0 : x[i - 1].last) || x[i].last <= x[i].first ||
                 (last && x[i].last != n))
                 return ERR(e, ERR_INTERNAL, "%s", what);
             continue;
         }
-        bool is_group = g->x->params->level == JOB_EXPORT_GROUP && export_is_type(r->type, "Group");
+        bool is_group =
+            gather->x->params->level == JOB_EXPORT_GROUP && export_is_type(r->type, "Group");
         if (!is_group &&
             ((first ? r->from_id.len != 0 : !sv_eq(r->from_id, x[i - 1].range.to_id)) ||
              (last ? r->to_id.len != 0 : r->to_id.len == 0)))
@@ -174,12 +175,12 @@ static err_code check_ranges(const struct gather *g, struct err *e)
 }
 
 /* Each object is there with the size it was written with. */
-static err_code check_objects(struct gather *g, struct sink *sink, struct err *e)
+static err_code check_objects(struct gather *gather, struct sink *sink, struct err *e)
 {
-    const struct export_object *o = (const struct export_object *)(const void *)g->objects.ptr;
-    for (size_t i = 0; i < g->objects.len / sizeof *o; i++) {
+    const struct export_object *o = (const struct export_object *)(const void *)gather->objects.ptr;
+    for (size_t i = 0; i < gather->objects.len / sizeof *o; i++) {
         uint64_t bytes;
-        if (job_run_should_stop(g->run))
+        if (job_run_should_stop(gather->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
         err_code rc = sink_stat(sink, o[i].name, &bytes, e);
         /* the role may write but not look; the peer acknowledged the object */
@@ -264,13 +265,13 @@ void export_manifest_files(struct json_writer *w, const char *name, const struct
     json_arr_end(w);
 }
 
-static void write_counts(struct json_writer *w, const struct gather *g)
+static void write_counts(struct json_writer *w, const struct gather *gather)
 {
     uint64_t count = 0, bytes = 0, deletions = 0;
     json_key(w, "countPerType");
     json_obj(w);
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
-        const struct of_type *of = &g->types[t];
+        const struct of_type *of = &gather->types[t];
         if (of->count)
             json_kv_u64(w, fhir_type_name((fhir_type)t), of->count);
         count += of->count;
@@ -281,8 +282,8 @@ static void write_counts(struct json_writer *w, const struct gather *g)
     json_key(w, "storeCountPerType");
     json_obj(w);
     for (unsigned t = 1; t <= fhir_n_types(); t++)
-        if (g->types[t].all_met)
-            json_kv_u64(w, fhir_type_name((fhir_type)t), g->types[t].met);
+        if (gather->types[t].all_met)
+            json_kv_u64(w, fhir_type_name((fhir_type)t), gather->types[t].met);
     json_obj_end(w);
     json_kv_u64(w, "count", count);
     json_kv_u64(w, "bytes", bytes);
@@ -292,7 +293,7 @@ static void write_counts(struct json_writer *w, const struct gather *g)
 /* contentPerType and contentDigest, of the resources as they are stored or as they stand in the
  * files; of the latter only the types that differ are listed. The types stand in the order of their
  * numbers, which is that of the definitions and never changes. */
-static void write_digest(struct json_writer *w, const struct gather *g, bool served)
+static void write_digest(struct json_writer *w, const struct gather *gather, bool served)
 {
     struct hash_sha256 *h = hash_sha256_new();
     unsigned char d[SHA256_LEN];
@@ -300,7 +301,7 @@ static void write_digest(struct json_writer *w, const struct gather *g, bool ser
     json_key(w, "contentPerType");
     json_obj(w);
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
-        const struct of_type *of = &g->types[t];
+        const struct of_type *of = &gather->types[t];
         const char *type = fhir_type_name((fhir_type)t);
         if (of->count) {
             fhir_digest_hex(served ? &of->served : &of->sum, sum);
@@ -320,32 +321,32 @@ static void write_digest(struct json_writer *w, const struct gather *g, bool ser
 
 /* Which urls of Attachments were written otherwise than they are stored, and what the files hold by
  * that. */
-static void write_attachments(struct json_writer *w, const struct gather *g,
-                              const struct job_export_params *p)
+static void write_attachments(struct json_writer *w, const struct gather *gather,
+                              const struct job_export_params *params)
 {
     uint64_t rewritten = 0;
     for (unsigned t = 1; t <= fhir_n_types(); t++)
-        rewritten += g->types[t].rewritten;
+        rewritten += gather->types[t].rewritten;
     if (rewritten == 0)
         return;
     json_key(w, "extension");
     json_obj(w);
     json_key(w, "attachmentUrls");
     json_obj(w);
-    json_kv_str(w, "base", p->attachment_base);
-    if (p->attachment_other.len)
-        json_kv_str(w, "otherBase", p->attachment_other);
+    json_kv_str(w, "base", params->attachment_base);
+    if (params->attachment_other.len)
+        json_kv_str(w, "otherBase", params->attachment_other);
     json_kv_u64(w, "resources", rewritten);
-    write_digest(w, g, true);
+    write_digest(w, gather, true);
     json_obj_end(w);
     json_obj_end(w);
 }
 
-static err_code write_manifest(struct gather *g, const struct job *j,
+static err_code write_manifest(struct gather *gather, const struct job *j,
                                const struct export_object *errors, struct buf *out, struct err *e)
 {
-    struct export_object *o = (struct export_object *)(void *)g->objects.ptr;
-    size_t n = g->objects.len / sizeof *o;
+    struct export_object *o = (struct export_object *)(void *)gather->objects.ptr;
+    size_t n = gather->objects.len / sizeof *o;
     char instant[INSTANT_LEN], digest[SHA256_HEX_LEN];
     struct json_writer w;
     /* pages of it: the order stays */
@@ -364,47 +365,47 @@ static err_code write_manifest(struct gather *g, const struct job *j,
     json_kv_bool(&w, "requiresAccessToken", false);
     if (j->params && j->params->organize_by_patient)
         json_kv_str(&w, "outputOrganizedBy", SV_LIT("Patient"));
-    export_manifest_files(&w, "output", j, o, n, false, g->a);
-    export_manifest_files(&w, "deleted", j, o, n, true, g->a);
-    export_manifest_files(&w, "error", j, errors, errors ? 1 : 0, false, g->a);
+    export_manifest_files(&w, "output", j, o, n, false, gather->a);
+    export_manifest_files(&w, "deleted", j, o, n, true, gather->a);
+    export_manifest_files(&w, "error", j, errors, errors ? 1 : 0, false, gather->a);
     json_kv_str(&w, "datastoreId", j->datastore_id);
     json_kv_str(&w, "jobId", j->id);
     if (j->job_name.len)
         json_kv_str(&w, "jobName", j->job_name);
     json_kv_u64(&w, "asOfCommit", j->as_of_t);
-    write_counts(&w, g);
-    write_digest(&w, g, false);
-    write_attachments(&w, g, g->x->params);
+    write_counts(&w, gather);
+    write_digest(&w, gather, false);
+    write_attachments(&w, gather, gather->x->params);
     json_kv_str(&w, "sha256", sv_make(digest, sizeof digest));
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));
     return buf_add_char(out, '\n', e);
 }
 
-err_code export_manifest(struct export_job *x, const struct export_object *errors, struct buf *out,
-                         struct err *e)
+err_code export_manifest(struct export_job *export, const struct export_object *errors,
+                         struct buf *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(NOTES_MAX);
-    struct job_run *r = x->run;
-    struct gather g = { .x = x, .run = r, .plan = &x->plan, .a = a, .e = e };
-    struct job j = *r->job;
+    struct job_run *run = export->run;
+    struct gather gather = { .x = export, .run = run, .plan = &export->plan, .a = a, .e = e };
+    struct job j = *run->job;
     /* this run may have fixed them, after it began */
-    j.as_of_t = x->t;
-    j.transaction_ms = x->instant_ms;
-    buf_init(&g.objects, NOTES_MAX);
-    g.seen = arena_calloc(a, x->plan.n + 1, sizeof *g.seen);
-    g.types = arena_calloc(a, fhir_n_types() + 1, sizeof *g.types);
-    err_code rc = g.seen && g.types ? ERR_OK : arena_oom(a, e);
+    j.as_of_t = export->t;
+    j.transaction_ms = export->instant_ms;
+    buf_init(&gather.objects, NOTES_MAX);
+    gather.seen = arena_calloc(a, export->plan.n + 1, sizeof *gather.seen);
+    gather.types = arena_calloc(a, fhir_n_types() + 1, sizeof *gather.types);
+    err_code rc = gather.seen && gather.types ? ERR_OK : arena_oom(a, e);
     if (rc == ERR_OK)
-        rc = job_run_note_scan(r, SV_LIT("done/"), each_note, &g, e);
+        rc = job_run_note_scan(run, SV_LIT("done/"), each_note, &gather, e);
     if (rc == ERR_OK)
-        rc = g.rc;
+        rc = gather.rc;
     if (rc == ERR_OK)
-        rc = check_ranges(&g, e);
+        rc = check_ranges(&gather, e);
     if (rc == ERR_OK)
-        rc = check_objects(&g, x->sink, e);
+        rc = check_objects(&gather, export->sink, e);
     if (rc == ERR_OK)
-        rc = write_manifest(&g, &j, errors, out, e);
-    buf_done(&g.objects);
+        rc = write_manifest(&gather, &j, errors, out, e);
+    buf_done(&gather.objects);
     return rc;
 }

@@ -10,13 +10,13 @@
 #define NDJSON SV_LIT("application/fhir+ndjson")
 
 /* <Type>/<Type>-<int64>-<digit>-<seq>.ndjson: the same for the same job, range and place. */
-static sv object_name(struct arena *a, const struct export_job *x, size_t range, bool deleted,
+static sv object_name(struct arena *a, const struct export_job *export, size_t range, bool deleted,
                       unsigned seq)
 {
     unsigned char d[SHA256_LEN];
-    const char *type = fhir_type_name(x->plan.items[range].range.type);
-    const char *folder = x->plan.items[range].kind == EXPORT_BLOCKS ? "by-patient" : type;
-    sv seed = arena_fmt(a, "%.*s/%s/%zu", SV_FMT(x->run->job->id), type, range);
+    const char *type = fhir_type_name(export->plan.items[range].range.type);
+    const char *folder = export->plan.items[range].kind == EXPORT_BLOCKS ? "by-patient" : type;
+    sv seed = arena_fmt(a, "%.*s/%s/%zu", SV_FMT(export->run->job->id), type, range);
     hash_sha256_of(seed, d);
     uint64_t n = 0;
     for (int i = 0; i < 8; i++)

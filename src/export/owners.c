@@ -22,31 +22,32 @@ struct export_owners {
     } known[KNOWN];
 };
 
-struct export_owners *export_owners_new(struct export_job *x)
+struct export_owners *export_owners_new(struct export_job *export)
 {
-    struct export_owners *o = calloc(1, sizeof *o);
-    if (o == NULL)
+    struct export_owners *owners = calloc(1, sizeof *owners);
+    if (owners == NULL)
         abort();
-    o->x = x;
-    o->a = arena_new(PARSE_MAX);
-    return o;
+    owners->x = export;
+    owners->a = arena_new(PARSE_MAX);
+    return owners;
 }
 
-void export_owners_free(struct export_owners *o)
+void export_owners_free(struct export_owners *owners)
 {
-    if (o == NULL)
+    if (owners == NULL)
         return;
-    arena_free(o->a);
-    free(o);
+    arena_free(owners->a);
+    free(owners);
 }
 
-static err_code is_there(struct export_owners *o, sv id, bool *out, struct err *e)
+static err_code is_there(struct export_owners *owners, sv id, bool *out, struct err *e)
 {
-    struct known *k = &o->known[sv_hash(0, id) % KNOWN];
+    struct known *k = &owners->known[sv_hash(0, id) % KNOWN];
     if (!sv_eq(sv_make(k->id, k->len), id)) {
         struct store_version v;
-        arena_reset(o->a);
-        err_code rc = store_get(o->x->run->store, export_patient_type(), id, o->x->t, o->a, &v, e);
+        arena_reset(owners->a);
+        err_code rc = store_get(owners->x->run->store, export_patient_type(), id, owners->x->t,
+                                owners->a, &v, e);
         if (rc != ERR_OK && rc != ERR_NOT_FOUND)
             return rc;
         memcpy(k->id, id.ptr, id.len);
@@ -60,16 +61,16 @@ static err_code is_there(struct export_owners *o, sv id, bool *out, struct err *
 /* export_patient_fn */
 static void each_patient(void *ctx, sv id, size_t at)
 {
-    struct export_owners *o = ctx;
+    struct export_owners *owners = ctx;
     bool there;
     (void)at;
-    if (o->rc != ERR_OK || id.len == 0 || id.len > FHIR_ID_MAX ||
-        (o->best_len && sv_cmp(id, sv_make(o->best, o->best_len)) >= 0))
+    if (owners->rc != ERR_OK || id.len == 0 || id.len > FHIR_ID_MAX ||
+        (owners->best_len && sv_cmp(id, sv_make(owners->best, owners->best_len)) >= 0))
         return;
-    o->rc = is_there(o, id, &there, &o->err);
-    if (o->rc == ERR_OK && there) {
-        memcpy(o->best, id.ptr, id.len);
-        o->best_len = id.len;
+    owners->rc = is_there(owners, id, &there, &owners->err);
+    if (owners->rc == ERR_OK && there) {
+        memcpy(owners->best, id.ptr, id.len);
+        owners->best_len = id.len;
     }
 }
 
@@ -81,46 +82,46 @@ struct about {
 /* export_target_fn; as export_owner() has it */
 static err_code each_target(void *ctx, fhir_type type, sv id, struct err *e)
 {
-    struct about *b = ctx;
-    const struct export_view *view = &b->o->x->now;
+    struct about *about = ctx;
+    const struct export_view *view = &about->o->x->now;
     struct search_subject s;
     bool there;
     if (export_is_type(type, "Provenance") ||
         (view->level == JOB_EXPORT_GROUP && export_is_type(type, "Group")))
         return ERR_OK;
-    TRY(export_subject_read(view, type, id, b->a, &there, &s, e));
+    TRY(export_subject_read(view, type, id, about->a, &there, &s, e));
     if (there)
-        export_patients_own(view, &s, each_patient, b->o);
+        export_patients_own(view, &s, each_patient, about->o);
     return ERR_OK;
 }
 
-err_code export_owners_find(struct export_owners *o, const struct search_subject *s,
+err_code export_owners_find(struct export_owners *owners, const struct search_subject *s,
                             struct arena *a, sv *out, struct err *e)
 {
-    const struct export_view *view = &o->x->now;
-    o->best_len = 0;
-    o->rc = ERR_OK;
+    const struct export_view *view = &owners->x->now;
+    owners->best_len = 0;
+    owners->rc = ERR_OK;
     if (!(view->level == JOB_EXPORT_GROUP && export_is_type(s->type, "Group"))) {
-        export_patients_own(view, s, each_patient, o);
+        export_patients_own(view, s, each_patient, owners);
         if (export_is_type(s->type, "Provenance")) {
-            struct about b = { o, a };
-            TRY(export_targets(view, s->root, each_target, &b, e));
+            struct about about = { owners, a };
+            TRY(export_targets(view, s->root, each_target, &about, e));
         }
     }
-    if (o->rc != ERR_OK)
-        return err_pass(e, &o->err);
-    *out = sv_make(o->best, o->best_len);
+    if (owners->rc != ERR_OK)
+        return err_pass(e, &owners->err);
+    *out = sv_make(owners->best, owners->best_len);
     return ERR_OK;
 }
 
-err_code export_members_there(struct export_job *x, bool *out, struct err *e)
+err_code export_members_there(struct export_job *export, bool *out, struct err *e)
 {
-    struct export_owners *o = export_owners_new(x);
-    const struct export_members *m = &x->now.members;
+    struct export_owners *owners = export_owners_new(export);
+    const struct export_members *members = &export->now.members;
     err_code rc = ERR_OK;
-    *out = !m->all;
-    for (size_t i = 0; *out && i < m->n && rc == ERR_OK; i++)
-        rc = is_there(o, m->ids[i], out, e);
-    export_owners_free(o);
+    *out = !members->all;
+    for (size_t i = 0; *out && i < members->n && rc == ERR_OK; i++)
+        rc = is_there(owners, members->ids[i], out, e);
+    export_owners_free(owners);
     return rc;
 }

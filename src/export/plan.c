@@ -17,7 +17,7 @@ static const char *const kind_names[EXPORT_N_KINDS] = {
     [EXPORT_MOVED] = "moved", [EXPORT_ABOUT] = "about",     [EXPORT_BLOCKS] = "blocks"
 };
 
-static err_code write_plan(struct job_run *r, const struct export_plan *plan, struct err *e)
+static err_code write_plan(struct job_run *run, const struct export_plan *plan, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(EXPORT_PLAN_MAX);
     struct json_writer w;
@@ -42,7 +42,7 @@ static err_code write_plan(struct job_run *r, const struct export_plan *plan, st
     json_arr_end(&w);
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));
-    return job_run_note_put(r, SV_LIT("plan"), buf_sv(&b), e);
+    return job_run_note_put(run, SV_LIT("plan"), buf_sv(&b), e);
 }
 
 static size_t number(yyjson_val *v, const char *name)
@@ -51,12 +51,12 @@ static size_t number(yyjson_val *v, const char *name)
     return sv_to_u64(json_number(json_get(v, name)), &n) ? (size_t)n : 0;
 }
 
-err_code export_plan_read(struct job_run *r, struct arena *a, struct export_plan *plan,
+err_code export_plan_read(struct job_run *run, struct arena *a, struct export_plan *plan,
                           struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(EXPORT_PLAN_MAX);
     yyjson_doc *doc;
-    TRY(job_run_note_get(r, SV_LIT("plan"), &b, e));
+    TRY(job_run_note_get(run, SV_LIT("plan"), &b, e));
     sv text = arena_sv(a, buf_sv(&b));
     if (text.ptr == NULL)
         return arena_oom(a, e);
@@ -108,21 +108,21 @@ static err_code add_ranges(struct making *m, export_kind kind, const struct stor
 }
 
 /* Shares of members for one type. */
-static err_code add_shares(struct making *m, export_kind kind, const struct export_members *of,
+static err_code add_shares(struct making *m, export_kind kind, const struct export_members *members,
                            fhir_type type, struct err *e)
 {
     double each;
-    if (of->n == 0)
+    if (members->n == 0)
         return ERR_OK;
-    TRY(export_candidates_sample(m->x, of, type, &each, e));
+    TRY(export_candidates_sample(m->x, members, type, &each, e));
     /* the data store has none of the type */
     if (each < 0)
         return ERR_OK;
     size_t share = SHARE_MAX;
     if (each * SHARE_MAX > (double)m->target)
         share = (size_t)((double)m->target / each) + 1;
-    for (size_t first = 0; first < of->n; first += share) {
-        size_t last = of->n - first > share ? first + share : of->n;
+    for (size_t first = 0; first < members->n; first += share) {
+        size_t last = members->n - first > share ? first + share : members->n;
         TRY(add(m,
                 &(struct export_item){
                     .kind = kind, .range = { .type = type }, .first = first, .last = last },
@@ -143,30 +143,31 @@ static err_code add_group(struct making *m, export_kind kind, fhir_type type, st
 
 static err_code plan_type(struct making *m, fhir_type type, struct err *e)
 {
-    struct export_job *x = m->x;
-    struct store *st = x->run->store;
+    struct export_job *export = m->x;
+    struct store *st = export->run->store;
     struct store_range *ranges = NULL;
     size_t n = 0;
-    if (x->now.filter && !export_filter_wants(x->now.filter, type))
+    if (export->now.filter && !export_filter_wants(export->now.filter, type))
         return ERR_OK;
-    if (x->params->level == JOB_EXPORT_GROUP && export_is_type(type, "Group"))
-        return add_group(m, x->window ? EXPORT_CHANGES : EXPORT_SCAN, type, e);
-    if (x->window) {
-        if (x->since_t >= x->t)
+    if (export->params->level == JOB_EXPORT_GROUP && export_is_type(type, "Group"))
+        return add_group(m, export->window ? EXPORT_CHANGES : EXPORT_SCAN, type, e);
+    if (export->window) {
+        if (export->since_t >= export->t)
             return ERR_OK;
-        if (x->changed[type])
-            TRY(store_changes_plan(st, type, x->since_t, x->t, m->target, m->a, &ranges, &n, e));
+        if (export->changed[type])
+            TRY(store_changes_plan(st, type, export->since_t, export->t, m->target, m->a, &ranges,
+                                   &n, e));
         TRY(add_ranges(m, EXPORT_CHANGES, ranges, n, e));
-        TRY(add_shares(m, EXPORT_MOVED, &x->moved, type, e));
-        if (export_is_type(type, "Provenance") && x->params->level != JOB_EXPORT_SYSTEM)
+        TRY(add_shares(m, EXPORT_MOVED, &export->moved, type, e));
+        if (export_is_type(type, "Provenance") && export->params->level != JOB_EXPORT_SYSTEM)
             return add(m, &(struct export_item){ .kind = EXPORT_ABOUT, .range = { .type = type } },
                        e);
         return ERR_OK;
     }
-    if (!x->now.members.all && m->all_in_blocks)
+    if (!export->now.members.all && m->all_in_blocks)
         return ERR_OK;
-    if (!x->now.members.all)
-        return add_shares(m, EXPORT_MEMBERS, &x->now.members, type, e);
+    if (!export->now.members.all)
+        return add_shares(m, EXPORT_MEMBERS, &export->now.members, type, e);
     TRY(store_plan(st, type, m->target, m->a, &ranges, &n, e));
     return add_ranges(m, EXPORT_SCAN, ranges, n, e);
 }
@@ -181,39 +182,41 @@ static err_code add_blocks(void *ctx, const struct store_range *r, struct err *e
     return add_ranges(m, EXPORT_BLOCKS, &own, 1, e);
 }
 
-err_code export_plan_make(struct export_job *x, size_t object_bytes, struct err *e)
+err_code export_plan_make(struct export_job *export, size_t object_bytes, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(EXPORT_PLAN_MAX);
-    const struct job_export_params *p = x->params;
-    struct making m = { .x = x, .target = object_bytes, .a = a };
+    const struct job_export_params *params = export->params;
+    struct making m = { .x = export, .target = object_bytes, .a = a };
     struct export_plan plan = { .object_bytes = object_bytes };
     /* sizes that are asked for are aims: a range comes out larger or smaller than planned, and what
      * an object cannot hold goes into another, but for a least size, where it had better hold
      * more */
-    if (p->min_file_bytes > m.target) {
-        m.target = (size_t)p->min_file_bytes;
+    if (params->min_file_bytes > m.target) {
+        m.target = (size_t)params->min_file_bytes;
         plan.object_bytes = m.target * 2;
     }
-    if (p->max_file_bytes) {
-        m.target = p->max_file_bytes < m.target ? (size_t)p->max_file_bytes : m.target;
-        plan.object_bytes =
-            p->max_file_bytes < plan.object_bytes ? (size_t)p->max_file_bytes : plan.object_bytes;
+    if (params->max_file_bytes) {
+        m.target = params->max_file_bytes < m.target ? (size_t)params->max_file_bytes : m.target;
+        plan.object_bytes = params->max_file_bytes < plan.object_bytes
+                                ? (size_t)params->max_file_bytes
+                                : plan.object_bytes;
     }
     buf_init(&m.items, EXPORT_PLAN_MAX);
     err_code rc = ERR_OK;
-    if (p->organize_by_patient && !x->window)
-        rc = export_members_there(x, &m.all_in_blocks, e);
+    if (params->organize_by_patient && !export->window)
+        rc = export_members_there(export, &m.all_in_blocks, e);
     for (unsigned t = 1; t <= fhir_n_types() && rc == ERR_OK; t++) {
         rc = plan_type(&m, (fhir_type)t, e);
-        if (rc == ERR_OK && job_run_should_stop(x->run))
+        if (rc == ERR_OK && job_run_should_stop(export->run))
             rc = ERR(e, ERR_CANCELLED, "the export was stopped");
     }
-    if (rc == ERR_OK && p->organize_by_patient && (!x->window || m.items.len))
-        rc = export_blocks_cut(x, m.target, m.items.len / sizeof *plan.items, add_blocks, &m, e);
+    if (rc == ERR_OK && params->organize_by_patient && (!export->window || m.items.len))
+        rc = export_blocks_cut(export, m.target, m.items.len / sizeof *plan.items, add_blocks, &m,
+                               e);
     plan.items = (struct export_item *)(void *)m.items.ptr;
     plan.n = m.items.len / sizeof *plan.items;
     if (rc == ERR_OK)
-        rc = write_plan(x->run, &plan, e);
+        rc = write_plan(export->run, &plan, e);
     buf_done(&m.items);
     return rc;
 }

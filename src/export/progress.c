@@ -25,98 +25,99 @@ static uint64_t expected(uint64_t done, uint64_t of_finished, const struct job_p
     return all > (double)done ? (uint64_t)all : done;
 }
 
-void export_progress_add(struct export_job *x, int64_t resources, int64_t bytes)
+void export_progress_add(struct export_job *export, int64_t resources, int64_t bytes)
 {
     uint64_t now = clock_mono_us();
-    pthread_mutex_lock(&x->shared.lock);
-    struct job_progress *p = &x->shared.progress;
+    pthread_mutex_lock(&export->shared.lock);
+    struct job_progress *p = &export->shared.progress;
     p->resources_exported += (uint64_t)resources;
     p->bytes_exported += (uint64_t)bytes;
-    p->resources_expected = expected(p->resources_exported, x->shared.finished_resources, p);
-    p->bytes_expected = expected(p->bytes_exported, x->shared.finished_bytes, p);
-    double s = (double)(now - x->shared.begun_us) / 1e6;
-    double of_run = (double)(p->resources_exported - x->shared.begun_resources);
-    double bytes_of_run = (double)(p->bytes_exported - x->shared.begun_bytes);
+    p->resources_expected = expected(p->resources_exported, export->shared.finished_resources, p);
+    p->bytes_expected = expected(p->bytes_exported, export->shared.finished_bytes, p);
+    double s = (double)(now - export->shared.begun_us) / 1e6;
+    double of_run = (double)(p->resources_exported - export->shared.begun_resources);
+    double bytes_of_run = (double)(p->bytes_exported - export->shared.begun_bytes);
     p->throughput = s > 0 ? of_run / s : 0;
     p->seconds_left = 0;
     if (p->bytes_expected > p->bytes_exported && bytes_of_run > 0)
         p->seconds_left =
             (uint64_t)((double)(p->bytes_expected - p->bytes_exported) / bytes_of_run * s) + 1;
     struct job_progress copy = *p;
-    pthread_mutex_unlock(&x->shared.lock);
-    job_run_progress_set(x->run, &copy);
+    pthread_mutex_unlock(&export->shared.lock);
+    job_run_progress_set(export->run, &copy);
 }
 
-err_code export_object_take(struct export_job *x, struct err *e)
+err_code export_object_take(struct export_job *export, struct err *e)
 {
-    pthread_mutex_lock(&x->shared.lock);
-    uint64_t n = ++x->shared.n_begun;
-    pthread_mutex_unlock(&x->shared.lock);
-    if (x->params->max_file_bytes && n > LIMIT_EXPORT_FILES)
+    pthread_mutex_lock(&export->shared.lock);
+    uint64_t n = ++export->shared.n_begun;
+    pthread_mutex_unlock(&export->shared.lock);
+    if (export->params->max_file_bytes && n > LIMIT_EXPORT_FILES)
         return ERR(
             e, ERR_TOO_LARGE,
             "The export has more than %u files of the size that was asked for; ask for a larger "
             "_maximumFileSize",
             LIMIT_EXPORT_FILES);
-    return export_room_take(x, JOB_FILE_BYTES, e);
+    return export_room_take(export, JOB_FILE_BYTES, e);
 }
 
-err_code export_room_take(struct export_job *x, uint64_t bytes, struct err *e)
+err_code export_room_take(struct export_job *export, uint64_t bytes, struct err *e)
 {
-    if (x->run->kept == NULL)
+    if (export->run->kept == NULL)
         return ERR_OK;
-    pthread_mutex_lock(&x->shared.lock);
-    uint64_t written = x->shared.written += bytes;
-    bool ask = bytes == 0 || written - x->shared.asked_at >= ASK_BYTES || x->shared.asked_at == 0;
+    pthread_mutex_lock(&export->shared.lock);
+    uint64_t written = export->shared.written += bytes;
+    bool ask = bytes == 0 || written - export->shared.asked_at >= ASK_BYTES ||
+               export->shared.asked_at == 0;
     if (ask)
-        x->shared.asked_at = written;
-    pthread_mutex_unlock(&x->shared.lock);
+        export->shared.asked_at = written;
+    pthread_mutex_unlock(&export->shared.lock);
     if (!ask)
         return ERR_OK;
-    return job_run_kept_grow(x->run, written, e);
+    return job_run_kept_grow(export->run, written, e);
 }
 
-void export_progress_begin(struct export_job *x)
+void export_progress_begin(struct export_job *export)
 {
-    struct job_progress *p = &x->shared.progress;
-    x->shared.begun_us = clock_mono_us();
-    x->shared.begun_resources = x->shared.finished_resources = p->resources_exported;
-    x->shared.begun_bytes = x->shared.finished_bytes = p->bytes_exported;
-    export_progress_add(x, 0, 0);
+    struct job_progress *p = &export->shared.progress;
+    export->shared.begun_us = clock_mono_us();
+    export->shared.begun_resources = export->shared.finished_resources = p->resources_exported;
+    export->shared.begun_bytes = export->shared.finished_bytes = p->bytes_exported;
+    export_progress_add(export, 0, 0);
 }
 
-void export_progress_range(struct export_job *x, const struct export_tally *t)
+void export_progress_range(struct export_job *export, const struct export_tally *t)
 {
-    pthread_mutex_lock(&x->shared.lock);
-    x->shared.finished_resources += t->resources;
-    x->shared.finished_bytes += t->bytes;
-    x->shared.progress.objects_exported += t->objects;
-    x->shared.progress.ranges_done++;
-    pthread_mutex_unlock(&x->shared.lock);
-    export_progress_add(x, 0, 0);
+    pthread_mutex_lock(&export->shared.lock);
+    export->shared.finished_resources += t->resources;
+    export->shared.finished_bytes += t->bytes;
+    export->shared.progress.objects_exported += t->objects;
+    export->shared.progress.ranges_done++;
+    pthread_mutex_unlock(&export->shared.lock);
+    export_progress_add(export, 0, 0);
 }
 
 /* ---- places ---- */
 
-size_t export_place_take(struct export_job *x)
+size_t export_place_take(struct export_job *export)
 {
-    pthread_mutex_lock(&x->shared.lock);
-    size_t i = x->shared.first_place;
-    while (i < x->plan.n && x->shared.places[i])
+    pthread_mutex_lock(&export->shared.lock);
+    size_t i = export->shared.first_place;
+    while (i < export->plan.n && export->shared.places[i])
         i++;
     /* as many places as ranges */
-    assert(i < x->plan.n);
-    x->shared.places[i] = true;
-    x->shared.first_place = i + 1;
-    pthread_mutex_unlock(&x->shared.lock);
+    assert(i < export->plan.n);
+    export->shared.places[i] = true;
+    export->shared.first_place = i + 1;
+    pthread_mutex_unlock(&export->shared.lock);
     return i;
 }
 
-void export_place_give_back(struct export_job *x, size_t place)
+void export_place_give_back(struct export_job *export, size_t place)
 {
-    pthread_mutex_lock(&x->shared.lock);
-    x->shared.places[place] = false;
-    if (place < x->shared.first_place)
-        x->shared.first_place = place;
-    pthread_mutex_unlock(&x->shared.lock);
+    pthread_mutex_lock(&export->shared.lock);
+    export->shared.places[place] = false;
+    if (place < export->shared.first_place)
+        export->shared.first_place = place;
+    pthread_mutex_unlock(&export->shared.lock);
 }

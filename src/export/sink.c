@@ -14,21 +14,22 @@
  * roles. */
 #define SERVED_ROLE SV_LIT("arn:aws:iam::000000000000:role/fhirlake-served")
 
-err_code export_sink_open(struct job_run *r, struct sink **out, struct err *e)
+err_code export_sink_open(struct job_run *run, struct sink **out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4096);
-    bool served = r->job->served;
-    sv folder = served ? arena_fmt(a, "s3://%.*s/", SV_FMT(r->job->id)) : r->job->job_folder_uri;
+    bool served = run->job->served;
+    sv folder =
+        served ? arena_fmt(a, "s3://%.*s/", SV_FMT(run->job->id)) : run->job->job_folder_uri;
     struct sink_target t = { .uri = sv_head(folder, folder.len - 1), /* without the last '/' */
-                             .role_arn = served ? SERVED_ROLE : r->job->role_arn,
-                             .kms_key_id = r->job->kms_key_id,
-                             .account_id = r->job->account_id,
-                             .source_arn = r->job->datastore_arn,
+                             .role_arn = served ? SERVED_ROLE : run->job->role_arn,
+                             .kms_key_id = run->job->kms_key_id,
+                             .account_id = run->job->account_id,
+                             .source_arn = run->job->datastore_arn,
                              .session_name = SV_LIT("fhirlake-export"),
-                             .cancel = r->halt };
-    if (r->world == NULL)
+                             .cancel = run->halt };
+    if (run->world == NULL)
         return ERR(e, ERR_UNSUPPORTED, "this server keeps no files of exports");
-    return sink_open(r->world, &t, out, e);
+    return sink_open(run->world, &t, out, e);
 }
 
 /* ---- the file of errors ---- */
@@ -40,11 +41,11 @@ static err_code write_note(sv note, struct buf *out, struct err *e)
     return buf_add_char(out, '\n', e);
 }
 
-err_code export_errors_write(struct export_job *x, struct arena *a, struct export_object *out,
+err_code export_errors_write(struct export_job *export, struct arena *a, struct export_object *out,
                              bool *there, struct err *e)
 {
     CLEANUP_BUF struct buf lines = BUF_INIT(ERRORS_MAX);
-    const struct job_texts *notes = &x->params->notes;
+    const struct job_texts *notes = &export->params->notes;
     struct sink_object o;
     char hex[SHA256_HEX_LEN];
     *there = notes->n != 0;
@@ -53,7 +54,7 @@ err_code export_errors_write(struct export_job *x, struct arena *a, struct expor
     for (size_t i = 0; i < notes->n; i++)
         TRY(write_note(notes->items[i], &lines, e));
     sv name = SV_LIT("error/OperationOutcome-1-0-0.ndjson");
-    TRY(sink_put(x->sink, name, SV_LIT("application/fhir+ndjson"), buf_sv(&lines), &o, e));
+    TRY(sink_put(export->sink, name, SV_LIT("application/fhir+ndjson"), buf_sv(&lines), &o, e));
     hash_hex(o.sha256, sizeof o.sha256, hex);
     *out = (struct export_object){ .type = fhir_type_find(SV_LIT("OperationOutcome")),
                                    .name = name,
@@ -83,25 +84,25 @@ static bool each_object(void *ctx, sv key, uint64_t bytes)
     return name.ptr && buf_add(&c->names, sv_make(&name, sizeof name), NULL) == ERR_OK;
 }
 
-err_code export_undo(struct job_run *r, struct err *e)
+err_code export_undo(struct job_run *run, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 30);
     CLEANUP(sink_close) struct sink *s = NULL;
     atomic_bool never = false;
-    TRY(job_run_manifest_delete(r, e));
-    if (r->job->served) {
-        sv path = arena_fmt(a, "%s/%.*s", r->cfg->served_dir ? r->cfg->served_dir : "",
-                            SV_FMT(r->job->id));
-        return r->cfg->served_dir ? file_remove_tree(path.ptr, e) : ERR_OK;
+    TRY(job_run_manifest_delete(run, e));
+    if (run->job->served) {
+        sv path = arena_fmt(a, "%s/%.*s", run->cfg->served_dir ? run->cfg->served_dir : "",
+                            SV_FMT(run->job->id));
+        return run->cfg->served_dir ? file_remove_tree(path.ptr, e) : ERR_OK;
     }
-    const atomic_bool *halt = r->halt;
+    const atomic_bool *halt = run->halt;
     /* the job is being cancelled: its cleaning up is not */
-    r->halt = &never;
-    err_code rc = export_sink_open(r, &s, e);
-    r->halt = halt;
+    run->halt = &never;
+    err_code rc = export_sink_open(run, &s, e);
+    run->halt = halt;
     TRY(rc);
     /* s3://bucket/prefix/ -> prefix */
-    sv key = sv_tail(r->job->job_folder_uri, 5);
+    sv key = sv_tail(run->job->job_folder_uri, 5);
     key = sv_tail(key, sv_find(key, '/') + 1);
     struct undo_ctx c = { .a = a, .prefix = sv_head(key, key.len - 1) };
     buf_init(&c.names, 1u << 30);

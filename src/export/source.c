@@ -28,10 +28,10 @@ struct export_source {
     bool parsed; /* every resource is, with organizeOutputBy: its owner is asked for */
 };
 
-bool export_source_passed(const struct export_source *s, uint64_t *n)
+bool export_source_passed(const struct export_source *source, uint64_t *n)
 {
-    *n = s->n_passed;
-    return s->item.kind == EXPORT_SCAN && s->x->params->level != JOB_EXPORT_GROUP;
+    *n = source->n_passed;
+    return source->item.kind == EXPORT_SCAN && source->x->params->level != JOB_EXPORT_GROUP;
 }
 
 /* ---- judging ---- */
@@ -46,87 +46,88 @@ static err_code parse(struct arena *a, const struct store_version *v, struct sea
 }
 
 /* Was it meant when the window began? */
-static err_code was_in(struct export_source *s, sv id, bool *out, struct err *e)
+static err_code was_in(struct export_source *source, sv id, bool *out, struct err *e)
 {
     struct search_subject before;
     size_t owner;
     bool there;
-    TRY(export_subject_read(&s->x->before, s->item.range.type, id, s->a, &there, &before, e));
+    TRY(export_subject_read(&source->x->before, source->item.range.type, id, source->a, &there,
+                            &before, e));
     *out = false;
-    return there ? export_view_has(&s->x->before, &before, s->a, out, &owner, e) : ERR_OK;
+    return there ? export_view_has(&source->x->before, &before, source->a, out, &owner, e) : ERR_OK;
 }
 
 /* A resource that is deleted now: was its last living version, if it was made within the window,
  * meant? */
-static err_code last_living_in(struct export_source *s, sv id, bool *out, struct err *e)
+static err_code last_living_in(struct export_source *source, sv id, bool *out, struct err *e)
 {
-    struct export_job *x = s->x;
+    struct export_job *export = source->x;
     CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
     struct store_version v;
     struct search_subject was;
     size_t owner;
     err_code rc;
     *out = false;
-    TRY(store_history(x->run->store, s->item.range.type, id, x->t, &cur, e));
+    TRY(store_history(export->run->store, source->item.range.type, id, export->t, &cur, e));
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK)
         if (v.method != STORE_METHOD_DELETE)
             break;
-    if (rc == ERR_EOF || (rc == ERR_OK && v.t <= x->since_t))
+    if (rc == ERR_EOF || (rc == ERR_OK && v.t <= export->since_t))
         return ERR_OK;
     TRY(rc);
-    struct export_view then = x->now;
+    struct export_view then = export->now;
     then.t = v.t;
-    TRY(parse(s->a, &v, &was, e));
-    return export_view_has(&then, &was, s->a, out, &owner, e);
+    TRY(parse(source->a, &v, &was, e));
+    return export_view_has(&then, &was, source->a, out, &owner, e);
 }
 
 /* What to do with a changed resource. */
-static err_code judge_change(struct export_source *s, bool *output, bool *deleted,
+static err_code judge_change(struct export_source *source, bool *output, bool *deleted,
                              yyjson_val **root, struct err *e)
 {
-    struct export_job *x = s->x;
+    struct export_job *export = source->x;
     struct search_subject now;
     size_t owner;
-    bool whole = export_view_is_whole(&x->now, s->v.type);
-    bool lives = s->v.method != STORE_METHOD_DELETE;
+    bool whole = export_view_is_whole(&export->now, source->v.type);
+    bool lives = source->v.method != STORE_METHOD_DELETE;
     *output = *deleted = false;
     *root = NULL;
-    if (whole && (!lives || x->params->elements.n == 0)) {
+    if (whole && (!lives || export->params->elements.n == 0)) {
         *output = lives;
         *deleted = !lives;
         return ERR_OK;
     }
     if (lives) {
-        TRY(parse(s->a, &s->v, &now, e));
+        TRY(parse(source->a, &source->v, &now, e));
         *root = now.root;
-        TRY(export_view_has(&x->now, &now, s->a, output, &owner, e));
+        TRY(export_view_has(&export->now, &now, source->a, output, &owner, e));
         if (*output)
             return ERR_OK;
     }
-    TRY(was_in(s, s->v.id, deleted, e));
-    return lives || *deleted ? ERR_OK : last_living_in(s, s->v.id, deleted, e);
+    TRY(was_in(source, source->v.id, deleted, e));
+    return lives || *deleted ? ERR_OK : last_living_in(source, source->v.id, deleted, e);
 }
 
 /* What to do with a resource that did not change: did it come in or go? */
-static err_code judge_unchanged(struct export_source *s, const struct search_subject *now,
+static err_code judge_unchanged(struct export_source *source, const struct search_subject *now,
                                 bool *output, bool *deleted, struct err *e)
 {
-    struct export_job *x = s->x;
+    struct export_job *export = source->x;
     size_t owner;
     bool in, was, mine = true;
     *output = *deleted = false;
     /* EXPORT_MOVED has what belongs to those that moved, EXPORT_ABOUT the rest */
-    if (x->moved.n) {
-        TRY(export_owner(&s->share, now, s->a, &mine, &owner, e));
-        if (mine && s->item.kind == EXPORT_MOVED)
-            mine = owner >= s->item.first && owner < s->item.last;
+    if (export->moved.n) {
+        TRY(export_owner(&source->share, now, source->a, &mine, &owner, e));
+        if (mine && source->item.kind == EXPORT_MOVED)
+            mine = owner >= source->item.first && owner < source->item.last;
         else
-            mine = !mine && s->item.kind == EXPORT_ABOUT;
+            mine = !mine && source->item.kind == EXPORT_ABOUT;
     }
     if (!mine)
         return ERR_OK;
-    TRY(export_view_has(&x->now, now, s->a, &in, &owner, e));
-    TRY(was_in(s, now->id, &was, e));
+    TRY(export_view_has(&export->now, now, source->a, &in, &owner, e));
+    TRY(was_in(source, now->id, &was, e));
     *output = in && !was;
     *deleted = was && !in;
     return ERR_OK;
@@ -134,69 +135,70 @@ static err_code judge_unchanged(struct export_source *s, const struct search_sub
 
 /* ---- the kinds ---- */
 
-static err_code next_scanned(struct export_source *s, struct store_version *out, yyjson_val **root,
-                             struct err *e)
+static err_code next_scanned(struct export_source *source, struct store_version *out,
+                             yyjson_val **root, struct err *e)
 {
     for (;;) {
         struct search_subject now;
         size_t owner;
         bool in;
-        arena_reset(s->a);
-        if (job_run_should_stop(s->x->run))
+        arena_reset(source->a);
+        if (job_run_should_stop(source->x->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
-        TRY(store_cursor_next(s->cur, out, e));
-        TRY(parse(s->a, out, &now, e));
-        TRY(export_view_has(&s->x->now, &now, s->a, &in, &owner, e));
+        TRY(store_cursor_next(source->cur, out, e));
+        TRY(parse(source->a, out, &now, e));
+        TRY(export_view_has(&source->x->now, &now, source->a, &in, &owner, e));
         *root = now.root;
         if (in)
             return ERR_OK;
-        s->n_passed++;
+        source->n_passed++;
     }
 }
 
-static err_code next_changed(struct export_source *s, struct store_version *out, yyjson_val **root,
-                             bool *deleted, struct err *e)
+static err_code next_changed(struct export_source *source, struct store_version *out,
+                             yyjson_val **root, bool *deleted, struct err *e)
 {
     for (;;) {
         bool output;
-        arena_reset(s->a);
-        if (job_run_should_stop(s->x->run))
+        arena_reset(source->a);
+        if (job_run_should_stop(source->x->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
-        TRY(store_cursor_next(s->cur, &s->v, e));
-        TRY(judge_change(s, &output, deleted, root, e));
-        *out = s->v;
+        TRY(store_cursor_next(source->cur, &source->v, e));
+        TRY(judge_change(source, &output, deleted, root, e));
+        *out = source->v;
         if (output || *deleted)
             return ERR_OK;
     }
 }
 
-static err_code next_gathered(struct export_source *s, struct store_version *out, yyjson_val **root,
-                              bool *deleted, struct err *e)
+static err_code next_gathered(struct export_source *source, struct store_version *out,
+                              yyjson_val **root, bool *deleted, struct err *e)
 {
-    struct export_job *x = s->x;
+    struct export_job *export = source->x;
     sv id;
-    while (export_ids_next(&s->ids, &s->at, &id)) {
+    while (export_ids_next(&source->ids, &source->at, &id)) {
         struct search_subject now;
         size_t owner;
         bool output = false;
-        arena_reset(s->a);
-        if (job_run_should_stop(x->run))
+        arena_reset(source->a);
+        if (job_run_should_stop(export->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
-        err_code rc = store_get(x->run->store, s->item.range.type, id, x->t, s->a, out, e);
+        err_code rc = store_get(export->run->store, source->item.range.type, id, export->t,
+                                source->a, out, e);
         if (rc == ERR_NOT_FOUND || (rc == ERR_OK && out->method == STORE_METHOD_DELETE))
             continue;
         TRY(rc);
         *deleted = false;
         /* EXPORT_CHANGES has it */
-        if (s->item.kind != EXPORT_MEMBERS && out->t > x->since_t)
+        if (source->item.kind != EXPORT_MEMBERS && out->t > export->since_t)
             continue;
-        TRY(parse(s->a, out, &now, e));
+        TRY(parse(source->a, out, &now, e));
         *root = now.root;
-        if (s->item.kind == EXPORT_MEMBERS) {
-            TRY(export_view_has(&x->now, &now, s->a, &output, &owner, e));
-            output &= owner >= s->item.first && owner < s->item.last;
+        if (source->item.kind == EXPORT_MEMBERS) {
+            TRY(export_view_has(&export->now, &now, source->a, &output, &owner, e));
+            output &= owner >= source->item.first && owner < source->item.last;
         } else {
-            TRY(judge_unchanged(s, &now, &output, deleted, e));
+            TRY(judge_unchanged(source, &now, &output, deleted, e));
         }
         if (output || *deleted)
             return ERR_OK;
@@ -204,71 +206,73 @@ static err_code next_gathered(struct export_source *s, struct store_version *out
     return ERR_EOF;
 }
 
-err_code export_source_next(struct export_source *s, struct store_version *out, yyjson_val **root,
-                            bool *deleted, struct err *e)
+err_code export_source_next(struct export_source *source, struct store_version *out,
+                            yyjson_val **root, bool *deleted, struct err *e)
 {
     *deleted = false;
     *root = NULL;
-    switch (s->item.kind) {
+    switch (source->item.kind) {
     case EXPORT_SCAN:
         /* the fast path: nothing is read */
-        if (export_view_is_whole(&s->x->now, s->item.range.type) && s->x->params->elements.n == 0 &&
-            !s->parsed)
-            return store_cursor_next(s->cur, out, e);
-        return next_scanned(s, out, root, e);
+        if (export_view_is_whole(&source->x->now, source->item.range.type) &&
+            source->x->params->elements.n == 0 && !source->parsed)
+            return store_cursor_next(source->cur, out, e);
+        return next_scanned(source, out, root, e);
     case EXPORT_CHANGES:
-        return next_changed(s, out, root, deleted, e);
+        return next_changed(source, out, root, deleted, e);
     default:
-        return next_gathered(s, out, root, deleted, e);
+        return next_gathered(source, out, root, deleted, e);
     }
 }
 
-void export_source_place(struct export_source *s, struct buf *block, size_t gap)
+void export_source_place(struct export_source *source, struct buf *block, size_t gap)
 {
-    if (s->item.kind == EXPORT_SCAN)
-        store_cursor_place(s->cur, block, gap);
+    if (source->item.kind == EXPORT_SCAN)
+        store_cursor_place(source->cur, block, gap);
 }
 
-void export_source_free(struct export_source *s)
+void export_source_free(struct export_source *source)
 {
-    if (s == NULL)
+    if (source == NULL)
         return;
-    store_cursor_close(s->cur);
-    buf_done(&s->ids);
-    arena_free(s->a);
-    free(s);
+    store_cursor_close(source->cur);
+    buf_done(&source->ids);
+    arena_free(source->a);
+    free(source);
 }
 
-err_code export_source_open(struct export_job *x, const struct export_item *item,
+err_code export_source_open(struct export_job *export, const struct export_item *item,
                             struct export_source **out, struct err *e)
 {
-    CLEANUP(export_source_free) struct export_source *s = calloc(1, sizeof *s);
-    if (s == NULL)
+    CLEANUP(export_source_free) struct export_source *source = calloc(1, sizeof *source);
+    if (source == NULL)
         abort();
-    s->x = x;
-    s->item = *item;
-    s->a = arena_new(PARSE_MAX);
-    buf_init(&s->ids, EXPORT_IDS_MAX);
-    s->share = x->now;
-    s->parsed = x->params->organize_by_patient;
+    source->x = export;
+    source->item = *item;
+    source->a = arena_new(PARSE_MAX);
+    buf_init(&source->ids, EXPORT_IDS_MAX);
+    source->share = export->now;
+    source->parsed = export->params->organize_by_patient;
     switch (item->kind) {
     case EXPORT_SCAN:
-        TRY(store_scan(x->run->store, &item->range, x->t, &s->cur, e));
+        TRY(store_scan(export->run->store, &item->range, export->t, &source->cur, e));
         break;
     case EXPORT_CHANGES:
-        TRY(store_changes(x->run->store, &item->range, x->since_t, x->t, &s->cur, e));
+        TRY(store_changes(export->run->store, &item->range, export->since_t, export->t,
+                          &source->cur, e));
         break;
     case EXPORT_ABOUT:
-        s->share.members = x->moved;
-        TRY(export_about_gather(x, item->range.type, &s->ids, e));
+        source->share.members = export->moved;
+        TRY(export_about_gather(export, item->range.type, &source->ids, e));
         break;
     default:
         if (item->kind == EXPORT_MOVED)
-            s->share.members = x->moved;
-        TRY(export_candidates_gather(x, item->range.type, s->share.members.ids + item->first,
-                                     item->last - item->first, &s->ids, e));
+            source->share.members = export->moved;
+        TRY(export_candidates_gather(export, item->range.type,
+                                     source->share.members.ids + item->first,
+                                     item->last - item->first, &source->ids, e));
     }
-    *out = s;
-    s = NULL;
+    *out = source;
+    source = NULL;
     return ERR_OK;
 }

@@ -48,70 +48,71 @@ static bool may_pass(err_code rc)
     return rc == ERR_PEER || rc == ERR_TIMEOUT || rc == ERR_AUTH_EXPIRED;
 }
 
-static bool over(struct export_job *x)
+static bool over(struct export_job *export)
 {
-    pthread_mutex_lock(&x->shared.lock);
-    bool failed = x->shared.rc != ERR_OK;
-    pthread_mutex_unlock(&x->shared.lock);
-    return failed || job_run_should_stop(x->run);
+    pthread_mutex_lock(&export->shared.lock);
+    bool failed = export->shared.rc != ERR_OK;
+    pthread_mutex_unlock(&export->shared.lock);
+    return failed || job_run_should_stop(export->run);
 }
 
-static bool take_range(struct export_job *x, size_t *out)
+static bool take_range(struct export_job *export, size_t *out)
 {
-    pthread_mutex_lock(&x->shared.lock);
-    size_t i = x->shared.next_range;
-    while (i < x->plan.n && x->plan.done[i])
+    pthread_mutex_lock(&export->shared.lock);
+    size_t i = export->shared.next_range;
+    while (i < export->plan.n && export->plan.done[i])
         i++;
-    x->shared.next_range = i < x->plan.n ? i + 1 : i;
-    pthread_mutex_unlock(&x->shared.lock);
+    export->shared.next_range = i < export->plan.n ? i + 1 : i;
+    pthread_mutex_unlock(&export->shared.lock);
     *out = i;
-    return i < x->plan.n;
+    return i < export->plan.n;
 }
 
-static void fail(struct export_job *x, err_code rc, struct err *e)
+static void fail(struct export_job *export, err_code rc, struct err *e)
 {
-    if (job_run_should_stop(x->run))
+    if (job_run_should_stop(export->run))
         rc = ERR(e, ERR_CANCELLED, "the export was stopped");
-    pthread_mutex_lock(&x->shared.lock);
-    if (x->shared.rc == ERR_OK) {
-        x->shared.rc = rc;
-        x->shared.err = *e;
+    pthread_mutex_lock(&export->shared.lock);
+    if (export->shared.rc == ERR_OK) {
+        export->shared.rc = rc;
+        export->shared.err = *e;
     }
-    pthread_mutex_unlock(&x->shared.lock);
+    pthread_mutex_unlock(&export->shared.lock);
 }
 
 /* A range that failed: to be tried again, or the export has failed. True: again. */
-static bool try_again(struct export_job *x, struct todo *t, err_code rc, struct err *e)
+static bool try_again(struct export_job *export, struct todo *t, err_code rc, struct err *e)
 {
-    if (!may_pass(rc) || ++t->tries >= RANGE_TRIES || job_run_should_stop(x->run)) {
-        fail(x, rc, e);
+    if (!may_pass(rc) || ++t->tries >= RANGE_TRIES || job_run_should_stop(export->run)) {
+        fail(export, rc, e);
         return false;
     }
-    LOG_ERR("export_retry", e, LOG_SV("job", x->run->job->id), LOG_INT("range", t->range));
-    job_run_pause(x->run, PAUSE_MS << (t->tries - 1));
+    LOG_ERR("export_retry", e, LOG_SV("job", export->run->job->id), LOG_INT("range", t->range));
+    job_run_pause(export->run, PAUSE_MS << (t->tries - 1));
     return true;
 }
 
 /* One that is leaving has arrived, or is waited for. */
-static void finish(struct turn *t, unsigned i)
+static void finish(struct turn *turn, unsigned i)
 {
-    struct leaving l = t->leaving[i];
+    struct leaving l = turn->leaving[i];
     struct export_tally tally;
     struct err e = { 0 };
-    memmove(&t->leaving[i], &t->leaving[i + 1], (--t->n_leaving - i) * sizeof t->leaving[0]);
+    memmove(&turn->leaving[i], &turn->leaving[i + 1],
+            (--turn->n_leaving - i) * sizeof turn->leaving[0]);
     err_code rc = export_range_finish(l.at, &tally, &e);
     export_range_free(l.at);
     if (rc == ERR_OK)
-        export_progress_range(t->x, &tally);
-    else if (try_again(t->x, &l.todo, rc, &e))
-        t->again[t->n_again++] = l.todo;
+        export_progress_range(turn->x, &tally);
+    else if (try_again(turn->x, &l.todo, rc, &e))
+        turn->again[turn->n_again++] = l.todo;
 }
 
-static void finish_arrived(struct turn *t)
+static void finish_arrived(struct turn *turn)
 {
-    for (unsigned i = 0; i < t->n_leaving;) {
-        if (export_range_has_arrived(t->leaving[i].at))
-            finish(t, i);
+    for (unsigned i = 0; i < turn->n_leaving;) {
+        if (export_range_has_arrived(turn->leaving[i].at))
+            finish(turn, i);
         else
             i++;
     }
@@ -119,26 +120,26 @@ static void finish_arrived(struct turn *t)
 
 /* After one step of a track: its range goes on, or leaves, or starts anew, or the export has
  * failed. */
-static void settle(struct turn *t, struct track *l, err_code rc, struct err *e)
+static void settle(struct turn *turn, struct track *l, err_code rc, struct err *e)
 {
     if (rc == ERR_OK)
         return;
     if (rc == ERR_EOF) {
-        if (t->n_leaving == LEAVING_MAX)
-            finish(t, 0);
-        t->leaving[t->n_leaving++] = (struct leaving){ l->todo, l->at };
+        if (turn->n_leaving == LEAVING_MAX)
+            finish(turn, 0);
+        turn->leaving[turn->n_leaving++] = (struct leaving){ l->todo, l->at };
         l->at = NULL;
         l->busy = false;
         return;
     }
     export_range_free(l->at);
     l->at = NULL;
-    l->busy = try_again(t->x, &l->todo, rc, e);
+    l->busy = try_again(turn->x, &l->todo, rc, e);
 }
 
-static void step(struct turn *t)
+static void step(struct turn *turn)
 {
-    struct track *tracks = t->tracks;
+    struct track *tracks = turn->tracks;
     for (unsigned i = 0; i < EXPORT_TRACKS; i++) {
         struct track *l = &tracks[i];
         struct err e = { 0 };
@@ -146,33 +147,33 @@ static void step(struct turn *t)
         if (!l->busy)
             continue;
         if (l->at == NULL)
-            rc = export_range_open(t->x, l->todo.range, l->block, &l->at, &e);
+            rc = export_range_open(turn->x, l->todo.range, l->block, &l->at, &e);
         if (rc == ERR_OK)
             rc = export_range_fill(l->at, &e);
-        settle(t, l, rc, &e);
+        settle(turn, l, rc, &e);
     }
     if (tracks[0].at && tracks[1].at)
         export_ranges_digest(tracks[0].at, tracks[1].at);
     for (unsigned i = 0; i < EXPORT_TRACKS; i++) {
         struct err e = { 0 };
         if (tracks[i].at)
-            settle(t, &tracks[i], export_range_flush(tracks[i].at, &e), &e);
+            settle(turn, &tracks[i], export_range_flush(tracks[i].at, &e), &e);
     }
-    finish_arrived(t);
+    finish_arrived(turn);
 }
 
 /* Something to write for a track that is free. */
-static bool take(struct turn *t, struct todo *out)
+static bool take(struct turn *turn, struct todo *out)
 {
-    if (t->n_again) {
-        *out = t->again[--t->n_again];
+    if (turn->n_again) {
+        *out = turn->again[--turn->n_again];
         return true;
     }
     *out = (struct todo){ 0 };
-    if ((t->n_taken >= TURN_RANGES && job_tasks_contended(t->x->tasks)) ||
-        !take_range(t->x, &out->range))
+    if ((turn->n_taken >= TURN_RANGES && job_tasks_contended(turn->x->tasks)) ||
+        !take_range(turn->x, &out->range))
         return false;
-    t->n_taken++;
+    turn->n_taken++;
     return true;
 }
 
@@ -203,28 +204,29 @@ static void turn(void *ctx, unsigned worker)
         export_range_free(t.leaving[i].at);
 }
 
-err_code export_ranges_run(struct export_job *x, struct err *e)
+err_code export_ranges_run(struct export_job *export, struct err *e)
 {
-    unsigned n_workers = job_pool_n_workers(x->run->pool), n_blocks = n_workers * EXPORT_TRACKS;
+    unsigned n_workers = job_pool_n_workers(export->run->pool),
+             n_blocks = n_workers * EXPORT_TRACKS;
     size_t n_open = 0;
-    x->blocks = calloc(n_blocks, sizeof *x->blocks);
-    if (x->blocks == NULL)
+    export->blocks = calloc(n_blocks, sizeof *export->blocks);
+    if (export->blocks == NULL)
         abort();
     for (unsigned i = 0; i < n_blocks; i++)
-        buf_init(&x->blocks[i], EXPORT_BLOCK_MAX);
-    for (size_t i = 0; i < x->plan.n; i++)
-        n_open += !x->plan.done[i];
-    x->tasks = job_tasks_open(x->run->pool, n_workers * 2);
-    for (size_t i = 0; i < n_open && !over(x); i += EXPORT_TRACKS)
+        buf_init(&export->blocks[i], EXPORT_BLOCK_MAX);
+    for (size_t i = 0; i < export->plan.n; i++)
+        n_open += !export->plan.done[i];
+    export->tasks = job_tasks_open(export->run->pool, n_workers * 2);
+    for (size_t i = 0; i < n_open && !over(export); i += EXPORT_TRACKS)
         /* more turns than needed: a late one finds nothing to do */
-        job_tasks_add(x->tasks, turn, x);
-    job_tasks_close(x->tasks);
+        job_tasks_add(export->tasks, turn, export);
+    job_tasks_close(export->tasks);
     for (unsigned i = 0; i < n_blocks; i++)
-        buf_done(&x->blocks[i]);
-    free(x->blocks);
-    if (x->shared.rc != ERR_OK)
-        return err_pass(e, &x->shared.err);
-    if (job_run_should_stop(x->run))
+        buf_done(&export->blocks[i]);
+    free(export->blocks);
+    if (export->shared.rc != ERR_OK)
+        return err_pass(e, &export->shared.err);
+    if (job_run_should_stop(export->run))
         return ERR(e, ERR_CANCELLED, "the export was stopped");
     return ERR_OK;
 }

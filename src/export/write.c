@@ -158,29 +158,29 @@ void export_range_free(struct export_range *g)
     free(g);
 }
 
-err_code export_range_open(struct export_job *x, size_t range, struct buf *block,
+err_code export_range_open(struct export_job *export, size_t range, struct buf *block,
                            struct export_range **out, struct err *e)
 {
     CLEANUP(export_range_free) struct export_range *g = calloc(1, sizeof *g);
     if (g == NULL)
         abort();
-    g->x = x;
+    g->x = export;
     g->range = range;
     g->a = arena_new(16u << 20);
     g->block = block;
     buf_clear(block);
     buf_init(&g->note, EXPORT_PLAN_MAX);
     buf_init(&g->served, EXPORT_RESOURCE_MAX);
-    g->absolute =
-        (struct fhir_attachments){ x->params->attachment_base, x->params->attachment_other };
+    g->absolute = (struct fhir_attachments){ export->params->attachment_base,
+                                             export->params->attachment_other };
     json_writer_init(&g->w, &g->note);
     json_obj(&g->w);
     json_key(&g->w, "objects");
     json_arr(&g->w);
-    g->blocks = x->plan.items[range].kind == EXPORT_BLOCKS;
+    g->blocks = export->plan.items[range].kind == EXPORT_BLOCKS;
     if (g->blocks && (g->types = arena_calloc(g->a, fhir_n_types() + 1, sizeof *g->types)) == NULL)
         return arena_oom(g->a, e);
-    TRY(export_feed_open(x, &x->plan.items[range], &g->from, e));
+    TRY(export_feed_open(export, &export->plan.items[range], &g->from, e));
     *out = g;
     g = NULL;
     return ERR_OK;
