@@ -77,11 +77,11 @@ static bool is_plain_path(sv url)
 }
 
 /* Does url become head and tail? around: the fullUrl of the entry that it stands in. */
-static bool moves(const struct fhir_attachments *f, sv url, sv around, sv *head, sv *tail)
+static bool moves(const struct fhir_attachments *attachments, sv url, sv around, sv *head, sv *tail)
 {
-    *head = f->base;
-    if (is_below(url, f->other) && !is_below(url, f->base)) {
-        *tail = sv_tail(url, f->other.len);
+    *head = attachments->base;
+    if (is_below(url, attachments->other) && !is_below(url, attachments->base)) {
+        *tail = sv_tail(url, attachments->other.len);
         return is_plain_path(*tail);
     }
     while (sv_starts(url, SV_LIT("./")))
@@ -90,13 +90,14 @@ static bool moves(const struct fhir_attachments *f, sv url, sv around, sv *head,
         !is_plain_path(url))
         return false;
     /* The url is relative to the place that the entry comes from. */
-    if (is_web(around) && !is_below(around, f->base) && !is_below(around, f->other))
+    if (is_web(around) && !is_below(around, attachments->base) &&
+        !is_below(around, attachments->other))
         return false;
     *tail = url;
     if (url.ptr[0] != '/')
         return true;
-    sv path = sv_tail(url, 1), origin = origin_of(f->base);
-    if (is_below(url, sv_tail(f->base, origin.len)) ||
+    sv path = sv_tail(url, 1), origin = origin_of(attachments->base);
+    if (is_below(url, sv_tail(attachments->base, origin.len)) ||
         fhir_type_find(sv_head(path, sv_find(path, '/'))) == FHIR_TYPE_NONE)
         *head = origin;
     return true;
@@ -129,18 +130,18 @@ static void add_name(sv name)
 }
 
 /* As deep as the definitions are. */
-static void visit(const struct fhir_structure *s)
+static void visit(const struct fhir_structure *structure)
 {
     for (size_t i = 0; i < names.n_seen; i++)
-        if (names.seen[i] == s)
+        if (names.seen[i] == structure)
             return;
     if (names.n_seen == STRUCTURES_MAX)
         abort();
-    names.seen[names.n_seen++] = s;
-    for (size_t i = 0; i < s->n_members; i++) {
-        const struct fhir_structure *type = s->members[i].type;
+    names.seen[names.n_seen++] = structure;
+    for (size_t i = 0; i < structure->n_members; i++) {
+        const struct fhir_structure *type = structure->members[i].type;
         if (type && type->role == FHIR_ROLE_ATTACHMENT)
-            add_name(s->members[i].name);
+            add_name(structure->members[i].name);
         if (type)
             visit(type);
     }
@@ -255,9 +256,9 @@ static bool may_move(struct scan *s, size_t i)
     return false;
 }
 
-bool fhir_attachments_may(const struct fhir_attachments *f, sv text)
+bool fhir_attachments_may(const struct fhir_attachments *attachments, sv text)
 {
-    struct scan s = { .f = f, .text = text };
+    struct scan s = { .f = attachments, .text = text };
     return scan(&s, 0, text.len, "rl\\u", may_move);
 }
 
@@ -291,12 +292,12 @@ static err_code each_link(void *ctx, fhir_link_kind kind, sv text, sv *out, stru
     return ERR_OK;
 }
 
-err_code fhir_attachments_absolute(const struct fhir_attachments *f, const struct fhir_body *body,
-                                   yyjson_val *root, struct buf *out, struct fhir_body *now,
-                                   size_t *n, struct err *e)
+err_code fhir_attachments_absolute(const struct fhir_attachments *attachments,
+                                   const struct fhir_body *body, yyjson_val *root, struct buf *out,
+                                   struct fhir_body *now, size_t *n, struct err *e)
 {
     struct fhir_links links = { .fn = each_link };
-    struct rewriting w = { .f = f,
+    struct rewriting w = { .f = attachments,
                            .links = &links,
                            .url = BUF_INIT(LIMIT_RESOURCE_TEXT_BYTES),
                            .hole = body->json.ptr + body->hole_at };

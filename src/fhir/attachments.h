@@ -24,11 +24,11 @@ struct fhir_attachments {
 
 /* False: text has no url that would change. The question costs little. Text must have no white
  * space between its tokens. */
-bool fhir_attachments_may(const struct fhir_attachments *f, sv text);
+bool fhir_attachments_may(const struct fhir_attachments *attachments, sv text);
 
 /* root is the tree that json_read() made of body->json. *n: urls that changed; when there are some,
  * *now is the body with them, in out (after what it held). ERR_TOO_LARGE. */
-MUST_USE err_code fhir_attachments_absolute(const struct fhir_attachments *f,
+MUST_USE err_code fhir_attachments_absolute(const struct fhir_attachments *attachments,
                                             const struct fhir_body *body, yyjson_val *root,
                                             struct buf *out, struct fhir_body *now, size_t *n,
                                             struct err *e);

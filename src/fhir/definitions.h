@@ -88,16 +88,17 @@ struct fhir_structure {
 const struct fhir_structure *fhir_structure_find(sv name);
 /* Of a resource type; NULL for FHIR_TYPE_NONE. */
 const struct fhir_structure *fhir_structure_of(fhir_type type);
-/* Member by its JSON name; NULL when s has none of that name ("resourceType" is not a member). */
-const struct fhir_member *fhir_member_find(const struct fhir_structure *s, sv json_name);
+/* Member by its JSON name; NULL when the structure has none of that name ("resourceType" is not a
+ * member). */
+const struct fhir_member *fhir_member_find(const struct fhir_structure *structure, sv json_name);
 
 static inline bool fhir_target_ok(const uint64_t *targets, fhir_type type)
 {
     return targets == NULL || (targets[type / 64] >> type % 64 & 1) != 0;
 }
 
-const char *fhir_value_set_url(const struct fhir_value_set *v);
+const char *fhir_value_set_url(const struct fhir_value_set *value_set);
 /* False when its codes are not listed (currencies, MIME types, UCUM): nothing can be asked then. */
-bool fhir_value_set_listed(const struct fhir_value_set *v);
+bool fhir_value_set_listed(const struct fhir_value_set *value_set);
 /* Is code in it, and of that system (system.ptr NULL: of whichever)? */
-bool fhir_value_set_has(const struct fhir_value_set *v, sv system, sv code);
+bool fhir_value_set_has(const struct fhir_value_set *value_set, sv system, sv code);

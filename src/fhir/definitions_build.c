@@ -136,16 +136,16 @@ static void name_structures(void)
     for (size_t r = 0; r < N_ROWS; r++) {
         if (rows[r].what != ROW_STRUCT)
             continue;
-        struct fhir_structure *s = &defs.structures[n];
+        struct fhir_structure *structure = &defs.structures[n];
         defs.row_of[n++] = (uint32_t)r;
-        s->name = sv_from(rows[r].name);
-        s->kind = (fhir_structure_kind)rows[r].kind;
-        s->abstract = rows[r].flags != 0;
-        s->role = role_of(s->name);
-        s->type = fhir_type_find(s->name);
-        if (s->type != FHIR_TYPE_NONE)
-            defs.of_type[s->type] = s;
-        uint32_t at = name_hash(name_key(s->name), s->name.len);
+        structure->name = sv_from(rows[r].name);
+        structure->kind = (fhir_structure_kind)rows[r].kind;
+        structure->abstract = rows[r].flags != 0;
+        structure->role = role_of(structure->name);
+        structure->type = fhir_type_find(structure->name);
+        if (structure->type != FHIR_TYPE_NONE)
+            defs.of_type[structure->type] = structure;
+        uint32_t at = name_hash(name_key(structure->name), structure->name.len);
         while (defs.slots[at & defs.slot_mask])
             at++;
         defs.slots[at & defs.slot_mask] = (uint16_t)n;
@@ -159,17 +159,17 @@ static void name_structures(void)
 
 /* ---- value sets ---- */
 
-static void add_codes(struct fhir_value_set *v, const struct code_row *r)
+static void add_codes(struct fhir_value_set *value_set, const struct code_row *r)
 {
     sv rest = sv_from(r->codes), text;
     while (sv_cut(&rest, ' ', &text)) {
-        struct code *c = &v->codes[v->n_codes++];
+        struct code *c = &value_set->codes[value_set->n_codes++];
         struct name_key k = name_key(text);
         *c = (struct code){ { k.a, k.b }, text, r->system };
         uint32_t at = name_hash(k, text.len);
-        while (v->slots[at & v->slot_mask])
+        while (value_set->slots[at & value_set->slot_mask])
             at++;
-        v->slots[at & v->slot_mask] = v->n_codes;
+        value_set->slots[at & value_set->slot_mask] = value_set->n_codes;
     }
 }
 
@@ -178,20 +178,20 @@ static void build_value_sets(void)
     for (size_t r = 0; r < N_CODE_ROWS; r++)
         defs.n_value_sets += code_rows[r].name != NULL;
     defs.value_sets = make(defs.n_value_sets, sizeof *defs.value_sets);
-    struct fhir_value_set *v = defs.value_sets;
-    for (size_t r = 0; r < N_CODE_ROWS; v++) {
-        *v = (struct fhir_value_set){ .name = code_rows[r].name, .url = code_rows[r].url };
+    struct fhir_value_set *value_set = defs.value_sets;
+    for (size_t r = 0; r < N_CODE_ROWS; value_set++) {
+        *value_set = (struct fhir_value_set){ .name = code_rows[r].name, .url = code_rows[r].url };
         size_t first = ++r, n = 0;
         for (; r < N_CODE_ROWS && code_rows[r].name == NULL; r++) {
             n++;
             for (const char *p = code_rows[r].codes; *p; p++)
                 n += *p == ' ';
         }
-        v->codes = make(n, sizeof *v->codes);
-        v->slot_mask = mask_for(n);
-        v->slots = make(v->slot_mask + 1, sizeof *v->slots);
+        value_set->codes = make(n, sizeof *value_set->codes);
+        value_set->slot_mask = mask_for(n);
+        value_set->slots = make(value_set->slot_mask + 1, sizeof *value_set->slots);
         for (size_t i = first; i < r; i++)
-            add_codes(v, &code_rows[i]);
+            add_codes(value_set, &code_rows[i]);
     }
 }
 
@@ -208,12 +208,12 @@ static const struct fhir_value_set *value_set_named(const char *name)
 
 /* ---- elements and members ---- */
 
-/* Element rows of s, the base's first. */
-static size_t collect(const struct fhir_structure *s, const struct row *out[ELEMENTS_MAX])
+/* Element rows of the structure, the base's first. */
+static size_t collect(const struct fhir_structure *structure, const struct row *out[ELEMENTS_MAX])
 {
-    size_t n = s->base ? collect(s->base, out) : 0;
-    for (size_t r = defs.row_of[s - defs.structures] + 1; r < N_ROWS && rows[r].what != ROW_STRUCT;
-         r++)
+    size_t n = structure->base ? collect(structure->base, out) : 0;
+    for (size_t r = defs.row_of[structure - defs.structures] + 1;
+         r < N_ROWS && rows[r].what != ROW_STRUCT; r++)
         if (rows[r].what == ROW_ELEM && n < ELEMENTS_MAX)
             out[n++] = &rows[r];
     return n;
@@ -255,7 +255,7 @@ static sv choice_name(sv element, sv type)
 }
 
 /* The member of element e for one type, "Reference(Patient,Group)". */
-static void build_member(struct fhir_member *m, const struct fhir_element *e, sv spec)
+static void build_member(struct fhir_member *member, const struct fhir_element *e, sv spec)
 {
     sv inside = sv_tail(spec, sv_find(spec, '(') + 1);
     sv code = sv_head(spec, sv_find(spec, '('));
@@ -264,23 +264,24 @@ static void build_member(struct fhir_member *m, const struct fhir_element *e, sv
         inside.len--;
     if (code.ptr[0] == '#')
         code = sv_tail(code, 1);
-    m->element = e;
-    m->name = e->choice ? choice_name(e->name, code) : e->name;
-    struct name_key k = name_key(m->name);
-    m->key[0] = k.a;
-    m->key[1] = k.b;
-    m->primitive = fhir_primitive_find(code);
-    if (m->primitive == FHIR_NOT_PRIMITIVE && (m->type = fhir_structure_named(&defs, code)) == NULL)
+    member->element = e;
+    member->name = e->choice ? choice_name(e->name, code) : e->name;
+    struct name_key k = name_key(member->name);
+    member->key[0] = k.a;
+    member->key[1] = k.b;
+    member->primitive = fhir_primitive_find(code);
+    if (member->primitive == FHIR_NOT_PRIMITIVE &&
+        (member->type = fhir_structure_named(&defs, code)) == NULL)
         abort();
-    m->simple_quantity = sv_eq(inside, SV_LIT("SimpleQuantity"));
+    member->simple_quantity = sv_eq(inside, SV_LIT("SimpleQuantity"));
     if (inside.len && sv_eq(code, SV_LIT("Reference")))
-        m->targets = targets_of(inside);
+        member->targets = targets_of(inside);
 }
 
-static void build_elements(struct fhir_structure *s)
+static void build_elements(struct fhir_structure *structure)
 {
     const struct row *own[ELEMENTS_MAX];
-    size_t n = collect(s, own), n_members = 0;
+    size_t n = collect(structure, own), n_members = 0;
     for (size_t i = 0; i < n; i++)
         n_members += count_types(own[i]);
     assert(n_members <= MEMBERS_MAX);
@@ -292,7 +293,7 @@ static void build_elements(struct fhir_structure *s)
         sv name = sv_from(r->name), rest = sv_from(types_of(r)), spec;
         e->choice = sv_ends(name, SV_LIT("[x]"));
         e->name = sv_head(name, name.len - (e->choice ? 3 : 0));
-        e->owner = s;
+        e->owner = structure;
         e->members = m;
         e->value_set = value_set_named(r->more);
         e->index = (uint8_t)i;
@@ -301,52 +302,53 @@ static void build_elements(struct fhir_structure *s)
         e->modifier = (r->flags & MODIFIER) != 0;
         e->summary = (r->flags & SUMMARY) != 0;
         e->attribute = (r->flags & ATTRIBUTE) != 0;
-        s->required |= (uint64_t)e->required << i;
-        s->modifier |= (uint64_t)e->modifier << i;
-        s->summary |= (uint64_t)e->summary << i;
+        structure->required |= (uint64_t)e->required << i;
+        structure->modifier |= (uint64_t)e->modifier << i;
+        structure->summary |= (uint64_t)e->summary << i;
         while (sv_cut(&rest, '|', &spec)) {
             m->index = (uint8_t)(m - members);
             build_member(m++, e, spec);
             e->n_members++;
         }
     }
-    s->elements = elements;
-    s->n_elements = (uint8_t)n;
-    s->members = members;
-    s->n_members = (uint8_t)n_members;
+    structure->elements = elements;
+    structure->n_elements = (uint8_t)n;
+    structure->members = members;
+    structure->n_members = (uint8_t)n_members;
 }
 
-static void build_lookup(struct fhir_structure *s)
+static void build_lookup(struct fhir_structure *structure)
 {
-    s->slot_mask = mask_for(s->n_members);
-    uint8_t *slots = make(s->slot_mask + 1, 1);
-    for (uint8_t i = 0; i < s->n_members; i++) {
-        const struct fhir_member *m = &s->members[i];
-        uint32_t at = name_hash((struct name_key){ m->key[0], m->key[1] }, m->name.len);
-        while (slots[at & s->slot_mask])
+    structure->slot_mask = mask_for(structure->n_members);
+    uint8_t *slots = make(structure->slot_mask + 1, 1);
+    for (uint8_t i = 0; i < structure->n_members; i++) {
+        const struct fhir_member *member = &structure->members[i];
+        uint32_t at =
+            name_hash((struct name_key){ member->key[0], member->key[1] }, member->name.len);
+        while (slots[at & structure->slot_mask])
             at++;
-        slots[at & s->slot_mask] = (uint8_t)(i + 1);
+        slots[at & structure->slot_mask] = (uint8_t)(i + 1);
     }
-    s->slots = slots;
+    structure->slots = slots;
 }
 
-static uint64_t element_bit(const struct fhir_structure *s, sv name)
+static uint64_t element_bit(const struct fhir_structure *structure, sv name)
 {
-    for (uint8_t i = 0; i < s->n_elements; i++)
-        if (sv_eq(s->elements[i].name, name))
+    for (uint8_t i = 0; i < structure->n_elements; i++)
+        if (sv_eq(structure->elements[i].name, name))
             return 1ull << i;
     abort();
 }
 
 /* A structure's rules are all of them: its base's are in its own rows again. */
-static void build_rules(struct fhir_structure *s)
+static void build_rules(struct fhir_structure *structure)
 {
-    size_t first = defs.row_of[s - defs.structures] + 1, n = 0;
+    size_t first = defs.row_of[structure - defs.structures] + 1, n = 0;
     for (size_t r = first; r < N_ROWS && rows[r].what != ROW_STRUCT; r++)
         n += rows[r].what == ROW_RULE;
     struct fhir_rule *rules = make(n, sizeof *rules);
-    s->rules = rules;
-    s->n_rules = (uint8_t)n;
+    structure->rules = rules;
+    structure->n_rules = (uint8_t)n;
     for (size_t r = first; r < N_ROWS && rows[r].what != ROW_STRUCT; r++) {
         if (rows[r].what != ROW_RULE)
             continue;
@@ -355,9 +357,9 @@ static void build_rules(struct fhir_structure *s)
         rules->text = rows[r].more;
         while (sv_cut(&rest, ' ', &term)) {
             if (term.ptr[0] == '!')
-                rules->absent |= element_bit(s, sv_tail(term, 1));
+                rules->absent |= element_bit(structure, sv_tail(term, 1));
             else
-                rules->present |= element_bit(s, term);
+                rules->present |= element_bit(structure, term);
         }
         rules++;
     }

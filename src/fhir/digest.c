@@ -7,32 +7,32 @@
 
 #include "codec/hash.h"
 
-static void add(struct fhir_digest *s, sv head, sv tail)
+static void add(struct fhir_digest *digest, sv head, sv tail)
 {
     struct fhir_digest one;
     hash_xxh3_128(head, tail, one.w);
-    fhir_digest_add(s, &one);
+    fhir_digest_add(digest, &one);
 }
 
-void fhir_digest_add(struct fhir_digest *s, const struct fhir_digest *more)
+void fhir_digest_add(struct fhir_digest *digest, const struct fhir_digest *more)
 {
-    s->w[0] += more->w[0];
-    s->w[1] += more->w[1] + (s->w[0] < more->w[0]);
+    digest->w[0] += more->w[0];
+    digest->w[1] += more->w[1] + (digest->w[0] < more->w[0]);
 }
 
-void fhir_digest_take(struct fhir_digest *s, const struct fhir_digest *part)
+void fhir_digest_take(struct fhir_digest *digest, const struct fhir_digest *part)
 {
-    bool borrow = s->w[0] < part->w[0];
-    s->w[0] -= part->w[0];
-    s->w[1] -= part->w[1] + borrow;
+    bool borrow = digest->w[0] < part->w[0];
+    digest->w[0] -= part->w[0];
+    digest->w[1] -= part->w[1] + borrow;
 }
 
-void fhir_digest_text(struct fhir_digest *s, sv text)
+void fhir_digest_text(struct fhir_digest *digest, sv text)
 {
-    add(s, text, SV_NONE);
+    add(digest, text, SV_NONE);
 }
 
-void fhir_digest_body(struct fhir_digest *s, const struct fhir_body *b)
+void fhir_digest_body(struct fhir_digest *digest, const struct fhir_body *b)
 {
     sv head = b->json, tail = SV_NONE;
     /* no meta and an empty one are the same once exported */
@@ -42,22 +42,22 @@ void fhir_digest_body(struct fhir_digest *s, const struct fhir_body *b)
         if (head.len && head.ptr[head.len - 1] == ',')
             head.len--;
     }
-    add(s, head, tail);
+    add(digest, head, tail);
 }
 
-void fhir_digest_hex(const struct fhir_digest *s, char out[FHIR_DIGEST_HEX])
+void fhir_digest_hex(const struct fhir_digest *digest, char out[FHIR_DIGEST_HEX])
 {
-    unsigned char bytes[sizeof s->w];
+    unsigned char bytes[sizeof digest->w];
     for (unsigned i = 0; i < sizeof bytes; i++)
-        bytes[i] = (unsigned char)(s->w[i / 8] >> (8 * (i % 8)));
+        bytes[i] = (unsigned char)(digest->w[i / 8] >> (8 * (i % 8)));
     hash_hex(bytes, sizeof bytes, out);
 }
 
 void fhir_digest_line(struct hash_sha256 *h, const char *what, const char *type, uint64_t n,
-                      const struct fhir_digest *d)
+                      const struct fhir_digest *digest)
 {
     char hex[FHIR_DIGEST_HEX], line[256];
-    fhir_digest_hex(d, hex);
+    fhir_digest_hex(digest, hex);
     int len = snprintf(line, sizeof line, "%s%s %llu %.*s\n", what, type, (unsigned long long)n,
                        (int)sizeof hex, hex);
     hash_sha256_add(h, sv_make(line, (size_t)len));

@@ -12,18 +12,18 @@ struct fhir_digest {
 #define FHIR_DIGEST_HEX 32
 
 /* Both sets together. */
-void fhir_digest_add(struct fhir_digest *d, const struct fhir_digest *more);
+void fhir_digest_add(struct fhir_digest *digest, const struct fhir_digest *more);
 /* Away again. */
-void fhir_digest_take(struct fhir_digest *d, const struct fhir_digest *part);
+void fhir_digest_take(struct fhir_digest *digest, const struct fhir_digest *part);
 /* One resource more, as the store keeps it. */
-void fhir_digest_body(struct fhir_digest *d, const struct fhir_body *b);
+void fhir_digest_body(struct fhir_digest *digest, const struct fhir_body *b);
 /* One text more. */
-void fhir_digest_text(struct fhir_digest *d, sv text);
+void fhir_digest_text(struct fhir_digest *digest, sv text);
 /* Without a NUL. */
-void fhir_digest_hex(const struct fhir_digest *d, char out[FHIR_DIGEST_HEX]);
+void fhir_digest_hex(const struct fhir_digest *digest, char out[FHIR_DIGEST_HEX]);
 /* What stands for one type in a contentDigest, hashed: the line "Patient 12 <digest>\n".
  *   what  in front of the type: "", or what kind of resources these are */
 void fhir_digest_line(struct hash_sha256 *h, const char *what, const char *type, uint64_t n,
-                      const struct fhir_digest *d);
+                      const struct fhir_digest *digest);
 /* False: hex is none. */
 bool fhir_digest_read(sv hex, struct fhir_digest *out);

@@ -24,32 +24,32 @@ struct fhir_reader {
 
 struct fhir_reader *fhir_reader_new(size_t max_resource_bytes)
 {
-    struct fhir_reader *r = calloc(1, sizeof *r);
-    if (r == NULL)
+    struct fhir_reader *reader = calloc(1, sizeof *reader);
+    if (reader == NULL)
         abort();
-    r->max_bytes = max_resource_bytes;
-    return r;
+    reader->max_bytes = max_resource_bytes;
+    return reader;
 }
 
-static void drop_doc(struct fhir_reader *r)
+static void drop_doc(struct fhir_reader *reader)
 {
-    arena_free(r->large);
-    r->large = NULL;
-    r->doc = NULL;
+    arena_free(reader->large);
+    reader->large = NULL;
+    reader->doc = NULL;
 }
 
-yyjson_val *fhir_reader_root(const struct fhir_reader *r)
+yyjson_val *fhir_reader_root(const struct fhir_reader *reader)
 {
-    return yyjson_doc_get_root(r->doc);
+    return yyjson_doc_get_root(reader->doc);
 }
 
-void fhir_reader_free(struct fhir_reader *r)
+void fhir_reader_free(struct fhir_reader *reader)
 {
-    if (r == NULL)
+    if (reader == NULL)
         return;
-    drop_doc(r);
-    free(r->pool);
-    free(r);
+    drop_doc(reader);
+    free(reader->pool);
+    free(reader);
 }
 
 /* ---- first pass: grammar ---- */
@@ -59,31 +59,31 @@ void fhir_reader_free(struct fhir_reader *r)
 #define POOL_TEXT_MAX (512u << 10) /* bytes */
 
 /* True when text is one JSON object. */
-static bool grammar_ok(struct fhir_reader *r, sv text)
+static bool grammar_ok(struct fhir_reader *reader, sv text)
 {
     yyjson_read_flag flags = YYJSON_READ_NUMBER_AS_RAW;
     /* not written to: the in-situ flag is off */
     char *ptr = (char *)(uintptr_t)text.ptr;
-    drop_doc(r);
+    drop_doc(reader);
     if (text.len > POOL_TEXT_MAX) {
-        r->large = arena_new(json_tree_max(text.len));
-        yyjson_alc alc = json_allocator(r->large);
-        r->doc = yyjson_read_opts(ptr, text.len, flags, &alc, NULL);
-        return yyjson_is_obj(yyjson_doc_get_root(r->doc));
+        reader->large = arena_new(json_tree_max(text.len));
+        yyjson_alc alc = json_allocator(reader->large);
+        reader->doc = yyjson_read_opts(ptr, text.len, flags, &alc, NULL);
+        return yyjson_is_obj(yyjson_doc_get_root(reader->doc));
     }
     size_t need = yyjson_read_max_memory_usage(text.len, flags);
-    if (need > r->pool_bytes) {
-        free(r->pool);
-        r->pool_bytes = need < 65536 ? 65536 : need + need / 2;
-        r->pool = malloc(r->pool_bytes);
-        if (r->pool == NULL)
+    if (need > reader->pool_bytes) {
+        free(reader->pool);
+        reader->pool_bytes = need < 65536 ? 65536 : need + need / 2;
+        reader->pool = malloc(reader->pool_bytes);
+        if (reader->pool == NULL)
             abort();
     }
     yyjson_alc alc;
-    if (!yyjson_alc_pool_init(&alc, r->pool, r->pool_bytes))
+    if (!yyjson_alc_pool_init(&alc, reader->pool, reader->pool_bytes))
         return false;
-    r->doc = yyjson_read_opts(ptr, text.len, flags, &alc, NULL);
-    return yyjson_is_obj(yyjson_doc_get_root(r->doc));
+    reader->doc = yyjson_read_opts(ptr, text.len, flags, &alc, NULL);
+    return yyjson_is_obj(yyjson_doc_get_root(reader->doc));
 }
 
 /* ---- second pass: the walk ---- */
@@ -100,37 +100,37 @@ static bool blank(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-static void flush_run(struct walk *w)
+static void flush_run(struct walk *walk)
 {
-    size_t n = (size_t)(w->p - w->run);
-    memcpy(w->out, w->run, n);
-    w->out += n;
-    w->run = w->p;
+    size_t n = (size_t)(walk->p - walk->run);
+    memcpy(walk->out, walk->run, n);
+    walk->out += n;
+    walk->run = walk->p;
 }
 
 /* Take what stands between the last flush and p out of the copy. */
-static void drop_run(struct walk *w)
+static void drop_run(struct walk *walk)
 {
-    w->run = w->p;
+    walk->run = walk->p;
 }
 
-static void skip_blank(struct walk *w)
+static void skip_blank(struct walk *walk)
 {
-    if (w->p < w->end && !blank(*w->p))
+    if (walk->p < walk->end && !blank(*walk->p))
         return;
-    flush_run(w);
-    while (w->p < w->end && blank(*w->p))
-        w->p++;
-    drop_run(w);
+    flush_run(walk);
+    while (walk->p < walk->end && blank(*walk->p))
+        walk->p++;
+    drop_run(walk);
 }
 
 /* p stands on the opening quote; afterwards behind the closing one. Returns the raw inside. */
-static sv string(struct walk *w)
+static sv string(struct walk *walk)
 {
-    const char *p = w->p + 1, *from = p;
+    const char *p = walk->p + 1, *from = p;
     for (;;) {
 #ifdef __SSE2__
-        while (w->end - p >= 16) {
+        while (walk->end - p >= 16) {
             __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
             int hit = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')),
                                                      _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'))));
@@ -145,34 +145,35 @@ static sv string(struct walk *w)
             break;
         p += *p == '\\' ? 2 : 1;
     }
-    w->p = p + 1;
+    walk->p = p + 1;
     return sv_make(from, (size_t)(p - from));
 }
 
 /* A whole value, copied (later, by flush) without its white space. False when too deep. */
-static bool value(struct walk *w)
+static bool value(struct walk *walk)
 {
-    unsigned base = w->depth;
+    unsigned base = walk->depth;
     do {
-        skip_blank(w);
-        char c = *w->p;
+        skip_blank(walk);
+        char c = *walk->p;
         if (c == '"') {
-            (void)string(w);
+            (void)string(walk);
         } else if (c == '{' || c == '[') {
-            if (++w->depth > LIMIT_RESOURCE_DEPTH)
+            if (++walk->depth > LIMIT_RESOURCE_DEPTH)
                 return false;
-            w->p++;
+            walk->p++;
         } else if (c == '}' || c == ']') {
-            w->depth--;
-            w->p++;
+            walk->depth--;
+            walk->p++;
         } else if (c == ',' || c == ':') {
-            w->p++;
+            walk->p++;
         } else {
             /* number, true, false, null */
-            while (w->p < w->end && !blank(*w->p) && *w->p != ',' && *w->p != '}' && *w->p != ']')
-                w->p++;
+            while (walk->p < walk->end && !blank(*walk->p) && *walk->p != ',' && *walk->p != '}' &&
+                   *walk->p != ']')
+                walk->p++;
         }
-    } while (w->depth > base);
+    } while (walk->depth > base);
     return true;
 }
 
@@ -201,63 +202,64 @@ static sv unescape_key(sv raw, char tmp[64])
 }
 
 /* Key at p, then the colon; p behind it. The key stays in the run. */
-static sv key(struct walk *w, char tmp[64])
+static sv key(struct walk *walk, char tmp[64])
 {
-    sv name = unescape_key(string(w), tmp);
-    skip_blank(w);
+    sv name = unescape_key(string(walk), tmp);
+    skip_blank(walk);
     /* over the colon */
-    w->p++;
+    walk->p++;
     return name;
 }
 
-static void put(struct walk *w, sv text)
+static void put(struct walk *walk, sv text)
 {
-    flush_run(w);
-    memcpy(w->out, text.ptr, text.len);
-    w->out += text.len;
+    flush_run(walk);
+    memcpy(walk->out, text.ptr, text.len);
+    walk->out += text.len;
 }
 
 /* The object at p (behind its '{'): copy its members but versionId and lastUpdated. p behind '}'.
  * The hole is right behind '{'. */
-static err_code meta_members(struct walk *w, const char *base, struct fhir_body *b, struct err *e)
+static err_code meta_members(struct walk *walk, const char *base, struct fhir_body *b,
+                             struct err *e)
 {
     unsigned seen_version = 0, seen_updated = 0, kept = 0;
-    flush_run(w);
-    b->hole_at = (uint32_t)(w->out - base);
+    flush_run(walk);
+    b->hole_at = (uint32_t)(walk->out - base);
     for (;;) {
-        skip_blank(w);
+        skip_blank(walk);
         /* commas are written anew */
-        if (*w->p == ',') {
-            flush_run(w);
-            w->p++;
-            drop_run(w);
+        if (*walk->p == ',') {
+            flush_run(walk);
+            walk->p++;
+            drop_run(walk);
             continue;
         }
-        if (*w->p == '}')
+        if (*walk->p == '}')
             break;
         char tmp[64];
-        flush_run(w);
-        char *member_out = w->out;
+        flush_run(walk);
+        char *member_out = walk->out;
         if (kept)
-            put(w, SV_LIT(","));
-        sv name = key(w, tmp);
+            put(walk, SV_LIT(","));
+        sv name = key(walk, tmp);
         bool version = sv_eq(name, SV_LIT("versionId"));
         bool updated = sv_eq(name, SV_LIT("lastUpdated"));
-        if (!value(w))
+        if (!value(walk))
             return ERR(e, ERR_INVALID, "resource is nested deeper than %u levels",
                        LIMIT_RESOURCE_DEPTH);
         if (version || updated) {
             if ((version ? ++seen_version : ++seen_updated) > 1)
                 return ERR(e, ERR_INVALID, "meta holds versionId or lastUpdated twice");
-            w->out = member_out;
-            drop_run(w);
+            walk->out = member_out;
+            drop_run(walk);
         } else {
             kept++;
         }
     }
-    flush_run(w);
+    flush_run(walk);
     /* the bracket stays in the run */
-    w->p++;
+    walk->p++;
     b->hole = kept ? FHIR_HOLE_META : FHIR_HOLE_META_EMPTY;
     return ERR_OK;
 }
@@ -301,54 +303,54 @@ struct found {
 };
 
 /* One member of the first level; p on its key. */
-static err_code member(struct walk *w, const char *base, sv set_id, struct found *f,
+static err_code member(struct walk *walk, const char *base, sv set_id, struct found *f,
                        struct fhir_envelope *env, struct err *e)
 {
     char tmp[64];
-    sv name = key(w, tmp);
-    skip_blank(w);
+    sv name = key(walk, tmp);
+    skip_blank(walk);
     bool is_type = sv_eq(name, SV_LIT("resourceType")), is_id = sv_eq(name, SV_LIT("id"));
     if (is_type || is_id) {
         if (is_type ? f->type : f->id)
             return ERR(e, ERR_INVALID, "resource holds %s twice", is_type ? "resourceType" : "id");
-        if (*w->p != '"')
+        if (*walk->p != '"')
             return is_type ? bad_type(e) : bad_id(SV_LIT("?"), e);
-        flush_run(w);
-        char *at = w->out + 1;
-        sv text = string(w);
+        flush_run(walk);
+        char *at = walk->out + 1;
+        sv text = string(walk);
         /* the caller's id in its place */
         if (is_id && set_id.len) {
-            drop_run(w);
-            put(w, SV_LIT("\""));
-            put(w, set_id);
-            put(w, SV_LIT("\""));
+            drop_run(walk);
+            put(walk, SV_LIT("\""));
+            put(walk, set_id);
+            put(walk, SV_LIT("\""));
             text = set_id;
         }
-        flush_run(w);
+        flush_run(walk);
         if (is_type) {
             TRY(find_type(text, &env->type, e));
             f->type = true;
-            f->after_type = w->out;
+            f->after_type = walk->out;
         } else {
             if (!fhir_id_ok(text))
                 return bad_id(text, e);
             f->id = true;
             f->id_value = at;
             f->id_len = text.len;
-            f->after_id = w->out;
+            f->after_id = walk->out;
         }
         return ERR_OK;
     }
     if (sv_eq(name, SV_LIT("meta"))) {
         if (f->meta)
             return ERR(e, ERR_INVALID, "resource holds meta twice");
-        if (*w->p != '{')
+        if (*walk->p != '{')
             return ERR(e, ERR_INVALID, "meta is not an object");
         f->meta = true;
-        w->p++;
-        return meta_members(w, base, &env->body, e);
+        walk->p++;
+        return meta_members(walk, base, &env->body, e);
     }
-    if (!value(w))
+    if (!value(walk))
         return ERR(e, ERR_INVALID, "resource is nested deeper than %u levels",
                    LIMIT_RESOURCE_DEPTH);
     return ERR_OK;
@@ -365,25 +367,25 @@ static void insert(char *at, char **end, sv text)
 static err_code walk_resource(sv text, sv set_id, char *base, char **end, struct fhir_envelope *env,
                               struct err *e)
 {
-    struct walk w = {
+    struct walk walk = {
         .p = text.ptr, .end = text.ptr + text.len, .run = text.ptr, .out = base, .depth = 1
     };
     struct found f = { 0 };
-    skip_blank(&w);
+    skip_blank(&walk);
     /* over the bracket */
-    w.p++;
+    walk.p++;
     for (;;) {
-        skip_blank(&w);
-        if (*w.p == '}')
+        skip_blank(&walk);
+        if (*walk.p == '}')
             break;
-        if (*w.p == ',') {
-            w.p++;
-            skip_blank(&w);
+        if (*walk.p == ',') {
+            walk.p++;
+            skip_blank(&walk);
         }
-        TRY(member(&w, base, set_id, &f, env, e));
+        TRY(member(&walk, base, set_id, &f, env, e));
     }
-    w.p++;
-    flush_run(&w);
+    walk.p++;
+    flush_run(&walk);
     if (!f.type)
         return ERR(e, ERR_INVALID, "Missing required resourceType field in resource json");
     if (!f.id) {
@@ -391,7 +393,7 @@ static err_code walk_resource(sv text, sv set_id, char *base, char **end, struct
             return ERR(e, ERR_INVALID, "Missing required id field in resource json");
         char piece[FHIR_ID_MAX + 16];
         int n = snprintf(piece, sizeof piece, ",\"id\":\"%.*s\"", SV_FMT(set_id));
-        insert(f.after_type, &w.out, sv_make(piece, (size_t)n));
+        insert(f.after_type, &walk.out, sv_make(piece, (size_t)n));
         f.id_value = f.after_type + 7;
         f.id_len = set_id.len;
         f.after_id = f.after_type + n;
@@ -403,18 +405,18 @@ static err_code walk_resource(sv text, sv set_id, char *base, char **end, struct
         env->body.hole_at = (uint32_t)(f.after_id - base);
     }
     env->id = sv_make(f.id_value, f.id_len);
-    *end = w.out;
+    *end = walk.out;
     return ERR_OK;
 }
 
-err_code fhir_envelope_read(struct fhir_reader *r, sv text, sv set_id, struct buf *dst,
+err_code fhir_envelope_read(struct fhir_reader *reader, sv text, sv set_id, struct buf *dst,
                             struct fhir_envelope *out, struct err *e)
 {
-    if (text.len > r->max_bytes)
-        return ERR(e, ERR_TOO_LARGE, "resource is larger than %zu bytes", r->max_bytes);
+    if (text.len > reader->max_bytes)
+        return ERR(e, ERR_TOO_LARGE, "resource is larger than %zu bytes", reader->max_bytes);
     if (set_id.len && !fhir_id_ok(set_id))
         return bad_id(set_id, e);
-    if (!grammar_ok(r, text))
+    if (!grammar_ok(reader, text))
         return ERR(e, ERR_INVALID, "Invalid JSON found in input file");
     /* the copy is never longer than the text plus an id */
     TRY(buf_reserve(dst, text.len + FHIR_ID_MAX + 64, e));

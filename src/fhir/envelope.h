@@ -36,7 +36,7 @@ struct fhir_envelope {
 
 struct fhir_reader; /* scratch memory for many parses; one thread at a time */
 struct fhir_reader *fhir_reader_new(size_t max_resource_bytes);
-void fhir_reader_free(struct fhir_reader *r);
+void fhir_reader_free(struct fhir_reader *reader);
 DEFINE_CLEANUP(struct fhir_reader, fhir_reader_free)
 
 /* Check text and append its stored form to dst. Checked are JSON's grammar, UTF-8, depth, that it
@@ -49,12 +49,12 @@ DEFINE_CLEANUP(struct fhir_reader, fhir_reader_free)
  * ERR_INVALID, ERR_TOO_LARGE; dst is as before then. Messages are those of HealthLake's imports:
  * "Invalid JSON found in input file", "Missing required id field in resource json", "1 validation
  * error detected: ...". */
-MUST_USE err_code fhir_envelope_read(struct fhir_reader *r, sv text, sv set_id, struct buf *dst,
-                                     struct fhir_envelope *out, struct err *e);
+MUST_USE err_code fhir_envelope_read(struct fhir_reader *reader, sv text, sv set_id,
+                                     struct buf *dst, struct fhir_envelope *out, struct err *e);
 
-/* The tree of the text that r read last, numbers as raw text; NULL when it was no JSON. Borrowed
- * until the next read with r. */
-yyjson_val *fhir_reader_root(const struct fhir_reader *r);
+/* The tree of the text that was read last, numbers as raw text; NULL when it was no JSON. Borrowed
+ * until the next read with this reader. */
+yyjson_val *fhir_reader_root(const struct fhir_reader *reader);
 
 #define FHIR_SPLICE_MAX 96 /* bytes the hole's content takes at most */
 /* json with its hole filled: json.len + at most FHIR_SPLICE_MAX bytes to dst, which must have that

@@ -19,30 +19,30 @@ struct walk {
 /* ---- output ---- */
 
 /* What stands before `upto` is copied, what stands up to `on` is dropped. */
-static err_code copy_to(struct walk *w, const char *upto, const char *on, struct err *e)
+static err_code copy_to(struct walk *walk, const char *upto, const char *on, struct err *e)
 {
-    if (w->out)
-        TRY(buf_add(w->out, sv_make(w->run, (size_t)(upto - w->run)), e));
-    w->run = on;
+    if (walk->out)
+        TRY(buf_add(walk->out, sv_make(walk->run, (size_t)(upto - walk->run)), e));
+    walk->run = on;
     return ERR_OK;
 }
 
 /* The inside of a JSON string. */
-static err_code put_escaped(struct walk *w, sv text, struct err *e)
+static err_code put_escaped(struct walk *walk, sv text, struct err *e)
 {
     struct json_writer jw;
     CLEANUP_BUF struct buf b = BUF_INIT(LIMIT_RESOURCE_TEXT_BYTES);
     json_writer_init(&jw, &b);
     json_str(&jw, text);
     TRY(json_writer_end(&jw, e));
-    return buf_add(w->out, sv_make(b.ptr + 1, b.len - 2), e);
+    return buf_add(walk->out, sv_make(b.ptr + 1, b.len - 2), e);
 }
 
 /* On an error's way up: the step above is put in front. */
-static void at(struct walk *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void at(struct walk *w, const char *fmt, ...)
+static void at(struct walk *walk, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void at(struct walk *walk, const char *fmt, ...)
 {
-    char step[96], *path = w->l->where;
+    char step[96], *path = walk->l->where;
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(step, sizeof step, fmt, ap);
@@ -56,15 +56,15 @@ static void at(struct walk *w, const char *fmt, ...)
 
 /* ---- strings ---- */
 
-static err_code string_link(struct walk *w, fhir_link_kind kind, yyjson_val *v, struct err *e)
+static err_code string_link(struct walk *walk, fhir_link_kind kind, yyjson_val *v, struct err *e)
 {
-    sv now = SV_NONE, raw = json_scan_string(&w->s);
-    w->l->raw = raw;
-    TRY(w->l->fn(w->l->ctx, kind, json_string(v), &now, e));
-    if (now.ptr == NULL || w->out == NULL)
+    sv now = SV_NONE, raw = json_scan_string(&walk->s);
+    walk->l->raw = raw;
+    TRY(walk->l->fn(walk->l->ctx, kind, json_string(v), &now, e));
+    if (now.ptr == NULL || walk->out == NULL)
         return ERR_OK;
-    TRY(copy_to(w, raw.ptr, raw.ptr + raw.len, e));
-    return put_escaped(w, now, e);
+    TRY(copy_to(walk, raw.ptr, raw.ptr + raw.len, e));
+    return put_escaped(walk, now, e);
 }
 
 struct twin { /* the same place in the raw string and in the one without escapes */
@@ -142,10 +142,10 @@ static bool attribute(sv t, size_t *i, sv *name, sv *value)
     return name->len > 0;
 }
 
-static err_code narrative(struct walk *w, yyjson_val *v, struct err *e)
+static err_code narrative(struct walk *walk, yyjson_val *v, struct err *e)
 {
     sv t = json_string(v), name, value;
-    struct twin twin = { json_scan_string(&w->s).ptr, 0 };
+    struct twin twin = { json_scan_string(&walk->s).ptr, 0 };
     size_t i = 0;
     while ((i = i + sv_find(sv_tail(t, i), '<')) < t.len) {
         if (sv_starts(sv_tail(t, i), SV_LIT("<!--"))) {
@@ -167,15 +167,15 @@ static err_code narrative(struct walk *w, yyjson_val *v, struct err *e)
             sv now = SV_NONE;
             if (value.len == 0 || !sv_eq_cstr(name, wanted))
                 continue;
-            TRY(w->l->fn(w->l->ctx, FHIR_LINK_NARRATIVE, value, &now, e));
-            if (now.ptr == NULL || w->out == NULL)
+            TRY(walk->l->fn(walk->l->ctx, FHIR_LINK_NARRATIVE, value, &now, e));
+            if (now.ptr == NULL || walk->out == NULL)
                 continue;
             size_t at_value = (size_t)(value.ptr - t.ptr);
             twin_go(&twin, at_value);
             const char *raw = twin.raw;
             twin_go(&twin, at_value + value.len);
-            TRY(copy_to(w, raw, twin.raw, e));
-            TRY(put_escaped(w, now, e));
+            TRY(copy_to(walk, raw, twin.raw, e));
+            TRY(put_escaped(walk, now, e));
         }
     }
     return ERR_OK;
@@ -183,7 +183,7 @@ static err_code narrative(struct walk *w, yyjson_val *v, struct err *e)
 
 /* ---- the walk ---- */
 
-static err_code object(struct walk *w, yyjson_val *v, const struct fhir_structure *s,
+static err_code object(struct walk *walk, yyjson_val *v, const struct fhir_structure *structure,
                        struct err *e);
 
 static bool is_uri(fhir_primitive p)
@@ -191,89 +191,96 @@ static bool is_uri(fhir_primitive p)
     return p == FHIR_URI || p == FHIR_URL || p == FHIR_OID || p == FHIR_UUID;
 }
 
-/* The value of a member, or one item of it. m NULL: the twin of a primitive. */
-static err_code one(struct walk *w, yyjson_val *v, const struct fhir_member *m, struct err *e)
+/* The value of a member, or one item of it. member NULL: the twin of a primitive. */
+static err_code one(struct walk *walk, yyjson_val *v, const struct fhir_member *member,
+                    struct err *e)
 {
-    const struct fhir_structure *s = m ? m->type : fhir_structure_find(SV_LIT("Element"));
-    if (yyjson_is_obj(v) && s) {
-        if (s->role == FHIR_ROLE_ANY_RESOURCE)
-            s = fhir_structure_of(fhir_type_find(json_string(json_get(v, "resourceType"))));
-        return object(w, v, s, e);
+    const struct fhir_structure *structure =
+        member ? member->type : fhir_structure_find(SV_LIT("Element"));
+    if (yyjson_is_obj(v) && structure) {
+        if (structure->role == FHIR_ROLE_ANY_RESOURCE)
+            structure = fhir_structure_of(fhir_type_find(json_string(json_get(v, "resourceType"))));
+        return object(walk, v, structure, e);
     }
-    if (yyjson_is_str(v) && m) {
-        if (m->element->owner->role == FHIR_ROLE_REFERENCE && sv_eq(m->name, SV_LIT("reference")))
-            return string_link(w, FHIR_LINK_REFERENCE, v, e);
-        if (m->element->owner->role == FHIR_ROLE_ATTACHMENT && sv_eq(m->name, SV_LIT("url")))
-            return string_link(w, FHIR_LINK_ATTACHMENT, v, e);
-        if (is_uri(m->primitive))
-            return string_link(w, FHIR_LINK_URI, v, e);
-        if (m->primitive == FHIR_XHTML)
-            return narrative(w, v, e);
+    if (yyjson_is_str(v) && member) {
+        if (member->element->owner->role == FHIR_ROLE_REFERENCE &&
+            sv_eq(member->name, SV_LIT("reference")))
+            return string_link(walk, FHIR_LINK_REFERENCE, v, e);
+        if (member->element->owner->role == FHIR_ROLE_ATTACHMENT &&
+            sv_eq(member->name, SV_LIT("url")))
+            return string_link(walk, FHIR_LINK_ATTACHMENT, v, e);
+        if (is_uri(member->primitive))
+            return string_link(walk, FHIR_LINK_URI, v, e);
+        if (member->primitive == FHIR_XHTML)
+            return narrative(walk, v, e);
     }
-    (void)json_scan_value(&w->s);
+    (void)json_scan_value(&walk->s);
     return ERR_OK;
 }
 
-static err_code many(struct walk *w, yyjson_val *v, const struct fhir_member *m, struct err *e)
+static err_code many(struct walk *walk, yyjson_val *v, const struct fhir_member *member,
+                     struct err *e)
 {
     yyjson_arr_iter it = yyjson_arr_iter_with(v);
-    json_scan_open(&w->s);
-    for (size_t i = 0; json_scan_next(&w->s); i++) {
-        err_code rc = one(w, yyjson_arr_iter_next(&it), m, e);
+    json_scan_open(&walk->s);
+    for (size_t i = 0; json_scan_next(&walk->s); i++) {
+        err_code rc = one(walk, yyjson_arr_iter_next(&it), member, e);
         if (rc != ERR_OK) {
-            at(w, "[%zu]", i);
+            at(walk, "[%zu]", i);
             return rc;
         }
     }
     return ERR_OK;
 }
 
-static err_code object(struct walk *w, yyjson_val *v, const struct fhir_structure *s, struct err *e)
+static err_code object(struct walk *walk, yyjson_val *v, const struct fhir_structure *structure,
+                       struct err *e)
 {
-    if (s == NULL) {
-        (void)json_scan_value(&w->s);
+    if (structure == NULL) {
+        (void)json_scan_value(&walk->s);
         return ERR_OK;
     }
-    if (++w->depth > LIMIT_RESOURCE_DEPTH)
+    if (++walk->depth > LIMIT_RESOURCE_DEPTH)
         return ERR(e, ERR_TOO_LARGE, "resource is nested deeper than %u levels",
                    LIMIT_RESOURCE_DEPTH);
-    sv around = w->l->full_url;
-    if (s->role == FHIR_ROLE_BUNDLE_ENTRY)
-        w->l->full_url = json_string(json_get(v, "fullUrl"));
+    sv around = walk->l->full_url;
+    if (structure->role == FHIR_ROLE_BUNDLE_ENTRY)
+        walk->l->full_url = json_string(json_get(v, "fullUrl"));
     yyjson_obj_iter it = yyjson_obj_iter_with(v);
-    json_scan_open(&w->s);
-    while (json_scan_next(&w->s)) {
+    json_scan_open(&walk->s);
+    while (json_scan_next(&walk->s)) {
         yyjson_val *k = yyjson_obj_iter_next(&it), *x = yyjson_obj_iter_get_val(k);
         sv name = json_string(k);
-        (void)json_scan_key(&w->s);
+        (void)json_scan_key(&walk->s);
         bool twin = name.len > 1 && name.ptr[0] == '_';
-        const struct fhir_member *m = fhir_member_find(s, twin ? sv_tail(name, 1) : name);
-        if (m == NULL) {
-            (void)json_scan_value(&w->s);
+        const struct fhir_member *member =
+            fhir_member_find(structure, twin ? sv_tail(name, 1) : name);
+        if (member == NULL) {
+            (void)json_scan_value(&walk->s);
             continue;
         }
-        err_code rc =
-            yyjson_is_arr(x) ? many(w, x, twin ? NULL : m, e) : one(w, x, twin ? NULL : m, e);
+        err_code rc = yyjson_is_arr(x) ? many(walk, x, twin ? NULL : member, e)
+                                       : one(walk, x, twin ? NULL : member, e);
         if (rc != ERR_OK) {
-            at(w, ".%.*s", SV_FMT(m->name));
+            at(walk, ".%.*s", SV_FMT(member->name));
             return rc;
         }
     }
-    w->l->full_url = around;
-    w->depth--;
+    walk->l->full_url = around;
+    walk->depth--;
     return ERR_OK;
 }
 
 err_code fhir_links_rewrite(struct fhir_links *l, sv text, yyjson_val *resource, struct buf *out,
                             struct err *e)
 {
-    struct walk w = { .l = l, .s = json_scan_of(text), .run = text.ptr, .out = out };
-    const struct fhir_structure *s =
+    struct walk walk = { .l = l, .s = json_scan_of(text), .run = text.ptr, .out = out };
+    const struct fhir_structure *structure =
         fhir_structure_of(fhir_type_find(json_string(json_get(resource, "resourceType"))));
     l->where[0] = 0;
     l->full_url = SV_NONE;
-    json_scan_blank(&w.s);
+    json_scan_blank(&walk.s);
     if (yyjson_is_obj(resource))
-        TRY(object(&w, resource, s, e));
-    return copy_to(&w, text.ptr + text.len, text.ptr + text.len, e);
+        TRY(object(&walk, resource, structure, e));
+    return copy_to(&walk, text.ptr + text.len, text.ptr + text.len, e);
 }

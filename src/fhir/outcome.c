@@ -183,8 +183,8 @@ err_code fhir_issues_mark(fhir_type type, yyjson_val *root, sv outcome, struct a
 {
     CLEANUP_BUF struct buf mark = BUF_INIT(LIMIT_RESOURCE_TEXT_BYTES);
     yyjson_val *list = json_get(root, "extension");
-    const struct fhir_structure *s = fhir_structure_of(type);
-    if (s == NULL || fhir_member_find(s, SV_LIT("extension")) == NULL ||
+    const struct fhir_structure *structure = fhir_structure_of(type);
+    if (structure == NULL || fhir_member_find(structure, SV_LIT("extension")) == NULL ||
         (list && !yyjson_is_arr(list)))
         return ERR_OK;
     TRY(mark_text(outcome, &mark, e));

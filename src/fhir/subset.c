@@ -68,7 +68,7 @@ static void write_meta(struct json_writer *w, yyjson_val *meta, uint64_t version
 err_code fhir_subset_write(yyjson_val *root, fhir_type type, uint64_t version, int64_t instant_ms,
                            fhir_keep_fn keep, void *ctx, struct buf *out, struct err *e)
 {
-    const struct fhir_structure *s = fhir_structure_of(type);
+    const struct fhir_structure *structure = fhir_structure_of(type);
     struct json_writer w;
     yyjson_val *key;
     bool meta = false;
@@ -82,9 +82,10 @@ err_code fhir_subset_write(yyjson_val *root, fhir_type type, uint64_t version, i
             meta = true;
             continue;
         }
-        const struct fhir_member *m = fhir_member_find(s, name);
-        bool stays = always(name) || (m && (m->element->required || m->element->modifier));
-        if (stays || keep(ctx, name, m)) {
+        const struct fhir_member *member = fhir_member_find(structure, name);
+        bool stays =
+            always(name) || (member && (member->element->required || member->element->modifier));
+        if (stays || keep(ctx, name, member)) {
             json_key(&w, yyjson_get_str(key));
             json_val(&w, yyjson_obj_iter_get_val(key));
         }

@@ -78,7 +78,7 @@ void issue_add_below(struct run *r, const struct part *at, sv name, const char *
 
 #define TOLD_NAME_MAX 32 /* bytes of an unknown member's name that an issue may repeat */
 
-void issue_add_unknown(struct run *r, const struct part *at, const struct fhir_structure *s,
+void issue_add_unknown(struct run *r, const struct part *at, const struct fhir_structure *structure,
                        sv name)
 {
     bool tell = name.len >= 1 && name.len <= TOLD_NAME_MAX;
@@ -89,7 +89,8 @@ void issue_add_unknown(struct run *r, const struct part *at, const struct fhir_s
     }
     if (tell)
         issue_add_below(r, at, name, "structure", "'%.*s' is not an element of %.*s", SV_FMT(name),
-                        SV_FMT(s->name));
+                        SV_FMT(structure->name));
     else
-        issue_add(r, at, "structure", "A member is not an element of %.*s", SV_FMT(s->name));
+        issue_add(r, at, "structure", "A member is not an element of %.*s",
+                  SV_FMT(structure->name));
 }

@@ -34,18 +34,19 @@ void issue_add(struct run *r, const struct part *at, const char *code, const cha
 /* The same, one step below at. */
 void issue_add_below(struct run *r, const struct part *at, sv name, const char *code,
                      const char *fmt, ...) PRINTF_LIKE(5, 6);
-void issue_add_unknown(struct run *r, const struct part *at, const struct fhir_structure *s,
+void issue_add_unknown(struct run *r, const struct part *at, const struct fhir_structure *structure,
                        sv name);
 
 /* Required binding of a code, of a Coding or CodeableConcept object. STRICT. */
-void rule_code(struct run *r, const struct part *at, const struct fhir_value_set *v, sv code);
-void rule_concept(struct run *r, const struct part *at, const struct fhir_member *m,
+void rule_code(struct run *r, const struct part *at, const struct fhir_value_set *value_set,
+               sv code);
+void rule_concept(struct run *r, const struct part *at, const struct fhir_member *member,
                   yyjson_val *obj);
-/* A Reference object, met as member m. STRUCTURE; STRICT adds ref-1. */
-void rule_reference(struct run *r, const struct part *at, const struct fhir_member *m,
+/* A Reference object, met as this member. STRUCTURE; STRICT adds ref-1. */
+void rule_reference(struct run *r, const struct part *at, const struct fhir_member *member,
                     yyjson_val *obj);
-/* Constraints of s with the elements in `seen` present; and those written out in C. */
-void rule_elements(struct run *r, const struct part *at, const struct fhir_structure *s,
+/* Constraints of a structure with the elements in `seen` present; and those written out in C. */
+void rule_elements(struct run *r, const struct part *at, const struct fhir_structure *structure,
                    uint64_t seen);
-void rule_object(struct run *r, const struct part *at, const struct fhir_structure *s,
-                 const struct fhir_member *m, yyjson_val *obj);
+void rule_object(struct run *r, const struct part *at, const struct fhir_structure *structure,
+                 const struct fhir_member *member, yyjson_val *obj);

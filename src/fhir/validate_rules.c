@@ -9,9 +9,9 @@
 /* ---- codes ---- */
 
 /* Of the value sets that are not listed, only the shape of a currency can be asked for. */
-static bool currency_ok(const struct fhir_value_set *v, sv code)
+static bool currency_ok(const struct fhir_value_set *value_set, sv code)
 {
-    if (strcmp(fhir_value_set_url(v), "http://hl7.org/fhir/ValueSet/currencies") != 0)
+    if (strcmp(fhir_value_set_url(value_set), "http://hl7.org/fhir/ValueSet/currencies") != 0)
         return true;
     bool ok = code.len == 3;
     for (size_t i = 0; ok && i < 3; i++)
@@ -19,37 +19,40 @@ static bool currency_ok(const struct fhir_value_set *v, sv code)
     return ok;
 }
 
-void rule_code(struct run *r, const struct part *at, const struct fhir_value_set *v, sv code)
+void rule_code(struct run *r, const struct part *at, const struct fhir_value_set *value_set,
+               sv code)
 {
-    if (fhir_value_set_listed(v) ? !fhir_value_set_has(v, SV_NONE, code) : !currency_ok(v, code))
+    if (fhir_value_set_listed(value_set) ? !fhir_value_set_has(value_set, SV_NONE, code)
+                                         : !currency_ok(value_set, code))
         issue_add(r, at, "code-invalid", "The code is not in the required value set %s",
-                  fhir_value_set_url(v));
+                  fhir_value_set_url(value_set));
 }
 
-static bool coding_ok(const struct fhir_value_set *v, yyjson_val *coding)
+static bool coding_ok(const struct fhir_value_set *value_set, yyjson_val *coding)
 {
     sv system = json_string(json_get(coding, "system"));
-    return system.ptr && fhir_value_set_has(v, system, json_string(json_get(coding, "code")));
+    return system.ptr &&
+           fhir_value_set_has(value_set, system, json_string(json_get(coding, "code")));
 }
 
-void rule_concept(struct run *r, const struct part *at, const struct fhir_member *m,
+void rule_concept(struct run *r, const struct part *at, const struct fhir_member *member,
                   yyjson_val *obj)
 {
-    const struct fhir_value_set *v = m->element->value_set;
-    if (!fhir_value_set_listed(v))
+    const struct fhir_value_set *value_set = member->element->value_set;
+    if (!fhir_value_set_listed(value_set))
         return;
-    bool ok = m->type->role == FHIR_ROLE_CODING ? coding_ok(v, obj) : false;
+    bool ok = member->type->role == FHIR_ROLE_CODING ? coding_ok(value_set, obj) : false;
     yyjson_val *list = json_get(obj, "coding"), *coding;
     yyjson_arr_iter it = yyjson_arr_iter_with(list);
     while (!ok && (coding = yyjson_arr_iter_next(&it)) != NULL)
-        ok = coding_ok(v, coding);
+        ok = coding_ok(value_set, coding);
     /* nothing but extensions: they say why there is no code */
     if (!ok && list == NULL && json_get(obj, "text") == NULL && json_get(obj, "code") == NULL &&
         json_get(obj, "extension"))
         ok = true;
     if (!ok)
         issue_add(r, at, "code-invalid", "No code is from the required value set %s",
-                  fhir_value_set_url(v));
+                  fhir_value_set_url(value_set));
 }
 
 /* ---- references ---- */
@@ -140,7 +143,7 @@ static bool contained_has(struct run *r, sv id)
     return false;
 }
 
-void rule_reference(struct run *r, const struct part *at, const struct fhir_member *m,
+void rule_reference(struct run *r, const struct part *at, const struct fhir_member *member,
                     yyjson_val *obj)
 {
     sv ref = json_string(json_get(obj, "reference"));
@@ -149,13 +152,13 @@ void rule_reference(struct run *r, const struct part *at, const struct fhir_memb
     fhir_type type = target_type(ref, &unknown);
     if (unknown)
         issue_add(r, PART(at, "reference"), "value", "The reference names no resource type");
-    else if (type != FHIR_TYPE_NONE && !fhir_target_ok(m->targets, type))
+    else if (type != FHIR_TYPE_NONE && !fhir_target_ok(member->targets, type))
         issue_add(r, PART(at, "reference"), "value", "The reference is not to one of: %s",
-                  names_of(m->targets, names, sizeof names));
+                  names_of(member->targets, names, sizeof names));
     type = fhir_type_find(json_string(json_get(obj, "type")));
-    if (type != FHIR_TYPE_NONE && !fhir_target_ok(m->targets, type))
+    if (type != FHIR_TYPE_NONE && !fhir_target_ok(member->targets, type))
         issue_add(r, PART(at, "type"), "value", "The reference is not to one of: %s",
-                  names_of(m->targets, names, sizeof names));
+                  names_of(member->targets, names, sizeof names));
     if (r->level < FHIR_VALIDATE_STRICT || !sv_starts(ref, SV_LIT("#")))
         return;
     /* '#' alone is the container, for what is contained */
@@ -166,12 +169,12 @@ void rule_reference(struct run *r, const struct part *at, const struct fhir_memb
 
 /* ---- constraints ---- */
 
-void rule_elements(struct run *r, const struct part *at, const struct fhir_structure *s,
+void rule_elements(struct run *r, const struct part *at, const struct fhir_structure *structure,
                    uint64_t seen)
 {
     const char *told = NULL;
-    for (unsigned i = 0; i < s->n_rules; i++) {
-        const struct fhir_rule *rule = &s->rules[i];
+    for (unsigned i = 0; i < structure->n_rules; i++) {
+        const struct fhir_rule *rule = &structure->rules[i];
         if ((seen & rule->present) != rule->present || (seen & rule->absent) != 0 ||
             (told && strcmp(told, rule->key) == 0))
             continue;
@@ -193,17 +196,17 @@ static bool period_reversed(yyjson_val *period)
     return n >= 4 && memcmp(start.ptr, end.ptr, n) > 0;
 }
 
-void rule_object(struct run *r, const struct part *at, const struct fhir_structure *s,
-                 const struct fhir_member *m, yyjson_val *obj)
+void rule_object(struct run *r, const struct part *at, const struct fhir_structure *structure,
+                 const struct fhir_member *member, yyjson_val *obj)
 {
-    if (s->role == FHIR_ROLE_PERIOD && period_reversed(obj))
+    if (structure->role == FHIR_ROLE_PERIOD && period_reversed(obj))
         issue_add(r, at, "invariant", "per-1: If present, start SHALL have a lower value than end");
-    if (m == NULL)
+    if (member == NULL)
         return;
-    if (m->simple_quantity && json_get(obj, "comparator"))
+    if (member->simple_quantity && json_get(obj, "comparator"))
         issue_add(r, at, "invariant", "sqty-1: The comparator is not used on a SimpleQuantity");
-    if (s->role == FHIR_ROLE_META && r->scope.contained &&
-        m->element->owner->kind == FHIR_RESOURCE) {
+    if (structure->role == FHIR_ROLE_META && r->scope.contained &&
+        member->element->owner->kind == FHIR_RESOURCE) {
         if (json_get(obj, "versionId") || json_get(obj, "lastUpdated"))
             issue_add(r, at, "invariant",
                       "dom-4: If a resource is contained in another resource, it SHALL NOT have a "
