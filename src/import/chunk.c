@@ -15,42 +15,44 @@
 _Static_assert(LIMIT_IMPORT_LINE_BYTES == 172u << 20, "LINE_LIMIT says what it is");
 #define WORKER_MEMORY (8u << 20) /* issues of one resource: 50 texts and paths */
 
-void import_chunk_init(struct import_chunk *c, struct job_run *r, struct import_worker *workers)
+void import_chunk_init(struct import_chunk *chunk, struct job_run *run,
+                       struct import_worker *workers)
 {
-    *c = (struct import_chunk){ .run = r, .workers = workers };
-    buf_init(&c->text, IMPORT_CHUNK_MAX);
-    buf_init(&c->segments, IMPORT_CHUNK_MAX);
+    *chunk = (struct import_chunk){ .run = run, .workers = workers };
+    buf_init(&chunk->text, IMPORT_CHUNK_MAX);
+    buf_init(&chunk->segments, IMPORT_CHUNK_MAX);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
-        buf_init(&c->lines[k], IMPORT_CHUNK_MAX);
+        buf_init(&chunk->lines[k], IMPORT_CHUNK_MAX);
     /* a level that is not one was refused at submit */
-    if (!fhir_validate_level_named(r->job->validation_level, &c->level))
-        c->level = FHIR_VALIDATE_STRICT;
+    if (!fhir_validate_level_named(run->job->validation_level, &chunk->level))
+        chunk->level = FHIR_VALIDATE_STRICT;
 }
 
-void import_chunk_done(struct import_chunk *c)
+void import_chunk_done(struct import_chunk *chunk)
 {
-    buf_done(&c->text);
-    buf_done(&c->segments);
+    buf_done(&chunk->text);
+    buf_done(&chunk->segments);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
-        buf_done(&c->lines[k]);
-    store_bulk_abort(c->bulk);
-    c->bulk = NULL;
+        buf_done(&chunk->lines[k]);
+    store_bulk_abort(chunk->bulk);
+    chunk->bulk = NULL;
 }
 
-void import_chunk_reset(struct import_chunk *c)
+void import_chunk_reset(struct import_chunk *chunk)
 {
     /* a giant line's memory is given back */
-    size_t keep = c->run->import_chunk_bytes * 2;
-    buf_shrink(&c->text, keep);
+    size_t keep = chunk->run->import_chunk_bytes * 2;
+    buf_shrink(&chunk->text, keep);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
-        buf_shrink(&c->lines[k], keep);
-    buf_clear(&c->segments);
-    store_bulk_abort(c->bulk);
-    c->bulk = NULL;
-    c->n_lines = 0;
-    c->scanned = c->imported = c->rejected = c->with_issues = c->imported_bytes = 0;
-    c->rc = ERR_OK;
-    c->finished = false;
+        buf_shrink(&chunk->lines[k], keep);
+    buf_clear(&chunk->segments);
+    store_bulk_abort(chunk->bulk);
+    chunk->bulk = NULL;
+    chunk->n_lines = 0;
+    chunk->scanned = chunk->imported = chunk->rejected = chunk->with_issues =
+        chunk->imported_bytes = 0;
+    chunk->rc = ERR_OK;
+    chunk->finished = false;
 }
 
 static bool is_blank(sv line)
@@ -63,39 +65,40 @@ static bool is_blank(sv line)
 
 /* Does it become a version? If not, its failure is said. Level minimal lets it, and has it say what
  * is wrong. */
-static err_code validate(struct import_chunk *c, struct import_worker *w, uint64_t number,
+static err_code validate(struct import_chunk *chunk, struct import_worker *worker, uint64_t number,
                          struct fhir_envelope *env, bool *store, struct err *e)
 {
-    bool minimal = c->level == FHIR_VALIDATE_MINIMAL;
-    yyjson_val *root = fhir_reader_root(w->reader);
+    bool minimal = chunk->level == FHIR_VALIDATE_MINIMAL;
+    yyjson_val *root = fhir_reader_root(worker->reader);
     struct fhir_issues found;
-    TRY(fhir_validate(root, minimal ? FHIR_VALIDATE_STRICT : c->level, w->a, &found, e));
+    TRY(fhir_validate(root, minimal ? FHIR_VALIDATE_STRICT : chunk->level, worker->a, &found, e));
     *store = minimal || found.n == 0;
     if (found.n == 0)
-        return import_line_success(&c->lines[IMPORT_SUCCESS], number, env->type, env->id, e);
-    buf_clear(&w->outcome);
-    TRY(fhir_outcome_write(&found, fhir_outcome_max(env->body.json.len), &w->outcome, e));
+        return import_line_success(&chunk->lines[IMPORT_SUCCESS], number, env->type, env->id, e);
+    buf_clear(&worker->outcome);
+    TRY(fhir_outcome_write(&found, fhir_outcome_max(env->body.json.len), &worker->outcome, e));
     if (!minimal) {
-        c->rejected++;
-        return import_line_invalid(&c->lines[IMPORT_FAILURE], number, buf_sv(&w->outcome), e);
+        chunk->rejected++;
+        return import_line_invalid(&chunk->lines[IMPORT_FAILURE], number, buf_sv(&worker->outcome),
+                                   e);
     }
-    c->with_issues++;
+    chunk->with_issues++;
     /* bounded by the chunk: a mark is at most twice an outcome */
-    if (w->marked == NULL)
-        w->marked = arena_new(IMPORT_CHUNK_MAX);
-    TRY(fhir_issues_mark(env->type, root, buf_sv(&w->outcome), w->marked, &env->body, e));
-    return import_line_issues(&c->lines[IMPORT_WITH_ISSUES], number, env->type, env->id,
-                              buf_sv(&w->outcome), e);
+    if (worker->marked == NULL)
+        worker->marked = arena_new(IMPORT_CHUNK_MAX);
+    TRY(fhir_issues_mark(env->type, root, buf_sv(&worker->outcome), worker->marked, &env->body, e));
+    return import_line_issues(&chunk->lines[IMPORT_WITH_ISSUES], number, env->type, env->id,
+                              buf_sv(&worker->outcome), e);
 }
 
-static err_code parse_line(struct import_chunk *c, struct import_worker *w, uint64_t number,
-                           sv line, struct err *e)
+static err_code parse_line(struct import_chunk *chunk, struct import_worker *worker,
+                           uint64_t number, sv line, struct err *e)
 {
     struct fhir_envelope env;
     struct err why;
-    size_t stored_at = w->stored.len, index_at = w->index.len;
+    size_t stored_at = worker->stored.len, index_at = worker->index.len;
     bool store;
-    c->scanned++;
+    chunk->scanned++;
     if (line.len > LIMIT_DATA_BODY_BYTES && !fhir_is_large_binary(line, LIMIT_DATA_BODY_BYTES)) {
         char text[160];
         (void)snprintf(
@@ -103,87 +106,87 @@ static err_code parse_line(struct import_chunk *c, struct import_worker *w, uint
             "Resource has %zu bytes, which is more than the limit of %u MiB that all but "
             "the data of a Binary have",
             line.len, LIMIT_DATA_BODY_BYTES >> 20);
-        c->rejected++;
-        return import_line_failure(&c->lines[IMPORT_FAILURE], number, text, e);
+        chunk->rejected++;
+        return import_line_failure(&chunk->lines[IMPORT_FAILURE], number, text, e);
     }
-    if (fhir_envelope_read(w->reader, line, SV_NONE, &w->stored, &env, &why) != ERR_OK) {
-        c->rejected++;
-        return import_line_failure(&c->lines[IMPORT_FAILURE], number, why.msg, e);
+    if (fhir_envelope_read(worker->reader, line, SV_NONE, &worker->stored, &env, &why) != ERR_OK) {
+        chunk->rejected++;
+        return import_line_failure(&chunk->lines[IMPORT_FAILURE], number, why.msg, e);
     }
-    TRY(validate(c, w, number, &env, &store, e));
+    TRY(validate(chunk, worker, number, &env, &store, e));
     if (!store) {
-        w->stored.len = stored_at;
+        worker->stored.len = stored_at;
         return ERR_OK;
     }
-    TRY(search_index(env.type, fhir_reader_root(w->reader), &w->index, e));
+    TRY(search_index(env.type, fhir_reader_root(worker->reader), &worker->index, e));
     struct store_bulk_item item = { .type = env.type,
                                     .id = env.id,
                                     .body = env.body,
-                                    .index = { NULL, w->index.len - index_at },
-                                    .seq = c->imported };
-    TRY(buf_add(&w->items, sv_make(&item, sizeof item), e));
-    c->imported++;
-    c->imported_bytes += line.len + 1;
+                                    .index = { NULL, worker->index.len - index_at },
+                                    .seq = chunk->imported };
+    TRY(buf_add(&worker->items, sv_make(&item, sizeof item), e));
+    chunk->imported++;
+    chunk->imported_bytes += line.len + 1;
     return ERR_OK;
 }
 
-static err_code parse_segment(struct import_chunk *c, struct import_worker *w,
+static err_code parse_segment(struct import_chunk *chunk, struct import_worker *worker,
                               struct import_segment *s, sv text, struct err *e)
 {
     sv rest = text, line;
     uint64_t number = s->first_line;
     for (; ndjson_line(&rest, &line); number++) {
-        arena_reset(w->a);
+        arena_reset(worker->a);
         if (!is_blank(line))
-            TRY(parse_line(c, w, number, line, e));
-        if ((number & 255) == 0 && job_run_should_stop(c->run))
+            TRY(parse_line(chunk, worker, number, line, e));
+        if ((number & 255) == 0 && job_run_should_stop(chunk->run))
             return ERR(e, ERR_CANCELLED, "the import was stopped");
     }
     if (s->long_line) {
-        c->scanned++;
-        c->rejected++;
-        TRY(import_line_failure(&c->lines[IMPORT_FAILURE], number,
+        chunk->scanned++;
+        chunk->rejected++;
+        TRY(import_line_failure(&chunk->lines[IMPORT_FAILURE], number,
                                 "Resource is larger than the limit of " LINE_LIMIT, e));
     }
     /* the file is at fault, and counted as one, not a resource */
     if (s->unreadable[0])
-        TRY(import_line_failure(&c->lines[IMPORT_FAILURE], number, s->unreadable, e));
+        TRY(import_line_failure(&chunk->lines[IMPORT_FAILURE], number, s->unreadable, e));
     for (int k = 0; k < IMPORT_N_KINDS; k++)
-        s->lines_end[k] = c->lines[k].len;
+        s->lines_end[k] = chunk->lines[k].len;
     return ERR_OK;
 }
 
-static err_code parse(struct import_chunk *c, struct import_worker *w, struct err *e)
+static err_code parse(struct import_chunk *chunk, struct import_worker *worker, struct err *e)
 {
-    struct import_segment *s = (struct import_segment *)(void *)c->segments.ptr;
-    sv text = buf_sv(&c->text);
+    struct import_segment *s = (struct import_segment *)(void *)chunk->segments.ptr;
+    sv text = buf_sv(&chunk->text);
     /* the stored form is never longer than the text: with this room it never moves, and items may
      * point into it */
-    TRY(buf_reserve(&w->stored, c->text.len + 4096, e));
-    for (size_t i = 0; i < c->segments.len / sizeof *s; i++) {
-        TRY(parse_segment(c, w, &s[i], sv_head(text, s[i].text_len), e));
+    TRY(buf_reserve(&worker->stored, chunk->text.len + 4096, e));
+    for (size_t i = 0; i < chunk->segments.len / sizeof *s; i++) {
+        TRY(parse_segment(chunk, worker, &s[i], sv_head(text, s[i].text_len), e));
         text = sv_tail(text, s[i].text_len);
     }
-    if (c->text.len > c->run->import_chunk_bytes * IMPORT_GIANT) {
+    if (chunk->text.len > chunk->run->import_chunk_bytes * IMPORT_GIANT) {
         /* a giant line: its text and its tree go before it is written, which needs as much again */
-        buf_shrink(&c->text, 0);
-        fhir_reader_free(w->reader);
-        w->reader = NULL;
+        buf_shrink(&chunk->text, 0);
+        fhir_reader_free(worker->reader);
+        worker->reader = NULL;
     }
-    struct store_bulk_item *items = (struct store_bulk_item *)(void *)w->items.ptr;
-    size_t n = w->items.len / sizeof *items;
+    struct store_bulk_item *items = (struct store_bulk_item *)(void *)worker->items.ptr;
+    size_t n = worker->items.len / sizeof *items;
     /* it moves no more: say where each one's entries stand */
-    const char *index = w->index.ptr;
+    const char *index = worker->index.ptr;
     for (size_t i = 0; i < n; index += items[i++].index.len)
         items[i].index.ptr = index;
-    TRY(store_bulk_begin(c->run->store, &c->bulk, e));
-    return store_bulk_fill(c->bulk, items, n, e);
+    TRY(store_bulk_begin(chunk->run->store, &chunk->bulk, e));
+    return store_bulk_fill(chunk->bulk, items, n, e);
 }
 
-void import_chunk_parse(struct import_chunk *c, unsigned worker)
+void import_chunk_parse(struct import_chunk *chunk, unsigned worker)
 {
-    struct import_worker *w = &c->workers[worker];
-    size_t keep = c->run->import_chunk_bytes * 2;
+    struct import_worker *w = &chunk->workers[worker];
+    size_t keep = chunk->run->import_chunk_bytes * 2;
     if (w->reader == NULL)
         w->reader = fhir_reader_new(LIMIT_IMPORT_LINE_BYTES);
     if (w->a == NULL) {
@@ -193,7 +196,7 @@ void import_chunk_parse(struct import_chunk *c, unsigned worker)
         buf_init(&w->items, IMPORT_CHUNK_MAX);
         buf_init(&w->index, IMPORT_CHUNK_MAX);
     }
-    c->rc = parse(c, w, &c->err);
+    chunk->rc = parse(chunk, w, &chunk->err);
     /* all of it is in the bulk load; a giant line's memory is given back */
     buf_shrink(&w->stored, keep);
     buf_shrink(&w->items, keep);
@@ -202,14 +205,14 @@ void import_chunk_parse(struct import_chunk *c, unsigned worker)
     w->marked = NULL;
 }
 
-void import_worker_done(struct import_worker *w)
+void import_worker_done(struct import_worker *worker)
 {
-    fhir_reader_free(w->reader);
-    arena_free(w->a);
-    arena_free(w->marked);
-    buf_done(&w->outcome);
-    buf_done(&w->stored);
-    buf_done(&w->items);
-    buf_done(&w->index);
-    *w = (struct import_worker){ 0 };
+    fhir_reader_free(worker->reader);
+    arena_free(worker->a);
+    arena_free(worker->marked);
+    buf_done(&worker->outcome);
+    buf_done(&worker->stored);
+    buf_done(&worker->items);
+    buf_done(&worker->index);
+    *worker = (struct import_worker){ 0 };
 }

@@ -131,19 +131,20 @@ static int by_out_name(const void *x, const void *y)
 
 /* a.ndjson beside a.ndjson.gz: the packed one's outcome is called a.ndjson.gz.ndjson, or one would
  * replace the other. */
-static err_code part_names(struct arena *a, sv prefix, struct import_files *f, struct err *e)
+static err_code part_names(struct arena *a, sv prefix, struct import_files *files, struct err *e)
 {
-    struct import_file **byname = malloc((f->n + 1) * sizeof *byname);
+    struct import_file **byname = malloc((files->n + 1) * sizeof *byname);
     if (byname == NULL)
         abort();
-    for (size_t i = 0; i < f->n; i++)
-        byname[i] = &f->items[i];
-    qsort((void *)byname, f->n, sizeof *byname, by_out_name);
+    for (size_t i = 0; i < files->n; i++)
+        byname[i] = &files->items[i];
+    qsort((void *)byname, files->n, sizeof *byname, by_out_name);
     bool full = false;
     sv before = SV_NONE;
-    for (size_t i = 0; i < f->n && !full; i++) {
+    for (size_t i = 0; i < files->n && !full; i++) {
         sv mine = byname[i]->out_name;
-        bool twice = sv_eq(mine, before) || (i + 1 < f->n && sv_eq(mine, byname[i + 1]->out_name));
+        bool twice =
+            sv_eq(mine, before) || (i + 1 < files->n && sv_eq(mine, byname[i + 1]->out_name));
         before = mine;
         if (twice)
             byname[i]->out_name = out_name(a, prefix, byname[i]->key, true);
@@ -156,16 +157,16 @@ static err_code part_names(struct arena *a, sv prefix, struct import_files *f, s
 static err_code parse_list(sv text, sv prefix, struct arena *a, struct import_files *out,
                            struct err *e)
 {
-    struct import_files f = { 0 };
+    struct import_files files = { 0 };
     sv rest = text, line;
     for (size_t i = 0; i < text.len; i++)
-        f.n += text.ptr[i] == '\n';
-    f.items = arena_calloc(a, f.n + 1, sizeof *f.items);
-    if (f.items == NULL)
+        files.n += text.ptr[i] == '\n';
+    files.items = arena_calloc(a, files.n + 1, sizeof *files.items);
+    if (files.items == NULL)
         return arena_oom(a, e);
-    for (size_t i = 0; i < f.n && sv_cut(&rest, '\n', &line); i++) {
+    for (size_t i = 0; i < files.n && sv_cut(&rest, '\n', &line); i++) {
         size_t blank = sv_find(line, ' ');
-        struct import_file *x = &f.items[i];
+        struct import_file *x = &files.items[i];
         sv key = arena_sv(a, sv_tail(line, blank + 1));
         if (key.ptr == NULL)
             return arena_oom(a, e);
@@ -175,23 +176,23 @@ static err_code parse_list(sv text, sv prefix, struct arena *a, struct import_fi
             return ERR(e, ERR_CORRUPT, "the import's list of files is damaged");
         if (x->out_name.ptr == NULL)
             return arena_oom(a, e);
-        f.bytes += x->bytes;
+        files.bytes += x->bytes;
     }
-    TRY(part_names(a, prefix, &f, e));
-    *out = f;
+    TRY(part_names(a, prefix, &files, e));
+    *out = files;
     return ERR_OK;
 }
 
-err_code import_files_load(struct job_run *r, struct sink *in, struct arena *a,
+err_code import_files_load(struct job_run *run, struct sink *in, struct arena *a,
                            struct import_files *out, struct err *e)
 {
     struct uri_s3 uri;
     char path[PATH_MAX];
-    struct listing l = { .run = r, .e = e };
-    TRY(uri_s3_parse(r->job->input_uri, &uri, e));
+    struct listing l = { .run = run, .e = e };
+    TRY(uri_s3_parse(run->job->input_uri, &uri, e));
     l.prefix = uri.key;
     buf_init(&l.text, LIST_MAX);
-    (void)snprintf(path, sizeof path, "%s/files", r->spool_dir);
+    (void)snprintf(path, sizeof path, "%s/files", run->spool_dir);
     struct err missing;
     err_code rc = file_read(path, &l.text, &missing);
     if (rc == ERR_NOT_FOUND) {

@@ -21,180 +21,183 @@
 
 static void chunk_task(void *ctx, unsigned worker)
 {
-    struct import_chunk *c = ctx;
-    struct import_job *m = c->owner;
-    import_chunk_parse(c, worker);
-    pthread_mutex_lock(&m->shared.lock);
-    c->finished = true;
-    pthread_cond_signal(&m->shared.finished);
-    pthread_mutex_unlock(&m->shared.lock);
+    struct import_chunk *chunk = ctx;
+    struct import_job *import = chunk->owner;
+    import_chunk_parse(chunk, worker);
+    pthread_mutex_lock(&import->shared.lock);
+    chunk->finished = true;
+    pthread_cond_signal(&import->shared.finished);
+    pthread_mutex_unlock(&import->shared.lock);
 }
 
 /* The first chunk of those read has finished, and how many behind it have. */
-static size_t wait_for(struct import_job *m, uint64_t first, uint64_t end)
+static size_t wait_for(struct import_job *import, uint64_t first, uint64_t end)
 {
     size_t n = 0;
-    pthread_mutex_lock(&m->shared.lock);
-    while (!m->ring[first % m->n_ring].finished)
-        pthread_cond_wait(&m->shared.finished, &m->shared.lock);
-    while (first + n < end && m->ring[(first + n) % m->n_ring].finished)
+    pthread_mutex_lock(&import->shared.lock);
+    while (!import->ring[first % import->n_ring].finished)
+        pthread_cond_wait(&import->shared.finished, &import->shared.lock);
+    while (first + n < end && import->ring[(first + n) % import->n_ring].finished)
         n++;
-    pthread_mutex_unlock(&m->shared.lock);
+    pthread_mutex_unlock(&import->shared.lock);
     return n;
 }
 
-static err_code spool_outcomes(struct import_job *m, struct import_chunk *c, struct err *e)
+static err_code spool_outcomes(struct import_job *import, struct import_chunk *chunk, struct err *e)
 {
-    const struct import_segment *s = (const struct import_segment *)(const void *)c->segments.ptr;
+    const struct import_segment *s =
+        (const struct import_segment *)(const void *)chunk->segments.ptr;
     size_t from[IMPORT_N_KINDS] = { 0 };
-    for (size_t i = 0; i < c->segments.len / sizeof *s; i++) {
+    for (size_t i = 0; i < chunk->segments.len / sizeof *s; i++) {
         sv lines[IMPORT_N_KINDS];
         for (int k = 0; k < IMPORT_N_KINDS; k++) {
-            lines[k] = sv_head(sv_tail(buf_sv(&c->lines[k]), from[k]), s[i].lines_end[k] - from[k]);
+            lines[k] =
+                sv_head(sv_tail(buf_sv(&chunk->lines[k]), from[k]), s[i].lines_end[k] - from[k]);
             from[k] = s[i].lines_end[k];
         }
-        TRY(import_outcome_add(m->outcome, s[i].file, lines, e));
+        TRY(import_outcome_add(import->outcome, s[i].file, lines, e));
         if (s[i].ends_file) {
-            TRY(import_outcome_end(m->outcome, s[i].file, e));
+            TRY(import_outcome_end(import->outcome, s[i].file, e));
             if (s[i].unreadable[0])
-                m->progress.files_unreadable++;
+                import->progress.files_unreadable++;
             else
-                m->progress.files_imported++;
+                import->progress.files_imported++;
         }
     }
     return ERR_OK;
 }
 
-static void show_progress(struct import_job *m)
+static void show_progress(struct import_job *import)
 {
-    double s = (double)(clock_mono_us() - m->start_us) / 1e6;
-    uint64_t n = m->progress.resources_imported - m->start_imported;
-    m->progress.throughput = s > 0 ? (double)n / s : 0;
-    job_run_progress_set(m->run, &m->progress);
+    double s = (double)(clock_mono_us() - import->start_us) / 1e6;
+    uint64_t n = import->progress.resources_imported - import->start_imported;
+    import->progress.throughput = s > 0 ? (double)n / s : 0;
+    job_run_progress_set(import->run, &import->progress);
 }
 
-static err_code add_outcomes(struct import_job *m, struct import_chunk *c, struct err *e)
+static err_code add_outcomes(struct import_job *import, struct import_chunk *chunk, struct err *e)
 {
-    if (c->rc != ERR_OK)
-        return err_pass(e, &c->err);
-    TRY(spool_outcomes(m, c, e));
-    m->progress.resources_scanned += c->scanned;
-    m->progress.resources_imported += c->imported;
-    m->progress.resources_customer_error += c->rejected;
-    m->progress.resources_with_issues += c->with_issues;
-    m->progress.bytes_imported += c->imported_bytes;
+    if (chunk->rc != ERR_OK)
+        return err_pass(e, &chunk->err);
+    TRY(spool_outcomes(import, chunk, e));
+    import->progress.resources_scanned += chunk->scanned;
+    import->progress.resources_imported += chunk->imported;
+    import->progress.resources_customer_error += chunk->rejected;
+    import->progress.resources_with_issues += chunk->with_issues;
+    import->progress.bytes_imported += chunk->imported_bytes;
     return ERR_OK;
 }
 
 /* Until what was published is folded as far as it must be. Workers come to rest meanwhile, and
  * leave it their processors. RocksDB tells nobody when a compaction has ended, so it is asked again
  * and again. */
-static err_code wait_for_room(struct import_job *m, struct err *e)
+static err_code wait_for_room(struct import_job *import, struct err *e)
 {
-    while (store_is_crowded(m->run->store)) {
-        if (job_run_should_stop(m->run))
+    while (store_is_crowded(import->run->store)) {
+        if (job_run_should_stop(import->run))
             return ERR(e, ERR_CANCELLED, "the import was stopped");
-        job_run_pause(m->run, CROWDED_MS);
+        job_run_pause(import->run, CROWDED_MS);
     }
     return ERR_OK;
 }
 
 /* Chunks *first .. end - 1 are read: the first of them, once it is ready, and those behind it that
  * are. */
-static err_code publish(struct import_job *m, uint64_t *first, uint64_t end, struct err *e)
+static err_code publish(struct import_job *import, uint64_t *first, uint64_t end, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
     CLEANUP_BUF struct buf note = BUF_INIT(IMPORT_RESUME_MAX);
     struct store_commit at;
-    TRY(wait_for_room(m, e));
-    TRY(job_run_disk_check(m->run, e));
-    size_t n = wait_for(m, *first, end);
+    TRY(wait_for_room(import, e));
+    TRY(job_run_disk_check(import->run, e));
+    size_t n = wait_for(import, *first, end);
     const struct import_chunk *last = NULL;
     for (size_t i = 0; i < n; i++) {
-        struct import_chunk *c = &m->ring[(*first + i) % m->n_ring];
-        TRY(add_outcomes(m, c, e));
-        m->bulks[i] = c->bulk;
-        last = c;
+        struct import_chunk *chunk = &import->ring[(*first + i) % import->n_ring];
+        TRY(add_outcomes(import, chunk, e));
+        import->bulks[i] = chunk->bulk;
+        last = chunk;
     }
-    TRY(import_outcome_sync(m->outcome, e));
-    TRY(import_resume_write(m, last, &note, e));
+    TRY(import_outcome_sync(import->outcome, e));
+    TRY(import_resume_write(import, last, &note, e));
     for (size_t i = 0; i < n; i++)
         /* taken */
-        m->ring[(*first + i) % m->n_ring].bulk = NULL;
+        import->ring[(*first + i) % import->n_ring].bulk = NULL;
     *first += n;
-    TRY(store_bulk_publish_all(m->bulks, n, import_resume_key(a, m->run), buf_sv(&note), &at, e));
-    show_progress(m);
-    return import_outcome_upload(m->outcome, e);
+    TRY(store_bulk_publish_all(import->bulks, n, import_resume_key(a, import->run), buf_sv(&note),
+                               &at, e));
+    show_progress(import);
+    return import_outcome_upload(import->outcome, e);
 }
 
 /* Read ahead while workers parse; publish the oldest when the ring is full. */
-static err_code run_chunks(struct import_job *m, struct err *e)
+static err_code run_chunks(struct import_job *import, struct err *e)
 {
-    struct job_tasks *q = job_tasks_open(m->run->pool, m->n_ring);
+    struct job_tasks *q = job_tasks_open(import->run->pool, import->n_ring);
     uint64_t n_read = 0, n_published = 0;
     err_code rc = ERR_OK;
     while (rc == ERR_OK) {
-        if (n_read - n_published == m->n_ring)
-            rc = publish(m, &n_published, n_read, e);
+        if (n_read - n_published == import->n_ring)
+            rc = publish(import, &n_published, n_read, e);
         if (rc != ERR_OK)
             break;
-        struct import_chunk *c = &m->ring[n_read % m->n_ring];
-        rc = import_read_chunk(m, c, e);
+        struct import_chunk *chunk = &import->ring[n_read % import->n_ring];
+        rc = import_read_chunk(import, chunk, e);
         if (rc == ERR_OK) {
-            bool giant = c->text.len > m->run->import_chunk_bytes * IMPORT_GIANT;
+            bool giant = chunk->text.len > import->run->import_chunk_bytes * IMPORT_GIANT;
             n_read++;
-            job_tasks_add(q, chunk_task, c);
+            job_tasks_add(q, chunk_task, chunk);
             /* one at a time */
             while (giant && rc == ERR_OK && n_published < n_read)
-                rc = publish(m, &n_published, n_read, e);
+                rc = publish(import, &n_published, n_read, e);
         }
     }
     if (rc == ERR_EOF)
         for (rc = ERR_OK; rc == ERR_OK && n_published < n_read;)
-            rc = publish(m, &n_published, n_read, e);
+            rc = publish(import, &n_published, n_read, e);
     job_tasks_close(q);
     return rc;
 }
 
 /* ---- the whole ---- */
 
-static err_code open_sinks(struct import_job *m, struct err *e)
+static err_code open_sinks(struct import_job *import, struct err *e)
 {
-    const struct job *j = m->run->job;
+    const struct job *j = import->run->job;
     struct sink_target t = { .uri = j->input_uri,
                              .role_arn = j->role_arn,
                              .account_id = j->account_id,
                              .source_arn = j->datastore_arn,
                              .session_name = SV_LIT("fhirlake-import"),
-                             .cancel = m->run->halt };
-    TRY(sink_open(m->run->world, &t, &m->in, e));
+                             .cancel = import->run->halt };
+    TRY(sink_open(import->run->world, &t, &import->in, e));
     t.uri = sv_head(j->job_folder_uri, j->job_folder_uri.len - 1);
     t.kms_key_id = j->kms_key_id;
-    return sink_open(m->run->world, &t, &m->out, e);
+    return sink_open(import->run->world, &t, &import->out, e);
 }
 
-static err_code import_all(struct import_job *m, struct arena *a, struct err *e)
+static err_code import_all(struct import_job *import, struct arena *a, struct err *e)
 {
-    TRY(open_sinks(m, e));
-    TRY(import_files_load(m->run, m->in, a, &m->files, e));
-    TRY(import_outcome_names(&m->files, m->out, a, e));
-    m->outcome = import_outcome_new(m->run, m->out, &m->files);
-    TRY(import_resume_read(m, e));
-    m->progress.files_scanned = m->files.n;
-    m->progress.bytes_scanned = m->files.bytes;
-    m->start_us = clock_mono_us();
-    m->start_imported = m->progress.resources_imported;
-    show_progress(m);
+    TRY(open_sinks(import, e));
+    TRY(import_files_load(import->run, import->in, a, &import->files, e));
+    TRY(import_outcome_names(&import->files, import->out, a, e));
+    import->outcome = import_outcome_new(import->run, import->out, &import->files);
+    TRY(import_resume_read(import, e));
+    import->progress.files_scanned = import->files.n;
+    import->progress.bytes_scanned = import->files.bytes;
+    import->start_us = clock_mono_us();
+    import->start_imported = import->progress.resources_imported;
+    show_progress(import);
     /* what had ended when a run before was cut off */
-    TRY(import_outcome_upload(m->outcome, e));
-    TRY(run_chunks(m, e));
-    return import_manifest_write(m, e);
+    TRY(import_outcome_upload(import->outcome, e));
+    TRY(run_chunks(import, e));
+    return import_manifest_write(import, e);
 }
 
-static err_code say_left(const struct import_job *m, struct buf *message, struct err *e)
+static err_code say_left(const struct import_job *import, struct buf *message, struct err *e)
 {
     uint64_t left[IMPORT_N_KINDS], n = 0;
-    import_outcome_left(m->outcome, left);
+    import_outcome_left(import->outcome, left);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         n += left[k];
     return n == 0
@@ -205,51 +208,51 @@ static err_code say_left(const struct import_job *m, struct buf *message, struct
                              (unsigned long long)n);
 }
 
-static err_code import_run(struct job_run *r, job_status *status, struct buf *message,
+static err_code import_run(struct job_run *run, job_status *status, struct buf *message,
                            struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(2ull << 30);
-    unsigned n_workers = job_pool_n_workers(r->pool);
-    struct import_job m = { .run = r, .n_ring = n_workers + AHEAD };
-    pthread_mutex_init(&m.shared.lock, NULL);
-    pthread_cond_init(&m.shared.finished, NULL);
-    m.ring = calloc(m.n_ring, sizeof *m.ring);
-    m.workers = calloc(n_workers, sizeof *m.workers);
-    m.bulks = calloc(m.n_ring, sizeof(struct store_bulk *));
-    if (m.ring == NULL || m.workers == NULL || m.bulks == NULL)
+    unsigned n_workers = job_pool_n_workers(run->pool);
+    struct import_job import = { .run = run, .n_ring = n_workers + AHEAD };
+    pthread_mutex_init(&import.shared.lock, NULL);
+    pthread_cond_init(&import.shared.finished, NULL);
+    import.ring = calloc(import.n_ring, sizeof *import.ring);
+    import.workers = calloc(n_workers, sizeof *import.workers);
+    import.bulks = calloc(import.n_ring, sizeof(struct store_bulk *));
+    if (import.ring == NULL || import.workers == NULL || import.bulks == NULL)
         abort();
-    for (unsigned i = 0; i < m.n_ring; i++) {
-        import_chunk_init(&m.ring[i], r, m.workers);
-        m.ring[i].owner = &m;
+    for (unsigned i = 0; i < import.n_ring; i++) {
+        import_chunk_init(&import.ring[i], run, import.workers);
+        import.ring[i].owner = &import;
     }
-    err_code rc = import_all(&m, a, e);
+    err_code rc = import_all(&import, a, e);
     if (rc == ERR_OK)
-        rc = say_left(&m, message, e);
-    import_read_close(&m);
-    for (unsigned i = 0; i < m.n_ring; i++)
-        import_chunk_done(&m.ring[i]);
+        rc = say_left(&import, message, e);
+    import_read_close(&import);
+    for (unsigned i = 0; i < import.n_ring; i++)
+        import_chunk_done(&import.ring[i]);
     for (unsigned i = 0; i < n_workers; i++)
-        import_worker_done(&m.workers[i]);
-    free(m.bulks);
-    free(m.workers);
-    free(m.ring);
-    import_outcome_free(m.outcome);
-    sink_close(m.in);
-    sink_close(m.out);
-    pthread_mutex_destroy(&m.shared.lock);
-    pthread_cond_destroy(&m.shared.finished);
+        import_worker_done(&import.workers[i]);
+    free(import.bulks);
+    free(import.workers);
+    free(import.ring);
+    import_outcome_free(import.outcome);
+    sink_close(import.in);
+    sink_close(import.out);
+    pthread_mutex_destroy(&import.shared.lock);
+    pthread_cond_destroy(&import.shared.finished);
     if (rc == ERR_OK)
-        *status = m.progress.resources_customer_error || m.progress.files_unreadable
+        *status = import.progress.resources_customer_error || import.progress.files_unreadable
                       ? JOB_COMPLETED_WITH_ERRORS
                       : JOB_COMPLETED;
     return rc;
 }
 
 /* Counts of types were left to the next who asks; when this does not succeed, he makes them. */
-static void import_settle(struct job_run *r)
+static void import_settle(struct job_run *run)
 {
     struct err e;
-    IGNORE(store_counts_settle(r->store, r->halt, &e));
+    IGNORE(store_counts_settle(run->store, run->halt, &e));
 }
 
 const struct job_kind_ops import_ops = {

@@ -35,15 +35,15 @@ struct import_files {
 };
 /* The list of this job: from its spool when a run before wrote it there, else listed and written
  * down. Strings are owned by the arena. ERR_INVALID: nothing to import, or over a limit. */
-MUST_USE err_code import_files_load(struct job_run *r, struct sink *in, struct arena *a,
+MUST_USE err_code import_files_load(struct job_run *run, struct sink *in, struct arena *a,
                                     struct import_files *out, struct err *e);
 
 /* ---- outcomes ---- */
 typedef enum { IMPORT_SUCCESS, IMPORT_FAILURE, IMPORT_WITH_ISSUES, IMPORT_N_KINDS } import_kind;
 struct import_outcome; /* coordinator's thread only */
-struct import_outcome *import_outcome_new(struct job_run *r, struct sink *out,
+struct import_outcome *import_outcome_new(struct job_run *run, struct sink *out,
                                           const struct import_files *files);
-void import_outcome_free(struct import_outcome *o);
+void import_outcome_free(struct import_outcome *outcome);
 /* A file whose outcome would have a key that nothing can hold gets "long-key-<SHA-256 of its
  * key>.ndjson": it must not keep the others from being imported. */
 MUST_USE err_code import_outcome_names(struct import_files *files, const struct sink *out,
@@ -55,14 +55,14 @@ MUST_USE err_code import_outcome_add(struct import_outcome *o, size_t file,
  * closed. */
 MUST_USE err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e);
 /* Lines that were not written, because there were too many. */
-void import_outcome_left(const struct import_outcome *o, uint64_t left[IMPORT_N_KINDS]);
+void import_outcome_left(const struct import_outcome *outcome, uint64_t left[IMPORT_N_KINDS]);
 /* What is spooled is on disk when this returns; its lengths go into the resume point. */
-MUST_USE err_code import_outcome_sync(struct import_outcome *o, struct err *e);
+MUST_USE err_code import_outcome_sync(struct import_outcome *outcome, struct err *e);
 struct json_writer;
-void import_outcome_write(const struct import_outcome *o, struct json_writer *w);
+void import_outcome_write(const struct import_outcome *outcome, struct json_writer *w);
 /* Take up: cut the spool to what the resume point says. state: what _write made. */
 struct yyjson_val;
-MUST_USE err_code import_outcome_restore(struct import_outcome *o, struct yyjson_val *state,
+MUST_USE err_code import_outcome_restore(struct import_outcome *outcome, struct yyjson_val *state,
                                          struct err *e);
 /* Upload the files that have ended. Repeating it after a crash writes the same objects again. */
 MUST_USE err_code import_outcome_upload(struct import_outcome *o, struct err *e);
@@ -89,7 +89,7 @@ struct import_worker { /* scratch of one worker; made when it is first needed */
     struct buf stored, items, index; /* of the chunk that it works on */
     struct arena *marked;            /* stored forms that level minimal added something to */
 };
-void import_worker_done(struct import_worker *w);
+void import_worker_done(struct import_worker *worker);
 struct import_chunk {
     struct job_run *run;
     fhir_validate_level level;
@@ -107,9 +107,10 @@ struct import_chunk {
     bool finished; /* under the import's lock */
     void *owner;
 };
-void import_chunk_init(struct import_chunk *c, struct job_run *r, struct import_worker *workers);
-void import_chunk_done(struct import_chunk *c);
-void import_chunk_reset(struct import_chunk *c);
+void import_chunk_init(struct import_chunk *chunk, struct job_run *run,
+                       struct import_worker *workers);
+void import_chunk_done(struct import_chunk *chunk);
+void import_chunk_reset(struct import_chunk *chunk);
 /* Parse all lines and fill the bulk load. Fills rc and err. */
 void import_chunk_parse(struct import_chunk *c, unsigned worker);
 
@@ -157,16 +158,18 @@ struct import_job {
 
 /* ---- reading (read.c) ---- */
 /* The next chunk. ERR_EOF when nothing is left. */
-MUST_USE err_code import_read_chunk(struct import_job *m, struct import_chunk *c, struct err *e);
-void import_read_close(struct import_job *m);
+MUST_USE err_code import_read_chunk(struct import_job *import, struct import_chunk *chunk,
+                                    struct err *e);
+void import_read_close(struct import_job *import);
 
 /* ---- the resume point (resume.c) ---- */
-sv import_resume_key(struct arena *a, const struct job_run *r);
-/* Behind chunk c. */
-MUST_USE err_code import_resume_write(const struct import_job *m, const struct import_chunk *c,
-                                      struct buf *out, struct err *e);
+sv import_resume_key(struct arena *a, const struct job_run *run);
+/* Behind the chunk. */
+MUST_USE err_code import_resume_write(const struct import_job *import,
+                                      const struct import_chunk *chunk, struct buf *out,
+                                      struct err *e);
 /* Where this run begins: at the beginning, if there is none. */
-MUST_USE err_code import_resume_read(struct import_job *m, struct err *e);
-void import_resume_forget(struct job_run *r);
+MUST_USE err_code import_resume_read(struct import_job *import, struct err *e);
+void import_resume_forget(struct job_run *run);
 
-MUST_USE err_code import_manifest_write(struct import_job *m, struct err *e);
+MUST_USE err_code import_manifest_write(struct import_job *import, struct err *e);

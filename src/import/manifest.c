@@ -22,15 +22,15 @@ static const char *const left_names[IMPORT_N_KINDS] = {
     [IMPORT_WITH_ISSUES] = "numberOfSuccessWithSearchValidationFailuresLinesNotWritten",
 };
 
-err_code import_manifest_write(struct import_job *m, struct err *e)
+err_code import_manifest_write(struct import_job *import, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
-    const struct job *j = m->run->job;
-    const struct job_progress *p = &m->progress;
-    bool minimal = m->ring[0].level == FHIR_VALIDATE_MINIMAL;
+    const struct job *j = import->run->job;
+    const struct job_progress *p = &import->progress;
+    bool minimal = import->ring[0].level == FHIR_VALIDATE_MINIMAL;
     uint64_t left[IMPORT_N_KINDS];
-    import_outcome_left(m->outcome, left);
+    import_outcome_left(import->outcome, left);
     struct json_writer w;
     json_writer_init(&w, &b);
     json_obj(&w);
@@ -67,6 +67,6 @@ err_code import_manifest_write(struct import_job *m, struct err *e)
             json_kv_u64(&w, left_names[k], left[k]);
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));
-    return sink_put(m->out, SV_LIT("Manifest.json"), SV_LIT("application/json"), buf_sv(&b), NULL,
-                    e);
+    return sink_put(import->out, SV_LIT("Manifest.json"), SV_LIT("application/json"), buf_sv(&b),
+                    NULL, e);
 }

@@ -31,17 +31,17 @@ const struct import_kind_name import_kind_names[IMPORT_N_KINDS] = {
     [IMPORT_WITH_ISSUES] = { 'w', "SUCCESS_WITH_SEARCH_VALIDATION_FAILURES", "withIssues" },
 };
 
-struct import_outcome *import_outcome_new(struct job_run *r, struct sink *out,
+struct import_outcome *import_outcome_new(struct job_run *run, struct sink *out,
                                           const struct import_files *files)
 {
-    struct import_outcome *x = calloc(1, sizeof *x);
-    if (x == NULL)
+    struct import_outcome *outcome = calloc(1, sizeof *outcome);
+    if (outcome == NULL)
         abort();
-    x->run = r;
-    x->sink = out;
-    x->files = files;
-    x->bounds = r->import_bounds ? *r->import_bounds : import_bounds_default;
-    return x;
+    outcome->run = run;
+    outcome->sink = out;
+    outcome->files = files;
+    outcome->bounds = run->import_bounds ? *run->import_bounds : import_bounds_default;
+    return outcome;
 }
 
 sv import_outcome_name(struct arena *a, const struct import_files *files, size_t file, int kind)
@@ -72,49 +72,50 @@ err_code import_outcome_names(struct import_files *files, const struct sink *out
     return ERR_OK;
 }
 
-void import_spool_close(struct open_file *f)
+void import_spool_close(struct open_file *file)
 {
     for (int k = 0; k < IMPORT_N_KINDS; k++) {
-        if (f->fd[k] >= 0)
-            close(f->fd[k]);
-        f->fd[k] = -1;
+        if (file->fd[k] >= 0)
+            close(file->fd[k]);
+        file->fd[k] = -1;
     }
 }
 
-void import_outcome_free(struct import_outcome *o)
+void import_outcome_free(struct import_outcome *outcome)
 {
-    if (o == NULL)
+    if (outcome == NULL)
         return;
-    for (struct open_file *f = o->first, *next; f; f = next) {
-        next = f->next;
-        import_spool_close(f);
-        free(f);
+    for (struct open_file *file = outcome->first, *next; file; file = next) {
+        next = file->next;
+        import_spool_close(file);
+        free(file);
     }
-    free(o);
+    free(outcome);
 }
 
-void import_spool_path(const struct import_outcome *o, size_t file, int kind, char out[PATH_MAX])
+void import_spool_path(const struct import_outcome *outcome, size_t file, int kind,
+                       char out[PATH_MAX])
 {
-    (void)snprintf(out, PATH_MAX, "%s/%c%zu", o->run->spool_dir, import_kind_names[kind].letter,
-                   file);
+    (void)snprintf(out, PATH_MAX, "%s/%c%zu", outcome->run->spool_dir,
+                   import_kind_names[kind].letter, file);
 }
 
 /* The last file, or a new one behind it: lines come in the input's order. */
-struct open_file *import_outcome_file(struct import_outcome *o, size_t file)
+struct open_file *import_outcome_file(struct import_outcome *outcome, size_t file)
 {
-    if (o->last && o->last->file == file)
-        return o->last;
+    if (outcome->last && outcome->last->file == file)
+        return outcome->last;
     struct open_file *f = calloc(1, sizeof *f);
     if (f == NULL)
         abort();
     f->file = file;
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         f->fd[k] = -1;
-    if (o->last)
-        o->last->next = f;
+    if (outcome->last)
+        outcome->last->next = f;
     else
-        o->first = f;
-    o->last = f;
+        outcome->first = f;
+    outcome->last = f;
     return f;
 }
 
@@ -125,22 +126,24 @@ static err_code not_spooled(struct err *e)
 
 /* Open at the length that counts. What stands behind it was written before a crash and not
  * published. */
-err_code import_spool_open(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
+err_code import_spool_open(struct import_outcome *outcome, struct open_file *file, int kind,
+                           struct err *e)
 {
     char path[PATH_MAX];
     struct stat st;
-    if (f->fd[kind] >= 0)
+    if (file->fd[kind] >= 0)
         return ERR_OK;
-    import_spool_path(o, f->file, kind, path);
+    import_spool_path(outcome, file->file, kind, path);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return not_spooled(e);
-    f->fd[kind] = fd;
+    file->fd[kind] = fd;
     if (fstat(fd, &st) != 0)
         return not_spooled(e);
-    if ((uint64_t)st.st_size < f->len[kind])
+    if ((uint64_t)st.st_size < file->len[kind])
         return ERR(e, ERR_CORRUPT, "the import's spooled outcome is shorter than it was");
-    if (ftruncate(fd, (off_t)f->len[kind]) != 0 || lseek(fd, (off_t)f->len[kind], SEEK_SET) < 0)
+    if (ftruncate(fd, (off_t)file->len[kind]) != 0 ||
+        lseek(fd, (off_t)file->len[kind], SEEK_SET) < 0)
         return not_spooled(e);
     return ERR_OK;
 }
@@ -163,18 +166,19 @@ static uint64_t most_bytes(uint64_t base, unsigned ratio, uint64_t input_bytes)
 }
 
 /* May a line of so many bytes be written? */
-static bool fits(const struct import_outcome *o, const struct open_file *f, int kind, size_t bytes,
-                 uint64_t n_lines)
+static bool fits(const struct import_outcome *outcome, const struct open_file *file, int kind,
+                 size_t bytes, uint64_t n_lines)
 {
-    const struct import_bounds *b = &o->bounds;
-    if (f->left[kind])
+    const struct import_bounds *b = &outcome->bounds;
+    if (file->left[kind])
         return false;
-    if (kind == IMPORT_FAILURE &&
-        (f->failures + n_lines > b->file_failures || o->all.failures + n_lines > b->job_failures))
+    if (kind == IMPORT_FAILURE && (file->failures + n_lines > b->file_failures ||
+                                   outcome->all.failures + n_lines > b->job_failures))
         return false;
-    return f->len[kind] + bytes <=
-               most_bytes(b->file_bytes, b->ratio, o->files->items[f->file].bytes) &&
-           o->all.bytes[kind] + bytes <= most_bytes(b->job_bytes, b->ratio, o->files->bytes);
+    return file->len[kind] + bytes <=
+               most_bytes(b->file_bytes, b->ratio, outcome->files->items[file->file].bytes) &&
+           outcome->all.bytes[kind] + bytes <=
+               most_bytes(b->job_bytes, b->ratio, outcome->files->bytes);
 }
 
 static uint64_t count_lines(sv text)
@@ -197,116 +201,117 @@ static uint64_t line_id(sv line)
 }
 
 /* How much of the lines is written; the others are counted. */
-static sv within_bounds(struct import_outcome *o, struct open_file *f, int kind, sv lines)
+static sv within_bounds(struct import_outcome *outcome, struct open_file *file, int kind, sv lines)
 {
     uint64_t n = count_lines(lines);
     size_t len = lines.len;
-    if (!fits(o, f, kind, len, n)) {
+    if (!fits(outcome, file, kind, len, n)) {
         sv rest = lines;
         for (len = n = 0; rest.len;) {
             size_t line = sv_find(rest, '\n') + 1;
-            if (!fits(o, f, kind, len + line, n + 1))
+            if (!fits(outcome, file, kind, len + line, n + 1))
                 break;
             len += line;
             n++;
             rest = sv_tail(rest, line);
         }
-        if (f->left[kind] == 0)
-            f->from[kind] = line_id(rest);
+        if (file->left[kind] == 0)
+            file->from[kind] = line_id(rest);
         uint64_t left = count_lines(rest);
-        f->left[kind] += left;
-        o->all.left[kind] += left;
+        file->left[kind] += left;
+        outcome->all.left[kind] += left;
     }
-    f->failures += kind == IMPORT_FAILURE ? n : 0;
-    o->all.failures += kind == IMPORT_FAILURE ? n : 0;
-    o->all.bytes[kind] += len;
+    file->failures += kind == IMPORT_FAILURE ? n : 0;
+    outcome->all.failures += kind == IMPORT_FAILURE ? n : 0;
+    outcome->all.bytes[kind] += len;
     return sv_head(lines, len);
 }
 
-static err_code write_lines(struct import_outcome *o, struct open_file *f, int kind, sv lines,
-                            struct err *e)
+static err_code write_lines(struct import_outcome *outcome, struct open_file *file, int kind,
+                            sv lines, struct err *e)
 {
     if (lines.len == 0)
         return ERR_OK;
-    TRY(import_spool_open(o, f, kind, e));
-    TRY(file_write_all(f->fd[kind], lines, e));
-    f->len[kind] += lines.len;
-    f->dirty[kind] = true;
+    TRY(import_spool_open(outcome, file, kind, e));
+    TRY(file_write_all(file->fd[kind], lines, e));
+    file->len[kind] += lines.len;
+    file->dirty[kind] = true;
     return ERR_OK;
 }
 
-err_code import_outcome_add(struct import_outcome *o, size_t file, const sv lines[IMPORT_N_KINDS],
-                            struct err *e)
+err_code import_outcome_add(struct import_outcome *outcome, size_t file,
+                            const sv lines[IMPORT_N_KINDS], struct err *e)
 {
-    struct open_file *f = import_outcome_file(o, file);
+    struct open_file *f = import_outcome_file(outcome, file);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         if (lines[k].len)
-            TRY(write_lines(o, f, k, within_bounds(o, f, k, lines[k]), e));
+            TRY(write_lines(outcome, f, k, within_bounds(outcome, f, k, lines[k]), e));
     return ERR_OK;
 }
 
 /* The last line of a kind that has more than was written. Those of very many files are bounded too:
  * then the manifest alone has the number. */
-static err_code write_end(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
+static err_code write_end(struct import_outcome *outcome, struct open_file *file, int kind,
+                          struct err *e)
 {
     CLEANUP_BUF struct buf line = BUF_INIT(4096);
-    if (f->left[kind] == 0)
+    if (file->left[kind] == 0)
         return ERR_OK;
-    TRY(import_line_more(&line, f->from[kind], f->left[kind], kind, e));
-    if (o->all.ends + line.len > o->bounds.ends_bytes)
+    TRY(import_line_more(&line, file->from[kind], file->left[kind], kind, e));
+    if (outcome->all.ends + line.len > outcome->bounds.ends_bytes)
         return ERR_OK;
-    o->all.ends += line.len;
-    return write_lines(o, f, kind, buf_sv(&line), e);
+    outcome->all.ends += line.len;
+    return write_lines(outcome, file, kind, buf_sv(&line), e);
 }
 
-void import_outcome_left(const struct import_outcome *o, uint64_t left[IMPORT_N_KINDS])
+void import_outcome_left(const struct import_outcome *outcome, uint64_t left[IMPORT_N_KINDS])
 {
-    memcpy(left, o->all.left, sizeof o->all.left);
+    memcpy(left, outcome->all.left, sizeof outcome->all.left);
 }
 
-static err_code sync_file(struct open_file *f, struct err *e)
+static err_code sync_file(struct open_file *file, struct err *e)
 {
     for (int k = 0; k < IMPORT_N_KINDS; k++) {
-        if (f->dirty[k] && fdatasync(f->fd[k]) != 0)
+        if (file->dirty[k] && fdatasync(file->fd[k]) != 0)
             return not_spooled(e);
-        f->dirty[k] = false;
+        file->dirty[k] = false;
     }
     return ERR_OK;
 }
 
-err_code import_outcome_end(struct import_outcome *o, size_t file, struct err *e)
+err_code import_outcome_end(struct import_outcome *outcome, size_t file, struct err *e)
 {
-    struct open_file *f = import_outcome_file(o, file);
+    struct open_file *f = import_outcome_file(outcome, file);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
-        TRY(write_end(o, f, k, e));
+        TRY(write_end(outcome, f, k, e));
     f->ended = true;
-    if (++o->n_ended <= SYNC_ONE_BY_ONE)
+    if (++outcome->n_ended <= SYNC_ONE_BY_ONE)
         TRY(sync_file(f, e));
     else
-        o->sync_all = true;
+        outcome->sync_all = true;
     import_spool_close(f);
     return ERR_OK;
 }
 
-static err_code sync_folder(const struct import_outcome *o, bool all, struct err *e)
+static err_code sync_folder(const struct import_outcome *outcome, bool all, struct err *e)
 {
     /* new files' names */
     if (!all)
-        return file_sync_dir(o->run->spool_dir, e);
-    int fd = open(o->run->spool_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return file_sync_dir(outcome->run->spool_dir, e);
+    int fd = open(outcome->run->spool_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     err_code rc = fd < 0 || syncfs(fd) != 0 ? not_spooled(e) : ERR_OK;
     if (fd >= 0)
         close(fd);
     return rc;
 }
 
-err_code import_outcome_sync(struct import_outcome *o, struct err *e)
+err_code import_outcome_sync(struct import_outcome *outcome, struct err *e)
 {
-    if (o->last && !o->last->ended)
-        TRY(sync_file(o->last, e));
-    TRY(sync_folder(o, o->sync_all, e));
-    o->sync_all = false;
-    o->n_ended = 0;
+    if (outcome->last && !outcome->last->ended)
+        TRY(sync_file(outcome->last, e));
+    TRY(sync_folder(outcome, outcome->sync_all, e));
+    outcome->sync_all = false;
+    outcome->n_ended = 0;
     return ERR_OK;
 }
 
@@ -330,24 +335,24 @@ static err_code read_numbers(yyjson_val *list, uint64_t *n, size_t count, struct
     return ERR_OK;
 }
 
-void import_outcome_write(const struct import_outcome *o, struct json_writer *w)
+void import_outcome_write(const struct import_outcome *outcome, struct json_writer *w)
 {
     json_obj(w);
-    numbers(w, "bytes", o->all.bytes, IMPORT_N_KINDS);
-    numbers(w, "left", o->all.left, IMPORT_N_KINDS);
-    numbers(w, "more", (const uint64_t[]){ o->all.failures, o->all.ends }, 2);
+    numbers(w, "bytes", outcome->all.bytes, IMPORT_N_KINDS);
+    numbers(w, "left", outcome->all.left, IMPORT_N_KINDS);
+    numbers(w, "more", (const uint64_t[]){ outcome->all.failures, outcome->all.ends }, 2);
     json_key(w, "files");
     json_arr(w);
-    for (const struct open_file *f = o->first; f; f = f->next) {
+    for (const struct open_file *file = outcome->first; file; file = file->next) {
         json_obj(w);
-        json_kv_i64(w, "file", (int64_t)f->file);
+        json_kv_i64(w, "file", (int64_t)file->file);
         for (int k = 0; k < IMPORT_N_KINDS; k++)
-            json_kv_i64(w, import_kind_names[k].name, (int64_t)f->len[k]);
-        json_kv_bool(w, "ended", f->ended);
-        if (!f->ended) {
-            json_kv_i64(w, "failures", (int64_t)f->failures);
-            numbers(w, "left", f->left, IMPORT_N_KINDS);
-            numbers(w, "from", f->from, IMPORT_N_KINDS);
+            json_kv_i64(w, import_kind_names[k].name, (int64_t)file->len[k]);
+        json_kv_bool(w, "ended", file->ended);
+        if (!file->ended) {
+            json_kv_i64(w, "failures", (int64_t)file->failures);
+            numbers(w, "left", file->left, IMPORT_N_KINDS);
+            numbers(w, "from", file->from, IMPORT_N_KINDS);
         }
         json_obj_end(w);
     }
@@ -355,12 +360,12 @@ void import_outcome_write(const struct import_outcome *o, struct json_writer *w)
     json_obj_end(w);
 }
 
-static err_code restore_file(struct import_outcome *o, yyjson_val *v, struct err *e)
+static err_code restore_file(struct import_outcome *outcome, yyjson_val *v, struct err *e)
 {
     uint64_t file;
-    if (!sv_to_u64(json_number(json_get(v, "file")), &file) || file >= o->files->n)
+    if (!sv_to_u64(json_number(json_get(v, "file")), &file) || file >= outcome->files->n)
         return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
-    struct open_file *f = import_outcome_file(o, file);
+    struct open_file *f = import_outcome_file(outcome, file);
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         if (!sv_to_u64(json_number(json_get(v, import_kind_names[k].name)), &f->len[k]))
             return ERR(e, ERR_CORRUPT, "the import's resume point is damaged");
@@ -372,22 +377,23 @@ static err_code restore_file(struct import_outcome *o, yyjson_val *v, struct err
     TRY(read_numbers(json_get(v, "from"), f->from, IMPORT_N_KINDS, e));
     for (int k = 0; k < IMPORT_N_KINDS; k++)
         if (f->len[k] && !f->ended)
-            TRY(import_spool_open(o, f, k, e));
+            TRY(import_spool_open(outcome, f, k, e));
     return ERR_OK;
 }
 
-err_code import_outcome_restore(struct import_outcome *o, struct yyjson_val *state, struct err *e)
+err_code import_outcome_restore(struct import_outcome *outcome, struct yyjson_val *state,
+                                struct err *e)
 {
     uint64_t more[2] = { 0, 0 };
     /* before outcomes were bounded it was the list alone */
     yyjson_val *v, *files = yyjson_is_arr(state) ? state : json_get(state, "files");
     yyjson_arr_iter it = yyjson_arr_iter_with(files);
-    TRY(read_numbers(json_get(state, "bytes"), o->all.bytes, IMPORT_N_KINDS, e));
-    TRY(read_numbers(json_get(state, "left"), o->all.left, IMPORT_N_KINDS, e));
+    TRY(read_numbers(json_get(state, "bytes"), outcome->all.bytes, IMPORT_N_KINDS, e));
+    TRY(read_numbers(json_get(state, "left"), outcome->all.left, IMPORT_N_KINDS, e));
     TRY(read_numbers(json_get(state, "more"), more, 2, e));
-    o->all.failures = more[0];
-    o->all.ends = more[1];
+    outcome->all.failures = more[0];
+    outcome->all.ends = more[1];
     while ((v = yyjson_arr_iter_next(&it)) != NULL)
-        TRY(restore_file(o, v, e));
+        TRY(restore_file(outcome, v, e));
     return ERR_OK;
 }

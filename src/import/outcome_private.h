@@ -44,9 +44,10 @@ struct import_outcome {
 struct open_file *import_outcome_file(struct import_outcome *o, size_t file);
 /* Of an object, below the job's folder. */
 sv import_outcome_name(struct arena *a, const struct import_files *files, size_t file, int kind);
-void import_spool_path(const struct import_outcome *o, size_t file, int kind, char out[PATH_MAX]);
+void import_spool_path(const struct import_outcome *outcome, size_t file, int kind,
+                       char out[PATH_MAX]);
 /* Open at the length that counts. What is behind it was written before a crash and not
  * published. */
-MUST_USE err_code import_spool_open(struct import_outcome *o, struct open_file *f, int kind,
-                                    struct err *e);
-void import_spool_close(struct open_file *f);
+MUST_USE err_code import_spool_open(struct import_outcome *outcome, struct open_file *file,
+                                    int kind, struct err *e);
+void import_spool_close(struct open_file *file);

@@ -10,20 +10,21 @@
 
 #define UPLOADS 8u /* at a time: each waits for the disk or the peer, not for a processor */
 
-static err_code upload_one(struct import_outcome *o, struct open_file *f, int kind, struct err *e)
+static err_code upload_one(struct import_outcome *outcome, struct open_file *file, int kind,
+                           struct err *e)
 {
     char path[PATH_MAX];
-    import_spool_path(o, f->file, kind, path);
-    if (f->len[kind] == 0)
+    import_spool_path(outcome, file->file, kind, path);
+    if (file->len[kind] == 0)
         return ERR_OK;
     /* uploaded before a crash, and its spool removed */
-    if (f->fd[kind] < 0 && access(path, F_OK) != 0)
+    if (file->fd[kind] < 0 && access(path, F_OK) != 0)
         return ERR_OK;
     /* after a restart: cut to the length that counts */
-    TRY(import_spool_open(o, f, kind, e));
+    TRY(import_spool_open(outcome, file, kind, e));
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    sv name = import_outcome_name(a, o->files, f->file, kind);
-    TRY(sink_put_path(o->sink, name, SV_LIT("application/fhir+ndjson"), path, NULL, e));
+    sv name = import_outcome_name(a, outcome->files, file->file, kind);
+    TRY(sink_put_path(outcome->sink, name, SV_LIT("application/fhir+ndjson"), path, NULL, e));
     /* the folder goes with the job anyway */
     (void)unlink(path);
     return ERR_OK;
@@ -39,27 +40,27 @@ struct uploads { /* of the files that have ended */
 
 static struct open_file *take_ended(struct uploads *u)
 {
-    struct open_file *f = NULL;
+    struct open_file *file = NULL;
     pthread_mutex_lock(&u->lock);
     if (u->rc == ERR_OK) {
-        for (f = u->next; f && !f->ended;)
-            f = f->next;
-        u->next = f ? f->next : NULL;
+        for (file = u->next; file && !file->ended;)
+            file = file->next;
+        u->next = file ? file->next : NULL;
     }
     pthread_mutex_unlock(&u->lock);
-    return f;
+    return file;
 }
 
 static void *upload_some(void *arg)
 {
     struct uploads *u = arg;
-    struct open_file *f;
-    while ((f = take_ended(u)) != NULL) {
+    struct open_file *file;
+    while ((file = take_ended(u)) != NULL) {
         struct err e;
         err_code rc = ERR_OK;
         for (int k = 0; k < IMPORT_N_KINDS && rc == ERR_OK; k++)
-            rc = upload_one(u->o, f, k, &e);
-        import_spool_close(f);
+            rc = upload_one(u->o, file, k, &e);
+        import_spool_close(file);
         if (rc == ERR_OK)
             continue;
         pthread_mutex_lock(&u->lock);
@@ -72,12 +73,12 @@ static void *upload_some(void *arg)
     return NULL;
 }
 
-err_code import_outcome_upload(struct import_outcome *o, struct err *e)
+err_code import_outcome_upload(struct import_outcome *outcome, struct err *e)
 {
-    struct uploads u = { .o = o, .next = o->first };
+    struct uploads u = { .o = outcome, .next = outcome->first };
     pthread_t threads[UPLOADS - 1];
     size_t n = 0, n_ended = 0;
-    for (const struct open_file *f = o->first; f; f = f->next)
+    for (const struct open_file *f = outcome->first; f; f = f->next)
         n_ended += f->ended;
     if (n_ended == 0)
         return ERR_OK;
@@ -91,7 +92,7 @@ err_code import_outcome_upload(struct import_outcome *o, struct err *e)
     pthread_mutex_destroy(&u.lock);
     if (u.rc != ERR_OK)
         return err_pass(e, &u.e);
-    for (struct open_file **p = &o->first; *p;) {
+    for (struct open_file **p = &outcome->first; *p;) {
         struct open_file *f = *p;
         if (f->ended) {
             *p = f->next;
@@ -101,6 +102,6 @@ err_code import_outcome_upload(struct import_outcome *o, struct err *e)
         }
     }
     /* at most the one that has not ended is left */
-    o->last = o->first;
+    outcome->last = outcome->first;
     return ERR_OK;
 }
