@@ -27,16 +27,17 @@ err_code client_token_digest(struct arena *a, sv request, sv *out, struct err *e
     return ERR_OK;
 }
 
-err_code client_token_print(const struct client_token *t, struct arena *a, sv *out, struct err *e)
+err_code client_token_print(const struct client_token *token, struct arena *a, sv *out,
+                            struct err *e)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(TOKEN_MAX);
     struct json_writer w;
     json_writer_init(&w, &text);
     json_obj(&w);
-    json_kv_str(&w, "datastore", t->datastore_id);
-    if (t->job_id.len)
-        json_kv_str(&w, "job", t->job_id);
-    json_kv_str(&w, "digest", t->digest);
+    json_kv_str(&w, "datastore", token->datastore_id);
+    if (token->job_id.len)
+        json_kv_str(&w, "job", token->job_id);
+    json_kv_str(&w, "digest", token->digest);
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));
     sv json = arena_sv(a, buf_sv(&text));
@@ -69,9 +70,10 @@ err_code client_token_read(struct records *r, sv key, struct arena *a, struct cl
     return client_token_parse(buf_sv(&text), a, out, e);
 }
 
-err_code client_token_same(const struct client_token *t, sv digest, const char *what, struct err *e)
+err_code client_token_same(const struct client_token *token, sv digest, const char *what,
+                           struct err *e)
 {
-    if (sv_eq(t->digest, digest))
+    if (sv_eq(token->digest, digest))
         return ERR_OK;
     return ERR(e, ERR_INVALID,
                "ClientToken was used before with other parameters; use a new one for a new %s",
@@ -87,23 +89,23 @@ static void digest_add(struct hash_sha256 *h, sv text)
     hash_sha256_add(h, text);
 }
 
-sv job_token_digest(struct arena *a, const struct job_request *q)
+sv job_token_digest(struct arena *a, const struct job_request *request)
 {
     unsigned char d[SHA256_LEN];
     char hex[SHA256_HEX_LEN];
     struct hash_sha256 *h = hash_sha256_new();
-    sv parts[] = { sv_from(job_kind_name(q->kind)),
-                   q->datastore_id,
-                   q->job_name,
-                   q->role_arn,
-                   q->output_uri,
-                   q->kms_key_id,
-                   q->input_uri,
-                   q->validation_level };
+    sv parts[] = { sv_from(job_kind_name(request->kind)),
+                   request->datastore_id,
+                   request->job_name,
+                   request->role_arn,
+                   request->output_uri,
+                   request->kms_key_id,
+                   request->input_uri,
+                   request->validation_level };
     CLEANUP_BUF struct buf params = BUF_INIT(JOB_PARAMS_MAX);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         digest_add(h, parts[i]);
-    if (q->params && job_params_write(q->params, &params, NULL) == ERR_OK)
+    if (request->params && job_params_write(request->params, &params, NULL) == ERR_OK)
         digest_add(h, buf_sv(&params));
     hash_sha256_take(h, d);
     hash_sha256_free(h);
@@ -116,12 +118,12 @@ sv job_token_digest(struct arena *a, const struct job_request *q)
 err_code job_token_write(const struct job_record *rec, sv client_token, struct arena *a,
                          struct records_write *out, struct err *e)
 {
-    const struct job *j = &rec->job;
-    const struct client_token t = { .datastore_id = j->datastore_id,
-                                    .job_id = j->id,
-                                    .digest = rec->digest };
-    sv key = job_key_token(a, j->kind, j->account_id, client_token), text;
-    TRY(client_token_print(&t, a, &text, e));
+    const struct job *job = &rec->job;
+    const struct client_token token = { .datastore_id = job->datastore_id,
+                                        .job_id = job->id,
+                                        .digest = rec->digest };
+    sv key = job_key_token(a, job->kind, job->account_id, client_token), text;
+    TRY(client_token_print(&token, a, &text, e));
     if (key.ptr == NULL)
         return arena_oom(a, e);
     *out = (struct records_write){ RECORDS_PUT_IF_ABSENT, key, text };
@@ -131,27 +133,27 @@ err_code job_token_write(const struct job_record *rec, sv client_token, struct a
 err_code job_token_read(struct records *r, const struct job_request *req, struct arena *a,
                         sv *datastore_id, sv *job_id, sv *digest, struct err *e)
 {
-    struct client_token t;
+    struct client_token token;
     sv key = job_key_token(a, req->kind, req->account_id, req->client_token);
-    err_code rc = client_token_read(r, key, a, &t, e);
+    err_code rc = client_token_read(r, key, a, &token, e);
     /* as it was written before tokens were hashed */
     if (rc == ERR_NOT_FOUND) {
         key = job_key_token_plain(a, req->kind, req->account_id, req->client_token);
-        rc = client_token_read(r, key, a, &t, e);
+        rc = client_token_read(r, key, a, &token, e);
     }
     TRY(rc);
-    *datastore_id = t.datastore_id;
-    *job_id = t.job_id;
-    *digest = t.digest;
+    *datastore_id = token.datastore_id;
+    *job_id = token.job_id;
+    *digest = token.digest;
     return ERR_OK;
 }
 
-err_code job_token_find(struct records *r, const struct job_request *q, sv digest, struct arena *a,
-                        sv *datastore_id, sv *job_id, struct err *e)
+err_code job_token_find(struct records *r, const struct job_request *request, sv digest,
+                        struct arena *a, sv *datastore_id, sv *job_id, struct err *e)
 {
-    struct client_token t = { 0 };
-    TRY(job_token_read(r, q, a, datastore_id, job_id, &t.digest, e));
-    return client_token_same(&t, digest, "job", e);
+    struct client_token token = { 0 };
+    TRY(job_token_read(r, request, a, datastore_id, job_id, &token.digest, e));
+    return client_token_same(&token, digest, "job", e);
 }
 
 /* ---- when the data store is gone ---- */

@@ -28,7 +28,7 @@ MUST_USE err_code client_token_digest(struct arena *a, sv request, sv *out, stru
 
 /* The record as JSON text, owned by the arena; and back. Views of the result are owned by the
  * arena. ERR_CORRUPT, ERR_TOO_LARGE. */
-MUST_USE err_code client_token_print(const struct client_token *t, struct arena *a, sv *out,
+MUST_USE err_code client_token_print(const struct client_token *token, struct arena *a, sv *out,
                                      struct err *e);
 MUST_USE err_code client_token_parse(sv json, struct arena *a, struct client_token *out,
                                      struct err *e);
@@ -39,5 +39,5 @@ MUST_USE err_code client_token_read(struct records *r, sv key, struct arena *a,
 
 /* Did the first request ask for the same? ERR_INVALID: it did not, in words for the caller.
  *   what  the thing that such requests make: "job", "data store" */
-MUST_USE err_code client_token_same(const struct client_token *t, sv digest, const char *what,
+MUST_USE err_code client_token_same(const struct client_token *token, sv digest, const char *what,
                                     struct err *e);

@@ -175,7 +175,7 @@ struct job_engine_config {
 MUST_USE err_code job_engine_start(const struct job_engine_config *cfg, struct job_engine **out,
                                    struct err *e);
 /* Stops work between blocks and leaves unfinished jobs to the next start (their status stays). */
-void job_engine_stop(struct job_engine *en);
+void job_engine_stop(struct job_engine *engine);
 
 /* Check role, target (probe write) and input (probe read) and write the record down; the job's id
  * and status SUBMITTED in *out. May wait for a peer: call it on a worker thread, not a server
@@ -183,26 +183,26 @@ void job_engine_stop(struct job_engine *en);
  * request ERR_INVALID. ERR_DENIED, ERR_NOT_FOUND (bucket, input: the message says which),
  * ERR_INVALID, ERR_THROTTLED (queue full, or too much of served exports is kept),
  * ERR_PEER, ERR_TIMEOUT: then no job exists. */
-MUST_USE err_code job_submit(struct job_engine *en, const struct job_request *req, struct arena *a,
-                             struct job *out, struct err *e);
+MUST_USE err_code job_submit(struct job_engine *engine, const struct job_request *req,
+                             struct arena *a, struct job *out, struct err *e);
 /* What job_submit() checks of an export's parameters against the data store as it is now, and
  * nothing of the target: types are offered at the level, the Group and the patients are there,
  * filters can be parsed, nothing contradicts. The message says which. ERR_INVALID, ERR_NOT_FOUND
  * (Group, patient), ERR_UNSUPPORTED (known and not offered), ERR_TOO_LARGE. params may be NULL. */
-MUST_USE err_code job_export_check(struct job_engine *en, sv datastore_id,
+MUST_USE err_code job_export_check(struct job_engine *engine, sv datastore_id,
                                    const struct job_export_params *params, struct err *e);
 /* May a type be exported at a level? All at JOB_EXPORT_SYSTEM; else Patient and what its
  * compartment holds, Provenance, and at JOB_EXPORT_GROUP Group. */
 bool job_export_offers(job_export_level level, fhir_type type);
 
 /* ERR_NOT_FOUND. Live progress included. */
-MUST_USE err_code job_get(struct job_engine *en, job_kind kind, sv datastore_id, sv job_id,
+MUST_USE err_code job_get(struct job_engine *engine, job_kind kind, sv datastore_id, sv job_id,
                           struct arena *a, struct job *out, struct err *e);
 
 /* An export's progress in words, within the pattern of job.message, under 100 bytes: "41% - 120000
  * resources
  * - 180.5 MB - 35000/s - about 12 s left". Owned by the arena. */
-sv job_progress_text(const struct job *j, struct arena *a);
+sv job_progress_text(const struct job *job, struct arena *a);
 
 struct job_filter {
     sv datastore_id;
@@ -214,19 +214,19 @@ struct job_filter {
 };
 /* Jobs newest first. after: opaque position that the previous page gave; empty for the first page.
  * *next is empty at the end. Jobs and strings owned by the arena. */
-MUST_USE err_code job_list(struct job_engine *en, job_kind kind, const struct job_filter *filter,
-                           sv after, unsigned max, struct arena *a, struct job **out, size_t *n_out,
-                           sv *next, struct err *e);
+MUST_USE err_code job_list(struct job_engine *engine, job_kind kind,
+                           const struct job_filter *filter, sv after, unsigned max, struct arena *a,
+                           struct job **out, size_t *n_out, sv *next, struct err *e);
 /* Move to CANCEL_SUBMITTED; returns at once. ERR_NOT_FOUND; ERR_CONFLICT when it has ended. */
-MUST_USE err_code job_cancel(struct job_engine *en, job_kind kind, sv datastore_id, sv job_id,
+MUST_USE err_code job_cancel(struct job_engine *engine, job_kind kind, sv datastore_id, sv job_id,
                              struct err *e);
 /* The data store goes away: its waiting and running jobs end FAILED with that message; returns when
  * none holds the store any more. New submits for it must be refused by the caller before. */
-MUST_USE err_code job_datastore_drop(struct job_engine *en, sv datastore_id, struct err *e);
+MUST_USE err_code job_datastore_drop(struct job_engine *engine, sv datastore_id, struct err *e);
 /* The data store is gone (store_registry_remove() has returned): what its jobs asked for, which may
  * name patients, and the files that were served are forgotten, and are in none of the files of the
  * records when this returns. The jobs stay describable. Repeating it is harmless. */
-MUST_USE err_code job_datastore_forget(struct job_engine *en, sv datastore_id, struct err *e);
+MUST_USE err_code job_datastore_forget(struct job_engine *engine, sv datastore_id, struct err *e);
 
 /* ---- files of a served export, and every export's manifest ---- */
 /* The manifest as JSON, appended: manifest.json of a COMPLETED export; with *complete false, of a
@@ -235,7 +235,7 @@ MUST_USE err_code job_datastore_forget(struct job_engine *en, sv datastore_id, s
  * and all): the service makes it a URL. ERR_NOT_FOUND: no such job; ERR_CONFLICT: it has no
  * manifest (yet); ERR_GONE: discarded; what the sink says otherwise. May wait for a peer unless
  * served. */
-MUST_USE err_code job_export_manifest(struct job_engine *en, sv datastore_id, sv job_id,
+MUST_USE err_code job_export_manifest(struct job_engine *engine, sv datastore_id, sv job_id,
                                       struct buf *out, bool *complete, struct err *e);
 struct job_export_file {
     int fd; /* open for reading, the caller's to close; of a file that never changes */
@@ -245,9 +245,10 @@ struct job_export_file {
 };
 /* A file that the manifest of a served export names. ERR_NOT_FOUND: no such job, or no such file in
  * its manifest; ERR_GONE: discarded. */
-MUST_USE err_code job_export_file_open(struct job_engine *en, sv datastore_id, sv job_id, sv name,
-                                       struct arena *a, struct job_export_file *out, struct err *e);
+MUST_USE err_code job_export_file_open(struct job_engine *engine, sv datastore_id, sv job_id,
+                                       sv name, struct arena *a, struct job_export_file *out,
+                                       struct err *e);
 /* From now on nobody is given a file of this served export, which has ended. They are removed in
  * the background; those being downloaded stay readable until closed. Again is success.
  * ERR_NOT_FOUND; ERR_CONFLICT: it still runs, or is not served. */
-MUST_USE err_code job_discard(struct job_engine *en, sv datastore_id, sv job_id, struct err *e);
+MUST_USE err_code job_discard(struct job_engine *engine, sv datastore_id, sv job_id, struct err *e);

@@ -64,7 +64,7 @@ MUST_USE err_code job_record_list(struct records *r, job_kind kind, const struct
 sv job_key_record(struct arena *a, job_kind kind, sv datastore_id, sv id);
 sv job_key_records(struct arena *a, sv datastore_id);             /* prefix: of all kinds */
 sv job_key_list(struct arena *a, job_kind kind, sv datastore_id); /* prefix */
-sv job_key_listed(struct arena *a, const struct job_record *r);
+sv job_key_listed(struct arena *a, const struct job_record *record);
 sv job_key_active(struct arena *a, uint64_t order);
 sv job_key_note(struct arena *a, sv id, sv name); /* name empty: the prefix of all */
 sv job_key_params(struct arena *a, sv id);
@@ -85,7 +85,8 @@ bool job_keys_add(void *ctx, sv key, sv value); /* records_each_fn; ends when it
 void job_keys_delete(const struct job_keys *l, struct records_write del[JOB_KEYS_MAX]);
 
 /* ---- client tokens (client_token.c) ---- */
-sv job_token_digest(struct arena *a, const struct job_request *q); /* what a token stands for */
+sv job_token_digest(struct arena *a,
+                    const struct job_request *request); /* what a token stands for */
 /* The writing that goes with the record's first; owned by the arena. */
 MUST_USE err_code job_token_write(const struct job_record *rec, sv client_token, struct arena *a,
                                   struct records_write *out, struct err *e);
@@ -94,7 +95,7 @@ MUST_USE err_code job_token_read(struct records *r, const struct job_request *re
                                  sv *datastore_id, sv *job_id, sv *digest, struct err *e);
 /* The job of a token. ERR_NOT_FOUND: the token is new; ERR_INVALID: it came with another
  * request. */
-MUST_USE err_code job_token_find(struct records *r, const struct job_request *q, sv digest,
+MUST_USE err_code job_token_find(struct records *r, const struct job_request *request, sv digest,
                                  struct arena *a, sv *datastore_id, sv *job_id, struct err *e);
 MUST_USE err_code job_tokens_delete(struct records *r, sv datastore_id, struct err *e);
 
@@ -107,7 +108,7 @@ MUST_USE err_code job_records_forget(struct records *r, sv datastore_id, bool *a
 
 /* ---- parameters of an export (params.c) ---- */
 #define JOB_PARAMS_MAX (4u << 20) /* 10,000 ids of 64 bytes are a sixth of it */
-MUST_USE err_code job_params_write(const struct job_export_params *p, struct buf *out,
+MUST_USE err_code job_params_write(const struct job_export_params *params, struct buf *out,
                                    struct err *e);
 MUST_USE err_code job_params_read(sv text, struct arena *a, const struct job_export_params **out,
                                   struct err *e);
@@ -117,15 +118,16 @@ MUST_USE err_code job_params_load(struct records *r, sv job_id, struct arena *a,
 
 /* ---- how much of served exports is kept (kept.c) ---- */
 struct job_kept *job_kept_new(const struct job_served_limits *limits);
-void job_kept_free(struct job_kept *k);
+void job_kept_free(struct job_kept *kept);
 /* A place for a new job. ERR_THROTTLED: there is none; *wait_s: seconds until there may be. */
-MUST_USE err_code job_kept_enter(struct job_kept *k, const struct job *j, unsigned *wait_s,
+MUST_USE err_code job_kept_enter(struct job_kept *kept, const struct job *job, unsigned *wait_s,
                                  struct err *e);
-void job_kept_load(struct job_kept *k, const struct job *j); /* at the start: it has its place */
+void job_kept_load(struct job_kept *kept,
+                   const struct job *job); /* at the start: it has its place */
 /* It has written so many bytes. ERR_TOO_LARGE: more than may be kept. */
-MUST_USE err_code job_kept_grow(struct job_kept *k, sv id, uint64_t bytes, struct err *e);
-void job_kept_end(struct job_kept *k, sv id, int64_t expires_ms);
-void job_kept_leave(struct job_kept *k, sv id); /* its files are nobody's any more */
+MUST_USE err_code job_kept_grow(struct job_kept *kept, sv id, uint64_t bytes, struct err *e);
+void job_kept_end(struct job_kept *kept, sv id, int64_t expires_ms);
+void job_kept_leave(struct job_kept *kept, sv id); /* its files are nobody's any more */
 /* ERR_NO_SPACE: so little of the data folder's disk is free that no job may write there. */
 MUST_USE err_code job_disk_check(const struct job_engine_config *cfg, struct err *e);
 
@@ -142,16 +144,16 @@ MUST_USE err_code job_folders_sweep(const char *dir, job_wanted_fn wanted, void 
 MUST_USE err_code job_served_start(struct records *records, const char *dir, job_removed_fn removed,
                                    job_wanted_fn active, void *ctx, struct job_served **out,
                                    struct err *e);
-void job_served_stop(struct job_served *s);
-struct sink_world *job_served_world(struct job_served *s);
+void job_served_stop(struct job_served *served);
+struct sink_world *job_served_world(struct job_served *served);
 /* A job has completed: its files go at that time. */
-void job_served_expect(struct job_served *s, int64_t expire_ms);
+void job_served_expect(struct job_served *served, int64_t expire_ms);
 /* Due at once, instead of then. Nobody is given a file of it from now on. The thread removes them,
  * which can take a second for each GB; the next start does, if this process ends before. */
-MUST_USE err_code job_served_expire(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
-                                    struct err *e);
+MUST_USE err_code job_served_expire(struct job_served *served, sv datastore_id, sv id,
+                                    int64_t expire_ms, struct err *e);
 /* All of a data store, at once. */
-MUST_USE err_code job_served_drop(struct job_served *s, sv datastore_id, struct err *e);
+MUST_USE err_code job_served_drop(struct job_served *served, sv datastore_id, struct err *e);
 
 /* ---- the engine ---- */
 struct job_entry { /* one unfinished job */
@@ -193,17 +195,17 @@ struct job_change {
 
 /* record.c: read, move, write; `to` equal to the present status only changes the rest.
  * ERR_CONFLICT: no legal move. */
-MUST_USE err_code job_engine_change(struct job_engine *en, job_kind kind, sv datastore_id, sv id,
-                                    const struct job_change *c, struct err *e);
-void job_engine_log(const char *event, const struct job *j);
+MUST_USE err_code job_engine_change(struct job_engine *engine, job_kind kind, sv datastore_id,
+                                    sv id, const struct job_change *change, struct err *e);
+void job_engine_log(const char *event, const struct job *job);
 /* run.c: start whatever may start. */
-void job_engine_schedule(struct job_engine *en);
-struct job_entry *job_entry_find_locked(struct job_engine *en, job_kind kind, sv datastore_id,
+void job_engine_schedule(struct job_engine *engine);
+struct job_entry *job_entry_find_locked(struct job_engine *engine, job_kind kind, sv datastore_id,
                                         sv id);
 void job_entry_add_locked(struct job_engine *en, struct job_entry *x); /* at its order's place */
 void job_entry_drop_locked(struct job_engine *en, struct job_entry *x);
 /* Must it wait? */
 bool job_entry_blocked_locked(struct job_engine *en, const struct job_entry *x);
-void job_entry_halt_locked(struct job_entry *x);
+void job_entry_halt_locked(struct job_entry *entry);
 /* Tell an entry what is wished of it. One that waits is started, so that it can end. */
-void job_entry_wish_locked(struct job_engine *en, struct job_entry *x, int wish);
+void job_entry_wish_locked(struct job_engine *engine, struct job_entry *entry, int wish);

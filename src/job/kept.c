@@ -40,10 +40,10 @@ static unsigned or_default(unsigned n, unsigned fallback)
 
 struct job_kept *job_kept_new(const struct job_served_limits *limits)
 {
-    struct job_kept *k = calloc(1, sizeof *k);
-    if (k == NULL)
+    struct job_kept *kept = calloc(1, sizeof *kept);
+    if (kept == NULL)
         abort();
-    k->limits = (struct job_served_limits){
+    kept->limits = (struct job_served_limits){
         .per_store = or_default(limits->per_store, LIMIT_SERVED_STORE),
         .per_caller = or_default(limits->per_caller, LIMIT_SERVED_CALLER),
         .store_bytes = limits->store_bytes ? limits->store_bytes : LIMIT_SERVED_STORE_BYTES,
@@ -51,43 +51,43 @@ struct job_kept *job_kept_new(const struct job_served_limits *limits)
         .small_bytes = limits->small_bytes ? limits->small_bytes : LIMIT_SERVED_SMALL_BYTES,
         .copies = or_default(limits->copies, LIMIT_SERVED_COPIES),
     };
-    pthread_mutex_init(&k->locked.lock, NULL);
-    return k;
+    pthread_mutex_init(&kept->locked.lock, NULL);
+    return kept;
 }
 
-void job_kept_free(struct job_kept *k)
+void job_kept_free(struct job_kept *kept)
 {
-    if (k == NULL)
+    if (kept == NULL)
         return;
-    for (struct kept *x = k->locked.first, *next; x; x = next) {
+    for (struct kept *x = kept->locked.first, *next; x; x = next) {
         next = x->next;
         free(x->caller);
         free(x);
     }
-    pthread_mutex_destroy(&k->locked.lock);
-    free(k);
+    pthread_mutex_destroy(&kept->locked.lock);
+    free(kept);
 }
 
-static struct kept **find_locked(struct job_kept *k, sv id)
+static struct kept **find_locked(struct job_kept *kept, sv id)
 {
-    struct kept **p = &k->locked.first;
+    struct kept **p = &kept->locked.first;
     while (*p && !sv_eq_cstr(id, (*p)->id))
         p = &(*p)->next;
     return p;
 }
 
-static void add_locked(struct job_kept *k, const struct job *j)
+static void add_locked(struct job_kept *kept, const struct job *job)
 {
     struct kept *x = calloc(1, sizeof *x);
     if (x == NULL ||
-        (x->caller = strndup(j->caller.ptr ? j->caller.ptr : "", j->caller.len)) == NULL)
+        (x->caller = strndup(job->caller.ptr ? job->caller.ptr : "", job->caller.len)) == NULL)
         abort();
-    (void)snprintf(x->id, sizeof x->id, "%.*s", SV_FMT(j->id));
-    (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(j->datastore_id));
-    x->bytes = j->progress.bytes_exported + j->progress.objects_exported * JOB_FILE_BYTES;
-    x->expires_ms = j->expires_ms;
-    x->next = k->locked.first;
-    k->locked.first = x;
+    (void)snprintf(x->id, sizeof x->id, "%.*s", SV_FMT(job->id));
+    (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(job->datastore_id));
+    x->bytes = job->progress.bytes_exported + job->progress.objects_exported * JOB_FILE_BYTES;
+    x->expires_ms = job->expires_ms;
+    x->next = kept->locked.first;
+    kept->locked.first = x;
 }
 
 struct sum {
@@ -99,11 +99,11 @@ struct sum {
 };
 
 /* Of the data store, or of the caller: the other is empty. */
-static struct sum sum_locked(struct job_kept *k, sv datastore_id, sv caller)
+static struct sum sum_locked(struct job_kept *kept, sv datastore_id, sv caller)
 {
     struct sum s = { 0 };
     for (int pass = 0; pass < 2; pass++)
-        for (const struct kept *x = k->locked.first; x; x = x->next) {
+        for (const struct kept *x = kept->locked.first; x; x = x->next) {
             if (!(datastore_id.len ? sv_eq_cstr(datastore_id, x->datastore_id)
                                    : sv_eq_cstr(caller, x->caller)))
                 continue;
@@ -121,9 +121,9 @@ static struct sum sum_locked(struct job_kept *k, sv datastore_id, sv caller)
 }
 
 /* So many copies of the largest; little is always kept. */
-static uint64_t most_of_store(const struct job_kept *k, const struct sum *s)
+static uint64_t most_of_store(const struct job_kept *kept, const struct sum *s)
 {
-    const struct job_served_limits *l = &k->limits;
+    const struct job_served_limits *l = &kept->limits;
     uint64_t most =
         s->largest > l->store_bytes / l->copies ? l->store_bytes : s->largest * l->copies;
     most = most > l->small_bytes ? most : l->small_bytes;
@@ -139,92 +139,94 @@ static unsigned wait_of(const struct sum *s)
     return wait_ms < 1000 ? 1 : wait_ms > 3600000 ? 3600 : (unsigned)(wait_ms / 1000);
 }
 
-static err_code check_locked(struct job_kept *k, sv datastore_id, sv caller, unsigned *wait_s,
+static err_code check_locked(struct job_kept *kept, sv datastore_id, sv caller, unsigned *wait_s,
                              struct err *e)
 {
-    struct sum store = sum_locked(k, datastore_id, SV_NONE), own = sum_locked(k, SV_NONE, caller);
+    struct sum store = sum_locked(kept, datastore_id, SV_NONE),
+               own = sum_locked(kept, SV_NONE, caller);
     *wait_s = wait_of(&store);
-    if (store.n >= k->limits.per_store)
+    if (store.n >= kept->limits.per_store)
         return ERR(e, ERR_THROTTLED,
                    "The files of %u exports of this data store are kept, which is the most; %s",
                    store.n, advice);
-    if (store.expected >= most_of_store(k, &store))
+    if (store.expected >= most_of_store(kept, &store))
         return ERR(
             e, ERR_THROTTLED,
             "The exports of this data store that are kept or on their way have %llu MiB, which "
             "is the most; %s",
             (unsigned long long)(store.expected >> 20), advice);
     *wait_s = wait_of(&own);
-    if (own.n >= k->limits.per_caller)
+    if (own.n >= kept->limits.per_caller)
         return ERR(e, ERR_THROTTLED,
                    "The files of %u of your exports are kept, which is the most; %s", own.n,
                    advice);
-    if (own.bytes >= k->limits.caller_bytes)
+    if (own.bytes >= kept->limits.caller_bytes)
         return ERR(e, ERR_THROTTLED,
                    "Your exports that are kept have %llu MiB, which is the most; %s",
                    (unsigned long long)(own.bytes >> 20), advice);
     return ERR_OK;
 }
 
-err_code job_kept_enter(struct job_kept *k, const struct job *j, unsigned *wait_s, struct err *e)
+err_code job_kept_enter(struct job_kept *kept, const struct job *job, unsigned *wait_s,
+                        struct err *e)
 {
-    pthread_mutex_lock(&k->locked.lock);
-    err_code rc = check_locked(k, j->datastore_id, j->caller, wait_s, e);
+    pthread_mutex_lock(&kept->locked.lock);
+    err_code rc = check_locked(kept, job->datastore_id, job->caller, wait_s, e);
     if (rc == ERR_OK)
-        add_locked(k, j);
-    pthread_mutex_unlock(&k->locked.lock);
+        add_locked(kept, job);
+    pthread_mutex_unlock(&kept->locked.lock);
     return rc;
 }
 
-void job_kept_load(struct job_kept *k, const struct job *j)
+void job_kept_load(struct job_kept *kept, const struct job *job)
 {
-    pthread_mutex_lock(&k->locked.lock);
-    if (*find_locked(k, j->id) == NULL)
-        add_locked(k, j);
-    pthread_mutex_unlock(&k->locked.lock);
+    pthread_mutex_lock(&kept->locked.lock);
+    if (*find_locked(kept, job->id) == NULL)
+        add_locked(kept, job);
+    pthread_mutex_unlock(&kept->locked.lock);
 }
 
-err_code job_kept_grow(struct job_kept *k, sv id, uint64_t bytes, struct err *e)
+err_code job_kept_grow(struct job_kept *kept, sv id, uint64_t bytes, struct err *e)
 {
     err_code rc = ERR_OK;
-    pthread_mutex_lock(&k->locked.lock);
-    struct kept *x = *find_locked(k, id);
+    pthread_mutex_lock(&kept->locked.lock);
+    struct kept *x = *find_locked(kept, id);
     if (x) {
         x->bytes = bytes;
-        struct sum store = sum_locked(k, sv_from(x->datastore_id), SV_NONE);
-        struct sum own = sum_locked(k, SV_NONE, sv_from(x->caller));
-        uint64_t most = most_of_store(k, &store);
+        struct sum store = sum_locked(kept, sv_from(x->datastore_id), SV_NONE);
+        struct sum own = sum_locked(kept, SV_NONE, sv_from(x->caller));
+        uint64_t most = most_of_store(kept, &store);
         bool full = store.bytes > most;
-        if (full || own.bytes > k->limits.caller_bytes)
+        if (full || own.bytes > kept->limits.caller_bytes)
             rc = ERR(e, ERR_TOO_LARGE,
                      "With this export the files kept %s would be more than %llu MiB, which is the "
                      "most; delete older exports, or export to S3",
                      full ? "of the data store" : "for its caller",
-                     (unsigned long long)((full ? most : k->limits.caller_bytes) >> 20));
+                     (unsigned long long)((full ? most : kept->limits.caller_bytes) >> 20));
     }
-    pthread_mutex_unlock(&k->locked.lock);
+    pthread_mutex_unlock(&kept->locked.lock);
     return rc;
 }
 
-void job_kept_end(struct job_kept *k, sv id, int64_t expires_ms)
+void job_kept_end(struct job_kept *kept, sv id, int64_t expires_ms)
 {
-    pthread_mutex_lock(&k->locked.lock);
-    struct kept *x = *find_locked(k, id);
+    pthread_mutex_lock(&kept->locked.lock);
+    struct kept *x = *find_locked(kept, id);
     if (x)
         x->expires_ms = expires_ms;
-    pthread_mutex_unlock(&k->locked.lock);
+    pthread_mutex_unlock(&kept->locked.lock);
 }
 
-void job_kept_leave(struct job_kept *k, sv id)
+void job_kept_leave(struct job_kept *kept, sv id)
 {
-    pthread_mutex_lock(&k->locked.lock);
-    struct kept **p = find_locked(k, id), *x = *p;
+    pthread_mutex_lock(&kept->locked.lock);
+    struct kept **p = find_locked(kept, id), *x = *p;
     if (x) {
         *p = x->next;
         free(x->caller);
         free(x);
     }
-    pthread_mutex_unlock(&k->locked.lock);
+    pthread_mutex_unlock(&kept->locked.lock);
 }
 
 /* ---- the disk ---- */

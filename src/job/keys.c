@@ -31,10 +31,10 @@ sv job_key_list(struct arena *a, job_kind kind, sv datastore_id)
     return arena_fmt(a, "joblist/%.*s/%s/", SV_FMT(datastore_id), job_kind_name(kind));
 }
 
-sv job_key_listed(struct arena *a, const struct job_record *r)
+sv job_key_listed(struct arena *a, const struct job_record *record)
 {
-    return arena_fmt(a, "joblist/%.*s/%s/%016llx", SV_FMT(r->job.datastore_id),
-                     job_kind_name(r->job.kind), (unsigned long long)~r->order);
+    return arena_fmt(a, "joblist/%.*s/%s/%016llx", SV_FMT(record->job.datastore_id),
+                     job_kind_name(record->job.kind), (unsigned long long)~record->order);
 }
 
 sv job_key_active(struct arena *a, uint64_t order)

@@ -15,21 +15,22 @@
 
 #define MANIFEST_MAX (1u << 30)
 
-static err_code completed(const struct job *j, struct err *e)
+static err_code completed(const struct job *job, struct err *e)
 {
-    if (j->discarded)
+    if (job->discarded)
         return ERR(e, ERR_GONE, "The files of this export have expired; start a new one");
-    if (j->status != JOB_COMPLETED && j->status != JOB_COMPLETED_WITH_ERRORS)
+    if (job->status != JOB_COMPLETED && job->status != JOB_COMPLETED_WITH_ERRORS)
         return ERR(e, ERR_CONFLICT, "The export is %s: it has no files yet",
-                   job_status_name(j->status));
+                   job_status_name(job->status));
     return ERR_OK;
 }
 
-static err_code manifest_of(struct records *r, const struct job *j, struct buf *out, struct err *e)
+static err_code manifest_of(struct records *r, const struct job *job, struct buf *out,
+                            struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4096);
-    TRY(completed(j, e));
-    err_code rc = records_get(r, job_key_manifest(a, j->id), out, e);
+    TRY(completed(job, e));
+    err_code rc = records_get(r, job_key_manifest(a, job->id), out, e);
     /* of a version before manifests were kept, or it has just expired */
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_GONE, "The files of this export are not known any more");
@@ -50,32 +51,32 @@ static yyjson_val *find_file(yyjson_val *manifest, sv name)
     return NULL;
 }
 
-static bool shows_parts(const struct job *j)
+static bool shows_parts(const struct job *job)
 {
-    return j->status == JOB_IN_PROGRESS && j->served && j->transaction_ms && j->params &&
-           j->params->partial_manifests;
+    return job->status == JOB_IN_PROGRESS && job->served && job->transaction_ms && job->params &&
+           job->params->partial_manifests;
 }
 
 /* The manifest, or of a running export that may show it, what is final of it. */
-static err_code manifest_so_far(struct job_engine *en, struct job *j, struct arena *a,
+static err_code manifest_so_far(struct job_engine *engine, struct job *job, struct arena *a,
                                 struct buf *out, bool *complete, struct err *e)
 {
-    if (shows_parts(j)) {
-        TRY(en->cfg.kinds[JOB_EXPORT]->manifest_so_far(en->cfg.records, j, out, e));
-        TRY(job_get(en, JOB_EXPORT, j->datastore_id, j->id, a, j, e));
-        if (shows_parts(j)) {
+    if (shows_parts(job)) {
+        TRY(engine->cfg.kinds[JOB_EXPORT]->manifest_so_far(engine->cfg.records, job, out, e));
+        TRY(job_get(engine, JOB_EXPORT, job->datastore_id, job->id, a, job, e));
+        if (shows_parts(job)) {
             *complete = false;
             return ERR_OK;
         }
         /* it ended meanwhile, and its notes are gone */
         buf_clear(out);
     }
-    TRY(manifest_of(en->cfg.records, j, out, e));
+    TRY(manifest_of(engine->cfg.records, job, out, e));
     *complete = true;
     return ERR_OK;
 }
 
-static err_code open_file(struct job_engine *en, struct job *j, sv name, struct arena *a,
+static err_code open_file(struct job_engine *engine, struct job *job, sv name, struct arena *a,
                           struct job_export_file *out, struct err *e)
 {
     bool complete;
@@ -83,13 +84,15 @@ static err_code open_file(struct job_engine *en, struct job *j, sv name, struct 
     CLEANUP(arena_free) struct arena *scratch = arena_new(MANIFEST_MAX);
     yyjson_doc *doc;
     uint64_t bytes = 0;
-    TRY(manifest_so_far(en, j, scratch, &b, &complete, e));
+    TRY(manifest_so_far(engine, job, scratch, &b, &complete, e));
     if (json_read(scratch, buf_sv(&b), 8, &doc, e) != ERR_OK)
         return ERR(e, ERR_CORRUPT, "the manifest of an export is damaged");
-    yyjson_val *v = j->served && en->served ? find_file(yyjson_doc_get_root(doc), name) : NULL;
+    yyjson_val *v =
+        job->served && engine->served ? find_file(yyjson_doc_get_root(doc), name) : NULL;
     if (v == NULL || !sv_to_u64(json_number(json_get(v, "bytes")), &bytes))
         return ERR(e, ERR_NOT_FOUND, "The export has no file %.*s", SV_FMT(sv_head(name, 64)));
-    sv path = arena_fmt(scratch, "%s/%.*s/%.*s", en->cfg.served_dir, SV_FMT(j->id), SV_FMT(name));
+    sv path =
+        arena_fmt(scratch, "%s/%.*s/%.*s", engine->cfg.served_dir, SV_FMT(job->id), SV_FMT(name));
     sv digest = arena_sv(a, json_string(json_get(v, "sha256")));
     if (path.ptr == NULL || digest.ptr == NULL)
         return arena_oom(a, e);
@@ -111,33 +114,33 @@ static err_code open_file(struct job_engine *en, struct job *j, sv name, struct 
 
 /* ---- calls of job.h ---- */
 
-err_code job_export_manifest(struct job_engine *en, sv datastore_id, sv job_id, struct buf *out,
+err_code job_export_manifest(struct job_engine *engine, sv datastore_id, sv job_id, struct buf *out,
                              bool *complete, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(32u << 20);
-    struct job j;
-    TRY(job_get(en, JOB_EXPORT, datastore_id, job_id, a, &j, e));
-    return manifest_so_far(en, &j, a, out, complete, e);
+    struct job job;
+    TRY(job_get(engine, JOB_EXPORT, datastore_id, job_id, a, &job, e));
+    return manifest_so_far(engine, &job, a, out, complete, e);
 }
 
-err_code job_export_file_open(struct job_engine *en, sv datastore_id, sv job_id, sv name,
+err_code job_export_file_open(struct job_engine *engine, sv datastore_id, sv job_id, sv name,
                               struct arena *a, struct job_export_file *out, struct err *e)
 {
-    struct job j;
-    TRY(job_get(en, JOB_EXPORT, datastore_id, job_id, a, &j, e));
-    return open_file(en, &j, name, a, out, e);
+    struct job job;
+    TRY(job_get(engine, JOB_EXPORT, datastore_id, job_id, a, &job, e));
+    return open_file(engine, &job, name, a, out, e);
 }
 
-err_code job_discard(struct job_engine *en, sv datastore_id, sv job_id, struct err *e)
+err_code job_discard(struct job_engine *engine, sv datastore_id, sv job_id, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(32u << 20);
-    struct job j;
-    TRY(job_get(en, JOB_EXPORT, datastore_id, job_id, a, &j, e));
-    if (!j.served || en->served == NULL)
+    struct job job;
+    TRY(job_get(engine, JOB_EXPORT, datastore_id, job_id, a, &job, e));
+    if (!job.served || engine->served == NULL)
         return ERR(e, ERR_CONFLICT, "The files of this export are not kept here");
-    if (!job_status_is_final(j.status))
-        return ERR(e, ERR_CONFLICT, "The export is %s: cancel it", job_status_name(j.status));
-    if (j.discarded)
+    if (!job_status_is_final(job.status))
+        return ERR(e, ERR_CONFLICT, "The export is %s: cancel it", job_status_name(job.status));
+    if (job.discarded)
         return ERR_OK;
-    return job_served_expire(en->served, datastore_id, job_id, j.expires_ms, e);
+    return job_served_expire(engine->served, datastore_id, job_id, job.expires_ms, e);
 }

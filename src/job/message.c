@@ -18,9 +18,9 @@ static sv size_text(struct arena *a, uint64_t bytes)
     return arena_fmt(a, "%.*f %s", u ? 1 : 0, v, units[u]);
 }
 
-sv job_progress_text(const struct job *j, struct arena *a)
+sv job_progress_text(const struct job *job, struct arena *a)
 {
-    const struct job_progress *p = &j->progress;
+    const struct job_progress *p = &job->progress;
     if (p->ranges_total == 0)
         return SV_LIT("planning");
     sv done = size_text(a, p->bytes_exported);

@@ -54,14 +54,14 @@ static void write_texts(struct json_writer *w, const char *name, const struct jo
     json_arr_end(w);
 }
 
-err_code job_params_write(const struct job_export_params *p, struct buf *out, struct err *e)
+err_code job_params_write(const struct job_export_params *params, struct buf *out, struct err *e)
 {
     struct json_writer w;
     json_writer_init(&w, out);
     json_obj(&w);
-    json_kv_str(&w, "level", sv_from(level_names[p->level]));
+    json_kv_str(&w, "level", sv_from(level_names[params->level]));
     for (size_t i = 0; i < N_MEMBERS; i++) {
-        const char *at = (const char *)p + members[i].offset;
+        const char *at = (const char *)params + members[i].offset;
         sv text;
         uint64_t n;
         switch (members[i].kind) {
@@ -85,9 +85,9 @@ err_code job_params_write(const struct job_export_params *p, struct buf *out, st
                 json_kv_bool(&w, members[i].name, true);
         }
     }
-    if (p->associated) {
+    if (params->associated) {
         json_key(&w, "associated");
-        json_u64(&w, p->associated);
+        json_u64(&w, params->associated);
     }
     json_obj_end(&w);
     return json_writer_end(&w, e);
@@ -110,10 +110,10 @@ static err_code read_texts(yyjson_val *v, struct arena *a, struct job_texts *out
 err_code job_params_read(sv text, struct arena *a, const struct job_export_params **out,
                          struct err *e)
 {
-    struct job_export_params *p = ARENA_NEW(a, struct job_export_params);
+    struct job_export_params *params = ARENA_NEW(a, struct job_export_params);
     yyjson_doc *doc;
     text = arena_sv(a, text);
-    if (p == NULL || text.ptr == NULL)
+    if (params == NULL || text.ptr == NULL)
         return arena_oom(a, e);
     if (json_read(a, text, 4, &doc, e) != ERR_OK)
         return ERR(e, ERR_CORRUPT, "the parameters of an export are damaged");
@@ -121,10 +121,10 @@ err_code job_params_read(sv text, struct arena *a, const struct job_export_param
     sv level = json_string(json_get(root, "level"));
     for (unsigned i = 0; i < sizeof level_names / sizeof level_names[0]; i++)
         if (sv_eq_cstr(level, level_names[i]))
-            p->level = (job_export_level)i;
+            params->level = (job_export_level)i;
     for (size_t i = 0; i < N_MEMBERS; i++) {
         yyjson_val *v = json_get(root, members[i].name);
-        char *at = (char *)p + members[i].offset;
+        char *at = (char *)params + members[i].offset;
         sv s = json_string(v);
         uint64_t n;
         if (members[i].kind == MEMBER_TEXT)
@@ -138,8 +138,8 @@ err_code job_params_read(sv text, struct arena *a, const struct job_export_param
     }
     uint64_t n;
     if (sv_to_u64(json_number(json_get(root, "associated")), &n))
-        p->associated = (unsigned)n;
-    *out = p;
+        params->associated = (unsigned)n;
+    *out = params;
     return ERR_OK;
 }
 

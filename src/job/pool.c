@@ -41,162 +41,162 @@ struct job_pool {
 };
 
 /* The next queue in turn that has a task. */
-static struct job_tasks *pick_locked(struct job_pool *p)
+static struct job_tasks *pick_locked(struct job_pool *pool)
 {
-    struct job_tasks *q = p->locked.turn;
-    if (q == NULL)
+    struct job_tasks *tasks = pool->locked.turn;
+    if (tasks == NULL)
         return NULL;
     do {
-        if (q->n_waiting) {
-            p->locked.turn = q->next;
-            return q;
+        if (tasks->n_waiting) {
+            pool->locked.turn = tasks->next;
+            return tasks;
         }
-        q = q->next;
-    } while (q != p->locked.turn);
+        tasks = tasks->next;
+    } while (tasks != pool->locked.turn);
     return NULL;
 }
 
 static void *work(void *arg)
 {
     struct worker *w = arg;
-    struct job_pool *p = w->pool;
+    struct job_pool *pool = w->pool;
     /* Whoever waits for an answer goes first. Linux takes this for the thread alone; refused,
      * nothing is lost. */
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), WORKER_NICE);
-    pthread_mutex_lock(&p->locked.lock);
+    pthread_mutex_lock(&pool->locked.lock);
     for (;;) {
-        struct job_tasks *q = pick_locked(p);
-        if (q == NULL) {
-            if (p->locked.stop)
+        struct job_tasks *tasks = pick_locked(pool);
+        if (tasks == NULL) {
+            if (pool->locked.stop)
                 break;
-            pthread_cond_wait(&p->locked.work, &p->locked.lock);
+            pthread_cond_wait(&pool->locked.work, &pool->locked.lock);
             continue;
         }
-        struct task t = q->ring[q->first];
-        q->first = (q->first + 1) % q->cap;
-        q->n_waiting--;
-        q->n_running++;
-        pthread_cond_broadcast(&p->locked.changed);
-        pthread_mutex_unlock(&p->locked.lock);
+        struct task t = tasks->ring[tasks->first];
+        tasks->first = (tasks->first + 1) % tasks->cap;
+        tasks->n_waiting--;
+        tasks->n_running++;
+        pthread_cond_broadcast(&pool->locked.changed);
+        pthread_mutex_unlock(&pool->locked.lock);
         t.fn(t.ctx, w->index);
-        pthread_mutex_lock(&p->locked.lock);
-        q->n_running--;
-        pthread_cond_broadcast(&p->locked.changed);
+        pthread_mutex_lock(&pool->locked.lock);
+        tasks->n_running--;
+        pthread_cond_broadcast(&pool->locked.changed);
     }
-    pthread_mutex_unlock(&p->locked.lock);
+    pthread_mutex_unlock(&pool->locked.lock);
     return NULL;
 }
 
 err_code job_pool_start(unsigned n_workers, struct job_pool **out, struct err *e)
 {
-    struct job_pool *p = calloc(1, sizeof *p);
-    if (p == NULL || (p->workers = calloc(n_workers, sizeof *p->workers)) == NULL)
+    struct job_pool *pool = calloc(1, sizeof *pool);
+    if (pool == NULL || (pool->workers = calloc(n_workers, sizeof *pool->workers)) == NULL)
         abort();
-    pthread_mutex_init(&p->locked.lock, NULL);
-    pthread_cond_init(&p->locked.work, NULL);
-    pthread_cond_init(&p->locked.changed, NULL);
+    pthread_mutex_init(&pool->locked.lock, NULL);
+    pthread_cond_init(&pool->locked.work, NULL);
+    pthread_cond_init(&pool->locked.changed, NULL);
     for (unsigned i = 0; i < n_workers; i++) {
-        p->workers[i] = (struct worker){ .pool = p, .index = i };
-        if (pthread_create(&p->workers[i].thread, NULL, work, &p->workers[i]) != 0) {
-            job_pool_stop(p);
+        pool->workers[i] = (struct worker){ .pool = pool, .index = i };
+        if (pthread_create(&pool->workers[i].thread, NULL, work, &pool->workers[i]) != 0) {
+            job_pool_stop(pool);
             return ERR(e, ERR_IO, "worker threads cannot be started");
         }
-        p->n_workers++;
+        pool->n_workers++;
     }
-    *out = p;
+    *out = pool;
     return ERR_OK;
 }
 
-void job_pool_stop(struct job_pool *p)
+void job_pool_stop(struct job_pool *pool)
 {
-    if (p == NULL)
+    if (pool == NULL)
         return;
-    pthread_mutex_lock(&p->locked.lock);
-    p->locked.stop = true;
-    pthread_cond_broadcast(&p->locked.work);
-    pthread_mutex_unlock(&p->locked.lock);
-    for (unsigned i = 0; i < p->n_workers; i++)
-        pthread_join(p->workers[i].thread, NULL);
-    pthread_mutex_destroy(&p->locked.lock);
-    pthread_cond_destroy(&p->locked.work);
-    pthread_cond_destroy(&p->locked.changed);
-    free(p->workers);
-    free(p);
+    pthread_mutex_lock(&pool->locked.lock);
+    pool->locked.stop = true;
+    pthread_cond_broadcast(&pool->locked.work);
+    pthread_mutex_unlock(&pool->locked.lock);
+    for (unsigned i = 0; i < pool->n_workers; i++)
+        pthread_join(pool->workers[i].thread, NULL);
+    pthread_mutex_destroy(&pool->locked.lock);
+    pthread_cond_destroy(&pool->locked.work);
+    pthread_cond_destroy(&pool->locked.changed);
+    free(pool->workers);
+    free(pool);
 }
 
-unsigned job_pool_n_workers(const struct job_pool *p)
+unsigned job_pool_n_workers(const struct job_pool *pool)
 {
-    return p->n_workers;
+    return pool->n_workers;
 }
 
-struct job_tasks *job_tasks_open(struct job_pool *p, unsigned max_waiting)
+struct job_tasks *job_tasks_open(struct job_pool *pool, unsigned max_waiting)
 {
-    struct job_tasks *q = calloc(1, sizeof *q);
-    if (q == NULL || (q->ring = calloc(max_waiting, sizeof *q->ring)) == NULL)
+    struct job_tasks *tasks = calloc(1, sizeof *tasks);
+    if (tasks == NULL || (tasks->ring = calloc(max_waiting, sizeof *tasks->ring)) == NULL)
         abort();
-    q->pool = p;
-    q->cap = max_waiting;
-    pthread_mutex_lock(&p->locked.lock);
-    if (p->locked.turn == NULL) {
-        q->next = q->prev = q;
-        p->locked.turn = q;
+    tasks->pool = pool;
+    tasks->cap = max_waiting;
+    pthread_mutex_lock(&pool->locked.lock);
+    if (pool->locked.turn == NULL) {
+        tasks->next = tasks->prev = tasks;
+        pool->locked.turn = tasks;
     } else {
-        q->next = p->locked.turn;
-        q->prev = p->locked.turn->prev;
-        q->prev->next = q;
-        q->next->prev = q;
+        tasks->next = pool->locked.turn;
+        tasks->prev = pool->locked.turn->prev;
+        tasks->prev->next = tasks;
+        tasks->next->prev = tasks;
     }
-    pthread_mutex_unlock(&p->locked.lock);
-    return q;
+    pthread_mutex_unlock(&pool->locked.lock);
+    return tasks;
 }
 
-void job_tasks_add(struct job_tasks *q, job_task_fn fn, void *ctx)
+void job_tasks_add(struct job_tasks *tasks, job_task_fn fn, void *ctx)
 {
-    struct job_pool *p = q->pool;
-    pthread_mutex_lock(&p->locked.lock);
-    while (q->n_waiting == q->cap)
-        pthread_cond_wait(&p->locked.changed, &p->locked.lock);
-    q->ring[(q->first + q->n_waiting++) % q->cap] = (struct task){ fn, ctx };
-    pthread_cond_signal(&p->locked.work);
-    pthread_mutex_unlock(&p->locked.lock);
+    struct job_pool *pool = tasks->pool;
+    pthread_mutex_lock(&pool->locked.lock);
+    while (tasks->n_waiting == tasks->cap)
+        pthread_cond_wait(&pool->locked.changed, &pool->locked.lock);
+    tasks->ring[(tasks->first + tasks->n_waiting++) % tasks->cap] = (struct task){ fn, ctx };
+    pthread_cond_signal(&pool->locked.work);
+    pthread_mutex_unlock(&pool->locked.lock);
 }
 
 bool job_tasks_contended(struct job_tasks *q)
 {
-    struct job_pool *p = q->pool;
+    struct job_pool *pool = q->pool;
     bool yes = false;
-    pthread_mutex_lock(&p->locked.lock);
+    pthread_mutex_lock(&pool->locked.lock);
     for (struct job_tasks *o = q->next; o != q && !yes; o = o->next)
         yes = o->n_waiting > 0;
-    pthread_mutex_unlock(&p->locked.lock);
+    pthread_mutex_unlock(&pool->locked.lock);
     return yes;
 }
 
-void job_tasks_wait(struct job_tasks *q)
+void job_tasks_wait(struct job_tasks *tasks)
 {
-    struct job_pool *p = q->pool;
-    pthread_mutex_lock(&p->locked.lock);
-    while (q->n_waiting || q->n_running)
-        pthread_cond_wait(&p->locked.changed, &p->locked.lock);
-    pthread_mutex_unlock(&p->locked.lock);
+    struct job_pool *pool = tasks->pool;
+    pthread_mutex_lock(&pool->locked.lock);
+    while (tasks->n_waiting || tasks->n_running)
+        pthread_cond_wait(&pool->locked.changed, &pool->locked.lock);
+    pthread_mutex_unlock(&pool->locked.lock);
 }
 
-void job_tasks_close(struct job_tasks *q)
+void job_tasks_close(struct job_tasks *tasks)
 {
-    if (q == NULL)
+    if (tasks == NULL)
         return;
-    struct job_pool *p = q->pool;
-    job_tasks_wait(q);
-    pthread_mutex_lock(&p->locked.lock);
-    if (q->next == q) {
-        p->locked.turn = NULL;
+    struct job_pool *pool = tasks->pool;
+    job_tasks_wait(tasks);
+    pthread_mutex_lock(&pool->locked.lock);
+    if (tasks->next == tasks) {
+        pool->locked.turn = NULL;
     } else {
-        q->prev->next = q->next;
-        q->next->prev = q->prev;
-        if (p->locked.turn == q)
-            p->locked.turn = q->next;
+        tasks->prev->next = tasks->next;
+        tasks->next->prev = tasks->prev;
+        if (pool->locked.turn == tasks)
+            pool->locked.turn = tasks->next;
     }
-    pthread_mutex_unlock(&p->locked.lock);
-    free(q->ring);
-    free(q);
+    pthread_mutex_unlock(&pool->locked.lock);
+    free(tasks->ring);
+    free(tasks);
 }

@@ -159,19 +159,19 @@ err_code job_record_create(struct records *r, const struct job_record *rec, sv c
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     CLEANUP_BUF struct buf json = BUF_INIT(JOB_RECORD_MAX), params = BUF_INIT(JOB_PARAMS_MAX);
-    const struct job *j = &rec->job;
+    const struct job *job = &rec->job;
     TRY(job_record_format(rec, &json, e));
     struct records_write w[5] = {
-        { RECORDS_PUT, job_key_record(a, j->kind, j->datastore_id, j->id), buf_sv(&json) },
-        { RECORDS_PUT, job_key_listed(a, rec), j->id },
+        { RECORDS_PUT, job_key_record(a, job->kind, job->datastore_id, job->id), buf_sv(&json) },
+        { RECORDS_PUT, job_key_listed(a, rec), job->id },
         { RECORDS_PUT, job_key_active(a, rec->order),
-          arena_fmt(a, "%s/%.*s/%.*s", job_kind_name(j->kind), SV_FMT(j->datastore_id),
-                    SV_FMT(j->id)) },
+          arena_fmt(a, "%s/%.*s/%.*s", job_kind_name(job->kind), SV_FMT(job->datastore_id),
+                    SV_FMT(job->id)) },
     };
     size_t n = 3;
-    if (j->params) {
-        TRY(job_params_write(j->params, &params, e));
-        w[n++] = (struct records_write){ RECORDS_PUT, job_key_params(a, j->id), buf_sv(&params) };
+    if (job->params) {
+        TRY(job_params_write(job->params, &params, e));
+        w[n++] = (struct records_write){ RECORDS_PUT, job_key_params(a, job->id), buf_sv(&params) };
     }
     if (client_token.len)
         TRY(job_token_write(rec, client_token, a, &w[n++], e));
@@ -260,12 +260,12 @@ struct list_ctx {
     struct err *e;
 };
 
-static bool wanted(const struct job_filter *f, const struct job *j)
+static bool wanted(const struct job_filter *f, const struct job *job)
 {
-    return (f->name.len == 0 || sv_eq(f->name, j->job_name)) &&
-           (!f->has_status || f->status == j->status) &&
-           (f->submitted_after_ms == 0 || j->submit_ms > f->submitted_after_ms) &&
-           (f->submitted_before_ms == 0 || j->submit_ms < f->submitted_before_ms);
+    return (f->name.len == 0 || sv_eq(f->name, job->job_name)) &&
+           (!f->has_status || f->status == job->status) &&
+           (f->submitted_after_ms == 0 || job->submit_ms > f->submitted_after_ms) &&
+           (f->submitted_before_ms == 0 || job->submit_ms < f->submitted_before_ms);
 }
 
 static bool each_listed(void *ctx, sv key, sv id)
@@ -315,77 +315,78 @@ err_code job_record_list(struct records *r, job_kind kind, const struct job_filt
     return c.more && next->ptr == NULL ? arena_oom(a, e) : ERR_OK;
 }
 
-void job_engine_log(const char *event, const struct job *j)
+void job_engine_log(const char *event, const struct job *job)
 {
-    LOG(LOG_INFO, event, LOG_STR("kind", job_kind_name(j->kind)), LOG_SV("job", j->id),
-        LOG_SV("datastore", j->datastore_id), LOG_STR("status", job_status_name(j->status)));
+    LOG(LOG_INFO, event, LOG_STR("kind", job_kind_name(job->kind)), LOG_SV("job", job->id),
+        LOG_SV("datastore", job->datastore_id), LOG_STR("status", job_status_name(job->status)));
 }
 
 /* The record as it is after the change. */
-static void apply(const struct job_engine *en, const struct job_change *c, struct arena *a,
+static void apply(const struct job_engine *engine, const struct job_change *change, struct arena *a,
                   struct job_record *rec)
 {
-    struct job *j = &rec->job;
-    j->status = c->to;
-    if (c->to == JOB_IN_PROGRESS && j->start_ms == 0)
-        j->start_ms = clock_wall_ms();
-    if (job_status_is_final(c->to) && j->end_ms == 0)
-        j->end_ms = clock_wall_ms();
-    if (c->files_expire && j->expires_ms == 0)
-        j->expires_ms = j->end_ms + en->cfg.served_ms;
-    if (c->files_removed)
+    struct job *job = &rec->job;
+    job->status = change->to;
+    if (change->to == JOB_IN_PROGRESS && job->start_ms == 0)
+        job->start_ms = clock_wall_ms();
+    if (job_status_is_final(change->to) && job->end_ms == 0)
+        job->end_ms = clock_wall_ms();
+    if (change->files_expire && job->expires_ms == 0)
+        job->expires_ms = job->end_ms + engine->cfg.served_ms;
+    if (change->files_removed)
         rec->files_removed_ms = clock_wall_ms();
-    if (c->progress)
-        j->progress = *c->progress;
-    if (c->message.len)
-        j->message = job_message_clean(a, c->message);
-    if (c->set_instant) {
-        j->as_of_t = c->t;
-        j->transaction_ms = c->instant_ms;
+    if (change->progress)
+        job->progress = *change->progress;
+    if (change->message.len)
+        job->message = job_message_clean(a, change->message);
+    if (change->set_instant) {
+        job->as_of_t = change->t;
+        job->transaction_ms = change->instant_ms;
     }
 }
 
 /* What is kept of a served export, after its record was written. */
-static void tell_kept(struct job_engine *en, const struct job *j, bool ends, bool files_removed)
+static void tell_kept(struct job_engine *engine, const struct job *job, bool ends,
+                      bool files_removed)
 {
-    if (ends && j->expires_ms) {
-        job_kept_end(en->kept, j->id, j->expires_ms);
-        job_served_expect(en->served, j->expires_ms);
+    if (ends && job->expires_ms) {
+        job_kept_end(engine->kept, job->id, job->expires_ms);
+        job_served_expect(engine->served, job->expires_ms);
     } else if (ends || files_removed) {
-        job_kept_leave(en->kept, j->id);
+        job_kept_leave(engine->kept, job->id);
     }
 }
 
-static err_code change_locked(struct job_engine *en, job_kind kind, sv datastore_id, sv id,
-                              const struct job_change *c, bool *ended, struct err *e)
+static err_code change_locked(struct job_engine *engine, job_kind kind, sv datastore_id, sv id,
+                              const struct job_change *change, bool *ended, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     struct job_record rec;
-    TRY(job_record_read(en->cfg.records, kind, datastore_id, id, a, &rec, e));
-    bool moved = c->to != rec.job.status;
-    if (moved && !job_status_may(rec.job.status, c->to))
+    TRY(job_record_read(engine->cfg.records, kind, datastore_id, id, a, &rec, e));
+    bool moved = change->to != rec.job.status;
+    if (moved && !job_status_may(rec.job.status, change->to))
         return ERR(e, ERR_CONFLICT, "job is %s", job_status_name(rec.job.status));
-    apply(en, c, a, &rec);
-    bool ends = moved && job_status_is_final(c->to);
+    apply(engine, change, a, &rec);
+    bool ends = moved && job_status_is_final(change->to);
     /* that it runs may go with the machine: the job is then where it was before */
-    bool synced = c->to != JOB_IN_PROGRESS;
-    TRY(ends ? job_record_finish(en->cfg.records, &rec, e)
-             : job_record_update(en->cfg.records, &rec, synced, e));
-    tell_kept(en, &rec.job, ends, c->files_removed);
+    bool synced = change->to != JOB_IN_PROGRESS;
+    TRY(ends ? job_record_finish(engine->cfg.records, &rec, e)
+             : job_record_update(engine->cfg.records, &rec, synced, e));
+    tell_kept(engine, &rec.job, ends, change->files_removed);
     if (moved)
         job_engine_log("job", &rec.job);
     *ended = ends;
     return ERR_OK;
 }
 
-err_code job_engine_change(struct job_engine *en, job_kind kind, sv datastore_id, sv id,
-                           const struct job_change *c, struct err *e)
+err_code job_engine_change(struct job_engine *engine, job_kind kind, sv datastore_id, sv id,
+                           const struct job_change *change, struct err *e)
 {
     bool ended = false;
-    pthread_mutex_lock(&en->record_lock);
-    err_code rc = change_locked(en, kind, datastore_id, id, c, &ended, e);
-    pthread_mutex_unlock(&en->record_lock);
-    if (ended && en->cfg.ended)
-        en->cfg.ended(en->cfg.ended_ctx, id);
+    pthread_mutex_lock(&engine->record_lock);
+    err_code rc = change_locked(engine, kind, datastore_id, id, change, &ended, e);
+    pthread_mutex_unlock(&engine->record_lock);
+    if (ended && engine->cfg.ended)
+        engine->cfg.ended(engine->cfg.ended_ctx, id);
     return rc;
 }

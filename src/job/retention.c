@@ -67,21 +67,21 @@ static bool each_expiry(void *ctx, sv key, sv value)
     return false;
 }
 
-static err_code remove_files(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
+static err_code remove_files(struct job_served *served, sv datastore_id, sv id, int64_t expire_ms,
                              struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
     char path[PATH_MAX];
-    (void)snprintf(path, sizeof path, "%s/%.*s", s->dir, SV_FMT(id));
+    (void)snprintf(path, sizeof path, "%s/%.*s", served->dir, SV_FMT(id));
     TRY(file_remove_tree(path, e));
-    TRY(s->removed(s->ctx, datastore_id, id, e));
+    TRY(served->removed(served->ctx, datastore_id, id, e));
     struct records_write w[] = { { RECORDS_DELETE, job_key_manifest(a, id), SV_NONE },
                                  { RECORDS_DELETE, job_key_expiry(a, expire_ms, id), SV_NONE } };
-    return records_write(s->records, w, 2, e);
+    return records_write(served->records, w, 2, e);
 }
 
 /* Remove all that is due. *next_ms: when the next one is. */
-static err_code remove_due(struct job_served *s, int64_t until_ms, sv datastore_id,
+static err_code remove_due(struct job_served *served, int64_t until_ms, sv datastore_id,
                            int64_t *next_ms, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
@@ -90,74 +90,74 @@ static err_code remove_due(struct job_served *s, int64_t until_ms, sv datastore_
             .until_ms = until_ms, .datastore_id = datastore_id, .a = a, .next_ms = INT64_MAX
         };
         arena_reset(a);
-        TRY(records_scan(s->records, SV_LIT(JOB_KEYS_EXPIRY), SV_NONE, each_expiry, &x, e));
+        TRY(records_scan(served->records, SV_LIT(JOB_KEYS_EXPIRY), SV_NONE, each_expiry, &x, e));
         *next_ms = x.next_ms;
         if (!x.found)
             return ERR_OK;
-        TRY(remove_files(s, x.store, x.id, x.expire_ms, e));
+        TRY(remove_files(served, x.store, x.id, x.expire_ms, e));
         LOG(LOG_INFO, "export_files_removed", LOG_SV("job", x.id), LOG_SV("datastore", x.store));
     }
 }
 
 static void *janitor(void *arg)
 {
-    struct job_served *s = arg;
-    pthread_mutex_lock(&s->locked.lock);
-    while (!s->locked.stop) {
-        if (s->locked.next_ms > clock_wall_ms()) {
-            int64_t at = s->locked.next_ms;
+    struct job_served *served = arg;
+    pthread_mutex_lock(&served->locked.lock);
+    while (!served->locked.stop) {
+        if (served->locked.next_ms > clock_wall_ms()) {
+            int64_t at = served->locked.next_ms;
             struct timespec until = { at / 1000, at % 1000 * 1000000 };
             if (at == INT64_MAX)
-                pthread_cond_wait(&s->locked.changed, &s->locked.lock);
+                pthread_cond_wait(&served->locked.changed, &served->locked.lock);
             else
-                pthread_cond_timedwait(&s->locked.changed, &s->locked.lock, &until);
+                pthread_cond_timedwait(&served->locked.changed, &served->locked.lock, &until);
             continue;
         }
         /* job_served_expect() may bring it forward meanwhile */
-        s->locked.next_ms = INT64_MAX;
-        pthread_mutex_unlock(&s->locked.lock);
+        served->locked.next_ms = INT64_MAX;
+        pthread_mutex_unlock(&served->locked.lock);
         struct err e;
         int64_t next;
-        if (remove_due(s, clock_wall_ms(), SV_NONE, &next, &e) != ERR_OK) {
+        if (remove_due(served, clock_wall_ms(), SV_NONE, &next, &e) != ERR_OK) {
             LOG_ERR("export_retention", &e, LOG_STR("retry", "in a minute"));
             next = clock_wall_ms() + 60000;
         }
-        pthread_mutex_lock(&s->locked.lock);
-        if (next < s->locked.next_ms)
-            s->locked.next_ms = next;
+        pthread_mutex_lock(&served->locked.lock);
+        if (next < served->locked.next_ms)
+            served->locked.next_ms = next;
     }
-    pthread_mutex_unlock(&s->locked.lock);
+    pthread_mutex_unlock(&served->locked.lock);
     return NULL;
 }
 
-void job_served_expect(struct job_served *s, int64_t expire_ms)
+void job_served_expect(struct job_served *served, int64_t expire_ms)
 {
-    pthread_mutex_lock(&s->locked.lock);
-    if (expire_ms < s->locked.next_ms) {
-        s->locked.next_ms = expire_ms;
-        pthread_cond_signal(&s->locked.changed);
+    pthread_mutex_lock(&served->locked.lock);
+    if (expire_ms < served->locked.next_ms) {
+        served->locked.next_ms = expire_ms;
+        pthread_cond_signal(&served->locked.changed);
     }
-    pthread_mutex_unlock(&s->locked.lock);
+    pthread_mutex_unlock(&served->locked.lock);
 }
 
 /* Due at once. Nobody is given a file of it from now on; the thread removes them, which can take a
  * second for each GB, at the next start if this process ends before. */
-err_code job_served_expire(struct job_served *s, sv datastore_id, sv id, int64_t expire_ms,
+err_code job_served_expire(struct job_served *served, sv datastore_id, sv id, int64_t expire_ms,
                            struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4096);
     struct records_write w[] = { { RECORDS_DELETE, job_key_expiry(a, expire_ms, id), SV_NONE },
                                  { RECORDS_PUT, job_key_expiry(a, 0, id), datastore_id } };
-    TRY(records_write(s->records, w, 2, e));
-    TRY(s->removed(s->ctx, datastore_id, id, e));
-    job_served_expect(s, 0);
+    TRY(records_write(served->records, w, 2, e));
+    TRY(served->removed(served->ctx, datastore_id, id, e));
+    job_served_expect(served, 0);
     return ERR_OK;
 }
 
-err_code job_served_drop(struct job_served *s, sv datastore_id, struct err *e)
+err_code job_served_drop(struct job_served *served, sv datastore_id, struct err *e)
 {
     int64_t next;
-    return remove_due(s, INT64_MIN, datastore_id, &next, e);
+    return remove_due(served, INT64_MIN, datastore_id, &next, e);
 }
 
 /* ---- life ---- */
@@ -170,20 +170,20 @@ static bool any(void *ctx, sv key, sv value)
     return false;
 }
 
-static err_code has_manifest(struct job_served *s, sv id, bool *out, struct err *e)
+static err_code has_manifest(struct job_served *served, sv id, bool *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4096);
-    return records_scan(s->records, job_key_manifest(a, id), SV_NONE, any, out, e);
+    return records_scan(served->records, job_key_manifest(a, id), SV_NONE, any, out, e);
 }
 
 /* job_wanted_fn. A folder of a served export stays while its manifest does, or its job is
  * unfinished. */
 static err_code is_served(void *ctx, sv id, bool *out, struct err *e)
 {
-    struct job_served *s = ctx;
+    struct job_served *served = ctx;
     *out = false;
-    TRY(has_manifest(s, id, out, e));
-    return *out ? ERR_OK : s->active(s->ctx, id, out, e);
+    TRY(has_manifest(served, id, out, e));
+    return *out ? ERR_OK : served->active(served->ctx, id, out, e);
 }
 
 err_code job_folders_sweep(const char *dir, job_wanted_fn wanted, void *ctx, struct err *e)
@@ -213,48 +213,48 @@ err_code job_served_start(struct records *records, const char *dir, job_removed_
                           job_wanted_fn active, void *ctx, struct job_served **out, struct err *e)
 {
     struct sink_config cfg = { .objects_dir = dir, .make_buckets = true, .sync = true };
-    struct job_served *s = calloc(1, sizeof *s);
-    if (s == NULL || (s->dir = strdup(dir)) == NULL)
+    struct job_served *served = calloc(1, sizeof *served);
+    if (served == NULL || (served->dir = strdup(dir)) == NULL)
         abort();
-    s->records = records;
-    s->removed = removed;
-    s->active = active;
-    s->ctx = ctx;
-    pthread_mutex_init(&s->locked.lock, NULL);
-    pthread_cond_init(&s->locked.changed, NULL);
-    err_code rc = sink_world_new(&cfg, &s->world, e);
+    served->records = records;
+    served->removed = removed;
+    served->active = active;
+    served->ctx = ctx;
+    pthread_mutex_init(&served->locked.lock, NULL);
+    pthread_cond_init(&served->locked.changed, NULL);
+    err_code rc = sink_world_new(&cfg, &served->world, e);
     if (rc == ERR_OK)
-        rc = job_folders_sweep(dir, is_served, s, e);
-    if (rc == ERR_OK && pthread_create(&s->thread, NULL, janitor, s) != 0)
+        rc = job_folders_sweep(dir, is_served, served, e);
+    if (rc == ERR_OK && pthread_create(&served->thread, NULL, janitor, served) != 0)
         rc = ERR(e, ERR_IO, "a thread for the retention of exports cannot be started");
     if (rc != ERR_OK) {
-        job_served_stop(s);
+        job_served_stop(served);
         return rc;
     }
-    s->running = true;
-    *out = s;
+    served->running = true;
+    *out = served;
     return ERR_OK;
 }
 
-void job_served_stop(struct job_served *s)
+void job_served_stop(struct job_served *served)
 {
-    if (s == NULL)
+    if (served == NULL)
         return;
-    if (s->running) {
-        pthread_mutex_lock(&s->locked.lock);
-        s->locked.stop = true;
-        pthread_cond_signal(&s->locked.changed);
-        pthread_mutex_unlock(&s->locked.lock);
-        pthread_join(s->thread, NULL);
+    if (served->running) {
+        pthread_mutex_lock(&served->locked.lock);
+        served->locked.stop = true;
+        pthread_cond_signal(&served->locked.changed);
+        pthread_mutex_unlock(&served->locked.lock);
+        pthread_join(served->thread, NULL);
     }
-    sink_world_free(s->world);
-    pthread_mutex_destroy(&s->locked.lock);
-    pthread_cond_destroy(&s->locked.changed);
-    free(s->dir);
-    free(s);
+    sink_world_free(served->world);
+    pthread_mutex_destroy(&served->locked.lock);
+    pthread_cond_destroy(&served->locked.changed);
+    free(served->dir);
+    free(served);
 }
 
-struct sink_world *job_served_world(struct job_served *s)
+struct sink_world *job_served_world(struct job_served *served)
 {
-    return s->world;
+    return served->world;
 }

@@ -23,101 +23,101 @@
 
 /* ---- what a running job may call ---- */
 
-void job_run_init(struct job_run *r)
+void job_run_init(struct job_run *run)
 {
-    pthread_mutex_init(&r->live.lock, NULL);
-    clock_cond_init(&r->live.halted);
+    pthread_mutex_init(&run->live.lock, NULL);
+    clock_cond_init(&run->live.halted);
 }
 
-void job_run_done(struct job_run *r)
+void job_run_done(struct job_run *run)
 {
-    pthread_mutex_destroy(&r->live.lock);
-    pthread_cond_destroy(&r->live.halted);
+    pthread_mutex_destroy(&run->live.lock);
+    pthread_cond_destroy(&run->live.halted);
 }
 
-void job_run_wake(struct job_run *r)
+void job_run_wake(struct job_run *run)
 {
-    pthread_mutex_lock(&r->live.lock);
-    pthread_cond_broadcast(&r->live.halted);
-    pthread_mutex_unlock(&r->live.lock);
+    pthread_mutex_lock(&run->live.lock);
+    pthread_cond_broadcast(&run->live.halted);
+    pthread_mutex_unlock(&run->live.lock);
 }
 
-void job_run_pause(struct job_run *r, unsigned ms)
+void job_run_pause(struct job_run *run, unsigned ms)
 {
     const struct timespec until = clock_mono_at(clock_mono_us() + ms * 1000ull);
     int rc = 0;
-    pthread_mutex_lock(&r->live.lock);
-    while (rc != ETIMEDOUT && !job_run_should_stop(r))
-        rc = pthread_cond_timedwait(&r->live.halted, &r->live.lock, &until);
-    pthread_mutex_unlock(&r->live.lock);
+    pthread_mutex_lock(&run->live.lock);
+    while (rc != ETIMEDOUT && !job_run_should_stop(run))
+        rc = pthread_cond_timedwait(&run->live.halted, &run->live.lock, &until);
+    pthread_mutex_unlock(&run->live.lock);
 }
 
-void job_run_progress_set(struct job_run *r, const struct job_progress *p)
+void job_run_progress_set(struct job_run *run, const struct job_progress *p)
 {
-    pthread_mutex_lock(&r->live.lock);
-    r->live.progress = *p;
-    pthread_mutex_unlock(&r->live.lock);
+    pthread_mutex_lock(&run->live.lock);
+    run->live.progress = *p;
+    pthread_mutex_unlock(&run->live.lock);
 }
 
-err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_put(r->cfg->records, job_key_note(a, r->job->id, name), value, e);
-}
-
-err_code job_run_note_put_unsynced(struct job_run *r, sv name, sv value, struct err *e)
+err_code job_run_note_put(struct job_run *run, sv name, sv value, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_put_unsynced(r->cfg->records, job_key_note(a, r->job->id, name), value, e);
+    return records_put(run->cfg->records, job_key_note(a, run->job->id, name), value, e);
 }
 
-err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e)
+err_code job_run_note_put_unsynced(struct job_run *run, sv name, sv value, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_get(r->cfg->records, job_key_note(a, r->job->id, name), out, e);
+    return records_put_unsynced(run->cfg->records, job_key_note(a, run->job->id, name), value, e);
 }
 
-err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, void *ctx,
+err_code job_run_note_get(struct job_run *run, sv name, struct buf *out, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
+    return records_get(run->cfg->records, job_key_note(a, run->job->id, name), out, e);
+}
+
+err_code job_run_note_scan(struct job_run *run, sv prefix, records_each_fn each, void *ctx,
                            struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
-    return records_scan(r->cfg->records, job_key_note(a, r->job->id, prefix), SV_NONE, each, ctx,
-                        e);
+    return records_scan(run->cfg->records, job_key_note(a, run->job->id, prefix), SV_NONE, each,
+                        ctx, e);
 }
 
-err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms, struct err *e)
+err_code job_run_set_instant(struct job_run *run, uint64_t t, int64_t instant_ms, struct err *e)
 {
-    struct job_change c = {
+    struct job_change change = {
         .to = JOB_IN_PROGRESS, .set_instant = true, .t = t, .instant_ms = instant_ms
     };
-    err_code rc =
-        job_engine_change(r->engine, r->job->kind, r->job->datastore_id, r->job->id, &c, e);
+    err_code rc = job_engine_change(run->engine, run->job->kind, run->job->datastore_id,
+                                    run->job->id, &change, e);
     /* a cancel came first: the run ends as one that was stopped */
     return rc == ERR_CONFLICT ? ERR(e, ERR_CANCELLED, "the job is being cancelled") : rc;
 }
 
-err_code job_run_manifest_put(struct job_run *r, sv manifest, struct err *e)
+err_code job_run_manifest_put(struct job_run *run, sv manifest, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4096);
-    return records_put_unsynced(r->cfg->records, job_key_manifest(a, r->job->id), manifest, e);
+    return records_put_unsynced(run->cfg->records, job_key_manifest(a, run->job->id), manifest, e);
 }
 
-err_code job_run_manifest_delete(struct job_run *r, struct err *e)
+err_code job_run_manifest_delete(struct job_run *run, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4096);
-    struct records_write w = { RECORDS_DELETE, job_key_manifest(a, r->job->id), SV_NONE };
-    return records_write(r->cfg->records, &w, 1, e);
+    struct records_write w = { RECORDS_DELETE, job_key_manifest(a, run->job->id), SV_NONE };
+    return records_write(run->cfg->records, &w, 1, e);
 }
 
-err_code job_run_disk_check(const struct job_run *r, struct err *e)
+err_code job_run_disk_check(const struct job_run *run, struct err *e)
 {
-    return job_disk_check(r->cfg, e);
+    return job_disk_check(run->cfg, e);
 }
 
-err_code job_run_kept_grow(struct job_run *r, uint64_t bytes, struct err *e)
+err_code job_run_kept_grow(struct job_run *run, uint64_t bytes, struct err *e)
 {
-    TRY(job_kept_grow(r->kept, r->job->id, bytes, e));
-    return job_disk_check(r->cfg, e);
+    TRY(job_kept_grow(run->kept, run->job->id, bytes, e));
+    return job_disk_check(run->cfg, e);
 }
 
 #define RUNNING_MAX  16u /* jobs at a time in one process; others wait */
@@ -140,226 +140,231 @@ struct running {
 
 /* ---- the list ---- */
 
-struct job_entry *job_entry_find_locked(struct job_engine *en, job_kind kind, sv datastore_id,
+struct job_entry *job_entry_find_locked(struct job_engine *engine, job_kind kind, sv datastore_id,
                                         sv id)
 {
-    for (struct job_entry *x = en->locked.first; x; x = x->next)
-        if (x->kind == kind && sv_eq_cstr(datastore_id, x->datastore_id) && sv_eq_cstr(id, x->id))
-            return x;
+    for (struct job_entry *entry = engine->locked.first; entry; entry = entry->next)
+        if (entry->kind == kind && sv_eq_cstr(datastore_id, entry->datastore_id) &&
+            sv_eq_cstr(id, entry->id))
+            return entry;
     return NULL;
 }
 
-void job_entry_add_locked(struct job_engine *en, struct job_entry *x)
+void job_entry_add_locked(struct job_engine *engine, struct job_entry *x)
 {
-    struct job_entry **p = &en->locked.first;
+    struct job_entry **p = &engine->locked.first;
     while (*p && (*p)->order < x->order)
         p = &(*p)->next;
     x->next = *p;
     *p = x;
 }
 
-void job_entry_drop_locked(struct job_engine *en, struct job_entry *x)
+void job_entry_drop_locked(struct job_engine *engine, struct job_entry *x)
 {
-    struct job_entry **p = &en->locked.first;
+    struct job_entry **p = &engine->locked.first;
     while (*p != x)
         p = &(*p)->next;
     *p = x->next;
     free(x);
 }
 
-void job_entry_halt_locked(struct job_entry *x)
+void job_entry_halt_locked(struct job_entry *entry)
 {
-    atomic_store(&x->halt, true);
-    if (x->run)
-        job_run_wake(x->run);
+    atomic_store(&entry->halt, true);
+    if (entry->run)
+        job_run_wake(entry->run);
 }
 
-static int wish_of(struct job_engine *en, const struct job_entry *x)
+static int wish_of(struct job_engine *engine, const struct job_entry *entry)
 {
-    pthread_mutex_lock(&en->locked.lock);
-    int wish = x->wish;
-    pthread_mutex_unlock(&en->locked.lock);
+    pthread_mutex_lock(&engine->locked.lock);
+    int wish = entry->wish;
+    pthread_mutex_unlock(&engine->locked.lock);
     return wish;
 }
 
 /* ---- the end of a run ---- */
 
-static err_code move(struct running *x, job_status to, struct err *e)
+static err_code move(struct running *running, job_status to, struct err *e)
 {
-    struct job_change c = { .to = to };
-    const struct job_entry *n = x->entry;
-    return job_engine_change(x->en, n->kind, sv_from(n->datastore_id), sv_from(n->id), &c, e);
+    struct job_change change = { .to = to };
+    const struct job_entry *entry = running->entry;
+    return job_engine_change(running->en, entry->kind, sv_from(entry->datastore_id),
+                             sv_from(entry->id), &change, e);
 }
 
 /* A move whose failure leaves nothing to do but say so: the record stays, a restart takes it up. */
-static void move_logged(struct running *x, job_status to)
+static void move_logged(struct running *running, job_status to)
 {
     struct err e;
-    if (move(x, to, &e) != ERR_OK)
-        LOG_ERR("job_record", &e, LOG_STR("job", x->entry->id), LOG_STR("to", job_status_name(to)));
+    if (move(running, to, &e) != ERR_OK)
+        LOG_ERR("job_record", &e, LOG_STR("job", running->entry->id),
+                LOG_STR("to", job_status_name(to)));
 }
 
 /* Take away what the run wrote. */
-static err_code undo(struct running *x, struct err *e)
+static err_code undo(struct running *running, struct err *e)
 {
-    err_code rc = x->ops->undo && x->run.job ? x->ops->undo(&x->run, e) : ERR_OK;
+    err_code rc =
+        running->ops->undo && running->run.job ? running->ops->undo(&running->run, e) : ERR_OK;
     if (rc != ERR_OK)
-        LOG_ERR("job_undo", e, LOG_STR("job", x->entry->id));
+        LOG_ERR("job_undo", e, LOG_STR("job", running->entry->id));
     return rc;
 }
 
-/* why: of the message, for as long as c is used. */
-static void end_cancelled(struct running *x, struct job_change *c, struct err *why)
+/* why: of the message, for as long as change is used. */
+static void end_cancelled(struct running *running, struct job_change *change, struct err *why)
 {
-    err_code rc = undo(x, why);
-    c->to = rc == ERR_OK ? JOB_CANCEL_COMPLETED : JOB_CANCEL_FAILED;
-    c->message = rc == ERR_OK ? SV_NONE : sv_from(why->msg);
+    err_code rc = undo(running, why);
+    change->to = rc == ERR_OK ? JOB_CANCEL_COMPLETED : JOB_CANCEL_FAILED;
+    change->message = rc == ERR_OK ? SV_NONE : sv_from(why->msg);
 }
 
-static void end_failed(struct running *x, struct job_change *c)
+static void end_failed(struct running *running, struct job_change *change)
 {
     struct err why;
-    bool dropped = wish_of(x->en, x->entry) == DROP;
-    c->to = JOB_FAILED;
-    c->message = dropped ? SV_LIT("The data store was deleted") : sv_from(x->e.msg);
+    bool dropped = wish_of(running->en, running->entry) == DROP;
+    change->to = JOB_FAILED;
+    change->message = dropped ? SV_LIT("The data store was deleted") : sv_from(running->e.msg);
     if (!dropped)
-        LOG_ERR("job_failed", &x->e, LOG_STR("job", x->entry->id));
+        LOG_ERR("job_failed", &running->e, LOG_STR("job", running->entry->id));
     /* what no manifest names is nobody's */
-    IGNORE(undo(x, &why));
+    IGNORE(undo(running, &why));
 }
 
 /* A cancel came between the end of the run and its last status. */
-static void end_crossed(struct running *x, struct job_change *c, err_code rc, struct err *why)
+static void end_crossed(struct running *running, struct job_change *change, err_code rc,
+                        struct err *why)
 {
-    move_logged(x, JOB_CANCEL_IN_PROGRESS);
-    c->files_expire = false;
+    move_logged(running, JOB_CANCEL_IN_PROGRESS);
+    change->files_expire = false;
     if (rc != ERR_OK) {
-        c->to = JOB_FAILED;
-    } else if (x->ops->undo) {
-        end_cancelled(x, c, why);
+        change->to = JOB_FAILED;
+    } else if (running->ops->undo) {
+        end_cancelled(running, change, why);
     } else {
-        c->to = JOB_CANCEL_FAILED;
-        c->message = SV_LIT("The job had ended before it could be cancelled");
+        change->to = JOB_CANCEL_FAILED;
+        change->message = SV_LIT("The job had ended before it could be cancelled");
     }
 }
 
 /* The last status is written, then the scratch goes. */
-static void finish(struct running *x, err_code rc)
+static void finish(struct running *running, err_code rc)
 {
     struct err e, why;
-    struct job_change c = { .to = x->status,
-                            .message = buf_sv(&x->message),
-                            .progress = &x->run.live.progress };
-    sv ds = sv_from(x->entry->datastore_id), id = sv_from(x->entry->id);
-    if (rc == ERR_CANCELLED && wish_of(x->en, x->entry) == CANCEL) {
-        move_logged(x, JOB_CANCEL_IN_PROGRESS);
-        end_cancelled(x, &c, &why);
+    struct job_change change = { .to = running->status,
+                                 .message = buf_sv(&running->message),
+                                 .progress = &running->run.live.progress };
+    sv ds = sv_from(running->entry->datastore_id), id = sv_from(running->entry->id);
+    if (rc == ERR_CANCELLED && wish_of(running->en, running->entry) == CANCEL) {
+        move_logged(running, JOB_CANCEL_IN_PROGRESS);
+        end_cancelled(running, &change, &why);
     } else if (rc != ERR_OK) {
-        end_failed(x, &c);
+        end_failed(running, &change);
     } else {
-        c.files_expire = x->run.job->served;
+        change.files_expire = running->run.job->served;
     }
-    err_code written = job_engine_change(x->en, x->entry->kind, ds, id, &c, &e);
+    err_code written = job_engine_change(running->en, running->entry->kind, ds, id, &change, &e);
     if (written == ERR_CONFLICT) {
-        end_crossed(x, &c, rc, &why);
-        written = job_engine_change(x->en, x->entry->kind, ds, id, &c, &e);
+        end_crossed(running, &change, rc, &why);
+        written = job_engine_change(running->en, running->entry->kind, ds, id, &change, &e);
         if (written != ERR_OK)
-            LOG_ERR("job_record", &e, LOG_STR("job", x->entry->id));
+            LOG_ERR("job_record", &e, LOG_STR("job", running->entry->id));
     }
-    if (x->ops->forget && x->run.store)
-        x->ops->forget(&x->run);
-    if (file_remove_tree(x->spool, &e) != ERR_OK)
-        LOG_ERR("job_spool", &e, LOG_STR("job", x->entry->id));
+    if (running->ops->forget && running->run.store)
+        running->ops->forget(&running->run);
+    if (file_remove_tree(running->spool, &e) != ERR_OK)
+        LOG_ERR("job_spool", &e, LOG_STR("job", running->entry->id));
 }
 
 /* ---- a run ---- */
 
-static err_code run_kind(struct running *x, struct err *e)
+static err_code run_kind(struct running *running, struct err *e)
 {
-    struct store_registry *stores = x->en->cfg.stores;
-    sv id = sv_from(x->entry->datastore_id);
+    struct store_registry *stores = running->en->cfg.stores;
+    sv id = sv_from(running->entry->datastore_id);
     err_code rc;
     do /* others may hold all the stores that can be open: each turn waits for them */
-        rc = store_registry_acquire(stores, id, false, &x->run.store, e);
-    while (rc == ERR_THROTTLED && !atomic_load(&x->entry->halt));
+        rc = store_registry_acquire(stores, id, false, &running->run.store, e);
+    while (rc == ERR_THROTTLED && !atomic_load(&running->entry->halt));
     TRY(rc == ERR_THROTTLED ? ERR(e, ERR_CANCELLED, "the job was stopped") : rc);
-    TRY(file_mkdirs(x->spool, e));
-    return x->ops->run(&x->run, &x->status, &x->message, e);
+    TRY(file_mkdirs(running->spool, e));
+    return running->ops->run(&running->run, &running->status, &running->message, e);
 }
 
 /* The record, and what of it the run needs. A cancel that it tells of is wished here too. */
-static err_code read_record(struct running *x, struct err *e)
+static err_code read_record(struct running *running, struct err *e)
 {
-    struct job_engine *en = x->en;
-    struct job_entry *n = x->entry;
-    struct job *j = &x->rec.job;
-    TRY(job_record_read(en->cfg.records, n->kind, sv_from(n->datastore_id), sv_from(n->id), x->a,
-                        &x->rec, e));
-    TRY(job_params_load(en->cfg.records, j->id, x->a, &j->params, e));
-    x->run.job = j;
-    if (j->served) {
-        x->run.world = en->served ? job_served_world(en->served) : NULL;
-        x->run.kept = en->kept;
+    struct job_engine *engine = running->en;
+    struct job_entry *entry = running->entry;
+    struct job *job = &running->rec.job;
+    TRY(job_record_read(engine->cfg.records, entry->kind, sv_from(entry->datastore_id),
+                        sv_from(entry->id), running->a, &running->rec, e));
+    TRY(job_params_load(engine->cfg.records, job->id, running->a, &job->params, e));
+    running->run.job = job;
+    if (job->served) {
+        running->run.world = engine->served ? job_served_world(engine->served) : NULL;
+        running->run.kept = engine->kept;
     }
-    x->run.live.progress = j->progress;
-    bool cancelled = j->status == JOB_CANCEL_SUBMITTED || j->status == JOB_CANCEL_IN_PROGRESS;
-    pthread_mutex_lock(&en->locked.lock);
+    running->run.live.progress = job->progress;
+    bool cancelled = job->status == JOB_CANCEL_SUBMITTED || job->status == JOB_CANCEL_IN_PROGRESS;
+    pthread_mutex_lock(&engine->locked.lock);
     if (cancelled) {
-        n->wish = CANCEL;
-        atomic_store(&n->halt, true);
+        entry->wish = CANCEL;
+        atomic_store(&entry->halt, true);
     }
-    n->run = &x->run;
-    pthread_mutex_unlock(&en->locked.lock);
+    entry->run = &running->run;
+    pthread_mutex_unlock(&engine->locked.lock);
     return ERR_OK;
 }
 
 /* From the status IN_PROGRESS to the end of the work. */
-static err_code run(struct running *x)
+static err_code run(struct running *running)
 {
     struct err read_err;
     err_code rc = ERR_OK;
-    if (wish_of(x->en, x->entry) == KEEP_GOING)
-        rc = move(x, JOB_IN_PROGRESS, &x->e);
+    if (wish_of(running->en, running->entry) == KEEP_GOING)
+        rc = move(running, JOB_IN_PROGRESS, &running->e);
     /* it is being cancelled: a cancel that a restart found */
     if (rc == ERR_CONFLICT)
         rc = ERR_CANCELLED;
-    if (read_record(x, &read_err) == ERR_OK)
-        return rc == ERR_OK || rc == ERR_CANCELLED ? run_kind(x, &x->e) : rc;
+    if (read_record(running, &read_err) == ERR_OK)
+        return rc == ERR_OK || rc == ERR_CANCELLED ? run_kind(running, &running->e) : rc;
     if (rc == ERR_OK) {
-        x->e = read_err;
+        running->e = read_err;
         rc = read_err.code;
     }
     return rc;
 }
 
 /* E2: does the job keep its status for the next start? */
-static bool stays(struct running *x, err_code rc)
+static bool stays(struct running *running, err_code rc)
 {
-    struct job_engine *en = x->en;
-    struct job_entry *n = x->entry;
-    pthread_mutex_lock(&en->locked.lock);
-    n->run = NULL;
-    bool halted = rc == ERR_CANCELLED && n->wish == KEEP_GOING;
-    bool stay = halted && en->locked.stop;
+    struct job_engine *engine = running->en;
+    struct job_entry *entry = running->entry;
+    pthread_mutex_lock(&engine->locked.lock);
+    entry->run = NULL;
+    bool halted = rc == ERR_CANCELLED && entry->wish == KEEP_GOING;
+    bool stay = halted && engine->locked.stop;
     /* the record said so before job_cancel() came to say it here */
     if (halted && !stay)
-        n->wish = CANCEL;
-    pthread_mutex_unlock(&en->locked.lock);
+        entry->wish = CANCEL;
+    pthread_mutex_unlock(&engine->locked.lock);
     return stay;
 }
 
-static void schedule_locked(struct job_engine *en);
+static void schedule_locked(struct job_engine *engine);
 
 /* E1. The engine may be gone when this returns. */
-static void leave_list(struct job_engine *en, struct job_entry *x)
+static void leave_list(struct job_engine *engine, struct job_entry *entry)
 {
-    pthread_mutex_lock(&en->locked.lock);
-    job_entry_drop_locked(en, x);
-    assert(en->locked.n_running > 0);
-    en->locked.n_running--;
-    schedule_locked(en);
-    pthread_cond_broadcast(&en->locked.changed);
-    pthread_mutex_unlock(&en->locked.lock);
+    pthread_mutex_lock(&engine->locked.lock);
+    job_entry_drop_locked(engine, entry);
+    assert(engine->locked.n_running > 0);
+    engine->locked.n_running--;
+    schedule_locked(engine);
+    pthread_cond_broadcast(&engine->locked.changed);
+    pthread_mutex_unlock(&engine->locked.lock);
 }
 
 struct start {
@@ -371,43 +376,43 @@ static void *runner(void *arg)
 {
     struct start s = *(struct start *)arg;
     free(arg);
-    struct running x = { .en = s.en,
-                         .entry = s.entry,
-                         .ops = s.en->cfg.kinds[s.entry->kind],
-                         .a = arena_new(RECORD_ARENA),
-                         .run = { .engine = s.en,
-                                  .world = s.en->cfg.world,
-                                  .pool = s.en->pool,
-                                  .cfg = &s.en->cfg,
-                                  .halt = &s.entry->halt,
-                                  .export_object_bytes = s.en->cfg.export_object_bytes,
-                                  .import_chunk_bytes = s.en->cfg.import_chunk_bytes },
-                         .message = BUF_INIT(MESSAGE_MAX),
-                         .status = JOB_COMPLETED };
-    (void)snprintf(x.spool, sizeof x.spool, "%s/%s", s.en->cfg.spool_dir, s.entry->id);
-    x.run.spool_dir = x.spool;
-    job_run_init(&x.run);
-    err_code rc = run(&x);
-    if (!stays(&x, rc)) {
-        finish(&x, rc);
-        if (x.ops->settle && x.run.store)
-            x.ops->settle(&x.run);
+    struct running running = { .en = s.en,
+                               .entry = s.entry,
+                               .ops = s.en->cfg.kinds[s.entry->kind],
+                               .a = arena_new(RECORD_ARENA),
+                               .run = { .engine = s.en,
+                                        .world = s.en->cfg.world,
+                                        .pool = s.en->pool,
+                                        .cfg = &s.en->cfg,
+                                        .halt = &s.entry->halt,
+                                        .export_object_bytes = s.en->cfg.export_object_bytes,
+                                        .import_chunk_bytes = s.en->cfg.import_chunk_bytes },
+                               .message = BUF_INIT(MESSAGE_MAX),
+                               .status = JOB_COMPLETED };
+    (void)snprintf(running.spool, sizeof running.spool, "%s/%s", s.en->cfg.spool_dir, s.entry->id);
+    running.run.spool_dir = running.spool;
+    job_run_init(&running.run);
+    err_code rc = run(&running);
+    if (!stays(&running, rc)) {
+        finish(&running, rc);
+        if (running.ops->settle && running.run.store)
+            running.ops->settle(&running.run);
     }
-    store_registry_release(s.en->cfg.stores, x.run.store);
-    buf_done(&x.message);
-    job_run_done(&x.run);
-    arena_free(x.a);
+    store_registry_release(s.en->cfg.stores, running.run.store);
+    buf_done(&running.message);
+    job_run_done(&running.run);
+    arena_free(running.a);
     leave_list(s.en, s.entry);
     return NULL;
 }
 
 /* ---- scheduling ---- */
 
-bool job_entry_blocked_locked(struct job_engine *en, const struct job_entry *x)
+bool job_entry_blocked_locked(struct job_engine *engine, const struct job_entry *x)
 {
-    if (en->locked.n_running >= RUNNING_MAX)
+    if (engine->locked.n_running >= RUNNING_MAX)
         return true;
-    for (struct job_entry *y = en->locked.first; y != x; y = y->next)
+    for (struct job_entry *y = engine->locked.first; y != x; y = y->next)
         /* one before it runs or waits */
         if (y->kind == x->kind && strcmp(y->datastore_id, x->datastore_id) == 0)
             return true;
@@ -415,42 +420,44 @@ bool job_entry_blocked_locked(struct job_engine *en, const struct job_entry *x)
 }
 
 /* False: no thread can be had; the next end of a job tries again. */
-static bool start_locked(struct job_engine *en, struct job_entry *x)
+static bool start_locked(struct job_engine *engine, struct job_entry *entry)
 {
     struct start *arg = malloc(sizeof *arg);
     pthread_t t;
     if (arg == NULL)
         abort();
-    *arg = (struct start){ en, x };
+    *arg = (struct start){ engine, entry };
     if (pthread_create(&t, NULL, runner, arg) != 0) {
         free(arg);
         return false;
     }
     /* n_running says when it is gone */
     pthread_detach(t);
-    x->running = true;
-    en->locked.n_running++;
+    entry->running = true;
+    engine->locked.n_running++;
     return true;
 }
 
-static void schedule_locked(struct job_engine *en)
+static void schedule_locked(struct job_engine *engine)
 {
-    for (struct job_entry *x = en->locked.first; x && !en->locked.stop; x = x->next)
-        if (!x->running && !job_entry_blocked_locked(en, x) && !start_locked(en, x))
+    for (struct job_entry *entry = engine->locked.first; entry && !engine->locked.stop;
+         entry = entry->next)
+        if (!entry->running && !job_entry_blocked_locked(engine, entry) &&
+            !start_locked(engine, entry))
             break;
 }
 
-void job_engine_schedule(struct job_engine *en)
+void job_engine_schedule(struct job_engine *engine)
 {
-    pthread_mutex_lock(&en->locked.lock);
-    schedule_locked(en);
-    pthread_mutex_unlock(&en->locked.lock);
+    pthread_mutex_lock(&engine->locked.lock);
+    schedule_locked(engine);
+    pthread_mutex_unlock(&engine->locked.lock);
 }
 
-void job_entry_wish_locked(struct job_engine *en, struct job_entry *x, int wish)
+void job_entry_wish_locked(struct job_engine *engine, struct job_entry *entry, int wish)
 {
-    x->wish = wish;
-    job_entry_halt_locked(x);
-    if (!x->running && !en->locked.stop)
-        (void)start_locked(en, x);
+    entry->wish = wish;
+    job_entry_halt_locked(entry);
+    if (!entry->running && !engine->locked.stop)
+        (void)start_locked(engine, entry);
 }

@@ -38,17 +38,17 @@ struct job_pool;
 struct job_tasks; /* one job's own queue in the pool */
 typedef void (*job_task_fn)(void *ctx, unsigned worker);
 MUST_USE err_code job_pool_start(unsigned n_workers, struct job_pool **out, struct err *e);
-void job_pool_stop(struct job_pool *p); /* after every job_tasks is closed */
-unsigned job_pool_n_workers(const struct job_pool *p);
+void job_pool_stop(struct job_pool *pool); /* after every job_tasks is closed */
+unsigned job_pool_n_workers(const struct job_pool *pool);
 /* A queue of at most max_waiting tasks; workers serve the open queues in turn, one task each. */
-struct job_tasks *job_tasks_open(struct job_pool *p, unsigned max_waiting);
+struct job_tasks *job_tasks_open(struct job_pool *pool, unsigned max_waiting);
 /* Waits while max_waiting tasks wait. */
-void job_tasks_add(struct job_tasks *q, job_task_fn fn, void *ctx);
+void job_tasks_add(struct job_tasks *tasks, job_task_fn fn, void *ctx);
 /* Does another queue have a task that waits for a worker? A long task asks, and ends early if
  * so. */
 bool job_tasks_contended(struct job_tasks *q);
-void job_tasks_wait(struct job_tasks *q);  /* until all added have returned */
-void job_tasks_close(struct job_tasks *q); /* waits, then frees */
+void job_tasks_wait(struct job_tasks *tasks);  /* until all added have returned */
+void job_tasks_close(struct job_tasks *tasks); /* waits, then frees */
 
 /* ---- one running job ---- */
 struct job_kept;
@@ -71,39 +71,39 @@ struct job_run {
         struct job_progress progress; /* what job_get shows */
     } live;
 };
-void job_run_init(struct job_run *r); /* live alone; the rest is the caller's */
-void job_run_done(struct job_run *r);
-static inline bool job_run_should_stop(const struct job_run *r)
+void job_run_init(struct job_run *run); /* live alone; the rest is the caller's */
+void job_run_done(struct job_run *run);
+static inline bool job_run_should_stop(const struct job_run *run)
 {
-    return atomic_load_explicit(r->halt, memory_order_relaxed);
+    return atomic_load_explicit(run->halt, memory_order_relaxed);
 }
 /* Whoever has set *halt ends the run's pauses by this. */
-void job_run_wake(struct job_run *r);
+void job_run_wake(struct job_run *run);
 /* Waits so long, or until the run is to stop. For what tells nobody when it is over: a peer that is
  * to be asked again, a compaction. */
-void job_run_pause(struct job_run *r, unsigned ms);
+void job_run_pause(struct job_run *run, unsigned ms);
 
 /* Into live.progress, under its lock. */
-void job_run_progress_set(struct job_run *r, const struct job_progress *p);
+void job_run_progress_set(struct job_run *run, const struct job_progress *p);
 
 /* Persistent scratch of a job in the records, below the job's own key: plan, finished ranges, ...
  * Dropped when the job ends. `name` is made of [a-z0-9/]. An unsynced one is on disk with the next
  * that is synced. */
-MUST_USE err_code job_run_note_put(struct job_run *r, sv name, sv value, struct err *e);
-MUST_USE err_code job_run_note_put_unsynced(struct job_run *r, sv name, sv value, struct err *e);
-MUST_USE err_code job_run_note_get(struct job_run *r, sv name, struct buf *out, struct err *e);
-MUST_USE err_code job_run_note_scan(struct job_run *r, sv prefix, records_each_fn each, void *ctx,
+MUST_USE err_code job_run_note_put(struct job_run *run, sv name, sv value, struct err *e);
+MUST_USE err_code job_run_note_put_unsynced(struct job_run *run, sv name, sv value, struct err *e);
+MUST_USE err_code job_run_note_get(struct job_run *run, sv name, struct buf *out, struct err *e);
+MUST_USE err_code job_run_note_scan(struct job_run *run, sv prefix, records_each_fn each, void *ctx,
                                     struct err *e);
 /* Export's T, kept in the job record so that job_get shows it. */
-MUST_USE err_code job_run_set_instant(struct job_run *r, uint64_t t, int64_t instant_ms,
+MUST_USE err_code job_run_set_instant(struct job_run *run, uint64_t t, int64_t instant_ms,
                                       struct err *e);
 /* manifest.json: put, it is on disk with the job's last writing. */
-MUST_USE err_code job_run_manifest_put(struct job_run *r, sv manifest, struct err *e);
-MUST_USE err_code job_run_manifest_delete(struct job_run *r, struct err *e);
+MUST_USE err_code job_run_manifest_put(struct job_run *run, sv manifest, struct err *e);
+MUST_USE err_code job_run_manifest_delete(struct job_run *run, struct err *e);
 
 #define JOB_FILE_BYTES 4096u /* that a file takes of a disk beside its bytes, or in their place */
 /* ERR_NO_SPACE: so little of the data folder's disk is free that no job may write there. */
-MUST_USE err_code job_run_disk_check(const struct job_run *r, struct err *e);
+MUST_USE err_code job_run_disk_check(const struct job_run *run, struct err *e);
 /* Of a run whose `kept` is not NULL: it has written so many bytes. ERR_TOO_LARGE: more than may be
  * kept; and as job_run_disk_check(). */
-MUST_USE err_code job_run_kept_grow(struct job_run *r, uint64_t bytes, struct err *e);
+MUST_USE err_code job_run_kept_grow(struct job_run *run, uint64_t bytes, struct err *e);

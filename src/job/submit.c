@@ -13,23 +13,24 @@
 #define JOB_NAME_MAX 128u /* bytes: longer than what export/object.c calls an object */
 
 /* ERR_NOT_FOUND: the token is new. */
-static err_code by_token(struct job_engine *en, const struct job_request *q, sv digest,
+static err_code by_token(struct job_engine *engine, const struct job_request *request, sv digest,
                          struct arena *a, struct job *out, struct err *e)
 {
     sv datastore, id;
-    TRY(job_token_find(en->cfg.records, q, digest, a, &datastore, &id, e));
-    err_code rc = job_get(en, q->kind, datastore, id, a, out, e);
+    TRY(job_token_find(engine->cfg.records, request, digest, a, &datastore, &id, e));
+    err_code rc = job_get(engine, request->kind, datastore, id, a, out, e);
     return rc == ERR_NOT_FOUND ? ERR(e, ERR_INTERNAL, "the job of a client token is missing") : rc;
 }
 
-static err_code check_queue(struct job_engine *en, const struct job_request *q, struct err *e)
+static err_code check_queue(struct job_engine *engine, const struct job_request *request,
+                            struct err *e)
 {
-    unsigned n = 0, max = en->cfg.max_queued ? en->cfg.max_queued : LIMIT_JOBS_QUEUED;
-    pthread_mutex_lock(&en->locked.lock);
-    for (struct job_entry *x = en->locked.first; x; x = x->next)
-        n += x->kind == q->kind && sv_eq_cstr(q->datastore_id, x->datastore_id);
-    bool stop = en->locked.stop;
-    pthread_mutex_unlock(&en->locked.lock);
+    unsigned n = 0, max = engine->cfg.max_queued ? engine->cfg.max_queued : LIMIT_JOBS_QUEUED;
+    pthread_mutex_lock(&engine->locked.lock);
+    for (struct job_entry *entry = engine->locked.first; entry; entry = entry->next)
+        n += entry->kind == request->kind && sv_eq_cstr(request->datastore_id, entry->datastore_id);
+    bool stop = engine->locked.stop;
+    pthread_mutex_unlock(&engine->locked.lock);
     if (stop)
         return ERR(e, ERR_THROTTLED, "The service is stopping; try again later");
     /* one runs, max wait */
@@ -37,197 +38,203 @@ static err_code check_queue(struct job_engine *en, const struct job_request *q, 
         return ERR(e, ERR_THROTTLED,
                    "The data store has %u %s jobs waiting, which is the most; try again when one "
                    "has ended",
-                   max, job_kind_name(q->kind));
+                   max, job_kind_name(request->kind));
     return ERR_OK;
 }
 
-static sv folder_name(struct arena *a, const struct job_request *q, sv id)
+static sv folder_name(struct arena *a, const struct job_request *request, sv id)
 {
-    return arena_fmt(a, "%.*s-FHIR_%s-%.*s", SV_FMT(q->datastore_id),
-                     q->kind == JOB_EXPORT ? "EXPORT" : "IMPORT", SV_FMT(id));
+    return arena_fmt(a, "%.*s-FHIR_%s-%.*s", SV_FMT(request->datastore_id),
+                     request->kind == JOB_EXPORT ? "EXPORT" : "IMPORT", SV_FMT(id));
 }
 
-static sv folder_uri(struct arena *a, const struct job_request *q, sv id)
+static sv folder_uri(struct arena *a, const struct job_request *request, sv id)
 {
-    sv base = q->output_uri, name = folder_name(a, q, id);
+    sv base = request->output_uri, name = folder_name(a, request, id);
     while (base.len && base.ptr[base.len - 1] == '/')
         base.len--;
     return arena_fmt(a, "%.*s/%.*s/", SV_FMT(base), SV_FMT(name));
 }
 
 /* Keys of what the job will write fit: told now, and not when its last object is to be written. */
-static err_code check_names(const struct sink *out, const struct job_request *q, struct err *e)
+static err_code check_names(const struct sink *out, const struct job_request *request,
+                            struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4096);
     char any[JOB_NAME_MAX];
     memset(any, '0', sizeof any);
-    sv folder = folder_name(a, q, sv_make(any, 32));
+    sv folder = folder_name(a, request, sv_make(any, 32));
     return sink_name_check(out, ARENA_JOIN(a, folder, SV_LIT("/"), sv_make(any, sizeof any)), e);
 }
 
 /* Do role, bucket, key and input work? Only what the request names is touched. */
-static err_code probe(struct job_engine *en, const struct job_request *q, struct err *e)
+static err_code probe(struct job_engine *engine, const struct job_request *request, struct err *e)
 {
-    struct sink_target t = { .uri = q->output_uri,
-                             .role_arn = q->role_arn,
-                             .kms_key_id = q->kms_key_id,
-                             .account_id = q->account_id,
-                             .source_arn = q->datastore_arn,
+    struct sink_target t = { .uri = request->output_uri,
+                             .role_arn = request->role_arn,
+                             .kms_key_id = request->kms_key_id,
+                             .account_id = request->account_id,
+                             .source_arn = request->datastore_arn,
                              .session_name = SV_LIT("fhirlake") };
     CLEANUP(sink_close) struct sink *out = NULL;
-    TRY(sink_open(en->cfg.world, &t, &out, e));
-    TRY(check_names(out, q, e));
-    if (q->kind == JOB_IMPORT) {
+    TRY(sink_open(engine->cfg.world, &t, &out, e));
+    TRY(check_names(out, request, e));
+    if (request->kind == JOB_IMPORT) {
         CLEANUP(sink_close) struct sink *in = NULL;
-        t.uri = q->input_uri;
+        t.uri = request->input_uri;
         t.kms_key_id = SV_NONE;
-        TRY(sink_open(en->cfg.world, &t, &in, e));
+        TRY(sink_open(engine->cfg.world, &t, &in, e));
         TRY(sink_probe_read(in, e));
     }
     return sink_probe_write(out, e);
 }
 
-static struct job_entry *entry_of(const struct job_request *q, const struct job_record *rec)
+static struct job_entry *entry_of(const struct job_request *request, const struct job_record *rec)
 {
-    struct job_entry *x = calloc(1, sizeof *x);
-    if (x == NULL)
+    struct job_entry *entry = calloc(1, sizeof *entry);
+    if (entry == NULL)
         abort();
-    x->kind = q->kind;
-    (void)snprintf(x->datastore_id, sizeof x->datastore_id, "%.*s", SV_FMT(q->datastore_id));
-    (void)snprintf(x->id, sizeof x->id, "%.*s", SV_FMT(rec->job.id));
-    x->order = rec->order;
-    return x;
+    entry->kind = request->kind;
+    (void)snprintf(entry->datastore_id, sizeof entry->datastore_id, "%.*s",
+                   SV_FMT(request->datastore_id));
+    (void)snprintf(entry->id, sizeof entry->id, "%.*s", SV_FMT(rec->job.id));
+    entry->order = rec->order;
+    return entry;
 }
 
-static struct job_record record_of(const struct job_request *q, sv id, sv digest, struct arena *a)
+static struct job_record record_of(const struct job_request *request, sv id, sv digest,
+                                   struct arena *a)
 {
-    bool served = q->params && q->params->served;
-    struct job_record rec = { .digest = digest,
-                              .served = served,
-                              .job = { .kind = q->kind,
-                                       .id = arena_sv(a, id),
-                                       .datastore_id = arena_sv(a, q->datastore_id),
-                                       .datastore_arn = arena_sv(a, q->datastore_arn),
-                                       .account_id = arena_sv(a, q->account_id),
-                                       .job_name = arena_sv(a, q->job_name),
-                                       .role_arn = arena_sv(a, q->role_arn),
-                                       .output_uri = arena_sv(a, q->output_uri),
-                                       .job_folder_uri = served ? SV_NONE : folder_uri(a, q, id),
-                                       .kms_key_id = arena_sv(a, q->kms_key_id),
-                                       .input_uri = arena_sv(a, q->input_uri),
-                                       .validation_level = arena_sv(a, q->validation_level),
-                                       .status = JOB_SUBMITTED,
-                                       .submit_ms = clock_wall_ms(),
-                                       .served = served,
-                                       .params = q->kind == JOB_EXPORT ? q->params : NULL } };
-    rec.job.request_url = arena_sv(a, q->params ? q->params->request_url : SV_NONE);
-    rec.job.caller = arena_sv(a, served ? q->caller : SV_NONE);
+    bool served = request->params && request->params->served;
+    struct job_record rec = {
+        .digest = digest,
+        .served = served,
+        .job = { .kind = request->kind,
+                 .id = arena_sv(a, id),
+                 .datastore_id = arena_sv(a, request->datastore_id),
+                 .datastore_arn = arena_sv(a, request->datastore_arn),
+                 .account_id = arena_sv(a, request->account_id),
+                 .job_name = arena_sv(a, request->job_name),
+                 .role_arn = arena_sv(a, request->role_arn),
+                 .output_uri = arena_sv(a, request->output_uri),
+                 .job_folder_uri = served ? SV_NONE : folder_uri(a, request, id),
+                 .kms_key_id = arena_sv(a, request->kms_key_id),
+                 .input_uri = arena_sv(a, request->input_uri),
+                 .validation_level = arena_sv(a, request->validation_level),
+                 .status = JOB_SUBMITTED,
+                 .submit_ms = clock_wall_ms(),
+                 .served = served,
+                 .params = request->kind == JOB_EXPORT ? request->params : NULL }
+    };
+    rec.job.request_url = arena_sv(a, request->params ? request->params->request_url : SV_NONE);
+    rec.job.caller = arena_sv(a, served ? request->caller : SV_NONE);
     return rec;
 }
 
 /* Told to a caller who may come again: seconds, 0 for as soon as he likes. */
-static void say_wait(const struct job_request *q, unsigned s)
+static void say_wait(const struct job_request *request, unsigned s)
 {
-    if (q->wait_s)
-        *q->wait_s = s;
+    if (request->wait_s)
+        *request->wait_s = s;
 }
 
 /* Its place in time: unique, and later than all before. */
-static uint64_t next_order(struct job_engine *en, int64_t submit_ms)
+static uint64_t next_order(struct job_engine *engine, int64_t submit_ms)
 {
     uint64_t order = (uint64_t)submit_ms * 1000;
-    pthread_mutex_lock(&en->locked.lock);
-    if (en->locked.last_order >= order)
-        order = en->locked.last_order + 1;
-    en->locked.last_order = order;
-    pthread_mutex_unlock(&en->locked.lock);
+    pthread_mutex_lock(&engine->locked.lock);
+    if (engine->locked.last_order >= order)
+        order = engine->locked.last_order + 1;
+    engine->locked.last_order = order;
+    pthread_mutex_unlock(&engine->locked.lock);
     return order;
 }
 
 /* A place among what is kept, for a served export. */
-static err_code enter_kept(struct job_engine *en, const struct job_request *q,
+static err_code enter_kept(struct job_engine *engine, const struct job_request *request,
                            const struct job_record *rec, struct err *e)
 {
     unsigned wait_s = 0;
     if (!rec->served)
         return ERR_OK;
-    err_code rc = job_kept_enter(en->kept, &rec->job, &wait_s, e);
-    say_wait(q, wait_s);
+    err_code rc = job_kept_enter(engine->kept, &rec->job, &wait_s, e);
+    say_wait(request, wait_s);
     return rc;
 }
 
-static err_code enter_held(struct job_engine *en, const struct job_request *q,
+static err_code enter_held(struct job_engine *engine, const struct job_request *request,
                            struct job_record *rec, struct err *e)
 {
     /* again: nobody enters between this look and the entry */
-    TRY(check_queue(en, q, e));
-    TRY(enter_kept(en, q, rec, e));
-    rec->order = next_order(en, rec->job.submit_ms);
-    err_code rc = job_record_create(en->cfg.records, rec, q->client_token, e);
+    TRY(check_queue(engine, request, e));
+    TRY(enter_kept(engine, request, rec, e));
+    rec->order = next_order(engine, rec->job.submit_ms);
+    err_code rc = job_record_create(engine->cfg.records, rec, request->client_token, e);
     if (rc != ERR_OK) {
         if (rec->served)
-            job_kept_leave(en->kept, rec->job.id);
+            job_kept_leave(engine->kept, rec->job.id);
         return rc;
     }
-    struct job_entry *x = entry_of(q, rec);
-    pthread_mutex_lock(&en->locked.lock);
-    job_entry_add_locked(en, x);
-    pthread_mutex_unlock(&en->locked.lock);
+    struct job_entry *entry = entry_of(request, rec);
+    pthread_mutex_lock(&engine->locked.lock);
+    job_entry_add_locked(engine, entry);
+    pthread_mutex_unlock(&engine->locked.lock);
     return ERR_OK;
 }
 
 /* Its record, then its place in the queue. They belong together: who is written first is first. */
-static err_code enter(struct job_engine *en, const struct job_request *q, struct job_record *rec,
-                      struct err *e)
+static err_code enter(struct job_engine *engine, const struct job_request *request,
+                      struct job_record *rec, struct err *e)
 {
-    pthread_mutex_lock(&en->record_lock);
-    err_code rc = enter_held(en, q, rec, e);
-    pthread_mutex_unlock(&en->record_lock);
+    pthread_mutex_lock(&engine->record_lock);
+    err_code rc = enter_held(engine, request, rec, e);
+    pthread_mutex_unlock(&engine->record_lock);
     return rc;
 }
 
-static void start_or_queue(struct job_engine *en, const struct job *j)
+static void start_or_queue(struct job_engine *engine, const struct job *job)
 {
-    pthread_mutex_lock(&en->locked.lock);
-    struct job_entry *mine = job_entry_find_locked(en, j->kind, j->datastore_id, j->id);
-    bool waits = mine && job_entry_blocked_locked(en, mine);
-    pthread_mutex_unlock(&en->locked.lock);
+    pthread_mutex_lock(&engine->locked.lock);
+    struct job_entry *mine = job_entry_find_locked(engine, job->kind, job->datastore_id, job->id);
+    bool waits = mine && job_entry_blocked_locked(engine, mine);
+    pthread_mutex_unlock(&engine->locked.lock);
     if (waits) {
-        struct job_change c = { .to = JOB_QUEUED };
+        struct job_change change = { .to = JOB_QUEUED };
         /* it may have been started meanwhile: then it is not to be QUEUED */
         struct err ignored;
-        IGNORE(job_engine_change(en, j->kind, j->datastore_id, j->id, &c, &ignored));
+        IGNORE(job_engine_change(engine, job->kind, job->datastore_id, job->id, &change, &ignored));
     }
-    job_engine_schedule(en);
+    job_engine_schedule(engine);
 }
 
 /* Too little of the disk is left: that may pass, as other limits do. */
-static err_code check_disk(struct job_engine *en, const struct job_request *q, struct err *e)
+static err_code check_disk(struct job_engine *engine, const struct job_request *request,
+                           struct err *e)
 {
     struct err why;
-    err_code rc = job_disk_check(&en->cfg, &why);
+    err_code rc = job_disk_check(&engine->cfg, &why);
     if (rc == ERR_OK)
         return rc;
-    say_wait(q, DISK_WAIT_S);
+    say_wait(request, DISK_WAIT_S);
     return ERR(e, ERR_THROTTLED, "The server's disk is nearly full; try again later");
 }
 
-static err_code submit_held(struct job_engine *en, const struct job_request *q, sv digest,
+static err_code submit_held(struct job_engine *engine, const struct job_request *request, sv digest,
                             struct arena *a, struct job *out, struct err *e)
 {
     char id[33];
-    bool served = q->params && q->params->served;
-    TRY(check_queue(en, q, e));
-    if (q->kind == JOB_EXPORT)
-        TRY(job_export_check(en, q->datastore_id, q->params, e));
-    if (served && en->served == NULL)
+    bool served = request->params && request->params->served;
+    TRY(check_queue(engine, request, e));
+    if (request->kind == JOB_EXPORT)
+        TRY(job_export_check(engine, request->datastore_id, request->params, e));
+    if (served && engine->served == NULL)
         return ERR(e, ERR_UNSUPPORTED, "This server keeps no files of exports");
-    TRY(served ? check_disk(en, q, e) : probe(en, q, e));
+    TRY(served ? check_disk(engine, request, e) : probe(engine, request, e));
     rng_hex32(id);
-    struct job_record rec = record_of(q, sv_from(id), digest, a);
-    TRY(enter(en, q, &rec, e));
+    struct job_record rec = record_of(request, sv_from(id), digest, a);
+    TRY(enter(engine, request, &rec, e));
     job_engine_log("job", &rec.job);
-    start_or_queue(en, &rec.job);
+    start_or_queue(engine, &rec.job);
     /* the caller's, not the arena's */
     rec.job.params = NULL;
     *out = rec.job;
@@ -236,34 +243,35 @@ static err_code submit_held(struct job_engine *en, const struct job_request *q, 
 
 /* The data store is held meanwhile: a deletion waits, and then finds the job
  * (job_datastore_forget). */
-static err_code submit_new(struct job_engine *en, const struct job_request *q, sv digest,
+static err_code submit_new(struct job_engine *engine, const struct job_request *request, sv digest,
                            struct arena *a, struct job *out, struct err *e)
 {
     struct store *st = NULL;
     struct err why;
-    err_code rc = store_registry_acquire(en->cfg.stores, q->datastore_id, false, &st, &why);
+    err_code rc =
+        store_registry_acquire(engine->cfg.stores, request->datastore_id, false, &st, &why);
     if (rc == ERR_NOT_FOUND || rc == ERR_GONE)
         return ERR(e, ERR_INVALID, "The data store is being deleted; it takes no more jobs");
     if (rc != ERR_OK)
         return err_pass(e, &why);
-    rc = submit_held(en, q, digest, a, out, e);
-    store_registry_release(en->cfg.stores, st);
+    rc = submit_held(engine, request, digest, a, out, e);
+    store_registry_release(engine->cfg.stores, st);
     return rc;
 }
 
-err_code job_submit(struct job_engine *en, const struct job_request *q, struct arena *a,
+err_code job_submit(struct job_engine *engine, const struct job_request *request, struct arena *a,
                     struct job *out, struct err *e)
 {
-    sv digest = job_token_digest(a, q);
-    say_wait(q, 0);
-    if (q->client_token.len) {
-        err_code rc = by_token(en, q, digest, a, out, e);
+    sv digest = job_token_digest(a, request);
+    say_wait(request, 0);
+    if (request->client_token.len) {
+        err_code rc = by_token(engine, request, digest, a, out, e);
         if (rc != ERR_NOT_FOUND)
             return rc;
     }
-    err_code rc = submit_new(en, q, digest, a, out, e);
+    err_code rc = submit_new(engine, request, digest, a, out, e);
     /* another request with that token was faster */
-    if (rc == ERR_EXISTS && q->client_token.len)
-        rc = by_token(en, q, digest, a, out, e);
+    if (rc == ERR_EXISTS && request->client_token.len)
+        rc = by_token(engine, request, digest, a, out, e);
     return rc;
 }
