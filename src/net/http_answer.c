@@ -13,63 +13,64 @@
 
 #include <unistd.h>
 
-static void file_drop(struct http_answer *a)
+static void file_drop(struct http_answer *answer)
 {
     /* The file has no name: closed, it is gone. */
-    if (a->in_file)
-        (void)close(a->fd);
-    a->in_file = false;
+    if (answer->in_file)
+        (void)close(answer->fd);
+    answer->in_file = false;
 }
 
-static bool file_take(struct http_answer *a, struct http_conn *c, const char *spool_dir, size_t len)
+static bool file_take(struct http_answer *answer, struct http_conn *conn, const char *spool_dir,
+                      size_t len)
 {
-    if (!a->in_file && (a->fd = http_spool_open(spool_dir)) < 0)
+    if (!answer->in_file && (answer->fd = http_spool_open(spool_dir)) < 0)
         return false;
-    a->in_file = true;
-    return http_spool_has_room(a->fd, len, c->all->limits.free_disk);
+    answer->in_file = true;
+    return http_spool_has_room(answer->fd, len, conn->all->limits.free_disk);
 }
 
-bool http_answer_find_room(struct http_answer *a, struct http_conn *c, const char *spool_dir,
-                           size_t len)
+bool http_answer_find_room(struct http_answer *answer, struct http_conn *conn,
+                           const char *spool_dir, size_t len)
 {
     if (len < HTTP_SMALL) {
-        http_answer_done(a, c);
+        http_answer_done(answer, conn);
         return true;
     }
-    a->counted = true;
-    if (http_share_set_answer(c, len, 0)) {
-        file_drop(a);
+    answer->counted = true;
+    if (http_share_set_answer(conn, len, 0)) {
+        file_drop(answer);
         return true;
     }
-    if (http_share_set_answer(c, 0, len) && file_take(a, c, spool_dir, len))
+    if (http_share_set_answer(conn, 0, len) && file_take(answer, conn, spool_dir, len))
         return true;
-    http_answer_done(a, c);
+    http_answer_done(answer, conn);
     return false;
 }
 
-void http_answer_done(struct http_answer *a, struct http_conn *c)
+void http_answer_done(struct http_answer *answer, struct http_conn *conn)
 {
     /* A share may always become smaller. */
-    if (a->counted)
-        (void)http_share_set_answer(c, 0, 0);
-    a->counted = false;
-    file_drop(a);
+    if (answer->counted)
+        (void)http_share_set_answer(conn, 0, 0);
+    answer->counted = false;
+    file_drop(answer);
 }
 
-static struct MHD_Response *from_file(struct http_answer *a, struct buf *body)
+static struct MHD_Response *from_file(struct http_answer *answer, struct buf *body)
 {
     struct MHD_Response *r = NULL;
-    if (file_write_all(a->fd, buf_sv(body), NULL) == ERR_OK)
-        r = MHD_create_response_from_fd_at_offset64(body->len, a->fd, 0);
+    if (file_write_all(answer->fd, buf_sv(body), NULL) == ERR_OK)
+        r = MHD_create_response_from_fd_at_offset64(body->len, answer->fd, 0);
     if (r == NULL)
         return NULL;
     /* The answer closes the file. */
-    a->in_file = false;
+    answer->in_file = false;
     buf_done(body);
     return r;
 }
 
-struct MHD_Response *http_answer_take(struct http_answer *a, struct http_conn *c,
+struct MHD_Response *http_answer_take(struct http_answer *answer, struct http_conn *conn,
                                       const char *spool_dir, struct buf *body)
 {
     struct MHD_Response *r = NULL;
@@ -77,9 +78,9 @@ struct MHD_Response *http_answer_take(struct http_answer *a, struct http_conn *c
         buf_done(body);
         return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     }
-    (void)http_answer_find_room(a, c, spool_dir, body->len);
-    if (a->in_file)
-        r = from_file(a, body);
+    (void)http_answer_find_room(answer, conn, spool_dir, body->len);
+    if (answer->in_file)
+        r = from_file(answer, body);
     /* Also when the file could not be written: the answer is made, and it is one answer. */
     if (r == NULL) {
         r = MHD_create_response_from_buffer(body->len, body->ptr, MHD_RESPMEM_MUST_FREE);

@@ -19,91 +19,93 @@
 #define FIRST_BYTES     4096u
 #define FILE_STEP_BYTES (1u << 20) /* of a file's share */
 
-void http_body_init(struct http_body *b, const struct http_allowance *a, uint64_t said)
+void http_body_init(struct http_body *body, const struct http_allowance *a, uint64_t said)
 {
-    *b = (struct http_body){ .fd = -1, .said = said, .max = a->body_max, .proven = a->proven };
-    buf_init(&b->memory, a->body_max);
+    *body = (struct http_body){ .fd = -1, .said = said, .max = a->body_max, .proven = a->proven };
+    buf_init(&body->memory, a->body_max);
 }
 
-void http_body_done(struct http_body *b, struct http_conn *c)
+void http_body_done(struct http_body *body, struct http_conn *conn)
 {
     /* A share may always become smaller. */
-    if (b->memory.cap || b->fd >= 0)
-        (void)http_share_set(c, (struct http_share){ 0 });
+    if (body->memory.cap || body->fd >= 0)
+        (void)http_share_set(conn, (struct http_share){ 0 });
     /* The file has no name: closed, it is gone. */
-    if (b->fd >= 0)
-        (void)close(b->fd);
-    buf_done(&b->memory);
-    *b = (struct http_body){ .fd = -1 };
+    if (body->fd >= 0)
+        (void)close(body->fd);
+    buf_done(&body->memory);
+    *body = (struct http_body){ .fd = -1 };
 }
 
 /* ---- in memory ---- */
 
 /* A capacity for need bytes: all that is said when that is little, else doubled, never past what
  * may come. */
-static size_t larger(const struct http_body *b, const struct http_limits *l, size_t need)
+static size_t larger(const struct http_body *body, const struct http_limits *limits, size_t need)
 {
-    size_t most = b->said < b->max ? (size_t)b->said : b->max;
-    size_t cap = b->memory.cap ? b->memory.cap : b->said <= l->unproven ? most : FIRST_BYTES;
+    size_t most = body->said < body->max ? (size_t)body->said : body->max;
+    size_t cap = body->memory.cap                 ? body->memory.cap
+                 : body->said <= limits->unproven ? most
+                                                  : FIRST_BYTES;
     while (cap < need && cap < most)
         cap *= 2;
     return cap < most ? cap : most;
 }
 
-static bool grow(struct http_body *b, struct http_conn *c, size_t need)
+static bool grow(struct http_body *body, struct http_conn *conn, size_t need)
 {
-    const struct http_limits *l = &c->all->limits;
-    size_t cap = larger(b, l, need);
+    const struct http_limits *limits = &conn->all->limits;
+    size_t cap = larger(body, limits, need);
     struct http_share want = { .memory = cap };
-    if (!b->proven && cap > l->unproven)
-        want.unproven = cap - l->unproven;
-    if (cap < need || (!b->proven && cap > l->unproven_most) || !http_share_set(c, want))
+    if (!body->proven && cap > limits->unproven)
+        want.unproven = cap - limits->unproven;
+    if (cap < need || (!body->proven && cap > limits->unproven_most) || !http_share_set(conn, want))
         return false;
-    char *p = realloc(b->memory.ptr, cap);
+    char *p = realloc(body->memory.ptr, cap);
     if (p == NULL)
         abort();
-    b->memory.ptr = p;
-    b->memory.cap = cap;
+    body->memory.ptr = p;
+    body->memory.cap = cap;
     return true;
 }
 
 /* ---- in a file ---- */
 
-static bool file_add(struct http_body *b, struct http_conn *c, sv piece)
+static bool file_add(struct http_body *body, struct http_conn *conn, sv piece)
 {
-    uint64_t step = FILE_STEP_BYTES, len = b->len + piece.len;
+    uint64_t step = FILE_STEP_BYTES, len = body->len + piece.len;
     struct http_share want = { .file = (len + step - 1) / step * step, .n_files = 1 };
-    uint64_t before = (b->len + step - 1) / step * step;
-    if (want.file > before &&
-        (!http_share_set(c, want) || !http_spool_has_room(b->fd, 0, c->all->limits.free_disk)))
+    uint64_t before = (body->len + step - 1) / step * step;
+    if (want.file > before && (!http_share_set(conn, want) ||
+                               !http_spool_has_room(body->fd, 0, conn->all->limits.free_disk)))
         return false;
-    return file_write_all(b->fd, piece, NULL) == ERR_OK;
+    return file_write_all(body->fd, piece, NULL) == ERR_OK;
 }
 
 /* What stands in memory goes into a file. */
-static bool into_file(struct http_body *b, struct http_conn *c, const char *dir)
+static bool into_file(struct http_body *body, struct http_conn *conn, const char *dir)
 {
-    if ((b->fd = http_spool_open(dir)) < 0)
+    if ((body->fd = http_spool_open(dir)) < 0)
         return false;
-    sv all = buf_sv(&b->memory);
-    b->len = 0;
-    if (!file_add(b, c, all))
+    sv all = buf_sv(&body->memory);
+    body->len = 0;
+    if (!file_add(body, conn, all))
         return false;
-    b->len = all.len;
-    buf_done(&b->memory);
+    body->len = all.len;
+    buf_done(&body->memory);
     return true;
 }
 
-static bool out_of_file(struct http_body *b, struct http_conn *c)
+static bool out_of_file(struct http_body *body, struct http_conn *conn)
 {
-    size_t len = (size_t)b->len, at = 0;
-    if (!http_share_set(c, (struct http_share){ .memory = len }))
+    size_t len = (size_t)body->len, at = 0;
+    if (!http_share_set(conn, (struct http_share){ .memory = len }))
         return false;
-    if ((b->memory.ptr = malloc(len)) == NULL)
+    if ((body->memory.ptr = malloc(len)) == NULL)
         abort();
-    b->memory.cap = b->memory.len = len;
+    body->memory.cap = body->memory.len = len;
     while (at < len) {
-        ssize_t n = pread(b->fd, b->memory.ptr + at, len - at, (off_t)at);
+        ssize_t n = pread(body->fd, body->memory.ptr + at, len - at, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -111,35 +113,37 @@ static bool out_of_file(struct http_body *b, struct http_conn *c)
         at += (size_t)n;
     }
     /* The file was only read. */
-    (void)close(b->fd);
-    b->fd = -1;
+    (void)close(body->fd);
+    body->fd = -1;
     return true;
 }
 
 /* ---- both ---- */
 
-body_result http_body_add(struct http_body *b, struct http_conn *c, const char *spool_dir, sv piece)
+body_result http_body_add(struct http_body *body, struct http_conn *conn, const char *spool_dir,
+                          sv piece)
 {
-    atomic_store(&c->body_us, clock_mono_us());
-    if (piece.len > b->max - b->len)
+    atomic_store(&conn->body_us, clock_mono_us());
+    if (piece.len > body->max - body->len)
         return BODY_TOO_LARGE;
-    size_t need = (size_t)b->len + piece.len;
-    if (b->fd < 0 && (need <= b->memory.cap || grow(b, c, need))) {
-        memcpy(b->memory.ptr + b->memory.len, piece.ptr, piece.len);
-        b->memory.len = need;
-    } else if (b->proven || (b->fd < 0 && !into_file(b, c, spool_dir)) || !file_add(b, c, piece)) {
+    size_t need = (size_t)body->len + piece.len;
+    if (body->fd < 0 && (need <= body->memory.cap || grow(body, conn, need))) {
+        memcpy(body->memory.ptr + body->memory.len, piece.ptr, piece.len);
+        body->memory.len = need;
+    } else if (body->proven || (body->fd < 0 && !into_file(body, conn, spool_dir)) ||
+               !file_add(body, conn, piece)) {
         return BODY_NO_ROOM;
     }
-    b->len = need;
+    body->len = need;
     return BODY_OK;
 }
 
-body_result http_body_end(struct http_body *b, struct http_conn *c)
+body_result http_body_end(struct http_body *body, struct http_conn *conn)
 {
-    if (b->fd >= 0)
-        return out_of_file(b, c) ? BODY_OK : BODY_NO_ROOM;
+    if (body->fd >= 0)
+        return out_of_file(body, conn) ? BODY_OK : BODY_NO_ROOM;
     /* The whole body is checked now, so it counts as that of a known caller. */
-    if (!b->proven && b->memory.cap > c->all->limits.unproven)
-        (void)http_share_set(c, (struct http_share){ .memory = b->memory.cap });
+    if (!body->proven && body->memory.cap > conn->all->limits.unproven)
+        (void)http_share_set(conn, (struct http_share){ .memory = body->memory.cap });
     return BODY_OK;
 }

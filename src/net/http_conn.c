@@ -25,52 +25,52 @@
 
 /* ---- limits ---- */
 
-void http_limits_complete(struct http_limits *l)
+void http_limits_complete(struct http_limits *limits)
 {
-    if (l->n == 0)
-        l->n = LIMIT_CONNECTIONS;
-    if (l->n_per_address == 0)
-        l->n_per_address = l->n / LIMIT_CONNECTIONS_SHARE > LIMIT_CONNECTIONS_LEAST
-                               ? l->n / LIMIT_CONNECTIONS_SHARE
-                               : LIMIT_CONNECTIONS_LEAST;
-    if (l->n_crowded == 0)
-        l->n_crowded = LIMIT_CONNECTIONS_HEALTH;
-    if (l->head_us == 0)
-        l->head_us = LIMIT_HEAD_S * UINT64_C(1000000);
-    if (l->slow_us == 0)
-        l->slow_us = LIMIT_SLOW_S * UINT64_C(1000000);
-    if (l->slow_bytes == 0)
-        l->slow_bytes = LIMIT_SLOW_BYTES;
-    if (l->sweep_us == 0)
-        l->sweep_us = 500000;
-    if (l->bodies == 0)
-        l->bodies = LIMIT_BODIES_BYTES;
-    if (l->bodies_per_address == 0)
-        l->bodies_per_address = LIMIT_BODIES_ADDRESS_BYTES;
-    if (l->unproven == 0)
-        l->unproven = LIMIT_UNPROVEN_BYTES;
-    if (l->unproven_most == 0)
-        l->unproven_most = LIMIT_UNPROVEN_MOST_BYTES;
-    if (l->unproven_all == 0)
-        l->unproven_all = LIMIT_UNPROVEN_MEMORY_BYTES;
-    if (l->files == 0)
-        l->files = LIMIT_UNPROVEN_FILES_BYTES;
-    if (l->files_per_address == 0)
-        l->files_per_address = LIMIT_UNPROVEN_ADDRESS_FILES_BYTES;
-    if (l->n_files == 0)
-        l->n_files = LIMIT_UNPROVEN_FILES;
-    if (l->old_us == 0)
-        l->old_us = LIMIT_UNPROVEN_S * UINT64_C(1000000);
-    if (l->still_us == 0)
-        l->still_us = LIMIT_UNPROVEN_STILL_MS * UINT64_C(1000);
-    if (l->free_disk == 0)
-        l->free_disk = LIMIT_BODIES_FREE_DISK_BYTES;
-    if (l->answers == 0)
-        l->answers = LIMIT_ANSWERS_BYTES;
-    if (l->answer_files == 0)
-        l->answer_files = LIMIT_ANSWER_FILES_BYTES;
-    if (l->n_answer_files == 0)
-        l->n_answer_files = LIMIT_ANSWER_FILES;
+    if (limits->n == 0)
+        limits->n = LIMIT_CONNECTIONS;
+    if (limits->n_per_address == 0)
+        limits->n_per_address = limits->n / LIMIT_CONNECTIONS_SHARE > LIMIT_CONNECTIONS_LEAST
+                                    ? limits->n / LIMIT_CONNECTIONS_SHARE
+                                    : LIMIT_CONNECTIONS_LEAST;
+    if (limits->n_crowded == 0)
+        limits->n_crowded = LIMIT_CONNECTIONS_HEALTH;
+    if (limits->head_us == 0)
+        limits->head_us = LIMIT_HEAD_S * UINT64_C(1000000);
+    if (limits->slow_us == 0)
+        limits->slow_us = LIMIT_SLOW_S * UINT64_C(1000000);
+    if (limits->slow_bytes == 0)
+        limits->slow_bytes = LIMIT_SLOW_BYTES;
+    if (limits->sweep_us == 0)
+        limits->sweep_us = 500000;
+    if (limits->bodies == 0)
+        limits->bodies = LIMIT_BODIES_BYTES;
+    if (limits->bodies_per_address == 0)
+        limits->bodies_per_address = LIMIT_BODIES_ADDRESS_BYTES;
+    if (limits->unproven == 0)
+        limits->unproven = LIMIT_UNPROVEN_BYTES;
+    if (limits->unproven_most == 0)
+        limits->unproven_most = LIMIT_UNPROVEN_MOST_BYTES;
+    if (limits->unproven_all == 0)
+        limits->unproven_all = LIMIT_UNPROVEN_MEMORY_BYTES;
+    if (limits->files == 0)
+        limits->files = LIMIT_UNPROVEN_FILES_BYTES;
+    if (limits->files_per_address == 0)
+        limits->files_per_address = LIMIT_UNPROVEN_ADDRESS_FILES_BYTES;
+    if (limits->n_files == 0)
+        limits->n_files = LIMIT_UNPROVEN_FILES;
+    if (limits->old_us == 0)
+        limits->old_us = LIMIT_UNPROVEN_S * UINT64_C(1000000);
+    if (limits->still_us == 0)
+        limits->still_us = LIMIT_UNPROVEN_STILL_MS * UINT64_C(1000);
+    if (limits->free_disk == 0)
+        limits->free_disk = LIMIT_BODIES_FREE_DISK_BYTES;
+    if (limits->answers == 0)
+        limits->answers = LIMIT_ANSWERS_BYTES;
+    if (limits->answer_files == 0)
+        limits->answer_files = LIMIT_ANSWER_FILES_BYTES;
+    if (limits->n_answer_files == 0)
+        limits->n_answer_files = LIMIT_ANSWER_FILES;
 }
 
 struct http_peer {
@@ -132,57 +132,59 @@ static void peer_drop_locked(struct http_conns *all, struct http_peer *p)
 
 /* ---- places ---- */
 
-static void place_give_up_locked(struct http_conn *c)
+static void place_give_up_locked(struct http_conn *conn)
 {
-    if (c->has_place) {
-        assert(c->all->locked.n_places > 0 && c->peer->n_places > 0);
-        c->all->locked.n_places--;
-        c->peer->n_places--;
-    } else if (!c->is_cut) {
-        c->all->locked.n_crowded--;
+    if (conn->has_place) {
+        assert(conn->all->locked.n_places > 0 && conn->peer->n_places > 0);
+        conn->all->locked.n_places--;
+        conn->peer->n_places--;
+    } else if (!conn->is_cut) {
+        conn->all->locked.n_crowded--;
     }
-    c->has_place = false;
+    conn->has_place = false;
 }
 
-static void share_change_locked(struct http_conn *c, struct http_share want)
+static void share_change_locked(struct http_conn *conn, struct http_share want)
 {
-    struct http_share *of[] = { &c->all->locked.shares, &c->peer->shares };
+    struct http_share *of[] = { &conn->all->locked.shares, &conn->peer->shares };
     for (size_t i = 0; i < 2; i++) {
         /* each sum holds this share; the difference is one modulo, and the sum is right */
-        assert(of[i]->memory >= c->share.memory && of[i]->unproven >= c->share.unproven);
-        assert(of[i]->file >= c->share.file && of[i]->n_files >= c->share.n_files);
-        assert(of[i]->answer >= c->share.answer && of[i]->answer_file >= c->share.answer_file);
-        of[i]->memory += want.memory - c->share.memory;
-        of[i]->unproven += want.unproven - c->share.unproven;
-        of[i]->file += want.file - c->share.file;
-        of[i]->n_files += want.n_files - c->share.n_files;
-        of[i]->answer += want.answer - c->share.answer;
-        of[i]->answer_file += want.answer_file - c->share.answer_file;
-        of[i]->n_answer_files += want.n_answer_files - c->share.n_answer_files;
+        assert(of[i]->memory >= conn->share.memory && of[i]->unproven >= conn->share.unproven);
+        assert(of[i]->file >= conn->share.file && of[i]->n_files >= conn->share.n_files);
+        assert(of[i]->answer >= conn->share.answer &&
+               of[i]->answer_file >= conn->share.answer_file);
+        of[i]->memory += want.memory - conn->share.memory;
+        of[i]->unproven += want.unproven - conn->share.unproven;
+        of[i]->file += want.file - conn->share.file;
+        of[i]->n_files += want.n_files - conn->share.n_files;
+        of[i]->answer += want.answer - conn->share.answer;
+        of[i]->answer_file += want.answer_file - conn->share.answer_file;
+        of[i]->n_answer_files += want.n_answer_files - conn->share.n_answer_files;
     }
-    c->share = want;
+    conn->share = want;
 }
 
-void http_conn_cut_locked(struct http_conn *c)
+void http_conn_cut_locked(struct http_conn *conn)
 {
-    if (c->is_cut)
+    if (conn->is_cut)
         return;
-    place_give_up_locked(c);
+    place_give_up_locked(conn);
     /* its thread frees it in a moment */
-    share_change_locked(c, (struct http_share){ 0 });
-    c->is_cut = true;
+    share_change_locked(conn, (struct http_share){ 0 });
+    conn->is_cut = true;
     /* fails when the other side has ended it already */
-    (void)shutdown(c->fd, SHUT_RDWR);
+    (void)shutdown(conn->fd, SHUT_RDWR);
 }
 
 /* Waits longest between two requests; of this peer, or of all when it is NULL. */
 static struct http_conn *oldest_idle_locked(struct http_conns *all, const struct http_peer *p)
 {
     struct http_conn *found = NULL;
-    for (struct http_conn *c = all->locked.first; c; c = c->next)
-        if (c->has_place && (p == NULL || c->peer == p) && atomic_load(&c->phase) == CONN_IDLE &&
-            (found == NULL || atomic_load(&c->since_us) < atomic_load(&found->since_us)))
-            found = c;
+    for (struct http_conn *conn = all->locked.first; conn; conn = conn->next)
+        if (conn->has_place && (p == NULL || conn->peer == p) &&
+            atomic_load(&conn->phase) == CONN_IDLE &&
+            (found == NULL || atomic_load(&conn->since_us) < atomic_load(&found->since_us)))
+            found = conn;
     return found;
 }
 
@@ -191,44 +193,44 @@ static bool place_find_locked(struct http_conns *all, struct http_peer *p)
     bool peer_full = p->n_places >= all->limits.n_per_address;
     if (!peer_full && all->locked.n_places < all->limits.n)
         return true;
-    struct http_conn *c = oldest_idle_locked(all, peer_full ? p : NULL);
-    if (c == NULL)
+    struct http_conn *conn = oldest_idle_locked(all, peer_full ? p : NULL);
+    if (conn == NULL)
         return false;
-    http_conn_cut_locked(c);
+    http_conn_cut_locked(conn);
     return true;
 }
 
 static void crowded_keep_few_locked(struct http_conns *all)
 {
-    for (struct http_conn *c = all->locked.first;
-         c && all->locked.n_crowded > all->limits.n_crowded; c = c->next)
-        if (!c->has_place && !c->is_cut)
-            http_conn_cut_locked(c);
+    for (struct http_conn *conn = all->locked.first;
+         conn && all->locked.n_crowded > all->limits.n_crowded; conn = conn->next)
+        if (!conn->has_place && !conn->is_cut)
+            http_conn_cut_locked(conn);
 }
 
-static bool place_take_locked(struct http_conn *c)
+static bool place_take_locked(struct http_conn *conn)
 {
-    struct http_conns *all = c->all;
-    if (!place_find_locked(all, c->peer))
+    struct http_conns *all = conn->all;
+    if (!place_find_locked(all, conn->peer))
         return false;
     all->locked.n_places++;
-    c->peer->n_places++;
-    c->has_place = true;
+    conn->peer->n_places++;
+    conn->has_place = true;
     return true;
 }
 
-bool http_conn_is_crowded(struct http_conn *c)
+bool http_conn_is_crowded(struct http_conn *conn)
 {
-    if (!c->crowded)
+    if (!conn->crowded)
         return false;
-    pthread_mutex_lock(&c->all->locked.lock);
+    pthread_mutex_lock(&conn->all->locked.lock);
     /* A place is free by now. */
-    if (!c->is_cut && place_take_locked(c)) {
-        c->all->locked.n_crowded--;
-        c->crowded = false;
+    if (!conn->is_cut && place_take_locked(conn)) {
+        conn->all->locked.n_crowded--;
+        conn->crowded = false;
     }
-    pthread_mutex_unlock(&c->all->locked.lock);
-    return c->crowded;
+    pthread_mutex_unlock(&conn->all->locked.lock);
+    return conn->crowded;
 }
 
 /* ---- what bodies take ---- */
@@ -239,27 +241,28 @@ static bool fits(uint64_t sum, uint64_t have, uint64_t want, uint64_t max)
     return want <= have || (sum - have <= max && want <= max - (sum - have));
 }
 
-static bool memory_fits_locked(const struct http_conn *c, const struct http_share *want)
+static bool memory_fits_locked(const struct http_conn *conn, const struct http_share *want)
 {
-    const struct http_limits *l = &c->all->limits;
-    const struct http_share *all = &c->all->locked.shares, *peer = &c->peer->shares;
-    return fits(all->memory, c->share.memory, want->memory, l->bodies) &&
-           fits(peer->memory, c->share.memory, want->memory, l->bodies_per_address) &&
-           fits(all->unproven, c->share.unproven, want->unproven, l->unproven_all);
+    const struct http_limits *limits = &conn->all->limits;
+    const struct http_share *all = &conn->all->locked.shares, *peer = &conn->peer->shares;
+    return fits(all->memory, conn->share.memory, want->memory, limits->bodies) &&
+           fits(peer->memory, conn->share.memory, want->memory, limits->bodies_per_address) &&
+           fits(all->unproven, conn->share.unproven, want->unproven, limits->unproven_all);
 }
 
 /* Whose file makes room: one that began long ago, or gets nothing; of these the one that waits
  * longest for more. */
 static struct http_conn *file_to_end_locked(const struct http_conn *c, bool of_its_address)
 {
-    const struct http_limits *l = &c->all->limits;
+    const struct http_limits *limits = &c->all->limits;
     uint64_t now_us = clock_mono_us();
     struct http_conn *found = NULL;
     for (struct http_conn *x = c->all->locked.first; x; x = x->next) {
         if (x == c || x->share.file == 0 || (of_its_address && x->peer != c->peer))
             continue;
         uint64_t came_us = atomic_load(&x->body_us);
-        if ((atomic_load(&x->since_us) + l->old_us <= now_us || came_us + l->still_us <= now_us) &&
+        if ((atomic_load(&x->since_us) + limits->old_us <= now_us ||
+             came_us + limits->still_us <= now_us) &&
             (found == NULL || came_us < atomic_load(&found->body_us)))
             found = x;
     }
@@ -267,76 +270,79 @@ static struct http_conn *file_to_end_locked(const struct http_conn *c, bool of_i
 }
 
 /* Bytes and descriptors of files. */
-static bool file_fits(const struct http_share *sum, const struct http_conn *c,
+static bool file_fits(const struct http_share *sum, const struct http_conn *conn,
                       const struct http_share *want, uint64_t bytes, unsigned n_files)
 {
-    return fits(sum->file, c->share.file, want->file, bytes) &&
-           fits(sum->n_files, c->share.n_files, want->n_files, n_files);
+    return fits(sum->file, conn->share.file, want->file, bytes) &&
+           fits(sum->n_files, conn->share.n_files, want->n_files, n_files);
 }
 
-static bool files_fit_locked(struct http_conn *c, const struct http_share *want)
+static bool files_fit_locked(struct http_conn *conn, const struct http_share *want)
 {
-    const struct http_limits *l = &c->all->limits;
+    const struct http_limits *limits = &conn->all->limits;
     for (;;) {
-        bool address =
-            file_fits(&c->peer->shares, c, want, l->files_per_address, (l->n_files + 1) / 2);
-        if (address && file_fits(&c->all->locked.shares, c, want, l->files, l->n_files))
+        bool address = file_fits(&conn->peer->shares, conn, want, limits->files_per_address,
+                                 (limits->n_files + 1) / 2);
+        if (address &&
+            file_fits(&conn->all->locked.shares, conn, want, limits->files, limits->n_files))
             return true;
-        struct http_conn *other = file_to_end_locked(c, !address);
+        struct http_conn *other = file_to_end_locked(conn, !address);
         if (other == NULL)
             return false;
         http_conn_cut_locked(other);
     }
 }
 
-bool http_share_set(struct http_conn *c, struct http_share want)
+bool http_share_set(struct http_conn *conn, struct http_share want)
 {
-    pthread_mutex_lock(&c->all->locked.lock);
-    want.answer = c->share.answer;
-    want.answer_file = c->share.answer_file;
-    want.n_answer_files = c->share.n_answer_files;
+    pthread_mutex_lock(&conn->all->locked.lock);
+    want.answer = conn->share.answer;
+    want.answer_file = conn->share.answer_file;
+    want.n_answer_files = conn->share.n_answer_files;
     bool empty = want.memory == 0 && want.unproven == 0 && want.file == 0;
-    bool ok = empty || (!c->is_cut && memory_fits_locked(c, &want) && files_fit_locked(c, &want));
-    if (ok && !c->is_cut)
-        share_change_locked(c, want);
-    pthread_mutex_unlock(&c->all->locked.lock);
+    bool ok = empty ||
+              (!conn->is_cut && memory_fits_locked(conn, &want) && files_fit_locked(conn, &want));
+    if (ok && !conn->is_cut)
+        share_change_locked(conn, want);
+    pthread_mutex_unlock(&conn->all->locked.lock);
     return ok;
 }
 
-bool http_share_would_fit(struct http_conn *c, uint64_t memory)
+bool http_share_would_fit(struct http_conn *conn, uint64_t memory)
 {
-    pthread_mutex_lock(&c->all->locked.lock);
+    pthread_mutex_lock(&conn->all->locked.lock);
     struct http_share want = { .memory = memory < SIZE_MAX ? (size_t)memory : SIZE_MAX };
-    bool ok = memory_fits_locked(c, &want);
-    pthread_mutex_unlock(&c->all->locked.lock);
+    bool ok = memory_fits_locked(conn, &want);
+    pthread_mutex_unlock(&conn->all->locked.lock);
     return ok;
 }
 
 /* ---- what answers take ---- */
 
-static bool answer_fits(const struct http_share *sum, const struct http_conn *c,
-                        const struct http_share *want, const struct http_limits *l, unsigned part)
+static bool answer_fits(const struct http_share *sum, const struct http_conn *conn,
+                        const struct http_share *want, const struct http_limits *limits,
+                        unsigned part)
 {
-    return fits(sum->answer, c->share.answer, want->answer, l->answers / part) &&
-           fits(sum->answer_file, c->share.answer_file, want->answer_file,
-                l->answer_files / part) &&
-           fits(sum->n_answer_files, c->share.n_answer_files, want->n_answer_files,
-                (l->n_answer_files + part - 1) / part);
+    return fits(sum->answer, conn->share.answer, want->answer, limits->answers / part) &&
+           fits(sum->answer_file, conn->share.answer_file, want->answer_file,
+                limits->answer_files / part) &&
+           fits(sum->n_answer_files, conn->share.n_answer_files, want->n_answer_files,
+                (limits->n_answer_files + part - 1) / part);
 }
 
-bool http_share_set_answer(struct http_conn *c, size_t memory, uint64_t file)
+bool http_share_set_answer(struct http_conn *conn, size_t memory, uint64_t file)
 {
-    struct http_conns *all = c->all;
+    struct http_conns *all = conn->all;
     pthread_mutex_lock(&all->locked.lock);
-    struct http_share want = c->share;
+    struct http_share want = conn->share;
     want.answer = memory;
     want.answer_file = file;
     want.n_answer_files = file > 0;
-    bool ok = c->is_cut || /* its thread drops what it gets */
-              (answer_fits(&all->locked.shares, c, &want, &all->limits, 1) &&
-               answer_fits(&c->peer->shares, c, &want, &all->limits, 2));
-    if (ok && !c->is_cut)
-        share_change_locked(c, want);
+    bool ok = conn->is_cut || /* its thread drops what it gets */
+              (answer_fits(&all->locked.shares, conn, &want, &all->limits, 1) &&
+               answer_fits(&conn->peer->shares, conn, &want, &all->limits, 2));
+    if (ok && !conn->is_cut)
+        share_change_locked(conn, want);
     pthread_mutex_unlock(&all->locked.lock);
     return ok;
 }
@@ -355,40 +361,40 @@ void http_conns_wake(const struct http_conns *all)
 
 struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct sockaddr *from)
 {
-    struct http_conn *c = calloc(1, sizeof *c);
-    if (c == NULL)
+    struct http_conn *conn = calloc(1, sizeof *conn);
+    if (conn == NULL)
         abort();
-    c->all = all;
-    c->fd = fd;
-    atomic_init(&c->phase, CONN_HEAD);
-    atomic_init(&c->since_us, clock_mono_us());
+    conn->all = all;
+    conn->fd = fd;
+    atomic_init(&conn->phase, CONN_HEAD);
+    atomic_init(&conn->since_us, clock_mono_us());
     pthread_mutex_lock(&all->locked.lock);
-    c->peer = peer_take_locked(all, from);
-    c->crowded = !place_take_locked(c);
-    all->locked.n_crowded += c->crowded;
-    c->prev = all->locked.last;
-    *(c->prev ? &c->prev->next : &all->locked.first) = c;
-    all->locked.last = c;
+    conn->peer = peer_take_locked(all, from);
+    conn->crowded = !place_take_locked(conn);
+    all->locked.n_crowded += conn->crowded;
+    conn->prev = all->locked.last;
+    *(conn->prev ? &conn->prev->next : &all->locked.first) = conn;
+    all->locked.last = conn;
     bool first = all->locked.n++ == 0;
     crowded_keep_few_locked(all);
     pthread_mutex_unlock(&all->locked.lock);
     if (first)
         http_conns_wake(all);
-    return c;
+    return conn;
 }
 
 /* A socket that is closed while bytes still come is reset, and what the other side has not read by
  * then, the refusal, is lost to it. So the watch keeps the socket open, its end being said behind
  * the answer, and reads on. */
-static bool linger_locked(struct http_conn *c)
+static bool linger_locked(struct http_conn *conn)
 {
-    struct http_conns *all = c->all;
+    struct http_conns *all = conn->all;
     int waiting = 0;
-    if (c->is_cut || all->locked.n_lingering == LINGER_MAX || all->locked.stop ||
-        (!c->unread && atomic_load(&c->phase) != CONN_HEAD &&
-         (ioctl(c->fd, FIONREAD, &waiting) != 0 || waiting == 0)))
+    if (conn->is_cut || all->locked.n_lingering == LINGER_MAX || all->locked.stop ||
+        (!conn->unread && atomic_load(&conn->phase) != CONN_HEAD &&
+         (ioctl(conn->fd, FIONREAD, &waiting) != 0 || waiting == 0)))
         return false;
-    int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+    int fd = fcntl(conn->fd, F_DUPFD_CLOEXEC, 0);
     /* no descriptors left: it is closed as it is */
     if (fd < 0)
         return false;
@@ -398,29 +404,29 @@ static bool linger_locked(struct http_conn *c)
     return true;
 }
 
-void http_conn_close(struct http_conn *c)
+void http_conn_close(struct http_conn *conn)
 {
-    struct http_conns *all = c->all;
+    struct http_conns *all = conn->all;
     pthread_mutex_lock(&all->locked.lock);
-    bool lingers = linger_locked(c);
-    share_change_locked(c, (struct http_share){ 0 });
-    place_give_up_locked(c);
-    *(c->prev ? &c->prev->next : &all->locked.first) = c->next;
-    *(c->next ? &c->next->prev : &all->locked.last) = c->prev;
+    bool lingers = linger_locked(conn);
+    share_change_locked(conn, (struct http_share){ 0 });
+    place_give_up_locked(conn);
+    *(conn->prev ? &conn->prev->next : &all->locked.first) = conn->next;
+    *(conn->next ? &conn->next->prev : &all->locked.last) = conn->prev;
     all->locked.n--;
-    peer_drop_locked(all, c->peer);
+    peer_drop_locked(all, conn->peer);
     pthread_mutex_unlock(&all->locked.lock);
     if (lingers)
         http_conns_wake(all);
-    free(c);
+    free(conn);
 }
 
-void http_conn_is_at(struct http_conn *c, conn_phase phase, uint64_t now_us)
+void http_conn_is_at(struct http_conn *conn, conn_phase phase, uint64_t now_us)
 {
     /* CONN_WORK has no time. A thread that still sees the phase before must not find 0 for its
      * time. */
     if (phase != CONN_WORK)
-        atomic_store_explicit(&c->since_us, now_us, memory_order_relaxed);
+        atomic_store_explicit(&conn->since_us, now_us, memory_order_relaxed);
     /* A thread that sees the phase sees its time too. */
-    atomic_store_explicit(&c->phase, phase, memory_order_release);
+    atomic_store_explicit(&conn->phase, phase, memory_order_release);
 }

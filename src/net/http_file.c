@@ -37,33 +37,33 @@ static bool tag_is(sv one, sv tag, bool weak)
     return sv_eq(one, tag);
 }
 
-static bool not_changed(const struct http_request *req, const struct http_file *f)
+static bool not_changed(const struct http_request *req, const struct http_file *file)
 {
     sv list = http_header_get(req, "If-None-Match"), one;
     int64_t since_ms;
     if (list.ptr) {
         if (sv_eq(sv_trim(list), SV_LIT("*")))
             return true;
-        while (f->etag.len && sv_cut(&list, ',', &one))
-            if (tag_is(one, f->etag, true))
+        while (file->etag.len && sv_cut(&list, ',', &one))
+            if (tag_is(one, file->etag, true))
                 return true;
         return false;
     }
-    return f->modified_ms &&
+    return file->modified_ms &&
            instant_parse_http(http_header_get(req, "If-Modified-Since"), &since_ms) &&
-           f->modified_ms / 1000 <= since_ms / 1000;
+           file->modified_ms / 1000 <= since_ms / 1000;
 }
 
 /* The range is meant for the file as it is now. */
-static bool range_holds(const struct http_request *req, const struct http_file *f)
+static bool range_holds(const struct http_request *req, const struct http_file *file)
 {
     sv want = http_header_get(req, "If-Range");
     int64_t at_ms;
     if (want.ptr == NULL)
         return true;
     if (instant_parse_http(want, &at_ms))
-        return f->modified_ms && f->modified_ms / 1000 == at_ms / 1000;
-    return f->etag.len && tag_is(want, f->etag, false);
+        return file->modified_ms && file->modified_ms / 1000 == at_ms / 1000;
+    return file->etag.len && tag_is(want, file->etag, false);
 }
 
 http_range http_range_read(sv header, uint64_t size, uint64_t *first, uint64_t *len)
@@ -107,69 +107,69 @@ static void add(struct MHD_Response *r, const char *name, sv value)
     MHD_add_response_header(r, name, text);
 }
 
-static struct MHD_Response *nothing(const struct http_file *f)
+static struct MHD_Response *nothing(const struct http_file *file)
 {
     /* only read */
-    (void)close(f->fd);
+    (void)close(file->fd);
     return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
 }
 
-unsigned http_reply_file(struct http_exchange *x, const struct http_header *headers,
-                         size_t n_headers, const struct http_file *f, uint64_t *sent)
+unsigned http_reply_file(struct http_exchange *exchange, const struct http_header *headers,
+                         size_t n_headers, const struct http_file *file, uint64_t *sent)
 {
-    const struct http_request *req = http_exchange_request(x);
+    const struct http_request *req = http_exchange_request(exchange);
     struct MHD_Response *r = NULL;
     sv range = http_header_get(req, "Range");
-    uint64_t first = 0, len = f->len;
+    uint64_t first = 0, len = file->len;
     bool head = sv_eq(req->method, SV_LIT("HEAD"));
     unsigned status = 200;
     http_range what = HTTP_RANGE_NONE;
-    if (range.ptr && sv_eq(req->method, SV_LIT("GET")) && range_holds(req, f))
-        what = http_range_read(range, f->len, &first, &len);
-    bool gzip = f->may_gzip && what == HTTP_RANGE_NONE && f->len > 0 &&
+    if (range.ptr && sv_eq(req->method, SV_LIT("GET")) && range_holds(req, file))
+        what = http_range_read(range, file->len, &first, &len);
+    bool gzip = file->may_gzip && what == HTTP_RANGE_NONE && file->len > 0 &&
                 http_takes_gzip(http_header_get(req, "Accept-Encoding"));
     char text[128];
-    if (not_changed(req, f)) {
+    if (not_changed(req, file)) {
         status = 304;
-        r = nothing(f);
+        r = nothing(file);
     } else if (what == HTTP_RANGE_BEHIND) {
         status = 416;
-        r = nothing(f);
-        (void)snprintf(text, sizeof text, "bytes */%llu", (unsigned long long)f->len);
+        r = nothing(file);
+        (void)snprintf(text, sizeof text, "bytes */%llu", (unsigned long long)file->len);
         add(r, "Content-Range", sv_from(text));
-    } else if (gzip && (r = http_gzip_file(f)) != NULL) {
+    } else if (gzip && (r = http_gzip_file(file)) != NULL) {
         add(r, "Content-Encoding", SV_LIT("gzip"));
     } else if (len == 0) {
         gzip = false;
-        r = nothing(f);
+        r = nothing(file);
     } else {
         gzip = false;
-        r = MHD_create_response_from_fd_at_offset64(len, f->fd, f->offset + first);
+        r = MHD_create_response_from_fd_at_offset64(len, file->fd, file->offset + first);
         if (r == NULL)
             abort();
         if (what == HTTP_RANGE_SOME) {
             status = 206;
             (void)snprintf(text, sizeof text, "bytes %llu-%llu/%llu", (unsigned long long)first,
-                           (unsigned long long)(first + len - 1), (unsigned long long)f->len);
+                           (unsigned long long)(first + len - 1), (unsigned long long)file->len);
             add(r, "Content-Range", sv_from(text));
         }
     }
-    if (f->etag.len && f->etag.len < 100) {
-        (void)snprintf(text, sizeof text, "\"%.*s%s\"", SV_FMT(f->etag),
+    if (file->etag.len && file->etag.len < 100) {
+        (void)snprintf(text, sizeof text, "\"%.*s%s\"", SV_FMT(file->etag),
                        gzip && status == 200 ? "-gzip" : "");
         add(r, "ETag", sv_from(text));
     }
-    if (f->modified_ms) {
-        time_t s = (time_t)(f->modified_ms / 1000);
+    if (file->modified_ms) {
+        time_t s = (time_t)(file->modified_ms / 1000);
         struct tm tm;
         gmtime_r(&s, &tm);
         size_t n = strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
         add(r, "Last-Modified", sv_make(text, n));
     }
     add(r, "Accept-Ranges", SV_LIT("bytes"));
-    if (f->may_gzip)
+    if (file->may_gzip)
         add(r, "Vary", SV_LIT("Accept-Encoding"));
     *sent = head || status == 304 || status == 416 ? 0 : len;
-    http_exchange_answer(x, status, headers, n_headers, r);
+    http_exchange_answer(exchange, status, headers, n_headers, r);
     return status;
 }

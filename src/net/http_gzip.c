@@ -92,75 +92,76 @@ struct pack {
     unsigned char level[ISAL_DEF_LVL1_DEFAULT];
 };
 
-static bool refill(struct pack *p)
+static bool refill(struct pack *pack)
 {
-    uint64_t left = p->end - p->at;
+    uint64_t left = pack->end - pack->at;
     ssize_t n;
     do
-        n = pread(p->fd, p->in, left < sizeof p->in ? (size_t)left : sizeof p->in, (off_t)p->at);
+        n = pread(pack->fd, pack->in, left < sizeof pack->in ? (size_t)left : sizeof pack->in,
+                  (off_t)pack->at);
     while (n < 0 && errno == EINTR);
     /* shorter than it was: the length was promised */
     if (n < 0 || (n == 0 && left))
         return false;
-    p->at += (uint64_t)n;
-    p->z.next_in = p->in;
-    p->z.avail_in = (uint32_t)n;
-    p->z.end_of_stream = p->at == p->end;
+    pack->at += (uint64_t)n;
+    pack->z.next_in = pack->in;
+    pack->z.avail_in = (uint32_t)n;
+    pack->z.end_of_stream = pack->at == pack->end;
     return true;
 }
 
 static ssize_t pack_read(void *cls, uint64_t pos, char *out, size_t max)
 {
     (void)pos;
-    struct pack *p = cls;
-    if (p->done)
+    struct pack *pack = cls;
+    if (pack->done)
         return MHD_CONTENT_READER_END_OF_STREAM;
-    p->z.next_out = (uint8_t *)out;
-    p->z.avail_out = (uint32_t)(max < PACK_OUT_BYTES ? max : PACK_OUT_BYTES);
-    uint32_t room = p->z.avail_out;
+    pack->z.next_out = (uint8_t *)out;
+    pack->z.avail_out = (uint32_t)(max < PACK_OUT_BYTES ? max : PACK_OUT_BYTES);
+    uint32_t room = pack->z.avail_out;
     /* Until there is something to send. */
-    while (p->z.avail_out == room && !p->done) {
-        if (p->z.avail_in == 0 && !p->z.end_of_stream && !refill(p))
+    while (pack->z.avail_out == room && !pack->done) {
+        if (pack->z.avail_in == 0 && !pack->z.end_of_stream && !refill(pack))
             return MHD_CONTENT_READER_END_WITH_ERROR;
-        if (isal_deflate(&p->z) != COMP_OK)
+        if (isal_deflate(&pack->z) != COMP_OK)
             return MHD_CONTENT_READER_END_WITH_ERROR;
-        p->done = p->z.internal_state.state == ZSTATE_END;
+        pack->done = pack->z.internal_state.state == ZSTATE_END;
     }
-    return (ssize_t)(room - p->z.avail_out);
+    return (ssize_t)(room - pack->z.avail_out);
 }
 
 static void pack_free(void *cls)
 {
-    struct pack *p = cls;
+    struct pack *pack = cls;
     /* only read */
-    (void)close(p->fd);
-    free(p);
+    (void)close(pack->fd);
+    free(pack);
     atomic_fetch_sub(&n_packs, 1);
 }
 
 /* NULL: enough are under way. */
-struct MHD_Response *http_gzip_file(const struct http_file *f)
+struct MHD_Response *http_gzip_file(const struct http_file *file)
 {
     if (atomic_fetch_add(&n_packs, 1) >= PACKS_MAX) {
         atomic_fetch_sub(&n_packs, 1);
         return NULL;
     }
-    struct pack *p = malloc(sizeof *p);
-    if (p == NULL)
+    struct pack *pack = malloc(sizeof *pack);
+    if (pack == NULL)
         abort();
-    isal_deflate_init(&p->z);
-    p->z.gzip_flag = IGZIP_GZIP;
-    p->z.level = 1;
-    p->z.level_buf = p->level;
-    p->z.level_buf_size = sizeof p->level;
-    p->fd = f->fd;
-    p->at = f->offset;
-    p->end = f->offset + f->len;
-    p->z.avail_in = 0;
-    p->z.end_of_stream = f->len == 0;
-    p->done = false;
+    isal_deflate_init(&pack->z);
+    pack->z.gzip_flag = IGZIP_GZIP;
+    pack->z.level = 1;
+    pack->z.level_buf = pack->level;
+    pack->z.level_buf_size = sizeof pack->level;
+    pack->fd = file->fd;
+    pack->at = file->offset;
+    pack->end = file->offset + file->len;
+    pack->z.avail_in = 0;
+    pack->z.end_of_stream = file->len == 0;
+    pack->done = false;
     struct MHD_Response *r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PACK_OUT_BYTES,
-                                                               pack_read, p, pack_free);
+                                                               pack_read, pack, pack_free);
     if (r == NULL)
         abort();
     return r;

@@ -26,9 +26,9 @@
 /* ---- answers in gzip's form: http_gzip.c ---- */
 /* Body in gzip's form instead of its own, when that is smaller. False: it stays as it is. */
 bool http_gzip(struct buf *body);
-/* f, packed while it is sent; its descriptor is taken. NULL, and f is as it was: enough are under
- * way. */
-struct MHD_Response *http_gzip_file(const struct http_file *f);
+/* The file, packed while it is sent; its descriptor is taken. NULL, and it is as it was: enough are
+ * under way. */
+struct MHD_Response *http_gzip_file(const struct http_file *file);
 #define HTTP_PACK_MIN (1u << 10) /* bytes; below, packing saves less than its headers cost */
 
 /* ---- heads: http_head.c ---- */
@@ -116,21 +116,21 @@ void http_conns_wake(const struct http_conns *all);
 /* A connection came. Never NULL. */
 struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct sockaddr *from);
 /* It is about to be closed. */
-void http_conn_close(struct http_conn *c);
+void http_conn_close(struct http_conn *conn);
 /* It asks something: is there still no place for it? */
-bool http_conn_is_crowded(struct http_conn *c);
+bool http_conn_is_crowded(struct http_conn *conn);
 /* now_us: clock_mono_us(), or 0 for CONN_WORK, which has no time. */
-void http_conn_is_at(struct http_conn *c, conn_phase phase, uint64_t now_us);
+void http_conn_is_at(struct http_conn *conn, conn_phase phase, uint64_t now_us);
 /* End it: its thread sees a socket at its end. */
-void http_conn_cut_locked(struct http_conn *c);
+void http_conn_cut_locked(struct http_conn *conn);
 
 /* From now on c's body takes `want` (its answer's part is not looked at). False: there is no room
  * for what it grows by; all is as it was. */
-bool http_share_set(struct http_conn *c, struct http_share want);
+bool http_share_set(struct http_conn *conn, struct http_share want);
 /* Likewise of c's answer: so much memory and a file of so many bytes; 0: none. */
-bool http_share_set_answer(struct http_conn *c, size_t memory, uint64_t file);
+bool http_share_set_answer(struct http_conn *conn, size_t memory, uint64_t file);
 /* Is there room for so much memory beside what all have? Nothing is taken. */
-bool http_share_would_fit(struct http_conn *c, uint64_t memory);
+bool http_share_would_fit(struct http_conn *conn, uint64_t memory);
 
 /* ---- bodies: http_body.c ---- */
 struct http_body {
@@ -141,13 +141,13 @@ struct http_body {
     bool proven;
 };
 typedef enum { BODY_OK, BODY_TOO_LARGE, BODY_NO_ROOM } body_result;
-void http_body_init(struct http_body *b, const struct http_allowance *a, uint64_t said);
-body_result http_body_add(struct http_body *b, struct http_conn *c, const char *spool_dir,
+void http_body_init(struct http_body *body, const struct http_allowance *a, uint64_t said);
+body_result http_body_add(struct http_body *body, struct http_conn *conn, const char *spool_dir,
                           sv piece);
 /* It is all there: it stands in memory from now on. */
-body_result http_body_end(struct http_body *b, struct http_conn *c);
+body_result http_body_end(struct http_body *body, struct http_conn *conn);
 /* Accepts one with fd -1 and nothing else. */
-void http_body_done(struct http_body *b, struct http_conn *c);
+void http_body_done(struct http_body *body, struct http_conn *conn);
 
 /* ---- answers: http_answer.c ---- */
 #define HTTP_SMALL (64u << 10) /* bytes; from here on an answer is counted */
@@ -156,13 +156,13 @@ struct http_answer {
     int fd; /* when in_file: owned until the answer is taken */
 };
 /* See http_room(). Asked again, another length takes the place of the one before. */
-bool http_answer_find_room(struct http_answer *a, struct http_conn *c, const char *spool_dir,
-                           size_t len);
+bool http_answer_find_room(struct http_answer *answer, struct http_conn *conn,
+                           const char *spool_dir, size_t len);
 /* As an answer of the library's, where it has room; the body is taken. Never NULL when memory is
  * there. */
-struct MHD_Response *http_answer_take(struct http_answer *a, struct http_conn *c,
+struct MHD_Response *http_answer_take(struct http_answer *answer, struct http_conn *conn,
                                       const char *spool_dir, struct buf *body);
-void http_answer_done(struct http_answer *a, struct http_conn *c);
+void http_answer_done(struct http_answer *answer, struct http_conn *conn);
 
 /* ---- files without a name: http_spool.c ---- */
 /* Empty, to write and read; -1: there can be none in that folder, or dir is NULL. */
@@ -177,7 +177,7 @@ MUST_USE err_code http_conns_start(struct http_conns *all, const struct http_lim
 /* Every connection is closed. */
 void http_conns_stop(struct http_conns *all);
 /* Is it over its time? Reads the kernel's counters of the socket. */
-bool http_conn_is_late_locked(struct http_conn *c, uint64_t now_us);
+bool http_conn_is_late_locked(struct http_conn *conn, uint64_t now_us);
 
 /* ---- the server ---- */
 struct http_server {
@@ -196,7 +196,7 @@ struct http_server {
 };
 
 /* Every limit that is 0 becomes that of base/limits.h. */
-void http_limits_complete(struct http_limits *l);
+void http_limits_complete(struct http_limits *limits);
 /* "HOST:PORT" or "[V6]:PORT" -> a bound, listening socket. ERR_INVALID, ERR_EXISTS. */
 MUST_USE err_code http_listen(sv address, int *out_fd, struct err *e);
 /* The address that fd is bound to, likewise. */
@@ -233,13 +233,13 @@ void http_exchange_completed(void *cls, struct MHD_Connection *conn, void **con_
 void http_exchange_connection(void *cls, struct MHD_Connection *conn, void **context,
                               enum MHD_ConnectionNotificationCode what);
 /* A spare one, when the server ends. */
-void http_exchange_free(struct http_exchange *x);
-/* The answer of x: r is taken, headers are copied. Once per exchange. */
-void http_exchange_answer(struct http_exchange *x, unsigned status,
+void http_exchange_free(struct http_exchange *exchange);
+/* The answer of the exchange: r is taken, headers are copied. Once per exchange. */
+void http_exchange_answer(struct http_exchange *exchange, unsigned status,
                           const struct http_header *headers, size_t n_headers,
                           struct MHD_Response *r);
-/* Hands the answer that x has to the library. */
-enum MHD_Result http_exchange_send(struct http_exchange *x);
+/* Hands the answer that the exchange has to the library. */
+enum MHD_Result http_exchange_send(struct http_exchange *exchange);
 
 /* ---- requests: http_request.c ---- */
 /* Called by the library: with the head, with each piece of body, with the end of the body, and once

@@ -36,10 +36,10 @@ static enum MHD_Result add_header(void *cls, enum MHD_ValueKind kind, const char
     return MHD_YES;
 }
 
-static void set_peer(struct http_exchange *x)
+static void set_peer(struct http_exchange *exchange)
 {
     const union MHD_ConnectionInfo *ci =
-        MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        MHD_get_connection_info(exchange->conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *sa = ci ? ci->client_addr : NULL;
     const void *addr = NULL;
     if (sa && sa->sa_family == AF_INET)
@@ -47,52 +47,52 @@ static void set_peer(struct http_exchange *x)
     else if (sa && sa->sa_family == AF_INET6)
         addr = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
     if (addr)
-        inet_ntop(sa->sa_family, addr, x->peer, sizeof x->peer);
-    x->req.peer = sv_from(x->peer);
+        inet_ntop(sa->sa_family, addr, exchange->peer, sizeof exchange->peer);
+    exchange->req.peer = sv_from(exchange->peer);
 }
 
 /* What stands between the texts of a head is not shown; see http_head.c. */
-static bool is_in_place(struct http_exchange *x, const char *method, const char *target,
+static bool is_in_place(struct http_exchange *exchange, const char *method, const char *target,
                         const char *version)
 {
 #if MHD_VERSION < 0x01000000
     const union MHD_ConnectionInfo *ci =
-        MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    const struct http_head_layout l = { method, target, version, x->req.target.len,
+        MHD_get_connection_info(exchange->conn, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    const struct http_head_layout l = { method, target, version, exchange->req.target.len,
                                         ci ? ci->header_size : 0 };
-    return http_head_in_place(&l, x->req.headers, x->req.n_headers);
+    return http_head_in_place(&l, exchange->req.headers, exchange->req.n_headers);
 #else /* it refuses by itself what is not */
-    (void)x, (void)method, (void)target, (void)version;
+    (void)exchange, (void)method, (void)target, (void)version;
     return true;
 #endif
 }
 
 /* False when the head cannot be taken: too many headers, or a target over the arena's budget. */
-static bool read_head(struct http_exchange *x, const char *method, const char *target,
+static bool read_head(struct http_exchange *exchange, const char *method, const char *target,
                       const char *version, struct http_framing *framing)
 {
-    struct header_list l = { .x = x };
-    l.items = arena_alloc(x->arena, MAX_HEADERS * sizeof *l.items);
-    if (l.items == NULL || x->req.target.ptr == NULL)
+    struct header_list l = { .x = exchange };
+    l.items = arena_alloc(exchange->arena, MAX_HEADERS * sizeof *l.items);
+    if (l.items == NULL || exchange->req.target.ptr == NULL)
         return false;
-    MHD_get_connection_values_n(x->conn, MHD_HEADER_KIND, add_header, &l);
+    MHD_get_connection_values_n(exchange->conn, MHD_HEADER_KIND, add_header, &l);
     if (l.full)
         return false;
-    x->req.method = arena_sv(x->arena, sv_from(method));
-    x->req.headers = l.items;
-    x->req.n_headers = l.n;
-    size_t q = sv_find(x->req.target, '?');
-    x->req.path = http_path_collapse(x->arena, sv_head(x->req.target, q));
-    x->req.query = sv_tail(x->req.target, q + 1);
-    set_peer(x);
-    x->req.why = http_head_fault(&x->req, sv_from(version), framing);
-    x->req.length = framing->chunked ? HTTP_UNTOLD : framing->length;
-    if (x->req.why == NULL && !is_in_place(x, method, target, version))
-        x->req.why = "The head of the request is not made of lines that end in CRLF";
-    x->req.refusal = x->req.why ? HTTP_MALFORMED : HTTP_TAKEN;
-    x->req.crowded = http_conn_is_crowded(x->at);
-    x->last = framing->chunked || x->req.crowded;
-    return x->req.path.ptr != NULL;
+    exchange->req.method = arena_sv(exchange->arena, sv_from(method));
+    exchange->req.headers = l.items;
+    exchange->req.n_headers = l.n;
+    size_t q = sv_find(exchange->req.target, '?');
+    exchange->req.path = http_path_collapse(exchange->arena, sv_head(exchange->req.target, q));
+    exchange->req.query = sv_tail(exchange->req.target, q + 1);
+    set_peer(exchange);
+    exchange->req.why = http_head_fault(&exchange->req, sv_from(version), framing);
+    exchange->req.length = framing->chunked ? HTTP_UNTOLD : framing->length;
+    if (exchange->req.why == NULL && !is_in_place(exchange, method, target, version))
+        exchange->req.why = "The head of the request is not made of lines that end in CRLF";
+    exchange->req.refusal = exchange->req.why ? HTTP_MALFORMED : HTTP_TAKEN;
+    exchange->req.crowded = http_conn_is_crowded(exchange->at);
+    exchange->last = framing->chunked || exchange->req.crowded;
+    return exchange->req.path.ptr != NULL;
 }
 
 static enum MHD_Result refuse(struct MHD_Connection *conn, unsigned status, const char *text)
@@ -110,77 +110,78 @@ static enum MHD_Result refuse(struct MHD_Connection *conn, unsigned status, cons
 }
 
 /* What is handed over before its body was read is answered then, and the connection ends. */
-static enum MHD_Result hand_over(struct http_exchange *x, bool unread)
+static enum MHD_Result hand_over(struct http_exchange *exchange, bool unread)
 {
-    struct http_server *s = x->server;
-    http_conn_is_at(x->at, CONN_WORK, 0);
-    x->at->unread = unread;
-    x->last |= unread;
-    if (!unread && !x->over_us && http_body_end(&x->body, x->at) != BODY_OK)
-        x->req.refusal = HTTP_NO_ROOM;
-    x->req.body = x->req.refusal ? SV_NONE : buf_sv(&x->body.memory);
-    x->counted = true;
-    pthread_mutex_lock(&s->locked.lock);
-    s->locked.n_open++;
-    pthread_mutex_unlock(&s->locked.lock);
-    /* no other thread knows x yet */
-    x->locked.state = HANDLED;
-    s->cfg.handler(s->cfg.ctx, x);
+    struct http_server *server = exchange->server;
+    http_conn_is_at(exchange->at, CONN_WORK, 0);
+    exchange->at->unread = unread;
+    exchange->last |= unread;
+    if (!unread && !exchange->over_us && http_body_end(&exchange->body, exchange->at) != BODY_OK)
+        exchange->req.refusal = HTTP_NO_ROOM;
+    exchange->req.body = exchange->req.refusal ? SV_NONE : buf_sv(&exchange->body.memory);
+    exchange->counted = true;
+    pthread_mutex_lock(&server->locked.lock);
+    server->locked.n_open++;
+    pthread_mutex_unlock(&server->locked.lock);
+    /* no other thread knows the exchange yet */
+    exchange->locked.state = HANDLED;
+    server->cfg.handler(server->cfg.ctx, exchange);
     enum MHD_Result ok = MHD_YES;
-    pthread_mutex_lock(&x->locked.lock);
-    bool answered = x->locked.state == ANSWERED;
+    pthread_mutex_lock(&exchange->locked.lock);
+    bool answered = exchange->locked.state == ANSWERED;
     if (!answered) {
-        x->locked.state = SUSPENDED;
-        MHD_suspend_connection(x->conn);
+        exchange->locked.state = SUSPENDED;
+        MHD_suspend_connection(exchange->conn);
     }
-    pthread_mutex_unlock(&x->locked.lock);
+    pthread_mutex_unlock(&exchange->locked.lock);
     if (answered)
-        ok = http_exchange_send(x);
+        ok = http_exchange_send(exchange);
     return ok;
 }
 
 /* What is too much can be answered when it is over, not before: it is read for as long as behind a
  * refusal, and thrown away. False: it goes on for too long, the connection ends. */
-static bool take_piece(struct http_exchange *x, sv piece)
+static bool take_piece(struct http_exchange *exchange, sv piece)
 {
     uint64_t now_us = clock_mono_us();
-    if (!x->over_us) {
-        body_result r = http_body_add(&x->body, x->at, x->server->cfg.spool_dir, piece);
+    if (!exchange->over_us) {
+        body_result r =
+            http_body_add(&exchange->body, exchange->at, exchange->server->cfg.spool_dir, piece);
         if (r == BODY_OK)
             return true;
-        x->req.body_too_large = r == BODY_TOO_LARGE;
-        x->req.refusal = r == BODY_NO_ROOM ? HTTP_NO_ROOM : HTTP_TAKEN;
-        x->last = true;
-        x->over_us = now_us;
-        http_body_done(&x->body, x->at);
+        exchange->req.body_too_large = r == BODY_TOO_LARGE;
+        exchange->req.refusal = r == BODY_NO_ROOM ? HTTP_NO_ROOM : HTTP_TAKEN;
+        exchange->last = true;
+        exchange->over_us = now_us;
+        http_body_done(&exchange->body, exchange->at);
     }
-    x->over_bytes += piece.len;
-    return now_us - x->over_us < LIMIT_LINGER_S * UINT64_C(1000000) &&
-           x->over_bytes < LIMIT_LINGER_BYTES;
+    exchange->over_bytes += piece.len;
+    return now_us - exchange->over_us < LIMIT_LINGER_S * UINT64_C(1000000) &&
+           exchange->over_bytes < LIMIT_LINGER_BYTES;
 }
 
 /* The head is there. True: the body is read, if there is one. */
-static bool may_go_on(struct http_exchange *x)
+static bool may_go_on(struct http_exchange *exchange)
 {
-    struct http_server *s = x->server;
+    struct http_server *server = exchange->server;
     struct http_allowance a = { 0 };
-    if (x->req.refusal)
+    if (exchange->req.refusal)
         return false;
-    if (x->req.length == 0)
+    if (exchange->req.length == 0)
         return true;
-    if (x->req.crowded)
+    if (exchange->req.crowded)
         return false;
-    s->cfg.accept(s->cfg.ctx, &x->req, &a);
+    server->cfg.accept(server->cfg.ctx, &exchange->req, &a);
     if (a.refused)
-        x->req.refusal = HTTP_REFUSED;
-    else if (x->req.length != HTTP_UNTOLD && x->req.length > a.body_max)
-        x->req.body_too_large = true;
-    else if (a.proven && x->req.length != HTTP_UNTOLD &&
-             !http_share_would_fit(x->at, x->req.length))
-        x->req.refusal = HTTP_NO_ROOM;
+        exchange->req.refusal = HTTP_REFUSED;
+    else if (exchange->req.length != HTTP_UNTOLD && exchange->req.length > a.body_max)
+        exchange->req.body_too_large = true;
+    else if (a.proven && exchange->req.length != HTTP_UNTOLD &&
+             !http_share_would_fit(exchange->at, exchange->req.length))
+        exchange->req.refusal = HTTP_NO_ROOM;
     else
-        http_body_init(&x->body, &a, x->req.length);
-    return !x->req.refusal && !x->req.body_too_large;
+        http_body_init(&exchange->body, &a, exchange->req.length);
+    return !exchange->req.refusal && !exchange->req.body_too_large;
 }
 
 /* Called by libmicrohttpd: with the head, with each piece of body, with the end of the body, and
@@ -190,34 +191,34 @@ enum MHD_Result http_request_go_on(void *cls, struct MHD_Connection *conn, const
                                    size_t *upload_size, void **con_cls)
 {
     (void)cls;
-    struct http_exchange *x = *con_cls;
-    if (!x->begun) {
-        x->begun = true;
+    struct http_exchange *exchange = *con_cls;
+    if (!exchange->begun) {
+        exchange->begun = true;
         struct http_framing framing;
-        if (!read_head(x, method, url, version, &framing))
+        if (!read_head(exchange, method, url, version, &framing))
             return refuse(conn, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers\n");
-        if (!may_go_on(x))
-            return hand_over(x, true);
-        if (x->req.length) {
-            atomic_store(&x->at->body_bytes, 0);
-            http_conn_is_at(x->at, CONN_BODY, clock_mono_us());
+        if (!may_go_on(exchange))
+            return hand_over(exchange, true);
+        if (exchange->req.length) {
+            atomic_store(&exchange->at->body_bytes, 0);
+            http_conn_is_at(exchange->at, CONN_BODY, clock_mono_us());
         }
         return MHD_YES;
     }
-    if (x->locked.state == READING) {
+    if (exchange->locked.state == READING) {
         if (*upload_size) {
             sv piece = sv_make(upload, *upload_size);
-            atomic_fetch_add(&x->at->body_bytes, piece.len);
+            atomic_fetch_add(&exchange->at->body_bytes, piece.len);
             *upload_size = 0;
-            return take_piece(x, piece) ? MHD_YES : MHD_NO;
+            return take_piece(exchange, piece) ? MHD_YES : MHD_NO;
         }
-        return hand_over(x, false);
+        return hand_over(exchange, false);
     }
-    pthread_mutex_lock(&x->locked.lock);
-    bool answered = x->locked.state == ANSWERED && x->locked.response != NULL;
-    pthread_mutex_unlock(&x->locked.lock);
+    pthread_mutex_lock(&exchange->locked.lock);
+    bool answered = exchange->locked.state == ANSWERED && exchange->locked.response != NULL;
+    pthread_mutex_unlock(&exchange->locked.lock);
     if (answered)
-        return http_exchange_send(x);
+        return http_exchange_send(exchange);
     *upload_size = 0;
     return MHD_YES;
 }

@@ -47,13 +47,13 @@ struct http_request { /* views valid until http_reply */
 sv http_header_get(const struct http_request *req, const char *name);
 
 struct http_exchange; /* one request and its answer */
-const struct http_request *http_exchange_request(struct http_exchange *x);
-/* Has the caller of x hung up? Long work may ask, from any thread, until x is answered; it costs
- * one poll(2). The caller's end of stream counts, because nothing else is seen of a caller who
- * closed, was killed or gave up. A caller who ends only his sending side and goes on reading is
+const struct http_request *http_exchange_request(struct http_exchange *exchange);
+/* Has the caller of the exchange hung up? Long work may ask, from any thread, until it is answered;
+ * it costs one poll(2). The caller's end of stream counts, because nothing else is seen of a caller
+ * who closed, was killed or gave up. A caller who ends only his sending side and goes on reading is
  * taken for gone as well. No client that we know does that; still, whoever asks must give him an
  * answer. */
-bool http_exchange_gone(struct http_exchange *x);
+bool http_exchange_gone(struct http_exchange *exchange);
 
 /* What connections may take; 0: as base/limits.h says. A connection without a place has one request
  * answered, as `crowded`. Only n_crowded of these are kept: each further one ends the oldest.
@@ -102,20 +102,20 @@ struct http_server_config {
 MUST_USE err_code http_server_start(const struct http_server_config *cfg, struct http_server **out,
                                     struct err *e);
 /* Host and port really bound, as "127.0.0.1:8080" (arena-free, lives with the server). */
-sv http_server_address(const struct http_server *s);
+sv http_server_address(const struct http_server *server);
 /* No new connections; waits until the exchanges under way are answered, at most drain_ms. */
-void http_server_stop(struct http_server *s, unsigned drain_ms);
+void http_server_stop(struct http_server *server, unsigned drain_ms);
 
-/* Is there room for an answer with a body of so many bytes? It is kept for x until x ends. False:
- * answers that are not read yet take all that they may. Then answer something under 64 KiB, for
- * which there is always room. A handler that does not ask gets room for the answer that it has
- * made, or memory beyond it. */
-MUST_USE bool http_room(struct http_exchange *x, size_t len);
+/* Is there room for an answer with a body of so many bytes? It is kept for the exchange until that
+ * ends. False: answers that are not read yet take all that they may. Then answer something under 64
+ * KiB, for which there is always room. A handler that does not ask gets room for the answer that it
+ * has made, or memory beyond it. */
+MUST_USE bool http_room(struct http_exchange *exchange, size_t len);
 
-/* Send the answer; *x ends with it. Headers are copied; body is taken (b is emptied; NULL: no
- * body). Content-Length and Date are added; a HEAD request gets no body. A body of HTTP_PACK_MIN or
- * more goes out in gzip's form to a caller that takes it (Accept-Encoding). */
-void http_reply(struct http_exchange *x, unsigned status, const struct http_header *headers,
+/* Send the answer; the exchange ends with it. Headers are copied; body is taken (it is emptied;
+ * NULL: no body). Content-Length and Date are added; a HEAD request gets no body. A body of
+ * HTTP_PACK_MIN or more goes out in gzip's form to a caller that takes it (Accept-Encoding). */
+void http_reply(struct http_exchange *exchange, unsigned status, const struct http_header *headers,
                 size_t n_headers, struct buf *body);
 
 /* ---- a file as answer: http_file.c ---- */
@@ -126,13 +126,13 @@ struct http_file {
     int64_t modified_ms;  /* 0: not told */
     bool may_gzip;        /* packed on the way for who takes it */
 };
-/* Send f, or the part of it that the request's Range asks for, or what its conditions make of it:
- * 200, 206, 304 or 416. Headers (Content-Type among them) are copied; ETag, Last-Modified,
- * Accept-Ranges, Content-Range, Content-Encoding and Vary are added. *x ends with it.
+/* Send the file, or the part of it that the request's Range asks for, or what its conditions make
+ * of it: 200, 206, 304 or 416. Headers (Content-Type among them) are copied; ETag, Last-Modified,
+ * Accept-Ranges, Content-Range, Content-Encoding and Vary are added. The exchange ends with it.
  *   sent  bytes of the file that go out (plain, before packing): for the log
  * Answers the status. Source: RFC 9110. */
-unsigned http_reply_file(struct http_exchange *x, const struct http_header *headers,
-                         size_t n_headers, const struct http_file *f, uint64_t *sent);
+unsigned http_reply_file(struct http_exchange *exchange, const struct http_header *headers,
+                         size_t n_headers, const struct http_file *file, uint64_t *sent);
 
 /* The parts of it that can be tried alone. */
 typedef enum { HTTP_RANGE_NONE, HTTP_RANGE_SOME, HTTP_RANGE_BEHIND } http_range;

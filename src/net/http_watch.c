@@ -35,51 +35,52 @@ static bool counters(int fd, uint64_t *received, uint64_t *acknowledged)
 }
 
 /* A head on a connection that was used before: its time runs from its first byte. */
-static bool next_head_is_late(struct http_conn *c, bool fresh, uint64_t now_us)
+static bool next_head_is_late(struct http_conn *conn, bool fresh, uint64_t now_us)
 {
     uint64_t received, acknowledged;
-    if (!counters(c->fd, &received, &acknowledged))
+    if (!counters(conn->fd, &received, &acknowledged))
         return false;
     if (fresh) {
-        c->seen.mark_bytes = received;
-        c->seen.mark_us = 0;
-    } else if (c->seen.mark_us == 0 && received != c->seen.mark_bytes) {
-        c->seen.mark_us = now_us;
+        conn->seen.mark_bytes = received;
+        conn->seen.mark_us = 0;
+    } else if (conn->seen.mark_us == 0 && received != conn->seen.mark_bytes) {
+        conn->seen.mark_us = now_us;
     }
-    return c->seen.mark_us && now_us - c->seen.mark_us > c->all->limits.head_us;
+    return conn->seen.mark_us && now_us - conn->seen.mark_us > conn->all->limits.head_us;
 }
 
-static bool is_slow(struct http_conn *c, bool fresh, uint64_t bytes, uint64_t now_us)
+static bool is_slow(struct http_conn *conn, bool fresh, uint64_t bytes, uint64_t now_us)
 {
     if (fresh) {
-        c->seen.mark_bytes = bytes;
-        c->seen.mark_us = c->seen.since_us;
+        conn->seen.mark_bytes = bytes;
+        conn->seen.mark_us = conn->seen.since_us;
     }
-    if (now_us < c->seen.mark_us + c->all->limits.slow_us)
+    if (now_us < conn->seen.mark_us + conn->all->limits.slow_us)
         return false;
-    if (bytes - c->seen.mark_bytes < c->all->limits.slow_bytes)
+    if (bytes - conn->seen.mark_bytes < conn->all->limits.slow_bytes)
         return true;
-    c->seen.mark_bytes = bytes;
-    c->seen.mark_us = now_us;
+    conn->seen.mark_bytes = bytes;
+    conn->seen.mark_us = now_us;
     return false;
 }
 
-bool http_conn_is_late_locked(struct http_conn *c, uint64_t now_us)
+bool http_conn_is_late_locked(struct http_conn *conn, uint64_t now_us)
 {
-    conn_phase phase = (conn_phase)atomic_load(&c->phase);
-    uint64_t since_us = atomic_load(&c->since_us), received, acknowledged;
-    bool fresh = phase != c->seen.phase || since_us != c->seen.since_us;
-    c->seen.phase = phase;
-    c->seen.since_us = since_us;
+    conn_phase phase = (conn_phase)atomic_load(&conn->phase);
+    uint64_t since_us = atomic_load(&conn->since_us), received, acknowledged;
+    bool fresh = phase != conn->seen.phase || since_us != conn->seen.since_us;
+    conn->seen.phase = phase;
+    conn->seen.since_us = since_us;
     switch (phase) {
     case CONN_HEAD:
-        return now_us > since_us + c->all->limits.head_us;
+        return now_us > since_us + conn->all->limits.head_us;
     case CONN_BODY:
-        return is_slow(c, fresh, atomic_load(&c->body_bytes), now_us);
+        return is_slow(conn, fresh, atomic_load(&conn->body_bytes), now_us);
     case CONN_ANSWER:
-        return counters(c->fd, &received, &acknowledged) && is_slow(c, fresh, acknowledged, now_us);
+        return counters(conn->fd, &received, &acknowledged) &&
+               is_slow(conn, fresh, acknowledged, now_us);
     case CONN_IDLE:
-        return next_head_is_late(c, fresh, now_us);
+        return next_head_is_late(conn, fresh, now_us);
     case CONN_WORK:
         break;
     }
@@ -95,17 +96,20 @@ struct lingering {
     char sink[64u << 10];
 };
 
-static void linger_end(struct lingering *l, unsigned i)
+static void linger_end(struct lingering *lingering, unsigned i)
 {
     /* a duplicate: nothing is lost with it */
-    (void)close(l->fds[1 + i].fd);
-    l->n--;
-    memmove(&l->fds[1 + i], &l->fds[2 + i], (l->n - i) * sizeof l->fds[0]);
-    memmove(&l->until_us[i], &l->until_us[i + 1], (l->n - i) * sizeof l->until_us[0]);
-    memmove(&l->left[i], &l->left[i + 1], (l->n - i) * sizeof l->left[0]);
+    (void)close(lingering->fds[1 + i].fd);
+    lingering->n--;
+    memmove(&lingering->fds[1 + i], &lingering->fds[2 + i],
+            (lingering->n - i) * sizeof lingering->fds[0]);
+    memmove(&lingering->until_us[i], &lingering->until_us[i + 1],
+            (lingering->n - i) * sizeof lingering->until_us[0]);
+    memmove(&lingering->left[i], &lingering->left[i + 1],
+            (lingering->n - i) * sizeof lingering->left[0]);
 }
 
-static void linger_take(struct lingering *l, struct http_conns *all, uint64_t now_us)
+static void linger_take(struct lingering *lingering, struct http_conns *all, uint64_t now_us)
 {
     int fds[LINGER_MAX];
     pthread_mutex_lock(&all->locked.lock);
@@ -115,26 +119,27 @@ static void linger_take(struct lingering *l, struct http_conns *all, uint64_t no
     pthread_mutex_unlock(&all->locked.lock);
     for (unsigned i = 0; i < n; i++) {
         /* the oldest */
-        if (l->n == LINGER_MAX)
-            linger_end(l, 0);
-        l->fds[1 + l->n] = (struct pollfd){ .fd = fds[i], .events = POLLIN };
-        l->until_us[l->n] = now_us + LIMIT_LINGER_S * UINT64_C(1000000);
-        l->left[l->n] = LIMIT_LINGER_BYTES;
-        l->n++;
+        if (lingering->n == LINGER_MAX)
+            linger_end(lingering, 0);
+        lingering->fds[1 + lingering->n] = (struct pollfd){ .fd = fds[i], .events = POLLIN };
+        lingering->until_us[lingering->n] = now_us + LIMIT_LINGER_S * UINT64_C(1000000);
+        lingering->left[lingering->n] = LIMIT_LINGER_BYTES;
+        lingering->n++;
     }
 }
 
 /* A turn's worth. False: it is over. */
-static bool linger_read(struct lingering *l, unsigned i, uint64_t now_us)
+static bool linger_read(struct lingering *lingering, unsigned i, uint64_t now_us)
 {
     ssize_t got = 1;
-    for (unsigned turn = 0; turn < 16 && got > 0 && l->left[i]; turn++) {
-        got = recv(l->fds[1 + i].fd, l->sink, sizeof l->sink, MSG_DONTWAIT);
+    for (unsigned turn = 0; turn < 16 && got > 0 && lingering->left[i]; turn++) {
+        got = recv(lingering->fds[1 + i].fd, lingering->sink, sizeof lingering->sink, MSG_DONTWAIT);
         if (got > 0)
-            l->left[i] -= (uint64_t)got < l->left[i] ? (uint64_t)got : l->left[i];
+            lingering->left[i] -=
+                (uint64_t)got < lingering->left[i] ? (uint64_t)got : lingering->left[i];
     }
     bool more = got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
-    return more && l->left[i] && now_us < l->until_us[i];
+    return more && lingering->left[i] && now_us < lingering->until_us[i];
 }
 
 /* ---- the thread ---- */
@@ -142,44 +147,45 @@ static bool linger_read(struct lingering *l, unsigned i, uint64_t now_us)
 static void sweep(struct http_conns *all, uint64_t now_us)
 {
     pthread_mutex_lock(&all->locked.lock);
-    for (struct http_conn *c = all->locked.first; c; c = c->next)
-        if (!c->is_cut && http_conn_is_late_locked(c, now_us))
-            http_conn_cut_locked(c);
+    for (struct http_conn *conn = all->locked.first; conn; conn = conn->next)
+        if (!conn->is_cut && http_conn_is_late_locked(conn, now_us))
+            http_conn_cut_locked(conn);
     pthread_mutex_unlock(&all->locked.lock);
 }
 
 static void *watch(void *arg)
 {
     struct http_conns *all = arg;
-    struct lingering *l = calloc(1, sizeof *l);
-    if (l == NULL)
+    struct lingering *lingering = calloc(1, sizeof *lingering);
+    if (lingering == NULL)
         abort();
-    l->fds[0] = (struct pollfd){ .fd = all->wake_fd, .events = POLLIN };
+    lingering->fds[0] = (struct pollfd){ .fd = all->wake_fd, .events = POLLIN };
     uint64_t swept_us = 0, ignored;
     for (;;) {
         pthread_mutex_lock(&all->locked.lock);
-        bool busy = all->locked.n > 0 || l->n > 0, stop = all->locked.stop;
+        bool busy = all->locked.n > 0 || lingering->n > 0, stop = all->locked.stop;
         pthread_mutex_unlock(&all->locked.lock);
         if (stop)
             break;
-        (void)poll(l->fds, 1 + l->n, busy ? (int)(all->limits.sweep_us / 1000) : -1);
+        (void)poll(lingering->fds, 1 + lingering->n,
+                   busy ? (int)(all->limits.sweep_us / 1000) : -1);
         uint64_t now_us = clock_mono_us();
         /* The number only wakes this thread. */
-        if (l->fds[0].revents)
+        if (lingering->fds[0].revents)
             (void)!read(all->wake_fd, &ignored, sizeof ignored);
-        for (unsigned i = l->n; i-- > 0;)
-            if (!linger_read(l, i, now_us))
-                linger_end(l, i);
-        linger_take(l, all, now_us);
+        for (unsigned i = lingering->n; i-- > 0;)
+            if (!linger_read(lingering, i, now_us))
+                linger_end(lingering, i);
+        linger_take(lingering, all, now_us);
         if (now_us - swept_us >= all->limits.sweep_us) {
             swept_us = now_us;
             sweep(all, now_us);
         }
     }
-    linger_take(l, all, 0);
-    while (l->n)
-        linger_end(l, l->n - 1);
-    free(l);
+    linger_take(lingering, all, 0);
+    while (lingering->n)
+        linger_end(lingering, lingering->n - 1);
+    free(lingering);
     return NULL;
 }
 
