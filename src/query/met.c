@@ -42,22 +42,23 @@ static err_code compared(const struct query_source *src, struct err *e)
     return err_pass(e, &d->over);
 }
 
-err_code query_clause_met(const struct query *q, const struct query_clause *cl,
+err_code query_clause_met(const struct query *query, const struct query_clause *clause,
                           const struct search_subject *s, bool *met, struct err *e)
 {
     *met = false;
-    for (size_t i = 0; i < cl->n && !*met; i++) {
-        *met = search_match(&q->cx, &cl->any[i], s);
-        TRY(compared(&q->src, e));
+    for (size_t i = 0; i < clause->n && !*met; i++) {
+        *met = search_match(&query->cx, &clause->any[i], s);
+        TRY(compared(&query->src, e));
     }
     return ERR_OK;
 }
 
-err_code query_met(const struct query *q, const struct search_subject *s, bool *met, struct err *e)
+err_code query_met(const struct query *query, const struct search_subject *s, bool *met,
+                   struct err *e)
 {
     *met = true;
-    for (size_t i = 0; i < q->n_clauses && *met; i++)
-        TRY(query_clause_met(q, &q->clauses[i], s, met, e));
+    for (size_t i = 0; i < query->n_clauses && *met; i++)
+        TRY(query_clause_met(query, &query->clauses[i], s, met, e));
     return ERR_OK;
 }
 

@@ -40,29 +40,29 @@ static int by_row(const void *a, const void *b, void *order_by)
 }
 
 /* The heap has its greatest row on top: the first to give way. */
-static void sift_down(struct query_order *o, size_t at)
+static void sift_down(struct query_order *order, size_t at)
 {
     for (;;) {
         size_t top = at, l = 2 * at + 1, r = l + 1;
-        if (l < o->list.n && row_cmp(o->by, o->heap[l], o->heap[top]) > 0)
+        if (l < order->list.n && row_cmp(order->by, order->heap[l], order->heap[top]) > 0)
             top = l;
-        if (r < o->list.n && row_cmp(o->by, o->heap[r], o->heap[top]) > 0)
+        if (r < order->list.n && row_cmp(order->by, order->heap[r], order->heap[top]) > 0)
             top = r;
         if (top == at)
             return;
-        struct query_row *t = o->heap[at];
-        o->heap[at] = o->heap[top];
-        o->heap[top] = t;
+        struct query_row *t = order->heap[at];
+        order->heap[at] = order->heap[top];
+        order->heap[top] = t;
         at = top;
     }
 }
 
-static void sift_up(struct query_order *o, size_t at)
+static void sift_up(struct query_order *order, size_t at)
 {
-    while (at && row_cmp(o->by, o->heap[at], o->heap[(at - 1) / 2]) > 0) {
-        struct query_row *t = o->heap[at];
-        o->heap[at] = o->heap[(at - 1) / 2];
-        o->heap[(at - 1) / 2] = t;
+    while (at && row_cmp(order->by, order->heap[at], order->heap[(at - 1) / 2]) > 0) {
+        struct query_row *t = order->heap[at];
+        order->heap[at] = order->heap[(at - 1) / 2];
+        order->heap[(at - 1) / 2] = t;
         at = (at - 1) / 2;
     }
 }
@@ -92,54 +92,54 @@ static err_code fill(struct slot *s, const struct query_order_by *by, const stru
 
 /* Put the candidate, which is in the spare slot, among the rows if it belongs there. *spare becomes
  * the slot that is free then. */
-static void offer(struct query_order *o, struct query_row **spare)
+static void offer(struct query_order *order, struct query_row **spare)
 {
-    struct query_row_list *l = &o->list;
+    struct query_row_list *l = &order->list;
     struct query_row *x = *spare;
     /* It was on an earlier page. */
-    if (o->by->after && row_cmp(o->by, x, o->by->after) <= 0)
+    if (order->by->after && row_cmp(order->by, x, order->by->after) <= 0)
         return;
-    if (l->n < o->by->count) {
-        o->heap[l->n] = x;
-        sift_up(o, l->n++);
-        *spare = l->n <= o->by->count ? &o->slots[l->n].row : NULL;
+    if (l->n < order->by->count) {
+        order->heap[l->n] = x;
+        sift_up(order, l->n++);
+        *spare = l->n <= order->by->count ? &order->slots[l->n].row : NULL;
         return;
     }
     l->more = true;
-    if (row_cmp(o->by, x, o->heap[0]) < 0) {
-        *spare = o->heap[0];
-        o->heap[0] = x;
-        sift_down(o, 0);
+    if (row_cmp(order->by, x, order->heap[0]) < 0) {
+        *spare = order->heap[0];
+        order->heap[0] = x;
+        sift_down(order, 0);
     }
 }
 
-void query_order_free(struct query_order *o)
+void query_order_free(struct query_order *order)
 {
-    if (o == NULL)
+    if (order == NULL)
         return;
-    free(o->slots);
-    free(o->heap);
-    free(o);
+    free(order->slots);
+    free(order->heap);
+    free(order);
 }
 
-const struct query_row_list *query_order_rows(const struct query_order *o)
+const struct query_row_list *query_order_rows(const struct query_order *order)
 {
-    return &o->list;
+    return &order->list;
 }
 
-static err_code gather(struct query_order *o, struct err *e)
+static err_code gather(struct query_order *order, struct err *e)
 {
-    CLEANUP(query_walk_close) struct query_walk *w = NULL;
+    CLEANUP(query_walk_close) struct query_walk *walk = NULL;
     CLEANUP_BUF struct buf key = BUF_INIT(4096);
-    struct query_row *spare = &o->slots[0].row;
+    struct query_row *spare = &order->slots[0].row;
     struct query_match m;
     err_code rc;
-    TRY(query_walk_open(o->q, NULL, &w, e));
-    while ((rc = query_walk_next(w, 0, &m, e)) == ERR_OK) {
+    TRY(query_walk_open(order->q, NULL, &walk, e));
+    while ((rc = query_walk_next(walk, 0, &m, e)) == ERR_OK) {
         /* The row is the first member of its slot. */
-        TRY(fill((struct slot *)(void *)spare, o->by, &m, &key, e));
-        offer(o, &spare);
-        o->list.total++;
+        TRY(fill((struct slot *)(void *)spare, order->by, &m, &key, e));
+        offer(order, &spare);
+        order->list.total++;
     }
     if (rc == ERR_TIMEOUT)
         return ERR(
@@ -149,22 +149,22 @@ static err_code gather(struct query_order *o, struct err *e)
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
-err_code query_order_find(const struct query *q, const struct query_order_by *by,
+err_code query_order_find(const struct query *query, const struct query_order_by *by,
                           struct query_order **out, struct err *e)
 {
-    CLEANUP(query_order_free) struct query_order *o = calloc(1, sizeof *o);
-    if (o == NULL)
+    CLEANUP(query_order_free) struct query_order *order = calloc(1, sizeof *order);
+    if (order == NULL)
         abort();
-    o->q = q;
-    o->by = by;
-    o->slots = calloc(by->count + 1, sizeof *o->slots);
-    o->heap = calloc(by->count + 1, sizeof(struct query_row *));
-    if (o->slots == NULL || o->heap == NULL)
+    order->q = query;
+    order->by = by;
+    order->slots = calloc(by->count + 1, sizeof *order->slots);
+    order->heap = calloc(by->count + 1, sizeof(struct query_row *));
+    if (order->slots == NULL || order->heap == NULL)
         abort();
-    TRY(gather(o, e));
-    qsort_r(o->heap, o->list.n, sizeof(struct query_row *), by_row, (void *)(uintptr_t)by);
-    o->list.rows = o->heap;
-    *out = o;
-    o = NULL;
+    TRY(gather(order, e));
+    qsort_r(order->heap, order->list.n, sizeof(struct query_row *), by_row, (void *)(uintptr_t)by);
+    order->list.rows = order->heap;
+    *out = order;
+    order = NULL;
     return ERR_OK;
 }

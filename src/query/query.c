@@ -7,38 +7,38 @@
 
 #include "base/clock.h"
 
-void query_init(struct query *q, const struct query_source *src, fhir_type type)
+void query_init(struct query *query, const struct query_source *src, fhir_type type)
 {
-    memset(q, 0, sizeof *q);
-    q->src = *src;
-    q->cx = (struct search_context){ src->base, clock_wall_ms(), true,
-                                     src->deadline ? &src->deadline->patience : NULL };
-    q->owner_at = QUERY_NO_OWNER;
+    memset(query, 0, sizeof *query);
+    query->src = *src;
+    query->cx = (struct search_context){ src->base, clock_wall_ms(), true,
+                                         src->deadline ? &src->deadline->patience : NULL };
+    query->owner_at = QUERY_NO_OWNER;
     if (type) {
-        q->types[q->n_types++] = type;
+        query->types[query->n_types++] = type;
         return;
     }
     for (unsigned t = 1; t <= fhir_n_types(); t++)
-        q->types[q->n_types++] = (fhir_type)t;
+        query->types[query->n_types++] = (fhir_type)t;
 }
 
-static err_code add_clause(struct query *q, const struct search_criterion *any, size_t n,
+static err_code add_clause(struct query *query, const struct search_criterion *any, size_t n,
                            struct err *e)
 {
-    if (q->n_clauses == QUERY_CLAUSES_MAX)
+    if (query->n_clauses == QUERY_CLAUSES_MAX)
         return ERR(e, ERR_TOO_LARGE, "A search takes at most %u parameters", QUERY_CLAUSES_MAX);
-    struct search_criterion *copy = arena_alloc(q->src.a, (n + 1) * sizeof *copy);
+    struct search_criterion *copy = arena_alloc(query->src.a, (n + 1) * sizeof *copy);
     if (copy == NULL)
-        return arena_oom(q->src.a, e);
+        return arena_oom(query->src.a, e);
     if (n)
         memcpy(copy, any, n * sizeof *copy);
-    q->clauses[q->n_clauses++] = (struct query_clause){ copy, n, false, NULL };
-    q->asks_created |= n && any[0].param == &search_created_at;
+    query->clauses[query->n_clauses++] = (struct query_clause){ copy, n, false, NULL };
+    query->asks_created |= n && any[0].param == &search_created_at;
     return ERR_OK;
 }
 
-err_code query_leads_to(struct query *q, const struct search_param *const *params, size_t n_params,
-                        const struct search_id *ids, size_t n_ids, struct err *e)
+err_code query_leads_to(struct query *query, const struct search_param *const *params,
+                        size_t n_params, const struct search_id *ids, size_t n_ids, struct err *e)
 {
     struct search_criterion any[SEARCH_COMPARTMENT_MAX + 1];
     size_t n = 0;
@@ -46,14 +46,14 @@ err_code query_leads_to(struct query *q, const struct search_param *const *param
         any[n++] = (struct search_criterion){
             .param = params[i], .is_set = true, .set = ids, .n_set = n_ids
         };
-    return add_clause(q, any, n, e);
+    return add_clause(query, any, n, e);
 }
 
-err_code query_compartment(struct query *q, fhir_type owner, sv id, struct err *e)
+err_code query_compartment(struct query *query, fhir_type owner, sv id, struct err *e)
 {
-    TRY(add_clause(q, NULL, 0, e));
-    q->clauses[q->n_clauses - 1].membership = true;
-    q->owner = (struct search_id){ owner, id };
+    TRY(add_clause(query, NULL, 0, e));
+    query->clauses[query->n_clauses - 1].membership = true;
+    query->owner = (struct search_id){ owner, id };
     return ERR_OK;
 }
 
@@ -102,13 +102,13 @@ static void list_reference(void *ctx, const struct search_value *v)
         list_id(l, v->ref_type, v->ref_id);
 }
 
-static err_code collect(const struct query *q, struct id_list *l, struct err *e)
+static err_code collect(const struct query *query, struct id_list *l, struct err *e)
 {
-    CLEANUP(query_walk_close) struct query_walk *w = NULL;
+    CLEANUP(query_walk_close) struct query_walk *walk = NULL;
     struct query_match m;
     err_code rc;
-    TRY(query_walk_open(q, NULL, &w, e));
-    while ((rc = query_walk_next(w, 0, &m, e)) == ERR_OK) {
+    TRY(query_walk_open(query, NULL, &walk, e));
+    while ((rc = query_walk_next(walk, 0, &m, e)) == ERR_OK) {
         if (l->param)
             search_extract(l->param, m.root, list_reference, l);
         else
@@ -254,40 +254,40 @@ static err_code has(struct query *q, fhir_type on, sv name, sv value, struct err
 /* A parameter that all of several types share, each with its own paths:
  * _type=Observation,Condition&code=x.
  * Source: search.html#type. */
-static err_code shared(struct query *q, sv name, sv value, struct err *e)
+static err_code shared(struct query *query, sv name, sv value, struct err *e)
 {
-    struct search_criterion *of = arena_calloc(q->src.a, q->n_types + 1, sizeof *of);
-    struct query_clause *by_type = arena_calloc(q->src.a, q->n_types + 1, sizeof *by_type);
+    struct search_criterion *of = arena_calloc(query->src.a, query->n_types + 1, sizeof *of);
+    struct query_clause *by_type = arena_calloc(query->src.a, query->n_types + 1, sizeof *by_type);
     if (of == NULL || by_type == NULL)
-        return arena_oom(q->src.a, e);
+        return arena_oom(query->src.a, e);
     sv code = sv_head(name, sv_find(name, ':'));
-    for (size_t i = 0; i < q->n_types; i++)
-        if (search_param_find(q->types[i], code) == NULL)
+    for (size_t i = 0; i < query->n_types; i++)
+        if (search_param_find(query->types[i], code) == NULL)
             return ERR(e, ERR_NOT_FOUND, "%s has no search parameter of that name",
-                       fhir_type_name(q->types[i]));
-    for (size_t i = 0; i < q->n_types; i++) {
-        TRY(search_parse(&q->cx, q->types[i], name, value, q->src.a, &of[i], e));
+                       fhir_type_name(query->types[i]));
+    for (size_t i = 0; i < query->n_types; i++) {
+        TRY(search_parse(&query->cx, query->types[i], name, value, query->src.a, &of[i], e));
         by_type[i] = (struct query_clause){ &of[i], 1, false, NULL };
     }
-    TRY(add_clause(q, of, 1, e));
-    q->clauses[q->n_clauses - 1].by_type = by_type;
+    TRY(add_clause(query, of, 1, e));
+    query->clauses[query->n_clauses - 1].by_type = by_type;
     return ERR_OK;
 }
 
-err_code query_add(struct query *q, sv name, sv value, struct err *e)
+err_code query_add(struct query *query, sv name, sv value, struct err *e)
 {
-    fhir_type on = q->n_types == 1 ? q->types[0] : FHIR_TYPE_NONE;
+    fhir_type on = query->n_types == 1 ? query->types[0] : FHIR_TYPE_NONE;
     if (sv_starts(name, SV_LIT("_has:")))
-        return on ? has(q, on, name, value, e)
+        return on ? has(query, on, name, value, e)
                   : ERR(e, ERR_INVALID, "_has needs a search of one type");
     if (sv_find(name, '.') < name.len)
-        return on ? chain(q, on, name, value, e)
+        return on ? chain(query, on, name, value, e)
                   : ERR(e, ERR_INVALID, "A chain needs a search of one type");
     sv code = sv_head(name, sv_find(name, ':'));
-    if (on == FHIR_TYPE_NONE && q->n_types && !sv_eq(code, search_created_at.code) &&
+    if (on == FHIR_TYPE_NONE && query->n_types && !sv_eq(code, search_created_at.code) &&
         search_param_find(FHIR_TYPE_NONE, code) == NULL)
-        return shared(q, name, value, e);
+        return shared(query, name, value, e);
     struct search_criterion cr;
-    TRY(search_parse(&q->cx, on, name, value, q->src.a, &cr, e));
-    return add_clause(q, &cr, 1, e);
+    TRY(search_parse(&query->cx, on, name, value, query->src.a, &cr, e));
+    return add_clause(query, &cr, 1, e);
 }

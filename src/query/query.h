@@ -66,15 +66,15 @@ struct query {
     size_t owner_at;
 };
 /* type FHIR_TYPE_NONE: every type. */
-void query_init(struct query *q, const struct query_source *src, fhir_type type);
+void query_init(struct query *query, const struct query_source *src, fhir_type type);
 /* One pair of a query. ERR_NOT_FOUND: no such parameter; else as search_parse(). */
-MUST_USE err_code query_add(struct query *q, sv name, sv value, struct err *e);
+MUST_USE err_code query_add(struct query *query, sv name, sv value, struct err *e);
 /* Let only members of a compartment match. Every type of the query must be able to be one. id is
  * borrowed. */
-MUST_USE err_code query_compartment(struct query *q, fhir_type owner, sv id, struct err *e);
+MUST_USE err_code query_compartment(struct query *query, fhir_type owner, sv id, struct err *e);
 /* Let only resources match that lead to one of ids (sorted) by one of these reference
  * parameters. */
-MUST_USE err_code query_leads_to(struct query *q, const struct search_param *const *params,
+MUST_USE err_code query_leads_to(struct query *query, const struct search_param *const *params,
                                  size_t n_params, const struct search_id *ids, size_t n_ids,
                                  struct err *e);
 
@@ -86,7 +86,7 @@ MUST_USE err_code query_created_ms(struct store *st, fhir_type type, sv id, int6
  * body has at most LIMIT_WHOLE_BYTES. */
 size_t query_resource_max(void);
 /* Does this one resource match? It must be of the searched type. ERR_TIMEOUT, ERR_CANCELLED. */
-MUST_USE err_code query_met(const struct query *q, const struct search_subject *s, bool *met,
+MUST_USE err_code query_met(const struct query *query, const struct search_subject *s, bool *met,
                             struct err *e);
 /* Bytes of a version whose body may have been left out (store_get_light). */
 static inline size_t query_whole_len(const struct store_version *v)
@@ -106,7 +106,7 @@ struct query_place { /* where a walk is: another request can go on from here */
 
 struct query_walk;
 /* from: NULL, or where an earlier walk of the same query stood. */
-MUST_USE err_code query_walk_open(const struct query *q, const struct query_place *from,
+MUST_USE err_code query_walk_open(const struct query *query, const struct query_place *from,
                                   struct query_walk **out, struct err *e);
 struct query_match { /* valid until the next call */
     struct store_version v;
@@ -114,10 +114,10 @@ struct query_match { /* valid until the next call */
 };
 /* The next match. ERR_EOF: there are no more. ERR_TIMEOUT: until_us (0: no end) is over, and
  * query_walk_place() is where to go on. */
-MUST_USE err_code query_walk_next(struct query_walk *w, uint64_t until_us, struct query_match *out,
-                                  struct err *e);
-const struct query_place *query_walk_place(const struct query_walk *w);
-void query_walk_close(struct query_walk *w);
+MUST_USE err_code query_walk_next(struct query_walk *walk, uint64_t until_us,
+                                  struct query_match *out, struct err *e);
+const struct query_place *query_walk_place(const struct query_walk *walk);
+void query_walk_close(struct query_walk *walk);
 DEFINE_CLEANUP(struct query_walk, query_walk_close)
 
 /* Sort ids, and keep each once. */
@@ -146,8 +146,8 @@ struct query_row_list {
     uint64_t total; /* of all matches, on this page or not */
 };
 /* The next count matches in that order. ERR_TIMEOUT. */
-MUST_USE err_code query_order_find(const struct query *q, const struct query_order_by *by,
+MUST_USE err_code query_order_find(const struct query *query, const struct query_order_by *by,
                                    struct query_order **out, struct err *e);
-const struct query_row_list *query_order_rows(const struct query_order *o); /* owned by o */
-void query_order_free(struct query_order *o);
+const struct query_row_list *query_order_rows(const struct query_order *order); /* owned by order */
+void query_order_free(struct query_order *order);
 DEFINE_CLEANUP(struct query_order, query_order_free)

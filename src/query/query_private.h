@@ -10,9 +10,9 @@ static inline err_code query_breathe(const struct query_source *src, struct err 
 
 /* ---- met.c ---- */
 /* Is the clause met by any of its criteria? Errors as query_met(). */
-MUST_USE err_code query_clause_met(const struct query *q, const struct query_clause *cl,
+MUST_USE err_code query_clause_met(const struct query *query, const struct query_clause *clause,
                                    const struct search_subject *s, bool *met, struct err *e);
-static inline bool query_clause_asks_created(const struct query_clause *cl)
+static inline bool query_clause_asks_created(const struct query_clause *clause)
 {
-    return cl->n && cl->any[0].param == &search_created_at;
+    return clause->n && clause->any[0].param == &search_created_at;
 }

@@ -26,31 +26,31 @@ struct query_sieve {
     bool idle;
 };
 
-void query_sieve_close(struct query_sieve *s)
+void query_sieve_close(struct query_sieve *sieve)
 {
-    if (s == NULL)
+    if (sieve == NULL)
         return;
-    for (size_t i = 0; i < s->n; i++)
-        store_index_close(s->values[i].cursor);
-    free(s);
+    for (size_t i = 0; i < sieve->n; i++)
+        store_index_close(sieve->values[i].cursor);
+    free(sieve);
 }
 
 /* Find the values of one driver's entries. A seek behind all ids of a value leads to the next
  * value. */
-static err_code learn(struct query_sieve *s, struct store *st, fhir_type type,
-                      const struct search_driver *d, uint64_t as_of, bool *many, struct err *e)
+static err_code learn(struct query_sieve *sieve, struct store *st, fhir_type type,
+                      const struct search_driver *driver, uint64_t as_of, bool *many, struct err *e)
 {
     CLEANUP(store_index_close) struct store_index_cursor *c = NULL;
     struct store_index_hit hit;
-    size_t first = s->n;
+    size_t first = sieve->n;
     err_code rc;
-    TRY(store_index_scan(st, type, d, SV_NONE, SV_NONE, as_of, &c, e));
+    TRY(store_index_scan(st, type, driver, SV_NONE, SV_NONE, as_of, &c, e));
     while ((rc = store_index_next(c, &hit, e)) == ERR_OK) {
-        if (s->n == SIEVE_VALUES) {
+        if (sieve->n == SIEVE_VALUES) {
             *many = true;
             return ERR_OK;
         }
-        struct sieve_value *v = &s->values[s->n++];
+        struct sieve_value *v = &sieve->values[sieve->n++];
         v->len = (uint8_t)hit.value.len;
         memcpy(v->value, hit.value.ptr, hit.value.len);
         /* "~" is behind every id. */
@@ -58,12 +58,13 @@ static err_code learn(struct query_sieve *s, struct store *st, fhir_type type,
     }
     if (rc != ERR_EOF)
         return rc;
-    for (size_t i = first; i < s->n; i++)
+    for (size_t i = first; i < sieve->n; i++)
         if (i == first) {
-            s->values[i].cursor = c;
+            sieve->values[i].cursor = c;
             c = NULL;
         } else {
-            TRY(store_index_scan(st, type, d, SV_NONE, SV_NONE, as_of, &s->values[i].cursor, e));
+            TRY(store_index_scan(st, type, driver, SV_NONE, SV_NONE, as_of,
+                                 &sieve->values[i].cursor, e));
         }
     return ERR_OK;
 }
@@ -71,19 +72,19 @@ static err_code learn(struct query_sieve *s, struct store *st, fhir_type type,
 err_code query_sieve_open(struct store *st, fhir_type type, const struct search_driver *drivers,
                           size_t n_drivers, uint64_t as_of, struct query_sieve **out, struct err *e)
 {
-    struct query_sieve *s = calloc(1, sizeof *s);
-    if (s == NULL)
+    struct query_sieve *sieve = calloc(1, sizeof *sieve);
+    if (sieve == NULL)
         abort();
     bool many = false;
     err_code rc = ERR_OK;
     for (size_t i = 0; i < n_drivers && rc == ERR_OK && !many; i++)
-        rc = learn(s, st, type, &drivers[i], as_of, &many, e);
+        rc = learn(sieve, st, type, &drivers[i], as_of, &many, e);
     if (rc != ERR_OK || many) {
-        query_sieve_close(s);
-        s = NULL;
+        query_sieve_close(sieve);
+        sieve = NULL;
     }
     if (rc == ERR_OK)
-        *out = s;
+        *out = sieve;
     return rc;
 }
 
@@ -113,14 +114,14 @@ static err_code has_value(struct sieve_value *v, sv id, bool *out, struct err *e
     return ERR_OK;
 }
 
-err_code query_sieve_has(struct query_sieve *s, sv id, bool *out, struct err *e)
+err_code query_sieve_has(struct query_sieve *sieve, sv id, bool *out, struct err *e)
 {
-    bool has = s->idle;
-    for (size_t i = 0; i < s->n && !has; i++)
-        TRY(has_value(&s->values[i], id, &has, e));
-    s->kept += has;
-    if (++s->asked == TRIAL)
-        s->idle = s->kept > TRIAL / 4 * 3;
+    bool has = sieve->idle;
+    for (size_t i = 0; i < sieve->n && !has; i++)
+        TRY(has_value(&sieve->values[i], id, &has, e));
+    sieve->kept += has;
+    if (++sieve->asked == TRIAL)
+        sieve->idle = sieve->kept > TRIAL / 4 * 3;
     *out = has;
     return ERR_OK;
 }

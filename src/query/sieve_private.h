@@ -20,5 +20,5 @@ MUST_USE err_code query_sieve_open(struct store *st, fhir_type type,
                                    const struct search_driver *drivers, size_t n_drivers,
                                    uint64_t as_of, struct query_sieve **out, struct err *e);
 /* Ids are asked for in any order; ascending is the cheap one. Errors of store_index_next(). */
-MUST_USE err_code query_sieve_has(struct query_sieve *s, sv id, bool *out, struct err *e);
-void query_sieve_close(struct query_sieve *s);
+MUST_USE err_code query_sieve_has(struct query_sieve *sieve, sv id, bool *out, struct err *e);
+void query_sieve_close(struct query_sieve *sieve);

@@ -55,106 +55,107 @@ struct query_walk {
     struct query_clause member;
 };
 
-static const struct query_clause *clause_at(const struct query_walk *w, size_t i)
+static const struct query_clause *clause_at(const struct query_walk *walk, size_t i)
 {
-    const struct query_clause *c = &w->q->clauses[i];
-    if (c->by_type)
-        c = &c->by_type[w->place.type_at];
-    return c->membership ? &w->member : c;
+    const struct query_clause *clause = &walk->q->clauses[i];
+    if (clause->by_type)
+        clause = &clause->by_type[walk->place.type_at];
+    return clause->membership ? &walk->member : clause;
 }
 
-static void close_source(struct query_walk *w)
+static void close_source(struct query_walk *walk)
 {
-    store_index_close(w->index);
-    store_cursor_close(w->scan);
-    w->index = NULL;
-    w->scan = NULL;
-    for (; w->n_sieves; w->n_sieves--)
-        query_sieve_close(w->sieves[w->n_sieves - 1]);
-    w->open = false;
+    store_index_close(walk->index);
+    store_cursor_close(walk->scan);
+    walk->index = NULL;
+    walk->scan = NULL;
+    for (; walk->n_sieves; walk->n_sieves--)
+        query_sieve_close(walk->sieves[walk->n_sieves - 1]);
+    walk->open = false;
 }
 
-void query_walk_close(struct query_walk *w)
+void query_walk_close(struct query_walk *walk)
 {
-    if (w == NULL)
+    if (walk == NULL)
         return;
-    close_source(w);
-    arena_free(w->scratch);
-    arena_free(w->drivers_arena);
-    free(w);
+    close_source(walk);
+    arena_free(walk->scratch);
+    arena_free(walk->drivers_arena);
+    free(walk);
 }
 
-err_code query_walk_open(const struct query *q, const struct query_place *from,
+err_code query_walk_open(const struct query *query, const struct query_place *from,
                          struct query_walk **out, struct err *e)
 {
-    if (from && (from->type_at >= q->n_types || from->clause >= (int)q->n_clauses))
+    if (from && (from->type_at >= query->n_types || from->clause >= (int)query->n_clauses))
         return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
-    struct query_walk *w = calloc(1, sizeof *w);
-    if (w == NULL)
+    struct query_walk *walk = calloc(1, sizeof *walk);
+    if (walk == NULL)
         abort();
-    w->q = q;
+    walk->q = query;
     /* one resource at a time */
-    w->scratch = arena_new(query_resource_max());
-    w->drivers_arena = arena_new(64u << 20);
-    w->place.clause = -1;
+    walk->scratch = arena_new(query_resource_max());
+    walk->drivers_arena = arena_new(64u << 20);
+    walk->place.clause = -1;
     if (from) {
-        w->place = *from;
-        w->resuming = from->id_len > 0;
+        walk->place = *from;
+        walk->resuming = from->id_len > 0;
     }
-    *out = w;
+    *out = walk;
     return ERR_OK;
 }
 
-const struct query_place *query_walk_place(const struct query_walk *w)
+const struct query_place *query_walk_place(const struct query_walk *walk)
 {
-    return &w->place;
+    return &walk->place;
 }
 
 /* ---- where to look ---- */
 
-static bool names_ids(const struct query_clause *cl)
+static bool names_ids(const struct query_clause *clause)
 {
-    if (cl->n != 1)
+    if (clause->n != 1)
         return false;
-    const struct search_criterion *c = &cl->any[0];
+    const struct search_criterion *c = &clause->any[0];
     return c->param == NULL ||
            (sv_eq(c->param->code, SV_LIT("_id")) && c->modifier == SEARCH_MOD_NONE);
 }
 
-static err_code use_ids(struct query_walk *w, const struct query_clause *cl, struct err *e)
+static err_code use_ids(struct query_walk *walk, const struct query_clause *clause, struct err *e)
 {
-    const struct search_criterion *c = &cl->any[0];
+    const struct search_criterion *c = &clause->any[0];
     size_t max = c->param ? c->n_terms : c->n_set;
-    w->how = BY_IDS;
-    w->n_ids = w->id_at = 0;
-    w->ids = arena_alloc(w->drivers_arena, (max + 1) * sizeof *w->ids);
-    if (w->ids == NULL)
-        return arena_oom(w->drivers_arena, e);
+    walk->how = BY_IDS;
+    walk->n_ids = walk->id_at = 0;
+    walk->ids = arena_alloc(walk->drivers_arena, (max + 1) * sizeof *walk->ids);
+    if (walk->ids == NULL)
+        return arena_oom(walk->drivers_arena, e);
     for (size_t i = 0; i < max; i++) {
-        struct search_id x = c->param ? (struct search_id){ w->type, c->terms[i].code } : c->set[i];
-        if (x.type == w->type && fhir_id_ok(x.id))
-            w->ids[w->n_ids++] = x;
+        struct search_id x =
+            c->param ? (struct search_id){ walk->type, c->terms[i].code } : c->set[i];
+        if (x.type == walk->type && fhir_id_ok(x.id))
+            walk->ids[walk->n_ids++] = x;
     }
-    qsort(w->ids, w->n_ids, sizeof *w->ids, search_id_cmp);
+    qsort(walk->ids, walk->n_ids, sizeof *walk->ids, search_id_cmp);
     return ERR_OK;
 }
 
 /* Drivers for every criterion of a clause. False: one of them has none. */
-static bool drivers_of(struct query_walk *w, const struct query_clause *cl,
+static bool drivers_of(struct query_walk *walk, const struct query_clause *clause,
                        struct search_driver **out)
 {
-    struct search_driver *d = arena_calloc(w->drivers_arena, cl->n + 1, sizeof *d);
-    if (d == NULL)
+    struct search_driver *driver = arena_calloc(walk->drivers_arena, clause->n + 1, sizeof *driver);
+    if (driver == NULL)
         return false;
-    for (size_t i = 0; i < cl->n; i++)
-        if (!search_ranges(&cl->any[i], w->type, w->drivers_arena, &d[i]) ||
-            d[i].form > store_index_form(w->q->src.st))
+    for (size_t i = 0; i < clause->n; i++)
+        if (!search_ranges(&clause->any[i], walk->type, walk->drivers_arena, &driver[i]) ||
+            driver[i].form > store_index_form(walk->q->src.st))
             return false;
-    *out = d;
+    *out = driver;
     return true;
 }
 
-static err_code count_entries(struct query_walk *w, const struct search_driver *d, size_t n,
+static err_code count_entries(struct query_walk *walk, const struct search_driver *driver, size_t n,
                               size_t max, size_t *out, struct err *e)
 {
     size_t count = 0;
@@ -162,8 +163,8 @@ static err_code count_entries(struct query_walk *w, const struct search_driver *
         CLEANUP(store_index_close) struct store_index_cursor *c = NULL;
         struct store_index_hit hit;
         err_code rc;
-        TRY(store_index_scan(w->q->src.st, w->type, &d[i], SV_NONE, SV_NONE, w->q->src.as_of, &c,
-                             e));
+        TRY(store_index_scan(walk->q->src.st, walk->type, &driver[i], SV_NONE, SV_NONE,
+                             walk->q->src.as_of, &c, e));
         while (count < max && (rc = store_index_next(c, &hit, e)) != ERR_EOF) {
             TRY(rc);
             count++;
@@ -175,9 +176,9 @@ static err_code count_entries(struct query_walk *w, const struct search_driver *
 
 /* Which kind of parameter narrows a search most, when two clauses have equally many entries? Lower
  * ranks do. */
-static unsigned rank(const struct query_clause *cl)
+static unsigned rank(const struct query_clause *clause)
 {
-    const struct search_criterion *c = &cl->any[0];
+    const struct search_criterion *c = &clause->any[0];
     if (c->is_set || c->param->kind == SEARCH_REFERENCE)
         return 0;
     if (c->param->kind == SEARCH_TOKEN)
@@ -186,90 +187,92 @@ static unsigned rank(const struct query_clause *cl)
 }
 
 /* Sieves for the other clauses, where the index can answer for them. */
-static err_code open_sieves(struct query_walk *w, size_t chosen, struct err *e)
+static err_code open_sieves(struct query_walk *walk, size_t chosen, struct err *e)
 {
-    const struct query *q = w->q;
-    for (size_t i = 0; i < q->n_clauses && w->n_sieves < SIEVES_MAX; i++) {
-        struct search_driver *d;
-        struct query_sieve *s = NULL;
-        if (i == chosen || !drivers_of(w, clause_at(w, i), &d))
+    const struct query *query = walk->q;
+    for (size_t i = 0; i < query->n_clauses && walk->n_sieves < SIEVES_MAX; i++) {
+        struct search_driver *driver;
+        struct query_sieve *sieve = NULL;
+        if (i == chosen || !drivers_of(walk, clause_at(walk, i), &driver))
             continue;
-        TRY(query_sieve_open(q->src.st, w->type, d, clause_at(w, i)->n, q->src.as_of, &s, e));
-        if (s)
-            w->sieves[w->n_sieves++] = s;
+        TRY(query_sieve_open(query->src.st, walk->type, driver, clause_at(walk, i)->n,
+                             query->src.as_of, &sieve, e));
+        if (sieve)
+            walk->sieves[walk->n_sieves++] = sieve;
     }
     return ERR_OK;
 }
 
-static err_code choose(struct query_walk *w, struct err *e)
+static err_code choose(struct query_walk *walk, struct err *e)
 {
-    const struct query *q = w->q;
+    const struct query *query = walk->q;
     size_t best = PROBE + 1;
     int chosen = -1;
-    for (size_t i = 0; i < q->n_clauses && !w->resuming; i++) {
-        struct search_driver *d;
+    for (size_t i = 0; i < query->n_clauses && !walk->resuming; i++) {
+        struct search_driver *driver;
         size_t n = PROBE;
-        if (!drivers_of(w, clause_at(w, i), &d))
+        if (!drivers_of(walk, clause_at(walk, i), &driver))
             continue;
-        if (q->n_clauses > 1)
-            TRY(count_entries(w, d, clause_at(w, i)->n, PROBE, &n, e));
+        if (query->n_clauses > 1)
+            TRY(count_entries(walk, driver, clause_at(walk, i)->n, PROBE, &n, e));
         if (chosen < 0 || n < best ||
-            (n == best && rank(clause_at(w, i)) < rank(clause_at(w, (size_t)chosen)))) {
+            (n == best && rank(clause_at(walk, i)) < rank(clause_at(walk, (size_t)chosen)))) {
             best = n;
             chosen = (int)i;
         }
     }
-    if (w->resuming)
-        chosen = w->place.clause;
-    w->place.clause = chosen;
+    if (walk->resuming)
+        chosen = walk->place.clause;
+    walk->place.clause = chosen;
     if (chosen < 0) {
-        w->how = BY_SCAN;
+        walk->how = BY_SCAN;
         return ERR_OK;
     }
-    w->how = BY_INDEX;
-    w->n_drivers = clause_at(w, (size_t)chosen)->n;
-    if (!drivers_of(w, clause_at(w, (size_t)chosen), &w->drivers) || w->place.driver > w->n_drivers)
+    walk->how = BY_INDEX;
+    walk->n_drivers = clause_at(walk, (size_t)chosen)->n;
+    if (!drivers_of(walk, clause_at(walk, (size_t)chosen), &walk->drivers) ||
+        walk->place.driver > walk->n_drivers)
         return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
-    return w->resuming || (best >= SIEVE_MIN && q->n_clauses > 1)
-               ? open_sieves(w, (size_t)chosen, e)
+    return walk->resuming || (best >= SIEVE_MIN && query->n_clauses > 1)
+               ? open_sieves(walk, (size_t)chosen, e)
                : ERR_OK;
 }
 
-static void set_membership(struct query_walk *w)
+static void set_membership(struct query_walk *walk)
 {
-    const struct query *q = w->q;
+    const struct query *query = walk->q;
     const struct search_param *params[SEARCH_COMPARTMENT_MAX];
-    w->member = (struct query_clause){ w->member_any, 1, true };
-    if (w->place.type_at == q->owner_at) {
-        w->member_any[0] =
-            (struct search_criterion){ .is_set = true, .set = &q->owner, .n_set = 1 };
+    walk->member = (struct query_clause){ walk->member_any, 1, true };
+    if (walk->place.type_at == query->owner_at) {
+        walk->member_any[0] =
+            (struct search_criterion){ .is_set = true, .set = &query->owner, .n_set = 1 };
         return;
     }
-    w->member.n = search_compartment(q->owner.type, w->type, params);
-    for (size_t i = 0; i < w->member.n; i++)
-        w->member_any[i] = (struct search_criterion){
-            .param = params[i], .is_set = true, .set = &q->owner, .n_set = 1
+    walk->member.n = search_compartment(query->owner.type, walk->type, params);
+    for (size_t i = 0; i < walk->member.n; i++)
+        walk->member_any[i] = (struct search_criterion){
+            .param = params[i], .is_set = true, .set = &query->owner, .n_set = 1
         };
 }
 
 /* A query over several types has a criterion for each of them; drivers of the present type are
  * asked for. */
-static err_code open_source(struct query_walk *w, struct err *e)
+static err_code open_source(struct query_walk *walk, struct err *e)
 {
-    const struct query *q = w->q;
-    w->type = q->types[w->place.type_at];
-    arena_reset(w->drivers_arena);
-    if (q->owner.type)
-        set_membership(w);
-    for (size_t i = 0; i < q->n_clauses; i++)
-        if (names_ids(clause_at(w, i))) {
-            TRY(use_ids(w, clause_at(w, i), e));
-            w->place.clause = -1;
-            w->open = true;
+    const struct query *query = walk->q;
+    walk->type = query->types[walk->place.type_at];
+    arena_reset(walk->drivers_arena);
+    if (query->owner.type)
+        set_membership(walk);
+    for (size_t i = 0; i < query->n_clauses; i++)
+        if (names_ids(clause_at(walk, i))) {
+            TRY(use_ids(walk, clause_at(walk, i), e));
+            walk->place.clause = -1;
+            walk->open = true;
             return ERR_OK;
         }
-    TRY(choose(w, e));
-    w->open = true;
+    TRY(choose(walk, e));
+    walk->open = true;
     return ERR_OK;
 }
 
@@ -283,11 +286,11 @@ struct candidate {
     struct store_version v;
 };
 
-static err_code next_id(struct query_walk *w, struct candidate *out)
+static err_code next_id(struct query_walk *walk, struct candidate *out)
 {
-    sv after = sv_make(w->place.id, w->place.id_len);
-    while (w->id_at < w->n_ids) {
-        sv id = w->ids[w->id_at++].id;
+    sv after = sv_make(walk->place.id, walk->place.id_len);
+    while (walk->id_at < walk->n_ids) {
+        sv id = walk->ids[walk->id_at++].id;
         /* It was given earlier, in this request or in one before. */
         if (sv_cmp(id, after) <= 0)
             continue;
@@ -297,40 +300,41 @@ static err_code next_id(struct query_walk *w, struct candidate *out)
     return ERR_EOF;
 }
 
-static err_code next_entry(struct query_walk *w, struct candidate *out, struct err *e)
+static err_code next_entry(struct query_walk *walk, struct candidate *out, struct err *e)
 {
-    for (; w->place.driver < w->n_drivers;
-         w->place.driver++, w->place.value_len = 0, w->place.id_len = 0) {
-        if (w->index == NULL)
-            TRY(store_index_scan(w->q->src.st, w->type, &w->drivers[w->place.driver],
-                                 sv_make(w->place.value, w->place.value_len),
-                                 sv_make(w->place.id, w->place.id_len), w->q->src.as_of, &w->index,
-                                 e));
+    for (; walk->place.driver < walk->n_drivers;
+         walk->place.driver++, walk->place.value_len = 0, walk->place.id_len = 0) {
+        if (walk->index == NULL)
+            TRY(store_index_scan(walk->q->src.st, walk->type, &walk->drivers[walk->place.driver],
+                                 sv_make(walk->place.value, walk->place.value_len),
+                                 sv_make(walk->place.id, walk->place.id_len), walk->q->src.as_of,
+                                 &walk->index, e));
         struct store_index_hit hit;
-        err_code rc = store_index_next(w->index, &hit, e);
+        err_code rc = store_index_next(walk->index, &hit, e);
         if (rc == ERR_OK)
             *out = (struct candidate){ .id = hit.id, .t = hit.t, .value = hit.value };
         if (rc != ERR_EOF)
             return rc;
-        store_index_close(w->index);
-        w->index = NULL;
+        store_index_close(walk->index);
+        walk->index = NULL;
     }
     return ERR_EOF;
 }
 
-static err_code next_scanned(struct query_walk *w, struct candidate *out, struct err *e)
+static err_code next_scanned(struct query_walk *walk, struct candidate *out, struct err *e)
 {
-    if (w->scan == NULL) {
+    if (walk->scan == NULL) {
         char from[FHIR_ID_MAX + 1];
-        memcpy(from, w->place.id, w->place.id_len);
+        memcpy(from, walk->place.id, walk->place.id_len);
         /* \x01 is below every byte of an id, so the scan begins at the next id. */
-        from[w->place.id_len] = '\x01';
-        struct store_range r = { w->type, sv_make(from, w->place.id_len ? w->place.id_len + 1u : 0),
+        from[walk->place.id_len] = '\x01';
+        struct store_range r = { walk->type,
+                                 sv_make(from, walk->place.id_len ? walk->place.id_len + 1u : 0),
                                  SV_NONE };
-        TRY(store_scan(w->q->src.st, &r, w->q->src.as_of, &w->scan, e));
-        store_cursor_light(w->scan);
+        TRY(store_scan(walk->q->src.st, &r, walk->q->src.as_of, &walk->scan, e));
+        store_cursor_light(walk->scan);
     }
-    TRY(store_cursor_next(w->scan, &out->v, e));
+    TRY(store_cursor_next(walk->scan, &out->v, e));
     out->have = true;
     out->id = out->v.id;
     return ERR_OK;
@@ -340,78 +344,79 @@ static err_code next_scanned(struct query_walk *w, struct candidate *out, struct
 
 /* A walk of the index meets a resource at each of its entries. It is a match at the first of them
  * only. */
-static bool first_meeting(const struct query_walk *w, const struct candidate *c, yyjson_val *root)
+static bool first_meeting(const struct query_walk *walk, const struct candidate *c,
+                          yyjson_val *root)
 {
     unsigned char v[SEARCH_KEY_MAX];
     uint8_t len;
-    for (size_t i = 0; i < w->place.driver; i++)
-        if (search_first_entry(&w->drivers[i], w->type, root, v, &len))
+    for (size_t i = 0; i < walk->place.driver; i++)
+        if (search_first_entry(&walk->drivers[i], walk->type, root, v, &len))
             return false;
-    return search_first_entry(&w->drivers[w->place.driver], w->type, root, v, &len) &&
+    return search_first_entry(&walk->drivers[walk->place.driver], walk->type, root, v, &len) &&
            sv_eq(sv_make(v, len), c->value);
 }
 
 /* May the candidate match, as far as the index says? */
-static err_code ask_sieves(struct query_walk *w, sv id, bool *may, struct err *e)
+static err_code ask_sieves(struct query_walk *walk, sv id, bool *may, struct err *e)
 {
     *may = true;
-    if (w->n_sieves == 0 || store_is_near(w->q->src.st, w->type, id))
+    if (walk->n_sieves == 0 || store_is_near(walk->q->src.st, walk->type, id))
         return ERR_OK;
-    if (w->n_unasked < READ_AHEAD) {
-        w->n_unasked++;
+    if (walk->n_unasked < READ_AHEAD) {
+        walk->n_unasked++;
         return ERR_OK;
     }
-    for (size_t i = 0; i < w->n_sieves && *may; i++)
-        TRY(query_sieve_has(w->sieves[i], id, may, e));
+    for (size_t i = 0; i < walk->n_sieves && *may; i++)
+        TRY(query_sieve_has(walk->sieves[i], id, may, e));
     return ERR_OK;
 }
 
-static err_code examine(struct query_walk *w, struct candidate *c, struct query_match *out,
+static err_code examine(struct query_walk *walk, struct candidate *c, struct query_match *out,
                         bool *met, struct err *e)
 {
     yyjson_doc *doc;
     *met = false;
     /* The owner has its own place (owner_at). */
-    if (w->q->owner_at != QUERY_NO_OWNER && w->place.type_at != w->q->owner_at &&
-        w->type == w->q->owner.type && sv_eq(c->id, w->q->owner.id))
+    if (walk->q->owner_at != QUERY_NO_OWNER && walk->place.type_at != walk->q->owner_at &&
+        walk->type == walk->q->owner.type && sv_eq(c->id, walk->q->owner.id))
         return ERR_OK;
     bool may;
-    TRY(ask_sieves(w, c->id, &may, e));
+    TRY(ask_sieves(walk, c->id, &may, e));
     if (!may)
         return ERR_OK;
-    arena_reset(w->scratch);
+    arena_reset(walk->scratch);
     if (!c->have) {
-        err_code rc =
-            store_get_light(w->q->src.st, w->type, c->id, w->q->src.as_of, w->scratch, &c->v, e);
+        err_code rc = store_get_light(walk->q->src.st, walk->type, c->id, walk->q->src.as_of,
+                                      walk->scratch, &c->v, e);
         if (rc == ERR_NOT_FOUND)
             return ERR_OK;
         TRY(rc);
         if (c->v.method == STORE_METHOD_DELETE || (c->t && c->v.t != c->t))
             return ERR_OK;
     }
-    TRY(json_read(w->scratch, c->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
-    struct search_subject s = { w->type, c->v.id, c->v.instant_ms, yyjson_doc_get_root(doc),
+    TRY(json_read(walk->scratch, c->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
+    struct search_subject s = { walk->type, c->v.id, c->v.instant_ms, yyjson_doc_get_root(doc),
                                 c->v.instant_ms };
     bool meets = true;
-    for (size_t i = 0; i < w->q->n_clauses && meets; i++)
-        if (!query_clause_asks_created(clause_at(w, i)))
-            TRY(query_clause_met(w->q, clause_at(w, i), &s, &meets, e));
+    for (size_t i = 0; i < walk->q->n_clauses && meets; i++)
+        if (!query_clause_asks_created(clause_at(walk, i)))
+            TRY(query_clause_met(walk->q, clause_at(walk, i), &s, &meets, e));
     if (!meets)
         return ERR_OK;
     /* createdAt comes last: it needs older versions to be read. */
-    if (w->q->asks_created) {
+    if (walk->q->asks_created) {
         if (c->v.version != 1) {
-            TRY(query_created_ms(w->q->src.st, w->type, c->v.id, &s.created_ms, e));
-            w->since_check +=
+            TRY(query_created_ms(walk->q->src.st, walk->type, c->v.id, &s.created_ms, e));
+            walk->since_check +=
                 c->v.version < TIME_CHECK_EVERY ? (unsigned)c->v.version : TIME_CHECK_EVERY;
         }
-        for (size_t i = 0; i < w->q->n_clauses && meets; i++)
-            if (query_clause_asks_created(clause_at(w, i)))
-                TRY(query_clause_met(w->q, clause_at(w, i), &s, &meets, e));
+        for (size_t i = 0; i < walk->q->n_clauses && meets; i++)
+            if (query_clause_asks_created(clause_at(walk, i)))
+                TRY(query_clause_met(walk->q, clause_at(walk, i), &s, &meets, e));
         if (!meets)
             return ERR_OK;
     }
-    if (w->how == BY_INDEX && !first_meeting(w, c, s.root))
+    if (walk->how == BY_INDEX && !first_meeting(walk, c, s.root))
         return ERR_OK;
     *met = true;
     out->v = c->v;
@@ -419,59 +424,59 @@ static err_code examine(struct query_walk *w, struct candidate *c, struct query_
     return ERR_OK;
 }
 
-static void stand_at(struct query_walk *w, const struct candidate *c)
+static void stand_at(struct query_walk *walk, const struct candidate *c)
 {
-    w->place.id_len = (uint8_t)c->id.len;
-    memcpy(w->place.id, c->id.ptr, c->id.len);
-    w->place.value_len = (uint8_t)c->value.len;
+    walk->place.id_len = (uint8_t)c->id.len;
+    memcpy(walk->place.id, c->id.ptr, c->id.len);
+    walk->place.value_len = (uint8_t)c->value.len;
     if (c->value.len)
-        memcpy(w->place.value, c->value.ptr, c->value.len);
+        memcpy(walk->place.value, c->value.ptr, c->value.len);
 }
 
-err_code query_walk_next(struct query_walk *w, uint64_t until_us, struct query_match *out,
+err_code query_walk_next(struct query_walk *walk, uint64_t until_us, struct query_match *out,
                          struct err *e)
 {
     for (;;) {
-        if (w->since_check >= TIME_CHECK_EVERY) {
-            w->since_check = 0;
-            TRY(query_breathe(&w->q->src, e));
+        if (walk->since_check >= TIME_CHECK_EVERY) {
+            walk->since_check = 0;
+            TRY(query_breathe(&walk->q->src, e));
             if (until_us && clock_mono_us() > until_us)
                 return ERR(e, ERR_TIMEOUT, "The search takes too long: narrow it");
         }
-        if (!w->open) {
-            if (w->place.type_at >= w->q->n_types)
+        if (!walk->open) {
+            if (walk->place.type_at >= walk->q->n_types)
                 return ERR_EOF;
-            TRY(open_source(w, e));
+            TRY(open_source(walk, e));
         }
         struct candidate c = { 0 };
-        err_code rc = w->how == BY_IDS     ? next_id(w, &c)
-                      : w->how == BY_INDEX ? next_entry(w, &c, e)
-                                           : next_scanned(w, &c, e);
+        err_code rc = walk->how == BY_IDS     ? next_id(walk, &c)
+                      : walk->how == BY_INDEX ? next_entry(walk, &c, e)
+                                              : next_scanned(walk, &c, e);
         if (rc == ERR_EOF) {
-            close_source(w);
-            size_t next = w->place.type_at + 1;
-            memset(&w->place, 0, sizeof w->place);
-            w->place.type_at = next;
-            w->place.clause = -1;
-            w->resuming = false;
+            close_source(walk);
+            size_t next = walk->place.type_at + 1;
+            memset(&walk->place, 0, sizeof walk->place);
+            walk->place.type_at = next;
+            walk->place.clause = -1;
+            walk->resuming = false;
             continue;
         }
         TRY(rc);
         bool met;
-        const struct query_place before = w->place;
-        stand_at(w, &c);
-        rc = examine(w, &c, out, &met, e);
+        const struct query_place before = walk->place;
+        stand_at(walk, &c);
+        rc = examine(walk, &c, out, &met, e);
         /* The candidate was not compared to its end, so whoever goes on begins with it. */
         if (rc == ERR_TIMEOUT) {
-            w->place = before;
-            return w->n_examined ? rc
-                                 : ERR(e, ERR_TOO_LARGE,
-                                       "To compare one resource with this query takes too long: "
-                                       "ask for less, or more narrowly");
+            walk->place = before;
+            return walk->n_examined ? rc
+                                    : ERR(e, ERR_TOO_LARGE,
+                                          "To compare one resource with this query takes too long: "
+                                          "ask for less, or more narrowly");
         }
         TRY(rc);
-        w->n_examined++;
-        w->since_check += 1 + (unsigned)(query_whole_len(&c.v) / CHECK_BYTES);
+        walk->n_examined++;
+        walk->since_check += 1 + (unsigned)(query_whole_len(&c.v) / CHECK_BYTES);
         if (met)
             return ERR_OK;
     }
