@@ -37,16 +37,16 @@ static bool is_binary(fhir_type type)
     return type != FHIR_TYPE_NONE && strcmp(fhir_type_name(type), "Binary") == 0;
 }
 
-bool rest_binary_reads(const struct rest_call *c)
+bool rest_binary_reads(const struct rest_call *call)
 {
-    return !rest_is_write(c->it) && is_binary(c->type) && !c->in_bundle &&
-           (c->it->shape == REST_INSTANCE || c->it->shape == REST_VERSION);
+    return !rest_is_write(call->it) && is_binary(call->type) && !call->in_bundle &&
+           (call->it->shape == REST_INSTANCE || call->it->shape == REST_VERSION);
 }
 
-bool rest_binary_writes(const struct rest_call *c)
+bool rest_binary_writes(const struct rest_call *call)
 {
-    return rest_is_write(c->it) && is_binary(c->type) && !c->in_bundle &&
-           (sv_eq_cstr(c->in.method, "POST") || sv_eq_cstr(c->in.method, "PUT"));
+    return rest_is_write(call->it) && is_binary(call->type) && !call->in_bundle &&
+           (sv_eq_cstr(call->in.method, "POST") || sv_eq_cstr(call->in.method, "PUT"));
 }
 
 /* Is the text printable, so that it can go into a header or a log? */
@@ -91,9 +91,9 @@ static void consider(struct wish *w, unsigned close, double q)
         w->q = q;
 }
 
-static err_code choose(const struct rest_call *c, sv type, bool *content, struct err *e)
+static err_code choose(const struct rest_call *call, sv type, bool *content, struct err *e)
 {
-    sv format = rest_param(c, "_format"), rest = c->in.accept, one;
+    sv format = rest_param(call, "_format"), rest = call->in.accept, one;
     struct wish fhir = { 0 }, own = { 0 };
     *content = false;
     if (!rest_says_nothing(format))
@@ -119,7 +119,7 @@ static err_code choose(const struct rest_call *c, sv type, bool *content, struct
 
 /* ---- reading ---- */
 
-static err_code put_content(struct rest_call *c, yyjson_val *root, sv type, struct err *e)
+static err_code put_content(struct rest_call *call, yyjson_val *root, sv type, struct err *e)
 {
     sv data = json_string(json_get(root, "data")),
        context = json_string(json_get(json_get(root, "securityContext"), "reference"));
@@ -128,25 +128,25 @@ static err_code put_content(struct rest_call *c, yyjson_val *root, sv type, stru
     for (size_t i = 0; i < data.len; i++)
         if (strchr(" \t\r\n", data.ptr[i]) == NULL)
             TRY(buf_add_char(&packed, data.ptr[i], e));
-    if (hash_base64_decode(buf_sv(&packed), &c->out.body, NULL) != ERR_OK) {
-        buf_clear(&c->out.body);
+    if (hash_base64_decode(buf_sv(&packed), &call->out.body, NULL) != ERR_OK) {
+        buf_clear(&call->out.body);
         return ERR(e, ERR_UNPROCESSABLE,
                    "The data of this Binary is no base64: ask for it as application/fhir+json");
     }
-    c->out.content_type = arena_sv(c->a, type);
-    context = plain_text(context, CONTEXT_MAX) ? arena_sv(c->a, context) : SV_NONE;
-    if (c->out.content_type.ptr == NULL)
-        return arena_oom(c->a, e);
-    c->out.as_it_is = true;
-    rest_header(c, "X-Content-Type-Options", SV_LIT("nosniff"));
-    rest_header(c, "Content-Security-Policy", SV_LIT("sandbox; default-src 'none'"));
-    rest_header(c, "Content-Disposition", SV_LIT("attachment"));
+    call->out.content_type = arena_sv(call->a, type);
+    context = plain_text(context, CONTEXT_MAX) ? arena_sv(call->a, context) : SV_NONE;
+    if (call->out.content_type.ptr == NULL)
+        return arena_oom(call->a, e);
+    call->out.as_it_is = true;
+    rest_header(call, "X-Content-Type-Options", SV_LIT("nosniff"));
+    rest_header(call, "Content-Security-Policy", SV_LIT("sandbox; default-src 'none'"));
+    rest_header(call, "Content-Disposition", SV_LIT("attachment"));
     if (context.ptr)
-        rest_header(c, "X-Security-Context", context);
+        rest_header(call, "X-Security-Context", context);
     return ERR_OK;
 }
 
-err_code rest_binary_read(struct rest_call *c, const struct store_version *v, bool *done,
+err_code rest_binary_read(struct rest_call *call, const struct store_version *v, bool *done,
                           struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(v->body.json.len));
@@ -158,17 +158,17 @@ err_code rest_binary_read(struct rest_call *c, const struct store_version *v, bo
     /* A Binary that was stored without validation may have any text there. */
     if (!is_media_type(type))
         type = SV_LIT(ANY_TYPE);
-    TRY(choose(c, type, done, e));
-    rest_header(c, "Vary", SV_LIT("Accept"));
+    TRY(choose(call, type, done, e));
+    rest_header(call, "Vary", SV_LIT("Accept"));
     if (!*done || v->left_out == 0)
-        return *done ? put_content(c, root, type, e) : ERR_OK;
-    TRY(rest_large_answer(c, v, true, &l, e));
+        return *done ? put_content(call, root, type, e) : ERR_OK;
+    TRY(rest_large_answer(call, v, true, &l, e));
     /* The tree of a resource that is large beside its data may have any size. */
     if (!fhir_is_large_binary(l.v.body.json, LIMIT_WHOLE_BYTES))
         return ERR(e, ERR_TOO_LARGE, "This Binary is large beside its data: an export holds it");
     CLEANUP(arena_free) struct arena *of_all = arena_new(json_tree_max(l.v.body.json.len));
     TRY(json_read(of_all, l.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
-    return put_content(c, yyjson_doc_get_root(doc), type, e);
+    return put_content(call, yyjson_doc_get_root(doc), type, e);
 }
 
 /* ---- writing ---- */
@@ -184,12 +184,12 @@ static bool says_binary(sv text)
 }
 
 /* A media type with single blanks, as FHIR wants codes to be. */
-static err_code tidy_type(struct rest_call *c, sv kind, sv *out, struct err *e)
+static err_code tidy_type(struct rest_call *call, sv kind, sv *out, struct err *e)
 {
-    char *to = arena_alloc(c->a, kind.len + 1);
+    char *to = arena_alloc(call->a, kind.len + 1);
     size_t n = 0;
     if (to == NULL)
-        return arena_oom(c->a, e);
+        return arena_oom(call->a, e);
     for (size_t i = 0; i < kind.len; i++) {
         char ch = kind.ptr[i] == '\t' ? ' ' : kind.ptr[i];
         if (ch != ' ' || (n && to[n - 1] != ' '))
@@ -201,21 +201,21 @@ static err_code tidy_type(struct rest_call *c, sv kind, sv *out, struct err *e)
                : ERR(e, ERR_INVALID, "Content-Type must be a media type: it is kept");
 }
 
-static err_code make_resource(struct rest_call *c, sv kind, struct buf *out, struct err *e)
+static err_code make_resource(struct rest_call *call, sv kind, struct buf *out, struct err *e)
 {
     CLEANUP_BUF struct buf data = BUF_INIT(TEXT_MAX);
     struct json_writer w;
-    sv type, context = sv_trim(c->in.security_context);
-    TRY(tidy_type(c, kind, &type, e));
-    if (c->in.security_context.ptr && !plain_text(context, CONTEXT_MAX))
+    sv type, context = sv_trim(call->in.security_context);
+    TRY(tidy_type(call, kind, &type, e));
+    if (call->in.security_context.ptr && !plain_text(context, CONTEXT_MAX))
         return ERR(e, ERR_INVALID, "X-Security-Context must be a reference");
-    TRY(hash_base64(c->in.body, &data, e));
+    TRY(hash_base64(call->in.body, &data, e));
     TRY(buf_reserve(out, data.len + TYPE_MAX + CONTEXT_MAX + FHIR_ID_MAX + 256, e));
     json_writer_init(&w, out);
     json_obj(&w);
     json_kv_str(&w, "resourceType", SV_LIT("Binary"));
-    if (c->it->shape == REST_INSTANCE)
-        json_kv_str(&w, "id", c->id);
+    if (call->it->shape == REST_INSTANCE)
+        json_kv_str(&w, "id", call->id);
     json_kv_str(&w, "contentType", type);
     if (context.len) {
         json_key(&w, "securityContext");
@@ -229,10 +229,10 @@ static err_code make_resource(struct rest_call *c, sv kind, struct buf *out, str
     return json_writer_end(&w, e);
 }
 
-err_code rest_binary_take(struct rest_call *c, struct buf *made, struct err *e)
+err_code rest_binary_take(struct rest_call *call, struct buf *made, struct err *e)
 {
-    sv kind = c->in.content_type, text = rest_without_mark(c->in.body);
-    if (!rest_binary_writes(c))
+    sv kind = call->in.content_type, text = rest_without_mark(call->in.body);
+    if (!rest_binary_writes(call))
         return ERR_OK;
     if (media_type_is(kind, "application/fhir+xml"))
         return ERR(e, ERR_MEDIA_TYPE,
@@ -241,14 +241,14 @@ err_code rest_binary_take(struct rest_call *c, struct buf *made, struct err *e)
         bool named = rest_body_is_json(kind);
         /* The body is a resource, or is refused as one. */
         if (!named || says_binary(text)) {
-            c->in.body = text;
+            call->in.body = text;
             return ERR_OK;
         }
     }
     buf_init(made, TEXT_MAX);
-    TRY(make_resource(c, kind, made, e));
-    c->in.body = buf_sv(made);
-    c->in.content_type = SV_LIT("application/fhir+json");
-    c->text_max = TEXT_MAX;
+    TRY(make_resource(call, kind, made, e));
+    call->in.body = buf_sv(made);
+    call->in.content_type = SV_LIT("application/fhir+json");
+    call->text_max = TEXT_MAX;
     return ERR_OK;
 }

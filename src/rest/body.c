@@ -54,27 +54,27 @@ static char first_byte(sv body)
     return 0;
 }
 
-err_code rest_json_body(const struct rest_call *c, struct err *e)
+err_code rest_json_body(const struct rest_call *call, struct err *e)
 {
-    sv kind = c->in.content_type;
+    sv kind = call->in.content_type;
     bool named = sv_trim(kind).len != 0;
     if (!rest_body_is_json(kind) &&
-        !(is_none_or_form(kind) && (!named || first_byte(c->in.body) == '{')))
+        !(is_none_or_form(kind) && (!named || first_byte(call->in.body) == '{')))
         return ERR(e, ERR_MEDIA_TYPE, "Content-Type must be application/fhir+json");
-    if (c->in.body.len == 0)
+    if (call->in.body.len == 0)
         return ERR(e, ERR_INVALID, "The body must be a resource, and is empty");
     return ERR_OK;
 }
 
-err_code rest_form_body(struct rest_call *c, struct err *e)
+err_code rest_form_body(struct rest_call *call, struct err *e)
 {
-    sv kind = c->in.content_type;
-    char first = first_byte(c->in.body);
+    sv kind = call->in.content_type;
+    char first = first_byte(call->in.body);
     if (first == 0)
         return ERR_OK;
     if ((!rest_body_is_json(kind) && !is_none_or_form(kind)) || first == '{' || first == '[')
         return ERR(e, ERR_MEDIA_TYPE, "A search is posted as application/x-www-form-urlencoded");
-    return rest_params_add(c, c->in.body, e);
+    return rest_params_add(call, call->in.body, e);
 }
 
 /* ---- Parameters ---- */
@@ -95,19 +95,19 @@ static sv value_of(yyjson_val *parameter)
     return SV_NONE;
 }
 
-static err_code add_parameters(struct rest_call *c, yyjson_val *root, struct err *e)
+static err_code add_parameters(struct rest_call *call, yyjson_val *root, struct err *e)
 {
     yyjson_val *list = json_get(root, "parameter"), *one;
     if (!sv_eq(json_string(json_get(root, "resourceType")), SV_LIT("Parameters")))
         return ERR(e, ERR_INVALID, "The body must be Parameters, or a form");
     if (list && !yyjson_is_arr(list))
         return ERR(e, ERR_INVALID, "Parameters.parameter must be an array");
-    size_t n = c->params.n;
+    size_t n = call->params.n;
     if (yyjson_arr_size(list) > PARAMETERS_MAX)
         return ERR(e, ERR_TOO_LARGE, "Parameters may hold %u parameters", PARAMETERS_MAX);
-    struct rest_param *all = rest_params_copy(c->a, &c->params, yyjson_arr_size(list));
+    struct rest_param *all = rest_params_copy(call->a, &call->params, yyjson_arr_size(list));
     if (all == NULL)
-        return arena_oom(c->a, e);
+        return arena_oom(call->a, e);
     yyjson_arr_iter it = yyjson_arr_iter_with(list);
     while ((one = yyjson_arr_iter_next(&it)) != NULL) {
         sv name = json_string(json_get(one, "name")), value = value_of(one);
@@ -115,23 +115,23 @@ static err_code add_parameters(struct rest_call *c, yyjson_val *root, struct err
             memchr(value.ptr, 0, value.len))
             return ERR(e, ERR_INVALID,
                        "Each parameter of Parameters needs a name and one primitive value");
-        all[n] = (struct rest_param){ arena_sv(c->a, name), arena_sv(c->a, value) };
+        all[n] = (struct rest_param){ arena_sv(call->a, name), arena_sv(call->a, value) };
         if (all[n].name.ptr == NULL || all[n].value.ptr == NULL)
-            return arena_oom(c->a, e);
+            return arena_oom(call->a, e);
         n++;
     }
-    c->params = (struct rest_param_list){ all, n };
+    call->params = (struct rest_param_list){ all, n };
     return ERR_OK;
 }
 
-err_code rest_parameters_body(struct rest_call *c, struct err *e)
+err_code rest_parameters_body(struct rest_call *call, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = NULL;
     yyjson_doc *doc;
-    if (first_byte(c->in.body) != '{')
-        return rest_form_body(c, e);
-    TRY(rest_json_body(c, e));
-    a = arena_new(json_tree_max(c->in.body.len));
-    TRY(json_read(a, c->in.body, LIMIT_JSON_DEPTH, &doc, e));
-    return add_parameters(c, yyjson_doc_get_root(doc), e);
+    if (first_byte(call->in.body) != '{')
+        return rest_form_body(call, e);
+    TRY(rest_json_body(call, e));
+    a = arena_new(json_tree_max(call->in.body.len));
+    TRY(json_read(a, call->in.body, LIMIT_JSON_DEPTH, &doc, e));
+    return add_parameters(call, yyjson_doc_get_root(doc), e);
 }

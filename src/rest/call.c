@@ -4,9 +4,9 @@
 #include "rest/params_private.h"
 #include "rest/route_private.h"
 
-bool rest_prefers(const struct rest_call *c, const char *what)
+bool rest_prefers(const struct rest_call *call, const char *what)
 {
-    sv rest = c->in.prefer, part;
+    sv rest = call->in.prefer, part;
     while (sv_cut(&rest, ',', &part)) {
         sv more = part, one;
         while (sv_cut(&more, ';', &one))
@@ -16,46 +16,49 @@ bool rest_prefers(const struct rest_call *c, const char *what)
     return false;
 }
 
-void rest_header(struct rest_call *c, const char *name, sv value)
+void rest_header(struct rest_call *call, const char *name, sv value)
 {
-    if (c->out.n_more < sizeof c->out.more / sizeof c->out.more[0])
-        c->out.more[c->out.n_more++] = (struct http_header){ sv_from(name), value };
+    if (call->out.n_more < sizeof call->out.more / sizeof call->out.more[0])
+        call->out.more[call->out.n_more++] = (struct http_header){ sv_from(name), value };
 }
 
-bool rest_wants_body(const struct rest_call *c)
+bool rest_wants_body(const struct rest_call *call)
 {
-    return c->in_bundle ? rest_prefers(c, "return=representation")
-                        : !rest_prefers(c, "return=minimal");
+    return call->in_bundle ? rest_prefers(call, "return=representation")
+                           : !rest_prefers(call, "return=minimal");
 }
 
-err_code rest_allowed(struct rest_call *c, const char *name, struct err *e)
+err_code rest_allowed(struct rest_call *call, const char *name, struct err *e)
 {
-    struct rights r = { .arn = c->ds->arn, .unknown = c->ds->id.ptr == NULL, .tags = c->ds->tags };
-    return rights_ask(c->a, &c->caller, name, &r, e);
+    struct rights r = { .arn = call->ds->arn,
+                        .unknown = call->ds->id.ptr == NULL,
+                        .tags = call->ds->tags };
+    return rights_ask(call->a, &call->caller, name, &r, e);
 }
 
-bool rest_is_conditional(const struct rest_call *c)
+bool rest_is_conditional(const struct rest_call *call)
 {
-    return c->in.if_none_exist.len > 0 ||
-           (c->it->shape == REST_TYPE && !sv_eq_cstr(c->in.method, "POST"));
+    return call->in.if_none_exist.len > 0 ||
+           (call->it->shape == REST_TYPE && !sv_eq_cstr(call->in.method, "POST"));
 }
 
-bool rest_is_delete_of_several(const struct rest_call *c)
+bool rest_is_delete_of_several(const struct rest_call *call)
 {
-    return c->it /* the search of a conditional reference has no interaction */ &&
-           c->it->shape == REST_TYPE && sv_eq_cstr(c->in.method, "DELETE") &&
-           rest_param(c, "_count").ptr != NULL;
+    return call->it /* the search of a conditional reference has no interaction */ &&
+           call->it->shape == REST_TYPE && sv_eq_cstr(call->in.method, "DELETE") &&
+           rest_param(call, "_count").ptr != NULL;
 }
 
-err_code rest_allowed_here(struct rest_call *c, struct err *e)
+err_code rest_allowed_here(struct rest_call *call, struct err *e)
 {
-    TRY(rest_allowed(c, c->it->action, e));
-    return rest_is_write(c->it) && rest_is_conditional(c) ? rest_allowed(c, "SearchWithGet", e)
-                                                          : ERR_OK;
+    TRY(rest_allowed(call, call->it->action, e));
+    return rest_is_write(call->it) && rest_is_conditional(call)
+               ? rest_allowed(call, "SearchWithGet", e)
+               : ERR_OK;
 }
 
-struct query_source rest_query_source(const struct rest_call *c, uint64_t as_of)
+struct query_source rest_query_source(const struct rest_call *call, uint64_t as_of)
 {
-    return (struct query_source){ c->st, c->a, c->base, as_of,
-                                  c->clock ? &c->clock->deadline : NULL };
+    return (struct query_source){ call->st, call->a, call->base, as_of,
+                                  call->clock ? &call->clock->deadline : NULL };
 }

@@ -85,7 +85,7 @@ struct rest_scope {
 struct rest_call;
 /* Rewrites the links between entries of a transaction in a text that is about to be stored. *out
  * is text itself, or what buf holds. */
-typedef err_code (*rest_relink_fn)(struct rest_call *c, sv text, struct buf *buf, sv *out,
+typedef err_code (*rest_relink_fn)(struct rest_call *call, sv text, struct buf *buf, sv *out,
                                    struct err *e);
 
 struct rest_call {
@@ -119,18 +119,18 @@ struct rest_call {
 
 /* ---- call.c ---- */
 /* May the caller do this on the data store? action: "ReadResource". ERR_DENIED. */
-MUST_USE err_code rest_allowed(struct rest_call *c, const char *action, struct err *e);
+MUST_USE err_code rest_allowed(struct rest_call *call, const char *action, struct err *e);
 /* May the caller do what the route says? A conditional write is a search too. ERR_DENIED. */
-MUST_USE err_code rest_allowed_here(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_allowed_here(struct rest_call *call, struct err *e);
 /* Does Prefer hold this? "return=minimal", "handling=strict", "respond-async" ... */
-bool rest_prefers(const struct rest_call *c, const char *what);
+bool rest_prefers(const struct rest_call *call, const char *what);
 /* One more header of the answer. The value is borrowed until the answer is sent. */
-void rest_header(struct rest_call *c, const char *name, sv value);
+void rest_header(struct rest_call *call, const char *name, sv value);
 /* Does a write answer with the resource? In a Bundle only when that is asked for. */
-bool rest_wants_body(const struct rest_call *c);
+bool rest_wants_body(const struct rest_call *call);
 /* Does the write depend on what a search finds? If-None-Exist, or a query instead of an id. */
-bool rest_is_conditional(const struct rest_call *c);
+bool rest_is_conditional(const struct rest_call *call);
 /* Is it a conditional delete with _count: of as many as match, up to that? */
-bool rest_is_delete_of_several(const struct rest_call *c);
+bool rest_is_delete_of_several(const struct rest_call *call);
 /* What the call's queries are asked of, as of a commit. */
-struct query_source rest_query_source(const struct rest_call *c, uint64_t as_of);
+struct query_source rest_query_source(const struct rest_call *call, uint64_t as_of);

@@ -306,13 +306,13 @@ static void strings(struct json_writer *w, const char *name, const char *one, co
     json_arr_end(w);
 }
 
-static void statement(struct rest_call *c, struct json_writer *w)
+static void statement(struct rest_call *call, struct json_writer *w)
 {
     char when[INSTANT_LEN];
-    instant_format(c->ds->created_ms, when);
+    instant_format(call->ds->created_ms, when);
     json_obj(w);
     json_kv_str(w, "resourceType", SV_LIT("CapabilityStatement"));
-    json_kv_str(w, "id", c->ds->id);
+    json_kv_str(w, "id", call->ds->id);
     json_kv_str(w, "status", SV_LIT("active"));
     json_kv_str(w, "date", sv_make(when, INSTANT_LEN));
     json_kv_str(w, "kind", SV_LIT("instance"));
@@ -326,8 +326,9 @@ static void statement(struct rest_call *c, struct json_writer *w)
     json_obj_end(w);
     json_key(w, "implementation");
     json_obj(w);
-    json_kv_str(w, "description", c->ds->name.len ? c->ds->name : SV_LIT("FHIR R4 data store"));
-    json_kv_str(w, "url", c->base);
+    json_kv_str(w, "description",
+                call->ds->name.len ? call->ds->name : SV_LIT("FHIR R4 data store"));
+    json_kv_str(w, "url", call->base);
     json_obj_end(w);
     json_kv_str(w, "fhirVersion", SV_LIT("4.0.1"));
     strings(w, "format", "application/fhir+json", "json");
@@ -340,29 +341,29 @@ static void statement(struct rest_call *c, struct json_writer *w)
     json_obj_end(w);
 }
 
-err_code rest_metadata(struct rest_call *c, struct err *e)
+err_code rest_metadata(struct rest_call *call, struct err *e)
 {
     unsigned char digest[SHA256_LEN];
     char hex[2 * SHA256_LEN];
     struct json_writer w;
-    if (sv_eq(rest_param(c, "mode"), SV_LIT("terminology")))
+    if (sv_eq(rest_param(call, "mode"), SV_LIT("terminology")))
         return ERR(e, ERR_UNSUPPORTED, "mode=terminology: no terminology service is offered");
     pthread_once(&shared_once, shared_make);
-    json_writer_init(&w, &c->out.body);
-    statement(c, &w);
+    json_writer_init(&w, &call->out.body);
+    statement(call, &w);
     TRY(json_writer_end(&w, e));
-    hash_sha256_of(buf_sv(&c->out.body), digest);
+    hash_sha256_of(buf_sv(&call->out.body), digest);
     hash_hex(digest, sizeof digest, hex);
-    c->out.etag = arena_sv(c->a, sv_make(hex, ETAG_HEX));
-    if (c->out.etag.ptr == NULL)
-        return arena_oom(c->a, e);
-    c->out.status = 200;
-    sv have = sv_trim(c->in.if_none_match);
+    call->out.etag = arena_sv(call->a, sv_make(hex, ETAG_HEX));
+    if (call->out.etag.ptr == NULL)
+        return arena_oom(call->a, e);
+    call->out.status = 200;
+    sv have = sv_trim(call->in.if_none_match);
     if (sv_starts(have, SV_LIT("W/")))
         have = sv_tail(have, 2);
-    if (have.len == ETAG_HEX + 2 && sv_eq(sv_make(have.ptr + 1, ETAG_HEX), c->out.etag)) {
-        c->out.status = 304;
-        buf_clear(&c->out.body);
+    if (have.len == ETAG_HEX + 2 && sv_eq(sv_make(have.ptr + 1, ETAG_HEX), call->out.etag)) {
+        call->out.status = 304;
+        buf_clear(&call->out.body);
     }
     return ERR_OK;
 }

@@ -36,23 +36,23 @@ err_code rest_issue_add(struct arena *a, struct rest_issue_list *l, struct rest_
     return ERR_OK;
 }
 
-err_code rest_issue_set(struct rest_call *c, struct rest_issue issue, struct err *e)
+err_code rest_issue_set(struct rest_call *call, struct rest_issue issue, struct err *e)
 {
     struct rest_issue_list l = { 0 };
-    TRY(rest_issue_add(c->a, &l, issue, e));
-    c->issues = l;
+    TRY(rest_issue_add(call->a, &l, issue, e));
+    call->issues = l;
     return ERR_OK;
 }
 
-err_code rest_told_write(const struct rest_call *c, struct buf *out, struct err *e)
+err_code rest_told_write(const struct rest_call *call, struct buf *out, struct err *e)
 {
-    const struct rest_issue_list *told = &c->out.told;
+    const struct rest_issue_list *told = &call->out.told;
     size_t n = 0;
-    struct rest_issue *all = arena_calloc(c->a, told->n + 1, sizeof *all);
+    struct rest_issue *all = arena_calloc(call->a, told->n + 1, sizeof *all);
     if (all == NULL)
-        return arena_oom(c->a, e);
-    if (c->out.warning.len)
-        all[n++] = (struct rest_issue){ "warning", "not-supported", c->out.warning, SV_NONE };
+        return arena_oom(call->a, e);
+    if (call->out.warning.len)
+        all[n++] = (struct rest_issue){ "warning", "not-supported", call->out.warning, SV_NONE };
     for (size_t i = 0; i < told->n; i++)
         all[n++] = told->items[i];
     return n ? rest_outcome_write(all, n, out, e) : ERR_OK;
@@ -60,28 +60,28 @@ err_code rest_told_write(const struct rest_call *c, struct buf *out, struct err 
 
 /* 413 means that the body is too large. Without a body it was the query that broke a limit, which
  * is 400. */
-static unsigned status_of(const struct rest_call *c, const struct error_fhir *f)
+static unsigned status_of(const struct rest_call *call, const struct error_fhir *f)
 {
-    bool sent = c->in.body.len || c->in.body_unread;
+    bool sent = call->in.body.len || call->in.body_unread;
     return f->status == 413 && !sent ? 400 : f->status;
 }
 
-unsigned rest_error(const struct rest_call *c, const struct err *e, struct buf *out)
+unsigned rest_error(const struct rest_call *call, const struct err *e, struct buf *out)
 {
     const struct error_fhir *f = error_as_fhir(e->code);
     /* The text is short and well formed, so writing it cannot fail. */
     struct err ignored;
     buf_clear(out);
-    if (c->issues.n && !f->general) {
-        IGNORE(rest_outcome_write(c->issues.items, c->issues.n, out, &ignored));
-        return status_of(c, f);
+    if (call->issues.n && !f->general) {
+        IGNORE(rest_outcome_write(call->issues.items, call->issues.n, out, &ignored));
+        return status_of(call, f);
     }
     struct rest_issue one = { "error", f->issue_type, sv_from(e->msg), SV_NONE };
     /* ERR_CANCELLED: the caller has hung up, and gets no answer. */
     if (f->general && e->code != ERR_CANCELLED) {
-        LOG_ERR("rest_failed", e, LOG_STR("op", c->it ? c->it->name : "-"));
+        LOG_ERR("rest_failed", e, LOG_STR("op", call->it ? call->it->name : "-"));
         one.text = SV_LIT("Internal error; the service's log has it under this request's id");
     }
     IGNORE(rest_outcome_write(&one, 1, out, &ignored));
-    return status_of(c, f);
+    return status_of(call, f);
 }

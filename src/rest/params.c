@@ -47,30 +47,30 @@ struct rest_param *rest_params_copy(struct arena *a, const struct rest_param_lis
     return all;
 }
 
-err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
+err_code rest_params_add(struct rest_call *call, sv encoded, struct err *e)
 {
     struct uri_pair *pairs;
     size_t n, len = encoded.len;
-    TRY(uri_query_split(c->a, encoded, PARAMS_MAX, &pairs, &n, e));
+    TRY(uri_query_split(call->a, encoded, PARAMS_MAX, &pairs, &n, e));
     /* A page's token holds a query, and has a limit of its own. */
     for (size_t i = 0; i < n; i++)
         len -= sv_eq(pairs[i].name, SV_LIT("page")) ? pairs[i].value.len : 0;
     if (len > QUERY_MAX)
         return ERR(e, ERR_TOO_LARGE, "The query is longer than %u bytes", QUERY_MAX);
-    struct rest_param *all = rest_params_copy(c->a, &c->params, n);
-    size_t n_all = c->params.n;
+    struct rest_param *all = rest_params_copy(call->a, &call->params, n);
+    size_t n_all = call->params.n;
     if (all == NULL)
-        return arena_oom(c->a, e);
+        return arena_oom(call->a, e);
     for (size_t i = 0; i < n; i++) {
         CLEANUP_BUF struct buf b = BUF_INIT(2 * (size_t)QUERY_MAX);
         struct rest_param p = { .twice = false };
         TRY(decode_name(pairs[i].name, &b, &p.twice, e));
-        p.name = arena_sv(c->a, buf_sv(&b));
+        p.name = arena_sv(call->a, buf_sv(&b));
         buf_clear(&b);
         TRY(uri_decode(pairs[i].value, true, &b, e));
-        p.value = arena_sv(c->a, buf_sv(&b));
+        p.value = arena_sv(call->a, buf_sv(&b));
         if (p.name.ptr == NULL || p.value.ptr == NULL)
-            return arena_oom(c->a, e);
+            return arena_oom(call->a, e);
         if (!is_utf8(p.name) || !is_utf8(p.value))
             return ERR(e, ERR_INVALID, "The query is not UTF-8");
         if (memchr(p.name.ptr, 0, p.name.len) || memchr(p.value.ptr, 0, p.value.len))
@@ -78,15 +78,15 @@ err_code rest_params_add(struct rest_call *c, sv encoded, struct err *e)
         if (p.name.len)
             all[n_all++] = p;
     }
-    c->params = (struct rest_param_list){ all, n_all };
+    call->params = (struct rest_param_list){ all, n_all };
     return ERR_OK;
 }
 
-sv rest_param(const struct rest_call *c, const char *name)
+sv rest_param(const struct rest_call *call, const char *name)
 {
-    for (size_t i = 0; i < c->params.n; i++)
-        if (sv_eq_cstr(c->params.items[i].name, name))
-            return c->params.items[i].value;
+    for (size_t i = 0; i < call->params.n; i++)
+        if (sv_eq_cstr(call->params.items[i].name, name))
+            return call->params.items[i].value;
     return SV_NONE;
 }
 
@@ -99,12 +99,12 @@ bool rest_says_nothing(sv value)
 }
 
 /* name%3Aexact is name:exact. */
-static err_code with_colons(struct rest_call *c, sv *name, struct err *e)
+static err_code with_colons(struct rest_call *call, sv *name, struct err *e)
 {
     size_t n = 0;
-    char *to = arena_alloc(c->a, name->len + 1);
+    char *to = arena_alloc(call->a, name->len + 1);
     if (to == NULL)
-        return arena_oom(c->a, e);
+        return arena_oom(call->a, e);
     for (size_t i = 0; i < name->len; i++) {
         bool colon = sv_eq_nocase(sv_head(sv_tail(*name, i), 3), SV_LIT("%3A"));
         to[n++] = colon ? ':' : name->ptr[i];
@@ -117,23 +117,23 @@ static err_code with_colons(struct rest_call *c, sv *name, struct err *e)
 /* A parameter that is passed over loses its name, so that the self link leaves it out. A name that
  * still has an escape was encoded twice, as one of HealthLake's clients does, and becomes what it
  * means: no parameter has a % in its name. */
-err_code rest_read_names(struct rest_call *c, struct err *e)
+err_code rest_read_names(struct rest_call *call, struct err *e)
 {
-    for (size_t i = 0; i < c->params.n; i++) {
-        struct rest_param *p = &c->params.items[i];
+    for (size_t i = 0; i < call->params.n; i++) {
+        struct rest_param *p = &call->params.items[i];
         if (rest_says_nothing(p->value) && !sv_eq(p->name, SV_LIT("page")))
             p->name.len = 0;
         else if (sv_find(p->name, '%') < p->name.len)
-            TRY(with_colons(c, &p->name, e));
+            TRY(with_colons(call, &p->name, e));
     }
     return ERR_OK;
 }
 
-err_code rest_params_write(const struct rest_call *c, struct buf *out, struct err *e)
+err_code rest_params_write(const struct rest_call *call, struct buf *out, struct err *e)
 {
     size_t from = out->len;
-    for (size_t i = 0; i < c->params.n; i++) {
-        const struct rest_param *p = &c->params.items[i];
+    for (size_t i = 0; i < call->params.n; i++) {
+        const struct rest_param *p = &call->params.items[i];
         if (p->name.len == 0 || sv_eq(p->name, SV_LIT("page")))
             continue;
         if (out->len > from)
@@ -145,16 +145,16 @@ err_code rest_params_write(const struct rest_call *c, struct buf *out, struct er
     return ERR_OK;
 }
 
-err_code rest_read_date(struct rest_call *c, const char *what, sv value, int64_t *lo, int64_t *hi,
-                        struct err *e)
+err_code rest_read_date(struct rest_call *call, const char *what, sv value, int64_t *lo,
+                        int64_t *hi, struct err *e)
 {
-    const struct search_context cx = { c->base, 0 };
+    const struct search_context cx = { call->base, 0 };
     struct search_criterion cr;
     /* The text of that error speaks of a search parameter. */
     struct err ignored;
     bool digit = value.len && value.ptr[0] >= '0' && value.ptr[0] <= '9';
     if (!digit ||
-        search_parse(&cx, FHIR_TYPE_NONE, SV_LIT("_lastUpdated"), value, c->a, &cr, &ignored) !=
+        search_parse(&cx, FHIR_TYPE_NONE, SV_LIT("_lastUpdated"), value, call->a, &cr, &ignored) !=
             ERR_OK ||
         cr.n_terms != 1)
         return ERR(

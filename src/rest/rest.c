@@ -55,9 +55,9 @@ static sv condition_header(const struct http_request *req, const char *name, boo
     return all;
 }
 
-static void headers_in(struct rest_call *c, const struct http_request *req)
+static void headers_in(struct rest_call *call, const struct http_request *req)
 {
-    struct rest_request *in = &c->in;
+    struct rest_request *in = &call->in;
     bool twice;
     in->method = req->method;
     in->query = req->query;
@@ -91,14 +91,14 @@ static bool is_json(sv kind)
 }
 
 /* _format wins over Accept. Source: http.html#parameters */
-static err_code check_format(const struct rest_call *c, struct err *e)
+static err_code check_format(const struct rest_call *call, struct err *e)
 {
-    sv format = rest_param(c, "_format"), rest = c->in.accept, one;
+    sv format = rest_param(call, "_format"), rest = call->in.accept, one;
     /* These answer with plain JSON and NDJSON, whatever the caller prefers. */
-    if (c->it->shape == REST_EXPORT_STATUS || c->it->shape == REST_EXPORT_FILE)
+    if (call->it->shape == REST_EXPORT_STATUS || call->it->shape == REST_EXPORT_FILE)
         return ERR_OK;
     /* The Binary's own type decides. */
-    if (rest_binary_reads(c))
+    if (rest_binary_reads(call))
         return ERR_OK;
     /* a plus sign that was not encoded has become a space */
     if (format.len) {
@@ -115,17 +115,17 @@ static err_code check_format(const struct rest_call *c, struct err *e)
 }
 
 /* Bodies are not packed, are UTF-8, and are of our version of FHIR. Source: http.html#mime-type */
-static err_code check_body(const struct rest_call *c, struct err *e)
+static err_code check_body(const struct rest_call *call, struct err *e)
 {
-    sv kind = c->in.content_type, charset = media_type_param(kind, "charset");
-    if (c->in.content_encoding.len &&
-        !sv_eq_nocase(sv_trim(c->in.content_encoding), SV_LIT("identity")))
+    sv kind = call->in.content_type, charset = media_type_param(kind, "charset");
+    if (call->in.content_encoding.len &&
+        !sv_eq_nocase(sv_trim(call->in.content_encoding), SV_LIT("identity")))
         return ERR(e, ERR_MEDIA_TYPE, "Content-Encoding: bodies are taken as they are, not packed");
-    if (c->in.consistency_level.ptr && !sv_eq(c->in.consistency_level, SV_LIT("strong")) &&
-        !sv_eq(c->in.consistency_level, SV_LIT("eventual")))
+    if (call->in.consistency_level.ptr && !sv_eq(call->in.consistency_level, SV_LIT("strong")) &&
+        !sv_eq(call->in.consistency_level, SV_LIT("eventual")))
         return ERR(e, ERR_INVALID,
                    "x-amz-fhir-history-consistency-level must be strong or eventual");
-    if (rest_binary_writes(c) && !rest_body_may_be_resource(kind))
+    if (rest_binary_writes(call) && !rest_body_may_be_resource(kind))
         return ERR_OK;
     if (charset.ptr && !sv_eq_nocase(charset, SV_LIT("utf-8")) &&
         !sv_eq_nocase(charset, SV_LIT("utf8")))
@@ -139,7 +139,7 @@ static err_code check_body(const struct rest_call *c, struct err *e)
  * to it is checked, and only then does the answer tell whether the data store exists. */
 static err_code enter(struct exchange *ex, struct err *e)
 {
-    struct rest_call *c = &ex->c;
+    struct rest_call *call = &ex->c;
     const struct http_request *req = http_exchange_request(ex->x);
     struct datastore none = { 0 };
     struct err why;
@@ -148,51 +148,52 @@ static err_code enter(struct exchange *ex, struct err *e)
     if (req->body_too_large)
         return ERR(e, ERR_TOO_LARGE,
                    "Request Entity Too Large: a resource may have 5 MiB, a Bundle 20 MiB");
-    TRY(auth_check(c->s->cfg.auth, req, clock_wall_ms(), &c->caller, e));
+    TRY(auth_check(call->s->cfg.auth, req, clock_wall_ms(), &call->caller, e));
     if (!sv_cut(&rest, '/', &id))
         id = SV_NONE;
     if (!sv_cut(&rest, '/', &r4) || !sv_eq(r4, SV_LIT("r4")))
         return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
-    c->in.path = rest.ptr ? rest : SV_LIT("");
-    c->host = http_header_get(req, "Host");
-    c->base = datastore_url(c->s, req, id);
-    if (c->base.ptr == NULL)
-        return arena_oom(c->a, e);
-    TRY(rest_route(c, e));
-    err_code rc = datastore_hold(c->s, id, &ex->held, &why);
+    call->in.path = rest.ptr ? rest : SV_LIT("");
+    call->host = http_header_get(req, "Host");
+    call->base = datastore_url(call->s, req, id);
+    if (call->base.ptr == NULL)
+        return arena_oom(call->a, e);
+    TRY(rest_route(call, e));
+    err_code rc = datastore_hold(call->s, id, &ex->held, &why);
     if (rc != ERR_OK)
-        none.arn = datastore_arn(c->s, c->a, id);
-    c->ds = rc == ERR_OK ? datastore_of(ex->held) : &none;
-    err_code allowed = rest_allowed_here(c, e);
+        none.arn = datastore_arn(call->s, call->a, id);
+    call->ds = rc == ERR_OK ? datastore_of(ex->held) : &none;
+    err_code allowed = rest_allowed_here(call, e);
     if (rc != ERR_OK)
-        c->ds = NULL;
+        call->ds = NULL;
     TRY(allowed);
     if (rc != ERR_OK)
         return err_pass(e, &why);
-    if (!sv_eq(c->ds->status, SV_LIT("ACTIVE")))
-        return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(c->ds->status));
-    TRY(datastore_check_strategy(c->ds, e));
-    TRY(check_format(c, e));
-    TRY(check_body(c, e));
+    if (!sv_eq(call->ds->status, SV_LIT("ACTIVE")))
+        return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(call->ds->status));
+    TRY(datastore_check_strategy(call->ds, e));
+    TRY(check_format(call, e));
+    TRY(check_body(call, e));
     /* A byte order mark may belong to a Binary's content. */
-    if (!rest_binary_writes(c))
-        c->in.body = rest_without_mark(c->in.body);
+    if (!rest_binary_writes(call))
+        call->in.body = rest_without_mark(call->in.body);
     /* A store that is closed is opened by a worker. */
-    c->st = store_registry_try(c->s->cfg.stores, id);
+    call->st = store_registry_try(call->s->cfg.stores, id);
     return ERR_OK;
 }
 
-static bool tells(const struct rest_call *c, sv name)
+static bool tells(const struct rest_call *call, sv name)
 {
-    for (size_t i = 0; i < c->out.n_more; i++)
-        if (sv_eq_nocase(c->out.more[i].name, name))
+    for (size_t i = 0; i < call->out.n_more; i++)
+        if (sv_eq_nocase(call->out.more[i].name, name))
             return true;
     return false;
 }
 
-static size_t headers_out(const struct rest_call *c, struct http_header *h, const char *request_id)
+static size_t headers_out(const struct rest_call *call, struct http_header *h,
+                          const char *request_id)
 {
-    const struct rest_answer *o = &c->out;
+    const struct rest_answer *o = &call->out;
     size_t n = 0;
     h[n++] = (struct http_header){ SV_LIT("Content-Type"),
                                    o->content_type.len ? o->content_type : SV_LIT(CONTENT) };
@@ -202,45 +203,47 @@ static size_t headers_out(const struct rest_call *c, struct http_header *h, cons
     if (o->about) {
         char when[INSTANT_HTTP_LEN];
         instant_format_http(o->instant_ms, when);
-        h[n++] = (struct http_header){ SV_LIT("ETag"), arena_fmt(c->a, "W/\"%llu\"",
+        h[n++] = (struct http_header){ SV_LIT("ETag"), arena_fmt(call->a, "W/\"%llu\"",
                                                                  (unsigned long long)o->version) };
         h[n++] = (struct http_header){ SV_LIT("Last-Modified"),
-                                       arena_sv(c->a, sv_make(when, sizeof when)) };
+                                       arena_sv(call->a, sv_make(when, sizeof when)) };
     }
     if (o->etag.len)
-        h[n++] =
-            (struct http_header){ SV_LIT("ETag"), arena_fmt(c->a, "W/\"%.*s\"", SV_FMT(o->etag)) };
-    bool changed = o->about && o->status == 200 && !o->location &&
-                   (sv_eq(c->in.method, SV_LIT("PUT")) || sv_eq(c->in.method, SV_LIT("PATCH")));
+        h[n++] = (struct http_header){ SV_LIT("ETag"),
+                                       arena_fmt(call->a, "W/\"%.*s\"", SV_FMT(o->etag)) };
+    bool changed =
+        o->about && o->status == 200 && !o->location &&
+        (sv_eq(call->in.method, SV_LIT("PUT")) || sv_eq(call->in.method, SV_LIT("PATCH")));
     /* Clients read the id and the version from this header. */
     if (o->location || changed)
         h[n++] = (struct http_header){ changed ? SV_LIT("Content-Location") : SV_LIT("Location"),
-                                       arena_fmt(c->a, "%.*s/%s/%.*s/_history/%llu",
-                                                 SV_FMT(c->base), fhir_type_name(o->type),
+                                       arena_fmt(call->a, "%.*s/%s/%.*s/_history/%llu",
+                                                 SV_FMT(call->base), fhir_type_name(o->type),
                                                  SV_FMT(o->id), (unsigned long long)o->version) };
     if (o->issues_stored)
         h[n++] =
             (struct http_header){ SV_LIT("x-amzn-healthlake-validation-issues"), SV_LIT("true") };
     if (o->warning.len && o->status < 300)
-        h[n++] = (struct http_header){ SV_LIT("Warning"), arena_fmt(c->a, "199 fhirlake \"%.*s\"",
-                                                                    SV_FMT(o->warning)) };
+        h[n++] =
+            (struct http_header){ SV_LIT("Warning"),
+                                  arena_fmt(call->a, "199 fhirlake \"%.*s\"", SV_FMT(o->warning)) };
     if (o->status == 405)
         h[n++] = (struct http_header){ SV_LIT("Allow"), o->allow };
-    if (o->status == 429 && !tells(c, SV_LIT("Retry-After")))
+    if (o->status == 429 && !tells(call, SV_LIT("Retry-After")))
         h[n++] = (struct http_header){ SV_LIT("Retry-After"), SV_LIT("1") };
     return n;
 }
 
 /* Indent the body. It stays as it is when it would become larger than an answer may be, or needs a
  * place for large answers and gets none. */
-static void make_pretty(struct rest_call *c)
+static void make_pretty(struct rest_call *call)
 {
-    struct buf *body = &c->out.body;
-    bool few = c->clock && !c->clock->making.holds && body->max > LIMIT_MAKING_FREE_BYTES;
+    struct buf *body = &call->out.body;
+    bool few = call->clock && !call->clock->making.holds && body->max > LIMIT_MAKING_FREE_BYTES;
     struct buf more = BUF_INIT(few ? LIMIT_MAKING_FREE_BYTES : body->max);
     struct err ignored;
     err_code rc = json_indent(buf_sv(body), &more, &ignored);
-    if (rc != ERR_OK && few && rest_may_grow(c, SIZE_MAX, &ignored) == ERR_OK) {
+    if (rc != ERR_OK && few && rest_may_grow(call, SIZE_MAX, &ignored) == ERR_OK) {
         buf_done(&more);
         buf_init(&more, body->max);
         rc = json_indent(buf_sv(body), &more, &ignored);
@@ -255,11 +258,11 @@ static void make_pretty(struct rest_call *c)
 
 static void answer_error(struct exchange *ex)
 {
-    struct rest_call *c = &ex->c;
+    struct rest_call *call = &ex->c;
     ex->e.code = ex->rc;
-    c->out.content_type = SV_NONE;
-    c->out.as_it_is = false;
-    c->out.status = rest_error(c, &ex->e, &c->out.body);
+    call->out.content_type = SV_NONE;
+    call->out.as_it_is = false;
+    call->out.status = rest_error(call, &ex->e, &call->out.body);
 }
 
 /* Answers that are not read yet fill the memory for answers: this one is a refusal instead. */
@@ -273,31 +276,32 @@ static void answer_no_room(struct exchange *ex)
 
 static void leave(struct exchange *ex)
 {
-    struct rest_call *c = &ex->c;
-    struct service *s = c->s;
+    struct rest_call *call = &ex->c;
+    struct service *service = call->s;
     struct http_header h[16];
     if (ex->rc != ERR_OK)
         answer_error(ex);
-    if (c->out.body.len && !c->out.as_it_is && sv_eq(rest_param(c, "_pretty"), SV_LIT("true")))
-        make_pretty(c);
-    if (!c->out.file && !http_room(ex->x, c->out.body.len))
+    if (call->out.body.len && !call->out.as_it_is &&
+        sv_eq(rest_param(call, "_pretty"), SV_LIT("true")))
+        make_pretty(call);
+    if (!call->out.file && !http_room(ex->x, call->out.body.len))
         answer_no_room(ex);
-    if (c->st)
-        store_registry_release(c->s->cfg.stores, c->st);
+    if (call->st)
+        store_registry_release(call->s->cfg.stores, call->st);
     datastore_release(&ex->held);
-    size_t n = headers_out(c, h, ex->request_id);
+    size_t n = headers_out(call, h, ex->request_id);
     /* ex may be freed once the reply is given. */
     struct making_ticket made = ex->clock.making;
-    if (c->out.file) {
-        service_reply_file(ex->x, h, n, c->out.file, c->it->name, ex->request_id,
-                           c->caller.access_key_id);
-        making_give_back(s->rest->making, &made);
+    if (call->out.file) {
+        service_reply_file(ex->x, h, n, call->out.file, call->it->name, ex->request_id,
+                           call->caller.access_key_id);
+        making_give_back(service->rest->making, &made);
         return;
     }
-    service_reply_with(ex->x, c->out.status, h, n, &c->out.body, c->it ? c->it->name : "rest",
-                       ex->rc ? err_code_name(ex->rc) : "-", ex->request_id,
-                       c->caller.access_key_id);
-    making_give_back(s->rest->making, &made);
+    service_reply_with(ex->x, call->out.status, h, n, &call->out.body,
+                       call->it ? call->it->name : "rest", ex->rc ? err_code_name(ex->rc) : "-",
+                       ex->request_id, call->caller.access_key_id);
+    making_give_back(service->rest->making, &made);
 }
 
 static void leave_late(void *exchange)
@@ -305,35 +309,37 @@ static void leave_late(void *exchange)
     leave(exchange);
 }
 
-static struct workers *pool_of(struct service *s, const struct rest_call *c)
+static struct workers *pool_of(struct service *service, const struct rest_call *call)
 {
-    return rest_is_bundle(c->it) ? s->rest->bundle_workers : s->rest->workers;
+    return rest_is_bundle(call->it) ? service->rest->bundle_workers : service->rest->workers;
 }
 
-static void work(struct service *s, void *ctx)
+static void work(struct service *service, void *ctx)
 {
     struct exchange *ex = ctx;
-    struct rest_call *c = &ex->c;
-    if (c->st == NULL)
-        ex->rc = store_registry_acquire(s->cfg.stores, c->ds->id, false, &c->st, &ex->e);
-    if (ex->rc == ERR_OK && !c->it->short_work) {
-        rest_clock_start(&ex->clock, s, pool_of(s, c), ex->x, c->caller.access_key_id, c->ds->id);
-        c->clock = &ex->clock;
+    struct rest_call *call = &ex->c;
+    if (call->st == NULL)
+        ex->rc =
+            store_registry_acquire(service->cfg.stores, call->ds->id, false, &call->st, &ex->e);
+    if (ex->rc == ERR_OK && !call->it->short_work) {
+        rest_clock_start(&ex->clock, service, pool_of(service, call), ex->x,
+                         call->caller.access_key_id, call->ds->id);
+        call->clock = &ex->clock;
     }
     if (ex->rc == ERR_OK)
-        ex->rc = c->it->fn(c, &ex->e);
+        ex->rc = call->it->fn(call, &ex->e);
     rest_clock_stop(&ex->clock);
     if (ex->rc == ERR_THROTTLED) {
         /* A refusal waits here, and keeps no large body meanwhile. */
-        buf_done(&c->out.body);
-        buf_init(&c->out.body, BODY_MAX);
-        late_add(s->rest->late, leave_late, ex);
+        buf_done(&call->out.body);
+        buf_init(&call->out.body, BODY_MAX);
+        late_add(service->rest->late, leave_late, ex);
         return;
     }
     leave(ex);
 }
 
-static void handle(struct service *s, struct http_exchange *x, const char *request_id)
+static void handle(struct service *service, struct http_exchange *x, const char *request_id)
 {
     const struct http_request *req = http_exchange_request(x);
     struct exchange full = { 0 }, *ex = ARENA_NEW(req->arena, struct exchange);
@@ -342,12 +348,12 @@ static void handle(struct service *s, struct http_exchange *x, const char *reque
         ex = &full;
     ex->x = x;
     ex->request_id = request_id;
-    ex->c = (struct rest_call){ .s = s, .a = req->arena };
+    ex->c = (struct rest_call){ .s = service, .a = req->arena };
     buf_init(&ex->c.out.body, BODY_MAX);
     headers_in(&ex->c, req);
     ex->rc = oom ? arena_oom(req->arena, &ex->e) : enter(ex, &ex->e);
     if (ex->rc == ERR_OK && ex->c.it->short_work && ex->c.st) {
-        work(s, ex);
+        work(service, ex);
         return;
     }
     if (ex->rc != ERR_OK) {
@@ -356,20 +362,20 @@ static void handle(struct service *s, struct http_exchange *x, const char *reque
     }
     struct err e;
     const struct work_for who = { ex->c.caller.access_key_id, ex->c.ds->id };
-    err_code rc = workers_add(pool_of(s, &ex->c), who, work, ex, &e);
+    err_code rc = workers_add(pool_of(service, &ex->c), who, work, ex, &e);
     /* A worker has ex now. It may have answered already, and ex may be freed. */
     if (rc == ERR_OK)
         return;
     ex->rc = rc;
     ex->e = e;
-    late_add(s->rest->late, leave_late, ex);
+    late_add(service->rest->late, leave_late, ex);
 }
 
 /* ---- life ---- */
 
-static err_code start(struct service *s, struct err *e)
+static err_code start(struct service *service, struct err *e)
 {
-    struct rest *r = s->rest = calloc(1, sizeof *r);
+    struct rest *r = service->rest = calloc(1, sizeof *r);
     if (r == NULL)
         abort();
     long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -379,14 +385,14 @@ static err_code start(struct service *s, struct err *e)
     r->polls = polls_new();
     r->lane = lane_new(n_cpus > 2 ? (unsigned)n_cpus - 1 : 1);
     r->making = making_new(LIMIT_MAKING, LIMIT_MAKING_OWNER);
-    TRY(workers_start(s, WORKERS, MAX_WAITING, &r->workers, e));
-    TRY(workers_start(s, LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING, &r->bundle_workers, e));
+    TRY(workers_start(service, WORKERS, MAX_WAITING, &r->workers, e));
+    TRY(workers_start(service, LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING, &r->bundle_workers, e));
     return late_new(&r->late, e);
 }
 
-static void stop(struct service *s)
+static void stop(struct service *service)
 {
-    struct rest *r = s->rest;
+    struct rest *r = service->rest;
     if (r == NULL)
         return;
     workers_stop(r->workers);
@@ -399,7 +405,7 @@ static void stop(struct service *s)
     pthread_mutex_destroy(&r->large.lock);
     pthread_cond_destroy(&r->large.fewer);
     free(r);
-    s->rest = NULL;
+    service->rest = NULL;
 }
 
 const struct service_plane rest_plane = { start, stop, handle };

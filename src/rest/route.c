@@ -51,7 +51,7 @@ static err_code nothing_here(struct err *e)
     return ERR(e, ERR_NOT_FOUND, "Nothing is served at this path; see metadata for what is");
 }
 
-static err_code decode_part(struct rest_call *c, sv encoded, sv *out, struct err *e)
+static err_code decode_part(struct rest_call *call, sv encoded, sv *out, struct err *e)
 {
     /* Most parts have no escapes, and live as long as the request. */
     if (sv_find(encoded, '%') == encoded.len) {
@@ -60,18 +60,18 @@ static err_code decode_part(struct rest_call *c, sv encoded, sv *out, struct err
     }
     CLEANUP_BUF struct buf b = BUF_INIT(1024);
     TRY(uri_decode(encoded, false, &b, e));
-    *out = arena_sv(c->a, buf_sv(&b));
-    return out->ptr ? ERR_OK : arena_oom(c->a, e);
+    *out = arena_sv(call->a, buf_sv(&b));
+    return out->ptr ? ERR_OK : arena_oom(call->a, e);
 }
 
-static err_code split_path(struct rest_call *c, sv rest, struct path *out, struct err *e)
+static err_code split_path(struct rest_call *call, sv rest, struct path *out, struct err *e)
 {
     sv one;
     out->n = 0;
     while (rest.len && sv_cut(&rest, '/', &one)) {
         if (one.len == 0 || out->n == PARTS_MAX)
             return nothing_here(e);
-        TRY(decode_part(c, one, &out->part[out->n++], e));
+        TRY(decode_part(call, one, &out->part[out->n++], e));
     }
     return ERR_OK;
 }
@@ -82,48 +82,48 @@ static bool is(const char *part, const char *kind)
 }
 
 /* Does the part fit, and what does it say of the call? */
-static bool take_part(struct rest_call *c, const char *want, sv part, bool last)
+static bool take_part(struct rest_call *call, const char *want, sv part, bool last)
 {
     if (is(want, TYPE))
-        return c->type != FHIR_TYPE_NONE;
+        return call->type != FHIR_TYPE_NONE;
     if (is(want, ID)) {
-        c->id = part;
+        call->id = part;
         return !last || (part.ptr[0] != '_' && part.ptr[0] != '$');
     }
     if (is(want, VERSION)) {
-        c->vid = part;
+        call->vid = part;
         return true;
     }
     if (is(want, MEMBER)) {
-        c->member_type = fhir_type_find(part);
-        return c->member_type != FHIR_TYPE_NONE || sv_eq(part, SV_LIT("*"));
+        call->member_type = fhir_type_find(part);
+        return call->member_type != FHIR_TYPE_NONE || sv_eq(part, SV_LIT("*"));
     }
     return sv_eq_cstr(part, want);
 }
 
-static bool take_path(struct rest_call *c, const struct shape *s, const struct path *p)
+static bool take_path(struct rest_call *call, const struct shape *s, const struct path *p)
 {
     for (size_t i = 0; i < PARTS_MAX; i++)
         if ((s->part[i] != NULL) != (i < p->n))
             return false;
     for (size_t i = 0; i < p->n; i++)
-        if (!take_part(c, s->part[i], p->part[i], i + 1 == p->n))
+        if (!take_part(call, s->part[i], p->part[i], i + 1 == p->n))
             return false;
     return true;
 }
 
-static err_code shape_of(struct rest_call *c, sv text, enum rest_shape *out, struct err *e)
+static err_code shape_of(struct rest_call *call, sv text, enum rest_shape *out, struct err *e)
 {
     struct path p;
-    TRY(split_path(c, text, &p, e));
+    TRY(split_path(call, text, &p, e));
     if (p.n)
-        c->type = fhir_type_find(p.part[0]);
+        call->type = fhir_type_find(p.part[0]);
     for (size_t i = 0; i < N_SHAPES; i++)
-        if (take_path(c, &shapes[i], &p)) {
+        if (take_path(call, &shapes[i], &p)) {
             *out = shapes[i].shape;
             return ERR_OK;
         }
-    if (c->type == FHIR_TYPE_NONE)
+    if (call->type == FHIR_TYPE_NONE)
         return ERR(e, ERR_NOT_FOUND, "%s",
                    fhir_type_not(p.part[0], (char[FHIR_TYPE_NOT_LEN]){ 0 }));
     return nothing_here(e);
@@ -131,14 +131,15 @@ static err_code shape_of(struct rest_call *c, sv text, enum rest_shape *out, str
 
 /* The paths of exports, which the Bulk Data guide leaves to the server: export/JOB, and
  * export/JOB/files/NAME with slashes in the name. For any other path *out stays as it is. */
-static err_code export_shape_of(struct rest_call *c, sv path, enum rest_shape *out, struct err *e)
+static err_code export_shape_of(struct rest_call *call, sv path, enum rest_shape *out,
+                                struct err *e)
 {
     sv rest = path, word, id;
     if (!sv_cut(&rest, '/', &word) || !sv_eq(word, SV_LIT("export")))
         return ERR_OK;
     if (!sv_cut(&rest, '/', &id) || id.len == 0)
         return ERR(e, ERR_NOT_FOUND, "The status of an export is at export/ID");
-    c->id = id;
+    call->id = id;
     if (rest.ptr == NULL) {
         *out = REST_EXPORT_STATUS;
         return ERR_OK;
@@ -147,9 +148,9 @@ static err_code export_shape_of(struct rest_call *c, sv path, enum rest_shape *o
     if (!sv_starts(rest, SV_LIT("files/")) || sv_tail(rest, 6).len == 0)
         return ERR(e, ERR_NOT_FOUND, "The files of an export are at export/ID/files/NAME");
     TRY(uri_decode(sv_tail(rest, 6), false, &name, e));
-    c->vid = arena_sv(c->a, buf_sv(&name));
+    call->vid = arena_sv(call->a, buf_sv(&name));
     *out = REST_EXPORT_FILE;
-    return c->vid.ptr ? ERR_OK : arena_oom(c->a, e);
+    return call->vid.ptr ? ERR_OK : arena_oom(call->a, e);
 }
 
 static bool has_id(enum rest_shape shape)
@@ -161,12 +162,12 @@ static bool has_id(enum rest_shape shape)
 }
 
 /* Every id of a path passes here, whatever is done with it. */
-static err_code check_id(const struct rest_call *c, enum rest_shape shape, struct err *e)
+static err_code check_id(const struct rest_call *call, enum rest_shape shape, struct err *e)
 {
-    if (!has_id(shape) || fhir_id_ok(c->id))
+    if (!has_id(shape) || fhir_id_ok(call->id))
         return ERR_OK;
     /* All but PUT ask for what cannot be there. */
-    bool puts = sv_eq(c->in.method, SV_LIT("PUT"));
+    bool puts = sv_eq(call->in.method, SV_LIT("PUT"));
     return ERR(e, puts ? ERR_INVALID : ERR_NOT_FOUND,
                "The id in the URL must be 1 to %u of A-Z a-z 0-9 - .", FHIR_ID_MAX);
 }
@@ -202,53 +203,53 @@ bool rest_offered_on(const struct rest_interaction *it, fhir_type type)
     return update || !rest_is_immutable(type);
 }
 
-static err_code allow(struct rest_call *c, const char *method, struct err *e)
+static err_code allow(struct rest_call *call, const char *method, struct err *e)
 {
-    bool get = strcmp(method, "GET") == 0, first = c->out.allow.len == 0;
-    c->out.allow = arena_fmt(c->a, "%.*s%s%s%s", SV_FMT(c->out.allow), first ? "" : ", ", method,
-                             get ? ", HEAD" : "");
-    return c->out.allow.ptr ? ERR_OK : arena_oom(c->a, e);
+    bool get = strcmp(method, "GET") == 0, first = call->out.allow.len == 0;
+    call->out.allow = arena_fmt(call->a, "%.*s%s%s%s", SV_FMT(call->out.allow), first ? "" : ", ",
+                                method, get ? ", HEAD" : "");
+    return call->out.allow.ptr ? ERR_OK : arena_oom(call->a, e);
 }
 
 /* The row of the shape and the call's method. */
-static err_code find_interaction(struct rest_call *c, enum rest_shape shape, struct err *e)
+static err_code find_interaction(struct rest_call *call, enum rest_shape shape, struct err *e)
 {
-    sv method = sv_eq(c->in.method, SV_LIT("HEAD")) ? SV_LIT("GET") : c->in.method;
+    sv method = sv_eq(call->in.method, SV_LIT("HEAD")) ? SV_LIT("GET") : call->in.method;
     bool left_out = false;
     for (size_t i = 0; i < rest_n_interactions; i++) {
         const struct rest_interaction *it = &rest_interactions[i];
         bool asked = sv_eq_cstr(method, it->method);
-        if (it->shape != shape || (it->of && !rest_called_on(it, c->type)))
+        if (it->shape != shape || (it->of && !rest_called_on(it, call->type)))
             continue;
-        if (!rest_offered_on(it, c->type)) {
+        if (!rest_offered_on(it, call->type)) {
             left_out |= asked;
             continue;
         }
         if (asked) {
-            c->it = it;
+            call->it = it;
             return ERR_OK;
         }
-        TRY(allow(c, it->method, e));
+        TRY(allow(call, it->method, e));
     }
     if (left_out)
         return ERR(e, ERR_METHOD, "Interaction not supported. %.*s is not offered for %s",
-                   SV_FMT(method), fhir_type_name(c->type));
-    if (c->out.allow.len == 0)
+                   SV_FMT(method), fhir_type_name(call->type));
+    if (call->out.allow.len == 0)
         return nothing_here(e);
     return ERR(e, ERR_METHOD, "%.*s is not offered at this path",
-               SV_FMT(sv_head(c->in.method, 16)));
+               SV_FMT(sv_head(call->in.method, 16)));
 }
 
-err_code rest_route(struct rest_call *c, struct err *e)
+err_code rest_route(struct rest_call *call, struct err *e)
 {
-    sv path = c->in.path;
+    sv path = call->in.path;
     enum rest_shape shape = REST_N_SHAPES;
     if (path.len && path.ptr[path.len - 1] == '/')
         path.len--;
-    TRY(export_shape_of(c, path, &shape, e));
+    TRY(export_shape_of(call, path, &shape, e));
     if (shape == REST_N_SHAPES)
-        TRY(shape_of(c, path, &shape, e));
-    TRY(check_id(c, shape, e));
-    TRY(rest_params_add(c, c->in.query, e));
-    return find_interaction(c, shape, e);
+        TRY(shape_of(call, path, &shape, e));
+    TRY(check_id(call, shape, e));
+    TRY(rest_params_add(call, call->in.query, e));
+    return find_interaction(call, shape, e);
 }

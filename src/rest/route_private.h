@@ -8,7 +8,7 @@
 #pragma once
 #include "rest/call_private.h"
 
-typedef err_code (*rest_fn)(struct rest_call *c, struct err *e);
+typedef err_code (*rest_fn)(struct rest_call *call, struct err *e);
 
 struct rest_interaction {
     const char *method;
@@ -50,8 +50,8 @@ extern const struct rest_interaction rest_interactions[];
 extern const size_t rest_n_interactions;
 
 /* ---- route.c ---- */
-/* Find the interaction of c->in and fill the route. ERR_NOT_FOUND, ERR_METHOD, ERR_INVALID. */
-MUST_USE err_code rest_route(struct rest_call *c, struct err *e);
+/* Find the interaction of call->in and fill the route. ERR_NOT_FOUND, ERR_METHOD, ERR_INVALID. */
+MUST_USE err_code rest_route(struct rest_call *call, struct err *e);
 /* Is the type stored once and then stays? AuditEvent is. One may come under an id of the client's
  * where nothing was. */
 bool rest_is_immutable(fhir_type type);
@@ -71,4 +71,4 @@ static inline bool rest_is_bundle(const struct rest_interaction *it)
 }
 
 /* ---- metadata.c ---- */
-MUST_USE err_code rest_metadata(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_metadata(struct rest_call *call, struct err *e);

@@ -10,26 +10,26 @@ err_code rest_version_write(const struct store_version *v, struct buf *out, stru
     return ERR_OK;
 }
 
-void rest_about(struct rest_call *c, const struct store_version *v)
+void rest_about(struct rest_call *call, const struct store_version *v)
 {
-    c->out.about = true;
-    c->out.type = v->type;
-    c->out.id = v->id;
-    c->out.version = v->version;
-    c->out.instant_ms = v->instant_ms;
+    call->out.about = true;
+    call->out.type = v->type;
+    call->out.id = v->id;
+    call->out.version = v->version;
+    call->out.instant_ms = v->instant_ms;
 }
 
-err_code rest_version_find(struct rest_call *c, const struct search_id *of, uint64_t version,
+err_code rest_version_find(struct rest_call *call, const struct search_id *of, uint64_t version,
                            uint64_t as_of_t, struct store_cursor **cur, struct store_version *out,
                            struct err *e)
 {
     CLEANUP(store_cursor_close) struct store_cursor *walk = NULL;
     struct store_version v;
     err_code rc;
-    TRY(store_history(c->st, of->type, of->id, as_of_t, &walk, e));
+    TRY(store_history(call->st, of->type, of->id, as_of_t, &walk, e));
     store_cursor_light(walk);
     while ((rc = store_cursor_next(walk, &v, e)) == ERR_OK && v.version > version)
-        TRY(rest_breathe(c, e));
+        TRY(rest_breathe(call, e));
     if (rc == ERR_EOF || (rc == ERR_OK && v.version != version))
         return ERR(e, ERR_NOT_FOUND, "%s with this id has no such version",
                    fhir_type_name(of->type));
@@ -41,18 +41,19 @@ err_code rest_version_find(struct rest_call *c, const struct search_id *of, uint
     return ERR_OK;
 }
 
-err_code rest_version_before(struct rest_call *c, sv id, struct store_version *out, struct err *e)
+err_code rest_version_before(struct rest_call *call, sv id, struct store_version *out,
+                             struct err *e)
 {
-    uint64_t as_of = c->scope ? c->scope->as_of : STORE_NOW;
-    return store_get_light(c->st, c->type, id, as_of, c->a, out, e);
+    uint64_t as_of = call->scope ? call->scope->as_of : STORE_NOW;
+    return store_get_light(call->st, call->type, id, as_of, call->a, out, e);
 }
 
-uint64_t rest_reads_as_of(const struct rest_call *c)
+uint64_t rest_reads_as_of(const struct rest_call *call)
 {
-    return c->as_of ? c->as_of : STORE_NOW;
+    return call->as_of ? call->as_of : STORE_NOW;
 }
 
-err_code rest_not_known(const struct rest_call *c, struct err *e)
+err_code rest_not_known(const struct rest_call *call, struct err *e)
 {
-    return ERR(e, ERR_NOT_FOUND, "%s with this id is not known", fhir_type_name(c->type));
+    return ERR(e, ERR_NOT_FOUND, "%s with this id is not known", fhir_type_name(call->type));
 }

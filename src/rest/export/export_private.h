@@ -18,13 +18,13 @@
 #define EXPORT_VALUES_MAX   512u /* values of any other parameter */
 #define EXPORT_ISSUES_MAX   32u  /* issues in one answer */
 
-/* Read every parameter of c into out, all of it owned by the call's arena.
+/* Read every parameter of the call into out, all of it owned by the call's arena.
  *   body  a Parameters resource, or NULL
  * ERR_INVALID with all faults as the call's issues: each names its parameter and repeats no value.
  * Under Prefer: handling=lenient what is not supported is passed over and told in out->notes; what
  * is malformed, contradictory or would widen the export when passed over is refused all the same.
  * ERR_NOT_FOUND: the Group is not there. */
-MUST_USE err_code rest_export_params_read(struct rest_call *c, job_export_level level,
+MUST_USE err_code rest_export_params_read(struct rest_call *call, job_export_level level,
                                           yyjson_val *body, struct job_export_params *out,
                                           struct err *e);
 /* Cut the next filter off a text of several. */
@@ -32,14 +32,14 @@ sv rest_export_filter_next(sv *rest);
 /* Is "Type?name=value" a filter? *out is its type if it has one, also after an error. ERR_INVALID,
  * or an error of search_parse(). Chains and _has are checked by the job engine, which has a commit
  * to ask them of. */
-MUST_USE err_code rest_export_filter_check(struct rest_call *c, sv filter, fhir_type *out,
+MUST_USE err_code rest_export_filter_check(struct rest_call *call, sv filter, fhir_type *out,
                                            struct err *e);
 
 /* [base]/export/<jobId>, as the caller knows it. */
-sv rest_export_url(const struct rest_call *c, sv job_id);
+sv rest_export_url(const struct rest_call *call, sv job_id);
 
 /* ---- the interactions ---- */
-MUST_USE err_code rest_export(struct rest_call *c, struct err *e);
-MUST_USE err_code rest_export_status(struct rest_call *c, struct err *e);
-MUST_USE err_code rest_export_delete(struct rest_call *c, struct err *e);
-MUST_USE err_code rest_export_file(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_export(struct rest_call *call, struct err *e);
+MUST_USE err_code rest_export_status(struct rest_call *call, struct err *e);
+MUST_USE err_code rest_export_delete(struct rest_call *call, struct err *e);
+MUST_USE err_code rest_export_file(struct rest_call *call, struct err *e);

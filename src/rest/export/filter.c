@@ -52,24 +52,24 @@ static err_code decode(struct arena *a, sv text, sv *out, struct err *e)
     return out->ptr ? ERR_OK : arena_oom(a, e);
 }
 
-static err_code check_pair(struct rest_call *c, fhir_type type, const struct uri_pair *pair,
+static err_code check_pair(struct rest_call *call, fhir_type type, const struct uri_pair *pair,
                            struct err *e)
 {
-    struct search_context cx = { .base = c->base, .now_ms = clock_wall_ms() };
+    struct search_context cx = { .base = call->base, .now_ms = clock_wall_ms() };
     struct search_criterion crit;
     sv name, value;
-    TRY(decode(c->a, pair->name, &name, e));
-    TRY(decode(c->a, pair->value, &value, e));
+    TRY(decode(call->a, pair->name, &name, e));
+    TRY(decode(call->a, pair->value, &value, e));
     sv word = sv_head(name, sv_find(name, ':'));
     if (shapes_the_answer(word))
         return ERR(e, ERR_INVALID, "%.*s has no meaning in a filter", SV_FMT(word));
     /* These need the store: the job engine checks them. */
     if (sv_find(name, '.') < name.len || sv_starts(name, SV_LIT("_has:")))
         return ERR_OK;
-    return search_parse(&cx, type, name, value, c->a, &crit, e);
+    return search_parse(&cx, type, name, value, call->a, &crit, e);
 }
 
-err_code rest_export_filter_check(struct rest_call *c, sv filter, fhir_type *out, struct err *e)
+err_code rest_export_filter_check(struct rest_call *call, sv filter, fhir_type *out, struct err *e)
 {
     sv query = filter, name;
     struct uri_pair *pairs;
@@ -82,9 +82,9 @@ err_code rest_export_filter_check(struct rest_call *c, sv filter, fhir_type *out
                    fhir_type_slip(name, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
     if (query.ptr == NULL || query.len == 0)
         return ERR(e, ERR_INVALID, "a filter is written Type?parameter=value");
-    if (uri_query_split(c->a, query, PAIRS_MAX, &pairs, &n, NULL) != ERR_OK)
+    if (uri_query_split(call->a, query, PAIRS_MAX, &pairs, &n, NULL) != ERR_OK)
         return ERR(e, ERR_TOO_LARGE, "a filter takes at most %u search parameters", PAIRS_MAX);
     for (size_t i = 0; i < n; i++)
-        TRY(check_pair(c, *out, &pairs[i], e));
+        TRY(check_pair(call, *out, &pairs[i], e));
     return ERR_OK;
 }

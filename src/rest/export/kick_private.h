@@ -30,12 +30,12 @@ struct kick {
 
 /* ---- faults and lists: param_table.c ---- */
 /* What is malformed, contradictory or not there: refused whatever handling is preferred. */
-void kick_fault(struct kick *k, const char *name, const char *code, const char *fmt, ...)
+void kick_fault(struct kick *kick, const char *name, const char *code, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 /* What is understood and not offered: refused, or with handling=lenient passed over and noted. */
-void kick_unsupported(struct kick *k, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void kick_unsupported(struct kick *kick, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* One more item; name is the parameter's. More than max of them are a fault. */
-void kick_push(struct kick *k, struct kick_list *l, sv item, size_t max, const char *name);
+void kick_push(struct kick *kick, struct kick_list *l, sv item, size_t max, const char *name);
 
 /* ---- param_table.c ---- */
 struct kick_row {

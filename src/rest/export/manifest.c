@@ -16,7 +16,7 @@ static bool is_url(sv name)
 }
 
 /* Write the entries [from, to) of output, deleted or error. */
-static err_code write_files(struct rest_call *c, struct json_writer *w, const struct job *j,
+static err_code write_files(struct rest_call *call, struct json_writer *w, const struct job *job,
                             const char *as, yyjson_val *list, size_t from, size_t to, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
@@ -34,19 +34,19 @@ static err_code write_files(struct rest_call *c, struct json_writer *w, const st
             sv name = json_string(key), text;
             yyjson_val *v = yyjson_obj_iter_get_val(key);
             json_key(w, yyjson_get_str(key));
-            if (j->served && !is_url(json_string(v)) &&
+            if (job->served && !is_url(json_string(v)) &&
                 (sv_eq(name, SV_LIT("url")) || sv_eq(name, SV_LIT("continuesInFile")))) {
                 CLEANUP_BUF struct buf path = BUF_INIT(4096);
                 TRY(uri_encode(json_string(v), true, &path, e));
-                text = arena_fmt(a, "%.*s/export/%.*s/files/%.*s", SV_FMT(c->base), SV_FMT(j->id),
-                                 SV_FMT(buf_sv(&path)));
+                text = arena_fmt(a, "%.*s/export/%.*s/files/%.*s", SV_FMT(call->base),
+                                 SV_FMT(job->id), SV_FMT(buf_sv(&path)));
                 json_str(w, text);
             } else {
                 json_val(w, v);
             }
         }
         /* STU4 names it so. */
-        if (j->served && json_get(file, "bytes")) {
+        if (job->served && json_get(file, "bytes")) {
             json_key(w, "fileSize");
             json_val(w, json_get(file, "bytes"));
         }
@@ -82,57 +82,57 @@ static size_t within(size_t at, size_t before, size_t n)
     return at <= before ? 0 : at - before < n ? at - before : n;
 }
 
-err_code rest_export_manifest_write(struct rest_call *c, const struct job *j, yyjson_val *root,
+err_code rest_export_manifest_write(struct rest_call *call, const struct job *job, yyjson_val *root,
                                     const struct rest_export_page *p, struct err *e)
 {
     struct json_writer w;
     yyjson_val *output = json_get(root, "output"), *deleted = json_get(root, "deleted"), *key;
     size_t n_out = yyjson_arr_size(output), n_del = yyjson_arr_size(deleted);
-    sv request =
-        j->request_url.len ? j->request_url : arena_fmt(c->a, "%.*s/$export", SV_FMT(c->base));
-    json_writer_init(&w, &c->out.body);
+    sv request = job->request_url.len ? job->request_url
+                                      : arena_fmt(call->a, "%.*s/$export", SV_FMT(call->base));
+    json_writer_init(&w, &call->out.body);
     json_obj(&w);
-    if (!j->served)
-        rest_export_properties_write(c, &w, j);
+    if (!job->served)
+        rest_export_properties_write(call, &w, job);
     json_kv_str(&w, "transactionTime", json_string(json_get(root, "transactionTime")));
     json_kv_str(&w, "request", request);
     /* Whoever had to sign the status request has to sign the download too. Files in S3 are not ours
      * to give. */
-    json_kv_bool(&w, "requiresAccessToken", j->served && c->caller.credential != NULL);
-    if (j->served)
+    json_kv_bool(&w, "requiresAccessToken", job->served && call->caller.credential != NULL);
+    if (job->served)
         json_kv_str(&w, "outputFormat", SV_LIT("application/fhir+ndjson"));
-    TRY(write_files(c, &w, j, "output", output, within(p->from, 0, n_out), within(p->to, 0, n_out),
-                    e));
-    if (j->served || n_del)
-        TRY(write_files(c, &w, j, "deleted", deleted, within(p->from, n_out, n_del),
+    TRY(write_files(call, &w, job, "output", output, within(p->from, 0, n_out),
+                    within(p->to, 0, n_out), e));
+    if (job->served || n_del)
+        TRY(write_files(call, &w, job, "deleted", deleted, within(p->from, n_out, n_del),
                         within(p->to, n_out, n_del), e));
     /* Errors are known at the end only, and a page that was shown does not change. */
     size_t errors = p->last ? SIZE_MAX : 0;
-    TRY(write_files(c, &w, j, "error", json_get(root, "error"), 0, errors, e));
-    if (j->served)
-        TRY(write_files(c, &w, j, "outcome", json_get(root, "error"), 0, errors, e));
+    TRY(write_files(call, &w, job, "error", json_get(root, "error"), 0, errors, e));
+    if (job->served)
+        TRY(write_files(call, &w, job, "outcome", json_get(root, "error"), 0, errors, e));
     if (p->next) {
         json_key(&w, "link");
         json_arr(&w);
         json_obj(&w);
         json_kv_str(&w, "relation", SV_LIT("next"));
         json_kv_str(&w, "url",
-                    arena_fmt(c->a, "%.*s?page=%zu", SV_FMT(rest_export_url(c, j->id)),
+                    arena_fmt(call->a, "%.*s?page=%zu", SV_FMT(rest_export_url(call, job->id)),
                               p->from / PAGE_FILES + 1));
         json_obj_end(&w);
         json_arr_end(&w);
     }
     yyjson_obj_iter it = yyjson_obj_iter_with(root);
     sv organized = json_string(json_get(root, "outputOrganizedBy"));
-    if (j->served && organized.len)
+    if (job->served && organized.len)
         json_kv_str(&w, "outputOrganizedBy", organized);
-    while (j->served && p->last && (key = yyjson_obj_iter_next(&it)) != NULL)
+    while (job->served && p->last && (key = yyjson_obj_iter_next(&it)) != NULL)
         if (!printed_by_us(json_string(key))) {
             json_key(&w, yyjson_get_str(key));
             json_val(&w, yyjson_obj_iter_get_val(key));
         }
     json_obj_end(&w);
-    c->out.content_type = SV_LIT("application/json");
+    call->out.content_type = SV_LIT("application/json");
     return json_writer_end(&w, e);
 }
 
@@ -144,12 +144,12 @@ static err_code no_page(struct err *e)
 }
 
 /* Without partial manifests there is one page, and it is the whole. */
-err_code rest_export_page_of(struct rest_call *c, yyjson_val *root, bool complete, bool paged,
+err_code rest_export_page_of(struct rest_call *call, yyjson_val *root, bool complete, bool paged,
                              struct rest_export_page *out, struct err *e)
 {
     size_t n =
         yyjson_arr_size(json_get(root, "output")) + yyjson_arr_size(json_get(root, "deleted"));
-    sv asked = rest_param(c, "page");
+    sv asked = rest_param(call, "page");
     uint64_t at = 0;
     if (asked.len && (!sv_to_u64(asked, &at) || at > 1000000))
         return no_page(e);

@@ -9,45 +9,45 @@
 #include "codec/instant.h"
 #include "fhir/definitions.h"
 
-__attribute__((format(printf, 3, 0))) static sv text_of(struct kick *k, const char *name,
+__attribute__((format(printf, 3, 0))) static sv text_of(struct kick *kick, const char *name,
                                                         const char *fmt, va_list ap)
 {
     char text[400];
     int n = vsnprintf(text, sizeof text, fmt, ap);
-    sv out = arena_fmt(k->c->a, "%s: %.*s", name, n < 0 ? 0 : (int)sizeof text, text);
+    sv out = arena_fmt(kick->c->a, "%s: %.*s", name, n < 0 ? 0 : (int)sizeof text, text);
     if (out.ptr == NULL)
-        k->rc = arena_oom(k->c->a, k->e);
+        kick->rc = arena_oom(kick->c->a, kick->e);
     return out;
 }
 
-static void add_issue(struct kick *k, const char *code, const char *name, sv text)
+static void add_issue(struct kick *kick, const char *code, const char *name, sv text)
 {
-    if (k->n_issues == EXPORT_ISSUES_MAX || text.ptr == NULL)
+    if (kick->n_issues == EXPORT_ISSUES_MAX || text.ptr == NULL)
         return;
-    k->issues[k->n_issues++] = (struct rest_issue){ "error", code, text, sv_from(name) };
+    kick->issues[kick->n_issues++] = (struct rest_issue){ "error", code, text, sv_from(name) };
 }
 
-void kick_fault(struct kick *k, const char *name, const char *code, const char *fmt, ...)
+void kick_fault(struct kick *kick, const char *name, const char *code, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    add_issue(k, code, name, text_of(k, name, fmt, ap));
+    add_issue(kick, code, name, text_of(kick, name, fmt, ap));
     va_end(ap);
 }
 
-void kick_push(struct kick *k, struct kick_list *l, sv item, size_t max, const char *name)
+void kick_push(struct kick *kick, struct kick_list *l, sv item, size_t max, const char *name)
 {
-    if (k->rc != ERR_OK)
+    if (kick->rc != ERR_OK)
         return;
     if (l->n == max) {
-        kick_fault(k, name, "too-costly", "takes at most %zu values", max);
+        kick_fault(kick, name, "too-costly", "takes at most %zu values", max);
         return;
     }
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 16;
-        sv *more = arena_grow(k->c->a, l->items, l->cap * sizeof *more, cap * sizeof *more);
+        sv *more = arena_grow(kick->c->a, l->items, l->cap * sizeof *more, cap * sizeof *more);
         if (more == NULL) {
-            k->rc = arena_oom(k->c->a, k->e);
+            kick->rc = arena_oom(kick->c->a, kick->e);
             return;
         }
         l->items = more;
@@ -56,32 +56,32 @@ void kick_push(struct kick *k, struct kick_list *l, sv item, size_t max, const c
     l->items[l->n++] = item;
 }
 
-void kick_unsupported(struct kick *k, const char *name, const char *fmt, ...)
+void kick_unsupported(struct kick *kick, const char *name, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    sv text = text_of(k, name, fmt, ap);
+    sv text = text_of(kick, name, fmt, ap);
     va_end(ap);
-    if (k->lenient && k->notes.n < EXPORT_ISSUES_MAX)
-        kick_push(k, &k->notes, text, EXPORT_ISSUES_MAX, name);
-    else if (!k->lenient)
-        add_issue(k, "not-supported", name, text);
+    if (kick->lenient && kick->notes.n < EXPORT_ISSUES_MAX)
+        kick_push(kick, &kick->notes, text, EXPORT_ISSUES_MAX, name);
+    else if (!kick->lenient)
+        add_issue(kick, "not-supported", name, text);
 }
 
 /* ---- one value each ---- */
 
-static void read_format(struct kick *k, const char *name, sv v)
+static void read_format(struct kick *kick, const char *name, sv v)
 {
     /* A plus sign that was not encoded has become a space. */
     if (!sv_eq(v, SV_LIT("application/fhir+ndjson")) &&
         !sv_eq(v, SV_LIT("application/fhir ndjson")) && !sv_eq(v, SV_LIT("application/ndjson")) &&
         !sv_eq(v, SV_LIT("ndjson")))
-        kick_unsupported(k, name,
+        kick_unsupported(kick, name,
                          "only NDJSON is written: application/fhir+ndjson, application/ndjson, "
                          "ndjson");
 }
 
-static int64_t read_instant(struct kick *k, const char *name, sv v)
+static int64_t read_instant(struct kick *kick, const char *name, sv v)
 {
     int64_t ms = 0;
     char with_plus[64];
@@ -92,41 +92,41 @@ static int64_t read_instant(struct kick *k, const char *name, sv v)
         v.ptr = with_plus;
     }
     if (!instant_parse(v, &ms))
-        kick_fault(k, name, "value", "takes a FHIR instant such as 2026-01-31T08:00:00.000Z");
+        kick_fault(kick, name, "value", "takes a FHIR instant such as 2026-01-31T08:00:00.000Z");
     /* Nothing was written before 1970, and 0 would mean no bound. */
     return ms > 0 ? ms : 1;
 }
 
-static void read_since(struct kick *k, const char *name, sv v)
+static void read_since(struct kick *kick, const char *name, sv v)
 {
-    k->p.since_ms = read_instant(k, name, v);
+    kick->p.since_ms = read_instant(kick, name, v);
 }
 
-static void read_until(struct kick *k, const char *name, sv v)
+static void read_until(struct kick *kick, const char *name, sv v)
 {
-    k->p.until_ms = read_instant(k, name, v);
+    kick->p.until_ms = read_instant(kick, name, v);
 }
 
-static void read_type(struct kick *k, const char *name, sv v)
+static void read_type(struct kick *kick, const char *name, sv v)
 {
     fhir_type t = fhir_type_find(v);
     if (t == FHIR_TYPE_NONE) {
-        kick_unsupported(k, name, "%s", fhir_type_slip(v, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
+        kick_unsupported(kick, name, "%s", fhir_type_slip(v, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
         return;
     }
-    if (!job_export_offers(k->level, t)) {
-        kick_unsupported(k, name,
+    if (!job_export_offers(kick->level, t)) {
+        kick_unsupported(kick, name,
                          "%s is not exported for patients or groups, only with [base]/$export",
                          fhir_type_name(t));
         return;
     }
-    for (size_t i = 0; i < k->types.n; i++)
-        if (sv_eq(k->types.items[i], v))
+    for (size_t i = 0; i < kick->types.n; i++)
+        if (sv_eq(kick->types.items[i], v))
             return;
-    kick_push(k, &k->types, v, EXPORT_VALUES_MAX, name);
+    kick_push(kick, &kick->types, v, EXPORT_VALUES_MAX, name);
 }
 
-static void read_element(struct kick *k, const char *name, sv v)
+static void read_element(struct kick *kick, const char *name, sv v)
 {
     sv path = v, first, second = SV_NONE;
     /* This cannot fail: the text is not SV_NONE. */
@@ -139,112 +139,113 @@ static void read_element(struct kick *k, const char *name, sv v)
             /* "value" means valueQuantity and its like. */
             known = sv_eq(s->elements[i].name, second);
         if (!known) {
-            kick_unsupported(k, name, "%s has no root element of that name", fhir_type_name(t));
+            kick_unsupported(kick, name, "%s has no root element of that name", fhir_type_name(t));
             return;
         }
     } else if (t) {
-        kick_fault(k, name, "value", "an element is written element or Type.element");
+        kick_fault(kick, name, "value", "an element is written element or Type.element");
         return;
     }
     if (path.ptr || (t == FHIR_TYPE_NONE && sv_find(v, '.') < v.len) || first.len == 0) {
-        kick_fault(k, name, "value", "takes root elements only: element or Type.element");
+        kick_fault(kick, name, "value", "takes root elements only: element or Type.element");
         return;
     }
-    kick_push(k, &k->elements, v, EXPORT_VALUES_MAX, name);
+    kick_push(kick, &kick->elements, v, EXPORT_VALUES_MAX, name);
 }
 
-static void read_patient(struct kick *k, const char *name, sv v)
+static void read_patient(struct kick *kick, const char *name, sv v)
 {
-    sv mine = arena_fmt(k->c->a, "%.*s/", SV_FMT(k->c->base));
-    if (!k->from_body) {
-        if (!k->patients.n && k->n_issues == 0)
-            kick_fault(k, name, "invalid", "is taken from the Parameters of a POST only");
+    sv mine = arena_fmt(kick->c->a, "%.*s/", SV_FMT(kick->c->base));
+    if (!kick->from_body) {
+        if (!kick->patients.n && kick->n_issues == 0)
+            kick_fault(kick, name, "invalid", "is taken from the Parameters of a POST only");
         return;
     }
     if (mine.ptr && sv_starts(v, mine))
         v = sv_tail(v, mine.len);
     if (!sv_starts(v, SV_LIT("Patient/")) || !fhir_id_ok(sv_tail(v, 8))) {
-        kick_fault(k, name, "value", "a value is no reference to a Patient of this data store");
+        kick_fault(kick, name, "value", "a value is no reference to a Patient of this data store");
         return;
     }
-    kick_push(k, &k->patients, sv_tail(v, 8), EXPORT_PATIENTS_MAX, name);
+    kick_push(kick, &kick->patients, sv_tail(v, 8), EXPORT_PATIENTS_MAX, name);
 }
 
-static void read_associated(struct kick *k, const char *name, sv v)
+static void read_associated(struct kick *kick, const char *name, sv v)
 {
     if (sv_eq(v, SV_LIT("LatestProvenanceResources")))
-        k->p.associated |= JOB_ASSOCIATED_LATEST_PROVENANCE;
+        kick->p.associated |= JOB_ASSOCIATED_LATEST_PROVENANCE;
     else if (sv_eq(v, SV_LIT("RelevantProvenanceResources")))
-        k->p.associated |= JOB_ASSOCIATED_RELEVANT_PROVENANCE;
+        kick->p.associated |= JOB_ASSOCIATED_RELEVANT_PROVENANCE;
     else
-        kick_unsupported(k, name,
+        kick_unsupported(kick, name,
                          "takes LatestProvenanceResources and RelevantProvenanceResources only");
 }
 
-static void read_organize(struct kick *k, const char *name, sv v)
+static void read_organize(struct kick *kick, const char *name, sv v)
 {
     if (!sv_eq(v, SV_LIT("Patient")))
-        kick_unsupported(k, name, "files can be organized by Patient only");
+        kick_unsupported(kick, name, "files can be organized by Patient only");
     else
-        k->p.organize_by_patient = true;
+        kick->p.organize_by_patient = true;
 }
 
-static void read_partial(struct kick *k, const char *name, sv v)
+static void read_partial(struct kick *kick, const char *name, sv v)
 {
     if (!sv_eq(v, SV_LIT("true")) && !sv_eq(v, SV_LIT("false")))
-        kick_fault(k, name, "value", "takes true or false");
-    k->p.partial_manifests = sv_eq(v, SV_LIT("true"));
+        kick_fault(kick, name, "value", "takes true or false");
+    kick->p.partial_manifests = sv_eq(v, SV_LIT("true"));
 }
 
-static uint64_t read_size(struct kick *k, const char *name, sv v)
+static uint64_t read_size(struct kick *kick, const char *name, sv v)
 {
     uint64_t n = 0;
     if (!sv_to_u64(v, &n) || n == 0)
-        kick_fault(k, name, "value", "takes a whole number of bytes above 0");
+        kick_fault(kick, name, "value", "takes a whole number of bytes above 0");
     return n;
 }
 
-static void read_min(struct kick *k, const char *name, sv v)
+static void read_min(struct kick *kick, const char *name, sv v)
 {
-    k->p.min_file_bytes = read_size(k, name, v);
+    kick->p.min_file_bytes = read_size(kick, name, v);
 }
 
-static void read_max(struct kick *k, const char *name, sv v)
+static void read_max(struct kick *kick, const char *name, sv v)
 {
-    k->p.max_file_bytes = read_size(k, name, v);
+    kick->p.max_file_bytes = read_size(kick, name, v);
 }
 
-static void read_label(struct kick *k, struct kick_list *l, const char *name, sv v)
+static void read_label(struct kick *kick, struct kick_list *l, const char *name, sv v)
 {
     size_t bar = sv_find(v, '|');
     if (bar == 0 || bar == v.len)
-        kick_fault(k, name, "value", "takes system|code, or system| for any code of the system");
+        kick_fault(kick, name, "value", "takes system|code, or system| for any code of the system");
     else
-        kick_push(k, l, v, EXPORT_VALUES_MAX, name);
+        kick_push(kick, l, v, EXPORT_VALUES_MAX, name);
 }
 
-static void read_security(struct kick *k, const char *name, sv v)
+static void read_security(struct kick *kick, const char *name, sv v)
 {
-    read_label(k, &k->security, name, v);
+    read_label(kick, &kick->security, name, v);
 }
 
-static void read_tag(struct kick *k, const char *name, sv v)
+static void read_tag(struct kick *kick, const char *name, sv v)
 {
-    read_label(k, &k->tag, name, v);
+    read_label(kick, &kick->tag, name, v);
 }
 
-static void read_filter(struct kick *k, const char *name, sv v)
+static void read_filter(struct kick *kick, const char *name, sv v)
 {
     struct err why = { 0 };
     fhir_type t;
     /* Whatever handling is preferred: without a filter the export would be wider than was asked
      * for. */
-    if (rest_export_filter_check(k->c, v, &t, &why) != ERR_OK)
-        kick_fault(k, name, "invalid", "%s", why.msg);
-    else if (!job_export_offers(k->level, t))
-        kick_fault(k, name, "not-supported", "%s is not exported at this level", fhir_type_name(t));
+    if (rest_export_filter_check(kick->c, v, &t, &why) != ERR_OK)
+        kick_fault(kick, name, "invalid", "%s", why.msg);
+    else if (!job_export_offers(kick->level, t))
+        kick_fault(kick, name, "not-supported", "%s is not exported at this level",
+                   fhir_type_name(t));
     else
-        kick_push(k, &k->filters, v, EXPORT_VALUES_MAX, name);
+        kick_push(kick, &kick->filters, v, EXPORT_VALUES_MAX, name);
 }
 
 /* ---- the table ---- */

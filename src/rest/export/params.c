@@ -7,16 +7,16 @@
 #include "rest/export/kick_private.h"
 
 /* A name from outside, made fit for an answer. */
-static const char *printable(struct kick *k, sv name)
+static const char *printable(struct kick *kick, sv name)
 {
-    char *s = arena_str(k->c->a, sv_head(name, 64));
+    char *s = arena_str(kick->c->a, sv_head(name, 64));
     for (char *p = s; p && *p; p++)
         if (*p <= ' ' || *p > '~')
             *p = '?';
     return s ? s : "parameter";
 }
 
-static void take(struct kick *k, sv name, sv value)
+static void take(struct kick *kick, sv name, sv value)
 {
     /* "_type=" and a bare "_type" ask for nothing. */
     if (sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")) || value.len == 0)
@@ -26,19 +26,19 @@ static void take(struct kick *k, sv name, sv value)
         sv one;
         if (!sv_eq_cstr(name, r->name))
             continue;
-        if (r->how == KICK_ONE && (k->seen & 1u << i))
-            kick_fault(k, r->name, "invalid", "is given more than once");
-        k->seen |= 1u << i;
+        if (r->how == KICK_ONE && (kick->seen & 1u << i))
+            kick_fault(kick, r->name, "invalid", "is given more than once");
+        kick->seen |= 1u << i;
         if (r->how == KICK_ONE)
-            r->read(k, r->name, value);
+            r->read(kick, r->name, value);
         while (r->how == KICK_FILTERS && value.ptr)
-            r->read(k, r->name, rest_export_filter_next(&value));
+            r->read(kick, r->name, rest_export_filter_next(&value));
         while (r->how == KICK_LIST && sv_cut(&value, ',', &one))
             if (sv_trim(one).len)
-                r->read(k, r->name, sv_trim(one));
+                r->read(kick, r->name, sv_trim(one));
         return;
     }
-    kick_unsupported(k, printable(k, name), "is no parameter of $export");
+    kick_unsupported(kick, printable(kick, name), "is no parameter of $export");
 }
 
 /* The text of value[x], whatever its type. */
@@ -64,49 +64,50 @@ static sv value_of(yyjson_val *parameter)
     return SV_NONE;
 }
 
-static void take_body(struct kick *k, yyjson_val *body)
+static void take_body(struct kick *kick, yyjson_val *body)
 {
     yyjson_val *list = json_get(body, "parameter"), *p;
     if (list && !yyjson_is_arr(list))
-        kick_fault(k, "parameter", "structure", "is an array in a Parameters resource");
+        kick_fault(kick, "parameter", "structure", "is an array in a Parameters resource");
     yyjson_arr_iter it = yyjson_arr_iter_with(list);
-    while ((p = yyjson_arr_iter_next(&it)) != NULL && k->rc == ERR_OK) {
+    while ((p = yyjson_arr_iter_next(&it)) != NULL && kick->rc == ERR_OK) {
         sv name = json_string(json_get(p, "name")), value = value_of(p);
         if (name.len == 0)
-            kick_fault(k, "parameter", "structure", "one of them has no name");
+            kick_fault(kick, "parameter", "structure", "one of them has no name");
         else if (value.len == 0)
-            kick_fault(k, printable(k, name), "structure", "has no value that can be read");
+            kick_fault(kick, printable(kick, name), "structure", "has no value that can be read");
         else
-            take(k, name, value);
+            take(kick, name, value);
     }
 }
 
 /* ---- what belongs together ---- */
 
-static bool type_asked(const struct kick *k, sv type)
+static bool type_asked(const struct kick *kick, sv type)
 {
-    for (size_t i = 0; i < k->types.n; i++)
-        if (sv_eq(k->types.items[i], type))
+    for (size_t i = 0; i < kick->types.n; i++)
+        if (sv_eq(kick->types.items[i], type))
             return true;
     return false;
 }
 
-static void check_together(struct kick *k)
+static void check_together(struct kick *kick)
 {
-    if (k->p.since_ms && k->p.until_ms && k->p.since_ms >= k->p.until_ms)
-        kick_fault(k, "_until", "invalid", "is not later than _since");
-    if (k->p.min_file_bytes && k->p.max_file_bytes && k->p.min_file_bytes > k->p.max_file_bytes)
-        kick_fault(k, "_minimumFileSize", "invalid", "is larger than _maximumFileSize");
-    if ((k->seen & kick_bit("_type")) && k->types.n == 0 && k->n_issues == 0)
-        kick_fault(k, "_type", "not-supported", "none of its values is exported at this level");
-    for (size_t i = 0; (k->seen & kick_bit("_type")) && i < k->filters.n; i++) {
-        sv f = k->filters.items[i];
-        if (!type_asked(k, sv_head(f, sv_find(f, '?'))))
-            kick_fault(k, "_typeFilter", "invalid",
+    if (kick->p.since_ms && kick->p.until_ms && kick->p.since_ms >= kick->p.until_ms)
+        kick_fault(kick, "_until", "invalid", "is not later than _since");
+    if (kick->p.min_file_bytes && kick->p.max_file_bytes &&
+        kick->p.min_file_bytes > kick->p.max_file_bytes)
+        kick_fault(kick, "_minimumFileSize", "invalid", "is larger than _maximumFileSize");
+    if ((kick->seen & kick_bit("_type")) && kick->types.n == 0 && kick->n_issues == 0)
+        kick_fault(kick, "_type", "not-supported", "none of its values is exported at this level");
+    for (size_t i = 0; (kick->seen & kick_bit("_type")) && i < kick->filters.n; i++) {
+        sv f = kick->filters.items[i];
+        if (!type_asked(kick, sv_head(f, sv_find(f, '?'))))
+            kick_fault(kick, "_typeFilter", "invalid",
                        "has a filter for a type that _type leaves out");
     }
-    if (k->level == JOB_EXPORT_SYSTEM && (k->seen & kick_bit("patient")))
-        kick_fault(k, "patient", "invalid",
+    if (kick->level == JOB_EXPORT_SYSTEM && (kick->seen & kick_bit("patient")))
+        kick_fault(kick, "patient", "invalid",
                    "has no meaning for the whole system; use Patient/$export");
 }
 
@@ -117,20 +118,21 @@ static int by_text(const void *a, const void *b)
     return sv_cmp(*(const sv *)a, *(const sv *)b);
 }
 
-static err_code look_for(struct rest_call *c, const char *type, sv id, bool *there, struct err *e)
+static err_code look_for(struct rest_call *call, const char *type, sv id, bool *there,
+                         struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
     struct store_version v;
-    err_code rc = store_get_light(c->st, fhir_type_find(sv_from(type)), id, STORE_NOW, a, &v, e);
+    err_code rc = store_get_light(call->st, fhir_type_find(sv_from(type)), id, STORE_NOW, a, &v, e);
     *there = rc == ERR_OK && v.method != STORE_METHOD_DELETE;
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 
-static err_code check_group(struct rest_call *c, struct err *e)
+static err_code check_group(struct rest_call *call, struct err *e)
 {
     bool there;
-    TRY(look_for(c, "Group", c->id, &there, e));
-    return there ? ERR_OK : ERR(e, ERR_NOT_FOUND, "There is no Group/%.*s", SV_FMT(c->id));
+    TRY(look_for(call, "Group", call->id, &there, e));
+    return there ? ERR_OK : ERR(e, ERR_NOT_FOUND, "There is no Group/%.*s", SV_FMT(call->id));
 }
 
 /* Sort the ids, and keep each once. */
@@ -146,19 +148,19 @@ static void sort_patients(struct kick_list *l)
     l->n = n;
 }
 
-static err_code check_patients(struct kick *k, struct err *e)
+static err_code check_patients(struct kick *kick, struct err *e)
 {
     size_t missing = 0;
-    sort_patients(&k->patients);
-    for (size_t i = 0; i < k->patients.n; i++) {
+    sort_patients(&kick->patients);
+    for (size_t i = 0; i < kick->patients.n; i++) {
         bool there;
-        TRY(look_for(k->c, "Patient", k->patients.items[i], &there, e));
+        TRY(look_for(kick->c, "Patient", kick->patients.items[i], &there, e));
         missing += !there;
     }
     if (missing)
-        kick_fault(k, "patient", "not-found",
+        kick_fault(kick, "patient", "not-found",
                    "%zu of the %zu patients named are not in this data store", missing,
-                   k->patients.n);
+                   kick->patients.n);
     return ERR_OK;
 }
 
@@ -169,49 +171,49 @@ static struct job_texts texts_of(const struct kick_list *l)
     return (struct job_texts){ l->items, l->n };
 }
 
-static err_code refuse(struct kick *k, struct err *e)
+static err_code refuse(struct kick *kick, struct err *e)
 {
-    k->c->issues = (struct rest_issue_list){ k->issues, k->n_issues };
-    return ERR(e, ERR_INVALID, "%.*s", SV_FMT(k->issues[0].text));
+    kick->c->issues = (struct rest_issue_list){ kick->issues, kick->n_issues };
+    return ERR(e, ERR_INVALID, "%.*s", SV_FMT(kick->issues[0].text));
 }
 
-err_code rest_export_params_read(struct rest_call *c, job_export_level level, yyjson_val *body,
+err_code rest_export_params_read(struct rest_call *call, job_export_level level, yyjson_val *body,
                                  struct job_export_params *out, struct err *e)
 {
-    struct kick k = { .c = c,
-                      .level = level,
-                      .lenient = rest_prefers(c, "handling=lenient"),
-                      .e = e,
-                      .p = { .level = level } };
-    k.issues = arena_calloc(c->a, EXPORT_ISSUES_MAX, sizeof *k.issues);
-    if (k.issues == NULL)
-        return arena_oom(c->a, e);
-    for (size_t i = 0; i < c->params.n; i++)
-        take(&k, c->params.items[i].name, c->params.items[i].value);
-    k.from_body = true;
+    struct kick kick = { .c = call,
+                         .level = level,
+                         .lenient = rest_prefers(call, "handling=lenient"),
+                         .e = e,
+                         .p = { .level = level } };
+    kick.issues = arena_calloc(call->a, EXPORT_ISSUES_MAX, sizeof *kick.issues);
+    if (kick.issues == NULL)
+        return arena_oom(call->a, e);
+    for (size_t i = 0; i < call->params.n; i++)
+        take(&kick, call->params.items[i].name, call->params.items[i].value);
+    kick.from_body = true;
     if (body)
-        take_body(&k, body);
-    check_together(&k);
-    if (k.rc != ERR_OK)
-        return k.rc;
-    if (k.n_issues)
-        return refuse(&k, e);
+        take_body(&kick, body);
+    check_together(&kick);
+    if (kick.rc != ERR_OK)
+        return kick.rc;
+    if (kick.n_issues)
+        return refuse(&kick, e);
     if (level == JOB_EXPORT_GROUP)
-        TRY(check_group(c, e));
-    TRY(check_patients(&k, e));
-    if (k.rc != ERR_OK)
-        return k.rc;
-    if (k.n_issues)
-        return refuse(&k, e);
+        TRY(check_group(call, e));
+    TRY(check_patients(&kick, e));
+    if (kick.rc != ERR_OK)
+        return kick.rc;
+    if (kick.n_issues)
+        return refuse(&kick, e);
     if (level == JOB_EXPORT_GROUP)
-        k.p.group_id = c->id;
-    k.p.types = texts_of(&k.types);
-    k.p.type_filters = texts_of(&k.filters);
-    k.p.elements = texts_of(&k.elements);
-    k.p.patients = texts_of(&k.patients);
-    k.p.security = texts_of(&k.security);
-    k.p.tag = texts_of(&k.tag);
-    k.p.notes = texts_of(&k.notes);
-    *out = k.p;
+        kick.p.group_id = call->id;
+    kick.p.types = texts_of(&kick.types);
+    kick.p.type_filters = texts_of(&kick.filters);
+    kick.p.elements = texts_of(&kick.elements);
+    kick.p.patients = texts_of(&kick.patients);
+    kick.p.security = texts_of(&kick.security);
+    kick.p.tag = texts_of(&kick.tag);
+    kick.p.notes = texts_of(&kick.notes);
+    *out = kick.p;
     return ERR_OK;
 }

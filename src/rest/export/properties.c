@@ -21,39 +21,40 @@ static void kv_text(struct json_writer *w, const char *name, sv text)
         json_kv_str(w, name, text);
 }
 
-void rest_export_properties_write(struct rest_call *c, struct json_writer *w, const struct job *j)
+void rest_export_properties_write(struct rest_call *call, struct json_writer *w,
+                                  const struct job *job)
 {
     json_key(w, "exportJobProperties");
     json_obj(w);
-    json_kv_str(w, "jobId", j->id);
-    kv_text(w, "jobName", j->job_name);
-    json_kv_str(w, "jobStatus", sv_from(job_status_name(j->status)));
-    json_kv_str(w, "submitTime", java_date(c->a, j->submit_ms));
-    if (j->end_ms)
-        json_kv_str(w, "endTime", java_date(c->a, j->end_ms));
-    json_kv_str(w, "datastoreId", j->datastore_id);
-    if (!j->served) {
+    json_kv_str(w, "jobId", job->id);
+    kv_text(w, "jobName", job->job_name);
+    json_kv_str(w, "jobStatus", sv_from(job_status_name(job->status)));
+    json_kv_str(w, "submitTime", java_date(call->a, job->submit_ms));
+    if (job->end_ms)
+        json_kv_str(w, "endTime", java_date(call->a, job->end_ms));
+    json_kv_str(w, "datastoreId", job->datastore_id);
+    if (!job->served) {
         json_key(w, "outputDataConfig");
         json_obj(w);
         json_key(w, "s3Configuration");
         json_obj(w);
-        json_kv_str(w, "s3Uri", j->job_folder_uri);
-        json_kv_str(w, "kmsKeyId", j->kms_key_id);
+        json_kv_str(w, "s3Uri", job->job_folder_uri);
+        json_kv_str(w, "kmsKeyId", job->kms_key_id);
         json_obj_end(w);
         json_obj_end(w);
-        json_kv_str(w, "dataAccessRoleArn", j->role_arn);
+        json_kv_str(w, "dataAccessRoleArn", job->role_arn);
     }
-    kv_text(w, "message", j->message);
+    kv_text(w, "message", job->message);
     json_obj_end(w);
 }
 
-err_code rest_export_properties_answer(struct rest_call *c, const struct job *j, struct err *e)
+err_code rest_export_properties_answer(struct rest_call *call, const struct job *job, struct err *e)
 {
     struct json_writer w;
-    json_writer_init(&w, &c->out.body);
+    json_writer_init(&w, &call->out.body);
     json_obj(&w);
-    rest_export_properties_write(c, &w, j);
+    rest_export_properties_write(call, &w, job);
     json_obj_end(&w);
-    c->out.content_type = SV_LIT("application/json");
+    call->out.content_type = SV_LIT("application/json");
     return json_writer_end(&w, e);
 }

@@ -12,9 +12,10 @@
 
 /* ---- properties.c ---- */
 /* The member exportJobProperties, in an object that the caller opened. */
-void rest_export_properties_write(struct rest_call *c, struct json_writer *w, const struct job *j);
+void rest_export_properties_write(struct rest_call *call, struct json_writer *w,
+                                  const struct job *job);
 /* An answer of nothing else. */
-MUST_USE err_code rest_export_properties_answer(struct rest_call *c, const struct job *j,
+MUST_USE err_code rest_export_properties_answer(struct rest_call *call, const struct job *job,
                                                 struct err *e);
 
 /* ---- manifest.c ---- */
@@ -25,9 +26,9 @@ struct rest_export_page {
 };
 /* Which part of the manifest does the call ask for? paged: the client takes partial manifests;
  * else there is one page, and it is the whole. ERR_NOT_FOUND: there is no such page, or not yet. */
-MUST_USE err_code rest_export_page_of(struct rest_call *c, yyjson_val *root, bool complete,
+MUST_USE err_code rest_export_page_of(struct rest_call *call, yyjson_val *root, bool complete,
                                       bool paged, struct rest_export_page *out, struct err *e);
 /* That part, as the call's body. */
-MUST_USE err_code rest_export_manifest_write(struct rest_call *c, const struct job *j,
+MUST_USE err_code rest_export_manifest_write(struct rest_call *call, const struct job *job,
                                              yyjson_val *root, const struct rest_export_page *p,
                                              struct err *e);

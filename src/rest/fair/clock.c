@@ -19,12 +19,12 @@
 
 static err_code look(void *clock, struct err *e);
 
-void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *pool,
+void rest_clock_start(struct rest_clock *k, struct service *service, struct workers *pool,
                       struct http_exchange *x, sv caller, sv place)
 {
     uint64_t now = clock_mono_us();
-    bool bundle = pool == s->rest->bundle_workers;
-    *k = (struct rest_clock){ .s = s, .pool = pool, .x = x, .looked_us = now };
+    bool bundle = pool == service->rest->bundle_workers;
+    *k = (struct rest_clock){ .s = service, .pool = pool, .x = x, .looked_us = now };
     k->soft_us = now + (bundle ? LIMIT_BUNDLE_SOFT_SECONDS : LIMIT_CALL_SECONDS) * 1000000ull;
     k->until_us = now + (bundle ? LIMIT_BUNDLE_SECONDS : LIMIT_CALL_MOST_SECONDS) * 1000000ull;
     k->ticket.queue = sv_hash(sv_hash(0, caller), place);
@@ -38,9 +38,9 @@ void rest_clock_stop(struct rest_clock *k)
         lane_leave(k->s->rest->lane, &k->ticket);
 }
 
-uint64_t rest_until_us(const struct rest_call *c)
+uint64_t rest_until_us(const struct rest_call *call)
 {
-    return c->clock ? c->clock->until_us : 0;
+    return call->clock ? call->clock->until_us : 0;
 }
 
 static err_code may_go_on(struct rest_clock *k, uint64_t now, struct err *e)
@@ -69,14 +69,14 @@ static err_code look(void *clock, struct err *e)
     return may_go_on(k, now, e);
 }
 
-err_code rest_breathe(const struct rest_call *c, struct err *e)
+err_code rest_breathe(const struct rest_call *call, struct err *e)
 {
-    return c->clock ? look(c->clock, e) : ERR_OK;
+    return call->clock ? look(call->clock, e) : ERR_OK;
 }
 
-err_code rest_may_grow(const struct rest_call *c, size_t len, struct err *e)
+err_code rest_may_grow(const struct rest_call *call, size_t len, struct err *e)
 {
-    struct rest_clock *k = c->clock;
+    struct rest_clock *k = call->clock;
     if (k == NULL || k->s == NULL || k->has_lock || len <= LIMIT_MAKING_FREE_BYTES ||
         k->making.holds)
         return ERR_OK;
@@ -94,8 +94,8 @@ err_code rest_may_grow(const struct rest_call *c, size_t len, struct err *e)
     }
 }
 
-void rest_let_go(const struct rest_call *c)
+void rest_let_go(const struct rest_call *call)
 {
-    if (c->clock && c->clock->s)
-        lane_leave(c->clock->s->rest->lane, &c->clock->ticket);
+    if (call->clock && call->clock->s)
+        lane_leave(call->clock->s->rest->lane, &call->clock->ticket);
 }

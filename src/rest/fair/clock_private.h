@@ -16,17 +16,17 @@ struct rest_clock {
     struct making_ticket making;    /* held until the answer is handed over */
 };
 
-void rest_clock_start(struct rest_clock *k, struct service *s, struct workers *pool,
+void rest_clock_start(struct rest_clock *k, struct service *service, struct workers *pool,
                       struct http_exchange *x, sv caller, sv place);
 void rest_clock_stop(struct rest_clock *k);
-uint64_t rest_until_us(const struct rest_call *c); /* monotonic; 0: no end */
+uint64_t rest_until_us(const struct rest_call *call); /* monotonic; 0: no end */
 /* Called every millisecond or so by what may take long. ERR_TIMEOUT: the call's time is over;
  * ERR_CANCELLED: the caller has hung up. May wait for the call's turn: not under a lock, unless
  * has_lock says so. */
-MUST_USE err_code rest_breathe(const struct rest_call *c, struct err *e);
+MUST_USE err_code rest_breathe(const struct rest_call *call, struct err *e);
 /* Before a lock or another wait: others compute meanwhile. */
-void rest_let_go(const struct rest_call *c);
+void rest_let_go(const struct rest_call *call);
 /* The answer's body is about to have len bytes. Past LIMIT_MAKING_FREE_BYTES the call needs one of
  * the few places for such answers (making_private.h), and waits for it. ERR_THROTTLED,
  * ERR_TIMEOUT, ERR_CANCELLED. Not under a lock. */
-MUST_USE err_code rest_may_grow(const struct rest_call *c, size_t len, struct err *e);
+MUST_USE err_code rest_may_grow(const struct rest_call *call, size_t len, struct err *e);

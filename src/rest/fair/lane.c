@@ -35,20 +35,20 @@ struct lane {
 
 struct lane *lane_new(unsigned n_places)
 {
-    struct lane *l = calloc(1, sizeof *l);
-    if (l == NULL)
+    struct lane *lane = calloc(1, sizeof *lane);
+    if (lane == NULL)
         abort();
-    l->n_places = n_places ? n_places : 1;
-    pthread_mutex_init(&l->locked.lock, NULL);
-    return l;
+    lane->n_places = n_places ? n_places : 1;
+    pthread_mutex_init(&lane->locked.lock, NULL);
+    return lane;
 }
 
-void lane_free(struct lane *l)
+void lane_free(struct lane *lane)
 {
-    if (l == NULL)
+    if (lane == NULL)
         return;
-    pthread_mutex_destroy(&l->locked.lock);
-    free(l);
+    pthread_mutex_destroy(&lane->locked.lock);
+    free(lane);
 }
 
 static uint64_t thread_cpu_us(void)
@@ -77,57 +77,57 @@ static void stretch(uint64_t ns)
     (void)syscall(SYS_sched_setattr, 0, &a, 0);
 }
 
-static uint64_t *had_locked(struct lane *l, uint64_t queue)
+static uint64_t *had_locked(struct lane *lane, uint64_t queue)
 {
-    return &l->locked.had_us[queue % QUEUES];
+    return &lane->locked.had_us[queue % QUEUES];
 }
 
-static void decay_locked(struct lane *l, uint64_t now_us)
+static void decay_locked(struct lane *lane, uint64_t now_us)
 {
-    uint64_t steps = (now_us - l->locked.decayed_at_us) / DECAY_US;
+    uint64_t steps = (now_us - lane->locked.decayed_at_us) / DECAY_US;
     if (steps == 0)
         return;
     for (size_t i = 0; i < QUEUES; i++)
-        l->locked.had_us[i] = steps < DECAY_MAX ? l->locked.had_us[i] >> steps : 0;
-    l->locked.decayed_at_us = now_us;
+        lane->locked.had_us[i] = steps < DECAY_MAX ? lane->locked.had_us[i] >> steps : 0;
+    lane->locked.decayed_at_us = now_us;
 }
 
 /* Give free places away: each to the queue that had the least, and within a queue to the first that
  * came. */
-static void give_locked(struct lane *l)
+static void give_locked(struct lane *lane)
 {
-    while (l->locked.n_taken < l->n_places && l->locked.row) {
-        struct row_waiter **best = &l->locked.row;
+    while (lane->locked.n_taken < lane->n_places && lane->locked.row) {
+        struct row_waiter **best = &lane->locked.row;
         for (struct row_waiter **at = &(*best)->next; *at; at = &(*at)->next)
-            if (*had_locked(l, (*at)->owner) < *had_locked(l, (*best)->owner))
+            if (*had_locked(lane, (*at)->owner) < *had_locked(lane, (*best)->owner))
                 best = at;
-        l->locked.n_taken++;
+        lane->locked.n_taken++;
         /* The slice counts before it is used: the next place goes to another queue. */
-        *had_locked(l, (*best)->owner) += LANE_SLICE_US;
+        *had_locked(lane, (*best)->owner) += LANE_SLICE_US;
         row_call(best);
     }
 }
 
-static void give_back_locked(struct lane *l, struct lane_ticket *t, uint64_t now_us)
+static void give_back_locked(struct lane *lane, struct lane_ticket *t, uint64_t now_us)
 {
     uint64_t held = now_us - t->held_since_us;
-    *had_locked(l, t->queue) += held > LANE_SLICE_US ? held - LANE_SLICE_US : 0;
+    *had_locked(lane, t->queue) += held > LANE_SLICE_US ? held - LANE_SLICE_US : 0;
     t->holds = false;
-    assert(l->locked.n_taken > 0);
-    l->locked.n_taken--;
-    decay_locked(l, now_us);
+    assert(lane->locked.n_taken > 0);
+    lane->locked.n_taken--;
+    decay_locked(lane, now_us);
 }
 
-static void wait_locked(struct lane *l, struct lane_ticket *t, uint64_t until_us)
+static void wait_locked(struct lane *lane, struct lane_ticket *t, uint64_t until_us)
 {
     struct row_waiter w = { .owner = t->queue };
-    row_join(&l->locked.row, &w);
-    give_locked(l);
-    row_wait(&l->locked.row, &w, &l->locked.lock, until_us ? until_us : ROW_NO_END);
+    row_join(&lane->locked.row, &w);
+    give_locked(lane);
+    row_wait(&lane->locked.row, &w, &lane->locked.lock, until_us ? until_us : ROW_NO_END);
     t->holds = w.called;
 }
 
-bool lane_pass(struct lane *l, struct lane_ticket *t, uint64_t now_us, uint64_t until_us)
+bool lane_pass(struct lane *lane, struct lane_ticket *t, uint64_t now_us, uint64_t until_us)
 {
     if (t->cpu_us == 0)
         t->cpu_us = thread_cpu_us();
@@ -135,21 +135,21 @@ bool lane_pass(struct lane *l, struct lane_ticket *t, uint64_t now_us, uint64_t 
         return false;
     if (t->holds && now_us - t->held_since_us < LANE_SLICE_US)
         return false;
-    pthread_mutex_lock(&l->locked.lock);
-    if (t->holds && l->locked.row) {
-        give_back_locked(l, t, now_us);
-        wait_locked(l, t, until_us);
+    pthread_mutex_lock(&lane->locked.lock);
+    if (t->holds && lane->locked.row) {
+        give_back_locked(lane, t, now_us);
+        wait_locked(lane, t, until_us);
         t->held_since_us = clock_mono_us();
     } else if (t->holds) {
         /* Nobody waits: the next slice begins. */
-        *had_locked(l, t->queue) += now_us - t->held_since_us;
+        *had_locked(lane, t->queue) += now_us - t->held_since_us;
         t->held_since_us = now_us;
-        decay_locked(l, now_us);
+        decay_locked(lane, now_us);
     } else {
-        wait_locked(l, t, until_us);
+        wait_locked(lane, t, until_us);
         t->held_since_us = clock_mono_us();
     }
-    pthread_mutex_unlock(&l->locked.lock);
+    pthread_mutex_unlock(&lane->locked.lock);
     if (t->holds && !t->stretched)
         stretch(STRETCH_NS);
     else if (!t->holds && t->stretched)
@@ -158,14 +158,14 @@ bool lane_pass(struct lane *l, struct lane_ticket *t, uint64_t now_us, uint64_t 
     return true;
 }
 
-void lane_leave(struct lane *l, struct lane_ticket *t)
+void lane_leave(struct lane *lane, struct lane_ticket *t)
 {
     if (!t->holds)
         return;
-    pthread_mutex_lock(&l->locked.lock);
-    give_back_locked(l, t, clock_mono_us());
-    give_locked(l);
-    pthread_mutex_unlock(&l->locked.lock);
+    pthread_mutex_lock(&lane->locked.lock);
+    give_back_locked(lane, t, clock_mono_us());
+    give_locked(lane);
+    pthread_mutex_unlock(&lane->locked.lock);
     if (t->stretched)
         stretch(0);
     t->stretched = false;

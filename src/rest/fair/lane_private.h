@@ -15,7 +15,7 @@
 
 struct lane;
 struct lane *lane_new(unsigned n_places); /* at least one */
-void lane_free(struct lane *l);
+void lane_free(struct lane *lane);
 
 struct lane_ticket { /* of one call; zeroed by its owner, used by one thread */
     uint64_t queue;  /* whose */
@@ -25,5 +25,5 @@ struct lane_ticket { /* of one call; zeroed by its owner, used by one thread */
 };
 /* Return at once, or when it is the call's turn. At until_us (monotonic; 0: no end) it returns
  * without a turn. True: it waited, or began a new slice. */
-bool lane_pass(struct lane *l, struct lane_ticket *t, uint64_t now_us, uint64_t until_us);
-void lane_leave(struct lane *l, struct lane_ticket *t);
+bool lane_pass(struct lane *lane, struct lane_ticket *t, uint64_t now_us, uint64_t until_us);
+void lane_leave(struct lane *lane, struct lane_ticket *t);

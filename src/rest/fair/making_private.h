@@ -14,7 +14,7 @@ struct making;
  * 0 means 1. */
 #define WAITERS_PER_PLACE 3u
 struct making *making_new(unsigned n_places, unsigned n_per_owner);
-void making_free(struct making *m);
+void making_free(struct making *making);
 
 struct making_ticket { /* of one call; zeroed by its owner, used by one thread */
     uint64_t owner;    /* a hash of the caller */
@@ -24,6 +24,6 @@ struct making_ticket { /* of one call; zeroed by its owner, used by one thread *
 /* Wait for a place until until_us (monotonic). A ticket that holds one keeps it and does not
  * wait. */
 typedef enum { MAKING_HELD, MAKING_NOT_YET, MAKING_ROW_IS_FULL } making_result;
-making_result making_take(struct making *m, struct making_ticket *t, uint64_t until_us);
+making_result making_take(struct making *making, struct making_ticket *t, uint64_t until_us);
 /* does nothing when it holds none */
-void making_give_back(struct making *m, struct making_ticket *t);
+void making_give_back(struct making *making, struct making_ticket *t);

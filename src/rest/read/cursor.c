@@ -31,14 +31,14 @@ static bool may_differ(sv name)
            sv_eq(name, SV_LIT("_pretty"));
 }
 
-static err_code about(struct rest_call *c, sv path, sv *out, struct err *e)
+static err_code about(struct rest_call *call, sv path, sv *out, struct err *e)
 {
-    *out =
-        arena_fmt(c->a, "%.*s\n%.*s\n%.*s", SV_FMT(c->ds->id), SV_FMT(path), SV_FMT(c->caller.arn));
-    return out->ptr ? ERR_OK : arena_oom(c->a, e);
+    *out = arena_fmt(call->a, "%.*s\n%.*s\n%.*s", SV_FMT(call->ds->id), SV_FMT(path),
+                     SV_FMT(call->caller.arn));
+    return out->ptr ? ERR_OK : arena_oom(call->a, e);
 }
 
-err_code rest_cursor_make(struct rest_call *c, sv path, sv place, sv *out, struct err *e)
+err_code rest_cursor_make(struct rest_call *call, sv path, sv place, sv *out, struct err *e)
 {
     CLEANUP_BUF struct buf plain = BUF_INIT(CURSOR_MAX), text = BUF_INIT(2 * CURSOR_MAX);
     sv purpose;
@@ -48,13 +48,13 @@ err_code rest_cursor_make(struct rest_call *c, sv path, sv place, sv *out, struc
         head[1 + i] = (char)(now >> 8 * i);
     head[9] = (char)place.len;
     head[10] = (char)(place.len >> 8);
-    TRY(about(c, path, &purpose, e));
+    TRY(about(call, path, &purpose, e));
     TRY(buf_add(&plain, sv_make(head, sizeof head), e));
     TRY(buf_add(&plain, place, e));
-    TRY(rest_params_write(c, &plain, e));
-    TRY(seal_close(c->s->cursor_key, purpose, buf_sv(&plain), &text, e));
-    *out = arena_sv(c->a, buf_sv(&text));
-    return out->ptr ? ERR_OK : arena_oom(c->a, e);
+    TRY(rest_params_write(call, &plain, e));
+    TRY(seal_close(call->s->cursor_key, purpose, buf_sv(&plain), &text, e));
+    *out = arena_sv(call->a, buf_sv(&text));
+    return out->ptr ? ERR_OK : arena_oom(call->a, e);
 }
 
 static bool among(const struct rest_param_list *l, const struct rest_param *p)
@@ -66,16 +66,16 @@ static bool among(const struct rest_param_list *l, const struct rest_param *p)
 }
 
 /* The call's query becomes that of the token, but for parameters that may differ. */
-static err_code take_query(struct rest_call *c, sv query, struct err *e)
+static err_code take_query(struct rest_call *call, sv query, struct err *e)
 {
-    const struct rest_param_list asked = c->params;
-    c->params = (struct rest_param_list){ 0 };
-    TRY(rest_params_add(c, query, e));
-    const struct rest_param_list own = c->params;
-    struct rest_param *all = arena_calloc(c->a, own.n + asked.n + 1, sizeof *all);
+    const struct rest_param_list asked = call->params;
+    call->params = (struct rest_param_list){ 0 };
+    TRY(rest_params_add(call, query, e));
+    const struct rest_param_list own = call->params;
+    struct rest_param *all = arena_calloc(call->a, own.n + asked.n + 1, sizeof *all);
     size_t n = 0;
     if (all == NULL)
-        return arena_oom(c->a, e);
+        return arena_oom(call->a, e);
     for (size_t i = 0; i < asked.n; i++) {
         const struct rest_param *p = &asked.items[i];
         /* It was passed over. */
@@ -94,23 +94,23 @@ static err_code take_query(struct rest_call *c, sv query, struct err *e)
         if (!said || !may_differ(own.items[i].name))
             all[n++] = own.items[i];
     }
-    c->params = (struct rest_param_list){ all, n };
+    call->params = (struct rest_param_list){ all, n };
     return ERR_OK;
 }
 
-err_code rest_cursor_open(struct rest_call *c, sv path, sv *place, struct err *e)
+err_code rest_cursor_open(struct rest_call *call, sv path, sv *place, struct err *e)
 {
-    sv token = rest_param(c, "page"), purpose, text;
+    sv token = rest_param(call, "page"), purpose, text;
     *place = SV_NONE;
     if (token.ptr == NULL)
         return ERR_OK;
     CLEANUP_BUF struct buf plain = BUF_INIT(2 * CURSOR_MAX);
-    TRY(about(c, path, &purpose, e));
-    if (seal_open(c->s->cursor_key, purpose, token, &plain, NULL) != ERR_OK)
+    TRY(about(call, path, &purpose, e));
+    if (seal_open(call->s->cursor_key, purpose, token, &plain, NULL) != ERR_OK)
         return invalid("", e);
-    text = arena_sv(c->a, buf_sv(&plain));
+    text = arena_sv(call->a, buf_sv(&plain));
     if (text.ptr == NULL)
-        return arena_oom(c->a, e);
+        return arena_oom(call->a, e);
     if (text.len < 11 || text.ptr[0] != CURSOR_VERSION)
         return invalid("", e);
     uint64_t made = 0;
@@ -123,14 +123,14 @@ err_code rest_cursor_open(struct rest_call *c, sv path, sv *place, struct err *e
     if (len > text.len - 11)
         return invalid("", e);
     *place = sv_make(text.ptr + 11, len);
-    return take_query(c, sv_tail(text, 11 + len), e);
+    return take_query(call, sv_tail(text, 11 + len), e);
 }
 
-err_code rest_cursor_url(const struct rest_call *c, sv path, size_t count, sv token,
+err_code rest_cursor_url(const struct rest_call *call, sv path, size_t count, sv token,
                          struct buf *out, struct err *e)
 {
-    sv format = rest_param(c, "_format"), pretty = rest_param(c, "_pretty");
-    TRY(buf_add(out, c->base, e));
+    sv format = rest_param(call, "_format"), pretty = rest_param(call, "_pretty");
+    TRY(buf_add(out, call->base, e));
     if (path.len)
         TRY(buf_add_fmt(out, e, "/%.*s", SV_FMT(path)));
     TRY(buf_add_fmt(out, e, "?_count=%zu", count));

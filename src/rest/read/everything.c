@@ -54,39 +54,40 @@ struct everything {
 /* ---- the request ---- */
 
 /* _type is a list, and may come several times. */
-static err_code read_types(struct everything *x, sv list, struct err *e)
+static err_code read_types(struct everything *everything, sv list, struct err *e)
 {
     sv one;
-    if (!x->typed)
-        memset(x->wanted_type, 0, sizeof x->wanted_type);
-    x->typed = true;
+    if (!everything->typed)
+        memset(everything->wanted_type, 0, sizeof everything->wanted_type);
+    everything->typed = true;
     while (sv_cut(&list, ',', &one)) {
         fhir_type t = fhir_type_find(one);
         if (t == FHIR_TYPE_NONE)
             return ERR(e, ERR_INVALID, "_type must be a list of resource types: %s",
                        fhir_type_not(one, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
-        x->wanted_type[t] = true;
+        everything->wanted_type[t] = true;
     }
     return ERR_OK;
 }
 
 /* A place: T-e-TYPE-ID begins behind that entry, T-b with the first; T is the commit. */
-static err_code read_place(struct everything *x, sv text, struct err *e)
+static err_code read_place(struct everything *everything, sv text, struct err *e)
 {
     sv t, kind, type;
     uint64_t n;
-    bool ok = sv_cut(&text, '-', &t) && sv_to_u64(t, &x->p->as_of) && sv_cut(&text, '-', &kind) &&
-              x->p->as_of && x->p->as_of <= store_last(x->c->st).t;
+    bool ok = sv_cut(&text, '-', &t) && sv_to_u64(t, &everything->p->as_of) &&
+              sv_cut(&text, '-', &kind) && everything->p->as_of &&
+              everything->p->as_of <= store_last(everything->c->st).t;
     if (ok && sv_eq(kind, SV_LIT("b")))
         return ERR_OK;
     if (!ok || !sv_eq(kind, SV_LIT("e")) || !sv_cut(&text, '-', &type) || !sv_to_u64(type, &n) ||
         n == 0 || n > fhir_n_types() || !fhir_id_ok(text))
         return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this record");
-    x->after = (struct search_id){ (fhir_type)n, text };
+    everything->after = (struct search_id){ (fhir_type)n, text };
     return ERR_OK;
 }
 
-static err_code read_param(struct everything *x, struct rest_param *param, struct err *e)
+static err_code read_param(struct everything *everything, struct rest_param *param, struct err *e)
 {
     const struct err unknown = { .msg = "$everything has no parameter of that name" };
     sv name = param->name, value = param->value;
@@ -94,64 +95,66 @@ static err_code read_param(struct everything *x, struct rest_param *param, struc
     bool taken;
     if (name.len == 0)
         return ERR_OK;
-    TRY(rest_page_subset_read(x->p, name, value, &taken, e));
+    TRY(rest_page_subset_read(everything->p, name, value, &taken, e));
     if (taken || sv_eq(name, SV_LIT("_format")) || sv_eq(name, SV_LIT("_pretty")))
         return ERR_OK;
     if (sv_eq(name, SV_LIT("_count"))) {
         if (!sv_to_u64(value, &n))
             return ERR(e, ERR_INVALID, "_count must be a whole number");
-        x->p->count = n > PAGE_COUNT_MAX ? PAGE_COUNT_MAX : (size_t)n;
+        everything->p->count = n > PAGE_COUNT_MAX ? PAGE_COUNT_MAX : (size_t)n;
         return ERR_OK;
     }
     if (sv_eq(name, SV_LIT("_type")))
-        return read_types(x, value, e);
+        return read_types(everything, value, e);
     /* read_request() has read it. */
     if (sv_eq(name, SV_LIT("page")))
         return ERR_OK;
     if (sv_eq(name, SV_LIT("_since")) || sv_eq(name, SV_LIT("since")))
-        return rest_read_date(x->c, "_since", value, &x->since_ms, NULL, e);
+        return rest_read_date(everything->c, "_since", value, &everything->since_ms, NULL, e);
     if (sv_eq(name, SV_LIT("start")) || sv_eq(name, SV_LIT("end"))) {
         bool start = sv_eq(name, SV_LIT("start"));
-        x->dated = true;
-        return rest_read_date(x->c, start ? "start" : "end", value, start ? &x->start_ms : NULL,
-                              start ? NULL : &x->end_ms, e);
+        everything->dated = true;
+        return rest_read_date(everything->c, start ? "start" : "end", value,
+                              start ? &everything->start_ms : NULL,
+                              start ? NULL : &everything->end_ms, e);
     }
-    TRY(rest_page_ignored(x->p, name, &unknown, e));
+    TRY(rest_page_ignored(everything->p, name, &unknown, e));
     /* The self link leaves it out. */
     param->name.len = 0;
     return ERR_OK;
 }
 
-static err_code read_request(struct everything *x, struct err *e)
+static err_code read_request(struct everything *everything, struct err *e)
 {
     const struct search_param *members[SEARCH_COMPARTMENT_MAX];
     sv place;
-    if (sv_eq_cstr(x->c->in.method, "POST"))
-        TRY(rest_parameters_body(x->c, e));
-    TRY(rest_read_names(x->c, e));
-    TRY(rest_cursor_open(x->c, x->p->path, &place, e));
-    x->p->asked = rest_param(x->c, "page");
+    if (sv_eq_cstr(everything->c->in.method, "POST"))
+        TRY(rest_parameters_body(everything->c, e));
+    TRY(rest_read_names(everything->c, e));
+    TRY(rest_cursor_open(everything->c, everything->p->path, &place, e));
+    everything->p->asked = rest_param(everything->c, "page");
     if (place.ptr)
-        TRY(read_place(x, place, e));
-    x->since_ms = x->start_ms = INT64_MIN;
-    x->end_ms = INT64_MAX;
-    memset(x->wanted_type, true, sizeof x->wanted_type);
+        TRY(read_place(everything, place, e));
+    everything->since_ms = everything->start_ms = INT64_MIN;
+    everything->end_ms = INT64_MAX;
+    memset(everything->wanted_type, true, sizeof everything->wanted_type);
     for (unsigned t = 1; t <= fhir_n_types(); t++)
-        x->outside_type[t] =
-            t != x->c->type && !search_compartment(x->c->type, (fhir_type)t, members);
-    for (size_t i = 0; i < x->c->params.n; i++)
-        TRY(read_param(x, &x->c->params.items[i], e));
-    if (x->p->as_of == 0)
-        x->p->as_of = store_last(x->c->st).t;
+        everything->outside_type[t] =
+            t != everything->c->type &&
+            !search_compartment(everything->c->type, (fhir_type)t, members);
+    for (size_t i = 0; i < everything->c->params.n; i++)
+        TRY(read_param(everything, &everything->c->params.items[i], e));
+    if (everything->p->as_of == 0)
+        everything->p->as_of = store_last(everything->c->st).t;
     return ERR_OK;
 }
 
 /* ---- references ---- */
 
 /* Type/id, relative or below our own [base]. A version behind it is not looked at. */
-static bool local_reference(const struct everything *x, sv text, struct search_id *out)
+static bool local_reference(const struct everything *everything, sv text, struct search_id *out)
 {
-    sv base = x->c->base, type, id;
+    sv base = everything->c->base, type, id;
     if (sv_starts(text, base) && text.len > base.len && text.ptr[base.len] == '/')
         text = sv_tail(text, base.len + 1);
     if (!sv_cut(&text, '/', &type) || !sv_cut(&text, '/', &id) || !fhir_id_ok(id))
@@ -160,34 +163,34 @@ static bool local_reference(const struct everything *x, sv text, struct search_i
     return out->type != FHIR_TYPE_NONE;
 }
 
-static err_code too_much(struct everything *x)
+static err_code too_much(struct everything *everything)
 {
     return ERR(
-        x->e, ERR_TOO_LARGE,
+        everything->e, ERR_TOO_LARGE,
         "The record holds more than %u resources: ask for less with _type, _since, start or end, "
         "or use an export",
         EVERYTHING_MAX);
 }
 
-static void outside_found(struct everything *x, const struct search_id *id)
+static void outside_found(struct everything *everything, const struct search_id *id)
 {
-    if (!x->outside_type[id->type] || x->rc != ERR_OK)
+    if (!everything->outside_type[id->type] || everything->rc != ERR_OK)
         return;
-    struct search_id *slot = id_set_slot(&x->seen, id);
+    struct search_id *slot = id_set_slot(&everything->seen, id);
     if (slot->type)
         return;
-    if (x->seen.n == EVERYTHING_MAX) {
-        x->rc = too_much(x);
+    if (everything->seen.n == EVERYTHING_MAX) {
+        everything->rc = too_much(everything);
         return;
     }
-    struct search_id kept = { id->type, arena_sv(x->a, id->id) };
+    struct search_id kept = { id->type, arena_sv(everything->a, id->id) };
     if (kept.id.ptr == NULL) {
-        x->rc = arena_oom(x->a, x->e);
+        everything->rc = arena_oom(everything->a, everything->e);
         return;
     }
     *slot = kept;
-    x->seen.n++;
-    x->rc = buf_add(&x->found, sv_make(&kept, sizeof kept), x->e);
+    everything->seen.n++;
+    everything->rc = buf_add(&everything->found, sv_make(&kept, sizeof kept), everything->e);
 }
 
 struct visit {
@@ -233,16 +236,18 @@ static void visit(struct visit *v, yyjson_val *at)
 
 /* ---- the list ---- */
 
-static void list(struct everything *x, const struct query_match *m, bool outside)
+static void list(struct everything *everything, const struct query_match *m, bool outside)
 {
-    if (!x->wanted_type[m->v.type] || m->v.instant_ms < x->since_ms || x->rc != ERR_OK)
+    if (!everything->wanted_type[m->v.type] || m->v.instant_ms < everything->since_ms ||
+        everything->rc != ERR_OK)
         return;
-    if (x->rows.len / sizeof(struct row) == EVERYTHING_MAX) {
-        x->rc = too_much(x);
+    if (everything->rows.len / sizeof(struct row) == EVERYTHING_MAX) {
+        everything->rc = too_much(everything);
         return;
     }
-    struct row r = { { m->v.type, arena_sv(x->a, m->v.id) }, outside };
-    x->rc = r.id.id.ptr ? buf_add(&x->rows, sv_make(&r, sizeof r), x->e) : arena_oom(x->a, x->e);
+    struct row r = { { m->v.type, arena_sv(everything->a, m->v.id) }, outside };
+    everything->rc = r.id.id.ptr ? buf_add(&everything->rows, sv_make(&r, sizeof r), everything->e)
+                                 : arena_oom(everything->a, everything->e);
 }
 
 struct span {
@@ -259,13 +264,13 @@ static void in_span(void *ctx, const struct search_value *v)
 
 /* Does a date of care lie in the span? Any date parameter of the type counts; a person has none,
  * for birth and death are no dates of care. */
-static bool in_time(const struct everything *x, const struct query_match *m)
+static bool in_time(const struct everything *everything, const struct query_match *m)
 {
     static const char *const persons[] = { "Patient", "RelatedPerson", "Person" };
-    struct span s = { .x = x };
+    struct span s = { .x = everything };
     size_t n;
     const struct search_param *const *of = search_params_of(m->v.type, &n);
-    if (!x->dated)
+    if (!everything->dated)
         return true;
     for (size_t i = 0; i < sizeof persons / sizeof persons[0]; i++)
         if (strcmp(fhir_type_name(m->v.type), persons[i]) == 0)
@@ -276,43 +281,43 @@ static bool in_time(const struct everything *x, const struct query_match *m)
     return s.inside || !s.any;
 }
 
-static err_code gather_members(struct everything *x, struct err *e)
+static err_code gather_members(struct everything *everything, struct err *e)
 {
     CLEANUP(query_walk_close) struct query_walk *w = NULL;
     const struct search_param *members[SEARCH_COMPARTMENT_MAX];
-    struct query *q = &x->p->q;
+    struct query *query = &everything->p->q;
     struct query_match m;
     err_code rc;
-    const struct query_source src = rest_query_source(x->c, x->p->as_of);
-    query_init(q, &src, x->c->type);
-    q->n_types = 0;
+    const struct query_source src = rest_query_source(everything->c, everything->p->as_of);
+    query_init(query, &src, everything->c->type);
+    query->n_types = 0;
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
-        if (t == x->c->type) {
-            q->owner_at = q->n_types;
-            q->types[q->n_types++] = (fhir_type)t;
+        if (t == everything->c->type) {
+            query->owner_at = query->n_types;
+            query->types[query->n_types++] = (fhir_type)t;
         }
-        if (search_compartment(x->c->type, (fhir_type)t, members))
-            q->types[q->n_types++] = (fhir_type)t;
+        if (search_compartment(everything->c->type, (fhir_type)t, members))
+            query->types[query->n_types++] = (fhir_type)t;
     }
-    TRY(query_compartment(q, x->c->type, x->c->id, e));
-    TRY(query_walk_open(q, NULL, &w, e));
+    TRY(query_compartment(query, everything->c->type, everything->c->id, e));
+    TRY(query_walk_open(query, NULL, &w, e));
     while ((rc = query_walk_next(w, 0, &m, e)) == ERR_OK) {
-        struct visit v = { .x = x, .collect = true };
-        if (!in_time(x, &m))
+        struct visit v = { .x = everything, .collect = true };
+        if (!in_time(everything, &m))
             continue;
-        list(x, &m, false);
+        list(everything, &m, false);
         visit(&v, m.root);
-        TRY(x->rc);
+        TRY(everything->rc);
     }
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
 /* A resource as of the page's commit. ERR_NOT_FOUND: there is none, or it was deleted. */
-static err_code fetch(const struct everything *x, const struct search_id *id, struct arena *a,
-                      struct query_match *m, struct err *e)
+static err_code fetch(const struct everything *everything, const struct search_id *id,
+                      struct arena *a, struct query_match *m, struct err *e)
 {
     yyjson_doc *doc;
-    TRY(store_get_light(x->c->st, id->type, id->id, x->p->as_of, a, &m->v, e));
+    TRY(store_get_light(everything->c->st, id->type, id->id, everything->p->as_of, a, &m->v, e));
     if (m->v.method == STORE_METHOD_DELETE)
         return ERR(e, ERR_NOT_FOUND, "It was deleted");
     TRY(json_read(a, m->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
@@ -321,31 +326,31 @@ static err_code fetch(const struct everything *x, const struct search_id *id, st
 }
 
 /* The list of resources to look at grows while it is walked. */
-static err_code gather_outside(struct everything *x, struct err *e)
+static err_code gather_outside(struct everything *everything, struct err *e)
 {
     /* for one resource at a time */
     CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
-    for (size_t i = 0; i < x->found.len / sizeof(struct search_id); i++) {
-        struct search_id id = ((struct search_id *)(void *)x->found.ptr)[i];
+    for (size_t i = 0; i < everything->found.len / sizeof(struct search_id); i++) {
+        struct search_id id = ((struct search_id *)(void *)everything->found.ptr)[i];
         struct query_match m;
         struct err why;
         arena_reset(a);
         if (i % BREATHE_EVERY == 0)
-            TRY(rest_breathe(x->c, e));
-        err_code rc = fetch(x, &id, a, &m, &why);
+            TRY(rest_breathe(everything->c, e));
+        err_code rc = fetch(everything, &id, a, &m, &why);
         /* A reference may lead nowhere. */
         if (rc == ERR_NOT_FOUND)
             continue;
         if (rc != ERR_OK)
             return err_pass(e, &why);
-        struct visit v = { .x = x };
+        struct visit v = { .x = everything };
         visit(&v, m.root);
         if (v.other_patient)
             continue;
         v.collect = true;
-        list(x, &m, true);
+        list(everything, &m, true);
         visit(&v, m.root);
-        TRY(x->rc);
+        TRY(everything->rc);
     }
     return ERR_OK;
 }
@@ -358,57 +363,58 @@ static int row_cmp(const void *a, const void *b)
 
 /* ---- the page ---- */
 
-static err_code write_rows(struct everything *x, struct json_writer *w, const struct row *rows,
-                           size_t n, sv *next, struct err *e)
+static err_code write_rows(struct everything *everything, struct json_writer *w,
+                           const struct row *rows, size_t n, sv *next, struct err *e)
 {
     /* for one resource at a time */
     CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
     size_t given = 0;
     for (size_t i = 0; i < n; i++) {
         struct query_match m;
-        if (x->after.type && search_id_cmp(&rows[i].id, &x->after) <= 0)
+        if (everything->after.type && search_id_cmp(&rows[i].id, &everything->after) <= 0)
             continue;
         arena_reset(a);
-        TRY(fetch(x, &rows[i].id, a, &m, e));
+        TRY(fetch(everything, &rows[i].id, a, &m, e));
         const char *mode = rows[i].outside ? "include" : "match";
-        if (given == x->p->count || x->c->out.body.len > PAGE_BYTES ||
-            (given && rest_page_ends(x->p, &m.v, mode))) {
+        if (given == everything->p->count || everything->c->out.body.len > PAGE_BYTES ||
+            (given && rest_page_ends(everything->p, &m.v, mode))) {
             /* _count=0 asks for the total alone. */
             if (given == 0)
                 return ERR_OK;
             const struct search_id *last = &rows[i - 1].id;
-            sv place = arena_fmt(x->c->a, "%llu-e-%u-%.*s", (unsigned long long)x->p->as_of,
-                                 last->type, SV_FMT(last->id));
-            return place.ptr ? rest_cursor_make(x->c, x->p->path, place, next, e)
-                             : arena_oom(x->c->a, e);
+            sv place =
+                arena_fmt(everything->c->a, "%llu-e-%u-%.*s",
+                          (unsigned long long)everything->p->as_of, last->type, SV_FMT(last->id));
+            return place.ptr ? rest_cursor_make(everything->c, everything->p->path, place, next, e)
+                             : arena_oom(everything->c->a, e);
         }
-        TRY(rest_page_entry(x->p, w, &m, mode, e));
+        TRY(rest_page_entry(everything->p, w, &m, mode, e));
         given++;
     }
     return ERR_OK;
 }
 
 /* The self link of a POST is a token, for a URL does not hold what the body said. */
-static err_code self_link(struct everything *x, struct json_writer *w, struct err *e)
+static err_code self_link(struct everything *everything, struct json_writer *w, struct err *e)
 {
-    struct rest_call *c = x->c;
-    sv token, place = arena_fmt(c->a, "%llu-b", (unsigned long long)x->p->as_of);
-    if (!sv_eq_cstr(c->in.method, "POST") || x->p->asked.len)
-        return rest_page_self(x->p, w, "self", e);
+    struct rest_call *call = everything->c;
+    sv token, place = arena_fmt(call->a, "%llu-b", (unsigned long long)everything->p->as_of);
+    if (!sv_eq_cstr(call->in.method, "POST") || everything->p->asked.len)
+        return rest_page_self(everything->p, w, "self", e);
     if (place.ptr == NULL)
-        return arena_oom(c->a, e);
-    TRY(rest_cursor_make(c, x->p->path, place, &token, e));
-    return rest_page_link(x->p, w, "self", token, e);
+        return arena_oom(call->a, e);
+    TRY(rest_cursor_make(call, everything->p->path, place, &token, e));
+    return rest_page_link(everything->p, w, "self", token, e);
 }
 
-static err_code write_bundle(struct everything *x, struct err *e)
+static err_code write_bundle(struct everything *everything, struct err *e)
 {
     struct json_writer w;
-    struct buf *body = &x->c->out.body;
-    size_t n = x->rows.len / sizeof(struct row);
+    struct buf *body = &everything->c->out.body;
+    size_t n = everything->rows.len / sizeof(struct row);
     sv next = SV_NONE;
     if (n)
-        qsort(x->rows.ptr, n, sizeof(struct row), row_cmp);
+        qsort(everything->rows.ptr, n, sizeof(struct row), row_cmp);
     json_writer_init(&w, body);
     json_obj(&w);
     json_kv_str(&w, "resourceType", SV_LIT("Bundle"));
@@ -418,62 +424,63 @@ static err_code write_bundle(struct everything *x, struct err *e)
     json_key(&w, "entry");
     json_arr(&w);
     size_t empty = body->len;
-    TRY(write_rows(x, &w, (const struct row *)(void *)x->rows.ptr, n, &next, e));
-    TRY(rest_page_notes(x->p, &w, e));
+    TRY(write_rows(everything, &w, (const struct row *)(void *)everything->rows.ptr, n, &next, e));
+    TRY(rest_page_notes(everything->p, &w, e));
     json_arr_end(&w);
     /* FHIR has no empty arrays. */
     if (body->len == empty + 1)
         body->len = without;
     json_key(&w, "link");
     json_arr(&w);
-    TRY(self_link(x, &w, e));
+    TRY(self_link(everything, &w, e));
     if (next.ptr)
-        TRY(rest_page_link(x->p, &w, "next", next, e));
+        TRY(rest_page_link(everything->p, &w, "next", next, e));
     json_arr_end(&w);
     json_obj_end(&w);
     return json_writer_end(&w, e);
 }
 
-static err_code patient_there(struct everything *x, struct err *e)
+static err_code patient_there(struct everything *everything, struct err *e)
 {
     struct store_version v;
-    err_code rc = store_get_light(x->c->st, x->c->type, x->c->id, x->p->as_of, x->c->a, &v, e);
+    err_code rc = store_get_light(everything->c->st, everything->c->type, everything->c->id,
+                                  everything->p->as_of, everything->c->a, &v, e);
     if (rc == ERR_NOT_FOUND)
-        return rest_not_known(x->c, e);
+        return rest_not_known(everything->c, e);
     TRY(rc);
     return v.method == STORE_METHOD_DELETE ? ERR(e, ERR_GONE, "Patient with this id was deleted")
                                            : ERR_OK;
 }
 
-static err_code run(struct everything *x, struct err *e)
+static err_code run(struct everything *everything, struct err *e)
 {
-    TRY(read_request(x, e));
-    TRY(patient_there(x, e));
-    TRY(gather_members(x, e));
-    TRY(gather_outside(x, e));
-    x->c->out.status = 200;
-    return write_bundle(x, e);
+    TRY(read_request(everything, e));
+    TRY(patient_there(everything, e));
+    TRY(gather_members(everything, e));
+    TRY(gather_outside(everything, e));
+    everything->c->out.status = 200;
+    return write_bundle(everything, e);
 }
 
-err_code rest_everything(struct rest_call *c, struct err *e)
+err_code rest_everything(struct rest_call *call, struct err *e)
 {
-    struct everything *x = ARENA_NEW(c->a, struct everything);
-    struct rest_page *p = ARENA_NEW(c->a, struct rest_page);
-    if (x == NULL || p == NULL)
-        return arena_oom(c->a, e);
-    p->c = c;
+    struct everything *everything = ARENA_NEW(call->a, struct everything);
+    struct rest_page *page = ARENA_NEW(call->a, struct rest_page);
+    if (everything == NULL || page == NULL)
+        return arena_oom(call->a, e);
+    page->c = call;
     /* A client that does not page gets as much as fits. */
-    p->count = PAGE_COUNT_MAX;
-    p->path = arena_fmt(c->a, "Patient/%.*s/$everything", SV_FMT(c->id));
-    if (p->path.ptr == NULL)
-        return arena_oom(c->a, e);
+    page->count = PAGE_COUNT_MAX;
+    page->path = arena_fmt(call->a, "Patient/%.*s/$everything", SV_FMT(call->id));
+    if (page->path.ptr == NULL)
+        return arena_oom(call->a, e);
     CLEANUP(arena_free) struct arena *a = arena_new(EVERYTHING_MEMORY);
-    *x = (struct everything){ .c = c, .p = p, .a = a, .e = e };
-    buf_init(&x->rows, EVERYTHING_MAX * sizeof(struct row));
-    buf_init(&x->found, EVERYTHING_MAX * sizeof(struct search_id));
-    err_code rc = run(x, e);
-    buf_done(&x->rows);
-    buf_done(&x->found);
-    id_set_done(&x->seen);
+    *everything = (struct everything){ .c = call, .p = page, .a = a, .e = e };
+    buf_init(&everything->rows, EVERYTHING_MAX * sizeof(struct row));
+    buf_init(&everything->found, EVERYTHING_MAX * sizeof(struct search_id));
+    err_code rc = run(everything, e);
+    buf_done(&everything->rows);
+    buf_done(&everything->found);
+    id_set_done(&everything->seen);
     return rc;
 }

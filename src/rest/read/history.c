@@ -52,89 +52,92 @@ static const char *method_name(const struct store_version *v)
                                               : "PUT";
 }
 
-static err_code history_entry(struct history *h, const struct store_version *v, struct err *e)
+static err_code history_entry(struct history *history, const struct store_version *v, struct err *e)
 {
-    struct rest_call *c = h->c;
+    struct rest_call *call = history->c;
     char when[INSTANT_LEN];
     instant_format(v->instant_ms, when);
     const char *type = fhir_type_name(v->type);
-    json_obj(&h->w);
-    json_kv_str(&h->w, "fullUrl",
-                arena_fmt(c->a, "%.*s/%s/%.*s", SV_FMT(c->base), type, SV_FMT(v->id)));
+    json_obj(&history->w);
+    json_kv_str(&history->w, "fullUrl",
+                arena_fmt(call->a, "%.*s/%s/%.*s", SV_FMT(call->base), type, SV_FMT(v->id)));
     if (v->method != STORE_METHOD_DELETE) {
-        json_key(&h->w, "resource");
-        TRY(rest_version_put(c, v, &h->w, e));
+        json_key(&history->w, "resource");
+        TRY(rest_version_put(call, v, &history->w, e));
     }
-    json_key(&h->w, "request");
-    json_obj(&h->w);
-    json_kv_str(&h->w, "method", sv_from(method_name(v)));
-    json_kv_str(&h->w, "url",
-                v->method == STORE_METHOD_CREATE ? sv_from(type)
-                                                 : arena_fmt(c->a, "%s/%.*s", type, SV_FMT(v->id)));
-    json_obj_end(&h->w);
-    json_key(&h->w, "response");
-    json_obj(&h->w);
-    json_kv_str(&h->w, "status",
+    json_key(&history->w, "request");
+    json_obj(&history->w);
+    json_kv_str(&history->w, "method", sv_from(method_name(v)));
+    json_kv_str(&history->w, "url",
+                v->method == STORE_METHOD_CREATE
+                    ? sv_from(type)
+                    : arena_fmt(call->a, "%s/%.*s", type, SV_FMT(v->id)));
+    json_obj_end(&history->w);
+    json_key(&history->w, "response");
+    json_obj(&history->w);
+    json_kv_str(&history->w, "status",
                 v->method == STORE_METHOD_DELETE ? SV_LIT("204")
                 : v->version == 1                ? SV_LIT("201")
                                                  : SV_LIT("200"));
-    json_kv_str(&h->w, "location",
-                arena_fmt(c->a, "%s/%.*s/_history/%llu", type, SV_FMT(v->id),
+    json_kv_str(&history->w, "location",
+                arena_fmt(call->a, "%s/%.*s/_history/%llu", type, SV_FMT(v->id),
                           (unsigned long long)v->version));
-    json_kv_str(&h->w, "etag", arena_fmt(c->a, "W/\"%llu\"", (unsigned long long)v->version));
-    json_kv_str(&h->w, "lastModified", sv_make(when, INSTANT_LEN));
-    json_obj_end(&h->w);
-    json_obj_end(&h->w);
-    h->n++;
+    json_kv_str(&history->w, "etag",
+                arena_fmt(call->a, "W/\"%llu\"", (unsigned long long)v->version));
+    json_kv_str(&history->w, "lastModified", sv_make(when, INSTANT_LEN));
+    json_obj_end(&history->w);
+    json_obj_end(&history->w);
+    history->n++;
     return ERR_OK;
 }
 
 /* This row is done: the next page, or the next rows of the log, begin behind it. */
-static void passed(struct history *h, uint64_t t, fhir_type type, sv id)
+static void passed(struct history *history, uint64_t t, fhir_type type, sv id)
 {
-    h->last_t = t;
-    h->last_type = type;
-    h->last_len = id.len;
-    memcpy(h->last_id, id.ptr, id.len);
+    history->last_t = t;
+    history->last_type = type;
+    history->last_len = id.len;
+    memcpy(history->last_id, id.ptr, id.len);
 }
 
-static bool page_full(struct history *h, const struct store_version *v)
+static bool page_full(struct history *history, const struct store_version *v)
 {
-    bool apart = h->n && rest_fits_alone(h->c, v);
-    if (h->n < h->count && h->w.out->len < HISTORY_PAGE_BYTES && !apart)
+    bool apart = history->n && rest_fits_alone(history->c, v);
+    if (history->n < history->count && history->w.out->len < HISTORY_PAGE_BYTES && !apart)
         return false;
-    h->more = true;
+    history->more = true;
     return true;
 }
 
-static err_code instance_history(struct history *h, struct err *e)
+static err_code instance_history(struct history *history, struct err *e)
 {
-    struct rest_call *c = h->c;
+    struct rest_call *call = history->c;
     CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
     struct store_version v;
     err_code rc;
     bool any = false;
     int64_t ended_ms, next_ms = INT64_MAX;
-    TRY(store_history(c->st, c->type, c->id, rest_reads_as_of(c), &cur, e));
+    TRY(store_history(call->st, call->type, call->id, rest_reads_as_of(call), &cur, e));
     store_cursor_light(cur);
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         any = true;
-        TRY(rest_breathe(c, e));
+        TRY(rest_breathe(call, e));
         /* A version was current until the next one came; newer ones are read first. */
         ended_ms = next_ms;
         next_ms = v.instant_ms;
         /* This version and all older ones had ended before the period. */
-        if (h->at && ended_ms <= h->lo_ms)
+        if (history->at && ended_ms <= history->lo_ms)
             return ERR_OK;
-        if (v.t > h->from_t || (v.t == h->from_t && h->after_type) || v.instant_ms < h->since_ms)
+        if (v.t > history->from_t || (v.t == history->from_t && history->after_type) ||
+            v.instant_ms < history->since_ms)
             continue;
-        if (page_full(h, &v))
+        if (page_full(history, &v))
             return ERR_OK;
-        TRY(history_entry(h, &v, e));
-        passed(h, v.t, v.type, v.id);
+        TRY(history_entry(history, &v, e));
+        passed(history, v.t, v.type, v.id);
     }
     if (rc == ERR_EOF && !any)
-        return rest_not_known(c, e);
+        return rest_not_known(call, e);
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
@@ -148,19 +151,22 @@ static int row_cmp(const void *a, const void *b)
 
 /* The newest rows of each type's log from where the page stands, at most n of each, in order.
  * Within a commit: by type, then id. The first n of them all are among these. */
-static err_code log_rows(struct history *h, size_t n, struct buf *rows, struct err *e)
+static err_code log_rows(struct history *history, size_t n, struct buf *rows, struct err *e)
 {
-    struct rest_call *c = h->c;
-    fhir_type first = c->type ? c->type : 1, last = c->type ? c->type : (fhir_type)fhir_n_types();
+    struct rest_call *call = history->c;
+    fhir_type first = call->type ? call->type : 1,
+              last = call->type ? call->type : (fhir_type)fhir_n_types();
     for (unsigned t = first; t <= last; t++) {
         struct store_log_row *got = NULL;
         size_t n_got = 0;
         /* Of commit from_t: nothing of types in front of the mark, everything of types behind
          * it. */
-        uint64_t from =
-            t < h->after_type ? h->from_t - (h->from_t > 0 && h->from_t != STORE_NOW) : h->from_t;
-        TRY(store_log(c->st, (fhir_type)t, from, t == h->after_type ? h->after_id : SV_NONE, n,
-                      c->a, &got, &n_got, e));
+        uint64_t from = t < history->after_type ? history->from_t - (history->from_t > 0 &&
+                                                                     history->from_t != STORE_NOW)
+                                                : history->from_t;
+        TRY(store_log(call->st, (fhir_type)t, from,
+                      t == history->after_type ? history->after_id : SV_NONE, n, call->a, &got,
+                      &n_got, e));
         if (n_got)
             TRY(buf_add(rows, sv_make(got, n_got * sizeof *got), e));
     }
@@ -171,18 +177,19 @@ static err_code log_rows(struct history *h, size_t n, struct buf *rows, struct e
 }
 
 /* Was the version current at some time of the period? Rows from behind its end are never read. */
-static err_code was_current(struct history *h, const struct store_version *v, bool *out,
+static err_code was_current(struct history *history, const struct store_version *v, bool *out,
                             struct err *e)
 {
     struct store_version then;
     struct err why;
-    *out = !h->at || v->instant_ms > h->lo_ms;
+    *out = !history->at || v->instant_ms > history->lo_ms;
     if (*out)
         return ERR_OK;
     /* Only the commit of that version matters, so its body goes at once. */
-    arena_mark m = arena_mark_get(h->c->a);
-    err_code rc = store_get_light(h->c->st, v->type, v->id, h->lo_t, h->c->a, &then, &why);
-    arena_rewind(h->c->a, m);
+    arena_mark m = arena_mark_get(history->c->a);
+    err_code rc =
+        store_get_light(history->c->st, v->type, v->id, history->lo_t, history->c->a, &then, &why);
+    arena_rewind(history->c->a, m);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
         return err_pass(e, &why);
     *out = rc == ERR_OK && then.t == v->t;
@@ -190,148 +197,150 @@ static err_code was_current(struct history *h, const struct store_version *v, bo
 }
 
 /* Write a row of the log if it counts. *end: no more rows are wanted. */
-static err_code log_row(struct history *h, const struct store_log_row *row, bool *end,
+static err_code log_row(struct history *history, const struct store_log_row *row, bool *end,
                         struct err *e)
 {
     struct store_version v;
     bool current;
-    TRY(store_get_light(h->c->st, row->type, row->id, row->t, h->c->a, &v, e));
-    TRY(was_current(h, &v, &current, e));
-    *end = v.instant_ms < h->since_ms || (current && page_full(h, &v));
+    TRY(store_get_light(history->c->st, row->type, row->id, row->t, history->c->a, &v, e));
+    TRY(was_current(history, &v, &current, e));
+    *end = v.instant_ms < history->since_ms || (current && page_full(history, &v));
     if (*end || !current)
         return ERR_OK;
-    return history_entry(h, &v, e);
+    return history_entry(history, &v, e);
 }
 
 /* The history of a type or of the system. With _at, many rows may be passed over for one that
  * counts. So a page also ends after PAGE_WORK_US, and the next page goes on there. */
-static err_code log_history(struct history *h, struct err *e)
+static err_code log_history(struct history *history, struct err *e)
 {
-    struct rest_call *c = h->c;
+    struct rest_call *call = history->c;
     uint64_t until_us = clock_mono_us() + PAGE_WORK_US;
-    size_t at_a_time = h->at && h->count < LOG_ROWS ? LOG_ROWS : h->count + 1;
+    size_t at_a_time = history->at && history->count < LOG_ROWS ? LOG_ROWS : history->count + 1;
     for (bool end = false; !end;) {
         CLEANUP_BUF struct buf rows = BUF_INIT(LOG_ROWS_MAX * sizeof(struct store_log_row));
-        arena_mark m = arena_mark_get(c->a);
-        TRY(log_rows(h, at_a_time, &rows, e));
+        arena_mark m = arena_mark_get(call->a);
+        TRY(log_rows(history, at_a_time, &rows, e));
         const struct store_log_row *row = (const struct store_log_row *)(const void *)rows.ptr;
         size_t n = rows.len / sizeof *row;
         for (size_t i = 0; i < n && i < at_a_time && !end; i++) {
-            arena_mark of_row = arena_mark_get(c->a);
-            TRY(rest_breathe(c, e));
-            TRY(log_row(h, &row[i], &end, e));
-            arena_rewind(c->a, of_row);
+            arena_mark of_row = arena_mark_get(call->a);
+            TRY(rest_breathe(call, e));
+            TRY(log_row(history, &row[i], &end, e));
+            arena_rewind(call->a, of_row);
             if (!end)
-                passed(h, row[i].t, row[i].type, row[i].id);
+                passed(history, row[i].t, row[i].type, row[i].id);
         }
         if (n < at_a_time)
             return ERR_OK;
         if (!end && clock_mono_us() > until_us)
-            end = h->more = true;
-        arena_rewind(c->a, m);
-        h->from_t = h->last_t;
-        h->after_type = h->last_type;
-        memcpy(h->mark_id, h->last_id, h->last_len);
-        h->after_id = sv_make(h->mark_id, h->last_len);
+            end = history->more = true;
+        arena_rewind(call->a, m);
+        history->from_t = history->last_t;
+        history->after_type = history->last_type;
+        memcpy(history->mark_id, history->last_id, history->last_len);
+        history->after_id = sv_make(history->mark_id, history->last_len);
     }
     return ERR_OK;
 }
 
 /* The place of a page is <t>.<type>.<id>: the last entry of the page before. */
-static err_code history_from(struct history *h, struct err *e)
+static err_code history_from(struct history *history, struct err *e)
 {
-    struct rest_call *c = h->c;
+    struct rest_call *call = history->c;
     sv page;
-    TRY(rest_read_names(c, e));
-    TRY(rest_cursor_open(c, h->path, &page, e));
-    sv text = rest_param(c, "_count"), at = rest_param(c, "_at");
+    TRY(rest_read_names(call, e));
+    TRY(rest_cursor_open(call, history->path, &page, e));
+    sv text = rest_param(call, "_count"), at = rest_param(call, "_at");
     uint64_t n = HISTORY_COUNT_DEFAULT;
     if (text.ptr && (!sv_to_u64(text, &n) || n == 0 || n > HISTORY_COUNT_MAX))
         return ERR(e, ERR_INVALID, "_count must be a number from 1 to %u", HISTORY_COUNT_MAX);
-    h->count = (size_t)n;
-    h->from_t = rest_reads_as_of(c);
-    h->since_ms = INT64_MIN;
-    text = rest_param(c, "_since");
-    if (text.ptr && !instant_parse(text, &h->since_ms))
+    history->count = (size_t)n;
+    history->from_t = rest_reads_as_of(call);
+    history->since_ms = INT64_MIN;
+    text = rest_param(call, "_since");
+    if (text.ptr && !instant_parse(text, &history->since_ms))
         return ERR(
             e, ERR_INVALID,
             "_since must be an instant such as 2026-01-31T12:00:00Z (a + in a query is %%2B)");
     if (at.ptr) {
         struct store_commit begin, end;
-        TRY(rest_read_date(c, "_at", at, &h->lo_ms, &h->hi_ms, e));
-        TRY(store_commit_at(c->st, h->lo_ms, &begin, e));
-        TRY(store_commit_at(c->st, h->hi_ms - 1, &end, e));
-        h->lo_t = begin.t;
-        h->from_t = end.t < h->from_t ? end.t : h->from_t;
-        h->at = true;
+        TRY(rest_read_date(call, "_at", at, &history->lo_ms, &history->hi_ms, e));
+        TRY(store_commit_at(call->st, history->lo_ms, &begin, e));
+        TRY(store_commit_at(call->st, history->hi_ms - 1, &end, e));
+        history->lo_t = begin.t;
+        history->from_t = end.t < history->from_t ? end.t : history->from_t;
+        history->at = true;
     }
     if (page.ptr) {
         sv t, type;
         uint64_t number;
-        if (!sv_cut(&page, '.', &t) || !sv_to_u64(t, &h->from_t) || !sv_cut(&page, '.', &type) ||
-            !sv_to_u64(type, &number) || number > fhir_n_types() || !fhir_id_ok(page))
+        if (!sv_cut(&page, '.', &t) || !sv_to_u64(t, &history->from_t) ||
+            !sv_cut(&page, '.', &type) || !sv_to_u64(type, &number) || number > fhir_n_types() ||
+            !fhir_id_ok(page))
             return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this history");
-        h->after_type = (fhir_type)number;
-        h->after_id = page;
+        history->after_type = (fhir_type)number;
+        history->after_id = page;
     }
     return ERR_OK;
 }
 
-static err_code links(struct history *h, struct err *e)
+static err_code links(struct history *history, struct err *e)
 {
-    struct rest_call *c = h->c;
-    json_key(&h->w, "link");
-    json_arr(&h->w);
-    json_obj(&h->w);
-    json_kv_str(&h->w, "relation", SV_LIT("self"));
-    json_kv_str(&h->w, "url",
-                arena_fmt(c->a, "%.*s/%.*s%s%.*s", SV_FMT(c->base), SV_FMT(c->in.path),
-                          c->in.query.len ? "?" : "", SV_FMT(c->in.query)));
-    json_obj_end(&h->w);
-    if (h->more) {
+    struct rest_call *call = history->c;
+    json_key(&history->w, "link");
+    json_arr(&history->w);
+    json_obj(&history->w);
+    json_kv_str(&history->w, "relation", SV_LIT("self"));
+    json_kv_str(&history->w, "url",
+                arena_fmt(call->a, "%.*s/%.*s%s%.*s", SV_FMT(call->base), SV_FMT(call->in.path),
+                          call->in.query.len ? "?" : "", SV_FMT(call->in.query)));
+    json_obj_end(&history->w);
+    if (history->more) {
         CLEANUP_BUF struct buf url = BUF_INIT(256u << 10);
-        sv token, place = arena_fmt(c->a, "%llu.%u.%.*s", (unsigned long long)h->last_t,
-                                    h->last_type, (int)h->last_len, h->last_id);
+        sv token, place = arena_fmt(call->a, "%llu.%u.%.*s", (unsigned long long)history->last_t,
+                                    history->last_type, (int)history->last_len, history->last_id);
         if (place.ptr == NULL)
-            return arena_oom(c->a, e);
-        TRY(rest_cursor_make(c, h->path, place, &token, e));
-        TRY(rest_cursor_url(c, h->path, h->count, token, &url, e));
-        json_obj(&h->w);
-        json_kv_str(&h->w, "relation", SV_LIT("next"));
-        json_kv_str(&h->w, "url", buf_sv(&url));
-        json_obj_end(&h->w);
+            return arena_oom(call->a, e);
+        TRY(rest_cursor_make(call, history->path, place, &token, e));
+        TRY(rest_cursor_url(call, history->path, history->count, token, &url, e));
+        json_obj(&history->w);
+        json_kv_str(&history->w, "relation", SV_LIT("next"));
+        json_kv_str(&history->w, "url", buf_sv(&url));
+        json_obj_end(&history->w);
     }
-    json_arr_end(&h->w);
+    json_arr_end(&history->w);
     return ERR_OK;
 }
 
 /* Source: http.html#history. Newest first; deletions are entries without a resource. */
-err_code rest_history(struct rest_call *c, struct err *e)
+err_code rest_history(struct rest_call *call, struct err *e)
 {
-    struct history h = { .c = c };
-    h.path = c->id.len ? arena_fmt(c->a, "%s/%.*s/_history", fhir_type_name(c->type), SV_FMT(c->id))
-             : c->type ? arena_fmt(c->a, "%s/_history", fhir_type_name(c->type))
-                       : SV_LIT("_history");
-    if (h.path.ptr == NULL)
-        return arena_oom(c->a, e);
-    TRY(history_from(&h, e));
-    if (c->only_check && c->id.len == 0)
+    struct history history = { .c = call };
+    history.path = call->id.len ? arena_fmt(call->a, "%s/%.*s/_history", fhir_type_name(call->type),
+                                            SV_FMT(call->id))
+                   : call->type ? arena_fmt(call->a, "%s/_history", fhir_type_name(call->type))
+                                : SV_LIT("_history");
+    if (history.path.ptr == NULL)
+        return arena_oom(call->a, e);
+    TRY(history_from(&history, e));
+    if (call->only_check && call->id.len == 0)
         return ERR_OK;
-    c->out.status = 200;
-    json_writer_init(&h.w, &c->out.body);
-    json_obj(&h.w);
-    json_kv_str(&h.w, "resourceType", SV_LIT("Bundle"));
-    json_kv_str(&h.w, "type", SV_LIT("history"));
-    size_t before_entries = c->out.body.len;
-    json_key(&h.w, "entry");
-    json_arr(&h.w);
-    TRY(c->id.len ? instance_history(&h, e) : log_history(&h, e));
-    json_arr_end(&h.w);
+    call->out.status = 200;
+    json_writer_init(&history.w, &call->out.body);
+    json_obj(&history.w);
+    json_kv_str(&history.w, "resourceType", SV_LIT("Bundle"));
+    json_kv_str(&history.w, "type", SV_LIT("history"));
+    size_t before_entries = call->out.body.len;
+    json_key(&history.w, "entry");
+    json_arr(&history.w);
+    TRY(call->id.len ? instance_history(&history, e) : log_history(&history, e));
+    json_arr_end(&history.w);
     /* FHIR has no empty arrays. */
-    if (h.n == 0) {
-        c->out.body.len = before_entries;
+    if (history.n == 0) {
+        call->out.body.len = before_entries;
     }
-    TRY(links(&h, e));
-    json_obj_end(&h.w);
-    return json_writer_end(&h.w, e);
+    TRY(links(&history, e));
+    json_obj_end(&history.w);
+    return json_writer_end(&history.w, e);
 }

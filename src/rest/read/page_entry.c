@@ -10,33 +10,33 @@
 
 #include "base/limits.h"
 
-static bool wants_whole(const struct rest_page *p, const char *mode)
+static bool wants_whole(const struct rest_page *page, const char *mode)
 {
     /* _elements cuts matches only. */
-    if (p->n_elements && strcmp(mode, "match") != 0)
+    if (page->n_elements && strcmp(mode, "match") != 0)
         return true;
-    return p->summary == REST_SUMMARY_FALSE && p->n_elements == 0;
+    return page->summary == REST_SUMMARY_FALSE && page->n_elements == 0;
 }
 
-bool rest_page_ends(const struct rest_page *p, const struct store_version *v, const char *mode)
+bool rest_page_ends(const struct rest_page *page, const struct store_version *v, const char *mode)
 {
-    return wants_whole(p, mode) && rest_fits_alone(p->c, v);
+    return wants_whole(page, mode) && rest_fits_alone(page->c, v);
 }
 
-err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struct query_match *m,
+err_code rest_page_entry(struct rest_page *page, struct json_writer *w, const struct query_match *m,
                          const char *mode, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(w->out->max);
     json_obj(w);
     json_kv_str(w, "fullUrl",
-                arena_fmt(p->c->a, "%.*s/%s/%.*s", SV_FMT(p->c->base), fhir_type_name(m->v.type),
-                          SV_FMT(m->v.id)));
+                arena_fmt(page->c->a, "%.*s/%s/%.*s", SV_FMT(page->c->base),
+                          fhir_type_name(m->v.type), SV_FMT(m->v.id)));
     json_key(w, "resource");
-    if (wants_whole(p, mode)) {
-        TRY(rest_version_put(p->c, &m->v, w, e));
+    if (wants_whole(page, mode)) {
+        TRY(rest_version_put(page->c, &m->v, w, e));
     } else {
-        TRY(rest_may_grow(p->c, w->out->len + m->v.body.json.len, e));
-        TRY(rest_subset_write(p, m, &b, e));
+        TRY(rest_may_grow(page->c, w->out->len + m->v.body.json.len, e));
+        TRY(rest_subset_write(page, m, &b, e));
         json_raw(w, buf_sv(&b));
     }
     json_key(w, "search");
@@ -47,12 +47,12 @@ err_code rest_page_entry(struct rest_page *p, struct json_writer *w, const struc
     return ERR_OK;
 }
 
-err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err *e)
+err_code rest_page_notes(struct rest_page *page, struct json_writer *w, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(1u << 20);
-    if (p->notes.n == 0)
+    if (page->notes.n == 0)
         return ERR_OK;
-    TRY(rest_outcome_write(p->notes.items, p->notes.n, &b, e));
+    TRY(rest_outcome_write(page->notes.items, page->notes.n, &b, e));
     json_obj(w);
     json_key(w, "resource");
     json_raw(w, buf_sv(&b));
@@ -81,18 +81,18 @@ err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *
     return ERR_OK;
 }
 
-err_code rest_page_self(struct rest_page *p, struct json_writer *w, const char *relation,
+err_code rest_page_self(struct rest_page *page, struct json_writer *w, const char *relation,
                         struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(256u << 10);
-    if (p->asked.len)
-        return rest_page_link(p, w, relation, p->asked, e);
-    TRY(buf_add(&b, p->c->base, e));
-    if (p->path.len)
-        TRY(buf_add_fmt(&b, e, "/%.*s", SV_FMT(p->path)));
+    if (page->asked.len)
+        return rest_page_link(page, w, relation, page->asked, e);
+    TRY(buf_add(&b, page->c->base, e));
+    if (page->path.len)
+        TRY(buf_add_fmt(&b, e, "/%.*s", SV_FMT(page->path)));
     TRY(buf_add_char(&b, '?', e));
     size_t bare = b.len;
-    TRY(rest_params_write(p->c, &b, e));
+    TRY(rest_params_write(page->c, &b, e));
     if (b.len == bare)
         b.len--;
     write_link(w, relation, &b);

@@ -48,15 +48,15 @@ static struct one_version *seen_at(const struct seen *s, const struct one_versio
     return &s->slots[k];
 }
 
-static bool seen_add(struct rest_includes *x, const struct store_version *v)
+static bool seen_add(struct rest_includes *includes, const struct store_version *v)
 {
-    struct seen *s = &x->seen;
+    struct seen *s = &includes->seen;
     struct one_version now = { { v->type, v->id }, v->version };
     struct one_version *slot = seen_at(s, &now);
     /* The limits keep the table from filling. */
     if (slot->x.type || s->n * 2 >= s->cap)
         return false;
-    now.x.id = arena_sv(x->p->c->a, v->id);
+    now.x.id = arena_sv(includes->p->c->a, v->id);
     *slot = now;
     s->n++;
     return true;
@@ -78,18 +78,20 @@ static bool version_of(sv reference, uint64_t *out)
 
 static void want_reference(void *ctx, const struct search_value *v)
 {
-    struct rest_includes *x = ctx;
+    struct rest_includes *includes = ctx;
     uint64_t version;
-    if (v->ref_type == FHIR_TYPE_NONE || (v->ref_base.len && !sv_eq(v->ref_base, x->p->c->base)) ||
-        x->too_many || !version_of(v->text, &version))
+    if (v->ref_type == FHIR_TYPE_NONE ||
+        (v->ref_base.len && !sv_eq(v->ref_base, includes->p->c->base)) || includes->too_many ||
+        !version_of(v->text, &version))
         return;
-    if (x->wanted.len / sizeof(struct one_version) >= WANTED_MAX) {
-        x->too_many = true;
+    if (includes->wanted.len / sizeof(struct one_version) >= WANTED_MAX) {
+        includes->too_many = true;
         return;
     }
-    struct one_version one = { { v->ref_type, arena_sv(x->p->c->a, v->ref_id) }, version };
-    if (one.x.id.ptr == NULL || buf_add(&x->wanted, sv_make(&one, sizeof one), NULL) != ERR_OK)
-        x->too_many = true;
+    struct one_version one = { { v->ref_type, arena_sv(includes->p->c->a, v->ref_id) }, version };
+    if (one.x.id.ptr == NULL ||
+        buf_add(&includes->wanted, sv_make(&one, sizeof one), NULL) != ERR_OK)
+        includes->too_many = true;
 }
 struct include_filter {
     struct rest_includes *x;
@@ -104,11 +106,11 @@ static void want_target(void *ctx, const struct search_value *v)
 }
 
 /* Note the resources that a resource on the page refers to. */
-static void follow(struct rest_includes *x, fhir_type type, yyjson_val *root, bool iterating)
+static void follow(struct rest_includes *includes, fhir_type type, yyjson_val *root, bool iterating)
 {
-    for (size_t i = 0; i < x->p->n_includes; i++) {
-        const struct rest_include *in = &x->p->includes[i];
-        struct include_filter f = { x, in->target };
+    for (size_t i = 0; i < includes->p->n_includes; i++) {
+        const struct rest_include *in = &includes->p->includes[i];
+        struct include_filter f = { includes, in->target };
         if (in->reverse || (in->type && in->type != type) || (iterating && !in->iterate))
             continue;
         if (in->param) {
@@ -124,63 +126,66 @@ static void follow(struct rest_includes *x, fhir_type type, yyjson_val *root, bo
 }
 
 /* A resource is on the page: note where it leads, and remember it for _revinclude. */
-static err_code arrived(struct rest_includes *x, const struct query_match *m, bool iterating,
+static err_code arrived(struct rest_includes *includes, const struct query_match *m, bool iterating,
                         struct err *e)
 {
-    struct search_id id = { m->v.type, arena_sv(x->p->c->a, m->v.id) };
+    struct search_id id = { m->v.type, arena_sv(includes->p->c->a, m->v.id) };
     if (id.id.ptr == NULL)
-        return arena_oom(x->p->c->a, e);
-    follow(x, m->v.type, m->root, iterating);
-    return buf_add(&x->frontier, sv_make(&id, sizeof id), e);
+        return arena_oom(includes->p->c->a, e);
+    follow(includes, m->v.type, m->root, iterating);
+    return buf_add(&includes->frontier, sv_make(&id, sizeof id), e);
 }
 
-static err_code included(struct rest_includes *x, const struct query_match *m, struct err *e)
+static err_code included(struct rest_includes *includes, const struct query_match *m, struct err *e)
 {
-    if (x->n_included == PAGE_INCLUDED_MAX || x->p->c->out.body.len > 2 * (size_t)PAGE_BYTES) {
-        x->too_many = true;
+    if (includes->n_included == PAGE_INCLUDED_MAX ||
+        includes->p->c->out.body.len > 2 * (size_t)PAGE_BYTES) {
+        includes->too_many = true;
         return ERR_OK;
     }
-    if (!seen_add(x, &m->v))
+    if (!seen_add(includes, &m->v))
         return ERR_OK;
-    x->n_included++;
-    TRY(rest_page_entry(x->p, x->w, m, "include", e));
-    return arrived(x, m, true, e);
+    includes->n_included++;
+    TRY(rest_page_entry(includes->p, includes->w, m, "include", e));
+    return arrived(includes, m, true, e);
 }
 
 /* A search shows current versions. A caller who may not read older ones gets the current one for a
  * reference to an older one. */
-static bool may_read_versions(struct rest_includes *x)
+static bool may_read_versions(struct rest_includes *includes)
 {
     struct err ignored;
-    if (!x->versions_asked)
-        x->versions_allowed = rest_allowed(x->p->c, "VersionReadResource", &ignored) == ERR_OK;
-    x->versions_asked = true;
-    return x->versions_allowed;
+    if (!includes->versions_asked)
+        includes->versions_allowed =
+            rest_allowed(includes->p->c, "VersionReadResource", &ignored) == ERR_OK;
+    includes->versions_asked = true;
+    return includes->versions_allowed;
 }
 
 /* The resource that a reference leads to, as of the page's commit. Its body lives in a, or until
  * *cur is closed. ERR_NOT_FOUND. */
-static err_code referred(struct rest_includes *x, const struct one_version *want, struct arena *a,
-                         struct store_cursor **cur, struct store_version *out, struct err *e)
+static err_code referred(struct rest_includes *includes, const struct one_version *want,
+                         struct arena *a, struct store_cursor **cur, struct store_version *out,
+                         struct err *e)
 {
-    struct rest_page *p = x->p;
-    TRY(store_get_light(p->c->st, want->x.type, want->x.id, p->as_of, a, out, e));
-    if (want->version && want->version != out->version && may_read_versions(x))
-        TRY(rest_version_find(p->c, &want->x, want->version, p->as_of, cur, out, e));
+    struct rest_page *page = includes->p;
+    TRY(store_get_light(page->c->st, want->x.type, want->x.id, page->as_of, a, out, e));
+    if (want->version && want->version != out->version && may_read_versions(includes))
+        TRY(rest_version_find(page->c, &want->x, want->version, page->as_of, cur, out, e));
     return out->method == STORE_METHOD_DELETE ? ERR(e, ERR_NOT_FOUND, "It was deleted") : ERR_OK;
 }
 
-static err_code include_one(struct rest_includes *x, const struct one_version *want,
+static err_code include_one(struct rest_includes *includes, const struct one_version *want,
                             struct arena *a, struct err *e)
 {
     CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
     struct query_match m;
     yyjson_doc *doc;
     struct err why;
-    if (want->version && seen_at(&x->seen, want)->x.type)
+    if (want->version && seen_at(&includes->seen, want)->x.type)
         return ERR_OK;
     arena_reset(a);
-    err_code rc = referred(x, want, a, &cur, &m.v, &why);
+    err_code rc = referred(includes, want, a, &cur, &m.v, &why);
     /* A reference may lead nowhere. */
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
@@ -188,71 +193,71 @@ static err_code include_one(struct rest_includes *x, const struct one_version *w
         return err_pass(e, &why);
     TRY(json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     m.root = yyjson_doc_get_root(doc);
-    return included(x, &m, e);
+    return included(includes, &m, e);
 }
 
 /* Include the resources that references name. */
-static err_code include_wanted(struct rest_includes *x, struct err *e)
+static err_code include_wanted(struct rest_includes *includes, struct err *e)
 {
-    struct buf now = x->wanted;
-    buf_init(&x->wanted, WANTED_MAX * sizeof(struct one_version));
+    struct buf now = includes->wanted;
+    buf_init(&includes->wanted, WANTED_MAX * sizeof(struct one_version));
     err_code rc = ERR_OK;
     const struct one_version *all = (const struct one_version *)(const void *)now.ptr;
     /* for one resource at a time */
     CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
-    for (size_t i = 0; i < now.len / sizeof *all && rc == ERR_OK && !x->too_many; i++) {
+    for (size_t i = 0; i < now.len / sizeof *all && rc == ERR_OK && !includes->too_many; i++) {
         if (i % BREATHE_EVERY == BREATHE_EVERY - 1) {
-            rc = rest_breathe(x->p->c, e);
-            x->too_many = rc == ERR_TIMEOUT;
+            rc = rest_breathe(includes->p->c, e);
+            includes->too_many = rc == ERR_TIMEOUT;
             if (rc != ERR_OK) {
-                rc = x->too_many ? ERR_OK : rc;
+                rc = includes->too_many ? ERR_OK : rc;
                 break;
             }
         }
-        rc = include_one(x, &all[i], a, e);
+        rc = include_one(includes, &all[i], a, e);
     }
     buf_done(&now);
     return rc;
 }
 
-static err_code revinclude_one(struct rest_includes *x, const struct rest_include *in,
+static err_code revinclude_one(struct rest_includes *includes, const struct rest_include *in,
                                const struct search_param *param, const struct search_id *ids,
                                size_t n, struct err *e)
 {
     CLEANUP(query_walk_close) struct query_walk *w = NULL;
-    struct query *q = arena_alloc(x->p->c->a, sizeof *q);
+    struct query *query = arena_alloc(includes->p->c->a, sizeof *query);
     struct query_match m;
     err_code rc;
-    if (q == NULL)
-        return arena_oom(x->p->c->a, e);
-    const struct query_source src = rest_query_source(x->p->c, x->p->as_of);
-    query_init(q, &src, in->type);
-    TRY(query_leads_to(q, &param, 1, ids, n, e));
-    TRY(query_walk_open(q, NULL, &w, e));
-    while (!x->too_many && (rc = query_walk_next(w, 0, &m, e)) != ERR_EOF) {
+    if (query == NULL)
+        return arena_oom(includes->p->c->a, e);
+    const struct query_source src = rest_query_source(includes->p->c, includes->p->as_of);
+    query_init(query, &src, in->type);
+    TRY(query_leads_to(query, &param, 1, ids, n, e));
+    TRY(query_walk_open(query, NULL, &w, e));
+    while (!includes->too_many && (rc = query_walk_next(w, 0, &m, e)) != ERR_EOF) {
         /* The matches are on the page; a note says that includes are missing. */
         if (rc == ERR_TIMEOUT) {
-            x->too_many = true;
+            includes->too_many = true;
             return ERR_OK;
         }
         TRY(rc);
-        TRY(included(x, &m, e));
+        TRY(included(includes, &m, e));
     }
     return ERR_OK;
 }
 
 /* Include the resources that lead to those of the frontier. */
-static err_code include_reverse(struct rest_includes *x, const struct buf *frontier, bool iterating,
-                                struct err *e)
+static err_code include_reverse(struct rest_includes *includes, const struct buf *frontier,
+                                bool iterating, struct err *e)
 {
     size_t n_all = frontier->len / sizeof(struct search_id);
-    for (size_t i = 0; i < x->p->n_includes; i++) {
-        const struct rest_include *in = &x->p->includes[i];
+    for (size_t i = 0; i < includes->p->n_includes; i++) {
+        const struct rest_include *in = &includes->p->includes[i];
         if (!in->reverse || (iterating && !in->iterate))
             continue;
-        struct search_id *ids = arena_alloc(x->p->c->a, (n_all + 1) * sizeof *ids);
+        struct search_id *ids = arena_alloc(includes->p->c->a, (n_all + 1) * sizeof *ids);
         if (ids == NULL)
-            return arena_oom(x->p->c->a, e);
+            return arena_oom(includes->p->c->a, e);
         const struct search_id *all = (const struct search_id *)(const void *)frontier->ptr;
         size_t n = 0, n_params;
         for (size_t k = 0; k < n_all; k++)
@@ -263,18 +268,18 @@ static err_code include_reverse(struct rest_includes *x, const struct buf *front
         /* Two versions of a resource are one id. */
         query_ids_sort(ids, &n);
         if (in->param) {
-            TRY(revinclude_one(x, in, in->param, ids, n, e));
+            TRY(revinclude_one(includes, in, in->param, ids, n, e));
             continue;
         }
         const struct search_param *const *of = search_params_of(in->type, &n_params);
         for (size_t k = 0; k < n_params; k++)
             if (of[k]->kind == SEARCH_REFERENCE)
-                TRY(revinclude_one(x, in, of[k], ids, n, e));
+                TRY(revinclude_one(includes, in, of[k], ids, n, e));
     }
     return ERR_OK;
 }
 
-err_code rest_includes_write(struct rest_includes *x, struct err *e)
+err_code rest_includes_write(struct rest_includes *includes, struct err *e)
 {
     const struct rest_issue lacks = {
         "warning", "incomplete",
@@ -282,61 +287,63 @@ err_code rest_includes_write(struct rest_includes *x, struct err *e)
                "matches with _count"),
         SV_NONE
     };
-    if (x == NULL)
+    if (includes == NULL)
         return ERR_OK;
-    for (unsigned round = 0; !x->too_many; round++) {
+    for (unsigned round = 0; !includes->too_many; round++) {
         if (round == PAGE_ITERATIONS) {
             /* There may be more: nobody looked. */
-            x->too_many = true;
+            includes->too_many = true;
             break;
         }
-        struct buf frontier = x->frontier;
-        buf_init(&x->frontier, FRONTIER_MAX * sizeof(struct search_id));
-        err_code rc = include_wanted(x, e);
+        struct buf frontier = includes->frontier;
+        buf_init(&includes->frontier, FRONTIER_MAX * sizeof(struct search_id));
+        err_code rc = include_wanted(includes, e);
         if (rc == ERR_OK)
-            rc = include_reverse(x, &frontier, round > 0, e);
-        bool done = x->frontier.len == 0;
+            rc = include_reverse(includes, &frontier, round > 0, e);
+        bool done = includes->frontier.len == 0;
         buf_done(&frontier);
         TRY(rc);
         if (done)
             break;
     }
-    return x->too_many ? rest_issue_add(x->p->c->a, &x->p->notes, lacks, e) : ERR_OK;
+    return includes->too_many ? rest_issue_add(includes->p->c->a, &includes->p->notes, lacks, e)
+                              : ERR_OK;
 }
 
-struct rest_includes *rest_includes_new(struct rest_page *p, struct json_writer *w)
+struct rest_includes *rest_includes_new(struct rest_page *page, struct json_writer *w)
 {
-    if (p->n_includes == 0)
+    if (page->n_includes == 0)
         return NULL;
-    struct rest_includes *x = calloc(1, sizeof *x);
-    if (x == NULL)
+    struct rest_includes *includes = calloc(1, sizeof *includes);
+    if (includes == NULL)
         abort();
-    x->p = p;
-    x->w = w;
-    x->seen.cap = 4 * FRONTIER_MAX;
-    x->seen.slots = calloc(x->seen.cap, sizeof *x->seen.slots);
-    if (x->seen.slots == NULL)
+    includes->p = page;
+    includes->w = w;
+    includes->seen.cap = 4 * FRONTIER_MAX;
+    includes->seen.slots = calloc(includes->seen.cap, sizeof *includes->seen.slots);
+    if (includes->seen.slots == NULL)
         abort();
-    buf_init(&x->frontier, FRONTIER_MAX * sizeof(struct search_id));
-    buf_init(&x->wanted, WANTED_MAX * sizeof(struct one_version));
-    return x;
+    buf_init(&includes->frontier, FRONTIER_MAX * sizeof(struct search_id));
+    buf_init(&includes->wanted, WANTED_MAX * sizeof(struct one_version));
+    return includes;
 }
 
-void rest_includes_free(struct rest_includes *x)
+void rest_includes_free(struct rest_includes *includes)
 {
-    if (x == NULL)
+    if (includes == NULL)
         return;
-    free(x->seen.slots);
-    buf_done(&x->frontier);
-    buf_done(&x->wanted);
-    free(x);
+    free(includes->seen.slots);
+    buf_done(&includes->frontier);
+    buf_done(&includes->wanted);
+    free(includes);
 }
 
-err_code rest_includes_match(struct rest_includes *x, const struct query_match *m, struct err *e)
+err_code rest_includes_match(struct rest_includes *includes, const struct query_match *m,
+                             struct err *e)
 {
-    if (x == NULL)
+    if (includes == NULL)
         return ERR_OK;
     /* A match comes once, so the answer does not matter. */
-    (void)seen_add(x, &m->v);
-    return arrived(x, m, false, e);
+    (void)seen_add(includes, &m->v);
+    return arrived(includes, m, false, e);
 }

@@ -61,34 +61,34 @@ struct rest_page {
     const struct query_row *after; /* of a sorted search: the last match of the earlier page */
     size_t n_after;                /* its keys */
 };
-MUST_USE err_code rest_page_read(struct rest_page *p, struct err *e);
+MUST_USE err_code rest_page_read(struct rest_page *page, struct err *e);
 /* Read a place (cursor_private.h): the commit of the page, and where it begins. ERR_INVALID. */
-MUST_USE err_code rest_page_place_read(struct rest_page *p, sv text, struct err *e);
+MUST_USE err_code rest_page_place_read(struct rest_page *page, sv text, struct err *e);
 /* The place of the page that begins where a walk of this search is; owned by the call's arena. */
-sv rest_page_place(const struct rest_page *p, const struct query_place *at);
+sv rest_page_place(const struct rest_page *page, const struct query_place *at);
 /* The place of the page that begins behind a row, in the order of _sort. */
-sv rest_page_place_sorted(const struct rest_page *p, const struct query_row *last);
+sv rest_page_place_sorted(const struct rest_page *page, const struct query_row *last);
 /* Write the Bundle to the call's body. */
-MUST_USE err_code rest_page_write(struct rest_page *p, struct err *e);
+MUST_USE err_code rest_page_write(struct rest_page *page, struct err *e);
 
 /* Read _summary or _elements into the page. *taken: the pair was one of these. ERR_INVALID,
  * ERR_TOO_LARGE. */
-MUST_USE err_code rest_page_subset_read(struct rest_page *p, sv name, sv value, bool *taken,
+MUST_USE err_code rest_page_subset_read(struct rest_page *page, sv name, sv value, bool *taken,
                                         struct err *e);
 /* Pass over a parameter, with a note on the page. Under handling=strict: the error. */
-MUST_USE err_code rest_page_ignored(struct rest_page *p, sv name, const struct err *why,
+MUST_USE err_code rest_page_ignored(struct rest_page *page, sv name, const struct err *why,
                                     struct err *e);
 /* Pieces of a searchset, in an object or array that the caller opened. An entry: mode is "match" or
  * "include". */
-MUST_USE err_code rest_page_entry(struct rest_page *p, struct json_writer *w,
+MUST_USE err_code rest_page_entry(struct rest_page *page, struct json_writer *w,
                                   const struct query_match *m, const char *mode, struct err *e);
 /* Must a page that has entries end here, because this version fits only on a page of its own? */
-bool rest_page_ends(const struct rest_page *p, const struct store_version *v, const char *mode);
+bool rest_page_ends(const struct rest_page *page, const struct store_version *v, const char *mode);
 /* The entry of the notes; nothing without notes. */
-MUST_USE err_code rest_page_notes(struct rest_page *p, struct json_writer *w, struct err *e);
+MUST_USE err_code rest_page_notes(struct rest_page *page, struct json_writer *w, struct err *e);
 /* A link to this page, by its query or by its token. */
-MUST_USE err_code rest_page_self(struct rest_page *p, struct json_writer *w, const char *relation,
-                                 struct err *e);
+MUST_USE err_code rest_page_self(struct rest_page *page, struct json_writer *w,
+                                 const char *relation, struct err *e);
 /* A link to the page that has a token. */
 MUST_USE err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *relation,
                                  sv page, struct err *e);
@@ -96,16 +96,16 @@ MUST_USE err_code rest_page_link(struct rest_page *p, struct json_writer *w, con
 /* ---- page_include.c ---- */
 /* NULL when the page asks for no includes; the calls take NULL and do nothing. */
 struct rest_includes;
-struct rest_includes *rest_includes_new(struct rest_page *p, struct json_writer *w);
-void rest_includes_free(struct rest_includes *x);
+struct rest_includes *rest_includes_new(struct rest_page *page, struct json_writer *w);
+void rest_includes_free(struct rest_includes *includes);
 /* Tell that a match is on the page. */
-MUST_USE err_code rest_includes_match(struct rest_includes *x, const struct query_match *m,
+MUST_USE err_code rest_includes_match(struct rest_includes *includes, const struct query_match *m,
                                       struct err *e);
 /* Write everything that comes with the matches. */
-MUST_USE err_code rest_includes_write(struct rest_includes *x, struct err *e);
+MUST_USE err_code rest_includes_write(struct rest_includes *includes, struct err *e);
 
 /* ---- subset.c ---- */
 /* A resource, appended to out: cut to what _summary or _elements ask for and marked SUBSETTED, or
  * whole when they ask for nothing. */
-MUST_USE err_code rest_subset_write(const struct rest_page *p, const struct query_match *m,
+MUST_USE err_code rest_subset_write(const struct rest_page *page, const struct query_match *m,
                                     struct buf *out, struct err *e);

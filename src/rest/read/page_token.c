@@ -19,44 +19,44 @@ static err_code bad_place(struct err *e)
     return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
 }
 
-static bool sorted_place_read(struct rest_page *p, sv text)
+static bool sorted_place_read(struct rest_page *page, sv text)
 {
     sv keys, one;
-    struct row *s = arena_calloc(p->c->a, 1, sizeof *s);
+    struct row *s = arena_calloc(page->c->a, 1, sizeof *s);
     char *room = s ? s->room : NULL;
     if (s == NULL || !sv_cut(&text, '-', &keys) || !fhir_id_ok(text))
         return false;
     s->row.id =
-        (struct search_id){ p->types[0], sv_make(memcpy(room, text.ptr, text.len), text.len) };
+        (struct search_id){ page->types[0], sv_make(memcpy(room, text.ptr, text.len), text.len) };
     room += text.len;
-    for (; sv_cut(&keys, '.', &one); p->n_after++) {
-        if (p->n_after == QUERY_SORT_MAX || !hash_unhex(one, room, SEARCH_SORT_KEY_MAX))
+    for (; sv_cut(&keys, '.', &one); page->n_after++) {
+        if (page->n_after == QUERY_SORT_MAX || !hash_unhex(one, room, SEARCH_SORT_KEY_MAX))
             return false;
-        s->row.keys[p->n_after] = sv_make(room, one.len / 2);
+        s->row.keys[page->n_after] = sv_make(room, one.len / 2);
         room += one.len / 2;
     }
-    p->after = &s->row;
+    page->after = &s->row;
     return true;
 }
 
-err_code rest_page_place_read(struct rest_page *p, sv text, struct err *e)
+err_code rest_page_place_read(struct rest_page *page, sv text, struct err *e)
 {
     sv t, kind, part[4];
     uint64_t n[3];
-    if (!sv_cut(&text, '-', &t) || !sv_to_u64(t, &p->as_of) || !sv_cut(&text, '-', &kind) ||
-        p->as_of == 0 || p->as_of > store_last(p->c->st).t)
+    if (!sv_cut(&text, '-', &t) || !sv_to_u64(t, &page->as_of) || !sv_cut(&text, '-', &kind) ||
+        page->as_of == 0 || page->as_of > store_last(page->c->st).t)
         return bad_place(e);
     if (sv_eq(kind, SV_LIT("b")))
         return ERR_OK;
     if (sv_eq(kind, SV_LIT("s")))
-        return sorted_place_read(p, text) ? ERR_OK : bad_place(e);
+        return sorted_place_read(page, text) ? ERR_OK : bad_place(e);
     for (size_t i = 0; i < 4; i++)
         if (!sv_cut(&text, '-', &part[i]))
             return bad_place(e);
     for (size_t i = 0; i < 3; i++)
         if (!sv_to_u64(part[i], &n[i]) || n[i] > 1000)
             return bad_place(e);
-    struct query_place *at = &p->place;
+    struct query_place *at = &page->place;
     memset(at, 0, sizeof *at);
     at->type_at = (size_t)n[0];
     at->clause = (int)n[1] - 1;
@@ -67,31 +67,31 @@ err_code rest_page_place_read(struct rest_page *p, sv text, struct err *e)
     if (text.len)
         memcpy(at->id, text.ptr, text.len);
     at->id_len = (uint8_t)text.len;
-    p->from_place = true;
+    page->from_place = true;
     return ERR_OK;
 }
 
-sv rest_page_place(const struct rest_page *p, const struct query_place *at)
+sv rest_page_place(const struct rest_page *page, const struct query_place *at)
 {
     char hex[2 * SEARCH_KEY_MAX];
     hash_hex(at->value, at->value_len, hex);
-    return arena_fmt(p->c->a, "%llu-p-%zu-%d-%zu-%.*s-%.*s", (unsigned long long)p->as_of,
+    return arena_fmt(page->c->a, "%llu-p-%zu-%d-%zu-%.*s-%.*s", (unsigned long long)page->as_of,
                      at->type_at, at->clause + 1, at->driver, 2 * at->value_len, hex,
                      (int)at->id_len, at->id);
 }
 
-sv rest_page_place_sorted(const struct rest_page *p, const struct query_row *last)
+sv rest_page_place_sorted(const struct rest_page *page, const struct query_row *last)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(8192);
     char hex[2 * SEARCH_SORT_KEY_MAX];
     /* The cap is far above what the keys of a row can take. */
     struct err ignored;
-    for (size_t i = 0; i < p->n_sort; i++) {
+    for (size_t i = 0; i < page->n_sort; i++) {
         hash_hex((const uint8_t *)last->keys[i].ptr, last->keys[i].len, hex);
         if ((i && buf_add_char(&b, '.', &ignored) != ERR_OK) ||
             buf_add(&b, sv_make(hex, 2 * last->keys[i].len), &ignored) != ERR_OK)
             return SV_NONE;
     }
-    return arena_fmt(p->c->a, "%llu-s-%.*s-%.*s", (unsigned long long)p->as_of, SV_FMT(buf_sv(&b)),
-                     SV_FMT(last->id.id));
+    return arena_fmt(page->c->a, "%llu-s-%.*s-%.*s", (unsigned long long)page->as_of,
+                     SV_FMT(buf_sv(&b)), SV_FMT(last->id.id));
 }

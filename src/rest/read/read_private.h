@@ -10,9 +10,9 @@
 #pragma once
 #include "rest/call_private.h"
 
-MUST_USE err_code rest_read(struct rest_call *c, struct err *e);
-MUST_USE err_code rest_vread(struct rest_call *c, struct err *e);
-MUST_USE err_code rest_history(struct rest_call *c, struct err *e);
-MUST_USE err_code rest_search(struct rest_call *c, struct err *e);
-MUST_USE err_code rest_search_compartment(struct rest_call *c, struct err *e);
-MUST_USE err_code rest_everything(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_read(struct rest_call *call, struct err *e);
+MUST_USE err_code rest_vread(struct rest_call *call, struct err *e);
+MUST_USE err_code rest_history(struct rest_call *call, struct err *e);
+MUST_USE err_code rest_search(struct rest_call *call, struct err *e);
+MUST_USE err_code rest_search_compartment(struct rest_call *call, struct err *e);
+MUST_USE err_code rest_everything(struct rest_call *call, struct err *e);

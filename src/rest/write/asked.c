@@ -27,10 +27,10 @@ struct writing_lock {
     pthread_mutex_t lock;
 };
 
-static struct writing_lock *lock_of(struct service *s, sv id)
+static struct writing_lock *lock_of(struct service *service, sv id)
 {
-    pthread_mutex_lock(&s->rest->conditional.lock);
-    struct writing_lock *l = s->rest->conditional.first;
+    pthread_mutex_lock(&service->rest->conditional.lock);
+    struct writing_lock *l = service->rest->conditional.first;
     while (l && !sv_eq_cstr(id, l->id))
         l = l->next;
     if (l == NULL) {
@@ -38,33 +38,33 @@ static struct writing_lock *lock_of(struct service *s, sv id)
             abort();
         (void)snprintf(l->id, sizeof l->id, "%.*s", SV_FMT(id));
         pthread_mutex_init(&l->lock, NULL);
-        l->next = s->rest->conditional.first;
-        s->rest->conditional.first = l;
+        l->next = service->rest->conditional.first;
+        service->rest->conditional.first = l;
     }
     l->n_users++;
-    pthread_mutex_unlock(&s->rest->conditional.lock);
+    pthread_mutex_unlock(&service->rest->conditional.lock);
     pthread_mutex_lock(&l->lock);
     return l;
 }
 
-static void unlock(struct service *s, struct writing_lock *l)
+static void unlock(struct service *service, struct writing_lock *l)
 {
     pthread_mutex_unlock(&l->lock);
-    pthread_mutex_lock(&s->rest->conditional.lock);
+    pthread_mutex_lock(&service->rest->conditional.lock);
     if (--l->n_users == 0) {
-        struct writing_lock **at = &s->rest->conditional.first;
+        struct writing_lock **at = &service->rest->conditional.first;
         while (*at != l)
             at = &(*at)->next;
         *at = l->next;
         pthread_mutex_destroy(&l->lock);
         free(l);
     }
-    pthread_mutex_unlock(&s->rest->conditional.lock);
+    pthread_mutex_unlock(&service->rest->conditional.lock);
 }
 
 /* ---- what was asked ---- */
 
-err_code rest_asked_add(struct rest_asked_list *l, struct arena *a, const struct query *q,
+err_code rest_asked_add(struct rest_asked_list *l, struct arena *a, const struct query *query,
                         const struct rest_scope *scope, sv found, struct err *e)
 {
     if (l->n == ASKED_MAX)
@@ -78,7 +78,8 @@ err_code rest_asked_add(struct rest_asked_list *l, struct arena *a, const struct
         l->items = more;
         l->cap = cap;
     }
-    l->items[l->n++] = (struct rest_asked){ q, scope ? *scope : (struct rest_scope){ 0 }, found };
+    l->items[l->n++] =
+        (struct rest_asked){ query, scope ? *scope : (struct rest_scope){ 0 }, found };
     return ERR_OK;
 }
 
@@ -94,7 +95,7 @@ bool rest_is_gone(const struct rest_scope *scope, fhir_type type, sv id)
 static err_code same_as_asked(const struct rest_asked *a, const struct store_version *v, bool *same,
                               struct err *e)
 {
-    const struct query *q = a->q;
+    const struct query *query = a->q;
     bool met = false, was = sv_eq(v->id, a->found);
     *same = true;
     if (rest_is_gone(&a->scope, v->type, v->id))
@@ -105,9 +106,9 @@ static err_code same_as_asked(const struct rest_asked *a, const struct store_ver
         TRY(json_read(mem, v->body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
         struct search_subject s = { v->type, v->id, v->instant_ms, yyjson_doc_get_root(doc),
                                     v->instant_ms };
-        if (q->asks_created && v->version != 1)
-            TRY(query_created_ms(q->src.st, v->type, v->id, &s.created_ms, e));
-        TRY(query_met(q, &s, &met, e));
+        if (query->asks_created && v->version != 1)
+            TRY(query_created_ms(query->src.st, v->type, v->id, &s.created_ms, e));
+        TRY(query_met(query, &s, &met, e));
     }
     *same = met == was;
     return ERR_OK;
@@ -116,27 +117,27 @@ static err_code same_as_asked(const struct rest_asked *a, const struct store_ver
 static err_code still_so(struct store *st, const struct rest_asked *a, uint64_t now_t,
                          size_t *n_looked, bool *so, struct err *e)
 {
-    const struct query *q = a->q;
+    const struct query *query = a->q;
     bool changed[STORE_TYPES];
     *so = true;
-    if (now_t == q->src.as_of)
+    if (now_t == query->src.as_of)
         return ERR_OK;
-    TRY(store_changed_types(st, q->src.as_of, now_t, changed, e));
+    TRY(store_changed_types(st, query->src.as_of, now_t, changed, e));
     /* Chains and _has found their ids as of the search; a change of these types may change the
      * ids. */
     for (unsigned t = 1; t <= fhir_n_types(); t++)
-        if (changed[t] && q->goes_by[t]) {
+        if (changed[t] && query->goes_by[t]) {
             *so = false;
             return ERR_OK;
         }
-    for (size_t i = 0; i < q->n_types; i++) {
+    for (size_t i = 0; i < query->n_types; i++) {
         CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
-        const struct store_range all = { .type = q->types[i] };
+        const struct store_range all = { .type = query->types[i] };
         struct store_version v;
         err_code rc;
-        if (!changed[q->types[i]])
+        if (!changed[query->types[i]])
             continue;
-        TRY(store_changes(st, &all, q->src.as_of, now_t, &cur, e));
+        TRY(store_changes(st, &all, query->src.as_of, now_t, &cur, e));
         while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
             if (++*n_looked > CHANGED_MAX)
                 *so = false;
@@ -151,31 +152,31 @@ static err_code still_so(struct store *st, const struct rest_asked *a, uint64_t 
     return ERR_OK;
 }
 
-err_code rest_commit_asked(struct rest_call *c, const struct rest_asked_list *l,
+err_code rest_commit_asked(struct rest_call *call, const struct rest_asked_list *l,
                            struct store_write *writes, size_t n, struct store_commit *at,
                            bool *overtaken, struct err *e)
 {
     *overtaken = false;
-    rest_let_go(c);
+    rest_let_go(call);
     if (l->n == 0)
-        return store_commit(c->st, writes, n, at, e);
-    struct writing_lock *lock = lock_of(c->s, c->ds->id);
-    uint64_t now_t = store_last(c->st).t;
+        return store_commit(call->st, writes, n, at, e);
+    struct writing_lock *lock = lock_of(call->s, call->ds->id);
+    uint64_t now_t = store_last(call->st).t;
     size_t n_looked = 0;
     bool so = true;
     err_code rc = ERR_OK;
-    if (c->clock)
-        c->clock->has_lock = true;
+    if (call->clock)
+        call->clock->has_lock = true;
     for (size_t i = 0; i < l->n && so && rc == ERR_OK; i++)
-        rc = still_so(c->st, &l->items[i], now_t, &n_looked, &so, e);
-    if (c->clock)
-        c->clock->has_lock = false;
+        rc = still_so(call->st, &l->items[i], now_t, &n_looked, &so, e);
+    if (call->clock)
+        call->clock->has_lock = false;
     if (rc == ERR_OK && !so) {
         *overtaken = true;
         rc = ERR(e, ERR_CONFLICT, REST_OVERTAKEN);
     }
     if (rc == ERR_OK)
-        rc = store_commit(c->st, writes, n, at, e);
-    unlock(c->s, lock);
+        rc = store_commit(call->st, writes, n, at, e);
+    unlock(call->s, lock);
     return rc;
 }

@@ -21,18 +21,19 @@
 /* ---- batch ---- */
 
 /* Can nothing but the disk refuse the write? Such writes share a commit. */
-static bool plain(const struct rest_entry *en)
+static bool plain(const struct rest_entry *entry)
 {
-    const struct rest_call *c = &en->c;
-    return rest_is_write(c->it) && !rest_is_conditional(c) && c->in.if_match.len == 0 &&
-           c->in.if_none_match.len == 0 &&
-           (rest_entry_is(en, "POST") || (rest_entry_is(en, "PUT") && !rest_is_immutable(c->type)));
+    const struct rest_call *call = &entry->c;
+    return rest_is_write(call->it) && !rest_is_conditional(call) && call->in.if_match.len == 0 &&
+           call->in.if_none_match.len == 0 &&
+           (rest_entry_is(entry, "POST") ||
+            (rest_entry_is(entry, "PUT") && !rest_is_immutable(call->type)));
 }
 
-static bool in_group(const struct rest_bundle *b, size_t from, const struct rest_entry *en)
+static bool in_group(const struct rest_bundle *bundle, size_t from, const struct rest_entry *en)
 {
     for (size_t i = from; i < en->at; i++) {
-        const struct rest_entry *x = &b->entries[i];
+        const struct rest_entry *x = &bundle->entries[i];
         if (x->rc == ERR_OK && x->p.w.type == en->p.w.type && sv_eq(x->p.w.id, en->p.w.id))
             return true;
     }
@@ -40,7 +41,7 @@ static bool in_group(const struct rest_bundle *b, size_t from, const struct rest
 }
 
 /* Commit the entries [from, to), which are prepared, and answer them. */
-static void group_write(struct rest_bundle *b, size_t from, size_t to)
+static void group_write(struct rest_bundle *bundle, size_t from, size_t to)
 {
     static const struct err none;
     struct store_write writes[LIMIT_BUNDLE_ENTRIES];
@@ -49,139 +50,140 @@ static void group_write(struct rest_bundle *b, size_t from, size_t to)
     err_code rc = ERR_OK;
     size_t n = 0;
     for (size_t i = from; i < to; i++)
-        if (b->entries[i].rc == ERR_OK)
-            writes[n++] = b->entries[i].p.w;
+        if (bundle->entries[i].rc == ERR_OK)
+            writes[n++] = bundle->entries[i].p.w;
     if (n)
-        rc = store_commit(b->c->st, writes, n, &at, &e);
+        rc = store_commit(bundle->c->st, writes, n, &at, &e);
     n = 0;
     for (size_t i = from; i < to; i++) {
-        struct rest_entry *en = &b->entries[i];
-        if (en->rc == ERR_OK) {
-            en->p.w = writes[n++];
-            en->e = e;
-            en->where = "";
-            en->rc = rc == ERR_OK ? rest_written(&en->c, &en->p, &at, &en->e) : rc;
+        struct rest_entry *entry = &bundle->entries[i];
+        if (entry->rc == ERR_OK) {
+            entry->p.w = writes[n++];
+            entry->e = e;
+            entry->where = "";
+            entry->rc = rc == ERR_OK ? rest_written(&entry->c, &entry->p, &at, &entry->e) : rc;
         }
-        rest_entry_answer(en);
+        rest_entry_answer(entry);
     }
 }
 
-static void batch(struct rest_bundle *b)
+static void batch(struct rest_bundle *bundle)
 {
     size_t from = 0, bytes = 0;
-    for (size_t i = 0; i < b->in.n; i++) {
-        struct rest_entry *en = &b->entries[i];
-        en->rc = rest_entry_open(en, b->work, &en->e);
-        if (en->rc == ERR_OK && (en->rc = rest_bundle_time(b, &en->e)) == ERR_OK && !plain(en)) {
-            group_write(b, from, i);
-            en->where = "";
-            en->rc = en->c.it->fn(&en->c, &en->e);
-            rest_entry_answer(en);
+    for (size_t i = 0; i < bundle->in.n; i++) {
+        struct rest_entry *entry = &bundle->entries[i];
+        entry->rc = rest_entry_open(entry, bundle->work, &entry->e);
+        if (entry->rc == ERR_OK && (entry->rc = rest_bundle_time(bundle, &entry->e)) == ERR_OK &&
+            !plain(entry)) {
+            group_write(bundle, from, i);
+            entry->where = "";
+            entry->rc = entry->c.it->fn(&entry->c, &entry->e);
+            rest_entry_answer(entry);
             from = i + 1;
-        } else if (en->rc == ERR_OK) {
-            en->rc = rest_prepare(&en->c, &en->p, &en->e);
-            if (en->rc == ERR_OK && in_group(b, from, en)) {
-                group_write(b, from, i);
+        } else if (entry->rc == ERR_OK) {
+            entry->rc = rest_prepare(&entry->c, &entry->p, &entry->e);
+            if (entry->rc == ERR_OK && in_group(bundle, from, entry)) {
+                group_write(bundle, from, i);
                 from = i;
             }
-            bytes += en->p.stored.len + en->p.index.len;
+            bytes += entry->p.stored.len + entry->p.index.len;
         }
         if (bytes > GROUP_BYTES) {
-            group_write(b, from, i + 1);
+            group_write(bundle, from, i + 1);
             from = i + 1;
         }
         /* The entries so far are answered: their memory can go. */
         if (from == i + 1) {
-            arena_reset(b->work);
+            arena_reset(bundle->work);
             bytes = 0;
         }
     }
-    group_write(b, from, b->in.n);
+    group_write(bundle, from, bundle->in.n);
 }
 
 /* ---- the call ---- */
 
-static err_code open_bundle(struct rest_bundle *b, bool *transaction, struct err *e)
+static err_code open_bundle(struct rest_bundle *bundle, bool *transaction, struct err *e)
 {
-    struct rest_call *c = b->c;
-    TRY(rest_json_body(c, e));
-    if (c->in.idempotency_key.ptr)
+    struct rest_call *call = bundle->c;
+    TRY(rest_json_body(call, e));
+    if (call->in.idempotency_key.ptr)
         return ERR(e, ERR_INVALID,
                    "x-amz-fhir-idempotency-key is for a create; in a Bundle use ifNoneExist");
-    if (rest_prefers(c, "respond-async"))
+    if (rest_prefers(call, "respond-async"))
         return ERR(
             e, ERR_UNSUPPORTED,
             "Prefer: respond-async is not offered for Bundles: without it the answer comes when "
             "the Bundle is done");
-    if (c->in.if_match.ptr || c->in.if_none_match.ptr || c->in.if_none_exist.ptr)
+    if (call->in.if_match.ptr || call->in.if_none_match.ptr || call->in.if_none_exist.ptr)
         return ERR(e, ERR_INVALID,
                    "If-Match, If-None-Match and If-None-Exist of a Bundle stand in its entries");
     int64_t ignored;
-    if (rest_unmodified_read(c->in.if_unmodified_since, &ignored))
+    if (rest_unmodified_read(call->in.if_unmodified_since, &ignored))
         return ERR(e, ERR_INVALID,
                    "If-Unmodified-Since is about one resource; entries of a Bundle have ifMatch");
-    TRY(fhir_bundle_read(c->in.body, b->a, LIMIT_BUNDLE_ENTRIES, &b->in, e));
-    *transaction = sv_eq(b->in.type, SV_LIT("transaction"));
-    if (!*transaction && !sv_eq(b->in.type, SV_LIT("batch")))
+    TRY(fhir_bundle_read(call->in.body, bundle->a, LIMIT_BUNDLE_ENTRIES, &bundle->in, e));
+    *transaction = sv_eq(bundle->in.type, SV_LIT("transaction"));
+    if (!*transaction && !sv_eq(bundle->in.type, SV_LIT("batch")))
         return ERR(
             e, ERR_INVALID,
             "A Bundle posted to [base] must be a batch or a transaction; one of another type "
             "is stored with POST [base]/Bundle");
-    b->entries = arena_calloc(b->a, b->in.n + 1, sizeof *b->entries);
-    if (b->entries == NULL)
-        return arena_oom(b->a, e);
-    for (size_t i = 0; i < b->in.n; i++) {
-        b->entries[i].b = b;
-        b->entries[i].in = &b->in.entries[i];
-        b->entries[i].at = i;
-        b->entries[i].where = "";
+    bundle->entries = arena_calloc(bundle->a, bundle->in.n + 1, sizeof *bundle->entries);
+    if (bundle->entries == NULL)
+        return arena_oom(bundle->a, e);
+    for (size_t i = 0; i < bundle->in.n; i++) {
+        bundle->entries[i].b = bundle;
+        bundle->entries[i].in = &bundle->in.entries[i];
+        bundle->entries[i].at = i;
+        bundle->entries[i].where = "";
     }
     return ERR_OK;
 }
 
-static void answer_begin(struct rest_bundle *b, bool transaction)
+static void answer_begin(struct rest_bundle *bundle, bool transaction)
 {
     char now[INSTANT_LEN];
     instant_format(clock_wall_ms(), now);
-    json_writer_init(&b->w, &b->c->out.body);
-    json_obj(&b->w);
-    json_kv_str(&b->w, "resourceType", SV_LIT("Bundle"));
-    json_kv_str(&b->w, "type",
+    json_writer_init(&bundle->w, &bundle->c->out.body);
+    json_obj(&bundle->w);
+    json_kv_str(&bundle->w, "resourceType", SV_LIT("Bundle"));
+    json_kv_str(&bundle->w, "type",
                 transaction ? SV_LIT("transaction-response") : SV_LIT("batch-response"));
-    json_kv_str(&b->w, "timestamp", sv_make(now, INSTANT_LEN));
+    json_kv_str(&bundle->w, "timestamp", sv_make(now, INSTANT_LEN));
     /* FHIR has no empty arrays. */
-    if (b->in.n) {
-        json_key(&b->w, "entry");
-        json_arr(&b->w);
+    if (bundle->in.n) {
+        json_key(&bundle->w, "entry");
+        json_arr(&bundle->w);
     }
 }
 
-static err_code answer_end(struct rest_bundle *b, struct err *e)
+static err_code answer_end(struct rest_bundle *bundle, struct err *e)
 {
-    if (b->in.n)
-        json_arr_end(&b->w);
-    json_obj_end(&b->w);
-    b->c->out.status = 200;
-    return json_writer_end(&b->w, e);
+    if (bundle->in.n)
+        json_arr_end(&bundle->w);
+    json_obj_end(&bundle->w);
+    bundle->c->out.status = 200;
+    return json_writer_end(&bundle->w, e);
 }
 
-err_code rest_bundle(struct rest_call *c, struct err *e)
+err_code rest_bundle(struct rest_call *call, struct err *e)
 {
     CLEANUP(arena_free) struct arena *tree = arena_new(LIMIT_BUNDLE_TREE_BYTES);
     CLEANUP(arena_free) struct arena *work = arena_new(LIMIT_BUNDLE_WORK_BYTES);
-    struct rest_bundle b = { .c = c, .a = tree, .work = work };
+    struct rest_bundle bundle = { .c = call, .a = tree, .work = work };
     bool transaction = false;
-    err_code rc = open_bundle(&b, &transaction, e);
+    err_code rc = open_bundle(&bundle, &transaction, e);
     if (rc == ERR_OK)
-        answer_begin(&b, transaction);
+        answer_begin(&bundle, transaction);
     if (rc == ERR_OK && transaction)
-        rc = rest_transaction(&b, e);
+        rc = rest_transaction(&bundle, e);
     else if (rc == ERR_OK)
-        batch(&b);
+        batch(&bundle);
     /* Entries that were not answered still own memory. */
-    for (size_t i = 0; b.entries && i < b.in.n; i++) {
-        rest_pending_done(&b.entries[i].p);
-        buf_done(&b.entries[i].c.out.body);
+    for (size_t i = 0; bundle.entries && i < bundle.in.n; i++) {
+        rest_pending_done(&bundle.entries[i].p);
+        buf_done(&bundle.entries[i].c.out.body);
     }
-    return rc == ERR_OK ? answer_end(&b, e) : rc;
+    return rc == ERR_OK ? answer_end(&bundle, e) : rc;
 }

@@ -16,14 +16,14 @@
 #define ANSWER_LEAST \
     (4u << 10) /* bytes that stay free for the answer of each entry that is still to come */
 
-bool rest_entry_is(const struct rest_entry *en, const char *method)
+bool rest_entry_is(const struct rest_entry *entry, const char *method)
 {
-    return sv_eq_cstr(en->in->method, method);
+    return sv_eq_cstr(entry->in->method, method);
 }
 
-err_code rest_bundle_time(const struct rest_bundle *b, struct err *e)
+err_code rest_bundle_time(const struct rest_bundle *bundle, struct err *e)
 {
-    err_code rc = rest_breathe(b->c, e);
+    err_code rc = rest_breathe(bundle->c, e);
     return rc != ERR_TIMEOUT ? rc
                              : ERR(e, rc,
                                    "The time for one Bundle, %u seconds (%u while others "
@@ -33,19 +33,20 @@ err_code rest_bundle_time(const struct rest_bundle *b, struct err *e)
 
 /* request.url is relative to [base], with or without a slash in front, or absolute below our own
  * [base]. */
-static err_code split_url(struct rest_entry *en, struct err *e)
+static err_code split_url(struct rest_entry *entry, struct err *e)
 {
-    struct rest_call *c = &en->c;
-    sv url = en->in->url;
-    en->where = ".request.url";
-    if (sv_starts(url, c->base) && (url.len == c->base.len || strchr("/?", url.ptr[c->base.len])))
-        url = sv_tail(url, c->base.len);
+    struct rest_call *call = &entry->c;
+    sv url = entry->in->url;
+    entry->where = ".request.url";
+    if (sv_starts(url, call->base) &&
+        (url.len == call->base.len || strchr("/?", url.ptr[call->base.len])))
+        url = sv_tail(url, call->base.len);
     if (sv_starts(url, SV_LIT("/")))
         url = sv_tail(url, 1);
     size_t q = sv_find(url, '?');
-    c->in.path = sv_head(url, q);
-    c->in.query = sv_tail(url, q + 1);
-    if (memchr(c->in.path.ptr, ':', c->in.path.len))
+    call->in.path = sv_head(url, q);
+    call->in.query = sv_tail(url, q + 1);
+    if (memchr(call->in.path.ptr, ':', call->in.path.len))
         return ERR(
             e, ERR_INVALID,
             "request.url must be relative to [base], or below the [base] that was posted to");
@@ -55,35 +56,36 @@ static err_code split_url(struct rest_entry *en, struct err *e)
 }
 
 /* A JSON Patch comes as a Binary. Source: http.html#patch, "Patch in a batch or transaction". */
-static err_code binary_patch(struct rest_entry *en, struct err *e)
+static err_code binary_patch(struct rest_entry *entry, struct err *e)
 {
-    struct rest_call *c = &en->c;
+    struct rest_call *call = &entry->c;
     CLEANUP_BUF struct buf b = BUF_INIT(LIMIT_DATA_BODY_BYTES);
-    sv data = json_string(json_get(en->in->resource, "data"));
-    c->in.content_type = json_string(json_get(en->in->resource, "contentType"));
-    en->where = ".resource.contentType";
-    if (c->in.content_type.len == 0)
+    sv data = json_string(json_get(entry->in->resource, "data"));
+    call->in.content_type = json_string(json_get(entry->in->resource, "contentType"));
+    entry->where = ".resource.contentType";
+    if (call->in.content_type.len == 0)
         return ERR(e, ERR_INVALID, "A Binary that is a patch needs its contentType");
-    en->where = ".resource.data";
+    entry->where = ".resource.data";
     if (data.len == 0)
         return ERR(e, ERR_INVALID, "A Binary that is a patch needs its data");
     TRY(hash_base64_decode(data, &b, e));
-    c->in.body = arena_sv(c->a, rest_without_mark(buf_sv(&b)));
-    return c->in.body.ptr ? ERR_OK : arena_oom(c->a, e);
+    call->in.body = arena_sv(call->a, rest_without_mark(buf_sv(&b)));
+    return call->in.body.ptr ? ERR_OK : arena_oom(call->a, e);
 }
 
-static err_code body(struct rest_entry *en, struct err *e)
+static err_code body(struct rest_entry *entry, struct err *e)
 {
-    const struct fhir_bundle_entry *in = en->in;
-    if (!rest_entry_is(en, "POST") && !rest_entry_is(en, "PUT") && !rest_entry_is(en, "PATCH"))
+    const struct fhir_bundle_entry *in = entry->in;
+    if (!rest_entry_is(entry, "POST") && !rest_entry_is(entry, "PUT") &&
+        !rest_entry_is(entry, "PATCH"))
         return ERR_OK;
     if (in->resource == NULL)
         return ERR_OK;
-    if (rest_entry_is(en, "PATCH") &&
+    if (rest_entry_is(entry, "PATCH") &&
         sv_eq(json_string(json_get(in->resource, "resourceType")), SV_LIT("Binary")))
-        return binary_patch(en, e);
-    en->c.in.body = in->text;
-    en->c.in.content_type = SV_LIT("application/fhir+json");
+        return binary_patch(entry, e);
+    entry->c.in.body = in->text;
+    entry->c.in.content_type = SV_LIT("application/fhir+json");
     return ERR_OK;
 }
 
@@ -112,11 +114,11 @@ static bool offered(const struct rest_interaction *it)
     }
 }
 
-err_code rest_entry_open(struct rest_entry *en, struct arena *a, struct err *e)
+err_code rest_entry_open(struct rest_entry *entry, struct arena *a, struct err *e)
 {
-    const struct rest_call *up = en->b->c;
-    const struct fhir_bundle_entry *in = en->in;
-    struct rest_call *c = &en->c;
+    const struct rest_call *up = entry->b->c;
+    const struct fhir_bundle_entry *in = entry->in;
+    struct rest_call *c = &entry->c;
     *c = (struct rest_call){ .s = up->s,
                              .a = a,
                              .st = up->st,
@@ -126,7 +128,7 @@ err_code rest_entry_open(struct rest_entry *en, struct arena *a, struct err *e)
                              .in_bundle = true,
                              .clock = up->clock };
     buf_init(&c->out.body, up->out.body.max);
-    en->where = in->where;
+    entry->where = in->where;
     if (in->fault)
         return ERR(e, ERR_INVALID, "%s", in->fault);
     c->in = (struct rest_request){ .method = in->method,
@@ -136,26 +138,26 @@ err_code rest_entry_open(struct rest_entry *en, struct arena *a, struct err *e)
                                    .if_none_match = in->if_none_match,
                                    .if_none_exist = in->if_none_exist,
                                    .if_modified_since = in->if_modified_since };
-    TRY(split_url(en, e));
+    TRY(split_url(entry, e));
     err_code rc = rest_route(c, e);
     if (rc == ERR_METHOD)
-        en->where = ".request.method";
+        entry->where = ".request.method";
     TRY(rc);
     if (!offered(c->it))
         return ERR(e, ERR_METHOD, "This interaction is not offered in a Bundle");
-    en->where = "";
+    entry->where = "";
     TRY(rest_allowed_here(c, e));
-    TRY(body(en, e));
-    en->where = ".resource";
-    if (rest_is_write(c->it) && c->in.body.len == 0 && !rest_entry_is(en, "DELETE"))
+    TRY(body(entry, e));
+    entry->where = ".resource";
+    if (rest_is_write(c->it) && c->in.body.len == 0 && !rest_entry_is(entry, "DELETE"))
         return ERR(e, ERR_INVALID, "%.*s needs a resource in its entry", SV_FMT(in->method));
     return ERR_OK;
 }
 
-err_code rest_entry_issues(struct rest_entry *en, struct arena *a, struct rest_issue_list *out,
+err_code rest_entry_issues(struct rest_entry *entry, struct arena *a, struct rest_issue_list *out,
                            struct err *e)
 {
-    const struct rest_issue_list *own = &en->c.issues;
+    const struct rest_issue_list *own = &entry->c.issues;
     size_t n = own->n ? own->n : 1;
     struct rest_issue *all = arena_calloc(a, n, sizeof *all);
     if (all == NULL)
@@ -165,12 +167,13 @@ err_code rest_entry_issues(struct rest_entry *en, struct arena *a, struct rest_i
         sv path = sv_tail(own->items[i].path, sv_find(own->items[i].path, '.'));
         all[i] = own->items[i];
         all[i].text = arena_sv(a, own->items[i].text);
-        all[i].path = arena_fmt(a, "Bundle.entry[%zu].resource%.*s", en->at, SV_FMT(path));
+        all[i].path = arena_fmt(a, "Bundle.entry[%zu].resource%.*s", entry->at, SV_FMT(path));
     }
     if (own->n == 0)
-        all[0] = (struct rest_issue){ "error", error_as_fhir(en->rc)->issue_type,
-                                      arena_sv(a, sv_from(en->e.msg)),
-                                      arena_fmt(a, "Bundle.entry[%zu]%s", en->at, en->where) };
+        all[0] =
+            (struct rest_issue){ "error", error_as_fhir(entry->rc)->issue_type,
+                                 arena_sv(a, sv_from(entry->e.msg)),
+                                 arena_fmt(a, "Bundle.entry[%zu]%s", entry->at, entry->where) };
     for (size_t i = 0; i < n; i++)
         if (all[i].text.ptr == NULL || all[i].path.ptr == NULL)
             return arena_oom(a, e);
@@ -178,38 +181,38 @@ err_code rest_entry_issues(struct rest_entry *en, struct arena *a, struct rest_i
     return ERR_OK;
 }
 
-static size_t room(const struct rest_entry *en)
+static size_t room(const struct rest_entry *entry)
 {
-    const struct rest_bundle *b = en->b;
-    size_t kept = (b->in.n - en->at) * (size_t)ANSWER_LEAST + b->w.out->len;
-    return kept < b->w.out->max ? b->w.out->max - kept : 0;
+    const struct rest_bundle *bundle = entry->b;
+    size_t kept = (bundle->in.n - entry->at) * (size_t)ANSWER_LEAST + bundle->w.out->len;
+    return kept < bundle->w.out->max ? bundle->w.out->max - kept : 0;
 }
 
 /* The body of a failed entry becomes an OperationOutcome. */
-static void failed(struct rest_entry *en)
+static void failed(struct rest_entry *entry)
 {
-    struct rest_call *c = &en->c;
+    struct rest_call *call = &entry->c;
     struct rest_issue_list issues;
     struct err ignored;
-    en->e.code = en->rc;
-    if (rest_entry_issues(en, c->a, &issues, &ignored) == ERR_OK)
-        c->issues = issues;
-    c->out.status = rest_error(c, &en->e, &c->out.body);
+    entry->e.code = entry->rc;
+    if (rest_entry_issues(entry, call->a, &issues, &ignored) == ERR_OK)
+        call->issues = issues;
+    call->out.status = rest_error(call, &entry->e, &call->out.body);
 }
 
-static void response(struct rest_entry *en, sv outcome)
+static void response(struct rest_entry *entry, sv outcome)
 {
-    struct json_writer *w = &en->b->w;
-    const struct rest_call *c = &en->c;
-    const struct rest_answer *o = &c->out;
+    struct json_writer *w = &entry->b->w;
+    const struct rest_call *call = &entry->c;
+    const struct rest_answer *o = &call->out;
     char when[INSTANT_LEN], text[80];
     json_key(w, "response");
     json_obj(w);
     json_kv_str(w, "status", sv_make(text, (size_t)snprintf(text, sizeof text, "%u", o->status)));
-    if (o->about && en->rc == ERR_OK) {
-        if (rest_is_write(c->it) && !rest_entry_is(en, "DELETE"))
+    if (o->about && entry->rc == ERR_OK) {
+        if (rest_is_write(call->it) && !rest_entry_is(entry, "DELETE"))
             json_kv_str(w, "location",
-                        arena_fmt(c->a, "%s/%.*s/_history/%llu", fhir_type_name(o->type),
+                        arena_fmt(call->a, "%s/%.*s/_history/%llu", fhir_type_name(o->type),
                                   SV_FMT(o->id), (unsigned long long)o->version));
         json_kv_str(w, "etag",
                     sv_make(text, (size_t)snprintf(text, sizeof text, "W/\"%llu\"",
@@ -224,45 +227,47 @@ static void response(struct rest_entry *en, sv outcome)
     json_obj_end(w);
 }
 
-void rest_entry_answer(struct rest_entry *en)
+void rest_entry_answer(struct rest_entry *entry)
 {
-    struct json_writer *w = &en->b->w;
-    struct rest_call *c = &en->c;
-    if (en->rc != ERR_OK)
-        failed(en);
-    if (rest_entry_is(en, "HEAD") && en->rc == ERR_OK)
-        buf_clear(&c->out.body);
-    bool writes = c->it && rest_is_write(c->it);
+    struct json_writer *w = &entry->b->w;
+    struct rest_call *call = &entry->c;
+    if (entry->rc != ERR_OK)
+        failed(entry);
+    if (rest_entry_is(entry, "HEAD") && entry->rc == ERR_OK)
+        buf_clear(&call->out.body);
+    bool writes = call->it && rest_is_write(call->it);
     /* A body for which there is no room is left out; after a write, a read of the resource tells
      * the same. */
     struct err ignored;
-    if (c->out.body.len > room(en) ||
-        rest_may_grow(c, w->out->len + c->out.body.len, &ignored) != ERR_OK) {
-        buf_clear(&c->out.body);
-        if (en->rc == ERR_OK && !writes) {
-            en->where = "";
-            en->rc = ERR(&en->e, ERR_TOO_LARGE,
-                         "The answer to this Bundle has no room for it: ask for it alone");
-            failed(en);
+    if (call->out.body.len > room(entry) ||
+        rest_may_grow(call, w->out->len + call->out.body.len, &ignored) != ERR_OK) {
+        buf_clear(&call->out.body);
+        if (entry->rc == ERR_OK && !writes) {
+            entry->where = "";
+            entry->rc = ERR(&entry->e, ERR_TOO_LARGE,
+                            "The answer to this Bundle has no room for it: ask for it alone");
+            failed(entry);
         }
     }
-    bool outcome = c->out.body.len &&
-                   (en->rc != ERR_OK || (writes && rest_prefers(c, "return=OperationOutcome")));
-    CLEANUP_BUF struct buf told = BUF_INIT(room(en) - c->out.body.len);
-    if (writes && en->rc == ERR_OK && !outcome && rest_told_write(c, &told, &ignored) != ERR_OK)
+    bool outcome =
+        call->out.body.len &&
+        (entry->rc != ERR_OK || (writes && rest_prefers(call, "return=OperationOutcome")));
+    CLEANUP_BUF struct buf told = BUF_INIT(room(entry) - call->out.body.len);
+    if (writes && entry->rc == ERR_OK && !outcome &&
+        rest_told_write(call, &told, &ignored) != ERR_OK)
         buf_clear(&told);
     json_obj(w);
-    if (c->out.body.len && !outcome) {
-        if (c->out.about && c->it->shape != REST_VERSION)
+    if (call->out.body.len && !outcome) {
+        if (call->out.about && call->it->shape != REST_VERSION)
             json_kv_str(w, "fullUrl",
-                        arena_fmt(c->a, "%.*s/%s/%.*s", SV_FMT(c->base),
-                                  fhir_type_name(c->out.type), SV_FMT(c->out.id)));
+                        arena_fmt(call->a, "%.*s/%s/%.*s", SV_FMT(call->base),
+                                  fhir_type_name(call->out.type), SV_FMT(call->out.id)));
         json_key(w, "resource");
-        json_raw(w, buf_sv(&c->out.body));
+        json_raw(w, buf_sv(&call->out.body));
     }
-    response(en, outcome ? buf_sv(&c->out.body) : buf_sv(&told));
+    response(entry, outcome ? buf_sv(&call->out.body) : buf_sv(&told));
     json_obj_end(w);
-    en->b->c->out.issues_stored |= c->out.issues_stored;
-    rest_pending_done(&en->p);
-    buf_done(&c->out.body);
+    entry->b->c->out.issues_stored |= call->out.issues_stored;
+    rest_pending_done(&entry->p);
+    buf_done(&call->out.body);
 }

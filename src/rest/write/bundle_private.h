@@ -59,30 +59,30 @@ struct rest_bundle {
 /* Make the entry a call, whose memory comes from a: find its route, and check the caller's rights.
  * On failure en->where is set. */
 MUST_USE err_code rest_entry_open(struct rest_entry *en, struct arena *a, struct err *e);
-bool rest_entry_is(const struct rest_entry *en, const char *method);
+bool rest_entry_is(const struct rest_entry *entry, const char *method);
 /* Write the entry's part of the answer by its rc, out and e, and free what it holds. */
-void rest_entry_answer(struct rest_entry *en);
+void rest_entry_answer(struct rest_entry *entry);
 /* The entry's failure as issues that name the entry, in a. */
-MUST_USE err_code rest_entry_issues(struct rest_entry *en, struct arena *a,
+MUST_USE err_code rest_entry_issues(struct rest_entry *entry, struct arena *a,
                                     struct rest_issue_list *out, struct err *e);
 /* ERR_TIMEOUT once the Bundle's time is over, ERR_CANCELLED once its caller is gone. */
-MUST_USE err_code rest_bundle_time(const struct rest_bundle *b, struct err *e);
+MUST_USE err_code rest_bundle_time(const struct rest_bundle *bundle, struct err *e);
 
 /* ---- write/transaction.c ---- */
-MUST_USE err_code rest_transaction(struct rest_bundle *b, struct err *e);
+MUST_USE err_code rest_transaction(struct rest_bundle *bundle, struct err *e);
 
 /* ---- write/bundle_refs.c ---- */
 /* Collect the fullUrls of entries that write. ERR_INVALID: two entries have the same one; *culprit
  * is the second. */
-MUST_USE err_code rest_refs_collect(struct rest_bundle *b, struct rest_entry **culprit,
+MUST_USE err_code rest_refs_collect(struct rest_bundle *bundle, struct rest_entry **culprit,
                                     struct err *e);
 /* Does any resource hold a conditional reference, or could a patch bring one in? */
-bool rest_refs_conditional(struct rest_bundle *b);
+bool rest_refs_conditional(struct rest_bundle *bundle);
 /* Which entries other than `but` store a resource of this type that matches the query? *n of them;
  * *hit is the last, or NULL. */
-MUST_USE err_code rest_refs_pending(const struct rest_bundle *b, const struct query *query,
+MUST_USE err_code rest_refs_pending(const struct rest_bundle *bundle, const struct query *query,
                                     fhir_type type, const struct rest_entry *but,
                                     const struct rest_entry **hit, size_t *n, struct err *e);
 /* rest_relink_fn of an entry's call. */
-MUST_USE err_code rest_relink(struct rest_call *c, sv text, struct buf *buf, sv *out,
+MUST_USE err_code rest_relink(struct rest_call *call, sv text, struct buf *buf, sv *out,
                               struct err *e);

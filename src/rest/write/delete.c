@@ -42,20 +42,20 @@ static err_code read_count(struct several *s, struct err *e)
 /* The walk asks for one match more than is deleted: it says whether there is a next link. */
 static err_code find(struct several *s, struct err *e)
 {
-    struct rest_call *c = s->c;
+    struct rest_call *call = s->c;
     CLEANUP(query_walk_close) struct query_walk *walk = NULL;
-    struct query *q;
+    struct query *query;
     struct query_match m;
     err_code rc;
     uint64_t until_us = clock_mono_us() + PAGE_WORK_US;
     s->n = 0;
     s->more = false;
-    TRY(rest_condition_query(&q, c, e));
-    TRY(query_walk_open(q, NULL, &walk, e));
+    TRY(rest_condition_query(&query, call, e));
+    TRY(query_walk_open(query, NULL, &walk, e));
     while ((rc = query_walk_next(walk, until_us, &m, e)) == ERR_OK && s->n < s->count) {
-        sv id = arena_sv(c->a, m.v.id);
+        sv id = arena_sv(call->a, m.v.id);
         if (id.ptr == NULL)
-            return arena_oom(c->a, e);
+            return arena_oom(call->a, e);
         s->w[s->n++] = (struct store_write){ .type = m.v.type,
                                              .id = id,
                                              .method = STORE_METHOD_DELETE,
@@ -87,23 +87,23 @@ static err_code delete_found(struct several *s, struct err *e)
 
 static err_code write_answer(const struct several *s, struct err *e)
 {
-    struct rest_call *c = s->c;
+    struct rest_call *call = s->c;
     /* a page, for its links alone */
-    struct rest_page *p = ARENA_NEW(c->a, struct rest_page);
+    struct rest_page *page = ARENA_NEW(call->a, struct rest_page);
     struct json_writer w;
-    if (p == NULL)
-        return arena_oom(c->a, e);
-    p->c = c;
-    p->path = sv_from(fhir_type_name(c->type));
-    json_writer_init(&w, &c->out.body);
+    if (page == NULL)
+        return arena_oom(call->a, e);
+    page->c = call;
+    page->path = sv_from(fhir_type_name(call->type));
+    json_writer_init(&w, &call->out.body);
     json_obj(&w);
     json_kv_str(&w, "resourceType", SV_LIT("Bundle"));
     json_kv_str(&w, "type", SV_LIT("batch-response"));
     json_key(&w, "link");
     json_arr(&w);
-    TRY(rest_page_self(p, &w, "self", e));
+    TRY(rest_page_self(page, &w, "self", e));
     if (s->more)
-        TRY(rest_page_self(p, &w, "next", e));
+        TRY(rest_page_self(page, &w, "next", e));
     json_arr_end(&w);
     /* FHIR has no empty arrays. */
     if (s->n) {
@@ -111,9 +111,10 @@ static err_code write_answer(const struct several *s, struct err *e)
         json_arr(&w);
     }
     for (size_t i = 0; i < s->n; i++) {
-        sv where = ARENA_JOIN(c->a, sv_from(fhir_type_name(s->w[i].type)), SV_LIT("/"), s->w[i].id);
+        sv where =
+            ARENA_JOIN(call->a, sv_from(fhir_type_name(s->w[i].type)), SV_LIT("/"), s->w[i].id);
         if (where.ptr == NULL)
-            return arena_oom(c->a, e);
+            return arena_oom(call->a, e);
         json_obj(&w);
         json_key(&w, "response");
         json_obj(&w);
@@ -125,13 +126,13 @@ static err_code write_answer(const struct several *s, struct err *e)
     if (s->n)
         json_arr_end(&w);
     json_obj_end(&w);
-    c->out.status = 200;
+    call->out.status = 200;
     return json_writer_end(&w, e);
 }
 
-err_code rest_delete_several(struct rest_call *c, struct err *e)
+err_code rest_delete_several(struct rest_call *call, struct err *e)
 {
-    struct several s = { .c = c };
+    struct several s = { .c = call };
     TRY(read_count(&s, e));
     TRY(delete_found(&s, e));
     return write_answer(&s, e);

@@ -126,18 +126,18 @@ bool rest_unmodified_read(sv text, int64_t *out_ms)
     return instant_parse(text, out_ms);
 }
 
-err_code rest_conditions_read(struct rest_call *c, struct rest_conditions *out, struct err *e)
+err_code rest_conditions_read(struct rest_call *call, struct rest_conditions *out, struct err *e)
 {
-    const struct rest_request *in = &c->in;
-    bool create = c->it->shape == REST_TYPE && sv_eq_cstr(in->method, "POST");
+    const struct rest_request *in = &call->in;
+    bool create = call->it->shape == REST_TYPE && sv_eq_cstr(in->method, "POST");
     if (in->if_none_exist.ptr && sv_trim(in->if_none_exist).len == 0)
         return ERR(e, ERR_INVALID, "If-None-Exist is empty: a condition must say something");
     if (in->if_none_exist.ptr && !create)
         return ERR(e, ERR_INVALID, "If-None-Exist is a condition of a create");
     if (in->if_none_exist_twice)
         return ERR(e, ERR_INVALID, "If-None-Exist stands in the request twice");
-    TRY(rest_tags_read(in->if_match, "If-Match", c->a, &out->match, e));
-    TRY(rest_tags_read(in->if_none_match, "If-None-Match", c->a, &out->none_match, e));
+    TRY(rest_tags_read(in->if_match, "If-Match", call->a, &out->match, e));
+    TRY(rest_tags_read(in->if_none_match, "If-None-Match", call->a, &out->none_match, e));
     out->dated = !out->match.there && rest_unmodified_read(in->if_unmodified_since, &out->until_ms);
     if (out->match.there && create)
         return ERR(e, ERR_INVALID, "If-Match asks for a version, and a create has none");
@@ -170,19 +170,19 @@ struct now {
 /* The version that the conditions are about. A conditional form has found it already, and only its
  * date is missing. When the resource has changed since, the commit fails and the write is made
  * again. */
-static err_code find_current(struct rest_call *c, const struct rest_pending *p,
+static err_code find_current(struct rest_call *call, const struct rest_pending *pending,
                              const struct store_version *now, struct now *out, struct err *e)
 {
     struct store_version v;
     struct err why;
     err_code rc = ERR_OK;
-    *out = (struct now){ .is = STORE_IF_VERSION, .version = p->matched };
-    if (p->matched && !p->conditions.dated)
+    *out = (struct now){ .is = STORE_IF_VERSION, .version = pending->matched };
+    if (pending->matched && !pending->conditions.dated)
         return ERR_OK;
     if (now)
         v = *now;
     else
-        rc = rest_version_before(c, c->id, &v, &why);
+        rc = rest_version_before(call, call->id, &v, &why);
     if (rc == ERR_NOT_FOUND) {
         out->is = STORE_IF_ABSENT;
         return ERR_OK;
@@ -190,7 +190,7 @@ static err_code find_current(struct rest_call *c, const struct rest_pending *p,
     if (rc != ERR_OK)
         return err_pass(e, &why);
     out->instant_ms = v.instant_ms;
-    if (p->matched)
+    if (pending->matched)
         return ERR_OK;
     out->is = v.method == STORE_METHOD_DELETE ? STORE_IF_DELETED : STORE_IF_VERSION;
     out->version = v.version;
@@ -198,44 +198,44 @@ static err_code find_current(struct rest_call *c, const struct rest_pending *p,
 }
 
 /* A deletion is a change too; but a DELETE of what is deleted has nothing left to do. */
-static err_code check_date(const struct rest_call *c, const struct rest_conditions *k,
+static err_code check_date(const struct rest_call *call, const struct rest_conditions *k,
                            const struct now *n, struct err *e)
 {
     bool gone = n->is == STORE_IF_DELETED;
     if (!k->dated || n->is == STORE_IF_ABSENT || n->instant_ms <= k->until_ms ||
-        (gone && sv_eq_cstr(c->in.method, "DELETE")))
+        (gone && sv_eq_cstr(call->in.method, "DELETE")))
         return ERR_OK;
     return ERR(e, ERR_PRECONDITION, "The resource was %s later than If-Unmodified-Since says",
                gone ? "deleted" : "changed");
 }
 
-err_code rest_conditions_apply(struct rest_call *c, const struct store_version *now,
-                               struct rest_pending *p, struct err *e)
+err_code rest_conditions_apply(struct rest_call *call, const struct store_version *now,
+                               struct rest_pending *pending, struct err *e)
 {
-    const struct rest_conditions *k = &p->conditions;
+    const struct rest_conditions *k = &pending->conditions;
     const struct rest_tags *match = &k->match, *none = &k->none_match;
     struct now n;
     uint64_t version;
     if (!match->there && !none->there && !k->dated)
         return ERR_OK;
     if (none->any) {
-        p->w.condition = STORE_IF_ABSENT;
+        pending->w.condition = STORE_IF_ABSENT;
         return ERR_OK;
     }
-    if (p->matched == 0 && one_version(match, &version)) {
-        p->w.condition = STORE_IF_VERSION;
-        p->w.if_version = version;
+    if (pending->matched == 0 && one_version(match, &version)) {
+        pending->w.condition = STORE_IF_VERSION;
+        pending->w.if_version = version;
         return ERR_OK;
     }
-    TRY(find_current(c, p, now, &n, e));
+    TRY(find_current(call, pending, now, &n, e));
     bool current = n.is == STORE_IF_VERSION;
     if (match->there && !(current && rest_tags_have(match, n.version)))
         return fails("If-Match", current ? n.version : 0, e);
-    TRY(check_date(c, k, &n, e));
+    TRY(check_date(call, k, &n, e));
     if (none->there && current && rest_tags_have(none, n.version))
         return fails("If-None-Match", n.version, e);
-    p->w.condition = n.is;
-    p->w.if_version = n.version;
-    p->guarded = true;
+    pending->w.condition = n.is;
+    pending->w.if_version = n.version;
+    pending->guarded = true;
     return ERR_OK;
 }

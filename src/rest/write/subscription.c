@@ -52,12 +52,12 @@ static err_code switch_off(yyjson_val *root, sv text, struct buf *out, struct er
     return buf_add(out, sv_make(from, (size_t)(text.ptr + text.len - from)), e);
 }
 
-err_code rest_subscription_take(struct rest_call *c, yyjson_val *root, sv text, struct buf *out,
+err_code rest_subscription_take(struct rest_call *call, yyjson_val *root, sv text, struct buf *out,
                                 struct err *e)
 {
     bool active = has_status(root, "active");
-    c->out.warning = active                          ? SV_LIT(KEPT ". This one is stored as off")
-                     : has_status(root, "requested") ? SV_LIT(KEPT)
-                                                     : SV_NONE;
+    call->out.warning = active                          ? SV_LIT(KEPT ". This one is stored as off")
+                        : has_status(root, "requested") ? SV_LIT(KEPT)
+                                                        : SV_NONE;
     return active ? switch_off(root, text, out, e) : ERR_OK;
 }

@@ -45,35 +45,35 @@ struct transaction {
 };
 
 /* Note that this entry is why the transaction fails. */
-static err_code blame(struct rest_entry *en, err_code rc, struct err *e)
+static err_code blame(struct rest_entry *entry, err_code rc, struct err *e)
 {
-    struct rest_call *c = en->b->c;
+    struct rest_call *call = entry->b->c;
     struct rest_issue_list issues;
     struct err ignored;
-    en->rc = rc;
-    if (e != &en->e)
-        en->e = *e;
-    if (rest_entry_issues(en, c->a, &issues, &ignored) == ERR_OK) {
+    entry->rc = rc;
+    if (e != &entry->e)
+        entry->e = *e;
+    if (rest_entry_issues(entry, call->a, &issues, &ignored) == ERR_OK) {
         for (size_t i = 0; i < issues.n; i++) {
             struct rest_issue *one = &issues.items[i];
-            sv text = arena_fmt(c->a, "Bundle.entry[%zu]: %.*s", en->at, SV_FMT(one->text));
+            sv text = arena_fmt(call->a, "Bundle.entry[%zu]: %.*s", entry->at, SV_FMT(one->text));
             if (text.ptr)
                 one->text = text;
         }
-        c->issues = issues;
+        call->issues = issues;
     }
     return rc;
 }
-#define TRY_ENTRY(en, call)                 \
-    do {                                    \
-        err_code try_rc_ = (call);          \
-        if (try_rc_ != ERR_OK)              \
-            return blame((en), try_rc_, e); \
+#define TRY_ENTRY(en, call)                    \
+    do {                                       \
+        err_code try_rc_ = (call);             \
+        if (try_rc_ != ERR_OK)                 \
+            return blame((entry), try_rc_, e); \
     } while (0)
 
-static bool writes(const struct rest_entry *en)
+static bool writes(const struct rest_entry *entry)
 {
-    return rest_is_write(en->routed.it);
+    return rest_is_write(entry->routed.it);
 }
 
 /* ---- open ---- */
@@ -81,30 +81,31 @@ static bool writes(const struct rest_entry *en)
 static err_code open_all(struct transaction *tx, struct err *e)
 {
     static const char *const order[] = { "DELETE", "POST", "PUT", "PATCH" };
-    struct rest_bundle *b = tx->b;
+    struct rest_bundle *bundle = tx->b;
     struct rest_entry *culprit = NULL;
-    for (size_t i = 0; i < b->in.n; i++) {
-        struct rest_entry *en = &b->entries[i];
-        TRY_ENTRY(en, rest_entry_open(en, b->a, e));
-        en->c.entry = en;
-        en->c.relink = rest_relink;
-        en->c.scope = &tx->scope;
-        en->routed = en->c;
-        tx->searches = tx->searches || (writes(en) && rest_is_conditional(&en->c));
+    for (size_t i = 0; i < bundle->in.n; i++) {
+        struct rest_entry *entry = &bundle->entries[i];
+        TRY_ENTRY(entry, rest_entry_open(entry, bundle->a, e));
+        entry->c.entry = entry;
+        entry->c.relink = rest_relink;
+        entry->c.scope = &tx->scope;
+        entry->routed = entry->c;
+        tx->searches = tx->searches || (writes(entry) && rest_is_conditional(&entry->c));
     }
     /* PUT and PATCH are the third group. */
     for (size_t k = 0; k < 3; k++)
-        for (size_t i = 0; i < b->in.n; i++)
-            if (writes(&b->entries[i]) && (rest_entry_is(&b->entries[i], order[k]) ||
-                                           (k == 2 && rest_entry_is(&b->entries[i], order[3]))))
-                tx->writes[tx->n_writes++] = &b->entries[i];
-    err_code rc = rest_refs_collect(b, &culprit, e);
+        for (size_t i = 0; i < bundle->in.n; i++)
+            if (writes(&bundle->entries[i]) &&
+                (rest_entry_is(&bundle->entries[i], order[k]) ||
+                 (k == 2 && rest_entry_is(&bundle->entries[i], order[3]))))
+                tx->writes[tx->n_writes++] = &bundle->entries[i];
+    err_code rc = rest_refs_collect(bundle, &culprit, e);
     if (rc != ERR_OK && culprit) {
         culprit->where = ".fullUrl";
         return blame(culprit, rc, e);
     }
     TRY(rc);
-    tx->searches = tx->searches || rest_refs_conditional(b);
+    tx->searches = tx->searches || rest_refs_conditional(bundle);
     return ERR_OK;
 }
 
@@ -133,27 +134,27 @@ static err_code identify(struct transaction *tx, struct err *e)
     struct rest_refs *refs = &tx->b->refs;
     size_t n_gone = 0;
     for (size_t i = 0; i < tx->n_writes; i++) {
-        struct rest_entry *en = tx->writes[i];
-        struct rest_call *c = &en->c;
+        struct rest_entry *entry = tx->writes[i];
+        struct rest_call *call = &entry->c;
         char uuid[37];
-        en->where = en->in->if_none_exist.len ? ".request.ifNoneExist" : ".request.url";
-        TRY_ENTRY(en, rest_bundle_time(tx->b, e));
+        entry->where = entry->in->if_none_exist.len ? ".request.ifNoneExist" : ".request.url";
+        TRY_ENTRY(entry, rest_bundle_time(tx->b, e));
         /* Creates and updates take as gone what is deleted; deletions do not, for they have no
          * order among themselves. */
-        tx->scope.n_gone = rest_entry_is(en, "DELETE") ? 0 : n_gone;
-        TRY_ENTRY(en, rest_identify(c, &en->p, e));
-        en->fresh = en->p.has_write && rest_entry_is(en, "POST");
-        if (en->fresh) {
+        tx->scope.n_gone = rest_entry_is(entry, "DELETE") ? 0 : n_gone;
+        TRY_ENTRY(entry, rest_identify(call, &entry->p, e));
+        entry->fresh = entry->p.has_write && rest_entry_is(entry, "POST");
+        if (entry->fresh) {
             rng_uuid(uuid);
-            c->id = arena_sv(c->a, sv_make(uuid, 36));
-            if (c->id.ptr == NULL)
-                return arena_oom(c->a, e);
+            call->id = arena_sv(call->a, sv_make(uuid, 36));
+            if (call->id.ptr == NULL)
+                return arena_oom(call->a, e);
         }
-        struct search_id x = { c->type, c->id };
-        tx->ids[tx->n_ids++] = (struct identity){ x, en };
-        if (rest_entry_is(en, "DELETE"))
+        struct search_id x = { call->type, call->id };
+        tx->ids[tx->n_ids++] = (struct identity){ x, entry };
+        if (rest_entry_is(entry, "DELETE"))
             add_sorted(tx->gone, &n_gone, x);
-        if (rest_entry_is(en, "DELETE") || rest_entry_is(en, "PUT"))
+        if (rest_entry_is(entry, "DELETE") || rest_entry_is(entry, "PUT"))
             add_sorted(tx->replaced, &refs->scope.n_gone, x);
     }
     if (tx->n_ids)
@@ -170,15 +171,15 @@ static err_code identify(struct transaction *tx, struct err *e)
 
 /* The search of a conditional create or update must not find another resource of the
  * transaction. */
-static err_code matches_alone(struct transaction *tx, struct rest_entry *en, struct err *e)
+static err_code matches_alone(struct transaction *tx, struct rest_entry *entry, struct err *e)
 {
-    struct query *q;
+    struct query *query;
     size_t n;
-    if (!rest_is_conditional(&en->c) || !en->p.has_write || rest_entry_is(en, "DELETE"))
+    if (!rest_is_conditional(&entry->c) || !entry->p.has_write || rest_entry_is(entry, "DELETE"))
         return ERR_OK;
-    TRY(rest_condition_query(&q, &en->c, e));
+    TRY(rest_condition_query(&query, &entry->c, e));
     const struct rest_entry *other;
-    TRY(rest_refs_pending(tx->b, q, en->c.type, en, &other, &n, e));
+    TRY(rest_refs_pending(tx->b, query, entry->c.type, entry, &other, &n, e));
     return other == NULL ? ERR_OK
                          : ERR(e, ERR_INVALID,
                                "Entry %zu matches its search too: they would be the same resource",
@@ -189,47 +190,47 @@ static err_code matches_alone(struct transaction *tx, struct rest_entry *en, str
 
 /* When there are searches, every resource that is written must be at the version of the
  * searches. */
-static err_code guard(struct transaction *tx, struct rest_entry *en, struct err *e)
+static err_code guard(struct transaction *tx, struct rest_entry *entry, struct err *e)
 {
-    struct store_write *w = &en->p.w;
+    struct store_write *w = &entry->p.w;
     struct store_version v;
-    if (!tx->searches || en->fresh || w->condition != STORE_IF_ANY)
+    if (!tx->searches || entry->fresh || w->condition != STORE_IF_ANY)
         return ERR_OK;
     err_code rc =
         store_get_light(tx->b->c->st, w->type, w->id, tx->scope.as_of, tx->b->work, &v, e);
     if (rc == ERR_NOT_FOUND) {
         w->condition = STORE_IF_ABSENT;
-        en->p.guarded = true;
+        entry->p.guarded = true;
         return ERR_OK;
     }
     TRY(rc);
     w->condition = v.method == STORE_METHOD_DELETE ? STORE_IF_DELETED : STORE_IF_VERSION;
     w->if_version = v.version;
-    en->p.guarded = true;
+    entry->p.guarded = true;
     return ERR_OK;
 }
 
 static err_code prepare(struct transaction *tx, struct err *e)
 {
     for (size_t i = 0; i < tx->n_writes; i++) {
-        struct rest_entry *en = tx->writes[i];
-        en->where = en->in->if_none_exist.len ? ".request.ifNoneExist" : ".request.url";
-        TRY_ENTRY(en, matches_alone(tx, en, e));
-        en->where = en->c.in.body.len ? ".resource" : ".request.url";
-        TRY_ENTRY(en, rest_bundle_time(tx->b, e));
-        TRY_ENTRY(en, rest_prepare(&en->c, &en->p, e));
-        en->where = "";
-        if (en->p.has_write)
-            TRY_ENTRY(en, guard(tx, en, e));
+        struct rest_entry *entry = tx->writes[i];
+        entry->where = entry->in->if_none_exist.len ? ".request.ifNoneExist" : ".request.url";
+        TRY_ENTRY(entry, matches_alone(tx, entry, e));
+        entry->where = entry->c.in.body.len ? ".resource" : ".request.url";
+        TRY_ENTRY(entry, rest_bundle_time(tx->b, e));
+        TRY_ENTRY(entry, rest_prepare(&entry->c, &entry->p, e));
+        entry->where = "";
+        if (entry->p.has_write)
+            TRY_ENTRY(entry, guard(tx, entry, e));
     }
     return ERR_OK;
 }
 
 /* ---- check ---- */
 
-static struct rest_entry *writer_of(const struct transaction *tx, const struct rest_call *c)
+static struct rest_entry *writer_of(const struct transaction *tx, const struct rest_call *call)
 {
-    struct identity key = { .x = { c->type, c->id } };
+    struct identity key = { .x = { call->type, call->id } };
     size_t lo = 0, hi = tx->n_ids;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
@@ -245,41 +246,41 @@ static struct rest_entry *writer_of(const struct transaction *tx, const struct r
 }
 
 /* Could this read be answered after the writes? */
-static err_code check_read(struct transaction *tx, struct rest_entry *en, struct err *e)
+static err_code check_read(struct transaction *tx, struct rest_entry *entry, struct err *e)
 {
-    struct rest_call t = en->c;
-    enum rest_shape shape = t.it->shape;
+    struct rest_call call = entry->c;
+    enum rest_shape shape = call.it->shape;
     bool one = shape == REST_INSTANCE || shape == REST_VERSION || shape == REST_INSTANCE_HISTORY;
-    const struct rest_entry *writer = one ? writer_of(tx, &t) : NULL;
+    const struct rest_entry *writer = one ? writer_of(tx, &call) : NULL;
     if (writer && rest_entry_is(writer, "DELETE") && shape == REST_INSTANCE)
-        return ERR(e, ERR_GONE, "The transaction deletes this %s", fhir_type_name(t.type));
+        return ERR(e, ERR_GONE, "The transaction deletes this %s", fhir_type_name(call.type));
     if (writer)
         return ERR_OK;
-    t.only_check = true;
-    struct rest_param *own = rest_params_copy(t.a, &t.params, 0);
+    call.only_check = true;
+    struct rest_param *own = rest_params_copy(call.a, &call.params, 0);
     if (own == NULL)
-        return arena_oom(t.a, e);
+        return arena_oom(call.a, e);
     /* A search takes the names of some parameters away. */
-    t.params.items = own;
-    buf_init(&t.out.body, en->c.out.body.max);
-    err_code rc = t.it->fn(&t, e);
-    buf_done(&t.out.body);
-    en->c.issues = t.issues;
+    call.params.items = own;
+    buf_init(&call.out.body, entry->c.out.body.max);
+    err_code rc = call.it->fn(&call, e);
+    buf_done(&call.out.body);
+    entry->c.issues = call.issues;
     return rc;
 }
 
 static err_code check_reads(struct transaction *tx, struct err *e)
 {
     for (size_t i = 0; i < tx->b->in.n; i++) {
-        struct rest_entry *en = &tx->b->entries[i];
-        if (writes(en))
+        struct rest_entry *entry = &tx->b->entries[i];
+        if (writes(entry))
             continue;
         arena_mark m = arena_mark_get(tx->b->work);
-        en->where = ".request.url";
-        TRY_ENTRY(en, rest_bundle_time(tx->b, e));
-        TRY_ENTRY(en, check_read(tx, en, e));
+        entry->where = ".request.url";
+        TRY_ENTRY(entry, rest_bundle_time(tx->b, e));
+        TRY_ENTRY(entry, check_read(tx, entry, e));
         arena_rewind(tx->b->work, m);
-        en->c.issues = (struct rest_issue_list){ 0 };
+        entry->c.issues = (struct rest_issue_list){ 0 };
     }
     return ERR_OK;
 }
@@ -307,12 +308,12 @@ static bool fails_now(struct transaction *tx, const struct store_write *w)
 static err_code refused(struct transaction *tx, err_code rc, bool *again, struct err *e)
 {
     for (size_t i = 0; i < tx->n_writes; i++) {
-        struct rest_entry *en = tx->writes[i];
-        if (!en->p.has_write || en->p.guarded || en->p.w.condition == STORE_IF_ANY ||
-            !fails_now(tx, &en->p.w))
+        struct rest_entry *entry = tx->writes[i];
+        if (!entry->p.has_write || entry->p.guarded || entry->p.w.condition == STORE_IF_ANY ||
+            !fails_now(tx, &entry->p.w))
             continue;
-        en->where = ".request";
-        return blame(en, rest_refused(&en->c, &en->p, ERR_PRECONDITION, e), e);
+        entry->where = ".request";
+        return blame(entry, rest_refused(&entry->c, &entry->p, ERR_PRECONDITION, e), e);
     }
     *again = true;
     return rc;
@@ -340,22 +341,22 @@ static err_code commit(struct transaction *tx, bool *again, struct err *e)
 
 static err_code attempt(struct transaction *tx, bool *again, struct err *e)
 {
-    struct rest_bundle *b = tx->b;
-    arena_reset(b->work);
-    for (size_t i = 0; i < b->in.n; i++) {
-        struct rest_entry *en = &b->entries[i];
-        rest_pending_done(&en->p);
-        buf_done(&en->c.out.body);
-        en->p = (struct rest_pending){ 0 };
-        en->c = en->routed;
-        en->c.a = b->work;
-        en->c.asked = &b->asked;
-        en->fresh = false;
+    struct rest_bundle *bundle = tx->b;
+    arena_reset(bundle->work);
+    for (size_t i = 0; i < bundle->in.n; i++) {
+        struct rest_entry *entry = &bundle->entries[i];
+        rest_pending_done(&entry->p);
+        buf_done(&entry->c.out.body);
+        entry->p = (struct rest_pending){ 0 };
+        entry->c = entry->routed;
+        entry->c.a = bundle->work;
+        entry->c.asked = &bundle->asked;
+        entry->fresh = false;
     }
-    tx->scope = (struct rest_scope){ store_last(b->c->st).t, tx->gone, 0 };
-    b->refs.scope = (struct rest_scope){ tx->scope.as_of, tx->replaced, 0 };
-    b->refs.n_found = 0;
-    b->asked = (struct rest_asked_list){ 0 };
+    tx->scope = (struct rest_scope){ store_last(bundle->c->st).t, tx->gone, 0 };
+    bundle->refs.scope = (struct rest_scope){ tx->scope.as_of, tx->replaced, 0 };
+    bundle->refs.n_found = 0;
+    bundle->asked = (struct rest_asked_list){ 0 };
     tx->n_ids = 0;
     *again = false;
     TRY(identify(tx, e));
@@ -368,25 +369,25 @@ static err_code attempt(struct transaction *tx, bool *again, struct err *e)
 
 static err_code answer(struct transaction *tx, struct err *e)
 {
-    struct rest_bundle *b = tx->b;
-    for (size_t i = 0; i < b->in.n; i++) {
-        struct rest_entry *en = &b->entries[i];
-        en->rc = ERR_OK;
-        en->where = "";
-        if (writes(en) && en->p.has_write) {
-            en->rc = rest_written(&en->c, &en->p, &tx->at, &en->e);
-        } else if (!writes(en)) {
-            en->c.as_of = tx->committed ? tx->at.t : 0;
-            en->rc = rest_bundle_time(b, &en->e);
-            if (en->rc == ERR_OK)
-                en->rc = en->c.it->fn(&en->c, &en->e);
+    struct rest_bundle *bundle = tx->b;
+    for (size_t i = 0; i < bundle->in.n; i++) {
+        struct rest_entry *entry = &bundle->entries[i];
+        entry->rc = ERR_OK;
+        entry->where = "";
+        if (writes(entry) && entry->p.has_write) {
+            entry->rc = rest_written(&entry->c, &entry->p, &tx->at, &entry->e);
+        } else if (!writes(entry)) {
+            entry->c.as_of = tx->committed ? tx->at.t : 0;
+            entry->rc = rest_bundle_time(bundle, &entry->e);
+            if (entry->rc == ERR_OK)
+                entry->rc = entry->c.it->fn(&entry->c, &entry->e);
             /* Nothing was committed, so the transaction fails as a whole. */
-            if (en->rc != ERR_OK && !tx->committed) {
-                *e = en->e;
-                return blame(en, en->rc, e);
+            if (entry->rc != ERR_OK && !tx->committed) {
+                *e = entry->e;
+                return blame(entry, entry->rc, e);
             }
         }
-        rest_entry_answer(en);
+        rest_entry_answer(entry);
     }
     return ERR_OK;
 }
@@ -403,17 +404,17 @@ static err_code run(struct transaction *tx, struct err *e)
     return again ? ERR(e, ERR_CONFLICT, REST_OVERTAKEN) : rc;
 }
 
-err_code rest_transaction(struct rest_bundle *b, struct err *e)
+err_code rest_transaction(struct rest_bundle *bundle, struct err *e)
 {
-    struct transaction tx = { .b = b };
-    size_t n = b->in.n + 1;
-    tx.writes = arena_calloc(b->a, n, sizeof *tx.writes);
-    tx.gone = arena_calloc(b->a, n, sizeof *tx.gone);
-    tx.replaced = arena_calloc(b->a, n, sizeof *tx.replaced);
-    tx.ids = arena_calloc(b->a, n, sizeof *tx.ids);
-    tx.batch = arena_calloc(b->a, n, sizeof *tx.batch);
+    struct transaction tx = { .b = bundle };
+    size_t n = bundle->in.n + 1;
+    tx.writes = arena_calloc(bundle->a, n, sizeof *tx.writes);
+    tx.gone = arena_calloc(bundle->a, n, sizeof *tx.gone);
+    tx.replaced = arena_calloc(bundle->a, n, sizeof *tx.replaced);
+    tx.ids = arena_calloc(bundle->a, n, sizeof *tx.ids);
+    tx.batch = arena_calloc(bundle->a, n, sizeof *tx.batch);
     if (!tx.writes || !tx.gone || !tx.replaced || !tx.ids || !tx.batch)
-        return arena_oom(b->a, e);
+        return arena_oom(bundle->a, e);
     TRY(open_all(&tx, e));
     TRY(run(&tx, e));
     return answer(&tx, e);

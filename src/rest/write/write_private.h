@@ -28,36 +28,37 @@ struct rest_pending { /* a write that is checked and not yet done */
     struct store_write w;
     struct buf stored, index; /* owned: w.body and w.index point into them */
 };
-void rest_pending_done(struct rest_pending *p);
-/* Which resource is the write about? A conditional form searches for it; c->id is then the id that
- * was found, or a new one. */
-MUST_USE err_code rest_identify(struct rest_call *c, struct rest_pending *p, struct err *e);
+void rest_pending_done(struct rest_pending *pending);
+/* Which resource is the write about? A conditional form searches for it; call->id is then the id
+ * that was found, or a new one. */
+MUST_USE err_code rest_identify(struct rest_call *call, struct rest_pending *pending,
+                                struct err *e);
 /* Check the write and make it ready for a commit. Identifies it when that was not done. */
-MUST_USE err_code rest_prepare(struct rest_call *c, struct rest_pending *p, struct err *e);
+MUST_USE err_code rest_prepare(struct rest_call *call, struct rest_pending *pending, struct err *e);
 /* After the commit: status, headers, body. */
-MUST_USE err_code rest_written(struct rest_call *c, const struct rest_pending *p,
+MUST_USE err_code rest_written(struct rest_call *call, const struct rest_pending *pending,
                                const struct store_commit *at, struct err *e);
 /* A commit's refusal (rc) in the words of the request. */
-MUST_USE err_code rest_refused(struct rest_call *c, const struct rest_pending *p, err_code rc,
-                               struct err *e);
-MUST_USE err_code rest_write(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_refused(struct rest_call *call, const struct rest_pending *pending,
+                               err_code rc, struct err *e);
+MUST_USE err_code rest_write(struct rest_call *call, struct err *e);
 
 /* ---- delete.c ---- */
 /* ERR_INVALID (_count, If-Match, in a Bundle), ERR_CONFLICT. */
-MUST_USE err_code rest_delete_several(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_delete_several(struct rest_call *call, struct err *e);
 
 /* ---- subscription.c ---- */
 /* A Subscription is about to be stored: set the call's warning. When its status is active, out
  * becomes the text with status off; otherwise out stays empty. */
-MUST_USE err_code rest_subscription_take(struct rest_call *c, yyjson_val *root, sv text,
+MUST_USE err_code rest_subscription_take(struct rest_call *call, yyjson_val *root, sv text,
                                          struct buf *out, struct err *e);
 
 /* ---- validate.c ---- */
 /* At the call's level. ERR_INVALID, with the faults as the call's issues. Level minimal adds the
- * faults to body, the stored form, which c->a then owns. */
-MUST_USE err_code rest_validate_resource(struct rest_call *c, yyjson_val *resource, fhir_type type,
-                                         struct fhir_body *body, struct err *e);
-MUST_USE err_code rest_validate(struct rest_call *c, struct err *e);
+ * faults to body, the stored form, which call->a then owns. */
+MUST_USE err_code rest_validate_resource(struct rest_call *call, yyjson_val *resource,
+                                         fhir_type type, struct fhir_body *body, struct err *e);
+MUST_USE err_code rest_validate(struct rest_call *call, struct err *e);
 
 /* ---- bundle.c ---- */
-MUST_USE err_code rest_bundle(struct rest_call *c, struct err *e);
+MUST_USE err_code rest_bundle(struct rest_call *call, struct err *e);
