@@ -30,29 +30,30 @@ static bool host_is_loopback(sv host)
            (sv_starts(host, SV_LIT("127.")) && host_is_ip(host));
 }
 
-static err_code fill(struct s3_client *c, const struct s3_endpoint *ep, struct err *e)
+static err_code fill(struct s3_client *client, const struct s3_endpoint *ep, struct err *e)
 {
-    struct arena *a = c->arena;
+    struct arena *a = client->arena;
     struct uri_http u = { 0 };
     sv url = arena_sv(a, ep->url);
     TRY(uri_http_parse(url, &u, e));
     if (ep->region.len == 0)
         return ERR(e, ERR_INVALID, "an S3 endpoint needs a region to sign for");
-    c->scheme = u.scheme;
-    c->host = u.host;
-    c->base_path = u.path;
+    client->scheme = u.scheme;
+    client->host = u.host;
+    client->base_path = u.path;
     bool own_port = u.port != 0 && !(sv_eq_cstr(u.scheme, "http") && u.port == 80) &&
                     !(sv_eq_cstr(u.scheme, "https") && u.port == 443);
-    c->host_port = own_port ? arena_fmt(a, "%.*s:%u", SV_FMT(u.host), (unsigned)u.port) : u.host;
-    c->region = arena_sv(a, ep->region);
-    if (c->host_port.ptr == NULL || c->region.ptr == NULL)
+    client->host_port =
+        own_port ? arena_fmt(a, "%.*s:%u", SV_FMT(u.host), (unsigned)u.port) : u.host;
+    client->region = arena_sv(a, ep->region);
+    if (client->host_port.ptr == NULL || client->region.ptr == NULL)
         return arena_oom(a, e);
-    c->loopback = host_is_loopback(u.host);
-    c->path_style =
-        ep->addressing == S3_ADDRESSING_PATH ||
-        (ep->addressing == S3_ADDRESSING_AUTO && (own_port || host_is_ip(u.host) || c->loopback));
+    client->loopback = host_is_loopback(u.host);
+    client->path_style = ep->addressing == S3_ADDRESSING_PATH ||
+                         (ep->addressing == S3_ADDRESSING_AUTO &&
+                          (own_port || host_is_ip(u.host) || client->loopback));
     const char *ca = getenv("SSL_CERT_FILE");
-    c->ca_file = ca && ca[0] ? arena_str(a, sv_from(ca)) : NULL;
+    client->ca_file = ca && ca[0] ? arena_str(a, sv_from(ca)) : NULL;
     return ERR_OK;
 }
 
@@ -63,24 +64,24 @@ err_code s3_client_make(const struct s3_endpoint *ep, sv service, s3_credentials
     /* cannot happen with a static control */
     if (pthread_once(&curl_once, curl_up) != 0)
         abort();
-    struct s3_client *c = calloc(1, sizeof *c);
-    if (c == NULL)
+    struct s3_client *client = calloc(1, sizeof *client);
+    if (client == NULL)
         abort();
-    c->arena = arena_new(64u << 10);
-    c->service = service;
-    c->cred = cred;
-    c->cred_ctx = cred_ctx;
-    c->cancel = cancel;
-    c->max_attempts = ep->max_attempts ? ep->max_attempts : 6;
-    c->timeout_ms = ep->timeout_ms ? ep->timeout_ms : 30000;
-    c->connect_timeout_ms = ep->connect_timeout_ms ? ep->connect_timeout_ms : 5000;
-    pthread_mutex_init(&c->locked.lock, NULL);
-    err_code rc = fill(c, ep, e);
+    client->arena = arena_new(64u << 10);
+    client->service = service;
+    client->cred = cred;
+    client->cred_ctx = cred_ctx;
+    client->cancel = cancel;
+    client->max_attempts = ep->max_attempts ? ep->max_attempts : 6;
+    client->timeout_ms = ep->timeout_ms ? ep->timeout_ms : 30000;
+    client->connect_timeout_ms = ep->connect_timeout_ms ? ep->connect_timeout_ms : 5000;
+    pthread_mutex_init(&client->locked.lock, NULL);
+    err_code rc = fill(client, ep, e);
     if (rc != ERR_OK) {
-        s3_client_free(c);
+        s3_client_free(client);
         return rc;
     }
-    *out = c;
+    *out = client;
     return ERR_OK;
 }
 
@@ -90,46 +91,46 @@ err_code s3_client_new(const struct s3_endpoint *ep, s3_credentials_fn cred, voi
     return s3_client_make(ep, SV_LIT("s3"), cred, cred_ctx, cancel, out, e);
 }
 
-void s3_client_free(struct s3_client *c)
+void s3_client_free(struct s3_client *client)
 {
-    if (c == NULL)
+    if (client == NULL)
         return;
-    while (c->locked.idle) {
-        struct s3_conn *next = c->locked.idle->next;
-        s3_conn_free(c->locked.idle);
-        c->locked.idle = next;
+    while (client->locked.idle) {
+        struct s3_conn *next = client->locked.idle->next;
+        s3_conn_free(client->locked.idle);
+        client->locked.idle = next;
     }
-    pthread_mutex_destroy(&c->locked.lock);
-    arena_free(c->arena);
-    free(c);
+    pthread_mutex_destroy(&client->locked.lock);
+    arena_free(client->arena);
+    free(client);
 }
 
-struct s3_conn *s3_client_conn_take(struct s3_client *c)
+struct s3_conn *s3_client_conn_take(struct s3_client *client)
 {
-    pthread_mutex_lock(&c->locked.lock);
-    struct s3_conn *conn = c->locked.idle;
+    pthread_mutex_lock(&client->locked.lock);
+    struct s3_conn *conn = client->locked.idle;
     if (conn)
-        c->locked.idle = conn->next;
-    pthread_mutex_unlock(&c->locked.lock);
-    return conn ? conn : s3_conn_new(c);
+        client->locked.idle = conn->next;
+    pthread_mutex_unlock(&client->locked.lock);
+    return conn ? conn : s3_conn_new(client);
 }
 
-void s3_client_conn_give(struct s3_client *c, struct s3_conn *conn)
+void s3_client_conn_give(struct s3_client *client, struct s3_conn *conn)
 {
     s3_conn_stop(conn);
     buf_shrink(&conn->answer, S3_ANSWER_MAX);
-    pthread_mutex_lock(&c->locked.lock);
-    conn->next = c->locked.idle;
-    c->locked.idle = conn;
-    pthread_mutex_unlock(&c->locked.lock);
+    pthread_mutex_lock(&client->locked.lock);
+    conn->next = client->locked.idle;
+    client->locked.idle = conn;
+    pthread_mutex_unlock(&client->locked.lock);
 }
 
-err_code s3_client_wait(const struct s3_client *c, unsigned ms, struct err *e)
+err_code s3_client_wait(const struct s3_client *client, unsigned ms, struct err *e)
 {
     /* The caller's flag is all there is to hear of a cancel: no event comes with it, so this looks
      * at it every 20 ms. */
     for (;;) {
-        if (s3_client_cancelled(c))
+        if (s3_client_cancelled(client))
             return ERR(e, ERR_CANCELLED, "cancelled");
         if (ms == 0)
             return ERR_OK;
@@ -141,22 +142,22 @@ err_code s3_client_wait(const struct s3_client *c, unsigned ms, struct err *e)
     }
 }
 
-err_code s3_client_address(const struct s3_client *c, sv bucket, sv key, struct arena *a, sv *host,
-                           sv *path, struct err *e)
+err_code s3_client_address(const struct s3_client *client, sv bucket, sv key, struct arena *a,
+                           sv *host, sv *path, struct err *e)
 {
     CLEANUP_BUF struct buf p = BUF_INIT(8192);
     /* A bucket with dots does not fit the one label of a TLS wildcard certificate. */
     bool dotted = sv_find(bucket, '.') < bucket.len;
-    bool in_path = c->path_style || (dotted && sv_eq_cstr(c->scheme, "https"));
-    sv h = c->host_port;
-    TRY(buf_add(&p, c->base_path, e));
+    bool in_path = client->path_style || (dotted && sv_eq_cstr(client->scheme, "https"));
+    sv h = client->host_port;
+    TRY(buf_add(&p, client->base_path, e));
     TRY(buf_add_char(&p, '/', e));
     if (bucket.len && in_path) {
         TRY(uri_encode(bucket, false, &p, e));
         if (key.len)
             TRY(buf_add_char(&p, '/', e));
     } else if (bucket.len) {
-        h = arena_fmt(a, "%.*s.%.*s", SV_FMT(bucket), SV_FMT(c->host_port));
+        h = arena_fmt(a, "%.*s.%.*s", SV_FMT(bucket), SV_FMT(client->host_port));
     }
     TRY(uri_encode(key, true, &p, e));
     sv kept = arena_sv(a, buf_sv(&p));

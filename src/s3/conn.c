@@ -55,12 +55,12 @@ static size_t on_receive(char *p, size_t size, size_t n, void *ctx)
     return len;
 }
 
-struct s3_conn *s3_conn_new(const struct s3_client *c)
+struct s3_conn *s3_conn_new(const struct s3_client *client)
 {
     struct s3_conn *conn = calloc(1, sizeof *conn);
     if (conn == NULL)
         abort();
-    conn->client = c;
+    conn->client = client;
     conn->easy = curl_easy_init();
     conn->multi = curl_multi_init();
     if (conn->easy == NULL || conn->multi == NULL)
@@ -110,7 +110,7 @@ static void set_method(struct s3_conn *conn, const struct s3_wire *w)
 
 void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
 {
-    const struct s3_client *c = conn->client;
+    const struct s3_client *client = conn->client;
     s3_conn_stop(conn);
     curl_easy_reset(conn->easy);
     buf_clear(&conn->answer);
@@ -136,13 +136,13 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_timeout_ms);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
     SET(CURLOPT_WRITEFUNCTION, on_receive);
     SET(CURLOPT_WRITEDATA, conn);
     SET(CURLOPT_BUFFERSIZE, w->stream ? 262144L : 16384L);
-    if (c->ca_file)
-        SET(CURLOPT_CAINFO, c->ca_file);
-    if (c->loopback)
+    if (client->ca_file)
+        SET(CURLOPT_CAINFO, client->ca_file);
+    if (client->loopback)
         SET(CURLOPT_NOPROXY, "*");
     set_method(conn, w);
     /* it was detached above */
@@ -184,10 +184,10 @@ static bool finished(struct s3_conn *conn)
 
 s3_conn_state s3_conn_step(struct s3_conn *conn)
 {
-    const struct s3_client *c = conn->client;
+    const struct s3_client *client = conn->client;
     int running = 0;
     size_t had = conn->window_to;
-    if (s3_client_cancelled(c))
+    if (s3_client_cancelled(client))
         return CONN_CANCELLED;
     if (curl_multi_perform(conn->multi, &running) != CURLM_OK) {
         conn->result = CURLE_FAILED_INIT;
@@ -200,7 +200,7 @@ s3_conn_state s3_conn_step(struct s3_conn *conn)
     if (m != conn->moved) {
         conn->moved = m;
         conn->moved_at_us = now_us;
-    } else if (now_us - conn->moved_at_us > (uint64_t)c->timeout_ms * 1000) {
+    } else if (now_us - conn->moved_at_us > (uint64_t)client->timeout_ms * 1000) {
         return CONN_STALLED;
     }
     /* the reader has something to do */

@@ -23,88 +23,88 @@ struct page {
     bool has_key, has_size;
 };
 
-static err_code keep(struct page *p, sv text, sv *out, struct err *e)
+static err_code keep(struct page *page, sv text, sv *out, struct err *e)
 {
-    *out = arena_sv(p->a, text);
-    return out->ptr ? ERR_OK : arena_oom(p->a, e);
+    *out = arena_sv(page->a, text);
+    return out->ptr ? ERR_OK : arena_oom(page->a, e);
 }
 
-static err_code end_entry(struct page *p, struct err *e)
+static err_code end_entry(struct page *page, struct err *e)
 {
-    if (!p->has_key || !p->has_size)
+    if (!page->has_key || !page->has_size)
         return ERR(e, ERR_PEER, "a listing without keys or sizes");
-    if (p->n == p->cap) {
-        size_t cap = p->cap ? p->cap * 2 : 256;
-        struct entry *more = arena_alloc(p->a, cap * sizeof *more);
+    if (page->n == page->cap) {
+        size_t cap = page->cap ? page->cap * 2 : 256;
+        struct entry *more = arena_alloc(page->a, cap * sizeof *more);
         if (more == NULL)
-            return arena_oom(p->a, e);
-        if (p->n)
-            memcpy(more, p->entries, p->n * sizeof *more);
-        p->entries = more;
-        p->cap = cap;
+            return arena_oom(page->a, e);
+        if (page->n)
+            memcpy(more, page->entries, page->n * sizeof *more);
+        page->entries = more;
+        page->cap = cap;
     }
-    p->entries[p->n++] = p->now;
-    p->has_key = p->has_size = false;
+    page->entries[page->n++] = page->now;
+    page->has_key = page->has_size = false;
     return ERR_OK;
 }
 
 static err_code on_element(void *ctx, sv path, sv text, struct err *e)
 {
-    struct page *p = ctx;
+    struct page *page = ctx;
     if (!sv_starts(path, SV_LIT("ListBucketResult")))
         return ERR(e, ERR_PEER, "an answer that is no listing");
     sv at = sv_tail(path, sizeof "ListBucketResult" - 1);
     if (at.len == 0) {
-        p->is_listing = true;
+        page->is_listing = true;
     } else if (sv_eq_cstr(at, "/IsTruncated")) {
-        p->truncated = sv_eq_cstr(text, "true");
+        page->truncated = sv_eq_cstr(text, "true");
     } else if (sv_eq_cstr(at, "/NextContinuationToken")) {
-        return keep(p, text, &p->token, e);
+        return keep(page, text, &page->token, e);
     } else if (sv_eq_cstr(at, "/EncodingType")) {
-        p->encoded = sv_eq_cstr(text, "url");
+        page->encoded = sv_eq_cstr(text, "url");
     } else if (sv_eq_cstr(at, "/Contents/Key")) {
-        p->has_key = true;
-        return keep(p, text, &p->now.key, e);
+        page->has_key = true;
+        return keep(page, text, &page->now.key, e);
     } else if (sv_eq_cstr(at, "/Contents/Size")) {
-        p->has_size = sv_to_u64(text, &p->now.size);
+        page->has_size = sv_to_u64(text, &page->now.size);
     } else if (sv_eq_cstr(at, "/Contents")) {
-        return end_entry(p, e);
+        return end_entry(page, e);
     }
     return ERR_OK;
 }
 
-static err_code decode_keys(struct page *p, struct err *e)
+static err_code decode_keys(struct page *page, struct err *e)
 {
     CLEANUP_BUF struct buf key = BUF_INIT(4096);
-    for (size_t i = 0; p->encoded && i < p->n; i++) {
+    for (size_t i = 0; page->encoded && i < page->n; i++) {
         buf_clear(&key);
         struct err why = { 0 };
-        if (uri_decode(p->entries[i].key, true, &key, &why) != ERR_OK)
+        if (uri_decode(page->entries[i].key, true, &key, &why) != ERR_OK)
             return ERR(e, ERR_PEER, "a listing with a broken key");
-        TRY(keep(p, buf_sv(&key), &p->entries[i].key, e));
+        TRY(keep(page, buf_sv(&key), &page->entries[i].key, e));
     }
     return ERR_OK;
 }
 
 static err_code accept_page(void *ctx, struct s3_conn *conn, struct err *e)
 {
-    struct page *p = ctx;
-    struct arena *a = p->a;
+    struct page *page = ctx;
+    struct arena *a = page->a;
     arena_reset(a);
-    *p = (struct page){ .a = a };
-    TRY(s3_xml_parse(buf_sv(&conn->answer), on_element, p, e));
-    if (!p->is_listing || (p->truncated && p->token.len == 0))
+    *page = (struct page){ .a = a };
+    TRY(s3_xml_parse(buf_sv(&conn->answer), on_element, page, e));
+    if (!page->is_listing || (page->truncated && page->token.len == 0))
         return ERR(e, ERR_PEER, "a listing without an end");
-    return decode_keys(p, e);
+    return decode_keys(page, e);
 }
 
-err_code s3_object_list(struct s3_client *c, sv bucket, sv prefix, s3_list_fn each, void *ctx,
+err_code s3_object_list(struct s3_client *client, sv bucket, sv prefix, s3_list_fn each, void *ctx,
                         struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(LIST_PAGE_ARENA);
     CLEANUP_BUF struct buf token = BUF_INIT(8192);
     CLEANUP_BUF struct buf query = BUF_INIT(65536);
-    struct page p = { .a = a };
+    struct page page = { .a = a };
     do {
         buf_clear(&query);
         if (token.len) {
@@ -114,21 +114,21 @@ err_code s3_object_list(struct s3_client *c, sv bucket, sv prefix, s3_list_fn ea
         }
         TRY(buf_add(&query, SV_LIT("encoding-type=url&list-type=2&prefix="), e));
         TRY(uri_encode(prefix, false, &query, e));
-        struct s3_request r = { .op = "ListObjectsV2",
-                                .method = "GET",
-                                .bucket = bucket,
-                                .query = buf_sv(&query),
-                                .max_answer = S3_LIST_ANSWER_MAX,
-                                .accept = accept_page,
-                                .accept_ctx = &p };
-        TRY(s3_request_run(c, &r, e));
-        if (p.truncated && sv_eq(p.token, buf_sv(&token)))
+        struct s3_request request = { .op = "ListObjectsV2",
+                                      .method = "GET",
+                                      .bucket = bucket,
+                                      .query = buf_sv(&query),
+                                      .max_answer = S3_LIST_ANSWER_MAX,
+                                      .accept = accept_page,
+                                      .accept_ctx = &page };
+        TRY(s3_request_run(client, &request, e));
+        if (page.truncated && sv_eq(page.token, buf_sv(&token)))
             return ERR(e, ERR_PEER, "S3 ListObjectsV2: the listing goes in a circle");
-        for (size_t i = 0; i < p.n; i++)
-            if (!each(ctx, p.entries[i].key, p.entries[i].size))
+        for (size_t i = 0; i < page.n; i++)
+            if (!each(ctx, page.entries[i].key, page.entries[i].size))
                 return ERR_OK;
         buf_clear(&token);
-        TRY(buf_add(&token, p.token, e));
-    } while (p.truncated);
+        TRY(buf_add(&token, page.token, e));
+    } while (page.truncated);
     return ERR_OK;
 }

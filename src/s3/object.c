@@ -5,7 +5,7 @@
  * Source: Amazon S3 API Reference. */
 #include "s3/s3_private.h"
 
-err_code s3_object_put(struct s3_client *c, const struct s3_put *p, struct err *e)
+err_code s3_object_put(struct s3_client *client, const struct s3_put *p, struct err *e)
 {
     unsigned char digest[SHA256_LEN];
     CLEANUP_BUF struct buf sum = BUF_INIT(64);
@@ -15,20 +15,20 @@ err_code s3_object_put(struct s3_client *c, const struct s3_put *p, struct err *
         hash_sha256_of(p->body, digest);
     /* The server checks it and keeps it with the object: a reader can verify without us. */
     TRY(hash_base64(sv_make(digest, sizeof digest), &sum, e));
-    struct s3_request r = { .op = "PutObject",
-                            .method = "PUT",
-                            .bucket = p->bucket,
-                            .key = p->key,
-                            .body = p->body,
-                            .sha256 = digest };
-    s3_request_header(&r, "content-type", p->content_type);
-    s3_request_header(&r, "x-amz-checksum-sha256", buf_sv(&sum));
-    s3_request_header(&r, "x-amz-sdk-checksum-algorithm", SV_LIT("SHA256"));
+    struct s3_request request = { .op = "PutObject",
+                                  .method = "PUT",
+                                  .bucket = p->bucket,
+                                  .key = p->key,
+                                  .body = p->body,
+                                  .sha256 = digest };
+    s3_request_header(&request, "content-type", p->content_type);
+    s3_request_header(&request, "x-amz-checksum-sha256", buf_sv(&sum));
+    s3_request_header(&request, "x-amz-sdk-checksum-algorithm", SV_LIT("SHA256"));
     if (p->kms_key_id.len) {
-        s3_request_header(&r, "x-amz-server-side-encryption", SV_LIT("aws:kms"));
-        s3_request_header(&r, "x-amz-server-side-encryption-aws-kms-key-id", p->kms_key_id);
+        s3_request_header(&request, "x-amz-server-side-encryption", SV_LIT("aws:kms"));
+        s3_request_header(&request, "x-amz-server-side-encryption-aws-kms-key-id", p->kms_key_id);
     }
-    return s3_request_run(c, &r, e);
+    return s3_request_run(client, &request, e);
 }
 
 struct head {
@@ -47,35 +47,35 @@ static err_code accept_head(void *ctx, struct s3_conn *conn, struct err *e)
     return h->kms_key_id.ptr ? ERR_OK : arena_oom(h->a, e);
 }
 
-err_code s3_object_head(struct s3_client *c, sv bucket, sv key, struct arena *a, uint64_t *size,
-                        sv *kms_key_id, struct err *e)
+err_code s3_object_head(struct s3_client *client, sv bucket, sv key, struct arena *a,
+                        uint64_t *size, sv *kms_key_id, struct err *e)
 {
     struct head h = { .a = a };
-    struct s3_request r = { .op = "HeadObject",
-                            .method = "HEAD",
-                            .bucket = bucket,
-                            .key = key,
-                            .accept = accept_head,
-                            .accept_ctx = &h };
-    TRY(s3_request_run(c, &r, e));
+    struct s3_request request = { .op = "HeadObject",
+                                  .method = "HEAD",
+                                  .bucket = bucket,
+                                  .key = key,
+                                  .accept = accept_head,
+                                  .accept_ctx = &h };
+    TRY(s3_request_run(client, &request, e));
     *size = h.size;
     *kms_key_id = h.kms_key_id;
     return ERR_OK;
 }
 
-err_code s3_object_delete(struct s3_client *c, sv bucket, sv key, struct err *e)
+err_code s3_object_delete(struct s3_client *client, sv bucket, sv key, struct err *e)
 {
-    struct s3_request r = {
+    struct s3_request request = {
         .op = "DeleteObject", .method = "DELETE", .bucket = bucket, .key = key
     };
-    return s3_request_run(c, &r, e);
+    return s3_request_run(client, &request, e);
 }
 
-err_code s3_bucket_head(struct s3_client *c, sv bucket, struct err *e)
+err_code s3_bucket_head(struct s3_client *client, sv bucket, struct err *e)
 {
-    struct s3_request r = { .op = "HeadBucket", .method = "HEAD", .bucket = bucket };
+    struct s3_request request = { .op = "HeadBucket", .method = "HEAD", .bucket = bucket };
     struct err why = { 0 };
-    err_code rc = s3_request_run(c, &r, &why);
+    err_code rc = s3_request_run(client, &request, &why);
     /* HEAD has no body, so no code: say what it means here */
     if (rc == ERR_NOT_FOUND)
         return ERR(e, rc, "S3 HeadBucket, bucket %.*s: bucket does not exist",

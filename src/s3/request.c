@@ -13,11 +13,11 @@
 
 #define REQUEST_ARENA (256u << 10) /* bytes; URL, headers and signature of one attempt */
 
-void s3_request_header(struct s3_request *r, const char *name, sv value)
+void s3_request_header(struct s3_request *request, const char *name, sv value)
 {
-    if (value.len == 0 || r->n_headers == S3_MAX_HEADERS)
+    if (value.len == 0 || request->n_headers == S3_MAX_HEADERS)
         return;
-    r->headers[r->n_headers++] = (struct sigv4_header){ sv_from(name), value };
+    request->headers[request->n_headers++] = (struct sigv4_header){ sv_from(name), value };
 }
 
 static bool fits_header(sv v)
@@ -44,7 +44,7 @@ static err_code add_line(struct curl_slist **list, struct arena *a, sv name, sv 
 }
 
 /* host, x-amz-*, and what the request brings: all of it is signed. */
-static err_code sign(struct s3_client *c, const struct s3_request *r, struct arena *a,
+static err_code sign(struct s3_client *client, const struct s3_request *request, struct arena *a,
                      const struct s3_credentials *cred, sv host, sv path, struct curl_slist **list,
                      struct err *e)
 {
@@ -52,10 +52,10 @@ static err_code sign(struct s3_client *c, const struct s3_request *r, struct are
     size_t n = 0;
     unsigned char digest[SHA256_LEN];
     char hex[SHA256_HEX_LEN], date[16];
-    if (r->sha256)
-        memcpy(digest, r->sha256, sizeof digest);
+    if (request->sha256)
+        memcpy(digest, request->sha256, sizeof digest);
     else
-        hash_sha256_of(r->body, digest);
+        hash_sha256_of(request->body, digest);
     hash_hex(digest, sizeof digest, hex);
     instant_format_basic(clock_wall_ms(), date);
     h[n++] = (struct sigv4_header){ SV_LIT("host"), host };
@@ -63,16 +63,16 @@ static err_code sign(struct s3_client *c, const struct s3_request *r, struct are
     h[n++] = (struct sigv4_header){ SV_LIT("x-amz-date"), sv_make(date, sizeof date) };
     if (cred->session_token.len)
         h[n++] = (struct sigv4_header){ SV_LIT("x-amz-security-token"), cred->session_token };
-    for (size_t i = 0; i < r->n_headers; i++)
-        h[n++] = r->headers[i];
+    for (size_t i = 0; i < request->n_headers; i++)
+        h[n++] = request->headers[i];
 
-    struct sigv4_request req = { .method = sv_from(r->method),
+    struct sigv4_request req = { .method = sv_from(request->method),
                                  .path = path,
-                                 .query = r->query,
+                                 .query = request->query,
                                  .headers = h,
                                  .n_headers = n,
                                  .payload_hash = sv_make(hex, sizeof hex) };
-    struct sigv4_scope scope = { sv_make(date, 8), c->region, c->service };
+    struct sigv4_scope scope = { sv_make(date, 8), client->region, client->service };
     struct sigv4_credentials key = { cred->access_key_id, cred->secret_key, cred->session_token };
     sv auth;
     TRY(sigv4_sign(a, &req, sv_make(date, sizeof date), &scope, &key, &auth, e));
@@ -88,21 +88,21 @@ static err_code sign(struct s3_client *c, const struct s3_request *r, struct are
     return ERR_OK;
 }
 
-err_code s3_request_start(struct s3_client *c, const struct s3_request *r, struct s3_attempts *at,
-                          bool stream, struct s3_conn *conn, struct curl_slist **keep,
-                          struct err *e)
+err_code s3_request_start(struct s3_client *client, const struct s3_request *request,
+                          struct s3_attempts *at, bool stream, struct s3_conn *conn,
+                          struct curl_slist **keep, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(REQUEST_ARENA);
     struct s3_credentials cred = { 0 };
     sv host, path;
-    TRY(c->cred(c->cred_ctx, sv_from(at->refused_key), a, &cred, e));
+    TRY(client->cred(client->cred_ctx, sv_from(at->refused_key), a, &cred, e));
     at->refused_key[0] = 0;
     at->has_token = cred.session_token.len > 0;
-    TRY(s3_client_address(c, r->bucket, r->key, a, &host, &path, e));
+    TRY(s3_client_address(client, request->bucket, request->key, a, &host, &path, e));
     struct curl_slist *list = NULL;
-    err_code rc = sign(c, r, a, &cred, host, path, &list, e);
-    sv url = arena_fmt(a, "%.*s://%.*s%.*s%s%.*s", SV_FMT(c->scheme), SV_FMT(host), SV_FMT(path),
-                       r->query.len ? "?" : "", SV_FMT(r->query));
+    err_code rc = sign(client, request, a, &cred, host, path, &list, e);
+    sv url = arena_fmt(a, "%.*s://%.*s%.*s%s%.*s", SV_FMT(client->scheme), SV_FMT(host),
+                       SV_FMT(path), request->query.len ? "?" : "", SV_FMT(request->query));
     if (rc == ERR_OK && url.ptr == NULL)
         rc = arena_oom(a, e);
     if (rc != ERR_OK) {
@@ -114,24 +114,24 @@ err_code s3_request_start(struct s3_client *c, const struct s3_request *r, struc
         memcpy(at->refused_key, cred.access_key_id.ptr, cred.access_key_id.len);
         at->refused_key[cred.access_key_id.len] = 0;
     }
-    bool has_body = strcmp(r->method, "PUT") == 0 || strcmp(r->method, "POST") == 0;
-    struct s3_wire w = { .method = r->method,
+    bool has_body = strcmp(request->method, "PUT") == 0 || strcmp(request->method, "POST") == 0;
+    struct s3_wire w = { .method = request->method,
                          .url = url.ptr, /* curl copies it */
                          .headers = list,
-                         .body = r->body,
+                         .body = request->body,
                          .has_body = has_body,
                          .stream = stream,
-                         .max_answer = r->max_answer ? r->max_answer : S3_ANSWER_MAX };
+                         .max_answer = request->max_answer ? request->max_answer : S3_ANSWER_MAX };
     s3_conn_start(conn, &w);
     *keep = list;
     return ERR_OK;
 }
 
-err_code s3_request_next(struct s3_client *c, const char *op, sv bucket, struct s3_attempts *at,
-                         struct err *e)
+err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
+                         struct s3_attempts *at, struct err *e)
 {
     struct s3_fault *f = &at->last;
-    const char *who = sv_eq_cstr(c->service, "sts") ? "STS" : "S3";
+    const char *who = sv_eq_cstr(client->service, "sts") ? "STS" : "S3";
     const char *of = bucket.len ? ", bucket " : "";
     bucket = sv_head(bucket, 64);
     if (f->renew && !at->renewed) {
@@ -143,7 +143,7 @@ err_code s3_request_next(struct s3_client *c, const char *op, sv bucket, struct 
     at->n++;
     if (!f->retry)
         return ERR(e, f->rc, "%s %s%s%.*s: %s", who, op, of, SV_FMT(bucket), f->what);
-    if (at->n >= c->max_attempts)
+    if (at->n >= client->max_attempts)
         return ERR(e, f->rc, "%s %s%s%.*s: gave up after %u attempts: %s", who, op, of,
                    SV_FMT(bucket), at->n, f->what);
     unsigned top = S3_BACKOFF_BASE_MS;
@@ -152,25 +152,25 @@ err_code s3_request_next(struct s3_client *c, const char *op, sv bucket, struct 
     if (top > S3_BACKOFF_CAP_MS)
         top = S3_BACKOFF_CAP_MS;
     unsigned ms = (unsigned)(rng_u64() % (top + 1));
-    return s3_client_wait(c, ms > f->retry_after_ms ? ms : f->retry_after_ms, e);
+    return s3_client_wait(client, ms > f->retry_after_ms ? ms : f->retry_after_ms, e);
 }
 
-err_code s3_request_run(struct s3_client *c, const struct s3_request *r, struct err *e)
+err_code s3_request_run(struct s3_client *client, const struct s3_request *request, struct err *e)
 {
     struct s3_attempts at = { 0 };
     unsigned char digest[SHA256_LEN];
-    struct s3_request req = *r;
+    struct s3_request req = *request;
     if (req.sha256 == NULL && req.body.len > 4096) {
         /* once, not with each attempt */
         hash_sha256_of(req.body, digest);
         req.sha256 = digest;
     }
-    struct s3_conn *conn = s3_client_conn_take(c);
+    struct s3_conn *conn = s3_client_conn_take(client);
     err_code rc;
     for (;;) {
         struct curl_slist *list = NULL;
         s3_conn_state st = CONN_RUNNING;
-        rc = s3_request_start(c, &req, &at, false, conn, &list, e);
+        rc = s3_request_start(client, &req, &at, false, conn, &list, e);
         if (rc != ERR_OK)
             break;
         while (st == CONN_RUNNING)
@@ -189,10 +189,10 @@ err_code s3_request_run(struct s3_client *c, const struct s3_request *r, struct 
         curl_slist_free_all(list);
         if (good && rc == ERR_OK)
             break;
-        rc = s3_request_next(c, req.op, req.bucket, &at, e);
+        rc = s3_request_next(client, req.op, req.bucket, &at, e);
         if (rc != ERR_OK)
             break;
     }
-    s3_client_conn_give(c, conn);
+    s3_client_conn_give(client, conn);
     return rc;
 }

@@ -43,7 +43,7 @@ struct s3_client;
 MUST_USE err_code s3_client_new(const struct s3_endpoint *ep, s3_credentials_fn cred,
                                 void *cred_ctx, const atomic_bool *cancel, struct s3_client **out,
                                 struct err *e);
-void s3_client_free(struct s3_client *c);
+void s3_client_free(struct s3_client *client);
 DEFINE_CLEANUP(struct s3_client, s3_client_free)
 
 struct s3_put {
@@ -52,31 +52,31 @@ struct s3_put {
     sv kms_key_id;               /* empty: no SSE headers */
     const unsigned char *sha256; /* of body, when the caller has it; NULL: computed */
 };
-MUST_USE err_code s3_object_put(struct s3_client *c, const struct s3_put *p, struct err *e);
+MUST_USE err_code s3_object_put(struct s3_client *client, const struct s3_put *p, struct err *e);
 /* Size and stored KMS key of an object (key copied into the arena, empty when none). */
-MUST_USE err_code s3_object_head(struct s3_client *c, sv bucket, sv key, struct arena *a,
+MUST_USE err_code s3_object_head(struct s3_client *client, sv bucket, sv key, struct arena *a,
                                  uint64_t *size, sv *kms_key_id, struct err *e);
-MUST_USE err_code s3_object_delete(struct s3_client *c, sv bucket, sv key, struct err *e);
+MUST_USE err_code s3_object_delete(struct s3_client *client, sv bucket, sv key, struct err *e);
 /* Read an object from byte `offset` on, as a byte_reader. A connection lost on the way is taken up
  * again with a Range request and If-Match on the first answer's ETag; ERR_PEER when the object
  * changed. */
-MUST_USE err_code s3_object_open(struct s3_client *c, sv bucket, sv key, uint64_t offset,
+MUST_USE err_code s3_object_open(struct s3_client *client, sv bucket, sv key, uint64_t offset,
                                  struct byte_reader *out, struct err *e);
 /* Keys below prefix, in S3's order, page by page. each() may return false to stop. */
 typedef bool (*s3_list_fn)(void *ctx, sv key, uint64_t size);
-MUST_USE err_code s3_object_list(struct s3_client *c, sv bucket, sv prefix, s3_list_fn each,
+MUST_USE err_code s3_object_list(struct s3_client *client, sv bucket, sv prefix, s3_list_fn each,
                                  void *ctx, struct err *e);
-MUST_USE err_code s3_bucket_head(struct s3_client *c, sv bucket, struct err *e);
+MUST_USE err_code s3_bucket_head(struct s3_client *client, sv bucket, struct err *e);
 
 /* Multipart, for what does not fit into memory: parts of at least 5 MiB but the last, numbered
  * from 1. */
 struct s3_upload;
 /* p->body is ignored */
-MUST_USE err_code s3_upload_begin(struct s3_client *c, const struct s3_put *p,
+MUST_USE err_code s3_upload_begin(struct s3_client *client, const struct s3_put *p,
                                   struct s3_upload **out, struct err *e);
-MUST_USE err_code s3_upload_part(struct s3_upload *u, sv bytes, struct err *e);
+MUST_USE err_code s3_upload_part(struct s3_upload *upload, sv bytes, struct err *e);
 MUST_USE err_code s3_upload_complete(struct s3_upload **u, struct err *e);
-void s3_upload_abort(struct s3_upload *u);
+void s3_upload_abort(struct s3_upload *upload);
 DEFINE_CLEANUP(struct s3_upload, s3_upload_abort)
 
 /* ---- STS ---- */

@@ -41,17 +41,17 @@ struct s3_client {
 err_code s3_client_make(const struct s3_endpoint *ep, sv service, s3_credentials_fn cred,
                         void *cred_ctx, const atomic_bool *cancel, struct s3_client **out,
                         struct err *e);
-struct s3_conn *s3_client_conn_take(struct s3_client *c);
-void s3_client_conn_give(struct s3_client *c, struct s3_conn *conn);
-static inline bool s3_client_cancelled(const struct s3_client *c)
+struct s3_conn *s3_client_conn_take(struct s3_client *client);
+void s3_client_conn_give(struct s3_client *client, struct s3_conn *conn);
+static inline bool s3_client_cancelled(const struct s3_client *client)
 {
-    return c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed);
+    return client->cancel && atomic_load_explicit(client->cancel, memory_order_relaxed);
 }
 /* Sleep in slices; ERR_CANCELLED as soon as the cancel flag is seen. */
-err_code s3_client_wait(const struct s3_client *c, unsigned ms, struct err *e);
+err_code s3_client_wait(const struct s3_client *client, unsigned ms, struct err *e);
 /* Host (with port) and raw path of a bucket and key, in the client's addressing. */
-err_code s3_client_address(const struct s3_client *c, sv bucket, sv key, struct arena *a, sv *host,
-                           sv *path, struct err *e);
+err_code s3_client_address(const struct s3_client *client, sv bucket, sv key, struct arena *a,
+                           sv *host, sv *path, struct err *e);
 
 /* ---- conn.c ---- */
 struct s3_wire { /* a request as it goes out */
@@ -79,7 +79,7 @@ struct s3_conn {
     curl_off_t moved;
     uint64_t moved_at_us;
 };
-struct s3_conn *s3_conn_new(const struct s3_client *c);
+struct s3_conn *s3_conn_new(const struct s3_client *client);
 void s3_conn_free(struct s3_conn *conn);
 void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w);
 /* Do what can be done; when nothing can, wait at most 50 ms for the peer. */
@@ -124,9 +124,9 @@ struct s3_request {
     err_code (*accept)(void *ctx, struct s3_conn *conn, struct err *e);
     void *accept_ctx;
 };
-void s3_request_header(struct s3_request *r, const char *name, sv value);
+void s3_request_header(struct s3_request *request, const char *name, sv value);
 /* All attempts; ERR_OK once there was a 2xx that accept (if any) took. */
-err_code s3_request_run(struct s3_client *c, const struct s3_request *r, struct err *e);
+err_code s3_request_run(struct s3_client *client, const struct s3_request *request, struct err *e);
 
 /* The parts of it, for the reader, whose answer outlives the call. */
 struct s3_attempts {
@@ -137,12 +137,12 @@ struct s3_attempts {
     struct s3_fault last;
 };
 /* Credentials, signature, start. keep: the slist, freed by the caller after the exchange. */
-err_code s3_request_start(struct s3_client *c, const struct s3_request *r, struct s3_attempts *at,
-                          bool stream, struct s3_conn *conn, struct curl_slist **keep,
-                          struct err *e);
+err_code s3_request_start(struct s3_client *client, const struct s3_request *request,
+                          struct s3_attempts *at, bool stream, struct s3_conn *conn,
+                          struct curl_slist **keep, struct err *e);
 /* After a failure in at->last: wait and return ERR_OK to try again, or the final error. */
-err_code s3_request_next(struct s3_client *c, const char *op, sv bucket, struct s3_attempts *at,
-                         struct err *e);
+err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
+                         struct s3_attempts *at, struct err *e);
 
 /* ---- xml.c ---- */
 /* Called at the end of each element, with the path of local names ("ListBucketResult/Contents/Key")

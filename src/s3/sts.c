@@ -76,27 +76,27 @@ err_code sts_assume_role(const struct s3_endpoint *sts, const struct s3_credenti
                          const struct sts_assume_role *req, struct arena *a,
                          struct s3_credentials *out, struct err *e)
 {
-    CLEANUP(s3_client_free) struct s3_client *c = NULL;
+    CLEANUP(s3_client_free) struct s3_client *client = NULL;
     CLEANUP_BUF struct buf form = BUF_INIT(16384);
     struct fixed f = { own };
     struct assumed got = { .a = a };
     unsigned duration_s = req->duration_s ? req->duration_s : 3600;
-    TRY(s3_client_make(sts, SV_LIT("sts"), give_own, &f, req->cancel, &c, e));
+    TRY(s3_client_make(sts, SV_LIT("sts"), give_own, &f, req->cancel, &client, e));
     TRY(buf_add_fmt(&form, e, "Action=AssumeRole&Version=2011-06-15&DurationSeconds=%u",
                     duration_s));
     TRY(add_field(&form, "RoleArn", req->role_arn, e));
     TRY(add_field(&form, "RoleSessionName", req->session_name, e));
     TRY(add_field(&form, "ExternalId", req->external_id, e));
-    struct s3_request r = { .op = "AssumeRole",
-                            .method = "POST",
-                            .body = buf_sv(&form),
-                            .accept = accept_assumed,
-                            .accept_ctx = &got };
-    s3_request_header(&r, "content-type",
+    struct s3_request request = { .op = "AssumeRole",
+                                  .method = "POST",
+                                  .body = buf_sv(&form),
+                                  .accept = accept_assumed,
+                                  .accept_ctx = &got };
+    s3_request_header(&request, "content-type",
                       SV_LIT("application/x-www-form-urlencoded; charset=utf-8"));
-    s3_request_header(&r, "x-amz-source-arn", req->source_arn);
-    s3_request_header(&r, "x-amz-source-account", req->source_account);
-    TRY(s3_request_run(c, &r, e));
+    s3_request_header(&request, "x-amz-source-arn", req->source_arn);
+    s3_request_header(&request, "x-amz-source-account", req->source_account);
+    TRY(s3_request_run(client, &request, e));
     *out = got.cred;
     return ERR_OK;
 }

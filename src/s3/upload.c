@@ -43,82 +43,83 @@ static err_code accept_begin(void *ctx, struct s3_conn *conn, struct err *e)
     return b->id.len ? ERR_OK : ERR(e, ERR_PEER, "an answer without an upload id");
 }
 
-err_code s3_upload_begin(struct s3_client *c, const struct s3_put *p, struct s3_upload **out,
+err_code s3_upload_begin(struct s3_client *client, const struct s3_put *p, struct s3_upload **out,
                          struct err *e)
 {
-    CLEANUP(s3_upload_abort) struct s3_upload *u = calloc(1, sizeof *u);
+    CLEANUP(s3_upload_abort) struct s3_upload *upload = calloc(1, sizeof *upload);
     CLEANUP_BUF struct buf id = BUF_INIT(32768);
-    if (u == NULL)
+    if (upload == NULL)
         abort();
-    u->a = arena_new(64u << 10);
-    u->client = c;
-    buf_init(&u->xml, UPLOAD_PARTS_MAX * 400u);
-    u->bucket = arena_sv(u->a, p->bucket);
-    u->key = arena_sv(u->a, p->key);
-    struct begun b = { .a = u->a };
-    struct s3_request r = { .op = "CreateMultipartUpload",
-                            .method = "POST",
-                            .bucket = p->bucket,
-                            .key = p->key,
-                            .query = SV_LIT("uploads="),
-                            .accept = accept_begin,
-                            .accept_ctx = &b };
-    s3_request_header(&r, "content-type", p->content_type);
+    upload->a = arena_new(64u << 10);
+    upload->client = client;
+    buf_init(&upload->xml, UPLOAD_PARTS_MAX * 400u);
+    upload->bucket = arena_sv(upload->a, p->bucket);
+    upload->key = arena_sv(upload->a, p->key);
+    struct begun b = { .a = upload->a };
+    struct s3_request request = { .op = "CreateMultipartUpload",
+                                  .method = "POST",
+                                  .bucket = p->bucket,
+                                  .key = p->key,
+                                  .query = SV_LIT("uploads="),
+                                  .accept = accept_begin,
+                                  .accept_ctx = &b };
+    s3_request_header(&request, "content-type", p->content_type);
     if (p->kms_key_id.len) {
-        s3_request_header(&r, "x-amz-server-side-encryption", SV_LIT("aws:kms"));
-        s3_request_header(&r, "x-amz-server-side-encryption-aws-kms-key-id", p->kms_key_id);
+        s3_request_header(&request, "x-amz-server-side-encryption", SV_LIT("aws:kms"));
+        s3_request_header(&request, "x-amz-server-side-encryption-aws-kms-key-id", p->kms_key_id);
     }
-    TRY(s3_request_run(c, &r, e));
+    TRY(s3_request_run(client, &request, e));
     TRY(uri_encode(b.id, false, &id, e));
-    sv kept = arena_sv(u->a, buf_sv(&id));
-    if (kept.ptr == NULL || u->bucket.ptr == NULL || u->key.ptr == NULL)
-        return arena_oom(u->a, e);
-    u->id = kept;
-    *out = u;
-    u = NULL;
+    sv kept = arena_sv(upload->a, buf_sv(&id));
+    if (kept.ptr == NULL || upload->bucket.ptr == NULL || upload->key.ptr == NULL)
+        return arena_oom(upload->a, e);
+    upload->id = kept;
+    *out = upload;
+    upload = NULL;
     return ERR_OK;
 }
 
 static err_code accept_part(void *ctx, struct s3_conn *conn, struct err *e)
 {
-    struct s3_upload *u = ctx;
+    struct s3_upload *upload = ctx;
     sv etag = s3_conn_header(conn, "etag");
     if (etag.len == 0 || etag.len > 200)
         return ERR(e, ERR_PEER, "an answer without an ETag");
-    size_t had = u->xml.len;
-    err_code rc =
-        buf_add_fmt(&u->xml, e, "<Part><PartNumber>%u</PartNumber><ETag>", u->n_parts + 1);
+    size_t had = upload->xml.len;
+    err_code rc = buf_add_fmt(&upload->xml, e, "<Part><PartNumber>%u</PartNumber><ETag>",
+                              upload->n_parts + 1);
     for (size_t i = 0; rc == ERR_OK && i < etag.len; i++) {
         char c = etag.ptr[i];
-        rc = c == '"'   ? buf_add(&u->xml, SV_LIT("&quot;"), e)
-             : c == '&' ? buf_add(&u->xml, SV_LIT("&amp;"), e)
-             : c == '<' ? buf_add(&u->xml, SV_LIT("&lt;"), e)
-                        : buf_add_char(&u->xml, c, e);
+        rc = c == '"'   ? buf_add(&upload->xml, SV_LIT("&quot;"), e)
+             : c == '&' ? buf_add(&upload->xml, SV_LIT("&amp;"), e)
+             : c == '<' ? buf_add(&upload->xml, SV_LIT("&lt;"), e)
+                        : buf_add_char(&upload->xml, c, e);
     }
     if (rc == ERR_OK)
-        rc = buf_add(&u->xml, SV_LIT("</ETag></Part>"), e);
+        rc = buf_add(&upload->xml, SV_LIT("</ETag></Part>"), e);
     if (rc != ERR_OK)
-        u->xml.len = had;
+        upload->xml.len = had;
     return rc;
 }
 
-err_code s3_upload_part(struct s3_upload *u, sv bytes, struct err *e)
+err_code s3_upload_part(struct s3_upload *upload, sv bytes, struct err *e)
 {
-    if (u->n_parts == UPLOAD_PARTS_MAX)
+    if (upload->n_parts == UPLOAD_PARTS_MAX)
         return ERR(e, ERR_TOO_LARGE, "an object has at most %u parts", UPLOAD_PARTS_MAX);
     CLEANUP_BUF struct buf query = BUF_INIT(65536);
-    TRY(buf_add_fmt(&query, e, "partNumber=%u&uploadId=%.*s", u->n_parts + 1, SV_FMT(u->id)));
-    struct s3_request r = { .op = "UploadPart",
-                            .method = "PUT",
-                            .bucket = u->bucket,
-                            .key = u->key,
-                            .query = buf_sv(&query),
-                            .body = bytes,
-                            .accept = accept_part,
-                            .accept_ctx = u };
-    TRY(s3_request_run(u->client, &r, e));
-    u->n_parts++;
-    u->bytes += bytes.len;
+    TRY(buf_add_fmt(&query, e, "partNumber=%u&uploadId=%.*s", upload->n_parts + 1,
+                    SV_FMT(upload->id)));
+    struct s3_request request = { .op = "UploadPart",
+                                  .method = "PUT",
+                                  .bucket = upload->bucket,
+                                  .key = upload->key,
+                                  .query = buf_sv(&query),
+                                  .body = bytes,
+                                  .accept = accept_part,
+                                  .accept_ctx = upload };
+    TRY(s3_request_run(upload->client, &request, e));
+    upload->n_parts++;
+    upload->bytes += bytes.len;
     return ERR_OK;
 }
 
@@ -135,9 +136,9 @@ static err_code find_root(void *ctx, sv path, sv text, struct err *e)
 
 static err_code accept_complete(void *ctx, struct s3_conn *conn, struct err *e)
 {
-    struct s3_upload *u = ctx;
+    struct s3_upload *upload = ctx;
     char code[64];
-    u->tries++;
+    upload->tries++;
     if (s3_fault_code(buf_sv(&conn->answer), code)) {
         struct s3_fault f;
         s3_fault_by_code(code, 200, &f);
@@ -149,13 +150,14 @@ static err_code accept_complete(void *ctx, struct s3_conn *conn, struct err *e)
 }
 
 /* Is the object of this upload there? */
-static bool arrived(struct s3_upload *u)
+static bool arrived(struct s3_upload *upload)
 {
     struct err e = { 0 };
     uint64_t size = 0;
     sv key;
-    return s3_object_head(u->client, u->bucket, u->key, u->a, &size, &key, &e) == ERR_OK &&
-           size == u->bytes;
+    return s3_object_head(upload->client, upload->bucket, upload->key, upload->a, &size, &key,
+                          &e) == ERR_OK &&
+           size == upload->bytes;
 }
 
 err_code s3_upload_complete(struct s3_upload **up, struct err *e)
@@ -170,17 +172,17 @@ err_code s3_upload_complete(struct s3_upload **up, struct err *e)
     TRY(buf_add(&body, buf_sv(&u->xml), e));
     TRY(buf_add(&body, SV_LIT("</CompleteMultipartUpload>"), e));
     TRY(buf_add_fmt(&query, e, "uploadId=%.*s", SV_FMT(u->id)));
-    struct s3_request r = { .op = "CompleteMultipartUpload",
-                            .method = "POST",
-                            .bucket = u->bucket,
-                            .key = u->key,
-                            .query = buf_sv(&query),
-                            .body = buf_sv(&body),
-                            .accept = accept_complete,
-                            .accept_ctx = u };
-    s3_request_header(&r, "content-type", SV_LIT("application/xml"));
+    struct s3_request request = { .op = "CompleteMultipartUpload",
+                                  .method = "POST",
+                                  .bucket = u->bucket,
+                                  .key = u->key,
+                                  .query = buf_sv(&query),
+                                  .body = buf_sv(&body),
+                                  .accept = accept_complete,
+                                  .accept_ctx = u };
+    s3_request_header(&request, "content-type", SV_LIT("application/xml"));
     struct err why = { 0 };
-    err_code rc = s3_request_run(u->client, &r, &why);
+    err_code rc = s3_request_run(u->client, &request, &why);
     if (rc == ERR_NOT_FOUND && arrived(u))
         rc = ERR_OK;
     if (rc != ERR_OK)
@@ -192,23 +194,23 @@ err_code s3_upload_complete(struct s3_upload **up, struct err *e)
     return ERR_OK;
 }
 
-void s3_upload_abort(struct s3_upload *u)
+void s3_upload_abort(struct s3_upload *upload)
 {
-    if (u == NULL)
+    if (upload == NULL)
         return;
     CLEANUP_BUF struct buf query = BUF_INIT(65536);
     struct err e = { 0 };
-    if (u->id.len && !s3_client_cancelled(u->client) &&
-        buf_add_fmt(&query, &e, "uploadId=%.*s", SV_FMT(u->id)) == ERR_OK) {
-        struct s3_request r = { .op = "AbortMultipartUpload",
-                                .method = "DELETE",
-                                .bucket = u->bucket,
-                                .key = u->key,
-                                .query = buf_sv(&query) };
+    if (upload->id.len && !s3_client_cancelled(upload->client) &&
+        buf_add_fmt(&query, &e, "uploadId=%.*s", SV_FMT(upload->id)) == ERR_OK) {
+        struct s3_request request = { .op = "AbortMultipartUpload",
+                                      .method = "DELETE",
+                                      .bucket = upload->bucket,
+                                      .key = upload->key,
+                                      .query = buf_sv(&query) };
         /* best effort: a bucket's lifecycle rule is there for what stays */
-        IGNORE(s3_request_run(u->client, &r, &e));
+        IGNORE(s3_request_run(upload->client, &request, &e));
     }
-    arena_free(u->a);
-    buf_done(&u->xml);
-    free(u);
+    arena_free(upload->a);
+    buf_done(&upload->xml);
+    free(upload);
 }
