@@ -9,21 +9,21 @@ struct contained_answer {
     bool asked[]; /* by item */
 };
 
-void contained_init(struct contained *c, yyjson_val *holder)
+void contained_init(struct contained *contained, yyjson_val *holder)
 {
-    *c = (struct contained){ .holder = holder };
+    *contained = (struct contained){ .holder = holder };
 }
 
-void contained_done(struct contained *c)
+void contained_done(struct contained *contained)
 {
-    for (size_t i = 0; i < c->n; i++)
-        buf_done(&c->items[i].entries);
-    free(c->items);
-    for (struct contained_answer *a = c->answers, *next; a; a = next) {
+    for (size_t i = 0; i < contained->n; i++)
+        buf_done(&contained->items[i].entries);
+    free(contained->items);
+    for (struct contained_answer *a = contained->answers, *next; a; a = next) {
         next = a->next;
         free(a);
     }
-    *c = (struct contained){ 0 };
+    *contained = (struct contained){ 0 };
 }
 
 static int by_id(const void *a, const void *b)
@@ -34,16 +34,16 @@ static int by_id(const void *a, const void *b)
     return c ? c : (x->root > y->root) - (x->root < y->root);
 }
 
-static void find_all(struct contained *c)
+static void find_all(struct contained *contained)
 {
-    yyjson_val *list = json_get(c->holder, "contained"), *v;
+    yyjson_val *list = json_get(contained->holder, "contained"), *v;
     yyjson_arr_iter it = yyjson_arr_iter_with(list);
     size_t n = yyjson_is_arr(list) ? yyjson_arr_size(list) : 0;
-    c->ready = true;
+    contained->ready = true;
     if (n == 0)
         return;
-    c->items = calloc(n, sizeof *c->items);
-    if (c->items == NULL)
+    contained->items = calloc(n, sizeof *contained->items);
+    if (contained->items == NULL)
         abort();
     while ((v = yyjson_arr_iter_next(&it)) != NULL) {
         struct contained_item x = { .id = json_string(json_get(v, "id")),
@@ -52,43 +52,44 @@ static void find_all(struct contained *c)
                                     .root = v };
         buf_init(&x.entries, CONTAINED_BYTES_MAX);
         if (x.id.len && x.type)
-            c->items[c->n++] = x;
+            contained->items[contained->n++] = x;
     }
-    qsort(c->items, c->n, sizeof *c->items, by_id);
+    qsort(contained->items, contained->n, sizeof *contained->items, by_id);
 }
 
-struct contained_item *contained_find(struct contained *c, sv reference)
+struct contained_item *contained_find(struct contained *contained, sv reference)
 {
     if (reference.len < 2 || reference.ptr[0] != '#')
         return NULL;
-    if (!c->ready)
-        find_all(c);
+    if (!contained->ready)
+        find_all(contained);
     sv id = sv_tail(reference, 1);
-    size_t lo = 0, hi = c->n;
+    size_t lo = 0, hi = contained->n;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (sv_cmp(c->items[mid].id, id) < 0)
+        if (sv_cmp(contained->items[mid].id, id) < 0)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return lo < c->n && sv_eq(c->items[lo].id, id) ? &c->items[lo] : NULL;
+    return lo < contained->n && sv_eq(contained->items[lo].id, id) ? &contained->items[lo] : NULL;
 }
 
-bool contained_asked(struct contained *c, const struct contained_item *item, const void *criterion)
+bool contained_asked(struct contained *contained, const struct contained_item *item,
+                     const void *criterion)
 {
-    struct contained_answer *a = c->answers;
+    struct contained_answer *a = contained->answers;
     while (a && a->criterion != criterion)
         a = a->next;
     if (a == NULL) {
-        a = calloc(1, sizeof *a + c->n * sizeof a->asked[0]);
+        a = calloc(1, sizeof *a + contained->n * sizeof a->asked[0]);
         if (a == NULL)
             abort();
         a->criterion = criterion;
-        a->next = c->answers;
-        c->answers = a;
+        a->next = contained->answers;
+        contained->answers = a;
     }
-    bool asked = a->asked[item - c->items];
-    a->asked[item - c->items] = true;
+    bool asked = a->asked[item - contained->items];
+    a->asked[item - contained->items] = true;
     return asked;
 }

@@ -13,33 +13,33 @@ static struct {
     uint8_t *bits;
 } counted = { .once = PTHREAD_ONCE_INIT };
 
-bool is_counted(const struct search_param *p)
+bool is_counted(const struct search_param *param)
 {
     static const char *const names_one[] = { "identifier", "telecom", "phone", "email" };
     for (size_t i = 0; i < sizeof names_one / sizeof names_one[0]; i++)
         /* few resources share a value: walking its entries is as fast */
-        if (sv_eq_cstr(p->code, names_one[i]))
+        if (sv_eq_cstr(param->code, names_one[i]))
             return false;
-    return p->kind == SEARCH_TOKEN && is_indexed(p);
+    return param->kind == SEARCH_TOKEN && is_indexed(param);
 }
 
 static void find_counted(void)
 {
     size_t n;
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
-        const struct search_param *const *of = search_params_of((fhir_type)t, &n);
+        const struct search_param *const *param = search_params_of((fhir_type)t, &n);
         for (size_t i = 0; i < n; i++)
-            if (of[i]->number >= counted.n)
-                counted.n = of[i]->number + 1;
+            if (param[i]->number >= counted.n)
+                counted.n = param[i]->number + 1;
     }
     /* lives as long as the process */
     counted.bits = calloc(FHIR_TYPES_MAX, counted.n);
     if (counted.bits == NULL)
         abort();
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
-        const struct search_param *const *of = search_params_of((fhir_type)t, &n);
+        const struct search_param *const *param = search_params_of((fhir_type)t, &n);
         for (size_t i = 0; i < n; i++)
-            counted.bits[t * counted.n + of[i]->number] = is_counted(of[i]);
+            counted.bits[t * counted.n + param[i]->number] = is_counted(param[i]);
     }
 }
 

@@ -208,31 +208,31 @@ static size_t name_entries(sv text, struct entry out[ENTRIES_MAX])
     return n;
 }
 
-static size_t string_entries(const struct search_value *v, struct entry out[ENTRIES_MAX])
+static size_t string_entries(const struct search_value *value, struct entry out[ENTRIES_MAX])
 {
     char head[FOLD_ROOM];
-    if (v->parts)
-        return name_entries(v->text, out);
-    return readings(sv_make(head, fold_head(v->text, head)), out);
+    if (value->parts)
+        return name_entries(value->text, out);
+    return readings(sv_make(head, fold_head(value->text, head)), out);
 }
 
-static size_t reference_entries(const struct search_value *v, struct entry out[ENTRIES_MAX])
+static size_t reference_entries(const struct search_value *value, struct entry out[ENTRIES_MAX])
 {
     size_t n = 0;
-    if (v->ref_type || v->text.len)
-        out[n++] = reference_entry(v->text, v->ref_type ? v->ref_id : SV_NONE);
-    sv identifier = yyjson_is_obj(v->element)
-                        ? json_string(json_get(json_get(v->element, "identifier"), "value"))
+    if (value->ref_type || value->text.len)
+        out[n++] = reference_entry(value->text, value->ref_type ? value->ref_id : SV_NONE);
+    sv identifier = yyjson_is_obj(value->element)
+                        ? json_string(json_get(json_get(value->element, "identifier"), "value"))
                         : SV_NONE;
     if (identifier.len)
         out[n++] = identifier_entry(identifier);
     return n;
 }
 
-static size_t number_entries(const struct search_value *v, struct entry out[ENTRIES_MAX])
+static size_t number_entries(const struct search_value *value, struct entry out[ENTRIES_MAX])
 {
-    const double lo = v->lo.ptr ? decimal_near(v->lo) : -INFINITY;
-    const double hi = v->point ? lo : v->hi.ptr ? decimal_near(v->hi) : INFINITY;
+    const double lo = value->lo.ptr ? decimal_near(value->lo) : -INFINITY;
+    const double hi = value->point ? lo : value->hi.ptr ? decimal_near(value->hi) : INFINITY;
     if (lo == hi) {
         out[0] = number_entry('S', lo);
         return 1;
@@ -242,47 +242,48 @@ static size_t number_entries(const struct search_value *v, struct entry out[ENTR
     return 2;
 }
 
-static size_t date_entries(const struct search_value *v, struct entry out[ENTRIES_MAX])
+static size_t date_entries(const struct search_value *value, struct entry out[ENTRIES_MAX])
 {
-    if (v->lo_ms != INT64_MIN && v->hi_ms != INT64_MAX &&
-        floor_s(v->hi_ms) - floor_s(v->lo_ms) <= SHORT_S) {
-        out[0] = date_entry('S', v->lo_ms);
+    if (value->lo_ms != INT64_MIN && value->hi_ms != INT64_MAX &&
+        floor_s(value->hi_ms) - floor_s(value->lo_ms) <= SHORT_S) {
+        out[0] = date_entry('S', value->lo_ms);
         return 1;
     }
-    out[0] = date_entry('L', v->lo_ms);
-    out[1] = date_entry('H', v->hi_ms);
+    out[0] = date_entry('L', value->lo_ms);
+    out[1] = date_entry('H', value->hi_ms);
     return 2;
 }
 
-size_t entries_of(const struct search_value *v, struct entry out[ENTRIES_MAX])
+size_t entries_of(const struct search_value *value, struct entry out[ENTRIES_MAX])
 {
-    switch (v->kind) {
+    switch (value->kind) {
     case SEARCH_TOKEN:
-        if (v->code.len == 0)
+        if (value->code.len == 0)
             return 0;
-        out[0] = token_entry(v->code, v->any_case, v->system, v->any_system);
+        out[0] = token_entry(value->code, value->any_case, value->system, value->any_system);
         return 1;
     case SEARCH_URI:
-        out[0] = uri_entry(v->text);
+        out[0] = uri_entry(value->text);
         return 1;
     case SEARCH_STRING:
-        return string_entries(v, out);
+        return string_entries(value, out);
     case SEARCH_REFERENCE:
-        return reference_entries(v, out);
+        return reference_entries(value, out);
     case SEARCH_NUMBER:
     case SEARCH_QUANTITY:
-        return number_entries(v, out);
+        return number_entries(value, out);
     case SEARCH_DATE:
-        return date_entries(v, out);
+        return date_entries(value, out);
     default:
         return 0;
     }
 }
 
-bool is_indexed(const struct search_param *p)
+bool is_indexed(const struct search_param *param)
 {
-    return p->kind != SEARCH_COMPOSITE && p->kind != SEARCH_SPECIAL && p != &search_created_at &&
-           !sv_eq(p->code, SV_LIT("_id")) && !sv_eq(p->code, SV_LIT("_lastUpdated"));
+    return param->kind != SEARCH_COMPOSITE && param->kind != SEARCH_SPECIAL &&
+           param != &search_created_at && !sv_eq(param->code, SV_LIT("_id")) &&
+           !sv_eq(param->code, SV_LIT("_lastUpdated"));
 }
 
 /* ---- what is new since form 1 ---- */
@@ -329,16 +330,16 @@ static bool is_small(sv decimal) /* enough for form 1 */
     return decimal.ptr == NULL || sv_to_double(decimal, &d);
 }
 
-size_t older_entries(const struct search_value *v, size_t n)
+size_t older_entries(const struct search_value *value, size_t n)
 {
-    switch (v->kind) {
+    switch (value->kind) {
     case SEARCH_STRING: /* then come the parts of names */
-        return is_plain(v->text) && n ? 1 : 0;
+        return is_plain(value->text) && n ? 1 : 0;
     case SEARCH_DATE:
-        return has_leap_second(v->element) ? 0 : n;
+        return has_leap_second(value->element) ? 0 : n;
     case SEARCH_NUMBER:
     case SEARCH_QUANTITY:
-        return is_small(v->lo) && is_small(v->hi) ? n : 0;
+        return is_small(value->lo) && is_small(value->hi) ? n : 0;
     default:
         return n;
     }

@@ -31,26 +31,26 @@ static void give(const struct giving *g, const struct entry *x)
     g->fn(g->ctx, sv_make(x->v, x->len));
 }
 
-static void give_value(void *ctx, const struct search_value *v)
+static void give_value(void *ctx, const struct search_value *value)
 {
     struct giving *g = ctx;
     struct entry x[ENTRIES_MAX];
     struct search_value other;
-    v = name_within(v, &g->n_names, &other);
-    size_t n = entries_of(v, x);
-    for (size_t i = g->what == NEWER ? older_entries(v, n) : 0; i < n; i++)
+    value = name_within(value, &g->n_names, &other);
+    size_t n = entries_of(value, x);
+    for (size_t i = g->what == NEWER ? older_entries(value, n) : 0; i < n; i++)
         give(g, &x[i]);
 }
 
 /* Within a contained resource: it leads to another one. */
-static void give_inner(void *ctx, const struct search_value *v)
+static void give_inner(void *ctx, const struct search_value *value)
 {
     struct entry x = tag_entry(CONTAINED_TAG);
-    if (v->text.len && v->text.ptr[0] == '#')
+    if (value->text.len && value->text.ptr[0] == '#')
         give(ctx, &x);
 }
 
-static bool list_item(struct contained *in, struct contained_item *item);
+static bool list_item(struct contained *contained, struct contained_item *item);
 
 static void give_contained(void *ctx, const struct search_value *v)
 {
@@ -76,13 +76,13 @@ static void give_contained(void *ctx, const struct search_value *v)
 }
 
 /* in: NULL, or of the holder. */
-static void param_entries(const struct search_param *p, yyjson_val *root, struct contained *in,
+static void param_entries(const struct search_param *param, yyjson_val *root, struct contained *in,
                           enum what what, entry_fn fn, void *ctx)
 {
-    struct giving g = { fn, ctx, what, p->number, in, CONTAINED_BYTES_MAX, 0 };
-    search_extract(p, root, give_value, &g);
-    if (in && p->kind == SEARCH_REFERENCE)
-        extract_within(p, root, in, what == OF_CONTAINED ? give_inner : give_contained, &g);
+    struct giving g = { fn, ctx, what, param->number, in, CONTAINED_BYTES_MAX, 0 };
+    search_extract(param, root, give_value, &g);
+    if (in && param->kind == SEARCH_REFERENCE)
+        extract_within(param, root, in, what == OF_CONTAINED ? give_inner : give_contained, &g);
 }
 
 /* ---- all entries of a resource ---- */
@@ -163,41 +163,41 @@ static uint64_t members_of(yyjson_val *root)
     return bits;
 }
 
-/* May p find something in a resource with these members? Most parameters find nothing in most
- * resources. */
-static bool may_find(const struct search_param *p, uint64_t members)
+/* May the parameter find something in a resource with these members? Most parameters find nothing
+ * in most resources. */
+static bool may_find(const struct search_param *param, uint64_t members)
 {
-    for (size_t i = 0; i < p->n_paths; i++)
-        if ((p->paths[i].first & members) || sv_eq(p->paths[i].datatype, SV_LIT("exists")))
+    for (size_t i = 0; i < param->n_paths; i++)
+        if ((param->paths[i].first & members) || sv_eq(param->paths[i].datatype, SV_LIT("exists")))
             return true;
     return false;
 }
 
-static err_code list_all(fhir_type type, yyjson_val *root, struct contained *in, enum what what,
-                         struct buf *out, struct err *e)
+static err_code list_all(fhir_type type, yyjson_val *root, struct contained *contained,
+                         enum what what, struct buf *out, struct err *e)
 {
     size_t n;
-    const struct search_param *const *of = search_params_of(type, &n);
+    const struct search_param *const *param = search_params_of(type, &n);
     struct listing l = { .out = out, .rc = ERR_OK, .e = e };
     const uint64_t members = members_of(root);
     for (size_t i = 0; i < n && l.rc == ERR_OK; i++) {
-        if (!may_find(of[i], members) || !is_indexed(of[i]))
+        if (!may_find(param[i], members) || !is_indexed(param[i]))
             continue;
         l.first = out->len;
         l.n = 0;
-        l.param = of[i]->number;
-        param_entries(of[i], root, in, what, list_entry, &l);
+        l.param = param[i]->number;
+        param_entries(param[i], root, contained, what, list_entry, &l);
         if (l.rc == ERR_OK && l.n > LISTED_MAX)
             list_unique(&l);
     }
     return l.rc;
 }
 
-static bool list_item(struct contained *in, struct contained_item *item)
+static bool list_item(struct contained *contained, struct contained_item *item)
 {
     struct err too_large;
     if (!item->listed)
-        item->fits = list_all(item->type, item->root, in, OF_CONTAINED, &item->entries,
+        item->fits = list_all(item->type, item->root, contained, OF_CONTAINED, &item->entries,
                               &too_large) == ERR_OK;
     item->listed = true;
     return item->fits;
@@ -213,10 +213,10 @@ static err_code list_resource(fhir_type type, yyjson_val *root, enum what what, 
 {
     if (!holds_some(root))
         return list_all(type, root, NULL, what, out, e);
-    struct contained in;
-    contained_init(&in, root);
-    err_code rc = list_all(type, root, &in, what, out, e);
-    contained_done(&in);
+    struct contained contained;
+    contained_init(&contained, root);
+    err_code rc = list_all(type, root, &contained, what, out, e);
+    contained_done(&contained);
     return rc;
 }
 
@@ -279,14 +279,14 @@ bool search_first_entry(const struct search_driver *d, fhir_type type, yyjson_va
 {
     struct first f = { .d = d, .best = out };
     size_t n;
-    const struct search_param *const *of = search_params_of(type, &n);
-    struct contained in;
-    contained_init(&in, root);
+    const struct search_param *const *param = search_params_of(type, &n);
+    struct contained contained;
+    contained_init(&contained, root);
     for (size_t i = 0; i < n; i++)
-        if (of[i]->number == d->param && is_indexed(of[i]))
-            param_entries(of[i], root, d->inside && holds_some(root) ? &in : NULL, ALL, first_entry,
-                          &f);
-    contained_done(&in);
+        if (param[i]->number == d->param && is_indexed(param[i]))
+            param_entries(param[i], root, d->inside && holds_some(root) ? &contained : NULL, ALL,
+                          first_entry, &f);
+    contained_done(&contained);
     *out_len = f.len;
     return f.len > 0;
 }

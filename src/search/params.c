@@ -153,7 +153,7 @@ static void compile_paths(sv text, char sep, struct search_path **out, size_t *n
 }
 
 /* "base,base ; TOKEN code:CodeableConcept ; QUANTITY valueQuantity:Quantity" */
-static void compile_composite(sv text, struct search_param *p)
+static void compile_composite(sv text, struct search_param *param)
 {
     static const struct {
         const char *name;
@@ -163,12 +163,12 @@ static void compile_composite(sv text, struct search_param *p)
                   { "DATE", SEARCH_DATE },     { "REFERENCE", SEARCH_REFERENCE },
                   { "URI", SEARCH_URI } };
     sv part, kind;
-    p->parts = need(arena_calloc(table.arena, count(text, ';'), sizeof *p->parts));
+    param->parts = need(arena_calloc(table.arena, count(text, ';'), sizeof *param->parts));
     /* the generator writes one */
     (void)sv_cut(&text, ';', &part);
-    compile_paths(sv_trim(part), ',', &p->paths, &p->n_paths);
+    compile_paths(sv_trim(part), ',', &param->paths, &param->n_paths);
     while (sv_cut(&text, ';', &part)) {
-        struct search_part *out = &p->parts[p->n_parts++];
+        struct search_part *out = &param->parts[param->n_parts++];
         part = sv_trim(part);
         /* the generator writes one */
         (void)sv_cut(&part, ' ', &kind);
@@ -179,19 +179,19 @@ static void compile_composite(sv text, struct search_param *p)
     }
     /* DocumentReference.relationship names its two components in the wrong order (FHIR R4): what
      * stands in the elements decides. */
-    for (size_t i = 0; i < p->n_parts; i++)
-        if (p->parts[i].n_paths && sv_eq(p->parts[i].paths[0].datatype, SV_LIT("code")))
-            p->parts[i].kind = SEARCH_TOKEN;
-        else if (p->parts[i].n_paths && p->parts[i].kind == SEARCH_TOKEN &&
-                 p->parts[i].n_paths == 1 &&
-                 sv_eq(p->parts[i].paths[0].datatype, SV_LIT("Reference")))
-            p->parts[i].kind = SEARCH_REFERENCE;
+    for (size_t i = 0; i < param->n_parts; i++)
+        if (param->parts[i].n_paths && sv_eq(param->parts[i].paths[0].datatype, SV_LIT("code")))
+            param->parts[i].kind = SEARCH_TOKEN;
+        else if (param->parts[i].n_paths && param->parts[i].kind == SEARCH_TOKEN &&
+                 param->parts[i].n_paths == 1 &&
+                 sv_eq(param->parts[i].paths[0].datatype, SV_LIT("Reference")))
+            param->parts[i].kind = SEARCH_REFERENCE;
 }
 
 static int by_code(const void *a, const void *b)
 {
-    const struct search_param *const *x = a, *const *y = b;
-    return sv_cmp((*x)->code, (*y)->code);
+    const struct search_param *const *param = a, *const *y = b;
+    return sv_cmp((*param)->code, (*y)->code);
 }
 
 static void build(void)
@@ -202,19 +202,19 @@ static void build(void)
     table.of = need(arena_calloc(table.arena, n_types + 1, sizeof *table.of));
     table.n_of = need(arena_calloc(table.arena, n_types + 1, sizeof *table.n_of));
     for (size_t i = 0; i < N_ROWS; i++) {
-        struct search_param *p = &table.params[i];
-        p->number = rows[i].number;
-        p->kind = rows[i].kind;
-        p->type = sv_from(rows[i].type);
-        p->code = sv_from(rows[i].code);
-        p->targets = sv_from(rows[i].targets);
-        p->definition = sv_from(rows[i].definition);
-        if (p->kind == SEARCH_COMPOSITE)
-            compile_composite(sv_from(rows[i].paths), p);
+        struct search_param *param = &table.params[i];
+        param->number = rows[i].number;
+        param->kind = rows[i].kind;
+        param->type = sv_from(rows[i].type);
+        param->code = sv_from(rows[i].code);
+        param->targets = sv_from(rows[i].targets);
+        param->definition = sv_from(rows[i].definition);
+        if (param->kind == SEARCH_COMPOSITE)
+            compile_composite(sv_from(rows[i].paths), param);
         else
-            compile_paths(sv_from(rows[i].paths), '|', &p->paths, &p->n_paths);
+            compile_paths(sv_from(rows[i].paths), '|', &param->paths, &param->n_paths);
         /* none for "*": counted at 0 */
-        fhir_type t = fhir_type_find(p->type);
+        fhir_type t = fhir_type_find(param->type);
         table.n_of[t]++;
     }
     for (unsigned t = 0; t <= n_types; t++) {
@@ -235,12 +235,12 @@ static void build(void)
 static const struct search_param *find(fhir_type type, sv code)
 {
     size_t lo = 0, hi = table.n_of[type];
-    const struct search_param **of = table.of[type];
+    const struct search_param **param = table.of[type];
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        int c = sv_cmp(of[mid]->code, code);
+        int c = sv_cmp(param[mid]->code, code);
         if (c == 0)
-            return of[mid];
+            return param[mid];
         if (c < 0)
             lo = mid + 1;
         else
@@ -253,9 +253,9 @@ static void add_to_compartment(struct compartment *c, fhir_type member, sv codes
 {
     sv code;
     while (sv_cut(&codes, ',', &code) && c->n < SEARCH_COMPARTMENT_MAX) {
-        const struct search_param *p = find(member, code);
-        if (p && p->kind == SEARCH_REFERENCE)
-            c->params[c->n++] = p;
+        const struct search_param *param = find(member, code);
+        if (param && param->kind == SEARCH_REFERENCE)
+            c->params[c->n++] = param;
     }
 }
 
@@ -297,17 +297,17 @@ const struct search_param *search_param_find(fhir_type type, sv code)
     return find(type, code);
 }
 
-bool search_is_canonical(const struct search_param *p)
+bool search_is_canonical(const struct search_param *param)
 {
-    for (size_t i = 0; i < p->n_paths; i++)
-        if (sv_eq(p->paths[i].datatype, SV_LIT("canonical")))
+    for (size_t i = 0; i < param->n_paths; i++)
+        if (sv_eq(param->paths[i].datatype, SV_LIT("canonical")))
             return true;
     return false;
 }
 
-bool search_param_targets(const struct search_param *p, fhir_type type)
+bool search_param_targets(const struct search_param *param, fhir_type type)
 {
-    sv rest = p->targets, one;
+    sv rest = param->targets, one;
     if (sv_eq(rest, SV_LIT("*")))
         return true;
     while (sv_cut(&rest, ',', &one))

@@ -24,20 +24,20 @@ static void successor(struct entry *x)
 }
 
 /* from: inclusive; to: everything that begins with it too. */
-static bool add_range(struct ranging *g, struct entry from, struct entry to)
+static bool add_range(struct ranging *ranging, struct entry from, struct entry to)
 {
-    if (g->n == g->cap) {
-        size_t cap = g->cap ? g->cap * 2 : 8;
-        struct search_range *more = arena_alloc(g->a, cap * sizeof *more);
+    if (ranging->n == ranging->cap) {
+        size_t cap = ranging->cap ? ranging->cap * 2 : 8;
+        struct search_range *more = arena_alloc(ranging->a, cap * sizeof *more);
         if (more == NULL)
             return false;
-        if (g->n)
-            memcpy(more, g->ranges, g->n * sizeof *more);
-        g->ranges = more;
-        g->cap = cap;
+        if (ranging->n)
+            memcpy(more, ranging->ranges, ranging->n * sizeof *more);
+        ranging->ranges = more;
+        ranging->cap = cap;
     }
     successor(&to);
-    struct search_range *r = &g->ranges[g->n++];
+    struct search_range *r = &ranging->ranges[ranging->n++];
     memset(r, 0, sizeof *r);
     memcpy(r->from, from.v, from.len);
     memcpy(r->to, to.v, to.len);
@@ -46,143 +46,144 @@ static bool add_range(struct ranging *g, struct entry from, struct entry to)
     return true;
 }
 
-static bool numbers(struct ranging *g, char tag, double from, double to)
+static bool numbers(struct ranging *ranging, char tag, double from, double to)
 {
-    return add_range(g, number_entry(tag, from), number_entry(tag, to));
+    return add_range(ranging, number_entry(tag, from), number_entry(tag, to));
 }
 
 /* Of an interval that only begins, or only ends, within the bounds one end is looked for. */
-static bool number_ranges(struct ranging *g, const struct search_term *t)
+static bool number_ranges(struct ranging *ranging, const struct search_term *term)
 {
-    const double value = t->value.near, lo = t->lo.near, hi = t->hi.near;
-    switch (t->prefix) {
+    const double value = term->value.near, lo = term->lo.near, hi = term->hi.near;
+    switch (term->prefix) {
     case SEARCH_EQ:
-        return numbers(g, 'S', lo, hi) && numbers(g, 'L', lo, hi);
+        return numbers(ranging, 'S', lo, hi) && numbers(ranging, 'L', lo, hi);
     case SEARCH_AP:
-        return numbers(g, 'S', lo, hi) && numbers(g, 'L', -INFINITY, hi);
+        return numbers(ranging, 'S', lo, hi) && numbers(ranging, 'L', -INFINITY, hi);
     case SEARCH_GT:
     case SEARCH_GE:
     case SEARCH_SA:
-        return numbers(g, 'S', value, INFINITY) && numbers(g, 'H', value, INFINITY);
+        return numbers(ranging, 'S', value, INFINITY) && numbers(ranging, 'H', value, INFINITY);
     case SEARCH_LT:
     case SEARCH_LE:
     case SEARCH_EB:
-        return numbers(g, 'S', -INFINITY, value) && numbers(g, 'L', -INFINITY, value);
+        return numbers(ranging, 'S', -INFINITY, value) && numbers(ranging, 'L', -INFINITY, value);
     default:
         return false;
     }
 }
 
-static bool dates(struct ranging *g, char tag, int64_t from, int64_t to)
+static bool dates(struct ranging *ranging, char tag, int64_t from, int64_t to)
 {
-    return add_range(g, date_entry(tag, from), date_entry(tag, to));
+    return add_range(ranging, date_entry(tag, from), date_entry(tag, to));
 }
 
-static bool date_ranges(struct ranging *g, const struct search_term *t)
+static bool date_ranges(struct ranging *ranging, const struct search_term *term)
 {
-    const int64_t shorter = (SHORT_S + 1) * 1000LL, lo = t->lo_ms, hi = t->hi_ms;
-    switch (t->prefix) {
+    const int64_t shorter = (SHORT_S + 1) * 1000LL, lo = term->lo_ms, hi = term->hi_ms;
+    switch (term->prefix) {
     case SEARCH_EQ:
-        return dates(g, 'S', lo, hi) && dates(g, 'L', lo, hi);
+        return dates(ranging, 'S', lo, hi) && dates(ranging, 'L', lo, hi);
     case SEARCH_GT:
-        return dates(g, 'S', hi - shorter, INT64_MAX) && dates(g, 'H', hi, INT64_MAX);
+        return dates(ranging, 'S', hi - shorter, INT64_MAX) && dates(ranging, 'H', hi, INT64_MAX);
     case SEARCH_GE:
-        return dates(g, 'S', lo - shorter, INT64_MAX) && dates(g, 'H', lo, INT64_MAX);
+        return dates(ranging, 'S', lo - shorter, INT64_MAX) && dates(ranging, 'H', lo, INT64_MAX);
     case SEARCH_SA:
-        return dates(g, 'S', hi, INT64_MAX) && dates(g, 'L', hi, INT64_MAX);
+        return dates(ranging, 'S', hi, INT64_MAX) && dates(ranging, 'L', hi, INT64_MAX);
     case SEARCH_LT:
-        return dates(g, 'S', INT64_MIN, lo) && dates(g, 'L', INT64_MIN, lo);
+        return dates(ranging, 'S', INT64_MIN, lo) && dates(ranging, 'L', INT64_MIN, lo);
     case SEARCH_LE:
-        return dates(g, 'S', INT64_MIN, hi) && dates(g, 'L', INT64_MIN, hi);
+        return dates(ranging, 'S', INT64_MIN, hi) && dates(ranging, 'L', INT64_MIN, hi);
     case SEARCH_EB:
-        return dates(g, 'S', INT64_MIN, lo) && dates(g, 'H', INT64_MIN, lo);
+        return dates(ranging, 'S', INT64_MIN, lo) && dates(ranging, 'H', INT64_MIN, lo);
     case SEARCH_AP:
-        return dates(g, 'S', lo - shorter, hi) && dates(g, 'L', INT64_MIN, hi);
+        return dates(ranging, 'S', lo - shorter, hi) && dates(ranging, 'L', INT64_MIN, hi);
     default:
         return false;
     }
 }
 
-static bool point(struct ranging *g, struct entry x)
+static bool point(struct ranging *ranging, struct entry x)
 {
-    return add_range(g, x, x);
+    return add_range(ranging, x, x);
 }
 
-static bool text_ranges(struct ranging *g, const struct search_text *t)
+static bool text_ranges(struct ranging *ranging, const struct search_text *t)
 {
     for (unsigned i = 0; i < t->n; i++)
-        if (!point(g, text_entry(t->readings[i], false)))
+        if (!point(ranging, text_entry(t->readings[i], false)))
             return false;
     return t->n > 0;
 }
 
 /* :exact means the text as it is, whose fold may be nothing. */
-static bool string_ranges(struct ranging *g, search_modifier m, const struct search_term *t)
+static bool string_ranges(struct ranging *ranging, search_modifier m,
+                          const struct search_term *term)
 {
     struct folded f;
     if (m != SEARCH_MOD_EXACT)
-        return text_ranges(g, &t->folded);
-    if (!fold(t->raw, &f))
+        return text_ranges(ranging, &term->folded);
+    if (!fold(term->raw, &f))
         return false;
-    bool ok = f.text.len > 0 && point(g, text_entry(f.text, false));
+    bool ok = f.text.len > 0 && point(ranging, text_entry(f.text, false));
     fold_done(&f);
     return ok;
 }
 
 /* Entries whose value begins as those of a token may: in how many ways the code and its system can
  * stand. */
-static size_t token_begins(const struct search_term *t, struct entry out[SEARCH_TOKEN_KEYS])
+static size_t token_begins(const struct search_term *term, struct entry out[SEARCH_TOKEN_KEYS])
 {
     size_t n = 0;
     for (unsigned i = 0; i < 2; i++) {
         const bool any_case = i == 0;
-        if (!t->has_system) {
-            out[n++] = code_entry(t->code, any_case);
+        if (!term->has_system) {
+            out[n++] = code_entry(term->code, any_case);
             continue;
         }
-        out[n++] = token_entry(t->code, any_case, t->system, false);
-        out[n++] = token_entry(t->code, any_case, SV_NONE, true);
+        out[n++] = token_entry(term->code, any_case, term->system, false);
+        out[n++] = token_entry(term->code, any_case, SV_NONE, true);
     }
     return n;
 }
 
-static bool token_ranges(struct ranging *g, search_modifier m, const struct search_term *t)
+static bool token_ranges(struct ranging *ranging, search_modifier m, const struct search_term *term)
 {
     struct entry x[SEARCH_TOKEN_KEYS];
     /* the system is that of the identifier's type */
     if (m == SEARCH_MOD_OF_TYPE) {
-        x[0] = code_entry(t->code, true);
+        x[0] = code_entry(term->code, true);
         x[0].len = FOLDED_LEN;
-        return point(g, x[0]);
+        return point(ranging, x[0]);
     }
-    size_t n = token_begins(t, x);
+    size_t n = token_begins(term, x);
     for (size_t i = 0; i < n; i++)
-        if (!point(g, x[i]))
+        if (!point(ranging, x[i]))
             return false;
     return true;
 }
 
-static bool term_ranges(struct ranging *g, search_kind kind, search_modifier m,
-                        const struct search_term *t)
+static bool term_ranges(struct ranging *ranging, search_kind kind, search_modifier m,
+                        const struct search_term *term)
 {
     switch (kind) {
     case SEARCH_TOKEN:
-        if (t->code.len == 0)
+        if (term->code.len == 0)
             return false;
-        return token_ranges(g, m, t);
+        return token_ranges(ranging, m, term);
     case SEARCH_URI:
-        return point(g, uri_entry(t->text));
+        return point(ranging, uri_entry(term->text));
     case SEARCH_STRING:
-        return string_ranges(g, m, t);
+        return string_ranges(ranging, m, term);
     case SEARCH_REFERENCE:
         if (m == SEARCH_MOD_IDENTIFIER)
-            return t->code.len && point(g, identifier_entry(t->code));
-        return point(g, reference_entry(t->text, t->ref_id));
+            return term->code.len && point(ranging, identifier_entry(term->code));
+        return point(ranging, reference_entry(term->text, term->ref_id));
     case SEARCH_NUMBER:
     case SEARCH_QUANTITY:
-        return number_ranges(g, t);
+        return number_ranges(ranging, term);
     case SEARCH_DATE:
-        return date_ranges(g, t);
+        return date_ranges(ranging, term);
     default:
         return false;
     }
@@ -195,17 +196,17 @@ static int range_cmp(const void *a, const void *b)
 }
 
 /* Sorted and merged: no entry stands in two ranges. */
-static void settle(struct ranging *g)
+static void settle(struct ranging *ranging)
 {
     size_t kept = 0;
-    if (g->n == 0)
+    if (ranging->n == 0)
         return;
-    qsort(g->ranges, g->n, sizeof *g->ranges, range_cmp);
-    for (size_t i = 1; i < g->n; i++) {
-        struct search_range *last = &g->ranges[kept], *r = &g->ranges[i];
+    qsort(ranging->ranges, ranging->n, sizeof *ranging->ranges, range_cmp);
+    for (size_t i = 1; i < ranging->n; i++) {
+        struct search_range *last = &ranging->ranges[kept], *r = &ranging->ranges[i];
         bool open = last->to_len == 0;
         if (!open && sv_cmp(sv_make(r->from, r->from_len), sv_make(last->to, last->to_len)) > 0) {
-            g->ranges[++kept] = *r;
+            ranging->ranges[++kept] = *r;
             continue;
         }
         if (!open && (r->to_len == 0 ||
@@ -214,22 +215,22 @@ static void settle(struct ranging *g)
             last->to_len = r->to_len;
         }
     }
-    g->n = kept + 1;
+    ranging->n = kept + 1;
 }
 
 /* A composite is looked for under one of its components, whose own parameter finds all it finds. */
-static bool composite_ranges(const struct search_criterion *c, fhir_type type, struct ranging *g,
-                             uint16_t *param, search_kind *kind)
+static bool composite_ranges(const struct search_criterion *criterion, fhir_type type,
+                             struct ranging *ranging, uint16_t *param, search_kind *kind)
 {
-    sv codes = c->param->targets, code;
-    for (size_t part = 0; sv_cut(&codes, ',', &code) && part < c->param->n_parts; part++) {
+    sv codes = criterion->param->targets, code;
+    for (size_t part = 0; sv_cut(&codes, ',', &code) && part < criterion->param->n_parts; part++) {
         const struct search_param *p = search_param_find(type, code);
-        if (p == NULL || p->kind != c->param->parts[part].kind || !is_indexed(p))
+        if (p == NULL || p->kind != criterion->param->parts[part].kind || !is_indexed(p))
             continue;
         bool ok = true;
-        g->n = 0;
-        for (size_t i = 0; i < c->n_terms && ok; i++)
-            ok = term_ranges(g, p->kind, SEARCH_MOD_NONE, &c->terms[i].parts[part]);
+        ranging->n = 0;
+        for (size_t i = 0; i < criterion->n_terms && ok; i++)
+            ok = term_ranges(ranging, p->kind, SEARCH_MOD_NONE, &criterion->terms[i].parts[part]);
         if (ok) {
             *param = p->number;
             *kind = p->kind;
@@ -241,120 +242,121 @@ static bool composite_ranges(const struct search_criterion *c, fhir_type type, s
 
 /* ---- chains ---- */
 
-static bool ranges_of(const struct search_criterion *c, fhir_type type, bool inner, struct arena *a,
-                      struct search_driver *out);
+static bool ranges_of(const struct search_criterion *criterion, fhir_type type, bool inner,
+                      struct arena *a, struct search_driver *out);
 
 /* No contained resource has an id of its own, an instant, or anything that leads to it from
  * outside. */
-static bool never_inside(const struct search_criterion *c)
+static bool never_inside(const struct search_criterion *criterion)
 {
-    return c->param == NULL ||
-           (c->modifier == SEARCH_MOD_NONE &&
-            (c->param == &search_created_at || sv_eq(c->param->code, SV_LIT("_id")) ||
-             sv_eq(c->param->code, SV_LIT("_lastUpdated"))));
+    return criterion->param == NULL || (criterion->modifier == SEARCH_MOD_NONE &&
+                                        (criterion->param == &search_created_at ||
+                                         sv_eq(criterion->param->code, SV_LIT("_id")) ||
+                                         sv_eq(criterion->param->code, SV_LIT("_lastUpdated"))));
 }
 
 /* A range of a contained resource's own entries, under its holder. */
-static bool add_inside(struct ranging *g, fhir_type type, uint16_t param,
+static bool add_inside(struct ranging *ranging, fhir_type type, uint16_t param,
                        const struct search_range *r)
 {
     struct entry from = contained_entry(type, param, sv_make(r->from, r->from_len));
     struct entry to = contained_entry(type, param, sv_make(r->to, r->to_len));
-    if (!add_range(g, from, to))
+    if (!add_range(ranging, from, to))
         return false;
     /* it is not in: no successor of it */
     if (r->to_len) {
-        memcpy(g->ranges[g->n - 1].to, to.v, to.len);
-        g->ranges[g->n - 1].to_len = to.len;
+        memcpy(ranging->ranges[ranging->n - 1].to, to.v, to.len);
+        ranging->ranges[ranging->n - 1].to_len = to.len;
     }
     return true;
 }
 
 /* inner: the chain goes on from a contained resource; what that leads to is not listed again. */
-static bool chain_ranges(const struct search_criterion *c, bool inner, struct ranging *g,
-                         bool *inside)
+static bool chain_ranges(const struct search_criterion *criterion, bool inner,
+                         struct ranging *ranging, bool *inside)
 {
-    for (size_t i = 0; i < c->n_set; i++)
-        if (!point(g, reference_entry(SV_NONE, c->set[i].id)))
+    for (size_t i = 0; i < criterion->n_set; i++)
+        if (!point(ranging, reference_entry(SV_NONE, criterion->set[i].id)))
             return false;
-    for (size_t i = 0; i < c->n_inside; i++) {
-        const struct search_inside *in = &c->inside[i];
+    for (size_t i = 0; i < criterion->n_inside; i++) {
+        const struct search_inside *in = &criterion->inside[i];
         struct search_driver d;
         if (never_inside(in->criterion))
             continue;
-        if (!*inside && !point(g, tag_entry(inner ? CONTAINED_TAG : CONTAINED_MORE)))
+        if (!*inside && !point(ranging, tag_entry(inner ? CONTAINED_TAG : CONTAINED_MORE)))
             return false;
         *inside = true;
         if (inner)
             return true;
-        if (!ranges_of(in->criterion, in->type, true, g->a, &d)) {
-            if (!point(g, contained_entry(in->type, 0, SV_NONE)))
+        if (!ranges_of(in->criterion, in->type, true, ranging->a, &d)) {
+            if (!point(ranging, contained_entry(in->type, 0, SV_NONE)))
                 return false;
             continue;
         }
         for (size_t k = 0; k < d.n; k++)
-            if (!add_inside(g, in->type, d.param, &d.ranges[k]))
+            if (!add_inside(ranging, in->type, d.param, &d.ranges[k]))
                 return false;
     }
     return true;
 }
 
-static bool may_be_ranged(const struct search_criterion *c)
+static bool may_be_ranged(const struct search_criterion *criterion)
 {
-    return is_indexed(c->param) && c->modifier != SEARCH_MOD_MISSING &&
-           c->modifier != SEARCH_MOD_NOT && c->modifier != SEARCH_MOD_TEXT &&
-           c->modifier != SEARCH_MOD_CONTAINS && c->modifier != SEARCH_MOD_ABOVE &&
-           !(c->modifier == SEARCH_MOD_BELOW && c->param->kind == SEARCH_URI);
+    return is_indexed(criterion->param) && criterion->modifier != SEARCH_MOD_MISSING &&
+           criterion->modifier != SEARCH_MOD_NOT && criterion->modifier != SEARCH_MOD_TEXT &&
+           criterion->modifier != SEARCH_MOD_CONTAINS && criterion->modifier != SEARCH_MOD_ABOVE &&
+           !(criterion->modifier == SEARCH_MOD_BELOW && criterion->param->kind == SEARCH_URI);
 }
 
-static bool ranges_of(const struct search_criterion *c, fhir_type type, bool inner, struct arena *a,
-                      struct search_driver *out)
+static bool ranges_of(const struct search_criterion *criterion, fhir_type type, bool inner,
+                      struct arena *a, struct search_driver *out)
 {
-    struct ranging g = { .a = a };
+    struct ranging ranging = { .a = a };
     search_kind kind;
     uint16_t param;
     bool inside = false;
-    if (c->param == NULL || type == FHIR_TYPE_NONE)
+    if (criterion->param == NULL || type == FHIR_TYPE_NONE)
         return false;
-    kind = c->param->kind;
-    param = c->param->number;
-    if (c->is_set) {
-        if (!chain_ranges(c, inner, &g, &inside))
+    kind = criterion->param->kind;
+    param = criterion->param->number;
+    if (criterion->is_set) {
+        if (!chain_ranges(criterion, inner, &ranging, &inside))
             return false;
     } else if (kind == SEARCH_COMPOSITE) {
-        if (!composite_ranges(c, type, &g, &param, &kind))
+        if (!composite_ranges(criterion, type, &ranging, &param, &kind))
             return false;
     } else {
-        if (!may_be_ranged(c))
+        if (!may_be_ranged(criterion))
             return false;
-        for (size_t i = 0; i < c->n_terms; i++)
-            if (!term_ranges(&g, kind, c->modifier, &c->terms[i]))
+        for (size_t i = 0; i < criterion->n_terms; i++)
+            if (!term_ranges(&ranging, kind, criterion->modifier, &criterion->terms[i]))
                 return false;
     }
-    settle(&g);
+    settle(&ranging);
     *out = (struct search_driver){
-        param, g.ranges, g.n, inside, (uint8_t)form_since(kind, inside),
+        param, ranging.ranges, ranging.n, inside, (uint8_t)form_since(kind, inside),
     };
     return true;
 }
 
-bool search_ranges(const struct search_criterion *c, fhir_type type, struct arena *a,
+bool search_ranges(const struct search_criterion *criterion, fhir_type type, struct arena *a,
                    struct search_driver *out)
 {
-    return ranges_of(c, type, false, a, out);
+    return ranges_of(criterion, type, false, a, out);
 }
 
 /* ---- counting ---- */
 
-size_t search_count_keys(const struct search_criterion *c, fhir_type type, uint16_t *param,
+size_t search_count_keys(const struct search_criterion *criterion, fhir_type type, uint16_t *param,
                          unsigned char values[SEARCH_TOKEN_KEYS][SEARCH_TOKEN_LEN], size_t *len)
 {
     struct entry x[SEARCH_TOKEN_KEYS];
-    if (c->param == NULL || c->is_set || c->modifier != SEARCH_MOD_NONE || c->n_terms != 1 ||
-        c->terms[0].code.len == 0 || type == FHIR_TYPE_NONE || !is_counted(c->param))
+    if (criterion->param == NULL || criterion->is_set || criterion->modifier != SEARCH_MOD_NONE ||
+        criterion->n_terms != 1 || criterion->terms[0].code.len == 0 || type == FHIR_TYPE_NONE ||
+        !is_counted(criterion->param))
         return 0;
-    size_t n = token_begins(&c->terms[0], x);
-    *param = c->param->number;
+    size_t n = token_begins(&criterion->terms[0], x);
+    *param = criterion->param->number;
     *len = x[0].len;
     for (size_t i = 0; i < n; i++)
         memcpy(values[i], x[i].v, *len);

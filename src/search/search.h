@@ -64,7 +64,7 @@ extern const struct search_param search_created_at;
 /* All of a type, in the order of their codes; those of every type among them. */
 const struct search_param *const *search_params_of(fhir_type type, size_t *n);
 /* May the reference parameter lead to this type? */
-bool search_param_targets(const struct search_param *p, fhir_type type);
+bool search_param_targets(const struct search_param *param, fhir_type type);
 
 /* Parameters of `member` any of which puts it into the compartment of an `owner` (Patient,
  * Encounter, Practitioner, RelatedPerson, Device). Writes at most SEARCH_COMPARTMENT_MAX; returns
@@ -99,14 +99,15 @@ struct search_value {
     sv ref_id, ref_base;   /* base: of an absolute URL; empty when relative */
     yyjson_val *element;   /* what it was made of */
 };
-/* Calls fn for each value that p finds in the resource. Values of a composite are not given (see
- * search_match). fn's value is valid during the call; texts that had to be made are in a. */
-typedef void (*search_value_fn)(void *ctx, const struct search_value *v);
-void search_extract(const struct search_param *p, yyjson_val *resource, search_value_fn fn,
+/* Calls fn for each value that the parameter finds in the resource. Values of a composite are not
+ * given (see search_match). fn's value is valid during the call; texts that had to be made are in
+ * a. */
+typedef void (*search_value_fn)(void *ctx, const struct search_value *value);
+void search_extract(const struct search_param *param, yyjson_val *resource, search_value_fn fn,
                     void *ctx);
 /* The elements themselves, before they become values. */
 typedef void (*search_element_fn)(void *ctx, yyjson_val *element, sv datatype);
-void search_elements(const struct search_param *p, yyjson_val *resource, search_element_fn fn,
+void search_elements(const struct search_param *param, yyjson_val *resource, search_element_fn fn,
                      void *ctx);
 
 /* ---- what a query asks ---- */
@@ -207,8 +208,9 @@ struct search_context {
  * ERR_NOT_FOUND: the type has no such parameter; ERR_INVALID: a modifier or a value that does not
  * fit it; ERR_UNSUPPORTED: known and not offered; ERR_TOO_LARGE. Strings owned by the arena or
  * borrowed from value. */
-MUST_USE err_code search_parse(const struct search_context *cx, fhir_type type, sv name, sv value,
-                               struct arena *a, struct search_criterion *out, struct err *e);
+MUST_USE err_code search_parse(const struct search_context *context, fhir_type type, sv name,
+                               sv value, struct arena *a, struct search_criterion *out,
+                               struct err *e);
 
 /* ---- whether they meet ---- */
 struct search_subject {
@@ -218,8 +220,8 @@ struct search_subject {
     yyjson_val *root;
     int64_t created_ms; /* of the first version; only asked by search_created_at */
 };
-bool search_match(const struct search_context *cx, const struct search_criterion *c,
-                  const struct search_subject *s);
+bool search_match(const struct search_context *context, const struct search_criterion *criterion,
+                  const struct search_subject *subject);
 
 /* ---- the index ---- */
 /* All entries of a resource, each as u16 length, u16 parameter (both little endian: private to the
@@ -244,7 +246,8 @@ bool search_is_counted(fhir_type type, uint16_t param);
 /* Resources that meet the criterion are those with an entry whose value begins with one of *len
  * bytes of values; a resource may have several of them, so sums add up only when all but one are 0.
  * Returns how many values; 0: ask the resources. */
-MUST_USE size_t search_count_keys(const struct search_criterion *c, fhir_type type, uint16_t *param,
+MUST_USE size_t search_count_keys(const struct search_criterion *criterion, fhir_type type,
+                                  uint16_t *param,
                                   unsigned char values[SEARCH_TOKEN_KEYS][SEARCH_TOKEN_LEN],
                                   size_t *len);
 
@@ -261,8 +264,8 @@ struct search_driver {
 };
 /* Ranges that hold an entry of every resource the criterion matches. False: the index cannot
  * help. */
-MUST_USE bool search_ranges(const struct search_criterion *c, fhir_type type, struct arena *a,
-                            struct search_driver *out);
+MUST_USE bool search_ranges(const struct search_criterion *criterion, fhir_type type,
+                            struct arena *a, struct search_driver *out);
 /* First of the ranges' entries that the resource has: where a walk over them meets it first. False:
  * none. */
 bool search_first_entry(const struct search_driver *d, fhir_type type, yyjson_val *root,
@@ -272,5 +275,6 @@ bool search_first_entry(const struct search_driver *d, fhir_type type, yyjson_va
 #define SEARCH_SORT_KEY_MAX 129u /* bytes of a sort key: longer texts are cut */
 /* Key of the resource under a parameter for _sort, comparable with memcmp: the least value, or for
  * descending the greatest. Empty: it has none (such resources come last). Appended to out. */
-MUST_USE err_code search_sort_key(const struct search_param *p, const struct search_subject *s,
-                                  bool descending, struct buf *out, struct err *e);
+MUST_USE err_code search_sort_key(const struct search_param *param,
+                                  const struct search_subject *subject, bool descending,
+                                  struct buf *out, struct err *e);

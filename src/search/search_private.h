@@ -54,13 +54,14 @@ struct contained { /* of one resource, found when first asked for */
     struct contained_item *items;     /* by id */
     struct contained_answer *answers; /* match.c: which criteria which of them do not meet */
 };
-void contained_init(struct contained *c, yyjson_val *holder);
-void contained_done(struct contained *c);
+void contained_init(struct contained *contained, yyjson_val *holder);
+void contained_done(struct contained *contained);
 /* "#x" -> the resource of that id. NULL: there is none, or the text is no such reference. */
-struct contained_item *contained_find(struct contained *c, sv reference);
+struct contained_item *contained_find(struct contained *contained, sv reference);
 /* Was it asked whether the item meets the criterion? From now on it was: a criterion looks at each
  * item once, however many references lead to it. */
-bool contained_asked(struct contained *c, const struct contained_item *item, const void *criterion);
+bool contained_asked(struct contained *contained, const struct contained_item *item,
+                     const void *criterion);
 
 /* Call fn for what a path finds below `from`.
  *   in  NULL, or where references to contained resources are looked up when a path asks what type
@@ -68,18 +69,18 @@ bool contained_asked(struct contained *c, const struct contained_item *item, con
 void path_walk(const struct search_path *p, yyjson_val *root, yyjson_val *from,
                struct contained *in, search_element_fn fn, void *ctx);
 /* search_extract() that knows contained resources. */
-void extract_within(const struct search_param *p, yyjson_val *resource, struct contained *in,
-                    search_value_fn fn, void *ctx);
+void extract_within(const struct search_param *param, yyjson_val *resource,
+                    struct contained *contained, search_value_fn fn, void *ctx);
 /* Parts are looked for in the first strings of names alone: entries grow no faster than the
  * resource. */
 #define NAME_STRINGS_MAX 64u
-/* v, or *other: v as a string that begins where it begins, behind the first *n names. */
-static inline const struct search_value *name_within(const struct search_value *v, unsigned *n,
+/* value, or *other: value as a string that begins where it begins, behind the first *n names. */
+static inline const struct search_value *name_within(const struct search_value *value, unsigned *n,
                                                      struct search_value *other)
 {
-    if (!v->parts || (*n)++ < NAME_STRINGS_MAX)
-        return v;
-    *other = *v;
+    if (!value->parts || (*n)++ < NAME_STRINGS_MAX)
+        return value;
+    *other = *value;
     other->parts = false;
     return other;
 }
@@ -159,11 +160,11 @@ struct entry contained_entry(fhir_type type, uint16_t param, sv value);
 #define CONTAINED_BYTES_MAX (256u << 10) /* of entries that one parameter of a holder lists */
 
 /* All entries of a value: how many of out. */
-size_t entries_of(const struct search_value *v, struct entry out[ENTRIES_MAX]);
+size_t entries_of(const struct search_value *value, struct entry out[ENTRIES_MAX]);
 /* How many of its n entries, the first ones, are in an index of form 1? */
-size_t older_entries(const struct search_value *v, size_t n);
-bool is_indexed(const struct search_param *p);
-bool is_counted(const struct search_param *p); /* counted.c */
+size_t older_entries(const struct search_value *value, size_t n);
+bool is_indexed(const struct search_param *param);
+bool is_counted(const struct search_param *param); /* counted.c */
 /* Since which form entries of a kind are what they are. inside: those of contained resources. */
 unsigned form_since(search_kind kind, bool inside);
 
@@ -174,7 +175,8 @@ bool reference_parse(sv text, fhir_type *type, sv *id, sv *base);
 sv canonical_url(sv text);
 
 /* Are elements of the parameter canonical references? */
-bool search_is_canonical(const struct search_param *p);
+bool search_is_canonical(const struct search_param *param);
 
-bool term_matches(const struct search_context *cx, const struct search_criterion *c,
-                  search_kind kind, const struct search_term *t, const struct search_value *v);
+bool term_matches(const struct search_context *context, const struct search_criterion *criterion,
+                  search_kind kind, const struct search_term *term,
+                  const struct search_value *value);

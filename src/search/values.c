@@ -41,7 +41,7 @@ static bool picked(const struct search_step *s, yyjson_val *v)
     }
 }
 
-static bool leads_to(yyjson_val *v, fhir_type only, struct contained *in)
+static bool leads_to(yyjson_val *v, fhir_type only, struct contained *contained)
 {
     if (only == FHIR_TYPE_NONE)
         return true;
@@ -51,7 +51,7 @@ static bool leads_to(yyjson_val *v, fhir_type only, struct contained *in)
         text = json_string(v);
     if (reference_parse(text, &t, &id, &base))
         return t == only;
-    const struct contained_item *item = in ? contained_find(in, text) : NULL;
+    const struct contained_item *item = contained ? contained_find(contained, text) : NULL;
     if (item)
         return item->type == only;
     return sv_eq_cstr(json_string(json_get(v, "type")), fhir_type_name(only));
@@ -109,10 +109,10 @@ static sv primitive(yyjson_val *v)
     return yyjson_is_str(v) ? json_string(v) : json_number(v);
 }
 
-static void give(const struct giver *g, struct search_value v)
+static void give(const struct giver *g, struct search_value value)
 {
-    v.kind = g->kind;
-    g->fn(g->ctx, &v);
+    value.kind = g->kind;
+    g->fn(g->ctx, &value);
 }
 
 static void give_text(const struct giver *g, yyjson_val *v, bool parts)
@@ -207,62 +207,62 @@ static bool range(yyjson_val *v, struct search_value *out)
 
 static void numbers(const struct giver *g, yyjson_val *v, sv datatype)
 {
-    struct search_value n = { .element = v };
+    struct search_value value = { .element = v };
     if (sv_eq(datatype, SV_LIT("Range"))) {
-        if (range(v, &n))
-            give(g, n);
+        if (range(v, &value))
+            give(g, value);
         return;
     }
-    n.lo = n.hi = json_number(v);
-    n.point = true;
-    if (n.lo.ptr)
-        give(g, n);
+    value.lo = value.hi = json_number(v);
+    value.point = true;
+    if (value.lo.ptr)
+        give(g, value);
 }
 
 /* A comparator makes it all that is on one side: "<5" ends at 5 without it, "<=5" with it. */
-static void compare(struct search_value *q, sv comparator)
+static void compare(struct search_value *value, sv comparator)
 {
     const bool less = sv_starts(comparator, SV_LIT("<"));
     if (!less && !sv_starts(comparator, SV_LIT(">")))
         return;
-    q->point = false;
+    value->point = false;
     if (less)
-        q->lo = SV_NONE;
+        value->lo = SV_NONE;
     else
-        q->hi = SV_NONE;
-    q->hi_open = less && comparator.len == 1;
-    q->lo_open = !less && comparator.len == 1;
+        value->hi = SV_NONE;
+    value->hi_open = less && comparator.len == 1;
+    value->lo_open = !less && comparator.len == 1;
 }
 
 static void quantities(const struct giver *g, yyjson_val *v, sv datatype)
 {
-    struct search_value q = { .element = v };
+    struct search_value value = { .element = v };
     if (sv_eq(datatype, SV_LIT("Range"))) {
         yyjson_val *side = json_get(v, "low");
         if (side == NULL)
             side = json_get(v, "high");
-        if (!range(v, &q))
+        if (!range(v, &value))
             return;
-        q.system = member(side, "system");
-        q.code = member(side, "code");
-        q.unit = member(side, "unit");
-        give(g, q);
+        value.system = member(side, "system");
+        value.code = member(side, "code");
+        value.unit = member(side, "unit");
+        give(g, value);
         return;
     }
-    q.lo = q.hi = json_number(json_get(v, "value"));
-    q.point = true;
-    if (q.lo.ptr == NULL)
+    value.lo = value.hi = json_number(json_get(v, "value"));
+    value.point = true;
+    if (value.lo.ptr == NULL)
         return;
     if (sv_eq(datatype, SV_LIT("Money"))) {
-        q.system = SV_LIT("urn:iso:std:iso:4217");
-        q.code = member(v, "currency");
+        value.system = SV_LIT("urn:iso:std:iso:4217");
+        value.code = member(v, "currency");
     } else {
-        compare(&q, member(v, "comparator"));
-        q.system = member(v, "system");
-        q.code = member(v, "code");
-        q.unit = member(v, "unit");
+        compare(&value, member(v, "comparator"));
+        value.system = member(v, "system");
+        value.code = member(v, "code");
+        value.unit = member(v, "unit");
     }
-    give(g, q);
+    give(g, value);
 }
 
 /* One that ends before it begins holds nothing. */
@@ -295,34 +295,36 @@ static bool timing(yyjson_val *v, int64_t *lo_ms, int64_t *hi_ms)
 
 static void dates(const struct giver *g, yyjson_val *v, sv datatype)
 {
-    struct search_value d = { .element = v };
-    bool any = sv_eq(datatype, SV_LIT("Period")) ? period(v, &d.lo_ms, &d.hi_ms)
+    struct search_value value = { .element = v };
+    bool any = sv_eq(datatype, SV_LIT("Period")) ? period(v, &value.lo_ms, &value.hi_ms)
                : sv_eq(datatype, SV_LIT("Timing"))
-                   ? timing(v, &d.lo_ms, &d.hi_ms)
-                   : moment_parse(json_string(v), &d.lo_ms, &d.hi_ms);
+                   ? timing(v, &value.lo_ms, &value.hi_ms)
+                   : moment_parse(json_string(v), &value.lo_ms, &value.hi_ms);
     if (any)
-        give(g, d);
+        give(g, value);
 }
 
 static void reference(const struct giver *g, sv text, yyjson_val *v)
 {
-    struct search_value r = { .text = text, .element = v };
+    struct search_value value = { .text = text, .element = v };
     /* for :text */
     if (yyjson_is_obj(v))
-        r.code = member(v, "display");
-    if (!reference_parse(text, &r.ref_type, &r.ref_id, &r.ref_base))
-        r.ref_type = FHIR_TYPE_NONE;
-    give(g, r);
+        value.code = member(v, "display");
+    if (!reference_parse(text, &value.ref_type, &value.ref_id, &value.ref_base))
+        value.ref_type = FHIR_TYPE_NONE;
+    give(g, value);
 }
 
 static void references(const struct giver *g, yyjson_val *v, sv datatype)
 {
     /* the first entry of a document or message */
     if (sv_eq(datatype, SV_LIT("Resource"))) {
-        struct search_value r = { .element = v, .ref_id = member(v, "id"), .ref_base = SV_LIT("") };
-        r.ref_type = fhir_type_find(member(v, "resourceType"));
-        if (r.ref_type && r.ref_id.ptr)
-            give(g, r);
+        struct search_value value = { .element = v,
+                                      .ref_id = member(v, "id"),
+                                      .ref_base = SV_LIT("") };
+        value.ref_type = fhir_type_find(member(v, "resourceType"));
+        if (value.ref_type && value.ref_id.ptr)
+            give(g, value);
     } else if (sv_eq(datatype, SV_LIT("Attachment"))) {
         reference(g, member(v, "url"), v);
     } else if (yyjson_is_str(v)) {
@@ -390,9 +392,9 @@ void value_of_element(search_kind kind, yyjson_val *v, sv datatype, const struct
 
 /* ---- of a parameter ---- */
 
-static bool is_exists(const struct search_param *p)
+static bool is_exists(const struct search_param *param)
 {
-    return p->n_paths && sv_eq(p->paths[0].datatype, SV_LIT("exists"));
+    return param->n_paths && sv_eq(param->paths[0].datatype, SV_LIT("exists"));
 }
 
 static void see_deceased(void *ctx, yyjson_val *v, sv datatype)
@@ -402,11 +404,11 @@ static void see_deceased(void *ctx, yyjson_val *v, sv datatype)
         *(bool *)ctx = true;
 }
 
-void search_elements(const struct search_param *p, yyjson_val *resource, search_element_fn fn,
+void search_elements(const struct search_param *param, yyjson_val *resource, search_element_fn fn,
                      void *ctx)
 {
-    for (size_t i = 0; i < p->n_paths; i++)
-        path_walk(&p->paths[i], resource, resource, NULL, fn, ctx);
+    for (size_t i = 0; i < param->n_paths; i++)
+        path_walk(&param->paths[i], resource, resource, NULL, fn, ctx);
 }
 
 struct extraction {
@@ -421,27 +423,27 @@ static void element_seen(void *ctx, yyjson_val *v, sv datatype)
     value_of_element(x->p->kind, v, datatype, NULL, x->fn, x->ctx);
 }
 
-void search_extract(const struct search_param *p, yyjson_val *resource, search_value_fn fn,
+void search_extract(const struct search_param *param, yyjson_val *resource, search_value_fn fn,
                     void *ctx)
 {
-    extract_within(p, resource, NULL, fn, ctx);
+    extract_within(param, resource, NULL, fn, ctx);
 }
 
-void extract_within(const struct search_param *p, yyjson_val *resource, struct contained *in,
-                    search_value_fn fn, void *ctx)
+void extract_within(const struct search_param *param, yyjson_val *resource,
+                    struct contained *contained, search_value_fn fn, void *ctx)
 {
     /* deceased: true or false for everybody */
-    if (is_exists(p)) {
+    if (is_exists(param)) {
         bool there = false;
-        search_elements(p, resource, see_deceased, &there);
-        struct search_value v = { .kind = SEARCH_TOKEN,
-                                  .code = there ? SV_LIT("true") : SV_LIT("false") };
-        fn(ctx, &v);
+        search_elements(param, resource, see_deceased, &there);
+        struct search_value value = { .kind = SEARCH_TOKEN,
+                                      .code = there ? SV_LIT("true") : SV_LIT("false") };
+        fn(ctx, &value);
         return;
     }
-    if (p->kind == SEARCH_COMPOSITE || p->kind == SEARCH_SPECIAL)
+    if (param->kind == SEARCH_COMPOSITE || param->kind == SEARCH_SPECIAL)
         return;
-    struct extraction x = { p, fn, ctx };
-    for (size_t i = 0; i < p->n_paths; i++)
-        path_walk(&p->paths[i], resource, resource, in, element_seen, &x);
+    struct extraction x = { param, fn, ctx };
+    for (size_t i = 0; i < param->n_paths; i++)
+        path_walk(&param->paths[i], resource, resource, contained, element_seen, &x);
 }
