@@ -115,15 +115,15 @@ static const struct option options[] = {
 };
 #define N_OPTIONS (sizeof options / sizeof options[0])
 
-static void help_of(const struct option *o, FILE *f)
+static void help_of(const struct option *option, FILE *f)
 {
     char left[64];
-    (void)snprintf(left, sizeof left, "--%s %s", o->name, o->value);
-    (void)fprintf(f, "  %-28s %s", left, o->help);
-    if (o->fallback)
-        (void)fprintf(f, " [%s]", o->fallback);
-    if (o->usual)
-        (void)fprintf(f, " [%u]", o->usual);
+    (void)snprintf(left, sizeof left, "--%s %s", option->name, option->value);
+    (void)fprintf(f, "  %-28s %s", left, option->help);
+    if (option->fallback)
+        (void)fprintf(f, " [%s]", option->fallback);
+    if (option->usual)
+        (void)fprintf(f, " [%u]", option->usual);
     (void)fputc('\n', f);
 }
 
@@ -192,33 +192,33 @@ static bool is_choice(const char *choices, sv v)
 
 /* Check v and store it. where: "on the command line", "in the environment", "in the config file".
  */
-static err_code set(struct server_config *c, struct arena *a, const struct option *o, sv v,
-                    const char *where, struct err *e)
+static err_code set(struct server_config *config, struct arena *a, const struct option *option,
+                    sv v, const char *where, struct err *e)
 {
-    char *field = (char *)c + o->offset;
-    if (o->kind == NUMBER) {
+    char *field = (char *)config + option->offset;
+    if (option->kind == NUMBER) {
         uint64_t n;
-        if (!sv_to_u64(v, &n) || n < o->min || n > o->max)
+        if (!sv_to_u64(v, &n) || n < option->min || n > option->max)
             return ERR(e, ERR_INVALID, "--%s takes a number from %u to %u, %s it is \"%.*s\"",
-                       o->name, o->min, o->max, where, SV_FMT(v));
+                       option->name, option->min, option->max, where, SV_FMT(v));
         unsigned u = (unsigned)n;
         memcpy(field, &u, sizeof u);
         return ERR_OK;
     }
-    if (o->kind == FLAG) {
+    if (option->kind == FLAG) {
         bool yes = sv_eq(v, SV_LIT("yes")) || sv_eq(v, SV_LIT("true")) || sv_eq(v, SV_LIT("1"));
         bool no = sv_eq(v, SV_LIT("no")) || sv_eq(v, SV_LIT("false")) || sv_eq(v, SV_LIT("0"));
         if (!yes && !no)
-            return ERR(e, ERR_INVALID, "--%s takes yes or no, %s it is \"%.*s\"", o->name, where,
-                       SV_FMT(v));
+            return ERR(e, ERR_INVALID, "--%s takes yes or no, %s it is \"%.*s\"", option->name,
+                       where, SV_FMT(v));
         memcpy(field, &yes, sizeof yes);
         return ERR_OK;
     }
     if (v.len == 0)
-        return ERR(e, ERR_INVALID, "--%s is empty %s", o->name, where);
-    if (o->choices && !is_choice(o->choices, v))
-        return ERR(e, ERR_INVALID, "--%s takes one of %s, %s it is \"%.*s\"", o->name, o->choices,
-                   where, SV_FMT(v));
+        return ERR(e, ERR_INVALID, "--%s is empty %s", option->name, where);
+    if (option->choices && !is_choice(option->choices, v))
+        return ERR(e, ERR_INVALID, "--%s takes one of %s, %s it is \"%.*s\"", option->name,
+                   option->choices, where, SV_FMT(v));
     const char *s = arena_str(a, v);
     if (s == NULL)
         return arena_oom(a, e);
@@ -251,36 +251,36 @@ static err_code not_known(struct ini_read *r, const char *name)
 static int on_ini(void *ctx, const char *section, const char *name, const char *value)
 {
     struct ini_read *r = ctx;
-    const struct option *o = find(sv_from(name));
+    const struct option *option = find(sv_from(name));
     if (section[0] != 0 && strcmp(section, "fhirlake") != 0)
         r->rc = ERR(r->e, ERR_INVALID,
                     "config file %s: section [%s] is not known; use [fhirlake] or none",
                     r->c->config, section);
-    else if (o == NULL || strcmp(name, "config") == 0)
+    else if (option == NULL || strcmp(name, "config") == 0)
         r->rc = not_known(r, name);
     else
-        r->rc = set(r->c, r->a, o, sv_from(value), "in the config file", r->e);
+        r->rc = set(r->c, r->a, option, sv_from(value), "in the config file", r->e);
     return r->rc == ERR_OK;
 }
 
-static err_code read_file(struct server_config *c, struct arena *a, struct err *e)
+static err_code read_file(struct server_config *config, struct arena *a, struct err *e)
 {
-    struct ini_read r = { .c = c, .a = a, .e = e, .rc = ERR_OK };
-    int line = ini_parse(c->config, on_ini, &r);
+    struct ini_read r = { .c = config, .a = a, .e = e, .rc = ERR_OK };
+    int line = ini_parse(config->config, on_ini, &r);
     if (r.rc != ERR_OK)
         return r.rc;
     if (line == -1)
-        return ERR(e, ERR_NOT_FOUND, "config file %s cannot be read", c->config);
+        return ERR(e, ERR_NOT_FOUND, "config file %s cannot be read", config->config);
     if (line != 0)
-        return ERR(e, ERR_INVALID, "config file %s: line %d is not \"name = value\"", c->config,
-                   line);
+        return ERR(e, ERR_INVALID, "config file %s: line %d is not \"name = value\"",
+                   config->config, line);
     return ERR_OK;
 }
 
-static sv env_get(char **env, const struct option *o)
+static sv env_get(char **env, const struct option *option)
 {
     char want[64];
-    int n = snprintf(want, sizeof want, "FHIRLAKE_%s=", o->name);
+    int n = snprintf(want, sizeof want, "FHIRLAKE_%s=", option->name);
     for (int i = 9; i < n - 1; i++)
         want[i] = want[i] == '-'
                       ? '_'
@@ -310,7 +310,7 @@ static void warn_of_unknown(char **env)
 }
 
 /* One pass over argv; only_config: take --config alone (it is needed before the others). */
-static err_code read_argv(int argc, char **argv, bool only_config, struct server_config *c,
+static err_code read_argv(int argc, char **argv, bool only_config, struct server_config *config,
                           struct arena *a, server_config_what *what, struct err *e)
 {
     for (int i = 1; i < argc; i++) {
@@ -323,8 +323,8 @@ static err_code read_argv(int argc, char **argv, bool only_config, struct server
             return ERR(e, ERR_INVALID, "\"%s\" is not an option; see fhirlake serve --help",
                        argv[i]);
         size_t eq = sv_find(arg, '=');
-        const struct option *o = find(sv_make(arg.ptr + 2, (eq < arg.len ? eq : arg.len) - 2));
-        if (o == NULL)
+        const struct option *option = find(sv_make(arg.ptr + 2, (eq < arg.len ? eq : arg.len) - 2));
+        if (option == NULL)
             return ERR(e, ERR_INVALID, "option %.*s is not known; see fhirlake serve --help",
                        (int)eq, argv[i]);
         sv v;
@@ -333,83 +333,84 @@ static err_code read_argv(int argc, char **argv, bool only_config, struct server
         else if (i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0)
             v = sv_from(argv[++i]);
         else
-            return ERR(e, ERR_INVALID, "--%s needs a value: %s", o->name, o->value);
-        if (!only_config || strcmp(o->name, "config") == 0)
-            TRY(set(c, a, o, v, "on the command line", e));
+            return ERR(e, ERR_INVALID, "--%s needs a value: %s", option->name, option->value);
+        if (!only_config || strcmp(option->name, "config") == 0)
+            TRY(set(config, a, option, v, "on the command line", e));
     }
     return ERR_OK;
 }
 
-static err_code check(const struct server_config *c, struct err *e)
+static err_code check(const struct server_config *config, struct err *e)
 {
-    if (c->objects && c->s3_endpoint)
+    if (config->objects && config->s3_endpoint)
         return ERR(e, ERR_INVALID,
                    "--objects and --s3-endpoint exclude each other: s3:// is one or the other");
-    if (!is_host_and_port(sv_from(c->listen)))
+    if (!is_host_and_port(sv_from(config->listen)))
         return ERR(e, ERR_INVALID,
                    "--listen takes HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080, it is \"%s\"",
-                   c->listen);
-    if (strcmp(c->auth, "none") == 0 && !server_config_is_loopback(sv_from(c->listen)))
+                   config->listen);
+    if (strcmp(config->auth, "none") == 0 && !server_config_is_loopback(sv_from(config->listen)))
         return ERR(
             e, ERR_INVALID,
             "--auth none serves everybody and is refused on %s: listen on a loopback address, "
             "or use --auth sigv4",
-            c->listen);
-    if (!c->plain_http && !server_config_is_loopback(sv_from(c->listen)))
+            config->listen);
+    if (!config->plain_http && !server_config_is_loopback(sv_from(config->listen)))
         return ERR(
             e, ERR_INVALID,
             "--listen %s is reached from other machines, over plain HTTP: who is on the way "
             "reads patients' data and may change what is not signed. Listen on a loopback "
             "address and let a reverse proxy with TLS stand in front, or say --plain-http yes",
-            c->listen);
-    if (c->max_connections_per_address > c->max_connections)
+            config->listen);
+    if (config->max_connections_per_address > config->max_connections)
         return ERR(e, ERR_INVALID,
                    "--max-connections-per-address is %u, more than all the connections there are: "
                    "--max-connections is %u",
-                   c->max_connections_per_address, c->max_connections);
-    sv acct = sv_from(c->account_id);
+                   config->max_connections_per_address, config->max_connections);
+    sv acct = sv_from(config->account_id);
     uint64_t n;
     if (acct.len != 12 || !sv_to_u64(acct, &n))
-        return ERR(e, ERR_INVALID, "--account-id takes 12 digits, it is \"%s\"", c->account_id);
+        return ERR(e, ERR_INVALID, "--account-id takes 12 digits, it is \"%s\"",
+                   config->account_id);
     struct uri_http public;
     struct err why;
-    if (c->public_url && uri_http_parse(sv_from(c->public_url), &public, &why) != ERR_OK)
+    if (config->public_url && uri_http_parse(sv_from(config->public_url), &public, &why) != ERR_OK)
         return ERR(e, ERR_INVALID, "--public-url takes http[s]://HOST[:PORT][/PATH]: %s", why.msg);
-    for (const char *p = c->region; *p; p++)
+    for (const char *p = config->region; *p; p++)
         if (!((*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || *p == '-'))
             return ERR(e, ERR_INVALID, "--region takes a name such as us-east-1, it is \"%s\"",
-                       c->region);
+                       config->region);
     return ERR_OK;
 }
 
 err_code server_config_read(int argc, char **argv, char **env, struct arena *a,
                             struct server_config *out, server_config_what *what, struct err *e)
 {
-    struct server_config c = { 0 };
+    struct server_config config = { 0 };
     *what = SERVER_CONFIG_RUN;
     for (size_t i = 0; i < N_OPTIONS; i++) {
-        const struct option *o = &options[i];
-        if (o->fallback)
-            TRY(set(&c, a, o, sv_from(o->fallback), "by default", e));
-        if (o->kind == NUMBER)
-            memcpy((char *)&c + o->offset, &o->usual, sizeof o->usual);
+        const struct option *option = &options[i];
+        if (option->fallback)
+            TRY(set(&config, a, option, sv_from(option->fallback), "by default", e));
+        if (option->kind == NUMBER)
+            memcpy((char *)&config + option->offset, &option->usual, sizeof option->usual);
     }
     sv file = env_get(env, find(SV_LIT("config")));
     if (file.ptr)
-        TRY(set(&c, a, find(SV_LIT("config")), file, "in the environment", e));
-    TRY(read_argv(argc, argv, true, &c, a, what, e));
+        TRY(set(&config, a, find(SV_LIT("config")), file, "in the environment", e));
+    TRY(read_argv(argc, argv, true, &config, a, what, e));
     if (*what == SERVER_CONFIG_HELP)
         return ERR_OK;
-    if (c.config)
-        TRY(read_file(&c, a, e));
+    if (config.config)
+        TRY(read_file(&config, a, e));
     for (size_t i = 0; i < N_OPTIONS; i++) {
         sv v = env_get(env, &options[i]);
         if (v.ptr)
-            TRY(set(&c, a, &options[i], v, "in the environment", e));
+            TRY(set(&config, a, &options[i], v, "in the environment", e));
     }
     warn_of_unknown(env);
-    TRY(read_argv(argc, argv, false, &c, a, what, e));
-    TRY(check(&c, e));
-    *out = c;
+    TRY(read_argv(argc, argv, false, &config, a, what, e));
+    TRY(check(&config, e));
+    *out = config;
     return ERR_OK;
 }

@@ -50,13 +50,13 @@ struct machine_files machine_share(unsigned n, unsigned *max_connections)
     };
 }
 
-struct machine_files machine_share_files(struct server_config *c)
+struct machine_files machine_share_files(struct server_config *config)
 {
-    unsigned n = raise_fd_limit(), wanted = c->max_connections;
-    struct machine_files f = machine_share(n, &c->max_connections);
-    bool low = c->max_connections < wanted || f.stores.n_files < FILES_GOOD;
+    unsigned n = raise_fd_limit(), wanted = config->max_connections;
+    struct machine_files f = machine_share(n, &config->max_connections);
+    bool low = config->max_connections < wanted || f.stores.n_files < FILES_GOOD;
     LOG(low ? LOG_WARN : LOG_INFO, "descriptors", LOG_INT("limit", n),
-        LOG_INT("connections", c->max_connections), LOG_INT("stores", f.stores.n_files),
+        LOG_INT("connections", config->max_connections), LOG_INT("stores", f.stores.n_files),
         LOG_STR("note", low ? "few: data stores are closed and opened again when others are used, "
                               "and fewer connections are taken; raise ulimit -n"
                             : "-"));
@@ -65,19 +65,21 @@ struct machine_files machine_share_files(struct server_config *c)
 
 /* What a machine cannot give is no fault of the options, which may be made for a larger one; but it
  * is told. */
-void machine_check_sizes(const struct server_config *c)
+void machine_check_sizes(const struct server_config *config)
 {
     uint64_t left, disk, memory;
     /* a disk that cannot be asked: jobs ask again, and say so */
     struct err ignored;
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    if (c->min_free_mib && file_disk(c->data, &left, &disk, &ignored) == ERR_OK &&
-        c->min_free_mib >= disk >> 20)
-        LOG(LOG_WARN, "min_free", LOG_INT("mib", c->min_free_mib), LOG_INT("disk_mib", disk >> 20),
+    if (config->min_free_mib && file_disk(config->data, &left, &disk, &ignored) == ERR_OK &&
+        config->min_free_mib >= disk >> 20)
+        LOG(LOG_WARN, "min_free", LOG_INT("mib", config->min_free_mib),
+            LOG_INT("disk_mib", disk >> 20),
             LOG_STR("note", "--min-free-mib is the whole disk of the data folder or more: no job "
                             "is taken"));
     memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
-    if (memory && c->cache_mib >= memory >> 20)
-        LOG(LOG_WARN, "cache", LOG_INT("mib", c->cache_mib), LOG_INT("memory_mib", memory >> 20),
+    if (memory && config->cache_mib >= memory >> 20)
+        LOG(LOG_WARN, "cache", LOG_INT("mib", config->cache_mib),
+            LOG_INT("memory_mib", memory >> 20),
             LOG_STR("note", "--cache-mib is all the memory of this machine or more"));
 }

@@ -73,41 +73,42 @@ static err_code naming(const char *option, const char *path, err_code rc, struct
     return ERR(e, rc, "%s %.200s: %s", option, path, was);
 }
 
-static err_code open_auth(struct rooms *r, struct err *e)
+static err_code open_auth(struct rooms *rooms, struct err *e)
 {
-    struct auth_config ac = { .region = sv_from(r->cfg.region),
-                              .account_id = sv_from(r->cfg.account_id),
-                              .unsigned_payload = r->cfg.unsigned_payload };
-    if (strcmp(r->cfg.auth, "none") == 0) {
+    struct auth_config ac = { .region = sv_from(rooms->cfg.region),
+                              .account_id = sv_from(rooms->cfg.account_id),
+                              .unsigned_payload = rooms->cfg.unsigned_payload };
+    if (strcmp(rooms->cfg.auth, "none") == 0) {
         ac.open = true;
-        return auth_new(&ac, &r->auth, e);
+        return auth_new(&ac, &rooms->auth, e);
     }
-    if (r->cfg.credentials)
-        (void)snprintf(r->credentials_path, PATH_MAX, "%s", r->cfg.credentials);
-    else if (access(r->credentials_path, F_OK) != 0) {
-        TRY(credentials_create(r->credentials_path, e));
-        r->new_key = true;
+    if (rooms->cfg.credentials)
+        (void)snprintf(rooms->credentials_path, PATH_MAX, "%s", rooms->cfg.credentials);
+    else if (access(rooms->credentials_path, F_OK) != 0) {
+        TRY(credentials_create(rooms->credentials_path, e));
+        rooms->new_key = true;
     }
-    ac.credentials_path = r->credentials_path;
-    return naming("--credentials", r->credentials_path, auth_new(&ac, &r->auth, e), e);
+    ac.credentials_path = rooms->credentials_path;
+    return naming("--credentials", rooms->credentials_path, auth_new(&ac, &rooms->auth, e), e);
 }
 
 /* ---- the world outside ---- */
 
-static void set_endpoint(struct s3_endpoint *ep, const struct server_config *c, const char *url)
+static void set_endpoint(struct s3_endpoint *ep, const struct server_config *config,
+                         const char *url)
 {
-    *ep = (struct s3_endpoint){ .url = sv_from(url), .region = sv_from(c->region) };
-    if (strcmp(c->s3_addressing, "path") == 0)
+    *ep = (struct s3_endpoint){ .url = sv_from(url), .region = sv_from(config->region) };
+    if (strcmp(config->s3_addressing, "path") == 0)
         ep->addressing = S3_ADDRESSING_PATH;
-    else if (strcmp(c->s3_addressing, "virtual") == 0)
+    else if (strcmp(config->s3_addressing, "virtual") == 0)
         ep->addressing = S3_ADDRESSING_VIRTUAL;
 }
 
 /* fhirlake's own keys: a file in AWS's shared format, else AWS's environment variables. */
-static err_code own_credentials(struct rooms *r, struct s3_credentials *out, struct err *e)
+static err_code own_credentials(struct rooms *rooms, struct s3_credentials *out, struct err *e)
 {
-    if (r->cfg.s3_credentials)
-        return credentials_own_load(r->cfg.s3_credentials, r->arena, &out->access_key_id,
+    if (rooms->cfg.s3_credentials)
+        return credentials_own_load(rooms->cfg.s3_credentials, rooms->arena, &out->access_key_id,
                                     &out->secret_key, &out->session_token, e);
     out->access_key_id = sv_from(getenv("AWS_ACCESS_KEY_ID"));
     out->secret_key = sv_from(getenv("AWS_SECRET_ACCESS_KEY"));
@@ -118,10 +119,10 @@ static err_code own_credentials(struct rooms *r, struct s3_credentials *out, str
 /* A policy that confines a caller, and lets him pass a role, means that the role confines him too.
  * With a directory as s3:// and nothing that says what a role may touch, he could import what
  * others exported. */
-static err_code check_roles(const struct rooms *r, struct err *e)
+static err_code check_roles(const struct rooms *rooms, struct err *e)
 {
-    sv who = auth_role_passer(r->auth);
-    if (who.ptr == NULL || r->cfg.roles || r->cfg.sts_endpoint || r->cfg.s3_endpoint)
+    sv who = auth_role_passer(rooms->auth);
+    if (who.ptr == NULL || rooms->cfg.roles || rooms->cfg.sts_endpoint || rooms->cfg.s3_endpoint)
         return ERR_OK;
     return ERR(e, ERR_INVALID,
                "section [%.*s] of the credentials file has a policy that allows iam:PassRole, but "
@@ -130,33 +131,33 @@ static err_code check_roles(const struct rooms *r, struct err *e)
                SV_FMT(who));
 }
 
-static err_code open_world(struct rooms *r, struct err *e)
+static err_code open_world(struct rooms *rooms, struct err *e)
 {
-    const struct server_config *c = &r->cfg;
-    bool no_roles = c->roles && strcmp(c->roles, "none") == 0;
-    TRY(check_roles(r, e));
-    struct sink_config sc = { .roles_file = no_roles ? NULL : c->roles,
-                              .make_buckets = c->make_buckets,
-                              .sync = c->sync_objects };
-    if (c->s3_endpoint) {
-        set_endpoint(&r->s3, c, c->s3_endpoint);
-        sc.s3 = &r->s3;
+    const struct server_config *config = &rooms->cfg;
+    bool no_roles = config->roles && strcmp(config->roles, "none") == 0;
+    TRY(check_roles(rooms, e));
+    struct sink_config sc = { .roles_file = no_roles ? NULL : config->roles,
+                              .make_buckets = config->make_buckets,
+                              .sync = config->sync_objects };
+    if (config->s3_endpoint) {
+        set_endpoint(&rooms->s3, config, config->s3_endpoint);
+        sc.s3 = &rooms->s3;
     } else {
-        if (c->objects)
-            (void)snprintf(r->objects_path, PATH_MAX, "%s", c->objects);
-        TRY(naming("--objects", r->objects_path, file_mkdirs(r->objects_path, e), e));
-        sc.objects_dir = r->objects_path;
+        if (config->objects)
+            (void)snprintf(rooms->objects_path, PATH_MAX, "%s", config->objects);
+        TRY(naming("--objects", rooms->objects_path, file_mkdirs(rooms->objects_path, e), e));
+        sc.objects_dir = rooms->objects_path;
     }
-    if (c->sts_endpoint) {
-        set_endpoint(&r->sts, c, c->sts_endpoint);
-        sc.sts = &r->sts;
-        TRY(own_credentials(r, &sc.own, e));
+    if (config->sts_endpoint) {
+        set_endpoint(&rooms->sts, config, config->sts_endpoint);
+        sc.sts = &rooms->sts;
+        TRY(own_credentials(rooms, &sc.own, e));
         if (sc.own.access_key_id.len == 0 || sc.own.secret_key.len == 0)
             return ERR(e, ERR_INVALID,
                        "--sts-endpoint needs fhirlake's own keys: give --s3-credentials FILE, or "
                        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment");
     }
-    err_code rc = sink_world_new(&sc, &r->world, e);
+    err_code rc = sink_world_new(&sc, &rooms->world, e);
     TRY(sc.roles_file ? naming("--roles", sc.roles_file, rc, e) : rc);
     if (sc.objects_dir)
         LOG(LOG_INFO, "objects", LOG_STR("store", "directory"), LOG_STR("encryption", "none"),
@@ -197,131 +198,132 @@ static void on_reindex(void *ctx, const struct store_reindex *r)
 
 /* ---- up and down ---- */
 
-static struct job_served_limits served_limits(const struct server_config *c)
+static struct job_served_limits served_limits(const struct server_config *config)
 {
     return (struct job_served_limits){
-        .per_store = c->max_served_exports,
-        .per_caller = c->max_served_exports_caller,
-        .copies = c->max_served_copies,
-        .store_bytes = (uint64_t)c->max_served_export_mib << 20,
-        .caller_bytes = (uint64_t)c->max_served_export_mib_caller << 20,
+        .per_store = config->max_served_exports,
+        .per_caller = config->max_served_exports_caller,
+        .copies = config->max_served_copies,
+        .store_bytes = (uint64_t)config->max_served_export_mib << 20,
+        .caller_bytes = (uint64_t)config->max_served_export_mib_caller << 20,
     };
 }
 
-static err_code rooms_open(struct rooms *r, struct err *e)
+static err_code rooms_open(struct rooms *rooms, struct err *e)
 {
-    const struct server_config *c = &r->cfg;
+    const struct server_config *config = &rooms->cfg;
     long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    r->n_workers = c->workers ? c->workers : n_cpus < 2 ? 2 : (unsigned)n_cpus;
-    if (r->n_workers > LIMIT_WORKERS)
-        r->n_workers = LIMIT_WORKERS;
-    TRY(path_in(r->credentials_path, c->data, "credentials", e));
-    TRY(path_in(r->objects_path, c->data, "objects", e));
-    TRY(path_in(r->system_path, c->data, "system", e));
-    TRY(path_in(r->stores_path, c->data, "stores", e));
-    TRY(path_in(r->jobs_path, c->data, "jobs", e));
-    TRY(path_in(r->exports_path, c->data, "exports", e));
-    TRY(naming("--data", c->data, file_mkdirs(c->data, e), e));
-    TRY(file_mkdirs(r->stores_path, e));
-    TRY(file_mkdirs(r->jobs_path, e));
-    guard_data_folder(c->data);
-    machine_check_sizes(c);
-    guard_folder(r->system_path, "system");
-    guard_folder(r->stores_path, "stores");
-    guard_folder(r->jobs_path, "jobs");
-    guard_folder(r->exports_path, "exports");
-    struct machine_files files = machine_share_files(&r->cfg);
+    rooms->n_workers = config->workers ? config->workers : n_cpus < 2 ? 2 : (unsigned)n_cpus;
+    if (rooms->n_workers > LIMIT_WORKERS)
+        rooms->n_workers = LIMIT_WORKERS;
+    TRY(path_in(rooms->credentials_path, config->data, "credentials", e));
+    TRY(path_in(rooms->objects_path, config->data, "objects", e));
+    TRY(path_in(rooms->system_path, config->data, "system", e));
+    TRY(path_in(rooms->stores_path, config->data, "stores", e));
+    TRY(path_in(rooms->jobs_path, config->data, "jobs", e));
+    TRY(path_in(rooms->exports_path, config->data, "exports", e));
+    TRY(naming("--data", config->data, file_mkdirs(config->data, e), e));
+    TRY(file_mkdirs(rooms->stores_path, e));
+    TRY(file_mkdirs(rooms->jobs_path, e));
+    guard_data_folder(config->data);
+    machine_check_sizes(config);
+    guard_folder(rooms->system_path, "system");
+    guard_folder(rooms->stores_path, "stores");
+    guard_folder(rooms->jobs_path, "jobs");
+    guard_folder(rooms->exports_path, "exports");
+    struct machine_files files = machine_share_files(&rooms->cfg);
     char uri[sizeof "rocksdb:" + PATH_MAX]; /* a folder's name may hold a colon */
-    (void)snprintf(uri, sizeof uri, "rocksdb:%s", r->system_path);
-    err_code rc = records_open(uri, &r->records, e);
+    (void)snprintf(uri, sizeof uri, "rocksdb:%s", rooms->system_path);
+    err_code rc = records_open(uri, &rooms->records, e);
     if (rc == ERR_EXISTS)
-        return ERR(e, ERR_EXISTS, "data folder %s is in use by another fhirlake", c->data);
+        return ERR(e, ERR_EXISTS, "data folder %s is in use by another fhirlake", config->data);
     TRY(rc);
-    TRY(open_auth(r, e));
-    TRY(open_world(r, e));
-    r->env = store_env_new((size_t)c->cache_mib << 20, BACKGROUND);
-    store_env_on_reindex(r->env, on_reindex, NULL);
-    (void)snprintf(uri, sizeof uri, "rocksdb:%s", r->stores_path);
-    TRY(store_registry_new(r->env, uri, &r->stores, e));
+    TRY(open_auth(rooms, e));
+    TRY(open_world(rooms, e));
+    rooms->env = store_env_new((size_t)config->cache_mib << 20, BACKGROUND);
+    store_env_on_reindex(rooms->env, on_reindex, NULL);
+    (void)snprintf(uri, sizeof uri, "rocksdb:%s", rooms->stores_path);
+    TRY(store_registry_new(rooms->env, uri, &rooms->stores, e));
     /* A caller who waits for a job holds a connection. */
-    unsigned may_wait = c->max_connections / WAITERS_PART;
+    unsigned may_wait = config->max_connections / WAITERS_PART;
     struct parking_config pc = { may_wait < PARKED_MAX ? may_wait : PARKED_MAX, PARKED_WAIT_US,
                                  PARKED_PAUSE_US };
-    TRY(parking_new(&pc, &r->parking, e));
-    store_registry_bound(r->stores, &files.stores);
+    TRY(parking_new(&pc, &rooms->parking, e));
+    store_registry_bound(rooms->stores, &files.stores);
     struct job_engine_config jc = {
         .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
-        .records = r->records,
-        .stores = r->stores,
-        .world = r->world,
-        .spool_dir = r->jobs_path,
-        .n_workers = r->n_workers,
-        .served_dir = r->exports_path,
-        .served_ms = c->export_retention_hours * HOUR_MS,
-        .served_limits = served_limits(c),
-        .min_free_bytes = (uint64_t)c->min_free_mib << 20,
+        .records = rooms->records,
+        .stores = rooms->stores,
+        .world = rooms->world,
+        .spool_dir = rooms->jobs_path,
+        .n_workers = rooms->n_workers,
+        .served_dir = rooms->exports_path,
+        .served_ms = config->export_retention_hours * HOUR_MS,
+        .served_limits = served_limits(config),
+        .min_free_bytes = (uint64_t)config->min_free_mib << 20,
         .ended = parking_wake,
-        .ended_ctx = r->parking
+        .ended_ctx = rooms->parking
     };
-    TRY(job_engine_start(&jc, &r->jobs, e));
+    TRY(job_engine_start(&jc, &rooms->jobs, e));
     struct service_config sc = { .control = &aws_plane,
                                  .data = &rest_plane,
-                                 .records = r->records,
-                                 .stores = r->stores,
-                                 .jobs = r->jobs,
-                                 .auth = r->auth,
-                                 .parking = r->parking,
-                                 .region = sv_from(c->region),
-                                 .account_id = sv_from(c->account_id),
-                                 .public_url = sv_from(c->public_url),
-                                 .quotas_healthlake = strcmp(c->quotas, "healthlake") == 0,
-                                 .max_datastores = c->max_datastores,
-                                 .preload_patients = c->preload_patients };
-    if (auth_credentials(r->auth))
-        actions_check(auth_credentials(r->auth));
-    TRY(service_new(&sc, &r->service, e));
-    if (strcmp(c->auth, "none") == 0)
+                                 .records = rooms->records,
+                                 .stores = rooms->stores,
+                                 .jobs = rooms->jobs,
+                                 .auth = rooms->auth,
+                                 .parking = rooms->parking,
+                                 .region = sv_from(config->region),
+                                 .account_id = sv_from(config->account_id),
+                                 .public_url = sv_from(config->public_url),
+                                 .quotas_healthlake = strcmp(config->quotas, "healthlake") == 0,
+                                 .max_datastores = config->max_datastores,
+                                 .preload_patients = config->preload_patients };
+    if (auth_credentials(rooms->auth))
+        actions_check(auth_credentials(rooms->auth));
+    TRY(service_new(&sc, &rooms->service, e));
+    if (strcmp(config->auth, "none") == 0)
         LOG(LOG_WARN, "auth none",
             LOG_STR("note", "every program of this machine may read and write everything"));
-    if (c->unsigned_payload)
+    if (config->unsigned_payload)
         LOG(LOG_WARN, "unsigned payload",
             LOG_STR("note", "bodies that no signature covers are taken: put TLS in front"));
-    if (c->core_dumps)
+    if (config->core_dumps)
         LOG(LOG_WARN, "core dumps",
             LOG_STR("note", "a core file of a crash holds keys and patients' data"));
-    if (c->plain_http && !server_config_is_loopback(sv_from(c->listen)))
-        LOG(LOG_WARN, "plain http", LOG_STR("listen", c->listen),
+    if (config->plain_http && !server_config_is_loopback(sv_from(config->listen)))
+        LOG(LOG_WARN, "plain http", LOG_STR("listen", config->listen),
             LOG_STR("note", "requests and answers can be read on the way: put TLS in front"));
-    struct http_server_config hc = { .listen = sv_from(c->listen),
-                                     .n_threads = r->n_workers,
-                                     .limits = { .n = c->max_connections,
-                                                 .n_per_address = c->max_connections_per_address,
+    struct http_server_config hc = { .listen = sv_from(config->listen),
+                                     .n_threads = rooms->n_workers,
+                                     .limits = { .n = config->max_connections,
+                                                 .n_per_address =
+                                                     config->max_connections_per_address,
                                                  .n_files = files.n_bodies,
                                                  .n_answer_files = files.n_answers },
                                      .idle_timeout_s = LIMIT_REQUEST_TIMEOUT_S,
-                                     .spool_dir = c->data,
+                                     .spool_dir = config->data,
                                      .accept = service_accept,
                                      .handler = service_handle,
-                                     .ctx = r->service };
-    return http_server_start(&hc, &r->http, e);
+                                     .ctx = rooms->service };
+    return http_server_start(&hc, &rooms->http, e);
 }
 
-static void rooms_close(struct rooms *r)
+static void rooms_close(struct rooms *rooms)
 {
     /* Callers who wait for the end of a job are answered now. */
-    parking_close(r->parking);
-    http_server_stop(r->http, DRAIN_MS);
-    service_free(r->service);
-    job_engine_stop(r->jobs);
-    parking_free(r->parking);
-    store_registry_free(r->stores);
-    store_env_free(r->env);
-    sink_world_free(r->world);
-    auth_free(r->auth);
-    records_close(r->records);
+    parking_close(rooms->parking);
+    http_server_stop(rooms->http, DRAIN_MS);
+    service_free(rooms->service);
+    job_engine_stop(rooms->jobs);
+    parking_free(rooms->parking);
+    store_registry_free(rooms->stores);
+    store_env_free(rooms->env);
+    sink_world_free(rooms->world);
+    auth_free(rooms->auth);
+    records_close(rooms->records);
 }
 
-static int run(struct rooms *r)
+static int run(struct rooms *rooms)
 {
     sigset_t set;
     sigemptyset(&set);
@@ -332,20 +334,21 @@ static int run(struct rooms *r)
     (void)signal(SIGPIPE, SIG_IGN);
     /* for what libraries make: RocksDB's files */
     (void)umask(077);
-    guard_memory(r->cfg.core_dumps);
+    guard_memory(rooms->cfg.core_dumps);
     (void)mallopt(M_ARENA_MAX, HEAPS);
     log_hold();
 
     struct err e = { 0 };
     int status = 0;
-    if (rooms_open(r, &e) != ERR_OK) {
+    if (rooms_open(rooms, &e) != ERR_OK) {
         (void)fprintf(stderr, "fhirlake: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
         status = 1;
     } else {
-        sv at = http_server_address(r->http);
+        sv at = http_server_address(rooms->http);
         (void)printf("fhirlake ready on http://%.*s", SV_FMT(at));
-        if (strcmp(r->cfg.auth, "none") != 0)
-            (void)printf(" (%s in %s)", r->new_key ? "new key pair" : "keys", r->credentials_path);
+        if (strcmp(rooms->cfg.auth, "none") != 0)
+            (void)printf(" (%s in %s)", rooms->new_key ? "new key pair" : "keys",
+                         rooms->credentials_path);
         (void)printf("\n");
         (void)fflush(stdout);
         int sig = 0;
@@ -353,7 +356,7 @@ static int run(struct rooms *r)
         LOG(LOG_INFO, "stopping", LOG_STR("signal", sig == SIGTERM ? "SIGTERM" : "SIGINT"));
         alarm(STOP_S);
     }
-    rooms_close(r);
+    rooms_close(rooms);
     log_release();
     return status;
 }
@@ -361,13 +364,13 @@ static int run(struct rooms *r)
 int serve_main(int argc, char **argv)
 {
     /* paths make it large for a stack */
-    static struct rooms r;
+    static struct rooms rooms;
     struct err e = { 0 };
     server_config_what what;
     extern char **environ;
-    r.arena = arena_new(OPTIONS_BYTES);
+    rooms.arena = arena_new(OPTIONS_BYTES);
     int status;
-    if (server_config_read(argc, argv, environ, r.arena, &r.cfg, &what, &e) != ERR_OK) {
+    if (server_config_read(argc, argv, environ, rooms.arena, &rooms.cfg, &what, &e) != ERR_OK) {
         (void)fprintf(stderr, "fhirlake serve: %s\n", e.msg);
         status = 2;
     } else if (what == SERVER_CONFIG_HELP) {
@@ -376,10 +379,10 @@ int serve_main(int argc, char **argv)
     } else {
         log_level level = LOG_INFO;
         /* checked by the option's choices */
-        (void)log_level_parse(sv_from(r.cfg.log_level), &level);
+        (void)log_level_parse(sv_from(rooms.cfg.log_level), &level);
         log_level_set(level);
-        status = run(&r);
+        status = run(&rooms);
     }
-    arena_free(r.arena);
+    arena_free(rooms.arena);
     return status;
 }

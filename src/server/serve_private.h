@@ -28,8 +28,8 @@ struct machine_files { /* how descriptors are shared out */
 /* Of n descriptors at most a quarter are the connections', some are the jobs' and the door's, and
  * the rest is the data stores'. */
 struct machine_files machine_share(unsigned n, unsigned *max_connections);
-/* Takes all descriptors that the process may have. max_connections of c becomes less when they are
- * few; then the log says so. */
-struct machine_files machine_share_files(struct server_config *c);
+/* Takes all descriptors that the process may have. max_connections becomes less when they
+ * are few; then the log says so. */
+struct machine_files machine_share_files(struct server_config *config);
 /* Tells of options that this machine cannot meet; they may be made for a larger one. */
-void machine_check_sizes(const struct server_config *c);
+void machine_check_sizes(const struct server_config *config);
