@@ -16,9 +16,9 @@
 
 #define RECORD_DEPTH 16u /* nesting, with members of the request in it */
 
-sv datastore_url(struct service *s, const struct http_request *req, sv id)
+sv datastore_url(struct service *service, const struct http_request *req, sv id)
 {
-    sv root = s->cfg.public_url;
+    sv root = service->cfg.public_url;
     while (root.len && root.ptr[root.len - 1] == '/')
         root.len--;
     if (root.len == 0)
@@ -27,10 +27,10 @@ sv datastore_url(struct service *s, const struct http_request *req, sv id)
     return ARENA_JOIN(req->arena, root, SV_LIT("/datastore/"), id, SV_LIT("/r4"));
 }
 
-sv datastore_arn(struct service *s, struct arena *a, sv id)
+sv datastore_arn(struct service *service, struct arena *a, sv id)
 {
-    return arena_fmt(a, "arn:aws:healthlake:%.*s:%.*s:datastore/fhir/%.*s", SV_FMT(s->cfg.region),
-                     SV_FMT(s->cfg.account_id), SV_FMT(id));
+    return arena_fmt(a, "arn:aws:healthlake:%.*s:%.*s:datastore/fhir/%.*s",
+                     SV_FMT(service->cfg.region), SV_FMT(service->cfg.account_id), SV_FMT(id));
 }
 
 static err_code not_found(sv id, struct err *e)
@@ -38,8 +38,8 @@ static err_code not_found(sv id, struct err *e)
     return ERR(e, ERR_NOT_FOUND, "Data store %.*s does not exist", SV_FMT(sv_head(id, 64)));
 }
 
-static err_code parse_record(struct service *s, sv json, struct arena *a, struct datastore *out,
-                             struct err *e)
+static err_code parse_record(struct service *service, sv json, struct arena *a,
+                             struct datastore *out, struct err *e)
 {
     yyjson_doc *doc;
     json = arena_sv(a, json);
@@ -47,68 +47,70 @@ static err_code parse_record(struct service *s, sv json, struct arena *a, struct
         return arena_oom(a, e);
     TRY(json_read(a, json, RECORD_DEPTH, &doc, e));
     yyjson_val *r = yyjson_doc_get_root(doc);
-    struct datastore d = { .id = json_string(json_get(r, "id")),
-                           .name = json_string(json_get(r, "name")),
-                           .status = json_string(json_get(r, "status")),
-                           .sse = json_get(r, "sse"),
-                           .preload = json_get(r, "preload"),
-                           .identity = json_get(r, "identity"),
-                           .tags = json_get(r, "tags"),
-                           .error_message = json_string(json_get(r, "errorMessage")),
-                           .error_category = json_string(json_get(r, "errorCategory")) };
-    if (!sv_to_u64(json_number(json_get(r, "order")), &d.order) ||
-        !sv_to_i64(json_number(json_get(r, "created")), &d.created_ms))
+    struct datastore datastore = { .id = json_string(json_get(r, "id")),
+                                   .name = json_string(json_get(r, "name")),
+                                   .status = json_string(json_get(r, "status")),
+                                   .sse = json_get(r, "sse"),
+                                   .preload = json_get(r, "preload"),
+                                   .identity = json_get(r, "identity"),
+                                   .tags = json_get(r, "tags"),
+                                   .error_message = json_string(json_get(r, "errorMessage")),
+                                   .error_category = json_string(json_get(r, "errorCategory")) };
+    if (!sv_to_u64(json_number(json_get(r, "order")), &datastore.order) ||
+        !sv_to_i64(json_number(json_get(r, "created")), &datastore.created_ms))
         return ERR(e, ERR_CORRUPT, "a data store's record is damaged");
-    d.arn = datastore_arn(s, a, d.id);
-    *out = d;
+    datastore.arn = datastore_arn(service, a, datastore.id);
+    *out = datastore;
     return ERR_OK;
 }
 
-err_code datastore_read(struct service *s, sv id, struct arena *a, struct datastore *out,
+err_code datastore_read(struct service *service, sv id, struct arena *a, struct datastore *out,
                         struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(DATASTORE_RECORD_MAX);
     struct err why;
-    err_code rc = records_get(s->cfg.records, arena_fmt(a, "datastore/%.*s", SV_FMT(id)), &b, &why);
+    err_code rc =
+        records_get(service->cfg.records, arena_fmt(a, "datastore/%.*s", SV_FMT(id)), &b, &why);
     if (rc == ERR_NOT_FOUND)
         return not_found(id, e);
     if (rc != ERR_OK)
         return err_pass(e, &why);
-    return parse_record(s, buf_sv(&b), a, out, e);
+    return parse_record(service, buf_sv(&b), a, out, e);
 }
 
-err_code datastore_print(const struct datastore *d, struct buf *out, struct err *e)
+err_code datastore_print(const struct datastore *datastore, struct buf *out, struct err *e)
 {
     struct json_writer w;
     json_writer_init(&w, out);
     json_obj(&w);
-    json_kv_str(&w, "id", d->id);
-    json_kv_str(&w, "status", d->status);
-    json_kv_i64(&w, "order", (int64_t)d->order);
-    json_kv_i64(&w, "created", d->created_ms);
-    if (d->name.ptr)
-        json_kv_str(&w, "name", d->name);
-    json_kv_given(&w, "sse", d->sse);
-    json_kv_given(&w, "preload", d->preload);
-    json_kv_given(&w, "identity", d->identity);
-    json_kv_given(&w, "tags", d->tags);
-    if (d->error_message.len) {
-        json_kv_str(&w, "errorMessage", d->error_message);
-        json_kv_str(&w, "errorCategory", d->error_category);
+    json_kv_str(&w, "id", datastore->id);
+    json_kv_str(&w, "status", datastore->status);
+    json_kv_i64(&w, "order", (int64_t)datastore->order);
+    json_kv_i64(&w, "created", datastore->created_ms);
+    if (datastore->name.ptr)
+        json_kv_str(&w, "name", datastore->name);
+    json_kv_given(&w, "sse", datastore->sse);
+    json_kv_given(&w, "preload", datastore->preload);
+    json_kv_given(&w, "identity", datastore->identity);
+    json_kv_given(&w, "tags", datastore->tags);
+    if (datastore->error_message.len) {
+        json_kv_str(&w, "errorMessage", datastore->error_message);
+        json_kv_str(&w, "errorCategory", datastore->error_category);
     }
     json_obj_end(&w);
     return json_writer_end(&w, e);
 }
 
-bool datastore_in_transition(const struct datastore *d)
+bool datastore_in_transition(const struct datastore *datastore)
 {
-    return sv_eq(d->status, SV_LIT("CREATING")) || sv_eq(d->status, SV_LIT("DELETING"));
+    return sv_eq(datastore->status, SV_LIT("CREATING")) ||
+           sv_eq(datastore->status, SV_LIT("DELETING"));
 }
 
-err_code datastore_check_strategy(const struct datastore *d, struct err *e)
+err_code datastore_check_strategy(const struct datastore *datastore, struct err *e)
 {
-    sv strategy = json_string(json_get(d->identity, "AuthorizationStrategy"));
-    if (d->identity == NULL || sv_eq(strategy, SV_LIT("AWS_AUTH")))
+    sv strategy = json_string(json_get(datastore->identity, "AuthorizationStrategy"));
+    if (datastore->identity == NULL || sv_eq(strategy, SV_LIT("AWS_AUTH")))
         return ERR_OK;
     return ERR(
         e, ERR_DENIED,
@@ -159,19 +161,19 @@ const struct datastore *datastore_of(const struct datastore_held *h)
     return &h->ds;
 }
 
-err_code datastore_hold(struct service *s, sv id, struct datastore_held **out, struct err *e)
+err_code datastore_hold(struct service *service, sv id, struct datastore_held **out, struct err *e)
 {
     size_t slot = slot_of(id);
-    pthread_mutex_lock(&s->known.lock);
-    uint64_t generation = s->known.generation;
-    struct datastore_held *h = s->known.slots[slot];
+    pthread_mutex_lock(&service->known.lock);
+    uint64_t generation = service->known.generation;
+    struct datastore_held *h = service->known.slots[slot];
     if (h && sv_eq(h->ds.id, id)) {
         atomic_fetch_add(&h->n_refs, 1);
         *out = h;
     } else {
         h = NULL;
     }
-    pthread_mutex_unlock(&s->known.lock);
+    pthread_mutex_unlock(&service->known.lock);
     if (h)
         return ERR_OK;
     h = calloc(1, sizeof *h);
@@ -179,56 +181,56 @@ err_code datastore_hold(struct service *s, sv id, struct datastore_held **out, s
         abort();
     h->arena = arena_new(DATASTORE_MEMORY);
     atomic_init(&h->n_refs, 1);
-    err_code rc = datastore_read(s, id, h->arena, &h->ds, e);
+    err_code rc = datastore_read(service, id, h->arena, &h->ds, e);
     if (rc != ERR_OK) {
         unref(h);
         return rc;
     }
     struct datastore_held *old = NULL;
-    pthread_mutex_lock(&s->known.lock);
-    if (s->known.generation == generation) {
-        old = s->known.slots[slot];
-        s->known.slots[slot] = h;
+    pthread_mutex_lock(&service->known.lock);
+    if (service->known.generation == generation) {
+        old = service->known.slots[slot];
+        service->known.slots[slot] = h;
         atomic_fetch_add(&h->n_refs, 1);
     }
-    pthread_mutex_unlock(&s->known.lock);
+    pthread_mutex_unlock(&service->known.lock);
     unref(old);
     *out = h;
     return ERR_OK;
 }
 
-void datastore_forget(struct service *s, sv id)
+void datastore_forget(struct service *service, sv id)
 {
     size_t slot = slot_of(id);
-    pthread_mutex_lock(&s->known.lock);
-    s->known.generation++;
-    struct datastore_held *old = s->known.slots[slot];
-    s->known.slots[slot] = NULL;
-    pthread_mutex_unlock(&s->known.lock);
+    pthread_mutex_lock(&service->known.lock);
+    service->known.generation++;
+    struct datastore_held *old = service->known.slots[slot];
+    service->known.slots[slot] = NULL;
+    pthread_mutex_unlock(&service->known.lock);
     unref(old);
 }
 
-void datastores_forget_all(struct service *s)
+void datastores_forget_all(struct service *service)
 {
     for (size_t i = 0; i < DATASTORES_KNOWN; i++)
-        datastore_release(&s->known.slots[i]);
+        datastore_release(&service->known.slots[i]);
 }
 
 /* The record, and in the same batch its mark that a restart must take it up. */
-err_code datastore_write(struct service *s, const struct datastore *d, struct err *e)
+err_code datastore_write(struct service *service, const struct datastore *datastore, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(KEYS_MEMORY);
     CLEANUP_BUF struct buf b = BUF_INIT(DATASTORE_RECORD_MAX);
-    TRY(datastore_print(d, &b, e));
+    TRY(datastore_print(datastore, &b, e));
     struct records_write w[] = {
-        { RECORDS_PUT, arena_fmt(a, "datastore/%.*s", SV_FMT(d->id)), buf_sv(&b) },
-        { datastore_in_transition(d) ? RECORDS_PUT : RECORDS_DELETE,
-          arena_fmt(a, "datastoreactive/%.*s", SV_FMT(d->id)), SV_NONE },
+        { RECORDS_PUT, arena_fmt(a, "datastore/%.*s", SV_FMT(datastore->id)), buf_sv(&b) },
+        { datastore_in_transition(datastore) ? RECORDS_PUT : RECORDS_DELETE,
+          arena_fmt(a, "datastoreactive/%.*s", SV_FMT(datastore->id)), SV_NONE },
     };
-    err_code rc = records_write(s->cfg.records, w, 2, e);
+    err_code rc = records_write(service->cfg.records, w, 2, e);
     /* even if writing failed: the disk decides */
-    datastore_forget(s, d->id);
-    if (rc == ERR_OK && !datastore_in_transition(d))
-        parking_wake(s->cfg.parking, d->id);
+    datastore_forget(service, datastore->id);
+    if (rc == ERR_OK && !datastore_in_transition(datastore))
+        parking_wake(service->cfg.parking, datastore->id);
     return rc;
 }

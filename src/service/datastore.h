@@ -26,32 +26,34 @@ struct datastore { /* strings and values are owned by the arena into which it wa
 /* ---- the record ---- */
 
 /* ERR_NOT_FOUND, in the service's words; ERR_CORRUPT; ERR_IO. */
-MUST_USE err_code datastore_read(struct service *s, sv id, struct arena *a, struct datastore *out,
-                                 struct err *e);
+MUST_USE err_code datastore_read(struct service *service, sv id, struct arena *a,
+                                 struct datastore *out, struct err *e);
 /* The record as its JSON text. */
-MUST_USE err_code datastore_print(const struct datastore *d, struct buf *out, struct err *e);
+MUST_USE err_code datastore_print(const struct datastore *datastore, struct buf *out,
+                                  struct err *e);
 /* The ARN of the data store with this id, whether it exists or not; owned by the arena. */
-sv datastore_arn(struct service *s, struct arena *a, sv id);
+sv datastore_arn(struct service *service, struct arena *a, sv id);
 /* [base] of its FHIR API as the caller of req knows it, with no slash behind: below --public-url,
  * else at the host that the caller used. In the request's arena; SV_NONE: that is full. */
-sv datastore_url(struct service *s, const struct http_request *req, sv id);
+sv datastore_url(struct service *service, const struct http_request *req, sv id);
 /* Is it being created or deleted? */
-bool datastore_in_transition(const struct datastore *d);
+bool datastore_in_transition(const struct datastore *datastore);
 /* May its FHIR API be served? ERR_DENIED: it relies on access tokens, which this server does not
  * check. */
-MUST_USE err_code datastore_check_strategy(const struct datastore *d, struct err *e);
+MUST_USE err_code datastore_check_strategy(const struct datastore *datastore, struct err *e);
 
 /* ---- those in memory, and writing ---- */
 
 /* Writes a record. Copies in memory are void from now on. If its creation or deletion has ended,
  * answers that wait for that are sent. */
-MUST_USE err_code datastore_write(struct service *s, const struct datastore *d, struct err *e);
+MUST_USE err_code datastore_write(struct service *service, const struct datastore *datastore,
+                                  struct err *e);
 /* The record as of now, shared and read only; release it soon. Errors as datastore_read(). */
-MUST_USE err_code datastore_hold(struct service *s, sv id, struct datastore_held **out,
+MUST_USE err_code datastore_hold(struct service *service, sv id, struct datastore_held **out,
                                  struct err *e);
 const struct datastore *datastore_of(const struct datastore_held *h); /* borrowed from h */
 void datastore_release(struct datastore_held **h); /* NULL is no record: nothing is done */
 /* The copy of this record in memory is void. */
-void datastore_forget(struct service *s, sv id);
+void datastore_forget(struct service *service, sv id);
 /* All copies are released; when the service ends. */
-void datastores_forget_all(struct service *s);
+void datastores_forget_all(struct service *service);

@@ -88,21 +88,22 @@ static sv without_port(sv host)
 }
 
 /* Is it a name that nobody else's page can have: loopback's, or the one that the operator gave? */
-static bool is_our_name(const struct service *s, sv host)
+static bool is_our_name(const struct service *service, sv host)
 {
     sv name = without_port(sv_trim(host));
     struct uri_http public;
     if (sv_eq_nocase(name, SV_LIT("localhost")) || sv_eq(name, SV_LIT("[::1]")) ||
         uri_is_loopback_v4(name))
         return true;
-    return s->cfg.public_url.len && uri_http_parse(s->cfg.public_url, &public, NULL) == ERR_OK &&
+    return service->cfg.public_url.len &&
+           uri_http_parse(service->cfg.public_url, &public, NULL) == ERR_OK &&
            sv_eq_nocase(name, public.host);
 }
 
 /* Is the origin "http://" and the Host, or that of the public URL? */
-static bool is_our_origin(const struct service *s, sv host, sv origin)
+static bool is_our_origin(const struct service *service, sv host, sv origin)
 {
-    sv url = s->cfg.public_url;
+    sv url = service->cfg.public_url;
     if (sv_eq_nocase(sv_head(origin, 7), SV_LIT("http://")) &&
         sv_eq_nocase(sv_tail(origin, 7), sv_trim(host)))
         return true;
@@ -117,14 +118,15 @@ static bool is_health(const struct http_request *req)
 }
 
 /* Is this asked by a page of another origin? Status 0: no, or it does no harm. */
-static struct refusal of_another_origin(const struct service *s, const struct http_request *req)
+static struct refusal of_another_origin(const struct service *service,
+                                        const struct http_request *req)
 {
     sv host = http_header_get(req, "Host"), origin = http_header_get(req, "Origin");
     sv site = sv_trim(http_header_get(req, "Sec-Fetch-Site"));
     struct refusal r = { 0 };
-    if (!auth_is_open(s->cfg.auth) || is_health(req))
+    if (!auth_is_open(service->cfg.auth) || is_health(req))
         return r;
-    if (!is_our_name(s, host))
+    if (!is_our_name(service, host))
         r = (struct refusal){ 421,
                               "host",
                               "AccessDeniedException",
@@ -132,7 +134,7 @@ static struct refusal of_another_origin(const struct service *s, const struct ht
                               SV_LIT("Host must name this machine: with --auth none localhost, "
                                      "127.0.0.0/8 and [::1] are answered"),
                               false };
-    else if ((origin.ptr && !is_our_origin(s, host, sv_trim(origin))) ||
+    else if ((origin.ptr && !is_our_origin(service, host, sv_trim(origin))) ||
              (site.len && !sv_eq(site, SV_LIT("same-origin")) && !sv_eq(site, SV_LIT("none"))))
         r = (struct refusal){
             403,
@@ -166,10 +168,10 @@ static size_t body_max(const struct http_request *req)
                                                         : LIMIT_DATA_BODY_BYTES;
 }
 
-static err_code ask_head(struct service *s, const struct http_request *req, struct auth_pass *pass,
-                         struct err *e)
+static err_code ask_head(struct service *service, const struct http_request *req,
+                         struct auth_pass *pass, struct err *e)
 {
-    TRY(auth_begin(s->cfg.auth, req, clock_wall_ms(), pass, e));
+    TRY(auth_begin(service->cfg.auth, req, clock_wall_ms(), pass, e));
     if (sv_starts(req->path, SV_LIT("/datastore/")) && !is_below_a_data_store(req->path))
         return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
     return ERR_OK;
@@ -210,7 +212,7 @@ void service_accept(void *service, struct http_request *req, struct http_allowan
 
 /* ---- with the whole ---- */
 
-bool door_refuses(struct service *s, struct http_exchange *x, const char *request_id)
+bool door_refuses(struct service *service, struct http_exchange *x, const char *request_id)
 {
     const struct http_request *req = http_exchange_request(x);
     struct refusal r = { 0 };
@@ -238,7 +240,7 @@ bool door_refuses(struct service *s, struct http_exchange *x, const char *reques
             true
         };
     else
-        r = of_another_origin(s, req);
+        r = of_another_origin(service, req);
     if (r.status)
         answer(x, r, request_id);
     return r.status != 0;

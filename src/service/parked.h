@@ -37,26 +37,26 @@ struct parking_config {
 MUST_USE err_code parking_new(const struct parking_config *cfg, struct parking **out,
                               struct err *e);
 /* Answers that wait are sent at once, and no more will wait. */
-void parking_close(struct parking *p);
+void parking_close(struct parking *parking);
 /* Waits until all are sent. Nobody may hold a place. NULL is allowed. */
-void parking_free(struct parking *p);
+void parking_free(struct parking *parking);
 
-/* Takes a place for an answer. NULL: there is none, or p is NULL.
+/* Takes a place for an answer. NULL: there is none, or parking is NULL.
  *   caller  who asks
  *   id      what he asks about, less than 40 bytes
  *   now_us  monotonic */
-struct parked *parking_take(struct parking *p, sv caller, sv id, uint64_t now_us);
+struct parked *parking_take(struct parking *parking, sv caller, sv id, uint64_t now_us);
 
 /* Gives the place back; *place is NULL then. It may be NULL before. */
-void parking_leave(struct parking *p, struct parked **place);
+void parking_leave(struct parking *parking, struct parked **place);
 
 /* Calls fn(ctx) once, on the parking's thread: fn must be short. The place is taken; fn may have
  * been called before this returns. */
 typedef void (*parked_fn)(void *ctx);
-void parking_wait(struct parking *p, struct parked **place, parked_fn fn, void *ctx);
+void parking_wait(struct parking *parking, struct parked **place, parked_fn fn, void *ctx);
 
-/* The caller was told that it has ended, or that it has not. p may be NULL. */
-void parking_told(struct parking *p, sv caller, sv id, bool ended, uint64_t now_us);
+/* The caller was told that it has ended, or that it has not. parking may be NULL. */
+void parking_told(struct parking *parking, sv caller, sv id, bool ended, uint64_t now_us);
 
 /* It has ended. For job_engine_config.ended; parking may be NULL. */
 void parking_wake(void *parking, sv id);

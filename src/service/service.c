@@ -73,17 +73,17 @@ void service_handle(void *service, struct http_exchange *x)
 /* ---- life ---- */
 
 /* The key that seals tokens of pages outlives a restart, so that a list can be paged over one. */
-static err_code load_page_key(struct service *s, struct err *e)
+static err_code load_page_key(struct service *service, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(64);
     sv key = SV_LIT("system/page-key");
-    err_code rc = records_get(s->cfg.records, key, &b, e);
+    err_code rc = records_get(service->cfg.records, key, &b, e);
     if (rc == ERR_NOT_FOUND) {
-        rng_hex32(s->page_key);
-        return records_put(s->cfg.records, key, sv_from(s->page_key), e);
+        rng_hex32(service->page_key);
+        return records_put(service->cfg.records, key, sv_from(service->page_key), e);
     }
     TRY(rc);
-    (void)snprintf(s->page_key, sizeof s->page_key, "%.*s", SV_FMT(buf_sv(&b)));
+    (void)snprintf(service->page_key, sizeof service->page_key, "%.*s", SV_FMT(buf_sv(&b)));
     return ERR_OK;
 }
 
@@ -100,41 +100,41 @@ static void set_defaults(struct service_config *cfg)
 
 err_code service_new(const struct service_config *cfg, struct service **out, struct err *e)
 {
-    struct service *s = calloc(1, sizeof *s);
-    if (s == NULL)
+    struct service *service = calloc(1, sizeof *service);
+    if (service == NULL)
         abort();
     shapes_init();
-    s->arena = arena_new(64u << 10);
-    s->cfg = *cfg;
-    s->cfg.region = arena_sv(s->arena, cfg->region);
-    s->cfg.account_id = arena_sv(s->arena, cfg->account_id);
-    s->cfg.public_url = arena_sv(s->arena, cfg->public_url);
-    set_defaults(&s->cfg);
-    pthread_mutex_init(&s->known.lock, NULL);
-    err_code rc = load_page_key(s, e);
-    hash_hmac_sha256(sv_from(s->page_key), SV_LIT("tokens of pages"), s->cursor_key);
+    service->arena = arena_new(64u << 10);
+    service->cfg = *cfg;
+    service->cfg.region = arena_sv(service->arena, cfg->region);
+    service->cfg.account_id = arena_sv(service->arena, cfg->account_id);
+    service->cfg.public_url = arena_sv(service->arena, cfg->public_url);
+    set_defaults(&service->cfg);
+    pthread_mutex_init(&service->known.lock, NULL);
+    err_code rc = load_page_key(service, e);
+    hash_hmac_sha256(sv_from(service->page_key), SV_LIT("tokens of pages"), service->cursor_key);
     if (rc == ERR_OK)
-        rc = cfg->data->start(s, e);
+        rc = cfg->data->start(service, e);
     /* last: it takes up work of an earlier process */
     if (rc == ERR_OK)
-        rc = cfg->control->start(s, e);
+        rc = cfg->control->start(service, e);
     if (rc != ERR_OK) {
-        service_free(s);
+        service_free(service);
         return rc;
     }
-    *out = s;
+    *out = service;
     return ERR_OK;
 }
 
-void service_free(struct service *s)
+void service_free(struct service *service)
 {
-    if (s == NULL)
+    if (service == NULL)
         return;
-    atomic_store(&s->stopping, true);
-    s->cfg.control->stop(s);
-    s->cfg.data->stop(s);
-    datastores_forget_all(s);
-    pthread_mutex_destroy(&s->known.lock);
-    arena_free(s->arena);
-    free(s);
+    atomic_store(&service->stopping, true);
+    service->cfg.control->stop(service);
+    service->cfg.data->stop(service);
+    datastores_forget_all(service);
+    pthread_mutex_destroy(&service->known.lock);
+    arena_free(service->arena);
+    free(service);
 }

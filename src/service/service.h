@@ -38,7 +38,7 @@ struct service_config {
  * when an earlier process ended. Errors of the records, ERR_IO: a thread cannot be started. */
 MUST_USE err_code service_new(const struct service_config *cfg, struct service **out,
                               struct err *e);
-void service_free(struct service *s); /* waits for operations under way */
+void service_free(struct service *service); /* waits for operations under way */
 
 /* For http_server_config.accept, when the head of a request with a body is there: how long may the
  * body be, is it worth reading, and is the caller known? */

@@ -3,4 +3,4 @@
 #include "service/plane.h"
 
 /* Answers x if it is refused before anybody asks who calls. False: x goes on to its plane. */
-bool door_refuses(struct service *s, struct http_exchange *x, const char *request_id);
+bool door_refuses(struct service *service, struct http_exchange *x, const char *request_id);

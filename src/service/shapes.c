@@ -104,30 +104,32 @@ struct check {
     struct err *e;
 };
 
-static err_code fault(struct check *c, const struct shape *s, sv value, const char *constraint)
+static err_code fault(struct check *check, const struct shape *s, sv value, const char *constraint)
 {
-    if (++c->n > FAULTS_MAX)
+    if (++check->n > FAULTS_MAX)
         return ERR_OK;
-    if (c->n > 1)
-        TRY(buf_add(c->out, SV_LIT("; "), c->e));
+    if (check->n > 1)
+        TRY(buf_add(check->out, SV_LIT("; "), check->e));
     if (value.len == 0 || s->secret) {
-        TRY(buf_add(c->out, SV_LIT("Value"), c->e));
+        TRY(buf_add(check->out, SV_LIT("Value"), check->e));
     } else {
-        TRY(buf_add(c->out, SV_LIT("Value '"), c->e));
+        TRY(buf_add(check->out, SV_LIT("Value '"), check->e));
         size_t n = value.len < SHOWN_MAX ? value.len : SHOWN_MAX;
         while (n < value.len && n && ((unsigned char)value.ptr[n] & 0xC0) == 0x80)
             /* never cut inside a character */
             n--;
         for (size_t i = 0; i < n; i++)
-            TRY(buf_add_char(c->out, (unsigned char)value.ptr[i] < ' ' ? ' ' : value.ptr[i], c->e));
-        TRY(buf_add(c->out, n < value.len ? SV_LIT("...'") : SV_LIT("'"), c->e));
+            TRY(buf_add_char(check->out, (unsigned char)value.ptr[i] < ' ' ? ' ' : value.ptr[i],
+                             check->e));
+        TRY(buf_add(check->out, n < value.len ? SV_LIT("...'") : SV_LIT("'"), check->e));
     }
-    return buf_add_fmt(c->out, c->e, " at '%.*s' failed to satisfy constraint: %s",
-                       (int)c->path_len, c->path, constraint);
+    return buf_add_fmt(check->out, check->e, " at '%.*s' failed to satisfy constraint: %s",
+                       (int)check->path_len, check->path, constraint);
 }
 
 PRINTF_LIKE(4, 5)
-static err_code fault_fmt(struct check *c, const struct shape *s, sv value, const char *fmt, ...)
+static err_code fault_fmt(struct check *check, const struct shape *s, sv value, const char *fmt,
+                          ...)
 {
     char text[2048];
     va_list ap;
@@ -135,25 +137,26 @@ static err_code fault_fmt(struct check *c, const struct shape *s, sv value, cons
     /* a long text is cut */
     (void)vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    return fault(c, s, value, text);
+    return fault(check, s, value, text);
 }
 
 /* Goes down to a member; "OutputDataConfig" is shown as "outputDataConfig". Returns the length of
  * the path before, for leave(). */
-static size_t enter(struct check *c, const char *name, bool lower)
+static size_t enter(struct check *check, const char *name, bool lower)
 {
-    size_t back = c->path_len;
-    int n = snprintf(c->path + back, sizeof c->path - back, "%s%s", back ? "." : "", name);
+    size_t back = check->path_len;
+    int n = snprintf(check->path + back, sizeof check->path - back, "%s%s", back ? "." : "", name);
     size_t at = back + (back ? 1 : 0);
-    if (lower && at < sizeof c->path && c->path[at] >= 'A' && c->path[at] <= 'Z')
-        c->path[at] = (char)(c->path[at] + 32);
-    c->path_len = back + (size_t)n < sizeof c->path ? back + (size_t)n : sizeof c->path - 1;
+    if (lower && at < sizeof check->path && check->path[at] >= 'A' && check->path[at] <= 'Z')
+        check->path[at] = (char)(check->path[at] + 32);
+    check->path_len =
+        back + (size_t)n < sizeof check->path ? back + (size_t)n : sizeof check->path - 1;
     return back;
 }
 
-static void leave(struct check *c, size_t back)
+static void leave(struct check *check, size_t back)
 {
-    c->path_len = back;
+    check->path_len = back;
 }
 
 /* ---- kinds ---- */
@@ -166,25 +169,26 @@ static size_t code_points(sv text)
     return n;
 }
 
-static err_code wrong_type(struct check *c, const char *want)
+static err_code wrong_type(struct check *check, const char *want)
 {
-    return ERR(c->e, ERR_UNSUPPORTED, "Value at '%.*s' is not a %s", (int)c->path_len, c->path,
-               want);
+    return ERR(check->e, ERR_UNSUPPORTED, "Value at '%.*s' is not a %s", (int)check->path_len,
+               check->path, want);
 }
 
-static err_code check_string(struct check *c, shape_id id, yyjson_val *v)
+static err_code check_string(struct check *check, shape_id id, yyjson_val *v)
 {
     const struct shape *s = &shapes[id];
     if (!yyjson_is_str(v))
-        return wrong_type(c, "string");
+        return wrong_type(check, "string");
     sv text = json_string(v);
     size_t n = code_points(text);
     if (s->max >= 0 && n > (size_t)s->max)
-        TRY(fault_fmt(c, s, text, "Member must have length less than or equal to %ld", s->max));
+        TRY(fault_fmt(check, s, text, "Member must have length less than or equal to %ld", s->max));
     if (s->min >= 0 && n < (size_t)s->min)
-        TRY(fault_fmt(c, s, text, "Member must have length greater than or equal to %ld", s->min));
+        TRY(fault_fmt(check, s, text, "Member must have length greater than or equal to %ld",
+                      s->min));
     if (s->pattern && !matches(id, text))
-        TRY(fault_fmt(c, s, text, "Member must satisfy regular expression pattern: %s",
+        TRY(fault_fmt(check, s, text, "Member must satisfy regular expression pattern: %s",
                       s->pattern));
     if (s->values) {
         char list[512];
@@ -196,51 +200,53 @@ static err_code check_string(struct check *c, shape_id id, yyjson_val *v)
                                     s->values[i]);
         }
         if (!known)
-            TRY(fault_fmt(c, s, text, "Member must satisfy enum value set: [%s]", list));
+            TRY(fault_fmt(check, s, text, "Member must satisfy enum value set: [%s]", list));
     }
     return ERR_OK;
 }
 
-static err_code check_number(struct check *c, shape_id id, yyjson_val *v)
+static err_code check_number(struct check *check, shape_id id, yyjson_val *v)
 {
     const struct shape *s = &shapes[id];
     int64_t n;
     double d;
     sv text = json_number(v);
     if (s->kind == SHAPE_KIND_DOUBLE)
-        return sv_to_double(text, &d) ? ERR_OK : wrong_type(c, "number");
+        return sv_to_double(text, &d) ? ERR_OK : wrong_type(check, "number");
     if (!sv_to_i64(text, &n))
-        return wrong_type(c, "whole number");
+        return wrong_type(check, "whole number");
     if (s->max >= 0 && n > s->max)
-        return fault_fmt(c, s, text, "Member must have value less than or equal to %ld", s->max);
+        return fault_fmt(check, s, text, "Member must have value less than or equal to %ld",
+                         s->max);
     if (s->min >= 0 && n < s->min)
-        return fault_fmt(c, s, text, "Member must have value greater than or equal to %ld", s->min);
+        return fault_fmt(check, s, text, "Member must have value greater than or equal to %ld",
+                         s->min);
     return ERR_OK;
 }
 
-static err_code check_value(struct check *c, shape_id id, yyjson_val *v);
+static err_code check_value(struct check *check, shape_id id, yyjson_val *v);
 
-static err_code check_list(struct check *c, shape_id id, yyjson_val *v)
+static err_code check_list(struct check *check, shape_id id, yyjson_val *v)
 {
     const struct shape *s = &shapes[id];
     if (!yyjson_is_arr(v))
-        return wrong_type(c, "list");
+        return wrong_type(check, "list");
     size_t n = yyjson_arr_size(v), i = 1;
     if (s->max >= 0 && n > (size_t)s->max)
-        return fault_fmt(c, s, SV_NONE, "Member must have length less than or equal to %ld",
+        return fault_fmt(check, s, SV_NONE, "Member must have length less than or equal to %ld",
                          s->max);
     if (s->min >= 0 && n < (size_t)s->min)
-        return fault_fmt(c, s, SV_NONE, "Member must have length greater than or equal to %ld",
+        return fault_fmt(check, s, SV_NONE, "Member must have length greater than or equal to %ld",
                          s->min);
     yyjson_arr_iter it = yyjson_arr_iter_with(v);
     yyjson_val *item;
     while ((item = yyjson_arr_iter_next(&it)) != NULL) {
         char name[40];
         (void)snprintf(name, sizeof name, "%zu.member", i++);
-        size_t back = enter(c, name, false);
-        TRY(yyjson_is_null(item) ? fault(c, s, SV_NONE, "Member must not be null")
-                                 : check_value(c, s->item, item));
-        leave(c, back);
+        size_t back = enter(check, name, false);
+        TRY(yyjson_is_null(item) ? fault(check, s, SV_NONE, "Member must not be null")
+                                 : check_value(check, s->item, item));
+        leave(check, back);
     }
     return ERR_OK;
 }
@@ -279,20 +285,20 @@ static bool asks_nothing(yyjson_val *v, const char *off)
 
 /* The fault of a member that this server does not honour: to say yes and not do it would be
  * worse. */
-static err_code not_honoured(struct check *c, const struct shape_member *m)
+static err_code not_honoured(struct check *check, const struct shape_member *m)
 {
     char hint[128] = "leave it out";
     sv rest = sv_from(m->off), word;
     for (size_t n = strlen(hint); sv_cut(&rest, ' ', &word) && word.len; n = strlen(hint))
         /* it fits: such values are few and short */
         (void)snprintf(hint + n, sizeof hint - n, ", or say %.*s", SV_FMT(word));
-    return fault_fmt(c, &shapes[m->shape], SV_NONE,
+    return fault_fmt(check, &shapes[m->shape], SV_NONE,
                      "Member must not be set: %s is not offered by this server; %s", m->name, hint);
 }
 
 /* Faults of members that the shape does not have: they are mistyped, or of a newer model. Null is
  * no value, and no fault. */
-static err_code check_unknown(struct check *c, const struct shape *s, yyjson_val *v)
+static err_code check_unknown(struct check *check, const struct shape *s, yyjson_val *v)
 {
     yyjson_obj_iter it = yyjson_obj_iter_with(v);
     yyjson_val *key;
@@ -302,57 +308,57 @@ static err_code check_unknown(struct check *c, const struct shape *s, yyjson_val
             i++;
         if (i < s->n_members || yyjson_is_null(yyjson_obj_iter_get_val(key)))
             continue;
-        size_t back = enter(c, yyjson_get_str(key), false);
-        TRY(fault(c, s, SV_NONE, "Member must not be set: this server does not know it"));
-        leave(c, back);
+        size_t back = enter(check, yyjson_get_str(key), false);
+        TRY(fault(check, s, SV_NONE, "Member must not be set: this server does not know it"));
+        leave(check, back);
     }
     return ERR_OK;
 }
 
-static err_code check_members(struct check *c, shape_id id, yyjson_val *v)
+static err_code check_members(struct check *check, shape_id id, yyjson_val *v)
 {
     const struct shape *s = &shapes[id];
     size_t n_set = 0;
     if (!yyjson_is_obj(v))
-        return wrong_type(c, "structure");
+        return wrong_type(check, "structure");
     for (size_t i = 0; i < s->n_members; i++) {
         const struct shape_member *m = &s->members[i];
         yyjson_val *member = yyjson_obj_get(v, m->name);
         bool absent = member == NULL || yyjson_is_null(member);
-        size_t back = enter(c, m->name, true);
+        size_t back = enter(check, m->name, true);
         n_set += !absent;
         if (!absent)
-            TRY(check_value(c, m->shape, member));
+            TRY(check_value(check, m->shape, member));
         else if (m->required)
-            TRY(fault(c, s, SV_NONE, "Member must not be null"));
+            TRY(fault(check, s, SV_NONE, "Member must not be null"));
         if (!absent && m->off && !asks_nothing(member, m->off))
-            TRY(not_honoured(c, m));
-        leave(c, back);
+            TRY(not_honoured(check, m));
+        leave(check, back);
     }
     if (s->kind == SHAPE_KIND_UNION && n_set != 1)
-        TRY(fault_fmt(c, s, SV_NONE, "Member must have exactly one of its members set: %s",
+        TRY(fault_fmt(check, s, SV_NONE, "Member must have exactly one of its members set: %s",
                       s->members[0].name));
-    return check_unknown(c, s, v);
+    return check_unknown(check, s, v);
 }
 
-static err_code check_value(struct check *c, shape_id id, yyjson_val *v)
+static err_code check_value(struct check *check, shape_id id, yyjson_val *v)
 {
     int64_t ms;
     switch (shapes[id].kind) {
     case SHAPE_KIND_STRING:
-        return check_string(c, id, v);
+        return check_string(check, id, v);
     case SHAPE_KIND_INTEGER:
     case SHAPE_KIND_LONG:
     case SHAPE_KIND_DOUBLE:
-        return check_number(c, id, v);
+        return check_number(check, id, v);
     case SHAPE_KIND_BOOLEAN:
-        return yyjson_is_bool(v) ? ERR_OK : wrong_type(c, "boolean");
+        return yyjson_is_bool(v) ? ERR_OK : wrong_type(check, "boolean");
     case SHAPE_KIND_TIMESTAMP:
-        return shape_timestamp_ms(v, &ms) ? ERR_OK : wrong_type(c, "timestamp");
+        return shape_timestamp_ms(v, &ms) ? ERR_OK : wrong_type(check, "timestamp");
     case SHAPE_KIND_LIST:
-        return check_list(c, id, v);
+        return check_list(check, id, v);
     default:
-        return check_members(c, id, v);
+        return check_members(check, id, v);
     }
 }
 
@@ -370,12 +376,13 @@ bool shape_timestamp_ms(yyjson_val *v, int64_t *out_ms)
 err_code shape_check_input(shape_id id, yyjson_val *root, struct buf *faults, struct err *e)
 {
     CLEANUP_BUF struct buf items = BUF_INIT(SHAPE_FAULTS_BYTES);
-    struct check c = { .out = &items, .e = e };
+    struct check check = { .out = &items, .e = e };
     shapes_init();
-    TRY(check_value(&c, id, root));
-    if (c.n == 0)
+    TRY(check_value(&check, id, root));
+    if (check.n == 0)
         return ERR_OK;
-    TRY(buf_add_fmt(faults, e, "%u validation error%s detected: ", c.n, c.n == 1 ? "" : "s"));
+    TRY(buf_add_fmt(faults, e, "%u validation error%s detected: ", check.n,
+                    check.n == 1 ? "" : "s"));
     TRY(buf_add(faults, buf_sv(&items), e));
     return ERR(e, ERR_INVALID, "the request breaks constraints of its shape");
 }
@@ -411,13 +418,13 @@ static err_code check_declared(shape_id id, yyjson_val *v, struct err *e)
 err_code shape_check_output(shape_id id, sv json, struct arena *a, struct err *e)
 {
     CLEANUP_BUF struct buf faults = BUF_INIT(SHAPE_FAULTS_BYTES);
-    struct check c = { .out = &faults, .e = e };
+    struct check check = { .out = &faults, .e = e };
     yyjson_doc *doc;
     shapes_init();
     TRY(json_read(a, json, ANSWER_DEPTH, &doc, e));
     TRY(check_declared(id, yyjson_doc_get_root(doc), e));
-    TRY(check_value(&c, id, yyjson_doc_get_root(doc)));
-    if (c.n)
+    TRY(check_value(&check, id, yyjson_doc_get_root(doc)));
+    if (check.n)
         return ERR(e, ERR_INTERNAL, "answer is not of its shape: %.*s", SV_FMT(buf_sv(&faults)));
     return ERR_OK;
 }

@@ -51,70 +51,71 @@ struct workers {
     } locked;
 };
 
-static struct asker *asker_of_locked(struct workers *w, uint64_t id)
+static struct asker *asker_of_locked(struct workers *workers, uint64_t id)
 {
-    struct asker *a = w->locked.askers;
-    while (a && a->id != id)
-        a = a->next;
-    if (a)
-        return a;
-    if ((a = calloc(1, sizeof *a)) == NULL)
+    struct asker *asker = workers->locked.askers;
+    while (asker && asker->id != id)
+        asker = asker->next;
+    if (asker)
+        return asker;
+    if ((asker = calloc(1, sizeof *asker)) == NULL)
         abort();
-    a->id = id;
-    a->next = w->locked.askers;
-    w->locked.askers = a;
-    return a;
+    asker->id = id;
+    asker->next = workers->locked.askers;
+    workers->locked.askers = asker;
+    return asker;
 }
 
-static struct queue *queue_of_locked(struct workers *w, struct asker *a, uint64_t place)
+static struct queue *queue_of_locked(struct workers *workers, struct asker *asker, uint64_t place)
 {
-    struct queue *q = w->locked.queues;
-    while (q && (q->asker != a || q->place != place))
-        q = q->next;
-    if (q)
-        return q;
-    if ((q = calloc(1, sizeof *q)) == NULL)
+    struct queue *queue = workers->locked.queues;
+    while (queue && (queue->asker != asker || queue->place != place))
+        queue = queue->next;
+    if (queue)
+        return queue;
+    if ((queue = calloc(1, sizeof *queue)) == NULL)
         abort();
-    q->asker = a;
-    q->place = place;
-    q->next = w->locked.queues;
-    w->locked.queues = q;
-    return q;
+    queue->asker = asker;
+    queue->place = place;
+    queue->next = workers->locked.queues;
+    workers->locked.queues = queue;
+    return queue;
 }
 
-static bool may_run(const struct workers *w, const struct queue *q)
+static bool may_run(const struct workers *workers, const struct queue *queue)
 {
-    return q->first && q->n_running < w->queue_share && q->asker->n_running < w->asker_share;
+    return queue->first && queue->n_running < workers->queue_share &&
+           queue->asker->n_running < workers->asker_share;
 }
 
 /* The next queue in turn with work that may run now. */
-static struct queue *next_locked(struct workers *w)
+static struct queue *next_locked(struct workers *workers)
 {
-    struct queue *from = w->locked.turn ? w->locked.turn->next : w->locked.queues;
-    for (struct queue *q = from; q; q = q->next)
-        if (may_run(w, q))
-            return q;
-    for (struct queue *q = w->locked.queues; q != from; q = q->next)
-        if (may_run(w, q))
-            return q;
+    struct queue *from = workers->locked.turn ? workers->locked.turn->next : workers->locked.queues;
+    for (struct queue *queue = from; queue; queue = queue->next)
+        if (may_run(workers, queue))
+            return queue;
+    for (struct queue *queue = workers->locked.queues; queue != from; queue = queue->next)
+        if (may_run(workers, queue))
+            return queue;
     return NULL;
 }
 
-static void forget_locked(struct workers *w, struct queue *q)
+static void forget_locked(struct workers *workers, struct queue *q)
 {
     struct asker *a = q->asker;
     if (q->first == NULL && q->n_running == 0) {
-        struct queue **at = &w->locked.queues, *before = NULL;
+        struct queue **at = &workers->locked.queues, *before = NULL;
         for (; *at != q; at = &(*at)->next)
             before = *at;
         *at = q->next;
         /* the queue behind it comes next */
-        if (w->locked.turn == q)
-            w->locked.turn = before;
+        if (workers->locked.turn == q)
+            workers->locked.turn = before;
         free(q);
     }
     if (a->n_waiting == 0 && a->n_running == 0) {
-        struct asker **at = &w->locked.askers;
+        struct asker **at = &workers->locked.askers;
         while (*at != a)
             at = &(*at)->next;
         *at = a->next;
@@ -122,62 +123,63 @@ static void forget_locked(struct workers *w, struct queue *q)
     }
 }
 
-static void call_one_locked(struct workers *w)
+static void call_one_locked(struct workers *workers)
 {
-    struct idler *i = w->locked.idlers;
+    struct idler *i = workers->locked.idlers;
     /* all are busy: the thread that is free first takes the work */
     if (i == NULL)
         return;
-    w->locked.idlers = i->next;
+    workers->locked.idlers = i->next;
     i->called = true;
     pthread_cond_signal(&i->call);
 }
 
-static void call_all_locked(struct workers *w)
+static void call_all_locked(struct workers *workers)
 {
-    while (w->locked.idlers)
-        call_one_locked(w);
+    while (workers->locked.idlers)
+        call_one_locked(workers);
 }
 
-static void idle_locked(struct workers *w, struct idler *i)
+static void idle_locked(struct workers *workers, struct idler *i)
 {
-    i->next = w->locked.idlers;
-    w->locked.idlers = i;
+    i->next = workers->locked.idlers;
+    workers->locked.idlers = i;
     for (i->called = false; !i->called;)
-        pthread_cond_wait(&i->call, &w->locked.lock);
+        pthread_cond_wait(&i->call, &workers->locked.lock);
 }
 
 static void *worker(void *arg)
 {
-    struct workers *w = arg;
+    struct workers *workers = arg;
     struct idler self = { .call = PTHREAD_COND_INITIALIZER };
-    pthread_mutex_lock(&w->locked.lock);
+    pthread_mutex_lock(&workers->locked.lock);
     for (;;) {
-        struct queue *q;
-        while ((q = next_locked(w)) == NULL && !(w->locked.stop && atomic_load(&w->n_waiting) == 0))
-            idle_locked(w, &self);
-        if (q == NULL)
+        struct queue *queue;
+        while ((queue = next_locked(workers)) == NULL &&
+               !(workers->locked.stop && atomic_load(&workers->n_waiting) == 0))
+            idle_locked(workers, &self);
+        if (queue == NULL)
             break;
-        struct work *k = q->first;
-        q->first = k->next;
-        if (q->first == NULL)
-            q->last = NULL;
-        q->n_running++;
-        q->asker->n_running++;
-        q->asker->n_waiting--;
-        atomic_fetch_sub(&w->n_waiting, 1);
-        w->locked.turn = q;
-        pthread_mutex_unlock(&w->locked.lock);
-        k->fn(w->s, k->ctx);
+        struct work *k = queue->first;
+        queue->first = k->next;
+        if (queue->first == NULL)
+            queue->last = NULL;
+        queue->n_running++;
+        queue->asker->n_running++;
+        queue->asker->n_waiting--;
+        atomic_fetch_sub(&workers->n_waiting, 1);
+        workers->locked.turn = queue;
+        pthread_mutex_unlock(&workers->locked.lock);
+        k->fn(workers->s, k->ctx);
         free(k);
-        pthread_mutex_lock(&w->locked.lock);
-        q->n_running--;
-        q->asker->n_running--;
-        forget_locked(w, q);
-        if (w->locked.stop)
-            call_all_locked(w);
+        pthread_mutex_lock(&workers->locked.lock);
+        queue->n_running--;
+        queue->asker->n_running--;
+        forget_locked(workers, queue);
+        if (workers->locked.stop)
+            call_all_locked(workers);
     }
-    pthread_mutex_unlock(&w->locked.lock);
+    pthread_mutex_unlock(&workers->locked.lock);
     pthread_cond_destroy(&self.call);
     return NULL;
 }
@@ -188,72 +190,73 @@ static unsigned share(unsigned n, unsigned of, unsigned all)
     return some ? some : 1;
 }
 
-err_code workers_start(struct service *s, unsigned n, unsigned max_waiting, struct workers **out,
-                       struct err *e)
+err_code workers_start(struct service *service, unsigned n, unsigned max_waiting,
+                       struct workers **out, struct err *e)
 {
-    struct workers *w = calloc(1, sizeof *w);
-    if (w == NULL || (w->threads = calloc(n, sizeof *w->threads)) == NULL)
+    struct workers *workers = calloc(1, sizeof *workers);
+    if (workers == NULL || (workers->threads = calloc(n, sizeof *workers->threads)) == NULL)
         abort();
-    w->s = s;
-    w->queue_share = share(n, 2, 3);
-    w->asker_share = share(n, 5, 6);
-    w->asker_waiting = share(max_waiting, 1, 2);
-    w->locked.cap = max_waiting;
-    pthread_mutex_init(&w->locked.lock, NULL);
-    for (; w->n_threads < n; w->n_threads++)
-        if (pthread_create(&w->threads[w->n_threads], NULL, worker, w) != 0) {
-            workers_stop(w);
+    workers->s = service;
+    workers->queue_share = share(n, 2, 3);
+    workers->asker_share = share(n, 5, 6);
+    workers->asker_waiting = share(max_waiting, 1, 2);
+    workers->locked.cap = max_waiting;
+    pthread_mutex_init(&workers->locked.lock, NULL);
+    for (; workers->n_threads < n; workers->n_threads++)
+        if (pthread_create(&workers->threads[workers->n_threads], NULL, worker, workers) != 0) {
+            workers_stop(workers);
             return ERR(e, ERR_IO, "worker threads cannot be started");
         }
-    *out = w;
+    *out = workers;
     return ERR_OK;
 }
 
-void workers_stop(struct workers *w)
+void workers_stop(struct workers *workers)
 {
-    if (w == NULL)
+    if (workers == NULL)
         return;
-    pthread_mutex_lock(&w->locked.lock);
-    w->locked.stop = true;
-    call_all_locked(w);
-    pthread_mutex_unlock(&w->locked.lock);
-    for (unsigned i = 0; i < w->n_threads; i++)
-        pthread_join(w->threads[i], NULL);
-    pthread_mutex_destroy(&w->locked.lock);
-    free(w->threads);
-    free(w);
+    pthread_mutex_lock(&workers->locked.lock);
+    workers->locked.stop = true;
+    call_all_locked(workers);
+    pthread_mutex_unlock(&workers->locked.lock);
+    for (unsigned i = 0; i < workers->n_threads; i++)
+        pthread_join(workers->threads[i], NULL);
+    pthread_mutex_destroy(&workers->locked.lock);
+    free(workers->threads);
+    free(workers);
 }
 
-bool workers_pressed(struct workers *w)
+bool workers_pressed(struct workers *workers)
 {
-    return atomic_load(&w->n_waiting) > 0;
+    return atomic_load(&workers->n_waiting) > 0;
 }
 
-err_code workers_add(struct workers *w, struct work_for who, work_fn fn, void *ctx, struct err *e)
+err_code workers_add(struct workers *workers, struct work_for who, work_fn fn, void *ctx,
+                     struct err *e)
 {
     struct work *k = calloc(1, sizeof *k);
     if (k == NULL)
         abort();
     k->fn = fn;
     k->ctx = ctx;
-    pthread_mutex_lock(&w->locked.lock);
-    struct asker *a = asker_of_locked(w, sv_hash(1, who.caller));
-    struct queue *q = queue_of_locked(w, a, sv_hash(2, who.place));
-    bool room = atomic_load(&w->n_waiting) < w->locked.cap && !w->locked.stop;
-    bool ok = room && a->n_waiting < w->asker_waiting;
+    pthread_mutex_lock(&workers->locked.lock);
+    struct asker *asker = asker_of_locked(workers, sv_hash(1, who.caller));
+    struct queue *queue = queue_of_locked(workers, asker, sv_hash(2, who.place));
+    bool room = atomic_load(&workers->n_waiting) < workers->locked.cap && !workers->locked.stop;
+    bool ok = room && asker->n_waiting < workers->asker_waiting;
     if (ok) {
-        if (q->last)
-            q->last->next = k;
+        if (queue->last)
+            queue->last->next = k;
         else
-            q->first = k;
-        q->last = k;
-        a->n_waiting++;
-        atomic_fetch_add(&w->n_waiting, 1);
-        call_one_locked(w);
+            queue->first = k;
+        queue->last = k;
+        asker->n_waiting++;
+        atomic_fetch_add(&workers->n_waiting, 1);
+        call_one_locked(workers);
     } else {
-        forget_locked(w, q);
+        forget_locked(workers, queue);
     }
-    pthread_mutex_unlock(&w->locked.lock);
+    pthread_mutex_unlock(&workers->locked.lock);
     if (ok)
         return ERR_OK;
     free(k);

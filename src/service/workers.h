@@ -11,20 +11,20 @@ struct service;
 struct workers;
 
 /* Starts n threads; max_waiting pieces of work may wait for one. ERR_IO: they cannot be started. */
-MUST_USE err_code workers_start(struct service *s, unsigned n, unsigned max_waiting,
+MUST_USE err_code workers_start(struct service *service, unsigned n, unsigned max_waiting,
                                 struct workers **out, struct err *e);
-/* Waits until all work is done, that which waits too, then frees w. NULL is allowed. */
-void workers_stop(struct workers *w);
+/* Waits until all work is done, that which waits too, then frees them. NULL is allowed. */
+void workers_stop(struct workers *workers);
 
 struct work_for { /* whose work it is */
     sv caller;    /* access key */
     sv place;     /* data store */
 };
-typedef void (*work_fn)(struct service *s, void *ctx);
+typedef void (*work_fn)(struct service *service, void *ctx);
 
-/* Calls fn(s, ctx) once, on one of the threads. ERR_THROTTLED: too much work waits already, of all
- * callers or of this one; fn is not called then. */
-MUST_USE err_code workers_add(struct workers *w, struct work_for who, work_fn fn, void *ctx,
+/* Calls fn(service, ctx) once, on one of the threads. ERR_THROTTLED: too much work waits already,
+ * of all callers or of this one; fn is not called then. */
+MUST_USE err_code workers_add(struct workers *workers, struct work_for who, work_fn fn, void *ctx,
                               struct err *e);
 /* Does any work wait for a thread? Asked without a lock. */
-bool workers_pressed(struct workers *w);
+bool workers_pressed(struct workers *workers);
