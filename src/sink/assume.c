@@ -51,53 +51,53 @@ struct assume_cache {
 struct assume_cache *assume_cache_new(const struct s3_endpoint *sts,
                                       const struct s3_credentials *own)
 {
-    struct assume_cache *c = calloc(1, sizeof *c);
-    if (c == NULL)
+    struct assume_cache *cache = calloc(1, sizeof *cache);
+    if (cache == NULL)
         abort();
-    c->sts = sts;
-    c->own = own;
-    c->now_ms = clock_wall_ms;
-    c->seed = rng_u64();
-    pthread_mutex_init(&c->locked.lock, NULL);
-    clock_cond_init(&c->locked.renewed);
-    return c;
+    cache->sts = sts;
+    cache->own = own;
+    cache->now_ms = clock_wall_ms;
+    cache->seed = rng_u64();
+    pthread_mutex_init(&cache->locked.lock, NULL);
+    clock_cond_init(&cache->locked.renewed);
+    return cache;
 }
 
-void assume_cache_clock(struct assume_cache *c, int64_t (*now_ms)(void))
+void assume_cache_clock(struct assume_cache *cache, int64_t (*now_ms)(void))
 {
-    c->now_ms = now_ms;
+    cache->now_ms = now_ms;
 }
 
 /* ---- entries ---- */
 
-static void forget_secrets(struct entry *en)
+static void forget_secrets(struct entry *entry)
 {
-    if (en->secrets)
-        explicit_bzero(en->secrets, en->secrets_len);
-    free(en->secrets);
-    en->secrets = NULL;
-    en->cred = (struct s3_credentials){ 0 };
+    if (entry->secrets)
+        explicit_bzero(entry->secrets, entry->secrets_len);
+    free(entry->secrets);
+    entry->secrets = NULL;
+    entry->cred = (struct s3_credentials){ 0 };
 }
 
-static void entry_free(struct entry *en)
+static void entry_free(struct entry *entry)
 {
-    forget_secrets(en);
-    free(en->name);
-    free(en);
+    forget_secrets(entry);
+    free(entry->name);
+    free(entry);
 }
 
-void assume_cache_free(struct assume_cache *c)
+void assume_cache_free(struct assume_cache *cache)
 {
-    if (c == NULL)
+    if (cache == NULL)
         return;
     for (unsigned i = 0; i < BUCKETS; i++)
-        for (struct entry *en = c->locked.buckets[i], *next; en; en = next) {
-            next = en->next;
-            entry_free(en);
+        for (struct entry *entry = cache->locked.buckets[i], *next; entry; entry = next) {
+            next = entry->next;
+            entry_free(entry);
         }
-    pthread_cond_destroy(&c->locked.renewed);
-    pthread_mutex_destroy(&c->locked.lock);
-    free(c);
+    pthread_cond_destroy(&cache->locked.renewed);
+    pthread_mutex_destroy(&cache->locked.lock);
+    free(cache);
 }
 
 static char *put(char *p, sv from, sv *to)
@@ -109,10 +109,10 @@ static char *put(char *p, sv from, sv *to)
 }
 
 /* The entry of that name, there for as long as the caller uses it (A1). */
-static struct entry *take_locked(struct assume_cache *c, const struct assume_who *who)
+static struct entry *take_locked(struct assume_cache *cache, const struct assume_who *who)
 {
-    uint64_t h = sv_hash(sv_hash(c->seed, who->role_arn), who->source_arn);
-    struct entry **bucket = &c->locked.buckets[h % BUCKETS], *en = *bucket;
+    uint64_t h = sv_hash(sv_hash(cache->seed, who->role_arn), who->source_arn);
+    struct entry **bucket = &cache->locked.buckets[h % BUCKETS], *en = *bucket;
     while (en && !(en->hash == h && sv_eq(en->role_arn, who->role_arn) &&
                    sv_eq(en->source_arn, who->source_arn)))
         en = en->next;
@@ -126,68 +126,69 @@ static struct entry *take_locked(struct assume_cache *c, const struct assume_who
         en->next = *bucket;
         *bucket = en;
     }
-    en->used = ++c->locked.clock;
+    en->used = ++cache->locked.clock;
     en->n_users++;
     return en;
 }
 
-static void remove_locked(struct assume_cache *c, struct entry *en)
+static void remove_locked(struct assume_cache *cache, struct entry *en)
 {
-    struct entry **p = &c->locked.buckets[en->hash % BUCKETS];
+    struct entry **p = &cache->locked.buckets[en->hash % BUCKETS];
     /* A1 */
     assert(en->n_users == 0);
     while (*p != en)
         p = &(*p)->next;
     *p = en->next;
-    c->locked.n_kept -= en->secrets != NULL;
+    cache->locked.n_kept -= en->secrets != NULL;
     entry_free(en);
 }
 
 /* A2. A walk over all entries: it is made behind a call of STS, which takes a thousand times as
  * long. */
-static void make_room_locked(struct assume_cache *c)
+static void make_room_locked(struct assume_cache *cache)
 {
-    while (c->locked.n_kept > LIMIT_ASSUMED_ROLES) {
+    while (cache->locked.n_kept > LIMIT_ASSUMED_ROLES) {
         struct entry *oldest = NULL;
         for (unsigned i = 0; i < BUCKETS; i++)
-            for (struct entry *en = c->locked.buckets[i]; en; en = en->next)
-                if (en->n_users == 0 && (oldest == NULL || en->used < oldest->used))
-                    oldest = en;
+            for (struct entry *entry = cache->locked.buckets[i]; entry; entry = entry->next)
+                if (entry->n_users == 0 && (oldest == NULL || entry->used < oldest->used))
+                    oldest = entry;
         /* all are in use: whoever leaves last makes room */
         if (oldest == NULL)
             return;
-        remove_locked(c, oldest);
+        remove_locked(cache, oldest);
     }
 }
 
-static void leave_locked(struct assume_cache *c, struct entry *en)
+static void leave_locked(struct assume_cache *cache, struct entry *entry)
 {
     /* A1 */
-    assert(en->n_users > 0);
-    if (--en->n_users == 0 && en->secrets == NULL)
-        remove_locked(c, en);
-    make_room_locked(c);
+    assert(entry->n_users > 0);
+    if (--entry->n_users == 0 && entry->secrets == NULL)
+        remove_locked(cache, entry);
+    make_room_locked(cache);
 }
 
-static void keep_locked(struct assume_cache *c, struct entry *en, const struct s3_credentials *got)
+static void keep_locked(struct assume_cache *cache, struct entry *entry,
+                        const struct s3_credentials *got)
 {
-    c->locked.n_kept += en->secrets == NULL;
-    forget_secrets(en);
-    en->secrets_len = got->access_key_id.len + got->secret_key.len + got->session_token.len;
-    en->secrets = malloc(en->secrets_len + 1);
-    if (en->secrets == NULL)
+    cache->locked.n_kept += entry->secrets == NULL;
+    forget_secrets(entry);
+    entry->secrets_len = got->access_key_id.len + got->secret_key.len + got->session_token.len;
+    entry->secrets = malloc(entry->secrets_len + 1);
+    if (entry->secrets == NULL)
         abort();
-    char *p = put(en->secrets, got->access_key_id, &en->cred.access_key_id);
-    p = put(p, got->secret_key, &en->cred.secret_key);
-    (void)put(p, got->session_token, &en->cred.session_token);
-    en->cred.expires_ms = got->expires_ms;
-    en->since_ms = c->now_ms();
+    char *p = put(entry->secrets, got->access_key_id, &entry->cred.access_key_id);
+    p = put(p, got->secret_key, &entry->cred.secret_key);
+    (void)put(p, got->session_token, &entry->cred.session_token);
+    entry->cred.expires_ms = got->expires_ms;
+    entry->since_ms = cache->now_ms();
 }
 
-static void drop_locked(struct assume_cache *c, struct entry *en)
+static void drop_locked(struct assume_cache *cache, struct entry *entry)
 {
-    c->locked.n_kept -= en->secrets != NULL;
-    forget_secrets(en);
+    cache->locked.n_kept -= entry->secrets != NULL;
+    forget_secrets(entry);
 }
 
 static err_code copy(struct arena *a, const struct s3_credentials *from, struct s3_credentials *out,
@@ -201,7 +202,7 @@ static err_code copy(struct arena *a, const struct s3_credentials *from, struct 
     return ERR_OK;
 }
 
-static err_code call_sts(struct assume_cache *c, const struct assume_who *who, struct arena *a,
+static err_code call_sts(struct assume_cache *cache, const struct assume_who *who, struct arena *a,
                          struct s3_credentials *out, struct err *e)
 {
     struct sts_assume_role req = { .role_arn = who->role_arn,
@@ -209,75 +210,76 @@ static err_code call_sts(struct assume_cache *c, const struct assume_who *who, s
                                    .source_arn = who->source_arn,
                                    .source_account = who->source_account,
                                    .cancel = who->cancel };
-    return sts_assume_role(c->sts, c->own, &req, a, out, e);
+    return sts_assume_role(cache->sts, cache->own, &req, a, out, e);
 }
 
 /* Until another thread has renewed something. Of a cancel there is nothing to hear but the flag, so
  * the wait ends every LOOK_US to look at it. */
-static void wait_locked(struct assume_cache *c)
+static void wait_locked(struct assume_cache *cache)
 {
     const struct timespec until = clock_mono_at(clock_mono_us() + LOOK_US);
     /* whatever ended the wait, the caller looks anew */
-    (void)pthread_cond_timedwait(&c->locked.renewed, &c->locked.lock, &until);
+    (void)pthread_cond_timedwait(&cache->locked.renewed, &cache->locked.lock, &until);
 }
 
 /* Renewed by this thread; the lock is given back over the call. was_valid: what is kept may be used
  * meanwhile. */
-static err_code renew_locked(struct assume_cache *c, struct entry *en, const struct assume_who *who,
-                             bool was_valid, struct arena *a, struct s3_credentials *out,
-                             struct err *e)
+static err_code renew_locked(struct assume_cache *cache, struct entry *entry,
+                             const struct assume_who *who, bool was_valid, struct arena *a,
+                             struct s3_credentials *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *fresh = arena_new(64u << 10);
     struct s3_credentials got = { 0 };
     struct err why = { 0 };
-    en->renewing = true;
-    pthread_mutex_unlock(&c->locked.lock);
-    err_code rc = call_sts(c, who, fresh, &got, &why);
-    pthread_mutex_lock(&c->locked.lock);
-    en->renewing = false;
-    pthread_cond_broadcast(&c->locked.renewed);
+    entry->renewing = true;
+    pthread_mutex_unlock(&cache->locked.lock);
+    err_code rc = call_sts(cache, who, fresh, &got, &why);
+    pthread_mutex_lock(&cache->locked.lock);
+    entry->renewing = false;
+    pthread_cond_broadcast(&cache->locked.renewed);
     if (rc == ERR_OK) {
-        keep_locked(c, en, &got);
-        return copy(a, &en->cred, out, e);
+        keep_locked(cache, entry, &got);
+        return copy(a, &entry->cred, out, e);
     }
-    bool still = was_valid && en->cred.expires_ms > c->now_ms();
+    bool still = was_valid && entry->cred.expires_ms > cache->now_ms();
     /* STS is away; these still work */
     if (still && rc != ERR_DENIED)
-        return copy(a, &en->cred, out, e);
+        return copy(a, &entry->cred, out, e);
     /* expired, refused by S3, or by STS now */
-    drop_locked(c, en);
+    drop_locked(cache, entry);
     return err_pass(e, &why);
 }
 
-err_code assume_cache_get(struct assume_cache *c, const struct assume_who *who, sv refused_key_id,
-                          struct arena *a, struct s3_credentials *out, struct err *e)
+err_code assume_cache_get(struct assume_cache *cache, const struct assume_who *who,
+                          sv refused_key_id, struct arena *a, struct s3_credentials *out,
+                          struct err *e)
 {
     err_code rc;
-    pthread_mutex_lock(&c->locked.lock);
-    struct entry *en = take_locked(c, who);
+    pthread_mutex_lock(&cache->locked.lock);
+    struct entry *entry = take_locked(cache, who);
     for (;;) {
-        int64_t now_ms = c->now_ms();
-        bool valid = en->secrets && en->cred.expires_ms > now_ms &&
-                     !(refused_key_id.len && sv_eq(en->cred.access_key_id, refused_key_id));
+        int64_t now_ms = cache->now_ms();
+        bool valid = entry->secrets && entry->cred.expires_ms > now_ms &&
+                     !(refused_key_id.len && sv_eq(entry->cred.access_key_id, refused_key_id));
         /* Credentials of a short life are not renewed all the time. */
-        int64_t half_ms = valid ? (en->cred.expires_ms - en->since_ms) / 2 : 0;
+        int64_t half_ms = valid ? (entry->cred.expires_ms - entry->since_ms) / 2 : 0;
         int64_t margin_ms = half_ms < ASSUME_MARGIN_MS ? half_ms : ASSUME_MARGIN_MS;
-        bool fresh = valid && en->cred.expires_ms - now_ms > margin_ms;
-        if (fresh || (valid && en->renewing)) {
-            rc = copy(a, &en->cred, out, e);
+        bool fresh = valid && entry->cred.expires_ms - now_ms > margin_ms;
+        if (fresh || (valid && entry->renewing)) {
+            rc = copy(a, &entry->cred, out, e);
             break;
         }
-        if (!en->renewing) {
-            rc = renew_locked(c, en, who, valid, a, out, e);
+        if (!entry->renewing) {
+            rc = renew_locked(cache, entry, who, valid, a, out, e);
             break;
         }
         if (who->cancel && atomic_load(who->cancel)) {
             rc = ERR(e, ERR_CANCELLED, "cancelled");
             break;
         }
-        wait_locked(c);
+        wait_locked(cache);
     }
-    leave_locked(c, en);
-    pthread_mutex_unlock(&c->locked.lock);
+    leave_locked(cache, entry);
+    pthread_mutex_unlock(&cache->locked.lock);
     return rc;
 }

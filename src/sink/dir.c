@@ -30,12 +30,13 @@ static err_code bucket_name(sv bucket, char name[64], struct err *e)
     return ERR_OK;
 }
 
-err_code dir_bucket_open(const struct sink_world *w, sv bucket, bool make, int *fd, struct err *e)
+err_code dir_bucket_open(const struct sink_world *world, sv bucket, bool make, int *fd,
+                         struct err *e)
 {
     char name[64];
     TRY(bucket_name(bucket, name, e));
     for (int turn = 0;; turn++) {
-        int d = openat(w->root_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int d = openat(world->root_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (d >= 0) {
             *fd = d;
             return ERR_OK;
@@ -46,9 +47,9 @@ err_code dir_bucket_open(const struct sink_world *w, sv bucket, bool make, int *
             return file_os_err(e, "cannot open the bucket");
         if (!make || turn > 0)
             return ERR(e, ERR_NOT_FOUND, "bucket %s does not exist", name);
-        if (mkdirat(w->root_fd, name, 0700) != 0 && errno != EEXIST)
+        if (mkdirat(world->root_fd, name, 0700) != 0 && errno != EEXIST)
             return file_os_err(e, "cannot make the bucket");
-        if (w->sync && fsync(w->root_fd) != 0)
+        if (world->sync && fsync(world->root_fd) != 0)
             return file_os_err(e, "cannot sync the folder for objects");
     }
 }
@@ -130,11 +131,11 @@ err_code dir_parent_open(int bucket_fd, sv key, bool make, bool sync, int *fd, c
     return ERR_OK;
 }
 
-static err_code find(const struct sink *s, sv key, int *parent, char leaf[256], struct err *e)
+static err_code find(const struct sink *sink, sv key, int *parent, char leaf[256], struct err *e)
 {
     int bucket;
     TRY(dir_key_check(key, e));
-    TRY(dir_bucket_open(s->world, s->bucket, false, &bucket, e));
+    TRY(dir_bucket_open(sink->world, sink->bucket, false, &bucket, e));
     err_code rc = dir_parent_open(bucket, key, false, false, parent, leaf, e);
     close(bucket);
     return rc;
@@ -154,11 +155,11 @@ err_code dir_stat_at(int parent, const char *leaf, uint64_t *bytes, struct err *
     return ERR_OK;
 }
 
-err_code dir_stat(const struct sink *s, sv key, uint64_t *bytes, struct err *e)
+err_code dir_stat(const struct sink *sink, sv key, uint64_t *bytes, struct err *e)
 {
     int parent;
     char leaf[256];
-    TRY(find(s, key, &parent, leaf, e));
+    TRY(find(sink, key, &parent, leaf, e));
     err_code rc = dir_stat_at(parent, leaf, bytes, e);
     close(parent);
     return rc;
@@ -186,12 +187,12 @@ static void prune(int bucket, sv key)
     }
 }
 
-err_code dir_delete(const struct sink *s, sv key, struct err *e)
+err_code dir_delete(const struct sink *sink, sv key, struct err *e)
 {
     int bucket, parent;
     char leaf[256];
     struct err why = { 0 };
-    TRY(dir_bucket_open(s->world, s->bucket, false, &bucket, e));
+    TRY(dir_bucket_open(sink->world, sink->bucket, false, &bucket, e));
     err_code rc = dir_parent_open(bucket, key, false, false, &parent, leaf, &why);
     if (rc == ERR_OK) {
         if (unlinkat(parent, leaf, 0) == 0)
@@ -237,13 +238,13 @@ static void reader_close(void *ctx)
     free(r);
 }
 
-err_code dir_read(const struct sink *s, sv key, uint64_t offset, struct byte_reader *out,
+err_code dir_read(const struct sink *sink, sv key, uint64_t offset, struct byte_reader *out,
                   struct err *e)
 {
     int parent;
     char leaf[256];
     uint64_t bytes;
-    TRY(find(s, key, &parent, leaf, e));
+    TRY(find(sink, key, &parent, leaf, e));
     /* links, and what is no object */
     err_code rc = dir_stat_at(parent, leaf, &bytes, e);
     /* O_NONBLOCK: something else may stand there by now, and a pipe would hold us. */
@@ -297,9 +298,9 @@ static void sweep_bucket(int fd)
     closedir(d);
 }
 
-void dir_sweep(const struct sink_world *w)
+void dir_sweep(const struct sink_world *world)
 {
-    int root = openat(w->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int root = openat(world->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = root >= 0 ? fdopendir(root) : NULL;
     if (d == NULL) {
         if (root >= 0)

@@ -35,105 +35,106 @@ struct dir_file {
     struct sink_digest digest;
 };
 
-err_code dir_file_create(const struct sink *s, sv key, struct dir_file **out, struct err *e)
+err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out, struct err *e)
 {
     TRY(dir_key_check(key, e));
-    struct dir_file *f = calloc(1, sizeof *f);
-    if (f == NULL)
+    struct dir_file *file = calloc(1, sizeof *file);
+    if (file == NULL)
         abort();
-    f->sink = s;
-    f->fd = f->bucket_fd = -1;
-    f->key = malloc(key.len);
-    f->digest.hash = hash_sha256_new();
-    if (f->key == NULL)
+    file->sink = sink;
+    file->fd = file->bucket_fd = -1;
+    file->key = malloc(key.len);
+    file->digest.hash = hash_sha256_new();
+    if (file->key == NULL)
         abort();
-    memcpy(f->key, key.ptr, key.len);
-    f->key_len = key.len;
-    err_code rc = dir_bucket_open(s->world, s->bucket, s->world->make_buckets, &f->bucket_fd, e);
+    memcpy(file->key, key.ptr, key.len);
+    file->key_len = key.len;
+    err_code rc =
+        dir_bucket_open(sink->world, sink->bucket, sink->world->make_buckets, &file->bucket_fd, e);
     if (rc == ERR_OK) {
         char id[33];
         rng_hex32(id);
         /* fits */
-        (void)snprintf(f->temp, sizeof f->temp, SINK_TEMP_PREFIX "%s", id);
-        f->fd = openat(f->bucket_fd, f->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                       0600);
-        if (f->fd < 0)
+        (void)snprintf(file->temp, sizeof file->temp, SINK_TEMP_PREFIX "%s", id);
+        file->fd = openat(file->bucket_fd, file->temp,
+                          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (file->fd < 0)
             rc = file_os_err(e, "cannot create a file");
     }
     if (rc == ERR_OK) {
-        f->named = true;
-        if (flock(f->fd, LOCK_EX | LOCK_NB) != 0)
+        file->named = true;
+        if (flock(file->fd, LOCK_EX | LOCK_NB) != 0)
             rc = file_os_err(e, "cannot lock a file");
     }
     if (rc != ERR_OK) {
-        dir_file_free(f);
+        dir_file_free(file);
         return rc;
     }
-    *out = f;
+    *out = file;
     return ERR_OK;
 }
 
-static err_code put_block(struct dir_file *f, sv block, struct err *e)
+static err_code put_block(struct dir_file *file, sv block, struct err *e)
 {
-    sink_digest_add(&f->digest, f->bytes, block);
-    TRY(file_write_all(f->fd, block, e));
-    f->bytes += block.len;
-    if (f->sink->world->sync && f->bytes - f->flushed >= DIR_FLUSH_BYTES) {
+    sink_digest_add(&file->digest, file->bytes, block);
+    TRY(file_write_all(file->fd, block, e));
+    file->bytes += block.len;
+    if (file->sink->world->sync && file->bytes - file->flushed >= DIR_FLUSH_BYTES) {
         /* a hint: fsync comes at commit, whatever this does */
-        (void)sync_file_range(f->fd, (off_t)f->flushed, (off_t)(f->bytes - f->flushed),
+        (void)sync_file_range(file->fd, (off_t)file->flushed, (off_t)(file->bytes - file->flushed),
                               SYNC_FILE_RANGE_WRITE);
-        f->flushed = f->bytes;
+        file->flushed = file->bytes;
     }
     return ERR_OK;
 }
 
-struct sink_digest *dir_file_digest(struct dir_file *f)
+struct sink_digest *dir_file_digest(struct dir_file *file)
 {
-    if (f->block_len)
-        sink_digest_add(&f->digest, f->bytes, sv_make(f->block, f->block_len));
-    return &f->digest;
+    if (file->block_len)
+        sink_digest_add(&file->digest, file->bytes, sv_make(file->block, file->block_len));
+    return &file->digest;
 }
 
-err_code dir_file_write(struct dir_file *f, sv bytes, struct err *e)
+err_code dir_file_write(struct dir_file *file, sv bytes, struct err *e)
 {
     while (bytes.len) {
-        if (f->block_len == 0 && bytes.len >= SINK_WRITE_UNIT) {
+        if (file->block_len == 0 && bytes.len >= SINK_WRITE_UNIT) {
             sv now = sv_head(bytes, bytes.len < DIR_WRITE_MAX
                                         ? bytes.len / SINK_WRITE_UNIT * SINK_WRITE_UNIT
                                         : DIR_WRITE_MAX);
-            TRY(put_block(f, now, e));
+            TRY(put_block(file, now, e));
             bytes = sv_tail(bytes, now.len);
             continue;
         }
-        if (f->block == NULL) {
-            f->block = aligned_alloc(4096, SINK_WRITE_UNIT);
-            if (f->block == NULL)
+        if (file->block == NULL) {
+            file->block = aligned_alloc(4096, SINK_WRITE_UNIT);
+            if (file->block == NULL)
                 abort();
         }
-        sv take = sv_head(bytes, SINK_WRITE_UNIT - f->block_len);
-        memcpy(f->block + f->block_len, take.ptr, take.len);
-        f->block_len += take.len;
+        sv take = sv_head(bytes, SINK_WRITE_UNIT - file->block_len);
+        memcpy(file->block + file->block_len, take.ptr, take.len);
+        file->block_len += take.len;
         bytes = sv_tail(bytes, take.len);
-        if (f->block_len == SINK_WRITE_UNIT) {
-            TRY(put_block(f, sv_make(f->block, f->block_len), e));
-            f->block_len = 0;
+        if (file->block_len == SINK_WRITE_UNIT) {
+            TRY(put_block(file, sv_make(file->block, file->block_len), e));
+            file->block_len = 0;
         }
     }
     return ERR_OK;
 }
 
 /* Onto its key, once. ERR_NOT_FOUND: a folder went away between the walk and the rename. */
-static err_code place(struct dir_file *f, struct err *e)
+static err_code place(struct dir_file *file, struct err *e)
 {
-    const struct sink_world *w = f->sink->world;
+    const struct sink_world *world = file->sink->world;
     int parent;
     char leaf[256];
-    TRY(dir_parent_open(f->bucket_fd, sv_make(f->key, f->key_len), true, w->sync, &parent, leaf,
-                        e));
+    TRY(dir_parent_open(file->bucket_fd, sv_make(file->key, file->key_len), true, world->sync,
+                        &parent, leaf, e));
     err_code rc = ERR_OK;
-    if (renameat(f->bucket_fd, f->temp, parent, leaf) == 0) {
-        f->named = false;
-        if (w->sync && fsync(parent) != 0)
+    if (renameat(file->bucket_fd, file->temp, parent, leaf) == 0) {
+        file->named = false;
+        if (world->sync && fsync(parent) != 0)
             rc = file_os_err(e, "cannot sync a folder");
     } else if (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST) {
         rc = ERR(e, ERR_INVALID, "a folder of other keys stands where this object would be");
@@ -146,45 +147,45 @@ static err_code place(struct dir_file *f, struct err *e)
 
 /* Deletions beside us (D3 in dir.c) take empty folders away, so the walk may have to be made anew;
  * each of them can spoil it once only, and the bound is for a bucket that itself is gone. */
-static err_code into_place(struct dir_file *f, struct err *e)
+static err_code into_place(struct dir_file *file, struct err *e)
 {
     struct err why = { 0 };
     err_code rc = ERR_NOT_FOUND;
-    for (int turn = 0; rc == ERR_NOT_FOUND && f->named && turn < DIR_PLACE_TURNS; turn++)
-        rc = place(f, &why);
+    for (int turn = 0; rc == ERR_NOT_FOUND && file->named && turn < DIR_PLACE_TURNS; turn++)
+        rc = place(file, &why);
     return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
 }
 
-err_code dir_file_commit(struct dir_file *f, struct sink_object *out, struct err *e)
+err_code dir_file_commit(struct dir_file *file, struct sink_object *out, struct err *e)
 {
     struct sink_object got;
-    if (f->block_len) {
-        TRY(put_block(f, sv_make(f->block, f->block_len), e));
-        f->block_len = 0;
+    if (file->block_len) {
+        TRY(put_block(file, sv_make(file->block, file->block_len), e));
+        file->block_len = 0;
     }
-    if (f->sink->world->sync && fdatasync(f->fd) != 0)
+    if (file->sink->world->sync && fdatasync(file->fd) != 0)
         return file_os_err(e, "cannot sync a file");
-    TRY(into_place(f, e));
-    got.bytes = f->bytes;
-    hash_sha256_take(f->digest.hash, got.sha256);
+    TRY(into_place(file, e));
+    got.bytes = file->bytes;
+    hash_sha256_take(file->digest.hash, got.sha256);
     if (out)
         *out = got;
     return ERR_OK;
 }
 
-void dir_file_free(struct dir_file *f)
+void dir_file_free(struct dir_file *file)
 {
-    if (f == NULL)
+    if (file == NULL)
         return;
     /* else the next sweep finds it */
-    if (f->named)
-        (void)unlinkat(f->bucket_fd, f->temp, 0);
-    if (f->fd >= 0)
-        close(f->fd);
-    if (f->bucket_fd >= 0)
-        close(f->bucket_fd);
-    hash_sha256_free(f->digest.hash);
-    free(f->block);
-    free(f->key);
-    free(f);
+    if (file->named)
+        (void)unlinkat(file->bucket_fd, file->temp, 0);
+    if (file->fd >= 0)
+        close(file->fd);
+    if (file->bucket_fd >= 0)
+        close(file->bucket_fd);
+    hash_sha256_free(file->digest.hash);
+    free(file->block);
+    free(file->key);
+    free(file);
 }

@@ -124,19 +124,19 @@ static err_code names_of(DIR *d, const char *after, struct names *out, struct er
 
 /* The folder of l's key, from the bucket on (L1). ERR_NOT_FOUND: it went away meanwhile, or is a
  * link now. */
-static err_code folder_open(struct listing *l, DIR **out)
+static err_code folder_open(struct listing *listing, DIR **out)
 {
-    int at = openat(l->bucket, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int at = openat(listing->bucket, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (at < 0)
-        return file_os_err(&l->why, "cannot open the bucket");
-    sv rest = sv_make(l->key, l->len), seg;
+        return file_os_err(&listing->why, "cannot open the bucket");
+    sv rest = sv_make(listing->key, listing->len), seg;
     while (rest.len && sv_cut(&rest, '/', &seg)) {
         char name[256];
         int next = -1;
         /* a name that the system gave, or a key that was checked */
         memcpy(name, seg.ptr, seg.len);
         name[seg.len] = 0;
-        err_code rc = dir_step(at, name, false, false, &next, &l->why);
+        err_code rc = dir_step(at, name, false, false, &next, &listing->why);
         close(at);
         if (rc != ERR_OK)
             return rc == ERR_DENIED ? ERR_NOT_FOUND : rc;
@@ -144,7 +144,7 @@ static err_code folder_open(struct listing *l, DIR **out)
     }
     DIR *d = fdopendir(at);
     if (d == NULL) {
-        err_code rc = file_os_err(&l->why, "cannot read a folder");
+        err_code rc = file_os_err(&listing->why, "cannot read a folder");
         close(at);
         return rc;
     }
@@ -152,43 +152,45 @@ static err_code folder_open(struct listing *l, DIR **out)
     return ERR_OK;
 }
 
-static err_code walk(struct listing *l);
+static err_code walk(struct listing *listing);
 
-static void give(struct listing *l, int dir_fd, const char *name)
+static void give(struct listing *listing, int dir_fd, const char *name)
 {
     struct stat st;
     if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-        l->stopped = !l->each(l->ctx, sv_make(l->key, l->len), (uint64_t)st.st_size);
+        listing->stopped =
+            !listing->each(listing->ctx, sv_make(listing->key, listing->len), (uint64_t)st.st_size);
 }
 
 /* Names of l's folder, which is open as *d, or closed (NULL) since one within it was entered. */
-static err_code visit(struct listing *l, const struct names *x, DIR **d)
+static err_code visit(struct listing *listing, const struct names *x, DIR **d)
 {
     err_code rc = ERR_OK;
-    for (size_t i = 0, had = l->len; i < x->n && rc == ERR_OK && !l->stopped; i++, l->len = had) {
+    for (size_t i = 0, had = listing->len; i < x->n && rc == ERR_OK && !listing->stopped;
+         i++, listing->len = had) {
         size_t len = strlen(x->items[i]);
         bool folder = x->items[i][len - 1] == '/';
         /* L3 */
-        if (l->len + len > SINK_KEY_MAX)
+        if (listing->len + len > SINK_KEY_MAX)
             continue;
         if (!folder && *d == NULL)
-            rc = folder_open(l, d);
-        memcpy(l->key + l->len, x->items[i], len);
-        l->len += len;
+            rc = folder_open(listing, d);
+        memcpy(listing->key + listing->len, x->items[i], len);
+        listing->len += len;
         if (folder) {
             if (*d)
                 closedir(*d);
             *d = NULL;
-            rc = walk(l);
+            rc = walk(listing);
         } else if (rc == ERR_OK) {
-            give(l, dirfd(*d), x->items[i]);
+            give(listing, dirfd(*d), x->items[i]);
         }
     }
     return rc;
 }
 
 /* All below the folder of l's key. Its depth is bounded by the key's length. */
-static err_code walk(struct listing *l)
+static err_code walk(struct listing *listing)
 {
     char after[257] = "";
     struct names x = { 0 };
@@ -196,14 +198,14 @@ static err_code walk(struct listing *l)
     err_code rc;
     do {
         names_free(&x);
-        rc = d ? ERR_OK : folder_open(l, &d);
+        rc = d ? ERR_OK : folder_open(listing, &d);
         if (rc == ERR_OK)
-            rc = names_of(d, after, &x, &l->why);
+            rc = names_of(d, after, &x, &listing->why);
         if (rc == ERR_OK)
-            rc = visit(l, &x, &d);
+            rc = visit(listing, &x, &d);
         if (x.n)
             (void)snprintf(after, sizeof after, "%s", x.items[x.n - 1]);
-    } while (rc == ERR_OK && x.more && !l->stopped);
+    } while (rc == ERR_OK && x.more && !listing->stopped);
     names_free(&x);
     if (d)
         closedir(d);
@@ -212,41 +214,42 @@ static err_code walk(struct listing *l)
 }
 
 /* What stands at the prefix itself: an object alone, or a folder. */
-static err_code list_prefix(const struct sink *s, struct listing *l)
+static err_code list_prefix(const struct sink *sink, struct listing *listing)
 {
     int parent;
     char leaf[256];
     struct stat st = { 0 };
     uint64_t bytes;
-    err_code rc = dir_parent_open(l->bucket, s->prefix, false, false, &parent, leaf, &l->why);
+    err_code rc =
+        dir_parent_open(listing->bucket, sink->prefix, false, false, &parent, leaf, &listing->why);
     if (rc == ERR_OK) {
-        rc = s->folder ? ERR_NOT_FOUND : dir_stat_at(parent, leaf, &bytes, &l->why);
+        rc = sink->folder ? ERR_NOT_FOUND : dir_stat_at(parent, leaf, &bytes, &listing->why);
         if (rc == ERR_OK)
             /* the only one */
-            (void)l->each(l->ctx, s->prefix, bytes);
+            (void)listing->each(listing->ctx, sink->prefix, bytes);
         else if (fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) != 0)
             st.st_mode = 0;
         close(parent);
     }
     if (S_ISDIR(st.st_mode))
-        return s->below ? walk(l) : ERR_OK;
+        return sink->below ? walk(listing) : ERR_OK;
     /* nothing below it */
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 
-err_code dir_list(const struct sink *s, sink_list_fn each, void *ctx, struct err *e)
+err_code dir_list(const struct sink *sink, sink_list_fn each, void *ctx, struct err *e)
 {
-    struct listing l = { .each = each, .ctx = ctx };
-    TRY(dir_bucket_open(s->world, s->bucket, false, &l.bucket, e));
-    if (s->prefix.len) {
+    struct listing listing = { .each = each, .ctx = ctx };
+    TRY(dir_bucket_open(sink->world, sink->bucket, false, &listing.bucket, e));
+    if (sink->prefix.len) {
         /* checked when the sink was opened */
-        memcpy(l.key, s->prefix.ptr, s->prefix.len);
-        l.key[s->prefix.len] = '/';
-        l.len = s->prefix.len + 1;
+        memcpy(listing.key, sink->prefix.ptr, sink->prefix.len);
+        listing.key[sink->prefix.len] = '/';
+        listing.len = sink->prefix.len + 1;
     }
-    err_code rc = s->prefix.len ? list_prefix(s, &l) : walk(&l);
-    close(l.bucket);
+    err_code rc = sink->prefix.len ? list_prefix(sink, &listing) : walk(&listing);
+    close(listing.bucket);
     if (rc != ERR_OK && e)
-        *e = l.why;
+        *e = listing.why;
     return rc;
 }

@@ -75,37 +75,37 @@ static bool place(char out[2048], sv bucket, sv key, const char *end, sv *text)
     return n > 0 && n < 2048;
 }
 
-bool role_may(const struct role *r, sv bucket, sv key)
+bool role_may(const struct role *role, sv bucket, sv key)
 {
     char room[2048];
     sv text;
     if (!place(room, bucket, key, "", &text))
         return false;
-    for (size_t i = 0; i < r->n_allow; i++)
-        if (matches(r->allow[i], text))
+    for (size_t i = 0; i < role->n_allow; i++)
+        if (matches(role->allow[i], text))
             return true;
     return false;
 }
 
-bool role_may_below(const struct role *r, sv bucket, sv prefix)
+bool role_may_below(const struct role *role, sv bucket, sv prefix)
 {
     char room[2048];
     sv text;
     if (!place(room, bucket, prefix, prefix.len ? "/" : "", &text))
         return false;
     /* A pattern with a star at its end that takes "prefix/" takes whatever follows it too. */
-    for (size_t i = 0; i < r->n_allow; i++)
-        if (sv_ends(r->allow[i], SV_LIT("*")) && matches(r->allow[i], text))
+    for (size_t i = 0; i < role->n_allow; i++)
+        if (sv_ends(role->allow[i], SV_LIT("*")) && matches(role->allow[i], text))
             return true;
     return false;
 }
 
-bool role_may_use_key(const struct role *r, sv kms_key_id)
+bool role_may_use_key(const struct role *role, sv kms_key_id)
 {
-    if (r->n_kms_keys == 0 || kms_key_id.len == 0)
+    if (role->n_kms_keys == 0 || kms_key_id.len == 0)
         return true;
-    for (size_t i = 0; i < r->n_kms_keys; i++)
-        if (sv_eq(r->kms_keys[i], kms_key_id))
+    for (size_t i = 0; i < role->n_kms_keys; i++)
+        if (sv_eq(role->kms_keys[i], kms_key_id))
             return true;
     return false;
 }
@@ -216,7 +216,7 @@ static err_code read_credentials(struct arena *a, yyjson_val *v, const char *rol
 static err_code read_role(struct roles *rs, yyjson_val *v, bool need_credentials, struct err *e)
 {
     struct arena *a = rs->arena;
-    struct role *r = &rs->items[rs->n];
+    struct role *role = &rs->items[rs->n];
     char at[32];
     (void)snprintf(at, sizeof at, "roles[%zu]", rs->n);
     struct member m[] = { { "arn", true, NULL },
@@ -224,20 +224,20 @@ static err_code read_role(struct roles *rs, yyjson_val *v, bool need_credentials
                           { "kmsKeys", false, NULL },
                           { "credentials", need_credentials, NULL } };
     TRY(members(v, at, m, 4, e));
-    TRY(text_of(a, m[0].val, at, m[0].name, &r->arn, e));
-    if (!role_arn_ok(r->arn))
+    TRY(text_of(a, m[0].val, at, m[0].name, &role->arn, e));
+    if (!role_arn_ok(role->arn))
         return ERR(e, ERR_INVALID,
                    "roles file: %s.arn is not of the form arn:aws:iam::000000000000:role/name", at);
-    if (roles_find(rs, r->arn))
+    if (roles_find(rs, role->arn))
         return ERR(e, ERR_INVALID, "roles file: %s.arn stands there twice", at);
-    TRY(texts_of(a, m[1].val, at, m[1].name, &r->allow, &r->n_allow, e));
-    for (size_t i = 0; i < r->n_allow; i++)
-        TRY(check_allow(r->allow[i], at, i, e));
+    TRY(texts_of(a, m[1].val, at, m[1].name, &role->allow, &role->n_allow, e));
+    for (size_t i = 0; i < role->n_allow; i++)
+        TRY(check_allow(role->allow[i], at, i, e));
     if (m[2].val)
-        TRY(texts_of(a, m[2].val, at, m[2].name, &r->kms_keys, &r->n_kms_keys, e));
-    r->has_credentials = m[3].val != NULL;
+        TRY(texts_of(a, m[2].val, at, m[2].name, &role->kms_keys, &role->n_kms_keys, e));
+    role->has_credentials = m[3].val != NULL;
     if (m[3].val)
-        TRY(read_credentials(a, m[3].val, at, &r->cred, e));
+        TRY(read_credentials(a, m[3].val, at, &role->cred, e));
     rs->n++;
     return ERR_OK;
 }

@@ -70,129 +70,130 @@ static void give_spare(struct sink_spares *p, struct buf *b)
 
 /* ---- one object ---- */
 
-static struct s3_put put_of(const struct sink *s, sv key, sv content_type)
+static struct s3_put put_of(const struct sink *sink, sv key, sv content_type)
 {
-    return (struct s3_put){
-        .bucket = s->bucket, .key = key, .content_type = content_type, .kms_key_id = s->kms_key_id
-    };
+    return (struct s3_put){ .bucket = sink->bucket,
+                            .key = key,
+                            .content_type = content_type,
+                            .kms_key_id = sink->kms_key_id };
 }
 
-err_code s3_file_create(const struct sink *s, sv key, sv content_type, size_t max_bytes,
+err_code s3_file_create(const struct sink *sink, sv key, sv content_type, size_t max_bytes,
                         struct s3_file **out, struct err *e)
 {
-    struct s3_file *f = calloc(1, sizeof *f);
-    if (f == NULL)
+    struct s3_file *file = calloc(1, sizeof *file);
+    if (file == NULL)
         abort();
-    f->sink = s;
-    f->a = arena_new(16u << 10);
-    f->digest.hash = hash_sha256_new();
-    f->key = arena_sv(f->a, key);
-    f->content_type = arena_sv(f->a, content_type);
-    buf_init(&f->body, max_bytes > SINK_S3_PART_MIN ? max_bytes : SINK_S3_PART_MIN);
-    take_spare(s->spares, &f->body);
-    f->part_bytes = f->body.max < SINK_S3_PART_BYTES ? f->body.max : SINK_S3_PART_BYTES;
-    if (f->key.ptr == NULL || f->content_type.ptr == NULL) {
-        err_code rc = arena_oom(f->a, e);
-        s3_file_free(f);
+    file->sink = sink;
+    file->a = arena_new(16u << 10);
+    file->digest.hash = hash_sha256_new();
+    file->key = arena_sv(file->a, key);
+    file->content_type = arena_sv(file->a, content_type);
+    buf_init(&file->body, max_bytes > SINK_S3_PART_MIN ? max_bytes : SINK_S3_PART_MIN);
+    take_spare(sink->spares, &file->body);
+    file->part_bytes = file->body.max < SINK_S3_PART_BYTES ? file->body.max : SINK_S3_PART_BYTES;
+    if (file->key.ptr == NULL || file->content_type.ptr == NULL) {
+        err_code rc = arena_oom(file->a, e);
+        s3_file_free(file);
         return rc;
     }
-    *out = f;
+    *out = file;
     return ERR_OK;
 }
 
 /* Whole parts out of the buffer; what is less than a part stays. */
-static err_code send_parts(struct s3_file *f, struct err *e)
+static err_code send_parts(struct s3_file *file, struct err *e)
 {
     size_t done = 0;
-    if (f->upload == NULL) {
-        struct s3_put p = put_of(f->sink, f->key, f->content_type);
-        TRY(s3_upload_begin(f->sink->s3, &p, &f->upload, e));
+    if (file->upload == NULL) {
+        struct s3_put p = put_of(file->sink, file->key, file->content_type);
+        TRY(s3_upload_begin(file->sink->s3, &p, &file->upload, e));
     }
-    while (f->body.len - done >= f->part_bytes) {
-        TRY(s3_upload_part(f->upload, sv_make(f->body.ptr + done, f->part_bytes), e));
-        done += f->part_bytes;
+    while (file->body.len - done >= file->part_bytes) {
+        TRY(s3_upload_part(file->upload, sv_make(file->body.ptr + done, file->part_bytes), e));
+        done += file->part_bytes;
     }
-    memmove(f->body.ptr, f->body.ptr + done, f->body.len - done);
-    f->body.len -= done;
+    memmove(file->body.ptr, file->body.ptr + done, file->body.len - done);
+    file->body.len -= done;
     return ERR_OK;
 }
 
-struct sink_digest *s3_file_digest(struct s3_file *f)
+struct sink_digest *s3_file_digest(struct s3_file *file)
 {
     /* what was written is digested */
-    return &f->digest;
+    return &file->digest;
 }
 
-err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e)
+err_code s3_file_write(struct s3_file *file, sv bytes, struct err *e)
 {
     while (bytes.len) {
-        size_t limit = f->upload ? f->part_bytes : f->body.max;
-        if (f->body.len >= limit) {
-            TRY(send_parts(f, e));
+        size_t limit = file->upload ? file->part_bytes : file->body.max;
+        if (file->body.len >= limit) {
+            TRY(send_parts(file, e));
             continue;
         }
-        size_t room = limit - f->body.len;
+        size_t room = limit - file->body.len;
         sv take = sv_head(bytes, room < S3_HASH_BYTES ? room : S3_HASH_BYTES);
-        TRY(buf_add(&f->body, take, e));
-        sink_digest_add(&f->digest, f->bytes, take);
-        f->bytes += take.len;
+        TRY(buf_add(&file->body, take, e));
+        sink_digest_add(&file->digest, file->bytes, take);
+        file->bytes += take.len;
         bytes = sv_tail(bytes, take.len);
     }
     return ERR_OK;
 }
 
-void s3_file_end(struct s3_file *f, struct sink_object *out)
+void s3_file_end(struct s3_file *file, struct sink_object *out)
 {
-    if (!f->ended)
-        hash_sha256_take(f->digest.hash, f->sha256);
-    f->ended = true;
+    if (!file->ended)
+        hash_sha256_take(file->digest.hash, file->sha256);
+    file->ended = true;
     if (out) {
-        out->bytes = f->bytes;
-        memcpy(out->sha256, f->sha256, sizeof f->sha256);
+        out->bytes = file->bytes;
+        memcpy(out->sha256, file->sha256, sizeof file->sha256);
     }
 }
 
-err_code s3_file_commit(struct s3_file *f, struct sink_object *out, struct err *e)
+err_code s3_file_commit(struct s3_file *file, struct sink_object *out, struct err *e)
 {
     struct sink_object got;
-    s3_file_end(f, &got);
-    if (f->upload == NULL) {
-        struct s3_put p = put_of(f->sink, f->key, f->content_type);
-        p.body = buf_sv(&f->body);
+    s3_file_end(file, &got);
+    if (file->upload == NULL) {
+        struct s3_put p = put_of(file->sink, file->key, file->content_type);
+        p.body = buf_sv(&file->body);
         p.sha256 = got.sha256;
-        TRY(s3_object_put(f->sink->s3, &p, e));
+        TRY(s3_object_put(file->sink->s3, &p, e));
     } else {
-        if (f->body.len >= f->part_bytes)
-            TRY(send_parts(f, e));
-        if (f->body.len)
-            TRY(s3_upload_part(f->upload, buf_sv(&f->body), e));
-        TRY(s3_upload_complete(&f->upload, e));
+        if (file->body.len >= file->part_bytes)
+            TRY(send_parts(file, e));
+        if (file->body.len)
+            TRY(s3_upload_part(file->upload, buf_sv(&file->body), e));
+        TRY(s3_upload_complete(&file->upload, e));
     }
     if (out)
         *out = got;
     return ERR_OK;
 }
 
-void s3_file_free(struct s3_file *f)
+void s3_file_free(struct s3_file *file)
 {
-    if (f == NULL)
+    if (file == NULL)
         return;
-    s3_upload_abort(f->upload);
-    hash_sha256_free(f->digest.hash);
-    give_spare(f->sink->spares, &f->body);
-    arena_free(f->a);
-    free(f);
+    s3_upload_abort(file->upload);
+    hash_sha256_free(file->digest.hash);
+    give_spare(file->sink->spares, &file->body);
+    arena_free(file->a);
+    free(file);
 }
 
-err_code s3_file_put(const struct sink *s, sv key, sv content_type, sv bytes,
+err_code s3_file_put(const struct sink *sink, sv key, sv content_type, sv bytes,
                      struct sink_object *out, struct err *e)
 {
     struct sink_object got = { .bytes = bytes.len };
-    struct s3_put p = put_of(s, key, content_type);
+    struct s3_put p = put_of(sink, key, content_type);
     hash_sha256_of(bytes, got.sha256);
     p.body = bytes;
     p.sha256 = got.sha256;
-    TRY(s3_object_put(s->s3, &p, e));
+    TRY(s3_object_put(sink->s3, &p, e));
     if (out)
         *out = got;
     return ERR_OK;

@@ -67,17 +67,17 @@ static void *send_all(void *ctx)
         }
         if (x->first == NULL)
             break;
-        struct sink_sending *s = x->first;
-        x->first = s->next;
+        struct sink_sending *sending = x->first;
+        x->first = sending->next;
         x->n_queued--;
         if (x->first == NULL)
             x->last = &x->first;
         pthread_mutex_unlock(&x->lock);
-        s->rc = s3_file_commit(s->file, NULL, &s->err);
-        s3_file_free(s->file);
-        s->file = NULL;
+        sending->rc = s3_file_commit(sending->file, NULL, &sending->err);
+        s3_file_free(sending->file);
+        sending->file = NULL;
         pthread_mutex_lock(&x->lock);
-        s->over = true;
+        sending->over = true;
         x->n_on_their_way--;
         pthread_cond_broadcast(&x->ended);
     }
@@ -87,26 +87,26 @@ static void *send_all(void *ctx)
 
 struct sink_sending *sink_sending_ended(void)
 {
-    struct sink_sending *s = calloc(1, sizeof *s);
-    if (s == NULL)
+    struct sink_sending *sending = calloc(1, sizeof *sending);
+    if (sending == NULL)
         abort();
-    s->over = true;
-    return s;
+    sending->over = true;
+    return sending;
 }
 
 struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *file)
 {
-    struct sink_sending *s = calloc(1, sizeof *s);
-    if (s == NULL)
+    struct sink_sending *sending = calloc(1, sizeof *sending);
+    if (sending == NULL)
         abort();
-    s->of = x;
-    s->file = file;
+    sending->of = x;
+    sending->file = file;
     pthread_mutex_lock(&x->lock);
     while (x->n_on_their_way >= SENDERS)
         (void)pthread_cond_wait(&x->ended, &x->lock);
     x->n_on_their_way++;
-    *x->last = s;
-    x->last = &s->next;
+    *x->last = sending;
+    x->last = &sending->next;
     x->n_queued++;
     if (x->n_queued > x->n_idle && x->n_threads < SENDERS &&
         pthread_create(&x->threads[x->n_threads], NULL, send_all, x) == 0)
@@ -116,16 +116,16 @@ struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *f
         abort();
     pthread_cond_signal(&x->given);
     pthread_mutex_unlock(&x->lock);
-    return s;
+    return sending;
 }
 
-bool sink_sending_is_over(const struct sink_sending *s)
+bool sink_sending_is_over(const struct sink_sending *sending)
 {
-    if (s->of == NULL)
-        return s->over;
-    pthread_mutex_lock(&s->of->lock);
-    bool over = s->over;
-    pthread_mutex_unlock(&s->of->lock);
+    if (sending->of == NULL)
+        return sending->over;
+    pthread_mutex_lock(&sending->of->lock);
+    bool over = sending->over;
+    pthread_mutex_unlock(&sending->of->lock);
     return over;
 }
 

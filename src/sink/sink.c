@@ -21,61 +21,62 @@ struct sink_file {
 };
 
 /* prefix/name */
-static err_code join(const struct sink *s, sv name, struct buf *key, struct err *e)
+static err_code join(const struct sink *sink, sv name, struct buf *key, struct err *e)
 {
     if (name.len == 0)
         return ERR(e, ERR_INVALID, "an object needs a name");
-    if (s->prefix.len + 1 + name.len > SINK_KEY_MAX + (s->prefix.len ? 0 : 1))
+    if (sink->prefix.len + 1 + name.len > SINK_KEY_MAX + (sink->prefix.len ? 0 : 1))
         return ERR(e, ERR_INVALID, "the object's key would be longer than %u bytes", SINK_KEY_MAX);
-    if (s->prefix.len) {
-        TRY(buf_add(key, s->prefix, e));
+    if (sink->prefix.len) {
+        TRY(buf_add(key, sink->prefix, e));
         TRY(buf_add_char(key, '/', e));
     }
     return buf_add(key, name, e);
 }
 
 /* prefix/name; the role may touch it. */
-static err_code key_of(const struct sink *s, sv name, struct buf *key, struct err *e)
+static err_code key_of(const struct sink *sink, sv name, struct buf *key, struct err *e)
 {
-    TRY(join(s, name, key, e));
-    return sink_may(s, buf_sv(key), e);
+    TRY(join(sink, name, key, e));
+    return sink_may(sink, buf_sv(key), e);
 }
 
-err_code sink_name_check(const struct sink *s, sv name, struct err *e)
+err_code sink_name_check(const struct sink *sink, sv name, struct err *e)
 {
     CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
-    TRY(join(s, name, &key, e));
-    return s->s3 ? ERR_OK : dir_key_check(buf_sv(&key), e);
+    TRY(join(sink, name, &key, e));
+    return sink->s3 ? ERR_OK : dir_key_check(buf_sv(&key), e);
 }
 
 /* ---- writing ---- */
-err_code sink_file_create(struct sink *s, sv name, sv content_type, size_t max_bytes,
+err_code sink_file_create(struct sink *sink, sv name, sv content_type, size_t max_bytes,
                           struct sink_file **out, struct err *e)
 {
     CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
-    TRY(key_of(s, name, &key, e));
-    struct sink_file *f = calloc(1, sizeof *f);
-    if (f == NULL)
+    TRY(key_of(sink, name, &key, e));
+    struct sink_file *file = calloc(1, sizeof *file);
+    if (file == NULL)
         abort();
-    err_code rc = s->s3 ? s3_file_create(s, buf_sv(&key), content_type, max_bytes, &f->s3, e)
-                        : dir_file_create(s, buf_sv(&key), &f->dir, e);
+    err_code rc = sink->s3
+                      ? s3_file_create(sink, buf_sv(&key), content_type, max_bytes, &file->s3, e)
+                      : dir_file_create(sink, buf_sv(&key), &file->dir, e);
     if (rc != ERR_OK) {
-        free(f);
+        free(file);
         return rc;
     }
-    f->senders = s->senders;
-    *out = f;
+    file->senders = sink->senders;
+    *out = file;
     return ERR_OK;
 }
 
-err_code sink_file_write(struct sink_file *f, sv bytes, struct err *e)
+err_code sink_file_write(struct sink_file *file, sv bytes, struct err *e)
 {
-    return f->s3 ? s3_file_write(f->s3, bytes, e) : dir_file_write(f->dir, bytes, e);
+    return file->s3 ? s3_file_write(file->s3, bytes, e) : dir_file_write(file->dir, bytes, e);
 }
 
-bool sink_keeps_objects(const struct sink *s)
+bool sink_keeps_objects(const struct sink *sink)
 {
-    return s->s3 != NULL;
+    return sink->s3 != NULL;
 }
 
 void sink_files_digest(struct sink_file *f, sv x, struct sink_file *g, sv y)
@@ -115,30 +116,30 @@ err_code sink_file_send(struct sink_file **fp, struct sink_object *out,
     return ERR_OK;
 }
 
-void sink_file_abort(struct sink_file *f)
+void sink_file_abort(struct sink_file *file)
 {
-    if (f == NULL)
+    if (file == NULL)
         return;
-    dir_file_free(f->dir);
-    s3_file_free(f->s3);
-    free(f);
+    dir_file_free(file->dir);
+    s3_file_free(file->s3);
+    free(file);
 }
 
-err_code sink_put(struct sink *s, sv name, sv content_type, sv bytes, struct sink_object *out,
+err_code sink_put(struct sink *sink, sv name, sv content_type, sv bytes, struct sink_object *out,
                   struct err *e)
 {
-    if (s->s3 && bytes.len <= PUT_ONCE_BYTES * 2) {
+    if (sink->s3 && bytes.len <= PUT_ONCE_BYTES * 2) {
         CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
-        TRY(key_of(s, name, &key, e));
-        return s3_file_put(s, buf_sv(&key), content_type, bytes, out, e);
+        TRY(key_of(sink, name, &key, e));
+        return s3_file_put(sink, buf_sv(&key), content_type, bytes, out, e);
     }
-    CLEANUP(sink_file_abort) struct sink_file *f = NULL;
-    TRY(sink_file_create(s, name, content_type, PUT_ONCE_BYTES, &f, e));
-    TRY(sink_file_write(f, bytes, e));
-    return sink_file_commit(&f, out, e);
+    CLEANUP(sink_file_abort) struct sink_file *file = NULL;
+    TRY(sink_file_create(sink, name, content_type, PUT_ONCE_BYTES, &file, e));
+    TRY(sink_file_write(file, bytes, e));
+    return sink_file_commit(&file, out, e);
 }
 
-static err_code copy_fd(int fd, struct sink_file *f, struct err *e)
+static err_code copy_fd(int fd, struct sink_file *file, struct err *e)
 {
     char *block = malloc(PUT_PATH_BLOCK);
     if (block == NULL)
@@ -149,7 +150,7 @@ static err_code copy_fd(int fd, struct sink_file *f, struct err *e)
         if (n == 0)
             break;
         if (n > 0)
-            rc = sink_file_write(f, sv_make(block, (size_t)n), e);
+            rc = sink_file_write(file, sv_make(block, (size_t)n), e);
         else if (errno != EINTR)
             rc = file_os_err(e, "cannot read a local file");
     }
@@ -157,42 +158,42 @@ static err_code copy_fd(int fd, struct sink_file *f, struct err *e)
     return rc;
 }
 
-err_code sink_put_path(struct sink *s, sv name, sv content_type, const char *path,
+err_code sink_put_path(struct sink *sink, sv name, sv content_type, const char *path,
                        struct sink_object *out, struct err *e)
 {
-    CLEANUP(sink_file_abort) struct sink_file *f = NULL;
+    CLEANUP(sink_file_abort) struct sink_file *file = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return file_os_err(e, "cannot open a local file");
-    err_code rc = sink_file_create(s, name, content_type, SINK_S3_PART_BYTES, &f, e);
+    err_code rc = sink_file_create(sink, name, content_type, SINK_S3_PART_BYTES, &file, e);
     if (rc == ERR_OK)
-        rc = copy_fd(fd, f, e);
+        rc = copy_fd(fd, file, e);
     close(fd);
-    return rc == ERR_OK ? sink_file_commit(&f, out, e) : rc;
+    return rc == ERR_OK ? sink_file_commit(&file, out, e) : rc;
 }
 
-err_code sink_delete(struct sink *s, sv name, struct err *e)
+err_code sink_delete(struct sink *sink, sv name, struct err *e)
 {
     CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
-    TRY(key_of(s, name, &key, e));
-    return s->s3 ? s3_object_delete(s->s3, s->bucket, buf_sv(&key), e)
-                 : dir_delete(s, buf_sv(&key), e);
+    TRY(key_of(sink, name, &key, e));
+    return sink->s3 ? s3_object_delete(sink->s3, sink->bucket, buf_sv(&key), e)
+                    : dir_delete(sink, buf_sv(&key), e);
 }
 
-static err_code stat_key(const struct sink *s, sv key, uint64_t *bytes, struct err *e)
+static err_code stat_key(const struct sink *sink, sv key, uint64_t *bytes, struct err *e)
 {
-    if (s->s3 == NULL)
-        return dir_stat(s, key, bytes, e);
+    if (sink->s3 == NULL)
+        return dir_stat(sink, key, bytes, e);
     CLEANUP(arena_free) struct arena *a = arena_new(16u << 10);
     sv kms_key_id;
-    return s3_object_head(s->s3, s->bucket, key, a, bytes, &kms_key_id, e);
+    return s3_object_head(sink->s3, sink->bucket, key, a, bytes, &kms_key_id, e);
 }
 
-err_code sink_stat(struct sink *s, sv name, uint64_t *bytes, struct err *e)
+err_code sink_stat(struct sink *sink, sv name, uint64_t *bytes, struct err *e)
 {
     CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
-    TRY(key_of(s, name, &key, e));
-    return stat_key(s, buf_sv(&key), bytes, e);
+    TRY(key_of(sink, name, &key, e));
+    return stat_key(sink, buf_sv(&key), bytes, e);
 }
 
 /* ---- reading ---- */
@@ -207,51 +208,52 @@ static bool not_markers(void *ctx, sv key, uint64_t bytes)
     return sv_ends(key, SV_LIT("/")) || p->each(p->ctx, key, bytes);
 }
 
-static err_code s3_list(struct sink *s, sink_list_fn each, void *ctx, struct err *e)
+static err_code s3_list(struct sink *sink, sink_list_fn each, void *ctx, struct err *e)
 {
     struct pass p = { each, ctx };
-    if (s->prefix.len && !s->folder) {
+    if (sink->prefix.len && !sink->folder) {
         uint64_t bytes;
         struct err why = { 0 };
-        err_code rc = stat_key(s, s->prefix, &bytes, &why);
+        err_code rc = stat_key(sink, sink->prefix, &bytes, &why);
         if (rc == ERR_OK) {
             /* the only one */
-            (void)each(ctx, s->prefix, bytes);
+            (void)each(ctx, sink->prefix, bytes);
             return ERR_OK;
         }
         /* A role may be refused the object of that name, and yet may list what is below it. */
         if (rc != ERR_NOT_FOUND && rc != ERR_DENIED)
             return err_pass(e, &why);
     }
-    if (!s->below)
+    if (!sink->below)
         return ERR_OK;
     CLEANUP_BUF struct buf prefix = BUF_INIT(SINK_KEY_MAX * 2);
-    TRY(buf_add(&prefix, s->prefix, e));
-    if (s->prefix.len)
+    TRY(buf_add(&prefix, sink->prefix, e));
+    if (sink->prefix.len)
         TRY(buf_add_char(&prefix, '/', e));
-    return s3_object_list(s->s3, s->bucket, buf_sv(&prefix), not_markers, &p, e);
+    return s3_object_list(sink->s3, sink->bucket, buf_sv(&prefix), not_markers, &p, e);
 }
 
-err_code sink_list(struct sink *s, sink_list_fn each, void *ctx, struct err *e)
+err_code sink_list(struct sink *sink, sink_list_fn each, void *ctx, struct err *e)
 {
-    return s->s3 ? s3_list(s, each, ctx, e) : dir_list(s, each, ctx, e);
+    return sink->s3 ? s3_list(sink, each, ctx, e) : dir_list(sink, each, ctx, e);
 }
 
-err_code sink_read(struct sink *s, sv key, uint64_t offset, struct byte_reader *out, struct err *e)
+err_code sink_read(struct sink *sink, sv key, uint64_t offset, struct byte_reader *out,
+                   struct err *e)
 {
-    TRY(sink_may(s, key, e));
-    return s->s3 ? s3_object_open(s->s3, s->bucket, key, offset, out, e)
-                 : dir_read(s, key, offset, out, e);
+    TRY(sink_may(sink, key, e));
+    return sink->s3 ? s3_object_open(sink->s3, sink->bucket, key, offset, out, e)
+                    : dir_read(sink, key, offset, out, e);
 }
 
 /* ---- probes ---- */
-err_code sink_probe_write(struct sink *s, struct err *e)
+err_code sink_probe_write(struct sink *sink, struct err *e)
 {
     struct err ignored = { 0 };
-    TRY(sink_put(s, SV_LIT(SINK_PROBE_NAME), SV_LIT("application/octet-stream"), SV_LIT(""), NULL,
-                 e));
+    TRY(sink_put(sink, SV_LIT(SINK_PROBE_NAME), SV_LIT("application/octet-stream"), SV_LIT(""),
+                 NULL, e));
     /* A role that may write and not remove is a good one. */
-    IGNORE(sink_delete(s, SV_LIT(SINK_PROBE_NAME), &ignored));
+    IGNORE(sink_delete(sink, SV_LIT(SINK_PROBE_NAME), &ignored));
     return ERR_OK;
 }
 
@@ -264,14 +266,14 @@ static bool first_only(void *ctx, sv key, uint64_t bytes)
     return false;
 }
 
-err_code sink_probe_read(struct sink *s, struct err *e)
+err_code sink_probe_read(struct sink *sink, struct err *e)
 {
     bool found = false;
-    if (s->s3)
-        TRY(s3_bucket_head(s->s3, s->bucket, e));
-    TRY(sink_list(s, first_only, &found, e));
+    if (sink->s3)
+        TRY(s3_bucket_head(sink->s3, sink->bucket, e));
+    TRY(sink_list(sink, first_only, &found, e));
     if (!found)
         return ERR(e, ERR_NOT_FOUND, "no object stands at or below the prefix in bucket %.*s",
-                   SV_FMT(sv_head(s->bucket, 64)));
+                   SV_FMT(sv_head(sink->bucket, 64)));
     return ERR_OK;
 }

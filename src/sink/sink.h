@@ -33,7 +33,7 @@ struct sink_config {
  * ("roles[1].allow[0]"). Removes what writers that died left in the directory store. */
 MUST_USE err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out,
                                  struct err *e);
-void sink_world_free(struct sink_world *w);
+void sink_world_free(struct sink_world *world);
 DEFINE_CLEANUP(struct sink_world, sink_world_free)
 
 struct sink; /* one s3://bucket/prefix under one role; thread-safe; files of it are not */
@@ -47,24 +47,24 @@ struct sink_target {
 };
 /* Resolves the role. ERR_DENIED: role unknown, may not be assumed, or may not touch this place.
  * ERR_INVALID: URI or key. */
-MUST_USE err_code sink_open(struct sink_world *w, const struct sink_target *t, struct sink **out,
-                            struct err *e);
-void sink_close(struct sink *s);
+MUST_USE err_code sink_open(struct sink_world *world, const struct sink_target *t,
+                            struct sink **out, struct err *e);
+void sink_close(struct sink *sink);
 DEFINE_CLEANUP(struct sink, sink_close)
 
 /* Does it work, before a job exists? Writes a 0-byte ".healthlake_write_access_check_file.temp"
  * below the prefix and removes it again (not being allowed to remove is no failure). ERR_DENIED,
  * ERR_NOT_FOUND (bucket), ERR_INVALID (key), ERR_PEER/ERR_TIMEOUT. */
-MUST_USE err_code sink_probe_write(struct sink *s, struct err *e);
+MUST_USE err_code sink_probe_write(struct sink *sink, struct err *e);
 /* The same for reading: the bucket is there and may be listed, and something is below the prefix.
  * ERR_NOT_FOUND: bucket, or nothing there. */
-MUST_USE err_code sink_probe_read(struct sink *s, struct err *e);
+MUST_USE err_code sink_probe_read(struct sink *sink, struct err *e);
 
 /* ---- writing one object ---- */
 /* Could an object of this name stand below the prefix? Nothing is touched and no role is asked.
  * ERR_INVALID says which limit its key would break: 1,024 bytes, and what the directory store
  * takes. */
-MUST_USE err_code sink_name_check(const struct sink *s, sv name, struct err *e);
+MUST_USE err_code sink_name_check(const struct sink *sink, sv name, struct err *e);
 struct sink_file; /* one thread */
 struct sink_object {
     uint64_t bytes;
@@ -73,9 +73,9 @@ struct sink_object {
 /* name: key below the prefix. The object appears whole at commit, or not at all; one of the same
  * name is replaced. Digests are computed on the way. max_bytes bounds the buffer where the object
  * has to be sent in one piece; a larger object goes out in parts. */
-MUST_USE err_code sink_file_create(struct sink *s, sv name, sv content_type, size_t max_bytes,
+MUST_USE err_code sink_file_create(struct sink *sink, sv name, sv content_type, size_t max_bytes,
                                    struct sink_file **out, struct err *e);
-MUST_USE err_code sink_file_write(struct sink_file *f, sv bytes, struct err *e);
+MUST_USE err_code sink_file_write(struct sink_file *file, sv bytes, struct err *e);
 /* Multiples of this are written as they stand, without being gathered: what a writer of much should
  * give. */
 #define SINK_WRITE_UNIT (128u << 10)
@@ -92,31 +92,31 @@ MUST_USE err_code sink_file_commit(struct sink_file **f, struct sink_object *out
 struct sink_sending;
 MUST_USE err_code sink_file_send(struct sink_file **f, struct sink_object *out,
                                  struct sink_sending **sending, struct err *e);
-bool sink_sending_is_over(const struct sink_sending *s);
+bool sink_sending_is_over(const struct sink_sending *sending);
 /* Waits for the end and takes *s; what failed left nothing behind. */
 MUST_USE err_code sink_sending_wait(struct sink_sending **s, struct err *e);
-void sink_file_abort(struct sink_file *f);
+void sink_file_abort(struct sink_file *file);
 DEFINE_CLEANUP(struct sink_file, sink_file_abort)
 /* an open file holds its object, up to max_bytes, in memory */
-bool sink_keeps_objects(const struct sink *s);
+bool sink_keeps_objects(const struct sink *sink);
 /* Small object in one call. */
 /* out may be NULL */
-MUST_USE err_code sink_put(struct sink *s, sv name, sv content_type, sv bytes,
+MUST_USE err_code sink_put(struct sink *sink, sv name, sv content_type, sv bytes,
                            struct sink_object *out, struct err *e);
 /* A local file as one object, in parts when it is large. */
-MUST_USE err_code sink_put_path(struct sink *s, sv name, sv content_type, const char *path,
+MUST_USE err_code sink_put_path(struct sink *sink, sv name, sv content_type, const char *path,
                                 struct sink_object *out, struct err *e);
 /* Nothing there is success, as on S3. Folders that become empty go too. */
-MUST_USE err_code sink_delete(struct sink *s, sv name, struct err *e);
+MUST_USE err_code sink_delete(struct sink *sink, sv name, struct err *e);
 /* ERR_NOT_FOUND when it is not there. */
-MUST_USE err_code sink_stat(struct sink *s, sv name, uint64_t *bytes, struct err *e);
+MUST_USE err_code sink_stat(struct sink *sink, sv name, uint64_t *bytes, struct err *e);
 
 /* ---- reading ---- */
 /* Objects below the prefix (recursive), names relative to the bucket (whole keys), in key order; a
  * prefix that is itself an object gives that one alone. "Folder" markers (keys ending in '/') are
  * passed over. */
 typedef bool (*sink_list_fn)(void *ctx, sv key, uint64_t bytes);
-MUST_USE err_code sink_list(struct sink *s, sink_list_fn each, void *ctx, struct err *e);
+MUST_USE err_code sink_list(struct sink *sink, sink_list_fn each, void *ctx, struct err *e);
 /* key: whole key within the bucket, as sink_list gave it. */
-MUST_USE err_code sink_read(struct sink *s, sv key, uint64_t offset, struct byte_reader *out,
+MUST_USE err_code sink_read(struct sink *sink, sv key, uint64_t offset, struct byte_reader *out,
                             struct err *e);

@@ -44,10 +44,10 @@ void roles_free(struct roles *r);
 DEFINE_CLEANUP(struct roles, roles_free)
 const struct role *roles_find(const struct roles *r, sv arn);
 bool role_arn_ok(sv arn);
-bool role_may(const struct role *r, sv bucket, sv key);
+bool role_may(const struct role *role, sv bucket, sv key);
 /* May it touch every key below prefix ("" for the whole bucket)? */
-bool role_may_below(const struct role *r, sv bucket, sv prefix);
-bool role_may_use_key(const struct role *r, sv kms_key_id);
+bool role_may_below(const struct role *role, sv bucket, sv prefix);
+bool role_may_use_key(const struct role *role, sv kms_key_id);
 
 /* ---- assume.c ---- */
 struct assume_cache;
@@ -58,13 +58,14 @@ struct assume_who {
 /* borrowed */
 struct assume_cache *assume_cache_new(const struct s3_endpoint *sts,
                                       const struct s3_credentials *own);
-void assume_cache_free(struct assume_cache *c);
+void assume_cache_free(struct assume_cache *cache);
 /* Before the first call: another clock than the wall's, for tests of what expires. */
-void assume_cache_clock(struct assume_cache *c, int64_t (*now_ms)(void));
+void assume_cache_clock(struct assume_cache *cache, int64_t (*now_ms)(void));
 /* Kept credentials while they last; others 5 minutes before they expire, or at once when the peer
  * refused the key refused_key_id as expired. Strings copied into a. */
-err_code assume_cache_get(struct assume_cache *c, const struct assume_who *who, sv refused_key_id,
-                          struct arena *a, struct s3_credentials *out, struct err *e);
+err_code assume_cache_get(struct assume_cache *cache, const struct assume_who *who,
+                          sv refused_key_id, struct arena *a, struct s3_credentials *out,
+                          struct err *e);
 
 /* ---- world.c ---- */
 struct sink_world {
@@ -99,11 +100,12 @@ struct sink {
     struct s3_client *s3; /* NULL: directory store */
 };
 /* ERR_DENIED unless the role may touch this key. */
-err_code sink_may(const struct sink *s, sv key, struct err *e);
+err_code sink_may(const struct sink *sink, sv key, struct err *e);
 
 /* ---- dir.c ---- */
 /* Open folder of a bucket. ERR_NOT_FOUND "bucket x does not exist" unless make. */
-err_code dir_bucket_open(const struct sink_world *w, sv bucket, bool make, int *fd, struct err *e);
+err_code dir_bucket_open(const struct sink_world *world, sv bucket, bool make, int *fd,
+                         struct err *e);
 /* ERR_INVALID for a key that the directory store cannot hold. */
 err_code dir_key_check(sv key, struct err *e);
 /* Open folder in which key stands; *leaf its last segment, NUL-terminated. */
@@ -113,16 +115,16 @@ err_code dir_parent_open(int bucket_fd, sv key, bool make, bool sync, int *fd, c
 err_code dir_step(int from, const char *name, bool make, bool sync, int *to, struct err *e);
 /* The size of an object in an open folder. ERR_NOT_FOUND; ERR_DENIED: a link. */
 err_code dir_stat_at(int parent, const char *leaf, uint64_t *bytes, struct err *e);
-err_code dir_stat(const struct sink *s, sv key, uint64_t *bytes, struct err *e);
-err_code dir_delete(const struct sink *s, sv key, struct err *e);
-err_code dir_read(const struct sink *s, sv key, uint64_t offset, struct byte_reader *out,
+err_code dir_stat(const struct sink *sink, sv key, uint64_t *bytes, struct err *e);
+err_code dir_delete(const struct sink *sink, sv key, struct err *e);
+err_code dir_read(const struct sink *sink, sv key, uint64_t offset, struct byte_reader *out,
                   struct err *e);
 /* ---- dir_list.c ---- */
-err_code dir_list(const struct sink *s, sink_list_fn each, void *ctx, struct err *e);
+err_code dir_list(const struct sink *sink, sink_list_fn each, void *ctx, struct err *e);
 
 /* ---- dir.c ---- */
 /* Remove what dead writers left in any bucket; a file that is being written is locked. */
-void dir_sweep(const struct sink_world *w);
+void dir_sweep(const struct sink_world *world);
 
 /* A file's digest, which may be ahead of what was written. */
 struct sink_digest {
@@ -140,27 +142,27 @@ static inline void sink_digest_add(struct sink_digest *d, uint64_t at, sv bytes)
 /* ---- dir_file.c ---- */
 struct dir_file;
 /* Digest what was given so far; the caller may go on in it. Borrowed. */
-struct sink_digest *dir_file_digest(struct dir_file *f);
-err_code dir_file_create(const struct sink *s, sv key, struct dir_file **out, struct err *e);
-err_code dir_file_write(struct dir_file *f, sv bytes, struct err *e);
-/* f stays: free it with dir_file_free, which removes what was not committed. */
-err_code dir_file_commit(struct dir_file *f, struct sink_object *out, struct err *e);
-void dir_file_free(struct dir_file *f);
+struct sink_digest *dir_file_digest(struct dir_file *file);
+err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out, struct err *e);
+err_code dir_file_write(struct dir_file *file, sv bytes, struct err *e);
+/* The file stays: free it with dir_file_free, which removes what was not committed. */
+err_code dir_file_commit(struct dir_file *file, struct sink_object *out, struct err *e);
+void dir_file_free(struct dir_file *file);
 
 /* ---- s3_file.c ---- */
 struct s3_file;
-struct sink_digest *s3_file_digest(struct s3_file *f); /* as dir_file_digest */
+struct sink_digest *s3_file_digest(struct s3_file *file); /* as dir_file_digest */
 struct sink_spares *sink_spares_new(void);
 void sink_spares_free(struct sink_spares *p);
-err_code s3_file_create(const struct sink *s, sv key, sv content_type, size_t max_bytes,
+err_code s3_file_create(const struct sink *sink, sv key, sv content_type, size_t max_bytes,
                         struct s3_file **out, struct err *e);
-err_code s3_file_write(struct s3_file *f, sv bytes, struct err *e);
+err_code s3_file_write(struct s3_file *file, sv bytes, struct err *e);
 /* What it will be, once nothing more is written: its digest ends here. */
-void s3_file_end(struct s3_file *f, struct sink_object *out);
+void s3_file_end(struct s3_file *file, struct sink_object *out);
 /* Ends it, if s3_file_end() has not. */
-err_code s3_file_commit(struct s3_file *f, struct sink_object *out, struct err *e);
-void s3_file_free(struct s3_file *f);
-err_code s3_file_put(const struct sink *s, sv key, sv content_type, sv bytes,
+err_code s3_file_commit(struct s3_file *file, struct sink_object *out, struct err *e);
+void s3_file_free(struct s3_file *file);
+err_code s3_file_put(const struct sink *sink, sv key, sv content_type, sv bytes,
                      struct sink_object *out, struct err *e);
 
 /* ---- sending.c ---- */
