@@ -9,9 +9,9 @@
  *
  *   export.c      T, the plan, the run, the end      plan.c      which ranges there are
  *   turns.c       workers take ranges                progress.c  what they share
- *   write.c       a range becomes objects            object.c    the objects and the note
+ *   range.c       a range becomes objects            object.c    the objects and the note
  *   shape.c       members left out, URLs made new    feed.c      the resources of an item
- *   source.c      scans, changes, members            about.c     Provenance about what changed
+ *   source.c      scans, changes, members            provenance.c  Provenance about what changed
  *   blocks.c      blocks of Patients                 owners.c    whose block it is
  *   candidates.c  what the index proposes            view.c      is a resource meant?
  *   level.c       members and compartments           filter.c    types, filters, labels
@@ -227,7 +227,8 @@ void export_feed_place(struct export_feed *feed, struct buf *block, size_t gap);
 /* As export_source_passed(). */
 bool export_feed_passed(const struct export_feed *feed, uint64_t *n);
 
-/* Ids of an item of EXPORT_ABOUT, candidates, into an empty out: sorted, each once (about.c). */
+/* Ids of an item of EXPORT_ABOUT, candidates, into an empty out: sorted, each once
+ * (provenance.c). */
 MUST_USE err_code export_about_gather(struct export_job *export, fhir_type provenance,
                                       struct buf *out, struct err *e);
 

@@ -1,4 +1,4 @@
-/* range_private.h - a range on its way into objects: what write.c, object.c and shape.c share.
+/* range_private.h - a range on its way into objects: what range.c, object.c and shape.c share.
  *
  *   FILLS --(block full: flush)--> FILLS
  *   FILLS --(object full: fill)--> OBJECT_FULL --(flush)--> NEXT_WAITS --(fill)--> FILLS

@@ -1,4 +1,4 @@
-/* write.c - a range becomes one object, or more, if it is larger than planned.
+/* range.c - a range becomes one object, or more, if it is larger than planned.
  *
  *   open -> (fill -> flush)* -> finish
  *   fill     lines go into the block, until it is full or the object ends

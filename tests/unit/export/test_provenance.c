@@ -1,6 +1,6 @@
-/* test_about.c - Provenance in exports with _since: a copy of what was meant at the start of the
- * window becomes a copy of what is meant at its end, held against exports of either instant, which
- * know nothing of changes. */
+/* test_provenance.c - Provenance in exports with _since: a copy of what was meant at the start of
+ * the window becomes a copy of what is meant at its end, held against exports of either instant,
+ * which know nothing of changes. */
 #include "served_run.h"
 
 #define PATIENTS   40u
@@ -236,7 +236,7 @@ static size_t check(const struct said *before, const struct said *after, const s
     return n;
 }
 
-TEST(about, provenance_that_did_not_change_comes_and_goes_with_what_it_is_about)
+TEST(provenance, provenance_that_did_not_change_comes_and_goes_with_what_it_is_about)
 {
     static struct said before[8], after[8], told, system_before, system_after;
     const struct job_export_params asks[] = {
@@ -291,7 +291,7 @@ TEST(about, provenance_that_did_not_change_comes_and_goes_with_what_it_is_about)
     fx_close(&f);
 }
 
-TEST(about, provenance_of_before_the_window_is_none_then_nothing_is_told_but_what_changed)
+TEST(provenance, provenance_of_before_the_window_is_none_then_nothing_is_told_but_what_changed)
 {
     static struct said after, told;
     struct fx f;
@@ -324,5 +324,6 @@ TEST(about, provenance_of_before_the_window_is_none_then_nothing_is_told_but_wha
     fx_close(&f);
 }
 
-TEST_MAIN(T(about, provenance_that_did_not_change_comes_and_goes_with_what_it_is_about),
-          T(about, provenance_of_before_the_window_is_none_then_nothing_is_told_but_what_changed))
+TEST_MAIN(T(provenance, provenance_that_did_not_change_comes_and_goes_with_what_it_is_about),
+          T(provenance,
+            provenance_of_before_the_window_is_none_then_nothing_is_told_but_what_changed))

@@ -1,4 +1,4 @@
-/* test_write.c - a range becomes objects and a note: rounds, full objects, and ranges given up. */
+/* test_range.c - a range becomes objects and a note: rounds, full objects, and ranges given up. */
 #include "one_range.h"
 
 static const struct job_export_params none;
@@ -42,7 +42,7 @@ static void tree_of(struct one_range *o, struct buf *out)
     OK(buf_add_char(out, 0, e));
 }
 
-TEST(write, an_object_that_is_full_is_followed_by_another)
+TEST(range, an_object_that_is_full_is_followed_by_another)
 {
     struct one_range o;
     CLEANUP_BUF struct buf tree = BUF_INIT(1 << 20);
@@ -63,7 +63,7 @@ TEST(write, an_object_that_is_full_is_followed_by_another)
     one_close(&o);
 }
 
-TEST(write, deletions_are_a_second_round_in_objects_of_their_own)
+TEST(range, deletions_are_a_second_round_in_objects_of_their_own)
 {
     struct one_range o;
     CLEANUP_BUF struct buf tree = BUF_INIT(1 << 20), note = BUF_INIT(1 << 20);
@@ -92,7 +92,7 @@ TEST(write, deletions_are_a_second_round_in_objects_of_their_own)
     one_close(&o);
 }
 
-TEST(write, where_everything_went_there_is_the_second_round_alone)
+TEST(range, where_everything_went_there_is_the_second_round_alone)
 {
     struct one_range o;
     CLEANUP_BUF struct buf tree = BUF_INIT(1 << 20);
@@ -110,7 +110,7 @@ TEST(write, where_everything_went_there_is_the_second_round_alone)
     one_close(&o);
 }
 
-TEST(write, nothing_makes_no_object_and_a_note_all_the_same)
+TEST(range, nothing_makes_no_object_and_a_note_all_the_same)
 {
     struct one_range o;
     CLEANUP_BUF struct buf tree = BUF_INIT(1 << 20), note = BUF_INIT(1 << 20);
@@ -124,7 +124,7 @@ TEST(write, nothing_makes_no_object_and_a_note_all_the_same)
     one_close(&o);
 }
 
-TEST(write, a_range_that_is_given_up_leaves_no_progress)
+TEST(range, a_range_that_is_given_up_leaves_no_progress)
 {
     struct one_range o;
     CLEANUP_BUF struct buf block = BUF_INIT(EXPORT_BLOCK_MAX);
@@ -148,8 +148,8 @@ TEST(write, a_range_that_is_given_up_leaves_no_progress)
     one_close(&o);
 }
 
-TEST_MAIN(T(write, an_object_that_is_full_is_followed_by_another),
-          T(write, deletions_are_a_second_round_in_objects_of_their_own),
-          T(write, where_everything_went_there_is_the_second_round_alone),
-          T(write, nothing_makes_no_object_and_a_note_all_the_same),
-          T(write, a_range_that_is_given_up_leaves_no_progress))
+TEST_MAIN(T(range, an_object_that_is_full_is_followed_by_another),
+          T(range, deletions_are_a_second_round_in_objects_of_their_own),
+          T(range, where_everything_went_there_is_the_second_round_alone),
+          T(range, nothing_makes_no_object_and_a_note_all_the_same),
+          T(range, a_range_that_is_given_up_leaves_no_progress))

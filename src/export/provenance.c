@@ -1,5 +1,5 @@
-/* about.c - EXPORT_ABOUT: Provenance that did not change, about what joined or left by a change of
- * its own.
+/* provenance.c - EXPORT_ABOUT: Provenance that did not change, about what joined or left by a
+ * change of its own.
  *
  * The window may have changed far more than such Provenance is about. So nothing that changed is
  * read until an entry of the index tells that Provenance of before the window is about it. The ids
