@@ -1,4 +1,4 @@
-/* params.c - what an export asks for, as a record, and what it may ask for at each level.
+/* export_params.c - what an export asks for, as a record, and what it may ask for at each level.
  *
  * The record is written with the job and never changed. Its text is part of what a client token
  * stands for (client_token.c). */

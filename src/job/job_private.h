@@ -5,7 +5,7 @@
  *   run.c        whose turn it is, a job's thread, and what it may call
  *   record.c     job records <-> JSON, changes, lists    keys.c       where they are in the records
  *   status.c     kinds, statuses, legal moves            message.c    what Describe shows in words
- *   params.c     what an export asks for                 manifest.c   manifests and served files
+ *   export_params.c  what an export asks for             manifest.c   manifests and served files
  *   kept.c       how much of served exports is kept      retention.c  how long
  *   pool.c       workers shared by all jobs              forget.c     when a data store is gone
  * Floor: job. */
@@ -106,7 +106,7 @@ MUST_USE err_code job_tokens_delete(struct records *r, sv datastore_id, struct e
  * disk until records_scrub(). */
 MUST_USE err_code job_records_forget(struct records *r, sv datastore_id, bool *any, struct err *e);
 
-/* ---- parameters of an export (params.c) ---- */
+/* ---- parameters of an export (export_params.c) ---- */
 #define JOB_PARAMS_MAX (4u << 20) /* 10,000 ids of 64 bytes are a sixth of it */
 MUST_USE err_code job_params_write(const struct job_export_params *params, struct buf *out,
                                    struct err *e);

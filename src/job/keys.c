@@ -4,7 +4,7 @@
  *   joblist/<datastore>/<kind>/<~order>  id; newest first
  *   jobactive/<order>                    "<kind>/<datastore>/<id>", until the job ends
  *   jobnote/<id>/<name>                  scratch of a run, until the job ends (run.c)
- *   jobparams/<id>                       what an export asks for, JSON (params.c)
+ *   jobparams/<id>                       what an export asks for, JSON (export_params.c)
  *   jobexpiry/<time>/<id>                data store; a served export's files go then (retention.c)
  *   jobmanifest/<id>                     manifest.json (manifest.c)
  *   jobtoken/<account>/<kind>/<SHA-256>  who the client token of that digest stands for

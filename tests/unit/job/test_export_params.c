@@ -1,5 +1,5 @@
-/* test_params.c - what an export asks for is read as it was written, and lives as long as the
- * job. */
+/* test_export_params.c - what an export asks for is read as it was written, and lives as long as
+ * the job. */
 #include "fixture.h"
 
 static struct job_texts texts(const sv *items, size_t n)
@@ -7,7 +7,7 @@ static struct job_texts texts(const sv *items, size_t n)
     return (struct job_texts){ items, n };
 }
 
-TEST(params, every_member_is_read_as_it_was_written)
+TEST(export_params, every_member_is_read_as_it_was_written)
 {
     static const sv some[] = { { "a\"b", sizeof("a\"b") - 1 },
                                { "", sizeof("") - 1 },
@@ -50,7 +50,7 @@ TEST(params, every_member_is_read_as_it_was_written)
     assert_sv(buf_sv(&two), buf_sv(&one));
 }
 
-TEST(params, a_level_offers_what_its_compartment_holds)
+TEST(export_params, a_level_offers_what_its_compartment_holds)
 {
     fhir_type patient = fhir_type_find(SV_LIT("Patient"));
     fhir_type organization = fhir_type_find(SV_LIT("Organization"));
@@ -63,5 +63,5 @@ TEST(params, a_level_offers_what_its_compartment_holds)
     assert_false(job_export_offers(JOB_EXPORT_SYSTEM, FHIR_TYPE_NONE));
 }
 
-TEST_MAIN(T(params, every_member_is_read_as_it_was_written),
-          T(params, a_level_offers_what_its_compartment_holds))
+TEST_MAIN(T(export_params, every_member_is_read_as_it_was_written),
+          T(export_params, a_level_offers_what_its_compartment_holds))
