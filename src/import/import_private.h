@@ -5,7 +5,7 @@
  *   read.c            files -> chunks of lines
  *   chunk.c           lines -> envelopes -> a bulk load, on a worker
  *   resume.c          the resume point                manifest.c   Manifest.json
- *   line.c            what a line says of what became of a resource
+ *   outcome_line.c    what a line says of what became of a resource
  *   outcome.c         those lines, spooled            upload.c     ... and uploaded file by file
  * Floor: import. */
 #pragma once

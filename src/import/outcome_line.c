@@ -1,4 +1,4 @@
-/* line.c - the lines of SUCCESS, FAILURE and SUCCESS_WITH_SEARCH_VALIDATION_FAILURES.
+/* outcome_line.c - the lines of SUCCESS, FAILURE and SUCCESS_WITH_SEARCH_VALIDATION_FAILURES.
  *
  *   {"lineId":7,"UpdateResourceResponse":{"jsonBlob":RESOURCE,"statusCode":200}}
  *   {"lineId":8,"UpdateResourceResponse":{"jsonBlob":OUTCOME,"statusCode":400}}
