@@ -18,9 +18,7 @@
 #include "base/limits.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* ---- limits ---- */
@@ -383,32 +381,11 @@ struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct so
     return conn;
 }
 
-/* A socket that is closed while bytes still come is reset, and what the other side has not read by
- * then, the refusal, is lost to it. So the watch keeps the socket open, its end being said behind
- * the answer, and reads on. */
-static bool linger_locked(struct http_conn *conn)
-{
-    struct http_conns *all = conn->all;
-    int waiting = 0;
-    if (conn->is_cut || all->locked.n_lingering == LINGER_MAX || all->locked.stop ||
-        (!conn->unread && atomic_load(&conn->phase) != CONN_HEAD &&
-         (ioctl(conn->fd, FIONREAD, &waiting) != 0 || waiting == 0)))
-        return false;
-    int fd = fcntl(conn->fd, F_DUPFD_CLOEXEC, 0);
-    /* no descriptors left: it is closed as it is */
-    if (fd < 0)
-        return false;
-    /* the library does it behind an answer, not where it makes none */
-    (void)shutdown(fd, SHUT_WR);
-    all->locked.lingering[all->locked.n_lingering++] = fd;
-    return true;
-}
-
 void http_conn_close(struct http_conn *conn)
 {
     struct http_conns *all = conn->all;
     pthread_mutex_lock(&all->locked.lock);
-    bool lingers = linger_locked(conn);
+    bool lingers = http_linger_locked(conn);
     share_change_locked(conn, (struct http_share){ 0 });
     place_give_up_locked(conn);
     *(conn->prev ? &conn->prev->next : &all->locked.first) = conn->next;

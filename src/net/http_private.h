@@ -10,6 +10,7 @@
  *   http_answer.c   an answer that is not read yet, in memory or in a file
  *   http_spool.c    files without a name
  *   http_watch.c    the thread that ends what goes on too long
+ *   http_linger.c   sockets that are read on behind a refusal
  *   http_gzip.c     answers in gzip's form
  *   http_file.c     a file as answer: conditions, ranges
  * Floor: net. */
@@ -19,6 +20,7 @@
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -124,13 +126,28 @@ void http_conn_is_at(struct http_conn *conn, conn_phase phase, uint64_t now_us);
 /* End it: its thread sees a socket at its end. */
 void http_conn_cut_locked(struct http_conn *conn);
 
-/* From now on c's body takes `want` (its answer's part is not looked at). False: there is no room
- * for what it grows by; all is as it was. */
+/* From now on the connection's body takes `want` (its answer's part is not looked at). False: there
+ * is no room for what it grows by; all is as it was. */
 bool http_share_set(struct http_conn *conn, struct http_share want);
-/* Likewise of c's answer: so much memory and a file of so many bytes; 0: none. */
+/* Likewise of its answer: so much memory and a file of so many bytes; 0: none. */
 bool http_share_set_answer(struct http_conn *conn, size_t memory, uint64_t file);
 /* Is there room for so much memory beside what all have? Nothing is taken. */
 bool http_share_would_fit(struct http_conn *conn, uint64_t memory);
+
+/* ---- sockets that linger: http_linger.c ---- */
+struct lingering {
+    struct pollfd fds[1 + LINGER_MAX]; /* [0] is the wake */
+    uint64_t until_us[LINGER_MAX], left[LINGER_MAX];
+    unsigned n;
+    char sink[64u << 10];
+};
+/* The connection ends: does a copy of its socket stay for the watch? */
+bool http_linger_locked(struct http_conn *conn);
+/* Takes over what connections have left. When there are too many the oldest end. */
+void http_linger_take(struct lingering *lingering, struct http_conns *all, uint64_t now_us);
+/* A turn's worth of each; ends those that are over. */
+void http_linger_read(struct lingering *lingering, uint64_t now_us);
+void http_linger_end(struct lingering *lingering); /* all of them */
 
 /* ---- bodies: http_body.c ---- */
 struct http_body {

@@ -6,19 +6,14 @@
  * has acknowledged. On a connection that was used before, a head begins when bytes arrive. Our own
  * work has no deadline here.
  *
- * The same thread reads what still comes on connections that were answered before their request was
- * read, and throws it away, for a time and up to a number of bytes. A client that sends all before
- * it reads would otherwise see a reset instead of the answer.
- * Source: RFC 9112, section 9.6. */
+ * The same thread reads what still comes on sockets that linger (http_linger.c). */
 #include "net/http_private.h"
 
 #include "base/clock.h"
-#include "base/limits.h"
 
 #include <errno.h>
 #include <linux/tcp.h> /* its tcp_info has the counters of bytes */
 #include <netinet/in.h>
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -87,61 +82,6 @@ bool http_conn_is_late_locked(struct http_conn *conn, uint64_t now_us)
     return false;
 }
 
-/* ---- what still comes behind a refusal ---- */
-
-struct lingering {
-    struct pollfd fds[1 + LINGER_MAX]; /* [0] is the wake */
-    uint64_t until_us[LINGER_MAX], left[LINGER_MAX];
-    unsigned n;
-    char sink[64u << 10];
-};
-
-static void linger_end(struct lingering *lingering, unsigned i)
-{
-    /* a duplicate: nothing is lost with it */
-    (void)close(lingering->fds[1 + i].fd);
-    lingering->n--;
-    memmove(&lingering->fds[1 + i], &lingering->fds[2 + i],
-            (lingering->n - i) * sizeof lingering->fds[0]);
-    memmove(&lingering->until_us[i], &lingering->until_us[i + 1],
-            (lingering->n - i) * sizeof lingering->until_us[0]);
-    memmove(&lingering->left[i], &lingering->left[i + 1],
-            (lingering->n - i) * sizeof lingering->left[0]);
-}
-
-static void linger_take(struct lingering *lingering, struct http_conns *all, uint64_t now_us)
-{
-    int fds[LINGER_MAX];
-    pthread_mutex_lock(&all->locked.lock);
-    unsigned n = all->locked.n_lingering;
-    memcpy(fds, all->locked.lingering, n * sizeof fds[0]);
-    all->locked.n_lingering = 0;
-    pthread_mutex_unlock(&all->locked.lock);
-    for (unsigned i = 0; i < n; i++) {
-        /* the oldest */
-        if (lingering->n == LINGER_MAX)
-            linger_end(lingering, 0);
-        lingering->fds[1 + lingering->n] = (struct pollfd){ .fd = fds[i], .events = POLLIN };
-        lingering->until_us[lingering->n] = now_us + LIMIT_LINGER_S * UINT64_C(1000000);
-        lingering->left[lingering->n] = LIMIT_LINGER_BYTES;
-        lingering->n++;
-    }
-}
-
-/* A turn's worth. False: it is over. */
-static bool linger_read(struct lingering *lingering, unsigned i, uint64_t now_us)
-{
-    ssize_t got = 1;
-    for (unsigned turn = 0; turn < 16 && got > 0 && lingering->left[i]; turn++) {
-        got = recv(lingering->fds[1 + i].fd, lingering->sink, sizeof lingering->sink, MSG_DONTWAIT);
-        if (got > 0)
-            lingering->left[i] -=
-                (uint64_t)got < lingering->left[i] ? (uint64_t)got : lingering->left[i];
-    }
-    bool more = got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
-    return more && lingering->left[i] && now_us < lingering->until_us[i];
-}
-
 /* ---- the thread ---- */
 
 static void sweep(struct http_conns *all, uint64_t now_us)
@@ -173,18 +113,15 @@ static void *watch(void *arg)
         /* The number only wakes this thread. */
         if (lingering->fds[0].revents)
             (void)!read(all->wake_fd, &ignored, sizeof ignored);
-        for (unsigned i = lingering->n; i-- > 0;)
-            if (!linger_read(lingering, i, now_us))
-                linger_end(lingering, i);
-        linger_take(lingering, all, now_us);
+        http_linger_read(lingering, now_us);
+        http_linger_take(lingering, all, now_us);
         if (now_us - swept_us >= all->limits.sweep_us) {
             swept_us = now_us;
             sweep(all, now_us);
         }
     }
-    linger_take(lingering, all, 0);
-    while (lingering->n)
-        linger_end(lingering, lingering->n - 1);
+    http_linger_take(lingering, all, 0);
+    http_linger_end(lingering);
     free(lingering);
     return NULL;
 }
