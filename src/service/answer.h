@@ -30,7 +30,7 @@ void service_reply(struct http_exchange *x, struct answer *an, const char *op,
 void service_reply_with(struct http_exchange *x, unsigned status, const struct http_header *h,
                         size_t n, struct buf *body, const char *op, const char *error,
                         const char *request_id, sv access_key_id);
-/* Sends a file. f's descriptor is taken. */
+/* Sends a file. The file's descriptor is taken. */
 void service_reply_file(struct http_exchange *x, const struct http_header *h, size_t n,
                         const struct http_file *f, const char *op, const char *request_id,
                         sv access_key_id);

@@ -122,8 +122,8 @@ static err_code names_of(DIR *d, const char *after, struct names *out, struct er
     return ERR_OK;
 }
 
-/* The folder of l's key, from the bucket on (L1). ERR_NOT_FOUND: it went away meanwhile, or is a
- * link now. */
+/* The folder of the listing's key, from the bucket on (L1). ERR_NOT_FOUND: it went away meanwhile,
+ * or is a link now. */
 static err_code folder_open(struct listing *listing, DIR **out)
 {
     int at = openat(listing->bucket, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -162,7 +162,8 @@ static void give(struct listing *listing, int dir_fd, const char *name)
             !listing->each(listing->ctx, sv_make(listing->key, listing->len), (uint64_t)st.st_size);
 }
 
-/* Names of l's folder, which is open as *d, or closed (NULL) since one within it was entered. */
+/* Names of the listing's folder, which is open as *d, or closed (NULL) since one within it was
+ * entered. */
 static err_code visit(struct listing *listing, const struct names *x, DIR **d)
 {
     err_code rc = ERR_OK;
@@ -189,7 +190,7 @@ static err_code visit(struct listing *listing, const struct names *x, DIR **d)
     return rc;
 }
 
-/* All below the folder of l's key. Its depth is bounded by the key's length. */
+/* All below the folder of the listing's key. Its depth is bounded by the key's length. */
 static err_code walk(struct listing *listing)
 {
     char after[257] = "";
