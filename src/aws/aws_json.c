@@ -106,8 +106,8 @@ static err_code run(struct pending *pending, struct answer *an, struct err *e)
     if (call->waited)
         return perform(pending, an, e);
     TRY(read_input(pending, e));
-    if (call->s->aws->quota)
-        TRY(quota_take(call->s->aws->quota, call->op->name, clock_mono_us(), e));
+    if (call->service->aws->quota)
+        TRY(quota_take(call->service->aws->quota, call->op->name, clock_mono_us(), e));
     return perform(pending, an, e);
 }
 
@@ -116,7 +116,7 @@ static void finish_waited(void *ctx);
 static void finish(struct pending *pending)
 {
     struct call *call = &pending->call;
-    struct parking *parking = call->s->cfg.parking;
+    struct parking *parking = call->service->cfg.parking;
     struct answer an = { .status = 200, .content_type = CONTENT_TYPE };
     CLEANUP_BUF struct buf faults = BUF_INIT(SHAPE_FAULTS_BYTES);
     struct err e = { 0 };
@@ -198,7 +198,7 @@ static void handle(struct service *service, struct http_exchange *x, const char 
     pending->x = x;
     pending->request_id = request_id;
     pending->body = req->body;
-    pending->call.s = service;
+    pending->call.service = service;
     pending->call.req = req;
     pending->call.a = req->arena;
     if (!enter(service, req, pending, &an)) {

@@ -35,7 +35,7 @@ struct aws {
 /* ---- one call of an operation ---- */
 
 struct call {
-    struct service *s;
+    struct service *service;
     const struct http_request *req;
     const struct operation *op;
     struct auth_caller caller;

@@ -35,17 +35,17 @@ void call_watch(struct call *call, sv id)
 {
     call->watched = id;
     if (!call->waited)
-        call->parked =
-            parking_take(call->s->cfg.parking, call->caller.access_key_id, id, clock_mono_us());
+        call->parked = parking_take(call->service->cfg.parking, call->caller.access_key_id, id,
+                                    clock_mono_us());
 }
 
 err_code call_datastore(struct call *call, sv id, struct datastore *out, struct err *e)
 {
     struct err why;
     struct datastore datastore = { 0 };
-    err_code rc = datastore_read(call->s, id, call->a, &datastore, &why);
+    err_code rc = datastore_read(call->service, id, call->a, &datastore, &why);
     if (rc != ERR_OK)
-        datastore = (struct datastore){ .arn = datastore_arn(call->s, call->a, id) };
+        datastore = (struct datastore){ .arn = datastore_arn(call->service, call->a, id) };
     TRY(call_allowed(call, &datastore, e));
     if (rc != ERR_OK)
         return err_pass(e, &why);

@@ -122,7 +122,7 @@ err_code datastore_begin_work(struct service *service, const struct datastore *d
 }
 
 struct resume_ctx {
-    struct service *s;
+    struct service *service;
     unsigned n;
     bool begin; /* false: they are only counted */
     err_code rc;
@@ -138,9 +138,10 @@ static bool resume_one(void *ctx, sv key, sv value)
         return true;
     struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore datastore;
-    c->rc = datastore_read(c->s, sv_tail(key, sizeof "datastoreactive/" - 1), a, &datastore, c->e);
+    c->rc = datastore_read(c->service, sv_tail(key, sizeof "datastoreactive/" - 1), a, &datastore,
+                           c->e);
     if (c->rc == ERR_OK)
-        c->rc = datastore_begin_work(c->s, &datastore, c->e);
+        c->rc = datastore_begin_work(c->service, &datastore, c->e);
     arena_free(a);
     return c->rc == ERR_OK;
 }
@@ -152,24 +153,25 @@ static bool count_one(void *ctx, sv key, sv id)
     struct resume_ctx *c = ctx;
     CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore datastore;
-    c->rc = datastore_read(c->s, id, a, &datastore, c->e);
+    c->rc = datastore_read(c->service, id, a, &datastore, c->e);
     if (c->rc != ERR_OK)
         return false;
-    c->s->aws->there.n += !sv_eq(datastore.status, SV_LIT("DELETED"));
-    if (datastore.order > c->s->aws->there.last_order)
-        c->s->aws->there.last_order = datastore.order;
+    c->service->aws->there.n += !sv_eq(datastore.status, SV_LIT("DELETED"));
+    if (datastore.order > c->service->aws->there.last_order)
+        c->service->aws->there.last_order = datastore.order;
     return true;
 }
 
 static err_code each_active(struct resume_ctx *c)
 {
-    TRY(records_scan(c->s->cfg.records, SV_LIT("datastoreactive/"), SV_NONE, resume_one, c, c->e));
+    TRY(records_scan(c->service->cfg.records, SV_LIT("datastoreactive/"), SV_NONE, resume_one, c,
+                     c->e));
     return c->rc;
 }
 
 err_code datastore_life_start(struct service *service, struct err *e)
 {
-    struct resume_ctx c = { .s = service, .e = e };
+    struct resume_ctx c = { .service = service, .e = e };
     TRY(records_scan(service->cfg.records, SV_LIT("datastorelist/"), SV_NONE, count_one, &c, e));
     TRY(c.rc);
     TRY(each_active(&c));

@@ -21,7 +21,7 @@
 
 static sv endpoint(struct call *call, sv id)
 {
-    return ARENA_JOIN(call->a, datastore_url(call->s, call->req, id), SV_LIT("/"));
+    return ARENA_JOIN(call->a, datastore_url(call->service, call->req, id), SV_LIT("/"));
 }
 
 /* What Create and Delete tell. */
@@ -121,9 +121,9 @@ static err_code by_token(struct call *call, sv key, sv want, struct err *e)
 {
     struct client_token t;
     struct datastore datastore;
-    TRY(client_token_read(call->s->cfg.records, key, call->a, &t, e));
+    TRY(client_token_read(call->service->cfg.records, key, call->a, &t, e));
     TRY(client_token_same(&t, want, "data store", e));
-    TRY(datastore_read(call->s, t.datastore_id, call->a, &datastore, e));
+    TRY(datastore_read(call->service, t.datastore_id, call->a, &datastore, e));
     datastore_answer_brief(call, &datastore);
     return ERR_OK;
 }
@@ -131,7 +131,7 @@ static err_code by_token(struct call *call, sv key, sv want, struct err *e)
 /* A record of what the call asks for. Its order is its place in lists: unique, and growing. */
 static struct datastore record_of(struct call *call)
 {
-    const uint64_t last = call->s->aws->there.last_order;
+    const uint64_t last = call->service->aws->there.last_order;
     char id[33];
     rng_hex32(id);
     struct datastore datastore = { .id = arena_sv(call->a, sv_from(id)),
@@ -142,7 +142,7 @@ static struct datastore record_of(struct call *call)
                                    .preload = call_member(call, "PreloadDataConfig"),
                                    .identity = call_member(call, "IdentityProviderConfiguration"),
                                    .tags = call_member(call, "Tags") };
-    datastore.arn = datastore_arn(call->s, call->a, datastore.id);
+    datastore.arn = datastore_arn(call->service, call->a, datastore.id);
     datastore.order = (uint64_t)datastore.created_ms * 1000;
     if (datastore.order <= last)
         datastore.order = last + 1;
@@ -168,33 +168,33 @@ static err_code write_new(struct call *call, const struct datastore *datastore, 
         { RECORDS_PUT, arena_fmt(call->a, "datastoreactive/%.*s", SV_FMT(datastore->id)), SV_NONE },
         { RECORDS_PUT_IF_ABSENT, token_key, token },
     };
-    return records_write(call->s->cfg.records, writes, token_key.len ? 4 : 3, e);
+    return records_write(call->service->cfg.records, writes, token_key.len ? 4 : 3, e);
 }
 
 static err_code create_locked(struct call *call, sv token_key, sv token_digest, struct err *e)
 {
     struct err why;
-    if (call->s->aws->there.n >= call->s->cfg.max_datastores)
+    if (call->service->aws->there.n >= call->service->cfg.max_datastores)
         return ERR(e, ERR_THROTTLED, "The account has %u data stores, which is the most",
-                   call->s->aws->there.n);
+                   call->service->aws->there.n);
     struct datastore datastore = record_of(call);
     TRY(write_new(call, &datastore, token_key, token_digest, e));
-    call->s->aws->there.n++;
-    call->s->aws->there.last_order = datastore.order;
+    call->service->aws->there.n++;
+    call->service->aws->there.last_order = datastore.order;
     datastore_answer_brief(call, &datastore);
-    if (datastore_begin_work(call->s, &datastore, &why) == ERR_OK)
+    if (datastore_begin_work(call->service, &datastore, &why) == ERR_OK)
         return ERR_OK;
     datastore.status = SV_LIT("CREATE_FAILED");
     datastore.error_message = sv_from(why.msg);
     datastore.error_category = SV_LIT("RETRYABLE_ERROR");
-    return datastore_write(call->s, &datastore, e);
+    return datastore_write(call->service, &datastore, e);
 }
 
 /* A caller to whom a policy denies to give a data store such tags may not make one with them. The
  * new one has no id yet, so the policy is asked about an ARN that no data store has. */
 static err_code may_create(struct call *call, struct err *e)
 {
-    struct rights tag = { .arn = datastore_arn(call->s, call->a, SV_LIT("new")),
+    struct rights tag = { .arn = datastore_arn(call->service, call->a, SV_LIT("new")),
                           .sent = call_member(call, "Tags"),
                           .unless_denied = true };
     TRY(call_allowed(call, NULL, e));
@@ -208,7 +208,7 @@ err_code op_create_datastore(struct call *call, struct err *e)
     TRY(check_identity(call_member(call, "IdentityProviderConfiguration"), e));
     TRY(tags_check(NULL, call_member(call, "Tags"), e));
     TRY(digest(call, &asked, e));
-    pthread_mutex_lock(&call->s->aws->records_lock);
+    pthread_mutex_lock(&call->service->aws->records_lock);
     err_code rc = ERR_NOT_FOUND;
     if (token.len) {
         key =
@@ -217,7 +217,7 @@ err_code op_create_datastore(struct call *call, struct err *e)
     }
     if (rc == ERR_NOT_FOUND)
         rc = create_locked(call, key, asked, e);
-    pthread_mutex_unlock(&call->s->aws->records_lock);
+    pthread_mutex_unlock(&call->service->aws->records_lock);
     return rc;
 }
 
@@ -232,12 +232,12 @@ static err_code delete_locked(struct call *call, struct err *e)
                    SV_FMT(datastore.status));
     struct datastore before = datastore;
     datastore.status = SV_LIT("DELETING");
-    TRY(datastore_write(call->s, &datastore, e));
-    err_code rc = datastore_begin_work(call->s, &datastore, e);
+    TRY(datastore_write(call->service, &datastore, e));
+    err_code rc = datastore_begin_work(call->service, &datastore, e);
     if (rc != ERR_OK) {
         /* the caller learns of the first failure; if this fails too, a restart goes on deleting */
         struct err ignored;
-        IGNORE(datastore_write(call->s, &before, &ignored));
+        IGNORE(datastore_write(call->service, &before, &ignored));
         return rc;
     }
     datastore_answer_brief(call, &datastore);
@@ -246,9 +246,9 @@ static err_code delete_locked(struct call *call, struct err *e)
 
 err_code op_delete_datastore(struct call *call, struct err *e)
 {
-    pthread_mutex_lock(&call->s->aws->records_lock);
+    pthread_mutex_lock(&call->service->aws->records_lock);
     err_code rc = delete_locked(call, e);
-    pthread_mutex_unlock(&call->s->aws->records_lock);
+    pthread_mutex_unlock(&call->service->aws->records_lock);
     return rc;
 }
 
@@ -266,7 +266,7 @@ err_code op_describe_datastore(struct call *call, struct err *e)
 }
 
 struct list_ctx {
-    struct call *c;
+    struct call *call;
     sv name, status;
     int64_t before_ms, after_ms;
     unsigned max, n, seen;
@@ -286,8 +286,8 @@ static bool list_one(void *ctx, sv key, sv id)
         l->more = true;
         return false;
     }
-    arena_mark m = arena_mark_get(l->c->a);
-    l->rc = datastore_read(l->c->s, id, l->c->a, &datastore, l->e);
+    arena_mark m = arena_mark_get(l->call->a);
+    l->rc = datastore_read(l->call->service, id, l->call->a, &datastore, l->e);
     if (l->rc != ERR_OK)
         return false;
     bool wanted = (!l->name.ptr || sv_eq(l->name, datastore.name)) &&
@@ -300,9 +300,9 @@ static bool list_one(void *ctx, sv key, sv id)
     }
     if (wanted) {
         l->n++;
-        datastore_answer_properties(l->c, &datastore);
+        datastore_answer_properties(l->call, &datastore);
     }
-    arena_rewind(l->c->a, m);
+    arena_rewind(l->call->a, m);
     l->last_len = key.len < sizeof l->last ? key.len : 0;
     memcpy(l->last, key.ptr, l->last_len);
     return true;
@@ -312,7 +312,7 @@ err_code op_list_datastores(struct call *call, struct err *e)
 {
     yyjson_val *f = call_member(call, "Filter");
     sv position, token, prefix = SV_LIT("datastorelist/");
-    struct list_ctx l = { .c = call,
+    struct list_ctx l = { .call = call,
                           .name = json_string(json_get(f, "DatastoreName")),
                           .status = json_string(json_get(f, "DatastoreStatus")),
                           .before_ms = call_time_ms(json_get(f, "CreatedBefore")),
@@ -323,7 +323,7 @@ err_code op_list_datastores(struct call *call, struct err *e)
     TRY(next_token_read(call, &position, e));
     json_key(&call->out, "DatastorePropertiesList");
     json_arr(&call->out);
-    TRY(records_scan(call->s->cfg.records, prefix, position, list_one, &l, e));
+    TRY(records_scan(call->service->cfg.records, prefix, position, list_one, &l, e));
     TRY(l.rc);
     json_arr_end(&call->out);
     if (l.more) {

@@ -14,7 +14,7 @@ static err_code start(struct call *call, job_kind kind, struct err *e)
     yyjson_val *s3 = json_get(output, "S3Configuration");
     struct job_request q = { .kind = kind,
                              .datastore_id = call_text(call, "DatastoreId"),
-                             .account_id = call->s->cfg.account_id,
+                             .account_id = call->service->cfg.account_id,
                              .job_name = call_text(call, "JobName"),
                              .client_token = call_text(call, "ClientToken"),
                              .role_arn = call_text(call, "DataAccessRoleArn"),
@@ -33,7 +33,7 @@ static err_code start(struct call *call, job_kind kind, struct err *e)
                    SV_FMT(datastore.status));
     q.datastore_arn = datastore.arn;
     struct job j;
-    TRY(job_submit_fault(job_submit(call->s->cfg.jobs, &q, call->a, &j, e), e));
+    TRY(job_submit_fault(job_submit(call->service->cfg.jobs, &q, call->a, &j, e), e));
     json_kv_str(&call->out, "JobId", j.id);
     json_kv_str(&call->out, "JobStatus", sv_from(job_status_name(j.status)));
     json_kv_str(&call->out, "DatastoreId", j.datastore_id);
@@ -139,7 +139,7 @@ static err_code describe(struct call *call, job_kind kind, struct err *e)
     sv id = call_text(call, "DatastoreId"), job = call_text(call, "JobId");
     call_watch(call, job);
     TRY(call_datastore(call, id, &datastore, e));
-    TRY(job_get(call->s->cfg.jobs, kind, id, job, call->a, &j, e));
+    TRY(job_get(call->service->cfg.jobs, kind, id, job, call->a, &j, e));
     call->unended = !job_status_is_final(j.status);
     json_key(&call->out, kind == JOB_EXPORT ? "ExportJobProperties" : "ImportJobProperties");
     print_job(&call->out, &j);
@@ -170,8 +170,8 @@ static err_code list(struct call *call, job_kind kind, struct err *e)
     f.has_status = job_status_parse(call_text(call, "JobStatus"), &f.status);
     TRY(call_datastore(call, f.datastore_id, &datastore, e));
     TRY(next_token_read(call, &position, e));
-    TRY(job_list(call->s->cfg.jobs, kind, &f, position, page_size(call), call->a, &jobs, &n, &next,
-                 e));
+    TRY(job_list(call->service->cfg.jobs, kind, &f, position, page_size(call), call->a, &jobs, &n,
+                 &next, e));
     json_key(&call->out,
              kind == JOB_EXPORT ? "ExportJobPropertiesList" : "ImportJobPropertiesList");
     json_arr(&call->out);

@@ -73,7 +73,7 @@ err_code next_token_make(struct call *call, sv position, sv *out, struct err *e)
     TRY(asked(call, &about, e));
     TRY(buf_add(&plain, sv_make(when, sizeof when), e));
     TRY(buf_add(&plain, position, e));
-    TRY(seal_close(call->s->cursor_key, buf_sv(&about), buf_sv(&plain), &text, e));
+    TRY(seal_close(call->service->cursor_key, buf_sv(&about), buf_sv(&plain), &text, e));
     *out = arena_sv(call->a, buf_sv(&text));
     return out->ptr ? ERR_OK : arena_oom(call->a, e);
 }
@@ -86,7 +86,7 @@ err_code next_token_read(struct call *call, sv *position, struct err *e)
         return ERR_OK;
     CLEANUP_BUF struct buf about = BUF_INIT(TEXT), plain = BUF_INIT(SEALED);
     TRY(asked(call, &about, e));
-    if (seal_open(call->s->cursor_key, buf_sv(&about), token, &plain, NULL) != ERR_OK ||
+    if (seal_open(call->service->cursor_key, buf_sv(&about), token, &plain, NULL) != ERR_OK ||
         plain.len < 8)
         return ERR(e, ERR_INVALID,
                    "NextToken is not one that this list gave to this caller for this request");

@@ -15,7 +15,7 @@ static err_code by_arn(struct call *call, struct datastore *out, struct err *e)
     sv arn = call_text(call, "ResourceARN");
     sv id = sv_tail(arn, arn.len > 32 ? arn.len - 32 : 0);
     err_code rc = ERR_NOT_FOUND;
-    if (sv_eq(arn, datastore_arn(call->s, call->a, id)))
+    if (sv_eq(arn, datastore_arn(call->service, call->a, id)))
         rc = call_datastore(call, id, out, e);
     else
         /* It is of another account or region, so there is none. A caller who may not ask is not
@@ -95,7 +95,7 @@ static err_code store_tags(struct call *call, struct datastore *datastore, const
     datastore->tags = yyjson_doc_get_root(doc);
     if (yyjson_arr_size(datastore->tags) > LIMIT_TAGS)
         return ERR(e, ERR_INVALID, "A data store can have at most %u tags", LIMIT_TAGS);
-    return datastore_write(call->s, datastore, e);
+    return datastore_write(call->service, datastore, e);
 }
 
 static err_code tag_locked(struct call *call, struct err *e)
@@ -144,17 +144,17 @@ static err_code untag_locked(struct call *call, struct err *e)
 
 err_code op_tag_resource(struct call *call, struct err *e)
 {
-    pthread_mutex_lock(&call->s->aws->records_lock);
+    pthread_mutex_lock(&call->service->aws->records_lock);
     err_code rc = tag_locked(call, e);
-    pthread_mutex_unlock(&call->s->aws->records_lock);
+    pthread_mutex_unlock(&call->service->aws->records_lock);
     return rc;
 }
 
 err_code op_untag_resource(struct call *call, struct err *e)
 {
-    pthread_mutex_lock(&call->s->aws->records_lock);
+    pthread_mutex_lock(&call->service->aws->records_lock);
     err_code rc = untag_locked(call, e);
-    pthread_mutex_unlock(&call->s->aws->records_lock);
+    pthread_mutex_unlock(&call->service->aws->records_lock);
     return rc;
 }
 

@@ -13,7 +13,7 @@
 #define PAGE_COUNT 500
 
 struct against {
-    struct verify *v;
+    struct verify *verify;
     struct client *client;
     char base[256]; /* path: "/datastore/ID/r4" */
 };
@@ -21,23 +21,23 @@ struct against {
 static err_code open_client(struct against *against, struct err *e)
 {
     struct uri_http u;
-    struct client_options o = against->v->o.to;
-    sv url = sv_from(against->v->o.against);
+    struct client_options o = against->verify->o.to;
+    sv url = sv_from(against->verify->o.against);
     while (url.len && url.ptr[url.len - 1] == '/')
         url.len--;
     TRY(uri_http_parse(url, &u, e));
     sv root = sv_head(url, url.len - u.path.len);
-    if (u.path.len == 0 && against->v->datastore_id.len == 0)
+    if (u.path.len == 0 && against->verify->datastore_id.len == 0)
         return ERR(e, ERR_INVALID,
                    "the manifest names no data store: give --against its whole URL, "
                    "http://HOST:PORT/datastore/ID/r4");
     int n = u.path.len ? snprintf(against->base, sizeof against->base, "%.*s", SV_FMT(u.path))
                        : snprintf(against->base, sizeof against->base, "/datastore/%.*s/r4",
-                                  SV_FMT(against->v->datastore_id));
+                                  SV_FMT(against->verify->datastore_id));
     if (n < 0 || n >= (int)sizeof against->base)
         return ERR(e, ERR_INVALID, "--against is too long a URL");
-    o.endpoint = arena_str(against->v->a, root);
-    return o.endpoint ? client_new(&o, &against->client, e) : arena_oom(against->v->a, e);
+    o.endpoint = arena_str(against->verify->a, root);
+    return o.endpoint ? client_new(&o, &against->client, e) : arena_oom(against->verify->a, e);
 }
 
 /* GET below [base]; the document is owned by a. */
@@ -89,7 +89,7 @@ static bool holds_all(const struct verify *verify, const char *type)
 
 static err_code check_counts(struct against *against, struct err *e)
 {
-    struct verify *verify = against->v;
+    struct verify *verify = against->verify;
     yyjson_val *root;
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 20);
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
@@ -115,7 +115,7 @@ static err_code check_counts(struct against *against, struct err *e)
 static err_code check_sample(struct against *against, const struct verify_sample *s,
                              struct arena *a, struct buf *scratch, struct err *e)
 {
-    struct verify *verify = against->v;
+    struct verify *verify = against->verify;
     yyjson_val *root;
     verify_key have;
     struct err why = { 0 };
@@ -146,12 +146,12 @@ static err_code check_samples(struct against *against, struct err *e)
 {
     CLEANUP_BUF struct buf scratch = BUF_INIT(VERIFY_LINE_MAX);
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)1 << 30);
-    for (size_t i = 0; i < against->v->n_samples; i++) {
+    for (size_t i = 0; i < against->verify->n_samples; i++) {
         arena_reset(a);
-        TRY(check_sample(against, &against->v->samples[i], a, &scratch, e));
+        TRY(check_sample(against, &against->verify->samples[i], a, &scratch, e));
     }
-    verify_note(against->v, "store: %zu resources picked at random were compared",
-                against->v->n_samples);
+    verify_note(against->verify, "store: %zu resources picked at random were compared",
+                against->verify->n_samples);
     return ERR_OK;
 }
 
@@ -226,7 +226,7 @@ static void compare_page(struct verify *verify, yyjson_val *root, fhir_type type
 
 static err_code check_type(struct against *against, fhir_type type, struct err *e)
 {
-    struct verify *verify = against->v;
+    struct verify *verify = against->verify;
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)1 << 30);
     struct gather files = { BUF_INIT((size_t)16 << 30), BUF_INIT(VERIFY_LINE_MAX), NULL };
     struct gather page = { BUF_INIT(1024), BUF_INIT(VERIFY_LINE_MAX), verify };
@@ -274,15 +274,15 @@ static err_code check_all(struct against *against, struct err *e)
 {
     for (unsigned t = 1; t <= fhir_n_types(); t++)
         /* That the store had none of the other types is told by the counts. */
-        if (in_files(against->v, (fhir_type)t))
+        if (in_files(against->verify, (fhir_type)t))
             TRY(check_type(against, (fhir_type)t, e));
-    verify_note(against->v, "store: every resource of the files was compared");
+    verify_note(against->verify, "store: every resource of the files was compared");
     return ERR_OK;
 }
 
 err_code verify_against(struct verify *verify, struct err *e)
 {
-    struct against against = { .v = verify };
+    struct against against = { .verify = verify };
     if (verify->as_of == 0)
         return ERR(e, ERR_INVALID, "the manifest names no commit to compare with");
     err_code rc = open_client(&against, e);

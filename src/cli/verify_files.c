@@ -189,7 +189,7 @@ static void check_sums(struct verify *verify)
 /* ---- one file, line by line ---- */
 
 struct reading {
-    struct verify *v;
+    struct verify *verify;
     struct verify_file *f;
     struct arena *a; /* of one line */
     uint64_t line;
@@ -205,7 +205,7 @@ static bool tell(struct reading *r)
 
 static void pick(struct reading *r, yyjson_val *root, sv type, sv id, struct err *e)
 {
-    struct verify *verify = r->v;
+    struct verify *verify = r->verify;
     uint64_t at = verify->n_seen++;
     if (verify->max_samples == 0)
         return;
@@ -227,17 +227,17 @@ static err_code head_line(struct reading *r, yyjson_val *root, struct err *e)
     file->sorted = false;
     file->heads++;
     if ((!sv_eq(json_string(json_get(p, "name")), SV_LIT("header")) || of.len == 0) && tell(r))
-        verify_differs(r->v, "%.*s: line %llu is no head of a block", SV_FMT(file->name),
+        verify_differs(r->verify, "%.*s: line %llu is no head of a block", SV_FMT(file->name),
                        (unsigned long long)r->line);
     if (file->last_block.len && sv_cmp(file->last_block, of) >= 0 && tell(r))
-        verify_differs(r->v, "%.*s: line %llu: blocks do not ascend", SV_FMT(file->name),
+        verify_differs(r->verify, "%.*s: line %llu: blocks do not ascend", SV_FMT(file->name),
                        (unsigned long long)r->line);
     /* room for any, written over head by head */
     if (file->last_block.ptr == NULL) {
-        file->first_block = arena_sv(r->v->a, of);
-        file->last_block = sv_make(arena_alloc(r->v->a, HEAD_REFERENCE_MAX), 0);
+        file->first_block = arena_sv(r->verify->a, of);
+        file->last_block = sv_make(arena_alloc(r->verify->a, HEAD_REFERENCE_MAX), 0);
         if (file->first_block.ptr == NULL || file->last_block.ptr == NULL)
-            return arena_oom(r->v->a, e);
+            return arena_oom(r->verify->a, e);
     }
     file->last_block.len = of.len < HEAD_REFERENCE_MAX ? of.len : HEAD_REFERENCE_MAX;
     if (of.len)
@@ -252,17 +252,17 @@ static err_code output_line(struct reading *r, sv line, yyjson_val *root, struct
     if (file->type.len == 0 && sv_eq(type, SV_LIT("Parameters")))
         return head_line(r, root, e);
     if (file->has_blocks && file->heads == 0 && tell(r))
-        verify_differs(r->v, "%.*s: line %llu stands before the head of any block",
+        verify_differs(r->verify, "%.*s: line %llu stands before the head of any block",
                        SV_FMT(file->name), (unsigned long long)r->line);
     if (file->type.len && !sv_eq(type, file->type)) {
         if (tell(r))
-            verify_differs(r->v, "%.*s: line %llu is no %.*s", SV_FMT(file->name),
+            verify_differs(r->verify, "%.*s: line %llu is no %.*s", SV_FMT(file->name),
                            (unsigned long long)r->line, SV_FMT(file->type));
         return ERR_OK;
     }
     if (fhir_type_find(type) == FHIR_TYPE_NONE || !fhir_id_ok(id)) {
         if (tell(r))
-            verify_differs(r->v, "%.*s: line %llu is no resource with a type and an id",
+            verify_differs(r->verify, "%.*s: line %llu is no resource with a type and an id",
                            SV_FMT(file->name), (unsigned long long)r->line);
         return ERR_OK;
     }
@@ -270,24 +270,24 @@ static err_code output_line(struct reading *r, sv line, yyjson_val *root, struct
                    (file->last_id.ptr == NULL || sv_cmp(file->last_id, id) < 0);
     if (file->sorted) {
         if (file->first_id.ptr == NULL)
-            file->first_id = arena_sv(r->v->a, id);
+            file->first_id = arena_sv(r->verify->a, id);
         /* room for any id, written over line by line */
         if (file->last_id.ptr == NULL)
-            file->last_id = sv_make(arena_alloc(r->v->a, FHIR_ID_MAX), 0);
+            file->last_id = sv_make(arena_alloc(r->verify->a, FHIR_ID_MAX), 0);
         if (file->first_id.ptr == NULL || file->last_id.ptr == NULL)
-            return arena_oom(r->v->a, e);
+            return arena_oom(r->verify->a, e);
         memcpy((char *)(uintptr_t)file->last_id.ptr, id.ptr, id.len);
         file->last_id.len = id.len;
     }
-    if (r->v->deleted.len) {
+    if (r->verify->deleted.len) {
         verify_key k = verify_key_of(type, id);
-        if (bsearch(&k, r->v->deleted.ptr, r->v->deleted.len / sizeof k, sizeof k,
+        if (bsearch(&k, r->verify->deleted.ptr, r->verify->deleted.len / sizeof k, sizeof k,
                     verify_key_cmp) &&
             tell(r))
-            verify_differs(r->v, "%.*s: line %llu is among the deleted too", SV_FMT(file->name),
-                           (unsigned long long)r->line);
+            verify_differs(r->verify, "%.*s: line %llu is among the deleted too",
+                           SV_FMT(file->name), (unsigned long long)r->line);
     }
-    verify_content_line(r->v, fhir_type_find(type), line);
+    verify_content_line(r->verify, fhir_type_find(type), line);
     pick(r, root, type, id, e);
     return ERR_OK;
 }
@@ -306,12 +306,12 @@ static err_code deleted_line(struct reading *r, yyjson_val *root, struct err *e)
                sv_cut(&url, '/', &type) && fhir_type_find(type) && fhir_id_ok(url);
         if (good) {
             verify_key k = verify_key_of(type, url);
-            verify_content_deletion(r->v, fhir_type_find(type), whole);
-            TRY(buf_add(&r->v->deleted, sv_make(&k, sizeof k), e));
+            verify_content_deletion(r->verify, fhir_type_find(type), whole);
+            TRY(buf_add(&r->verify->deleted, sv_make(&k, sizeof k), e));
         }
     }
     if (!good && tell(r))
-        verify_differs(r->v, "%.*s: line %llu is no transaction Bundle of DELETE entries",
+        verify_differs(r->verify, "%.*s: line %llu is no transaction Bundle of DELETE entries",
                        SV_FMT(r->f->name), (unsigned long long)r->line);
     return ERR_OK;
 }
@@ -325,7 +325,7 @@ static err_code on_line(void *ctx, sv line, struct err *e)
     if (json_read(r->a, line, VERIFY_DEPTH, &doc, NULL) != ERR_OK ||
         !yyjson_is_obj(yyjson_doc_get_root(doc))) {
         if (tell(r))
-            verify_differs(r->v, "%.*s: line %llu is not a JSON object", SV_FMT(r->f->name),
+            verify_differs(r->verify, "%.*s: line %llu is not a JSON object", SV_FMT(r->f->name),
                            (unsigned long long)r->line);
         return ERR_OK;
     }
@@ -335,7 +335,7 @@ static err_code on_line(void *ctx, sv line, struct err *e)
     if (r->f->role == VERIFY_DELETED)
         return deleted_line(r, root, e);
     if (!sv_eq(json_string(json_get(root, "resourceType")), SV_LIT("OperationOutcome")) && tell(r))
-        verify_differs(r->v, "%.*s: line %llu is no OperationOutcome", SV_FMT(r->f->name),
+        verify_differs(r->verify, "%.*s: line %llu is no OperationOutcome", SV_FMT(r->f->name),
                        (unsigned long long)r->line);
     return ERR_OK;
 }
@@ -343,7 +343,9 @@ static err_code on_line(void *ctx, sv line, struct err *e)
 static err_code check_file(struct verify *verify, struct verify_file *file, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new((size_t)2 << 30);
-    struct reading r = { .v = verify, .f = file, .a = a, .scratch = BUF_INIT(VERIFY_LINE_MAX) };
+    struct reading r = {
+        .verify = verify, .f = file, .a = a, .scratch = BUF_INIT(VERIFY_LINE_MAX)
+    };
     struct err why = { 0 };
     file->sorted = true;
     err_code rc = verify_lines(verify, file, on_line, &r, &why);

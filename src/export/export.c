@@ -10,7 +10,7 @@
 #include "codec/json.h"
 
 struct done_ctx {
-    struct export_job *x;
+    struct export_job *export;
     err_code rc;
 };
 
@@ -22,24 +22,24 @@ static bool each_done(void *ctx, sv key, sv value)
     yyjson_doc *doc;
     uint64_t range, n;
     sv text = arena_sv(a, value);
-    if (key.len < 8 || !sv_to_u64(sv_tail(key, key.len - 8), &range) || range >= c->x->plan.n ||
-        json_read(a, text, 5, &doc, NULL) != ERR_OK) {
+    if (key.len < 8 || !sv_to_u64(sv_tail(key, key.len - 8), &range) ||
+        range >= c->export->plan.n || json_read(a, text, 5, &doc, NULL) != ERR_OK) {
         c->rc = ERR_CORRUPT;
     } else {
-        struct job_progress *p = &c->x->shared.progress;
+        struct job_progress *p = &c->export->shared.progress;
         yyjson_val *v, *objects = json_get(yyjson_doc_get_root(doc), "objects");
         yyjson_arr_iter it = yyjson_arr_iter_with(objects);
-        c->x->plan.done[range] = true;
+        c->export->plan.done[range] = true;
         if (sv_to_u64(json_number(json_get(yyjson_doc_get_root(doc), "place")), &n) &&
-            n < c->x->plan.n)
-            c->x->shared.places[n] = true;
+            n < c->export->plan.n)
+            c->export->shared.places[n] = true;
         p->ranges_done++;
         while ((v = yyjson_arr_iter_next(&it)) != NULL) {
             p->objects_exported++;
-            c->x->shared.n_begun++;
-            c->x->shared.written += JOB_FILE_BYTES;
+            c->export->shared.n_begun++;
+            c->export->shared.written += JOB_FILE_BYTES;
             if (sv_to_u64(json_number(json_get(v, "bytes")), &n))
-                c->x->shared.written += n;
+                c->export->shared.written += n;
             if (json_get(v, "deleted"))
                 continue;
             if (sv_to_u64(json_number(json_get(v, "count")), &n))

@@ -11,7 +11,7 @@
 #define PARSE_MAX ((size_t)1 << 30) /* one resource, read and parsed */
 
 struct export_feed {
-    struct export_job *x;
+    struct export_job *export;
     struct export_source *from;   /* NULL: EXPORT_BLOCKS */
     struct export_owners *owners; /* NULL: without organizeOutputBy */
     struct arena *a;              /* of the resource at hand, if it is read here */
@@ -48,12 +48,12 @@ static err_code next_of_rows(struct export_feed *feed, struct store_version *out
     fhir_type type;
     sv id;
     arena_reset(feed->a);
-    if (job_run_should_stop(feed->x->run))
+    if (job_run_should_stop(feed->export->run))
         return ERR(e, ERR_CANCELLED, "the export was stopped");
     if (!export_blocks_next(&feed->rows, &feed->at, &feed->block, &type, &id))
         return ERR_EOF;
-    TRY(store_get(feed->x->run->store, type, id, feed->x->t, feed->a, out, e));
-    if (feed->x->params->elements.n == 0)
+    TRY(store_get(feed->export->run->store, type, id, feed->export->t, feed->a, out, e));
+    if (feed->export->params->elements.n == 0)
         return ERR_OK;
     TRY(json_read(feed->a, out->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
     *root = yyjson_doc_get_root(doc);
@@ -114,7 +114,7 @@ err_code export_feed_open(struct export_job *export, const struct export_item *i
     CLEANUP(export_feed_free) struct export_feed *feed = calloc(1, sizeof *feed);
     if (feed == NULL)
         abort();
-    feed->x = export;
+    feed->export = export;
     feed->a = arena_new(PARSE_MAX);
     feed->scans = item->kind == EXPORT_SCAN;
     buf_init(&feed->rows, EXPORT_IDS_MAX);

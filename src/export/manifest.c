@@ -21,7 +21,7 @@ struct of_type {
     uint64_t rewritten;              /* of which both differ */
 };
 struct gather {
-    struct export_job *x;
+    struct export_job *export;
     struct job_run *run;
     const struct export_plan *plan;
     struct of_type *types; /* by fhir_type */
@@ -158,14 +158,15 @@ static err_code check_ranges(const struct gather *gather, struct err *e)
         if (!gather->seen[i])
             return ERR(e, ERR_INTERNAL, "range %zu of the export is missing", i);
         if (x[i].kind == EXPORT_MEMBERS || x[i].kind == EXPORT_MOVED) {
-            size_t n = x[i].kind == EXPORT_MOVED ? gather->x->moved.n : gather->x->now.members.n;
+            size_t n =
+                x[i].kind == EXPORT_MOVED ? gather->export->moved.n : gather->export->now.members.n;
             if (x[i].first != (first ? 0 : x[i - 1].last) || x[i].last <= x[i].first ||
                 (last && x[i].last != n))
                 return ERR(e, ERR_INTERNAL, "%s", what);
             continue;
         }
         bool is_group =
-            gather->x->params->level == JOB_EXPORT_GROUP && export_is_type(r->type, "Group");
+            gather->export->params->level == JOB_EXPORT_GROUP && export_is_type(r->type, "Group");
         if (!is_group &&
             ((first ? r->from_id.len != 0 : !sv_eq(r->from_id, x[i - 1].range.to_id)) ||
              (last ? r->to_id.len != 0 : r->to_id.len == 0)))
@@ -375,7 +376,7 @@ static err_code write_manifest(struct gather *gather, const struct job *j,
     json_kv_u64(&w, "asOfCommit", j->as_of_t);
     write_counts(&w, gather);
     write_digest(&w, gather, false);
-    write_attachments(&w, gather, gather->x->params);
+    write_attachments(&w, gather, gather->export->params);
     json_kv_str(&w, "sha256", sv_make(digest, sizeof digest));
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));
@@ -387,7 +388,7 @@ err_code export_manifest(struct export_job *export, const struct export_object *
 {
     CLEANUP(arena_free) struct arena *a = arena_new(NOTES_MAX);
     struct job_run *run = export->run;
-    struct gather gather = { .x = export, .run = run, .plan = &export->plan, .a = a, .e = e };
+    struct gather gather = { .export = export, .run = run, .plan = &export->plan, .a = a, .e = e };
     struct job j = *run->job;
     /* this run may have fixed them, after it began */
     j.as_of_t = export->t;

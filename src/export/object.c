@@ -28,10 +28,12 @@ static sv object_name(struct arena *a, const struct export_job *export, size_t r
 
 err_code range_object_open(struct export_range *g, struct err *e)
 {
-    g->name = object_name(g->a, g->x, g->range, g->deletions == DELETIONS_WRITTEN, g->n_objects);
+    g->name =
+        object_name(g->a, g->export, g->range, g->deletions == DELETIONS_WRITTEN, g->n_objects);
     g->count = g->written = g->newlines = g->entries = g->heads = 0;
-    TRY(export_object_take(g->x, e));
-    return sink_file_create(g->x->sink, g->name, NDJSON, g->x->plan.object_bytes, &g->file, e);
+    TRY(export_object_take(g->export, e));
+    return sink_file_create(g->export->sink, g->name, NDJSON, g->export->plan.object_bytes,
+                            &g->file, e);
 }
 
 err_code range_object_close(struct export_range *g, struct err *e)
@@ -63,7 +65,8 @@ err_code range_object_close(struct export_range *g, struct err *e)
     if (g->blocks)
         json_kv_u64(&g->w, "blocks", g->heads);
     if (g->blocks && g->phase == RANGE_OBJECT_FULL && range_same_block(g))
-        json_kv_str(&g->w, "continues", object_name(g->a, g->x, g->range, false, g->n_objects + 1));
+        json_kv_str(&g->w, "continues",
+                    object_name(g->a, g->export, g->range, false, g->n_objects + 1));
     json_obj_end(&g->w);
     if (g->deletions != DELETIONS_WRITTEN) {
         g->total += g->count - g->heads;
@@ -117,8 +120,9 @@ err_code range_note_write(struct export_range *g, struct err *e)
     if (g->types)
         write_types(g);
     if (!g->blocks)
-        json_kv_str(&g->w, "type", sv_from(fhir_type_name(g->x->plan.items[g->range].range.type)));
-    size_t place = export_place_take(g->x);
+        json_kv_str(&g->w, "type",
+                    sv_from(fhir_type_name(g->export->plan.items[g->range].range.type)));
+    size_t place = export_place_take(g->export);
     json_kv_u64(&g->w, "place", place);
     json_obj_end(&g->w);
     (void)snprintf(name, sizeof name, "done/%08zu", g->range);
@@ -127,9 +131,9 @@ err_code range_note_write(struct export_range *g, struct err *e)
      * names, so no worker waits for the disk; a place that a client has been told of must not be
      * given away. */
     if (rc == ERR_OK)
-        rc = (g->x->params->partial_manifests ? job_run_note_put : job_run_note_put_unsynced)(
-            g->x->run, sv_from(name), buf_sv(&g->note), e);
+        rc = (g->export->params->partial_manifests ? job_run_note_put : job_run_note_put_unsynced)(
+            g->export->run, sv_from(name), buf_sv(&g->note), e);
     if (rc != ERR_OK)
-        export_place_give_back(g->x, place);
+        export_place_give_back(g->export, place);
     return rc;
 }

@@ -9,7 +9,7 @@
 #define KNOWN     1024u             /* Patients remembered */
 
 struct export_owners {
-    struct export_job *x;
+    struct export_job *export;
     struct arena *a;
     char best[FHIR_ID_MAX]; /* of the resource at hand */
     size_t best_len;
@@ -27,7 +27,7 @@ struct export_owners *export_owners_new(struct export_job *export)
     struct export_owners *owners = calloc(1, sizeof *owners);
     if (owners == NULL)
         abort();
-    owners->x = export;
+    owners->export = export;
     owners->a = arena_new(PARSE_MAX);
     return owners;
 }
@@ -46,8 +46,8 @@ static err_code is_there(struct export_owners *owners, sv id, bool *out, struct 
     if (!sv_eq(sv_make(k->id, k->len), id)) {
         struct store_version v;
         arena_reset(owners->a);
-        err_code rc = store_get(owners->x->run->store, export_patient_type(), id, owners->x->t,
-                                owners->a, &v, e);
+        err_code rc = store_get(owners->export->run->store, export_patient_type(), id,
+                                owners->export->t, owners->a, &v, e);
         if (rc != ERR_OK && rc != ERR_NOT_FOUND)
             return rc;
         memcpy(k->id, id.ptr, id.len);
@@ -83,7 +83,7 @@ struct about {
 static err_code each_target(void *ctx, fhir_type type, sv id, struct err *e)
 {
     struct about *about = ctx;
-    const struct export_view *view = &about->o->x->now;
+    const struct export_view *view = &about->o->export->now;
     struct search_subject s;
     bool there;
     if (export_is_type(type, "Provenance") ||
@@ -98,7 +98,7 @@ static err_code each_target(void *ctx, fhir_type type, sv id, struct err *e)
 err_code export_owners_find(struct export_owners *owners, const struct search_subject *s,
                             struct arena *a, sv *out, struct err *e)
 {
-    const struct export_view *view = &owners->x->now;
+    const struct export_view *view = &owners->export->now;
     owners->best_len = 0;
     owners->rc = ERR_OK;
     if (!(view->level == JOB_EXPORT_GROUP && export_is_type(s->type, "Group"))) {

@@ -87,7 +87,7 @@ err_code export_plan_read(struct job_run *run, struct arena *a, struct export_pl
 /* ---- making it ---- */
 
 struct making {
-    struct export_job *x;
+    struct export_job *export;
     size_t target; /* bytes of a range */
     struct arena *a;
     struct buf items;
@@ -114,7 +114,7 @@ static err_code add_shares(struct making *m, export_kind kind, const struct expo
     double each;
     if (members->n == 0)
         return ERR_OK;
-    TRY(export_candidates_sample(m->x, members, type, &each, e));
+    TRY(export_candidates_sample(m->export, members, type, &each, e));
     /* the data store has none of the type */
     if (each < 0)
         return ERR_OK;
@@ -134,7 +134,7 @@ static err_code add_shares(struct making *m, export_kind kind, const struct expo
 /* The Group itself: a range that holds its id alone ('-' is the least character of an id). */
 static err_code add_group(struct making *m, export_kind kind, fhir_type type, struct err *e)
 {
-    sv id = m->x->params->group_id, behind = arena_fmt(m->a, "%.*s-", SV_FMT(id));
+    sv id = m->export->params->group_id, behind = arena_fmt(m->a, "%.*s-", SV_FMT(id));
     if (behind.ptr == NULL)
         return arena_oom(m->a, e);
     struct store_range one = { type, id, behind };
@@ -143,7 +143,7 @@ static err_code add_group(struct making *m, export_kind kind, fhir_type type, st
 
 static err_code plan_type(struct making *m, fhir_type type, struct err *e)
 {
-    struct export_job *export = m->x;
+    struct export_job *export = m->export;
     struct store *st = export->run->store;
     struct store_range *ranges = NULL;
     size_t n = 0;
@@ -186,7 +186,7 @@ err_code export_plan_make(struct export_job *export, size_t object_bytes, struct
 {
     CLEANUP(arena_free) struct arena *a = arena_new(EXPORT_PLAN_MAX);
     const struct job_export_params *params = export->params;
-    struct making m = { .x = export, .target = object_bytes, .a = a };
+    struct making m = { .export = export, .target = object_bytes, .a = a };
     struct export_plan plan = { .object_bytes = object_bytes };
     /* sizes that are asked for are aims: a range comes out larger or smaller than planned, and what
      * an object cannot hold goes into another, but for a least size, where it had better hold

@@ -29,7 +29,7 @@ typedef enum {
 typedef enum { TARGET_UNREAD, TARGET_MOVED, TARGET_STAYED } target_state;
 
 struct about {
-    struct export_job *x;
+    struct export_job *export;
     fhir_type provenance;
     const struct search_param *param;
     bool by_level;  /* nothing but its level decides whether Provenance is meant */
@@ -72,8 +72,8 @@ static err_code read_target(struct about *about, struct target *t, struct err *e
     if (t->state != TARGET_UNREAD)
         return ERR_OK;
     arena_reset(about->a);
-    TRY(belongs(about, &about->x->now, t->id, &is, e));
-    TRY(belongs(about, &about->x->before, t->id, &was, e));
+    TRY(belongs(about, &about->export->now, t->id, &is, e));
+    TRY(belongs(about, &about->export->before, t->id, &was, e));
     t->state = is != was ? TARGET_MOVED : TARGET_STAYED;
     return ERR_OK;
 }
@@ -91,8 +91,8 @@ static err_code judge(struct about *about, const struct store_version *v, proven
         return ERR_OK;
     TRY(json_read(about->a, v->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
     s.root = yyjson_doc_get_root(doc);
-    TRY(export_owner(&about->x->now, &s, about->a, &is, &owner, e));
-    TRY(export_owner(&about->x->before, &s, about->a, &was, &owner, e));
+    TRY(export_owner(&about->export->now, &s, about->a, &is, &owner, e));
+    TRY(export_owner(&about->export->before, &s, about->a, &was, &owner, e));
     *out = is != was ? PROVENANCE_MOVED : PROVENANCE_OUT;
     return ERR_OK;
 }
@@ -106,12 +106,12 @@ static err_code know(struct about *about, sv id, struct known **out, struct err 
     if (sv_eq(sv_make(k->id, k->len), id))
         return ERR_OK;
     arena_reset(about->a);
-    err_code rc =
-        store_get(about->x->run->store, about->provenance, id, about->x->t, about->a, &v, e);
+    err_code rc = store_get(about->export->run->store, about->provenance, id, about->export->t,
+                            about->a, &v, e);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
         return rc;
     provenance_state state = PROVENANCE_OUT;
-    if (rc == ERR_OK && v.method != STORE_METHOD_DELETE && v.t <= about->x->since_t)
+    if (rc == ERR_OK && v.method != STORE_METHOD_DELETE && v.t <= about->export->since_t)
         TRY(judge(about, &v, &state, e));
     memcpy(k->id, id.ptr, id.len);
     k->len = id.len;
@@ -172,8 +172,8 @@ static err_code look(struct about *about, struct err *e)
     qsort(about->targets, about->n, sizeof *about->targets, by_key);
     TRY(ranges(about, about->ids, about->n, &d, e));
     CLEANUP(store_index_close) struct store_index_cursor *cur = NULL;
-    TRY(store_index_scan(about->x->run->store, about->provenance, &d, SV_NONE, SV_NONE,
-                         about->x->since_t, &cur, e));
+    TRY(store_index_scan(about->export->run->store, about->provenance, &d, SV_NONE, SV_NONE,
+                         about->export->since_t, &cur, e));
     for (size_t at = 0; (rc = store_index_next(cur, &hit, e)) == ERR_OK;) {
         while (at < about->n && sv_cmp(key_of(&about->targets[at]), hit.value) < 0 &&
                !sv_starts(hit.value, key_of(&about->targets[at])))
@@ -181,7 +181,7 @@ static err_code look(struct about *about, struct err *e)
         for (size_t i = at; i < about->n && sv_starts(hit.value, key_of(&about->targets[i])); i++)
             /* more than one: ids that share an entry */
             TRY(see(about, &about->targets[i], hit.id, e));
-        if (job_run_should_stop(about->x->run))
+        if (job_run_should_stop(about->export->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
     }
     about->n = 0;
@@ -195,14 +195,15 @@ static err_code look_at_type(struct about *about, struct err *e)
     struct store_range all = { .type = about->type };
     struct store_version v;
     err_code rc;
-    TRY(store_changes(about->x->run->store, &all, about->x->since_t, about->x->t, &cur, e));
+    TRY(store_changes(about->export->run->store, &all, about->export->since_t, about->export->t,
+                      &cur, e));
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         about->ids[about->n] = (struct search_id){ about->type, arena_sv(about->batch, v.id) };
         if (about->ids[about->n].id.ptr == NULL)
             return arena_oom(about->batch, e);
         if (++about->n == BATCH)
             TRY(look(about, e));
-        if (job_run_should_stop(about->x->run))
+        if (job_run_should_stop(about->export->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
     }
     if (rc != ERR_EOF)
@@ -212,7 +213,7 @@ static err_code look_at_type(struct about *about, struct err *e)
 
 static err_code look_at_all(struct about *about, struct err *e)
 {
-    struct export_job *export = about->x;
+    struct export_job *export = about->export;
     bool any;
     TRY(export_has_any(export->run->store, about->provenance, export->since_t, &any, e));
     for (unsigned t = 1; t <= fhir_n_types() && any; t++) {
@@ -236,7 +237,7 @@ err_code export_about_gather(struct export_job *export, fhir_type provenance, st
     struct about *about = calloc(1, sizeof *about);
     if (about == NULL)
         abort();
-    about->x = export;
+    about->export = export;
     about->provenance = provenance;
     about->by_level = !export->params->associated && !reads(&export->now, provenance) &&
                       !reads(&export->before, provenance);

@@ -134,7 +134,7 @@ static bool object_is_full(const struct export_range *g, const struct store_vers
     size_t most = g->deletions == DELETIONS_WRITTEN ? BUNDLE_ENTRIES * DELETION_MAX
                                                     : v->body.json.len + FHIR_SPLICE_MAX + 1;
     most += g->blocks ? HEAD_MAX : 0;
-    return g->count && g->n_bundle == 0 && g->written + most > g->x->plan.object_bytes;
+    return g->count && g->n_bundle == 0 && g->written + most > g->export->plan.object_bytes;
 }
 
 void export_range_free(struct export_range *g)
@@ -143,7 +143,7 @@ void export_range_free(struct export_range *g)
         return;
     /* it will be written again, or never */
     if (g->told_lines || g->told_bytes)
-        export_progress_add(g->x, -(int64_t)g->told_lines, -(int64_t)g->told_bytes);
+        export_progress_add(g->export, -(int64_t)g->told_lines, -(int64_t)g->told_bytes);
     sink_file_abort(g->file);
     for (struct sent *s = g->sent; s; s = s->next)
         /* whatever came of it is written again, or removed */
@@ -164,7 +164,7 @@ err_code export_range_open(struct export_job *export, size_t range, struct buf *
     CLEANUP(export_range_free) struct export_range *g = calloc(1, sizeof *g);
     if (g == NULL)
         abort();
-    g->x = export;
+    g->export = export;
     g->range = range;
     g->a = arena_new(16u << 20);
     g->block = block;
@@ -191,7 +191,7 @@ static err_code next_of_round(struct export_range *g, struct err *e)
 {
     bool deleted, second = g->deletions == DELETIONS_WRITTEN;
     do {
-        if (g->x->params->elements.n == 0)
+        if (g->export->params->elements.n == 0)
             export_feed_place(g->from, g->block, g->gap);
         TRY(export_feed_next(g->from, &g->v, &g->root, &deleted, e));
         if (deleted && !second)
@@ -203,7 +203,7 @@ static err_code next_of_round(struct export_range *g, struct err *e)
 err_code export_range_fill(struct export_range *g, struct err *e)
 {
     assert(g->phase == RANGE_FILLS || g->phase == RANGE_NEXT_WAITS);
-    if (job_run_should_stop(g->x->run))
+    if (job_run_should_stop(g->export->run))
         return ERR(e, ERR_CANCELLED, "the export was stopped");
     while (g->block->len < BLOCK_BYTES) {
         if (g->phase != RANGE_NEXT_WAITS) {
@@ -261,10 +261,10 @@ static err_code write_block(struct export_range *g, sv bytes, struct err *e)
     if (g->deletions != DELETIONS_WRITTEN) {
         g->told_lines += n - (uint64_t)g->new_heads;
         g->told_bytes += bytes.len;
-        export_progress_add(g->x, (int64_t)n - g->new_heads, (int64_t)bytes.len);
+        export_progress_add(g->export, (int64_t)n - g->new_heads, (int64_t)bytes.len);
         g->new_heads = 0;
     }
-    TRY(export_room_take(g->x, bytes.len, e));
+    TRY(export_room_take(g->export, bytes.len, e));
     TRY(sink_file_write(g->file, bytes, e));
     pass_block(g, bytes.len);
     return ERR_OK;
@@ -285,7 +285,7 @@ static err_code end_round(struct export_range *g, struct err *e)
     if (!again)
         return ERR_EOF;
     g->deletions = DELETIONS_WRITTEN;
-    return export_feed_open(g->x, &g->x->plan.items[g->range], &g->from, e);
+    return export_feed_open(g->export, &g->export->plan.items[g->range], &g->from, e);
 }
 
 err_code export_range_flush(struct export_range *g, struct err *e)

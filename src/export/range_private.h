@@ -32,7 +32,7 @@ struct export_type_sum {
 };
 
 struct export_range {
-    struct export_job *x;
+    struct export_job *export;
     size_t range;
     struct arena *a;
     struct export_feed *from;
@@ -105,7 +105,7 @@ MUST_USE err_code range_elements_choose(struct export_range *g, fhir_type type, 
 /* _elements that hold for a type: "name", "Patient.name". */
 static inline err_code range_elements(struct export_range *g, fhir_type type, struct err *e)
 {
-    return g->x->params->elements.n == 0 || g->elements_of == type
+    return g->export->params->elements.n == 0 || g->elements_of == type
                ? ERR_OK
                : range_elements_choose(g, type, e);
 }

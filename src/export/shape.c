@@ -31,7 +31,7 @@ err_code range_subset(struct export_range *g, const struct store_version *v, str
 
 err_code range_elements_choose(struct export_range *g, fhir_type type, struct err *e)
 {
-    const struct job_texts *t = &g->x->params->elements;
+    const struct job_texts *t = &g->export->params->elements;
     if (g->elements_room == NULL &&
         (g->elements_room = arena_alloc(g->a, t->n * sizeof *g->elements)) == NULL)
         return arena_oom(g->a, e);

@@ -16,7 +16,7 @@
 #define PARSE_MAX ((size_t)1 << 30) /* one resource, read and parsed */
 
 struct export_source {
-    struct export_job *x;
+    struct export_job *export;
     struct export_item item;
     struct export_view share; /* as of the end, with the members that own */
     struct store_cursor *cur;
@@ -31,7 +31,7 @@ struct export_source {
 bool export_source_passed(const struct export_source *source, uint64_t *n)
 {
     *n = source->n_passed;
-    return source->item.kind == EXPORT_SCAN && source->x->params->level != JOB_EXPORT_GROUP;
+    return source->item.kind == EXPORT_SCAN && source->export->params->level != JOB_EXPORT_GROUP;
 }
 
 /* ---- judging ---- */
@@ -51,17 +51,18 @@ static err_code was_in(struct export_source *source, sv id, bool *out, struct er
     struct search_subject before;
     size_t owner;
     bool there;
-    TRY(export_subject_read(&source->x->before, source->item.range.type, id, source->a, &there,
+    TRY(export_subject_read(&source->export->before, source->item.range.type, id, source->a, &there,
                             &before, e));
     *out = false;
-    return there ? export_view_has(&source->x->before, &before, source->a, out, &owner, e) : ERR_OK;
+    return there ? export_view_has(&source->export->before, &before, source->a, out, &owner, e)
+                 : ERR_OK;
 }
 
 /* A resource that is deleted now: was its last living version, if it was made within the window,
  * meant? */
 static err_code last_living_in(struct export_source *source, sv id, bool *out, struct err *e)
 {
-    struct export_job *export = source->x;
+    struct export_job *export = source->export;
     CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
     struct store_version v;
     struct search_subject was;
@@ -85,7 +86,7 @@ static err_code last_living_in(struct export_source *source, sv id, bool *out, s
 static err_code judge_change(struct export_source *source, bool *output, bool *deleted,
                              yyjson_val **root, struct err *e)
 {
-    struct export_job *export = source->x;
+    struct export_job *export = source->export;
     struct search_subject now;
     size_t owner;
     bool whole = export_view_is_whole(&export->now, source->v.type);
@@ -112,7 +113,7 @@ static err_code judge_change(struct export_source *source, bool *output, bool *d
 static err_code judge_unchanged(struct export_source *source, const struct search_subject *now,
                                 bool *output, bool *deleted, struct err *e)
 {
-    struct export_job *export = source->x;
+    struct export_job *export = source->export;
     size_t owner;
     bool in, was, mine = true;
     *output = *deleted = false;
@@ -143,11 +144,11 @@ static err_code next_scanned(struct export_source *source, struct store_version 
         size_t owner;
         bool in;
         arena_reset(source->a);
-        if (job_run_should_stop(source->x->run))
+        if (job_run_should_stop(source->export->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
         TRY(store_cursor_next(source->cur, out, e));
         TRY(parse(source->a, out, &now, e));
-        TRY(export_view_has(&source->x->now, &now, source->a, &in, &owner, e));
+        TRY(export_view_has(&source->export->now, &now, source->a, &in, &owner, e));
         *root = now.root;
         if (in)
             return ERR_OK;
@@ -161,7 +162,7 @@ static err_code next_changed(struct export_source *source, struct store_version 
     for (;;) {
         bool output;
         arena_reset(source->a);
-        if (job_run_should_stop(source->x->run))
+        if (job_run_should_stop(source->export->run))
             return ERR(e, ERR_CANCELLED, "the export was stopped");
         TRY(store_cursor_next(source->cur, &source->v, e));
         TRY(judge_change(source, &output, deleted, root, e));
@@ -174,7 +175,7 @@ static err_code next_changed(struct export_source *source, struct store_version 
 static err_code next_gathered(struct export_source *source, struct store_version *out,
                               yyjson_val **root, bool *deleted, struct err *e)
 {
-    struct export_job *export = source->x;
+    struct export_job *export = source->export;
     sv id;
     while (export_ids_next(&source->ids, &source->at, &id)) {
         struct search_subject now;
@@ -214,8 +215,8 @@ err_code export_source_next(struct export_source *source, struct store_version *
     switch (source->item.kind) {
     case EXPORT_SCAN:
         /* the fast path: nothing is read */
-        if (export_view_is_whole(&source->x->now, source->item.range.type) &&
-            source->x->params->elements.n == 0 && !source->parsed)
+        if (export_view_is_whole(&source->export->now, source->item.range.type) &&
+            source->export->params->elements.n == 0 && !source->parsed)
             return store_cursor_next(source->cur, out, e);
         return next_scanned(source, out, root, e);
     case EXPORT_CHANGES:
@@ -247,7 +248,7 @@ err_code export_source_open(struct export_job *export, const struct export_item 
     CLEANUP(export_source_free) struct export_source *source = calloc(1, sizeof *source);
     if (source == NULL)
         abort();
-    source->x = export;
+    source->export = export;
     source->item = *item;
     source->a = arena_new(PARSE_MAX);
     buf_init(&source->ids, EXPORT_IDS_MAX);

@@ -31,7 +31,7 @@ struct track {
 };
 
 struct turn {
-    struct export_job *x;
+    struct export_job *export;
     struct track tracks[EXPORT_TRACKS];
     struct leaving { /* oldest first */
         struct todo todo;
@@ -103,8 +103,8 @@ static void finish(struct turn *turn, unsigned i)
     err_code rc = export_range_finish(l.at, &tally, &e);
     export_range_free(l.at);
     if (rc == ERR_OK)
-        export_progress_range(turn->x, &tally);
-    else if (try_again(turn->x, &l.todo, rc, &e))
+        export_progress_range(turn->export, &tally);
+    else if (try_again(turn->export, &l.todo, rc, &e))
         turn->again[turn->n_again++] = l.todo;
 }
 
@@ -134,7 +134,7 @@ static void settle(struct turn *turn, struct track *l, err_code rc, struct err *
     }
     export_range_free(l->at);
     l->at = NULL;
-    l->busy = try_again(turn->x, &l->todo, rc, e);
+    l->busy = try_again(turn->export, &l->todo, rc, e);
 }
 
 static void step(struct turn *turn)
@@ -147,7 +147,7 @@ static void step(struct turn *turn)
         if (!l->busy)
             continue;
         if (l->at == NULL)
-            rc = export_range_open(turn->x, l->todo.range, l->block, &l->at, &e);
+            rc = export_range_open(turn->export, l->todo.range, l->block, &l->at, &e);
         if (rc == ERR_OK)
             rc = export_range_fill(l->at, &e);
         settle(turn, l, rc, &e);
@@ -170,8 +170,8 @@ static bool take(struct turn *turn, struct todo *out)
         return true;
     }
     *out = (struct todo){ 0 };
-    if ((turn->n_taken >= TURN_RANGES && job_tasks_contended(turn->x->tasks)) ||
-        !take_range(turn->x, &out->range))
+    if ((turn->n_taken >= TURN_RANGES && job_tasks_contended(turn->export->tasks)) ||
+        !take_range(turn->export, &out->range))
         return false;
     turn->n_taken++;
     return true;
@@ -179,10 +179,10 @@ static bool take(struct turn *turn, struct todo *out)
 
 static void turn(void *ctx, unsigned worker)
 {
-    struct turn t = { .x = ctx };
+    struct turn t = { .export = ctx };
     unsigned n_busy;
     for (unsigned i = 0; i < EXPORT_TRACKS; i++)
-        t.tracks[i].block = &t.x->blocks[worker * EXPORT_TRACKS + i];
+        t.tracks[i].block = &t.export->blocks[worker * EXPORT_TRACKS + i];
     do {
         n_busy = 0;
         for (unsigned i = 0; i < EXPORT_TRACKS; i++) {
@@ -194,7 +194,7 @@ static void turn(void *ctx, unsigned worker)
             step(&t);
         else if (t.n_leaving)
             finish(&t, 0);
-    } while ((n_busy || t.n_leaving || t.n_again) && !over(t.x));
+    } while ((n_busy || t.n_leaving || t.n_again) && !over(t.export));
     for (unsigned i = 0; i < EXPORT_TRACKS; i++) {
         /* of an export that is over */
         export_range_free(t.tracks[i].at);

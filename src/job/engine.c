@@ -168,7 +168,7 @@ static err_code load_one(struct job_engine *engine, sv datastore_id, sv id, stru
 }
 
 struct load_ctx {
-    struct job_engine *en;
+    struct job_engine *engine;
     err_code rc;
     struct err *e;
 };
@@ -177,7 +177,7 @@ static bool load_ended(void *ctx, sv key, sv datastore_id)
 {
     struct load_ctx *c = ctx;
     sv id = sv_tail(key, key.len - JOB_ID_LEN);
-    c->rc = load_one(c->en, datastore_id, id, c->e);
+    c->rc = load_one(c->engine, datastore_id, id, c->e);
     return c->rc == ERR_OK;
 }
 

@@ -126,7 +126,7 @@ err_code job_run_kept_grow(struct job_run *run, uint64_t bytes, struct err *e)
 
 /* A job on its thread. */
 struct running {
-    struct job_engine *en;
+    struct job_engine *engine;
     struct job_entry *entry;
     const struct job_kind_ops *ops;
     struct arena *a; /* of the record */
@@ -189,7 +189,7 @@ static err_code move(struct running *running, job_status to, struct err *e)
 {
     struct job_change change = { .to = to };
     const struct job_entry *entry = running->entry;
-    return job_engine_change(running->en, entry->kind, sv_from(entry->datastore_id),
+    return job_engine_change(running->engine, entry->kind, sv_from(entry->datastore_id),
                              sv_from(entry->id), &change, e);
 }
 
@@ -223,7 +223,7 @@ static void end_cancelled(struct running *running, struct job_change *change, st
 static void end_failed(struct running *running, struct job_change *change)
 {
     struct err why;
-    bool dropped = wish_of(running->en, running->entry) == DROP;
+    bool dropped = wish_of(running->engine, running->entry) == DROP;
     change->to = JOB_FAILED;
     change->message = dropped ? SV_LIT("The data store was deleted") : sv_from(running->e.msg);
     if (!dropped)
@@ -256,7 +256,7 @@ static void finish(struct running *running, err_code rc)
                                  .message = buf_sv(&running->message),
                                  .progress = &running->run.live.progress };
     sv ds = sv_from(running->entry->datastore_id), id = sv_from(running->entry->id);
-    if (rc == ERR_CANCELLED && wish_of(running->en, running->entry) == CANCEL) {
+    if (rc == ERR_CANCELLED && wish_of(running->engine, running->entry) == CANCEL) {
         move_logged(running, JOB_CANCEL_IN_PROGRESS);
         end_cancelled(running, &change, &why);
     } else if (rc != ERR_OK) {
@@ -264,10 +264,11 @@ static void finish(struct running *running, err_code rc)
     } else {
         change.files_expire = running->run.job->served;
     }
-    err_code written = job_engine_change(running->en, running->entry->kind, ds, id, &change, &e);
+    err_code written =
+        job_engine_change(running->engine, running->entry->kind, ds, id, &change, &e);
     if (written == ERR_CONFLICT) {
         end_crossed(running, &change, rc, &why);
-        written = job_engine_change(running->en, running->entry->kind, ds, id, &change, &e);
+        written = job_engine_change(running->engine, running->entry->kind, ds, id, &change, &e);
         if (written != ERR_OK)
             LOG_ERR("job_record", &e, LOG_STR("job", running->entry->id));
     }
@@ -281,7 +282,7 @@ static void finish(struct running *running, err_code rc)
 
 static err_code run_kind(struct running *running, struct err *e)
 {
-    struct store_registry *stores = running->en->cfg.stores;
+    struct store_registry *stores = running->engine->cfg.stores;
     sv id = sv_from(running->entry->datastore_id);
     err_code rc;
     do /* others may hold all the stores that can be open: each turn waits for them */
@@ -295,7 +296,7 @@ static err_code run_kind(struct running *running, struct err *e)
 /* The record, and what of it the run needs. A cancel that it tells of is wished here too. */
 static err_code read_record(struct running *running, struct err *e)
 {
-    struct job_engine *engine = running->en;
+    struct job_engine *engine = running->engine;
     struct job_entry *entry = running->entry;
     struct job *job = &running->rec.job;
     TRY(job_record_read(engine->cfg.records, entry->kind, sv_from(entry->datastore_id),
@@ -323,7 +324,7 @@ static err_code run(struct running *running)
 {
     struct err read_err;
     err_code rc = ERR_OK;
-    if (wish_of(running->en, running->entry) == KEEP_GOING)
+    if (wish_of(running->engine, running->entry) == KEEP_GOING)
         rc = move(running, JOB_IN_PROGRESS, &running->e);
     /* it is being cancelled: a cancel that a restart found */
     if (rc == ERR_CONFLICT)
@@ -340,7 +341,7 @@ static err_code run(struct running *running)
 /* E2: does the job keep its status for the next start? */
 static bool stays(struct running *running, err_code rc)
 {
-    struct job_engine *engine = running->en;
+    struct job_engine *engine = running->engine;
     struct job_entry *entry = running->entry;
     pthread_mutex_lock(&engine->locked.lock);
     entry->run = NULL;
@@ -368,7 +369,7 @@ static void leave_list(struct job_engine *engine, struct job_entry *entry)
 }
 
 struct start {
-    struct job_engine *en;
+    struct job_engine *engine;
     struct job_entry *entry;
 };
 
@@ -376,20 +377,21 @@ static void *runner(void *arg)
 {
     struct start s = *(struct start *)arg;
     free(arg);
-    struct running running = { .en = s.en,
+    struct running running = { .engine = s.engine,
                                .entry = s.entry,
-                               .ops = s.en->cfg.kinds[s.entry->kind],
+                               .ops = s.engine->cfg.kinds[s.entry->kind],
                                .a = arena_new(RECORD_ARENA),
-                               .run = { .engine = s.en,
-                                        .world = s.en->cfg.world,
-                                        .pool = s.en->pool,
-                                        .cfg = &s.en->cfg,
+                               .run = { .engine = s.engine,
+                                        .world = s.engine->cfg.world,
+                                        .pool = s.engine->pool,
+                                        .cfg = &s.engine->cfg,
                                         .halt = &s.entry->halt,
-                                        .export_object_bytes = s.en->cfg.export_object_bytes,
-                                        .import_chunk_bytes = s.en->cfg.import_chunk_bytes },
+                                        .export_object_bytes = s.engine->cfg.export_object_bytes,
+                                        .import_chunk_bytes = s.engine->cfg.import_chunk_bytes },
                                .message = BUF_INIT(MESSAGE_MAX),
                                .status = JOB_COMPLETED };
-    (void)snprintf(running.spool, sizeof running.spool, "%s/%s", s.en->cfg.spool_dir, s.entry->id);
+    (void)snprintf(running.spool, sizeof running.spool, "%s/%s", s.engine->cfg.spool_dir,
+                   s.entry->id);
     running.run.spool_dir = running.spool;
     job_run_init(&running.run);
     err_code rc = run(&running);
@@ -398,11 +400,11 @@ static void *runner(void *arg)
         if (running.ops->settle && running.run.store)
             running.ops->settle(&running.run);
     }
-    store_registry_release(s.en->cfg.stores, running.run.store);
+    store_registry_release(s.engine->cfg.stores, running.run.store);
     buf_done(&running.message);
     job_run_done(&running.run);
     arena_free(running.a);
-    leave_list(s.en, s.entry);
+    leave_list(s.engine, s.entry);
     return NULL;
 }
 

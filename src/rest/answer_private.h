@@ -46,7 +46,7 @@ MUST_USE err_code rest_not_known(const struct rest_call *call, struct err *e);
 /* ---- large.c ---- */
 #define REST_PAGE_FRAME (2u << 20) /* bytes of a page beside its entries */
 struct rest_large {                /* zeroed, or made by rest_large_get() */
-    struct service *s;
+    struct service *service;
     struct arena *a;
     struct store_version v;
 };

@@ -89,7 +89,7 @@ typedef err_code (*rest_relink_fn)(struct rest_call *call, sv text, struct buf *
                                    struct err *e);
 
 struct rest_call {
-    struct service *s;
+    struct service *service;
     struct arena *a;
     struct store *st;
     const struct datastore *ds;

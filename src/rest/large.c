@@ -12,7 +12,7 @@
 err_code rest_large_get(struct rest_call *call, const struct store_version *cut,
                         struct rest_large *out, struct err *e)
 {
-    struct service *service = call->s;
+    struct service *service = call->service;
     *out = (struct rest_large){ 0 };
     rest_let_go(call);
     pthread_mutex_lock(&service->rest->large.lock);
@@ -20,20 +20,20 @@ err_code rest_large_get(struct rest_call *call, const struct store_version *cut,
         pthread_cond_wait(&service->rest->large.fewer, &service->rest->large.lock);
     service->rest->large.n++;
     pthread_mutex_unlock(&service->rest->large.lock);
-    out->s = service;
+    out->service = service;
     out->a = arena_new(query_whole_len(cut) + (64u << 10));
     return store_get(call->st, cut->type, cut->id, cut->t, out->a, &out->v, e);
 }
 
 void rest_large_done(struct rest_large *l)
 {
-    if (l->s == NULL)
+    if (l->service == NULL)
         return;
     arena_free(l->a);
-    pthread_mutex_lock(&l->s->rest->large.lock);
-    l->s->rest->large.n--;
-    pthread_cond_signal(&l->s->rest->large.fewer);
-    pthread_mutex_unlock(&l->s->rest->large.lock);
+    pthread_mutex_lock(&l->service->rest->large.lock);
+    l->service->rest->large.n--;
+    pthread_cond_signal(&l->service->rest->large.fewer);
+    pthread_mutex_unlock(&l->service->rest->large.lock);
     *l = (struct rest_large){ 0 };
 }
 

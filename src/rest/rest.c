@@ -28,7 +28,7 @@
 /* ---- one exchange ---- */
 
 struct exchange { /* owned by the request's arena */
-    struct rest_call c;
+    struct rest_call call;
     struct rest_clock clock;
     struct datastore_held *held;
     struct http_exchange *x;
@@ -139,7 +139,7 @@ static err_code check_body(const struct rest_call *call, struct err *e)
  * to it is checked, and only then does the answer tell whether the data store exists. */
 static err_code enter(struct exchange *ex, struct err *e)
 {
-    struct rest_call *call = &ex->c;
+    struct rest_call *call = &ex->call;
     const struct http_request *req = http_exchange_request(ex->x);
     struct datastore none = { 0 };
     struct err why;
@@ -148,20 +148,20 @@ static err_code enter(struct exchange *ex, struct err *e)
     if (req->body_too_large)
         return ERR(e, ERR_TOO_LARGE,
                    "Request Entity Too Large: a resource may have 5 MiB, a Bundle 20 MiB");
-    TRY(auth_check(call->s->cfg.auth, req, clock_wall_ms(), &call->caller, e));
+    TRY(auth_check(call->service->cfg.auth, req, clock_wall_ms(), &call->caller, e));
     if (!sv_cut(&rest, '/', &id))
         id = SV_NONE;
     if (!sv_cut(&rest, '/', &r4) || !sv_eq(r4, SV_LIT("r4")))
         return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
     call->in.path = rest.ptr ? rest : SV_LIT("");
     call->host = http_header_get(req, "Host");
-    call->base = datastore_url(call->s, req, id);
+    call->base = datastore_url(call->service, req, id);
     if (call->base.ptr == NULL)
         return arena_oom(call->a, e);
     TRY(rest_route(call, e));
-    err_code rc = datastore_hold(call->s, id, &ex->held, &why);
+    err_code rc = datastore_hold(call->service, id, &ex->held, &why);
     if (rc != ERR_OK)
-        none.arn = datastore_arn(call->s, call->a, id);
+        none.arn = datastore_arn(call->service, call->a, id);
     call->ds = rc == ERR_OK ? datastore_of(ex->held) : &none;
     err_code allowed = rest_allowed_here(call, e);
     if (rc != ERR_OK)
@@ -178,7 +178,7 @@ static err_code enter(struct exchange *ex, struct err *e)
     if (!rest_binary_writes(call))
         call->in.body = rest_without_mark(call->in.body);
     /* A store that is closed is opened by a worker. */
-    call->st = store_registry_try(call->s->cfg.stores, id);
+    call->st = store_registry_try(call->service->cfg.stores, id);
     return ERR_OK;
 }
 
@@ -258,7 +258,7 @@ static void make_pretty(struct rest_call *call)
 
 static void answer_error(struct exchange *ex)
 {
-    struct rest_call *call = &ex->c;
+    struct rest_call *call = &ex->call;
     ex->e.code = ex->rc;
     call->out.content_type = SV_NONE;
     call->out.as_it_is = false;
@@ -269,15 +269,15 @@ static void answer_error(struct exchange *ex)
 static void answer_no_room(struct exchange *ex)
 {
     ex->rc = service_no_room(http_exchange_request(ex->x), &ex->e);
-    ex->c.out = (struct rest_answer){ .body = ex->c.out.body };
-    ex->c.issues.n = 0;
+    ex->call.out = (struct rest_answer){ .body = ex->call.out.body };
+    ex->call.issues.n = 0;
     answer_error(ex);
 }
 
 static void leave(struct exchange *ex)
 {
-    struct rest_call *call = &ex->c;
-    struct service *service = call->s;
+    struct rest_call *call = &ex->call;
+    struct service *service = call->service;
     struct http_header h[16];
     if (ex->rc != ERR_OK)
         answer_error(ex);
@@ -287,7 +287,7 @@ static void leave(struct exchange *ex)
     if (!call->out.file && !http_room(ex->x, call->out.body.len))
         answer_no_room(ex);
     if (call->st)
-        store_registry_release(call->s->cfg.stores, call->st);
+        store_registry_release(call->service->cfg.stores, call->st);
     datastore_release(&ex->held);
     size_t n = headers_out(call, h, ex->request_id);
     /* ex may be freed once the reply is given. */
@@ -317,7 +317,7 @@ static struct workers *pool_of(struct service *service, const struct rest_call *
 static void work(struct service *service, void *ctx)
 {
     struct exchange *ex = ctx;
-    struct rest_call *call = &ex->c;
+    struct rest_call *call = &ex->call;
     if (call->st == NULL)
         ex->rc =
             store_registry_acquire(service->cfg.stores, call->ds->id, false, &call->st, &ex->e);
@@ -348,11 +348,11 @@ static void handle(struct service *service, struct http_exchange *x, const char 
         ex = &full;
     ex->x = x;
     ex->request_id = request_id;
-    ex->c = (struct rest_call){ .s = service, .a = req->arena };
-    buf_init(&ex->c.out.body, BODY_MAX);
-    headers_in(&ex->c, req);
+    ex->call = (struct rest_call){ .service = service, .a = req->arena };
+    buf_init(&ex->call.out.body, BODY_MAX);
+    headers_in(&ex->call, req);
     ex->rc = oom ? arena_oom(req->arena, &ex->e) : enter(ex, &ex->e);
-    if (ex->rc == ERR_OK && ex->c.it->short_work && ex->c.st) {
+    if (ex->rc == ERR_OK && ex->call.it->short_work && ex->call.st) {
         work(service, ex);
         return;
     }
@@ -361,8 +361,8 @@ static void handle(struct service *service, struct http_exchange *x, const char 
         return;
     }
     struct err e;
-    const struct work_for who = { ex->c.caller.access_key_id, ex->c.ds->id };
-    err_code rc = workers_add(pool_of(service, &ex->c), who, work, ex, &e);
+    const struct work_for who = { ex->call.caller.access_key_id, ex->call.ds->id };
+    err_code rc = workers_add(pool_of(service, &ex->call), who, work, ex, &e);
     /* A worker has ex now. It may have answered already, and ex may be freed. */
     if (rc == ERR_OK)
         return;

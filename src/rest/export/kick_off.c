@@ -124,7 +124,7 @@ static err_code not_supported(struct rest_call *call, struct err *e)
  * Source: Bulk Data Access, "Attachments". */
 static err_code read_bases(struct rest_call *call, struct job_export_params *p, struct err *e)
 {
-    bool given = call->s->cfg.public_url.len != 0;
+    bool given = call->service->cfg.public_url.len != 0;
     struct err why;
     uint16_t port;
     sv host;
@@ -154,7 +154,7 @@ err_code rest_export(struct rest_call *call, struct err *e)
     struct job_request q = { .kind = JOB_EXPORT,
                              .datastore_id = call->ds->id,
                              .datastore_arn = call->ds->arn,
-                             .account_id = call->s->cfg.account_id };
+                             .account_id = call->service->cfg.account_id };
     struct job_export_params p;
     struct job job;
     yyjson_val *body;
@@ -185,7 +185,7 @@ err_code rest_export(struct rest_call *call, struct err *e)
     q.caller = call->caller.arn;
     unsigned wait_s = 0;
     q.wait_s = &wait_s;
-    err_code rc = job_submit_fault(job_submit(call->s->cfg.jobs, &q, call->a, &job, e), e);
+    err_code rc = job_submit_fault(job_submit(call->service->cfg.jobs, &q, call->a, &job, e), e);
     if (rc == ERR_THROTTLED && wait_s)
         rest_header(call, "Retry-After", arena_fmt(call->a, "%u", wait_s));
     if (rc == ERR_UNSUPPORTED)

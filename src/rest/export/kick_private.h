@@ -15,7 +15,7 @@ struct kick_list {
 };
 
 struct kick {
-    struct rest_call *c;
+    struct rest_call *call;
     job_export_level level;
     bool lenient;   /* Prefer: handling=lenient */
     bool from_body; /* the value at hand comes from the Parameters of a POST */

@@ -14,9 +14,9 @@ __attribute__((format(printf, 3, 0))) static sv text_of(struct kick *kick, const
 {
     char text[400];
     int n = vsnprintf(text, sizeof text, fmt, ap);
-    sv out = arena_fmt(kick->c->a, "%s: %.*s", name, n < 0 ? 0 : (int)sizeof text, text);
+    sv out = arena_fmt(kick->call->a, "%s: %.*s", name, n < 0 ? 0 : (int)sizeof text, text);
     if (out.ptr == NULL)
-        kick->rc = arena_oom(kick->c->a, kick->e);
+        kick->rc = arena_oom(kick->call->a, kick->e);
     return out;
 }
 
@@ -45,9 +45,9 @@ void kick_push(struct kick *kick, struct kick_list *l, sv item, size_t max, cons
     }
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 16;
-        sv *more = arena_grow(kick->c->a, l->items, l->cap * sizeof *more, cap * sizeof *more);
+        sv *more = arena_grow(kick->call->a, l->items, l->cap * sizeof *more, cap * sizeof *more);
         if (more == NULL) {
-            kick->rc = arena_oom(kick->c->a, kick->e);
+            kick->rc = arena_oom(kick->call->a, kick->e);
             return;
         }
         l->items = more;
@@ -155,7 +155,7 @@ static void read_element(struct kick *kick, const char *name, sv v)
 
 static void read_patient(struct kick *kick, const char *name, sv v)
 {
-    sv mine = arena_fmt(kick->c->a, "%.*s/", SV_FMT(kick->c->base));
+    sv mine = arena_fmt(kick->call->a, "%.*s/", SV_FMT(kick->call->base));
     if (!kick->from_body) {
         if (!kick->patients.n && kick->n_issues == 0)
             kick_fault(kick, name, "invalid", "is taken from the Parameters of a POST only");
@@ -239,7 +239,7 @@ static void read_filter(struct kick *kick, const char *name, sv v)
     fhir_type t;
     /* Whatever handling is preferred: without a filter the export would be wider than was asked
      * for. */
-    if (rest_export_filter_check(kick->c, v, &t, &why) != ERR_OK)
+    if (rest_export_filter_check(kick->call, v, &t, &why) != ERR_OK)
         kick_fault(kick, name, "invalid", "%s", why.msg);
     else if (!job_export_offers(kick->level, t))
         kick_fault(kick, name, "not-supported", "%s is not exported at this level",

@@ -9,7 +9,7 @@
 /* A name from outside, made fit for an answer. */
 static const char *printable(struct kick *kick, sv name)
 {
-    char *s = arena_str(kick->c->a, sv_head(name, 64));
+    char *s = arena_str(kick->call->a, sv_head(name, 64));
     for (char *p = s; p && *p; p++)
         if (*p <= ' ' || *p > '~')
             *p = '?';
@@ -154,7 +154,7 @@ static err_code check_patients(struct kick *kick, struct err *e)
     sort_patients(&kick->patients);
     for (size_t i = 0; i < kick->patients.n; i++) {
         bool there;
-        TRY(look_for(kick->c, "Patient", kick->patients.items[i], &there, e));
+        TRY(look_for(kick->call, "Patient", kick->patients.items[i], &there, e));
         missing += !there;
     }
     if (missing)
@@ -173,14 +173,14 @@ static struct job_texts texts_of(const struct kick_list *l)
 
 static err_code refuse(struct kick *kick, struct err *e)
 {
-    kick->c->issues = (struct rest_issue_list){ kick->issues, kick->n_issues };
+    kick->call->issues = (struct rest_issue_list){ kick->issues, kick->n_issues };
     return ERR(e, ERR_INVALID, "%.*s", SV_FMT(kick->issues[0].text));
 }
 
 err_code rest_export_params_read(struct rest_call *call, job_export_level level, yyjson_val *body,
                                  struct job_export_params *out, struct err *e)
 {
-    struct kick kick = { .c = call,
+    struct kick kick = { .call = call,
                          .level = level,
                          .lenient = rest_prefers(call, "handling=lenient"),
                          .e = e,

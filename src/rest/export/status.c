@@ -108,8 +108,8 @@ static err_code with_manifest(struct rest_call *call, const struct job *job, str
     yyjson_doc *doc;
     struct rest_export_page p = { 0 };
     bool complete = true;
-    err_code rc =
-        job_export_manifest(call->s->cfg.jobs, job->datastore_id, job->id, &text, &complete, &why);
+    err_code rc = job_export_manifest(call->service->cfg.jobs, job->datastore_id, job->id, &text,
+                                      &complete, &why);
     if (rc == ERR_CONFLICT)
         return running(call, job, e);
     if (rc == ERR_GONE)
@@ -139,7 +139,7 @@ static err_code find(struct rest_call *call, struct job *job, struct err *e)
 {
     if (call->in_bundle)
         return ERR(e, ERR_UNSUPPORTED, "Exports are not looked at from within a Bundle");
-    TRY(job_get(call->s->cfg.jobs, JOB_EXPORT, call->ds->id, call->id, call->a, job, e));
+    TRY(job_get(call->service->cfg.jobs, JOB_EXPORT, call->ds->id, call->id, call->a, job, e));
     bool ended = job->status == JOB_CANCEL_SUBMITTED || job->status == JOB_CANCEL_IN_PROGRESS ||
                  job->status == JOB_CANCEL_COMPLETED || job->status == JOB_CANCEL_FAILED;
     return job->served && (ended || job->discarded) ? gone(e) : ERR_OK;
@@ -151,7 +151,8 @@ err_code rest_export_status(struct rest_call *call, struct err *e)
     unsigned wait_s;
     TRY(find(call, &job, e));
     if (job.served && !job_status_is_final(job.status) && rest_param(call, "page").len == 0 &&
-        !polls_take(call->s->rest->polls, job.id, clock_mono_us(), retry_after(&job), &wait_s))
+        !polls_take(call->service->rest->polls, job.id, clock_mono_us(), retry_after(&job),
+                    &wait_s))
         return too_often(call, wait_s, e);
     call->out.status = 200;
     if (job.status == JOB_COMPLETED || job.status == JOB_COMPLETED_WITH_ERRORS ||
@@ -171,8 +172,8 @@ err_code rest_export_file(struct rest_call *call, struct err *e)
     TRY(find(call, &job, e));
     if (!job.served)
         return ERR(e, ERR_NOT_FOUND, "The files of this export are in S3; its status says where");
-    err_code rc =
-        job_export_file_open(call->s->cfg.jobs, call->ds->id, call->id, call->vid, call->a, &f, e);
+    err_code rc = job_export_file_open(call->service->cfg.jobs, call->ds->id, call->id, call->vid,
+                                       call->a, &f, e);
     if (rc == ERR_GONE)
         return gone(e);
     TRY(rc);
@@ -219,10 +220,10 @@ err_code rest_export_delete(struct rest_call *call, struct err *e)
     struct job job;
     struct err why = { 0 };
     TRY(find(call, &job, e));
-    err_code rc = job_cancel(call->s->cfg.jobs, JOB_EXPORT, call->ds->id, call->id, &why);
+    err_code rc = job_cancel(call->service->cfg.jobs, JOB_EXPORT, call->ds->id, call->id, &why);
     /* The job has ended: only its files can be removed. */
     if (rc == ERR_CONFLICT && job.served)
-        rc = job_discard(call->s->cfg.jobs, call->ds->id, call->id, &why);
+        rc = job_discard(call->service->cfg.jobs, call->ds->id, call->id, &why);
     if (rc == ERR_CONFLICT)
         return ERR(e, ERR_CONFLICT,
                    "The export has ended; only one that waits or runs can be "

@@ -24,7 +24,7 @@ void rest_clock_start(struct rest_clock *k, struct service *service, struct work
 {
     uint64_t now = clock_mono_us();
     bool bundle = pool == service->rest->bundle_workers;
-    *k = (struct rest_clock){ .s = service, .pool = pool, .x = x, .looked_us = now };
+    *k = (struct rest_clock){ .service = service, .pool = pool, .x = x, .looked_us = now };
     k->soft_us = now + (bundle ? LIMIT_BUNDLE_SOFT_SECONDS : LIMIT_CALL_SECONDS) * 1000000ull;
     k->until_us = now + (bundle ? LIMIT_BUNDLE_SECONDS : LIMIT_CALL_MOST_SECONDS) * 1000000ull;
     k->ticket.queue = sv_hash(sv_hash(0, caller), place);
@@ -34,8 +34,8 @@ void rest_clock_start(struct rest_clock *k, struct service *service, struct work
 
 void rest_clock_stop(struct rest_clock *k)
 {
-    if (k->s)
-        lane_leave(k->s->rest->lane, &k->ticket);
+    if (k->service)
+        lane_leave(k->service->rest->lane, &k->ticket);
 }
 
 uint64_t rest_until_us(const struct rest_call *call)
@@ -46,7 +46,7 @@ uint64_t rest_until_us(const struct rest_call *call)
 static err_code may_go_on(struct rest_clock *k, uint64_t now, struct err *e)
 {
     /* it had its time to drain */
-    if (atomic_load_explicit(&k->s->stopping, memory_order_relaxed))
+    if (atomic_load_explicit(&k->service->stopping, memory_order_relaxed))
         return ERR(e, ERR_CANCELLED, "the service is being stopped");
     if (now > k->until_us || (now > k->soft_us && workers_pressed(k->pool)))
         return ERR(e, ERR_TIMEOUT,
@@ -64,7 +64,7 @@ static err_code look(void *clock, struct err *e)
 {
     struct rest_clock *k = clock;
     uint64_t now = clock_mono_us();
-    if (!k->has_lock && lane_pass(k->s->rest->lane, &k->ticket, now, k->until_us))
+    if (!k->has_lock && lane_pass(k->service->rest->lane, &k->ticket, now, k->until_us))
         now = clock_mono_us();
     return may_go_on(k, now, e);
 }
@@ -77,13 +77,14 @@ err_code rest_breathe(const struct rest_call *call, struct err *e)
 err_code rest_may_grow(const struct rest_call *call, size_t len, struct err *e)
 {
     struct rest_clock *k = call->clock;
-    if (k == NULL || k->s == NULL || k->has_lock || len <= LIMIT_MAKING_FREE_BYTES ||
+    if (k == NULL || k->service == NULL || k->has_lock || len <= LIMIT_MAKING_FREE_BYTES ||
         k->making.holds)
         return ERR_OK;
     /* who waits here keeps nobody from computing */
-    lane_leave(k->s->rest->lane, &k->ticket);
+    lane_leave(k->service->rest->lane, &k->ticket);
     for (;;) {
-        making_result r = making_take(k->s->rest->making, &k->making, clock_mono_us() + LOOK_US);
+        making_result r =
+            making_take(k->service->rest->making, &k->making, clock_mono_us() + LOOK_US);
         if (r == MAKING_ROW_IS_FULL)
             return ERR(e, ERR_THROTTLED,
                        "Too many large answers are being made, or too many of yours; try again "
@@ -96,6 +97,6 @@ err_code rest_may_grow(const struct rest_call *call, size_t len, struct err *e)
 
 void rest_let_go(const struct rest_call *call)
 {
-    if (call->clock && call->clock->s)
-        lane_leave(call->clock->s->rest->lane, &call->clock->ticket);
+    if (call->clock && call->clock->service)
+        lane_leave(call->clock->service->rest->lane, &call->clock->ticket);
 }

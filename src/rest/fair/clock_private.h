@@ -6,7 +6,7 @@
 
 /* Of one request, with all entries when it is a Bundle. Used by one thread. */
 struct rest_clock {
-    struct service *s;
+    struct service *service;
     struct workers *pool; /* other requests may wait for its threads */
     struct http_exchange *x;
     uint64_t soft_us, until_us, looked_us; /* monotonic */

@@ -52,7 +52,7 @@ err_code rest_cursor_make(struct rest_call *call, sv path, sv place, sv *out, st
     TRY(buf_add(&plain, sv_make(head, sizeof head), e));
     TRY(buf_add(&plain, place, e));
     TRY(rest_params_write(call, &plain, e));
-    TRY(seal_close(call->s->cursor_key, purpose, buf_sv(&plain), &text, e));
+    TRY(seal_close(call->service->cursor_key, purpose, buf_sv(&plain), &text, e));
     *out = arena_sv(call->a, buf_sv(&text));
     return out->ptr ? ERR_OK : arena_oom(call->a, e);
 }
@@ -106,7 +106,7 @@ err_code rest_cursor_open(struct rest_call *call, sv path, sv *place, struct err
         return ERR_OK;
     CLEANUP_BUF struct buf plain = BUF_INIT(2 * CURSOR_MAX);
     TRY(about(call, path, &purpose, e));
-    if (seal_open(call->s->cursor_key, purpose, token, &plain, NULL) != ERR_OK)
+    if (seal_open(call->service->cursor_key, purpose, token, &plain, NULL) != ERR_OK)
         return invalid("", e);
     text = arena_sv(call->a, buf_sv(&plain));
     if (text.ptr == NULL)

@@ -35,7 +35,7 @@ struct row {
 };
 
 struct everything {
-    struct rest_call *c;
+    struct rest_call *call;
     struct rest_page *p; /* used for count, commit, notes and links */
     struct arena *a;
     bool outside_type[QUERY_TYPES_MAX];
@@ -77,7 +77,7 @@ static err_code read_place(struct everything *everything, sv text, struct err *e
     uint64_t n;
     bool ok = sv_cut(&text, '-', &t) && sv_to_u64(t, &everything->p->as_of) &&
               sv_cut(&text, '-', &kind) && everything->p->as_of &&
-              everything->p->as_of <= store_last(everything->c->st).t;
+              everything->p->as_of <= store_last(everything->call->st).t;
     if (ok && sv_eq(kind, SV_LIT("b")))
         return ERR_OK;
     if (!ok || !sv_eq(kind, SV_LIT("e")) || !sv_cut(&text, '-', &type) || !sv_to_u64(type, &n) ||
@@ -110,11 +110,11 @@ static err_code read_param(struct everything *everything, struct rest_param *par
     if (sv_eq(name, SV_LIT("page")))
         return ERR_OK;
     if (sv_eq(name, SV_LIT("_since")) || sv_eq(name, SV_LIT("since")))
-        return rest_read_date(everything->c, "_since", value, &everything->since_ms, NULL, e);
+        return rest_read_date(everything->call, "_since", value, &everything->since_ms, NULL, e);
     if (sv_eq(name, SV_LIT("start")) || sv_eq(name, SV_LIT("end"))) {
         bool start = sv_eq(name, SV_LIT("start"));
         everything->dated = true;
-        return rest_read_date(everything->c, start ? "start" : "end", value,
+        return rest_read_date(everything->call, start ? "start" : "end", value,
                               start ? &everything->start_ms : NULL,
                               start ? NULL : &everything->end_ms, e);
     }
@@ -128,11 +128,11 @@ static err_code read_request(struct everything *everything, struct err *e)
 {
     const struct search_param *members[SEARCH_COMPARTMENT_MAX];
     sv place;
-    if (sv_eq_cstr(everything->c->in.method, "POST"))
-        TRY(rest_parameters_body(everything->c, e));
-    TRY(rest_read_names(everything->c, e));
-    TRY(rest_cursor_open(everything->c, everything->p->path, &place, e));
-    everything->p->asked = rest_param(everything->c, "page");
+    if (sv_eq_cstr(everything->call->in.method, "POST"))
+        TRY(rest_parameters_body(everything->call, e));
+    TRY(rest_read_names(everything->call, e));
+    TRY(rest_cursor_open(everything->call, everything->p->path, &place, e));
+    everything->p->asked = rest_param(everything->call, "page");
     if (place.ptr)
         TRY(read_place(everything, place, e));
     everything->since_ms = everything->start_ms = INT64_MIN;
@@ -140,12 +140,12 @@ static err_code read_request(struct everything *everything, struct err *e)
     memset(everything->wanted_type, true, sizeof everything->wanted_type);
     for (unsigned t = 1; t <= fhir_n_types(); t++)
         everything->outside_type[t] =
-            t != everything->c->type &&
-            !search_compartment(everything->c->type, (fhir_type)t, members);
-    for (size_t i = 0; i < everything->c->params.n; i++)
-        TRY(read_param(everything, &everything->c->params.items[i], e));
+            t != everything->call->type &&
+            !search_compartment(everything->call->type, (fhir_type)t, members);
+    for (size_t i = 0; i < everything->call->params.n; i++)
+        TRY(read_param(everything, &everything->call->params.items[i], e));
     if (everything->p->as_of == 0)
-        everything->p->as_of = store_last(everything->c->st).t;
+        everything->p->as_of = store_last(everything->call->st).t;
     return ERR_OK;
 }
 
@@ -154,7 +154,7 @@ static err_code read_request(struct everything *everything, struct err *e)
 /* Type/id, relative or below our own [base]. A version behind it is not looked at. */
 static bool local_reference(const struct everything *everything, sv text, struct search_id *out)
 {
-    sv base = everything->c->base, type, id;
+    sv base = everything->call->base, type, id;
     if (sv_starts(text, base) && text.len > base.len && text.ptr[base.len] == '/')
         text = sv_tail(text, base.len + 1);
     if (!sv_cut(&text, '/', &type) || !sv_cut(&text, '/', &id) || !fhir_id_ok(id))
@@ -208,7 +208,7 @@ static void visit_text(struct visit *v, const char *key, sv text)
         return;
     if (url && strcmp(fhir_type_name(id.type), "Binary") != 0)
         return;
-    if (id.type == v->x->c->type && !sv_eq(id.id, v->x->c->id))
+    if (id.type == v->x->call->type && !sv_eq(id.id, v->x->call->id))
         v->other_patient = true;
     if (v->collect)
         outside_found(v->x, &id);
@@ -288,18 +288,18 @@ static err_code gather_members(struct everything *everything, struct err *e)
     struct query *query = &everything->p->q;
     struct query_match m;
     err_code rc;
-    const struct query_source src = rest_query_source(everything->c, everything->p->as_of);
-    query_init(query, &src, everything->c->type);
+    const struct query_source src = rest_query_source(everything->call, everything->p->as_of);
+    query_init(query, &src, everything->call->type);
     query->n_types = 0;
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
-        if (t == everything->c->type) {
+        if (t == everything->call->type) {
             query->owner_at = query->n_types;
             query->types[query->n_types++] = (fhir_type)t;
         }
-        if (search_compartment(everything->c->type, (fhir_type)t, members))
+        if (search_compartment(everything->call->type, (fhir_type)t, members))
             query->types[query->n_types++] = (fhir_type)t;
     }
-    TRY(query_compartment(query, everything->c->type, everything->c->id, e));
+    TRY(query_compartment(query, everything->call->type, everything->call->id, e));
     TRY(query_walk_open(query, NULL, &w, e));
     while ((rc = query_walk_next(w, 0, &m, e)) == ERR_OK) {
         struct visit v = { .x = everything, .collect = true };
@@ -317,7 +317,7 @@ static err_code fetch(const struct everything *everything, const struct search_i
                       struct arena *a, struct query_match *m, struct err *e)
 {
     yyjson_doc *doc;
-    TRY(store_get_light(everything->c->st, id->type, id->id, everything->p->as_of, a, &m->v, e));
+    TRY(store_get_light(everything->call->st, id->type, id->id, everything->p->as_of, a, &m->v, e));
     if (m->v.method == STORE_METHOD_DELETE)
         return ERR(e, ERR_NOT_FOUND, "It was deleted");
     TRY(json_read(a, m->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
@@ -336,7 +336,7 @@ static err_code gather_outside(struct everything *everything, struct err *e)
         struct err why;
         arena_reset(a);
         if (i % BREATHE_EVERY == 0)
-            TRY(rest_breathe(everything->c, e));
+            TRY(rest_breathe(everything->call, e));
         err_code rc = fetch(everything, &id, a, &m, &why);
         /* A reference may lead nowhere. */
         if (rc == ERR_NOT_FOUND)
@@ -376,17 +376,18 @@ static err_code write_rows(struct everything *everything, struct json_writer *w,
         arena_reset(a);
         TRY(fetch(everything, &rows[i].id, a, &m, e));
         const char *mode = rows[i].outside ? "include" : "match";
-        if (given == everything->p->count || everything->c->out.body.len > PAGE_BYTES ||
+        if (given == everything->p->count || everything->call->out.body.len > PAGE_BYTES ||
             (given && rest_page_ends(everything->p, &m.v, mode))) {
             /* _count=0 asks for the total alone. */
             if (given == 0)
                 return ERR_OK;
             const struct search_id *last = &rows[i - 1].id;
             sv place =
-                arena_fmt(everything->c->a, "%llu-e-%u-%.*s",
+                arena_fmt(everything->call->a, "%llu-e-%u-%.*s",
                           (unsigned long long)everything->p->as_of, last->type, SV_FMT(last->id));
-            return place.ptr ? rest_cursor_make(everything->c, everything->p->path, place, next, e)
-                             : arena_oom(everything->c->a, e);
+            return place.ptr
+                       ? rest_cursor_make(everything->call, everything->p->path, place, next, e)
+                       : arena_oom(everything->call->a, e);
         }
         TRY(rest_page_entry(everything->p, w, &m, mode, e));
         given++;
@@ -397,7 +398,7 @@ static err_code write_rows(struct everything *everything, struct json_writer *w,
 /* The self link of a POST is a token, for a URL does not hold what the body said. */
 static err_code self_link(struct everything *everything, struct json_writer *w, struct err *e)
 {
-    struct rest_call *call = everything->c;
+    struct rest_call *call = everything->call;
     sv token, place = arena_fmt(call->a, "%llu-b", (unsigned long long)everything->p->as_of);
     if (!sv_eq_cstr(call->in.method, "POST") || everything->p->asked.len)
         return rest_page_self(everything->p, w, "self", e);
@@ -410,7 +411,7 @@ static err_code self_link(struct everything *everything, struct json_writer *w, 
 static err_code write_bundle(struct everything *everything, struct err *e)
 {
     struct json_writer w;
-    struct buf *body = &everything->c->out.body;
+    struct buf *body = &everything->call->out.body;
     size_t n = everything->rows.len / sizeof(struct row);
     sv next = SV_NONE;
     if (n)
@@ -443,10 +444,11 @@ static err_code write_bundle(struct everything *everything, struct err *e)
 static err_code patient_there(struct everything *everything, struct err *e)
 {
     struct store_version v;
-    err_code rc = store_get_light(everything->c->st, everything->c->type, everything->c->id,
-                                  everything->p->as_of, everything->c->a, &v, e);
+    err_code rc =
+        store_get_light(everything->call->st, everything->call->type, everything->call->id,
+                        everything->p->as_of, everything->call->a, &v, e);
     if (rc == ERR_NOT_FOUND)
-        return rest_not_known(everything->c, e);
+        return rest_not_known(everything->call, e);
     TRY(rc);
     return v.method == STORE_METHOD_DELETE ? ERR(e, ERR_GONE, "Patient with this id was deleted")
                                            : ERR_OK;
@@ -458,7 +460,7 @@ static err_code run(struct everything *everything, struct err *e)
     TRY(patient_there(everything, e));
     TRY(gather_members(everything, e));
     TRY(gather_outside(everything, e));
-    everything->c->out.status = 200;
+    everything->call->out.status = 200;
     return write_bundle(everything, e);
 }
 
@@ -468,14 +470,14 @@ err_code rest_everything(struct rest_call *call, struct err *e)
     struct rest_page *page = ARENA_NEW(call->a, struct rest_page);
     if (everything == NULL || page == NULL)
         return arena_oom(call->a, e);
-    page->c = call;
+    page->call = call;
     /* A client that does not page gets as much as fits. */
     page->count = PAGE_COUNT_MAX;
     page->path = arena_fmt(call->a, "Patient/%.*s/$everything", SV_FMT(call->id));
     if (page->path.ptr == NULL)
         return arena_oom(call->a, e);
     CLEANUP(arena_free) struct arena *a = arena_new(EVERYTHING_MEMORY);
-    *everything = (struct everything){ .c = call, .p = page, .a = a, .e = e };
+    *everything = (struct everything){ .call = call, .p = page, .a = a, .e = e };
     buf_init(&everything->rows, EVERYTHING_MAX * sizeof(struct row));
     buf_init(&everything->found, EVERYTHING_MAX * sizeof(struct search_id));
     err_code rc = run(everything, e);

@@ -25,7 +25,7 @@
 #define LOG_ROWS_MAX ((HISTORY_COUNT_MAX + 1) * (size_t)QUERY_TYPES_MAX)
 
 struct history {
-    struct rest_call *c;
+    struct rest_call *call;
     struct json_writer w;
     sv path; /* for links */
     size_t count, n;
@@ -54,7 +54,7 @@ static const char *method_name(const struct store_version *v)
 
 static err_code history_entry(struct history *history, const struct store_version *v, struct err *e)
 {
-    struct rest_call *call = history->c;
+    struct rest_call *call = history->call;
     char when[INSTANT_LEN];
     instant_format(v->instant_ms, when);
     const char *type = fhir_type_name(v->type);
@@ -102,7 +102,7 @@ static void passed(struct history *history, uint64_t t, fhir_type type, sv id)
 
 static bool page_full(struct history *history, const struct store_version *v)
 {
-    bool apart = history->n && rest_fits_alone(history->c, v);
+    bool apart = history->n && rest_fits_alone(history->call, v);
     if (history->n < history->count && history->w.out->len < HISTORY_PAGE_BYTES && !apart)
         return false;
     history->more = true;
@@ -111,7 +111,7 @@ static bool page_full(struct history *history, const struct store_version *v)
 
 static err_code instance_history(struct history *history, struct err *e)
 {
-    struct rest_call *call = history->c;
+    struct rest_call *call = history->call;
     CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
     struct store_version v;
     err_code rc;
@@ -153,7 +153,7 @@ static int row_cmp(const void *a, const void *b)
  * Within a commit: by type, then id. The first n of them all are among these. */
 static err_code log_rows(struct history *history, size_t n, struct buf *rows, struct err *e)
 {
-    struct rest_call *call = history->c;
+    struct rest_call *call = history->call;
     fhir_type first = call->type ? call->type : 1,
               last = call->type ? call->type : (fhir_type)fhir_n_types();
     for (unsigned t = first; t <= last; t++) {
@@ -186,10 +186,10 @@ static err_code was_current(struct history *history, const struct store_version 
     if (*out)
         return ERR_OK;
     /* Only the commit of that version matters, so its body goes at once. */
-    arena_mark m = arena_mark_get(history->c->a);
-    err_code rc =
-        store_get_light(history->c->st, v->type, v->id, history->lo_t, history->c->a, &then, &why);
-    arena_rewind(history->c->a, m);
+    arena_mark m = arena_mark_get(history->call->a);
+    err_code rc = store_get_light(history->call->st, v->type, v->id, history->lo_t,
+                                  history->call->a, &then, &why);
+    arena_rewind(history->call->a, m);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
         return err_pass(e, &why);
     *out = rc == ERR_OK && then.t == v->t;
@@ -202,7 +202,7 @@ static err_code log_row(struct history *history, const struct store_log_row *row
 {
     struct store_version v;
     bool current;
-    TRY(store_get_light(history->c->st, row->type, row->id, row->t, history->c->a, &v, e));
+    TRY(store_get_light(history->call->st, row->type, row->id, row->t, history->call->a, &v, e));
     TRY(was_current(history, &v, &current, e));
     *end = v.instant_ms < history->since_ms || (current && page_full(history, &v));
     if (*end || !current)
@@ -214,7 +214,7 @@ static err_code log_row(struct history *history, const struct store_log_row *row
  * counts. So a page also ends after PAGE_WORK_US, and the next page goes on there. */
 static err_code log_history(struct history *history, struct err *e)
 {
-    struct rest_call *call = history->c;
+    struct rest_call *call = history->call;
     uint64_t until_us = clock_mono_us() + PAGE_WORK_US;
     size_t at_a_time = history->at && history->count < LOG_ROWS ? LOG_ROWS : history->count + 1;
     for (bool end = false; !end;) {
@@ -247,7 +247,7 @@ static err_code log_history(struct history *history, struct err *e)
 /* The place of a page is <t>.<type>.<id>: the last entry of the page before. */
 static err_code history_from(struct history *history, struct err *e)
 {
-    struct rest_call *call = history->c;
+    struct rest_call *call = history->call;
     sv page;
     TRY(rest_read_names(call, e));
     TRY(rest_cursor_open(call, history->path, &page, e));
@@ -287,7 +287,7 @@ static err_code history_from(struct history *history, struct err *e)
 
 static err_code links(struct history *history, struct err *e)
 {
-    struct rest_call *call = history->c;
+    struct rest_call *call = history->call;
     json_key(&history->w, "link");
     json_arr(&history->w);
     json_obj(&history->w);
@@ -316,7 +316,7 @@ static err_code links(struct history *history, struct err *e)
 /* Source: http.html#history. Newest first; deletions are entries without a resource. */
 err_code rest_history(struct rest_call *call, struct err *e)
 {
-    struct history history = { .c = call };
+    struct history history = { .call = call };
     history.path = call->id.len ? arena_fmt(call->a, "%s/%.*s/_history", fhir_type_name(call->type),
                                             SV_FMT(call->id))
                    : call->type ? arena_fmt(call->a, "%s/_history", fhir_type_name(call->type))

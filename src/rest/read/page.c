@@ -39,7 +39,7 @@ static err_code write_matches(struct writing *writing, struct err *e)
         }
         TRY(rc);
         /* The page is full, and there is one more. */
-        if (n == page->count || page->c->out.body.len > PAGE_BYTES ||
+        if (n == page->count || page->call->out.body.len > PAGE_BYTES ||
             (n && rest_page_ends(page, &m.v, "match"))) {
             writing->more = true;
             writing->next = before;
@@ -65,12 +65,12 @@ static err_code write_sorted(struct writing *writing, struct err *e)
     size_t n = 0;
     writing->total = l->total;
     writing->has_total = true;
-    for (; n < l->n && page->c->out.body.len <= PAGE_BYTES; n++) {
+    for (; n < l->n && page->call->out.body.len <= PAGE_BYTES; n++) {
         const struct search_id *id = &l->rows[n]->id;
         struct query_match m;
         yyjson_doc *doc;
         arena_reset(a);
-        TRY(store_get_light(page->c->st, id->type, id->id, page->as_of, a, &m.v, e));
+        TRY(store_get_light(page->call->st, id->type, id->id, page->as_of, a, &m.v, e));
         if (n && rest_page_ends(page, &m.v, "match"))
             break;
         TRY(json_read(a, m.v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
@@ -110,7 +110,7 @@ static err_code count_by_sums(struct writing *writing, bool *known, struct err *
     unsigned n_above = 0;
     for (size_t t = 0; t < query->n_types; t++)
         for (size_t i = 0; i < n; i++) {
-            err_code rc = store_count(writing->p->c->st, query->types[t], param,
+            err_code rc = store_count(writing->p->call->st, query->types[t], param,
                                       sv_make(values[i], len), &one, &at, &why);
             if (rc == ERR_UNSUPPORTED)
                 return ERR_OK;
@@ -152,21 +152,21 @@ static err_code sealed_link(struct writing *writing, const char *relation, sv pl
 {
     sv token;
     if (place.ptr == NULL)
-        return arena_oom(writing->p->c->a, e);
-    TRY(rest_cursor_make(writing->p->c, writing->p->path, place, &token, e));
+        return arena_oom(writing->p->call->a, e);
+    TRY(rest_cursor_make(writing->p->call, writing->p->path, place, &token, e));
     return rest_page_link(writing->p, &writing->w, relation, token, e);
 }
 
 static err_code links(struct writing *writing, struct err *e)
 {
     struct rest_page *page = writing->p;
-    bool posted = sv_eq_cstr(page->c->in.method, "POST") && page->asked.len == 0;
+    bool posted = sv_eq_cstr(page->call->in.method, "POST") && page->asked.len == 0;
     json_key(&writing->w, "link");
     json_arr(&writing->w);
     /* The self link of a POST is a token, for a URL does not hold what the body said. */
     if (posted)
         TRY(sealed_link(writing, "self",
-                        arena_fmt(page->c->a, "%llu-b", (unsigned long long)page->as_of), e));
+                        arena_fmt(page->call->a, "%llu-b", (unsigned long long)page->as_of), e));
     else
         TRY(rest_page_self(page, &writing->w, "self", e));
     if (writing->more)
@@ -190,19 +190,19 @@ static err_code write_entries(struct writing *writing, struct err *e)
 static err_code write_all(struct writing *writing, struct err *e)
 {
     struct rest_page *page = writing->p;
-    json_writer_init(&writing->w, &page->c->out.body);
+    json_writer_init(&writing->w, &page->call->out.body);
     json_obj(&writing->w);
     json_kv_str(&writing->w, "resourceType", SV_LIT("Bundle"));
     json_kv_str(&writing->w, "type", SV_LIT("searchset"));
-    size_t without = page->c->out.body.len;
+    size_t without = page->call->out.body.len;
     json_key(&writing->w, "entry");
     json_arr(&writing->w);
-    size_t empty = page->c->out.body.len;
+    size_t empty = page->call->out.body.len;
     TRY(write_entries(writing, e));
     json_arr_end(&writing->w);
     /* FHIR has no empty arrays. */
-    if (page->c->out.body.len == empty + 1)
-        page->c->out.body.len = without;
+    if (page->call->out.body.len == empty + 1)
+        page->call->out.body.len = without;
     if ((page->total || page->count_only) && !writing->has_total)
         TRY(count_all(writing, e));
     if (page->total || page->count_only)

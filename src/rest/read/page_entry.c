@@ -20,7 +20,7 @@ static bool wants_whole(const struct rest_page *page, const char *mode)
 
 bool rest_page_ends(const struct rest_page *page, const struct store_version *v, const char *mode)
 {
-    return wants_whole(page, mode) && rest_fits_alone(page->c, v);
+    return wants_whole(page, mode) && rest_fits_alone(page->call, v);
 }
 
 err_code rest_page_entry(struct rest_page *page, struct json_writer *w, const struct query_match *m,
@@ -29,13 +29,13 @@ err_code rest_page_entry(struct rest_page *page, struct json_writer *w, const st
     CLEANUP_BUF struct buf b = BUF_INIT(w->out->max);
     json_obj(w);
     json_kv_str(w, "fullUrl",
-                arena_fmt(page->c->a, "%.*s/%s/%.*s", SV_FMT(page->c->base),
+                arena_fmt(page->call->a, "%.*s/%s/%.*s", SV_FMT(page->call->base),
                           fhir_type_name(m->v.type), SV_FMT(m->v.id)));
     json_key(w, "resource");
     if (wants_whole(page, mode)) {
-        TRY(rest_version_put(page->c, &m->v, w, e));
+        TRY(rest_version_put(page->call, &m->v, w, e));
     } else {
-        TRY(rest_may_grow(page->c, w->out->len + m->v.body.json.len, e));
+        TRY(rest_may_grow(page->call, w->out->len + m->v.body.json.len, e));
         TRY(rest_subset_write(page, m, &b, e));
         json_raw(w, buf_sv(&b));
     }
@@ -76,7 +76,7 @@ err_code rest_page_link(struct rest_page *p, struct json_writer *w, const char *
                         struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(256u << 10);
-    TRY(rest_cursor_url(p->c, p->path, p->count, page, &b, e));
+    TRY(rest_cursor_url(p->call, p->path, p->count, page, &b, e));
     write_link(w, relation, &b);
     return ERR_OK;
 }
@@ -87,12 +87,12 @@ err_code rest_page_self(struct rest_page *page, struct json_writer *w, const cha
     CLEANUP_BUF struct buf b = BUF_INIT(256u << 10);
     if (page->asked.len)
         return rest_page_link(page, w, relation, page->asked, e);
-    TRY(buf_add(&b, page->c->base, e));
+    TRY(buf_add(&b, page->call->base, e));
     if (page->path.len)
         TRY(buf_add_fmt(&b, e, "/%.*s", SV_FMT(page->path)));
     TRY(buf_add_char(&b, '?', e));
     size_t bare = b.len;
-    TRY(rest_params_write(page->c, &b, e));
+    TRY(rest_params_write(page->call, &b, e));
     if (b.len == bare)
         b.len--;
     write_link(w, relation, &b);

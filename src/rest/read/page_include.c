@@ -56,7 +56,7 @@ static bool seen_add(struct rest_includes *includes, const struct store_version 
     /* The limits keep the table from filling. */
     if (slot->x.type || s->n * 2 >= s->cap)
         return false;
-    now.x.id = arena_sv(includes->p->c->a, v->id);
+    now.x.id = arena_sv(includes->p->call->a, v->id);
     *slot = now;
     s->n++;
     return true;
@@ -81,14 +81,15 @@ static void want_reference(void *ctx, const struct search_value *v)
     struct rest_includes *includes = ctx;
     uint64_t version;
     if (v->ref_type == FHIR_TYPE_NONE ||
-        (v->ref_base.len && !sv_eq(v->ref_base, includes->p->c->base)) || includes->too_many ||
+        (v->ref_base.len && !sv_eq(v->ref_base, includes->p->call->base)) || includes->too_many ||
         !version_of(v->text, &version))
         return;
     if (includes->wanted.len / sizeof(struct one_version) >= WANTED_MAX) {
         includes->too_many = true;
         return;
     }
-    struct one_version one = { { v->ref_type, arena_sv(includes->p->c->a, v->ref_id) }, version };
+    struct one_version one = { { v->ref_type, arena_sv(includes->p->call->a, v->ref_id) },
+                               version };
     if (one.x.id.ptr == NULL ||
         buf_add(&includes->wanted, sv_make(&one, sizeof one), NULL) != ERR_OK)
         includes->too_many = true;
@@ -129,9 +130,9 @@ static void follow(struct rest_includes *includes, fhir_type type, yyjson_val *r
 static err_code arrived(struct rest_includes *includes, const struct query_match *m, bool iterating,
                         struct err *e)
 {
-    struct search_id id = { m->v.type, arena_sv(includes->p->c->a, m->v.id) };
+    struct search_id id = { m->v.type, arena_sv(includes->p->call->a, m->v.id) };
     if (id.id.ptr == NULL)
-        return arena_oom(includes->p->c->a, e);
+        return arena_oom(includes->p->call->a, e);
     follow(includes, m->v.type, m->root, iterating);
     return buf_add(&includes->frontier, sv_make(&id, sizeof id), e);
 }
@@ -139,7 +140,7 @@ static err_code arrived(struct rest_includes *includes, const struct query_match
 static err_code included(struct rest_includes *includes, const struct query_match *m, struct err *e)
 {
     if (includes->n_included == PAGE_INCLUDED_MAX ||
-        includes->p->c->out.body.len > 2 * (size_t)PAGE_BYTES) {
+        includes->p->call->out.body.len > 2 * (size_t)PAGE_BYTES) {
         includes->too_many = true;
         return ERR_OK;
     }
@@ -157,7 +158,7 @@ static bool may_read_versions(struct rest_includes *includes)
     struct err ignored;
     if (!includes->versions_asked)
         includes->versions_allowed =
-            rest_allowed(includes->p->c, "VersionReadResource", &ignored) == ERR_OK;
+            rest_allowed(includes->p->call, "VersionReadResource", &ignored) == ERR_OK;
     includes->versions_asked = true;
     return includes->versions_allowed;
 }
@@ -169,9 +170,9 @@ static err_code referred(struct rest_includes *includes, const struct one_versio
                          struct err *e)
 {
     struct rest_page *page = includes->p;
-    TRY(store_get_light(page->c->st, want->x.type, want->x.id, page->as_of, a, out, e));
+    TRY(store_get_light(page->call->st, want->x.type, want->x.id, page->as_of, a, out, e));
     if (want->version && want->version != out->version && may_read_versions(includes))
-        TRY(rest_version_find(page->c, &want->x, want->version, page->as_of, cur, out, e));
+        TRY(rest_version_find(page->call, &want->x, want->version, page->as_of, cur, out, e));
     return out->method == STORE_METHOD_DELETE ? ERR(e, ERR_NOT_FOUND, "It was deleted") : ERR_OK;
 }
 
@@ -207,7 +208,7 @@ static err_code include_wanted(struct rest_includes *includes, struct err *e)
     CLEANUP(arena_free) struct arena *a = arena_new(query_resource_max());
     for (size_t i = 0; i < now.len / sizeof *all && rc == ERR_OK && !includes->too_many; i++) {
         if (i % BREATHE_EVERY == BREATHE_EVERY - 1) {
-            rc = rest_breathe(includes->p->c, e);
+            rc = rest_breathe(includes->p->call, e);
             includes->too_many = rc == ERR_TIMEOUT;
             if (rc != ERR_OK) {
                 rc = includes->too_many ? ERR_OK : rc;
@@ -225,12 +226,12 @@ static err_code revinclude_one(struct rest_includes *includes, const struct rest
                                size_t n, struct err *e)
 {
     CLEANUP(query_walk_close) struct query_walk *w = NULL;
-    struct query *query = arena_alloc(includes->p->c->a, sizeof *query);
+    struct query *query = arena_alloc(includes->p->call->a, sizeof *query);
     struct query_match m;
     err_code rc;
     if (query == NULL)
-        return arena_oom(includes->p->c->a, e);
-    const struct query_source src = rest_query_source(includes->p->c, includes->p->as_of);
+        return arena_oom(includes->p->call->a, e);
+    const struct query_source src = rest_query_source(includes->p->call, includes->p->as_of);
     query_init(query, &src, in->type);
     TRY(query_leads_to(query, &param, 1, ids, n, e));
     TRY(query_walk_open(query, NULL, &w, e));
@@ -255,9 +256,9 @@ static err_code include_reverse(struct rest_includes *includes, const struct buf
         const struct rest_include *in = &includes->p->includes[i];
         if (!in->reverse || (iterating && !in->iterate))
             continue;
-        struct search_id *ids = arena_alloc(includes->p->c->a, (n_all + 1) * sizeof *ids);
+        struct search_id *ids = arena_alloc(includes->p->call->a, (n_all + 1) * sizeof *ids);
         if (ids == NULL)
-            return arena_oom(includes->p->c->a, e);
+            return arena_oom(includes->p->call->a, e);
         const struct search_id *all = (const struct search_id *)(const void *)frontier->ptr;
         size_t n = 0, n_params;
         for (size_t k = 0; k < n_all; k++)
@@ -306,7 +307,7 @@ err_code rest_includes_write(struct rest_includes *includes, struct err *e)
         if (done)
             break;
     }
-    return includes->too_many ? rest_issue_add(includes->p->c->a, &includes->p->notes, lacks, e)
+    return includes->too_many ? rest_issue_add(includes->p->call->a, &includes->p->notes, lacks, e)
                               : ERR_OK;
 }
 

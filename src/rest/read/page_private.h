@@ -34,7 +34,7 @@ struct rest_include {
     fhir_type target;                 /* that the reference leads to; FHIR_TYPE_NONE: any */
 };
 struct rest_page {
-    struct rest_call *c;
+    struct rest_call *call;
     sv path;         /* for links: "Patient", "Patient/1/Condition", "" */
     fhir_type owner; /* the type of a compartment; FHIR_TYPE_NONE: the search is of none */
     bool any_type;   /* a search over several types; _type may choose some */

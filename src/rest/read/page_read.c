@@ -45,9 +45,10 @@ static err_code read_summary(struct rest_page *page, sv value, struct err *e)
 static err_code read_as_of(struct rest_page *page, sv value, struct err *e)
 {
     uint64_t t;
-    if (!sv_to_u64(value, &t) || t == 0 || t > store_last(page->c->st).t)
+    if (!sv_to_u64(value, &t) || t == 0 || t > store_last(page->call->st).t)
         return bad(e, "_asOf must be the number of a commit of this data store");
-    TRY(rest_allowed(page->c, page->c->type ? "GetHistoryByResourceType" : "GetFullHistory", e));
+    TRY(rest_allowed(page->call, page->call->type ? "GetHistoryByResourceType" : "GetFullHistory",
+                     e));
     page->as_of = t;
     page->past = true;
     return ERR_OK;
@@ -215,7 +216,7 @@ static void type_insert(struct rest_page *page, size_t at, fhir_type t)
  * members. */
 static err_code read_types(struct rest_page *page, struct err *e)
 {
-    sv list = rest_param(page->c, "_type"), one;
+    sv list = rest_param(page->call, "_type"), one;
     const struct search_param *members[SEARCH_COMPARTMENT_MAX];
     page->owner_at = QUERY_NO_OWNER;
     if (!page->any_type)
@@ -259,18 +260,18 @@ err_code rest_page_ignored(struct rest_page *page, sv name, const struct err *wh
 {
     if (sv_find(name, '%') < name.len)
         return misspelt(name, e);
-    if (rest_prefers(page->c, "handling=strict"))
+    if (rest_prefers(page->call, "handling=strict"))
         return ERR(e, ERR_INVALID, "Search parameter %.*s: %s", SV_FMT(sv_head(name, 64)),
                    why->msg);
-    sv text = arena_fmt(page->c->a, "Search parameter %.*s was ignored: %s",
+    sv text = arena_fmt(page->call->a, "Search parameter %.*s was ignored: %s",
                         SV_FMT(sv_head(name, 64)), why->msg);
     const struct rest_issue note = { "warning", "not-supported", text, SV_NONE };
-    return rest_issue_add(page->c->a, &page->notes, note, e);
+    return rest_issue_add(page->call->a, &page->notes, note, e);
 }
 
 err_code rest_page_read(struct rest_page *page, struct err *e)
 {
-    struct rest_call *call = page->c;
+    struct rest_call *call = page->call;
     struct err why;
     sv place;
     TRY(rest_read_names(call, e));

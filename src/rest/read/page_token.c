@@ -22,7 +22,7 @@ static err_code bad_place(struct err *e)
 static bool sorted_place_read(struct rest_page *page, sv text)
 {
     sv keys, one;
-    struct row *s = arena_calloc(page->c->a, 1, sizeof *s);
+    struct row *s = arena_calloc(page->call->a, 1, sizeof *s);
     char *room = s ? s->room : NULL;
     if (s == NULL || !sv_cut(&text, '-', &keys) || !fhir_id_ok(text))
         return false;
@@ -44,7 +44,7 @@ err_code rest_page_place_read(struct rest_page *page, sv text, struct err *e)
     sv t, kind, part[4];
     uint64_t n[3];
     if (!sv_cut(&text, '-', &t) || !sv_to_u64(t, &page->as_of) || !sv_cut(&text, '-', &kind) ||
-        page->as_of == 0 || page->as_of > store_last(page->c->st).t)
+        page->as_of == 0 || page->as_of > store_last(page->call->st).t)
         return bad_place(e);
     if (sv_eq(kind, SV_LIT("b")))
         return ERR_OK;
@@ -75,7 +75,7 @@ sv rest_page_place(const struct rest_page *page, const struct query_place *at)
 {
     char hex[2 * SEARCH_KEY_MAX];
     hash_hex(at->value, at->value_len, hex);
-    return arena_fmt(page->c->a, "%llu-p-%zu-%d-%zu-%.*s-%.*s", (unsigned long long)page->as_of,
+    return arena_fmt(page->call->a, "%llu-p-%zu-%d-%zu-%.*s-%.*s", (unsigned long long)page->as_of,
                      at->type_at, at->clause + 1, at->driver, 2 * at->value_len, hex,
                      (int)at->id_len, at->id);
 }
@@ -92,6 +92,6 @@ sv rest_page_place_sorted(const struct rest_page *page, const struct query_row *
             buf_add(&b, sv_make(hex, 2 * last->keys[i].len), &ignored) != ERR_OK)
             return SV_NONE;
     }
-    return arena_fmt(page->c->a, "%llu-s-%.*s-%.*s", (unsigned long long)page->as_of,
+    return arena_fmt(page->call->a, "%llu-s-%.*s-%.*s", (unsigned long long)page->as_of,
                      SV_FMT(buf_sv(&b)), SV_FMT(last->id.id));
 }

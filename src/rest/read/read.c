@@ -55,7 +55,7 @@ static err_code cut_to_ask(struct rest_call *call, const struct store_version *v
     struct rest_page *page = ARENA_NEW(call->a, struct rest_page);
     if (page == NULL)
         return arena_oom(call->a, e);
-    page->c = call;
+    page->call = call;
     for (size_t i = 0; i < call->params.n; i++) {
         bool taken;
         if (!rest_says_nothing(call->params.items[i].value))

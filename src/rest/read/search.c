@@ -16,7 +16,7 @@ static err_code run(struct rest_call *call, fhir_type type, fhir_type owner, sv 
     struct rest_page *page = ARENA_NEW(call->a, struct rest_page);
     if (page == NULL)
         return arena_oom(call->a, e);
-    page->c = call;
+    page->call = call;
     page->path = path;
     page->owner = owner;
     page->count = PAGE_COUNT_DEFAULT;

@@ -160,7 +160,7 @@ err_code rest_commit_asked(struct rest_call *call, const struct rest_asked_list 
     rest_let_go(call);
     if (l->n == 0)
         return store_commit(call->st, writes, n, at, e);
-    struct writing_lock *lock = lock_of(call->s, call->ds->id);
+    struct writing_lock *lock = lock_of(call->service, call->ds->id);
     uint64_t now_t = store_last(call->st).t;
     size_t n_looked = 0;
     bool so = true;
@@ -177,6 +177,6 @@ err_code rest_commit_asked(struct rest_call *call, const struct rest_asked_list 
     }
     if (rc == ERR_OK)
         rc = store_commit(call->st, writes, n, at, e);
-    unlock(call->s, lock);
+    unlock(call->service, lock);
     return rc;
 }

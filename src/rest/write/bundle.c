@@ -23,7 +23,7 @@
 /* Can nothing but the disk refuse the write? Such writes share a commit. */
 static bool plain(const struct rest_entry *entry)
 {
-    const struct rest_call *call = &entry->c;
+    const struct rest_call *call = &entry->call;
     return rest_is_write(call->it) && !rest_is_conditional(call) && call->in.if_match.len == 0 &&
            call->in.if_none_match.len == 0 &&
            (rest_entry_is(entry, "POST") ||
@@ -53,7 +53,7 @@ static void group_write(struct rest_bundle *bundle, size_t from, size_t to)
         if (bundle->entries[i].rc == ERR_OK)
             writes[n++] = bundle->entries[i].p.w;
     if (n)
-        rc = store_commit(bundle->c->st, writes, n, &at, &e);
+        rc = store_commit(bundle->call->st, writes, n, &at, &e);
     n = 0;
     for (size_t i = from; i < to; i++) {
         struct rest_entry *entry = &bundle->entries[i];
@@ -61,7 +61,7 @@ static void group_write(struct rest_bundle *bundle, size_t from, size_t to)
             entry->p.w = writes[n++];
             entry->e = e;
             entry->where = "";
-            entry->rc = rc == ERR_OK ? rest_written(&entry->c, &entry->p, &at, &entry->e) : rc;
+            entry->rc = rc == ERR_OK ? rest_written(&entry->call, &entry->p, &at, &entry->e) : rc;
         }
         rest_entry_answer(entry);
     }
@@ -77,11 +77,11 @@ static void batch(struct rest_bundle *bundle)
             !plain(entry)) {
             group_write(bundle, from, i);
             entry->where = "";
-            entry->rc = entry->c.it->fn(&entry->c, &entry->e);
+            entry->rc = entry->call.it->fn(&entry->call, &entry->e);
             rest_entry_answer(entry);
             from = i + 1;
         } else if (entry->rc == ERR_OK) {
-            entry->rc = rest_prepare(&entry->c, &entry->p, &entry->e);
+            entry->rc = rest_prepare(&entry->call, &entry->p, &entry->e);
             if (entry->rc == ERR_OK && in_group(bundle, from, entry)) {
                 group_write(bundle, from, i);
                 from = i;
@@ -105,7 +105,7 @@ static void batch(struct rest_bundle *bundle)
 
 static err_code open_bundle(struct rest_bundle *bundle, bool *transaction, struct err *e)
 {
-    struct rest_call *call = bundle->c;
+    struct rest_call *call = bundle->call;
     TRY(rest_json_body(call, e));
     if (call->in.idempotency_key.ptr)
         return ERR(e, ERR_INVALID,
@@ -145,7 +145,7 @@ static void answer_begin(struct rest_bundle *bundle, bool transaction)
 {
     char now[INSTANT_LEN];
     instant_format(clock_wall_ms(), now);
-    json_writer_init(&bundle->w, &bundle->c->out.body);
+    json_writer_init(&bundle->w, &bundle->call->out.body);
     json_obj(&bundle->w);
     json_kv_str(&bundle->w, "resourceType", SV_LIT("Bundle"));
     json_kv_str(&bundle->w, "type",
@@ -163,7 +163,7 @@ static err_code answer_end(struct rest_bundle *bundle, struct err *e)
     if (bundle->in.n)
         json_arr_end(&bundle->w);
     json_obj_end(&bundle->w);
-    bundle->c->out.status = 200;
+    bundle->call->out.status = 200;
     return json_writer_end(&bundle->w, e);
 }
 
@@ -171,7 +171,7 @@ err_code rest_bundle(struct rest_call *call, struct err *e)
 {
     CLEANUP(arena_free) struct arena *tree = arena_new(LIMIT_BUNDLE_TREE_BYTES);
     CLEANUP(arena_free) struct arena *work = arena_new(LIMIT_BUNDLE_WORK_BYTES);
-    struct rest_bundle bundle = { .c = call, .a = tree, .work = work };
+    struct rest_bundle bundle = { .call = call, .a = tree, .work = work };
     bool transaction = false;
     err_code rc = open_bundle(&bundle, &transaction, e);
     if (rc == ERR_OK)
@@ -183,7 +183,7 @@ err_code rest_bundle(struct rest_call *call, struct err *e)
     /* Entries that were not answered still own memory. */
     for (size_t i = 0; bundle.entries && i < bundle.in.n; i++) {
         rest_pending_done(&bundle.entries[i].p);
-        buf_done(&bundle.entries[i].c.out.body);
+        buf_done(&bundle.entries[i].call.out.body);
     }
     return rc == ERR_OK ? answer_end(&bundle, e) : rc;
 }

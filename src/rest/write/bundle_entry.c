@@ -23,7 +23,7 @@ bool rest_entry_is(const struct rest_entry *entry, const char *method)
 
 err_code rest_bundle_time(const struct rest_bundle *bundle, struct err *e)
 {
-    err_code rc = rest_breathe(bundle->c, e);
+    err_code rc = rest_breathe(bundle->call, e);
     return rc != ERR_TIMEOUT ? rc
                              : ERR(e, rc,
                                    "The time for one Bundle, %u seconds (%u while others "
@@ -35,7 +35,7 @@ err_code rest_bundle_time(const struct rest_bundle *bundle, struct err *e)
  * [base]. */
 static err_code split_url(struct rest_entry *entry, struct err *e)
 {
-    struct rest_call *call = &entry->c;
+    struct rest_call *call = &entry->call;
     sv url = entry->in->url;
     entry->where = ".request.url";
     if (sv_starts(url, call->base) &&
@@ -58,7 +58,7 @@ static err_code split_url(struct rest_entry *entry, struct err *e)
 /* A JSON Patch comes as a Binary. Source: http.html#patch, "Patch in a batch or transaction". */
 static err_code binary_patch(struct rest_entry *entry, struct err *e)
 {
-    struct rest_call *call = &entry->c;
+    struct rest_call *call = &entry->call;
     CLEANUP_BUF struct buf b = BUF_INIT(LIMIT_DATA_BODY_BYTES);
     sv data = json_string(json_get(entry->in->resource, "data"));
     call->in.content_type = json_string(json_get(entry->in->resource, "contentType"));
@@ -84,8 +84,8 @@ static err_code body(struct rest_entry *entry, struct err *e)
     if (rest_entry_is(entry, "PATCH") &&
         sv_eq(json_string(json_get(in->resource, "resourceType")), SV_LIT("Binary")))
         return binary_patch(entry, e);
-    entry->c.in.body = in->text;
-    entry->c.in.content_type = SV_LIT("application/fhir+json");
+    entry->call.in.body = in->text;
+    entry->call.in.content_type = SV_LIT("application/fhir+json");
     return ERR_OK;
 }
 
@@ -116,10 +116,10 @@ static bool offered(const struct rest_interaction *it)
 
 err_code rest_entry_open(struct rest_entry *entry, struct arena *a, struct err *e)
 {
-    const struct rest_call *up = entry->b->c;
+    const struct rest_call *up = entry->b->call;
     const struct fhir_bundle_entry *in = entry->in;
-    struct rest_call *c = &entry->c;
-    *c = (struct rest_call){ .s = up->s,
+    struct rest_call *c = &entry->call;
+    *c = (struct rest_call){ .service = up->service,
                              .a = a,
                              .st = up->st,
                              .ds = up->ds,
@@ -157,7 +157,7 @@ err_code rest_entry_open(struct rest_entry *entry, struct arena *a, struct err *
 err_code rest_entry_issues(struct rest_entry *entry, struct arena *a, struct rest_issue_list *out,
                            struct err *e)
 {
-    const struct rest_issue_list *own = &entry->c.issues;
+    const struct rest_issue_list *own = &entry->call.issues;
     size_t n = own->n ? own->n : 1;
     struct rest_issue *all = arena_calloc(a, n, sizeof *all);
     if (all == NULL)
@@ -191,7 +191,7 @@ static size_t room(const struct rest_entry *entry)
 /* The body of a failed entry becomes an OperationOutcome. */
 static void failed(struct rest_entry *entry)
 {
-    struct rest_call *call = &entry->c;
+    struct rest_call *call = &entry->call;
     struct rest_issue_list issues;
     struct err ignored;
     entry->e.code = entry->rc;
@@ -203,7 +203,7 @@ static void failed(struct rest_entry *entry)
 static void response(struct rest_entry *entry, sv outcome)
 {
     struct json_writer *w = &entry->b->w;
-    const struct rest_call *call = &entry->c;
+    const struct rest_call *call = &entry->call;
     const struct rest_answer *o = &call->out;
     char when[INSTANT_LEN], text[80];
     json_key(w, "response");
@@ -230,7 +230,7 @@ static void response(struct rest_entry *entry, sv outcome)
 void rest_entry_answer(struct rest_entry *entry)
 {
     struct json_writer *w = &entry->b->w;
-    struct rest_call *call = &entry->c;
+    struct rest_call *call = &entry->call;
     if (entry->rc != ERR_OK)
         failed(entry);
     if (rest_entry_is(entry, "HEAD") && entry->rc == ERR_OK)
@@ -267,7 +267,7 @@ void rest_entry_answer(struct rest_entry *entry)
     }
     response(entry, outcome ? buf_sv(&call->out.body) : buf_sv(&told));
     json_obj_end(w);
-    entry->b->c->out.issues_stored |= call->out.issues_stored;
+    entry->b->call->out.issues_stored |= call->out.issues_stored;
     rest_pending_done(&entry->p);
     buf_done(&call->out.body);
 }

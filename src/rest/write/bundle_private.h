@@ -17,7 +17,7 @@ struct rest_entry {
     struct rest_bundle *b;
     const struct fhir_bundle_entry *in;
     size_t at;               /* its index in the Bundle */
-    struct rest_call c;      /* the call that the entry becomes */
+    struct rest_call call;   /* the call that the entry becomes */
     struct rest_call routed; /* of a transaction: the call before the first attempt */
     struct rest_pending p;
     bool fresh; /* of a transaction: it creates, under an id that was made for it */
@@ -45,9 +45,9 @@ struct rest_refs {
 };
 
 struct rest_bundle {
-    struct rest_call *c; /* the request */
-    struct arena *a;     /* holds tree and entries, as long as the request */
-    struct arena *work;  /* for one group of a batch, or one attempt of a transaction */
+    struct rest_call *call; /* the request */
+    struct arena *a;        /* holds tree and entries, as long as the request */
+    struct arena *work;     /* for one group of a batch, or one attempt of a transaction */
     struct fhir_bundle in;
     struct rest_entry *entries;   /* in.n */
     struct rest_asked_list asked; /* of a transaction: all its searches; the list is in work */

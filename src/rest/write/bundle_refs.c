@@ -35,7 +35,7 @@ err_code rest_refs_collect(struct rest_bundle *bundle, struct rest_entry **culpr
     if (r->rows == NULL || r->found == NULL)
         return arena_oom(bundle->a, e);
     for (size_t i = 0; i < bundle->in.n; i++)
-        if (bundle->entries[i].in->full_url.len && rest_is_write(bundle->entries[i].c.it) &&
+        if (bundle->entries[i].in->full_url.len && rest_is_write(bundle->entries[i].call.it) &&
             !rest_entry_is(&bundle->entries[i], "DELETE"))
             r->rows[r->n++] =
                 (struct rest_ref){ bundle->entries[i].in->full_url, &bundle->entries[i] };
@@ -122,12 +122,12 @@ bool rest_refs_conditional(struct rest_bundle *bundle)
 {
     for (size_t i = 0; i < bundle->in.n; i++) {
         struct rest_entry *entry = &bundle->entries[i];
-        struct fhir_links links = { .fn = note, .ctx = &entry->c };
+        struct fhir_links links = { .fn = note, .ctx = &entry->call };
         struct err e;
-        if (!rest_is_write(entry->c.it) || entry->c.in.body.len == 0)
+        if (!rest_is_write(entry->call.it) || entry->call.in.body.len == 0)
             continue;
         if (rest_entry_is(entry, "PATCH")) {
-            if (memchr(entry->c.in.body.ptr, '?', entry->c.in.body.len))
+            if (memchr(entry->call.in.body.ptr, '?', entry->call.in.body.len))
                 return true;
         } else if (fhir_links_rewrite(&links, entry->in->text, entry->in->resource, NULL, &e) ==
                    ERR_EOF) {
@@ -145,15 +145,17 @@ err_code rest_refs_pending(const struct rest_bundle *bundle, const struct query 
     *n = 0;
     for (size_t i = 0; i < bundle->in.n; i++) {
         const struct rest_entry *entry = &bundle->entries[i];
-        if (entry == but || !entry->p.identified || !entry->p.has_write || entry->c.type != type ||
+        if (entry == but || !entry->p.identified || !entry->p.has_write ||
+            entry->call.type != type ||
             !(rest_entry_is(entry, "POST") || rest_entry_is(entry, "PUT")))
             continue;
         int64_t now = clock_wall_ms();
-        struct search_subject s = { type, entry->c.id, now, entry->in->resource, now };
+        struct search_subject s = { type, entry->call.id, now, entry->in->resource, now };
         /* An id that is not found was not there before: it is created now. */
         struct err ignored;
         if (query->asks_created)
-            IGNORE(query_created_ms(bundle->c->st, type, entry->c.id, &s.created_ms, &ignored));
+            IGNORE(
+                query_created_ms(bundle->call->st, type, entry->call.id, &s.created_ms, &ignored));
         bool met;
         TRY(query_met(query, &s, &met, e));
         if (!met)
@@ -171,14 +173,14 @@ static err_code search_ref(struct rest_bundle *bundle, struct rest_found_ref *f,
     struct rest_call *sub = ARENA_NEW(bundle->work, struct rest_call);
     if (sub == NULL)
         return arena_oom(bundle->work, e);
-    *sub = (struct rest_call){ .s = bundle->c->s,
+    *sub = (struct rest_call){ .service = bundle->call->service,
                                .a = bundle->work,
-                               .st = bundle->c->st,
-                               .ds = bundle->c->ds,
-                               .caller = bundle->c->caller,
-                               .base = bundle->c->base,
+                               .st = bundle->call->st,
+                               .ds = bundle->call->ds,
+                               .caller = bundle->call->caller,
+                               .base = bundle->call->base,
                                .type = f->type,
-                               .clock = bundle->c->clock,
+                               .clock = bundle->call->clock,
                                .asked = &bundle->asked,
                                .scope = &bundle->refs.scope };
     struct query *q;
@@ -191,7 +193,7 @@ static err_code search_ref(struct rest_bundle *bundle, struct rest_found_ref *f,
     const struct rest_entry *own;
     TRY(rest_refs_pending(bundle, q, f->type, NULL, &own, &n_pending, e));
     if (own)
-        f->id = own->c.id;
+        f->id = own->call.id;
     if (n + n_pending == 1)
         return ERR_OK;
     return ERR(e, ERR_PRECONDITION, "The conditional reference finds %s %s",
@@ -233,8 +235,8 @@ static err_code find_ref(struct rest_bundle *bundle, sv text, fhir_type type, sv
 static err_code put(struct rest_bundle *bundle, sv text, const struct rest_entry *entry, sv tail,
                     sv *out, struct err *e)
 {
-    sv now = arena_fmt(bundle->work, "%s/%.*s%.*s", fhir_type_name(entry->c.type),
-                       SV_FMT(entry->c.id), SV_FMT(tail));
+    sv now = arena_fmt(bundle->work, "%s/%.*s%.*s", fhir_type_name(entry->call.type),
+                       SV_FMT(entry->call.id), SV_FMT(tail));
     if (now.ptr == NULL)
         return arena_oom(bundle->work, e);
     if (!sv_eq(now, text))
@@ -254,7 +256,7 @@ static err_code link_of(void *ctx, fhir_link_kind kind, sv text, sv *out, struct
         return put(bundle, text, to, tail, out, e);
     if (kind != FHIR_LINK_REFERENCE)
         return ERR_OK;
-    if (is_conditional_ref(&holder->c, text, &type, &query)) {
+    if (is_conditional_ref(&holder->call, text, &type, &query)) {
         struct rest_found_ref found;
         TRY(find_ref(bundle, text, type, query, &found, e));
         *out = arena_fmt(bundle->work, "%s/%.*s", fhir_type_name(type), SV_FMT(found.id));

@@ -13,7 +13,7 @@
 #define DELETE_COUNT_MAX 100u
 
 struct several {
-    struct rest_call *c;
+    struct rest_call *call;
     size_t count;
     struct store_write *w; /* room for count of them */
     size_t n;
@@ -24,25 +24,25 @@ static err_code read_count(struct several *s, struct err *e)
 {
     struct rest_conditions k;
     uint64_t n;
-    TRY(rest_conditions_read(s->c, &k, e));
-    if (s->c->in_bundle)
+    TRY(rest_conditions_read(s->call, &k, e));
+    if (s->call->in_bundle)
         return ERR(e, ERR_INVALID, "_count: a Bundle's entry deletes one resource");
     if (k.match.there || k.none_match.there || k.dated)
         return ERR(e, ERR_INVALID,
                    "If-Match, If-None-Match and If-Unmodified-Since are about one resource; _count "
                    "deletes several");
-    if (!sv_to_u64(rest_param(s->c, "_count"), &n) || n == 0 || n > DELETE_COUNT_MAX)
+    if (!sv_to_u64(rest_param(s->call, "_count"), &n) || n == 0 || n > DELETE_COUNT_MAX)
         return ERR(e, ERR_INVALID, "_count of a conditional delete must be from 1 to %u",
                    DELETE_COUNT_MAX);
     s->count = (size_t)n;
-    s->w = arena_calloc(s->c->a, s->count, sizeof *s->w);
-    return s->w ? ERR_OK : arena_oom(s->c->a, e);
+    s->w = arena_calloc(s->call->a, s->count, sizeof *s->w);
+    return s->w ? ERR_OK : arena_oom(s->call->a, e);
 }
 
 /* The walk asks for one match more than is deleted: it says whether there is a next link. */
 static err_code find(struct several *s, struct err *e)
 {
-    struct rest_call *call = s->c;
+    struct rest_call *call = s->call;
     CLEANUP(query_walk_close) struct query_walk *walk = NULL;
     struct query *query;
     struct query_match m;
@@ -73,13 +73,13 @@ static err_code delete_found(struct several *s, struct err *e)
     struct store_commit at;
     err_code rc = ERR_PRECONDITION;
     for (int i = 0; i < REST_TRIES && (rc == ERR_PRECONDITION || rc == ERR_NOT_FOUND); i++) {
-        arena_mark m = arena_mark_get(s->c->a);
+        arena_mark m = arena_mark_get(s->call->a);
         TRY(find(s, e));
         if (s->n == 0)
             return ERR_OK;
-        rc = store_commit(s->c->st, s->w, s->n, &at, e);
+        rc = store_commit(s->call->st, s->w, s->n, &at, e);
         if (rc != ERR_OK)
-            arena_rewind(s->c->a, m);
+            arena_rewind(s->call->a, m);
     }
     return rc == ERR_PRECONDITION || rc == ERR_NOT_FOUND ? ERR(e, ERR_CONFLICT, REST_OVERTAKEN)
                                                          : rc;
@@ -87,13 +87,13 @@ static err_code delete_found(struct several *s, struct err *e)
 
 static err_code write_answer(const struct several *s, struct err *e)
 {
-    struct rest_call *call = s->c;
+    struct rest_call *call = s->call;
     /* a page, for its links alone */
     struct rest_page *page = ARENA_NEW(call->a, struct rest_page);
     struct json_writer w;
     if (page == NULL)
         return arena_oom(call->a, e);
-    page->c = call;
+    page->call = call;
     page->path = sv_from(fhir_type_name(call->type));
     json_writer_init(&w, &call->out.body);
     json_obj(&w);
@@ -132,7 +132,7 @@ static err_code write_answer(const struct several *s, struct err *e)
 
 err_code rest_delete_several(struct rest_call *call, struct err *e)
 {
-    struct several s = { .c = call };
+    struct several s = { .call = call };
     TRY(read_count(&s, e));
     TRY(delete_found(&s, e));
     return write_answer(&s, e);

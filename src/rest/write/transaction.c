@@ -47,7 +47,7 @@ struct transaction {
 /* Note that this entry is why the transaction fails. */
 static err_code blame(struct rest_entry *entry, err_code rc, struct err *e)
 {
-    struct rest_call *call = entry->b->c;
+    struct rest_call *call = entry->b->call;
     struct rest_issue_list issues;
     struct err ignored;
     entry->rc = rc;
@@ -86,11 +86,11 @@ static err_code open_all(struct transaction *tx, struct err *e)
     for (size_t i = 0; i < bundle->in.n; i++) {
         struct rest_entry *entry = &bundle->entries[i];
         TRY_ENTRY(entry, rest_entry_open(entry, bundle->a, e));
-        entry->c.entry = entry;
-        entry->c.relink = rest_relink;
-        entry->c.scope = &tx->scope;
-        entry->routed = entry->c;
-        tx->searches = tx->searches || (writes(entry) && rest_is_conditional(&entry->c));
+        entry->call.entry = entry;
+        entry->call.relink = rest_relink;
+        entry->call.scope = &tx->scope;
+        entry->routed = entry->call;
+        tx->searches = tx->searches || (writes(entry) && rest_is_conditional(&entry->call));
     }
     /* PUT and PATCH are the third group. */
     for (size_t k = 0; k < 3; k++)
@@ -135,7 +135,7 @@ static err_code identify(struct transaction *tx, struct err *e)
     size_t n_gone = 0;
     for (size_t i = 0; i < tx->n_writes; i++) {
         struct rest_entry *entry = tx->writes[i];
-        struct rest_call *call = &entry->c;
+        struct rest_call *call = &entry->call;
         char uuid[37];
         entry->where = entry->in->if_none_exist.len ? ".request.ifNoneExist" : ".request.url";
         TRY_ENTRY(entry, rest_bundle_time(tx->b, e));
@@ -175,11 +175,11 @@ static err_code matches_alone(struct transaction *tx, struct rest_entry *entry, 
 {
     struct query *query;
     size_t n;
-    if (!rest_is_conditional(&entry->c) || !entry->p.has_write || rest_entry_is(entry, "DELETE"))
+    if (!rest_is_conditional(&entry->call) || !entry->p.has_write || rest_entry_is(entry, "DELETE"))
         return ERR_OK;
-    TRY(rest_condition_query(&query, &entry->c, e));
+    TRY(rest_condition_query(&query, &entry->call, e));
     const struct rest_entry *other;
-    TRY(rest_refs_pending(tx->b, query, entry->c.type, entry, &other, &n, e));
+    TRY(rest_refs_pending(tx->b, query, entry->call.type, entry, &other, &n, e));
     return other == NULL ? ERR_OK
                          : ERR(e, ERR_INVALID,
                                "Entry %zu matches its search too: they would be the same resource",
@@ -197,7 +197,7 @@ static err_code guard(struct transaction *tx, struct rest_entry *entry, struct e
     if (!tx->searches || entry->fresh || w->condition != STORE_IF_ANY)
         return ERR_OK;
     err_code rc =
-        store_get_light(tx->b->c->st, w->type, w->id, tx->scope.as_of, tx->b->work, &v, e);
+        store_get_light(tx->b->call->st, w->type, w->id, tx->scope.as_of, tx->b->work, &v, e);
     if (rc == ERR_NOT_FOUND) {
         w->condition = STORE_IF_ABSENT;
         entry->p.guarded = true;
@@ -216,9 +216,9 @@ static err_code prepare(struct transaction *tx, struct err *e)
         struct rest_entry *entry = tx->writes[i];
         entry->where = entry->in->if_none_exist.len ? ".request.ifNoneExist" : ".request.url";
         TRY_ENTRY(entry, matches_alone(tx, entry, e));
-        entry->where = entry->c.in.body.len ? ".resource" : ".request.url";
+        entry->where = entry->call.in.body.len ? ".resource" : ".request.url";
         TRY_ENTRY(entry, rest_bundle_time(tx->b, e));
-        TRY_ENTRY(entry, rest_prepare(&entry->c, &entry->p, e));
+        TRY_ENTRY(entry, rest_prepare(&entry->call, &entry->p, e));
         entry->where = "";
         if (entry->p.has_write)
             TRY_ENTRY(entry, guard(tx, entry, e));
@@ -248,7 +248,7 @@ static struct rest_entry *writer_of(const struct transaction *tx, const struct r
 /* Could this read be answered after the writes? */
 static err_code check_read(struct transaction *tx, struct rest_entry *entry, struct err *e)
 {
-    struct rest_call call = entry->c;
+    struct rest_call call = entry->call;
     enum rest_shape shape = call.it->shape;
     bool one = shape == REST_INSTANCE || shape == REST_VERSION || shape == REST_INSTANCE_HISTORY;
     const struct rest_entry *writer = one ? writer_of(tx, &call) : NULL;
@@ -262,10 +262,10 @@ static err_code check_read(struct transaction *tx, struct rest_entry *entry, str
         return arena_oom(call.a, e);
     /* A search takes the names of some parameters away. */
     call.params.items = own;
-    buf_init(&call.out.body, entry->c.out.body.max);
+    buf_init(&call.out.body, entry->call.out.body.max);
     err_code rc = call.it->fn(&call, e);
     buf_done(&call.out.body);
-    entry->c.issues = call.issues;
+    entry->call.issues = call.issues;
     return rc;
 }
 
@@ -280,7 +280,7 @@ static err_code check_reads(struct transaction *tx, struct err *e)
         TRY_ENTRY(entry, rest_bundle_time(tx->b, e));
         TRY_ENTRY(entry, check_read(tx, entry, e));
         arena_rewind(tx->b->work, m);
-        entry->c.issues = (struct rest_issue_list){ 0 };
+        entry->call.issues = (struct rest_issue_list){ 0 };
     }
     return ERR_OK;
 }
@@ -295,7 +295,7 @@ static bool fails_now(struct transaction *tx, const struct store_write *w)
     struct err ignored;
     arena_mark m = arena_mark_get(tx->b->work);
     err_code rc =
-        store_get_light(tx->b->c->st, w->type, w->id, STORE_NOW, tx->b->work, &v, &ignored);
+        store_get_light(tx->b->call->st, w->type, w->id, STORE_NOW, tx->b->work, &v, &ignored);
     arena_rewind(tx->b->work, m);
     bool known = rc == ERR_OK, there = known && v.method != STORE_METHOD_DELETE;
     if (w->method == STORE_METHOD_DELETE && !there)
@@ -313,7 +313,7 @@ static err_code refused(struct transaction *tx, err_code rc, bool *again, struct
             !fails_now(tx, &entry->p.w))
             continue;
         entry->where = ".request";
-        return blame(entry, rest_refused(&entry->c, &entry->p, ERR_PRECONDITION, e), e);
+        return blame(entry, rest_refused(&entry->call, &entry->p, ERR_PRECONDITION, e), e);
     }
     *again = true;
     return rc;
@@ -327,7 +327,7 @@ static err_code commit(struct transaction *tx, bool *again, struct err *e)
             tx->batch[n++] = tx->writes[i]->p.w;
     if (n == 0)
         return ERR_OK;
-    err_code rc = rest_commit_asked(tx->b->c, &tx->b->asked, tx->batch, n, &tx->at, again, e);
+    err_code rc = rest_commit_asked(tx->b->call, &tx->b->asked, tx->batch, n, &tx->at, again, e);
     if (rc == ERR_PRECONDITION || rc == ERR_NOT_FOUND)
         return refused(tx, rc, again, e);
     TRY(rc);
@@ -346,14 +346,14 @@ static err_code attempt(struct transaction *tx, bool *again, struct err *e)
     for (size_t i = 0; i < bundle->in.n; i++) {
         struct rest_entry *entry = &bundle->entries[i];
         rest_pending_done(&entry->p);
-        buf_done(&entry->c.out.body);
+        buf_done(&entry->call.out.body);
         entry->p = (struct rest_pending){ 0 };
-        entry->c = entry->routed;
-        entry->c.a = bundle->work;
-        entry->c.asked = &bundle->asked;
+        entry->call = entry->routed;
+        entry->call.a = bundle->work;
+        entry->call.asked = &bundle->asked;
         entry->fresh = false;
     }
-    tx->scope = (struct rest_scope){ store_last(bundle->c->st).t, tx->gone, 0 };
+    tx->scope = (struct rest_scope){ store_last(bundle->call->st).t, tx->gone, 0 };
     bundle->refs.scope = (struct rest_scope){ tx->scope.as_of, tx->replaced, 0 };
     bundle->refs.n_found = 0;
     bundle->asked = (struct rest_asked_list){ 0 };
@@ -375,12 +375,12 @@ static err_code answer(struct transaction *tx, struct err *e)
         entry->rc = ERR_OK;
         entry->where = "";
         if (writes(entry) && entry->p.has_write) {
-            entry->rc = rest_written(&entry->c, &entry->p, &tx->at, &entry->e);
+            entry->rc = rest_written(&entry->call, &entry->p, &tx->at, &entry->e);
         } else if (!writes(entry)) {
-            entry->c.as_of = tx->committed ? tx->at.t : 0;
+            entry->call.as_of = tx->committed ? tx->at.t : 0;
             entry->rc = rest_bundle_time(bundle, &entry->e);
             if (entry->rc == ERR_OK)
-                entry->rc = entry->c.it->fn(&entry->c, &entry->e);
+                entry->rc = entry->call.it->fn(&entry->call, &entry->e);
             /* Nothing was committed, so the transaction fails as a whole. */
             if (entry->rc != ERR_OK && !tx->committed) {
                 *e = entry->e;

@@ -38,7 +38,7 @@ static int set_up(void **state)
     OK(records_open(NULL, &service.cfg.records, e));
     OK(policy_parse(SV_LIT(POLICY), &policy, e));
     confined = (struct credential){ .name = SV_LIT("x"), .policy = policy };
-    call = (struct call){ .s = &service, .op = &describe, .a = arena_new(1u << 20) };
+    call = (struct call){ .service = &service, .op = &describe, .a = arena_new(1u << 20) };
     call.caller.arn = SV_LIT("arn:aws:iam::1:user/x");
     input("{}");
     return 0;

@@ -32,7 +32,7 @@ static struct call call_of(const struct operation *op, const char *who, const ch
     sv text = token.len ? arena_fmt(a, "{\"NextToken\":\"%.*s\",%s}", SV_FMT(token), members)
                         : arena_fmt(a, "{%s}", members);
     OK(json_read(a, text, 8, &doc, e));
-    return (struct call){ .s = &service,
+    return (struct call){ .service = &service,
                           .op = op,
                           .a = a,
                           .caller = { .arn = sv_from(who) },

@@ -14,7 +14,7 @@ static const struct datastore one = { .id = { "1", 1 } }, other = { .id = { "2",
 static struct rest_call call(struct arena *a, const struct datastore *ds, const char *arn,
                              const char *query)
 {
-    struct rest_call c = { .s = &service, .a = a, .ds = ds, .caller.arn = sv_from(arn) };
+    struct rest_call c = { .service = &service, .a = a, .ds = ds, .caller.arn = sv_from(arn) };
     OK(rest_params_add(&c, sv_from(query), e));
     return c;
 }

@@ -41,7 +41,7 @@ static struct rest_page *page(struct arena *a)
     struct rest_call *c = ARENA_NEW(a, struct rest_call);
     struct rest_page *p = ARENA_NEW(a, struct rest_page);
     *c = (struct rest_call){ .a = a, .st = st };
-    p->c = c;
+    p->call = c;
     p->types[p->n_types++] = fhir_type_find(SV_LIT("Patient"));
     p->as_of = newest;
     return p;
