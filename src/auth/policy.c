@@ -5,10 +5,12 @@
  * deciding has no errors, allocates nothing and cannot loop. */
 #include "auth/policy_private.h"
 
+#include "base/glob.h"
+
 static bool action_listed(const struct statement *statement, sv action)
 {
     for (size_t i = 0; i < statement->actions.n; i++)
-        if (policy_glob(statement->actions.items[i], action, true))
+        if (glob_matches(statement->actions.items[i], action, true))
             return true;
     return false;
 }
@@ -29,7 +31,7 @@ static bool value_listed(const struct condition *condition, sv value, bool nocas
     for (size_t i = 0; i < condition->values.n; i++) {
         sv want = condition->values.items[i];
         if (condition->kind == OP_STRING && !nocase ? sv_eq(want, value)
-            : condition->kind == OP_GLOB            ? policy_glob(want, value, nocase)
+            : condition->kind == OP_GLOB            ? glob_matches(want, value, nocase)
             : condition->kind == OP_ARN             ? policy_arn_match(want, value)
                                                     : sv_eq_nocase(want, value))
             return true;

@@ -2,7 +2,7 @@
  *
  *   policy.c          decides: is this action on this resource allowed?
  *   policy_read.c     turns JSON into the lists below, or refuses the policy
- *   policy_pattern.c  matches '*' and '?', and ARNs part by part
+ *   policy_pattern.c  patterns and ARNs, part by part
  *
  * A policy never changes once it is read, so any number of threads may ask it. All texts are views
  * into its arena. Floor: auth. */
@@ -50,9 +50,6 @@ struct policy {
 
 /* ---- policy_pattern.c ---- */
 
-char policy_lower(char c); /* of ASCII */
-/* Does the pattern match the whole text? In at most len(pattern) * len(text) steps. */
-bool policy_glob(sv pattern, sv text, bool nocase);
 /* "arn:partition:service:region:account:resource" into its parts; the last keeps its colons.
  * False: it has fewer parts. */
 bool policy_arn_split(sv text, sv out[ARN_PARTS]);

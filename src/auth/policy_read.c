@@ -46,7 +46,7 @@ static err_code check_action(sv item, struct err *e)
     size_t colons = 0;
     bool ok = item.len > 0;
     for (size_t i = 0; i < item.len; i++) {
-        char c = policy_lower(item.ptr[i]);
+        char c = sv_lower(item.ptr[i]);
         colons += c == ':';
         ok &= (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || strchr("-*?:", c) != NULL;
         ok &= c != 0;

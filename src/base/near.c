@@ -7,11 +7,6 @@
 
 #define NAME_MAX_LEN 96u /* longer ones are nobody's slip */
 
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-}
-
 static size_t min(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -26,14 +21,14 @@ static size_t steps(sv typed, sv name)
         rows[0][j] = j;
     for (size_t i = 1; i <= typed.len; i++) {
         size_t *row = rows[i % 3], *last = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
-        char c = lower(typed.ptr[i - 1]);
+        char c = sv_lower(typed.ptr[i - 1]);
         size_t any = c == '*' ? 0 : 1;
         row[0] = last[0] + any;
         for (size_t j = 1; j <= name.len; j++) {
-            char d = lower(name.ptr[j - 1]);
+            char d = sv_lower(name.ptr[j - 1]);
             row[j] = min(min(last[j] + any, row[j - 1] + any),
                          last[j - 1] + (c == d || c == '?' ? 0 : any));
-            if (i > 1 && j > 1 && c == lower(name.ptr[j - 2]) && d == lower(typed.ptr[i - 2]))
+            if (i > 1 && j > 1 && c == sv_lower(name.ptr[j - 2]) && d == sv_lower(typed.ptr[i - 2]))
                 row[j] = min(row[j], before[j - 2] + 1);
         }
     }

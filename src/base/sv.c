@@ -1,20 +1,15 @@
-/* sv.c - those calls of sv.h that are too long to be inline: cutting, trimming, and numbers. A
- * number is read only if the whole text is one; nothing is guessed. */
+/* sv.c - those calls of sv.h that are too long to be inline: cutting, trimming, order, and numbers.
+ * A number is read only if the whole text is one; nothing is guessed. */
 #include "base/sv.h"
 
 #include <math.h>
-
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-}
 
 bool sv_eq_nocase(sv a, sv b)
 {
     if (a.len != b.len)
         return false;
     for (size_t i = 0; i < a.len; i++)
-        if (lower(a.ptr[i]) != lower(b.ptr[i]))
+        if (sv_lower(a.ptr[i]) != sv_lower(b.ptr[i]))
             return false;
     return true;
 }
@@ -91,4 +86,9 @@ bool sv_to_double(sv a, double *out)
         return false;
     *out = v;
     return true;
+}
+
+int sv_by_bytes(const void *a, const void *b)
+{
+    return sv_cmp(*(const sv *)a, *(const sv *)b);
 }

@@ -31,6 +31,10 @@ static inline bool sv_eq_cstr(sv a, const char *b)
 {
     return sv_eq(a, sv_from(b));
 }
+static inline char sv_lower(char c) /* of ASCII */
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
 /* Byte order, shorter first on a common prefix: <0, 0, >0. */
 static inline int sv_cmp(sv a, sv b)
 {
@@ -38,6 +42,8 @@ static inline int sv_cmp(sv a, sv b)
     int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
     return c ? c : (a.len > b.len) - (a.len < b.len);
 }
+/* Likewise of two sv behind pointers: for qsort() and bsearch(). */
+int sv_by_bytes(const void *a, const void *b);
 static inline bool sv_starts(sv a, sv prefix)
 {
     return a.len >= prefix.len && (prefix.len == 0 || memcmp(a.ptr, prefix.ptr, prefix.len) == 0);

@@ -12,6 +12,7 @@
 #include "sink/sink_private.h"
 
 #include "base/file.h"
+#include "base/glob.h"
 #include "codec/json.h"
 
 bool role_arn_ok(sv arn)
@@ -45,29 +46,6 @@ bool role_arn_ok(sv arn)
 }
 
 /* ---- matching ---- */
-static bool matches(sv pattern, sv text)
-{
-    size_t p = 0, t = 0, star = SIZE_MAX, star_t = 0;
-    while (t < text.len) {
-        if (p < pattern.len && pattern.ptr[p] == '*') {
-            star = p++;
-            star_t = t;
-        } else if (p < pattern.len && (pattern.ptr[p] == '?' || pattern.ptr[p] == text.ptr[t])) {
-            p++;
-            t++;
-        } else if (star != SIZE_MAX) {
-            /* let the last star take one byte more */
-            p = star + 1;
-            t = ++star_t;
-        } else {
-            return false;
-        }
-    }
-    while (p < pattern.len && pattern.ptr[p] == '*')
-        p++;
-    return p == pattern.len;
-}
-
 static bool place(char out[2048], sv bucket, sv key, const char *end, sv *text)
 {
     int n = snprintf(out, 2048, "s3://%.*s/%.*s%s", SV_FMT(bucket), SV_FMT(key), end);
@@ -82,7 +60,7 @@ bool role_may(const struct role *role, sv bucket, sv key)
     if (!place(room, bucket, key, "", &text))
         return false;
     for (size_t i = 0; i < role->n_allow; i++)
-        if (matches(role->allow[i], text))
+        if (glob_matches(role->allow[i], text, false))
             return true;
     return false;
 }
@@ -95,7 +73,7 @@ bool role_may_below(const struct role *role, sv bucket, sv prefix)
         return false;
     /* A pattern with a star at its end that takes "prefix/" takes whatever follows it too. */
     for (size_t i = 0; i < role->n_allow; i++)
-        if (sv_ends(role->allow[i], SV_LIT("*")) && matches(role->allow[i], text))
+        if (sv_ends(role->allow[i], SV_LIT("*")) && glob_matches(role->allow[i], text, false))
             return true;
     return false;
 }
