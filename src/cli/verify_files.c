@@ -387,7 +387,7 @@ static bool is_named(void *ctx, sv name, uint64_t bytes)
     (void)bytes;
     if (sv_eq(name, SV_LIT("manifest.json")))
         return true;
-    if (bsearch(&name, verify->names, verify->n_files, sizeof name, verify_by_text) == NULL)
+    if (bsearch(&name, verify->names, verify->n_files, sizeof name, sv_by_bytes) == NULL)
         verify_differs(verify, "%.*s: is not in the manifest", SV_FMT(name));
     return true;
 }

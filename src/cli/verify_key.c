@@ -8,11 +8,6 @@ int verify_key_cmp(const void *a, const void *b)
     return memcmp(a, b, sizeof(verify_key));
 }
 
-int verify_by_text(const void *a, const void *b)
-{
-    return sv_cmp(*(const sv *)a, *(const sv *)b);
-}
-
 static verify_key cut(const unsigned char digest[SHA256_LEN])
 {
     verify_key k;

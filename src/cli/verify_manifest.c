@@ -119,7 +119,7 @@ err_code verify_manifest_files(struct verify *verify, struct err *e)
         }
     }
     if (verify->n_files)
-        qsort(verify->names, verify->n_files, sizeof(sv), verify_by_text);
+        qsort(verify->names, verify->n_files, sizeof(sv), sv_by_bytes);
     for (size_t i = 1; i < verify->n_files; i++)
         if (sv_eq(verify->names[i - 1], verify->names[i]))
             verify_differs(verify, "manifest: %.*s is named twice", SV_FMT(verify->names[i]));

@@ -111,7 +111,6 @@ void verify_note(const struct verify *verify, const char *fmt, ...) PRINTF_LIKE(
 /* ---- verify_key.c ---- */
 verify_key verify_key_of(sv type, sv id);
 int verify_key_cmp(const void *a, const void *b);
-int verify_by_text(const void *a, const void *b); /* of sv */
 bool verify_key_is_none(const verify_key *k);
 /* Of a resource's members and values, numbers by their own text; white space does not count. All
  * zero for one that is tagged SUBSETTED. */

@@ -68,11 +68,6 @@ err_code sigv4_signature_of(struct arena *a, const struct sigv4_request *req, sv
 
 /* ---- signing ---- */
 
-static int sv_order(const void *x, const void *y)
-{
-    return sv_cmp(*(const sv *)x, *(const sv *)y);
-}
-
 /* Lower-case names of all headers of req, sorted, each once, joined by ';'. */
 static err_code header_names(struct arena *a, const struct sigv4_request *req, sv *out,
                              struct err *e)
@@ -89,7 +84,7 @@ static err_code header_names(struct arena *a, const struct sigv4_request *req, s
                 *p = (char)(*p + 32);
         names[i] = sv_from(s);
     }
-    qsort(names, req->n_headers, sizeof *names, sv_order);
+    qsort(names, req->n_headers, sizeof *names, sv_by_bytes);
     CLEANUP_BUF struct buf b = BUF_INIT(SIGV4_TEXT_MAX);
     for (size_t i = 0; i < req->n_headers; i++) {
         if (i && sv_eq(names[i], names[i - 1]))

@@ -32,11 +32,6 @@ bool export_ids_next(const struct buf *ids, size_t *at, sv *out)
     return true;
 }
 
-static int by_bytes(const void *a, const void *b)
-{
-    return sv_cmp(*(const sv *)a, *(const sv *)b);
-}
-
 void export_ids_sort(struct buf *ids)
 {
     size_t n = 0, at = 0, k = 0, len = 0;
@@ -49,7 +44,7 @@ void export_ids_sort(struct buf *ids)
         abort();
     for (at = 0; export_ids_next(ids, &at, &rows[k]);)
         k++;
-    qsort(rows, n, sizeof *rows, by_bytes);
+    qsort(rows, n, sizeof *rows, sv_by_bytes);
     for (size_t i = 0; i < n; i++) {
         if (i && sv_eq(rows[i - 1], rows[i]))
             continue;

@@ -45,17 +45,12 @@ sv export_base(const struct job_export_params *params)
 
 /* ---- members ---- */
 
-static int by_bytes(const void *a, const void *b)
-{
-    return sv_cmp(*(const sv *)a, *(const sv *)b);
-}
-
 static void sort_members(struct export_members *members)
 {
     size_t kept = 0;
     if (members->n == 0)
         return;
-    qsort(members->ids, members->n, sizeof *members->ids, by_bytes);
+    qsort(members->ids, members->n, sizeof *members->ids, sv_by_bytes);
     for (size_t i = 1; i < members->n; i++)
         if (!sv_eq(members->ids[kept], members->ids[i]))
             members->ids[++kept] = members->ids[i];
@@ -68,8 +63,9 @@ bool export_members_find(const struct export_members *members, sv id, size_t *at
         *at = 0;
         return true;
     }
-    const sv *x =
-        members->n ? bsearch(&id, members->ids, members->n, sizeof *members->ids, by_bytes) : NULL;
+    const sv *x = members->n
+                      ? bsearch(&id, members->ids, members->n, sizeof *members->ids, sv_by_bytes)
+                      : NULL;
     if (x)
         *at = (size_t)(x - members->ids);
     return x != NULL;

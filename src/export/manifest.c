@@ -211,11 +211,6 @@ int export_object_by_place(const void *a, const void *b)
     return x->nth < y->nth ? -1 : x->nth > y->nth;
 }
 
-static int by_digest(const void *a, const void *b)
-{
-    return sv_cmp(*(const sv *)a, *(const sv *)b);
-}
-
 /* SHA-256 over the files' SHA-256 in hex, sorted, each with a newline. */
 static void digest_of_all(const struct export_object *o, size_t n, char out[SHA256_HEX_LEN])
 {
@@ -226,7 +221,7 @@ static void digest_of_all(const struct export_object *o, size_t n, char out[SHA2
         abort();
     for (size_t i = 0; i < n; i++)
         all[i] = o[i].sha256;
-    qsort(all, n, sizeof *all, by_digest);
+    qsort(all, n, sizeof *all, sv_by_bytes);
     for (size_t i = 0; i < n; i++) {
         hash_sha256_add(h, all[i]);
         hash_sha256_add(h, SV_LIT("\n"));

@@ -122,11 +122,6 @@ static void list_entry(void *ctx, sv value)
     l->n++;
 }
 
-static int entry_cmp(const void *a, const void *b)
-{
-    return sv_cmp(*(const sv *)a, *(const sv *)b);
-}
-
 /* Drop what this parameter lists twice: a store may refuse, or show, the same entry twice. */
 static void list_unique(struct listing *l)
 {
@@ -139,7 +134,7 @@ static void list_unique(struct listing *l)
     uint16_t param;
     for (sv rest = sv_make(copy, len); search_index_next(&rest, &param, &values[n]);)
         n++;
-    qsort(values, n, sizeof *values, entry_cmp);
+    qsort(values, n, sizeof *values, sv_by_bytes);
     for (size_t i = 0; i < n; i++) {
         if (i && sv_eq(values[i], values[i - 1]))
             continue;

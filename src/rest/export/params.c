@@ -113,11 +113,6 @@ static void check_together(struct kick *kick)
 
 /* ---- what must be there ---- */
 
-static int by_text(const void *a, const void *b)
-{
-    return sv_cmp(*(const sv *)a, *(const sv *)b);
-}
-
 static err_code look_for(struct rest_call *call, const char *type, sv id, bool *there,
                          struct err *e)
 {
@@ -141,7 +136,7 @@ static void sort_patients(struct kick_list *l)
     size_t n = 0;
     if (l->n == 0)
         return;
-    qsort(l->items, l->n, sizeof(sv), by_text);
+    qsort(l->items, l->n, sizeof(sv), sv_by_bytes);
     for (size_t i = 0; i < l->n; i++)
         if (i == 0 || !sv_eq(l->items[i], l->items[n - 1]))
             l->items[n++] = l->items[i];
