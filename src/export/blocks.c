@@ -171,8 +171,7 @@ static err_code gather_type(struct export_job *export, const struct store_range 
     TRY(export_candidates_gather(export, type, members, n, &ids, e));
     for (size_t at = 0; export_ids_next(&ids, &at, &id);) {
         arena_reset(a);
-        if (job_run_should_stop(export->run))
-            return ERR(e, ERR_CANCELLED, "the export was stopped");
+        TRY(export_goes_on(export->run, e));
         TRY(judge(export, r, owners, type, id, a, rows, e));
     }
     return ERR_OK;

@@ -77,8 +77,8 @@ static err_code lookup(struct export_job *export, fhir_type type, const struct s
     TRY(store_index_scan(export->run->store, type, &d, SV_NONE, SV_NONE, export->t, &cur, e));
     while ((rc = store_index_next(cur, &hit, e)) == ERR_OK) {
         TRY(export_ids_add(out, hit.id, e));
-        if ((++k & 255) == 0 && job_run_should_stop(export->run))
-            return ERR(e, ERR_CANCELLED, "the export was stopped");
+        if ((++k & 255) == 0)
+            TRY(export_goes_on(export->run, e));
     }
     return rc == ERR_EOF ? ERR_OK : rc;
 }

@@ -156,8 +156,7 @@ static err_code export_all(struct export_job *export, struct arena *a, struct er
     static const struct job_export_params none = { 0 };
     struct job_run *run = export->run;
     export->params = run->job->params ? run->job->params : &none;
-    if (job_run_should_stop(run))
-        return ERR(e, ERR_CANCELLED, "the export was stopped");
+    TRY(export_goes_on(run, e));
     TRY(export_sink_open(run, &export->sink, e));
     TRY(open_plan(export, a, e));
     struct done_ctx d = { export, ERR_OK };

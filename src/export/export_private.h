@@ -292,6 +292,8 @@ void export_place_give_back(struct export_job *export, size_t place);
 MUST_USE err_code export_ranges_run(struct export_job *export, struct err *e);
 
 /* ---- progress (progress.c) ---- */
+/* Long work asks every now and then. ERR_CANCELLED: the export is to stop. */
+MUST_USE err_code export_goes_on(const struct job_run *run, struct err *e);
 void export_progress_begin(struct export_job *export);
 void export_progress_add(struct export_job *export, int64_t resources, int64_t bytes);
 /* One more object. ERR_TOO_LARGE: files were asked to be so small that they are too many. */

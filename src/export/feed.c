@@ -48,8 +48,7 @@ static err_code next_of_rows(struct export_feed *feed, struct store_version *out
     fhir_type type;
     sv id;
     arena_reset(feed->a);
-    if (job_run_should_stop(feed->export->run))
-        return ERR(e, ERR_CANCELLED, "the export was stopped");
+    TRY(export_goes_on(feed->export->run, e));
     if (!export_blocks_next(&feed->rows, &feed->at, &feed->block, &type, &id))
         return ERR_EOF;
     TRY(store_get(feed->export->run->store, type, id, feed->export->t, feed->a, out, e));

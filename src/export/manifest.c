@@ -181,8 +181,7 @@ static err_code check_objects(struct gather *gather, struct sink *sink, struct e
     const struct export_object *o = (const struct export_object *)(const void *)gather->objects.ptr;
     for (size_t i = 0; i < gather->objects.len / sizeof *o; i++) {
         uint64_t bytes;
-        if (job_run_should_stop(gather->run))
-            return ERR(e, ERR_CANCELLED, "the export was stopped");
+        TRY(export_goes_on(gather->run, e));
         err_code rc = sink_stat(sink, o[i].name, &bytes, e);
         /* the role may write but not look; the peer acknowledged the object */
         if (rc == ERR_DENIED)

@@ -207,8 +207,8 @@ err_code export_plan_make(struct export_job *export, size_t object_bytes, struct
         rc = export_members_there(export, &m.all_in_blocks, e);
     for (unsigned t = 1; t <= fhir_n_types() && rc == ERR_OK; t++) {
         rc = plan_type(&m, (fhir_type)t, e);
-        if (rc == ERR_OK && job_run_should_stop(export->run))
-            rc = ERR(e, ERR_CANCELLED, "the export was stopped");
+        if (rc == ERR_OK)
+            rc = export_goes_on(export->run, e);
     }
     if (rc == ERR_OK && params->organize_by_patient && (!export->window || m.items.len))
         rc = export_blocks_cut(export, m.target, m.items.len / sizeof *plan.items, add_blocks, &m,

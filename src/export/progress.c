@@ -14,6 +14,11 @@
 
 #define ASK_BYTES (8u << 20) /* between looks at limits and disk */
 
+err_code export_goes_on(const struct job_run *run, struct err *e)
+{
+    return job_run_should_stop(run) ? ERR(e, ERR_CANCELLED, "the export was stopped") : ERR_OK;
+}
+
 /* What the finished ranges make likely for all. */
 static uint64_t expected(uint64_t done, uint64_t of_finished, const struct job_progress *p)
 {

@@ -181,8 +181,7 @@ static err_code look(struct about *about, struct err *e)
         for (size_t i = at; i < about->n && sv_starts(hit.value, key_of(&about->targets[i])); i++)
             /* more than one: ids that share an entry */
             TRY(see(about, &about->targets[i], hit.id, e));
-        if (job_run_should_stop(about->export->run))
-            return ERR(e, ERR_CANCELLED, "the export was stopped");
+        TRY(export_goes_on(about->export->run, e));
     }
     about->n = 0;
     arena_reset(about->batch);
@@ -203,8 +202,7 @@ static err_code look_at_type(struct about *about, struct err *e)
             return arena_oom(about->batch, e);
         if (++about->n == BATCH)
             TRY(look(about, e));
-        if (job_run_should_stop(about->export->run))
-            return ERR(e, ERR_CANCELLED, "the export was stopped");
+        TRY(export_goes_on(about->export->run, e));
     }
     if (rc != ERR_EOF)
         return rc;

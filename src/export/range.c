@@ -203,8 +203,7 @@ static err_code next_of_round(struct export_range *g, struct err *e)
 err_code export_range_fill(struct export_range *g, struct err *e)
 {
     assert(g->phase == RANGE_FILLS || g->phase == RANGE_NEXT_WAITS);
-    if (job_run_should_stop(g->export->run))
-        return ERR(e, ERR_CANCELLED, "the export was stopped");
+    TRY(export_goes_on(g->export->run, e));
     while (g->block->len < BLOCK_BYTES) {
         if (g->phase != RANGE_NEXT_WAITS) {
             err_code rc = next_of_round(g, e);

@@ -144,8 +144,7 @@ static err_code next_scanned(struct export_source *source, struct store_version 
         size_t owner;
         bool in;
         arena_reset(source->a);
-        if (job_run_should_stop(source->export->run))
-            return ERR(e, ERR_CANCELLED, "the export was stopped");
+        TRY(export_goes_on(source->export->run, e));
         TRY(store_cursor_next(source->cur, out, e));
         TRY(parse(source->a, out, &now, e));
         TRY(export_view_has(&source->export->now, &now, source->a, &in, &owner, e));
@@ -162,8 +161,7 @@ static err_code next_changed(struct export_source *source, struct store_version 
     for (;;) {
         bool output;
         arena_reset(source->a);
-        if (job_run_should_stop(source->export->run))
-            return ERR(e, ERR_CANCELLED, "the export was stopped");
+        TRY(export_goes_on(source->export->run, e));
         TRY(store_cursor_next(source->cur, &source->v, e));
         TRY(judge_change(source, &output, deleted, root, e));
         *out = source->v;
@@ -182,8 +180,7 @@ static err_code next_gathered(struct export_source *source, struct store_version
         size_t owner;
         bool output = false;
         arena_reset(source->a);
-        if (job_run_should_stop(export->run))
-            return ERR(e, ERR_CANCELLED, "the export was stopped");
+        TRY(export_goes_on(export->run, e));
         err_code rc = store_get(export->run->store, source->item.range.type, id, export->t,
                                 source->a, out, e);
         if (rc == ERR_NOT_FOUND || (rc == ERR_OK && out->method == STORE_METHOD_DELETE))

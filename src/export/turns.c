@@ -71,7 +71,7 @@ static bool take_range(struct export_job *export, size_t *out)
 static void fail(struct export_job *export, err_code rc, struct err *e)
 {
     if (job_run_should_stop(export->run))
-        rc = ERR(e, ERR_CANCELLED, "the export was stopped");
+        rc = export_goes_on(export->run, e);
     pthread_mutex_lock(&export->shared.lock);
     if (export->shared.rc == ERR_OK) {
         export->shared.rc = rc;
@@ -226,7 +226,5 @@ err_code export_ranges_run(struct export_job *export, struct err *e)
     free(export->blocks);
     if (export->shared.rc != ERR_OK)
         return err_pass(e, &export->shared.err);
-    if (job_run_should_stop(export->run))
-        return ERR(e, ERR_CANCELLED, "the export was stopped");
-    return ERR_OK;
+    return export_goes_on(export->run, e);
 }
