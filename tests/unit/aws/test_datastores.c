@@ -1,124 +1,56 @@
 /* Records of data stores as older releases wrote them, and whole requests about them. */
 #include "test.h"
 
-#include "../../peers/loopback.h"
 #include "aws/aws.h"
 #include "base/clock.h"
-#include "base/file.h"
-#include "export/export.h"
-#include "import/import.h"
-#include "rest/rest.h"
+#include "service/world.h"
 
 #define ID "0123456789abcdef0123456789abcdef"
 
-static struct {
-    char dir[64], system[128], stores[128], spool[128], objects[128], credentials[128];
-    struct records *records;
-    struct store_env *env;
-    struct store_registry *registry;
-    struct sink_world *world;
-    struct job_engine *jobs;
-    struct auth *auth;
-    struct service *service;
-} w;
+static struct world w;
 
 #define KEYS(name, more) \
     "[" name "]\naws_access_key_id = " name "\naws_secret_access_key = s\n" more
 #define POLICY(rest) \
     "{\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"healthlake:*\",\"Resource\":\"*\"" rest "]}"
 
-static void put_file(const char *name, const char *text)
-{
-    char path[200];
-    (void)snprintf(path, sizeof path, "%s/%s", w.dir, name);
-    OK(file_write_atomic(path, sv_from(text), e));
-}
-
-static void open_all(void)
-{
-    w.env = store_env_new(8u << 20, 1);
-    OK(store_registry_new(w.env, w.stores, &w.registry, e));
-    struct sink_config sc = { .objects_dir = w.objects, .make_buckets = true };
-    OK(sink_world_new(&sc, &w.world, e));
-    struct job_engine_config jc = {
-        .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
-        .records = w.records,
-        .stores = w.registry,
-        .world = w.world,
-        .spool_dir = w.spool,
-        .n_workers = 1
-    };
-    OK(job_engine_start(&jc, &w.jobs, e));
-    struct auth_config ac = { .credentials_path = w.credentials,
-                              .region = SV_LIT("us-east-1"),
-                              .account_id = SV_LIT("000000000000") };
-    OK(auth_new(&ac, &w.auth, e));
-    struct service_config cfg = { .control = &aws_plane,
-                                  .data = &rest_plane,
-                                  .records = w.records,
-                                  .stores = w.registry,
-                                  .jobs = w.jobs,
-                                  .auth = w.auth,
-                                  .region = SV_LIT("us-east-1"),
-                                  .account_id = SV_LIT("000000000000"),
-                                  .n_workers = 1 };
-    OK(service_new(&cfg, &w.service, e));
-}
-
 static int set_up(void **state)
 {
     (void)state;
-    (void)snprintf(w.dir, sizeof w.dir, "/tmp/fhirlake-datastores-XXXXXX");
-    assert_non_null(mkdtemp(w.dir));
-    (void)snprintf(w.system, sizeof w.system, "%s/system", w.dir);
-    (void)snprintf(w.stores, sizeof w.stores, "%s/stores", w.dir);
-    (void)snprintf(w.spool, sizeof w.spool, "%s/jobs", w.dir);
-    (void)snprintf(w.objects, sizeof w.objects, "%s/objects", w.dir);
-    (void)snprintf(w.credentials, sizeof w.credentials, "%s/credentials", w.dir);
-    put_file("credentials", KEYS("admin", "") KEYS("reader", "policy = reader.json\n")
-                                KEYS("barred", "policy = barred.json\n"));
-    put_file("reader.json",
-             POLICY(",\"Condition\":{\"StringEquals\":{\"aws:ResourceTag/team\":\"a\"}}}"));
-    put_file("barred.json",
-             POLICY("},{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{"
-                    "\"StringEquals\":{\"aws:ResourceTag/team\":\"b\"}}}"));
-    OK(file_mkdirs(w.stores, e));
-    OK(file_mkdirs(w.spool, e));
-    OK(records_open(w.system, &w.records, e));
-    open_all();
+    world_make(&w);
+    world_put_file(&w, "credentials",
+                   KEYS("admin", "") KEYS("reader", "policy = reader.json\n")
+                       KEYS("barred", "policy = barred.json\n"));
+    world_put_file(&w, "reader.json",
+                   POLICY(",\"Condition\":{\"StringEquals\":{\"aws:ResourceTag/team\":\"a\"}}}"));
+    world_put_file(
+        &w, "barred.json",
+        POLICY("},{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{"
+               "\"StringEquals\":{\"aws:ResourceTag/team\":\"b\"}}}"));
+    world_open(&w, &aws_plane, false);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    service_free(w.service);
-    job_engine_stop(w.jobs);
-    store_registry_free(w.registry);
-    store_env_free(w.env);
-    sink_world_free(w.world);
-    auth_free(w.auth);
-    records_close(w.records);
-    return file_remove_tree(w.dir, NULL);
+    return world_close(&w);
 }
 
 /* A data store with this member more (NULL: none), ACTIVE, with one Patient. */
 static void put_store(const char *member, const char *value)
 {
-    char record[700];
+    char more[500];
     struct store *st;
     struct store_commit c;
     sv json = SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"p\"}");
     struct store_write one = { .type = fhir_type_find(SV_LIT("Patient")),
                                .id = SV_LIT("p"),
                                .body = { json, (uint32_t)json.len - 1, FHIR_HOLE_NO_META } };
-    (void)snprintf(record, sizeof record,
-                   "{\"id\":\"" ID "\",\"status\":\"ACTIVE\",\"order\":1,\"created\":1%s%s%s%s}",
-                   member ? ",\"" : "", member ? member : "", member ? "\":" : "",
-                   member ? value : "");
-    OK(records_put(w.records, SV_LIT("datastore/" ID), sv_from(record), e));
+    (void)snprintf(more, sizeof more, "%s%s%s%s", member ? ",\"" : "", member ? member : "",
+                   member ? "\":" : "", member ? value : "");
+    world_put_record(&w, ID, more);
     OK(records_put(w.records, SV_LIT("datastorelist/fffffffffffffffe"), SV_LIT(ID), e));
-    datastore_forget(w.service, SV_LIT(ID));
     OK(store_registry_acquire(w.registry, SV_LIT(ID), true, &st, e));
     OK(store_commit(st, &one, 1, &c, e));
     store_registry_release(w.registry, st);
