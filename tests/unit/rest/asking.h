@@ -81,8 +81,9 @@ static void fresh_store(void)
 static unsigned ask(const char *method, const char *path, const char *headers, const char *body)
 {
     CLEANUP_BUF struct buf raw = BUF_INIT(1u << 20);
-    OK(buf_add_fmt(&raw, e, "%s /datastore/%s/r4/%s HTTP/1.1\n%s%s\n", method, here.id, path,
-                   headers, body ? "Content-Type: application/fhir+json\n" : ""));
+    OK(buf_add_fmt(
+        &raw, e, "%s /datastore/%s/r4/%s HTTP/1.1\n%s%s\n", method, here.id, path, headers,
+        body && !strstr(headers, "Content-Type:") ? "Content-Type: application/fhir+json\n" : ""));
     size_t head = raw.len;
     OK(buf_add(&raw, sv_from(body ? body : ""), e));
     for (size_t i = head; i < raw.len; i++)
