@@ -19,11 +19,11 @@ static size_t versions(void)
 }
 
 /* Refused at this entry, and nothing of it is stored. */
-#define NOTHING_OF(status, where, entries)     \
-    do {                                       \
-        size_t before_ = versions();           \
-        REFUSED_AT(status, where, entries);    \
-        assert_int_equal(versions(), before_); \
+#define NOTHING_OF(status, where, ...)          \
+    do {                                        \
+        size_t before_ = versions();            \
+        REFUSED_AT(status, where, __VA_ARGS__); \
+        assert_int_equal(versions(), before_);  \
     } while (0)
 
 TEST(transaction, answers_in_the_order_of_the_bundle)
@@ -32,14 +32,9 @@ TEST(transaction, answers_in_the_order_of_the_bundle)
     fresh_store();
     PUT_NEW("Patient/a", P("a", "1"));
     PUT_NEW("Patient/gone", P("gone", "2"));
-    DONE(ENTRY("GET", "Patient/a", "") "," ENTRY(
-        "PUT", "Patient/a",
-        RESOURCE(P("a", "1"))) "," ENTRY("POST", "Patient",
-                                         RESOURCE(NEW(
-                                             "3"))) "," ENTRY("DELETE", "Patient/gone",
-                                                              "") "," ENTRY("PUT", "Patient/new",
-                                                                            RESOURCE(
-                                                                                P("new", "4"))));
+    DONE(ENTRY("GET", "Patient/a", ""), ENTRY("PUT", "Patient/a", RESOURCE(P("a", "1"))),
+         ENTRY("POST", "Patient", RESOURCE(NEW("3"))), ENTRY("DELETE", "Patient/gone", ""),
+         ENTRY("PUT", "Patient/new", RESOURCE(P("new", "4"))));
     SAYS("/resourceType", "Bundle");
     SAYS("/type", "transaction-response");
     assert_int_equal(yyjson_arr_size(value_at("/entry")), 5);
@@ -63,8 +58,8 @@ TEST(transaction, deletes_first_then_creates_then_updates)
     fresh_store();
     PUT_NEW("Patient/a", P("a", "1"));
     /* The one that would match is deleted before, though its entry comes behind. */
-    DONE(ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"),
-                  RESOURCE(NEW("1"))) "," ENTRY("DELETE", "Patient/a", ""));
+    DONE(ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"), RESOURCE(NEW("1"))),
+         ENTRY("DELETE", "Patient/a", ""));
     SAYS("/entry/0/response/status", "201");
     SAYS("/entry/1/response/status", "204");
     GOT("Patient?identifier=1");
@@ -77,9 +72,8 @@ TEST(transaction, is_one_commit)
     (void)state;
     char when[40];
     fresh_store();
-    DONE(ENTRY("POST", "Patient", RESOURCE(NEW("1"))) "," ENTRY(
-        "POST", "Patient", RESOURCE(NEW("2"))) "," ENTRY("PUT", "Patient/c",
-                                                         RESOURCE(P("c", "3"))));
+    DONE(ENTRY("POST", "Patient", RESOURCE(NEW("1"))), ENTRY("POST", "Patient", RESOURCE(NEW("2"))),
+         ENTRY("PUT", "Patient/c", RESOURCE(P("c", "3"))));
     GOT("_history");
     (void)snprintf(when, sizeof when, "%.*s", SV_FMT(said("/entry/0/response/lastModified")));
     assert_sv(said("/entry/1/response/lastModified"), sv_from(when));
@@ -95,23 +89,20 @@ TEST(transaction, stores_nothing_when_an_entry_fails)
     PUT_NEW("Patient/a", P("a", "1"));
     PUT_NEW("Patient/b", P("b", "2"));
     PUT_NEW("Patient/c", P("c", "2"));
-    NOTHING_OF(400, ".entry[1].resource.birthDate",
-               GOOD "," ENTRY("POST", "Patient",
-                              RESOURCE("{'resourceType':'Patient','birthDate':'soon'}")));
-    NOTHING_OF(404, ".entry[1].request.url", GOOD "," ENTRY("GET", "Patient/never", ""));
-    NOTHING_OF(404, ".entry[1].request.url", GOOD "," ENTRY("DELETE", "Patient/never", ""));
-    NOTHING_OF(412, ".entry[1].request.ifNoneExist",
-               GOOD
-               "," ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=2"), RESOURCE(NEW("2"))));
-    NOTHING_OF(412, ".entry[1].request.url",
-               GOOD "," ENTRY("PUT", "Patient?identifier=2", RESOURCE(NEW("2"))));
-    NOTHING_OF(400, ".entry[1].request.url", GOOD "," ENTRY("GET", "Patient?birthdate=soon", ""));
-    NOTHING_OF(412, ".entry[1].request",
-               GOOD
-               "," ENTRY_IF("PUT", "Patient/a", "'ifMatch':'W/\\\"7\\\"'", RESOURCE(P("a", "1"))));
+    NOTHING_OF(400, ".entry[1].resource.birthDate", GOOD,
+               ENTRY("POST", "Patient", RESOURCE("{'resourceType':'Patient','birthDate':'soon'}")));
+    NOTHING_OF(404, ".entry[1].request.url", GOOD, ENTRY("GET", "Patient/never", ""));
+    NOTHING_OF(404, ".entry[1].request.url", GOOD, ENTRY("DELETE", "Patient/never", ""));
+    NOTHING_OF(412, ".entry[1].request.ifNoneExist", GOOD,
+               ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=2"), RESOURCE(NEW("2"))));
+    NOTHING_OF(412, ".entry[1].request.url", GOOD,
+               ENTRY("PUT", "Patient?identifier=2", RESOURCE(NEW("2"))));
+    NOTHING_OF(400, ".entry[1].request.url", GOOD, ENTRY("GET", "Patient?birthdate=soon", ""));
+    NOTHING_OF(412, ".entry[1].request", GOOD,
+               ENTRY_IF("PUT", "Patient/a", "'ifMatch':'W/\\\"7\\\"'", RESOURCE(P("a", "1"))));
     ASKED(404, "GET", "Patient/good", "", NULL);
     /* The same entries, the one that fails in front. */
-    NOTHING_OF(404, ".entry[0].request.url", ENTRY("GET", "Patient/never", "") "," GOOD);
+    NOTHING_OF(404, ".entry[0].request.url", ENTRY("GET", "Patient/never", ""), GOOD);
 }
 
 TEST(transaction, fails_when_it_reads_what_it_deletes)
@@ -119,10 +110,10 @@ TEST(transaction, fails_when_it_reads_what_it_deletes)
     (void)state;
     fresh_store();
     PUT_NEW("Patient/a", P("a", "1"));
-    NOTHING_OF(410, ".entry[0].request.url",
-               ENTRY("GET", "Patient/a", "") "," ENTRY("DELETE", "Patient/a", ""));
+    NOTHING_OF(410, ".entry[0].request.url", ENTRY("GET", "Patient/a", ""),
+               ENTRY("DELETE", "Patient/a", ""));
     /* The versions of a resource outlive it. */
-    DONE(ENTRY("GET", "Patient/a/_history", "") "," ENTRY("DELETE", "Patient/a", ""));
+    DONE(ENTRY("GET", "Patient/a/_history", ""), ENTRY("DELETE", "Patient/a", ""));
     SAYS("/entry/0/resource/entry/0/request/method", "DELETE");
 }
 
@@ -132,47 +123,41 @@ TEST(transaction, names_a_resource_once)
     fresh_store();
     PUT_NEW("Patient/a", P("a", "1"));
     PUT_NEW("Patient/b", P("b", "2"));
-    NOTHING_OF(400, ".entry[1].request.url",
-               ENTRY("PUT", "Patient/a", RESOURCE(P("a", "1"))) "," ENTRY("PUT", "Patient/a",
-                                                                          RESOURCE(P("a", "3"))));
-    NOTHING_OF(400, ".entry[2].request.url",
-               ENTRY("DELETE", "Patient/a", "") "," GOOD "," ENTRY("PUT", "Patient/a",
-                                                                   RESOURCE(P("a", "1"))));
-    NOTHING_OF(400, ".entry[1].request.url",
-               ENTRY("PUT", "Patient/a", RESOURCE(P("a", "1"))) "," ENTRY("PATCH", "Patient/a",
-                                                                          RESOURCE(PATCH_ACTIVE)));
+    NOTHING_OF(400, ".entry[1].request.url", ENTRY("PUT", "Patient/a", RESOURCE(P("a", "1"))),
+               ENTRY("PUT", "Patient/a", RESOURCE(P("a", "3"))));
+    NOTHING_OF(400, ".entry[2].request.url", ENTRY("DELETE", "Patient/a", ""), GOOD,
+               ENTRY("PUT", "Patient/a", RESOURCE(P("a", "1"))));
+    NOTHING_OF(400, ".entry[1].request.url", ENTRY("PUT", "Patient/a", RESOURCE(P("a", "1"))),
+               ENTRY("PATCH", "Patient/a", RESOURCE(PATCH_ACTIVE)));
     /* by way of searches */
-    NOTHING_OF(400, ".entry[1].request.url",
-               ENTRY("PUT", "Patient/a", RESOURCE(P("a", "1"))) "," ENTRY(
-                   "PUT", "Patient?identifier=1", RESOURCE(NEW("1"))));
-    NOTHING_OF(400, ".entry[1].request.url",
-               ENTRY("DELETE", "Patient/a", "") "," ENTRY("DELETE", "Patient?identifier=1", ""));
+    NOTHING_OF(400, ".entry[1].request.url", ENTRY("PUT", "Patient/a", RESOURCE(P("a", "1"))),
+               ENTRY("PUT", "Patient?identifier=1", RESOURCE(NEW("1"))));
+    NOTHING_OF(400, ".entry[1].request.url", ENTRY("DELETE", "Patient/a", ""),
+               ENTRY("DELETE", "Patient?identifier=1", ""));
     /* The same id of two types is two resources. */
-    DONE(ENTRY("PUT", "Patient/a", RESOURCE(P("a", "1"))) "," ENTRY(
-        "PUT", "Basic/a", RESOURCE("{'resourceType':'Basic','id':'a','code':{'text':'x'}}")));
+    DONE(
+        ENTRY("PUT", "Patient/a", RESOURCE(P("a", "1"))),
+        ENTRY("PUT", "Basic/a", RESOURCE("{'resourceType':'Basic','id':'a','code':{'text':'x'}}")));
 }
 
 TEST(transaction, two_conditional_creates_of_one_thing_are_refused)
 {
     (void)state;
     fresh_store();
-    NOTHING_OF(
-        400, ".entry[0].request.ifNoneExist",
-        ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"), RESOURCE(NEW("1"))) "," ENTRY_IF(
-            "POST", "Patient", IF_NONE_EXIST("identifier=1"), RESOURCE(NEW("1"))));
+    NOTHING_OF(400, ".entry[0].request.ifNoneExist",
+               ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"), RESOURCE(NEW("1"))),
+               ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"), RESOURCE(NEW("1"))));
     /* Another entry without a condition would be the same thing too. */
     NOTHING_OF(400, ".entry[0].request.ifNoneExist",
-               ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"),
-                        RESOURCE(NEW("1"))) "," ENTRY("POST", "Patient", RESOURCE(NEW("1"))));
-    DONE(ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"),
-                  RESOURCE(NEW("1"))) "," ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=2"),
-                                                   RESOURCE(NEW("2"))));
+               ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"), RESOURCE(NEW("1"))),
+               ENTRY("POST", "Patient", RESOURCE(NEW("1"))));
+    DONE(ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"), RESOURCE(NEW("1"))),
+         ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=2"), RESOURCE(NEW("2"))));
     SAYS("/entry/0/response/status", "201");
     SAYS("/entry/1/response/status", "201");
     /* Both are there now. */
-    DONE(ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"),
-                  RESOURCE(NEW("1"))) "," ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=2"),
-                                                   RESOURCE(NEW("2"))));
+    DONE(ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"), RESOURCE(NEW("1"))),
+         ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=2"), RESOURCE(NEW("2"))));
     SAYS("/entry/0/response/status", "200");
     SAYS("/entry/1/response/status", "200");
     assert_int_equal(versions(), 2);
@@ -183,7 +168,7 @@ TEST(transaction, patches_the_version_that_stands)
     (void)state;
     fresh_store();
     PUT_NEW("Patient/a", P("a", "1"));
-    DONE(ENTRY("PATCH", "Patient/a", RESOURCE(PATCH_ACTIVE)) "," GOOD);
+    DONE(ENTRY("PATCH", "Patient/a", RESOURCE(PATCH_ACTIVE)), GOOD);
     SAYS("/entry/0/response/location", "Patient/a/_history/2");
     GOT("Patient/a");
     assert_true(yyjson_is_true(value_at("/active")));
@@ -219,10 +204,10 @@ TEST(transaction, many_that_create_one_thing_at_once_create_it_once)
     char raw[1000];
     pthread_t threads[RACERS];
     fresh_store();
-    const char *text = BUNDLE(
-        "transaction",
-        ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"), RESOURCE(NEW("1"))) "," ENTRY(
-            "POST", "Basic", RESOURCE("{'resourceType':'Basic','code':{'text':'x'}}")));
+    const char *text =
+        BUNDLE("transaction",
+               ENTRY_IF("POST", "Patient", IF_NONE_EXIST("identifier=1"), RESOURCE(NEW("1"))),
+               ENTRY("POST", "Basic", RESOURCE("{'resourceType':'Basic','code':{'text':'x'}}")));
     int n = snprintf(raw, sizeof raw,
                      "POST /datastore/%s/r4/ HTTP/1.1\nContent-Type: application/fhir+json\n\n%s",
                      here.id, text);
