@@ -187,10 +187,10 @@ static sv entries(const char *pointer, bool sorted)
 #define ENTRIES(pointer, text)        assert_sv(entries((pointer), false), SV_LIT(text))
 #define ENTRIES_SORTED(pointer, text) assert_sv(entries((pointer), true), SV_LIT(text))
 
-/* Follow the link of this relation, with GET. False: there is none. */
-static bool follow_link(const char *relation)
+/* The link of this relation, below [base]/; SV_NONE: there is none. */
+static sv link_to(const char *relation)
 {
-    char path[4096], mark[64];
+    char mark[100];
     yyjson_val *list = value_at("/link"), *one;
     sv url = SV_NONE;
     yyjson_arr_iter it = yyjson_arr_iter_with(list);
@@ -198,12 +198,19 @@ static bool follow_link(const char *relation)
         if (sv_eq_cstr(json_string(json_get(one, "relation")), relation))
             url = json_string(json_get(one, "url"));
     if (url.ptr == NULL)
-        return false;
-    (void)snprintf(mark, sizeof mark, "%s/r4/", here.id);
-    const char *at = memmem(url.ptr, url.len, mark, strlen(mark));
-    assert_non_null(at);
-    at += strlen(mark);
-    (void)snprintf(path, sizeof path, "%.*s", (int)(url.ptr + url.len - at), at);
-    GOT(path);
-    return true;
+        return SV_NONE;
+    int n = snprintf(mark, sizeof mark, "http://localhost/datastore/%s/r4/", here.id);
+    assert_true(sv_starts(url, sv_from(mark)));
+    return sv_tail(url, (size_t)n);
+}
+
+/* GET the link of this relation. False: there is none. */
+static bool follow_link(const char *relation)
+{
+    char path[4096];
+    sv link = link_to(relation);
+    (void)snprintf(path, sizeof path, "%.*s", SV_FMT(link));
+    if (link.ptr)
+        GOT(path);
+    return link.ptr != NULL;
 }

@@ -14,7 +14,8 @@
 #define CONTAINED                                                         \
     "{'resourceType':'Observation','status':'final','code':{'text':'x'}," \
     "'contained':[" PATIENT(",'id':'c'") "],'subject':{'reference':'#c'}}"
-#define OTHER(to)                        ",'link':[{'other':{'reference':'" to "'},'type':'seealso'}]"
+#define OTHER(to) ",'link':[{'other':{'reference':'" to "'},'type':'seealso'}]"
+
 #define CREATE(type, full_url, resource) ENTRY("POST", type, FULL_URL(full_url) RESOURCE(resource))
 
 /* What was placed where is asked for before the next request. */
