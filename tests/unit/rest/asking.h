@@ -199,9 +199,11 @@ static sv link_to(const char *relation)
             url = json_string(json_get(one, "url"));
     if (url.ptr == NULL)
         return SV_NONE;
-    int n = snprintf(mark, sizeof mark, "http://localhost/datastore/%s/r4/", here.id);
+    int n = snprintf(mark, sizeof mark, "http://localhost/datastore/%s/r4", here.id);
     assert_true(sv_starts(url, sv_from(mark)));
-    return sv_tail(url, (size_t)n);
+    url = sv_tail(url, (size_t)n);
+    /* A search of the system is at [base] itself. */
+    return sv_starts(url, SV_LIT("/")) ? sv_tail(url, 1) : url;
 }
 
 /* GET the link of this relation. False: there is none. */
