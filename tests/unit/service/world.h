@@ -10,7 +10,7 @@
 #include "rest/rest.h"
 
 struct world {
-    char dir[64], system[128], stores[128], spool[128], objects[128], credentials[128];
+    char dir[64], system[128], stores[128], spool[128], served[128], objects[128], credentials[128];
     struct records *records;
     struct store_env *env;
     struct store_registry *registry;
@@ -35,6 +35,7 @@ static inline void world_make(struct world *w)
     (void)snprintf(w->system, sizeof w->system, "%s/system", w->dir);
     (void)snprintf(w->stores, sizeof w->stores, "%s/stores", w->dir);
     (void)snprintf(w->spool, sizeof w->spool, "%s/jobs", w->dir);
+    (void)snprintf(w->served, sizeof w->served, "%s/exports", w->dir);
     (void)snprintf(w->objects, sizeof w->objects, "%s/objects", w->dir);
     (void)snprintf(w->credentials, sizeof w->credentials, "%s/credentials", w->dir);
     OK(file_mkdirs(w->stores, e));
@@ -55,6 +56,7 @@ static inline void world_open(struct world *w, const struct service_plane *contr
         .stores = w->registry,
         .world = w->world,
         .spool_dir = w->spool,
+        .served_dir = w->served,
         .n_workers = 1
     };
     OK(job_engine_start(&jc, &w->jobs, e));
