@@ -118,13 +118,17 @@ static err_code add_filter(struct export_filter *filter, const struct export_fil
     if (type == FHIR_TYPE_NONE && has_query)
         return ERR(e, ERR_INVALID, "_typeFilter is written Type?parameter=value: %s",
                    fhir_type_slip(name, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
-    if (!has_query || rest.len == 0)
+    if (!has_query)
         return ERR(e, ERR_INVALID, "_typeFilter is written Type?parameter=value");
     if (!filter->wanted[type])
         return ERR(e, ERR_INVALID,
                    "_typeFilter names %s, which this export does not hold (see _type)",
                    fhir_type_name(type));
     TRY(uri_query_split(a, rest, CLAUSES_MAX, &pairs, &n, e));
+    /* "Type?&" has no pair, and would let all of the type through. */
+    if (n == 0)
+        return ERR(e, ERR_INVALID,
+                   "_typeFilter is written Type?parameter=value: it has no parameter");
     struct clauses *c = &filter->of[type][filter->n_of[type]];
     TRY(clauses_init(c, a, e));
     for (size_t i = 0; i < n; i++) {

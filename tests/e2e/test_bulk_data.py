@@ -129,7 +129,11 @@ def test_kick_off_errors_are_operation_outcomes_that_name_the_parameter(fhir):
                         ("_type=Observation&_typeFilter=Patient?gender=male", "_typeFilter"), ("_outputFormat=csv", "_outputFormat"),
                         ("_typeFilter=Observation?nothing=1", "_typeFilter"), ("_typeFilter=Observation", "_typeFilter"),
                         ("_typeFilter=Observation?_sort=date", "_typeFilter"), ("_typeFilter=Observation?_include=*", "_typeFilter"),
-                        ("_typeFilter=Observation?_elements=id", "_typeFilter"), ("_elements=Patient.name.family", "_elements"),
+                        ("_typeFilter=Observation?_elements=id", "_typeFilter"), ("_typeFilter=Observation?", "_typeFilter"),
+                        ("_typeFilter=Observation?%26", "_typeFilter"), ("_typeFilter=Observation?%26%26", "_typeFilter"),
+                        ("_typeFilter=Observation?%2526", "_typeFilter"), ("_typeFilter=Observation?%3Dx", "_typeFilter"),
+                        ("_typeFilter=Observation?status", "_typeFilter"), ("_typeFilter=Observation?status%3D", "_typeFilter"),
+                        ("_typeFilter=Observation?%26,Patient?gender=male", "_typeFilter"), ("_elements=Patient.name.family", "_elements"),
                         ("_elements=Patient.nothing", "_elements"), ("_elements=Patient", "_elements"),
                         ("includeAssociatedData=_mine", "includeAssociatedData"), ("organizeOutputBy=Organization", "organizeOutputBy"),
                         ("allowPartialManifests=maybe", "allowPartialManifests"), ("_minimumFileSize=-1", "_minimumFileSize"),
@@ -166,7 +170,8 @@ def test_unsupported_parameters_are_passed_over_when_lenient_and_told_in_an_erro
     assert "_unheardof" in told and "_type" in told
     assert [o["type"] for o in manifest["error"]] == ["OperationOutcome"] and manifest["outcome"] == manifest["error"]
     refused(fhir, "$export?_since=x", Prefer="respond-async, handling=lenient")
-    refused(fhir, "$export?_typeFilter=Patient%3Fnothing=1", Prefer="respond-async, handling=lenient")
+    for nothing in ("nothing=1", "", "%26"):
+        refused(fhir, f"$export?_typeFilter=Patient%3F{nothing}", Prefer="respond-async, handling=lenient")
 
 
 # ---- status ----
@@ -498,6 +503,10 @@ def test_type_filter__any_of_a_types_filters_and_other_types_whole(fhir):
     assert observations(chained) == {"o1-b", "o2-b"}
     reverse = export(fhir, "$export?_type=Patient&" + filters("Patient?_has:Observation:patient:code=1&gender=female"))
     assert reverse.resources().keys() == {"Patient/a"}
+    empty_parts = export(fhir, "$export?_type=Observation&" + filters("Observation?&status=final&&code=1&"))
+    assert observations(empty_parts) == {"o1-a", "o1-b", "o1-c"}
+    for nothing in ("Observation?&", "Observation?patient.gender=", "Observation?_has:Observation:has-member:code="):
+        refused(fhir, "$export", parameters(("_typeFilter", nothing)))
     posted = export(fhir, "Group/g/$export", parameters(("_typeFilter", "Observation?status=final")))
     assert observations(posted) == {"o1-a", "o1-b"}
 

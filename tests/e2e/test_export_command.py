@@ -62,7 +62,8 @@ def test_export_with_filters_goes_over_rest(server, world):
     for option, value, told in [("--type", "Foo", "_type: a value is no resource type of FHIR R4"), ("--type", "Patent", "is Patient meant?"),
                                 ("--type", "Patient,observation", "is Observation meant?"),
                                 ("--type", "Encuonter", "is Encounter meant?"),
-                                ("--type-filter", "Patients?gender=female", "is Patient meant?")]:
+                                ("--type-filter", "Patients?gender=female", "is Patient meant?"),
+                                ("--type-filter", "Patient?&", "it has no parameter")]:
         refused = export(server, "--datastore", world, "--output", "s3://output/x", option, value)
         assert refused.returncode == 1 and told in refused.stderr, refused.stderr
     refused = export(server, "--datastore", world, "--output", "s3://output/x", "--group", "none")

@@ -80,10 +80,13 @@ err_code rest_export_filter_check(struct rest_call *call, sv filter, fhir_type *
     if (*out == FHIR_TYPE_NONE && query.ptr)
         return ERR(e, ERR_INVALID, "a filter is written Type?parameter=value: %s",
                    fhir_type_slip(name, (char[FHIR_TYPE_NOT_LEN]){ 0 }));
-    if (query.ptr == NULL || query.len == 0)
+    if (query.ptr == NULL)
         return ERR(e, ERR_INVALID, "a filter is written Type?parameter=value");
     if (uri_query_split(call->a, query, PAIRS_MAX, &pairs, &n, NULL) != ERR_OK)
         return ERR(e, ERR_TOO_LARGE, "a filter takes at most %u search parameters", PAIRS_MAX);
+    /* "Type?&" has no pair, and would let all of the type through. */
+    if (n == 0)
+        return ERR(e, ERR_INVALID, "a filter is written Type?parameter=value: it has no parameter");
     for (size_t i = 0; i < n; i++)
         TRY(check_pair(call, *out, &pairs[i], e));
     return ERR_OK;

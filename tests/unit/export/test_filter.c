@@ -157,6 +157,9 @@ TEST(filter, all_pairs_of_one_filter_and_any_filter_of_the_type)
                      FILTERED(S("Observation?status=final&code=x"), S("Observation?code=y"))),
               SV_LIT("final-x final-y amended-y registered-y"));
     assert_sv(PASSED(a, OBSERVATIONS, FILTERED(S("Observation?code=x&code=y"))), SV_LIT(""));
+    /* what stands between two of & is no pair */
+    assert_sv(PASSED(a, OBSERVATIONS, FILTERED(S("Observation?&status=final&&code=x&"))),
+              SV_LIT("final-x"));
     /* other types come whole */
     assert_sv(PASSED(a, .types = LIST(S("Patient"), S("Observation")),
                      FILTERED(S("Observation?status=final&code=x"))),
@@ -280,6 +283,16 @@ TEST(filter, refuses_what_selects_nothing_or_leads_nowhere)
     } bad[] = {
         { S("Observation"), ERR_INVALID },
         { S("Observation?"), ERR_INVALID },
+        { S("Observation?&"), ERR_INVALID },
+        { S("Observation?&&"), ERR_INVALID },
+        { S("Observation?%26"), ERR_NOT_FOUND }, /* a parameter of the name "&" */
+        { S("Observation?="), ERR_NOT_FOUND },
+        { S("Observation?=x"), ERR_NOT_FOUND },
+        { S("Observation?code"), ERR_INVALID },
+        { S("Observation?code="), ERR_INVALID },
+        { S("Observation?code=x&status="), ERR_INVALID },
+        { S("Observation?patient.family="), ERR_INVALID },
+        { S("Observation?_has:Observation:has-member:code="), ERR_INVALID },
         { S("?code=x"), ERR_INVALID },
         { S("Nothing?code=x"), ERR_INVALID },
         { S("observation?code=x"), ERR_INVALID },
