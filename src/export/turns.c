@@ -180,11 +180,12 @@ static bool take(struct turn *turn, struct todo *out)
 static void turn(void *ctx, unsigned worker)
 {
     struct turn t = { .export = ctx };
-    unsigned n_busy;
+    bool more = true;
     for (unsigned i = 0; i < EXPORT_TRACKS; i++)
         t.tracks[i].block = &t.export->blocks[worker * EXPORT_TRACKS + i];
-    do {
-        n_busy = 0;
+    /* asked first: a turn may begin when the export is over */
+    while (more && !over(t.export)) {
+        unsigned n_busy = 0;
         for (unsigned i = 0; i < EXPORT_TRACKS; i++) {
             struct track *l = &t.tracks[i];
             l->busy = l->busy || take(&t, &l->todo);
@@ -194,7 +195,8 @@ static void turn(void *ctx, unsigned worker)
             step(&t);
         else if (t.n_leaving)
             finish(&t, 0);
-    } while ((n_busy || t.n_leaving || t.n_again) && !over(t.export));
+        more = n_busy || t.n_leaving || t.n_again;
+    }
     for (unsigned i = 0; i < EXPORT_TRACKS; i++) {
         /* of an export that is over */
         export_range_free(t.tracks[i].at);
