@@ -175,7 +175,7 @@ MUST_USE err_code export_plan_read(struct job_run *run, struct arena *a, struct 
                                    struct err *e);
 MUST_USE err_code export_plan_make(struct export_job *export, size_t object_bytes, struct err *e);
 
-/* ---- sets of ids (ids.c) ---- */
+/* ---- sets of ids (candidates.c) ---- */
 #define EXPORT_IDS_MAX ((size_t)512 << 20) /* bytes of the ids that one range may gather */
 MUST_USE err_code export_ids_add(struct buf *ids, sv id, struct err *e);
 void export_ids_sort(struct buf *ids); /* each once */

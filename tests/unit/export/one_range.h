@@ -75,3 +75,29 @@ static fhir_type patients(void)
 {
     return fhir_type_find(SV_LIT("Patient"));
 }
+
+/* A plan of one range of Patients. */
+static void one_item(struct one_range *o, export_kind kind, size_t object_bytes)
+{
+    o->items[0] = (struct export_item){ .kind = kind, .range = { .type = patients() } };
+    o->x.plan.n = 1;
+    o->x.plan.object_bytes = object_bytes;
+}
+
+/* A range of the plan, from its opening to its note. */
+static struct export_tally one_write(struct one_range *o, size_t range)
+{
+    CLEANUP_BUF struct buf block = BUF_INIT(EXPORT_BLOCK_MAX);
+    CLEANUP(export_range_free) struct export_range *g = NULL;
+    struct export_tally tally = { 0 };
+    struct err err;
+    err_code rc = ERR_OK;
+    OK(export_range_open(&o->x, range, &block, &g, e));
+    while (rc == ERR_OK) {
+        OK(export_range_fill(g, e));
+        rc = export_range_flush(g, &err);
+    }
+    assert_int_equal(rc, ERR_EOF);
+    OK(export_range_finish(g, &tally, e));
+    return tally;
+}

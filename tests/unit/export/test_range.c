@@ -3,31 +3,6 @@
 
 static const struct job_export_params none;
 
-static void one_item(struct one_range *o, export_kind kind, size_t object_bytes)
-{
-    o->items[0] = (struct export_item){ .kind = kind, .range = { .type = patients() } };
-    o->x.plan.n = 1;
-    o->x.plan.object_bytes = object_bytes;
-}
-
-/* From its opening to its note. */
-static struct export_tally write_range(struct one_range *o)
-{
-    CLEANUP_BUF struct buf block = BUF_INIT(EXPORT_BLOCK_MAX);
-    CLEANUP(export_range_free) struct export_range *g = NULL;
-    struct export_tally tally = { 0 };
-    struct err err;
-    err_code rc = ERR_OK;
-    OK(export_range_open(&o->x, 0, &block, &g, e));
-    while (rc == ERR_OK) {
-        OK(export_range_fill(g, e));
-        rc = export_range_flush(g, &err);
-    }
-    assert_int_equal(rc, ERR_EOF);
-    OK(export_range_finish(g, &tally, e));
-    return tally;
-}
-
 static size_t count(const struct buf *text, const char *what)
 {
     size_t n = 0;
@@ -54,7 +29,7 @@ TEST(range, an_object_that_is_full_is_followed_by_another)
     }
     one_view(&o, false, 0);
     one_item(&o, EXPORT_SCAN, 300); /* two lines of about 110 bytes */
-    struct export_tally t = write_range(&o);
+    struct export_tally t = one_write(&o, 0);
     tree_of(&o, &tree);
     assert_int_equal(t.resources, 10);
     assert_int_equal(t.objects, 5);
@@ -76,7 +51,7 @@ TEST(range, deletions_are_a_second_round_in_objects_of_their_own)
     fx_write(o.st, patients(), "c", "x");
     one_view(&o, true, since);
     one_item(&o, EXPORT_CHANGES, 1 << 20);
-    struct export_tally t = write_range(&o);
+    struct export_tally t = one_write(&o, 0);
     tree_of(&o, &tree);
     /* of resources alone; the deletions' object counts as an object */
     assert_int_equal(t.resources, 1);
@@ -102,7 +77,7 @@ TEST(range, where_everything_went_there_is_the_second_round_alone)
     one_delete(o.st, patients(), "a");
     one_view(&o, true, since);
     one_item(&o, EXPORT_CHANGES, 1 << 20);
-    struct export_tally t = write_range(&o);
+    struct export_tally t = one_write(&o, 0);
     tree_of(&o, &tree);
     assert_int_equal(t.resources, 0);
     assert_int_equal(t.objects, 1);
@@ -117,7 +92,7 @@ TEST(range, nothing_makes_no_object_and_a_note_all_the_same)
     one_open(&o, &none);
     one_view(&o, false, 0);
     one_item(&o, EXPORT_SCAN, 1 << 20);
-    assert_int_equal(write_range(&o).objects, 0);
+    assert_int_equal(one_write(&o, 0).objects, 0);
     tree_of(&o, &tree);
     assert_int_equal(count(&tree, "== "), 0);
     OK(job_run_note_get(&o.run, SV_LIT("done/00000000"), &note, e));
