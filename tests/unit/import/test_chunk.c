@@ -1,6 +1,7 @@
 /* test_chunk.c - the lines of a chunk become versions or say why not: random chunks are compared
  * with what each of their lines was made to be. */
 #include "one_import.h"
+#include "query/fixture.h"
 
 #include "codec/json.h"
 
@@ -257,6 +258,33 @@ TEST(chunk, nothing_is_seen_before_it_is_published_or_after_it_was_given_up)
     bench_close(&b);
 }
 
+TEST(chunk, what_is_published_is_found_by_its_own_values)
+{
+    static const struct {
+        const char *family;
+        sv found;
+    } asks[] = { { "ann", S("a c") }, { "bob", S("b") }, { "eve", S("") }, { "zoe", S("z") } };
+    struct bench b;
+    bench_open(&b, "strict");
+#define NAMED(id, family) \
+    "{\"resourceType\":\"Patient\",\"id\":\"" id "\",\"name\":[{\"family\":\"" family "\"}]}\n"
+    /* one is refused between them, and one is replaced */
+    segment(&b, (struct import_segment){ .first_line = 1 },
+            SV_LIT(NAMED("z", "Eve") NAMED("a", "Ann") "{}\n" NAMED("b", "Bob")));
+    segment(&b, (struct import_segment){ .file = 1, .first_line = 1 },
+            SV_LIT(NAMED("c", "Ann") NAMED("z", "Zoe")));
+    import_chunk_parse(&b.c, 0);
+    assert_int_equal(b.c.rc, ERR_OK);
+    publish(&b);
+    for (size_t i = 0; i < CASES(asks); i++) {
+        CLEANUP(arena_free) struct arena *a = arena_new(8 << 20);
+        struct query *q = fixture_query(b.st, a, "Patient");
+        OK(query_add(q, SV_LIT("family"), sv_from(asks[i].family), e));
+        assert_sv(fixture_found(q), asks[i].found);
+    }
+    bench_close(&b);
+}
+
 /* docs/differences-from-healthlake.md: more than 5 MiB is a FAILURE of its own, but for the data of
  * a Binary. */
 TEST(chunk, a_line_of_more_than_five_mebibytes_is_a_failure_unless_it_is_a_binary)
@@ -320,5 +348,6 @@ TEST(chunk, an_import_that_is_to_stop_leaves_the_chunk)
 TEST_MAIN(T(chunk, each_line_becomes_a_version_or_says_why_not),
           T(chunk, at_level_minimal_what_breaks_rules_is_stored_and_says_so),
           T(chunk, nothing_is_seen_before_it_is_published_or_after_it_was_given_up),
+          T(chunk, what_is_published_is_found_by_its_own_values),
           T(chunk, a_line_of_more_than_five_mebibytes_is_a_failure_unless_it_is_a_binary),
           T(chunk, an_import_that_is_to_stop_leaves_the_chunk))
