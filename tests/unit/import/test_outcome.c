@@ -1,5 +1,5 @@
 /* test_outcome.c - input that was made to do harm: what is written about it is bounded. */
-#include "one_import.h"
+#include "one_outcome.h"
 
 #include "codec/hash.h"
 
@@ -12,14 +12,6 @@
     "\"diagnostics\":\"" #left                                                                     \
     " more lines from this one on are not written: they are too many\"}]},\"statusCode\":" #status \
     "}}\n"
-
-static const struct import_bounds wide = { .file_failures = 1u << 30,
-                                           .job_failures = 1u << 30,
-                                           .file_bytes = 1u << 30,
-                                           .job_bytes = 1u << 30,
-                                           .ends_bytes = 1u << 20,
-                                           .ratio = 1,
-                                           .job_unpacked = 1u << 30 };
 
 TEST(bomb, failures_past_their_number_are_counted_and_a_last_line_says_how_many)
 {
