@@ -275,31 +275,37 @@ TEST(turns, what_may_pass_is_tried_three_times_and_anything_else_once)
             }
 }
 
+static uint32_t seed;
+static uint32_t below(uint32_t n)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (uint32_t)(((uint64_t)seed * n) >> 32);
+}
+
 TEST(turns, random_failures_cost_a_range_its_tries_and_nobody_else_anything)
 {
     (void)state;
     static const err_code may_pass_codes[] = { ERR_PEER, ERR_TIMEOUT, ERR_AUTH_EXPIRED };
-    uint32_t x = 4711;
-#define DRAW(n) (((x = x * 1664525u + 1013904223u) >> 16) % (n))
+    seed = 4711;
     for (unsigned round = 0; round < 300; round++) {
-        unsigned n = 1 + DRAW(RANGES_MAX), first = 0, second = 0, tries;
+        unsigned n = 1 + below(RANGES_MAX), first = 0, second = 0, tries;
         bool lost = false;
         uint64_t n_done;
         forget_all();
         for (unsigned i = 0; i < n; i++) {
             /* in one round of four some range fails for good */
-            bool for_good = round % 4 == 0 && DRAW(n) < 2;
-            script[i].n_fails = for_good ? 3 : DRAW(4) ? 0 : 1 + DRAW(2);
-            script[i].n_flushes = 1 + DRAW(3);
-            script[i].arrives = DRAW(2);
+            bool for_good = round % 4 == 0 && below(n) < 2;
+            script[i].n_fails = for_good ? 3 : below(4) ? 0 : 1 + below(2);
+            script[i].n_flushes = 1 + below(3);
+            script[i].arrives = below(2);
             for (unsigned k = 0; k < script[i].n_fails; k++)
                 script[i].fails[k] =
-                    (struct try_failure){ (place)DRAW(N_PLACES), may_pass_codes[DRAW(3)] };
+                    (struct try_failure){ (place)below(N_PLACES), may_pass_codes[below(3)] };
             lost = fate(i, &tries) != ERR_OK || lost;
             first += tries >= 2;
             second += tries >= 3;
         }
-        err_code rc = run(1 + DRAW(3), n, &n_done);
+        err_code rc = run(1 + below(3), n, &n_done);
         if (lost) {
             assert_true(rc == ERR_PEER || rc == ERR_TIMEOUT || rc == ERR_AUTH_EXPIRED);
             assert_true(n_done < n);
