@@ -1,5 +1,5 @@
-/* test_change.c - a record changes by the table of moves alone, and whoever waits for a job's end is
- * told when the record says so. */
+/* test_change.c - a record changes by the table of moves alone, and whoever waits for a job's end
+ * is told when the record says so. */
 #include "job/sample.h"
 
 #include "base/clock.h"
