@@ -67,7 +67,7 @@ static void step(const struct walker *w, size_t at, yyjson_val *v)
     const struct search_step *s = &w->p->steps[at];
     yyjson_val *next = yyjson_obj_getn(v, s->name.ptr, s->name.len), *item;
     if (!yyjson_is_arr(next)) {
-        if (next && picked(s, next))
+        if (next && !yyjson_is_null(next) && picked(s, next))
             step(w, at + 1, next);
         return;
     }
