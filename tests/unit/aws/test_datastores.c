@@ -1,77 +1,28 @@
 /* Records of data stores as older releases wrote them, and whole requests about them. */
-#include "test.h"
+#include "aws/whole.h"
 
-#include "aws/aws.h"
-#include "base/clock.h"
-#include "service/world.h"
-
-#define ID "0123456789abcdef0123456789abcdef"
-
-static struct world w;
-
-#define KEYS(name, more) \
-    "[" name "]\naws_access_key_id = " name "\naws_secret_access_key = s\n" more
 #define POLICY(rest) \
     "{\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"healthlake:*\",\"Resource\":\"*\"" rest "]}"
 
 static int set_up(void **state)
 {
     (void)state;
-    world_make(&w);
-    world_put_file(&w, "credentials",
-                   KEYS("admin", "") KEYS("reader", "policy = reader.json\n")
-                       KEYS("barred", "policy = barred.json\n"));
-    world_put_file(&w, "reader.json",
-                   POLICY(",\"Condition\":{\"StringEquals\":{\"aws:ResourceTag/team\":\"a\"}}}"));
-    world_put_file(
-        &w, "barred.json",
-        POLICY("},{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{"
-               "\"StringEquals\":{\"aws:ResourceTag/team\":\"b\"}}}"));
-    world_open(&w, &aws_plane, false);
+    begin_all();
+    put_file("credentials", KEYS("admin", "") KEYS("reader", "policy = reader.json\n")
+                                KEYS("barred", "policy = barred.json\n"));
+    put_file("reader.json",
+             POLICY(",\"Condition\":{\"StringEquals\":{\"aws:ResourceTag/team\":\"a\"}}}"));
+    put_file("barred.json",
+             POLICY("},{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{"
+                    "\"StringEquals\":{\"aws:ResourceTag/team\":\"b\"}}}"));
+    open_all();
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    return world_close(&w);
-}
-
-/* A data store with this member more (NULL: none), ACTIVE, with one Patient. */
-static void put_store(const char *member, const char *value)
-{
-    char more[500];
-    struct store *st;
-    struct store_commit c;
-    sv json = SV_LIT("{\"resourceType\":\"Patient\",\"id\":\"p\"}");
-    struct store_write one = { .type = fhir_type_find(SV_LIT("Patient")),
-                               .id = SV_LIT("p"),
-                               .body = { json, (uint32_t)json.len - 1, FHIR_HOLE_NO_META } };
-    (void)snprintf(more, sizeof more, "%s%s%s%s", member ? ",\"" : "", member ? member : "",
-                   member ? "\":" : "", member ? value : "");
-    world_put_record(&w, ID, more);
-    OK(records_put(w.records, SV_LIT("datastorelist/fffffffffffffffe"), SV_LIT(ID), e));
-    OK(store_registry_acquire(w.registry, SV_LIT(ID), true, &st, e));
-    OK(store_commit(st, &one, 1, &c, e));
-    store_registry_release(w.registry, st);
-}
-
-/* The answer's status; says: what its body must hold, or NULL. */
-static unsigned ask_as(const char *who, const char *raw, const char *says)
-{
-    struct loopback_answer a;
-    struct loopback_keys k = { sv_from(who), SV_LIT("s"), SV_LIT("us-east-1"), clock_wall_ms() };
-    loopback_send(w.service, sv_from(raw), &k, &a);
-    unsigned status = a.status;
-    if (says && memmem(a.body.ptr, a.body.len, says, strlen(says)) == NULL)
-        fail_msg("%s: %.*s", raw, SV_FMT(buf_sv(&a.body)));
-    loopback_answer_done(&a);
-    return status;
-}
-
-static unsigned ask(const char *raw, const char *says)
-{
-    return ask_as("admin", raw, says);
+    return end_all();
 }
 
 #define AT(method, path) method " /datastore/" ID "/r4/" path " HTTP/1.1\n\n"
@@ -122,10 +73,6 @@ TEST(datastores, an_older_one_is_shown_as_it_was_made)
                      200);
 }
 
-#define CALL(operation, body)                                                   \
-    "POST / HTTP/1.1\nContent-Type: application/x-amz-json-1.0\nX-Amz-Target: " \
-    "HealthLake." operation "\n\n" body
-#define ARN       "arn:aws:healthlake:us-east-1:000000000000:datastore/fhir/" ID
 #define TAGS(...) "[" __VA_ARGS__ "]"
 #define TAG(k, v) "{\"Key\":\"" k "\",\"Value\":\"" v "\"}"
 

@@ -11,10 +11,14 @@
 
 struct world {
     char dir[64], system[128], stores[128], spool[128], served[128], objects[128], credentials[128];
+    /* between world_make() and world_open(); 0: the defaults */
+    unsigned max_datastores, preload_patients;
+    bool park; /* a Describe* may wait for the end of what it tells of */
     struct records *records;
     struct store_env *env;
     struct store_registry *registry;
     struct sink_world *world;
+    struct parking *parking;
     struct job_engine *jobs;
     struct auth *auth;
     struct service *service;
@@ -27,7 +31,7 @@ static inline void world_put_file(struct world *w, const char *name, const char 
     OK(file_write_atomic(path, sv_from(text), e));
 }
 
-/* The folder alone: a test may put files into it before world_open(). */
+/* The folder and the records: a test may put something into them before world_open(). */
 static inline void world_make(struct world *w)
 {
     *w = (struct world){ .dir = "/tmp/fhirlake-world-XXXXXX" };
@@ -40,16 +44,22 @@ static inline void world_make(struct world *w)
     (void)snprintf(w->credentials, sizeof w->credentials, "%s/credentials", w->dir);
     OK(file_mkdirs(w->stores, e));
     OK(file_mkdirs(w->spool, e));
+    OK(records_open(w->system, &w->records, e));
 }
 
-/* open: everybody may do all; else the callers are those of the file `credentials`. */
+/* Starts the service. open: everybody may do all; else the callers are those of the file
+ * `credentials`. */
 static inline void world_open(struct world *w, const struct service_plane *control, bool open)
 {
-    OK(records_open(w->system, &w->records, e));
     w->env = store_env_new(8u << 20, 1);
     OK(store_registry_new(w->env, w->stores, &w->registry, e));
     struct sink_config sc = { .objects_dir = w->objects, .make_buckets = true };
     OK(sink_world_new(&sc, &w->world, e));
+    /* longer than any end takes */
+    struct parking_config pc = { .max = 8, .wait_us = 120u * 1000000u };
+    w->parking = NULL;
+    if (w->park)
+        OK(parking_new(&pc, &w->parking, e));
     struct job_engine_config jc = {
         .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
         .records = w->records,
@@ -57,7 +67,9 @@ static inline void world_open(struct world *w, const struct service_plane *contr
         .world = w->world,
         .spool_dir = w->spool,
         .served_dir = w->served,
-        .n_workers = 1
+        .n_workers = 1,
+        .ended = w->park ? parking_wake : NULL,
+        .ended_ctx = w->parking
     };
     OK(job_engine_start(&jc, &w->jobs, e));
     struct auth_config ac = { .open = open,
@@ -71,20 +83,33 @@ static inline void world_open(struct world *w, const struct service_plane *contr
                                   .stores = w->registry,
                                   .jobs = w->jobs,
                                   .auth = w->auth,
+                                  .parking = w->parking,
                                   .region = SV_LIT("us-east-1"),
                                   .account_id = SV_LIT("000000000000"),
-                                  .n_workers = 1 };
+                                  .n_workers = 1,
+                                  .max_datastores = w->max_datastores,
+                                  .preload_patients = w->preload_patients };
     OK(service_new(&cfg, &w->service, e));
 }
 
-static inline int world_close(struct world *w)
+/* Stops the service; world_open() starts it again on the same records. */
+static inline void world_stop(struct world *w)
 {
+    if (w->parking)
+        parking_close(w->parking);
     service_free(w->service);
     job_engine_stop(w->jobs);
+    if (w->parking)
+        parking_free(w->parking);
     store_registry_free(w->registry);
     store_env_free(w->env);
     sink_world_free(w->world);
     auth_free(w->auth);
+}
+
+static inline int world_close(struct world *w)
+{
+    world_stop(w);
     records_close(w->records);
     return file_remove_tree(w->dir, NULL);
 }
