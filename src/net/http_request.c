@@ -89,6 +89,9 @@ static bool read_head(struct http_exchange *exchange, const char *method, const 
     exchange->req.length = framing->chunked ? HTTP_UNTOLD : framing->length;
     if (exchange->req.why == NULL && !is_in_place(exchange, method, target, version))
         exchange->req.why = "The head of the request is not made of lines that end in CRLF";
+    /* behind the checks, which look at the values as they came */
+    for (size_t i = 0; i < l.n; i++)
+        l.items[i].value = sv_trim(l.items[i].value);
     exchange->req.refusal = exchange->req.why ? HTTP_MALFORMED : HTTP_TAKEN;
     exchange->req.crowded = http_conn_is_crowded(exchange->at);
     exchange->last = framing->chunked || exchange->req.crowded;
