@@ -1,0 +1,355 @@
+/* One connection, step by step, against a peer that is a socket of the test itself: between two
+ * steps the test reads what was sent, and answers. */
+#include "test.h"
+
+#include "s3/s3_private.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int listener, peer = -1;
+static atomic_bool cancel;
+static struct s3_client client;
+static char url[100];
+
+static int set_up(void **state)
+{
+    (void)state;
+    struct sockaddr_in sa = { .sin_family = AF_INET };
+    socklen_t len = sizeof sa;
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&sa, sizeof sa), 0);
+    assert_int_equal(listen(listener, 4), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&sa, &len), 0);
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/b/a/../c%%20d?x=1", ntohs(sa.sin_port));
+    atomic_store(&cancel, false);
+    client = (struct s3_client){
+        .loopback = true, .timeout_ms = 20000, .connect_timeout_ms = 20000, .cancel = &cancel
+    };
+    return 0;
+}
+
+static void hang_up(void)
+{
+    if (peer >= 0)
+        close(peer);
+    peer = -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    hang_up();
+    close(listener);
+    return 0;
+}
+
+/* ---- the peer ---- */
+
+static char heard[1 << 16];
+static size_t n_heard;
+
+/* Steps until the peer has heard a text that ends so. */
+static void hear(struct s3_conn *conn, const char *end)
+{
+    n_heard = 0;
+    for (;;) {
+        assert_int_equal(s3_conn_step(conn), CONN_RUNNING);
+        if (peer < 0 && (peer = accept(listener, NULL, NULL)) >= 0)
+            assert_int_equal(fcntl(peer, F_SETFL, O_NONBLOCK), 0);
+        ssize_t n = peer < 0 ? 0 : recv(peer, heard + n_heard, sizeof heard - 1 - n_heard, 0);
+        n_heard += n > 0 ? (size_t)n : 0;
+        heard[n_heard] = 0;
+        size_t len = strlen(end);
+        if (n_heard >= len && memcmp(heard + n_heard - len, end, len) == 0)
+            return;
+    }
+}
+
+static void say(const char *text)
+{
+    assert_int_equal(send(peer, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static s3_conn_state until_the_end(struct s3_conn *conn)
+{
+    s3_conn_state st;
+    while ((st = s3_conn_step(conn)) == CONN_RUNNING)
+        continue;
+    return st;
+}
+
+static struct s3_wire wire(const char *method)
+{
+    return (struct s3_wire){ .method = method, .url = url, .max_answer = 1000 };
+}
+
+#define OK_OF(length) "HTTP/1.1 200 OK\r\nContent-Length: " length "\r\n\r\n"
+
+/* ---- what goes out, and what comes ---- */
+
+/* Dots of a key are part of it: the signature covers the path as it stands. */
+TEST(conn, a_path_goes_out_as_it_stands)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct curl_slist *headers = curl_slist_append(NULL, "x-amz-date: now");
+    struct s3_wire w = wire("GET");
+    w.headers = headers;
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    assert_int_equal(strncmp(heard, "GET /b/a/../c%20d?x=1 HTTP/1.1\r\n", 32), 0);
+    assert_non_null(strstr(heard, "\r\nx-amz-date: now\r\n"));
+    say("HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 5\r\n\r\nhello");
+    assert_int_equal(until_the_end(conn), CONN_DONE);
+    assert_int_equal(conn->result, CURLE_OK);
+    assert_int_equal(s3_conn_status(conn), 200);
+    assert_sv(s3_conn_header(conn, "etag"), SV_LIT("\"e\""));
+    assert_null(s3_conn_header(conn, "x-none").ptr);
+    assert_sv(buf_sv(&conn->answer), SV_LIT("hello"));
+    s3_conn_free(conn);
+    curl_slist_free_all(headers);
+}
+
+TEST(conn, a_body_goes_out_whole_and_an_empty_one_has_a_length)
+{
+    (void)state;
+    static const char *const methods[] = { "PUT", "POST" };
+    struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
+    for (int i = 0; i < 2; i++) {
+        struct s3_conn *conn = s3_conn_new(&client);
+        struct s3_wire w = wire(methods[i]);
+        w.headers = headers;
+        w.has_body = true;
+        w.body = SV_LIT("the whole body");
+        s3_conn_start(conn, &w);
+        hear(conn, "the whole body");
+        assert_int_equal(strncmp(heard, methods[i], strlen(methods[i])), 0);
+        assert_non_null(strstr(heard, "Content-Length: 14\r\n"));
+        say(OK_OF("0"));
+        assert_int_equal(until_the_end(conn), CONN_DONE);
+        /* the connection is kept: the peer hears the next request on it */
+        w.body = SV_LIT("");
+        s3_conn_start(conn, &w);
+        hear(conn, "\r\n\r\n");
+        assert_non_null(strstr(heard, "Content-Length: 0\r\n"));
+        say(OK_OF("0"));
+        assert_int_equal(until_the_end(conn), CONN_DONE);
+        s3_conn_free(conn);
+        hang_up();
+    }
+    curl_slist_free_all(headers);
+}
+
+TEST(conn, an_answer_to_head_has_no_body_to_wait_for)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("HEAD");
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    say(OK_OF("1000000"));
+    assert_int_equal(until_the_end(conn), CONN_DONE);
+    assert_int_equal(conn->result, CURLE_OK);
+    s3_conn_free(conn);
+}
+
+TEST(conn, an_answer_has_its_limit_to_the_byte)
+{
+    (void)state;
+    for (unsigned more = 0; more < 2; more++) {
+        char text[1200], head[100];
+        struct s3_conn *conn = s3_conn_new(&client);
+        struct s3_wire w = wire("GET");
+        s3_conn_start(conn, &w);
+        hear(conn, "\r\n\r\n");
+        memset(text, 'x', sizeof text);
+        text[1000 + more] = 0;
+        (void)snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n",
+                       1000 + more);
+        say(head);
+        say(text);
+        assert_int_equal(until_the_end(conn), CONN_DONE);
+        assert_int_equal(conn->overflow, more == 1);
+        assert_int_equal(conn->result == CURLE_OK, more == 0);
+        s3_conn_free(conn);
+        hang_up();
+    }
+}
+
+TEST(conn, a_redirect_is_an_answer_like_others)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("GET");
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    say("HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:1/\r\n"
+        "Content-Length: 0\r\n\r\n");
+    assert_int_equal(until_the_end(conn), CONN_DONE);
+    assert_int_equal(conn->result, CURLE_OK);
+    assert_int_equal(s3_conn_status(conn), 307);
+    s3_conn_free(conn);
+}
+
+/* ---- streams ---- */
+
+#define STREAM_BYTES (5u << 20)
+
+static char byte_at(size_t i)
+{
+    return (char)(i * 2654435761u >> 13);
+}
+
+TEST(conn, a_stream_is_held_up_to_its_window_and_comes_whole)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("GET");
+    static char piece[65536];
+    char dst[50000];
+    size_t sent = 0, got = 0;
+    bool was_full = false;
+    w.stream = true;
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    say(OK_OF("5242880"));
+    s3_conn_state st = CONN_RUNNING;
+    while (got < STREAM_BYTES) {
+        if (sent < STREAM_BYTES) {
+            size_t n = STREAM_BYTES - sent < sizeof piece ? STREAM_BYTES - sent : sizeof piece;
+            for (size_t i = 0; i < n; i++)
+                piece[i] = byte_at(sent + i);
+            ssize_t r = send(peer, piece, n, MSG_NOSIGNAL);
+            assert_true(r > 0 || errno == EAGAIN);
+            sent += r > 0 ? (size_t)r : 0;
+        }
+        if (st == CONN_RUNNING)
+            st = s3_conn_step(conn);
+        assert_true(st == CONN_RUNNING || (st == CONN_DONE && conn->result == CURLE_OK));
+        assert_true(conn->window_to <= S3_WINDOW_BYTES);
+        was_full |= conn->paused;
+        /* a reader who comes when the window is full, and then takes all that is there */
+        if (!was_full) {
+            assert_int_equal(st, CONN_RUNNING);
+            continue;
+        }
+        size_t n;
+        while ((n = s3_conn_drain(conn, dst, sizeof dst)) > 0)
+            for (size_t i = 0; i < n; i++, got++)
+                if (dst[i] != byte_at(got))
+                    fail_msg("byte %zu is another one", got);
+    }
+    assert_int_equal(got, STREAM_BYTES);
+    while (st == CONN_RUNNING)
+        st = s3_conn_step(conn);
+    assert_int_equal(st, CONN_DONE);
+    assert_int_equal(conn->answer.len, 0);
+    s3_conn_free(conn);
+}
+
+/* An error is told by a document, and not by bytes of the object. */
+TEST(conn, what_is_no_success_goes_into_the_answer_of_a_stream)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("GET");
+    char dst[10];
+    w.stream = true;
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    say("HTTP/1.1 404 Not Found\r\nContent-Length: 8\r\n\r\n<Error/>");
+    assert_int_equal(until_the_end(conn), CONN_DONE);
+    assert_sv(buf_sv(&conn->answer), SV_LIT("<Error/>"));
+    assert_int_equal(s3_conn_drain(conn, dst, sizeof dst), 0);
+    s3_conn_free(conn);
+}
+
+/* ---- ends ---- */
+
+TEST(conn, what_was_not_read_through_costs_the_connection)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("GET");
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    say(OK_OF("100") "a part of it");
+    assert_int_equal(s3_conn_step(conn), CONN_RUNNING);
+    s3_conn_stop(conn);
+    /* the rest of it cannot be taken for the next answer: that comes on another connection */
+    int before = peer;
+    peer = -1;
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    say(OK_OF("3") "new");
+    assert_int_equal(until_the_end(conn), CONN_DONE);
+    assert_sv(buf_sv(&conn->answer), SV_LIT("new"));
+    s3_conn_free(conn);
+    close(before);
+}
+
+TEST(conn, a_peer_that_hangs_up_early_has_not_answered)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("GET");
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    say(OK_OF("100") "a part of it");
+    hang_up();
+    assert_int_equal(until_the_end(conn), CONN_DONE);
+    assert_int_not_equal(conn->result, CURLE_OK);
+    s3_conn_free(conn);
+}
+
+TEST(conn, a_cancel_is_seen_at_the_next_step)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("GET");
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    atomic_store(&cancel, true);
+    assert_int_equal(s3_conn_step(conn), CONN_CANCELLED);
+    s3_conn_free(conn);
+}
+
+TEST(conn, a_peer_that_says_nothing_is_given_up)
+{
+    (void)state;
+    struct s3_conn *conn = s3_conn_new(&client);
+    struct s3_wire w = wire("GET");
+    s3_conn_start(conn, &w);
+    hear(conn, "\r\n\r\n");
+    client.timeout_ms = 1;
+    assert_int_equal(until_the_end(conn), CONN_STALLED);
+    s3_conn_free(conn);
+}
+
+#define WITH_A_PEER(sentence)                                             \
+    {                                                                     \
+        "conn: " #sentence, test_conn_##sentence, set_up, tear_down, NULL \
+    }
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_A_PEER(a_path_goes_out_as_it_stands),
+        WITH_A_PEER(a_body_goes_out_whole_and_an_empty_one_has_a_length),
+        WITH_A_PEER(an_answer_to_head_has_no_body_to_wait_for),
+        WITH_A_PEER(an_answer_has_its_limit_to_the_byte),
+        WITH_A_PEER(a_redirect_is_an_answer_like_others),
+        WITH_A_PEER(a_stream_is_held_up_to_its_window_and_comes_whole),
+        WITH_A_PEER(what_is_no_success_goes_into_the_answer_of_a_stream),
+        WITH_A_PEER(what_was_not_read_through_costs_the_connection),
+        WITH_A_PEER(a_peer_that_hangs_up_early_has_not_answered),
+        WITH_A_PEER(a_cancel_is_seen_at_the_next_step),
+        WITH_A_PEER(a_peer_that_says_nothing_is_given_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
