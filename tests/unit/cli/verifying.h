@@ -13,14 +13,14 @@
 
 static struct verify v;
 static char folder[64];
-static struct buf told;
+static struct buf told_text;
 
 PRINTF_LIKE(2, 0)
 static void tell_line(const char *mark, const char *fmt, va_list ap)
 {
     char line[1000];
     (void)vsnprintf(line, sizeof line, fmt, ap);
-    OK(buf_add_fmt(&told, e, "%s%s\n", mark, line));
+    OK(buf_add_fmt(&told_text, e, "%s%s\n", mark, line));
 }
 
 void verify_differs(struct verify *of, const char *fmt, ...)
@@ -41,7 +41,7 @@ static int set_up(void **state)
 {
     (void)state;
     v = (struct verify){ .a = arena_new(64u << 20), .deleted = BUF_INIT(1 << 20) };
-    buf_init(&told, 1 << 20);
+    buf_init(&told_text, 1 << 20);
     (void)snprintf(folder, sizeof folder, "/tmp/fhirlake-verify-XXXXXX");
     assert_non_null(mkdtemp(folder));
     return 0;
@@ -51,7 +51,7 @@ static int tear_down(void **state)
 {
     (void)state;
     buf_done(&v.deleted);
-    buf_done(&told);
+    buf_done(&told_text);
     arena_free(v.a);
     return file_remove_tree(folder, NULL);
 }
@@ -89,10 +89,10 @@ static yyjson_val *json(const char *text)
 static const char *differences(void)
 {
     static char text[1 << 16];
-    assert_true(told.len < sizeof text);
-    memcpy(text, told.ptr ? told.ptr : "", told.len);
-    text[told.len] = 0;
-    buf_clear(&told);
+    assert_true(told_text.len < sizeof text);
+    memcpy(text, told_text.ptr ? told_text.ptr : "", told_text.len);
+    text[told_text.len] = 0;
+    buf_clear(&told_text);
     return text;
 }
 

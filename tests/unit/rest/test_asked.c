@@ -24,7 +24,7 @@ static void searched(struct half *h, const char *type, const char *query,
     sv id = SV_NONE;
     *h = (struct half){ .a = arena_new(16u << 20) };
     OK(datastore_hold(here.w.service, sv_from(here.id), &h->held, e));
-    h->c = (struct rest_call){ .s = here.w.service,
+    h->c = (struct rest_call){ .service = here.w.service,
                                .a = h->a,
                                .ds = datastore_of(h->held),
                                .base = SV_LIT("http://localhost/r4"),

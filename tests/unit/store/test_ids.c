@@ -1,7 +1,7 @@
 /* The family of ids under a random history: loads filled side by side, published in any order or
  * given up at any stage, online writes between them, kills. However it goes, an id has one number
- * for ever and a number one id (I8), a row stands before the first version does, and where a row has
- * no flag and a load's first version is visible, that is the only one.
+ * for ever and a number one id (I8), a row stands before the first version does, and where a row
+ * has no flag and a load's first version is visible, that is the only one.
  *
  * What stands around the family here is as small as it can be: versions say their id and nothing
  * else, commits are counted. */
