@@ -96,9 +96,11 @@ static struct job end_of(struct fx *f, sv store, sv id, struct arena *a)
 {
     struct job j;
     for (;;) {
+        arena_mark m = arena_mark_get(a);
         OK(job_get(f->engine, JOB_EXPORT, store, id, a, &j, e));
         if (job_status_is_final(j.status))
             return j;
+        arena_rewind(a, m);
         fx_nap();
     }
 }

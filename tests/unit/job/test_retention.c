@@ -19,12 +19,14 @@ TEST(retention, files_go_when_their_time_is_over_and_not_before)
         struct job j;
         bool there = n_served(&f) != 0;
         int64_t now = clock_wall_ms();
+        arena_mark m = arena_mark_get(a);
         OK(job_get(f.engine, JOB_EXPORT, FX_STORE, one.id, a, &j, e));
         if (now < one.expires_ms)
             assert_true(there || clock_wall_ms() >= one.expires_ms);
         if (j.discarded)
             break;
         assert_true(now < one.expires_ms + 20000);
+        arena_rewind(a, m);
         fx_nap();
     }
     assert_int_equal(n_served(&f), 0);
@@ -61,8 +63,11 @@ TEST(retention, a_restart_removes_what_expired_meanwhile_and_what_a_crash_left)
     brief = fx_wait(&f, JOB_EXPORT, brief.id, a);
     fx_engine_stop(&f);
     fx_engine(&f, 2, 0, 0);
+    const sv brief_id = brief.id;
     for (int i = 0; i < 5000 && !brief.discarded; i++) {
-        OK(job_get(f.engine, JOB_EXPORT, FX_STORE, brief.id, a, &brief, e));
+        arena_mark m = arena_mark_get(a);
+        OK(job_get(f.engine, JOB_EXPORT, FX_STORE, brief_id, a, &brief, e));
+        arena_rewind(a, m);
         fx_nap();
     }
     assert_true(brief.discarded);
