@@ -350,7 +350,7 @@ def assert_same_resources(exported, lines):
 
 def run(*arguments, env=None, timeout=120):
     """A command of the program, without keys from this process's environment."""
-    env = {**{k: v for k, v in os.environ.items() if not k.startswith("AWS_")}, "HOME": "/nonexistent", **(env or {})}
+    env = {**{k: v for k, v in os.environ.items() if not k.startswith("AWS_")}, "HOME": "/dev/null", **(env or {})}
     return subprocess.run([str(BIN), *map(str, arguments)], capture_output=True, text=True, env=env, timeout=timeout)
 
 

@@ -328,7 +328,7 @@ def test_quotas_answer_throttling_that_an_sdk_retries():
 def test_the_aws_cli_runs_an_export(server):
     key, secret = server.keys()
     env = {**os.environ, "AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_DEFAULT_REGION": "us-east-1",
-           "AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_PAGER": ""}
+           "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_PAGER": ""}
 
     def aws(*args):
         done = subprocess.run(["aws", "healthlake", *args, "--endpoint-url", server.url, "--output", "json"],

@@ -128,7 +128,7 @@ def test_every_unit_test_bears_the_name_of_its_file():
     ("demo --foo", "unrecognized arguments: --foo"), ("demo --patients", "expected one argument"),
     ("demo --patients 0", "--patients is at least 1"), ("bench imports", "there is no benchmark imports; there are generate, import,"),
     ("bench import --gb x", "invalid float value: 'x'"), ("fhir-data --foo", "unrecognized arguments: --foo"),
-    ("fhir-data --from /nonexistent", "--from /nonexistent: there is no such file or folder"),
+    ("fhir-data --from /dev/null/absent", "--from /dev/null/absent: there is no such file or folder"),
 ])
 def test_arguments_of_python_scripts_are_looked_at_before_anything_is_built(words, told, tmp_path):
     done = dev(tmp_path, words)

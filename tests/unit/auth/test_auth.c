@@ -470,7 +470,9 @@ TEST(auth, open_door_lets_everybody_in)
 TEST(auth, no_credentials_no_door)
 {
     (void)state;
-    struct auth_config cfg = { .credentials_path = "/nonexistent/credentials",
+    char absent[sizeof dir + 32];
+    (void)snprintf(absent, sizeof absent, "%s/absent/credentials", dir);
+    struct auth_config cfg = { .credentials_path = absent,
                                .region = SV_LIT("us-east-1"),
                                .account_id = SV_LIT(ACCOUNT) };
     struct auth *none = NULL;

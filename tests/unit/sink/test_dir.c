@@ -442,7 +442,8 @@ TEST(dir, local_files_are_put)
     OK(sink_put_path(s, SV_LIT("FAILURE/f"), TYPE, p, &o, e));
     assert_int_equal(o.bytes, n);
     check_content("bucket/FAILURE/f", sv_make(bytes, n));
-    FAILS(ERR_NOT_FOUND, sink_put_path(s, SV_LIT("g"), TYPE, "/nonexistent/x", &o, e));
+    path_of(p, "absent");
+    FAILS(ERR_NOT_FOUND, sink_put_path(s, SV_LIT("g"), TYPE, p, &o, e));
     free(bytes);
     remove_root();
 }
