@@ -59,14 +59,16 @@ static void read_resources(const char *path, struct arena *a)
 
 static void add_version(rocksdb_writebatch_t *b, const struct resource *x, sv id, uint64_t t)
 {
+    const store_number number = number_make(1 + t / NUMBER_K_MOST, x->type, t % NUMBER_K_MOST);
     char head[VALUE_HEAD_MAX], key[KEY_SEARCH_MAX];
-    const struct value_head h = { .method = STORE_METHOD_CREATE,
+    const struct value_head h = { .id = id,
+                                  .method = STORE_METHOD_CREATE,
                                   .online = true,
                                   .version = 1,
                                   .instant_ms = clock_wall_ms(),
                                   .body = { x->json, 20, FHIR_HOLE_NO_META } };
     size_t head_len = value_head_put(&h, head);
-    struct key_bytes k = key_version(x->type, id, KEY_ONLINE, t);
+    struct key_bytes k = key_version(number, KEY_ONLINE, t);
     const char *keys[] = { k.ptr }, *parts[] = { head, x->json.ptr };
     const size_t key_lens[] = { k.len }, lens[] = { head_len, x->json.len };
     rocksdb_writebatch_putv_cf(b, r->cf[CF_VERSIONS], 1, keys, key_lens, 2, parts, lens);
@@ -76,7 +78,12 @@ static void add_version(rocksdb_writebatch_t *b, const struct resource *x, sv id
         size_t n = key_search(x->type, param, value, id, KEY_ONLINE, t, key);
         rocksdb_writebatch_put_cf(b, r->cf[CF_SEARCH], key, n, "", 0);
     }
-    k = key_change(x->type, KEY_ONLINE, t, id);
+    struct ids_key row = ids_key(x->type, id);
+    char value_of_row[IDS_VALUE_LEN];
+    ids_value_put(number, false, value_of_row);
+    rocksdb_writebatch_put_cf(b, r->cf[CF_IDS], row.ptr, row.len, value_of_row,
+                              sizeof value_of_row);
+    k = key_change(x->type, KEY_ONLINE, t, number);
     rocksdb_writebatch_put_cf(b, r->cf[CF_CHANGES], k.ptr, k.len, "", 0);
 }
 

@@ -94,9 +94,20 @@ static void sort_rows(struct buf *rows)
 
 /* ---- what is in a range ---- */
 
-static bool in_range(const struct store_range *r, sv id)
+static err_code in_range(struct export_job *export, const struct store_range *r, sv patient,
+                         bool *in, struct err *e)
 {
-    return sv_cmp(id, r->from_id) >= 0 && (r->to_id.len == 0 || sv_cmp(id, r->to_id) < 0);
+    store_number number;
+    struct err why;
+    *in = r->from == 0 && r->to == 0;
+    if (*in)
+        return ERR_OK;
+    err_code rc =
+        store_number_of(export->run->store, export_patient_type(), patient, &number, &why);
+    if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+        return err_pass(e, &why);
+    *in = rc == ERR_OK && store_range_has(r, number);
+    return ERR_OK;
 }
 
 /* The members of a range; of all Patients, those that are there. Owned by the arena. */
@@ -119,9 +130,12 @@ static err_code members_of(struct export_job *export, const struct store_range *
         if (rc != ERR_EOF)
             return rc;
     }
-    for (size_t i = 0; !members->all && i < members->n; i++)
-        if (in_range(r, members->ids[i]))
+    for (size_t i = 0; !members->all && i < members->n; i++) {
+        bool in;
+        TRY(in_range(export, r, members->ids[i], &in, e));
+        if (in)
             TRY(buf_add(&ids, sv_make(&members->ids[i], sizeof members->ids[i]), e));
+    }
     *n_out = ids.len / sizeof(sv);
     *out = arena_alloc(a, ids.len + 1);
     if (*out == NULL)
@@ -158,7 +172,10 @@ static err_code judge(struct export_job *export, const struct store_range *r,
     if (!in)
         return ERR_OK;
     TRY(export_owners_find(owners, &s, a, &of, e));
-    return of.len && in_range(r, of) ? add_row(rows, of, type, id, e) : ERR_OK;
+    if (of.len == 0)
+        return ERR_OK;
+    TRY(in_range(export, r, of, &in, e));
+    return in ? add_row(rows, of, type, id, e) : ERR_OK;
 }
 
 static err_code gather_type(struct export_job *export, const struct store_range *r,
@@ -192,6 +209,7 @@ static err_code gather_changed(struct export_job *export, const struct store_ran
     while ((rc = export_source_next(from, &v, &root, &deleted, e)) == ERR_OK) {
         struct search_subject s = { v.type, v.id, v.instant_ms, root };
         sv of;
+        bool in;
         yyjson_doc *doc;
         if (deleted)
             continue;
@@ -201,7 +219,10 @@ static err_code gather_changed(struct export_job *export, const struct store_ran
             s.root = yyjson_doc_get_root(doc);
         }
         TRY(export_owners_find(owners, &s, a, &of, e));
-        if (of.len && in_range(r, of))
+        if (of.len == 0)
+            continue;
+        TRY(in_range(export, r, of, &in, e));
+        if (in)
             TRY(add_row(rows, of, v.type, v.id, e));
     }
     return rc == ERR_EOF ? ERR_OK : rc;
@@ -264,22 +285,48 @@ static err_code size_of_range(struct export_job *export, size_t target_bytes, si
 
 struct cutting {
     size_t share, n;
-    char from[FHIR_ID_MAX];
-    size_t from_len;
+    store_number from;
     export_range_fn each;
     void *ctx;
 };
 
-/* A Patient more: does a range begin with it? */
-static err_code cut_before(struct cutting *c, sv id, struct err *e)
+/* A Patient more, in the order of numbers: does a range begin with it? */
+static err_code cut_before(struct cutting *c, store_number number, struct err *e)
 {
     if (c->n++ == 0 || (c->n - 1) % c->share)
         return ERR_OK;
-    TRY(c->each(c->ctx,
-                &(struct store_range){ export_patient_type(), sv_make(c->from, c->from_len), id },
-                e));
-    memcpy(c->from, id.ptr, id.len);
-    c->from_len = id.len;
+    TRY(c->each(c->ctx, &(struct store_range){ export_patient_type(), c->from, number }, e));
+    c->from = number;
+    return ERR_OK;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const store_number *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* The listed members that the data store knows, in the order of numbers. */
+static err_code cut_listed(struct export_job *export, struct cutting *c, struct err *e)
+{
+    CLEANUP_BUF struct buf numbers = BUF_INIT(ROWS_MAX);
+    const struct export_members *members = &export->now.members;
+    for (size_t i = 0; i < members->n; i++) {
+        store_number number;
+        struct err why;
+        err_code rc = store_number_of(export->run->store, export_patient_type(), members->ids[i],
+                                      &number, &why);
+        if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+            return err_pass(e, &why);
+        if (rc == ERR_OK)
+            TRY(buf_add(&numbers, sv_make(&number, sizeof number), e));
+    }
+    store_number *at = (store_number *)(void *)numbers.ptr;
+    size_t n = numbers.len / sizeof *at;
+    if (n)
+        qsort(at, n, sizeof *at, by_number);
+    for (size_t i = 0; i < n; i++)
+        TRY(cut_before(c, at[i], e));
     return ERR_OK;
 }
 
@@ -293,21 +340,19 @@ err_code export_blocks_cut(struct export_job *export, size_t target_bytes, size_
         TRY(size_of_range(export, target_bytes, &c.share, e));
     else if (n_others > WINDOW_ITEMS)
         c.share = BLOCKS_MAX * WINDOW_ITEMS;
-    for (size_t i = 0; !members->all && i < members->n; i++)
-        TRY(cut_before(&c, members->ids[i], e));
+    if (!members->all)
+        TRY(cut_listed(export, &c, e));
     if (members->all && c.share < SIZE_MAX) {
         CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
         struct store_version v;
         TRY(store_scan(export->run->store, &(struct store_range){ .type = export_patient_type() },
                        export->t, &cur, e));
         while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK)
-            TRY(cut_before(&c, v.id, e));
+            TRY(cut_before(&c, v.number, e));
     }
     if (rc != ERR_EOF)
         return rc;
     if (c.n == 0 && !export->window)
         return ERR_OK;
-    return each(
-        ctx, &(struct store_range){ export_patient_type(), sv_make(c.from, c.from_len), SV_NONE },
-        e);
+    return each(ctx, &(struct store_range){ export_patient_type(), c.from, 0 }, e);
 }

@@ -113,14 +113,14 @@ bool export_view_is_whole(const struct export_view *view, fhir_type type);
 
 /* ---- the plan ---- */
 typedef enum {
-    EXPORT_SCAN,    /* all of a range of ids */
-    EXPORT_CHANGES, /* what changed of a range of ids since the window began */
+    EXPORT_SCAN,    /* all of a range of numbers */
+    EXPORT_CHANGES, /* what changed of a range of numbers since the window began */
     EXPORT_MEMBERS, /* what belongs to members first..last - 1 and nobody before them */
     /* what came or went with members first..last - 1 of those that joined or left the Group, and
      * did not change itself */
     EXPORT_MOVED,
     EXPORT_ABOUT, /* Provenance, unchanged, about what joined or left by a change of its own */
-    /* organizeOutputBy: what belongs to the Patients of a range of ids, a block each; of all other
+    /* organizeOutputBy: what belongs to the Patients of a range, a block each; of all other
      * kinds what belongs to none is left */
     EXPORT_BLOCKS,
     EXPORT_N_KINDS

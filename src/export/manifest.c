@@ -144,8 +144,8 @@ static bool each_note(void *ctx, sv key, sv value)
     return gather->rc == ERR_OK;
 }
 
-/* Every range is in; those of a type and kind cover all ids, or all members: from the start, end to
- * end, to the end. (The Group of a Group export is a range of one id.) */
+/* Every range is in; those of a type and kind cover all numbers, or all members: from the start,
+ * end to end, to the end. (The Group of a Group export is a range of one number.) */
 static err_code check_ranges(const struct gather *gather, struct err *e)
 {
     const struct export_item *x = gather->plan->items;
@@ -167,9 +167,8 @@ static err_code check_ranges(const struct gather *gather, struct err *e)
         }
         bool is_group =
             gather->export->params->level == JOB_EXPORT_GROUP && export_is_type(r->type, "Group");
-        if (!is_group &&
-            ((first ? r->from_id.len != 0 : !sv_eq(r->from_id, x[i - 1].range.to_id)) ||
-             (last ? r->to_id.len != 0 : r->to_id.len == 0)))
+        if (!is_group && ((first ? r->from != 0 : r->from != x[i - 1].range.to) ||
+                          (last ? r->to != 0 : r->to == 0)))
             return ERR(e, ERR_INTERNAL, "%s", what);
     }
     return ERR_OK;

@@ -1,6 +1,6 @@
 /* plan.c - which ranges an export consists of, written down before any of them runs.
  *
- *   without _since   the whole store, all Patients   ranges of ids of each type, scanned
+ *   without _since   the whole store, all Patients   ranges of numbers of each type, scanned
  *                    listed members                  shares of members for each type, by the index
  *   with _since      what changed of each type; for a Group besides what came or went with its
  *                    members
@@ -31,8 +31,8 @@ static err_code write_plan(struct job_run *run, const struct export_plan *plan, 
         json_obj(&w);
         json_kv_str(&w, "kind", sv_from(kind_names[x->kind]));
         json_kv_str(&w, "type", sv_from(fhir_type_name(x->range.type)));
-        json_kv_str(&w, "from", x->range.from_id);
-        json_kv_str(&w, "to", x->range.to_id);
+        json_kv_u64(&w, "from", x->range.from);
+        json_kv_u64(&w, "to", x->range.to);
         if (x->last) {
             json_kv_u64(&w, "first", x->first);
             json_kv_u64(&w, "last", x->last);
@@ -45,10 +45,10 @@ static err_code write_plan(struct job_run *run, const struct export_plan *plan, 
     return job_run_note_put(run, SV_LIT("plan"), buf_sv(&b), e);
 }
 
-static size_t number(yyjson_val *v, const char *name)
+static uint64_t number(yyjson_val *v, const char *name)
 {
     uint64_t n = 0;
-    return sv_to_u64(json_number(json_get(v, name)), &n) ? (size_t)n : 0;
+    return sv_to_u64(json_number(json_get(v, name)), &n) ? n : 0;
 }
 
 err_code export_plan_read(struct job_run *run, struct arena *a, struct export_plan *plan,
@@ -72,8 +72,7 @@ err_code export_plan_read(struct job_run *run, struct arena *a, struct export_pl
     for (size_t i = 0; (v = yyjson_arr_iter_next(&it)) != NULL; i++) {
         items[i] =
             (struct export_item){ .range = { fhir_type_find(json_string(json_get(v, "type"))),
-                                             json_string(json_get(v, "from")),
-                                             json_string(json_get(v, "to")) },
+                                             number(v, "from"), number(v, "to") },
                                   .first = number(v, "first"),
                                   .last = number(v, "last") };
         for (unsigned k = 0; k < EXPORT_N_KINDS; k++)
@@ -131,13 +130,19 @@ static err_code add_shares(struct making *m, export_kind kind, const struct expo
     return ERR_OK;
 }
 
-/* The Group itself: a range that holds its id alone ('-' is the least character of an id). */
+/* The Group itself: a range that holds its number alone. */
 static err_code add_group(struct making *m, export_kind kind, fhir_type type, struct err *e)
 {
-    sv id = m->export->params->group_id, behind = arena_fmt(m->a, "%.*s-", SV_FMT(id));
-    if (behind.ptr == NULL)
-        return arena_oom(m->a, e);
-    struct store_range one = { type, id, behind };
+    struct export_job *export = m->export;
+    struct store_range one = { .type = type };
+    struct err why;
+    err_code rc =
+        store_number_of(export->run->store, type, export->params->group_id, &one.from, &why);
+    if (rc == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
+    one.to = one.from + 1;
     return add_ranges(m, kind, &one, 1, e);
 }
 
@@ -175,11 +180,7 @@ static err_code plan_type(struct making *m, fhir_type type, struct err *e)
 /* export_range_fn */
 static err_code add_blocks(void *ctx, const struct store_range *r, struct err *e)
 {
-    struct making *m = ctx;
-    struct store_range own = { r->type, arena_sv(m->a, r->from_id), arena_sv(m->a, r->to_id) };
-    if (own.from_id.ptr == NULL || own.to_id.ptr == NULL)
-        return arena_oom(m->a, e);
-    return add_ranges(m, EXPORT_BLOCKS, &own, 1, e);
+    return add_ranges(ctx, EXPORT_BLOCKS, r, 1, e);
 }
 
 err_code export_plan_make(struct export_job *export, size_t object_bytes, struct err *e)

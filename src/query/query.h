@@ -102,6 +102,8 @@ struct query_place { /* where a walk is: another request can go on from here */
     uint8_t value_len;
     char id[FHIR_ID_MAX];
     uint8_t id_len; /* 0: at the start */
+    /* Where all resources are walked, instead of value and id: the last one. 0: at the start */
+    store_number number;
 };
 
 struct query_walk;

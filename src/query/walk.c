@@ -99,7 +99,7 @@ err_code query_walk_open(const struct query *query, const struct query_place *fr
     walk->place.clause = -1;
     if (from) {
         walk->place = *from;
-        walk->resuming = from->id_len > 0;
+        walk->resuming = from->id_len > 0 || from->number;
     }
     *out = walk;
     return ERR_OK;
@@ -324,13 +324,8 @@ static err_code next_entry(struct query_walk *walk, struct candidate *out, struc
 static err_code next_scanned(struct query_walk *walk, struct candidate *out, struct err *e)
 {
     if (walk->scan == NULL) {
-        char from[FHIR_ID_MAX + 1];
-        memcpy(from, walk->place.id, walk->place.id_len);
-        /* \x01 is below every byte of an id, so the scan begins at the next id. */
-        from[walk->place.id_len] = '\x01';
-        struct store_range r = { walk->type,
-                                 sv_make(from, walk->place.id_len ? walk->place.id_len + 1u : 0),
-                                 SV_NONE };
+        struct store_range r = { .type = walk->type,
+                                 .from = walk->place.number ? walk->place.number + 1 : 0 };
         TRY(store_scan(walk->q->src.st, &r, walk->q->src.as_of, &walk->scan, e));
         store_cursor_light(walk->scan);
     }
@@ -426,6 +421,10 @@ static err_code examine(struct query_walk *walk, struct candidate *c, struct que
 
 static void stand_at(struct query_walk *walk, const struct candidate *c)
 {
+    if (c->have) {
+        walk->place.number = c->v.number;
+        return;
+    }
     walk->place.id_len = (uint8_t)c->id.len;
     memcpy(walk->place.id, c->id.ptr, c->id.len);
     walk->place.value_len = (uint8_t)c->value.len;

@@ -195,6 +195,18 @@ err_code store_get_light(struct store *st, fhir_type type, sv id, uint64_t as_of
     return st->ops->get(st, type, id, as_of_t, true, a, out, e);
 }
 
+err_code store_number_of(struct store *st, fhir_type type, sv id, store_number *out, struct err *e)
+{
+    TRY(check_known(type, id, e));
+    return st->ops->number_of(st, type, id, out, e);
+}
+
+err_code store_get_number(struct store *st, store_number number, uint64_t as_of_t, struct arena *a,
+                          struct store_version *out, struct err *e)
+{
+    return st->ops->get_number(st, number, as_of_t, a, out, e);
+}
+
 err_code store_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
                     struct store_cursor **out, struct err *e)
 {
@@ -249,10 +261,11 @@ err_code store_changes_plan(struct store *st, fhir_type type, uint64_t after_t, 
     return st->ops->changes_plan(st, type, after_t, upto_t, target_bytes, a, out, n_out, e);
 }
 
-err_code store_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id, size_t max,
-                   struct arena *a, struct store_log_row **out, size_t *n_out, struct err *e)
+err_code store_log(struct store *st, fhir_type type, uint64_t from_t, store_number after,
+                   size_t max, struct arena *a, struct store_log_row **out, size_t *n_out,
+                   struct err *e)
 {
-    return st->ops->log(st, type, from_t, after_id, max, a, out, n_out, e);
+    return st->ops->log(st, type, from_t, after, max, a, out, n_out, e);
 }
 
 err_code store_index_scan(struct store *st, fhir_type type, const struct search_driver *d,

@@ -12,6 +12,7 @@
  *   I4  a bulk load is invisible until published; a crash before leaves nothing to undo or to see.
  *   I5  a resource's version number is its rank by t among all versions of that id: 1, 2, 3, ...
  *   I6  a published bulk load and its note are on disk together or not at all.
+ *   I8  a resource gets its number at its first write, for ever; no two have one number.
  *
  * Behind the calls stands one table of functions per engine (store_ops), so that RocksDB and the
  * in-memory twin (the tests' oracle) run one suite. All calls are thread-safe unless they say
@@ -20,6 +21,7 @@
 #include "base/arena.h"
 #include "fhir/envelope.h"
 #include "search/search.h"
+#include "store/number.h"
 
 #include <stdatomic.h>
 
@@ -37,6 +39,7 @@ typedef enum {
 struct store_version {
     fhir_type type;
     sv id;
+    store_number number; /* of the resource (I8) */
     uint64_t t;
     int64_t instant_ms;  /* meta.lastUpdated */
     uint64_t version;    /* meta.versionId */
@@ -166,14 +169,26 @@ MUST_USE err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as
 MUST_USE err_code store_get_light(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                                   struct arena *a, struct store_version *out, struct err *e);
 
+/* The number of a resource. ERR_NOT_FOUND: the id never came. An id can have a number before its
+ * first version is visible, and keeps it when that never is. */
+MUST_USE err_code store_number_of(struct store *st, fhir_type type, sv id, store_number *out,
+                                  struct err *e);
+/* store_get_light() of the resource that has this number. */
+MUST_USE err_code store_get_number(struct store *st, store_number number, uint64_t as_of_t,
+                                   struct arena *a, struct store_version *out, struct err *e);
+
 struct store_range {
     fhir_type type;
-    sv from_id; /* first id in the range; empty: from the start */
-    sv to_id;   /* first id behind the range; empty: to the end */
+    store_number from; /* first number in the range; 0: from the start */
+    store_number to;   /* first number behind the range; 0: to the end */
 };
+static inline bool store_range_has(const struct store_range *r, store_number n)
+{
+    return n >= r->from && (r->to == 0 || n < r->to);
+}
 struct store_cursor; /* one thread at a time */
-/* Every resource of the range that is current as of t, once, in id order (byte order). Deleted ones
- * are passed over. The range's views are borrowed for the call only. */
+/* Every resource of the range that is current as of t, once, in the order of numbers. Deleted ones
+ * are passed over. The range is borrowed for the call only. */
 MUST_USE err_code store_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
                              struct store_cursor **out, struct err *e);
 /* Next one; views in *out are borrowed until the next call on c. ERR_EOF at the end. */
@@ -193,8 +208,9 @@ DEFINE_CLEANUP(struct store_cursor, store_cursor_close)
  * legal id. */
 MUST_USE err_code store_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                                 struct store_cursor **out, struct err *e);
-/* Each id of a range that got a version in (after_t, upto_t], once, with its version current as of
- * upto_t (deletions included), in id order. Cost follows the changes of the type, not the store. */
+/* Each resource of a range that got a version in (after_t, upto_t], once, with its version current
+ * as of upto_t (deletions included), in the order of numbers. Cost follows the changes of the type,
+ * not the store. */
 MUST_USE err_code store_changes(struct store *st, const struct store_range *range, uint64_t after_t,
                                 uint64_t upto_t, struct store_cursor **out, struct err *e);
 /* Of which types some id got a version in (after_t, upto_t]: changed[type]. Cost follows the types
@@ -203,14 +219,13 @@ MUST_USE err_code store_changes(struct store *st, const struct store_range *rang
 MUST_USE err_code store_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t,
                                       bool changed[STORE_TYPES], struct err *e);
 struct store_log_row { /* who was written at which commit */
-    fhir_type type;
     uint64_t t;
-    sv id;
+    store_number number;
 };
-/* The log of a type, newest commit first and ids in byte order within one: at most max rows with t
- * < from_t, or t == from_t and id > after_id. Every version is a row, deletions too. Owned by the
+/* The log of a type, newest commit first and numbers ascending within one: at most max rows with t
+ * < from_t, or t == from_t and number > after. Every version is a row, deletions too. Owned by the
  * arena. Cost follows the rows given. */
-MUST_USE err_code store_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id,
+MUST_USE err_code store_log(struct store *st, fhir_type type, uint64_t from_t, store_number after,
                             size_t max, struct arena *a, struct store_log_row **out, size_t *n_out,
                             struct err *e);
 /* Newest commit whose instant is <= instant_ms; t 0 when there is none. */
@@ -259,8 +274,7 @@ MUST_USE err_code store_counts_settle(struct store *st, const atomic_bool *halt,
 
 /* ---- planning ---- */
 /* Split a type into ranges of about target_bytes of JSON each, in order, without gap or overlap,
- * covering every possible id; none for a type that never had a version. Strings and array owned by
- * the arena. */
+ * covering every possible number; none for a type that never had a version. Owned by the arena. */
 MUST_USE err_code store_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
                              struct store_range **out, size_t *n_out, struct err *e);
 

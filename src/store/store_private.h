@@ -40,6 +40,10 @@ struct store_ops {
     bool (*is_near)(struct store *, fhir_type, sv);
     err_code (*get)(struct store *, fhir_type, sv, uint64_t, bool light, struct arena *,
                     struct store_version *, struct err *);
+    err_code (*number_of)(struct store *, fhir_type, sv, store_number *, struct err *);
+    /* light */
+    err_code (*get_number)(struct store *, store_number, uint64_t, struct arena *,
+                           struct store_version *, struct err *);
     err_code (*scan)(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
                      struct err *);
     err_code (*cursor_next)(struct store_cursor *, struct store_version *, struct err *);
@@ -51,7 +55,7 @@ struct store_ops {
     err_code (*changes_plan)(struct store *, fhir_type, uint64_t, uint64_t, size_t, struct arena *,
                              struct store_range **, size_t *, struct err *);
     err_code (*changed_types)(struct store *, uint64_t, uint64_t, bool *, struct err *);
-    err_code (*log)(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
+    err_code (*log)(struct store *, fhir_type, uint64_t, store_number, size_t, struct arena *,
                     struct store_log_row **, size_t *, struct err *);
     err_code (*index_scan)(struct store *, fhir_type, const struct search_driver *, sv, sv,
                            uint64_t, struct store_index_cursor **, struct err *);

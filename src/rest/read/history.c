@@ -33,16 +33,13 @@ struct history {
     bool at;              /* _at: */
     int64_t lo_ms, hi_ms; /* its period */
     uint64_t lo_t;        /* the newest commit at or before its begin */
-    /* rows of earlier commits, or of this one with (type, id) behind the mark */
+    /* rows of earlier commits, or of this one with (type, number) behind the mark */
     uint64_t from_t;
-    fhir_type after_type;
-    sv after_id;
+    store_number after; /* 0: no mark */
     /* where the page ended */
     bool more;
     uint64_t last_t;
-    fhir_type last_type;
-    char last_id[FHIR_ID_MAX], mark_id[FHIR_ID_MAX];
-    size_t last_len;
+    store_number last;
 };
 
 static const char *method_name(const struct store_version *v)
@@ -92,12 +89,10 @@ static err_code history_entry(struct history *history, const struct store_versio
 }
 
 /* This row is done: the next page, or the next rows of the log, begin behind it. */
-static void passed(struct history *history, uint64_t t, fhir_type type, sv id)
+static void passed(struct history *history, uint64_t t, store_number number)
 {
     history->last_t = t;
-    history->last_type = type;
-    history->last_len = id.len;
-    memcpy(history->last_id, id.ptr, id.len);
+    history->last = number;
 }
 
 static bool page_full(struct history *history, const struct store_version *v)
@@ -128,13 +123,13 @@ static err_code instance_history(struct history *history, struct err *e)
         /* This version and all older ones had ended before the period. */
         if (history->at && ended_ms <= history->lo_ms)
             return ERR_OK;
-        if (v.t > history->from_t || (v.t == history->from_t && history->after_type) ||
+        if (v.t > history->from_t || (v.t == history->from_t && history->after) ||
             v.instant_ms < history->since_ms)
             continue;
         if (page_full(history, &v))
             return ERR_OK;
         TRY(history_entry(history, &v, e));
-        passed(history, v.t, v.type, v.id);
+        passed(history, v.t, v.number);
     }
     if (rc == ERR_EOF && !any)
         return rest_not_known(call, e);
@@ -146,11 +141,14 @@ static int row_cmp(const void *a, const void *b)
     const struct store_log_row *x = a, *y = b;
     if (x->t != y->t)
         return x->t < y->t ? 1 : -1;
-    return x->type != y->type ? (int)x->type - (int)y->type : sv_cmp(x->id, y->id);
+    fhir_type s = number_type(x->number), t = number_type(y->number);
+    if (s != t)
+        return (int)s - (int)t;
+    return x->number < y->number ? -1 : x->number > y->number;
 }
 
 /* The newest rows of each type's log from where the page stands, at most n of each, in order.
- * Within a commit: by type, then id. The first n of them all are among these. */
+ * Within a commit: by type, then number. The first n of them all are among these. */
 static err_code log_rows(struct history *history, size_t n, struct buf *rows, struct err *e)
 {
     struct rest_call *call = history->call;
@@ -161,12 +159,12 @@ static err_code log_rows(struct history *history, size_t n, struct buf *rows, st
         size_t n_got = 0;
         /* Of commit from_t: nothing of types in front of the mark, everything of types behind
          * it. */
-        uint64_t from = t < history->after_type ? history->from_t - (history->from_t > 0 &&
-                                                                     history->from_t != STORE_NOW)
-                                                : history->from_t;
-        TRY(store_log(call->st, (fhir_type)t, from,
-                      t == history->after_type ? history->after_id : SV_NONE, n, call->a, &got,
-                      &n_got, e));
+        fhir_type after = number_type(history->after);
+        uint64_t from =
+            t < after ? history->from_t - (history->from_t > 0 && history->from_t != STORE_NOW)
+                      : history->from_t;
+        TRY(store_log(call->st, (fhir_type)t, from, t == after ? history->after : 0, n, call->a,
+                      &got, &n_got, e));
         if (n_got)
             TRY(buf_add(rows, sv_make(got, n_got * sizeof *got), e));
     }
@@ -187,8 +185,8 @@ static err_code was_current(struct history *history, const struct store_version 
         return ERR_OK;
     /* Only the commit of that version matters, so its body goes at once. */
     arena_mark m = arena_mark_get(history->call->a);
-    err_code rc = store_get_light(history->call->st, v->type, v->id, history->lo_t,
-                                  history->call->a, &then, &why);
+    err_code rc = store_get_number(history->call->st, v->number, history->lo_t, history->call->a,
+                                   &then, &why);
     arena_rewind(history->call->a, m);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
         return err_pass(e, &why);
@@ -202,7 +200,7 @@ static err_code log_row(struct history *history, const struct store_log_row *row
 {
     struct store_version v;
     bool current;
-    TRY(store_get_light(history->call->st, row->type, row->id, row->t, history->call->a, &v, e));
+    TRY(store_get_number(history->call->st, row->number, row->t, history->call->a, &v, e));
     TRY(was_current(history, &v, &current, e));
     *end = v.instant_ms < history->since_ms || (current && page_full(history, &v));
     if (*end || !current)
@@ -229,7 +227,7 @@ static err_code log_history(struct history *history, struct err *e)
             TRY(log_row(history, &row[i], &end, e));
             arena_rewind(call->a, of_row);
             if (!end)
-                passed(history, row[i].t, row[i].type, row[i].id);
+                passed(history, row[i].t, row[i].number);
         }
         if (n < at_a_time)
             return ERR_OK;
@@ -237,14 +235,12 @@ static err_code log_history(struct history *history, struct err *e)
             end = history->more = true;
         arena_rewind(call->a, m);
         history->from_t = history->last_t;
-        history->after_type = history->last_type;
-        memcpy(history->mark_id, history->last_id, history->last_len);
-        history->after_id = sv_make(history->mark_id, history->last_len);
+        history->after = history->last;
     }
     return ERR_OK;
 }
 
-/* The place of a page is <t>.<type>.<id>: the last entry of the page before. */
+/* The place of a page is <t>.<number>: the last entry of the page before. */
 static err_code history_from(struct history *history, struct err *e)
 {
     struct rest_call *call = history->call;
@@ -273,14 +269,11 @@ static err_code history_from(struct history *history, struct err *e)
         history->at = true;
     }
     if (page.ptr) {
-        sv t, type;
-        uint64_t number;
+        sv t;
         if (!sv_cut(&page, '.', &t) || !sv_to_u64(t, &history->from_t) ||
-            !sv_cut(&page, '.', &type) || !sv_to_u64(type, &number) || number > fhir_n_types() ||
-            !fhir_id_ok(page))
+            !sv_to_u64(page, &history->after) || number_type(history->after) < 1 ||
+            number_type(history->after) > fhir_n_types())
             return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this history");
-        history->after_type = (fhir_type)number;
-        history->after_id = page;
     }
     return ERR_OK;
 }
@@ -298,8 +291,8 @@ static err_code links(struct history *history, struct err *e)
     json_obj_end(&history->w);
     if (history->more) {
         CLEANUP_BUF struct buf url = BUF_INIT(256u << 10);
-        sv token, place = arena_fmt(call->a, "%llu.%u.%.*s", (unsigned long long)history->last_t,
-                                    history->last_type, (int)history->last_len, history->last_id);
+        sv token, place = arena_fmt(call->a, "%llu.%llu", (unsigned long long)history->last_t,
+                                    (unsigned long long)history->last);
         if (place.ptr == NULL)
             return arena_oom(call->a, e);
         TRY(rest_cursor_make(call, history->path, place, &token, e));

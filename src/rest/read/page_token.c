@@ -41,8 +41,8 @@ static bool sorted_place_read(struct rest_page *page, sv text)
 
 err_code rest_page_place_read(struct rest_page *page, sv text, struct err *e)
 {
-    sv t, kind, part[4];
-    uint64_t n[3];
+    sv t, kind, part[5];
+    uint64_t n[4];
     if (!sv_cut(&text, '-', &t) || !sv_to_u64(t, &page->as_of) || !sv_cut(&text, '-', &kind) ||
         page->as_of == 0 || page->as_of > store_last(page->call->st).t)
         return bad_place(e);
@@ -50,20 +50,21 @@ err_code rest_page_place_read(struct rest_page *page, sv text, struct err *e)
         return ERR_OK;
     if (sv_eq(kind, SV_LIT("s")))
         return sorted_place_read(page, text) ? ERR_OK : bad_place(e);
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 5; i++)
         if (!sv_cut(&text, '-', &part[i]))
             return bad_place(e);
-    for (size_t i = 0; i < 3; i++)
-        if (!sv_to_u64(part[i], &n[i]) || n[i] > 1000)
+    for (size_t i = 0; i < 4; i++)
+        if (!sv_to_u64(part[i], &n[i]) || (i < 3 && n[i] > 1000))
             return bad_place(e);
     struct query_place *at = &page->place;
     memset(at, 0, sizeof *at);
     at->type_at = (size_t)n[0];
     at->clause = (int)n[1] - 1;
     at->driver = (size_t)n[2];
-    if (!hash_unhex(part[3], at->value, sizeof at->value) || (text.len && !fhir_id_ok(text)))
+    at->number = n[3];
+    if (!hash_unhex(part[4], at->value, sizeof at->value) || (text.len && !fhir_id_ok(text)))
         return bad_place(e);
-    at->value_len = (uint8_t)(part[3].len / 2);
+    at->value_len = (uint8_t)(part[4].len / 2);
     if (text.len)
         memcpy(at->id, text.ptr, text.len);
     at->id_len = (uint8_t)text.len;
@@ -75,9 +76,10 @@ sv rest_page_place(const struct rest_page *page, const struct query_place *at)
 {
     char hex[2 * SEARCH_KEY_MAX];
     hash_hex(at->value, at->value_len, hex);
-    return arena_fmt(page->call->a, "%llu-p-%zu-%d-%zu-%.*s-%.*s", (unsigned long long)page->as_of,
-                     at->type_at, at->clause + 1, at->driver, 2 * at->value_len, hex,
-                     (int)at->id_len, at->id);
+    return arena_fmt(page->call->a, "%llu-p-%zu-%d-%zu-%llu-%.*s-%.*s",
+                     (unsigned long long)page->as_of, at->type_at, at->clause + 1, at->driver,
+                     (unsigned long long)at->number, 2 * at->value_len, hex, (int)at->id_len,
+                     at->id);
 }
 
 sv rest_page_place_sorted(const struct rest_page *page, const struct query_row *last)

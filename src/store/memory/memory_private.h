@@ -16,6 +16,7 @@ struct mem_version {
     fhir_type type;
     char id[FHIR_ID_MAX];
     size_t id_len;
+    store_number number;
     struct store_commit commit;
     store_method method;
     char *json;
@@ -34,6 +35,7 @@ struct memory {
     pthread_mutex_t lock;
     struct mem_version *versions; /* in order of t */
     size_t n, cap;
+    uint64_t n_born; /* resources that have a number */
     struct store_commit *commits;
     size_t n_commits, cap_commits;
     struct mem_note *notes;
@@ -57,7 +59,8 @@ struct mem_version mem_version_of(fhir_type type, sv id, store_method method,
 void mem_version_free(struct mem_version *v);
 struct store_commit mem_last_locked(const struct memory *m);
 struct store_commit mem_next_locked(struct memory *m); /* it is the newest from now on */
-void mem_add_locked(struct memory *m, struct mem_version v, struct store_commit c); /* v is taken */
+/* v is taken, and gets the number of its resource (I8). */
+void mem_add_locked(struct memory *m, struct mem_version v, struct store_commit c);
 /* Newest version with t <= as_of, NULL when there is none; *rank is its version number (I5). */
 const struct mem_version *mem_find_locked(const struct memory *m, fhir_type type, sv id,
                                           uint64_t as_of, uint64_t *rank);
@@ -83,6 +86,9 @@ err_code mem_commit_at(struct store *st, int64_t instant_ms, struct store_commit
 bool mem_is_near(struct store *st, fhir_type type, sv id);
 err_code mem_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bool light,
                  struct arena *a, struct store_version *out, struct err *e);
+err_code mem_number_of(struct store *st, fhir_type type, sv id, store_number *out, struct err *e);
+err_code mem_get_number(struct store *st, store_number number, uint64_t as_of_t, struct arena *a,
+                        struct store_version *out, struct err *e);
 err_code mem_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
                   struct store_cursor **out, struct err *e);
 err_code mem_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
@@ -91,7 +97,7 @@ err_code mem_changes(struct store *st, const struct store_range *range, uint64_t
                      uint64_t upto_t, struct store_cursor **out, struct err *e);
 err_code mem_cursor_next(struct store_cursor *base, struct store_version *out, struct err *e);
 void mem_cursor_close(struct store_cursor *base);
-err_code mem_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id, size_t max,
+err_code mem_log(struct store *st, fhir_type type, uint64_t from_t, store_number after, size_t max,
                  struct arena *a, struct store_log_row **out, size_t *n_out, struct err *e);
 err_code mem_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
                   struct store_range **out, size_t *n_out, struct err *e);

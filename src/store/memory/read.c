@@ -34,6 +34,7 @@ static struct store_version shown(const struct mem_version *v, uint64_t rank)
 {
     return (struct store_version){ .type = v->type,
                                    .id = mem_id_of(v),
+                                   .number = v->number,
                                    .t = v->commit.t,
                                    .instant_ms = v->commit.instant_ms,
                                    .version = rank,
@@ -93,6 +94,34 @@ err_code mem_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bool
     return rc;
 }
 
+err_code mem_number_of(struct store *st, fhir_type type, sv id, store_number *out, struct err *e)
+{
+    struct memory *m = (struct memory *)st;
+    uint64_t rank;
+    pthread_mutex_lock(&m->lock);
+    const struct mem_version *v = mem_find_locked(m, type, id, STORE_NOW, &rank);
+    if (v)
+        *out = v->number;
+    pthread_mutex_unlock(&m->lock);
+    return v ? ERR_OK : ERR(e, ERR_NOT_FOUND, "no such resource");
+}
+
+err_code mem_get_number(struct store *st, store_number number, uint64_t as_of_t, struct arena *a,
+                        struct store_version *out, struct err *e)
+{
+    struct memory *m = (struct memory *)st;
+    const struct mem_version *any = NULL;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n && any == NULL; i++)
+        if (m->versions[i].number == number)
+            any = &m->versions[i];
+    /* versions may move, ids do not change */
+    struct mem_version of = any ? *any : (struct mem_version){ .type = 0 };
+    pthread_mutex_unlock(&m->lock);
+    return any ? mem_get(st, of.type, mem_id_of(&of), as_of_t, true, a, out, e)
+               : ERR(e, ERR_NOT_FOUND, "no such resource");
+}
+
 /* ---- cursors ---- */
 
 /* A cursor is a finished list, made when it is opened. */
@@ -103,11 +132,12 @@ struct mem_cursor {
     size_t n, at;
 };
 
-static int by_id_then_new(const void *a, const void *b)
+static int by_number_then_new(const void *a, const void *b)
 {
     const struct store_version *x = a, *y = b;
-    int c = sv_cmp(x->id, y->id);
-    return c ? c : x->t < y->t ? 1 : x->t > y->t ? -1 : 0;
+    if (x->number != y->number)
+        return x->number < y->number ? -1 : 1;
+    return x->t < y->t ? 1 : x->t > y->t ? -1 : 0;
 }
 
 typedef bool (*pick_fn)(const struct store_version *newest, const void *ctx);
@@ -131,11 +161,11 @@ static err_code list(struct memory *m, fhir_type type, sv only_id, uint64_t as_o
         if (v->type == type && (only_id.len == 0 || sv_eq(mem_id_of(v), only_id)))
             c->rows[c->n++] = shown(v, 0);
     }
-    qsort(c->rows, c->n, sizeof *c->rows, by_id_then_new);
+    qsort(c->rows, c->n, sizeof *c->rows, by_number_then_new);
     size_t kept = 0;
-    /* one id's versions, newest first */
+    /* one resource's versions, newest first */
     for (size_t i = 0, end; i < c->n; i = end) {
-        for (end = i; end < c->n && sv_eq(c->rows[end].id, c->rows[i].id);)
+        for (end = i; end < c->n && c->rows[end].number == c->rows[i].number;)
             end++;
         for (size_t k = i; k < end; k++) {
             struct store_version v = c->rows[k];
@@ -156,8 +186,7 @@ static err_code list(struct memory *m, fhir_type type, sv only_id, uint64_t as_o
 static bool pick_range(const struct store_version *v, const void *ctx)
 {
     const struct store_range *r = ctx;
-    return v->method != STORE_METHOD_DELETE && sv_cmp(v->id, r->from_id) >= 0 &&
-           (r->to_id.len == 0 || sv_cmp(v->id, r->to_id) < 0);
+    return v->method != STORE_METHOD_DELETE && store_range_has(r, v->number);
 }
 
 struct after {
@@ -168,8 +197,7 @@ struct after {
 static bool pick_after(const struct store_version *v, const void *ctx)
 {
     const struct after *x = ctx;
-    return v->t > x->t && sv_cmp(v->id, x->range->from_id) >= 0 &&
-           (x->range->to_id.len == 0 || sv_cmp(v->id, x->range->to_id) < 0);
+    return v->t > x->t && store_range_has(x->range, v->number);
 }
 
 static bool pick_all(const struct store_version *v, const void *ctx)
@@ -219,10 +247,12 @@ void mem_cursor_close(struct store_cursor *base)
 static int newest_first(const void *a, const void *b)
 {
     const struct store_log_row *x = a, *y = b;
-    return x->t < y->t ? 1 : x->t > y->t ? -1 : sv_cmp(x->id, y->id);
+    if (x->t != y->t)
+        return x->t < y->t ? 1 : -1;
+    return x->number < y->number ? -1 : x->number > y->number;
 }
 
-err_code mem_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id, size_t max,
+err_code mem_log(struct store *st, fhir_type type, uint64_t from_t, store_number after, size_t max,
                  struct arena *a, struct store_log_row **out, size_t *n_out, struct err *e)
 {
     struct memory *m = (struct memory *)st;
@@ -232,8 +262,8 @@ err_code mem_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id,
     for (size_t i = 0; i < m->n && rows; i++) {
         const struct mem_version *v = &m->versions[i];
         if (v->type == type &&
-            (v->commit.t < from_t || (v->commit.t == from_t && sv_cmp(mem_id_of(v), after_id) > 0)))
-            rows[n++] = (struct store_log_row){ type, v->commit.t, arena_sv(a, mem_id_of(v)) };
+            (v->commit.t < from_t || (v->commit.t == from_t && v->number > after)))
+            rows[n++] = (struct store_log_row){ v->commit.t, v->number };
     }
     pthread_mutex_unlock(&m->lock);
     if (rows == NULL)
@@ -246,7 +276,7 @@ err_code mem_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id,
 
 /* ---- plans and types ---- */
 
-/* Two ranges, cut at the median id, as soon as there are two ids: callers meet a bound. cur is
+/* Two ranges, cut at the median, as soon as there are two resources: callers meet a bound. cur is
  * taken. */
 static err_code halves(fhir_type type, struct store_cursor *cur, struct arena *a,
                        struct store_range **out, size_t *n_out, struct err *e)
@@ -254,10 +284,10 @@ static err_code halves(fhir_type type, struct store_cursor *cur, struct arena *a
     struct mem_cursor *c = (struct mem_cursor *)cur;
     size_t n = c->n == 0 ? 0 : c->n == 1 ? 1 : 2;
     struct store_range *r = arena_calloc(a, n + 1, sizeof *r);
-    sv mid = n == 2 ? arena_sv(a, c->rows[c->n / 2].id) : SV_NONE;
-    err_code rc = r == NULL || (n == 2 && mid.ptr == NULL) ? arena_oom(a, e) : ERR_OK;
+    store_number mid = n == 2 ? c->rows[c->n / 2].number : 0;
+    err_code rc = r == NULL ? arena_oom(a, e) : ERR_OK;
     for (size_t i = 0; i < n && rc == ERR_OK; i++)
-        r[i] = (struct store_range){ type, i ? mid : SV_NONE, i + 1 < n ? mid : SV_NONE };
+        r[i] = (struct store_range){ type, i ? mid : 0, i + 1 < n ? mid : 0 };
     mem_cursor_close(cur);
     if (rc == ERR_OK) {
         *out = r;

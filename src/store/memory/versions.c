@@ -70,11 +70,20 @@ struct store_commit mem_next_locked(struct memory *m)
     return c;
 }
 
+static store_number born(struct memory *m, fhir_type type)
+{
+    uint64_t n = m->n_born++;
+    return number_make(1 + n / NUMBER_K_MOST, type, (uint32_t)(n % NUMBER_K_MOST));
+}
+
 void mem_add_locked(struct memory *m, struct mem_version v, struct store_commit c)
 {
     m->versions = mem_more(m->versions, &m->cap, m->n + 1, sizeof *m->versions);
     /* I1 */
     assert(m->n == 0 || c.t >= m->versions[m->n - 1].commit.t);
+    uint64_t rank;
+    const struct mem_version *known = mem_find_locked(m, v.type, mem_id_of(&v), c.t, &rank);
+    v.number = known ? known->number : born(m, v.type);
     v.commit = c;
     m->versions[m->n++] = v;
 }

@@ -2,7 +2,18 @@
  *
  * Keys carry the load's number b instead of t (which is given at publication). Numbers are never
  * used twice: they are reserved in strides, on disk before use, so that keys of a load that was
- * taken in but never published (a crash between the two) stay invisible for ever. */
+ * taken in but never published (a crash between the two) stay invisible for ever.
+ *
+ * Every id of the load gets its resource's number first (ids.c). What the load gives birth to has
+ * numbers above those of all loads before it, so its file is laid below them without being merged
+ * with anything. Versions of resources that were known before go into a second file. The rows of
+ * ids come to the disk in front of the versions (I8).
+ *
+ * Of two loads under way that bring the same new id, one gives the number and the other takes it
+ * up. Whichever is published first, the publication of the one that gave it says so: a change of
+ * its own for that resource, and a mark for the counts, as for a resource that was known before
+ * (claims_each_shared()). */
+#include "store/rocks/numbers/load.h"
 #include "store/rocks/rocks_private.h"
 
 #include <assert.h>
@@ -14,24 +25,37 @@
 #define MOST_TRIES 100 /* 10 ms apart */
 #define CROWDED    128 /* sorted runs: what merges them takes 100 to 200 KiB for each */
 
+/* The files of a load, in the order in which they are taken in. */
+enum { STAGED_IDS, STAGED_BIRTHS, STAGED_LATER, STAGED_CHANGES, STAGED_SEARCH, N_STAGED };
+static const struct {
+    const char *name;
+    int cf;
+} staged[N_STAGED] = { [STAGED_IDS] = { "i", CF_IDS },
+                       [STAGED_BIRTHS] = { "v", CF_VERSIONS },
+                       [STAGED_LATER] = { "l", CF_VERSIONS },
+                       [STAGED_CHANGES] = { "c", CF_CHANGES },
+                       [STAGED_SEARCH] = { "s", CF_SEARCH } };
+
 struct rocks_bulk {
     struct store_bulk base;
     struct rocks *r;
     uint64_t b, count;
-    bool files;  /* staged */
-    bool search; /* and one of search entries */
+    /* staged: anything, and which files of it */
+    bool files;
+    bool has[N_STAGED];
+    struct claims_holder *holder;
+    uint32_t known[STORE_TYPES]; /* resources that were known before, by type */
     struct tally tally;
 };
 
-static void staged_path(const struct rocks_bulk *k, const char *what, char out[PATH_MAX])
+static void staged_path(const struct rocks_bulk *k, int which, char out[PATH_MAX])
 {
     (void)snprintf(out, PATH_MAX, "%s/staging/%llu-%s.sst", k->r->path, (unsigned long long)k->b,
-                   what);
+                   staged[which].name);
 }
 
-err_code rocks_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
+err_code rocks_next_b(struct rocks *r, uint64_t *out, struct err *e)
 {
-    struct rocks *r = (struct rocks *)st;
     err_code rc = ERR_OK;
     pthread_mutex_lock(&r->bulk.lock);
     if (r->bulk.next_b == r->bulk.reserved_b) {
@@ -44,11 +68,36 @@ err_code rocks_bulk_begin(struct store *st, struct store_bulk **out, struct err 
         if (rc == ERR_OK)
             r->bulk.reserved_b += STRIDE;
     }
-    uint64_t b = r->bulk.next_b;
     if (rc == ERR_OK)
-        r->bulk.next_b++;
+        *out = r->bulk.next_b++;
     pthread_mutex_unlock(&r->bulk.lock);
-    TRY(rc);
+    return rc;
+}
+
+/* The first load since the opening makes the filter: no load is under way that would not add its
+ * rows to it, and no commit (order.lock). */
+static err_code make_filter(struct rocks *r, struct err *e)
+{
+    bool first = false;
+    uint64_t rows = 0;
+    pthread_mutex_lock(&r->order.lock);
+    if (r->ids.filter == NULL) {
+        first = true;
+        r->ids.filter = ids_filter_new();
+    }
+    pthread_mutex_unlock(&r->order.lock);
+    if (!first)
+        return ERR_OK;
+    (void)rocksdb_property_int_cf(r->db, r->cf[CF_IDS], "rocksdb.estimate-num-keys", &rows);
+    return rows < IDS_FILTER_KEYS ? ids_fill_filter(&r->ids, e) : ERR_OK;
+}
+
+err_code rocks_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    uint64_t b;
+    TRY(make_filter(r, e));
+    TRY(rocks_next_b(r, &b, e));
     struct rocks_bulk *k = calloc(1, sizeof *k);
     if (k == NULL)
         abort();
@@ -67,7 +116,7 @@ struct scratch {
 
 static sv value_bytes(struct scratch *s, const struct store_bulk_item *it)
 {
-    struct value_head head = { .method = STORE_METHOD_IMPORT, .body = it->body };
+    struct value_head head = { .id = it->id, .method = STORE_METHOD_IMPORT, .body = it->body };
     size_t need = VALUE_HEAD_MAX + it->body.json.len;
     if (need > s->cap) {
         free(s->ptr);
@@ -85,39 +134,102 @@ static err_code write_search(struct rocks_bulk *k, const struct store_bulk_item 
                              struct err *e)
 {
     char path[PATH_MAX], *bad = NULL;
-    staged_path(k, "s", path);
-    k->search = bulk_search_write(k->r, path, items, n, k->b, &bad);
+    staged_path(k, STAGED_SEARCH, path);
+    k->has[STAGED_SEARCH] = bulk_search_write(k->r, path, items, n, k->b, &bad);
     return rocks_error(bad, "writing a bulk load", e);
 }
 
-/* One sorted file. items: all of it for versions; for changes keys alone. */
-static err_code write_file(struct rocks_bulk *k, bool changes, const struct store_bulk_item *items,
-                           size_t n, struct err *e)
+struct writer {
+    rocksdb_envoptions_t *eo;
+    rocksdb_sstfilewriter_t *w;
+    char *bad;
+};
+
+static void writer_open(struct writer *w, const struct rocks_bulk *k, int which,
+                        const rocksdb_options_t *options)
 {
     char path[PATH_MAX];
-    char *bad = NULL;
+    staged_path(k, which, path);
+    w->bad = NULL;
+    w->eo = rocksdb_envoptions_create();
+    w->w = rocksdb_sstfilewriter_create(w->eo, options);
+    rocksdb_sstfilewriter_open(w->w, path, &w->bad);
+}
+
+static err_code writer_close(struct writer *w, struct err *e)
+{
+    if (w->bad == NULL)
+        rocksdb_sstfilewriter_finish(w->w, &w->bad);
+    rocksdb_sstfilewriter_destroy(w->w);
+    rocksdb_envoptions_destroy(w->eo);
+    return rocks_error(w->bad, "writing a bulk load", e);
+}
+
+static err_code write_versions(struct rocks_bulk *k, int which, const struct numbered *rows,
+                               size_t n, struct err *e)
+{
     struct scratch s = { NULL, 0 };
-    staged_path(k, changes ? "c" : "v", path);
-    rocksdb_envoptions_t *eo = rocksdb_envoptions_create();
-    rocksdb_sstfilewriter_t *w =
-        rocksdb_sstfilewriter_create(eo, changes ? k->r->options : k->r->data_options);
-    rocksdb_sstfilewriter_open(w, path, &bad);
-    for (size_t i = 0; i < n && bad == NULL; i++) {
-        if (changes) {
-            struct key_bytes key = key_change(items[i].type, KEY_BULK, k->b, items[i].id);
-            rocksdb_sstfilewriter_put(w, key.ptr, key.len, "", 0, &bad);
-        } else {
-            struct key_bytes key = key_version(items[i].type, items[i].id, KEY_BULK, k->b);
-            sv v = value_bytes(&s, &items[i]);
-            rocksdb_sstfilewriter_put(w, key.ptr, key.len, v.ptr, v.len, &bad);
-        }
+    struct writer w;
+    if (n == 0)
+        return ERR_OK;
+    k->has[which] = true;
+    writer_open(&w, k, which, k->r->data_options);
+    for (size_t i = 0; i < n && w.bad == NULL; i++) {
+        struct key_bytes key = key_version(rows[i].number, KEY_BULK, k->b);
+        sv v = value_bytes(&s, rows[i].item);
+        rocksdb_sstfilewriter_put(w.w, key.ptr, key.len, v.ptr, v.len, &w.bad);
     }
-    if (bad == NULL)
-        rocksdb_sstfilewriter_finish(w, &bad);
-    rocksdb_sstfilewriter_destroy(w);
-    rocksdb_envoptions_destroy(eo);
     free(s.ptr);
-    return rocks_error(bad, "writing a bulk load", e);
+    return writer_close(&w, e);
+}
+
+static int by_type_then_number(const void *a, const void *b)
+{
+    const struct numbered *x = a, *y = b;
+    fhir_type s = number_type(x->number), t = number_type(y->number);
+    if (s != t)
+        return s < t ? -1 : 1;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* The births of a type, which stand together. Returns where those of the next type begin. */
+static size_t write_births(struct rocks_bulk *k, const struct numbered_items *l, size_t from,
+                           fhir_type type, struct writer *w)
+{
+    struct births x = { 0 };
+    size_t i = from;
+    for (; i < l->n_born && number_type(l->born[i].number) == type; i++) {
+        x.n++;
+        x.json_bytes += l->born[i].item->body.json.len;
+    }
+    if (x.n && w->bad == NULL) {
+        struct key_bytes key = key_change(type, KEY_BIRTHS, k->b, 0);
+        char value[BIRTHS_VALUE_BYTES];
+        births_put(&x, value);
+        rocksdb_sstfilewriter_put(w->w, key.ptr, key.len, value, sizeof value, &w->bad);
+    }
+    return i;
+}
+
+/* Known ones come to stand by type. */
+static err_code write_changes(struct rocks_bulk *k, struct numbered_items *l, struct err *e)
+{
+    struct writer w;
+    size_t born = 0, known = 0;
+    if (l->n_known)
+        qsort(l->known, l->n_known, sizeof *l->known, by_type_then_number);
+    k->has[STAGED_CHANGES] = true;
+    writer_open(&w, k, STAGED_CHANGES, k->r->options);
+    for (unsigned type = 0; type < STORE_TYPES && w.bad == NULL; type++) {
+        for (; known < l->n_known && number_type(l->known[known].number) == type && w.bad == NULL;
+             known++) {
+            struct key_bytes key =
+                key_change((fhir_type)type, KEY_BULK, k->b, l->known[known].number);
+            rocksdb_sstfilewriter_put(w.w, key.ptr, key.len, "", 0, &w.bad);
+        }
+        born = write_births(k, l, born, (fhir_type)type, &w);
+    }
+    return writer_close(&w, e);
 }
 
 err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items, size_t n,
@@ -133,8 +245,22 @@ err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items,
     k->count = n;
     for (size_t i = 0; i < n; i++)
         tally_resource(&k->tally, items[i].type, items[i].index, 1);
-    TRY(write_file(k, false, items, n, e));
-    TRY(write_file(k, true, items, n, e));
+    struct numbered_items l;
+    char path[PATH_MAX];
+    staged_path(k, STAGED_IDS, path);
+    k->holder = claims_hold(k->r->ids.claims);
+    err_code rc = numbers_of_load(&k->r->ids, k->holder, k->b, items, n, path, &l, e);
+    k->has[STAGED_IDS] = l.has_rows;
+    for (size_t i = 0; i < l.n_known; i++)
+        k->known[number_type(l.known[i].number)]++;
+    if (rc == ERR_OK)
+        rc = write_versions(k, STAGED_BIRTHS, l.born, l.n_born, e);
+    if (rc == ERR_OK)
+        rc = write_versions(k, STAGED_LATER, l.known, l.n_known, e);
+    if (rc == ERR_OK)
+        rc = write_changes(k, &l, e);
+    numbered_items_done(&l);
+    TRY(rc);
     return write_search(k, items, n, e);
 }
 
@@ -156,26 +282,50 @@ static bool try_again(char **bad)
 
 /* Files of one kind, those of all loads in one call: it waits for the disk several times, however
  * many come. */
-static err_code ingest(struct rocks_bulk *const *loads, size_t n, const char *what, int cf,
-                       struct err *e)
+static err_code ingest(struct store_bulk *const *loads, size_t n, int which, struct err *e)
 {
     char(*paths)[PATH_MAX] = calloc(n, sizeof *paths);
     const char **files = calloc(n, sizeof *files);
+    struct rocks *r = ((const struct rocks_bulk *)loads[0])->r;
     char *bad = NULL;
+    size_t n_files = 0;
     if (paths == NULL || files == NULL)
         abort();
     for (size_t i = 0; i < n; i++) {
-        staged_path(loads[i], what, paths[i]);
-        files[i] = paths[i];
+        const struct rocks_bulk *k = (const struct rocks_bulk *)loads[i];
+        if (!k->has[which])
+            continue;
+        staged_path(k, which, paths[n_files]);
+        files[n_files] = paths[n_files];
+        n_files++;
     }
     rocksdb_ingestexternalfileoptions_t *o = rocksdb_ingestexternalfileoptions_create();
     rocksdb_ingestexternalfileoptions_set_move_files(o, 1);
-    for (int tries = 0; n && tries < MOST_TRIES && (tries == 0 || try_again(&bad)); tries++)
-        rocksdb_ingest_external_file_cf(loads[0]->r->db, loads[0]->r->cf[cf], files, n, o, &bad);
+    for (int tries = 0; n_files && tries < MOST_TRIES && (tries == 0 || try_again(&bad)); tries++)
+        rocksdb_ingest_external_file_cf(r->db, r->cf[staged[which].cf], files, n_files, o, &bad);
     rocksdb_ingestexternalfileoptions_destroy(o);
     free(files);
     free(paths);
     return rocks_error(bad, "taking a bulk load in", e);
+}
+
+struct publishing {
+    struct rocks_bulk *load;
+    rocksdb_writebatch_t *batch;
+};
+
+/* claims_fn: this load gave the number, and another one wrote the resource too. */
+static void publish_shared(void *ctx, fhir_type type, sv id, store_number number)
+{
+    const struct publishing *p = ctx;
+    struct rocks_bulk *k = p->load;
+    struct ids_key row = ids_key(type, id);
+    struct key_bytes change = key_change(type, KEY_BULK, k->b, number);
+    char value[IDS_VALUE_LEN];
+    ids_value_put(number, true, value);
+    rocksdb_writebatch_put_cf(p->batch, k->r->cf[CF_IDS], row.ptr, row.len, value, sizeof value);
+    rocksdb_writebatch_put_cf(p->batch, k->r->cf[CF_CHANGES], change.ptr, change.len, "", 0);
+    k->known[type]++;
 }
 
 /* Loads that were taken in, n >= 1, become commits in this order: one synced batch assigns each its
@@ -198,7 +348,9 @@ static err_code publish(struct rocks *r, struct rocks_bulk *const *loads, size_t
         rocksdb_writebatch_put_cf(batch, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v);
         rocks_put_commit(r, batch, c, KEY_BULK, loads[i]->b, loads[i]->count);
         tally_write(&loads[i]->tally, r, batch);
-        counts_mark(r, batch, loads[i]->b, &loads[i]->tally);
+        claims_each_shared(loads[i]->holder, publish_shared,
+                           &(struct publishing){ loads[i], batch });
+        counts_mark(r, batch, loads[i]->b, loads[i]->known);
         rows[i] = (struct bulk_load){ loads[i]->b, c.t, c.instant_ms };
     }
     if (note_key.len)
@@ -226,23 +378,16 @@ err_code rocks_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv
                             struct store_commit *out, struct err *e)
 {
     struct rocks *r = ((struct rocks_bulk *)bulks[0])->r;
-    struct rocks_bulk **full = calloc(n, sizeof *full), **found = calloc(n, sizeof *found);
-    /* with resources, with search entries */
-    size_t n_full = 0, n_found = 0;
-    if (full == NULL || found == NULL)
+    struct rocks_bulk **full = calloc(n, sizeof *full);
+    size_t n_full = 0; /* with resources */
+    err_code rc = ERR_OK;
+    if (full == NULL)
         abort();
-    for (size_t i = 0; i < n; i++) {
-        struct rocks_bulk *k = (struct rocks_bulk *)bulks[i];
-        if (k->search)
-            found[n_found++] = k;
-        if (k->files)
-            full[n_full++] = k;
-    }
-    err_code rc = ingest(full, n_full, "v", CF_VERSIONS, e);
-    if (rc == ERR_OK)
-        rc = ingest(full, n_full, "c", CF_CHANGES, e);
-    if (rc == ERR_OK)
-        rc = ingest(found, n_found, "s", CF_SEARCH, e);
+    for (size_t i = 0; i < n; i++)
+        if (((struct rocks_bulk *)bulks[i])->files)
+            full[n_full++] = (struct rocks_bulk *)bulks[i];
+    for (int which = 0; which < N_STAGED && rc == ERR_OK; which++)
+        rc = ingest(bulks, n, which, e);
     if (rc == ERR_OK && n_full) {
         rc = publish(r, full, n_full, note_key, note, out, e);
     } else if (rc == ERR_OK) {
@@ -251,7 +396,6 @@ err_code rocks_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv
         if (rc == ERR_OK)
             *out = rocks_seen_last(r);
     }
-    free(found);
     free(full);
     return rc;
 }
@@ -277,14 +421,11 @@ void rocks_bulk_abort(struct store_bulk *base)
     struct rocks_bulk *k = (struct rocks_bulk *)base;
     char path[PATH_MAX];
     /* taken in files are gone from here already */
-    if (k->files) {
-        staged_path(k, "v", path);
-        (void)unlink(path);
-        staged_path(k, "c", path);
-        (void)unlink(path);
-        staged_path(k, "s", path);
+    for (int which = 0; k->files && which < N_STAGED; which++) {
+        staged_path(k, which, path);
         (void)unlink(path);
     }
+    claims_release(k->holder);
     tally_done(&k->tally);
     free(k);
 }

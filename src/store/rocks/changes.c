@@ -1,13 +1,15 @@
 /* changes.c - who changed: within a window of commits, and the log of a type, newest first.
  *
- * Changes of online commits stand in the order of t. Those of bulk loads stand under the number of
- * the load, and the table of published loads tells its commit. For a window, one row an id is
- * collected: its newest version of the window, by the exact place where that stands, so that
- * whoever wants it reads one key and walks over nothing. For the log, the online changes are walked
- * backwards and merged with the loads, commit by commit. */
+ * Changes of online commits stand in the order of t, those of bulk loads under the number of the
+ * load, and the table of published loads tells its commit. What a load gave birth to has no rows of
+ * its own: one row says how many there are, and their numbers follow each other. For a window, one
+ * row a resource is collected: its newest version of the window, by the exact place where that
+ * stands, so that whoever wants it reads one key and walks over nothing. For the log, the online
+ * changes are walked backwards and merged with the loads, commit by commit. */
 #include "store/rocks/rocks_private.h"
 
-#define HEAD 10u /* of a key, in front of the id: type, kind, n */
+#define HEAD    10u                   /* of a key, in front of the number: type, kind, n */
+#define KEY_LEN (HEAD + NUMBER_BYTES) /* of births HEAD */
 
 struct walk {
     struct rocks *r;
@@ -44,24 +46,58 @@ static bool in_window(const struct bulk_load *b, uint64_t after_t, uint64_t as_o
     return b->t > after_t && b->t <= as_of;
 }
 
-/* ---- rows ----
- * length of id (1 byte), t, b (8 bytes each, as they are in memory), id */
+/* ---- births ---- */
 
-#define ROW_HEAD (1 + 2 * sizeof(uint64_t))
-
-bool change_next(const struct buf *rows, size_t *at, struct change *out)
+/* What load b gave birth to of a type; n 0: nothing. */
+static err_code births_of(struct walk *w, fhir_type type, uint64_t b, struct births *out,
+                          struct err *e)
 {
-    if (*at >= rows->len)
-        return false;
-    const char *p = rows->ptr + *at;
-    memcpy(&out->t, p + 1, sizeof out->t);
-    memcpy(&out->b, p + 1 + sizeof out->t, sizeof out->b);
-    out->id = sv_make(p + ROW_HEAD, (unsigned char)p[0]);
-    *at += ROW_HEAD + out->id.len;
-    return true;
+    struct key_bytes at = key_change(type, KEY_BIRTHS, b, 0);
+    size_t len;
+    sv k;
+    *out = (struct births){ 0 };
+    if (!seek(w, &at, &k) || !sv_eq(k, sv_make(at.ptr, at.len)))
+        return ERR_OK;
+    const char *v = rocksdb_iter_value(w->it, &len);
+    return births_split(sv_make(v, len), out) ? ERR_OK : rocks_damaged(e);
 }
 
-/* Keys in [from, to), the ids among the range's. t: of all of them; 0: n is it. */
+err_code births_each(struct rocks *r, const struct load_table *loads, fhir_type type, births_fn fn,
+                     void *ctx, struct err *e)
+{
+    struct key_bytes from = key_change(type, KEY_BIRTHS, 0, 0);
+    struct walk w;
+    sv k;
+    err_code rc = ERR_OK;
+    walk_open(&w, r);
+    bool there = seek(&w, &from, &k);
+    while (there && rc == ERR_OK && k.len == HEAD && (fhir_type)(unsigned char)k.ptr[0] == type &&
+           k.ptr[1] == KEY_BIRTHS) {
+        const struct bulk_load *load = load_table_find(loads, key_get_u64(k.ptr + 2));
+        size_t len;
+        const char *v = rocksdb_iter_value(w.it, &len);
+        struct births x;
+        if (load)
+            rc = births_split(sv_make(v, len), &x) ? fn(ctx, load, &x, e) : rocks_damaged(e);
+        rocksdb_iter_next(w.it);
+        there = rocksdb_iter_valid(w.it);
+        if (there)
+            k.ptr = rocksdb_iter_key(w.it, &k.len);
+    }
+    return walk_close(&w, rc, e);
+}
+
+/* ---- a window ---- */
+
+static err_code add_row(struct buf *rows, store_number number, uint64_t t, uint64_t b,
+                        struct err *e)
+{
+    struct change row = { number, t, b };
+    return buf_add(rows, sv_make(&row, sizeof row), e);
+}
+
+/* Keys in [from, to), the numbers among the range's. b: the load of all of them; NULL: online
+ * commits, n is t. */
 static err_code collect(struct walk *w, const struct store_range *range, struct key_bytes from,
                         struct key_bytes to, const struct bulk_load *b, struct buf *rows,
                         struct err *e)
@@ -70,19 +106,11 @@ static err_code collect(struct walk *w, const struct store_range *range, struct 
     if (!seek(w, &from, &k))
         return ERR_OK;
     while (sv_cmp(k, sv_make(to.ptr, to.len)) < 0) {
-        if (k.len <= HEAD || k.len > HEAD + FHIR_ID_MAX)
-            return ERR(e, ERR_CORRUPT, "reading the data store: a record is damaged");
-        sv id = sv_tail(k, HEAD);
-        if (sv_cmp(id, range->from_id) >= 0 &&
-            (range->to_id.len == 0 || sv_cmp(id, range->to_id) < 0)) {
-            char head[ROW_HEAD];
-            uint64_t t = b ? b->t : key_get_u64(k.ptr + 2), load = b ? b->b : 0;
-            head[0] = (char)id.len;
-            memcpy(head + 1, &t, sizeof t);
-            memcpy(head + 1 + sizeof t, &load, sizeof load);
-            TRY(buf_add(rows, sv_make(head, sizeof head), e));
-            TRY(buf_add(rows, id, e));
-        }
+        if (k.len != KEY_LEN)
+            return rocks_damaged(e);
+        store_number number = key_get_u64(k.ptr + HEAD);
+        if (store_range_has(range, number))
+            TRY(add_row(rows, number, b ? b->t : key_get_u64(k.ptr + 2), b ? b->b : 0, e));
         rocksdb_iter_next(w->it);
         if (!rocksdb_iter_valid(w->it))
             break;
@@ -91,39 +119,39 @@ static err_code collect(struct walk *w, const struct store_range *range, struct 
     return ERR_OK;
 }
 
-static int by_id_then_newest(const void *a, const void *b)
+static err_code collect_births(struct walk *w, const struct store_range *range,
+                               const struct bulk_load *b, struct buf *rows, struct err *e)
 {
-    const struct change *x = a, *y = b;
-    int c = sv_cmp(x->id, y->id);
-    return c ? c : x->t < y->t ? 1 : x->t > y->t ? -1 : 0;
+    struct births x;
+    TRY(births_of(w, range->type, b->b, &x, e));
+    for (uint32_t k = 0; k < x.n; k++) {
+        store_number number = number_make(b->b, range->type, k);
+        if (store_range_has(range, number))
+            TRY(add_row(rows, number, b->t, b->b, e));
+    }
+    return ERR_OK;
 }
 
-/* By id, of each the newest. */
+static int by_number_then_newest(const void *a, const void *b)
+{
+    const struct change *x = a, *y = b;
+    if (x->number != y->number)
+        return x->number < y->number ? -1 : 1;
+    return x->t < y->t ? 1 : x->t > y->t ? -1 : 0;
+}
+
+/* By number, of each the newest. */
 static void sort_rows(struct buf *rows)
 {
-    size_t n = 0, at = 0, k = 0, len = 0;
-    struct change row;
-    while (change_next(rows, &at, &row))
-        n++;
+    struct change *all = (struct change *)(void *)rows->ptr;
+    size_t n = rows->len / sizeof *all, kept = 0;
     if (n < 2)
         return;
-    struct change *all = malloc(n * sizeof *all);
-    char *sorted = malloc(rows->len);
-    if (all == NULL || sorted == NULL)
-        abort();
-    for (at = 0; change_next(rows, &at, &all[k]);)
-        k++;
-    qsort(all, n, sizeof *all, by_id_then_newest);
-    for (size_t i = 0; i < n; i++) {
-        if (i && sv_eq(all[i - 1].id, all[i].id))
-            continue;
-        memcpy(sorted + len, all[i].id.ptr - ROW_HEAD, ROW_HEAD + all[i].id.len);
-        len += ROW_HEAD + all[i].id.len;
-    }
-    memcpy(rows->ptr, sorted, len);
-    rows->len = len;
-    free(sorted);
-    free(all);
+    qsort(all, n, sizeof *all, by_number_then_newest);
+    for (size_t i = 0; i < n; i++)
+        if (kept == 0 || all[kept - 1].number != all[i].number)
+            all[kept++] = all[i];
+    rows->len = kept * sizeof *all;
 }
 
 err_code changes_collect(struct rocks *r, const struct load_table *loads,
@@ -135,16 +163,16 @@ err_code changes_collect(struct rocks *r, const struct load_table *loads,
     if (after_t >= as_of)
         return ERR_OK;
     walk_open(&w, r);
-    err_code rc = collect(&w, range, key_change(type, KEY_ONLINE, after_t + 1, SV_NONE),
-                          key_change(type, KEY_ONLINE, as_of + 1, SV_NONE), NULL, rows, e);
+    err_code rc = collect(&w, range, key_change(type, KEY_ONLINE, after_t + 1, 0),
+                          key_change(type, KEY_ONLINE, as_of + 1, 0), NULL, rows, e);
     for (size_t i = 0; i < loads->n && rc == ERR_OK; i++) {
         const struct bulk_load *b = &loads->rows[i];
-        /* ids stand in order within a load */
-        if (in_window(b, after_t, as_of))
-            rc = collect(&w, range, key_change(type, KEY_BULK, b->b, range->from_id),
-                         range->to_id.len ? key_change(type, KEY_BULK, b->b, range->to_id)
-                                          : key_change(type, KEY_BULK, b->b + 1, SV_NONE),
-                         b, rows, e);
+        if (!in_window(b, after_t, as_of))
+            continue;
+        rc = collect(&w, range, key_change(type, KEY_BULK, b->b, 0),
+                     key_change(type, KEY_BULK, b->b + 1, 0), b, rows, e);
+        if (rc == ERR_OK)
+            rc = collect_births(&w, range, b, rows, e);
     }
     rc = walk_close(&w, rc, e);
     if (rc == ERR_OK)
@@ -157,17 +185,19 @@ err_code changes_collect(struct rocks *r, const struct load_table *loads,
 static bool type_changed(struct walk *w, fhir_type type, const struct load_table *loads,
                          uint64_t after_t, uint64_t as_of)
 {
-    struct key_bytes from = key_change(type, KEY_ONLINE, after_t + 1, SV_NONE);
+    struct key_bytes from = key_change(type, KEY_ONLINE, after_t + 1, 0);
     sv k;
-    if (seek(w, &from, &k) && k.len > HEAD && (fhir_type)(unsigned char)k.ptr[0] == type &&
+    if (seek(w, &from, &k) && k.len == KEY_LEN && (fhir_type)(unsigned char)k.ptr[0] == type &&
         k.ptr[1] == KEY_ONLINE && key_get_u64(k.ptr + 2) <= as_of)
         return true;
     for (size_t i = 0; i < loads->n; i++) {
         if (!in_window(&loads->rows[i], after_t, as_of))
             continue;
-        from = key_change(type, KEY_BULK, loads->rows[i].b, SV_NONE);
-        if (seek(w, &from, &k) && sv_starts(k, sv_make(from.ptr, from.len)))
-            return true;
+        for (key_kind kind = KEY_BULK; kind <= KEY_BIRTHS; kind += KEY_BIRTHS) {
+            from = key_change(type, kind, loads->rows[i].b, 0);
+            if (seek(w, &from, &k) && sv_starts(k, sv_make(from.ptr, from.len)))
+                return true;
+        }
     }
     return false;
 }
@@ -187,8 +217,10 @@ err_code rocks_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t
     walk_open(&w, r);
     /* those that have any key at all */
     for (unsigned type = 1; type < STORE_TYPES; type++) {
-        struct key_bytes from = key_id_bound((fhir_type)type, SV_NONE);
+        const char first = (char)type;
+        struct key_bytes from = { .len = 1 };
         sv k;
+        from.ptr[0] = first;
         if (!seek(&w, &from, &k) || k.len == 0)
             break;
         type = (unsigned char)k.ptr[0];
@@ -201,108 +233,120 @@ err_code rocks_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t
 /* ---- the log ---- */
 
 struct log_walk {
-    struct rocks *r;
+    struct walk w;
     fhir_type type;
     struct load_table *loads;
-    rocksdb_readoptions_t *ro;
-    rocksdb_iterator_t *it;
-    struct arena *a;
     struct store_log_row *rows;
     size_t n, max;
 };
 
 /* Largest t <= limit at which an online commit wrote the type; 0: none. */
-static uint64_t online_before(struct log_walk *w, uint64_t limit)
+static uint64_t online_before(struct log_walk *l, uint64_t limit)
 {
-    struct key_bytes to = key_change(w->type, KEY_ONLINE, limit, SV_NONE);
+    /* no number is greatest: behind every one of that commit */
+    struct key_bytes to = key_change(l->type, KEY_ONLINE, limit, UINT64_MAX);
     size_t len;
-    /* behind every id of that commit: an id is made of bytes below 0xFF */
-    char bound[KEY_MAX + 1];
-    memcpy(bound, to.ptr, to.len);
-    bound[to.len] = (char)0xFF;
-    rocksdb_iter_seek_for_prev(w->it, bound, to.len + 1);
-    if (!rocksdb_iter_valid(w->it))
+    rocksdb_iter_seek_for_prev(l->w.it, to.ptr, to.len);
+    if (!rocksdb_iter_valid(l->w.it))
         return 0;
-    const char *k = rocksdb_iter_key(w->it, &len);
-    if (len < 10 || (fhir_type)(unsigned char)k[0] != w->type || k[1] != KEY_ONLINE)
+    const char *k = rocksdb_iter_key(l->w.it, &len);
+    if (len != KEY_LEN || (fhir_type)(unsigned char)k[0] != l->type || k[1] != KEY_ONLINE)
         return 0;
     return key_get_u64(k + 2);
 }
 
-static const struct bulk_load *load_before(const struct log_walk *w, uint64_t limit)
+static const struct bulk_load *load_before(const struct log_walk *l, uint64_t limit)
 {
     const struct bulk_load *best = NULL;
-    for (size_t i = 0; i < w->loads->n; i++) {
-        const struct bulk_load *b = &w->loads->rows[i];
+    for (size_t i = 0; i < l->loads->n; i++) {
+        const struct bulk_load *b = &l->loads->rows[i];
         if (b->t <= limit && (best == NULL || b->t > best->t))
             best = b;
     }
     return best;
 }
 
-/* Rows of one commit, ids behind after_id. */
-static err_code log_rows(struct log_walk *w, key_kind kind, uint64_t n, uint64_t t, sv after_id,
-                         struct err *e)
+static void add_log_row(struct log_walk *l, uint64_t t, store_number number)
 {
-    struct key_bytes from = key_change(w->type, kind, n, after_id);
-    size_t len, head = 10;
-    rocksdb_iter_seek(w->it, from.ptr, from.len);
-    for (; w->n < w->max && rocksdb_iter_valid(w->it); rocksdb_iter_next(w->it)) {
-        const char *k = rocksdb_iter_key(w->it, &len);
-        if (len <= head || memcmp(k, from.ptr, head) != 0)
+    if (l->n < l->max)
+        l->rows[l->n++] = (struct store_log_row){ t, number };
+}
+
+/* Rows that have keys, of one commit, with numbers in [from, to). */
+static err_code log_keys(struct log_walk *l, key_kind kind, uint64_t n, uint64_t t,
+                         store_number from, store_number to, struct err *e)
+{
+    struct key_bytes at = key_change(l->type, kind, n, from);
+    sv k;
+    if (from >= to || !seek(&l->w, &at, &k))
+        return ERR_OK;
+    while (l->n < l->max && k.len == KEY_LEN && memcmp(k.ptr, at.ptr, HEAD) == 0 &&
+           key_get_u64(k.ptr + HEAD) < to) {
+        add_log_row(l, t, key_get_u64(k.ptr + HEAD));
+        rocksdb_iter_next(l->w.it);
+        if (!rocksdb_iter_valid(l->w.it))
             break;
-        sv id = sv_make(k + head, len - head);
-        if (sv_cmp(id, after_id) <= 0)
-            continue;
-        sv copy = arena_sv(w->a, id);
-        if (copy.ptr == NULL)
-            return arena_oom(w->a, e);
-        w->rows[w->n++] = (struct store_log_row){ w->type, t, copy };
+        k.ptr = rocksdb_iter_key(l->w.it, &k.len);
     }
+    (void)e;
     return ERR_OK;
 }
 
-static err_code log_commits(struct log_walk *w, uint64_t from_t, sv after_id, struct err *e)
+/* Rows of a load behind a number: those it wrote for older numbers, its births (which can have a
+ * key as well), and those for numbers that a later load gave and this one wrote first. */
+static err_code log_load(struct log_walk *l, const struct bulk_load *b, store_number after,
+                         struct err *e)
+{
+    struct births x;
+    TRY(births_of(&l->w, l->type, b->b, &x, e));
+    store_number first = number_make(b->b, l->type, 0), behind = first + x.n;
+    store_number from = after + 1;
+    TRY(log_keys(l, KEY_BULK, b->b, b->t, from, first, e));
+    for (store_number k = from > first ? from : first; k < behind && l->n < l->max; k++)
+        add_log_row(l, b->t, k);
+    return log_keys(l, KEY_BULK, b->b, b->t, from > behind ? from : behind, UINT64_MAX, e);
+}
+
+static err_code log_commits(struct log_walk *l, uint64_t from_t, store_number after, struct err *e)
 {
     uint64_t limit = from_t;
-    while (limit && w->n < w->max) {
-        uint64_t t = online_before(w, limit);
-        const struct bulk_load *b = load_before(w, limit);
+    while (limit && l->n < l->max) {
+        uint64_t t = online_before(l, limit);
+        const struct bulk_load *b = load_before(l, limit);
         if (t == 0 && b == NULL)
             break;
         bool bulk = b && b->t > t;
         if (bulk)
             t = b->t;
-        TRY(log_rows(w, bulk ? KEY_BULK : KEY_ONLINE, bulk ? b->b : t, t,
-                     t == from_t ? after_id : SV_NONE, e));
+        store_number behind = t == from_t ? after : 0;
+        if (bulk)
+            TRY(log_load(l, b, behind, e));
+        else
+            TRY(log_keys(l, KEY_ONLINE, t, t, behind + 1, UINT64_MAX, e));
         limit = t - 1;
     }
-    char *bad = NULL;
-    rocksdb_iter_get_error(w->it, &bad);
-    return rocks_error(bad, "reading the data store", e);
+    return ERR_OK;
 }
 
-err_code rocks_log(struct store *st, fhir_type type, uint64_t from_t, sv after_id, size_t max,
-                   struct arena *a, struct store_log_row **out, size_t *n_out, struct err *e)
+err_code rocks_log(struct store *st, fhir_type type, uint64_t from_t, store_number after,
+                   size_t max, struct arena *a, struct store_log_row **out, size_t *n_out,
+                   struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
     uint64_t last = rocks_last(st).t;
-    struct log_walk w = { .r = r, .type = type, .a = a, .max = max };
-    w.rows = arena_alloc(a, (max + 1) * sizeof *w.rows);
-    if (w.rows == NULL)
+    struct log_walk l = { .type = type, .max = max };
+    l.rows = arena_alloc(a, (max + 1) * sizeof *l.rows);
+    if (l.rows == NULL)
         return arena_oom(a, e);
     /* after T, so that it holds every load up to it (I7) */
-    w.loads = load_table_ref(r);
-    w.ro = rocksdb_readoptions_create();
-    w.it = rocksdb_create_iterator_cf(r->db, w.ro, r->cf[CF_CHANGES]);
-    err_code rc =
-        log_commits(&w, from_t < last ? from_t : last, from_t <= last ? after_id : SV_NONE, e);
-    rocksdb_iter_destroy(w.it);
-    rocksdb_readoptions_destroy(w.ro);
-    load_table_unref(w.loads);
+    l.loads = load_table_ref(r);
+    walk_open(&l.w, r);
+    err_code rc = log_commits(&l, from_t < last ? from_t : last, from_t <= last ? after : 0, e);
+    rc = walk_close(&l.w, rc, e);
+    load_table_unref(l.loads);
     if (rc == ERR_OK) {
-        *out = w.rows;
-        *n_out = w.n;
+        *out = l.rows;
+        *n_out = l.n;
     }
     return rc;
 }

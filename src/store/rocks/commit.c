@@ -28,7 +28,8 @@ struct commit_group {
     struct store_commit last; /* as the group goes on */
     bool any;
     struct tally tally;
-    uint64_t slots[GROUP_SLOTS]; /* hashes of resources, 0 is free */
+    struct claims_holder *holder; /* of ids that have no row yet */
+    uint64_t slots[GROUP_SLOTS];  /* hashes of resources, 0 is free */
     size_t n_slots;
 };
 
@@ -91,17 +92,32 @@ static void put_index(struct rocks *r, rocksdb_writebatch_t *b, const struct sto
     }
 }
 
-static void put_version(struct rocks *r, rocksdb_writebatch_t *b, const struct store_write *w,
-                        struct store_commit c)
+/* A row that the family lacks, or that does not say yet that there are later versions. */
+static void put_row(struct rocks *r, rocksdb_writebatch_t *b, const struct number_ask *ask)
 {
-    struct value_head head = {
-        .method = w->method, .online = true, .version = w->version, .instant_ms = c.instant_ms
-    };
+    struct ids_key k = ids_key(ask->type, ask->id);
+    char value[IDS_VALUE_LEN];
+    if (ask->how == NUMBER_KNOWN && ask->later)
+        return;
+    if (r->ids.filter)
+        ids_filter_add(r->ids.filter, sv_make(k.ptr, k.len));
+    ids_value_put(ask->number, ask->how != NUMBER_BORN, value);
+    rocksdb_writebatch_put_cf(b, r->cf[CF_IDS], k.ptr, k.len, value, sizeof value);
+}
+
+static void put_version(struct rocks *r, rocksdb_writebatch_t *b, const struct store_write *w,
+                        store_number number, struct store_commit c)
+{
+    struct value_head head = { .id = w->id,
+                               .method = w->method,
+                               .online = true,
+                               .version = w->version,
+                               .instant_ms = c.instant_ms };
     if (w->method != STORE_METHOD_DELETE)
         head.body = w->body;
     char head_bytes[VALUE_HEAD_MAX];
     size_t head_len = value_head_put(&head, head_bytes);
-    struct key_bytes k = key_version(w->type, w->id, KEY_ONLINE, c.t);
+    struct key_bytes k = key_version(number, KEY_ONLINE, c.t);
     const char *key_parts[] = { k.ptr };
     const size_t key_lens[] = { k.len };
     const char *parts[] = { head_bytes, head.body.json.ptr ? head.body.json.ptr : "" };
@@ -109,19 +125,24 @@ static void put_version(struct rocks *r, rocksdb_writebatch_t *b, const struct s
     rocksdb_writebatch_putv_cf(b, r->cf[CF_VERSIONS], 1, key_parts, key_lens, 2, parts, lens);
     if (w->method != STORE_METHOD_DELETE)
         put_index(r, b, w, c);
-    struct key_bytes ck = key_change(w->type, KEY_ONLINE, c.t, w->id);
+    struct key_bytes ck = key_change(w->type, KEY_ONLINE, c.t, number);
     rocksdb_writebatch_put_cf(b, r->cf[CF_CHANGES], ck.ptr, ck.len, "", 0);
 }
 
 /* One write of a commit: does its condition hold? What it replaces is taken away from the sums,
  * what it brings is added. old: memory for what it replaces. */
-static err_code check_write(struct rocks *r, struct store_write *w, struct tally *t,
-                            struct buf *old, struct err *e)
+static err_code check_write(struct rocks *r, struct store_write *w, struct number_ask *ask,
+                            struct tally *t, struct buf *old, struct err *e)
 {
     struct rocks_current cur;
     buf_clear(old);
     TRY(rocks_current(r, w->type, w->id, &cur, old, e));
     TRY(check_condition(w, &cur, e));
+    *ask = (struct number_ask){ .type = w->type,
+                                .id = w->id,
+                                .number = cur.number,
+                                .how = cur.has_row ? NUMBER_KNOWN : NUMBER_BORN,
+                                .later = cur.later };
     /* I5 */
     w->version = cur.version + 1;
     w->existed = cur.version && !cur.deleted;
@@ -132,14 +153,40 @@ static err_code check_write(struct rocks *r, struct store_write *w, struct tally
     return ERR_OK;
 }
 
-/* Nothing of a commit that fails stays in the group's sums. */
-static err_code check_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w)
+/* The block of numbers for births by commits has room for so many more of any type. A new block is
+ * begun when it has not, and once per opening. */
+static err_code make_room(struct rocks *r, size_t n, struct err *e)
+{
+    bool room = r->online.b != 0;
+    for (size_t i = 0; i < STORE_TYPES && room; i++)
+        room = n <= NUMBER_K_MOST && r->online.given[i] <= NUMBER_K_MOST - n;
+    if (room)
+        return ERR_OK;
+    uint64_t b;
+    char *bad = NULL;
+    TRY(rocks_next_b(r, &b, e));
+    /* plan.c wants to know it */
+    struct key_bytes k = key_commit('o', b);
+    rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, "", 0, &bad);
+    TRY(rocks_error(bad, "writing to the data store", e));
+    r->online = (struct number_source){ .b = b };
+    return ERR_OK;
+}
+
+/* Conditions, and numbers for all. Nothing of a commit that fails stays in the group's sums. */
+static err_code check_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w,
+                             struct number_ask *asks)
 {
     CLEANUP_BUF struct buf old = BUF_INIT(ROCKS_BODY_MAX);
     struct tally t = { 0 };
-    err_code rc = ERR_OK;
+    struct claims_look look;
+    err_code rc = make_room(r, w->n, w->e);
+    claims_look_begin(r->ids.claims, &look);
     for (size_t i = 0; i < w->n && rc == ERR_OK; i++)
-        rc = check_write(r, &w->writes[i], &t, &old, w->e);
+        rc = check_write(r, &w->writes[i], &asks[i], &t, &old, w->e);
+    if (rc == ERR_OK)
+        rc = claims_take(g->holder, &r->online, asks, w->n, NULL, w->e);
+    claims_look_end(r->ids.claims, &look);
     if (rc == ERR_OK)
         tally_add(&g->tally, &t);
     tally_done(&t);
@@ -148,10 +195,18 @@ static err_code check_waiter(struct rocks *r, struct commit_group *g, struct com
 
 static err_code add_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w)
 {
-    TRY(check_waiter(r, g, w));
-    w->out = rocks_next_commit(r, g->last);
-    for (size_t i = 0; i < w->n; i++)
-        put_version(r, g->batch, &w->writes[i], w->out);
+    struct number_ask *asks = calloc(w->n, sizeof *asks);
+    if (asks == NULL)
+        abort();
+    err_code rc = check_waiter(r, g, w, asks);
+    if (rc == ERR_OK)
+        w->out = rocks_next_commit(r, g->last);
+    for (size_t i = 0; i < w->n && rc == ERR_OK; i++) {
+        put_row(r, g->batch, &asks[i]);
+        put_version(r, g->batch, &w->writes[i], asks[i].number, w->out);
+    }
+    free(asks);
+    TRY(rc);
     rocks_put_commit(r, g->batch, w->out, KEY_ONLINE, 0, w->n);
     g->last = w->out;
     g->any = true;
@@ -188,6 +243,7 @@ static void write_group(struct rocks *r, struct commit_group *g, struct commit_w
 {
     pthread_mutex_lock(&r->order.lock);
     g->batch = rocksdb_writebatch_create();
+    g->holder = claims_hold(r->ids.claims);
     g->last = rocks_seen_last(r);
     for (struct commit_waiter *w = first; w; w = w->next)
         w->rc = add_waiter(r, g, w);
@@ -208,6 +264,8 @@ static void write_group(struct rocks *r, struct commit_group *g, struct commit_w
                     *w->e = e;
             }
     }
+    /* rows are on disk, or nothing of it is */
+    claims_release(g->holder);
     rocksdb_writebatch_destroy(g->batch);
     tally_done(&g->tally);
     pthread_mutex_unlock(&r->order.lock);

@@ -1,41 +1,39 @@
 /* counts.c - how many resources are current, when bulk loads have not been looked at yet.
  *
- * A commit knows which versions it replaces and takes their entries out of the sums (tally.c). A
- * bulk load does not look, or an import would read as much as it writes. It is marked instead
- * (commits: 'u' b -> types and how many of each), and the first count that meets a mark settles it.
- * The version of the same id that was current in front of the load, if it was no deletion, is what
- * the load replaced. Versions never change, so this can be found out at any later time: through the
- * ids of the load when they are few, else by one walk over the keys of the type, which finds the
- * ids that have several versions. An import job has it done when it has ended, so that no count
- * waits for it.
+ * A commit knows which versions it replaces and takes their entries out of the sums (tally.c). What
+ * a bulk load gave birth to replaces nothing. For the other resources of a load nobody looks while
+ * it is filled, or an import would read as much as it writes. It is marked instead (commits: 'u' b
+ * -> types and how many of each), and the first count that meets a mark settles it: the version of
+ * the same resource that was current in front of the load, if it was no deletion, is what the load
+ * replaced. Versions never change, so this can be found out at any later time. An import job has it
+ * done when it has ended, so that no count waits for it.
  *
  * Invariant C1: a sum, less what unsettled loads replaced, is the number of resources current as of
  * the last commit. Who changes a sum, or the marks, holds order.lock. */
 #include "store/rocks/rocks_private.h"
 
-#define POINT_READ_COST 20u /* of one id, against one key of a walk */
-#define SETTLE_ROUNDS   3u  /* loads published meanwhile are settled in the next */
+#define SETTLE_ROUNDS 3u /* loads published meanwhile are settled in the next */
 
-void counts_mark(struct rocks *r, rocksdb_writebatch_t *batch, uint64_t b, const struct tally *t)
+void counts_mark(struct rocks *r, rocksdb_writebatch_t *batch, uint64_t b,
+                 const uint32_t n[STORE_TYPES])
 {
-    char value[FHIR_TYPES_MAX * 5];
+    char value[STORE_TYPES * 5];
     size_t len = 0;
-    for (size_t i = 0; i < t->cap; i++) {
-        const struct tally_row *row = &t->rows[i];
-        if (!row->used || row->key[1] || row->key[2] || row->key[3])
+    for (size_t type = 0; type < STORE_TYPES; type++) {
+        if (n[type] == 0)
             continue;
-        uint32_t n = (uint32_t)row->n;
-        value[len++] = (char)row->key[0];
-        memcpy(value + len, &n, sizeof n);
-        len += sizeof n;
+        value[len++] = (char)type;
+        memcpy(value + len, &n[type], sizeof n[type]);
+        len += sizeof n[type];
     }
     struct key_bytes k = key_commit('u', b);
-    rocksdb_writebatch_put_cf(batch, r->cf[CF_COMMITS], k.ptr, k.len, value, len);
+    if (len)
+        rocksdb_writebatch_put_cf(batch, r->cf[CF_COMMITS], k.ptr, k.len, value, len);
 }
 
 struct mark {
     uint64_t b, t;
-    uint32_t n[FHIR_TYPES_MAX]; /* of each type */
+    uint32_t n[STORE_TYPES]; /* of each type */
 };
 struct settling {
     struct rocks *r;
@@ -94,29 +92,29 @@ static err_code read_marks_locked(struct settling *s, struct err *e)
 }
 
 /* What was current in front of load m, if it was no deletion, is not current any more. */
-static err_code take_away(struct settling *s, const struct mark *m, fhir_type type, sv id,
+static err_code take_away(struct settling *s, const struct mark *m, store_number number,
                           struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(2 * (size_t)ROCKS_BODY_MAX);
     struct store_version v;
+    struct err why;
     if (m->t <= 1)
         return ERR_OK;
-    struct err why;
-    err_code rc = rocks_get(&s->r->base, type, id, m->t - 1, false, a, &v, &why);
+    err_code rc = rocks_whole_number(s->r, number, m->t - 1, a, &v, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK)
         return err_pass(e, &why);
-    return v.method == STORE_METHOD_DELETE ? ERR_OK
-                                           : tally_version(&s->tally, type, v.body.json, -1, e);
+    return v.method == STORE_METHOD_DELETE
+               ? ERR_OK
+               : tally_version(&s->tally, number_type(number), v.body.json, -1, e);
 }
 
-/* By the ids that a load wrote. */
-static err_code settle_by_ids(struct settling *s, const struct mark *m, fhir_type type,
-                              struct err *e)
+/* Of one load and type, the resources that have a change of their own. */
+static err_code settle_load(struct settling *s, const struct mark *m, fhir_type type, struct err *e)
 {
     struct rocks *r = s->r;
-    struct key_bytes from = key_change(type, KEY_BULK, m->b, SV_NONE);
+    struct key_bytes from = key_change(type, KEY_BULK, m->b, 0);
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
     rocksdb_iterator_t *it = rocksdb_create_iterator_cf(r->db, ro, r->cf[CF_CHANGES]);
     err_code rc = ERR_OK;
@@ -124,101 +122,21 @@ static err_code settle_by_ids(struct settling *s, const struct mark *m, fhir_typ
          rocksdb_iter_next(it)) {
         size_t len;
         const char *k = rocksdb_iter_key(it, &len);
-        if (len <= from.len || memcmp(k, from.ptr, from.len) != 0)
+        if (len != from.len + NUMBER_BYTES || memcmp(k, from.ptr, from.len) != 0)
             break;
         rc = may_go_on(s, e);
         if (rc == ERR_OK)
-            rc = take_away(s, m, type, sv_make(k + from.len, len - from.len), e);
+            rc = take_away(s, m, key_get_u64(k + from.len), e);
     }
     return rocks_iterator_end(it, ro, rc, e);
 }
 
-static const struct mark *mark_of(const struct settling *s, uint64_t b)
+static err_code settle_marks(struct settling *s, struct err *e)
 {
-    size_t lo = 0, hi = s->n;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (s->marks[mid].b < b)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < s->n && s->marks[lo].b == b ? &s->marks[lo] : NULL;
-}
-
-struct run { /* versions of one id, as a walk meets them */
-    char id[FHIR_ID_MAX];
-    size_t id_len, n;
-    struct buf loads; /* const struct mark * */
-};
-
-static err_code run_end(struct settling *s, fhir_type type, struct run *run, struct err *e)
-{
-    const struct mark **m = (const struct mark **)(void *)run->loads.ptr;
-    size_t n = run->n > 1 ? run->loads.len / sizeof *m : 0;
-    for (size_t i = 0; i < n; i++)
-        TRY(take_away(s, m[i], type, sv_make(run->id, run->id_len), e));
-    buf_clear(&run->loads);
-    run->n = 0;
-    return ERR_OK;
-}
-
-/* By all keys of the type: an id with one version replaced nothing. */
-static err_code settle_by_walk(struct settling *s, fhir_type type, struct err *e)
-{
-    struct rocks *r = s->r;
-    struct key_bytes from = key_id_bound(type, SV_NONE);
-    struct run run = { .n = 0 };
-    /* a load has an id once */
-    buf_init(&run.loads, s->n * sizeof(struct mark *));
-    ;
-    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
-    rocksdb_readoptions_set_total_order_seek(ro, 1);
-    rocksdb_readoptions_set_readahead_size(ro, 1u << 20);
-    rocksdb_readoptions_set_fill_cache(ro, 0);
-    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(r->db, ro, r->cf[CF_VERSIONS]);
-    err_code rc = ERR_OK;
-    for (rocksdb_iter_seek(it, from.ptr, from.len); rc == ERR_OK && rocksdb_iter_valid(it);
-         rocksdb_iter_next(it)) {
-        size_t len;
-        const char *k = rocksdb_iter_key(it, &len);
-        struct key_version_parts p;
-        if (!key_version_split(sv_make(k, len), &p)) {
-            rc = ERR(e, ERR_CORRUPT, "reading the data store: a record is damaged");
-            break;
-        }
-        if (p.type != type)
-            break;
-        rc = may_go_on(s, e);
-        if (rc == ERR_OK && run.n && !sv_eq(p.id, sv_make(run.id, run.id_len)))
-            rc = run_end(s, type, &run, e);
-        if (run.n++ == 0) {
-            run.id_len = p.id.len;
-            memcpy(run.id, p.id.ptr, p.id.len);
-        }
-        const struct mark *m = p.kind == KEY_BULK ? mark_of(s, p.n) : NULL;
-        if (m && rc == ERR_OK)
-            rc = buf_add(&run.loads, sv_make(&m, sizeof m), e);
-    }
-    if (rc == ERR_OK)
-        rc = run_end(s, type, &run, e);
-    buf_done(&run.loads);
-    return rocks_iterator_end(it, ro, rc, e);
-}
-
-static err_code settle_type(struct settling *s, fhir_type type, struct err *e)
-{
-    uint64_t loaded = 0, all;
     for (size_t i = 0; i < s->n; i++)
-        loaded += s->marks[i].n[type];
-    if (loaded == 0)
-        return ERR_OK;
-    TRY(counts_sum(s->r, type, 0, SV_NONE, &all, e));
-    if (loaded > all / POINT_READ_COST)
-        return settle_by_walk(s, type, e);
-    for (size_t i = 0; i < s->n; i++)
-        if (s->marks[i].n[type])
-            TRY(settle_by_ids(s, &s->marks[i], type, e));
+        for (unsigned t = 1; t <= fhir_n_types(); t++)
+            if (s->marks[i].n[t])
+                TRY(settle_load(s, &s->marks[i], (fhir_type)t, e));
     return ERR_OK;
 }
 
@@ -226,8 +144,7 @@ static err_code settle_type(struct settling *s, fhir_type type, struct err *e)
 static err_code settle(struct settling *s, struct err *e)
 {
     struct rocks *r = s->r;
-    for (unsigned t = 1; t <= fhir_n_types(); t++)
-        TRY(settle_type(s, (fhir_type)t, e));
+    TRY(settle_marks(s, e));
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
     /* lost in a crash: done again */
     rocksdb_writeoptions_t *wo = rocksdb_writeoptions_create();

@@ -19,7 +19,7 @@ struct rocks_cursor *rocks_cursor_new(struct rocks *r, int kind, uint64_t as_of_
     c->as_of = rocks_as_of(r, as_of_t, &c->loads);
     id_group_init(&c->g);
     c->g.cursor = &c->base;
-    buf_init(&c->changes, IDS_MAX_BYTES);
+    buf_init(&c->changes, CHANGES_MAX_BYTES);
     buf_init(&c->rows, ROCKS_ROWS_MAX);
     buf_init(&c->ahead.rows, AHEAD_MOST * sizeof(struct ahead_row));
     buf_init(&c->ahead.bytes, AHEAD_MOST * FHIR_ID_MAX + AHEAD_BYTES + ROCKS_BODY_MAX);
@@ -44,13 +44,12 @@ void rocks_cursor_close(struct store_cursor *base)
 
 void rocks_cursor_range(struct rocks_cursor *c, const struct store_range *range)
 {
-    c->from = key_id_bound(range->type, range->from_id);
-    c->upper =
-        range->to_id.len ? key_id_bound(range->type, range->to_id) : key_after_type(range->type);
+    c->from = key_number(range->from);
+    c->upper = key_end(range->to);
     c->type = range->type;
 }
 
-/* The value of a key that is there, its body copied into c->g. */
+/* The value of a key that is there, its id and its body copied into c->g. */
 err_code rocks_cursor_value(struct rocks_cursor *c, struct key_bytes key, struct value_head *h,
                             struct err *e)
 {
@@ -71,6 +70,10 @@ err_code rocks_cursor_value(struct rocks_cursor *c, struct key_bytes key, struct
     if (rc == ERR_OK) {
         const char *v = found ? rocksdb_pinnableslice_value(found, &len) : NULL;
         rc = v && value_split(sv_make(v, len), h) ? ERR_OK : rocks_damaged(e);
+    }
+    if (rc == ERR_OK) {
+        c->g.id_len = h->id.len;
+        memcpy(c->g.id, h->id.ptr, h->id.len);
     }
     if (rc == ERR_OK && !(c->base.light && candidate_cut(&c->g.best, &h->body, &rc, e))) {
         rc = buf_add(to, h->body.json, e);
@@ -102,11 +105,11 @@ static int newer_first(const void *a, const void *b)
 }
 
 /* Keys bring their values' blocks, so the list passes the gate whoever asks. */
-static err_code history_list(struct rocks_cursor *c, sv of, struct err *e)
+static err_code history_list(struct rocks_cursor *c, store_number of, struct err *e)
 {
     CLEANUP_ITER struct iter x;
-    struct key_bytes from = key_version_prefix(c->type, of);
-    iter_open(&x, c->r, key_after_id(c->type, of), false, gate_for(c->r, c->type, true));
+    struct key_bytes from = key_number(of);
+    iter_open(&x, c->r, key_number(of + 1), false, gate_for(c->r, c->type, true));
     for (iter_seek(&x, &from); x.valid; iter_next(&x)) {
         size_t len;
         const char *k = rocksdb_iter_key(x.it, &len);
@@ -133,10 +136,11 @@ err_code rocks_history_next(struct rocks_cursor *c, struct store_version *out, s
     const struct history_row *row = (const struct history_row *)(const void *)c->rows.ptr + c->at;
     struct id_group *g = &c->g;
     sv id = sv_make(g->id, g->id_len);
-    TRY(rocks_cursor_value(c, key_version(c->type, id, row->kind, row->n), &g->best.head, e));
+    TRY(rocks_cursor_value(c, key_version(g->number, row->kind, row->n), &g->best.head, e));
     const struct value_head *h = &g->best.head;
     *out = (struct store_version){ .type = c->type,
                                    .id = id,
+                                   .number = g->number,
                                    .t = row->t,
                                    .instant_ms = h->online ? h->instant_ms : row->instant_ms,
                                    .version = n_rows - c->at,
@@ -153,10 +157,13 @@ err_code rocks_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t
                        struct store_cursor **out, struct err *e)
 {
     struct rocks_cursor *c = rocks_cursor_new((struct rocks *)st, HISTORY, as_of_t);
+    bool there, later;
     c->type = type;
     c->g.id_len = id.len;
     memcpy(c->g.id, id.ptr, c->g.id_len);
-    err_code rc = history_list(c, id, e);
+    err_code rc = ids_find(&c->r->ids, type, id, &there, &c->g.number, &later, e);
+    if (rc == ERR_OK && there)
+        rc = history_list(c, c->g.number, e);
     if (rc != ERR_OK) {
         rocks_cursor_close(&c->base);
         return rc;

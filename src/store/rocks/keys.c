@@ -1,10 +1,9 @@
 /* keys.c - the bytes of keys and values.
  *
  * Numbers are big endian, so that keys stand in the order of their numbers. In the keys of versions
- * they are turned over (~n), so that the newest version of an id comes first. An id ends with 0x00,
- * which no id holds, so that the versions of one id stand together and in front of those of any id
- * that it begins. Everything here is on disk: docs/key-layout.md draws it, and a change needs a new
- * version of the layout. */
+ * that of the commit or load is turned over (~n), so that the newest version of a resource comes
+ * first. Everything here is on disk: docs/key-layout.md draws it, and a change needs a new version
+ * of the layout. */
 #include "store/rocks/keys.h"
 
 #include <assert.h>
@@ -22,84 +21,85 @@ uint64_t key_get_u64(const char *p)
     return __builtin_bswap64(v);
 }
 
-static void add(struct key_bytes *k, sv bytes)
-{
-    size_t n = bytes.len < sizeof k->ptr - k->len ? bytes.len : sizeof k->ptr - k->len;
-    if (n)
-        memcpy(k->ptr + k->len, bytes.ptr, n);
-    k->len += n;
-}
-
 static void add_byte(struct key_bytes *k, unsigned char c)
 {
     k->ptr[k->len++] = (char)c;
 }
 
-struct key_bytes key_id_bound(fhir_type type, sv bound)
+static void add_u64(struct key_bytes *k, uint64_t v)
+{
+    key_put_u64(k->ptr + k->len, v);
+    k->len += 8;
+}
+
+struct key_bytes key_number(store_number number)
 {
     struct key_bytes k = { .len = 0 };
-    add_byte(&k, type);
-    /* the place behind the longest id is one byte more */
-    add(&k, sv_head(bound, FHIR_ID_MAX + 1));
+    add_u64(&k, number);
     return k;
 }
 
-struct key_bytes key_version_prefix(fhir_type type, sv id)
+struct key_bytes key_end(store_number number)
 {
-    /* else the range of one id could hold versions of another */
-    assert(fhir_id_ok(id));
-    struct key_bytes k = key_id_bound(type, id);
-    add_byte(&k, 0);
-    return k;
+    return key_number(number ? number : UINT64_MAX);
 }
 
-struct key_bytes key_version(fhir_type type, sv id, key_kind kind, uint64_t n)
+struct key_bytes key_version(store_number number, key_kind kind, uint64_t n)
 {
-    struct key_bytes k = key_version_prefix(type, id);
+    struct key_bytes k = key_number(number);
     add_byte(&k, (unsigned char)kind);
-    key_put_u64(k.ptr + k.len, ~n);
-    k.len += 8;
-    return k;
-}
-
-struct key_bytes key_after_type(fhir_type type)
-{
-    return key_id_bound((fhir_type)(type + 1), SV_NONE);
-}
-
-/* The terminator 0x00 becomes 0x01. */
-struct key_bytes key_after_id(fhir_type type, sv id)
-{
-    struct key_bytes k = key_version_prefix(type, id);
-    k.ptr[k.len - 1] = 1;
+    add_u64(&k, ~n);
     return k;
 }
 
 bool key_version_split(sv key, struct key_version_parts *out)
 {
-    if (key.len < 1 + 1 + 1 + 1 + 8)
+    if (key.len != NUMBER_BYTES + 1 + 8)
         return false;
-    size_t id_len = key.len - 11;
-    const char *tail = key.ptr + 1 + id_len;
-    if (tail[0] != 0 || (tail[1] != KEY_BULK && tail[1] != KEY_ONLINE) || id_len > FHIR_ID_MAX)
+    const char *tail = key.ptr + NUMBER_BYTES;
+    out->number = key_get_u64(key.ptr);
+    if (number_b(out->number) == 0 || (tail[0] != KEY_BULK && tail[0] != KEY_ONLINE))
         return false;
-    out->type = (fhir_type)(unsigned char)key.ptr[0];
-    out->id = sv_make(key.ptr + 1, id_len);
-    out->kind = (key_kind)tail[1];
-    out->n = ~key_get_u64(tail + 2);
+    out->kind = (key_kind)tail[0];
+    out->n = ~key_get_u64(tail + 1);
     return true;
 }
 
-struct key_bytes key_change(fhir_type type, key_kind kind, uint64_t n, sv id)
+struct key_bytes key_change(fhir_type type, key_kind kind, uint64_t n, store_number number)
 {
     struct key_bytes k = { .len = 0 };
-    assert(id.len <= FHIR_ID_MAX);
     add_byte(&k, type);
     add_byte(&k, (unsigned char)kind);
-    key_put_u64(k.ptr + k.len, n);
-    k.len += 8;
-    add(&k, id);
+    add_u64(&k, n);
+    if (number)
+        add_u64(&k, number);
     return k;
+}
+
+/* ---- births ---- */
+
+enum { BIRTHS_AT_BYTES = 3 };
+
+void births_put(const struct births *x, char out[BIRTHS_VALUE_BYTES])
+{
+    char t[8];
+    key_put_u64(t, x->n);
+    memcpy(out, t + 5, 3);
+    key_put_u64(t, x->json_bytes);
+    memcpy(out + BIRTHS_AT_BYTES, t + 3, 5);
+}
+
+bool births_split(sv value, struct births *out)
+{
+    char t[8] = { 0 };
+    if (value.len != BIRTHS_VALUE_BYTES)
+        return false;
+    memcpy(t + 5, value.ptr, 3);
+    out->n = (uint32_t)key_get_u64(t);
+    memset(t, 0, sizeof t);
+    memcpy(t + 3, value.ptr + BIRTHS_AT_BYTES, 5);
+    out->json_bytes = key_get_u64(t);
+    return out->n > 0 && out->n <= NUMBER_K_MOST;
 }
 
 size_t key_search(fhir_type type, uint16_t param, sv value, sv id, key_kind kind, uint64_t n,
@@ -179,8 +179,14 @@ bool commit_value_split(sv value, struct commit_value *out)
 }
 
 /* ---- values ----
- * byte 0: bits 0-1 hole, 2-3 method, 4 online; then varint hole_at; online: varint version, 8 bytes
- * ms */
+ * byte 0: bits 0-1 hole, 2-3 method, 4 online, 5 the id stands here; then varint hole_at; the id:
+ * its length (1), and varint of its place in the JSON, or its bytes; online: varint version, 8
+ * bytes ms. */
+
+enum { FLAG_ONLINE = 16, FLAG_ID = 32 };
+
+/* An id stands at the begin of a resource, as a rule. Any place with its bytes will do. */
+#define ID_LOOK_BYTES 512u
 
 static size_t put_varint(char *p, uint64_t v)
 {
@@ -206,10 +212,34 @@ static bool get_varint(sv *in, uint64_t *out)
     return false;
 }
 
+/* memmem() makes a table for each id, which costs more than the few looks that it spares. */
+static const char *find_id(sv look, sv id)
+{
+    const char *p = look.ptr;
+    for (size_t left = look.len; left >= id.len; left = look.len - (size_t)(p - look.ptr)) {
+        p = memchr(p, id.ptr[0], left - id.len + 1);
+        if (p == NULL || memcmp(p, id.ptr, id.len) == 0)
+            return p;
+        p++;
+    }
+    return NULL;
+}
+
 size_t value_head_put(const struct value_head *h, char out[VALUE_HEAD_MAX])
 {
-    out[0] = (char)((unsigned)h->body.hole | (unsigned)h->method << 2 | (h->online ? 16u : 0u));
+    sv look = sv_head(h->body.json, ID_LOOK_BYTES);
+    const char *at = find_id(look, h->id);
+    assert(h->id.len > 0 && h->id.len <= FHIR_ID_MAX);
+    out[0] = (char)((unsigned)h->body.hole | (unsigned)h->method << 2 |
+                    (h->online ? FLAG_ONLINE : 0u) | (at ? 0u : FLAG_ID));
     size_t n = 1 + put_varint(out + 1, h->body.hole_at);
+    out[n++] = (char)h->id.len;
+    if (at) {
+        n += put_varint(out + n, (uint64_t)(at - look.ptr));
+    } else {
+        memcpy(out + n, h->id.ptr, h->id.len);
+        n += h->id.len;
+    }
     if (h->online) {
         n += put_varint(out + n, h->version);
         key_put_u64(out + n, (uint64_t)h->instant_ms);
@@ -218,18 +248,38 @@ size_t value_head_put(const struct value_head *h, char out[VALUE_HEAD_MAX])
     return n;
 }
 
+/* The id, or how far behind the header it stands: *ptr is NULL then. */
+static bool split_id(unsigned char flags, sv *rest, sv *id, uint64_t *id_at)
+{
+    if (rest->len == 0)
+        return false;
+    size_t len = (unsigned char)rest->ptr[0];
+    *rest = sv_tail(*rest, 1);
+    *id = (sv){ NULL, len };
+    if (len == 0 || len > FHIR_ID_MAX)
+        return false;
+    if (!(flags & FLAG_ID))
+        return get_varint(rest, id_at);
+    if (rest->len < len)
+        return false;
+    *id = sv_head(*rest, len);
+    *rest = sv_tail(*rest, len);
+    return true;
+}
+
 bool value_split(sv value, struct value_head *out)
 {
     struct value_head h = { .method = STORE_METHOD_IMPORT };
-    uint64_t hole_at;
+    uint64_t hole_at, id_at = 0;
     if (value.len == 0)
         return false;
     unsigned char c = (unsigned char)value.ptr[0];
     h.body.hole = (fhir_hole)(c & 3);
     h.method = (store_method)(c >> 2 & 3);
-    h.online = c & 16;
+    h.online = c & FLAG_ONLINE;
     sv rest = sv_tail(value, 1);
-    if (c >= 32 || (c & 3) == 3 || !get_varint(&rest, &hole_at))
+    if (c >= 2 * FLAG_ID || (c & 3) == 3 || !get_varint(&rest, &hole_at) ||
+        !split_id(c, &rest, &h.id, &id_at))
         return false;
     if (h.online) {
         if (!get_varint(&rest, &h.version) || rest.len < 8)
@@ -237,8 +287,10 @@ bool value_split(sv value, struct value_head *out)
         h.instant_ms = (int64_t)key_get_u64(rest.ptr);
         rest = sv_tail(rest, 8);
     }
-    if (hole_at > rest.len)
+    if (hole_at > rest.len || id_at > rest.len || (h.id.ptr == NULL && rest.len - id_at < h.id.len))
         return false;
+    if (h.id.ptr == NULL)
+        h.id.ptr = rest.ptr + id_at;
     h.body.hole_at = (uint32_t)hole_at;
     h.body.json = rest;
     *out = h;

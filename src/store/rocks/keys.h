@@ -4,31 +4,43 @@
 #pragma once
 #include "store/store.h"
 
-#define KEY_MAX (1 + FHIR_ID_MAX + 1 + 1 + 8)
+#define KEY_MAX (NUMBER_BYTES + 1 + 8)
 
-typedef enum { KEY_BULK = 0, KEY_ONLINE = 1 } key_kind;
+typedef enum {
+    KEY_BULK = 0,
+    KEY_ONLINE = 1,
+    KEY_BIRTHS = 2, /* of changes alone */
+} key_kind;
 
 struct key_bytes {
     char ptr[KEY_MAX + 1]; /* a key, or one byte more: the place behind it */
     size_t len;
 };
 
-/* versions: type, id, 0x00, kind, ~n (n: bulk load or commit number; newest first) */
-struct key_bytes key_version(fhir_type type, sv id, key_kind kind, uint64_t n);
-struct key_bytes key_version_prefix(fhir_type type, sv id); /* type, id, 0x00 */
-struct key_bytes key_id_bound(fhir_type type, sv bound);    /* type, bound: start of a range */
-struct key_bytes key_after_type(fhir_type type);            /* first key behind all of a type */
-struct key_bytes key_after_id(fhir_type type, sv id);       /* first key behind all of an id */
+/* versions: number, kind, ~n (n: bulk load or commit number; newest first) */
+struct key_bytes key_version(store_number number, key_kind kind, uint64_t n);
+/* The first key of a resource; number 0 of a range's end: behind all keys. */
+struct key_bytes key_number(store_number number);
+struct key_bytes key_end(store_number number);
 struct key_version_parts {
-    fhir_type type;
-    sv id; /* view into the key */
+    store_number number;
     key_kind kind;
     uint64_t n;
 };
 MUST_USE bool key_version_split(sv key, struct key_version_parts *out);
 
-/* changes: type, kind, n, id */
-struct key_bytes key_change(fhir_type type, key_kind kind, uint64_t n, sv id);
+/* changes: type, kind, n, number: every version but those of KEY_BIRTHS. Number 0: the first of n.
+ */
+struct key_bytes key_change(fhir_type type, key_kind kind, uint64_t n, store_number number);
+/* Value of type, KEY_BIRTHS, b: how many resources of the type were born in load b, numbered from
+ * 0, and how many bytes of JSON they have. */
+#define BIRTHS_VALUE_BYTES 8u
+struct births {
+    uint32_t n;
+    uint64_t json_bytes;
+};
+void births_put(const struct births *x, char out[BIRTHS_VALUE_BYTES]);
+MUST_USE bool births_split(sv value, struct births *out);
 
 /* search: type, parameter (2), value, id, kind, n, length of value (1) */
 #define KEY_SEARCH_MAX (1 + 2 + SEARCH_KEY_MAX + FHIR_ID_MAX + 1 + 8 + 1)
@@ -61,9 +73,11 @@ MUST_USE bool commit_value_split(sv value, struct commit_value *out);
 void key_put_u64(char *out, uint64_t v); /* big endian */
 uint64_t key_get_u64(const char *p);
 
-/* Value of a version: header, then the JSON. At most VALUE_HEAD_MAX bytes of header. */
-#define VALUE_HEAD_MAX 24
+/* Value of a version: header, then the JSON. At most VALUE_HEAD_MAX bytes of header. The id stands
+ * in the header, or the header says where in the JSON its bytes are. */
+#define VALUE_HEAD_MAX (32u + FHIR_ID_MAX)
 struct value_head {
+    sv id; /* view into the value */
     store_method method;
     bool online; /* version and instant stand here; a bulk load gets them at publication */
     uint64_t version;

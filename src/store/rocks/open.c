@@ -1,9 +1,11 @@
 /* open.c - one data store in one RocksDB: opening, what is read at opening, closing, the engine's
  * table.
  *
- *   versions  type, id, 0, kind, ~n -> header, JSON          changes  type, kind, n, id -> ""
- *   commits   'c' t -> instant, kind, b, count               notes    key -> value
- *             'b' b -> t, instant     'f' 0 -> floor     'n' 0 -> bulk numbers handed out
+ *   versions  number, kind, ~n -> header, JSON    changes  type, kind, n, number -> ""
+ *   ids       type, form, id -> number, flag               type, 2, b -> births
+ *   commits   'c' t -> instant, kind, b, count    notes    key -> value
+ *             'b' b -> t, instant    'f' 0 -> floor    'n' 0 -> load numbers handed out
+ *             'o' b -> "": a block of online births
  *             'v' 0 -> version of this layout    'i' 0 -> form of the search entries (reindex.c)
  *
  * Opening reads the newest commit, the table of published bulk loads and the floor of instants, and
@@ -16,10 +18,10 @@
 #include <limits.h>
 #include <unistd.h>
 
-#define LAYOUT_VERSION 3u
+#define LAYOUT_VERSION 4u
 
-static const char *const cf_names[N_CFS] = { "default", "versions", "changes", "commits",
-                                             "notes",   "search",   "counts" };
+static const char *const cf_names[N_CFS] = { "default", "versions", "ids",    "changes",
+                                             "commits", "notes",    "search", "counts" };
 
 static err_code staging_reset(struct rocks *r, struct err *e)
 {
@@ -117,9 +119,11 @@ static err_code load_state(struct rocks *r, bool create, struct err *e)
         v = LAYOUT_VERSION;
     }
     if (v != LAYOUT_VERSION)
-        return ERR(e, ERR_CORRUPT,
-                   "data store has layout version %llu, this program reads version %u",
-                   (unsigned long long)v, LAYOUT_VERSION);
+        return ERR(
+            e, ERR_CORRUPT,
+            "data store has layout version %llu, this program reads version %u: export it with "
+            "the program that wrote it, and import the files with this one",
+            (unsigned long long)v, LAYOUT_VERSION);
     TRY(load_commits(r, e));
     recent_begin_t(&r->recent, r->seen.last.t, false);
     TRY(get_u64(r, 'f', &there, &v, e));
@@ -142,10 +146,13 @@ static void rocks_close(struct store *st)
         rocksdb_close(r->db);
     rocksdb_options_destroy(r->options);
     rocksdb_options_destroy(r->data_options);
+    rocksdb_options_destroy(r->ids_options);
     rocksdb_options_destroy(r->search_options);
     rocksdb_options_destroy(r->count_options);
     rocksdb_writeoptions_destroy(r->sync_write);
     load_table_unref(r->seen.loads);
+    claims_free(r->ids.claims);
+    ids_filter_free(r->ids.filter);
     pthread_mutex_destroy(&r->seen.lock);
     pthread_mutex_destroy(&r->order.lock);
     pthread_mutex_destroy(&r->queue.lock);
@@ -169,6 +176,8 @@ static const struct store_ops rocks_ops = {
     .note_delete = rocks_note_delete,
     .is_near = rocks_is_near,
     .get = rocks_get,
+    .number_of = rocks_number_of,
+    .get_number = rocks_get_number,
     .scan = rocks_scan,
     .cursor_next = rocks_cursor_next,
     .cursor_close = rocks_cursor_close,
@@ -215,14 +224,18 @@ err_code rocks_open(struct store_env *env, void *own, const char *path, bool cre
     /* of the whole database */
     rocksdb_options_set_max_open_files(r->options, (int)n_files);
     r->data_options = rocks_data_options(r);
+    r->ids_options = rocks_ids_options(r);
     r->search_options = rocks_search_options(r);
     r->count_options = rocks_count_options(r);
-    const rocksdb_options_t *per_cf[N_CFS] = { r->options,      r->data_options, r->options,
-                                               r->options,      r->options,      r->search_options,
-                                               r->count_options };
+    const rocksdb_options_t *per_cf[N_CFS] = {
+        [CF_DEFAULT] = r->options,       [CF_VERSIONS] = r->data_options, [CF_IDS] = r->ids_options,
+        [CF_CHANGES] = r->options,       [CF_COMMITS] = r->options,       [CF_NOTES] = r->options,
+        [CF_SEARCH] = r->search_options, [CF_COUNTS] = r->count_options,
+    };
     char *bad = NULL;
     r->db = rocksdb_open_column_families(r->options, path, N_CFS, cf_names, per_cf, r->cf, &bad);
     err_code rc = rocks_error(bad, "opening the data store", e);
+    r->ids = (struct ids_family){ r->db, r->cf[CF_IDS], r->ids_options, claims_new(), NULL };
     if (rc == ERR_OK)
         rc = load_state(r, create, e);
     if (rc != ERR_OK) {

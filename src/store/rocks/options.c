@@ -2,8 +2,8 @@
  * family.
  *
  * All stores of a process share one block cache, one set of background threads and the cache of
- * versions that were read lately. Versions and search entries are large: they are compressed, and
- * compacted by levels. The other families are small. */
+ * versions that were read lately. Versions, ids and search entries are large: they are compressed.
+ * The other families are small. */
 #include "store/rocks/rocks_private.h"
 
 /* ---- what stores share ---- */
@@ -34,46 +34,6 @@ void rocks_env_free(void *ptr)
 
 /* ---- options ---- */
 
-/* ---- one id as a prefix ----
- * The filters of CF versions hold what stands in front of kind and n: type, id and the 0x00 behind
- * it. Without them a read of one id would unpack a block of each sorted run: 1.1 ms instead of
- * 0.07 ms over 54 bulk loads that are not compacted yet. A key without 0x00 (the bound of a range)
- * has no prefix. Iterators that cross ids must say total_order_seek. */
-
-static char *id_prefix(void *ctx, const char *key, size_t len, size_t *out_len)
-{
-    (void)ctx;
-    /* in the domain: it is there */
-    const char *zero = memchr(key + 1, 0, len - 1);
-    *out_len = (size_t)(zero - key) + 1;
-    return (char *)(uintptr_t)key;
-}
-
-static unsigned char has_id_prefix(void *ctx, const char *key, size_t len)
-{
-    (void)ctx;
-    return len > 1 && memchr(key + 1, 0, len - 1) != NULL;
-}
-
-static unsigned char never(void *ctx, const char *key, size_t len) /* asked by nobody any more */
-{
-    (void)ctx;
-    (void)key;
-    (void)len;
-    return 0;
-}
-
-static const char *id_prefix_name(void *ctx)
-{
-    (void)ctx;
-    return "fhirlake.id";
-}
-
-static void nothing(void *ctx)
-{
-    (void)ctx;
-}
-
 rocksdb_options_t *rocks_small_options(const struct rocks *r, bool create)
 {
     rocksdb_options_t *o = rocksdb_options_create();
@@ -100,27 +60,23 @@ rocksdb_options_t *rocks_small_options(const struct rocks *r, bool create)
     return o;
 }
 
-/* A column family that holds much: lz4, its blocks and their indexes in the cache, compaction by
- * levels. */
-static rocksdb_options_t *make_large_options(const struct rocks *r, size_t block_bytes,
-                                             uint64_t level_base_bytes, bool by_id)
+/* A column family that holds much: lz4, its blocks and their indexes in the cache. Its table's
+ * options, which the caller gives to with_table(). */
+static rocksdb_block_based_table_options_t *large_table(const struct rocks *r, size_t block_bytes)
 {
-    rocksdb_options_t *o = rocks_small_options(r, true);
     rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_size(t, block_bytes);
     rocksdb_block_based_options_set_block_cache(t, r->shared->cache);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
     rocksdb_block_based_options_set_format_version(t, 5);
-    if (by_id) {
-        rocksdb_block_based_options_set_filter_policy(t,
-                                                      rocksdb_filterpolicy_create_bloom_full(10));
-        /* of the prefix alone */
-        rocksdb_block_based_options_set_whole_key_filtering(t, 0);
-        rocksdb_options_set_prefix_extractor(
-            o, rocksdb_slicetransform_create(NULL, nothing, id_prefix, has_id_prefix, never,
-                                             id_prefix_name));
-    }
+    return t;
+}
+
+static rocksdb_options_t *with_table(const struct rocks *r, rocksdb_block_based_table_options_t *t,
+                                     uint64_t level_base_bytes)
+{
+    rocksdb_options_t *o = rocks_small_options(r, true);
     rocksdb_options_set_block_based_table_factory(o, t);
     rocksdb_block_based_options_destroy(t);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
@@ -133,17 +89,37 @@ static rocksdb_options_t *make_large_options(const struct rocks *r, size_t block
     return o;
 }
 
-/* Large values, read in order. With 120 overlapping bulk loads compaction by levels takes as much
- * processor time as universal compaction does, and ends in one run. */
+/* Large values, read in order. Loads of new resources lie below all before them and are never
+ * merged. The filters hold the numbers: a read of one opens only the files that have it. Iterators
+ * that cross numbers must say total_order_seek. */
 rocksdb_options_t *rocks_data_options(const struct rocks *r)
 {
-    return make_large_options(r, 64u << 10, 512u << 20, true);
+    rocksdb_block_based_table_options_t *t = large_table(r, 32u << 10);
+    rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
+    rocksdb_block_based_options_set_whole_key_filtering(t, 0);
+    rocksdb_options_t *o = with_table(r, t, 512u << 20);
+    rocksdb_options_set_prefix_extractor(o,
+                                         rocksdb_slicetransform_create_fixed_prefix(NUMBER_BYTES));
+    return o;
+}
+
+/* Small rows, found by their whole keys: most are asked for when they are not there. The filter of
+ * a file is asked whole, and must fit into a shard of the cache: a file of 8 MiB has some 300,000
+ * rows and 375 KiB of filter. Merged by size, which writes each row fewer times than levels do. */
+rocksdb_options_t *rocks_ids_options(const struct rocks *r)
+{
+    rocksdb_block_based_table_options_t *t = large_table(r, 8u << 10);
+    rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
+    rocksdb_options_t *o = with_table(r, t, 256u << 20);
+    rocksdb_options_set_target_file_size_base(o, 8u << 20);
+    rocksdb_options_set_compaction_style(o, rocksdb_universal_compaction);
+    return o;
 }
 
 /* Keys without values, found by seeks: small blocks, which the cache holds. */
 rocksdb_options_t *rocks_search_options(const struct rocks *r)
 {
-    return make_large_options(r, 16u << 10, 256u << 20, false);
+    return with_table(r, large_table(r, 16u << 10), 256u << 20);
 }
 
 /* Sums: few keys, each written often. */

@@ -1,41 +1,39 @@
-/* plan.c - a type's ids cut into ranges of about equal bytes.
+/* plan.c - a type's numbers cut into ranges of about equal bytes.
  *
- * RocksDB tells the approximate size of a key range on disk; the ratio of JSON to disk bytes comes
- * from its table properties. A range that is too large is halved between its two bounds, read as
- * numbers of base 78 (the characters '-' to 'z', which hold every legal id) behind their common
- * prefix, until it is small enough or cannot be halved. Sizes are estimates; that ranges neither
- * overlap nor leave a gap is not: each begins where the one before it ends. */
+ * Resources of a type stand in stretches: one for each load that gave birth to some, and one for
+ * each block of online births. Of a load's stretch the births say how many resources and bytes it
+ * has. Of a block RocksDB tells the approximate size on disk, and the ratio of JSON to disk bytes
+ * comes from its table properties. Stretches are laid end to end and cut where the bytes are
+ * enough, within a stretch as if its resources were all of one size. Sizes are estimates; that
+ * ranges neither overlap nor leave a gap is not: each begins where the one before it ends. */
 #include "store/rocks/rocks_private.h"
 
-#define LOW        '-'
-#define BASE       ('z' - '-' + 1)
-#define DIGITS     9u   /* BASE^9 < 2^63 */
-#define DEPTH_MAX  600u /* halvings on one path */
 #define RANGES_MAX 1000000u
+
+struct stretch {
+    uint64_t b;
+    uint32_t n; /* resources */
+    double bytes;
+};
 
 struct planner {
     struct rocks *r;
     fhir_type type;
-    double ratio; /* JSON bytes per byte on disk */
-    size_t target;
-    struct arena *a;
-    struct buf bounds; /* of sv: where a new range begins */
+    struct buf stretches; /* struct stretch */
 };
 
-static err_code size_of(const struct planner *p, sv from, sv to, double *out, struct err *e)
+/* ---- stretches of loads ---- */
+
+/* births_fn */
+static err_code add_load(void *ctx, const struct bulk_load *load, const struct births *x,
+                         struct err *e)
 {
-    struct key_bytes lo = key_id_bound(p->type, from);
-    struct key_bytes hi =
-        to.len ? key_id_bound(p->type, to) : key_id_bound((fhir_type)(p->type + 1), SV_NONE);
-    const char *starts[] = { lo.ptr }, *ends[] = { hi.ptr };
-    const size_t start_lens[] = { lo.len }, end_lens[] = { hi.len };
-    uint64_t bytes = 0;
-    char *bad = NULL;
-    rocksdb_approximate_sizes_cf(p->r->db, p->r->cf[CF_VERSIONS], 1, starts, start_lens, ends,
-                                 end_lens, &bytes, &bad);
-    *out = (double)bytes * p->ratio;
-    return rocks_error(bad, "planning ranges", e);
+    struct planner *p = ctx;
+    struct stretch s = { load->b, x->n, (double)x->json_bytes };
+    return buf_add(&p->stretches, sv_make(&s, sizeof s), e);
 }
+
+/* ---- stretches of online births ---- */
 
 /* "name=123" or "name: 123" somewhere in RocksDB's list of properties; 0 when it is not there. */
 static double number_after(const char *text, const char *name)
@@ -58,91 +56,34 @@ static double json_per_disk(struct rocks *r)
     return raw > 0 && disk > 0 ? raw / disk : 1;
 }
 
-static uint64_t digits_of(sv s, size_t at)
+static err_code size_of(struct rocks *r, store_number from, store_number to, double *out,
+                        struct err *e)
 {
-    uint64_t v = 0;
-    for (unsigned i = 0; i < DIGITS; i++) {
-        char c = at + i < s.len ? s.ptr[at + i] : LOW;
-        unsigned d = c < LOW ? 0 : c > 'z' ? BASE - 1 : (unsigned)(c - LOW);
-        v = v * BASE + d;
-    }
-    return v;
+    struct key_bytes lo = key_number(from), hi = key_number(to);
+    const char *starts[] = { lo.ptr }, *ends[] = { hi.ptr };
+    const size_t start_lens[] = { lo.len }, end_lens[] = { hi.len };
+    uint64_t bytes = 0;
+    char *bad = NULL;
+    rocksdb_approximate_sizes_cf(r->db, r->cf[CF_VERSIONS], 1, starts, start_lens, ends, end_lens,
+                                 &bytes, &bad);
+    *out = (double)bytes;
+    return rocks_error(bad, "planning ranges", e);
 }
 
-/* A string strictly between from and to (to empty: no upper end). False when there is none in
- * reach. */
-static bool middle(struct arena *a, sv from, sv to, sv *out)
+/* The last number of a block that has a version; 0: there is none. */
+static store_number last_of(rocksdb_iterator_t *it, uint64_t b, fhir_type type)
 {
-    size_t common = 0;
-    while (common < from.len && common < to.len && from.ptr[common] == to.ptr[common])
-        common++;
-    if (common + DIGITS > FHIR_ID_MAX)
-        return false;
-    uint64_t top = 1;
-    for (unsigned i = 0; i < DIGITS; i++)
-        top *= BASE;
-    uint64_t lo = digits_of(from, common), hi = to.len ? digits_of(to, common) : top;
-    if (hi <= lo || hi - lo < 2)
-        return false;
-    uint64_t mid = lo + (hi - lo) / 2;
-    char text[FHIR_ID_MAX];
-    memcpy(text, from.ptr, common);
-    size_t len = common + DIGITS;
-    for (size_t i = len; i-- > common; mid /= BASE)
-        text[i] = (char)(LOW + mid % BASE);
-    while (len > common + 1 && text[len - 1] == LOW)
-        len--;
-    sv m = sv_make(text, len);
-    if (sv_cmp(m, from) <= 0 || (to.len && sv_cmp(m, to) >= 0))
-        return false;
-    *out = arena_sv(a, m);
-    return out->ptr != NULL;
-}
-
-/* Cut [from, to) further; its own start is a bound already. */
-static err_code split(struct planner *p, sv from, sv to, double size, unsigned depth, struct err *e)
-{
-    sv mid;
-    if (size <= (double)p->target || depth >= DEPTH_MAX ||
-        p->bounds.len / sizeof(sv) >= RANGES_MAX || !middle(p->a, from, to, &mid))
-        return ERR_OK;
-    double left, right;
-    TRY(size_of(p, from, mid, &left, e));
-    TRY(size_of(p, mid, to, &right, e));
-    /* nothing there: go on in the other half, with no range for this one */
-    if (left <= 0)
-        return split(p, mid, to, right, depth + 1, e);
-    if (right <= 0)
-        return split(p, from, mid, left, depth + 1, e);
-    TRY(split(p, from, mid, left, depth + 1, e));
-    TRY(buf_add(&p->bounds, sv_make(&mid, sizeof mid), e));
-    return split(p, mid, to, right, depth + 1, e);
-}
-
-/* First (or last) id of the type; false when it has none. */
-static bool end_id(struct planner *p, bool last, sv *out)
-{
-    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
-    rocksdb_readoptions_set_total_order_seek(ro, 1);
-    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(p->r->db, ro, p->r->cf[CF_VERSIONS]);
-    struct key_bytes k = key_id_bound((fhir_type)(p->type + (last ? 1 : 0)), SV_NONE);
-    if (last)
-        rocksdb_iter_seek_for_prev(it, k.ptr, k.len);
-    else
-        rocksdb_iter_seek(it, k.ptr, k.len);
-    bool there = false;
-    if (rocksdb_iter_valid(it)) {
-        size_t len;
-        const char *key = rocksdb_iter_key(it, &len);
-        struct key_version_parts parts;
-        if (key_version_split(sv_make(key, len), &parts) && parts.type == p->type) {
-            *out = arena_sv(p->a, parts.id);
-            there = out->ptr != NULL;
-        }
-    }
-    rocksdb_iter_destroy(it);
-    rocksdb_readoptions_destroy(ro);
-    return there;
+    struct key_bytes behind = key_number(number_make(b, type, 0) + NUMBER_K_MOST);
+    struct key_version_parts p;
+    size_t len;
+    rocksdb_iter_seek_for_prev(it, behind.ptr, behind.len);
+    if (!rocksdb_iter_valid(it))
+        return 0;
+    const char *k = rocksdb_iter_key(it, &len);
+    return key_version_split(sv_make(k, len), &p) && number_b(p.number) == b &&
+                   number_type(p.number) == type
+               ? p.number
+               : 0;
 }
 
 static err_code flush(struct rocks *r, struct err *e)
@@ -155,38 +96,130 @@ static err_code flush(struct rocks *r, struct err *e)
     return rocks_error(bad, "planning ranges", e);
 }
 
+static err_code add_block(struct planner *p, rocksdb_iterator_t *it, uint64_t b, double *ratio,
+                          struct err *e)
+{
+    struct stretch s = { .b = b };
+    store_number last = last_of(it, b, p->type);
+    if (last == 0)
+        return ERR_OK;
+    /* what is in memory only has no size yet */
+    if (*ratio == 0) {
+        TRY(flush(p->r, e));
+        *ratio = json_per_disk(p->r);
+    }
+    TRY(size_of(p->r, number_make(b, p->type, 0), last + 1, &s.bytes, e));
+    s.bytes *= *ratio;
+    s.n = number_k(last) + 1;
+    return buf_add(&p->stretches, sv_make(&s, sizeof s), e);
+}
+
+static err_code add_blocks(struct planner *p, struct err *e)
+{
+    struct rocks *r = p->r;
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create(), *all = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_total_order_seek(all, 1);
+    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(r->db, ro, r->cf[CF_COMMITS]);
+    rocksdb_iterator_t *versions = rocksdb_create_iterator_cf(r->db, all, r->cf[CF_VERSIONS]);
+    double ratio = 0;
+    err_code rc = ERR_OK;
+    for (rocksdb_iter_seek(it, "o", 1); rc == ERR_OK && rocksdb_iter_valid(it);
+         rocksdb_iter_next(it)) {
+        size_t len;
+        const char *k = rocksdb_iter_key(it, &len);
+        if (len != 9 || k[0] != 'o')
+            break;
+        rc = add_block(p, versions, key_get_u64(k + 1), &ratio, e);
+    }
+    rc = rocks_iterator_end(versions, all, rc, e);
+    return rocks_iterator_end(it, ro, rc, e);
+}
+
+/* ---- cutting ---- */
+
+static int by_b(const void *x_, const void *y_)
+{
+    const struct stretch *x = x_, *y = y_;
+    return x->b < y->b ? -1 : x->b > y->b;
+}
+
+/* Where new ranges begin, appended to bounds. */
+static err_code cut(const struct planner *p, size_t target_bytes, struct buf *bounds, struct err *e)
+{
+    const struct stretch *s = (const struct stretch *)(const void *)p->stretches.ptr;
+    const double target = target_bytes ? (double)target_bytes : 1;
+    double have = 0; /* of the range that is under way */
+    for (size_t i = 0; i < p->stretches.len / sizeof *s; i++) {
+        double each = s[i].bytes / s[i].n + FHIR_SPLICE_MAX;
+        for (uint32_t k = 0; k < s[i].n;) {
+            double fit = (target - have) / each;
+            /* a range has one resource at least */
+            uint32_t take = have > 0 ? 0 : 1;
+            if (fit > take)
+                take = fit < s[i].n - k ? (uint32_t)fit : s[i].n - k;
+            have += take * each;
+            k += take;
+            if (k == s[i].n || bounds->len / sizeof(store_number) >= RANGES_MAX)
+                break;
+            store_number at = number_make(s[i].b, p->type, k);
+            TRY(buf_add(bounds, sv_make(&at, sizeof at), e));
+            have = 0;
+        }
+    }
+    return ERR_OK;
+}
+
+/* The type has no births that a plan can see, but a version under a number of a load that was never
+ * published. */
+static bool has_versions(struct rocks *r, fhir_type type)
+{
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(r->db, ro, r->cf[CF_CHANGES]);
+    const char first = (char)type;
+    size_t len;
+    rocksdb_iter_seek(it, &first, 1);
+    bool there = rocksdb_iter_valid(it) && rocksdb_iter_key(it, &len)[0] == first;
+    rocksdb_iter_destroy(it);
+    rocksdb_readoptions_destroy(ro);
+    return there;
+}
+
+static err_code make_ranges(const struct planner *p, const struct buf *bounds, struct arena *a,
+                            struct store_range **out, size_t *n_out, struct err *e)
+{
+    const store_number *at = (const store_number *)(const void *)bounds->ptr;
+    size_t n = bounds->len / sizeof *at + 1;
+    struct store_range *ranges = arena_alloc(a, n * sizeof *ranges);
+    if (ranges == NULL)
+        return arena_oom(a, e);
+    for (size_t i = 0; i < n; i++)
+        ranges[i] = (struct store_range){ .type = p->type,
+                                          .from = i ? at[i - 1] : 0,
+                                          .to = i + 1 < n ? at[i] : 0 };
+    *out = ranges;
+    *n_out = n;
+    return ERR_OK;
+}
+
 err_code rocks_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
                     struct store_range **out, size_t *n_out, struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
-    struct planner p = { .r = r, .type = type, .target = target_bytes ? target_bytes : 1, .a = a };
-    sv first, last;
-    if (!end_id(&p, false, &first) || !end_id(&p, true, &last)) {
-        *out = NULL;
-        *n_out = 0;
-        return ERR_OK;
-    }
-    /* what is in memory only has no size yet */
-    TRY(flush(r, e));
-    p.ratio = json_per_disk(r);
-    buf_init(&p.bounds, (RANGES_MAX + DEPTH_MAX) * sizeof(sv));
-    double size;
-    err_code rc = size_of(&p, SV_NONE, SV_NONE, &size, e);
+    struct planner p = { .r = r, .type = type, .stretches = BUF_INIT(ROCKS_ROWS_MAX) };
+    CLEANUP_BUF struct buf bounds = BUF_INIT((RANGES_MAX + 1) * sizeof(store_number));
+    *out = NULL;
+    *n_out = 0;
+    struct load_table *loads = load_table_ref(r);
+    err_code rc = births_each(r, loads, type, add_load, &p, e);
+    load_table_unref(loads);
     if (rc == ERR_OK)
-        rc = split(&p, first, last, size, 0, e);
-    size_t n = p.bounds.len / sizeof(sv) + 1;
-    struct store_range *ranges = rc == ERR_OK ? arena_alloc(a, n * sizeof *ranges) : NULL;
-    if (rc == ERR_OK && ranges == NULL)
-        rc = arena_oom(a, e);
-    if (rc == ERR_OK) {
-        const sv *bounds = (const sv *)(const void *)p.bounds.ptr;
-        for (size_t i = 0; i < n; i++)
-            ranges[i] = (struct store_range){ .type = type,
-                                              .from_id = i ? bounds[i - 1] : SV_NONE,
-                                              .to_id = i + 1 < n ? bounds[i] : SV_NONE };
-        *out = ranges;
-        *n_out = n;
-    }
-    buf_done(&p.bounds);
-    return rc;
+        rc = add_blocks(&p, e);
+    size_t n = p.stretches.len / sizeof(struct stretch);
+    if (n)
+        qsort(p.stretches.ptr, n, sizeof(struct stretch), by_b);
+    if (rc == ERR_OK)
+        rc = cut(&p, target_bytes, &bounds, e);
+    buf_done(&p.stretches);
+    TRY(rc);
+    return n || has_versions(r, type) ? make_ranges(&p, &bounds, a, out, n_out, e) : ERR_OK;
 }

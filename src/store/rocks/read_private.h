@@ -32,7 +32,7 @@ void iter_next(struct iter *x);
 void iter_rest(struct iter *x);
 err_code iter_end(const struct iter *x, struct err *e); /* not at rest */
 
-/* ---- the versions of one id (versions.c) ---- */
+/* ---- the versions of one resource (versions.c) ---- */
 struct candidate {
     bool there;
     uint64_t t;
@@ -43,8 +43,8 @@ struct candidate {
     struct buf value;
 };
 struct id_group {
-    fhir_type type;
-    char id[FHIR_ID_MAX];
+    store_number number;
+    char id[FHIR_ID_MAX]; /* of best */
     size_t id_len;
     struct candidate best;
     const struct store_cursor *cursor; /* that asks, and may say where bodies go; or NULL */
@@ -67,11 +67,11 @@ void id_group_version(const struct id_group *g, struct store_version *out);
 bool candidate_cut(struct candidate *c, struct fhir_body *body, err_code *rc, struct err *e);
 
 /* ---- cursors (cursor.c) ---- */
-/* Changed ids kept in memory; more: the type is scanned instead. A row is 17 bytes and the id. */
-#define IDS_MAX_BYTES (64u << 20)
-#define AHEAD_MOST    256u         /* rows of a stay in the gate */
-#define AHEAD_BYTES   (512u << 10) /* of bodies; the last one may go beyond */
-#define AHEAD_FIRST   4u           /* rows of a first stay, and of one behind a large record */
+/* Changed resources kept in memory; more: the type is scanned instead. */
+#define CHANGES_MAX_BYTES (64u << 20)
+#define AHEAD_MOST        256u         /* rows of a stay in the gate */
+#define AHEAD_BYTES       (512u << 10) /* of bodies; the last one may go beyond */
+#define AHEAD_FIRST       4u           /* rows of a first stay, and of one behind a large record */
 struct ahead_row {
     struct store_version v; /* but for its views: */
     size_t at;              /* of the id, the body behind it */
@@ -87,7 +87,7 @@ struct ahead {
 struct rocks_cursor {
     struct store_cursor base;
     struct rocks *r;
-    enum { SCAN, CHANGES_BY_SCAN, CHANGES_BY_ID, HISTORY } kind;
+    enum { SCAN, CHANGES_BY_SCAN, CHANGES_BY_ROW, HISTORY } kind;
     uint64_t as_of, after_t;
     struct load_table *loads;
     struct iter x;
@@ -95,7 +95,7 @@ struct rocks_cursor {
     struct ahead ahead;           /* the same, when they pass the gate */
     struct id_group g;
     fhir_type type;
-    struct buf changes; /* CHANGES_BY_ID: change_next() reads them */
+    struct buf changes; /* CHANGES_BY_ROW: struct change */
     size_t changes_at;
     rocksdb_readoptions_t *get;
     struct buf rows; /* HISTORY: struct history_row, newest first */
@@ -103,7 +103,7 @@ struct rocks_cursor {
 };
 struct rocks_cursor *rocks_cursor_new(struct rocks *r, int kind, uint64_t as_of_t);
 void rocks_cursor_range(struct rocks_cursor *c, const struct store_range *range);
-/* The value of a key that is there, its body copied into c->g. */
+/* The value of a key that is there, its id and its body copied into c->g. */
 MUST_USE err_code rocks_cursor_value(struct rocks_cursor *c, struct key_bytes key,
                                      struct value_head *h, struct err *e);
 MUST_USE err_code rocks_history_next(struct rocks_cursor *c, struct store_version *out,

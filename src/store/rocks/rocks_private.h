@@ -1,6 +1,7 @@
 /* rocks_private.h - what the rooms of the RocksDB engine share.
  *
  *   base.c      errors, figures                     keys.c         bytes of keys and values
+ *   numbers/    which number an id has
  *   order.c     the next t, the table of loads      options.c      how RocksDB is set up
  *   open.c      opening, the engine's table         records.c      small records, notes
  *   commit.c    online commits in groups            bulk.c         bulk loads
@@ -11,14 +12,16 @@
  *   window.c    cursors over what changed           changes.c      who changed, the log
  *   entries.c   a walk over search entries          plan.c         ids cut into ranges
  *
- * Lock order: settle_lock, then order.lock, then seen.lock. queue.lock and bulk.lock are taken
- * alone. Invariants beside those of store.h (asserted in builds with assertions):
+ * Lock order: settle_lock, then order.lock, then seen.lock or bulk.lock or the claims' own.
+ * queue.lock is taken alone.
+ * Invariants beside those of store.h (asserted in builds with assertions):
  *   I7  the table of loads that a reader takes after T holds every load with t <= T
  *   C1  counts.c: what a sum means
  * Floor: store. */
 #pragma once
 #include "base/limits.h"
 #include "store/rocks/keys.h"
+#include "store/rocks/numbers/ids.h"
 #include "store/store_private.h"
 
 #include <rocksdb/c.h>
@@ -51,7 +54,17 @@ struct load_table {
     struct bulk_load rows[]; /* ascending b */
 };
 
-enum { CF_DEFAULT, CF_VERSIONS, CF_CHANGES, CF_COMMITS, CF_NOTES, CF_SEARCH, CF_COUNTS, N_CFS };
+enum {
+    CF_DEFAULT,
+    CF_VERSIONS,
+    CF_IDS,
+    CF_CHANGES,
+    CF_COMMITS,
+    CF_NOTES,
+    CF_SEARCH,
+    CF_COUNTS,
+    N_CFS
+};
 
 struct commit_waiter;
 struct rocks {
@@ -60,7 +73,7 @@ struct rocks {
     struct rocks_env *shared; /* borrowed */
     char *path;
     rocksdb_t *db;
-    rocksdb_options_t *options, *data_options, *search_options, *count_options;
+    rocksdb_options_t *options, *data_options, *ids_options, *search_options, *count_options;
     rocksdb_column_family_handle_t *cf[N_CFS];
     rocksdb_writeoptions_t *sync_write;
     struct recent_owner recent;
@@ -83,8 +96,10 @@ struct rocks {
         pthread_mutex_t lock;
         uint64_t next_b, reserved_b;
     } bulk;
-    struct {              /* reindex.c */
-        atomic_uint form; /* every version has its entries of this form */
+    struct ids_family ids;
+    struct number_source online; /* of births by commits; order.lock. b 0: none was taken yet */
+    struct {                     /* reindex.c */
+        atomic_uint form;        /* every version has its entries of this form */
         /* of the newest commit's, when the store was opened; 0: it does not say */
         unsigned newest_form;
         atomic_bool halt;
@@ -136,6 +151,7 @@ err_code rocks_commit_at(struct store *, int64_t, struct store_commit *, struct 
 /* ---- options.c ---- */
 rocksdb_options_t *rocks_small_options(const struct rocks *r, bool create);
 rocksdb_options_t *rocks_data_options(const struct rocks *r);
+rocksdb_options_t *rocks_ids_options(const struct rocks *r);
 rocksdb_options_t *rocks_search_options(const struct rocks *r);
 rocksdb_options_t *rocks_count_options(const struct rocks *r);
 
@@ -173,13 +189,17 @@ err_code counts_sum(struct rocks *r, fhir_type type, uint16_t param, sv value, u
                     struct err *e);
 
 /* ---- counts.c ---- */
-/* Load b, tallied in t, has not been looked at for what it replaced. */
-void counts_mark(struct rocks *r, rocksdb_writebatch_t *batch, uint64_t b, const struct tally *t);
+/* Load b has not been looked at for what it replaced: n[type] resources that were known before.
+ * Nothing, when there are none. */
+void counts_mark(struct rocks *r, rocksdb_writebatch_t *batch, uint64_t b,
+                 const uint32_t n[STORE_TYPES]);
 err_code rocks_settle(struct store *, const atomic_bool *, struct err *);
 err_code rocks_count(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct store_commit *,
                      struct err *);
 
 /* ---- bulk.c ---- */
+/* The next b, on disk before it is used. */
+MUST_USE err_code rocks_next_b(struct rocks *r, uint64_t *b, struct err *e);
 err_code rocks_bulk_begin(struct store *, struct store_bulk **, struct err *);
 err_code rocks_bulk_fill(struct store_bulk *, struct store_bulk_item *, size_t, struct err *);
 err_code rocks_bulk_publish(struct store_bulk **, size_t, sv, sv, struct store_commit *,
@@ -205,6 +225,9 @@ unsigned rocks_index_form(struct store *);
 struct rocks_current {
     uint64_t version, t;
     bool deleted;
+    bool has_row; /* and then: */
+    store_number number;
+    bool later; /* its row says so */
 };
 MUST_USE err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_current *out,
                                 struct buf *body, struct err *e);
@@ -212,6 +235,13 @@ MUST_USE err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct r
 bool rocks_is_near(struct store *, fhir_type, sv);
 err_code rocks_get(struct store *, fhir_type, sv, uint64_t, bool light, struct arena *,
                    struct store_version *, struct err *);
+
+err_code rocks_number_of(struct store *, fhir_type, sv, store_number *, struct err *);
+err_code rocks_get_number(struct store *, store_number, uint64_t, struct arena *,
+                          struct store_version *, struct err *);
+/* The same with the whole body. */
+MUST_USE err_code rocks_whole_number(struct rocks *r, store_number number, uint64_t as_of_t,
+                                     struct arena *a, struct store_version *out, struct err *e);
 
 /* ---- scan.c, cursor.c, window.c ---- */
 err_code rocks_scan(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
@@ -227,18 +257,23 @@ err_code rocks_changes_plan(struct store *, fhir_type, uint64_t, uint64_t, size_
 
 /* ---- changes.c ---- */
 err_code rocks_changed_types(struct store *, uint64_t, uint64_t, bool[STORE_TYPES], struct err *);
-/* Who changed in (after_t, as_of] of a range of ids, appended to rows by id, each once with its
- * newest version of the window. loads: taken after as_of was settled (I7). ERR_TOO_LARGE: rows may
- * not grow so much. */
+/* Who changed in (after_t, as_of] of a range, appended to rows (struct change) by number, each once
+ * with its newest version of the window. loads: taken after as_of was settled (I7). ERR_TOO_LARGE:
+ * rows may not grow so much. */
 MUST_USE err_code changes_collect(struct rocks *r, const struct load_table *loads,
                                   const struct store_range *range, uint64_t after_t, uint64_t as_of,
                                   struct buf *rows, struct err *e);
 struct change {
+    store_number number;
     uint64_t t, b; /* b: the bulk load that wrote it; 0: an online commit */
-    sv id;         /* borrowed from the rows */
 };
-bool change_next(const struct buf *rows, size_t *at, struct change *out);
-err_code rocks_log(struct store *, fhir_type, uint64_t, sv, size_t, struct arena *,
+/* Each load of the table that gave birth to resources of the type, ascending b. Stops with what fn
+ * gives, unless it is ERR_OK. */
+typedef err_code (*births_fn)(void *ctx, const struct bulk_load *load, const struct births *x,
+                              struct err *e);
+MUST_USE err_code births_each(struct rocks *r, const struct load_table *loads, fhir_type type,
+                              births_fn fn, void *ctx, struct err *e);
+err_code rocks_log(struct store *, fhir_type, uint64_t, store_number, size_t, struct arena *,
                    struct store_log_row **, size_t *, struct err *);
 
 /* ---- entries.c ---- */

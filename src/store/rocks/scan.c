@@ -1,8 +1,11 @@
-/* scan.c - every resource of a range that is current as of T, in the order of ids.
+/* scan.c - every resource of a range that is current as of T, in the order of numbers.
  *
- * Where records are small one iterator goes from id to id. Where they can be of any size the
- * iterator may be open inside the gate only: a stay there reads some rows ahead, copies them, and
- * leaves, so that nobody holds a large block while its caller works. */
+ * A load or a block of online writes has its resources of one type side by side, and those of other
+ * types in front of and behind them: these are passed with a seek.
+ *
+ * Where records are small one iterator goes from number to number. Where they can be of any size
+ * the iterator may be open inside the gate only: a stay there reads some rows ahead, copies them,
+ * and leaves, so that nobody holds a large block while its caller works. */
 #include "store/rocks/read_private.h"
 
 #define AHEAD_GROUPS 4u /* that a stay looks at for each row it wants */
@@ -15,6 +18,31 @@ err_code rocks_scan(struct store *st, const struct store_range *range, uint64_t 
     rocks_cursor_range(c, range);
     *out = &c->base;
     return ERR_OK;
+}
+
+/* Stand on a version of the cursor's type, from where the iterator is. */
+static err_code to_type(struct rocks_cursor *c, struct err *e)
+{
+    struct iter *x = &c->x;
+    while (x->valid) {
+        size_t len;
+        const char *k = rocksdb_iter_key(x->it, &len);
+        struct key_version_parts p;
+        if (!key_version_split(sv_make(k, len), &p))
+            return rocks_damaged(e);
+        if (number_type(p.number) == c->type)
+            break;
+        uint64_t b = number_b(p.number) + (number_type(p.number) > c->type);
+        struct key_bytes to = key_number(number_make(b, c->type, 0));
+        iter_seek(x, &to);
+    }
+    return ERR_OK;
+}
+
+static err_code next_group(struct rocks_cursor *c, struct err *e)
+{
+    TRY(to_type(c, e));
+    return id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e);
 }
 
 /* Is what the scan has read one of its rows? */
@@ -47,19 +75,14 @@ static err_code ahead_fill(struct rocks_cursor *c, struct err *e)
     c->x.n_large = 0;
     iter_seek(&c->x, &c->from);
     while (n < a->want && n_groups++ < AHEAD_GROUPS * a->want && a->bytes.len < AHEAD_BYTES) {
-        if ((rc = id_group_read(g, &c->x, c->loads, c->as_of, true, e)) != ERR_OK)
+        if ((rc = next_group(c, e)) != ERR_OK)
             break;
-        sv id = sv_make(g->id, g->id_len);
-        if (!fhir_id_ok(id)) {
-            rc = rocks_damaged(e);
-            break;
-        }
         if (is_row(c)) {
             if ((rc = ahead_add(a, g, e)) != ERR_OK)
                 break;
             n++;
         }
-        c->from = key_after_id(g->type, id);
+        c->from = key_number(g->number + 1);
         /* a stay that met one is short; this one, at what is read already, goes on */
         if (c->x.n_large)
             a->want = AHEAD_FIRST;
@@ -96,7 +119,7 @@ err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out,
     struct rocks_cursor *c = (struct rocks_cursor *)base;
     if (c->kind == HISTORY)
         return rocks_history_next(c, out, e);
-    if (c->kind == CHANGES_BY_ID)
+    if (c->kind == CHANGES_BY_ROW)
         return rocks_window_next(c, out, e);
     /* not before it is known whether it reads light */
     if (c->x.ro == NULL) {
@@ -107,7 +130,7 @@ err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out,
     if (c->x.gate)
         return next_ahead(c, out, e);
     do {
-        TRY(id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e));
+        TRY(next_group(c, e));
     } while (!is_row(c));
     id_group_version(&c->g, out);
     return ERR_OK;

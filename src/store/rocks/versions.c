@@ -1,6 +1,6 @@
-/* versions.c - iterators over versions, and the versions of one id as of T.
+/* versions.c - iterators over versions, and the versions of one resource as of T.
  *
- * All versions of one id stand together: bulk loads first (newest load first, which is not the
+ * All versions of one number stand together: bulk loads first (newest load first, which is not the
  * order of their commits), then online commits, newest first. An id_group is one such run. To
  * resolve it as of T: the newest visible bulk version, or the first online version with t <= T,
  * whichever has the larger t. Version number (I5): online versions carry theirs; a bulk version's
@@ -123,7 +123,7 @@ err_code iter_end(const struct iter *x, struct err *e)
     return rocks_error(bad, "reading the data store", e);
 }
 
-/* ---- the versions of one id ---- */
+/* ---- the versions of one resource ---- */
 
 void id_group_init(struct id_group *g)
 {
@@ -188,6 +188,12 @@ static err_code keep_body(struct id_group *g, struct fhir_body *body, struct err
     return ERR_OK;
 }
 
+static void keep_id(struct id_group *g, sv id)
+{
+    g->id_len = id.len;
+    memcpy(g->id, id.ptr, id.len);
+}
+
 /* Keep the value at the iterator as the best so far. */
 static err_code keep(struct id_group *g, struct iter *x, bool body, uint64_t t, int64_t instant_ms,
                      struct err *e)
@@ -197,6 +203,7 @@ static err_code keep(struct id_group *g, struct iter *x, bool body, uint64_t t, 
     struct candidate *c = &g->best;
     if (!value_split(sv_make(v, len), &c->head))
         return rocks_damaged(e);
+    keep_id(g, c->head.id);
     if (body)
         TRY(keep_body(g, &c->head.body, e));
     c->there = true;
@@ -226,11 +233,9 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
         if (!key_version_split(sv_make(k, len), &p))
             return rocks_damaged(e);
         if (first) {
-            g->type = p.type;
-            g->id_len = p.id.len;
-            memcpy(g->id, p.id.ptr, p.id.len);
+            g->number = p.number;
             first = false;
-        } else if (p.type != g->type || !sv_eq(p.id, sv_make(g->id, g->id_len))) {
+        } else if (p.number != g->number) {
             break;
         }
         if (p.kind == KEY_BULK) {
@@ -253,11 +258,8 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
             if (!g->best.there || p.n > g->best.t)
                 TRY(keep(g, x, body, p.n, 0, e));
         } else if (++passed == SKIP_BY_NEXT) {
-            sv id = sv_make(g->id, g->id_len);
-            if (!fhir_id_ok(id))
-                return rocks_damaged(e);
-            struct key_bytes to = online_t ? key_after_id(g->type, id) /* only older ones follow */
-                                           : key_version(g->type, id, KEY_ONLINE, as_of);
+            struct key_bytes to = online_t ? key_number(g->number + 1) /* only older ones follow */
+                                           : key_version(g->number, KEY_ONLINE, as_of);
             iter_seek(x, &to);
             passed = 0;
             /* stands where it should: the next group, or the newest that counts */
@@ -276,8 +278,9 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
 
 void id_group_version(const struct id_group *g, struct store_version *out)
 {
-    *out = (struct store_version){ .type = g->type,
+    *out = (struct store_version){ .type = number_type(g->number),
                                    .id = sv_make(g->id, g->id_len),
+                                   .number = g->number,
                                    .t = g->best.t,
                                    .instant_ms = g->best.instant_ms,
                                    .version = g->version,

@@ -1,9 +1,9 @@
-/* window.c - the ids of a range that changed within a window of commits, and that work cut into
- * ranges.
+/* window.c - the resources of a range that changed within a window of commits, and that work cut
+ * into ranges.
  *
  * changes.c collects who changed. Each row names the exact key of the newest version of the window,
- * so a row costs one read. When too many ids changed to hold in memory the range is scanned
- * instead, and what did not change is passed over (scan.c). */
+ * so a row costs one read. When too many changed to hold in memory the range is scanned instead,
+ * and what did not change is passed over (scan.c). */
 #include "store/rocks/read_private.h"
 
 /* An online version by its key alone. It is the newest as of the cursor's commit, so its number is
@@ -12,12 +12,10 @@ static err_code read_exact(struct rocks_cursor *c, const struct change *ch, stru
 {
     struct id_group *g = &c->g;
     struct value_head *h = &g->best.head;
-    TRY(rocks_cursor_value(c, key_version(c->type, ch->id, KEY_ONLINE, ch->t), h, e));
+    TRY(rocks_cursor_value(c, key_version(ch->number, KEY_ONLINE, ch->t), h, e));
     if (!h->online)
         return rocks_damaged(e);
-    g->type = c->type;
-    g->id_len = ch->id.len;
-    memcpy(g->id, ch->id.ptr, ch->id.len);
+    g->number = ch->number;
     g->best.there = true;
     g->best.t = ch->t;
     g->best.instant_ms = h->instant_ms;
@@ -25,34 +23,31 @@ static err_code read_exact(struct rocks_cursor *c, const struct change *ch, stru
     return ERR_OK;
 }
 
-/* What a row stands for, into c->g. A loaded version's number is counted from those around it: its
- * id is walked, with the one iterator, which goes forward from id to id past files whose filter
- * does not know it. */
+/* What a row stands for, into c->g. A loaded version's rank is counted from those around it: its
+ * number is walked, with the one iterator, which goes forward from number to number. */
 static err_code read_change(struct rocks_cursor *c, const struct change *ch, struct err *e)
 {
-    if (!fhir_id_ok(ch->id))
-        return rocks_damaged(e);
     if (ch->b == 0)
         return read_exact(c, ch, e);
     if (c->x.ro == NULL)
-        iter_open(&c->x, c->r, key_after_type(c->type), false,
-                  gate_for(c->r, c->type, c->base.light));
-    struct key_bytes from = key_version_prefix(c->type, ch->id);
+        iter_open(&c->x, c->r, key_end(0), false, gate_for(c->r, c->type, c->base.light));
+    struct key_bytes from = key_number(ch->number);
     iter_seek(&c->x, &from);
     err_code rc = id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e);
     if (c->x.gate)
         iter_rest(&c->x);
-    if (rc == ERR_EOF || (rc == ERR_OK && c->g.best.t != ch->t))
+    if (rc == ERR_EOF ||
+        (rc == ERR_OK && (c->g.number != ch->number || !c->g.best.there || c->g.best.t != ch->t)))
         return rocks_damaged(e);
     return rc;
 }
 
 err_code rocks_window_next(struct rocks_cursor *c, struct store_version *out, struct err *e)
 {
-    struct change ch;
-    if (!change_next(&c->changes, &c->changes_at, &ch))
+    const struct change *rows = (const struct change *)(const void *)c->changes.ptr;
+    if (c->changes_at == c->changes.len / sizeof *rows)
         return ERR_EOF;
-    TRY(read_change(c, &ch, e));
+    TRY(read_change(c, &rows[c->changes_at++], e));
     id_group_version(&c->g, out);
     return ERR_OK;
 }
@@ -60,10 +55,10 @@ err_code rocks_window_next(struct rocks_cursor *c, struct store_version *out, st
 /* ---- opening ---- */
 
 /* A cursor with what has changed; in *many that it is too much for it. */
-static err_code changed_ids(struct store *st, const struct store_range *range, uint64_t after_t,
-                            uint64_t upto_t, bool *many, struct rocks_cursor **out, struct err *e)
+static err_code changed_rows(struct store *st, const struct store_range *range, uint64_t after_t,
+                             uint64_t upto_t, bool *many, struct rocks_cursor **out, struct err *e)
 {
-    struct rocks_cursor *c = rocks_cursor_new((struct rocks *)st, CHANGES_BY_ID, upto_t);
+    struct rocks_cursor *c = rocks_cursor_new((struct rocks *)st, CHANGES_BY_ROW, upto_t);
     struct err mine;
     c->type = range->type;
     c->after_t = after_t;
@@ -82,7 +77,7 @@ err_code rocks_changes(struct store *st, const struct store_range *range, uint64
 {
     struct rocks_cursor *c;
     bool many;
-    TRY(changed_ids(st, range, after_t, upto_t, &many, &c, e));
+    TRY(changed_rows(st, range, after_t, upto_t, &many, &c, e));
     /* so much has changed that reading the range is the cheaper way */
     if (many) {
         buf_done(&c->changes);
@@ -111,30 +106,24 @@ static err_code mean_bytes(struct rocks_cursor *c, const struct change *rows, si
     return ERR_OK;
 }
 
-static err_code cut_ids(struct rocks_cursor *c, size_t target_bytes, struct arena *a,
-                        struct store_range **out, size_t *n_out, struct err *e)
+static err_code cut_rows(struct rocks_cursor *c, size_t target_bytes, struct arena *a,
+                         struct store_range **out, size_t *n_out, struct err *e)
 {
-    /* a view takes less than twice what its row takes */
-    _Static_assert(sizeof(struct change) < 2 * (1 + 2 * sizeof(uint64_t)), "room for all views");
-    CLEANUP_BUF struct buf views = BUF_INIT(2 * IDS_MAX_BYTES);
-    size_t mean, n = 0;
-    struct change ch;
-    for (size_t at = 0; change_next(&c->changes, &at, &ch); n++)
-        TRY(buf_add(&views, sv_make(&ch, sizeof ch), e));
+    const struct change *rows = (const struct change *)(const void *)c->changes.ptr;
+    size_t mean, n = c->changes.len / sizeof *rows;
     *n_out = 0;
     if (n == 0)
         return ERR_OK;
-    const struct change *rows = (const struct change *)(const void *)views.ptr;
     TRY(mean_bytes(c, rows, n, &mean, e));
     size_t each = target_bytes / mean + 1, n_ranges = (n + each - 1) / each;
     struct store_range *r = arena_calloc(a, n_ranges, sizeof *r);
-    for (size_t i = 0; r && i < n_ranges; i++) {
-        r[i].type = c->type;
-        if (i && (r[i].from_id = r[i - 1].to_id = arena_sv(a, rows[i * each].id)).ptr == NULL)
-            r = NULL;
-    }
     if (r == NULL)
         return arena_oom(a, e);
+    for (size_t i = 0; i < n_ranges; i++) {
+        r[i].type = c->type;
+        if (i)
+            r[i].from = r[i - 1].to = rows[i * each].number;
+    }
     *out = r;
     *n_out = n_ranges;
     return ERR_OK;
@@ -146,9 +135,9 @@ err_code rocks_changes_plan(struct store *st, fhir_type type, uint64_t after_t, 
 {
     struct rocks_cursor *c;
     bool many;
-    TRY(changed_ids(st, &(struct store_range){ .type = type }, after_t, upto_t, &many, &c, e));
+    TRY(changed_rows(st, &(struct store_range){ .type = type }, after_t, upto_t, &many, &c, e));
     err_code rc = many ? rocks_plan(st, type, target_bytes, a, out, n_out, e)
-                       : cut_ids(c, target_bytes, a, out, n_out, e);
+                       : cut_rows(c, target_bytes, a, out, n_out, e);
     rocks_cursor_close(&c->base);
     return rc;
 }

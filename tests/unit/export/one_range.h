@@ -64,6 +64,13 @@ static void one_view(struct one_range *o, bool window, uint64_t since_t)
     OK(store_changed_types(o->st, since_t, x->t, x->changed, e));
 }
 
+static inline store_number one_number(struct store *st, fhir_type type, const char *id)
+{
+    store_number number = 0;
+    OK(store_number_of(st, type, sv_from(id), &number, e));
+    return number;
+}
+
 static void one_delete(struct store *st, fhir_type type, const char *id)
 {
     struct store_commit c;

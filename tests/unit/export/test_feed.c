@@ -150,18 +150,23 @@ TEST(feed, a_range_of_patients_has_their_blocks_alone)
 {
     const struct job_export_params p = { .organize_by_patient = true };
     CLEANUP_BUF struct buf all = BUF_INIT(1 << 20), parts = BUF_INIT(1 << 20);
-    static const char *const cuts[] = { "", "p01", "p04", "p05x", "p19", "" };
     struct one_range o;
     size_t n, sum = 0;
     uint64_t n_passed;
     bool passed;
     open_filled(&o, &p);
+    const store_number cuts[] = { 0,
+                                  one_number(o.st, patients(), "p01"),
+                                  one_number(o.st, patients(), "p04"),
+                                  one_number(o.st, patients(), "p05") + 1,
+                                  one_number(o.st, patients(), "p19"),
+                                  0 };
     given(&o, &o.items[0], &all, &n, &n_passed, &passed);
     for (size_t i = 0; i + 1 < sizeof cuts / sizeof cuts[0]; i++) {
         size_t some;
         struct export_item item = o.items[0];
-        item.range.from_id = sv_from(cuts[i]);
-        item.range.to_id = sv_from(cuts[i + 1]);
+        item.range.from = cuts[i];
+        item.range.to = cuts[i + 1];
         given(&o, &item, &parts, &some, &n_passed, &passed);
         sum += some;
     }

@@ -22,13 +22,14 @@ static void open_ranges(struct one_range *o, size_t n_ranges)
                 (int)(i % 5 * 20 + 1), i);
     one_view(o, false, 0);
     memset(places, 0, sizeof places);
-    for (size_t i = 0; i < n_ranges; i++)
-        scans[i] =
-            (struct export_item){ .kind = EXPORT_SCAN,
-                                  .range = { .type = patients(),
-                                             .from_id = arena_fmt(o->a, "p%03zu", i * N_EACH),
-                                             .to_id =
-                                                 arena_fmt(o->a, "p%03zu", (i + 1) * N_EACH) } };
+    for (size_t i = 0; i < n_ranges; i++) {
+        char first[8];
+        (void)snprintf(first, sizeof first, "p%03u", (unsigned)i * N_EACH);
+        scans[i] = (struct export_item){ .kind = EXPORT_SCAN, .range = { .type = patients() } };
+        scans[i].range.from = one_number(o->st, patients(), first);
+        /* they came in this order, and together */
+        scans[i].range.to = scans[i].range.from + N_EACH;
+    }
     o->x.plan = (struct export_plan){ scans, undone, n_ranges, 300 };
     o->x.shared.places = places;
 }

@@ -62,7 +62,7 @@ TEST(source, a_window_gives_what_changed_in_it_and_tells_what_went)
     fx_write(o.st, patients(), "d", "1");
     one_delete(o.st, patients(), "d");
     one_view(&o, true, since);
-    assert_string_equal(ids_of(&o, EXPORT_CHANGES), "-b c -d e");
+    assert_string_equal(ids_of(&o, EXPORT_CHANGES), "-b e c -d");
     one_close(&o);
 }
 

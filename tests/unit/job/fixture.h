@@ -162,10 +162,34 @@ static void fx_same(sv got, sv want)
 
 /* ---- resources ---- */
 
-/* What a store holds now: "Type/id version body" without the instant, one a line. */
+static int fx_by_text(const void *a, const void *b)
+{
+    return sv_cmp(*(const sv *)a, *(const sv *)b);
+}
+
+/* Lines from a place on come into the order of their bytes. */
+static void fx_sort_lines(struct buf *b, size_t from)
+{
+    CLEANUP_BUF struct buf lines = BUF_INIT(64 << 20), sorted = BUF_INIT(1 << 30);
+    sv rest = sv_tail(buf_sv(b), from), line;
+    while (rest.len && sv_cut(&rest, '\n', &line))
+        OK(buf_add(&lines, sv_make(&line, sizeof line), e));
+    sv *row = (sv *)(void *)lines.ptr;
+    size_t n = lines.len / sizeof *row;
+    if (n)
+        qsort(row, n, sizeof *row, fx_by_text);
+    for (size_t i = 0; i < n; i++)
+        OK(buf_add_fmt(&sorted, e, "%.*s\n", SV_FMT(row[i])));
+    b->len = from;
+    OK(buf_add(b, buf_sv(&sorted), e));
+}
+
+/* What a store holds now: "Type/id version body" without the instant, one a line, by type and id:
+ * the order of numbers is that of arrival, and differs from store to store. */
 static void fx_dump(struct store *st, bool versions, struct buf *out)
 {
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
+        const size_t from = out->len;
         CLEANUP(store_cursor_close) struct store_cursor *c = NULL;
         struct store_range all = { .type = (fhir_type)t };
         struct store_version v;
@@ -176,6 +200,7 @@ static void fx_dump(struct store *st, bool versions, struct buf *out)
             OK(buf_add_fmt(out, e, "%s/%.*s %d %.*s\n", fhir_type_name(v.type), SV_FMT(v.id),
                            versions ? (int)v.version : 0, SV_FMT(v.body.json)));
         assert_int_equal(rc, ERR_EOF);
+        fx_sort_lines(out, from);
     }
 }
 

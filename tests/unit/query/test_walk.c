@@ -373,7 +373,7 @@ typedef void (*each_fn)(void *ctx, const struct store_version *v, yyjson_val *ro
 
 static void each(struct query_source *c, fhir_type type, uint64_t as_of, each_fn fn, void *ctx)
 {
-    struct store_range all = { type, SV_NONE, SV_NONE };
+    struct store_range all = { .type = type };
     struct store_cursor *cur;
     struct store_version v;
     struct err why;

@@ -13,8 +13,8 @@ struct raw_store {
 
 static inline void raw_open(struct raw_store *s, const char *path)
 {
-    static const char *const names[N_CFS] = { "default", "versions", "changes", "commits",
-                                              "notes",   "search",   "counts" };
+    static const char *const names[N_CFS] = { "default", "versions", "ids",    "changes",
+                                              "commits", "notes",    "search", "counts" };
     const rocksdb_options_t *per_cf[N_CFS];
     char *bad = NULL;
     s->options = rocksdb_options_create();
@@ -87,11 +87,12 @@ static inline void age_version(struct raw_store *s, void *ctx, sv key, sv value)
     if (head.method != STORE_METHOD_DELETE &&
         (only == NULL || (p.kind == KEY_ONLINE && p.n == *only))) {
         OK(json_read(a, head.body.json, 512, &doc, e));
-        OK(search_index_newer(p.type, yyjson_doc_get_root(doc), &newer, e));
+        OK(search_index_newer(number_type(p.number), yyjson_doc_get_root(doc), &newer, e));
         for (sv rest = buf_sv(&newer); search_index_next(&rest, &param, &entry);) {
-            size_t n = key_search(p.type, param, entry, p.id, p.kind, p.n, out);
+            size_t n = key_search(number_type(p.number), param, entry, head.id, p.kind, p.n, out);
             raw_delete(s, CF_SEARCH, sv_make(out, n));
-            n = key_search(p.type, param, SV_LIT("'old'\0"), p.id, p.kind, p.n, out);
+            n = key_search(number_type(p.number), param, SV_LIT("'old'\0"), head.id, p.kind, p.n,
+                           out);
             raw_put(s, CF_SEARCH, sv_make(out, n), SV_NONE);
         }
     }

@@ -169,10 +169,10 @@ TEST(bulk, a_load_that_is_to_come_again_comes_again_and_any_other_refusal_is_tol
     struct err err;
     int calls;
     assert_true(comes_through("", 0, &calls, &err));
-    /* versions, changes */
-    assert_int_equal(calls, 2);
+    /* ids, versions, changes */
+    assert_int_equal(calls, 3);
     assert_true(comes_through("Operation failed. Try again.: ", 5, &calls, &err));
-    assert_int_equal(calls, 7);
+    assert_int_equal(calls, 8);
     assert_false(comes_through("Operation failed. Try again.: ", 1 << 20, &calls, &err));
     assert_non_null(strstr(err.msg, "Operation failed. Try again."));
     assert_false(comes_through("IO error: while link file to /secret/name: Permission denied", 1,

@@ -19,7 +19,7 @@ static struct number_ask take(struct claims *c, struct claims_holder *h, struct 
     struct claims_look look;
     struct number_ask a = ask(type, id);
     claims_look_begin(c, &look);
-    OK(claims_take(h, from, &a, 1, e));
+    OK(claims_take(h, from, &a, 1, NULL, e));
     claims_look_end(c, &look);
     return a;
 }
@@ -62,7 +62,7 @@ TEST(claims, gives_new_ids_numbers_in_the_order_of_the_asks)
     asks[3].number = 99;
     struct claims_look look;
     claims_look_begin(c, &look);
-    OK(claims_take(h, &from, asks, 4, e));
+    OK(claims_take(h, &from, asks, 4, NULL, e));
     claims_look_end(c, &look);
     assert_true(asks[0].number == number_make(3, patient, 0));
     assert_true(asks[1].number == number_make(3, observation, 0));
@@ -128,7 +128,7 @@ TEST(claims, what_is_given_back_stays_for_a_look_that_began_before)
     claims_look_begin(c, &late);
     assert_int_equal(claims_count(c), 1);
     struct number_ask two = ask(patient, "x");
-    OK(claims_take(b, &of_b, &two, 1, e));
+    OK(claims_take(b, &of_b, &two, 1, NULL, e));
     assert_true(two.number == one.number && two.how == NUMBER_SHARED);
     claims_look_end(c, &early);
     /* taken up again: b holds it */
@@ -179,7 +179,7 @@ TEST(claims, a_load_of_too_many_of_one_type_is_refused)
     struct claims_look look;
     struct number_ask a = ask(patient, "b");
     claims_look_begin(c, &look);
-    FAILS(ERR_TOO_LARGE, claims_take(h, &from, &a, 1, e));
+    FAILS(ERR_TOO_LARGE, claims_take(h, &from, &a, 1, NULL, e));
     claims_look_end(c, &look);
     claims_release(h);
     assert_int_equal(claims_count(c), 0);

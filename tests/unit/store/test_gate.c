@@ -152,7 +152,10 @@ static void print_all(struct buf *out, struct store *st, uint64_t t)
     struct store_cursor *c;
     struct store_version v;
     print(out, light_scan(st, t));
-    OK(store_scan(st, &(struct store_range){ binary, SV_LIT("a-1"), SV_LIT("c-1") }, t, &c, e));
+    struct store_range some = { .type = binary };
+    OK(store_number_of(st, binary, SV_LIT("a-1"), &some.from, e));
+    OK(store_number_of(st, binary, SV_LIT("c-1"), &some.to, e));
+    OK(store_scan(st, &some, t, &c, e));
     store_cursor_light(c);
     print(out, c);
     OK(store_changes(st, &(struct store_range){ .type = binary }, 2, t, &c, e));

@@ -157,9 +157,13 @@ static err_code load_fill(struct mini *m, struct load *l, struct err *e)
     l->holder = claims_hold(m->ids.claims);
     for (size_t i = 0; i < l->n; i++)
         l->asks[i] = (struct number_ask){ .type = l->items[i].type, .id = sv_from(l->items[i].id) };
-    TRY(ids_number(&m->ids, l->holder, &from, l->asks, l->n, e));
+    struct ids_keys *keys = ids_keys_new(l->asks, l->n);
+    err_code rc = ids_number(&m->ids, l->holder, &from, keys, l->asks, NULL, e);
     staged(m, l, "i", path);
-    TRY(ids_write_file(&m->ids, path, l->asks, l->n, &l->rows, e));
+    if (rc == ERR_OK)
+        rc = ids_write_file(&m->ids, path, keys, &l->rows, e);
+    ids_keys_free(keys);
+    TRY(rc);
     qsort(l->asks, l->n, sizeof l->asks[0], by_number);
     staged(m, l, "v", path);
     rocksdb_envoptions_t *eo = rocksdb_envoptions_create();
@@ -273,7 +277,9 @@ static err_code online(struct mini *m, const struct item *items, size_t n, struc
     struct claims_holder *h = claims_hold(m->ids.claims);
     pthread_mutex_lock(&m->lock);
     uint64_t t = m->t + 1;
-    err_code rc = ids_number(&m->ids, h, &m->online, asks, n, e);
+    struct ids_keys *keys = ids_keys_new(asks, n);
+    err_code rc = ids_number(&m->ids, h, &m->online, keys, asks, NULL, e);
+    ids_keys_free(keys);
     for (size_t i = 0; i < n && rc == ERR_OK; i++) {
         char key[17];
         version_key(asks[i].number, KEY_ONLINE, t, key);
@@ -309,7 +315,13 @@ static unsigned roll(struct player *p, unsigned n)
     return (unsigned)(p->state >> 33) % n;
 }
 
-/* Some ids, each once. New ones come up with the turns. */
+static int by_type_then_id(const void *a, const void *b)
+{
+    const struct item *x = a, *y = b;
+    return x->type != y->type ? (int)x->type - (int)y->type : strcmp(x->id, y->id);
+}
+
+/* Some ids, each once, by type and id. */
 static size_t pick(struct player *p, struct item items[MOST_ITEMS], unsigned most)
 {
     bool taken[N_IDS] = { false };
@@ -322,6 +334,7 @@ static size_t pick(struct player *p, struct item items[MOST_ITEMS], unsigned mos
         taken[x] = true;
         items[i] = item_of(x);
     }
+    qsort(items, n, sizeof items[0], by_type_then_id);
     return n;
 }
 

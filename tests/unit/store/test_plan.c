@@ -1,4 +1,4 @@
-/* test_plan.c - ids are cut between two others, and only where there is something between them. */
+/* test_plan.c - stretches of numbers are cut where the bytes are enough, end to end. */
 #include "test.h"
 
 #include "../../../src/store/rocks/plan.c"
@@ -10,51 +10,48 @@ static unsigned rnd(unsigned n)
     return (unsigned)(rnd_state >> 33) % n;
 }
 
-static sv random_id(char out[FHIR_ID_MAX])
-{
-    static const char letters[] =
-        "-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    unsigned len = 1 + rnd(12), few = rnd(2) ? 3 : sizeof letters - 1;
-    for (unsigned i = 0; i < len; i++)
-        out[i] = letters[rnd(few)];
-    return sv_make(out, len);
-}
-
-TEST(plan, a_middle_stands_strictly_between_its_bounds)
+/* Ranges are looked at as lists of resources: none is lost, none twice, and of those that are not
+ * the last each holds what was asked for, give or take one resource. */
+TEST(plan, every_range_but_the_last_holds_about_what_was_asked_for)
 {
     (void)state;
-    struct arena *a = arena_new(16 << 20);
-    unsigned n_found = 0;
-    for (unsigned i = 0; i < 20000; i++) {
-        char x[FHIR_ID_MAX], y[FHIR_ID_MAX];
-        sv from = random_id(x), to = rnd(5) ? random_id(y) : SV_NONE, mid;
-        if (to.len && sv_cmp(from, to) > 0) {
-            sv t = from;
-            from = to;
-            to = t;
+    for (unsigned round = 0; round < 300; round++) {
+        struct planner p = { .type = 7, .stretches = BUF_INIT(1 << 20) };
+        CLEANUP_BUF struct buf bounds = BUF_INIT(64 << 20);
+        size_t target = 1 + rnd(rnd(2) ? 100000 : 3000);
+        double total = 0, largest = 0;
+        uint64_t b = 0;
+        for (unsigned n = rnd(12); n; n--) {
+            struct stretch s = { b += 1 + rnd(4), 1 + rnd(400), 0 };
+            s.bytes = (double)s.n * rnd(2000);
+            double each = s.bytes / s.n + FHIR_SPLICE_MAX;
+            total += each * s.n;
+            largest = each > largest ? each : largest;
+            OK(buf_add(&p.stretches, sv_make(&s, sizeof s), e));
         }
-        if (!middle(a, from, to, &mid))
-            continue;
-        n_found++;
-        if (sv_cmp(from, mid) >= 0 || (to.len && sv_cmp(mid, to) >= 0))
-            fail_msg("%.*s is not between %.*s and %.*s", SV_FMT(mid), SV_FMT(from), SV_FMT(to));
+        OK(cut(&p, target, &bounds, e));
+        const store_number *at = (const store_number *)(const void *)bounds.ptr;
+        const struct stretch *s = (const struct stretch *)(const void *)p.stretches.ptr;
+        size_t n_bounds = bounds.len / sizeof *at, k = 0;
+        double have = 0, given = 0;
+        for (size_t i = 0; i < p.stretches.len / sizeof *s; i++)
+            for (uint32_t j = 0; j < s[i].n; j++) {
+                if (k < n_bounds && at[k] == number_make(s[i].b, 7, j)) {
+                    assert_true(have > 0);
+                    assert_true(have <= (double)target || have <= largest + 1);
+                    assert_true(have + largest + 1 > (double)target);
+                    given += have;
+                    have = 0;
+                    k++;
+                }
+                have += s[i].bytes / s[i].n + FHIR_SPLICE_MAX;
+            }
+        /* bounds ascend, and each is a number that there is */
+        assert_int_equal(k, n_bounds);
+        assert_true(have <= (double)target + largest + 1);
+        assert_true(given + have > total - 1 && given + have < total + 1);
+        buf_done(&p.stretches);
     }
-    assert_true(n_found > 15000);
-    arena_free(a);
-}
-
-TEST(plan, halving_comes_to_an_end_between_neighbours)
-{
-    (void)state;
-    struct arena *a = arena_new(1 << 20);
-    sv from = SV_LIT("a"), to = SV_LIT("b"), mid;
-    unsigned n = 0;
-    while (middle(a, from, to, &mid) && n++ < DEPTH_MAX)
-        to = mid;
-    assert_true(n > 10);
-    assert_true(n < DEPTH_MAX);
-    assert_false(middle(a, SV_LIT("a"), SV_LIT("a"), &mid));
-    arena_free(a);
 }
 
 TEST(plan, a_number_is_found_in_the_properties_whatever_stands_around_it)
@@ -67,6 +64,5 @@ TEST(plan, a_number_is_found_in_the_properties_whatever_stands_around_it)
     assert_true(number_after(NULL, "x") == 0);
 }
 
-TEST_MAIN(T(plan, a_middle_stands_strictly_between_its_bounds),
-          T(plan, halving_comes_to_an_end_between_neighbours),
+TEST_MAIN(T(plan, every_range_but_the_last_holds_about_what_was_asked_for),
           T(plan, a_number_is_found_in_the_properties_whatever_stands_around_it))

@@ -321,7 +321,7 @@ TEST(reindex, a_version_that_cannot_be_read_leaves_the_old_form)
 {
     (void)state;
     struct raw_store s;
-    struct key_bytes k = key_version(patient, SV_LIT("b3"), KEY_BULK, 77);
+    struct key_bytes k = key_version(number_make(3, patient, 3), KEY_BULK, 77);
     made(5);
     age_store(path, NULL);
     raw_open(&s, path);

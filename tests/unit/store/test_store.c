@@ -82,13 +82,16 @@ static void print_cursor(struct buf *out, struct store_cursor *c)
     store_cursor_close(c);
 }
 
-static void print_scan(struct buf *out, struct store *st, fhir_type type, sv from, sv to,
-                       uint64_t t)
+static void print_range(struct buf *out, struct store *st, const struct store_range *r, uint64_t t)
 {
-    struct store_range r = { type, from, to };
     struct store_cursor *c;
-    OK(store_scan(st, &r, t, &c, e));
+    OK(store_scan(st, r, t, &c, e));
     print_cursor(out, c);
+}
+
+static void print_scan(struct buf *out, struct store *st, fhir_type type, uint64_t t)
+{
+    print_range(out, st, &(struct store_range){ .type = type }, t);
 }
 
 typedef void (*test_fn)(struct store *st);
@@ -132,9 +135,9 @@ static void versions_and_time(struct store *st)
     FAILS(ERR_NOT_FOUND, store_get(st, observation, SV_LIT("a"), STORE_NOW, a, &v, e));
     FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("a-"), STORE_NOW, a, &v, e));
     struct buf b = BUF_INIT(1 << 20);
-    print_scan(&b, st, patient, SV_NONE, SV_NONE, 3);
+    print_scan(&b, st, patient, 3);
     assert_int_equal(b.len, 0);
-    print_scan(&b, st, patient, SV_NONE, SV_NONE, 2);
+    print_scan(&b, st, patient, 2);
     assert_non_null(strstr(b.ptr, "v2 t2"));
     buf_done(&b);
     arena_free(a);
@@ -211,7 +214,7 @@ static void bulk_is_invisible_until_published(struct store *st)
     OK(store_bulk_fill(two, again, 1, e));
     OK(put(st, patient, "a", 9, &(struct store_write){ .method = STORE_METHOD_UPDATE }, &c, e));
     struct buf b = BUF_INIT(1 << 20), note = BUF_INIT(100);
-    print_scan(&b, st, patient, SV_NONE, SV_NONE, STORE_NOW);
+    print_scan(&b, st, patient, STORE_NOW);
     assert_non_null(strstr(b.ptr, "Patient/a v1 t1"));
     assert_null(strstr(b.ptr, "Patient/b"));
     /* the later load first */
@@ -223,7 +226,7 @@ static void bulk_is_invisible_until_published(struct store *st)
     assert_sv(buf_sv(&note), SV_LIT("done"));
     FAILS(ERR_NOT_FOUND, store_note_get(st, SV_LIT("jo"), &note, e));
     buf_clear(&b);
-    print_scan(&b, st, patient, SV_NONE, SV_NONE, STORE_NOW);
+    print_scan(&b, st, patient, STORE_NOW);
     OK(buf_add_char(&b, 0, e));
     assert_non_null(strstr(b.ptr, "Patient/a v3 t3"));
     /* the later line of the input */
@@ -310,17 +313,6 @@ static void ids_that_cannot_be(struct store *st)
         assert_int_equal(v.version, 2);
         OK(store_get(st, patient, longest, STORE_NOW, a, &v, e));
     }
-    /* behind the longest id there is no other: a scan that goes on there begins with what follows
-     * it */
-    char behind[FHIR_ID_MAX + 1];
-    memcpy(behind, long_id, FHIR_ID_MAX);
-    behind[FHIR_ID_MAX] = 1;
-    const struct store_range rest = { patient, sv_make(behind, sizeof behind), SV_NONE };
-    OK(store_scan(st, &rest, STORE_NOW, &cur, e));
-    OK(store_cursor_next(cur, &v, e));
-    assert_sv(v.id, SV_LIT("abc"));
-    FAILS(ERR_EOF, store_cursor_next(cur, &v, e));
-    store_cursor_close(cur);
 }
 
 TEST(store, an_id_that_cannot_be_finds_nothing_of_those_that_it_begins_with)
@@ -412,9 +404,205 @@ static struct pair_of_bulks random_bulk(struct store *a, struct store *b)
     return p;
 }
 
-static void compare(struct store *a, struct store *b)
+/* ---- rows of a cursor ---- */
+
+/* Two stores give different numbers, so what they answer is compared without them and sorted. That
+ * each answers in the order of its own numbers is looked at besides. */
+struct rows {
+    struct arena *a;
+    struct {
+        store_number number;
+        sv text;
+    } row[4096];
+    size_t n;
+};
+
+static void rows_take(struct rows *r, struct store_cursor *c)
+{
+    struct store_version v;
+    err_code rc;
+    struct err why;
+    while ((rc = store_cursor_next(c, &v, &why)) == ERR_OK) {
+        CLEANUP_BUF struct buf line = BUF_INIT(4096);
+        print_version(&line, &v);
+        assert_true(number_type(v.number) == v.type && r->n < 4096);
+        r->row[r->n].number = v.number;
+        r->row[r->n++].text = arena_sv(r->a, buf_sv(&line));
+    }
+    assert_int_equal(rc, ERR_EOF);
+    store_cursor_close(c);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return sv_cmp(*(const sv *)a, *(const sv *)b);
+}
+
+static void assert_same_rows(const struct rows *a, const struct rows *b)
+{
+    static sv x[4096], y[4096];
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++) {
+        x[i] = a->row[i].text;
+        y[i] = b->row[i].text;
+        assert_true(i == 0 || a->row[i - 1].number < a->row[i].number);
+        assert_true(i == 0 || b->row[i - 1].number < b->row[i].number);
+    }
+    qsort(x, a->n, sizeof x[0], by_text);
+    qsort(y, b->n, sizeof y[0], by_text);
+    for (size_t i = 0; i < a->n; i++)
+        assert_sv(x[i], y[i]);
+}
+
+/* `some` are those of `all` that are in the range. */
+static void assert_range(const struct rows *all, const struct store_range *r,
+                         const struct rows *some)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < all->n; i++) {
+        if (!store_range_has(r, all->row[i].number))
+            continue;
+        assert_true(k < some->n && some->row[k].number == all->row[i].number);
+        assert_sv(some->row[k].text, all->row[i].text);
+        k++;
+    }
+    assert_int_equal(k, some->n);
+}
+
+/* Bounds at, in front of and behind numbers that there are. */
+static struct store_range random_range(const struct rows *all, fhir_type type)
+{
+    struct store_range r = { .type = type };
+    if (all->n && rnd(2))
+        r.from = all->row[rnd((unsigned)all->n)].number + rnd(2);
+    if (all->n && rnd(2))
+        r.to = all->row[rnd((unsigned)all->n)].number + rnd(2);
+    return r;
+}
+
+static void compare_scans(struct store *a, struct store *b, fhir_type type, uint64_t t)
+{
+    static struct rows x, y, some;
+    struct store_cursor *c;
+    const struct store_range whole = { .type = type };
+    struct arena *ar = arena_new(8 << 20);
+    x = y = some = (struct rows){ .a = ar };
+    OK(store_scan(a, &whole, t, &c, e));
+    rows_take(&x, c);
+    OK(store_scan(b, &whole, t, &c, e));
+    rows_take(&y, c);
+    assert_same_rows(&x, &y);
+    struct store_range r = random_range(&y, type);
+    OK(store_scan(b, &r, t, &c, e));
+    rows_take(&some, c);
+    assert_range(&y, &r, &some);
+    arena_free(ar);
+}
+
+static void compare_changes(struct store *a, struct store *b, fhir_type type, uint64_t after,
+                            uint64_t t)
+{
+    static struct rows x, y, some, cut_up;
+    struct store_cursor *c;
+    const struct store_range whole = { .type = type };
+    struct store_range *cut;
+    size_t n_cut;
+    struct arena *ar = arena_new(8 << 20);
+    x = y = some = cut_up = (struct rows){ .a = ar };
+    OK(store_changes(a, &whole, after, t, &c, e));
+    rows_take(&x, c);
+    OK(store_changes(b, &whole, after, t, &c, e));
+    rows_take(&y, c);
+    assert_same_rows(&x, &y);
+    struct store_range r = random_range(&y, type);
+    OK(store_changes(b, &r, after, t, &c, e));
+    rows_take(&some, c);
+    assert_range(&y, &r, &some);
+    OK(store_changes_plan(b, type, after, t, 1 + rnd(300), ar, &cut, &n_cut, e));
+    /* end to end they are all of the type */
+    for (size_t i = 0; i < n_cut; i++) {
+        assert_true(cut[i].from == (i ? cut[i - 1].to : 0));
+        assert_true((cut[i].to == 0) == (i + 1 == n_cut));
+        OK(store_changes(b, &cut[i], after, t, &c, e));
+        rows_take(&cut_up, c);
+    }
+    assert_range(&y, &whole, &cut_up);
+    arena_free(ar);
+}
+
+/* The whole log as lines "t type/id", by pages of at most max. */
+static size_t log_lines(struct store *st, fhir_type type, uint64_t t, size_t max, struct arena *ar,
+                        sv *lines)
+{
+    uint64_t from = t;
+    store_number after = 0;
+    size_t n = 0;
+    for (;;) {
+        struct store_log_row *l;
+        size_t got;
+        OK(store_log(st, type, from, after, max, ar, &l, &got, e));
+        assert_true(got <= max);
+        for (size_t i = 0; i < got; i++) {
+            struct store_version v;
+            assert_true(l[i].t < from || (l[i].t == from && l[i].number > after));
+            OK(store_get_number(st, l[i].number, l[i].t, ar, &v, e));
+            assert_true(v.t == l[i].t && v.type == type && v.number == l[i].number);
+            assert_true(n < 8192);
+            lines[n++] = arena_fmt(ar, "%llu %.*s", (unsigned long long)v.t, SV_FMT(v.id));
+            from = l[i].t;
+            after = l[i].number;
+        }
+        if (got < max)
+            return n;
+    }
+}
+
+static void compare_logs(struct store *a, struct store *b, fhir_type type, uint64_t t)
+{
+    static sv x[8192], y[8192];
+    struct arena *ar = arena_new(64 << 20);
+    size_t nx = log_lines(a, type, t, 8192, ar, x);
+    size_t ny = log_lines(b, type, t, 1 + rnd(50), ar, y);
+    assert_int_equal(nx, ny);
+    qsort(x, nx, sizeof x[0], by_text);
+    qsort(y, ny, sizeof y[0], by_text);
+    for (size_t i = 0; i < nx; i++)
+        assert_sv(y[i], x[i]);
+    arena_free(ar);
+}
+
+/* One resource: what it is, what it was, and its number. */
+static void compare_one(struct store *a, struct store *b, fhir_type type, sv id, uint64_t t)
 {
     struct buf x = BUF_INIT(1 << 24), y = BUF_INIT(1 << 24);
+    struct arena *ar = arena_new(4 << 20);
+    struct store_cursor *ca, *cb;
+    struct store_version va, vb, by_number;
+    store_number number;
+    struct err why;
+    OK(store_history(a, type, id, t, &ca, e));
+    OK(store_history(b, type, id, t, &cb, e));
+    print_cursor(&x, ca);
+    print_cursor(&y, cb);
+    err_code ra = store_get(a, type, id, t, ar, &va, &why);
+    assert_int_equal(ra, store_get(b, type, id, t, ar, &vb, &why));
+    if (ra == ERR_OK) {
+        print_version(&x, &va);
+        print_version(&y, &vb);
+        OK(store_number_of(b, type, id, &number, e));
+        assert_true(number == vb.number);
+        OK(store_get_number(b, number, t, ar, &by_number, e));
+        assert_sv(by_number.id, id);
+        assert_true(by_number.t == vb.t && by_number.version == vb.version);
+    }
+    assert_sv(buf_sv(&y), buf_sv(&x));
+    arena_free(ar);
+    buf_done(&x);
+    buf_done(&y);
+}
+
+static void compare(struct store *a, struct store *b)
+{
     uint64_t last = store_last(a).t, t = rnd(3) ? last - rnd((unsigned)(last / 2 + 1)) : STORE_NOW;
     uint64_t after = rnd((unsigned)last + 1);
     assert_int_equal(last, store_last(b).t);
@@ -424,56 +612,11 @@ static void compare(struct store *a, struct store *b)
     assert_memory_equal(ta, tb, sizeof ta);
     for (int k = 0; k < 2; k++) {
         fhir_type type = k ? patient : observation;
-        sv from = rnd(2) ? SV_NONE : sv_from(random_id()),
-           to = rnd(2) ? SV_NONE : sv_from(random_id());
-        if (to.len && sv_cmp(to, from) < 0)
-            to = SV_NONE;
-        print_scan(&x, a, type, from, to, t);
-        print_scan(&y, b, type, from, to, t);
-        struct store_cursor *ca, *cb;
-        const char *id = random_id();
-        OK(store_history(a, type, sv_from(id), t, &ca, e));
-        OK(store_history(b, type, sv_from(id), t, &cb, e));
-        print_cursor(&x, ca);
-        print_cursor(&y, cb);
-        struct store_range some = { type, from, to }, whole = { .type = type }, *cut;
-        size_t n_cut;
-        struct arena *ar = arena_new(4 << 20);
-        OK(store_changes(a, &some, after, t, &ca, e));
-        OK(store_changes(b, &some, after, t, &cb, e));
-        print_cursor(&x, ca);
-        print_cursor(&y, cb);
-        OK(store_changes(a, &whole, after, t, &ca, e));
-        print_cursor(&x, ca);
-        OK(store_changes_plan(b, type, after, t, 1 + rnd(300), ar, &cut, &n_cut, e));
-        /* end to end they are all of the type */
-        for (size_t i = 0; i < n_cut; i++) {
-            assert_sv(cut[i].from_id, i ? cut[i - 1].to_id : SV_NONE);
-            assert_int_equal(cut[i].to_id.len == 0, i + 1 == n_cut);
-            OK(store_changes(b, &cut[i], after, t, &cb, e));
-            print_cursor(&y, cb);
-        }
-        struct store_log_row *la, *lb;
-        size_t na, nb, max = 1 + rnd(20);
-        OK(store_log(a, type, t, sv_from(id), max, ar, &la, &na, e));
-        OK(store_log(b, type, t, sv_from(id), max, ar, &lb, &nb, e));
-        for (size_t i = 0; i < na; i++)
-            OK(buf_add_fmt(&x, e, "%llu %.*s\n", (unsigned long long)la[i].t, SV_FMT(la[i].id)));
-        for (size_t i = 0; i < nb; i++)
-            OK(buf_add_fmt(&y, e, "%llu %.*s\n", (unsigned long long)lb[i].t, SV_FMT(lb[i].id)));
-        struct store_version va, vb;
-        struct err e;
-        err_code ra = store_get(a, type, sv_from(id), t, ar, &va, &e);
-        assert_int_equal(ra, store_get(b, type, sv_from(id), t, ar, &vb, &e));
-        if (ra == ERR_OK) {
-            print_version(&x, &va);
-            print_version(&y, &vb);
-        }
-        arena_free(ar);
+        compare_scans(a, b, type, t);
+        compare_changes(a, b, type, after, t);
+        compare_logs(a, b, type, t);
+        compare_one(a, b, type, sv_from(random_id()), t);
     }
-    assert_sv(buf_sv(&y), buf_sv(&x));
-    buf_done(&x);
-    buf_done(&y);
 }
 
 /* Ranges of a plan: adjacent, ends open, and together the whole scan. */
@@ -486,12 +629,12 @@ static void check_plan(struct store *st, size_t target)
         size_t n;
         OK(store_plan(st, type, target, a, &r, &n, e));
         struct buf whole = BUF_INIT(1 << 24), parts = BUF_INIT(1 << 24);
-        print_scan(&whole, st, type, SV_NONE, SV_NONE, STORE_NOW);
+        print_scan(&whole, st, type, STORE_NOW);
         assert_true(n > 0 || whole.len == 0);
         for (size_t i = 0; i < n; i++) {
-            assert_sv(r[i].from_id, i ? r[i - 1].to_id : SV_NONE);
-            assert_true(i + 1 == n ? r[i].to_id.len == 0 : r[i].to_id.len > 0);
-            print_scan(&parts, st, type, r[i].from_id, r[i].to_id, STORE_NOW);
+            assert_true(r[i].from == (i ? r[i - 1].to : 0));
+            assert_true((i + 1 == n) == (r[i].to == 0));
+            print_range(&parts, st, &r[i], STORE_NOW);
         }
         assert_sv(buf_sv(&parts), buf_sv(&whole));
         buf_done(&whole);
@@ -614,10 +757,10 @@ TEST(store, a_scan_as_of_t_stays_the_same_while_others_write)
     for (int i = 0; i < 20; i++) {
         buf_init(&first[i], 1 << 24);
         OK(store_horizon(st, &h[i], e));
-        print_scan(&first[i], st, patient, SV_NONE, SV_NONE, h[i].t);
+        print_scan(&first[i], st, patient, h[i].t);
         int k = i / 2;
         buf_clear(&again);
-        print_scan(&again, st, patient, SV_NONE, SV_NONE, h[k].t);
+        print_scan(&again, st, patient, h[k].t);
         assert_sv(buf_sv(&again), buf_sv(&first[k]));
     }
     atomic_store(&stop, true);
@@ -626,7 +769,7 @@ TEST(store, a_scan_as_of_t_stays_the_same_while_others_write)
     assert_threads_were_fine();
     for (int i = 0; i < 20; i++) {
         buf_clear(&again);
-        print_scan(&again, st, patient, SV_NONE, SV_NONE, h[i].t);
+        print_scan(&again, st, patient, h[i].t);
         assert_sv(buf_sv(&again), buf_sv(&first[i]));
         buf_done(&first[i]);
     }

@@ -81,9 +81,9 @@ void claims_free(struct claims *c)
 /* ---- the table ---- */
 
 /* Ids come from outside: whoever chooses them does not know the seed. */
-static uint64_t hash_of(const struct claims *c, fhir_type type, sv id)
+static uint64_t hash_at(const struct claims *c, const struct number_ask *ask)
 {
-    return XXH3_64bits_withSeed(id.ptr, id.len, c->seed ^ type);
+    return XXH3_64bits_withSeed(ask->id.ptr, ask->id.len, c->seed ^ ask->type);
 }
 
 static struct claim **bucket_of(struct claims *c, uint64_t hash)
@@ -240,7 +240,7 @@ static err_code take_locked(struct claims_holder *h, struct number_source *from,
 #define TAKE_AT_ONCE 512u /* asks under one hold of the lock */
 
 err_code claims_take(struct claims_holder *h, struct number_source *from, struct number_ask *asks,
-                     size_t n, struct err *e)
+                     size_t n, const uint32_t *order, struct err *e)
 {
     struct claims *c = h->of;
     uint64_t hashes[TAKE_AT_ONCE];
@@ -248,13 +248,13 @@ err_code claims_take(struct claims_holder *h, struct number_source *from, struct
     for (size_t i = 0, end; i < n && rc == ERR_OK; i = end) {
         end = n - i < TAKE_AT_ONCE ? n : i + TAKE_AT_ONCE;
         for (size_t k = i; k < end; k++)
-            hashes[k - i] = hash_of(c, asks[k].type, asks[k].id);
+            hashes[k - i] = hash_at(c, &asks[order ? order[k] : k]);
         pthread_mutex_lock(&c->lock);
         /* what stands in for a look: claims_look_begin() was called */
         assert(c->looks != NULL);
         for (size_t k = i; k < end && rc == ERR_OK; k++)
-            if (asks[k].how != NUMBER_KNOWN)
-                rc = take_locked(h, from, &asks[k], hashes[k - i], e);
+            if (asks[order ? order[k] : k].how != NUMBER_KNOWN)
+                rc = take_locked(h, from, &asks[order ? order[k] : k], hashes[k - i], e);
         pthread_mutex_unlock(&c->lock);
     }
     return rc;

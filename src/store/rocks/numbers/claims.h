@@ -52,11 +52,12 @@ struct number_ask {
     bool later;          /* of KNOWN: the row says that there are versions behind the first */
 };
 /* All asks that are not KNOWN get their number; ids that nobody claimed get the next of `from`, in
- * the order of the asks. Within a look that began before the rows were read. No id twice.
- * ERR_TOO_LARGE: `from` has no more numbers; some may be claimed then, and the holder is to be
- * released. */
+ * this order of the asks (places, each once; NULL: as they stand). Within a look that began before
+ * the rows were read. No id twice. ERR_TOO_LARGE: `from` has no more numbers; some may be claimed
+ * then, and the holder is to be released. */
 MUST_USE err_code claims_take(struct claims_holder *h, struct number_source *from,
-                              struct number_ask *asks, size_t n, struct err *e);
+                              struct number_ask *asks, size_t n, const uint32_t *order,
+                              struct err *e);
 
 /* Each number that h gave, and that somebody else took up since. */
 typedef void (*claims_fn)(void *ctx, fhir_type type, sv id, store_number number);

@@ -23,10 +23,11 @@
 
 /* ---- bytes ---- */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+/* Value + 1 of a lower-case hexadecimal digit, 0 of any other byte. */
+static const unsigned char digit_of[256] = {
+    ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+};
 
 static bool is_dash_at(size_t i)
 {
@@ -35,22 +36,20 @@ static bool is_dash_at(size_t i)
 
 static bool uuid_bytes(sv id, char out[16])
 {
-    size_t n = 0;
-    if (id.len != UUID_LEN)
+    static const unsigned char at[16] = {
+        0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34
+    };
+    unsigned bad = 0;
+    if (id.len != UUID_LEN || id.ptr[8] != '-' || id.ptr[13] != '-' || id.ptr[18] != '-' ||
+        id.ptr[23] != '-')
         return false;
-    for (size_t i = 0; i < UUID_LEN;) {
-        if (is_dash_at(i)) {
-            if (id.ptr[i++] != '-')
-                return false;
-            continue;
-        }
-        int high = hex_digit(id.ptr[i]), low = hex_digit(id.ptr[i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        out[n++] = (char)(high << 4 | low);
-        i += 2;
+    for (size_t i = 0; i < 16; i++) {
+        unsigned high = digit_of[(unsigned char)id.ptr[at[i]]];
+        unsigned low = digit_of[(unsigned char)id.ptr[at[i] + 1]];
+        bad |= high == 0 || low == 0;
+        out[i] = (char)((high - 1) << 4 | (low - 1));
     }
-    return true;
+    return !bad;
 }
 
 static void uuid_text(const char *bytes, char out[UUID_LEN])
@@ -136,42 +135,77 @@ err_code ids_find(const struct ids_family *f, fhir_type type, sv id, bool *there
     return rc;
 }
 
-struct keyed {
-    struct ids_key key;
-    struct number_ask *ask;
+/* Keys of many ids, in order, each beside its ask. */
+struct ids_keys {
+    size_t n;
+    const char **keys;
+    size_t *lens;
+    struct number_ask **asks;
+    char *bytes;
 };
 
-static int by_key(const void *a, const void *b)
+static void *must(void *p)
 {
-    const struct keyed *x = *(const struct keyed *const *)a, *y = *(const struct keyed *const *)b;
-    return sv_cmp(sv_make(x->key.ptr, x->key.len), sv_make(y->key.ptr, y->key.len));
+    if (p == NULL)
+        abort();
+    return p;
 }
 
-/* The keys of asks for which `want` says yes, in order. *keys: n of them, the caller frees both. */
-static size_t keys_in_order(const struct number_ask *asks, size_t n,
-                            bool (*want)(const struct number_ask *), struct keyed **keys,
-                            const struct keyed ***order)
+static bool in_order(const struct ids_keys *k)
 {
-    size_t k = 0;
-    *keys = malloc((n ? n : 1) * sizeof **keys);
-    *order = malloc((n ? n : 1) * sizeof(struct keyed *));
-    if (*keys == NULL || *order == NULL)
-        abort();
+    for (size_t i = 1; i < k->n; i++)
+        if (sv_cmp(sv_make(k->keys[i - 1], k->lens[i - 1]), sv_make(k->keys[i], k->lens[i])) >= 0)
+            return false;
+    return true;
+}
+
+/* The keys of asks[from] and on that are of one type and have this form. */
+static char *add_keys(struct ids_keys *k, struct number_ask *asks, size_t n, char form, char *to)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct ids_key key = ids_key(asks[i].type, asks[i].id);
+        if (key.ptr[1] != form)
+            continue;
+        memcpy(to, key.ptr, key.len);
+        k->keys[k->n] = to;
+        k->lens[k->n] = key.len;
+        k->asks[k->n++] = &asks[i];
+        to += key.len;
+    }
+    return to;
+}
+
+/* Asks come by type and id. Of each type texts stand in front of UUIDs, and each of the two is in
+ * the order of its bytes then. */
+struct ids_keys *ids_keys_new(struct number_ask *asks, size_t n)
+{
+    struct ids_keys *k = must(calloc(1, sizeof *k));
+    size_t room = 1;
     for (size_t i = 0; i < n; i++)
-        if (want(&asks[i])) {
-            (*keys)[k].key = ids_key(asks[i].type, asks[i].id);
-            (*keys)[k].ask = (struct number_ask *)(uintptr_t)&asks[i];
-            (*order)[k] = &(*keys)[k];
-            k++;
-        }
-    qsort((void *)(uintptr_t)*order, k, sizeof(struct keyed *), by_key);
+        room += 2 + asks[i].id.len;
+    k->keys = must(malloc((n + 1) * sizeof(char *)));
+    k->lens = must(malloc((n + 1) * sizeof(size_t)));
+    k->asks = must(malloc((n + 1) * sizeof(struct number_ask *)));
+    char *to = k->bytes = must(malloc(room));
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i; end < n && asks[end].type == asks[i].type;)
+            end++;
+        to = add_keys(k, asks + i, end - i, FORM_TEXT, to);
+        to = add_keys(k, asks + i, end - i, FORM_UUID, to);
+    }
+    assert(k->n == n && in_order(k));
     return k;
 }
 
-static bool any_ask(const struct number_ask *ask)
+void ids_keys_free(struct ids_keys *k)
 {
-    (void)ask;
-    return true;
+    if (k == NULL)
+        return;
+    free((void *)(uintptr_t)k->keys);
+    free(k->lens);
+    free((void *)(uintptr_t)k->asks);
+    free(k->bytes);
+    free(k);
 }
 
 static err_code take_row(struct number_ask *ask, rocksdb_pinnableslice_t *found, char *bad,
@@ -190,57 +224,82 @@ static err_code take_row(struct number_ask *ask, rocksdb_pinnableslice_t *found,
     return ERR_OK;
 }
 
-/* Rows of up to AT_ONCE asks whose keys are in order. */
-static err_code read_some(const struct ids_family *f, rocksdb_readoptions_t *ro,
-                          const struct keyed *const *order, size_t n, struct err *e)
-{
+/* Rows that may be there, AT_ONCE at most. */
+struct some {
+    size_t n;
     const char *keys[AT_ONCE];
     size_t lens[AT_ONCE];
+    struct number_ask *asks[AT_ONCE];
+};
+
+static err_code read_some(const struct ids_family *f, rocksdb_readoptions_t *ro, struct some *some,
+                          struct err *e)
+{
     rocksdb_pinnableslice_t *found[AT_ONCE] = { NULL };
     char *bad[AT_ONCE] = { NULL };
-    for (size_t i = 0; i < n; i++) {
-        keys[i] = order[i]->key.ptr;
-        lens[i] = order[i]->key.len;
-    }
-    rocksdb_batched_multi_get_cf(f->db, ro, f->cf, n, keys, lens, found, bad, true);
+    rocksdb_batched_multi_get_cf(f->db, ro, f->cf, some->n, some->keys, some->lens, found, bad,
+                                 true);
     err_code rc = ERR_OK;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < some->n; i++) {
         if (rc == ERR_OK)
-            rc = take_row(order[i]->ask, found[i], bad[i], e);
+            rc = take_row(some->asks[i], found[i], bad[i], e);
         else
             rocksdb_free(bad[i]);
         if (found[i])
             rocksdb_pinnableslice_destroy(found[i]);
     }
+    some->n = 0;
     return rc;
 }
 
-static err_code read_rows(const struct ids_family *f, struct number_ask *asks, size_t n,
-                          struct err *e)
+static err_code read_rows(const struct ids_family *f, const struct ids_keys *k, struct err *e)
 {
-    struct keyed *keys;
-    const struct keyed **order;
-    size_t n_keys = keys_in_order(asks, n, any_ask, &keys, &order);
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    struct some some = { .n = 0 };
     err_code rc = ERR_OK;
-    for (size_t i = 0, some; i < n_keys && rc == ERR_OK; i += some) {
-        some = n_keys - i < AT_ONCE ? n_keys - i : AT_ONCE;
-        rc = read_some(f, ro, order + i, some, e);
+    for (size_t i = 0; i < k->n && rc == ERR_OK; i++) {
+        if (f->filter && !ids_filter_may_have(f->filter, sv_make(k->keys[i], k->lens[i]))) {
+            k->asks[i]->how = NUMBER_BORN;
+            k->asks[i]->later = false;
+            continue;
+        }
+        some.keys[some.n] = k->keys[i];
+        some.lens[some.n] = k->lens[i];
+        some.asks[some.n++] = k->asks[i];
+        if (some.n == AT_ONCE)
+            rc = read_some(f, ro, &some, e);
     }
+    if (rc == ERR_OK && some.n)
+        rc = read_some(f, ro, &some, e);
     rocksdb_readoptions_destroy(ro);
-    free((void *)(uintptr_t)order);
-    free(keys);
     return rc;
+}
+
+err_code ids_fill_filter(const struct ids_family *f, struct err *e)
+{
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_fill_cache(ro, 0);
+    rocksdb_readoptions_set_readahead_size(ro, 1u << 20);
+    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(f->db, ro, f->cf);
+    for (rocksdb_iter_seek_to_first(it); rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+        size_t len;
+        const char *k = rocksdb_iter_key(it, &len);
+        ids_filter_add(f->filter, sv_make(k, len));
+    }
+    TRY(rocks_iterator_end(it, ro, ERR_OK, e));
+    ids_filter_complete(f->filter);
+    return ERR_OK;
 }
 
 err_code ids_number(const struct ids_family *f, struct claims_holder *h, struct number_source *from,
-                    struct number_ask *asks, size_t n, struct err *e)
+                    const struct ids_keys *keys, struct number_ask *asks, const uint32_t *order,
+                    struct err *e)
 {
     struct claims_look look;
     claims_look_begin(f->claims, &look);
-    err_code rc = read_rows(f, asks, n, e);
+    err_code rc = read_rows(f, keys, e);
     if (rc == ERR_OK)
-        rc = claims_take(h, from, asks, n, e);
+        rc = claims_take(h, from, asks, keys->n, order, e);
     claims_look_end(f->claims, &look);
     return rc;
 }
@@ -252,31 +311,31 @@ static bool wants_row(const struct number_ask *ask)
     return ask->how != NUMBER_KNOWN || !ask->later;
 }
 
-err_code ids_write_file(const struct ids_family *f, const char *path, const struct number_ask *asks,
-                        size_t n, bool *any, struct err *e)
+err_code ids_write_file(const struct ids_family *f, const char *path, const struct ids_keys *keys,
+                        bool *any, struct err *e)
 {
-    struct keyed *keys;
-    const struct keyed **order;
     char *bad = NULL;
-    size_t n_keys = keys_in_order(asks, n, wants_row, &keys, &order);
-    *any = n_keys != 0;
-    if (n_keys) {
-        rocksdb_envoptions_t *eo = rocksdb_envoptions_create();
-        rocksdb_sstfilewriter_t *w = rocksdb_sstfilewriter_create(eo, f->options);
-        rocksdb_sstfilewriter_open(w, path, &bad);
-        for (size_t i = 0; i < n_keys && bad == NULL; i++) {
-            const struct number_ask *ask = order[i]->ask;
-            char value[IDS_VALUE_LEN];
-            ids_value_put(ask->number, ask->how != NUMBER_BORN, value);
-            rocksdb_sstfilewriter_put(w, order[i]->key.ptr, order[i]->key.len, value, sizeof value,
-                                      &bad);
-        }
-        if (bad == NULL)
-            rocksdb_sstfilewriter_finish(w, &bad);
-        rocksdb_sstfilewriter_destroy(w);
-        rocksdb_envoptions_destroy(eo);
+    *any = false;
+    for (size_t i = 0; i < keys->n && !*any; i++)
+        *any = wants_row(keys->asks[i]);
+    if (!*any)
+        return ERR_OK;
+    rocksdb_envoptions_t *eo = rocksdb_envoptions_create();
+    rocksdb_sstfilewriter_t *w = rocksdb_sstfilewriter_create(eo, f->options);
+    rocksdb_sstfilewriter_open(w, path, &bad);
+    for (size_t i = 0; i < keys->n && bad == NULL; i++) {
+        const struct number_ask *ask = keys->asks[i];
+        char value[IDS_VALUE_LEN];
+        if (!wants_row(ask))
+            continue;
+        if (f->filter)
+            ids_filter_add(f->filter, sv_make(keys->keys[i], keys->lens[i]));
+        ids_value_put(ask->number, ask->how != NUMBER_BORN, value);
+        rocksdb_sstfilewriter_put(w, keys->keys[i], keys->lens[i], value, sizeof value, &bad);
     }
-    free((void *)(uintptr_t)order);
-    free(keys);
+    if (bad == NULL)
+        rocksdb_sstfilewriter_finish(w, &bad);
+    rocksdb_sstfilewriter_destroy(w);
+    rocksdb_envoptions_destroy(eo);
     return rocks_error(bad, "writing a bulk load", e);
 }
