@@ -206,7 +206,7 @@ class Bench:
         target.mkdir(parents=True)
         for path in files:
             (target / path.name).hardlink_to(path)
-        parse, rates, spent, ratios, store = [], [], [], [], None
+        parse, rates, spent, at_rest, ratios, store = [], [], [], [], [], None
         for _ in range(self.args.runs):
             if store:
                 server.client().delete_fhir_datastore(DatastoreId=store)
@@ -220,19 +220,18 @@ class Bench:
             assert job["JobStatus"] == "COMPLETED", job
             rates.append(count / job_seconds(job))
             ratios.append(total / job_seconds(job) / 1e6 / parse[-1])
+            self.rest(server)
+            at_rest.append((sum(cpu_seconds(server.process.pid)) - before) / count * 1e6)
         row("import from a directory, resources/s", spread(rates), name)
         row("processor time, us per resource", spread(spent), f"2 cores: {2e6 / statistics.median(spent):,.0f}/s")
+        row("... until compaction rests", spread(at_rest))
         row("yyjson parse of the same bytes, one core, MB/s", spread(parse))
         row("ratio import MB/s : parse MB/s", spread(ratios))
         folder = server.data / "stores" / store
-        sizes = [0, 1]
-        while sizes[-1] != sizes[-2]:  # until compaction rests
-            time.sleep(5)
-            sizes.append(size_of(folder))
         server.stop()
         text = subprocess.run([BIN / "bench" / "bench_disk", folder], check=True, capture_output=True, text=True).stdout
         disk = {line.split()[0]: int(line.split()[1]) / count for line in text.splitlines()}
-        parts = ", ".join(f"{cf} {disk[cf]:,.0f}" for cf in ("versions", "changes", "search"))
+        parts = ", ".join(f"{cf} {each:,.0f}" for cf, each in disk.items() if each >= 1)
         row("bytes on disk per resource", f"{sum(disk.values()):,.0f}", f"{parts}; NDJSON {total / count:,.0f}")
 
     def level_ground(self, paths):

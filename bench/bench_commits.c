@@ -75,7 +75,7 @@ static void add_version(rocksdb_writebatch_t *b, const struct resource *x, sv id
     sv rest = x->index, value;
     uint16_t param;
     while (search_index_next(&rest, &param, &value)) {
-        size_t n = key_search(x->type, param, value, id, KEY_ONLINE, t, key);
+        size_t n = key_search(x->type, param, value, number, ENTRY_ONLINE, t, key);
         rocksdb_writebatch_put_cf(b, r->cf[CF_SEARCH], key, n, "", 0);
     }
     struct ids_key row = ids_key(x->type, id);

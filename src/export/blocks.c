@@ -8,7 +8,7 @@
  * Without a window the index proposes what belongs to the Patients of the range. With one, the
  * items of changes are read for what they would give: a window is small, and only they know what is
  * in it.
- * Memory: type, id and owner of each resource of a range, ROWS_MAX at most. */
+ * Memory: number, id and owner of each resource of a range, ROWS_MAX at most. */
 #include "export/export_private.h"
 
 #include "base/limits.h"
@@ -22,35 +22,47 @@
     64u /* of changes that one range of blocks reads: each is planned for one object */
 
 /* ---- rows ----
- * length and bytes of the owner, type, length and bytes of the id */
+ * number; length and bytes of the owner; length and bytes of the id */
 
-bool export_blocks_next(const struct buf *rows, size_t *at, sv *owner, fhir_type *type, sv *id)
+struct row {
+    const char *at; /* in the rows; for the next one's length */
+    store_number number;
+    sv owner, id;
+};
+
+static bool next_row(const struct buf *rows, size_t *at, struct row *out)
 {
     if (*at >= rows->len)
         return false;
     const char *p = rows->ptr + *at;
-    *owner = sv_make(p + 1, (unsigned char)*p);
-    p += 1 + owner->len;
-    *type = (fhir_type)(unsigned char)*p++;
-    *id = sv_make(p + 1, (unsigned char)*p);
-    *at = (size_t)(id->ptr + id->len - rows->ptr);
+    out->at = p;
+    memcpy(&out->number, p, sizeof out->number);
+    p += sizeof out->number;
+    out->owner = sv_make(p + 1, (unsigned char)*p);
+    p += 1 + out->owner.len;
+    out->id = sv_make(p + 1, (unsigned char)*p);
+    *at = (size_t)(out->id.ptr + out->id.len - rows->ptr);
     return true;
 }
 
-static err_code add_row(struct buf *rows, sv owner, fhir_type type, sv id, struct err *e)
+bool export_blocks_next(const struct buf *rows, size_t *at, sv *owner, store_number *number)
 {
+    struct row r;
+    if (!next_row(rows, at, &r))
+        return false;
+    *owner = r.owner;
+    *number = r.number;
+    return true;
+}
+
+static err_code add_row(struct buf *rows, sv owner, store_number number, sv id, struct err *e)
+{
+    TRY(buf_add(rows, sv_make(&number, sizeof number), e));
     TRY(buf_add_char(rows, (char)owner.len, e));
     TRY(buf_add(rows, owner, e));
-    TRY(buf_add_char(rows, (char)type, e));
     TRY(buf_add_char(rows, (char)id.len, e));
     return buf_add(rows, id, e);
 }
-
-struct row {
-    const char *at; /* in the rows; for the next one's length */
-    sv owner, id;
-    fhir_type type;
-};
 
 static int by_block(const void *a, const void *b)
 {
@@ -58,17 +70,18 @@ static int by_block(const void *a, const void *b)
     int c = sv_cmp(x->owner, y->owner);
     if (c)
         return c;
-    bool first_x = x->type == export_patient_type(), first_y = y->type == export_patient_type();
-    if (first_x != first_y)
-        return first_x ? -1 : 1;
-    return x->type != y->type ? (int)x->type - (int)y->type : sv_cmp(x->id, y->id);
+    const fhir_type patient = export_patient_type();
+    fhir_type t = number_type(x->number), u = number_type(y->number);
+    if (t != u)
+        return t == patient ? -1 : u == patient ? 1 : (int)t - (int)u;
+    return sv_cmp(x->id, y->id);
 }
 
 static void sort_rows(struct buf *rows)
 {
     struct row r;
     size_t n = 0, k = 0;
-    for (size_t at = 0; export_blocks_next(rows, &at, &r.owner, &r.type, &r.id);)
+    for (size_t at = 0; next_row(rows, &at, &r);)
         n++;
     if (n < 2)
         return;
@@ -77,9 +90,7 @@ static void sort_rows(struct buf *rows)
     if (all == NULL || sorted == NULL)
         abort();
     for (size_t at = 0; k < n; k++) {
-        r.at = rows->ptr + at;
-        (void)export_blocks_next(rows, &at, &r.owner, &r.type, &r.id);
-        all[k] = r;
+        (void)next_row(rows, &at, &all[k]);
     }
     qsort(all, n, sizeof *all, by_block);
     for (size_t i = 0; i < n; i++) {
@@ -158,14 +169,14 @@ static bool wanted(const struct export_job *export, fhir_type type)
 
 /* One that the index proposes: read, judged, its owner found. */
 static err_code judge(struct export_job *export, const struct store_range *r,
-                      struct export_owners *owners, fhir_type type, sv id, struct arena *a,
+                      struct export_owners *owners, store_number number, struct arena *a,
                       struct buf *rows, struct err *e)
 {
     struct search_subject s;
     bool there, in;
     size_t owner;
     sv of;
-    TRY(export_subject_read(&export->now, type, id, a, &there, &s, e));
+    TRY(export_subject_read_number(&export->now, number, a, &there, &s, e));
     if (!there)
         return ERR_OK;
     TRY(export_view_has(&export->now, &s, a, &in, &owner, e));
@@ -175,21 +186,21 @@ static err_code judge(struct export_job *export, const struct store_range *r,
     if (of.len == 0)
         return ERR_OK;
     TRY(in_range(export, r, of, &in, e));
-    return in ? add_row(rows, of, type, id, e) : ERR_OK;
+    return in ? add_row(rows, of, number, s.id, e) : ERR_OK;
 }
 
 static err_code gather_type(struct export_job *export, const struct store_range *r,
                             struct export_owners *owners, fhir_type type, const sv *members,
                             size_t n, struct buf *rows, struct err *e)
 {
-    CLEANUP_BUF struct buf ids = BUF_INIT(EXPORT_IDS_MAX);
+    CLEANUP_BUF struct buf set = BUF_INIT(EXPORT_NUMBERS_MAX);
     CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
-    sv id;
-    TRY(export_candidates_gather(export, type, members, n, &ids, e));
-    for (size_t at = 0; export_ids_next(&ids, &at, &id);) {
+    store_number number;
+    TRY(export_candidates_gather(export, type, members, n, &set, e));
+    for (size_t at = 0; export_numbers_next(&set, &at, &number);) {
         arena_reset(a);
         TRY(export_goes_on(export->run, e));
-        TRY(judge(export, r, owners, type, id, a, rows, e));
+        TRY(judge(export, r, owners, number, a, rows, e));
     }
     return ERR_OK;
 }
@@ -223,7 +234,7 @@ static err_code gather_changed(struct export_job *export, const struct store_ran
             continue;
         TRY(in_range(export, r, of, &in, e));
         if (in)
-            TRY(add_row(rows, of, v.type, v.id, e));
+            TRY(add_row(rows, of, v.number, v.id, e));
     }
     return rc == ERR_EOF ? ERR_OK : rc;
 }

@@ -1,11 +1,11 @@
-/* candidates.c - which resources may belong to some Patients, by the search index; sets of ids.
+/* candidates.c - which resources may belong to some Patients, by the search index; sets of numbers.
  *
- * The entries of the reference parameters of a compartment propose ids. Nothing is read for that,
- * and nothing is decided: the resource itself, as of the export's commit, tells whether it belongs.
- * So the cost follows what the members have, not what the store has.
+ * The entries of the reference parameters of a compartment propose resources. Nothing is read for
+ * that, and nothing is decided: the resource itself, as of the export's commit, tells whether it
+ * belongs. So the cost follows what the members have, not what the store has.
  *
- * A set of ids is a buf: one byte of length, then the id. Ids are added as they are found, then
- * sorted by their bytes, each once, which is the order in which the store has them. */
+ * A set is a buf of the numbers of resources. Numbers are added as they are found, then sorted,
+ * each once, which is the order in which the store has them. */
 #include "export/export_private.h"
 
 #include "base/limits.h"
@@ -15,53 +15,43 @@
 #define SAMPLE       64u               /* members looked at to tell how much a share will hold */
 #define SAMPLE_READ  16u
 
-/* ---- sets of ids ---- */
+/* ---- sets of numbers ---- */
 
-err_code export_ids_add(struct buf *ids, sv id, struct err *e)
+err_code export_numbers_add(struct buf *set, store_number number, struct err *e)
 {
-    TRY(buf_add_char(ids, (char)id.len, e));
-    return buf_add(ids, id, e);
+    return buf_add(set, sv_make(&number, sizeof number), e);
 }
 
-bool export_ids_next(const struct buf *ids, size_t *at, sv *out)
+bool export_numbers_next(const struct buf *set, size_t *at, store_number *out)
 {
-    if (*at >= ids->len)
+    if (*at >= set->len)
         return false;
-    *out = sv_make(ids->ptr + *at + 1, (unsigned char)ids->ptr[*at]);
-    *at += 1 + out->len;
+    memcpy(out, set->ptr + *at, sizeof *out);
+    *at += sizeof *out;
     return true;
 }
 
-void export_ids_sort(struct buf *ids)
+static int ascending(const void *a, const void *b)
 {
-    size_t n = 0, at = 0, k = 0, len = 0;
-    sv id;
-    while (export_ids_next(ids, &at, &id))
-        n++;
-    sv *rows = malloc((n + 1) * sizeof *rows);
-    char *sorted = malloc(ids->len + 1);
-    if (rows == NULL || sorted == NULL)
-        abort();
-    for (at = 0; export_ids_next(ids, &at, &rows[k]);)
-        k++;
-    qsort(rows, n, sizeof *rows, sv_by_bytes);
-    for (size_t i = 0; i < n; i++) {
-        if (i && sv_eq(rows[i - 1], rows[i]))
-            continue;
-        sorted[len++] = (char)rows[i].len;
-        memcpy(sorted + len, rows[i].ptr, rows[i].len);
-        len += rows[i].len;
-    }
-    if (len)
-        memcpy(ids->ptr, sorted, len);
-    ids->len = len;
-    free(sorted);
-    free(rows);
+    const store_number *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+void export_numbers_sort(struct buf *set)
+{
+    store_number *rows = (store_number *)(void *)set->ptr;
+    size_t n = set->len / sizeof *rows, kept = 0;
+    if (n)
+        qsort(rows, n, sizeof *rows, ascending);
+    for (size_t i = 0; i < n; i++)
+        if (kept == 0 || rows[kept - 1] != rows[i])
+            rows[kept++] = rows[i];
+    set->len = kept * sizeof *rows;
 }
 
 /* ---- the index ---- */
 
-/* Ids of a type whose parameter leads to one of the targets, by the index: candidates. */
+/* Resources of a type whose parameter leads to one of the targets, by the index: candidates. */
 static err_code lookup(struct export_job *export, fhir_type type, const struct search_param *p,
                        const struct search_id *targets, size_t n, struct buf *out, struct err *e)
 {
@@ -74,13 +64,24 @@ static err_code lookup(struct export_job *export, fhir_type type, const struct s
     unsigned k = 0;
     if (!search_ranges(&c, type, a, &d))
         return arena_oom(a, e);
-    TRY(store_index_scan(export->run->store, type, &d, SV_NONE, SV_NONE, export->t, &cur, e));
+    TRY(store_index_scan(export->run->store, type, &d, SV_NONE, 0, export->t, &cur, e));
     while ((rc = store_index_next(cur, &hit, e)) == ERR_OK) {
-        TRY(export_ids_add(out, hit.id, e));
+        TRY(export_numbers_add(out, hit.number, e));
         if ((++k & 255) == 0)
             TRY(export_goes_on(export->run, e));
     }
     return rc == ERR_EOF ? ERR_OK : rc;
+}
+
+static err_code add_patient(struct export_job *export, sv id, struct buf *out, struct err *e)
+{
+    store_number number;
+    struct err why;
+    err_code rc =
+        store_number_of(export->run->store, export_patient_type(), id, &number, &why);
+    if (rc == ERR_NOT_FOUND)
+        return ERR_OK;
+    return rc == ERR_OK ? export_numbers_add(out, number, e) : err_pass(e, &why);
 }
 
 /* Candidates of a type among the compartments of some members. */
@@ -90,11 +91,10 @@ static err_code gather_own(struct export_job *export, fhir_type type, const sv *
     fhir_type patient = fhir_type_find(SV_LIT("Patient"));
     const struct search_param *params[SEARCH_COMPARTMENT_MAX];
     struct search_id targets[LOOKUP_IDS];
-    if (type == patient) {
-        for (size_t i = 0; i < n; i++)
-            TRY(export_ids_add(out, members[i], e));
+    for (size_t i = 0; i < n && type == patient; i++)
+        TRY(add_patient(export, members[i], out, e));
+    if (type == patient)
         return ERR_OK;
-    }
     size_t n_params = search_compartment(patient, type, params);
     for (size_t first = 0; first < n && n_params; first += LOOKUP_IDS) {
         size_t k = 0;
@@ -106,23 +106,35 @@ static err_code gather_own(struct export_job *export, fhir_type type, const sv *
     return ERR_OK;
 }
 
-/* Provenance about any of the ids of a type. */
-static err_code gather_about(struct export_job *export, fhir_type type, const struct buf *ids,
+/* Provenance about any of these resources of a type. */
+static err_code gather_about(struct export_job *export, fhir_type type, const struct buf *about,
                              struct buf *out, struct err *e)
 {
+    CLEANUP(arena_free) struct arena *ids = arena_new(LOOKUP_IDS * (FHIR_ID_MAX + 64u));
+    CLEANUP(arena_free) struct arena *a = arena_new(SAMPLE_ARENA);
     fhir_type provenance = fhir_type_find(SV_LIT("Provenance"));
     const struct search_param *p = search_param_find(provenance, SV_LIT("target"));
     struct search_id targets[LOOKUP_IDS];
     size_t k = 0, at = 0;
-    sv id;
+    store_number number;
     bool more;
     do {
-        more = export_ids_next(ids, &at, &id);
-        if (more)
-            targets[k++] = (struct search_id){ type, id };
+        struct store_version v = { 0 };
+        more = export_numbers_next(about, &at, &number);
+        arena_reset(a);
+        err_code rc =
+            more ? store_get_number_light(export->run->store, number, export->t, a, &v, e) : ERR_OK;
+        if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+            return rc;
+        if (more && rc == ERR_OK) {
+            targets[k] = (struct search_id){ type, arena_sv(ids, v.id) };
+            if (targets[k++].id.ptr == NULL)
+                return arena_oom(ids, e);
+        }
         if (k && (k == LOOKUP_IDS || !more)) {
             TRY(lookup(export, provenance, p, targets, k, out, e));
             k = 0;
+            arena_reset(ids);
         }
     } while (more);
     return ERR_OK;
@@ -143,25 +155,26 @@ err_code export_candidates_gather(struct export_job *export, fhir_type type, con
 {
     TRY(gather_own(export, type, members, n, out, e));
     for (unsigned t = 1; t <= fhir_n_types() && export_is_type(type, "Provenance"); t++) {
-        CLEANUP_BUF struct buf about = BUF_INIT(EXPORT_IDS_MAX);
+        CLEANUP_BUF struct buf about = BUF_INIT(EXPORT_NUMBERS_MAX);
         if (t == type || !export->present[t] ||
             !job_export_offers(JOB_EXPORT_PATIENT, (fhir_type)t))
             continue;
         TRY(gather_own(export, (fhir_type)t, members, n, &about, e));
-        export_ids_sort(&about);
+        export_numbers_sort(&about);
         TRY(gather_about(export, (fhir_type)t, &about, out, e));
     }
-    export_ids_sort(out);
+    export_numbers_sort(out);
     return ERR_OK;
 }
 
 err_code export_candidates_sample(struct export_job *export, const struct export_members *m,
                                   fhir_type type, double *bytes_each, struct err *e)
 {
-    CLEANUP_BUF struct buf ids = BUF_INIT(EXPORT_IDS_MAX);
+    CLEANUP_BUF struct buf set = BUF_INIT(EXPORT_NUMBERS_MAX);
     CLEANUP(arena_free) struct arena *a = arena_new(SAMPLE_ARENA);
-    sv members[SAMPLE], id;
-    size_t n = 0, n_ids = 0, at = 0, read = 0;
+    sv members[SAMPLE];
+    store_number number;
+    size_t n = 0, n_numbers = 0, at = 0, read = 0;
     uint64_t bytes = 0;
     bool any = false;
     *bytes_each = -1;
@@ -175,18 +188,18 @@ err_code export_candidates_sample(struct export_job *export, const struct export
         return ERR_OK;
     for (size_t i = 0; i < SAMPLE && i < m->n; i++)
         members[n++] = m->ids[m->n <= SAMPLE ? i : i * (m->n / SAMPLE)];
-    TRY(export_candidates_gather(export, type, members, n, &ids, e));
-    while (export_ids_next(&ids, &at, &id)) {
+    TRY(export_candidates_gather(export, type, members, n, &set, e));
+    while (export_numbers_next(&set, &at, &number)) {
         struct store_version v;
-        if (n_ids++ % (ids.len / 20 / SAMPLE_READ + 1) || read == SAMPLE_READ)
+        if (n_numbers++ % (set.len / sizeof number / SAMPLE_READ + 1) || read == SAMPLE_READ)
             continue;
         arena_reset(a);
-        err_code rc = store_get(export->run->store, type, id, export->t, a, &v, e);
+        err_code rc = store_get_number(export->run->store, number, export->t, a, &v, e);
         if (rc != ERR_OK && rc != ERR_NOT_FOUND)
             return rc;
         bytes += rc == ERR_OK ? v.body.json.len : 0;
         read++;
     }
-    *bytes_each = n && read ? (double)bytes / (double)read * (double)n_ids / (double)n : 0;
+    *bytes_each = n && read ? (double)bytes / (double)read * (double)n_numbers / (double)n : 0;
     return ERR_OK;
 }

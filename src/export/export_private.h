@@ -99,6 +99,9 @@ MUST_USE err_code export_owner(const struct export_view *view, const struct sear
 MUST_USE err_code export_subject_read(const struct export_view *view, fhir_type type, sv id,
                                       struct arena *a, bool *there, struct search_subject *out,
                                       struct err *e);
+MUST_USE err_code export_subject_read_number(const struct export_view *view, store_number number,
+                                             struct arena *a, bool *there,
+                                             struct search_subject *out, struct err *e);
 /* A Patient of the view's members in whose compartment a resource is; at: place among listed
  * members. */
 typedef void (*export_patient_fn)(void *ctx, sv id, size_t at);
@@ -175,11 +178,11 @@ MUST_USE err_code export_plan_read(struct job_run *run, struct arena *a, struct 
                                    struct err *e);
 MUST_USE err_code export_plan_make(struct export_job *export, size_t object_bytes, struct err *e);
 
-/* ---- sets of ids (candidates.c) ---- */
-#define EXPORT_IDS_MAX ((size_t)512 << 20) /* bytes of the ids that one range may gather */
-MUST_USE err_code export_ids_add(struct buf *ids, sv id, struct err *e);
-void export_ids_sort(struct buf *ids); /* each once */
-bool export_ids_next(const struct buf *ids, size_t *at, sv *out);
+/* ---- sets of numbers of resources (candidates.c) ---- */
+#define EXPORT_NUMBERS_MAX ((size_t)512 << 20) /* bytes of the numbers that one range may gather */
+MUST_USE err_code export_numbers_add(struct buf *set, store_number number, struct err *e);
+void export_numbers_sort(struct buf *set); /* each once */
+bool export_numbers_next(const struct buf *set, size_t *at, store_number *out);
 
 /* ---- what the index proposes (candidates.c) ---- */
 /* Candidates of a type among the compartments of some members, into an empty out: sorted, each
@@ -227,7 +230,7 @@ void export_feed_place(struct export_feed *feed, struct buf *block, size_t gap);
 /* As export_source_passed(). */
 bool export_feed_passed(const struct export_feed *feed, uint64_t *n);
 
-/* Ids of an item of EXPORT_ABOUT, candidates, into an empty out: sorted, each once
+/* Numbers of an item of EXPORT_ABOUT, candidates, into an empty out: sorted, each once
  * (provenance.c). */
 MUST_USE err_code export_about_gather(struct export_job *export, fhir_type provenance,
                                       struct buf *out, struct err *e);
@@ -245,7 +248,7 @@ MUST_USE err_code export_owners_find(struct export_owners *owners, const struct 
 MUST_USE err_code export_blocks_gather(struct export_job *export, const struct export_item *item,
                                        struct export_owners *owners, struct buf *rows,
                                        struct err *e);
-bool export_blocks_next(const struct buf *rows, size_t *at, sv *owner, fhir_type *type, sv *id);
+bool export_blocks_next(const struct buf *rows, size_t *at, sv *owner, store_number *number);
 typedef err_code (*export_range_fn)(void *ctx, const struct store_range *r, struct err *e);
 /* Ranges of Patients whose blocks come to about target_bytes each, end to end; none when there are
  * none. n_others: items of other kinds in the plan. */

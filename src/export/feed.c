@@ -45,13 +45,12 @@ static err_code next_of_rows(struct export_feed *feed, struct store_version *out
                              struct err *e)
 {
     yyjson_doc *doc;
-    fhir_type type;
-    sv id;
+    store_number number;
     arena_reset(feed->a);
     TRY(export_goes_on(feed->export->run, e));
-    if (!export_blocks_next(&feed->rows, &feed->at, &feed->block, &type, &id))
+    if (!export_blocks_next(&feed->rows, &feed->at, &feed->block, &number))
         return ERR_EOF;
-    TRY(store_get(feed->export->run->store, type, id, feed->export->t, feed->a, out, e));
+    TRY(store_get_number(feed->export->run->store, number, feed->export->t, feed->a, out, e));
     if (feed->export->params->elements.n == 0)
         return ERR_OK;
     TRY(json_read(feed->a, out->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
@@ -116,7 +115,7 @@ err_code export_feed_open(struct export_job *export, const struct export_item *i
     feed->export = export;
     feed->a = arena_new(PARSE_MAX);
     feed->scans = item->kind == EXPORT_SCAN;
-    buf_init(&feed->rows, EXPORT_IDS_MAX);
+    buf_init(&feed->rows, EXPORT_NUMBERS_MAX);
     if (export->params->organize_by_patient)
         feed->owners = export_owners_new(export);
     if (item->kind == EXPORT_BLOCKS)

@@ -258,20 +258,34 @@ static err_code target_owner(void *ctx, fhir_type type, sv id, struct err *e)
     return ERR_OK;
 }
 
+/* What reading v came to. */
+static err_code subject(err_code rc, const struct store_version *v, struct arena *a, bool *there,
+                        struct search_subject *out, struct err *e)
+{
+    yyjson_doc *doc;
+    *there = false;
+    if (rc == ERR_NOT_FOUND || (rc == ERR_OK && v->method == STORE_METHOD_DELETE))
+        return ERR_OK;
+    TRY(rc);
+    TRY(json_read(a, v->body.json, 256, &doc, e));
+    *there = true;
+    *out = (struct search_subject){ v->type, v->id, v->instant_ms, yyjson_doc_get_root(doc) };
+    return ERR_OK;
+}
+
 err_code export_subject_read(const struct export_view *view, fhir_type type, sv id, struct arena *a,
                              bool *there, struct search_subject *out, struct err *e)
 {
     struct store_version v;
-    yyjson_doc *doc;
-    *there = false;
-    err_code rc = store_get(view->store, type, id, view->t, a, &v, e);
-    if (rc == ERR_NOT_FOUND || (rc == ERR_OK && v.method == STORE_METHOD_DELETE))
-        return ERR_OK;
-    TRY(rc);
-    TRY(json_read(a, v.body.json, 256, &doc, e));
-    *there = true;
-    *out = (struct search_subject){ type, v.id, v.instant_ms, yyjson_doc_get_root(doc) };
-    return ERR_OK;
+    return subject(store_get(view->store, type, id, view->t, a, &v, e), &v, a, there, out, e);
+}
+
+err_code export_subject_read_number(const struct export_view *view, store_number number,
+                                    struct arena *a, bool *there, struct search_subject *out,
+                                    struct err *e)
+{
+    struct store_version v;
+    return subject(store_get_number(view->store, number, view->t, a, &v, e), &v, a, there, out, e);
 }
 
 err_code export_owner(const struct export_view *view, const struct search_subject *s,

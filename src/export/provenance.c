@@ -10,7 +10,7 @@
  * meant, its own targets tell. Only where a filter reads Provenance, or associated data are asked
  * for, what changed is asked whether it joined or left, because nothing else may let such
  * Provenance in or out. Where the window began without any Provenance, nothing is looked at.
- * Memory: a batch, what is remembered of KNOWN Provenance, and the ids that come out. */
+ * Memory: a batch, what is remembered of KNOWN Provenance, and the numbers that come out. */
 #include "export/export_private.h"
 
 #include "base/limits.h"
@@ -19,7 +19,7 @@
 #define BATCH     500u
 #define KNOWN     4096u /* Provenance remembered; forgetting one costs a look, not the result */
 #define PARSE_MAX ((size_t)1 << 30)
-#define SORT_MIN  (1u << 20) /* bytes of ids among which doubles are worth a search */
+#define SORT_MIN  (1u << 20) /* bytes of numbers among which doubles are worth a search */
 
 typedef enum {
     PROVENANCE_OUT,   /* it changed, or its level did not, or it came out before */
@@ -43,8 +43,7 @@ struct about {
     } targets[BATCH];
     size_t n;
     struct known {
-        char id[FHIR_ID_MAX];
-        size_t len; /* 0: free */
+        store_number number; /* 0: free */
         provenance_state state;
     } known[KNOWN];
     struct buf *out;
@@ -98,29 +97,28 @@ static err_code judge(struct about *about, const struct store_version *v, proven
 }
 
 /* What is remembered of a Provenance. */
-static err_code know(struct about *about, sv id, struct known **out, struct err *e)
+static err_code know(struct about *about, store_number number, struct known **out, struct err *e)
 {
-    struct known *k = &about->known[sv_hash(0, id) % KNOWN];
+    struct known *k = &about->known[number % KNOWN];
     struct store_version v;
     *out = k;
-    if (sv_eq(sv_make(k->id, k->len), id))
+    if (k->number == number)
         return ERR_OK;
     arena_reset(about->a);
-    err_code rc = store_get(about->export->run->store, about->provenance, id, about->export->t,
-                            about->a, &v, e);
+    err_code rc = store_get_number(about->export->run->store, number, about->export->t, about->a,
+                                   &v, e);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
         return rc;
     provenance_state state = PROVENANCE_OUT;
     if (rc == ERR_OK && v.method != STORE_METHOD_DELETE && v.t <= about->export->since_t)
         TRY(judge(about, &v, &state, e));
-    memcpy(k->id, id.ptr, id.len);
-    k->len = id.len;
+    k->number = number;
     k->state = state;
     return ERR_OK;
 }
 
 /* An entry: a Provenance, and what it is about. */
-static err_code see(struct about *about, struct target *t, sv provenance, struct err *e)
+static err_code see(struct about *about, struct target *t, store_number provenance, struct err *e)
 {
     struct known *k;
     TRY(know(about, provenance, &k, e));
@@ -132,11 +130,11 @@ static err_code see(struct about *about, struct target *t, sv provenance, struct
         return ERR_OK;
     }
     k->state = PROVENANCE_OUT;
-    TRY(export_ids_add(about->out, provenance, e));
+    TRY(export_numbers_add(about->out, provenance, e));
     if (about->out->len < about->sort_at)
         return ERR_OK;
     /* those that were forgotten and met again */
-    export_ids_sort(about->out);
+    export_numbers_sort(about->out);
     about->sort_at = about->out->len * 2 > SORT_MIN ? about->out->len * 2 : SORT_MIN;
     return ERR_OK;
 }
@@ -172,7 +170,7 @@ static err_code look(struct about *about, struct err *e)
     qsort(about->targets, about->n, sizeof *about->targets, by_key);
     TRY(ranges(about, about->ids, about->n, &d, e));
     CLEANUP(store_index_close) struct store_index_cursor *cur = NULL;
-    TRY(store_index_scan(about->export->run->store, about->provenance, &d, SV_NONE, SV_NONE,
+    TRY(store_index_scan(about->export->run->store, about->provenance, &d, SV_NONE, 0,
                          about->export->since_t, &cur, e));
     for (size_t at = 0; (rc = store_index_next(cur, &hit, e)) == ERR_OK;) {
         while (at < about->n && sv_cmp(key_of(&about->targets[at]), hit.value) < 0 &&
@@ -180,7 +178,7 @@ static err_code look(struct about *about, struct err *e)
             at++;
         for (size_t i = at; i < about->n && sv_starts(hit.value, key_of(&about->targets[i])); i++)
             /* more than one: ids that share an entry */
-            TRY(see(about, &about->targets[i], hit.id, e));
+            TRY(see(about, &about->targets[i], hit.number, e));
         TRY(export_goes_on(about->export->run, e));
     }
     about->n = 0;
@@ -220,7 +218,7 @@ static err_code look_at_all(struct about *about, struct err *e)
             job_export_offers(JOB_EXPORT_PATIENT, about->type))
             TRY(look_at_type(about, e));
     }
-    export_ids_sort(about->out);
+    export_numbers_sort(about->out);
     return ERR_OK;
 }
 

@@ -1,8 +1,8 @@
 /* source.c - the resources of one item of the plan, one by one, each judged.
  *
  * A scan, or a walk over changes, takes them from the store in order. For members the index
- * proposes ids (candidates.c). The resource itself, read as of the export's commit, decides, and it
- * comes with its owner alone (level.c). Memory: the ids of one share of members.
+ * proposes resources (candidates.c). The resource itself, read as of the export's commit, decides,
+ * and it comes with its owner alone (level.c). Memory: the numbers of one share of members.
  *
  * With a window, S is what is meant as of its end, and S0 what was meant as of its start. A
  * resource comes out when it is in S and changed, or came in without changing. It is told as
@@ -20,7 +20,7 @@ struct export_source {
     struct export_item item;
     struct export_view share; /* as of the end, with the members that own */
     struct store_cursor *cur;
-    struct buf ids; /* one byte of length, then the id; sorted, each once */
+    struct buf set; /* of what was gathered; sorted, each once */
     size_t at;
     uint64_t n_passed; /* living resources that a scan passed over */
     struct arena *a;
@@ -174,15 +174,15 @@ static err_code next_gathered(struct export_source *source, struct store_version
                               yyjson_val **root, bool *deleted, struct err *e)
 {
     struct export_job *export = source->export;
-    sv id;
-    while (export_ids_next(&source->ids, &source->at, &id)) {
+    store_number number;
+    while (export_numbers_next(&source->set, &source->at, &number)) {
         struct search_subject now;
         size_t owner;
         bool output = false;
         arena_reset(source->a);
         TRY(export_goes_on(export->run, e));
-        err_code rc = store_get(export->run->store, source->item.range.type, id, export->t,
-                                source->a, out, e);
+        err_code rc =
+            store_get_number(export->run->store, number, export->t, source->a, out, e);
         if (rc == ERR_NOT_FOUND || (rc == ERR_OK && out->method == STORE_METHOD_DELETE))
             continue;
         TRY(rc);
@@ -234,7 +234,7 @@ void export_source_free(struct export_source *source)
     if (source == NULL)
         return;
     store_cursor_close(source->cur);
-    buf_done(&source->ids);
+    buf_done(&source->set);
     arena_free(source->a);
     free(source);
 }
@@ -248,7 +248,7 @@ err_code export_source_open(struct export_job *export, const struct export_item 
     source->export = export;
     source->item = *item;
     source->a = arena_new(PARSE_MAX);
-    buf_init(&source->ids, EXPORT_IDS_MAX);
+    buf_init(&source->set, EXPORT_NUMBERS_MAX);
     source->share = export->now;
     source->parsed = export->params->organize_by_patient;
     switch (item->kind) {
@@ -261,14 +261,14 @@ err_code export_source_open(struct export_job *export, const struct export_item 
         break;
     case EXPORT_ABOUT:
         source->share.members = export->moved;
-        TRY(export_about_gather(export, item->range.type, &source->ids, e));
+        TRY(export_about_gather(export, item->range.type, &source->set, e));
         break;
     default:
         if (item->kind == EXPORT_MOVED)
             source->share.members = export->moved;
         TRY(export_candidates_gather(export, item->range.type,
                                      source->share.members.ids + item->first,
-                                     item->last - item->first, &source->ids, e));
+                                     item->last - item->first, &source->set, e));
     }
     *out = source;
     source = NULL;

@@ -62,15 +62,13 @@ static err_code is_latest(const struct export_view *view, const struct search_su
     *out = true;
     if (!search_ranges(&c, s->type, a, &d))
         return arena_oom(a, e);
-    TRY(store_index_scan(view->store, s->type, &d, SV_NONE, SV_NONE, view->t, &cur, e));
+    TRY(store_index_scan(view->store, s->type, &d, SV_NONE, 0, view->t, &cur, e));
     while (*out && (rc = store_index_next(cur, &hit, e)) == ERR_OK) {
         struct search_subject other;
         struct latest l = { .view = view, .type = type, .id = id };
         bool there;
-        if (sv_eq(hit.id, s->id))
-            continue;
-        TRY(export_subject_read(view, s->type, hit.id, a, &there, &other, e));
-        if (!there)
+        TRY(export_subject_read_number(view, hit.number, a, &there, &other, e));
+        if (!there || sv_eq(other.id, s->id))
             continue;
         TRY(export_targets(view, other.root, same_target, &l, e));
         int64_t mine = recorded(s->root), its = recorded(other.root);

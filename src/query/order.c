@@ -1,6 +1,7 @@
 /* order.c - the matches of a sorted page: all are walked, and a heap keeps the few that come next.
  *
- * A page begins behind the keys and the id of the last match of the page before, not at an offset.
+ * A page begins behind the keys and the number of the last match of the page before, not at an
+ * offset.
  * So memory is that of one page, however many resources match, and pages fit together without a
  * list that is kept between them. */
 #include "query/query_private.h"
@@ -30,7 +31,7 @@ static int row_cmp(const struct query_order_by *by, const struct query_row *x,
         if (c)
             return by->sort[i].descending ? -c : c;
     }
-    return search_id_cmp(&x->id, &y->id);
+    return x->number < y->number ? -1 : x->number > y->number;
 }
 
 static int by_row(const void *a, const void *b, void *order_by)
@@ -82,6 +83,7 @@ static err_code fill(struct slot *s, const struct query_order_by *by, const stru
     const struct search_subject subject = { m->v.type, m->v.id, m->v.instant_ms, m->root };
     char *room = s->room;
     s->row.id = (struct search_id){ m->v.type, keep(&room, m->v.id) };
+    s->row.number = m->v.number;
     for (size_t i = 0; i < by->n_sort; i++) {
         buf_clear(key);
         TRY(search_sort_key(by->sort[i].param, &subject, by->sort[i].descending, key, e));

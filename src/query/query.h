@@ -100,10 +100,10 @@ struct query_place { /* where a walk is: another request can go on from here */
     size_t driver;
     unsigned char value[SEARCH_KEY_MAX];
     uint8_t value_len;
+    /* The last resource. By its id, where ids are named: id_len 0: at the start */
     char id[FHIR_ID_MAX];
-    uint8_t id_len; /* 0: at the start */
-    /* Where all resources are walked, instead of value and id: the last one. 0: at the start */
-    store_number number;
+    uint8_t id_len;
+    store_number number; /* Anywhere else. 0: at the start */
 };
 
 struct query_walk;
@@ -130,8 +130,9 @@ struct query_sort {
     const struct search_param *param;
     bool descending;
 };
-struct query_row { /* a match and what it is sorted by */
+struct query_row { /* a match and what it is sorted by; equal ones stand by number */
     struct search_id id;
+    store_number number;
     sv keys[QUERY_SORT_MAX]; /* empty: it has none */
 };
 struct query_order_by { /* borrowed */

@@ -163,8 +163,8 @@ static err_code count_entries(struct query_walk *walk, const struct search_drive
         CLEANUP(store_index_close) struct store_index_cursor *c = NULL;
         struct store_index_hit hit;
         err_code rc;
-        TRY(store_index_scan(walk->q->src.st, walk->type, &driver[i], SV_NONE, SV_NONE,
-                             walk->q->src.as_of, &c, e));
+        TRY(store_index_scan(walk->q->src.st, walk->type, &driver[i], SV_NONE, 0, walk->q->src.as_of,
+                             &c, e));
         while (count < max && (rc = store_index_next(c, &hit, e)) != ERR_EOF) {
             TRY(rc);
             count++;
@@ -279,10 +279,11 @@ static err_code open_source(struct query_walk *walk, struct err *e)
 /* ---- candidates ---- */
 
 struct candidate {
-    sv id;
-    uint64_t t; /* the commit of the version that the entry is about; 0: any version */
-    sv value;   /* BY_INDEX: the value of its entry */
-    bool have;  /* BY_SCAN: v is read already */
+    sv id;               /* BY_IDS */
+    store_number number; /* of all others */
+    uint64_t t;          /* BY_INDEX: the commit of the version that the entry is about */
+    sv value;            /* BY_INDEX: the value of its entry */
+    bool have;           /* BY_SCAN: v is read already */
     struct store_version v;
 };
 
@@ -303,16 +304,15 @@ static err_code next_id(struct query_walk *walk, struct candidate *out)
 static err_code next_entry(struct query_walk *walk, struct candidate *out, struct err *e)
 {
     for (; walk->place.driver < walk->n_drivers;
-         walk->place.driver++, walk->place.value_len = 0, walk->place.id_len = 0) {
+         walk->place.driver++, walk->place.value_len = 0, walk->place.number = 0) {
         if (walk->index == NULL)
             TRY(store_index_scan(walk->q->src.st, walk->type, &walk->drivers[walk->place.driver],
                                  sv_make(walk->place.value, walk->place.value_len),
-                                 sv_make(walk->place.id, walk->place.id_len), walk->q->src.as_of,
-                                 &walk->index, e));
+                                 walk->place.number, walk->q->src.as_of, &walk->index, e));
         struct store_index_hit hit;
         err_code rc = store_index_next(walk->index, &hit, e);
         if (rc == ERR_OK)
-            *out = (struct candidate){ .id = hit.id, .t = hit.t, .value = hit.value };
+            *out = (struct candidate){ .number = hit.number, .t = hit.t, .value = hit.value };
         if (rc != ERR_EOF)
             return rc;
         store_index_close(walk->index);
@@ -331,7 +331,7 @@ static err_code next_scanned(struct query_walk *walk, struct candidate *out, str
     }
     TRY(store_cursor_next(walk->scan, &out->v, e));
     out->have = true;
-    out->id = out->v.id;
+    out->number = out->v.number;
     return ERR_OK;
 }
 
@@ -352,43 +352,59 @@ static bool first_meeting(const struct query_walk *walk, const struct candidate 
 }
 
 /* May the candidate match, as far as the index says? */
-static err_code ask_sieves(struct query_walk *walk, sv id, bool *may, struct err *e)
+static err_code ask_sieves(struct query_walk *walk, store_number number, bool *may, struct err *e)
 {
     *may = true;
-    if (walk->n_sieves == 0 || store_is_near(walk->q->src.st, walk->type, id))
+    if (walk->n_sieves == 0 || store_is_near(walk->q->src.st, number))
         return ERR_OK;
     if (walk->n_unasked < READ_AHEAD) {
         walk->n_unasked++;
         return ERR_OK;
     }
     for (size_t i = 0; i < walk->n_sieves && *may; i++)
-        TRY(query_sieve_has(walk->sieves[i], id, may, e));
+        TRY(query_sieve_has(walk->sieves[i], number, may, e));
     return ERR_OK;
+}
+
+/* The version of a candidate. *there: it is current, and the one that proposed it. */
+static err_code read_candidate(struct query_walk *walk, struct candidate *c, bool *there,
+                               struct err *e)
+{
+    const struct query_source *src = &walk->q->src;
+    arena_reset(walk->scratch);
+    *there = c->have;
+    if (c->have)
+        return ERR_OK;
+    err_code rc = walk->how == BY_IDS ? store_get_light(src->st, walk->type, c->id, src->as_of,
+                                                        walk->scratch, &c->v, e)
+                                      : store_get_number_light(src->st, c->number, src->as_of,
+                                                               walk->scratch, &c->v, e);
+    if (rc == ERR_NOT_FOUND)
+        return ERR_OK;
+    TRY(rc);
+    *there = c->v.method != STORE_METHOD_DELETE && (c->t == 0 || c->v.t == c->t);
+    return ERR_OK;
+}
+
+/* The owner has its own place (owner_at). */
+static bool is_owner_elsewhere(const struct query_walk *walk, sv id)
+{
+    return walk->q->owner_at != QUERY_NO_OWNER && walk->place.type_at != walk->q->owner_at &&
+           walk->type == walk->q->owner.type && sv_eq(id, walk->q->owner.id);
 }
 
 static err_code examine(struct query_walk *walk, struct candidate *c, struct query_match *out,
                         bool *met, struct err *e)
 {
     yyjson_doc *doc;
+    bool may, there;
     *met = false;
-    /* The owner has its own place (owner_at). */
-    if (walk->q->owner_at != QUERY_NO_OWNER && walk->place.type_at != walk->q->owner_at &&
-        walk->type == walk->q->owner.type && sv_eq(c->id, walk->q->owner.id))
-        return ERR_OK;
-    bool may;
-    TRY(ask_sieves(walk, c->id, &may, e));
+    TRY(ask_sieves(walk, c->number, &may, e));
     if (!may)
         return ERR_OK;
-    arena_reset(walk->scratch);
-    if (!c->have) {
-        err_code rc = store_get_light(walk->q->src.st, walk->type, c->id, walk->q->src.as_of,
-                                      walk->scratch, &c->v, e);
-        if (rc == ERR_NOT_FOUND)
-            return ERR_OK;
-        TRY(rc);
-        if (c->v.method == STORE_METHOD_DELETE || (c->t && c->v.t != c->t))
-            return ERR_OK;
-    }
+    TRY(read_candidate(walk, c, &there, e));
+    if (!there || is_owner_elsewhere(walk, c->v.id))
+        return ERR_OK;
     TRY(json_read(walk->scratch, c->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
     struct search_subject s = { walk->type, c->v.id, c->v.instant_ms, yyjson_doc_get_root(doc),
                                 c->v.instant_ms };
@@ -421,12 +437,10 @@ static err_code examine(struct query_walk *walk, struct candidate *c, struct que
 
 static void stand_at(struct query_walk *walk, const struct candidate *c)
 {
-    if (c->have) {
-        walk->place.number = c->v.number;
-        return;
-    }
+    walk->place.number = c->number;
     walk->place.id_len = (uint8_t)c->id.len;
-    memcpy(walk->place.id, c->id.ptr, c->id.len);
+    if (c->id.len)
+        memcpy(walk->place.id, c->id.ptr, c->id.len);
     walk->place.value_len = (uint8_t)c->value.len;
     if (c->value.len)
         memcpy(walk->place.value, c->value.ptr, c->value.len);

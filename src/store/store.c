@@ -176,9 +176,9 @@ err_code store_note_delete(struct store *st, sv key, struct err *e)
     return st->ops->note_delete(st, key, e);
 }
 
-bool store_is_near(struct store *st, fhir_type type, sv id)
+bool store_is_near(struct store *st, store_number number)
 {
-    return fhir_id_ok(id) && st->ops->is_near(st, type, id);
+    return st->ops->is_near(st, number);
 }
 
 err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, struct arena *a,
@@ -204,7 +204,13 @@ err_code store_number_of(struct store *st, fhir_type type, sv id, store_number *
 err_code store_get_number(struct store *st, store_number number, uint64_t as_of_t, struct arena *a,
                           struct store_version *out, struct err *e)
 {
-    return st->ops->get_number(st, number, as_of_t, a, out, e);
+    return st->ops->get_number(st, number, as_of_t, false, a, out, e);
+}
+
+err_code store_get_number_light(struct store *st, store_number number, uint64_t as_of_t,
+                                struct arena *a, struct store_version *out, struct err *e)
+{
+    return st->ops->get_number(st, number, as_of_t, true, a, out, e);
 }
 
 err_code store_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
@@ -269,10 +275,10 @@ err_code store_log(struct store *st, fhir_type type, uint64_t from_t, store_numb
 }
 
 err_code store_index_scan(struct store *st, fhir_type type, const struct search_driver *d,
-                          sv after_value, sv after_id, uint64_t as_of_t,
+                          sv after_value, store_number after, uint64_t as_of_t,
                           struct store_index_cursor **out, struct err *e)
 {
-    return st->ops->index_scan(st, type, d, after_value, after_id, as_of_t, out, e);
+    return st->ops->index_scan(st, type, d, after_value, after, as_of_t, out, e);
 }
 
 err_code store_index_next(struct store_index_cursor *c, struct store_index_hit *out, struct err *e)
@@ -280,9 +286,9 @@ err_code store_index_next(struct store_index_cursor *c, struct store_index_hit *
     return c->ops->index_next(c, out, e);
 }
 
-void store_index_seek(struct store_index_cursor *c, sv value, sv id)
+void store_index_seek(struct store_index_cursor *c, sv value, store_number number)
 {
-    c->ops->index_seek(c, value, id);
+    c->ops->index_seek(c, value, number);
 }
 
 void store_index_close(struct store_index_cursor *c)

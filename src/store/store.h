@@ -158,8 +158,8 @@ MUST_USE err_code store_note_delete(struct store *st, sv key, struct err *e);
 
 /* ---- reading ---- */
 #define STORE_NOW UINT64_MAX /* as of the newest commit */
-/* Does store_get() of the newest version find it in memory that is kept for that? A hint. */
-bool store_is_near(struct store *st, fhir_type type, sv id);
+/* Does a read of the newest version find it in memory that is kept for that? A hint. */
+bool store_is_near(struct store *st, store_number number);
 /* The version current as of t, a deletion too (method DELETE). Strings owned by the arena.
  * ERR_NOT_FOUND when the id had no version by then, or is none that a resource can have. */
 MUST_USE err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
@@ -173,9 +173,12 @@ MUST_USE err_code store_get_light(struct store *st, fhir_type type, sv id, uint6
  * first version is visible, and keeps it when that never is. */
 MUST_USE err_code store_number_of(struct store *st, fhir_type type, sv id, store_number *out,
                                   struct err *e);
-/* store_get_light() of the resource that has this number. */
+/* store_get(), store_get_light() of the resource that has this number. */
 MUST_USE err_code store_get_number(struct store *st, store_number number, uint64_t as_of_t,
                                    struct arena *a, struct store_version *out, struct err *e);
+MUST_USE err_code store_get_number_light(struct store *st, store_number number, uint64_t as_of_t,
+                                         struct arena *a, struct store_version *out,
+                                         struct err *e);
 
 struct store_range {
     fhir_type type;
@@ -234,18 +237,19 @@ MUST_USE err_code store_commit_at(struct store *st, int64_t instant_ms, struct s
 
 /* ---- the index ---- */
 /* Entries written with every version; an entry says which version it belongs to. It still counts
- * when that version is the current one: store_get() as of the same t gives a version with the hit's
- * t. */
-struct store_index_hit { /* views borrowed until the next call on the cursor */
-    sv value, id;
-    uint64_t t; /* the version that wrote it */
+ * when that version is the current one: store_get_number() as of the same t gives a version with
+ * the hit's t. */
+struct store_index_hit {
+    sv value; /* borrowed until the next call on the cursor */
+    store_number number;
+    uint64_t t; /* the version that wrote it; of several, the newest */
 };
 struct store_index_cursor; /* one thread at a time */
-/* Entries of visible versions with t <= as_of_t in the driver's ranges, by value, then id; those
- * behind (after_value, after_id) when after_value is not empty. The driver is borrowed until the
- * cursor is closed. */
+/* Entries of visible versions with t <= as_of_t in the driver's ranges, by value, then number, each
+ * value of a resource once; those behind (after_value, after) when after_value is not empty. The
+ * driver is borrowed until the cursor is closed. */
 MUST_USE err_code store_index_scan(struct store *st, fhir_type type, const struct search_driver *d,
-                                   sv after_value, sv after_id, uint64_t as_of_t,
+                                   sv after_value, store_number after, uint64_t as_of_t,
                                    struct store_index_cursor **out, struct err *e);
 /* Form of the entries that every version has: an index cannot be asked for those of a driver of a
  * later form. */
@@ -253,9 +257,9 @@ unsigned store_index_form(struct store *st);
 /* ERR_EOF at the end. */
 MUST_USE err_code store_index_next(struct store_index_cursor *c, struct store_index_hit *out,
                                    struct err *e);
-/* The next entry is the first at or behind this value and id; value is one of the driver's ranges.
- * Back or forth. */
-void store_index_seek(struct store_index_cursor *c, sv value, sv id);
+/* The next entry is the first at or behind this value and number; value is one of the driver's
+ * ranges. Back or forth. */
+void store_index_seek(struct store_index_cursor *c, sv value, store_number number);
 void store_index_close(struct store_index_cursor *c);
 DEFINE_CLEANUP(struct store_index_cursor, store_index_close)
 

@@ -37,12 +37,11 @@ struct store_ops {
     bool (*is_crowded)(struct store *);
     err_code (*note_get)(struct store *, sv, struct buf *, struct err *);
     err_code (*note_delete)(struct store *, sv, struct err *);
-    bool (*is_near)(struct store *, fhir_type, sv);
+    bool (*is_near)(struct store *, store_number);
     err_code (*get)(struct store *, fhir_type, sv, uint64_t, bool light, struct arena *,
                     struct store_version *, struct err *);
     err_code (*number_of)(struct store *, fhir_type, sv, store_number *, struct err *);
-    /* light */
-    err_code (*get_number)(struct store *, store_number, uint64_t, struct arena *,
+    err_code (*get_number)(struct store *, store_number, uint64_t, bool light, struct arena *,
                            struct store_version *, struct err *);
     err_code (*scan)(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
                      struct err *);
@@ -57,10 +56,10 @@ struct store_ops {
     err_code (*changed_types)(struct store *, uint64_t, uint64_t, bool *, struct err *);
     err_code (*log)(struct store *, fhir_type, uint64_t, store_number, size_t, struct arena *,
                     struct store_log_row **, size_t *, struct err *);
-    err_code (*index_scan)(struct store *, fhir_type, const struct search_driver *, sv, sv,
-                           uint64_t, struct store_index_cursor **, struct err *);
+    err_code (*index_scan)(struct store *, fhir_type, const struct search_driver *, sv,
+                           store_number, uint64_t, struct store_index_cursor **, struct err *);
     err_code (*index_next)(struct store_index_cursor *, struct store_index_hit *, struct err *);
-    void (*index_seek)(struct store_index_cursor *, sv, sv);
+    void (*index_seek)(struct store_index_cursor *, sv, store_number);
     void (*index_close)(struct store_index_cursor *);
     unsigned (*index_form)(struct store *);
     err_code (*settle)(struct store *, const atomic_bool *, struct err *);
@@ -181,17 +180,19 @@ struct recent_owner { /* one store */
 struct recent *recent_new(size_t bytes);
 void recent_free(struct recent *r);
 void recent_owner_init(struct recent_owner *o);
-bool recent_has(struct recent *r, struct recent_owner *o, fhir_type type, sv id); /* a hint */
+bool recent_has(struct recent *r, struct recent_owner *o, store_number number); /* a hint */
 /* The version current as of as_of_t, copied into the arena; false: ask the store. */
-bool recent_get(struct recent *r, struct recent_owner *o, fhir_type type, sv id, uint64_t as_of_t,
+bool recent_get(struct recent *r, struct recent_owner *o, store_number number, uint64_t as_of_t,
                 struct arena *a, struct store_version *out);
-/* v is the newest version of its id as of read_t. Copied. */
+bool recent_get_id(struct recent *r, struct recent_owner *o, fhir_type type, sv id,
+                   uint64_t as_of_t, struct arena *a, struct store_version *out);
+/* v is the newest version of its resource as of read_t. Copied. */
 void recent_put(struct recent *r, struct recent_owner *o, uint64_t read_t,
                 const struct store_version *v);
 /* A commit or a bulk load t is about to become visible: first this, then recent_drop of each
  * resource it wrote (a bulk load: of none). Whoever assigns t calls it, so t grows. */
 void recent_begin_t(struct recent_owner *o, uint64_t t, bool bulk);
-void recent_drop(struct recent *r, struct recent_owner *o, fhir_type type, sv id);
+void recent_drop(struct recent *r, struct recent_owner *o, store_number number);
 
 /* ---- what open stores share, of whichever engine (engines.c) ---- */
 #define STORE_ENGINES 2u

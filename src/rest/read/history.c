@@ -185,7 +185,7 @@ static err_code was_current(struct history *history, const struct store_version 
         return ERR_OK;
     /* Only the commit of that version matters, so its body goes at once. */
     arena_mark m = arena_mark_get(history->call->a);
-    err_code rc = store_get_number(history->call->st, v->number, history->lo_t, history->call->a,
+    err_code rc = store_get_number_light(history->call->st, v->number, history->lo_t, history->call->a,
                                    &then, &why);
     arena_rewind(history->call->a, m);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
@@ -200,7 +200,7 @@ static err_code log_row(struct history *history, const struct store_log_row *row
 {
     struct store_version v;
     bool current;
-    TRY(store_get_number(history->call->st, row->number, row->t, history->call->a, &v, e));
+    TRY(store_get_number_light(history->call->st, row->number, row->t, history->call->a, &v, e));
     TRY(was_current(history, &v, &current, e));
     *end = v.instant_ms < history->since_ms || (current && page_full(history, &v));
     if (*end || !current)

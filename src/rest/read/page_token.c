@@ -1,17 +1,18 @@
 /* page_token.c - the place of a page as text, which cursor.c seals.
  *
  *   T-b                               the first page
- *   T-s-KEY.KEY-ID                    behind this row, in the order of _sort
- *   T-p-TYPE-CLAUSE-DRIVER-VALUE-ID   where the walk of the query is
+ *   T-s-KEY.KEY-NUMBER                       behind this row, in the order of _sort
+ *   T-p-TYPE-CLAUSE-DRIVER-NUMBER-VALUE-ID   where the walk of the query is
  *
- * T is the commit that all pages of the search see. KEY and VALUE are hexadecimal digits. */
+ * T is the commit that all pages of the search see. KEY and VALUE are hexadecimal digits, NUMBER is
+ * that of a resource. */
 #include "rest/read/page_private.h"
 
 #include "codec/hash.h"
 
 struct row { /* a row, and the memory of its texts */
     struct query_row row;
-    char room[QUERY_SORT_MAX * SEARCH_SORT_KEY_MAX + FHIR_ID_MAX];
+    char room[QUERY_SORT_MAX * SEARCH_SORT_KEY_MAX];
 };
 
 static err_code bad_place(struct err *e)
@@ -24,11 +25,9 @@ static bool sorted_place_read(struct rest_page *page, sv text)
     sv keys, one;
     struct row *s = arena_calloc(page->call->a, 1, sizeof *s);
     char *room = s ? s->room : NULL;
-    if (s == NULL || !sv_cut(&text, '-', &keys) || !fhir_id_ok(text))
+    if (s == NULL || !sv_cut(&text, '-', &keys) || !sv_to_u64(text, &s->row.number) ||
+        s->row.number == 0)
         return false;
-    s->row.id =
-        (struct search_id){ page->types[0], sv_make(memcpy(room, text.ptr, text.len), text.len) };
-    room += text.len;
     for (; sv_cut(&keys, '.', &one); page->n_after++) {
         if (page->n_after == QUERY_SORT_MAX || !hash_unhex(one, room, SEARCH_SORT_KEY_MAX))
             return false;
@@ -94,6 +93,6 @@ sv rest_page_place_sorted(const struct rest_page *page, const struct query_row *
             buf_add(&b, sv_make(hex, 2 * last->keys[i].len), &ignored) != ERR_OK)
             return SV_NONE;
     }
-    return arena_fmt(page->call->a, "%llu-s-%.*s-%.*s", (unsigned long long)page->as_of,
-                     SV_FMT(buf_sv(&b)), SV_FMT(last->id.id));
+    return arena_fmt(page->call->a, "%llu-s-%.*s-%llu", (unsigned long long)page->as_of,
+                     SV_FMT(buf_sv(&b)), (unsigned long long)last->number);
 }

@@ -11,12 +11,18 @@ struct mem_index {
     size_t n, at;
 };
 
-static int by_value_then_id(const void *a, const void *b)
+static int by_value_then_number(const void *a, const void *b)
 {
     const struct store_index_hit *x = a, *y = b;
     int c = sv_cmp(x->value, y->value);
-    c = c ? c : sv_cmp(x->id, y->id);
-    return c ? c : x->t < y->t ? -1 : x->t > y->t;
+    return c ? c : x->number < y->number ? -1 : x->number > y->number;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct store_index_hit *x = a, *y = b;
+    int c = by_value_then_number(a, b);
+    return c ? c : x->t > y->t ? -1 : x->t < y->t;
 }
 
 static bool in_ranges(const struct search_driver *d, sv v)
@@ -29,13 +35,26 @@ static bool in_ranges(const struct search_driver *d, sv v)
     return false;
 }
 
+/* Each value of a resource once, with its newest version. */
+static void keep_newest(struct mem_index *c)
+{
+    size_t kept = 0;
+    if (c->n)
+        qsort(c->rows, c->n, sizeof *c->rows, newest_first);
+    for (size_t i = 0; i < c->n; i++)
+        if (kept == 0 || by_value_then_number(&c->rows[kept - 1], &c->rows[i]) != 0)
+            c->rows[kept++] = c->rows[i];
+    c->n = kept;
+}
+
 err_code mem_index_scan(struct store *st, fhir_type type, const struct search_driver *d,
-                        sv after_value, sv after_id, uint64_t as_of_t,
+                        sv after_value, store_number after, uint64_t as_of_t,
                         struct store_index_cursor **out, struct err *e)
 {
     (void)e;
     struct memory *m = (struct memory *)st;
     struct mem_index *c = calloc(1, sizeof *c);
+    const struct store_index_hit mark = { after_value, after, 0 };
     if (c == NULL)
         abort();
     c->base.ops = m->base.ops;
@@ -47,19 +66,17 @@ err_code mem_index_scan(struct store *st, fhir_type type, const struct search_dr
         sv rest = sv_make(v->index, v->index_len), value;
         uint16_t param;
         while (v->type == type && search_index_next(&rest, &param, &value)) {
-            struct store_index_hit h = { value, mem_id_of(v), v->commit.t };
-            struct store_index_hit mark = { after_value, after_id, UINT64_MAX };
+            struct store_index_hit h = { value, v->number, v->commit.t };
             if (param != d->param || !in_ranges(d, value) ||
-                (after_value.len && by_value_then_id(&h, &mark) <= 0))
+                (after_value.len && by_value_then_number(&h, &mark) <= 0))
                 continue;
+            h.value = arena_sv(c->a, value);
             c->rows = mem_more(c->rows, &cap, c->n + 1, sizeof *c->rows);
-            c->rows[c->n++] =
-                (struct store_index_hit){ arena_sv(c->a, value), arena_sv(c->a, h.id), h.t };
+            c->rows[c->n++] = h;
         }
     }
     pthread_mutex_unlock(&m->lock);
-    if (c->n)
-        qsort(c->rows, c->n, sizeof *c->rows, by_value_then_id);
+    keep_newest(c);
     *out = &c->base;
     return ERR_OK;
 }
@@ -74,11 +91,11 @@ err_code mem_index_next(struct store_index_cursor *base, struct store_index_hit 
     return ERR_OK;
 }
 
-void mem_index_seek(struct store_index_cursor *base, sv value, sv id)
+void mem_index_seek(struct store_index_cursor *base, sv value, store_number number)
 {
     struct mem_index *c = (struct mem_index *)base;
-    const struct store_index_hit to = { value, id, 0 };
-    for (c->at = 0; c->at < c->n && by_value_then_id(&c->rows[c->at], &to) < 0; c->at++)
+    const struct store_index_hit to = { value, number, 0 };
+    for (c->at = 0; c->at < c->n && by_value_then_number(&c->rows[c->at], &to) < 0; c->at++)
         ;
 }
 

@@ -83,12 +83,12 @@ err_code mem_note_delete(struct store *st, sv key, struct err *e);
 struct store_commit mem_last(struct store *st);
 err_code mem_commit_at(struct store *st, int64_t instant_ms, struct store_commit *out,
                        struct err *e);
-bool mem_is_near(struct store *st, fhir_type type, sv id);
+bool mem_is_near(struct store *st, store_number number);
 err_code mem_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bool light,
                  struct arena *a, struct store_version *out, struct err *e);
 err_code mem_number_of(struct store *st, fhir_type type, sv id, store_number *out, struct err *e);
-err_code mem_get_number(struct store *st, store_number number, uint64_t as_of_t, struct arena *a,
-                        struct store_version *out, struct err *e);
+err_code mem_get_number(struct store *st, store_number number, uint64_t as_of_t, bool light,
+                        struct arena *a, struct store_version *out, struct err *e);
 err_code mem_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
                   struct store_cursor **out, struct err *e);
 err_code mem_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
@@ -109,11 +109,11 @@ err_code mem_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t,
 
 /* ---- entries.c ---- */
 err_code mem_index_scan(struct store *st, fhir_type type, const struct search_driver *d,
-                        sv after_value, sv after_id, uint64_t as_of_t,
+                        sv after_value, store_number after, uint64_t as_of_t,
                         struct store_index_cursor **out, struct err *e);
 err_code mem_index_next(struct store_index_cursor *base, struct store_index_hit *out,
                         struct err *e);
-void mem_index_seek(struct store_index_cursor *base, sv value, sv id);
+void mem_index_seek(struct store_index_cursor *base, sv value, store_number number);
 void mem_index_close(struct store_index_cursor *base);
 unsigned mem_index_form(struct store *st);
 err_code mem_settle(struct store *st, const atomic_bool *halt, struct err *e);

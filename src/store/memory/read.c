@@ -65,12 +65,11 @@ static err_code lighten(struct arena *a, struct store_version *v, struct err *e)
     return cut.json.ptr ? ERR_OK : arena_oom(a, e);
 }
 
-bool mem_is_near(struct store *st, fhir_type type, sv id)
+bool mem_is_near(struct store *st, store_number number)
 {
     /* every read walks all versions here */
     (void)st;
-    (void)type;
-    (void)id;
+    (void)number;
     return false;
 }
 
@@ -106,8 +105,8 @@ err_code mem_number_of(struct store *st, fhir_type type, sv id, store_number *ou
     return v ? ERR_OK : ERR(e, ERR_NOT_FOUND, "no such resource");
 }
 
-err_code mem_get_number(struct store *st, store_number number, uint64_t as_of_t, struct arena *a,
-                        struct store_version *out, struct err *e)
+err_code mem_get_number(struct store *st, store_number number, uint64_t as_of_t, bool light,
+                        struct arena *a, struct store_version *out, struct err *e)
 {
     struct memory *m = (struct memory *)st;
     const struct mem_version *any = NULL;
@@ -118,7 +117,7 @@ err_code mem_get_number(struct store *st, store_number number, uint64_t as_of_t,
     /* versions may move, ids do not change */
     struct mem_version of = any ? *any : (struct mem_version){ .type = 0 };
     pthread_mutex_unlock(&m->lock);
-    return any ? mem_get(st, of.type, mem_id_of(&of), as_of_t, true, a, out, e)
+    return any ? mem_get(st, of.type, mem_id_of(&of), as_of_t, light, a, out, e)
                : ERR(e, ERR_NOT_FOUND, "no such resource");
 }
 

@@ -74,6 +74,13 @@ err_code mem_bulk_begin(struct store *st, struct store_bulk **out, struct err *e
     return ERR_OK;
 }
 
+/* Numbers are given in this order. */
+static int by_arrival(const void *a, const void *b)
+{
+    const struct store_bulk_item *x = a, *y = b;
+    return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
 err_code mem_bulk_fill(struct store_bulk *base, struct store_bulk_item *items, size_t n,
                        struct err *e)
 {
@@ -81,6 +88,8 @@ err_code mem_bulk_fill(struct store_bulk *base, struct store_bulk_item *items, s
     if (b->versions)
         return ERR(e, ERR_INTERNAL, "a bulk load is filled twice");
     n = store_items_sort(items, n);
+    if (n)
+        qsort(items, n, sizeof *items, by_arrival);
     b->versions = calloc(n ? n : 1, sizeof *b->versions);
     if (b->versions == NULL)
         abort();

@@ -130,15 +130,6 @@ static sv value_bytes(struct scratch *s, const struct store_bulk_item *it)
     return sv_make(s->ptr, n + it->body.json.len);
 }
 
-static err_code write_search(struct rocks_bulk *k, const struct store_bulk_item *items, size_t n,
-                             struct err *e)
-{
-    char path[PATH_MAX], *bad = NULL;
-    staged_path(k, STAGED_SEARCH, path);
-    k->has[STAGED_SEARCH] = bulk_search_write(k->r, path, items, n, k->b, &bad);
-    return rocks_error(bad, "writing a bulk load", e);
-}
-
 struct writer {
     rocksdb_envoptions_t *eo;
     rocksdb_sstfilewriter_t *w;
@@ -232,6 +223,26 @@ static err_code write_changes(struct rocks_bulk *k, struct numbered_items *l, st
     return writer_close(&w, e);
 }
 
+/* Both lists stand by type and number. */
+static err_code write_search(struct rocks_bulk *k, const struct numbered_items *l, struct err *e)
+{
+    char path[PATH_MAX], *bad = NULL;
+    size_t born = 0, known = 0, n = l->n_born + l->n_known;
+    struct numbered *all = malloc(n * sizeof *all);
+    if (all == NULL)
+        abort();
+    for (size_t i = 0; i < n; i++)
+        all[i] = known == l->n_known ||
+                         (born < l->n_born &&
+                          by_type_then_number(&l->born[born], &l->known[known]) < 0)
+                     ? l->born[born++]
+                     : l->known[known++];
+    staged_path(k, STAGED_SEARCH, path);
+    k->has[STAGED_SEARCH] = bulk_search_write(k->r, path, all, n, k->b, &bad);
+    free(all);
+    return rocks_error(bad, "writing a bulk load", e);
+}
+
 err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items, size_t n,
                          struct err *e)
 {
@@ -259,9 +270,10 @@ err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items,
         rc = write_versions(k, STAGED_LATER, l.known, l.n_known, e);
     if (rc == ERR_OK)
         rc = write_changes(k, &l, e);
+    if (rc == ERR_OK)
+        rc = write_search(k, &l, e);
     numbered_items_done(&l);
-    TRY(rc);
-    return write_search(k, items, n, e);
+    return rc;
 }
 
 /* A library that was built with its assertions, as distributions do, looks twice whether what it

@@ -1,11 +1,12 @@
 /* bulk_search.c - the search entries of a bulk load, sorted and written as one file.
  *
- * A sorted file wants its keys in order: type, parameter, value, id. Items come in the order of
- * type and id. The entries of a type are dealt out to their parameters, which keeps that order.
+ * A sorted file wants its keys in order: type, parameter, value, number. Items come in the order of
+ * type and number. The entries of a type are dealt out to their parameters, which keeps that order.
  * Then the entries of each parameter are sorted by the first eight bytes of the value, by radix,
  * which keeps it again. Only values that are longer and begin alike are compared. So nearly nothing
  * is compared, and an entry of up to eight bytes is written without going back to where it came
- * from. */
+ * from. What stands together under one value then becomes one key with a list (keys.h). */
+#include "store/rocks/numbers/load.h"
 #include "store/rocks/rocks_private.h"
 
 #include <limits.h>
@@ -22,9 +23,6 @@ struct sorter {
     size_t cap;
     size_t *starts; /* by parameter: where its rows begin */
     size_t n_params;
-    char *ids; /* of the type's items, close together; rows jump about in them */
-    size_t *id_at;
-    size_t ids_cap, id_at_cap;
 };
 
 static void *grown(void *p, size_t n, size_t size, size_t *cap)
@@ -44,8 +42,6 @@ static void sorter_done(struct sorter *s)
     free(s->rows);
     free(s->spare);
     free(s->starts);
-    free(s->ids);
-    free(s->id_at);
 }
 
 static uint64_t head_of(const char *p, size_t len)
@@ -139,7 +135,7 @@ static void sort_rows(struct row *rows, struct row *spare, size_t n)
 /* ---- dealing out ---- */
 
 /* Counts entries by parameter into starts[param + 1]; returns how many there are. */
-static size_t count(struct sorter *s, const struct store_bulk_item *items, size_t n)
+static size_t count(struct sorter *s, const struct numbered *items, size_t n)
 {
     uint16_t param;
     sv value;
@@ -147,7 +143,7 @@ static size_t count(struct sorter *s, const struct store_bulk_item *items, size_
     if (s->n_params)
         memset(s->starts, 0, s->n_params * sizeof *s->starts);
     for (size_t i = 0; i < n; i++)
-        for (sv rest = items[i].index; search_index_next(&rest, &param, &value); total++) {
+        for (sv rest = items[i].item->index; search_index_next(&rest, &param, &value); total++) {
             if (param + 2u > s->n_params) {
                 size_t old = s->n_params;
                 s->n_params = param + 2u + 256;
@@ -161,108 +157,125 @@ static size_t count(struct sorter *s, const struct store_bulk_item *items, size_
     return total;
 }
 
-static void deal(struct sorter *s, const struct store_bulk_item *items, size_t n)
+static void deal(struct sorter *s, const struct numbered *items, size_t n)
 {
     uint16_t param;
     sv value;
     for (size_t p = 1; p < s->n_params; p++)
         s->starts[p] += s->starts[p - 1];
     for (size_t i = 0; i < n; i++)
-        for (sv rest = items[i].index; search_index_next(&rest, &param, &value);)
+        for (sv rest = items[i].item->index; search_index_next(&rest, &param, &value);)
             s->rows[s->starts[param]++] = (struct row){ head_of(value.ptr, value.len), value.ptr,
                                                         (uint32_t)i, (uint16_t)value.len };
     /* each now points behind its own, which is where the next begins */
 }
 
-static void gather_ids(struct sorter *s, const struct store_bulk_item *items, size_t n)
-{
-    size_t at = 0;
-    s->ids = grown(s->ids, n * FHIR_ID_MAX, 1, &s->ids_cap);
-    s->id_at = grown(s->id_at, n + 1, sizeof *s->id_at, &s->id_at_cap);
-    for (size_t i = 0; i < n; i++) {
-        s->id_at[i] = at;
-        memcpy(s->ids + at, items[i].id.ptr, items[i].id.len);
-        at += items[i].id.len;
-    }
-    s->id_at[n] = at;
-}
-
 /* ---- writing ---- */
 
-/* keys.c's key_search(), with what many rows share written once. */
-static void write_rows(const struct sorter *s, const struct row *rows, size_t n, char *key,
-                       uint64_t b, rocksdb_sstfilewriter_t *w, char **bad)
+struct entry_file {
+    rocksdb_sstfilewriter_t *w;
+    uint64_t b; /* of the load */
+    char **bad;
+    char key[KEY_SEARCH_MAX + 8]; /* type and parameter are there */
+    char list[ENTRY_LIST_MAX * ENTRY_STEP_MAX];
+};
+
+static bool same_value(const struct row *x, const struct row *y)
 {
-    for (size_t i = 0; i < n && *bad == NULL; i++) {
-        const struct row *r = &rows[i];
-        size_t id = s->id_at[r->item], id_len = s->id_at[r->item + 1] - id;
-        char *p = key + 3;
-        if (r->len <= 8)
-            key_put_u64(p, r->head);
-        else
-            memcpy(p, r->value, r->len);
-        p += r->len;
-        memcpy(p, s->ids + id, id_len);
-        p += id_len;
-        *p++ = KEY_BULK;
-        key_put_u64(p, b);
+    return x->head == y->head && x->len == y->len &&
+           (x->len <= 8 || memcmp(x->value, y->value, x->len) == 0);
+}
+
+/* keys.c's key_search(), with what many rows share written once. */
+static size_t write_key(struct entry_file *f, const struct row *row, store_number number)
+{
+    char *p = f->key + 3;
+    if (row->len <= 8)
+        key_put_u64(p, row->head);
+    else
+        memcpy(p, row->value, row->len);
+    p += row->len;
+    key_put_u64(p, number);
+    p += NUMBER_BYTES;
+    if (number_b(number) == f->b) {
+        *p++ = ENTRY_BIRTHS;
+    } else {
+        *p++ = ENTRY_LOAD;
+        key_put_u64(p, f->b);
         p += 8;
-        *p++ = (char)r->len;
-        rocksdb_sstfilewriter_put(w, key, (size_t)(p - key), "", 0, bad);
+    }
+    *p++ = (char)row->len;
+    return (size_t)(p - f->key);
+}
+
+/* One key for the rows of one value and one span. */
+static void write_rows(struct entry_file *f, const struct numbered *items, const struct row *rows,
+                       size_t n)
+{
+    for (size_t i = 0, k; i < n && *f->bad == NULL; i = k) {
+        store_number last = items[rows[i].item].number;
+        size_t key_len = write_key(f, &rows[i], last), len = 0;
+        for (k = i + 1; k < n && same_value(&rows[i], &rows[k]); k++) {
+            store_number number = items[rows[k].item].number;
+            if (entry_span(number) != entry_span(last))
+                break;
+            len += entry_step_put(f->list + len, number - last);
+            last = number;
+        }
+        rocksdb_sstfilewriter_put(f->w, f->key, key_len, f->list, len, f->bad);
     }
 }
 
 /* Items of one type. */
-static void write_type(struct sorter *s, const struct store_bulk_item *items, size_t n, uint64_t b,
-                       rocksdb_sstfilewriter_t *w, char **bad)
+static void write_type(struct sorter *s, const struct numbered *items, size_t n,
+                       struct entry_file *f)
 {
-    char key[KEY_SEARCH_MAX + 8];
     size_t total = count(s, items, n), cap = s->cap;
     if (total == 0)
         return;
     s->rows = grown(s->rows, total, sizeof *s->rows, &cap);
     s->spare = grown(s->spare, total, sizeof *s->spare, &s->cap);
     deal(s, items, n);
-    gather_ids(s, items, n);
-    key[0] = (char)items[0].type;
+    f->key[0] = (char)items[0].item->type;
     size_t from = 0;
-    for (size_t p = 0; p + 1 < s->n_params && *bad == NULL; p++) {
+    for (size_t p = 0; p + 1 < s->n_params && *f->bad == NULL; p++) {
         size_t to = s->starts[p];
         if (to == from)
             continue;
         sort_rows(s->rows + from, s->spare, to - from);
-        key[1] = (char)(p >> 8);
-        key[2] = (char)p;
-        write_rows(s, s->rows + from, to - from, key, b, w, bad);
+        f->key[1] = (char)(p >> 8);
+        f->key[2] = (char)p;
+        write_rows(f, items, s->rows + from, to - from);
         from = to;
     }
 }
 
-static bool has_entries(const struct store_bulk_item *items, size_t n)
+static bool has_entries(const struct numbered *items, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (items[i].index.len)
+        if (items[i].item->index.len)
             return true;
     return false;
 }
 
-bool bulk_search_write(struct rocks *r, const char *path, const struct store_bulk_item *items,
-                       size_t n, uint64_t b, char **bad)
+bool bulk_search_write(struct rocks *r, const char *path, const struct numbered *items, size_t n,
+                       uint64_t b, char **bad)
 {
     struct sorter s = { 0 };
+    struct entry_file f = { .b = b, .bad = bad };
     if (!has_entries(items, n))
         return false;
     rocksdb_envoptions_t *eo = rocksdb_envoptions_create();
-    rocksdb_sstfilewriter_t *w = rocksdb_sstfilewriter_create(eo, r->search_options);
-    rocksdb_sstfilewriter_open(w, path, bad);
+    f.w = rocksdb_sstfilewriter_create(eo, r->search_options);
+    rocksdb_sstfilewriter_open(f.w, path, bad);
     for (size_t i = 0, k; i < n && *bad == NULL; i = k) {
-        for (k = i; k < n && items[k].type == items[i].type; k++) {
+        for (k = i; k < n && items[k].item->type == items[i].item->type; k++) {
         }
-        write_type(&s, items + i, k - i, b, w, bad);
+        write_type(&s, items + i, k - i, &f);
     }
     if (*bad == NULL)
-        rocksdb_sstfilewriter_finish(w, bad);
-    rocksdb_sstfilewriter_destroy(w);
+        rocksdb_sstfilewriter_finish(f.w, bad);
+    rocksdb_sstfilewriter_destroy(f.w);
     rocksdb_envoptions_destroy(eo);
     sorter_done(&s);
     return true;

@@ -14,6 +14,7 @@ struct commit_waiter {
     struct commit_waiter *next;
     struct store_write *writes;
     size_t n;
+    store_number *numbers; /* of its writes */
     struct store_commit out;
     err_code rc;
     struct err *e;
@@ -81,13 +82,13 @@ static err_code check_condition(const struct store_write *w, const struct rocks_
 }
 
 static void put_index(struct rocks *r, rocksdb_writebatch_t *b, const struct store_write *w,
-                      struct store_commit c)
+                      store_number number, struct store_commit c)
 {
     sv rest = w->index, value;
     uint16_t param;
     char key[KEY_SEARCH_MAX];
     while (search_index_next(&rest, &param, &value)) {
-        size_t n = key_search(w->type, param, value, w->id, KEY_ONLINE, c.t, key);
+        size_t n = key_search(w->type, param, value, number, ENTRY_ONLINE, c.t, key);
         rocksdb_writebatch_put_cf(b, r->cf[CF_SEARCH], key, n, "", 0);
     }
 }
@@ -124,7 +125,7 @@ static void put_version(struct rocks *r, rocksdb_writebatch_t *b, const struct s
     const size_t lens[] = { head_len, head.body.json.len };
     rocksdb_writebatch_putv_cf(b, r->cf[CF_VERSIONS], 1, key_parts, key_lens, 2, parts, lens);
     if (w->method != STORE_METHOD_DELETE)
-        put_index(r, b, w, c);
+        put_index(r, b, w, number, c);
     struct key_bytes ck = key_change(w->type, KEY_ONLINE, c.t, number);
     rocksdb_writebatch_put_cf(b, r->cf[CF_CHANGES], ck.ptr, ck.len, "", 0);
 }
@@ -204,6 +205,7 @@ static err_code add_waiter(struct rocks *r, struct commit_group *g, struct commi
     for (size_t i = 0; i < w->n && rc == ERR_OK; i++) {
         put_row(r, g->batch, &asks[i]);
         put_version(r, g->batch, &w->writes[i], asks[i].number, w->out);
+        w->numbers[i] = asks[i].number;
     }
     free(asks);
     TRY(rc);
@@ -220,7 +222,7 @@ static void drop_recent(struct rocks *r, const struct commit_group *g,
     recent_begin_t(&r->recent, g->last.t, false);
     for (const struct commit_waiter *w = first; w; w = w->next)
         for (size_t i = 0; i < w->n && w->rc == ERR_OK; i++)
-            recent_drop(r->env->recent, &r->recent, w->writes[i].type, w->writes[i].id);
+            recent_drop(r->env->recent, &r->recent, w->numbers[i]);
 }
 
 /* Take waiters from the queue's head while they fit into one group. queue.lock is held. */
@@ -276,6 +278,9 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
 {
     struct rocks *r = (struct rocks *)st;
     struct commit_waiter me = { .writes = writes, .n = n, .e = e };
+    me.numbers = calloc(n ? n : 1, sizeof *me.numbers);
+    if (me.numbers == NULL)
+        abort();
     pthread_cond_init(&me.wake, NULL);
     pthread_mutex_lock(&r->queue.lock);
     if (r->queue.tail)
@@ -308,6 +313,7 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
     }
     pthread_mutex_unlock(&r->queue.lock);
     pthread_cond_destroy(&me.wake);
+    free(me.numbers);
     if (me.rc == ERR_OK)
         *out = me.out;
     return me.rc;

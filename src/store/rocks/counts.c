@@ -100,7 +100,7 @@ static err_code take_away(struct settling *s, const struct mark *m, store_number
     struct err why;
     if (m->t <= 1)
         return ERR_OK;
-    err_code rc = rocks_whole_number(s->r, number, m->t - 1, a, &v, &why);
+    err_code rc = rocks_get_number(&s->r->base, number, m->t - 1, false, a, &v, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK)

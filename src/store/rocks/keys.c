@@ -32,6 +32,30 @@ static void add_u64(struct key_bytes *k, uint64_t v)
     k->len += 8;
 }
 
+static size_t put_varint(char *p, uint64_t v)
+{
+    size_t n = 0;
+    for (; v >= 0x80; v >>= 7)
+        p[n++] = (char)(v | 0x80);
+    p[n++] = (char)v;
+    return n;
+}
+
+static bool get_varint(sv *in, uint64_t *out)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < 64 && in->len; shift += 7) {
+        unsigned char c = (unsigned char)in->ptr[0];
+        *in = sv_tail(*in, 1);
+        v |= (uint64_t)(c & 0x7F) << shift;
+        if (c < 0x80) {
+            *out = v;
+            return true;
+        }
+    }
+    return false;
+}
+
 struct key_bytes key_number(store_number number)
 {
     struct key_bytes k = { .len = 0 };
@@ -102,42 +126,59 @@ bool births_split(sv value, struct births *out)
     return out->n > 0 && out->n <= NUMBER_K_MOST;
 }
 
-size_t key_search(fhir_type type, uint16_t param, sv value, sv id, key_kind kind, uint64_t n,
-                  char out[KEY_SEARCH_MAX])
+/* ---- search entries ---- */
+
+size_t key_search(fhir_type type, uint16_t param, sv value, store_number number, entry_kind kind,
+                  uint64_t n, char out[KEY_SEARCH_MAX])
 {
-    size_t v = value.len, i = id.len;
-    assert(v <= SEARCH_KEY_MAX && i <= FHIR_ID_MAX);
+    size_t v = value.len;
+    assert(v <= SEARCH_KEY_MAX && (kind == ENTRY_BIRTHS) == (n == 0));
     char *p = out;
     *p++ = (char)type;
     *p++ = (char)(param >> 8);
     *p++ = (char)param;
-    memcpy(p, value.ptr, v);
+    if (v)
+        memcpy(p, value.ptr, v);
     p += v;
-    memcpy(p, id.ptr, i);
-    p += i;
+    key_put_u64(p, number);
+    p += NUMBER_BYTES;
     *p++ = (char)kind;
-    key_put_u64(p, n);
-    p += 8;
+    if (kind != ENTRY_BIRTHS) {
+        key_put_u64(p, n);
+        p += 8;
+    }
     *p++ = (char)v;
     return (size_t)(p - out);
 }
 
 bool key_search_split(sv key, struct key_search_parts *out)
 {
-    const size_t fixed = 1 + 2 + 1 + 8 + 1;
-    if (key.len <= fixed)
+    const size_t births = 1 + 2 + NUMBER_BYTES + 1 + 1, others = births + 8;
+    if (key.len < births)
         return false;
     size_t v = (unsigned char)key.ptr[key.len - 1];
-    if (v + fixed >= key.len || v > SEARCH_KEY_MAX || key.len - fixed - v > FHIR_ID_MAX)
+    if (v > SEARCH_KEY_MAX || (key.len != births + v && key.len != others + v))
         return false;
-    const char *tail = key.ptr + key.len - 10;
-    if (tail[0] != KEY_BULK && tail[0] != KEY_ONLINE)
-        return false;
-    out->value = sv_make(key.ptr + 3, v);
-    out->id = sv_make(key.ptr + 3 + v, key.len - fixed - v);
-    out->kind = (key_kind)tail[0];
-    out->n = key_get_u64(tail + 1);
-    return true;
+    const char *p = key.ptr + 3 + v;
+    *out = (struct key_search_parts){ .value = sv_make(key.ptr + 3, v),
+                                      .number = key_get_u64(p),
+                                      .kind = (entry_kind)p[NUMBER_BYTES] };
+    const bool short_key = key.len == births + v;
+    out->n = short_key ? number_b(out->number) : key_get_u64(p + NUMBER_BYTES + 1);
+    return (unsigned char)p[NUMBER_BYTES] <= ENTRY_ANEW && out->n &&
+           short_key == (out->kind == ENTRY_BIRTHS) &&
+           number_type(out->number) == (fhir_type)key.ptr[0];
+}
+
+size_t entry_step_put(char *p, uint64_t step)
+{
+    assert(step > 0 && step < 1u << ENTRY_SPAN_BITS);
+    return put_varint(p, step);
+}
+
+bool entry_step_next(sv *list, uint64_t *step)
+{
+    return get_varint(list, step) && *step > 0 && *step < 1u << ENTRY_SPAN_BITS;
 }
 
 struct key_bytes key_commit(char letter, uint64_t n)
@@ -187,30 +228,6 @@ enum { FLAG_ONLINE = 16, FLAG_ID = 32 };
 
 /* An id stands at the begin of a resource, as a rule. Any place with its bytes will do. */
 #define ID_LOOK_BYTES 512u
-
-static size_t put_varint(char *p, uint64_t v)
-{
-    size_t n = 0;
-    for (; v >= 0x80; v >>= 7)
-        p[n++] = (char)(v | 0x80);
-    p[n++] = (char)v;
-    return n;
-}
-
-static bool get_varint(sv *in, uint64_t *out)
-{
-    uint64_t v = 0;
-    for (unsigned shift = 0; shift < 64 && in->len; shift += 7) {
-        unsigned char c = (unsigned char)in->ptr[0];
-        *in = sv_tail(*in, 1);
-        v |= (uint64_t)(c & 0x7F) << shift;
-        if (c < 0x80) {
-            *out = v;
-            return true;
-        }
-    }
-    return false;
-}
 
 /* memmem() makes a table for each id, which costs more than the few looks that it spares. */
 static const char *find_id(sv look, sv id)

@@ -42,16 +42,40 @@ struct births {
 void births_put(const struct births *x, char out[BIRTHS_VALUE_BYTES]);
 MUST_USE bool births_split(sv value, struct births *out);
 
-/* search: type, parameter (2), value, id, kind, n, length of value (1) */
-#define KEY_SEARCH_MAX (1 + 2 + SEARCH_KEY_MAX + FHIR_ID_MAX + 1 + 8 + 1)
-size_t key_search(fhir_type type, uint16_t param, sv value, sv id, key_kind kind, uint64_t n,
-                  char out[KEY_SEARCH_MAX]);
+/* search: type, parameter (2), value, number (8), whose entry it is (1), n (8; not of
+ * ENTRY_BIRTHS), length of value (1) */
+#define KEY_SEARCH_MAX (1 + 2 + SEARCH_KEY_MAX + NUMBER_BYTES + 1 + 8 + 1)
+typedef enum {
+    ENTRY_BIRTHS = 0, /* of first versions by the load that the numbers say */
+    ENTRY_LOAD = 1,   /* of versions by load n of resources that were known before */
+    ENTRY_ONLINE = 2, /* of the version by commit n; no list */
+    ENTRY_ANEW = 3,   /* of the version by load n, found later (reindex.c); no list */
+} entry_kind;
+/* n: 0 of ENTRY_BIRTHS */
+size_t key_search(fhir_type type, uint16_t param, sv value, store_number number, entry_kind kind,
+                  uint64_t n, char out[KEY_SEARCH_MAX]);
 struct key_search_parts {
-    sv value, id; /* views into the key */
-    key_kind kind;
-    uint64_t n;
+    sv value; /* view into the key */
+    store_number number;
+    entry_kind kind;
+    uint64_t n; /* of ENTRY_BIRTHS the load, too */
 };
 MUST_USE bool key_search_split(sv key, struct key_search_parts *out);
+
+/* The value of an entry lists more resources of the same value and the same load: those behind the
+ * number in the key, in one span of numbers with it. Each is a varint, by how much it is greater
+ * than the one before. Empty: there are no more. */
+#define ENTRY_SPAN_BITS 12u
+#define ENTRY_LIST_MAX  ((1u << ENTRY_SPAN_BITS) - 1) /* of numbers behind the first */
+#define ENTRY_STEP_MAX  2u                            /* bytes of a varint */
+static inline uint64_t entry_span(store_number n)
+{
+    return n >> ENTRY_SPAN_BITS;
+}
+/* Puts the step to the next number at p; returns how many bytes it takes. */
+size_t entry_step_put(char *p, uint64_t step);
+/* Takes a step off the list. False: it is damaged. */
+MUST_USE bool entry_step_next(sv *list, uint64_t *step);
 
 /* commits: a letter, then a number */
 struct key_bytes key_commit(char letter, uint64_t n);

@@ -116,10 +116,12 @@ rocksdb_options_t *rocks_ids_options(const struct rocks *r)
     return o;
 }
 
-/* Keys without values, found by seeks: small blocks, which the cache holds. */
+/* Keys with short values, found by seeks: small blocks, which the cache holds. Merged by size. */
 rocksdb_options_t *rocks_search_options(const struct rocks *r)
 {
-    return with_table(r, large_table(r, 16u << 10), 256u << 20);
+    rocksdb_options_t *o = with_table(r, large_table(r, 16u << 10), 256u << 20);
+    rocksdb_options_set_compaction_style(o, rocksdb_universal_compaction);
+    return o;
 }
 
 /* Sums: few keys, each written often. */

@@ -1,7 +1,8 @@
 /* read.c - one resource as of T.
  *
- * A version that was read lately is answered out of memory (recent.c). Everything else is one seek
- * in the versions: see versions.c for how the versions of one id are resolved. */
+ * A version that was read lately is answered out of memory (recent.c). Everything else is a look for
+ * the number, unless it is known, and one seek in the versions: see versions.c for how the versions
+ * of one resource are resolved. */
 #include "store/rocks/read_private.h"
 
 /* The versions of a number as of T. */
@@ -71,10 +72,10 @@ err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_curr
     return rc;
 }
 
-bool rocks_is_near(struct store *st, fhir_type type, sv id)
+bool rocks_is_near(struct store *st, store_number number)
 {
     struct rocks *r = (struct rocks *)st;
-    return recent_has(r->env->recent, &r->recent, type, id);
+    return recent_has(r->env->recent, &r->recent, number);
 }
 
 /* What was read, if anything, for the caller and for those who ask next. */
@@ -104,7 +105,7 @@ err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bo
     struct id_group g;
     struct id_row row;
     uint64_t as_of;
-    if (recent_get(r->env->recent, &r->recent, type, id, as_of_t, a, out))
+    if (recent_get_id(r->env->recent, &r->recent, type, id, as_of_t, a, out))
         return ERR_OK;
     id_group_init(&g);
     g.light = light;
@@ -115,11 +116,14 @@ err_code rocks_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bo
     return rc;
 }
 
-static err_code get_number(struct rocks *r, store_number number, uint64_t as_of_t, bool light,
-                           struct arena *a, struct store_version *out, struct err *e)
+err_code rocks_get_number(struct store *st, store_number number, uint64_t as_of_t, bool light,
+                          struct arena *a, struct store_version *out, struct err *e)
 {
+    struct rocks *r = (struct rocks *)st;
     struct load_table *loads;
     struct id_group g;
+    if (recent_get(r->env->recent, &r->recent, number, as_of_t, a, out))
+        return ERR_OK;
     uint64_t as_of = rocks_as_of(r, as_of_t, &loads);
     id_group_init(&g);
     g.light = light;
@@ -129,18 +133,6 @@ static err_code get_number(struct rocks *r, store_number number, uint64_t as_of_
     load_table_unref(loads);
     id_group_done(&g);
     return rc;
-}
-
-err_code rocks_get_number(struct store *st, store_number number, uint64_t as_of_t, struct arena *a,
-                          struct store_version *out, struct err *e)
-{
-    return get_number((struct rocks *)st, number, as_of_t, true, a, out, e);
-}
-
-err_code rocks_whole_number(struct rocks *r, store_number number, uint64_t as_of_t, struct arena *a,
-                            struct store_version *out, struct err *e)
-{
-    return get_number(r, number, as_of_t, false, a, out, e);
 }
 
 err_code rocks_number_of(struct store *st, fhir_type type, sv id, store_number *out, struct err *e)

@@ -119,7 +119,8 @@ static err_code version_entries(struct reindex *x, rocksdb_writebatch_t *b, sv k
     const fhir_type type = number_type(p.number);
     TRY(search_index_newer(type, yyjson_doc_get_root(doc), &x->entries, e));
     for (sv rest = buf_sv(&x->entries); search_index_next(&rest, &param, &entry);) {
-        size_t n = key_search(type, param, entry, head.id, p.kind, p.n, out);
+        size_t n = key_search(type, param, entry, p.number,
+                              p.kind == KEY_BULK ? ENTRY_ANEW : ENTRY_ONLINE, p.n, out);
         rocksdb_writebatch_put_cf(b, x->r->cf[CF_SEARCH], out, n, "", 0);
     }
     x->n_done++;

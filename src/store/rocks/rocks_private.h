@@ -208,10 +208,11 @@ void rocks_bulk_abort(struct store_bulk *);
 bool rocks_is_crowded(struct store *);
 
 /* ---- bulk_search.c ---- */
-/* The file of a bulk load's search entries; items in the order of (type, id). False: there are
+/* The file of the search entries of load b; items in the order of (type, number). False: there are
  * none, and no file. *bad is RocksDB's error. */
-bool bulk_search_write(struct rocks *r, const char *path, const struct store_bulk_item *items,
-                       size_t n, uint64_t b, char **bad);
+struct numbered;
+bool bulk_search_write(struct rocks *r, const char *path, const struct numbered *items, size_t n,
+                       uint64_t b, char **bad);
 
 /* ---- reindex.c ---- */
 /* Once commits are read. ERR_CORRUPT: entries of a form that this program does not know. */
@@ -232,16 +233,13 @@ struct rocks_current {
 MUST_USE err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_current *out,
                                 struct buf *body, struct err *e);
 
-bool rocks_is_near(struct store *, fhir_type, sv);
+bool rocks_is_near(struct store *, store_number);
 err_code rocks_get(struct store *, fhir_type, sv, uint64_t, bool light, struct arena *,
                    struct store_version *, struct err *);
 
 err_code rocks_number_of(struct store *, fhir_type, sv, store_number *, struct err *);
-err_code rocks_get_number(struct store *, store_number, uint64_t, struct arena *,
+err_code rocks_get_number(struct store *, store_number, uint64_t, bool light, struct arena *,
                           struct store_version *, struct err *);
-/* The same with the whole body. */
-MUST_USE err_code rocks_whole_number(struct rocks *r, store_number number, uint64_t as_of_t,
-                                     struct arena *a, struct store_version *out, struct err *e);
 
 /* ---- scan.c, cursor.c, window.c ---- */
 err_code rocks_scan(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
@@ -277,10 +275,10 @@ err_code rocks_log(struct store *, fhir_type, uint64_t, store_number, size_t, st
                    struct store_log_row **, size_t *, struct err *);
 
 /* ---- entries.c ---- */
-err_code rocks_index_scan(struct store *, fhir_type, const struct search_driver *, sv, sv, uint64_t,
-                          struct store_index_cursor **, struct err *);
+err_code rocks_index_scan(struct store *, fhir_type, const struct search_driver *, sv, store_number,
+                          uint64_t, struct store_index_cursor **, struct err *);
 err_code rocks_index_next(struct store_index_cursor *, struct store_index_hit *, struct err *);
-void rocks_index_seek(struct store_index_cursor *, sv, sv);
+void rocks_index_seek(struct store_index_cursor *, sv, store_number);
 void rocks_index_close(struct store_index_cursor *);
 
 /* ---- plan.c ---- */

@@ -4,7 +4,7 @@
 
 #define N 60
 
-struct person {
+struct person { /* in the order of arrival */
     char id[8];
     const char *family; /* NULL: none */
     const char *birth;
@@ -22,7 +22,7 @@ struct rule {
     bool descending;
 };
 
-/* Those without a value come last, whichever the direction; then the ids. */
+/* Those without a value come last, whichever the direction; equal ones in the order of arrival. */
 static int compare(const struct person *x, const struct person *y, const struct rule *rules,
                    size_t n)
 {
@@ -36,7 +36,7 @@ static int compare(const struct person *x, const struct person *y, const struct 
         if (c)
             return rules[i].descending ? -c : c;
     }
-    return strcmp(x->id, y->id);
+    return x < y ? -1 : x > y;
 }
 
 static void sort(const struct person **all, const struct rule *rules, size_t n)

@@ -70,6 +70,27 @@ static inline void raw_each(struct raw_store *s, int cf, raw_fn fn, void *ctx)
     rocksdb_readoptions_destroy(ro);
 }
 
+/* The lists of loads become entries of one resource each, which can go one by one. */
+static inline void age_list(struct raw_store *s, void *ctx, sv key, sv value)
+{
+    struct key_search_parts p;
+    char out[KEY_SEARCH_MAX];
+    (void)ctx;
+    assert_true(key_search_split(key, &p));
+    if (p.kind == ENTRY_ONLINE)
+        return;
+    const uint16_t param = (uint16_t)((unsigned char)key.ptr[1] << 8 | (unsigned char)key.ptr[2]);
+    raw_delete(s, CF_SEARCH, key);
+    for (uint64_t step = 0;; p.number += step) {
+        size_t n =
+            key_search(number_type(p.number), param, p.value, p.number, ENTRY_ANEW, p.n, out);
+        raw_put(s, CF_SEARCH, sv_make(out, n), SV_NONE);
+        if (value.len == 0)
+            break;
+        assert_true(entry_step_next(&value, &step));
+    }
+}
+
 /* Entries that form 1 lacks go; in place of each stands one that means nothing to the new form. */
 static inline void age_version(struct raw_store *s, void *ctx, sv key, sv value)
 {
@@ -89,9 +110,10 @@ static inline void age_version(struct raw_store *s, void *ctx, sv key, sv value)
         OK(json_read(a, head.body.json, 512, &doc, e));
         OK(search_index_newer(number_type(p.number), yyjson_doc_get_root(doc), &newer, e));
         for (sv rest = buf_sv(&newer); search_index_next(&rest, &param, &entry);) {
-            size_t n = key_search(number_type(p.number), param, entry, head.id, p.kind, p.n, out);
+            const entry_kind kind = p.kind == KEY_BULK ? ENTRY_ANEW : ENTRY_ONLINE;
+            size_t n = key_search(number_type(p.number), param, entry, p.number, kind, p.n, out);
             raw_delete(s, CF_SEARCH, sv_make(out, n));
-            n = key_search(number_type(p.number), param, SV_LIT("'old'\0"), head.id, p.kind, p.n,
+            n = key_search(number_type(p.number), param, SV_LIT("'old'\0"), p.number, kind, p.n,
                            out);
             raw_put(s, CF_SEARCH, sv_make(out, n), SV_NONE);
         }
@@ -114,6 +136,8 @@ static inline void age_store(const char *path, uint64_t *only)
     struct raw_store s;
     struct key_bytes record = key_commit('i', 0);
     raw_open(&s, path);
+    if (only == NULL)
+        raw_each(&s, CF_SEARCH, age_list, NULL);
     raw_each(&s, CF_VERSIONS, age_version, only);
     raw_each(&s, CF_COMMITS, age_commit, only);
     if (only == NULL)

@@ -26,8 +26,10 @@ TEST(keys, have_the_bytes_that_stand_on_disk)
     assert_bytes(KEY(key_change(0x66, KEY_ONLINE, 5, n1)), "660100000000000000050000001236645678");
     assert_bytes(KEY(key_change(0x66, KEY_BIRTHS, 5, 0)), "66020000000000000005");
     assert_bytes(KEY(key_commit('c', 258)), "630000000000000102");
-    size_t n = key_search(0x66, 0x0102, SV_LIT("val"), SV_LIT("a1"), KEY_BULK, 7, search);
-    assert_bytes(sv_make(search, n), "66010276616c613100000000000000000703");
+    size_t n = key_search(0x66, 0x0102, SV_LIT("val"), n1, ENTRY_BIRTHS, 0, search);
+    assert_bytes(sv_make(search, n), "66010276616c00000012366456780003");
+    n = key_search(0x66, 0x0102, SV_LIT("val"), n1, ENTRY_LOAD, 7, search);
+    assert_bytes(sv_make(search, n), "66010276616c000000123664567801000000000000000703");
 }
 
 TEST(keys, of_one_resource_stand_together_loads_first_and_the_newest_first)
@@ -94,17 +96,36 @@ TEST(keys, of_search_entries_split_at_the_length_they_end_with)
 {
     (void)state;
     char key[KEY_SEARCH_MAX];
-    size_t n = key_search(1, 2, SV_LIT("value"), SV_LIT("id"), KEY_ONLINE, 77, key);
+    const store_number number = number_make(5, 1, 9);
     struct key_search_parts p;
-    assert_true(key_search_split(sv_make(key, n), &p));
-    assert_sv(p.value, SV_LIT("value"));
-    assert_sv(p.id, SV_LIT("id"));
-    assert_int_equal(p.n, 77);
-    /* a value that leaves no id */
-    key[n - 1] = 7;
-    assert_false(key_search_split(sv_make(key, n), &p));
-    key[n - 1] = (char)(SEARCH_KEY_MAX + 1);
-    assert_false(key_search_split(sv_make(key, n), &p));
+    size_t n = 0;
+    for (unsigned kind = ENTRY_BIRTHS; kind <= ENTRY_ANEW; kind++) {
+        /* the load of births is that of the number */
+        const uint64_t of = kind == ENTRY_BIRTHS ? 5 : 77;
+        n = key_search(1, 2, SV_LIT("value"), number, (entry_kind)kind, kind ? of : 0, key);
+        assert_true(key_search_split(sv_make(key, n), &p));
+        assert_sv(p.value, SV_LIT("value"));
+        assert_true(p.number == number && p.kind == kind && p.n == of);
+    }
+    static const struct {
+        size_t from_end;
+        unsigned char byte;
+    } wrong[] = {
+        { 1, 4 },                  /* a longer number */
+        { 1, SEARCH_KEY_MAX + 1 }, /* more than a value has */
+        { 10, 4 },                 /* no kind */
+        { 10, ENTRY_BIRTHS },      /* births name no load */
+        { 13, 0x20 },              /* the number of another type */
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char bad[KEY_SEARCH_MAX];
+        memcpy(bad, key, n);
+        bad[n - wrong[i].from_end] = (char)wrong[i].byte;
+        assert_false(key_search_split(sv_make(bad, n), &p));
+    }
+    assert_false(key_search_split(sv_make(key, n - 1), &p));
+    assert_false(key_search_split(sv_make(key, 3), &p));
+    assert_false(key_search_split(SV_NONE, &p));
 }
 
 TEST(keys, the_value_of_a_commit_says_its_instant_and_of_older_programs_no_form)

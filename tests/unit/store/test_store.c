@@ -306,7 +306,6 @@ static void ids_that_cannot_be(struct store *st)
         FAILS(ERR_NOT_FOUND, store_get(st, patient, odd[i], STORE_NOW, a, &v, e));
         FAILS(ERR_NOT_FOUND, store_get(st, patient, odd[i], 1, a, &v, e));
         FAILS(ERR_NOT_FOUND, store_history(st, patient, odd[i], STORE_NOW, &cur, e));
-        assert_false(store_is_near(st, patient, odd[i]));
         FAILS(ERR_NOT_FOUND, store_get(st, 0, SV_LIT("abc"), STORE_NOW, a, &v, e));
         FAILS(ERR_NOT_FOUND, store_get(st, 255, SV_LIT("abc"), STORE_NOW, a, &v, e));
         OK(store_get(st, patient, SV_LIT("abc"), STORE_NOW, a, &v, e));
