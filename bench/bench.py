@@ -398,9 +398,12 @@ class Bench:
                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
         for line in out.splitlines():
             m = re.match(r"(.{34}) +(\d+) resources +([\d.]+) MB +([\d.]+) s +([\d.]+) s of processor"
-                         r"(?:  ratio to full ([\d.]+), processor ([\d.]+))?", line)
-            name, n, mb, wall, cpu, ratio, cpu_ratio = m.groups()
-            note = f"{cpu} s of processor, {n} resources, {mb} MB"
+                         r" +(\d+) MiB(?:  ratio to full ([\d.]+), processor ([\d.]+))?", line)
+            if not m:
+                print(f"    {line}")
+                continue
+            name, n, mb, wall, cpu, peak, ratio, cpu_ratio = m.groups()
+            note = f"{cpu} s of processor, {n} resources, {mb} MB, {peak} MiB over idle"
             if ratio:
                 note += f"; to the full export {float(ratio):.2%}, processor {float(cpu_ratio):.2%}"
             row(f"ask: {name.strip()}", f"{wall} s", note)

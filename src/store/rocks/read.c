@@ -2,7 +2,8 @@
  *
  * A version that was read lately is answered out of memory (recent.c). Everything else is a look for
  * the number, unless it is known, and one seek in the versions: see versions.c for how the versions
- * of one resource are resolved. */
+ * of one resource are resolved. Where the row of the id says that its birth in a load is all there
+ * is, the key is known, and is read without a seek. */
 #include "store/rocks/read_private.h"
 
 /* The versions of a number as of T. */
@@ -30,8 +31,18 @@ struct id_row {
     bool later;
 };
 
-/* T is settled in front of the row: whoever writes behind the first version of an id has its row
- * say so before that version is visible. */
+/* The load that gave birth to the resource, if it is visible as of T and brought the only version
+ * up to T; or NULL. T is settled in front of the row: whoever writes behind the first version of an
+ * id has its row say so before that version is visible. A row without the flag is believed for no
+ * birth that is not visible: the file of that load may cover a row with the flag for a moment, until
+ * the load's own publication sets it again (bulk.c). */
+static const struct bulk_load *only_birth(const struct id_row *row, const struct load_table *loads,
+                                          uint64_t as_of)
+{
+    const struct bulk_load *b = row->later ? NULL : load_table_find(loads, number_b(row->number));
+    return b && b->t <= as_of ? b : NULL;
+}
+
 static err_code read_id(struct rocks *r, fhir_type type, sv id, uint64_t as_of_t,
                         struct id_row *row, struct id_group *g, uint64_t *as_of, struct err *e)
 {
@@ -39,8 +50,12 @@ static err_code read_id(struct rocks *r, fhir_type type, sv id, uint64_t as_of_t
     *as_of = rocks_as_of(r, as_of_t, &loads);
     g->best.there = false;
     err_code rc = ids_find(&r->ids, type, id, &row->there, &row->number, &row->later, e);
-    if (rc == ERR_OK && row->there)
-        rc = read_number(r, row->number, loads, *as_of, g, e);
+    if (rc == ERR_OK && row->there) {
+        const struct bulk_load *birth = only_birth(row, loads, *as_of);
+        rc = birth && !gate_for(r, type, g->light)
+                 ? id_group_read_birth(g, r, row->number, birth, e)
+                 : read_number(r, row->number, loads, *as_of, g, e);
+    }
     load_table_unref(loads);
     /* I8 */
     if (rc == ERR_OK && g->best.there && !sv_eq(sv_make(g->id, g->id_len), id))

@@ -62,6 +62,9 @@ void id_group_done(struct id_group *g);
  * end. Afterwards g->best.there says whether anything was visible as of `as_of`. */
 MUST_USE err_code id_group_read(struct id_group *g, struct iter *x, const struct load_table *loads,
                                 uint64_t as_of, bool body, struct err *e);
+/* The same of a resource that has one version, which came with its birth in this load. */
+MUST_USE err_code id_group_read_birth(struct id_group *g, struct rocks *r, store_number number,
+                                      const struct bulk_load *load, struct err *e);
 void id_group_version(const struct id_group *g, struct store_version *out);
 /* A large body is cut while it lies in the store's own memory. False: it is not that large. */
 bool candidate_cut(struct candidate *c, struct fhir_body *body, err_code *rc, struct err *e);

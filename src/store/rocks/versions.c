@@ -194,14 +194,12 @@ static void keep_id(struct id_group *g, sv id)
     memcpy(g->id, id.ptr, id.len);
 }
 
-/* Keep the value at the iterator as the best so far. */
-static err_code keep(struct id_group *g, struct iter *x, bool body, uint64_t t, int64_t instant_ms,
+/* Keep a value as the best so far. */
+static err_code keep(struct id_group *g, sv value, bool body, uint64_t t, int64_t instant_ms,
                      struct err *e)
 {
-    size_t len;
-    const char *v = rocksdb_iter_value(x->it, &len);
     struct candidate *c = &g->best;
-    if (!value_split(sv_make(v, len), &c->head))
+    if (!value_split(value, &c->head))
         return rocks_damaged(e);
     keep_id(g, c->head.id);
     if (body)
@@ -210,6 +208,37 @@ static err_code keep(struct id_group *g, struct iter *x, bool body, uint64_t t, 
     c->t = t;
     c->instant_ms = c->head.online ? c->head.instant_ms : instant_ms;
     return ERR_OK;
+}
+
+static err_code keep_at(struct id_group *g, struct iter *x, bool body, uint64_t t,
+                        int64_t instant_ms, struct err *e)
+{
+    size_t len;
+    const char *v = rocksdb_iter_value(x->it, &len);
+    return keep(g, sv_make(v, len), body, t, instant_ms, e);
+}
+
+err_code id_group_read_birth(struct id_group *g, struct rocks *r, store_number number,
+                             const struct bulk_load *load, struct err *e)
+{
+    struct key_bytes key = key_version(number, KEY_BULK, load->b);
+    rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    char *bad = NULL;
+    g->best.there = false;
+    g->number = number;
+    g->version = 1;
+    rocksdb_pinnableslice_t *found =
+        rocksdb_get_pinned_cf(r->db, ro, r->cf[CF_VERSIONS], key.ptr, key.len, &bad);
+    rocksdb_readoptions_destroy(ro);
+    err_code rc = rocks_error(bad, "reading the data store", e);
+    if (rc == ERR_OK) {
+        size_t len = 0;
+        const char *v = found ? rocksdb_pinnableslice_value(found, &len) : NULL;
+        rc = v ? keep(g, sv_make(v, len), true, load->t, load->instant_ms, e) : rocks_damaged(e);
+    }
+    if (found)
+        rocksdb_pinnableslice_destroy(found);
+    return rc;
 }
 
 /* Read the group at the iterator and leave the iterator behind it. ERR_EOF: the iterator is at its
@@ -246,7 +275,7 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
             if (b && b->t <= as_of) {
                 bulk_t_add(g, b->t);
                 if (!g->best.there || b->t > g->best.t)
-                    TRY(keep(g, x, body, b->t, b->instant_ms, e));
+                    TRY(keep_at(g, x, body, b->t, b->instant_ms, e));
             }
         } else if (online_t == 0 && p.n <= as_of) {
             struct value_head h;
@@ -256,7 +285,7 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
             online_t = p.n;
             online_version = h.version;
             if (!g->best.there || p.n > g->best.t)
-                TRY(keep(g, x, body, p.n, 0, e));
+                TRY(keep_at(g, x, body, p.n, 0, e));
         } else if (++passed == SKIP_BY_NEXT) {
             struct key_bytes to = online_t ? key_number(g->number + 1) /* only older ones follow */
                                            : key_version(g->number, KEY_ONLINE, as_of);
