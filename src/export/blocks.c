@@ -167,18 +167,17 @@ static bool wanted(const struct export_job *export, fhir_type type)
     return job_export_offers(JOB_EXPORT_PATIENT, type);
 }
 
-/* One that the index proposes: read, judged, its owner found. */
+/* One that the index proposes: its owner found. */
 static err_code judge(struct export_job *export, const struct store_range *r,
-                      struct export_owners *owners, store_number number, struct arena *a,
+                      struct export_owners *owners, const struct store_version *v, struct arena *a,
                       struct buf *rows, struct err *e)
 {
-    struct search_subject s;
-    bool there, in;
+    yyjson_doc *doc;
+    bool in;
     size_t owner;
     sv of;
-    TRY(export_subject_read_number(&export->now, number, a, &there, &s, e));
-    if (!there)
-        return ERR_OK;
+    TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
+    struct search_subject s = { v->type, v->id, v->instant_ms, yyjson_doc_get_root(doc) };
     TRY(export_view_has(&export->now, &s, a, &in, &owner, e));
     if (!in)
         return ERR_OK;
@@ -186,7 +185,7 @@ static err_code judge(struct export_job *export, const struct store_range *r,
     if (of.len == 0)
         return ERR_OK;
     TRY(in_range(export, r, of, &in, e));
-    return in ? add_row(rows, of, number, s.id, e) : ERR_OK;
+    return in ? add_row(rows, of, v->number, v->id, e) : ERR_OK;
 }
 
 static err_code gather_type(struct export_job *export, const struct store_range *r,
@@ -195,14 +194,19 @@ static err_code gather_type(struct export_job *export, const struct store_range 
 {
     CLEANUP_BUF struct buf set = BUF_INIT(EXPORT_NUMBERS_MAX);
     CLEANUP(arena_free) struct arena *a = arena_new(PARSE_MAX);
-    store_number number;
+    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+    struct store_version v;
+    err_code rc;
     TRY(export_candidates_gather(export, type, members, n, &set, e));
-    for (size_t at = 0; export_numbers_next(&set, &at, &number);) {
+    TRY(store_scan_numbers(export->run->store, type, (const store_number *)(const void *)set.ptr,
+                           set.len / sizeof(store_number), export->t, &cur, e));
+    while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         arena_reset(a);
         TRY(export_goes_on(export->run, e));
-        TRY(judge(export, r, owners, number, a, rows, e));
+        if (v.method != STORE_METHOD_DELETE)
+            TRY(judge(export, r, owners, &v, a, rows, e));
     }
-    return ERR_OK;
+    return rc == ERR_EOF ? ERR_OK : rc;
 }
 
 /* What a range of another kind would give, were it not for the blocks. */

@@ -20,8 +20,7 @@ struct export_source {
     struct export_item item;
     struct export_view share; /* as of the end, with the members that own */
     struct store_cursor *cur;
-    struct buf set; /* of what was gathered; sorted, each once */
-    size_t at;
+    struct buf set;    /* of what was gathered; sorted, each once. cur goes through it */
     uint64_t n_passed; /* living resources that a scan passed over */
     struct arena *a;
     struct store_version v;
@@ -174,18 +173,15 @@ static err_code next_gathered(struct export_source *source, struct store_version
                               yyjson_val **root, bool *deleted, struct err *e)
 {
     struct export_job *export = source->export;
-    store_number number;
-    while (export_numbers_next(&source->set, &source->at, &number)) {
+    for (;;) {
         struct search_subject now;
         size_t owner;
         bool output = false;
         arena_reset(source->a);
         TRY(export_goes_on(export->run, e));
-        err_code rc =
-            store_get_number(export->run->store, number, export->t, source->a, out, e);
-        if (rc == ERR_NOT_FOUND || (rc == ERR_OK && out->method == STORE_METHOD_DELETE))
+        TRY(store_cursor_next(source->cur, out, e));
+        if (out->method == STORE_METHOD_DELETE)
             continue;
-        TRY(rc);
         *deleted = false;
         /* EXPORT_CHANGES has it */
         if (source->item.kind != EXPORT_MEMBERS && out->t > export->since_t)
@@ -201,7 +197,6 @@ static err_code next_gathered(struct export_source *source, struct store_version
         if (output || *deleted)
             return ERR_OK;
     }
-    return ERR_EOF;
 }
 
 err_code export_source_next(struct export_source *source, struct store_version *out,
@@ -270,6 +265,10 @@ err_code export_source_open(struct export_job *export, const struct export_item 
                                      source->share.members.ids + item->first,
                                      item->last - item->first, &source->set, e));
     }
+    if (source->cur == NULL)
+        TRY(store_scan_numbers(export->run->store, item->range.type,
+                               (const store_number *)(const void *)source->set.ptr,
+                               source->set.len / sizeof(store_number), export->t, &source->cur, e));
     *out = source;
     source = NULL;
     return ERR_OK;

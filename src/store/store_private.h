@@ -45,6 +45,8 @@ struct store_ops {
                            struct store_version *, struct err *);
     err_code (*scan)(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
                      struct err *);
+    err_code (*scan_numbers)(struct store *, fhir_type, const store_number *, size_t, uint64_t,
+                             struct store_cursor **, struct err *);
     err_code (*cursor_next)(struct store_cursor *, struct store_version *, struct err *);
     void (*cursor_close)(struct store_cursor *);
     err_code (*history)(struct store *, fhir_type, sv, uint64_t, struct store_cursor **,

@@ -51,6 +51,7 @@ static const struct store_ops memory_ops = {
     .number_of = mem_number_of,
     .get_number = mem_get_number,
     .scan = mem_scan,
+    .scan_numbers = mem_scan_numbers,
     .cursor_next = mem_cursor_next,
     .cursor_close = mem_cursor_close,
     .history = mem_history,

@@ -213,6 +213,27 @@ err_code mem_scan(struct store *st, const struct store_range *range, uint64_t as
                 e);
 }
 
+struct listed {
+    const store_number *numbers;
+    size_t n;
+};
+
+static bool pick_listed(const struct store_version *newest, const void *ctx)
+{
+    const struct listed *l = ctx;
+    for (size_t i = 0; i < l->n; i++)
+        if (l->numbers[i] == newest->number)
+            return true;
+    return false;
+}
+
+err_code mem_scan_numbers(struct store *st, fhir_type type, const store_number *numbers, size_t n,
+                          uint64_t as_of_t, struct store_cursor **out, struct err *e)
+{
+    const struct listed l = { numbers, n };
+    return list((struct memory *)st, type, SV_NONE, as_of_t, false, pick_listed, &l, out, e);
+}
+
 err_code mem_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                      struct store_cursor **out, struct err *e)
 {

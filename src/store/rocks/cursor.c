@@ -1,6 +1,6 @@
 /* cursor.c - what the three kinds of cursor share, and the history of one id.
  *
- *   scan.c     every resource of a range that is current as of T
+ *   scan.c     every resource of a range that is current as of T, or some of them
  *   window.c   every id of a range that changed within a window of commits
  *   here       every version of one id, newest first
  *
@@ -109,7 +109,7 @@ static err_code history_list(struct rocks_cursor *c, store_number of, struct err
 {
     CLEANUP_ITER struct iter x;
     struct key_bytes from = key_number(of);
-    iter_open(&x, c->r, key_number(of + 1), false, gate_for(c->r, c->type, true));
+    iter_open(&x, c->r, key_number(of + 1), ITER_ONE, gate_for(c->r, c->type, true));
     for (iter_seek(&x, &from); x.valid; iter_next(&x)) {
         size_t len;
         const char *k = rocksdb_iter_key(x.it, &len);

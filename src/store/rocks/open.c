@@ -179,6 +179,7 @@ static const struct store_ops rocks_ops = {
     .number_of = rocks_number_of,
     .get_number = rocks_get_number,
     .scan = rocks_scan,
+    .scan_numbers = rocks_scan_numbers,
     .cursor_next = rocks_cursor_next,
     .cursor_close = rocks_cursor_close,
     .history = rocks_history,

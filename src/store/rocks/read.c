@@ -12,7 +12,7 @@ static err_code read_number(struct rocks *r, store_number number, const struct l
 {
     struct iter x;
     struct key_bytes from = key_number(number);
-    iter_open(&x, r, key_number(number + 1), false, gate_for(r, number_type(number), g->light));
+    iter_open(&x, r, key_number(number + 1), ITER_ONE, gate_for(r, number_type(number), g->light));
     iter_seek(&x, &from);
     /* of another table */
     g->load = NULL;

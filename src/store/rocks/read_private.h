@@ -22,7 +22,12 @@ struct iter {
     uint64_t n_large; /* large ones that were passed, with a gate */
     struct key_bytes upper;
 };
-void iter_open(struct iter *x, struct rocks *r, struct key_bytes upper, bool bulk_read,
+typedef enum {
+    ITER_ONE,  /* stays at one number: filters are asked which files have it */
+    ITER_SOME, /* goes on to other numbers, some of many; RocksDB reads ahead once they are close */
+    ITER_RUN,  /* from number to number: reads ahead from the start */
+} iter_kind;
+void iter_open(struct iter *x, struct rocks *r, struct key_bytes upper, iter_kind kind,
                struct gate *gate);
 void iter_close(struct iter *x);
 #define CLEANUP_ITER __attribute__((cleanup(iter_close)))
@@ -90,7 +95,7 @@ struct ahead {
 struct rocks_cursor {
     struct store_cursor base;
     struct rocks *r;
-    enum { SCAN, CHANGES_BY_SCAN, CHANGES_BY_ROW, HISTORY } kind;
+    enum { SCAN, LISTED, CHANGES_BY_SCAN, CHANGES_BY_ROW, HISTORY } kind;
     uint64_t as_of, after_t;
     struct load_table *loads;
     struct iter x;
@@ -98,6 +103,8 @@ struct rocks_cursor {
     struct ahead ahead;           /* the same, when they pass the gate */
     struct id_group g;
     fhir_type type;
+    const store_number *numbers; /* LISTED */
+    size_t n_numbers, number_at;
     struct buf changes; /* CHANGES_BY_ROW: struct change */
     size_t changes_at;
     rocksdb_readoptions_t *get;

@@ -1,4 +1,5 @@
-/* scan.c - every resource of a range that is current as of T, in the order of numbers.
+/* scan.c - every resource of a range that is current as of T, or some of them, in the order of
+ * numbers.
  *
  * A load or a block of online writes has its resources of one type side by side, and those of other
  * types in front of and behind them: these are passed with a seek.
@@ -9,6 +10,7 @@
 #include "store/rocks/read_private.h"
 
 #define AHEAD_GROUPS 4u /* that a stay looks at for each row it wants */
+#define STEPS        4u /* to versions that were not asked for, before a seek */
 
 err_code rocks_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
                     struct store_cursor **out, struct err *e)
@@ -18,6 +20,61 @@ err_code rocks_scan(struct store *st, const struct store_range *range, uint64_t 
     rocks_cursor_range(c, range);
     *out = &c->base;
     return ERR_OK;
+}
+
+err_code rocks_scan_numbers(struct store *st, fhir_type type, const store_number *numbers, size_t n,
+                            uint64_t as_of_t, struct store_cursor **out, struct err *e)
+{
+    (void)e;
+    struct rocks_cursor *c = rocks_cursor_new((struct rocks *)st, LISTED, as_of_t);
+    c->type = type;
+    c->numbers = numbers;
+    c->n_numbers = n;
+    c->upper = key_end(n ? numbers[n - 1] + 1 : 1);
+    *out = &c->base;
+    return ERR_OK;
+}
+
+/* Stand on the first version of a number, or behind its place. */
+static void to_number(struct iter *x, store_number number)
+{
+    struct key_bytes to = key_number(number);
+    for (unsigned i = 0; x->valid && i <= STEPS; i++) {
+        size_t len;
+        const char *k = rocksdb_iter_key(x->it, &len);
+        if (sv_cmp(sv_make(k, len), sv_make(to.ptr, to.len)) >= 0)
+            return;
+        if (i < STEPS)
+            iter_next(x);
+    }
+    iter_seek(x, &to);
+}
+
+static err_code next_listed(struct rocks_cursor *c, struct store_version *out, struct err *e)
+{
+    while (c->number_at < c->n_numbers) {
+        const store_number number = c->numbers[c->number_at++];
+        to_number(&c->x, number);
+        if (!c->x.valid) {
+            TRY(iter_end(&c->x, e));
+            continue;
+        }
+        size_t len;
+        const char *k = rocksdb_iter_key(c->x.it, &len);
+        struct key_version_parts p;
+        if (!key_version_split(sv_make(k, len), &p))
+            return rocks_damaged(e);
+        if (p.number == number)
+            TRY(id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e));
+        /* nobody may stay inside while the caller works */
+        if (c->x.gate)
+            iter_rest(&c->x);
+        if (p.number == number && c->g.best.there) {
+            id_group_version(&c->g, out);
+            return ERR_OK;
+        }
+    }
+    return ERR_EOF;
 }
 
 /* Stand on a version of the cursor's type, from where the iterator is. */
@@ -123,10 +180,13 @@ err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out,
         return rocks_window_next(c, out, e);
     /* not before it is known whether it reads light */
     if (c->x.ro == NULL) {
-        iter_open(&c->x, c->r, c->upper, true, gate_for(c->r, c->type, base->light));
-        if (c->x.gate == NULL)
+        iter_open(&c->x, c->r, c->upper, c->kind == LISTED ? ITER_SOME : ITER_RUN,
+                  gate_for(c->r, c->type, base->light));
+        if (c->x.gate == NULL && c->kind != LISTED)
             iter_seek(&c->x, &c->from);
     }
+    if (c->kind == LISTED)
+        return next_listed(c, out, e);
     if (c->x.gate)
         return next_ahead(c, out, e);
     do {

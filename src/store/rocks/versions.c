@@ -35,23 +35,22 @@ static size_t readahead(struct rocks *r)
     return each & ~(size_t)4095;
 }
 
-void iter_open(struct iter *x, struct rocks *r, struct key_bytes upper, bool bulk_read,
+void iter_open(struct iter *x, struct rocks *r, struct key_bytes upper, iter_kind kind,
                struct gate *gate)
 {
     *x = (struct iter){ .r = r, .gate = gate, .upper = upper };
     x->ro = rocksdb_readoptions_create();
     rocksdb_readoptions_set_iterate_upper_bound(x->ro, x->upper.ptr, x->upper.len);
-    if (bulk_read) {
-        /* crosses ids: no filters */
+    if (kind != ITER_ONE) {
         rocksdb_readoptions_set_total_order_seek(x->ro, 1);
-        /* of a large block it would hold a second copy, and stays are short */
-        if (gate == NULL)
-            rocksdb_readoptions_set_readahead_size(x->ro, readahead(r));
         /* the store writes none */
         rocksdb_readoptions_set_ignore_range_deletions(x->ro, 1);
     }
+    /* of a large block it would hold a second copy, and stays are short */
+    if (kind == ITER_RUN && gate == NULL)
+        rocksdb_readoptions_set_readahead_size(x->ro, readahead(r));
     /* a large block would push out what others have there */
-    if (bulk_read || gate)
+    if (kind != ITER_ONE || gate)
         rocksdb_readoptions_set_fill_cache(x->ro, 0);
 }
 

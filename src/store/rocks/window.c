@@ -30,7 +30,7 @@ static err_code read_change(struct rocks_cursor *c, const struct change *ch, str
     if (ch->b == 0)
         return read_exact(c, ch, e);
     if (c->x.ro == NULL)
-        iter_open(&c->x, c->r, key_end(0), false, gate_for(c->r, c->type, c->base.light));
+        iter_open(&c->x, c->r, key_end(0), ITER_ONE, gate_for(c->r, c->type, c->base.light));
     struct key_bytes from = key_number(ch->number);
     iter_seek(&c->x, &from);
     err_code rc = id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e);
