@@ -31,6 +31,7 @@
 
 struct row {
     struct search_id id;
+    store_number number;
     bool outside;
 };
 
@@ -245,7 +246,7 @@ static void list(struct everything *everything, const struct query_match *m, boo
         everything->rc = too_much(everything);
         return;
     }
-    struct row r = { { m->v.type, arena_sv(everything->a, m->v.id) }, outside };
+    struct row r = { { m->v.type, arena_sv(everything->a, m->v.id) }, m->v.number, outside };
     everything->rc = r.id.id.ptr ? buf_add(&everything->rows, sv_make(&r, sizeof r), everything->e)
                                  : arena_oom(everything->a, everything->e);
 }
@@ -312,12 +313,10 @@ static err_code gather_members(struct everything *everything, struct err *e)
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
-/* A resource as of the page's commit. ERR_NOT_FOUND: there is none, or it was deleted. */
-static err_code fetch(const struct everything *everything, const struct search_id *id,
-                      struct arena *a, struct query_match *m, struct err *e)
+/* m->v is what was read. ERR_NOT_FOUND: it was deleted. */
+static err_code parse(struct query_match *m, struct arena *a, struct err *e)
 {
     yyjson_doc *doc;
-    TRY(store_get_light(everything->call->st, id->type, id->id, everything->p->as_of, a, &m->v, e));
     if (m->v.method == STORE_METHOD_DELETE)
         return ERR(e, ERR_NOT_FOUND, "It was deleted");
     TRY(json_read(a, m->v.body.json, LIMIT_RESOURCE_DEPTH + 1, &doc, e));
@@ -337,7 +336,10 @@ static err_code gather_outside(struct everything *everything, struct err *e)
         arena_reset(a);
         if (i % BREATHE_EVERY == 0)
             TRY(rest_breathe(everything->call, e));
-        err_code rc = fetch(everything, &id, a, &m, &why);
+        err_code rc = store_get_light(everything->call->st, id.type, id.id, everything->p->as_of, a,
+                                      &m.v, &why);
+        if (rc == ERR_OK)
+            rc = parse(&m, a, &why);
         /* A reference may lead nowhere. */
         if (rc == ERR_NOT_FOUND)
             continue;
@@ -374,7 +376,9 @@ static err_code write_rows(struct everything *everything, struct json_writer *w,
         if (everything->after.type && search_id_cmp(&rows[i].id, &everything->after) <= 0)
             continue;
         arena_reset(a);
-        TRY(fetch(everything, &rows[i].id, a, &m, e));
+        TRY(store_get_number_light(everything->call->st, rows[i].number, everything->p->as_of, a,
+                                   &m.v, e));
+        TRY(parse(&m, a, e));
         const char *mode = rows[i].outside ? "include" : "match";
         if (given == everything->p->count || everything->call->out.body.len > PAGE_BYTES ||
             (given && rest_page_ends(everything->p, &m.v, mode))) {
