@@ -5,9 +5,10 @@
  *   publish   in the order of reading: each chunk is one commit; all that are ready by then go
  *             together, with the resume point behind them (resume.c)
  *
- * Chunks are in a ring. The reader goes ahead of the workers until the ring is full, then it
- * publishes the oldest. What became of each line is spooled beside the job and uploaded file by
- * file (outcome.c). */
+ * Chunks are in a ring. The reader goes ahead of the workers, but for a few chunks only, and when
+ * the ring is full it publishes the oldest. The memory of a chunk's text goes to the next one as
+ * soon as the lines are parsed. What became of each line is spooled beside the job and uploaded file
+ * by file (outcome.c). */
 #include "import/import_private.h"
 
 #include "base/clock.h"
@@ -17,6 +18,7 @@
 /* Chunks read or waiting beyond those that workers are at: publishing waits for the disk, and they
  * go on meanwhile. */
 #define AHEAD      4u
+#define READ_AHEAD 1u  /* of these, chunks whose text waits for a worker */
 #define CROWDED_MS 50u /* between looks at a store that is crowded */
 
 static void chunk_task(void *ctx, unsigned worker)
@@ -26,7 +28,22 @@ static void chunk_task(void *ctx, unsigned worker)
     import_chunk_parse(chunk, worker);
     pthread_mutex_lock(&import->shared.lock);
     chunk->finished = true;
+    import->shared.n_unparsed--;
+    import->shared.texts[import->shared.n_texts++] = chunk->text;
+    buf_init(&chunk->text, IMPORT_CHUNK_MAX);
     pthread_cond_signal(&import->shared.finished);
+    pthread_mutex_unlock(&import->shared.lock);
+}
+
+/* Until the workers have little enough before them. The chunk gets the memory of a text that is
+ * parsed. */
+static void wait_for_workers(struct import_job *import, struct import_chunk *chunk)
+{
+    pthread_mutex_lock(&import->shared.lock);
+    while (import->shared.n_unparsed >= import->n_ring - AHEAD + READ_AHEAD)
+        pthread_cond_wait(&import->shared.finished, &import->shared.lock);
+    if (chunk->text.ptr == NULL && import->shared.n_texts)
+        chunk->text = import->shared.texts[--import->shared.n_texts];
     pthread_mutex_unlock(&import->shared.lock);
 }
 
@@ -142,10 +159,14 @@ static err_code run_chunks(struct import_job *import, struct err *e)
         if (rc != ERR_OK)
             break;
         struct import_chunk *chunk = &import->ring[n_read % import->n_ring];
+        wait_for_workers(import, chunk);
         rc = import_read_chunk(import, chunk, e);
         if (rc == ERR_OK) {
             bool giant = chunk->text.len > import->run->import_chunk_bytes * IMPORT_GIANT;
             n_read++;
+            pthread_mutex_lock(&import->shared.lock);
+            import->shared.n_unparsed++;
+            pthread_mutex_unlock(&import->shared.lock);
             job_tasks_add(q, chunk_task, chunk);
             /* one at a time */
             while (giant && rc == ERR_OK && n_published < n_read)
@@ -219,7 +240,9 @@ static err_code import_run(struct job_run *run, job_status *status, struct buf *
     import.ring = calloc(import.n_ring, sizeof *import.ring);
     import.workers = calloc(n_workers, sizeof *import.workers);
     import.bulks = calloc(import.n_ring, sizeof(struct store_bulk *));
-    if (import.ring == NULL || import.workers == NULL || import.bulks == NULL)
+    import.shared.texts = calloc(import.n_ring, sizeof *import.shared.texts);
+    if (import.ring == NULL || import.workers == NULL || import.bulks == NULL ||
+        import.shared.texts == NULL)
         abort();
     for (unsigned i = 0; i < import.n_ring; i++) {
         import_chunk_init(&import.ring[i], run, import.workers);
@@ -231,8 +254,11 @@ static err_code import_run(struct job_run *run, job_status *status, struct buf *
     import_read_close(&import);
     for (unsigned i = 0; i < import.n_ring; i++)
         import_chunk_done(&import.ring[i]);
+    for (unsigned i = 0; i < import.shared.n_texts; i++)
+        buf_done(&import.shared.texts[i]);
     for (unsigned i = 0; i < n_workers; i++)
         import_worker_done(&import.workers[i]);
+    free(import.shared.texts);
     free(import.bulks);
     free(import.workers);
     free(import.ring);

@@ -152,6 +152,9 @@ struct import_job {
     struct {
         pthread_mutex_t lock;
         pthread_cond_t finished;
+        unsigned n_unparsed; /* chunks read and not finished */
+        struct buf *texts;   /* of chunks that are parsed, for those that are read next */
+        unsigned n_texts;    /* n_ring at most */
     } shared;
     uint64_t start_us, start_imported;
 };
