@@ -70,10 +70,12 @@ err_code rocks_iterator_end(rocksdb_iterator_t *it, rocksdb_readoptions_t *ro, e
 
 /* ---- figures ---- */
 
-uint64_t rocks_level0_files(struct rocks *r, int cf)
+uint64_t rocks_files(struct rocks *r, int cf, int level)
 {
     uint64_t n;
-    char *text = rocksdb_property_value_cf(r->db, r->cf[cf], "rocksdb.num-files-at-level0");
+    char name[40];
+    (void)snprintf(name, sizeof name, "rocksdb.num-files-at-level%d", level);
+    char *text = rocksdb_property_value_cf(r->db, r->cf[cf], name);
     if (text == NULL || !sv_to_u64(sv_from(text), &n))
         n = 0;
     rocksdb_free(text);
@@ -97,7 +99,7 @@ void rocks_weigh(struct store *st, struct store_weight *out)
     /* of the whole database, whatever the column family */
     w.busy = property(r, CF_VERSIONS, "rocksdb.num-running-compactions") ||
              property(r, CF_VERSIONS, "rocksdb.num-running-flushes") ||
-             atomic_load(&r->index.under_way);
+             atomic_load(&r->index.under_way) || atomic_load(&r->fold.under_way);
     *out = w;
 }
 

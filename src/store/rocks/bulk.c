@@ -232,9 +232,8 @@ static err_code write_search(struct rocks_bulk *k, const struct numbered_items *
     if (all == NULL)
         abort();
     for (size_t i = 0; i < n; i++)
-        all[i] = known == l->n_known ||
-                         (born < l->n_born &&
-                          by_type_then_number(&l->born[born], &l->known[known]) < 0)
+        all[i] = known == l->n_known || (born < l->n_born &&
+                                         by_type_then_number(&l->born[born], &l->known[known]) < 0)
                      ? l->born[born++]
                      : l->known[known++];
     staged_path(k, STAGED_SEARCH, path);
@@ -409,6 +408,8 @@ err_code rocks_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv
             *out = rocks_seen_last(r);
     }
     free(full);
+    if (rc == ERR_OK)
+        fold_look(r);
     return rc;
 }
 
@@ -419,7 +420,7 @@ bool rocks_is_crowded(struct store *st)
     for (size_t i = 0; i < sizeof cfs / sizeof cfs[0]; i++) {
         /* if nothing is, waiting would not help: the next load may learn why */
         uint64_t under_way = 0;
-        if (rocks_level0_files(r, cfs[i]) > CROWDED &&
+        if (rocks_files(r, cfs[i], 0) > CROWDED &&
             rocksdb_property_int_cf(r->db, r->cf[cfs[i]], "rocksdb.num-running-compactions",
                                     &under_way) == 0 &&
             under_way)

@@ -49,7 +49,7 @@ typedef enum {
     ENTRY_BIRTHS = 0, /* of first versions by the load that the numbers say */
     ENTRY_LOAD = 1,   /* of versions by load n of resources that were known before */
     ENTRY_ONLINE = 2, /* of the version by commit n; no list */
-    ENTRY_ANEW = 3,   /* of the version by load n, found later (reindex.c); no list */
+    ENTRY_ANEW = 3,   /* of the version by load n, found later (upkeep/reindex.c) */
 } entry_kind;
 /* n: 0 of ENTRY_BIRTHS */
 size_t key_search(fhir_type type, uint16_t param, sv value, store_number number, entry_kind kind,

@@ -6,7 +6,7 @@
  *   commits   'c' t -> instant, kind, b, count    notes    key -> value
  *             'b' b -> t, instant    'f' 0 -> floor    'n' 0 -> load numbers handed out
  *             'o' b -> "": a block of online births
- *             'v' 0 -> version of this layout    'i' 0 -> form of the search entries (reindex.c)
+ *             'v' 0 -> version of this layout    'i' 0 -> form of the search entries (upkeep/reindex.c)
  *
  * Opening reads the newest commit, the table of published bulk loads and the floor of instants, and
  * removes what bulk loads left that never came to be published (I4). */
@@ -139,6 +139,7 @@ static void rocks_close(struct store *st)
 {
     struct rocks *r = (struct rocks *)st;
     reindex_close(r);
+    fold_close(r);
     for (int i = 0; i < N_CFS; i++)
         if (r->cf[i])
             rocksdb_column_family_handle_destroy(r->cf[i]);

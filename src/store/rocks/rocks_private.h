@@ -6,7 +6,8 @@
  *   open.c      opening, the engine's table         records.c      small records, notes
  *   commit.c    online commits in groups            bulk.c         bulk loads
  *   tally.c     sums and how they change            bulk_search.c  search entries of a bulk load
- *   counts.c    what loads replaced                 reindex.c      entries of an older form
+ *   counts.c    what loads replaced                 upkeep/        the store's own threads: entries
+ *                                                                  of an older form, many files
  *   versions.c  iterators, versions of one id       read.c         one resource
  *   cursor.c    cursors, history                    scan.c         a range of resources
  *   window.c    cursors over what changed           changes.c      who changed, the log
@@ -36,7 +37,7 @@ _Static_assert(ROCKS_BODY_MAX > LIMIT_IMPORT_LINE_BYTES, "what an import brings 
 struct rocks_env { /* what open stores share, beside struct store_env */
     rocksdb_env_t *env;
     rocksdb_cache_t *cache;
-    struct { /* reindex.c: one store at a time is at it */
+    struct { /* upkeep/reindex.c: one store at a time is at it */
         pthread_mutex_t lock;
         pthread_cond_t changed;
         bool taken;
@@ -98,8 +99,13 @@ struct rocks {
     } bulk;
     struct ids_family ids;
     struct number_source online; /* of births by commits; order.lock. b 0: none was taken yet */
-    struct {                     /* reindex.c */
-        atomic_uint form;        /* every version has its entries of this form */
+    struct {                     /* upkeep/fold.c */
+        atomic_bool under_way, halt;
+        bool started; /* the thread is to be joined */
+        pthread_t thread;
+    } fold;
+    struct {              /* upkeep/reindex.c */
+        atomic_uint form; /* every version has its entries of this form */
         /* of the newest commit's, when the store was opened; 0: it does not say */
         unsigned newest_form;
         atomic_bool halt;
@@ -110,9 +116,10 @@ struct rocks {
 };
 
 /* ---- base.c ---- */
-/* Files of a column family that compaction has not folded into its levels: each is a sorted run of
- * its own. */
-uint64_t rocks_level0_files(struct rocks *r, int cf);
+/* Files of a column family in one level. In level 0 are those that compaction has not folded into
+ * the levels: each is a sorted run of its own. */
+uint64_t rocks_files(struct rocks *r, int cf, int level);
+#define ROCKS_LOWEST_LEVEL 6 /* of the seven that RocksDB makes */
 /* How RocksDB begins when a call did nothing and may be made again. */
 #define ROCKS_TRY_AGAIN "Operation failed. Try again."
 /* RocksDB's error text -> our code; frees it. No path reaches the message. */
@@ -214,7 +221,14 @@ struct numbered;
 bool bulk_search_write(struct rocks *r, const char *path, const struct numbered *items, size_t n,
                        uint64_t b, char **bad);
 
-/* ---- reindex.c ---- */
+/* ---- upkeep/fold.c ---- */
+#define FOLD_FILES 1000u         /* in the lowest level; fewer may all be open */
+#define FOLD_SMALL (32ull << 20) /* bytes of a file that is worth to be folded */
+/* Behind a publication: begins to fold when there are many files. */
+void fold_look(struct rocks *r);
+void fold_close(struct rocks *r);
+
+/* ---- upkeep/reindex.c ---- */
 /* Once commits are read. ERR_CORRUPT: entries of a form that this program does not know. */
 MUST_USE err_code reindex_open(struct rocks *r, bool create, struct err *e);
 void reindex_close(struct rocks *r);

@@ -30,7 +30,7 @@
 static size_t readahead(struct rocks *r)
 {
     /* levels below: two, as a rule */
-    size_t each = READAHEAD_BUDGET / (rocks_level0_files(r, CF_VERSIONS) + 2);
+    size_t each = READAHEAD_BUDGET / (rocks_files(r, CF_VERSIONS, 0) + 2);
     each = each > READAHEAD_MAX ? READAHEAD_MAX : each < READAHEAD_MIN ? READAHEAD_MIN : each;
     return each & ~(size_t)4095;
 }
