@@ -175,17 +175,16 @@ static err_code judge(struct export_job *export, const struct store_range *r,
     yyjson_doc *doc;
     bool in;
     size_t owner;
-    sv of;
+    struct export_owner of;
     TRY(json_read(a, v->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
     struct search_subject s = { v->type, v->id, v->instant_ms, yyjson_doc_get_root(doc) };
     TRY(export_view_has(&export->now, &s, a, &in, &owner, e));
     if (!in)
         return ERR_OK;
     TRY(export_owners_find(owners, &s, a, &of, e));
-    if (of.len == 0)
+    if (of.id.len == 0 || !store_range_has(r, of.number))
         return ERR_OK;
-    TRY(in_range(export, r, of, &in, e));
-    return in ? add_row(rows, of, v->number, v->id, e) : ERR_OK;
+    return add_row(rows, of.id, v->number, v->id, e);
 }
 
 static err_code gather_type(struct export_job *export, const struct store_range *r,
@@ -198,7 +197,7 @@ static err_code gather_type(struct export_job *export, const struct store_range 
     struct store_version v;
     err_code rc;
     TRY(export_candidates_gather(export, type, members, n, &set, e));
-    TRY(store_scan_numbers(export->run->store, type, (const store_number *)(const void *)set.ptr,
+    TRY(store_scan_numbers(export->run->store, (const store_number *)(const void *)set.ptr,
                            set.len / sizeof(store_number), export->t, &cur, e));
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         arena_reset(a);
@@ -223,8 +222,7 @@ static err_code gather_changed(struct export_job *export, const struct store_ran
     TRY(export_source_open(export, item, &from, e));
     while ((rc = export_source_next(from, &v, &root, &deleted, e)) == ERR_OK) {
         struct search_subject s = { v.type, v.id, v.instant_ms, root };
-        sv of;
-        bool in;
+        struct export_owner of;
         yyjson_doc *doc;
         if (deleted)
             continue;
@@ -234,11 +232,8 @@ static err_code gather_changed(struct export_job *export, const struct store_ran
             s.root = yyjson_doc_get_root(doc);
         }
         TRY(export_owners_find(owners, &s, a, &of, e));
-        if (of.len == 0)
-            continue;
-        TRY(in_range(export, r, of, &in, e));
-        if (in)
-            TRY(add_row(rows, of, v.number, v.id, e));
+        if (of.id.len && store_range_has(r, of.number))
+            TRY(add_row(rows, of.id, v.number, v.id, e));
     }
     return rc == ERR_EOF ? ERR_OK : rc;
 }

@@ -237,12 +237,16 @@ MUST_USE err_code export_about_gather(struct export_job *export, fhir_type prove
 
 /* ---- organizeOutputBy=Patient (owners.c, blocks.c) ---- */
 struct export_owners; /* who owns what; remembers which Patients are there */
+struct export_owner {
+    sv id; /* empty: nobody */
+    store_number number;
+};
 struct export_owners *export_owners_new(struct export_job *export);
 void export_owners_free(struct export_owners *owners);
 /* The first, in byte order of ids, of the Patients that are there as of the export's commit, are
- * members, and in whose compartments s is. Empty: none. Valid until the next call. */
+ * members, and in whose compartments s is. Valid until the next call. */
 MUST_USE err_code export_owners_find(struct export_owners *owners, const struct search_subject *s,
-                                     struct arena *a, sv *out, struct err *e);
+                                     struct arena *a, struct export_owner *out, struct err *e);
 /* Rows of an item of EXPORT_BLOCKS: every resource that is meant and owned by a Patient of its
  * range, by Patient, the Patient itself first, then by type and id. */
 MUST_USE err_code export_blocks_gather(struct export_job *export, const struct export_item *item,

@@ -17,9 +17,11 @@ struct export_feed {
     struct arena *a;              /* of the resource at hand, if it is read here */
     struct buf rows;              /* EXPORT_BLOCKS */
     size_t at;                    /* in them */
-    sv block;                     /* whose the last one is */
-    bool scans;                   /* EXPORT_SCAN */
-    uint64_t n_left;              /* living resources that a scan met and left to a block */
+    struct buf numbers;           /* of the rows; cur goes through them */
+    struct store_cursor *cur;
+    sv block;        /* whose the last one is */
+    bool scans;      /* EXPORT_SCAN */
+    uint64_t n_left; /* living resources that a scan met and left to a block */
 };
 
 sv export_feed_block(const struct export_feed *feed)
@@ -50,7 +52,10 @@ static err_code next_of_rows(struct export_feed *feed, struct store_version *out
     TRY(export_goes_on(feed->export->run, e));
     if (!export_blocks_next(&feed->rows, &feed->at, &feed->block, &number))
         return ERR_EOF;
-    TRY(store_get_number(feed->export->run->store, number, feed->export->t, feed->a, out, e));
+    /* as of one commit, so it is there as it was when the rows were made */
+    TRY(store_cursor_next(feed->cur, out, e));
+    if (out->number != number)
+        return ERR(e, ERR_INTERNAL, "a resource of a block is gone");
     if (feed->export->params->elements.n == 0)
         return ERR_OK;
     TRY(json_read(feed->a, out->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
@@ -64,14 +69,14 @@ static err_code has_owner(struct export_feed *feed, const struct store_version *
 {
     struct search_subject s = { v->type, v->id, v->instant_ms, *root };
     yyjson_doc *doc;
-    sv owner;
+    struct export_owner owner;
     arena_reset(feed->a);
     if (s.root == NULL) {
         TRY(json_read(feed->a, v->body.json, LIMIT_RESOURCE_DEPTH, &doc, e));
         s.root = yyjson_doc_get_root(doc);
     }
     TRY(export_owners_find(feed->owners, &s, feed->a, &owner, e));
-    *out = owner.len != 0;
+    *out = owner.id.len != 0;
     return ERR_OK;
 }
 
@@ -100,10 +105,23 @@ void export_feed_free(struct export_feed *feed)
     if (feed == NULL)
         return;
     export_source_free(feed->from);
+    store_cursor_close(feed->cur);
     export_owners_free(feed->owners);
     arena_free(feed->a);
     buf_done(&feed->rows);
+    buf_done(&feed->numbers);
     free(feed);
+}
+
+static err_code open_rows(struct export_feed *feed, struct err *e)
+{
+    const struct export_job *export = feed->export;
+    store_number number;
+    sv owner;
+    for (size_t at = 0; export_blocks_next(&feed->rows, &at, &owner, &number);)
+        TRY(export_numbers_add(&feed->numbers, number, e));
+    return store_scan_numbers(export->run->store, (const store_number *)(void *)feed->numbers.ptr,
+                              feed->numbers.len / sizeof number, export->t, &feed->cur, e);
 }
 
 err_code export_feed_open(struct export_job *export, const struct export_item *item,
@@ -116,11 +134,13 @@ err_code export_feed_open(struct export_job *export, const struct export_item *i
     feed->a = arena_new(PARSE_MAX);
     feed->scans = item->kind == EXPORT_SCAN;
     buf_init(&feed->rows, EXPORT_NUMBERS_MAX);
+    buf_init(&feed->numbers, EXPORT_NUMBERS_MAX);
     if (export->params->organize_by_patient)
         feed->owners = export_owners_new(export);
-    if (item->kind == EXPORT_BLOCKS)
+    if (item->kind == EXPORT_BLOCKS) {
         TRY(export_blocks_gather(export, item, feed->owners, &feed->rows, e));
-    else
+        TRY(open_rows(feed, e));
+    } else
         TRY(export_source_open(export, item, &feed->from, e));
     *out = feed;
     feed = NULL;

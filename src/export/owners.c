@@ -6,19 +6,20 @@
 #include "export/export_private.h"
 
 #define PARSE_MAX ((size_t)1 << 30) /* one resource, read */
-#define KNOWN     1024u             /* Patients remembered */
+#define KNOWN     4096u             /* Patients remembered */
 
 struct export_owners {
     struct export_job *export;
     struct arena *a;
     char best[FHIR_ID_MAX]; /* of the resource at hand */
     size_t best_len;
+    store_number best_number;
     err_code rc;
     struct err err;
     struct known {
         char id[FHIR_ID_MAX];
-        size_t len; /* 0: free */
-        bool there;
+        size_t len;          /* 0: free */
+        store_number number; /* 0: it is not there */
     } known[KNOWN];
 };
 
@@ -40,21 +41,22 @@ void export_owners_free(struct export_owners *owners)
     free(owners);
 }
 
-static err_code is_there(struct export_owners *owners, sv id, bool *out, struct err *e)
+/* The number of a Patient that is there; 0: it is not. */
+static err_code number_of(struct export_owners *owners, sv id, store_number *out, struct err *e)
 {
     struct known *k = &owners->known[sv_hash(0, id) % KNOWN];
     if (!sv_eq(sv_make(k->id, k->len), id)) {
         struct store_version v;
         arena_reset(owners->a);
-        err_code rc = store_get(owners->export->run->store, export_patient_type(), id,
-                                owners->export->t, owners->a, &v, e);
+        err_code rc = store_get_light(owners->export->run->store, export_patient_type(), id,
+                                      owners->export->t, owners->a, &v, e);
         if (rc != ERR_OK && rc != ERR_NOT_FOUND)
             return rc;
         memcpy(k->id, id.ptr, id.len);
         k->len = id.len;
-        k->there = rc == ERR_OK && v.method != STORE_METHOD_DELETE;
+        k->number = rc == ERR_OK && v.method != STORE_METHOD_DELETE ? v.number : 0;
     }
-    *out = k->there;
+    *out = k->number;
     return ERR_OK;
 }
 
@@ -62,15 +64,16 @@ static err_code is_there(struct export_owners *owners, sv id, bool *out, struct 
 static void each_patient(void *ctx, sv id, size_t at)
 {
     struct export_owners *owners = ctx;
-    bool there;
+    store_number number;
     (void)at;
     if (owners->rc != ERR_OK || id.len == 0 || id.len > FHIR_ID_MAX ||
         (owners->best_len && sv_cmp(id, sv_make(owners->best, owners->best_len)) >= 0))
         return;
-    owners->rc = is_there(owners, id, &there, &owners->err);
-    if (owners->rc == ERR_OK && there) {
+    owners->rc = number_of(owners, id, &number, &owners->err);
+    if (owners->rc == ERR_OK && number) {
         memcpy(owners->best, id.ptr, id.len);
         owners->best_len = id.len;
+        owners->best_number = number;
     }
 }
 
@@ -96,7 +99,7 @@ static err_code each_target(void *ctx, fhir_type type, sv id, struct err *e)
 }
 
 err_code export_owners_find(struct export_owners *owners, const struct search_subject *s,
-                            struct arena *a, sv *out, struct err *e)
+                            struct arena *a, struct export_owner *out, struct err *e)
 {
     const struct export_view *view = &owners->export->now;
     owners->best_len = 0;
@@ -110,7 +113,7 @@ err_code export_owners_find(struct export_owners *owners, const struct search_su
     }
     if (owners->rc != ERR_OK)
         return err_pass(e, &owners->err);
-    *out = sv_make(owners->best, owners->best_len);
+    *out = (struct export_owner){ sv_make(owners->best, owners->best_len), owners->best_number };
     return ERR_OK;
 }
 
@@ -120,8 +123,11 @@ err_code export_members_there(struct export_job *export, bool *out, struct err *
     const struct export_members *members = &export->now.members;
     err_code rc = ERR_OK;
     *out = !members->all;
-    for (size_t i = 0; *out && i < members->n && rc == ERR_OK; i++)
-        rc = is_there(owners, members->ids[i], out, e);
+    for (size_t i = 0; *out && i < members->n && rc == ERR_OK; i++) {
+        store_number number = 0;
+        rc = number_of(owners, members->ids[i], &number, e);
+        *out = number != 0;
+    }
     export_owners_free(owners);
     return rc;
 }

@@ -266,7 +266,7 @@ err_code export_source_open(struct export_job *export, const struct export_item 
                                      item->last - item->first, &source->set, e));
     }
     if (source->cur == NULL)
-        TRY(store_scan_numbers(export->run->store, item->range.type,
+        TRY(store_scan_numbers(export->run->store,
                                (const store_number *)(const void *)source->set.ptr,
                                source->set.len / sizeof(store_number), export->t, &source->cur, e));
     *out = source;

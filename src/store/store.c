@@ -241,10 +241,10 @@ void store_cursor_close(struct store_cursor *c)
         c->ops->cursor_close(c);
 }
 
-err_code store_scan_numbers(struct store *st, fhir_type type, const store_number *numbers, size_t n,
+err_code store_scan_numbers(struct store *st, const store_number *numbers, size_t n,
                             uint64_t as_of_t, struct store_cursor **out, struct err *e)
 {
-    return st->ops->scan_numbers(st, type, numbers, n, as_of_t, out, e);
+    return st->ops->scan_numbers(st, numbers, n, as_of_t, out, e);
 }
 
 err_code store_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,

@@ -193,12 +193,11 @@ struct store_cursor; /* one thread at a time */
  * are passed over. The range is borrowed for the call only. */
 MUST_USE err_code store_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
                              struct store_cursor **out, struct err *e);
-/* Each of these resources of a type that has a version as of t, with the one that is current then,
- * deletions too. Numbers ascend, each once, and are borrowed until the cursor is closed. Numbers
- * that lie close are read at once. */
-MUST_USE err_code store_scan_numbers(struct store *st, fhir_type type, const store_number *numbers,
-                                     size_t n, uint64_t as_of_t, struct store_cursor **out,
-                                     struct err *e);
+/* Each of these resources that has a version as of t, with the one that is current then, deletions
+ * too. Numbers come in any order; where they ascend, those that lie close cost little. Borrowed
+ * until the cursor is closed. */
+MUST_USE err_code store_scan_numbers(struct store *st, const store_number *numbers, size_t n,
+                                     uint64_t as_of_t, struct store_cursor **out, struct err *e);
 /* Next one; views in *out are borrowed until the next call on c. ERR_EOF at the end. */
 MUST_USE err_code store_cursor_next(struct store_cursor *c, struct store_version *out,
                                     struct err *e);

@@ -45,7 +45,7 @@ struct store_ops {
                            struct store_version *, struct err *);
     err_code (*scan)(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
                      struct err *);
-    err_code (*scan_numbers)(struct store *, fhir_type, const store_number *, size_t, uint64_t,
+    err_code (*scan_numbers)(struct store *, const store_number *, size_t, uint64_t,
                              struct store_cursor **, struct err *);
     err_code (*cursor_next)(struct store_cursor *, struct store_version *, struct err *);
     void (*cursor_close)(struct store_cursor *);

@@ -91,8 +91,8 @@ err_code mem_get_number(struct store *st, store_number number, uint64_t as_of_t,
                         struct arena *a, struct store_version *out, struct err *e);
 err_code mem_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
                   struct store_cursor **out, struct err *e);
-err_code mem_scan_numbers(struct store *st, fhir_type type, const store_number *numbers, size_t n,
-                          uint64_t as_of_t, struct store_cursor **out, struct err *e);
+err_code mem_scan_numbers(struct store *st, const store_number *numbers, size_t n, uint64_t as_of_t,
+                          struct store_cursor **out, struct err *e);
 err_code mem_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
                      struct store_cursor **out, struct err *e);
 err_code mem_changes(struct store *st, const struct store_range *range, uint64_t after_t,

@@ -213,25 +213,26 @@ err_code mem_scan(struct store *st, const struct store_range *range, uint64_t as
                 e);
 }
 
-struct listed {
-    const store_number *numbers;
-    size_t n;
-};
-
-static bool pick_listed(const struct store_version *newest, const void *ctx)
+err_code mem_scan_numbers(struct store *st, const store_number *numbers, size_t n, uint64_t as_of_t,
+                          struct store_cursor **out, struct err *e)
 {
-    const struct listed *l = ctx;
-    for (size_t i = 0; i < l->n; i++)
-        if (l->numbers[i] == newest->number)
-            return true;
-    return false;
-}
-
-err_code mem_scan_numbers(struct store *st, fhir_type type, const store_number *numbers, size_t n,
-                          uint64_t as_of_t, struct store_cursor **out, struct err *e)
-{
-    const struct listed l = { numbers, n };
-    return list((struct memory *)st, type, SV_NONE, as_of_t, false, pick_listed, &l, out, e);
+    struct mem_cursor *c = calloc(1, sizeof *c);
+    err_code rc = ERR_OK;
+    if (c == NULL)
+        abort();
+    c->base.ops = st->ops;
+    c->a = arena_new(MEMORY_ANSWER_MAX);
+    c->rows = calloc(n ? n : 1, sizeof *c->rows);
+    if (c->rows == NULL)
+        abort();
+    for (size_t i = 0; i < n && rc == ERR_OK; i++) {
+        rc = mem_get_number(st, numbers[i], as_of_t, false, c->a, &c->rows[c->n], e);
+        c->n += rc == ERR_OK;
+        if (rc == ERR_NOT_FOUND)
+            rc = ERR_OK;
+    }
+    *out = &c->base;
+    return rc;
 }
 
 err_code mem_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,

@@ -258,7 +258,7 @@ err_code rocks_get_number(struct store *, store_number, uint64_t, bool light, st
 /* ---- scan.c, cursor.c, window.c ---- */
 err_code rocks_scan(struct store *, const struct store_range *, uint64_t, struct store_cursor **,
                     struct err *);
-err_code rocks_scan_numbers(struct store *, fhir_type, const store_number *, size_t, uint64_t,
+err_code rocks_scan_numbers(struct store *, const store_number *, size_t, uint64_t,
                             struct store_cursor **, struct err *);
 err_code rocks_cursor_next(struct store_cursor *, struct store_version *, struct err *);
 void rocks_cursor_close(struct store_cursor *);

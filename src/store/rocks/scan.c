@@ -22,24 +22,28 @@ err_code rocks_scan(struct store *st, const struct store_range *range, uint64_t 
     return ERR_OK;
 }
 
-err_code rocks_scan_numbers(struct store *st, fhir_type type, const store_number *numbers, size_t n,
+err_code rocks_scan_numbers(struct store *st, const store_number *numbers, size_t n,
                             uint64_t as_of_t, struct store_cursor **out, struct err *e)
 {
     (void)e;
     struct rocks_cursor *c = rocks_cursor_new((struct rocks *)st, LISTED, as_of_t);
-    c->type = type;
+    /* one that needs the gate passes it for all of them */
+    c->type = n ? number_type(numbers[0]) : FHIR_TYPE_NONE;
+    for (size_t i = 1; i < n && c->type != c->r->env->gate.type; i++)
+        c->type = number_type(numbers[i]);
     c->numbers = numbers;
     c->n_numbers = n;
-    c->upper = key_end(n ? numbers[n - 1] + 1 : 1);
+    c->upper = key_end(0);
     *out = &c->base;
     return ERR_OK;
 }
 
-/* Stand on the first version of a number, or behind its place. */
-static void to_number(struct iter *x, store_number number)
+/* Stand on the first version of a number, or behind its place. before: where the iterator has been
+ * last. */
+static void to_number(struct iter *x, store_number before, store_number number)
 {
     struct key_bytes to = key_number(number);
-    for (unsigned i = 0; x->valid && i <= STEPS; i++) {
+    for (unsigned i = 0; x->valid && before < number && i <= STEPS; i++) {
         size_t len;
         const char *k = rocksdb_iter_key(x->it, &len);
         if (sv_cmp(sv_make(k, len), sv_make(to.ptr, to.len)) >= 0)
@@ -54,7 +58,7 @@ static err_code next_listed(struct rocks_cursor *c, struct store_version *out, s
 {
     while (c->number_at < c->n_numbers) {
         const store_number number = c->numbers[c->number_at++];
-        to_number(&c->x, number);
+        to_number(&c->x, c->number_at > 1 ? c->numbers[c->number_at - 2] : 0, number);
         if (!c->x.valid) {
             TRY(iter_end(&c->x, e));
             continue;

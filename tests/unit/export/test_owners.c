@@ -64,11 +64,16 @@ static sv owner_of(struct export_owners *w, struct one_range *o, const char *typ
 {
     struct search_subject s;
     bool is_there;
-    sv owner;
+    struct export_owner owner;
+    store_number number;
     OK(export_subject_read(&o->x.now, fhir_type_find(sv_from(type)), id, a, &is_there, &s, e));
     assert_true(is_there);
     OK(export_owners_find(w, &s, a, &owner, e));
-    return arena_sv(a, owner);
+    if (owner.id.len) {
+        OK(store_number_of(o->st, export_patient_type(), owner.id, &number, e));
+        assert_true(owner.number == number);
+    }
+    return arena_sv(a, owner.id);
 }
 
 static int by_bytes(const void *a, const void *b)

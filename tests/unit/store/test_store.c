@@ -526,20 +526,29 @@ static size_t listed(struct store *st, fhir_type type, const sv *ids, size_t n, 
 
 static void compare_listed(struct store *a, struct store *b, fhir_type type, uint64_t t)
 {
-    static struct rows x, y;
+    static struct rows x, y, back;
     struct store_cursor *c;
     struct arena *ar = arena_new(8 << 20);
-    store_number of_a[80], of_b[80];
+    store_number of_a[160], of_b[80];
     sv ids[40];
     const size_t n = rnd(40);
-    x = y = (struct rows){ .a = ar };
+    x = y = back = (struct rows){ .a = ar };
     for (size_t i = 0; i < n; i++)
         ids[i] = arena_sv(ar, sv_from(random_id()));
-    OK(store_scan_numbers(a, type, of_a, listed(a, type, ids, n, of_a), t, &c, e));
+    OK(store_scan_numbers(a, of_a, listed(a, type, ids, n, of_a), t, &c, e));
     rows_take(&x, c);
-    OK(store_scan_numbers(b, type, of_b, listed(b, type, ids, n, of_b), t, &c, e));
+    const size_t n_of_b = listed(b, type, ids, n, of_b);
+    OK(store_scan_numbers(b, of_b, n_of_b, t, &c, e));
     rows_take(&y, c);
     assert_same_rows(&x, &y);
+    /* the other way round, each twice */
+    for (size_t i = 0; i < n_of_b; i++)
+        of_a[2 * i] = of_a[2 * i + 1] = of_b[n_of_b - 1 - i];
+    OK(store_scan_numbers(b, of_a, 2 * n_of_b, t, &c, e));
+    rows_take(&back, c);
+    assert_int_equal(back.n, 2 * y.n);
+    for (size_t i = 0; i < back.n; i++)
+        assert_sv(back.row[i].text, y.row[y.n - 1 - i / 2].text);
     arena_free(ar);
 }
 
