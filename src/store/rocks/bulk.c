@@ -255,6 +255,7 @@ err_code rocks_bulk_fill(struct store_bulk *base, struct store_bulk_item *items,
     k->count = n;
     for (size_t i = 0; i < n; i++)
         tally_resource(&k->tally, items[i].type, items[i].index, 1);
+    tally_pack(&k->tally);
     struct numbered_items l;
     char path[PATH_MAX];
     staged_path(k, STAGED_IDS, path);

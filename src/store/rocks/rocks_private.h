@@ -184,6 +184,8 @@ struct tally { /* what sums are to grow by; zeroed: empty */
     size_t n, cap;
 };
 void tally_add(struct tally *to, const struct tally *from);
+/* No more memory than its rows take: it is to be read alone from now on. */
+void tally_pack(struct tally *t);
 void tally_done(struct tally *t);
 /* n of a resource: it, and its counted entries. */
 void tally_resource(struct tally *t, fhir_type type, sv index, int64_t n);

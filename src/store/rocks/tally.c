@@ -64,6 +64,22 @@ void tally_add(struct tally *to, const struct tally *from)
     }
 }
 
+void tally_pack(struct tally *t)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < t->cap; i++)
+        if (t->rows[i].used)
+            t->rows[kept++] = t->rows[i];
+    struct tally_row *rows = kept ? realloc(t->rows, kept * sizeof *rows) : NULL;
+    if (kept == 0)
+        return;
+    /* smaller than it was */
+    if (rows == NULL)
+        abort();
+    t->rows = rows;
+    t->cap = kept;
+}
+
 void tally_done(struct tally *t)
 {
     free(t->rows);

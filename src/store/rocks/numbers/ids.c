@@ -256,6 +256,8 @@ static err_code read_some(const struct ids_family *f, rocksdb_readoptions_t *ro,
 static err_code read_rows(const struct ids_family *f, const struct ids_keys *k, struct err *e)
 {
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
+    /* a load asks for each block once, and would push out what others have in the cache */
+    rocksdb_readoptions_set_fill_cache(ro, 0);
     struct some some = { .n = 0 };
     err_code rc = ERR_OK;
     for (size_t i = 0; i < k->n && rc == ERR_OK; i++) {
