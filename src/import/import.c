@@ -7,8 +7,8 @@
  *
  * Chunks are in a ring. The reader goes ahead of the workers, but for a few chunks only, and when
  * the ring is full it publishes the oldest. The memory of a chunk's text goes to the next one as
- * soon as the lines are parsed. What became of each line is spooled beside the job and uploaded file
- * by file (outcome.c). */
+ * soon as the lines are parsed. What became of each line is spooled beside the job and uploaded
+ * file by file (outcome.c). */
 #include "import/import_private.h"
 
 #include "base/clock.h"

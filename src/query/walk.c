@@ -163,8 +163,8 @@ static err_code count_entries(struct query_walk *walk, const struct search_drive
         CLEANUP(store_index_close) struct store_index_cursor *c = NULL;
         struct store_index_hit hit;
         err_code rc;
-        TRY(store_index_scan(walk->q->src.st, walk->type, &driver[i], SV_NONE, 0, walk->q->src.as_of,
-                             &c, e));
+        TRY(store_index_scan(walk->q->src.st, walk->type, &driver[i], SV_NONE, 0,
+                             walk->q->src.as_of, &c, e));
         while (count < max && (rc = store_index_next(c, &hit, e)) != ERR_EOF) {
             TRY(rc);
             count++;
@@ -375,10 +375,10 @@ static err_code read_candidate(struct query_walk *walk, struct candidate *c, boo
     *there = c->have;
     if (c->have)
         return ERR_OK;
-    err_code rc = walk->how == BY_IDS ? store_get_light(src->st, walk->type, c->id, src->as_of,
-                                                        walk->scratch, &c->v, e)
-                                      : store_get_number_light(src->st, c->number, src->as_of,
-                                                               walk->scratch, &c->v, e);
+    err_code rc =
+        walk->how == BY_IDS
+            ? store_get_light(src->st, walk->type, c->id, src->as_of, walk->scratch, &c->v, e)
+            : store_get_number_light(src->st, c->number, src->as_of, walk->scratch, &c->v, e);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     TRY(rc);

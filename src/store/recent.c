@@ -25,7 +25,7 @@
 #define SHARDS    64u
 #define SETS      512u
 #define WAYS      4u
-#define NAMES     1024u       /* sets of NAME_WAYS; the name that was put longest ago goes */
+#define NAMES     1024u /* sets of NAME_WAYS; the name that was put longest ago goes */
 #define NAME_WAYS 2u
 #define ENTRY_MAX (64u << 10) /* larger resources are read from the store each time */
 

@@ -185,8 +185,8 @@ static err_code was_current(struct history *history, const struct store_version 
         return ERR_OK;
     /* Only the commit of that version matters, so its body goes at once. */
     arena_mark m = arena_mark_get(history->call->a);
-    err_code rc = store_get_number_light(history->call->st, v->number, history->lo_t, history->call->a,
-                                   &then, &why);
+    err_code rc = store_get_number_light(history->call->st, v->number, history->lo_t,
+                                         history->call->a, &then, &why);
     arena_rewind(history->call->a, m);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
         return err_pass(e, &why);

@@ -6,7 +6,8 @@
  *   commits   'c' t -> instant, kind, b, count    notes    key -> value
  *             'b' b -> t, instant    'f' 0 -> floor    'n' 0 -> load numbers handed out
  *             'o' b -> "": a block of online births
- *             'v' 0 -> version of this layout    'i' 0 -> form of the search entries (upkeep/reindex.c)
+ *             'v' 0 -> version of this layout
+ *             'i' 0 -> form of the search entries (upkeep/reindex.c)
  *
  * Opening reads the newest commit, the table of published bulk loads and the floor of instants, and
  * removes what bulk loads left that never came to be published (I4). */

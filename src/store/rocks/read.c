@@ -1,9 +1,9 @@
 /* read.c - one resource as of T.
  *
- * A version that was read lately is answered out of memory (recent.c). Everything else is a look for
- * the number, unless it is known, and one seek in the versions: see versions.c for how the versions
- * of one resource are resolved. Where the row of the id says that its birth in a load is all there
- * is, the key is known, and is read without a seek. */
+ * A version that was read lately is answered out of memory (recent.c). Everything else is a look
+ * for the number, unless it is known, and one seek in the versions: see versions.c for how the
+ * versions of one resource are resolved. Where the row of the id says that its birth in a load is
+ * all there is, the key is known, and is read without a seek. */
 #include "store/rocks/read_private.h"
 
 /* The versions of a number as of T. */
@@ -34,8 +34,8 @@ struct id_row {
 /* The load that gave birth to the resource, if it is visible as of T and brought the only version
  * up to T; or NULL. T is settled in front of the row: whoever writes behind the first version of an
  * id has its row say so before that version is visible. A row without the flag is believed for no
- * birth that is not visible: the file of that load may cover a row with the flag for a moment, until
- * the load's own publication sets it again (bulk.c). */
+ * birth that is not visible: the file of that load may cover a row with the flag for a moment,
+ * until the load's own publication sets it again (bulk.c). */
 static const struct bulk_load *only_birth(const struct id_row *row, const struct load_table *loads,
                                           uint64_t as_of)
 {

@@ -1,5 +1,5 @@
-/* A sieve against the set of resources that have an entry: whatever it says no to has none, and until it
- * gives up it says yes to those alone. */
+/* A sieve against the set of resources that have an entry: whatever it says no to has none, and
+ * until it gives up it says yes to those alone. */
 #include "query/fixture.h"
 
 #include "query/sieve_private.h"

@@ -2,9 +2,9 @@
  *
  * A load of new resources brings one file of versions, which lies below all others and is merged
  * with nothing. That is what makes imports cheap, but such a file has a few megabytes, and a store
- * may have some thousand files open at a time. So once there are FOLD_FILES of them, a thread of the
- * store's own, nicer than all others, writes neighbours into one another until no run of small ones
- * is left. Every version is written once more by that, and never again.
+ * may have some thousand files open at a time. So once there are FOLD_FILES of them, a thread of
+ * the store's own, nicer than all others, writes neighbours into one another until no run of small
+ * ones is left. Every version is written once more by that, and never again.
  *
  * What is a run is read from the files there are, so nothing is remembered: whatever ends it, the
  * next publication goes on. */
