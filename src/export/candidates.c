@@ -77,8 +77,7 @@ static err_code add_patient(struct export_job *export, sv id, struct buf *out, s
 {
     store_number number;
     struct err why;
-    err_code rc =
-        store_number_of(export->run->store, export_patient_type(), id, &number, &why);
+    err_code rc = store_number_of(export->run->store, export_patient_type(), id, &number, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     return rc == ERR_OK ? export_numbers_add(out, number, e) : err_pass(e, &why);

@@ -105,8 +105,8 @@ static err_code know(struct about *about, store_number number, struct known **ou
     if (k->number == number)
         return ERR_OK;
     arena_reset(about->a);
-    err_code rc = store_get_number(about->export->run->store, number, about->export->t, about->a,
-                                   &v, e);
+    err_code rc =
+        store_get_number(about->export->run->store, number, about->export->t, about->a, &v, e);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
         return rc;
     provenance_state state = PROVENANCE_OUT;
