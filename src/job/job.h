@@ -177,6 +177,12 @@ MUST_USE err_code job_engine_start(const struct job_engine_config *cfg, struct j
 /* Stops work between blocks and leaves unfinished jobs to the next start (their status stays). */
 void job_engine_stop(struct job_engine *engine);
 
+/* A data store is to be converted (store/convert.h), and no engine runs. Exports under way in it
+ * that have finished nothing lose their plans, and make them anew when they go on. ERR_CONFLICT of
+ * the check: one has finished a part; the message names it. */
+MUST_USE err_code job_plans_check(struct records *records, sv datastore_id, struct err *e);
+MUST_USE err_code job_plans_drop(struct records *records, sv datastore_id, struct err *e);
+
 /* Check role, target (probe write) and input (probe read) and write the record down; the job's id
  * and status SUBMITTED in *out. May wait for a peer: call it on a worker thread, not a server
  * thread. A client_token seen before with the same request answers with that job, with another

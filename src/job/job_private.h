@@ -8,6 +8,7 @@
  *   export_params.c  what an export asks for             manifest.c   manifests and served files
  *   kept.c       how much of served exports is kept      retention.c  how long
  *   pool.c       workers shared by all jobs              forget.c     when a data store is gone
+ *   replan.c     exports under way in a data store that is converted
  * Floor: job. */
 #pragma once
 #include "job/run.h"

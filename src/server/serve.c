@@ -21,6 +21,7 @@
 #include "server/serve_private.h"
 #include "service/parked.h"
 #include "service/service.h"
+#include "store/convert.h"
 
 #include <limits.h>
 #include <malloc.h>
@@ -196,6 +197,28 @@ static void on_reindex(void *ctx, const struct store_reindex *r)
         LOG_INT("versions", r->n_done), LOG_STR("note", "entries of an older form are made anew"));
 }
 
+/* ---- data stores of an older program ---- */
+
+static err_code check_layouts(const struct rooms *rooms, const char *root, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(OPTIONS_BYTES * 16);
+    sv *names;
+    size_t n, n_older = 0;
+    TRY(store_convert_names(root, a, &names, &n, e));
+    for (size_t i = 0; i < n; i++) {
+        sv uri = arena_fmt(a, "%s/%.*s", root, SV_FMT(names[i]));
+        if (uri.ptr == NULL)
+            return arena_oom(a, e);
+        n_older += store_needs_convert(uri.ptr);
+    }
+    if (n_older == 0)
+        return ERR_OK;
+    return ERR(e, ERR_CONFLICT,
+               "%zu of %zu data stores have an older layout, or their conversion was cut off. "
+               "Type: fhirlake convert %.300s",
+               n_older, n, rooms->cfg.data);
+}
+
 /* ---- up and down ---- */
 
 static struct job_served_limits served_limits(const struct server_config *config)
@@ -243,6 +266,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     rooms->env = store_env_new((size_t)config->cache_mib << 20, BACKGROUND);
     store_env_on_reindex(rooms->env, on_reindex, NULL);
     (void)snprintf(uri, sizeof uri, "rocksdb:%s", rooms->stores_path);
+    TRY(check_layouts(rooms, uri, e));
     TRY(store_registry_new(rooms->env, uri, &rooms->stores, e));
     /* A caller who waits for a job holds a connection. */
     unsigned may_wait = config->max_connections / WAITERS_PART;

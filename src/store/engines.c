@@ -19,6 +19,9 @@ static const struct store_engine engines[] = {
       .exists = rocks_exists,
       .n_files = rocks_n_files,
       .remove = rocks_remove,
+      .convert = rocks_convert,
+      .needs_convert = rocks_needs_convert,
+      .convert_names = rocks_convert_names,
       .open_records = rocks_records_open },
     { .scheme = "memory",
       .form = "memory:",
@@ -57,14 +60,18 @@ err_code store_engine_of(const char *uri, const struct store_engine **out, const
                SV_FMT(sv_head(sv_make(uri, n), 32)), forms);
 }
 
+void *store_engine_own(const struct store_env *env, const struct store_engine *engine)
+{
+    return env ? env->own[engine - engines] : NULL;
+}
+
 err_code store_open_with(struct store_env *env, const char *uri, bool create, unsigned n_files,
                          struct store **out, struct err *e)
 {
     const struct store_engine *engine;
     const char *place;
     TRY(store_engine_of(uri, &engine, &place, e));
-    void *own = env ? env->own[engine - engines] : NULL;
-    return engine->open(env, own, place, create, n_files, out, e);
+    return engine->open(env, store_engine_own(env, engine), place, create, n_files, out, e);
 }
 
 err_code store_open(struct store_env *env, const char *uri, bool create, struct store **out,

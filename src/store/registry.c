@@ -15,11 +15,6 @@
 #define TICK_MS     1000u /* between looks at what is idle */
 #define GROWN_TICKS 30u   /* looks, between those at whether one has outgrown its part */
 
-static bool id_ok(sv id)
-{
-    return sv_is_hex(id, 32);
-}
-
 /* ---- opening ---- */
 
 /* A place; waits for those who hold what could be closed. */
@@ -79,7 +74,7 @@ static struct store *hold_locked(struct store_registry *r, struct registry_entry
 err_code store_registry_acquire(struct store_registry *r, sv id, bool create, struct store **out,
                                 struct err *e)
 {
-    if (!id_ok(id))
+    if (!store_name_ok(id))
         return ERR(e, ERR_NOT_FOUND, "data store does not exist");
     pthread_mutex_lock(&r->locked.lock);
     struct registry_entry *en;
@@ -114,7 +109,7 @@ err_code store_registry_acquire(struct store_registry *r, sv id, bool create, st
 struct store *store_registry_try(struct store_registry *r, sv id)
 {
     struct store *st = NULL;
-    if (!id_ok(id))
+    if (!store_name_ok(id))
         return NULL;
     pthread_mutex_lock(&r->locked.lock);
     struct registry_entry *en = registry_find_locked(r, id);
@@ -140,7 +135,7 @@ void store_registry_release(struct store_registry *r, struct store *st)
 
 void store_registry_rest(struct store_registry *r, sv id)
 {
-    if (!id_ok(id))
+    if (!store_name_ok(id))
         return;
     pthread_mutex_lock(&r->locked.lock);
     struct registry_entry *en = registry_find_locked(r, id);
@@ -155,7 +150,7 @@ void store_registry_rest(struct store_registry *r, sv id)
 
 err_code store_registry_remove(struct store_registry *r, sv id, struct err *e)
 {
-    if (!id_ok(id))
+    if (!store_name_ok(id))
         return ERR(e, ERR_NOT_FOUND, "data store does not exist");
     pthread_mutex_lock(&r->locked.lock);
     struct registry_entry *en;
@@ -212,7 +207,7 @@ err_code store_registry_new(struct store_env *env, const char *root, struct stor
     pthread_mutex_init(&r->locked.lock, NULL);
     clock_cond_init(&r->locked.changed);
     clock_cond_init(&r->locked.tick);
-    r->locked.n_stores = engine->root_count(place, id_ok);
+    r->locked.n_stores = engine->root_count(place, store_name_ok);
     *out = r;
     return ERR_OK;
 }

@@ -2,6 +2,7 @@
  *
  *   store.c    dispatch: every call of store.h goes through the engine's table
  *   engines.c  which engines there are; opening by URI
+ *   convert.c  the same dispatch for data stores of an older layout
  *   records.c  the same dispatch for the system's records
  *   recent.c   current versions that were read lately
  *   gate.c     who may meet a large record
@@ -11,6 +12,7 @@
  * Floor: store. */
 #pragma once
 #include "base/limits.h"
+#include "store/convert.h"
 #include "store/records.h"
 #include "store/store.h"
 
@@ -73,6 +75,12 @@ struct store_ops {
     void (*weigh)(struct store *, struct store_weight *);
     err_code (*flush)(struct store *, struct err *);
 };
+/* A data store's name below a root. */
+static inline bool store_name_ok(sv name)
+{
+    return sv_is_hex(name, 32);
+}
+
 /* First member of every implementation's object. */
 struct store {
     const struct store_ops *ops;
@@ -109,6 +117,12 @@ struct store_engine {
     bool (*exists)(const char *place);
     unsigned (*n_files)(const char *place); /* of a store's data, open or not */
     err_code (*remove)(const char *place, struct err *e);
+    /* Data stores of an older layout (convert.h). All NULL: there are none. */
+    err_code (*convert)(struct store_env *env, void *own, const char *place, store_convert_fn tell,
+                        void *ctx, struct store_converted *out, struct err *e);
+    bool (*needs_convert)(const char *place);
+    err_code (*convert_names)(const char *root, bool (*is_name)(sv name), struct arena *a, sv **out,
+                              size_t *n, struct err *e);
     /* The system's records. */
     err_code (*open_records)(const char *place, struct records **out, struct err *e);
 };
@@ -119,6 +133,8 @@ MUST_USE err_code store_engine_of(const char *uri, const struct store_engine **o
 /* As store_open(), with at most so many files of data open at a time. */
 MUST_USE err_code store_open_with(struct store_env *env, const char *uri, bool create,
                                   unsigned n_files, struct store **out, struct err *e);
+/* What the engine made for an env. */
+void *store_engine_own(const struct store_env *env, const struct store_engine *engine);
 #define STORE_FILES_MAX 2000u /* open at a time; more do not make a store faster */
 
 void *rocks_env_new(const struct store_env *env);
@@ -130,6 +146,11 @@ unsigned rocks_root_count(const char *root, bool (*is_name)(sv name));
 bool rocks_exists(const char *place);
 unsigned rocks_n_files(const char *place);
 err_code rocks_remove(const char *place, struct err *e);
+err_code rocks_convert(struct store_env *env, void *own, const char *place, store_convert_fn tell,
+                       void *ctx, struct store_converted *out, struct err *e);
+bool rocks_needs_convert(const char *place);
+err_code rocks_convert_names(const char *root, bool (*is_name)(sv name), struct arena *a, sv **out,
+                             size_t *n, struct err *e);
 err_code rocks_records_open(const char *place, struct records **out, struct err *e);
 /* The same code in RocksDB's memory environment. */
 err_code rocks_records_in_memory(const char *place, struct records **out, struct err *e);

@@ -96,8 +96,13 @@ err_code rocks_bulk_begin(struct store *st, struct store_bulk **out, struct err 
 {
     struct rocks *r = (struct rocks *)st;
     uint64_t b;
-    TRY(make_filter(r, e));
     TRY(rocks_next_b(r, &b, e));
+    return rocks_bulk_begin_as(r, b, out, e);
+}
+
+err_code rocks_bulk_begin_as(struct rocks *r, uint64_t b, struct store_bulk **out, struct err *e)
+{
+    TRY(make_filter(r, e));
     struct rocks_bulk *k = calloc(1, sizeof *k);
     if (k == NULL)
         abort();

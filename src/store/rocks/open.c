@@ -19,8 +19,6 @@
 #include <limits.h>
 #include <unistd.h>
 
-#define LAYOUT_VERSION 4u
-
 static const char *const cf_names[N_CFS] = { "default", "versions", "ids",    "changes",
                                              "commits", "notes",    "search", "counts" };
 
@@ -114,17 +112,15 @@ static err_code load_state(struct rocks *r, bool create, struct err *e)
         struct key_bytes k = key_commit('v', 0);
         char value[8];
         char *bad = NULL;
-        key_put_u64(value, LAYOUT_VERSION);
+        key_put_u64(value, ROCKS_LAYOUT);
         rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, value, 8, &bad);
         TRY(rocks_error(bad, "creating the data store", e));
-        v = LAYOUT_VERSION;
+        v = ROCKS_LAYOUT;
     }
-    if (v != LAYOUT_VERSION)
-        return ERR(
-            e, ERR_CORRUPT,
-            "data store has layout version %llu, this program reads version %u: export it with "
-            "the program that wrote it, and import the files with this one",
-            (unsigned long long)v, LAYOUT_VERSION);
+    if (v != ROCKS_LAYOUT)
+        return ERR(e, ERR_CORRUPT,
+                   "data store has layout version %llu, this program reads version %u",
+                   (unsigned long long)v, ROCKS_LAYOUT);
     TRY(load_commits(r, e));
     recent_begin_t(&r->recent, r->seen.last.t, false);
     TRY(get_u64(r, 'f', &there, &v, e));
@@ -202,6 +198,27 @@ static const struct store_ops rocks_ops = {
     .flush = rocks_flush,
 };
 
+/* Any data store from before layout 4 lacks the family. It is told without opening it, which would
+ * make the family, and programs of its own time could not open it any more. */
+bool rocks_is_older(const char *path)
+{
+    rocksdb_options_t *o = rocksdb_options_create();
+    char *bad = NULL;
+    size_t n = 0;
+    bool has_ids = false;
+    char **names = rocksdb_list_column_families(o, path, &n, &bad);
+    rocksdb_options_destroy(o);
+    /* there is none yet, or opening it says what is wrong */
+    if (bad) {
+        rocksdb_free(bad);
+        return false;
+    }
+    for (size_t i = 0; i < n; i++)
+        has_ids |= strcmp(names[i], cf_names[CF_IDS]) == 0;
+    rocksdb_list_column_families_destroy(names, n);
+    return !has_ids;
+}
+
 err_code rocks_open(struct store_env *env, void *own, const char *path, bool create,
                     unsigned n_files, struct store **out, struct err *e)
 {
@@ -209,6 +226,10 @@ err_code rocks_open(struct store_env *env, void *own, const char *path, bool cre
         TRY(file_mkdirs(path, e));
     else if (access(path, F_OK) != 0)
         return ERR(e, ERR_NOT_FOUND, "data store does not exist");
+    if (rocks_is_older(path))
+        return ERR(e, ERR_CORRUPT,
+                   "data store has an older layout than version %u: it has to be converted",
+                   ROCKS_LAYOUT);
     struct rocks *r = calloc(1, sizeof *r);
     if (r == NULL || (r->path = strdup(path)) == NULL)
         abort();
@@ -286,5 +307,6 @@ unsigned rocks_n_files(const char *place)
 
 err_code rocks_remove(const char *place, struct err *e)
 {
+    TRY(rocks_remove_sides(place, e));
     return file_remove_tree(place, e);
 }

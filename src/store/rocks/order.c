@@ -126,7 +126,7 @@ uint64_t rocks_as_of(struct rocks *r, uint64_t as_of_t, struct load_table **load
 /* Next (t, instant) behind `last`. order.lock is held. */
 struct store_commit rocks_next_commit(const struct rocks *r, struct store_commit last)
 {
-    int64_t now = clock_wall_ms();
+    int64_t now = r->order.replayed_ms ? *r->order.replayed_ms : clock_wall_ms();
     if (now < last.instant_ms)
         now = last.instant_ms;
     if (now <= r->order.floor_ms)

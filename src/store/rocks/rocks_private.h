@@ -12,6 +12,7 @@
  *   cursor.c    cursors, history                    scan.c         a range of resources
  *   window.c    cursors over what changed           changes.c      who changed, the log
  *   entries.c   a walk over search entries          plan.c         ids cut into ranges
+ *   convert/    data stores of an older layout
  *
  * Lock order: settle_lock, then order.lock, then seen.lock or bulk.lock or the claims' own.
  * queue.lock is taken alone.
@@ -26,6 +27,8 @@
 #include "store/store_private.h"
 
 #include <rocksdb/c.h>
+
+#define ROCKS_LAYOUT 4u /* version of what is on disk: docs/key-layout.md */
 
 /* Limits that nothing reaches which comes in within the limits of today (base/limits.h). */
 #define ROCKS_BODY_MAX (256u << 20) /* the body of one version */
@@ -87,6 +90,8 @@ struct rocks {
     struct { /* who assigns t holds this; taken before seen.lock */
         pthread_mutex_t lock;
         int64_t floor_ms; /* no commit gets an instant <= this (I3) */
+        /* convert/replay.c: what the clock said when the commit was made; NULL: ask the clock */
+        const int64_t *replayed_ms;
     } order;
     struct { /* group commit: who waits */
         pthread_mutex_t lock;
@@ -132,6 +137,14 @@ err_code rocks_iterator_end(rocksdb_iterator_t *it, rocksdb_readoptions_t *ro, e
 void rocks_weigh(struct store *, struct store_weight *out);
 /* What was written goes into sorted files, and its memory is free. */
 MUST_USE err_code rocks_flush(struct store *, struct err *e);
+
+/* ---- open.c ---- */
+/* A data store of an earlier layout. False too for what is none at all. */
+bool rocks_is_older(const char *path);
+
+/* ---- convert/convert.c ---- */
+/* What a conversion that was cut off left beside a data store. */
+MUST_USE err_code rocks_remove_sides(const char *place, struct err *e);
 
 /* ---- order.c ---- */
 struct load_table *load_table_new(size_t n); /* n rows, to be filled; one reference */
@@ -210,6 +223,8 @@ err_code rocks_count(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct
 /* The next b, on disk before it is used. */
 MUST_USE err_code rocks_next_b(struct rocks *r, uint64_t *b, struct err *e);
 err_code rocks_bulk_begin(struct store *, struct store_bulk **, struct err *);
+/* The same with a number that an older data store gave it, below those to come. */
+err_code rocks_bulk_begin_as(struct rocks *r, uint64_t b, struct store_bulk **out, struct err *e);
 err_code rocks_bulk_fill(struct store_bulk *, struct store_bulk_item *, size_t, struct err *);
 err_code rocks_bulk_publish(struct store_bulk **, size_t, sv, sv, struct store_commit *,
                             struct err *);
