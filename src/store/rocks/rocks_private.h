@@ -142,7 +142,7 @@ MUST_USE err_code rocks_flush(struct store *, struct err *e);
 /* A data store of an earlier layout. False too for what is none at all. */
 bool rocks_is_older(const char *path);
 
-/* ---- convert/convert.c ---- */
+/* ---- convert/places.c ---- */
 /* What a conversion that was cut off left beside a data store. */
 MUST_USE err_code rocks_remove_sides(const char *place, struct err *e);
 

@@ -25,49 +25,15 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define CONVERTING ".converting"
-#define OLD        ".old"
-
-void convert_tell(struct converting *c, store_convert_step step, uint64_t n)
-{
-    const uint64_t of[] = { [STORE_CONVERT_WRITES] = c->old.last_t,
-                            [STORE_CONVERT_COUNTS] = 0,
-                            [STORE_CONVERT_CHECKS] = 2 * c->done.n_versions };
-    if (c->tell)
-        c->tell(c->tell_ctx, &(struct store_converting){ step, n, of[step] });
-}
-
 /* ---- folders ---- */
-
-struct places {
-    char main[PATH_MAX], converting[PATH_MAX], old[PATH_MAX], above[PATH_MAX];
-};
-
-static err_code places_of(const char *place, struct places *p, struct err *e)
-{
-    size_t n = strlen(place);
-    while (n > 1 && place[n - 1] == '/')
-        n--;
-    if (n == 0 || n + sizeof CONVERTING > PATH_MAX)
-        return ERR(e, ERR_INVALID, "the path of the data store is too long");
-    (void)snprintf(p->main, sizeof p->main, "%.*s", (int)n, place);
-    (void)snprintf(p->converting, sizeof p->converting, "%.*s" CONVERTING, (int)n, place);
-    (void)snprintf(p->old, sizeof p->old, "%.*s" OLD, (int)n, place);
-    const char *slash = strrchr(p->main, '/');
-    size_t above = slash ? (size_t)(slash - p->main) : 0;
-    (void)snprintf(p->above, sizeof p->above, "%.*s", (int)(above ? above : 1),
-                   above   ? p->main
-                   : slash ? "/"
-                           : ".");
-    return ERR_OK;
-}
 
 static bool is_there(const char *path)
 {
     return access(path, F_OK) == 0;
 }
 
-static err_code move(const struct places *p, const char *from, const char *to, struct err *e)
+static err_code move(const struct convert_places *p, const char *from, const char *to,
+                     struct err *e)
 {
     if (rename(from, to) != 0)
         return ERR(e, err_from_errno(errno), "a folder of the data store cannot be renamed");
@@ -76,7 +42,7 @@ static err_code move(const struct places *p, const char *from, const char *to, s
 
 /* Puts what an earlier call left into one of two states: a data store of either layout, or none.
  * *completed: that call had all but finished, and it is finished now. */
-static err_code take_up(const struct places *p, bool *completed, struct err *e)
+static err_code take_up(const struct convert_places *p, bool *completed, struct err *e)
 {
     *completed = false;
     if (!is_there(p->main) && is_there(p->old)) {
@@ -91,7 +57,8 @@ static err_code take_up(const struct places *p, bool *completed, struct err *e)
         if (layout == OLD_LAYOUT)
             return ERR(e, ERR_CONFLICT,
                        "the data store has an older layout, and there is a folder beside it whose "
-                       "name ends in " OLD ", which another conversion left: move one of the two "
+                       "name ends in " CONVERT_OLD
+                       ", which another conversion left: move one of the two "
                        "away");
         TRY(file_remove_tree(p->old, e));
         *completed = true;
@@ -104,7 +71,7 @@ static err_code take_up(const struct places *p, bool *completed, struct err *e)
 /* ---- one data store ---- */
 
 static err_code write_new(struct converting *c, struct store_env *env, void *own,
-                          const struct places *p, struct err *e)
+                          const struct convert_places *p, struct err *e)
 {
     struct store *st;
     TRY(rocks_open(env, own, p->converting, true, STORE_FILES_MAX, &st, e));
@@ -121,7 +88,7 @@ static err_code write_new(struct converting *c, struct store_env *env, void *own
 }
 
 static err_code convert(struct converting *c, struct store_env *env, void *own,
-                        const struct places *p, struct err *e)
+                        const struct convert_places *p, struct err *e)
 {
     err_code rc = old_open(&c->old, p->main, e);
     if (rc == ERR_OK)
@@ -144,10 +111,10 @@ static err_code convert(struct converting *c, struct store_env *env, void *own,
 err_code rocks_convert(struct store_env *env, void *own, const char *place, store_convert_fn tell,
                        void *ctx, struct store_converted *out, struct err *e)
 {
-    struct places p;
+    struct convert_places p;
     uint64_t layout;
     struct store_converted done = { 0 };
-    TRY(places_of(place, &p, e));
+    TRY(convert_places(place, &p, e));
     TRY(take_up(&p, &done.completed, e));
     TRY(old_layout(p.main, &layout, e));
     if (layout != OLD_LAYOUT && layout != ROCKS_LAYOUT)
@@ -169,9 +136,9 @@ err_code rocks_convert(struct store_env *env, void *own, const char *place, stor
 
 bool rocks_needs_convert(const char *place)
 {
-    struct places p;
+    struct convert_places p;
     struct err why;
-    if (places_of(place, &p, &why) != ERR_OK)
+    if (convert_places(place, &p, &why) != ERR_OK)
         return false;
     return is_there(p.main) ? rocks_is_older(p.main) : is_there(p.old);
 }
@@ -188,8 +155,8 @@ err_code rocks_convert_names(const char *root, bool (*is_name)(sv name), struct 
     while (rc == ERR_OK && (x = readdir(d)) != NULL) {
         sv name = sv_from(x->d_name);
         char main[PATH_MAX];
-        if (sv_ends(name, SV_LIT(OLD))) {
-            name = sv_head(name, name.len - strlen(OLD));
+        if (sv_ends(name, SV_LIT(CONVERT_OLD))) {
+            name = sv_head(name, name.len - strlen(CONVERT_OLD));
             int len = snprintf(main, sizeof main, "%s/%.*s", root, SV_FMT(name));
             /* it is in its place, and comes by itself */
             if (len >= PATH_MAX || is_there(main))
@@ -208,12 +175,4 @@ err_code rocks_convert_names(const char *root, bool (*is_name)(sv name), struct 
     *out = (sv *)(void *)(uintptr_t)copy.ptr;
     *n = names.len / sizeof(sv);
     return ERR_OK;
-}
-
-err_code rocks_remove_sides(const char *place, struct err *e)
-{
-    struct places p;
-    TRY(places_of(place, &p, e));
-    TRY(file_remove_tree(p.converting, e));
-    return file_remove_tree(p.old, e);
 }
