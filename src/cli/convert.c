@@ -1,8 +1,9 @@
-/* convert.c - every data store of a data folder, one after the other, to the layout of this program.
+/* convert.c - the data stores of a data folder, one after the other, to this program's layout.
  *
  * The system's records are open meanwhile, so that no server can be. What would keep a data store
  * from being converted is looked for in all of them before the first one is begun: an older program
- * cannot open one that is done. Each is done for itself, so a call that is cut off is made again. */
+ * cannot open one that is done. Each is done for itself, so a call that is cut off is made again.
+ */
 #include "cli/convert.h"
 
 #include "base/clock.h"

@@ -280,7 +280,8 @@ static void compare_index(struct store *a, struct store *b, fhir_type type, uint
         assert_int_equal(n, hits(b, type, (uint16_t)param, t, ar, y, max));
         for (size_t i = 0; i < n; i++)
             assert_sv(y[i], x[i]);
-        for (size_t i = 0; i < n && search_is_counted(type, (uint16_t)param); i++) {
+        /* the oracle counts one by one, so not each of them */
+        for (size_t i = rnd(20); i < n && search_is_counted(type, (uint16_t)param); i += 20) {
             compare_counts(a, b, type, (uint16_t)param, sv_head(x[i], SEARCH_CODE_LEN));
             compare_counts(a, b, type, (uint16_t)param, sv_head(x[i], SEARCH_TOKEN_LEN));
         }
@@ -314,7 +315,7 @@ static void compare_instants(struct store *a, struct store *b, fhir_type type)
 
 static void compare_all(struct store *a, struct store *b)
 {
-    for (int i = 0; i < 40; i++)
+    for (int i = 0; i < 20; i++)
         compare(a, b);
     check_plan(b, 1);
     check_plan(b, 1000);
@@ -373,7 +374,7 @@ static void live_on(struct history *h, struct store *st)
 TEST(convert, a_random_history_reads_as_before_and_goes_on)
 {
     (void)state;
-    unsigned n_seeds = test_is_long() ? 60 : TEST_SANITIZED ? 3 : 8;
+    unsigned n_seeds = test_is_long() ? 60 : TEST_SANITIZED ? 2 : 6;
     for (unsigned seed = 1; seed <= n_seeds; seed++) {
         struct history h;
         struct store_converted done;
