@@ -17,7 +17,6 @@
 #define COMMIT_MAX    ((size_t)8 << 30) /* what one commit brought: in memory when it was made */
 #define NOTE_BATCH    (1u << 20)
 #define CROWDED_NS    20000000
-#define TELL_EVERY    64u /* commits */
 #define CHANGE_HEAD   10u
 #define FIRST_LOAD_NO 1u
 
@@ -217,8 +216,7 @@ static err_code replay_commit(struct replay *p, uint64_t t, int64_t instant_ms, 
     if (at.t != t || at.instant_ms != instant_ms)
         return rocks_damaged(e);
     p->c->done.n_commits++;
-    if (t % TELL_EVERY == 0)
-        convert_tell(p->c, STORE_CONVERT_WRITES, t);
+    convert_tell(p->c, STORE_CONVERT_WRITES, t);
     return ERR_OK;
 }
 

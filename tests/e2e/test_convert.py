@@ -1,0 +1,104 @@
+"""A data folder of an older program: the server refuses it with the words to type, and `fhirlake convert` says what it does.
+
+An older data store is told by a family of keys that it lacks. The system's records lack it too, and stand in for one. What
+comes out of a conversion is the matter of tests/unit/store/test_convert.c, which writes data stores of layout 3.
+"""
+import shutil
+import subprocess
+
+import pytest
+
+from fhirlake import BIN, Server, patient, run
+
+OLDER = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def older(tmp_path):
+    data = tmp_path / "data folder"
+    with Server(data) as server:
+        store = server.create_store()
+        assert server.fhir(store).put("Patient/a", patient("a")).status == 201
+    place = data / "stores" / OLDER
+    shutil.copytree(data / "system", place)
+    return data, place, store
+
+
+def start(data):
+    return subprocess.run([str(BIN), "serve", "--listen", "127.0.0.1:0", "--data", str(data)],
+                          capture_output=True, text=True, timeout=60)
+
+
+def files(place):
+    return {p.name: p.read_bytes() for p in place.iterdir() if not p.name.startswith("LOG")}
+
+
+def test_the_server_refuses_an_older_layout_and_says_what_to_type(older):
+    data, place, _ = older
+    before = files(place)
+    got = start(data)
+    assert got.returncode == 1 and got.stdout == ""
+    assert "1 of 2 data stores have an older layout" in got.stderr
+    assert got.stderr.rstrip().endswith(f"Type: fhirlake convert '{data}'")
+    assert files(place) == before, "it was written to"
+
+
+def test_a_conversion_that_was_cut_off_between_two_renames_is_refused_too(older):
+    data, place, store = older
+    shutil.rmtree(place)
+    place = data / "stores" / store
+    place.rename(place.with_name(f"{store}.old"))
+    shutil.copytree(place.with_name(f"{store}.old"), place.with_name(f"{store}.converting"))
+    assert f"fhirlake convert '{data}'" in start(data).stderr
+    got = run("convert", data)
+    assert got.returncode == 0, got.stderr
+    assert f"{store}: converted; the last steps of an earlier call are done" in got.stdout
+    assert [p.name for p in (data / "stores").iterdir()] == [store]
+    with Server(data) as server:
+        assert server.fhir(store).get("Patient/a").status == 200
+
+
+def test_what_a_conversion_left_beside_a_data_store_is_no_data_store_and_goes_with_it(older):
+    data, place, store = older
+    place.rename(data / "stores" / f"{store}.converting")
+    shutil.copytree(data / "stores" / store, data / "stores" / f"{store}.old")
+    with Server(data) as server:
+        client = server.client()
+        assert [s["DatastoreId"] for s in client.list_fhir_datastores()["DatastorePropertiesList"]] == [store]
+        client.delete_fhir_datastore(DatastoreId=store)
+        assert server.stop() == 0
+        server.start()
+        assert list((data / "stores").iterdir()) == []
+
+
+def test_what_cannot_be_read_is_not_converted_and_stays(older):
+    data, place, _ = older
+    before = files(place)
+    got = run("convert", data)
+    assert got.returncode == 1
+    assert got.stderr.startswith(f"fhirlake convert: data store {OLDER}: opening the data store:"), got.stderr
+    assert files(place) == before
+    assert sorted(p.suffix for p in (data / "stores").iterdir()) == ["", ""]
+
+
+def test_a_folder_of_this_layout_is_passed_over(older):
+    data, place, store = older
+    shutil.rmtree(place)
+    got = run("convert", data)
+    assert got.returncode == 0 and got.stderr == ""
+    assert got.stdout.splitlines() == [
+        f"{store}: has this program's layout already",
+        "0 data stores converted (0 resources, 0 versions), 1 had this layout already"]
+
+
+def test_a_folder_in_use_or_none_is_refused(tmp_path):
+    with Server(tmp_path / "data"):
+        got = run("convert", tmp_path / "data")
+    assert got.returncode == 1 and "is in use: stop the server first" in got.stderr
+    got = run("convert", tmp_path / "nothing")
+    assert got.returncode == 1 and "is no data folder" in got.stderr
+    assert not (tmp_path / "nothing").exists()
+    assert run("convert").returncode == 2
+    assert run("convert", "a", "b").returncode == 2
+    assert run("convert", "--data", "a").returncode == 2
+    assert "fhirlake convert DATA" in run("convert", "--help").stdout
