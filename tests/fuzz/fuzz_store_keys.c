@@ -1,6 +1,7 @@
 /* Keys and values of the store: what splits is what was put together. */
 #include "fuzz.h"
 
+#include "store/rocks/convert/old.h"
 #include "store/rocks/keys.h"
 #include "store/rocks/numbers/ids.h"
 
@@ -61,6 +62,21 @@ static void values(sv data)
     free(whole);
 }
 
+/* Of layout 3, which are read alone. */
+static void old_ones(sv data)
+{
+    struct old_key key;
+    struct value_head h;
+    if (old_key_split(data, &key)) {
+        MUST(fhir_id_ok(key.id) && key.id.ptr == data.ptr + 1);
+        MUST(1 + key.id.len + 1 + 1 + 8 == data.len);
+    }
+    if (old_value_split(data, &h)) {
+        MUST(h.body.hole_at <= h.body.json.len);
+        MUST(h.body.json.ptr + h.body.json.len == data.ptr + data.len);
+    }
+}
+
 FUZZ(data)
 {
     struct births x;
@@ -68,6 +84,7 @@ FUZZ(data)
     search(data);
     ids(data);
     values(data);
+    old_ones(data);
     if (births_split(data, &x)) {
         char value[BIRTHS_VALUE_BYTES];
         births_put(&x, value);
