@@ -205,18 +205,18 @@ bool rocks_is_older(const char *path)
     rocksdb_options_t *o = rocksdb_options_create();
     char *bad = NULL;
     size_t n = 0;
-    bool has_ids = false;
+    bool older = false;
     char **names = rocksdb_list_column_families(o, path, &n, &bad);
     rocksdb_options_destroy(o);
-    /* there is none yet, or opening it says what is wrong */
-    if (bad) {
-        rocksdb_free(bad);
-        return false;
-    }
-    for (size_t i = 0; i < n; i++)
-        has_ids |= strcmp(names[i], cf_names[CF_IDS]) == 0;
+    /* else there is none yet, or opening it says what is wrong */
+    if (bad == NULL)
+        older = true;
+    for (size_t i = 0; i < n && older; i++)
+        older = strcmp(names[i], cf_names[CF_IDS]) != 0;
+    /* it is made in either case */
     rocksdb_list_column_families_destroy(names, n);
-    return !has_ids;
+    rocksdb_free(bad);
+    return older;
 }
 
 err_code rocks_open(struct store_env *env, void *own, const char *path, bool create,
