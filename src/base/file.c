@@ -239,3 +239,20 @@ err_code file_remove_tree(const char *path, struct err *e)
 {
     return remove_at(AT_FDCWD, path, e);
 }
+
+err_code file_hold(const char *path, int *out, struct err *e)
+{
+    struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return file_os_err(e, "cannot open file");
+    if (fcntl(fd, F_SETLK, &lock) != 0) {
+        err_code rc = errno == EACCES || errno == EAGAIN
+                          ? ERR(e, ERR_EXISTS, "in use by another process")
+                          : file_os_err(e, "cannot lock file");
+        close(fd);
+        return rc;
+    }
+    *out = fd;
+    return ERR_OK;
+}

@@ -1,4 +1,5 @@
 /* main.c - the program: fhirlake COMMAND. Each command is a room of its own. */
+#include "cli/check.h"
 #include "cli/convert.h"
 #include "cli/export.h"
 #include "cli/generate.h"
@@ -16,6 +17,7 @@ static int help(FILE *f)
                 "  export     start an export job, follow it, show what it wrote\n"
                 "  generate   write synthetic patients as NDJSON, one file per resource type\n"
                 "  verify     check an export against its manifest, and against a running store\n"
+                "  check      check the files of data stores, while no server runs\n"
                 "  convert    bring a data folder of an older fhirlake to this one's layout\n"
                 "  version    print the version\n"
                 "  help       this text; fhirlake COMMAND --help says more\n\n"
@@ -39,6 +41,8 @@ int main(int argc, char **argv)
         return cli_export(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("verify")))
         return cli_verify(argc - 1, argv + 1);
+    if (sv_eq(command, SV_LIT("check")))
+        return cli_check(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("convert")))
         return cli_convert(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("version")) || sv_eq(command, SV_LIT("--version"))) {

@@ -19,6 +19,7 @@ static const struct store_engine engines[] = {
       .exists = rocks_exists,
       .n_files = rocks_n_files,
       .remove = rocks_remove,
+      .check = rocks_check,
       .convert = rocks_convert,
       .needs_convert = rocks_needs_convert,
       .convert_names = rocks_convert_names,
@@ -78,6 +79,17 @@ err_code store_open(struct store_env *env, const char *uri, bool create, struct 
                     struct err *e)
 {
     return store_open_with(env, uri, create, STORE_FILES_MAX, out, e);
+}
+
+err_code store_check(struct store_env *env, const char *uri, const struct store_check_told *told,
+                     struct store_checked *out, struct err *e)
+{
+    const struct store_engine *engine;
+    const char *place;
+    TRY(store_engine_of(uri, &engine, &place, e));
+    if (engine->check == NULL)
+        return ERR(e, ERR_UNSUPPORTED, "there is nothing on disk to check");
+    return engine->check(env, env->own[engine - engines], place, told, out, e);
 }
 
 /* ---- what open stores share ---- */

@@ -12,6 +12,7 @@
  * Floor: store. */
 #pragma once
 #include "base/limits.h"
+#include "store/check.h"
 #include "store/convert.h"
 #include "store/records.h"
 #include "store/store.h"
@@ -117,6 +118,10 @@ struct store_engine {
     bool (*exists)(const char *place);
     unsigned (*n_files)(const char *place); /* of a store's data, open or not */
     err_code (*remove)(const char *place, struct err *e);
+    /* NULL: there is nothing on disk to look at. */
+    err_code (*check)(struct store_env *env, void *own, const char *place,
+                      const struct store_check_told *told, struct store_checked *out,
+                      struct err *e);
     /* Data stores of an older layout (convert.h). All NULL: there are none. */
     err_code (*convert)(struct store_env *env, void *own, const char *place, store_convert_fn tell,
                         void *ctx, struct store_converted *out, struct err *e);
@@ -146,6 +151,8 @@ unsigned rocks_root_count(const char *root, bool (*is_name)(sv name));
 bool rocks_exists(const char *place);
 unsigned rocks_n_files(const char *place);
 err_code rocks_remove(const char *place, struct err *e);
+err_code rocks_check(struct store_env *env, void *own, const char *place,
+                     const struct store_check_told *told, struct store_checked *out, struct err *e);
 err_code rocks_convert(struct store_env *env, void *own, const char *place, store_convert_fn tell,
                        void *ctx, struct store_converted *out, struct err *e);
 bool rocks_needs_convert(const char *place);

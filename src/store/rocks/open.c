@@ -19,9 +19,6 @@
 #include <limits.h>
 #include <unistd.h>
 
-static const char *const cf_names[N_CFS] = { "default", "versions", "ids",    "changes",
-                                             "commits", "notes",    "search", "counts" };
-
 static err_code staging_reset(struct rocks *r, struct err *e)
 {
     char staging[PATH_MAX];
@@ -142,11 +139,7 @@ static void rocks_close(struct store *st)
             rocksdb_column_family_handle_destroy(r->cf[i]);
     if (r->db)
         rocksdb_close(r->db);
-    rocksdb_options_destroy(r->options);
-    rocksdb_options_destroy(r->data_options);
-    rocksdb_options_destroy(r->ids_options);
-    rocksdb_options_destroy(r->search_options);
-    rocksdb_options_destroy(r->count_options);
+    rocks_options_done(r);
     rocksdb_writeoptions_destroy(r->sync_write);
     load_table_unref(r->seen.loads);
     claims_free(r->ids.claims);
@@ -244,20 +237,11 @@ err_code rocks_open(struct store_env *env, void *own, const char *path, bool cre
     pthread_mutex_init(&r->settle_lock, NULL);
     r->sync_write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(r->sync_write, 1);
-    r->options = rocks_small_options(r, create);
-    /* of the whole database */
-    rocksdb_options_set_max_open_files(r->options, (int)n_files);
-    r->data_options = rocks_data_options(r);
-    r->ids_options = rocks_ids_options(r);
-    r->search_options = rocks_search_options(r);
-    r->count_options = rocks_count_options(r);
-    const rocksdb_options_t *per_cf[N_CFS] = {
-        [CF_DEFAULT] = r->options,       [CF_VERSIONS] = r->data_options, [CF_IDS] = r->ids_options,
-        [CF_CHANGES] = r->options,       [CF_COMMITS] = r->options,       [CF_NOTES] = r->options,
-        [CF_SEARCH] = r->search_options, [CF_COUNTS] = r->count_options,
-    };
+    const rocksdb_options_t *per_cf[N_CFS];
+    rocks_options_make(r, create, n_files, per_cf);
     char *bad = NULL;
-    r->db = rocksdb_open_column_families(r->options, path, N_CFS, cf_names, per_cf, r->cf, &bad);
+    r->db = rocksdb_open_column_families(r->options, path, N_CFS, rocks_family_names, per_cf, r->cf,
+                                         &bad);
     err_code rc = rocks_error(bad, "opening the data store", e);
     r->ids = (struct ids_family){ r->db, r->cf[CF_IDS], r->ids_options, claims_new(), NULL };
     if (rc == ERR_OK)

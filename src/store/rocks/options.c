@@ -34,7 +34,7 @@ void rocks_env_free(void *ptr)
 
 /* ---- options ---- */
 
-rocksdb_options_t *rocks_small_options(const struct rocks *r, bool create)
+static rocksdb_options_t *small_options(const struct rocks *r, bool create)
 {
     rocksdb_options_t *o = rocksdb_options_create();
     rocksdb_options_set_env(o, r->shared->env);
@@ -76,7 +76,7 @@ static rocksdb_block_based_table_options_t *large_table(const struct rocks *r, s
 static rocksdb_options_t *with_table(const struct rocks *r, rocksdb_block_based_table_options_t *t,
                                      uint64_t level_base_bytes)
 {
-    rocksdb_options_t *o = rocks_small_options(r, true);
+    rocksdb_options_t *o = small_options(r, true);
     rocksdb_options_set_block_based_table_factory(o, t);
     rocksdb_block_based_options_destroy(t);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
@@ -92,7 +92,7 @@ static rocksdb_options_t *with_table(const struct rocks *r, rocksdb_block_based_
 /* Large values, read in order. Loads of new resources lie below all before them and are never
  * merged. The filters hold the numbers: a read of one opens only the files that have it. Iterators
  * that cross numbers must say total_order_seek. */
-rocksdb_options_t *rocks_data_options(const struct rocks *r)
+static rocksdb_options_t *data_options(const struct rocks *r)
 {
     rocksdb_block_based_table_options_t *t = large_table(r, 32u << 10);
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
@@ -106,7 +106,7 @@ rocksdb_options_t *rocks_data_options(const struct rocks *r)
 /* Small rows, found by their whole keys: most are asked for when they are not there. The filter of
  * a file is asked whole, and must fit into a shard of the cache: a file of 8 MiB has some 300,000
  * rows and 375 KiB of filter. Merged by size, which writes each row fewer times than levels do. */
-rocksdb_options_t *rocks_ids_options(const struct rocks *r)
+static rocksdb_options_t *ids_options(const struct rocks *r)
 {
     rocksdb_block_based_table_options_t *t = large_table(r, 8u << 10);
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
@@ -117,7 +117,7 @@ rocksdb_options_t *rocks_ids_options(const struct rocks *r)
 }
 
 /* Keys with short values, found by seeks: small blocks, which the cache holds. Merged by size. */
-rocksdb_options_t *rocks_search_options(const struct rocks *r)
+static rocksdb_options_t *search_options(const struct rocks *r)
 {
     rocksdb_options_t *o = with_table(r, large_table(r, 16u << 10), 256u << 20);
     rocksdb_options_set_compaction_style(o, rocksdb_universal_compaction);
@@ -125,9 +125,41 @@ rocksdb_options_t *rocks_search_options(const struct rocks *r)
 }
 
 /* Sums: few keys, each written often. */
-rocksdb_options_t *rocks_count_options(const struct rocks *r)
+static rocksdb_options_t *count_options(const struct rocks *r)
 {
-    rocksdb_options_t *o = rocks_small_options(r, true);
+    rocksdb_options_t *o = small_options(r, true);
     rocksdb_options_set_merge_operator(o, counts_merge_operator());
     return o;
+}
+
+/* ---- of a store ---- */
+
+const char *const rocks_family_names[N_CFS] = { "default", "versions", "ids",    "changes",
+                                                "commits", "notes",    "search", "counts" };
+
+void rocks_options_make(struct rocks *r, bool create, unsigned n_files,
+                        const rocksdb_options_t *of[N_CFS])
+{
+    r->options = small_options(r, create);
+    /* of the whole database */
+    rocksdb_options_set_max_open_files(r->options, (int)n_files);
+    r->data_options = data_options(r);
+    r->ids_options = ids_options(r);
+    r->search_options = search_options(r);
+    r->count_options = count_options(r);
+    for (int i = 0; i < N_CFS; i++)
+        of[i] = r->options;
+    of[CF_VERSIONS] = r->data_options;
+    of[CF_IDS] = r->ids_options;
+    of[CF_SEARCH] = r->search_options;
+    of[CF_COUNTS] = r->count_options;
+}
+
+void rocks_options_done(struct rocks *r)
+{
+    rocksdb_options_destroy(r->options);
+    rocksdb_options_destroy(r->data_options);
+    rocksdb_options_destroy(r->ids_options);
+    rocksdb_options_destroy(r->search_options);
+    rocksdb_options_destroy(r->count_options);
 }

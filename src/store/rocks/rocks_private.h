@@ -12,6 +12,7 @@
  *   cursor.c    cursors, history                    scan.c         a range of resources
  *   window.c    cursors over what changed           changes.c      who changed, the log
  *   entries.c   a walk over search entries          plan.c         ids cut into ranges
+ *   check/      is all as the invariants say?
  *   convert/    data stores of an older layout
  *
  * Lock order: settle_lock, then order.lock, then seen.lock or bulk.lock or the claims' own.
@@ -69,6 +70,8 @@ enum {
     CF_COUNTS,
     N_CFS
 };
+extern const char *const rocks_family_names[N_CFS];
+#define ROCKS_LAYOUT 4u /* version of the layout on disk */
 
 struct commit_waiter;
 struct rocks {
@@ -169,11 +172,10 @@ err_code rocks_horizon(struct store *, struct store_commit *, struct err *);
 err_code rocks_commit_at(struct store *, int64_t, struct store_commit *, struct err *);
 
 /* ---- options.c ---- */
-rocksdb_options_t *rocks_small_options(const struct rocks *r, bool create);
-rocksdb_options_t *rocks_data_options(const struct rocks *r);
-rocksdb_options_t *rocks_ids_options(const struct rocks *r);
-rocksdb_options_t *rocks_search_options(const struct rocks *r);
-rocksdb_options_t *rocks_count_options(const struct rocks *r);
+/* r's options of every family, and of which family they are. */
+void rocks_options_make(struct rocks *r, bool create, unsigned n_files,
+                        const rocksdb_options_t *of[N_CFS]);
+void rocks_options_done(struct rocks *r);
 
 /* ---- records.c ---- */
 err_code rocks_note_get(struct store *, sv, struct buf *, struct err *);

@@ -1,0 +1,190 @@
+/* check.c - the command `fhirlake check`: is what stands in a data folder as it must be?
+ *
+ * Every data store below DATA/stores is opened for reading, one after the other, and store_check()
+ * looks. The system's records are held meanwhile, so that no server begins to use the folder. */
+#include "cli/check.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "cli/options.h"
+#include "store/check.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <unistd.h>
+
+#define TELL_EVERY_US 10000000u
+#define CACHE_BYTES   ((size_t)64 << 20)
+
+enum { OK_ALL = 0, WRONG = 1, USAGE = 2, CANNOT = 3 };
+
+struct options {
+    const char *store;
+    bool quiet;
+};
+
+#define O(member) offsetof(struct options, member)
+static const struct cli_option table[] = {
+    { "store", "ID", "this data store alone", O(store) },
+    { "quiet", NULL, "no progress on the standard error", O(quiet) },
+};
+#define N_OPTIONS (sizeof table / sizeof table[0])
+
+struct checking {
+    const struct options *o;
+    const char *data;
+    struct store_env *env;
+    const char *store; /* under way */
+    uint64_t told_us;
+};
+
+static void usage(FILE *f)
+{
+    (void)fputs(
+        "Usage: fhirlake check DATA [options]\n\n"
+        "Check the files of all data stores in a server's folder (its --data), while no server\n"
+        "uses it: each id has one number and each number one id; versions, changes, search "
+        "entries\n"
+        "and sums go together. Nothing is written. What is wrong is told with its family of keys,\n"
+        "the type of the resource, and its number, written LOAD:PLACE. Ids and what resources say\n"
+        "are not told.\n\n",
+        f);
+    cli_options_print(table, N_OPTIONS, f);
+    (void)fputs("\nExit status: 0 all is well, 1 something is wrong (each told), 2 wrong usage,\n"
+                "3 it cannot be looked at: a server uses it, there is none, another layout.\n\n"
+                "Example:\n"
+                "  fhirlake check fhirlake-data\n",
+                f);
+}
+
+static void tell_wrong(void *ctx, sv line)
+{
+    const struct checking *c = ctx;
+    (void)printf("%s: wrong: %.*s\n", c->store, SV_FMT(line));
+}
+
+static void tell_progress(void *ctx, const char *family, uint64_t done, uint64_t about)
+{
+    struct checking *c = ctx;
+    const uint64_t now = clock_mono_us();
+    if (c->o->quiet || now - c->told_us < TELL_EVERY_US)
+        return;
+    c->told_us = now;
+    (void)fprintf(stderr, "%s: %s: %llu keys of about %llu\n", c->store, family,
+                  (unsigned long long)done, (unsigned long long)about);
+}
+
+static void tell_verdict(const struct checking *c, const struct store_checked *x)
+{
+    if (x->n_wrong > STORE_CHECK_LINES)
+        (void)printf("%s: wrong: and %llu more\n", c->store,
+                     (unsigned long long)(x->n_wrong - STORE_CHECK_LINES));
+    (void)printf("%s: %s: %llu resources, %llu versions, %llu loads, %llu search entries", c->store,
+                 x->n_wrong ? "WRONG" : "ok", (unsigned long long)x->n_resources,
+                 (unsigned long long)x->n_versions, (unsigned long long)x->n_loads,
+                 (unsigned long long)x->n_entries);
+    if (x->n_wrong)
+        (void)printf("; %llu wrong", (unsigned long long)x->n_wrong);
+    (void)puts("");
+    (void)fflush(stdout);
+}
+
+static int cannot(const char *subject, const char *why)
+{
+    (void)fprintf(stderr, "fhirlake check: %s: %s\n", subject, why);
+    return CANNOT;
+}
+
+static int check_one(struct checking *c, const char *id)
+{
+    const struct store_check_told told = { tell_wrong, tell_progress, c };
+    struct store_checked x;
+    struct err e;
+    char uri[PATH_MAX];
+    c->store = id;
+    c->told_us = clock_mono_us();
+    if ((size_t)snprintf(uri, sizeof uri, "rocksdb:%s/stores/%s", c->data, id) >= sizeof uri)
+        return cannot(id, "the name of its folder is too long");
+    err_code rc = store_check(c->env, uri, &told, &x, &e);
+    if (rc == ERR_EXISTS)
+        return cannot(id, "it is in use by another process: stop that server first");
+    if (rc != ERR_OK)
+        return cannot(id, rc == ERR_NOT_FOUND ? "there is no such data store" : e.msg);
+    tell_verdict(c, &x);
+    return x.n_wrong ? WRONG : OK_ALL;
+}
+
+static int keep(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+/* By name. */
+static int check_all(struct checking *c)
+{
+    char path[PATH_MAX];
+    struct dirent **all;
+    int status = OK_ALL;
+    (void)snprintf(path, sizeof path, "%s/stores", c->data);
+    int n = scandir(path, &all, keep, alphasort);
+    if (n < 0)
+        return cannot(c->data, "it has no folder of data stores");
+    for (int i = 0; i < n; i++) {
+        int one = check_one(c, all[i]->d_name);
+        /* what cannot be looked at weighs more than what is wrong */
+        status = one > status ? one : status;
+        free(all[i]);
+    }
+    free((void *)all);
+    return status;
+}
+
+static int run(const struct options *o, const char *data)
+{
+    struct checking c = { .o = o, .data = data };
+    char path[PATH_MAX];
+    struct err e;
+    int lock = -1;
+    if ((size_t)snprintf(path, sizeof path, "%s/system/LOCK", data) >= sizeof path)
+        return cannot(data, "the name is too long");
+    err_code rc = file_hold(path, &lock, &e);
+    if (rc == ERR_EXISTS)
+        return cannot(data, "it is in use by another process: stop that server first");
+    if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+        return cannot(data, e.msg);
+    c.env = store_env_new(CACHE_BYTES, 1);
+    int status = o->store ? check_one(&c, o->store) : check_all(&c);
+    store_env_free(c.env);
+    if (lock >= 0)
+        (void)close(lock);
+    return status;
+}
+
+/* It becomes part of a path. */
+static bool is_id(const char *store)
+{
+    return store[0] && store[0] != '.' && strchr(store, '/') == NULL;
+}
+
+int cli_check(int argc, char **argv)
+{
+    struct options o = { 0 };
+    struct err e;
+    const char *data = NULL;
+    size_t n;
+    bool help;
+    err_code rc = cli_options_read(table, N_OPTIONS, argc, argv, &o, &data, 1, &n, &help, &e);
+    if (rc == ERR_OK && !help && n == 0)
+        rc = ERR(&e, ERR_INVALID, "say which folder: DATA; see fhirlake check --help");
+    if (rc == ERR_OK && !help && o.store && !is_id(o.store))
+        rc = ERR(&e, ERR_INVALID, "--store takes the id of a data store");
+    if (rc != ERR_OK) {
+        (void)fprintf(stderr, "fhirlake check: %s\n", e.msg);
+        return USAGE;
+    }
+    if (help) {
+        usage(stdout);
+        return OK_ALL;
+    }
+    return run(&o, data);
+}
