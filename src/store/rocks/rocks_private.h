@@ -71,7 +71,6 @@ enum {
     N_CFS
 };
 extern const char *const rocks_family_names[N_CFS];
-#define ROCKS_LAYOUT 4u /* version of the layout on disk */
 
 struct commit_waiter;
 struct rocks {

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "store/checking.h"
 #include "store/store.h"
 #include "store/threads.h"
 
@@ -51,6 +52,9 @@ static struct store_env *env;
 static void open_shared(unsigned n_background)
 {
     (void)snprintf(path, sizeof path, "/tmp/fhirlake-bulk-%016llx", (unsigned long long)rng_u64());
+    /* before there are threads */
+    for (fhir_type t = 1; t <= N_TYPES; t++)
+        (void)plain_index(t);
     env = store_env_new(8 << 20, n_background);
     OK(store_open(env, path, true, &shared, e));
     atomic_store(&n_refusals, 0);
@@ -59,6 +63,7 @@ static void open_shared(unsigned n_background)
 static void close_shared(void)
 {
     store_close(shared);
+    assert_checked(env, path);
     store_env_free(env);
     OK(file_remove_tree(path, e));
 }
@@ -70,9 +75,11 @@ static err_code load_one(unsigned me, unsigned n, struct err *err)
     /* from end to end, so that any two loads overlap */
     for (unsigned i = 0; i < PER_LOAD; i++) {
         (void)snprintf(ids[i], sizeof ids[i], "%u-%u-%u", i, me, n);
-        items[i] = (struct store_bulk_item){
-            .type = (fhir_type)(1 + i % N_TYPES), .id = sv_from(ids[i]), .body = body, .seq = i
-        };
+        items[i] = (struct store_bulk_item){ .type = (fhir_type)(1 + i % N_TYPES),
+                                             .id = sv_from(ids[i]),
+                                             .body = body,
+                                             .seq = i,
+                                             .index = plain_index((fhir_type)(1 + i % N_TYPES)) };
     }
     struct store_bulk *b = NULL;
     struct store_commit at;
@@ -118,7 +125,8 @@ static void *commit(void *arg)
         struct store_write w = { .type = (fhir_type)(1 + n % N_TYPES),
                                  .id = sv_from(id),
                                  .method = STORE_METHOD_UPDATE,
-                                 .body = body };
+                                 .body = body,
+                                 .index = plain_index((fhir_type)(1 + n % N_TYPES)) };
         struct store_commit at;
         THREAD_OK(store_commit(shared, &w, 1, &at, e));
         atomic_fetch_add(&n_committed, 1);

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "store/checking.h"
 #include "store/store.h"
 #include "store/threads.h"
 
@@ -218,6 +219,7 @@ static void history(uint64_t seed, unsigned steps)
         /* marks and sums stand on disk */
         if (rnd(12) == 0) {
             store_close(st[1]);
+            assert_checked(env, dir);
             OK(store_open(env, dir, false, &st[1], e));
         }
         if (rnd(4) == 0) {
@@ -229,6 +231,7 @@ static void history(uint64_t seed, unsigned steps)
     check(st[1]);
     store_close(st[0]);
     store_close(st[1]);
+    assert_checked(env, dir);
     OK(file_remove_tree(dir, e));
 }
 
@@ -280,6 +283,7 @@ TEST(counts, few_and_many_loads_are_settled_alike)
         check(st);
     }
     store_close(st);
+    assert_checked(env, dir);
     OK(file_remove_tree(dir, e));
 }
 
@@ -335,6 +339,7 @@ TEST(counts, counting_beside_loads_gives_the_number_of_that_commit)
     pthread_join(loader, NULL);
     assert_threads_were_fine();
     store_close(st);
+    assert_checked(env, dir);
     OK(file_remove_tree(dir, e));
 }
 

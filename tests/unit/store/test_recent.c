@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "store/checking.h"
 #include "store/store.h"
 #include "store/threads.h"
 
@@ -27,6 +28,7 @@ static struct store *open_new(char dir[64])
 static void end(struct store *st, const char *dir)
 {
     store_close(st);
+    assert_checked(env, dir);
     OK(file_remove_tree(dir, e));
 }
 
@@ -46,9 +48,11 @@ static err_code try_put(struct store *st, sv id, store_method m, uint64_t n,
                         struct store_commit *out, struct err *e)
 {
     char text[64];
-    struct store_write w = {
-        .type = patient, .id = id, .method = m, .body = body(text, sizeof text, n)
-    };
+    struct store_write w = { .type = patient,
+                             .id = id,
+                             .method = m,
+                             .body = body(text, sizeof text, n),
+                             .index = plain_index(patient) };
     return store_commit(st, &w, 1, out, e);
 }
 
@@ -64,7 +68,9 @@ static err_code try_load(struct store *st, sv id, uint64_t n, struct store_commi
 {
     char text[64];
     CLEANUP(store_bulk_abort) struct store_bulk *b = NULL;
-    struct store_bulk_item it = { .type = patient, .id = id, .body = body(text, sizeof text, n) };
+    struct store_bulk_item it = {
+        .type = patient, .id = id, .body = body(text, sizeof text, n), .index = plain_index(patient)
+    };
     TRY(store_bulk_begin(st, &b, e));
     TRY(store_bulk_fill(b, &it, 1, e));
     return store_bulk_publish(&b, SV_NONE, SV_NONE, out, e);
@@ -239,12 +245,13 @@ TEST(recent, more_than_fits_is_let_go)
     memset(big, ' ', sizeof big);
     /* 24 MB through the quarter of a cache of 16 MiB */
     for (unsigned i = 0; i < 600; i++) {
-        (void)snprintf(big, sizeof big, HEAD ",\"n\":%u}", i);
+        big[snprintf(big, sizeof big, HEAD ",\"n\":%u}", i)] = ' ';
         struct store_write w = { .type = patient,
                                  .id = id_of(i, id),
                                  .method = STORE_METHOD_CREATE,
                                  .body = { sv_make(big, sizeof big), sizeof HEAD - 1,
-                                           FHIR_HOLE_NO_META } };
+                                           FHIR_HOLE_NO_META },
+                                 .index = plain_index(patient) };
         OK(store_commit(st, &w, 1, &c, e));
     }
     for (unsigned round = 0; round < 2; round++)
@@ -262,6 +269,8 @@ int main(void)
         T(recent, more_than_fits_is_let_go),
     };
     patient = fhir_type_find(SV_LIT("Patient"));
+    /* before there are threads */
+    (void)plain_index(patient);
     env = store_env_new(16 << 20, 1);
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     store_env_free(env);

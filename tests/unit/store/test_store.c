@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/rng.h"
 #include "fhir/envelope.h"
+#include "store/checking.h"
 #include "store/comparing.h"
 #include "store/store.h"
 #include "store/threads.h"
@@ -38,8 +39,10 @@ static err_code put(struct store *st, fhir_type type, const char *id, int n, str
     char text[128];
     w->type = type;
     w->id = sv_from(id);
-    if (w->method != STORE_METHOD_DELETE)
+    if (w->method != STORE_METHOD_DELETE) {
         w->body = body(text, sizeof text, n);
+        w->index = plain_index(type);
+    }
     return store_commit(st, w, 1, c, e);
 }
 
@@ -55,6 +58,7 @@ static void on_both(test_fn fn)
     OK(store_open(env, dir, true, &st, e));
     fn(st);
     store_close(st);
+    assert_checked(env, dir);
     OK(file_remove_tree(dir, e));
 }
 
@@ -129,11 +133,13 @@ static void conditions(struct store *st)
     struct store_write two[2] = { { .type = patient,
                                     .id = SV_LIT("d"),
                                     .method = STORE_METHOD_UPDATE,
-                                    .body = body(text, 128, 1) },
+                                    .body = body(text, 128, 1),
+                                    .index = plain_index(patient) },
                                   { .type = patient,
                                     .id = SV_LIT("d"),
                                     .method = STORE_METHOD_UPDATE,
-                                    .body = body(text, 128, 1) } };
+                                    .body = body(text, 128, 1),
+                                    .index = plain_index(patient) } };
     FAILS(ERR_INVALID, store_commit(st, two, 2, &c, e));
     two[1] = (struct store_write){ .type = patient,
                                    .id = SV_LIT("nobody"),
@@ -153,10 +159,13 @@ static void bulk_is_invisible_until_published(struct store *st)
     struct store_bulk *one, *two;
     struct store_commit c, c1, c2;
     char t1[128], t2[128], t3[128];
-    struct store_bulk_item items[] = { { patient, SV_LIT("b"), body(t1, 128, 1), 0 },
-                                       { patient, SV_LIT("a"), body(t2, 128, 2), 1 },
-                                       { patient, SV_LIT("b"), body(t3, 128, 3), 2 } };
-    struct store_bulk_item again[] = { { patient, SV_LIT("a"), body(t2, 128, 2), 0 } };
+    struct store_bulk_item items[] = {
+        { patient, SV_LIT("b"), body(t1, 128, 1), 0, plain_index(patient) },
+        { patient, SV_LIT("a"), body(t2, 128, 2), 1, plain_index(patient) },
+        { patient, SV_LIT("b"), body(t3, 128, 3), 2, plain_index(patient) }
+    };
+    struct store_bulk_item again[] = { { patient, SV_LIT("a"), body(t2, 128, 2), 0,
+                                         plain_index(patient) } };
     OK(store_bulk_begin(st, &one, e));
     OK(store_bulk_begin(st, &two, e));
     OK(store_bulk_fill(one, items, 3, e));
@@ -230,13 +239,16 @@ static void ids_that_cannot_be(struct store *st)
     char text[128];
     struct store_bulk_item loaded = { .type = patient, .id = SV_LIT("abc") };
     loaded.body = body(text, sizeof text, 1);
+    loaded.index = plain_index(patient);
     OK(store_bulk_begin(st, &b, e));
     OK(store_bulk_fill(b, &loaded, 1, e));
     OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
     struct store_write corrected = { .method = STORE_METHOD_UPDATE };
     OK(put(st, patient, "abc", 2, &corrected, &c, e));
     sv longest = sv_make(long_id, FHIR_ID_MAX);
-    struct store_write w = { .type = patient, .id = longest, .body = loaded.body };
+    struct store_write w = {
+        .type = patient, .id = longest, .body = loaded.body, .index = loaded.index
+    };
     OK(store_commit(st, &w, 1, &c, e));
     const sv odd[] = { { "abc\0", 4 },
                        { "abc\0\0", 5 },
@@ -301,8 +313,10 @@ static void random_commit(struct store *a, struct store *b)
         wa[i] = (struct store_write){ .type = rnd(4) ? patient : observation,
                                       .id = sv_from(random_id()) };
         wa[i].method = rnd(4) ? STORE_METHOD_UPDATE : STORE_METHOD_DELETE;
-        if (wa[i].method == STORE_METHOD_UPDATE)
+        if (wa[i].method == STORE_METHOD_UPDATE) {
             wa[i].body = body(text[i], 128, (int)rnd(1000));
+            wa[i].index = plain_index(wa[i].type);
+        }
         if (rnd(6) == 0) {
             wa[i].condition = STORE_IF_ABSENT + rnd(3);
             wa[i].if_version = 1 + rnd(3);
@@ -333,6 +347,7 @@ static struct pair_of_bulks random_bulk(struct store *a, struct store *b)
         (void)snprintf(ids[i], 24, "%s", random_id());
         ia[i] = (struct store_bulk_item){ rnd(4) ? patient : observation, sv_from(ids[i]),
                                           body(text[i], 128, (int)rnd(1000)), i };
+        ia[i].index = plain_index(ia[i].type);
         ib[i] = ia[i];
     }
     OK(store_bulk_begin(a, &p.a, e));
@@ -387,6 +402,7 @@ TEST(store, random_histories_read_the_same_from_both)
                     store_bulk_abort(open[n_open].b);
                 }
                 store_close(rocks);
+                assert_checked(env, dir);
                 OK(store_open(env, dir, false, &rocks, e));
             } else {
                 compare(mem, rocks);
@@ -402,6 +418,7 @@ TEST(store, random_histories_read_the_same_from_both)
         }
         store_close(mem);
         store_close(rocks);
+        assert_checked(env, dir);
         OK(file_remove_tree(dir, e));
     }
 }
@@ -423,13 +440,14 @@ static void *write_for_ever(void *arg)
         struct store_write wr = { .type = patient,
                                   .id = sv_from(id),
                                   .method = STORE_METHOD_UPDATE,
-                                  .body = body(text, sizeof text, i) };
+                                  .body = body(text, sizeof text, i),
+                                  .index = plain_index(patient) };
         struct store_commit c;
         THREAD_OK(store_commit(w->st, &wr, 1, &c, e));
         THREAD_TRUE(store_last(w->st).t >= c.t);
         if (i % 17 == 0) {
             struct store_bulk *b;
-            struct store_bulk_item it = { patient, sv_from(id), wr.body, 0 };
+            struct store_bulk_item it = { patient, sv_from(id), wr.body, 0, wr.index };
             THREAD_OK(store_bulk_begin(w->st, &b, e));
             THREAD_OK(store_bulk_fill(b, &it, 1, e));
             THREAD_OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
@@ -474,6 +492,7 @@ TEST(store, a_scan_as_of_t_stays_the_same_while_others_write)
     }
     buf_done(&again);
     store_close(st);
+    assert_checked(env, dir);
     OK(file_remove_tree(dir, e));
 }
 
@@ -498,14 +517,16 @@ static void write_until_killed(const char *dir, int fd)
         (void)snprintf(id, sizeof id, "%s%d", i % 3 ? "c" : "b", i % 50);
         struct fhir_body bd = body(text, sizeof text, i);
         if (i % 3) {
-            struct store_write w = {
-                .type = patient, .id = sv_from(id), .method = STORE_METHOD_UPDATE, .body = bd
-            };
+            struct store_write w = { .type = patient,
+                                     .id = sv_from(id),
+                                     .method = STORE_METHOD_UPDATE,
+                                     .body = bd,
+                                     .index = plain_index(patient) };
             if (store_commit(st, &w, 1, &c, e) != ERR_OK)
                 _exit(5);
         } else {
             struct store_bulk *b;
-            struct store_bulk_item it = { patient, sv_from(id), bd, 0 };
+            struct store_bulk_item it = { patient, sv_from(id), bd, 0, plain_index(patient) };
             char count[24];
             (void)snprintf(count, sizeof count, "%llu", (unsigned long long)++n);
             if (store_bulk_begin(st, &b, e) || store_bulk_fill(b, &it, 1, e) ||
@@ -549,6 +570,9 @@ TEST(store, what_was_acknowledged_survives_kill_9)
                 (void)sscanf(line, "%llu %llu", &t, &n);
         fclose(f);
         struct store *st;
+        /* a child may be killed before it has made the store */
+        if (t)
+            assert_checked(env, dir);
         OK(store_open(env, dir, true, &st, e));
         assert_in_range(store_last(st).t, t, t + 1);
         t = store_last(st).t;
@@ -600,11 +624,13 @@ static void large_ones_come_light(struct store *st)
         OK(buf_add(&text, SV_LIT("0123456789abcdef0123456789abcdef"), e));
     OK(buf_add(&text, SV_LIT("\"]}"), e));
     struct fhir_body whole = { buf_sv(&text), sizeof head - 1, FHIR_HOLE_NO_META };
-    struct store_bulk_item item = { patient, SV_LIT("g"), whole, 0 };
+    struct store_bulk_item item = { patient, SV_LIT("g"), whole, 0, plain_index(patient) };
     OK(store_bulk_begin(st, &bulk, e));
     OK(store_bulk_fill(bulk, &item, 1, e));
     OK(store_bulk_publish(&bulk, SV_NONE, SV_NONE, &c, e));
-    struct store_write w = { .type = patient, .id = SV_LIT("g"), .body = whole };
+    struct store_write w = {
+        .type = patient, .id = SV_LIT("g"), .body = whole, .index = plain_index(patient)
+    };
     w.method = STORE_METHOD_UPDATE;
     for (uint64_t t = 1; t <= 2; t++) {
         if (t == 2)
@@ -649,6 +675,7 @@ TEST(store, a_missing_or_locked_store_says_so)
     OK(store_open(env, dir, true, &st, e));
     FAILS(ERR_EXISTS, store_open(env, dir, false, &other, e));
     store_close(st);
+    assert_checked(env, dir);
     OK(file_remove_tree(dir, e));
 }
 
@@ -656,6 +683,8 @@ int main(int argc, char **argv)
 {
     patient = fhir_type_find(SV_LIT("Patient"));
     observation = fhir_type_find(SV_LIT("Observation"));
+    /* before there are threads */
+    (void)plain_index(patient);
     if (argc == 3 && strcmp(argv[1], "--write") == 0)
         write_until_killed(argv[2], STDOUT_FILENO);
     const struct CMUnitTest tests[] = {

@@ -254,9 +254,9 @@ static void finish(struct check *c)
     if (g->number == 0)
         return;
     loads_over(c);
+    look_at_row(c);
     if (g->at_t)
         look_at_version(c, 0, 0);
-    look_at_row(c);
     if (g->current.t && !g->current.deleted) {
         check_group_count(c, number_type(g->number), buf_sv(&g->index));
         c->out->n_resources += !c->again;
