@@ -256,10 +256,12 @@ TEST(check, finds_nothing_wrong_after_kills)
 /* Loads 1 (ids 0 to 39), 2 (given up), 3 (0 to 19 once more, and 40 to 59); commits change, delete
  * and bring some; 5 and 6 side by side bring 100 to 109, the later one first. The last load is not
  * settled. */
-static void make_store(void)
+static char master[64];
+static void make_master(void)
 {
     struct store *st;
     new_path();
+    memcpy(master, path, sizeof master);
     OK(store_open(env, path, true, &st, e));
     publish(fill(st, 0, 1, 40, 0));
     store_bulk_abort(fill(st, 200, 1, 5, 0));
@@ -275,6 +277,35 @@ static void make_store(void)
     publish(one);
     store_close(st);
     assert_checked(env, path);
+}
+
+static void copy_file(const char *name)
+{
+    CLEANUP_BUF struct buf bytes = BUF_INIT(64u << 20);
+    char from[PATH_MAX], to[PATH_MAX];
+    (void)snprintf(from, sizeof from, "%s/%s", master, name);
+    (void)snprintf(to, sizeof to, "%s/%s", path, name);
+    OK(file_read(from, &bytes, e));
+    int fd = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    OK(file_write_all(fd, buf_sv(&bytes), e));
+    (void)close(fd);
+}
+
+/* A copy of it: making it waits for the disk many times. */
+static void make_store(void)
+{
+    struct dirent *x;
+    if (master[0] == 0)
+        make_master();
+    new_path();
+    OK(file_mkdirs(path, e));
+    DIR *d = opendir(master);
+    assert_non_null(d);
+    while ((x = readdir(d)) != NULL)
+        if (x->d_type == DT_REG)
+            copy_file(x->d_name);
+    closedir(d);
 }
 
 struct found {
@@ -1204,6 +1235,9 @@ int main(int argc, char **argv)
         T(check, finds_nothing_wrong_after_kills),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    struct err err;
+    if (master[0] && file_remove_tree(master, &err) != ERR_OK)
+        rc = 1;
     store_env_free(env);
     return rc;
 }
