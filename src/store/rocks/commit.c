@@ -240,6 +240,37 @@ static struct commit_waiter *take_group_locked(struct rocks *r, struct commit_gr
     return first;
 }
 
+struct shared_rows {
+    struct rocks *r;
+    rocksdb_writebatch_t *batch;
+};
+
+/* claims_fn */
+static void put_shared_row(void *ctx, fhir_type type, sv id, store_number number)
+{
+    const struct shared_rows *s = ctx;
+    put_row(s->r, s->batch,
+            &(struct number_ask){ .type = type, .id = id, .number = number, .how = NUMBER_SHARED });
+}
+
+/* A load took up a number that this group gave. Its row can have come in before the group's, which
+ * has no flag and stands over it now. That load is published behind order.lock, which is held, and
+ * so behind these rows in the log: they need not wait for the disk, and if they fail the database
+ * takes no publication either. */
+static void write_shared_rows(struct rocks *r, struct commit_group *g)
+{
+    struct shared_rows s = { r, rocksdb_writebatch_create() };
+    claims_each_shared(g->holder, put_shared_row, &s);
+    if (rocksdb_writebatch_count(s.batch)) {
+        rocksdb_writeoptions_t *later = rocksdb_writeoptions_create();
+        char *bad = NULL;
+        rocksdb_write(r->db, later, s.batch, &bad);
+        rocksdb_free(bad);
+        rocksdb_writeoptions_destroy(later);
+    }
+    rocksdb_writebatch_destroy(s.batch);
+}
+
 /* order.lock is held from the reading of conditions to the moment the result is visible. */
 static void write_group(struct rocks *r, struct commit_group *g, struct commit_waiter *first)
 {
@@ -256,6 +287,7 @@ static void write_group(struct rocks *r, struct commit_group *g, struct commit_w
         struct err e;
         err_code rc = rocks_error(bad, "writing to the data store", &e);
         if (rc == ERR_OK) {
+            write_shared_rows(r, g);
             drop_recent(r, g, first);
             rocks_seen_set(r, g->last, NULL);
         }

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <rocksdb/c.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 enum { LOADERS = 4, COMMITTERS = 3, LOADS = 60, PER_LOAD = 8, N_TYPES = 3 };
 
@@ -43,6 +44,21 @@ void rocksdb_ingest_external_file_cf(rocksdb_t *db, rocksdb_column_family_handle
                 const rocksdb_ingestexternalfileoptions_t *, char **);
     *(void **)&own = dlsym(RTLD_NEXT, "rocksdb_ingest_external_file_cf");
     own(db, cf, files, n, o, bad);
+}
+
+/* Before the next batch of a commit is written: once. */
+static void (*before_write)(void);
+
+void rocksdb_write(rocksdb_t *db, const rocksdb_writeoptions_t *o, rocksdb_writebatch_t *batch,
+                   char **bad)
+{
+    void (*first)(void) = before_write;
+    void (*own)(rocksdb_t *, const rocksdb_writeoptions_t *, rocksdb_writebatch_t *, char **);
+    *(void **)&own = dlsym(RTLD_NEXT, "rocksdb_write");
+    before_write = NULL;
+    if (first)
+        first();
+    own(db, o, batch, bad);
 }
 
 /* A store of the test's own. */
@@ -193,5 +209,53 @@ TEST(bulk, a_load_that_is_to_come_again_comes_again_and_any_other_refusal_is_tol
     close_shared();
 }
 
-TEST_MAIN(T(bulk, loads_and_commits_at_once_are_all_taken_in),
+static pthread_t late;
+static struct store_bulk *late_load; /* begun */
+
+/* The id that the commit is about to write, too. */
+static void *load_same(void *arg)
+{
+    struct store_bulk_item item = {
+        .type = 1, .id = SV_LIT("same"), .body = body, .index = plain_index(1)
+    };
+    struct store_commit at;
+    (void)arg;
+    THREAD_OK(store_bulk_fill(late_load, &item, 1, e));
+    THREAD_OK(store_bulk_publish(&late_load, SV_NONE, SV_NONE, &at, e));
+    return NULL;
+}
+
+/* The load's files are in when the commit is written; it is published behind the commit. */
+static void load_before_write(void)
+{
+    atomic_store(&n_calls, 0);
+    assert_int_equal(pthread_create(&late, NULL, load_same, NULL), 0);
+    /* rows, versions, changes, and maybe entries: the last of them is under way */
+    while (atomic_load(&n_calls) < 3)
+        usleep(1000);
+    usleep(50000);
+}
+
+TEST(bulk, a_load_that_comes_between_a_birth_by_a_commit_and_its_row_is_not_forgotten)
+{
+    (void)state;
+    open_shared(1);
+    struct store_write w = { .type = 1,
+                             .id = SV_LIT("same"),
+                             .method = STORE_METHOD_UPDATE,
+                             .body = body,
+                             .index = plain_index(1) };
+    struct store_commit at;
+    OK(store_bulk_begin(shared, &late_load, e));
+    before_write = load_before_write;
+    OK(store_commit(shared, &w, 1, &at, e));
+    (void)pthread_join(late, NULL);
+    assert_threads_were_fine();
+    assert_int_equal(store_last(shared).t, 2);
+    /* looks at the row */
+    close_shared();
+}
+
+TEST_MAIN(T(bulk, a_load_that_comes_between_a_birth_by_a_commit_and_its_row_is_not_forgotten),
+          T(bulk, loads_and_commits_at_once_are_all_taken_in),
           T(bulk, a_load_that_is_to_come_again_comes_again_and_any_other_refusal_is_told))
