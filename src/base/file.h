@@ -28,8 +28,8 @@ MUST_USE err_code file_remove_tree(const char *path, struct err *e);
 MUST_USE err_code file_disk(const char *path, uint64_t *left, uint64_t *size, struct err *e);
 /* fsync a folder, so that names made in it survive a crash. */
 MUST_USE err_code file_sync_dir(const char *path, struct err *e);
-/* A lock on a file that others may share, and nobody who wants it for himself gets meanwhile. It goes
- * when *fd is closed. ERR_EXISTS: somebody has it for himself. ERR_NOT_FOUND, ERR_DENIED, ERR_IO. */
+/* A lock on a file that others may share. Nobody gets it for himself meanwhile. It goes when *fd is
+ * closed. ERR_EXISTS: somebody has it for himself. ERR_NOT_FOUND, ERR_DENIED, ERR_IO. */
 MUST_USE err_code file_hold(const char *path, int *fd, struct err *e);
 /* All of bytes to fd, through EINTR and short writes. */
 MUST_USE err_code file_write_all(int fd, sv bytes, struct err *e);

@@ -1,3 +1,3 @@
 #pragma once
-/* fhirlake check: are the files of data stores as the store's invariants say? argv[0] is "check". */
+/* fhirlake check: are the files of data stores as they must be? argv[0] is "check". */
 int cli_check(int argc, char **argv);

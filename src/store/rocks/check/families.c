@@ -86,7 +86,7 @@ static void compare_unborn(struct check *c)
 void check_ids(struct check *c)
 {
     c->unborn.n_parts = 1;
-    c->unborn.n = c->unborn.n_all = 0;
+    c->unborn.n = c->unborn.n_all = c->unborn.part = 0;
     check_each(c, CF_IDS, see_id);
     if (c->unborn.n_all > UNBORN_MAX && !c->again) {
         const uint64_t parts = c->unborn.n_all / (UNBORN_MAX / 2) + 1;
