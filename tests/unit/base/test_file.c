@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 TEST(file, what_went_wrong_is_said_without_the_path)
@@ -94,5 +95,66 @@ TEST(file, keys_are_read_only_when_nobody_else_can_read_or_change_them)
     OK(file_remove_tree(dir, e));
 }
 
-TEST_MAIN(T(file, keys_are_read_only_when_nobody_else_can_read_or_change_them),
+/* Who wants it for himself, from another process: locks do not hold within one. */
+static bool taken_by_another(const char *path)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        _exit(fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0 ? 1 : 2);
+    }
+    int status;
+    assert_true(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+    return WEXITSTATUS(status) == 1;
+}
+
+TEST(file, what_is_held_nobody_gets_for_himself)
+{
+    (void)state;
+    char path[] = "/tmp/fhirlake-hold-XXXXXX";
+    int fd = mkstemp(path), one, two;
+    assert_true(fd >= 0);
+    (void)close(fd);
+    OK(file_hold(path, &one, e));
+    OK(file_hold(path, &two, e));
+    assert_false(taken_by_another(path));
+    /* the locks of a process on a file go with the first that it closes */
+    (void)close(one);
+    (void)close(two);
+    assert_true(taken_by_another(path));
+    unlink(path);
+    FAILS(ERR_NOT_FOUND, file_hold(path, &one, e));
+}
+
+TEST(file, what_another_has_for_himself_is_not_held)
+{
+    (void)state;
+    char path[] = "/tmp/fhirlake-hold-XXXXXX";
+    int fd = mkstemp(path), ready[2], done[2], held;
+    char c;
+    assert_true(fd >= 0 && pipe(ready) == 0 && pipe(done) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        int mine = open(path, O_RDWR | O_CLOEXEC);
+        (void)close(done[1]);
+        if (fcntl(mine, F_SETLK, &lock) != 0 || write(ready[1], "", 1) != 1)
+            _exit(2);
+        _exit(read(done[0], &c, 1) == 0 ? 0 : 3);
+    }
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    FAILS(ERR_EXISTS, file_hold(path, &held, e));
+    (void)close(done[1]);
+    int status;
+    assert_true(waitpid(pid, &status, 0) == pid && status == 0);
+    OK(file_hold(path, &held, e));
+    (void)close(held);
+    (void)close(fd);
+    unlink(path);
+}
+
+TEST_MAIN(T(file, what_is_held_nobody_gets_for_himself),
+          T(file, what_another_has_for_himself_is_not_held),
+          T(file, keys_are_read_only_when_nobody_else_can_read_or_change_them),
           T(file, what_went_wrong_is_said_without_the_path))
