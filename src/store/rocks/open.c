@@ -205,7 +205,7 @@ bool rocks_is_older(const char *path)
     if (bad == NULL)
         older = true;
     for (size_t i = 0; i < n && older; i++)
-        older = strcmp(names[i], cf_names[CF_IDS]) != 0;
+        older = strcmp(names[i], rocks_family_names[CF_IDS]) != 0;
     /* it is made in either case */
     rocksdb_list_column_families_destroy(names, n);
     rocksdb_free(bad);
