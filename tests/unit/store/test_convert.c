@@ -5,9 +5,11 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "store/age.h"
 #include "store/comparing.h"
 #include "store/convert.h"
 #include "store/layout3.h"
+#include "store/rocks/convert/convert_private.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -607,6 +609,95 @@ TEST(convert, a_store_that_another_process_has_open_is_refused)
     end_folder();
 }
 
+/* ---- what the comparison finds ---- */
+
+/* The first row of a family whose key begins so is given another value: a byte of it counts one
+ * more. */
+struct touch {
+    int cf;
+    sv prefix;
+    size_t at; /* from the end */
+    bool done;
+};
+
+static void touch_one(struct raw_store *s, void *ctx, sv key, sv value)
+{
+    struct touch *t = ctx;
+    struct buf b = BUF_INIT(1 << 16);
+    if (t->done || !sv_starts(key, t->prefix) || value.len <= t->at)
+        return;
+    OK(buf_add(&b, value, e));
+    b.ptr[b.len - 1 - t->at]++;
+    raw_put(s, t->cf, key, buf_sv(&b));
+    buf_done(&b);
+    t->done = true;
+}
+
+static void drop_one(struct raw_store *s, void *ctx, sv key, sv value)
+{
+    struct touch *t = ctx;
+    (void)value;
+    if (!t->done)
+        raw_delete(s, t->cf, key);
+    t->done = true;
+}
+
+static err_code compare_with(const char *old)
+{
+    struct converting c = { .tell = NULL };
+    struct store *st;
+    OK(old_open(&c.old, old, e));
+    OK(store_open(env, place, false, &st, e));
+    err_code rc = check_all(&c, (struct rocks *)st, NULL);
+    store_close(st);
+    old_close(&c.old);
+    return rc;
+}
+
+TEST(convert, a_new_store_that_is_not_the_same_is_found)
+{
+    (void)state;
+    struct history h;
+    struct store_converted done;
+    char kept[160], whole[160];
+    const char births[] = { (char)patient, KEY_BIRTHS }, sums[] = { (char)patient, 0, 0, 0 };
+    const struct touch touches[] = {
+        { CF_IDS, { NULL, 0 }, 1, false }, /* the number */
+        { CF_CHANGES, { births, 2 }, 5, false },
+        { CF_VERSIONS, { NULL, 0 }, 3, false }, /* of the body */
+        { CF_COUNTS, { sums, 4 }, 7, false },
+        { CF_COMMITS, SV_LIT("c"), 18, false }, /* the instant */
+        { CF_COMMITS, SV_LIT("b"), 8, false },
+    };
+    const size_t n = sizeof touches / sizeof touches[0];
+    make_history(&h, 9, 300);
+    end_history(&h, 0);
+    (void)snprintf(kept, sizeof kept, "%s.kept", root);
+    (void)snprintf(whole, sizeof whole, "%s.whole", root);
+    copy_folder(place, kept);
+    OK(store_convert(env, place, NULL, NULL, &done, e));
+    assert_int_equal(compare_with(kept), ERR_OK);
+    copy_folder(place, whole);
+    for (size_t i = 0; i <= n; i++) {
+        struct touch t = { .cf = CF_VERSIONS };
+        struct raw_store s;
+        if (i < n)
+            t = touches[i];
+        OK(file_remove_tree(place, e));
+        copy_folder(whole, place);
+        raw_open(&s, place);
+        raw_each(&s, t.cf, i < n ? touch_one : drop_one, &t);
+        raw_close(&s);
+        assert_true(t.done);
+        if (compare_with(kept) != ERR_CORRUPT)
+            fail_msg("what was changed is not found: %zu", i);
+    }
+    store_close(h.oracle);
+    OK(file_remove_tree(kept, e));
+    OK(file_remove_tree(whole, e));
+    end_folder();
+}
+
 /* ---- what a kill leaves ---- */
 
 static void assert_converted(struct history *h)
@@ -740,6 +831,7 @@ int main(int argc, char **argv)
         T(convert, another_layout_is_refused),
         T(convert, a_damaged_store_is_refused_and_stays),
         T(convert, a_store_that_another_process_has_open_is_refused),
+        T(convert, a_new_store_that_is_not_the_same_is_found),
         T(convert, each_state_between_two_renames_is_completed),
         T(convert, a_kill_at_any_moment_loses_nothing),
     };
