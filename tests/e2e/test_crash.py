@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from fhirlake import FINAL, LONG, Server, assert_same_resources, generate, read_export, read_ndjson
+from fhirlake import FINAL, LONG, Server, assert_same_resources, generate, read_export, read_ndjson, run
 
 KILLS = 20 if not LONG else 100
 
@@ -41,6 +41,8 @@ def killed_until_done(server, kind, store, job, rng, kills):
             break
         server.kill()
         hits += 1
+        checked = run("check", server.data)
+        assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout + checked.stderr
         server.start()
     client = server.client()
     end = time.monotonic() + 300

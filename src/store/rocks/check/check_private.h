@@ -91,7 +91,8 @@ struct check {
     bool again; /* families are read once more: what was told is not told again */
     bool damaged[N_CFS];
     struct store_commit last;
-    uint64_t handed_out; /* numbers of loads */
+    unsigned newest_form; /* of the entries of that commit; 0: it does not say */
+    uint64_t handed_out;  /* numbers of loads */
     struct load_table *loads;
     struct check_load *of_load;
     struct buf blocks; /* uint64_t: loads of online births, ascending */

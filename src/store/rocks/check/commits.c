@@ -80,6 +80,7 @@ static void see_commit(struct check *c, uint64_t t, sv value)
         check_wrong(c, CF_COMMITS, "commit %llu is older than the one before it",
                     (unsigned long long)t);
     c->last = (struct store_commit){ t, v.instant_ms };
+    c->newest_form = v.form;
     if (v.kind == KEY_BULK) {
         see_commit_of_load(c, t, &v);
         return;
@@ -106,10 +107,12 @@ static void see_mark(struct check *c, uint64_t b, sv value)
 static void see_single(struct check *c, char letter, uint64_t at, sv value)
 {
     if (letter == 'i') {
+        const uint64_t t0 = value.len >= 10 ? key_get_u64(value.ptr + 2) : 0;
+        /* an older program may have written behind t0: reindex.c */
         c->indexed = value.len >= 10 && (unsigned char)value.ptr[0] == SEARCH_INDEX_FORM &&
-                     value.ptr[1] == 1;
+                     value.ptr[1] == 1 && (c->last.t <= t0 || c->newest_form == SEARCH_INDEX_FORM);
         /* entries of an older form are still there, beside those that were found later */
-        c->ledgers[LEDGER_ENTRIES].loose = c->indexed && key_get_u64(value.ptr + 2) > 0;
+        c->ledgers[LEDGER_ENTRIES].loose = t0 > 0;
         return;
     }
     if (value.len != 8 || at != 0) {

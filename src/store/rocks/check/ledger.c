@@ -123,7 +123,7 @@ static void choose_none(struct ledger *l)
 /* So many buckets have about as many items as may be kept. */
 static size_t buckets_at_once(const struct ledger *l)
 {
-    size_t n = (size_t)((double)ROWS_AIM * BUCKETS / (double)(l->n_items + 1));
+    size_t n = (uint64_t)ROWS_AIM * BUCKETS / (l->n_items + 1);
     return n == 0 ? 1 : n > BUCKETS ? BUCKETS : n;
 }
 
