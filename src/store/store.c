@@ -266,6 +266,13 @@ err_code store_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t
     return st->ops->changed_types(st, after_t, upto_t, changed, e);
 }
 
+err_code store_touched(struct store *st, const struct store_range *ranges, size_t n,
+                       uint64_t after_t, uint64_t upto_t, bool *touched, struct err *e)
+{
+    memset(touched, 0, n * sizeof *touched);
+    return n ? st->ops->touched(st, ranges, n, after_t, upto_t, touched, e) : ERR_OK;
+}
+
 err_code store_changes_plan(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
                             size_t target_bytes, struct arena *a, struct store_range **out,
                             size_t *n_out, struct err *e)
@@ -328,5 +335,12 @@ err_code store_commit_at(struct store *st, int64_t instant_ms, struct store_comm
 err_code store_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
                     struct store_range **out, size_t *n_out, struct err *e)
 {
-    return st->ops->plan(st, type, target_bytes, a, out, n_out, e);
+    const struct store_range all = { .type = type };
+    return st->ops->plan(st, &all, target_bytes, a, out, n_out, e);
+}
+
+err_code store_plan_part(struct store *st, const struct store_range *part, size_t target_bytes,
+                         struct arena *a, struct store_range **out, size_t *n_out, struct err *e)
+{
+    return st->ops->plan(st, part, target_bytes, a, out, n_out, e);
 }

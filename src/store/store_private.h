@@ -59,6 +59,8 @@ struct store_ops {
     err_code (*changes_plan)(struct store *, fhir_type, uint64_t, uint64_t, size_t, struct arena *,
                              struct store_range **, size_t *, struct err *);
     err_code (*changed_types)(struct store *, uint64_t, uint64_t, bool *, struct err *);
+    err_code (*touched)(struct store *, const struct store_range *, size_t, uint64_t, uint64_t,
+                        bool *, struct err *);
     err_code (*log)(struct store *, fhir_type, uint64_t, store_number, size_t, struct arena *,
                     struct store_log_row **, size_t *, struct err *);
     err_code (*index_scan)(struct store *, fhir_type, const struct search_driver *, sv,
@@ -71,8 +73,8 @@ struct store_ops {
     err_code (*count)(struct store *, fhir_type, uint16_t, sv, uint64_t *, struct store_commit *,
                       struct err *);
     err_code (*commit_at)(struct store *, int64_t, struct store_commit *, struct err *);
-    err_code (*plan)(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
-                     size_t *, struct err *);
+    err_code (*plan)(struct store *, const struct store_range *part, size_t, struct arena *,
+                     struct store_range **, size_t *, struct err *);
     void (*weigh)(struct store *, struct store_weight *);
     err_code (*flush)(struct store *, struct err *);
 };

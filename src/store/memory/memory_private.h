@@ -101,13 +101,15 @@ err_code mem_cursor_next(struct store_cursor *base, struct store_version *out, s
 void mem_cursor_close(struct store_cursor *base);
 err_code mem_log(struct store *st, fhir_type type, uint64_t from_t, store_number after, size_t max,
                  struct arena *a, struct store_log_row **out, size_t *n_out, struct err *e);
-err_code mem_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
-                  struct store_range **out, size_t *n_out, struct err *e);
+err_code mem_plan(struct store *st, const struct store_range *part, size_t target_bytes,
+                  struct arena *a, struct store_range **out, size_t *n_out, struct err *e);
 err_code mem_changes_plan(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
                           size_t target_bytes, struct arena *a, struct store_range **out,
                           size_t *n_out, struct err *e);
 err_code mem_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t,
                            bool changed[STORE_TYPES], struct err *e);
+err_code mem_touched(struct store *st, const struct store_range *ranges, size_t n, uint64_t after_t,
+                     uint64_t upto_t, bool *touched, struct err *e);
 
 /* ---- entries.c ---- */
 err_code mem_index_scan(struct store *st, fhir_type type, const struct search_driver *d,

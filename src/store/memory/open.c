@@ -58,6 +58,7 @@ static const struct store_ops memory_ops = {
     .changes = mem_changes,
     .changes_plan = mem_changes_plan,
     .changed_types = mem_changed_types,
+    .touched = mem_touched,
     .log = mem_log,
     .index_scan = mem_index_scan,
     .index_next = mem_index_next,

@@ -317,13 +317,22 @@ static err_code halves(fhir_type type, struct store_cursor *cur, struct arena *a
     return rc;
 }
 
-err_code mem_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
-                  struct store_range **out, size_t *n_out, struct err *e)
+err_code mem_plan(struct store *st, const struct store_range *part, size_t target_bytes,
+                  struct arena *a, struct store_range **out, size_t *n_out, struct err *e)
 {
     struct store_cursor *cur;
     (void)target_bytes;
-    TRY(list((struct memory *)st, type, SV_NONE, STORE_NOW, false, pick_all, NULL, &cur, e));
-    return halves(type, cur, a, out, n_out, e);
+    if (part->from || part->to) {
+        struct store_range *one = arena_alloc(a, sizeof *one);
+        if (one == NULL)
+            return arena_oom(a, e);
+        *one = *part;
+        *out = one;
+        *n_out = 1;
+        return ERR_OK;
+    }
+    TRY(list((struct memory *)st, part->type, SV_NONE, STORE_NOW, false, pick_all, NULL, &cur, e));
+    return halves(part->type, cur, a, out, n_out, e);
 }
 
 err_code mem_changes_plan(struct store *st, fhir_type type, uint64_t after_t, uint64_t upto_t,
@@ -347,6 +356,22 @@ err_code mem_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t,
     for (size_t i = 0; i < m->n; i++)
         if (m->versions[i].commit.t > after_t && m->versions[i].commit.t <= upto_t)
             changed[m->versions[i].type] = true;
+    pthread_mutex_unlock(&m->lock);
+    return ERR_OK;
+}
+
+err_code mem_touched(struct store *st, const struct store_range *ranges, size_t n, uint64_t after_t,
+                     uint64_t upto_t, bool *touched, struct err *e)
+{
+    (void)e;
+    struct memory *m = (struct memory *)st;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n; i++)
+        for (size_t k = 0; k < n; k++)
+            if (m->versions[i].type == ranges[k].type && m->versions[i].commit.t > after_t &&
+                m->versions[i].commit.t <= upto_t &&
+                store_range_has(&ranges[k], m->versions[i].number))
+                touched[k] = true;
     pthread_mutex_unlock(&m->lock);
     return ERR_OK;
 }

@@ -230,6 +230,98 @@ err_code rocks_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t
     return walk_close(&w, ERR_OK, e);
 }
 
+/* ---- ranges ---- */
+
+struct touch {
+    struct walk w;
+    const struct store_range *ranges;
+    size_t n, left; /* left: that nothing has touched yet */
+    bool *touched;
+};
+
+static void touch_one(struct touch *x, size_t i)
+{
+    x->left -= !x->touched[i];
+    x->touched[i] = true;
+}
+
+/* How many ranges begin at or in front of a number. */
+static size_t ranges_from(const struct touch *x, store_number number)
+{
+    size_t lo = 0, hi = x->n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (x->ranges[mid].from <= number)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static void touch_number(struct touch *x, store_number number)
+{
+    size_t at = ranges_from(x, number);
+    if (at && store_range_has(&x->ranges[at - 1], number))
+        touch_one(x, at - 1);
+}
+
+/* Numbers of keys in [from, to). */
+static err_code touch_keys(struct touch *x, struct key_bytes from, struct key_bytes to,
+                           struct err *e)
+{
+    sv k;
+    if (!seek(&x->w, &from, &k))
+        return ERR_OK;
+    while (x->left && sv_cmp(k, sv_make(to.ptr, to.len)) < 0) {
+        if (k.len != KEY_LEN)
+            return rocks_damaged(e);
+        touch_number(x, key_get_u64(k.ptr + HEAD));
+        rocksdb_iter_next(x->w.it);
+        if (!rocksdb_iter_valid(x->w.it))
+            break;
+        k.ptr = rocksdb_iter_key(x->w.it, &k.len);
+    }
+    return ERR_OK;
+}
+
+/* What a load wrote: births reach over whole ranges, wherever their load stands among others. */
+static err_code touch_load(struct touch *x, fhir_type type, uint64_t b, struct err *e)
+{
+    struct births born;
+    TRY(births_of(&x->w, type, b, &born, e));
+    if (born.n) {
+        const store_number first = number_make(b, type, 0), last = first + born.n - 1;
+        size_t i = ranges_from(x, first);
+        for (i -= i > 0; i < x->n && x->ranges[i].from <= last; i++)
+            if (x->ranges[i].to == 0 || x->ranges[i].to > first)
+                touch_one(x, i);
+    }
+    return touch_keys(x, key_change(type, KEY_BULK, b, 0), key_change(type, KEY_BULK, b + 1, 0), e);
+}
+
+err_code rocks_touched(struct store *st, const struct store_range *ranges, size_t n,
+                       uint64_t after_t, uint64_t upto_t, bool *touched, struct err *e)
+{
+    struct rocks *r = (struct rocks *)st;
+    /* before the table, which then holds all up to it (I7) */
+    uint64_t last = rocks_last(st).t;
+    uint64_t as_of = upto_t < last ? upto_t : last;
+    const fhir_type type = ranges[0].type;
+    struct touch x = { .ranges = ranges, .n = n, .left = n, .touched = touched };
+    if (after_t >= as_of)
+        return ERR_OK;
+    struct load_table *loads = load_table_ref(r);
+    walk_open(&x.w, r);
+    err_code rc = touch_keys(&x, key_change(type, KEY_ONLINE, after_t + 1, 0),
+                             key_change(type, KEY_ONLINE, as_of + 1, 0), e);
+    for (size_t i = 0; i < loads->n && rc == ERR_OK && x.left; i++)
+        if (in_window(&loads->rows[i], after_t, as_of))
+            rc = touch_load(&x, type, loads->rows[i].b, e);
+    load_table_unref(loads);
+    return walk_close(&x.w, rc, e);
+}
+
 /* ---- the log ---- */
 
 struct log_walk {

@@ -177,6 +177,7 @@ static const struct store_ops rocks_ops = {
     .changes = rocks_changes,
     .changes_plan = rocks_changes_plan,
     .changed_types = rocks_changed_types,
+    .touched = rocks_touched,
     .log = rocks_log,
     .index_scan = rocks_index_scan,
     .index_next = rocks_index_next,

@@ -19,7 +19,8 @@ struct stretch {
 struct planner {
     struct rocks *r;
     fhir_type type;
-    struct buf stretches; /* struct stretch */
+    struct store_range part; /* of the type's numbers */
+    struct buf stretches;    /* struct stretch */
 };
 
 /* ---- stretches of loads ---- */
@@ -143,6 +144,15 @@ static int by_b(const void *x_, const void *y_)
     return x->b < y->b ? -1 : x->b > y->b;
 }
 
+/* Which of a stretch's numbers are in the part: k from *lo to *hi - 1. */
+static void clip(const struct planner *p, const struct stretch *s, uint32_t *lo, uint32_t *hi)
+{
+    const store_number first = number_make(s->b, p->type, 0);
+    const store_number from = p->part.from, to = p->part.to;
+    *lo = from <= first ? 0 : from - first < s->n ? (uint32_t)(from - first) : s->n;
+    *hi = to == 0 ? s->n : to <= first ? 0 : to - first < s->n ? (uint32_t)(to - first) : s->n;
+}
+
 /* Where new ranges begin, appended to bounds. */
 static err_code cut(const struct planner *p, size_t target_bytes, struct buf *bounds, struct err *e)
 {
@@ -151,15 +161,17 @@ static err_code cut(const struct planner *p, size_t target_bytes, struct buf *bo
     double have = 0; /* of the range that is under way */
     for (size_t i = 0; i < p->stretches.len / sizeof *s; i++) {
         double each = s[i].bytes / s[i].n + FHIR_SPLICE_MAX;
-        for (uint32_t k = 0; k < s[i].n;) {
+        uint32_t k, end;
+        clip(p, &s[i], &k, &end);
+        while (k < end) {
             double fit = (target - have) / each;
             /* a range has one resource at least */
             uint32_t take = have > 0 ? 0 : 1;
             if (fit > take)
-                take = fit < s[i].n - k ? (uint32_t)fit : s[i].n - k;
+                take = fit < end - k ? (uint32_t)fit : end - k;
             have += take * each;
             k += take;
-            if (k == s[i].n || bounds->len / sizeof(store_number) >= RANGES_MAX)
+            if (k == end || bounds->len / sizeof(store_number) >= RANGES_MAX)
                 break;
             store_number at = number_make(s[i].b, p->type, k);
             TRY(buf_add(bounds, sv_make(&at, sizeof at), e));
@@ -194,18 +206,21 @@ static err_code make_ranges(const struct planner *p, const struct buf *bounds, s
         return arena_oom(a, e);
     for (size_t i = 0; i < n; i++)
         ranges[i] = (struct store_range){ .type = p->type,
-                                          .from = i ? at[i - 1] : 0,
-                                          .to = i + 1 < n ? at[i] : 0 };
+                                          .from = i ? at[i - 1] : p->part.from,
+                                          .to = i + 1 < n ? at[i] : p->part.to };
     *out = ranges;
     *n_out = n;
     return ERR_OK;
 }
 
-err_code rocks_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
-                    struct store_range **out, size_t *n_out, struct err *e)
+err_code rocks_plan(struct store *st, const struct store_range *part, size_t target_bytes,
+                    struct arena *a, struct store_range **out, size_t *n_out, struct err *e)
 {
     struct rocks *r = (struct rocks *)st;
-    struct planner p = { .r = r, .type = type, .stretches = BUF_INIT(ROCKS_ROWS_MAX) };
+    const fhir_type type = part->type;
+    struct planner p = {
+        .r = r, .type = type, .part = *part, .stretches = BUF_INIT(ROCKS_ROWS_MAX)
+    };
     CLEANUP_BUF struct buf bounds = BUF_INIT((RANGES_MAX + 1) * sizeof(store_number));
     *out = NULL;
     *n_out = 0;
@@ -221,5 +236,7 @@ err_code rocks_plan(struct store *st, fhir_type type, size_t target_bytes, struc
         rc = cut(&p, target_bytes, &bounds, e);
     buf_done(&p.stretches);
     TRY(rc);
-    return n || has_versions(r, type) ? make_ranges(&p, &bounds, a, out, n_out, e) : ERR_OK;
+    return n || part->from || part->to || has_versions(r, type)
+               ? make_ranges(&p, &bounds, a, out, n_out, e)
+               : ERR_OK;
 }

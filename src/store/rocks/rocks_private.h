@@ -289,6 +289,8 @@ err_code rocks_changes_plan(struct store *, fhir_type, uint64_t, uint64_t, size_
 
 /* ---- changes.c ---- */
 err_code rocks_changed_types(struct store *, uint64_t, uint64_t, bool[STORE_TYPES], struct err *);
+err_code rocks_touched(struct store *, const struct store_range *, size_t, uint64_t, uint64_t,
+                       bool *, struct err *);
 /* Who changed in (after_t, as_of] of a range, appended to rows (struct change) by number, each once
  * with its newest version of the window. loads: taken after as_of was settled (I7). ERR_TOO_LARGE:
  * rows may not grow so much. */
@@ -316,5 +318,5 @@ void rocks_index_seek(struct store_index_cursor *, sv, store_number);
 void rocks_index_close(struct store_index_cursor *);
 
 /* ---- plan.c ---- */
-err_code rocks_plan(struct store *, fhir_type, size_t, struct arena *, struct store_range **,
-                    size_t *, struct err *);
+err_code rocks_plan(struct store *, const struct store_range *, size_t, struct arena *,
+                    struct store_range **, size_t *, struct err *);

@@ -133,10 +133,11 @@ err_code rocks_changes_plan(struct store *st, fhir_type type, uint64_t after_t, 
                             size_t target_bytes, struct arena *a, struct store_range **out,
                             size_t *n_out, struct err *e)
 {
+    const struct store_range all = { .type = type };
     struct rocks_cursor *c;
     bool many;
-    TRY(changed_rows(st, &(struct store_range){ .type = type }, after_t, upto_t, &many, &c, e));
-    err_code rc = many ? rocks_plan(st, type, target_bytes, a, out, n_out, e)
+    TRY(changed_rows(st, &all, after_t, upto_t, &many, &c, e));
+    err_code rc = many ? rocks_plan(st, &all, target_bytes, a, out, n_out, e)
                        : cut_rows(c, target_bytes, a, out, n_out, e);
     rocks_cursor_close(&c->base);
     return rc;

@@ -320,6 +320,25 @@ static inline void compare_one(struct store *a, struct store *b, fhir_type type,
     buf_done(&y);
 }
 
+/* A range is touched when store_changes() finds something in it. */
+static inline void check_touched(struct store *st, fhir_type type, uint64_t after, uint64_t t)
+{
+    struct arena *a = arena_new(16 << 20);
+    struct store_range *r;
+    size_t n;
+    OK(store_plan(st, type, 1 + rnd(3000), a, &r, &n, e));
+    bool *touched = arena_calloc(a, n + 1, sizeof *touched);
+    OK(store_touched(st, r, n, after, t, touched, e));
+    for (size_t i = 0; i < n; i++) {
+        CLEANUP(store_cursor_close) struct store_cursor *c = NULL;
+        struct store_version v;
+        struct err why;
+        OK(store_changes(st, &r[i], after, t, &c, e));
+        assert_int_equal(touched[i], store_cursor_next(c, &v, &why) == ERR_OK);
+    }
+    arena_free(a);
+}
+
 static inline void compare(struct store *a, struct store *b)
 {
     uint64_t last = store_last(a).t, t = rnd(3) ? last - rnd((unsigned)(last / 2 + 1)) : STORE_NOW;
@@ -335,8 +354,31 @@ static inline void compare(struct store *a, struct store *b)
         compare_listed(a, b, type, t);
         compare_changes(a, b, type, after, t);
         compare_logs(a, b, type, t);
+        check_touched(a, type, after, t);
+        check_touched(b, type, after, t);
         compare_one(a, b, type, sv_from(random_id()), t);
     }
+}
+
+/* Some neighbours among ranges, planned again: adjacent, and from the first's start to the last's
+ * end. */
+static inline void check_part(struct store *st, const struct store_range *r, size_t n,
+                              struct arena *a)
+{
+    struct store_range *parts;
+    size_t n_parts;
+    if (n == 0)
+        return;
+    size_t first = rnd((unsigned)n), last = first + rnd((unsigned)(n - first));
+    struct store_range part = { r[first].type, r[first].from, r[last].to };
+    OK(store_plan_part(st, &part, 1 + rnd(2000), a, &parts, &n_parts, e));
+    assert_true(n_parts > 0);
+    for (size_t i = 0; i < n_parts; i++) {
+        assert_int_equal(parts[i].type, part.type);
+        assert_true(parts[i].from == (i ? parts[i - 1].to : part.from));
+        assert_true(i == 0 || parts[i].from > parts[i - 1].from);
+    }
+    assert_true(parts[n_parts - 1].to == part.to);
 }
 
 /* Ranges of a plan: adjacent, ends open, and together the whole scan. */
@@ -357,6 +399,7 @@ static inline void check_plan(struct store *st, size_t target)
             print_range(&parts, st, &r[i], STORE_NOW);
         }
         assert_sv(buf_sv(&parts), buf_sv(&whole));
+        check_part(st, r, n, a);
         buf_done(&whole);
         buf_done(&parts);
     }
