@@ -238,31 +238,42 @@ static void reader_close(void *ctx)
     free(r);
 }
 
-err_code dir_read(const struct sink *sink, sv key, uint64_t offset, struct byte_reader *out,
+err_code dir_open(const struct sink *sink, sv key, int *parent, char leaf[256], int *out,
                   struct err *e)
 {
-    int parent;
-    char leaf[256];
     uint64_t bytes;
-    TRY(find(sink, key, &parent, leaf, e));
+    TRY(find(sink, key, parent, leaf, e));
     /* links, and what is no object */
-    err_code rc = dir_stat_at(parent, leaf, &bytes, e);
+    err_code rc = dir_stat_at(*parent, leaf, &bytes, e);
     /* O_NONBLOCK: something else may stand there by now, and a pipe would hold us. */
     int fd =
-        rc == ERR_OK ? openat(parent, leaf, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+        rc == ERR_OK ? openat(*parent, leaf, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
     if (rc == ERR_OK && fd < 0)
         rc = errno == ELOOP ? ERR(e, ERR_DENIED, "the directory store follows no links")
                             : file_os_err(e, "cannot open an object");
-    close(parent);
     struct stat st;
     if (rc == ERR_OK && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)))
         rc = ERR(e, ERR_NOT_FOUND, "object does not exist");
-    if (rc == ERR_OK && (offset > INT64_MAX || lseek(fd, (off_t)offset, SEEK_SET) < 0))
-        rc = ERR(e, ERR_INVALID, "the offset is out of range");
-    if (rc != ERR_OK) {
-        if (fd >= 0)
-            close(fd);
+    if (rc == ERR_OK) {
+        *out = fd;
         return rc;
+    }
+    close(*parent);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+err_code dir_read(const struct sink *sink, sv key, uint64_t offset, struct byte_reader *out,
+                  struct err *e)
+{
+    int parent, fd;
+    char leaf[256];
+    TRY(dir_open(sink, key, &parent, leaf, &fd, e));
+    close(parent);
+    if (offset > INT64_MAX || lseek(fd, (off_t)offset, SEEK_SET) < 0) {
+        close(fd);
+        return ERR(e, ERR_INVALID, "the offset is out of range");
     }
     /* a hint */
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);

@@ -3,6 +3,8 @@
  *   create  BUCKET/.fhirlake-tmp-<random>, 0600, locked
  *   write   blocks of SINK_WRITE_UNIT: digest, then write(2), while the block is in the cache
  *   commit  fsync (when configured), rename onto the key, fsync its folder
+ * Instead of being written, a file can take the bytes of an open one (copy), or be a second name of
+ * it (link). It comes to its key in the same way.
  *
  * Large pieces go out from the caller's memory; only small ones are gathered in a block. No room is
  * taken on the disk ahead: giving back what is too much waits for the disk where the file system
@@ -14,7 +16,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,7 +30,8 @@ struct dir_file {
     const struct sink *sink;
     int bucket_fd, fd;
     char temp[sizeof SINK_TEMP_PREFIX + 32];
-    bool named; /* the temporary name exists */
+    bool named;  /* the temporary name exists */
+    bool linked; /* it is a second name */
     char *key;
     size_t key_len;
     char *block; /* made by the first small write */
@@ -35,7 +40,8 @@ struct dir_file {
     struct sink_digest digest;
 };
 
-err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out, struct err *e)
+/* Without a file behind it yet; its bucket is open. */
+static err_code file_new(const struct sink *sink, sv key, struct dir_file **out, struct err *e)
 {
     TRY(dir_key_check(key, e));
     struct dir_file *file = calloc(1, sizeof *file);
@@ -49,18 +55,28 @@ err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out,
         abort();
     memcpy(file->key, key.ptr, key.len);
     file->key_len = key.len;
+    char id[33];
+    rng_hex32(id);
+    /* fits */
+    (void)snprintf(file->temp, sizeof file->temp, SINK_TEMP_PREFIX "%s", id);
     err_code rc =
         dir_bucket_open(sink->world, sink->bucket, sink->world->make_buckets, &file->bucket_fd, e);
-    if (rc == ERR_OK) {
-        char id[33];
-        rng_hex32(id);
-        /* fits */
-        (void)snprintf(file->temp, sizeof file->temp, SINK_TEMP_PREFIX "%s", id);
-        file->fd = openat(file->bucket_fd, file->temp,
-                          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (file->fd < 0)
-            rc = file_os_err(e, "cannot create a file");
-    }
+    if (rc == ERR_OK)
+        *out = file;
+    else
+        dir_file_free(file);
+    return rc;
+}
+
+err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out, struct err *e)
+{
+    struct dir_file *file;
+    err_code rc = ERR_OK;
+    TRY(file_new(sink, key, &file, e));
+    file->fd = openat(file->bucket_fd, file->temp,
+                      O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (file->fd < 0)
+        rc = file_os_err(e, "cannot create a file");
     if (rc == ERR_OK) {
         file->named = true;
         if (flock(file->fd, LOCK_EX | LOCK_NB) != 0)
@@ -71,6 +87,58 @@ err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out,
         return rc;
     }
     *out = file;
+    return ERR_OK;
+}
+
+err_code dir_file_link(const struct sink *sink, sv key, int parent, const char *leaf, int from,
+                       struct dir_file **out, struct err *e)
+{
+    struct dir_file *file;
+    struct stat was, is;
+    err_code rc = file_new(sink, key, &file, e);
+    if (rc != ERR_OK) {
+        close(from);
+        return rc;
+    }
+    file->fd = from;
+    file->linked = true;
+    if (linkat(parent, leaf, file->bucket_fd, file->temp, 0) != 0)
+        rc = file_os_err(e, "cannot give a file a second name");
+    file->named = rc == ERR_OK;
+    /* another may have come to the name since it was opened */
+    if (rc == ERR_OK && (fstat(from, &was) != 0 ||
+                         fstatat(file->bucket_fd, file->temp, &is, AT_SYMLINK_NOFOLLOW) != 0 ||
+                         was.st_dev != is.st_dev || was.st_ino != is.st_ino))
+        rc = ERR(e, ERR_PRECONDITION, "the earlier object is another one by now");
+    if (rc == ERR_OK)
+        *out = file;
+    else
+        dir_file_free(file);
+    return rc;
+}
+
+err_code dir_file_copy(struct dir_file *file, int from, uint64_t bytes, struct err *e)
+{
+    const atomic_bool *cancel = file->sink->who.cancel;
+    if (ioctl(file->fd, FICLONE, from) == 0)
+        return ERR_OK;
+    for (uint64_t at = 0; at < bytes;) {
+        off_t in = (off_t)at, out = (off_t)at;
+        size_t n = bytes - at < DIR_FLUSH_BYTES ? (size_t)(bytes - at) : DIR_FLUSH_BYTES;
+        if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
+            return ERR(e, ERR_CANCELLED, "cancelled");
+        ssize_t got = copy_file_range(from, &in, file->fd, &out, n, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EIO || errno == EFBIG))
+            return file_os_err(e, "cannot copy a file");
+        if (got <= 0)
+            return ERR(e, ERR_UNSUPPORTED, "a file cannot be copied here");
+        if (file->sink->world->sync)
+            /* a hint, as in put_block() */
+            (void)sync_file_range(file->fd, (off_t)at, got, SYNC_FILE_RANGE_WRITE);
+        at += (uint64_t)got;
+    }
     return ERR_OK;
 }
 
@@ -134,6 +202,9 @@ static err_code place(struct dir_file *file, struct err *e)
     err_code rc = ERR_OK;
     if (renameat(file->bucket_fd, file->temp, parent, leaf) == 0) {
         file->named = false;
+        /* two names of one file: a rename of one onto the other does nothing */
+        if (file->linked)
+            (void)unlinkat(file->bucket_fd, file->temp, 0);
         if (world->sync && fsync(parent) != 0)
             rc = file_os_err(e, "cannot sync a folder");
     } else if (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST) {
@@ -156,8 +227,10 @@ static err_code into_place(struct dir_file *file, struct err *e)
     return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
 }
 
-err_code dir_file_commit(struct dir_file *file, struct sink_object *out, struct err *e)
+err_code dir_file_commit(struct dir_file *file, struct sink_object *out, struct sink_mark *mark,
+                         struct err *e)
 {
+    struct stat st;
     struct sink_object got;
     if (file->block_len) {
         TRY(put_block(file, sv_make(file->block, file->block_len), e));
@@ -166,6 +239,10 @@ err_code dir_file_commit(struct dir_file *file, struct sink_object *out, struct 
     if (file->sink->world->sync && fdatasync(file->fd) != 0)
         return file_os_err(e, "cannot sync a file");
     TRY(into_place(file, e));
+    if (mark && fstat(file->fd, &st) == 0)
+        dir_mark(file->sink->world, &st, mark);
+    else if (mark)
+        mark->len = 0;
     got.bytes = file->bytes;
     hash_sha256_take(file->digest.hash, got.sha256);
     if (out)

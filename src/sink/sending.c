@@ -12,6 +12,7 @@ struct sink_sending {
     struct s3_file *file;
     struct sink_sending *next; /* in the queue */
     bool over;
+    struct sink_mark mark; /* once it is over */
     err_code rc;
     struct err err;
 };
@@ -85,12 +86,13 @@ static void *send_all(void *ctx)
     return NULL;
 }
 
-struct sink_sending *sink_sending_ended(void)
+struct sink_sending *sink_sending_ended(const struct sink_mark *mark)
 {
     struct sink_sending *sending = calloc(1, sizeof *sending);
     if (sending == NULL)
         abort();
     sending->over = true;
+    sending->mark = *mark;
     return sending;
 }
 
@@ -129,7 +131,7 @@ bool sink_sending_is_over(const struct sink_sending *sending)
     return over;
 }
 
-err_code sink_sending_wait(struct sink_sending **sp, struct err *e)
+err_code sink_sending_wait(struct sink_sending **sp, struct sink_mark *mark, struct err *e)
 {
     struct sink_sending *s = *sp;
     *sp = NULL;
@@ -142,6 +144,8 @@ err_code sink_sending_wait(struct sink_sending **sp, struct err *e)
     err_code rc = s->rc;
     if (rc != ERR_OK && e)
         *e = s->err;
+    if (mark)
+        *mark = s->mark;
     free(s);
     return rc;
 }

@@ -93,7 +93,7 @@ err_code sink_file_commit(struct sink_file **fp, struct sink_object *out, struct
     struct sink_file *f = *fp;
     /* taken: what fails below leaves nothing behind */
     *fp = NULL;
-    err_code rc = f->s3 ? s3_file_commit(f->s3, out, e) : dir_file_commit(f->dir, out, e);
+    err_code rc = f->s3 ? s3_file_commit(f->s3, out, e) : dir_file_commit(f->dir, out, NULL, e);
     sink_file_abort(f);
     return rc;
 }
@@ -102,17 +102,35 @@ err_code sink_file_send(struct sink_file **fp, struct sink_object *out,
                         struct sink_sending **sending, struct err *e)
 {
     struct sink_file *f = *fp;
+    *fp = NULL;
     if (f->s3 == NULL) {
-        TRY(sink_file_commit(fp, out, e));
-        *sending = sink_sending_ended();
+        struct sink_mark mark;
+        err_code rc = dir_file_commit(f->dir, out, &mark, e);
+        sink_file_abort(f);
+        TRY(rc);
+        *sending = sink_sending_ended(&mark);
         return ERR_OK;
     }
-    *fp = NULL;
     s3_file_end(f->s3, out);
     *sending = sink_senders_give(f->senders, f->s3);
     /* given */
     f->s3 = NULL;
     sink_file_abort(f);
+    return ERR_OK;
+}
+
+err_code sink_copy_send(struct sink *sink, const struct sink_earlier *from, sv name,
+                        sv content_type, struct sink_sending **sending, struct err *e)
+{
+    CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
+    struct sink_mark mark;
+    (void)content_type;
+    TRY(sink_may(sink, from->key, e));
+    TRY(key_of(sink, name, &key, e));
+    if (sink->s3)
+        return ERR(e, ERR_UNSUPPORTED, "an S3 endpoint is not asked for copies");
+    TRY(dir_copy(sink, from, buf_sv(&key), &mark, e));
+    *sending = sink_sending_ended(&mark);
     return ERR_OK;
 }
 

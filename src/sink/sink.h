@@ -28,6 +28,9 @@ struct sink_config {
     const char *roles_file;        /* or NULL */
     bool make_buckets;
     bool sync; /* directory store: fsync files before commit (default true) */
+    /* directory store: nobody but us changes its files, so that a copy may be a second name of the
+     * same file */
+    bool links;
 };
 /* ERR_INVALID names what is missing or wrong in the configuration or the roles file, and its place
  * ("roles[1].allow[0]"). Removes what writers that died left in the directory store. */
@@ -83,6 +86,16 @@ MUST_USE err_code sink_file_write(struct sink_file *file, sv bytes, struct err *
  * one thread that writes two files pays for one digest where hash_sha256_pairs() holds. Two
  * different files. */
 void sink_files_digest(struct sink_file *f, sv x, struct sink_file *g, sv y);
+/* Who an object is that stands at its key: a text by which it can be told later from anything else
+ * that somebody has put there or made of it. Empty: it cannot be told. */
+struct sink_mark {
+    size_t len;
+    char text[256];
+};
+static inline sv sink_mark_sv(const struct sink_mark *mark)
+{
+    return sv_make(mark->text, mark->len);
+}
 /* Takes *f in any case: what fails leaves nothing behind. out may be NULL. */
 MUST_USE err_code sink_file_commit(struct sink_file **f, struct sink_object *out, struct err *e);
 /* Ends a file as sink_file_commit does, without waiting for a peer: the object is on its way,
@@ -93,8 +106,19 @@ struct sink_sending;
 MUST_USE err_code sink_file_send(struct sink_file **f, struct sink_object *out,
                                  struct sink_sending **sending, struct err *e);
 bool sink_sending_is_over(const struct sink_sending *sending);
-/* Waits for the end and takes *s; what failed left nothing behind. */
-MUST_USE err_code sink_sending_wait(struct sink_sending **s, struct err *e);
+/* Waits for the end and takes *s; what failed left nothing behind. mark, or NULL: who it is now. */
+MUST_USE err_code sink_sending_wait(struct sink_sending **s, struct sink_mark *mark, struct err *e);
+/* An object made of an earlier one of the same bucket, if that is still who its mark says. It may be
+ * on its way, as after sink_file_send(). Any failure but ERR_CANCELLED, here or in
+ * sink_sending_wait(), means that the object had better be written; nothing was left behind.
+ * ERR_PRECONDITION: the earlier one has changed; ERR_DENIED: the role may not read it. */
+struct sink_earlier {
+    sv key;  /* whole key within the bucket */
+    sv mark; /* as of then */
+    struct sink_object object;
+};
+MUST_USE err_code sink_copy_send(struct sink *sink, const struct sink_earlier *from, sv name,
+                                 sv content_type, struct sink_sending **sending, struct err *e);
 void sink_file_abort(struct sink_file *file);
 DEFINE_CLEANUP(struct sink_file, sink_file_abort)
 /* an open file holds its object, up to max_bytes, in memory */

@@ -6,6 +6,7 @@
  *   dir.c      the directory store: buckets, walking keys, reading
  *   dir_list.c what stands below a prefix of it
  *   dir_file.c one file of it, written
+ *   dir_copy.c one file of it, made of an earlier one
  *   s3_file.c  one object of an S3 endpoint, written
  *   sending.c  objects on their way to an S3 endpoint while their writer goes on
  *   sink.c     the calls of sink.h over either                                                  */
@@ -14,6 +15,7 @@
 #include "sink/sink.h"
 
 #include <pthread.h>
+#include <sys/stat.h>
 
 #define SINK_TEMP_PREFIX    ".fhirlake-tmp-"
 #define SINK_PROBE_NAME     ".healthlake_write_access_check_file.temp"
@@ -71,7 +73,8 @@ err_code assume_cache_get(struct assume_cache *cache, const struct assume_who *w
 struct sink_world {
     struct arena *arena;
     int root_fd; /* OBJECTS, or -1 */
-    bool has_s3, make_buckets, sync;
+    bool has_s3, make_buckets, sync, links;
+    char boot[40]; /* without sync: which start of the machine this is */
     struct s3_endpoint s3, sts;
     struct s3_credentials own;
     struct roles *roles;         /* or NULL */
@@ -116,6 +119,9 @@ err_code dir_step(int from, const char *name, bool make, bool sync, int *to, str
 /* The size of an object in an open folder. ERR_NOT_FOUND; ERR_DENIED: a link. */
 err_code dir_stat_at(int parent, const char *leaf, uint64_t *bytes, struct err *e);
 err_code dir_stat(const struct sink *sink, sv key, uint64_t *bytes, struct err *e);
+/* A file that is there, open for reading, with the folder it stands in. */
+err_code dir_open(const struct sink *sink, sv key, int *parent, char leaf[256], int *fd,
+                  struct err *e);
 err_code dir_delete(const struct sink *sink, sv key, struct err *e);
 err_code dir_read(const struct sink *sink, sv key, uint64_t offset, struct byte_reader *out,
                   struct err *e);
@@ -145,9 +151,22 @@ struct dir_file;
 struct sink_digest *dir_file_digest(struct dir_file *file);
 err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out, struct err *e);
 err_code dir_file_write(struct dir_file *file, sv bytes, struct err *e);
-/* The file stays: free it with dir_file_free, which removes what was not committed. */
-err_code dir_file_commit(struct dir_file *file, struct sink_object *out, struct err *e);
+/* Instead of writing: the bytes of an open file, shared with it where the file system can do that,
+ * else copied by the kernel. Its digest is nobody's. ERR_UNSUPPORTED: neither goes here. */
+err_code dir_file_copy(struct dir_file *file, int from, uint64_t bytes, struct err *e);
+/* Instead of create: a second name of an open file, which stands as leaf in parent. Takes from. */
+err_code dir_file_link(const struct sink *sink, sv key, int parent, const char *leaf, int from,
+                       struct dir_file **out, struct err *e);
+/* The file stays: free it with dir_file_free, which removes what was not committed. mark may be
+ * NULL. */
+err_code dir_file_commit(struct dir_file *file, struct sink_object *out, struct sink_mark *mark,
+                         struct err *e);
 void dir_file_free(struct dir_file *file);
+
+/* ---- dir_copy.c ---- */
+void dir_mark(const struct sink_world *world, const struct stat *st, struct sink_mark *out);
+err_code dir_copy(const struct sink *sink, const struct sink_earlier *from, sv key,
+                  struct sink_mark *mark, struct err *e);
 
 /* ---- s3_file.c ---- */
 struct s3_file;
@@ -171,4 +190,4 @@ void sink_senders_free(struct sink_senders *x); /* everything given was waited f
 /* Takes file. */
 struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *file);
 /* Of what needed no sending. */
-struct sink_sending *sink_sending_ended(void);
+struct sink_sending *sink_sending_ended(const struct sink_mark *mark);

@@ -44,8 +44,20 @@ static err_code copy_endpoint(struct arena *a, const struct s3_endpoint *from,
     return to->url.ptr && to->region.ptr ? ERR_OK : arena_oom(a, e);
 }
 
+/* What is not synced is whole as long as the machine runs. */
+static void read_boot(struct sink_world *world)
+{
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, world->boot, 36) : 0;
+    world->boot[n > 0 ? n : 0] = 0;
+    if (fd >= 0)
+        close(fd);
+}
+
 static err_code open_root(struct sink_world *world, const char *dir, struct err *e)
 {
+    if (!world->sync)
+        read_boot(world);
     TRY(file_mkdirs(dir, e));
     world->root_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (world->root_fd < 0)
@@ -64,6 +76,7 @@ err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out, 
     world->arena = arena_new(64u << 10);
     world->make_buckets = cfg->make_buckets;
     world->sync = cfg->sync;
+    world->links = cfg->links;
     world->has_s3 = cfg->s3 != NULL;
     if (cfg->s3)
         TRY(copy_endpoint(world->arena, cfg->s3, &world->s3, "S3", e));

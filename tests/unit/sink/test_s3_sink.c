@@ -434,7 +434,7 @@ TEST(hostile, objects_go_side_by_side)
     for (int i = 0; i < 3; i++)
         all[i] = sent(s, i == 0 ? "a" : i == 1 ? "b" : "c", (char)('a' + i), 1000);
     for (int i = 0; i < 3; i++)
-        OK(sink_sending_wait(&all[i], e));
+        OK(sink_sending_wait(&all[i], NULL, e));
 }
 
 TEST(hostile, one_that_is_refused_is_told_to_who_waits_and_the_others_arrive)
@@ -461,7 +461,7 @@ TEST(hostile, one_that_is_refused_is_told_to_who_waits_and_the_others_arrive)
         (void)snprintf(name, sizeof name, "o%d", i);
         while (!sink_sending_is_over(all[i]))
             (void)usleep(1000);
-        err_code rc = sink_sending_wait(&all[i], &why);
+        err_code rc = sink_sending_wait(&all[i], NULL, &why);
         assert_null(all[i]);
         if (rc != ERR_OK) {
             assert_int_equal(rc, ERR_DENIED);

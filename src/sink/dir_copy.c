@@ -1,0 +1,73 @@
+/* dir_copy.c - one file of the directory store, made of an earlier one of the same bucket.
+ *
+ * Whether the earlier file still is who it was follows from its mark: device, inode, size, and the
+ * times at which its bytes and its inode last changed, taken when it stood at its key. Nobody can
+ * set the second time back. So a file that is edited, cut or replaced has another mark, whatever its
+ * size. It is looked at before it is read and again behind that. Times go by the ticks of the
+ * system's clock, so a change within some milliseconds of our own last one is not seen.
+ *
+ * A second name changes the inode's time too. Where files are given second names (links), the mark
+ * does without it, and the folder is ours alone. A file that was not synced is known until the
+ * machine ends: after that its size can be right and its bytes wrong. */
+#include "sink/sink_private.h"
+
+#include <unistd.h>
+
+void dir_mark(const struct sink_world *world, const struct stat *st, struct sink_mark *out)
+{
+    out->len = 0;
+    if (!world->sync && world->boot[0] == 0)
+        return;
+    int n = snprintf(out->text, sizeof out->text, "dir %llx %llx %llx %llx.%lx",
+                     (unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
+                     (unsigned long long)st->st_size, (unsigned long long)st->st_mtim.tv_sec,
+                     (unsigned long)st->st_mtim.tv_nsec);
+    if (!world->links)
+        n += snprintf(out->text + n, sizeof out->text - (size_t)n, " %llx.%lx",
+                      (unsigned long long)st->st_ctim.tv_sec, (unsigned long)st->st_ctim.tv_nsec);
+    if (!world->sync)
+        n += snprintf(out->text + n, sizeof out->text - (size_t)n, " %s", world->boot);
+    out->len = (size_t)n;
+}
+
+/* Is an open file who the mark says? */
+static err_code check(const struct sink *sink, const struct sink_earlier *from, int fd,
+                      struct err *e)
+{
+    struct sink_mark mark;
+    struct stat st;
+    if (fstat(fd, &st) != 0 || (uint64_t)st.st_size != from->object.bytes)
+        return ERR(e, ERR_PRECONDITION, "the earlier object has another size");
+    dir_mark(sink->world, &st, &mark);
+    return mark.len && sv_eq(sink_mark_sv(&mark), from->mark)
+               ? ERR_OK
+               : ERR(e, ERR_PRECONDITION, "the earlier object has changed");
+}
+
+err_code dir_copy(const struct sink *sink, const struct sink_earlier *from, sv key,
+                  struct sink_mark *mark, struct err *e)
+{
+    struct dir_file *file = NULL;
+    char leaf[256];
+    int parent, fd;
+    TRY(dir_open(sink, from->key, &parent, leaf, &fd, e));
+    err_code rc = check(sink, from, fd, e);
+    if (rc == ERR_OK && sink->world->links) {
+        /* takes fd */
+        rc = dir_file_link(sink, key, parent, leaf, fd, &file, e);
+        fd = -1;
+    } else if (rc == ERR_OK) {
+        rc = dir_file_create(sink, key, &file, e);
+        if (rc == ERR_OK)
+            rc = dir_file_copy(file, fd, from->object.bytes, e);
+        if (rc == ERR_OK)
+            rc = check(sink, from, fd, e);
+    }
+    if (rc == ERR_OK)
+        rc = dir_file_commit(file, NULL, mark, e);
+    dir_file_free(file);
+    if (fd >= 0)
+        close(fd);
+    close(parent);
+    return rc;
+}
