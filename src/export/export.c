@@ -4,9 +4,11 @@
  *   run     workers take ranges; a range becomes one object (more, if it is larger than planned),
  *           always under the same names and, because it is read as of T, with the same bytes: a
  *           range that a crash cut off is written again from its start
- *   finish  ranges and objects are checked against the plan, then the manifest is written, last */
-#include "export/export_private.h"
+ *   finish  ranges and objects are checked against the plan, then the manifest is written, last;
+ *           what a later export needs to go on from this one is remembered (reuse/) */
+#include "export/reuse/reuse.h"
 
+#include "base/log.h"
 #include "codec/json.h"
 
 struct done_ctx {
@@ -177,8 +179,15 @@ static err_code export_all(struct export_job *export, struct arena *a, struct er
     TRY(export_errors_write(export, a, &errors, &has_errors, e));
     TRY(export_manifest(export, has_errors ? &errors : NULL, &manifest, e));
     TRY(job_run_manifest_put(run, buf_sv(&manifest), e));
-    return sink_put(export->sink, SV_LIT("manifest.json"), SV_LIT("application/json"),
-                    buf_sv(&manifest), NULL, e);
+    TRY(sink_put(export->sink, SV_LIT("manifest.json"), SV_LIT("application/json"),
+                 buf_sv(&manifest), NULL, e));
+    if (export->shared.reused)
+        LOG(LOG_INFO, "export_reused", LOG_SV("job", run->job->id),
+            LOG_INT("objects", export->shared.reused),
+            LOG_INT("bytes", export->shared.reused_bytes),
+            LOG_INT("of_objects", export->shared.progress.objects_exported));
+    export_reuse_remember(export);
+    return ERR_OK;
 }
 
 static err_code export_run(struct job_run *run, job_status *status, struct buf *message,

@@ -1,9 +1,10 @@
 /* export_private.h - what the rooms of the export share: the plan, and what became of its ranges.
  *
  *   note plan           {"objectBytes", "ranges":[{"kind","type","from","to","first","last"},
- *                       ...]}, written before any range runs
- *   note done/<range>   {"objects":[{"name","deleted","count","bytes","sha256"}, ...], "count",
- *                       "sum", "type", "place"}; "place" is the order in which ranges came in,
+ *                       ...]}, written before any range runs; "earlier" and "check" when the
+ *                       range can be copied (reuse/reuse.h)
+ *   note done/<range>   {"objects":[{"name","deleted","count","bytes","sha256","mark"}, ...],
+ *                       "count", "sum", "type", "place"}; "place" is the order in which ranges came in,
  *                       without gaps but for ranges that are just being noted; "rewritten" and
  *                       "servedSum" when the objects hold another text than the store (shape.c)
  *
@@ -33,6 +34,7 @@ struct export_object {
     bool organized;   /* blocks of Patients */
     uint64_t blocks;  /* their heads among the count's lines */
     sv continues;     /* name of the object that the last block goes on in; empty: it is whole */
+    bool reused;      /* copied from an earlier export */
     uint64_t place;   /* in the order in which ranges came in */
     uint64_t nth;     /* of the range's objects */
 };
@@ -132,13 +134,17 @@ struct export_item {
     export_kind kind;
     struct store_range range; /* of EXPORT_MEMBERS, EXPORT_MOVED, EXPORT_ABOUT the type alone */
     size_t first, last;
+    /* note of an earlier export's range, of which this one can be made; NULL: it is written */
+    yyjson_val *earlier;
+    bool check; /* it is written, and compared with the note */
 };
 #define EXPORT_PLAN_MAX (256u << 20)
 struct export_plan {
     struct export_item *items;
     bool *done;
     size_t n;
-    size_t object_bytes; /* a range is cut into objects of at most that */
+    size_t object_bytes;               /* a range is cut into objects of at most that */
+    sv earlier_bucket, earlier_folder; /* where the objects of earlier notes are */
 };
 
 struct export_job {
@@ -168,6 +174,7 @@ struct export_job {
         uint64_t asked_at;                               /* when the limits were asked last */
         uint64_t finished_resources, finished_bytes;     /* of ranges that are in */
         uint64_t begun_us, begun_resources, begun_bytes; /* what this run found */
+        uint64_t reused, reused_bytes;                   /* objects, by this run */
         bool *places;                                    /* taken, of plan.n */
         size_t first_place;                              /* all before are taken */
     } shared;
@@ -278,7 +285,8 @@ MUST_USE err_code export_range_open(struct export_job *export, size_t range, str
                                     struct export_range **out, struct err *e);
 void export_range_free(struct export_range *g); /* what is not in its note yet is undone */
 DEFINE_CLEANUP(struct export_range, export_range_free)
-/* Lines into the block. ERR_CANCELLED when the job is to stop. */
+/* Lines into the block. ERR_EOF: there are none to write, the range is copied, and only has to be
+ * finished. ERR_CANCELLED when the job is to stop. */
 MUST_USE err_code export_range_fill(struct export_range *g, struct err *e);
 /* Of two filled ranges, before they are flushed. */
 void export_ranges_digest(struct export_range *g, struct export_range *h);
@@ -308,6 +316,7 @@ MUST_USE err_code export_object_take(struct export_job *export, struct err *e);
 /* So many bytes are about to go to the sink. ERR_TOO_LARGE, ERR_NO_SPACE: a served export may not
  * write on. */
 MUST_USE err_code export_room_take(struct export_job *export, uint64_t bytes, struct err *e);
+void export_progress_reused(struct export_job *export, unsigned objects, uint64_t bytes);
 void export_progress_range(struct export_job *export, const struct export_tally *t); /* it is in */
 
 /* ---- operations of the kind (struct job_kind_ops) ---- */

@@ -75,6 +75,7 @@ bool export_object_read(yyjson_val *v, bool organized, struct export_object *out
                                    .deleted = json_get(v, "deleted") != NULL,
                                    .organized = organized,
                                    .continues = json_string(json_get(v, "continues")),
+                                   .reused = json_get(v, "reused") != NULL,
                                    .sha256 = json_string(json_get(v, "sha256")) };
     return sv_to_u64(json_number(json_get(v, "count")), &out->count) &&
            sv_to_u64(json_number(json_get(v, "bytes")), &out->bytes) &&
@@ -248,6 +249,8 @@ void export_manifest_files(struct json_writer *w, const char *name, const struct
             json_kv_u64(w, "entries", o[i].entries);
         json_kv_u64(w, "bytes", o[i].bytes);
         json_kv_str(w, "sha256", o[i].sha256);
+        if (o[i].reused)
+            json_kv_bool(w, "reused", true);
         if (o[i].organized)
             json_kv_u64(w, "blocks", o[i].blocks);
         if (o[i].continues.len)

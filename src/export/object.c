@@ -7,11 +7,9 @@
 
 #include "codec/hash.h"
 
-#define NDJSON SV_LIT("application/fhir+ndjson")
-
 /* <Type>/<Type>-<int64>-<digit>-<seq>.ndjson: the same for the same job, range and place. */
-static sv object_name(struct arena *a, const struct export_job *export, size_t range, bool deleted,
-                      unsigned seq)
+sv range_object_name(struct arena *a, const struct export_job *export, size_t range, bool deleted,
+                     unsigned seq)
 {
     unsigned char d[SHA256_LEN];
     const char *type = fhir_type_name(export->plan.items[range].range.type);
@@ -28,52 +26,78 @@ static sv object_name(struct arena *a, const struct export_job *export, size_t r
 
 err_code range_object_open(struct export_range *g, struct err *e)
 {
-    g->name =
-        object_name(g->a, g->export, g->range, g->deletions == DELETIONS_WRITTEN, g->n_objects);
+    g->name = range_object_name(g->a, g->export, g->range, g->deletions == DELETIONS_WRITTEN,
+                                g->n_objects);
     g->count = g->written = g->newlines = g->entries = g->heads = 0;
     TRY(export_object_take(g->export, e));
-    return sink_file_create(g->export->sink, g->name, NDJSON, g->export->plan.object_bytes,
+    return sink_file_create(g->export->sink, g->name, EXPORT_NDJSON, g->export->plan.object_bytes,
                             &g->file, e);
+}
+
+struct sent *range_sent_add(struct export_range *g)
+{
+    struct sent *s = arena_calloc(g->a, 1, sizeof *s);
+    if (s) {
+        *g->last_sent = s;
+        g->last_sent = &s->next;
+    }
+    return s;
 }
 
 err_code range_object_close(struct export_range *g, struct err *e)
 {
     struct sink_object o;
     char hex[SHA256_HEX_LEN];
-    struct sent *s = arena_calloc(g->a, 1, sizeof *s);
+    struct sent *s = range_sent_add(g);
     if (s == NULL)
         return arena_oom(g->a, e);
     TRY(sink_file_send(&g->file, &o, &s->sending, e));
-    s->next = g->sent;
-    g->sent = s;
     if (g->newlines != g->count || o.bytes != g->written)
         return ERR(e, ERR_INTERNAL,
                    "an object holds %llu lines and %llu bytes where %llu and %llu were written",
                    (unsigned long long)g->newlines, (unsigned long long)o.bytes,
                    (unsigned long long)g->count, (unsigned long long)g->written);
     hash_hex(o.sha256, sizeof o.sha256, hex);
-    json_obj(&g->w);
-    json_kv_str(&g->w, "name", g->name);
-    if (g->deletions == DELETIONS_WRITTEN) {
-        json_kv_bool(&g->w, "deleted", true);
-        json_kv_u64(&g->w, "entries", g->entries);
-    }
+    s->name = g->name;
+    s->sha256 = arena_sv(g->a, sv_make(hex, sizeof hex));
+    s->deleted = g->deletions == DELETIONS_WRITTEN;
+    s->entries = g->entries;
     /* heads are no resources */
-    json_kv_u64(&g->w, "count", g->count - g->heads);
-    json_kv_u64(&g->w, "bytes", o.bytes);
-    json_kv_str(&g->w, "sha256", sv_make(hex, sizeof hex));
-    if (g->blocks)
-        json_kv_u64(&g->w, "blocks", g->heads);
+    s->count = g->count - g->heads;
+    s->bytes = o.bytes;
+    s->blocks = g->heads;
     if (g->blocks && g->phase == RANGE_OBJECT_FULL && range_same_block(g))
-        json_kv_str(&g->w, "continues",
-                    object_name(g->a, g->export, g->range, false, g->n_objects + 1));
-    json_obj_end(&g->w);
-    if (g->deletions != DELETIONS_WRITTEN) {
-        g->total += g->count - g->heads;
-        g->bytes += o.bytes;
+        s->continues = range_object_name(g->a, g->export, g->range, false, g->n_objects + 1);
+    if (s->sha256.ptr == NULL)
+        return arena_oom(g->a, e);
+    if (!s->deleted) {
+        g->total += s->count;
+        g->bytes += s->bytes;
     }
     g->n_objects++;
     return ERR_OK;
+}
+
+static void write_object(struct export_range *g, const struct sent *s)
+{
+    json_obj(&g->w);
+    json_kv_str(&g->w, "name", s->name);
+    if (s->deleted) {
+        json_kv_bool(&g->w, "deleted", true);
+        json_kv_u64(&g->w, "entries", s->entries);
+    }
+    json_kv_u64(&g->w, "count", s->count);
+    json_kv_u64(&g->w, "bytes", s->bytes);
+    json_kv_str(&g->w, "sha256", s->sha256);
+    if (g->blocks)
+        json_kv_u64(&g->w, "blocks", s->blocks);
+    if (s->continues.len)
+        json_kv_str(&g->w, "continues", s->continues);
+    if (s->mark.len)
+        json_kv_str(&g->w, "mark", sink_mark_sv(&s->mark));
+    if (s->reused)
+        json_kv_bool(&g->w, "reused", true);
+    json_obj_end(&g->w);
 }
 
 static void write_sums(struct export_range *g, const struct export_type_sum *s)
@@ -110,6 +134,12 @@ static void write_types(struct export_range *g)
 err_code range_note_write(struct export_range *g, struct err *e)
 {
     char name[32], hex[FHIR_DIGEST_HEX];
+    json_writer_init(&g->w, &g->note);
+    json_obj(&g->w);
+    json_key(&g->w, "objects");
+    json_arr(&g->w);
+    for (const struct sent *s = g->sent; s; s = s->next)
+        write_object(g, s);
     json_arr_end(&g->w);
     json_kv_u64(&g->w, "count", g->total);
     if (g->has_met)

@@ -4,10 +4,14 @@
  *                    listed members                  shares of members for each type, by the index
  *   with _since      what changed of each type; for a Group besides what came or went with its
  *                    members
- *   organizeOutputBy besides ranges of Patients, for their blocks */
-#include "export/export_private.h"
+ *   organizeOutputBy besides ranges of Patients, for their blocks
+ *
+ * An export of everything goes on from an earlier one of the same form: ranges that no change touched
+ * since are to be copied (reuse/). */
+#include "export/reuse/reuse.h"
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "codec/json.h"
 
 #define SHARE_MAX 2000u /* members: bounds what a worker gathers at a time */
@@ -24,6 +28,8 @@ static err_code write_plan(struct job_run *run, const struct export_plan *plan, 
     json_writer_init(&w, &b);
     json_obj(&w);
     json_kv_u64(&w, "objectBytes", plan->object_bytes);
+    json_kv_str(&w, "earlierBucket", plan->earlier_bucket);
+    json_kv_str(&w, "earlierFolder", plan->earlier_folder);
     json_key(&w, "ranges");
     json_arr(&w);
     for (size_t i = 0; i < plan->n; i++) {
@@ -37,6 +43,12 @@ static err_code write_plan(struct job_run *run, const struct export_plan *plan, 
             json_kv_u64(&w, "first", x->first);
             json_kv_u64(&w, "last", x->last);
         }
+        if (x->earlier) {
+            json_key(&w, "earlier");
+            json_val(&w, x->earlier);
+        }
+        if (x->check)
+            json_kv_bool(&w, "check", true);
         json_obj_end(&w);
     }
     json_arr_end(&w);
@@ -60,7 +72,7 @@ err_code export_plan_read(struct job_run *run, struct arena *a, struct export_pl
     sv text = arena_sv(a, buf_sv(&b));
     if (text.ptr == NULL)
         return arena_oom(a, e);
-    if (json_read(a, text, 4, &doc, e) != ERR_OK)
+    if (json_read(a, text, 8, &doc, e) != ERR_OK)
         return ERR(e, ERR_CORRUPT, "the export's plan is damaged");
     yyjson_val *root = yyjson_doc_get_root(doc), *list = json_get(root, "ranges"), *v;
     size_t n = yyjson_arr_size(list);
@@ -74,12 +86,19 @@ err_code export_plan_read(struct job_run *run, struct arena *a, struct export_pl
             (struct export_item){ .range = { fhir_type_find(json_string(json_get(v, "type"))),
                                              number(v, "from"), number(v, "to") },
                                   .first = number(v, "first"),
-                                  .last = number(v, "last") };
+                                  .last = number(v, "last"),
+                                  .earlier = json_get(v, "earlier"),
+                                  .check = json_get(v, "check") != NULL };
         for (unsigned k = 0; k < EXPORT_N_KINDS; k++)
             if (sv_eq_cstr(json_string(json_get(v, "kind")), kind_names[k]))
                 items[i].kind = (export_kind)k;
     }
-    *plan = (struct export_plan){ items, done, n, number(root, "objectBytes") };
+    *plan = (struct export_plan){ items,
+                                  done,
+                                  n,
+                                  number(root, "objectBytes"),
+                                  json_string(json_get(root, "earlierBucket")),
+                                  json_string(json_get(root, "earlierFolder")) };
     return ERR_OK;
 }
 
@@ -90,12 +109,19 @@ struct making {
     size_t target; /* bytes of a range */
     struct arena *a;
     struct buf items;
-    bool all_in_blocks; /* nothing of the members is outside of them */
+    bool all_in_blocks;                   /* nothing of the members is outside of them */
+    const struct export_earlier *earlier; /* NULL: there is none */
 };
 
 static err_code add(struct making *m, const struct export_item *x, struct err *e)
 {
     return buf_add(&m->items, sv_make(x, sizeof *x), e);
+}
+
+/* export_item_fn */
+static err_code add_item(void *ctx, const struct export_item *x, struct err *e)
+{
+    return add(ctx, x, e);
 }
 
 static err_code add_ranges(struct making *m, export_kind kind, const struct store_range *r,
@@ -173,6 +199,8 @@ static err_code plan_type(struct making *m, fhir_type type, struct err *e)
         return ERR_OK;
     if (!export->now.members.all)
         return add_shares(m, EXPORT_MEMBERS, &export->now.members, type, e);
+    if (m->earlier && export_reuse_type(export, type))
+        return export_reuse_plan(export, m->earlier, type, m->target, m->a, add_item, m, e);
     TRY(store_plan(st, type, m->target, m->a, &ranges, &n, e));
     return add_ranges(m, EXPORT_SCAN, ranges, n, e);
 }
@@ -183,9 +211,25 @@ static err_code add_blocks(void *ctx, const struct store_range *r, struct err *e
     return add_ranges(ctx, EXPORT_BLOCKS, r, 1, e);
 }
 
+/* What an earlier export left. It can only be missed: a failure is as good as none. */
+static void find_earlier(struct making *m, struct export_plan *plan, struct export_earlier *room)
+{
+    struct err why;
+    err_code rc = export_reuse_read(m->export, plan->object_bytes, m->a, room, &why);
+    if (rc == ERR_OK) {
+        m->earlier = room;
+        plan->earlier_bucket = room->bucket;
+        plan->earlier_folder = room->folder;
+    } else if (rc != ERR_NOT_FOUND) {
+        LOG_ERR("export_earlier", &why, LOG_SV("job", m->export->run->job->id));
+    }
+}
+
 err_code export_plan_make(struct export_job *export, size_t object_bytes, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(EXPORT_PLAN_MAX);
+    /* the plan, and what an earlier export left, as text and as a tree */
+    CLEANUP(arena_free) struct arena *a = arena_new((size_t)EXPORT_PLAN_MAX * 4);
+    struct export_earlier earlier;
     const struct job_export_params *params = export->params;
     struct making m = { .export = export, .target = object_bytes, .a = a };
     struct export_plan plan = { .object_bytes = object_bytes };
@@ -204,6 +248,7 @@ err_code export_plan_make(struct export_job *export, size_t object_bytes, struct
     }
     buf_init(&m.items, EXPORT_PLAN_MAX);
     err_code rc = ERR_OK;
+    find_earlier(&m, &plan, &earlier);
     if (params->organize_by_patient && !export->window)
         rc = export_members_there(export, &m.all_in_blocks, e);
     for (unsigned t = 1; t <= fhir_n_types() && rc == ERR_OK; t++) {

@@ -91,6 +91,14 @@ void export_progress_begin(struct export_job *export)
     export_progress_add(export, 0, 0);
 }
 
+void export_progress_reused(struct export_job *export, unsigned objects, uint64_t bytes)
+{
+    pthread_mutex_lock(&export->shared.lock);
+    export->shared.reused += objects;
+    export->shared.reused_bytes += bytes;
+    pthread_mutex_unlock(&export->shared.lock);
+}
+
 void export_progress_range(struct export_job *export, const struct export_tally *t)
 {
     pthread_mutex_lock(&export->shared.lock);

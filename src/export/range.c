@@ -173,14 +173,13 @@ err_code export_range_open(struct export_job *export, size_t range, struct buf *
     buf_init(&g->served, EXPORT_RESOURCE_MAX);
     g->absolute = (struct fhir_attachments){ export->params->attachment_base,
                                              export->params->attachment_other };
-    json_writer_init(&g->w, &g->note);
-    json_obj(&g->w);
-    json_key(&g->w, "objects");
-    json_arr(&g->w);
+    g->last_sent = &g->sent;
     g->blocks = export->plan.items[range].kind == EXPORT_BLOCKS;
     if (g->blocks && (g->types = arena_calloc(g->a, fhir_n_types() + 1, sizeof *g->types)) == NULL)
         return arena_oom(g->a, e);
-    TRY(export_feed_open(export, &export->plan.items[range], &g->from, e));
+    const struct export_item *item = &export->plan.items[range];
+    TRY(item->earlier && !item->check ? range_copy_begin(g, e)
+                                      : export_feed_open(export, item, &g->from, e));
     *out = g;
     g = NULL;
     return ERR_OK;
@@ -202,6 +201,8 @@ static err_code next_of_round(struct export_range *g, struct err *e)
 
 err_code export_range_fill(struct export_range *g, struct err *e)
 {
+    if (g->phase == RANGE_COPIED)
+        return ERR_EOF;
     assert(g->phase == RANGE_FILLS || g->phase == RANGE_NEXT_WAITS);
     TRY(export_goes_on(g->export->run, e));
     while (g->block->len < BLOCK_BYTES) {
@@ -313,7 +314,8 @@ bool export_range_has_arrived(const struct export_range *g)
 err_code export_range_finish(struct export_range *g, struct export_tally *out, struct err *e)
 {
     for (struct sent *s = g->sent; s; s = s->next)
-        TRY(sink_sending_wait(&s->sending, NULL, e));
+        TRY(sink_sending_wait(&s->sending, &s->mark, e));
+    TRY(g->phase == RANGE_COPIED ? range_copy_end(g, e) : range_copy_check(g, e));
     TRY(range_note_write(g, e));
     g->told_lines = g->told_bytes = 0;
     *out = (struct export_tally){ g->total, g->bytes, g->n_objects };

@@ -4,6 +4,7 @@
  *   FILLS --(object full: fill)--> OBJECT_FULL --(flush)--> NEXT_WAITS --(fill)--> FILLS
  *   FILLS --(round is over: fill)--> ROUND_ENDS --(flush)--> FILLS, for the round of deletions
  *                                               --(flush)--> OVER
+ *   COPIED instead of all that: its objects are made of earlier ones
  * Floor: export. */
 #pragma once
 #include "export/export_private.h"
@@ -14,15 +15,20 @@ typedef enum {
     RANGE_OBJECT_FULL, /* the block is the object's last, and v waits for the next object */
     RANGE_NEXT_WAITS,  /* the object is closed; v is the first of the next */
     RANGE_ROUND_ENDS,  /* the block is the round's last */
-    RANGE_OVER         /* all has been given to the sink */
+    RANGE_OVER,        /* all has been given to the sink */
+    RANGE_COPIED       /* the same, and nothing of it was written */
 } range_phase;
 
 /* What is to be told as deleted is known when a round has met it, and written in a second round. */
 typedef enum { DELETIONS_NONE, DELETIONS_MET, DELETIONS_WRITTEN } range_deletions;
 
-struct sent { /* an object on its way */
+struct sent { /* an object on its way, and what the note says of it */
     struct sink_sending *sending;
     struct sent *next;
+    sv name, sha256, continues;
+    uint64_t count, bytes, entries, blocks;
+    bool deleted, reused;
+    struct sink_mark mark; /* once it has arrived */
 };
 
 struct export_type_sum {
@@ -73,7 +79,7 @@ struct export_range {
     unsigned n_bundle;       /* entries of the Bundle that is under way */
 
     /* all objects of the range */
-    struct sent *sent; /* newest first */
+    struct sent *sent, **last_sent; /* oldest first */
     unsigned n_objects;
     uint64_t total, bytes;
     uint64_t met; /* once all lines are out: living resources met, if has_met */
@@ -94,11 +100,24 @@ static inline bool range_same_block(const struct export_range *g)
 }
 
 /* ---- objects and the note (object.c) ---- */
+#define EXPORT_NDJSON SV_LIT("application/fhir+ndjson")
+sv range_object_name(struct arena *a, const struct export_job *export, size_t range, bool deleted,
+                     unsigned seq);
+/* One more object of the range; NULL: no memory. */
+struct sent *range_sent_add(struct export_range *g);
 MUST_USE err_code range_object_open(struct export_range *g, struct err *e);
 /* Its last bytes have been written: it goes to the peer while the range goes on. */
 MUST_USE err_code range_object_close(struct export_range *g, struct err *e);
 /* All objects have arrived: what the range came to, in the records. */
 MUST_USE err_code range_note_write(struct export_range *g, struct err *e);
+
+/* ---- made of an earlier export's objects (reuse/copy.c) ---- */
+/* They are on their way. Whatever fails, the range can be written instead. */
+MUST_USE err_code range_copy_begin(struct export_range *g, struct err *e);
+/* They have arrived. */
+MUST_USE err_code range_copy_end(struct export_range *g, struct err *e);
+/* Of one that was written: is it what the earlier note says, if that is to be checked? */
+MUST_USE err_code range_copy_check(struct export_range *g, struct err *e);
 
 /* ---- shapes (shape.c) ---- */
 MUST_USE err_code range_elements_choose(struct export_range *g, fhir_type type, struct err *e);

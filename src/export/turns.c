@@ -5,6 +5,9 @@
  * so that both are busy until a turn ends: when nothing is left, or after TURN_RANGES if another
  * job waits for a worker.
  *
+ * A range that is made of an earlier export's objects leaves its track at once. When that does not
+ * come about, it is written, and this counts as no failure.
+ *
  * A range whose lines are out leaves its track; its objects may still be on their way to a peer. It
  * is noted when they have arrived, and written again when they have not. */
 #include "export/export_private.h"
@@ -80,9 +83,24 @@ static void fail(struct export_job *export, err_code rc, struct err *e)
     pthread_mutex_unlock(&export->shared.lock);
 }
 
+/* Was it to be copied? From now on it is to be written. The range is one worker's alone. */
+static bool write_instead(struct export_job *export, const struct todo *t, err_code rc,
+                          const struct err *e)
+{
+    struct export_item *item = &export->plan.items[t->range];
+    if (item->earlier == NULL || item->check || rc == ERR_CANCELLED)
+        return false;
+    item->earlier = NULL;
+    if (rc != ERR_PRECONDITION && rc != ERR_NOT_FOUND && rc != ERR_UNSUPPORTED)
+        LOG_ERR("export_copy", e, LOG_SV("job", export->run->job->id), LOG_INT("range", t->range));
+    return true;
+}
+
 /* A range that failed: to be tried again, or the export has failed. True: again. */
 static bool try_again(struct export_job *export, struct todo *t, err_code rc, struct err *e)
 {
+    if (write_instead(export, t, rc, e))
+        return true;
     if (!may_pass(rc) || ++t->tries >= RANGE_TRIES || job_run_should_stop(export->run)) {
         fail(export, rc, e);
         return false;

@@ -1,8 +1,8 @@
 /* forget.c - a data store is gone: what its jobs asked for goes too, for it may name patients.
  *
- * Parameters, the kick-off's URL, the manifest, client tokens and the request's digest go. The
- * records stay, so that the jobs can still be described. A run that a crash cut off is made again,
- * which is harmless. The bytes are on disk until records_scrub(). */
+ * Parameters, the kick-off's URL, the manifest, client tokens, the request's digest and what exports
+ * left to later ones go. The records stay, so that the jobs can still be described. A run that a
+ * crash cut off is made again, which is harmless. The bytes are on disk until records_scrub(). */
 #include "job/job_private.h"
 
 static err_code forget_job(struct records *r, sv key, struct err *e)
@@ -33,6 +33,7 @@ err_code job_records_forget(struct records *r, sv datastore_id, bool *any, struc
     arena_mark m = arena_mark_get(a);
     char last[256];
     TRY(job_tokens_delete(r, datastore_id, e));
+    TRY(job_earlier_delete_all(r, datastore_id, e));
     for (;;) {
         struct job_keys l = { .a = a };
         arena_rewind(a, m);

@@ -161,6 +161,7 @@ struct job_engine_config {
     unsigned max_queued;        /* 0: LIMIT_JOBS_QUEUED */
     size_t export_object_bytes; /* 0: LIMIT_EXPORT_OBJECT_BYTES */
     size_t import_chunk_bytes;  /* 0: LIMIT_IMPORT_CHUNK_BYTES */
+    bool no_reuse;              /* exports write every object, also what an earlier one wrote */
     const char *served_dir;     /* files of served exports: DATA/exports; NULL: none are taken */
     int64_t served_ms;          /* how long they stay after completion; 0: LIMIT_SERVED_HOURS */
     struct job_served_limits served_limits;

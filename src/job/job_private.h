@@ -8,6 +8,7 @@
  *   export_params.c  what an export asks for             manifest.c   manifests and served files
  *   kept.c       how much of served exports is kept      retention.c  how long
  *   pool.c       workers shared by all jobs              forget.c     when a data store is gone
+ *   earlier.c    what exports leave to later ones
  *   replan.c     exports under way in a data store that is converted
  * Floor: job. */
 #pragma once
@@ -71,6 +72,7 @@ sv job_key_note(struct arena *a, sv id, sv name); /* name empty: the prefix of a
 sv job_key_params(struct arena *a, sv id);
 sv job_key_expiry(struct arena *a, int64_t expire_ms, sv id);
 sv job_key_manifest(struct arena *a, sv id);
+sv job_key_earlier(struct arena *a, sv datastore_id, sv name); /* name empty: the prefix of all */
 sv job_key_token(struct arena *a, job_kind kind, sv account_id, sv token);
 /* As older versions wrote it, before tokens were hashed; or of a token's hash. */
 sv job_key_token_plain(struct arena *a, job_kind kind, sv account_id, sv token);
@@ -106,6 +108,10 @@ MUST_USE err_code job_tokens_delete(struct records *r, sv datastore_id, struct e
  * so that the jobs can be described. Repeating it is harmless. *any: it had jobs. The bytes are on
  * disk until records_scrub(). */
 MUST_USE err_code job_records_forget(struct records *r, sv datastore_id, bool *any, struct err *e);
+
+/* ---- what exports leave to later ones (earlier.c) ---- */
+#define JOB_EARLIER_MAX 8u /* of a data store */
+MUST_USE err_code job_earlier_delete_all(struct records *r, sv datastore_id, struct err *e);
 
 /* ---- parameters of an export (export_params.c) ---- */
 #define JOB_PARAMS_MAX (4u << 20) /* 10,000 ids of 64 bytes are a sixth of it */

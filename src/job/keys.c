@@ -7,6 +7,7 @@
  *   jobparams/<id>                       what an export asks for, JSON (export_params.c)
  *   jobexpiry/<time>/<id>                data store; a served export's files go then (retention.c)
  *   jobmanifest/<id>                     manifest.json (manifest.c)
+ *   jobearlier/<datastore>/<name>        what an export leaves to later ones (earlier.c)
  *   jobtoken/<account>/<kind>/<SHA-256>  who the client token of that digest stands for
  *                                        (client_token.c)
  *
@@ -60,6 +61,11 @@ sv job_key_expiry(struct arena *a, int64_t expire_ms, sv id)
 sv job_key_manifest(struct arena *a, sv id)
 {
     return arena_fmt(a, "jobmanifest/%.*s", SV_FMT(id));
+}
+
+sv job_key_earlier(struct arena *a, sv datastore_id, sv name)
+{
+    return arena_fmt(a, "jobearlier/%.*s/%.*s", SV_FMT(datastore_id), SV_FMT(name));
 }
 
 sv job_key_token(struct arena *a, job_kind kind, sv account_id, sv token)

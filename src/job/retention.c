@@ -212,7 +212,9 @@ err_code job_folders_sweep(const char *dir, job_wanted_fn wanted, void *ctx, str
 err_code job_served_start(struct records *records, const char *dir, job_removed_fn removed,
                           job_wanted_fn active, void *ctx, struct job_served **out, struct err *e)
 {
-    struct sink_config cfg = { .objects_dir = dir, .make_buckets = true, .sync = true, .links = true };
+    struct sink_config cfg = {
+        .objects_dir = dir, .make_buckets = true, .sync = true, .links = true
+    };
     struct job_served *served = calloc(1, sizeof *served);
     if (served == NULL || (served->dir = strdup(dir)) == NULL)
         abort();

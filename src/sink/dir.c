@@ -131,13 +131,14 @@ err_code dir_parent_open(int bucket_fd, sv key, bool make, bool sync, int *fd, c
     return ERR_OK;
 }
 
-static err_code find(const struct sink *sink, sv key, int *parent, char leaf[256], struct err *e)
+static err_code find(const struct sink *sink, sv bucket, sv key, int *parent, char leaf[256],
+                     struct err *e)
 {
-    int bucket;
+    int fd;
     TRY(dir_key_check(key, e));
-    TRY(dir_bucket_open(sink->world, sink->bucket, false, &bucket, e));
-    err_code rc = dir_parent_open(bucket, key, false, false, parent, leaf, e);
-    close(bucket);
+    TRY(dir_bucket_open(sink->world, bucket, false, &fd, e));
+    err_code rc = dir_parent_open(fd, key, false, false, parent, leaf, e);
+    close(fd);
     return rc;
 }
 
@@ -159,7 +160,7 @@ err_code dir_stat(const struct sink *sink, sv key, uint64_t *bytes, struct err *
 {
     int parent;
     char leaf[256];
-    TRY(find(sink, key, &parent, leaf, e));
+    TRY(find(sink, sink->bucket, key, &parent, leaf, e));
     err_code rc = dir_stat_at(parent, leaf, bytes, e);
     close(parent);
     return rc;
@@ -238,11 +239,11 @@ static void reader_close(void *ctx)
     free(r);
 }
 
-err_code dir_open(const struct sink *sink, sv key, int *parent, char leaf[256], int *out,
+err_code dir_open(const struct sink *sink, sv bucket, sv key, int *parent, char leaf[256], int *out,
                   struct err *e)
 {
     uint64_t bytes;
-    TRY(find(sink, key, parent, leaf, e));
+    TRY(find(sink, bucket, key, parent, leaf, e));
     /* links, and what is no object */
     err_code rc = dir_stat_at(*parent, leaf, &bytes, e);
     /* O_NONBLOCK: something else may stand there by now, and a pipe would hold us. */
@@ -269,7 +270,7 @@ err_code dir_read(const struct sink *sink, sv key, uint64_t offset, struct byte_
 {
     int parent, fd;
     char leaf[256];
-    TRY(dir_open(sink, key, &parent, leaf, &fd, e));
+    TRY(dir_open(sink, sink->bucket, key, &parent, leaf, &fd, e));
     close(parent);
     if (offset > INT64_MAX || lseek(fd, (off_t)offset, SEEK_SET) < 0) {
         close(fd);

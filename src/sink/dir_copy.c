@@ -50,7 +50,7 @@ err_code dir_copy(const struct sink *sink, const struct sink_earlier *from, sv k
     struct dir_file *file = NULL;
     char leaf[256];
     int parent, fd;
-    TRY(dir_open(sink, from->key, &parent, leaf, &fd, e));
+    TRY(dir_open(sink, from->bucket, from->key, &parent, leaf, &fd, e));
     err_code rc = check(sink, from, fd, e);
     if (rc == ERR_OK && sink->world->links) {
         /* takes fd */

@@ -123,13 +123,16 @@ err_code sink_copy_send(struct sink *sink, const struct sink_earlier *from, sv n
                         sv content_type, struct sink_sending **sending, struct err *e)
 {
     CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
+    struct sink_earlier of = *from;
     struct sink_mark mark;
     (void)content_type;
-    TRY(sink_may(sink, from->key, e));
+    if (of.bucket.len == 0)
+        of.bucket = sink->bucket;
+    TRY(sink_may_in(sink, of.bucket, of.key, e));
     TRY(key_of(sink, name, &key, e));
     if (sink->s3)
         return ERR(e, ERR_UNSUPPORTED, "an S3 endpoint is not asked for copies");
-    TRY(dir_copy(sink, from, buf_sv(&key), &mark, e));
+    TRY(dir_copy(sink, &of, buf_sv(&key), &mark, e));
     *sending = sink_sending_ended(&mark);
     return ERR_OK;
 }

@@ -108,13 +108,14 @@ MUST_USE err_code sink_file_send(struct sink_file **f, struct sink_object *out,
 bool sink_sending_is_over(const struct sink_sending *sending);
 /* Waits for the end and takes *s; what failed left nothing behind. mark, or NULL: who it is now. */
 MUST_USE err_code sink_sending_wait(struct sink_sending **s, struct sink_mark *mark, struct err *e);
-/* An object made of an earlier one of the same bucket, if that is still who its mark says. It may be
+/* An object made of an earlier one, if that is still who its mark says. It may be
  * on its way, as after sink_file_send(). Any failure but ERR_CANCELLED, here or in
  * sink_sending_wait(), means that the object had better be written; nothing was left behind.
  * ERR_PRECONDITION: the earlier one has changed; ERR_DENIED: the role may not read it. */
 struct sink_earlier {
-    sv key;  /* whole key within the bucket */
-    sv mark; /* as of then */
+    sv bucket; /* empty: the sink's own */
+    sv key;    /* whole key within the bucket */
+    sv mark;   /* as of then */
     struct sink_object object;
 };
 MUST_USE err_code sink_copy_send(struct sink *sink, const struct sink_earlier *from, sv name,

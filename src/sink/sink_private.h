@@ -104,6 +104,8 @@ struct sink {
 };
 /* ERR_DENIED unless the role may touch this key. */
 err_code sink_may(const struct sink *sink, sv key, struct err *e);
+/* The same in any bucket. */
+err_code sink_may_in(const struct sink *sink, sv bucket, sv key, struct err *e);
 
 /* ---- dir.c ---- */
 /* Open folder of a bucket. ERR_NOT_FOUND "bucket x does not exist" unless make. */
@@ -120,7 +122,7 @@ err_code dir_step(int from, const char *name, bool make, bool sync, int *to, str
 err_code dir_stat_at(int parent, const char *leaf, uint64_t *bytes, struct err *e);
 err_code dir_stat(const struct sink *sink, sv key, uint64_t *bytes, struct err *e);
 /* A file that is there, open for reading, with the folder it stands in. */
-err_code dir_open(const struct sink *sink, sv key, int *parent, char leaf[256], int *fd,
+err_code dir_open(const struct sink *sink, sv bucket, sv key, int *parent, char leaf[256], int *fd,
                   struct err *e);
 err_code dir_delete(const struct sink *sink, sv key, struct err *e);
 err_code dir_read(const struct sink *sink, sv key, uint64_t offset, struct byte_reader *out,

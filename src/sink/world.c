@@ -232,9 +232,14 @@ void sink_close(struct sink *sink)
     free(sink);
 }
 
-err_code sink_may(const struct sink *sink, sv key, struct err *e)
+err_code sink_may_in(const struct sink *sink, sv bucket, sv key, struct err *e)
 {
-    if (sink->role && !role_may(sink->role, sink->bucket, key))
+    if (sink->role && !role_may(sink->role, bucket, key))
         return may_not(sink, e);
     return ERR_OK;
+}
+
+err_code sink_may(const struct sink *sink, sv key, struct err *e)
+{
+    return sink_may_in(sink, sink->bucket, key, e);
 }

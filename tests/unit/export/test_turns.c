@@ -171,6 +171,7 @@ static void scripted_pause(struct job_run *r, unsigned ms)
 #include "test.h"
 
 static bool done[RANGES_MAX];
+static struct export_item items[RANGES_MAX];
 
 static void forget_all(void)
 {
@@ -193,7 +194,7 @@ static err_code run_in(struct job_pool *pool, size_t n, uint64_t *ranges_done)
 {
     struct job job = { .id = SV_LIT("j") };
     struct job_run r = { .job = &job, .pool = pool, .halt = &seen.halt };
-    struct export_job x = { .run = &r, .plan = { .done = done, .n = n } };
+    struct export_job x = { .run = &r, .plan = { .items = items, .done = done, .n = n } };
     struct err why = { 0 };
     pthread_mutex_init(&x.shared.lock, NULL);
     err_code rc = export_ranges_run(&x, &why);

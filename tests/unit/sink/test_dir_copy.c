@@ -77,7 +77,7 @@ static void done(struct room *r)
 
 static err_code copy(struct room *r, const char *to, struct sink_mark *mark)
 {
-    struct sink_earlier from = { SV_LIT("one/x"), sink_mark_sv(&r->mark), r->object };
+    struct sink_earlier from = { SV_NONE, SV_LIT("one/x"), sink_mark_sv(&r->mark), r->object };
     struct sink_sending *sending;
     struct err e = { 0 };
     err_code rc = sink_copy_send(r->sink, &from, sv_from(to), TYPE, &sending, &e);
@@ -131,13 +131,13 @@ TEST(dir_copy, a_copy_has_the_bytes_and_a_file_of_its_own)
     assert_int_equal(stat_of("two/x").st_mode & 07777, 0600);
     /* the copy can be copied, when the first is gone too */
     OK(sink_delete(r.sink, SV_LIT("one/x"), e));
-    struct sink_earlier from = { SV_LIT("two/x"), sink_mark_sv(&mark), r.object };
+    struct sink_earlier from = { SV_NONE, SV_LIT("two/x"), sink_mark_sv(&mark), r.object };
     struct sink_sending *sending;
     OK(sink_copy_send(r.sink, &from, SV_LIT("three/x"), TYPE, &sending, e));
     OK(sink_sending_wait(&sending, &mark, e));
     holds("three/x");
     /* and onto a name that is taken */
-    from = (struct sink_earlier){ SV_LIT("three/x"), sink_mark_sv(&mark), r.object };
+    from = (struct sink_earlier){ SV_NONE, SV_LIT("three/x"), sink_mark_sv(&mark), r.object };
     OK(sink_copy_send(r.sink, &from, SV_LIT("two/x"), TYPE, &sending, e));
     OK(sink_sending_wait(&sending, &mark, e));
     holds("two/x");
@@ -237,7 +237,7 @@ TEST(dir_copy, where_files_are_ours_alone_a_copy_is_a_second_name)
     let_time_pass();
     OK(sink_delete(r.sink, SV_LIT("one/x"), e));
     holds("two/x");
-    struct sink_earlier from = { SV_LIT("two/x"), sink_mark_sv(&mark), r.object };
+    struct sink_earlier from = { SV_NONE, SV_LIT("two/x"), sink_mark_sv(&mark), r.object };
     struct sink_sending *sending;
     OK(sink_copy_send(r.sink, &from, SV_LIT("three/x"), TYPE, &sending, e));
     OK(sink_sending_wait(&sending, NULL, e));
