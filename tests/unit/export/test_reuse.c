@@ -408,6 +408,8 @@ TEST(reuse, without_changes_nearly_all_is_copied_and_growth_costs_what_grew)
         { .organize_by_patient = true },
         { .associated = JOB_ASSOCIATED_LATEST_PROVENANCE },
         { .served = true },
+        { .served = true, .attachment_base = S("http://h/r4") },
+        { .served = true, .attachment_base = S("http://g/r4") },
     };
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         assert_int_equal(reused_of(&r, &others[i], &n), 0);
