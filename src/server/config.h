@@ -39,6 +39,7 @@ struct server_config {
     bool plain_http; /* beyond loopback */
     bool make_buckets;
     bool sync_objects;
+    bool export_reuse;
 };
 
 typedef enum { SERVER_CONFIG_RUN, SERVER_CONFIG_HELP } server_config_what;

@@ -296,6 +296,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
         .served_ms = config->export_retention_hours * HOUR_MS,
         .served_limits = served_limits(config),
         .min_free_bytes = (uint64_t)config->min_free_mib << 20,
+        .no_reuse = !config->export_reuse,
         .ended = parking_wake,
         .ended_ctx = rooms->parking
     };

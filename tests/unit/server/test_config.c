@@ -31,6 +31,7 @@ TEST(config, defaults_are_the_documented_ones)
     assert_string_equal(cfg.account_id, "000000000000");
     assert_null(cfg.objects);
     assert_true(cfg.make_buckets);
+    assert_true(cfg.export_reuse);
     assert_int_equal(what, SERVER_CONFIG_RUN);
 }
 
@@ -218,7 +219,7 @@ TEST(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for)
         assert_ptr_equal(strstr(text, line) + 1, p);
         assert_true(len < 140);
     }
-    assert_int_equal(n, 34);
+    assert_int_equal(n, 35);
 }
 
 TEST_MAIN(T(config, defaults_are_the_documented_ones),
