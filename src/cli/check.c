@@ -70,8 +70,11 @@ static void tell_progress(void *ctx, const char *family, uint64_t done, uint64_t
     if (c->o->quiet || now - c->told_us < TELL_EVERY_US)
         return;
     c->told_us = now;
-    (void)fprintf(stderr, "%s: %s: %llu keys of about %llu\n", c->store, family,
-                  (unsigned long long)done, (unsigned long long)about);
+    (void)fprintf(stderr, "%s: %s: %llu keys", c->store, family, (unsigned long long)done);
+    /* an estimate */
+    if (about > done)
+        (void)fprintf(stderr, " of about %llu", (unsigned long long)about);
+    (void)fputs("\n", stderr);
 }
 
 static void tell_verdict(const struct checking *c, const struct store_checked *x)

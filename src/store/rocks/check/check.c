@@ -59,6 +59,8 @@ static err_code open_families(struct check *c, const char *place,
 {
     char *bad = NULL;
     rocksdb_options_set_skip_checking_sst_file_sizes_on_db_open(c->r.options, 0);
+    /* how many keys there are, for who waits */
+    rocksdb_options_set_skip_stats_update_on_db_open(c->r.options, 0);
     TRY(look_at_layout(c, place, e));
     c->r.db = rocksdb_open_for_read_only_column_families(
         c->r.options, place, N_CFS, rocks_family_names, options, c->r.cf, 0, &bad);
