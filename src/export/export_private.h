@@ -4,9 +4,10 @@
  *                       ...]}, written before any range runs; "earlier" and "check" when the
  *                       range can be copied (reuse/reuse.h)
  *   note done/<range>   {"objects":[{"name","deleted","count","bytes","sha256","mark"}, ...],
- *                       "count", "sum", "type", "place"}; "place" is the order in which ranges came in,
- *                       without gaps but for ranges that are just being noted; "rewritten" and
- *                       "servedSum" when the objects hold another text than the store (shape.c)
+ *                       "count", "sum", "type", "place"}; "place" is the order in which ranges
+ *                       came in, without gaps but for ranges that are just being noted;
+ *                       "rewritten" and "servedSum" when the objects hold another text than the
+ *                       store (shape.c)
  *
  *   export.c      T, the plan, the run, the end      plan.c      which ranges there are
  *   turns.c       workers take ranges                progress.c  what they share

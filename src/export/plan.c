@@ -6,8 +6,8 @@
  *                    members
  *   organizeOutputBy besides ranges of Patients, for their blocks
  *
- * An export of everything goes on from an earlier one of the same form: ranges that no change touched
- * since are to be copied (reuse/). */
+ * An export of everything goes on from an earlier one of the same form: ranges that no change
+ * touched since are to be copied (reuse/). */
 #include "export/reuse/reuse.h"
 
 #include "base/limits.h"

@@ -2,8 +2,8 @@
  *
  *   jobearlier/<datastore>/<name>   the time, 16 hexadecimal digits of milliseconds, then the value
  *
- * The name is a digest of what was asked for, so that no text of a caller stands in a key. Of a data
- * store the newest few are kept. All of them go with the data store (forget.c). */
+ * The name is a digest of what was asked for, so that no text of a caller stands in a key. Of a
+ * data store the newest few are kept. All of them go with the data store (forget.c). */
 #include "job/job_private.h"
 
 #include "base/clock.h"

@@ -1,8 +1,9 @@
 /* forget.c - a data store is gone: what its jobs asked for goes too, for it may name patients.
  *
- * Parameters, the kick-off's URL, the manifest, client tokens, the request's digest and what exports
- * left to later ones go. The records stay, so that the jobs can still be described. A run that a
- * crash cut off is made again, which is harmless. The bytes are on disk until records_scrub(). */
+ * Parameters, the kick-off's URL, the manifest, client tokens, the request's digest and what
+ * exports left to later ones go. The records stay, so that the jobs can still be described. A run
+ * that a crash cut off is made again, which is harmless. The bytes are on disk until
+ * records_scrub(). */
 #include "job/job_private.h"
 
 static err_code forget_job(struct records *r, sv key, struct err *e)

@@ -101,9 +101,9 @@ MUST_USE err_code job_run_set_instant(struct job_run *run, uint64_t t, int64_t i
 MUST_USE err_code job_run_manifest_put(struct job_run *run, sv manifest, struct err *e);
 MUST_USE err_code job_run_manifest_delete(struct job_run *run, struct err *e);
 
-/* What a finished export leaves to later ones of its data store. name: a digest, in hex, of what was
- * asked for. A put replaces, and of the data store's others the oldest go when they are too many. On
- * disk with the job's last writing. ERR_NOT_FOUND. */
+/* What a finished export leaves to later ones of its data store. name: a digest, in hex, of what
+ * was asked for. A put replaces, and of the data store's others the oldest go when they are too
+ * many. On disk with the job's last writing. ERR_NOT_FOUND. */
 MUST_USE err_code job_run_earlier_put(struct job_run *run, sv name, sv value, struct err *e);
 MUST_USE err_code job_run_earlier_get(struct job_run *run, sv name, struct buf *out, struct err *e);
 MUST_USE err_code job_run_earlier_delete(struct job_run *run, sv name, struct err *e);

@@ -2,8 +2,8 @@
  *
  * Whether the earlier file still is who it was follows from its mark: device, inode, size, and the
  * times at which its bytes and its inode last changed, taken when it stood at its key. Nobody can
- * set the second time back. So a file that is edited, cut or replaced has another mark, whatever its
- * size. It is looked at before it is read and again behind that. Times go by the ticks of the
+ * set the second time back. So a file that is edited, cut or replaced has another mark, whatever
+ * its size. It is looked at before it is read and again behind that. Times go by the ticks of the
  * system's clock, so a change within some milliseconds of our own last one is not seen.
  *
  * A second name changes the inode's time too. Where files are given second names (links), the mark
@@ -12,23 +12,6 @@
 #include "sink/sink_private.h"
 
 #include <unistd.h>
-
-void dir_mark(const struct sink_world *world, const struct stat *st, struct sink_mark *out)
-{
-    out->len = 0;
-    if (!world->sync && world->boot[0] == 0)
-        return;
-    int n = snprintf(out->text, sizeof out->text, "dir %llx %llx %llx %llx.%lx",
-                     (unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
-                     (unsigned long long)st->st_size, (unsigned long long)st->st_mtim.tv_sec,
-                     (unsigned long)st->st_mtim.tv_nsec);
-    if (!world->links)
-        n += snprintf(out->text + n, sizeof out->text - (size_t)n, " %llx.%lx",
-                      (unsigned long long)st->st_ctim.tv_sec, (unsigned long)st->st_ctim.tv_nsec);
-    if (!world->sync)
-        n += snprintf(out->text + n, sizeof out->text - (size_t)n, " %s", world->boot);
-    out->len = (size_t)n;
-}
 
 /* Is an open file who the mark says? */
 static err_code check(const struct sink *sink, const struct sink_earlier *from, int fd,

@@ -227,6 +227,24 @@ static err_code into_place(struct dir_file *file, struct err *e)
     return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
 }
 
+/* Who a file is; dir_copy.c says what for. */
+void dir_mark(const struct sink_world *world, const struct stat *st, struct sink_mark *out)
+{
+    out->len = 0;
+    if (!world->sync && world->boot[0] == 0)
+        return;
+    int n = snprintf(out->text, sizeof out->text, "dir %llx %llx %llx %llx.%lx",
+                     (unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
+                     (unsigned long long)st->st_size, (unsigned long long)st->st_mtim.tv_sec,
+                     (unsigned long)st->st_mtim.tv_nsec);
+    if (!world->links)
+        n += snprintf(out->text + n, sizeof out->text - (size_t)n, " %llx.%lx",
+                      (unsigned long long)st->st_ctim.tv_sec, (unsigned long)st->st_ctim.tv_nsec);
+    if (!world->sync)
+        n += snprintf(out->text + n, sizeof out->text - (size_t)n, " %s", world->boot);
+    out->len = (size_t)n;
+}
+
 err_code dir_file_commit(struct dir_file *file, struct sink_object *out, struct sink_mark *mark,
                          struct err *e)
 {

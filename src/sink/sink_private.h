@@ -164,9 +164,9 @@ err_code dir_file_link(const struct sink *sink, sv key, int parent, const char *
 err_code dir_file_commit(struct dir_file *file, struct sink_object *out, struct sink_mark *mark,
                          struct err *e);
 void dir_file_free(struct dir_file *file);
+void dir_mark(const struct sink_world *world, const struct stat *st, struct sink_mark *out);
 
 /* ---- dir_copy.c ---- */
-void dir_mark(const struct sink_world *world, const struct stat *st, struct sink_mark *out);
 err_code dir_copy(const struct sink *sink, const struct sink_earlier *from, sv key,
                   struct sink_mark *mark, struct err *e);
 

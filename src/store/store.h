@@ -225,9 +225,9 @@ MUST_USE err_code store_changes(struct store *st, const struct store_range *rang
 #define STORE_TYPES 256u /* of fhir_type */
 MUST_USE err_code store_changed_types(struct store *st, uint64_t after_t, uint64_t upto_t,
                                       bool changed[STORE_TYPES], struct err *e);
-/* Of n ranges of one type, in the order of numbers: touched[i] when a number of range i got a version
- * in (after_t, upto_t]. Cost follows the changes of the type; what a load gave birth to counts as
- * one change for each range that it reaches into. */
+/* Of n ranges of one type, in the order of numbers: touched[i] when a number of range i got a
+ * version in (after_t, upto_t]. Cost follows the changes of the type; what a load gave birth to
+ * counts as one change for each range that it reaches into. */
 MUST_USE err_code store_touched(struct store *st, const struct store_range *ranges, size_t n,
                                 uint64_t after_t, uint64_t upto_t, bool *touched, struct err *e);
 struct store_log_row { /* who was written at which commit */
@@ -290,8 +290,8 @@ MUST_USE err_code store_counts_settle(struct store *st, const atomic_bool *halt,
  * covering every possible number; none for a type that never had a version. Owned by the arena. */
 MUST_USE err_code store_plan(struct store *st, fhir_type type, size_t target_bytes, struct arena *a,
                              struct store_range **out, size_t *n_out, struct err *e);
-/* The same for a part of a type: at least one range, the first from the part's start, the last to its
- * end. */
+/* The same for a part of a type: at least one range, the first from the part's start, the last to
+ * its end. */
 MUST_USE err_code store_plan_part(struct store *st, const struct store_range *part,
                                   size_t target_bytes, struct arena *a, struct store_range **out,
                                   size_t *n_out, struct err *e);

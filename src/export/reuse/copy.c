@@ -1,8 +1,8 @@
 /* copy.c - a range made of the objects of an earlier export, and the check of some of them.
  *
- * The plan says which ranges can be copied. Names are those that the range would be written to, so a
- * run after a crash comes to the same names, whichever way it goes. A copy that does not come about
- * is no failure: the plan's item loses its earlier note, and the range is written (turns.c).
+ * The plan says which ranges can be copied. Names are those that the range would be written to, so
+ * a run after a crash comes to the same names, whichever way it goes. A copy that does not come
+ * about is no failure: the plan's item loses its earlier note, and the range is written (turns.c).
  *
  * Some ranges that could be copied are written all the same, and compared. A difference means that
  * what is remembered is wrong: the export fails, and the next one writes everything. */

@@ -1,10 +1,10 @@
 /* key.c - which exports have the same bytes for the same resources.
  *
  * A line follows from a version of a resource, from the members that were asked for, and from where
- * attachments are served. Where an object ends follows from the sizes that were asked for. Whether a
- * resource comes at all follows from level and types. So a digest of these is the name under which an
- * export is remembered. The place belongs to it: copies stay within a bucket. So does the version of
- * the program, because a later one may write a line otherwise. */
+ * attachments are served. Where an object ends follows from the sizes that were asked for. Whether
+ * a resource comes at all follows from level and types. So a digest of these is the name under
+ * which an export is remembered. The place belongs to it: copies stay within a bucket. So does the
+ * version of the program, because a later one may write a line otherwise. */
 #include "export/reuse/reuse.h"
 
 #include "codec/hash.h"

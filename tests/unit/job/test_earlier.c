@@ -1,4 +1,5 @@
-/* test_earlier.c - what exports leave to later ones: the newest few of a data store, until it goes. */
+/* test_earlier.c - what exports leave to later ones: the newest few of a data store, until it goes.
+ * */
 #include "fixture.h"
 
 struct room {
