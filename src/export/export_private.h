@@ -176,8 +176,9 @@ struct export_job {
         uint64_t finished_resources, finished_bytes;     /* of ranges that are in */
         uint64_t begun_us, begun_resources, begun_bytes; /* what this run found */
         uint64_t reused, reused_bytes;                   /* objects, by this run */
-        bool *places;                                    /* taken, of plan.n */
-        size_t first_place;                              /* all before are taken */
+        uint64_t refused;   /* copies of ranges that did not come about */
+        bool *places;       /* taken, of plan.n */
+        size_t first_place; /* all before are taken */
     } shared;
 };
 
@@ -318,6 +319,9 @@ MUST_USE err_code export_object_take(struct export_job *export, struct err *e);
  * write on. */
 MUST_USE err_code export_room_take(struct export_job *export, uint64_t bytes, struct err *e);
 void export_progress_reused(struct export_job *export, unsigned objects, uint64_t bytes);
+void export_progress_refused(struct export_job *export);
+/* Is it worth while to ask for a copy? Not where many were asked for and none was had. */
+bool export_may_copy(struct export_job *export);
 void export_progress_range(struct export_job *export, const struct export_tally *t); /* it is in */
 
 /* ---- operations of the kind (struct job_kind_ops) ---- */

@@ -12,6 +12,8 @@
 
 #include <assert.h>
 
+#define REFUSED_MOST 32u /* copies, before the first that comes about */
+
 #define ASK_BYTES (8u << 20) /* between looks at limits and disk */
 
 err_code export_goes_on(const struct job_run *run, struct err *e)
@@ -97,6 +99,21 @@ void export_progress_reused(struct export_job *export, unsigned objects, uint64_
     export->shared.reused += objects;
     export->shared.reused_bytes += bytes;
     pthread_mutex_unlock(&export->shared.lock);
+}
+
+void export_progress_refused(struct export_job *export)
+{
+    pthread_mutex_lock(&export->shared.lock);
+    export->shared.refused++;
+    pthread_mutex_unlock(&export->shared.lock);
+}
+
+bool export_may_copy(struct export_job *export)
+{
+    pthread_mutex_lock(&export->shared.lock);
+    bool may = export->shared.reused || export->shared.refused < REFUSED_MOST;
+    pthread_mutex_unlock(&export->shared.lock);
+    return may;
 }
 
 void export_progress_range(struct export_job *export, const struct export_tally *t)

@@ -178,8 +178,9 @@ err_code export_range_open(struct export_job *export, size_t range, struct buf *
     if (g->blocks && (g->types = arena_calloc(g->a, fhir_n_types() + 1, sizeof *g->types)) == NULL)
         return arena_oom(g->a, e);
     const struct export_item *item = &export->plan.items[range];
-    TRY(item->earlier && !item->check ? range_copy_begin(g, e)
-                                      : export_feed_open(export, item, &g->from, e));
+    TRY(item->earlier && !item->check && export_may_copy(export)
+            ? range_copy_begin(g, e)
+            : export_feed_open(export, item, &g->from, e));
     *out = g;
     g = NULL;
     return ERR_OK;

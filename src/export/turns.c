@@ -91,7 +91,11 @@ static bool write_instead(struct export_job *export, const struct todo *t, err_c
     if (item->earlier == NULL || item->check || rc == ERR_CANCELLED)
         return false;
     item->earlier = NULL;
-    if (rc != ERR_PRECONDITION && rc != ERR_NOT_FOUND && rc != ERR_UNSUPPORTED)
+    /* of this one object alone */
+    if (rc == ERR_PRECONDITION || rc == ERR_NOT_FOUND)
+        return true;
+    export_progress_refused(export);
+    if (rc != ERR_UNSUPPORTED)
         LOG_ERR("export_copy", e, LOG_SV("job", export->run->job->id), LOG_INT("range", t->range));
     return true;
 }

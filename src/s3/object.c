@@ -5,6 +5,32 @@
  * Source: Amazon S3 API Reference. */
 #include "s3/s3_private.h"
 
+static void take_text(char *out, size_t cap, sv text)
+{
+    out[0] = 0;
+    if (text.len < cap) {
+        memcpy(out, text.ptr ? text.ptr : "", text.len);
+        out[text.len] = 0;
+    }
+}
+
+void s3_entity_of(const struct s3_conn *conn, sv etag, struct s3_entity *out)
+{
+    sv version = s3_conn_header(conn, "x-amz-version-id");
+    take_text(out->etag, sizeof out->etag, etag);
+    take_text(out->version, sizeof out->version, version);
+    /* a version that is too long to be kept: the object cannot be told */
+    if (version.len && out->version[0] == 0)
+        out->etag[0] = 0;
+}
+
+static err_code accept_put(void *ctx, struct s3_conn *conn, struct err *e)
+{
+    (void)e;
+    s3_entity_of(conn, s3_conn_header(conn, "etag"), ctx);
+    return ERR_OK;
+}
+
 err_code s3_object_put(struct s3_client *client, const struct s3_put *p, struct err *e)
 {
     unsigned char digest[SHA256_LEN];
@@ -20,7 +46,9 @@ err_code s3_object_put(struct s3_client *client, const struct s3_put *p, struct 
                                   .bucket = p->bucket,
                                   .key = p->key,
                                   .body = p->body,
-                                  .sha256 = digest };
+                                  .sha256 = digest,
+                                  .accept = p->entity ? accept_put : NULL,
+                                  .accept_ctx = p->entity };
     s3_request_header(&request, "content-type", p->content_type);
     s3_request_header(&request, "x-amz-checksum-sha256", buf_sv(&sum));
     s3_request_header(&request, "x-amz-sdk-checksum-algorithm", SV_LIT("SHA256"));

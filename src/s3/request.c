@@ -143,7 +143,7 @@ err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
     at->n++;
     if (!f->retry)
         return ERR(e, f->rc, "%s %s%s%.*s: %s", who, op, of, SV_FMT(bucket), f->what);
-    if (at->n >= client->max_attempts)
+    if (at->n >= (at->most ? at->most : client->max_attempts))
         return ERR(e, f->rc, "%s %s%s%.*s: gave up after %u attempts: %s", who, op, of,
                    SV_FMT(bucket), at->n, f->what);
     unsigned top = S3_BACKOFF_BASE_MS;
@@ -157,7 +157,7 @@ err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
 
 err_code s3_request_run(struct s3_client *client, const struct s3_request *request, struct err *e)
 {
-    struct s3_attempts at = { 0 };
+    struct s3_attempts at = { .most = request->max_attempts };
     unsigned char digest[SHA256_LEN];
     struct s3_request req = *request;
     if (req.sha256 == NULL && req.body.len > 4096) {

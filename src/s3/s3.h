@@ -46,13 +46,34 @@ MUST_USE err_code s3_client_new(const struct s3_endpoint *ep, s3_credentials_fn 
 void s3_client_free(struct s3_client *client);
 DEFINE_CLEANUP(struct s3_client, s3_client_free)
 
+/* Which object stands at a key: what tells it from any other that may come to stand there. NUL ends
+ * both. etag empty: not known; version empty: the bucket keeps none. */
+struct s3_entity {
+    char etag[128]; /* with its quotes */
+    char version[100];
+};
 struct s3_put {
     sv bucket, key, body;
     sv content_type;
     sv kms_key_id;               /* empty: no SSE headers */
     const unsigned char *sha256; /* of body, when the caller has it; NULL: computed */
+    struct s3_entity *entity;    /* out: what was put; NULL: nobody asks */
 };
 MUST_USE err_code s3_object_put(struct s3_client *client, const struct s3_put *p, struct err *e);
+/* A new object with the bytes of another, made by the server. ERR_PRECONDITION: the other is not the
+ * one that is meant any more, or the copy has another digest, and then it is deleted again.
+ * ERR_UNSUPPORTED: the server makes no copies, or does not say their digest. Bytes that a failed copy
+ * left behind are for the caller to replace. */
+struct s3_copy {
+    sv bucket, key;           /* of the new one */
+    sv from_bucket, from_key; /* of the other, at most 5 GiB */
+    sv from_etag, from_version;
+    sv content_type;
+    sv kms_key_id;               /* of the new one; empty: no SSE headers */
+    const unsigned char *sha256; /* that it must have */
+};
+MUST_USE err_code s3_object_copy(struct s3_client *client, const struct s3_copy *c,
+                                 struct s3_entity *out, struct err *e);
 /* Size and stored KMS key of an object (key copied into the arena, empty when none). */
 MUST_USE err_code s3_object_head(struct s3_client *client, sv bucket, sv key, struct arena *a,
                                  uint64_t *size, sv *kms_key_id, struct err *e);

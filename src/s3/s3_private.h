@@ -5,7 +5,7 @@
  *   request.c  one call: credentials, signature, attempts, backoff
  *   fault.c    what an answer that is no success means
  *   xml.c      answers, by expat, with limits
- *   object.c list.c reader.c upload.c sts.c   the calls of s3.h                                  */
+ *   object.c copy.c list.c reader.c upload.c sts.c   the calls of s3.h                                  */
 #pragma once
 #include "codec/hash.h"
 #include "codec/sigv4.h"
@@ -120,6 +120,7 @@ struct s3_request {
     sv body;
     const unsigned char *sha256; /* of body, or NULL */
     size_t max_answer;           /* 0: S3_ANSWER_MAX */
+    unsigned max_attempts;       /* 0: the client's */
     /* Looks at a 2xx answer, inside the attempts: ERR_PEER is tried again, the rest is final. */
     err_code (*accept)(void *ctx, struct s3_conn *conn, struct err *e);
     void *accept_ctx;
@@ -130,7 +131,7 @@ err_code s3_request_run(struct s3_client *client, const struct s3_request *reque
 
 /* The parts of it, for the reader, whose answer outlives the call. */
 struct s3_attempts {
-    unsigned n;
+    unsigned n, most; /* most: 0: the client's */
     bool renewed;
     char refused_key[129]; /* access key called expired by the peer */
     bool has_token;
@@ -143,6 +144,10 @@ err_code s3_request_start(struct s3_client *client, const struct s3_request *req
 /* After a failure in at->last: wait and return ERR_OK to try again, or the final error. */
 err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
                          struct s3_attempts *at, struct err *e);
+
+/* ---- object.c ---- */
+/* What an answer says of the object that it made. */
+void s3_entity_of(const struct s3_conn *conn, sv etag, struct s3_entity *out);
 
 /* ---- xml.c ---- */
 /* Called at the end of each element, with the path of local names ("ListBucketResult/Contents/Key")

@@ -153,14 +153,18 @@ void s3_file_end(struct s3_file *file, struct sink_object *out)
     }
 }
 
-err_code s3_file_commit(struct s3_file *file, struct sink_object *out, struct err *e)
+err_code s3_file_commit(struct s3_file *file, struct sink_object *out, struct sink_mark *mark,
+                        struct err *e)
 {
     struct sink_object got;
+    /* one that went out in parts has none: nobody has its digest but we */
+    struct s3_entity entity = { 0 };
     s3_file_end(file, &got);
     if (file->upload == NULL) {
         struct s3_put p = put_of(file->sink, file->key, file->content_type);
         p.body = buf_sv(&file->body);
         p.sha256 = got.sha256;
+        p.entity = &entity;
         TRY(s3_object_put(file->sink->s3, &p, e));
     } else {
         if (file->body.len >= file->part_bytes)
@@ -169,6 +173,8 @@ err_code s3_file_commit(struct s3_file *file, struct sink_object *out, struct er
             TRY(s3_upload_part(file->upload, buf_sv(&file->body), e));
         TRY(s3_upload_complete(&file->upload, e));
     }
+    if (mark)
+        s3_mark(&entity, mark);
     if (out)
         *out = got;
     return ERR_OK;

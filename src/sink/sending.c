@@ -1,7 +1,7 @@
 /* sending.c - objects on their way to a peer while their writer goes on.
  *
  * A sink's threads, SENDERS at most and made as they are needed, take the files in the order in
- * which they were given. A writer that is ahead by SENDERS objects waits: so many are held in
+ * which they were given. Copies that the peer makes go the same way. A writer that is ahead by SENDERS objects waits: so many are held in
  * memory, and so many connections are busy. */
 #include "sink/sink_private.h"
 
@@ -9,7 +9,8 @@
 
 struct sink_sending {
     struct sink_senders *of; /* NULL: it was over at once */
-    struct s3_file *file;
+    struct s3_file *file;    /* one of the two */
+    struct s3_copying *copying;
     struct sink_sending *next; /* in the queue */
     bool over;
     struct sink_mark mark; /* once it is over */
@@ -74,9 +75,13 @@ static void *send_all(void *ctx)
         if (x->first == NULL)
             x->last = &x->first;
         pthread_mutex_unlock(&x->lock);
-        sending->rc = s3_file_commit(sending->file, NULL, &sending->err);
+        sending->rc = sending->file
+                          ? s3_file_commit(sending->file, NULL, &sending->mark, &sending->err)
+                          : s3_copying_run(sending->copying, &sending->mark, &sending->err);
         s3_file_free(sending->file);
+        s3_copying_free(sending->copying);
         sending->file = NULL;
+        sending->copying = NULL;
         pthread_mutex_lock(&x->lock);
         sending->over = true;
         x->n_on_their_way--;
@@ -96,13 +101,15 @@ struct sink_sending *sink_sending_ended(const struct sink_mark *mark)
     return sending;
 }
 
-struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *file)
+struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *file,
+                                       struct s3_copying *copying)
 {
     struct sink_sending *sending = calloc(1, sizeof *sending);
     if (sending == NULL)
         abort();
     sending->of = x;
     sending->file = file;
+    sending->copying = copying;
     pthread_mutex_lock(&x->lock);
     while (x->n_on_their_way >= SENDERS)
         (void)pthread_cond_wait(&x->ended, &x->lock);

@@ -93,7 +93,8 @@ err_code sink_file_commit(struct sink_file **fp, struct sink_object *out, struct
     struct sink_file *f = *fp;
     /* taken: what fails below leaves nothing behind */
     *fp = NULL;
-    err_code rc = f->s3 ? s3_file_commit(f->s3, out, e) : dir_file_commit(f->dir, out, NULL, e);
+    err_code rc =
+        f->s3 ? s3_file_commit(f->s3, out, NULL, e) : dir_file_commit(f->dir, out, NULL, e);
     sink_file_abort(f);
     return rc;
 }
@@ -112,7 +113,7 @@ err_code sink_file_send(struct sink_file **fp, struct sink_object *out,
         return ERR_OK;
     }
     s3_file_end(f->s3, out);
-    *sending = sink_senders_give(f->senders, f->s3);
+    *sending = sink_senders_give(f->senders, f->s3, NULL);
     /* given */
     f->s3 = NULL;
     sink_file_abort(f);
@@ -124,14 +125,17 @@ err_code sink_copy_send(struct sink *sink, const struct sink_earlier *from, sv n
 {
     CLEANUP_BUF struct buf key = BUF_INIT(SINK_KEY_MAX * 3);
     struct sink_earlier of = *from;
+    struct s3_copying *copying;
     struct sink_mark mark;
-    (void)content_type;
     if (of.bucket.len == 0)
         of.bucket = sink->bucket;
     TRY(sink_may_in(sink, of.bucket, of.key, e));
     TRY(key_of(sink, name, &key, e));
-    if (sink->s3)
-        return ERR(e, ERR_UNSUPPORTED, "an S3 endpoint is not asked for copies");
+    if (sink->s3) {
+        TRY(s3_copying_new(sink, &of, buf_sv(&key), content_type, &copying, e));
+        *sending = sink_senders_give(sink->senders, NULL, copying);
+        return ERR_OK;
+    }
     TRY(dir_copy(sink, &of, buf_sv(&key), &mark, e));
     *sending = sink_sending_ended(&mark);
     return ERR_OK;

@@ -8,6 +8,7 @@
  *   dir_file.c one file of it, written
  *   dir_copy.c one file of it, made of an earlier one
  *   s3_file.c  one object of an S3 endpoint, written
+ *   s3_copy.c  one object of it, made of an earlier one
  *   sending.c  objects on their way to an S3 endpoint while their writer goes on
  *   sink.c     the calls of sink.h over either                                                  */
 #pragma once
@@ -180,16 +181,28 @@ err_code s3_file_create(const struct sink *sink, sv key, sv content_type, size_t
 err_code s3_file_write(struct s3_file *file, sv bytes, struct err *e);
 /* What it will be, once nothing more is written: its digest ends here. */
 void s3_file_end(struct s3_file *file, struct sink_object *out);
-/* Ends it, if s3_file_end() has not. */
-err_code s3_file_commit(struct s3_file *file, struct sink_object *out, struct err *e);
+/* Ends it, if s3_file_end() has not. mark may be NULL. */
+err_code s3_file_commit(struct s3_file *file, struct sink_object *out, struct sink_mark *mark,
+                        struct err *e);
 void s3_file_free(struct s3_file *file);
 err_code s3_file_put(const struct sink *sink, sv key, sv content_type, sv bytes,
                      struct sink_object *out, struct err *e);
 
+/* ---- s3_copy.c ---- */
+struct s3_copying; /* an object to be made of an earlier one */
+void s3_mark(const struct s3_entity *entity, struct sink_mark *out);
+/* ERR_PRECONDITION: the mark is none of an S3 endpoint. */
+err_code s3_copying_new(const struct sink *sink, const struct sink_earlier *from, sv key,
+                        sv content_type, struct s3_copying **out, struct err *e);
+err_code s3_copying_run(struct s3_copying *copying, struct sink_mark *mark, struct err *e);
+void s3_copying_free(struct s3_copying *copying);
+DEFINE_CLEANUP(struct s3_copying, s3_copying_free)
+
 /* ---- sending.c ---- */
 struct sink_senders *sink_senders_new(void);
 void sink_senders_free(struct sink_senders *x); /* everything given was waited for */
-/* Takes file. */
-struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *file);
+/* Takes file, or copying: the other is NULL. */
+struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *file,
+                                       struct s3_copying *copying);
 /* Of what needed no sending. */
 struct sink_sending *sink_sending_ended(const struct sink_mark *mark);

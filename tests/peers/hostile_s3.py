@@ -16,6 +16,7 @@ uses up one of them:
     {"do": "meet", "of": 3}                          waits for two more such requests, then as without a script;
                                                      400 when they do not come within 4 s
     {"do": "etag", "value": "\\"x\\""}                 as without a script, with another ETag
+    {"do": "checksum", "value": "x"}                 a copy's answer says another digest, or none ("")
     {"do": "change", "bucket": .., "key": .., "size": n}   the object is replaced, then as "ok"
 
 GET /_log gives what came in since the last script. Prints {"port": n}, and where the openssl
@@ -207,6 +208,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 else:
                     objects.pop((bucket, key), None)
                 answer = (204, b"", {})
+            elif self.command == "PUT" and "x-amz-copy-source" in self.headers:
+                answer = self.copy(step, bucket, key)
             elif self.command == "PUT":
                 objects[(bucket, key)] = body
                 answer = (200, b"", {"ETag": etag_of(body)})
@@ -230,6 +233,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(step.get("seconds", 0))
             return self.drop()
         return self.send(status, data, headers)
+
+    def copy(self, step, bucket, key):
+        """CopyObject, of one version of each object."""
+        source = urllib.parse.urlsplit(self.headers["x-amz-copy-source"])
+        place = tuple(urllib.parse.unquote(source.path).lstrip("/").split("/", 1))
+        data = STATE["objects"].get(place)
+        if data is None:
+            return (404, "<Error><Code>NoSuchKey</Code></Error>", {})
+        if self.headers.get("x-amz-copy-source-if-match", etag_of(data)) != etag_of(data):
+            return (412, "<Error><Code>PreconditionFailed</Code></Error>", {})
+        STATE["objects"][(bucket, key)] = data
+        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        digest = step["value"] if step["do"] == "checksum" else digest
+        return (200, "<?xml version='1.0'?><CopyObjectResult><ETag>"
+                     f"{xml.sax.saxutils.escape(etag_of(data))}</ETag>"
+                     f"<ChecksumSHA256>{digest}</ChecksumSHA256></CopyObjectResult>", {})
 
     def listing(self, bucket, query):
         """Two keys a page, so that a few objects already need several."""
