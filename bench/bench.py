@@ -5,6 +5,7 @@
   import     an import job from a directory, validated and with all indexes, against the parse rate of yyjson over the
              same bytes; its processor time; bytes on disk. The same of Synthea's patients, if FHIRLAKE_SYNTHEA names a folder of them
   export     an export job to a directory, digests included, against `cp -r` of the same files
+  reuse      a second full export, after nothing, scattered changes and growth, against the first; processor time
   s3         an export job to a plain-HTTP S3 sink, against raw libcurl PUT of the same bytes
   ask        exports of a window in which 0.1 % changed, of a Group of 100 patients among 100,000, and of all patients,
              against a full one of the same million resources; wall and processor time
@@ -19,9 +20,11 @@
 
 Sizes: --gb 2 (about 5,600 patients per 2 GB). Warm page cache. Medians of --runs, pair by pair for ratios."""
 import argparse
+import json
 import mmap
 import os
 import pathlib
+import random
 import re
 import resource
 import shutil
@@ -31,7 +34,7 @@ import sys
 import tempfile
 import time
 
-BENCHMARKS = ("generate", "import", "export", "s3", "ask", "memory", "start", "reads", "together", "share", "creates", "search")
+BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "together", "share", "creates", "search")
 
 
 def arguments():
@@ -144,6 +147,8 @@ class Bench:
     def start_server(self, *options, name="data"):
         if self.server:
             self.server.stop()
+        if "--export-reuse" not in options:  # what is measured writes what it says
+            options = (*options, "--export-reuse", "no")
         self.server = Server(self.work / name, *options)
         self.server.start()
         return self.server
@@ -307,6 +312,56 @@ class Bench:
             row(f"  processor seconds per GB, {peer.split(',')[0]}", spread(theirs))
             self.where(server)
 
+    def reuse(self):
+        """Full exports one after the other: what each costs, by the bytes that it comes to."""
+        server = self.filled("--sync-objects", "no", "--export-reuse", "yes")
+        self.rest(server)
+        fhir = server.fhir(self.store)
+        chosen = random.Random(1)
+        folder = None
+
+        def export(what):
+            nonlocal folder
+            before = cpu_seconds(server.process.pid)
+            job = server.export_all(self.store, "s3://out/reuse")
+            assert job["JobStatus"] == "COMPLETED", job
+            spent = sum(cpu_seconds(server.process.pid)) - sum(before)
+            old, folder = folder, server.folder(job["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+            if old:
+                shutil.rmtree(old)
+            output = json.loads((folder / "manifest.json").read_text())["output"]
+            total = sum(item["bytes"] for item in output)
+            copied = [item["bytes"] for item in output if item.get("reused")]
+            row(f"{what}: processor s/GB", f"{spent / total * 1e9:.2f}",
+                f"{len(copied)} of {len(output)} files copied, {sum(copied) / total:.0%} of {total / 1e9:.2f} GB; "
+                f"{job_seconds(job):.1f} s")
+
+        def change(n):
+            files = [path for path in folder.rglob("*.ndjson")]
+            sizes = [path.stat().st_size for path in files]
+            for path in chosen.choices(files, sizes, k=n):
+                with open(path, "rb") as f:
+                    f.seek(chosen.randrange(path.stat().st_size))
+                    f.readline()
+                    line = f.readline() or open(path, "rb").readline()
+                resource_ = json.loads(line) | {"language": "en"}
+                assert fhir.put(f"{resource_['resourceType']}/{resource_['id']}", resource_).status == 200
+
+        export("first full export")
+        export("again, nothing changed")
+        for n in (1, 10, 100):
+            change(n)
+            export(f"after {n} scattered changes")
+        export("again, nothing changed")
+        more = self.work / "more"
+        fhirlake.generate(more, patients=max(1, int(PATIENTS_PER_GB * self.args.gb / 100)), seed=2)
+        (server.objects / "input" / "more").mkdir()
+        for path in more.glob("*.ndjson"):
+            (server.objects / "input" / "more" / path.name).hardlink_to(path)
+        assert server.import_all(self.store, "s3://input/more/")["JobStatus"] == "COMPLETED"
+        export("after 1 % growth")
+        shutil.rmtree(folder)
+
     def limit(self, total, *ndjson):
         """MB/s of what an export could reach; with a file, its bytes are unpacked first."""
         self.level_ground([])
@@ -435,7 +490,7 @@ class Bench:
         row("cold start to the ready line, ms", spread(seconds, 1000), f"store of {self.args.gb:g} GB")
 
 
-NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.export, "s3": Bench.s3,
+NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.export, "reuse": Bench.reuse, "s3": Bench.s3,
          "ask": Bench.ask, "memory": Bench.memory, "start": Bench.start,
          "reads": lambda b: of_rest(b).reads(),
          "together": lambda b: of_rest(b).together(),

@@ -372,6 +372,7 @@ int main(int argc, char **argv)
         .stores = registry,
         .spool_dir = spool,
         .served_dir = served,
+        .no_reuse = true,
         .n_workers = 2
     };
     need(job_engine_start(&cfg, &en, &e), &e);
