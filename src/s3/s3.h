@@ -60,10 +60,10 @@ struct s3_put {
     struct s3_entity *entity;    /* out: what was put; NULL: nobody asks */
 };
 MUST_USE err_code s3_object_put(struct s3_client *client, const struct s3_put *p, struct err *e);
-/* A new object with the bytes of another, made by the server. ERR_PRECONDITION: the other is not the
- * one that is meant any more, or the copy has another digest, and then it is deleted again.
- * ERR_UNSUPPORTED: the server makes no copies, or does not say their digest. Bytes that a failed copy
- * left behind are for the caller to replace. */
+/* A new object with the bytes of another, made by the server. ERR_PRECONDITION: the other is not
+ * the one that is meant any more, or the copy has another digest, and then it is deleted again.
+ * ERR_UNSUPPORTED: the server makes no copies, or does not say their digest. Bytes that a failed
+ * copy left behind are for the caller to replace. */
 struct s3_copy {
     sv bucket, key;           /* of the new one */
     sv from_bucket, from_key; /* of the other, at most 5 GiB */

@@ -5,7 +5,7 @@
  *   request.c  one call: credentials, signature, attempts, backoff
  *   fault.c    what an answer that is no success means
  *   xml.c      answers, by expat, with limits
- *   object.c copy.c list.c reader.c upload.c sts.c   the calls of s3.h                                  */
+ *   object.c copy.c list.c reader.c upload.c sts.c   the calls of s3.h */
 #pragma once
 #include "codec/hash.h"
 #include "codec/sigv4.h"

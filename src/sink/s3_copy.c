@@ -2,8 +2,8 @@
  *
  * The mark of an object is its ETag and, where the bucket keeps versions, its version. The endpoint
  * makes the copy if the earlier object still has them, and says its SHA-256 (s3/copy.c). It does so
- * under the role of the job that asks, which needs s3:GetObject on the earlier object, and under the
- * key of that job. */
+ * under the role of the job that asks, which needs s3:GetObject on the earlier object, and under
+ * the key of that job. */
 #include "sink/sink_private.h"
 
 #define MARK_HEAD "s3 "

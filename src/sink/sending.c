@@ -1,8 +1,8 @@
 /* sending.c - objects on their way to a peer while their writer goes on.
  *
  * A sink's threads, SENDERS at most and made as they are needed, take the files in the order in
- * which they were given. Copies that the peer makes go the same way. A writer that is ahead by SENDERS objects waits: so many are held in
- * memory, and so many connections are busy. */
+ * which they were given. Copies that the peer makes go the same way. A writer that is ahead by
+ * SENDERS objects waits: so many are held in memory, and so many connections are busy. */
 #include "sink/sink_private.h"
 
 #define SENDERS 8u

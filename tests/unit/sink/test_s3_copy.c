@@ -1,5 +1,5 @@
-/* test_s3_copy.c - an object of an S3 endpoint made of an earlier one by the endpoint, or a refusal:
- * never other bytes than were meant. */
+/* test_s3_copy.c - an object of an S3 endpoint made of an earlier one by the endpoint, or a
+ * refusal: never other bytes than were meant. */
 #include "test.h"
 
 #include "../../peers/peer.h"
