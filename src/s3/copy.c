@@ -4,8 +4,8 @@
  * copy, and sends what a PUT would send: content type and key. The digest in the answer must be the
  * one that is known; so nothing is read to prove it. A server that passes over the condition is
  * found out by the digest, and one that passes over the digest, or takes the request for a PUT of
- * nothing, is not believed. An error can come inside a 200. Source: Amazon S3 API Reference,
- * "CopyObject". */
+ * nothing, is not believed. An error can come inside a 200.
+ * Source: Amazon S3 API Reference, "CopyObject". */
 #include "s3/s3_private.h"
 
 #include "codec/uri.h"
