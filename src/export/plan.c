@@ -212,10 +212,11 @@ static err_code add_blocks(void *ctx, const struct store_range *r, struct err *e
 }
 
 /* What an earlier export left. It can only be missed: a failure is as good as none. */
-static void find_earlier(struct making *m, struct export_plan *plan, struct export_earlier *room)
+static void find_earlier(struct making *m, struct arena *a, struct export_plan *plan,
+                         struct export_earlier *room)
 {
     struct err why;
-    err_code rc = export_reuse_read(m->export, plan->object_bytes, m->a, room, &why);
+    err_code rc = export_reuse_read(m->export, plan->object_bytes, a, room, &why);
     if (rc == ERR_OK) {
         m->earlier = room;
         plan->earlier_bucket = room->bucket;
@@ -227,8 +228,9 @@ static void find_earlier(struct making *m, struct export_plan *plan, struct expo
 
 err_code export_plan_make(struct export_job *export, size_t object_bytes, struct err *e)
 {
-    /* the plan, and what an earlier export left, as text and as a tree */
-    CLEANUP(arena_free) struct arena *a = arena_new((size_t)EXPORT_PLAN_MAX * 4);
+    CLEANUP(arena_free) struct arena *a = arena_new(EXPORT_PLAN_MAX);
+    /* of what an earlier export left */
+    CLEANUP(arena_free) struct arena *left = arena_new((size_t)EXPORT_PLAN_MAX * 4);
     struct export_earlier earlier;
     const struct job_export_params *params = export->params;
     struct making m = { .export = export, .target = object_bytes, .a = a };
@@ -248,7 +250,7 @@ err_code export_plan_make(struct export_job *export, size_t object_bytes, struct
     }
     buf_init(&m.items, EXPORT_PLAN_MAX);
     err_code rc = ERR_OK;
-    find_earlier(&m, &plan, &earlier);
+    find_earlier(&m, left, &plan, &earlier);
     if (params->organize_by_patient && !export->window)
         rc = export_members_there(export, &m.all_in_blocks, e);
     for (unsigned t = 1; t <= fhir_n_types() && rc == ERR_OK; t++) {

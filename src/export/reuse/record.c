@@ -10,6 +10,9 @@
 
 #include "base/log.h"
 
+/* Bytes. It becomes part of a plan, which has room for four such. */
+#define RECORD_MAX (EXPORT_PLAN_MAX / 4)
+
 /* ---- writing ---- */
 
 struct remember {
@@ -47,7 +50,7 @@ static sv folder_of(const struct job *job)
 
 static err_code remember(struct export_job *export, sv name, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(EXPORT_PLAN_MAX);
+    CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
     struct remember x = { .export = export };
     json_writer_init(&x.w, &b);
     json_obj(&x.w);
@@ -127,7 +130,7 @@ static err_code read_all(yyjson_val *root, struct arena *a, struct export_earlie
 err_code export_reuse_read(struct export_job *export, size_t object_bytes, struct arena *a,
                            struct export_earlier *out, struct err *e)
 {
-    CLEANUP_BUF struct buf b = BUF_INIT(EXPORT_PLAN_MAX);
+    CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
     char name[SHA256_HEX_LEN];
     struct store_commit c;
     yyjson_doc *doc;
