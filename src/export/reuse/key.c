@@ -47,8 +47,8 @@ static void add_list(struct text *x, const struct job_texts *t)
     free(all);
 }
 
-/* Whoever adds a member asks here: does it decide which resources come, or the bytes of a line? Then
- * it belongs into the key, or its export is none that is remembered. */
+/* Whoever adds a member asks here: does it decide which resources come, or the bytes of a line?
+ * Then it belongs into the key, or its export is none that is remembered. */
 _Static_assert(sizeof(struct job_export_params) == 232, "a parameter that the key does not know");
 
 /* Of the whole store, or of all Patients, as it is now. */
