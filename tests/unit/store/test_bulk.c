@@ -25,6 +25,9 @@ static const struct fhir_body body = { { json, sizeof json - 1 },
                                        sizeof json - 2,
                                        FHIR_HOLE_NO_META };
 
+/* Behind the next files that are taken in: once. */
+static void (*after_ingest)(void);
+
 /* What RocksDB answers to the next calls, before it is asked itself. */
 static const char *refusal;
 static atomic_int n_refusals, n_calls;
@@ -44,6 +47,10 @@ void rocksdb_ingest_external_file_cf(rocksdb_t *db, rocksdb_column_family_handle
                 const rocksdb_ingestexternalfileoptions_t *, char **);
     *(void **)&own = dlsym(RTLD_NEXT, "rocksdb_ingest_external_file_cf");
     own(db, cf, files, n, o, bad);
+    void (*then)(void) = after_ingest;
+    after_ingest = NULL;
+    if (then)
+        then();
 }
 
 /* Before the next batch of a commit is written: once. */
@@ -256,6 +263,61 @@ TEST(bulk, a_load_that_comes_between_a_birth_by_a_commit_and_its_row_is_not_forg
     close_shared();
 }
 
-TEST_MAIN(T(bulk, a_load_that_comes_between_a_birth_by_a_commit_and_its_row_is_not_forgotten),
+static void commit_same(void)
+{
+    struct store_write w = { .type = 1,
+                             .id = SV_LIT("same"),
+                             .method = STORE_METHOD_UPDATE,
+                             .body = body,
+                             .index = plain_index(1) };
+    struct store_commit at;
+    OK(store_commit(shared, &w, 1, &at, e));
+    assert_int_equal(w.version, 1);
+}
+
+static void load_the_same(void)
+{
+    struct store_bulk *other = NULL;
+    struct store_bulk_item item = {
+        .type = 1, .id = SV_LIT("same"), .body = body, .index = plain_index(1)
+    };
+    struct store_commit at;
+    OK(store_bulk_begin(shared, &other, e));
+    OK(store_bulk_fill(other, &item, 1, e));
+    OK(store_bulk_publish(&other, SV_NONE, SV_NONE, &at, e));
+    assert_int_equal(at.t, 1);
+}
+
+/* The row of a load is on disk before the load is published. Whoever finds it there comes first,
+ * and is replaced by the load. */
+TEST(bulk, what_finds_the_row_of_a_load_and_comes_before_it_is_counted_as_replaced)
+{
+    static void (*const others[])(void) = { commit_same, load_the_same };
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+        struct store_bulk *bulk = NULL;
+        struct store_bulk_item item = {
+            .type = 1, .id = SV_LIT("same"), .body = body, .index = plain_index(1)
+        };
+        struct store_commit at;
+        struct store_version v;
+        uint64_t n;
+        open_shared(1);
+        OK(store_bulk_begin(shared, &bulk, e));
+        OK(store_bulk_fill(bulk, &item, 1, e));
+        after_ingest = others[i];
+        OK(store_bulk_publish(&bulk, SV_NONE, SV_NONE, &at, e));
+        assert_int_equal(at.t, 2);
+        OK(store_get(shared, 1, SV_LIT("same"), STORE_NOW, a, &v, e));
+        assert_int_equal(v.version, 2);
+        OK(store_count(shared, 1, 0, SV_NONE, &n, &at, e));
+        assert_int_equal(n, 1);
+        close_shared();
+    }
+}
+
+TEST_MAIN(T(bulk, what_finds_the_row_of_a_load_and_comes_before_it_is_counted_as_replaced),
+          T(bulk, a_load_that_comes_between_a_birth_by_a_commit_and_its_row_is_not_forgotten),
           T(bulk, loads_and_commits_at_once_are_all_taken_in),
           T(bulk, a_load_that_is_to_come_again_comes_again_and_any_other_refusal_is_told))

@@ -25,7 +25,7 @@ struct claim {
     struct claims_holder *giver; /* who gave the number; NULL: has given it back */
     store_number number;
     uint64_t n_holders;
-    bool shared;                           /* somebody else took it up */
+    bool shared;                           /* somebody else has the number, too */
     uint64_t gone_at;                      /* n_holders 0: when the last one gave it back */
     struct claim *older_gone, *newer_gone; /* n_holders 0: in the queue */
     fhir_type type;
@@ -237,6 +237,15 @@ static err_code take_locked(struct claims_holder *h, struct number_source *from,
     return ERR_OK;
 }
 
+/* A row can be on disk before the load that brought it is published. Who finds it there may be
+ * published first, so the load must know, as of one who took the number up. */
+static void tell_giver_locked(struct claims_holder *h, const struct number_ask *ask, uint64_t hash)
+{
+    struct claim *x = find_locked(h->of, hash, ask->type, ask->id);
+    if (x && x->giver != h)
+        x->shared = true;
+}
+
 #define TAKE_AT_ONCE 512u /* asks under one hold of the lock */
 
 err_code claims_take(struct claims_holder *h, struct number_source *from, struct number_ask *asks,
@@ -252,9 +261,13 @@ err_code claims_take(struct claims_holder *h, struct number_source *from, struct
         pthread_mutex_lock(&c->lock);
         /* what stands in for a look: claims_look_begin() was called */
         assert(c->looks != NULL);
-        for (size_t k = i; k < end && rc == ERR_OK; k++)
-            if (asks[order ? order[k] : k].how != NUMBER_KNOWN)
-                rc = take_locked(h, from, &asks[order ? order[k] : k], hashes[k - i], e);
+        for (size_t k = i; k < end && rc == ERR_OK; k++) {
+            struct number_ask *ask = &asks[order ? order[k] : k];
+            if (ask->how == NUMBER_KNOWN)
+                tell_giver_locked(h, ask, hashes[k - i]);
+            else
+                rc = take_locked(h, from, ask, hashes[k - i], e);
+        }
         pthread_mutex_unlock(&c->lock);
     }
     return rc;

@@ -59,7 +59,7 @@ MUST_USE err_code claims_take(struct claims_holder *h, struct number_source *fro
                               struct number_ask *asks, size_t n, const uint32_t *order,
                               struct err *e);
 
-/* Each number that h gave, and that somebody else took up since. */
+/* Each number that h gave, and that somebody else took up since, or found in its row. */
 typedef void (*claims_fn)(void *ctx, fhir_type type, sv id, store_number number);
 void claims_each_shared(struct claims_holder *h, claims_fn fn, void *ctx);
 

@@ -81,13 +81,23 @@ static size_t find_run(const struct data_file *files, size_t n, size_t *first)
     return 0;
 }
 
-/* False: there is nothing to fold. */
-static bool fold_one(struct rocks *r)
+struct last_run {
+    struct key_bytes first;
+    size_t n;
+};
+
+/* A run that begins where the last one did and has no fewer files stayed as it was, as on a disk
+ * that is full. False: there is nothing to fold. */
+static bool fold_one(struct rocks *r, struct last_run *last)
 {
     size_t n, first = 0;
     struct data_file *files = lowest_files(r, &n);
-    const size_t run = find_run(files, n, &first);
+    size_t run = find_run(files, n, &first);
+    if (run >= last->n && last->n && last->first.len == files[first].first.len &&
+        memcmp(last->first.ptr, files[first].first.ptr, last->first.len) == 0)
+        run = 0;
     if (run) {
+        *last = (struct last_run){ files[first].first, run };
         const struct key_bytes *from = &files[first].first, *to = &files[first + run - 1].last;
         rocksdb_compactoptions_t *o = rocksdb_compactoptions_create();
         rocksdb_compactoptions_set_exclusive_manual_compaction(o, 0);
@@ -104,15 +114,10 @@ static bool fold_one(struct rocks *r)
 static void *fold(void *arg)
 {
     struct rocks *r = arg;
-    size_t before = SIZE_MAX, now;
+    struct last_run last = { .n = 0 };
     /* else it goes on as it is */
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
-    /* as long as it makes them fewer: a disk that is full makes none */
-    while (!atomic_load(&r->fold.halt) &&
-           (now = rocks_files(r, CF_VERSIONS, ROCKS_LOWEST_LEVEL)) < before) {
-        before = now;
-        if (!fold_one(r))
-            break;
+    while (!atomic_load(&r->fold.halt) && fold_one(r, &last)) {
     }
     atomic_store(&r->fold.under_way, false);
     return NULL;
