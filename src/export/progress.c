@@ -49,9 +49,9 @@ void export_progress_add(struct export_job *export, int64_t resources, int64_t b
     if (p->bytes_expected > p->bytes_exported && bytes_of_run > 0)
         p->seconds_left =
             (uint64_t)((double)(p->bytes_expected - p->bytes_exported) / bytes_of_run * s) + 1;
-    struct job_progress copy = *p;
+    /* under the lock, so that what was true last is told last */
+    job_run_progress_set(export->run, p);
     pthread_mutex_unlock(&export->shared.lock);
-    job_run_progress_set(export->run, &copy);
 }
 
 err_code export_object_take(struct export_job *export, struct err *e)

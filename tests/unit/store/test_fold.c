@@ -135,7 +135,7 @@ TEST(fold, a_store_that_is_closed_meanwhile_goes_on_at_its_next_load)
     for (unsigned i = LOADS; i < LOADS + FOLD_FILES; i += GROUP)
         publish(i, GROUP);
     wait_for_rest();
-    assert_in_range(n_files(), 1, 300);
+    assert_in_range(n_files(), 1, FOLD_FILES);
     check_all(LOADS + FOLD_FILES);
     tear_down();
 }
