@@ -89,9 +89,8 @@ static void sort_rows(struct buf *rows)
     char *sorted = malloc(rows->len), *to = sorted;
     if (all == NULL || sorted == NULL)
         abort();
-    for (size_t at = 0; k < n; k++) {
+    for (size_t at = 0; k < n; k++)
         (void)next_row(rows, &at, &all[k]);
-    }
     qsort(all, n, sizeof *all, by_block);
     for (size_t i = 0; i < n; i++) {
         size_t len = (size_t)(all[i].id.ptr + all[i].id.len - all[i].at);
@@ -109,15 +108,11 @@ static err_code in_range(struct export_job *export, const struct store_range *r,
                          bool *in, struct err *e)
 {
     store_number number;
-    struct err why;
     *in = r->from == 0 && r->to == 0;
     if (*in)
         return ERR_OK;
-    err_code rc =
-        store_number_of(export->run->store, export_patient_type(), patient, &number, &why);
-    if (rc != ERR_OK && rc != ERR_NOT_FOUND)
-        return err_pass(e, &why);
-    *in = rc == ERR_OK && store_range_has(r, number);
+    TRY(export_number_of(export, export_patient_type(), patient, &number, e));
+    *in = number && store_range_has(r, number);
     return ERR_OK;
 }
 
@@ -310,33 +305,17 @@ static err_code cut_before(struct cutting *c, store_number number, struct err *e
     return ERR_OK;
 }
 
-static int by_number(const void *a, const void *b)
-{
-    const store_number *x = a, *y = b;
-    return *x < *y ? -1 : *x > *y;
-}
-
 /* The listed members that the data store knows, in the order of numbers. */
 static err_code cut_listed(struct export_job *export, struct cutting *c, struct err *e)
 {
     CLEANUP_BUF struct buf numbers = BUF_INIT(ROWS_MAX);
     const struct export_members *members = &export->now.members;
-    for (size_t i = 0; i < members->n; i++) {
-        store_number number;
-        struct err why;
-        err_code rc = store_number_of(export->run->store, export_patient_type(), members->ids[i],
-                                      &number, &why);
-        if (rc != ERR_OK && rc != ERR_NOT_FOUND)
-            return err_pass(e, &why);
-        if (rc == ERR_OK)
-            TRY(buf_add(&numbers, sv_make(&number, sizeof number), e));
-    }
-    store_number *at = (store_number *)(void *)numbers.ptr;
-    size_t n = numbers.len / sizeof *at;
-    if (n)
-        qsort(at, n, sizeof *at, by_number);
-    for (size_t i = 0; i < n; i++)
-        TRY(cut_before(c, at[i], e));
+    store_number number;
+    for (size_t i = 0; i < members->n; i++)
+        TRY(export_numbers_add_patient(export, members->ids[i], &numbers, e));
+    export_numbers_sort(&numbers);
+    for (size_t at = 0; export_numbers_next(&numbers, &at, &number);)
+        TRY(cut_before(c, number, e));
     return ERR_OK;
 }
 

@@ -15,7 +15,17 @@
 #define SAMPLE       64u               /* members looked at to tell how much a share will hold */
 #define SAMPLE_READ  16u
 
-/* ---- sets of numbers ---- */
+/* ---- numbers, and sets of them ---- */
+
+err_code export_number_of(const struct export_job *export, fhir_type type, sv id, store_number *out,
+                          struct err *e)
+{
+    struct err why;
+    err_code rc = store_number_of(export->run->store, type, id, out, &why);
+    if (rc == ERR_NOT_FOUND)
+        *out = 0;
+    return rc == ERR_OK || rc == ERR_NOT_FOUND ? ERR_OK : err_pass(e, &why);
+}
 
 err_code export_numbers_add(struct buf *set, store_number number, struct err *e)
 {
@@ -73,14 +83,12 @@ static err_code lookup(struct export_job *export, fhir_type type, const struct s
     return rc == ERR_EOF ? ERR_OK : rc;
 }
 
-static err_code add_patient(struct export_job *export, sv id, struct buf *out, struct err *e)
+err_code export_numbers_add_patient(struct export_job *export, sv id, struct buf *out,
+                                    struct err *e)
 {
     store_number number;
-    struct err why;
-    err_code rc = store_number_of(export->run->store, export_patient_type(), id, &number, &why);
-    if (rc == ERR_NOT_FOUND)
-        return ERR_OK;
-    return rc == ERR_OK ? export_numbers_add(out, number, e) : err_pass(e, &why);
+    TRY(export_number_of(export, export_patient_type(), id, &number, e));
+    return number ? export_numbers_add(out, number, e) : ERR_OK;
 }
 
 /* Candidates of a type among the compartments of some members. */
@@ -91,7 +99,7 @@ static err_code gather_own(struct export_job *export, fhir_type type, const sv *
     const struct search_param *params[SEARCH_COMPARTMENT_MAX];
     struct search_id targets[LOOKUP_IDS];
     for (size_t i = 0; i < n && type == patient; i++)
-        TRY(add_patient(export, members[i], out, e));
+        TRY(export_numbers_add_patient(export, members[i], out, e));
     if (type == patient)
         return ERR_OK;
     size_t n_params = search_compartment(patient, type, params);
@@ -110,32 +118,31 @@ static err_code gather_about(struct export_job *export, fhir_type type, const st
                              struct buf *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *ids = arena_new(LOOKUP_IDS * (FHIR_ID_MAX + 64u));
-    CLEANUP(arena_free) struct arena *a = arena_new(SAMPLE_ARENA);
+    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+    struct store_version v;
     fhir_type provenance = fhir_type_find(SV_LIT("Provenance"));
     const struct search_param *p = search_param_find(provenance, SV_LIT("target"));
     struct search_id targets[LOOKUP_IDS];
-    size_t k = 0, at = 0;
-    store_number number;
-    bool more;
+    size_t k = 0;
+    err_code rc;
+    TRY(store_scan_numbers(export->run->store, (const store_number *)(const void *)about->ptr,
+                           about->len / sizeof(store_number), export->t, &cur, e));
+    store_cursor_light(cur);
     do {
-        struct store_version v = { 0 };
-        more = export_numbers_next(about, &at, &number);
-        arena_reset(a);
-        err_code rc =
-            more ? store_get_number_light(export->run->store, number, export->t, a, &v, e) : ERR_OK;
-        if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+        rc = store_cursor_next(cur, &v, e);
+        if (rc != ERR_OK && rc != ERR_EOF)
             return rc;
-        if (more && rc == ERR_OK) {
+        if (rc == ERR_OK) {
             targets[k] = (struct search_id){ type, arena_sv(ids, v.id) };
             if (targets[k++].id.ptr == NULL)
                 return arena_oom(ids, e);
         }
-        if (k && (k == LOOKUP_IDS || !more)) {
+        if (k && (k == LOOKUP_IDS || rc == ERR_EOF)) {
             TRY(lookup(export, provenance, p, targets, k, out, e));
             k = 0;
             arena_reset(ids);
         }
-    } while (more);
+    } while (rc == ERR_OK);
     return ERR_OK;
 }
 

@@ -187,9 +187,15 @@ MUST_USE err_code export_plan_read(struct job_run *run, struct arena *a, struct 
                                    struct err *e);
 MUST_USE err_code export_plan_make(struct export_job *export, size_t object_bytes, struct err *e);
 
-/* ---- sets of numbers of resources (candidates.c) ---- */
+/* ---- numbers of resources, and sets of them (candidates.c) ---- */
+/* The number of an id. 0: it never came. */
+MUST_USE err_code export_number_of(const struct export_job *export, fhir_type type, sv id,
+                                   store_number *out, struct err *e);
 #define EXPORT_NUMBERS_MAX ((size_t)512 << 20) /* bytes of the numbers that one range may gather */
 MUST_USE err_code export_numbers_add(struct buf *set, store_number number, struct err *e);
+/* That of a Patient, if the id ever came. */
+MUST_USE err_code export_numbers_add_patient(struct export_job *export, sv id, struct buf *set,
+                                             struct err *e);
 void export_numbers_sort(struct buf *set); /* each once */
 bool export_numbers_next(const struct buf *set, size_t *at, store_number *out);
 

@@ -161,13 +161,9 @@ static err_code add_group(struct making *m, export_kind kind, fhir_type type, st
 {
     struct export_job *export = m->export;
     struct store_range one = { .type = type };
-    struct err why;
-    err_code rc =
-        store_number_of(export->run->store, type, export->params->group_id, &one.from, &why);
-    if (rc == ERR_NOT_FOUND)
+    TRY(export_number_of(export, type, export->params->group_id, &one.from, e));
+    if (one.from == 0)
         return ERR_OK;
-    if (rc != ERR_OK)
-        return err_pass(e, &why);
     one.to = one.from + 1;
     return add_ranges(m, kind, &one, 1, e);
 }

@@ -14,7 +14,7 @@ struct commit_waiter {
     struct commit_waiter *next;
     struct store_write *writes;
     size_t n;
-    store_number *numbers; /* of its writes */
+    struct number_ask *asks; /* one for each of its writes: whose numbers they bear */
     struct store_commit out;
     err_code rc;
     struct err *e;
@@ -175,8 +175,7 @@ static err_code make_room(struct rocks *r, size_t n, struct err *e)
 }
 
 /* Conditions, and numbers for all. Nothing of a commit that fails stays in the group's sums. */
-static err_code check_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w,
-                             struct number_ask *asks)
+static err_code check_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w)
 {
     CLEANUP_BUF struct buf old = BUF_INIT(ROCKS_BODY_MAX);
     struct tally t = { 0 };
@@ -184,9 +183,9 @@ static err_code check_waiter(struct rocks *r, struct commit_group *g, struct com
     err_code rc = make_room(r, w->n, w->e);
     claims_look_begin(r->ids.claims, &look);
     for (size_t i = 0; i < w->n && rc == ERR_OK; i++)
-        rc = check_write(r, &w->writes[i], &asks[i], &t, &old, w->e);
+        rc = check_write(r, &w->writes[i], &w->asks[i], &t, &old, w->e);
     if (rc == ERR_OK)
-        rc = claims_take(g->holder, &r->online, asks, w->n, NULL, w->e);
+        rc = claims_take(g->holder, &r->online, w->asks, w->n, NULL, w->e);
     claims_look_end(r->ids.claims, &look);
     if (rc == ERR_OK)
         tally_add(&g->tally, &t);
@@ -196,19 +195,12 @@ static err_code check_waiter(struct rocks *r, struct commit_group *g, struct com
 
 static err_code add_waiter(struct rocks *r, struct commit_group *g, struct commit_waiter *w)
 {
-    struct number_ask *asks = calloc(w->n, sizeof *asks);
-    if (asks == NULL)
-        abort();
-    err_code rc = check_waiter(r, g, w, asks);
-    if (rc == ERR_OK)
-        w->out = rocks_next_commit(r, g->last);
-    for (size_t i = 0; i < w->n && rc == ERR_OK; i++) {
-        put_row(r, g->batch, &asks[i]);
-        put_version(r, g->batch, &w->writes[i], asks[i].number, w->out);
-        w->numbers[i] = asks[i].number;
+    TRY(check_waiter(r, g, w));
+    w->out = rocks_next_commit(r, g->last);
+    for (size_t i = 0; i < w->n; i++) {
+        put_row(r, g->batch, &w->asks[i]);
+        put_version(r, g->batch, &w->writes[i], w->asks[i].number, w->out);
     }
-    free(asks);
-    TRY(rc);
     rocks_put_commit(r, g->batch, w->out, KEY_ONLINE, 0, w->n);
     g->last = w->out;
     g->any = true;
@@ -222,7 +214,7 @@ static void drop_recent(struct rocks *r, const struct commit_group *g,
     recent_begin_t(&r->recent, g->last.t, false);
     for (const struct commit_waiter *w = first; w; w = w->next)
         for (size_t i = 0; i < w->n && w->rc == ERR_OK; i++)
-            recent_drop(r->env->recent, &r->recent, w->numbers[i]);
+            recent_drop(r->env->recent, &r->recent, w->asks[i].number);
 }
 
 /* Take waiters from the queue's head while they fit into one group. queue.lock is held. */
@@ -310,8 +302,8 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
 {
     struct rocks *r = (struct rocks *)st;
     struct commit_waiter me = { .writes = writes, .n = n, .e = e };
-    me.numbers = calloc(n ? n : 1, sizeof *me.numbers);
-    if (me.numbers == NULL)
+    me.asks = calloc(n ? n : 1, sizeof *me.asks);
+    if (me.asks == NULL)
         abort();
     pthread_cond_init(&me.wake, NULL);
     pthread_mutex_lock(&r->queue.lock);
@@ -345,7 +337,7 @@ err_code rocks_commit(struct store *st, struct store_write *writes, size_t n,
     }
     pthread_mutex_unlock(&r->queue.lock);
     pthread_cond_destroy(&me.wake);
-    free(me.numbers);
+    free(me.asks);
     if (me.rc == ERR_OK)
         *out = me.out;
     return me.rc;

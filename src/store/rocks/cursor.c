@@ -111,11 +111,8 @@ static err_code history_list(struct rocks_cursor *c, store_number of, struct err
     struct key_bytes from = key_number(of);
     iter_open(&x, c->r, key_number(of + 1), ITER_ONE, gate_for(c->r, c->type, true));
     for (iter_seek(&x, &from); x.valid; iter_next(&x)) {
-        size_t len;
-        const char *k = rocksdb_iter_key(x.it, &len);
         struct key_version_parts p;
-        if (!key_version_split(sv_make(k, len), &p))
-            return rocks_damaged(e);
+        TRY(iter_parts(&x, &p, e));
         struct history_row row = { .t = p.n, .n = p.n, .kind = p.kind };
         if (p.kind == KEY_BULK) {
             const struct bulk_load *b = load_table_find(c->loads, p.n);

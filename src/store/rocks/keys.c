@@ -41,7 +41,7 @@ static size_t put_varint(char *p, uint64_t v)
     return n;
 }
 
-static bool get_varint(sv *in, uint64_t *out)
+bool key_get_varint(sv *in, uint64_t *out)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; shift < 64 && in->len; shift += 7) {
@@ -178,7 +178,7 @@ size_t entry_step_put(char *p, uint64_t step)
 
 bool entry_step_next(sv *list, uint64_t *step)
 {
-    return get_varint(list, step) && *step > 0 && *step < 1u << ENTRY_SPAN_BITS;
+    return key_get_varint(list, step) && *step > 0 && *step < 1u << ENTRY_SPAN_BITS;
 }
 
 struct key_bytes key_commit(char letter, uint64_t n)
@@ -276,7 +276,7 @@ static bool split_id(unsigned char flags, sv *rest, sv *id, uint64_t *id_at)
     if (len == 0 || len > FHIR_ID_MAX)
         return false;
     if (!(flags & FLAG_ID))
-        return get_varint(rest, id_at);
+        return key_get_varint(rest, id_at);
     if (rest->len < len)
         return false;
     *id = sv_head(*rest, len);
@@ -295,11 +295,11 @@ bool value_split(sv value, struct value_head *out)
     h.method = (store_method)(c >> 2 & 3);
     h.online = c & FLAG_ONLINE;
     sv rest = sv_tail(value, 1);
-    if (c >= 2 * FLAG_ID || (c & 3) == 3 || !get_varint(&rest, &hole_at) ||
+    if (c >= 2 * FLAG_ID || (c & 3) == 3 || !key_get_varint(&rest, &hole_at) ||
         !split_id(c, &rest, &h.id, &id_at))
         return false;
     if (h.online) {
-        if (!get_varint(&rest, &h.version) || rest.len < 8)
+        if (!key_get_varint(&rest, &h.version) || rest.len < 8)
             return false;
         h.instant_ms = (int64_t)key_get_u64(rest.ptr);
         rest = sv_tail(rest, 8);

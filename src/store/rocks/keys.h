@@ -96,6 +96,8 @@ MUST_USE bool commit_value_split(sv value, struct commit_value *out);
 
 void key_put_u64(char *out, uint64_t v); /* big endian */
 uint64_t key_get_u64(const char *p);
+/* Takes a varint off the front. False: it does not end there. */
+MUST_USE bool key_get_varint(sv *in, uint64_t *out);
 
 /* Value of a version: header, then the JSON. At most VALUE_HEAD_MAX bytes of header. The id stands
  * in the header, or the header says where in the JSON its bytes are. */

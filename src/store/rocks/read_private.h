@@ -36,6 +36,8 @@ void iter_next(struct iter *x);
 /* Give back what it holds, and its place, until the next seek. */
 void iter_rest(struct iter *x);
 err_code iter_end(const struct iter *x, struct err *e); /* not at rest */
+/* What the key says at which a valid iterator stands. ERR_CORRUPT. */
+MUST_USE err_code iter_parts(const struct iter *x, struct key_version_parts *out, struct err *e);
 
 /* ---- the versions of one resource (versions.c) ---- */
 struct candidate {

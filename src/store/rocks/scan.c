@@ -27,15 +27,20 @@ err_code rocks_scan_numbers(struct store *st, const store_number *numbers, size_
 {
     (void)e;
     struct rocks_cursor *c = rocks_cursor_new((struct rocks *)st, LISTED, as_of_t);
-    /* one that needs the gate passes it for all of them */
-    c->type = n ? number_type(numbers[0]) : FHIR_TYPE_NONE;
-    for (size_t i = 1; i < n && c->type != c->r->env->gate.type; i++)
-        c->type = number_type(numbers[i]);
     c->numbers = numbers;
     c->n_numbers = n;
     c->upper = key_end(0);
     *out = &c->base;
     return ERR_OK;
+}
+
+/* The gate that a list passes: one resource that needs it has all of them pass. */
+static struct gate *gate_of_list(const struct rocks_cursor *c)
+{
+    struct gate *gate = NULL;
+    for (size_t i = 0; i < c->n_numbers && c->base.light && gate == NULL; i++)
+        gate = gate_for(c->r, number_type(c->numbers[i]), true);
+    return gate;
 }
 
 /* Stand on the first version of a number, or behind its place. before: where the iterator has been
@@ -63,11 +68,8 @@ static err_code next_listed(struct rocks_cursor *c, struct store_version *out, s
             TRY(iter_end(&c->x, e));
             continue;
         }
-        size_t len;
-        const char *k = rocksdb_iter_key(c->x.it, &len);
         struct key_version_parts p;
-        if (!key_version_split(sv_make(k, len), &p))
-            return rocks_damaged(e);
+        TRY(iter_parts(&c->x, &p, e));
         if (p.number == number)
             TRY(id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e));
         /* nobody may stay inside while the caller works */
@@ -86,11 +88,8 @@ static err_code to_type(struct rocks_cursor *c, struct err *e)
 {
     struct iter *x = &c->x;
     while (x->valid) {
-        size_t len;
-        const char *k = rocksdb_iter_key(x->it, &len);
         struct key_version_parts p;
-        if (!key_version_split(sv_make(k, len), &p))
-            return rocks_damaged(e);
+        TRY(iter_parts(x, &p, e));
         if (number_type(p.number) == c->type)
             break;
         uint64_t b = number_b(p.number) + (number_type(p.number) > c->type);
@@ -185,7 +184,7 @@ err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out,
     /* not before it is known whether it reads light */
     if (c->x.ro == NULL) {
         iter_open(&c->x, c->r, c->upper, c->kind == LISTED ? ITER_SOME : ITER_RUN,
-                  gate_for(c->r, c->type, base->light));
+                  c->kind == LISTED ? gate_of_list(c) : gate_for(c->r, c->type, base->light));
         if (c->x.gate == NULL && c->kind != LISTED)
             iter_seek(&c->x, &c->from);
     }

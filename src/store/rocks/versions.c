@@ -122,6 +122,13 @@ err_code iter_end(const struct iter *x, struct err *e)
     return rocks_error(bad, "reading the data store", e);
 }
 
+err_code iter_parts(const struct iter *x, struct key_version_parts *out, struct err *e)
+{
+    size_t len;
+    const char *k = rocksdb_iter_key(x->it, &len);
+    return key_version_split(sv_make(k, len), out) ? ERR_OK : rocks_damaged(e);
+}
+
 /* ---- the versions of one resource ---- */
 
 void id_group_init(struct id_group *g)
@@ -255,11 +262,8 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
     unsigned passed = 0;
     bool first = true;
     while (x->valid) {
-        size_t len;
-        const char *k = rocksdb_iter_key(x->it, &len);
         struct key_version_parts p;
-        if (!key_version_split(sv_make(k, len), &p))
-            return rocks_damaged(e);
+        TRY(iter_parts(x, &p, e));
         if (first) {
             g->number = p.number;
             first = false;
@@ -278,6 +282,7 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
             }
         } else if (online_t == 0 && p.n <= as_of) {
             struct value_head h;
+            size_t len;
             const char *v = rocksdb_iter_value(x->it, &len);
             if (!value_split(sv_make(v, len), &h) || !h.online)
                 return rocks_damaged(e);

@@ -241,21 +241,6 @@ bool old_key_split(sv key, struct old_key *out)
     return out->type >= 1 && out->type <= fhir_n_types() && fhir_id_ok(out->id);
 }
 
-static bool get_varint(sv *in, uint64_t *out)
-{
-    uint64_t v = 0;
-    for (unsigned shift = 0; shift < 64 && in->len; shift += 7) {
-        unsigned char c = (unsigned char)in->ptr[0];
-        *in = sv_tail(*in, 1);
-        v |= (uint64_t)(c & 0x7F) << shift;
-        if (c < 0x80) {
-            *out = v;
-            return true;
-        }
-    }
-    return false;
-}
-
 bool old_value_split(sv value, struct value_head *out)
 {
     struct value_head h = { .method = STORE_METHOD_IMPORT };
@@ -267,10 +252,10 @@ bool old_value_split(sv value, struct value_head *out)
     h.method = (store_method)(c >> 2 & 3);
     h.online = c & 16;
     sv rest = sv_tail(value, 1);
-    if (c >= 32 || (c & 3) == 3 || !get_varint(&rest, &hole_at))
+    if (c >= 32 || (c & 3) == 3 || !key_get_varint(&rest, &hole_at))
         return false;
     if (h.online) {
-        if (!get_varint(&rest, &h.version) || rest.len < 8)
+        if (!key_get_varint(&rest, &h.version) || rest.len < 8)
             return false;
         h.instant_ms = (int64_t)key_get_u64(rest.ptr);
         rest = sv_tail(rest, 8);
