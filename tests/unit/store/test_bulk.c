@@ -25,8 +25,11 @@ static const struct fhir_body body = { { json, sizeof json - 1 },
                                        sizeof json - 2,
                                        FHIR_HOLE_NO_META };
 
-/* Behind the next files that are taken in: once. */
-static void (*after_ingest)(void);
+/* What a test does in the middle of somebody's call: by whichever thread comes first, once. */
+typedef void (*hook)(void);
+
+/* Behind the next files that are taken in. */
+static _Atomic(hook) after_ingest;
 
 /* What RocksDB answers to the next calls, before it is asked itself. */
 static const char *refusal;
@@ -47,22 +50,20 @@ void rocksdb_ingest_external_file_cf(rocksdb_t *db, rocksdb_column_family_handle
                 const rocksdb_ingestexternalfileoptions_t *, char **);
     *(void **)&own = dlsym(RTLD_NEXT, "rocksdb_ingest_external_file_cf");
     own(db, cf, files, n, o, bad);
-    void (*then)(void) = after_ingest;
-    after_ingest = NULL;
+    hook then = atomic_exchange(&after_ingest, NULL);
     if (then)
         then();
 }
 
-/* Before the next batch of a commit is written: once. */
-static void (*before_write)(void);
+/* Before the next batch of a commit is written. */
+static _Atomic(hook) before_write;
 
 void rocksdb_write(rocksdb_t *db, const rocksdb_writeoptions_t *o, rocksdb_writebatch_t *batch,
                    char **bad)
 {
-    void (*first)(void) = before_write;
+    hook first = atomic_exchange(&before_write, NULL);
     void (*own)(rocksdb_t *, const rocksdb_writeoptions_t *, rocksdb_writebatch_t *, char **);
     *(void **)&own = dlsym(RTLD_NEXT, "rocksdb_write");
-    before_write = NULL;
     if (first)
         first();
     own(db, o, batch, bad);
@@ -254,7 +255,7 @@ TEST(bulk, a_load_that_comes_between_a_birth_by_a_commit_and_its_row_is_not_forg
                              .index = plain_index(1) };
     struct store_commit at;
     OK(store_bulk_begin(shared, &late_load, e));
-    before_write = load_before_write;
+    atomic_store(&before_write, load_before_write);
     OK(store_commit(shared, &w, 1, &at, e));
     (void)pthread_join(late, NULL);
     assert_threads_were_fine();
@@ -306,7 +307,7 @@ TEST(bulk, what_finds_the_row_of_a_load_and_comes_before_it_is_counted_as_replac
         open_shared(1);
         OK(store_bulk_begin(shared, &bulk, e));
         OK(store_bulk_fill(bulk, &item, 1, e));
-        after_ingest = others[i];
+        atomic_store(&after_ingest, others[i]);
         OK(store_bulk_publish(&bulk, SV_NONE, SV_NONE, &at, e));
         assert_int_equal(at.t, 2);
         OK(store_get(shared, 1, SV_LIT("same"), STORE_NOW, a, &v, e));
