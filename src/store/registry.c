@@ -71,6 +71,13 @@ static struct store *hold_locked(struct store_registry *r, struct registry_entry
     return en->store;
 }
 
+/* Nobody holds it, and it is better opened anew. */
+static bool wants_anew_locked(const struct registry_entry *en)
+{
+    return en->state == OPEN && en->n_holders == 0 && en->store->ops->wants_anew &&
+           en->store->ops->wants_anew(en->store);
+}
+
 err_code store_registry_acquire(struct store_registry *r, sv id, bool create, struct store **out,
                                 struct err *e)
 {
@@ -79,8 +86,11 @@ err_code store_registry_acquire(struct store_registry *r, sv id, bool create, st
     pthread_mutex_lock(&r->locked.lock);
     struct registry_entry *en;
     while ((en = registry_find_locked(r, id)) != NULL &&
-           (en->state == OPENING || en->state == CLOSING))
-        pthread_cond_wait(&r->locked.changed, &r->locked.lock);
+           (en->state == OPENING || en->state == CLOSING || wants_anew_locked(en)))
+        if (en->state == OPEN)
+            registry_close_locked(r, en);
+        else
+            pthread_cond_wait(&r->locked.changed, &r->locked.lock);
     err_code rc = ERR_OK;
     if (en && en->state == REMOVING) {
         rc = ERR(e, ERR_GONE, "data store is being deleted");
@@ -113,7 +123,7 @@ struct store *store_registry_try(struct store_registry *r, sv id)
         return NULL;
     pthread_mutex_lock(&r->locked.lock);
     struct registry_entry *en = registry_find_locked(r, id);
-    if (en && en->state == OPEN)
+    if (en && en->state == OPEN && !wants_anew_locked(en))
         st = hold_locked(r, en);
     pthread_mutex_unlock(&r->locked.lock);
     return st;

@@ -77,6 +77,8 @@ struct store_ops {
                      struct store_range **, size_t *, struct err *);
     void (*weigh)(struct store *, struct store_weight *);
     err_code (*flush)(struct store *, struct err *);
+    /* A write has failed: it should be closed and opened when nobody holds it. NULL: never. */
+    bool (*wants_anew)(struct store *);
 };
 /* A data store's name below a root. */
 static inline bool store_name_ok(sv name)

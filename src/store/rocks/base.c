@@ -5,6 +5,10 @@
  * files wait for compaction, how much memory writes have taken, how large the store is on disk. */
 #include "store/rocks/rocks_private.h"
 
+#include "base/file.h"
+
+#define ANEW_BYTES ((uint64_t)64 << 20) /* of the disk, so that it can be opened */
+
 /* RocksDB's own word for what happened, or the system's, without what stands between: paths,
  * keys. */
 static const char *kind_of(const char *text)
@@ -50,6 +54,13 @@ err_code rocks_error(char *errptr, const char *what, struct err *e)
     return ERR(e, code, "%s: %s", what, why);
 }
 
+err_code rocks_write_error(struct rocks *r, char *errptr, const char *what, struct err *e)
+{
+    if (errptr)
+        atomic_store(&r->has_failed, true);
+    return rocks_error(errptr, what, e);
+}
+
 err_code rocks_damaged(struct err *e)
 {
     return ERR(e, ERR_CORRUPT, "reading the data store: a record is damaged");
@@ -86,6 +97,23 @@ static uint64_t property(struct rocks *r, int cf, const char *name)
 {
     uint64_t v;
     return rocksdb_property_int_cf(r->db, r->cf[cf], name, &v) == 0 ? v : 0;
+}
+
+bool rocks_has_failed(struct rocks *r)
+{
+    /* flushes and compactions count there */
+    if (!atomic_load(&r->has_failed) && property(r, CF_VERSIONS, "rocksdb.background-errors"))
+        atomic_store(&r->has_failed, true);
+    return atomic_load(&r->has_failed);
+}
+
+bool rocks_wants_anew(struct store *st)
+{
+    const struct rocks *r = (const struct rocks *)st;
+    uint64_t left, size;
+    /* what is closed on a full disk could not be opened again, not even to be read */
+    return atomic_load(&r->has_failed) && file_disk(r->path, &left, &size, NULL) == ERR_OK &&
+           left >= ANEW_BYTES;
 }
 
 void rocks_weigh(struct store *st, struct store_weight *out)

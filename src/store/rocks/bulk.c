@@ -64,7 +64,7 @@ err_code rocks_next_b(struct rocks *r, uint64_t *out, struct err *e)
         char *bad = NULL;
         key_put_u64(v, r->bulk.reserved_b + STRIDE);
         rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v, &bad);
-        rc = rocks_error(bad, "beginning a bulk load", e);
+        rc = rocks_write_error(r, bad, "beginning a bulk load", e);
         if (rc == ERR_OK)
             r->bulk.reserved_b += STRIDE;
     }
@@ -297,6 +297,14 @@ static bool try_again(char **bad)
     return true;
 }
 
+static err_code check_healthy(struct rocks *r, struct err *e)
+{
+    return !rocks_has_failed(r) ? ERR_OK
+                                : ERR(e, ERR_IO,
+                                      "the data store could not write to its disk; it is opened "
+                                      "anew when nobody uses it: try again then");
+}
+
 /* Files of one kind, those of all loads in one call: it waits for the disk several times, however
  * many come. */
 static err_code ingest(struct store_bulk *const *loads, size_t n, int which, struct err *e)
@@ -323,7 +331,11 @@ static err_code ingest(struct store_bulk *const *loads, size_t n, int which, str
     rocksdb_ingestexternalfileoptions_destroy(o);
     free(files);
     free(paths);
-    return rocks_error(bad, "taking a bulk load in", e);
+    err_code rc = rocks_error(bad, "taking a bulk load in", e);
+    /* after any other refusal the next load is taken in, or refused again */
+    if (rc == ERR_NO_SPACE)
+        atomic_store(&r->has_failed, true);
+    return rc;
 }
 
 struct publishing {
@@ -354,6 +366,13 @@ static err_code publish(struct rocks *r, struct rocks_bulk *const *loads, size_t
     if (rows == NULL)
         abort();
     pthread_mutex_lock(&r->order.lock);
+    /* rows that this stands on may be lacking (write_shared_rows()) */
+    err_code rc = check_healthy(r, e);
+    if (rc != ERR_OK) {
+        pthread_mutex_unlock(&r->order.lock);
+        free(rows);
+        return rc;
+    }
     struct store_commit c = rocks_seen_last(r);
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
     for (size_t i = 0; i < n; i++) {
@@ -376,7 +395,7 @@ static err_code publish(struct rocks *r, struct rocks_bulk *const *loads, size_t
     char *bad = NULL;
     rocksdb_write(r->db, r->sync_write, batch, &bad);
     rocksdb_writebatch_destroy(batch);
-    err_code rc = rocks_error(bad, "publishing a bulk load", e);
+    rc = rocks_write_error(r, bad, "publishing a bulk load", e);
     if (rc == ERR_OK) {
         /* I7: the table holds all up to the commit it is shown with */
         assert(rows[n - 1].t == c.t);
@@ -403,8 +422,11 @@ err_code rocks_bulk_publish(struct store_bulk **bulks, size_t n, sv note_key, sv
     for (size_t i = 0; i < n; i++)
         if (((struct rocks_bulk *)bulks[i])->files)
             full[n_full++] = (struct rocks_bulk *)bulks[i];
-    for (int which = 0; which < N_STAGED && rc == ERR_OK; which++)
-        rc = ingest(bulks, n, which, e);
+    for (int which = 0; which < N_STAGED && rc == ERR_OK; which++) {
+        rc = n_full ? check_healthy(r, e) : ERR_OK;
+        if (rc == ERR_OK)
+            rc = ingest(bulks, n, which, e);
+    }
     if (rc == ERR_OK && n_full) {
         rc = publish(r, full, n_full, note_key, note, out, e);
     } else if (rc == ERR_OK) {

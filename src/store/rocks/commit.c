@@ -169,7 +169,7 @@ static err_code make_room(struct rocks *r, size_t n, struct err *e)
     /* plan.c wants to know it */
     struct key_bytes k = key_commit('o', b);
     rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, "", 0, &bad);
-    TRY(rocks_error(bad, "writing to the data store", e));
+    TRY(rocks_write_error(r, bad, "writing to the data store", e));
     r->online = (struct number_source){ .b = b };
     return ERR_OK;
 }
@@ -247,8 +247,8 @@ static void put_shared_row(void *ctx, fhir_type type, sv id, store_number number
 
 /* A load took up a number that this group gave. Its row can have come in before the group's, which
  * has no flag and stands over it now. That load is published behind order.lock, which is held, and
- * so behind these rows in the log: they need not wait for the disk, and if they fail the database
- * takes no publication either. */
+ * so behind these rows in the log: they need not wait for the disk. If they fail, nothing is
+ * published until the data store was opened anew. */
 static void write_shared_rows(struct rocks *r, struct commit_group *g)
 {
     struct shared_rows s = { r, rocksdb_writebatch_create() };
@@ -257,7 +257,8 @@ static void write_shared_rows(struct rocks *r, struct commit_group *g)
         rocksdb_writeoptions_t *later = rocksdb_writeoptions_create();
         char *bad = NULL;
         rocksdb_write(r->db, later, s.batch, &bad);
-        rocksdb_free(bad);
+        /* told by the next publication */
+        IGNORE(rocks_write_error(r, bad, "writing to the data store", NULL));
         rocksdb_writeoptions_destroy(later);
     }
     rocksdb_writebatch_destroy(s.batch);
@@ -277,7 +278,7 @@ static void write_group(struct rocks *r, struct commit_group *g, struct commit_w
         tally_write(&g->tally, r, g->batch);
         rocksdb_write(r->db, r->sync_write, g->batch, &bad);
         struct err e;
-        err_code rc = rocks_error(bad, "writing to the data store", &e);
+        err_code rc = rocks_write_error(r, bad, "writing to the data store", &e);
         if (rc == ERR_OK) {
             write_shared_rows(r, g);
             drop_recent(r, g, first);

@@ -159,7 +159,7 @@ static err_code settle(struct settling *s, struct err *e)
     pthread_mutex_unlock(&r->order.lock);
     rocksdb_writeoptions_destroy(wo);
     rocksdb_writebatch_destroy(batch);
-    return rocks_error(bad, "settling counts", e);
+    return rocks_write_error(r, bad, "settling counts", e);
 }
 
 err_code rocks_settle(struct store *st, const atomic_bool *halt, struct err *e)

@@ -190,6 +190,7 @@ static const struct store_ops rocks_ops = {
     .plan = rocks_plan,
     .weigh = rocks_weigh,
     .flush = rocks_flush,
+    .wants_anew = rocks_wants_anew,
 };
 
 /* Any data store from before layout 4 lacks the family. It is told without opening it, which would

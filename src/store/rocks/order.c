@@ -166,7 +166,7 @@ err_code rocks_horizon(struct store *st, struct store_commit *out, struct err *e
     char *bad = NULL;
     key_put_u64(v, (uint64_t)instant);
     rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_COMMITS], k.ptr, k.len, v, sizeof v, &bad);
-    err_code rc = rocks_error(bad, "closing an instant", e);
+    err_code rc = rocks_write_error(r, bad, "closing an instant", e);
     if (rc == ERR_OK) {
         /* I3 */
         assert(instant >= r->order.floor_ms && instant >= last.instant_ms);

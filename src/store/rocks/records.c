@@ -226,7 +226,7 @@ err_code rocks_note_put(struct store *st, sv key, sv note, struct err *e)
     char *bad = NULL;
     rocksdb_put_cf(r->db, r->sync_write, r->cf[CF_NOTES], key.ptr, key.len, note.ptr, note.len,
                    &bad);
-    return rocks_error(bad, "writing a note", e);
+    return rocks_write_error(r, bad, "writing a note", e);
 }
 
 err_code rocks_note_delete(struct store *st, sv key, struct err *e)
@@ -234,5 +234,5 @@ err_code rocks_note_delete(struct store *st, sv key, struct err *e)
     struct rocks *r = (struct rocks *)st;
     char *bad = NULL;
     rocksdb_delete_cf(r->db, r->sync_write, r->cf[CF_NOTES], key.ptr, key.len, &bad);
-    return rocks_error(bad, "removing a note", e);
+    return rocks_write_error(r, bad, "removing a note", e);
 }

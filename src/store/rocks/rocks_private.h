@@ -78,6 +78,7 @@ struct rocks {
     struct store_env *env;    /* borrowed */
     struct rocks_env *shared; /* borrowed */
     char *path;
+    atomic_bool has_failed; /* rocks_write_error() */
     rocksdb_t *db;
     rocksdb_options_t *options, *data_options, *ids_options, *search_options, *count_options;
     rocksdb_column_family_handle_t *cf[N_CFS];
@@ -131,6 +132,13 @@ uint64_t rocks_files(struct rocks *r, int cf, int level);
 #define ROCKS_TRY_AGAIN "Operation failed. Try again."
 /* RocksDB's error text -> our code; frees it. No path reaches the message. */
 err_code rocks_error(char *errptr, const char *what, struct err *e);
+
+/* The same of a write, which is remembered. When the disk was full and has room again, RocksDB goes
+ * on by itself; but it takes in no files then (it gives them no number, and stops the program). So
+ * nothing is published any more until the data store was closed and opened. */
+err_code rocks_write_error(struct rocks *r, char *errptr, const char *what, struct err *e);
+bool rocks_has_failed(struct rocks *r);
+bool rocks_wants_anew(struct store *);
 
 err_code rocks_damaged(struct err *e); /* ERR_CORRUPT: a record is damaged */
 /* Destroys both. rc: of the walk; when it is ERR_OK, the iterator's own error counts. */

@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "store/checking.h"
-#include "store/store.h"
+#include "store/store_private.h"
 #include "store/threads.h"
 
 #include <dlfcn.h>
@@ -57,6 +57,8 @@ void rocksdb_ingest_external_file_cf(rocksdb_t *db, rocksdb_column_family_handle
 
 /* Before the next batch of a commit is written. */
 static _Atomic(hook) before_write;
+/* The disk is full, as that batch finds. */
+static atomic_bool full_once;
 
 void rocksdb_write(rocksdb_t *db, const rocksdb_writeoptions_t *o, rocksdb_writebatch_t *batch,
                    char **bad)
@@ -66,7 +68,10 @@ void rocksdb_write(rocksdb_t *db, const rocksdb_writeoptions_t *o, rocksdb_write
     *(void **)&own = dlsym(RTLD_NEXT, "rocksdb_write");
     if (first)
         first();
-    own(db, o, batch, bad);
+    if (atomic_exchange(&full_once, false))
+        *bad = strdup("IO error: No space left on device");
+    else
+        own(db, o, batch, bad);
 }
 
 /* A store of the test's own. */
@@ -318,7 +323,37 @@ TEST(bulk, what_finds_the_row_of_a_load_and_comes_before_it_is_counted_as_replac
     }
 }
 
-TEST_MAIN(T(bulk, what_finds_the_row_of_a_load_and_comes_before_it_is_counted_as_replaced),
+/* When the disk has room again, RocksDB goes on, but takes in no files. */
+TEST(bulk, a_store_that_could_not_write_takes_no_load_until_it_was_opened_anew)
+{
+    (void)state;
+    struct err err;
+    struct store_commit c;
+    struct store_write w = {
+        .type = 1, .id = SV_LIT("p"), .method = STORE_METHOD_UPDATE, .body = body
+    };
+    open_shared(1);
+    w.index = plain_index(1);
+    assert_int_equal(load_one(0, 0, &err), ERR_OK);
+    atomic_store(&n_calls, 0);
+    atomic_store(&full_once, true);
+    assert_int_equal(store_commit(shared, &w, 1, &c, &err), ERR_NO_SPACE);
+    OK(store_commit(shared, &w, 1, &c, e));
+    assert_int_equal(load_one(0, 1, &err), ERR_IO);
+    assert_string_equal(err.msg, "the data store could not write to its disk; it is opened anew "
+                                 "when nobody uses it: try again then");
+    assert_int_equal(atomic_load(&n_calls), 0);
+    assert_true(shared->ops->wants_anew(shared));
+    store_close(shared);
+    OK(store_open(env, path, false, &shared, e));
+    assert_false(shared->ops->wants_anew(shared));
+    assert_int_equal(load_one(0, 1, &err), ERR_OK);
+    assert_int_equal(resources_there(), 2 * PER_LOAD + 1);
+    close_shared();
+}
+
+TEST_MAIN(T(bulk, a_store_that_could_not_write_takes_no_load_until_it_was_opened_anew),
+          T(bulk, what_finds_the_row_of_a_load_and_comes_before_it_is_counted_as_replaced),
           T(bulk, a_load_that_comes_between_a_birth_by_a_commit_and_its_row_is_not_forgotten),
           T(bulk, loads_and_commits_at_once_are_all_taken_in),
           T(bulk, a_load_that_is_to_come_again_comes_again_and_any_other_refusal_is_told))

@@ -278,6 +278,36 @@ TEST(registry, one_that_rests_is_closed_at_once_unless_it_is_held)
     store_registry_free(r);
 }
 
+static bool yes(struct store *st)
+{
+    (void)st;
+    return true;
+}
+
+TEST(registry, one_that_wants_to_be_opened_anew_is_as_soon_as_nobody_holds_it)
+{
+    (void)state;
+    struct store_registry *r = open_for(20, 600000);
+    char id[33];
+    struct store *st = get(r, 0, true);
+    const struct store_ops *own = st->ops;
+    struct store_ops ops = *own;
+    assert_int_equal(write_value(st, "p", 1), ERR_OK);
+    ops.wants_anew = yes;
+    st->ops = &ops;
+    assert_ptr_equal(get(r, 0, false), st);
+    store_registry_release(r, st);
+    assert_ptr_equal(store_registry_try(r, id_of(0, id)), st);
+    store_registry_release(r, st);
+    store_registry_release(r, st);
+    assert_null(store_registry_try(r, id_of(0, id)));
+    st = get(r, 0, false);
+    assert_ptr_equal(st->ops, own);
+    assert_int_equal(read_value(st, "p"), 1);
+    store_registry_release(r, st);
+    store_registry_free(r);
+}
+
 /* Versions that are kept in memory belong to one opening of a store: what another wrote meanwhile
  * is seen. */
 TEST(registry, versions_read_before_a_store_was_closed_are_void)
@@ -506,6 +536,7 @@ int main(void)
         RT(when_all_are_held_the_next_waits_and_is_told_at_last),
         RT(what_is_idle_is_closed_and_what_is_used_or_held_is_not),
         RT(one_that_rests_is_closed_at_once_unless_it_is_held),
+        RT(one_that_wants_to_be_opened_anew_is_as_soon_as_nobody_holds_it),
         RT(versions_read_before_a_store_was_closed_are_void),
         RT(what_stands_in_memory_alone_is_written_out_past_the_bound),
         RT(one_that_has_outgrown_its_part_is_given_a_larger_one),

@@ -56,7 +56,7 @@ static err_code write_batch(struct rocks *r, rocksdb_writebatch_t *b, bool sync,
     char *bad = NULL;
     rocksdb_write(r->db, sync ? r->sync_write : later, b, &bad);
     rocksdb_writeoptions_destroy(later);
-    return rocks_error(bad, "writing search entries", e);
+    return rocks_write_error(r, bad, "writing search entries", e);
 }
 
 /* Nothing when there is none. */
