@@ -93,7 +93,8 @@ static err_code read_group(struct store *st, sv id, uint64_t t, sv base, struct 
     yyjson_val *m;
     err_code rc = store_get(st, fhir_type_find(SV_LIT("Group")), id, t, a, &v, e);
     if (rc == ERR_NOT_FOUND || (rc == ERR_OK && v.method == STORE_METHOD_DELETE))
-        return ERR(e, ERR_NOT_FOUND, "There is no Group/%.*s", SV_FMT(id));
+        /* comes to the log, which names no resource */
+        return ERR(e, ERR_NOT_FOUND, "there is no Group of the id that the export asks for");
     TRY(rc);
     TRY(json_read(a, v.body.json, 256, &doc, e));
     yyjson_val *list = json_get(yyjson_doc_get_root(doc), "member");

@@ -13,7 +13,8 @@ TEST(check, what_contradicts_or_is_not_there_is_refused_and_no_job_exists)
         const char *says;
         struct job_export_params p;
     } cases[] = {
-        { ERR_NOT_FOUND, "no Group", { .level = JOB_EXPORT_GROUP, .group_id = S("none") } },
+        /* without the id: of a job that runs, it is in the log */
+        { ERR_NOT_FOUND, "no Group of the id", { .level = JOB_EXPORT_GROUP, .group_id = S("x") } },
         { ERR_INVALID, "system level", { .patients = LIST(S("p1")) } },
         { ERR_NOT_FOUND, "Patient/p9", { .level = JOB_EXPORT_PATIENT, .patients = LIST(S("p9")) } },
         { ERR_INVALID, "legal id", { .level = JOB_EXPORT_PATIENT, .patients = LIST(S("a/b")) } },
