@@ -7,6 +7,8 @@
 
 #include "base/file.h"
 
+#include <dirent.h>
+
 #define ANEW_BYTES ((uint64_t)64 << 20) /* of the disk, so that it can be opened */
 
 /* RocksDB's own word for what happened, or the system's, without what stands between: paths,
@@ -77,6 +79,19 @@ err_code rocks_iterator_end(rocksdb_iterator_t *it, rocksdb_readoptions_t *ro, e
         return rocks_error(bad, "reading the data store", e);
     rocksdb_free(bad);
     return rc;
+}
+
+/* Names in a folder of which is_name is true; 0 when there is no folder. */
+unsigned rocks_root_count(const char *root, bool (*is_name)(sv name))
+{
+    unsigned n = 0;
+    struct dirent *x;
+    DIR *d = opendir(root);
+    while (d && (x = readdir(d)) != NULL)
+        n += is_name(sv_from(x->d_name));
+    if (d)
+        closedir(d);
+    return n;
 }
 
 /* ---- figures ---- */

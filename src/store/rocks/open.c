@@ -15,7 +15,6 @@
 
 #include "base/file.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <unistd.h>
 
@@ -261,19 +260,6 @@ err_code rocks_open(struct store_env *env, void *own, const char *path, bool cre
 err_code rocks_root_make(const char *root, struct err *e)
 {
     return file_mkdirs(root, e);
-}
-
-/* Names in a folder of which is_name is true; 0 when there is no folder. */
-unsigned rocks_root_count(const char *root, bool (*is_name)(sv name))
-{
-    unsigned n = 0;
-    struct dirent *x;
-    DIR *d = opendir(root);
-    while (d && (x = readdir(d)) != NULL)
-        n += is_name(sv_from(x->d_name));
-    if (d)
-        closedir(d);
-    return n;
 }
 
 bool rocks_exists(const char *place)

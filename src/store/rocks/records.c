@@ -3,8 +3,12 @@
  * The system's records are one RocksDB with one column family. In memory, for tests, is a RocksDB
  * too, in RocksDB's memory environment: one code for both. Notes are a column family of a data
  * store, so that a bulk load and its note can be written together (I6). */
-#include "base/file.h"
 #include "store/rocks/rocks_private.h"
+
+#include "base/file.h"
+
+#include <limits.h>
+#include <unistd.h>
 
 struct rocks_records {
     struct records base;
@@ -157,11 +161,33 @@ static const struct records_ops records_ops = {
     .scan = system_scan,
 };
 
+static bool is_filled(sv name)
+{
+    return sv_ends(name, SV_LIT(".sst")) || sv_ends(name, SV_LIT(".log"));
+}
+
+/* Where the file CURRENT is lost, RocksDB would begin a new database, and remove what the old one
+ * had written. It makes that file before any data, so a beginning that was cut off passes. */
+static err_code check_current(const char *path, struct err *e)
+{
+    char current[PATH_MAX];
+    int n = snprintf(current, sizeof current, "%s/CURRENT", path);
+    if (n >= PATH_MAX)
+        return ERR(e, ERR_INVALID, "the path of the system's records is too long");
+    if (access(current, F_OK) != 0 && rocks_root_count(path, is_filled))
+        return ERR(e, ERR_CORRUPT,
+                   "opening the system's records: their folder has data, but no file CURRENT: put "
+                   "the folder back from a copy");
+    return ERR_OK;
+}
+
 /* path NULL: in memory. */
 static err_code open_records(const char *path, struct records **out, struct err *e)
 {
-    if (path)
+    if (path) {
         TRY(file_mkdirs(path, e));
+        TRY(check_current(path, e));
+    }
     struct rocks_records *r = calloc(1, sizeof *r);
     if (r == NULL)
         abort();

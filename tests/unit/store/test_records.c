@@ -52,6 +52,33 @@ TEST(records, an_unsynced_one_outlives_a_process_that_ends_without_a_word)
     OK(file_remove_tree(dir, e));
 }
 
+/* A database that is begun anew over another removes its files. */
+TEST(records, a_folder_that_has_lost_its_list_of_files_is_refused_and_stays)
+{
+    (void)state;
+    char dir[64], current[80], aside[80];
+    struct records *r;
+    struct err err;
+    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-records-%016llx", (unsigned long long)rng_u64());
+    (void)snprintf(current, sizeof current, "%s/CURRENT", dir);
+    (void)snprintf(aside, sizeof aside, "%s/aside", dir);
+    r = open_at(dir);
+    OK(records_put(r, SV_LIT("a"), SV_LIT("1"), e));
+    records_close(r);
+    assert_int_equal(rename(current, aside), 0);
+    /* more than once: the second call would find what the first one began */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(records_open(dir, &r, &err), ERR_CORRUPT);
+        assert_non_null(strstr(err.msg, "no file CURRENT"));
+        assert_int_equal(access(current, F_OK), -1);
+    }
+    assert_int_equal(rename(aside, current), 0);
+    r = open_at(dir);
+    assert_value(r, "a", "1");
+    records_close(r);
+    OK(file_remove_tree(dir, e));
+}
+
 #define KEYS    200u
 #define THREADS 4u
 
@@ -94,4 +121,5 @@ TEST(records, of_those_who_put_if_absent_one_wins)
 }
 
 TEST_MAIN(T(records, an_unsynced_one_outlives_a_process_that_ends_without_a_word),
+          T(records, a_folder_that_has_lost_its_list_of_files_is_refused_and_stays),
           T(records, of_those_who_put_if_absent_one_wins))
