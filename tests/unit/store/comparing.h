@@ -181,7 +181,7 @@ static inline size_t listed(struct store *st, fhir_type type, const sv *ids, siz
             continue;
         out[k++] = number;
         if (i % 4 == 0)
-            out[k++] = number_make(number_b(number) + 100, type, number_k(number));
+            out[k++] = number_make(number_b(number) + (1u << 20), type, number_k(number));
     }
     qsort(out, k, sizeof *out, by_number);
     for (size_t i = 0; i < k; i++)
