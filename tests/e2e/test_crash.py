@@ -7,7 +7,7 @@ import pytest
 
 from fhirlake import FINAL, LONG, Server, assert_same_resources, generate, read_export, read_ndjson, run
 
-KILLS = 20 if not LONG else 100
+KILLS = 20 if not LONG else 100  # and as many of conversions: tests/unit/store/test_convert.c
 
 
 @pytest.fixture(scope="module")
