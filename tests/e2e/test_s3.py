@@ -1,88 +1,22 @@
-"""Jobs against an S3 endpoint: moto with signature and policy checks on, and a proxy that spoils its answers."""
-import hashlib
+"""Jobs against an S3 endpoint: moto with signature and policy checks on, and a proxy that spoils its answers. With --long
+all of it that asks for no particular rights also meets MinIO, where `./dev minio` built it."""
 import http.client
 import json
 import socket
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import boto3
-import botocore.config
 import pytest
 from botocore.exceptions import ClientError
 
-from fhirlake import (KEY, ROLE, ROOT, Server, assert_same_resources, exact, patient, read_ndjson, run,
+from fhirlake import (KEY, ROLE, Server, assert_same_resources, exact, patient, read_ndjson, run,
                       wait_job, without_version)
+from s3_peer import ACCOUNT, Peer
 
-ACCOUNT = "123456789012"
 PROBE = ".healthlake_write_access_check_file.temp"
 
 
-# ---- the peer ----
-
-class Peer:
-    """moto in a process of its own; roles, keys and bucket as tests/peers/moto_peer.py says."""
-
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, str(ROOT / "tests" / "peers" / "moto_peer.py")],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.__dict__.update(json.loads(self.process.stdout.readline() or b'{"skip": "moto does not start"}'))
-        if hasattr(self, "skip"):
-            self.stop()
-            pytest.skip(self.skip)
-        self.s3 = boto3.client("s3", endpoint_url=self.url, region_name=self.region, aws_access_key_id=self.own_key,
-                               aws_secret_access_key=self.own_secret,
-                               config=botocore.config.Config(s3={"addressing_style": "path"}))
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait(30)
-        self.process.stdout.close()
-
-    def options(self, s3_url=None):
-        return ["--s3-endpoint", s3_url or self.url, "--sts-endpoint", self.url, "--account-id", ACCOUNT]
-
-    def env(self):
-        return {"AWS_ACCESS_KEY_ID": self.own_key, "AWS_SECRET_ACCESS_KEY": self.own_secret}
-
-    def put(self, key, lines):
-        self.s3.put_object(Bucket=self.bucket, Key=key, Body=b"".join(line + b"\n" for line in lines))
-
-    def names(self, prefix=""):
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        return [item["Key"] for page in pages for item in page.get("Contents", [])]
-
-    def get(self, key):
-        return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-
-    def read_export(self, uri):
-        """As fhirlake.read_export, from the bucket; every object is under the request's KMS key."""
-        folder = uri.removeprefix(f"s3://{self.bucket}/").rstrip("/") + "/"
-        manifest = json.loads(self.get(folder + "manifest.json"))
-        resources, named = {}, {folder + "manifest.json"}
-        for item in manifest["output"]:
-            key = item["url"].removeprefix(f"s3://{self.bucket}/")
-            named.add(key)
-            data = self.get(key)
-            assert len(data) == item["bytes"] and hashlib.sha256(data).hexdigest() == item["sha256"], key
-            lines = data.split(b"\n")
-            assert lines.pop() == b"" and len(lines) == item["count"], key
-            for line in lines:
-                head = json.loads(line)
-                assert (head["resourceType"], head["id"]) not in resources
-                resources[head["resourceType"], head["id"]] = line
-        assert set(self.names(folder)) == named, "objects beside the manifest's"
-        self.assert_under_key(named)
-        return manifest, resources
-
-    def assert_under_key(self, names):
-        for name in names:
-            head = self.s3.head_object(Bucket=self.bucket, Key=name)
-            assert head["ServerSideEncryption"] == "aws:kms", name
-            assert head["SSEKMSKeyId"] == self.kms_key, name
-
+# ---- what stands before the peer ----
 
 class Proxy:
     """Between fhirlake and the peer, Host and all passed on as they are, so that signatures hold.
@@ -150,9 +84,9 @@ class Proxy:
         self.server.server_close()
 
 
-@pytest.fixture(scope="module")
-def peer():
-    p = Peer()
+@pytest.fixture(scope="module", params=["moto", pytest.param("minio", marks=pytest.mark.long)])
+def peer(request):
+    p = Peer(request.param)
     yield p
     p.stop()
 
@@ -261,6 +195,7 @@ def test_keys_that_need_encoding_are_read_and_written(peer, server):
 
 @pytest.mark.parametrize("who", ["closed", "reader"])  # moto lends keys for a role that is not there
 def test_a_role_that_may_not_is_denied_at_submit(peer, server, who):
+    peer.needs_policies()
     role = {"closed": peer.closed, "reader": peer.reader}[who]
     client = server.client()
     store = server.create_store()
@@ -275,6 +210,7 @@ def test_a_role_that_may_not_is_denied_at_submit(peer, server, who):
 
 
 def test_a_role_that_may_not_touch_another_bucket_is_denied(peer, server):
+    peer.needs_policies()
     store = server.create_store()
     assert refused(server.start_export, store, "s3://other-bucket/x", role=peer.role, key=peer.kms_key)[0] \
         == "AccessDeniedException"
@@ -294,6 +230,7 @@ def test_a_missing_bucket_or_input_is_a_fault_of_the_request(peer, server):
 
 def test_a_token_of_a_refused_job_is_still_free(peer, server):
     """A refusal leaves no trace: the same ClientToken starts the job once the request is right."""
+    peer.needs_policies()
     store = server.create_store()
     assert refused(server.start_export, store, uri(peer, "token"), role=peer.reader, key=peer.kms_key,
                    ClientToken="tok-1")[0] == "AccessDeniedException"
@@ -380,6 +317,24 @@ def test_an_export_copies_what_no_change_touched_within_the_bucket(peer, proxied
     assert not reused(third) & {"Location", "Practitioner", "Basic"} and reused(third)
     assert faults == [] and now.keys() == resources.keys()
     assert {key for key in now if now[key] != resources[key]} == {("Basic", "basic-1")}
+
+
+@pytest.mark.long
+def test_over_tls_a_certificate_that_nobody_vouches_for_is_refused_and_one_of_ssl_cert_file_is_taken():
+    peer = Peer("minio", "--tls")
+    try:
+        with Server(None, *peer.options(), env=peer.env()) as server:
+            store = filled(server, peer, "tls")
+            for _ in range(2):  # the second by copies
+                done = server.export_all(store, uri(peer, "tls-out"), role=peer.role, key=peer.kms_key)
+                assert done["JobStatus"] == "COMPLETED", done
+                _, exported = peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+                assert len(exported) == 50
+        with Server(None, *peer.options(), env=peer.env() | {"SSL_CERT_FILE": ""}) as server:
+            name, _ = refused(server.start_export, server.create_store(), uri(peer, "tls-no"), role=peer.role, key=peer.kms_key)
+            assert name == "FailedDependencyException" and peer.names("tls-no") == []
+    finally:
+        peer.stop()
 
 
 def test_objects_go_side_by_side(peer, proxied):

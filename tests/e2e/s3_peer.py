@@ -1,0 +1,82 @@
+"""An S3 server in a process of its own: moto, or MinIO where `./dev minio` built it. Tests ask for it by its name."""
+import hashlib
+import json
+import subprocess
+import sys
+
+import boto3
+import botocore.config
+import pytest
+
+from fhirlake import ROOT
+
+ACCOUNT = "123456789012"
+
+
+class Peer:
+    """Roles, keys and bucket are as tests/peers/{name}_peer.py says."""
+
+    def __init__(self, name="moto", *options):
+        self.name, self.ca = name, None
+        self.process = subprocess.Popen([sys.executable, str(ROOT / "tests" / "peers" / f"{name}_peer.py"), *options],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        skip = json.dumps({"skip": f"{name} does not start"})
+        self.__dict__.update(json.loads(self.process.stdout.readline() or skip))
+        if hasattr(self, "skip"):
+            self.stop()
+            pytest.skip(self.skip)
+        self.s3 = boto3.client("s3", endpoint_url=self.url, region_name=self.region, aws_access_key_id=self.own_key,
+                               aws_secret_access_key=self.own_secret, verify=self.ca,
+                               config=botocore.config.Config(s3={"addressing_style": "path"}))
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait(30)
+        self.process.stdout.close()
+
+    def needs_policies(self):
+        if self.name != "moto":
+            pytest.skip(f"{self.name} gives each role the rights of its caller")
+
+    def options(self, s3_url=None):
+        return ["--s3-endpoint", s3_url or self.url, "--sts-endpoint", self.url, "--account-id", ACCOUNT]
+
+    def env(self):
+        keys = {"AWS_ACCESS_KEY_ID": self.own_key, "AWS_SECRET_ACCESS_KEY": self.own_secret}
+        return keys | ({"SSL_CERT_FILE": self.ca} if self.ca else {})
+
+    def put(self, key, lines):
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=b"".join(line + b"\n" for line in lines))
+
+    def names(self, prefix=""):
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def get(self, key):
+        return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def read_export(self, uri):
+        """As fhirlake.read_export, from the bucket; every object is under the request's KMS key."""
+        folder = uri.removeprefix(f"s3://{self.bucket}/").rstrip("/") + "/"
+        manifest = json.loads(self.get(folder + "manifest.json"))
+        resources, named = {}, {folder + "manifest.json"}
+        for item in manifest["output"]:
+            key = item["url"].removeprefix(f"s3://{self.bucket}/")
+            named.add(key)
+            data = self.get(key)
+            assert len(data) == item["bytes"] and hashlib.sha256(data).hexdigest() == item["sha256"], key
+            lines = data.split(b"\n")
+            assert lines.pop() == b"" and len(lines) == item["count"], key
+            for line in lines:
+                head = json.loads(line)
+                assert (head["resourceType"], head["id"]) not in resources
+                resources[head["resourceType"], head["id"]] = line
+        assert set(self.names(folder)) == named, "objects beside the manifest's"
+        self.assert_under_key(named)
+        return manifest, resources
+
+    def assert_under_key(self, names):
+        for name in names:
+            head = self.s3.head_object(Bucket=self.bucket, Key=name)
+            assert head["ServerSideEncryption"] == "aws:kms", name
+            assert head["SSEKMSKeyId"].removeprefix("arn:aws:kms:") == self.kms_key.removeprefix("arn:aws:kms:"), name
