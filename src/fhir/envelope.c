@@ -3,7 +3,9 @@
  * the way.
  *
  * The walk trusts the first pass: brackets match and strings end. It copies in long runs. A run
- * ends only at white space outside of strings, and where something is taken out or put in. */
+ * ends only at white space outside of strings, and where something is taken out or put in. The copy
+ * may be made over the text: it is never ahead of the walk, which uses no view of the text behind a
+ * flush. */
 #include "fhir/envelope.h"
 
 #include "base/limits.h"
@@ -103,7 +105,8 @@ static bool blank(char c)
 static void flush_run(struct walk *walk)
 {
     size_t n = (size_t)(walk->p - walk->run);
-    memcpy(walk->out, walk->run, n);
+    if (walk->out != walk->run)
+        memmove(walk->out, walk->run, n);
     walk->out += n;
     walk->run = walk->p;
 }
@@ -177,12 +180,17 @@ static bool value(struct walk *walk)
     return true;
 }
 
-/* Member name as it is meant: "\u0069d" is "id". Only escapes that spell ASCII matter here. */
+/* Member name as it is meant: "\u0069d" is "id". Only escapes that spell ASCII matter here. In tmp;
+ * of one that is longer than any that is asked for the length alone is of use. */
 static sv unescape_key(sv raw, char tmp[64])
 {
-    if (memchr(raw.ptr, '\\', raw.len) == NULL)
-        return raw;
     size_t n = 0;
+    if (memchr(raw.ptr, '\\', raw.len) == NULL) {
+        if (raw.len > 64)
+            return raw;
+        memcpy(tmp, raw.ptr, raw.len);
+        return sv_make(tmp, raw.len);
+    }
     for (size_t i = 0; i < raw.len && n < 64; i++) {
         char c = raw.ptr[i];
         if (c == '\\' && i + 5 < raw.len && raw.ptr[i + 1] == 'u') {
@@ -327,6 +335,7 @@ static err_code member(struct walk *walk, const char *base, sv set_id, struct fo
             text = set_id;
         }
         flush_run(walk);
+        text.ptr = at;
         if (is_type) {
             TRY(find_type(text, &env->type, e));
             f->type = true;
@@ -406,6 +415,22 @@ static err_code walk_resource(sv text, sv set_id, char *base, char **end, struct
     }
     env->id = sv_make(f.id_value, f.id_len);
     *end = walk.out;
+    return ERR_OK;
+}
+
+err_code fhir_envelope_read_here(struct fhir_reader *reader, char *text, size_t len,
+                                 struct fhir_envelope *out, struct err *e)
+{
+    struct fhir_envelope env = { 0 };
+    const sv source = sv_make(text, len);
+    char *end = NULL;
+    if (len > reader->max_bytes)
+        return ERR(e, ERR_TOO_LARGE, "resource is larger than %zu bytes", reader->max_bytes);
+    if (!grammar_ok(reader, source))
+        return ERR(e, ERR_INVALID, "Invalid JSON found in input file");
+    TRY(walk_resource(source, SV_NONE, text, &end, &env, e));
+    env.body.json = sv_make(text, (size_t)(end - text));
+    *out = env;
     return ERR_OK;
 }
 

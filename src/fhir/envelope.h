@@ -52,11 +52,19 @@ DEFINE_CLEANUP(struct fhir_reader, fhir_reader_free)
 MUST_USE err_code fhir_envelope_read(struct fhir_reader *reader, sv text, sv set_id,
                                      struct buf *dst, struct fhir_envelope *out, struct err *e);
 
+/* The same, with the id of the text, and with the stored form written over the text, from its
+ * first byte on. After an error the text is spoilt. */
+MUST_USE err_code fhir_envelope_read_here(struct fhir_reader *reader, char *text, size_t len,
+                                          struct fhir_envelope *out, struct err *e);
+
 /* The tree of the text that was read last, numbers as raw text; NULL when it was no JSON. Borrowed
  * until the next read with this reader. */
 yyjson_val *fhir_reader_root(const struct fhir_reader *reader);
 
 #define FHIR_SPLICE_MAX 96 /* bytes the hole's content takes at most */
+/* That content alone. Returns its bytes. */
+size_t fhir_body_fill(const struct fhir_body *b, uint64_t version, int64_t instant_ms,
+                      char out[FHIR_SPLICE_MAX]);
 /* json with its hole filled: json.len + at most FHIR_SPLICE_MAX bytes to dst, which must have that
  * room; json may lie in it, with its start anywhere from dst on, and is gone then: with as much of
  * a gap as the content takes, all that stands behind the hole stays where it is. Returns the bytes

@@ -41,9 +41,8 @@ static char *put_instant(char *p, int64_t ms)
     return put_text(p, kept[i].text, INSTANT_LEN);
 }
 
-/* What fills the hole. */
-static size_t put_splice(const struct fhir_body *b, uint64_t version, int64_t instant_ms,
-                         char out[FHIR_SPLICE_MAX])
+size_t fhir_body_fill(const struct fhir_body *b, uint64_t version, int64_t instant_ms,
+                      char out[FHIR_SPLICE_MAX])
 {
     char *p = out;
     if (b->hole == FHIR_HOLE_NO_META)
@@ -63,7 +62,7 @@ static size_t put_splice(const struct fhir_body *b, uint64_t version, int64_t in
 size_t fhir_body_write(const struct fhir_body *b, uint64_t version, int64_t instant_ms, char *dst)
 {
     char splice[FHIR_SPLICE_MAX];
-    size_t n = put_splice(b, version, instant_ms, splice);
+    size_t n = fhir_body_fill(b, version, instant_ms, splice);
     const char *tail = b->json.ptr + b->hole_at;
     size_t tail_len = b->json.len - b->hole_at;
     char *tail_to = dst + b->hole_at + n;
