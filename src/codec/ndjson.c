@@ -4,7 +4,8 @@
  * fill hands out whole lines from it and reads more when it holds none. A line that is longer than
  * allowed is passed over to its end, so that the next fill begins at a line again. Only the line
  * that `rest` begins with is measured. A line longer than BLOCK always comes to stand there, so the
- * limit is exact where it is BLOCK or more. */
+ * limit is exact where it is BLOCK or more. Of a line that does not end yet no byte is looked at
+ * twice. */
 #include "codec/ndjson.h"
 
 #define BLOCK (256u << 10)
@@ -14,6 +15,9 @@ struct ndjson_reader {
     size_t max_line;
     uint64_t offset; /* plain bytes handed out, or passed over */
     struct buf rest; /* read, not handed out yet; begins at a line start */
+    size_t seen;     /* bytes of rest that have no newline */
+    size_t pause;    /* 0: never */
+    bool paused;
     bool end;
 };
 
@@ -64,6 +68,7 @@ static void drop_rest(struct ndjson_reader *r, size_t n)
 {
     memmove(r->rest.ptr, r->rest.ptr + n, r->rest.len - n);
     r->rest.len -= n;
+    r->seen = 0;
     r->offset += n;
 }
 
@@ -128,14 +133,88 @@ static err_code hand_out(struct ndjson_reader *r, size_t n, struct buf *dst, uin
     return ERR_OK;
 }
 
+void ndjson_pause(struct ndjson_reader *r, size_t bytes)
+{
+    r->pause = bytes;
+}
+
+bool ndjson_is_paused(const struct ndjson_reader *r)
+{
+    return r->paused;
+}
+
+/* The memory of a long line is given back. */
+static err_code shrink_rest(struct ndjson_reader *r, struct err *e)
+{
+    struct buf rest = BUF_INIT(r->rest.max);
+    if (r->pause == 0 || r->rest.cap <= r->pause || r->rest.len > 2 * BLOCK)
+        return ERR_OK;
+    TRY(buf_add(&rest, buf_sv(&r->rest), e));
+    buf_done(&r->rest);
+    r->rest = rest;
+    return ERR_OK;
+}
+
+/* The first n bytes of rest are one line, and become dst's. An empty dst changes its memory for
+ * rest's. */
+static err_code hand_over(struct ndjson_reader *r, size_t n, struct buf *dst, struct err *e)
+{
+    struct buf whole = r->rest, rest = BUF_INIT(whole.max);
+    if (dst->len) {
+        TRY(buf_add(dst, sv_head(buf_sv(&whole), n), e));
+        drop_rest(r, n);
+        return shrink_rest(r, e);
+    }
+    rest.ptr = dst->ptr;
+    rest.cap = dst->cap;
+    TRY(buf_add(&rest, sv_tail(buf_sv(&whole), n), e));
+    dst->ptr = whole.ptr;
+    dst->cap = whole.cap;
+    dst->len = n;
+    r->rest = rest;
+    r->seen = 0;
+    r->offset += n;
+    return ERR_OK;
+}
+
+/* The line that the fill before has paused in front of. */
+static err_code fill_alone(struct ndjson_reader *r, struct buf *dst, uint64_t *n_lines,
+                           bool *long_line, struct err *e)
+{
+    r->paused = false;
+    for (;;) {
+        char *nl = memchr(r->rest.ptr + r->seen, '\n', r->rest.len - r->seen);
+        size_t n = nl ? (size_t)(nl - r->rest.ptr) : r->rest.len;
+        r->seen = n;
+        if (n > r->max_line) {
+            *long_line = true;
+            TRY(skip_long_line(r, e));
+            return shrink_rest(r, e);
+        }
+        if (nl || r->end) {
+            TRY(hand_over(r, n + (nl != NULL), dst, e));
+            if (nl == NULL) {
+                TRY(buf_add_char(dst, '\n', e));
+                r->offset++;
+            }
+            *n_lines = 1;
+            return ERR_OK;
+        }
+        TRY(read_more(r, e));
+    }
+}
+
 err_code ndjson_fill(struct ndjson_reader *r, size_t target_bytes, struct buf *dst,
                      uint64_t *n_lines, bool *long_line, struct err *e)
 {
     size_t start = dst->len;
     *n_lines = 0;
     *long_line = false;
+    if (r->paused)
+        return fill_alone(r, dst, n_lines, long_line, e);
     for (;;) {
-        char *nl = r->rest.len ? memrchr(r->rest.ptr, '\n', r->rest.len) : NULL;
+        size_t more = r->rest.len - r->seen;
+        char *nl = more ? memrchr(r->rest.ptr + r->seen, '\n', more) : NULL;
         size_t whole = nl ? (size_t)(nl - r->rest.ptr) + 1 : 0;
         if (whole) {
             char *first = memchr(r->rest.ptr, '\n', whole);
@@ -147,6 +226,10 @@ err_code ndjson_fill(struct ndjson_reader *r, size_t target_bytes, struct buf *d
         } else if (r->rest.len > r->max_line) {
             *long_line = true;
             return skip_long_line(r, e);
+        } else if (r->pause && r->rest.len > r->pause) {
+            r->seen = r->rest.len;
+            r->paused = true;
+            return ERR_OK;
         } else if (r->end) {
             /* the last line, without a newline */
             if (r->rest.len) {
@@ -157,6 +240,7 @@ err_code ndjson_fill(struct ndjson_reader *r, size_t target_bytes, struct buf *d
             }
             return dst->len > start ? ERR_OK : ERR_EOF;
         }
+        r->seen = r->rest.len;
         if (dst->len - start >= target_bytes || *n_lines >= NDJSON_FILL_LINES)
             return ERR_OK;
         if (!r->end)

@@ -56,6 +56,12 @@ MUST_USE err_code ndjson_fill(struct ndjson_reader *r, size_t target_bytes, stru
 /* Plain bytes consumed by all fills so far, a resume point for skip_bytes. */
 uint64_t ndjson_offset(const struct ndjson_reader *r);
 
+/* A fill ends in front of a line of more than `bytes`, as soon as it is known to be one; n_lines
+ * may be 0 then. The next fill reads that line, and hands it out alone: where dst is empty, without
+ * a copy. */
+void ndjson_pause(struct ndjson_reader *r, size_t bytes);
+bool ndjson_is_paused(const struct ndjson_reader *r); /* in front of such a line */
+
 /* Next line of a window: *rest moves behind it; '\n' and one '\r' before it are cut off. False at
  * the end. */
 bool ndjson_line(sv *rest, sv *line);
