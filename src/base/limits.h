@@ -25,6 +25,9 @@
 #define LIMIT_LARGE_AT_A_TIME     2u /* large resources in memory as a whole, of all requests */
 #define LIMIT_LARGE_READERS       4u /* readers of a large resource that do not copy all of it */
 #define LIMIT_LARGE_READERS_STORE 3u /* of these in one data store */
+/* A larger line of an import, or resource of an export, is a giant: all jobs of the process work on
+ * one giant at a time. */
+#define LIMIT_GIANT_BYTES (8u << 20)
 
 /* ---- a batch or transaction ---- */
 #define LIMIT_BUNDLE_BYTES      (20u << 20)  /* each of its resources as above */

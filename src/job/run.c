@@ -40,6 +40,8 @@ void job_run_wake(struct job_run *run)
     pthread_mutex_lock(&run->live.lock);
     pthread_cond_broadcast(&run->live.halted);
     pthread_mutex_unlock(&run->live.lock);
+    if (run->cfg && run->cfg->stores)
+        store_registry_wake(run->cfg->stores);
 }
 
 void job_run_pause(struct job_run *run, unsigned ms)

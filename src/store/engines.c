@@ -103,7 +103,8 @@ struct store_env *store_env_new(size_t cache_bytes, unsigned n_background)
     env->cache_bytes = cache_bytes - recent;
     env->n_background = n_background;
     env->recent = recent_new(recent);
-    gate_init(&env->gate);
+    gate_init(&env->gate, LIMIT_LARGE_READERS, LIMIT_LARGE_READERS_STORE);
+    gate_init(&env->alone, 1, 1);
     for (unsigned i = 0; i < STORE_ENGINES; i++)
         env->own[i] = engines[i].env_new ? engines[i].env_new(env) : NULL;
     return env;
@@ -122,6 +123,7 @@ void store_env_free(struct store_env *env)
     for (unsigned i = 0; i < STORE_ENGINES; i++)
         if (engines[i].env_free)
             engines[i].env_free(env->own[i]);
+    gate_done(&env->alone);
     gate_done(&env->gate);
     recent_free(env->recent);
     free(env);

@@ -194,6 +194,12 @@ err_code store_registry_remove(struct store_registry *r, sv id, struct err *e)
 
 /* ---- life ---- */
 
+void store_registry_wake(struct store_registry *r)
+{
+    if (r->env)
+        gate_wake(&r->env->alone);
+}
+
 err_code store_registry_new(struct store_env *env, const char *root, struct store_registry **out,
                             struct err *e)
 {

@@ -42,6 +42,8 @@ MUST_USE err_code store_registry_acquire(struct store_registry *r, sv datastore_
 /* The same if it is open now; else NULL, at once. */
 struct store *store_registry_try(struct store_registry *r, sv datastore_id);
 void store_registry_release(struct store_registry *r, struct store *st);
+/* store_giant_wake() of them all. */
+void store_registry_wake(struct store_registry *r);
 /* It will not be needed soon: closed now, unless somebody holds it. */
 void store_registry_rest(struct store_registry *r, sv datastore_id);
 /* Refuse new holders, wait for the present ones, close, remove from disk. */

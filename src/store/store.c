@@ -235,6 +235,37 @@ void store_cursor_light(struct store_cursor *c)
     c->light = true;
 }
 
+void store_cursor_giants(struct store_cursor *c, const atomic_bool *halt)
+{
+    c->giants = true;
+    c->halt = halt;
+}
+
+void store_cursor_rest(struct store_cursor *c)
+{
+    if (c)
+        c->ops->cursor_rest(c);
+}
+
+err_code store_giant_enter(struct store *st, const atomic_bool *halt, struct err *e)
+{
+    if (st->alone && !gate_enter_unless(st->alone, st, halt))
+        return ERR(e, ERR_CANCELLED, "the job was stopped");
+    return ERR_OK;
+}
+
+void store_giant_leave(struct store *st)
+{
+    if (st->alone)
+        gate_leave(st->alone, st);
+}
+
+void store_giant_wake(struct store *st)
+{
+    if (st->alone)
+        gate_wake(st->alone);
+}
+
 void store_cursor_close(struct store_cursor *c)
 {
     if (c)

@@ -131,7 +131,12 @@ struct store_bulk_item {
     struct fhir_body body;
     uint64_t seq; /* place in the input: of two items with one (type, id), the later one is kept */
     sv index;     /* as in store_write */
+    /* Of a giant: the memory that body.json stands in, with STORE_BULK_ROOM bytes in front of it
+     * that the store writes over. It is freed as soon as it is not needed any more. NULL: the body
+     * is borrowed. */
+    struct buf *own;
 };
+#define STORE_BULK_ROOM 128u
 MUST_USE err_code store_bulk_begin(struct store *st, struct store_bulk **out, struct err *e);
 /* Sort items (in place) and write them to disk; once per bulk. Items are borrowed for the call. */
 MUST_USE err_code store_bulk_fill(struct store_bulk *b, struct store_bulk_item *items, size_t n,
@@ -155,6 +160,15 @@ DEFINE_CLEANUP(struct store_bulk, store_bulk_abort)
 /* Small record kept beside the data (a job's progress), appended to out. ERR_NOT_FOUND. */
 MUST_USE err_code store_note_get(struct store *st, sv key, struct buf *out, struct err *e);
 MUST_USE err_code store_note_delete(struct store *st, sv key, struct err *e);
+
+/* ---- giants ----
+ * A line, or a resource, of more than LIMIT_GIANT_BYTES. The jobs of all data stores that share an
+ * environment work on one at a time. Who is inside waits for the disk and for peers alone, and does
+ * not enter again. ERR_CANCELLED: *halt was set while it waited; whoever sets it calls
+ * store_giant_wake() then. */
+MUST_USE err_code store_giant_enter(struct store *st, const atomic_bool *halt, struct err *e);
+void store_giant_leave(struct store *st);
+void store_giant_wake(struct store *st);
 
 /* ---- reading ---- */
 #define STORE_NOW UINT64_MAX /* as of the newest commit */
@@ -208,6 +222,14 @@ MUST_USE err_code store_cursor_next(struct store_cursor *c, struct store_version
 void store_cursor_place(struct store_cursor *c, struct buf *dst, size_t gap);
 /* Bodies come as of store_get_light(). Before the first next; not together with place. */
 void store_cursor_light(struct store_cursor *c);
+/* Giants come one at a time of all jobs of the process (store_giant_enter), and only while this
+ * cursor stands at one: its body is the store's own memory, nowhere copied and never placed. Before
+ * the first next, which is ERR_CANCELLED when *halt is set while it waits; not together with
+ * light. */
+void store_cursor_giants(struct store_cursor *c, const atomic_bool *halt);
+/* The caller is through with what next gave: a giant makes room for others. Nobody waits for
+ * anything of another job, nor calls next of another cursor, while he has one. */
+void store_cursor_rest(struct store_cursor *c);
 void store_cursor_close(struct store_cursor *c);
 DEFINE_CLEANUP(struct store_cursor, store_cursor_close)
 

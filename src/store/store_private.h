@@ -51,6 +51,7 @@ struct store_ops {
     err_code (*scan_numbers)(struct store *, const store_number *, size_t, uint64_t,
                              struct store_cursor **, struct err *);
     err_code (*cursor_next)(struct store_cursor *, struct store_version *, struct err *);
+    void (*cursor_rest)(struct store_cursor *);
     void (*cursor_close)(struct store_cursor *);
     err_code (*history)(struct store *, fhir_type, sv, uint64_t, struct store_cursor **,
                         struct err *);
@@ -89,13 +90,16 @@ static inline bool store_name_ok(sv name)
 /* First member of every implementation's object. */
 struct store {
     const struct store_ops *ops;
-    void *entry; /* registry.c's; NULL: it was opened by itself */
+    void *entry;        /* registry.c's; NULL: it was opened by itself */
+    struct gate *alone; /* the environment's; NULL: there is none */
 };
 struct store_cursor {
     const struct store_ops *ops;
     struct buf *place; /* store_cursor_place */
     size_t gap;
-    bool light; /* store_cursor_light */
+    bool light;  /* store_cursor_light */
+    bool giants; /* store_cursor_giants */
+    const atomic_bool *halt;
 };
 struct store_index_cursor {
     const struct store_ops *ops;
@@ -192,16 +196,21 @@ size_t store_items_sort(struct store_bulk_item *items, size_t n);
 struct gate_waiter;
 struct gate {
     fhir_type type; /* of which records may be any size: Binary alone is imported above 5 MiB */
+    unsigned most, most_of_store; /* inside */
     pthread_mutex_t lock;
     const void *inside[LIMIT_LARGE_READERS]; /* n_inside: the stores of those who are */
     unsigned n_inside, most_inside;
     uint64_t n_waited;
     struct gate_waiter *waiting; /* the first came first */
 };
-void gate_init(struct gate *g);
+void gate_init(struct gate *g, unsigned most, unsigned most_of_store);
 void gate_done(struct gate *g);
 /* Nobody enters twice, and who is inside waits for nobody. */
 void gate_enter(struct gate *g, const void *store);
+/* False: *halt was set before there was a place. halt: NULL, or set by one who calls gate_wake()
+ * then. */
+bool gate_enter_unless(struct gate *g, const void *store, const atomic_bool *halt);
+void gate_wake(struct gate *g);
 void gate_leave(struct gate *g, const void *store);
 
 /* ---- current versions read lately (recent.c says which laws hold) ---- */
@@ -235,6 +244,7 @@ struct store_env {
     unsigned n_background;
     struct recent *recent;
     struct gate gate;
+    struct gate alone;           /* the giant's place */
     store_reindex_fn on_reindex; /* NULL: nobody wants to know */
     void *on_reindex_ctx;
     void *own[STORE_ENGINES]; /* by row of the table of engines */

@@ -98,6 +98,7 @@ err_code mem_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t,
 err_code mem_changes(struct store *st, const struct store_range *range, uint64_t after_t,
                      uint64_t upto_t, struct store_cursor **out, struct err *e);
 err_code mem_cursor_next(struct store_cursor *base, struct store_version *out, struct err *e);
+void mem_cursor_rest(struct store_cursor *base);
 void mem_cursor_close(struct store_cursor *base);
 err_code mem_log(struct store *st, fhir_type type, uint64_t from_t, store_number after, size_t max,
                  struct arena *a, struct store_log_row **out, size_t *n_out, struct err *e);

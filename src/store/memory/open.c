@@ -53,6 +53,7 @@ static const struct store_ops memory_ops = {
     .scan = mem_scan,
     .scan_numbers = mem_scan_numbers,
     .cursor_next = mem_cursor_next,
+    .cursor_rest = mem_cursor_rest,
     .cursor_close = mem_cursor_close,
     .history = mem_history,
     .changes = mem_changes,

@@ -257,6 +257,12 @@ err_code mem_cursor_next(struct store_cursor *base, struct store_version *out, s
     return base->light ? lighten(c->a, out, e) : ERR_OK;
 }
 
+void mem_cursor_rest(struct store_cursor *base)
+{
+    /* all is in memory anyway */
+    (void)base;
+}
+
 void mem_cursor_close(struct store_cursor *base)
 {
     struct mem_cursor *c = (struct mem_cursor *)base;

@@ -113,6 +113,18 @@ err_code rocks_bulk_begin_as(struct rocks *r, uint64_t b, struct store_bulk **ou
     return ERR_OK;
 }
 
+_Static_assert(STORE_BULK_ROOM >= VALUE_HEAD_MAX, "the header of a giant fits in front of it");
+
+/* The header is put in front of the JSON, where it stands. */
+static sv value_here(const struct store_bulk_item *it, const struct value_head *head)
+{
+    char bytes[VALUE_HEAD_MAX];
+    size_t n = value_head_put(head, bytes);
+    char *at = it->own->ptr + (it->body.json.ptr - it->own->ptr) - n;
+    memcpy(at, bytes, n);
+    return sv_make(at, n + it->body.json.len);
+}
+
 /* Room for header and JSON of one value, grown as needed. */
 struct scratch {
     char *ptr;
@@ -123,6 +135,8 @@ static sv value_bytes(struct scratch *s, const struct store_bulk_item *it)
 {
     struct value_head head = { .id = it->id, .method = STORE_METHOD_IMPORT, .body = it->body };
     size_t need = VALUE_HEAD_MAX + it->body.json.len;
+    if (it->own)
+        return value_here(it, &head);
     if (need > s->cap) {
         free(s->ptr);
         s->cap = need < 1u << 20 ? need * 2 : need;
@@ -174,6 +188,8 @@ static err_code write_versions(struct rocks_bulk *k, int which, const struct num
         struct key_bytes key = key_version(rows[i].number, KEY_BULK, k->b);
         sv v = value_bytes(&s, rows[i].item);
         rocksdb_sstfilewriter_put(w.w, key.ptr, key.len, v.ptr, v.len, &w.bad);
+        /* RocksDB has a copy, and makes another one when it packs it */
+        buf_done(rows[i].item->own);
     }
     free(s.ptr);
     return writer_close(&w, e);

@@ -27,9 +27,42 @@ struct rocks_cursor *rocks_cursor_new(struct rocks *r, int kind, uint64_t as_of_
     return c;
 }
 
+void rocks_cursor_rest(struct store_cursor *base)
+{
+    struct rocks_cursor *c = (struct rocks_cursor *)base;
+    iter_close(&c->lent);
+}
+
+/* Through an iterator: a read by key would make a copy of what is not in the cache. */
+err_code rocks_cursor_lend(struct rocks_cursor *c, const struct key_bytes *key,
+                           struct fhir_body *body, struct err *e)
+{
+    struct iter *x = &c->lent;
+    struct key_bytes behind = *key;
+    struct value_head head;
+    size_t len;
+    behind.ptr[behind.len++] = 0;
+    iter_open(x, c->r, behind, ITER_ONE, &c->r->env->alone);
+    x->halt = c->base.halt;
+    iter_seek(x, key);
+    err_code rc = x->valid ? ERR_OK : iter_end(x, e);
+    if (rc == ERR_OK && x->valid) {
+        const char *v = rocksdb_iter_value(x->it, &len);
+        rc = value_split(sv_make(v, len), &head) ? ERR_OK : rocks_damaged(e);
+    } else if (rc == ERR_OK) {
+        rc = rocks_damaged(e);
+    }
+    if (rc == ERR_OK)
+        *body = head.body;
+    else
+        iter_close(x);
+    return rc;
+}
+
 void rocks_cursor_close(struct store_cursor *base)
 {
     struct rocks_cursor *c = (struct rocks_cursor *)base;
+    rocks_cursor_rest(base);
     iter_close(&c->x);
     id_group_done(&c->g);
     buf_done(&c->changes);
@@ -53,17 +86,17 @@ void rocks_cursor_range(struct rocks_cursor *c, const struct store_range *range)
 err_code rocks_cursor_value(struct rocks_cursor *c, struct key_bytes key, struct value_head *h,
                             struct err *e)
 {
-    struct gate *gate = gate_for(c->r, c->type, c->base.light);
+    struct gate *gate = gate_of_cursor(c, c->type);
     struct buf *to = &c->g.best.value;
     char *bad = NULL;
     size_t len = 0;
     if (c->get == NULL)
         c->get = rocksdb_readoptions_create();
     buf_clear(to);
-    c->g.best.placed = false;
+    c->g.best.placed = c->g.best.apart = false;
     c->g.best.left_out = 0;
-    if (gate)
-        gate_enter(gate, c->r);
+    if (gate && !gate_enter_unless(gate, c->r, c->base.halt))
+        return ERR(e, ERR_CANCELLED, "the job was stopped");
     rocksdb_pinnableslice_t *found =
         rocksdb_get_pinned_cf(c->r->db, c->get, c->r->cf[CF_VERSIONS], key.ptr, key.len, &bad);
     err_code rc = rocks_error(bad, "reading the data store", e);

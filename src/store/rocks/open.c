@@ -171,6 +171,7 @@ static const struct store_ops rocks_ops = {
     .scan = rocks_scan,
     .scan_numbers = rocks_scan_numbers,
     .cursor_next = rocks_cursor_next,
+    .cursor_rest = rocks_cursor_rest,
     .cursor_close = rocks_cursor_close,
     .history = rocks_history,
     .changes = rocks_changes,
@@ -228,6 +229,7 @@ err_code rocks_open(struct store_env *env, void *own, const char *path, bool cre
     if (r == NULL || (r->path = strdup(path)) == NULL)
         abort();
     r->base.ops = &rocks_ops;
+    r->base.alone = &env->alone;
     r->env = env;
     r->shared = own;
     recent_owner_init(&r->recent);

@@ -20,6 +20,9 @@ struct iter {
     /* after iter_seek and iter_next; false at the end and after an error (iter_end tells) */
     bool valid;
     uint64_t n_large; /* large ones that were passed, with a gate */
+    /* set by the opener: ends the wait for the gate, and iter_end() tells */
+    const atomic_bool *halt;
+    bool halted;
     struct key_bytes upper;
 };
 typedef enum {
@@ -35,7 +38,7 @@ void iter_seek(struct iter *x, const struct key_bytes *to);
 void iter_next(struct iter *x);
 /* Give back what it holds, and its place, until the next seek. */
 void iter_rest(struct iter *x);
-err_code iter_end(const struct iter *x, struct err *e); /* not at rest */
+err_code iter_end(const struct iter *x, struct err *e); /* behind a seek */
 /* What the key says at which a valid iterator stands. ERR_CORRUPT. */
 MUST_USE err_code iter_parts(const struct iter *x, struct key_version_parts *out, struct err *e);
 
@@ -47,6 +50,9 @@ struct candidate {
     struct value_head head; /* body.json is in `value` when the body is wanted */
     bool placed;            /* ... or where the cursor's user wants it */
     size_t left_out;        /* store_version.left_out */
+    /* a giant, for a cursor that lends them: its body has a length alone, and its key is: */
+    bool apart;
+    struct key_bytes key;
     struct buf value;
 };
 struct id_group {
@@ -85,6 +91,8 @@ bool candidate_cut(struct candidate *c, struct fhir_body *body, err_code *rc, st
 struct ahead_row {
     struct store_version v; /* but for its views: */
     size_t at;              /* of the id, the body behind it */
+    bool apart;             /* a giant: its body is at this key */
+    struct key_bytes key;
 };
 /* What a stay inside the gate brought. A block can be large whatever small record the iterator
  * stands at in it, so none stays open outside; what opening one costs is shared by the rows of a
@@ -110,10 +118,21 @@ struct rocks_cursor {
     struct buf changes; /* CHANGES_BY_ROW: struct change */
     size_t changes_at;
     rocksdb_readoptions_t *get;
-    struct buf rows; /* HISTORY: struct history_row, newest first */
+    struct iter lent; /* stands at a giant, or is at rest */
+    struct buf rows;  /* HISTORY: struct history_row, newest first */
     size_t at;
 };
 struct rocks_cursor *rocks_cursor_new(struct rocks *r, int kind, uint64_t as_of_t);
+/* The gate that the cursor passes for this type, or NULL. */
+static inline struct gate *gate_of_cursor(const struct rocks_cursor *c, fhir_type type)
+{
+    return c->base.giants && type == c->r->env->alone.type ? &c->r->env->alone
+                                                           : gate_for(c->r, type, c->base.light);
+}
+/* The body of a giant, in the store's own memory until the cursor rests. The cursor's iterator is
+ * at rest. */
+MUST_USE err_code rocks_cursor_lend(struct rocks_cursor *c, const struct key_bytes *key,
+                                    struct fhir_body *body, struct err *e);
 void rocks_cursor_range(struct rocks_cursor *c, const struct store_range *range);
 /* The value of a key that is there, its id and its body copied into c->g. */
 MUST_USE err_code rocks_cursor_value(struct rocks_cursor *c, struct key_bytes key,

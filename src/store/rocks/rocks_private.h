@@ -287,6 +287,7 @@ err_code rocks_scan(struct store *, const struct store_range *, uint64_t, struct
 err_code rocks_scan_numbers(struct store *, const store_number *, size_t, uint64_t,
                             struct store_cursor **, struct err *);
 err_code rocks_cursor_next(struct store_cursor *, struct store_version *, struct err *);
+void rocks_cursor_rest(struct store_cursor *);
 void rocks_cursor_close(struct store_cursor *);
 err_code rocks_history(struct store *, fhir_type, sv, uint64_t, struct store_cursor **,
                        struct err *);

@@ -38,8 +38,9 @@ err_code rocks_scan_numbers(struct store *st, const store_number *numbers, size_
 static struct gate *gate_of_list(const struct rocks_cursor *c)
 {
     struct gate *gate = NULL;
-    for (size_t i = 0; i < c->n_numbers && c->base.light && gate == NULL; i++)
-        gate = gate_for(c->r, number_type(c->numbers[i]), true);
+    const bool some = c->base.light || c->base.giants;
+    for (size_t i = 0; i < c->n_numbers && some && gate == NULL; i++)
+        gate = gate_of_cursor(c, number_type(c->numbers[i]));
     return gate;
 }
 
@@ -77,7 +78,7 @@ static err_code next_listed(struct rocks_cursor *c, struct store_version *out, s
             iter_rest(&c->x);
         if (p.number == number && c->g.best.there) {
             id_group_version(&c->g, out);
-            return ERR_OK;
+            return c->g.best.apart ? rocks_cursor_lend(c, &c->g.best.key, &out->body, e) : ERR_OK;
         }
     }
     return ERR_EOF;
@@ -115,10 +116,11 @@ static bool is_row(const struct rocks_cursor *c)
 
 static err_code ahead_add(struct ahead *a, const struct id_group *g, struct err *e)
 {
-    struct ahead_row row = { .at = a->bytes.len };
+    struct ahead_row row = { .at = a->bytes.len, .apart = g->best.apart, .key = g->best.key };
     id_group_version(g, &row.v);
     TRY(buf_add(&a->bytes, row.v.id, e));
-    TRY(buf_add(&a->bytes, row.v.body.json, e));
+    if (!row.apart)
+        TRY(buf_add(&a->bytes, row.v.body.json, e));
     return buf_add(&a->rows, sv_make(&row, sizeof row), e);
 }
 
@@ -169,6 +171,8 @@ static err_code next_ahead(struct rocks_cursor *c, struct store_version *out, st
     const struct ahead_row *row = (const struct ahead_row *)(const void *)a->rows.ptr + a->at++;
     *out = row->v;
     out->id.ptr = a->bytes.ptr + row->at;
+    if (row->apart)
+        return rocks_cursor_lend(c, &row->key, &out->body, e);
     if (out->body.json.len)
         out->body.json.ptr = out->id.ptr + out->id.len;
     return ERR_OK;
@@ -177,6 +181,7 @@ static err_code next_ahead(struct rocks_cursor *c, struct store_version *out, st
 err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out, struct err *e)
 {
     struct rocks_cursor *c = (struct rocks_cursor *)base;
+    rocks_cursor_rest(base);
     if (c->kind == HISTORY)
         return rocks_history_next(c, out, e);
     if (c->kind == CHANGES_BY_ROW)
@@ -184,14 +189,18 @@ err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out,
     /* not before it is known whether it reads light */
     if (c->x.ro == NULL) {
         iter_open(&c->x, c->r, c->upper, c->kind == LISTED ? ITER_SOME : ITER_RUN,
-                  c->kind == LISTED ? gate_of_list(c) : gate_for(c->r, c->type, base->light));
+                  c->kind == LISTED ? gate_of_list(c) : gate_of_cursor(c, c->type));
+        c->x.halt = base->halt;
         if (c->x.gate == NULL && c->kind != LISTED)
             iter_seek(&c->x, &c->from);
     }
     if (c->kind == LISTED)
         return next_listed(c, out, e);
-    if (c->x.gate)
+    if (c->x.gate) {
+        /* its rows stand side by side in memory of its own */
+        base->place = NULL;
         return next_ahead(c, out, e);
+    }
     do {
         TRY(next_group(c, e));
     } while (!is_row(c));

@@ -66,8 +66,10 @@ void iter_close(struct iter *x)
 void iter_seek(struct iter *x, const struct key_bytes *to)
 {
     if (x->it == NULL) {
-        if (x->gate)
-            gate_enter(x->gate, x->r);
+        x->halted = x->gate && !gate_enter_unless(x->gate, x->r, x->halt);
+        x->valid = false;
+        if (x->halted)
+            return;
         x->it = rocksdb_create_iterator_cf(x->r->db, x->ro, x->r->cf[CF_VERSIONS]);
     }
     rocksdb_iter_seek(x->it, to->ptr, to->len);
@@ -108,6 +110,8 @@ void iter_next(struct iter *x)
 err_code iter_end(const struct iter *x, struct err *e)
 {
     char *bad = NULL;
+    if (x->halted)
+        return ERR(e, ERR_CANCELLED, "the job was stopped");
     rocksdb_iter_get_error(x->it, &bad);
     return rocks_error(bad, "reading the data store", e);
 }
@@ -170,6 +174,12 @@ static err_code keep_body(struct id_group *g, struct fhir_body *body, struct err
     err_code rc;
     buf_clear(b);
     g->best.left_out = 0;
+    g->best.placed = false;
+    g->best.apart = to && to->giants && json->len > LIMIT_GIANT_BYTES;
+    if (g->best.apart) {
+        json->ptr = NULL;
+        return ERR_OK;
+    }
     if ((g->light || (to && to->light)) && candidate_cut(&g->best, body, &rc, e))
         return rc;
     g->best.placed = to && to->place;
@@ -206,11 +216,12 @@ static err_code keep(struct id_group *g, sv value, bool body, uint64_t t, int64_
     return ERR_OK;
 }
 
-static err_code keep_at(struct id_group *g, struct iter *x, bool body, uint64_t t,
-                        int64_t instant_ms, struct err *e)
+static err_code keep_at(struct id_group *g, struct iter *x, const struct key_version_parts *p,
+                        bool body, uint64_t t, int64_t instant_ms, struct err *e)
 {
     size_t len;
     const char *v = rocksdb_iter_value(x->it, &len);
+    g->best.key = key_version(p->number, p->kind, p->n);
     return keep(g, sv_make(v, len), body, t, instant_ms, e);
 }
 
@@ -268,7 +279,7 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
             if (b && b->t <= as_of) {
                 bulk_t_add(g, b->t);
                 if (!g->best.there || b->t > g->best.t)
-                    TRY(keep_at(g, x, body, b->t, b->instant_ms, e));
+                    TRY(keep_at(g, x, &p, body, b->t, b->instant_ms, e));
             }
         } else if (online_t == 0 && p.n <= as_of) {
             struct value_head h;
@@ -279,7 +290,7 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
             online_t = p.n;
             online_version = h.version;
             if (!g->best.there || p.n > g->best.t)
-                TRY(keep_at(g, x, body, p.n, 0, e));
+                TRY(keep_at(g, x, &p, body, p.n, 0, e));
         } else if (++passed == SKIP_BY_NEXT) {
             struct key_bytes to = online_t ? key_number(g->number + 1) /* only older ones follow */
                                            : key_version(g->number, KEY_ONLINE, as_of);

@@ -30,7 +30,8 @@ static err_code read_change(struct rocks_cursor *c, const struct change *ch, str
     if (ch->b == 0)
         return read_exact(c, ch, e);
     if (c->x.ro == NULL)
-        iter_open(&c->x, c->r, key_end(0), ITER_ONE, gate_for(c->r, c->type, c->base.light));
+        iter_open(&c->x, c->r, key_end(0), ITER_ONE, gate_of_cursor(c, c->type));
+    c->x.halt = c->base.halt;
     struct key_bytes from = key_number(ch->number);
     iter_seek(&c->x, &from);
     err_code rc = id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e);
@@ -49,7 +50,7 @@ err_code rocks_window_next(struct rocks_cursor *c, struct store_version *out, st
         return ERR_EOF;
     TRY(read_change(c, &rows[c->changes_at++], e));
     id_group_version(&c->g, out);
-    return ERR_OK;
+    return c->g.best.apart ? rocks_cursor_lend(c, &c->g.best.key, &out->body, e) : ERR_OK;
 }
 
 /* ---- opening ---- */

@@ -434,6 +434,148 @@ TEST(gate, one_data_store_leaves_a_place_to_the_others)
     assert_int_equal(env->gate.n_inside, 0);
 }
 
+/* ---- giants ---- */
+
+static const atomic_bool never;
+
+static struct store_cursor *giants_scan(struct store *st, uint64_t t, const atomic_bool *halt)
+{
+    struct store_cursor *c;
+    OK(store_scan(st, &(struct store_range){ .type = binary }, t, &c, e));
+    store_cursor_giants(c, halt);
+    return c;
+}
+
+static void print_giants(struct buf *out, struct store *st, uint64_t t)
+{
+    struct store_cursor *c;
+    store_number numbers[3] = { 0 };
+    static const char *const ids[] = { "a-1", "b-1", "c-0" };
+    print(out, giants_scan(st, t, &never));
+    OK(store_changes(st, &(struct store_range){ .type = binary }, 2, t, &c, e));
+    store_cursor_giants(c, &never);
+    print(out, c);
+    for (size_t i = 0; i < 3; i++)
+        OK(store_number_of(st, binary, sv_from(ids[i]), &numbers[i], e));
+    OK(store_scan_numbers(st, numbers, 3, t, &c, e));
+    store_cursor_giants(c, &never);
+    print(out, c);
+}
+
+TEST(gate, giants_come_as_the_memory_store_gives_them)
+{
+    (void)state;
+    char dir[64];
+    struct store *st = open_new(dir), *oracle;
+    OK(store_open(NULL, "memory:", true, &oracle, e));
+    fill(st);
+    fill(oracle);
+    uint64_t last = store_last(st).t;
+    for (uint64_t t = 3; t <= last; t += t < 12 ? 3 : 20) {
+        CLEANUP_BUF struct buf have = BUF_INIT(256u << 20);
+        CLEANUP_BUF struct buf want = BUF_INIT(256u << 20);
+        print_giants(&have, st, t);
+        print_giants(&want, oracle, t);
+        assert_true(have.len == want.len && memcmp(have.ptr, want.ptr, want.len) == 0);
+        assert_true(want.len > LARGE);
+    }
+    assert_int_equal(env->alone.n_inside, 0);
+    assert_int_equal(env->alone.most_inside, 1);
+    store_close(oracle);
+    end(st, dir);
+}
+
+TEST(gate, a_giant_is_in_memory_once_and_only_while_its_cursor_stands_there)
+{
+    (void)state;
+    char dir[64];
+    struct store *st = open_new(dir);
+    struct store_version v;
+    load(st, "a", 1);
+    load(st, "b", 2);
+    struct store_cursor *c = giants_scan(st, STORE_NOW, &never);
+    size_t before = in_use();
+    for (unsigned row = 0; row < 6; row++) {
+        CLEANUP_BUF struct buf want = BUF_INIT(LARGE + 1000);
+        struct fhir_body body;
+        bool giant = row % 3 == 1;
+        OK(store_cursor_next(c, &v, e));
+        OK(make_body(&want, row / 3 + 1, giant ? LARGE : 100 * (row % 3), &body, e));
+        assert_true(sv_eq(v.body.json, body.json));
+        buf_done(&want);
+        assert_int_equal(env->alone.n_inside, giant);
+        if (!TEST_SANITIZED)
+            assert_true(in_use() < before + (giant ? LARGE + (LARGE / 4) : LARGE / 4));
+        /* the second giant is passed by next alone */
+        if (row == 1) {
+            store_cursor_rest(c);
+            assert_int_equal(env->alone.n_inside, 0);
+            if (!TEST_SANITIZED)
+                assert_true(in_use() < before + LARGE / 4);
+        }
+    }
+    FAILS(ERR_EOF, store_cursor_next(c, &v, e));
+    store_cursor_close(c);
+    /* closed while it stands there */
+    c = giants_scan(st, STORE_NOW, &never);
+    OK(store_cursor_next(c, &v, e));
+    OK(store_cursor_next(c, &v, e));
+    assert_int_equal(env->alone.n_inside, 1);
+    store_cursor_close(c);
+    assert_int_equal(env->alone.n_inside, 0);
+    end(st, dir);
+}
+
+struct halted {
+    struct store *st;
+    atomic_bool *halt;
+};
+
+static void *halt_who_waits(void *arg)
+{
+    const struct halted *h = arg;
+    for (bool waits = false; !waits; sched_yield()) {
+        pthread_mutex_lock(&env->alone.lock);
+        waits = env->alone.waiting != NULL;
+        pthread_mutex_unlock(&env->alone.lock);
+    }
+    atomic_store(h->halt, true);
+    store_giant_wake(h->st);
+    return NULL;
+}
+
+/* At the place, from where a cursor first asks for it: at its first row, and at a giant. */
+TEST(gate, who_waits_for_the_giants_place_can_be_halted)
+{
+    (void)state;
+    char dir[64];
+    struct store *st = open_new(dir);
+    struct store_version v;
+    load(st, "a", 1);
+    for (unsigned row = 0; row < 3; row++) {
+        atomic_bool halt = false;
+        struct halted h = { st, &halt };
+        pthread_t thread;
+        struct store_cursor *c = giants_scan(st, STORE_NOW, &halt);
+        if (row == 1)
+            OK(store_cursor_next(c, &v, e));
+        OK(store_giant_enter(st, NULL, e));
+        assert_int_equal(pthread_create(&thread, NULL, halt_who_waits, &h), 0);
+        if (row == 2)
+            FAILS(ERR_CANCELLED, store_giant_enter(st, &halt, e));
+        else
+            FAILS(ERR_CANCELLED, store_cursor_next(c, &v, e));
+        pthread_join(thread, NULL);
+        store_giant_leave(st);
+        /* and it stays so */
+        FAILS(ERR_CANCELLED, store_giant_enter(st, &halt, e));
+        store_cursor_close(c);
+        assert_int_equal(env->alone.n_inside, 0);
+        assert_null(env->alone.waiting);
+    }
+    end(st, dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,6 +584,9 @@ int main(void)
         T(gate, every_light_read_of_a_binary_waits_while_the_gate_is_full_and_no_other_read_does),
         T(gate, who_waits_longest_comes_next),
         T(gate, one_data_store_leaves_a_place_to_the_others),
+        T(gate, giants_come_as_the_memory_store_gives_them),
+        T(gate, a_giant_is_in_memory_once_and_only_while_its_cursor_stands_there),
+        T(gate, who_waits_for_the_giants_place_can_be_halted),
     };
     env = store_env_new(8 << 20, 2);
     binary = fhir_type_find(SV_LIT("Binary"));
