@@ -1,9 +1,12 @@
 /* chunk.c - the lines of a chunk become a bulk load, on a worker.
  *
  * Each line is read, validated and indexed. A line that cannot become a version costs only itself:
- * a line of the outcome says why. The stored forms, the items and the index entries of a chunk are
- * made in the worker's own memory, and are in the bulk load when the worker goes on to the next
- * chunk. */
+ * a line of the outcome says why. The stored form of a line is made where the line stood. The items
+ * and the index entries of a chunk are made in the worker's own memory, and are in the bulk load
+ * when the worker goes on to the next chunk.
+ *
+ * A giant is in memory twice at most: as its text, which becomes its stored form, and as its tree,
+ * or as what the store makes of it. */
 #include "import/import_private.h"
 
 #include "base/limits.h"
@@ -52,6 +55,7 @@ void import_chunk_reset(struct import_chunk *chunk)
     chunk->scanned = chunk->imported = chunk->rejected = chunk->with_issues =
         chunk->imported_bytes = 0;
     chunk->rc = ERR_OK;
+    chunk->giant = false;
     chunk->finished = false;
 }
 
@@ -96,34 +100,42 @@ static err_code parse_line(struct import_chunk *chunk, struct import_worker *wor
 {
     struct fhir_envelope env;
     struct err why;
-    size_t stored_at = worker->stored.len, index_at = worker->index.len;
+    size_t index_at = worker->index.len;
     bool store;
     chunk->scanned++;
     if (line.len > LIMIT_DATA_BODY_BYTES && !fhir_is_large_binary(line, LIMIT_DATA_BODY_BYTES)) {
-        char text[160];
+        char too_large[160];
         (void)snprintf(
-            text, sizeof text,
+            too_large, sizeof too_large,
             "Resource has %zu bytes, which is more than the limit of %u MiB that all but "
             "the data of a Binary have",
             line.len, LIMIT_DATA_BODY_BYTES >> 20);
         chunk->rejected++;
-        return import_line_failure(&chunk->lines[IMPORT_FAILURE], number, text, e);
+        return import_line_failure(&chunk->lines[IMPORT_FAILURE], number, too_large, e);
     }
-    if (fhir_envelope_read(worker->reader, line, SV_NONE, &worker->stored, &env, &why) != ERR_OK) {
+    /* the chunk's own text */
+    char *text = (char *)(uintptr_t)line.ptr;
+    if (fhir_envelope_read_here(worker->reader, text, line.len, &env, &why) != ERR_OK) {
         chunk->rejected++;
         return import_line_failure(&chunk->lines[IMPORT_FAILURE], number, why.msg, e);
     }
     TRY(validate(chunk, worker, number, &env, &store, e));
-    if (!store) {
-        worker->stored.len = stored_at;
+    if (!store)
         return ERR_OK;
-    }
     TRY(search_index(env.type, fhir_reader_root(worker->reader), &worker->index, e));
     struct store_bulk_item item = { .type = env.type,
                                     .id = env.id,
                                     .body = env.body,
                                     .index = { NULL, worker->index.len - index_at },
                                     .seq = chunk->imported };
+    if (chunk->giant) {
+        /* the body goes before the id is done with */
+        item.id = arena_sv(worker->a, env.id);
+        if (item.id.ptr == NULL)
+            return arena_oom(worker->a, e);
+        if (env.body.json.ptr == text)
+            item.own = &chunk->text;
+    }
     TRY(buf_add(&worker->items, sv_make(&item, sizeof item), e));
     chunk->imported++;
     chunk->imported_bytes += line.len + 1;
@@ -160,16 +172,17 @@ static err_code parse(struct import_chunk *chunk, struct import_worker *worker, 
 {
     struct import_segment *s = (struct import_segment *)(void *)chunk->segments.ptr;
     sv text = buf_sv(&chunk->text);
-    /* the stored form is never longer than the text: with this room it never moves, and items may
-     * point into it */
-    TRY(buf_reserve(&worker->stored, chunk->text.len + 4096, e));
+    if (chunk->giant) {
+        TRY(buf_reserve(&chunk->text, STORE_BULK_ROOM, e));
+        memmove(chunk->text.ptr + STORE_BULK_ROOM, chunk->text.ptr, text.len);
+        text.ptr = chunk->text.ptr + STORE_BULK_ROOM;
+    }
     for (size_t i = 0; i < chunk->segments.len / sizeof *s; i++) {
         TRY(parse_segment(chunk, worker, &s[i], sv_head(text, s[i].text_len), e));
         text = sv_tail(text, s[i].text_len);
     }
-    if (chunk->text.len > chunk->run->import_chunk_bytes * IMPORT_GIANT) {
-        /* a giant line: its text and its tree go before it is written, which needs as much again */
-        buf_shrink(&chunk->text, 0);
+    if (chunk->giant) {
+        /* its tree goes before it is written, which needs as much again */
         fhir_reader_free(worker->reader);
         worker->reader = NULL;
     }
@@ -183,6 +196,17 @@ static err_code parse(struct import_chunk *chunk, struct import_worker *worker, 
     return store_bulk_fill(chunk->bulk, items, n, e);
 }
 
+void import_worker_done(struct import_worker *worker)
+{
+    fhir_reader_free(worker->reader);
+    arena_free(worker->a);
+    arena_free(worker->marked);
+    buf_done(&worker->outcome);
+    buf_done(&worker->items);
+    buf_done(&worker->index);
+    *worker = (struct import_worker){ 0 };
+}
+
 void import_chunk_parse(struct import_chunk *chunk, unsigned worker)
 {
     struct import_worker *w = &chunk->workers[worker];
@@ -192,27 +216,17 @@ void import_chunk_parse(struct import_chunk *chunk, unsigned worker)
     if (w->a == NULL) {
         w->a = arena_new(WORKER_MEMORY);
         buf_init(&w->outcome, 2 * FHIR_OUTCOME_MAX);
-        buf_init(&w->stored, IMPORT_CHUNK_MAX);
         buf_init(&w->items, IMPORT_CHUNK_MAX);
         buf_init(&w->index, IMPORT_CHUNK_MAX);
     }
     chunk->rc = parse(chunk, w, &chunk->err);
-    /* all of it is in the bulk load; a giant line's memory is given back */
-    buf_shrink(&w->stored, keep);
+    /* all of it is in the bulk load */
     buf_shrink(&w->items, keep);
     buf_shrink(&w->index, keep);
     arena_free(w->marked);
     w->marked = NULL;
-}
-
-void import_worker_done(struct import_worker *worker)
-{
-    fhir_reader_free(worker->reader);
-    arena_free(worker->a);
-    arena_free(worker->marked);
-    buf_done(&worker->outcome);
-    buf_done(&worker->stored);
-    buf_done(&worker->items);
-    buf_done(&worker->index);
-    *worker = (struct import_worker){ 0 };
+    if (chunk->giant) {
+        buf_done(&chunk->text);
+        import_worker_done(w);
+    }
 }

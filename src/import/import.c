@@ -8,12 +8,18 @@
  * Chunks are in a ring. The reader goes ahead of the workers, but for a few chunks only, and when
  * the ring is full it publishes the oldest. The memory of a chunk's text goes to the next one as
  * soon as the lines are parsed. What became of each line is spooled beside the job and uploaded
- * file by file (outcome.c). */
+ * file by file (outcome.c).
+ *
+ * A giant is alone: all chunks in front of it are published, the memory of all is given back, and
+ * no other job has a giant meanwhile. The import's own thread reads, parses and publishes it, so
+ * that it waits for no worker while others wait for its place. */
 #include "import/import_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
 #include "codec/ndjson.h"
+
+#include <malloc.h>
 
 /* Chunks read or waiting beyond those that workers are at: publishing waits for the disk, and they
  * go on meanwhile. */
@@ -147,6 +153,39 @@ static err_code publish(struct import_job *import, uint64_t *first, uint64_t end
     return import_outcome_upload(import->outcome, e);
 }
 
+/* No chunk is read that is not published: no worker is at any. */
+static void give_memory_back(struct import_job *import)
+{
+    for (unsigned i = 0; i < job_pool_n_workers(import->run->pool); i++)
+        import_worker_done(&import->workers[i]);
+    while (import->shared.n_texts)
+        buf_done(&import->shared.texts[--import->shared.n_texts]);
+    for (unsigned i = 0; i < import->n_ring; i++)
+        buf_done(&import->ring[i].text);
+    /* a large part of it would stay with the allocator */
+    (void)malloc_trim(0);
+}
+
+/* The giant that comes next, at its place. */
+static err_code run_giant(struct import_job *import, uint64_t *n_read, uint64_t *n_published,
+                          struct err *e)
+{
+    while (*n_published < *n_read)
+        TRY(publish(import, n_published, *n_read, e));
+    struct import_chunk *chunk = &import->ring[*n_read % import->n_ring];
+    TRY(store_giant_enter(import->run->store, import->run->halt, e));
+    give_memory_back(import);
+    err_code rc = import_read_chunk(import, chunk, e);
+    if (rc == ERR_OK) {
+        ++*n_read;
+        import_chunk_parse(chunk, 0);
+        chunk->finished = true;
+        rc = publish(import, n_published, *n_read, e);
+    }
+    store_giant_leave(import->run->store);
+    return rc;
+}
+
 /* Read ahead while workers parse; publish the oldest when the ring is full. */
 static err_code run_chunks(struct import_job *import, struct err *e)
 {
@@ -156,21 +195,21 @@ static err_code run_chunks(struct import_job *import, struct err *e)
     while (rc == ERR_OK) {
         if (n_read - n_published == import->n_ring)
             rc = publish(import, &n_published, n_read, e);
+        if (rc == ERR_OK && import_giant_waits(import)) {
+            rc = run_giant(import, &n_read, &n_published, e);
+            continue;
+        }
         if (rc != ERR_OK)
             break;
         struct import_chunk *chunk = &import->ring[n_read % import->n_ring];
         wait_for_workers(import, chunk);
         rc = import_read_chunk(import, chunk, e);
-        if (rc == ERR_OK) {
-            bool giant = chunk->text.len > import->run->import_chunk_bytes * IMPORT_GIANT;
+        if (rc == ERR_OK && chunk->segments.len) {
             n_read++;
             pthread_mutex_lock(&import->shared.lock);
             import->shared.n_unparsed++;
             pthread_mutex_unlock(&import->shared.lock);
             job_tasks_add(q, chunk_task, chunk);
-            /* one at a time */
-            while (giant && rc == ERR_OK && n_published < n_read)
-                rc = publish(import, &n_published, n_read, e);
         }
     }
     if (rc == ERR_EOF)

@@ -71,8 +71,7 @@ MUST_USE err_code import_outcome_upload(struct import_outcome *o, struct err *e)
 /* bytes: of a chunk's text, and of what is made of it: lines of outcome, stored forms, entries of
  * the index. The text is a chunk's size or one line at most; the others are some times that. */
 #define IMPORT_CHUNK_MAX ((size_t)16 << 30)
-#define IMPORT_GIANT     4u /* a chunk this many times as long as it should be holds a giant line */
-struct import_segment {     /* lines of one file within a chunk */
+struct import_segment { /* lines of one file within a chunk */
     size_t file;
     uint64_t first_line; /* 1-based */
     size_t text_len;     /* bytes of the chunk's text, one segment behind the other */
@@ -84,19 +83,20 @@ struct import_segment {     /* lines of one file within a chunk */
 };
 struct import_worker { /* scratch of one worker; made when it is first needed */
     struct fhir_reader *reader;
-    struct arena *a;                 /* issues of one resource */
-    struct buf outcome;              /* and the outcome made of them */
-    struct buf stored, items, index; /* of the chunk that it works on */
-    struct arena *marked;            /* stored forms that level minimal added something to */
+    struct arena *a;         /* issues of one resource */
+    struct buf outcome;      /* and the outcome made of them */
+    struct buf items, index; /* of the chunk that it works on */
+    struct arena *marked;    /* stored forms that level minimal added something to */
 };
 void import_worker_done(struct import_worker *worker);
 struct import_chunk {
     struct job_run *run;
     fhir_validate_level level;
     struct import_worker *workers; /* one per worker of the pool */
-    struct buf text;
-    uint64_t n_lines;    /* of text */
-    struct buf segments; /* of struct import_segment */
+    struct buf text;               /* the stored forms are made in it, each in its line's place */
+    bool giant;                    /* text is one */
+    uint64_t n_lines;              /* of text */
+    struct buf segments;           /* of struct import_segment */
     struct buf lines[IMPORT_N_KINDS];
     struct store_bulk *bulk;
     uint64_t scanned, imported, rejected, with_issues, imported_bytes;
@@ -111,7 +111,8 @@ void import_chunk_init(struct import_chunk *chunk, struct job_run *run,
                        struct import_worker *workers);
 void import_chunk_done(struct import_chunk *chunk);
 void import_chunk_reset(struct import_chunk *chunk);
-/* Parse all lines and fill the bulk load. Fills rc and err. */
+/* Parse all lines and fill the bulk load. Fills rc and err. Of a giant the text is freed meanwhile,
+ * and the worker's memory is given back. */
 void import_chunk_parse(struct import_chunk *c, unsigned worker);
 
 /* ---- lines ---- */
@@ -160,7 +161,10 @@ struct import_job {
 };
 
 /* ---- reading (read.c) ---- */
-/* The next chunk. ERR_EOF when nothing is left. */
+/* A line of more than LIMIT_GIANT_BYTES comes next. It is a chunk of its own. */
+bool import_giant_waits(const struct import_job *import);
+/* The next chunk; without segments when nothing stood in front of a giant. ERR_EOF when nothing is
+ * left. */
 MUST_USE err_code import_read_chunk(struct import_job *import, struct import_chunk *chunk,
                                     struct err *e);
 void import_read_close(struct import_job *import);

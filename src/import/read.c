@@ -2,7 +2,8 @@
  *
  * A chunk is a list of segments, each of them lines of one file. A fault of a file (it is not
  * there, it is damaged, it unpacks to too much) ends that file and not the job: the segment says
- * why. */
+ * why. A giant is a chunk of its own: reading stops in front of it, until the import has made room
+ * (import.c). */
 #include "import/import_private.h"
 
 #include "base/limits.h"
@@ -29,6 +30,8 @@ static err_code open_file(struct import_job *import, struct err *e)
         rc = ndjson_open(import->at.unpack, import->at.offset, LIMIT_IMPORT_LINE_BYTES,
                          &import->at.ndjson, e);
     }
+    if (rc == ERR_OK)
+        ndjson_pause(import->at.ndjson, LIMIT_GIANT_BYTES);
     if (rc == ERR_OK && import->at.offset == 0)
         rc = ndjson_skip_mark(import->at.ndjson, e);
     if (rc != ERR_OK)
@@ -56,6 +59,11 @@ static void next_file(struct import_job *import)
     import->at.line = 1;
 }
 
+bool import_giant_waits(const struct import_job *import)
+{
+    return import->at.ndjson && ndjson_is_paused(import->at.ndjson);
+}
+
 /* Lines of the present file into the chunk, as one segment. Moves on to the next file at its
  * end. */
 static err_code read_segment(struct import_job *import, struct import_chunk *chunk, size_t room,
@@ -74,6 +82,9 @@ static err_code read_segment(struct import_job *import, struct import_chunk *chu
         err_context(e, "reading input file %zu", (size_t)import->at.file);
         return rc;
     }
+    /* nothing stands in front of a giant, which waits */
+    if (rc == ERR_OK && s.n_lines == 0 && !s.long_line)
+        return ERR_OK;
     s.text_len = chunk->text.len - before;
     chunk->n_lines += s.n_lines;
     if (rc == ERR_OK) {
@@ -97,9 +108,13 @@ err_code import_read_chunk(struct import_job *import, struct import_chunk *chunk
 {
     size_t target = import->run->import_chunk_bytes;
     import_chunk_reset(chunk);
+    chunk->giant = import_giant_waits(import);
+    if (chunk->giant)
+        TRY(read_segment(import, chunk, target, e));
     /* each has an outcome, which may be longer than it */
-    while (import->at.file < import->files.n && chunk->text.len < target &&
-           chunk->segments.len < SEGMENTS_MAX && chunk->n_lines < NDJSON_FILL_LINES) {
+    while (!chunk->giant && !import_giant_waits(import) && import->at.file < import->files.n &&
+           chunk->text.len < target && chunk->segments.len < SEGMENTS_MAX &&
+           chunk->n_lines < NDJSON_FILL_LINES) {
         if (job_run_should_stop(import->run))
             return ERR(e, ERR_CANCELLED, "the import was stopped");
         TRY(read_segment(import, chunk, target - chunk->text.len, e));
@@ -108,5 +123,5 @@ err_code import_read_chunk(struct import_job *import, struct import_chunk *chunk
     chunk->next_offset = import->at.offset;
     chunk->next_line = import->at.line;
     chunk->next_unpacked = import->at.unpacked;
-    return chunk->segments.len ? ERR_OK : ERR_EOF;
+    return chunk->segments.len || import_giant_waits(import) ? ERR_OK : ERR_EOF;
 }
