@@ -194,6 +194,7 @@ static err_code gather_type(struct export_job *export, const struct store_range 
     TRY(export_candidates_gather(export, type, members, n, &set, e));
     TRY(store_scan_numbers(export->run->store, (const store_number *)(const void *)set.ptr,
                            set.len / sizeof(store_number), export->t, &cur, e));
+    store_cursor_giants(cur, export->run->halt);
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         arena_reset(a);
         TRY(export_goes_on(export->run, e));

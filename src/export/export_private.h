@@ -218,6 +218,8 @@ struct export_source;
 MUST_USE err_code export_source_open(struct export_job *export, const struct export_item *item,
                                      struct export_source **out, struct err *e);
 void export_source_free(struct export_source *source);
+/* What next gave is done with: see store_cursor_rest(). */
+void export_source_rest(struct export_source *source);
 DEFINE_CLEANUP(struct export_source, export_source_free)
 /* Next resource of the item that is meant, or, with *deleted, that is to be told as deleted. Valid
  * until the next call. *root: NULL when it was not read. ERR_EOF; ERR_CANCELLED. */
@@ -234,6 +236,7 @@ struct export_feed;
 MUST_USE err_code export_feed_open(struct export_job *export, const struct export_item *item,
                                    struct export_feed **out, struct err *e);
 void export_feed_free(struct export_feed *feed);
+void export_feed_rest(struct export_feed *feed);
 DEFINE_CLEANUP(struct export_feed, export_feed_free)
 /* As export_source_next(). */
 MUST_USE err_code export_feed_next(struct export_feed *feed, struct store_version *out,

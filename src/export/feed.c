@@ -100,6 +100,13 @@ err_code export_feed_next(struct export_feed *feed, struct store_version *out, y
     }
 }
 
+void export_feed_rest(struct export_feed *feed)
+{
+    store_cursor_rest(feed->cur);
+    if (feed->from)
+        export_source_rest(feed->from);
+}
+
 void export_feed_free(struct export_feed *feed)
 {
     if (feed == NULL)
@@ -120,8 +127,10 @@ static err_code open_rows(struct export_feed *feed, struct err *e)
     sv owner;
     for (size_t at = 0; export_blocks_next(&feed->rows, &at, &owner, &number);)
         TRY(export_numbers_add(&feed->numbers, number, e));
-    return store_scan_numbers(export->run->store, (const store_number *)(void *)feed->numbers.ptr,
-                              feed->numbers.len / sizeof number, export->t, &feed->cur, e);
+    TRY(store_scan_numbers(export->run->store, (const store_number *)(void *)feed->numbers.ptr,
+                           feed->numbers.len / sizeof number, export->t, &feed->cur, e));
+    store_cursor_giants(feed->cur, export->run->halt);
+    return ERR_OK;
 }
 
 err_code export_feed_open(struct export_job *export, const struct export_item *item,

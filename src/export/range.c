@@ -7,16 +7,21 @@
  *
  * Two ranges of one thread go through this in turn. The digests of their blocks are computed side
  * by side between fill and flush. A block is flushed in multiples of SINK_WRITE_UNIT; the rest
- * stays at its start. range_private.h draws the phases. */
+ * stays at its start. range_private.h draws the phases.
+ *
+ * A giant is written within fill, in pieces out of the store's own memory. A fill that ends holds
+ * none: the other range of the thread may meet the next one. */
 #include "export/range_private.h"
 
+#include "base/limits.h"
 #include "codec/newlines.h"
 
 #include <assert.h>
 
-#define BLOCK_BYTES    SINK_WRITE_UNIT /* two of them stay in the processor's cache */
-#define BUNDLE_ENTRIES 100u            /* deletions in one Bundle */
-#define HEAD_MAX       192u            /* bytes of a block's head */
+#define BLOCK_BYTES    SINK_WRITE_UNIT     /* two of them stay in the processor's cache */
+#define PIECE_BYTES    (16u * BLOCK_BYTES) /* of a giant, at a time */
+#define BUNDLE_ENTRIES 100u                /* deletions in one Bundle */
+#define HEAD_MAX       192u                /* bytes of a block's head */
 /* bytes of an entry that deletes: 42 of JSON around a type of at most 33 and an id of at most 64 */
 #define DELETION_MAX 140u
 
@@ -70,6 +75,89 @@ static err_code write_subset(struct export_range *g, const struct store_version 
     return ERR_OK;
 }
 
+/* What of the block leaves with the next flush. */
+static sv leaving(const struct export_range *g)
+{
+    size_t len = g->block->len;
+    return sv_head(buf_sv(g->block), g->phase == RANGE_FILLS ? len - len % BLOCK_BYTES : len);
+}
+
+/* Its first n bytes have left; what waits behind it moves with the rest. */
+static void pass_block(struct export_range *g, size_t n)
+{
+    bool moves = g->phase == RANGE_OBJECT_FULL && g->v.placed;
+    g->block->len -= n;
+    memmove(g->block->ptr, g->block->ptr + n,
+            g->block->len + (moves ? g->gap + g->v.body.json.len : 0));
+    if (moves)
+        g->v.body.json.ptr = g->block->ptr + g->block->len + g->gap;
+}
+
+static err_code write_block(struct export_range *g, sv bytes, struct err *e)
+{
+    uint64_t n = newlines_count(bytes);
+    g->newlines += n;
+    if (g->deletions != DELETIONS_WRITTEN) {
+        g->told_lines += n - (uint64_t)g->new_heads;
+        g->told_bytes += bytes.len;
+        export_progress_add(g->export, (int64_t)n - g->new_heads, (int64_t)bytes.len);
+        g->new_heads = 0;
+    }
+    TRY(export_room_take(g->export, bytes.len, e));
+    TRY(sink_file_write(g->file, bytes, e));
+    pass_block(g, bytes.len);
+    return ERR_OK;
+}
+
+/* ---- giants ---- */
+
+/* Of what comes while a range fills. */
+static bool is_giant(const struct export_range *g)
+{
+    return g->deletions != DELETIONS_WRITTEN && g->v.body.json.len > LIMIT_GIANT_BYTES;
+}
+
+static err_code write_text(struct export_range *g, sv text, struct err *e)
+{
+    while (text.len) {
+        sv piece = sv_head(text, PIECE_BYTES);
+        TRY(export_goes_on(g->export->run, e));
+        TRY(buf_add(g->block, piece, e));
+        g->written += piece.len;
+        text = sv_tail(text, piece.len);
+        piece = leaving(g);
+        if (piece.len)
+            TRY(write_block(g, piece, e));
+    }
+    return ERR_OK;
+}
+
+static err_code write_giant(struct export_range *g, const struct fhir_body *body,
+                            const struct store_version *v, struct err *e)
+{
+    char hole[FHIR_SPLICE_MAX];
+    size_t n = fhir_body_fill(body, v->version, v->instant_ms, hole);
+    TRY(write_text(g, sv_head(body->json, body->hole_at), e));
+    TRY(write_text(g, sv_make(hole, n), e));
+    TRY(write_text(g, sv_tail(body->json, body->hole_at), e));
+    TRY(write_text(g, SV_LIT("\n"), e));
+    g->count++;
+    return ERR_OK;
+}
+
+/* In front of a giant: all of the block, and the object's end. */
+static err_code end_object(struct export_range *g, struct err *e)
+{
+    g->phase = RANGE_OBJECT_FULL;
+    if (g->block->len)
+        TRY(write_block(g, buf_sv(g->block), e));
+    TRY(range_object_close(g, e));
+    g->phase = RANGE_FILLS;
+    return ERR_OK;
+}
+
+/* ---- lines ---- */
+
 static err_code write_line(struct export_range *g, const struct store_version *v, struct err *e)
 {
     if (g->blocks && (g->count == 0 || !range_same_block(g)))
@@ -79,6 +167,8 @@ static err_code write_line(struct export_range *g, const struct store_version *v
         return write_subset(g, v, e);
     struct fhir_body body = v->body;
     add_sum(g, v->type, &body);
+    if (is_giant(g) && !v->placed)
+        return write_giant(g, &body, v, e);
     TRY(buf_reserve(g->block, body.json.len + FHIR_SPLICE_MAX + 1, e));
     char *at = g->block->ptr + g->block->len;
     /* the block may have moved */
@@ -216,25 +306,27 @@ err_code export_range_fill(struct export_range *g, struct err *e)
             TRY(rc);
             if (g->deletions != DELETIONS_WRITTEN)
                 TRY(range_absolute(g, e));
+            else
+                /* of what is deleted the id alone is told */
+                export_feed_rest(g->from);
         }
+        const bool giant = is_giant(g);
         if (g->file && object_is_full(g, &g->v)) {
-            g->phase = RANGE_OBJECT_FULL;
-            return ERR_OK;
+            if (!giant) {
+                g->phase = RANGE_OBJECT_FULL;
+                return ERR_OK;
+            }
+            TRY(end_object(g, e));
         }
         g->phase = RANGE_FILLS;
         if (g->file == NULL)
             TRY(range_object_open(g, e));
         TRY(g->deletions == DELETIONS_WRITTEN ? write_deletion(g, &g->v, e)
                                               : write_line(g, &g->v, e));
+        if (giant)
+            export_feed_rest(g->from);
     }
     return ERR_OK;
-}
-
-/* What of the block leaves with the next flush. */
-static sv leaving(const struct export_range *g)
-{
-    size_t len = g->block->len;
-    return sv_head(buf_sv(g->block), g->phase == RANGE_FILLS ? len - len % BLOCK_BYTES : len);
 }
 
 void export_ranges_digest(struct export_range *g, struct export_range *h)
@@ -242,33 +334,6 @@ void export_ranges_digest(struct export_range *g, struct export_range *h)
     sv x = leaving(g), y = leaving(h);
     if (x.len && y.len)
         sink_files_digest(g->file, x, h->file, y);
-}
-
-/* Its first n bytes have left; what waits behind it moves with the rest. */
-static void pass_block(struct export_range *g, size_t n)
-{
-    bool moves = g->phase == RANGE_OBJECT_FULL && g->v.placed;
-    g->block->len -= n;
-    memmove(g->block->ptr, g->block->ptr + n,
-            g->block->len + (moves ? g->gap + g->v.body.json.len : 0));
-    if (moves)
-        g->v.body.json.ptr = g->block->ptr + g->block->len + g->gap;
-}
-
-static err_code write_block(struct export_range *g, sv bytes, struct err *e)
-{
-    uint64_t n = newlines_count(bytes);
-    g->newlines += n;
-    if (g->deletions != DELETIONS_WRITTEN) {
-        g->told_lines += n - (uint64_t)g->new_heads;
-        g->told_bytes += bytes.len;
-        export_progress_add(g->export, (int64_t)n - g->new_heads, (int64_t)bytes.len);
-        g->new_heads = 0;
-    }
-    TRY(export_room_take(g->export, bytes.len, e));
-    TRY(sink_file_write(g->file, bytes, e));
-    pass_block(g, bytes.len);
-    return ERR_OK;
 }
 
 /* The end of a round: the second begins, or the range is over. The feed keeps blocks of the

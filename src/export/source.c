@@ -224,6 +224,11 @@ void export_source_place(struct export_source *source, struct buf *block, size_t
         store_cursor_place(source->cur, block, gap);
 }
 
+void export_source_rest(struct export_source *source)
+{
+    store_cursor_rest(source->cur);
+}
+
 void export_source_free(struct export_source *source)
 {
     if (source == NULL)
@@ -269,6 +274,7 @@ err_code export_source_open(struct export_job *export, const struct export_item 
         TRY(store_scan_numbers(export->run->store,
                                (const store_number *)(const void *)source->set.ptr,
                                source->set.len / sizeof(store_number), export->t, &source->cur, e));
+    store_cursor_giants(source->cur, export->run->halt);
     *out = source;
     source = NULL;
     return ERR_OK;
