@@ -87,6 +87,41 @@ err_code births_each(struct rocks *r, const struct load_table *loads, fhir_type 
     return walk_close(&w, rc, e);
 }
 
+err_code births_giants(struct rocks *r, store_number from, store_number *lo, store_number *hi,
+                       struct err *e)
+{
+    const fhir_type type = r->env->gate.type;
+    const struct key_bytes first = key_change(type, KEY_BIRTHS, 0, 0);
+    struct key_bytes at = key_change(type, KEY_BIRTHS, number_b(from), 0);
+    struct walk w;
+    sv k;
+    err_code rc = ERR_OK;
+    *lo = *hi = 0;
+    walk_open(&w, r);
+    for (bool there = seek(&w, &at, &k); there && rc == ERR_OK && *hi <= from;) {
+        struct births x;
+        size_t len;
+        if (k.len != HEAD || memcmp(k.ptr, first.ptr, HEAD - 8) != 0)
+            break;
+        const char *v = rocksdb_iter_value(w.it, &len);
+        if (!births_split(sv_make(v, len), &x)) {
+            rc = rocks_damaged(e);
+        } else if (x.json_bytes > LIMIT_GIANT_BYTES) {
+            *lo = number_make(key_get_u64(k.ptr + HEAD - 8), type, 0);
+            *hi = *lo + x.n;
+        }
+        rocksdb_iter_next(w.it);
+        there = rocksdb_iter_valid(w.it);
+        if (there) {
+            const char *p = rocksdb_iter_key(w.it, &len);
+            k = sv_make(p, len);
+        }
+    }
+    if (*hi <= from)
+        *lo = *hi = 0;
+    return walk_close(&w, rc, e);
+}
+
 /* ---- a window ---- */
 
 static err_code add_row(struct buf *rows, store_number number, uint64_t t, uint64_t b,

@@ -78,6 +78,7 @@ void rocks_cursor_close(struct store_cursor *base)
 void rocks_cursor_range(struct rocks_cursor *c, const struct store_range *range)
 {
     c->from = key_number(range->from);
+    c->passes_to = range->from;
     c->upper = key_end(range->to);
     c->type = range->type;
 }

@@ -109,6 +109,7 @@ struct rocks_cursor {
     uint64_t as_of, after_t;
     struct load_table *loads;
     struct iter x;
+    store_number passes_to; /* behind the Binaries that x's stretch ends at; 0: it is the last */
     struct key_bytes from, upper; /* SCAN, CHANGES_BY_SCAN: where it begins, or goes on, and ends */
     struct ahead ahead;           /* the same, when they pass the gate */
     struct id_group g;

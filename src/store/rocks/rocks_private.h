@@ -316,6 +316,10 @@ typedef err_code (*births_fn)(void *ctx, const struct bulk_load *load, const str
                               struct err *e);
 MUST_USE err_code births_each(struct rocks *r, const struct load_table *loads, fhir_type type,
                               births_fn fn, void *ctx, struct err *e);
+/* The first numbers behind from that one load gave to Binaries of more than LIMIT_GIANT_BYTES
+ * together: *lo to *hi - 1. *hi 0: there are none. */
+MUST_USE err_code births_giants(struct rocks *r, store_number from, store_number *lo,
+                                store_number *hi, struct err *e);
 err_code rocks_log(struct store *, fhir_type, uint64_t, store_number, size_t, struct arena *,
                    struct store_log_row **, size_t *, struct err *);
 

@@ -4,6 +4,9 @@
  * A load or a block of online writes has its resources of one type side by side, and those of other
  * types in front of and behind them: these are passed with a seek.
  *
+ * A block of a giant must not be read by those who only pass it. So a scan of another type ends its
+ * iterator in front of Binaries that are many bytes together, and goes on behind them with another.
+ *
  * Where records are small one iterator goes from number to number. Where they can be of any size
  * the iterator may be open inside the gate only: a stay there reads some rows ahead, copies them,
  * and leaves, so that nobody holds a large block while its caller works. */
@@ -100,10 +103,35 @@ static err_code to_type(struct rocks_cursor *c, struct err *e)
     return ERR_OK;
 }
 
+/* An iterator from c->passes_to to the next Binaries that are passed over, or to the end. */
+static err_code open_stretch(struct rocks_cursor *c, struct err *e)
+{
+    struct key_bytes from = key_number(c->passes_to), upper = c->upper;
+    store_number lo, hi;
+    TRY(births_giants(c->r, c->passes_to, &lo, &hi, e));
+    c->passes_to = 0;
+    if (hi) {
+        struct key_bytes to = key_number(lo);
+        if (sv_cmp(sv_make(to.ptr, to.len), sv_make(upper.ptr, upper.len)) < 0) {
+            upper = to;
+            c->passes_to = hi;
+        }
+    }
+    iter_close(&c->x);
+    iter_open(&c->x, c->r, upper, ITER_RUN, NULL);
+    iter_seek(&c->x, &from);
+    return ERR_OK;
+}
+
 static err_code next_group(struct rocks_cursor *c, struct err *e)
 {
-    TRY(to_type(c, e));
-    return id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e);
+    for (;;) {
+        TRY(to_type(c, e));
+        err_code rc = id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e);
+        if (rc != ERR_EOF || c->x.gate || c->passes_to == 0)
+            return rc;
+        TRY(open_stretch(c, e));
+    }
 }
 
 /* Is what the scan has read one of its rows? */
@@ -188,11 +216,16 @@ err_code rocks_cursor_next(struct store_cursor *base, struct store_version *out,
         return rocks_window_next(c, out, e);
     /* not before it is known whether it reads light */
     if (c->x.ro == NULL) {
-        iter_open(&c->x, c->r, c->upper, c->kind == LISTED ? ITER_SOME : ITER_RUN,
-                  c->kind == LISTED ? gate_of_list(c) : gate_of_cursor(c, c->type));
-        c->x.halt = base->halt;
-        if (c->x.gate == NULL && c->kind != LISTED)
-            iter_seek(&c->x, &c->from);
+        struct gate *gate = c->kind == LISTED ? gate_of_list(c) : gate_of_cursor(c, c->type);
+        if (c->kind != LISTED && gate == NULL && c->type != c->r->env->gate.type) {
+            TRY(open_stretch(c, e));
+        } else {
+            iter_open(&c->x, c->r, c->upper, c->kind == LISTED ? ITER_SOME : ITER_RUN, gate);
+            c->x.halt = base->halt;
+            c->passes_to = 0;
+            if (gate == NULL && c->kind != LISTED)
+                iter_seek(&c->x, &c->from);
+        }
     }
     if (c->kind == LISTED)
         return next_listed(c, out, e);

@@ -6,6 +6,9 @@
 #include "fixture.h"
 
 #include "base/clock.h"
+#include "store/store_private.h"
+
+#include <sched.h>
 
 static struct {
     pthread_mutex_t lock;
@@ -13,6 +16,7 @@ static struct {
     unsigned n_running, n_opened; /* runs that came to the gate; that may pass it */
     err_code end;                 /* of a run that passed it */
     err_code undo;
+    bool has_giant; /* a run wants the place for one first */
     char calls[256];
 } stage = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
@@ -29,7 +33,14 @@ static err_code fake_run(struct job_run *r, job_status *status, struct buf *mess
     say("run ");
     pthread_mutex_lock(&stage.lock);
     unsigned mine = ++stage.n_running;
+    bool has_giant = stage.has_giant;
     pthread_cond_broadcast(&stage.changed);
+    if (has_giant) {
+        pthread_mutex_unlock(&stage.lock);
+        TRY(store_giant_enter(r->store, r->halt, e));
+        store_giant_leave(r->store);
+        pthread_mutex_lock(&stage.lock);
+    }
     while (stage.n_opened < mine && !job_run_should_stop(r)) {
         pthread_mutex_unlock(&stage.lock);
         job_run_pause(r, 5);
@@ -97,6 +108,7 @@ static void begin(struct fx *f, const struct job_kind_ops *ops)
     store_registry_release(f->stores, fx_store(f));
     stage.n_running = stage.n_opened = 0;
     stage.end = stage.undo = ERR_OK;
+    stage.has_giant = false;
     stage.calls[0] = 0;
     engine(f, ops);
 }
@@ -150,6 +162,29 @@ TEST(runner, one_of_a_data_store_runs_and_the_next_begins_when_it_has_ended)
     assert_int_equal(fx_wait(&f, JOB_EXPORT, two, a).status, JOB_COMPLETED_WITH_ERRORS);
     fx_engine_stop(&f);
     assert_string_equal(stage.calls, "run run ");
+    fx_close(&f);
+}
+
+TEST(runner, a_cancel_ends_the_wait_for_a_giants_place)
+{
+    struct fx f;
+    begin(&f, &with_undo);
+    CLEANUP(arena_free) struct arena *a = arena_new(16 << 20);
+    struct gate *alone = &f.env->alone;
+    stage.has_giant = true;
+    /* another job's */
+    gate_enter(alone, &stage);
+    sv id = submit(&f, a);
+    for (bool waits = false; !waits; sched_yield()) {
+        pthread_mutex_lock(&alone->lock);
+        waits = alone->waiting != NULL;
+        pthread_mutex_unlock(&alone->lock);
+    }
+    OK(job_cancel(f.engine, JOB_EXPORT, FX_STORE, id, e));
+    assert_int_equal(fx_wait(&f, JOB_EXPORT, id, a).status, JOB_CANCEL_COMPLETED);
+    assert_int_equal(alone->n_inside, 1);
+    gate_leave(alone, &stage);
+    fx_engine_stop(&f);
     fx_close(&f);
 }
 
@@ -312,6 +347,7 @@ TEST(run, notes_are_its_own_and_are_found_by_their_beginning)
 }
 
 TEST_MAIN(T(runner, one_of_a_data_store_runs_and_the_next_begins_when_it_has_ended),
+          T(runner, a_cancel_ends_the_wait_for_a_giants_place),
           T(runner, a_cancelled_run_is_undone_and_says_when_it_could_not_be),
           T(runner, a_failed_run_is_undone_and_its_message_is_the_jobs),
           T(runner, a_run_that_the_engine_stops_keeps_its_status_and_is_taken_up),

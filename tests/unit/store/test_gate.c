@@ -526,6 +526,83 @@ TEST(gate, a_giant_is_in_memory_once_and_only_while_its_cursor_stands_there)
     end(st, dir);
 }
 
+/* A load of three Patients. */
+static void load_patients(struct store *st, const char *name)
+{
+    struct store_bulk_item items[3] = { 0 };
+    struct buf texts[3];
+    char ids[3][32];
+    struct store_bulk *b;
+    struct store_commit c;
+    for (unsigned i = 0; i < 3; i++) {
+        texts[i] = BUF_INIT(4096);
+        (void)snprintf(ids[i], sizeof ids[i], "%s-%u", name, i);
+        items[i].type = patient;
+        items[i].id = sv_from(ids[i]);
+        OK(make_body(&texts[i], i, 10, &items[i].body, e));
+    }
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, items, 3, e));
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    for (unsigned i = 0; i < 3; i++)
+        buf_done(&texts[i]);
+}
+
+TEST(gate, a_scan_of_another_type_passes_giants_without_reading_them)
+{
+    (void)state;
+    static const char *const names[] = { "p-0", "p-2", "q-0", "q-1", "r-2", "s-0", "s-2" };
+    char dir[64];
+    struct store *st = open_new(dir), *oracle;
+    OK(store_open(NULL, "memory:", true, &oracle, e));
+    for (unsigned i = 0; i < 2; i++) {
+        struct store *to = i ? oracle : st;
+        load_patients(to, "p");
+        load(to, "a", 1);
+        load_patients(to, "q");
+        load(to, "b", 2);
+        load(to, "c", 3);
+        load_patients(to, "r");
+        load_patients(to, "s");
+        load(to, "d", 4);
+        /* versions behind the births */
+        load_patients(to, "q");
+        load(to, "b", 5);
+        put(to, patient, "p-2", STORE_METHOD_UPDATE, 9, 10);
+    }
+    size_t n = sizeof names / sizeof names[0];
+    for (size_t from = 0; from <= n; from++)
+        for (size_t to = from; to <= n; to++) {
+            CLEANUP_BUF struct buf have = BUF_INIT(1u << 20), want = BUF_INIT(1u << 20);
+            for (unsigned i = 0; i < 2; i++) {
+                struct store *of = i ? oracle : st;
+                struct store_range range = { .type = patient };
+                struct store_cursor *c;
+                if (from < n)
+                    OK(store_number_of(of, patient, sv_from(names[from]), &range.from, e));
+                if (to < n)
+                    OK(store_number_of(of, patient, sv_from(names[to]), &range.to, e));
+                OK(store_scan(of, &range, STORE_NOW, &c, e));
+                print(i ? &want : &have, c);
+            }
+            assert_sv(buf_sv(&have), buf_sv(&want));
+        }
+    struct store_cursor *c;
+    struct store_version v;
+    OK(store_scan(st, &(struct store_range){ .type = patient }, STORE_NOW, &c, e));
+    size_t before = in_use();
+    for (unsigned i = 0; i < 12; i++) {
+        OK(store_cursor_next(c, &v, e));
+        if (!TEST_SANITIZED)
+            assert_true(in_use() < before + LARGE / 2);
+    }
+    FAILS(ERR_EOF, store_cursor_next(c, &v, e));
+    FAILS(ERR_EOF, store_cursor_next(c, &v, e));
+    store_cursor_close(c);
+    store_close(oracle);
+    end(st, dir);
+}
+
 struct halted {
     struct store *st;
     atomic_bool *halt;
@@ -586,6 +663,7 @@ int main(void)
         T(gate, one_data_store_leaves_a_place_to_the_others),
         T(gate, giants_come_as_the_memory_store_gives_them),
         T(gate, a_giant_is_in_memory_once_and_only_while_its_cursor_stands_there),
+        T(gate, a_scan_of_another_type_passes_giants_without_reading_them),
         T(gate, who_waits_for_the_giants_place_can_be_halted),
     };
     env = store_env_new(8 << 20, 2);
