@@ -219,8 +219,9 @@ err_code client_run(struct client *client, const struct client_call *call,
     }
     curl_slist_free_all(list);
     if (rc == ERR_OK && did != CURLE_OK)
-        rc = ERR(e, ERR_PEER, "no answer from %.*s: %s", SV_FMT(client->endpoint),
-                 curl_easy_strerror(did));
+        rc = ERR(e, ERR_PEER, "no answer from %.*s: %s%s", SV_FMT(client->endpoint),
+                 curl_easy_strerror(did),
+                 did == CURLE_COULDNT_CONNECT ? ": start the server, or name its address" : "");
     if (rc != ERR_OK)
         buf_done(&out->body);
     return rc;

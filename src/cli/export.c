@@ -383,7 +383,8 @@ static int run(struct run *r)
     if (rc == ERR_OK)
         return 0;
     (void)fprintf(stderr, "fhirlake export: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
-    if (rc == ERR_DENIED && r->client && !client_is_signed(r->client))
+    if (rc == ERR_DENIED && r->client && !client_is_signed(r->client) &&
+        strstr(e.msg, "MissingAuthentication"))
         (void)fprintf(stderr, "no keys were found to sign with: give --credentials FILE, or "
                               "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY\n");
     return rc == ERR_INVALID && r->client == NULL ? 2 : 1;

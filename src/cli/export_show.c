@@ -55,6 +55,7 @@ void export_progress_end(struct export_progress *p)
 struct file {
     sv section, type, name;
     uint64_t count, bytes;
+    bool copied; /* from an earlier export */
 };
 
 static int by_place(const void *a, const void *b)
@@ -98,6 +99,7 @@ static size_t gather(yyjson_val *root, struct file *out)
             *f = (struct file){ .section = sv_from(sections[i]),
                                 .type = json_string(json_get(v, "type")),
                                 .name = last_part(json_string(json_get(v, "url"))) };
+            f->copied = json_get(v, "reused") != NULL;
             if (f->type.len == 0 && json_get(v, "blocks"))
                 f->type = SV_LIT("by patient");
             /* A number that is not told stays 0. */
@@ -149,21 +151,24 @@ err_code export_show_tree(sv manifest, const struct export_state *st, FILE *out,
     struct file *f = arena_calloc(a, most + 1, sizeof *f);
     if (f == NULL)
         return arena_oom(a, e);
-    size_t n = gather(root, f);
+    size_t n = gather(root, f), n_copied = 0;
     (void)fprintf(out, "%.*s\n", SV_FMT(st->folder));
     for (size_t i = 0, to; i < n; i = to) {
         for (to = i; to < n && sv_eq(f[to].type, f[i].type) && sv_eq(f[to].section, f[i].section);
              to++) {
             count += sv_eq(f[to].section, SV_LIT("output")) ? f[to].count : 0;
             bytes += f[to].bytes;
+            n_copied += f[to].copied;
         }
         print_type(&f[i], to - i, to == n, out);
     }
     double seconds = st->end_s > st->submit_s ? st->end_s - st->submit_s : 0;
     size_text(bytes, size);
-    (void)fprintf(out, "%llu resources, %s in %zu file%s as of %.*s", (unsigned long long)count,
-                  size, n, n == 1 ? "" : "s",
-                  SV_FMT(json_string(json_get(root, "transactionTime"))));
+    (void)fprintf(out, "%llu resources, %s in %zu file%s", (unsigned long long)count, size, n,
+                  n == 1 ? "" : "s");
+    if (n_copied)
+        (void)fprintf(out, " (%zu unchanged, copied from an earlier export)", n_copied);
+    (void)fprintf(out, " as of %.*s", SV_FMT(json_string(json_get(root, "transactionTime"))));
     if (seconds > 0) {
         size_text((uint64_t)((double)bytes / seconds), size);
         (void)fprintf(out, "; %.2f s, %.0f resources/s, %s/s", seconds, (double)count / seconds,

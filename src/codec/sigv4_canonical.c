@@ -113,6 +113,12 @@ static err_code canonical_query(struct arena *a, sv query, struct buf *b, struct
     return ERR_OK;
 }
 
+bool sigv4_query_is_canonical(struct arena *a, sv query)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(SIGV4_CANONICAL_MAX);
+    return canonical_query(a, query, &b, NULL) == ERR_OK && sv_eq(buf_sv(&b), query);
+}
+
 /* Header value without outer blanks, inner runs of blanks as one. */
 static err_code trimmed(sv value, struct buf *b, struct err *e)
 {

@@ -18,6 +18,8 @@ MUST_USE err_code sigv4_keep(struct arena *a, struct buf *b, sv *out, struct err
 /* sigv4_canonical_request(), appended to b. */
 MUST_USE err_code sigv4_canonical_write(struct arena *a, const struct sigv4_request *req,
                                         sv signed_headers, struct buf *b, struct err *e);
+/* Does it stand as it is signed: sorted, and percent-encoded? */
+bool sigv4_query_is_canonical(struct arena *a, sv query);
 /* All stages. known_key: of this secret and scope; NULL: it is made. */
 MUST_USE err_code sigv4_signature_of(struct arena *a, const struct sigv4_request *req,
                                      sv signed_headers, sv amz_date,

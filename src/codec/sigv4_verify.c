@@ -87,6 +87,17 @@ static err_code fits(struct arena *a, const struct sigv4_request *req,
     return ERR_OK;
 }
 
+#define HOW_TO_SIGN                                                                            \
+    ". A query is signed sorted and percent-encoded, and '$' in a path as %24: curl before 8 " \
+    "signs both as they are typed"
+
+static bool typed_by_hand(struct arena *a, const struct sigv4_request *req,
+                          const struct sigv4_claim *claim)
+{
+    return !claim->presigned &&
+           (sv_find(req->path, '$') < req->path.len || !sigv4_query_is_canonical(a, req->query));
+}
+
 /* Some signers take what normalize() takes out of a path out of what they sign, and some (curl) do
  * not. Both are taken for a path with runs of slashes, which are one to whoever reads it; so no two
  * meanings share a signature. */
@@ -104,6 +115,7 @@ err_code sigv4_verify(struct arena *a, const struct sigv4_request *req,
     if (!good)
         return ERR(e, ERR_AUTH_SIGNATURE,
                    "The request signature we calculated does not match the signature you provided; "
-                   "check your AWS secret access key and signing method");
+                   "check your AWS secret access key and signing method%s",
+                   typed_by_hand(a, req, claim) ? HOW_TO_SIGN : "");
     return ERR_OK;
 }

@@ -5,9 +5,11 @@
 
 #include "base/log.h"
 
+#include <dirent.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Memory holds keys and patients' data: no core file, and no look into it by others of the same
  * user. */
@@ -37,6 +39,31 @@ void guard_folder(const char *path, const char *name)
     tell_mode(name, st.st_mode,
               chmod(path, 0700) == 0 ? "others could enter it; it is its owner's alone now"
                                      : "others can enter it, and its mode cannot be changed");
+}
+
+/* What the server makes in DATA, or its owner may put there before the first start. */
+static bool is_ours(const char *name)
+{
+    static const char *const ours[] = { "credentials", "objects", "lost+found" };
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+        if (strcmp(name, ours[i]) == 0)
+            return true;
+    return name[0] == '.';
+}
+
+void guard_first_use(const char *path, const char *system_path)
+{
+    unsigned n = 0;
+    DIR *dir = access(system_path, F_OK) != 0 ? opendir(path) : NULL;
+    if (dir == NULL)
+        return;
+    for (const struct dirent *d; (d = readdir(dir)) != NULL;)
+        n += !is_ours(d->d_name);
+    closedir(dir);
+    if (n)
+        LOG(LOG_WARN, "data_folder", LOG_STR("data", path), LOG_INT("others", n),
+            LOG_STR("note", "the folder holds other files and becomes a data folder now: give "
+                            "--data another if it was not meant"));
 }
 
 /* DATA itself may be shared on purpose (DATA/objects); but who may write into it can put a folder

@@ -257,8 +257,9 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(path_in(rooms->jobs_path, config->data, "jobs", e));
     TRY(path_in(rooms->exports_path, config->data, "exports", e));
     TRY(naming("--data", config->data, file_mkdirs(config->data, e), e));
-    TRY(file_mkdirs(rooms->stores_path, e));
-    TRY(file_mkdirs(rooms->jobs_path, e));
+    guard_first_use(config->data, rooms->system_path);
+    TRY(naming("--data", config->data, file_mkdirs(rooms->stores_path, e), e));
+    TRY(naming("--data", config->data, file_mkdirs(rooms->jobs_path, e), e));
     guard_data_folder(config->data);
     machine_check_sizes(config);
     guard_folder(rooms->system_path, "system");
@@ -270,7 +271,10 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     (void)snprintf(uri, sizeof uri, "rocksdb:%s", rooms->system_path);
     err_code rc = records_open(uri, &rooms->records, e);
     if (rc == ERR_EXISTS)
-        return ERR(e, ERR_EXISTS, "data folder %s is in use by another fhirlake", config->data);
+        return ERR(e, ERR_EXISTS,
+                   "data folder %s is in use by another fhirlake: stop that one, or give --data "
+                   "another",
+                   config->data);
     TRY(rc);
     TRY(open_auth(rooms, e));
     TRY(open_world(rooms, e));

@@ -17,6 +17,9 @@
 void guard_memory(bool core_dumps);
 /* A folder that only this program uses is its owner's alone from now on. name: for the log. */
 void guard_folder(const char *path, const char *name);
+/* Tells when a folder that was never a data folder holds something else. Before anything is made in
+ * it. */
+void guard_first_use(const char *path, const char *system_path);
 /* Tells when others may write into the data folder, which may be shared on purpose. */
 void guard_data_folder(const char *path);
 

@@ -75,8 +75,12 @@ err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out,
     TRY(file_new(sink, key, &file, e));
     file->fd = openat(file->bucket_fd, file->temp,
                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (file->fd < 0)
-        rc = file_os_err(e, "cannot create a file");
+    if (file->fd < 0) {
+        char what[128];
+        (void)snprintf(what, sizeof what, "cannot create a file in bucket %.*s",
+                       SV_FMT(sink->bucket));
+        rc = file_os_err(e, what);
+    }
     if (rc == ERR_OK) {
         file->named = true;
         if (flock(file->fd, LOCK_EX | LOCK_NB) != 0)

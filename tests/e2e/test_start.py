@@ -184,3 +184,23 @@ def test_a_size_that_the_machine_does_not_have_is_told_at_the_start(options, eve
         lines = [line for line in server.log_text().splitlines() if f" warn {event} " in line]
     assert len(lines) == told, lines
     assert all(f"mib={options[1]} " in line and options[0] in line for line in lines)
+
+
+def test_a_folder_with_other_files_is_told_at_its_first_use_alone(tmp_path):
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "letter.txt").write_text("dear")
+    (folder / ".hidden").write_text("")
+    for told in (True, False):
+        with Server(folder) as server:
+            lines = [line for line in server.log_text().splitlines() if " data_folder " in line]
+            assert len(lines) == 1, lines  # the log of both starts
+            if told:
+                assert "others=1 " in lines[0] and "letter" not in lines[0]
+
+
+def test_an_empty_folder_and_one_with_keys_and_objects_is_told_nothing(tmp_path):
+    folder = tmp_path / "data"
+    (folder / "objects" / "input").mkdir(parents=True)
+    with Server(folder) as server:
+        assert " data_folder " not in server.log_text()

@@ -45,6 +45,19 @@ TEST(export_show, files_stand_by_type_with_sums_and_the_rate)
     free(text);
 }
 
+TEST(export_show, files_that_were_copied_from_an_earlier_export_are_counted)
+{
+    (void)state;
+    const struct export_state st = { .folder = SV_LIT("f") };
+    char *text = shown("{\"transactionTime\":\"T\",\"output\":["
+                       "{\"type\":\"Patient\",\"url\":\"p-1\",\"count\":1,\"bytes\":5,"
+                       "\"reused\":true},"
+                       "{\"type\":\"Patient\",\"url\":\"p-2\",\"count\":1,\"bytes\":5}]}",
+                       &st, ERR_OK);
+    has(text, "in 2 files (1 unchanged, copied from an earlier export) as of T");
+    free(text);
+}
+
 TEST(export_show, of_many_files_of_a_type_some_are_listed_and_the_rest_is_counted)
 {
     (void)state;
@@ -72,6 +85,7 @@ TEST(export_show, what_is_no_manifest_is_refused)
     free(shown("{", &st, ERR_INVALID));
 }
 
-TEST_MAIN(T(export_show, files_stand_by_type_with_sums_and_the_rate),
+TEST_MAIN(T(export_show, files_that_were_copied_from_an_earlier_export_are_counted),
+          T(export_show, files_stand_by_type_with_sums_and_the_rate),
           T(export_show, of_many_files_of_a_type_some_are_listed_and_the_rest_is_counted),
           T(export_show, what_is_no_manifest_is_refused))

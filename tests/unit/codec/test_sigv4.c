@@ -756,6 +756,30 @@ TEST(sigv4, messages_hold_neither_secret_nor_signature)
     arena_free(t.a);
 }
 
+/* Does the refusal of a request with this path and query say how they are signed? */
+static bool tells_how(const char *path, const char *query)
+{
+    struct exchange t;
+    struct err err = { 0 };
+    exchange_init(&t, NULL);
+    t.req.path = sv_from(path);
+    t.req.query = sv_from(query);
+    assert_int_equal(sigv4_verify(t.a, &t.req, &t.claim, &t.x, &err), ERR_AUTH_SIGNATURE);
+    arena_free(t.a);
+    return strstr(err.msg, "sorted and percent-encoded") != NULL;
+}
+
+TEST(sigv4, who_types_a_query_is_told_how_it_is_signed)
+{
+    (void)state;
+    assert_true(tells_how("/r4/Patient", "name=a&_count=1"));
+    assert_true(tells_how("/r4/Patient", "subject:Patient=x"));
+    assert_true(tells_how("/r4/Patient/1/$everything", ""));
+    assert_false(tells_how("/r4/Patient", "_count=1&name=a"));
+    assert_false(tells_how("/r4/Patient", "subject%3APatient=x"));
+    assert_false(tells_how("/r4/Observation", ""));
+}
+
 TEST(sigv4, a_full_arena_is_an_error)
 {
     (void)state;
@@ -786,4 +810,5 @@ TEST_MAIN(T(sigv4, our_golden_cases_stage_by_stage), T(sigv4, signing_key_of_the
           T(sigv4, host_and_all_that_steers_must_be_signed),
           T(sigv4, headers_that_proxies_and_sdks_add_need_no_signature),
           T(sigv4, the_session_token_is_exactly_the_keys_own),
-          T(sigv4, messages_hold_neither_secret_nor_signature), T(sigv4, a_full_arena_is_an_error))
+          T(sigv4, messages_hold_neither_secret_nor_signature),
+          T(sigv4, who_types_a_query_is_told_how_it_is_signed), T(sigv4, a_full_arena_is_an_error))
