@@ -203,9 +203,10 @@ bool rocks_is_older(const char *path)
     bool older = false;
     char **names = rocksdb_list_column_families(o, path, &n, &bad);
     rocksdb_options_destroy(o);
-    /* else there is none yet, or opening it says what is wrong */
+    /* else there is none yet, or opening it says what is wrong. Families are made one by one, so
+     * one that is just being made lacks some, too */
     if (bad == NULL)
-        older = true;
+        older = rocks_has_data(path);
     for (size_t i = 0; i < n && older; i++)
         older = strcmp(names[i], rocks_family_names[CF_IDS]) != 0;
     /* it is made in either case */

@@ -151,6 +151,8 @@ MUST_USE err_code rocks_flush(struct store *, struct err *e);
 /* ---- open.c ---- */
 /* A data store of an earlier layout. False too for what is none at all. */
 bool rocks_is_older(const char *path);
+/* False: whoever began the database was cut off before it held anything, its layout neither. */
+bool rocks_has_data(const char *path);
 
 /* ---- convert/places.c ---- */
 /* What a conversion that was cut off left beside a data store. */

@@ -448,6 +448,34 @@ TEST(convert, an_older_layout_is_told_and_stays_what_it_is)
     end_folder();
 }
 
+/* Families are made one by one, and whoever makes them can be cut off in between. */
+TEST(convert, a_data_store_whose_making_was_cut_off_is_none_of_an_older_layout)
+{
+    (void)state;
+    struct store_converted done;
+    struct store *st;
+    char *bad = NULL;
+    rocksdb_options_t *o = rocksdb_options_create();
+    begin_folder();
+    rocksdb_options_set_create_if_missing(o, 1);
+    rocksdb_t *db = rocksdb_open(o, place, &bad);
+    assert_null(bad);
+    rocksdb_column_family_handle_t *cf = rocksdb_create_column_family(db, o, "versions", &bad);
+    assert_null(bad);
+    rocksdb_column_family_handle_destroy(cf);
+    rocksdb_close(db);
+    rocksdb_options_destroy(o);
+    assert_false(store_needs_convert(place));
+    OK(store_convert(env, place, NULL, NULL, &done, e));
+    assert_true(done.was_done);
+    /* it is gone on with */
+    OK(store_open(env, place, true, &st, e));
+    store_close(st);
+    OK(store_open(env, place, false, &st, e));
+    store_close(st);
+    end_folder();
+}
+
 TEST(convert, another_layout_is_refused)
 {
     (void)state;
@@ -850,6 +878,7 @@ int main(int argc, char **argv)
         T(convert, a_random_history_reads_as_before_and_goes_on),
         T(convert, a_store_without_commits_is_converted),
         T(convert, an_older_layout_is_told_and_stays_what_it_is),
+        T(convert, a_data_store_whose_making_was_cut_off_is_none_of_an_older_layout),
         T(convert, another_layout_is_refused),
         T(convert, a_damaged_store_is_refused_and_stays),
         T(convert, a_store_that_another_process_has_open_is_refused),

@@ -116,6 +116,12 @@ err_code rocks_convert(struct store_env *env, void *own, const char *place, stor
     struct store_converted done = { 0 };
     TRY(convert_places(place, &p, e));
     TRY(take_up(&p, &done.completed, e));
+    if (!done.completed && !rocks_has_data(p.main)) {
+        /* a creation that was cut off; the server goes on with it */
+        done.was_done = true;
+        *out = done;
+        return ERR_OK;
+    }
     TRY(old_layout(p.main, &layout, e));
     if (layout != OLD_LAYOUT && layout != ROCKS_LAYOUT)
         return ERR(e, ERR_UNSUPPORTED,
