@@ -91,7 +91,8 @@ static err_code read_marks_locked(struct settling *s, struct err *e)
     return rc;
 }
 
-/* What was current in front of load m, if it was no deletion, is not current any more. */
+/* What was current in front of load m, if it was no deletion, is not current any more. Nothing is
+ * counted of the data of a Binary: what is read comes without it. */
 static err_code take_away(struct settling *s, const struct mark *m, store_number number,
                           struct err *e)
 {
@@ -100,7 +101,7 @@ static err_code take_away(struct settling *s, const struct mark *m, store_number
     struct err why;
     if (m->t <= 1)
         return ERR_OK;
-    err_code rc = rocks_get_number(&s->r->base, number, m->t - 1, false, a, &v, &why);
+    err_code rc = rocks_get_number(&s->r->base, number, m->t - 1, true, a, &v, &why);
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK)
@@ -108,6 +109,21 @@ static err_code take_away(struct settling *s, const struct mark *m, store_number
     return v.method == STORE_METHOD_DELETE
                ? ERR_OK
                : tally_version(&s->tally, number_type(number), v.body.json, -1, e);
+}
+
+/* The same, of what may be a giant: at its place. Who asks for a count cannot wait for that: the
+ * large reader's place does. */
+static err_code take_away_alone(struct settling *s, const struct mark *m, store_number number,
+                                struct err *e)
+{
+    struct gate *alone = &s->r->env->alone;
+    if (s->halt == NULL || number_type(number) != alone->type)
+        return take_away(s, m, number, e);
+    if (!gate_enter_unless(alone, s->r, s->halt))
+        return ERR(e, ERR_CANCELLED, "settling was stopped");
+    err_code rc = take_away(s, m, number, e);
+    gate_leave(alone, s->r);
+    return rc;
 }
 
 /* Of one load and type, the resources that have a change of their own. */
@@ -126,7 +142,7 @@ static err_code settle_load(struct settling *s, const struct mark *m, fhir_type 
             break;
         rc = may_go_on(s, e);
         if (rc == ERR_OK)
-            rc = take_away(s, m, key_get_u64(k + from.len), e);
+            rc = take_away_alone(s, m, key_get_u64(k + from.len), e);
     }
     return rocks_iterator_end(it, ro, rc, e);
 }
