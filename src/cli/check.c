@@ -1,11 +1,13 @@
 /* check.c - the command `fhirlake check`: is what stands in a data folder as it must be?
  *
  * Every data store below DATA/stores is opened for reading, one after the other, and store_check()
- * looks. The system's records are held meanwhile, so that no server begins to use the folder. */
+ * looks. The system's records are held meanwhile, so that no server begins to use the folder. They
+ * are read, too: a data store that they have as ACTIVE must have its folder. */
 #include "cli/check.h"
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "cli/check_records.h"
 #include "cli/options.h"
 #include "store/check.h"
 
@@ -15,6 +17,7 @@
 
 #define TELL_EVERY_US 10000000u
 #define CACHE_BYTES   ((size_t)64 << 20)
+#define RECORDS_BYTES ((size_t)256 << 20)
 
 enum { OK_ALL = 0, WRONG = 1, USAGE = 2, CANNOT = 3 };
 
@@ -34,6 +37,8 @@ struct checking {
     const struct options *o;
     const char *data;
     struct store_env *env;
+    struct check_records records;
+    bool has_records;  /* and they could be read */
     const char *store; /* under way */
     uint64_t told_us;
 };
@@ -45,7 +50,9 @@ static void usage(FILE *f)
         "Check the files of all data stores in a server's folder (its --data), while no server\n"
         "uses it: each id has one number and each number one id; versions, changes, search "
         "entries\n"
-        "and sums go together. Nothing is written. What is wrong is told with its family of keys,\n"
+        "and sums go together. Each data store that the system's records have as ACTIVE has its\n"
+        "folder; a folder that they do not know is noted. Nothing is written. What is wrong is "
+        "told with its family of keys,\n"
         "the type of the resource, and its number, written LOAD:PLACE. Ids and what resources say\n"
         "are not told.\n\n",
         f);
@@ -122,24 +129,83 @@ static int keep(const struct dirent *entry)
     return entry->d_name[0] != '.';
 }
 
+/* ---- what the system's records say ---- */
+
+static int system_wrong(const char *why)
+{
+    (void)printf("system: wrong: %s\nsystem: WRONG\n", why);
+    (void)fflush(stdout);
+    return WRONG;
+}
+
+/* n_stores: folders that there are. */
+static int read_records(struct checking *c, struct arena *a, int n_stores)
+{
+    struct err e;
+    err_code rc = check_records_read(c->data, a, &c->records, &e);
+    c->has_records = rc == ERR_OK;
+    if (rc == ERR_NOT_FOUND && n_stores == 0)
+        return OK_ALL;
+    if (rc == ERR_NOT_FOUND)
+        return system_wrong("there are no system's records, and no server knows these data "
+                            "stores: put the folder system back from a copy");
+    return rc == ERR_OK ? OK_ALL : system_wrong(e.msg);
+}
+
+/* Of one that is being made or deleted, or could not be made, nothing need be there. */
+static bool must_be_there(const struct check_record *record)
+{
+    return sv_eq(record->status, SV_LIT("ACTIVE"));
+}
+
+static int tell_lost(const struct checking *c)
+{
+    int status = OK_ALL;
+    for (size_t i = 0; i < c->records.n; i++) {
+        const struct check_record *record = &c->records.all[i];
+        if (record->seen || !must_be_there(record))
+            continue;
+        (void)printf("%.*s: wrong: the system's records have it as ACTIVE, and it has no folder\n"
+                     "%.*s: WRONG\n",
+                     SV_FMT(record->id), SV_FMT(record->id));
+        status = WRONG;
+    }
+    return status;
+}
+
+/* Its folder is there. */
+static void see(const struct checking *c, sv id)
+{
+    struct check_record *record = check_records_find(&c->records, id);
+    if (record)
+        record->seen = true;
+    if (c->has_records && sv_is_hex(id, 32) &&
+        (record == NULL || sv_eq(record->status, SV_LIT("DELETED"))))
+        (void)printf("%.*s: note: no data store of the system's records has this folder\n",
+                     SV_FMT(id));
+}
+
 /* By name. */
 static int check_all(struct checking *c)
 {
+    CLEANUP(arena_free) struct arena *a = arena_new(RECORDS_BYTES);
     char path[PATH_MAX];
     struct dirent **all;
-    int status = OK_ALL;
     (void)snprintf(path, sizeof path, "%s/stores", c->data);
     int n = scandir(path, &all, keep, alphasort);
     if (n < 0)
         return cannot(c->data, "it has no folder of data stores");
+    int status = read_records(c, a, n);
     for (int i = 0; i < n; i++) {
+        see(c, sv_from(all[i]->d_name));
         int one = check_one(c, all[i]->d_name);
         /* what cannot be looked at weighs more than what is wrong */
         status = one > status ? one : status;
         free(all[i]);
     }
     free((void *)all);
-    return status;
+    int lost = tell_lost(c);
+    return lost > status ? lost : status;
 }
 
 static int run(const struct options *o, const char *data)

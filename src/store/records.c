@@ -10,7 +10,15 @@ err_code records_open(const char *uri, struct records **out, struct err *e)
     const struct store_engine *engine;
     const char *place;
     TRY(store_engine_of(uri ? uri : "memory:", &engine, &place, e));
-    return engine->open_records(place, out, e);
+    return engine->open_records(place, false, out, e);
+}
+
+err_code records_open_to_read(const char *uri, struct records **out, struct err *e)
+{
+    const struct store_engine *engine;
+    const char *place;
+    TRY(store_engine_of(uri, &engine, &place, e));
+    return engine->open_records(place, true, out, e);
 }
 
 void records_close(struct records *r)

@@ -9,6 +9,9 @@
 struct records;
 /* uri: as of store_open(); NULL: in memory, for tests. ERR_EXISTS: another process has it. */
 MUST_USE err_code records_open(const char *uri, struct records **out, struct err *e);
+/* The same to read them alone: nothing is made and nothing written, and no lock is taken. Writing
+ * fails. ERR_NOT_FOUND: there are none. */
+MUST_USE err_code records_open_to_read(const char *uri, struct records **out, struct err *e);
 void records_close(struct records *r);
 DEFINE_CLEANUP(struct records, records_close)
 

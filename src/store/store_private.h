@@ -137,7 +137,7 @@ struct store_engine {
     err_code (*convert_names)(const char *root, bool (*is_name)(sv name), struct arena *a, sv **out,
                               size_t *n, struct err *e);
     /* The system's records. */
-    err_code (*open_records)(const char *place, struct records **out, struct err *e);
+    err_code (*open_records)(const char *place, bool to_read, struct records **out, struct err *e);
 };
 /* The engine and the place that a URI means. *place is a view into uri.
  * ERR_INVALID: no engine has that scheme; the message says which there are. */
@@ -166,9 +166,10 @@ err_code rocks_convert(struct store_env *env, void *own, const char *place, stor
 bool rocks_needs_convert(const char *place);
 err_code rocks_convert_names(const char *root, bool (*is_name)(sv name), struct arena *a, sv **out,
                              size_t *n, struct err *e);
-err_code rocks_records_open(const char *place, struct records **out, struct err *e);
+err_code rocks_records_open(const char *place, bool to_read, struct records **out, struct err *e);
 /* The same code in RocksDB's memory environment. */
-err_code rocks_records_in_memory(const char *place, struct records **out, struct err *e);
+err_code rocks_records_in_memory(const char *place, bool to_read, struct records **out,
+                                 struct err *e);
 err_code memory_open(struct store_env *env, void *own, const char *place, bool create,
                      unsigned n_files, struct store **out, struct err *e);
 

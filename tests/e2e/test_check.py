@@ -1,6 +1,7 @@
 """`fhirlake check` finds nothing wrong with what a server left, kill -9 included, and tells what is damaged."""
 import json
 import re
+import shutil
 
 import pytest
 
@@ -78,6 +79,53 @@ def test_a_damaged_file_is_told(killed):
         assert done.returncode == 1 and "damaged" in done.stdout
     finally:
         file.write_bytes(whole)
+    assert run("check", data).returncode == 0
+
+
+def files(folder):
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+
+
+def test_a_lost_folder_and_one_that_no_record_names_are_told(killed, tmp_path):
+    data, store, other, _ = killed
+    folder, aside = data / "stores" / other, tmp_path / "aside"
+    stray = data / "stores" / ("0" * 32)
+    folder.rename(aside)
+    try:
+        before = files(data)
+        done = run("check", data)
+        assert done.returncode == 1, done.stdout
+        assert f"{other}: wrong: the system's records have it as ACTIVE, and it has no folder\n{other}: WRONG\n" in done.stdout
+        assert f"{store}: ok: " in done.stdout and "note" not in done.stdout
+        assert files(data) == before
+        shutil.copytree(aside, stray)
+        done = run("check", data)
+        assert f"{stray.name}: note: no data store of the system's records has this folder\n" in done.stdout
+        aside.rename(folder)
+        assert run("check", data).returncode == 0, "a note is nothing wrong"
+    finally:
+        shutil.rmtree(stray, ignore_errors=True)
+        if aside.exists():
+            aside.rename(folder)
+
+
+def test_lost_records_of_the_system_are_told(killed, tmp_path):
+    data, store, _, _ = killed
+    system, aside = data / "system", tmp_path / "system"
+    system.rename(aside)
+    system.mkdir()
+    try:
+        done = run("check", data)
+        assert done.returncode == 1 and "system: wrong: there are no system's records" in done.stdout
+        assert f"{store}: ok: " in done.stdout and list(system.iterdir()) == []
+        shutil.rmtree(system)
+        shutil.copytree(aside, system)
+        (system / "CURRENT").unlink()
+        done = run("check", data)
+        assert done.returncode == 1 and "no file CURRENT" in done.stdout and "system: WRONG" in done.stdout
+    finally:
+        shutil.rmtree(system)
+        aside.rename(system)
     assert run("check", data).returncode == 0
 
 

@@ -182,19 +182,21 @@ static err_code check_current(const char *path, struct err *e)
 }
 
 /* path NULL: in memory. */
-static err_code open_records(const char *path, struct records **out, struct err *e)
+static err_code open_records(const char *path, bool to_read, struct records **out, struct err *e)
 {
-    if (path) {
+    if (path && to_read && rocks_root_count(path, is_filled) == 0)
+        return ERR(e, ERR_NOT_FOUND, "there are no system's records");
+    if (path && !to_read)
         TRY(file_mkdirs(path, e));
+    if (path)
         TRY(check_current(path, e));
-    }
     struct rocks_records *r = calloc(1, sizeof *r);
     if (r == NULL)
         abort();
     r->base.ops = &records_ops;
     pthread_mutex_init(&r->lock, NULL);
     r->options = rocksdb_options_create();
-    rocksdb_options_set_create_if_missing(r->options, 1);
+    rocksdb_options_set_create_if_missing(r->options, !to_read);
     rocksdb_options_set_write_buffer_size(r->options, 4u << 20);
     rocksdb_options_set_keep_log_file_num(r->options, 2);
     rocksdb_options_set_info_log_level(r->options, 2);
@@ -207,7 +209,8 @@ static err_code open_records(const char *path, struct records **out, struct err 
     rocksdb_writeoptions_set_sync(r->sync_write, 1);
     r->unsynced_write = rocksdb_writeoptions_create();
     char *bad = NULL;
-    r->db = rocksdb_open(r->options, path ? path : "/records", &bad);
+    r->db = to_read ? rocksdb_open_for_read_only(r->options, path, 0, &bad)
+                    : rocksdb_open(r->options, path ? path : "/records", &bad);
     err_code rc = rocks_error(bad, "opening the system's records", e);
     if (rc != ERR_OK) {
         system_close(&r->base);
@@ -217,15 +220,18 @@ static err_code open_records(const char *path, struct records **out, struct err 
     return ERR_OK;
 }
 
-err_code rocks_records_open(const char *place, struct records **out, struct err *e)
+err_code rocks_records_open(const char *place, bool to_read, struct records **out, struct err *e)
 {
-    return open_records(place, out, e);
+    return open_records(place, to_read, out, e);
 }
 
-err_code rocks_records_in_memory(const char *place, struct records **out, struct err *e)
+err_code rocks_records_in_memory(const char *place, bool to_read, struct records **out,
+                                 struct err *e)
 {
     (void)place;
-    return open_records(NULL, out, e);
+    if (to_read)
+        return ERR(e, ERR_NOT_FOUND, "there are no system's records");
+    return open_records(NULL, false, out, e);
 }
 
 /* ---- notes ---- */

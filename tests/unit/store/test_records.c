@@ -79,6 +79,29 @@ TEST(records, a_folder_that_has_lost_its_list_of_files_is_refused_and_stays)
     OK(file_remove_tree(dir, e));
 }
 
+TEST(records, those_opened_to_read_are_read_and_nothing_is_made)
+{
+    (void)state;
+    char dir[64];
+    struct records *r, *reader;
+    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-records-%016llx", (unsigned long long)rng_u64());
+    FAILS(ERR_NOT_FOUND, records_open_to_read(dir, &reader, e));
+    assert_int_equal(access(dir, F_OK), -1);
+    OK(file_mkdirs(dir, e));
+    FAILS(ERR_NOT_FOUND, records_open_to_read(dir, &reader, e));
+    assert_int_equal(rmdir(dir), 0);
+    r = open_at(dir);
+    OK(records_put(r, SV_LIT("a"), SV_LIT("1"), e));
+    /* beside one that has it open */
+    OK(records_open_to_read(dir, &reader, e));
+    assert_value(reader, "a", "1");
+    FAILS(ERR_IO, records_put(reader, SV_LIT("a"), SV_LIT("2"), e));
+    records_close(reader);
+    assert_value(r, "a", "1");
+    records_close(r);
+    OK(file_remove_tree(dir, e));
+}
+
 #define KEYS    200u
 #define THREADS 4u
 
@@ -122,4 +145,5 @@ TEST(records, of_those_who_put_if_absent_one_wins)
 
 TEST_MAIN(T(records, an_unsynced_one_outlives_a_process_that_ends_without_a_word),
           T(records, a_folder_that_has_lost_its_list_of_files_is_refused_and_stays),
+          T(records, those_opened_to_read_are_read_and_nothing_is_made),
           T(records, of_those_who_put_if_absent_one_wins))
