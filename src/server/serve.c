@@ -218,7 +218,13 @@ static err_code check_layouts(const struct rooms *rooms, const char *root, struc
         sv uri = arena_fmt(a, "%s/%.*s", root, SV_FMT(names[i]));
         if (uri.ptr == NULL)
             return arena_oom(a, e);
-        n_older += store_needs_convert(uri.ptr);
+        bool older;
+        struct err why;
+        if (store_convert_look(uri.ptr, &older, &why) != ERR_OK)
+            LOG_ERR("datastore_damaged", &why, LOG_SV("datastore", names[i]),
+                    LOG_STR("note", "its requests fail until it is put back from a copy; the "
+                                    "others are served"));
+        n_older += older;
     }
     if (n_older == 0)
         return ERR_OK;

@@ -24,11 +24,18 @@ err_code store_convert_names(const char *root, struct arena *a, sv **out, size_t
     return engine->convert_names(place, store_name_ok, a, out, n, e);
 }
 
-bool store_needs_convert(const char *uri)
+err_code store_convert_look(const char *uri, bool *needed, struct err *e)
 {
     const struct store_engine *engine;
     const char *place;
+    *needed = false;
+    TRY(store_engine_of(uri, &engine, &place, e));
+    return engine->needs_convert ? engine->needs_convert(place, needed, e) : ERR_OK;
+}
+
+bool store_needs_convert(const char *uri)
+{
+    bool needed;
     struct err why;
-    return store_engine_of(uri, &engine, &place, &why) == ERR_OK && engine->needs_convert &&
-           engine->needs_convert(place);
+    return store_convert_look(uri, &needed, &why) == ERR_OK && needed;
 }

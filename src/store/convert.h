@@ -37,6 +37,9 @@ MUST_USE err_code store_convert(struct store_env *env, const char *uri, store_co
  * off between taking away and putting back. Owned by the arena. ERR_NOT_FOUND, ERR_IO. */
 MUST_USE err_code store_convert_names(const char *root, struct arena *a, sv **out, size_t *n,
                                       struct err *e);
-/* It has to be converted before it can be opened, or the conversion was cut off. Cheap: it is not
- * opened. False too for what cannot be read: opening it says why. */
+/* *needed: it has to be converted before it can be opened, or the conversion was cut off. Cheap:
+ * one of this layout is not opened. ERR_CORRUPT, ERR_IO: it cannot be read, so nobody knows;
+ * ERR_INVALID. */
+MUST_USE err_code store_convert_look(const char *uri, bool *needed, struct err *e);
+/* The same; false too for what cannot be read: opening it says so. */
 bool store_needs_convert(const char *uri);

@@ -133,7 +133,7 @@ struct store_engine {
     /* Data stores of an older layout (convert.h). All NULL: there are none. */
     err_code (*convert)(struct store_env *env, void *own, const char *place, store_convert_fn tell,
                         void *ctx, struct store_converted *out, struct err *e);
-    bool (*needs_convert)(const char *place);
+    err_code (*needs_convert)(const char *place, bool *out, struct err *e);
     err_code (*convert_names)(const char *root, bool (*is_name)(sv name), struct arena *a, sv **out,
                               size_t *n, struct err *e);
     /* The system's records. */
@@ -163,7 +163,7 @@ err_code rocks_check(struct store_env *env, void *own, const char *place,
                      const struct store_check_told *told, struct store_checked *out, struct err *e);
 err_code rocks_convert(struct store_env *env, void *own, const char *place, store_convert_fn tell,
                        void *ctx, struct store_converted *out, struct err *e);
-bool rocks_needs_convert(const char *place);
+err_code rocks_needs_convert(const char *place, bool *out, struct err *e);
 err_code rocks_convert_names(const char *root, bool (*is_name)(sv name), struct arena *a, sv **out,
                              size_t *n, struct err *e);
 err_code rocks_records_open(const char *place, bool to_read, struct records **out, struct err *e);

@@ -1,8 +1,11 @@
 """A data folder of an older program: the server refuses it with the words to type, and `fhirlake convert` says what it does.
 
-An older data store is told by a family of keys that it lacks. The system's records lack it too, and stand in for one. What
-comes out of a conversion is the matter of tests/unit/store/test_convert.c, which writes data stores of layout 3.
+The older data store here is an empty one, written with RocksDB itself. What comes out of a conversion is the matter of
+tests/unit/store/test_convert.c, which writes data stores of layout 3 with a history.
 """
+import ctypes
+import ctypes.util
+import os
 import shutil
 import subprocess
 
@@ -13,6 +16,30 @@ from fhirlake import BIN, Server, patient, run
 OLDER = "0123456789abcdef0123456789abcdef"
 
 
+def write_older(place):
+    """An empty data store of layout 3: its families, and its number."""
+    rocks = ctypes.CDLL(ctypes.util.find_library("rocksdb"))
+    for name in ("options_create", "open_column_families", "writeoptions_create"):
+        getattr(rocks, f"rocksdb_{name}").restype = ctypes.c_void_p
+    names = [b"default", b"versions", b"changes", b"commits", b"notes"]
+    n, bad = len(names), ctypes.c_char_p()
+    options, write = (ctypes.c_void_p(make()) for make in (rocks.rocksdb_options_create, rocks.rocksdb_writeoptions_create))
+    rocks.rocksdb_options_set_create_if_missing(options, ctypes.c_ubyte(1))
+    rocks.rocksdb_options_set_create_missing_column_families(options, ctypes.c_ubyte(1))
+    families = (ctypes.c_void_p * n)()
+    db = ctypes.c_void_p(rocks.rocksdb_open_column_families(
+        options, str(place).encode(), n, (ctypes.c_char_p * n)(*names), (ctypes.c_void_p * n)(*[options.value] * n), families,
+        ctypes.byref(bad)))
+    assert not bad.value, bad.value
+    key, value = b"v" + bytes(8), (3).to_bytes(8, "big")
+    rocks.rocksdb_put_cf(db, write, ctypes.c_void_p(families[3]), key, ctypes.c_size_t(len(key)), value,
+                         ctypes.c_size_t(len(value)), ctypes.byref(bad))
+    assert not bad.value, bad.value
+    for family in families:
+        rocks.rocksdb_column_family_handle_destroy(ctypes.c_void_p(family))
+    rocks.rocksdb_close(db)
+
+
 @pytest.fixture
 def older(tmp_path):
     data = tmp_path / "data folder"
@@ -20,7 +47,7 @@ def older(tmp_path):
         store = server.create_store()
         assert server.fhir(store).put("Patient/a", patient("a")).status == 201
     place = data / "stores" / OLDER
-    shutil.copytree(data / "system", place)
+    write_older(place)
     return data, place, store
 
 
@@ -73,6 +100,7 @@ def test_what_a_conversion_left_beside_a_data_store_is_no_data_store_and_goes_wi
 
 def test_what_cannot_be_read_is_not_converted_and_stays(older):
     data, place, _ = older
+    os.truncate(next(place.glob("MANIFEST-*")), 0)
     before = files(place)
     got = run("convert", data)
     assert got.returncode == 1

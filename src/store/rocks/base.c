@@ -8,8 +8,6 @@
 #include "base/file.h"
 
 #include <dirent.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 
 #define ANEW_BYTES ((uint64_t)64 << 20) /* of the disk, so that it can be opened */
 
@@ -94,21 +92,6 @@ unsigned rocks_root_count(const char *root, bool (*is_name)(sv name))
     if (d)
         closedir(d);
     return n;
-}
-
-bool rocks_has_data(const char *path)
-{
-    bool found = false;
-    struct dirent *x;
-    struct stat st;
-    DIR *d = opendir(path);
-    while (d && !found && (x = readdir(d)) != NULL)
-        found = (sv_ends(sv_from(x->d_name), SV_LIT(".sst")) ||
-                 sv_ends(sv_from(x->d_name), SV_LIT(".log"))) &&
-                fstatat(dirfd(d), x->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size != 0;
-    if (d)
-        closedir(d);
-    return found;
 }
 
 /* ---- figures ---- */

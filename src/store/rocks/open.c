@@ -193,28 +193,6 @@ static const struct store_ops rocks_ops = {
     .wants_anew = rocks_wants_anew,
 };
 
-/* Any data store from before layout 4 lacks the family. It is told without opening it, which would
- * make the family, and programs of its own time could not open it any more. */
-bool rocks_is_older(const char *path)
-{
-    rocksdb_options_t *o = rocksdb_options_create();
-    char *bad = NULL;
-    size_t n = 0;
-    bool older = false;
-    char **names = rocksdb_list_column_families(o, path, &n, &bad);
-    rocksdb_options_destroy(o);
-    /* else there is none yet, or opening it says what is wrong. Families are made one by one, so
-     * one that is just being made lacks some, too */
-    if (bad == NULL)
-        older = rocks_has_data(path);
-    for (size_t i = 0; i < n && older; i++)
-        older = strcmp(names[i], rocks_family_names[CF_IDS]) != 0;
-    /* it is made in either case */
-    rocksdb_list_column_families_destroy(names, n);
-    rocksdb_free(bad);
-    return older;
-}
-
 err_code rocks_open(struct store_env *env, void *own, const char *path, bool create,
                     unsigned n_files, struct store **out, struct err *e)
 {
@@ -222,7 +200,9 @@ err_code rocks_open(struct store_env *env, void *own, const char *path, bool cre
         TRY(file_mkdirs(path, e));
     else if (access(path, F_OK) != 0)
         return ERR(e, ERR_NOT_FOUND, "data store does not exist");
-    if (rocks_is_older(path))
+    bool older;
+    TRY(rocks_look(path, &older, e));
+    if (older)
         return ERR(e, ERR_CORRUPT,
                    "data store has an older layout than version %u: it has to be converted",
                    ROCKS_LAYOUT);
@@ -247,6 +227,9 @@ err_code rocks_open(struct store_env *env, void *own, const char *path, bool cre
     r->db = rocksdb_open_column_families(r->options, path, N_CFS, rocks_family_names, per_cf, r->cf,
                                          &bad);
     err_code rc = rocks_error(bad, "opening the data store", e);
+    /* the folder is there, and what RocksDB begins a database with is not */
+    if (rc == ERR_NOT_FOUND)
+        rc = rocks_damaged(e);
     r->ids = (struct ids_family){ r->db, r->cf[CF_IDS], r->ids_options, claims_new(), NULL };
     if (rc == ERR_OK)
         rc = load_state(r, create, e);

@@ -148,9 +148,10 @@ void rocks_weigh(struct store *, struct store_weight *out);
 /* What was written goes into sorted files, and its memory is free. */
 MUST_USE err_code rocks_flush(struct store *, struct err *e);
 
-/* ---- open.c ---- */
-/* A data store of an earlier layout. False too for what is none at all. */
-bool rocks_is_older(const char *path);
+/* ---- look.c ---- */
+/* *older: a data store of an earlier layout; false too where there is none yet. ERR_CORRUPT,
+ * ERR_IO: what is there cannot be read. Cheap: one of this layout is not opened. */
+MUST_USE err_code rocks_look(const char *path, bool *older, struct err *e);
 /* False: whoever began the database was cut off before it held anything, its layout neither. */
 bool rocks_has_data(const char *path);
 

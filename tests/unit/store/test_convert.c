@@ -15,7 +15,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -476,6 +478,117 @@ TEST(convert, a_data_store_whose_making_was_cut_off_is_none_of_an_older_layout)
     end_folder();
 }
 
+/* ---- what cannot be read is none of an older layout ---- */
+
+static void find(const char *prefix, char *out, size_t size)
+{
+    struct dirent *x;
+    DIR *d = opendir(place);
+    assert_non_null(d);
+    out[0] = 0;
+    while ((x = readdir(d)) != NULL)
+        if (sv_starts(sv_from(x->d_name), sv_from(prefix)))
+            (void)snprintf(out, size, "%s/%s", place, x->d_name);
+    closedir(d);
+    assert_true(out[0]);
+}
+
+/* The list of files: of so many bytes of it; SIZE_MAX: what names it is gone. */
+static void lose_list(size_t left)
+{
+    char name[PATH_MAX];
+    find(left == SIZE_MAX ? "CURRENT" : "MANIFEST-", name, sizeof name);
+    if (left == SIZE_MAX)
+        assert_int_equal(unlink(name), 0);
+    else
+        assert_int_equal(truncate(name, (off_t)left), 0);
+}
+
+static size_t list_bytes(void)
+{
+    char name[PATH_MAX];
+    struct stat st;
+    find("MANIFEST-", name, sizeof name);
+    assert_int_equal(stat(name, &st), 0);
+    return (size_t)st.st_size;
+}
+
+static void damaged_stays(void)
+{
+    bool needed = true;
+    struct store *st;
+    struct err why;
+    assert_false(store_needs_convert(place));
+    assert_int_not_equal(store_convert_look(place, &needed, &why), ERR_OK);
+    assert_false(needed);
+    /* made by nobody, however often */
+    FAILS(ERR_CORRUPT, store_open(env, place, false, &st, e));
+    FAILS(ERR_CORRUPT, store_open(env, place, true, &st, e));
+}
+
+TEST(convert, a_store_whose_list_of_files_is_lost_is_damaged_and_none_of_an_older_layout)
+{
+    (void)state;
+    struct history h;
+    struct store *st;
+    begin_folder();
+    OK(store_open(env, place, true, &st, e));
+    store_close(st);
+    copy_folder(place, side[1]);
+    lose_list(0);
+    damaged_stays();
+    lose_list(SIZE_MAX);
+    damaged_stays();
+    OK(file_remove_tree(place, e));
+    assert_int_equal(rename(side[1], place), 0);
+    OK(store_open(env, place, false, &st, e));
+    store_close(st);
+    end_folder();
+    /* and of layout 3 */
+    make_history(&h, 3, 60);
+    end_history(&h, 0);
+    lose_list(0);
+    damaged_stays();
+    store_close(h.oracle);
+    end_folder();
+}
+
+/* What is left of the list names some of the families. */
+TEST(convert, a_store_whose_list_of_files_is_cut_anywhere_is_none_of_an_older_layout)
+{
+    (void)state;
+    struct store *st;
+    struct err why;
+    begin_folder();
+    OK(store_open(env, place, true, &st, e));
+    store_close(st);
+    copy_folder(place, side[1]);
+    for (size_t n = list_bytes(), left = 0; left < n; left += 7) {
+        lose_list(left);
+        assert_false(store_needs_convert(place));
+        /* it opens where nothing that counts was behind the cut */
+        if (store_open(env, place, false, &st, &why) == ERR_OK)
+            store_close(st);
+        else
+            assert_int_not_equal(why.code, ERR_NOT_FOUND);
+        OK(file_remove_tree(place, e));
+        copy_folder(side[1], place);
+    }
+    end_folder();
+}
+
+/* Its folder alone is there. */
+TEST(convert, a_folder_without_a_data_store_is_damaged)
+{
+    (void)state;
+    struct store *st;
+    begin_folder();
+    FAILS(ERR_NOT_FOUND, store_open(env, place, false, &st, e));
+    OK(file_mkdirs(place, e));
+    FAILS(ERR_CORRUPT, store_open(env, place, false, &st, e));
+    end_folder();
+}
+
 TEST(convert, another_layout_is_refused)
 {
     (void)state;
@@ -879,6 +992,9 @@ int main(int argc, char **argv)
         T(convert, a_store_without_commits_is_converted),
         T(convert, an_older_layout_is_told_and_stays_what_it_is),
         T(convert, a_data_store_whose_making_was_cut_off_is_none_of_an_older_layout),
+        T(convert, a_store_whose_list_of_files_is_lost_is_damaged_and_none_of_an_older_layout),
+        T(convert, a_store_whose_list_of_files_is_cut_anywhere_is_none_of_an_older_layout),
+        T(convert, a_folder_without_a_data_store_is_damaged),
         T(convert, another_layout_is_refused),
         T(convert, a_damaged_store_is_refused_and_stays),
         T(convert, a_store_that_another_process_has_open_is_refused),

@@ -140,13 +140,14 @@ err_code rocks_convert(struct store_env *env, void *own, const char *place, stor
 
 /* ---- which there are ---- */
 
-bool rocks_needs_convert(const char *place)
+err_code rocks_needs_convert(const char *place, bool *out, struct err *e)
 {
     struct convert_places p;
-    struct err why;
-    if (convert_places(place, &p, &why) != ERR_OK)
-        return false;
-    return is_there(p.main) ? rocks_is_older(p.main) : is_there(p.old);
+    TRY(convert_places(place, &p, e));
+    if (is_there(p.main))
+        return rocks_look(p.main, out, e);
+    *out = is_there(p.old);
+    return ERR_OK;
 }
 
 err_code rocks_convert_names(const char *root, bool (*is_name)(sv name), struct arena *a, sv **out,
