@@ -1,8 +1,9 @@
 /* convert.c - the data stores of a data folder, one after the other, to this program's layout.
  *
- * The system's records are open meanwhile, so that no server can be. What would keep a data store
- * from being converted is looked for in all of them before the first one is begun: an older program
- * cannot open one that is done. Each is done for itself, so a call that is cut off is made again.
+ * The system's records are open meanwhile, so that no server can be. Jobs that would keep a data
+ * store from being converted are looked for in all of them before the first one is begun: an older
+ * program cannot open one that is done. Each is done for itself: one that fails keeps no other from
+ * it, and a call that is cut off is made again.
  */
 #include "cli/convert.h"
 
@@ -42,7 +43,9 @@ static void usage(FILE *f)
         "Each data store is written anew beside the old one and compared with it, version by\n"
         "version. Then it takes its place. So the disk needs room for the largest data store once\n"
         "more. Whatever goes wrong before leaves the old one as it was. A call that was cut off\n"
-        "is made again. Data stores that are converted already are passed over.\n\n"
+        "is made again. Data stores that are converted already are passed over. When one cannot "
+        "be\n"
+        "converted, this is told, the others are converted, and the exit status is 1.\n\n"
         "Make a copy of DATA first: programs from before cannot open what is converted.\n\n"
         "Example:\n"
         "  fhirlake convert ./fhirlake-data && fhirlake serve --data ./fhirlake-data\n",
@@ -147,16 +150,25 @@ static err_code open_folder(struct folder *f, struct err *e)
     return check_jobs(f, e);
 }
 
-static err_code convert_all(struct folder *f, struct err *e)
+static void tell_failed(const struct err *e)
+{
+    (void)fprintf(stderr, "fhirlake convert: %s%s%s\n", e->ctx, e->ctx[0] ? ": " : "", e->msg);
+}
+
+/* *n_failed: data stores that were not converted, each told. */
+static err_code convert_all(struct folder *f, size_t *n_failed, struct err *e)
 {
     uint64_t n_resources = 0, n_versions = 0;
     size_t n_done = 0, n_before = 0;
     TRY(open_folder(f, e));
     for (size_t i = 0; i < f->n; i++) {
         struct store_converted done = { 0 };
-        if (convert_one(f, f->names[i], &done, e) != ERR_OK) {
-            err_context(e, "data store %.*s", SV_FMT(f->names[i]));
-            return e->code;
+        struct err why = { 0 };
+        if (convert_one(f, f->names[i], &done, &why) != ERR_OK) {
+            err_context(&why, "data store %.*s", SV_FMT(f->names[i]));
+            tell_failed(&why);
+            ++*n_failed;
+            continue;
         }
         n_before += done.was_done;
         n_done += !done.was_done;
@@ -166,6 +178,10 @@ static err_code convert_all(struct folder *f, struct err *e)
     (void)printf("%zu data stores converted (%llu resources, %llu versions), %zu had this layout "
                  "already\n",
                  n_done, (unsigned long long)n_resources, (unsigned long long)n_versions, n_before);
+    if (*n_failed)
+        (void)printf("%zu data stores could not be converted: put each back from a copy, and "
+                     "convert again\n",
+                     *n_failed);
     return ERR_OK;
 }
 
@@ -174,7 +190,7 @@ int cli_convert(int argc, char **argv)
     static struct folder f;
     struct err e = { 0 };
     bool help = false;
-    size_t n_args = 0;
+    size_t n_args = 0, n_failed = 0;
     err_code rc = cli_options_read(NULL, 0, argc, argv, NULL, &f.data, 1, &n_args, &help, &e);
     if (rc == ERR_OK && help) {
         usage(stdout);
@@ -190,12 +206,11 @@ int cli_convert(int argc, char **argv)
     (void)umask(077);
     f.env = store_env_new(CACHE_BYTES, 2);
     f.arena = arena_new(NAMES_BYTES);
-    rc = convert_all(&f, &e);
+    rc = convert_all(&f, &n_failed, &e);
     records_close(f.records);
     store_env_free(f.env);
     arena_free(f.arena);
-    if (rc == ERR_OK)
-        return 0;
-    (void)fprintf(stderr, "fhirlake convert: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
-    return 1;
+    if (rc != ERR_OK)
+        tell_failed(&e);
+    return rc != ERR_OK || n_failed;
 }

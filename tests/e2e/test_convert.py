@@ -109,6 +109,23 @@ def test_what_cannot_be_read_is_not_converted_and_stays(older):
     assert sorted(p.suffix for p in (data / "stores").iterdir()) == ["", ""]
 
 
+def test_one_that_cannot_be_read_keeps_no_other_from_being_converted(older):
+    data, place, store = older
+    first = data / "stores" / ("0" * 32)  # it comes before the older one
+    shutil.copytree(data / "stores" / store, first)
+    os.truncate(next(first.glob("MANIFEST-*")), 0)
+    got = run("convert", data)
+    assert got.returncode == 1
+    assert got.stderr.startswith(f"fhirlake convert: data store {first.name}: ") and got.stderr.count("\n") == 1, got.stderr
+    lines = got.stdout.splitlines()
+    assert lines[0].startswith(f"{OLDER}: converted; 0 resources"), lines
+    assert lines[1:3] == [f"{store}: has this program's layout already",
+                          "1 data stores converted (0 resources, 0 versions), 1 had this layout already"]
+    assert lines[3].startswith("1 data stores could not be converted")
+    with Server(data) as server:
+        assert server.fhir(store).get("Patient/a").status == 200
+
+
 def test_a_folder_of_this_layout_is_passed_over(older):
     data, place, store = older
     shutil.rmtree(place)
