@@ -256,3 +256,11 @@ err_code file_hold(const char *path, int *out, struct err *e)
     *out = fd;
     return ERR_OK;
 }
+
+void file_quoted(const char *path, char *out)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=,@:";
+    const char *quote = path[strspn(path, plain)] ? "'" : "";
+    (void)snprintf(out, PATH_MAX + 3, "%s%s%s", quote, path, quote);
+}

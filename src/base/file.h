@@ -33,3 +33,6 @@ MUST_USE err_code file_sync_dir(const char *path, struct err *e);
 MUST_USE err_code file_hold(const char *path, int *fd, struct err *e);
 /* All of bytes to fd, through EINTR and short writes. */
 MUST_USE err_code file_write_all(int fd, sv bytes, struct err *e);
+
+/* A path as a shell takes it, for people who type it. out: PATH_MAX + 3 bytes. */
+void file_quoted(const char *path, char *out);

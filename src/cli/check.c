@@ -10,6 +10,7 @@
 #include "cli/check_records.h"
 #include "cli/options.h"
 #include "store/check.h"
+#include "store/convert.h"
 
 #include <dirent.h>
 #include <limits.h>
@@ -37,6 +38,7 @@ struct checking {
     const struct options *o;
     const char *data;
     struct store_env *env;
+    struct arena *arena; /* of the records */
     struct check_records records;
     bool has_records;  /* and they could be read */
     const char *store; /* under way */
@@ -99,9 +101,40 @@ static void tell_verdict(const struct checking *c, const struct store_checked *x
     (void)fflush(stdout);
 }
 
+static int tell_wrong_alone(sv store, const char *why)
+{
+    (void)printf("%.*s: wrong: %s\n%.*s: WRONG\n", SV_FMT(store), why, SV_FMT(store));
+    (void)fflush(stdout);
+    return WRONG;
+}
+
 static int cannot(const char *subject, const char *why)
 {
     (void)fprintf(stderr, "fhirlake check: %s: %s\n", subject, why);
+    return CANNOT;
+}
+
+/* Of one that is being made or deleted, or could not be made, nothing need be there. */
+static bool must_be_there(const struct check_record *record)
+{
+    return sv_eq(record->status, SV_LIT("ACTIVE"));
+}
+
+static int tell_unmade(const struct checking *c, const char *id)
+{
+    const struct check_record *record = check_records_find(&c->records, sv_from(id));
+    if (record && must_be_there(record))
+        return tell_wrong_alone(sv_from(id), "the system's records have it as ACTIVE, and its "
+                                             "folder holds no data");
+    (void)printf("%s: ok: its making was cut off, and it holds no data\n", id);
+    return OK_ALL;
+}
+
+static int tell_older(const struct checking *c, const char *id, const char *why)
+{
+    char shown[PATH_MAX + 3];
+    file_quoted(c->data, shown);
+    (void)fprintf(stderr, "fhirlake check: %s: %s. Type: fhirlake convert %s\n", id, why, shown);
     return CANNOT;
 }
 
@@ -118,6 +151,10 @@ static int check_one(struct checking *c, const char *id)
     err_code rc = store_check(c->env, uri, &told, &x, &e);
     if (rc == ERR_EXISTS)
         return cannot(id, "it is in use by another process: stop that server first");
+    if (rc == ERR_UNSUPPORTED && store_needs_convert(uri))
+        return tell_older(c, id, e.msg);
+    if (rc == ERR_OK && x.unmade)
+        return tell_unmade(c, id);
     if (rc != ERR_OK)
         return cannot(id, rc == ERR_NOT_FOUND ? "there is no such data store" : e.msg);
     tell_verdict(c, &x);
@@ -131,31 +168,19 @@ static int keep(const struct dirent *entry)
 
 /* ---- what the system's records say ---- */
 
-static int system_wrong(const char *why)
-{
-    (void)printf("system: wrong: %s\nsystem: WRONG\n", why);
-    (void)fflush(stdout);
-    return WRONG;
-}
-
 /* n_stores: folders that there are. */
-static int read_records(struct checking *c, struct arena *a, int n_stores)
+static int read_records(struct checking *c, int n_stores)
 {
     struct err e;
-    err_code rc = check_records_read(c->data, a, &c->records, &e);
+    err_code rc = check_records_read(c->data, c->arena, &c->records, &e);
     c->has_records = rc == ERR_OK;
     if (rc == ERR_NOT_FOUND && n_stores == 0)
         return OK_ALL;
     if (rc == ERR_NOT_FOUND)
-        return system_wrong("there are no system's records, and no server knows these data "
-                            "stores: put the folder system back from a copy");
-    return rc == ERR_OK ? OK_ALL : system_wrong(e.msg);
-}
-
-/* Of one that is being made or deleted, or could not be made, nothing need be there. */
-static bool must_be_there(const struct check_record *record)
-{
-    return sv_eq(record->status, SV_LIT("ACTIVE"));
+        return tell_wrong_alone(SV_LIT("system"),
+                                "there are no system's records, and no server knows these data "
+                                "stores: put the folder system back from a copy");
+    return rc == ERR_OK ? OK_ALL : tell_wrong_alone(SV_LIT("system"), e.msg);
 }
 
 static int tell_lost(const struct checking *c)
@@ -165,10 +190,8 @@ static int tell_lost(const struct checking *c)
         const struct check_record *record = &c->records.all[i];
         if (record->seen || !must_be_there(record))
             continue;
-        (void)printf("%.*s: wrong: the system's records have it as ACTIVE, and it has no folder\n"
-                     "%.*s: WRONG\n",
-                     SV_FMT(record->id), SV_FMT(record->id));
-        status = WRONG;
+        status = tell_wrong_alone(record->id,
+                                  "the system's records have it as ACTIVE, and it has no folder");
     }
     return status;
 }
@@ -188,14 +211,13 @@ static void see(const struct checking *c, sv id)
 /* By name. */
 static int check_all(struct checking *c)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(RECORDS_BYTES);
     char path[PATH_MAX];
     struct dirent **all;
     (void)snprintf(path, sizeof path, "%s/stores", c->data);
     int n = scandir(path, &all, keep, alphasort);
     if (n < 0)
         return cannot(c->data, "it has no folder of data stores");
-    int status = read_records(c, a, n);
+    int status = read_records(c, n);
     for (int i = 0; i < n; i++) {
         see(c, sv_from(all[i]->d_name));
         int one = check_one(c, all[i]->d_name);
@@ -206,6 +228,14 @@ static int check_all(struct checking *c)
     free((void *)all);
     int lost = tell_lost(c);
     return lost > status ? lost : status;
+}
+
+static int check_named(struct checking *c)
+{
+    /* of one data store they only say what state it is in; what is wrong with them is not asked */
+    struct err ignored;
+    IGNORE(check_records_read(c->data, c->arena, &c->records, &ignored));
+    return check_one(c, c->o->store);
 }
 
 static int run(const struct options *o, const char *data)
@@ -222,7 +252,9 @@ static int run(const struct options *o, const char *data)
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
         return cannot(data, e.msg);
     c.env = store_env_new(CACHE_BYTES, 1);
-    int status = o->store ? check_one(&c, o->store) : check_all(&c);
+    c.arena = arena_new(RECORDS_BYTES);
+    int status = o->store ? check_named(&c) : check_all(&c);
+    arena_free(c.arena);
     store_env_free(c.env);
     if (lock >= 0)
         (void)close(lock);

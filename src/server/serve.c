@@ -199,15 +199,6 @@ static void on_reindex(void *ctx, const struct store_reindex *r)
 
 /* ---- data stores of an older program ---- */
 
-/* As a shell takes it. out: PATH_MAX + 3 bytes. */
-static void quoted(const char *path, char *out)
-{
-    static const char plain[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=,@:";
-    const char *quote = path[strspn(path, plain)] ? "'" : "";
-    (void)snprintf(out, PATH_MAX + 3, "%s%s%s", quote, path, quote);
-}
-
 static err_code check_layouts(const struct rooms *rooms, const char *root, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(OPTIONS_BYTES * 16);
@@ -229,7 +220,7 @@ static err_code check_layouts(const struct rooms *rooms, const char *root, struc
     if (n_older == 0)
         return ERR_OK;
     char real[PATH_MAX], shown[PATH_MAX + 3];
-    quoted(realpath(rooms->cfg.data, real) ? real : rooms->cfg.data, shown);
+    file_quoted(realpath(rooms->cfg.data, real) ? real : rooms->cfg.data, shown);
     return ERR(e, ERR_CONFLICT,
                "%zu of %zu data stores have an older layout, or their conversion was cut off. "
                "Type: fhirlake convert %.380s",

@@ -6,6 +6,7 @@
 #include "store/store.h"
 
 struct store_checked {
+    bool unmade;          /* it holds no data: whoever made it was cut off; the rest is 0 */
     uint64_t n_resources; /* current ones */
     uint64_t n_versions;  /* visible ones */
     uint64_t n_loads;     /* published ones */

@@ -109,6 +109,27 @@ def test_a_lost_folder_and_one_that_no_record_names_are_told(killed, tmp_path):
             aside.rename(folder)
 
 
+def test_a_making_that_was_cut_off_is_nothing_wrong_and_lost_data_is(killed, tmp_path):
+    data, _, other, _ = killed
+    folder, aside = data / "stores" / other, tmp_path / "aside"
+    unmade = data / "stores" / ("1" * 32)
+    unmade.mkdir()
+    try:
+        done = run("check", data)
+        assert done.returncode == 0 and f"{unmade.name}: ok: its making was cut off, and it holds no data\n" in done.stdout
+        folder.rename(aside)
+        folder.mkdir()
+        for arguments in [], ["--store", other]:
+            done = run("check", data, *arguments)
+            assert done.returncode == 1
+            assert f"{other}: wrong: the system's records have it as ACTIVE, and its folder holds no data\n" in done.stdout
+    finally:
+        unmade.rmdir()
+        if aside.exists():
+            folder.rmdir()
+            aside.rename(folder)
+
+
 def test_lost_records_of_the_system_are_told(killed, tmp_path):
     data, store, _, _ = killed
     system, aside = data / "system", tmp_path / "system"

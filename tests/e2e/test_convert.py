@@ -70,6 +70,14 @@ def test_the_server_refuses_an_older_layout_and_says_what_to_type(older):
     assert files(place) == before, "it was written to"
 
 
+def test_a_check_says_what_to_type(older):
+    data, place, store = older
+    got = run("check", data)
+    assert got.returncode == 3 and f"{store}: ok: " in got.stdout
+    assert got.stderr == (f"fhirlake check: {OLDER}: data store has layout version 3, this program reads version 4. "
+                          f"Type: fhirlake convert '{data}'\n")
+
+
 def test_a_conversion_that_was_cut_off_between_two_renames_is_refused_too(older):
     data, place, store = older
     shutil.rmtree(place)

@@ -1188,6 +1188,33 @@ TEST(check, wants_only_what_is_missing_where_entries_of_an_older_form_may_be)
     OK(file_remove_tree(path, e));
 }
 
+/* Families are made one by one, and whoever makes them can be cut off in between. */
+TEST(check, tells_of_a_store_whose_making_was_cut_off)
+{
+    (void)state;
+    const struct store_check_told told = { .wrong = checked_line };
+    struct store_checked sums;
+    char *bad = NULL;
+    new_path();
+    OK(file_mkdirs(path, e));
+    OK(store_check(env, path, &told, &sums, e));
+    assert_true(sums.unmade);
+    rocksdb_options_t *o = rocksdb_options_create();
+    rocksdb_options_set_create_if_missing(o, 1);
+    rocksdb_t *db = rocksdb_open(o, path, &bad);
+    assert_null(bad);
+    rocksdb_close(db);
+    rocksdb_options_destroy(o);
+    OK(store_check(env, path, &told, &sums, e));
+    assert_true(sums.unmade);
+    assert_int_equal(sums.n_wrong, 0);
+    OK(file_remove_tree(path, e));
+    make_store();
+    OK(store_check(env, path, &told, &sums, e));
+    assert_false(sums.unmade);
+    OK(file_remove_tree(path, e));
+}
+
 TEST(check, refuses_what_it_cannot_look_at)
 {
     (void)state;
@@ -1229,6 +1256,7 @@ int main(int argc, char **argv)
         T(check, tells_of_files_that_are_damaged),
         T(check, counts_what_it_does_not_tell),
         T(check, wants_only_what_is_missing_where_entries_of_an_older_form_may_be),
+        T(check, tells_of_a_store_whose_making_was_cut_off),
         T(check, refuses_what_it_cannot_look_at),
         T(check, finds_nothing_wrong_after_random_histories),
         T(check, finds_nothing_wrong_when_loads_and_commits_bring_the_same_new_ids_at_once),

@@ -252,6 +252,10 @@ err_code rocks_check(struct store_env *env, void *own, const char *place,
     *out = (struct store_checked){ 0 };
     if ((size_t)snprintf(path, sizeof path, "%s/LOCK", place) >= sizeof path)
         return ERR(e, ERR_INVALID, "the name of the folder is too long");
+    if (access(place, F_OK) == 0 && !rocks_has_data(place)) {
+        out->unmade = true;
+        return ERR_OK;
+    }
     TRY(file_hold(path, &lock, e));
     rocks_options_make(&c.r, false, FILES_OPEN, options);
     err_code rc = open_families(&c, place, options, &why);
