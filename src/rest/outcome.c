@@ -80,7 +80,7 @@ unsigned rest_error(const struct rest_call *call, const struct err *e, struct bu
     /* ERR_CANCELLED: the caller has hung up, and gets no answer. */
     if (f->general && e->code != ERR_CANCELLED) {
         LOG_ERR("rest_failed", e, LOG_STR("op", call->it ? call->it->name : "-"));
-        one.text = SV_LIT("Internal error; the service's log has it under this request's id");
+        one.text = error_general(e->code);
     }
     IGNORE(rest_outcome_write(&one, 1, out, &ignored));
     return status_of(call, f);

@@ -18,7 +18,7 @@ void service_answer_error(struct answer *an, const struct err *e, sv long_messag
     sv message = e->code == ERR_INVALID && long_message.len ? long_message : sv_from(e->msg);
     if (x->general) {
         LOG_ERR("request_failed", e, LOG_STR("op", op), LOG_STR("request_id", request_id));
-        message = SV_LIT("Internal error; the service's log has it under this request's id");
+        message = error_general(e->code);
     }
     an->status = x->status;
     an->content_type = "application/x-amz-json-1.0";

@@ -76,6 +76,14 @@ const struct error_fhir *error_as_fhir(err_code code)
                                                                  : &fhir[ERR_INTERNAL];
 }
 
+sv error_general(err_code code)
+{
+    return code == ERR_NO_SPACE
+               ? SV_LIT("The disk of the data folder is full, or nearly so: whoever runs this "
+                        "server has to make room there")
+               : SV_LIT("Internal error; the service's log has it under this request's id");
+}
+
 err_code error_aws_body(const char *exception, sv message, struct buf *out, struct err *e)
 {
     struct json_writer w;

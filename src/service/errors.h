@@ -22,6 +22,9 @@ struct error_fhir {
 };
 const struct error_fhir *error_as_fhir(err_code code);
 
+/* What the caller is told of an error that is `general`. */
+sv error_general(err_code code);
+
 /* Body of an AWS error, with both spellings of the message. */
 MUST_USE err_code error_aws_body(const char *exception, sv message, struct buf *out, struct err *e);
 /* An OperationOutcome of one issue: what=error, of this code and text. */

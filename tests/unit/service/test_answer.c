@@ -214,6 +214,22 @@ TEST(answer, what_went_wrong_inside_is_for_the_log_alone)
     buf_done(&an.body);
 }
 
+TEST(answer, a_full_disk_is_told_without_its_folder)
+{
+    (void)state;
+    struct answer an = good_answer("");
+    struct err why;
+    (void)ERR(&why, ERR_NO_SPACE, "writing /var/lib/x: disk is full");
+    log_begin();
+    service_answer_error(&an, &why, SV_NONE, "id-4", "op-4");
+    const char *line = log_end();
+    OK(buf_add_char(&an.body, 0, e));
+    HAS(an.body.ptr, "The disk of the data folder is full");
+    LACKS(an.body.ptr, "/var/lib/x");
+    HAS(line, "writing /var/lib/x");
+    buf_done(&an.body);
+}
+
 TEST(answer, whoever_is_too_fast_is_told_when_to_come_back)
 {
     (void)state;
@@ -292,6 +308,7 @@ TEST_MAIN(T(answer, one_that_is_good_goes_out_as_it_is),
           T(answer, an_error_names_its_exception_in_head_and_body),
           T(answer, faults_of_a_request_may_be_longer_than_an_error_holds),
           T(answer, what_went_wrong_inside_is_for_the_log_alone),
+          T(answer, a_full_disk_is_told_without_its_folder),
           T(answer, whoever_is_too_fast_is_told_when_to_come_back),
           T(answer, without_room_an_error_goes_out_in_its_place),
           T(answer, of_a_file_the_log_has_what_was_sent))
