@@ -1188,6 +1188,40 @@ TEST(check, wants_only_what_is_missing_where_entries_of_an_older_form_may_be)
     OK(file_remove_tree(path, e));
 }
 
+/* What is left goes together, so nothing else would show it. */
+TEST(check, tells_of_a_log_that_is_lost)
+{
+    (void)state;
+    struct checked x;
+    struct store *st;
+    char name[PATH_MAX];
+    struct dirent *f;
+    unsigned n = 0;
+    new_path();
+    OK(store_open(env, path, true, &st, e));
+    OK(write_one(st, patient, 1, STORE_METHOD_UPDATE, 1, e));
+    store_close(st);
+    /* what the log has comes into files */
+    OK(store_open(env, path, false, &st, e));
+    OK(write_one(st, patient, 2, STORE_METHOD_UPDATE, 1, e));
+    store_close(st);
+    check_store(env, path, &x);
+    assert_int_equal(x.n, 0);
+    DIR *d = opendir(path);
+    while ((f = readdir(d)) != NULL)
+        if (sv_ends(sv_from(f->d_name), SV_LIT(".log"))) {
+            (void)snprintf(name, sizeof name, "%s/%s", path, f->d_name);
+            assert_int_equal(unlink(name), 0);
+            n++;
+        }
+    closedir(d);
+    assert_int_equal(n, 1);
+    check_store(env, path, &x);
+    assert_int_equal(x.n, 1);
+    assert_non_null(strstr(x.lines[0], "its log is gone"));
+    OK(file_remove_tree(path, e));
+}
+
 /* Families are made one by one, and whoever makes them can be cut off in between. */
 TEST(check, tells_of_a_store_whose_making_was_cut_off)
 {
@@ -1256,6 +1290,7 @@ int main(int argc, char **argv)
         T(check, tells_of_files_that_are_damaged),
         T(check, counts_what_it_does_not_tell),
         T(check, wants_only_what_is_missing_where_entries_of_an_older_form_may_be),
+        T(check, tells_of_a_log_that_is_lost),
         T(check, tells_of_a_store_whose_making_was_cut_off),
         T(check, refuses_what_it_cannot_look_at),
         T(check, finds_nothing_wrong_after_random_histories),

@@ -216,8 +216,22 @@ static void close_ledger(struct check *c, int which)
     tell_left(c, which, n_more);
 }
 
-static void look(struct check *c)
+static bool is_log(sv name)
 {
+    return sv_ends(name, SV_LIT(".log"));
+}
+
+/* RocksDB makes one whenever it opens a database, and begins a new one before an old one goes. */
+static void look_at_log(struct check *c, const char *place)
+{
+    if (rocks_root_count(place, is_log) == 0)
+        check_wrong(c, CF_COMMITS,
+                    "its log is gone (a file *.log), and with it what was written last");
+}
+
+static void look(struct check *c, const char *place)
+{
+    look_at_log(c, place);
     check_commits(c);
     check_ids(c);
     check_versions(c);
@@ -262,7 +276,7 @@ err_code rocks_check(struct store_env *env, void *own, const char *place,
     if (rc == ERR_OK) {
         for (int i = 0; i < N_LEDGERS; i++)
             ledger_init(&c.ledgers[i]);
-        look(&c);
+        look(&c, place);
         done(&c);
     }
     close_families(&c);
