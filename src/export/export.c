@@ -181,6 +181,9 @@ static err_code export_all(struct export_job *export, struct arena *a, struct er
     TRY(job_run_manifest_put(run, buf_sv(&manifest), e));
     TRY(sink_put(export->sink, SV_LIT("manifest.json"), SV_LIT("application/json"),
                  buf_sv(&manifest), NULL, e));
+    if (sink_signs_after_all(export->sink))
+        LOG(LOG_WARN, "s3_signed_after_all", LOG_SV("job", run->job->id),
+            LOG_STR("note", "the endpoint takes no unsigned bodies with a checksum behind them"));
     if (export->shared.reused)
         LOG(LOG_INFO, "export_reused", LOG_SV("job", run->job->id),
             LOG_INT("objects", export->shared.reused),

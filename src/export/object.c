@@ -46,36 +46,44 @@ struct sent *range_sent_add(struct export_range *g)
 
 err_code range_object_close(struct export_range *g, struct err *e)
 {
-    struct sink_object o;
-    char hex[SHA256_HEX_LEN];
+    uint64_t bytes;
     struct sent *s = range_sent_add(g);
     if (s == NULL)
         return arena_oom(g->a, e);
-    TRY(sink_file_send(&g->file, &o, &s->sending, e));
-    if (g->newlines != g->count || o.bytes != g->written)
+    TRY(sink_file_send(&g->file, &bytes, &s->sending, e));
+    if (g->newlines != g->count || bytes != g->written)
         return ERR(e, ERR_INTERNAL,
                    "an object holds %llu lines and %llu bytes where %llu and %llu were written",
-                   (unsigned long long)g->newlines, (unsigned long long)o.bytes,
+                   (unsigned long long)g->newlines, (unsigned long long)bytes,
                    (unsigned long long)g->count, (unsigned long long)g->written);
-    hash_hex(o.sha256, sizeof o.sha256, hex);
     s->name = g->name;
-    s->sha256 = arena_sv(g->a, sv_make(hex, sizeof hex));
     s->deleted = g->deletions == DELETIONS_WRITTEN;
     s->entries = g->entries;
     /* heads are no resources */
     s->count = g->count - g->heads;
-    s->bytes = o.bytes;
+    s->bytes = bytes;
     s->blocks = g->heads;
     if (g->blocks && g->phase == RANGE_OBJECT_FULL && range_same_block(g))
         s->continues = range_object_name(g->a, g->export, g->range, false, g->n_objects + 1);
-    if (s->sha256.ptr == NULL)
-        return arena_oom(g->a, e);
     if (!s->deleted) {
         g->total += s->count;
         g->bytes += s->bytes;
     }
     g->n_objects++;
     return ERR_OK;
+}
+
+err_code range_sent_wait(struct export_range *g, struct sent *s, struct err *e)
+{
+    struct sink_object o;
+    char hex[SHA256_HEX_LEN];
+    TRY(sink_sending_wait(&s->sending, &o, &s->mark, e));
+    /* of a copy it is known, and of what was written now */
+    if (s->sha256.len)
+        return ERR_OK;
+    hash_hex(o.sha256, sizeof o.sha256, hex);
+    s->sha256 = arena_sv(g->a, sv_make(hex, sizeof hex));
+    return s->sha256.ptr ? ERR_OK : arena_oom(g->a, e);
 }
 
 static void write_object(struct export_range *g, const struct sent *s)

@@ -238,7 +238,7 @@ void export_range_free(struct export_range *g)
     for (struct sent *s = g->sent; s; s = s->next)
         /* whatever came of it is written again, or removed */
         if (s->sending)
-            IGNORE(sink_sending_wait(&s->sending, NULL, NULL));
+            IGNORE(sink_sending_wait(&s->sending, NULL, NULL, NULL));
     export_feed_free(g->from);
     fhir_reader_free(g->reader);
     buf_done(&g->note);
@@ -380,7 +380,7 @@ bool export_range_has_arrived(const struct export_range *g)
 err_code export_range_finish(struct export_range *g, struct export_tally *out, struct err *e)
 {
     for (struct sent *s = g->sent; s; s = s->next)
-        TRY(sink_sending_wait(&s->sending, &s->mark, e));
+        TRY(range_sent_wait(g, s, e));
     TRY(g->phase == RANGE_COPIED ? range_copy_end(g, e) : range_copy_check(g, e));
     TRY(range_note_write(g, e));
     g->told_lines = g->told_bytes = 0;

@@ -105,6 +105,8 @@ sv range_object_name(struct arena *a, const struct export_job *export, size_t ra
                      unsigned seq);
 /* One more object of the range; NULL: no memory. */
 struct sent *range_sent_add(struct export_range *g);
+/* Until it has arrived; then its digest is known. */
+MUST_USE err_code range_sent_wait(struct export_range *g, struct sent *s, struct err *e);
 MUST_USE err_code range_object_open(struct export_range *g, struct err *e);
 /* Its last bytes have been written: it goes to the peer while the range goes on. */
 MUST_USE err_code range_object_close(struct export_range *g, struct err *e);

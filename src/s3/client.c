@@ -39,6 +39,7 @@ static err_code fill(struct s3_client *client, const struct s3_endpoint *ep, str
     if (ep->region.len == 0)
         return ERR(e, ERR_INVALID, "an S3 endpoint needs a region to sign for");
     client->scheme = u.scheme;
+    client->tls = sv_eq_cstr(u.scheme, "https");
     client->host = u.host;
     client->base_path = u.path;
     bool own_port = u.port != 0 && !(sv_eq_cstr(u.scheme, "http") && u.port == 80) &&
@@ -103,6 +104,16 @@ void s3_client_free(struct s3_client *client)
     pthread_mutex_destroy(&client->locked.lock);
     arena_free(client->arena);
     free(client);
+}
+
+bool s3_client_streams(const struct s3_client *client)
+{
+    return client->tls && !atomic_load_explicit(&client->refused, memory_order_relaxed);
+}
+
+bool s3_client_was_refused(const struct s3_client *client)
+{
+    return atomic_load_explicit(&client->refused, memory_order_relaxed);
 }
 
 struct s3_conn *s3_client_conn_take(struct s3_client *client)

@@ -10,26 +10,21 @@
 #include "base/clock.h"
 
 #define CONN_SLICE_MS 50
+#define UPLOAD_BUFFER 262144L /* bytes, of a large body: stays in the processor's cache */
 
 static size_t on_send(char *dst, size_t size, size_t n, void *ctx)
 {
     struct s3_conn *conn = ctx;
-    size_t left = conn->body.len - conn->sent;
-    size_t take = size * n < left ? size * n : left;
-    if (take)
-        memcpy(dst, conn->body.ptr + conn->sent, take);
-    conn->sent += take;
-    return take;
+    return conn->body ? s3_body_read(conn->body, dst, size * n) : 0;
 }
 
 /* curl rewinds when a kept connection turns out to be dead at the first write. */
 static int on_seek(void *ctx, curl_off_t offset, int origin)
 {
     struct s3_conn *conn = ctx;
-    if (origin != SEEK_SET || offset < 0 || (size_t)offset > conn->body.len)
-        return CURL_SEEKFUNC_FAIL;
-    conn->sent = (size_t)offset;
-    return CURL_SEEKFUNC_OK;
+    bool there = origin == SEEK_SET && offset >= 0 &&
+                 (conn->body ? s3_body_rewind(conn->body, (uint64_t)offset) : offset == 0);
+    return there ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
 }
 
 static size_t on_receive(char *p, size_t size, size_t n, void *ctx)
@@ -93,14 +88,15 @@ static void set_method(struct s3_conn *conn, const struct s3_wire *w)
     if (strcmp(w->method, "HEAD") == 0) {
         SET(CURLOPT_NOBODY, 1L);
     } else if (w->has_body) {
+        uint64_t bytes = w->body ? s3_body_wire_bytes(w->body) : 0;
         /* An upload for POST too: a form post would copy the body or send it in 16 KiB pieces. */
         SET(CURLOPT_UPLOAD, 1L);
-        SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)w->body.len);
+        SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)bytes);
         SET(CURLOPT_READFUNCTION, on_send);
         SET(CURLOPT_READDATA, conn);
         SET(CURLOPT_SEEKFUNCTION, on_seek);
         SET(CURLOPT_SEEKDATA, conn);
-        SET(CURLOPT_UPLOAD_BUFFERSIZE, w->body.len > (64u << 10) ? 1048576L : 65536L);
+        SET(CURLOPT_UPLOAD_BUFFERSIZE, bytes > (64u << 10) ? UPLOAD_BUFFER : 65536L);
         SET(CURLOPT_CUSTOMREQUEST, w->method);
     } else {
         SET(CURLOPT_HTTPGET, 1L);
@@ -119,7 +115,6 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
     conn->paused = conn->overflow = false;
     conn->window_from = conn->window_to = 0;
     conn->body = w->body;
-    conn->sent = 0;
     conn->result = CURLE_OK;
     if (w->stream && conn->window == NULL) {
         conn->window = malloc(S3_WINDOW_BYTES);

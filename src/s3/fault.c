@@ -59,7 +59,8 @@ bool s3_fault_code(sv xml, char code[64])
 
 void s3_fault_by_code(const char *code, long status, struct s3_fault *out)
 {
-    *out = (struct s3_fault){ .rc = ERR_INVALID };
+    *out = (struct s3_fault){ .rc = ERR_INVALID,
+                              .digest = strcmp(code, "XAmzContentSHA256Mismatch") == 0 };
     const char *say = code[0] ? code : "no code";
     if (strcmp(code, "NoSuchBucket") == 0)
         (void)snprintf(out->what, sizeof out->what, "bucket does not exist (NoSuchBucket)");

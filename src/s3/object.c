@@ -1,7 +1,7 @@
 /* object.c - PutObject, HeadObject, DeleteObject, HeadBucket.
  *
  * Each is one request with its attempts (request.c). A body goes out with its SHA-256 as a
- * checksum, so that S3 refuses bytes that the wire has changed.
+ * checksum, before it or behind it, so that S3 refuses bytes that the wire has changed.
  * Source: Amazon S3 API Reference. */
 #include "s3/s3_private.h"
 
@@ -33,25 +33,20 @@ static err_code accept_put(void *ctx, struct s3_conn *conn, struct err *e)
 
 err_code s3_object_put(struct s3_client *client, const struct s3_put *p, struct err *e)
 {
-    unsigned char digest[SHA256_LEN];
-    CLEANUP_BUF struct buf sum = BUF_INIT(64);
-    if (p->sha256)
-        memcpy(digest, p->sha256, sizeof digest);
-    else
-        hash_sha256_of(p->body, digest);
-    /* The server checks it and keeps it with the object: a reader can verify without us. */
-    TRY(hash_base64(sv_make(digest, sizeof digest), &sum, e));
+    /* The server checks the checksum and keeps it with the object, for readers to verify. */
     struct s3_request request = { .op = "PutObject",
                                   .method = "PUT",
                                   .bucket = p->bucket,
                                   .key = p->key,
                                   .body = p->body,
-                                  .sha256 = digest,
+                                  .pieces = p->pieces,
+                                  .n_pieces = p->n_pieces,
+                                  .sha256 = p->sha256,
+                                  .digest = p->digest,
+                                  .checksum = S3_CHECKSUM_SHA256,
                                   .accept = p->entity ? accept_put : NULL,
                                   .accept_ctx = p->entity };
     s3_request_header(&request, "content-type", p->content_type);
-    s3_request_header(&request, "x-amz-checksum-sha256", buf_sv(&sum));
-    s3_request_header(&request, "x-amz-sdk-checksum-algorithm", SV_LIT("SHA256"));
     if (p->kms_key_id.len) {
         s3_request_header(&request, "x-amz-server-side-encryption", SV_LIT("aws:kms"));
         s3_request_header(&request, "x-amz-server-side-encryption-aws-kms-key-id", p->kms_key_id);

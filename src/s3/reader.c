@@ -41,7 +41,7 @@ static err_code start(struct reader *reader, struct err *e)
     }
     s3_request_header(&request, "if-match", sv_from(reader->etag));
     reader->conn = s3_client_conn_take(reader->client);
-    err_code rc = s3_request_start(reader->client, &request, &reader->at, true, reader->conn,
+    err_code rc = s3_request_start(reader->client, &request, &reader->at, NULL, true, reader->conn,
                                    &reader->headers, e);
     if (rc != ERR_OK)
         drop(reader);

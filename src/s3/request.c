@@ -4,6 +4,10 @@
  * waits a random part of 100 ms, 200 ms, 400 ms ... (full jitter, at most 20 s), or what
  * Retry-After says if that is longer. A token that the peer calls expired is renewed once, which
  * does not count as an attempt.
+ *
+ * A body whose digest nobody knows yet goes out over TLS unsigned, framed by body.c. When that may
+ * be what the server refuses, the same call goes on with a signed body; and if this one is taken,
+ * the client sends no other any more.
  * Source: AWS Architecture Blog, "Exponential Backoff And Jitter" (the idea). */
 #include "s3/s3_private.h"
 
@@ -43,23 +47,55 @@ static err_code add_line(struct curl_slist **list, struct arena *a, sv name, sv 
     return ERR_OK;
 }
 
+/* Of a body that is signed: what its header says. */
+static void checksum_of(const struct s3_request *request, const struct s3_body *body,
+                        char out[S3_CHECKSUM_TEXT])
+{
+    uint32_t crc = 0;
+    if (request->checksum == S3_CHECKSUM_SHA256) {
+        s3_checksum_text(request->checksum, request->sha256, out);
+        return;
+    }
+    for (size_t i = 0; i < body->n_pieces; i++)
+        crc = hash_crc32c(crc, body->pieces[i]);
+    unsigned char sum[4] = { (unsigned char)(crc >> 24), (unsigned char)(crc >> 16),
+                             (unsigned char)(crc >> 8), (unsigned char)crc };
+    s3_checksum_text(request->checksum, sum, out);
+}
+
 /* host, x-amz-*, and what the request brings: all of it is signed. */
 static err_code sign(struct s3_client *client, const struct s3_request *request, struct arena *a,
-                     const struct s3_credentials *cred, sv host, sv path, struct curl_slist **list,
-                     struct err *e)
+                     const struct s3_body *body, const struct s3_credentials *cred, sv host,
+                     sv path, struct curl_slist **list, struct err *e)
 {
-    struct sigv4_header h[S3_MAX_HEADERS + 4];
+    struct sigv4_header h[S3_MAX_HEADERS + 8];
     size_t n = 0;
-    unsigned char digest[SHA256_LEN];
-    char hex[SHA256_HEX_LEN], date[16];
-    if (request->sha256)
-        memcpy(digest, request->sha256, sizeof digest);
-    else
-        hash_sha256_of(request->body, digest);
-    hash_hex(digest, sizeof digest, hex);
+    char hex[SHA256_HEX_LEN], date[16], length[24], sum[S3_CHECKSUM_TEXT];
+    sv payload = sv_make(hex, sizeof hex);
+    bool framed = body && body->framed;
+    unsigned char nothing[SHA256_LEN];
+    hash_sha256_of(SV_NONE, nothing);
+    hash_hex(request->sha256 ? request->sha256 : nothing, SHA256_LEN, hex);
+    if (framed)
+        payload = SV_LIT("STREAMING-UNSIGNED-PAYLOAD-TRAILER");
     instant_format_basic(clock_wall_ms(), date);
     h[n++] = (struct sigv4_header){ SV_LIT("host"), host };
-    h[n++] = (struct sigv4_header){ SV_LIT("x-amz-content-sha256"), sv_make(hex, sizeof hex) };
+    h[n++] = (struct sigv4_header){ SV_LIT("x-amz-content-sha256"), payload };
+    if (request->checksum) {
+        struct s3_checksum_form form = s3_checksum_form(request->checksum);
+        h[n++] = (struct sigv4_header){ SV_LIT("x-amz-sdk-checksum-algorithm"),
+                                        sv_from(form.algorithm) };
+        if (framed) {
+            int len = snprintf(length, sizeof length, "%llu", (unsigned long long)body->len);
+            h[n++] = (struct sigv4_header){ SV_LIT("content-encoding"), SV_LIT("aws-chunked") };
+            h[n++] = (struct sigv4_header){ SV_LIT("x-amz-decoded-content-length"),
+                                            sv_make(length, (size_t)len) };
+            h[n++] = (struct sigv4_header){ SV_LIT("x-amz-trailer"), sv_from(form.header) };
+        } else {
+            checksum_of(request, body, sum);
+            h[n++] = (struct sigv4_header){ sv_from(form.header), sv_from(sum) };
+        }
+    }
     h[n++] = (struct sigv4_header){ SV_LIT("x-amz-date"), sv_make(date, sizeof date) };
     if (cred->session_token.len)
         h[n++] = (struct sigv4_header){ SV_LIT("x-amz-security-token"), cred->session_token };
@@ -71,7 +107,7 @@ static err_code sign(struct s3_client *client, const struct s3_request *request,
                                  .query = request->query,
                                  .headers = h,
                                  .n_headers = n,
-                                 .payload_hash = sv_make(hex, sizeof hex) };
+                                 .payload_hash = payload };
     struct sigv4_scope scope = { sv_make(date, 8), client->region, client->service };
     struct sigv4_credentials key = { cred->access_key_id, cred->secret_key, cred->session_token };
     sv auth;
@@ -89,8 +125,8 @@ static err_code sign(struct s3_client *client, const struct s3_request *request,
 }
 
 err_code s3_request_start(struct s3_client *client, const struct s3_request *request,
-                          struct s3_attempts *at, bool stream, struct s3_conn *conn,
-                          struct curl_slist **keep, struct err *e)
+                          struct s3_attempts *at, struct s3_body *body, bool stream,
+                          struct s3_conn *conn, struct curl_slist **keep, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(REQUEST_ARENA);
     struct s3_credentials cred = { 0 };
@@ -100,7 +136,7 @@ err_code s3_request_start(struct s3_client *client, const struct s3_request *req
     at->has_token = cred.session_token.len > 0;
     TRY(s3_client_address(client, request->bucket, request->key, a, &host, &path, e));
     struct curl_slist *list = NULL;
-    err_code rc = sign(client, request, a, &cred, host, path, &list, e);
+    err_code rc = sign(client, request, a, body, &cred, host, path, &list, e);
     sv url = arena_fmt(a, "%.*s://%.*s%.*s%s%.*s", SV_FMT(client->scheme), SV_FMT(host),
                        SV_FMT(path), request->query.len ? "?" : "", SV_FMT(request->query));
     if (rc == ERR_OK && url.ptr == NULL)
@@ -118,7 +154,7 @@ err_code s3_request_start(struct s3_client *client, const struct s3_request *req
     struct s3_wire w = { .method = request->method,
                          .url = url.ptr, /* curl copies it */
                          .headers = list,
-                         .body = request->body,
+                         .body = body,
                          .has_body = has_body,
                          .stream = stream,
                          .max_answer = request->max_answer ? request->max_answer : S3_ANSWER_MAX };
@@ -155,44 +191,117 @@ err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
     return s3_client_wait(client, ms > f->retry_after_ms ? ms : f->retry_after_ms, e);
 }
 
-err_code s3_request_run(struct s3_client *client, const struct s3_request *request, struct err *e)
+/* ---- all attempts ---- */
+
+/* Whether it may be the body's form that is refused. A policy can deny bodies that are not signed,
+ * and a server that knows nothing of the form may say anything. What passes by itself elsewhere,
+ * damaged bytes and broken connections, is believed once. */
+static bool refuses_form(struct s3_attempts *at, long status)
 {
-    struct s3_attempts at = { .most = request->max_attempts };
-    unsigned char digest[SHA256_LEN];
-    struct s3_request req = *request;
-    if (req.sha256 == NULL && req.body.len > 4096) {
-        /* once, not with each attempt */
-        hash_sha256_of(req.body, digest);
-        req.sha256 = digest;
+    const struct s3_fault *f = &at->last;
+    if (!at->framed || f->renew || f->rc == ERR_CANCELLED)
+        return false;
+    if (status == 501 || f->digest || (status >= 400 && status < 500 && !f->retry))
+        return true;
+    bool passes = status >= 500 || status == 429 || status == 408;
+    return !passes && f->retry && ++at->n_spoilt == 2;
+}
+
+/* Does the answer say the checksum that was sent? */
+static bool says_checksum(const struct s3_request *request, const struct s3_body *body,
+                          const struct s3_conn *conn)
+{
+    return body->ended &&
+           sv_eq_cstr(s3_conn_header(conn, s3_checksum_form(request->checksum).header),
+                      body->checksum);
+}
+
+/* From now on a signed body. */
+static void take_digest(struct s3_request *req, const struct s3_body *body,
+                        unsigned char digest[SHA256_LEN])
+{
+    CLEANUP(hash_sha256_free) struct hash_sha256 *h = hash_sha256_new();
+    if (req->sha256)
+        return;
+    for (size_t i = 0; i < body->n_pieces; i++)
+        hash_sha256_add(h, body->pieces[i]);
+    hash_sha256_take(h, digest);
+    req->sha256 = digest;
+}
+
+enum attempt { ATTEMPT_DONE, ATTEMPT_REFUSED, ATTEMPT_FAILED };
+
+/* One attempt that was started, to its end. */
+static enum attempt see(const struct s3_request *req, struct s3_attempts *at,
+                        const struct s3_body *body, struct s3_conn *conn)
+{
+    s3_conn_state st = CONN_RUNNING;
+    struct err took = { 0 };
+    while (st == CONN_RUNNING)
+        st = s3_conn_step(conn);
+    long status = s3_conn_status(conn);
+    if (st != CONN_DONE || conn->result != CURLE_OK || status < 200 || status >= 300) {
+        s3_fault_of(conn, st, at->has_token, &at->last);
+        return refuses_form(at, status) ? ATTEMPT_REFUSED : ATTEMPT_FAILED;
     }
-    struct s3_conn *conn = s3_client_conn_take(client);
-    err_code rc;
+    /* a server that took the frames for bytes of the object says no checksum */
+    if (at->framed && !says_checksum(req, body, conn))
+        return ATTEMPT_REFUSED;
+    err_code rc = req->accept ? req->accept(req->accept_ctx, conn, &took) : ERR_OK;
+    at->last = (struct s3_fault){ .rc = rc, .retry = rc == ERR_PEER };
+    (void)snprintf(at->last.what, sizeof at->last.what, "%.150s", took.msg);
+    return rc == ERR_OK ? ATTEMPT_DONE : ATTEMPT_FAILED;
+}
+
+/* Until an attempt succeeds. */
+static err_code run_on(struct s3_client *client, struct s3_request *req, struct s3_attempts *at,
+                       struct s3_body *body, struct s3_conn *conn, struct err *e)
+{
+    unsigned char digest[SHA256_LEN];
+    bool refused = false;
+    if (!at->framed)
+        take_digest(req, body, digest);
     for (;;) {
         struct curl_slist *list = NULL;
-        s3_conn_state st = CONN_RUNNING;
-        rc = s3_request_start(client, &req, &at, false, conn, &list, e);
-        if (rc != ERR_OK)
-            break;
-        while (st == CONN_RUNNING)
-            st = s3_conn_step(conn);
-        long status = s3_conn_status(conn);
-        struct err took = { 0 };
-        bool good = st == CONN_DONE && conn->result == CURLE_OK && status >= 200 && status < 300;
-        if (good) {
-            rc = req.accept ? req.accept(req.accept_ctx, conn, &took) : ERR_OK;
-            at.last = (struct s3_fault){ .rc = rc, .retry = rc == ERR_PEER };
-            (void)snprintf(at.last.what, sizeof at.last.what, "%.150s", took.msg);
-        } else {
-            s3_fault_of(conn, st, at.has_token, &at.last);
-        }
+        (void)s3_body_rewind(body, 0);
+        TRY(s3_request_start(client, req, at, body, false, conn, &list, e));
+        enum attempt end = see(req, at, body, conn);
+        refused = refused || (end == ATTEMPT_REFUSED && s3_conn_status(conn) != 0);
         s3_conn_stop(conn);
         curl_slist_free_all(list);
-        if (good && rc == ERR_OK)
+        if (end == ATTEMPT_DONE)
             break;
-        rc = s3_request_next(client, req.op, req.bucket, &at, e);
-        if (rc != ERR_OK)
-            break;
+        if (end == ATTEMPT_REFUSED) {
+            /* at once, and no attempt is lost; it was the form, if the other one is taken */
+            at->framed = false;
+            body->framed = S3_CHECKSUM_NONE;
+            s3_body_done(body);
+            take_digest(req, body, digest);
+            continue;
+        }
+        TRY(s3_request_next(client, req->op, req->bucket, at, e));
     }
+    if (refused)
+        atomic_store_explicit(&client->refused, true, memory_order_relaxed);
+    if (req->digest)
+        memcpy(req->digest, req->sha256 ? req->sha256 : body->sha256, SHA256_LEN);
+    return ERR_OK;
+}
+
+err_code s3_request_run(struct s3_client *client, const struct s3_request *request, struct err *e)
+{
+    struct s3_request req = *request;
+    struct s3_attempts at = { .most = request->max_attempts };
+    struct s3_body body;
+    s3_body_init(&body, req.pieces ? req.pieces : &req.body, req.pieces ? req.n_pieces : 1,
+                 S3_CHECKSUM_NONE);
+    at.framed = req.checksum && req.sha256 == NULL && body.len >= S3_STREAM_MIN &&
+                s3_client_streams(client);
+    if (at.framed)
+        s3_body_init(&body, body.pieces, body.n_pieces, req.checksum);
+    struct s3_conn *conn = s3_client_conn_take(client);
+    err_code rc = run_on(client, &req, &at, &body, conn, e);
     s3_client_conn_give(client, conn);
+    s3_body_done(&body);
     return rc;
 }

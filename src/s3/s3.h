@@ -44,6 +44,10 @@ MUST_USE err_code s3_client_new(const struct s3_endpoint *ep, s3_credentials_fn 
                                 void *cred_ctx, const atomic_bool *cancel, struct s3_client **out,
                                 struct err *e);
 void s3_client_free(struct s3_client *client);
+/* May it send bodies unsigned, with their checksum behind them? */
+bool s3_client_streams(const struct s3_client *client);
+/* It might have, but the server refused that. */
+bool s3_client_was_refused(const struct s3_client *client);
 DEFINE_CLEANUP(struct s3_client, s3_client_free)
 
 /* Which object stands at a key: what tells it from any other that may come to stand there. NUL ends
@@ -52,11 +56,19 @@ struct s3_entity {
     char etag[128]; /* with its quotes */
     char version[100];
 };
+/* How a body is vouched for. A digest that is known is signed with the head of the request, and so
+ * is every body that goes over plain HTTP. What goes over TLS without a known digest is not signed:
+ * its checksum is computed while it is sent and follows it, and the server has to say the same one
+ * in its answer. A server that refuses this, or does not say it, gets the signed form at once, and
+ * so does all that this client sends afterwards. */
 struct s3_put {
     sv bucket, key, body;
+    const sv *pieces; /* instead of body: its bytes one behind the other; or NULL */
+    size_t n_pieces;
     sv content_type;
     sv kms_key_id;               /* empty: no SSE headers */
     const unsigned char *sha256; /* of body, when the caller has it; NULL: computed */
+    unsigned char *digest;       /* out: the SHA-256 of body; NULL: nobody asks */
     struct s3_entity *entity;    /* out: what was put; NULL: nobody asks */
 };
 MUST_USE err_code s3_object_put(struct s3_client *client, const struct s3_put *p, struct err *e);
@@ -95,7 +107,8 @@ struct s3_upload;
 /* p->body is ignored */
 MUST_USE err_code s3_upload_begin(struct s3_client *client, const struct s3_put *p,
                                   struct s3_upload **out, struct err *e);
-MUST_USE err_code s3_upload_part(struct s3_upload *upload, sv bytes, struct err *e);
+MUST_USE err_code s3_upload_part(struct s3_upload *upload, const sv *pieces, size_t n_pieces,
+                                 struct err *e);
 MUST_USE err_code s3_upload_complete(struct s3_upload **u, struct err *e);
 void s3_upload_abort(struct s3_upload *upload);
 DEFINE_CLEANUP(struct s3_upload, s3_upload_abort)

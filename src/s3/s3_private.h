@@ -1,6 +1,7 @@
 /* s3_private.h - what the rooms of s3/ share.
  *
  *   client.c   endpoint, addressing, the pool of connections
+ *   body.c     a body on its way, plain or in chunks with a checksum behind them
  *   conn.c     one connection: curl set up, driven in short slices so that a cancel is seen
  *   request.c  one call: credentials, signature, attempts, backoff
  *   fault.c    what an answer that is no success means
@@ -20,6 +21,40 @@
 #define S3_BACKOFF_BASE_MS    100u
 #define S3_BACKOFF_CAP_MS     20000u
 #define S3_RETRY_AFTER_CAP_MS 30000u
+#define S3_CHUNK_BYTES        (1u << 20) /* of a framed body; S3's floor is 8 KiB */
+/* A body below this is signed: its digest costs nothing beside the request. */
+#define S3_STREAM_MIN (64u << 10)
+
+/* ---- body.c ---- */
+typedef enum { S3_CHECKSUM_NONE, S3_CHECKSUM_SHA256, S3_CHECKSUM_CRC32C } s3_checksum;
+struct s3_checksum_form {
+    const char *header, *algorithm, *element;
+    size_t bytes;
+};
+struct s3_checksum_form s3_checksum_form(s3_checksum kind);
+#define S3_CHECKSUM_TEXT 48 /* base64, NUL-terminated */
+void s3_checksum_text(s3_checksum kind, const unsigned char *sum, char out[S3_CHECKSUM_TEXT]);
+struct s3_body {
+    const sv *pieces; /* borrowed */
+    size_t n_pieces;
+    uint64_t len;
+    s3_checksum framed; /* NONE: plain */
+    size_t piece, piece_at;
+    uint64_t sent, chunk_left;
+    char frame[128];
+    size_t frame_len, frame_at;
+    struct hash_sha256 *hash; /* NULL: another checksum, or none */
+    uint32_t crc;
+    bool ended; /* a framed one: its checksum is made */
+    unsigned char sha256[SHA256_LEN];
+    char checksum[S3_CHECKSUM_TEXT];
+};
+void s3_body_init(struct s3_body *b, const sv *pieces, size_t n_pieces, s3_checksum framed);
+void s3_body_done(struct s3_body *b);
+size_t s3_body_read(struct s3_body *b, char *dst, size_t cap); /* 0: that was all */
+/* To the byte `to` of what is on the wire. False: it cannot; a framed one can only go to 0. */
+bool s3_body_rewind(struct s3_body *b, uint64_t to);
+uint64_t s3_body_wire_bytes(const struct s3_body *b); /* Content-Length */
 
 /* ---- client.c ---- */
 struct s3_conn;
@@ -29,6 +64,8 @@ struct s3_client {
     sv service; /* "s3" or "sts" */
     const char *ca_file;
     bool path_style, loopback;
+    bool tls;
+    atomic_bool refused; /* bodies with their checksum behind them */
     unsigned max_attempts, timeout_ms, connect_timeout_ms;
     s3_credentials_fn cred;
     void *cred_ctx;
@@ -58,9 +95,9 @@ struct s3_wire { /* a request as it goes out */
     const char *method;
     const char *url;
     struct curl_slist *headers; /* borrowed until the exchange has ended */
-    sv body;
-    bool has_body; /* PUT and POST: Content-Length goes out even when it is 0 */
-    bool stream;   /* a 200 or 206 answer goes into the window instead of the answer */
+    struct s3_body *body;       /* borrowed, as headers; NULL: none */
+    bool has_body;              /* PUT and POST: Content-Length goes out even when it is 0 */
+    bool stream;                /* a 200 or 206 answer goes into the window instead of the answer */
     size_t max_answer;
 };
 typedef enum { CONN_RUNNING, CONN_DONE, CONN_CANCELLED, CONN_STALLED } s3_conn_state;
@@ -70,8 +107,7 @@ struct s3_conn {
     CURLM *multi;
     const struct s3_client *client;
     bool attached, stream, paused, overflow;
-    sv body;
-    size_t sent;
+    struct s3_body *body;
     struct buf answer;
     char *window; /* S3_WINDOW_BYTES, made by the first stream */
     size_t window_from, window_to;
@@ -97,7 +133,8 @@ void s3_conn_touch(struct s3_conn *conn);
 struct s3_fault {
     err_code rc;
     bool retry;
-    bool renew; /* other credentials may help */
+    bool renew;  /* other credentials may help */
+    bool digest; /* x-amz-content-sha256 is not what the server made of the body */
     unsigned retry_after_ms;
     char what[160]; /* "SlowDown (503)" */
 };
@@ -118,9 +155,14 @@ struct s3_request {
     struct sigv4_header headers[S3_MAX_HEADERS];
     size_t n_headers;
     sv body;
+    const sv *pieces; /* instead of body; NULL: body */
+    size_t n_pieces;
     const unsigned char *sha256; /* of body, or NULL */
-    size_t max_answer;           /* 0: S3_ANSWER_MAX */
-    unsigned max_attempts;       /* 0: the client's */
+    unsigned char *digest;       /* out: its SHA-256; NULL: nobody asks */
+    /* Goes with the body: in a header, or behind it where the body is not signed. */
+    s3_checksum checksum;
+    size_t max_answer;     /* 0: S3_ANSWER_MAX */
+    unsigned max_attempts; /* 0: the client's */
     /* Looks at a 2xx answer, inside the attempts: ERR_PEER is tried again, the rest is final. */
     err_code (*accept)(void *ctx, struct s3_conn *conn, struct err *e);
     void *accept_ctx;
@@ -135,12 +177,16 @@ struct s3_attempts {
     bool renewed;
     char refused_key[129]; /* access key called expired by the peer */
     bool has_token;
+    bool framed;       /* this attempt's body: it is not signed, its checksum follows it */
+    unsigned n_spoilt; /* framed ones of which the server said that their bytes were damaged */
     struct s3_fault last;
 };
-/* Credentials, signature, start. keep: the slist, freed by the caller after the exchange. */
+/* Credentials, signature, start. body: borrowed until the exchange has ended, and NULL where there
+ * is none; a plain one's digest is in the request. keep: the slist, freed by the caller
+ * after the exchange. */
 err_code s3_request_start(struct s3_client *client, const struct s3_request *request,
-                          struct s3_attempts *at, bool stream, struct s3_conn *conn,
-                          struct curl_slist **keep, struct err *e);
+                          struct s3_attempts *at, struct s3_body *body, bool stream,
+                          struct s3_conn *conn, struct curl_slist **keep, struct err *e);
 /* After a failure in at->last: wait and return ERR_OK to try again, or the final error. */
 err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
                          struct s3_attempts *at, struct err *e);

@@ -10,6 +10,8 @@
 
 #include "codec/uri.h"
 
+#include <ctype.h>
+
 #define UPLOAD_PARTS_MAX 10000u
 
 struct s3_upload {
@@ -18,6 +20,9 @@ struct s3_upload {
     sv bucket, key, id; /* id: URL-encoded */
     uint64_t bytes;
     unsigned n_parts;
+    /* Of each part, told when the upload begins. NONE where parts are signed: a second checksum of
+     * the same bytes would say nothing more. */
+    s3_checksum checksum;
     unsigned tries; /* of complete */
     struct buf xml; /* the parts so far, as complete wants them */
 };
@@ -52,6 +57,7 @@ err_code s3_upload_begin(struct s3_client *client, const struct s3_put *p, struc
         abort();
     upload->a = arena_new(64u << 10);
     upload->client = client;
+    upload->checksum = s3_client_streams(client) ? S3_CHECKSUM_CRC32C : S3_CHECKSUM_NONE;
     buf_init(&upload->xml, UPLOAD_PARTS_MAX * 400u);
     upload->bucket = arena_sv(upload->a, p->bucket);
     upload->key = arena_sv(upload->a, p->key);
@@ -64,6 +70,8 @@ err_code s3_upload_begin(struct s3_client *client, const struct s3_put *p, struc
                                   .accept = accept_begin,
                                   .accept_ctx = &b };
     s3_request_header(&request, "content-type", p->content_type);
+    s3_request_header(&request, "x-amz-checksum-algorithm",
+                      sv_from(s3_checksum_form(upload->checksum).algorithm));
     if (p->kms_key_id.len) {
         s3_request_header(&request, "x-amz-server-side-encryption", SV_LIT("aws:kms"));
         s3_request_header(&request, "x-amz-server-side-encryption-aws-kms-key-id", p->kms_key_id);
@@ -77,6 +85,22 @@ err_code s3_upload_begin(struct s3_client *client, const struct s3_put *p, struc
     *out = upload;
     upload = NULL;
     return ERR_OK;
+}
+
+/* A server that keeps the checksums of parts wants to hear them again at the end. */
+static err_code add_checksum(struct s3_upload *upload, struct s3_conn *conn, struct err *e)
+{
+    struct s3_checksum_form form = s3_checksum_form(upload->checksum);
+    if (upload->checksum == S3_CHECKSUM_NONE)
+        return ERR_OK;
+    sv said = s3_conn_header(conn, form.header);
+    if (said.len == 0)
+        return ERR_OK;
+    for (size_t i = 0; i < said.len; i++)
+        if (!isalnum((unsigned char)said.ptr[i]) && strchr("+/=", said.ptr[i]) == NULL)
+            return ERR(e, ERR_PEER, "an answer whose checksum is none");
+    return buf_add_fmt(&upload->xml, e, "<%s>%.*s</%s>", form.element, SV_FMT(sv_head(said, 64)),
+                       form.element);
 }
 
 static err_code accept_part(void *ctx, struct s3_conn *conn, struct err *e)
@@ -96,13 +120,17 @@ static err_code accept_part(void *ctx, struct s3_conn *conn, struct err *e)
                         : buf_add_char(&upload->xml, c, e);
     }
     if (rc == ERR_OK)
-        rc = buf_add(&upload->xml, SV_LIT("</ETag></Part>"), e);
+        rc = buf_add(&upload->xml, SV_LIT("</ETag>"), e);
+    if (rc == ERR_OK)
+        rc = add_checksum(upload, conn, e);
+    if (rc == ERR_OK)
+        rc = buf_add(&upload->xml, SV_LIT("</Part>"), e);
     if (rc != ERR_OK)
         upload->xml.len = had;
     return rc;
 }
 
-err_code s3_upload_part(struct s3_upload *upload, sv bytes, struct err *e)
+err_code s3_upload_part(struct s3_upload *upload, const sv *pieces, size_t n_pieces, struct err *e)
 {
     if (upload->n_parts == UPLOAD_PARTS_MAX)
         return ERR(e, ERR_TOO_LARGE, "an object has at most %u parts", UPLOAD_PARTS_MAX);
@@ -114,12 +142,15 @@ err_code s3_upload_part(struct s3_upload *upload, sv bytes, struct err *e)
                                   .bucket = upload->bucket,
                                   .key = upload->key,
                                   .query = buf_sv(&query),
-                                  .body = bytes,
+                                  .pieces = pieces,
+                                  .n_pieces = n_pieces,
+                                  .checksum = upload->checksum,
                                   .accept = accept_part,
                                   .accept_ctx = upload };
     TRY(s3_request_run(upload->client, &request, e));
     upload->n_parts++;
-    upload->bytes += bytes.len;
+    for (size_t i = 0; i < n_pieces; i++)
+        upload->bytes += pieces[i].len;
     return ERR_OK;
 }
 

@@ -2,7 +2,8 @@
  *
  * A sink's threads, SENDERS at most and made as they are needed, take the files in the order in
  * which they were given. Copies that the peer makes go the same way. A writer that is ahead by
- * SENDERS objects waits: so many are held in memory, and so many connections are busy. */
+ * SENDERS objects waits: so many connections are busy. So does one that is ahead by most_bytes: so
+ * much is held in memory. One object may be larger. */
 #include "sink/sink_private.h"
 
 #define SENDERS 8u
@@ -12,8 +13,10 @@ struct sink_sending {
     struct s3_file *file;    /* one of the two */
     struct s3_copying *copying;
     struct sink_sending *next; /* in the queue */
+    size_t held;               /* bytes of memory until it is over */
     bool over;
-    struct sink_mark mark; /* once it is over */
+    struct sink_object object; /* once it is over */
+    struct sink_mark mark;
     err_code rc;
     struct err err;
 };
@@ -23,13 +26,15 @@ struct sink_senders {
     pthread_cond_t given, ended; /* to the threads; by the threads */
     struct sink_sending *first, **last;
     unsigned n_on_their_way; /* in the queue or with a thread */
+    size_t n_held;           /* bytes of them */
+    size_t most_bytes;
     unsigned n_queued;
     unsigned n_idle, n_threads; /* idle: also those that were woken and do not run yet */
     bool stop;
     pthread_t threads[SENDERS];
 };
 
-struct sink_senders *sink_senders_new(void)
+struct sink_senders *sink_senders_new(size_t most_bytes)
 {
     struct sink_senders *x = calloc(1, sizeof *x);
     if (x == NULL)
@@ -38,6 +43,7 @@ struct sink_senders *sink_senders_new(void)
     pthread_cond_init(&x->given, NULL);
     pthread_cond_init(&x->ended, NULL);
     x->last = &x->first;
+    x->most_bytes = most_bytes;
     return x;
 }
 
@@ -75,9 +81,10 @@ static void *send_all(void *ctx)
         if (x->first == NULL)
             x->last = &x->first;
         pthread_mutex_unlock(&x->lock);
-        sending->rc = sending->file
-                          ? s3_file_commit(sending->file, NULL, &sending->mark, &sending->err)
-                          : s3_copying_run(sending->copying, &sending->mark, &sending->err);
+        sending->rc =
+            sending->file
+                ? s3_file_commit(sending->file, &sending->object, &sending->mark, &sending->err)
+                : s3_copying_run(sending->copying, &sending->mark, &sending->err);
         s3_file_free(sending->file);
         s3_copying_free(sending->copying);
         sending->file = NULL;
@@ -85,18 +92,21 @@ static void *send_all(void *ctx)
         pthread_mutex_lock(&x->lock);
         sending->over = true;
         x->n_on_their_way--;
+        x->n_held -= sending->held;
         pthread_cond_broadcast(&x->ended);
     }
     pthread_mutex_unlock(&x->lock);
     return NULL;
 }
 
-struct sink_sending *sink_sending_ended(const struct sink_mark *mark)
+struct sink_sending *sink_sending_ended(const struct sink_object *object,
+                                        const struct sink_mark *mark)
 {
     struct sink_sending *sending = calloc(1, sizeof *sending);
     if (sending == NULL)
         abort();
     sending->over = true;
+    sending->object = *object;
     sending->mark = *mark;
     return sending;
 }
@@ -110,10 +120,13 @@ struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *f
     sending->of = x;
     sending->file = file;
     sending->copying = copying;
+    sending->held = file ? s3_file_held(file) : 0;
     pthread_mutex_lock(&x->lock);
-    while (x->n_on_their_way >= SENDERS)
+    while (x->n_on_their_way >= SENDERS ||
+           (x->n_on_their_way && x->n_held + sending->held > x->most_bytes))
         (void)pthread_cond_wait(&x->ended, &x->lock);
     x->n_on_their_way++;
+    x->n_held += sending->held;
     *x->last = sending;
     x->last = &sending->next;
     x->n_queued++;
@@ -138,7 +151,8 @@ bool sink_sending_is_over(const struct sink_sending *sending)
     return over;
 }
 
-err_code sink_sending_wait(struct sink_sending **sp, struct sink_mark *mark, struct err *e)
+err_code sink_sending_wait(struct sink_sending **sp, struct sink_object *object,
+                           struct sink_mark *mark, struct err *e)
 {
     struct sink_sending *s = *sp;
     *sp = NULL;
@@ -151,6 +165,8 @@ err_code sink_sending_wait(struct sink_sending **sp, struct sink_mark *mark, str
     err_code rc = s->rc;
     if (rc != ERR_OK && e)
         *e = s->err;
+    if (object && rc == ERR_OK)
+        *object = s->object;
     if (mark)
         *mark = s->mark;
     free(s);

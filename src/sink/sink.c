@@ -74,6 +74,11 @@ err_code sink_file_write(struct sink_file *file, sv bytes, struct err *e)
     return file->s3 ? s3_file_write(file->s3, bytes, e) : dir_file_write(file->dir, bytes, e);
 }
 
+bool sink_signs_after_all(const struct sink *sink)
+{
+    return sink->s3 && s3_client_was_refused(sink->s3);
+}
+
 bool sink_keeps_objects(const struct sink *sink)
 {
     return sink->s3 != NULL;
@@ -83,6 +88,8 @@ void sink_files_digest(struct sink_file *f, sv x, struct sink_file *g, sv y)
 {
     struct sink_digest *a = f->s3 ? s3_file_digest(f->s3) : dir_file_digest(f->dir);
     struct sink_digest *b = g->s3 ? s3_file_digest(g->s3) : dir_file_digest(g->dir);
+    if (a == NULL || b == NULL)
+        return;
     hash_sha256_add_pair(a->hash, x, b->hash, y);
     a->bytes += x.len;
     b->bytes += y.len;
@@ -99,20 +106,24 @@ err_code sink_file_commit(struct sink_file **fp, struct sink_object *out, struct
     return rc;
 }
 
-err_code sink_file_send(struct sink_file **fp, struct sink_object *out,
-                        struct sink_sending **sending, struct err *e)
+err_code sink_file_send(struct sink_file **fp, uint64_t *bytes, struct sink_sending **sending,
+                        struct err *e)
 {
     struct sink_file *f = *fp;
     *fp = NULL;
     if (f->s3 == NULL) {
         struct sink_mark mark;
-        err_code rc = dir_file_commit(f->dir, out, &mark, e);
+        struct sink_object object;
+        err_code rc = dir_file_commit(f->dir, &object, &mark, e);
         sink_file_abort(f);
         TRY(rc);
-        *sending = sink_sending_ended(&mark);
+        *bytes = object.bytes;
+        *sending = sink_sending_ended(&object, &mark);
         return ERR_OK;
     }
-    s3_file_end(f->s3, out);
+    struct sink_object object;
+    s3_file_end(f->s3, &object);
+    *bytes = object.bytes;
     *sending = sink_senders_give(f->senders, f->s3, NULL);
     /* given */
     f->s3 = NULL;
@@ -137,7 +148,7 @@ err_code sink_copy_send(struct sink *sink, const struct sink_earlier *from, sv n
         return ERR_OK;
     }
     TRY(dir_copy(sink, &of, buf_sv(&key), &mark, e));
-    *sending = sink_sending_ended(&mark);
+    *sending = sink_sending_ended(&of.object, &mark);
     return ERR_OK;
 }
 

@@ -99,15 +99,17 @@ static inline sv sink_mark_sv(const struct sink_mark *mark)
 /* Takes *f in any case: what fails leaves nothing behind. out may be NULL. */
 MUST_USE err_code sink_file_commit(struct sink_file **f, struct sink_object *out, struct err *e);
 /* Ends a file as sink_file_commit does, without waiting for a peer: the object is on its way,
- * several of a sink side by side, and *out says what it will be. Takes *f in any case. A writer
- * that is ahead by eight objects waits for one to end. The directory store has committed when this
- * returns. *sending has to be waited for before the sink is closed. */
+ * several of a sink side by side, and *bytes says how large it is. Takes *f in any case. A writer
+ * that is ahead by eight objects, or by 64 MiB, waits for one to end. The directory store has
+ * committed when this returns. *sending has to be waited for before the sink is closed. */
 struct sink_sending;
-MUST_USE err_code sink_file_send(struct sink_file **f, struct sink_object *out,
+MUST_USE err_code sink_file_send(struct sink_file **f, uint64_t *bytes,
                                  struct sink_sending **sending, struct err *e);
 bool sink_sending_is_over(const struct sink_sending *sending);
-/* Waits for the end and takes *s; what failed left nothing behind. mark, or NULL: who it is now. */
-MUST_USE err_code sink_sending_wait(struct sink_sending **s, struct sink_mark *mark, struct err *e);
+/* Waits for the end and takes *s; what failed left nothing behind. object and mark, or NULL: what
+ * it is, and who. */
+MUST_USE err_code sink_sending_wait(struct sink_sending **s, struct sink_object *object,
+                                    struct sink_mark *mark, struct err *e);
 /* An object made of an earlier one, if that is still who its mark says. It may be
  * on its way, as after sink_file_send(). Any failure but ERR_CANCELLED, here or in
  * sink_sending_wait(), means that the object had better be written; nothing was left behind.
@@ -122,6 +124,9 @@ MUST_USE err_code sink_copy_send(struct sink *sink, const struct sink_earlier *f
                                  sv content_type, struct sink_sending **sending, struct err *e);
 void sink_file_abort(struct sink_file *file);
 DEFINE_CLEANUP(struct sink_file, sink_file_abort)
+/* The S3 endpoint refused a body that is not signed, though it came over TLS with a checksum; so
+ * bodies are signed, which costs a wait for each digest. */
+bool sink_signs_after_all(const struct sink *sink);
 /* an open file holds its object, up to max_bytes, in memory */
 bool sink_keeps_objects(const struct sink *sink);
 /* Small object in one call. */

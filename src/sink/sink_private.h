@@ -75,22 +75,24 @@ struct sink_world {
     struct arena *arena;
     int root_fd; /* OBJECTS, or -1 */
     bool has_s3, make_buckets, sync, links;
-    char boot[40]; /* without sync: which start of the machine this is */
+    bool digest_first; /* never while an object is sent: two digests side by side cost as one */
+    char boot[40];     /* without sync: which start of the machine this is */
     struct s3_endpoint s3, sts;
     struct s3_credentials own;
     struct roles *roles;         /* or NULL */
     struct assume_cache *assume; /* or NULL */
 };
-/* Memory of objects that are out, for the next ones: taking 32 MiB from the system anew for each
- * object costs more than sending them. No more than were open at once; gone with the sink. */
-#define SINK_SPARES_MAX 32u
-struct sink_spares {
+/* Memory of objects that are out, for the next ones: taking it from the system anew for each object
+ * costs more than sending them. No more than was held at once; gone with the sink. */
+#define SINK_BLOCK_BYTES  ((size_t)2 * SINK_WRITE_UNIT)
+#define SINK_BLOCKS_SPARE 512u
+struct sink_blocks {
     pthread_mutex_t lock;
-    struct buf bufs[SINK_SPARES_MAX];
+    char *spare[SINK_BLOCKS_SPARE];
     unsigned n;
 };
 struct sink {
-    struct sink_spares *spares;   /* of s3_file.c; NULL: directory store */
+    struct sink_blocks *blocks;   /* of s3_file.c; NULL: directory store */
     struct sink_senders *senders; /* of sending.c; NULL: directory store */
     struct sink_world *world;
     struct arena *arena;
@@ -173,13 +175,15 @@ err_code dir_copy(const struct sink *sink, const struct sink_earlier *from, sv k
 
 /* ---- s3_file.c ---- */
 struct s3_file;
-struct sink_digest *s3_file_digest(struct s3_file *file); /* as dir_file_digest */
-struct sink_spares *sink_spares_new(void);
-void sink_spares_free(struct sink_spares *p);
+/* As dir_file_digest. NULL: it is computed while the object is sent. */
+struct sink_digest *s3_file_digest(struct s3_file *file);
+struct sink_blocks *sink_blocks_new(void);
+void sink_blocks_free(struct sink_blocks *p);
+size_t s3_file_held(const struct s3_file *file); /* bytes that wait for being sent */
 err_code s3_file_create(const struct sink *sink, sv key, sv content_type, size_t max_bytes,
                         struct s3_file **out, struct err *e);
 err_code s3_file_write(struct s3_file *file, sv bytes, struct err *e);
-/* What it will be, once nothing more is written: its digest ends here. */
+/* What it will be, once nothing more is written: its digest ends here, or when it has been sent. */
 void s3_file_end(struct s3_file *file, struct sink_object *out);
 /* Ends it, if s3_file_end() has not. mark may be NULL. */
 err_code s3_file_commit(struct s3_file *file, struct sink_object *out, struct sink_mark *mark,
@@ -199,10 +203,13 @@ void s3_copying_free(struct s3_copying *copying);
 DEFINE_CLEANUP(struct s3_copying, s3_copying_free)
 
 /* ---- sending.c ---- */
-struct sink_senders *sink_senders_new(void);
+/* most_bytes: so much is held at most by what is on its way, but for one object. */
+#define SINK_SENDING_BYTES ((size_t)64 << 20)
+struct sink_senders *sink_senders_new(size_t most_bytes);
 void sink_senders_free(struct sink_senders *x); /* everything given was waited for */
 /* Takes file, or copying: the other is NULL. */
 struct sink_sending *sink_senders_give(struct sink_senders *x, struct s3_file *file,
                                        struct s3_copying *copying);
 /* Of what needed no sending. */
-struct sink_sending *sink_sending_ended(const struct sink_mark *mark);
+struct sink_sending *sink_sending_ended(const struct sink_object *object,
+                                        const struct sink_mark *mark);

@@ -78,6 +78,7 @@ err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out, 
     world->sync = cfg->sync;
     world->links = cfg->links;
     world->has_s3 = cfg->s3 != NULL;
+    world->digest_first = hash_sha256_pairs();
     if (cfg->s3)
         TRY(copy_endpoint(world->arena, cfg->s3, &world->s3, "S3", e));
     if (cfg->sts) {
@@ -212,8 +213,8 @@ err_code sink_open(struct sink_world *world, const struct sink_target *t, struct
     TRY(take_target(sink, t, e));
     TRY(resolve_role(sink, e));
     if (world->has_s3) {
-        sink->spares = sink_spares_new();
-        sink->senders = sink_senders_new();
+        sink->blocks = sink_blocks_new();
+        sink->senders = sink_senders_new(SINK_SENDING_BYTES);
         TRY(s3_client_new(&world->s3, give_credentials, sink, t->cancel, &sink->s3, e));
     }
     *out = sink;
@@ -227,7 +228,7 @@ void sink_close(struct sink *sink)
         return;
     sink_senders_free(sink->senders);
     s3_client_free(sink->s3);
-    sink_spares_free(sink->spares);
+    sink_blocks_free(sink->blocks);
     arena_free(sink->arena);
     free(sink);
 }

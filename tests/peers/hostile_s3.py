@@ -2,19 +2,23 @@
 """An S3 and STS peer that misbehaves on demand.
 
 Without a script it is a small S3 in memory (path style, one process, nothing on disk) that checks
-the digests which a request claims. POST /_script takes a JSON list of steps; each later request
+the digests which a request claims, and says them in its answer. Over TLS it takes bodies that are
+not signed, in chunks with a checksum behind them. POST /_script takes a JSON list of steps; each later request
 uses up one of them:
 
     {"do": "ok"}                                     as without a script
     {"do": "fail", "status": 503, "code": "SlowDown", "headers": {"Retry-After": "1"}}
     {"do": "answer", "status": 200, "body": "..", "headers": {}}
     {"do": "fill", "bytes": 100000000}               a 200 answer of so many bytes, never ending
+    {"do": "deaf"}                                   as a server that knows no such chunks: it keeps them as they came
+    {"do": "mute"}                                   as without a script, but no checksum is said
+    {"do": "cut", "bytes": 1000}                     so many bytes of the body are read, then the connection breaks
     {"do": "reset"}                                  the connection breaks, nothing is answered
     {"do": "stall", "seconds": 5}                    silence, then the connection ends
     {"do": "truncate", "bytes": 1000}                the right head, so many bytes, the end
     {"do": "hang", "bytes": 1000, "seconds": 5}      the same, then silence
     {"do": "meet", "of": 3}                          waits for two more such requests, then as without a script;
-                                                     400 when they do not come within 4 s
+                                                     400 when they do not come within 4 s, or "seconds"
     {"do": "etag", "value": "\\"x\\""}                 as without a script, with another ETag
     {"do": "checksum", "value": "x"}                 a copy's answer says another digest, or none ("")
     {"do": "change", "bucket": .., "key": .., "size": n}   the object is replaced, then as "ok"
@@ -41,6 +45,49 @@ import xml.sax.saxutils
 
 LOCK = threading.Lock()
 STATE = {"script": [], "log": [], "objects": {}, "uploads": {}, "sts": 0, "sts_ttl": 3600}
+
+
+def crc32c(data):
+    """By the bit: Castagnoli's polynomial, reflected."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = CRC32C[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return (crc ^ 0xFFFFFFFF).to_bytes(4, "big")
+
+
+def crc32c_row(value):
+    for _ in range(8):
+        value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+    return value
+
+
+CRC32C = [crc32c_row(i) for i in range(256)]
+CHECKSUMS = {"x-amz-checksum-sha256": lambda data: hashlib.sha256(data).digest(), "x-amz-checksum-crc32c": crc32c}
+
+
+def unframed(headers, body):
+    """The bytes of an aws-chunked body, and the one checksum behind them."""
+    if headers["content-encoding"] != "aws-chunked":
+        raise ValueError("no aws-chunked")
+    out = []
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        size = int(size, 16)
+        if size == 0:
+            break
+        if size < 8192 and body[size:size + 5] != b"\r\n0\r\n":
+            raise ValueError("a chunk below the floor that is not the last")
+        if body[size:size + 2] != b"\r\n":
+            raise ValueError("a chunk that does not end")
+        out.append(body[:size])
+        body = body[size + 2:]
+    name, _, value = body.decode().partition(":")
+    if name != headers["x-amz-trailer"] or name not in CHECKSUMS or not value.endswith("\r\n\r\n"):
+        raise ValueError("another trailer")
+    data = b"".join(out)
+    if len(data) != int(headers["x-amz-decoded-content-length"]):
+        raise ValueError("another length")
+    return data, {name: value.strip()}
 
 
 def etag_of(data):
@@ -91,6 +138,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if step["do"] == "reset":
             self.record(url, b"")
             return self.drop(reset=True)
+        if step["do"] == "cut":
+            self.record(url, self.rfile.read(step["bytes"]))
+            return self.drop(reset=True)
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         if control:
             return self.control(path, body)
@@ -102,7 +152,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             with LOCK:
                 barrier = STATE.setdefault("barrier", threading.Barrier(step["of"]))
             try:
-                barrier.wait(4)
+                barrier.wait(step.get("seconds", 4))
             except threading.BrokenBarrierError:
                 return self.fail(400, "NobodyElse")
         if step["do"] == "fail":
@@ -171,11 +221,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def s3(self, step, path, query, body):
         bucket, _, key = path[1:].partition("/")
         claimed = self.headers.get("x-amz-content-sha256")
-        if claimed != hashlib.sha256(body).hexdigest():
+        checksums = {name.lower(): value for name, value in self.headers.items()
+                     if name.lower() in CHECKSUMS}
+        if claimed == "STREAMING-UNSIGNED-PAYLOAD-TRAILER" and step["do"] != "deaf":
+            if not isinstance(self.connection, ssl.SSLSocket):
+                return self.fail(400, "NotOverPlainHttp")
+            try:
+                body, checksums = unframed(self.headers, body)
+            except (ValueError, IndexError) as e:
+                return self.fail(400, "Malformed" + type(e).__name__)
+        elif claimed != hashlib.sha256(body).hexdigest() and step["do"] != "deaf":
             return self.fail(400, "XAmzContentSHA256Mismatch")
-        checksum = self.headers.get("x-amz-checksum-sha256")
-        if checksum and base64.b64decode(checksum) != hashlib.sha256(body).digest():
+        if any(base64.b64decode(value) != CHECKSUMS[name](body) for name, value in checksums.items()):
             return self.fail(400, "BadDigest")
+        if step["do"] in ("mute", "deaf"):
+            checksums = {}
         if bucket == "missing":
             return self.fail(404, "NoSuchBucket")
         with LOCK:
@@ -189,7 +249,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if query["uploadId"] not in uploads:
                     return self.fail(404, "NoSuchUpload")
                 uploads[query["uploadId"]][int(query["partNumber"])] = body
-                answer = (200, b"", {"ETag": etag_of(body)})
+                answer = (200, b"", {"ETag": etag_of(body), **checksums})
             elif self.command == "POST" and "uploadId" in query:
                 parts = uploads.pop(query["uploadId"], None)
                 if parts is None:
@@ -212,7 +272,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 answer = self.copy(step, bucket, key)
             elif self.command == "PUT":
                 objects[(bucket, key)] = body
-                answer = (200, b"", {"ETag": etag_of(body)})
+                answer = (200, b"", {"ETag": etag_of(body), **checksums})
             elif not key and "list-type" in query:
                 answer = (200, self.listing(bucket, query), {})
             elif not key:

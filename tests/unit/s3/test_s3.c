@@ -2,6 +2,7 @@
  * policies (moto), and one that misbehaves on demand (tests/peers/hostile_s3.py). */
 #include "test.h"
 
+#include "../../peers/hostile.h"
 #include "../../peers/peer.h"
 #include "base/clock.h"
 #include "s3/s3.h"
@@ -10,8 +11,8 @@
 /* TEST names a state that few tests need. */
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
-static struct peer moto, bad;
-static bool has_moto, has_bad;
+static struct peer moto;
+static bool has_moto;
 
 #define NEED(has)   \
     do {            \
@@ -267,6 +268,11 @@ TEST(moto, listings_go_over_pages_in_order)
     assert_int_equal(s.n, 0);
 }
 
+static err_code add_part(struct s3_upload *u, sv bytes, struct err *e)
+{
+    return s3_upload_part(u, &bytes, 1, e);
+}
+
 TEST(moto, large_objects_go_out_in_parts)
 {
     NEED(has_moto);
@@ -284,7 +290,7 @@ TEST(moto, large_objects_go_out_in_parts)
     OK(s3_upload_begin(c, &p, &u, e));
     for (int i = 0; i < 3; i++) {
         memset(bytes, 'a' + i, part);
-        OK(s3_upload_part(u, sv_make(bytes, i < 2 ? part : 5 << 20), e));
+        OK(add_part(u, sv_make(bytes, i < 2 ? part : 5 << 20), e));
     }
     OK(s3_upload_complete(&u, e));
     assert_null(u);
@@ -314,7 +320,7 @@ TEST(moto, an_upload_given_up_leaves_nothing)
     struct s3_upload *u = NULL;
     struct s3_put p = { .bucket = peer_text(&moto, "bucket"), .key = SV_LIT("gone/o") };
     OK(s3_upload_begin(c, &p, &u, e));
-    OK(s3_upload_part(u, SV_LIT("abc"), e));
+    OK(add_part(u, SV_LIT("abc"), e));
     s3_upload_abort(u);
     struct seen s = { 0 };
     OK(s3_object_list(c, p.bucket, SV_LIT("gone/"), see, &s, e));
@@ -382,55 +388,6 @@ TEST(moto, a_role_that_trusts_another_is_refused)
 }
 
 /* ---- the hostile peer ---- */
-static char bad_url[64];
-static size_t keep_answer(char *p, size_t size, size_t n, void *ctx)
-{
-    struct err e;
-    return buf_add(ctx, sv_make(p, size * n), &e) == ERR_OK ? size * n : 0;
-}
-
-static void control(const char *path, const char *body, struct buf *answer)
-{
-    char url[128];
-    (void)snprintf(url, sizeof url, "%s%s", bad_url, path);
-    CURL *h = curl_easy_init();
-    CLEANUP_BUF struct buf drop = BUF_INIT(1 << 24);
-    curl_easy_setopt(h, CURLOPT_URL, url);
-    curl_easy_setopt(h, CURLOPT_NOPROXY, "*");
-    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, keep_answer);
-    curl_easy_setopt(h, CURLOPT_WRITEDATA, answer ? answer : &drop);
-    if (body)
-        curl_easy_setopt(h, CURLOPT_POSTFIELDS, body);
-    assert_int_equal(curl_easy_perform(h), CURLE_OK);
-    curl_easy_cleanup(h);
-}
-
-static void script(const char *steps)
-{
-    control("/_script", steps, NULL);
-}
-
-/* The requests since the last script; *left steps of it were not used. */
-static yyjson_val *log_of(struct arena *a, uint64_t *left)
-{
-    CLEANUP_BUF struct buf text = BUF_INIT(1 << 24);
-    yyjson_doc *doc = NULL;
-    control("/_log", NULL, &text);
-    OK(json_read(a, buf_sv(&text), 16, &doc, e));
-    yyjson_val *root = yyjson_doc_get_root(doc);
-    assert_true(sv_to_u64(json_number(json_get(root, "left")), left));
-    return json_get(root, "log");
-}
-
-static size_t count_log(void)
-{
-    CLEANUP(arena_free) struct arena *a = arena_new(1 << 26);
-    uint64_t left;
-    size_t n = yyjson_arr_size(log_of(a, &left));
-    assert_int_equal(left, 0);
-    return n;
-}
-
 static struct keys plain = { { { "AKID", 4 }, { "secret", 6 }, { NULL, 0 }, 0 }, 0, 0 };
 
 static struct s3_client *bad_client(struct keys *k, unsigned attempts, unsigned timeout_ms,
@@ -689,7 +646,7 @@ TEST(hostile, an_error_inside_a_200_of_complete_is_one)
     char one[256], steps[512];
     script("[]");
     OK(s3_upload_begin(c, &small, &u, e));
-    OK(s3_upload_part(u, SV_LIT("one"), e));
+    OK(add_part(u, SV_LIT("one"), e));
     (void)snprintf(one, sizeof one,
                    "{\"do\":\"answer\",\"status\":200,\"body\":"
                    "\"<Error><Code>EntityTooSmall</Code></Error>\"}");
@@ -712,8 +669,8 @@ TEST(hostile, a_complete_whose_answer_was_lost_is_found_done)
     CLEANUP(s3_upload_abort) struct s3_upload *u = NULL;
     script("[]");
     OK(s3_upload_begin(c, &small, &u, e));
-    OK(s3_upload_part(u, SV_LIT("one"), e));
-    OK(s3_upload_part(u, SV_LIT("two"), e));
+    OK(add_part(u, SV_LIT("one"), e));
+    OK(add_part(u, SV_LIT("two"), e));
     script("[{\"do\":\"truncate\",\"bytes\":5}]");
     OK(s3_upload_complete(&u, e));
     assert_true(count_log() >= 2);
@@ -840,11 +797,8 @@ TEST(hostile, one_client_serves_many_threads)
 
 TEST(hostile, a_certificate_that_nobody_vouches_for_is_refused)
 {
-    NEED(has_bad && json_get(bad.says, "ca") != NULL);
     char url[64], ca[256];
-    (void)snprintf(url, sizeof url, "https://127.0.0.1:%.*s",
-                   SV_FMT(json_number(json_get(bad.says, "tls_port"))));
-    (void)snprintf(ca, sizeof ca, "%.*s", SV_FMT(peer_text(&bad, "ca")));
+    NEED(hostile_tls(url, ca));
     struct s3_endpoint ep = { .url = sv_from(url), .region = SV_LIT("r") };
     struct s3_client *c = NULL;
     struct err why = { 0 };
@@ -917,11 +871,8 @@ int main(void)
         T(moto, assumed_roles_may_what_their_policy_says),
         T(moto, a_role_that_trusts_another_is_refused),
     };
-    has_bad = peer_start(&bad, "hostile_s3.py");
+    hostile_start();
     has_moto = peer_start(&moto, "moto_peer.py");
-    if (has_bad)
-        (void)snprintf(bad_url, sizeof bad_url, "http://127.0.0.1:%.*s",
-                       SV_FMT(json_number(json_get(bad.says, "port"))));
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     peer_stop(&bad);
     peer_stop(&moto);

@@ -56,6 +56,7 @@ static void make(struct room *r, bool links, bool sync)
 {
     struct sink_file *f;
     struct sink_sending *sending;
+    uint64_t bytes;
     (void)snprintf(root, sizeof root, "/tmp/fhirlake-copy-XXXXXX");
     assert_non_null(mkdtemp(root));
     for (size_t i = 0; i < SIZE; i++)
@@ -63,8 +64,9 @@ static void make(struct room *r, bool links, bool sync)
     open_sink(r, links, sync);
     OK(sink_file_create(r->sink, SV_LIT("one/x"), TYPE, SIZE, &f, e));
     OK(sink_file_write(f, sv_make(text, SIZE), e));
-    OK(sink_file_send(&f, &r->object, &sending, e));
-    OK(sink_sending_wait(&sending, &r->mark, e));
+    OK(sink_file_send(&f, &bytes, &sending, e));
+    OK(sink_sending_wait(&sending, &r->object, &r->mark, e));
+    assert_int_equal(bytes, r->object.bytes);
     let_time_pass();
 }
 
@@ -81,7 +83,7 @@ static err_code copy(struct room *r, const char *to, struct sink_mark *mark)
     struct sink_sending *sending;
     struct err e = { 0 };
     err_code rc = sink_copy_send(r->sink, &from, sv_from(to), TYPE, &sending, &e);
-    return rc == ERR_OK ? sink_sending_wait(&sending, mark, &e) : rc;
+    return rc == ERR_OK ? sink_sending_wait(&sending, NULL, mark, &e) : rc;
 }
 
 static void holds(const char *key)
@@ -134,12 +136,12 @@ TEST(dir_copy, a_copy_has_the_bytes_and_a_file_of_its_own)
     struct sink_earlier from = { SV_NONE, SV_LIT("two/x"), sink_mark_sv(&mark), r.object };
     struct sink_sending *sending;
     OK(sink_copy_send(r.sink, &from, SV_LIT("three/x"), TYPE, &sending, e));
-    OK(sink_sending_wait(&sending, &mark, e));
+    OK(sink_sending_wait(&sending, NULL, &mark, e));
     holds("three/x");
     /* and onto a name that is taken */
     from = (struct sink_earlier){ SV_NONE, SV_LIT("three/x"), sink_mark_sv(&mark), r.object };
     OK(sink_copy_send(r.sink, &from, SV_LIT("two/x"), TYPE, &sending, e));
-    OK(sink_sending_wait(&sending, &mark, e));
+    OK(sink_sending_wait(&sending, NULL, &mark, e));
     holds("two/x");
     done(&r);
 }
@@ -240,7 +242,7 @@ TEST(dir_copy, where_files_are_ours_alone_a_copy_is_a_second_name)
     struct sink_earlier from = { SV_NONE, SV_LIT("two/x"), sink_mark_sv(&mark), r.object };
     struct sink_sending *sending;
     OK(sink_copy_send(r.sink, &from, SV_LIT("three/x"), TYPE, &sending, e));
-    OK(sink_sending_wait(&sending, NULL, e));
+    OK(sink_sending_wait(&sending, NULL, NULL, e));
     holds("three/x");
     /* written anew, an object is a file of its own again */
     OK(sink_put(r.sink, SV_LIT("three/x"), TYPE, SV_LIT("other"), NULL, e));

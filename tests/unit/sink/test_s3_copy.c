@@ -70,13 +70,15 @@ static void make(struct room *r, struct sink_config *cfg, const char *uri, sv ro
                              .session_name = SV_LIT("j") };
     struct sink_file *f;
     struct sink_sending *sending;
+    uint64_t bytes;
     memset(r, 0, sizeof *r);
     OK(sink_world_new(cfg, &r->world, e));
     OK(sink_open(r->world, &t, &r->sink, e));
     OK(sink_file_create(r->sink, SV_LIT("earlier/a b+c"), TYPE, 1 << 20, &f, e));
     OK(sink_file_write(f, TEXT, e));
-    OK(sink_file_send(&f, &r->object, &sending, e));
-    OK(sink_sending_wait(&sending, &r->mark, e));
+    OK(sink_file_send(&f, &bytes, &sending, e));
+    OK(sink_sending_wait(&sending, &r->object, &r->mark, e));
+    assert_int_equal(bytes, r->object.bytes);
     assert_true(r->mark.len > 0);
 }
 
@@ -108,7 +110,7 @@ static err_code copy(struct room *r, struct sink_mark *mark)
     struct sink_sending *sending;
     struct err e = { 0 };
     err_code rc = sink_copy_send(r->sink, &from, SV_LIT("new/x"), TYPE, &sending, &e);
-    return rc == ERR_OK ? sink_sending_wait(&sending, mark, &e) : rc;
+    return rc == ERR_OK ? sink_sending_wait(&sending, NULL, mark, &e) : rc;
 }
 
 static bool is_there(struct room *r)
@@ -249,7 +251,7 @@ TEST(moto, a_copy_has_the_bytes_and_a_changed_object_is_refused)
                                  r.object };
     struct sink_sending *sending;
     OK(sink_copy_send(r.sink, &from, SV_LIT("new/x"), TYPE, &sending, e));
-    err_code rc = sink_sending_wait(&sending, &mark, &why);
+    err_code rc = sink_sending_wait(&sending, NULL, &mark, &why);
     /* older ones do not say the digest */
     if (rc != ERR_OK)
         print_message("moto: %s\n", why.msg);
