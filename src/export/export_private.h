@@ -288,7 +288,7 @@ struct export_tally { /* what a range came to */
 #define EXPORT_BLOCK_MAX ((size_t)2 << 30) /* bytes: a unit of the sink and one resource */
 /* Objects that are held in memory until they are sent (those of the tracks, and eight on their way)
  * are that many times smaller. */
-#define EXPORT_KEPT_SHARE 4u
+#define EXPORT_KEPT_SHARE 8u
 /* A range on its way into objects, then into its note. Can be done again from the start. */
 struct export_range;
 /* block: the track's, borrowed until the range is freed. */
