@@ -55,7 +55,7 @@ TEST(body, one_that_is_framed_has_its_length_before_and_its_checksum_behind_it)
         }
 }
 
-/* Length, CRLF, bytes, CRLF, up to a length of 0: the bytes, by another reader than the program's. */
+/* Length, CRLF, bytes, CRLF, up to a length of 0: the bytes, by another reader than the program. */
 static void unframe(sv text, struct buf *out, sv *trailer)
 {
     for (;;) {

@@ -205,8 +205,7 @@ TEST(stream, what_fails_twice_is_signed_so_that_no_form_is_to_blame)
     (void)state;
     NEED_TLS();
     CLEANUP(s3_client_free)
-    struct s3_client *cut = client_of(tls_url),
-                     *spoilt = client_of(tls_url);
+    struct s3_client *cut = client_of(tls_url), *spoilt = client_of(tls_url);
     script("[{\"do\":\"cut\",\"bytes\":70000},{\"do\":\"cut\",\"bytes\":9}]");
     OK(put(cut, "h", NULL, e));
     check_forms("ffs");
