@@ -20,11 +20,11 @@ def whole(tmp_path_factory):
 
 
 def empty_list(folder):
-    os.truncate(next(folder.glob("MANIFEST-*")), 0)
+    os.truncate(folder / (folder / "CURRENT").read_text().strip(), 0)
 
 
 def cut_list(folder):
-    file = next(folder.glob("MANIFEST-*"))
+    file = folder / (folder / "CURRENT").read_text().strip()
     os.truncate(file, file.stat().st_size // 2)
 
 
