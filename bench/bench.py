@@ -6,7 +6,7 @@
              same bytes; its processor time; bytes on disk. The same of Synthea's patients, if FHIRLAKE_SYNTHEA names a folder of them
   export     an export job to a directory, digests included, against `cp -r` of the same files
   reuse      a second full export, after nothing, scattered changes and growth, against the first; processor time
-  s3         an export job to a plain-HTTP S3 sink, against raw libcurl PUT of the same bytes
+  s3         an export job to an S3 sink, by plain HTTP and over TLS, against raw libcurl PUT of the same bytes; processor time
   ask        exports of a window in which 0.1 % changed, of a Group of 100 patients among 100,000, and of all patients,
              against a full one of the same million resources; wall and processor time
   memory     peak memory of import and export over an idle server, at two sizes
@@ -144,12 +144,12 @@ class Bench:
             fhirlake.generate(folder, patients=int(PATIENTS_PER_GB * gb))
         return folder
 
-    def start_server(self, *options, name="data"):
+    def start_server(self, *options, name="data", env=None):
         if self.server:
             self.server.stop()
         if "--export-reuse" not in options:  # what is measured writes what it says
             options = (*options, "--export-reuse", "no")
-        self.server = Server(self.work / name, *options)
+        self.server = Server(self.work / name, *options, env=env)
         self.server.start()
         return self.server
 
@@ -398,18 +398,30 @@ class Bench:
         print("    where (perf): " + ", ".join(f"{name} {share / known:.0%}" for name, share in
                                                sorted(shares.items(), key=lambda s: -s[1])))
 
-    def s3_exports(self, pace):
+    def certificate(self):
+        """Of a TLS peer on this machine: its files."""
+        cert, key = self.work / "cert.pem", self.work / "key.pem"
+        if not cert.exists():
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=peer",
+                            "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert], check=True,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return [str(cert), str(key)]
+
+    def s3_exports(self, pace, tls):
         """Exports to a peer that throws bodies away, each connection at most at so many MB/s (0: as fast as it goes):
         MB/s, processor seconds per GB, raw PUTs over two connections in MB/s (of an unlimited peer),
         peak memory over idle in MiB."""
-        sink = subprocess.Popen([BIN / "bench" / "s3_blackhole", "0", str(pace)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                text=True)
-        url = f"http://127.0.0.1:{sink.stdout.readline().split()[-1]}"
+        files = self.certificate() if tls else []
+        sink = subprocess.Popen([BIN / "bench" / "s3_blackhole", "0", str(pace), *files], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, text=True)
+        url = f"{'https' if tls else 'http'}://127.0.0.1:{sink.stdout.readline().split()[-1]}"
         roles = self.work / "roles.json"
         roles.write_text('{"roles":[{"arn":"%s","allow":["s3://bucket/*"],"credentials":{"accessKeyId":"a",'
                          '"secretAccessKey":"b"}}]}' % fhirlake.ROLE)
+        roles.chmod(0o600)  # else the server does not start
         try:
-            server = self.start_server("--s3-endpoint", url, "--roles", str(roles))
+            server = self.start_server("--s3-endpoint", url, "--roles", str(roles),
+                                       env={"SSL_CERT_FILE": files[0]} if tls else None)
             exports, ours, raws = [], [], []
             pid = server.process.pid
             idle = memory_kib(pid, "VmRSS")
@@ -425,7 +437,7 @@ class Bench:
                 exports.append(total / job_seconds(job) / 1e6)
                 ours.append(spent / total * 1e9)
                 if pace == 0:  # else the connections are the limit
-                    raw = subprocess.run([BIN / "bench" / "bench_s3_put", "16", "1"], check=True, capture_output=True,
+                    raw = subprocess.run([BIN / "bench" / "bench_s3_put", "16", "1", "0", *files], check=True, capture_output=True,
                                          text=True).stdout
                     both = raw[raw.index("2 connections"):]
                     raws.append(float(re.search(r"raw libcurl PUT +([0-9]+) MB/s", both).group(1)))
@@ -435,18 +447,22 @@ class Bench:
 
     def s3(self):
         self.rest(self.filled())
-        exports, ours, raws, _ = self.s3_exports(0)
-        row("export to a plain-HTTP S3 sink, MB/s", spread(exports))
-        row("ratio export : raw libcurl PUT, 2 connections", spread([x / y for x, y in zip(exports, raws)]))
-        row("  processor seconds per GB, export", spread(ours))
         pace, connections = 50, 8
-        exports, _, _, peak = self.s3_exports(pace)
-        row(f"export to a peer of {pace} MB/s a connection, MB/s", spread(exports))
-        row(f"ratio to {connections} connections of it", spread([x / (pace * connections) for x in exports]))
-        row("  peak memory over idle, MiB", f"{peak:,.0f}", f"{connections} objects on their way")
-        raw = subprocess.run([BIN / "bench" / "bench_s3_put"], check=True, capture_output=True, text=True).stdout
-        print("    what PUTs cost without a store behind them:")
-        print("    " + raw.strip().replace("\n", "\n    "))
+        for tls, by in ((False, "by plain HTTP"), (True, "over TLS")):
+            exports, ours, raws, peak = self.s3_exports(0, tls)
+            row(f"export to an S3 sink {by}, MB/s", spread(exports))
+            row("ratio export : raw libcurl PUT, 2 connections", spread([x / y for x, y in zip(exports, raws)]))
+            row("  processor seconds per GB, export", spread(ours))
+            row("  peak memory over idle, MiB", f"{peak:,.0f}")
+            exports, ours, _, peak = self.s3_exports(pace, tls)
+            row(f"export {by} to a peer of {pace} MB/s a connection, MB/s", spread(exports))
+            row(f"ratio to {connections} connections of it", spread([x / (pace * connections) for x in exports]))
+            row("  processor seconds per GB, export", spread(ours))
+            row("  peak memory over idle, MiB", f"{peak:,.0f}", f"{connections} objects on their way")
+            raw = subprocess.run([BIN / "bench" / "bench_s3_put", "16", "5", "0", *(self.certificate() if tls else [])],
+                                 check=True, capture_output=True, text=True).stdout
+            print(f"    what PUTs cost {by} without a store behind them:")
+            print("    " + raw.strip().replace("\n", "\n    "))
 
     def ask(self):
         out = subprocess.run([BIN / "bench" / "bench_ask", self.work / "ask", "100000"], check=True, text=True,

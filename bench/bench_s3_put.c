@@ -1,17 +1,20 @@
 /* bench_s3_put.c - our PutObject against raw libcurl, the same bytes in one run.
  *
- *   bench_s3_put [OBJECTS [ROUNDS [truncate]]]     starts s3_blackhole, which stands beside it
+ *   bench_s3_put [OBJECTS [ROUNDS [HOW [CERT KEY]]]]     starts s3_blackhole, which stands beside
+ *                                                        it: HOW "truncate" or 0; over TLS
  *
  * Rows: raw libcurl (tuned as ours, nothing signed, nothing hashed), the same behind a SHA-256 of
  * the bytes (what anybody pays who signs them or lists their digests), our PUT with a digest that
- * the caller has, our PUT with the digest computed, a sink's sink_put, and two files of a sink
- * written side by side in blocks, as an export does (half as large, so that memory is the same).
+ * the caller has, our PUT with the digest computed (before it is sent; over TLS, while it is sent), a
+ * sink's sink_put, and two files of a sink written side by side in blocks, as an export does (half as
+ * large, so that memory is the same). Over TLS also such files whose digests are computed while they
+ * are sent.
  * One connection, then two. Rounds alternate; the median counts. Processor time is this process's,
  * without the peer's. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "codec/hash.h"
-#include "sink/sink.h"
+#include "sink/sink_private.h"
 
 #include <curl/curl.h>
 #include <pthread.h>
@@ -22,17 +25,20 @@
 #define OBJECT_BYTES (64u << 20)
 #define MAX_ROUNDS   15
 
-enum { RAW, RAW_HASHED, GIVEN, COMPUTED, SINK, PAIR, N_MODES };
+enum { RAW, RAW_HASHED, GIVEN, COMPUTED, SINK, PAIR, LATE, N_MODES };
 static const char *const mode_names[N_MODES] = { "raw libcurl PUT",
                                                  "SHA-256, then raw libcurl PUT",
                                                  "s3_object_put, digest given",
                                                  "s3_object_put, digest computed",
                                                  "sink_put",
-                                                 "two sink files side by side" };
+                                                 "two sink files side by side",
+                                                 "the same, digests while sent" };
 
 static char url[64];
+static const char *cert, *key; /* NULL: plain HTTP */
 static struct s3_client *client;
 static struct sink *sink;
+static struct sink_world *world;
 static unsigned char digest[32];
 static char *body;
 
@@ -81,20 +87,22 @@ static bool raw_put(CURL *h, unsigned i)
     curl_easy_setopt(h, CURLOPT_READFUNCTION, raw_read);
     curl_easy_setopt(h, CURLOPT_READDATA, &b);
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
+    if (cert)
+        curl_easy_setopt(h, CURLOPT_CAINFO, cert);
     CURLcode rc = curl_easy_perform(h);
     curl_slist_free_all(headers);
     return rc == CURLE_OK;
 }
 
 /* The body as two objects. */
-static err_code put_pair(sv key, struct err *e)
+static err_code put_pair(sv name, struct err *e)
 {
     CLEANUP(sink_file_abort) struct sink_file *f = NULL;
     CLEANUP(sink_file_abort) struct sink_file *g = NULL;
     char second[80];
-    int len = snprintf(second, sizeof second, "%.*s-b", SV_FMT(key));
+    int len = snprintf(second, sizeof second, "%.*s-b", SV_FMT(name));
     size_t half = OBJECT_BYTES / 2;
-    TRY(sink_file_create(sink, key, SV_NONE, half, &f, e));
+    TRY(sink_file_create(sink, name, SV_NONE, half, &f, e));
     TRY(sink_file_create(sink, sv_make(second, (size_t)len), SV_NONE, half, &g, e));
     for (size_t at = 0; at < half; at += SINK_WRITE_UNIT) {
         sv x = sv_make(body + at, SINK_WRITE_UNIT), y = sv_make(body + half + at, SINK_WRITE_UNIT);
@@ -112,18 +120,18 @@ static void *run(void *ctx)
     unsigned char own[32];
     CURL *h = l->mode <= RAW_HASHED ? curl_easy_init() : NULL;
     for (unsigned i = 0; i < l->n && !l->failed; i++) {
-        char key[64];
+        char name[64];
         struct err e = { 0 };
-        int len = snprintf(key, sizeof key, "t%d/%u", l->id, i);
+        int len = snprintf(name, sizeof name, "t%d/%u", l->id, i);
         struct s3_put p = { .bucket = SV_LIT("bucket"),
-                            .key = sv_make(key, (size_t)len),
+                            .key = sv_make(name, (size_t)len),
                             .body = sv_make(body, OBJECT_BYTES),
                             .sha256 = l->mode == GIVEN ? digest : NULL };
         if (l->mode == RAW_HASHED)
             hash_sha256_of(p.body, own);
         if (l->mode <= RAW_HASHED)
             l->failed = !raw_put(h, i);
-        else if (l->mode == PAIR)
+        else if (l->mode >= PAIR)
             l->failed = put_pair(p.key, &e) != ERR_OK;
         else if (l->mode == SINK)
             l->failed = sink_put(sink, p.key, SV_NONE, p.body, NULL, &e) != ERR_OK;
@@ -152,6 +160,7 @@ static double measure(int mode, unsigned conns, unsigned n)
     double cpu = cpu_seconds();
     pthread_t t[2];
     struct load l[2];
+    world->digest_first = mode != LATE;
     uint64_t from = clock_mono_us();
     for (unsigned i = 0; i < conns; i++) {
         l[i] = (struct load){ mode, (int)i, n / conns, false };
@@ -189,7 +198,7 @@ static pid_t start_peer(const char *self, const char *how, int *in)
         (void)dup2(to[0], 0);
         (void)dup2(from[1], 1);
         close(to[1]);
-        (void)execl(path, path, "0", how, (char *)NULL);
+        (void)execl(path, path, "0", how, cert, key, (char *)NULL);
         _exit(127);
     }
     close(to[0]);
@@ -200,7 +209,7 @@ static pid_t start_peer(const char *self, const char *how, int *in)
         (void)fprintf(stderr, "cannot start s3_blackhole\n");
         exit(1);
     }
-    (void)snprintf(url, sizeof url, "http://127.0.0.1:%u", port);
+    (void)snprintf(url, sizeof url, "http%s://127.0.0.1:%u", cert ? "s" : "", port);
     *in = to[1];
     return pid;
 }
@@ -213,17 +222,15 @@ static void open_all(void)
     struct sink_config cfg = { .s3 = &ep, .roles_file = roles };
     struct sink_target t = { .uri = SV_LIT("s3://bucket/sink"),
                              .role_arn = SV_LIT("arn:aws:iam::000000000000:role/bench") };
-    /* lives as long as the process */
-    struct sink_world *w = NULL;
     int fd = mkstemp(roles);
     sv text = SV_LIT("{\"roles\":[{\"arn\":\"arn:aws:iam::000000000000:role/bench\","
                      "\"allow\":[\"s3://bucket/*\"],\"credentials\":{"
                      "\"accessKeyId\":\"AKID\",\"secretAccessKey\":\"secret\"}}]}");
     err_code rc = fd < 0 ? ERR_IO : file_write_all(fd, text, &e);
     if (rc == ERR_OK)
-        rc = sink_world_new(&cfg, &w, &e);
+        rc = sink_world_new(&cfg, &world, &e);
     if (rc == ERR_OK)
-        rc = sink_open(w, &t, &sink, &e);
+        rc = sink_open(world, &t, &sink, &e);
     if (rc == ERR_OK)
         rc = s3_client_new(&ep, give, NULL, NULL, &client, &e);
     (void)unlink(roles);
@@ -239,9 +246,16 @@ int main(int argc, char **argv)
     if ((argc > 1 && !sv_to_u64(sv_from(argv[1]), &n)) ||
         (argc > 2 && !sv_to_u64(sv_from(argv[2]), &rounds)) || n < 2 || rounds < 1 ||
         rounds > MAX_ROUNDS) {
-        (void)fprintf(stderr, "bench_s3_put [OBJECTS [ROUNDS]]\n");
+        (void)fprintf(stderr, "bench_s3_put [OBJECTS [ROUNDS [HOW [CERT KEY]]]]\n");
         return 2;
     }
+    if (argc > 5) {
+        cert = argv[4];
+        key = argv[5];
+        (void)setenv("SSL_CERT_FILE", cert, 1);
+    }
+    /* without TLS no digest is computed while anything is sent */
+    const int modes = cert ? N_MODES : LATE;
     int in;
     pid_t peer = start_peer(argv[0], argc > 3 ? argv[3] : "", &in);
     (void)curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -260,18 +274,18 @@ int main(int argc, char **argv)
                  4.0 * OBJECT_BYTES / ((double)(clock_mono_us() - from) / 1e6) / 1e6);
     for (unsigned conns = 1; conns <= 2; conns++) {
         double got[N_MODES][MAX_ROUNDS], cpu[N_MODES][MAX_ROUNDS];
-        for (int m = 0; m < N_MODES; m++)
+        for (int m = 0; m < modes; m++)
             /* connections open, pages touched */
             (void)measure(m, conns, 2);
         for (unsigned r = 0; r < rounds; r++)
-            for (int m = 0; m < N_MODES; m++) {
+            for (int m = 0; m < modes; m++) {
                 got[m][r] = measure(m, conns, (unsigned)n);
                 cpu[m][r] = cpu_per_gb;
             }
         (void)printf("%u connection%s, %u objects of %u MiB, median of %u\n", conns,
                      conns > 1 ? "s" : "", (unsigned)n, OBJECT_BYTES >> 20, (unsigned)rounds);
         double raw = 0;
-        for (int m = 0; m < N_MODES; m++) {
+        for (int m = 0; m < modes; m++) {
             qsort(got[m], rounds, sizeof(double), by_value);
             qsort(cpu[m], rounds, sizeof(double), by_value);
             double v = got[m][rounds / 2];

@@ -1,17 +1,21 @@
 /* s3_blackhole.c - an S3 endpoint for measurements: takes every PUT and throws the body away.
  *
- *   s3_blackhole [PORT [truncate|MB]]  on 127.0.0.1; prints "PORT n", runs until its input ends
+ *   s3_blackhole [PORT [truncate|MB [CERT KEY]]]  on 127.0.0.1; prints "PORT n", runs until its
+ *                                                 input ends
  *
- * Plain HTTP/1.1, a thread a connection, no signature checked. A body is read into a buffer of 256
+ * HTTP/1.1, over TLS if there is a certificate, a thread a connection, no signature checked. A body is read into a buffer of 256
  * KiB, as any server has to; with "truncate" it is discarded inside the kernel (recv with
  * MSG_TRUNC), which takes as little of the machine as a peer can, and less than a real one does.
  * With a number no connection's bodies come faster than that many MB/s, which is how S3 itself is
- * met: fast by connections, not by one. HEAD says that the bucket is there, listings are empty,
+ * met: fast by connections, not by one. A checksum behind a body is repeated in the answer, and not
+ * verified. HEAD says that the bucket is there, listings are empty,
  * multipart uploads begin and complete. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,6 +30,23 @@
 #define BODY_STEP (256u << 10)
 
 static bool truncating;
+static SSL_CTX *tls; /* NULL: plain */
+
+struct client {
+    int fd;
+    SSL *ssl; /* NULL: plain */
+};
+
+static ssize_t take(struct client *c, char *to, size_t n)
+{
+    return c->ssl ? SSL_read(c->ssl, to, (int)n) : recv(c->fd, to, n, 0);
+}
+
+static ssize_t give(struct client *c, const char *from, size_t n)
+{
+    return c->ssl ? SSL_write(c->ssl, from, (int)n) : send(c->fd, from, n, MSG_NOSIGNAL);
+}
+
 static double bytes_per_us; /* of one connection; 0: as fast as it goes */
 
 static double now_us(void)
@@ -79,11 +100,11 @@ static uint64_t size_of(const char *line, bool put, uint64_t bytes)
     return found;
 }
 
-static bool send_all(int fd, const char *text)
+static bool send_all(struct client *c, const char *text)
 {
     size_t len = strlen(text);
     while (len) {
-        ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+        ssize_t n = give(c, text, len);
         if (n <= 0)
             return false;
         text += n;
@@ -92,7 +113,8 @@ static bool send_all(int fd, const char *text)
     return true;
 }
 
-static bool answer(int fd, const char *head, uint64_t body_bytes)
+/* trailer: "name:value", or empty. */
+static bool answer(struct client *c, const char *head, uint64_t body_bytes, const char *trailer)
 {
     char line[256] = "", out[1024];
     const char *end = memchr(head, '\r', 250);
@@ -107,7 +129,7 @@ static bool answer(int fd, const char *head, uint64_t body_bytes)
     else if (strncmp(line, "HEAD", 4) == 0)
         length = size_of(line, false, 0);
     if (strncmp(line, "DELETE", 6) == 0)
-        return send_all(fd, "HTTP/1.1 204 No Content\r\n\r\n");
+        return send_all(c, "HTTP/1.1 204 No Content\r\n\r\n");
     if (strncmp(line, "POST", 4) == 0)
         body = strstr(line, "uploads") ? "<InitiateMultipartUploadResult><UploadId>u</UploadId>"
                                          "</InitiateMultipartUploadResult>"
@@ -117,9 +139,10 @@ static bool answer(int fd, const char *head, uint64_t body_bytes)
         body = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
     (void)snprintf(out, sizeof out,
                    "HTTP/1.1 %s\r\nETag: \"0123456789abcdef0123456789abcdef\"\r\n"
-                   "Content-Length: %llu\r\n\r\n%s",
-                   status, (unsigned long long)(length ? length : strlen(body)), body);
-    return send_all(fd, out);
+                   "%s%sContent-Length: %llu\r\n\r\n%s",
+                   status, trailer, trailer[0] ? "\r\n" : "",
+                   (unsigned long long)(length ? length : strlen(body)), body);
+    return send_all(c, out);
 }
 
 static uint64_t content_length(const char *head)
@@ -134,16 +157,44 @@ static uint64_t content_length(const char *head)
     return 0;
 }
 
+/* The last bytes of a body, as they come. */
+#define TAIL 128
+static void keep_tail(char tail[TAIL + 1], const char *piece, size_t n)
+{
+    size_t had = strlen(tail), more = n < TAIL ? n : TAIL;
+    size_t stays = had + more > TAIL ? TAIL - more : had;
+    memmove(tail, tail + had - stays, stays);
+    memcpy(tail + stays, piece + n - more, more);
+    tail[stays + more] = 0;
+}
+
+/* CRLF 0 CRLF name:value CRLF CRLF: name:value. A body that is none may hold zero bytes. */
+static const char *trailer_of(char tail[TAIL + 1])
+{
+    char *from = strstr(tail, "\r\n0\r\nx-amz-checksum-"), *end;
+    if (from == NULL)
+        return "";
+    from += 5;
+    end = strstr(from, "\r\n");
+    if (end)
+        *end = 0;
+    return from;
+}
+
 static void *serve(void *ctx)
 {
-    int fd = (int)(intptr_t)ctx;
+    struct client at = { .fd = (int)(intptr_t)ctx }, *c = &at;
+    int fd = c->fd;
     char *head = malloc(HEAD_MAX + 1), *body = malloc(BODY_STEP);
     size_t len = 0;
+    if (tls &&
+        ((c->ssl = SSL_new(tls)) == NULL || !SSL_set_fd(c->ssl, fd) || SSL_accept(c->ssl) != 1))
+        goto out;
     while (head && body) {
         char *end;
         head[len] = 0;
         while ((end = strstr(head, "\r\n\r\n")) == NULL) {
-            ssize_t n = len < HEAD_MAX ? recv(fd, head + len, HEAD_MAX - len, 0) : -1;
+            ssize_t n = len < HEAD_MAX ? take(c, head + len, HEAD_MAX - len) : -1;
             if (n <= 0)
                 goto out;
             len += (size_t)n;
@@ -152,22 +203,30 @@ static void *serve(void *ctx)
         uint64_t said = content_length(head), left = said;
         size_t behind = len - (size_t)(end + 4 - head);
         size_t eaten = behind < left ? behind : (size_t)left;
+        bool framed = strcasestr(head, "\r\nx-amz-trailer:") != NULL &&
+                      strcasestr(head, "\r\nx-amz-trailer:") < end;
+        char tail[TAIL + 1] = "";
+        if (framed)
+            keep_tail(tail, end + 4, eaten);
         double since_us = now_us();
         for (left -= eaten; left;) {
-            size_t take = left < BODY_STEP ? (size_t)left : BODY_STEP;
-            ssize_t n = truncating ? recv(fd, NULL, take, MSG_TRUNC) : recv(fd, body, take, 0);
+            size_t most = left < BODY_STEP ? (size_t)left : BODY_STEP;
+            ssize_t n = truncating ? recv(fd, NULL, most, MSG_TRUNC) : take(c, body, most);
             if (n <= 0)
                 goto out;
             left -= (uint64_t)n;
+            if (framed)
+                keep_tail(tail, body, (size_t)n);
             pace(since_us, said - left);
         }
-        if (!answer(fd, head, said))
+        if (!answer(c, head, said, framed ? trailer_of(tail) : ""))
             goto out;
         /* what is there of the next request */
         len = behind - eaten;
         memmove(head, end + 4 + eaten, len);
     }
 out:
+    SSL_free(c->ssl);
     free(head);
     free(body);
     close(fd);
@@ -201,7 +260,16 @@ int main(int argc, char **argv)
     socklen_t len = sizeof a;
     pthread_t t;
     char drop[256];
-    truncating = argc > 2 && strcmp(argv[2], "truncate") == 0;
+    truncating = argc == 3 && strcmp(argv[2], "truncate") == 0;
+    if (argc > 4) {
+        (void)signal(SIGPIPE, SIG_IGN);
+        tls = SSL_CTX_new(TLS_server_method());
+        if (tls == NULL || SSL_CTX_use_certificate_chain_file(tls, argv[3]) != 1 ||
+            SSL_CTX_use_PrivateKey_file(tls, argv[4], SSL_FILETYPE_PEM) != 1) {
+            (void)fprintf(stderr, "s3_blackhole: no certificate\n");
+            return 1;
+        }
+    }
     bytes_per_us = argc > 2 && !truncating ? strtod(argv[2], NULL) : 0;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) != 0 || listen(fd, 64) != 0 ||
