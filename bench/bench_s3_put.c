@@ -5,10 +5,10 @@
  *
  * Rows: raw libcurl (tuned as ours, nothing signed, nothing hashed), the same behind a SHA-256 of
  * the bytes (what anybody pays who signs them or lists their digests), our PUT with a digest that
- * the caller has, our PUT with the digest computed (before it is sent; over TLS, while it is sent), a
- * sink's sink_put, and two files of a sink written side by side in blocks, as an export does (half as
- * large, so that memory is the same). Over TLS also such files whose digests are computed while they
- * are sent.
+ * the caller has, our PUT with the digest computed (before it is sent; over TLS, while it is sent),
+ * a sink's sink_put, and two files of a sink written side by side in blocks, as an export does
+ * (half as large, so that memory is the same). Over TLS also such files whose digests are computed
+ * while they are sent.
  * One connection, then two. Rounds alternate; the median counts. Processor time is this process's,
  * without the peer's. */
 #include "base/clock.h"

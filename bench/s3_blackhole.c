@@ -3,9 +3,10 @@
  *   s3_blackhole [PORT [truncate|MB [CERT KEY]]]  on 127.0.0.1; prints "PORT n", runs until its
  *                                                 input ends
  *
- * HTTP/1.1, over TLS if there is a certificate, a thread a connection, no signature checked. A body is read into a buffer of 256
- * KiB, as any server has to; with "truncate" it is discarded inside the kernel (recv with
- * MSG_TRUNC), which takes as little of the machine as a peer can, and less than a real one does.
+ * HTTP/1.1, over TLS if there is a certificate, a thread a connection, no signature checked. A body
+ * is read into a buffer of 256 KiB, as any server has to; with "truncate" it is discarded inside
+ * the kernel (recv with MSG_TRUNC), which takes as little of the machine as a peer can, and less
+ * than a real one does.
  * With a number no connection's bodies come faster than that many MB/s, which is how S3 itself is
  * met: fast by connections, not by one. A checksum behind a body is repeated in the answer, and not
  * verified. HEAD says that the bucket is there, listings are empty,

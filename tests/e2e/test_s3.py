@@ -3,7 +3,11 @@ all of it that asks for no particular rights also meets MinIO, where `./dev mini
 import http.client
 import json
 import socket
+import ssl
+import subprocess
+import sys
 import threading
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -22,7 +26,7 @@ class Proxy:
     """Between fhirlake and the peer, Host and all passed on as they are, so that signatures hold.
     spoil(method, path) may answer (status, code) instead of the peer."""
 
-    def __init__(self, port):
+    def __init__(self, port, context=None):
         proxy = self
         self.spoil = lambda method, path: None
         self.before = lambda method, path: None  # may wait
@@ -76,7 +80,9 @@ class Proxy:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        if context:
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def stop(self):
@@ -132,6 +138,103 @@ def filled(server, peer, name, n=50):
                              role=peer.role, key=peer.kms_key)
     assert done["JobStatus"] == "COMPLETED", done
     return store
+
+
+# ---- over TLS ----
+
+class Hostile:
+    """tests/peers/hostile_s3.py, which reads bodies with a checksum behind them by itself, and verifies it."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, str(ROOT / "tests" / "peers" / "hostile_s3.py")],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        says = json.loads(self.process.stdout.readline())
+        self.control = f"http://127.0.0.1:{says['port']}"
+        self.ca = says.get("ca")
+        if self.ca is None:
+            self.stop()
+            pytest.skip("no openssl to make a certificate with")
+        self.url = f"https://127.0.0.1:{says['tls_port']}"
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait(30)
+        self.process.stdout.close()
+
+    def ask(self, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        return json.loads(urllib.request.urlopen(self.control + path, data, 30).read())
+
+    def parts(self):
+        """What came as parts since the last script: (framed?, bytes on the wire)."""
+        return [("x-amz-trailer" in one["headers"], one["length"]) for one in self.ask("/_log")["log"]
+                if "partNumber=" in one["query"]]
+
+    def get(self, bucket, key):
+        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        s3 = boto3.client("s3", endpoint_url=self.control, region_name="us-east-1", **keys,
+                          config=botocore.config.Config(s3={"addressing_style": "path"}))
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+@pytest.fixture
+def hostile():
+    h = Hostile()
+    yield h
+    h.stop()
+
+
+LARGE = 9 << 20  # bytes of a resource that no object of a PUT holds: it goes out in parts
+
+
+def large_binary():
+    return json.dumps({"resourceType": "Binary", "id": "large", "contentType": "text/plain", "data": "QUJD" * (LARGE // 4)},
+                      separators=(",", ":"))
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_parts_over_tls_are_followed_by_their_checksum_or_signed_where_that_is_refused(hostile, tmp_path, refuses):
+    roles = roles_file(tmp_path, {"arn": ROLE, "allow": ["s3://bucket/*"],
+                                  "credentials": {"accessKeyId": "a", "secretAccessKey": "b"}})
+    line = large_binary()
+    with Server(tmp_path / "data") as plain:
+        store = plain.create_store()
+        plain.put_object("s3://input/l/b.ndjson", line.encode() + b"\n")
+        done = plain.import_all(store, "s3://input/l/", output_uri="s3://output/l")
+        assert done["JobStatus"] == "COMPLETED", done
+    with Server(tmp_path / "data", "--s3-endpoint", hostile.url, "--roles", roles,
+                env={"SSL_CERT_FILE": hostile.ca}) as server:
+        hostile.ask("/_script", [])
+        if refuses:  # whatever comes: before the parts are the check of the place and the upload's begin
+            hostile.ask("/_script", [{"do": "ok"}] * 3 + [{"do": "fail", "status": 501, "code": "NotImplemented"}])
+        done = server.export_all(store, "s3://bucket/x")
+        assert done["JobStatus"] == "COMPLETED", done
+        folder = done["OutputDataConfig"]["S3Configuration"]["S3Uri"].removeprefix("s3://bucket/")
+        parts = hostile.parts()
+        told = server.log_text().count("s3_signed_after_all")
+        manifest = json.loads(hostile.get("bucket", folder + "manifest.json"))
+        (item,) = manifest["output"]
+        data = hostile.get("bucket", item["url"].removeprefix("s3://bucket/"))
+    assert hashlib.sha256(data).hexdigest() == item["sha256"] and len(data) == item["bytes"] > LARGE
+    assert json.loads(data)["data"] == json.loads(line)["data"]
+    framed = [one for one, _ in parts]
+    assert framed == ([True] + [False] * (len(parts) - 1) if refuses else [True] * len(parts)) and len(parts) > 1, parts
+    assert told == (1 if refuses else 0)
+
+
+def test_an_export_over_tls_is_the_one_over_plain_http(peer, hostile):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(hostile.ca, hostile.ca.replace("cert.pem", "key.pem"))
+    proxy = Proxy(peer.port, context)
+    try:
+        with Server(None, *peer.options(proxy.url), env={**peer.env(), "SSL_CERT_FILE": hostile.ca}) as server:
+            store = filled(server, peer, "tls", 300)
+            done = server.export_all(store, uri(peer, "tls"), role=peer.role, key=peer.kms_key)
+            assert done["JobStatus"] == "COMPLETED", done
+            _, resources = peer.read_export(done["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+            assert len(resources) == 300
+    finally:
+        proxy.stop()
 
 
 # ---- what works ----
