@@ -1,5 +1,6 @@
 """Jobs against an S3 endpoint: moto with signature and policy checks on, and a proxy that spoils its answers. With --long
 all of it that asks for no particular rights also meets MinIO, where `./dev minio` built it."""
+import hashlib
 import http.client
 import json
 import socket
@@ -10,10 +11,12 @@ import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import boto3
+import botocore.config
 import pytest
 from botocore.exceptions import ClientError
 
-from fhirlake import (KEY, ROLE, Server, assert_same_resources, exact, patient, read_ndjson, run,
+from fhirlake import (KEY, ROLE, ROOT, Server, assert_same_resources, exact, patient, read_ndjson, run,
                       wait_job, without_version)
 from s3_peer import ACCOUNT, Peer
 
