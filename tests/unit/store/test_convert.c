@@ -928,7 +928,7 @@ TEST(convert, a_kill_at_any_moment_loses_nothing)
     struct store_converted done;
     char kept[160];
     unsigned n_killed = 0, n_whole = 0;
-    const unsigned most = test_is_long() ? 100 : 8;
+    const unsigned most = test_is_long() ? 100 : 4;
     make_history(&h, 8, 700);
     end_history(&h, 0);
     (void)snprintf(kept, sizeof kept, "%s.kept", root);
