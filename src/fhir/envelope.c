@@ -418,24 +418,8 @@ static err_code walk_resource(sv text, sv set_id, char *base, char **end, struct
     return ERR_OK;
 }
 
-err_code fhir_envelope_read_here(struct fhir_reader *reader, char *text, size_t len,
-                                 struct fhir_envelope *out, struct err *e)
-{
-    struct fhir_envelope env = { 0 };
-    const sv source = sv_make(text, len);
-    char *end = NULL;
-    if (len > reader->max_bytes)
-        return ERR(e, ERR_TOO_LARGE, "resource is larger than %zu bytes", reader->max_bytes);
-    if (!grammar_ok(reader, source))
-        return ERR(e, ERR_INVALID, "Invalid JSON found in input file");
-    TRY(walk_resource(source, SV_NONE, text, &end, &env, e));
-    env.body.json = sv_make(text, (size_t)(end - text));
-    *out = env;
-    return ERR_OK;
-}
-
-err_code fhir_envelope_read(struct fhir_reader *reader, sv text, sv set_id, struct buf *dst,
-                            struct fhir_envelope *out, struct err *e)
+/* May it be walked? */
+static err_code check_text(struct fhir_reader *reader, sv text, sv set_id, struct err *e)
 {
     if (text.len > reader->max_bytes)
         return ERR(e, ERR_TOO_LARGE, "resource is larger than %zu bytes", reader->max_bytes);
@@ -443,13 +427,35 @@ err_code fhir_envelope_read(struct fhir_reader *reader, sv text, sv set_id, stru
         return bad_id(set_id, e);
     if (!grammar_ok(reader, text))
         return ERR(e, ERR_INVALID, "Invalid JSON found in input file");
-    /* the copy is never longer than the text plus an id */
-    TRY(buf_reserve(dst, text.len + FHIR_ID_MAX + 64, e));
+    return ERR_OK;
+}
+
+/* The stored form, from base on. */
+static err_code write_form(sv text, sv set_id, char *base, struct fhir_envelope *out, struct err *e)
+{
     struct fhir_envelope env = { 0 };
-    char *base = dst->ptr + dst->len, *end = NULL;
+    char *end = NULL;
     TRY(walk_resource(text, set_id, base, &end, &env, e));
     env.body.json = sv_make(base, (size_t)(end - base));
-    dst->len += env.body.json.len;
     *out = env;
+    return ERR_OK;
+}
+
+err_code fhir_envelope_read_here(struct fhir_reader *reader, char *text, size_t len,
+                                 struct fhir_envelope *out, struct err *e)
+{
+    const sv source = sv_make(text, len);
+    TRY(check_text(reader, source, SV_NONE, e));
+    return write_form(source, SV_NONE, text, out, e);
+}
+
+err_code fhir_envelope_read(struct fhir_reader *reader, sv text, sv set_id, struct buf *dst,
+                            struct fhir_envelope *out, struct err *e)
+{
+    TRY(check_text(reader, text, set_id, e));
+    /* the copy is never longer than the text plus an id */
+    TRY(buf_reserve(dst, text.len + FHIR_ID_MAX + 64, e));
+    TRY(write_form(text, set_id, dst->ptr + dst->len, out, e));
+    dst->len += out->body.json.len;
     return ERR_OK;
 }

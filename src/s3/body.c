@@ -32,6 +32,13 @@ void s3_checksum_text(s3_checksum kind, const unsigned char *sum, char out[S3_CH
     out[text.len] = 0;
 }
 
+void s3_crc32c_text(uint32_t crc, char out[S3_CHECKSUM_TEXT])
+{
+    const unsigned char sum[4] = { (unsigned char)(crc >> 24), (unsigned char)(crc >> 16),
+                                   (unsigned char)(crc >> 8), (unsigned char)crc };
+    s3_checksum_text(S3_CHECKSUM_CRC32C, sum, out);
+}
+
 static uint64_t chunk_at(const struct s3_body *b, uint64_t at)
 {
     return b->len - at < S3_CHUNK_BYTES ? b->len - at : S3_CHUNK_BYTES;
@@ -39,11 +46,12 @@ static uint64_t chunk_at(const struct s3_body *b, uint64_t at)
 
 static void end(struct s3_body *b)
 {
-    unsigned char crc[4] = { (unsigned char)(b->crc >> 24), (unsigned char)(b->crc >> 16),
-                             (unsigned char)(b->crc >> 8), (unsigned char)b->crc };
-    if (b->hash)
+    if (b->hash) {
         hash_sha256_take(b->hash, b->sha256);
-    s3_checksum_text(b->framed, b->hash ? b->sha256 : crc, b->checksum);
+        s3_checksum_text(b->framed, b->sha256, b->checksum);
+    } else {
+        s3_crc32c_text(b->crc, b->checksum);
+    }
     b->ended = true;
 }
 

@@ -58,9 +58,7 @@ static void checksum_of(const struct s3_request *request, const struct s3_body *
     }
     for (size_t i = 0; i < body->n_pieces; i++)
         crc = hash_crc32c(crc, body->pieces[i]);
-    unsigned char sum[4] = { (unsigned char)(crc >> 24), (unsigned char)(crc >> 16),
-                             (unsigned char)(crc >> 8), (unsigned char)crc };
-    s3_checksum_text(request->checksum, sum, out);
+    s3_crc32c_text(crc, out);
 }
 
 /* host, x-amz-*, and what the request brings: all of it is signed. */
@@ -74,7 +72,8 @@ static err_code sign(struct s3_client *client, const struct s3_request *request,
     sv payload = sv_make(hex, sizeof hex);
     bool framed = body && body->framed;
     unsigned char nothing[SHA256_LEN];
-    hash_sha256_of(SV_NONE, nothing);
+    if (request->sha256 == NULL)
+        hash_sha256_of(SV_NONE, nothing);
     hash_hex(request->sha256 ? request->sha256 : nothing, SHA256_LEN, hex);
     if (framed)
         payload = SV_LIT("STREAMING-UNSIGNED-PAYLOAD-TRAILER");

@@ -34,6 +34,7 @@ struct s3_checksum_form {
 struct s3_checksum_form s3_checksum_form(s3_checksum kind);
 #define S3_CHECKSUM_TEXT 48 /* base64, NUL-terminated */
 void s3_checksum_text(s3_checksum kind, const unsigned char *sum, char out[S3_CHECKSUM_TEXT]);
+void s3_crc32c_text(uint32_t crc, char out[S3_CHECKSUM_TEXT]); /* the same of a CRC32C */
 struct s3_body {
     const sv *pieces; /* borrowed */
     size_t n_pieces;

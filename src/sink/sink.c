@@ -110,10 +110,10 @@ err_code sink_file_send(struct sink_file **fp, uint64_t *bytes, struct sink_send
                         struct err *e)
 {
     struct sink_file *f = *fp;
+    struct sink_object object;
     *fp = NULL;
     if (f->s3 == NULL) {
         struct sink_mark mark;
-        struct sink_object object;
         err_code rc = dir_file_commit(f->dir, &object, &mark, e);
         sink_file_abort(f);
         TRY(rc);
@@ -121,7 +121,6 @@ err_code sink_file_send(struct sink_file **fp, uint64_t *bytes, struct sink_send
         *sending = sink_sending_ended(&object, &mark);
         return ERR_OK;
     }
-    struct sink_object object;
     s3_file_end(f->s3, &object);
     *bytes = object.bytes;
     *sending = sink_senders_give(f->senders, f->s3, NULL);

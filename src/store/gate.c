@@ -56,7 +56,8 @@ static void enter_locked(struct gate *g, const void *store)
 }
 
 /* Whoever waits has no place now: those of a store that may have more would be inside. */
-bool gate_enter_unless(struct gate *g, const void *store, const atomic_bool *halt)
+err_code gate_enter_unless(struct gate *g, const void *store, const atomic_bool *halt,
+                           struct err *e)
 {
     bool in = true;
     pthread_mutex_lock(&g->lock);
@@ -77,13 +78,13 @@ bool gate_enter_unless(struct gate *g, const void *store, const atomic_bool *hal
         in = w.in;
     }
     pthread_mutex_unlock(&g->lock);
-    return in;
+    return in ? ERR_OK : ERR(e, ERR_CANCELLED, "the job was stopped");
 }
 
 void gate_enter(struct gate *g, const void *store)
 {
     /* nothing halts it */
-    (void)gate_enter_unless(g, store, NULL);
+    IGNORE(gate_enter_unless(g, store, NULL, NULL));
 }
 
 void gate_wake(struct gate *g)

@@ -249,9 +249,7 @@ void store_cursor_rest(struct store_cursor *c)
 
 err_code store_giant_enter(struct store *st, const atomic_bool *halt, struct err *e)
 {
-    if (st->alone && !gate_enter_unless(st->alone, st, halt))
-        return ERR(e, ERR_CANCELLED, "the job was stopped");
-    return ERR_OK;
+    return st->alone ? gate_enter_unless(st->alone, st, halt, e) : ERR_OK;
 }
 
 void store_giant_leave(struct store *st)

@@ -208,9 +208,10 @@ void gate_init(struct gate *g, unsigned most, unsigned most_of_store);
 void gate_done(struct gate *g);
 /* Nobody enters twice, and who is inside waits for nobody. */
 void gate_enter(struct gate *g, const void *store);
-/* False: *halt was set before there was a place. halt: NULL, or set by one who calls gate_wake()
- * then. */
-bool gate_enter_unless(struct gate *g, const void *store, const atomic_bool *halt);
+/* ERR_CANCELLED: *halt was set before there was a place. halt: NULL, or set by one who calls
+ * gate_wake() then. */
+MUST_USE err_code gate_enter_unless(struct gate *g, const void *store, const atomic_bool *halt,
+                                    struct err *e);
 void gate_wake(struct gate *g);
 void gate_leave(struct gate *g, const void *store);
 

@@ -119,8 +119,7 @@ static err_code take_away_alone(struct settling *s, const struct mark *m, store_
     struct gate *alone = &s->r->env->alone;
     if (s->halt == NULL || number_type(number) != alone->type)
         return take_away(s, m, number, e);
-    if (!gate_enter_unless(alone, s->r, s->halt))
-        return ERR(e, ERR_CANCELLED, "settling was stopped");
+    TRY(gate_enter_unless(alone, s->r, s->halt, e));
     err_code rc = take_away(s, m, number, e);
     gate_leave(alone, s->r);
     return rc;

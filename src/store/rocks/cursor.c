@@ -96,8 +96,8 @@ err_code rocks_cursor_value(struct rocks_cursor *c, struct key_bytes key, struct
     buf_clear(to);
     c->g.best.placed = c->g.best.apart = false;
     c->g.best.left_out = 0;
-    if (gate && !gate_enter_unless(gate, c->r, c->base.halt))
-        return ERR(e, ERR_CANCELLED, "the job was stopped");
+    if (gate)
+        TRY(gate_enter_unless(gate, c->r, c->base.halt, e));
     rocksdb_pinnableslice_t *found =
         rocksdb_get_pinned_cf(c->r->db, c->get, c->r->cf[CF_VERSIONS], key.ptr, key.len, &bad);
     err_code rc = rocks_error(bad, "reading the data store", e);

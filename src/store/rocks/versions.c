@@ -66,7 +66,7 @@ void iter_close(struct iter *x)
 void iter_seek(struct iter *x, const struct key_bytes *to)
 {
     if (x->it == NULL) {
-        x->halted = x->gate && !gate_enter_unless(x->gate, x->r, x->halt);
+        x->halted = x->gate && gate_enter_unless(x->gate, x->r, x->halt, NULL) != ERR_OK;
         x->valid = false;
         if (x->halted)
             return;

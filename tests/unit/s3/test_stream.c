@@ -247,18 +247,24 @@ static void check_completion(const char *contains, size_t times)
     assert_int_equal(n, times);
 }
 
+/* An upload of n parts, each of all bytes. */
+static void upload(struct s3_client *c, const char *key, unsigned n)
+{
+    struct s3_upload *u = NULL;
+    struct s3_put p = { .bucket = SV_LIT("stream"), .key = sv_from(key) };
+    OK(s3_upload_begin(c, &p, &u, e));
+    for (unsigned i = 0; i < n; i++)
+        OK(s3_upload_part(u, halves, 2, e));
+    OK(s3_upload_complete(&u, e));
+}
+
 TEST(stream, parts_have_a_checksum_each_which_the_end_of_the_upload_repeats)
 {
     (void)state;
     NEED_TLS();
     CLEANUP(s3_client_free) struct s3_client *c = client_of(tls_url);
-    struct s3_upload *u = NULL;
-    struct s3_put p = { .bucket = SV_LIT("stream"), .key = SV_LIT("parts") };
     script("[]");
-    OK(s3_upload_begin(c, &p, &u, e));
-    OK(s3_upload_part(u, halves, 2, e));
-    OK(s3_upload_part(u, halves, 2, e));
-    OK(s3_upload_complete(&u, e));
+    upload(c, "parts", 2);
     check_forms("sffs");
     check_completion("<ChecksumCRC32C>", 2);
     check_there(c, "parts", 2 * BYTES);
@@ -269,21 +275,14 @@ TEST(stream, parts_that_are_refused_are_signed_and_keep_the_checksum_that_was_pr
     (void)state;
     NEED_TLS();
     CLEANUP(s3_client_free) struct s3_client *c = client_of(tls_url);
-    struct s3_upload *u = NULL;
-    struct s3_put p = { .bucket = SV_LIT("stream"), .key = SV_LIT("refused-parts") };
     script("[{\"do\":\"ok\"},{\"do\":\"fail\",\"status\":501,\"code\":\"NotImplemented\"}]");
-    OK(s3_upload_begin(c, &p, &u, e));
-    OK(s3_upload_part(u, halves, 2, e));
-    OK(s3_upload_part(u, halves, 2, e));
-    OK(s3_upload_complete(&u, e));
+    upload(c, "refused-parts", 2);
     check_forms("sfsss");
     check_completion("<ChecksumCRC32C>", 2);
     check_there(c, "refused-parts", 2 * BYTES);
     /* another upload promises none */
     script("[]");
-    OK(s3_upload_begin(c, &p, &u, e));
-    OK(s3_upload_part(u, halves, 2, e));
-    OK(s3_upload_complete(&u, e));
+    upload(c, "refused-parts", 1);
     check_forms("sss");
     check_completion("<ChecksumCRC32C>", 0);
 }

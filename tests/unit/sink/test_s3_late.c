@@ -104,6 +104,17 @@ static struct sink_sending *sent(struct sink *s, const char *name, size_t n)
     return out;
 }
 
+/* The same, until it has arrived: its digest is that of the bytes. */
+static struct sink_mark arrived(struct sink *s, const char *name, size_t n)
+{
+    struct sink_object o;
+    struct sink_mark mark;
+    struct sink_sending *on_its_way = sent(s, name, n);
+    OK(sink_sending_wait(&on_its_way, &o, &mark, e));
+    check_object(&o, n);
+    return mark;
+}
+
 TEST(late, the_digest_of_an_object_is_known_when_it_has_arrived)
 {
     (void)state;
@@ -111,21 +122,14 @@ TEST(late, the_digest_of_an_object_is_known_when_it_has_arrived)
         skip();
     CLEANUP(sink_world_free) struct sink_world *w = world(tls_url);
     CLEANUP(sink_close) struct sink *s = open_in(w);
-    struct sink_object o;
-    struct sink_mark mark;
     script("[]");
-    struct sink_sending *on_its_way = sent(s, "a", 3000001);
-    OK(sink_sending_wait(&on_its_way, &o, &mark, e));
+    assert_true(arrived(s, "a", 3000001).len > 0);
     assert_int_equal(n_framed(), 1);
-    check_object(&o, 3000001);
-    assert_true(mark.len > 0);
     check_there(s, "x/a", 3000001);
     /* it starts anew with each attempt */
     script("[{\"do\":\"cut\",\"bytes\":500000}]");
-    on_its_way = sent(s, "b", 3000001);
-    OK(sink_sending_wait(&on_its_way, &o, &mark, e));
+    (void)arrived(s, "b", 3000001);
     assert_int_equal(n_framed(), 2);
-    check_object(&o, 3000001);
     check_there(s, "x/b", 3000001);
     assert_false(sink_signs_after_all(s));
 }
@@ -137,12 +141,9 @@ TEST(late, an_endpoint_that_refuses_gets_what_is_digested_first)
         skip();
     CLEANUP(sink_world_free) struct sink_world *w = world(tls_url);
     CLEANUP(sink_close) struct sink *s = open_in(w);
-    struct sink_object o;
     script("[{\"do\":\"fail\",\"status\":501,\"code\":\"NotImplemented\"}]");
     for (int i = 0; i < 2; i++) {
-        struct sink_sending *on_its_way = sent(s, "c", 2000001);
-        OK(sink_sending_wait(&on_its_way, &o, NULL, e));
-        check_object(&o, 2000001);
+        (void)arrived(s, "c", 2000001);
         assert_true(sink_signs_after_all(s));
     }
     assert_int_equal(n_framed(), 1);
@@ -156,12 +157,9 @@ TEST(late, an_object_that_outgrows_its_memory_is_digested_on_the_way_to_its_part
         skip();
     CLEANUP(sink_world_free) struct sink_world *w = world(tls_url);
     CLEANUP(sink_close) struct sink *s = open_in(w);
-    struct sink_object o;
     script("[]");
-    struct sink_sending *on_its_way = sent(s, "d", BYTES);
-    OK(sink_sending_wait(&on_its_way, &o, NULL, e));
+    (void)arrived(s, "d", BYTES);
     assert_int_equal(n_framed(), 3);
-    check_object(&o, BYTES);
     check_there(s, "x/d", BYTES);
 }
 
@@ -172,12 +170,9 @@ TEST(late, over_plain_http_nothing_is_late)
         skip();
     CLEANUP(sink_world_free) struct sink_world *w = world(bad_url);
     CLEANUP(sink_close) struct sink *s = open_in(w);
-    struct sink_object o;
     script("[]");
-    struct sink_sending *on_its_way = sent(s, "e", 2000001);
-    OK(sink_sending_wait(&on_its_way, &o, NULL, e));
+    (void)arrived(s, "e", 2000001);
     assert_int_equal(n_framed(), 0);
-    check_object(&o, 2000001);
     check_there(s, "x/e", 2000001);
 }
 

@@ -128,6 +128,16 @@ static void *load(void *arg)
     return NULL;
 }
 
+/* Of the resource that a load and a commit give at once. */
+static struct store_write same_write(void)
+{
+    return (struct store_write){ .type = 1,
+                                 .id = SV_LIT("same"),
+                                 .method = STORE_METHOD_UPDATE,
+                                 .body = body,
+                                 .index = plain_index(1) };
+}
+
 static unsigned resources_there(void)
 {
     unsigned found = 0;
@@ -253,11 +263,7 @@ TEST(bulk, a_load_that_comes_between_a_birth_by_a_commit_and_its_row_is_not_forg
 {
     (void)state;
     open_shared(1);
-    struct store_write w = { .type = 1,
-                             .id = SV_LIT("same"),
-                             .method = STORE_METHOD_UPDATE,
-                             .body = body,
-                             .index = plain_index(1) };
+    struct store_write w = same_write();
     struct store_commit at;
     OK(store_bulk_begin(shared, &late_load, e));
     atomic_store(&before_write, load_before_write);
@@ -271,11 +277,7 @@ TEST(bulk, a_load_that_comes_between_a_birth_by_a_commit_and_its_row_is_not_forg
 
 static void commit_same(void)
 {
-    struct store_write w = { .type = 1,
-                             .id = SV_LIT("same"),
-                             .method = STORE_METHOD_UPDATE,
-                             .body = body,
-                             .index = plain_index(1) };
+    struct store_write w = same_write();
     struct store_commit at;
     OK(store_commit(shared, &w, 1, &at, e));
     assert_int_equal(w.version, 1);

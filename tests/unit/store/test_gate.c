@@ -193,14 +193,21 @@ static void *write_for_ever(void *arg)
     return NULL;
 }
 
+/* And what must be read from it. */
+static struct store *open_filled(char dir[64], struct store **oracle)
+{
+    struct store *st = open_new(dir);
+    OK(store_open(NULL, "memory:", true, oracle, e));
+    fill(st);
+    fill(*oracle);
+    return st;
+}
+
 TEST(gate, light_readers_see_what_the_memory_store_says_as_of_each_commit_while_others_write)
 {
     (void)state;
     char dir[64];
-    struct store *st = open_new(dir), *oracle;
-    OK(store_open(NULL, "memory:", true, &oracle, e));
-    fill(st);
-    fill(oracle);
+    struct store *oracle, *st = open_filled(dir, &oracle);
     uint64_t last = store_last(st).t;
     assert_int_equal(store_last(oracle).t, last);
     struct writer w = { .st = st };
@@ -466,10 +473,7 @@ TEST(gate, giants_come_as_the_memory_store_gives_them)
 {
     (void)state;
     char dir[64];
-    struct store *st = open_new(dir), *oracle;
-    OK(store_open(NULL, "memory:", true, &oracle, e));
-    fill(st);
-    fill(oracle);
+    struct store *oracle, *st = open_filled(dir, &oracle);
     uint64_t last = store_last(st).t;
     for (uint64_t t = 3; t <= last; t += t < 12 ? 3 : 20) {
         CLEANUP_BUF struct buf have = BUF_INIT(256u << 20);
