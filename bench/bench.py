@@ -5,7 +5,8 @@
   import     an import job from a directory, validated and with all indexes, against the parse rate of yyjson over the
              same bytes; its processor time; bytes on disk. The same of Synthea's patients, if FHIRLAKE_SYNTHEA names a folder of them
   export     an export job to a directory, digests included, against `cp -r` of the same files
-  reuse      a second full export, after nothing, scattered changes and growth, against the first; processor time
+  reuse      a second full export, after nothing, scattered changes and growth, against the first; processor time. In a
+             directory, and on MinIO where `./dev minio` built it
   s3         an export job to an S3 sink, by plain HTTP and over TLS, against raw libcurl PUT of the same bytes; processor time
   ask        exports of a window in which 0.1 % changed, of a Group of 100 patients among 100,000, and of all patients,
              against a full one of the same million resources; wall and processor time
@@ -60,6 +61,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 import fhirlake  # noqa: E402
 import rest  # noqa: E402
+import s3_peer  # noqa: E402
 from fhirlake import Server, wait  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("FHIRLAKE_BUILD", ROOT / "build"))
@@ -168,7 +170,7 @@ class Bench:
         server = self.start_server(*options)
         if self.store is None:
             self.store = server.create_store()
-            job = server.import_all(self.store, self.link_input(server, self.args.gb))
+            job = server.wait_import(self.store, server.start_import(self.store, self.link_input(server, self.args.gb)), 3600)
             assert job["JobStatus"] == "COMPLETED", job
         return server
 
@@ -313,54 +315,91 @@ class Bench:
             self.where(server)
 
     def reuse(self):
-        """Full exports one after the other: what each costs, by the bytes that it comes to."""
-        server = self.filled("--sync-objects", "no", "--export-reuse", "yes")
+        """Full exports one after the other: what each costs, by the bytes that it comes to. In a directory, and on MinIO
+        where `./dev minio` built it."""
+        options = ("--sync-objects", "no", "--export-reuse", "yes", "--account-id", s3_peer.ACCOUNT)
+        server = self.filled(*options)
         self.rest(server)
+        self.reuse_in("directory", server)
+        if not (ROOT / ".deps" / "minio").exists():
+            print("    ./dev minio builds an S3 server, for the same there")
+            return
+        peer = s3_peer.Peer("minio")
+        try:
+            self.reuse_in("MinIO", self.start_server(*options, *peer.options(), env=peer.env()), peer)
+        finally:
+            peer.stop()
+
+    def reuse_in(self, place, server, peer=None):
         fhir = server.fhir(self.store)
         chosen = random.Random(1)
-        folder = None
+        out, to = ("s3://out/reuse", {})
+        if peer:
+            out, to = f"s3://{peer.bucket}/reuse", {"role": peer.role, "key": peer.kms_key}
+        first, made = None, []
+
+        def take_away(uri):
+            if not peer:
+                shutil.rmtree(server.folder(uri))
+                return
+            for name in peer.names(uri.removeprefix(f"s3://{peer.bucket}/")):
+                peer.s3.delete_object(Bucket=peer.bucket, Key=name)
 
         def export(what):
-            nonlocal folder
+            nonlocal first
             before = cpu_seconds(server.process.pid)
-            job = server.export_all(self.store, "s3://out/reuse")
+            job = server.export_all(self.store, out, **to)
             assert job["JobStatus"] == "COMPLETED", job
             spent = sum(cpu_seconds(server.process.pid)) - sum(before)
-            old, folder = folder, server.folder(job["OutputDataConfig"]["S3Configuration"]["S3Uri"])
-            if old:
-                shutil.rmtree(old)
-            output = json.loads((folder / "manifest.json").read_text())["output"]
+            made.append(job["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+            manifest = made[-1].rstrip("/") + "/manifest.json"
+            text = peer.get(manifest.removeprefix(f"s3://{peer.bucket}/")) if peer else server.folder(manifest).read_bytes()
+            if len(made) > 1:
+                take_away(made.pop(0))
+            output = json.loads(text)["output"]
             total = sum(item["bytes"] for item in output)
             copied = [item["bytes"] for item in output if item.get("reused")]
-            row(f"{what}: processor s/GB", f"{spent / total * 1e9:.2f}",
-                f"{len(copied)} of {len(output)} files copied, {sum(copied) / total:.0%} of {total / 1e9:.2f} GB; "
-                f"{job_seconds(job):.1f} s")
+            first = first or spent / total
+            row(f"{place}, {what}: processor s/GB", f"{spent / total * 1e9:.3f}",
+                f"{spent / total / first:.3f} of the first; {len(copied)} of {len(output)} files copied, "
+                f"{sum(copied) / total:.0%} of {total / 1e9:.2f} GB; {job_seconds(job):.1f} s")
 
         def change(n):
-            files = [path for path in folder.rglob("*.ndjson")]
-            sizes = [path.stat().st_size for path in files]
-            for path in chosen.choices(files, sizes, k=n):
+            files = list(self.data(self.args.gb).glob("*.ndjson"))
+            for path in chosen.choices(files, [path.stat().st_size for path in files], k=n):
                 with open(path, "rb") as f:
                     f.seek(chosen.randrange(path.stat().st_size))
                     f.readline()
                     line = f.readline() or open(path, "rb").readline()
-                resource_ = json.loads(line) | {"language": "en"}
+                resource_ = json.loads(line) | {"language": chosen.choice(("en", "fr", "de"))}
                 assert fhir.put(f"{resource_['resourceType']}/{resource_['id']}", resource_).status == 200
 
+        def grow(parts, seed):
+            more = self.work / f"more-{place}-{seed}"
+            fhirlake.generate(more, patients=max(1, int(PATIENTS_PER_GB * self.args.gb / parts)), seed=seed)
+            for path in more.glob("*.ndjson"):
+                key = f"more/{more.name}/{path.name}"
+                if peer:
+                    peer.s3.upload_file(str(path), peer.bucket, key)
+                else:
+                    server.put_object(f"s3://input/{key}", path.read_bytes())
+            where = f"s3://{peer.bucket if peer else 'input'}/more/{more.name}/"
+            result = f"s3://{peer.bucket if peer else 'out'}/import"
+            job = server.import_all(self.store, where, output_uri=result, **to)
+            assert job["JobStatus"] == "COMPLETED", job
+
+        seed = 10 if peer else 2
         export("first full export")
         export("again, nothing changed")
+        grow(1000, seed)
+        export("after 0.1 % growth")
         for n in (1, 10, 100):
             change(n)
             export(f"after {n} scattered changes")
         export("again, nothing changed")
-        more = self.work / "more"
-        fhirlake.generate(more, patients=max(1, int(PATIENTS_PER_GB * self.args.gb / 100)), seed=2)
-        (server.objects / "input" / "more").mkdir()
-        for path in more.glob("*.ndjson"):
-            (server.objects / "input" / "more" / path.name).hardlink_to(path)
-        assert server.import_all(self.store, "s3://input/more/")["JobStatus"] == "COMPLETED"
+        grow(100, seed + 1)
         export("after 1 % growth")
-        shutil.rmtree(folder)
+        take_away(made[0])
 
     def limit(self, total, *ndjson):
         """MB/s of what an export could reach; with a file, its bytes are unpacked first."""

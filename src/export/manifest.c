@@ -175,13 +175,63 @@ static err_code check_ranges(const struct gather *gather, struct err *e)
     return ERR_OK;
 }
 
-/* Each object is there with the size it was written with. */
-static err_code check_objects(struct gather *gather, struct sink *sink, struct err *e)
+struct survey {
+    const struct export_object **objects; /* by name */
+    size_t n, n_good;
+    bool *good; /* is there with the size it was written with; by its place among the objects */
+    const struct export_object *first;
+    struct job_run *run;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    const struct export_object *const *x = a, *const *y = b;
+    return sv_cmp((*x)->name, (*y)->name);
+}
+
+static bool survey_one(void *ctx, sv name, uint64_t bytes)
+{
+    struct survey *s = ctx;
+    struct export_object wanted = { .name = name };
+    const struct export_object *key = &wanted, **found;
+    struct err ignored;
+    found = bsearch(&key, s->objects, s->n, sizeof(const struct export_object *), by_name);
+    if (found && (*found)->bytes == bytes && !s->good[*found - s->first]) {
+        s->good[*found - s->first] = true;
+        s->n_good++;
+    }
+    return s->n_good < s->n && export_goes_on(s->run, &ignored) == ERR_OK;
+}
+
+/* Lists tell of most objects in few requests. What they leave out is asked for one by one. */
+static void survey(struct gather *gather, struct sink *sink, bool *good)
+{
+    const struct export_object *o = (const struct export_object *)(const void *)gather->objects.ptr;
+    size_t n = gather->objects.len / sizeof *o;
+    struct err ignored = { 0 };
+    struct survey s = { .objects = calloc(n + 1, sizeof(const struct export_object *)),
+                        .n = n,
+                        .good = good,
+                        .first = o,
+                        .run = gather->run };
+    if (s.objects == NULL)
+        abort();
+    for (size_t i = 0; i < n; i++)
+        s.objects[i] = &o[i];
+    qsort(s.objects, n, sizeof(const struct export_object *), by_name);
+    IGNORE(sink_survey(sink, survey_one, &s, &ignored));
+    free(s.objects);
+}
+
+static err_code ask_for_objects(struct gather *gather, struct sink *sink, const bool *good,
+                                struct err *e)
 {
     const struct export_object *o = (const struct export_object *)(const void *)gather->objects.ptr;
     for (size_t i = 0; i < gather->objects.len / sizeof *o; i++) {
         uint64_t bytes;
         TRY(export_goes_on(gather->run, e));
+        if (good[i])
+            continue;
         err_code rc = sink_stat(sink, o[i].name, &bytes, e);
         /* the role may write but not look; the peer acknowledged the object */
         if (rc == ERR_DENIED)
@@ -194,6 +244,18 @@ static err_code check_objects(struct gather *gather, struct sink *sink, struct e
             return ERR(e, ERR_PEER, "an exported object has another size than was written");
     }
     return ERR_OK;
+}
+
+/* Each object is there with the size it was written with. */
+static err_code check_objects(struct gather *gather, struct sink *sink, struct err *e)
+{
+    bool *good = calloc(gather->objects.len / sizeof(struct export_object) + 1, sizeof *good);
+    if (good == NULL)
+        abort();
+    survey(gather, sink, good);
+    err_code rc = ask_for_objects(gather, sink, good, e);
+    free(good);
+    return rc;
 }
 
 static int by_type_then_name(const void *a, const void *b)

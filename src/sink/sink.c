@@ -243,6 +243,13 @@ static bool not_markers(void *ctx, sv key, uint64_t bytes)
     return sv_ends(key, SV_LIT("/")) || p->each(p->ctx, key, bytes);
 }
 
+/* Of the keys of objects below the sink. */
+static err_code prefix_of(const struct sink *sink, struct buf *prefix, struct err *e)
+{
+    TRY(buf_add(prefix, sink->prefix, e));
+    return sink->prefix.len ? buf_add_char(prefix, '/', e) : ERR_OK;
+}
+
 static err_code s3_list(struct sink *sink, sink_list_fn each, void *ctx, struct err *e)
 {
     struct pass p = { each, ctx };
@@ -262,15 +269,35 @@ static err_code s3_list(struct sink *sink, sink_list_fn each, void *ctx, struct 
     if (!sink->below)
         return ERR_OK;
     CLEANUP_BUF struct buf prefix = BUF_INIT(SINK_KEY_MAX * 2);
-    TRY(buf_add(&prefix, sink->prefix, e));
-    if (sink->prefix.len)
-        TRY(buf_add_char(&prefix, '/', e));
+    TRY(prefix_of(sink, &prefix, e));
     return s3_object_list(sink->s3, sink->bucket, buf_sv(&prefix), not_markers, &p, e);
 }
 
 err_code sink_list(struct sink *sink, sink_list_fn each, void *ctx, struct err *e)
 {
     return sink->s3 ? s3_list(sink, each, ctx, e) : dir_list(sink, each, ctx, e);
+}
+
+struct survey {
+    size_t skip; /* of each key: the prefix */
+    sink_list_fn each;
+    void *ctx;
+};
+
+static bool by_name(void *ctx, sv key, uint64_t bytes)
+{
+    struct survey *s = ctx;
+    return key.len <= s->skip || s->each(s->ctx, sv_tail(key, s->skip), bytes);
+}
+
+err_code sink_survey(struct sink *sink, sink_list_fn each, void *ctx, struct err *e)
+{
+    CLEANUP_BUF struct buf prefix = BUF_INIT(SINK_KEY_MAX * 2);
+    if (sink->s3 == NULL)
+        return ERR_OK;
+    TRY(prefix_of(sink, &prefix, e));
+    struct survey s = { prefix.len, each, ctx };
+    return s3_object_list(sink->s3, sink->bucket, buf_sv(&prefix), by_name, &s, e);
 }
 
 err_code sink_read(struct sink *sink, sv key, uint64_t offset, struct byte_reader *out,

@@ -147,6 +147,10 @@ MUST_USE err_code sink_stat(struct sink *sink, sv name, uint64_t *bytes, struct 
  * passed over. */
 typedef bool (*sink_list_fn)(void *ctx, sv key, uint64_t bytes);
 MUST_USE err_code sink_list(struct sink *sink, sink_list_fn each, void *ctx, struct err *e);
+/* What sink_stat() would say of objects that were written, a thousand in one request, names as it
+ * takes them. Only an S3 endpoint is asked: a directory tells of none here. each gives false to
+ * end it. ERR_DENIED: the role may not list. */
+MUST_USE err_code sink_survey(struct sink *sink, sink_list_fn each, void *ctx, struct err *e);
 /* key: whole key within the bucket, as sink_list gave it. */
 MUST_USE err_code sink_read(struct sink *sink, sv key, uint64_t offset, struct byte_reader *out,
                             struct err *e);

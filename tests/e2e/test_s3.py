@@ -143,6 +143,38 @@ def filled(server, peer, name, n=50):
     return store
 
 
+def test_objects_are_looked_at_by_lists_and_one_by_one_where_a_list_leaves_them_out(proxied, peer):
+    server, proxy = proxied
+    store = filled(server, peer, "looked")
+    asked = []
+    proxy.before = lambda method, path: asked.append((method, path))
+
+    def export(name):
+        asked.clear()
+        job = server.export_all(store, uri(peer, f"looked/{name}/"), role=peer.role, key=peer.kms_key)
+        heads = [path for method, path in asked if method == "HEAD" and ".ndjson" in path]
+        lists = [path for method, path in asked if method == "GET" and "list-type=2" in path]
+        return job, heads, lists
+
+    job, heads, lists = export("list")
+    assert (job["JobStatus"], heads, len(lists)) == ("COMPLETED", [], 1)
+    proxy.spoil = lambda method, path: (403, "AccessDenied") if "list-type=2" in path else None
+    job, heads, lists = export("denied")
+    assert job["JobStatus"] == "COMPLETED" and heads and len(lists) == 1
+
+    def replace(method, path):  # the object becomes another one just before it is looked at
+        asked.append((method, path))
+        if "list-type=2" in path:
+            for name in peer.names("looked/other/"):
+                if name.endswith(".ndjson"):
+                    peer.s3.put_object(Bucket=peer.bucket, Key=name, Body=b"x")
+
+    proxy.spoil = lambda method, path: None
+    proxy.before = replace
+    job, heads, _ = export("other")
+    assert job["JobStatus"] == "FAILED" and heads and "another size" in job["Message"], job
+
+
 # ---- over TLS ----
 
 class Hostile:

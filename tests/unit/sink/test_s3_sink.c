@@ -121,6 +121,41 @@ TEST(moto, a_sink_probes_writes_lists_and_reads_under_its_role)
     FAILS(ERR_NOT_FOUND, sink_stat(s, SV_LIT("Patient/p+1 =.ndjson"), &size, e));
 }
 
+struct surveyed {
+    int n, most;
+    uint64_t bytes;
+};
+
+static bool survey_one(void *ctx, sv name, uint64_t bytes)
+{
+    struct surveyed *s = ctx;
+    assert_true(sv_starts(name, SV_LIT("Patient/")));
+    s->bytes += bytes;
+    return ++s->n < s->most;
+}
+
+TEST(moto, a_survey_tells_the_sizes_of_what_was_written_by_its_names)
+{
+    NEED(has_moto);
+    CLEANUP(sink_world_free) struct sink_world *w = moto_world();
+    CLEANUP(sink_close) struct sink *s = NULL, *beside = NULL;
+    struct sink_target t = target("s3://fhir-bucket/survey/job/", peer_text(&moto, "role"));
+    t.kms_key_id = peer_text(&moto, "kms_key");
+    OK(sink_open(w, &t, &s, e));
+    /* a folder whose name begins alike */
+    t.uri = SV_LIT("s3://fhir-bucket/survey/job2/");
+    OK(sink_open(w, &t, &beside, e));
+    OK(sink_put(beside, SV_LIT("Other/1"), TYPE, SV_LIT("abc"), NULL, e));
+    OK(sink_put(s, SV_LIT("Patient/1 +.ndjson"), TYPE, SV_LIT("abc"), NULL, e));
+    OK(sink_put(s, SV_LIT("Patient/2"), TYPE, SV_LIT("defgh"), NULL, e));
+    struct surveyed all = { 0, 10, 0 }, first = { 0, 1, 0 };
+    OK(sink_survey(s, survey_one, &all, e));
+    assert_int_equal(all.n, 2);
+    assert_int_equal(all.bytes, 8);
+    OK(sink_survey(s, survey_one, &first, e));
+    assert_int_equal(first.n, 1);
+}
+
 TEST(moto, refusals_are_seen_before_a_job_exists)
 {
     NEED(has_moto);
@@ -498,6 +533,7 @@ int main(void)
         T(hostile, a_token_called_expired_is_replaced),
         T(hostile, sts_that_is_away_does_not_stop_what_is_still_valid),
         T(hostile, many_jobs_at_once_assume_a_role_once),
+        T(moto, a_survey_tells_the_sizes_of_what_was_written_by_its_names),
         T(moto, a_sink_probes_writes_lists_and_reads_under_its_role),
         T(moto, refusals_are_seen_before_a_job_exists),
         T(moto, what_passes_max_bytes_goes_out_in_parts),
