@@ -15,9 +15,16 @@ struct block {
     _Alignas(16) char data[];
 };
 
+struct ending { /* on the heap: a mark must not undo it */
+    struct ending *prev;
+    void (*fn)(void *ctx);
+    void *ctx;
+};
+
 struct arena {
     struct block *top; /* never NULL */
-    size_t total;      /* bytes handed out, rounded up */
+    struct ending *endings;
+    size_t total; /* bytes handed out, rounded up */
     size_t budget;
 };
 
@@ -38,15 +45,35 @@ struct arena *arena_new(size_t budget_bytes)
     if (a == NULL)
         abort();
     a->top = block_new(FIRST_BLOCK, NULL);
+    a->endings = NULL;
     a->total = 0;
     a->budget = budget_bytes;
     return a;
+}
+
+void arena_at_end(struct arena *a, void (*fn)(void *ctx), void *ctx)
+{
+    struct ending *ending = malloc(sizeof *ending);
+    if (ending == NULL)
+        abort();
+    *ending = (struct ending){ a->endings, fn, ctx };
+    a->endings = ending;
+}
+
+static void end(struct arena *a)
+{
+    for (struct ending *ending; (ending = a->endings) != NULL;) {
+        a->endings = ending->prev;
+        ending->fn(ending->ctx);
+        free(ending);
+    }
 }
 
 void arena_free(struct arena *a)
 {
     if (a == NULL)
         return;
+    end(a);
     for (struct block *b = a->top; b;) {
         struct block *prev = b->prev;
         free(b);
@@ -200,6 +227,7 @@ void arena_rewind(struct arena *a, arena_mark m)
 
 void arena_reset(struct arena *a)
 {
+    end(a);
     while (a->top->prev) {
         struct block *prev = a->top->prev;
         free(a->top);

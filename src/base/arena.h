@@ -13,6 +13,11 @@ struct arena *arena_new(size_t budget_bytes);
 void arena_free(struct arena *a);
 DEFINE_CLEANUP(struct arena, arena_free)
 
+/* Calls fn(ctx) when the arena is freed or reset: the last first. For what lives as long as the
+ * arena and is not in it. Marks do not count: going back to one calls nothing. fn must not use the
+ * arena. */
+void arena_at_end(struct arena *a, void (*fn)(void *ctx), void *ctx);
+
 /* 16-byte aligned; NULL past the budget. Not zeroed. */
 void *arena_alloc(struct arena *a, size_t bytes);
 void *arena_calloc(struct arena *a, size_t n, size_t size);

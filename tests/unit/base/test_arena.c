@@ -82,6 +82,35 @@ TEST(arena, a_rewind_takes_back_what_grew_since)
     assert_true(is_filled(p, 1000));
 }
 
+static char ended[8];
+static size_t n_ended;
+
+static void note(void *name)
+{
+    ended[n_ended++] = *(const char *)name;
+}
+
+TEST(arena, what_lives_as_long_as_the_arena_ends_with_it)
+{
+    (void)state;
+    n_ended = 0;
+    struct arena *a = arena_new(100);
+    arena_at_end(a, note, "a");
+    arena_mark m = arena_mark_get(a);
+    arena_at_end(a, note, "b");
+    arena_rewind(a, m);
+    assert_int_equal(n_ended, 0);
+    /* the last first, and once */
+    arena_reset(a);
+    assert_int_equal(n_ended, 2);
+    assert_memory_equal(ended, "ba", 2);
+    arena_at_end(a, note, "c");
+    arena_free(a);
+    assert_int_equal(n_ended, 3);
+    assert_int_equal(ended[2], 'c');
+}
+
 TEST_MAIN(T(arena, what_grows_keeps_its_bytes_wherever_it_goes),
           T(arena, growing_takes_no_more_than_the_budget),
-          T(arena, a_rewind_takes_back_what_grew_since))
+          T(arena, a_rewind_takes_back_what_grew_since),
+          T(arena, what_lives_as_long_as_the_arena_ends_with_it))
