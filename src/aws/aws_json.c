@@ -106,8 +106,8 @@ static err_code run(struct pending *pending, struct answer *an, struct err *e)
     if (call->waited)
         return perform(pending, an, e);
     TRY(read_input(pending, e));
-    if (call->service->aws->quota)
-        TRY(quota_take(call->service->aws->quota, call->op->name, clock_mono_us(), e));
+    const struct quota_ask ask = { .action = call->op->name, .caller = call->caller.arn };
+    TRY(quota_take(call->service->quota, &ask, clock_mono_us(), &call->wait_s, e));
     return perform(pending, an, e);
 }
 
@@ -134,6 +134,8 @@ static void finish(struct pending *pending)
     if (rc != ERR_OK) {
         e.code = rc;
         service_answer_error(&an, &e, buf_sv(&faults), pending->request_id, call->op->name);
+        if (rc == ERR_THROTTLED && call->wait_s)
+            an.retry_after_s = call->wait_s;
     } else if (call->watched.len) {
         parking_told(parking, call->caller.access_key_id, call->watched, !call->unended,
                      clock_mono_us());
@@ -225,8 +227,6 @@ static err_code start(struct service *service, struct err *e)
     if (service->aws == NULL)
         abort();
     pthread_mutex_init(&service->aws->records_lock, NULL);
-    if (service->cfg.quotas_healthlake)
-        service->aws->quota = quota_new();
     TRY(workers_start(service, service->cfg.n_workers, LIMIT_CONTROL_WAITING,
                       &service->aws->workers, e));
     return datastore_life_start(service, e);
@@ -238,7 +238,6 @@ static void stop(struct service *service)
         return;
     workers_stop(service->aws->workers);
     datastore_life_stop(service);
-    quota_free(service->aws->quota);
     pthread_mutex_destroy(&service->aws->records_lock);
     free(service->aws);
     service->aws = NULL;

@@ -9,18 +9,15 @@
  *   job_calls.c         Start, Describe and List of export and import jobs
  *   tags.c              TagResource, UntagResource, ListTagsForResource
  *   next_token.c        NextToken of lists
- *   quota.c             HealthLake's request rates
  * Floor: aws. */
 #pragma once
 #include "auth/rights.h"
 #include "aws/aws.h"
-#include "aws/quota.h"
 #include "service/parked.h"
 
 /* The plane's state. */
 struct aws {
     struct workers *workers; /* for operations that wait for a peer */
-    struct quota *quota;     /* NULL: rates are not limited */
     struct {                 /* of datastore_life.c: data stores that are made, filled, removed */
         struct workers *make, *fill, *remove;
     } background;
@@ -43,6 +40,7 @@ struct call {
     yyjson_val *input;      /* the request's members, checked against their shape */
     struct json_writer out; /* the operation writes members; the braces are written around it */
     struct buf *fault_text; /* faults of the request, when they are longer than an err holds */
+    unsigned wait_s;        /* a rate is exceeded: seconds until the call may pass */
     /* Of Describe*, whose answer may wait for the end of what it tells of (parked.h). */
     sv watched;            /* id of what may end */
     bool unended;          /* it has not ended */
@@ -77,8 +75,9 @@ void call_watch(struct call *call, sv id);
  * without an id does not exist. Tags and TagKeys of the request are facts. ERR_DENIED. */
 MUST_USE err_code call_allowed(struct call *call, const struct datastore *datastore, struct err *e);
 
-/* Reads the data store that the operation is on, and checks that the caller may do it. Rights come
- * first: a caller who may not learns nothing of the data store. ERR_DENIED, ERR_NOT_FOUND. */
+/* Reads the data store that the operation is on, and checks that the caller may do it, and that the
+ * data store's rate has room for it. Rights come first: a caller who may not learns nothing of the
+ * data store. ERR_DENIED, ERR_NOT_FOUND, ERR_THROTTLED. */
 MUST_USE err_code call_datastore(struct call *call, sv id, struct datastore *out, struct err *e);
 
 /* ---- operations: each writes the members of its answer to call->out ---- */

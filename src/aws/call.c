@@ -49,6 +49,10 @@ err_code call_datastore(struct call *call, sv id, struct datastore *out, struct 
     TRY(call_allowed(call, &datastore, e));
     if (rc != ERR_OK)
         return err_pass(e, &why);
+    const struct quota_ask ask = { .action = call->op->name, .store = id };
+    /* an answer that waited was counted the first time */
+    if (!call->waited)
+        TRY(quota_take(call->service->quota, &ask, clock_mono_us(), &call->wait_s, e));
     *out = datastore;
     return ERR_OK;
 }

@@ -4,6 +4,8 @@
 #include "rest/params_private.h"
 #include "rest/route_private.h"
 
+#include "base/clock.h"
+
 bool rest_prefers(const struct rest_call *call, const char *what)
 {
     sv rest = call->in.prefer, part;
@@ -55,6 +57,21 @@ err_code rest_allowed_here(struct rest_call *call, struct err *e)
     return rest_is_write(call->it) && rest_is_conditional(call)
                ? rest_allowed(call, "SearchWithGet", e)
                : ERR_OK;
+}
+
+err_code rest_quota_take(struct rest_call *call, bool begun, struct err *e)
+{
+    const struct quota_ask ask = { .action = call->it->action,
+                                   .caller = call->caller.arn,
+                                   .store = call->ds->id,
+                                   .bytes = call->in.body.len,
+                                   .begun = begun };
+    unsigned wait_s;
+    err_code rc = quota_take(call->service->quota, &ask, clock_mono_us(), &wait_s, e);
+    sv told = rc == ERR_THROTTLED ? arena_fmt(call->a, "%u", wait_s) : SV_NONE;
+    if (told.ptr)
+        rest_header(call, "Retry-After", told);
+    return rc;
 }
 
 struct query_source rest_query_source(const struct rest_call *call, uint64_t as_of)

@@ -122,6 +122,10 @@ struct rest_call {
 MUST_USE err_code rest_allowed(struct rest_call *call, const char *action, struct err *e);
 /* May the caller do what the route says? A conditional write is a search too. ERR_DENIED. */
 MUST_USE err_code rest_allowed_here(struct rest_call *call, struct err *e);
+/* Have the caller and the data store, which exists, room for it in their rates? Adds Retry-After
+ * when not: ERR_THROTTLED.
+ *   begun  it is part of something that has begun, and is counted only */
+MUST_USE err_code rest_quota_take(struct rest_call *call, bool begun, struct err *e);
 /* Does Prefer hold this? "return=minimal", "handling=strict", "respond-async" ... */
 bool rest_prefers(const struct rest_call *call, const char *what);
 /* One more header of the answer. The value is borrowed until the answer is sent. */

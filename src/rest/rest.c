@@ -172,6 +172,7 @@ static err_code enter(struct exchange *ex, struct err *e)
     if (!sv_eq(call->ds->status, SV_LIT("ACTIVE")))
         return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(call->ds->status));
     TRY(datastore_check_strategy(call->ds, e));
+    TRY(rest_quota_take(call, false, e));
     TRY(check_format(call, e));
     TRY(check_body(call, e));
     /* A byte order mark may belong to a Binary's content. */
@@ -354,6 +355,10 @@ static void handle(struct service *service, struct http_exchange *x, const char 
     ex->rc = oom ? arena_oom(req->arena, &ex->e) : enter(ex, &ex->e);
     if (ex->rc == ERR_OK && ex->call.it->short_work && ex->call.st) {
         work(service, ex);
+        return;
+    }
+    if (ex->rc == ERR_THROTTLED) {
+        late_add(service->rest->late, leave_late, ex);
         return;
     }
     if (ex->rc != ERR_OK) {

@@ -22,7 +22,7 @@ struct server_config {
     const char *region;
     const char *account_id;
     const char *public_url;
-    const char *quotas; /* none, healthlake */
+    const char *quotas; /* none, healthlake, or a file */
     const char *log_level;
     unsigned workers; /* 0: processors, at least 2 */
     unsigned max_connections;

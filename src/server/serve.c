@@ -41,6 +41,8 @@ struct rooms {
     struct arena *arena;
     struct server_config cfg;
     unsigned n_workers;
+    bool has_rates; /* --quotas is not none */
+    struct quota_rates rates;
     bool new_key;
     char credentials_path[PATH_MAX], objects_path[PATH_MAX], system_path[PATH_MAX];
     char stores_path[PATH_MAX], jobs_path[PATH_MAX], exports_path[PATH_MAX];
@@ -91,6 +93,23 @@ static err_code open_auth(struct rooms *rooms, struct err *e)
     }
     ac.credentials_path = rooms->credentials_path;
     return naming("--credentials", rooms->credentials_path, auth_new(&ac, &rooms->auth, e), e);
+}
+
+static err_code read_rates(struct rooms *rooms, struct err *e)
+{
+    const char *which = rooms->cfg.quotas;
+    rooms->has_rates = strcmp(which, "none") != 0;
+    if (!rooms->has_rates)
+        return ERR_OK;
+    if (strcmp(which, "healthlake") == 0) {
+        quota_rates_healthlake(&rooms->rates);
+        return ERR_OK;
+    }
+    CLEANUP_BUF struct buf text = BUF_INIT(QUOTA_FILE_MAX);
+    err_code rc = file_read(which, &text, e);
+    if (rc == ERR_OK)
+        rc = quota_rates_parse(buf_sv(&text), &rooms->rates, e);
+    return naming("--quotas is none, healthlake or a file of rates;", which, rc, e);
 }
 
 /* ---- the world outside ---- */
@@ -259,6 +278,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(naming("--data", config->data, file_mkdirs(rooms->jobs_path, e), e));
     guard_data_folder(config->data);
     machine_check_sizes(config);
+    TRY(read_rates(rooms, e));
     guard_folder(rooms->system_path, "system");
     guard_folder(rooms->stores_path, "stores");
     guard_folder(rooms->jobs_path, "jobs");
@@ -312,7 +332,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  .region = sv_from(config->region),
                                  .account_id = sv_from(config->account_id),
                                  .public_url = sv_from(config->public_url),
-                                 .quotas_healthlake = strcmp(config->quotas, "healthlake") == 0,
+                                 .quotas = rooms->has_rates ? &rooms->rates : NULL,
                                  .max_datastores = config->max_datastores,
                                  .preload_patients = config->preload_patients };
     if (auth_credentials(rooms->auth))

@@ -23,7 +23,7 @@ void service_answer_error(struct answer *an, const struct err *e, sv long_messag
     an->status = x->status;
     an->content_type = "application/x-amz-json-1.0";
     an->error_type = x->exception;
-    an->retry_after = e->code == ERR_THROTTLED;
+    an->retry_after_s = e->code == ERR_THROTTLED ? 1 : 0;
     buf_clear(&an->body);
     IGNORE(error_aws_body(x->exception, message, &an->body, &ignored));
 }
@@ -74,6 +74,7 @@ void service_reply(struct http_exchange *x, struct answer *an, const char *op,
     struct http_header h[5];
     size_t n = 0;
     struct err e;
+    char seconds[16];
     if (!http_room(x, an->body.len)) {
         /* its code says the same; the answer is made of e */
         (void)service_no_room(http_exchange_request(x), &e);
@@ -83,8 +84,10 @@ void service_reply(struct http_exchange *x, struct answer *an, const char *op,
     h[n++] = (struct http_header){ SV_LIT("x-amzn-RequestId"), sv_from(request_id) };
     if (an->error_type)
         h[n++] = (struct http_header){ SV_LIT("x-amzn-errortype"), sv_from(an->error_type) };
-    if (an->retry_after)
-        h[n++] = (struct http_header){ SV_LIT("Retry-After"), SV_LIT("1") };
+    if (an->retry_after_s) {
+        (void)snprintf(seconds, sizeof seconds, "%u", an->retry_after_s);
+        h[n++] = (struct http_header){ SV_LIT("Retry-After"), sv_from(seconds) };
+    }
     service_reply_with(x, an->status, h, n, &an->body, op, an->error_type ? an->error_type : "-",
                        request_id, access_key_id);
 }

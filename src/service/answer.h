@@ -14,7 +14,7 @@ struct answer {
     unsigned status;
     const char *content_type;
     const char *error_type; /* x-amzn-errortype, or NULL */
-    bool retry_after;       /* adds Retry-After: 1 */
+    unsigned retry_after_s; /* adds Retry-After; 0: none */
     struct buf body;
 };
 /* Makes an AWS error of e in the answer; what it held before is gone.

@@ -9,6 +9,7 @@
  *   datastore.h  records of data stores
  *   shapes.h     members of AWS JSON, checked against a table
  *   workers.h    threads for what waits or takes long
+ *   quota.h      how often who may ask
  *   parked.h     answers that wait a moment for an end
  *
  * What a plane must do
@@ -46,8 +47,9 @@
 struct service {
     struct service_config cfg; /* its texts are copies in the arena; no number is 0 */
     struct arena *arena;
-    struct aws *aws;   /* the control plane's state */
-    struct rest *rest; /* the data plane's state */
+    struct quota *quota; /* NULL: rates are not limited */
+    struct aws *aws;     /* the control plane's state */
+    struct rest *rest;   /* the data plane's state */
     struct {
         pthread_mutex_t lock;
         uint64_t generation; /* moves with every write of a record */

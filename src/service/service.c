@@ -109,6 +109,9 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     service->cfg.region = arena_sv(service->arena, cfg->region);
     service->cfg.account_id = arena_sv(service->arena, cfg->account_id);
     service->cfg.public_url = arena_sv(service->arena, cfg->public_url);
+    service->cfg.quotas = NULL; /* the caller's own */
+    if (cfg->quotas)
+        service->quota = quota_new(cfg->quotas);
     set_defaults(&service->cfg);
     pthread_mutex_init(&service->known.lock, NULL);
     err_code rc = load_page_key(service, e);
@@ -134,6 +137,7 @@ void service_free(struct service *service)
     service->cfg.control->stop(service);
     service->cfg.data->stop(service);
     datastores_forget_all(service);
+    quota_free(service->quota);
     pthread_mutex_destroy(&service->known.lock);
     arena_free(service->arena);
     free(service);

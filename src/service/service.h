@@ -14,6 +14,7 @@
 #include "job/job.h"
 #include "net/http_server.h"
 #include "service/parked.h"
+#include "service/quota.h"
 
 struct service;
 struct service_plane; /* plane.h */
@@ -25,14 +26,14 @@ struct service_config {
     struct store_registry *stores;
     struct job_engine *jobs;
     struct auth *auth;
-    struct parking *parking;   /* NULL: no answer waits for an end */
-    sv region;                 /* "us-east-1" */
-    sv account_id;             /* "000000000000" */
-    sv public_url;             /* empty: the request's Host makes a DatastoreEndpoint */
-    bool quotas_healthlake;    /* --quotas healthlake */
-    unsigned n_workers;        /* 0: LIMIT_CONTROL_WORKERS */
-    unsigned max_datastores;   /* 0: LIMIT_DATASTORES */
-    unsigned preload_patients; /* 0: LIMIT_PRELOAD_PATIENTS */
+    struct parking *parking;          /* NULL: no answer waits for an end */
+    sv region;                        /* "us-east-1" */
+    sv account_id;                    /* "000000000000" */
+    sv public_url;                    /* empty: the request's Host makes a DatastoreEndpoint */
+    const struct quota_rates *quotas; /* copied; NULL: rates are not limited */
+    unsigned n_workers;               /* 0: LIMIT_CONTROL_WORKERS */
+    unsigned max_datastores;          /* 0: LIMIT_DATASTORES */
+    unsigned preload_patients;        /* 0: LIMIT_PRELOAD_PATIENTS */
 };
 /* Starts both planes. The control plane takes up data stores that were being created or deleted
  * when an earlier process ended. Errors of the records, ERR_IO: a thread cannot be started. */

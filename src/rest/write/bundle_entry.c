@@ -114,6 +114,18 @@ static bool offered(const struct rest_interaction *it)
     }
 }
 
+/* A transaction is all or nothing: when its first entry of a kind has passed, the others of the
+ * kind do, too. Else one of more searches than a bucket holds would never pass. */
+static err_code count(struct rest_entry *entry, struct err *e)
+{
+    struct rest_call *call = &entry->call;
+    uint32_t bit = (uint32_t)(UINT64_C(1) << quota_kind_of(sv_from(call->it->action)));
+    TRY(rest_quota_take(call, (entry->b->kinds_counted & bit) != 0, e));
+    if (sv_eq(entry->b->in.type, SV_LIT("transaction")))
+        entry->b->kinds_counted |= bit;
+    return ERR_OK;
+}
+
 err_code rest_entry_open(struct rest_entry *entry, struct arena *a, struct err *e)
 {
     const struct rest_call *up = entry->b->call;
@@ -147,6 +159,9 @@ err_code rest_entry_open(struct rest_entry *entry, struct arena *a, struct err *
         return ERR(e, ERR_METHOD, "This interaction is not offered in a Bundle");
     entry->where = "";
     TRY(rest_allowed_here(c, e));
+    /* writes were counted with the Bundle, by its size */
+    if (!rest_is_write(c->it))
+        TRY(count(entry, e));
     TRY(body(entry, e));
     entry->where = ".resource";
     if (rest_is_write(c->it) && c->in.body.len == 0 && !rest_entry_is(entry, "DELETE"))

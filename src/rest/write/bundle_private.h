@@ -53,6 +53,7 @@ struct rest_bundle {
     struct rest_asked_list asked; /* of a transaction: all its searches; the list is in work */
     struct json_writer w;         /* of the answer */
     struct rest_refs refs;
+    uint32_t kinds_counted; /* of a transaction: kinds of quota.h that one of its entries passed */
 };
 
 /* ---- write/bundle_entry.c ---- */

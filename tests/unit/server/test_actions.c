@@ -1,7 +1,10 @@
 /* Names of actions that are none, and those that are no slip. */
 #include "test.h"
 
+#include "aws/aws.h"
+#include "rest/rest.h"
 #include "server/actions.h"
+#include "service/quota.h"
 
 static void odd(const char *action, const char *meant)
 {
@@ -74,7 +77,32 @@ TEST(actions, what_there_is_and_what_is_of_other_services_is_no_slip)
     fine("*:PassRole");
 }
 
-TEST_MAIN(T(actions, a_slip_is_told_with_the_name_that_is_near),
+/* The other way round: a kind that no action has would never be counted. */
+TEST(actions, each_one_that_is_served_has_a_rate_and_each_rate_an_action)
+{
+    (void)state;
+    bool used[QUOTA_KINDS_MAX] = { false }, on_store;
+    for (size_t i = 0; rest_action_name(i); i++) {
+        size_t kind = quota_kind_of(sv_from(rest_action_name(i)));
+        if (kind == QUOTA_KINDS_MAX)
+            fail_msg("%s has no rate", rest_action_name(i));
+        used[kind] = true;
+    }
+    /* those of the control plane that are served come first; their kinds are named as they are */
+    for (size_t i = 0; aws_operation_name(i); i++) {
+        size_t kind = quota_kind_of(sv_from(aws_operation_name(i)));
+        if (i < 13 && kind == QUOTA_KINDS_MAX)
+            fail_msg("%s has no rate", aws_operation_name(i));
+        if (kind < QUOTA_KINDS_MAX)
+            used[kind] = true;
+    }
+    for (size_t i = 0; quota_kind_name(i, &on_store); i++)
+        if (!used[i])
+            fail_msg("nothing is counted as %s", quota_kind_name(i, &on_store));
+}
+
+TEST_MAIN(T(actions, each_one_that_is_served_has_a_rate_and_each_rate_an_action),
+          T(actions, a_slip_is_told_with_the_name_that_is_near),
           T(actions, wildcards_that_match_nothing_are_told_too),
           T(actions, a_service_that_is_mistyped_is_told),
           T(actions, what_there_is_and_what_is_of_other_services_is_no_slip))

@@ -238,22 +238,23 @@ TEST(answer, whoever_is_too_fast_is_told_when_to_come_back)
     struct err why;
     (void)ERR(&why, ERR_THROTTLED, "too many");
     service_answer_error(&an, &why, SV_NONE, "id", "op");
-    assert_true(an.retry_after);
+    assert_int_equal(an.retry_after_s, 1);
+    an.retry_after_s = 17;
     struct http_exchange x = exchange("POST");
     log_begin();
     service_reply(&x, &an, "op", "id", SV_NONE);
     (void)log_end();
     HAS(x.headers, "x-amzn-errortype: ThrottlingException\n");
-    HAS(x.headers, "Retry-After: 1\n");
+    HAS(x.headers, "Retry-After: 17\n");
     buf_done(&x.body);
     /* what an answer was before does not stay */
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         (void)ERR(&why, others[i], "x");
-        an.retry_after = true;
+        an.retry_after_s = 1;
         log_begin();
         service_answer_error(&an, &why, SV_NONE, "id", "op");
         (void)log_end();
-        assert_false(an.retry_after);
+        assert_int_equal(an.retry_after_s, 0);
     }
     buf_done(&an.body);
 }

@@ -1,0 +1,141 @@
+"""Rates of callers and of data stores, on both planes, and clients that try again."""
+import os
+import subprocess
+
+import botocore.config
+import boto3
+import pytest
+
+from fhirlake import BIN, patient, wait
+from test_policies import Callers, allow, said
+
+pytestmark = pytest.mark.sanitize
+
+
+class Limited(Callers):
+    def __init__(self, folder, rates):
+        (folder / "rates").write_text(rates)
+        super().__init__(folder, {"admin": None, "app": None, "reader": [allow("healthlake:Read*")]}, "--roles", "none",
+                         "--quotas", str(folder / "rates") if rates != "healthlake" else rates)
+
+    def patient_client(self, name):
+        """A client that tries again, as SDKs do by themselves."""
+        key, secret = self.secrets[name]
+        return boto3.client("healthlake", endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=key,
+                            aws_secret_access_key=secret,
+                            config=botocore.config.Config(retries={"total_max_attempts": 10, "mode": "standard"}))
+
+
+def until_refused(call, most=200):
+    """The first answer that is 429, after so many that were not."""
+    for n in range(most):
+        answer = call()
+        if answer.status == 429:
+            return n, answer
+    raise AssertionError("never refused")
+
+
+def test_an_sdk_that_tries_again_gets_through(tmp_path):
+    with Limited(tmp_path, "[caller]\nListFHIRDatastores = 60/min\n") as server:
+        client, impatient = server.patient_client("app"), server.as_("admin")
+        tries = []
+        client.meta.events.register("before-send.*.*", lambda **k: tries.append(1))
+        for _ in range(64):
+            assert client.list_fhir_datastores()["DatastorePropertiesList"] == []
+        assert len(tries) > 64, "it was refused meanwhile"
+        assert {said(impatient.list_fhir_datastores)[0] for _ in range(90)} == {"OK", "ThrottlingException"}
+
+
+def test_a_refusal_of_the_control_plane_is_a_429_that_says_how_long_to_wait(tmp_path):
+    with Limited(tmp_path, "healthlake") as server:
+        client = server.as_("app")
+        client.create_fhir_datastore(DatastoreTypeVersion="R4")
+        with pytest.raises(client.exceptions.ThrottlingException) as refused:
+            client.create_fhir_datastore(DatastoreTypeVersion="R4")
+        told = refused.value.response
+        assert told["ResponseMetadata"]["HTTPStatusCode"] == 429
+        assert told["Error"]["Message"] == "Rate exceeded: CreateFHIRDatastore of one caller, 1 a minute"
+        assert 1 <= int(told["ResponseMetadata"]["HTTPHeaders"]["retry-after"]) <= 60
+        # another caller has his own
+        server.as_("admin").create_fhir_datastore(DatastoreTypeVersion="R4")
+
+
+def test_a_refusal_of_the_data_plane_is_a_429_and_who_waits_gets_through(tmp_path):
+    with Limited(tmp_path, "[caller]\nread = 60/min\nsearch-get = 5/min\n") as server:
+        store = server.create_store(server.as_("admin"))
+        app, admin = server.rest("app", store), server.rest("admin", store)
+        assert admin.put("Patient/p", patient("p")).status == 201
+        n, answer = until_refused(lambda: app.get("Patient?name=x"))
+        assert n == 5 and answer.json["issue"][0]["code"] == "throttled"
+        assert answer.text == "Rate exceeded: search-get of one caller, 5 a minute"
+        assert 1 <= int(answer.headers["Retry-After"]) <= 12
+        # other kinds, and other callers, have what they had
+        assert app.get("Patient/p").status == 200
+        assert admin.get("Patient?name=x").status == 200
+        _, answer = until_refused(lambda: app.get("Patient/p"))
+        assert answer.headers["Retry-After"] == "1"
+        wait(lambda: app.get("Patient/p").status, {200})
+
+
+def test_a_data_store_has_a_rate_for_all_its_callers_and_rights_come_first(tmp_path):
+    with Limited(tmp_path, "[datastore]\nread = 20/min\nDescribeFHIRDatastore = 40/min\n") as server:
+        first, second = (server.create_store(server.as_("admin")) for _ in range(2))
+        assert server.rest("admin", first).put("Patient/p", patient("p")).status == 201
+        for _ in range(50):  # none of these is counted: he may not search, there is no such data store
+            assert server.rest("reader", first).get("Patient").status == 403
+            assert server.rest("admin", "f" * 32).get("Patient/p").status == 404
+        got = [server.rest(("app", "reader")[i % 2], first).get("Patient/p").status for i in range(20)]
+        assert got == [200] * 20
+        answer = server.rest("admin", first).get("Patient/p")
+        assert answer.status == 429 and "read of one data store, 20 a minute" in answer.text
+        assert server.rest("app", second).get("Patient/p").status == 404
+        client = server.as_("app")
+        assert {said(client.describe_fhir_datastore, DatastoreId=second)[0] for _ in range(60)} == {"OK", "ThrottlingException"}
+        assert server.as_("app").describe_fhir_datastore(DatastoreId=first)
+
+
+def test_writes_count_by_their_size_and_bundles_too(tmp_path):
+    with Limited(tmp_path, "[caller]\nwrite = 100/min\nsearch-get = 3/min\n") as server:
+        store = server.create_store(server.as_("admin"))
+        app, admin = server.rest("app", store), server.rest("admin", store)
+        large = {"resourceType": "Patient", "id": "l", "name": [{"family": "x" * 60 * 1024}]}
+        assert app.put("Patient/l", large).status == 201
+        answer = app.put("Patient/l", large)
+        assert answer.status == 429 and "write of one caller, 100 a minute" in answer.text
+        assert app.put("Patient/s", patient("s")).status == 201
+        searches = [{"request": {"method": "GET", "url": "Patient?name=x"}} for _ in range(5)]
+        batch = app.post("", {"resourceType": "Bundle", "type": "batch", "entry": searches})
+        assert batch.status == 200
+        assert [e["response"]["status"][:3] for e in batch.json["entry"]] == ["200"] * 3 + ["429"] * 2
+        # a transaction of more searches than the bucket holds passes, and is paid afterwards
+        whole = admin.post("", {"resourceType": "Bundle", "type": "transaction", "entry": searches})
+        assert whole.status == 200 and len(whole.json["entry"]) == 5
+        assert admin.get("Patient?name=x").status == 429
+        again = admin.post("", {"resourceType": "Bundle", "type": "transaction", "entry": searches})
+        assert again.status == 429 and again.headers["Retry-After"]
+        assert admin.put("Patient/s", patient("s")).status == 200
+
+
+@pytest.mark.parametrize("rates, says", [
+    ("[caller]\nreed = 1/s\n", 'line 2: "reed" is no kind of request; is "read" meant?'),
+    ("[caller]\nread = fast\n", "line 2: read takes a rate such as 100/s or 1/min, or none"),
+    ("[datastore]\nCreateFHIRDatastore = 1/s\n", "line 2"), (None, "No such file"),
+], ids=range(4))
+def test_a_file_that_is_broken_refuses_the_start(tmp_path, rates, says):
+    if rates:
+        (tmp_path / "rates").write_text(rates)
+    done = subprocess.run([str(BIN), "serve", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0", "--quotas",
+                           str(tmp_path / "rates")], capture_output=True, text=True, timeout=60,
+                          env={k: v for k, v in os.environ.items() if not k.startswith("FHIRLAKE_")})
+    assert done.returncode == 1 and says in done.stderr and "--quotas" in done.stderr, done.stderr
+
+
+def test_the_rates_of_healthlake_are_those_of_the_guide(tmp_path):
+    with Limited(tmp_path, "healthlake") as server:
+        store = server.create_store(server.patient_client("admin"))
+        app = server.rest("app", store)
+        kick_off = {"Prefer": "respond-async"}
+        assert app.get("$export", **kick_off).status == 202
+        _, answer = until_refused(lambda: app.get("$export", **kick_off))
+        assert "export-get of one caller, 1 a second" in answer.text
+        assert app.post("$export", None, **kick_off).status == 202
