@@ -2,16 +2,14 @@
  *
  *   claim -> access key -> hash of the body -> signature     in the order in which AWS names faults
  *
- * Checking a signature needs a key that is made of the caller's secret for each day; 64 such keys
- * are kept. A refusal never tells whether the resource exists. */
-#include "auth/auth.h"
+ * The callers are those of the newest reading of their files (snapshot.c). A refusal never tells
+ * whether the resource exists. */
+#include "auth/auth_private.h"
 
 #include "base/limits.h"
 #include "codec/hash.h"
 #include "codec/sigv4.h"
 #include "codec/uri.h"
-
-#include <pthread.h>
 
 #define QUERY_PAIRS_MAX 128u /* as codec/sigv4 reads */
 
@@ -19,24 +17,13 @@
 #define UNSIGNED_PAYLOAD SV_LIT("UNSIGNED-PAYLOAD")
 #define HASH_OF_NOTHING  SV_LIT("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
-/* A signing key is good for a day, and takes four MACs to make. A new one replaces the one that is
- * in its slot. */
-#define KEYS 64u
-struct known_key {
-    const struct credential *of; /* NULL: free */
-    char date[8];
-    struct hash_hmac_key key;
-};
-
 struct auth {
-    struct arena *arena;             /* holds this struct and its texts */
-    struct credentials *credentials; /* NULL: everybody may do all */
+    struct arena *arena; /* holds this struct and its texts */
+    bool open;           /* everybody may do all */
+    const char *path;    /* of the credentials; NULL when open */
+    struct newest *callers;
     sv region, account_id;
     bool unsigned_payload;
-    struct {
-        pthread_mutex_t lock;
-        struct known_key keys[KEYS];
-    } locked;
 };
 
 err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *e)
@@ -50,14 +37,20 @@ err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *
     }
     memset(auth, 0, sizeof *auth);
     auth->arena = a;
-    pthread_mutex_init(&auth->locked.lock, NULL);
+    auth->callers = newest_new();
     auth->region = arena_sv(a, cfg->region);
     auth->account_id = arena_sv(a, cfg->account_id);
-    if (auth->region.ptr == NULL || auth->account_id.ptr == NULL)
+    auth->path = cfg->open ? NULL : arena_str(a, sv_from(cfg->credentials_path));
+    if (auth->region.ptr == NULL || auth->account_id.ptr == NULL ||
+        (!cfg->open && auth->path == NULL))
         return arena_oom(a, e);
     auth->unsigned_payload = cfg->unsigned_payload;
-    if (!cfg->open)
-        TRY(credentials_load(cfg->credentials_path, &auth->credentials, e));
+    auth->open = cfg->open;
+    if (!cfg->open) {
+        struct snapshot *first;
+        TRY(snapshot_new(auth->path, &first, e));
+        newest_put(auth->callers, first);
+    }
     *out = auth;
     auth = NULL;
     return ERR_OK;
@@ -67,41 +60,64 @@ void auth_free(struct auth *auth)
 {
     if (auth == NULL)
         return;
-    credentials_free(auth->credentials);
-    pthread_mutex_destroy(&auth->locked.lock);
-    memset(auth->locked.keys, 0, sizeof auth->locked.keys);
+    newest_free(auth->callers);
     arena_free(auth->arena);
-}
-
-sv auth_role_passer(const struct auth *auth)
-{
-    const struct credential *credential =
-        auth->credentials ? credentials_could(auth->credentials, SV_LIT("iam:PassRole")) : NULL;
-    return credential ? credential->name : SV_NONE;
-}
-
-const struct credentials *auth_credentials(const struct auth *auth)
-{
-    return auth->credentials;
 }
 
 bool auth_is_open(const struct auth *auth)
 {
-    return auth->credentials == NULL;
+    return auth->open;
+}
+
+err_code auth_show(struct auth *auth, auth_callers_fn fn, void *ctx, struct err *e)
+{
+    struct snapshot *now = newest_ref(auth->callers);
+    err_code rc = now ? fn(ctx, snapshot_credentials(now), e) : ERR_OK;
+    snapshot_unref(now);
+    return rc;
+}
+
+err_code auth_reload(struct auth *auth, auth_callers_fn check, void *ctx, struct err *e)
+{
+    struct snapshot *fresh;
+    if (auth->open)
+        return ERR_OK;
+    TRY(snapshot_new(auth->path, &fresh, e));
+    err_code rc = check(ctx, snapshot_credentials(fresh), e);
+    if (rc != ERR_OK) {
+        snapshot_unref(fresh);
+        return rc;
+    }
+    newest_put(auth->callers, fresh);
+    return ERR_OK;
+}
+
+bool auth_as_read(struct auth *auth, unsigned char look[SHA256_LEN])
+{
+    struct snapshot *now = newest_ref(auth->callers);
+    if (now == NULL)
+        return true;
+    credentials_look(snapshot_credentials(now), look);
+    bool same = credentials_as_read(snapshot_credentials(now), look);
+    snapshot_unref(now);
+    return same;
 }
 
 /* ---- who calls ---- */
 
-static err_code caller_set(const struct auth *auth, struct arena *a,
+static err_code caller_set(const struct auth *auth, const struct http_request *req, int64_t now_ms,
                            const struct credential *credential, struct auth_caller *out,
                            struct err *e)
 {
+    struct arena *a = req->arena;
     sv arn = ARENA_JOIN(a, SV_LIT("arn:aws:iam::"), auth->account_id, SV_LIT(":user/"),
                         credential ? credential->name : SV_LIT("anonymous"));
     if (arn.ptr == NULL)
         return arena_oom(a, e);
-    *out =
-        (struct auth_caller){ credential, credential ? credential->access_key_id : SV_NONE, arn };
+    *out = (struct auth_caller){ .credential = credential,
+                                 .access_key_id = credential ? credential->access_key_id : SV_NONE,
+                                 .arn = arn,
+                                 .origin = { req->peer, req->secure, now_ms } };
     return ERR_OK;
 }
 
@@ -186,34 +202,6 @@ static err_code payload_hash(const struct http_request *req, sv said, sv *out, s
     return ERR_OK;
 }
 
-/* The caller's signing key of the claim's day, for our region and service: sigv4_verify() accepts
- * no others. */
-static void signing_key(struct auth *auth, const struct credential *credential,
-                        const struct sigv4_claim *claim, struct hash_hmac_key *out)
-{
-    unsigned char made[SHA256_LEN];
-    /* 8 digits: the claim's form was checked */
-    const char *date = claim->scope.date.ptr;
-    size_t slot = ((size_t)(uintptr_t)credential / sizeof(void *) + (size_t)date[7] * 7u) % KEYS;
-    struct known_key *k = &auth->locked.keys[slot];
-    pthread_mutex_lock(&auth->locked.lock);
-    bool known = k->of == credential && memcmp(k->date, date, sizeof k->date) == 0;
-    if (known)
-        *out = k->key;
-    pthread_mutex_unlock(&auth->locked.lock);
-    if (known)
-        return;
-    const struct sigv4_scope scope = { claim->scope.date, auth->region, SERVICE };
-    sigv4_signing_key(credential->secret_key, &scope, made);
-    hash_hmac_key_set(out, sv_make(made, sizeof made));
-    explicit_bzero(made, sizeof made);
-    pthread_mutex_lock(&auth->locked.lock);
-    k->of = credential;
-    memcpy(k->date, date, sizeof k->date);
-    k->key = *out;
-    pthread_mutex_unlock(&auth->locked.lock);
-}
-
 /* ---- the two steps ---- */
 
 struct check { /* a request's claim, and all that it is held against */
@@ -231,19 +219,26 @@ static err_code check_prepare(struct auth *auth, const struct http_request *req,
 {
     TRY(as_signed(req, &k->req, e));
     TRY(sigv4_claim_parse(req->arena, &k->req, &k->claim, e));
+    struct snapshot *callers = newest_get(auth->callers, req->arena);
     const struct credential *credential =
-        credentials_find(auth->credentials, k->claim.access_key_id);
+        credentials_find(snapshot_credentials(callers), k->claim.access_key_id);
     /* in the words for a wrong session token: he is no caller of ours either way */
     if (credential == NULL)
         return ERR(e, ERR_AUTH_UNKNOWN_KEY,
                    "The security token included in the request is invalid");
+    if (credential_is_expired(credential, now_ms))
+        return ERR(e, ERR_AUTH_KEY_EXPIRED,
+                   "The security token included in the request is expired");
     k->credential = credential;
     TRY(said_hash(req, &k->said, e));
     if (sv_eq(k->said, UNSIGNED_PAYLOAD))
         TRY(check_unsigned(auth, req, e));
     else if (k->said.ptr && !sv_is_hex(k->said, SHA256_HEX_LEN))
         return wrong_hash(e);
-    signing_key(auth, credential, &k->claim, &k->key);
+    /* for our region and service, since sigv4_verify() accepts no others; the date has 8 digits,
+     * since the claim's form was checked */
+    snapshot_signing_key(callers, credential, k->claim.scope.date.ptr, auth->region, SERVICE,
+                         &k->key);
     k->expect = (struct sigv4_expect){ .region = auth->region,
                                        .service = SERVICE,
                                        .now_ms = now_ms,
@@ -259,8 +254,8 @@ err_code auth_begin(struct auth *auth, const struct http_request *req, int64_t n
 {
     struct check k;
     struct auth_pass pass = { .begun_ms = now_ms };
-    if (auth->credentials == NULL) {
-        TRY(caller_set(auth, req->arena, NULL, &pass.caller, e));
+    if (auth->open) {
+        TRY(caller_set(auth, req, now_ms, NULL, &pass.caller, e));
         pass.proven = true;
         pass.hash = UNSIGNED_PAYLOAD;
         *out = pass;
@@ -271,13 +266,34 @@ err_code auth_begin(struct auth *auth, const struct http_request *req, int64_t n
     if (k.said.ptr) {
         k.req.payload_hash = k.said;
         TRY(sigv4_verify(req->arena, &k.req, &k.claim, &k.expect, e));
-        TRY(caller_set(auth, req->arena, k.credential, &pass.caller, e));
+        TRY(caller_set(auth, req, now_ms, k.credential, &pass.caller, e));
         pass.proven = true;
         pass.hash = k.said;
     } else {
         TRY(sigv4_precheck(&k.req, &k.claim, &k.expect, e));
     }
     *out = pass;
+    return ERR_OK;
+}
+
+/* A body may take long to arrive, and the files may have been read again meanwhile. The caller goes
+ * on when the newest files have the same key, under the policy that they give him. */
+static err_code still_there(struct auth *auth, const struct http_request *req,
+                            const struct auth_caller *before, struct auth_caller *out,
+                            struct err *e)
+{
+    const struct credential *was = before->credential, *is;
+    struct auth_caller caller = *before;
+    if (was) {
+        is = credentials_find(snapshot_credentials(newest_get(auth->callers, req->arena)),
+                              was->access_key_id);
+        if (is == NULL || !hash_equal(is->secret_key, was->secret_key) ||
+            !hash_equal(is->session_token, was->session_token))
+            return ERR(e, ERR_AUTH_UNKNOWN_KEY,
+                       "The security token included in the request is invalid");
+        TRY(caller_set(auth, req, before->origin.now_ms, is, &caller, e));
+    }
+    *out = caller;
     return ERR_OK;
 }
 
@@ -289,15 +305,14 @@ err_code auth_check(struct auth *auth, const struct http_request *req, int64_t n
     sv hash;
     if (pass && pass->proven) {
         TRY(payload_hash(req, pass->hash, &hash, e));
-        *out = pass->caller;
-        return ERR_OK;
+        return still_there(auth, req, &pass->caller, out, e);
     }
-    if (auth->credentials == NULL)
-        return caller_set(auth, req->arena, NULL, out, e);
+    if (auth->open)
+        return caller_set(auth, req, now_ms, NULL, out, e);
     TRY(check_prepare(auth, req, pass ? pass->begun_ms : now_ms, &k, e));
     TRY(payload_hash(req, k.said, &k.req.payload_hash, e));
     TRY(sigv4_verify(req->arena, &k.req, &k.claim, &k.expect, e));
-    return caller_set(auth, req->arena, k.credential, out, e);
+    return caller_set(auth, req, now_ms, k.credential, out, e);
 }
 
 /* ---- what may he do ---- */
@@ -306,15 +321,16 @@ err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
                      const struct policy_context *context, struct err *e)
 {
     const struct credential *credential = caller->credential;
+    struct policy_context full = context ? *context : (struct policy_context){ 0 };
+    full.origin = &caller->origin;
     policy_decision d =
-        credential ? credential_decide(credential, action, resource, context) : POLICY_ALLOWED;
+        credential ? credential_decide(credential, action, resource, &full) : POLICY_ALLOWED;
     if (d == POLICY_ALLOWED)
         return ERR_OK;
     /* The reason is the one for a data store that does not exist. Another one would tell that this
      * one does. */
-    struct policy_context unknown = context ? *context : (struct policy_context){ 0 };
-    unknown.tags_unknown = true;
-    if (credential_decide(credential, action, resource, &unknown) == POLICY_DENIED)
+    full.tags_unknown = true;
+    if (credential_decide(credential, action, resource, &full) == POLICY_DENIED)
         return ERR(e, ERR_DENIED,
                    "User: %.*s is not authorized to perform: %.*s on resource: %.*s with an "
                    "explicit deny in an identity-based policy",

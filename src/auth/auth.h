@@ -19,7 +19,7 @@
 
 struct auth_config {
     bool open;                    /* --auth none: everybody is an anonymous caller who may do all */
-    const char *credentials_path; /* not used when open */
+    const char *credentials_path; /* not used when open; copied */
     sv region;                    /* copied; signatures must be scoped to it */
     sv account_id;                /* copied; stands in callers' ARNs */
     bool unsigned_payload;        /* bodies need not be covered by the signature */
@@ -34,17 +34,27 @@ DEFINE_CLEANUP(struct auth, auth_free)
 /* Is everybody let in? */
 bool auth_is_open(const struct auth *auth);
 
-/* Who may call; NULL: everybody. Borrowed. */
-const struct credentials *auth_credentials(const struct auth *auth);
+/* Looks at callers. What it returns for those just read refuses them. */
+typedef err_code (*auth_callers_fn)(void *ctx, const struct credentials *credentials,
+                                    struct err *e);
+/* Shows the callers that count now; nothing to do when open. Errors of fn. */
+MUST_USE err_code auth_show(struct auth *auth, auth_callers_fn fn, void *ctx, struct err *e);
 
-/* The name of a caller whose policy might let him pass roles; SV_NONE: there is none. Borrowed. */
-sv auth_role_passer(const struct auth *auth);
+/* Reads the callers' file and its policies again, and shows them to check before they count. They
+ * count for each request that is checked from now on; a request under way goes on with what it
+ * began with, unless its body is still to come. On failure those before stay. Nothing to do when
+ * open. Errors as auth_new(), and check's. */
+MUST_USE err_code auth_reload(struct auth *auth, auth_callers_fn check, void *ctx, struct err *e);
+/* Are the files as they were before they were read? look: as they are now (credentials_look()). */
+bool auth_as_read(struct auth *auth, unsigned char look[SHA256_LEN]);
 
 struct auth_caller {
-    const struct credential *credential; /* lives with the auth; NULL: anonymous, may do all */
-    sv access_key_id;                    /* for the log; empty when anonymous */
+    /* lives as long as the request's arena; NULL: anonymous, may do all */
+    const struct credential *credential;
+    sv access_key_id; /* for the log; empty when anonymous */
     /* "arn:aws:iam::<account>:user/<name>", or ...:user/anonymous; owned by the request's arena */
     sv arn;
+    struct policy_origin origin; /* where and when he asks; policies have conditions on it */
 };
 
 /* What the head of a request proves. */
@@ -66,6 +76,7 @@ MUST_USE err_code auth_begin(struct auth *auth, const struct http_request *req, 
  * ERR_AUTH_MISSING      neither an Authorization header nor a presigned query
  * ERR_AUTH_INCOMPLETE   one that is malformed
  * ERR_AUTH_UNKNOWN_KEY  access key or session token not known
+ * ERR_AUTH_KEY_EXPIRED  the key's time is over (credentials.h, expires)
  * ERR_AUTH_EXPIRED      outside the clock window, or of the presigned lifetime
  * ERR_AUTH_SIGNATURE    scope, coverage, payload hash or signature wrong
  * ERR_TOO_LARGE         more query parameters than we read, or the request's arena is full */

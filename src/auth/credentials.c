@@ -6,12 +6,17 @@
  * a comment. Messages never show values. They do not show unknown keys either: a secret pasted onto
  * a line of its own would look like one.
  *
- * Names and access key ids are unique. A policy file is read once, however many callers name it. */
+ * Names and access key ids are unique. A policy file is read once, however many callers name it.
+ *
+ * Each file is looked at (stat) before it is read. A file that changes while it is read then
+ * differs from its look, and is read again. */
 #include "auth/credentials_private.h"
 
 #include "base/file.h"
+#include "codec/instant.h"
 
 #include <limits.h>
+#include <sys/stat.h>
 
 #define NAME_MAX_LEN   64u
 #define KEY_ID_MAX_LEN 128u
@@ -66,6 +71,11 @@ static err_code section_open(sv line, size_t line_no, struct section *out, struc
     return ERR_OK;
 }
 
+static bool good_expiry(sv v, struct section *section)
+{
+    return instant_parse(v, &section->c.expires_ms) && section->c.expires_ms > 0;
+}
+
 static err_code section_key(struct section *section, sv key, sv value, size_t line_no,
                             struct err *e)
 {
@@ -81,7 +91,10 @@ static err_code section_key(struct section *section, sv key, sv value, size_t li
           all_of(value, SECRET_MAX_LEN, good_secret), "1 to 200 bytes of ASCII without blanks" },
         { "aws_session_token", &section->c.session_token, all_of(value, TOKEN_MAX_LEN, good_secret),
           "1 to 8192 bytes of ASCII without blanks" },
-        { "policy", &section->policy_name, good_policy_name(value), "a file beside this one" },
+        { "policy", &section->c.policy_name, good_policy_name(value), "a file beside this one" },
+        { "expires", &section->expires,
+          sv_eq(key, SV_LIT("expires")) && good_expiry(value, section),
+          "an instant such as 2027-01-31T00:00:00Z" },
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (!sv_eq_cstr(key, known[i].name))
@@ -100,7 +113,7 @@ static err_code section_key(struct section *section, sv key, sv value, size_t li
         return ERR_OK;
     return ERR(e, ERR_INVALID,
                "line %zu, section [%.*s]: unknown key; known are aws_access_key_id, "
-               "aws_secret_access_key, aws_session_token and policy",
+               "aws_secret_access_key, aws_session_token, policy and expires",
                line_no, SV_FMT(section->c.name));
 }
 
@@ -191,25 +204,74 @@ struct credentials {
     struct credential *items;
     struct policy_file *policies;
     size_t n, n_policies;
+    sv path;                        /* with a NUL behind it */
+    unsigned char seen[SHA256_LEN]; /* the files' looks, before they were read */
 };
+
+/* ---- looks ---- */
+
+static void look_at(const char *path, struct hash_sha256 *h)
+{
+    struct stat st;
+    uint64_t told[10] = { 0 };
+    if (stat(path, &st) == 0) {
+        const uint64_t now[10] = { 1,
+                                   st.st_dev,
+                                   st.st_ino,
+                                   (uint64_t)st.st_size,
+                                   (uint64_t)st.st_mtim.tv_sec,
+                                   (uint64_t)st.st_mtim.tv_nsec,
+                                   (uint64_t)st.st_ctim.tv_sec,
+                                   (uint64_t)st.st_ctim.tv_nsec,
+                                   st.st_mode,
+                                   (uint64_t)st.st_uid << 32 | st.st_gid };
+        memcpy(told, now, sizeof told);
+    }
+    hash_sha256_add(h, sv_make(told, sizeof told));
+}
+
+/* A policy's file, beside the credentials. False: its path is too long. */
+static bool path_beside(const char *path, sv name, char out[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    int n = snprintf(out, PATH_MAX, "%.*s%.*s", slash ? (int)(slash + 1 - path) : 0, path,
+                     SV_FMT(name));
+    return n > 0 && n < PATH_MAX;
+}
+
+void credentials_look(const struct credentials *credentials, unsigned char out[SHA256_LEN])
+{
+    CLEANUP(hash_sha256_free) struct hash_sha256 *h = hash_sha256_new();
+    char file[PATH_MAX];
+    look_at(credentials->path.ptr, h);
+    for (size_t i = 0; i < credentials->n_policies; i++)
+        if (path_beside(credentials->path.ptr, credentials->policies[i].name, file))
+            look_at(file, h);
+    hash_sha256_take(h, out);
+}
+
+bool credentials_as_read(const struct credentials *credentials,
+                         const unsigned char look[SHA256_LEN])
+{
+    return memcmp(credentials->seen, look, SHA256_LEN) == 0;
+}
 
 /* ---- policies ---- */
 
-static err_code policy_read(const char *path, sv name, struct policy **out, struct err *e)
+static err_code policy_read(const char *path, sv name, struct hash_sha256 *looks,
+                            struct policy **out, struct err *e)
 {
     char file[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    int n = snprintf(file, sizeof file, "%.*s%.*s", slash ? (int)(slash + 1 - path) : 0, path,
-                     SV_FMT(name));
-    if (n < 0 || (size_t)n >= sizeof file)
+    if (!path_beside(path, name, file))
         return ERR(e, ERR_INVALID, "path is too long");
+    look_at(file, looks);
     CLEANUP_BUF struct buf b = BUF_INIT(POLICY_MAX_BYTES);
     TRY(file_read_private(file, &b, e));
     return policy_parse(buf_sv(&b), out, e);
 }
 
 static err_code policy_get(struct credentials *credentials, const char *path, sv name,
-                           const struct policy **out, struct err *e)
+                           struct hash_sha256 *looks, const struct policy **out, struct err *e)
 {
     for (size_t i = 0; i < credentials->n_policies; i++)
         if (sv_eq(credentials->policies[i].name, name)) {
@@ -219,7 +281,7 @@ static err_code policy_get(struct credentials *credentials, const char *path, sv
     if (credentials->n_policies == POLICIES_MAX)
         return ERR(e, ERR_TOO_LARGE, "more than %u policy files", POLICIES_MAX);
     struct policy *policy;
-    err_code rc = policy_read(path, name, &policy, e);
+    err_code rc = policy_read(path, name, looks, &policy, e);
     if (rc != ERR_OK) {
         err_context(e, "policy %.*s", SV_FMT(name));
         return rc;
@@ -244,7 +306,12 @@ static int by_name(const void *x, const void *y)
 
 static err_code fill(struct credentials *credentials, const char *path, struct err *e)
 {
+    CLEANUP(hash_sha256_free) struct hash_sha256 *looks = hash_sha256_new();
     struct section *section;
+    credentials->path = arena_sv(credentials->arena, sv_from(path));
+    if (credentials->path.ptr == NULL)
+        return arena_oom(credentials->arena, e);
+    look_at(path, looks);
     TRY(credentials_sections_read(path, true, credentials->arena, &section, &credentials->n, e));
     credentials->items =
         arena_calloc(credentials->arena, credentials->n, sizeof *credentials->items);
@@ -255,15 +322,16 @@ static err_code fill(struct credentials *credentials, const char *path, struct e
         return arena_oom(credentials->arena, e);
     for (size_t i = 0; i < credentials->n; i++) {
         credentials->items[i] = section[i].c;
-        if (section[i].policy_name.len == 0)
+        if (section[i].c.policy_name.len == 0)
             continue;
-        err_code rc =
-            policy_get(credentials, path, section[i].policy_name, &credentials->items[i].policy, e);
+        err_code rc = policy_get(credentials, path, section[i].c.policy_name, looks,
+                                 &credentials->items[i].policy, e);
         if (rc != ERR_OK) {
             err_context(e, "section [%.*s]", SV_FMT(section[i].c.name));
             return rc;
         }
     }
+    hash_sha256_take(looks, credentials->seen);
     qsort(credentials->items, credentials->n, sizeof *credentials->items, by_name);
     for (size_t i = 1; i < credentials->n; i++)
         if (by_name(&credentials->items[i - 1], &credentials->items[i]) == 0)
@@ -294,12 +362,23 @@ err_code credentials_load(const char *path, struct credentials **out, struct err
     return ERR_OK;
 }
 
+/* Part of the file's text in our arena. */
+static void wipe(sv secret)
+{
+    if (secret.len)
+        explicit_bzero((char *)(uintptr_t)secret.ptr, secret.len);
+}
+
 void credentials_free(struct credentials *credentials)
 {
     if (credentials == NULL)
         return;
     for (size_t i = 0; i < credentials->n_policies; i++)
         policy_free(credentials->policies[i].policy);
+    for (size_t i = 0; credentials->items && i < credentials->n; i++) {
+        wipe(credentials->items[i].secret_key);
+        wipe(credentials->items[i].session_token);
+    }
     arena_free(credentials->arena);
 }
 
@@ -312,6 +391,27 @@ const struct credential *credentials_find(const struct credentials *credentials,
 {
     struct credential key = { .access_key_id = access_key_id };
     return bsearch(&key, credentials->items, credentials->n, sizeof *credentials->items, by_key_id);
+}
+
+const struct credential *credentials_named(const struct credentials *credentials, sv name)
+{
+    for (size_t i = 0; i < credentials->n; i++)
+        if (sv_eq(credentials->items[i].name, name))
+            return &credentials->items[i];
+    return NULL;
+}
+
+bool credential_is_expired(const struct credential *credential, int64_t now_ms)
+{
+    return credential->expires_ms && now_ms >= credential->expires_ms;
+}
+
+size_t credentials_expired(const struct credentials *credentials, int64_t now_ms)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < credentials->n; i++)
+        n += credential_is_expired(&credentials->items[i], now_ms);
+    return n;
 }
 
 const struct policy *credentials_policy(const struct credentials *credentials, size_t i,

@@ -5,6 +5,7 @@
  *   aws_secret_access_key = ...
  *   aws_session_token = ...                   optional: requests must then carry exactly this
  *   policy = app.json                         optional: an IAM policy, a file in the same folder
+ *   expires = 2027-01-31T00:00:00Z            optional: from then on the key is refused
  *
  * A caller without a policy may do all of healthlake:*, and iam:PassRole. Lines that begin with '#'
  * or ';' are comments. The AWS CLI also keeps the keys region and output in such files: they are
@@ -13,6 +14,7 @@
 #pragma once
 #include "auth/policy.h"
 #include "base/arena.h"
+#include "codec/hash.h"
 
 #define CREDENTIALS_MAX_BYTES (1u << 20)
 #define CREDENTIALS_MAX       10000u
@@ -22,7 +24,9 @@ struct credential {
     sv access_key_id;            /* 1..128 of [A-Za-z0-9_] */
     sv secret_key;               /* 1..200 visible ASCII characters */
     sv session_token;            /* empty: none */
+    sv policy_name;              /* of the file; empty: none */
     const struct policy *policy; /* NULL: the default above */
+    int64_t expires_ms;          /* from this time on it is refused; 0: never */
 };
 
 /* ---- callers (credentials.c) ---- */
@@ -41,6 +45,21 @@ size_t credentials_count(const struct credentials *credentials);
 
 /* The caller with this access key; NULL: there is none. Borrowed from the credentials. */
 const struct credential *credentials_find(const struct credentials *credentials, sv access_key_id);
+
+/* The caller of this name; NULL: there is none. Borrowed from the credentials. */
+const struct credential *credentials_named(const struct credentials *credentials, sv name);
+
+/* Is the key refused at this time because it has expired? */
+bool credential_is_expired(const struct credential *credential, int64_t now_ms);
+/* How many are. */
+size_t credentials_expired(const struct credentials *credentials, int64_t now_ms);
+
+/* A look at the file and its policies as they are now: places, sizes, times, owners and modes, not
+ * their bytes. Two looks that are the same, one after the other, mean that nobody is writing. */
+void credentials_look(const struct credentials *credentials, unsigned char out[SHA256_LEN]);
+/* Is that what they were before they were read? */
+bool credentials_as_read(const struct credentials *credentials,
+                         const unsigned char look[SHA256_LEN]);
 
 /* A caller whose policy might allow the action on some resource; NULL: there is none. Callers
  * without a policy do not count. Borrowed from the credentials. */

@@ -8,7 +8,7 @@
 
 struct section { /* of the file */
     struct credential c;
-    sv policy_name;
+    sv expires; /* as it is written */
     size_t line;
 };
 

@@ -26,6 +26,55 @@ static bool resource_listed(const struct statement *statement, sv resource)
 
 /* ---- conditions ---- */
 
+/* Compares whole seconds, as the times of policies are written. */
+static bool time_is(op_kind kind, int64_t now_ms, int64_t want_ms)
+{
+    int64_t now_s = now_ms / 1000, want_s = want_ms / 1000;
+    switch (kind) {
+    case OP_TIME_BEFORE:
+        return now_s < want_s;
+    case OP_TIME_UNTIL:
+        return now_s <= want_s;
+    case OP_TIME_AFTER:
+        return now_s > want_s;
+    case OP_TIME_FROM:
+        return now_s >= want_s;
+    default:
+        return now_s == want_s;
+    }
+}
+
+/* The keys that are no facts: has the request the key, and does the condition list its value?
+ * False: the address cannot be read, and nobody knows. */
+static bool ask_origin(const struct condition *condition, const struct policy_origin *origin,
+                       size_t *n, size_t *listed)
+{
+    struct policy_net from;
+    bool is = false;
+    switch (condition->of) {
+    case KEY_SOURCE_IP:
+        if (!policy_net_read(origin->address, &from))
+            return false;
+        for (size_t i = 0; condition->kind == OP_ADDRESS && i < condition->values.n; i++)
+            is |= policy_net_holds(&condition->nets[i], &from);
+        break;
+    case KEY_CURRENT_TIME:
+        for (size_t i = 0; condition->kind >= OP_TIME_EQUAL && i < condition->values.n; i++)
+            is |= time_is(condition->kind, origin->now_ms, condition->times_ms[i]);
+        break;
+    case KEY_SECURE_TRANSPORT:
+        for (size_t i = 0; i < condition->values.n; i++)
+            is |= sv_eq_nocase(condition->values.items[i],
+                               origin->secure ? SV_LIT("true") : SV_LIT("false"));
+        break;
+    default:
+        return true;
+    }
+    *n = 1;
+    *listed = is;
+    return true;
+}
+
 static bool value_listed(const struct condition *condition, sv value, bool nocase)
 {
     for (size_t i = 0; i < condition->values.n; i++) {
@@ -44,21 +93,26 @@ static bool value_listed(const struct condition *condition, sv value, bool nocas
  * a Deny and does not hold for an Allow, so that the request is refused:
  *   - a tag of a data store that does not exist
  *   - a tag that the data store has twice, under keys that differ by letter case only
+ *   - an address of the caller that cannot be read
  * Tag keys differ by letter case, but conditions find tags without it. So a value of aws:TagKeys is
  * compared without letter case where that makes a Deny hold or keeps an Allow from holding. */
-static bool condition_holds(const struct condition *condition, bool deny,
-                            const struct policy_context *context)
+bool policy_condition_holds(const struct condition *condition, bool deny,
+                            const struct policy_context *context, bool *is_known)
 {
     size_t n = 0, listed = 0;
     bool tag = condition->of == KEY_RESOURCE_TAG || condition->of == KEY_REQUEST_TAG;
     bool nocase = condition->of == KEY_TAG_KEYS && deny != condition->negated;
+    *is_known = false;
     if (condition->of == KEY_RESOURCE_TAG && context && context->tags_unknown)
+        return deny;
+    if (context && context->origin && !ask_origin(condition, context->origin, &n, &listed))
         return deny;
     for (size_t i = 0; context && i < context->n_facts; i++)
         if (sv_eq_nocase(context->facts[i].key, condition->key)) {
             n++;
             listed += value_listed(condition, context->facts[i].value, nocase);
         }
+    *is_known = n > 0;
     if (tag && n > 1)
         return deny;
     if (condition->kind == OP_NULL)
@@ -76,14 +130,20 @@ static bool condition_holds(const struct condition *condition, bool deny,
     }
 }
 
+bool policy_statement_names(const struct statement *statement, sv action, sv resource)
+{
+    return action_listed(statement, action) != statement->not_action &&
+           resource_listed(statement, resource) != statement->not_resource;
+}
+
 static bool statement_covers(const struct statement *statement, sv action, sv resource,
                              const struct policy_context *context)
 {
-    if (action_listed(statement, action) == statement->not_action ||
-        resource_listed(statement, resource) == statement->not_resource)
+    bool known;
+    if (!policy_statement_names(statement, action, resource))
         return false;
     for (size_t i = 0; i < statement->n_conditions; i++)
-        if (!condition_holds(&statement->conditions[i], statement->deny, context))
+        if (!policy_condition_holds(&statement->conditions[i], statement->deny, context, &known))
             return false;
     return true;
 }

@@ -8,10 +8,17 @@
  *   Action, NotAction      "service:Name" or "*", '*' and '?' match, letter case does not matter
  *   Resource, NotResource  "*" or an ARN of six parts; each part is matched for itself, letter case
  *                          matters, and only the last part's '*' reaches over a colon
- *   Condition              String[Not]Equals[IgnoreCase], String[Not]Like, Arn[Not]Equals,
- *                          Arn[Not]Like, Bool, Null; with ...IfExists; with ForAnyValue: or
- *                          ForAllValues: in front; on the keys aws:ResourceTag/KEY,
- *                          aws:RequestTag/KEY, aws:TagKeys and iam:PassedToService
+ *   Condition              operators on keys; ...IfExists behind an operator, ForAnyValue: or
+ *                          ForAllValues: in front, but not with Null
+ *
+ *   String[Not]Equals[IgnoreCase],   aws:ResourceTag/KEY, aws:RequestTag/KEY, aws:TagKeys,
+ *   String[Not]Like, Arn[Not]Equals, iam:PassedToService
+ *   Arn[Not]Like, Bool, Null
+ *   [Not]IpAddress, Null             aws:SourceIp: an address, or a range such as 203.0.113.0/24
+ *   Bool, Null                       aws:SecureTransport: the request came over TLS
+ *   Date[Not]Equals,                 aws:CurrentTime: an instant, a day (its begin in UTC), or
+ *   Date{Less,Greater}Than[Equals],  seconds since 1970; whole seconds are compared
+ *   Null
  *
  * Anything that is not listed here is refused when the policy is read: Principal, other operators,
  * keys and members, policy variables. A rule that we cannot keep must not look kept.
@@ -45,10 +52,17 @@ DEFINE_CLEANUP(struct policy, policy_free)
 struct policy_fact {
     sv key, value;
 };
+/* Where a request comes from, and when. */
+struct policy_origin {
+    sv address;     /* aws:SourceIp, as inet_ntop(3) writes it */
+    bool secure;    /* aws:SecureTransport */
+    int64_t now_ms; /* aws:CurrentTime */
+};
 struct policy_context {
     const struct policy_fact *facts;
     size_t n_facts;
     bool tags_unknown; /* the resource does not exist: nothing is known of its tags */
+    const struct policy_origin *origin; /* NULL: the request has none of its keys */
 };
 
 typedef enum {
@@ -64,6 +78,32 @@ typedef enum {
  *   context   may be NULL: no facts */
 policy_decision policy_decide(const struct policy *policy, sv action, sv resource,
                               const struct policy_context *context);
+
+/* How a statement that names the action and the resource came out. */
+struct policy_said_condition {
+    sv operator, key; /* as they are written */
+    const sv *values;
+    size_t n_values;
+    bool holds;
+    bool known; /* the request has the key */
+};
+struct policy_said {
+    size_t statement; /* counted from 1 */
+    sv sid;           /* empty: it has none */
+    bool deny;
+    bool covers; /* all its conditions hold */
+    const struct policy_said_condition *conditions;
+    size_t n_conditions;
+};
+typedef void (*policy_said_fn)(void *ctx, const struct policy_said *said);
+/* policy_decide(), told: calls fn for each statement that names the action and the resource. */
+policy_decision policy_explain(const struct policy *policy, sv action, sv resource,
+                               const struct policy_context *context, policy_said_fn fn, void *ctx);
+/* The key of a condition in the context of a request: is it one of those above? */
+bool policy_key_is_known(sv key);
+/* Reads a value as IpAddress and as Date operators read theirs. False: it is none. */
+bool policy_is_address(sv text);
+bool policy_time_read(sv text, int64_t *out_ms);
 
 /* Calls fn for every action pattern of the policy, those of NotAction too.
  *   statement  counted from 1 */

@@ -57,7 +57,7 @@ err_code rights_ask(struct arena *a, const struct auth_caller *who, const char *
         while ((k = yyjson_arr_iter_next(&it)) != NULL)
             TRY(add(&f, SV_LIT("aws:TagKeys"), json_string(k), e));
     }
-    const struct policy_context context = { f.items, f.n, r->unknown };
+    const struct policy_context context = { f.items, f.n, r->unknown, &who->origin };
     if (r->unless_denied &&
         credential_decide(who->credential, action, r->arn, &context) != POLICY_DENIED)
         return ERR_OK;

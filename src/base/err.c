@@ -80,6 +80,7 @@ const char *err_code_name(err_code code)
         [ERR_AUTH_MISSING] = "auth_missing",
         [ERR_AUTH_INCOMPLETE] = "auth_incomplete",
         [ERR_AUTH_UNKNOWN_KEY] = "auth_unknown_key",
+        [ERR_AUTH_KEY_EXPIRED] = "auth_key_expired",
         [ERR_AUTH_EXPIRED] = "auth_expired",
         [ERR_AUTH_SIGNATURE] = "auth_signature",
         [ERR_THROTTLED] = "throttled",

@@ -29,6 +29,7 @@ typedef enum {
     ERR_AUTH_MISSING,     /* no signature at all */
     ERR_AUTH_INCOMPLETE,  /* a signature that is malformed */
     ERR_AUTH_UNKNOWN_KEY, /* access key or session token not known */
+    ERR_AUTH_KEY_EXPIRED, /* a key or token whose time is over */
     ERR_AUTH_EXPIRED,     /* outside the clock window or presigned lifetime */
     ERR_AUTH_SIGNATURE,   /* well-formed, but wrong */
     ERR_THROTTLED,        /* a quota, or a queue that is full */

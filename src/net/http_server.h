@@ -33,6 +33,7 @@ struct http_request { /* views valid until http_reply */
     size_t n_headers;
     sv body;
     sv peer;             /* address of the caller, for the log */
+    bool secure;         /* it came over TLS */
     struct arena *arena; /* the request's own, LIMIT_REQUEST_MEMORY */
     uint64_t start_us;   /* clock_mono_us() when the request began */
     bool body_too_large; /* body was over what accept() allowed: it is empty, answer 413 */

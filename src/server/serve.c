@@ -17,7 +17,6 @@
 #include "export/export.h"
 #include "import/import.h"
 #include "rest/rest.h"
-#include "server/actions.h"
 #include "server/serve_private.h"
 #include "service/parked.h"
 #include "service/service.h"
@@ -41,13 +40,14 @@ struct rooms {
     struct arena *arena;
     struct server_config cfg;
     unsigned n_workers;
+    bool new_key;
     bool has_rates; /* --quotas is not none */
     struct quota_rates rates;
-    bool new_key;
     char credentials_path[PATH_MAX], objects_path[PATH_MAX], system_path[PATH_MAX];
     char stores_path[PATH_MAX], jobs_path[PATH_MAX], exports_path[PATH_MAX];
     struct s3_endpoint s3, sts;
     struct auth *auth;
+    struct callers *callers;
     struct sink_world *world;
     struct records *records;
     struct store_env *env;
@@ -136,26 +136,11 @@ static err_code own_credentials(struct rooms *rooms, struct s3_credentials *out,
     return ERR_OK;
 }
 
-/* A policy that confines a caller, and lets him pass a role, means that the role confines him too.
- * With a directory as s3:// and nothing that says what a role may touch, he could import what
- * others exported. */
-static err_code check_roles(const struct rooms *rooms, struct err *e)
-{
-    sv who = auth_role_passer(rooms->auth);
-    if (who.ptr == NULL || rooms->cfg.roles || rooms->cfg.sts_endpoint || rooms->cfg.s3_endpoint)
-        return ERR_OK;
-    return ERR(e, ERR_INVALID,
-               "section [%.*s] of the credentials file has a policy that allows iam:PassRole, but "
-               "nothing says what a role may touch, so that every role reads and writes every "
-               "bucket: give --roles FILE or --sts-endpoint URL; or --roles none if that is meant",
-               SV_FMT(who));
-}
-
 static err_code open_world(struct rooms *rooms, struct err *e)
 {
     const struct server_config *config = &rooms->cfg;
     bool no_roles = config->roles && strcmp(config->roles, "none") == 0;
-    TRY(check_roles(rooms, e));
+    TRY(auth_show(rooms->auth, callers_check, &rooms->cfg, e));
     struct sink_config sc = { .roles_file = no_roles ? NULL : config->roles,
                               .make_buckets = config->make_buckets,
                               .sync = config->sync_objects };
@@ -278,7 +263,6 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(naming("--data", config->data, file_mkdirs(rooms->jobs_path, e), e));
     guard_data_folder(config->data);
     machine_check_sizes(config);
-    TRY(read_rates(rooms, e));
     guard_folder(rooms->system_path, "system");
     guard_folder(rooms->stores_path, "stores");
     guard_folder(rooms->jobs_path, "jobs");
@@ -294,6 +278,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                    config->data);
     TRY(rc);
     TRY(open_auth(rooms, e));
+    TRY(read_rates(rooms, e));
     TRY(open_world(rooms, e));
     rooms->env = store_env_new((size_t)config->cache_mib << 20, BACKGROUND);
     store_env_on_reindex(rooms->env, on_reindex, NULL);
@@ -335,8 +320,8 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  .quotas = rooms->has_rates ? &rooms->rates : NULL,
                                  .max_datastores = config->max_datastores,
                                  .preload_patients = config->preload_patients };
-    if (auth_credentials(rooms->auth))
-        actions_check(auth_credentials(rooms->auth));
+    TRY(auth_show(rooms->auth, callers_tell, "read", e));
+    TRY(callers_open(config, rooms->auth, rooms->credentials_path, &rooms->callers, e));
     TRY(service_new(&sc, &rooms->service, e));
     if (strcmp(config->auth, "none") == 0)
         LOG(LOG_WARN, "auth none",
@@ -376,6 +361,7 @@ static void rooms_close(struct rooms *rooms)
     store_registry_free(rooms->stores);
     store_env_free(rooms->env);
     sink_world_free(rooms->world);
+    callers_close(rooms->callers);
     auth_free(rooms->auth);
     records_close(rooms->records);
 }
@@ -386,6 +372,7 @@ static int run(struct rooms *rooms)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     /* before any thread exists: all inherit it */
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
@@ -409,7 +396,8 @@ static int run(struct rooms *rooms)
         (void)printf("\n");
         (void)fflush(stdout);
         int sig = 0;
-        sigwait(&set, &sig);
+        while (sigwait(&set, &sig) == 0 && sig == SIGHUP)
+            callers_read_again(rooms->callers);
         LOG(LOG_INFO, "stopping", LOG_STR("signal", sig == SIGTERM ? "SIGTERM" : "SIGINT"));
         alarm(STOP_S);
     }

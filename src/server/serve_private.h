@@ -1,15 +1,31 @@
 /* serve_private.h - what the rooms of the server share.
  *
+ *   callers.c  the callers' files, watched
  *   config.c   the options
  *   guard.c    what others on this machine can see
  *   machine.c  what this machine gives
  *   serve.c    the process: all rooms up, a signal, all rooms down
  * Floor: server. */
 #pragma once
+#include "auth/auth.h"
 #include "server/config.h"
 #include "store/registry.h"
 
 #include <sys/types.h>
+
+/* ---- callers.c ---- */
+struct callers;
+/* Starts the thread that reads auth's files again when they change. *out stays as it is when auth
+ * is open. What is given is borrowed until callers_close(). */
+MUST_USE err_code callers_open(const struct server_config *config, struct auth *auth,
+                               const char *path, struct callers **out, struct err *e);
+void callers_close(struct callers *callers);
+/* Reads them, changed or not. Accepts NULL. */
+void callers_read_again(struct callers *callers);
+/* For auth_show() and auth_reload(): do the callers go with the other options? A line of the log
+ * about them, and one for each action of their policies that is none. */
+err_code callers_check(void *config, const struct credentials *credentials, struct err *e);
+err_code callers_tell(void *state, const struct credentials *credentials, struct err *e);
 
 /* ---- guard.c ---- */
 /* Memory holds keys and patients' data: no core file, and no look into it by others of the same

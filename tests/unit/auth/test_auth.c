@@ -4,6 +4,7 @@
 #include "auth/auth.h"
 #include "base/file.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define NOW     1795458600000 /* 2026-11-23T18:30:00Z, the golden cases' time */
@@ -446,6 +447,182 @@ TEST(auth, small_arenas_and_long_queries_are_errors)
     done(&t);
 }
 
+/* ---- callers that change ---- */
+
+static err_code no_check(void *ctx, const struct credentials *fresh, struct err *e)
+{
+    (void)ctx;
+    (void)fresh;
+    (void)e;
+    return ERR_OK;
+}
+
+static err_code refuse_all(void *ctx, const struct credentials *fresh, struct err *e)
+{
+    (void)ctx;
+    return credentials_count(fresh) ? ERR(e, ERR_CONFLICT, "not these") : ERR_OK;
+}
+
+#define OTHER "[other]\naws_access_key_id = AKIDOTHER\naws_secret_access_key = s\n"
+
+TEST(auth, callers_that_are_read_again_count_for_the_next_request)
+{
+    (void)state;
+    struct asked t;
+    struct auth_caller who, later;
+    unsigned char look[SHA256_LEN];
+    start(APP);
+    ask(&t, "control-plane/header");
+    OK(auth_check(au, &t.req, NOW, &who, e));
+    assert_true(auth_as_read(au, look));
+    put("credentials", OTHER);
+    assert_false(auth_as_read(au, look));
+    OK(auth_reload(au, no_check, NULL, e));
+    assert_true(auth_as_read(au, look));
+    FAILS(ERR_AUTH_UNKNOWN_KEY, auth_check(au, &t.req, NOW, &later, e));
+    /* the request that began before has its caller until its end */
+    assert_sv(who.credential->name, SV_LIT("app"));
+    assert_sv(who.credential->secret_key, SV_LIT(SECRET));
+    /* a policy is read with the file that names it */
+    put("p.json", "{\"Statement\":[" ALLOW_READ "}]}");
+    put("credentials", APP "policy = p.json\n");
+    OK(auth_reload(au, no_check, NULL, e));
+    OK(auth_check(au, &t.req, NOW, &later, e));
+    OK(auth_allows(&later, SV_LIT("healthlake:ReadResource"), SV_LIT(STORE), NULL, e));
+    FAILS(ERR_DENIED,
+          auth_allows(&later, SV_LIT("healthlake:DeleteResource"), SV_LIT(STORE), NULL, e));
+    OK(auth_allows(&who, SV_LIT("healthlake:DeleteResource"), SV_LIT(STORE), NULL, e));
+    done(&t);
+}
+
+TEST(auth, another_secret_under_the_same_key_counts_at_once)
+{
+    (void)state;
+    struct asked t;
+    struct auth_caller who;
+    start(APP);
+    for (unsigned i = 0; i < 20; i++) {
+        ask(&t, "control-plane/header");
+        put("credentials", i % 2 ? APP
+                                 : "[app]\naws_access_key_id = AKIDEXAMPLE\n"
+                                   "aws_secret_access_key = " SECRET "x\n");
+        OK(auth_reload(au, no_check, NULL, e));
+        err_code rc = auth_check(au, &t.req, NOW, &who, NULL);
+        assert_int_equal(rc, i % 2 ? ERR_OK : ERR_AUTH_SIGNATURE);
+        done(&t);
+    }
+}
+
+TEST(auth, broken_files_change_nothing)
+{
+    (void)state;
+    struct asked t;
+    struct auth_caller who;
+    char policy[200];
+    put("p.json", "{\"Statement\":[" ALLOW_READ "}]}");
+    start(APP "policy = p.json\n");
+    ask(&t, "control-plane/header");
+    struct err err = { 0 };
+    put("credentials", APP "policy = p.json\nolicy = x\n");
+    assert_int_equal(auth_reload(au, no_check, NULL, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "line 5"));
+    put("credentials", APP "policy = p.json\n" OTHER);
+    put("p.json", "{\"Statement\":[" ALLOW_READ ",\"Sidd\":1}]}");
+    assert_int_equal(auth_reload(au, no_check, NULL, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "Sidd"));
+    assert_non_null(strstr(err.ctx, "p.json"));
+    put("p.json", "{\"Statement\":[" ALLOW_READ "}]}");
+    (void)snprintf(policy, sizeof policy, "%s/p.json", dir);
+    assert_int_equal(chmod(policy, 0666), 0);
+    FAILS(ERR_DENIED, auth_reload(au, no_check, NULL, e));
+    assert_int_equal(chmod(policy, 0600), 0);
+    assert_int_equal(auth_reload(au, refuse_all, NULL, &err), ERR_CONFLICT);
+    assert_int_equal(unlink(path), 0);
+    FAILS(ERR_NOT_FOUND, auth_reload(au, no_check, NULL, e));
+    OK(auth_check(au, &t.req, NOW, &who, e));
+    OK(auth_allows(&who, SV_LIT("healthlake:ReadResource"), SV_LIT(STORE), NULL, e));
+    done(&t);
+}
+
+TEST(auth, a_body_that_is_still_to_come_is_the_newest_callers)
+{
+    (void)state;
+    static const char *const files[] = { OTHER,
+                                         "[app]\naws_access_key_id = AKIDEXAMPLE\n"
+                                         "aws_secret_access_key = changed\n",
+                                         APP TOKEN };
+    for (size_t i = 0; i < 4; i++) {
+        struct asked t;
+        struct auth_pass pass = { 0 };
+        struct auth_caller who = { 0 };
+        start(APP);
+        ask(&t, "signed-payload-header/header");
+        sv body = t.req.body;
+        t.req.body = SV_NONE;
+        t.req.length = body.len;
+        OK(auth_begin(au, &t.req, NOW, &pass, e));
+        assert_true(pass.proven);
+        put("p.json", "{\"Statement\":[" ALLOW_READ "}]}");
+        put("credentials", i < 3 ? files[i] : APP "policy = p.json\n");
+        OK(auth_reload(au, no_check, NULL, e));
+        t.req.left = &pass;
+        t.req.body = body;
+        if (i < 3) {
+            FAILS(ERR_AUTH_UNKNOWN_KEY, auth_check(au, &t.req, NOW, &who, e));
+        } else {
+            OK(auth_check(au, &t.req, NOW, &who, e));
+            assert_non_null(who.credential->policy);
+        }
+        done(&t);
+    }
+}
+
+TEST(auth, a_key_whose_time_is_over_is_told_so)
+{
+    (void)state;
+    struct asked t;
+    struct auth_caller who;
+    struct auth_pass pass;
+    struct err err = { 0 };
+    start(APP "expires = 2026-11-23T18:30:01Z\n"); /* a second from NOW on */
+    ask(&t, "control-plane/header");
+    OK(auth_check(au, &t.req, NOW + 999, &who, e));
+    assert_int_equal(auth_check(au, &t.req, NOW + 1000, &who, &err), ERR_AUTH_KEY_EXPIRED);
+    assert_string_equal(err.msg, "The security token included in the request is expired");
+    /* before its body is read */
+    t.req.length = 2;
+    FAILS(ERR_AUTH_KEY_EXPIRED, auth_begin(au, &t.req, NOW + 1000, &pass, e));
+    done(&t);
+    /* so is a temporary key, whose token is right */
+    start(APP TOKEN "expires = 2026-11-23T18:30:01Z\n");
+    ask(&t, "control-plane-session-token/header");
+    OK(auth_check(au, &t.req, NOW, &who, e));
+    FAILS(ERR_AUTH_KEY_EXPIRED, auth_check(au, &t.req, NOW + 1000, &who, e));
+    done(&t);
+}
+
+TEST(auth, conditions_see_where_and_when_a_request_comes_from)
+{
+    (void)state;
+    struct asked t;
+    struct auth_caller who;
+    const sv action = SV_LIT("healthlake:ReadResource");
+    put("p.json", "{\"Statement\":[" ALLOW_READ
+                  ",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":\"192.0.2.0/24\"},"
+                  "\"Bool\":{\"aws:SecureTransport\":true},"
+                  "\"DateLessThan\":{\"aws:CurrentTime\":\"2026-11-23T18:30:01Z\"}}}]}");
+    start(APP "policy = p.json\n");
+    for (unsigned i = 0; i < 4; i++) {
+        ask(&t, "control-plane/header");
+        t.req.peer = i == 1 ? SV_LIT("192.0.3.7") : SV_LIT("192.0.2.7");
+        t.req.secure = i != 2;
+        OK(auth_check(au, &t.req, i == 3 ? NOW + 1000 : NOW, &who, e));
+        assert_int_equal(auth_allows(&who, action, SV_LIT(STORE), NULL, NULL),
+                         i ? ERR_DENIED : ERR_OK);
+        done(&t);
+    }
+}
+
 TEST(auth, open_door_lets_everybody_in)
 {
     (void)state;
@@ -565,6 +742,12 @@ int main(void)
         T(auth, each_failure_has_its_code),
         T(auth, messages_hold_no_secret),
         T(auth, small_arenas_and_long_queries_are_errors),
+        T(auth, callers_that_are_read_again_count_for_the_next_request),
+        T(auth, another_secret_under_the_same_key_counts_at_once),
+        T(auth, broken_files_change_nothing),
+        T(auth, a_body_that_is_still_to_come_is_the_newest_callers),
+        T(auth, a_key_whose_time_is_over_is_told_so),
+        T(auth, conditions_see_where_and_when_a_request_comes_from),
         T(auth, open_door_lets_everybody_in),
         T(auth, no_credentials_no_door),
         T(auth, refusals_are_in_awss_words),

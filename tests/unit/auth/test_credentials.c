@@ -119,6 +119,12 @@ TEST(credentials, wrong_files_name_section_and_line_but_no_value)
         { "[a]\n" KEYS "policy = ../hush.json\n", "line 4, section [a]: policy" },
         { "[a]\n" KEYS "policy = .hush\n", "line 4, section [a]: policy" },
         { "[a]\n" KEYS "policy =\n", "line 4, section [a]: policy" },
+        { "[a]\n" KEYS "expires = 2027-01-31\n", "line 4, section [a]: expires has a wrong value" },
+        { "[a]\n" KEYS "expires = 2027-02-30T00:00:00Z\n", "line 4, section [a]: expires" },
+        { "[a]\n" KEYS "expires = 2027-01-31T00:00:00\n", "line 4, section [a]: expires" },
+        { "[a]\n" KEYS "expires = never\n", "an instant such as" },
+        { "[a]\n" KEYS "expires = 2027-01-31T00:00:00Z\nexpires = 2027-01-31T00:00:00Z\n",
+          "line 5, section [a]: expires stands twice" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct credentials *c = NULL;
@@ -307,6 +313,80 @@ TEST(credentials, own_key_is_the_default_or_the_only_one)
     arena_free(m);
 }
 
+TEST(credentials, a_key_expires_at_its_instant)
+{
+    (void)state;
+    struct credentials *c = load(SV_LIT("[a]\n" KEYS "expires = 2027-01-31T01:00:00+01:00\n"
+                                        "[b]\naws_access_key_id = B\naws_secret_access_key = s\n"));
+    const int64_t at = 1801353600000; /* 2027-01-31T00:00:00Z */
+    const struct credential *a = credentials_named(c, SV_LIT("a"));
+    const struct credential *b = credentials_named(c, SV_LIT("b"));
+    assert_sv(a->access_key_id, SV_LIT("AKIA1"));
+    assert_null(credentials_named(c, SV_LIT("A")));
+    assert_null(credentials_named(c, SV_NONE));
+    assert_true(a->expires_ms == at);
+    assert_false(credential_is_expired(a, at - 1));
+    assert_true(credential_is_expired(a, at));
+    assert_false(credential_is_expired(b, INT64_MAX));
+    assert_int_equal(credentials_expired(c, at), 1);
+    assert_int_equal(credentials_expired(c, at - 1), 0);
+    credentials_free(c);
+}
+
+/* Does a look see that something happened to the files? */
+static bool is_seen(const struct credentials *c)
+{
+    unsigned char look[SHA256_LEN];
+    credentials_look(c, look);
+    return !credentials_as_read(c, look);
+}
+
+TEST(credentials, a_look_sees_what_happens_to_the_file_and_its_policies)
+{
+    (void)state;
+    const char *caller = "[a]\n" KEYS "policy = p.json\n";
+    const char *rule = "{\"Statement\":{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\"}}";
+    char policy[200];
+    (void)snprintf(policy, sizeof policy, "%s/p.json", dir);
+    put("p.json", sv_from(rule));
+    for (unsigned i = 0; i < 6; i++) {
+        struct credentials *c = load(sv_from(caller));
+        put("not-named.json", sv_from(rule));
+        assert_false(is_seen(c));
+        switch (i) {
+        case 0: /* another file in its place, with the same bytes */
+            put("credentials", sv_from(caller));
+            break;
+        case 1:
+            put("p.json", sv_from(rule));
+            break;
+        case 2:
+            assert_int_equal(chmod(policy, 0640), 0);
+            break;
+        case 3:
+            assert_int_equal(unlink(policy), 0);
+            break;
+        case 4: {
+            put("p.json", sv_from(rule));
+            assert_true(is_seen(c));
+            FILE *f = fopen(path, "a");
+            assert_non_null(f);
+            assert_true(fputs("\n", f) >= 0);
+            assert_int_equal(fclose(f), 0);
+            break;
+        }
+        default:
+            assert_int_equal(unlink(path), 0);
+            break;
+        }
+        if (!is_seen(c))
+            fail_msg("change %u is not seen", i);
+        credentials_free(c);
+        put("p.json", sv_from(rule));
+        assert_int_equal(chmod(policy, 0600), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +400,8 @@ int main(void)
         T(credentials, a_new_file_is_private_random_and_readable),
         T(credentials, a_file_that_exists_stays_as_it_is),
         T(credentials, own_key_is_the_default_or_the_only_one),
+        T(credentials, a_key_expires_at_its_instant),
+        T(credentials, a_look_sees_what_happens_to_the_file_and_its_policies),
     };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }

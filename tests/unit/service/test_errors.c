@@ -49,7 +49,8 @@ TEST(errors, faults_of_the_server_are_told_in_general_words)
 TEST(errors, a_caller_who_is_not_known_gets_the_same_status_whatever_is_wrong)
 {
     (void)state;
-    static const err_code unknown[] = { ERR_AUTH_MISSING, ERR_AUTH_UNKNOWN_KEY, ERR_AUTH_EXPIRED,
+    static const err_code unknown[] = { ERR_AUTH_MISSING, ERR_AUTH_UNKNOWN_KEY,
+                                        ERR_AUTH_KEY_EXPIRED, ERR_AUTH_EXPIRED,
                                         ERR_AUTH_SIGNATURE };
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
         assert_int_equal(error_as_aws(unknown[i])->status, 403);
@@ -57,6 +58,7 @@ TEST(errors, a_caller_who_is_not_known_gets_the_same_status_whatever_is_wrong)
     }
     assert_string_equal(error_as_aws(ERR_AUTH_UNKNOWN_KEY)->exception,
                         "UnrecognizedClientException");
+    assert_string_equal(error_as_aws(ERR_AUTH_KEY_EXPIRED)->exception, "ExpiredTokenException");
 }
 
 TEST(errors, bodies_hold_the_message_as_it_is)
