@@ -3,6 +3,7 @@
 #include "cli/convert.h"
 #include "cli/export.h"
 #include "cli/generate.h"
+#include "cli/policy.h"
 #include "cli/verify.h"
 #include "server/serve.h"
 
@@ -19,6 +20,7 @@ static int help(FILE *f)
                 "  verify     check an export against its manifest, and against a running store\n"
                 "  check      check the files of data stores, while no server runs\n"
                 "  convert    bring a data folder of an older fhirlake to this one's layout\n"
+                "  policy     say whether a policy lets a caller do something, and why\n"
                 "  version    print the version\n"
                 "  help       this text; fhirlake COMMAND --help says more\n\n"
                 "Start here:\n"
@@ -45,6 +47,8 @@ int main(int argc, char **argv)
         return cli_check(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("convert")))
         return cli_convert(argc - 1, argv + 1);
+    if (sv_eq(command, SV_LIT("policy")))
+        return cli_policy(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("version")) || sv_eq(command, SV_LIT("--version"))) {
         (void)puts("fhirlake " FHIRLAKE_VERSION);
         return 0;
