@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from fhirlake import Server, patient, wait
 from test_policies import Callers, allow, said
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.threads]
 
 
 def section(name, key, secret, **more):

@@ -4,6 +4,8 @@
 #include "auth/auth.h"
 #include "base/file.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -577,6 +579,48 @@ TEST(auth, a_body_that_is_still_to_come_is_the_newest_callers)
     }
 }
 
+static atomic_bool over;
+static atomic_uint n_asked, n_wrong;
+
+static void *go_on_asking(void *arg)
+{
+    (void)arg;
+    while (!atomic_load(&over)) {
+        struct asked t;
+        struct auth_caller who;
+        ask(&t, "control-plane/header");
+        t.req.peer = SV_LIT("192.0.2.7");
+        bool wrong = auth_check(au, &t.req, NOW, &who, NULL) != ERR_OK ||
+                     auth_allows(&who, SV_LIT("healthlake:ReadResource"), SV_LIT(STORE), NULL,
+                                 NULL) != ERR_OK;
+        atomic_fetch_add(&n_wrong, wrong);
+        atomic_fetch_add(&n_asked, 1);
+        done(&t);
+    }
+    return NULL;
+}
+
+TEST(auth, requests_go_on_in_other_threads_while_callers_are_read_again)
+{
+    (void)state;
+    pthread_t threads[4];
+    put("p.json", "{\"Statement\":[" ALLOW_READ
+                  ",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":\"192.0.2.0/24\"}}}]}");
+    start(APP "policy = p.json\n");
+    atomic_store(&over, false);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, go_on_asking, NULL), 0);
+    unsigned n = 0;
+    for (; n < 50 || atomic_load(&n_asked) < 200; n++) {
+        put("credentials", n % 2 ? APP "policy = p.json\n" : OTHER APP "policy = p.json\n");
+        OK(auth_reload(au, no_check, NULL, e));
+    }
+    atomic_store(&over, true);
+    for (size_t i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(atomic_load(&n_wrong), 0);
+}
+
 TEST(auth, a_key_whose_time_is_over_is_told_so)
 {
     (void)state;
@@ -746,6 +790,7 @@ int main(void)
         T(auth, another_secret_under_the_same_key_counts_at_once),
         T(auth, broken_files_change_nothing),
         T(auth, a_body_that_is_still_to_come_is_the_newest_callers),
+        T(auth, requests_go_on_in_other_threads_while_callers_are_read_again),
         T(auth, a_key_whose_time_is_over_is_told_so),
         T(auth, conditions_see_where_and_when_a_request_comes_from),
         T(auth, open_door_lets_everybody_in),
