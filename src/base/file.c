@@ -73,7 +73,8 @@ static err_code folder_of(const char *path, char real[PATH_MAX], struct stat *ou
     return stat(real, out) == 0 ? ERR_OK : file_os_err(e, "cannot look at the file's folder");
 }
 
-static err_code check_private(const char *path, int fd, struct err *e)
+/* secret: others may not read it either. */
+static err_code check_private(const char *path, int fd, bool secret, struct err *e)
 {
     char real[PATH_MAX];
     struct stat file, dir;
@@ -93,6 +94,8 @@ static err_code check_private(const char *path, int fd, struct err *e)
     if ((dir.st_mode & 01002) == 02)
         return ERR(e, ERR_DENIED, "others can put another file in its place; type: chmod o-w %s",
                    real);
+    if (!secret)
+        return ERR_OK;
     bool dir_is_ours = dir.st_uid == us || dir.st_uid == 0;
     /* root chose the group for us */
     bool lent = file.st_uid == 0 && us != 0;
@@ -103,16 +106,26 @@ static err_code check_private(const char *path, int fd, struct err *e)
     return ERR_OK;
 }
 
-err_code file_read_private(const char *path, struct buf *out, struct err *e)
+static err_code read_checked(const char *path, bool secret, struct buf *out, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return file_os_err(e, "cannot open file");
-    err_code rc = check_private(path, fd, e);
+    err_code rc = check_private(path, fd, secret, e);
     if (rc == ERR_OK)
         rc = read_all(fd, out, e);
     close(fd);
     return rc;
+}
+
+err_code file_read_private(const char *path, struct buf *out, struct err *e)
+{
+    return read_checked(path, true, out, e);
+}
+
+err_code file_read_guarded(const char *path, struct buf *out, struct err *e)
+{
+    return read_checked(path, false, out, e);
 }
 
 err_code file_write_all(int fd, sv bytes, struct err *e)

@@ -16,6 +16,8 @@ MUST_USE err_code file_read(const char *path, struct buf *out, struct err *e);
  * ERR_DENIED when somebody else can. The message says what to type. It holds the path, so it is for
  * the operator alone. */
 MUST_USE err_code file_read_private(const char *path, struct buf *out, struct err *e);
+/* Likewise, but others may read it: for what says whom to trust and is no secret. */
+MUST_USE err_code file_read_guarded(const char *path, struct buf *out, struct err *e);
 /* Replace path with bytes, all or nothing: temporary file beside it, fsync, rename, fsync of the
  * folder. */
 MUST_USE err_code file_write_atomic(const char *path, sv bytes, struct err *e);
