@@ -57,11 +57,11 @@ void http_answer_done(struct http_answer *answer, struct http_conn *conn)
     file_drop(answer);
 }
 
-static struct MHD_Response *from_file(struct http_answer *answer, struct buf *body)
+static struct MHD_Response *from_file(struct http_answer *answer, struct buf *body, bool secure)
 {
     struct MHD_Response *r = NULL;
     if (file_write_all(answer->fd, buf_sv(body), NULL) == ERR_OK)
-        r = MHD_create_response_from_fd_at_offset64(body->len, answer->fd, 0);
+        r = http_stored(answer->fd, 0, body->len, secure);
     if (r == NULL)
         return NULL;
     /* The answer closes the file. */
@@ -80,7 +80,7 @@ struct MHD_Response *http_answer_take(struct http_answer *answer, struct http_co
     }
     (void)http_answer_find_room(answer, conn, spool_dir, body->len);
     if (answer->in_file)
-        r = from_file(answer, body);
+        r = from_file(answer, body, conn->shake.session != NULL);
     /* Also when the file could not be written: the answer is made, and it is one answer. */
     if (r == NULL) {
         r = MHD_create_response_from_buffer(body->len, body->ptr, MHD_RESPMEM_MUST_FREE);

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <unistd.h>
@@ -381,10 +382,25 @@ struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct so
     return conn;
 }
 
+/* A handshake that came to nothing. */
+static void note_handshake_locked(struct http_conn *conn, const char *why)
+{
+    struct http_handshakes *failed = &conn->all->locked.failed;
+    const unsigned char *a = conn->peer->address;
+    bool v4 = IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)(const void *)a);
+    failed->n++;
+    failed->why = conn->is_cut ? "it took too long, or there was no place for it" : why;
+    /* a binary address always has a text */
+    (void)inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? a + 12 : a, failed->peer, sizeof failed->peer);
+}
+
 void http_conn_close(struct http_conn *conn)
 {
     struct http_conns *all = conn->all;
+    const char *why = http_shake_end(conn);
     pthread_mutex_lock(&all->locked.lock);
+    if (why)
+        note_handshake_locked(conn, why);
     bool lingers = http_linger_locked(conn);
     share_change_locked(conn, (struct http_share){ 0 });
     place_give_up_locked(conn);
@@ -396,6 +412,19 @@ void http_conn_close(struct http_conn *conn)
     if (lingers)
         http_conns_wake(all);
     free(conn);
+}
+
+void http_conns_end_waits(struct http_conns *all)
+{
+    pthread_mutex_lock(&all->locked.lock);
+    all->locked.no_waits = true;
+    for (struct http_conn *conn = all->locked.first; conn; conn = conn->next)
+        if (conn->shake.waits)
+            http_conn_cut_locked(conn);
+    /* the watch sees the ends of their sockets */
+    while (all->locked.n_waiting)
+        pthread_cond_wait(&all->locked.none_waits, &all->locked.lock);
+    pthread_mutex_unlock(&all->locked.lock);
 }
 
 void http_conn_is_at(struct http_conn *conn, conn_phase phase, uint64_t now_us)

@@ -17,6 +17,7 @@
 #include <poll.h>
 
 #define MAX_SPARE 64u /* exchanges kept for the next request, each with an empty arena */
+#define HSTS      "max-age=31536000" /* a year, and this name alone */
 
 const struct http_request *http_exchange_request(struct http_exchange *exchange)
 {
@@ -128,7 +129,11 @@ void http_exchange_connection(void *cls, struct MHD_Connection *conn, void **con
         int fd = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         const union MHD_ConnectionInfo *ci =
             MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-        *context = http_conn_open(&server->conns, fd, ci ? ci->client_addr : NULL);
+        struct http_conn *c = http_conn_open(&server->conns, fd, ci ? ci->client_addr : NULL);
+        ci = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+        if (ci && server->cfg.tls)
+            http_shake_begin(c, conn, ci->tls_session);
+        *context = c;
     } else {
         struct http_conn *c = *context;
         /* a head that it found two faults in ends without http_exchange_completed() */
@@ -164,6 +169,8 @@ void http_exchange_answer(struct http_exchange *exchange, unsigned status,
     }
     if (exchange->last)
         MHD_add_response_header(r, "Connection", "close");
+    if (exchange->server->cfg.tls && exchange->server->cfg.hsts)
+        MHD_add_response_header(r, "Strict-Transport-Security", HSTS);
     pthread_mutex_lock(&exchange->locked.lock);
     /* the handler answers once */
     assert(exchange->locked.state == HANDLED || exchange->locked.state == SUSPENDED);

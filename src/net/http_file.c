@@ -4,7 +4,7 @@
  *   Range (one range, If-Range holds)  206, or 416 when it begins behind the end
  *   Accept-Encoding with gzip          the whole, packed while it is sent: chunked, of unknown
  *                                      length
- *   else                               the whole, by sendfile
+ *   else                               the whole, by sendfile (http_stored.c)
  *
  * A packed answer is another representation, so its entity tag is another: "x" and "x-gzip". A
  * request for a range gets plain bytes, whatever encodings it takes, and several ranges at once get
@@ -144,7 +144,7 @@ unsigned http_reply_file(struct http_exchange *exchange, const struct http_heade
         r = nothing(file);
     } else {
         gzip = false;
-        r = MHD_create_response_from_fd_at_offset64(len, file->fd, file->offset + first);
+        r = http_stored(file->fd, file->offset + first, len, req->secure);
         if (r == NULL)
             abort();
         if (what == HTTP_RANGE_SOME) {

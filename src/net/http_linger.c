@@ -35,9 +35,9 @@ bool http_linger_locked(struct http_conn *conn)
 static void end_one(struct lingering *lingering, unsigned i)
 {
     /* a duplicate: nothing is lost with it */
-    (void)close(lingering->fds[1 + i].fd);
+    (void)close(lingering->fds[LINGER_FIRST + i].fd);
     lingering->n--;
-    memmove(&lingering->fds[1 + i], &lingering->fds[2 + i],
+    memmove(&lingering->fds[LINGER_FIRST + i], &lingering->fds[LINGER_FIRST + 1 + i],
             (lingering->n - i) * sizeof lingering->fds[0]);
     memmove(&lingering->until_us[i], &lingering->until_us[i + 1],
             (lingering->n - i) * sizeof lingering->until_us[0]);
@@ -57,7 +57,8 @@ void http_linger_take(struct lingering *lingering, struct http_conns *all, uint6
         /* the oldest */
         if (lingering->n == LINGER_MAX)
             end_one(lingering, 0);
-        lingering->fds[1 + lingering->n] = (struct pollfd){ .fd = fds[i], .events = POLLIN };
+        lingering->fds[LINGER_FIRST + lingering->n] =
+            (struct pollfd){ .fd = fds[i], .events = POLLIN };
         lingering->until_us[lingering->n] = now_us + LIMIT_LINGER_S * UINT64_C(1000000);
         lingering->left[lingering->n] = LIMIT_LINGER_BYTES;
         lingering->n++;
@@ -69,7 +70,8 @@ static bool read_turn(struct lingering *lingering, unsigned i, uint64_t now_us)
 {
     ssize_t got = 1;
     for (unsigned turn = 0; turn < 16 && got > 0 && lingering->left[i]; turn++) {
-        got = recv(lingering->fds[1 + i].fd, lingering->sink, sizeof lingering->sink, MSG_DONTWAIT);
+        got = recv(lingering->fds[LINGER_FIRST + i].fd, lingering->sink, sizeof lingering->sink,
+                   MSG_DONTWAIT);
         if (got > 0)
             lingering->left[i] -=
                 (uint64_t)got < lingering->left[i] ? (uint64_t)got : lingering->left[i];

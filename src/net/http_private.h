@@ -13,10 +13,16 @@
  *   http_linger.c   sockets that are read on behind a refusal
  *   http_gzip.c     answers in gzip's form
  *   http_file.c     a file as answer: conditions, ranges
+ *   http_stored.c   bytes of a descriptor as answer
+ *   http_tls.c      the certificate that is shown
+ *   http_make.c     a certificate of our own making
+ *   http_shake.c    TLS of one connection: handshake, whose certificate
  * Floor: net. */
 #pragma once
 #include "net/http_server.h"
 
+#include <gnutls/abstract.h>
+#include <gnutls/x509.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -74,13 +80,31 @@ struct http_share {          /* of what may be taken, in bytes */
 };
 
 struct http_peer; /* an address, or the /64 of an IPv6 one */
+struct http_pair; /* a certificate and its key: http_tls.c */
+
+/* TLS of a connection; what is not the lock's is its thread's. */
+struct http_shake {
+    struct MHD_Connection *library; /* the connection as the library knows it */
+    gnutls_session_t session;       /* NULL: plain HTTP; the library's, as long as it */
+    struct http_pair *pair;         /* that it was shown; NULL: none yet */
+    bool heard;                     /* a byte came */
+    bool done;
+    bool watched;         /* its socket is in shake_fd */
+    bool waits;           /* all.locked: for the next byte of its handshake, suspended */
+    bool met;             /* whose certificate it is was looked at */
+    const char *why;      /* the handshake cannot succeed; or NULL */
+    const char *stranger; /* why the caller's certificate is not taken; NULL: it is */
+    char name[256];       /* that it names; empty: none was asked for */
+};
+
 struct http_conn {
     struct http_conns *all;
     struct http_conn *prev, *next; /* all.locked: in the order in which they came */
     struct http_peer *peer;
-    int fd;                         /* all.locked: open as long as this is in the list */
-    bool crowded;                   /* its thread's: without a place */
-    bool unread;                    /* its thread's: answered before the request was read */
+    int fd;       /* all.locked: open as long as this is in the list */
+    bool crowded; /* its thread's: without a place */
+    bool unread;  /* its thread's: answered before the request was read */
+    struct http_shake shake;
     struct http_exchange *exchange; /* its thread's: that has begun and not ended */
     /* written by whoever has the request */
     atomic_int phase;
@@ -99,7 +123,12 @@ struct http_conn {
 #define LINGER_MAX 64u
 struct http_conns {
     struct http_limits limits;
-    int wake_fd; /* the watch's eventfd */
+    int wake_fd;  /* the watch's eventfd */
+    int shake_fd; /* its epoll: sockets whose handshakes wait for bytes */
+    /* set before the first connection: */
+    struct http_tls *tls; /* NULL: plain HTTP */
+    void (*handshakes)(void *ctx, const struct http_handshakes *failed);
+    void *ctx; /* of handshakes() */
     pthread_t watch;
     struct {
         pthread_mutex_t lock;
@@ -109,6 +138,10 @@ struct http_conns {
         struct http_share shares;  /* of all */
         int lingering[LINGER_MAX]; /* sockets for the watch to read to their end */
         unsigned n_lingering;
+        struct http_handshakes failed; /* not told yet */
+        pthread_cond_t none_waits;
+        unsigned n_waiting; /* handshakes; their connections are suspended */
+        bool no_waits;      /* from now on none waits */
         bool stop;
     } locked;
 };
@@ -119,6 +152,8 @@ void http_conns_wake(const struct http_conns *all);
 struct http_conn *http_conn_open(struct http_conns *all, int fd, const struct sockaddr *from);
 /* It is about to be closed. */
 void http_conn_close(struct http_conn *conn);
+/* Ends all handshakes that wait. Behind that the library may stop. */
+void http_conns_end_waits(struct http_conns *all);
 /* It asks something: is there still no place for it? */
 bool http_conn_is_crowded(struct http_conn *conn);
 /* now_us: clock_mono_us(), or 0 for CONN_WORK, which has no time. */
@@ -135,8 +170,9 @@ bool http_share_set_answer(struct http_conn *conn, size_t memory, uint64_t file)
 bool http_share_would_fit(struct http_conn *conn, uint64_t memory);
 
 /* ---- sockets that linger: http_linger.c ---- */
+#define LINGER_FIRST 2u
 struct lingering {
-    struct pollfd fds[1 + LINGER_MAX]; /* [0] is the wake */
+    struct pollfd fds[LINGER_FIRST + LINGER_MAX]; /* [0] is the wake, [1] the handshakes */
     uint64_t until_us[LINGER_MAX], left[LINGER_MAX];
     unsigned n;
     char sink[64u << 10];
@@ -186,6 +222,33 @@ void http_answer_done(struct http_answer *answer, struct http_conn *conn);
 int http_spool_open(const char *dir);
 /* Are there so many bytes on its disk, and keep_free beside them? */
 bool http_spool_has_room(int fd, uint64_t len, uint64_t keep_free);
+
+/* ---- bytes of a descriptor as answer: http_stored.c ---- */
+/* Of the file from offset on; the answer closes fd. secure: it goes out over TLS. */
+struct MHD_Response *http_stored(int fd, uint64_t offset, uint64_t len, bool secure);
+
+/* ---- TLS: http_tls.c, http_shake.c ---- */
+/* What is shown now; never NULL. Counted: each take has its drop. */
+struct http_pair *http_pair_take(struct http_tls *tls);
+void http_pair_drop(struct http_pair *pair);
+/* For gnutls_certificate_retrieve_function2; the pair's. */
+void http_pair_show(struct http_pair *pair, gnutls_pcert_st **chain, unsigned *n,
+                    gnutls_privkey_t *key);
+/* PEM, or NULL: callers need no certificate. */
+const char *http_tls_client_ca(const struct http_tls *tls);
+
+/* What libmicrohttpd is told at the start, ended by MHD_OPTION_END. */
+#define HTTP_SHAKE_OPTIONS 4u
+void http_shake_options(const struct http_tls *tls, struct MHD_OptionItem out[HTTP_SHAKE_OPTIONS]);
+/* A connection came; before its first byte is read. */
+void http_shake_begin(struct http_conn *conn, struct MHD_Connection *library,
+                      gnutls_session_t session);
+/* For the watch: handshakes that waited, and for which something came, go on. */
+void http_shake_go_on(struct http_conns *all);
+/* Whose certificate is it? Once, when the first head is there. */
+void http_shake_meet(struct http_conn *conn);
+/* It is about to be closed; the session is gone. Why the handshake failed; NULL: it did not. */
+const char *http_shake_end(struct http_conn *conn);
 
 /* ---- the watch: http_watch.c ---- */
 /* limits: all of them given. Starts the watch. */

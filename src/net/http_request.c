@@ -67,6 +67,20 @@ static bool is_in_place(struct http_exchange *exchange, const char *method, cons
 #endif
 }
 
+/* Over TLS: whose certificate is it, and is it taken? */
+static void read_caller(struct http_exchange *exchange)
+{
+    struct http_shake *shake = &exchange->at->shake;
+    http_shake_meet(exchange->at);
+    exchange->req.secure = shake->session != NULL;
+    if (shake->stranger == NULL)
+        exchange->req.certificate = sv_from(shake->name);
+    else if (exchange->req.refusal == HTTP_TAKEN) {
+        exchange->req.refusal = HTTP_STRANGER;
+        exchange->req.why = shake->stranger;
+    }
+}
+
 /* False when the head cannot be taken: too many headers, or a target over the arena's budget. */
 static bool read_head(struct http_exchange *exchange, const char *method, const char *target,
                       const char *version, struct http_framing *framing)
@@ -93,6 +107,7 @@ static bool read_head(struct http_exchange *exchange, const char *method, const 
     for (size_t i = 0; i < l.n; i++)
         l.items[i].value = sv_trim(l.items[i].value);
     exchange->req.refusal = exchange->req.why ? HTTP_MALFORMED : HTTP_TAKEN;
+    read_caller(exchange);
     exchange->req.crowded = http_conn_is_crowded(exchange->at);
     exchange->last = framing->chunked || exchange->req.crowded;
     return exchange->req.path.ptr != NULL;

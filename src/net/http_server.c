@@ -34,6 +34,9 @@ err_code http_server_start(const struct http_server_config *cfg, struct http_ser
         free(server);
         return rc;
     }
+    server->conns.tls = cfg->tls;
+    server->conns.handshakes = cfg->handshakes;
+    server->conns.ctx = cfg->ctx;
     pthread_mutex_init(&server->locked.lock, NULL);
     clock_cond_init(&server->locked.idle);
     http_listen_name(server->listen_fd, server->address, sizeof server->address);
@@ -41,14 +44,18 @@ err_code http_server_start(const struct http_server_config *cfg, struct http_ser
     unsigned n_threads = cfg->n_threads > 1 ? cfg->n_threads : 0;
     /* the library takes no connection past this, and shares it out to its threads; we cut before */
     unsigned places = server->cfg.limits.n + server->cfg.limits.n_crowded + DYING + n_threads;
+    struct MHD_OptionItem shake[HTTP_SHAKE_OPTIONS];
+    http_shake_options(cfg->tls, shake);
     server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, http_request_go_on,
-        server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, n_threads,
-        MHD_OPTION_CONNECTION_LIMIT, places, MHD_OPTION_CONNECTION_TIMEOUT, cfg->idle_timeout_s,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIMIT_HEADERS_BYTES,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, http_exchange_begin, server,
-        MHD_OPTION_NOTIFY_COMPLETED, http_exchange_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
-        http_exchange_connection, server, MHD_OPTION_END);
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+            (cfg->tls ? MHD_USE_TLS : MHD_NO_FLAG),
+        0, NULL, NULL, http_request_go_on, server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd,
+        MHD_OPTION_THREAD_POOL_SIZE, n_threads, MHD_OPTION_CONNECTION_LIMIT, places,
+        MHD_OPTION_CONNECTION_TIMEOUT, cfg->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)LIMIT_HEADERS_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK,
+        http_exchange_begin, server, MHD_OPTION_NOTIFY_COMPLETED, http_exchange_completed, server,
+        MHD_OPTION_NOTIFY_CONNECTION, http_exchange_connection, server, MHD_OPTION_ARRAY, shake,
+        MHD_OPTION_END);
     if (server->daemon == NULL) {
         http_conns_stop(&server->conns);
         close(server->listen_fd);
@@ -80,6 +87,7 @@ void http_server_stop(struct http_server *server, unsigned drain_ms)
     /* exchanges still out there use the server: the process is about to end anyway */
     if (!idle)
         return;
+    http_conns_end_waits(&server->conns);
     MHD_stop_daemon(server->daemon);
     http_conns_stop(&server->conns);
     if (fd >= 0)

@@ -6,11 +6,14 @@
  * Server threads do only short work; callouts go to workers. The target is passed as received, byte
  * for byte, because signatures cover it. A head that a proxy may read in another way than we do is
  * refused.
+ * With TLS (struct http_tls) it speaks 1.2 and 1.3, and nothing else on that port.
  * Limits: base/limits.h; past them 413, or 431 with a plain text answer of the server itself.
  * Floor: net. */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
+
+#include <netinet/in.h>
 
 struct http_header {
     sv name, value;
@@ -22,6 +25,8 @@ typedef enum {
     HTTP_MALFORMED, /* the head can be read in two ways, or is none: 400, `why` says what */
     HTTP_REFUSED,   /* by accept() */
     HTTP_NO_ROOM,   /* for the body: 503 */
+    HTTP_STRANGER,  /* callers must show a certificate, and this one shows none that is taken: 403,
+                       `why` says what */
 } http_refusal;
 
 struct http_request { /* views valid until http_reply */
@@ -34,6 +39,7 @@ struct http_request { /* views valid until http_reply */
     sv body;
     sv peer;             /* address of the caller, for the log */
     bool secure;         /* it came over TLS */
+    sv certificate;      /* whom the caller's certificate names; empty: none was asked for */
     struct arena *arena; /* the request's own, LIMIT_REQUEST_MEMORY */
     uint64_t start_us;   /* clock_mono_us() when the request began */
     bool body_too_large; /* body was over what accept() allowed: it is empty, answer 413 */
@@ -87,9 +93,49 @@ struct http_allowance {
     bool refused; /* the handler is to answer now, the body is not wanted */
 };
 
+/* ---- TLS: http_tls.c ---- */
+
+/* The certificate that a server shows, its key, and whose certificates callers must show. Any
+ * thread may put a new certificate in. */
+struct http_tls;
+struct http_certificate {   /* for the log */
+    char subject[128];      /* as RFC 4514 writes it */
+    char sha256[65];        /* of the certificate, in hex */
+    int64_t from_ms, to_ms; /* when it holds */
+};
+/* client_ca: PEM, the authorities of the certificates that callers must show; empty: callers need
+ * none. ERR_INVALID: they cannot be read. ERR_UNSUPPORTED: libmicrohttpd was built without TLS. */
+MUST_USE err_code http_tls_new(sv client_ca, struct http_tls **out, struct err *e);
+/* From now on new connections see this certificate; those that are there stay as they are.
+ *   certificate  PEM: the server's own first, then those that lead to its authority
+ *   key          PEM, without a password
+ * Checked first: the key is the certificate's and not a weak one, and the certificate is a server's
+ * and holds at now_ms. ERR_INVALID says what is wrong, and the certificate before stays. */
+MUST_USE err_code http_tls_show(struct http_tls *tls, sv certificate, sv key, int64_t now_ms,
+                                struct http_certificate *told, struct err *e);
+/* Every server that uses it has stopped. Accepts NULL. */
+void http_tls_free(struct http_tls *tls);
+/* A certificate that is its own authority, with a new key (P-256), both as PEM. It names localhost,
+ * 127.0.0.1, ::1 and host, which is a name or an address (an IPv6 one in brackets), or empty. */
+MUST_USE err_code http_tls_make(sv host, int64_t from_ms, int64_t to_ms, struct buf *certificate,
+                                struct buf *key, struct err *e);
+/* Does the certificate (PEM) name host? */
+bool http_tls_names(sv certificate, sv host);
+
+/* Handshakes that came to nothing, since this was told last. */
+struct http_handshakes {
+    unsigned n;
+    const char *why;             /* of the last one */
+    char peer[INET6_ADDRSTRLEN]; /* likewise; of an IPv6 one its /64 */
+};
+
 struct http_server;
 struct http_server_config {
-    sv listen; /* HOST:PORT, [V6]:PORT; port 0 takes a free one */
+    sv listen;            /* HOST:PORT, [V6]:PORT; port 0 takes a free one */
+    struct http_tls *tls; /* has a certificate, outlives the server; NULL: plain HTTP */
+    bool hsts;            /* answers tell browsers to come over TLS only (RFC 6797) */
+    /* At most once a second, from a thread of the server's own; NULL: nobody wants to know. */
+    void (*handshakes)(void *ctx, const struct http_handshakes *failed);
     unsigned n_threads;
     struct http_limits limits;
     unsigned idle_timeout_s;

@@ -6,7 +6,12 @@
  * has acknowledged. On a connection that was used before, a head begins when bytes arrive. Our own
  * work has no deadline here.
  *
- * The same thread reads what still comes on sockets that linger (http_linger.c). */
+ * Over TLS a first head includes the handshake. A connection that was used before begins a head
+ * with any byte, also with one that is TLS's own: callers send none between two requests but to say
+ * the end.
+ *
+ * The same thread reads what still comes on sockets that linger (http_linger.c), has handshakes go
+ * on for which something came (http_shake.c), and tells how many failed. */
 #include "net/http_private.h"
 
 #include "base/clock.h"
@@ -14,6 +19,7 @@
 #include <errno.h>
 #include <linux/tcp.h> /* its tcp_info has the counters of bytes */
 #include <netinet/in.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -82,6 +88,20 @@ bool http_conn_is_late_locked(struct http_conn *conn, uint64_t now_us)
     return false;
 }
 
+/* ---- what is told ---- */
+
+#define TELL_US 1000000u /* not more often */
+
+static void tell_handshakes(struct http_conns *all)
+{
+    pthread_mutex_lock(&all->locked.lock);
+    struct http_handshakes failed = all->locked.failed;
+    all->locked.failed.n = 0;
+    pthread_mutex_unlock(&all->locked.lock);
+    if (failed.n && all->handshakes)
+        all->handshakes(all->ctx, &failed);
+}
+
 /* ---- the thread ---- */
 
 static void sweep(struct http_conns *all, uint64_t now_us)
@@ -100,26 +120,35 @@ static void *watch(void *arg)
     if (lingering == NULL)
         abort();
     lingering->fds[0] = (struct pollfd){ .fd = all->wake_fd, .events = POLLIN };
-    uint64_t swept_us = 0, ignored;
+    lingering->fds[1] = (struct pollfd){ .fd = all->shake_fd, .events = POLLIN };
+    uint64_t swept_us = 0, told_us = 0, ignored;
     for (;;) {
         pthread_mutex_lock(&all->locked.lock);
-        bool busy = all->locked.n > 0 || lingering->n > 0, stop = all->locked.stop;
+        bool busy = all->locked.n > 0 || lingering->n > 0 || all->locked.failed.n > 0;
+        bool stop = all->locked.stop;
         pthread_mutex_unlock(&all->locked.lock);
         if (stop)
             break;
-        (void)poll(lingering->fds, 1 + lingering->n,
+        (void)poll(lingering->fds, LINGER_FIRST + lingering->n,
                    busy ? (int)(all->limits.sweep_us / 1000) : -1);
         uint64_t now_us = clock_mono_us();
         /* The number only wakes this thread. */
         if (lingering->fds[0].revents)
             (void)!read(all->wake_fd, &ignored, sizeof ignored);
+        if (lingering->fds[1].revents)
+            http_shake_go_on(all);
         http_linger_read(lingering, now_us);
         http_linger_take(lingering, all, now_us);
         if (now_us - swept_us >= all->limits.sweep_us) {
             swept_us = now_us;
             sweep(all, now_us);
         }
+        if (now_us - told_us >= TELL_US) {
+            told_us = now_us;
+            tell_handshakes(all);
+        }
     }
+    tell_handshakes(all);
     http_linger_take(lingering, all, 0);
     http_linger_end(lingering);
     free(lingering);
@@ -132,11 +161,17 @@ err_code http_conns_start(struct http_conns *all, const struct http_limits *limi
 {
     *all = (struct http_conns){ .limits = *limits };
     pthread_mutex_init(&all->locked.lock, NULL);
+    pthread_cond_init(&all->locked.none_waits, NULL);
     all->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (all->wake_fd < 0 || pthread_create(&all->watch, NULL, watch, all) != 0) {
+    all->shake_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (all->wake_fd < 0 || all->shake_fd < 0 ||
+        pthread_create(&all->watch, NULL, watch, all) != 0) {
         /* nothing was written */
         if (all->wake_fd >= 0)
             (void)close(all->wake_fd);
+        if (all->shake_fd >= 0)
+            (void)close(all->shake_fd);
+        pthread_cond_destroy(&all->locked.none_waits);
         pthread_mutex_destroy(&all->locked.lock);
         return ERR(e, ERR_IO,
                    "the HTTP server does not start: too few file descriptors or threads");
@@ -153,5 +188,7 @@ void http_conns_stop(struct http_conns *all)
     pthread_join(all->watch, NULL);
     /* nothing is lost with it */
     (void)close(all->wake_fd);
+    (void)close(all->shake_fd);
+    pthread_cond_destroy(&all->locked.none_waits);
     pthread_mutex_destroy(&all->locked.lock);
 }
