@@ -94,8 +94,9 @@ struct rest_call {
     struct store *st;
     const struct datastore *ds;
     struct auth_caller caller;
-    sv base; /* "http://host/datastore/<id>/r4", no slash behind */
-    sv host; /* the request's header, as it came */
+    sv base;   /* "http://host/datastore/<id>/r4", no slash behind */
+    sv host;   /* the request's header, as it came */
+    sv scheme; /* by which it came: "http://" or "https://" */
     struct rest_request in;
     /* the route */
     const struct rest_interaction *it;

@@ -155,6 +155,7 @@ static err_code enter(struct exchange *ex, struct err *e)
         return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
     call->in.path = rest.ptr ? rest : SV_LIT("");
     call->host = http_header_get(req, "Host");
+    call->scheme = datastore_scheme(req);
     call->base = datastore_url(call->service, req, id);
     if (call->base.ptr == NULL)
         return arena_oom(call->a, e);

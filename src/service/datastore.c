@@ -16,13 +16,18 @@
 
 #define RECORD_DEPTH 16u /* nesting, with members of the request in it */
 
+sv datastore_scheme(const struct http_request *req)
+{
+    return req->secure ? SV_LIT("https://") : SV_LIT("http://");
+}
+
 sv datastore_url(struct service *service, const struct http_request *req, sv id)
 {
     sv root = service->cfg.public_url;
     while (root.len && root.ptr[root.len - 1] == '/')
         root.len--;
     if (root.len == 0)
-        return ARENA_JOIN(req->arena, SV_LIT("http://"), http_header_get(req, "Host"),
+        return ARENA_JOIN(req->arena, datastore_scheme(req), http_header_get(req, "Host"),
                           SV_LIT("/datastore/"), id, SV_LIT("/r4"));
     return ARENA_JOIN(req->arena, root, SV_LIT("/datastore/"), id, SV_LIT("/r4"));
 }

@@ -36,6 +36,8 @@ sv datastore_arn(struct service *service, struct arena *a, sv id);
 /* [base] of its FHIR API as the caller of req knows it, with no slash behind: below --public-url,
  * else at the host that the caller used. In the request's arena; SV_NONE: that is full. */
 sv datastore_url(struct service *service, const struct http_request *req, sv id);
+/* How that begins without --public-url: "http://" or "https://". */
+sv datastore_scheme(const struct http_request *req);
 /* Is it being created or deleted? */
 bool datastore_in_transition(const struct datastore *datastore);
 /* May its FHIR API be served? ERR_DENIED: it relies on access tokens, which this server does not

@@ -100,12 +100,13 @@ static bool is_our_name(const struct service *service, sv host)
            sv_eq_nocase(name, public.host);
 }
 
-/* Is the origin "http://" and the Host, or that of the public URL? */
-static bool is_our_origin(const struct service *service, sv host, sv origin)
+/* Is the origin "http://" (over TLS "https://") and the Host, or that of the public URL? */
+static bool is_our_origin(const struct service *service, const struct http_request *req, sv origin)
 {
-    sv url = service->cfg.public_url;
-    if (sv_eq_nocase(sv_head(origin, 7), SV_LIT("http://")) &&
-        sv_eq_nocase(sv_tail(origin, 7), sv_trim(host)))
+    sv url = service->cfg.public_url, host = sv_trim(http_header_get(req, "Host"));
+    sv scheme = datastore_scheme(req);
+    if (sv_eq_nocase(sv_head(origin, scheme.len), scheme) &&
+        sv_eq_nocase(sv_tail(origin, scheme.len), host))
         return true;
     return origin.len && url.len >= origin.len && sv_eq_nocase(sv_head(url, origin.len), origin) &&
            (url.len == origin.len || url.ptr[origin.len] == '/');
@@ -134,7 +135,7 @@ static struct refusal of_another_origin(const struct service *service,
                               SV_LIT("Host must name this machine: with --auth none localhost, "
                                      "127.0.0.0/8 and [::1] are answered"),
                               false };
-    else if ((origin.ptr && !is_our_origin(service, host, sv_trim(origin))) ||
+    else if ((origin.ptr && !is_our_origin(service, req, sv_trim(origin))) ||
              (site.len && !sv_eq(site, SV_LIT("same-origin")) && !sv_eq(site, SV_LIT("none"))))
         r = (struct refusal){
             403,
@@ -221,6 +222,9 @@ bool door_refuses(struct service *service, struct http_exchange *x, const char *
                               "invalid", sv_from(req->why), false };
     else if (req->refusal == HTTP_REFUSED && req->left)
         r = *(const struct refusal *)req->left;
+    else if (req->refusal == HTTP_STRANGER)
+        r = (struct refusal){ 403,         "certificate",     "AccessDeniedException",
+                              "forbidden", sv_from(req->why), false };
     else if (req->refusal == HTTP_NO_ROOM)
         r = (struct refusal){
             503,

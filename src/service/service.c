@@ -2,7 +2,7 @@
  *
  *   POST /                        the control plane
  *   /datastore/<id>/r4/...        the data plane
- *   GET /health                   answered here
+ *   GET /health                   monitor.c
  *
  * The configuration gives the planes; the service calls them by their table (plane.h). */
 #include "service/service.h"
@@ -14,22 +14,6 @@
 #include "service/service_private.h"
 
 /* ---- routes ---- */
-
-static void health(struct http_exchange *x, const char *request_id)
-{
-    struct answer an = { .status = 200, .content_type = "application/json" };
-    struct json_writer w;
-    /* small and well formed: cannot fail */
-    struct err ignored;
-    buf_init(&an.body, 1024);
-    json_writer_init(&w, &an.body);
-    json_obj(&w);
-    json_kv_str(&w, "status", SV_LIT("ok"));
-    json_kv_str(&w, "version", SV_LIT(FHIRLAKE_VERSION));
-    json_obj_end(&w);
-    IGNORE(json_writer_end(&w, &ignored));
-    service_reply(x, &an, "health", request_id, SV_NONE);
-}
 
 static void no_such_place(struct http_exchange *x, const char *request_id)
 {
@@ -54,15 +38,14 @@ void service_handle(void *service, struct http_exchange *x)
     char uuid[37];
     rng_uuid(uuid);
     const char *request_id = arena_str(req->arena, sv_from(uuid));
-    bool get = sv_eq(req->method, SV_LIT("GET")) || sv_eq(req->method, SV_LIT("HEAD"));
     /* the arena is full of the request itself */
     if (request_id == NULL)
         request_id = "-";
     if (door_refuses(s, x, request_id))
         return;
-    if (sv_eq(req->path, SV_LIT("/health")) && get)
-        health(x, request_id);
-    else if (sv_starts(req->path, SV_LIT("/datastore/")))
+    if (monitor_answers(s, x, request_id))
+        return;
+    if (sv_starts(req->path, SV_LIT("/datastore/")))
         s->cfg.data->handle(s, x, request_id);
     else if (sv_eq(req->path, SV_LIT("/")) && sv_eq(req->method, SV_LIT("POST")))
         s->cfg.control->handle(s, x, request_id);

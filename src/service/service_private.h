@@ -1,6 +1,8 @@
-/* service_private.h - what service.c asks of door.c.   Floor: service. */
+/* service_private.h - what service.c asks of door.c and monitor.c.   Floor: service. */
 #pragma once
 #include "service/plane.h"
 
 /* Answers x if it is refused before anybody asks who calls. False: x goes on to its plane. */
 bool door_refuses(struct service *service, struct http_exchange *x, const char *request_id);
+/* Is x what a monitor asks? Then it is answered. */
+bool monitor_answers(struct service *service, struct http_exchange *x, const char *request_id);

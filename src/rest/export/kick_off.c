@@ -137,7 +137,7 @@ static err_code read_bases(struct rest_call *call, struct job_export_params *p, 
     p->attachment_base = call->base;
     if (!given || !good)
         return ERR_OK;
-    p->attachment_other = ARENA_JOIN(call->a, SV_LIT("http://"), call->host, SV_LIT("/datastore/"),
+    p->attachment_other = ARENA_JOIN(call->a, call->scheme, call->host, SV_LIT("/datastore/"),
                                      call->ds->id, SV_LIT("/r4"));
     return p->attachment_other.ptr ? ERR_OK : arena_oom(call->a, e);
 }

@@ -1,0 +1,82 @@
+/* monitor.c - what monitors ask, without a signature: how the server is.
+ *
+ * The places below are served where all is served, and on a port that serves nothing else
+ * (--health-listen). Such a port is in plain HTTP and asks nobody who he is, so no place here may
+ * show what a caller without rights must not see. */
+#include "service/service_private.h"
+
+#include "base/rng.h"
+#include "codec/json.h"
+
+static void health(struct service *service, struct http_exchange *x, const char *request_id)
+{
+    (void)service;
+    struct answer an = { .status = 200, .content_type = "application/json" };
+    struct json_writer w;
+    /* small and well formed: cannot fail */
+    struct err ignored;
+    buf_init(&an.body, 1024);
+    json_writer_init(&w, &an.body);
+    json_obj(&w);
+    json_kv_str(&w, "status", SV_LIT("ok"));
+    json_kv_str(&w, "version", SV_LIT(FHIRLAKE_VERSION));
+    json_obj_end(&w);
+    IGNORE(json_writer_end(&w, &ignored));
+    service_reply(x, &an, "health", request_id, SV_NONE);
+}
+
+static const struct {
+    const char *path; /* of GET and HEAD */
+    void (*answer)(struct service *service, struct http_exchange *x, const char *request_id);
+} places[] = {
+    { "/health", health },
+};
+
+bool monitor_answers(struct service *service, struct http_exchange *x, const char *request_id)
+{
+    const struct http_request *req = http_exchange_request(x);
+    if (!sv_eq(req->method, SV_LIT("GET")) && !sv_eq(req->method, SV_LIT("HEAD")))
+        return false;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        if (sv_eq_cstr(req->path, places[i].path)) {
+            places[i].answer(service, x, request_id);
+            return true;
+        }
+    return false;
+}
+
+/* ---- a port of their own ---- */
+
+static void no_such_place(struct http_exchange *x, const char *request_id)
+{
+    struct answer an = { .status = 404, .content_type = "application/json" };
+    struct json_writer w;
+    /* small and well formed: cannot fail */
+    struct err ignored;
+    buf_init(&an.body, 1024);
+    json_writer_init(&w, &an.body);
+    json_obj(&w);
+    json_kv_str(&w, "message", SV_LIT("Monitors alone are answered here: GET /health"));
+    json_obj_end(&w);
+    IGNORE(json_writer_end(&w, &ignored));
+    service_reply(x, &an, "monitor", request_id, SV_NONE);
+}
+
+void service_monitor_accept(void *service, struct http_request *req, struct http_allowance *out)
+{
+    (void)service, (void)req;
+    /* nothing here takes a body */
+    *out = (struct http_allowance){ .refused = true };
+}
+
+void service_monitor(void *service, struct http_exchange *x)
+{
+    char uuid[37];
+    rng_uuid(uuid);
+    const char *request_id = arena_str(http_exchange_request(x)->arena, sv_from(uuid));
+    /* the arena is full of the request itself */
+    if (request_id == NULL)
+        request_id = "-";
+    if (!door_refuses(service, x, request_id) && !monitor_answers(service, x, request_id))
+        no_such_place(x, request_id);
+}
