@@ -195,6 +195,8 @@ err_code client_run(struct client *client, const struct client_call *call,
     sv url = arena_fmt(a, "%.*s%.*s", SV_FMT(client->endpoint), SV_FMT(call->target));
     err_code rc = url.ptr ? headers(client, call, a, &list, e) : arena_oom(a, e);
     CURLcode did = CURLE_OK;
+    /* as AWS's own clients find their authorities; else the system's */
+    const char *ca = getenv("AWS_CA_BUNDLE");
     if (rc == ERR_OK) {
         curl_easy_reset(client->easy);
         curl_easy_setopt(client->easy, CURLOPT_URL, url.ptr);
@@ -202,6 +204,8 @@ err_code client_run(struct client *client, const struct client_call *call,
         curl_easy_setopt(client->easy, CURLOPT_CUSTOMREQUEST, call->method);
         curl_easy_setopt(client->easy, CURLOPT_HTTPHEADER, list);
         curl_easy_setopt(client->easy, CURLOPT_NOSIGNAL, 1L);
+        if (ca && ca[0])
+            curl_easy_setopt(client->easy, CURLOPT_CAINFO, ca);
         curl_easy_setopt(client->easy, CURLOPT_CONNECTTIMEOUT, 10L);
         curl_easy_setopt(client->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
         curl_easy_setopt(client->easy, CURLOPT_LOW_SPEED_TIME, 120L);
