@@ -3,8 +3,8 @@
  * One table has a row for each option: where it stands in the help, its default, what it takes, and
  * where it goes in struct server_config. Help, environment, file and command line are all read by
  * that table. Defaults that are limits come from base/limits.h. check() holds the rules that join
- * several options. */
-#include "server/config.h"
+ * several options; those about where the server listens are in config_listen.c. */
+#include "server/serve_private.h"
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -106,6 +106,16 @@ static const struct option options[] = {
       AT(cache_mib), NULL, 8, 1048576, 64 },
     { "plain-http", NETWORK, "yes|no", "listen beyond loopback, without TLS", "no", FLAG,
       AT(plain_http), NULL, 0, 0, 0 },
+    { "tls-certificate", NETWORK, "FILE", "serve HTTPS with this certificate and its chain, PEM",
+      NULL, TEXT, AT(tls_certificate), NULL, 0, 0, 0 },
+    { "tls-key", NETWORK, "FILE", "... and its key; both are read again when they change", NULL,
+      TEXT, AT(tls_key), NULL, 0, 0, 0 },
+    { "tls-client-ca", NETWORK, "FILE", "callers must show a certificate of these authorities",
+      NULL, TEXT, AT(tls_client_ca), NULL, 0, 0, 0 },
+    { "tls", NETWORK, "self-signed", "serve HTTPS with a certificate made in DATA/tls", NULL, TEXT,
+      AT(tls), "self-signed", 0, 0, 0 },
+    { "health-listen", NETWORK, "HOST:PORT", "answer GET /health here too, in plain HTTP", NULL,
+      TEXT, AT(health_listen), NULL, 0, 0, 0 },
     { "unsigned-payload", SECURITY, "yes|no",
       "take bodies that the signature does not cover (UNSIGNED-PAYLOAD)", "no", FLAG,
       AT(unsigned_payload), NULL, 0, 0, 0 },
@@ -148,33 +158,11 @@ void server_config_help(FILE *f)
                 "Examples:\n"
                 "  fhirlake serve\n"
                 "  fhirlake serve --listen 127.0.0.1:0 --data /var/lib/fhirlake\n"
+                "  fhirlake serve --listen 0.0.0.0:8443 --tls-certificate fullchain.pem \\\n"
+                "      --tls-key key.pem\n"
                 "  fhirlake serve --s3-endpoint https://s3.eu-west-1.amazonaws.com \\\n"
                 "      --sts-endpoint https://sts.eu-west-1.amazonaws.com --region eu-west-1\n",
                 f);
-}
-
-static bool is_host_and_port(sv listen)
-{
-    size_t colon = listen.len;
-    uint64_t port;
-    while (colon > 0 && listen.ptr[colon - 1] != ':')
-        colon--;
-    sv host = sv_head(listen, colon ? colon - 1 : 0);
-    bool bracketed = host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']';
-    return host.len && sv_to_u64(sv_tail(listen, colon), &port) && port <= 65535 &&
-           (bracketed || sv_find(host, ':') == host.len);
-}
-
-bool server_config_is_loopback(sv listen)
-{
-    size_t colon = listen.len;
-    while (colon > 0 && listen.ptr[colon - 1] != ':')
-        colon--;
-    sv host = sv_head(listen, colon ? colon - 1 : 0);
-    if (sv_eq(host, SV_LIT("localhost")) || sv_eq(host, SV_LIT("[::1]")) ||
-        sv_eq(host, SV_LIT("::1")))
-        return true;
-    return uri_is_loopback_v4(host);
 }
 
 static const struct option *find(sv name)
@@ -349,23 +337,7 @@ static err_code check(const struct server_config *config, struct err *e)
     if (config->objects && config->s3_endpoint)
         return ERR(e, ERR_INVALID,
                    "--objects and --s3-endpoint exclude each other: s3:// is one or the other");
-    if (!is_host_and_port(sv_from(config->listen)))
-        return ERR(e, ERR_INVALID,
-                   "--listen takes HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080, it is \"%s\"",
-                   config->listen);
-    if (strcmp(config->auth, "none") == 0 && !server_config_is_loopback(sv_from(config->listen)))
-        return ERR(
-            e, ERR_INVALID,
-            "--auth none serves everybody and is refused on %s: listen on a loopback address, "
-            "or use --auth sigv4",
-            config->listen);
-    if (!config->plain_http && !server_config_is_loopback(sv_from(config->listen)))
-        return ERR(
-            e, ERR_INVALID,
-            "--listen %s is reached from other machines, over plain HTTP: who is on the way "
-            "reads patients' data and may change what is not signed. Listen on a loopback "
-            "address and let a reverse proxy with TLS stand in front, or say --plain-http yes",
-            config->listen);
+    TRY(server_config_check_listening(config, e));
     if (config->max_connections_per_address > config->max_connections)
         return ERR(e, ERR_INVALID,
                    "--max-connections-per-address is %u, more than all the connections there are: "

@@ -37,6 +37,9 @@ struct server_config {
     bool unsigned_payload;
     bool core_dumps;
     bool plain_http; /* beyond loopback */
+    const char *tls; /* self-signed, or NULL */
+    const char *tls_certificate, *tls_key, *tls_client_ca;
+    const char *health_listen; /* NULL: nowhere but where all is served */
     bool make_buckets;
     bool sync_objects;
     bool export_reuse;
@@ -53,3 +56,5 @@ MUST_USE err_code server_config_read(int argc, char **argv, char **env, struct a
 void server_config_help(FILE *f);
 /* Is the host of HOST:PORT a loopback address (127.0.0.0/8, ::1, localhost)? */
 bool server_config_is_loopback(sv listen);
+/* Is HTTPS served? */
+bool server_config_has_tls(const struct server_config *config);

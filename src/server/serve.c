@@ -5,7 +5,8 @@
  *   DATA/system        records: data stores, jobs, tokens, tags
  *   DATA/stores/<id>   one store per data store
  *   DATA/jobs/<id>     scratch of unfinished jobs
- *   DATA/objects       s3:// as a directory, unless another or an endpoint is given */
+ *   DATA/objects       s3:// as a directory, unless another or an endpoint is given
+ *   DATA/tls           a certificate of our own (--tls self-signed) */
 #include "server/serve.h"
 
 #include "auth/credentials.h"
@@ -55,7 +56,8 @@ struct rooms {
     struct parking *parking;
     struct job_engine *jobs;
     struct service *service;
-    struct http_server *http;
+    struct tls *tls;
+    struct http_server *http, *monitors;
 };
 
 static err_code path_in(char out[PATH_MAX], const char *dir, const char *name, struct err *e)
@@ -280,6 +282,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(open_auth(rooms, e));
     TRY(read_rates(rooms, e));
     TRY(open_world(rooms, e));
+    TRY(tls_open(config, &rooms->tls, e));
     rooms->env = store_env_new((size_t)config->cache_mib << 20, BACKGROUND);
     store_env_on_reindex(rooms->env, on_reindex, NULL);
     (void)snprintf(uri, sizeof uri, "rocksdb:%s", rooms->stores_path);
@@ -332,10 +335,14 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     if (config->core_dumps)
         LOG(LOG_WARN, "core dumps",
             LOG_STR("note", "a core file of a crash holds keys and patients' data"));
-    if (config->plain_http && !server_config_is_loopback(sv_from(config->listen)))
+    if (config->plain_http && rooms->tls == NULL &&
+        !server_config_is_loopback(sv_from(config->listen)))
         LOG(LOG_WARN, "plain http", LOG_STR("listen", config->listen),
             LOG_STR("note", "requests and answers can be read on the way: put TLS in front"));
     struct http_server_config hc = { .listen = sv_from(config->listen),
+                                     .tls = tls_of(rooms->tls),
+                                     .hsts = tls_own_certificate(rooms->tls) == NULL,
+                                     .handshakes = tls_log_handshakes,
                                      .n_threads = rooms->n_workers,
                                      .limits = { .n = config->max_connections,
                                                  .n_per_address =
@@ -347,7 +354,8 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                      .accept = service_accept,
                                      .handler = service_handle,
                                      .ctx = rooms->service };
-    return http_server_start(&hc, &rooms->http, e);
+    TRY(http_server_start(&hc, &rooms->http, e));
+    return front_open_monitors(config->health_listen, rooms->service, &rooms->monitors, e);
 }
 
 static void rooms_close(struct rooms *rooms)
@@ -355,6 +363,8 @@ static void rooms_close(struct rooms *rooms)
     /* Callers who wait for the end of a job are answered now. */
     parking_close(rooms->parking);
     http_server_stop(rooms->http, DRAIN_MS);
+    http_server_stop(rooms->monitors, DRAIN_MS);
+    tls_close(rooms->tls);
     service_free(rooms->service);
     job_engine_stop(rooms->jobs);
     parking_free(rooms->parking);
@@ -388,16 +398,14 @@ static int run(struct rooms *rooms)
         (void)fprintf(stderr, "fhirlake: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
         status = 1;
     } else {
-        sv at = http_server_address(rooms->http);
-        (void)printf("fhirlake ready on http://%.*s", SV_FMT(at));
-        if (strcmp(rooms->cfg.auth, "none") != 0)
-            (void)printf(" (%s in %s)", rooms->new_key ? "new key pair" : "keys",
-                         rooms->credentials_path);
-        (void)printf("\n");
-        (void)fflush(stdout);
+        const struct front front = { rooms->http, rooms->monitors, rooms->tls };
+        bool open = strcmp(rooms->cfg.auth, "none") == 0;
+        front_tell(&front, open ? NULL : rooms->credentials_path, rooms->new_key);
         int sig = 0;
-        while (sigwait(&set, &sig) == 0 && sig == SIGHUP)
+        while (sigwait(&set, &sig) == 0 && sig == SIGHUP) {
             callers_read_again(rooms->callers);
+            tls_read_again(rooms->tls);
+        }
         LOG(LOG_INFO, "stopping", LOG_STR("signal", sig == SIGTERM ? "SIGTERM" : "SIGINT"));
         alarm(STOP_S);
     }

@@ -1,16 +1,23 @@
 /* serve_private.h - what the rooms of the server share.
  *
- *   callers.c  the callers' files, watched
- *   config.c   the options
- *   guard.c    what others on this machine can see
- *   machine.c  what this machine gives
- *   serve.c    the process: all rooms up, a signal, all rooms down
+ *   callers.c        the callers' files, watched
+ *   config.c         the options
+ *   config_listen.c  their rules about where the server listens
+ *   front.c          where the server is reached
+ *   guard.c          what others on this machine can see
+ *   machine.c        what this machine gives
+ *   tls.c            the certificate's files, watched
+ *   tls_own.c        a certificate of our own
+ *   serve.c          the process: all rooms up, a signal, all rooms down
  * Floor: server. */
 #pragma once
 #include "auth/auth.h"
+#include "net/http_server.h"
 #include "server/config.h"
+#include "service/service.h"
 #include "store/registry.h"
 
+#include <limits.h>
 #include <sys/types.h>
 
 /* ---- callers.c ---- */
@@ -26,6 +33,40 @@ void callers_read_again(struct callers *callers);
  * about them, and one for each action of their policies that is none. */
 err_code callers_check(void *config, const struct credentials *credentials, struct err *e);
 err_code callers_tell(void *state, const struct credentials *credentials, struct err *e);
+
+/* ---- config_listen.c ---- */
+MUST_USE err_code server_config_check_listening(const struct server_config *config, struct err *e);
+
+/* ---- tls.c ---- */
+struct tls;
+/* *out is NULL when config asks for no TLS. Starts a thread that watches the files. The error names
+ * option and file. */
+MUST_USE err_code tls_open(const struct server_config *config, struct tls **out, struct err *e);
+void tls_close(struct tls *tls);
+struct http_tls *tls_of(struct tls *tls); /* NULL of NULL */
+/* The file of a certificate that callers do not know by themselves; or NULL. */
+const char *tls_own_certificate(const struct tls *tls);
+/* Reads the files now, changed or not. Accepts NULL. */
+void tls_read_again(struct tls *tls);
+/* For http_server_config.handshakes: a line of the log. */
+void tls_log_handshakes(void *ctx, const struct http_handshakes *failed);
+
+/* ---- tls_own.c ---- */
+/* Makes DATA/tls/certificate.pem and key.pem, unless they are there, hold for a month yet and name
+ * host. */
+MUST_USE err_code tls_own_make(const char *data, sv host, char certificate[PATH_MAX],
+                               char key[PATH_MAX], struct err *e);
+
+/* ---- front.c ---- */
+struct front {
+    struct http_server *http, *monitors; /* monitors: or NULL */
+    struct tls *tls;                     /* NULL: plain HTTP */
+};
+/* A server that answers monitors alone, in plain HTTP; none when listen is NULL. ERR_EXISTS. */
+MUST_USE err_code front_open_monitors(const char *listen, struct service *service,
+                                      struct http_server **out, struct err *e);
+/* The ready line. keys: the callers' file; NULL: nobody has keys. */
+void front_tell(const struct front *front, const char *keys, bool new_keys);
 
 /* ---- guard.c ---- */
 /* Memory holds keys and patients' data: no core file, and no look into it by others of the same

@@ -9,6 +9,7 @@ import pathlib
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,7 @@ class Server:
         self.before = before  # called in the child before the program: its limits
         self.process = None
         self.url = None
+        self.ca = None  # over TLS: the file of the authority that clients trust
         self.log_path = self.data.with_suffix(".log")
 
     def start(self, timeout=60):
@@ -59,7 +61,7 @@ class Server:
             [str(BIN), "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *looked_at, *self.options],
             stdout=subprocess.PIPE, stderr=self.log, env=self.env, text=True, preexec_fn=self.before)
         line = self._ready_line(timeout)
-        match = re.match(r"fhirlake ready on (http://\S+)", line)
+        match = re.match(r"fhirlake ready on (https?://\S+)", line)
         if not match:
             self.kill()
             raise AssertionError(f"no ready line: {line!r}\n{self.log_text()[-3000:]}")
@@ -127,13 +129,13 @@ class Server:
             key, secret = self.keys()
         return boto3.client(
             "healthlake", endpoint_url=self.url, region_name=region, aws_access_key_id=key,
-            aws_secret_access_key=secret, aws_session_token=token,
+            aws_secret_access_key=secret, aws_session_token=token, verify=str(self.ca) if self.ca else None,
             config=botocore.config.Config(retries={"total_max_attempts": retries + 1, "mode": "standard"},
                                           read_timeout=120, **config))
 
     def fhir(self, store, signed=True):
         """The FHIR API of a data store, as a client that signs sees it."""
-        return Fhir(f"{self.url}/datastore/{store}/r4", self.keys() if signed else None)
+        return Fhir(f"{self.url}/datastore/{store}/r4", self.keys() if signed else None, self.ca)
 
     @property
     def objects(self):
@@ -203,8 +205,9 @@ class Answer:
 class Fhir:
     """Requests below [base], signed with botocore's SigV4 over one connection per call."""
 
-    def __init__(self, base, keys):
+    def __init__(self, base, keys, ca=None):
         self.base, self.keys, self.timeout = base, keys, 120
+        self.tls = ssl.create_default_context(cafile=ca) if ca else None
 
     def call(self, method, path, body=None, content_type="application/fhir+json", **headers):
         url = path if path.startswith("http") else f"{self.base}/{path}" if path else self.base
@@ -222,9 +225,12 @@ class Fhir:
             botocore.auth.SigV4Auth(credentials, "healthlake", "us-east-1").add_auth(request)
             headers = dict(request.headers.items())
         parts = urllib.parse.urlsplit(url)
-        connection = http.client.HTTPConnection(parts.netloc, timeout=self.timeout)
+        if parts.scheme == "https":
+            connection = http.client.HTTPSConnection(parts.netloc, timeout=self.timeout, context=self.tls)
+        else:
+            connection = http.client.HTTPConnection(parts.netloc, timeout=self.timeout)
         try:
-            connection.request(method, url[len(f"http://{parts.netloc}"):], data, headers)
+            connection.request(method, url[len(f"{parts.scheme}://{parts.netloc}"):], data, headers)
             answer = connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read())
         finally:

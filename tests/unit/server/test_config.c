@@ -148,6 +148,35 @@ TEST(config, plain_http_beyond_loopback_takes_the_option)
     OK(READ(env, "--plain-http", "yes"));
 }
 
+TEST(config, tls_needs_both_files_and_no_other_option_then)
+{
+    (void)state;
+    OK(READ(NULL, "--tls-certificate", "c", "--tls-key", "k", "--listen", "0.0.0.0:8443"));
+    assert_true(server_config_has_tls(&cfg));
+    OK(READ(NULL, "--tls", "self-signed", "--tls-client-ca", "a"));
+    assert_true(server_config_has_tls(&cfg));
+    OK(READ(NULL, "--listen", "127.0.0.1:1"));
+    assert_false(server_config_has_tls(&cfg));
+    FAILS(ERR_INVALID, READ(NULL, "--tls-certificate", "c"));
+    FAILS(ERR_INVALID, READ(NULL, "--tls-key", "k"));
+    FAILS(ERR_INVALID, READ(NULL, "--tls", "self-signed", "--tls-certificate", "c"));
+    FAILS(ERR_INVALID, READ(NULL, "--tls", "on"));
+    FAILS(ERR_INVALID, READ(NULL, "--tls-client-ca", "a"));
+    FAILS(ERR_INVALID, READ(NULL, "--tls-certificate", "c", "--tls-key", "k", "--auth", "none",
+                            "--listen", "0.0.0.0:8443"));
+}
+
+TEST(config, a_port_for_monitors_is_in_plain_http_and_so_on_loopback)
+{
+    (void)state;
+    OK(READ(NULL, "--health-listen", "127.0.0.1:9000"));
+    OK(READ(NULL, "--health-listen", "[::1]:0"));
+    OK(READ(NULL, "--health-listen", "0.0.0.0:9000", "--plain-http", "yes"));
+    FAILS(ERR_INVALID, READ(NULL, "--health-listen", "0.0.0.0:9000"));
+    FAILS(ERR_INVALID, READ(NULL, "--health-listen", "0.0.0.0:9000", "--tls", "self-signed"));
+    FAILS(ERR_INVALID, READ(NULL, "--health-listen", "9000"));
+}
+
 TEST(config, a_share_that_is_more_than_the_whole_is_refused)
 {
     (void)state;
@@ -219,7 +248,7 @@ TEST(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for)
         assert_ptr_equal(strstr(text, line) + 1, p);
         assert_true(len < 140);
     }
-    assert_int_equal(n, 35);
+    assert_int_equal(n, 40);
 }
 
 TEST_MAIN(T(config, defaults_are_the_documented_ones),
@@ -228,6 +257,8 @@ TEST_MAIN(T(config, defaults_are_the_documented_ones),
           T(config, an_address_that_is_none_is_told_so_before_anything_is_said_of_it),
           T(config, wrong_values_name_the_option), T(config, no_auth_is_for_loopback_only),
           T(config, plain_http_beyond_loopback_takes_the_option),
+          T(config, tls_needs_both_files_and_no_other_option_then),
+          T(config, a_port_for_monitors_is_in_plain_http_and_so_on_loopback),
           T(config, a_share_that_is_more_than_the_whole_is_refused),
           T(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for),
           T(config, help_wins_over_everything_else))
