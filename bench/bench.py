@@ -13,6 +13,7 @@
   memory     peak memory of import and export over an idle server, at two sizes
   start      time from exec to the ready line on the store that `import` filled
   reads      reads by id, open and signed, against our HTTP server with a constant answer
+  tls        reads over kept connections, handshakes and a served file over TLS, against the same in plain HTTP
   together   latency of reads at a steady pace, alone and while exports or imports run
   share      latency of one caller's searches, reads and creates in his data store, alone and while another caller keeps
              all the threads busy that he can, in another one
@@ -35,7 +36,7 @@ import sys
 import tempfile
 import time
 
-BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "together", "share", "creates", "search")
+BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "tls", "together", "share", "creates", "search")
 
 
 def arguments():
@@ -548,6 +549,7 @@ class Bench:
 NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.export, "reuse": Bench.reuse, "s3": Bench.s3,
          "ask": Bench.ask, "memory": Bench.memory, "start": Bench.start,
          "reads": lambda b: of_rest(b).reads(),
+         "tls": lambda b: of_rest(b).tls(),
          "together": lambda b: of_rest(b).together(),
          "share": lambda b: of_rest(b).share(),
          "creates": lambda b: of_rest(b).creates(), "search": lambda b: of_rest(b).search()}

@@ -1,14 +1,15 @@
 /* bench_load.c - requests over kept connections, as fast as the answers come: rate and latencies.
  *
  *   bench_load --to HOST:PORT --connections N --seconds S --requests FILE
- *              [--pace N] [--key ID --secret SECRET]
+ *              [--pace N] [--key ID --secret SECRET] [--tls yes]
  *
  * A line of FILE is "GET /target", or "POST /target", a tab and a body. Requests are made, and with
  * a key signed (SigV4, region us-east-1, service healthlake), before the clock starts; connections
  * take them in turn, in a circle. One thread and epoll: the same processor time per request
  * whatever answers. With --pace requests fall due at even distances, N a second, and a latency
- * counts from then: one that had to wait for a connection is late. Prints one JSON object:
- * requests, seconds, rps, failed (any status but 2xx), p50_us, p99_us, max_us, cpu_us. */
+ * counts from then: one that had to wait for a connection is late. With --tls yes it is HTTPS: the
+ * certificate is not looked at, and handshakes are made before the clock starts. Prints one JSON
+ * object: requests, seconds, rps, failed (any status but 2xx), p50_us, p99_us, max_us, cpu_us. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "codec/hash.h"
@@ -17,7 +18,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -32,6 +35,7 @@ static struct {
     char host_z[64];
     uint16_t port;
     unsigned n_connections;
+    bool tls;
     double seconds, pace;
     const char *file, *key, *secret;
 } opt = { .n_connections = 16, .seconds = 5 };
@@ -41,6 +45,7 @@ static size_t n_requests;
 
 struct connection {
     int fd;
+    SSL *tls; /* NULL: plain HTTP */
     uint64_t sent_us;
     struct buf in;
 };
@@ -145,7 +150,8 @@ static void send_next(struct connection *c, uint64_t due_us)
     buf_clear(&c->in);
     c->sent_us = due_us ? due_us : clock_mono_us();
     while (r.len) {
-        ssize_t n = send(c->fd, r.ptr, r.len, MSG_NOSIGNAL);
+        ssize_t n =
+            c->tls ? SSL_write(c->tls, r.ptr, (int)r.len) : send(c->fd, r.ptr, r.len, MSG_NOSIGNAL);
         if (n < 0)
             die("send");
         r = sv_tail(r, (size_t)n);
@@ -171,16 +177,29 @@ static size_t answer_length(const struct buf *in)
     return head_len + body;
 }
 
-static bool receive(struct connection *c)
+/* What is there; 0: nothing. */
+static size_t read_some(struct connection *c)
 {
     struct err e;
     must(buf_reserve(&c->in, 64u << 10, &e), &e);
-    ssize_t n = recv(c->fd, c->in.ptr + c->in.len, 64u << 10, MSG_DONTWAIT);
-    if (n < 0 && errno == EAGAIN)
-        return false;
+    char *at = c->in.ptr + c->in.len;
+    ssize_t n = c->tls ? SSL_read(c->tls, at, 64u << 10) : recv(c->fd, at, 64u << 10, MSG_DONTWAIT);
+    if (c->tls ? n <= 0 && SSL_get_error(c->tls, (int)n) == SSL_ERROR_WANT_READ
+               : n < 0 && errno == EAGAIN)
+        return 0;
     if (n <= 0)
         die("the server hung up");
     c->in.len += (size_t)n;
+    return (size_t)n;
+}
+
+static bool receive(struct connection *c)
+{
+    struct err e;
+    size_t n = read_some(c);
+    /* what TLS has read and not given is seen by no epoll */
+    while (c->tls && n)
+        n = read_some(c);
     size_t want = answer_length(&c->in);
     if (want == 0 || c->in.len < want)
         return false;
@@ -195,8 +214,17 @@ static bool receive(struct connection *c)
     return true;
 }
 
+static void shake_hands(SSL_CTX *ctx, struct connection *c)
+{
+    c->tls = SSL_new(ctx);
+    if (c->tls == NULL || SSL_set_fd(c->tls, c->fd) != 1 || SSL_connect(c->tls) != 1 ||
+        fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
+        die("no handshake with the server");
+}
+
 static void open_connections(int ep)
 {
+    SSL_CTX *ctx = opt.tls ? SSL_CTX_new(TLS_client_method()) : NULL;
     struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(opt.port) };
     if (inet_pton(AF_INET, opt.host_z, &to.sin_addr) != 1)
         die("--to takes an IPv4 address and a port");
@@ -206,6 +234,8 @@ static void open_connections(int ep)
         if (conns[i].fd < 0 || connect(conns[i].fd, (struct sockaddr *)&to, sizeof to) != 0)
             die("connect");
         (void)setsockopt(conns[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        if (ctx)
+            shake_hands(ctx, &conns[i]);
         buf_init(&conns[i].in, ANSWER_MAX);
         struct epoll_event ev = { .events = EPOLLIN, .data.u32 = i };
         if (epoll_ctl(ep, EPOLL_CTL_ADD, conns[i].fd, &ev) != 0)
@@ -291,6 +321,8 @@ static void read_options(int argc, char **argv)
             opt.pace = (double)n;
         } else if (sv_eq(name, SV_LIT("--requests"))) {
             opt.file = value.ptr;
+        } else if (sv_eq(name, SV_LIT("--tls"))) {
+            opt.tls = sv_eq(value, SV_LIT("yes"));
         } else if (sv_eq(name, SV_LIT("--key"))) {
             opt.key = value.ptr;
         } else if (sv_eq(name, SV_LIT("--secret"))) {

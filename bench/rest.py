@@ -7,10 +7,14 @@ import json
 import pathlib
 import random
 import shutil
+import socket
+import ssl
 import statistics
 import subprocess
 import threading
 import time
+
+import fhirlake
 
 
 def cpu_seconds(pid):
@@ -23,10 +27,13 @@ class Load:
 
     def __init__(self, tools, address, pid, keys=None):
         self.tools, self.address, self.pid, self.keys = tools, address.split("//")[-1], pid, keys
+        self.tls = address.startswith("https")
 
     def run(self, requests, seconds, connections, pace=0):
         command = [self.tools / "bench_load", "--to", self.address, "--connections", str(connections), "--seconds",
                    str(seconds), "--requests", requests]
+        if self.tls:
+            command += ["--tls", "yes"]
         if pace:
             command += ["--pace", str(pace)]
         if self.keys:
@@ -97,6 +104,60 @@ class Rest:
                                  Load(self.tools, server.url, server.process.pid, keys), requests, requests)
         finally:
             peer.kill()
+
+    def tls(self):
+        """Reads by id over TLS, and a served file: against the same without TLS, in the same round."""
+        self.bench.filled().stop()
+        secure = fhirlake.Server(self.bench.work / "tls", "--auth", "none", "--tls", "self-signed")
+        # a copy, because two servers cannot share a folder
+        shutil.copytree(self.bench.server.data, secure.data)
+        plain = self.bench.start_server("--auth", "none")
+        secure.start()
+        try:
+            requests = self.file("reads", [f"GET {self.base()}/Observation/{i}" for i in self.ids("Observation", 2000)])
+            self.against("read over TLS, 2,000 ids", Load(self.tools, plain.url, plain.process.pid),
+                         Load(self.tools, secure.url, secure.process.pid), requests, requests)
+            handshakes = self.handshakes(secure)
+            self.row("handshakes a second, one client, P-256", self.spread(handshakes))
+            speeds = {"plain": [], "TLS": []}
+            files = {"plain": self.exported(plain), "TLS": self.exported(secure)}
+            for _ in range(self.rounds + 1):
+                for name, url in files.items():
+                    speeds[name].append(self.fetched(url))
+            for name, got in speeds.items():
+                self.row(f"a served file, {name}, MB/s", self.spread(got[1:]))
+            self.row("a served file: ratio of TLS to plain", self.spread(
+                [b / a for a, b in zip(speeds["plain"][1:], speeds["TLS"][1:])]))
+        finally:
+            secure.kill()
+
+    def handshakes(self, server, seconds=2):
+        tls = ssl.create_default_context()
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        host, port = server.url.split("//")[1].split(":")
+        rates = []
+        for _ in range(self.rounds):
+            n, start = 0, time.monotonic()
+            while time.monotonic() - start < seconds:
+                tls.wrap_socket(socket.create_connection((host, int(port)))).close()
+                n += 1
+            rates.append(n / (time.monotonic() - start))
+        return rates
+
+    def exported(self, server):
+        """The address of the largest file of a served export."""
+        tls = ssl.create_default_context()
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        fhir = server.fhir(self.bench.store, signed=False)
+        fhir.tls = tls
+        status = fhir.get("$export", Prefer="respond-async", Accept="application/fhir+json").headers["Content-Location"]
+        fhirlake.wait(lambda: fhir.get(status).status, {200}, 600)
+        return max(fhir.get(status).json["output"], key=lambda o: o.get("count", 0))["url"]
+
+    def fetched(self, url):
+        got = subprocess.run(["curl", "-sk", "-o", "/dev/null", "-w", "%{size_download} %{time_total}", url], check=True,
+                             capture_output=True, text=True).stdout.split()
+        return int(got[0]) / float(got[1]) / 1e6
 
     def together(self):
         """Latency of reads at a steady pace, alone and while full exports and imports run one after the other."""
