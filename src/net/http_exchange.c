@@ -88,6 +88,7 @@ void *http_exchange_begin(void *cls, const char *uri, struct MHD_Connection *con
 static void exchange_end(struct http_server *server, struct http_exchange *exchange)
 {
     exchange->at->exchange = NULL;
+    http_shake_release(exchange->at);
     /* the library has refused it by itself */
     exchange->at->unread |= exchange->locked.state == READING;
     http_conn_is_at(exchange->at, CONN_IDLE, clock_mono_us());
@@ -148,6 +149,8 @@ void http_exchange_connection(void *cls, struct MHD_Connection *conn, void **con
 
 enum MHD_Result http_exchange_send(struct http_exchange *exchange)
 {
+    if (exchange->small)
+        http_shake_hold(exchange->at);
     enum MHD_Result ok =
         MHD_queue_response(exchange->conn, exchange->locked.status, exchange->locked.response);
     MHD_destroy_response(exchange->locked.response);
@@ -197,6 +200,7 @@ void http_reply(struct http_exchange *exchange, unsigned status, const struct ht
     bool large = body && body->len >= HTTP_PACK_MIN, packed = false;
     if (large && http_takes_gzip(http_header_get(&exchange->req, "Accept-Encoding")))
         packed = http_gzip(body);
+    exchange->small = body && body->len > 0 && body->len <= HTTP_HOLD_MAX;
     struct MHD_Response *r =
         http_answer_take(&exchange->answer, exchange->at, exchange->server->cfg.spool_dir, body);
     if (r && large)

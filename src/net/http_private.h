@@ -89,7 +89,10 @@ struct http_shake {
     struct http_pair *pair;         /* that it was shown; NULL: none yet */
     bool heard;                     /* a byte came */
     bool done;
+    bool held;            /* what is sent waits for http_shake_release() */
     bool watched;         /* its socket is in shake_fd */
+    unsigned char *ahead; /* AHEAD_BYTES: read from the socket, and not taken by GnuTLS */
+    size_t ahead_at, ahead_len;
     bool waits;           /* all.locked: for the next byte of its handshake, suspended */
     bool met;             /* whose certificate it is was looked at */
     const char *why;      /* the handshake cannot succeed; or NULL */
@@ -247,6 +250,10 @@ void http_shake_begin(struct http_conn *conn, struct MHD_Connection *library,
 void http_shake_go_on(struct http_conns *all);
 /* Whose certificate is it? Once, when the first head is there. */
 void http_shake_meet(struct http_conn *conn);
+/* An answer of so many bytes begins, and is over: what is small goes out as one record. */
+#define HTTP_HOLD_MAX (8u << 10)
+void http_shake_hold(struct http_conn *conn);
+void http_shake_release(struct http_conn *conn);
 /* It is about to be closed; the session is gone. Why the handshake failed; NULL: it did not. */
 const char *http_shake_end(struct http_conn *conn);
 
@@ -295,6 +302,7 @@ struct http_exchange {
     uint64_t over_us, over_bytes; /* since when it is too much, and what came of it since then */
     bool begun;                   /* headers seen */
     bool last;                    /* the connection ends behind the answer */
+    bool small;                   /* the answer has a body, of HTTP_HOLD_MAX at most */
     bool counted;                 /* in n_open */
     char peer[INET6_ADDRSTRLEN];
     struct {

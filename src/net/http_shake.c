@@ -12,6 +12,10 @@
  *
  *   handshake --no bytes--> suspended, socket in shake_fd (once) --bytes, end--> handshake
  *
+ * A record costs a system call and more, and libmicrohttpd makes one of an answer's head and one of
+ * its body; GnuTLS reads the five bytes in front of a record by themselves. So a small answer is
+ * held until both are there, and the socket is read ahead.
+ *
  * libmicrohttpd asks for a caller's certificate when it has authorities, and looks at none. So we
  * look, once for each connection, when its first head is there. The time of a handshake is that of
  * the first head: both run from the connection.
@@ -19,15 +23,19 @@
 #include "net/http_private.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 
 /* TLS 1.2 and 1.3, forward secrecy and authenticated encryption only. */
 #define PRIORITIES                                                                        \
     "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:-AES-128-CBC:-AES-256-CBC:" \
     "-CAMELLIA-128-CBC:-CAMELLIA-256-CBC:-SHA1:%SERVER_PRECEDENCE"
-#define VERSIONS   43u /* the extension supported_versions */
-#define VERSION_12 0x0303u
-#define VERSION_13 0x0304u
+#define AHEAD_BYTES 4096u
+#define VERSIONS    43u /* the extension supported_versions */
+#define VERSION_12  0x0303u
+#define VERSION_13  0x0304u
 
 static struct http_conn *conn_of(gnutls_session_t session)
 {
@@ -126,11 +134,32 @@ void http_shake_go_on(struct http_conns *all)
         go_on(events[i].data.ptr);
 }
 
+/* ---- bytes ---- */
+
+/* What is longer than what is read ahead goes straight to its place. */
+static ssize_t read_ahead(struct http_conn *conn, void *out, size_t size)
+{
+    struct http_shake *shake = &conn->shake;
+    size_t left = shake->ahead_len - shake->ahead_at;
+    if (left == 0) {
+        bool direct = size >= AHEAD_BYTES;
+        ssize_t n = recv(conn->fd, direct ? out : shake->ahead, direct ? size : AHEAD_BYTES, 0);
+        if (n <= 0 || direct)
+            return n;
+        shake->ahead_at = 0;
+        left = shake->ahead_len = (size_t)n;
+    }
+    size_t n = size < left ? size : left;
+    memcpy(out, shake->ahead + shake->ahead_at, n);
+    shake->ahead_at += n;
+    return (ssize_t)n;
+}
+
 /* For GnuTLS: bytes of the socket. The first one tells TLS from HTTP. */
 static ssize_t pull(gnutls_transport_ptr_t from, void *out, size_t size)
 {
     struct http_conn *conn = from;
-    ssize_t n = recv(conn->fd, out, size, 0);
+    ssize_t n = read_ahead(conn, out, size);
     if (n < 0 && errno == EAGAIN && !conn->shake.done) {
         wait_for_bytes(conn);
         errno = EAGAIN;
@@ -145,6 +174,31 @@ static ssize_t pull(gnutls_transport_ptr_t from, void *out, size_t size)
     answer_in_plain(conn);
     errno = EPROTO;
     return -1;
+}
+
+/* GnuTLS holds records until they are released, and then nobody would come back for what the socket
+ * does not take. So only when it is empty: it takes a small answer then, whoever reads or not. */
+void http_shake_hold(struct http_conn *conn)
+{
+    int queued = 0;
+    if (conn->shake.session == NULL || ioctl(conn->fd, SIOCOUTQ, &queued) != 0 || queued)
+        return;
+    gnutls_record_cork(conn->shake.session);
+    conn->shake.held = true;
+}
+
+void http_shake_release(struct http_conn *conn)
+{
+    if (!conn->shake.held)
+        return;
+    conn->shake.held = false;
+    /* The kernel has no memory for it, or the caller is gone: the connection ends. */
+    if (gnutls_record_uncork(conn->shake.session, 0) < 0)
+        (void)shutdown(conn->fd, SHUT_RDWR);
+    /* The library keeps the socket corked, and has pushed before this record was there. The option
+     * is set already: to set it pushes (tcp(7)). */
+    int one = 1;
+    (void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
 
 /* ---- handshakes ---- */
@@ -198,6 +252,8 @@ static int on_message(gnutls_session_t session, unsigned kind, unsigned post, un
 void http_shake_begin(struct http_conn *conn, struct MHD_Connection *library,
                       gnutls_session_t session)
 {
+    if ((conn->shake.ahead = malloc(AHEAD_BYTES)) == NULL)
+        abort();
     conn->shake.library = library;
     conn->shake.session = session;
     gnutls_transport_set_ptr2(session, conn, (gnutls_transport_ptr_t)(intptr_t)conn->fd);
@@ -212,6 +268,7 @@ const char *http_shake_end(struct http_conn *conn)
     bool failed = shake->session && shake->heard && !shake->done;
     if (shake->watched)
         (void)epoll_ctl(conn->all->shake_fd, EPOLL_CTL_DEL, conn->fd, NULL);
+    free(shake->ahead);
     http_pair_drop(shake->pair);
     shake->pair = NULL;
     shake->session = NULL;

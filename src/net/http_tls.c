@@ -81,7 +81,7 @@ static gnutls_datum_t datum(sv text)
 
 static bool holds(sv text, const char *part)
 {
-    return text.len && memmem(text.ptr, text.len, part, strlen(part)) != NULL;
+    return text.ptr && memmem(text.ptr, text.len, part, strlen(part)) != NULL;
 }
 
 static err_code read_key(struct http_pair *pair, sv text, struct err *e)

@@ -90,7 +90,9 @@ static void answer(void *ctx, struct http_exchange *x)
     (void)snprintf(us.certificate, sizeof us.certificate, "%.*s", SV_FMT(req->certificate));
     us.secure = req->secure;
     us.refusal = req->refusal;
-    http_reply(x, req->refusal ? 403 : 204, NULL, 0, NULL);
+    struct buf body = BUF_INIT(64);
+    OK(buf_add(&body, SV_LIT("answered"), e));
+    http_reply(x, req->refusal ? 403 : 200, NULL, 0, &body);
 }
 
 static void on_failed(void *ctx, const struct http_handshakes *failed)
@@ -201,6 +203,8 @@ static unsigned ask(const struct identity *who)
     while (n == GNUTLS_E_INTERRUPTED || n == GNUTLS_E_AGAIN);
     assert_true(n > 12);
     assert_non_null(strstr(in, "Strict-Transport-Security: max-age=31536000\r\n"));
+    /* head and body in one record */
+    assert_non_null(strstr(in, "\r\n\r\nanswered"));
     hang_up(fd, session);
     return (unsigned)((in[9] - '0') * 100 + (in[10] - '0') * 10 + in[11] - '0');
 }
@@ -214,7 +218,7 @@ TEST(shake, a_request_over_tls_says_so_and_names_nobody_who_was_not_asked)
     make(&self, NULL, "CN=self");
     sign(&self, &self);
     up(SV_NONE, 0);
-    assert_int_equal(ask(NULL), 204);
+    assert_int_equal(ask(NULL), 200);
     assert_true(us.secure);
     assert_string_equal(us.certificate, "");
     assert_int_equal(us.refusal, HTTP_TAKEN);
@@ -244,11 +248,11 @@ TEST(shake, a_caller_is_named_by_uri_then_dns_then_subject)
 {
     (void)state;
     up(sv_make((char *)authority_pem.data, authority_pem.size), 0);
-    assert_int_equal(asked_by(&authority, "CN=a,O=b", "spiffe://lake/a", "a.example"), 204);
+    assert_int_equal(asked_by(&authority, "CN=a,O=b", "spiffe://lake/a", "a.example"), 200);
     assert_string_equal(us.certificate, "spiffe://lake/a");
-    assert_int_equal(asked_by(&authority, "CN=a,O=b", NULL, "a.example"), 204);
+    assert_int_equal(asked_by(&authority, "CN=a,O=b", NULL, "a.example"), 200);
     assert_string_equal(us.certificate, "a.example");
-    assert_int_equal(asked_by(&authority, "CN=a,O=b", NULL, NULL), 204);
+    assert_int_equal(asked_by(&authority, "CN=a,O=b", NULL, NULL), 200);
     /* as RFC 4514 has it */
     assert_string_equal(us.certificate, "O=b,CN=a");
     down();
@@ -267,7 +271,7 @@ TEST(shake, who_shows_none_or_anothers_is_a_stranger_without_a_name)
     assert_int_equal(asked_by(&other, "CN=a", "spiffe://lake/a", NULL), 403);
     assert_int_equal(us.refusal, HTTP_STRANGER);
     assert_string_equal(us.certificate, "");
-    assert_int_equal(asked_by(&authority, "CN=a", "spiffe://lake/a", NULL), 204);
+    assert_int_equal(asked_by(&authority, "CN=a", "spiffe://lake/a", NULL), 200);
     down();
     drop(&other);
 }
