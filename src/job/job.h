@@ -15,6 +15,7 @@
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
+#include "event/event.h"
 #include "sink/sink.h"
 #include "store/records.h"
 #include "store/registry.h"
@@ -34,6 +35,7 @@ typedef enum {
     JOB_CANCEL_COMPLETED,
     JOB_CANCEL_FAILED,
 } job_status;
+#define JOB_N_STATUSES 10
 const char *job_status_name(job_status s); /* "IN_PROGRESS": AWS's and the record's name */
 MUST_USE bool job_status_parse(sv name, job_status *out);
 bool job_status_is_final(job_status s);
@@ -167,6 +169,7 @@ struct job_engine_config {
     struct job_served_limits served_limits;
     /* jobs leave so much of the disk free; 0: LIMIT_FREE_DISK_BYTES, or less on a small one */
     uint64_t min_free_bytes;
+    struct events *events; /* who is told of each job's statuses; NULL: nobody */
     /* A job has ended, and its record says so; NULL: nobody wants to know. From any thread; must be
      * short. */
     void (*ended)(void *ctx, sv job_id);
@@ -234,6 +237,18 @@ MUST_USE err_code job_datastore_drop(struct job_engine *engine, sv datastore_id,
  * name patients, and the files that were served are forgotten, and are in none of the files of the
  * records when this returns. The jobs stay describable. Repeating it is harmless. */
 MUST_USE err_code job_datastore_forget(struct job_engine *engine, sv datastore_id, struct err *e);
+
+/* What jobs of a kind come to, for a monitor. */
+struct job_counts {
+    /* of those that have not ended: waiting, running, being cancelled */
+    unsigned n_waiting, n_running, n_cancelling;
+    uint64_t ended[JOB_N_STATUSES]; /* by their last status, since the engine was started */
+    /* What the progress of jobs tells of resources that were exported or imported, and of their
+     * bytes, since the engine was started. A job that a restart has taken up counts from its
+     * begin. */
+    uint64_t resources, bytes;
+};
+void job_engine_count(struct job_engine *engine, job_kind kind, struct job_counts *out);
 
 /* ---- files of a served export, and every export's manifest ---- */
 /* The manifest as JSON, appended: manifest.json of a COMPLETED export; with *complete false, of a

@@ -10,6 +10,7 @@
  *   pool.c       workers shared by all jobs              forget.c     when a data store is gone
  *   earlier.c    what exports leave to later ones
  *   replan.c     exports under way in a data store that is converted
+ *   counts.c     what jobs come to, for a monitor           told.c       events of jobs
  * Floor: job. */
 #pragma once
 #include "job/run.h"
@@ -32,6 +33,7 @@ struct job_record {
     sv digest;       /* of the request, hex: what a client token stands for */
     uint64_t served; /* job.served, job.discarded as they are written down */
     int64_t files_removed_ms;
+    const struct records_write *told; /* goes with the next writing; NULL: nothing */
 };
 MUST_USE err_code job_record_format(const struct job_record *rec, struct buf *out, struct err *e);
 /* ERR_CORRUPT. Owned by the arena. */
@@ -57,6 +59,14 @@ MUST_USE err_code job_records_active(struct records *r, job_active_fn each, void
 MUST_USE err_code job_record_list(struct records *r, job_kind kind, const struct job_filter *filter,
                                   sv after, unsigned max, struct arena *a, struct job **out,
                                   size_t *n_out, sv *next, struct err *e);
+
+/* ---- events of jobs (told.c) ---- */
+/* The event of the record's status, as of now, goes with the next writing of the record; owned by
+ * the arena. Nothing, when nobody is to be told, or not of this status. */
+MUST_USE err_code job_told(struct events *events, struct job_record *rec, struct arena *a,
+                           struct err *e);
+/* That writing is done. */
+void job_told_written(struct events *events, struct job_record *rec);
 
 /* ---- where they are (keys.c); owned by the arena ---- */
 #define JOB_ID_LEN      32u
@@ -180,6 +190,9 @@ struct job_engine {
     struct job_pool *pool;
     struct job_served *served; /* NULL: none are taken */
     struct job_kept *kept;
+    struct { /* since the start, by kind (counts.c) */
+        atomic_uint_fast64_t ended[JOB_N_STATUSES], resources, bytes;
+    } counted[JOB_N_KINDS];
     pthread_mutex_t record_lock; /* orders the writers of records; held over their I/O */
     struct {
         pthread_mutex_t lock;
@@ -205,6 +218,10 @@ struct job_change {
 MUST_USE err_code job_engine_change(struct job_engine *engine, job_kind kind, sv datastore_id,
                                     sv id, const struct job_change *change, struct err *e);
 void job_engine_log(const char *event, const struct job *job);
+/* counts.c: a job has ended; a running one has come from here to there. */
+void job_count_end(struct job_engine *engine, const struct job *job);
+void job_count_progress(struct job_engine *engine, job_kind kind, const struct job_progress *from,
+                        const struct job_progress *to);
 /* run.c: start whatever may start. */
 void job_engine_schedule(struct job_engine *engine);
 struct job_entry *job_entry_find_locked(struct job_engine *engine, job_kind kind, sv datastore_id,

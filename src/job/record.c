@@ -161,7 +161,7 @@ err_code job_record_create(struct records *r, const struct job_record *rec, sv c
     CLEANUP_BUF struct buf json = BUF_INIT(JOB_RECORD_MAX), params = BUF_INIT(JOB_PARAMS_MAX);
     const struct job *job = &rec->job;
     TRY(job_record_format(rec, &json, e));
-    struct records_write w[5] = {
+    struct records_write w[6] = {
         { RECORDS_PUT, job_key_record(a, job->kind, job->datastore_id, job->id), buf_sv(&json) },
         { RECORDS_PUT, job_key_listed(a, rec), job->id },
         { RECORDS_PUT, job_key_active(a, rec->order),
@@ -175,6 +175,8 @@ err_code job_record_create(struct records *r, const struct job_record *rec, sv c
     }
     if (client_token.len)
         TRY(job_token_write(rec, client_token, a, &w[n++], e));
+    if (rec->told)
+        w[n++] = *rec->told;
     return records_write(r, w, n, e);
 }
 
@@ -184,6 +186,14 @@ err_code job_record_update(struct records *r, const struct job_record *rec, bool
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
     CLEANUP_BUF struct buf json = BUF_INIT(JOB_RECORD_MAX);
     TRY(job_record_format(rec, &json, e));
+    if (rec->told) {
+        const struct records_write w[] = {
+            { RECORDS_PUT, job_key_record(a, rec->job.kind, rec->job.datastore_id, rec->job.id),
+              buf_sv(&json) },
+            *rec->told
+        };
+        return records_write(r, w, 2, e);
+    }
     return (synced ? records_put : records_put_unsynced)(
         r, job_key_record(a, rec->job.kind, rec->job.datastore_id, rec->job.id), buf_sv(&json), e);
 }
@@ -208,13 +218,19 @@ err_code job_record_finish(struct records *r, const struct job_record *rec, stru
     CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
     CLEANUP_BUF struct buf json = BUF_INIT(JOB_RECORD_MAX);
     TRY(job_record_format(rec, &json, e));
-    struct records_write w[3] = {
+    struct records_write w[4] = {
         { RECORDS_PUT, job_key_record(a, rec->job.kind, rec->job.datastore_id, rec->job.id),
           buf_sv(&json) },
         { RECORDS_DELETE, job_key_active(a, rec->order), SV_NONE },
-        { RECORDS_PUT, job_key_expiry(a, rec->job.expires_ms, rec->job.id), rec->job.datastore_id },
     };
-    TRY(records_write(r, w, rec->job.expires_ms ? 3 : 2, e));
+    size_t n = 2;
+    if (rec->job.expires_ms)
+        w[n++] = (struct records_write){ RECORDS_PUT,
+                                         job_key_expiry(a, rec->job.expires_ms, rec->job.id),
+                                         rec->job.datastore_id };
+    if (rec->told)
+        w[n++] = *rec->told;
+    TRY(records_write(r, w, n, e));
     /* the job is over; its notes are of no more use, and a crash here leaves them harmless */
     return job_notes_delete(r, rec->job.id, e);
 }
@@ -367,12 +383,17 @@ static err_code change_locked(struct job_engine *engine, job_kind kind, sv datas
     if (moved && !job_status_may(rec.job.status, change->to))
         return ERR(e, ERR_CONFLICT, "job is %s", job_status_name(rec.job.status));
     apply(engine, change, a, &rec);
+    if (moved)
+        TRY(job_told(engine->cfg.events, &rec, a, e));
     bool ends = moved && job_status_is_final(change->to);
     /* that it runs may go with the machine: the job is then where it was before */
     bool synced = change->to != JOB_IN_PROGRESS;
     TRY(ends ? job_record_finish(engine->cfg.records, &rec, e)
              : job_record_update(engine->cfg.records, &rec, synced, e));
+    job_told_written(engine->cfg.events, &rec);
     tell_kept(engine, &rec.job, ends, change->files_removed);
+    if (ends)
+        job_count_end(engine, &rec.job);
     if (moved)
         job_engine_log("job", &rec.job);
     *ended = ends;

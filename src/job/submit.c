@@ -10,7 +10,8 @@
 #include "base/rng.h"
 
 #define DISK_WAIT_S  300u
-#define JOB_NAME_MAX 128u /* bytes: longer than what export/object.c calls an object */
+#define TOLD_BYTES   (256u << 10) /* of an event of the job */
+#define JOB_NAME_MAX 128u         /* bytes: longer than what export/object.c calls an object */
 
 /* ERR_NOT_FOUND: the token is new. */
 static err_code by_token(struct job_engine *engine, const struct job_request *request, sv digest,
@@ -165,16 +166,20 @@ static err_code enter_kept(struct job_engine *engine, const struct job_request *
 static err_code enter_held(struct job_engine *engine, const struct job_request *request,
                            struct job_record *rec, struct err *e)
 {
+    CLEANUP(arena_free) struct arena *a = arena_new(TOLD_BYTES);
     /* again: nobody enters between this look and the entry */
     TRY(check_queue(engine, request, e));
     TRY(enter_kept(engine, request, rec, e));
     rec->order = next_order(engine, rec->job.submit_ms);
-    err_code rc = job_record_create(engine->cfg.records, rec, request->client_token, e);
+    err_code rc = job_told(engine->cfg.events, rec, a, e);
+    if (rc == ERR_OK)
+        rc = job_record_create(engine->cfg.records, rec, request->client_token, e);
     if (rc != ERR_OK) {
         if (rec->served)
             job_kept_leave(engine->kept, rec->job.id);
         return rc;
     }
+    job_told_written(engine->cfg.events, rec);
     struct job_entry *entry = entry_of(request, rec);
     pthread_mutex_lock(&engine->locked.lock);
     job_entry_add_locked(engine, entry);

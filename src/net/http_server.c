@@ -72,6 +72,14 @@ sv http_server_address(const struct http_server *server)
     return sv_from(server->address);
 }
 
+unsigned http_server_connections(struct http_server *server)
+{
+    pthread_mutex_lock(&server->conns.locked.lock);
+    unsigned n = server->conns.locked.n;
+    pthread_mutex_unlock(&server->conns.locked.lock);
+    return n;
+}
+
 void http_server_stop(struct http_server *server, unsigned drain_ms)
 {
     if (server == NULL)

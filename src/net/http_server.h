@@ -150,6 +150,8 @@ MUST_USE err_code http_server_start(const struct http_server_config *cfg, struct
                                     struct err *e);
 /* Host and port really bound, as "127.0.0.1:8080" (arena-free, lives with the server). */
 sv http_server_address(const struct http_server *server);
+/* Connections that are open now. */
+unsigned http_server_connections(struct http_server *server);
 /* No new connections; waits until the exchanges under way are answered, at most drain_ms. */
 void http_server_stop(struct http_server *server, unsigned drain_ms);
 
