@@ -117,7 +117,9 @@ static void finish(struct pending *pending)
 {
     struct call *call = &pending->call;
     struct parking *parking = call->service->cfg.parking;
-    struct answer an = { .status = 200, .content_type = CONTENT_TYPE };
+    struct answer an = { .status = 200,
+                         .content_type = CONTENT_TYPE,
+                         .metrics = call->service->cfg.metrics };
     CLEANUP_BUF struct buf faults = BUF_INIT(SHAPE_FAULTS_BYTES);
     struct err e = { 0 };
     buf_init(&an.body, ANSWER_MAX);
@@ -190,7 +192,9 @@ static bool enter(struct service *service, const struct http_request *req, struc
 static void handle(struct service *service, struct http_exchange *x, const char *request_id)
 {
     const struct http_request *req = http_exchange_request(x);
-    struct answer an = { .status = 200, .content_type = CONTENT_TYPE };
+    struct answer an = { .status = 200,
+                         .content_type = CONTENT_TYPE,
+                         .metrics = service->cfg.metrics };
     struct err e = { 0 };
     buf_init(&an.body, ANSWER_MAX);
     struct pending *pending = ARENA_NEW(req->arena, struct pending);

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/rng.h"
+#include "event/event.h"
 #include "job/client_token.h"
 
 /* ---- answers ---- */
@@ -167,8 +168,15 @@ static err_code write_new(struct call *call, const struct datastore *datastore, 
           datastore->id },
         { RECORDS_PUT, arena_fmt(call->a, "datastoreactive/%.*s", SV_FMT(datastore->id)), SV_NONE },
         { RECORDS_PUT_IF_ABSENT, token_key, token },
+        { 0 },
     };
-    return records_write(call->service->cfg.records, writes, token_key.len ? 4 : 3, e);
+    size_t n = token_key.len ? 4 : 3;
+    bool told;
+    TRY(datastore_told(call->service, datastore, call->a, &writes[n], &told, e));
+    TRY(records_write(call->service->cfg.records, writes, told ? n + 1 : n, e));
+    if (told)
+        events_written(call->service->cfg.events);
+    return ERR_OK;
 }
 
 static err_code create_locked(struct call *call, sv token_key, sv token_digest, struct err *e)

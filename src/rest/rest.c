@@ -276,6 +276,35 @@ static void answer_no_room(struct exchange *ex)
     answer_error(ex);
 }
 
+/* The status of a file is known when it was sent, and the request is gone then. */
+static void leave_with_file(struct exchange *ex, const struct http_header *h, size_t n)
+{
+    const struct rest_call *call = &ex->call;
+    struct metrics *metrics = call->service->cfg.metrics;
+    const char *action = call->it->action;
+    uint64_t start_us = http_exchange_request(ex->x)->start_us;
+    char id[33] = "";
+    (void)snprintf(id, sizeof id, "%.*s", SV_FMT(call->ds->id));
+    datastore_release(&ex->held);
+    unsigned status = service_reply_file(ex->x, h, n, call->out.file, call->it->name,
+                                         ex->request_id, call->caller.access_key_id);
+    metrics_request(metrics, action, sv_from(id), status, clock_mono_us() - start_us);
+}
+
+static void leave_with_body(struct exchange *ex, const struct http_header *h, size_t n)
+{
+    struct rest_call *call = &ex->call;
+    struct metrics *metrics = call->service->cfg.metrics;
+    const struct http_request *req = http_exchange_request(ex->x);
+    metrics_request(metrics, call->it ? call->it->action : NULL, call->ds ? call->ds->id : SV_NONE,
+                    call->out.status, clock_mono_us() - req->start_us);
+    metrics_refused(metrics, req, ex->rc);
+    datastore_release(&ex->held);
+    service_reply_with(ex->x, call->out.status, h, n, &call->out.body,
+                       call->it ? call->it->name : "rest", ex->rc ? err_code_name(ex->rc) : "-",
+                       ex->request_id, call->caller.access_key_id);
+}
+
 static void leave(struct exchange *ex)
 {
     struct rest_call *call = &ex->call;
@@ -290,19 +319,10 @@ static void leave(struct exchange *ex)
         answer_no_room(ex);
     if (call->st)
         store_registry_release(call->service->cfg.stores, call->st);
-    datastore_release(&ex->held);
     size_t n = headers_out(call, h, ex->request_id);
     /* ex may be freed once the reply is given. */
     struct making_ticket made = ex->clock.making;
-    if (call->out.file) {
-        service_reply_file(ex->x, h, n, call->out.file, call->it->name, ex->request_id,
-                           call->caller.access_key_id);
-        making_give_back(service->rest->making, &made);
-        return;
-    }
-    service_reply_with(ex->x, call->out.status, h, n, &call->out.body,
-                       call->it ? call->it->name : "rest", ex->rc ? err_code_name(ex->rc) : "-",
-                       ex->request_id, call->caller.access_key_id);
+    (call->out.file ? leave_with_file : leave_with_body)(ex, h, n);
     making_give_back(service->rest->making, &made);
 }
 

@@ -21,6 +21,7 @@ void service_answer_error(struct answer *an, const struct err *e, sv long_messag
         message = error_general(e->code);
     }
     an->status = x->status;
+    an->code = e->code;
     an->content_type = "application/x-amz-json-1.0";
     an->error_type = x->exception;
     an->retry_after_s = e->code == ERR_THROTTLED ? 1 : 0;
@@ -42,9 +43,9 @@ void service_reply_with(struct http_exchange *x, unsigned status, const struct h
 }
 
 /* How much of a file was sent is known when the request may be gone: the line is made of copies. */
-void service_reply_file(struct http_exchange *x, const struct http_header *h, size_t n,
-                        const struct http_file *f, const char *op, const char *request_id,
-                        sv access_key_id)
+unsigned service_reply_file(struct http_exchange *x, const struct http_header *h, size_t n,
+                            const struct http_file *f, const char *op, const char *request_id,
+                            sv access_key_id)
 {
     const struct http_request *req = http_exchange_request(x);
     char key[132], peer[64], id[40];
@@ -57,6 +58,7 @@ void service_reply_file(struct http_exchange *x, const struct http_header *h, si
     LOG(LOG_INFO, "request", LOG_STR("op", op), LOG_INT("status", status), LOG_STR("error", "-"),
         LOG_INT("us", clock_mono_us() - start_us), LOG_INT("in", 0), LOG_INT("out", sent),
         LOG_STR("key", key), LOG_STR("peer", peer), LOG_STR("request_id", id));
+    return status;
 }
 
 err_code service_no_room(const struct http_request *req, struct err *e)
@@ -71,15 +73,18 @@ err_code service_no_room(const struct http_request *req, struct err *e)
 void service_reply(struct http_exchange *x, struct answer *an, const char *op,
                    const char *request_id, sv access_key_id)
 {
+    const struct http_request *req = http_exchange_request(x);
     struct http_header h[5];
     size_t n = 0;
     struct err e;
     char seconds[16];
     if (!http_room(x, an->body.len)) {
         /* its code says the same; the answer is made of e */
-        (void)service_no_room(http_exchange_request(x), &e);
+        (void)service_no_room(req, &e);
         service_answer_error(an, &e, SV_NONE, request_id, op);
     }
+    metrics_request(an->metrics, op, SV_NONE, an->status, clock_mono_us() - req->start_us);
+    metrics_refused(an->metrics, req, an->code);
     h[n++] = (struct http_header){ SV_LIT("Content-Type"), sv_from(an->content_type) };
     h[n++] = (struct http_header){ SV_LIT("x-amzn-RequestId"), sv_from(request_id) };
     if (an->error_type)

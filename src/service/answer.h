@@ -8,6 +8,7 @@
  * Floor: service. */
 #pragma once
 #include "net/http_server.h"
+#include "service/metrics.h"
 
 /* Of the control plane, and of what is on neither plane. */
 struct answer {
@@ -15,6 +16,8 @@ struct answer {
     const char *content_type;
     const char *error_type; /* x-amzn-errortype, or NULL */
     unsigned retry_after_s; /* adds Retry-After; 0: none */
+    err_code code;           /* of the error that it tells of; ERR_OK: of none */
+    struct metrics *metrics; /* service_reply() counts it there, under its op; NULL: nowhere */
     struct buf body;
 };
 /* Makes an AWS error of e in the answer; what it held before is gone.
@@ -30,10 +33,10 @@ void service_reply(struct http_exchange *x, struct answer *an, const char *op,
 void service_reply_with(struct http_exchange *x, unsigned status, const struct http_header *h,
                         size_t n, struct buf *body, const char *op, const char *error,
                         const char *request_id, sv access_key_id);
-/* Sends a file. The file's descriptor is taken. */
-void service_reply_file(struct http_exchange *x, const struct http_header *h, size_t n,
-                        const struct http_file *f, const char *op, const char *request_id,
-                        sv access_key_id);
+/* Sends a file. The file's descriptor is taken. Returns the status. */
+unsigned service_reply_file(struct http_exchange *x, const struct http_header *h, size_t n,
+                            const struct http_file *f, const char *op, const char *request_id,
+                            sv access_key_id);
 
 /* The error that is sent in place of an answer for which http_room() has no room: ERR_THROTTLED. */
 err_code service_no_room(const struct http_request *req, struct err *e);

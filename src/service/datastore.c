@@ -10,6 +10,7 @@
  * Members of CreateFHIRDatastore stand in the record as the caller gave them. A copy in memory is
  * never older than the last write that was answered. A slot is chosen by the id; a new copy
  * replaces the old one. Copies are counted: the last holder frees one. */
+#include "event/event.h"
 #include "service/plane.h"
 
 #include <assert.h>
@@ -127,7 +128,7 @@ err_code datastore_check_strategy(const struct datastore *datastore, struct err 
 
 /* ---- copies in memory, and writing ---- */
 
-#define KEYS_MEMORY (64u << 10) /* of the two keys of a writing */
+#define WRITE_MEMORY (256u << 10) /* of the keys of a writing, and of an event */
 
 struct datastore_held {
     struct datastore ds;
@@ -221,18 +222,34 @@ void datastores_forget_all(struct service *service)
         datastore_release(&service->known.slots[i]);
 }
 
-/* The record, and in the same batch its mark that a restart must take it up. */
+/* Does the record on disk have another status? One that cannot be read has. */
+static bool has_moved(struct service *service, const struct datastore *datastore)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
+    struct datastore before;
+    struct err ignored;
+    return datastore_read(service, datastore->id, a, &before, &ignored) != ERR_OK ||
+           !sv_eq(before.status, datastore->status);
+}
+
+/* The record, and in the same batch its mark that a restart must take it up, and what is told of a
+ * status that is new. */
 err_code datastore_write(struct service *service, const struct datastore *datastore, struct err *e)
 {
-    CLEANUP(arena_free) struct arena *a = arena_new(KEYS_MEMORY);
+    CLEANUP(arena_free) struct arena *a = arena_new(WRITE_MEMORY);
     CLEANUP_BUF struct buf b = BUF_INIT(DATASTORE_RECORD_MAX);
+    bool told = false;
     TRY(datastore_print(datastore, &b, e));
-    struct records_write w[] = {
+    struct records_write w[3] = {
         { RECORDS_PUT, arena_fmt(a, "datastore/%.*s", SV_FMT(datastore->id)), buf_sv(&b) },
         { datastore_in_transition(datastore) ? RECORDS_PUT : RECORDS_DELETE,
           arena_fmt(a, "datastoreactive/%.*s", SV_FMT(datastore->id)), SV_NONE },
     };
-    err_code rc = records_write(service->cfg.records, w, 2, e);
+    if (service->cfg.events && has_moved(service, datastore))
+        TRY(datastore_told(service, datastore, a, &w[2], &told, e));
+    err_code rc = records_write(service->cfg.records, w, told ? 3 : 2, e);
+    if (rc == ERR_OK && told)
+        events_written(service->cfg.events);
     /* even if writing failed: the disk decides */
     datastore_forget(service, datastore->id);
     if (rc == ERR_OK && !datastore_in_transition(datastore))

@@ -7,6 +7,7 @@
  * does so holding the records' lock (aws_private.h).   Floor: service. */
 #pragma once
 #include "codec/json.h"
+#include "store/records.h"
 
 #define DATASTORE_RECORD_MAX (1u << 20) /* bytes of a record */
 #define DATASTORE_MEMORY     (4u << 20) /* budget of an arena into which one is read */
@@ -31,6 +32,12 @@ MUST_USE err_code datastore_read(struct service *service, sv id, struct arena *a
 /* The record as its JSON text. */
 MUST_USE err_code datastore_print(const struct datastore *datastore, struct buf *out,
                                   struct err *e);
+/* The writing that tells of its status, for the batch that writes the record; owned by the arena.
+ * In *any: is there one? Nobody is told without events, and not of every status. Once the batch is
+ * written, call events_written(). */
+MUST_USE err_code datastore_told(struct service *service, const struct datastore *datastore,
+                                 struct arena *a, struct records_write *out, bool *any,
+                                 struct err *e);
 /* The ARN of the data store with this id, whether it exists or not; owned by the arena. */
 sv datastore_arn(struct service *service, struct arena *a, sv id);
 /* [base] of its FHIR API as the caller of req knows it, with no slash behind: below --public-url,

@@ -23,7 +23,8 @@ struct refusal {
     const char *exception; /* AWS's, at / */
     const char *code;      /* of an OperationOutcome, below /datastore/ */
     sv message;
-    bool again; /* adds Retry-After: 1 */
+    bool again;   /* adds Retry-After: 1 */
+    err_code why; /* ERR_OK: it is no inner room's */
 };
 
 static err_code write_body(const struct refusal *r, bool fhir, struct buf *out, struct err *e)
@@ -40,7 +41,8 @@ static err_code write_body(const struct refusal *r, bool fhir, struct buf *out, 
     return json_writer_end(&w, e);
 }
 
-static void answer(struct http_exchange *x, struct refusal r, const char *request_id)
+static void answer(struct service *service, struct http_exchange *x, struct refusal r,
+                   const char *request_id)
 {
     const struct http_request *req = http_exchange_request(x);
     bool fhir = sv_starts(req->path, SV_LIT("/datastore/"));
@@ -61,6 +63,8 @@ static void answer(struct http_exchange *x, struct refusal r, const char *reques
     /* bounded text: writing it cannot fail */
     struct err ignored;
     IGNORE(write_body(&r, fhir, &body, &ignored));
+    metrics_request(service->cfg.metrics, NULL, SV_NONE, r.status, clock_mono_us() - req->start_us);
+    metrics_refused(service->cfg.metrics, req, r.why);
     service_reply_with(x, r.status, h, n, &body, "door", r.name, request_id, SV_NONE);
 }
 
@@ -74,7 +78,8 @@ static struct refusal refusal_of(const struct http_request *req, const struct er
                              .name = err_code_name(e->code),
                              .exception = aws->exception,
                              .code = fhir->issue_type,
-                             .message = sv_from(e->msg) };
+                             .message = sv_from(e->msg),
+                             .why = e->code };
 }
 
 /* ---- without signatures ---- */
@@ -246,6 +251,6 @@ bool door_refuses(struct service *service, struct http_exchange *x, const char *
     else
         r = of_another_origin(service, req);
     if (r.status)
-        answer(x, r, request_id);
+        answer(service, x, r, request_id);
     return r.status != 0;
 }

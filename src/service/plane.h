@@ -11,6 +11,7 @@
  *   workers.h    threads for what waits or takes long
  *   quota.h      how often who may ask
  *   parked.h     answers that wait a moment for an end
+ *   metrics.h    what requests come to, counted
  *
  * What a plane must do
  *   start   makes the plane's state, s->aws or s->rest, and starts its threads. The data plane is
@@ -36,6 +37,7 @@
 #include "service/answer.h"
 #include "service/datastore.h"
 #include "service/errors.h"
+#include "service/metrics.h"
 #include "service/service.h"
 #include "service/shapes.h"
 #include "service/workers.h"

@@ -15,9 +15,10 @@
 
 /* ---- routes ---- */
 
-static void no_such_place(struct http_exchange *x, const char *request_id)
+static void no_such_place(struct service *service, struct http_exchange *x, const char *request_id)
 {
     struct answer an = { .status = 404,
+                         .metrics = service->cfg.metrics,
                          .content_type = "application/x-amz-json-1.0",
                          .error_type = "UnknownOperationException" };
     /* small and well formed: cannot fail */
@@ -50,7 +51,7 @@ void service_handle(void *service, struct http_exchange *x)
     else if (sv_eq(req->path, SV_LIT("/")) && sv_eq(req->method, SV_LIT("POST")))
         s->cfg.control->handle(s, x, request_id);
     else
-        no_such_place(x, request_id);
+        no_such_place(s, x, request_id);
 }
 
 /* ---- life ---- */

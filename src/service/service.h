@@ -17,6 +17,7 @@
 #include "service/quota.h"
 
 struct service;
+struct metrics;       /* metrics.h */
 struct service_plane; /* plane.h */
 
 /* What is pointed to is borrowed, and outlives the service. Texts are copied. */
@@ -27,6 +28,8 @@ struct service_config {
     struct job_engine *jobs;
     struct auth *auth;
     struct parking *parking;          /* NULL: no answer waits for an end */
+    struct metrics *metrics;          /* NULL: requests are not counted */
+    struct events *events;            /* who is told of data stores; NULL: nobody */
     sv region;                        /* "us-east-1" */
     sv account_id;                    /* "000000000000" */
     sv public_url;                    /* empty: the request's Host makes a DatastoreEndpoint */
