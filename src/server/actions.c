@@ -26,6 +26,17 @@ static sv known(const void *ctx, size_t i)
     return sv_from(i < n ? aws_operation_name(i) : rest_action_name(i - n));
 }
 
+size_t actions_names(const char **out, size_t max)
+{
+    size_t n = 0, n_operations = 0;
+    const char *name;
+    for (; n < max && (name = aws_operation_name(n_operations)) != NULL; n_operations++)
+        out[n++] = name;
+    for (size_t i = 0; n < max && (name = rest_action_name(i)) != NULL; i++)
+        out[n++] = name;
+    return n;
+}
+
 static sv the_service(const void *ctx, size_t i)
 {
     (void)ctx;

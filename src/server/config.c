@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "codec/uri.h"
+#include "event/event.h"
 
 #include <ini.h>
 #include <stddef.h>
@@ -63,6 +64,21 @@ static const struct option options[] = {
       AT(region), NULL, 0, 0, 0 },
     { "account-id", SECURITY, "ID", "12 digits, in ARNs", "000000000000", TEXT, AT(account_id),
       NULL, 0, 0, 0 },
+    { "health-listen", NETWORK, "HOST:PORT",
+      "answer GET /health and GET /metrics here, and nothing else [not answered]", NULL, TEXT,
+      AT(health_listen), NULL, 0, 0, 0 },
+    { "metrics-token-file", SECURITY, "FILE",
+      "who has this token reads /metrics; without it, loopback alone", NULL, TEXT,
+      AT(metrics_token_file), NULL, 0, 0, 0 },
+    { "metrics-per-datastore", NETWORK, "yes|no", "/metrics counts requests for each data store",
+      "no", FLAG, AT(metrics_per_datastore), NULL, 0, 0, 0 },
+    { "events-url", NETWORK, "URL",
+      "POST events of data stores and jobs there, in EventBridge's shape [nobody is told]", NULL,
+      TEXT, AT(events_url), NULL, 0, 0, 0 },
+    { "events-token-file", SECURITY, "FILE", "the bearer token that is sent with each event", NULL,
+      TEXT, AT(events_token_file), NULL, 0, 0, 0 },
+    { "events-tries", NETWORK, "N", "then an event is kept in DATA/events-dead.ndjson instead",
+      NULL, NUMBER, AT(events_tries), NULL, 1, 1000, EVENTS_TRIES },
     { "public-url", NETWORK, "URL", "what DatastoreEndpoint begins with [the request's Host]", NULL,
       TEXT, AT(public_url), NULL, 0, 0, 0 },
     { "quotas", LIMITS, "WHICH",
@@ -114,8 +130,6 @@ static const struct option options[] = {
       NULL, TEXT, AT(tls_client_ca), NULL, 0, 0, 0 },
     { "tls", NETWORK, "self-signed", "serve HTTPS with a certificate made in DATA/tls", NULL, TEXT,
       AT(tls), "self-signed", 0, 0, 0 },
-    { "health-listen", NETWORK, "HOST:PORT", "answer GET /health here too, in plain HTTP", NULL,
-      TEXT, AT(health_listen), NULL, 0, 0, 0 },
     { "unsigned-payload", SECURITY, "yes|no",
       "take bodies that the signature does not cover (UNSIGNED-PAYLOAD)", "no", FLAG,
       AT(unsigned_payload), NULL, 0, 0, 0 },
@@ -332,8 +346,29 @@ static err_code read_argv(int argc, char **argv, bool only_config, struct server
     return ERR_OK;
 }
 
+static err_code check_events(const struct server_config *config, struct err *e)
+{
+    struct err why;
+    if (config->events_url == NULL && config->events_token_file)
+        return ERR(e, ERR_INVALID, "--events-token-file needs --events-url");
+    if (config->events_url && events_check_url(config->events_url, &why) != ERR_OK)
+        return ERR(e, ERR_INVALID, "--events-url takes https://HOST[:PORT][/PATH]: %s", why.msg);
+    return ERR_OK;
+}
+
+static err_code check_monitor(const struct server_config *config, struct err *e)
+{
+    if (config->health_listen == NULL && config->metrics_token_file)
+        return ERR(e, ERR_INVALID, "--metrics-token-file needs --health-listen");
+    if (config->health_listen == NULL && config->metrics_per_datastore)
+        return ERR(e, ERR_INVALID, "--metrics-per-datastore needs --health-listen");
+    return ERR_OK;
+}
+
 static err_code check(const struct server_config *config, struct err *e)
 {
+    TRY(check_monitor(config, e));
+    TRY(check_events(config, e));
     if (config->objects && config->s3_endpoint)
         return ERR(e, ERR_INVALID,
                    "--objects and --s3-endpoint exclude each other: s3:// is one or the other");

@@ -34,12 +34,17 @@ struct server_config {
     unsigned max_served_export_mib, max_served_export_mib_caller;
     unsigned min_free_mib; /* 0: by the disk */
     unsigned cache_mib;
+    const char *health_listen;      /* NULL: no listener for a monitor */
+    const char *metrics_token_file; /* NULL: metrics are for loopback alone */
+    bool metrics_per_datastore;
+    const char *events_url; /* NULL: nobody is told */
+    const char *events_token_file;
+    unsigned events_tries;
     bool unsigned_payload;
     bool core_dumps;
     bool plain_http; /* beyond loopback */
     const char *tls; /* self-signed, or NULL */
     const char *tls_certificate, *tls_key, *tls_client_ca;
-    const char *health_listen; /* NULL: nowhere but where all is served */
     bool make_buckets;
     bool sync_objects;
     bool export_reuse;

@@ -18,6 +18,7 @@
 #include "export/export.h"
 #include "import/import.h"
 #include "rest/rest.h"
+#include "server/actions.h"
 #include "server/serve_private.h"
 #include "service/parked.h"
 #include "service/service.h"
@@ -54,10 +55,13 @@ struct rooms {
     struct store_env *env;
     struct store_registry *stores;
     struct parking *parking;
+    struct events *events;   /* NULL: nobody is told */
+    struct metrics *metrics; /* NULL: nobody asks for them */
     struct job_engine *jobs;
     struct service *service;
     struct tls *tls;
-    struct http_server *http, *monitors;
+    struct http_server *http;
+    struct monitor *monitor;
 };
 
 static err_code path_in(char out[PATH_MAX], const char *dir, const char *name, struct err *e)
@@ -246,6 +250,30 @@ static struct job_served_limits served_limits(const struct server_config *config
     };
 }
 
+/* Requests are counted when there is somebody to ask for the numbers. */
+static void open_metrics(struct rooms *rooms)
+{
+    const char *names[ACTIONS_MAX];
+    struct metrics_config mc = { .operations = names,
+                                 .n_operations = actions_names(names, ACTIONS_MAX),
+                                 .per_datastore = rooms->cfg.metrics_per_datastore };
+    if (rooms->cfg.health_listen)
+        rooms->metrics = metrics_new(&mc);
+}
+
+static err_code open_monitor(struct rooms *rooms, struct err *e)
+{
+    struct monitor_config mc = { .listen = rooms->cfg.health_listen,
+                                 .token_file = rooms->cfg.metrics_token_file,
+                                 .sources = { .metrics = rooms->metrics,
+                                              .jobs = rooms->jobs,
+                                              .stores = rooms->stores,
+                                              .http = rooms->http,
+                                              .events = rooms->events,
+                                              .data = rooms->cfg.data } };
+    return rooms->cfg.health_listen ? monitor_start(&mc, &rooms->monitor, e) : ERR_OK;
+}
+
 static err_code rooms_open(struct rooms *rooms, struct err *e)
 {
     const struct server_config *config = &rooms->cfg;
@@ -294,6 +322,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  PARKED_PAUSE_US };
     TRY(parking_new(&pc, &rooms->parking, e));
     store_registry_bound(rooms->stores, &files.stores);
+    TRY(news_start(config, rooms->records, &rooms->events, e));
     struct job_engine_config jc = {
         .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
         .records = rooms->records,
@@ -306,10 +335,12 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
         .served_limits = served_limits(config),
         .min_free_bytes = (uint64_t)config->min_free_mib << 20,
         .no_reuse = !config->export_reuse,
+        .events = rooms->events,
         .ended = parking_wake,
         .ended_ctx = rooms->parking
     };
     TRY(job_engine_start(&jc, &rooms->jobs, e));
+    open_metrics(rooms);
     struct service_config sc = { .control = &aws_plane,
                                  .data = &rest_plane,
                                  .records = rooms->records,
@@ -317,6 +348,8 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  .jobs = rooms->jobs,
                                  .auth = rooms->auth,
                                  .parking = rooms->parking,
+                                 .metrics = rooms->metrics,
+                                 .events = rooms->events,
                                  .region = sv_from(config->region),
                                  .account_id = sv_from(config->account_id),
                                  .public_url = sv_from(config->public_url),
@@ -355,18 +388,20 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                      .handler = service_handle,
                                      .ctx = rooms->service };
     TRY(http_server_start(&hc, &rooms->http, e));
-    return front_open_monitors(config->health_listen, rooms->service, &rooms->monitors, e);
+    return open_monitor(rooms, e);
 }
 
 static void rooms_close(struct rooms *rooms)
 {
     /* Callers who wait for the end of a job are answered now. */
     parking_close(rooms->parking);
+    monitor_stop(rooms->monitor);
     http_server_stop(rooms->http, DRAIN_MS);
-    http_server_stop(rooms->monitors, DRAIN_MS);
     tls_close(rooms->tls);
     service_free(rooms->service);
+    metrics_free(rooms->metrics);
     job_engine_stop(rooms->jobs);
+    events_stop(rooms->events);
     parking_free(rooms->parking);
     store_registry_free(rooms->stores);
     store_env_free(rooms->env);
@@ -398,7 +433,7 @@ static int run(struct rooms *rooms)
         (void)fprintf(stderr, "fhirlake: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
         status = 1;
     } else {
-        const struct front front = { rooms->http, rooms->monitors, rooms->tls };
+        const struct front front = { rooms->http, rooms->monitor, rooms->tls };
         bool open = strcmp(rooms->cfg.auth, "none") == 0;
         front_tell(&front, open ? NULL : rooms->credentials_path, rooms->new_key);
         int sig = 0;

@@ -3,18 +3,24 @@
  *   callers.c        the callers' files, watched
  *   config.c         the options
  *   config_listen.c  their rules about where the server listens
- *   front.c          where the server is reached
+ *   front.c          the line that says where the server is reached
  *   guard.c          what others on this machine can see
  *   machine.c        what this machine gives
+ *   monitor.c        the listener for a monitor: /health and /metrics
+ *   news.c           the sender of events: begun, and what it has to say
+ *   page.c           what /metrics says
+ *   process.c        what the process and the data folder take
  *   tls.c            the certificate's files, watched
  *   tls_own.c        a certificate of our own
  *   serve.c          the process: all rooms up, a signal, all rooms down
  * Floor: server. */
 #pragma once
 #include "auth/auth.h"
+#include "event/event.h"
+#include "job/job.h"
 #include "net/http_server.h"
 #include "server/config.h"
-#include "service/service.h"
+#include "service/metrics.h"
 #include "store/registry.h"
 
 #include <limits.h>
@@ -58,13 +64,12 @@ MUST_USE err_code tls_own_make(const char *data, sv host, char certificate[PATH_
                                char key[PATH_MAX], struct err *e);
 
 /* ---- front.c ---- */
+struct monitor;
 struct front {
-    struct http_server *http, *monitors; /* monitors: or NULL */
-    struct tls *tls;                     /* NULL: plain HTTP */
+    struct http_server *http;
+    struct monitor *monitor; /* or NULL */
+    struct tls *tls;         /* NULL: plain HTTP */
 };
-/* A server that answers monitors alone, in plain HTTP; none when listen is NULL. ERR_EXISTS. */
-MUST_USE err_code front_open_monitors(const char *listen, struct service *service,
-                                      struct http_server **out, struct err *e);
 /* The ready line. keys: the callers' file; NULL: nobody has keys. */
 void front_tell(const struct front *front, const char *keys, bool new_keys);
 
@@ -93,3 +98,46 @@ struct machine_files machine_share(unsigned n, unsigned *max_connections);
 struct machine_files machine_share_files(struct server_config *config);
 /* Tells of options that this machine cannot meet; they may be made for a larger one. */
 void machine_check_sizes(const struct server_config *config);
+
+/* ---- news.c ---- */
+/* Starts the sender that --events-url asks for. What it has to say goes to the log. Nothing is
+ * started without that option; then *out stays as it is. */
+MUST_USE err_code news_start(const struct server_config *config, struct records *records,
+                             struct events **out, struct err *e);
+
+/* ---- process.c ---- */
+/* The families process_*: processor time, memory, descriptors, and when the process began. */
+void process_write(struct prometheus *out);
+/* Bytes of the disk that a folder with all below it takes; 0 when it is not there. */
+uint64_t process_folder_bytes(const char *path);
+
+/* ---- page.c ---- */
+struct page_sources { /* borrowed */
+    struct metrics *metrics;
+    struct job_engine *jobs;
+    struct store_registry *stores;
+    struct http_server *http;
+    struct events *events; /* NULL: nobody is told */
+    const char *data;      /* the data folder */
+};
+struct page; /* what it keeps from one time to the next; one thread at a time */
+struct page *page_new(const struct page_sources *sources);
+void page_free(struct page *page);
+/* The whole text, appended. ERR_TOO_LARGE. */
+MUST_USE err_code page_write(struct page *page, struct buf *out, struct err *e);
+
+/* ---- monitor.c ---- */
+#define MONITOR_TOKEN_MIN 16u
+#define MONITOR_TOKEN_MAX 4096u
+struct monitor_config {
+    const char *listen;
+    const char *token_file; /* NULL: loopback alone is told the metrics */
+    struct page_sources sources;
+};
+struct monitor;
+/* Starts the listener. ERR_DENIED: others can read the file; ERR_INVALID: it holds no token;
+ * errors of http_server_start(). The message names the option. */
+MUST_USE err_code monitor_start(const struct monitor_config *cfg, struct monitor **out,
+                                struct err *e);
+sv monitor_address(const struct monitor *monitor);
+void monitor_stop(struct monitor *monitor); /* NULL is allowed */

@@ -14,8 +14,8 @@
 struct answer {
     unsigned status;
     const char *content_type;
-    const char *error_type; /* x-amzn-errortype, or NULL */
-    unsigned retry_after_s; /* adds Retry-After; 0: none */
+    const char *error_type;  /* x-amzn-errortype, or NULL */
+    unsigned retry_after_s;  /* adds Retry-After; 0: none */
     err_code code;           /* of the error that it tells of; ERR_OK: of none */
     struct metrics *metrics; /* service_reply() counts it there, under its op; NULL: nowhere */
     struct buf body;

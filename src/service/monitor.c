@@ -1,8 +1,4 @@
-/* monitor.c - what monitors ask, without a signature: how the server is.
- *
- * The places below are served where all is served, and on a port that serves nothing else
- * (--health-listen). Such a port is in plain HTTP and asks nobody who he is, so no place here may
- * show what a caller without rights must not see. */
+/* monitor.c - what monitors ask, without a signature: is the server there? */
 #include "service/service_private.h"
 
 #include "base/rng.h"
@@ -43,40 +39,4 @@ bool monitor_answers(struct service *service, struct http_exchange *x, const cha
             return true;
         }
     return false;
-}
-
-/* ---- a port of their own ---- */
-
-static void no_such_place(struct http_exchange *x, const char *request_id)
-{
-    struct answer an = { .status = 404, .content_type = "application/json" };
-    struct json_writer w;
-    /* small and well formed: cannot fail */
-    struct err ignored;
-    buf_init(&an.body, 1024);
-    json_writer_init(&w, &an.body);
-    json_obj(&w);
-    json_kv_str(&w, "message", SV_LIT("Monitors alone are answered here: GET /health"));
-    json_obj_end(&w);
-    IGNORE(json_writer_end(&w, &ignored));
-    service_reply(x, &an, "monitor", request_id, SV_NONE);
-}
-
-void service_monitor_accept(void *service, struct http_request *req, struct http_allowance *out)
-{
-    (void)service, (void)req;
-    /* nothing here takes a body */
-    *out = (struct http_allowance){ .refused = true };
-}
-
-void service_monitor(void *service, struct http_exchange *x)
-{
-    char uuid[37];
-    rng_uuid(uuid);
-    const char *request_id = arena_str(http_exchange_request(x)->arena, sv_from(uuid));
-    /* the arena is full of the request itself */
-    if (request_id == NULL)
-        request_id = "-";
-    if (!door_refuses(service, x, request_id) && !monitor_answers(service, x, request_id))
-        no_such_place(x, request_id);
 }

@@ -50,7 +50,3 @@ void service_accept(void *service, struct http_request *req, struct http_allowan
 
 /* For http_server_config.handler: answers x, now or later, and logs one line for it. */
 void service_handle(void *service, struct http_exchange *x);
-
-/* The same two of a server for monitors alone, which knows no caller: monitor.c. */
-void service_monitor_accept(void *service, struct http_request *req, struct http_allowance *out);
-void service_monitor(void *service, struct http_exchange *x);

@@ -30,6 +30,8 @@ TEST(config, defaults_are_the_documented_ones)
     assert_string_equal(cfg.region, "us-east-1");
     assert_string_equal(cfg.account_id, "000000000000");
     assert_null(cfg.objects);
+    assert_null(cfg.health_listen);
+    assert_false(cfg.metrics_per_datastore);
     assert_true(cfg.make_buckets);
     assert_true(cfg.export_reuse);
     assert_int_equal(what, SERVER_CONFIG_RUN);
@@ -203,6 +205,36 @@ TEST(config, help_wins_over_everything_else)
     assert_int_equal(what, SERVER_CONFIG_HELP);
 }
 
+TEST(config, what_is_told_a_monitor_takes_a_place_to_tell_it)
+{
+    (void)state;
+    OK(READ(NULL, "--health-listen", "127.0.0.1:9464", "--metrics-per-datastore", "yes"));
+    assert_string_equal(cfg.health_listen, "127.0.0.1:9464");
+    assert_true(cfg.metrics_per_datastore);
+    /* beyond loopback, for /health alone */
+    OK(READ(NULL, "--health-listen", "0.0.0.0:9464", "--plain-http", "yes"));
+    FAILS(ERR_INVALID, READ(NULL, "--health-listen", "9464"));
+    FAILS(ERR_INVALID, READ(NULL, "--metrics-per-datastore", "yes"));
+    FAILS(ERR_INVALID, READ(NULL, "--metrics-token-file", "/etc/fhirlake/token"));
+}
+
+TEST(config, events_go_over_tls_or_stay_on_this_machine)
+{
+    (void)state;
+    OK(READ(NULL, "--events-url", "https://events.example/hook"));
+    assert_int_equal(cfg.events_tries, 16);
+    OK(READ(NULL, "--events-url", "http://127.0.0.1:9000/hook"));
+    OK(READ(NULL, "--events-url", "http://localhost:9000"));
+    OK(READ(NULL, "--events-url", "http://[::1]:9000"));
+    FAILS(ERR_INVALID, READ(NULL, "--events-url", "http://events.example/hook"));
+    FAILS(ERR_INVALID, READ(NULL, "--events-url", "http://127.0.0.1.example/hook"));
+    FAILS(ERR_INVALID, READ(NULL, "--events-url", "ftp://events.example/hook"));
+    FAILS(ERR_INVALID, READ(NULL, "--events-url", "events.example"));
+    FAILS(ERR_INVALID, READ(NULL, "--events-url", "https://u:secret@events.example/"));
+    FAILS(ERR_INVALID, READ(NULL, "--events-tries", "0"));
+    FAILS(ERR_INVALID, READ(NULL, "--events-token-file", "/etc/fhirlake/token"));
+}
+
 TEST(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for)
 {
     (void)state;
@@ -248,7 +280,7 @@ TEST(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for)
         assert_ptr_equal(strstr(text, line) + 1, p);
         assert_true(len < 140);
     }
-    assert_int_equal(n, 40);
+    assert_int_equal(n, 44);
 }
 
 TEST_MAIN(T(config, defaults_are_the_documented_ones),
@@ -260,5 +292,7 @@ TEST_MAIN(T(config, defaults_are_the_documented_ones),
           T(config, tls_needs_both_files_and_no_other_option_then),
           T(config, a_port_for_monitors_is_in_plain_http_and_so_on_loopback),
           T(config, a_share_that_is_more_than_the_whole_is_refused),
+          T(config, what_is_told_a_monitor_takes_a_place_to_tell_it),
+          T(config, events_go_over_tls_or_stay_on_this_machine),
           T(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for),
           T(config, help_wins_over_everything_else))
