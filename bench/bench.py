@@ -18,6 +18,7 @@
   share      latency of one caller's searches, reads and creates in his data store, alone and while another caller keeps
              all the threads busy that he can, in another one
   creates    durable creates of 16 clients, against RocksDB's group commits of the same keys and values
+  metrics    reads and creates of a server that counts, against one that does not
   search     first pages against reading the same resources by id; counting; at a tenth of the data and at all
 
 Sizes: --gb 2 (about 5,600 patients per 2 GB). Warm page cache. Medians of --runs, pair by pair for ratios."""
@@ -36,7 +37,8 @@ import sys
 import tempfile
 import time
 
-BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "tls", "together", "share", "creates", "search")
+BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "tls", "together", "share", "creates", "metrics",
+              "search")
 
 
 def arguments():
@@ -552,7 +554,7 @@ NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.ex
          "tls": lambda b: of_rest(b).tls(),
          "together": lambda b: of_rest(b).together(),
          "share": lambda b: of_rest(b).share(),
-         "creates": lambda b: of_rest(b).creates(), "search": lambda b: of_rest(b).search()}
+         "creates": lambda b: of_rest(b).creates(), "metrics": lambda b: of_rest(b).metrics(), "search": lambda b: of_rest(b).search()}
 assert tuple(NAMES) == BENCHMARKS
 
 

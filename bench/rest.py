@@ -245,6 +245,35 @@ class Rest:
                 self.row(f"{name} beside 64 {kind}: p99 : p99 alone",
                          self.spread([g["p99_us"] / a["p99_us"] for g, a in zip(got, alone)]))
 
+    def metrics(self):
+        """Reads and creates of a server that counts against one that does not, in turns: what counting costs."""
+        self.bench.filled().stop()
+        source = self.bench.data(self.bench.args.gb) / "Observation.ndjson"
+        with open(source) as lines:
+            bodies = [line.strip() for _, line in zip(range(5000), lines)]
+        works = {"read": self.file("reads", [f"GET {self.base()}/Observation/{i}" for i in self.ids("Observation", 2000)]),
+                 "create": self.file("creates", [f"POST {self.base()}/Observation\t{body}" for body in bodies])}
+        counts = {"not counted": [], "counted": ["--health-listen", "127.0.0.1:0"],
+                  "counted for each data store": ["--health-listen", "127.0.0.1:0", "--metrics-per-datastore", "yes"]}
+        spent = {(w, c): [] for w in works for c in counts}
+        for _ in range(self.rounds):
+            for how, options in counts.items():
+                server = self.bench.start_server("--auth", "none", *options)
+                load = Load(self.tools, server.url, server.process.pid)
+                for work, requests in works.items():
+                    load.run(requests, 1, 16)  # warm
+                    spent[work, how].append(load.run(requests, self.seconds, 16)["us"])
+        for work in works:
+            self.row(f"processor time of a {work}, not counted, us", self.spread(spent[work, "not counted"]))
+            for how in list(counts)[1:]:
+                self.row(f"... {how}, ratio to that",
+                         self.spread([a / b for a, b in zip(spent[work, how], spent[work, "not counted"])]))
+        for line in subprocess.run([self.tools / "bench_metrics", "4"], check=True, capture_output=True,
+                                   text=True).stdout.splitlines():
+            threads, plain, placed = line.split()
+            self.row(f"counting a request, {threads} threads side by side, ns of each", f"{plain}",
+                     f"{placed} with data stores")
+
     def creates(self):
         """Durable creates of 16 clients against RocksDB's own group commits of the same keys and values."""
         self.bench.filled().stop()
