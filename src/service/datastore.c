@@ -222,14 +222,18 @@ void datastores_forget_all(struct service *service)
         datastore_release(&service->known.slots[i]);
 }
 
-/* Does the record on disk have another status? One that cannot be read has. */
+/* Does the record come to a status that it did not have? One that cannot be read on disk does. Who
+ * is ACTIVE once more was ACTIVE before. */
 static bool has_moved(struct service *service, const struct datastore *datastore)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore before;
     struct err ignored;
-    return datastore_read(service, datastore->id, a, &before, &ignored) != ERR_OK ||
-           !sv_eq(before.status, datastore->status);
+    if (datastore_read(service, datastore->id, a, &before, &ignored) != ERR_OK)
+        return true;
+    if (sv_eq(datastore->status, SV_LIT("ACTIVE")))
+        return sv_eq(before.status, SV_LIT("CREATING"));
+    return !sv_eq(before.status, datastore->status);
 }
 
 /* The record, and in the same batch its mark that a restart must take it up, and what is told of a

@@ -131,5 +131,36 @@ TEST(told, is_no_status_twice_and_none_of_a_cancellation)
     fx_close(&f);
 }
 
-TEST_MAIN(T(told, is_each_status_of_a_job_in_its_order),
+/* Both are in one batch: of a job that does not come to be nothing is told. */
+TEST(told, is_nothing_of_a_job_whose_record_is_refused)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 24);
+    struct fx f;
+    fx_open(&f);
+    struct events *events = events_of(&f);
+    struct job_record first = { .digest = SV_LIT("00ff"),
+                                .order = 1,
+                                .job = { .kind = JOB_EXPORT,
+                                         .id = SV_LIT("0123456789abcdef0123456789abcdef"),
+                                         .account_id = SV_LIT("123456789012"),
+                                         .datastore_id = FX_STORE,
+                                         .datastore_arn = SV_LIT("arn:aws:healthlake:r:1:x") } };
+    struct job_record second = first;
+    second.order = 2;
+    second.job.id = SV_LIT("fedcba9876543210fedcba9876543210");
+    OK(job_told(events, &first, a, e));
+    assert_non_null(first.told);
+    OK(job_record_create(f.records, &first, SV_LIT("token"), e));
+    job_told_written(events, &first);
+    OK(job_told(events, &second, a, e));
+    FAILS(ERR_EXISTS, job_record_create(f.records, &second, SV_LIT("token"), e));
+    struct seen s = see_all(&f, a);
+    assert_string_equal(s.types, "Export Job Submitted\n");
+    assert_sv(json_string(json_get(json_get(s.last, "detail"), "jobId")), first.job.id);
+    events_stop(events);
+    fx_close(&f);
+}
+
+TEST_MAIN(T(told, is_nothing_of_a_job_whose_record_is_refused),
+          T(told, is_each_status_of_a_job_in_its_order),
           T(told, is_no_status_twice_and_none_of_a_cancellation))

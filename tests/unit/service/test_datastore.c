@@ -1,6 +1,7 @@
 /* Records of data stores: their text, and the copies in memory (datastore.c). */
 #include "test.h"
 
+#include "event/event.h"
 #include "service/plane.h"
 
 #define ID "0123456789abcdef0123456789abcdef"
@@ -170,6 +171,47 @@ TEST(datastore_known, ids_that_share_a_slot_are_told_apart)
 #group ": " #sentence, test_##group##_##sentence, set_up, tear_down, NULL \
     }
 
+/* ---- what is told ---- */
+
+static char told[1024];
+
+static bool see(void *ctx, sv key, sv body)
+{
+    (void)ctx;
+    (void)key;
+    yyjson_doc *doc;
+    OK(json_read(a, arena_sv(a, body), 8, &doc, e));
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    (void)snprintf(told + strlen(told), sizeof told - strlen(told), "%.*s %.*s\n",
+                   SV_FMT(json_string(json_get(root, "detail-type"))),
+                   SV_FMT(json_string(json_get(json_get(root, "detail"), "datastoreEndpoint"))));
+    return true;
+}
+
+TEST(datastore_told, is_each_new_status_and_nothing_else_that_is_written)
+{
+    (void)state;
+    /* nobody listens on port 1, and it is asked again in five minutes: all events stay */
+    const struct events_config cfg = { .records = s.cfg.records,
+                                       .url = "http://127.0.0.1:1/",
+                                       .dead_path = "/nowhere",
+                                       .first_wait_ms = 300000 };
+    static const char *const statuses[] = { "CREATING", "CREATING", "ACTIVE",   "ACTIVE",
+                                            "UPDATING", "ACTIVE",   "DELETING", "DELETED" };
+    OK(events_start(&cfg, &s.cfg.events, e));
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
+        if (i == 6)
+            s.cfg.public_url = SV_LIT("https://x.example/y/");
+        write_status(statuses[i]);
+    }
+    told[0] = 0;
+    OK(records_scan(s.cfg.records, SV_LIT("event/"), SV_NONE, see, NULL, e));
+    assert_string_equal(told, "Data Store Creating \nData Store Active \n"
+                              "Data Store Deleting https://x.example/y/datastore/" ID "/r4/\n"
+                              "Data Store Deleted https://x.example/y/datastore/" ID "/r4/\n");
+    events_stop(s.cfg.events);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +222,7 @@ int main(void)
         EACH(datastore_known, a_copy_serves_until_the_record_is_written),
         EACH(datastore_known, what_is_not_there_is_not_kept),
         EACH(datastore_known, ids_that_share_a_slot_are_told_apart),
+        EACH(datastore_told, is_each_new_status_and_nothing_else_that_is_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
