@@ -2,7 +2,7 @@
  *
  * Reading is strict: each member is known, comes once and has the right shape. A rule that we could
  * not keep must not look kept, so a policy with an element that we do not know is refused as a
- * whole. The message names the statement, counted from 1, and the member. */
+ * whole. The message names the line, the statement, counted from 1, and the member. */
 #include "auth/policy_private.h"
 
 #define JSON_DEPTH 16u        /* nesting of a policy file */
@@ -78,7 +78,39 @@ static err_code read_statement(struct arena *a, yyjson_val *v, struct statement 
     return m[CONDITION] ? policy_conditions_read(a, m[CONDITION], statement, e) : ERR_OK;
 }
 
-static err_code read_statements(struct policy *policy, yyjson_val *v, struct err *e)
+/* The line on which byte `at` of the text stands, from 1. */
+static size_t line_at(sv text, size_t at)
+{
+    size_t line = 1;
+    for (size_t i = 0; i < at && i < text.len; i++)
+        line += text.ptr[i] == '\n';
+    return line;
+}
+
+/* The line of a statement's first member; 0: it has none. The document's texts are where they were
+ * in the policy's. */
+static size_t line_of(const yyjson_doc *doc, sv text, yyjson_val *statement)
+{
+    yyjson_obj_iter it;
+    yyjson_val *first = yyjson_obj_iter_init(statement, &it) ? yyjson_obj_iter_next(&it) : NULL;
+    const char *at = first ? yyjson_get_str(first) : NULL;
+    bool inside = at && doc->str_pool && at >= doc->str_pool && at < doc->str_pool + text.len;
+    return inside ? line_at(text, (size_t)(at - doc->str_pool)) : 0;
+}
+
+/* "JSON is broken at byte 17: ..." with the line in front. */
+static err_code broken(sv text, const struct err *why, struct err *e)
+{
+    sv msg = sv_from(why->msg), begin = SV_LIT("JSON is broken at byte ");
+    sv rest = sv_tail(msg, begin.len);
+    uint64_t at;
+    if (!sv_starts(msg, begin) || !sv_to_u64(sv_head(rest, sv_find(rest, ':')), &at))
+        return err_pass(e, why);
+    return ERR(e, why->code, "line %zu: %.400s", line_at(text, (size_t)at), why->msg);
+}
+
+static err_code read_statements(struct policy *policy, const yyjson_doc *doc, sv text,
+                                yyjson_val *v, struct err *e)
 {
     bool one = yyjson_is_obj(v);
     size_t n = one ? 1 : yyjson_arr_size(v);
@@ -91,12 +123,14 @@ static err_code read_statements(struct policy *policy, yyjson_val *v, struct err
         return arena_oom(policy->arena, e);
     policy->n_statements = n;
     for (size_t i = 0; i < n; i++) {
-        err_code rc = read_statement(policy->arena, one ? v : yyjson_arr_get(v, i),
-                                     &policy->statements[i], e);
-        if (rc != ERR_OK) {
-            struct err why = e ? *e : (struct err){ 0 };
+        yyjson_val *one_of = one ? v : yyjson_arr_get(v, i);
+        struct err why;
+        err_code rc = read_statement(policy->arena, one_of, &policy->statements[i], &why);
+        size_t line = rc == ERR_OK ? 0 : line_of(doc, text, one_of);
+        if (line)
+            return ERR(e, rc, "line %zu, policy statement %zu: %.400s", line, i + 1, why.msg);
+        if (rc != ERR_OK)
             return ERR(e, rc, "policy statement %zu: %.400s", i + 1, why.msg);
-        }
     }
     return ERR_OK;
 }
@@ -109,7 +143,9 @@ static err_code read_document(struct policy *policy, sv json, struct err *e)
     sv text = arena_sv(policy->arena, json);
     if (text.ptr == NULL)
         return arena_oom(policy->arena, e);
-    TRY(json_read(policy->arena, text, JSON_DEPTH, &doc, e));
+    struct err why;
+    if (json_read(policy->arena, text, JSON_DEPTH, &doc, &why) != ERR_OK)
+        return broken(text, &why, e);
     yyjson_val *root = yyjson_doc_get_root(doc);
     if (!yyjson_is_obj(root))
         return ERR(e, ERR_INVALID, "policy must be a JSON object");
@@ -130,7 +166,7 @@ static err_code read_document(struct policy *policy, sv json, struct err *e)
     if (version && !sv_eq(json_string(version), SV_LIT("2012-10-17")) &&
         !sv_eq(json_string(version), SV_LIT("2008-10-17")))
         return ERR(e, ERR_INVALID, "policy Version must be \"2012-10-17\" or \"2008-10-17\"");
-    return read_statements(policy, statement, e);
+    return read_statements(policy, doc, text, statement, e);
 }
 
 err_code policy_parse(sv json, struct policy **out, struct err *e)

@@ -513,6 +513,31 @@ TEST(policy, what_we_cannot_keep_is_refused)
     }
 }
 
+TEST(policy, a_fault_is_told_with_its_line)
+{
+    (void)state;
+    static const struct {
+        const char *json, *says;
+    } bad[] = {
+        { "{\n\"Statement\": [\n", "line 3: JSON is broken at byte" },
+        { "{\"Statement\": ]\n\n}", "line 1: JSON is broken at byte" },
+        { "{\"Statement\":\n [\n  " ALLOW(
+              "\"Action\":\"*\",\"Resource\":\"*\"") ",\n\n  {\n   "
+                                                     "\"Effect\": \"Deny\", \"Action\": \"*\"}\n]}",
+          "line 6, policy statement 2: must have either Resource" },
+        { "\n\n{\"Id\": \"\\n\\n\", \"Statement\": {\"Effect\": \"Maybe\", \"Action\": \"*\",\n"
+          "\"Resource\": \"*\"}}",
+          "line 3, policy statement 1: Effect" },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct policy *p = NULL;
+        struct err err = { 0 };
+        assert_int_equal(policy_parse(sv_from(bad[i].json), &p, &err), ERR_INVALID);
+        if (strstr(err.msg, bad[i].says) == NULL)
+            fail_msg("%s: %s", bad[i].json, err.msg);
+    }
+}
+
 TEST(policy, every_prefix_of_a_good_policy_is_refused)
 {
     (void)state;
@@ -561,5 +586,6 @@ TEST_MAIN(T(policy, nothing_is_allowed_that_is_not_said), T(policy, a_deny_wins_
           T(policy, tag_keys_in_another_letter_case_are_those_that_a_deny_names),
           T(policy, it_tells_whether_it_could_allow_an_action),
           T(policy, pass_role_to_this_service_only), T(policy, what_we_cannot_keep_is_refused),
+          T(policy, a_fault_is_told_with_its_line),
           T(policy, every_prefix_of_a_good_policy_is_refused),
           T(policy, too_many_statements_bytes_or_levels_are_refused))
