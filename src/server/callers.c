@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define LOOK_US 500000u
 
@@ -65,6 +66,13 @@ static bool is_told(const struct callers *callers, const struct err *e)
            strcmp(callers->told.ctx, e->ctx) == 0;
 }
 
+/* Opening a pipe again would wait for somebody who writes. */
+static bool can_be_read_again(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) != 0 || S_ISREG(st.st_mode);
+}
+
 static void read_again(struct callers *callers)
 {
     struct err e = { 0 };
@@ -91,8 +99,13 @@ static void look(struct callers *callers, bool asked)
     bool quiet = memcmp(now, callers->last, sizeof now) == 0;
     bool broken = callers->told.code != ERR_OK;
     memcpy(callers->last, now, sizeof now);
-    if (asked || (quiet && (!same || broken)))
+    if (!asked && (!quiet || (same && !broken)))
+        return;
+    if (can_be_read_again(callers->path))
         read_again(callers);
+    else
+        LOG(LOG_WARN, "credentials", LOG_STR("state", "kept"), LOG_STR("file", callers->path),
+            LOG_STR("note", "it is no regular file, and is read at the start alone"));
 }
 
 static void *watch(void *arg)

@@ -1,5 +1,6 @@
 """Keys and policies that change while the server runs."""
 import json
+import os
 import re
 import signal
 import threading
@@ -85,8 +86,8 @@ def test_a_broken_file_changes_nothing_and_is_told_with_its_place(tmp_path):
             (good + "[new]\naws_access_key_id = AKIANEW\n", "callers", "section [new]"),
             (good.replace("app.json", "absent.json"), "callers", "absent.json"),
             ("", "callers", "no [section]"),
-            ('{"Statement": [', "app.json", "app.json"),
-            ([allow("healthlake:*", NumericEquals={"aws:SourceIp": "1"})], "app.json", "statement 1"),
+            ('{\n"Statement": [\n]\n]', "app.json", "line 4"),
+            ([allow("healthlake:*", NumericEquals={"aws:SourceIp": "1"})], "app.json", "line 1, policy statement 1"),
             ([allow("healthlake:*"), allow("iam:PassRole")], "app.json", "--roles none"),
         ):
             line = server.change(text, name, state="refused")
@@ -117,6 +118,19 @@ def test_a_policy_that_only_the_broken_file_names_is_seen_to_be_mended(tmp_path)
         server.change(ADMIN + section("app", "AKIAAPP", "secret-b", policy="new.json"), state="refused")
         server.change([allow("healthlake:List*")], "new.json")
         assert server.asks() == "OK"
+
+
+def test_a_pipe_is_read_at_the_start_alone(tmp_path):
+    """--credentials <(decrypt ...): it is not opened again, which would wait for ever."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(ADMIN))
+    writer.start()
+    with Server(None, "--credentials", str(tmp_path / "pipe")) as server:
+        writer.join()
+        client = server.client("AKIAADMIN", "secret-a")
+        server.process.send_signal(signal.SIGHUP)
+        wait(lambda: "state=kept" in server.log_text(), {True})
+        assert client.list_fhir_datastores()["DatastorePropertiesList"] == []
 
 
 def test_without_signatures_there_is_nothing_to_read_again(tmp_path):
