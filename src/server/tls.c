@@ -59,7 +59,7 @@ static err_code load(struct tls *tls, struct err *e)
         if (rc != ERR_OK)
             err_context(e, "--tls-certificate %.90s, --tls-key %.90s", tls->certificate, tls->key);
     }
-    if (key.len)
+    if (key.ptr)
         explicit_bzero(key.ptr, key.len);
     buf_done(&key);
     TRY(rc);

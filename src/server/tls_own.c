@@ -30,7 +30,7 @@ static bool is_good(const char *certificate, const char *key, sv host)
               is.to_ms - now_ms > LEFT_DAYS * DAY_MS &&
               (host.len == 0 || http_tls_names(buf_sv(&c), host));
     http_tls_free(tls);
-    if (k.len)
+    if (k.ptr)
         explicit_bzero(k.ptr, k.len);
     return ok;
 }
@@ -59,7 +59,8 @@ err_code tls_own_make(const char *data, sv host, char certificate[PATH_MAX], cha
     TRY(http_tls_make(host, now_ms - DAY_MS, now_ms + LIFE_DAYS * DAY_MS, &c, &k, e));
     TRY(file_mkdirs(folder, e));
     err_code rc = file_write_atomic(key, buf_sv(&k), e);
-    explicit_bzero(k.ptr, k.len);
+    if (k.ptr)
+        explicit_bzero(k.ptr, k.len);
     TRY(rc);
     return file_write_atomic(certificate, buf_sv(&c), e);
 }
