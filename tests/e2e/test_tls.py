@@ -354,16 +354,19 @@ def test_a_certificate_is_changed_under_live_connections(authority):
         for t in threads:
             t.start()
         seen = {before}
-        for i in range(3):
-            told = certificates_in_log(server)
-            certificate, _ = authority.issue("changing")
-            new = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
-            wait(lambda: shown(server) == new, {True})
-            assert certificates_in_log(server) > told and new not in seen
-            seen.add(new)
-        stop.set()
-        for t in threads:
-            t.join()
+        try:
+            for i in range(3):
+                told = certificates_in_log(server)
+                certificate, _ = authority.issue("changing")
+                new = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
+                wait(lambda: shown(server) == new, {True})
+                wait(lambda: certificates_in_log(server) > told, {True})
+                assert new not in seen
+                seen.add(new)
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
         assert not failed, failed
         for s in held:
             assert ask(s)[0] == 200 and serial(s) == before
