@@ -39,36 +39,6 @@ static void answer_named(struct answer *an, const char *exception, unsigned stat
     IGNORE(error_aws_body(exception, message, &an->body, &ignored));
 }
 
-/* Is no member there twice? Else *twice names one that is. */
-static bool no_duplicates(yyjson_val *v, sv *twice)
-{
-    if (yyjson_is_arr(v)) {
-        yyjson_arr_iter it = yyjson_arr_iter_with(v);
-        yyjson_val *item;
-        while ((item = yyjson_arr_iter_next(&it)) != NULL)
-            if (!no_duplicates(item, twice))
-                return false;
-    }
-    if (!yyjson_is_obj(v))
-        return true;
-    yyjson_obj_iter it = yyjson_obj_iter_with(v);
-    yyjson_val *key;
-    for (size_t i = 0; (key = yyjson_obj_iter_next(&it)) != NULL; i++) {
-        yyjson_obj_iter before = yyjson_obj_iter_with(v);
-        /* no shape has so many: some are unknown, and refused for that */
-        if (i >= MEMBERS_MAX)
-            break;
-        for (size_t k = 0; k < i; k++)
-            if (sv_eq(json_string(yyjson_obj_iter_next(&before)), json_string(key))) {
-                *twice = json_string(key);
-                return false;
-            }
-        if (!no_duplicates(yyjson_obj_iter_get_val(key), twice))
-            return false;
-    }
-    return true;
-}
-
 /* ERR_UNSUPPORTED is told as SerializationException: the request cannot be read. */
 static err_code read_input(struct pending *pending, struct err *e)
 {
@@ -82,7 +52,8 @@ static err_code read_input(struct pending *pending, struct err *e)
     if (!yyjson_is_obj(call->input))
         return ERR(e, ERR_UNSUPPORTED, "The request body is not a JSON object");
     sv twice;
-    if (!no_duplicates(call->input, &twice))
+    /* an object of more members than any shape has is refused for those that are unknown */
+    if (!json_members_unique(call->input, MEMBERS_MAX, &twice) && twice.ptr)
         return ERR(e, ERR_UNSUPPORTED, "Member %.*s stands twice in the request body",
                    SV_FMT(sv_head(twice, 64)));
     return shape_check_input(call->op->input, call->input, call->fault_text, e);

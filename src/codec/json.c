@@ -132,6 +132,41 @@ yyjson_val *json_get(yyjson_val *obj, const char *name)
     return yyjson_obj_get(obj, name);
 }
 
+static bool names_unique(yyjson_val *obj, sv *culprit)
+{
+    yyjson_obj_iter it = yyjson_obj_iter_with(obj);
+    yyjson_val *key;
+    for (size_t i = 0; (key = yyjson_obj_iter_next(&it)) != NULL; i++) {
+        yyjson_obj_iter before = yyjson_obj_iter_with(obj);
+        for (size_t k = 0; k < i; k++)
+            if (sv_eq(json_string(yyjson_obj_iter_next(&before)), json_string(key))) {
+                *culprit = json_string(key);
+                return false;
+            }
+    }
+    return true;
+}
+
+bool json_members_unique(yyjson_val *v, size_t most, sv *culprit)
+{
+    yyjson_arr_iter items = yyjson_arr_iter_with(v);
+    yyjson_obj_iter members = yyjson_obj_iter_with(v);
+    yyjson_val *one;
+    if (yyjson_obj_size(v) > most) {
+        *culprit = SV_NONE;
+        return false;
+    }
+    if (!names_unique(v, culprit))
+        return false;
+    while ((one = yyjson_arr_iter_next(&items)) != NULL)
+        if (!json_members_unique(one, most, culprit))
+            return false;
+    while ((one = yyjson_obj_iter_next(&members)) != NULL)
+        if (!json_members_unique(yyjson_obj_iter_get_val(one), most, culprit))
+            return false;
+    return true;
+}
+
 /* ---- writing ---- */
 
 void json_writer_init(struct json_writer *w, struct buf *out)

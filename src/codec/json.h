@@ -29,6 +29,9 @@ sv json_string(yyjson_val *v);
 sv json_number(yyjson_val *v); /* the number's own spelling */
 /* Member of an object by name, NULL when absent or obj is none. */
 yyjson_val *json_get(yyjson_val *obj, const char *name);
+/* Is no member of an object there twice, anywhere in v? Else *culprit is its name; or SV_NONE when
+ * an object has more than `most` members, which are then not compared. */
+bool json_members_unique(yyjson_val *v, size_t most, sv *culprit);
 
 struct json_writer {
     struct buf *out; /* borrowed */

@@ -563,6 +563,35 @@ TEST(json, unfinished_and_too_deep_documents_are_errors)
     }
 }
 
+TEST(json, a_member_that_stands_twice_is_found_wherever_it_is)
+{
+    (void)state;
+    static const struct {
+        const char *text, *culprit; /* NULL: all is well; "": too many members */
+    } all[] = {
+        { "{}", NULL },
+        { "1", NULL },
+        { "{\"a\":1,\"b\":{\"a\":1}}", NULL },
+        { "[{\"a\":1},{\"a\":1}]", NULL },
+        { "{\"a\":1,\"b\":2,\"a\":1}", "a" },
+        { "{\"a\":{\"x\":[1,{\"c\":1,\"c\":1}]}}", "c" },
+        { "[[{\"\\u0061\":1,\"a\":1}]]", "a" },
+        { "{\"a\":1,\"b\":2,\"c\":3,\"d\":4}", "" },
+        { "[{\"a\":1,\"b\":2,\"c\":3,\"a\":4}]", "" },
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        CLEANUP(arena_free) struct arena *mem = arena_new(1u << 20);
+        yyjson_doc *doc;
+        sv culprit = SV_LIT("untouched");
+        OK(json_read(mem, sv_from(all[i].text), 16, &doc, e));
+        bool unique = json_members_unique(yyjson_doc_get_root(doc), 3, &culprit);
+        if (unique != (all[i].culprit == NULL))
+            fail_msg("%s", all[i].text);
+        if (!unique)
+            assert_sv(culprit, sv_from(all[i].culprit));
+    }
+}
+
 TEST_MAIN(T(json, values_are_read_by_kind), T(json, strings_may_hold_nul_and_every_plane),
           T(json, numbers_keep_their_spelling), T(json, broken_text_is_refused_with_its_place),
           T(json, depth_is_limited_exactly), T(json, the_arena_is_the_budget),
@@ -578,4 +607,5 @@ TEST_MAIN(T(json, values_are_read_by_kind), T(json, strings_may_hold_nul_and_eve
           T(json, milliseconds_are_written_as_seconds),
           T(json, what_is_no_number_is_written_as_one),
           T(json, a_full_buf_is_remembered_to_the_end),
-          T(json, unfinished_and_too_deep_documents_are_errors))
+          T(json, unfinished_and_too_deep_documents_are_errors),
+          T(json, a_member_that_stands_twice_is_found_wherever_it_is))
