@@ -6,6 +6,7 @@
  * whether the resource exists. */
 #include "auth/auth_private.h"
 
+#include "auth/bearer/bearer.h"
 #include "base/limits.h"
 #include "codec/hash.h"
 #include "codec/sigv4.h"
@@ -22,6 +23,7 @@ struct auth {
     bool open;           /* everybody may do all */
     const char *path;    /* of the credentials; NULL when open */
     struct newest *callers;
+    struct bearer *bearer; /* NULL: no access token is taken */
     sv region, account_id;
     bool unsigned_payload;
 };
@@ -46,6 +48,8 @@ err_code auth_new(const struct auth_config *cfg, struct auth **out, struct err *
         return arena_oom(a, e);
     auth->unsigned_payload = cfg->unsigned_payload;
     auth->open = cfg->open;
+    if (cfg->providers)
+        auth->bearer = bearer_new(cfg->providers, cfg->account_id);
     if (!cfg->open) {
         struct snapshot *first;
         TRY(snapshot_new(auth->path, &first, e));
@@ -60,8 +64,14 @@ void auth_free(struct auth *auth)
 {
     if (auth == NULL)
         return;
+    bearer_free(auth->bearer);
     newest_free(auth->callers);
     arena_free(auth->arena);
+}
+
+struct bearer *auth_bearer(const struct auth *auth)
+{
+    return auth->bearer;
 }
 
 bool auth_is_open(const struct auth *auth)

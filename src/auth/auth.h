@@ -23,7 +23,12 @@ struct auth_config {
     sv region;                    /* copied; signatures must be scoped to it */
     sv account_id;                /* copied; stands in callers' ARNs */
     bool unsigned_payload;        /* bodies need not be covered by the signature */
+    struct providers **providers; /* taken; NULL: no access token is taken */
 };
+
+struct providers;   /* bearer/providers.h */
+struct bearer;      /* bearer/bearer.h */
+struct smart_grant; /* smart.h */
 
 struct auth;
 /* The caller frees it with auth_free(). Errors as credentials_load(). */
@@ -48,13 +53,18 @@ MUST_USE err_code auth_reload(struct auth *auth, auth_callers_fn check, void *ct
 /* Are the files as they were before they were read? look: as they are now (credentials_look()). */
 bool auth_as_read(struct auth *auth, unsigned char look[SHA256_LEN]);
 
+/* What checks access tokens; NULL: none are taken. Borrowed. */
+struct bearer *auth_bearer(const struct auth *auth);
+
 struct auth_caller {
-    /* lives as long as the request's arena; NULL: anonymous, may do all */
+    /* lives as long as the request's arena, or the auth; NULL: anonymous, may do all */
     const struct credential *credential;
     sv access_key_id; /* for the log; empty when anonymous */
-    /* "arn:aws:iam::<account>:user/<name>", or ...:user/anonymous; owned by the request's arena */
+    /* "arn:aws:iam::<account>:user/<name>", ...:user/anonymous, or of a token
+     * "arn:aws:sts::<account>:assumed-role/<role>/<digest>"; owned by the request's arena */
     sv arn;
-    struct policy_origin origin; /* where and when he asks; policies have conditions on it */
+    struct policy_origin origin;     /* where and when he asks; policies have conditions on it */
+    const struct smart_grant *grant; /* NULL: signed with SigV4, not limited by scopes */
 };
 
 /* What the head of a request proves. */

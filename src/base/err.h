@@ -32,6 +32,7 @@ typedef enum {
     ERR_AUTH_KEY_EXPIRED, /* a key or token whose time is over */
     ERR_AUTH_EXPIRED,     /* outside the clock window or presigned lifetime */
     ERR_AUTH_SIGNATURE,   /* well-formed, but wrong */
+    ERR_TOKEN_REQUEST,    /* an access token in a wrong place, or beside another proof */
     ERR_THROTTLED,        /* a quota, or a queue that is full */
     ERR_UNSUPPORTED,      /* understood, not offered */
     ERR_METHOD,           /* no such interaction here */
@@ -41,7 +42,8 @@ typedef enum {
     ERR_IO,               /* disk or socket failed */
     ERR_NO_SPACE,         /* disk full */
     ERR_TIMEOUT,
-    ERR_PEER, /* a peer (S3, STS) answered with a failure that may pass */
+    ERR_PEER,        /* a peer (S3, STS) answered with a failure that may pass */
+    ERR_UNAVAILABLE, /* what must be asked before a caller is let in cannot be asked */
     ERR_CANCELLED,
     ERR_CORRUPT,  /* stored bytes fail their checks */
     ERR_INTERNAL, /* our bug, reported instead of crashing */

@@ -20,6 +20,7 @@ static const struct error_aws aws[ERR_N_CODES] = {
     [ERR_AUTH_KEY_EXPIRED] = { "ExpiredTokenException", 403, false },
     [ERR_AUTH_EXPIRED] = { "InvalidSignatureException", 403, false },
     [ERR_AUTH_SIGNATURE] = { "InvalidSignatureException", 403, false },
+    [ERR_TOKEN_REQUEST] = { "IncompleteSignatureException", 400, false },
     [ERR_THROTTLED] = { "ThrottlingException", 429, false },
     [ERR_UNSUPPORTED] = { "SerializationException", 400, false },
     [ERR_METHOD] = { "UnknownOperationException", 404, false },
@@ -30,6 +31,7 @@ static const struct error_aws aws[ERR_N_CODES] = {
      * SDKs do not. */
     [ERR_PEER] = { "FailedDependencyException", 424, false },
     [ERR_TIMEOUT] = { "FailedDependencyException", 424, false },
+    [ERR_UNAVAILABLE] = { "ServiceUnavailableException", 503, false },
     [ERR_NO_SPACE] = { "InternalServerException", 500, true },
     [ERR_IO] = { "InternalServerException", 500, true },
     [ERR_CANCELLED] = { "InternalServerException", 500, true },
@@ -52,6 +54,7 @@ static const struct error_fhir fhir[ERR_N_CODES] = {
     [ERR_AUTH_KEY_EXPIRED] = { "expired", 401, false },
     [ERR_AUTH_EXPIRED] = { "expired", 401, false },
     [ERR_AUTH_SIGNATURE] = { "login", 401, false },
+    [ERR_TOKEN_REQUEST] = { "security", 400, false },
     [ERR_THROTTLED] = { "throttled", 429, false },
     [ERR_UNSUPPORTED] = { "not-supported", 501, false },
     [ERR_METHOD] = { "not-supported", 405, false },
@@ -60,6 +63,7 @@ static const struct error_fhir fhir[ERR_N_CODES] = {
     [ERR_UNPROCESSABLE] = { "processing", 422, false },
     [ERR_PEER] = { "transient", 502, false },
     [ERR_TIMEOUT] = { "timeout", 504, false },
+    [ERR_UNAVAILABLE] = { "transient", 503, false },
     [ERR_NO_SPACE] = { "no-store", 507, true },
     [ERR_IO] = { "exception", 500, true },
     [ERR_CANCELLED] = { "transient", 503, true },
@@ -84,6 +88,21 @@ sv error_general(err_code code)
                ? SV_LIT("The disk of the data folder is full, or nearly so: whoever runs this "
                         "server has to make room there")
                : SV_LIT("Internal error; the service's log has it under this request's id");
+}
+
+const char *error_challenge(err_code code, bool by_token)
+{
+    if (code == ERR_AUTH_MISSING)
+        return "Bearer realm=\"fhirlake\"";
+    if (code == ERR_TOKEN_REQUEST)
+        return "Bearer error=\"invalid_request\"";
+    if (by_token && code == ERR_AUTH_SIGNATURE)
+        return "Bearer error=\"invalid_token\"";
+    if (by_token && code == ERR_AUTH_EXPIRED)
+        return "Bearer error=\"invalid_token\", error_description=\"expired\"";
+    if (by_token && code == ERR_DENIED)
+        return "Bearer error=\"insufficient_scope\"";
+    return NULL;
 }
 
 err_code error_aws_body(const char *exception, sv message, struct buf *out, struct err *e)

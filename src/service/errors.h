@@ -25,6 +25,11 @@ const struct error_fhir *error_as_fhir(err_code code);
 /* What the caller is told of an error that is `general`. */
 sv error_general(err_code code);
 
+/* The WWW-Authenticate of a refusal where access tokens are taken; NULL: it has none.
+ *   by_token  the request has an access token
+ * Source: RFC 6750, 3. */
+const char *error_challenge(err_code code, bool by_token);
+
 /* Body of an AWS error, with both spellings of the message. */
 MUST_USE err_code error_aws_body(const char *exception, sv message, struct buf *out, struct err *e);
 /* An OperationOutcome of one issue: what=error, of this code and text. */

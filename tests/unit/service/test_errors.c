@@ -46,6 +46,30 @@ TEST(errors, faults_of_the_server_are_told_in_general_words)
     assert_false(error_as_fhir(ERR_PEER)->general);
 }
 
+TEST(errors, what_a_client_with_a_token_is_told)
+{
+    (void)state;
+    static const struct {
+        err_code code;
+        const char *with, *without; /* a token */
+    } all[] = {
+        { ERR_AUTH_MISSING, "Bearer realm=\"fhirlake\"", "Bearer realm=\"fhirlake\"" },
+        { ERR_TOKEN_REQUEST, "Bearer error=\"invalid_request\"",
+          "Bearer error=\"invalid_request\"" },
+        { ERR_AUTH_SIGNATURE, "Bearer error=\"invalid_token\"", NULL },
+        { ERR_AUTH_EXPIRED, "Bearer error=\"invalid_token\", error_description=\"expired\"", NULL },
+        { ERR_DENIED, "Bearer error=\"insufficient_scope\"", NULL },
+        { ERR_NOT_FOUND, NULL, NULL },
+        { ERR_UNAVAILABLE, NULL, NULL },
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        assert_sv(sv_from(error_challenge(all[i].code, true)), sv_from(all[i].with));
+        assert_sv(sv_from(error_challenge(all[i].code, false)), sv_from(all[i].without));
+    }
+    assert_int_equal(error_as_fhir(ERR_UNAVAILABLE)->status, 503);
+    assert_int_equal(error_as_fhir(ERR_TOKEN_REQUEST)->status, 400);
+}
+
 TEST(errors, a_caller_who_is_not_known_gets_the_same_status_whatever_is_wrong)
 {
     (void)state;
@@ -87,7 +111,8 @@ TEST(errors, a_fault_of_a_job_is_one_of_its_request_or_of_a_service_behind_us)
     assert_int_equal(job_submit_fault(ERR_OK, NULL), ERR_OK);
 }
 
-TEST_MAIN(T(errors, every_code_of_a_failure_has_a_row_in_both_tables),
+TEST_MAIN(T(errors, what_a_client_with_a_token_is_told),
+          T(errors, every_code_of_a_failure_has_a_row_in_both_tables),
           T(errors, what_is_no_failure_or_no_code_is_told_as_internal),
           T(errors, faults_of_the_server_are_told_in_general_words),
           T(errors, a_caller_who_is_not_known_gets_the_same_status_whatever_is_wrong),
