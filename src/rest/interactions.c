@@ -56,6 +56,7 @@ const struct rest_interaction rest_interactions[] = {
       rest_export_delete, false },
     { "GET", REST_EXPORT_FILE, "export-file", "GetExportedFile", rest_export_file, false },
     { "GET", REST_METADATA, "capabilities", "GetCapabilities", rest_metadata, true },
+    { "GET", REST_SMART, "smart-configuration", "GetCapabilities", rest_smart_configuration, true },
 };
 const size_t rest_n_interactions = sizeof rest_interactions / sizeof rest_interactions[0];
 

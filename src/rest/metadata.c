@@ -5,9 +5,9 @@
  *   search_params_of()    searchParam, searchInclude, searchRevInclude of each type
  *   search_compartment()  compartment
  *
- * Everything under `rest` is the same for every data store: it is made once and copied. The rest of
- * the text names the data store. A row of the table that this room does not know is an operation
- * when it has a definition.
+ * Everything under `rest` but its security is the same for every data store: it is made once and
+ * copied. The other parts of the text name the data store. A row of the table that this room does
+ * not know is an operation when it has a definition.
  * Source: FHIR R4 capabilitystatement.html, http.html#capabilities. */
 #include "rest/params_private.h"
 #include "rest/route_private.h"
@@ -17,6 +17,7 @@
 
 #define STATEMENT_MAX (8u << 20)
 #define ETAG_HEX      16u
+#define SECURITY_MAX  (256u << 10) /* Metadata, and words around it */
 
 /* Interactions of a type, in the specification's order. */
 static const char *const on_type[] = { "read",   "vread",        "update",
@@ -222,13 +223,28 @@ static void resource(struct json_writer *w, fhir_type type)
 
 /* ---- what all data stores share ---- */
 
-static void security(struct json_writer *w)
+/* Of a data store: whether it takes access tokens, and where these are to be had. */
+static void security(struct json_writer *w, const struct identity_config *callers)
 {
-    json_key(w, "security");
     json_obj(w);
+    if (callers->smart)
+        rest_oauth_uris(w, callers);
     json_kv_bool(w, "cors", false);
     json_key(w, "service");
     json_arr(w);
+    if (callers->smart) {
+        json_obj(w);
+        json_key(w, "coding");
+        json_arr(w);
+        json_obj(w);
+        json_kv_str(w, "system",
+                    SV_LIT("http://terminology.hl7.org/CodeSystem/restful-security-service"));
+        json_kv_str(w, "code", SV_LIT("SMART-on-FHIR"));
+        json_obj_end(w);
+        json_arr_end(w);
+        json_kv_str(w, "text", SV_LIT("OAuth2 using SMART on FHIR"));
+        json_obj_end(w);
+    }
     json_obj(w);
     json_kv_str(w, "text", SV_LIT("AWS Signature Version 4"));
     json_obj_end(w);
@@ -253,6 +269,8 @@ static void compartments(struct json_writer *w)
     json_arr_end(w);
 }
 
+static size_t shared_security; /* where the value of security stands in `shared`: one byte */
+
 static void rest(struct json_writer *w)
 {
     json_obj(w);
@@ -261,7 +279,9 @@ static void rest(struct json_writer *w)
         w, "documentation",
         SV_LIT("Limits, choices and what differs from Amazon HealthLake are in docs/api-fhir.md of "
                "fhirlake."));
-    security(w);
+    json_key(w, "security");
+    json_raw(w, SV_LIT("0"));
+    shared_security = w->out->len - 1;
     json_key(w, "resource");
     json_arr(w);
     for (unsigned t = 1; t <= fhir_n_types(); t++)
@@ -292,6 +312,22 @@ static void shared_make(void)
     /* The tables are constant, so this would fail at the first start. */
     if (json_writer_end(&w, &e) != ERR_OK)
         abort();
+}
+
+/* What all share, with the security of this data store in its place. */
+static void rest_of(struct json_writer *w, const struct identity_config *callers)
+{
+    CLEANUP_BUF struct buf own = BUF_INIT(SECURITY_MAX);
+    struct json_writer s;
+    json_writer_init(&s, &own);
+    security(&s, callers);
+    if (w->rc == ERR_OK)
+        w->rc = json_writer_end(&s, &w->err);
+    json_raw(w, sv_head(buf_sv(&shared), shared_security));
+    if (w->rc == ERR_OK)
+        w->rc = buf_add(w->out, buf_sv(&own), &w->err);
+    if (w->rc == ERR_OK)
+        w->rc = buf_add(w->out, sv_tail(buf_sv(&shared), shared_security + 1), &w->err);
 }
 
 /* ---- the statement ---- */
@@ -336,7 +372,7 @@ static void statement(struct rest_call *call, struct json_writer *w)
         strings(w, "patchFormat", "application/json-patch+json", NULL);
     json_key(w, "rest");
     json_arr(w);
-    json_raw(w, buf_sv(&shared));
+    rest_of(w, &call->ds->callers);
     json_arr_end(w);
     json_obj_end(w);
 }
@@ -358,6 +394,8 @@ err_code rest_metadata(struct rest_call *call, struct err *e)
     if (call->out.etag.ptr == NULL)
         return arena_oom(call->a, e);
     call->out.status = 200;
+    if (call->ds->callers.smart)
+        rest_header(call, "Access-Control-Allow-Origin", SV_LIT("*"));
     sv have = sv_trim(call->in.if_none_match);
     if (sv_starts(have, SV_LIT("W/")))
         have = sv_tail(have, 2);

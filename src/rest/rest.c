@@ -1,7 +1,8 @@
 /* rest.c - the door of the data plane: who calls, which data store, which interaction, and the way
  * back.
  *
- *   server thread   signature -> data store -> route -> rights -> short reads are done at once
+ *   server thread   signature or token -> data store -> route -> rights -> short reads at once
+ *   asker           a token that was not checked lately
  *   worker          all that waits for a disk, or may look at many resources
  *
  * Source: FHIR R4 http.html; HealthLake's headers and actions in docs/api-fhir.md. */
@@ -10,6 +11,7 @@
 #include "rest/params_private.h"
 #include "rest/rest_private.h"
 #include "rest/route_private.h"
+#include "rest/who_private.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -22,8 +24,11 @@
  * them, one caller 40 (service/workers.c). */
 #define WORKERS     48u
 #define MAX_WAITING 1024u
-#define CONTENT     "application/fhir+json;charset=utf-8"
-#define PREFIX      "/datastore/"
+/* Tokens are checked apart: an identity provider that is slow holds no other request. */
+#define ASKERS         8u
+#define ASKERS_WAITING 256u
+#define CONTENT        "application/fhir+json;charset=utf-8"
+#define PREFIX         "/datastore/"
 
 /* ---- one exchange ---- */
 
@@ -31,6 +36,8 @@ struct exchange { /* owned by the request's arena */
     struct rest_call call;
     struct rest_clock clock;
     struct datastore_held *held;
+    struct rest_who who;
+    sv id; /* of the data store, as the path has it */
     struct http_exchange *x;
     const char *request_id;
     err_code rc;
@@ -95,7 +102,8 @@ static err_code check_format(const struct rest_call *call, struct err *e)
 {
     sv format = rest_param(call, "_format"), rest = call->in.accept, one;
     /* These answer with plain JSON and NDJSON, whatever the caller prefers. */
-    if (call->it->shape == REST_EXPORT_STATUS || call->it->shape == REST_EXPORT_FILE)
+    if (call->it->shape == REST_EXPORT_STATUS || call->it->shape == REST_EXPORT_FILE ||
+        call->it->shape == REST_SMART)
         return ERR_OK;
     /* The Binary's own type decides. */
     if (rest_binary_reads(call))
@@ -135,36 +143,47 @@ static err_code check_body(const struct rest_call *call, struct err *e)
     return ERR_OK;
 }
 
-/* Rights come before knowledge. The route is found without the data store, then the caller's right
- * to it is checked, and only then does the answer tell whether the data store exists. */
 static err_code enter(struct exchange *ex, struct err *e)
 {
     struct rest_call *call = &ex->call;
     const struct http_request *req = http_exchange_request(ex->x);
-    struct datastore none = { 0 };
-    struct err why;
     sv rest = sv_tail(req->path, sizeof PREFIX - 1), id, r4;
     /* The body was not read, so no signature over it can be checked. */
     if (req->body_too_large)
         return ERR(e, ERR_TOO_LARGE,
                    "Request Entity Too Large: a resource may have 5 MiB, a Bundle 20 MiB");
-    TRY(auth_check(call->service->cfg.auth, req, clock_wall_ms(), &call->caller, e));
     if (!sv_cut(&rest, '/', &id))
         id = SV_NONE;
-    if (!sv_cut(&rest, '/', &r4) || !sv_eq(r4, SV_LIT("r4")))
-        return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
-    call->in.path = rest.ptr ? rest : SV_LIT("");
+    bool below = sv_cut(&rest, '/', &r4) && sv_eq(r4, SV_LIT("r4"));
+    ex->id = id;
+    call->in.path = below && rest.ptr ? rest : SV_LIT("");
     call->host = http_header_get(req, "Host");
     call->scheme = datastore_scheme(req);
     call->base = datastore_url(call->service, req, id);
     if (call->base.ptr == NULL)
         return arena_oom(call->a, e);
-    TRY(rest_route(call, e));
-    err_code rc = datastore_hold(call->service, id, &ex->held, &why);
+    TRY(rest_who_begin(call, req, below ? id : SV_NONE, &ex->held, &ex->who, e));
+    if (!below)
+        return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
+    return ERR_OK;
+}
+
+/* Rights come before knowledge. The route is found without the data store, then the caller's right
+ * to it is checked, and only then does the answer tell whether the data store exists. */
+static err_code enter_known(struct exchange *ex, struct err *e)
+{
+    struct rest_call *call = &ex->call;
+    struct datastore none = { 0 };
+    struct err why;
+    err_code rc = ERR_OK;
+    if (call->it == NULL)
+        TRY(rest_route(call, e));
+    if (ex->held == NULL)
+        rc = datastore_hold(call->service, ex->id, &ex->held, &why);
     if (rc != ERR_OK)
-        none.arn = datastore_arn(call->service, call->a, id);
+        none.arn = datastore_arn(call->service, call->a, ex->id);
     call->ds = rc == ERR_OK ? datastore_of(ex->held) : &none;
-    err_code allowed = rest_allowed_here(call, e);
+    err_code allowed = ex->who.anybody ? ERR_OK : rest_allowed_here(call, e);
     if (rc != ERR_OK)
         call->ds = NULL;
     TRY(allowed);
@@ -173,14 +192,16 @@ static err_code enter(struct exchange *ex, struct err *e)
     if (!sv_eq(call->ds->status, SV_LIT("ACTIVE")))
         return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(call->ds->status));
     TRY(datastore_check_strategy(call->ds, e));
-    TRY(rest_quota_take(call, false, e));
+    if (!ex->who.anybody)
+        TRY(rest_quota_take(call, false, e));
     TRY(check_format(call, e));
     TRY(check_body(call, e));
     /* A byte order mark may belong to a Binary's content. */
     if (!rest_binary_writes(call))
         call->in.body = rest_without_mark(call->in.body);
     /* A store that is closed is opened by a worker. */
-    call->st = store_registry_try(call->service->cfg.stores, id);
+    if (!ex->who.anybody)
+        call->st = store_registry_try(call->service->cfg.stores, ex->id);
     return ERR_OK;
 }
 
@@ -231,7 +252,7 @@ static size_t headers_out(const struct rest_call *call, struct http_header *h,
                                   arena_fmt(call->a, "199 fhirlake \"%.*s\"", SV_FMT(o->warning)) };
     if (o->status == 405)
         h[n++] = (struct http_header){ SV_LIT("Allow"), o->allow };
-    if (o->status == 429 && !tells(call, SV_LIT("Retry-After")))
+    if ((o->status == 429 || o->status == 503) && !tells(call, SV_LIT("Retry-After")))
         h[n++] = (struct http_header){ SV_LIT("Retry-After"), SV_LIT("1") };
     return n;
 }
@@ -262,6 +283,7 @@ static void answer_error(struct exchange *ex)
 {
     struct rest_call *call = &ex->call;
     ex->e.code = ex->rc;
+    rest_who_refused(call, &ex->who, &ex->e, ex->request_id);
     call->out.content_type = SV_NONE;
     call->out.as_it_is = false;
     call->out.status = rest_error(call, &ex->e, &call->out.body);
@@ -361,6 +383,56 @@ static void work(struct service *service, void *ctx)
     leave(ex);
 }
 
+static void hand_over(struct service *service, struct workers *to, struct work_for who, work_fn fn,
+                      struct exchange *ex)
+{
+    struct err e;
+    err_code rc = workers_add(to, who, fn, ex, &e);
+    /* A worker has ex now. It may have answered already, and ex may be freed. */
+    if (rc == ERR_OK)
+        return;
+    ex->rc = rc;
+    ex->e = e;
+    late_add(service->rest->late, leave_late, ex);
+}
+
+/* The caller is known, or is refused. */
+static void go_on(struct service *service, struct exchange *ex)
+{
+    if (ex->rc == ERR_OK)
+        ex->rc = enter_known(ex, &ex->e);
+    if (ex->rc == ERR_OK && ex->who.anybody) {
+        /* no store is opened for strangers */
+        ex->rc = ex->call.it->fn(&ex->call, &ex->e);
+        leave(ex);
+        return;
+    }
+    if (ex->rc == ERR_OK && ex->call.it->short_work && ex->call.st) {
+        work(service, ex);
+        return;
+    }
+    if (ex->rc == ERR_THROTTLED) {
+        late_add(service->rest->late, leave_late, ex);
+        return;
+    }
+    if (ex->rc != ERR_OK) {
+        leave(ex);
+        return;
+    }
+    const struct work_for who = { ex->call.caller.access_key_id, ex->call.ds->id };
+    hand_over(service, pool_of(service, &ex->call), who, work, ex);
+}
+
+static void ask(struct service *service, void *ctx)
+{
+    struct exchange *ex = ctx;
+    ex->rc = rest_who_ask(&ex->call, &ex->who, &ex->e);
+    /* a caller without a credential may do all: it must never come of a token */
+    if (ex->rc == ERR_OK && (!ex->call.caller.credential || !ex->call.caller.grant))
+        ex->rc = ERR(&ex->e, ERR_INTERNAL, "a token gave no caller");
+    go_on(service, ex);
+}
+
 static void handle(struct service *service, struct http_exchange *x, const char *request_id)
 {
     const struct http_request *req = http_exchange_request(x);
@@ -374,27 +446,13 @@ static void handle(struct service *service, struct http_exchange *x, const char 
     buf_init(&ex->call.out.body, BODY_MAX);
     headers_in(&ex->call, req);
     ex->rc = oom ? arena_oom(req->arena, &ex->e) : enter(ex, &ex->e);
-    if (ex->rc == ERR_OK && ex->call.it->short_work && ex->call.st) {
-        work(service, ex);
+    if (ex->rc == ERR_OK && ex->who.later) {
+        /* nobody is known yet, so each address has its share */
+        const struct work_for peer = { req->peer, ex->id };
+        hand_over(service, service->rest->askers, peer, ask, ex);
         return;
     }
-    if (ex->rc == ERR_THROTTLED) {
-        late_add(service->rest->late, leave_late, ex);
-        return;
-    }
-    if (ex->rc != ERR_OK) {
-        leave(ex);
-        return;
-    }
-    struct err e;
-    const struct work_for who = { ex->call.caller.access_key_id, ex->call.ds->id };
-    err_code rc = workers_add(pool_of(service, &ex->call), who, work, ex, &e);
-    /* A worker has ex now. It may have answered already, and ex may be freed. */
-    if (rc == ERR_OK)
-        return;
-    ex->rc = rc;
-    ex->e = e;
-    late_add(service->rest->late, leave_late, ex);
+    go_on(service, ex);
 }
 
 /* ---- life ---- */
@@ -412,6 +470,8 @@ static err_code start(struct service *service, struct err *e)
     r->lane = lane_new(n_cpus > 2 ? (unsigned)n_cpus - 1 : 1);
     r->making = making_new(LIMIT_MAKING, LIMIT_MAKING_OWNER);
     TRY(workers_start(service, WORKERS, MAX_WAITING, &r->workers, e));
+    if (auth_bearer(service->cfg.auth))
+        TRY(workers_start(service, ASKERS, ASKERS_WAITING, &r->askers, e));
     TRY(workers_start(service, LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING, &r->bundle_workers, e));
     return late_new(&r->late, e);
 }
@@ -421,6 +481,8 @@ static void stop(struct service *service)
     struct rest *r = service->rest;
     if (r == NULL)
         return;
+    /* these hand their work to the others */
+    workers_stop(r->askers);
     workers_stop(r->workers);
     workers_stop(r->bundle_workers);
     late_free(r->late);

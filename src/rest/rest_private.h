@@ -13,6 +13,8 @@ struct rest {
     struct workers *workers; /* for writes and searches */
     /* Few, so that single requests go on beside large Bundles. */
     struct workers *bundle_workers;
+    struct workers
+        *askers; /* for tokens whose provider may have to be asked; NULL: none are taken */
     struct late *late;
     struct lane *lane;
     struct making *making;

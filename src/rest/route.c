@@ -23,6 +23,7 @@ static const struct shape {
 } shapes[] = {
     { REST_SYSTEM, { NULL } },
     { REST_METADATA, { "metadata" } },
+    { REST_SMART, { ".well-known", "smart-configuration" } },
     { REST_SYSTEM_HISTORY, { "_history" } },
     { REST_SYSTEM_SEARCH, { "_search" } },
     { REST_EXPORT_SYSTEM, { "$export" } },

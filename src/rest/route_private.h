@@ -15,6 +15,7 @@ struct rest_interaction {
     enum rest_shape {
         REST_SYSTEM,           /* [base] */
         REST_METADATA,         /* metadata */
+        REST_SMART,            /* .well-known/smart-configuration */
         REST_SYSTEM_HISTORY,   /* _history */
         REST_SYSTEM_SEARCH,    /* _search */
         REST_TYPE,             /* Patient */
@@ -72,3 +73,8 @@ static inline bool rest_is_bundle(const struct rest_interaction *it)
 
 /* ---- metadata.c ---- */
 MUST_USE err_code rest_metadata(struct rest_call *call, struct err *e);
+
+/* ---- smart_configuration.c ---- */
+MUST_USE err_code rest_smart_configuration(struct rest_call *call, struct err *e);
+/* The extension of rest.security with the endpoints of the identity provider. */
+void rest_oauth_uris(struct json_writer *w, const struct identity_config *callers);

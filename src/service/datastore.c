@@ -66,6 +66,7 @@ static err_code parse_record(struct service *service, sv json, struct arena *a,
         !sv_to_i64(json_number(json_get(r, "created")), &datastore.created_ms))
         return ERR(e, ERR_CORRUPT, "a data store's record is damaged");
     datastore.arn = datastore_arn(service, a, datastore.id);
+    identity_read(a, datastore.identity, &datastore.callers);
     *out = datastore;
     return ERR_OK;
 }

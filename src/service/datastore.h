@@ -7,6 +7,7 @@
  * does so holding the records' lock (aws_private.h).   Floor: service. */
 #pragma once
 #include "codec/json.h"
+#include "service/identity.h"
 #include "store/records.h"
 
 #define DATASTORE_RECORD_MAX (1u << 20) /* bytes of a record */
@@ -21,6 +22,7 @@ struct datastore { /* strings and values are owned by the arena into which it wa
     uint64_t order; /* place in lists: unique, and growing */
     int64_t created_ms;
     yyjson_val *sse, *preload, *identity, *tags; /* as they were given; NULL: not given */
+    struct identity_config callers;              /* what identity says */
     sv error_message, error_category;            /* of CREATE_FAILED */
 };
 

@@ -13,6 +13,7 @@
  * so a request that the browser says comes from another origin is refused. */
 #include "service/service_private.h"
 
+#include "auth/bearer/bearer.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "codec/uri.h"
@@ -23,8 +24,9 @@ struct refusal {
     const char *exception; /* AWS's, at / */
     const char *code;      /* of an OperationOutcome, below /datastore/ */
     sv message;
-    bool again;   /* adds Retry-After: 1 */
-    err_code why; /* ERR_OK: it is no inner room's */
+    bool again;            /* adds Retry-After: 1 */
+    err_code why;          /* ERR_OK: it is no inner room's */
+    const char *challenge; /* WWW-Authenticate; NULL: none */
 };
 
 static err_code write_body(const struct refusal *r, bool fhir, struct buf *out, struct err *e)
@@ -48,7 +50,7 @@ static void answer(struct service *service, struct http_exchange *x, struct refu
     bool fhir = sv_starts(req->path, SV_LIT("/datastore/"));
     if (fhir || !sv_eq(req->path, SV_LIT("/")))
         r.exception = NULL;
-    struct http_header h[4];
+    struct http_header h[5];
     size_t n = 0;
     sv kind = fhir          ? SV_LIT("application/fhir+json;charset=utf-8")
               : r.exception ? SV_LIT("application/x-amz-json-1.0")
@@ -59,6 +61,8 @@ static void answer(struct service *service, struct http_exchange *x, struct refu
         h[n++] = (struct http_header){ SV_LIT("x-amzn-errortype"), sv_from(r.exception) };
     if (r.again)
         h[n++] = (struct http_header){ SV_LIT("Retry-After"), SV_LIT("1") };
+    if (r.challenge)
+        h[n++] = (struct http_header){ SV_LIT("WWW-Authenticate"), sv_from(r.challenge) };
     CLEANUP_BUF struct buf body = BUF_INIT(4096);
     /* bounded text: writing it cannot fail */
     struct err ignored;
@@ -68,8 +72,16 @@ static void answer(struct service *service, struct http_exchange *x, struct refu
     service_reply_with(x, r.status, h, n, &body, "door", r.name, request_id, SV_NONE);
 }
 
+/* Does the request say that it has an access token? */
+static bool claims_token(const struct http_request *req)
+{
+    sv said = sv_trim(http_header_get(req, "Authorization"));
+    return sv_eq_nocase(sv_head(said, 6), SV_LIT("Bearer"));
+}
+
 /* The refusal that says an error of an inner room, as that room's plane would say it. */
-static struct refusal refusal_of(const struct http_request *req, const struct err *e)
+static struct refusal refusal_of(const struct service *service, const struct http_request *req,
+                                 const struct err *e)
 {
     const struct error_aws *aws = error_as_aws(e->code);
     const struct error_fhir *fhir = error_as_fhir(e->code);
@@ -79,7 +91,10 @@ static struct refusal refusal_of(const struct http_request *req, const struct er
                              .exception = aws->exception,
                              .code = fhir->issue_type,
                              .message = sv_from(e->msg),
-                             .why = e->code };
+                             .why = e->code,
+                             .challenge = is_fhir && auth_bearer(service->cfg.auth)
+                                              ? error_challenge(e->code, claims_token(req))
+                                              : NULL };
 }
 
 /* ---- without signatures ---- */
@@ -177,7 +192,14 @@ static size_t body_max(const struct http_request *req)
 static err_code ask_head(struct service *service, const struct http_request *req,
                          struct auth_pass *pass, struct err *e)
 {
-    TRY(auth_begin(service->cfg.auth, req, clock_wall_ms(), pass, e));
+    bool fhir = sv_starts(req->path, SV_LIT("/datastore/"));
+    sv token = SV_NONE;
+    /* Which data store it is for, and whether it is good there, is asked when the body is there. */
+    if (fhir && auth_bearer(service->cfg.auth))
+        TRY(bearer_claimed(req, false, &token, e));
+    pass->begun_ms = clock_wall_ms();
+    if (token.ptr == NULL || auth_is_open(service->cfg.auth))
+        TRY(auth_begin(service->cfg.auth, req, pass->begun_ms, pass, e));
     if (sv_starts(req->path, SV_LIT("/datastore/")) && !is_below_a_data_store(req->path))
         return ERR(e, ERR_NOT_FOUND, "The FHIR API of a data store is below /datastore/ID/r4/");
     return ERR_OK;
@@ -211,7 +233,7 @@ void service_accept(void *service, struct http_request *req, struct http_allowan
     req->left = pass;
     if (rc != ERR_OK) {
         e->code = rc;
-        *refusal = refusal_of(req, e);
+        *refusal = refusal_of(service, req, e);
         req->left = refusal;
     }
 }

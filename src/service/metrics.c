@@ -48,6 +48,7 @@ static const struct {
     { ERR_AUTH_MISSING, "missing" },         { ERR_AUTH_INCOMPLETE, "incomplete" },
     { ERR_AUTH_UNKNOWN_KEY, "unknown_key" }, { ERR_AUTH_EXPIRED, "expired" },
     { ERR_AUTH_SIGNATURE, "signature" },     { ERR_DENIED, "denied" },
+    { ERR_TOKEN_REQUEST, "request" },        { ERR_UNAVAILABLE, "provider" },
 };
 #define N_REASONS (sizeof reasons / sizeof reasons[0])
 

@@ -112,7 +112,7 @@ REST_CALLS = [  # action, method, path, body, headers
     ("DescribeFHIRExportJobWithGet", "GET", "export/" + "0" * 32, None, {}),
     ("CancelFHIRExportJobWithDelete", "DELETE", "export/" + "0" * 32, None, {}),
     ("GetExportedFile", "GET", "export/" + "0" * 32 + "/files/x", None, {}),
-    ("GetCapabilities", "GET", "metadata", None, {}),
+    ("GetCapabilities", "GET", "metadata", None, {}), ("GetCapabilities", "GET", ".well-known/smart-configuration", None, {}),
 ]
 
 

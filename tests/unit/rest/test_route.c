@@ -38,6 +38,7 @@ static const struct expected {
     { "Patient/1/Observation", "Patient", "1", "", { GET("search-compartment") } },
     { "Patient/1/*", "Patient", "1", "", { GET("search-compartment") } },
     { "metadata", "", "", "", { GET("capabilities") } },
+    { ".well-known/smart-configuration", "", "", "", { GET("smart-configuration") } },
     /* operations */
     { "Patient/$validate", "Patient", "", "", { NO_GET, "validate" } },
     { "Observation/1/$validate", "Observation", "1", "", { NO_GET, "validate" } },
