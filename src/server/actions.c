@@ -96,3 +96,11 @@ void actions_check(const struct credentials *c)
     for (size_t i = 0; (p = credentials_policy(c, i, &name)) != NULL; i++)
         policy_actions(p, tell, &name);
 }
+
+void actions_check_roles(const struct providers *providers)
+{
+    const struct policy *p;
+    sv name;
+    for (size_t i = 0; (p = providers_policy(providers, i, &name)) != NULL; i++)
+        policy_actions(p, tell, &name);
+}

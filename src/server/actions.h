@@ -1,7 +1,7 @@
 /* actions.h - the names of actions, and those that a policy names and that do not exist.
  * Floor: server. */
 #pragma once
-#include "auth/credentials.h"
+#include "auth/bearer/providers.h"
 
 #define ACTIONS_MAX 256u
 /* Names of what is served and of HealthLake's other operations, without "healthlake:", some of them
@@ -13,3 +13,5 @@ bool action_is_odd(sv pattern, sv *service, sv *near);
 /* A warning in the log for each such action of each policy file, with file, statement and what may
  * be meant. */
 void actions_check(const struct credentials *c);
+/* Likewise of each policy of the roles of access tokens. */
+void actions_check_roles(const struct providers *p);

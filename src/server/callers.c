@@ -9,6 +9,7 @@
  * the callers before at one stroke (auth/snapshot.c), after the checks of the start. What is broken
  * changes nothing, and each new fault is a line of the log. While it is broken the files are read
  * at each look: the fault may stand in a policy that the callers before do not name. */
+#include "auth/bearer/bearer.h"
 #include "base/clock.h"
 #include "server/actions.h"
 #include "server/serve_private.h"
@@ -36,18 +37,38 @@ struct callers {
 
 /* A policy that confines a caller, and lets him pass a role, means that the role confines him too.
  * With a directory as s3:// and nothing that says what a role may touch, he could import what
- * others exported. */
-err_code callers_check(void *config, const struct credentials *credentials, struct err *e)
+ * others exported.
+ *   section  of the file, whose policy lets him; SV_NONE: there is none */
+static err_code check_passing(const struct server_config *c, sv section, const char *file,
+                              struct err *e)
 {
-    const struct server_config *c = config;
-    const struct credential *who = credentials_could(credentials, SV_LIT("iam:PassRole"));
-    if (who == NULL || c->roles || c->sts_endpoint || c->s3_endpoint)
+    if (section.ptr == NULL || c->roles || c->sts_endpoint || c->s3_endpoint)
         return ERR_OK;
     return ERR(e, ERR_INVALID,
-               "section [%.*s] of the credentials file has a policy that allows iam:PassRole, but "
+               "section [%.*s] of %s has a policy that allows iam:PassRole, but "
                "nothing says what a role may touch, so that every role reads and writes every "
                "bucket: give --roles FILE or --sts-endpoint URL; or --roles none if that is meant",
-               SV_FMT(who->name));
+               SV_FMT(section), file);
+}
+
+err_code callers_check(void *config, const struct credentials *credentials, struct err *e)
+{
+    const struct credential *who = credentials_could(credentials, SV_LIT("iam:PassRole"));
+    return check_passing(config, who ? who->name : SV_NONE, "the credentials file", e);
+}
+
+err_code callers_check_roles(const struct server_config *config, const struct auth *auth,
+                             struct err *e)
+{
+    const struct bearer *b = auth_bearer(auth);
+    sv role = b ? providers_role_could(bearer_providers(b), SV_LIT("iam:PassRole")) : SV_NONE;
+    return check_passing(config, role, "the file of --identity-providers", e);
+}
+
+void callers_tell_roles(const struct auth *auth)
+{
+    if (auth_bearer(auth))
+        actions_check_roles(bearer_providers(auth_bearer(auth)));
 }
 
 err_code callers_tell(void *state, const struct credentials *credentials, struct err *e)

@@ -16,9 +16,10 @@ struct server_config {
     const char *s3_addressing; /* auto, path, virtual */
     const char *sts_endpoint;
     const char *roles;
-    const char *s3_credentials; /* fhirlake's own, AWS shared format; NULL: AWS_* environment */
-    const char *credentials;    /* callers'; NULL: DATA/credentials */
-    const char *auth;           /* sigv4, none */
+    const char *s3_credentials;     /* fhirlake's own, AWS shared format; NULL: AWS_* environment */
+    const char *credentials;        /* callers'; NULL: DATA/credentials */
+    const char *auth;               /* sigv4, none */
+    const char *identity_providers; /* NULL: no access token is taken */
     const char *region;
     const char *account_id;
     const char *public_url;

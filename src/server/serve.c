@@ -9,6 +9,7 @@
  *   DATA/tls           a certificate of our own (--tls self-signed) */
 #include "server/serve.h"
 
+#include "auth/bearer/providers.h"
 #include "auth/credentials.h"
 #include "aws/aws.h"
 #include "base/clock.h"
@@ -84,9 +85,14 @@ static err_code naming(const char *option, const char *path, err_code rc, struct
 
 static err_code open_auth(struct rooms *rooms, struct err *e)
 {
+    const char *identity = rooms->cfg.identity_providers;
+    CLEANUP(providers_free) struct providers *providers = NULL;
+    if (identity)
+        TRY(naming("--identity-providers", identity, providers_load(identity, &providers, e), e));
     struct auth_config ac = { .region = sv_from(rooms->cfg.region),
                               .account_id = sv_from(rooms->cfg.account_id),
-                              .unsigned_payload = rooms->cfg.unsigned_payload };
+                              .unsigned_payload = rooms->cfg.unsigned_payload,
+                              .providers = providers ? &providers : NULL };
     if (strcmp(rooms->cfg.auth, "none") == 0) {
         ac.open = true;
         return auth_new(&ac, &rooms->auth, e);
@@ -147,6 +153,7 @@ static err_code open_world(struct rooms *rooms, struct err *e)
     const struct server_config *config = &rooms->cfg;
     bool no_roles = config->roles && strcmp(config->roles, "none") == 0;
     TRY(auth_show(rooms->auth, callers_check, &rooms->cfg, e));
+    TRY(callers_check_roles(&rooms->cfg, rooms->auth, e));
     struct sink_config sc = { .roles_file = no_roles ? NULL : config->roles,
                               .make_buckets = config->make_buckets,
                               .sync = config->sync_objects };
@@ -357,6 +364,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  .max_datastores = config->max_datastores,
                                  .preload_patients = config->preload_patients };
     TRY(auth_show(rooms->auth, callers_tell, "read", e));
+    callers_tell_roles(rooms->auth);
     TRY(callers_open(config, rooms->auth, rooms->credentials_path, &rooms->callers, e));
     TRY(service_new(&sc, &rooms->service, e));
     if (strcmp(config->auth, "none") == 0)
