@@ -15,6 +15,7 @@
  * Floor: auth. */
 #pragma once
 #include "auth/credentials.h"
+#include "auth/smart.h"
 #include "net/http_server.h"
 
 struct auth_config {
@@ -63,8 +64,10 @@ struct auth_caller {
     /* "arn:aws:iam::<account>:user/<name>", ...:user/anonymous, or of a token
      * "arn:aws:sts::<account>:assumed-role/<role>/<digest>"; owned by the request's arena */
     sv arn;
-    struct policy_origin origin;     /* where and when he asks; policies have conditions on it */
-    const struct smart_grant *grant; /* NULL: signed with SigV4, not limited by scopes */
+    struct policy_origin origin; /* where and when he asks; policies have conditions on it */
+    /* What the caller's token gives; owned by the request's arena. NULL: the request was signed,
+     * and no scopes limit it. */
+    const struct smart_grant *grant;
 };
 
 /* What the head of a request proves. */

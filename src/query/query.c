@@ -3,7 +3,7 @@
  * A chain (subject:Patient.name=x) and a _has (_has:Observation:patient:code=x) are searches of
  * their own, made here and now. Their ids become a criterion of the outer query: "the reference
  * leads to one of these", or "the id is one of these". */
-#include "query/query.h"
+#include "query/grant.h"
 
 #include "base/clock.h"
 
@@ -151,6 +151,18 @@ static err_code inner(struct query *q, fhir_type type, sv name, sv value, struct
     return ERR_OK;
 }
 
+/* What a chain goes by is told by what it finds, so the caller must be allowed to search there. */
+static bool may_go_by(const struct query *q, fhir_type type)
+{
+    return query_grant_extent(q->src.grant, type, q->src.letters) != QUERY_NOTHING;
+}
+
+static err_code not_granted(fhir_type type, struct err *e)
+{
+    return ERR(e, ERR_DENIED, "The scopes of the token do not give the search of %s",
+               type ? fhir_type_name(type) : "any type that this chain leads to");
+}
+
 /* ---- chains: subject:Patient.name=x, patient.general-practitioner.family=x ---- */
 
 static bool last_name_known(fhir_type type, sv rest)
@@ -188,12 +200,16 @@ static err_code chain(struct query *q, fhir_type on, sv name, sv value, struct e
         return arena_oom(q->src.a, e);
     buf_init(&l.ids, l.max * sizeof(struct search_id));
     err_code rc = ERR_OK;
-    bool any = false;
+    bool any = false, hidden = false;
     for (unsigned t = 1; t <= fhir_n_types() && rc == ERR_OK; t++) {
         fhir_type type = (fhir_type)t;
         if (only ? type != only : !search_param_targets(p, type) || !last_name_known(type, rest))
             continue;
         struct query *in = NULL;
+        if (!may_go_by(q, type)) {
+            hidden = true;
+            continue;
+        }
         any = true;
         rc = inner(q, type, rest, value, &in, e);
         /* A contained resource has no id of its own, so the criteria go along and are asked of
@@ -204,6 +220,8 @@ static err_code chain(struct query *q, fhir_type on, sv name, sv value, struct e
         }
     }
     struct search_id *ids = NULL;
+    if (rc == ERR_OK && !any && hidden)
+        rc = not_granted(only, e);
     if (rc == ERR_OK && !any)
         rc = ERR(e, ERR_NOT_FOUND, "No type that %.*s leads to has the parameter behind it",
                  SV_FMT(p->code));
@@ -231,6 +249,8 @@ static err_code has(struct query *q, fhir_type on, sv name, sv value, struct err
         return ERR(e, ERR_INVALID, "_has: no reference parameter of that type leads to %s",
                    fhir_type_name(on));
     struct query *in = NULL;
+    if (!may_go_by(q, type))
+        return not_granted(type, e);
     TRY(inner(q, type, rest, value, &in, e));
     struct id_list l = { .a = q->src.a,
                          .only = on,

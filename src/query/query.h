@@ -10,7 +10,8 @@
  *
  *   query.c   clauses, chains and _has        walk.c    candidates and matches
  *   met.c     does one resource match?        sieve.c   does the index say no to a candidate?
- *   order.c   matches in the order of _sort
+ *   order.c   matches in the order of _sort   clauses.c what is asked of one of the types
+ *   grant.c   what the scopes of a caller's token let a query see (grant.h)
  *
  * Limits: QUERY_*.   Source: FHIR R4 search.html.   Floor: query. */
 #pragma once
@@ -25,6 +26,7 @@
 #define QUERY_SORT_MAX    5u /* rules of _sort */
 
 /* How long a query may look. It asks every millisecond or so; one thread at a time. */
+struct query_grant; /* query/grant.h */
 struct query_deadline {
     err_code (*look)(void *ctx, struct err *e); /* ERR_TIMEOUT, ERR_CANCELLED: the query ends */
     void *ctx;
@@ -41,6 +43,9 @@ struct query_source {
     sv base;         /* "http://host/datastore/<id>/r4": references below it are local */
     uint64_t as_of;
     struct query_deadline *deadline; /* NULL: the query may take any time */
+    /* NULL: everything may be seen. Else only what it gives under all of these letters (SMART_*) */
+    struct query_grant *grant;
+    unsigned letters;
 };
 
 struct query_clause {

@@ -50,17 +50,12 @@ struct query_walk {
     struct store_cursor *scan;
     uint64_t n_examined; /* since it was opened */
     unsigned since_check;
-    /* what makes a resource of the present type a member of the query's compartment */
-    struct search_criterion member_any[SEARCH_COMPARTMENT_MAX + 1];
-    struct query_clause member;
+    struct query_clauses clauses; /* of the present type */
 };
 
 static const struct query_clause *clause_at(const struct query_walk *walk, size_t i)
 {
-    const struct query_clause *clause = &walk->q->clauses[i];
-    if (clause->by_type)
-        clause = &clause->by_type[walk->place.type_at];
-    return clause->membership ? &walk->member : clause;
+    return walk->clauses.at[i];
 }
 
 static void close_source(struct query_walk *walk)
@@ -87,7 +82,8 @@ void query_walk_close(struct query_walk *walk)
 err_code query_walk_open(const struct query *query, const struct query_place *from,
                          struct query_walk **out, struct err *e)
 {
-    if (from && (from->type_at >= query->n_types || from->clause >= (int)query->n_clauses))
+    /* choose() knows how many clauses there are. */
+    if (from && from->type_at >= query->n_types)
         return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
     struct query_walk *walk = calloc(1, sizeof *walk);
     if (walk == NULL)
@@ -111,15 +107,6 @@ const struct query_place *query_walk_place(const struct query_walk *walk)
 }
 
 /* ---- where to look ---- */
-
-static bool names_ids(const struct query_clause *clause)
-{
-    if (clause->n != 1)
-        return false;
-    const struct search_criterion *c = &clause->any[0];
-    return c->param == NULL ||
-           (sv_eq(c->param->code, SV_LIT("_id")) && c->modifier == SEARCH_MOD_NONE);
-}
 
 static err_code use_ids(struct query_walk *walk, const struct query_clause *clause, struct err *e)
 {
@@ -174,23 +161,11 @@ static err_code count_entries(struct query_walk *walk, const struct search_drive
     return ERR_OK;
 }
 
-/* Which kind of parameter narrows a search most, when two clauses have equally many entries? Lower
- * ranks do. */
-static unsigned rank(const struct query_clause *clause)
-{
-    const struct search_criterion *c = &clause->any[0];
-    if (c->is_set || c->param->kind == SEARCH_REFERENCE)
-        return 0;
-    if (c->param->kind == SEARCH_TOKEN)
-        return sv_eq(c->param->code, SV_LIT("identifier")) ? 0 : 2;
-    return c->param->kind == SEARCH_STRING ? 1 : 3;
-}
-
 /* Sieves for the other clauses, where the index can answer for them. */
 static err_code open_sieves(struct query_walk *walk, size_t chosen, struct err *e)
 {
     const struct query *query = walk->q;
-    for (size_t i = 0; i < query->n_clauses && walk->n_sieves < SIEVES_MAX; i++) {
+    for (size_t i = 0; i < walk->clauses.n_guiding && walk->n_sieves < SIEVES_MAX; i++) {
         struct search_driver *driver;
         struct query_sieve *sieve = NULL;
         if (i == chosen || !drivers_of(walk, clause_at(walk, i), &driver))
@@ -205,18 +180,18 @@ static err_code open_sieves(struct query_walk *walk, size_t chosen, struct err *
 
 static err_code choose(struct query_walk *walk, struct err *e)
 {
-    const struct query *query = walk->q;
     size_t best = PROBE + 1;
     int chosen = -1;
-    for (size_t i = 0; i < query->n_clauses && !walk->resuming; i++) {
+    for (size_t i = 0; i < walk->clauses.n_guiding && !walk->resuming; i++) {
         struct search_driver *driver;
         size_t n = PROBE;
         if (!drivers_of(walk, clause_at(walk, i), &driver))
             continue;
-        if (query->n_clauses > 1)
+        if (walk->clauses.n_guiding > 1)
             TRY(count_entries(walk, driver, clause_at(walk, i)->n, PROBE, &n, e));
         if (chosen < 0 || n < best ||
-            (n == best && rank(clause_at(walk, i)) < rank(clause_at(walk, (size_t)chosen)))) {
+            (n == best && query_clause_rank(clause_at(walk, i)) <
+                              query_clause_rank(clause_at(walk, (size_t)chosen)))) {
             best = n;
             chosen = (int)i;
         }
@@ -229,30 +204,14 @@ static err_code choose(struct query_walk *walk, struct err *e)
         return ERR_OK;
     }
     walk->how = BY_INDEX;
-    walk->n_drivers = clause_at(walk, (size_t)chosen)->n;
-    if (!drivers_of(walk, clause_at(walk, (size_t)chosen), &walk->drivers) ||
+    bool known = (size_t)chosen < walk->clauses.n_guiding;
+    walk->n_drivers = known ? clause_at(walk, (size_t)chosen)->n : 0;
+    if (!known || !drivers_of(walk, clause_at(walk, (size_t)chosen), &walk->drivers) ||
         walk->place.driver > walk->n_drivers)
         return ERR(e, ERR_INVALID, "Invalid pagination token: it is not of this search");
-    return walk->resuming || (best >= SIEVE_MIN && query->n_clauses > 1)
+    return walk->resuming || (best >= SIEVE_MIN && walk->clauses.n_guiding > 1)
                ? open_sieves(walk, (size_t)chosen, e)
                : ERR_OK;
-}
-
-static void set_membership(struct query_walk *walk)
-{
-    const struct query *query = walk->q;
-    const struct search_param *params[SEARCH_COMPARTMENT_MAX];
-    walk->member = (struct query_clause){ walk->member_any, 1, true };
-    if (walk->place.type_at == query->owner_at) {
-        walk->member_any[0] =
-            (struct search_criterion){ .is_set = true, .set = &query->owner, .n_set = 1 };
-        return;
-    }
-    walk->member.n = search_compartment(query->owner.type, walk->type, params);
-    for (size_t i = 0; i < walk->member.n; i++)
-        walk->member_any[i] = (struct search_criterion){
-            .param = params[i], .is_set = true, .set = &query->owner, .n_set = 1
-        };
 }
 
 /* A query over several types has a criterion for each of them; drivers of the present type are
@@ -262,10 +221,16 @@ static err_code open_source(struct query_walk *walk, struct err *e)
     const struct query *query = walk->q;
     walk->type = query->types[walk->place.type_at];
     arena_reset(walk->drivers_arena);
-    if (query->owner.type)
-        set_membership(walk);
-    for (size_t i = 0; i < query->n_clauses; i++)
-        if (names_ids(clause_at(walk, i))) {
+    query_clauses_set(&walk->clauses, query, walk->place.type_at);
+    if (walk->clauses.nothing) {
+        walk->how = BY_IDS;
+        walk->n_ids = walk->id_at = 0;
+        walk->place.clause = -1;
+        walk->open = true;
+        return ERR_OK;
+    }
+    for (size_t i = 0; i < walk->clauses.n; i++)
+        if (query_clause_names_ids(clause_at(walk, i))) {
             TRY(use_ids(walk, clause_at(walk, i), e));
             walk->place.clause = -1;
             walk->open = true;
@@ -409,9 +374,11 @@ static err_code examine(struct query_walk *walk, struct candidate *c, struct que
     struct search_subject s = { walk->type, c->v.id, c->v.instant_ms, yyjson_doc_get_root(doc),
                                 c->v.instant_ms };
     bool meets = true;
-    for (size_t i = 0; i < walk->q->n_clauses && meets; i++)
+    for (size_t i = 0; i < walk->clauses.n && meets; i++)
         if (!query_clause_asks_created(clause_at(walk, i)))
             TRY(query_clause_met(walk->q, clause_at(walk, i), &s, &meets, e));
+    for (size_t i = 0; i < walk->clauses.n_filters && meets; i++)
+        TRY(query_filter_met(walk->q, walk->clauses.filters[i], &s, &meets, e));
     if (!meets)
         return ERR_OK;
     /* createdAt comes last: it needs older versions to be read. */
