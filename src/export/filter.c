@@ -1,15 +1,17 @@
-/* filter.c - _type, _typeFilter, _security and _tag, compiled once and asked of every candidate.
+/* filter.c - _type, _typeFilter, _security, _tag and the scopes of who asked, compiled once and
+ * asked of every candidate.
  *
- * A resource is meant when its type is, when it has all labels and tags that are asked for, and
- * when one of the filters of its type is met, if there are any. Filters are read-only once
- * compiled: all workers ask the same. */
+ * A resource is meant when its type is, when it has all labels and tags that are asked for, when
+ * one of the filters of its type is met, if there are any, and when the scopes give it to read and
+ * to search. Filters are read-only once compiled: all workers ask the same. */
 #include "export/export_private.h"
 
 #include "base/limits.h"
 #include "codec/uri.h"
-#include "query/query.h"
+#include "query/grant.h"
 
 #define CLAUSES_MAX 64u /* pairs of one filter */
+#define GIVEN       (SMART_R | SMART_S)
 
 struct clause { /* met by any of its criteria */
     struct search_criterion *any;
@@ -21,10 +23,11 @@ struct clauses { /* all must be met */
 };
 struct export_filter {
     struct search_context cx;
-    bool *wanted;          /* by fhir_type */
-    struct clauses **of;   /* by fhir_type: filters of which one must be met */
-    size_t *n_of;          /* by fhir_type */
-    struct clauses labels; /* _security and _tag */
+    bool *wanted;              /* by fhir_type */
+    struct clauses **of;       /* by fhir_type: filters of which one must be met */
+    size_t *n_of;              /* by fhir_type */
+    struct clauses labels;     /* _security and _tag */
+    struct query_grant *grant; /* NULL: no scopes limit the export */
 };
 
 static bool is_steering(sv name)
@@ -59,15 +62,22 @@ static err_code halted(void *halt, struct err *e)
 
 /* A chain or _has becomes criteria of which any is enough: the query finds the ids that it leads
  * to. */
-static err_code follow(const struct export_filter_scope *scope, fhir_type type, sv name, sv value,
-                       struct arena *a, struct clause *out, struct err *e)
+static err_code follow(const struct export_filter_scope *scope, struct query_grant *grant,
+                       fhir_type type, sv name, sv value, struct arena *a, struct clause *out,
+                       struct err *e)
 {
     struct query *q = ARENA_NEW(a, struct query);
     if (q == NULL)
         return arena_oom(a, e);
     struct query_deadline deadline;
     query_deadline_init(&deadline, halted, (void *)(uintptr_t)scope->halt);
-    const struct query_source src = { scope->store, a, scope->base, scope->as_of_t, &deadline };
+    const struct query_source src = { .st = scope->store,
+                                      .a = a,
+                                      .base = scope->base,
+                                      .as_of = scope->as_of_t,
+                                      .deadline = &deadline,
+                                      .grant = grant,
+                                      .letters = SMART_S };
     query_init(q, &src, type);
     TRY(query_add(q, name, value, e));
     if (q->n_clauses != 1)
@@ -76,9 +86,9 @@ static err_code follow(const struct export_filter_scope *scope, fhir_type type, 
     return ERR_OK;
 }
 
-static err_code add_pair(const struct export_filter_scope *scope, const struct search_context *cx,
-                         fhir_type type, sv name, sv value, struct arena *a, struct clauses *to,
-                         struct err *e)
+static err_code add_pair(const struct export_filter *filter,
+                         const struct export_filter_scope *scope, fhir_type type, sv name, sv value,
+                         struct arena *a, struct clauses *to, struct err *e)
 {
     struct clause c = { NULL, 1 };
     bool is_chain = sv_starts(name, SV_LIT("_has:")) || sv_find(name, '.') < name.len;
@@ -88,12 +98,12 @@ static err_code add_pair(const struct export_filter_scope *scope, const struct s
         return ERR(e, ERR_INVALID, "A _typeFilter selects resources: %.*s has no place in it",
                    SV_FMT(sv_head(name, 40)));
     if (is_chain) {
-        TRY(follow(scope, type, name, value, a, &c, e));
+        TRY(follow(scope, filter->grant, type, name, value, a, &c, e));
     } else {
         c.any = arena_alloc(a, sizeof *c.any);
         if (c.any == NULL)
             return arena_oom(a, e);
-        TRY(search_parse(cx, type, name, value, a, c.any, e));
+        TRY(search_parse(&filter->cx, type, name, value, a, c.any, e));
     }
     to->items[to->n++] = c;
     return ERR_OK;
@@ -135,7 +145,7 @@ static err_code add_filter(struct export_filter *filter, const struct export_fil
         sv key, value;
         TRY(decode(a, pairs[i].name, &key, e));
         TRY(decode(a, pairs[i].value, &value, e));
-        TRY(add_pair(scope, &filter->cx, type, key, value, a, c, e));
+        TRY(add_pair(filter, scope, type, key, value, a, c, e));
     }
     filter->n_of[type]++;
     return ERR_OK;
@@ -163,6 +173,30 @@ static err_code choose_types(struct export_filter *filter, const struct job_expo
     return ERR_OK;
 }
 
+/* The scopes as a grant. All of it is made here, for workers ask side by side. */
+static err_code take_scopes(struct export_filter *filter, const struct job_export_params *params,
+                            struct arena *a, struct err *e)
+{
+    struct smart_grant *smart = ARENA_NEW(a, struct smart_grant);
+    struct smart_scope *all = arena_calloc(a, params->scopes.n + 1, sizeof *all);
+    if (smart == NULL || all == NULL)
+        return arena_oom(a, e);
+    if (params->scopes.n == 0)
+        return ERR_OK;
+    for (size_t i = 0; i < params->scopes.n; i++) {
+        bool good;
+        TRY(smart_scope_read(params->scopes.items[i], a, &all[i], &good, e));
+        if (!good)
+            return ERR(e, ERR_CORRUPT, "the scopes of an export are damaged");
+    }
+    *smart = (struct smart_grant){ .scopes = all, .n_scopes = params->scopes.n };
+    TRY(query_grant_new(smart, &filter->cx, a, &filter->grant, e));
+    for (unsigned t = 1; t <= fhir_n_types(); t++)
+        if (query_grant_extent(filter->grant, (fhir_type)t, GIVEN) == QUERY_NOTHING)
+            filter->wanted[t] = false;
+    return ERR_OK;
+}
+
 err_code export_filter_new(const struct export_filter_scope *scope,
                            const struct job_export_params *params, int64_t now_ms, struct arena *a,
                            struct export_filter **out, struct err *e)
@@ -176,6 +210,7 @@ err_code export_filter_new(const struct export_filter_scope *scope,
         return arena_oom(a, e);
     filter->cx = (struct search_context){ scope->base, now_ms };
     TRY(choose_types(filter, params, e));
+    TRY(take_scopes(filter, params, a, e));
     if (params->type_filters.n > LIMIT_EXPORT_TEXTS ||
         params->security.n + params->tag.n > CLAUSES_MAX || params->elements.n > LIMIT_EXPORT_TEXTS)
         return ERR(e, ERR_TOO_LARGE,
@@ -191,7 +226,7 @@ err_code export_filter_new(const struct export_filter_scope *scope,
     for (size_t i = 0; i < params->security.n + params->tag.n; i++) {
         bool tag = i >= params->security.n;
         sv value = tag ? params->tag.items[i - params->security.n] : params->security.items[i];
-        TRY(add_pair(scope, &filter->cx, FHIR_TYPE_NONE, tag ? SV_LIT("_tag") : SV_LIT("_security"),
+        TRY(add_pair(filter, scope, FHIR_TYPE_NONE, tag ? SV_LIT("_tag") : SV_LIT("_security"),
                      value, a, &filter->labels, e));
     }
     *out = filter;
@@ -205,7 +240,8 @@ bool export_filter_wants(const struct export_filter *filter, fhir_type type)
 
 bool export_filter_reads(const struct export_filter *filter, fhir_type type)
 {
-    return filter->labels.n || filter->n_of[type];
+    return filter->labels.n || filter->n_of[type] ||
+           query_grant_extent(filter->grant, type, GIVEN) == QUERY_SOME;
 }
 
 static bool is_halted(void *halt)
@@ -237,5 +273,10 @@ err_code export_filter_match(const struct export_filter *filter, const struct se
     for (size_t i = 0; *met && !any && i < filter->n_of[s->type]; i++)
         any = all_met(&cx, &filter->of[s->type][i], s);
     *met = *met && any;
+    if (*met && filter->grant && !p.ended) {
+        struct query_deadline deadline;
+        query_deadline_init(&deadline, halted, (void *)(uintptr_t)halt);
+        TRY(query_grant_met(filter->grant, GIVEN, &deadline, s, met, e));
+    }
     return p.ended ? ERR(e, ERR_CANCELLED, "the export was stopped") : ERR_OK;
 }

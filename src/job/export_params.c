@@ -40,6 +40,8 @@ static const struct member members[] = {
     M("attachmentBase", TEXT, attachment_base),
     M("attachmentOther", TEXT, attachment_other),
     M("notes", TEXTS, notes),
+    M("scopes", TEXTS, scopes),
+    M("grantee", TEXT, grantee),
 };
 #define N_MEMBERS (sizeof members / sizeof members[0])
 

@@ -78,6 +78,10 @@ struct job_export_params {
     sv attachment_other; /* another [base] of ours, whose URLs come below that one; may be empty */
     /* what handling=lenient passed over: goes into the manifest's error files */
     struct job_texts notes;
+    /* SMART scopes that limit what comes (auth/smart.h); none: nothing does */
+    struct job_texts scopes;
+    /* with scopes: whose token it was, and the only one who may ask for the job */
+    sv grantee;
 };
 
 /* What a caller asks for. Strings are borrowed for the call. Shapes were checked by the service. */

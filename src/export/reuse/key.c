@@ -49,7 +49,7 @@ static void add_list(struct text *x, const struct job_texts *t)
 
 /* Whoever adds a member asks here: does it decide which resources come, or the bytes of a line?
  * Then it belongs into the key, or its export is none that is remembered. */
-_Static_assert(sizeof(struct job_export_params) == 232, "a parameter that the key does not know");
+_Static_assert(sizeof(struct job_export_params) == 264, "a parameter that the key does not know");
 
 /* Of the whole store, or of all Patients, as it is now. */
 static bool is_full(const struct export_job *export)
@@ -57,7 +57,7 @@ static bool is_full(const struct export_job *export)
     const struct job_export_params *p = export->params;
     return p->level != JOB_EXPORT_GROUP && p->patients.n == 0 && p->since_ms == 0 &&
            p->until_ms == 0 && p->type_filters.n == 0 && p->security.n == 0 && p->tag.n == 0 &&
-           p->associated == 0 && !p->organize_by_patient;
+           p->associated == 0 && !p->organize_by_patient && p->scopes.n == 0;
 }
 
 bool export_reuse_key(const struct export_job *export, size_t object_bytes,

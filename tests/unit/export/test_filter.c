@@ -371,9 +371,53 @@ TEST(filter, has_limits_of_pairs_of_labels_and_of_filters)
     FAILS(ERR_TOO_LARGE, try_new(&p, a, &f, e));
 }
 
+TEST(filter, scopes_let_through_what_they_give_to_read_and_to_search)
+{
+    (void)state;
+    CLEANUP(arena_free) struct arena *a = arena_new(64 << 20);
+#define SCOPES(...) .scopes = LIST(__VA_ARGS__)
+    assert_sv(PASSED(a, SCOPES(S("system/Patient.rs"))), SV_LIT("p1 p2 p3"));
+    assert_sv(PASSED(a, SCOPES(S("system/Patient.r"))), SV_LIT(""));
+    assert_sv(PASSED(a, SCOPES(S("system/Patient.r"), S("system/Patient.s?family=ann"))),
+              SV_LIT("p1 p2"));
+    assert_sv(PASSED(a, SCOPES(S("system/*.rs?_tag=t%7Ca"))), SV_LIT("p1 p3"));
+    assert_sv(PASSED(a, SCOPES(S("system/Patient.rs?_tag=t|b"), S("system/Organization.rs"))),
+              SV_LIT("o1 o2 p1"));
+    assert_sv(PASSED(a, SCOPES(S("system/Observation.rs?status=final&code=x"))), SV_LIT("final-x"));
+    /* with what was asked for */
+    assert_sv(
+        PASSED(a, PATIENTS, SCOPES(S("system/*.rs?_tag=t|a")), FILTERED(S("Patient?family=bob"))),
+        SV_LIT("p3"));
+    /* Patient/p1 and Organization/o1 are not given to search, so nothing is found by them. */
+    assert_sv(PASSED(a, OBSERVATIONS,
+                     SCOPES(S("system/Observation.rs"), S("system/Patient.s?_id=p2")),
+                     FILTERED(S("Observation?code=x&patient.family=ann"))),
+              SV_LIT(""));
+    assert_sv(PASSED(a, OBSERVATIONS,
+                     SCOPES(S("system/Observation.rs"), S("system/Patient.s?_id=p1")),
+                     FILTERED(S("Observation?code=x&patient.family=ann"))),
+              SV_LIT("final-x amended-x registered-x"));
+    struct export_filter *f;
+    const struct job_export_params by_chain = { PATIENTS, SCOPES(S("system/Patient.rs")),
+                                                FILTERED(S("Patient?organization.name=north")) };
+    FAILS(ERR_DENIED, try_new(&by_chain, a, &f, e));
+    /* Types of which nothing is given need no look; those of which some is given are read. */
+    f = made(&(struct job_export_params){ SCOPES(S("system/Patient.rs?family=ann"),
+                                                 S("system/Organization.rs")) },
+             a);
+    assert_true(export_filter_wants(f, fhir_type_find(SV_LIT("Patient"))));
+    assert_true(export_filter_reads(f, fhir_type_find(SV_LIT("Patient"))));
+    assert_true(export_filter_wants(f, fhir_type_find(SV_LIT("Organization"))));
+    assert_false(export_filter_reads(f, fhir_type_find(SV_LIT("Organization"))));
+    assert_false(export_filter_wants(f, fhir_type_find(SV_LIT("Observation"))));
+    const struct job_export_params damaged = { SCOPES(S("system/Patient.sr")) };
+    FAILS(ERR_CORRUPT, try_new(&damaged, a, &f, e));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(filter, scopes_let_through_what_they_give_to_read_and_to_search),
         T(filter, types_are_those_that_are_named_or_all_of_the_level),
         T(filter, associated_data_wants_provenance_beside_the_named_types),
         T(filter, all_pairs_of_one_filter_and_any_filter_of_the_type),

@@ -34,7 +34,9 @@ TEST(export_params, every_member_is_read_as_it_was_written)
                                          .request_url = SV_LIT("http://x"),
                                          .attachment_base = SV_LIT("http://y"),
                                          .attachment_other = SV_LIT("http://z"),
-                                         .notes = texts(some, 2) };
+                                         .notes = texts(some, 2),
+                                         .scopes = texts(some, 3),
+                                         .grantee = SV_LIT("i\nc\ns") };
     OK(job_params_write(&p, &one, e));
     OK(job_params_read(buf_sv(&one), a, &got, e));
     assert_int_equal(got->level, p.level);
@@ -45,6 +47,9 @@ TEST(export_params, every_member_is_read_as_it_was_written)
     assert_sv(got->type_filters.items[2], some[2]);
     assert_sv(got->attachment_base, p.attachment_base);
     assert_sv(got->attachment_other, p.attachment_other);
+    assert_int_equal(got->scopes.n, 3);
+    assert_sv(got->scopes.items[2], some[2]);
+    assert_sv(got->grantee, p.grantee);
     assert_true(got->organize_by_patient && got->partial_manifests && got->served);
     OK(job_params_write(got, &two, e));
     assert_sv(buf_sv(&two), buf_sv(&one));
