@@ -28,6 +28,8 @@ MUST_USE err_code rest_told_write(const struct rest_call *call, struct buf *out,
 MUST_USE err_code rest_version_write(const struct store_version *v, struct buf *out, struct err *e);
 /* The answer is about v: ETag and Last-Modified. */
 void rest_about(struct rest_call *call, const struct store_version *v);
+/* ERR_NOT_FOUND: the resource has no such version, or not for this caller. */
+MUST_USE err_code rest_version_unknown(const struct search_id *of, struct err *e);
 /* A version of a resource, by its number. Its body is valid until the caller closes *cur; its id
  * is that of `of`. ERR_NOT_FOUND. */
 MUST_USE err_code rest_version_find(struct rest_call *call, const struct search_id *of,

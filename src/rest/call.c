@@ -76,6 +76,18 @@ err_code rest_quota_take(struct rest_call *call, bool begun, struct err *e)
 
 struct query_source rest_query_source(const struct rest_call *call, uint64_t as_of)
 {
-    return (struct query_source){ call->st, call->a, call->base, as_of,
-                                  call->clock ? &call->clock->deadline : NULL };
+    return (struct query_source){ .st = call->st,
+                                  .a = call->a,
+                                  .base = call->base,
+                                  .as_of = as_of,
+                                  .deadline = call->clock ? &call->clock->deadline : NULL,
+                                  .grant = call->grant,
+                                  .letters = SMART_S };
+}
+
+struct query_source rest_read_source(const struct rest_call *call, uint64_t as_of)
+{
+    struct query_source src = rest_query_source(call, as_of);
+    src.letters = SMART_R;
+    return src;
 }

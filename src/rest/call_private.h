@@ -6,6 +6,7 @@
  *   rest.c     makes calls of requests, and answers of calls
  *   route.c    finds the interaction that a call asks for (route_private.h)
  *   call.c     answers questions about a call: rights, preferences, kinds of writes
+ *   grant.c    answers what the scopes of the caller's token give (grant_private.h)
  *   read/      interactions that read; write/ those that write; export/ $export
  *   fair/      what keeps one caller from taking the machine from all others
  *
@@ -94,6 +95,8 @@ struct rest_call {
     struct store *st;
     const struct datastore *ds;
     struct auth_caller caller;
+    /* what caller.grant gives (grant_private.h); lives as long as the request. NULL: everything */
+    struct query_grant *grant;
     sv base;   /* "http://host/datastore/<id>/r4", no slash behind */
     sv host;   /* the request's header, as it came */
     sv scheme; /* by which it came: "http://" or "https://" */
@@ -137,5 +140,7 @@ bool rest_wants_body(const struct rest_call *call);
 bool rest_is_conditional(const struct rest_call *call);
 /* Is it a conditional delete with _count: of as many as match, up to that? */
 bool rest_is_delete_of_several(const struct rest_call *call);
-/* What the call's queries are asked of, as of a commit. */
+/* What the call's queries are asked of, as of a commit. They show what the caller may search. */
 struct query_source rest_query_source(const struct rest_call *call, uint64_t as_of);
+/* The same for what comes beside matches: it shows what the caller may read. */
+struct query_source rest_read_source(const struct rest_call *call, uint64_t as_of);

@@ -8,6 +8,7 @@
  * Source: FHIR R4 http.html; HealthLake's headers and actions in docs/api-fhir.md. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
+#include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/rest_private.h"
 #include "rest/route_private.h"
@@ -38,6 +39,7 @@ struct exchange { /* owned by the request's arena */
     struct datastore_held *held;
     struct rest_who who;
     sv id; /* of the data store, as the path has it */
+    struct arena *of_grant; /* holds call.grant; NULL: there is none */
     struct http_exchange *x;
     const char *request_id;
     err_code rc;
@@ -184,6 +186,12 @@ static err_code enter_known(struct exchange *ex, struct err *e)
         none.arn = datastore_arn(call->service, call->a, ex->id);
     call->ds = rc == ERR_OK ? datastore_of(ex->held) : &none;
     err_code allowed = ex->who.anybody ? ERR_OK : rest_allowed_here(call, e);
+    if (allowed == ERR_OK && call->caller.grant) {
+        ex->of_grant = arena_new(QUERY_GRANT_BYTES);
+        allowed = rest_grant_open(call, ex->of_grant, e);
+        if (allowed == ERR_OK)
+            allowed = rest_grant_allows(call, e);
+    }
     if (rc != ERR_OK)
         call->ds = NULL;
     TRY(allowed);
@@ -341,6 +349,8 @@ static void leave(struct exchange *ex)
         answer_no_room(ex);
     if (call->st)
         store_registry_release(call->service->cfg.stores, call->st);
+    arena_free(ex->of_grant);
+    call->grant = NULL;
     size_t n = headers_out(call, h, ex->request_id);
     /* ex may be freed once the reply is given. */
     struct making_ticket made = ex->clock.making;
@@ -358,6 +368,12 @@ static struct workers *pool_of(struct service *service, const struct rest_call *
     return rest_is_bundle(call->it) ? service->rest->bundle_workers : service->rest->workers;
 }
 
+/* To ask scopes about a resource may take as long as a search of it. */
+static bool is_short(const struct rest_call *call)
+{
+    return call->it->short_work && !rest_grant_limits(call, call->type, SMART_R);
+}
+
 static void work(struct service *service, void *ctx)
 {
     struct exchange *ex = ctx;
@@ -365,7 +381,7 @@ static void work(struct service *service, void *ctx)
     if (call->st == NULL)
         ex->rc =
             store_registry_acquire(service->cfg.stores, call->ds->id, false, &call->st, &ex->e);
-    if (ex->rc == ERR_OK && !call->it->short_work) {
+    if (ex->rc == ERR_OK && !is_short(call)) {
         rest_clock_start(&ex->clock, service, pool_of(service, call), ex->x,
                          call->caller.access_key_id, call->ds->id);
         call->clock = &ex->clock;
@@ -407,7 +423,7 @@ static void go_on(struct service *service, struct exchange *ex)
         leave(ex);
         return;
     }
-    if (ex->rc == ERR_OK && ex->call.it->short_work && ex->call.st) {
+    if (ex->rc == ERR_OK && is_short(&ex->call) && ex->call.st) {
         work(service, ex);
         return;
     }

@@ -19,6 +19,11 @@ void rest_about(struct rest_call *call, const struct store_version *v)
     call->out.instant_ms = v->instant_ms;
 }
 
+err_code rest_version_unknown(const struct search_id *of, struct err *e)
+{
+    return ERR(e, ERR_NOT_FOUND, "%s with this id has no such version", fhir_type_name(of->type));
+}
+
 err_code rest_version_find(struct rest_call *call, const struct search_id *of, uint64_t version,
                            uint64_t as_of_t, struct store_cursor **cur, struct store_version *out,
                            struct err *e)
@@ -31,8 +36,7 @@ err_code rest_version_find(struct rest_call *call, const struct search_id *of, u
     while ((rc = store_cursor_next(walk, &v, e)) == ERR_OK && v.version > version)
         TRY(rest_breathe(call, e));
     if (rc == ERR_EOF || (rc == ERR_OK && v.version != version))
-        return ERR(e, ERR_NOT_FOUND, "%s with this id has no such version",
-                   fhir_type_name(of->type));
+        return rest_version_unknown(of, e);
     TRY(rc);
     v.id = of->id;
     *out = v;

@@ -3,6 +3,7 @@
  *   kick_off.c   the kick-off: dialect, level, submission
  *   params.c     its parameters, from the query and from Parameters (kick_private.h)
  *   filter.c     _typeFilter
+ *   granted.c    what the scopes of a token give of it, and whose it is
  *   status.c     status, manifest, files, cancel (status_private.h)
  *
  * Two dialects over one job table. HealthLake's posts a DataAccessRoleArn and an OutputDataConfig
@@ -34,6 +35,15 @@ sv rest_export_filter_next(sv *rest);
  * to ask them of. */
 MUST_USE err_code rest_export_filter_check(struct rest_call *call, sv filter, fhir_type *out,
                                            struct err *e);
+
+/* ---- granted.c ---- */
+/* The export is asked for with a token: its scopes go with it, and it is the client's. Without a
+ * grant nothing is done. ERR_DENIED: the scopes give none of it, or not a type that _type names. */
+MUST_USE err_code rest_export_grant(struct rest_call *call, struct job_export_params *p,
+                                    struct err *e);
+/* May the caller ask for the job? With a token, only for those that its client started. */
+MUST_USE err_code rest_export_is_his(const struct rest_call *call, const struct job *job, bool *out,
+                                     struct err *e);
 
 /* [base]/export/<jobId>, as the caller knows it. */
 sv rest_export_url(const struct rest_call *call, sv job_id);

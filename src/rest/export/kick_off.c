@@ -175,6 +175,7 @@ err_code rest_export(struct rest_call *call, struct err *e)
     if (!served)
         TRY(read_target(call, body, &q, e));
     TRY(rest_export_params_read(call, level_of(call), parameters ? body : NULL, &p, e));
+    TRY(rest_export_grant(call, &p, e));
     p.served = served;
     TRY(read_bases(call, &p, e));
     p.request_url = arena_fmt(call->a, "%.*s/%.*s%s%.*s", SV_FMT(call->base), SV_FMT(call->in.path),

@@ -5,6 +5,7 @@
  * Source: FHIR Bulk Data Access, "Query Parameters"; HealthLake's _security and _tag. */
 #include "rest/answer_private.h"
 #include "rest/export/kick_private.h"
+#include "rest/grant_private.h"
 
 /* A name from outside, made fit for an answer. */
 static const char *printable(struct kick *kick, sv name)
@@ -120,6 +121,9 @@ static err_code look_for(struct rest_call *call, const char *type, sv id, bool *
     struct store_version v;
     err_code rc = store_get_light(call->st, fhir_type_find(sv_from(type)), id, STORE_NOW, a, &v, e);
     *there = rc == ERR_OK && v.method != STORE_METHOD_DELETE;
+    /* For who may not see it, it is not there. */
+    if (*there)
+        TRY(rest_sees(call, SMART_R, &v, there, e));
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 

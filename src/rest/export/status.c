@@ -139,7 +139,12 @@ static err_code find(struct rest_call *call, struct job *job, struct err *e)
 {
     if (call->in_bundle)
         return ERR(e, ERR_UNSUPPORTED, "Exports are not looked at from within a Bundle");
+    bool his;
     TRY(job_get(call->service->cfg.jobs, JOB_EXPORT, call->ds->id, call->id, call->a, job, e));
+    TRY(rest_export_is_his(call, job, &his, e));
+    if (!his)
+        return ERR(e, ERR_NOT_FOUND, "Export job %.*s does not exist in this data store",
+                   SV_FMT(sv_head(call->id, 64)));
     bool ended = job->status == JOB_CANCEL_SUBMITTED || job->status == JOB_CANCEL_IN_PROGRESS ||
                  job->status == JOB_CANCEL_COMPLETED || job->status == JOB_CANCEL_FAILED;
     return job->served && (ended || job->discarded) ? gone(e) : ERR_OK;

@@ -1,12 +1,13 @@
 /* cursor.c - the token of a next link: where a page begins, as of which commit, and of which query.
  *
  *   seal(1, when (8 bytes, ms), length of the place (2), place, the query's pairs)
- *   for one data store, path and caller
+ *   for one data store, path and caller, and the scopes of the caller's token
  *
  * The token holds all that the page needs, so [base]/Type?_count=N&page=TOKEN is enough. It is
  * sealed: a URL never shows what a POST search asked, and nobody can make a token that reads the
  * past. It is good for CURSOR_HOURS.
  * Source: HealthLake's next links, as its clients follow them; FHIR R4 http.html#paging. */
+#include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"
 
@@ -33,8 +34,10 @@ static bool may_differ(sv name)
 
 static err_code about(struct rest_call *call, sv path, sv *out, struct err *e)
 {
-    *out = arena_fmt(call->a, "%.*s\n%.*s\n%.*s", SV_FMT(call->ds->id), SV_FMT(path),
-                     SV_FMT(call->caller.arn));
+    sv scopes;
+    TRY(rest_grant_mark(call, &scopes, e));
+    *out = arena_fmt(call->a, "%.*s\n%.*s\n%.*s%s%.*s", SV_FMT(call->ds->id), SV_FMT(path),
+                     SV_FMT(call->caller.arn), scopes.len ? "\n" : "", SV_FMT(scopes));
     return out->ptr ? ERR_OK : arena_oom(call->a, e);
 }
 

@@ -15,6 +15,7 @@
  * total. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
+#include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"
 #include "rest/read/id_set_private.h"
@@ -289,7 +290,7 @@ static err_code gather_members(struct everything *everything, struct err *e)
     struct query *query = &everything->p->q;
     struct query_match m;
     err_code rc;
-    const struct query_source src = rest_query_source(everything->call, everything->p->as_of);
+    const struct query_source src = rest_read_source(everything->call, everything->p->as_of);
     query_init(query, &src, everything->call->type);
     query->n_types = 0;
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
@@ -346,8 +347,10 @@ static err_code gather_outside(struct everything *everything, struct err *e)
         if (rc != ERR_OK)
             return err_pass(e, &why);
         struct visit v = { .x = everything };
+        bool sees;
+        TRY(rest_sees_match(everything->call, SMART_R, &m, &sees, e));
         visit(&v, m.root);
-        if (v.other_patient)
+        if (!sees || v.other_patient)
             continue;
         v.collect = true;
         list(everything, &m, true);
@@ -448,12 +451,16 @@ static err_code write_bundle(struct everything *everything, struct err *e)
 static err_code patient_there(struct everything *everything, struct err *e)
 {
     struct store_version v;
+    bool sees;
     err_code rc =
         store_get_light(everything->call->st, everything->call->type, everything->call->id,
                         everything->p->as_of, everything->call->a, &v, e);
     if (rc == ERR_NOT_FOUND)
         return rest_not_known(everything->call, e);
     TRY(rc);
+    TRY(rest_sees(everything->call, SMART_R, &v, &sees, e));
+    if (!sees)
+        return rest_not_known(everything->call, e);
     return v.method == STORE_METHOD_DELETE ? ERR(e, ERR_GONE, "Patient with this id was deleted")
                                            : ERR_OK;
 }

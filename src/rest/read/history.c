@@ -6,6 +6,7 @@
  * Source: FHIR R4 http.html#history. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
+#include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"
 #include "rest/read/page_private.h"
@@ -110,20 +111,24 @@ static err_code instance_history(struct history *history, struct err *e)
     CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
     struct store_version v;
     err_code rc;
-    bool any = false;
+    bool any = false, sees = false;
     int64_t ended_ms, next_ms = INT64_MAX;
     TRY(store_history(call->st, call->type, call->id, rest_reads_as_of(call), &cur, e));
     store_cursor_light(cur);
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
-        any = true;
         TRY(rest_breathe(call, e));
+        TRY(rest_sees(call, SMART_R, &v, &sees, e));
+        /* The first one is what there is now. When that is not shown, nothing is. */
+        if (!any && !sees)
+            return rest_not_known(call, e);
+        any = true;
         /* A version was current until the next one came; newer ones are read first. */
         ended_ms = next_ms;
         next_ms = v.instant_ms;
         /* This version and all older ones had ended before the period. */
         if (history->at && ended_ms <= history->lo_ms)
             return ERR_OK;
-        if (v.t > history->from_t || (v.t == history->from_t && history->after) ||
+        if (!sees || v.t > history->from_t || (v.t == history->from_t && history->after) ||
             v.instant_ms < history->since_ms)
             continue;
         if (page_full(history, &v))
@@ -160,6 +165,8 @@ static err_code log_rows(struct history *history, size_t n, struct buf *rows, st
         /* Of commit from_t: nothing of types in front of the mark, everything of types behind
          * it. */
         fhir_type after = number_type(history->after);
+        if (query_grant_extent(call->grant, (fhir_type)t, SMART_S) == QUERY_NOTHING)
+            continue;
         uint64_t from =
             t < after ? history->from_t - (history->from_t > 0 && history->from_t != STORE_NOW)
                       : history->from_t;
@@ -199,22 +206,27 @@ static err_code log_row(struct history *history, const struct store_log_row *row
                         struct err *e)
 {
     struct store_version v;
-    bool current;
+    bool counts, sees;
     TRY(store_get_number_light(history->call->st, row->number, row->t, history->call->a, &v, e));
-    TRY(was_current(history, &v, &current, e));
-    *end = v.instant_ms < history->since_ms || (current && page_full(history, &v));
-    if (*end || !current)
+    TRY(was_current(history, &v, &counts, e));
+    *end = v.instant_ms < history->since_ms;
+    if (*end || !counts)
+        return ERR_OK;
+    TRY(rest_sees_now(history->call, SMART_S, &v, &sees, e));
+    *end = sees && page_full(history, &v);
+    if (*end || !sees)
         return ERR_OK;
     return history_entry(history, &v, e);
 }
 
-/* The history of a type or of the system. With _at, many rows may be passed over for one that
- * counts. So a page also ends after PAGE_WORK_US, and the next page goes on there. */
+/* The history of a type or of the system. With _at, or under scopes, many rows may be passed over
+ * for one that counts. So a page also ends after PAGE_WORK_US, and the next page goes on there. */
 static err_code log_history(struct history *history, struct err *e)
 {
     struct rest_call *call = history->call;
     uint64_t until_us = clock_mono_us() + PAGE_WORK_US;
-    size_t at_a_time = history->at && history->count < LOG_ROWS ? LOG_ROWS : history->count + 1;
+    bool picks = history->at || rest_grant_limits(call, call->type, SMART_S);
+    size_t at_a_time = picks && history->count < LOG_ROWS ? LOG_ROWS : history->count + 1;
     for (bool end = false; !end;) {
         CLEANUP_BUF struct buf rows = BUF_INIT(LOG_ROWS_MAX * sizeof(struct store_log_row));
         arena_mark m = arena_mark_get(call->a);

@@ -1,5 +1,6 @@
 /* page.c - a page of a search as a Bundle: matches in the order of the walk or of _sort, what comes
  * with them (page_include.c), the total, and the links. */
+#include "rest/grant_private.h"
 #include "rest/read/cursor_private.h"
 #include "rest/read/page_private.h"
 
@@ -98,6 +99,9 @@ static err_code count_by_sums(struct writing *writing, bool *known, struct err *
     if (writing->p->past || writing->p->from_place || writing->p->after || query->n_clauses > 1 ||
         (query->n_clauses && query->n_types != 1))
         return ERR_OK;
+    for (size_t t = 0; t < query->n_types; t++)
+        if (rest_grant_limits(writing->p->call, query->types[t], SMART_S))
+            return ERR_OK;
     uint16_t param = 0;
     unsigned char values[SEARCH_TOKEN_KEYS][SEARCH_TOKEN_LEN];
     size_t len = 0, n = 1;

@@ -7,6 +7,7 @@
  * Source: FHIR R4 search.html#include. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
+#include "rest/grant_private.h"
 #include "rest/read/page_private.h"
 
 #include "base/limits.h"
@@ -170,9 +171,18 @@ static err_code referred(struct rest_includes *includes, const struct one_versio
                          struct err *e)
 {
     struct rest_page *page = includes->p;
+    bool sees;
     TRY(store_get_light(page->call->st, want->x.type, want->x.id, page->as_of, a, out, e));
-    if (want->version && want->version != out->version && may_read_versions(includes))
+    /* The caller's scopes must give what it is now and, if another one is shown, that version. */
+    TRY(rest_sees(page->call, SMART_R, out, &sees, e));
+    if (!sees)
+        return ERR(e, ERR_NOT_FOUND, "The scopes do not give it");
+    if (want->version && want->version != out->version && may_read_versions(includes)) {
         TRY(rest_version_find(page->call, &want->x, want->version, page->as_of, cur, out, e));
+        TRY(rest_sees(page->call, SMART_R, out, &sees, e));
+    }
+    if (!sees)
+        return ERR(e, ERR_NOT_FOUND, "The scopes do not give it");
     return out->method == STORE_METHOD_DELETE ? ERR(e, ERR_NOT_FOUND, "It was deleted") : ERR_OK;
 }
 
@@ -231,7 +241,7 @@ static err_code revinclude_one(struct rest_includes *includes, const struct rest
     err_code rc;
     if (query == NULL)
         return arena_oom(includes->p->call->a, e);
-    const struct query_source src = rest_query_source(includes->p->call, includes->p->as_of);
+    const struct query_source src = rest_read_source(includes->p->call, includes->p->as_of);
     query_init(query, &src, in->type);
     TRY(query_leads_to(query, &param, 1, ids, n, e));
     TRY(query_walk_open(query, NULL, &w, e));

@@ -6,6 +6,7 @@
  * handling=strict.
  * Source: FHIR R4 search.html; what differs from HealthLake is in docs/api-fhir.md. */
 #include "rest/answer_private.h"
+#include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/read/cursor_private.h"
 #include "rest/read/page_private.h"
@@ -49,6 +50,9 @@ static err_code read_as_of(struct rest_page *page, sv value, struct err *e)
         return bad(e, "_asOf must be the number of a commit of this data store");
     TRY(rest_allowed(page->call, page->call->type ? "GetHistoryByResourceType" : "GetFullHistory",
                      e));
+    /* A past version may have been taken out of a scope since. */
+    if (rest_grant_limits(page->call, FHIR_TYPE_NONE, SMART_S))
+        return ERR(e, ERR_DENIED, "_asOf needs scopes that give the search of every resource");
     page->as_of = t;
     page->past = true;
     return ERR_OK;
@@ -237,6 +241,11 @@ static err_code read_types(struct rest_page *page, struct err *e)
             continue;
         type_insert(page, at, t);
     }
+    bool any = page->n_types == 0;
+    for (size_t i = 0; i < page->n_types; i++)
+        any |= query_grant_extent(page->call->grant, page->types[i], SMART_S) != QUERY_NOTHING;
+    if (!any)
+        return ERR(e, ERR_DENIED, "The scopes of the token do not give the search of these types");
     for (size_t i = 0; i < page->n_types && page->owner; i++)
         /* The owner comes first, then resources of its type that are linked to it. */
         if (page->types[i] == page->owner) {

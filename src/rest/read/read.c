@@ -2,6 +2,7 @@
  * Source: FHIR R4 http.html#read, #vread, #cread. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
+#include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/read/page_private.h"
 #include "rest/read/read_private.h"
@@ -88,11 +89,15 @@ static err_code answer_version(struct rest_call *call, const struct store_versio
 err_code rest_read(struct rest_call *call, struct err *e)
 {
     struct store_version v;
+    bool sees;
     err_code rc =
         store_get_light(call->st, call->type, call->id, rest_reads_as_of(call), call->a, &v, e);
     if (rc == ERR_NOT_FOUND)
         return rest_not_known(call, e);
     TRY(rc);
+    TRY(rest_sees(call, SMART_R, &v, &sees, e));
+    if (!sees)
+        return rest_not_known(call, e);
     rest_about(call, &v);
     if (v.method == STORE_METHOD_DELETE)
         return gone(call, e);
@@ -105,9 +110,13 @@ err_code rest_vread(struct rest_call *call, struct err *e)
     const struct search_id of = { call->type, call->id };
     struct store_version v;
     uint64_t want;
+    bool sees;
     if (!sv_to_u64(call->vid, &want) || want == 0)
         return ERR(e, ERR_NOT_FOUND, "%s has no version of that name", fhir_type_name(call->type));
     TRY(rest_version_find(call, &of, want, rest_reads_as_of(call), &cur, &v, e));
+    TRY(rest_sees_now(call, SMART_R, &v, &sees, e));
+    if (!sees)
+        return rest_version_unknown(&of, e);
     rest_about(call, &v);
     if (v.method == STORE_METHOD_DELETE)
         return gone(call, e);

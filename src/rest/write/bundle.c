@@ -7,6 +7,7 @@
  *   memory   the tree (LIMIT_BUNDLE_TREE_BYTES), work that is emptied after each group, and the
  *            answer (past LIMIT_MAKING_FREE_BYTES with a place for it)
  *   time     LIMIT_BUNDLE_SECONDS; then the rest of a batch is answered 504 */
+#include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/route_private.h"
 #include "rest/write/bundle_private.h"
@@ -20,14 +21,16 @@
 
 /* ---- batch ---- */
 
-/* Can nothing but the disk refuse the write? Such writes share a commit. */
+/* Can nothing but the disk refuse the write? Such writes share a commit. Under scopes, an update
+ * depends on what is there. */
 static bool plain(const struct rest_entry *entry)
 {
     const struct rest_call *call = &entry->call;
     return rest_is_write(call->it) && !rest_is_conditional(call) && call->in.if_match.len == 0 &&
            call->in.if_none_match.len == 0 &&
            (rest_entry_is(entry, "POST") ||
-            (rest_entry_is(entry, "PUT") && !rest_is_immutable(call->type)));
+            (rest_entry_is(entry, "PUT") && !rest_is_immutable(call->type) &&
+             !rest_grant_limits(call, call->type, SMART_U)));
 }
 
 static bool in_group(const struct rest_bundle *bundle, size_t from, const struct rest_entry *en)

@@ -5,6 +5,7 @@
  * not fit into the rest is left out, and the answer says so. */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
+#include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/route_private.h"
 #include "rest/write/bundle_private.h"
@@ -136,6 +137,7 @@ err_code rest_entry_open(struct rest_entry *entry, struct arena *a, struct err *
                              .st = up->st,
                              .ds = up->ds,
                              .caller = up->caller,
+                             .grant = up->grant,
                              .base = up->base,
                              .in_bundle = true,
                              .clock = up->clock };
@@ -159,6 +161,7 @@ err_code rest_entry_open(struct rest_entry *entry, struct arena *a, struct err *
         return ERR(e, ERR_METHOD, "This interaction is not offered in a Bundle");
     entry->where = "";
     TRY(rest_allowed_here(c, e));
+    TRY(rest_grant_allows(c, e));
     /* writes were counted with the Bundle, by its size */
     if (!rest_is_write(c->it))
         TRY(count(entry, e));

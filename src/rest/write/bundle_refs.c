@@ -10,6 +10,7 @@
  * A conditional reference sees the state after the writes. What the transaction deletes is gone.
  * What it creates or replaces counts as it is in the Bundle, and what it patches as it was.
  * Source: FHIR R4 http.html#trules, bundle.html#references. */
+#include "rest/grant_private.h"
 #include "rest/route_private.h"
 #include "rest/write/bundle_private.h"
 
@@ -178,6 +179,7 @@ static err_code search_ref(struct rest_bundle *bundle, struct rest_found_ref *f,
                                .st = bundle->call->st,
                                .ds = bundle->call->ds,
                                .caller = bundle->call->caller,
+                               .grant = bundle->call->grant,
                                .base = bundle->call->base,
                                .type = f->type,
                                .clock = bundle->call->clock,
@@ -187,6 +189,9 @@ static err_code search_ref(struct rest_bundle *bundle, struct rest_found_ref *f,
     uint64_t version;
     size_t n, n_pending;
     TRY(rest_allowed(sub, "SearchWithGet", e));
+    if (query_grant_extent(sub->grant, f->type, SMART_S) == QUERY_NOTHING)
+        return ERR(e, ERR_DENIED, "The scopes of the token do not give the search of %s",
+                   fhir_type_name(f->type));
     TRY(rest_condition_add(sub, query, e));
     TRY(rest_condition_query(&q, sub, e));
     TRY(rest_condition_one(sub, q, sub->scope, &f->id, &version, &n, e));

@@ -13,6 +13,7 @@
  * Source: FHIR R4 http.html#ccreate, #cond-update, #cond-delete; HealthLake's table of conditional
  * operations. */
 #include "rest/answer_private.h"
+#include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/write/write_private.h"
 
@@ -48,8 +49,11 @@ err_code rest_condition_query(struct query **out, struct rest_call *call, struct
     if (query == NULL)
         return arena_oom(call->a, e);
     TRY(check_names(call->in.query, e));
-    const struct query_source src =
+    struct query_source src =
         rest_query_source(call, call->scope ? call->scope->as_of : store_last(call->st).t);
+    /* Of several, those are found that may be deleted. */
+    if (rest_is_delete_of_several(call))
+        src.letters |= SMART_D;
     query_init(query, &src, call->type);
     for (size_t i = 0; i < call->params.n; i++) {
         sv name = call->params.items[i].name;
@@ -129,6 +133,11 @@ static err_code nothing_to_delete(struct rest_call *call, struct rest_pending *p
     err_code rc = ERR_NOT_FOUND;
     if (id.ptr)
         rc = rest_version_before(call, id, &v, &why);
+    if (rc == ERR_OK) {
+        bool sees;
+        TRY(rest_sees(call, SMART_S, &v, &sees, e));
+        rc = sees ? ERR_OK : ERR_NOT_FOUND;
+    }
     if (rc == ERR_NOT_FOUND)
         return ERR(e, ERR_NOT_FOUND, "No %s matches the search", fhir_type_name(call->type));
     if (rc != ERR_OK)
@@ -201,7 +210,12 @@ err_code rest_conditional(struct rest_call *call, struct rest_pending *pending, 
     if (!sv_eq_cstr(call->in.method, "POST"))
         return ERR_OK;
     struct store_version v;
+    bool sees;
     TRY(rest_version_before(call, call->id, &v, e));
+    TRY(rest_sees(call, SMART_S, &v, &sees, e));
+    /* It was changed since it was found. */
+    if (!sees)
+        return ERR(e, ERR_CONFLICT, REST_OVERTAKEN);
     pending->has_write = false;
     pending->w.type = call->type;
     pending->w.id = call->id;

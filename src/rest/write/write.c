@@ -13,6 +13,7 @@
  * resources". */
 #include "rest/answer_private.h"
 #include "rest/fair/clock_private.h"
+#include "rest/grant_private.h"
 #include "rest/params_private.h"
 #include "rest/route_private.h"
 #include "rest/write/write_private.h"
@@ -85,6 +86,8 @@ static err_code read_resource(struct rest_call *call, struct fhir_reader *reader
     pending->w.body = env->body;
     if (pending->w.id.ptr == NULL)
         return arena_oom(call->a, e);
+    TRY(rest_may_store(call, is(call, "POST") ? SMART_C : SMART_U, env->type, pending->w.id,
+                       fhir_reader_root(reader), e));
     TRY(rest_validate_resource(call, fhir_reader_root(reader), env->type, &pending->w.body, e));
     buf_init(&pending->index, INDEX_MAX);
     TRY(search_index(env->type, fhir_reader_root(reader), &pending->index, e));
@@ -159,6 +162,34 @@ static void guard(struct rest_pending *pending, uint64_t version)
     pending->guarded = true;
 }
 
+static err_code not_that_version(const struct rest_pending *pending, struct err *e)
+{
+    return ERR(e, ERR_PRECONDITION, "The resource is not at version %llu, which If-Match asks for",
+               (unsigned long long)pending->w.if_version);
+}
+
+/* The caller's scopes let him write over what was read, v: the commit must find just that. NULL:
+ * nothing was there. */
+static err_code hold_to(const struct rest_call *call, unsigned letter, struct rest_pending *pending,
+                        const struct store_version *v, struct err *e)
+{
+    struct store_write *w = &pending->w;
+    if (!rest_grant_limits(call, call->type, letter))
+        return ERR_OK;
+    /* A later version could be the one that If-Match names, and nobody has looked at that. */
+    if (w->condition == STORE_IF_VERSION && !pending->guarded &&
+        (v == NULL || v->version != w->if_version))
+        return not_that_version(pending, e);
+    if (w->condition != STORE_IF_ANY)
+        return ERR_OK;
+    w->condition = v == NULL                          ? STORE_IF_ABSENT
+                   : v->method == STORE_METHOD_DELETE ? STORE_IF_DELETED
+                                                      : STORE_IF_VERSION;
+    w->if_version = v ? v->version : 0;
+    pending->guarded = true;
+    return ERR_OK;
+}
+
 static err_code stays_as_it_is(struct rest_call *call, struct err *e)
 {
     call->out.allow = SV_LIT("GET, HEAD");
@@ -186,6 +217,20 @@ static err_code only_where_nothing_was(struct rest_call *call, struct rest_pendi
     return ERR_OK;
 }
 
+static err_code hold_to_current(struct rest_call *call, struct rest_pending *pending, struct err *e)
+{
+    struct store_version v;
+    struct err why;
+    if (!rest_grant_limits(call, call->type, SMART_U))
+        return ERR_OK;
+    err_code rc = rest_version_before(call, call->id, &v, &why);
+    if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+        return err_pass(e, &why);
+    if (rc == ERR_OK)
+        TRY(rest_may_change(call, SMART_U, &v, e));
+    return hold_to(call, SMART_U, pending, rc == ERR_OK ? &v : NULL, e);
+}
+
 static err_code prepare_update(struct rest_call *call, struct fhir_reader *reader,
                                struct rest_pending *pending, struct err *e)
 {
@@ -205,6 +250,7 @@ static err_code prepare_update(struct rest_call *call, struct fhir_reader *reade
         return ERR(e, ERR_INVALID, "The id in the body is not the id in the URL");
     TRY(rest_conditions_apply(call, NULL, pending, e));
     guard(pending, pending->matched);
+    TRY(hold_to_current(call, pending, e));
     return rest_is_immutable(call->type) ? only_where_nothing_was(call, pending, e) : ERR_OK;
 }
 
@@ -217,11 +263,15 @@ static err_code current(struct rest_call *call, struct store_version *v, struct 
 }
 
 /* The answer to a PATCH holds more than the caller sent, so it is for those who may read. */
-static bool may_see(struct rest_call *call)
+static bool may_see(struct rest_call *call, const struct store_version *v)
 {
+    bool sees;
     /* A refusal only keeps the body back: the write itself was allowed. */
     struct err ignored;
-    return !is(call, "PATCH") || rest_allowed(call, "ReadResource", &ignored) == ERR_OK;
+    if (!is(call, "PATCH"))
+        return true;
+    return rest_sees(call, SMART_R, v, &sees, &ignored) == ERR_OK && sees &&
+           rest_allowed(call, "ReadResource", &ignored) == ERR_OK;
 }
 
 /* A patch works on the resource as a client reads it: the stored form has no version in its
@@ -257,6 +307,7 @@ static err_code prepare_patch(struct rest_call *call, struct fhir_reader *reader
     if (!media_type_is(call->in.content_type, "application/json-patch+json"))
         return ERR(e, ERR_MEDIA_TYPE, "A patch is sent as application/json-patch+json");
     TRY(current(call, &v, e));
+    TRY(rest_may_change(call, SMART_U, &v, e));
     if (v.method == STORE_METHOD_DELETE)
         return ERR(e, ERR_GONE, "%s with this id was deleted", fhir_type_name(call->type));
     TRY(rest_conditions_apply(call, &v, pending, e));
@@ -283,8 +334,11 @@ static err_code prepare_delete(struct rest_call *call, struct rest_pending *pend
 {
     struct store_version v;
     TRY(current(call, &v, e));
+    TRY(rest_may_change(call, SMART_D, &v, e));
     TRY(rest_conditions_apply(call, &v, pending, e));
     guard(pending, pending->matched);
+    if (v.method != STORE_METHOD_DELETE)
+        TRY(hold_to(call, SMART_D, pending, &v, e));
     pending->w.type = call->type;
     pending->w.id = call->id;
     pending->w.method = STORE_METHOD_DELETE;
@@ -358,8 +412,8 @@ err_code rest_written(struct rest_call *call, const struct rest_pending *pending
         TRY(rest_told_write(call, &call->out.body, e));
         return call->out.body.len ? ERR_OK : rest_outcome_write(&done, 1, &call->out.body, e);
     }
-    return rest_wants_body(call) && may_see(call) ? rest_version_write(&v, &call->out.body, e)
-                                                  : ERR_OK;
+    return rest_wants_body(call) && may_see(call, &v) ? rest_version_write(&v, &call->out.body, e)
+                                                      : ERR_OK;
 }
 
 err_code rest_refused(struct rest_call *call, const struct rest_pending *pending, err_code rc,
@@ -384,8 +438,7 @@ err_code rest_refused(struct rest_call *call, const struct rest_pending *pending
     if (pending->w.condition == STORE_IF_ABSENT)
         return ERR(e, ERR_PRECONDITION,
                    "The id is taken: the resource exists, or did and was deleted");
-    return ERR(e, ERR_PRECONDITION, "The resource is not at version %llu, which If-Match asks for",
-               (unsigned long long)pending->w.if_version);
+    return not_that_version(pending, e);
 }
 
 static err_code write_once(struct rest_call *call, bool *again, struct err *e)
