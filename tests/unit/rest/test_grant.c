@@ -4,6 +4,7 @@
 
 #include "rest/grant_private.h"
 #include "rest/route_private.h"
+#include "rest/write/write_private.h"
 
 #define PATIENT(id, more) "{'resourceType':'Patient','id':'" id "'" more "}"
 #define OBS(id, patient, category, more)                                                      \
@@ -314,6 +315,24 @@ TEST(grant, everything_is_what_may_be_read)
     with_token("patient/*.rs", "a");
     GOT("Patient/a/$everything");
     ENTRIES_SORTED(NULL, "Encounter/ea, Observation/la, Observation/va, Patient/a");
+    /* what is outside of the record, and what it leads to */
+    no_token();
+    PUT_AGAIN("Observation/la",
+              OBS("la", "a", "lab", ",'performer':[{'reference':'Practitioner/d'}]"));
+    PUT_NEW("Location/l", "{'resourceType':'Location','id':'l','managingOrganization':"
+                          "{'reference':'Organization/o'}}");
+    PUT_NEW("Organization/o", "{'resourceType':'Organization','id':'o'}");
+    PUT_AGAIN("Encounter/ea", "{'resourceType':'Encounter','id':'ea','status':'finished','class':"
+                              "{'code':'AMB'},'subject':{'reference':'Patient/a'},'location':"
+                              "[{'location':{'reference':'Location/l'}}]}");
+    with_token("patient/*.rs", "a");
+    GOT("Patient/a/$everything");
+    ENTRIES_SORTED(NULL, "Encounter/ea, Location/l, Observation/la, Observation/va, "
+                         "Organization/o, Patient/a, Practitioner/d");
+    with_token("patient/Patient.r patient/Encounter.r patient/Observation.r user/Organization.r",
+               "a");
+    GOT("Patient/a/$everything");
+    ENTRIES_SORTED(NULL, "Encounter/ea, Observation/la, Observation/va, Patient/a");
     with_token("patient/Observation.rs", "a");
     FORBIDDEN("GET", "Patient/a/$everything", "", NULL);
 }
@@ -392,6 +411,91 @@ TEST(grant, a_write_goes_over_what_is_given)
     ASKED(200, "PUT", "Observation/la", "", OBS("la", "a", "lab", ""));
     DELETED("Observation/la");
     PUT_NEW("Observation/la", OBS("la", "a", "lab", ""));
+}
+
+/* ---- another write comes in between ---- */
+
+struct half { /* a write that was looked at, and is not done */
+    struct arena *a;
+    struct datastore_held *held;
+    struct rest_call c;
+    struct rest_pending p;
+};
+
+static void looked_at(struct half *h, const char *scopes, const char *how, const char *id,
+                      const char *text)
+{
+    struct smart_grant *g;
+    char json[1024];
+    size_t n = text ? strlen(text) : 0;
+    assert_true(n < sizeof json);
+    for (size_t i = 0; i < n; i++)
+        json[i] = text[i] == '\'' ? '"' : text[i];
+    *h = (struct half){ .a = arena_new(16u << 20) };
+    g = ARENA_NEW(h->a, struct smart_grant);
+    g->patient = SV_LIT("a");
+    OK(smart_scopes_read(sv_from(scopes), h->a, &g->scopes, &g->n_scopes, e));
+    OK(datastore_hold(here.w.service, sv_from(here.id), &h->held, e));
+    h->c = (struct rest_call){ .service = here.w.service,
+                               .a = h->a,
+                               .ds = datastore_of(h->held),
+                               .base = SV_LIT("http://localhost/r4"),
+                               .in = { .method = sv_from(how),
+                                       .path = arena_fmt(h->a, "Observation/%s", id),
+                                       .content_type = SV_LIT("application/fhir+json"),
+                                       .body = arena_sv(h->a, sv_make(json, n)) },
+                               .caller = { .grant = g } };
+    OK(store_registry_acquire(here.w.registry, sv_from(here.id), false, &h->c.st, e));
+    OK(rest_route(&h->c, e));
+    OK(rest_grant_open(&h->c, h->a, e));
+    OK(rest_grant_allows(&h->c, e));
+    OK(rest_prepare(&h->c, &h->p, e));
+    assert_true(h->p.has_write);
+}
+
+/* Is it done, or is it to be made again? */
+static bool done(struct half *h)
+{
+    struct store_commit at;
+    struct err e;
+    err_code rc = store_commit(h->c.st, &h->p.w, 1, &at, &e);
+    assert_true(rc == ERR_OK || (rc == ERR_PRECONDITION && h->p.guarded));
+    rest_pending_done(&h->p);
+    store_registry_release(here.w.registry, h->c.st);
+    datastore_release(&h->held);
+    arena_free(h->a);
+    return rc == ERR_OK;
+}
+
+TEST(grant, a_write_holds_to_what_was_looked_at)
+{
+    (void)state;
+    struct half h;
+    filled_store();
+    looked_at(&h, LABS, "PUT", "la", OBS("la", "a", "lab", ""));
+    assert_true(done(&h));
+    looked_at(&h, LABS, "PUT", "la", OBS("la", "a", "lab", ""));
+    PUT_AGAIN("Observation/la", OBS("la", "b", "lab", ""));
+    assert_false(done(&h));
+    /* nothing was there */
+    looked_at(&h, LABS, "PUT", "n", OBS("n", "a", "lab", ""));
+    PUT_NEW("Observation/n", OBS("n", "b", "lab", ""));
+    assert_false(done(&h));
+    looked_at(&h, LABS, "PUT", "m", OBS("m", "a", "lab", ""));
+    assert_true(done(&h));
+    /* it was deleted */
+    DELETED("Observation/m");
+    looked_at(&h, LABS, "PUT", "m", OBS("m", "a", "lab", ""));
+    PUT_NEW("Observation/m", OBS("m", "b", "vital", ""));
+    assert_false(done(&h));
+    PUT_AGAIN("Observation/m", OBS("m", "a", "lab", ""));
+    looked_at(&h, LABS, "DELETE", "m", NULL);
+    PUT_AGAIN("Observation/m", OBS("m", "b", "lab", ""));
+    assert_false(done(&h));
+    /* Scopes that give all of the type need no look. */
+    looked_at(&h, "system/Observation.u", "PUT", "m", OBS("m", "a", "lab", ""));
+    PUT_AGAIN("Observation/m", OBS("m", "b", "lab", ""));
+    assert_true(done(&h));
 }
 
 TEST(grant, what_a_patch_answers_is_what_may_be_read)
@@ -633,6 +737,7 @@ ASKING_MAIN(
     T(grant, everything_is_what_may_be_read),
     T(grant, a_page_is_for_the_caller_and_the_scopes_that_asked),
     T(grant, a_write_leaves_what_is_given), T(grant, a_write_goes_over_what_is_given),
+    T(grant, a_write_holds_to_what_was_looked_at),
     T(grant, what_a_patch_answers_is_what_may_be_read), T(grant, a_condition_sees_what_is_given),
     T(grant, of_several_those_are_deleted_that_may_be),
     T(grant, each_entry_of_a_batch_is_a_request), T(grant, a_transaction_is_refused_as_a_whole),
