@@ -493,7 +493,8 @@ static void check_history(const char *where, unsigned letter, int kind, const st
         yyjson_val *list = value_at("/entry"), *one;
         yyjson_arr_iter it = yyjson_arr_iter_with(list);
         while (list && (one = yyjson_arr_iter_next(&it)) != NULL) {
-            sv at = json_string(yyjson_ptr_get(one, "/response/location")), part, id, version;
+            sv at = json_string(yyjson_ptr_get(one, "/response/location"));
+            sv part = SV_NONE, id = SV_NONE, version;
             uint64_t v;
             assert_true(sv_cut(&at, '/', &part) && sv_cut(&at, '/', &id) &&
                         sv_cut(&at, '/', &part));
