@@ -12,6 +12,7 @@
  * come one after the other. Deleted data stores stay in lists, as AWS lists them. */
 #include "aws/aws_private.h"
 
+#include "auth/bearer/bearer.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/rng.h"
@@ -72,31 +73,12 @@ static void datastore_answer_properties(struct call *call, const struct datastor
 
 /* ---- create ---- */
 
-/* This server checks signatures, and no access tokens of SMART on FHIR. A data store that relies on
- * such tokens is not made; an older one serves no FHIR (datastore_check_strategy()). */
-static err_code check_identity(yyjson_val *idp, struct err *e)
+/* The identity provider of a data store is one that the operator knows. */
+static err_code check_identity(struct call *call, struct err *e)
 {
-    static const char *const smart[] = { "Metadata", "IdpLambdaArn" };
-    sv strategy = json_string(json_get(idp, "AuthorizationStrategy"));
-    if (idp == NULL)
-        return ERR_OK;
-    if (!sv_eq(strategy, SV_LIT("AWS_AUTH")))
-        return ERR(
-            e, ERR_INVALID,
-            "IdentityProviderConfiguration.AuthorizationStrategy: access tokens of %.*s are not "
-            "checked by this server yet, so only AWS_AUTH is offered",
-            SV_FMT(strategy));
-    if (yyjson_is_true(json_get(idp, "FineGrainedAuthorizationEnabled")))
-        return ERR(
-            e, ERR_INVALID,
-            "IdentityProviderConfiguration.FineGrainedAuthorizationEnabled is not offered by this "
-            "server: leave it out, or say false");
-    for (size_t i = 0; i < 2; i++)
-        if (json_string(json_get(idp, smart[i])).len)
-            return ERR(e, ERR_INVALID,
-                       "IdentityProviderConfiguration.%s has no effect with AWS_AUTH: leave it out",
-                       smart[i]);
-    return ERR_OK;
+    const struct bearer *bearer = auth_bearer(call->service->cfg.auth);
+    return identity_check(call->a, call_member(call, "IdentityProviderConfiguration"),
+                          bearer ? bearer_providers(bearer) : NULL, e);
 }
 
 /* The digest of all that the request asks for. The members' order is part of digests on disk. */
@@ -213,7 +195,7 @@ err_code op_create_datastore(struct call *call, struct err *e)
 {
     sv token = call_text(call, "ClientToken"), key = SV_NONE, asked;
     TRY(may_create(call, e));
-    TRY(check_identity(call_member(call, "IdentityProviderConfiguration"), e));
+    TRY(check_identity(call, e));
     TRY(tags_check(NULL, call_member(call, "Tags"), e));
     TRY(digest(call, &asked, e));
     pthread_mutex_lock(&call->service->aws->records_lock);

@@ -116,15 +116,17 @@ bool datastore_in_transition(const struct datastore *datastore)
 
 err_code datastore_check_strategy(const struct datastore *datastore, struct err *e)
 {
-    sv strategy = json_string(json_get(datastore->identity, "AuthorizationStrategy"));
-    if (datastore->identity == NULL || sv_eq(strategy, SV_LIT("AWS_AUTH")))
+    yyjson_val *id = datastore->identity;
+    sv strategy = json_string(json_get(id, "AuthorizationStrategy"));
+    bool finer = yyjson_is_true(json_get(id, "FineGrainedAuthorizationEnabled"));
+    if (id == NULL || (!finer && (datastore->callers.smart || sv_eq_cstr(strategy, "AWS_AUTH"))))
         return ERR_OK;
     return ERR(
         e, ERR_DENIED,
-        "The AuthorizationStrategy of this data store is %.*s, and this server does not check such "
-        "access tokens yet: its FHIR API is closed. StartFHIRExportJob and StartFHIRImportJob move "
-        "its data into a data store with AWS_AUTH",
-        SV_FMT(strategy));
+        "The AuthorizationStrategy of this data store is %.*s%s, which this server does not offer: "
+        "its FHIR API is closed. StartFHIRExportJob and StartFHIRImportJob move its data into a "
+        "data store with AWS_AUTH",
+        SV_FMT(strategy), finer ? " with FineGrainedAuthorizationEnabled" : "");
 }
 
 /* ---- copies in memory, and writing ---- */

@@ -49,8 +49,7 @@ sv datastore_url(struct service *service, const struct http_request *req, sv id)
 sv datastore_scheme(const struct http_request *req);
 /* Is it being created or deleted? */
 bool datastore_in_transition(const struct datastore *datastore);
-/* May its FHIR API be served? ERR_DENIED: it relies on access tokens, which this server does not
- * check. */
+/* May its FHIR API be served? ERR_DENIED: it relies on checks that this server does not make. */
 MUST_USE err_code datastore_check_strategy(const struct datastore *datastore, struct err *e);
 
 /* ---- those in memory, and writing ---- */

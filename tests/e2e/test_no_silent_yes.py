@@ -166,14 +166,15 @@ def test_operations_that_are_not_offered_are_named(server, operation):
 # ---- tokens that nobody would check ----
 
 @pytest.mark.parametrize("identity, name", [
-    ({"AuthorizationStrategy": "SMART_ON_FHIR", "Metadata": METADATA, "IdpLambdaArn": LAMBDA}, "AuthorizationStrategy"),
+    ({"AuthorizationStrategy": "SMART_ON_FHIR", "Metadata": METADATA, "IdpLambdaArn": LAMBDA}, "[lambda "),
     ({"AuthorizationStrategy": "SMART_ON_FHIR_V1", "FineGrainedAuthorizationEnabled": True, "Metadata": METADATA,
-      "IdpLambdaArn": LAMBDA}, "SMART_ON_FHIR_V1"),
-    ({"AuthorizationStrategy": "SMART_ON_FHIR"}, "AuthorizationStrategy"),
+      "IdpLambdaArn": LAMBDA}, "FineGrainedAuthorizationEnabled"),
+    ({"AuthorizationStrategy": "SMART_ON_FHIR"}, "Metadata"),
+    ({"AuthorizationStrategy": "SMART_ON_FHIR", "Metadata": METADATA}, "issuer"),
     ({"AuthorizationStrategy": "AWS_AUTH", "FineGrainedAuthorizationEnabled": True}, "FineGrainedAuthorizationEnabled"),
     ({"AuthorizationStrategy": "AWS_AUTH", "Metadata": METADATA}, "Metadata"),
     ({"AuthorizationStrategy": "AWS_AUTH", "IdpLambdaArn": LAMBDA}, "IdpLambdaArn"),
-], ids=range(6))
+], ids=range(7))
 def test_a_data_store_whose_tokens_nobody_checks_is_not_made(server, identity, name):
     refused(ask(server, "CreateFHIRDatastore", creation(IdentityProviderConfiguration=identity)),
             "IdentityProviderConfiguration", name)

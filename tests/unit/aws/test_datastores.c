@@ -41,11 +41,10 @@ static const char *const requests[] = {
     "GET /datastore/" ID "/r4/$export HTTP/1.1\nPrefer: respond-async\n\n",
 };
 
-TEST(datastores, an_older_one_that_relies_on_tokens_serves_no_fhir)
+TEST(datastores, one_that_relies_on_what_is_not_offered_serves_no_fhir)
 {
     (void)state;
     static const char *const smart[] = {
-        "{\"AuthorizationStrategy\":\"SMART_ON_FHIR\"}",
         "{\"AuthorizationStrategy\":\"SMART_ON_FHIR_V1\",\"FineGrainedAuthorizationEnabled\":true}",
         "{\"AuthorizationStrategy\":\"SOMETHING_NEW\"}", "{}", /* what cannot be told is not open */
     };
@@ -139,7 +138,7 @@ TEST(datastores, a_token_stands_for_the_request_under_the_key_that_it_always_had
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(datastores, an_older_one_that_relies_on_tokens_serves_no_fhir),
+        T(datastores, one_that_relies_on_what_is_not_offered_serves_no_fhir),
         T(datastores, an_older_one_is_shown_as_it_was_made),
         T(datastores, an_older_one_with_a_tag_in_two_letter_cases_is_closed_to_who_hangs_on_it),
         T(datastores, a_token_stands_for_the_request_under_the_key_that_it_always_had),

@@ -95,14 +95,18 @@ TEST(datastore_record, a_restart_finds_what_is_created_or_deleted_and_nothing_el
     }
 }
 
-TEST(datastore_record, only_signatures_open_the_fhir_api)
+TEST(datastore_record, what_is_not_offered_closes_the_fhir_api)
 {
     (void)state;
     static const struct {
         const char *identity;
         err_code want;
     } all[] = { { "{\"AuthorizationStrategy\":\"AWS_AUTH\"}", ERR_OK },
-                { "{\"AuthorizationStrategy\":\"SMART_ON_FHIR_V1\"}", ERR_DENIED },
+                { "{\"AuthorizationStrategy\":\"SMART_ON_FHIR_V1\"}", ERR_OK },
+                { "{\"AuthorizationStrategy\":\"SMART_ON_FHIR\"}", ERR_OK },
+                { "{\"AuthorizationStrategy\":\"SMART_ON_FHIR\","
+                  "\"FineGrainedAuthorizationEnabled\":true}",
+                  ERR_DENIED },
                 { "{\"AuthorizationStrategy\":\"aws_auth\"}", ERR_DENIED },
                 { "{}", ERR_DENIED } };
     struct datastore d = { 0 };
@@ -112,6 +116,7 @@ TEST(datastore_record, only_signatures_open_the_fhir_api)
         struct err err;
         OK(json_read(a, arena_sv(a, sv_from(all[i].identity)), 4, &doc, e));
         d.identity = yyjson_doc_get_root(doc);
+        identity_read(a, d.identity, &d.callers);
         if (datastore_check_strategy(&d, &err) != all[i].want)
             fail_msg("%s", all[i].identity);
     }
@@ -218,7 +223,7 @@ int main(void)
         EACH(datastore_record, a_record_is_read_and_written_as_it_was),
         EACH(datastore_record, one_that_is_not_there_and_one_that_is_damaged_are_told_apart),
         EACH(datastore_record, a_restart_finds_what_is_created_or_deleted_and_nothing_else),
-        EACH(datastore_record, only_signatures_open_the_fhir_api),
+        EACH(datastore_record, what_is_not_offered_closes_the_fhir_api),
         EACH(datastore_known, a_copy_serves_until_the_record_is_written),
         EACH(datastore_known, what_is_not_there_is_not_kept),
         EACH(datastore_known, ids_that_share_a_slot_are_told_apart),
