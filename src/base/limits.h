@@ -133,6 +133,11 @@
 #define LIMIT_STORE_WAIT_S    5u           /* for room when all that may be open are in use */
 #define LIMIT_UNWRITTEN_BYTES (512u << 20) /* of all open ones, in memory and the log alone */
 
+/* ---- the audit log ---- */
+#define LIMIT_AUDIT_SEGMENT_BYTES (64u << 20) /* --audit-segment-mib */
+/* Records that nobody waits for and that are not on disk yet; then who adds one waits, too. */
+#define LIMIT_AUDIT_WAITING_BYTES (8u << 20)
+
 /* ---- peers ---- */
 #define LIMIT_ASSUMED_ROLES 1000u /* roles whose credentials are kept */
 

@@ -1,0 +1,396 @@
+/* log.c - the queue of records and the two threads behind it.
+ *
+ *   audit_add -> queue -> writer: lines, write(2), fdatasync(2) -> done queue -> teller: done()
+ *
+ * The writer takes all that waits and makes one sync of it, so many who wait share one. It begins
+ * at once when somebody waits, else when the oldest record is AUDIT_BATCH_US old. done() is called
+ * by another thread, so that the next sync is under way meanwhile.
+ *
+ *   WELL --a write fails--> FAILED: who waits is told so, records are counted
+ *   FAILED --each AUDIT_RETRY_US, the folder is opened anew (resume.c), a gap line--> WELL */
+#include "audit/audit_private.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+#include <pthread.h>
+
+#define SEGMENT_MS 3600000ll /* then the next record begins another segment */
+
+struct entry {
+    struct entry *next;
+    struct buf records;
+    unsigned n;
+    bool durable;
+    audit_done_fn done;
+    void *ctx;
+};
+struct list {
+    struct entry *first, **end;
+};
+
+struct audit {
+    struct audit_config cfg;
+    struct hash_hmac_key queries;
+    pthread_t writer, teller;
+    struct audit_segment segment; /* the writer's */
+    uint64_t gap;                 /* the writer's: records lost since the last line */
+    uint64_t retry_us;            /* the writer's: not before */
+    char gap_from[25];
+    atomic_bool well;
+    atomic_size_t waiting; /* bytes */
+    atomic_uint_fast64_t n_records, n_bytes, n_failures, n_lost;
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t more, told;
+        struct list queue, done;
+        uint64_t since_us; /* of the oldest in queue */
+        bool urgent, stop, stop_telling;
+    } locked;
+};
+
+static void list_init(struct list *l)
+{
+    l->first = NULL;
+    l->end = &l->first;
+}
+
+static void list_push(struct list *l, struct entry *entry)
+{
+    entry->next = NULL;
+    *l->end = entry;
+    l->end = &entry->next;
+}
+
+static struct entry *list_take(struct list *l)
+{
+    struct entry *first = l->first;
+    list_init(l);
+    return first;
+}
+
+static void entry_free(struct entry *entry)
+{
+    buf_done(&entry->records);
+    free(entry);
+}
+
+static void tell(const struct audit *audit, enum audit_news news, uint64_t n, const struct err *why)
+{
+    if (audit->cfg.told)
+        audit->cfg.told(audit->cfg.ctx, news, n, why);
+}
+
+/* ---- the writer ---- */
+
+static err_code rotate(struct audit *audit, struct err *e)
+{
+    TRY(audit_segment_end(&audit->segment, e));
+    TRY(audit_segment_begin(&audit->segment, e));
+    return audit_segment_retire(&audit->segment, audit->cfg.retention_days, e);
+}
+
+static err_code write_some(struct audit *audit, struct err *e)
+{
+    struct audit_segment *segment = &audit->segment;
+    TRY(audit_segment_write(segment, e));
+    if (segment->bytes >= audit->cfg.segment_bytes ||
+        clock_wall_ms() - segment->begun_ms >= SEGMENT_MS)
+        return rotate(audit, e);
+    return ERR_OK;
+}
+
+static err_code write_entries(struct audit *audit, struct entry *first, struct err *e)
+{
+    for (const struct entry *entry = first; entry; entry = entry->next) {
+        sv rest = buf_sv(&entry->records), record;
+        while (rest.len && sv_cut(&rest, '\n', &record)) {
+            TRY(audit_segment_add(&audit->segment, record, e));
+            if (audit->segment.out.len >= AUDIT_BATCH_MAX)
+                TRY(write_some(audit, e));
+        }
+    }
+    return write_some(audit, e);
+}
+
+static void drop(struct audit *audit)
+{
+    audit_segment_drop(&audit->segment);
+    audit_segment_init(&audit->segment, audit->cfg.dir);
+}
+
+static void fail(struct audit *audit, const struct err *why)
+{
+    drop(audit);
+    if (atomic_exchange(&audit->well, false)) {
+        audit->gap = 0;
+        audit_now(audit->gap_from);
+        tell(audit, AUDIT_FAILED, 0, why);
+    }
+    atomic_fetch_add(&audit->n_failures, 1);
+}
+
+static err_code add_gap(struct audit *audit, struct err *e)
+{
+    char record[192], now[25];
+    audit_now(now);
+    int n = snprintf(record, sizeof record,
+                     "{\"log\":\"gap\",\"records\":%llu,\"from\":\"%s\",\"to\":\"%s\"}",
+                     (unsigned long long)audit->gap, audit->gap_from, now);
+    TRY(audit_segment_add(&audit->segment, sv_make(record, (size_t)n), e));
+    return audit_segment_write(&audit->segment, e);
+}
+
+/* Can it be written again? */
+static void try_again(struct audit *audit)
+{
+    struct err e;
+    bool made;
+    uint64_t torn;
+    if (clock_mono_us() < audit->retry_us)
+        return;
+    audit->retry_us = clock_mono_us() + AUDIT_RETRY_US;
+    drop(audit);
+    if (audit_resume(&audit->segment, false, &made, &torn, &e) != ERR_OK ||
+        add_gap(audit, &e) != ERR_OK) {
+        drop(audit);
+        return;
+    }
+    atomic_store(&audit->well, true);
+    tell(audit, AUDIT_BACK, audit->gap, NULL);
+    audit->gap = 0;
+}
+
+/* All of the list: on disk, or lost. */
+static void handle(struct audit *audit, struct entry *first)
+{
+    struct err e;
+    uint64_t n = 0;
+    size_t bytes = 0;
+    for (const struct entry *entry = first; entry; entry = entry->next) {
+        n += entry->n;
+        bytes += entry->records.len;
+    }
+    if (!atomic_load(&audit->well))
+        try_again(audit);
+    bool durable = atomic_load(&audit->well);
+    if (durable && write_entries(audit, first, &e) != ERR_OK) {
+        durable = false;
+        fail(audit, &e);
+    }
+    if (durable) {
+        atomic_fetch_add(&audit->n_records, n);
+        atomic_fetch_add(&audit->n_bytes, bytes);
+    } else {
+        audit->gap += n;
+        atomic_fetch_add(&audit->n_lost, n);
+    }
+    atomic_fetch_sub(&audit->waiting, bytes);
+    struct entry *next;
+    pthread_mutex_lock(&audit->locked.lock);
+    for (; first; first = next) {
+        next = first->next;
+        first->durable = durable;
+        if (first->done) {
+            list_push(&audit->locked.done, first);
+            continue;
+        }
+        entry_free(first);
+    }
+    pthread_cond_signal(&audit->locked.told);
+    pthread_mutex_unlock(&audit->locked.lock);
+}
+
+/* Until there is something to write now: true, or the log ends. After a failure it also looks
+ * whether the disk has room again, though nobody asks: false. */
+static bool wait_locked(struct audit *audit)
+{
+    for (;;) {
+        const uint64_t now_us = clock_mono_us();
+        const bool well = atomic_load(&audit->well), any = audit->locked.queue.first != NULL;
+        if (audit->locked.stop ||
+            (any && (audit->locked.urgent || now_us >= audit->locked.since_us + AUDIT_BATCH_US)))
+            return true;
+        if (well && !any) {
+            pthread_cond_wait(&audit->locked.more, &audit->locked.lock);
+            continue;
+        }
+        const struct timespec t =
+            clock_mono_at(any ? audit->locked.since_us + AUDIT_BATCH_US : now_us + AUDIT_RETRY_US);
+        if (pthread_cond_timedwait(&audit->locked.more, &audit->locked.lock, &t) != 0 && !any)
+            return false;
+    }
+}
+
+static void *write_all(void *arg)
+{
+    struct audit *audit = arg;
+    pthread_mutex_lock(&audit->locked.lock);
+    for (;;) {
+        bool due = wait_locked(audit);
+        struct entry *first = list_take(&audit->locked.queue);
+        bool stop = audit->locked.stop && first == NULL;
+        audit->locked.urgent = false;
+        pthread_mutex_unlock(&audit->locked.lock);
+        if (first)
+            handle(audit, first);
+        else if (!due)
+            try_again(audit);
+        pthread_mutex_lock(&audit->locked.lock);
+        if (stop)
+            break;
+    }
+    pthread_mutex_unlock(&audit->locked.lock);
+    return NULL;
+}
+
+/* ---- the teller ---- */
+
+static void *tell_all(void *arg)
+{
+    struct audit *audit = arg;
+    pthread_mutex_lock(&audit->locked.lock);
+    while (audit->locked.done.first || !audit->locked.stop_telling) {
+        struct entry *first = list_take(&audit->locked.done), *next;
+        if (first == NULL) {
+            pthread_cond_wait(&audit->locked.told, &audit->locked.lock);
+            continue;
+        }
+        pthread_mutex_unlock(&audit->locked.lock);
+        for (; first; first = next) {
+            next = first->next;
+            first->done(first->ctx, first->durable);
+            entry_free(first);
+        }
+        pthread_mutex_lock(&audit->locked.lock);
+    }
+    pthread_mutex_unlock(&audit->locked.lock);
+    return NULL;
+}
+
+/* ---- for everybody ---- */
+
+void audit_add(struct audit *audit, struct buf *records, unsigned n, audit_done_fn done, void *ctx)
+{
+    struct entry *entry = malloc(sizeof *entry);
+    if (entry == NULL)
+        abort();
+    *entry = (struct entry){ .records = *records, .n = n, .done = done, .ctx = ctx };
+    *records = BUF_INIT(records->max);
+    atomic_fetch_add(&audit->waiting, entry->records.len);
+    pthread_mutex_lock(&audit->locked.lock);
+    bool first = audit->locked.queue.first == NULL, was_urgent = audit->locked.urgent;
+    if (first)
+        audit->locked.since_us = clock_mono_us();
+    list_push(&audit->locked.queue, entry);
+    audit->locked.urgent |= done != NULL;
+    if (first || audit->locked.urgent != was_urgent)
+        pthread_cond_signal(&audit->locked.more);
+    pthread_mutex_unlock(&audit->locked.lock);
+}
+
+bool audit_is_well(struct audit *audit)
+{
+    return atomic_load(&audit->well);
+}
+
+bool audit_is_pressed(struct audit *audit)
+{
+    return atomic_load(&audit->waiting) > LIMIT_AUDIT_WAITING_BYTES;
+}
+
+struct audit_counts audit_counts(struct audit *audit)
+{
+    return (struct audit_counts){ atomic_load(&audit->n_records), atomic_load(&audit->n_bytes),
+                                  atomic_load(&audit->n_failures), atomic_load(&audit->n_lost) };
+}
+
+void audit_digest(const struct audit *audit, sv text, char out[64])
+{
+    unsigned char made[SHA256_LEN];
+    hash_hmac_sha256_with(&audit->queries, text, made);
+    hash_hex(made, sizeof made, out);
+}
+
+/* ---- life ---- */
+
+static err_code start(struct audit *audit, struct err *e)
+{
+    if (pthread_create(&audit->writer, NULL, write_all, audit) != 0)
+        return ERR(e, ERR_IO, "a thread of the audit log cannot be started");
+    if (pthread_create(&audit->teller, NULL, tell_all, audit) == 0)
+        return ERR_OK;
+    pthread_mutex_lock(&audit->locked.lock);
+    audit->locked.stop = true;
+    pthread_cond_signal(&audit->locked.more);
+    pthread_mutex_unlock(&audit->locked.lock);
+    pthread_join(audit->writer, NULL);
+    return ERR(e, ERR_IO, "a thread of the audit log cannot be started");
+}
+
+static void audit_free(struct audit *audit)
+{
+    audit_segment_drop(&audit->segment);
+    pthread_mutex_destroy(&audit->locked.lock);
+    pthread_cond_destroy(&audit->locked.more);
+    pthread_cond_destroy(&audit->locked.told);
+    explicit_bzero(&audit->queries, sizeof audit->queries);
+    free(audit);
+}
+
+err_code audit_open(const struct audit_config *cfg, struct audit **out, struct err *e)
+{
+    struct audit *audit = calloc(1, sizeof *audit);
+    bool made;
+    uint64_t torn;
+    if (audit == NULL)
+        abort();
+    audit->cfg = *cfg;
+    if (audit->cfg.segment_bytes == 0)
+        audit->cfg.segment_bytes = LIMIT_AUDIT_SEGMENT_BYTES;
+    audit_segment_init(&audit->segment, cfg->dir);
+    pthread_mutex_init(&audit->locked.lock, NULL);
+    clock_cond_init(&audit->locked.more);
+    clock_cond_init(&audit->locked.told);
+    list_init(&audit->locked.queue);
+    list_init(&audit->locked.done);
+    err_code rc = audit_resume(&audit->segment, true, &made, &torn, e);
+    if (rc == ERR_OK)
+        rc = audit_segment_retire(&audit->segment, cfg->retention_days, e);
+    if (rc == ERR_OK) {
+        hash_hmac_key_set(&audit->queries, sv_make(audit->segment.key.queries, AUDIT_KEY_LEN));
+        atomic_store(&audit->well, true);
+        if (made)
+            tell(audit, AUDIT_BEGUN, 0, NULL);
+        else if (torn != UINT64_MAX)
+            tell(audit, AUDIT_RECOVERED, torn, NULL);
+        rc = start(audit, e);
+    }
+    if (rc != ERR_OK) {
+        audit_free(audit);
+        return rc;
+    }
+    *out = audit;
+    return ERR_OK;
+}
+
+void audit_close(struct audit *audit)
+{
+    if (audit == NULL)
+        return;
+    pthread_mutex_lock(&audit->locked.lock);
+    audit->locked.stop = true;
+    pthread_cond_signal(&audit->locked.more);
+    pthread_mutex_unlock(&audit->locked.lock);
+    pthread_join(audit->writer, NULL);
+    pthread_mutex_lock(&audit->locked.lock);
+    audit->locked.stop_telling = true;
+    pthread_cond_signal(&audit->locked.told);
+    pthread_mutex_unlock(&audit->locked.lock);
+    pthread_join(audit->teller, NULL);
+    struct err e;
+    /* A segment without its end is closed at the next start. */
+    if (atomic_load(&audit->well) && audit_segment_end(&audit->segment, &e) != ERR_OK)
+        tell(audit, AUDIT_FAILED, 0, &e);
+    audit_free(audit);
+}
