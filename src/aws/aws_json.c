@@ -76,6 +76,7 @@ static err_code run(struct pending *pending, struct answer *an, struct err *e)
     /* the request was checked and counted the first time */
     if (call->waited)
         return perform(pending, an, e);
+    TRY(trail_ready(trail_of(pending->x), call->op->name, e));
     TRY(read_input(pending, e));
     const struct quota_ask ask = { .action = call->op->name, .caller = call->caller.arn };
     TRY(quota_take(call->service->quota, &ask, clock_mono_us(), &call->wait_s, e));
@@ -113,6 +114,7 @@ static void finish(struct pending *pending)
         parking_told(parking, call->caller.access_key_id, call->watched, !call->unended,
                      clock_mono_us());
     }
+    call_trail(call, trail_of(pending->x), rc, buf_sv(&an.body));
     service_reply(pending->x, &an, call->op->name, pending->request_id, call->caller.access_key_id);
 }
 
@@ -179,6 +181,7 @@ static void handle(struct service *service, struct http_exchange *x, const char 
     pending->call.req = req;
     pending->call.a = req->arena;
     if (!enter(service, req, pending, &an)) {
+        call_trail(&pending->call, trail_of(x), ERR_OK, SV_NONE);
         service_reply(x, &an, pending->call.op ? pending->call.op->name : "-", request_id,
                       pending->call.caller.access_key_id);
         return;
@@ -189,6 +192,7 @@ static void handle(struct service *service, struct http_exchange *x, const char 
                            (struct work_for){ pending->call.caller.access_key_id, SV_NONE },
                            finish_later, pending, &e) != ERR_OK) {
         service_answer_error(&an, &e, SV_NONE, request_id, pending->call.op->name);
+        call_trail(&pending->call, trail_of(x), ERR_THROTTLED, SV_NONE);
         service_reply(x, &an, pending->call.op->name, request_id,
                       pending->call.caller.access_key_id);
     }
@@ -218,4 +222,4 @@ static void stop(struct service *service)
     service->aws = NULL;
 }
 
-const struct service_plane aws_plane = { start, stop, handle };
+const struct service_plane aws_plane = { start, stop, handle, call_trail_name };

@@ -9,6 +9,7 @@
  *   job_calls.c         Start, Describe and List of export and import jobs
  *   tags.c              TagResource, UntagResource, ListTagsForResource
  *   next_token.c        NextToken of lists
+ *   trail.c             what the audit log is told
  * Floor: aws. */
 #pragma once
 #include "auth/rights.h"
@@ -66,6 +67,13 @@ sv call_text(const struct call *call, const char *name);
 yyjson_val *call_member(const struct call *call, const char *name);
 /* A timestamp of the request in ms; 0: it is absent, and asks for nothing. */
 int64_t call_time_ms(yyjson_val *v);
+
+/* What the audit log is told of the call, with its outcome (trail.c). NULL is allowed.
+ *   answer  AWS JSON that tells the ids of what was made */
+void call_trail(const struct call *call, struct trail *trail, err_code rc, sv answer);
+/* Of a request that was refused before it became a call. */
+void call_trail_name(const struct http_request *req, struct service *service,
+                     struct trail_facts *facts);
 
 /* An operation calls this before it looks at something that may end; after its look it sets
  * call->unended. */

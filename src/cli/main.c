@@ -1,4 +1,5 @@
 /* main.c - the program: fhirlake COMMAND. Each command is a room of its own. */
+#include "cli/audit.h"
 #include "cli/check.h"
 #include "cli/convert.h"
 #include "cli/export.h"
@@ -21,6 +22,7 @@ static int help(FILE *f)
                 "  check      check the files of data stores, while no server runs\n"
                 "  convert    bring a data folder of an older fhirlake to this one's layout\n"
                 "  policy     say whether a policy lets a caller do something, and why\n"
+                "  audit      check that an audit log is as it was written\n"
                 "  version    print the version\n"
                 "  help       this text; fhirlake COMMAND --help says more\n\n"
                 "Start here:\n"
@@ -49,6 +51,8 @@ int main(int argc, char **argv)
         return cli_convert(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("policy")))
         return cli_policy(argc - 1, argv + 1);
+    if (sv_eq(command, SV_LIT("audit")))
+        return cli_audit(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("version")) || sv_eq(command, SV_LIT("--version"))) {
         (void)puts("fhirlake " FHIRLAKE_VERSION);
         return 0;

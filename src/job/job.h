@@ -156,6 +156,11 @@ struct job_served_limits {
 };
 struct job_engine;
 struct job_kind_ops; /* job/run.h */
+struct job_end {     /* texts borrowed for the call */
+    job_kind kind;
+    sv datastore_id, id;
+    job_status status;
+};
 struct job_engine_config {
     /* by job_kind: export/export.h and import/import.h have them; both are given */
     const struct job_kind_ops *kinds[JOB_N_KINDS];
@@ -176,7 +181,7 @@ struct job_engine_config {
     struct events *events; /* who is told of each job's statuses; NULL: nobody */
     /* A job has ended, and its record says so; NULL: nobody wants to know. From any thread; must be
      * short. */
-    void (*ended)(void *ctx, sv job_id);
+    void (*ended)(void *ctx, const struct job_end *end);
     void *ended_ctx;
 };
 /* Starts the workers and takes up every unfinished job in the background. */

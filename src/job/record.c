@@ -407,7 +407,8 @@ err_code job_engine_change(struct job_engine *engine, job_kind kind, sv datastor
     pthread_mutex_lock(&engine->record_lock);
     err_code rc = change_locked(engine, kind, datastore_id, id, change, &ended, e);
     pthread_mutex_unlock(&engine->record_lock);
+    const struct job_end end = { kind, datastore_id, id, change->to };
     if (ended && engine->cfg.ended)
-        engine->cfg.ended(engine->cfg.ended_ctx, id);
+        engine->cfg.ended(engine->cfg.ended_ctx, &end);
     return rc;
 }

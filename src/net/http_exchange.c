@@ -24,6 +24,16 @@ const struct http_request *http_exchange_request(struct http_exchange *exchange)
     return &exchange->req;
 }
 
+void http_exchange_keep(struct http_exchange *exchange, void *kept)
+{
+    exchange->kept = kept;
+}
+
+void *http_exchange_kept(const struct http_exchange *exchange)
+{
+    return exchange->kept;
+}
+
 bool http_exchange_gone(struct http_exchange *exchange)
 {
     struct pollfd p = { .fd = exchange->at->fd, .events = POLLRDHUP };

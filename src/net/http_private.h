@@ -299,6 +299,7 @@ struct http_exchange {
     struct http_request req;
     struct http_body body;
     struct http_answer answer;
+    void *kept;                   /* the handler's */
     uint64_t over_us, over_bytes; /* since when it is too much, and what came of it since then */
     bool begun;                   /* headers seen */
     bool last;                    /* the connection ends behind the answer */

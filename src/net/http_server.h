@@ -55,6 +55,9 @@ sv http_header_get(const struct http_request *req, const char *name);
 
 struct http_exchange; /* one request and its answer */
 const struct http_request *http_exchange_request(struct http_exchange *exchange);
+/* What the handler keeps with the exchange until it has answered; nothing here looks at it. */
+void http_exchange_keep(struct http_exchange *exchange, void *kept);
+void *http_exchange_kept(const struct http_exchange *exchange);
 /* Has the caller of the exchange hung up? Long work may ask, from any thread, until it is answered;
  * it costs one poll(2). The caller's end of stream counts, because nothing else is seen of a caller
  * who closed, was killed or gave up. A caller who ends only his sending side and goes on reading is

@@ -108,6 +108,7 @@ struct rest_call {
     fhir_type member_type; /* of a compartment; FHIR_TYPE_NONE: members of all types */
     struct rest_param_list params;
     bool in_bundle;
+    struct trail *trail;      /* of the request, in the audit log; NULL: none */
     size_t text_max;          /* bytes of a resource that is written; 0: LIMIT_DATA_BODY_BYTES */
     uint64_t as_of;           /* reads see this commit; 0: the newest */
     bool only_check;          /* a read is only asked whether it is well formed */
@@ -120,6 +121,15 @@ struct rest_call {
     struct rest_answer out;
     struct rest_issue_list issues; /* what an error says beside its text */
 };
+
+/* ---- trail.c: what the audit log is told ---- */
+/* Of the request, with its outcome. NULL is allowed. */
+void rest_trail(const struct rest_call *call, struct trail *trail, err_code rc);
+/* Of an entry of a Bundle, which is one record more. */
+void rest_trail_entry(const struct rest_call *call, err_code rc);
+/* Of a request that was refused before it became a call. */
+void rest_trail_name(const struct http_request *req, struct service *service,
+                     struct trail_facts *facts);
 
 /* ---- call.c ---- */
 /* May the caller do this on the data store? action: "ReadResource". ERR_DENIED. */

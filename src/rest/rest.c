@@ -195,6 +195,7 @@ static err_code enter_known(struct exchange *ex, struct err *e)
     if (rc != ERR_OK)
         call->ds = NULL;
     TRY(allowed);
+    TRY(trail_ready(call->trail, call->it->action, e));
     if (rc != ERR_OK)
         return err_pass(e, &why);
     if (!sv_eq(call->ds->status, SV_LIT("ACTIVE")))
@@ -347,6 +348,7 @@ static void leave(struct exchange *ex)
         make_pretty(call);
     if (!call->out.file && !http_room(ex->x, call->out.body.len))
         answer_no_room(ex);
+    rest_trail(call, call->trail, ex->rc);
     if (call->st)
         store_registry_release(call->service->cfg.stores, call->st);
     arena_free(ex->of_grant);
@@ -458,7 +460,7 @@ static void handle(struct service *service, struct http_exchange *x, const char 
         ex = &full;
     ex->x = x;
     ex->request_id = request_id;
-    ex->call = (struct rest_call){ .service = service, .a = req->arena };
+    ex->call = (struct rest_call){ .service = service, .a = req->arena, .trail = trail_of(x) };
     buf_init(&ex->call.out.body, BODY_MAX);
     headers_in(&ex->call, req);
     ex->rc = oom ? arena_oom(req->arena, &ex->e) : enter(ex, &ex->e);
@@ -512,4 +514,4 @@ static void stop(struct service *service)
     service->rest = NULL;
 }
 
-const struct service_plane rest_plane = { start, stop, handle };
+const struct service_plane rest_plane = { start, stop, handle, rest_trail_name };

@@ -24,6 +24,7 @@ struct server_config {
     const char *account_id;
     const char *public_url;
     const char *quotas; /* none, healthlake, or a file */
+    const char *audit;  /* NULL: no audit log */
     const char *log_level;
     unsigned workers; /* 0: processors, at least 2 */
     unsigned max_connections;
@@ -41,8 +42,10 @@ struct server_config {
     const char *events_url; /* NULL: nobody is told */
     const char *events_token_file;
     unsigned events_tries;
+    unsigned audit_segment_mib, audit_retention_days; /* days 0: for ever */
     bool unsigned_payload;
     bool core_dumps;
+    bool audit_strict;
     bool plain_http; /* beyond loopback */
     const char *tls; /* self-signed, or NULL */
     const char *tls_certificate, *tls_key, *tls_client_ca;

@@ -58,6 +58,8 @@ struct rooms {
     struct parking *parking;
     struct events *events;   /* NULL: nobody is told */
     struct metrics *metrics; /* NULL: nobody asks for them */
+    struct audit *audit;    /* NULL: none */
+    struct audit_room told; /* when a job ends */
     struct job_engine *jobs;
     struct service *service;
     struct tls *tls;
@@ -316,6 +318,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(rc);
     TRY(open_auth(rooms, e));
     TRY(read_rates(rooms, e));
+    TRY(audit_room_open(config, &rooms->audit, e));
     TRY(open_world(rooms, e));
     TRY(tls_open(config, &rooms->tls, e));
     rooms->env = store_env_new((size_t)config->cache_mib << 20, BACKGROUND);
@@ -330,6 +333,8 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(parking_new(&pc, &rooms->parking, e));
     store_registry_bound(rooms->stores, &files.stores);
     TRY(news_start(config, rooms->records, &rooms->events, e));
+    rooms->told = (struct audit_room){ rooms->parking, rooms->audit, sv_from(config->region),
+                                       sv_from(config->account_id) };
     struct job_engine_config jc = {
         .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
         .records = rooms->records,
@@ -343,8 +348,8 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
         .min_free_bytes = (uint64_t)config->min_free_mib << 20,
         .no_reuse = !config->export_reuse,
         .events = rooms->events,
-        .ended = parking_wake,
-        .ended_ctx = rooms->parking
+        .ended = audit_room_job_ended,
+        .ended_ctx = &rooms->told
     };
     TRY(job_engine_start(&jc, &rooms->jobs, e));
     open_metrics(rooms);
@@ -357,6 +362,8 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  .parking = rooms->parking,
                                  .metrics = rooms->metrics,
                                  .events = rooms->events,
+                                 .audit = rooms->audit,
+                                 .audit_strict = config->audit_strict,
                                  .region = sv_from(config->region),
                                  .account_id = sv_from(config->account_id),
                                  .public_url = sv_from(config->public_url),
@@ -410,6 +417,7 @@ static void rooms_close(struct rooms *rooms)
     metrics_free(rooms->metrics);
     job_engine_stop(rooms->jobs);
     events_stop(rooms->events);
+    audit_close(rooms->audit);
     parking_free(rooms->parking);
     store_registry_free(rooms->stores);
     store_env_free(rooms->env);

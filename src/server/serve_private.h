@@ -1,5 +1,6 @@
 /* serve_private.h - what the rooms of the server share.
  *
+ *   audit.c          the audit log
  *   callers.c        the callers' files, watched
  *   config.c         the options
  *   config_listen.c  their rules about where the server listens
@@ -15,6 +16,7 @@
  *   serve.c          the process: all rooms up, a signal, all rooms down
  * Floor: server. */
 #pragma once
+#include "audit/audit.h"
 #include "auth/auth.h"
 #include "event/event.h"
 #include "job/job.h"
@@ -76,6 +78,19 @@ struct front {
 };
 /* The ready line. keys: the callers' file; NULL: nobody has keys. */
 void front_tell(const struct front *front, const char *keys, bool new_keys);
+
+/* ---- audit.c ---- */
+/* The audit log that the options name; *out stays as it is when they name none. */
+MUST_USE err_code audit_room_open(const struct server_config *config, struct audit **out,
+                                  struct err *e);
+struct parking;
+struct audit_room { /* who is told of the ends of jobs */
+    struct parking *parking;
+    struct audit *audit; /* NULL: none */
+    sv region, account_id;
+};
+/* For job_engine_config.ended: ctx is a struct audit_room. */
+void audit_room_job_ended(void *ctx, const struct job_end *end);
 
 /* ---- guard.c ---- */
 /* Memory holds keys and patients' data: no core file, and no look into it by others of the same

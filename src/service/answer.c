@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "service/errors.h"
+#include "service/trail.h"
 
 void service_answer_error(struct answer *an, const struct err *e, sv long_message,
                           const char *request_id, const char *op)
@@ -39,7 +40,7 @@ void service_reply_with(struct http_exchange *x, unsigned status, const struct h
         LOG_INT("out", body->len), LOG_SV("key", access_key_id.len ? access_key_id : SV_LIT("-")),
         LOG_SV("peer", req->peer), LOG_STR("request_id", request_id));
     /* x and its arena may be gone from here on */
-    http_reply(x, status, h, n, body);
+    trail_reply(x, status, h, n, body, error);
 }
 
 /* How much of a file was sent is known when the request may be gone: the line is made of copies. */
@@ -54,6 +55,7 @@ unsigned service_reply_file(struct http_exchange *x, const struct http_header *h
     (void)snprintf(key, sizeof key, "%.*s", SV_FMT(who));
     (void)snprintf(peer, sizeof peer, "%.*s", SV_FMT(req->peer));
     (void)snprintf(id, sizeof id, "%s", request_id);
+    trail_end(x, 200, "-");
     unsigned status = http_reply_file(x, h, n, f, &sent);
     LOG(LOG_INFO, "request", LOG_STR("op", op), LOG_INT("status", status), LOG_STR("error", "-"),
         LOG_INT("us", clock_mono_us() - start_us), LOG_INT("in", 0), LOG_INT("out", sent),

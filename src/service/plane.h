@@ -12,6 +12,7 @@
  *   quota.h      how often who may ask
  *   parked.h     answers that wait a moment for an end
  *   metrics.h    what requests come to, counted
+ *   trail.h      what a request leaves in the audit log
  *
  * What a plane must do
  *   start   makes the plane's state, s->aws or s->rest, and starts its threads. The data plane is
@@ -40,6 +41,7 @@
 #include "service/metrics.h"
 #include "service/service.h"
 #include "service/shapes.h"
+#include "service/trail.h"
 #include "service/workers.h"
 
 #include <pthread.h>
@@ -66,4 +68,6 @@ struct service_plane { /* one for each plane: constant, and shared by all servic
     err_code (*start)(struct service *s, struct err *e);
     void (*stop)(struct service *s);
     void (*handle)(struct service *s, struct http_exchange *x, const char *request_id);
+    /* What a request asks for that was refused before the plane had it: facts for the audit log. */
+    void (*name)(const struct http_request *req, struct service *s, struct trail_facts *facts);
 };

@@ -42,6 +42,9 @@ void service_handle(void *service, struct http_exchange *x)
     /* the arena is full of the request itself */
     if (request_id == NULL)
         request_id = "-";
+    bool data = sv_starts(req->path, SV_LIT("/datastore/"));
+    if (data || (sv_eq(req->path, SV_LIT("/")) && sv_eq(req->method, SV_LIT("POST"))))
+        trail_begin(s, x, request_id, data);
     if (door_refuses(s, x, request_id))
         return;
     if (monitor_answers(s, x, request_id))

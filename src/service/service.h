@@ -10,6 +10,7 @@
  * here; nothing below names an HTTP status.
  * Source: Amazon HealthLake service model 2017-07-01.   Floor: service. */
 #pragma once
+#include "audit/audit.h"
 #include "auth/auth.h"
 #include "job/job.h"
 #include "net/http_server.h"
@@ -30,6 +31,8 @@ struct service_config {
     struct parking *parking;          /* NULL: no answer waits for an end */
     struct metrics *metrics;          /* NULL: requests are not counted */
     struct events *events;            /* who is told of data stores; NULL: nobody */
+    struct audit *audit;              /* NULL: no audit log */
+    bool audit_strict;                /* reads are refused too, while it cannot be written */
     sv region;                        /* "us-east-1" */
     sv account_id;                    /* "000000000000" */
     sv public_url;                    /* empty: the request's Host makes a DatastoreEndpoint */

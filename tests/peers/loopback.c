@@ -13,6 +13,7 @@
 struct http_exchange {
     struct http_request req;
     struct http_header headers[HEADERS_MAX];
+    void *kept;
     struct loopback_answer *answer;
     pthread_mutex_t lock;
     pthread_cond_t done;
@@ -24,6 +25,16 @@ struct http_exchange {
 const struct http_request *http_exchange_request(struct http_exchange *x)
 {
     return &x->req;
+}
+
+void http_exchange_keep(struct http_exchange *x, void *kept)
+{
+    x->kept = kept;
+}
+
+void *http_exchange_kept(const struct http_exchange *x)
+{
+    return x->kept;
 }
 
 bool http_exchange_gone(struct http_exchange *x)

@@ -140,6 +140,7 @@ err_code rest_entry_open(struct rest_entry *entry, struct arena *a, struct err *
                              .grant = up->grant,
                              .base = up->base,
                              .in_bundle = true,
+                             .trail = up->trail,
                              .clock = up->clock };
     buf_init(&c->out.body, up->out.body.max);
     entry->where = in->where;
@@ -286,6 +287,7 @@ void rest_entry_answer(struct rest_entry *entry)
     response(entry, outcome ? buf_sv(&call->out.body) : buf_sv(&told));
     json_obj_end(w);
     entry->b->call->out.issues_stored |= call->out.issues_stored;
+    rest_trail_entry(call, entry->rc);
     rest_pending_done(&entry->p);
     buf_done(&call->out.body);
 }

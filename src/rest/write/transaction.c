@@ -383,6 +383,7 @@ static err_code answer(struct transaction *tx, struct err *e)
                 entry->rc = entry->call.it->fn(&entry->call, &entry->e);
             /* Nothing was committed, so the transaction fails as a whole. */
             if (entry->rc != ERR_OK && !tx->committed) {
+                trail_forget_entries(bundle->call->trail);
                 *e = entry->e;
                 return blame(entry, entry->rc, e);
             }

@@ -21,15 +21,16 @@ struct bench { /* of an engine what a change needs */
     job_status told; /* what the record said then */
 };
 
-static void ended(void *ctx, sv id)
+static void ended(void *ctx, const struct job_end *end)
 {
     struct bench *b = ctx;
     struct arena *a = arena_new(1 << 20);
     struct job_record now;
     struct err e;
     b->n_ended++;
-    if (sv_eq(id, b->rec.job.id) &&
-        job_record_read(b->f.records, JOB_EXPORT, FX_STORE, id, a, &now, &e) == ERR_OK)
+    if (sv_eq(end->id, b->rec.job.id) &&
+        job_record_read(b->f.records, JOB_EXPORT, FX_STORE, end->id, a, &now, &e) == ERR_OK &&
+        now.job.status == end->status)
         b->told = now.job.status;
     arena_free(a);
 }

@@ -21,6 +21,17 @@ const struct http_request *http_exchange_request(struct http_exchange *x)
     return &x->req;
 }
 
+void *http_exchange_kept(const struct http_exchange *x)
+{
+    (void)x;
+    return NULL;
+}
+
+void http_exchange_keep(struct http_exchange *x, void *kept)
+{
+    (void)x, (void)kept;
+}
+
 bool http_room(struct http_exchange *x, size_t len)
 {
     (void)len;

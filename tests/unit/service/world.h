@@ -47,6 +47,11 @@ static inline void world_make(struct world *w)
     OK(records_open(w->system, &w->records, e));
 }
 
+static inline void world_job_ended(void *parking, const struct job_end *end)
+{
+    parking_wake(parking, end->id);
+}
+
 /* Starts the service. open: everybody may do all; else the callers are those of the file
  * `credentials`. */
 static inline void world_open(struct world *w, const struct service_plane *control, bool open)
@@ -68,7 +73,7 @@ static inline void world_open(struct world *w, const struct service_plane *contr
         .spool_dir = w->spool,
         .served_dir = w->served,
         .n_workers = 1,
-        .ended = w->park ? parking_wake : NULL,
+        .ended = w->park ? world_job_ended : NULL,
         .ended_ctx = w->parking
     };
     OK(job_engine_start(&jc, &w->jobs, e));

@@ -1,0 +1,4 @@
+/* audit.h - the command `fhirlake audit`.   Floor: cli. */
+#pragma once
+
+int cli_audit(int argc, char **argv);

@@ -1,0 +1,206 @@
+/* trail.c - the way of a record into the audit log, and of the answer that waits for it.
+ *
+ *   service.c: trail_begin -> the plane: facts, entries -> answer.c: trail_reply
+ *     a read   records are added, x is answered at once
+ *     a write  records are added, the answer waits in `kept_answer`; a thread of the log sends it
+ *              when they are on disk, or a 503 in its place
+ *
+ * A request that changed nothing (a refusal of the caller's request) waits for nothing. When much
+ * waits for the disk, reads wait, too: so what waits is bounded by the connections. */
+#include "service/trail_private.h"
+
+#include "base/log.h"
+
+#define HEADERS_MAX 20u
+
+/* ---- begin, facts ---- */
+
+void trail_begin(struct service *service, struct http_exchange *x, const char *request_id,
+                 bool data_plane)
+{
+    if (service->cfg.audit == NULL)
+        return;
+    struct trail *trail = calloc(1, sizeof *trail);
+    if (trail == NULL)
+        abort();
+    trail->service = service;
+    trail->req = http_exchange_request(x);
+    trail->request_id = request_id;
+    trail->data_plane = data_plane;
+    buf_init(&trail->entries, 64u << 20);
+    http_exchange_keep(x, trail);
+}
+
+struct trail *trail_of(struct http_exchange *x)
+{
+    return http_exchange_kept(x);
+}
+
+err_code trail_ready(const struct trail *trail, const char *action, struct err *e)
+{
+    if (trail == NULL || audit_is_well(trail->service->cfg.audit) ||
+        (trail_reads(action) && !trail->service->cfg.audit_strict))
+        return ERR_OK;
+    return ERR(e, ERR_UNAVAILABLE,
+               "The audit log cannot be written, so nothing is done that it would have to tell of; "
+               "whoever runs this server finds the reason in its log");
+}
+
+/* ---- records ---- */
+
+static void add(struct trail *trail, const struct trail_facts *f, const char *error,
+                struct buf *out)
+{
+    struct err e;
+    const size_t before = out->len;
+    if (trail_record(trail, f, error, trail->n_entries, out, &e) == ERR_OK) {
+        trail->n_entries++;
+        return;
+    }
+    /* every part of it is bounded, so this is a fault of ours */
+    out->len = before;
+    LOG_ERR("audit_record", &e, LOG_STR("request_id", trail->request_id));
+}
+
+void trail_entry(struct trail *trail, const struct trail_facts *facts)
+{
+    if (trail)
+        add(trail, facts, err_code_name(facts->rc), &trail->entries);
+}
+
+void trail_forget_entries(struct trail *trail)
+{
+    if (trail == NULL)
+        return;
+    buf_clear(&trail->entries);
+    trail->n_entries = 0;
+}
+
+static void trail_free(struct trail *trail)
+{
+    buf_done(&trail->entries);
+    free(trail);
+}
+
+/* ---- answers that wait ---- */
+
+struct kept_answer {
+    struct http_exchange *x;
+    unsigned status;
+    struct http_header h[HEADERS_MAX];
+    size_t n;
+    struct buf body;
+    const char *request_id;
+};
+
+static void say_not_written(struct http_exchange *x, const char *request_id)
+{
+    static const char text[] =
+        "The audit log could not be written; what this request asked for may have been done";
+    const bool fhir = sv_starts(http_exchange_request(x)->path, SV_LIT("/datastore/"));
+    const struct error_aws *aws = error_as_aws(ERR_UNAVAILABLE);
+    CLEANUP_BUF struct buf body = BUF_INIT(4096);
+    /* bounded text: writing it cannot fail */
+    struct err ignored;
+    if (fhir)
+        IGNORE(error_fhir_body(error_as_fhir(ERR_UNAVAILABLE)->issue_type, sv_from(text), &body,
+                               &ignored));
+    else
+        IGNORE(error_aws_body(aws->exception, sv_from(text), &body, &ignored));
+    const struct http_header h[] = {
+        { SV_LIT("Content-Type"), fhir ? SV_LIT("application/fhir+json;charset=utf-8")
+                                       : SV_LIT("application/x-amz-json-1.0") },
+        { SV_LIT("x-amzn-RequestId"), sv_from(request_id) },
+        { SV_LIT("x-amzn-errortype"), sv_from(aws->exception) },
+    };
+    LOG(LOG_ERROR, "audit_not_written", LOG_STR("request_id", request_id));
+    http_reply(x, aws->status, h, fhir ? 2 : 3, &body);
+}
+
+static void answer_kept(void *ctx, bool durable)
+{
+    struct kept_answer *kept = ctx;
+    if (durable)
+        http_reply(kept->x, kept->status, kept->h, kept->n, &kept->body);
+    else
+        say_not_written(kept->x, kept->request_id);
+    buf_done(&kept->body);
+    free(kept);
+}
+
+/* May the request have changed something? What was refused as unavailable was not begun. */
+static bool may_have_changed(const struct trail *trail, unsigned status)
+{
+    return !trail_reads(trail->facts.action) && trail->facts.rc != ERR_UNAVAILABLE &&
+           (status < 400 || status >= 500 || trail->n_entries > 1 || status == 429);
+}
+
+static struct trail *end(struct http_exchange *x, unsigned status, const char *error)
+{
+    struct trail *trail = trail_of(x);
+    if (trail == NULL)
+        return NULL;
+    http_exchange_keep(x, NULL);
+    const struct service *service = trail->service;
+    const struct service_plane *plane =
+        trail->data_plane ? service->cfg.data : service->cfg.control;
+    /* It was refused before the plane knew what it asks for. */
+    if (trail->facts.action == NULL && plane->name)
+        plane->name(trail->req, trail->service, &trail->facts);
+    trail->facts.status = status;
+    add(trail, &trail->facts, error, &trail->entries);
+    return trail;
+}
+
+void trail_end(struct http_exchange *x, unsigned status, const char *error)
+{
+    struct trail *trail = end(x, status, error);
+    if (trail == NULL)
+        return;
+    audit_add(trail->service->cfg.audit, &trail->entries, trail->n_entries, NULL, NULL);
+    trail_free(trail);
+}
+
+void trail_reply(struct http_exchange *x, unsigned status, const struct http_header *h, size_t n,
+                 struct buf *body, const char *error)
+{
+    struct trail *trail = end(x, status, error);
+    if (trail == NULL) {
+        http_reply(x, status, h, n, body);
+        return;
+    }
+    struct audit *audit = trail->service->cfg.audit;
+    const bool well = audit_is_well(audit);
+    if (!may_have_changed(trail, status) && (!audit_is_pressed(audit) || !well)) {
+        audit_add(audit, &trail->entries, trail->n_entries, NULL, NULL);
+        trail_free(trail);
+        http_reply(x, status, h, n, body);
+        return;
+    }
+    struct kept_answer *kept = malloc(sizeof *kept);
+    if (kept == NULL || n > HEADERS_MAX)
+        abort();
+    *kept = (struct kept_answer){
+        .x = x, .status = status, .n = n, .body = *body, .request_id = trail->request_id
+    };
+    memcpy(kept->h, h, n * sizeof *h);
+    *body = BUF_INIT(body->max);
+    /* x may be answered, and gone, from here on */
+    audit_add(audit, &trail->entries, trail->n_entries, answer_kept, kept);
+    trail_free(trail);
+}
+
+/* ---- jobs ---- */
+
+void trail_job_ended(struct audit *audit, sv region, sv account_id, const struct trail_job *job)
+{
+    struct buf record = BUF_INIT(TRAIL_RECORD_MAX);
+    struct err e;
+    if (trail_job_record(region, account_id, job, &record, &e) == ERR_OK) {
+        audit_add(audit, &record, 1, NULL, NULL);
+        return;
+    }
+    /* every part of it is bounded, so this is a fault of ours */
+    LOG_ERR("audit_record", &e, LOG_SV("job", job->job_id));
+    buf_done(&record);
+}
