@@ -69,6 +69,9 @@ static void answer(struct service *service, struct http_exchange *x, struct refu
     IGNORE(write_body(&r, fhir, &body, &ignored));
     metrics_request(service->cfg.metrics, NULL, SV_NONE, r.status, clock_mono_us() - req->start_us);
     metrics_refused(service->cfg.metrics, req, r.why);
+    struct trail *trail = trail_of(x);
+    if (trail)
+        trail->facts.rc = r.why;
     service_reply_with(x, r.status, h, n, &body, "door", r.name, request_id, SV_NONE);
 }
 

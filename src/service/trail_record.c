@@ -15,8 +15,54 @@
 #include "search/search.h"
 
 #define AGENT_MAX 256u
+#define USUAL     1536u       /* bytes of most records */
 #define QUERY_MAX (64u << 10) /* bytes that a digest covers; the rest is not told */
 #define NAMES_MAX 64u
+
+/* ---- writing ---- */
+
+/* A record is made for every read, so its constant text is copied piece by piece. Texts that are
+ * put as they are have a form without anything to escape. */
+struct out {
+    struct buf *buf;
+    err_code rc; /* of the first that failed */
+    struct err *e;
+};
+
+static void put(struct out *o, sv text)
+{
+    if (o->rc == ERR_OK)
+        o->rc = buf_add(o->buf, text, o->e);
+}
+#define PUT(o, literal) put((o), SV_LIT(literal))
+
+/* ,"name":"value" ; text of a form without anything to escape */
+#define PUT_PLAIN(o, name, value)             \
+    do {                                      \
+        put((o), SV_LIT(",\"" name "\":\"")); \
+        put((o), (value));                    \
+        put((o), SV_LIT("\""));               \
+    } while (0)
+
+static void put_u64(struct out *o, uint64_t n)
+{
+    char text[24], *p = text + sizeof text;
+    do
+        *--p = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    put(o, sv_make(p, (size_t)(text + sizeof text - p)));
+}
+
+/* A text from outside, as a JSON string. */
+static void put_escaped(struct out *o, sv text)
+{
+    struct json_writer w;
+    if (o->rc != ERR_OK)
+        return;
+    json_writer_init(&w, o->buf);
+    json_str(&w, text);
+    o->rc = json_writer_end(&w, o->e);
+}
 
 /* ---- reads ---- */
 
@@ -56,28 +102,28 @@ static const struct credential *claimed(const struct service *service,
     return NULL;
 }
 
-static void identity(struct json_writer *w, const struct trail *trail)
+static void identity(struct out *o, const struct trail *trail)
 {
     const struct service *service = trail->service;
     const bool known = trail->caller.arn.len != 0;
     const struct credential *credential =
         known ? trail->caller.credential : claimed(service, trail->req);
-    json_key(w, "userIdentity");
-    json_obj(w);
-    json_kv_str(w, "type",
-                !known       ? SV_LIT("Unknown")
-                : credential ? SV_LIT("IAMUser")
-                             : SV_LIT("Anonymous"));
+    PUT(o, ",\"userIdentity\":{\"type\":\"");
+    put(o, !known ? SV_LIT("Unknown") : credential ? SV_LIT("IAMUser") : SV_LIT("Anonymous"));
+    PUT(o, "\"");
     if (known) {
-        json_kv_str(w, "principalId", credential ? credential->access_key_id : SV_LIT("anonymous"));
-        json_kv_str(w, "arn", trail->caller.arn);
+        PUT_PLAIN(o, "principalId", credential ? credential->access_key_id : SV_LIT("anonymous"));
+        PUT(o, ",\"arn\":");
+        put_escaped(o, trail->caller.arn);
     }
-    json_kv_str(w, "accountId", service->cfg.account_id);
+    PUT_PLAIN(o, "accountId", service->cfg.account_id);
     if (credential)
-        json_kv_str(w, "accessKeyId", credential->access_key_id);
-    if (known && credential)
-        json_kv_str(w, "userName", credential->name);
-    json_obj_end(w);
+        PUT_PLAIN(o, "accessKeyId", credential->access_key_id);
+    if (known && credential) {
+        PUT(o, ",\"userName\":");
+        put_escaped(o, credential->name);
+    }
+    PUT(o, "}");
 }
 
 /* ---- queries ---- */
@@ -141,8 +187,7 @@ static sv base_of(sv name)
 }
 
 /* The names of one text's parameters, and the text without its signature. */
-static void names_of(struct json_writer *w, sv text, fhir_type type, unsigned *n,
-                     struct buf *signed_not)
+static void names_of(struct out *o, sv text, fhir_type type, unsigned *n, struct buf *signed_not)
 {
     sv rest = text, one;
     struct err ignored;
@@ -153,28 +198,30 @@ static void names_of(struct json_writer *w, sv text, fhir_type type, unsigned *n
         if (buf_add(signed_not, one, &ignored) == ERR_OK)
             IGNORE(buf_add_char(signed_not, '&', &ignored));
         sv name = base_of(sv_head(one, sv_find(one, '=')));
-        if ((*n)++ < NAMES_MAX)
-            json_str(w, is_known(type, name) ? name : SV_LIT("?"));
+        if (*n >= NAMES_MAX)
+            continue;
+        put(o, (*n)++ ? SV_LIT(",\"") : SV_LIT("\""));
+        put(o, is_known(type, name) ? name : SV_LIT("?"));
+        PUT(o, "\"");
     }
 }
 
-static void query(struct json_writer *w, const struct trail *trail, const struct trail_facts *f)
+static void query(struct out *o, const struct trail *trail, const struct trail_facts *f)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(QUERY_MAX);
     char digest[64];
     unsigned n = 0;
-    fhir_type type = fhir_type_find(sv_from(f->resource_type));
     if (f->query.len == 0 && f->form.len == 0)
         return;
-    json_key(w, "queryParameters");
-    json_arr(w);
-    names_of(w, f->query, type, &n, &text);
-    names_of(w, f->form, type, &n, &text);
-    json_arr_end(w);
+    fhir_type type = fhir_type_find(sv_from(f->resource_type));
+    PUT(o, ",\"queryParameters\":[");
+    names_of(o, f->query, type, &n, &text);
+    names_of(o, f->form, type, &n, &text);
+    PUT(o, "]");
     if (text.len == 0)
         return;
     audit_digest(trail->service->cfg.audit, buf_sv(&text), digest);
-    json_kv_str(w, "queryHmacSha256", sv_make(digest, sizeof digest));
+    PUT_PLAIN(o, "queryHmacSha256", sv_make(digest, sizeof digest));
 }
 
 /* ---- the record ---- */
@@ -185,152 +232,148 @@ static bool is_ours(sv id)
     return sv_is_hex(id, 32);
 }
 
-static void parameters(struct json_writer *w, const struct trail *trail,
-                       const struct trail_facts *f)
+/* The first member has no comma in front of it. */
+static void parameters(struct out *o, const struct trail *trail, const struct trail_facts *f)
 {
-    char version[24];
-    json_key(w, "requestParameters");
-    json_obj(w);
+    PUT(o, ",\"requestParameters\":{");
+    const size_t from = o->buf->len;
     if (is_ours(f->datastore_id))
-        json_kv_str(w, "datastoreId", f->datastore_id);
+        PUT_PLAIN(o, "datastoreId", f->datastore_id);
     if (is_ours(f->job_id))
-        json_kv_str(w, "jobId", f->job_id);
+        PUT_PLAIN(o, "jobId", f->job_id);
     if (f->resource_type)
-        json_kv_str(w, "resourceType", sv_from(f->resource_type));
+        PUT_PLAIN(o, "resourceType", sv_from(f->resource_type));
     if (fhir_id_ok(f->resource_id))
-        json_kv_str(w, "resourceId", f->resource_id);
-    int n = snprintf(version, sizeof version, "%llu", (unsigned long long)f->version);
-    if (f->version)
-        json_kv_str(w, "versionId", sv_make(version, (size_t)n));
-    else if (fhir_id_ok(f->version_id))
-        json_kv_str(w, "versionId", f->version_id);
-    query(w, trail, f);
-    json_obj_end(w);
+        PUT_PLAIN(o, "resourceId", f->resource_id);
+    if (f->version) {
+        PUT(o, ",\"versionId\":\"");
+        put_u64(o, f->version);
+        PUT(o, "\"");
+    } else if (fhir_id_ok(f->version_id)) {
+        PUT_PLAIN(o, "versionId", f->version_id);
+    }
+    query(o, trail, f);
+    struct buf *b = o->buf;
+    if (o->rc == ERR_OK && b->len > from) {
+        memmove(b->ptr + from, b->ptr + from + 1, b->len - from - 1);
+        b->len--;
+    }
+    PUT(o, "}");
 }
 
 /* The request's id, with the record's number in its last digits: no two records share one. */
-static void event_id(struct json_writer *w, const char *request_id, unsigned number)
+static void event_id(struct out *o, sv request_id, unsigned number)
 {
-    char id[37], digits[9];
-    (void)snprintf(id, sizeof id, "%s", request_id);
-    if (strlen(id) != 36)
+    char id[36];
+    static const char hex[] = "0123456789abcdef";
+    if (request_id.len != sizeof id)
         return;
-    uint64_t last = 0;
-    for (int i = 28; i < 36; i++)
-        last = last * 16 + (uint64_t)(id[i] <= '9' ? id[i] - '0' : id[i] - 'a' + 10);
-    (void)snprintf(digits, sizeof digits, "%08x", (unsigned)(last + number));
-    memcpy(id + 28, digits, 8);
-    json_kv_str(w, "eventID", sv_make(id, 36));
+    memcpy(id, request_id.ptr, sizeof id);
+    for (size_t i = sizeof id; number && i-- > 28;) {
+        unsigned digit = (unsigned)(id[i] <= '9' ? id[i] - '0' : id[i] - 'a' + 10) + number % 16;
+        id[i] = hex[digit % 16];
+        number = number / 16 + digit / 16;
+    }
+    PUT_PLAIN(o, "eventID", sv_make(id, sizeof id));
 }
 
-static void resources(struct json_writer *w, sv region, sv account_id, sv datastore_id)
+static void resources(struct out *o, sv region, sv account_id, sv datastore_id)
 {
-    char arn[256];
     if (!is_ours(datastore_id))
         return;
-    int n = snprintf(arn, sizeof arn, "arn:aws:healthlake:%.*s:%.*s:datastore/fhir/%.*s",
-                     SV_FMT(region), SV_FMT(account_id), SV_FMT(datastore_id));
-    json_key(w, "resources");
-    json_arr(w);
-    json_obj(w);
-    json_kv_str(w, "ARN", sv_head(sv_make(arn, (size_t)n), sizeof arn - 1));
-    json_kv_str(w, "accountId", account_id);
-    json_kv_str(w, "type", SV_LIT("AWS::HealthLake::FHIRDatastore"));
-    json_obj_end(w);
-    json_arr_end(w);
+    PUT(o, ",\"resources\":[{\"ARN\":\"arn:aws:healthlake:");
+    put(o, region);
+    PUT(o, ":");
+    put(o, account_id);
+    PUT(o, ":datastore/fhir/");
+    put(o, datastore_id);
+    PUT(o, "\"");
+    PUT_PLAIN(o, "accountId", account_id);
+    PUT(o, ",\"type\":\"AWS::HealthLake::FHIRDatastore\"}]");
 }
 
 /* Errors by their name: their messages may hold what a resource says. */
-static void outcome(struct json_writer *w, const struct trail_facts *f, const char *error)
+static void outcome(struct out *o, const struct trail_facts *f, const char *error)
 {
-    char text[96];
     if (f->rc == ERR_OK && f->status < 400)
         return;
-    const char *name = f->rc != ERR_OK ? err_code_name(f->rc) : error;
-    json_kv_str(w, "errorCode", sv_from(f->rc != ERR_OK ? error_as_aws(f->rc)->exception : error));
-    int n = snprintf(text, sizeof text, "HTTP %u, %s", f->status, name);
-    json_kv_str(w, "errorMessage", sv_make(text, (size_t)n));
+    PUT_PLAIN(o, "errorCode", sv_from(f->rc != ERR_OK ? error_as_aws(f->rc)->exception : error));
+    PUT(o, ",\"errorMessage\":\"HTTP ");
+    put_u64(o, f->status);
+    PUT(o, ", ");
+    put(o, sv_from(f->rc != ERR_OK ? err_code_name(f->rc) : error));
+    PUT(o, "\"");
 }
 
-static void common(struct json_writer *w, sv region, const char *name)
+/* The object is begun. */
+static void common(struct out *o, sv region, const char *name)
 {
     char now[INSTANT_LEN];
     instant_format(clock_wall_ms(), now);
-    memcpy(now + 19, "Z", 1); /* whole seconds, as CloudTrail has them */
-    json_kv_str(w, "eventVersion", SV_LIT("1.11"));
-    json_kv_str(w, "eventTime", sv_make(now, 20));
-    json_kv_str(w, "eventSource", SV_LIT("healthlake.amazonaws.com"));
-    json_kv_str(w, "eventName", sv_from(name));
-    json_kv_str(w, "awsRegion", region);
+    now[19] = 'Z'; /* whole seconds, as CloudTrail has them */
+    PUT(o, "{\"eventVersion\":\"1.11\",\"eventTime\":\"");
+    put(o, sv_make(now, 20));
+    PUT(o, "\",\"eventSource\":\"healthlake.amazonaws.com\"");
+    PUT_PLAIN(o, "eventName", sv_from(name));
+    PUT_PLAIN(o, "awsRegion", region);
+}
+
+static void end(struct out *o, sv account_id)
+{
+    PUT_PLAIN(o, "recipientAccountId", account_id);
+    PUT(o, "}\n");
 }
 
 err_code trail_record(const struct trail *trail, const struct trail_facts *f, const char *error,
                       unsigned number, struct buf *out, struct err *e)
 {
-    const struct service *service = trail->service;
-    const struct http_request *req = trail->req;
-    struct json_writer w;
-    sv agent = http_header_get(req, "User-Agent");
-    json_writer_init(&w, out);
-    json_obj(&w);
-    common(&w, service->cfg.region, f->action ? f->action : "UnknownOperation");
-    json_kv_str(&w, "sourceIPAddress", req->peer);
-    if (agent.len)
-        json_kv_str(&w, "userAgent", sv_head(agent, AGENT_MAX));
-    identity(&w, trail);
-    outcome(&w, f, error);
-    parameters(&w, trail, f);
-    json_key(&w, "responseElements");
-    json_null(&w);
-    json_key(&w, "additionalEventData");
-    json_obj(&w);
-    json_kv_u64(&w, "httpStatus", f->status);
-    json_obj_end(&w);
-    json_kv_str(&w, "requestID", sv_from(trail->request_id));
-    event_id(&w, trail->request_id, number);
-    json_kv_bool(&w, "readOnly", trail_reads(f->action));
-    json_kv_str(&w, "eventType", SV_LIT("AwsApiCall"));
-    json_kv_bool(&w, "managementEvent", !trail->data_plane);
-    json_kv_str(&w, "eventCategory", trail->data_plane ? SV_LIT("Data") : SV_LIT("Management"));
-    resources(&w, service->cfg.region, service->cfg.account_id, f->datastore_id);
-    json_kv_str(&w, "recipientAccountId", service->cfg.account_id);
-    json_obj_end(&w);
-    TRY(json_writer_end(&w, e));
-    return buf_add_char(out, '\n', e);
+    const struct service_config *cfg = &trail->service->cfg;
+    struct out o = { out, buf_reserve(out, USUAL, e), e };
+    sv agent = http_header_get(trail->req, "User-Agent"), id = sv_from(trail->request_id);
+    common(&o, cfg->region, f->action ? f->action : "UnknownOperation");
+    PUT_PLAIN(&o, "sourceIPAddress", trail->req->peer);
+    if (agent.len) {
+        PUT(&o, ",\"userAgent\":");
+        put_escaped(&o, sv_head(agent, AGENT_MAX));
+    }
+    identity(&o, trail);
+    outcome(&o, f, error);
+    parameters(&o, trail, f);
+    PUT(&o, ",\"responseElements\":null,\"additionalEventData\":{\"httpStatus\":");
+    put_u64(&o, f->status);
+    PUT(&o, "}");
+    PUT_PLAIN(&o, "requestID", id);
+    event_id(&o, id, number);
+    put(&o, trail_reads(f->action) ? SV_LIT(",\"readOnly\":true") : SV_LIT(",\"readOnly\":false"));
+    put(&o, trail->data_plane ? SV_LIT(",\"eventType\":\"AwsApiCall\",\"managementEvent\":false,"
+                                       "\"eventCategory\":\"Data\"")
+                              : SV_LIT(",\"eventType\":\"AwsApiCall\",\"managementEvent\":true,"
+                                       "\"eventCategory\":\"Management\""));
+    resources(&o, cfg->region, cfg->account_id, f->datastore_id);
+    end(&o, cfg->account_id);
+    return o.rc;
 }
 
 err_code trail_job_record(sv region, sv account_id, const struct trail_job *job, struct buf *out,
                           struct err *e)
 {
-    struct json_writer w;
+    struct out o = { out, ERR_OK, e };
     char id[37];
     rng_uuid(id);
-    json_writer_init(&w, out);
-    json_obj(&w);
-    common(&w, region, job->event);
-    json_key(&w, "userIdentity");
-    json_obj(&w);
-    json_kv_str(&w, "accountId", account_id);
-    json_kv_str(&w, "invokedBy", SV_LIT("healthlake.amazonaws.com"));
-    json_obj_end(&w);
-    json_key(&w, "requestParameters");
-    json_null(&w);
-    json_key(&w, "responseElements");
-    json_null(&w);
-    json_kv_str(&w, "eventID", sv_from(id));
-    json_kv_bool(&w, "readOnly", false);
-    json_kv_str(&w, "eventType", SV_LIT("AwsServiceEvent"));
-    json_kv_bool(&w, "managementEvent", true);
-    json_kv_str(&w, "eventCategory", SV_LIT("Management"));
-    json_key(&w, "serviceEventDetails");
-    json_obj(&w);
-    json_kv_str(&w, "datastoreId", job->datastore_id);
-    json_kv_str(&w, "jobId", job->job_id);
-    json_kv_str(&w, "jobStatus", sv_from(job->status));
-    json_obj_end(&w);
-    resources(&w, region, account_id, job->datastore_id);
-    json_kv_str(&w, "recipientAccountId", account_id);
-    json_obj_end(&w);
-    TRY(json_writer_end(&w, e));
-    return buf_add_char(out, '\n', e);
+    common(&o, region, job->event);
+    PUT(&o, ",\"userIdentity\":{\"accountId\":\"");
+    put(&o, account_id);
+    PUT(&o, "\",\"invokedBy\":\"healthlake.amazonaws.com\"},\"requestParameters\":null,"
+            "\"responseElements\":null");
+    PUT_PLAIN(&o, "eventID", sv_from(id));
+    PUT(&o, ",\"readOnly\":false,\"eventType\":\"AwsServiceEvent\",\"managementEvent\":true,"
+            "\"eventCategory\":\"Management\",\"serviceEventDetails\":{\"datastoreId\":\"");
+    put(&o, job->datastore_id);
+    PUT(&o, "\"");
+    PUT_PLAIN(&o, "jobId", job->job_id);
+    PUT_PLAIN(&o, "jobStatus", sv_from(job->status));
+    PUT(&o, "}");
+    resources(&o, region, account_id, job->datastore_id);
+    end(&o, account_id);
+    return o.rc;
 }

@@ -158,15 +158,14 @@ def test_refused_requests_are_told_with_what_they_asked_for(tmp_path):
         assert answer.status in (401, 403)
         record = records[answer.headers["x-amzn-RequestId"]]
         assert record["eventName"] == names[" ".join(call[:2])], (who, call)
-        assert record["errorCode"] in ("InvalidSignatureException", "UnrecognizedClientException",
-                                       "MissingAuthenticationTokenException",
-                                       "auth_signature", "auth_unknown_key", "auth_missing"), record
+        assert record["errorCode"] == {"wrong": "InvalidSignatureException", "unknown": "UnrecognizedClientException",
+                                       "nobody": "MissingAuthenticationTokenException"}[who]
         identity = {"type": "Unknown", "accountId": "000000000000"}
         assert record["userIdentity"] == ({**identity, "accessKeyId": key} if who == "wrong" else identity)
         assert record["requestParameters"]["datastoreId"] == store
     for operation, request_id in asked:
         assert records[request_id]["eventName"] == operation == "ListFHIRDatastores"
-        assert records[request_id]["errorCode"]
+        assert records[request_id]["errorCode"] in ("InvalidSignatureException", "UnrecognizedClientException")
     assert records[nonsense.headers["x-amzn-RequestId"]]["eventName"] == "UnknownOperation"
 
 
@@ -267,7 +266,8 @@ def test_every_acknowledged_write_has_its_record_after_kill_9(tmp_path):
             server.start()
     assert len(acknowledged) > KILLS * 5
     assert server.verify().endswith("ok\n")
-    assert sum(line.get("log") == "recovered" for line in map(json.loads, whole_lines(server.log_dir))) == KILLS
+    # a kill between the end of one segment and the begin of the next leaves nothing to mend
+    assert 0 < sum(line.get("log") == "recovered" for line in map(json.loads, whole_lines(server.log_dir))) <= KILLS
 
 
 def whole_lines(folder):
