@@ -37,7 +37,7 @@ import sys
 import tempfile
 import time
 
-BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "tls", "together", "share", "creates", "metrics",
+BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "tls", "together", "share", "creates", "metrics", "audit",
               "search")
 
 
@@ -554,7 +554,8 @@ NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.ex
          "tls": lambda b: of_rest(b).tls(),
          "together": lambda b: of_rest(b).together(),
          "share": lambda b: of_rest(b).share(),
-         "creates": lambda b: of_rest(b).creates(), "metrics": lambda b: of_rest(b).metrics(), "search": lambda b: of_rest(b).search()}
+         "creates": lambda b: of_rest(b).creates(), "metrics": lambda b: of_rest(b).metrics(),
+         "audit": lambda b: of_rest(b).audit(), "search": lambda b: of_rest(b).search()}
 assert tuple(NAMES) == BENCHMARKS
 
 

@@ -297,6 +297,36 @@ class Rest:
         self.row("p99 of a create, ms", self.spread(p99, 1e-3))
         self.row("ratio to RocksDB's group commits of the same", self.spread(ratios))
 
+    def audit(self):
+        """Reads and durable creates with an audit log against those of a second server without one."""
+        plain = self.bench.start_server("--auth", "none", name="plain")
+        audited = type(plain)(self.bench.work / "audited", "--auth", "none", "--audit", str(self.bench.work / "audit"))
+        loads = []
+        with audited:
+            for server in plain, audited:
+                client = server.client("any", "any")
+                base = f"/datastore/{server.create_store(client)}/r4"
+                seen = [{"resourceType": "Observation", "id": f"o{i}", "status": "final", "code": {"text": "x" * 600}}
+                        for i in range(500)]
+                entries = [{"request": {"method": "PUT", "url": f"Observation/{o['id']}"}, "resource": o} for o in seen]
+                filled = server.fhir(base.split("/")[2], signed=False).post(
+                    "", {"resourceType": "Bundle", "type": "batch", "entry": entries})
+                assert filled.status == 200
+                name = server.data.name
+                loads.append((Load(self.tools, server.url, server.process.pid), {
+                    "read": self.file(f"reads-{name}", [f"GET {base}/Observation/{o['id']}" for o in seen]),
+                    "durable create": self.file(f"creates-{name}",
+                                                [f"POST {base}/Observation\t{json.dumps(o)}" for o in seen])}))
+            for what, connections in ("read", 32), ("durable create", 16), ("durable create", 64):
+                rates, costs = [], []
+                for _ in range(self.rounds):
+                    without, with_log = (load.run(files[what], self.seconds, connections) for load, files in loads)
+                    rates.append(with_log["rps"] / without["rps"])
+                    costs.append(with_log["us"] / without["us"])
+                self.row(f"{what}, {connections} clients, with an audit log: rate to that without", self.spread(rates))
+                self.row(f"{what}, {connections} clients, with an audit log: processor time to that without",
+                         self.spread(costs))
+
     def timed(self, fhir, path, times=5):
         seconds, answer = [], None
         for _ in range(times):
