@@ -53,6 +53,11 @@ err_code records_scrub(struct records *r, struct err *e)
     return r->ops->scrub(r, e);
 }
 
+err_code records_snapshot(struct records *r, const char *folder, struct err *e)
+{
+    return r->ops->snapshot(r, folder, e);
+}
+
 err_code records_scan(struct records *r, sv prefix, sv after, records_each_fn each, void *ctx,
                       struct err *e)
 {

@@ -35,6 +35,10 @@ MUST_USE err_code records_put_unsynced(struct records *r, sv key, sv value, stru
  * log, not in a file that a newer one overrules. Rewrites all records; writers go on meanwhile. */
 MUST_USE err_code records_scrub(struct records *r, struct err *e);
 
+/* All records, as links and copies in a new folder of the same disk, which can be opened.
+ * ERR_IO, ERR_NO_SPACE. */
+MUST_USE err_code records_snapshot(struct records *r, const char *folder, struct err *e);
+
 /* Records whose key begins with prefix, in key order, from `after` (exclusive; empty: the start).
  * each() may return false to stop. Its views are borrowed for that call. */
 typedef bool (*records_each_fn)(void *ctx, sv key, sv value);

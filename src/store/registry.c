@@ -192,6 +192,20 @@ err_code store_registry_remove(struct store_registry *r, sv id, struct err *e)
     return rc;
 }
 
+err_code store_registry_copy(struct store_registry *r, struct store *from, sv id, uint64_t t,
+                             const atomic_bool *halt, struct store_sums *out, struct err *e)
+{
+    char uri[PATH_MAX];
+    if (!store_name_ok(id))
+        return ERR(e, ERR_NOT_FOUND, "data store does not exist");
+    registry_uri(r, id, uri);
+    TRY(store_copy(r->env, from, uri, t, halt, out, e));
+    pthread_mutex_lock(&r->locked.lock);
+    r->locked.n_stores++;
+    pthread_mutex_unlock(&r->locked.lock);
+    return ERR_OK;
+}
+
 /* ---- life ---- */
 
 void store_registry_wake(struct store_registry *r)

@@ -14,6 +14,7 @@
  * Deleting one waits until nobody holds it, then removes its folder. Thread-safe.
  * Floor: store. */
 #pragma once
+#include "store/copy.h"
 #include "store/store.h"
 
 struct store_registry;
@@ -46,6 +47,10 @@ void store_registry_release(struct store_registry *r, struct store *st);
 void store_registry_wake(struct store_registry *r);
 /* It will not be needed soon: closed now, unless somebody holds it. */
 void store_registry_rest(struct store_registry *r, sv datastore_id);
+/* A new data store of this id, that nobody has open: a copy of an open one (copy.h). */
+MUST_USE err_code store_registry_copy(struct store_registry *r, struct store *from, sv datastore_id,
+                                      uint64_t t, const atomic_bool *halt, struct store_sums *out,
+                                      struct err *e);
 /* Refuse new holders, wait for the present ones, close, remove from disk. */
 MUST_USE err_code store_registry_remove(struct store_registry *r, sv datastore_id, struct err *e);
 

@@ -3,6 +3,7 @@
  *   store.c    dispatch: every call of store.h goes through the engine's table
  *   engines.c  which engines there are; opening by URI
  *   convert.c  the same dispatch for data stores of an older layout
+ *   copy.c     the same for what a store was at a commit
  *   records.c  the same dispatch for the system's records
  *   recent.c   current versions that were read lately
  *   gate.c     who may meet a large record
@@ -14,6 +15,7 @@
 #include "base/limits.h"
 #include "store/check.h"
 #include "store/convert.h"
+#include "store/copy.h"
 #include "store/records.h"
 #include "store/store.h"
 
@@ -80,6 +82,10 @@ struct store_ops {
     err_code (*flush)(struct store *, struct err *);
     /* A write has failed: it should be closed and opened when nobody holds it. NULL: never. */
     bool (*wants_anew)(struct store *);
+    /* As in copy.h; NULL: a store without files. */
+    err_code (*snapshot)(struct store *, const char *folder, struct store_commit *, struct err *);
+    err_code (*sums)(struct store *, uint64_t, const atomic_bool *, struct store_sums *,
+                     struct err *);
 };
 /* A data store's name below a root. */
 static inline bool store_name_ok(sv name)
@@ -136,6 +142,11 @@ struct store_engine {
     err_code (*needs_convert)(const char *place, bool *out, struct err *e);
     err_code (*convert_names)(const char *root, bool (*is_name)(sv name), struct arena *a, sv **out,
                               size_t *n, struct err *e);
+    /* As in copy.h. NULL: it has no files. */
+    err_code (*copy)(struct store_env *env, void *own, struct store *from, const char *place,
+                     uint64_t t, const atomic_bool *halt, struct store_sums *out, struct err *e);
+    err_code (*sums)(struct store_env *env, void *own, const char *place, struct store_sums *out,
+                     struct err *e);
     /* The system's records. */
     err_code (*open_records)(const char *place, bool to_read, struct records **out, struct err *e);
 };
@@ -166,6 +177,10 @@ err_code rocks_convert(struct store_env *env, void *own, const char *place, stor
 err_code rocks_needs_convert(const char *place, bool *out, struct err *e);
 err_code rocks_convert_names(const char *root, bool (*is_name)(sv name), struct arena *a, sv **out,
                              size_t *n, struct err *e);
+err_code rocks_copy(struct store_env *env, void *own, struct store *from, const char *place,
+                    uint64_t t, const atomic_bool *halt, struct store_sums *out, struct err *e);
+err_code rocks_sums_of(struct store_env *env, void *own, const char *place, struct store_sums *out,
+                       struct err *e);
 err_code rocks_records_open(const char *place, bool to_read, struct records **out, struct err *e);
 /* The same code in RocksDB's memory environment. */
 err_code rocks_records_in_memory(const char *place, bool to_read, struct records **out,
@@ -181,6 +196,7 @@ struct records_ops {
     err_code (*put_unsynced)(struct records *, sv, sv, struct err *);
     err_code (*scrub)(struct records *, struct err *);
     err_code (*scan)(struct records *, sv, sv, records_each_fn, void *, struct err *);
+    err_code (*snapshot)(struct records *, const char *folder, struct err *);
 };
 /* First member of every implementation's object. */
 struct records {

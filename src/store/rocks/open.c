@@ -42,8 +42,7 @@ static err_code get_u64(struct rocks *r, char letter, bool *there, uint64_t *out
     return ERR_OK;
 }
 
-/* Newest commit and the published bulk loads, from CF commits. */
-static err_code load_commits(struct rocks *r, struct err *e)
+err_code rocks_read_commits(struct rocks *r, struct err *e)
 {
     rocksdb_readoptions_t *ro = rocksdb_readoptions_create();
     rocksdb_iterator_t *it = rocksdb_create_iterator_cf(r->db, ro, r->cf[CF_COMMITS]);
@@ -117,7 +116,7 @@ static err_code load_state(struct rocks *r, bool create, struct err *e)
         return ERR(e, ERR_CORRUPT,
                    "data store has layout version %llu, this program reads version %u",
                    (unsigned long long)v, ROCKS_LAYOUT);
-    TRY(load_commits(r, e));
+    TRY(rocks_read_commits(r, e));
     recent_begin_t(&r->recent, r->seen.last.t, false);
     TRY(get_u64(r, 'f', &there, &v, e));
     r->order.floor_ms = there ? (int64_t)v : INT64_MIN;
@@ -191,6 +190,8 @@ static const struct store_ops rocks_ops = {
     .weigh = rocks_weigh,
     .flush = rocks_flush,
     .wants_anew = rocks_wants_anew,
+    .snapshot = rocks_snapshot,
+    .sums = rocks_sums,
 };
 
 err_code rocks_open(struct store_env *env, void *own, const char *path, bool create,

@@ -152,6 +152,17 @@ static err_code system_scan(struct records *base, sv prefix, sv after, records_e
     return rocks_error(bad, "reading the system's records", e);
 }
 
+static err_code system_snapshot(struct records *base, const char *folder, struct err *e)
+{
+    struct rocks_records *r = (struct rocks_records *)base;
+    char *bad = NULL;
+    rocksdb_checkpoint_t *c = rocksdb_checkpoint_object_create(r->db, &bad);
+    TRY(rocks_error(bad, "making a snapshot of the system's records", e));
+    rocksdb_checkpoint_create(c, folder, 0, &bad);
+    rocksdb_checkpoint_object_destroy(c);
+    return rocks_error(bad, "making a snapshot of the system's records", e);
+}
+
 static const struct records_ops records_ops = {
     .close = system_close,
     .get = system_get,
@@ -159,6 +170,7 @@ static const struct records_ops records_ops = {
     .put_unsynced = system_put_unsynced,
     .scrub = system_scrub,
     .scan = system_scan,
+    .snapshot = system_snapshot,
 };
 
 static bool is_filled(sv name)

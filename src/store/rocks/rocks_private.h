@@ -13,6 +13,7 @@
  *   window.c    cursors over what changed           changes.c      who changed, the log
  *   entries.c   a walk over search entries          plan.c         ids cut into ranges
  *   check/      is all as the invariants say?
+ *   copy/       a data store as it was at a commit
  *   convert/    data stores of an older layout
  *
  * Lock order: settle_lock, then order.lock, then seen.lock or bulk.lock or the claims' own.
@@ -147,6 +148,15 @@ err_code rocks_iterator_end(rocksdb_iterator_t *it, rocksdb_readoptions_t *ro, e
 void rocks_weigh(struct store *, struct store_weight *out);
 /* What was written goes into sorted files, and its memory is free. */
 MUST_USE err_code rocks_flush(struct store *, struct err *e);
+
+/* ---- open.c ---- */
+/* Newest commit and the published bulk loads, from the family of commits. */
+MUST_USE err_code rocks_read_commits(struct rocks *r, struct err *e);
+
+/* ---- copy/ ---- */
+err_code rocks_snapshot(struct store *, const char *folder, struct store_commit *, struct err *);
+err_code rocks_sums(struct store *, uint64_t, const atomic_bool *, struct store_sums *,
+                    struct err *);
 
 /* ---- look.c ---- */
 /* *older: a data store of an earlier layout; false too where there is none yet. ERR_CORRUPT,

@@ -16,6 +16,7 @@
 #define CONVERT_OLD ".old"
 struct convert_places {
     char main[PATH_MAX], converting[PATH_MAX], old[PATH_MAX], above[PATH_MAX];
+    char restoring[PATH_MAX]; /* of a copy (rocks/copy/copy.c) */
 };
 /* ERR_INVALID: the path is too long. */
 MUST_USE err_code convert_places(const char *place, struct convert_places *p, struct err *e);

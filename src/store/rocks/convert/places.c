@@ -1,4 +1,4 @@
-/* places.c - the folders of a conversion: where the data store is, and those beside it. */
+/* places.c - where a data store is, and the folders that a conversion or a copy has beside it. */
 #include "store/rocks/convert/convert_private.h"
 
 #include "base/file.h"
@@ -21,6 +21,10 @@ err_code convert_places(const char *place, struct convert_places *p, struct err 
                    above   ? p->main
                    : slash ? "/"
                            : ".");
+    n = (size_t)snprintf(p->restoring, sizeof p->restoring, "%s/.%s.restoring", p->above,
+                         slash ? slash + 1 : p->main);
+    if (n >= sizeof p->restoring)
+        return ERR(e, ERR_INVALID, "the path of the data store is too long");
     return ERR_OK;
 }
 
@@ -29,5 +33,6 @@ err_code rocks_remove_sides(const char *place, struct err *e)
     struct convert_places p;
     TRY(convert_places(place, &p, e));
     TRY(file_remove_tree(p.converting, e));
+    TRY(file_remove_tree(p.restoring, e));
     return file_remove_tree(p.old, e);
 }
