@@ -21,6 +21,7 @@ model = botocore.session.get_session().get_service_model("healthlake")
 order = []
 OFFERED = {
     "CreateFHIRDatastore", "DeleteFHIRDatastore", "DescribeFHIRDatastore", "ListFHIRDatastores",
+    "RestoreFHIRDatastore", "UpdateFHIRDatastore",
     "StartFHIRExportJob", "DescribeFHIRExportJob", "ListFHIRExportJobs",
     "StartFHIRImportJob", "DescribeFHIRImportJob", "ListFHIRImportJobs",
     "ListTagsForResource", "TagResource", "UntagResource",
@@ -30,7 +31,12 @@ NOT_HONOURED = {
     ("CreateFHIRDatastoreRequest", "AnalyticsConfiguration"): "DISABLED PAUSED",
     ("CreateFHIRDatastoreRequest", "NlpConfiguration"): "DISABLED",
     ("CreateFHIRDatastoreRequest", "ProfileConfiguration"): "",
-    ("CreateFHIRDatastoreRequest", "BackupConfiguration"): "DISABLED",
+    ("RestoreFHIRDatastoreRequest", "AnalyticsConfiguration"): "DISABLED PAUSED",
+    ("RestoreFHIRDatastoreRequest", "NlpConfiguration"): "DISABLED",
+    ("RestoreFHIRDatastoreRequest", "ProfileConfiguration"): "",
+    ("UpdateFHIRDatastoreRequest", "AnalyticsConfiguration"): "DISABLED PAUSED",
+    ("UpdateFHIRDatastoreRequest", "NlpConfiguration"): "DISABLED",
+    ("UpdateFHIRDatastoreRequest", "ProfileConfiguration"): "",
     ("StartFHIRImportJobRequest", "ProfileId"): "",
     ("StartFHIRImportJobRequest", "InputFormat"): "",
     ("StartFHIRImportJobRequest", "DriftDetectionEnabled"): "false",

@@ -3,7 +3,13 @@
  *   aws_json.c          the protocol: from a POST to an operation and back
  *   operations.c        which operations there are
  *   call.c              what an operation asks about its call
- *   datastores.c        Create-, Describe-, List- and DeleteFHIRDatastore(s)
+ *   datastores.c        Describe-, List-, Update- and DeleteFHIRDatastore(s)
+ *   datastore_new.c     CreateFHIRDatastore
+ *   restore.c           RestoreFHIRDatastore
+ *   restore_run.c       its work
+ *   backup.c            continuous backup: what a configuration means
+ *   retained.c          deleted data stores whose backup is kept
+ *   datastore_answer.c  how an answer tells of a data store
  *   datastore_life.c    data stores are made, filled and removed in the background
  *   preload.c           fills a new data store with generated patients
  *   job_calls.c         Start, Describe and List of export and import jobs
@@ -22,6 +28,7 @@ struct aws {
     struct {                 /* of datastore_life.c: data stores that are made, filled, removed */
         struct workers *make, *fill, *remove;
     } background;
+    struct retained *retained; /* deleted data stores that are kept; their thread */
     /* Held from reading the record of a data store to writing it back. */
     pthread_mutex_t records_lock;
     struct {                 /* touch only while holding records_lock */
@@ -91,6 +98,8 @@ MUST_USE err_code call_datastore(struct call *call, sv id, struct datastore *out
 /* ---- operations: each writes the members of its answer to call->out ---- */
 
 MUST_USE err_code op_create_datastore(struct call *call, struct err *e);
+MUST_USE err_code op_restore_datastore(struct call *call, struct err *e);
+MUST_USE err_code op_update_datastore(struct call *call, struct err *e);
 MUST_USE err_code op_delete_datastore(struct call *call, struct err *e);
 MUST_USE err_code op_describe_datastore(struct call *call, struct err *e);
 MUST_USE err_code op_list_datastores(struct call *call, struct err *e);
@@ -114,6 +123,35 @@ void datastore_life_stop(struct service *service);
 /* Begins the work of a data store that is CREATING or DELETING. ERR_THROTTLED. */
 MUST_USE err_code datastore_begin_work(struct service *service, const struct datastore *datastore,
                                        struct err *e);
+
+/* A record of a data store into the answer: its four names, or an object with all properties. */
+void datastore_answer_brief(struct call *call, const struct datastore *datastore);
+void datastore_answer_properties(struct call *call, const struct datastore *datastore);
+
+/* What a new data store has beyond the members of the request. records_lock is held. */
+typedef err_code (*datastore_fill_fn)(struct call *call, struct datastore *datastore,
+                                      struct err *e);
+/* The data store that the call asks for, or that its ClientToken has made: answered, and on its
+ * way. Whether the caller may is asked before. ERR_THROTTLED, ERR_INVALID, ERR_DENIED (tags), and
+ * what fill gives. */
+MUST_USE err_code datastore_make(struct call *call, datastore_fill_fn fill, struct err *e);
+/* Is the IdentityProviderConfiguration one that this server obeys, or not given? ERR_INVALID. */
+MUST_USE err_code datastore_check_identity(struct call *call, struct err *e);
+
+/* A BackupConfiguration as its shape allows it, or NULL, at the instant now. */
+void backup_configure(struct datastore_backup *b, yyjson_val *given, int64_t now_ms);
+/* The data store is deleted: there are no new points, and what there is is kept for a while. */
+void backup_end(struct datastore_backup *b, int64_t now_ms);
+/* From which instant to which it can be restored. False: to none. */
+bool backup_window(const struct datastore *datastore, int64_t now_ms, int64_t *from, int64_t *to);
+/* Makes the data store that the record says, of another one. ERR_CANCELLED: the service is
+ * stopping. */
+MUST_USE err_code restore_run(struct service *service, const struct datastore *datastore,
+                              struct err *e);
+/* A thread removes deleted data stores when they are kept no longer. look: there is one more. */
+MUST_USE err_code retained_start(struct service *service, struct retained **out, struct err *e);
+void retained_look(struct retained *x);
+void retained_stop(struct retained *x);
 
 /* Fills a new store with generated patients. ERR_CANCELLED: the service is stopping. */
 MUST_USE err_code preload_run(struct service *service, struct store *st, struct err *e);

@@ -2,6 +2,8 @@
  *
  *   CREATING -> ACTIVE | CREATE_FAILED        ACTIVE | CREATE_FAILED -> DELETING -> DELETED
  *
+ * The data of a deleted one with a backup stays on disk for a while (retained.c).
+ *
  * The status is written before the work begins. A restart takes up what was under way: a store that
  * was half made is removed and made anew; a removal goes on.
  *
@@ -53,6 +55,8 @@ static err_code create(struct service *service, sv id, struct err *e)
     TRY(datastore_read(service, id, a, &datastore, e));
     /* half made, if a crash came before */
     TRY(store_registry_remove(service->cfg.stores, id, e));
+    if (datastore.restored_from.len)
+        return restore_run(service, &datastore, e);
     TRY(store_registry_acquire(service->cfg.stores, id, true, &st, e));
     /* this worker does nothing else, and Linux changes the priority of one thread alone */
     if (datastore.preload)
@@ -83,6 +87,18 @@ static void create_work(struct service *service, void *ctx)
     free(w);
 }
 
+/* Unless the data store is kept for a while: then it is only closed. */
+static err_code remove_data(struct service *service, sv id, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
+    struct datastore datastore;
+    TRY(datastore_read(service, id, a, &datastore, e));
+    if (datastore.backup.until_ms == 0)
+        return store_registry_remove(service->cfg.stores, id, e);
+    store_registry_rest(service->cfg.stores, id);
+    return ERR_OK;
+}
+
 static void delete_work(struct service *service, void *ctx)
 {
     struct life_work *w = ctx;
@@ -92,11 +108,13 @@ static void delete_work(struct service *service, void *ctx)
                       ? ERR(&e, ERR_CANCELLED, "the service is stopping")
                       : job_datastore_drop(service->cfg.jobs, id, &e);
     if (rc == ERR_OK)
-        rc = store_registry_remove(service->cfg.stores, id, &e);
+        rc = remove_data(service, id, &e);
     if (rc == ERR_OK)
         rc = job_datastore_forget(service->cfg.jobs, id, &e);
     if (rc == ERR_OK)
         rc = set_status(service, id, "DELETED", NULL, &e);
+    /* it may be kept from now on */
+    retained_look(service->aws->retained);
     /* stays DELETING; the next start goes on */
     if (rc != ERR_OK)
         LOG_ERR("datastore_delete", &e, LOG_SV("datastore", id));
@@ -107,9 +125,10 @@ err_code datastore_begin_work(struct service *service, const struct datastore *d
                               struct err *e)
 {
     bool creating = sv_eq(datastore->status, SV_LIT("CREATING"));
-    struct workers *to = !creating            ? service->aws->background.remove
-                         : datastore->preload ? service->aws->background.fill
-                                              : service->aws->background.make;
+    struct workers *to = !creating ? service->aws->background.remove
+                         : datastore->preload || datastore->restored_from.len
+                             ? service->aws->background.fill
+                             : service->aws->background.make;
     struct life_work *w = calloc(1, sizeof *w);
     if (w == NULL)
         abort();
@@ -180,6 +199,7 @@ err_code datastore_life_start(struct service *service, struct err *e)
     TRY(workers_start(service, BACKGROUND, room, &service->aws->background.make, e));
     TRY(workers_start(service, BACKGROUND, room, &service->aws->background.fill, e));
     TRY(workers_start(service, BACKGROUND, room, &service->aws->background.remove, e));
+    TRY(retained_start(service, &service->aws->retained, e));
     c.begin = true;
     return each_active(&c);
 }
@@ -189,4 +209,5 @@ void datastore_life_stop(struct service *service)
     workers_stop(service->aws->background.make);
     workers_stop(service->aws->background.fill);
     workers_stop(service->aws->background.remove);
+    retained_stop(service->aws->retained);
 }

@@ -36,10 +36,12 @@ static const struct operation operations[] = {
     OP(ListFHIRExportJobs, op_list_exports, false),
     OP(ListFHIRImportJobs, op_list_imports, false),
     OP(ListTagsForResource, op_list_tags, false),
+    OP(RestoreFHIRDatastore, op_restore_datastore, false),
     OP(StartFHIRExportJob, op_start_export, true),
     OP(StartFHIRImportJob, op_start_import, true),
     OP(TagResource, op_tag_resource, false),
     OP(UntagResource, op_untag_resource, false),
+    OP(UpdateFHIRDatastore, op_update_datastore, false),
 };
 
 #define PREFIX SV_LIT("HealthLake.")

@@ -3,6 +3,7 @@
  *
  *   datastore/<id>        -> the record, JSON
  *   datastoreactive/<id>  -> ""      while the data store is being created or deleted
+ *   datastorekept/<id>    -> ""      while a deleted one can still be restored
  *
  *   read    note the generation; read the record; keep it unless the generation has moved since
  *   write   write the record to disk; move the generation; empty the record's slot
@@ -44,6 +45,42 @@ static err_code not_found(sv id, struct err *e)
     return ERR(e, ERR_NOT_FOUND, "Data store %.*s does not exist", SV_FMT(sv_head(id, 64)));
 }
 
+/* Absent members leave what they are for at zero. */
+static bool read_i64(yyjson_val *v, int64_t *out)
+{
+    return v == NULL || sv_to_i64(json_number(v), out);
+}
+
+static bool read_backup(yyjson_val *v, struct datastore_backup *out)
+{
+    int64_t days = 0;
+    out->given = v != NULL;
+    out->enabled = yyjson_is_true(json_get(v, "enabled"));
+    out->tags = yyjson_is_true(json_get(v, "tags"));
+    if (!read_i64(json_get(v, "days"), &days) || days < 0 || days > UINT16_MAX ||
+        !read_i64(json_get(v, "since"), &out->enabled_ms) ||
+        !read_i64(json_get(v, "ended"), &out->ended_ms) ||
+        !read_i64(json_get(v, "until"), &out->until_ms))
+        return false;
+    out->days = (unsigned)days;
+    return true;
+}
+
+static void print_backup(struct json_writer *w, const struct datastore_backup *b)
+{
+    if (!b->given)
+        return;
+    json_key(w, "backup");
+    json_obj(w);
+    json_kv_bool(w, "enabled", b->enabled);
+    json_kv_bool(w, "tags", b->tags);
+    json_kv_u64(w, "days", b->days);
+    json_kv_i64(w, "since", b->enabled_ms);
+    json_kv_i64(w, "ended", b->ended_ms);
+    json_kv_i64(w, "until", b->until_ms);
+    json_obj_end(w);
+}
+
 static err_code parse_record(struct service *service, sv json, struct arena *a,
                              struct datastore *out, struct err *e)
 {
@@ -61,8 +98,11 @@ static err_code parse_record(struct service *service, sv json, struct arena *a,
                                    .identity = json_get(r, "identity"),
                                    .tags = json_get(r, "tags"),
                                    .error_message = json_string(json_get(r, "errorMessage")),
-                                   .error_category = json_string(json_get(r, "errorCategory")) };
-    if (!sv_to_u64(json_number(json_get(r, "order")), &datastore.order) ||
+                                   .error_category = json_string(json_get(r, "errorCategory")),
+                                   .restored_from = json_string(json_get(r, "restoredFrom")) };
+    if (!read_backup(json_get(r, "backup"), &datastore.backup) ||
+        !read_i64(json_get(r, "restoredAt"), &datastore.restored_at_ms) ||
+        !sv_to_u64(json_number(json_get(r, "order")), &datastore.order) ||
         !sv_to_i64(json_number(json_get(r, "created")), &datastore.created_ms))
         return ERR(e, ERR_CORRUPT, "a data store's record is damaged");
     datastore.arn = datastore_arn(service, a, datastore.id);
@@ -100,6 +140,11 @@ err_code datastore_print(const struct datastore *datastore, struct buf *out, str
     json_kv_given(&w, "preload", datastore->preload);
     json_kv_given(&w, "identity", datastore->identity);
     json_kv_given(&w, "tags", datastore->tags);
+    print_backup(&w, &datastore->backup);
+    if (datastore->restored_from.len) {
+        json_kv_str(&w, "restoredFrom", datastore->restored_from);
+        json_kv_i64(&w, "restoredAt", datastore->restored_at_ms);
+    }
     if (datastore->error_message.len) {
         json_kv_str(&w, "errorMessage", datastore->error_message);
         json_kv_str(&w, "errorCategory", datastore->error_category);
@@ -112,6 +157,11 @@ bool datastore_in_transition(const struct datastore *datastore)
 {
     return sv_eq(datastore->status, SV_LIT("CREATING")) ||
            sv_eq(datastore->status, SV_LIT("DELETING"));
+}
+
+bool datastore_is_kept(const struct datastore *datastore)
+{
+    return sv_eq(datastore->status, SV_LIT("DELETED")) && datastore->backup.until_ms;
 }
 
 err_code datastore_check_strategy(const struct datastore *datastore, struct err *e)
@@ -239,22 +289,24 @@ static bool has_moved(struct service *service, const struct datastore *datastore
     return !sv_eq(before.status, datastore->status);
 }
 
-/* The record, and in the same batch its mark that a restart must take it up, and what is told of a
- * status that is new. */
+/* The record, and in the same batch its marks (a restart must take it up; it is to go later), and
+ * what is told of a status that is new. */
 err_code datastore_write(struct service *service, const struct datastore *datastore, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(WRITE_MEMORY);
     CLEANUP_BUF struct buf b = BUF_INIT(DATASTORE_RECORD_MAX);
     bool told = false;
     TRY(datastore_print(datastore, &b, e));
-    struct records_write w[3] = {
+    struct records_write w[4] = {
         { RECORDS_PUT, arena_fmt(a, "datastore/%.*s", SV_FMT(datastore->id)), buf_sv(&b) },
         { datastore_in_transition(datastore) ? RECORDS_PUT : RECORDS_DELETE,
           arena_fmt(a, "datastoreactive/%.*s", SV_FMT(datastore->id)), SV_NONE },
+        { datastore_is_kept(datastore) ? RECORDS_PUT : RECORDS_DELETE,
+          arena_fmt(a, "datastorekept/%.*s", SV_FMT(datastore->id)), SV_NONE },
     };
     if (service->cfg.events && has_moved(service, datastore))
-        TRY(datastore_told(service, datastore, a, &w[2], &told, e));
-    err_code rc = records_write(service->cfg.records, w, told ? 3 : 2, e);
+        TRY(datastore_told(service, datastore, a, &w[3], &told, e));
+    err_code rc = records_write(service->cfg.records, w, told ? 4 : 3, e);
     if (rc == ERR_OK && told)
         events_written(service->cfg.events);
     /* even if writing failed: the disk decides */

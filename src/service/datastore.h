@@ -16,6 +16,16 @@
 struct service;
 struct datastore_held;
 
+/* Continuous backup: all zero when nobody ever asked for it. aws/backup.c has the rules. */
+struct datastore_backup {
+    bool given;         /* a configuration was given */
+    bool enabled, tags; /* as it says; tags: a restored one gets the tags, too */
+    unsigned days;      /* of retention */
+    int64_t enabled_ms; /* since when; 0: never */
+    int64_t ended_ms;   /* when it was disabled, or the data store deleted; 0: it goes on */
+    int64_t until_ms;   /* when what is kept goes for good; 0: nothing is to go */
+};
+
 struct datastore { /* strings and values are owned by the arena into which it was read */
     sv id, arn, name;
     sv status;      /* "CREATING", "ACTIVE", "CREATE_FAILED", "DELETING", "DELETED" */
@@ -24,6 +34,9 @@ struct datastore { /* strings and values are owned by the arena into which it wa
     yyjson_val *sse, *preload, *identity, *tags; /* as they were given; NULL: not given */
     struct identity_config callers;              /* what identity says */
     sv error_message, error_category;            /* of CREATE_FAILED */
+    struct datastore_backup backup;
+    sv restored_from;       /* id of the data store of which it is made; empty: of none */
+    int64_t restored_at_ms; /* as of which instant */
 };
 
 /* ---- the record ---- */
@@ -49,6 +62,8 @@ sv datastore_url(struct service *service, const struct http_request *req, sv id)
 sv datastore_scheme(const struct http_request *req);
 /* Is it being created or deleted? */
 bool datastore_in_transition(const struct datastore *datastore);
+/* Is it deleted, and its data still on disk, to be restored? */
+bool datastore_is_kept(const struct datastore *datastore);
 /* May its FHIR API be served? ERR_DENIED: it relies on checks that this server does not make. */
 MUST_USE err_code datastore_check_strategy(const struct datastore *datastore, struct err *e);
 

@@ -37,6 +37,9 @@ static const struct {
     { "export-file", 0, 10, true, false },
     { "CreateFHIRDatastore", MIN, 0, false, false },
     { "DeleteFHIRDatastore", MIN, 0, true, false },
+    /* none is published: as a creation, and as whatever else changes a record */
+    { "RestoreFHIRDatastore", MIN, 0, false, false },
+    { "UpdateFHIRDatastore", 1, 0, true, false },
     { "DescribeFHIRDatastore", 10, 0, true, false },
     { "ListFHIRDatastores", 10, 0, false, false },
     { "StartFHIRExportJob", 1, 0, true, false },

@@ -15,7 +15,9 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 
 import boto3
 import botocore.auth
@@ -250,6 +252,20 @@ class Fhir:
 
     def delete(self, path, **headers):
         return self.call("DELETE", path, **headers)
+
+
+def ask_control(url, keys, operation, request):
+    """A request of the control plane as any version of an SDK could send it: (status, __type, message or answer)."""
+    body = request if isinstance(request, bytes) else json.dumps(request).encode()
+    signed = botocore.awsrequest.AWSRequest("POST", url + "/", data=body, headers={
+        "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "HealthLake." + operation})
+    botocore.auth.SigV4Auth(botocore.credentials.Credentials(*keys), "healthlake", "us-east-1").add_auth(signed)
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url + "/", body, dict(signed.headers.items()))) as answer:
+            return answer.status, None, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        told = json.loads(error.read())
+        return error.code, told["__type"], told["message"]
 
 
 def wait(probe, wanted, timeout=120, pause=0.02):

@@ -1,4 +1,4 @@
-"""The thirteen operations through boto3 and the AWS CLI."""
+"""The operations through boto3 and the AWS CLI."""
 import json
 import os
 import subprocess

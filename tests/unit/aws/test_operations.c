@@ -55,7 +55,7 @@ TEST(operations, names_are_those_of_the_model_with_the_served_ones_first)
         assert_int_equal(n_served, n);
         n_served++;
     }
-    assert_int_equal(n_served, 13);
+    assert_int_equal(n_served, 15);
     assert_true(n > n_served);
 }
 
