@@ -196,6 +196,10 @@ void job_engine_stop(struct job_engine *engine);
 MUST_USE err_code job_plans_check(struct records *records, sv datastore_id, struct err *e);
 MUST_USE err_code job_plans_drop(struct records *records, sv datastore_id, struct err *e);
 
+/* Every job that has not ended ends FAILED, and no engine runs: the data folder is another one's
+ * copy. */
+MUST_USE err_code job_end_all(struct records *records, const char *message, struct err *e);
+
 /* Check role, target (probe write) and input (probe read) and write the record down; the job's id
  * and status SUBMITTED in *out. May wait for a peer: call it on a worker thread, not a server
  * thread. A client_token seen before with the same request answers with that job, with another

@@ -1,0 +1,196 @@
+/* restore.c - a backup becomes a new data folder.
+ *
+ *   NEW.restoring  the folder while it is written and compared
+ *   NEW            the same, once it is whole
+ *
+ * Every file is hashed as it is copied. Each data store is opened, as a server opens it, and summed
+ * up, and this is compared with what the manifest says of it. Whatever ends the program, there is
+ * nothing at NEW, and the next try removes what is beside it: a folder that a file in it marks as
+ * ours. */
+#include "backup/backup_private.h"
+
+#include "base/file.h"
+#include "job/job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define MARK ".fhirlake-restore"
+
+struct restoring {
+    struct store_env *env;
+    const char *target;
+    char side[PATH_MAX], above[PATH_MAX];
+    struct store_sums *sums;
+    struct backup_done done;
+};
+
+/* ---- the folder ---- */
+
+static err_code split(struct restoring *x, const char *data, struct err *e)
+{
+    size_t n = strlen(data);
+    while (n > 1 && data[n - 1] == '/')
+        n--;
+    TRY(backup_path(x->side, e, "%.*s.restoring", (int)n, data));
+    TRY(backup_path(x->above, e, "%.*s", (int)n, data));
+    char *slash = strrchr(x->above, '/');
+    if (slash == NULL)
+        return backup_path(x->above, e, ".");
+    slash[slash == x->above ? 1 : 0] = 0;
+    return ERR_OK;
+}
+
+static err_code begin(const struct restoring *x, const char *data, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
+    char mark[PATH_MAX];
+    struct err why;
+    sv *names;
+    size_t n = 0;
+    err_code rc = backup_names(data, a, &names, &n, &why);
+    if (rc != ERR_NOT_FOUND && (rc != ERR_OK || n))
+        return ERR(e, ERR_EXISTS, "there is something already where the data folder is to be");
+    TRY(backup_path(mark, e, "%s/" MARK, x->side));
+    if (access(x->side, F_OK) == 0 && access(mark, F_OK) != 0)
+        return ERR(e, ERR_EXISTS, "the folder %.200s is in the way, and is none of a restore",
+                   x->side);
+    TRY(file_remove_tree(x->side, e));
+    TRY(file_mkdirs(x->side, e));
+    return file_write_atomic(mark, SV_NONE, e);
+}
+
+static err_code finish(const struct restoring *x, const char *data, struct err *e)
+{
+    char path[PATH_MAX];
+    int fd = open(x->side, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || syncfs(fd) != 0) {
+        if (fd >= 0)
+            (void)close(fd);
+        return file_os_err(e, "cannot sync folder");
+    }
+    (void)close(fd);
+    /* an empty one may be there */
+    if (rmdir(data) != 0 && errno != ENOENT)
+        return file_os_err(e, "the data folder cannot get its place");
+    if (rename(x->side, data) != 0)
+        return file_os_err(e, "the data folder cannot get its place");
+    TRY(backup_path(path, e, "%s/" MARK, data));
+    (void)unlink(path);
+    return file_sync_dir(x->above, e);
+}
+
+/* ---- parts ---- */
+
+static err_code get_files(struct restoring *x, const struct backup_part *part, struct err *e)
+{
+    char path[PATH_MAX];
+    TRY(backup_path(path, e, "%s/%.*s", x->side, SV_FMT(part->folder)));
+    TRY(file_mkdirs(path, e));
+    yyjson_arr_iter it = yyjson_arr_iter_with(part->files);
+    yyjson_val *row;
+    while ((row = yyjson_arr_iter_next(&it)) != NULL) {
+        struct backup_file file;
+        sv name;
+        TRY(backup_file_read(row, &name, &file, e));
+        TRY(backup_path(path, e, "%s/%.*s/%.*s", x->side, SV_FMT(part->folder), SV_FMT(name)));
+        TRY(backup_object_get(x->target, &file, path, e));
+        x->done.n_files++;
+        x->done.bytes += file.bytes;
+    }
+    return ERR_OK;
+}
+
+static err_code compare(struct restoring *x, const struct backup_part *part, struct err *e)
+{
+    char uri[PATH_MAX];
+    struct store *st;
+    TRY(backup_path(uri, e, "rocksdb:%s/%.*s", x->side, SV_FMT(part->folder)));
+    TRY(store_open(x->env, uri, false, &st, e));
+    err_code rc = store_sums(st, STORE_NOW, NULL, x->sums, e);
+    store_close(st);
+    TRY(rc);
+    TRY(backup_content_check(part, x->sums, e));
+    x->done.n_stores++;
+    for (size_t i = 0; i < STORE_TYPES; i++) {
+        x->done.n_resources += x->sums->of[i].n_resources;
+        x->done.n_versions += x->sums->of[i].n_versions;
+    }
+    return ERR_OK;
+}
+
+/* The places that running jobs write to are not this folder's any more. */
+static err_code end_jobs(const struct restoring *x, struct err *e)
+{
+    CLEANUP(records_close) struct records *r = NULL;
+    char uri[PATH_MAX];
+    TRY(backup_path(uri, e, "rocksdb:%s/system", x->side));
+    TRY(records_open(uri, &r, e));
+    return job_end_all(r, "The data folder was restored from a backup while the job ran", e);
+}
+
+static err_code get_parts(struct restoring *x, const struct backup_part *parts, size_t n,
+                          struct err *e)
+{
+    char path[PATH_MAX];
+    TRY(backup_path(path, e, "%s/stores", x->side));
+    TRY(file_mkdirs(path, e));
+    for (size_t i = 0; i < n; i++) {
+        TRY(get_files(x, &parts[i], e));
+        if (parts[i].content)
+            TRY(compare(x, &parts[i], e));
+    }
+    return end_jobs(x, e);
+}
+
+static err_code choose(const char *target, const char *name, struct arena *a, sv *out,
+                       struct err *e)
+{
+    sv *names;
+    size_t n;
+    TRY(backup_manifests(target, a, &names, &n, e));
+    if (n == 0)
+        return ERR(e, ERR_NOT_FOUND, "there is no backup");
+    *out = name ? sv_from(name) : names[n - 1];
+    return ERR_OK;
+}
+
+static err_code restore(struct restoring *x, const char *name, const char *data, struct err *e)
+{
+    CLEANUP(arena_free)
+    struct arena *a = arena_new(json_tree_max(BACKUP_MANIFEST_MAX) + BACKUP_MANIFEST_MAX);
+    struct backup_part *parts;
+    size_t n;
+    sv chosen;
+    TRY(choose(x->target, name, a, &chosen, e));
+    TRY(backup_manifest_read(x->target, chosen, a, &parts, &n, e));
+    TRY(split(x, data, e));
+    TRY(begin(x, data, e));
+    err_code rc = get_parts(x, parts, n, e);
+    if (rc == ERR_OK)
+        rc = finish(x, data, e);
+    if (rc != ERR_OK)
+        /* the error is known; the next try removes what this cannot */
+        IGNORE(file_remove_tree(x->side, NULL));
+    (void)snprintf(x->done.name, sizeof x->done.name, "%.*s", SV_FMT(chosen));
+    return rc;
+}
+
+err_code backup_restore(struct store_env *env, const char *target, const char *name,
+                        const char *data, struct backup_done *out, struct err *e)
+{
+    struct restoring *x = calloc(1, sizeof *x);
+    struct store_sums *sums = calloc(1, sizeof *sums);
+    if (x == NULL || sums == NULL)
+        abort();
+    *x = (struct restoring){ .env = env, .target = target, .sums = sums };
+    err_code rc = restore(x, name, data, e);
+    if (rc == ERR_OK)
+        *out = x->done;
+    free(sums);
+    free(x);
+    return rc;
+}
