@@ -1,5 +1,6 @@
 /* main.c - the program: fhirlake COMMAND. Each command is a room of its own. */
 #include "cli/audit.h"
+#include "cli/backup.h"
 #include "cli/check.h"
 #include "cli/convert.h"
 #include "cli/export.h"
@@ -20,6 +21,8 @@ static int help(FILE *f)
                 "  generate   write synthetic patients as NDJSON, one file per resource type\n"
                 "  verify     check an export against its manifest, and against a running store\n"
                 "  check      check the files of data stores, while no server runs\n"
+                "  backup     copy a data folder to another disk, also while a server runs\n"
+                "  restore    make a data folder out of a backup\n"
                 "  convert    bring a data folder of an older fhirlake to this one's layout\n"
                 "  policy     say whether a policy lets a caller do something, and why\n"
                 "  audit      check that an audit log is as it was written\n"
@@ -47,6 +50,10 @@ int main(int argc, char **argv)
         return cli_verify(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("check")))
         return cli_check(argc - 1, argv + 1);
+    if (sv_eq(command, SV_LIT("backup")))
+        return cli_backup(argc - 1, argv + 1);
+    if (sv_eq(command, SV_LIT("restore")))
+        return cli_restore(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("convert")))
         return cli_convert(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("policy")))

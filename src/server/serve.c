@@ -62,6 +62,7 @@ struct rooms {
     struct audit_room told; /* when a job ends */
     struct job_engine *jobs;
     struct service *service;
+    struct control *control;
     struct tls *tls;
     struct http_server *http;
     struct monitor *monitor;
@@ -374,6 +375,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     callers_tell_roles(rooms->auth);
     TRY(callers_open(config, rooms->auth, rooms->credentials_path, &rooms->callers, e));
     TRY(service_new(&sc, &rooms->service, e));
+    TRY(control_start(config->data, rooms->records, rooms->stores, &rooms->control, e));
     if (strcmp(config->auth, "none") == 0)
         LOG(LOG_WARN, "auth none",
             LOG_STR("note", "every program of this machine may read and write everything"));
@@ -412,6 +414,7 @@ static void rooms_close(struct rooms *rooms)
     parking_close(rooms->parking);
     monitor_stop(rooms->monitor);
     http_server_stop(rooms->http, DRAIN_MS);
+    control_stop(rooms->control);
     tls_close(rooms->tls);
     service_free(rooms->service);
     metrics_free(rooms->metrics);

@@ -4,6 +4,7 @@
  *   callers.c        the callers' files, watched
  *   config.c         the options
  *   config_listen.c  their rules about where the server listens
+ *   control.c        a socket for commands of this machine
  *   front.c          the line that says where the server is reached
  *   guard.c          what others on this machine can see
  *   machine.c        what this machine gives
@@ -22,7 +23,9 @@
 #include "job/job.h"
 #include "net/http_server.h"
 #include "server/config.h"
+#include "server/control.h"
 #include "service/metrics.h"
+#include "store/records.h"
 #include "store/registry.h"
 
 #include <limits.h>
@@ -103,6 +106,14 @@ void guard_folder(const char *path, const char *name);
 void guard_first_use(const char *path, const char *system_path);
 /* Tells when others may write into the data folder, which may be shared on purpose. */
 void guard_data_folder(const char *path);
+
+/* ---- control.c ---- */
+struct control;
+/* Snapshots of the data folder, for whoever may use it. *out is to be stopped even if this
+ * fails. */
+MUST_USE err_code control_start(const char *data, struct records *records,
+                                struct store_registry *stores, struct control **out, struct err *e);
+void control_stop(struct control *c); /* NULL: nothing */
 
 /* ---- machine.c ---- */
 struct machine_files { /* how descriptors are shared out */

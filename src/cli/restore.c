@@ -1,0 +1,75 @@
+/* restore.c - the command `fhirlake restore`: a backup becomes a new data folder. */
+#include "cli/backup.h"
+
+#include "backup/backup.h"
+#include "cli/options.h"
+
+#include <sys/stat.h>
+
+#define CACHE_BYTES ((size_t)64 << 20)
+
+struct options {
+    const char *from, *data, *backup;
+};
+#define O(member) offsetof(struct options, member)
+static const struct cli_option table[] = {
+    { "from", "DIR", "the folder of backups", O(from) },
+    { "data", "DIR", "the new data folder: nothing is there yet, or an empty folder", O(data) },
+    { "backup", "NAME", "which backup: a name in DIR/backups (default: the newest)", O(backup) },
+};
+#define N_OPTIONS (sizeof table / sizeof table[0])
+
+static void usage(FILE *f)
+{
+    (void)fputs("Usage: fhirlake restore --from DIR --data NEW [--backup NAME]\n\n"
+                "Make a new data folder out of a backup. Each file is compared with the manifest, "
+                "and so\n"
+                "is what each data store holds, type by type. Until all is as it must be, there is "
+                "nothing\n"
+                "at NEW. Jobs that had not ended when the backup was taken end FAILED.\n\n",
+                f);
+    cli_options_print(table, N_OPTIONS, f);
+    (void)fputs("\nExit status: 0 all is well, 1 it failed, 2 wrong usage.\n\n"
+                "Example:\n"
+                "  fhirlake restore --from /mnt/backup --data fhirlake-data && fhirlake check "
+                "fhirlake-data\n",
+                f);
+}
+
+int cli_restore(int argc, char **argv)
+{
+    struct options o = { 0 };
+    struct backup_done done = { 0 };
+    struct err e = { 0 };
+    bool help = false;
+    size_t n;
+    err_code rc = cli_options_read(table, N_OPTIONS, argc, argv, &o, NULL, 0, &n, &help, &e);
+    if (rc == ERR_OK && help) {
+        usage(stdout);
+        return 0;
+    }
+    if (rc == ERR_OK && (!o.from || !o.data || o.from[0] == 0 || o.data[0] == 0))
+        rc = ERR(&e, ERR_INVALID,
+                 "--from DIR and --data NEW are needed; see fhirlake restore --help");
+    if (rc == ERR_OK && strncmp(o.from, "s3:", 3) == 0)
+        rc = ERR(&e, ERR_INVALID,
+                 "a backup stands in a folder: s3:// is not offered; copy it from there");
+    if (rc != ERR_OK) {
+        (void)fprintf(stderr, "fhirlake restore: %s\n", e.msg);
+        return 2;
+    }
+    (void)umask(077);
+    struct store_env *env = store_env_new(CACHE_BYTES, 1);
+    rc = backup_restore(env, o.from, o.backup, o.data, &done, &e);
+    store_env_free(env);
+    if (rc != ERR_OK) {
+        (void)fprintf(stderr, "fhirlake restore: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
+        return 1;
+    }
+    (void)printf("%s: %llu data stores, %llu resources, %llu versions, as the manifest says; "
+                 "%llu files of %.1f MB\n",
+                 done.name, (unsigned long long)done.n_stores, (unsigned long long)done.n_resources,
+                 (unsigned long long)done.n_versions, (unsigned long long)done.n_files,
+                 (double)done.bytes / 1e6);
+    return 0;
+}
