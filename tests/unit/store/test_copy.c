@@ -59,6 +59,8 @@ struct history {
     size_t n_open;
     struct arena *a;
     unsigned n_steps;
+    uint64_t load_t[300]; /* commits that are loads */
+    size_t n_loads;
 };
 
 static void commit_some(struct history *h)
@@ -117,7 +119,9 @@ static void publish_one(struct history *h)
             struct store_commit c;
             h->open[i][k] = h->open[i][h->n_open];
             OK(store_bulk_publish(&chosen, SV_LIT("job"), SV_LIT("so far"), &c, e));
+            h->load_t[h->n_loads % 300] = c.t;
         }
+    h->n_loads++;
 }
 
 static void give_up(struct history *h)
@@ -233,9 +237,10 @@ TEST(copy, random_histories_go_back_to_any_commit_and_go_on_from_there)
             step(&h);
         }
         const uint64_t last = store_last(h.of[0]).t;
-        uint64_t at[5] = { 0, 1, last, last - 1 };
         rnd_state = seed + 77;
-        at[4] = 2 + rnd((unsigned)last - 3);
+        /* in front of a load, behind it, at the begin, at the end, anywhere */
+        const uint64_t load_t = h.load_t[rnd((unsigned)h.n_loads)];
+        const uint64_t at[5] = { 0, load_t - 1, 1 + rnd((unsigned)last - 1), load_t, last };
         for (size_t i = n % 2; i < 5; i += test_is_long() ? 1 : 2)
             copy_and_go_on(h.of[0], seed, at[i]);
         give_up(&h);
