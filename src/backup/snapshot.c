@@ -76,9 +76,13 @@ static err_code take_store(struct store_registry *stores, const char *folder, sv
     struct store *st;
     struct store_commit at;
     TRY(backup_path(path, e, "%s/stores/%.*s", folder, SV_FMT(id)));
-    TRY(store_registry_acquire(stores, id, false, &st, e));
-    err_code rc = store_snapshot(st, path, &at, e);
-    store_registry_release(stores, st);
+    err_code rc = store_registry_acquire(stores, id, false, &st, e);
+    if (rc == ERR_OK) {
+        rc = store_snapshot(st, path, &at, e);
+        store_registry_release(stores, st);
+    }
+    if (rc != ERR_OK)
+        err_context(e, "data store %.*s", SV_FMT(id));
     return rc;
 }
 
@@ -102,7 +106,7 @@ err_code backup_snapshot(struct records *records, struct store_registry *stores,
                          struct err *e)
 {
     for (int tries = 0; tries < TRIES; tries++) {
-        struct err why;
+        struct err why = { 0 };
         TRY(file_remove_tree(folder, e));
         err_code rc = take(records, stores, folder, &why);
         if (rc == ERR_OK)

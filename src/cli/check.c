@@ -203,7 +203,7 @@ static void see(const struct checking *c, sv id)
     if (record)
         record->seen = true;
     if (c->has_records && sv_is_hex(id, 32) &&
-        (record == NULL || sv_eq(record->status, SV_LIT("DELETED"))))
+        (record == NULL || (sv_eq(record->status, SV_LIT("DELETED")) && !record->kept)))
         (void)printf("%.*s: note: no data store of the system's records has this folder\n",
                      SV_FMT(id));
 }

@@ -1,6 +1,6 @@
 /* check_records.c - the ids and the states of data stores, out of the system's records.
  *
- *   datastore/<id> -> JSON with "status" (service/datastore.c) */
+ *   datastore/<id> -> JSON with "status", "backup" (service/datastore.c) */
 #include "cli/check_records.h"
 
 #include "codec/json.h"
@@ -20,6 +20,15 @@ struct reading {
     struct err *e;
 };
 
+static void read_state(yyjson_val *record, struct check_record *row)
+{
+    int64_t until;
+    row->status = json_string(json_get(record, "status"));
+    row->kept = sv_eq(row->status, SV_LIT("DELETED")) &&
+                sv_to_i64(json_number(json_get(json_get(record, "backup"), "until")), &until) &&
+                until != 0;
+}
+
 static err_code add(struct reading *x, sv id, sv json)
 {
     struct err why;
@@ -28,7 +37,7 @@ static err_code add(struct reading *x, sv id, sv json)
     struct check_record row = { .id = arena_sv(x->a, id) };
     sv text = arena_sv(x->scratch, json);
     if (text.ptr && json_read(x->scratch, text, RECORD_DEPTH, &doc, &why) == ERR_OK)
-        row.status = json_string(json_get(yyjson_doc_get_root(doc), "status"));
+        read_state(yyjson_doc_get_root(doc), &row);
     if (row.status.len == 0)
         return ERR(x->e, ERR_CORRUPT, "a data store's record is damaged");
     row.status = arena_sv(x->a, row.status);

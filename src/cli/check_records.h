@@ -7,6 +7,7 @@
 
 struct check_record {
     sv id, status; /* as datastore.h has them */
+    bool kept;     /* it is deleted, and its data is kept to be restored */
     bool seen;     /* the caller's */
 };
 struct check_records {

@@ -83,7 +83,7 @@ static void wait_for_end(const struct control *c, int fd)
 
 static void serve_one(struct control *c, int fd)
 {
-    struct err e;
+    struct err e = { 0 };
     char path[PATH_MAX];
     const uint64_t began_us = clock_mono_us();
     if (!is_allowed(fd) || !asks_for_backup(fd)) {
@@ -99,7 +99,9 @@ static void serve_one(struct control *c, int fd)
         rc = backup_snapshot(c->records, c->stores, path, &e);
     if (rc != ERR_OK) {
         LOG_ERR("backup_snapshot", &e, LOG_STR("state", "failed"));
-        answer(fd, "error", e.msg);
+        char why[sizeof e.ctx + sizeof e.msg + 2];
+        (void)snprintf(why, sizeof why, "%s%s%s", e.ctx, e.ctx[0] ? ": " : "", e.msg);
+        answer(fd, "error", why);
     } else {
         LOG(LOG_INFO, "backup_snapshot", LOG_STR("state", "taken"),
             LOG_INT("ms", (clock_mono_us() - began_us) / 1000));

@@ -270,3 +270,33 @@ def test_a_job_that_ran_when_the_backup_was_taken_has_ended(tmp_path):
         for one in jobs:
             assert one["JobStatus"] in ("COMPLETED", "FAILED"), one
             assert one["JobStatus"] == "COMPLETED" or "restored from a backup" in one["Message"]
+
+
+def test_a_deleted_data_store_that_is_kept_is_in_a_backup(tmp_path):
+    with Server() as server:
+        store, gone = filled(server), server.create_store()
+        rows = history(server.fhir(store))
+        for one in (store, gone):
+            server.client().delete_fhir_datastore(DatastoreId=one)
+            ended(server, one)
+        assert "1 data stores" in run("backup", "--data", server.data, "--to", tmp_path / "t")
+        server.stop()
+        assert "note" not in run("check", server.data, "--quiet"), "its folder is known"
+        server.start()
+    with serve(restored(tmp_path / "t", tmp_path / "new")) as again:
+        assert shown(again, store)["DatastoreStatus"] == "DELETED"
+        copy = ended(again, restore(again, store))
+        assert history(again.fhir(copy)) == rows
+
+
+def test_a_data_store_that_cannot_be_read_is_named(tmp_path):
+    with Server() as server:
+        store = filled(server)
+        server.stop()
+        (server.data / "stores" / store / "CURRENT").unlink()
+        for running in (False, True):
+            if running:
+                server.start()
+            told = run("backup", "--data", server.data, "--to", tmp_path / "t", status=1)
+            assert store in told and not manifests(tmp_path / "t")
+            assert not (server.data / "backup").exists()
