@@ -16,7 +16,7 @@ static bool address_read(sv text, unsigned char out[16], unsigned *bits)
 {
     static const unsigned char v4_in_v6[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF };
     char c[INET6_ADDRSTRLEN];
-    if (text.len >= sizeof c || memchr(text.ptr, 0, text.len))
+    if (text.len == 0 || text.len >= sizeof c || memchr(text.ptr, 0, text.len))
         return false;
     memcpy(c, text.ptr, text.len);
     c[text.len] = 0;

@@ -104,6 +104,8 @@ TEST(policy_origin, an_address_that_cannot_be_read_is_refused_both_ways)
             assert_int_equal(decide("Allow", conditions[i], &from), POLICY_NOT_ALLOWED);
             assert_int_equal(decide("Deny", conditions[i], &from), POLICY_DENIED);
         }
+    const struct policy_origin nowhere = { .address = SV_NONE };
+    assert_int_equal(decide("Allow", conditions[0], &nowhere), POLICY_NOT_ALLOWED);
 }
 
 TEST(policy_origin, the_way_of_a_request_is_secure_or_is_not)
