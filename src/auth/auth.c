@@ -79,6 +79,12 @@ bool auth_is_open(const struct auth *auth)
     return auth->open;
 }
 
+const struct credential *auth_find(struct auth *auth, sv access_key_id, struct arena *a)
+{
+    struct snapshot *now = auth->open ? NULL : newest_get(auth->callers, a);
+    return now ? credentials_find(snapshot_credentials(now), access_key_id) : NULL;
+}
+
 err_code auth_show(struct auth *auth, auth_callers_fn fn, void *ctx, struct err *e)
 {
     struct snapshot *now = newest_ref(auth->callers);

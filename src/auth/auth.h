@@ -43,6 +43,8 @@ bool auth_is_open(const struct auth *auth);
 /* Looks at callers. What it returns for those just read refuses them. */
 typedef err_code (*auth_callers_fn)(void *ctx, const struct credentials *credentials,
                                     struct err *e);
+/* The caller with that key, of those that count now; it lives as long as a. NULL: there is none. */
+const struct credential *auth_find(struct auth *auth, sv access_key_id, struct arena *a);
 /* Shows the callers that count now; nothing to do when open. Errors of fn. */
 MUST_USE err_code auth_show(struct auth *auth, auth_callers_fn fn, void *ctx, struct err *e);
 

@@ -58,8 +58,8 @@ struct rooms {
     struct parking *parking;
     struct events *events;   /* NULL: nobody is told */
     struct metrics *metrics; /* NULL: nobody asks for them */
-    struct audit *audit;    /* NULL: none */
-    struct audit_room told; /* when a job ends */
+    struct audit *audit;     /* NULL: none */
+    struct audit_room told;  /* when a job ends */
     struct job_engine *jobs;
     struct service *service;
     struct control *control;

@@ -83,10 +83,9 @@ bool trail_reads(const char *action)
 static const struct credential *claimed(const struct service *service,
                                         const struct http_request *req)
 {
-    const struct credentials *all = auth_credentials(service->cfg.auth);
     static const char *const marks[] = { "Credential=", "X-Amz-Credential=" };
     const sv texts[] = { http_header_get(req, "Authorization"), req->query };
-    for (size_t i = 0; all && i < 2; i++) {
+    for (size_t i = 0; i < 2; i++) {
         const char *at =
             texts[i].len ? memmem(texts[i].ptr, texts[i].len, marks[i], strlen(marks[i])) : NULL;
         if (at == NULL)
@@ -95,15 +94,39 @@ static const struct credential *claimed(const struct service *service,
         size_t n = 0;
         while (n < key.len && key.ptr[n] != '/' && key.ptr[n] != '%' && key.ptr[n] != ',')
             n++;
-        const struct credential *found = credentials_find(all, sv_head(key, n));
+        const struct credential *found = auth_find(service->cfg.auth, sv_head(key, n), req->arena);
         if (found)
             return found;
     }
     return NULL;
 }
 
+/* A client of an identity provider, and the user whom it acts for. */
+static void token_identity(struct out *o, const struct trail *trail)
+{
+    const struct smart_grant *grant = trail->caller.grant;
+    const struct {
+        const char *name;
+        sv value;
+    } said[] = { { ",\"identityProvider\":", grant->issuer },
+                 { ",\"principalId\":", grant->client_id },
+                 { ",\"userName\":", grant->subject },
+                 { ",\"arn\":", trail->caller.arn } };
+    PUT(o, ",\"userIdentity\":{\"type\":\"WebIdentityUser\"");
+    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
+        put(o, sv_from(said[i].name));
+        put_escaped(o, said[i].value);
+    }
+    PUT_PLAIN(o, "accountId", trail->service->cfg.account_id);
+    PUT(o, "}");
+}
+
 static void identity(struct out *o, const struct trail *trail)
 {
+    if (trail->caller.grant) {
+        token_identity(o, trail);
+        return;
+    }
     const struct service *service = trail->service;
     const bool known = trail->caller.arn.len != 0;
     const struct credential *credential =
