@@ -6,7 +6,7 @@
 #include "cli/export.h"
 #include "cli/generate.h"
 #include "cli/policy.h"
-#include "cli/verify.h"
+#include "cli/verify/verify.h"
 #include "server/serve.h"
 
 #include "base/sv.h"

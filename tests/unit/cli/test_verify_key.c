@@ -1,7 +1,7 @@
 /* Resources as digests: what is the same has the same one. */
 #include "test.h"
 
-#include "cli/verify_private.h"
+#include "cli/verify/verify_private.h"
 
 static verify_key text_key(const char *text)
 {

@@ -1,10 +1,10 @@
 /* verifying.h - an export in a folder of its own, and what is told of it. What is told stands in a
- * buffer, not on standard output: this takes the place of verify_report.c. */
+ * buffer, not on standard output: this takes the place of verify/report.c. */
 #pragma once
 #include "test.h"
 
 #include "base/file.h"
-#include "cli/verify_private.h"
+#include "cli/verify/verify_private.h"
 
 #include <unistd.h>
 

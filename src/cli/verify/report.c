@@ -1,6 +1,6 @@
-/* verify_report.c - what `fhirlake verify` tells: each difference as a line, up to a number of
+/* report.c - what `fhirlake verify` tells: each difference as a line, up to a number of
  * them, and notes beside them. Both go to standard output. */
-#include "cli/verify_private.h"
+#include "cli/verify/verify_private.h"
 
 void verify_differs(struct verify *verify, const char *fmt, ...)
 {

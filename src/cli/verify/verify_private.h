@@ -1,14 +1,14 @@
 /* verify_private.h - what the rooms of `fhirlake verify` share.
  *
- *   verify.c          options and the verdict
- *   verify_manifest.c the manifest
- *   verify_place.c    where the files are: a folder, an objects folder, an S3 endpoint
- *   verify_lines.c    files, line by line
- *   verify_files.c    each file, and all together, against the manifest
- *   verify_key.c      resources as digests
- *   verify_report.c   what is told
- *   verify_content.c  the digest of the resources
- *   verify_against.c  manifest and files against a running store, as of the export's commit
+ *   verify.c    options and the verdict
+ *   manifest.c  the manifest
+ *   place.c     where the files are: a folder, an objects folder, an S3 endpoint
+ *   lines.c     files, line by line
+ *   files.c     each file, and all together, against the manifest
+ *   key.c       resources as digests
+ *   report.c    what is told
+ *   content.c   the digest of the resources
+ *   against.c   manifest and files against a running store, as of the export's commit
  *
  * A difference is one line on standard output and goes on to the next; what cannot be looked at is
  * an error and ends the command. Memory: a line, and 32 bytes a resource where ids are compared as
@@ -33,7 +33,7 @@ struct verify_options {
     bool full, quiet;
 };
 
-/* ---- verify_place.c ---- */
+/* ---- place.c  ---- */
 struct place;
 /* target: a folder, or s3://bucket/key. ERR_INVALID, ERR_NOT_FOUND. */
 MUST_USE err_code place_open(const struct verify_options *o, const char *target, struct place **out,
@@ -93,7 +93,7 @@ struct verify {
     uint64_t differences, resources, bytes;
 };
 
-/* ---- verify_manifest.c ---- */
+/* ---- manifest.c  ---- */
 /* manifest.json into v. ERR_NOT_FOUND, ERR_INVALID. */
 MUST_USE err_code verify_manifest_read(struct verify *verify, struct err *e);
 /* The files that it names. */
@@ -102,13 +102,13 @@ MUST_USE err_code verify_manifest_files(struct verify *verify, struct err *e);
  * than in the store; NULL: nothing. */
 yyjson_val *verify_attachments(const struct verify *verify);
 
-/* ---- verify_report.c ---- */
+/* ---- report.c  ---- */
 /* Tell a difference. */
 void verify_differs(struct verify *verify, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Tell how far it is, unless --quiet is given. */
 void verify_note(const struct verify *verify, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* ---- verify_key.c ---- */
+/* ---- key.c  ---- */
 verify_key verify_key_of(sv type, sv id);
 int verify_key_cmp(const void *a, const void *b);
 bool verify_key_is_none(const verify_key *k);
@@ -120,14 +120,14 @@ MUST_USE err_code verify_text_of(yyjson_val *resource, struct buf *scratch, veri
 MUST_USE err_code verify_text_served(const struct verify *verify, yyjson_val *resource,
                                      struct buf *scratch, verify_key *out, struct err *e);
 
-/* ---- verify_content.c ---- */
+/* ---- content.c  ---- */
 void verify_content_begin(struct verify *verify);
 void verify_content_end(struct verify *verify);
 void verify_content_line(struct verify *verify, fhir_type type, sv line);
 void verify_content_deletion(struct verify *verify, fhir_type type, sv url); /* url: "Type/id" */
 void verify_content_check(struct verify *verify);
 
-/* ---- verify_lines.c ---- */
+/* ---- lines.c  ---- */
 /* Calls each() for every line of f, and sets what was read of it: lines, size, digest.
  * ERR_NOT_FOUND. */
 typedef err_code (*verify_line_fn)(void *ctx, sv line, struct err *e);
@@ -138,8 +138,8 @@ typedef err_code (*verify_each_fn)(void *ctx, yyjson_val *resource, struct err *
 MUST_USE err_code verify_each(struct verify *verify, fhir_type type, verify_each_fn each, void *ctx,
                               struct err *e);
 
-/* ---- verify_files.c ---- */
+/* ---- files.c  ---- */
 MUST_USE err_code verify_files(struct verify *verify, struct err *e);
 
-/* ---- verify_against.c ---- */
+/* ---- against.c  ---- */
 MUST_USE err_code verify_against(struct verify *verify, struct err *e);

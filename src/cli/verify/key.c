@@ -1,7 +1,7 @@
-/* verify_key.c - resources as digests of 16 bytes: of a type and an id, or of a whole text. Sets of
+/* key.c - resources as digests of 16 bytes: of a type and an id, or of a whole text. Sets of
  * them are sorted arrays. A text's digest leaves out white space and keeps the spelling of numbers,
  * so a resource in the files and the same one from the store have the same digest. */
-#include "cli/verify_private.h"
+#include "cli/verify/verify_private.h"
 
 int verify_key_cmp(const void *a, const void *b)
 {

@@ -1,7 +1,7 @@
-/* verify_place.c - where the files of an export are: in a folder, in the folder that stands for
+/* place.c - where the files of an export are: in a folder, in the folder that stands for
  * s3://, or at an S3 endpoint. The other rooms read and list by names below the export's folder,
  * and do not know which it is. */
-#include "cli/verify_private.h"
+#include "cli/verify/verify_private.h"
 
 #include "auth/credentials.h"
 #include "codec/uri.h"

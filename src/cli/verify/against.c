@@ -1,4 +1,4 @@
-/* verify_against.c - an export against a running store, as of the export's commit.
+/* against.c - an export against a running store, as of the export's commit.
  *
  *   counts   of every type that the export looked at, by a search that reads as of that commit
  *   sample   resources picked at random from the files: the version that was current at the instant
@@ -6,7 +6,7 @@
  *
  * The commit is the manifest's asOfCommit. It is asked for with _asOf, a parameter of ours for
  * callers who may see history. */
-#include "cli/verify_private.h"
+#include "cli/verify/verify_private.h"
 
 #include "codec/uri.h"
 

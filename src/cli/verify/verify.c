@@ -1,10 +1,10 @@
 /* verify.c - the command `fhirlake verify`: is an export what its manifest says, and is that what
  * the store held? The other verify_* rooms look; this one reads the options, calls them in order,
  * and gives the verdict. */
-#include "cli/verify.h"
+#include "cli/verify/verify.h"
 
 #include "cli/options.h"
-#include "cli/verify_private.h"
+#include "cli/verify/verify_private.h"
 
 #define O(member) offsetof(struct verify_options, member)
 static const struct cli_option table[] = {

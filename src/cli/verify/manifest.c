@@ -1,6 +1,6 @@
-/* verify_manifest.c - manifest.json: what an export says of itself and of each of its files. Urls
+/* manifest.c - manifest.json: what an export says of itself and of each of its files. Urls
  * of files become names below the export's folder; one that would lead out of it is refused. */
-#include "cli/verify_private.h"
+#include "cli/verify/verify_private.h"
 
 #include "codec/instant.h"
 #include "codec/uri.h"

@@ -1,7 +1,7 @@
-/* verify_content.c - the digest over the resources themselves (docs/export-digest.md), which does
+/* content.c - the digest over the resources themselves (docs/export-digest.md), which does
  * not depend on files, order, versions or instants. It is made again from the lines, and compared
  * type by type and as a whole. */
-#include "cli/verify_private.h"
+#include "cli/verify/verify_private.h"
 
 #include "fhir/digest.h"
 #include "fhir/envelope.h"

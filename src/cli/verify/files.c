@@ -1,4 +1,4 @@
-/* verify_files.c - each file that the manifest names: is it there, with its size, its digest and
+/* files.c - each file that the manifest names: is it there, with its size, its digest and
  * its count, and is every line what the file's role asks for? Deletions are read first, because
  * outputs are compared with them. Then come the checks over all files:
  *
@@ -9,7 +9,7 @@
  *   sums      what the manifest says of all files together: counts and bytes, counts of each type,
  *             the digest over the digests, and blocks that go on in another file
  *   unnamed   files that the manifest does not name */
-#include "cli/verify_private.h"
+#include "cli/verify/verify_private.h"
 
 #include "base/rng.h"
 

@@ -1,6 +1,6 @@
-/* verify_lines.c - the files of an export, read line by line, with their size and digest on the
+/* lines.c - the files of an export, read line by line, with their size and digest on the
  * way. Memory: one line. */
-#include "cli/verify_private.h"
+#include "cli/verify/verify_private.h"
 
 #define BLOCK_BYTES (1u << 20)
 
