@@ -8,8 +8,9 @@ import urllib.parse
 import pytest
 from botocore.exceptions import ClientError
 
-from fhirlake import Server, wait
+from fhirlake import Server, ask_control, wait
 from identity import FUNCTION, ROLE, Idp, Key, Oidc, claims, metadata, smart_store
+from pki import Authority
 
 pytestmark = pytest.mark.sanitize
 READ_ONLY = {"Version": "2012-10-17", "Statement": [
@@ -198,6 +199,54 @@ def test_the_role_bounds_a_token(server, store, idp):
     token = idp.keys[0].token(claims(server, store, iss=idp.url))
     answer = refused(with_token(server, store, token, "DELETE"), *TOO_LITTLE)
     assert "assumed-role/smart/" in answer.text
+
+
+def test_conditions_of_the_roles_policy_see_where_a_token_comes_from(tmp_path):
+    for network, status in (("127.0.0.0/8", 200), ("203.0.113.0/24", 403)):
+        idp = Idp()
+        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "healthlake:*", "Resource": "*", "Condition": {
+            "IpAddress": {"aws:SourceIp": network}, "Bool": {"aws:SecureTransport": "false"}}}]}
+        with Server(None, "--identity-providers", str(idp.file(tmp_path / network[:3], policy))) as server:
+            store = smart_store(server, idp.url)
+            token = idp.keys[0].token(claims(server, store, iss=idp.url))
+            assert [with_token(server, store, token, path="Patient").status for _ in range(2)] == [status, status]
+        idp.close()
+
+
+def test_over_tls_a_token_is_for_the_https_endpoint(tmp_path):
+    tmp_path.chmod(0o700)
+    authority, idp = Authority(tmp_path), Idp()
+    certificate, key = authority.issue("server")
+    with Server(None, "--identity-providers", str(idp.file(tmp_path / "idp")), "--tls-certificate", str(certificate),
+                "--tls-key", str(key)) as server:
+        server.ca = str(authority.ca)
+        store = smart_store(server, idp.url)
+        assert server.url.startswith("https://")
+        good = claims(server, store, iss=idp.url)
+        assert with_token(server, store, idp.keys[0].token(good), path="Patient").status == 200
+        plain = good | {"aud": good["aud"].replace("https://", "http://")}
+        refused(with_token(server, store, idp.keys[0].token(plain), path="Patient"), *NOT_GOOD)
+    idp.close()
+
+
+def test_another_provider_counts_at_once(server, idp):
+    store = smart_store(server, idp.url)
+    token = idp.keys[0].token(claims(server, store, iss=idp.url))
+
+    def update(given):  # not every botocore knows the operation
+        return ask_control(server.url, server.keys(), "UpdateFHIRDatastore", {"DatastoreId": store, "IdentityProviderConfiguration": given})
+
+    assert with_token(server, store, token, path="Patient").status == 200
+    status, code, text = update(identity(idp, Metadata=json.dumps(metadata("https://nobody.example"))))
+    assert (status, code) == (400, "ValidationException") and "[issuer https://nobody.example]" in text
+    assert with_token(server, store, token, path="Patient").status == 200
+    assert update(identity(idp, Metadata=json.dumps(metadata(f"{idp.url}/opaque"))))[0] == 200
+    refused(with_token(server, store, token, path="Patient"), *NOT_GOOD)
+    idp.tokens = {"good": claims(server, store) | {"active": True}}
+    assert with_token(server, store, "good", path="Patient").status == 200
+    assert update({"AuthorizationStrategy": "AWS_AUTH"})[0] == 200
+    refused(with_token(server, store, "good", path="Patient"), *NOT_GOOD)
+    refused(server.fhir(store, signed=False).get("metadata"), *NOBODY)
 
 
 def test_signatures_are_taken_beside_tokens(server, store):
