@@ -103,10 +103,10 @@ err_code rest_who_ask(struct rest_call *call, const struct rest_who *who, struct
 void rest_who_refused(struct rest_call *call, const struct rest_who *who, const struct err *e,
                       const char *request_id)
 {
-    const char *challenge = error_challenge(e->code, who->by_token);
+    const char *challenge = error_challenge(e->code, who->by_token || call->caller.grant);
     bool token =
         e->code == ERR_AUTH_SIGNATURE || e->code == ERR_AUTH_EXPIRED || e->code == ERR_UNAVAILABLE;
-    if (auth_bearer(call->service->cfg.auth) == NULL)
+    if (auth_bearer(call->service->cfg.auth) == NULL && call->caller.grant == NULL)
         return;
     if (challenge)
         rest_header(call, "WWW-Authenticate", sv_from(challenge));
