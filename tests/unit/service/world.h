@@ -19,6 +19,7 @@ struct world {
     struct store_registry *registry;
     struct sink_world *world;
     struct parking *parking;
+    struct audit *audit; /* before world_open(); NULL: no audit log */
     struct job_engine *jobs;
     struct auth *auth;
     struct service *service;
@@ -89,6 +90,7 @@ static inline void world_open(struct world *w, const struct service_plane *contr
                                   .jobs = w->jobs,
                                   .auth = w->auth,
                                   .parking = w->parking,
+                                  .audit = w->audit,
                                   .region = SV_LIT("us-east-1"),
                                   .account_id = SV_LIT("000000000000"),
                                   .n_workers = 1,
@@ -103,6 +105,7 @@ static inline void world_stop(struct world *w)
     if (w->parking)
         parking_close(w->parking);
     service_free(w->service);
+    audit_close(w->audit);
     job_engine_stop(w->jobs);
     if (w->parking)
         parking_free(w->parking);
