@@ -49,6 +49,9 @@ void call_trail(const struct call *call, struct trail *trail, err_code rc, sv an
         f->datastore_id = id_of_arn(call_text(call, "ResourceARN"));
     if (rc == ERR_OK && !trail_reads(f->action))
         from_answer(call, answer, f);
+    /* of a restore that made none */
+    if (f->datastore_id.len == 0)
+        f->datastore_id = call_text(call, "SourceDatastoreId");
 }
 
 void call_trail_name(const struct http_request *req, struct service *service,

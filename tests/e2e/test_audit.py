@@ -68,7 +68,10 @@ def test_every_operation_leaves_exactly_one_record(tmp_path):
         assert record["requestParameters"]["datastoreId"] == store
         assert record["resources"][0]["ARN"] == f"arn:aws:healthlake:us-east-1:000000000000:datastore/fhir/{store}"
         assert record["readOnly"] == action.startswith(("Read", "Version", "Get", "Search", "Describe", "Validate"))
-    assert {name for name, _ in answers} >= set(control_calls(None, ""))
+    # this botocore does not know some operations: they are found by their names
+    others = set(control_calls(None, "")) - {name for name, _ in answers}
+    for operation in others:
+        assert [r["eventName"] for r in records].count(operation) == 1
     for operation, request_id in answers:
         assert [r["eventName"] for r in by_id[request_id]] == [operation]
         record = by_id[request_id][0]
@@ -85,7 +88,7 @@ def test_every_operation_leaves_exactly_one_record(tmp_path):
             assert time.strptime(record["eventTime"], "%Y-%m-%dT%H:%M:%SZ")
     assert len({r["eventID"] for r in records}) == len(records)
     # one more: the put in front
-    assert len(records) == len(asked) + len(answers) + 1 + sum(r["eventType"] == "AwsServiceEvent" for r in records)
+    assert len(records) == len(asked) + len(answers) + len(others) + 1 + sum(r["eventType"] == "AwsServiceEvent" for r in records)
     assert [r["seq"] for r in server.lines()] == list(range(1, len(server.lines()) + 1))
     assert server.verify().endswith("ok\n")
 
