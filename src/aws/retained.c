@@ -59,6 +59,9 @@ static err_code look_at(struct service *service, sv id, int64_t now_ms, int64_t 
     CLEANUP(arena_free) struct arena *a = arena_new(DATASTORE_MEMORY);
     struct datastore datastore;
     TRY(datastore_read(service, id, a, &datastore, e));
+    /* the record decides: a mark alone removes nothing */
+    if (!datastore_is_kept(&datastore))
+        return ERR_OK;
     if (datastore.backup.until_ms <= now_ms)
         return remove_one(service, id, e);
     if (datastore.backup.until_ms < *next_ms)

@@ -139,6 +139,14 @@ TEST(backup, what_is_kept_goes_when_its_time_is_over)
     assert_true(on_disk());
     open_all();
     assert_true(datastore_is_kept((struct datastore[]){ record(a) }));
+    /* a mark of one that is not deleted, or not kept, removes nothing */
+    put_store(NULL, NULL);
+    close_all();
+    open_all();
+    assert_int_equal(ask("GET /datastore/" ID "/r4/Patient/p HTTP/1.1\n\n", NULL), 200);
+    close_all();
+    assert_true(on_disk());
+    open_all();
     put_kept(clock_wall_ms() - 1);
     for (unsigned i = 0; i < 100 && on_disk(); i++) {
         close_all();
