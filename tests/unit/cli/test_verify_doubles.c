@@ -2,7 +2,7 @@
  * them. */
 #include "cli/verifying.h"
 
-#include "../../../src/cli/verify_files.c"
+#include "../../../src/cli/verify/files.c"
 
 enum { N_FILES = 4, MOST = 12 };
 

@@ -2,7 +2,7 @@
  * of the texts one, two and three, and the digest over these, are of sha256sum. */
 #include "cli/verifying.h"
 
-#include "../../../src/cli/verify_files.c"
+#include "../../../src/cli/verify/files.c"
 
 #define ONE   "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
 #define TWO   "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
