@@ -22,14 +22,14 @@ NAME = "Zaphod"
 
 
 class Watched(Server):
-    """A server with a listener for a monitor, whose address stands on the second line."""
+    """A server with a listener for a monitor, whose address stands in the ready line."""
 
     def __init__(self, *options, data=None, listen="127.0.0.1:0", **more):
         super().__init__(data, "--health-listen", listen, *options, **more)
 
     def start(self, timeout=60):
         super().start(timeout)
-        self.monitor = re.match(r"health and metrics on http://(\S+)\n", self.process.stdout.readline())[1]
+        self.monitor = re.search(r"health and metrics on http://([^;)\s]+)", self.ready_line)[1]
         return self
 
     def ask(self, method="GET", path="/metrics", body=None, **headers):

@@ -556,7 +556,7 @@ def test_callers_with_certificates(authority, tmp_path):
         assert server.client(client_cert=tuple(good)).list_fhir_datastores()["DatastorePropertiesList"] == []
         with pytest.raises(botocore.exceptions.ClientError, match="client certificate"):
             server.client().list_fhir_datastores()
-        monitors = re.search(r"health on (http://[^;)\s]+)", server.ready_line)[1]
+        monitors = re.search(r"health and metrics on (http://[^;)\s]+)", server.ready_line)[1]
         assert json.load(urllib.request.urlopen(f"{monitors}/health"))["status"] == "ok"
     clients.ca.chmod(0o666)
     line = refused(tmp_path, "--tls-certificate", str(authority.folder / "strict.pem"), "--tls-key",
@@ -568,7 +568,7 @@ def test_callers_with_certificates(authority, tmp_path):
 
 def test_a_port_for_monitors_knows_monitors_alone(authority):
     with tls_server(authority, "--health-listen", "127.0.0.1:0", "--auth", "none") as server:
-        monitors = re.search(r"health on http://([^;)\s]+)", server.ready_line)[1]
+        monitors = re.search(r"health and metrics on http://([^;)\s]+)", server.ready_line)[1]
         host, port = monitors.split(":")
 
         def plain(data):
@@ -580,8 +580,9 @@ def test_a_port_for_monitors_knows_monitors_alone(authority):
         [(status, headers, body)] = plain(b"GET /health" + end)
         assert status == 200 and json.loads(body)["status"] == "ok" and "strict-transport-security" not in headers
         assert plain(b"HEAD /health" + end)[0][0] == 200
-        for line in (b"GET /", b"GET /datastore/x/r4/metadata", b"DELETE /health", b"GET /health/x", b"GET /healthy"):
+        for line in (b"GET /", b"GET /datastore/x/r4/metadata", b"GET /health/x", b"GET /healthy"):
             assert plain(line + end.replace(b"x.example", b"localhost"))[0][0] == 404, line
+        assert plain(b"DELETE /health" + end)[0][0] == 405
         for body in (b"{}", b" " * 5000000):
             got = plain(b"POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Target: HealthLake.ListFHIRDatastores\r\n"
                         b"Content-Type: application/x-amz-json-1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
