@@ -255,11 +255,13 @@ class Fhir:
 
 
 def ask_control(url, keys, operation, request):
-    """A request of the control plane as any version of an SDK could send it: (status, __type, message or answer)."""
+    """A request of the control plane as any version of an SDK could send it: (status, __type, message or answer). Without
+    keys it is not signed."""
     body = request if isinstance(request, bytes) else json.dumps(request).encode()
     signed = botocore.awsrequest.AWSRequest("POST", url + "/", data=body, headers={
         "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "HealthLake." + operation})
-    botocore.auth.SigV4Auth(botocore.credentials.Credentials(*keys), "healthlake", "us-east-1").add_auth(signed)
+    if keys:
+        botocore.auth.SigV4Auth(botocore.credentials.Credentials(*keys), "healthlake", "us-east-1").add_auth(signed)
     try:
         with urllib.request.urlopen(urllib.request.Request(url + "/", body, dict(signed.headers.items()))) as answer:
             return answer.status, None, json.loads(answer.read())

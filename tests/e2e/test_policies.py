@@ -71,7 +71,8 @@ def said(call, **args):
 def asked(client, operation, **members):
     """The same of an operation that not every botocore knows."""
     keys = client._request_signer._credentials
-    _, code, text = ask_control(client.meta.endpoint_url, (keys.access_key, keys.secret_key), operation, members)
+    keys = keys and (keys.access_key, keys.secret_key, keys.token)
+    _, code, text = ask_control(client.meta.endpoint_url, keys, operation, members)
     return (code, text) if code else ("OK", "")
 
 
