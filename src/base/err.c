@@ -91,6 +91,7 @@ const char *err_code_name(err_code code)
         [ERR_TIMEOUT] = "timeout",
         [ERR_PEER] = "peer",
         [ERR_UNAVAILABLE] = "unavailable",
+        [ERR_NO_AUDIT] = "no_audit",
         [ERR_CANCELLED] = "cancelled",
         [ERR_METHOD] = "method",
         [ERR_MEDIA_TYPE] = "media_type",

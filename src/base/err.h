@@ -43,7 +43,8 @@ typedef enum {
     ERR_NO_SPACE,         /* disk full */
     ERR_TIMEOUT,
     ERR_PEER,        /* a peer (S3, STS) answered with a failure that may pass */
-    ERR_UNAVAILABLE, /* what must be there before a request may go on is not, for now */
+    ERR_UNAVAILABLE, /* what must be asked before a caller is let in cannot be asked, for now */
+    ERR_NO_AUDIT,    /* the audit log cannot be written, for now */
     ERR_CANCELLED,
     ERR_CORRUPT,  /* stored bytes fail their checks */
     ERR_INTERNAL, /* our bug, reported instead of crashing */

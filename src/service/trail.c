@@ -41,7 +41,7 @@ err_code trail_ready(const struct trail *trail, const char *action, struct err *
     if (trail == NULL || audit_is_well(trail->service->cfg.audit) ||
         (trail_reads(action) && !trail->service->cfg.audit_strict))
         return ERR_OK;
-    return ERR(e, ERR_UNAVAILABLE,
+    return ERR(e, ERR_NO_AUDIT,
                "The audit log cannot be written, so nothing is done that it would have to tell of; "
                "whoever runs this server finds the reason in its log");
 }
@@ -98,12 +98,12 @@ static void say_not_written(struct http_exchange *x, const char *request_id)
     static const char text[] =
         "The audit log could not be written; what this request asked for may have been done";
     const bool fhir = sv_starts(http_exchange_request(x)->path, SV_LIT("/datastore/"));
-    const struct error_aws *aws = error_as_aws(ERR_UNAVAILABLE);
+    const struct error_aws *aws = error_as_aws(ERR_NO_AUDIT);
     CLEANUP_BUF struct buf body = BUF_INIT(4096);
     /* bounded text: writing it cannot fail */
     struct err ignored;
     if (fhir)
-        IGNORE(error_fhir_body(error_as_fhir(ERR_UNAVAILABLE)->issue_type, sv_from(text), &body,
+        IGNORE(error_fhir_body(error_as_fhir(ERR_NO_AUDIT)->issue_type, sv_from(text), &body,
                                &ignored));
     else
         IGNORE(error_aws_body(aws->exception, sv_from(text), &body, &ignored));
@@ -128,10 +128,10 @@ static void answer_kept(void *ctx, bool durable)
     free(kept);
 }
 
-/* May the request have changed something? What was refused as unavailable was not begun. */
+/* May the request have changed something? What the audit log kept from being done was not begun. */
 static bool may_have_changed(const struct trail *trail, unsigned status)
 {
-    return !trail_reads(trail->facts.action) && trail->facts.rc != ERR_UNAVAILABLE &&
+    return !trail_reads(trail->facts.action) && trail->facts.rc != ERR_NO_AUDIT &&
            (status < 400 || status >= 500 || trail->n_entries > 1 || status == 429);
 }
 

@@ -41,7 +41,7 @@ void trail_begin(struct service *service, struct http_exchange *x, const char *r
 /* The trail of x; NULL: there is no audit log, or x leaves nothing there. */
 struct trail *trail_of(struct http_exchange *x);
 /* May it go on? A write, and with --audit-strict a read, needs an audit log that can be written.
- * ERR_UNAVAILABLE. NULL is allowed. */
+ * ERR_NO_AUDIT. NULL is allowed. */
 MUST_USE err_code trail_ready(const struct trail *trail, const char *action, struct err *e);
 /* One record more, of an entry of a Bundle. NULL is allowed. */
 void trail_entry(struct trail *trail, const struct trail_facts *facts);

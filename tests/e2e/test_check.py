@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from fhirlake import Server, generate, patient, run
+from fhirlake import Server, generate, patient, run, wait
 
 pytestmark = pytest.mark.sanitize
 
@@ -128,6 +128,31 @@ def test_a_making_that_was_cut_off_is_nothing_wrong_and_lost_data_is(killed, tmp
         if aside.exists():
             folder.rmdir()
             aside.rename(folder)
+
+
+def test_a_deletion_that_was_cut_off_is_nothing_wrong(tmp_path):
+    """A kill in the middle of it leaves a part of the folder, which may be any."""
+    with Server(tmp_path / "data") as server:
+        client = server.client()
+        for _ in range(5):
+            store = server.create_store()
+            assert server.fhir(store).put("/Patient/p", json.loads(patient("p"))).status == 201
+            folder = server.data / "stores" / store
+            for i in range(20000):  # so that it takes a while
+                (folder / f"{i}").touch()
+            client.delete_fhir_datastore(DatastoreId=store)
+            server.kill()
+            cut_off = folder.exists()
+            (folder / "CURRENT").unlink(missing_ok=True)
+            done = run("check", server.data)
+            server.start()
+            client = server.client()
+            if cut_off:
+                break
+        assert cut_off, "each deletion was over before its server was killed"
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        assert f"{store}: ok: it is being deleted, and the next start goes on\n" in done.stdout
+        wait(lambda: folder.exists(), {False})
 
 
 def test_lost_records_of_the_system_are_told(killed, tmp_path):

@@ -61,12 +61,14 @@ TEST(errors, what_a_client_with_a_token_is_told)
         { ERR_DENIED, "Bearer error=\"insufficient_scope\"", NULL },
         { ERR_NOT_FOUND, NULL, NULL },
         { ERR_UNAVAILABLE, NULL, NULL },
+        { ERR_NO_AUDIT, NULL, NULL },
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         assert_sv(sv_from(error_challenge(all[i].code, true)), sv_from(all[i].with));
         assert_sv(sv_from(error_challenge(all[i].code, false)), sv_from(all[i].without));
     }
     assert_int_equal(error_as_fhir(ERR_UNAVAILABLE)->status, 503);
+    assert_int_equal(error_as_fhir(ERR_NO_AUDIT)->status, 503);
     assert_int_equal(error_as_fhir(ERR_TOKEN_REQUEST)->status, 400);
 }
 
