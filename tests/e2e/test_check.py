@@ -44,7 +44,7 @@ def test_a_folder_that_a_server_uses_is_refused(killed):
 
 def test_a_killed_server_leaves_nothing_wrong(killed):
     data, store, other, _ = killed
-    done = run("check", data)
+    done = run("check", "--quiet", data)  # a slow machine is told how far it is
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     lines = done.stdout.splitlines()
     assert sorted(line.split(":")[0] for line in lines) == sorted([store, other])
@@ -144,7 +144,7 @@ def test_a_deletion_that_was_cut_off_is_nothing_wrong(tmp_path):
             server.kill()
             cut_off = folder.exists()
             (folder / "CURRENT").unlink(missing_ok=True)
-            done = run("check", server.data)
+            done = run("check", "--quiet", server.data)
             server.start()
             client = server.client()
             if cut_off:

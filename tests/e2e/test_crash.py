@@ -41,7 +41,7 @@ def killed_until_done(server, kind, store, job, rng, kills):
             break
         server.kill()
         hits += 1
-        checked = run("check", server.data)
+        checked = run("check", "--quiet", server.data)
         assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout + checked.stderr
         server.start()
     client = server.client()
