@@ -109,7 +109,8 @@ struct quota_costs quota_costs_of(sv action, uint64_t bytes)
 {
     struct quota_costs out = { .n = 0 };
     size_t kind = quota_kind_of(action);
-    double size = bytes > KIB ? (double)((bytes + KIB - 1) / KIB) : 1;
+    const uint64_t kib = (bytes + KIB - 1) / KIB;
+    double size = bytes > KIB ? (double)kib : 1;
     if (kind == QUOTA_KINDS_MAX)
         return out;
     out.kinds[0] = kind;
