@@ -1,12 +1,12 @@
 /* restore.c - a backup becomes a new data folder.
  *
- *   NEW.restoring  the folder while it is written and compared
- *   NEW            the same, once it is whole
+ *   NEW.restoring.mark  says that the folder beside it is ours: before it is made, until it is gone
+ *   NEW.restoring       the folder while it is written and compared
+ *   NEW                 the same, once it is whole
  *
  * Every file is hashed as it is copied. Each data store is opened, as a server opens it, and summed
  * up, and this is compared with what the manifest says of it. Whatever ends the program, there is
- * nothing at NEW, and the next try removes what is beside it: a folder that a file in it marks as
- * ours. */
+ * nothing at NEW, and the next try removes what is beside it, if it is marked as ours. */
 #include "backup/backup_private.h"
 
 #include "base/file.h"
@@ -18,12 +18,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MARK ".fhirlake-restore"
-
 struct restoring {
     struct store_env *env;
     const char *target;
-    char side[PATH_MAX], above[PATH_MAX];
+    char side[PATH_MAX], mark[PATH_MAX], above[PATH_MAX];
     struct store_sums *sums;
     struct backup_done done;
 };
@@ -36,6 +34,7 @@ static err_code split(struct restoring *x, const char *data, struct err *e)
     while (n > 1 && data[n - 1] == '/')
         n--;
     TRY(backup_path(x->side, e, "%.*s.restoring", (int)n, data));
+    TRY(backup_path(x->mark, e, "%.*s.restoring.mark", (int)n, data));
     TRY(backup_path(x->above, e, "%.*s", (int)n, data));
     char *slash = strrchr(x->above, '/');
     if (slash == NULL)
@@ -47,25 +46,23 @@ static err_code split(struct restoring *x, const char *data, struct err *e)
 static err_code begin(const struct restoring *x, const char *data, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(1u << 20);
-    char mark[PATH_MAX];
     struct err why;
     sv *names;
     size_t n = 0;
     err_code rc = backup_names(data, a, &names, &n, &why);
     if (rc != ERR_NOT_FOUND && (rc != ERR_OK || n))
         return ERR(e, ERR_EXISTS, "there is something already where the data folder is to be");
-    TRY(backup_path(mark, e, "%s/" MARK, x->side));
-    if (access(x->side, F_OK) == 0 && access(mark, F_OK) != 0)
+    if (access(x->side, F_OK) == 0 && access(x->mark, F_OK) != 0)
         return ERR(e, ERR_EXISTS, "the folder %.200s is in the way, and is none of a restore",
                    x->side);
+    TRY(file_mkdirs(x->above, e));
+    TRY(file_write_atomic(x->mark, SV_NONE, e));
     TRY(file_remove_tree(x->side, e));
-    TRY(file_mkdirs(x->side, e));
-    return file_write_atomic(mark, SV_NONE, e);
+    return file_mkdirs(x->side, e);
 }
 
 static err_code finish(const struct restoring *x, const char *data, struct err *e)
 {
-    char path[PATH_MAX];
     int fd = open(x->side, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || syncfs(fd) != 0) {
         if (fd >= 0)
@@ -78,8 +75,7 @@ static err_code finish(const struct restoring *x, const char *data, struct err *
         return file_os_err(e, "the data folder cannot get its place");
     if (rename(x->side, data) != 0)
         return file_os_err(e, "the data folder cannot get its place");
-    TRY(backup_path(path, e, "%s/" MARK, data));
-    (void)unlink(path);
+    (void)unlink(x->mark);
     return file_sync_dir(x->above, e);
 }
 
@@ -172,9 +168,9 @@ static err_code restore(struct restoring *x, const char *name, const char *data,
     err_code rc = get_parts(x, parts, n, e);
     if (rc == ERR_OK)
         rc = finish(x, data, e);
-    if (rc != ERR_OK)
-        /* the error is known; the next try removes what this cannot */
-        IGNORE(file_remove_tree(x->side, NULL));
+    /* the error is known; the next try removes what this cannot */
+    if (rc != ERR_OK && file_remove_tree(x->side, NULL) == ERR_OK)
+        (void)unlink(x->mark);
     (void)snprintf(x->done.name, sizeof x->done.name, "%.*s", SV_FMT(chosen));
     return rc;
 }

@@ -190,7 +190,14 @@ def test_what_is_damaged_is_told_and_never_restored(tmp_path):
     run("restore", "--from", target, "--data", tmp_path / "new", status=1)
     (target / "backups" / name).write_text(text)
     assert "ok" in run("backup", "--verify", target)
+    # a folder of that name is somebody's, unless a restore said before that it would make it
+    side = tmp_path / "new.restoring"
+    (side / "letters").mkdir(parents=True)
+    assert "in the way" in run("restore", "--from", target, "--data", tmp_path / "new", status=1)
+    assert (side / "letters").exists()
+    (tmp_path / "new.restoring.mark").touch()
     restored(target, tmp_path / "new")
+    assert not list(tmp_path.glob("new.restoring*")) and not (tmp_path / "new" / "letters").exists()
 
 
 def test_wrong_usage_and_what_is_in_the_way(tmp_path):
@@ -255,7 +262,7 @@ def test_kill_9_leaves_a_whole_backup_or_none_and_a_whole_folder_or_none(tmp_pat
             subprocess.run(["rm", "-r", str(tmp_path / "new")], check=True)
     with serve(restored(target, tmp_path / "new")) as again:
         assert history(again.fhir(store)) == rows
-    assert not (tmp_path / "new.restoring").exists()
+    assert not list(tmp_path.glob("new.restoring*"))
 
 
 def test_a_job_that_ran_when_the_backup_was_taken_has_ended(tmp_path):
