@@ -122,6 +122,16 @@ sv json_string(yyjson_val *v)
     return yyjson_is_str(v) ? sv_make(yyjson_get_str(v), yyjson_get_len(v)) : SV_NONE;
 }
 
+bool json_has_text(yyjson_val *list, const char *text)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(list);
+    yyjson_val *one;
+    while ((one = yyjson_arr_iter_next(&it)) != NULL)
+        if (sv_eq_cstr(json_string(one), text))
+            return true;
+    return false;
+}
+
 sv json_number(yyjson_val *v)
 {
     return yyjson_is_raw(v) ? sv_make(yyjson_get_raw(v), yyjson_get_len(v)) : SV_NONE;

@@ -26,6 +26,8 @@ size_t json_tree_max(size_t text_len);
 
 /* Views of values; SV_NONE when v is NULL or of another kind. */
 sv json_string(yyjson_val *v);
+/* Is text one of the texts of a list? Of what is no list, no. */
+bool json_has_text(yyjson_val *list, const char *text);
 sv json_number(yyjson_val *v); /* the number's own spelling */
 /* Member of an object by name, NULL when absent or obj is none. */
 yyjson_val *json_get(yyjson_val *obj, const char *name);

@@ -11,16 +11,6 @@
 #define METADATA_MEMBERS 256u
 #define CONFIGURATION    "IdentityProviderConfiguration."
 
-static bool lists(yyjson_val *list, const char *text)
-{
-    yyjson_arr_iter it = yyjson_arr_iter_with(list);
-    yyjson_val *one;
-    while ((one = yyjson_arr_iter_next(&it)) != NULL)
-        if (sv_eq_cstr(json_string(one), text))
-            return true;
-    return false;
-}
-
 void identity_read(struct arena *a, yyjson_val *given, struct identity_config *out)
 {
     struct identity_config id = { 0 };
@@ -34,7 +24,7 @@ void identity_read(struct arena *a, yyjson_val *given, struct identity_config *o
             id.told = yyjson_doc_get_root(doc);
         id.issuer = json_string(json_get(id.told, "issuer"));
         id.v2 = sv_eq_cstr(strategy, "SMART_ON_FHIR") &&
-                lists(json_get(id.told, "capabilities"), "permission-v2");
+                json_has_text(json_get(id.told, "capabilities"), "permission-v2");
     }
     *out = id;
 }
@@ -96,11 +86,12 @@ static err_code check_members(yyjson_val *m, struct err *e)
                        texts[i]);
     yyjson_val *grants = json_get(m, "grant_types_supported");
     yyjson_val *methods = json_get(m, "code_challenge_methods_supported");
-    if (!lists(grants, "authorization_code") && !lists(grants, "client_credentials"))
+    if (!json_has_text(grants, "authorization_code") &&
+        !json_has_text(grants, "client_credentials"))
         return ERR(e, ERR_INVALID,
                    CONFIGURATION "Metadata: grant_types_supported must have authorization_code or "
                                  "client_credentials");
-    if (!lists(methods, "S256") || lists(methods, "plain"))
+    if (!json_has_text(methods, "S256") || json_has_text(methods, "plain"))
         return ERR(e, ERR_INVALID,
                    CONFIGURATION "Metadata: code_challenge_methods_supported must have S256, and "
                                  "not plain");

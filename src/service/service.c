@@ -47,7 +47,7 @@ void service_handle(void *service, struct http_exchange *x)
         trail_begin(s, x, request_id, data);
     if (door_refuses(s, x, request_id))
         return;
-    if (monitor_answers(s, x, request_id))
+    if (monitor_answers(x, request_id))
         return;
     if (sv_starts(req->path, SV_LIT("/datastore/")))
         s->cfg.data->handle(s, x, request_id);

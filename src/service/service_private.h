@@ -5,4 +5,4 @@
 /* Answers x if it is refused before anybody asks who calls. False: x goes on to its plane. */
 bool door_refuses(struct service *service, struct http_exchange *x, const char *request_id);
 /* Is x what a monitor asks? Then it is answered. */
-bool monitor_answers(struct service *service, struct http_exchange *x, const char *request_id);
+bool monitor_answers(struct http_exchange *x, const char *request_id);

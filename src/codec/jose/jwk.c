@@ -105,16 +105,6 @@ static err_code ed25519_read(struct arena *a, yyjson_val *jwk, EVP_PKEY **out, s
     return ERR_OK;
 }
 
-static bool has(yyjson_val *list, const char *text)
-{
-    yyjson_arr_iter it = yyjson_arr_iter_with(list);
-    yyjson_val *one;
-    while ((one = yyjson_arr_iter_next(&it)) != NULL)
-        if (sv_eq_cstr(json_string(one), text))
-            return true;
-    return false;
-}
-
 /* Is the key meant for this: public, and for signatures? */
 static err_code check_purpose(yyjson_val *jwk, struct err *e)
 {
@@ -125,7 +115,7 @@ static err_code check_purpose(yyjson_val *jwk, struct err *e)
             return ERR(e, ERR_INVALID, "it has private members: publish the public key alone");
     if (use && !sv_eq_cstr(json_string(use), "sig"))
         return ERR(e, ERR_INVALID, "its use is not sig");
-    if (ops && !has(ops, "verify"))
+    if (ops && !json_has_text(ops, "verify"))
         return ERR(e, ERR_INVALID, "its key_ops have no verify");
     return ERR_OK;
 }
