@@ -198,7 +198,8 @@ static void load(struct store *st, struct store_bulk_item *items, size_t n)
 TEST(bulk_search, entries_come_back_in_order_whatever_their_number_and_length)
 {
     (void)state;
-    enum { N = 6000 };
+    /* the store in memory looks through what it has for each item */
+    enum { N = TEST_SANITIZED ? 2000 : 6000 };
     static const char body[] = "{\"resourceType\":\"Patient\",\"id\":\"x\"}";
     static struct store_bulk_item items[N], copy[N];
     static char ids[N][24];

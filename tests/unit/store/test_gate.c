@@ -12,6 +12,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #define LARGE   (LIMIT_WHOLE_BYTES + (1u << 20))
@@ -175,8 +176,12 @@ static void print_all(struct buf *out, struct store *st, uint64_t t)
     }
 }
 
+/* It writes as much as it may, so that a slow reader has no more to pass over than a fast one. */
+enum { WRITES_EACH_ROUND = 20 };
+
 struct writer {
     struct store *st;
+    sem_t may;
     atomic_bool stop;
 };
 
@@ -184,7 +189,11 @@ static void *write_for_ever(void *arg)
 {
     static const char *const ids[] = { "a-0", "a-1", "b-1", "b-0-07", "aa", "d" };
     struct writer *w = arg;
-    for (unsigned n = 0; !atomic_load(&w->stop); n++) {
+    for (unsigned n = 0;; n++) {
+        while (sem_wait(&w->may) != 0)
+            ;
+        if (atomic_load(&w->stop))
+            break;
         THREAD_OK(
             try_put(w->st, binary, ids[n % 6], STORE_METHOD_UPDATE, n, n % 17 ? 50 : LARGE, e));
         if (n % 20 == 0)
@@ -212,8 +221,11 @@ TEST(gate, light_readers_see_what_the_memory_store_says_as_of_each_commit_while_
     assert_int_equal(store_last(oracle).t, last);
     struct writer w = { .st = st };
     pthread_t thread;
+    assert_int_equal(sem_init(&w.may, 0, 0), 0);
     assert_int_equal(pthread_create(&thread, NULL, write_for_ever, &w), 0);
     for (uint64_t t = 1; t <= last; t += TEST_SANITIZED ? 24 : t < 12 ? 3 : 20) {
+        for (unsigned i = 0; i < WRITES_EACH_ROUND; i++)
+            sem_post(&w.may);
         CLEANUP_BUF struct buf have = BUF_INIT(64u << 20);
         CLEANUP_BUF struct buf want = BUF_INIT(64u << 20);
         print_all(&have, st, t);
@@ -222,7 +234,9 @@ TEST(gate, light_readers_see_what_the_memory_store_says_as_of_each_commit_while_
         assert_true(want.len > 100);
     }
     atomic_store(&w.stop, true);
+    sem_post(&w.may);
     pthread_join(thread, NULL);
+    sem_destroy(&w.may);
     assert_threads_were_fine();
     assert_int_equal(env->gate.n_inside, 0);
     store_close(oracle);
