@@ -26,6 +26,7 @@
 #define AHEAD      4u
 #define READ_AHEAD 1u  /* of these, chunks whose text waits for a worker */
 #define CROWDED_MS 50u /* between looks at a store that is crowded */
+#define TRIM_EACH  32u /* publications */
 
 static void chunk_task(void *ctx, unsigned worker)
 {
@@ -124,6 +125,14 @@ static err_code wait_for_room(struct import_job *import, struct err *e)
     return ERR_OK;
 }
 
+/* What allocations of many sizes leave behind stays with the allocator and grows with the import.
+ * Giving it back takes some ms. */
+static void keep_memory_small(struct import_job *import)
+{
+    if (import->n_publishes++ % TRIM_EACH == TRIM_EACH - 1)
+        (void)malloc_trim(0);
+}
+
 /* Chunks *first .. end - 1 are read: the first of them, once it is ready, and those behind it that
  * are. */
 static err_code publish(struct import_job *import, uint64_t *first, uint64_t end, struct err *e)
@@ -150,6 +159,7 @@ static err_code publish(struct import_job *import, uint64_t *first, uint64_t end
     TRY(store_bulk_publish_all(import->bulks, n, import_resume_key(a, import->run), buf_sv(&note),
                                &at, e));
     show_progress(import);
+    keep_memory_small(import);
     return import_outcome_upload(import->outcome, e);
 }
 
@@ -306,6 +316,8 @@ static err_code import_run(struct job_run *run, job_status *status, struct buf *
     sink_close(import.out);
     pthread_mutex_destroy(&import.shared.lock);
     pthread_cond_destroy(&import.shared.finished);
+    /* an export may follow at once */
+    (void)malloc_trim(0);
     if (rc == ERR_OK)
         *status = import.progress.resources_customer_error || import.progress.files_unreadable
                       ? JOB_COMPLETED_WITH_ERRORS

@@ -158,6 +158,7 @@ struct import_job {
         unsigned n_texts;    /* n_ring at most */
     } shared;
     uint64_t start_us, start_imported;
+    uint64_t n_publishes;
 };
 
 /* ---- reading (read.c) ---- */
