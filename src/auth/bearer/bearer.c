@@ -19,6 +19,7 @@
 #define GOOD_SLOTS 1024u
 #define BAD_SLOTS  256u
 #define NAME_HEX   16u /* of a caller's name */
+#define TOKEN_HEX  32u /* of the name of a token that names nobody */
 
 struct bearer {
     struct providers *providers;
@@ -125,6 +126,20 @@ static err_code scopes_of(struct arena *a, const struct bearer_question *q, sv t
     return rc;
 }
 
+/* A token that names neither client nor subject is a caller of its own: what it starts is not for
+ * whoever else comes without a name. */
+static err_code name_token(struct arena *a, sv token, struct token_facts *f, struct err *e)
+{
+    unsigned char digest[SHA256_LEN];
+    char hex[2 * SHA256_LEN];
+    if (f->client_id.len || f->subject.len)
+        return ERR_OK;
+    hash_sha256_of(token, digest);
+    hash_hex(digest, sizeof digest, hex);
+    f->subject = arena_fmt(a, "token:%.*s", (int)TOKEN_HEX, hex);
+    return f->subject.ptr ? ERR_OK : arena_oom(a, e);
+}
+
 /* The same caller has the same name in each request, and nobody's name stands in it. */
 static err_code name_caller(const struct bearer *b, struct arena *a, const struct token_answer *an,
                             struct auth_caller *out, struct err *e)
@@ -221,6 +236,7 @@ static err_code ask(const struct bearer *b, struct arena *a, const struct bearer
         if (lambda == NULL)
             return ERR(e, ERR_UNAVAILABLE, "its function has no section in the file");
         want.needs_start = true;
+        want.may_have_uid = true;
         want.patient_claim = SV_LIT("patient");
         want.user_claim = SV_LIT("fhirUser");
         return idp_lambda_ask(lambda, b->providers, a, q->token, q->operation, &want, &out->facts,
@@ -281,7 +297,9 @@ err_code bearer_check(struct bearer *bearer, struct arena *a, const struct beare
     if (rc != ERR_OK && rc != ERR_AUTH_SIGNATURE && rc != ERR_AUTH_EXPIRED)
         return err_pass(e, &why);
     an.code = rc;
-    if (rc != ERR_OK)
+    if (rc == ERR_OK)
+        TRY(name_token(a, q->token, &an.facts, e));
+    else
         (void)snprintf(an.why, sizeof an.why, "%.90s", why.ctx);
     key_of(q, key);
     keep(bearer, q, key, &an, told);

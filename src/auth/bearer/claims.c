@@ -156,10 +156,21 @@ static sv first_of(yyjson_val *claims, const char *const *names)
     return found;
 }
 
+/* Client and subject are put side by side, with a newline between, where they say whose an export
+ * is. RFC 6749 has none of these in a client_id. */
+static bool has_control(sv text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if ((unsigned char)text.ptr[i] < ' ' || text.ptr[i] == 0x7F)
+            return true;
+    return false;
+}
+
 err_code claims_read(struct arena *a, yyjson_val *claims, const struct claims_wanted *want,
                      struct token_facts *out, struct err *e)
 {
     static const char *const client[] = { "client_id", "azp", "cid", NULL };
+    static const char *const subject[] = { "sub", NULL }, *const told[] = { "sub", "uid", NULL };
     struct token_facts facts = { 0 };
     sv twice;
     if (!yyjson_is_obj(claims) || !json_members_unique(claims, JOSE_MEMBERS_MAX * 4, &twice))
@@ -171,8 +182,10 @@ err_code claims_read(struct arena *a, yyjson_val *claims, const struct claims_wa
     context_of(claims, want, &facts);
     facts.issuer = want->issuer.len ? want->issuer : json_string(json_get(claims, "iss"));
     facts.client_id = first_of(claims, client);
-    facts.subject = json_string(json_get(claims, "sub"));
+    facts.subject = first_of(claims, want->may_have_uid ? told : subject);
     facts.token_id = json_string(json_get(claims, "jti"));
+    if (has_control(facts.issuer) || has_control(facts.client_id) || has_control(facts.subject))
+        return claims_refused(e, "a control character in the client or the subject");
     *out = facts;
     return ERR_OK;
 }

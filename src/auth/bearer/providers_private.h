@@ -115,9 +115,10 @@ struct token_facts { /* what a token says of its caller; the arena's */
 struct claims_wanted {
     sv issuer; /* exactly this one; SV_NONE: any */
     bool may_lack_issuer;
-    bool needs_start; /* nbf must be there */
-    sv audience;      /* one of these, with blanks between; empty: the endpoint */
-    sv endpoint;      /* of the data store, no slash behind */
+    bool needs_start;  /* nbf must be there */
+    bool may_have_uid; /* without sub, uid says who it is */
+    sv audience;       /* one of these, with blanks between; empty: the endpoint */
+    sv endpoint;       /* of the data store, no slash behind */
     sv patient_claim, user_claim;
     int64_t now_ms;
 };

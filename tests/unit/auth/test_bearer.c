@@ -269,6 +269,11 @@ TEST(bearer, claims_are_held_against_what_they_must_say)
         { ISS AUD EXP "\"scope\":7", ERR_DENIED, "scope" },
         { ISS AUD EXP "\"scope\":[\"openid\",\"user/Patient.r\"]", ERR_OK, "" },
         { ISS AUD EXP "\"scope\":[7]", ERR_AUTH_SIGNATURE, "scope" },
+        /* client a, subject b\nc and client a\nb, subject c are not one */
+        { ISS AUD EXP S ",\"client_id\":\"a\\nb\"", ERR_AUTH_SIGNATURE, "control" },
+        { ISS AUD EXP S ",\"azp\":\"a\\u0000\"", ERR_AUTH_SIGNATURE, "control" },
+        { ISS AUD EXP S ",\"client_id\":\"a\",\"sub\":\"b\\nc\"", ERR_AUTH_SIGNATURE, "control" },
+        { ISS AUD EXP S ",\"client_id\":\"a b\",\"sub\":\"\u00e4|\u00f6\"", ERR_OK, "" },
     };
     NEED_PEER();
     WILL({ 200, NULL, jwks(1) });
@@ -282,6 +287,29 @@ TEST(bearer, claims_are_held_against_what_they_must_say)
         if (rc == ERR_AUTH_SIGNATURE)
             assert_string_equal(why.msg, "The access token is not accepted");
     }
+}
+
+TEST(bearer, a_token_that_names_nobody_is_a_caller_of_its_own)
+{
+    (void)state;
+    NEED_PEER();
+    struct auth_caller c, again;
+    WILL({ 200, NULL, jwks(1) });
+    const sv token = token_of(0, ISS AUD EXP S);
+    OK(check(token, &c, e));
+    OK(check(token, &again, e));
+    assert_sv(c.grant->subject, again.grant->subject);
+    assert_sv(c.arn, again.arn);
+    OK(check(token_of(0, ISS AUD EXP S ",\"jti\":\"2\""), &again, e));
+    assert_int_equal(again.grant->client_id.len, 0);
+    assert_true(sv_starts(again.grant->subject, SV_LIT("token:")));
+    assert_false(sv_eq(c.grant->subject, again.grant->subject));
+    assert_false(sv_eq(c.arn, again.arn));
+    assert_false(sv_eq(c.access_key_id, again.access_key_id));
+    /* with one of the two names it is that caller, whichever token he has */
+    OK(check(token_of(0, ISS AUD EXP S ",\"sub\":\"u\",\"jti\":\"3\""), &c, e));
+    OK(check(token_of(0, ISS AUD EXP S ",\"sub\":\"u\",\"jti\":\"4\""), &again, e));
+    assert_sv(c.arn, again.arn);
 }
 
 TEST(bearer, the_context_of_a_launch_is_read_in_each_form)
@@ -639,6 +667,8 @@ TEST(bearer, a_function_gets_the_event_and_names_the_role)
     assert_sv(json_string(json_get(asked, "body")),
               SV_LIT("{\"datastoreEndpoint\":\"" ENDPOINT "/\",\"operationName\":\"ReadResource\","
                      "\"bearerToken\":\"opaque\"}"));
+    /* HealthLake's functions say by uid who it is */
+    assert_sv(c.grant->subject, SV_LIT("1"));
     /* it decides about each operation */
     q.operation = SV_LIT("DeleteResource");
     OK(check(SV_LIT("opaque"), &c, e));
@@ -712,6 +742,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(bearer, a_good_token_gives_a_caller_under_the_role),
         T(bearer, claims_are_held_against_what_they_must_say),
+        T(bearer, a_token_that_names_nobody_is_a_caller_of_its_own),
         T(bearer, the_context_of_a_launch_is_read_in_each_form),
         T(bearer, a_strategy_of_version_1_takes_scopes_of_version_1),
         T(bearer, options_of_an_issuer_count),
