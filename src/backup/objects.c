@@ -97,8 +97,9 @@ err_code backup_object_put(const char *target, const char *from, struct backup_f
     if (rc == ERR_OK)
         rc = backup_path(path, e, "%s/objects/%.*s", target, (int)sizeof out->sha, out->sha);
     if (rc == ERR_OK) {
-        /* one of another size was changed since: it is written anew */
-        *is_new = stat(path, &st) != 0 || (uint64_t)st.st_size != out->bytes;
+        /* one of another size was changed since, and a link is none: it is written anew */
+        *is_new =
+            lstat(path, &st) != 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != out->bytes;
         rc = *is_new ? put_new(fd, path, out, e) : ERR_OK;
     }
     (void)close(fd);
@@ -149,6 +150,15 @@ static int by_sha(const void *a, const void *b)
     return memcmp(a, b, SHA256_HEX_LEN);
 }
 
+/* An object, or what a put that was cut off has left of one. The folder may have been somebody's
+ * before: what else is there stays. */
+static bool is_ours(sv name)
+{
+    const sv rest = sv_tail(name, SHA256_HEX_LEN);
+    return sv_is_hex(sv_head(name, SHA256_HEX_LEN), SHA256_HEX_LEN) &&
+           (rest.len == 0 || sv_eq(rest, SV_LIT(".tmp")));
+}
+
 err_code backup_objects_prune(const char *target, const char *shas, size_t n, struct err *e)
 {
     char path[PATH_MAX];
@@ -160,7 +170,7 @@ err_code backup_objects_prune(const char *target, const char *shas, size_t n, st
     while ((x = readdir(d)) != NULL) {
         const bool wanted = strlen(x->d_name) == SHA256_HEX_LEN && n &&
                             bsearch(x->d_name, shas, n, SHA256_HEX_LEN, by_sha);
-        if (x->d_name[0] == '.' || wanted)
+        if (wanted || !is_ours(sv_from(x->d_name)))
             continue;
         /* what stays is removed by the next */
         (void)unlinkat(dirfd(d), x->d_name, 0);
