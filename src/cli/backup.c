@@ -162,6 +162,25 @@ static void tell_sizes(const struct backup_done *d)
                  (double)d->bytes / 1e6, (unsigned long long)d->n_new, (double)d->new_bytes / 1e6);
 }
 
+/* A target within the data folder is on its disk, and DATA/backup goes with the snapshot. */
+static err_code check_apart(const char *data, const char *target, struct err *e)
+{
+    char ours[PATH_MAX], there[PATH_MAX];
+    /* who has no data folder is told so later */
+    if (realpath(data, ours) == NULL)
+        return ERR_OK;
+    TRY(file_mkdirs(target, e));
+    if (realpath(target, there) == NULL)
+        return file_os_err(e, "the folder of the backup cannot be found");
+    const size_t n = strcmp(ours, "/") == 0 ? 0 : strlen(ours);
+    if (strncmp(there, ours, n) == 0 && (there[n] == 0 || there[n] == '/'))
+        return ERR(e, ERR_INVALID,
+                   "--to %.200s is in the data folder that is to be backed up; give a folder "
+                   "elsewhere, on another disk",
+                   target);
+    return ERR_OK;
+}
+
 static int backup(const struct options *o)
 {
     const char *data = o->data ? o->data : "fhirlake-data";
@@ -169,6 +188,8 @@ static int backup(const struct options *o)
     struct backup_done done = { 0 };
     struct err e = { 0 };
     s = (struct source){ .server = -1 };
+    if (check_apart(data, o->to, &e) != ERR_OK)
+        return fail(&e);
     s.env = store_env_new(CACHE_BYTES, 1);
     err_code rc = reach(data, &s.server) ? ask(&s, &e) : take(&s, data, &e);
     if (rc == ERR_OK)

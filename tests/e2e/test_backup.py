@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import threading
 import time
@@ -213,6 +214,12 @@ def test_wrong_usage_and_what_is_in_the_way(tmp_path):
     run("restore", "--from", tmp_path / "full", "--data", tmp_path / "new", status=1)
     with Server() as server:
         server.create_store()
+        (tmp_path / "link").symlink_to(server.data)
+        for inside in (server.data, server.data / "backup", server.data / "new" / "er", tmp_path / "link" / "backup"):
+            assert "in the data folder" in run("backup", "--data", server.data, "--to", inside, status=1)
+        beside = server.data.with_name(server.data.name + "-backup")  # the beginning of its name is no folder
+        run("backup", "--data", server.data, "--to", beside)
+        shutil.rmtree(beside)
         run("backup", "--data", server.data, "--to", tmp_path / "t")
     assert "already" in run("restore", "--from", tmp_path / "t", "--data", tmp_path / "full", status=1)
     run("restore", "--from", tmp_path / "t", "--data", tmp_path / "new", "--backup", "../x", status=1)
