@@ -143,10 +143,13 @@ static err_code read_part(yyjson_val *v, sv name, struct backup_part *out, struc
     *out = (struct backup_part){ .folder = json_string(json_get(v, "folder")),
                                  .files = json_get(v, "files"),
                                  .content = json_get(v, "content") };
-    yyjson_val *commit = json_get(v, "commit");
-    if (!folder_ok(out->folder) || !yyjson_is_arr(out->files) ||
-        (commit && (!sv_to_u64(json_number(commit), &out->at.t) ||
-                    !sv_to_i64(json_number(json_get(v, "instant")), &out->at.instant_ms))))
+    if (!folder_ok(out->folder) || !yyjson_is_arr(out->files))
+        return damaged(name, e);
+    /* of a data store it says with what a restore is compared */
+    if (!sv_eq(out->folder, SV_LIT("system")) &&
+        (!yyjson_is_arr(out->content) ||
+         !sv_to_u64(json_number(json_get(v, "commit")), &out->at.t) ||
+         !sv_to_i64(json_number(json_get(v, "instant")), &out->at.instant_ms)))
         return damaged(name, e);
     return ERR_OK;
 }

@@ -132,6 +132,9 @@ static err_code get_parts(struct restoring *x, const struct backup_part *parts, 
                           struct err *e)
 {
     char path[PATH_MAX];
+    /* without its records a server would begin anew, and know of no data store */
+    if (n == 0 || !sv_eq(parts[0].folder, SV_LIT("system")))
+        return ERR(e, ERR_CORRUPT, "the manifest names no records of the system");
     TRY(backup_path(path, e, "%s/stores", x->side));
     TRY(file_mkdirs(path, e));
     for (size_t i = 0; i < n; i++) {

@@ -132,6 +132,8 @@ static err_code take(struct source *s, const char *data, struct err *e)
     int m = snprintf(s->folder, sizeof s->folder, "%s/backup/snapshot", data);
     if (n < 0 || n >= PATH_MAX - 64 || m >= PATH_MAX)
         return ERR(e, ERR_INVALID, "the path of the data folder is too long");
+    if (access(system, F_OK) != 0 && errno != ENOENT && errno != ENOTDIR)
+        return file_os_err(e, "the data folder cannot be looked at");
     if (access(system, F_OK) != 0)
         return ERR(e, ERR_NOT_FOUND, "%.300s is no data folder: it has no folder named system",
                    data);

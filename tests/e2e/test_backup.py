@@ -191,6 +191,13 @@ def test_what_is_damaged_is_told_and_never_restored(tmp_path):
     run("restore", "--from", target, "--data", tmp_path / "new", status=1)
     (target / "backups" / name).write_text(text)
     assert "ok" in run("backup", "--verify", target)
+    # one with the right digest that names no records of the system
+    forged = json.dumps(manifest | {"parts": manifest["parts"][1:]})
+    other = target / "backups" / f"{name[:21]}{hashlib.sha256(forged.encode()).hexdigest()[:16]}.json"
+    other.write_text(forged)
+    told = run("restore", "--from", target, "--data", tmp_path / "new", "--backup", other.name, status=1)
+    assert "no records of the system" in told and not (tmp_path / "new").exists()
+    other.unlink()
     # a folder of that name is somebody's, unless a restore said before that it would make it
     side = tmp_path / "new.restoring"
     (side / "letters").mkdir(parents=True)

@@ -10,6 +10,8 @@
 #define SHA "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define ID  "0123456789abcdef0123456789abcdef"
 
+#define ROW "{'name':'x','bytes':1,'sha256':'" SHA "'}"
+
 static char target[80];
 
 static int begin(void **state)
@@ -94,6 +96,11 @@ TEST(manifest, a_row_names_a_file_of_its_folder_and_nothing_else)
         "{'folder':'system','files':{}}",
         "{'files':[]}",
         "{'folder':'stores/" ID "','commit':'x','files':[]}",
+        /* a data store that a restore would not compare with anything */
+        "{'folder':'stores/" ID "','files':[" ROW "]}",
+        "{'folder':'stores/" ID "','commit':3,'instant':4,'files':[" ROW "]}",
+        "{'folder':'stores/" ID "','instant':4,'content':[],'files':[" ROW "]}",
+        "{'folder':'stores/" ID "','commit':3,'content':[],'files':[" ROW "]}",
     };
     OK(read_part("{'folder':'system','files':[{'name':'x','bytes':1,'sha256':'" SHA "'}]}", e));
     OK(read_part("{'folder':'stores/" ID "','commit':3,'instant':4,'content':[],"
