@@ -65,10 +65,16 @@ err_code callers_check_roles(const struct server_config *config, const struct au
     return check_passing(config, role, "the file of --identity-providers", e);
 }
 
-void callers_tell_roles(const struct auth *auth)
+void callers_tell_roles(const struct server_config *config, const struct auth *auth)
 {
-    if (auth_bearer(auth))
-        actions_check_roles(bearer_providers(auth_bearer(auth)));
+    if (auth_bearer(auth) == NULL)
+        return;
+    const struct providers *p = bearer_providers(auth_bearer(auth));
+    actions_check_roles(p);
+    sv section = providers_by_endpoint(p);
+    if (section.ptr && config->public_url == NULL)
+        LOG(LOG_WARN, "identity_provider", LOG_SV("section", section),
+            LOG_STR("note", "its tokens are for whatever host a request names: give --public-url"));
 }
 
 err_code callers_tell(void *state, const struct credentials *credentials, struct err *e)

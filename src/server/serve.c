@@ -372,7 +372,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  .max_datastores = config->max_datastores,
                                  .preload_patients = config->preload_patients };
     TRY(auth_show(rooms->auth, callers_tell, "read", e));
-    callers_tell_roles(rooms->auth);
+    callers_tell_roles(config, rooms->auth);
     TRY(callers_open(config, rooms->auth, rooms->credentials_path, &rooms->callers, e));
     TRY(service_new(&sc, &rooms->service, e));
     TRY(control_start(config->data, rooms->records, rooms->stores, &rooms->control, e));

@@ -47,7 +47,7 @@ err_code callers_tell(void *state, const struct credentials *credentials, struct
 /* Likewise of the roles of access tokens, which are read at the start alone. */
 MUST_USE err_code callers_check_roles(const struct server_config *config, const struct auth *auth,
                                       struct err *e);
-void callers_tell_roles(const struct auth *auth);
+void callers_tell_roles(const struct server_config *config, const struct auth *auth);
 
 /* ---- config_listen.c ---- */
 MUST_USE err_code server_config_check_listening(const struct server_config *config, struct err *e);

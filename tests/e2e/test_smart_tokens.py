@@ -127,6 +127,15 @@ def test_a_file_that_breaks_a_rule_refuses_the_start(tmp_path, text, says):
     assert says in server.log_text() and "--identity-providers" in server.log_text() and "hidden" not in server.log_text()
 
 
+def test_who_gives_no_name_for_the_server_is_told_what_that_means(tmp_path, idp):
+    told = "its tokens are for whatever host a request names"
+    with Server(None, "--identity-providers", str(idp.file(tmp_path / "one"))) as server:
+        assert f"section={idp.url} " in server.log_text() and told in server.log_text()
+    with Server(None, "--identity-providers", str(idp.file(tmp_path / "one")),
+                "--public-url", "https://fhir.example") as server:
+        assert told not in server.log_text()
+
+
 # ---- discovery ----
 
 def test_discovery_is_open_and_is_the_metadata(server, store, idp):

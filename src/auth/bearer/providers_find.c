@@ -46,6 +46,14 @@ err_code providers_check(const struct providers *providers, sv issuer, sv idp_la
                          : "a file, and starts it with --identity-providers FILE");
 }
 
+sv providers_by_endpoint(const struct providers *providers)
+{
+    for (size_t i = 0; i < providers->n_issuers; i++)
+        if (providers->issuers[i].audience.len == 0)
+            return providers->issuers[i].name;
+    return providers->n_lambdas ? providers->lambdas[0].arn : SV_NONE;
+}
+
 sv providers_role_could(const struct providers *providers, sv action)
 {
     for (size_t i = 0; i < providers->n_roles; i++)
