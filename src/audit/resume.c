@@ -14,12 +14,30 @@
 #include "base/clock.h"
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Has the folder anything but a log? A disk of its own has lost+found. */
+static bool is_somebodys(const char *dir)
+{
+    char path[PATH_MAX];
+    const struct dirent *one;
+    bool found = false;
+    if (snprintf(path, sizeof path, "%s/key", dir) >= PATH_MAX || access(path, F_OK) == 0)
+        return false;
+    DIR *d = opendir(dir);
+    while (d && !found && (one = readdir(d)) != NULL)
+        found = strcmp(one->d_name, ".") != 0 && strcmp(one->d_name, "..") != 0 &&
+                strcmp(one->d_name, "lost+found") != 0;
+    if (d)
+        closedir(d);
+    return found;
+}
 
 static err_code lock(struct audit_segment *segment, bool make, struct err *e)
 {
@@ -32,6 +50,10 @@ static err_code lock(struct audit_segment *segment, bool make, struct err *e)
         TRY(file_mkdirs(segment->dir, e));
     if (stat(segment->dir, &st) != 0)
         return file_os_err(e, "cannot look at the folder of the audit log");
+    if ((st.st_mode & 077) && is_somebodys(segment->dir))
+        return ERR(e, ERR_EXISTS,
+                   "the folder has other files, and others may enter it, which they may not where "
+                   "the audit log is: give it a folder of its own");
     if ((st.st_mode & 077) && chmod(segment->dir, 0700) != 0)
         return file_os_err(e, "cannot keep others out of the folder of the audit log");
     segment->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);

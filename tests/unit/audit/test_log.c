@@ -97,6 +97,30 @@ TEST(log, its_files_are_the_owners_alone)
     logs_free(&l);
 }
 
+TEST(log, shuts_nobody_out_of_a_folder_that_has_other_files)
+{
+    (void)state;
+    struct logs l;
+    struct stat st;
+    char path[120];
+    logs_make(&l);
+    assert_int_equal(mkdir(l.dir, 0755), 0);
+    (void)snprintf(path, sizeof path, "%s/.theirs", l.dir);
+    OK(file_write_atomic(path, SV_NONE, e));
+    FAILS(ERR_EXISTS, logs_try(&l, 0, 0, e));
+    assert_int_equal(stat(l.dir, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0755);
+    /* who has shut it himself is asked nothing, and a log that was opened to others is shut */
+    assert_int_equal(chmod(l.dir, 0700), 0);
+    logs_open(&l, 0);
+    logs_close(&l);
+    assert_int_equal(chmod(l.dir, 0755), 0);
+    logs_open(&l, 0);
+    assert_int_equal(stat(l.dir, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    logs_free(&l);
+}
+
 TEST(log, is_written_by_one_process)
 {
     (void)state;
@@ -227,7 +251,9 @@ TEST(log, old_segments_are_retired_and_the_log_says_so)
 
 TEST_MAIN(T(log, who_waits_is_told_when_the_record_is_in_the_file),
           T(log, what_nobody_waits_for_is_there_at_the_end), T(log, many_threads_add_to_it),
-          T(log, its_files_are_the_owners_alone), T(log, is_written_by_one_process),
+          T(log, its_files_are_the_owners_alone),
+          T(log, shuts_nobody_out_of_a_folder_that_has_other_files),
+          T(log, is_written_by_one_process),
           T(log, a_digest_is_the_same_after_a_restart_and_another_in_another_log),
           T(log, a_disk_that_is_full_is_told_and_leaves_a_gap),
           T(log, a_folder_that_is_gone_is_told),
