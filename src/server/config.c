@@ -377,9 +377,21 @@ static err_code check_monitor(const struct server_config *config, struct err *e)
     return ERR_OK;
 }
 
+/* Who asks for a strict log must not think that he has one. */
+static err_code check_audit(const struct server_config *config, struct err *e)
+{
+    const char *given = config->audit_strict           ? "audit-strict"
+                        : config->audit_retention_days ? "audit-retention-days"
+                                                       : NULL;
+    if (config->audit == NULL && given)
+        return ERR(e, ERR_INVALID, "--%s needs --audit", given);
+    return ERR_OK;
+}
+
 static err_code check(const struct server_config *config, struct err *e)
 {
     TRY(check_monitor(config, e));
+    TRY(check_audit(config, e));
     TRY(check_events(config, e));
     if (config->objects && config->s3_endpoint)
         return ERR(e, ERR_INVALID,

@@ -235,6 +235,15 @@ TEST(config, events_go_over_tls_or_stay_on_this_machine)
     FAILS(ERR_INVALID, READ(NULL, "--events-token-file", "/etc/fhirlake/token"));
 }
 
+TEST(config, what_is_asked_of_an_audit_log_takes_one)
+{
+    (void)state;
+    FAILS(ERR_INVALID, READ(NULL, "--audit-strict", "yes"));
+    FAILS(ERR_INVALID, READ(NULL, "--audit-retention-days", "30"));
+    OK(READ(NULL, "--audit-strict", "yes", "--audit-retention-days", "30", "--audit", "/a"));
+    OK(READ(NULL, "--audit-strict", "no", "--audit-retention-days", "0"));
+}
+
 TEST(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for)
 {
     (void)state;
@@ -294,5 +303,6 @@ TEST_MAIN(T(config, defaults_are_the_documented_ones),
           T(config, a_share_that_is_more_than_the_whole_is_refused),
           T(config, what_is_told_a_monitor_takes_a_place_to_tell_it),
           T(config, events_go_over_tls_or_stay_on_this_machine),
+          T(config, what_is_asked_of_an_audit_log_takes_one),
           T(config, help_has_each_option_once_under_the_heading_where_it_is_looked_for),
           T(config, help_wins_over_everything_else))
