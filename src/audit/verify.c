@@ -206,8 +206,11 @@ err_code audit_verify(const char *dir, const char *first_key_path, struct audit_
     if (snprintf(path, sizeof path, "%s/first-key", dir) >= (int)sizeof path)
         path[0] = 0;
     struct err why;
-    err_code rc = audit_first_key_load(first_key_path ? first_key_path : path, first, e);
-    if (rc == ERR_OK) {
+    err_code rc = audit_first_key_load(first_key_path ? first_key_path : path, first, &why);
+    if (rc != ERR_OK) {
+        rc = ERR(e, rc, "the first key: %.300s%s", why.msg,
+                 first_key_path ? "" : "; when it is kept elsewhere, give --first-key FILE");
+    } else {
         err_code has = audit_key_load(dir, &x.key, &why);
         out->no_key = has == ERR_NOT_FOUND;
         if (has == ERR_CORRUPT || (has == ERR_OK && !key_follows(&x, first)))

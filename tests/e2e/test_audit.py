@@ -334,6 +334,8 @@ def test_verify_says_where_a_log_was_changed(tmp_path):
     path.write_bytes(good)
     key = (server.log_dir / "first-key").rename(tmp_path / "first-key")
     assert run("audit", "verify", server.log_dir).returncode == 3
+    told = run("audit", "verify", server.log_dir)
+    assert told.returncode == 3 and "the first key" in told.stderr and "--first-key FILE" in told.stderr
     assert run("audit", "verify", server.log_dir, "--first-key", key).returncode == 0
     # and without it the server goes on
     with server:
