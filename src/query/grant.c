@@ -137,6 +137,12 @@ static bool of_patient(struct query_grant *grant, fhir_type type, unsigned lette
     if (type == grant->patient.type)
         return leads_to_patient(grant, to, NULL, 1);
     size_t n = search_compartment(grant->patient.type, type, params);
+    const struct search_param *own = search_param_find(type, SV_LIT("patient"));
+    /* Whoever performed, wrote or paid something is not whom it is about. */
+    if (n && own && (letter & (SMART_C | SMART_U | SMART_D))) {
+        params[0] = own;
+        n = 1;
+    }
     if (n)
         return leads_to_patient(grant, to, params, n);
     for (size_t i = 0; i < sizeof beside_compartment / sizeof beside_compartment[0]; i++)

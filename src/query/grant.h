@@ -14,6 +14,9 @@
  *                            medications, definitions, terminology (grant.c has the list)
  *   any other type           nothing
  *
+ * To create, update and delete it must be about the patient: of the parameters of the compartment
+ * only `patient` counts then, where the type has it. A performer, an author or a payer is none.
+ *
  * A query that has a grant shows only what the grant gives, and so does every chain and _has within
  * it: they are queries of their own. Without a grant nothing is limited.
  * Source: SMART App Launch 2.2, scopes; FHIR R4 compartmentdefinition-patient.html.

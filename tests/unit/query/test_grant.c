@@ -192,6 +192,47 @@ TEST(grant, a_record_is_what_leads_to_the_patient)
             fail_msg("%s", rows[i].text);
 }
 
+TEST(grant, written_is_what_is_about_the_patient)
+{
+    (void)state;
+    static const unsigned writes[] = { SMART_C, SMART_U, SMART_D };
+    static const struct {
+        const char *text;
+        bool his;
+    } rows[] = {
+        { "{'resourceType':'Observation','subject':{'reference':'Patient/a'}}", true },
+        { "{'resourceType':'Observation','subject':{'reference':'http://here/r4/Patient/a'},"
+          "'performer':[{'reference':'Patient/b'}]}",
+          true },
+        { "{'resourceType':'Observation','subject':{'reference':'Patient/b'},"
+          "'performer':[{'reference':'Patient/a'}]}",
+          false },
+        { "{'resourceType':'Observation','performer':[{'reference':'Patient/a'}]}", false },
+        { "{'resourceType':'Coverage','beneficiary':{'reference':'Patient/b'},"
+          "'subscriber':{'reference':'Patient/a'},'payor':[{'reference':'Patient/a'}]}",
+          false },
+        { "{'resourceType':'QuestionnaireResponse','subject':{'reference':'Patient/b'},"
+          "'author':{'reference':'Patient/a'}}",
+          false },
+        { "{'resourceType':'AllergyIntolerance','patient':{'reference':'Patient/a'}}", true },
+        /* about each of them */
+        { "{'resourceType':'Appointment','participant':[{'actor':{'reference':'Patient/b'}},"
+          "{'actor':{'reference':'Patient/a'}}]}",
+          true },
+        /* of types without a parameter of that name */
+        { "{'resourceType':'Group','member':[{'entity':{'reference':'Patient/a'}}]}", true },
+        { "{'resourceType':'SupplyRequest','deliverTo':{'reference':'Patient/b'}}", false },
+        { "{'resourceType':'Task','for':{'reference':'Patient/a'}}", true },
+        { "{'resourceType':'Patient','id':'a'}", true },
+        { "{'resourceType':'Patient','id':'b'}", false },
+    };
+    struct query_grant *g = grant_of("patient/*.cruds", "a");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        for (size_t k = 0; k < 3; k++)
+            if (given(g, writes[k], rows[i].text) != rows[i].his)
+                fail_msg("%s", rows[i].text);
+}
+
 TEST(grant, every_pair_of_a_query_must_hold_and_one_scope_is_enough)
 {
     (void)state;
@@ -423,6 +464,7 @@ int main(void)
         T(grant, of_all_types_a_patient_sees_his_own),
         T(grant, a_patient_is_himself_alone),
         T(grant, a_record_is_what_leads_to_the_patient),
+        T(grant, written_is_what_is_about_the_patient),
         T(grant, every_pair_of_a_query_must_hold_and_one_scope_is_enough),
         T(grant, a_query_that_the_type_does_not_know_gives_nothing),
         T(grant, a_search_finds_what_is_given),

@@ -102,7 +102,7 @@ static bool rule_knows(const struct rule *r, enum kind kind, unsigned letter)
            (kind != PRACTITIONER || letter == SMART_R || letter == SMART_S);
 }
 
-static bool is_his(const struct thing *t, const struct content *c)
+static bool is_his(unsigned letter, const struct thing *t, const struct content *c)
 {
     switch (t->kind) {
     case PATIENT:
@@ -111,16 +111,22 @@ static bool is_his(const struct thing *t, const struct content *c)
         return true;
     case CONTRACT:
         return false;
+    case OBSERVATION:
+        /* of one that he performed for another he only reads */
+        if (letter & (SMART_C | SMART_U | SMART_D))
+            return c->patient == given.patient;
+        break;
     default:
-        return c->patient == given.patient || c->other == given.patient;
+        break;
     }
+    return c->patient == given.patient || c->other == given.patient;
 }
 
 static bool gives(unsigned letter, const struct thing *t, const struct content *c)
 {
     for (unsigned i = 0; i < given.n; i++) {
         const struct rule *r = &given.rules[i];
-        if (rule_knows(r, t->kind, letter) && (r->level != SMART_PATIENT || is_his(t, c)) &&
+        if (rule_knows(r, t->kind, letter) && (r->level != SMART_PATIENT || is_his(letter, t, c)) &&
             (!r->of_lab || c->lab) && (!r->of_vital || c->vital) && (!r->of_x || c->x))
             return true;
     }
