@@ -344,6 +344,22 @@ err_code store_counts_settle(struct store *st, const atomic_bool *halt, struct e
     return st->ops->settle(st, halt, e);
 }
 
+err_code store_erase(struct store *st, store_number number, uint64_t t, bool *any, struct err *e)
+{
+    *any = false;
+    return st->ops->erase(st, number, t, any, e);
+}
+
+err_code store_erase_finish(struct store *st, const atomic_bool *halt, struct err *e)
+{
+    return st->ops->erase_finish(st, halt, e);
+}
+
+bool store_wants_anew(struct store *st)
+{
+    return st->ops->wants_anew && st->ops->wants_anew(st);
+}
+
 unsigned store_index_form(struct store *st)
 {
     return st->ops->index_form(st);

@@ -12,7 +12,8 @@
  *   I4  a bulk load is invisible until published; a crash before leaves nothing to undo or to see.
  *   I5  a resource's version number is its rank by t among all versions of that id: 1, 2, 3, ...
  *   I6  a published bulk load and its note are on disk together or not at all.
- *   I8  a resource gets its number at its first write, for ever; no two have one number.
+ *   I8  a resource gets its number at its first write, for ever; no two have one number. An id that
+ *       was erased is free: a new resource gets a new number.
  *
  * Behind the calls stands one table of functions per engine (store_ops), so that RocksDB and the
  * in-memory twin (the tests' oracle) run one suite. All calls are thread-safe unless they say
@@ -48,6 +49,8 @@ struct store_version {
     /* bytes by which the body is shorter than what is stored: it is cut (store_get_light) */
     size_t left_out;
     bool placed; /* body stands where store_cursor_place() asked for it */
+    /* store_history() alone: nothing is left of it but its place and time; method is DELETE */
+    bool erased;
 };
 
 struct store_commit {
@@ -306,6 +309,26 @@ MUST_USE err_code store_count(struct store *st, fhir_type type, uint16_t param, 
  *   halt  stops it; what was done until then is done again by the next. May be NULL
  * ERR_CANCELLED, ERR_IO, ERR_CORRUPT. */
 MUST_USE err_code store_counts_settle(struct store *st, const atomic_bool *halt, struct err *e);
+
+/* ---- erasing ----
+ * What is erased is in no answer from then on, whatever commit it is asked as of, and in no restore
+ * to an earlier commit. One job of a store erases at a time. */
+/* All versions of a resource, deletions too, or, with t, the one of that commit. When all are, the
+ * id is free: who writes it again begins a new resource. *any: there was something. Not synced:
+ * store_erase_finish() is. ERR_CONFLICT: a bulk load is under way, or search entries are being made
+ * anew: try again when it has ended. ERR_PRECONDITION: the one version is the current one.
+ * ERR_NOT_FOUND is no error of it. */
+MUST_USE err_code store_erase(struct store *st, store_number number, uint64_t t, bool *any,
+                              struct err *e);
+/* Nothing of what was erased is on the disk any more when this succeeds and the store was closed
+ * and opened (store_wants_anew() is false): no version, no search entry, no log of RocksDB. What an
+ * end of the process left is finished, too. Cost follows the search entries of the types, and the
+ * files that are written anew.
+ *   halt  stops it. May be NULL
+ * ERR_CONFLICT: a file is still being read, or as above: call it again later. ERR_CANCELLED. */
+MUST_USE err_code store_erase_finish(struct store *st, const atomic_bool *halt, struct err *e);
+/* It should be closed and opened when nobody holds it. */
+bool store_wants_anew(struct store *st);
 
 /* ---- planning ---- */
 /* Split a type into ranges of about target_bytes of JSON each, in order, without gap or overlap,

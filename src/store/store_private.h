@@ -80,6 +80,8 @@ struct store_ops {
                      struct store_range **, size_t *, struct err *);
     void (*weigh)(struct store *, struct store_weight *);
     err_code (*flush)(struct store *, struct err *);
+    err_code (*erase)(struct store *, store_number, uint64_t, bool *, struct err *);
+    err_code (*erase_finish)(struct store *, const atomic_bool *, struct err *);
     /* A write has failed: it should be closed and opened when nobody holds it. NULL: never. */
     bool (*wants_anew)(struct store *);
     /* As in copy.h; NULL: a store without files. */

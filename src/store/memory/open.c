@@ -72,6 +72,8 @@ static const struct store_ops memory_ops = {
     .plan = mem_plan,
     .weigh = mem_weigh,
     .flush = mem_flush,
+    .erase = mem_erase,
+    .erase_finish = mem_erase_finish,
 };
 
 err_code memory_open(struct store_env *env, void *own, const char *place, bool create,

@@ -39,6 +39,7 @@ static struct store_version shown(const struct mem_version *v, uint64_t rank)
                                    .instant_ms = v->commit.instant_ms,
                                    .version = rank,
                                    .method = v->method,
+                                   .erased = v->erased,
                                    .body = v->body };
 }
 
@@ -80,6 +81,8 @@ err_code mem_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, bool
     uint64_t rank;
     pthread_mutex_lock(&m->lock);
     const struct mem_version *v = mem_find_locked(m, type, id, as_of_t, &rank);
+    if (v && v->erased)
+        v = NULL;
     err_code rc = v ? ERR_OK : ERR(e, ERR_NOT_FOUND, "no such resource");
     if (v) {
         struct store_version s = shown(v, rank);
@@ -117,8 +120,9 @@ err_code mem_get_number(struct store *st, store_number number, uint64_t as_of_t,
     /* versions may move, ids do not change */
     struct mem_version of = any ? *any : (struct mem_version){ .type = 0 };
     pthread_mutex_unlock(&m->lock);
-    return any ? mem_get(st, of.type, mem_id_of(&of), as_of_t, light, a, out, e)
-               : ERR(e, ERR_NOT_FOUND, "no such resource");
+    /* one whose resource was erased has no id any more */
+    return any && of.id_len ? mem_get(st, of.type, mem_id_of(&of), as_of_t, light, a, out, e)
+                            : ERR(e, ERR_NOT_FOUND, "no such resource");
 }
 
 /* ---- cursors ---- */
@@ -157,7 +161,7 @@ static err_code list(struct memory *m, fhir_type type, sv only_id, uint64_t as_o
     err_code rc = ERR_OK;
     for (size_t i = 0; i < m->n && m->versions[i].commit.t <= as_of; i++) {
         const struct mem_version *v = &m->versions[i];
-        if (v->type == type && (only_id.len == 0 || sv_eq(mem_id_of(v), only_id)))
+        if (v->type == type && v->id_len && (only_id.len == 0 || sv_eq(mem_id_of(v), only_id)))
             c->rows[c->n++] = shown(v, 0);
     }
     qsort(c->rows, c->n, sizeof *c->rows, by_number_then_new);
@@ -169,7 +173,7 @@ static err_code list(struct memory *m, fhir_type type, sv only_id, uint64_t as_o
         for (size_t k = i; k < end; k++) {
             struct store_version v = c->rows[k];
             v.version = end - k;
-            if ((k == i || history) && pick(&v, ctx)) {
+            if ((history || (k == i && !v.erased)) && pick(&v, ctx)) {
                 if (rc == ERR_OK)
                     rc = deep_copy(c->a, &v, e);
                 c->rows[kept++] = v;

@@ -154,6 +154,55 @@ void mem_bulk_abort(struct store_bulk *base)
     free(b);
 }
 
+/* ---- erasing ---- */
+
+static void make_hollow(struct mem_version *v, bool all)
+{
+    mem_version_free(v);
+    v->json = v->index = NULL;
+    v->body = (struct fhir_body){ 0 };
+    v->index_len = 0;
+    v->method = STORE_METHOD_DELETE;
+    v->erased = true;
+    if (all)
+        v->id_len = 0;
+}
+
+err_code mem_erase(struct store *st, store_number number, uint64_t t, bool *any, struct err *e)
+{
+    struct memory *m = (struct memory *)st;
+    const struct mem_version *now = NULL;
+    err_code rc = ERR_OK;
+    *any = false;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n; i++)
+        if (m->versions[i].number == number)
+            now = &m->versions[i];
+    if (t && now && now->commit.t == t && !now->erased)
+        rc = ERR(e, ERR_PRECONDITION, "the version is the current one");
+    for (size_t i = 0; i < m->n && rc == ERR_OK; i++) {
+        struct mem_version *v = &m->versions[i];
+        if (v->number != number || (t && v->commit.t != t))
+            continue;
+        *any |= !v->erased;
+        make_hollow(v, t == 0);
+    }
+    pthread_mutex_unlock(&m->lock);
+    return rc;
+}
+
+/* As an engine with files: a commit without versions. */
+err_code mem_erase_finish(struct store *st, const atomic_bool *halt, struct err *e)
+{
+    struct memory *m = (struct memory *)st;
+    (void)halt;
+    (void)e;
+    pthread_mutex_lock(&m->lock);
+    (void)mem_next_locked(m);
+    pthread_mutex_unlock(&m->lock);
+    return ERR_OK;
+}
+
 /* ---- notes ---- */
 
 err_code mem_note_get(struct store *st, sv key, struct buf *out, struct err *e)

@@ -127,8 +127,8 @@ bool rocks_wants_anew(struct store *st)
     const struct rocks *r = (const struct rocks *)st;
     uint64_t left, size;
     /* what is closed on a full disk could not be opened again, not even to be read */
-    return atomic_load(&r->has_failed) && file_disk(r->path, &left, &size, NULL) == ERR_OK &&
-           left >= ANEW_BYTES;
+    return (atomic_load(&r->has_failed) || atomic_load(&r->erase.is_done)) &&
+           file_disk(r->path, &left, &size, NULL) == ERR_OK && left >= ANEW_BYTES;
 }
 
 void rocks_weigh(struct store *st, struct store_weight *out)

@@ -109,6 +109,10 @@ err_code rocks_bulk_begin_as(struct rocks *r, uint64_t b, struct store_bulk **ou
     k->base.ops = r->base.ops;
     k->r = r;
     k->b = b;
+    /* nobody is erasing between here and the end: rows of ids that the load reads stay true */
+    pthread_mutex_lock(&r->order.lock);
+    atomic_fetch_add(&r->bulk.n_live, 1);
+    pthread_mutex_unlock(&r->order.lock);
     *out = &k->base;
     return ERR_OK;
 }
@@ -484,5 +488,6 @@ void rocks_bulk_abort(struct store_bulk *base)
     }
     claims_release(k->holder);
     tally_done(&k->tally);
+    atomic_fetch_sub(&k->r->bulk.n_live, 1);
     free(k);
 }

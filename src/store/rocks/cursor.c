@@ -106,8 +106,11 @@ err_code rocks_cursor_value(struct rocks_cursor *c, struct key_bytes key, struct
         rc = v && value_split(sv_make(v, len), h) ? ERR_OK : rocks_damaged(e);
     }
     if (rc == ERR_OK) {
-        c->g.id_len = h->id.len;
-        memcpy(c->g.id, h->id.ptr, h->id.len);
+        /* of an erased one the id stays that of the versions around it */
+        if (!h->erased) {
+            c->g.id_len = h->id.len;
+            memcpy(c->g.id, h->id.ptr, h->id.len);
+        }
     }
     if (rc == ERR_OK && !(c->base.light && candidate_cut(&c->g.best, &h->body, &rc, e))) {
         rc = buf_add(to, h->body.json, e);
@@ -175,7 +178,8 @@ err_code rocks_history_next(struct rocks_cursor *c, struct store_version *out, s
                                    .t = row->t,
                                    .instant_ms = h->online ? h->instant_ms : row->instant_ms,
                                    .version = n_rows - c->at,
-                                   .method = h->method };
+                                   .method = h->method,
+                                   .erased = h->erased };
     if (h->method != STORE_METHOD_DELETE) {
         out->body = h->body;
         out->left_out = g->best.left_out;

@@ -222,9 +222,10 @@ bool commit_value_split(sv value, struct commit_value *out)
 /* ---- values ----
  * byte 0: bits 0-1 hole, 2-3 method, 4 online, 5 the id stands here; then varint hole_at; the id:
  * its length (1), and varint of its place in the JSON, or its bytes; online: varint version, 8
- * bytes ms. */
+ * bytes ms.
+ * Of an erased version byte 0 has bits 6 and 4 alone; then, online, varint version, 8 bytes ms. */
 
-enum { FLAG_ONLINE = 16, FLAG_ID = 32 };
+enum { FLAG_ONLINE = 16, FLAG_ID = 32, FLAG_ERASED = 64 };
 
 /* An id stands at the begin of a resource, as a rule. Any place with its bytes will do. */
 #define ID_LOOK_BYTES 512u
@@ -242,8 +243,21 @@ static const char *find_id(sv look, sv id)
     return NULL;
 }
 
+static size_t put_online(const struct value_head *h, char *p)
+{
+    if (!h->online)
+        return 0;
+    size_t n = put_varint(p, h->version);
+    key_put_u64(p + n, (uint64_t)h->instant_ms);
+    return n + 8;
+}
+
 size_t value_head_put(const struct value_head *h, char out[VALUE_HEAD_MAX])
 {
+    if (h->erased) {
+        out[0] = (char)(FLAG_ERASED | (h->online ? FLAG_ONLINE : 0u));
+        return 1 + put_online(h, out + 1);
+    }
     sv look = sv_head(h->body.json, ID_LOOK_BYTES);
     const char *at = find_id(look, h->id);
     assert(h->id.len > 0 && h->id.len <= FHIR_ID_MAX);
@@ -257,12 +271,7 @@ size_t value_head_put(const struct value_head *h, char out[VALUE_HEAD_MAX])
         memcpy(out + n, h->id.ptr, h->id.len);
         n += h->id.len;
     }
-    if (h->online) {
-        n += put_varint(out + n, h->version);
-        key_put_u64(out + n, (uint64_t)h->instant_ms);
-        n += 8;
-    }
-    return n;
+    return n + put_online(h, out + n);
 }
 
 /* The id, or how far behind the header it stands: *ptr is NULL then. */
@@ -284,6 +293,30 @@ static bool split_id(unsigned char flags, sv *rest, sv *id, uint64_t *id_at)
     return true;
 }
 
+static bool split_online(sv *rest, struct value_head *h)
+{
+    if (!h->online)
+        return true;
+    if (!key_get_varint(rest, &h->version) || rest->len < 8)
+        return false;
+    h->instant_ms = (int64_t)key_get_u64(rest->ptr);
+    *rest = sv_tail(*rest, 8);
+    return true;
+}
+
+static bool split_erased(sv value, struct value_head *out)
+{
+    const unsigned char c = (unsigned char)value.ptr[0];
+    struct value_head h = { .method = STORE_METHOD_DELETE,
+                            .erased = true,
+                            .online = c & FLAG_ONLINE };
+    sv rest = sv_tail(value, 1);
+    if ((c & ~(unsigned)FLAG_ONLINE) != FLAG_ERASED || !split_online(&rest, &h) || rest.len)
+        return false;
+    *out = h;
+    return true;
+}
+
 bool value_split(sv value, struct value_head *out)
 {
     struct value_head h = { .method = STORE_METHOD_IMPORT };
@@ -291,6 +324,8 @@ bool value_split(sv value, struct value_head *out)
     if (value.len == 0)
         return false;
     unsigned char c = (unsigned char)value.ptr[0];
+    if (c & FLAG_ERASED)
+        return split_erased(value, out);
     h.body.hole = (fhir_hole)(c & 3);
     h.method = (store_method)(c >> 2 & 3);
     h.online = c & FLAG_ONLINE;
@@ -298,13 +333,8 @@ bool value_split(sv value, struct value_head *out)
     if (c >= 2 * FLAG_ID || (c & 3) == 3 || !key_get_varint(&rest, &hole_at) ||
         !split_id(c, &rest, &h.id, &id_at))
         return false;
-    if (h.online) {
-        if (!key_get_varint(&rest, &h.version) || rest.len < 8)
-            return false;
-        h.instant_ms = (int64_t)key_get_u64(rest.ptr);
-        rest = sv_tail(rest, 8);
-    }
-    if (hole_at > rest.len || id_at > rest.len || (h.id.ptr == NULL && rest.len - id_at < h.id.len))
+    if (!split_online(&rest, &h) || hole_at > rest.len || id_at > rest.len ||
+        (h.id.ptr == NULL && rest.len - id_at < h.id.len))
         return false;
     if (h.id.ptr == NULL)
         h.id.ptr = rest.ptr + id_at;

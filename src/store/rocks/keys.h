@@ -106,6 +106,7 @@ struct value_head {
     sv id; /* view into the value */
     store_method method;
     bool online; /* version and instant stand here; a bulk load gets them at publication */
+    bool erased; /* nothing is left of it but its place: no id, no body, and method is DELETE */
     uint64_t version;
     int64_t instant_ms;
     struct fhir_body body; /* json: view into the value */

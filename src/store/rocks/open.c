@@ -140,6 +140,7 @@ static void rocks_close(struct store *st)
     rocks_options_done(r);
     rocksdb_writeoptions_destroy(r->sync_write);
     load_table_unref(r->seen.loads);
+    buf_done(&r->erase.waits);
     claims_free(r->ids.claims);
     ids_filter_free(r->ids.filter);
     pthread_mutex_destroy(&r->seen.lock);
@@ -190,6 +191,8 @@ static const struct store_ops rocks_ops = {
     .weigh = rocks_weigh,
     .flush = rocks_flush,
     .wants_anew = rocks_wants_anew,
+    .erase = rocks_erase,
+    .erase_finish = rocks_erase_finish,
     .snapshot = rocks_snapshot,
     .sums = rocks_sums,
 };

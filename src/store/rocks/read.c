@@ -48,7 +48,7 @@ static err_code read_id(struct rocks *r, fhir_type type, sv id, uint64_t as_of_t
 {
     struct load_table *loads;
     *as_of = rocks_as_of(r, as_of_t, &loads);
-    g->best.there = false;
+    g->best.there = g->hollow = false;
     err_code rc = ids_find(&r->ids, type, id, &row->there, &row->number, &row->later, e);
     if (rc == ERR_OK && row->there) {
         const struct bulk_load *birth = only_birth(row, loads, *as_of);
@@ -75,7 +75,7 @@ err_code rocks_current(struct rocks *r, fhir_type type, sv id, struct rocks_curr
         *out = (struct rocks_current){ .has_row = row.there,
                                        .number = row.there ? row.number : 0,
                                        .later = row.there && row.later };
-        if (g.best.there) {
+        if (g.best.there || g.hollow) {
             out->version = g.version;
             out->t = g.best.t;
             out->deleted = g.best.head.method == STORE_METHOD_DELETE;

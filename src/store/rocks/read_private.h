@@ -66,6 +66,7 @@ struct id_group {
     uint64_t *bulk_t;                  /* their commits, as far as there is room */
     size_t bulk_cap;
     uint64_t version; /* of best, once resolved */
+    bool hollow;      /* what would be best was erased: best.there is false */
     /* The load found last, in the one table that the group is read with. */
     const struct bulk_load *load;
 };

@@ -13,6 +13,7 @@
  *   window.c    cursors over what changed           changes.c      who changed, the log
  *   entries.c   a walk over search entries          plan.c         ids cut into ranges
  *   check/      is all as the invariants say?
+ *   erase/      what is to leave the disk, too
  *   copy/       a data store as it was at a commit
  *   convert/    data stores of an older layout
  *
@@ -105,7 +106,14 @@ struct rocks {
     struct {
         pthread_mutex_t lock;
         uint64_t next_b, reserved_b;
+        /* loads between begin and publish or abort; grows under order.lock alone */
+        atomic_uint n_live;
     } bulk;
+    atomic_uint n_copies; /* restores that read this store; grows under order.lock alone */
+    struct {                 /* erase/; one thread at a time */
+        struct buf waits;    /* names of files that are to go, each ended by 0 */
+        atomic_bool is_done; /* what is on disk but for what RocksDB rewrites at an opening */
+    } erase;
     struct ids_family ids;
     struct number_source online; /* of births by commits; order.lock. b 0: none was taken yet */
     struct {                     /* upkeep/fold.c */
@@ -157,6 +165,12 @@ MUST_USE err_code rocks_read_commits(struct rocks *r, struct err *e);
 err_code rocks_snapshot(struct store *, const char *folder, struct store_commit *, struct err *);
 err_code rocks_sums(struct store *, uint64_t, const atomic_bool *, struct store_sums *,
                     struct err *);
+
+/* ---- erase/ ---- */
+err_code rocks_erase(struct store *, store_number, uint64_t, bool *, struct err *);
+/* Is something erased whose end has not come? */
+MUST_USE err_code rocks_is_erasing(struct rocks *r, bool *out, struct err *e);
+err_code rocks_erase_finish(struct store *, const atomic_bool *, struct err *);
 
 /* ---- look.c ---- */
 /* *older: a data store of an earlier layout; false too where there is none yet. ERR_CORRUPT,

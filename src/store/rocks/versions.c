@@ -197,7 +197,8 @@ static err_code keep_body(struct id_group *g, struct fhir_body *body, struct err
 static void keep_id(struct id_group *g, sv id)
 {
     g->id_len = id.len;
-    memcpy(g->id, id.ptr, id.len);
+    if (id.len)
+        memcpy(g->id, id.ptr, id.len);
 }
 
 /* Keep a value as the best so far. */
@@ -225,6 +226,13 @@ static err_code keep_at(struct id_group *g, struct iter *x, const struct key_ver
     return keep(g, sv_make(v, len), body, t, instant_ms, e);
 }
 
+/* An erased version is none, and hides those before it: as of its commit there is nothing. */
+static void pass_erased(struct id_group *g)
+{
+    g->hollow = g->best.there && g->best.head.erased;
+    g->best.there = g->best.there && !g->hollow;
+}
+
 err_code id_group_read_birth(struct id_group *g, struct rocks *r, store_number number,
                              const struct bulk_load *load, struct err *e)
 {
@@ -242,6 +250,7 @@ err_code id_group_read_birth(struct id_group *g, struct rocks *r, store_number n
         size_t len = 0;
         const char *v = found ? rocksdb_pinnableslice_value(found, &len) : NULL;
         rc = v ? keep(g, sv_make(v, len), true, load->t, load->instant_ms, e) : rocks_damaged(e);
+        pass_erased(g);
     }
     if (found)
         rocksdb_pinnableslice_destroy(found);
@@ -257,7 +266,7 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
         TRY(iter_end(x, e));
         return ERR_EOF;
     }
-    g->best.there = false;
+    g->best.there = g->hollow = false;
     g->n_bulk = 0;
     uint64_t online_version = 0, online_t = 0;
     unsigned passed = 0;
@@ -307,6 +316,7 @@ err_code id_group_read(struct id_group *g, struct iter *x, const struct load_tab
     if (g->best.there && (online_t == 0 || g->best.t > online_t))
         for (uint64_t i = 0; i < g->n_bulk; i++)
             g->version += g->bulk_t[i] > online_t;
+    pass_erased(g);
     return ERR_OK;
 }
 

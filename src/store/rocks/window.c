@@ -16,7 +16,8 @@ static err_code read_exact(struct rocks_cursor *c, const struct change *ch, stru
     if (!h->online)
         return rocks_damaged(e);
     g->number = ch->number;
-    g->best.there = true;
+    g->hollow = h->erased;
+    g->best.there = !h->erased;
     g->best.t = ch->t;
     g->best.instant_ms = h->instant_ms;
     g->version = h->version;
@@ -37,8 +38,8 @@ static err_code read_change(struct rocks_cursor *c, const struct change *ch, str
     err_code rc = id_group_read(&c->g, &c->x, c->loads, c->as_of, true, e);
     if (c->x.gate)
         iter_rest(&c->x);
-    if (rc == ERR_EOF ||
-        (rc == ERR_OK && (c->g.number != ch->number || !c->g.best.there || c->g.best.t != ch->t)))
+    if (rc == ERR_EOF || (rc == ERR_OK && (c->g.number != ch->number ||
+                                           c->g.best.there == c->g.hollow || c->g.best.t != ch->t)))
         return rocks_damaged(e);
     return rc;
 }
@@ -46,9 +47,11 @@ static err_code read_change(struct rocks_cursor *c, const struct change *ch, str
 err_code rocks_window_next(struct rocks_cursor *c, struct store_version *out, struct err *e)
 {
     const struct change *rows = (const struct change *)(const void *)c->changes.ptr;
-    if (c->changes_at == c->changes.len / sizeof *rows)
-        return ERR_EOF;
-    TRY(read_change(c, &rows[c->changes_at++], e));
+    do {
+        if (c->changes_at == c->changes.len / sizeof *rows)
+            return ERR_EOF;
+        TRY(read_change(c, &rows[c->changes_at++], e));
+    } while (c->g.hollow);
     id_group_version(&c->g, out);
     return c->g.best.apart ? rocks_cursor_lend(c, &c->g.best.key, &out->body, e) : ERR_OK;
 }

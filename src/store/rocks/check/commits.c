@@ -112,7 +112,7 @@ static void see_single(struct check *c, char letter, uint64_t at, sv value)
         c->indexed = value.len >= 10 && (unsigned char)value.ptr[0] == SEARCH_INDEX_FORM &&
                      value.ptr[1] == 1 && (c->last.t <= t0 || c->newest_form == SEARCH_INDEX_FORM);
         /* entries of an older form are still there, beside those that were found later */
-        c->ledgers[LEDGER_ENTRIES].loose = t0 > 0;
+        c->ledgers[LEDGER_ENTRIES].loose |= t0 > 0;
         return;
     }
     if (value.len != 8 || at != 0) {
@@ -145,6 +145,10 @@ static void see_row(struct check *c, sv key, sv value)
         break;
     case 'u':
         see_mark(c, n, value);
+        break;
+    case 'e':
+        /* an erasure is under way: entries of what it erased go at its end */
+        c->ledgers[LEDGER_ENTRIES].loose = true;
         break;
     case 'f':
     case 'i':

@@ -36,6 +36,7 @@ struct check_group {
     struct marked *marked;
     size_t n_marked, marked_cap;
     uint64_t n_visible;
+    bool whole;                /* a version that was not erased is visible */
     bool birth;                /* the version of the load that gave the number is visible */
     uint64_t at_t, at_version; /* of the last version of a commit; t 0: there was none */
     struct place current;      /* t 0: none */
@@ -169,9 +170,12 @@ static void look_at_row(struct check *c)
     const struct check_group *g = c->group;
     struct item x = { 0 };
     const bool of_load = g->births.visible;
-    const bool of_block = !of_load && check_is_block(c, number_b(g->number));
     if (of_load && !g->birth)
         check_number_wrong(c, CF_VERSIONS, g->number, "no version by the load of its birth");
+    /* all of it was erased: its row went, and the ledger tells if one is there */
+    if (g->n_visible && !g->whole)
+        return;
+    const bool of_block = !of_load && check_is_block(c, number_b(g->number));
     if (of_load || of_block) {
         item_u64(&x, g->number);
         item_text(&x, sv_make(g->id, g->id_len));
@@ -241,7 +245,7 @@ static void begin(struct check *c, store_number number)
     g->id_len = 0;
     g->one_id = true;
     g->n_loads = g->n_marked = 0;
-    g->loads_over = g->birth = false;
+    g->loads_over = g->birth = g->whole = false;
     g->n_visible = g->at_t = g->at_version = 0;
     g->current = (struct place){ 0 };
     buf_clear(&g->index);
@@ -322,9 +326,11 @@ void check_group_add(struct check *c, const struct check_version *v)
         finish(c);
         begin(c, v->number);
     }
-    see_id(c, v->head.id);
+    if (!v->head.erased)
+        see_id(c, v->head.id);
     if (v->t == 0)
         return;
+    g->whole |= !v->head.erased;
     const struct place at = {
         .t = v->t, .n = v->n, .kind = v->kind, .deleted = v->head.method == STORE_METHOD_DELETE
     };

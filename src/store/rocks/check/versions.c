@@ -45,9 +45,9 @@ static const char *fault_of(const struct check *c, const struct check_version *v
         return "the number of its load was never handed out";
     if (online ? v->n == 0 || v->n > c->last.t : v->n == 0 || v->n >= c->handed_out)
         return "a version of a commit or load that never was";
-    if (h->online != online || (!online && h->method != STORE_METHOD_IMPORT))
+    if (h->online != online || (!online && !h->erased && h->method != STORE_METHOD_IMPORT))
         return "the header of a version is one of another kind";
-    if (!fhir_id_ok(h->id))
+    if (!h->erased && !fhir_id_ok(h->id))
         return "the id in the header of a version is none";
     if (deleted != (h->body.json.len == 0))
         return "a version is a deletion and has a body, or neither";

@@ -54,30 +54,58 @@ static err_code compare(struct store_env *env, void *own, struct store *from, co
     return rc;
 }
 
-err_code rocks_copy(struct store_env *env, void *own, struct store *from, const char *place,
-                    uint64_t t, const atomic_bool *halt, struct store_sums *out, struct err *e)
+/* From now on nothing is erased until the copy is there: what is erased in between would be whole in
+ * the copy. */
+static err_code hold_still(struct rocks *r, struct err *e)
 {
-    struct convert_places p;
+    bool under_way;
+    pthread_mutex_lock(&r->order.lock);
+    err_code rc = rocks_is_erasing(r, &under_way, e);
+    if (rc == ERR_OK && under_way)
+        rc = ERR(e, ERR_CONFLICT, "Resources of the data store are being erased; try again later");
+    if (rc == ERR_OK)
+        atomic_fetch_add(&r->n_copies, 1);
+    pthread_mutex_unlock(&r->order.lock);
+    return rc;
+}
+
+static err_code copy_held(struct store_env *env, void *own, struct store *from,
+                          const struct convert_places *p, uint64_t t, const atomic_bool *halt,
+                          struct store_sums *out, struct err *e)
+{
     struct store_commit at;
-    TRY(convert_places(place, &p, e));
-    if (access(p.main, F_OK) == 0)
-        return ERR(e, ERR_EXISTS, "there is a data store already where the copy is to be");
-    TRY(file_remove_tree(p.restoring, e));
-    err_code rc = rocks_snapshot(from, p.restoring, &at, e);
+    TRY(file_remove_tree(p->restoring, e));
+    err_code rc = rocks_snapshot(from, p->restoring, &at, e);
     if (rc == ERR_OK && at.t < t)
         rc = ERR(e, ERR_INTERNAL, "a copy as of a commit that never was");
     if (rc == ERR_OK)
-        rc = cut_copy(env, own, p.restoring, t, halt, e);
+        rc = cut_copy(env, own, p->restoring, t, halt, e);
     if (rc == ERR_OK)
-        rc = compare(env, own, from, p.restoring, t, halt, out, e);
+        rc = compare(env, own, from, p->restoring, t, halt, out, e);
     if (rc == ERR_OK)
-        rc = file_sync_dir(p.restoring, e);
-    if (rc == ERR_OK && rename(p.restoring, p.main) != 0)
+        rc = file_sync_dir(p->restoring, e);
+    if (rc == ERR_OK && rename(p->restoring, p->main) != 0)
         rc = ERR(e, err_from_errno(errno), "a folder of the data store cannot be renamed");
     if (rc == ERR_OK)
-        return file_sync_dir(p.above, e);
+        return file_sync_dir(p->above, e);
     /* the error is known; the next try removes what this cannot */
-    IGNORE(file_remove_tree(p.restoring, NULL));
+    IGNORE(file_remove_tree(p->restoring, NULL));
+    return rc;
+}
+
+err_code rocks_copy(struct store_env *env, void *own, struct store *from, const char *place,
+                    uint64_t t, const atomic_bool *halt, struct store_sums *out, struct err *e)
+{
+    struct rocks *r = (struct rocks *)from;
+    struct convert_places p;
+    TRY(convert_places(place, &p, e));
+    if (access(p.main, F_OK) == 0)
+        return ERR(e, ERR_EXISTS, "there is a data store already where the copy is to be");
+    /* of a restore that was cut off */
+    TRY(file_remove_tree(p.restoring, e));
+    TRY(hold_still(r, e));
+    err_code rc = copy_held(env, own, from, &p, t, halt, out, e);
+    atomic_fetch_sub(&r->n_copies, 1);
     return rc;
 }
 

@@ -77,7 +77,8 @@ static void take(struct cutting *c, int family, struct key_bytes k)
 
 /* ---- counts and ids ---- */
 
-/* Is any version of the number left? Those of loads that were never published stay. */
+/* Is any version of the number left that was not erased? Those of loads that were never published
+ * stay. */
 static err_code any_left(const struct cutting *c, store_number number, bool *out, struct err *e)
 {
     const struct key_bytes from = key_number(number);
@@ -88,15 +89,17 @@ static err_code any_left(const struct cutting *c, store_number number, bool *out
     for (rocksdb_iter_seek(it, from.ptr, from.len); rocksdb_iter_valid(it) && !*out;
          rocksdb_iter_next(it)) {
         struct key_version_parts p;
-        size_t len;
-        const char *k = rocksdb_iter_key(it, &len);
-        if (!key_version_split(sv_make(k, len), &p)) {
+        struct value_head head;
+        size_t len, value_len;
+        const char *k = rocksdb_iter_key(it, &len), *v = rocksdb_iter_value(it, &value_len);
+        if (!key_version_split(sv_make(k, len), &p) ||
+            (p.number == number && !value_split(sv_make(v, value_len), &head))) {
             rc = rocks_damaged(e);
             break;
         }
         if (p.number != number)
             break;
-        *out = !is_cut(c, p.kind, p.n);
+        *out = !head.erased && !is_cut(c, p.kind, p.n);
     }
     return rocks_iterator_end(it, ro, rc, e);
 }

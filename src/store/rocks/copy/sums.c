@@ -16,7 +16,7 @@ struct version_row {
     struct fhir_digest body;
     uint32_t hole_at;
     uint8_t hole, method;
-    bool online;
+    bool online, erased;
 };
 
 struct summing {
@@ -65,9 +65,11 @@ static void end_number(struct summing *s)
         qsort(rows, n, sizeof *rows, by_commit);
     for (size_t i = 0; i < n; i++) {
         version = rows[i].online ? rows[i].version : version + 1;
+        if (rows[i].erased)
+            continue;
         add_version_text(s, sum, &rows[i], version);
+        sum->n_versions++;
     }
-    sum->n_versions += n;
     if (rows[n - 1].method != STORE_METHOD_DELETE) {
         sum->n_resources++;
         fhir_digest_add(&sum->content, &rows[n - 1].body);
@@ -84,6 +86,9 @@ static err_code see_version(struct summing *s, sv k, sv v, struct err *e)
         end_number(s);
         buf_clear(&s->rows);
         s->number = key.number;
+        s->id_len = 0;
+    }
+    if (!head.erased && s->id_len == 0) {
         s->id_len = head.id.len;
         memcpy(s->id, head.id.ptr, head.id.len);
     }
@@ -93,7 +98,8 @@ static err_code see_version(struct summing *s, sv k, sv v, struct err *e)
                                .hole_at = head.body.hole_at,
                                .hole = (uint8_t)head.body.hole,
                                .method = (uint8_t)head.method,
-                               .online = key.kind == KEY_ONLINE };
+                               .online = key.kind == KEY_ONLINE,
+                               .erased = head.erased };
     if (key.kind == KEY_BULK) {
         const struct bulk_load *load = load_table_find(s->loads, key.n);
         if (load == NULL)

@@ -1,0 +1,615 @@
+/* What is erased is in no answer, whatever commit is asked for, and in no byte of the folder; all
+ * else is as if nothing had happened. Random histories with erasures answer as the oracle does. */
+#include "test.h"
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "store/age.h"
+#include "store/checking.h"
+#include "store/comparing.h"
+#include "store/copy.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define OPEN_MOST 3u
+
+static struct store_env *env;
+static char root[80], path[120], target[120];
+
+static void begin_folder(void)
+{
+    (void)snprintf(root, sizeof root, "/tmp/fhirlake-store-erase-%016llx",
+                   (unsigned long long)rng_u64());
+    (void)snprintf(path, sizeof path, "%s/source", root);
+    (void)snprintf(target, sizeof target, "%s/target", root);
+    OK(file_mkdirs(root, e));
+}
+
+/* ---- what is written ---- */
+
+static struct fhir_body make(struct arena *a, fhir_type type, sv id)
+{
+    static const char *const codes[] = { "male", "female", "other", "unknown" };
+    const char *name = type == patient ? "Patient" : "Observation";
+    sv json = arena_fmt(a,
+                        "{\"resourceType\":\"%s\",\"%s\":\"%s\",\"identifier\":[{\"system\":"
+                        "\"http://s/%u\",\"value\":\"v%u\"}],\"language\":\"mark-%.*s-%u\"}",
+                        name, type == patient ? "gender" : "status", codes[rnd(4)], rnd(3), rnd(40),
+                        SV_FMT(id), rnd(1000));
+    return (struct fhir_body){ json, (uint32_t)strlen(name) + 18, FHIR_HOLE_NO_META };
+}
+
+static sv index_of(struct arena *a, fhir_type type, sv json)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(1 << 16);
+    yyjson_doc *doc;
+    OK(json_read(a, json, 16, &doc, e));
+    OK(search_index(type, yyjson_doc_get_root(doc), &b, e));
+    return arena_sv(a, buf_sv(&b));
+}
+
+static void put(struct store *st, fhir_type type, const char *id)
+{
+    struct arena *a = arena_new(1 << 20);
+    struct store_commit c;
+    struct store_write w = { .type = type, .id = sv_from(id), .method = STORE_METHOD_UPDATE };
+    w.body = make(a, type, w.id);
+    w.index = index_of(a, type, w.body.json);
+    OK(store_commit(st, &w, 1, &c, e));
+    arena_free(a);
+}
+
+static void load(struct store *st, unsigned n, const char *before)
+{
+    struct arena *a = arena_new(8 << 20);
+    struct store_bulk_item *items = arena_calloc(a, n, sizeof *items);
+    struct store_bulk *b;
+    struct store_commit c;
+    for (unsigned i = 0; i < n; i++) {
+        items[i] = (struct store_bulk_item){ .type = patient, .seq = i };
+        items[i].id = arena_fmt(a, "%s%u", before, i);
+        items[i].body = make(a, patient, items[i].id);
+        items[i].index = index_of(a, patient, items[i].body.json);
+    }
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, items, n, e));
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    arena_free(a);
+}
+
+static store_number number_of(struct store *st, fhir_type type, const char *id)
+{
+    store_number n = 0;
+    struct err why;
+    return store_number_of(st, type, sv_from(id), &n, &why) == ERR_OK ? n : 0;
+}
+
+static void erase(struct store *st, const char *id)
+{
+    bool any;
+    OK(store_erase(st, number_of(st, patient, id), 0, &any, e));
+    assert_true(any);
+}
+
+/* Nobody reads, but a thread of RocksDB may be about to remove what nobody needs. */
+static void finish_it(struct store *st)
+{
+    struct err why = { 0 };
+    err_code rc;
+    while ((rc = store_erase_finish(st, NULL, &why)) == ERR_CONFLICT)
+        (void)usleep(1000);
+    if (rc != ERR_OK)
+        fail_msg("%s", why.msg);
+}
+
+/* To the end, as a job does it. */
+static void finish(struct store **st)
+{
+    finish_it(*st);
+    assert_true(store_wants_anew(*st));
+    store_close(*st);
+    OK(store_open(env, path, false, st, e));
+    assert_false(store_wants_anew(*st));
+}
+
+/* ---- bytes on disk ---- */
+
+static bool file_has(const char *name, sv text)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(64u << 20);
+    char full[512];
+    char piece[65536];
+    ssize_t n;
+    (void)snprintf(full, sizeof full, "%s/%s", path, name);
+    int f = open(full, O_RDONLY | O_CLOEXEC);
+    if (f < 0)
+        return false;
+    while ((n = read(f, piece, sizeof piece)) > 0)
+        OK(buf_add(&b, sv_make(piece, (size_t)n), e));
+    (void)close(f);
+    return b.len && memmem(b.ptr, b.len, text.ptr, text.len) != NULL;
+}
+
+/* Files of the folder with this text, as it stands. */
+static unsigned files_with(const char *text)
+{
+    unsigned n = 0;
+    struct dirent *x;
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    while ((x = readdir(d)) != NULL)
+        if (x->d_name[0] != '.' && strcmp(x->d_name, "staging") != 0)
+            n += file_has(x->d_name, sv_from(text));
+    (void)closedir(d);
+    return n;
+}
+
+struct look {
+    const char *text;
+    unsigned n;
+};
+
+static void look_at(struct raw_store *s, void *ctx, sv key, sv value)
+{
+    struct look *l = ctx;
+    (void)s;
+    l->n += memmem(key.ptr, key.len, l->text, strlen(l->text)) != NULL ||
+            (value.len && memmem(value.ptr, value.len, l->text, strlen(l->text)) != NULL);
+}
+
+/* Keys and values with this text, unpacked. The store is closed. */
+static unsigned rows_with(const char *text)
+{
+    struct look l = { text, 0 };
+    struct raw_store s;
+    raw_open(&s, path);
+    for (int i = 0; i < N_CFS; i++)
+        raw_each(&s, i, look_at, &l);
+    raw_close(&s);
+    return l.n;
+}
+
+TEST(erase, leaves_no_byte_of_what_was_erased)
+{
+    (void)state;
+    struct store *st;
+    begin_folder();
+    OK(store_open(env, path, true, &st, e));
+    load(st, 300, "bulk");
+    for (unsigned i = 0; i < 5; i++) {
+        put(st, patient, "marked-online");
+        put(st, patient, "bulk17");
+        put(st, patient, "stays");
+    }
+    /* some of it in files, some in the log alone */
+    OK(st->ops->flush(st, e));
+    put(st, patient, "marked-online");
+    assert_true(files_with("mark-marked-online") > 0);
+    assert_true(files_with("mark-bulk17-") > 0);
+    assert_true(files_with("marked-online") > 1);
+    erase(st, "marked-online");
+    erase(st, "bulk17");
+    erase(st, "bulk0");
+    finish(&st);
+    assert_int_equal(files_with("marked-online"), 0);
+    assert_int_equal(files_with("bulk17-"), 0);
+    store_close(st);
+    assert_checked(env, path);
+    assert_int_equal(rows_with("marked-online"), 0);
+    assert_int_equal(rows_with("bulk17-"), 0);
+    assert_int_equal(rows_with("mark-bulk0-"), 0);
+    assert_true(rows_with("bulk18-") > 0 && rows_with("mark-stays") > 0);
+    OK(file_remove_tree(root, e));
+}
+
+TEST(erase, of_one_version_leaves_the_others_and_their_numbers)
+{
+    (void)state;
+    struct store *st, *copy;
+    struct arena *a = arena_new(1 << 20);
+    struct store_sums *sums = calloc(1, sizeof *sums);
+    struct store_version v;
+    uint64_t t[4];
+    bool any;
+    begin_folder();
+    OK(store_open(env, path, true, &st, e));
+    for (unsigned i = 0; i < 4; i++) {
+        put(st, patient, "p");
+        t[i] = store_last(st).t;
+    }
+    const store_number p = number_of(st, patient, "p");
+    FAILS(ERR_PRECONDITION, store_erase(st, p, t[3], &any, e));
+    OK(store_erase(st, p, t[1], &any, e));
+    assert_true(any);
+    OK(store_erase(st, p, t[1], &any, e));
+    assert_false(any);
+    FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("p"), t[1], a, &v, e));
+    OK(store_get(st, patient, SV_LIT("p"), t[2], a, &v, e));
+    assert_int_equal(v.version, 3);
+    finish(&st);
+    OK(store_get(st, patient, SV_LIT("p"), STORE_NOW, a, &v, e));
+    assert_int_equal(v.version, 4);
+    /* back to that version: nothing is there, and what comes next has the next number */
+    OK(store_copy(env, st, target, t[1], NULL, sums, e));
+    assert_checked(env, target);
+    OK(store_open(env, target, false, &copy, e));
+    FAILS(ERR_NOT_FOUND, store_get(copy, patient, SV_LIT("p"), STORE_NOW, a, &v, e));
+    put(copy, patient, "p");
+    OK(store_get(copy, patient, SV_LIT("p"), STORE_NOW, a, &v, e));
+    assert_int_equal(v.version, 3);
+    store_close(copy);
+    store_close(st);
+    assert_checked(env, path);
+    assert_checked(env, target);
+    OK(file_remove_tree(root, e));
+    arena_free(a);
+    free(sums);
+}
+
+TEST(erase, frees_the_id_for_a_new_resource)
+{
+    (void)state;
+    struct store *st;
+    struct arena *a = arena_new(1 << 20);
+    struct store_version v;
+    begin_folder();
+    OK(store_open(env, path, true, &st, e));
+    put(st, patient, "p");
+    put(st, patient, "p");
+    const store_number was = number_of(st, patient, "p");
+    const uint64_t t = store_last(st).t;
+    OK(store_get(st, patient, SV_LIT("p"), STORE_NOW, a, &v, e));
+    erase(st, "p");
+    FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("p"), STORE_NOW, a, &v, e));
+    put(st, patient, "p");
+    assert_true(number_of(st, patient, "p") != was);
+    OK(store_get(st, patient, SV_LIT("p"), STORE_NOW, a, &v, e));
+    assert_int_equal(v.version, 1);
+    finish(&st);
+    FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("p"), t, a, &v, e));
+    OK(store_get(st, patient, SV_LIT("p"), STORE_NOW, a, &v, e));
+    store_close(st);
+    assert_checked(env, path);
+    OK(file_remove_tree(root, e));
+    arena_free(a);
+}
+
+TEST(erase, waits_for_loads_and_for_who_reads)
+{
+    (void)state;
+    struct store *st;
+    struct store_bulk *b;
+    struct store_cursor *c;
+    struct store_version v;
+    const struct store_range all = { .type = patient };
+    bool any;
+    begin_folder();
+    OK(store_open(env, path, true, &st, e));
+    load(st, 20, "p");
+    const store_number p = number_of(st, patient, "p3");
+    OK(store_bulk_begin(st, &b, e));
+    FAILS(ERR_CONFLICT, store_erase(st, p, 0, &any, e));
+    store_bulk_abort(b);
+    OK(store_scan(st, &all, STORE_NOW, &c, e));
+    OK(store_cursor_next(c, &v, e));
+    OK(store_erase(st, p, 0, &any, e));
+    FAILS(ERR_CONFLICT, store_erase_finish(st, NULL, e));
+    store_cursor_close(c);
+    finish(&st);
+    assert_int_equal(files_with("mark-p3-"), 0);
+    store_close(st);
+    assert_checked(env, path);
+    OK(file_remove_tree(root, e));
+}
+
+/* ---- random histories ---- */
+
+struct history {
+    struct store *of[2]; /* the oracle, and one with files */
+    struct store_bulk *open[2][OPEN_MOST];
+    size_t n_open;
+    struct arena *a;
+};
+
+static void commit_some(struct history *h)
+{
+    struct store_write w[2][4];
+    struct err why;
+    const size_t n = 1 + rnd(4);
+    for (size_t i = 0; i < n; i++) {
+        w[0][i] =
+            (struct store_write){ .type = rnd(4) ? patient : observation,
+                                  .id = arena_sv(h->a, sv_from(random_id())),
+                                  .method = rnd(4) ? STORE_METHOD_UPDATE : STORE_METHOD_DELETE };
+        if (w[0][i].method != STORE_METHOD_DELETE) {
+            w[0][i].body = make(h->a, w[0][i].type, w[0][i].id);
+            w[0][i].index = index_of(h->a, w[0][i].type, w[0][i].body.json);
+        }
+    }
+    memcpy(w[1], w[0], sizeof w[0]);
+    struct store_commit c;
+    const err_code rc = store_commit(h->of[0], w[0], n, &c, &why);
+    assert_int_equal(store_commit(h->of[1], w[1], n, &c, &why), rc);
+}
+
+static void load_some(struct history *h)
+{
+    struct store_bulk_item items[2][6];
+    const size_t n = 1 + rnd(6);
+    for (size_t i = 0; i < n; i++) {
+        items[0][i] = (struct store_bulk_item){ .type = rnd(3) ? patient : observation,
+                                                .id = arena_sv(h->a, sv_from(random_id())),
+                                                .seq = i };
+        items[0][i].body = make(h->a, items[0][i].type, items[0][i].id);
+        items[0][i].index = index_of(h->a, items[0][i].type, items[0][i].body.json);
+    }
+    memcpy(items[1], items[0], sizeof items[0]);
+    for (size_t i = 0; i < 2; i++) {
+        OK(store_bulk_begin(h->of[i], &h->open[i][h->n_open], e));
+        OK(store_bulk_fill(h->open[i][h->n_open], items[i], n, e));
+    }
+    h->n_open++;
+}
+
+static void publish_one(struct history *h)
+{
+    const size_t k = rnd((unsigned)h->n_open);
+    h->n_open--;
+    for (size_t i = 0; i < 2; i++) {
+        struct store_bulk *chosen = h->open[i][k];
+        struct store_commit c;
+        h->open[i][k] = h->open[i][h->n_open];
+        OK(store_bulk_publish(&chosen, SV_NONE, SV_NONE, &c, e));
+    }
+}
+
+static void give_up(struct history *h)
+{
+    while (h->n_open) {
+        h->n_open--;
+        for (size_t i = 0; i < 2; i++)
+            store_bulk_abort(h->open[i][h->n_open]);
+    }
+}
+
+/* All of a resource, or one of its versions that is not the current one. */
+static void erase_some(struct history *h)
+{
+    const fhir_type type = rnd(3) ? patient : observation;
+    const sv id = arena_sv(h->a, sv_from(random_id()));
+    const bool all = rnd(3);
+    bool any[2] = { false };
+    struct err why;
+    err_code rc[2] = { ERR_OK, ERR_OK };
+    uint64_t t = 0;
+    if (h->n_open)
+        return;
+    if (!all) {
+        struct store_cursor *c;
+        struct store_version v;
+        unsigned n = 0;
+        OK(store_history(h->of[0], type, id, STORE_NOW, &c, e));
+        while (store_cursor_next(c, &v, &why) == ERR_OK)
+            if (t == 0 || rnd(++n) == 0)
+                t = v.t;
+        store_cursor_close(c);
+        if (t == 0)
+            return;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        store_number number;
+        if (store_number_of(h->of[i], type, id, &number, &why) == ERR_OK)
+            rc[i] = store_erase(h->of[i], number, t, &any[i], &why);
+        else
+            rc[i] = ERR_NOT_FOUND;
+    }
+    /* the one with files knows ids that loads brought which never came to be published */
+    if (rc[0] != ERR_NOT_FOUND) {
+        assert_int_equal(rc[0], rc[1]);
+        assert_int_equal(any[0], any[1]);
+    }
+}
+
+static void step(struct history *h)
+{
+    const unsigned what = rnd(100);
+    arena_reset(h->a);
+    if (what < 50)
+        commit_some(h);
+    else if (what < 66 && h->n_open < OPEN_MOST)
+        load_some(h);
+    else if (what < 82 && h->n_open)
+        publish_one(h);
+    else if (what < 85)
+        give_up(h);
+    else
+        erase_some(h);
+}
+
+static void compare_counts(struct history *h)
+{
+    for (int k = 0; k < 2; k++) {
+        uint64_t n[2];
+        struct store_commit at;
+        for (size_t i = 0; i < 2; i++)
+            OK(store_count(h->of[i], k ? patient : observation, 0, SV_NONE, &n[i], &at, e));
+        assert_int_equal(n[0], n[1]);
+    }
+}
+
+/* Everything but the log, whose rows stay. */
+static void compare_all(struct history *h)
+{
+    struct store *a = h->of[0], *b = h->of[1];
+    const uint64_t last = store_last(a).t;
+    const uint64_t t = rnd(3) ? last - rnd((unsigned)(last / 2 + 1)) : STORE_NOW;
+    const uint64_t after = rnd((unsigned)last + 1);
+    assert_int_equal(last, store_last(b).t);
+    for (int k = 0; k < 2; k++) {
+        const fhir_type type = k ? patient : observation;
+        compare_scans(a, b, type, t);
+        compare_changes(a, b, type, after, t);
+        compare_one(a, b, type, sv_from(random_id()), t);
+        check_plan(b, 1000);
+    }
+    compare_counts(h);
+}
+
+/* An end, and what follows it: a store without what was erased, that goes back to any commit. */
+static void finish_both(struct history *h)
+{
+    struct store_sums *sums = calloc(1, sizeof *sums);
+    const uint64_t t = 1 + rnd((unsigned)store_last(h->of[1]).t);
+    give_up(h);
+    finish_it(h->of[1]);
+    if (store_wants_anew(h->of[1]))
+        OK(store_erase_finish(h->of[0], NULL, e));
+    store_close(h->of[1]);
+    assert_checked(env, path);
+    OK(store_open(env, path, false, &h->of[1], e));
+    OK(store_copy(env, h->of[1], target, t, NULL, sums, e));
+    assert_checked(env, target);
+    OK(file_remove_tree(target, e));
+    free(sums);
+}
+
+TEST(erase, random_histories_answer_as_the_oracle_does)
+{
+    (void)state;
+    const unsigned n_seeds = test_is_long() ? 40 : TEST_SANITIZED ? 1 : 2;
+    for (unsigned seed = 1; seed <= n_seeds; seed++) {
+        struct history h = { .a = arena_new(1 << 22) };
+        begin_folder();
+        OK(store_open(NULL, "memory:", true, &h.of[0], e));
+        OK(store_open(env, path, true, &h.of[1], e));
+        rnd_state = 4000 + seed;
+        for (unsigned i = 0; i < 200; i++) {
+            step(&h);
+            if (i % 10 == 0)
+                compare_all(&h);
+            if (i % 100 == 99) {
+                finish_both(&h);
+                for (unsigned k = 0; k < 5; k++)
+                    compare_all(&h);
+            }
+        }
+        store_close(h.of[0]);
+        store_close(h.of[1]);
+        assert_checked(env, path);
+        OK(file_remove_tree(root, e));
+        arena_free(h.a);
+    }
+}
+
+/* ---- an end at any moment ---- */
+
+static void make_source(void)
+{
+    struct store *st;
+    OK(store_open(env, path, true, &st, e));
+    load(st, 400, "p");
+    store_close(st);
+}
+
+static void erase_six_of_seven(void)
+{
+    struct store *st;
+    OK(store_open(env, path, false, &st, e));
+    for (unsigned i = 0; i < 400; i++) {
+        char id[20];
+        bool any;
+        (void)snprintf(id, sizeof id, "p%u", i);
+        const store_number p = number_of(st, patient, id);
+        if (i % 10 == 9)
+            finish_it(st);
+        if (p && i % 7)
+            OK(store_erase(st, p, 0, &any, e));
+    }
+    finish_it(st);
+    store_close(st);
+    OK(store_open(env, path, false, &st, e));
+    store_close(st);
+}
+
+#define ERASE_OF "FHIRLAKE_TEST_ERASE_OF" /* of a child: the folder of the store */
+
+static void erase_in_child(useconds_t kill_after_us)
+{
+    int status;
+    const pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)setenv(ERASE_OF, path, 1);
+        (void)execl("/proc/self/exe", "erase", NULL);
+        _exit(4);
+    }
+    if (kill_after_us) {
+        (void)usleep(kill_after_us);
+        (void)kill(pid, SIGKILL);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (!kill_after_us)
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+TEST(erase, goes_on_after_kill_9)
+{
+    (void)state;
+    const unsigned n_kills = test_is_long() ? 50 : TEST_SANITIZED ? 2 : 10;
+    begin_folder();
+    make_source();
+    for (unsigned i = 0; i < n_kills; i++) {
+        erase_in_child(20000 + (useconds_t)(rng_u64() % 150000));
+        /* half done is nothing wrong */
+        assert_checked(env, path);
+    }
+    erase_in_child(0);
+    assert_checked(env, path);
+    for (unsigned i = 0; i < 400; i += test_is_long() ? 1 : 13) {
+        char text[24];
+        (void)snprintf(text, sizeof text, "mark-p%u-", i);
+        assert_int_equal(rows_with(text) > 0, i % 7 == 0);
+        assert_true(i % 7 == 0 || files_with(text) == 0);
+    }
+    OK(file_remove_tree(root, e));
+}
+
+static int begin_all(void **state)
+{
+    (void)state;
+    env = store_env_new(64u << 20, 2);
+    patient = fhir_type_find(SV_LIT("Patient"));
+    observation = fhir_type_find(SV_LIT("Observation"));
+    return 0;
+}
+
+static int end_all(void **state)
+{
+    (void)state;
+    store_env_free(env);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(erase, goes_on_after_kill_9),
+        T(erase, leaves_no_byte_of_what_was_erased),
+        T(erase, of_one_version_leaves_the_others_and_their_numbers),
+        T(erase, frees_the_id_for_a_new_resource),
+        T(erase, waits_for_loads_and_for_who_reads),
+        T(erase, random_histories_answer_as_the_oracle_does),
+    };
+    const char *of = getenv(ERASE_OF);
+    if (of) {
+        (void)begin_all(NULL);
+        (void)snprintf(path, sizeof path, "%s", of);
+        erase_six_of_seven();
+        return end_all(NULL);
+    }
+    return cmocka_run_group_tests(tests, begin_all, end_all);
+}
