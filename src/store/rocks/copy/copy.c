@@ -54,8 +54,8 @@ static err_code compare(struct store_env *env, void *own, struct store *from, co
     return rc;
 }
 
-/* From now on nothing is erased until the copy is there: what is erased in between would be whole in
- * the copy. */
+/* From now on nothing is erased until the copy is there: what is erased in between would be whole
+ * in the copy. */
 static err_code hold_still(struct rocks *r, struct err *e)
 {
     bool under_way;

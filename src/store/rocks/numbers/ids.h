@@ -4,7 +4,8 @@
  *   value  number (8, big endian), flags (1): bit 0 = there are, or were to be, versions behind the
  *          first
  * A row is no version: what it says is which number the id has if it comes. Whether the resource
- * exists is told by visible versions alone (I4). A row goes when its resource is erased.   Floor: store. */
+ * exists is told by visible versions alone (I4). A row goes when its resource is erased.
+ * Floor: store. */
 #pragma once
 #include "store/rocks/numbers/claims.h"
 #include "store/rocks/numbers/filter.h"
