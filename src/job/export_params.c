@@ -159,6 +159,18 @@ err_code job_params_load(struct records *r, sv job_id, struct arena *a,
     return job_params_read(buf_sv(&b), a, out, e);
 }
 
+err_code job_erase_load(struct records *r, sv job_id, struct arena *a, sv *out, struct err *e)
+{
+    CLEANUP_BUF struct buf b = BUF_INIT(JOB_PARAMS_MAX);
+    err_code rc = records_get(r, job_key_params(a, job_id), &b, e);
+    *out = SV_NONE;
+    if (rc == ERR_NOT_FOUND)
+        return ERR_OK;
+    TRY(rc);
+    *out = arena_sv(a, buf_sv(&b));
+    return out->ptr ? ERR_OK : arena_oom(a, e);
+}
+
 bool job_export_offers(job_export_level level, fhir_type type)
 {
     const struct search_param *params[SEARCH_COMPARTMENT_MAX];

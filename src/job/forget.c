@@ -27,6 +27,21 @@ static err_code forget_job(struct records *r, sv key, struct err *e)
     return records_write(r, w, sizeof w / sizeof w[0], e);
 }
 
+err_code job_run_erase_forget(struct job_run *run, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4096);
+    const struct records_write w = { RECORDS_DELETE, job_key_params(a, run->job->id), SV_NONE };
+    TRY(records_write(run->cfg->records, &w, 1, e));
+    return records_scrub(run->cfg->records, e);
+}
+
+err_code job_run_copies_drop(struct job_run *run, struct err *e)
+{
+    if (run->engine->served)
+        TRY(job_served_drop(run->engine->served, run->job->datastore_id, e));
+    return job_earlier_delete_all(run->cfg->records, run->job->datastore_id, e);
+}
+
 err_code job_records_forget(struct records *r, sv datastore_id, bool *any, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);

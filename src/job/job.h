@@ -3,7 +3,9 @@
  * One record per job in the system's records: request, status, plan, progress, times, message. It
  * is written down before work acts on it, so a restart resumes and never guesses. Per data store
  * and kind one job runs and up to LIMIT_JOBS_QUEUED wait, first in first out; jobs of different
- * data stores and kinds run side by side and share one pool of workers, each job in turn.
+ * data stores and kinds run side by side and share one pool of workers, each job in turn. An
+ * erasure is alone in its data store: it waits for all jobs that came before it, and those that
+ * come behind it wait for it.
  *
  *   SUBMITTED -> QUEUED -> IN_PROGRESS -> COMPLETED | COMPLETED_WITH_ERRORS | FAILED
  *   SUBMITTED | QUEUED | IN_PROGRESS -> CANCEL_SUBMITTED -> CANCEL_IN_PROGRESS
@@ -20,8 +22,8 @@
 #include "store/records.h"
 #include "store/registry.h"
 
-typedef enum { JOB_EXPORT, JOB_IMPORT } job_kind;
-#define JOB_N_KINDS 2
+typedef enum { JOB_EXPORT, JOB_IMPORT, JOB_ERASE } job_kind;
+#define JOB_N_KINDS 3
 
 typedef enum {
     JOB_SUBMITTED,
@@ -99,6 +101,7 @@ struct job_request {
     sv validation_level; /* import only: "strict", "structure-only", "minimal"; empty: strict */
     const struct job_export_params *params; /* export only; NULL: the whole store */
     sv caller; /* of a served export: for whom its files are kept; may be empty */
+    sv erase;  /* erasure only: what is asked for (erase/erase.h); job_name says how it is called */
     /* out: seconds until a refusal for want of room may be over, 0 for any other; or NULL */
     unsigned *wait_s;
 };
@@ -141,6 +144,8 @@ struct job { /* a copy of a record; strings owned by the arena it was read into 
     sv request_url;                         /* of the kick-off */
     sv caller;                              /* who did it */
     const struct job_export_params *params; /* NULL: none were given (and in job_list()) */
+    /* erasure: what is asked for, until it has ended; in job_list() empty */
+    sv erase;
     /* a running export: its progress in words; within the model's pattern: letters, digits, space
      * _.:/=+-%@ */
     sv message;
@@ -162,7 +167,8 @@ struct job_end {     /* texts borrowed for the call */
     job_status status;
 };
 struct job_engine_config {
-    /* by job_kind: export/export.h and import/import.h have them; both are given */
+    /* by job_kind: export/export.h, import/import.h and erase/erase.h have them. The first two are
+     * given; without the third no erasure is taken */
     const struct job_kind_ops *kinds[JOB_N_KINDS];
     struct records *records;       /* borrowed */
     struct store_registry *stores; /* borrowed */

@@ -18,7 +18,8 @@
 /* ---- status.c ---- */
 /* May a job go from one status to another? The table of job.h's diagram. */
 bool job_status_may(job_status from, job_status to);
-const char *job_kind_name(job_kind k); /* "export", "import" */
+const char *job_kind_name(job_kind k); /* "export", "import", "erase" */
+job_kind job_kind_parse(sv name);      /* of a name that is none: JOB_EXPORT */
 
 /* ---- message.c ---- */
 /* What Describe may show: characters outside the model's pattern become spaces, several become one;
@@ -129,6 +130,9 @@ MUST_USE err_code job_params_write(const struct job_export_params *params, struc
                                    struct err *e);
 MUST_USE err_code job_params_read(sv text, struct arena *a, const struct job_export_params **out,
                                   struct err *e);
+/* What an erasure was asked for; empty when it is forgotten. */
+MUST_USE err_code job_erase_load(struct records *r, sv job_id, struct arena *a, sv *out,
+                                 struct err *e);
 /* NULL when the job has none. */
 MUST_USE err_code job_params_load(struct records *r, sv job_id, struct arena *a,
                                   const struct job_export_params **out, struct err *e);

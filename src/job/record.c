@@ -115,8 +115,7 @@ err_code job_record_parse(sv text, struct arena *a, struct job_record *out, stru
     if (json_read(a, text, 4, &doc, e) != ERR_OK)
         return ERR(e, ERR_CORRUPT, "a job's record is damaged");
     yyjson_val *root = yyjson_doc_get_root(doc);
-    rec.job.kind =
-        sv_eq(json_string(json_get(root, "kind")), SV_LIT("import")) ? JOB_IMPORT : JOB_EXPORT;
+    rec.job.kind = job_kind_parse(json_string(json_get(root, "kind")));
     if (!job_status_parse(json_string(json_get(root, "status")), &rec.job.status))
         return ERR(e, ERR_CORRUPT, "a job's record has no known status");
     for (size_t i = 0; i < N_FIELDS; i++) {
@@ -140,6 +139,12 @@ err_code job_record_parse(sv text, struct arena *a, struct job_record *out, stru
 
 /* ---- reading and writing ---- */
 
+static const char *const words[JOB_N_KINDS] = {
+    [JOB_EXPORT] = "Export",
+    [JOB_IMPORT] = "Import",
+    [JOB_ERASE] = "Erase",
+};
+
 err_code job_record_read(struct records *r, job_kind kind, sv datastore_id, sv id, struct arena *a,
                          struct job_record *out, struct err *e)
 {
@@ -147,8 +152,8 @@ err_code job_record_read(struct records *r, job_kind kind, sv datastore_id, sv i
     struct err mine;
     err_code rc = records_get(r, job_key_record(a, kind, datastore_id, id), &b, &mine);
     if (rc == ERR_NOT_FOUND)
-        return ERR(e, ERR_NOT_FOUND, "%s job %.*s does not exist in this data store",
-                   kind == JOB_EXPORT ? "Export" : "Import", SV_FMT(sv_head(id, 64)));
+        return ERR(e, ERR_NOT_FOUND, "%s job %.*s does not exist in this data store", words[kind],
+                   SV_FMT(sv_head(id, 64)));
     if (rc != ERR_OK)
         return err_pass(e, &mine);
     return job_record_parse(buf_sv(&b), a, out, e);
@@ -161,7 +166,7 @@ err_code job_record_create(struct records *r, const struct job_record *rec, sv c
     CLEANUP_BUF struct buf json = BUF_INIT(JOB_RECORD_MAX), params = BUF_INIT(JOB_PARAMS_MAX);
     const struct job *job = &rec->job;
     TRY(job_record_format(rec, &json, e));
-    struct records_write w[6] = {
+    struct records_write w[7] = {
         { RECORDS_PUT, job_key_record(a, job->kind, job->datastore_id, job->id), buf_sv(&json) },
         { RECORDS_PUT, job_key_listed(a, rec), job->id },
         { RECORDS_PUT, job_key_active(a, rec->order),
@@ -173,6 +178,8 @@ err_code job_record_create(struct records *r, const struct job_record *rec, sv c
         TRY(job_params_write(job->params, &params, e));
         w[n++] = (struct records_write){ RECORDS_PUT, job_key_params(a, job->id), buf_sv(&params) };
     }
+    if (job->erase.len)
+        w[n++] = (struct records_write){ RECORDS_PUT, job_key_params(a, job->id), job->erase };
     if (client_token.len)
         TRY(job_token_write(rec, client_token, a, &w[n++], e));
     if (rec->told)
@@ -248,8 +255,7 @@ static bool each_active(void *ctx, sv key, sv value)
     sv kind, datastore, rest = value;
     sv hex = sv_tail(key, sizeof JOB_KEYS_ACTIVE - 1);
     if (sv_cut(&rest, '/', &kind) && sv_cut(&rest, '/', &datastore))
-        c->each(c->ctx, sv_eq(kind, SV_LIT("import")) ? JOB_IMPORT : JOB_EXPORT, datastore, rest,
-                job_key_number(hex));
+        c->each(c->ctx, job_kind_parse(kind), datastore, rest, job_key_number(hex));
     return true;
 }
 

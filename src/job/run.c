@@ -305,7 +305,10 @@ static err_code read_record(struct running *running, struct err *e)
     struct job *job = &running->rec.job;
     TRY(job_record_read(engine->cfg.records, entry->kind, sv_from(entry->datastore_id),
                         sv_from(entry->id), running->a, &running->rec, e));
-    TRY(job_params_load(engine->cfg.records, job->id, running->a, &job->params, e));
+    if (job->kind == JOB_ERASE)
+        TRY(job_erase_load(engine->cfg.records, job->id, running->a, &job->erase, e));
+    else
+        TRY(job_params_load(engine->cfg.records, job->id, running->a, &job->params, e));
     running->run.job = job;
     if (job->served) {
         running->run.world = engine->served ? job_served_world(engine->served) : NULL;
@@ -419,8 +422,9 @@ bool job_entry_blocked_locked(struct job_engine *engine, const struct job_entry 
     if (engine->locked.n_running >= RUNNING_MAX)
         return true;
     for (struct job_entry *y = engine->locked.first; y != x; y = y->next)
-        /* one before it runs or waits */
-        if (y->kind == x->kind && strcmp(y->datastore_id, x->datastore_id) == 0)
+        /* one before it runs or waits; an erasure and any other job wait for each other */
+        if ((y->kind == x->kind || y->kind == JOB_ERASE || x->kind == JOB_ERASE) &&
+            strcmp(y->datastore_id, x->datastore_id) == 0)
             return true;
     return false;
 }

@@ -108,6 +108,11 @@ MUST_USE err_code job_run_earlier_put(struct job_run *run, sv name, sv value, st
 MUST_USE err_code job_run_earlier_get(struct job_run *run, sv name, struct buf *out, struct err *e);
 MUST_USE err_code job_run_earlier_delete(struct job_run *run, sv name, struct err *e);
 
+/* Erasure: files of served exports of the data store go, and what exports left to later ones. */
+MUST_USE err_code job_run_copies_drop(struct job_run *run, struct err *e);
+/* Erasure: what it was asked for is in none of the files of the records when this returns. */
+MUST_USE err_code job_run_erase_forget(struct job_run *run, struct err *e);
+
 #define JOB_FILE_BYTES 4096u /* that a file takes of a disk beside its bytes, or in their place */
 /* ERR_NO_SPACE: so little of the data folder's disk is free that no job may write there. */
 MUST_USE err_code job_run_disk_check(const struct job_run *run, struct err *e);

@@ -54,7 +54,21 @@ bool job_status_parse(sv name, job_status *out)
     return false;
 }
 
+static const char *const kind_names[JOB_N_KINDS] = {
+    [JOB_EXPORT] = "export",
+    [JOB_IMPORT] = "import",
+    [JOB_ERASE] = "erase",
+};
+
 const char *job_kind_name(job_kind k)
 {
-    return k == JOB_EXPORT ? "export" : "import";
+    return kind_names[k];
+}
+
+job_kind job_kind_parse(sv name)
+{
+    for (int k = 0; k < JOB_N_KINDS; k++)
+        if (sv_eq_cstr(name, kind_names[k]))
+            return (job_kind)k;
+    return JOB_EXPORT;
 }

@@ -118,13 +118,15 @@ static struct job_record record_of(const struct job_request *request, sv id, sv 
                  .job_name = arena_sv(a, request->job_name),
                  .role_arn = arena_sv(a, request->role_arn),
                  .output_uri = arena_sv(a, request->output_uri),
-                 .job_folder_uri = served ? SV_NONE : folder_uri(a, request, id),
+                 .job_folder_uri =
+                     served || request->kind == JOB_ERASE ? SV_NONE : folder_uri(a, request, id),
                  .kms_key_id = arena_sv(a, request->kms_key_id),
                  .input_uri = arena_sv(a, request->input_uri),
                  .validation_level = arena_sv(a, request->validation_level),
                  .status = JOB_SUBMITTED,
                  .submit_ms = clock_wall_ms(),
                  .served = served,
+                 .erase = arena_sv(a, request->erase),
                  .params = request->kind == JOB_EXPORT ? request->params : NULL }
     };
     rec.job.request_url = arena_sv(a, request->params ? request->params->request_url : SV_NONE);
@@ -234,7 +236,11 @@ static err_code submit_held(struct job_engine *engine, const struct job_request 
         TRY(job_export_check(engine, request->datastore_id, request->params, e));
     if (served && engine->served == NULL)
         return ERR(e, ERR_UNSUPPORTED, "This server keeps no files of exports");
-    TRY(served ? check_disk(engine, request, e) : probe(engine, request, e));
+    if (request->kind == JOB_ERASE && engine->cfg.kinds[JOB_ERASE] == NULL)
+        return ERR(e, ERR_UNSUPPORTED, "This server erases nothing");
+    /* an erasure writes nowhere else, and is to make room */
+    if (request->kind != JOB_ERASE)
+        TRY(served ? check_disk(engine, request, e) : probe(engine, request, e));
     rng_hex32(id);
     struct job_record rec = record_of(request, sv_from(id), digest, a);
     TRY(enter(engine, request, &rec, e));

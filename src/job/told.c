@@ -52,7 +52,8 @@ err_code job_told(struct events *events, struct job_record *rec, struct arena *a
                            .time_ms = clock_wall_ms(),
                            .detail = detail,
                            .of = job };
-    if (events == NULL || words[job->status] == NULL)
+    /* AWS has no events of erasures */
+    if (events == NULL || words[job->status] == NULL || job->kind == JOB_ERASE)
         return ERR_OK;
     (void)snprintf(type, sizeof type, "%s Job %s", job->kind == JOB_IMPORT ? "Import" : "Export",
                    words[job->status]);

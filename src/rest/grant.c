@@ -36,6 +36,10 @@ const struct rest_need rest_needs[] = {
     { "export-status", REST_NEEDS_NOTHING, 0 },
     { "export-cancel", REST_NEEDS_NOTHING, 0 },
     { "export-file", REST_NEEDS_NOTHING, 0 },
+    /* system/ scopes of every type, rest/erase/status.c */
+    { "erase", REST_NEEDS_NOTHING, 0 },
+    { "purge", REST_NEEDS_NOTHING, 0 },
+    { "bulk-delete", REST_NEEDS_NOTHING, 0 },
     { "capabilities", REST_NEEDS_NOTHING, 0 },
     { "smart-configuration", REST_NEEDS_NOTHING, 0 },
 };

@@ -3,6 +3,7 @@
  *
  * Routing, the CapabilityStatement, docs/api-fhir.md and the check of policies all read this
  * table. */
+#include "rest/erase/erase_private.h"
 #include "rest/export/export_private.h"
 #include "rest/read/read_private.h"
 #include "rest/route_private.h"
@@ -55,6 +56,15 @@ const struct rest_interaction rest_interactions[] = {
     { "DELETE", REST_EXPORT_STATUS, "export-cancel", "CancelFHIRExportJobWithDelete",
       rest_export_delete, false },
     { "GET", REST_EXPORT_FILE, "export-file", "GetExportedFile", rest_export_file, false },
+    { "POST", REST_ERASE, "erase", "DeleteResource", rest_erase, false, NULL, "*" },
+    { "POST", REST_ERASE_VERSION, "erase", "DeleteResource", rest_erase, false, NULL, "*" },
+    { "POST", REST_PURGE, "purge", "StartFHIRBulkDeleteJob", rest_erase, false, NULL, "Patient" },
+    { "POST", REST_BULK_DELETE, "bulk-delete", "StartFHIRBulkDeleteJob", rest_erase, false, NULL,
+      "*" },
+    { "GET", REST_ERASE_STATUS, "erase", "DescribeFHIRBulkDeleteJob", rest_erase_status, false },
+    { "GET", REST_PURGE_STATUS, "purge", "DescribeFHIRBulkDeleteJob", rest_erase_status, false },
+    { "GET", REST_BULK_STATUS, "bulk-delete", "DescribeFHIRBulkDeleteJob", rest_erase_status,
+      false },
     { "GET", REST_METADATA, "capabilities", "GetCapabilities", rest_metadata, true },
     { "GET", REST_SMART, "smart-configuration", "GetCapabilities", rest_smart_configuration, true },
 };

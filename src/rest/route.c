@@ -8,7 +8,7 @@
 
 #include "codec/uri.h"
 
-#define PARTS_MAX 4u
+#define PARTS_MAX 5u
 
 /* Parts of a path that are no fixed word. */
 #define TYPE    "{type}"
@@ -27,18 +27,25 @@ static const struct shape {
     { REST_SYSTEM_HISTORY, { "_history" } },
     { REST_SYSTEM_SEARCH, { "_search" } },
     { REST_EXPORT_SYSTEM, { "$export" } },
+    { REST_ERASE_STATUS, { "$erase", ID } },
+    { REST_PURGE_STATUS, { "$purge", ID } },
+    { REST_BULK_STATUS, { "$bulk-delete", ID } },
     { REST_TYPE, { TYPE } },
     { REST_TYPE_SEARCH, { TYPE, "_search" } },
     { REST_TYPE_HISTORY, { TYPE, "_history" } },
     { REST_TYPE_VALIDATE, { TYPE, "$validate" } },
     { REST_EXPORT_TYPE, { TYPE, "$export" } },
+    { REST_BULK_DELETE, { TYPE, "$bulk-delete" } },
     { REST_INSTANCE, { TYPE, ID } },
     { REST_INSTANCE_HISTORY, { TYPE, ID, "_history" } },
     { REST_EVERYTHING, { TYPE, ID, "$everything" } },
     { REST_VALIDATE, { TYPE, ID, "$validate" } },
     { REST_EXPORT_GROUP, { TYPE, ID, "$export" } },
+    { REST_ERASE, { TYPE, ID, "$erase" } },
+    { REST_PURGE, { TYPE, ID, "$purge" } },
     { REST_COMPARTMENT, { TYPE, ID, MEMBER } },
     { REST_VERSION, { TYPE, ID, "_history", VERSION } },
+    { REST_ERASE_VERSION, { TYPE, ID, "_history", VERSION, "$erase" } },
 };
 #define N_SHAPES (sizeof shapes / sizeof shapes[0])
 

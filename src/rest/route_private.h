@@ -33,6 +33,13 @@ struct rest_interaction {
         REST_EXPORT_GROUP,     /* Group/1/$export */
         REST_EXPORT_STATUS,    /* export/JOB */
         REST_EXPORT_FILE,      /* export/JOB/files/NAME */
+        REST_ERASE,            /* Patient/1/$erase */
+        REST_ERASE_VERSION,    /* Patient/1/_history/2/$erase */
+        REST_PURGE,            /* Patient/1/$purge */
+        REST_BULK_DELETE,      /* Patient/$bulk-delete */
+        REST_ERASE_STATUS,     /* $erase/JOB */
+        REST_PURGE_STATUS,     /* $purge/JOB */
+        REST_BULK_STATUS,      /* $bulk-delete/JOB */
         REST_N_SHAPES,
     } shape;
     const char *name;   /* of the interaction, for the log */

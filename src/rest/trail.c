@@ -20,7 +20,9 @@ static sv store_of(const struct http_request *req, sv *below)
 
 static bool is_job(const struct rest_interaction *it)
 {
-    return it && (it->shape == REST_EXPORT_STATUS || it->shape == REST_EXPORT_FILE);
+    return it && (it->shape == REST_EXPORT_STATUS || it->shape == REST_EXPORT_FILE ||
+                  it->shape == REST_ERASE_STATUS || it->shape == REST_PURGE_STATUS ||
+                  it->shape == REST_BULK_STATUS);
 }
 
 static void fill(const struct rest_call *call, err_code rc, struct trail_facts *f)
@@ -40,7 +42,7 @@ static void fill(const struct rest_call *call, err_code rc, struct trail_facts *
     else
         f->resource_id = told ? o->id : call->id;
     f->version = told ? o->version : 0;
-    if (call->it->shape == REST_VERSION)
+    if (call->it->shape == REST_VERSION || call->it->shape == REST_ERASE_VERSION)
         f->version_id = call->vid;
     if (call->it->shape == REST_TYPE_SEARCH || call->it->shape == REST_SYSTEM_SEARCH)
         f->form = call->in.body;

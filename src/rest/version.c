@@ -35,7 +35,7 @@ err_code rest_version_find(struct rest_call *call, const struct search_id *of, u
     store_cursor_light(walk);
     while ((rc = store_cursor_next(walk, &v, e)) == ERR_OK && v.version > version)
         TRY(rest_breathe(call, e));
-    if (rc == ERR_EOF || (rc == ERR_OK && v.version != version))
+    if (rc == ERR_EOF || (rc == ERR_OK && (v.version != version || v.erased)))
         return rest_version_unknown(of, e);
     TRY(rc);
     v.id = of->id;

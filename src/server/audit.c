@@ -48,7 +48,10 @@ void audit_room_job_ended(void *ctx, const struct job_end *end)
     parking_wake(room->parking, end->id);
     if (room->audit == NULL)
         return;
-    const struct trail_job job = { end->kind == JOB_EXPORT ? "ExportJobEnded" : "ImportJobEnded",
-                                   end->datastore_id, end->id, job_status_name(end->status) };
+    static const char *const names[JOB_N_KINDS] = { [JOB_EXPORT] = "ExportJobEnded",
+                                                    [JOB_IMPORT] = "ImportJobEnded",
+                                                    [JOB_ERASE] = "EraseJobEnded" };
+    const struct trail_job job = { names[end->kind], end->datastore_id, end->id,
+                                   job_status_name(end->status) };
     trail_job_ended(room->audit, room->region, room->account_id, &job);
 }

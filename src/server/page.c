@@ -51,7 +51,9 @@ static void gauge(struct prometheus *out, const char *name, const char *help, ui
 
 /* ---- jobs ---- */
 
-static const char *const kinds[JOB_N_KINDS] = { [JOB_EXPORT] = "export", [JOB_IMPORT] = "import" };
+static const char *const kinds[JOB_N_KINDS] = {
+    [JOB_EXPORT] = "export", [JOB_IMPORT] = "import", [JOB_ERASE] = "erase"
+};
 
 static void job_line(struct prometheus *out, job_kind kind, job_status status, uint64_t value)
 {

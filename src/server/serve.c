@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "codec/uri.h"
+#include "erase/erase.h"
 #include "export/export.h"
 #include "import/import.h"
 #include "rest/rest.h"
@@ -336,22 +337,20 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(news_start(config, rooms->records, &rooms->events, e));
     rooms->told = (struct audit_room){ rooms->parking, rooms->audit, sv_from(config->region),
                                        sv_from(config->account_id) };
-    struct job_engine_config jc = {
-        .kinds = { [JOB_EXPORT] = &export_ops, [JOB_IMPORT] = &import_ops },
-        .records = rooms->records,
-        .stores = rooms->stores,
-        .world = rooms->world,
-        .spool_dir = rooms->jobs_path,
-        .n_workers = rooms->n_workers,
-        .served_dir = rooms->exports_path,
-        .served_ms = config->export_retention_hours * HOUR_MS,
-        .served_limits = served_limits(config),
-        .min_free_bytes = (uint64_t)config->min_free_mib << 20,
-        .no_reuse = !config->export_reuse,
-        .events = rooms->events,
-        .ended = audit_room_job_ended,
-        .ended_ctx = &rooms->told
-    };
+    struct job_engine_config jc = { .kinds = { &export_ops, &import_ops, &erase_ops },
+                                    .records = rooms->records,
+                                    .stores = rooms->stores,
+                                    .world = rooms->world,
+                                    .spool_dir = rooms->jobs_path,
+                                    .n_workers = rooms->n_workers,
+                                    .served_dir = rooms->exports_path,
+                                    .served_ms = config->export_retention_hours * HOUR_MS,
+                                    .served_limits = served_limits(config),
+                                    .min_free_bytes = (uint64_t)config->min_free_mib << 20,
+                                    .no_reuse = !config->export_reuse,
+                                    .events = rooms->events,
+                                    .ended = audit_room_job_ended,
+                                    .ended_ctx = &rooms->told };
     TRY(job_engine_start(&jc, &rooms->jobs, e));
     open_metrics(rooms);
     struct service_config sc = { .control = &aws_plane,

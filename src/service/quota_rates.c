@@ -35,6 +35,8 @@ static const struct {
     { "export-status", 10, 0, true, false },
     { "export-cancel", 1, 0, true, false },
     { "export-file", 0, 10, true, false },
+    { "StartFHIRBulkDeleteJob", 10, 0, true, false },
+    { "DescribeFHIRBulkDeleteJob", 10, 0, true, false },
     { "CreateFHIRDatastore", MIN, 0, false, false },
     { "DeleteFHIRDatastore", MIN, 0, true, false },
     /* none is published: as a creation, and as whatever else changes a record */

@@ -123,6 +123,10 @@ REST_CALLS = [  # action, method, path, body, headers
     ("DescribeFHIRExportJobWithGet", "GET", "export/" + "0" * 32, None, {}),
     ("CancelFHIRExportJobWithDelete", "DELETE", "export/" + "0" * 32, None, {}),
     ("GetExportedFile", "GET", "export/" + "0" * 32 + "/files/x", None, {}),
+    ("DeleteResource", "POST", "Patient/nobody/$erase", None, {}),
+    ("StartFHIRBulkDeleteJob", "POST", "Patient/nobody/$purge", None, {}),
+    ("StartFHIRBulkDeleteJob", "POST", "Patient/$bulk-delete?x=y", None, {}),
+    ("DescribeFHIRBulkDeleteJob", "GET", "$purge/" + "0" * 32, None, {}),
     ("GetCapabilities", "GET", "metadata", None, {}), ("GetCapabilities", "GET", ".well-known/smart-configuration", None, {}),
 ]
 

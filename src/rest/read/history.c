@@ -117,6 +117,8 @@ static err_code instance_history(struct history *history, struct err *e)
     store_cursor_light(cur);
     while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK) {
         TRY(rest_breathe(call, e));
+        if (v.erased)
+            continue;
         TRY(rest_sees(call, SMART_R, &v, &sees, e));
         /* The first one is what there is now. When that is not shown, nothing is. */
         if (!any && !sees)
@@ -206,8 +208,15 @@ static err_code log_row(struct history *history, const struct store_log_row *row
                         struct err *e)
 {
     struct store_version v;
+    struct err why;
     bool counts, sees;
-    TRY(store_get_number_light(history->call->st, row->number, row->t, history->call->a, &v, e));
+    err_code rc =
+        store_get_number_light(history->call->st, row->number, row->t, history->call->a, &v, &why);
+    /* it was erased */
+    if (rc == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
     TRY(was_current(history, &v, &counts, e));
     *end = v.instant_ms < history->since_ms;
     if (*end || !counts)

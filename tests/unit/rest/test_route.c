@@ -44,6 +44,13 @@ static const struct expected {
     { "Observation/1/$validate", "Observation", "1", "", { NO_GET, "validate" } },
     { "Patient/1/$everything", "Patient", "1", "", { GET("everything"), "everything" } },
     /* Bulk Data: kick-off, status, files */
+    { "Observation/1/$erase", "Observation", "1", "", { NO_GET, "erase" } },
+    { "Patient/1/_history/7/$erase", "Patient", "1", "7", { NO_GET, "erase" } },
+    { "Patient/1/$purge", "Patient", "1", "", { NO_GET, "purge" } },
+    { "Patient/$bulk-delete", "Patient", "", "", { NO_GET, "bulk-delete" } },
+    { "$erase/j1", "", "j1", "", { GET("erase") } },
+    { "$purge/j1", "", "j1", "", { GET("purge") } },
+    { "$bulk-delete/j1", "", "j1", "", { GET("bulk-delete") } },
     { "$export", "", "", "", { GET("export"), "export" } },
     { "Patient/$export", "Patient", "", "", { GET("export"), "export" } },
     { "Group/1/$export", "Group", "1", "", { GET("export"), "export" } },
@@ -189,7 +196,10 @@ TEST(rest_route, finds_nothing_at_paths_that_no_specification_has)
         "Patient/1/history/2",
         "Patient/1/Observation/2",
         "Observation/1/$everything", /* it is Patient's */
-        "Observation/$export",       /* it is Patient's and Group's */
+        "Observation/1/$purge",
+        "$erase",
+        "Patient/1/$bulk-delete",
+        "Observation/$export", /* it is Patient's and Group's */
         "Group/$export",
         "Patient/1/$export",
         "metadata/1",

@@ -1,0 +1,60 @@
+/* one.c - one resource goes, or is deleted; and those that refer to one are found. */
+#include "erase/erase_private.h"
+
+#define WAIT_MS 100u /* for what tells nobody when it is over */
+
+err_code erase_goes_on(const struct erasure *x, struct err *e)
+{
+    return job_run_should_stop(x->run) ? ERR(e, ERR_CANCELLED, "the job was stopped") : ERR_OK;
+}
+
+err_code erase_one(struct erasure *x, store_number number, uint64_t t, struct err *e)
+{
+    bool any;
+    for (;;) {
+        struct err why;
+        TRY(erase_goes_on(x, e));
+        err_code rc = store_erase(x->run->store, number, t, &any, &why);
+        /* the one version has come to be the current one: a restore made the data store of an older
+         * state of it */
+        if (rc == ERR_PRECONDITION)
+            return ERR(e, ERR_CONFLICT, "The version is the current one: erase the whole resource");
+        if (rc != ERR_CONFLICT)
+            return rc == ERR_OK ? ERR_OK : err_pass(e, &why);
+        job_run_pause(x->run, WAIT_MS);
+    }
+}
+
+err_code erase_soft(struct erasure *x, const struct store_version *v, struct err *e)
+{
+    struct store_write w = { .type = v->type,
+                             .id = v->id,
+                             .method = STORE_METHOD_DELETE,
+                             .condition = STORE_IF_VERSION,
+                             .if_version = v->version };
+    struct store_commit c;
+    struct err why;
+    TRY(erase_goes_on(x, e));
+    err_code rc = store_commit(x->run->store, &w, 1, &c, &why);
+    return rc == ERR_OK || rc == ERR_PRECONDITION || rc == ERR_NOT_FOUND ? ERR_OK
+                                                                         : err_pass(e, &why);
+}
+
+err_code erase_each_referrer(struct erasure *x, fhir_type type, const struct search_param *p,
+                             const struct search_id *to, erase_hit_fn fn, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(4u << 20);
+    const struct search_criterion c = { .param = p, .is_set = true, .set = to, .n_set = 1 };
+    CLEANUP(store_index_close) struct store_index_cursor *cur = NULL;
+    struct search_driver d;
+    struct store_index_hit hit;
+    err_code rc;
+    if (!search_ranges(&c, type, a, &d))
+        return arena_oom(a, e);
+    TRY(store_index_scan(x->run->store, type, &d, SV_NONE, 0, STORE_NOW, &cur, e));
+    while ((rc = store_index_next(cur, &hit, e)) == ERR_OK) {
+        TRY(erase_goes_on(x, e));
+        TRY(fn(x, hit.number, e));
+    }
+    return rc == ERR_EOF ? ERR_OK : rc;
+}

@@ -1,0 +1,298 @@
+"""$erase, $purge and $bulk-delete: what goes is in no answer, in no file of the data folder, and does not come back by a
+restore; everything else answers as before. A plain list of what there is, kept here, says what must be left."""
+import json
+import random
+import time
+
+import pytest
+
+from bulk import export
+from fhirlake import FINAL, LONG, Server, ask_control, run, wait
+
+pytestmark = pytest.mark.sanitize
+BACKUP = {"Status": "ENABLED", "BackupType": "CONTINUOUS"}
+
+
+def job_of(answer):
+    assert answer.status == 202, answer.body
+    if answer.json.get("resourceType") == "OperationOutcome":
+        issue = answer.json["issue"][0]
+        assert (issue["severity"], issue["code"]) == ("information", "informational")
+        return answer.text.removeprefix("Purge job started successfully. Job ID: ")
+    assert answer.json["jobStatus"] == "SUBMITTED"
+    return answer.json["jobId"]
+
+
+def ended(fhir, name, job, timeout=120):
+    got = {}
+
+    def probe():
+        answer = fhir.get(f"${name}/{job}")
+        if answer.status == 429:
+            return None
+        assert answer.status == 200, answer.body
+        got.update(answer.json)
+        return got["status"]
+
+    wait(probe, FINAL, timeout)
+    return got
+
+
+def done(fhir, path, name):
+    """Start it, and wait for its end."""
+    job = job_of(fhir.post(path, None, content_type=None))
+    status = ended(fhir, name, job)
+    assert status["status"] == "COMPLETED", status
+    assert status["jobId"] == job and fhir.base.split("/")[-2] == status["datastoreId"]
+    return status
+
+
+def patient(name, **more):
+    return {"resourceType": "Patient", "id": name, "name": [{"family": f"Mark{name}"}], **more}
+
+
+def observation(name, of, text):
+    return {"resourceType": "Observation", "id": name, "status": "final", "code": {"text": text},
+            "subject": {"reference": f"Patient/{of}"}}
+
+
+def put(fhir, resource):
+    answer = fhir.put(f"{resource['resourceType']}/{resource['id']}", resource)
+    assert answer.status in (200, 201), answer.body
+    return answer
+
+
+def found(fhir, query):
+    ids, url = set(), query
+    while url:
+        page = fhir.get(url).json
+        ids |= {f"{e['resource']['resourceType']}/{e['resource']['id']}" for e in page.get("entry", [])}
+        url = next((link["url"] for link in page["link"] if link["relation"] == "next"), None)
+    return ids
+
+
+def files_with(data, *texts):
+    """Every file of the data folder that has one of the texts, as they stand. The audit log and the objects of the tests'
+    own S3 are no part of a data store."""
+    hits = []
+    for path in data.rglob("*"):
+        if path.is_file() and "objects" not in path.relative_to(data).parts:
+            raw = path.read_bytes()
+            hits += [f"{path.relative_to(data)}: {t}" for t in texts if t.encode() in raw]
+    return hits
+
+
+def checked(data):
+    out = run("check", "--quiet", data)
+    assert out.returncode == 0, out.stdout + out.stderr
+
+
+@pytest.fixture
+def alone(tmp_path):
+    with Server(tmp_path / "data") as server:
+        yield server
+
+
+def test_a_purged_patient_is_nowhere(alone):
+    server = alone
+    store = server.create_store()
+    fhir = server.fhir(store)
+    lines = [json.dumps(patient(f"imp{i}")) for i in range(40)] + [
+        json.dumps(observation(f"io{i}", f"imp{i % 40}", f"secret-imp{i % 40}-text")) for i in range(200)]
+    server.put_object("s3://input/x/all.ndjson", "\n".join(lines))
+    assert server.import_all(store, "s3://input/x/")["JobStatus"] == "COMPLETED"
+    for who in ("gone", "stays"):
+        for n in range(3):
+            put(fhir, patient(who, gender="male" if n else "female"))
+        for n in range(5):
+            put(fhir, observation(f"{who}-o{n}", who, f"secret-{who}-text"))
+    assert fhir.delete("Observation/gone-o1").status in (200, 204)
+    put(fhir, observation("was-gone", "gone", "secret-gone-text"))
+    put(fhir, observation("was-gone", "stays", "now-of-stays"))
+    put(fhir, {"resourceType": "AuditEvent", "id": "ae", "type": {"code": "x"}, "recorded": "2026-01-01T00:00:00Z",
+               "agent": [{"requestor": True}], "source": {"observer": {"display": "x"}},
+               "entity": [{"what": {"reference": "Patient/gone"}}]})
+    job = export(fhir)
+    job.wait()
+    assert files_with(server.data, "secret-gone-text"), "the test could not be true"
+    patients, observations = found(fhir, "Patient?_count=1000"), found(fhir, "Observation?_count=1000")
+    status = done(fhir, "Patient/gone/$purge", "purge")
+    assert "S3" in status["message"]
+    assert fhir.get("Patient/gone").status == 404 and fhir.get("Patient/gone/_history").status == 404
+    assert fhir.get("Patient/gone/_history/1").status == 404
+    assert fhir.get("Observation/gone-o1").status == 404
+    assert found(fhir, "Patient?_count=1000") == patients - {"Patient/gone"}
+    left = observations - {f"Observation/gone-o{n}" for n in range(5)}
+    assert found(fhir, "Observation?_count=1000") == left
+    assert found(fhir, "Observation?subject=Patient/gone&_count=1000") == set()
+    assert fhir.get("Observation?_summary=count").json["total"] == len(left)
+    # its older version was of the patient, and it is somebody else's now
+    assert fhir.get("Observation/was-gone").json["code"]["text"] == "now-of-stays"
+    assert fhir.get("Observation/was-gone/_history/1").status == 404
+    history = fhir.get("Observation/was-gone/_history").json["entry"]
+    assert [e["resource"]["meta"]["versionId"] for e in history] == ["2"]
+    log = fhir.get("_history?_count=1000").json["entry"]
+    assert not [e for e in log if "gone" in e["fullUrl"] and "was-gone" not in e["fullUrl"]]
+    assert fhir.get("AuditEvent/ae").status == 200
+    # files that were served
+    assert fhir.get(f"export/{job.url.split('/')[-1]}").status in (404, 410)
+    new = export(fhir)
+    new.wait()
+    assert set(new.resources()) == left | {
+        "AuditEvent/ae"} | (patients - {"Patient/gone"})
+    # the id is free
+    assert put(fhir, patient("gone")).json["meta"]["versionId"] == "1"
+    done(fhir, "Patient/gone/$erase?deleteAuditEvent=true", "erase")
+    done(fhir, "Patient/imp7/$purge", "purge")
+    assert fhir.get("AuditEvent/ae").status == 404
+    assert files_with(server.data, "secret-gone-text", "Markgone", "secret-imp7-", "Markimp7\"", "gone-o") == []
+    server.stop()
+    checked(server.data)
+    server.start()
+
+
+def test_what_is_asked_for_is_checked(server):
+    store = server.create_store()
+    fhir = server.fhir(store)
+    put(fhir, patient("p"))
+    put(fhir, patient("p", gender="male"))
+
+    def refused(path, status, says, **more):
+        answer = fhir.post(path, None, content_type=None, **more)
+        assert answer.status == status and says in answer.text, (path, answer.status, answer.text)
+
+    refused("Patient/p/$erase?foo=1", 400, "$erase has no parameter foo")
+    refused("Patient/p/$erase?isHardDelete=true", 400, "no parameter isHardDelete")
+    refused("Patient/p/$erase?deleteAuditEvent=yes", 400, "deleteAuditEvent must be true or false")
+    refused("Patient/p/_history/1/$erase?deleteAuditEvent=true", 400, "no parameter deleteAuditEvent")
+    refused("Patient/$bulk-delete?isHardDelete=1", 400, "isHardDelete must be true or false")
+    refused("Patient/$bulk-delete?_since=2020-01-01&end=2021-01-01", 400, "_since is not given together")
+    refused("Patient/$bulk-delete?start=2022-01-01&end=2021-01-01", 400, "start must not be later than end")
+    refused("Patient/$bulk-delete?_since=soon", 400, "_since must be a date")
+    refused("Patient/$bulk-delete?start=2020&start=2021", 400, "start is given more than once")
+    refused("Patient/none/$erase", 404, "")
+    refused("Patient/none/$purge", 404, "")
+    refused("Patient/p/_history/9/$erase", 404, "no such version")
+    refused("Patient/p/_history/2/$erase", 409, "is the current one")
+    refused("AuditEvent/$bulk-delete", 400, "deleteAuditEvent=true")
+    refused("Observation/p/$purge", 404, "")
+    assert fhir.get("Patient/p/$erase").status == 405
+    for name in ("erase", "purge", "bulk-delete"):
+        assert fhir.get(f"${name}/{'0' * 32}").status == 404
+    job = job_of(fhir.post("Patient/p/_history/1/$erase", None, content_type=None))
+    assert ended(fhir, "erase", job)["status"] == "COMPLETED"
+    assert fhir.get(f"$purge/{job}").status == 404
+    assert fhir.get("Patient/p/_history/1").status == 404 and fhir.get("Patient/p").json["meta"]["versionId"] == "2"
+    assert server.fhir(server.create_store()).get(f"$erase/{job}").status == 404
+
+
+def test_bulk_delete_soft_and_hard_within_a_span(alone):
+    server = alone
+    store = server.create_store()
+    fhir = server.fhir(store)
+    for n in range(10):
+        put(fhir, observation(f"old{n}", "p", f"secret-old{n}"))
+    cut = put(fhir, patient("between")).json["meta"]["lastUpdated"]
+    wait(lambda: put(fhir, patient("between")).json["meta"]["lastUpdated"] > cut, {True})
+    for n in range(10):
+        put(fhir, observation(f"new{n}", "p", f"secret-new{n}"))
+    done(fhir, f"Observation/$bulk-delete?end={cut}", "bulk-delete")
+    assert found(fhir, "Observation?_count=100") == {f"Observation/new{n}" for n in range(10)}
+    assert fhir.get("Observation/old3").status == 410
+    assert fhir.get("Observation/old3/_history/1").json["code"]["text"] == "secret-old3"
+    done(fhir, f"Observation/$bulk-delete?isHardDelete=true&_since={cut}", "bulk-delete")
+    assert found(fhir, "Observation?_count=100") == set()
+    assert fhir.get("Observation/new3").status == 404 == fhir.get("Observation/old3/_history/1").status
+    assert fhir.get("Observation/_history").json.get("entry", []) == []
+    assert fhir.get("Patient/between").status == 200
+    assert files_with(server.data, "secret-old", "secret-new") == []
+    server.stop()
+    checked(server.data)
+    server.start()
+
+
+def test_a_restore_does_not_bring_it_back(alone):
+    server = alone
+    _, _, made = ask_control(server.url, server.keys(), "CreateFHIRDatastore",
+                             {"DatastoreTypeVersion": "R4", "BackupConfiguration": BACKUP})
+    store = made["DatastoreId"]
+    client = server.client()
+
+    def ready(name):
+        wait(lambda: client.describe_fhir_datastore(DatastoreId=name)["DatastoreProperties"]["DatastoreStatus"],
+             {"ACTIVE"})
+
+    ready(store)
+    fhir = server.fhir(store)
+    put(fhir, patient("a"))
+    put(fhir, patient("b"))
+    put(fhir, patient("b", gender="male"))
+    at = time.time()
+    wait(lambda: time.time() > at + 0.01, {True})
+    put(fhir, patient("c"))
+    done(fhir, "Patient/a/$erase", "erase")
+    status, code, answer = ask_control(server.url, server.keys(), "RestoreFHIRDatastore", {
+        "SourceDatastoreId": store,
+        "RestoreConfiguration": {"ContinuousBackupRestoreConfiguration": {"RestorePointTime": at}}})
+    assert status == 200, (code, answer)
+    ready(answer["DatastoreId"])
+    back = server.fhir(answer["DatastoreId"])
+    assert found(back, "Patient") == {"Patient/b"}
+    assert back.get("Patient/a").status == 404 and back.get("Patient/b/_history/1").status == 200
+    assert files_with(server.data, "Marka") == []
+    server.stop()
+    checked(server.data)
+    server.start()
+
+
+def test_kills_while_purging(tmp_path):
+    """Whenever the process ends, the job is completed by the next one, and nothing half done is seen."""
+    kills = 50 if LONG else 10
+    rnd = random.Random(5)
+    with Server(tmp_path / "data") as server:
+        store = server.create_store()
+        lines = [json.dumps(patient(f"p{i}")) for i in range(kills + 2)] + [
+            json.dumps(observation(f"o{i}-{k}", f"p{i}", f"secret-p{i}-{k}")) for i in range(kills + 2) for k in range(60)]
+        server.put_object("s3://input/x/all.ndjson", "\n".join(lines))
+        assert server.import_all(store, "s3://input/x/")["JobStatus"] == "COMPLETED"
+        for i in range(kills):
+            fhir = server.fhir(store)
+            job = job_of(fhir.post(f"Patient/p{i}/$purge", None, content_type=None))
+            time.sleep(rnd.random() * 0.4)  # the moment of the kill is what is tried, no result depends on it
+            server.kill()
+            server.start()
+            fhir = server.fhir(store)
+            assert ended(fhir, "purge", job)["status"] == "COMPLETED"
+            assert fhir.get(f"Patient/p{i}").status == 404
+            assert fhir.get(f"Observation?subject=Patient/p{i}&_summary=count").json["total"] == 0
+        assert fhir.get("Observation?_summary=count").json["total"] == 120
+        assert len(found(fhir, "Observation?_count=1000")) == 120
+        assert files_with(server.data, *[f"secret-p{i}-" for i in range(kills)]) == []
+        server.stop()
+        checked(server.data)
+        server.start()
+
+
+def test_it_waits_for_jobs_before_it_and_keeps_later_ones(alone):
+    server = alone
+    store = server.create_store()
+    fhir = server.fhir(store)
+    lines = [json.dumps(patient(f"p{i}")) for i in range(3000)]
+    server.put_object("s3://input/x/all.ndjson", "\n".join(lines))
+    assert server.import_all(store, "s3://input/x/")["JobStatus"] == "COMPLETED"
+    first = server.start_export(store)
+    erase = job_of(fhir.post("Patient/p5/$erase", None, content_type=None))
+    second = server.start_export(store)
+    third = server.start_import(store, "s3://input/x/")
+    before, after = server.wait_export(store, first), server.wait_export(store, second)
+    assert ended(fhir, "erase", erase)["status"] == "COMPLETED"
+    assert server.wait_import(store, third)["JobStatus"] == "COMPLETED"
+
+    def exported(job):
+        folder = server.folder(job["OutputDataConfig"]["S3Configuration"]["S3Uri"])
+        return sum(len(p.read_bytes().splitlines()) for p in folder.rglob("*.ndjson"))
+
+    assert (exported(before), exported(after)) == (3000, 2999)
+    # the import brought it again, as a new resource
+    assert fhir.get("Patient/p5").json["meta"]["versionId"] == "1"
+    assert fhir.get("Patient/p6").json["meta"]["versionId"] == "2"
