@@ -2,6 +2,7 @@
 restore; everything else answers as before. A plain list of what there is, kept here, says what must be left."""
 import json
 import random
+import threading
 import time
 
 import pytest
@@ -296,3 +297,73 @@ def test_it_waits_for_jobs_before_it_and_keeps_later_ones(alone):
     # the import brought it again, as a new resource
     assert fhir.get("Patient/p5").json["meta"]["versionId"] == "1"
     assert fhir.get("Patient/p6").json["meta"]["versionId"] == "2"
+
+
+def test_the_audit_log_says_who_erased_what(tmp_path):
+    folder = tmp_path / "audit"
+    with Server(tmp_path / "data", "--audit", str(folder)) as server:
+        store = server.create_store()
+        fhir = server.fhir(store)
+        put(fhir, patient("p"))
+        put(fhir, patient("q"))
+        first = done(fhir, "Patient/p/$erase", "erase")["jobId"]
+        second = done(fhir, "Patient/q/$purge", "purge")["jobId"]
+        assert fhir.post("Patient/none/$erase", None, content_type=None).status == 404
+    lines = [json.loads(line) for path in folder.glob("audit-*.jsonl") for line in path.read_text().splitlines()]
+    told = [(r["eventName"], r["requestParameters"].get("resourceId")) for r in lines if r.get("requestParameters")]
+    assert ("DeleteResource", "p") in told and ("StartFHIRBulkDeleteJob", "q") in told
+    assert ("DeleteResource", "none") in told
+    assert [r for r in lines if r.get("eventName") == "DescribeFHIRBulkDeleteJob"]
+    ends = json.dumps([r for r in lines if r.get("eventName") == "EraseJobEnded"])
+    assert first in ends and second in ends and "COMPLETED" in ends
+    assert "Markp" not in json.dumps(lines)
+
+
+def test_a_data_store_is_deleted_while_erasures_wait(alone):
+    server, client = alone, alone.client()
+    store = server.create_store()
+    fhir = server.fhir(store)
+    lines = [json.dumps(patient(f"p{i}")) for i in range(2000)]
+    server.put_object("s3://input/x/all.ndjson", "\n".join(lines))
+    assert server.import_all(store, "s3://input/x/")["JobStatus"] == "COMPLETED"
+    server.start_export(store)
+    for i in range(5):
+        job_of(fhir.post(f"Patient/p{i}/$erase", None, content_type=None))
+    client.delete_fhir_datastore(DatastoreId=store)
+    wait(lambda: client.describe_fhir_datastore(DatastoreId=store)["DatastoreProperties"]["DatastoreStatus"], {"DELETED"})
+    assert files_with(server.data, "Markp4") == []
+    other = server.fhir(server.create_store())
+    put(other, patient("p"))
+    done(other, "Patient/p/$erase", "erase")
+
+
+def test_it_ends_while_others_read_and_write_without_a_pause(alone):
+    server = alone
+    fhir = server.fhir(server.create_store())
+    for i in range(20):
+        put(fhir, patient(f"p{i}"))
+    halt = threading.Event()
+    wrong = []
+
+    def busy(n):
+        mine = server.fhir(fhir.base.split("/")[-2])
+        while not halt.is_set():
+            if mine.put(f"Patient/busy{n}", patient(f"busy{n}")).status not in (200, 201):
+                wrong.append("write")
+            if mine.get("Patient/p19").status != 200 or mine.get("Patient?_count=3").status != 200:
+                wrong.append("read")
+
+    threads = [threading.Thread(target=busy, args=(n,)) for n in range(4)]
+    for t in threads:
+        t.start()
+    try:
+        for i in range(3):
+            done(fhir, f"Patient/p{i}/$erase", "erase")
+            assert files_with(server.data, f"Markp{i}\"") == []
+    finally:
+        halt.set()
+        for t in threads:
+            t.join()
+    assert wrong == []
+    assert found(fhir, "Patient?_count=100") == {f"Patient/p{i}" for i in range(3, 20)} | {
+        f"Patient/busy{n}" for n in range(4)}

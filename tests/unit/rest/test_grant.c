@@ -635,6 +635,29 @@ static const char *status_path(void)
     return path;
 }
 
+TEST(grant, erasing_needs_a_system_scope_to_delete_everything)
+{
+    (void)state;
+    static const char *const none[] = { "patient/*.cruds",       "user/*.cruds",
+                                        "system/*.crus",         "system/Patient.d",
+                                        "system/*.d?status=old", "system/Patient.d user/*.d" };
+    static const char *const where[] = { "Patient/a/$erase", "Patient/a/_history/1/$erase",
+                                         "Patient/a/$purge", "Observation/$bulk-delete" };
+    filled_store();
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        with_token(none[i], "a");
+        for (size_t k = 0; k < sizeof where / sizeof where[0]; k++)
+            FORBIDDEN("POST", where[k], "", NULL);
+        FORBIDDEN("GET", "$erase/00000000000000000000000000000000", "", NULL);
+    }
+    with_token("system/*.d", "");
+    /* the server of this test has no kind of job for it, and says so */
+    ASKED(501, "POST", "Patient/a/$erase", "", NULL);
+    HIDDEN("GET", "$erase/00000000000000000000000000000000", "", NULL);
+    no_token();
+    ASKED(200, "GET", "Patient/a", "", NULL);
+}
+
 TEST(grant, an_export_needs_system_scopes)
 {
     (void)state;
@@ -741,7 +764,8 @@ ASKING_MAIN(
     T(grant, what_a_patch_answers_is_what_may_be_read), T(grant, a_condition_sees_what_is_given),
     T(grant, of_several_those_are_deleted_that_may_be),
     T(grant, each_entry_of_a_batch_is_a_request), T(grant, a_transaction_is_refused_as_a_whole),
-    T(grant, validate_needs_one_of_the_letters_to_write), T(grant, an_export_needs_system_scopes),
-    T(grant, an_export_keeps_its_scopes_and_whose_it_is),
+    T(grant, validate_needs_one_of_the_letters_to_write),
+    T(grant, erasing_needs_a_system_scope_to_delete_everything),
+    T(grant, an_export_needs_system_scopes), T(grant, an_export_keeps_its_scopes_and_whose_it_is),
     T(grant, a_job_is_for_the_client_that_started_it),
     T(grant, a_group_or_patient_that_is_hidden_cannot_be_exported))

@@ -1,0 +1,197 @@
+/* Which resources go: a patient's, as the compartment says of each version; a type's, within a span;
+ * and what is about them. Over the store in memory. */
+#include "test.h"
+
+#include "codec/json.h"
+#include "erase/erase_private.h"
+
+static struct store *st;
+static struct arena *texts;
+
+static fhir_type type(const char *name)
+{
+    return fhir_type_find(sv_from(name));
+}
+
+/* A version of Type/id: the members behind resourceType; NULL: a deletion. */
+static struct store_commit put(const char *of, const char *id, const char *members)
+{
+    CLEANUP_BUF struct buf index = BUF_INIT(1 << 16);
+    struct store_commit c;
+    struct store_write w = { .type = type(of),
+                             .id = sv_from(id),
+                             .method = members ? STORE_METHOD_UPDATE : STORE_METHOD_DELETE };
+    if (members) {
+        sv json = arena_fmt(texts, "{\"resourceType\":\"%s\"%s}", of, members);
+        yyjson_doc *doc;
+        w.body = (struct fhir_body){ json, (uint32_t)strlen(of) + 18, FHIR_HOLE_NO_META };
+        OK(json_read(texts, json, 16, &doc, e));
+        OK(search_index(w.type, yyjson_doc_get_root(doc), &index, e));
+        w.index = arena_sv(texts, buf_sv(&index));
+    }
+    OK(store_commit(st, &w, 1, &c, e));
+    return c;
+}
+
+#define OF(who) ",\"subject\":{\"reference\":\"Patient/" who "\"}"
+
+static bool there(const char *of, const char *id, uint64_t t)
+{
+    struct store_version v;
+    struct err why;
+    struct arena *a = arena_new(1 << 20);
+    const err_code rc = store_get(st, type(of), sv_from(id), t, a, &v, &why);
+    const bool lives = rc == ERR_OK && v.method != STORE_METHOD_DELETE;
+    assert_true(rc == ERR_OK || rc == ERR_NOT_FOUND);
+    arena_free(a);
+    return lives;
+}
+
+static unsigned versions(const char *of, const char *id)
+{
+    struct store_cursor *c;
+    struct store_version v;
+    struct err why;
+    unsigned n = 0;
+    OK(store_history(st, type(of), sv_from(id), STORE_NOW, &c, e));
+    while (store_cursor_next(c, &v, &why) == ERR_OK)
+        n += !v.erased;
+    store_cursor_close(c);
+    return n;
+}
+
+static void erase(const struct erase_what *what)
+{
+    static const atomic_bool halt;
+    struct job_run run = { .store = st, .halt = &halt };
+    struct erasure x = { .run = &run,
+                         .what = *what,
+                         .t = store_last(st).t,
+                         .patient = type("Patient"),
+                         .audit_event = type("AuditEvent") };
+    job_run_init(&run);
+    OK(erase_select(&x, e));
+    /* again is harmless */
+    OK(erase_select(&x, e));
+    job_run_done(&run);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    texts = arena_new(8 << 20);
+    OK(store_open(NULL, "memory:", true, &st, e));
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    store_close(st);
+    arena_free(texts);
+    return 0;
+}
+
+TEST(erase, of_a_patient_takes_his_compartment_and_nothing_else)
+{
+    (void)state;
+    put("Patient", "a", "");
+    put("Patient", "b",
+        ",\"link\":[{\"other\":{\"reference\":\"Patient/a\"},\"type\":\"seealso\"}]");
+    put("Observation", "of-a", OF("a"));
+    put("Observation", "of-b", OF("b"));
+    put("Observation", "deleted", OF("a"));
+    put("Observation", "deleted", NULL);
+    put("Observation", "moved", OF("a"));
+    const uint64_t moved_t = store_last(st).t;
+    put("Observation", "moved", OF("b"));
+    put("Observation", "came", OF("b"));
+    put("Observation", "came", OF("a"));
+    put("Device", "outside", ",\"patient\":{\"reference\":\"Patient/a\"}");
+    put("AuditEvent", "about", ",\"entity\":[{\"what\":{\"reference\":\"Patient/a\"}}]");
+    erase(&(struct erase_what){ ERASE_PATIENT, type("Patient"), SV_LIT("a"), .audit = false });
+    assert_int_equal(versions("Patient", "a"), 0);
+    assert_int_equal(versions("Observation", "of-a"), 0);
+    assert_int_equal(versions("Observation", "deleted"), 0);
+    assert_int_equal(versions("Observation", "came"), 0);
+    assert_true(there("Patient", "b", STORE_NOW) && there("Observation", "of-b", STORE_NOW));
+    assert_true(there("Observation", "moved", STORE_NOW));
+    assert_false(there("Observation", "moved", moved_t));
+    assert_int_equal(versions("Observation", "moved"), 1);
+    assert_true(there("Device", "outside", STORE_NOW) && there("AuditEvent", "about", STORE_NOW));
+}
+
+TEST(erase, of_audit_events_is_asked_for)
+{
+    (void)state;
+    put("Patient", "a", "");
+    put("Patient", "b", "");
+    put("AuditEvent", "of-a", ",\"entity\":[{\"what\":{\"reference\":\"Patient/a\"}}]");
+    put("AuditEvent", "of-b", ",\"entity\":[{\"what\":{\"reference\":\"Patient/b\"}}]");
+    erase(&(struct erase_what){ ERASE_RESOURCE, type("Patient"), SV_LIT("a"), .audit = true });
+    assert_false(there("Patient", "a", STORE_NOW));
+    assert_int_equal(versions("AuditEvent", "of-a"), 0);
+    assert_true(there("AuditEvent", "of-b", STORE_NOW));
+    /* a soft one deletes them, too */
+    erase(&(struct erase_what){ ERASE_TYPE, type("Patient"), .soft = true, .audit = true });
+    assert_false(there("AuditEvent", "of-b", STORE_NOW));
+    assert_int_equal(versions("AuditEvent", "of-b"), 2);
+}
+
+TEST(erase, of_a_type_keeps_to_its_span)
+{
+    (void)state;
+    struct store_commit at[3];
+    struct store_commit c;
+    for (int i = 0; i < 3; i++) {
+        /* each behind an instant of its own */
+        OK(store_horizon(st, &c, e));
+        at[i] = put("Observation", i == 0 ? "o0" : i == 1 ? "o1" : "o2", "");
+    }
+    assert_true(at[0].instant_ms < at[1].instant_ms && at[1].instant_ms < at[2].instant_ms);
+    put("Observation", "o1", NULL);
+    const struct erase_what soft = { ERASE_TYPE, type("Observation"), .soft = true,
+                                     .from_ms = at[0].instant_ms,
+                                     .until_ms = at[0].instant_ms + 1 };
+    erase(&soft);
+    assert_false(there("Observation", "o0", STORE_NOW));
+    assert_int_equal(versions("Observation", "o0"), 2);
+    assert_true(there("Observation", "o2", STORE_NOW));
+    const struct erase_what hard = { ERASE_TYPE, type("Observation"),
+                                     .until_ms = at[2].instant_ms + 1 };
+    erase(&hard);
+    assert_int_equal(versions("Observation", "o2"), 0);
+    erase(&(struct erase_what){ ERASE_TYPE, type("Observation") });
+    assert_int_equal(versions("Observation", "o0"), 0);
+    assert_int_equal(versions("Observation", "o1"), 0);
+}
+
+TEST(erase, that_is_to_stop_stops)
+{
+    (void)state;
+    const atomic_bool halt = true;
+    struct job_run run = { .store = st, .halt = &halt };
+    struct erasure x = { .run = &run,
+                         .what = { ERASE_TYPE, type("Patient") },
+                         .patient = type("Patient"),
+                         .audit_event = type("AuditEvent") };
+    put("Patient", "a", "");
+    x.t = store_last(st).t;
+    job_run_init(&run);
+    FAILS(ERR_CANCELLED, erase_select(&x, e));
+    job_run_done(&run);
+    assert_true(there("Patient", "a", STORE_NOW));
+}
+
+#define EACH(sentence) cmocka_unit_test_setup_teardown(test_erase_##sentence, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        EACH(of_a_patient_takes_his_compartment_and_nothing_else),
+        EACH(of_audit_events_is_asked_for),
+        EACH(of_a_type_keeps_to_its_span),
+        EACH(that_is_to_stop_stops),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
