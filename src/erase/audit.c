@@ -1,7 +1,7 @@
 /* audit.c - AuditEvents about what goes: those with an entity that is the resource.
  *
- * They go the way that the resource goes, and before it: whoever goes on after an interruption finds
- * the resource, and what is left of them. */
+ * They go the way that the resource goes, and before it: whoever goes on after an interruption
+ * finds the resource, and what is left of them. */
 #include "erase/erase_private.h"
 
 /* erase_hit_fn */

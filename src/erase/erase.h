@@ -23,7 +23,8 @@ struct erase_what {
     uint64_t t; /* ERASE_RESOURCE: the commit of the one version; 0: all of it */
     bool soft;  /* ERASE_TYPE: deletions are written, and histories stay */
     bool audit; /* AuditEvents about what goes, too */
-    /* meta.lastUpdated of what goes, not of ERASE_RESOURCE: from_ms <= it < until_ms. 0: no bound */
+    /* meta.lastUpdated of what goes, not of ERASE_RESOURCE: from_ms <= it < until_ms. 0: no
+     * bound */
     int64_t from_ms, until_ms;
 };
 MUST_USE err_code erase_what_write(const struct erase_what *what, struct buf *out, struct err *e);

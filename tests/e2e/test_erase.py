@@ -197,6 +197,8 @@ def test_bulk_delete_soft_and_hard_within_a_span(alone):
     wait(lambda: put(fhir, patient("between")).json["meta"]["lastUpdated"] > cut, {True})
     for n in range(10):
         put(fhir, observation(f"new{n}", "p", f"secret-new{n}"))
+    done(fhir, "Observation/$bulk-delete?end=1969", "bulk-delete")
+    assert len(found(fhir, "Observation?_count=100")) == 20
     done(fhir, f"Observation/$bulk-delete?end={cut}", "bulk-delete")
     assert found(fhir, "Observation?_count=100") == {f"Observation/new{n}" for n in range(10)}
     assert fhir.get("Observation/old3").status == 410

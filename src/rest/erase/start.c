@@ -5,8 +5,8 @@
  *   POST Patient/id/$purge                 deleteAuditEvent, _since or start and end
  *   POST Type/$bulk-delete                 isHardDelete, deleteAuditEvent, _since or start and end
  *
- * Parameters come in the query, in a form, or in Parameters. Everything is checked before there is a
- * job. AuditEvents go with what they are about, and in no other way. */
+ * Parameters come in the query, in a form, or in Parameters. Everything is checked before there is
+ * a job. AuditEvents go with what they are about, and in no other way. */
 #include "erase/erase.h"
 
 #include "rest/answer_private.h"
@@ -43,8 +43,12 @@ static err_code read_time(struct rest_call *call, struct asked *x, const struct 
         return ERR_OK;
     x->has_since |= since;
     x->has_span |= !since;
-    if (end)
-        return rest_read_date(call, "end", p->value, NULL, &x->what.until_ms, e);
+    if (end) {
+        TRY(rest_read_date(call, "end", p->value, NULL, &x->what.until_ms, e));
+        /* 0 is no bound, and the end of 1969 is one */
+        x->what.until_ms -= x->what.until_ms == 0;
+        return ERR_OK;
+    }
     return rest_read_date(call, since ? "_since" : "start", p->value, &x->what.from_ms, NULL, e);
 }
 
@@ -81,7 +85,7 @@ static err_code read_params(struct rest_call *call, struct asked *x, struct err 
     }
     if (x->has_since && x->has_span)
         return ERR(e, ERR_INVALID, "_since is not given together with start or end");
-    if (x->what.until_ms && x->what.from_ms >= x->what.until_ms)
+    if (x->what.from_ms && x->what.until_ms && x->what.from_ms >= x->what.until_ms)
         return ERR(e, ERR_INVALID, "start must not be later than end");
     return ERR_OK;
 }

@@ -1,5 +1,5 @@
-/* Which resources go: a patient's, as the compartment says of each version; a type's, within a span;
- * and what is about them. Over the store in memory. */
+/* Which resources go: a patient's, as the compartment says of each version; a type's, within a
+ * span; and what is about them. Over the store in memory. */
 #include "test.h"
 
 #include "codec/json.h"

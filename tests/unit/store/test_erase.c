@@ -278,6 +278,31 @@ TEST(erase, frees_the_id_for_a_new_resource)
     arena_free(a);
 }
 
+TEST(erase, is_not_undone_by_who_read_before_and_remembers_later)
+{
+    (void)state;
+    struct store *st;
+    struct arena *a = arena_new(1 << 20);
+    struct store_version was, v;
+    begin_folder();
+    OK(store_open(env, path, true, &st, e));
+    put(st, patient, "p");
+    put(st, patient, "q");
+    struct rocks *r = (struct rocks *)st;
+    const uint64_t t = store_last(st).t;
+    OK(store_get(st, patient, SV_LIT("p"), STORE_NOW, a, &was, e));
+    erase(st, "p");
+    recent_put(env->recent, &r->recent, t, &was);
+    finish_it(st);
+    FAILS(ERR_NOT_FOUND, store_get_number(st, was.number, STORE_NOW, a, &v, e));
+    FAILS(ERR_NOT_FOUND, store_get(st, patient, SV_LIT("p"), t, a, &v, e));
+    recent_put(env->recent, &r->recent, t, &was);
+    FAILS(ERR_NOT_FOUND, store_get_number(st, was.number, STORE_NOW, a, &v, e));
+    store_close(st);
+    OK(file_remove_tree(root, e));
+    arena_free(a);
+}
+
 TEST(erase, waits_for_loads_and_for_who_reads)
 {
     (void)state;
@@ -601,6 +626,7 @@ int main(void)
         T(erase, leaves_no_byte_of_what_was_erased),
         T(erase, of_one_version_leaves_the_others_and_their_numbers),
         T(erase, frees_the_id_for_a_new_resource),
+        T(erase, is_not_undone_by_who_read_before_and_remembers_later),
         T(erase, waits_for_loads_and_for_who_reads),
         T(erase, random_histories_answer_as_the_oracle_does),
     };
