@@ -1,10 +1,10 @@
 /* run.c - jobs wait their turn and run on threads of their own; and what a running job may call.
  *
  * The list of the engine holds the unfinished jobs in the order in which they came in. A job may
- * start when none of its data store and kind is before it. Its thread reads the record, calls the
- * kind's run, writes the end down, and starts whoever may run next. A job that is to be cancelled
- * or dropped is halted; one that still waits is started for that, so that every job ends in one
- * place (finish).
+ * start when none of its data store and kind is before it; an erasure when none of its data store
+ * is, and no other job when an erasure is. Its thread reads the record, calls the kind's run,
+ * writes the end down, and starts whoever may run next. A job that is to be cancelled or dropped is
+ * halted; one that still waits is started for that, so that every job ends in one place (finish).
  *   E1  an entry leaves the list on its own thread, after its last status was written
  *   E2  a job whose engine stops keeps its status, and the next start takes it up
  *

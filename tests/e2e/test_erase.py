@@ -301,6 +301,19 @@ def test_it_waits_for_jobs_before_it_and_keeps_later_ones(alone):
     assert fhir.get("Patient/p6").json["meta"]["versionId"] == "2"
 
 
+def test_it_waits_for_the_snapshot_of_a_backup(alone):
+    server = alone
+    fhir = server.fhir(server.create_store())
+    put(fhir, patient("p"))
+    (server.data / "backup").mkdir()  # as while fhirlake backup copies from there
+    job = job_of(fhir.post("Patient/p/$erase", None, content_type=None))
+    wait(lambda: fhir.get("Patient/p").status, {404})
+    for _ in range(5):
+        assert fhir.get(f"$erase/{job}").json["status"] != "COMPLETED"
+    (server.data / "backup").rmdir()
+    assert ended(fhir, "erase", job)["status"] == "COMPLETED"
+
+
 def test_the_audit_log_says_who_erased_what(tmp_path):
     folder = tmp_path / "audit"
     with Server(tmp_path / "data", "--audit", str(folder)) as server:
