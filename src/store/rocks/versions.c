@@ -209,7 +209,7 @@ static err_code keep(struct id_group *g, sv value, bool body, uint64_t t, int64_
     if (!value_split(value, &c->head))
         return rocks_damaged(e);
     keep_id(g, c->head.id);
-    if (body)
+    if (body && !c->head.erased)
         TRY(keep_body(g, &c->head.body, e));
     c->there = true;
     c->t = t;

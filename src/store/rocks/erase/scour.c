@@ -341,6 +341,7 @@ err_code rocks_erase_finish(struct store *st, const atomic_bool *halt, struct er
     if (atomic_load(&r->index.under_way))
         return ERR(e, ERR_CONFLICT, "search entries are being made anew");
     if (r->erase.waits.len == 0) {
+        buf_done(&r->erase.waits);
         buf_init(&r->erase.waits, NAMES_MAX);
         err_code rc = begin_scour(r, halt, &any, e);
         if (rc != ERR_OK || !any) {
