@@ -16,7 +16,6 @@
 #include "codec/instant.h"
 
 #include <limits.h>
-#include <sys/stat.h>
 
 #define NAME_MAX_LEN   64u
 #define KEY_ID_MAX_LEN 128u
@@ -212,25 +211,8 @@ struct credentials {
 
 static void look_at(const char *path, struct hash_sha256 *h)
 {
-    struct stat st;
-    uint64_t told[10] = { 0 };
-    bool there = stat(path, &st) == 0;
-    /* a pipe is read once, and is never another one */
-    if (there && !S_ISREG(st.st_mode)) {
-        told[0] = 2;
-    } else if (there) {
-        const uint64_t now[10] = { 1,
-                                   st.st_dev,
-                                   st.st_ino,
-                                   (uint64_t)st.st_size,
-                                   (uint64_t)st.st_mtim.tv_sec,
-                                   (uint64_t)st.st_mtim.tv_nsec,
-                                   (uint64_t)st.st_ctim.tv_sec,
-                                   (uint64_t)st.st_ctim.tv_nsec,
-                                   st.st_mode,
-                                   (uint64_t)st.st_uid << 32 | st.st_gid };
-        memcpy(told, now, sizeof told);
-    }
+    uint64_t told[FILE_LOOK];
+    file_look(path, told);
     hash_sha256_add(h, sv_make(told, sizeof told));
 }
 

@@ -213,6 +213,28 @@ err_code file_mkdirs(const char *path, struct err *e)
     return ERR_OK;
 }
 
+void file_look(const char *path, uint64_t out[FILE_LOOK])
+{
+    struct stat st;
+    bool there = stat(path, &st) == 0;
+    memset(out, 0, FILE_LOOK * sizeof *out);
+    if (there && !S_ISREG(st.st_mode)) {
+        out[0] = FILE_IS_PIPE;
+    } else if (there) {
+        const uint64_t now[FILE_LOOK] = { 1,
+                                          st.st_dev,
+                                          st.st_ino,
+                                          (uint64_t)st.st_size,
+                                          (uint64_t)st.st_mtim.tv_sec,
+                                          (uint64_t)st.st_mtim.tv_nsec,
+                                          (uint64_t)st.st_ctim.tv_sec,
+                                          (uint64_t)st.st_ctim.tv_nsec,
+                                          st.st_mode,
+                                          (uint64_t)st.st_uid << 32 | st.st_gid };
+        memcpy(out, now, sizeof now);
+    }
+}
+
 err_code file_disk(const char *path, uint64_t *left, uint64_t *size, struct err *e)
 {
     struct statvfs v;

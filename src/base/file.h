@@ -28,6 +28,11 @@ MUST_USE err_code file_mkdirs(const char *path, struct err *e);
 MUST_USE err_code file_remove_tree(const char *path, struct err *e);
 /* Bytes that the disk of a file or folder has free for us, and in all. */
 MUST_USE err_code file_disk(const char *path, uint64_t *left, uint64_t *size, struct err *e);
+/* What stat says of a file, so that two looks tell whether it was changed in between: replaced,
+ * written, lent to others, removed. Links are followed. A pipe is never another one. */
+#define FILE_LOOK    10u
+#define FILE_IS_PIPE 2u /* out[0] of what is no regular file */
+void file_look(const char *path, uint64_t out[FILE_LOOK]);
 /* fsync a folder, so that names made in it survive a crash. */
 MUST_USE err_code file_sync_dir(const char *path, struct err *e);
 /* A lock on a file that others may share. Nobody gets it for himself meanwhile. It goes when *fd is
