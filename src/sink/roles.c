@@ -227,6 +227,7 @@ err_code roles_parse(sv text, bool need_credentials, struct roles **out, struct 
     if (rs == NULL)
         abort();
     rs->arena = arena_new(32u << 20);
+    atomic_init(&rs->n_holders, 1);
     yyjson_doc *doc;
     struct err why = { 0 };
     if (json_read(tmp, text, 16, &doc, &why) != ERR_OK)
@@ -256,9 +257,16 @@ err_code roles_load(const char *path, bool need_credentials, struct roles **out,
     return roles_parse(buf_sv(&text), need_credentials, out, e);
 }
 
+struct roles *roles_hold(struct roles *r)
+{
+    if (r)
+        atomic_fetch_add(&r->n_holders, 1);
+    return r;
+}
+
 void roles_free(struct roles *r)
 {
-    if (r == NULL)
+    if (r == NULL || atomic_fetch_sub(&r->n_holders, 1) != 1)
         return;
     arena_free(r->arena);
     free(r);

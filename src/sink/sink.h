@@ -36,6 +36,9 @@ struct sink_config {
  * ("roles[1].allow[0]"). Removes what writers that died left in the directory store. */
 MUST_USE err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out,
                                  struct err *e);
+/* Reads the roles file, which the world must have, again: it counts for each sink that is opened
+ * from now on. On failure the roles before stay. Errors as of the roles in sink_world_new(). */
+MUST_USE err_code sink_world_read_roles(struct sink_world *world, const char *path, struct err *e);
 void sink_world_free(struct sink_world *world);
 DEFINE_CLEANUP(struct sink_world, sink_world_free)
 

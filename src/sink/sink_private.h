@@ -35,7 +35,8 @@ struct role {
     bool has_credentials;
     struct s3_credentials cred;
 };
-struct roles {
+struct roles { /* as one reading of the file gave them */
+    atomic_uint n_holders;
     struct arena *arena;
     struct role *items;
     size_t n;
@@ -43,7 +44,8 @@ struct roles {
 /* ERR_INVALID: what and where ("roles[1].allow[0]: ..."). */
 err_code roles_load(const char *path, bool need_credentials, struct roles **out, struct err *e);
 err_code roles_parse(sv text, bool need_credentials, struct roles **out, struct err *e);
-void roles_free(struct roles *r);
+struct roles *roles_hold(struct roles *r);
+void roles_free(struct roles *r); /* gives up one hold; the last frees it */
 DEFINE_CLEANUP(struct roles, roles_free)
 const struct role *roles_find(const struct roles *r, sv arn);
 bool role_arn_ok(sv arn);
@@ -79,8 +81,11 @@ struct sink_world {
     char boot[40];     /* without sync: which start of the machine this is */
     struct s3_endpoint s3, sts;
     struct s3_credentials own;
-    struct roles *roles;         /* or NULL */
     struct assume_cache *assume; /* or NULL */
+    struct {
+        pthread_mutex_t lock;
+        struct roles *roles; /* the newest; NULL: there is no file */
+    } locked;
 };
 /* Memory of objects that are out, for the next ones: taking it from the system anew for each object
  * costs more than sending them. No more than was held at once; gone with the sink. */
@@ -101,6 +106,7 @@ struct sink {
     bool folder; /* the URI ended in '/', so it names no object */
     bool below;  /* the role may touch all below the prefix, not only the object itself */
     sv kms_key_id;
+    struct roles *roles;     /* held, of which role is one */
     const struct role *role; /* NULL: may touch everything */
     struct assume_who who;
     struct s3_client *s3; /* NULL: directory store */

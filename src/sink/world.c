@@ -1,8 +1,9 @@
 /* world.c - the configured outside, and opening a place in it under a role.
  *
  * A world is made once, from the configuration: a directory or an S3 endpoint, and what says whose
- * credentials are used (an STS endpoint, a roles file, or both). Opening a sink checks the place
- * and the role at once, so that a refusal is seen before a job exists. */
+ * credentials are used (an STS endpoint, a roles file, or both). The roles file may be read again:
+ * what is opened from then on obeys it, and what is open goes on as it was. Opening a sink checks
+ * the place and the role at once, so that a refusal is seen before a job exists. */
 #include "sink/sink_private.h"
 
 #include "base/file.h"
@@ -73,6 +74,7 @@ err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out, 
     if (world == NULL)
         abort();
     world->root_fd = -1;
+    pthread_mutex_init(&world->locked.lock, NULL);
     world->arena = arena_new(64u << 10);
     world->make_buckets = cfg->make_buckets;
     world->sync = cfg->sync;
@@ -92,7 +94,7 @@ err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out, 
         world->assume = assume_cache_new(&world->sts, &world->own);
     }
     if (cfg->roles_file)
-        TRY(roles_load(cfg->roles_file, world->has_s3 && !cfg->sts, &world->roles, e));
+        TRY(roles_load(cfg->roles_file, world->has_s3 && !cfg->sts, &world->locked.roles, e));
     if (cfg->objects_dir)
         TRY(open_root(world, cfg->objects_dir, e));
     *out = world;
@@ -105,11 +107,32 @@ void sink_world_free(struct sink_world *world)
     if (world == NULL)
         return;
     assume_cache_free(world->assume);
-    roles_free(world->roles);
+    roles_free(world->locked.roles);
+    pthread_mutex_destroy(&world->locked.lock);
     if (world->root_fd >= 0)
         close(world->root_fd);
     arena_free(world->arena);
     free(world);
+}
+
+err_code sink_world_read_roles(struct sink_world *world, const char *path, struct err *e)
+{
+    struct roles *fresh;
+    TRY(roles_load(path, world->has_s3 && !world->assume, &fresh, e));
+    pthread_mutex_lock(&world->locked.lock);
+    struct roles *before = world->locked.roles;
+    world->locked.roles = fresh;
+    pthread_mutex_unlock(&world->locked.lock);
+    roles_free(before);
+    return ERR_OK;
+}
+
+static struct roles *newest_roles(struct sink_world *world)
+{
+    pthread_mutex_lock(&world->locked.lock);
+    struct roles *roles = roles_hold(world->locked.roles);
+    pthread_mutex_unlock(&world->locked.lock);
+    return roles;
 }
 
 /* s3_credentials_fn of a sink's client. */
@@ -119,7 +142,7 @@ static err_code give_credentials(void *ctx, sv refused_key_id, struct arena *a,
     struct sink *sink = ctx;
     if (sink->world->assume)
         return assume_cache_get(sink->world->assume, &sink->who, refused_key_id, a, out, e);
-    /* the roles outlive every sink, so there is nothing to copy */
+    /* the sink holds the roles, so there is nothing to copy */
     *out = sink->role->cred;
     return ERR_OK;
 }
@@ -181,8 +204,9 @@ static err_code resolve_role(struct sink *sink, struct err *e)
 {
     struct sink_world *world = sink->world;
     sink->below = true;
-    if (world->roles) {
-        sink->role = roles_find(world->roles, sink->who.role_arn);
+    sink->roles = newest_roles(world);
+    if (sink->roles) {
+        sink->role = roles_find(sink->roles, sink->who.role_arn);
         if (sink->role == NULL)
             return ERR(e, ERR_DENIED, "the role is not known: %.*s",
                        SV_FMT(sv_head(sink->who.role_arn, 128)));
@@ -229,6 +253,7 @@ void sink_close(struct sink *sink)
     sink_senders_free(sink->senders);
     s3_client_free(sink->s3);
     sink_blocks_free(sink->blocks);
+    roles_free(sink->roles);
     arena_free(sink->arena);
     free(sink);
 }
