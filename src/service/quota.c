@@ -31,9 +31,9 @@ struct entry {                   /* a caller, or a data store */
 };
 
 struct quota {
-    struct quota_rates rates;
     struct {
         pthread_mutex_t lock;
+        struct quota_rates rates;
         struct entry *slots[SLOTS];
         struct entry *newest, *oldest;
         size_t n;
@@ -45,9 +45,16 @@ struct quota *quota_new(const struct quota_rates *rates)
     struct quota *quota = calloc(1, sizeof *quota);
     if (quota == NULL)
         abort();
-    quota->rates = *rates;
+    quota->locked.rates = *rates;
     pthread_mutex_init(&quota->locked.lock, NULL);
     return quota;
+}
+
+void quota_set(struct quota *quota, const struct quota_rates *rates)
+{
+    pthread_mutex_lock(&quota->locked.lock);
+    quota->locked.rates = *rates;
+    pthread_mutex_unlock(&quota->locked.lock);
 }
 
 void quota_free(struct quota *quota)
@@ -132,7 +139,7 @@ static struct entry *entry_get_locked(struct quota *quota, const unsigned char d
 
 struct want { /* of one bucket */
     struct bucket *bucket;
-    const struct quota_rate *rate;
+    struct quota_rate rate;
     double cost, have;
     const char *kind;
     enum quota_scope scope;
@@ -150,8 +157,8 @@ static double filled(const struct bucket *bucket, const struct quota_rate *rate,
  * exact. */
 static double lacks_s(const struct want *want)
 {
-    double need = want->cost < want->rate->burst ? want->cost : want->rate->burst;
-    return want->have + 1e-9 >= need ? 0 : (need - want->have) / want->rate->per_s;
+    double need = want->cost < want->rate.burst ? want->cost : want->rate.burst;
+    return want->have + 1e-9 >= need ? 0 : (need - want->have) / want->rate.per_s;
 }
 
 static size_t wants_locked(struct quota *quota, const struct quota_costs *costs,
@@ -162,12 +169,12 @@ static size_t wants_locked(struct quota *quota, const struct quota_costs *costs,
     bool on_store;
     for (size_t i = 0; i < costs->n; i++)
         for (unsigned scope = 0; scope < QUOTA_N_SCOPES; scope++) {
-            const struct quota_rate *rate = &quota->rates.of[costs->kinds[i]][scope];
+            const struct quota_rate *rate = &quota->locked.rates.of[costs->kinds[i]][scope];
             if (of[scope] == NULL || !(rate->per_s > 0))
                 continue;
             struct bucket *bucket = &of[scope]->buckets[costs->kinds[i]];
             out[n++] = (struct want){ bucket,
-                                      rate,
+                                      *rate,
                                       costs->cost[i],
                                       filled(bucket, rate, now_us),
                                       quota_kind_name(costs->kinds[i], &on_store),
@@ -194,12 +201,12 @@ static const struct want *take_locked(struct want *wants, size_t n, bool begun, 
 
 static err_code refuse(const struct want *worst, double wait, unsigned *wait_s, struct err *e)
 {
-    bool minute = worst->rate->per_s < worst->rate->burst;
+    bool minute = worst->rate.per_s < worst->rate.burst;
     *wait_s = wait >= WAIT_MAX_S ? WAIT_MAX_S : (unsigned)ceil(wait);
     if (*wait_s == 0)
         *wait_s = 1;
     return ERR(e, ERR_THROTTLED, "Rate exceeded: %s of one %s, %.0f a %s", worst->kind,
-               worst->scope == QUOTA_CALLER ? "caller" : "data store", worst->rate->burst,
+               worst->scope == QUOTA_CALLER ? "caller" : "data store", worst->rate.burst,
                minute ? "minute" : "second");
 }
 

@@ -54,6 +54,9 @@ size_t quota_kind_of(sv action);
 struct quota;
 struct quota *quota_new(const struct quota_rates *rates);
 void quota_free(struct quota *quota);
+/* Other rates from now on. What was taken stays taken: a bucket keeps what it holds, as far as it
+ * holds as much, and a debt stays. */
+void quota_set(struct quota *quota, const struct quota_rates *rates);
 
 struct quota_ask {
     const char *action; /* "ReadResource"; one without a kind always passes */

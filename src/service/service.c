@@ -116,6 +116,11 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     return ERR_OK;
 }
 
+void service_set_quotas(struct service *service, const struct quota_rates *rates)
+{
+    quota_set(service->quota, rates);
+}
+
 void service_free(struct service *service)
 {
     if (service == NULL)

@@ -45,6 +45,8 @@ struct service_config {
  * when an earlier process ended. Errors of the records, ERR_IO: a thread cannot be started. */
 MUST_USE err_code service_new(const struct service_config *cfg, struct service **out,
                               struct err *e);
+/* Other rates from now on; the service has some already. Copied. */
+void service_set_quotas(struct service *service, const struct quota_rates *rates);
 void service_free(struct service *service); /* waits for operations under way */
 
 /* For http_server_config.accept, when the head of a request with a body is there: how long may the
