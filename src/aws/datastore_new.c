@@ -20,9 +20,9 @@
 /* The identity provider of a data store is one that the operator knows. */
 err_code datastore_check_identity(struct call *call, struct err *e)
 {
-    const struct bearer *bearer = auth_bearer(call->service->cfg.auth);
+    struct bearer *bearer = auth_bearer(call->service->cfg.auth);
     return identity_check(call->a, call_member(call, "IdentityProviderConfiguration"),
-                          bearer ? bearer_providers(bearer) : NULL, e);
+                          bearer ? bearer_providers(bearer, call->a) : NULL, e);
 }
 
 /* The digest of all that the request asks for. The members' order is part of digests on disk; those

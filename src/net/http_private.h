@@ -15,6 +15,7 @@
  *   http_file.c     a file as answer: conditions, ranges
  *   http_stored.c   bytes of a descriptor as answer
  *   http_tls.c      the certificate that is shown
+ *   http_trust.c    whose certificates callers must show
  *   http_make.c     a certificate of our own making
  *   http_shake.c    TLS of one connection: handshake, whose certificate
  * Floor: net. */
@@ -79,8 +80,9 @@ struct http_share {          /* of what may be taken, in bytes */
     unsigned n_answer_files;
 };
 
-struct http_peer; /* an address, or the /64 of an IPv6 one */
-struct http_pair; /* a certificate and its key: http_tls.c */
+struct http_peer;  /* an address, or the /64 of an IPv6 one */
+struct http_pair;  /* a certificate and its key: http_tls.c */
+struct http_trust; /* whose certificates callers must show: http_trust.c */
 
 /* TLS of a connection; what is not the lock's is its thread's. */
 struct http_shake {
@@ -93,11 +95,11 @@ struct http_shake {
     bool watched;         /* its socket is in shake_fd */
     unsigned char *ahead; /* AHEAD_BYTES: read from the socket, and not taken by GnuTLS */
     size_t ahead_at, ahead_len;
-    bool waits;           /* all.locked: for the next byte of its handshake, suspended */
-    bool met;             /* whose certificate it is was looked at */
-    const char *why;      /* the handshake cannot succeed; or NULL */
-    const char *stranger; /* why the caller's certificate is not taken; NULL: it is */
-    char name[256];       /* that it names; empty: none was asked for */
+    bool waits;             /* all.locked: for the next byte of its handshake, suspended */
+    struct http_trust *met; /* whose certificate it is was looked at under this; NULL: not yet */
+    const char *why;        /* the handshake cannot succeed; or NULL */
+    const char *stranger;   /* why the caller's certificate is not taken; NULL: it is */
+    char name[256];         /* that it names; empty: none was asked for */
 };
 
 struct http_conn {
@@ -230,18 +232,30 @@ bool http_spool_has_room(int fd, uint64_t len, uint64_t keep_free);
 /* Of the file from offset on; the answer closes fd. secure: it goes out over TLS. */
 struct MHD_Response *http_stored(int fd, uint64_t offset, uint64_t len, bool secure);
 
-/* ---- TLS: http_tls.c, http_shake.c ---- */
+/* ---- TLS: http_tls.c, http_trust.c, http_shake.c ---- */
 /* What is shown now; never NULL. Counted: each take has its drop. */
 struct http_pair *http_pair_take(struct http_tls *tls);
 void http_pair_drop(struct http_pair *pair);
 /* For gnutls_certificate_retrieve_function2; the pair's. */
 void http_pair_show(struct http_pair *pair, gnutls_pcert_st **chain, unsigned *n,
                     gnutls_privkey_t *key);
-/* PEM, or NULL: callers need no certificate. */
-const char *http_tls_client_ca(const struct http_tls *tls);
+/* Must callers show a certificate? */
+bool http_tls_asks(const struct http_tls *tls);
+/* Whose certificates count now; NULL: callers need none. Counted: each take and hold has its
+ * drop. */
+struct http_trust *http_trust_take(struct http_tls *tls);
+struct http_trust *http_trust_hold(struct http_trust *trust);
+void http_trust_drop(struct http_trust *trust);
+/* See http_tls_trust(). */
+MUST_USE err_code http_trust_read(sv authorities, sv revoked, int64_t now_ms,
+                                  struct http_trust **out, struct http_authorities *told,
+                                  struct err *e);
+/* Why the chain, the caller's own first, is not taken; NULL: it is. */
+const char *http_trust_judge(const struct http_trust *trust, const gnutls_datum_t *chain,
+                             unsigned n);
 
 /* What libmicrohttpd is told at the start, ended by MHD_OPTION_END. */
-#define HTTP_SHAKE_OPTIONS 4u
+#define HTTP_SHAKE_OPTIONS 3u
 void http_shake_options(const struct http_tls *tls, struct MHD_OptionItem out[HTTP_SHAKE_OPTIONS]);
 /* A connection came; before its first byte is read. */
 void http_shake_begin(struct http_conn *conn, struct MHD_Connection *library,

@@ -106,9 +106,18 @@ struct http_certificate {   /* for the log */
     char sha256[65];        /* of the certificate, in hex */
     int64_t from_ms, to_ms; /* when it holds */
 };
-/* client_ca: PEM, the authorities of the certificates that callers must show; empty: callers need
- * none. ERR_INVALID: they cannot be read. ERR_UNSUPPORTED: libmicrohttpd was built without TLS. */
-MUST_USE err_code http_tls_new(sv client_ca, struct http_tls **out, struct err *e);
+/* ERR_UNSUPPORTED: libmicrohttpd was built without TLS. */
+MUST_USE err_code http_tls_new(struct http_tls **out, struct err *e);
+struct http_authorities { /* for the log */
+    unsigned n, n_lists;
+};
+/* From now on callers must show a certificate of these authorities. Before the server starts, or in
+ * place of what was given then: who is connected is looked at again at his next request.
+ *   authorities  PEM
+ *   revoked      PEM: a revocation list of each of them; SV_NONE: none is asked
+ * ERR_INVALID says what is wrong, and what was there before stays. */
+MUST_USE err_code http_tls_trust(struct http_tls *tls, sv authorities, sv revoked, int64_t now_ms,
+                                 struct http_authorities *told, struct err *e);
 /* From now on new connections see this certificate; those that are there stay as they are.
  *   certificate  PEM: the server's own first, then those that lead to its authority
  *   key          PEM, without a password

@@ -16,9 +16,10 @@
  * its body; GnuTLS reads the five bytes in front of a record by themselves. So a small answer is
  * held until both are there, and the socket is read ahead.
  *
- * libmicrohttpd asks for a caller's certificate when it has authorities, and looks at none. So we
- * look, once for each connection, when its first head is there. The time of a handshake is that of
- * the first head: both run from the connection.
+ * GnuTLS asks for a caller's certificate and takes any. So we look (http_trust.c), when the first
+ * head of a connection is there, and again when the authorities have changed since. No authorities
+ * are named in the request for a certificate, since they may change: callers send what they have.
+ * The time of a handshake is that of the first head: both run from the connection.
  * Source: RFC 8446, sections 4.2.1 and 6.2; RFC 5280. */
 #include "net/http_private.h"
 
@@ -65,14 +66,10 @@ void http_shake_options(const struct http_tls *tls, struct MHD_OptionItem out[HT
     unsigned n = 0;
     if (tls) {
         gnutls_certificate_retrieve_function2 *fn = show;
-        const char *ca = http_tls_client_ca(tls);
         out[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_PRIORITIES, 0,
                                             (void *)(uintptr_t)PRIORITIES };
         out[n++] =
             (struct MHD_OptionItem){ MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)fn };
-        if (ca)
-            out[n++] =
-                (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *)(uintptr_t)ca };
     }
     out[n] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
 }
@@ -259,6 +256,8 @@ void http_shake_begin(struct http_conn *conn, struct MHD_Connection *library,
     gnutls_transport_set_ptr2(session, conn, (gnutls_transport_ptr_t)(intptr_t)conn->fd);
     gnutls_transport_set_pull_function(session, pull);
     gnutls_handshake_set_hook_function(session, GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_BOTH, on_message);
+    if (http_tls_asks(conn->all->tls))
+        gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
 }
 
 const char *http_shake_end(struct http_conn *conn)
@@ -270,7 +269,9 @@ const char *http_shake_end(struct http_conn *conn)
         (void)epoll_ctl(conn->all->shake_fd, EPOLL_CTL_DEL, conn->fd, NULL);
     free(shake->ahead);
     http_pair_drop(shake->pair);
+    http_trust_drop(shake->met);
     shake->pair = NULL;
+    shake->met = NULL;
     shake->session = NULL;
     return failed ? why : NULL;
 }
@@ -316,29 +317,23 @@ static bool name_of(const gnutls_datum_t *der, char *out, size_t size)
     return ok;
 }
 
-static const char *fault_of(unsigned status)
-{
-    if (status & (GNUTLS_CERT_EXPIRED | GNUTLS_CERT_NOT_ACTIVATED))
-        return "The client certificate has expired, or does not hold yet";
-    if (status & GNUTLS_CERT_PURPOSE_MISMATCH)
-        return "The client certificate is not one for clients";
-    return "The client certificate is not of an authority that this server takes";
-}
-
 void http_shake_meet(struct http_conn *conn)
 {
     struct http_shake *shake = &conn->shake;
-    if (shake->session == NULL || shake->met || http_tls_client_ca(conn->all->tls) == NULL)
+    if (shake->session == NULL || !http_tls_asks(conn->all->tls))
         return;
-    shake->met = true;
-    unsigned n, status = 0;
-    gnutls_typed_vdata_st purpose = { GNUTLS_DT_KEY_PURPOSE_OID,
-                                      (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT, 0 };
+    struct http_trust *trust = http_trust_take(conn->all->tls);
+    /* it is the same one, and does not go: it is held */
+    bool again = shake->met == trust;
+    http_trust_drop(shake->met);
+    shake->met = trust;
+    if (again)
+        return;
+    unsigned n;
     const gnutls_datum_t *chain = gnutls_certificate_get_peers(shake->session, &n);
-    if (chain == NULL || n == 0)
-        shake->stranger = "This server takes callers with a client certificate only";
-    else if (gnutls_certificate_verify_peers(shake->session, &purpose, 1, &status) < 0 || status)
-        shake->stranger = fault_of(status);
-    else if (!name_of(&chain[0], shake->name, sizeof shake->name))
+    shake->stranger = chain && n ? http_trust_judge(trust, chain, n)
+                                 : "This server takes callers with a client certificate only";
+    shake->name[0] = 0;
+    if (shake->stranger == NULL && !name_of(&chain[0], shake->name, sizeof shake->name))
         shake->stranger = "The client certificate names nobody, or in more than 255 characters";
 }

@@ -21,10 +21,11 @@ struct http_pair {
 };
 
 struct http_tls {
-    char *client_ca;
+    bool asks; /* callers for a certificate; set before the server starts */
     struct {
         pthread_mutex_t lock;
-        struct http_pair *pair; /* NULL: nothing is shown yet */
+        struct http_pair *pair;   /* NULL: nothing is shown yet */
+        struct http_trust *trust; /* NULL: callers need no certificate */
     } locked;
 };
 
@@ -214,33 +215,15 @@ err_code http_tls_show(struct http_tls *tls, sv certificate, sv key, int64_t now
 
 /* ---- life ---- */
 
-static err_code check_client_ca(sv text, struct err *e)
-{
-    __attribute__((cleanup(crts_done))) struct crts crts = { 0 };
-    const gnutls_datum_t d = datum(text);
-    if (!holds(text, "-----BEGIN") || memchr(text.ptr, 0, text.len) != NULL ||
-        gnutls_x509_crt_list_import2(&crts.all, &crts.n, &d, GNUTLS_X509_FMT_PEM, 0) < 0 ||
-        crts.n == 0)
-        return ERR(e, ERR_INVALID, "there is no certificate in PEM form");
-    for (unsigned i = 0; i < crts.n; i++)
-        if (gnutls_x509_crt_get_ca_status(crts.all[i], NULL) == 0)
-            return ERR(e, ERR_INVALID,
-                       "certificate %u is not an authority's: its basic constraints say so", i + 1);
-    return ERR_OK;
-}
-
-err_code http_tls_new(sv client_ca, struct http_tls **out, struct err *e)
+err_code http_tls_new(struct http_tls **out, struct err *e)
 {
     if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES ||
         MHD_is_feature_supported(MHD_FEATURE_HTTPS_CERT_CALLBACK) != MHD_YES)
         return ERR(e, ERR_UNSUPPORTED,
                    "the libmicrohttpd of this machine was built without TLS: put one in its place "
                    "that has it (--enable-https), or let a proxy speak TLS");
-    if (client_ca.len)
-        TRY(check_client_ca(client_ca, e));
     struct http_tls *tls = calloc(1, sizeof *tls);
-    if (tls == NULL ||
-        (client_ca.len && (tls->client_ca = strndup(client_ca.ptr, client_ca.len)) == NULL))
+    if (tls == NULL)
         abort();
     pthread_mutex_init(&tls->locked.lock, NULL);
     *out = tls;
@@ -252,12 +235,35 @@ void http_tls_free(struct http_tls *tls)
     if (tls == NULL)
         return;
     http_pair_drop(tls->locked.pair);
+    http_trust_drop(tls->locked.trust);
     pthread_mutex_destroy(&tls->locked.lock);
-    free(tls->client_ca);
     free(tls);
 }
 
-const char *http_tls_client_ca(const struct http_tls *tls)
+err_code http_tls_trust(struct http_tls *tls, sv authorities, sv revoked, int64_t now_ms,
+                        struct http_authorities *told, struct err *e)
 {
-    return tls->client_ca;
+    struct http_trust *trust;
+    TRY(http_trust_read(authorities, revoked, now_ms, &trust, told, e));
+    pthread_mutex_lock(&tls->locked.lock);
+    struct http_trust *before = tls->locked.trust;
+    tls->locked.trust = trust;
+    pthread_mutex_unlock(&tls->locked.lock);
+    if (before == NULL)
+        tls->asks = true;
+    http_trust_drop(before);
+    return ERR_OK;
+}
+
+bool http_tls_asks(const struct http_tls *tls)
+{
+    return tls->asks;
+}
+
+struct http_trust *http_trust_take(struct http_tls *tls)
+{
+    pthread_mutex_lock(&tls->locked.lock);
+    struct http_trust *trust = http_trust_hold(tls->locked.trust);
+    pthread_mutex_unlock(&tls->locked.lock);
+    return trust;
 }

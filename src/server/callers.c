@@ -1,39 +1,12 @@
-/* callers.c - the callers' files, watched while the server runs.
+/* callers.c - who calls, as the other options see it: the rules that join the callers' files with
+ * them, and the two files themselves, read again when they change (watch.c).
  *
- *   stat says the same as when they were read   nothing to do
- *   it says something else, twice in a row      nobody is writing any more: they are read
- *   SIGHUP                                      they are read at once
- *
- * A thread looks twice a second. It asks stat(2), which follows links and works on every file
- * system, so a secret that Kubernetes swaps and a file on NFS are seen, too. What is read replaces
- * the callers before at one stroke (auth/snapshot.c), after the checks of the start. What is broken
- * changes nothing, and each new fault is a line of the log. While it is broken the files are read
- * at each look: the fault may stand in a policy that the callers before do not name. */
+ * What is read replaces the callers before at one stroke (auth/snapshot.c, auth/bearer/bearing.c),
+ * after the checks of the start. */
 #include "auth/bearer/bearer.h"
 #include "base/clock.h"
 #include "server/actions.h"
 #include "server/serve_private.h"
-
-#include <pthread.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-
-#define LOOK_US 500000u
-
-struct callers {
-    struct auth *auth;
-    const struct server_config *config;
-    const char *path;
-    pthread_t thread;
-    /* of the thread alone */
-    unsigned char last[SHA256_LEN]; /* the look before */
-    struct err told;                /* the fault that the log has; its code is ERR_OK when none */
-    struct {
-        pthread_mutex_t lock;
-        pthread_cond_t changed;
-        bool asked, stop;
-    } locked;
-};
 
 /* A policy that confines a caller, and lets him pass a role, means that the role confines him too.
  * With a directory as s3:// and nothing that says what a role may touch, he could import what
@@ -57,24 +30,21 @@ err_code callers_check(void *config, const struct credentials *credentials, stru
     return check_passing(config, who ? who->name : SV_NONE, "the credentials file", e);
 }
 
-err_code callers_check_roles(const struct server_config *config, const struct auth *auth,
-                             struct err *e)
+/* A token whose audience nobody gave is held against the address of the data store. */
+static void warn_of_audience(const struct server_config *config, const struct providers *providers)
 {
-    const struct bearer *b = auth_bearer(auth);
-    sv role = b ? providers_role_could(bearer_providers(b), SV_LIT("iam:PassRole")) : SV_NONE;
-    return check_passing(config, role, "the file of --identity-providers", e);
-}
-
-void callers_tell_roles(const struct server_config *config, const struct auth *auth)
-{
-    if (auth_bearer(auth) == NULL)
-        return;
-    const struct providers *p = bearer_providers(auth_bearer(auth));
-    actions_check_roles(p);
-    sv section = providers_by_endpoint(p);
+    sv section = providers_by_endpoint(providers);
     if (section.ptr && config->public_url == NULL)
         LOG(LOG_WARN, "identity_provider", LOG_SV("section", section),
             LOG_STR("note", "its tokens are for whatever host a request names: give --public-url"));
+}
+
+err_code callers_check_roles(void *config, const struct providers *providers, struct err *e)
+{
+    TRY(check_passing(config, providers_role_could(providers, SV_LIT("iam:PassRole")),
+                      "the file of --identity-providers", e));
+    warn_of_audience(config, providers);
+    return ERR_OK;
 }
 
 err_code callers_tell(void *state, const struct credentials *credentials, struct err *e)
@@ -87,117 +57,60 @@ err_code callers_tell(void *state, const struct credentials *credentials, struct
     return ERR_OK;
 }
 
-static bool is_told(const struct callers *callers, const struct err *e)
+err_code callers_tell_roles(void *state, const struct providers *providers, struct err *e)
 {
-    return callers->told.code == e->code && strcmp(callers->told.msg, e->msg) == 0 &&
-           strcmp(callers->told.ctx, e->ctx) == 0;
-}
-
-/* Opening a pipe again would wait for somebody who writes. */
-static bool can_be_read_again(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) != 0 || S_ISREG(st.st_mode);
-}
-
-static void read_again(struct callers *callers)
-{
-    struct err e = { 0 };
-    /* the member is no const, as a context is not; it is only read */
-    void *config = (void *)(uintptr_t)callers->config;
-    err_code rc = auth_reload(callers->auth, callers_check, config, &e);
-    if (rc == ERR_OK) {
-        callers->told.code = ERR_OK;
-        IGNORE(auth_show(callers->auth, callers_tell, "read again", &e)); /* it has no errors */
-        return;
-    }
-    e.code = rc;
-    if (is_told(callers, &e))
-        return;
-    callers->told = e;
-    LOG_ERR("credentials", &e, LOG_STR("state", "refused"), LOG_STR("file", callers->path),
-            LOG_STR("note", "the callers before stay"));
-}
-
-static void look(struct callers *callers, bool asked)
-{
-    unsigned char now[SHA256_LEN];
-    bool same = auth_as_read(callers->auth, now);
-    bool quiet = memcmp(now, callers->last, sizeof now) == 0;
-    bool broken = callers->told.code != ERR_OK;
-    memcpy(callers->last, now, sizeof now);
-    if (!asked && (!quiet || (same && !broken)))
-        return;
-    if (can_be_read_again(callers->path))
-        read_again(callers);
-    else
-        LOG(LOG_WARN, "credentials", LOG_STR("state", "kept"), LOG_STR("file", callers->path),
-            LOG_STR("note", "it is no regular file, and is read at the start alone"));
-}
-
-static void *watch(void *arg)
-{
-    struct callers *callers = arg;
-    for (bool stop = false; !stop;) {
-        const struct timespec until = clock_mono_at(clock_mono_us() + LOOK_US);
-        pthread_mutex_lock(&callers->locked.lock);
-        int rc = 0;
-        while (rc == 0 && !callers->locked.asked && !callers->locked.stop)
-            rc = pthread_cond_timedwait(&callers->locked.changed, &callers->locked.lock, &until);
-        bool asked = callers->locked.asked;
-        stop = callers->locked.stop;
-        callers->locked.asked = false;
-        pthread_mutex_unlock(&callers->locked.lock);
-        if (!stop)
-            look(callers, asked);
-    }
-    return NULL;
-}
-
-err_code callers_open(const struct server_config *config, struct auth *auth, const char *path,
-                      struct callers **out, struct err *e)
-{
-    if (auth_is_open(auth))
-        return ERR_OK;
-    struct callers *callers = calloc(1, sizeof *callers);
-    if (callers == NULL)
-        abort();
-    callers->auth = auth;
-    callers->config = config;
-    callers->path = path;
-    pthread_mutex_init(&callers->locked.lock, NULL);
-    clock_cond_init(&callers->locked.changed);
-    if (pthread_create(&callers->thread, NULL, watch, callers) != 0) {
-        pthread_cond_destroy(&callers->locked.changed);
-        pthread_mutex_destroy(&callers->locked.lock);
-        free(callers);
-        return ERR(e, ERR_IO, "a thread cannot be started");
-    }
-    *out = callers;
+    (void)e;
+    LOG(LOG_INFO, "identity_providers", LOG_STR("state", state),
+        LOG_INT("sections", providers_count(providers)));
+    actions_check_roles(providers);
     return ERR_OK;
 }
 
-static void signal_to(struct callers *callers, bool *what)
+/* ---- read again ---- */
+
+static bool credentials_same(void *callers, unsigned char look[SHA256_LEN])
 {
-    pthread_mutex_lock(&callers->locked.lock);
-    *what = true;
-    pthread_cond_signal(&callers->locked.changed);
-    pthread_mutex_unlock(&callers->locked.lock);
+    const struct callers *c = callers;
+    return auth_as_read(c->auth, look);
 }
 
-void callers_read_again(struct callers *callers)
+static err_code read_credentials(void *callers, struct err *e)
 {
-    if (callers)
-        signal_to(callers, &callers->locked.asked);
+    const struct callers *c = callers;
+    TRY(auth_reload(c->auth, callers_check, c->config, e));
+    return auth_show(c->auth, callers_tell, "read again", e);
 }
 
-void callers_close(struct callers *callers)
+static bool providers_same(void *callers, unsigned char look[SHA256_LEN])
 {
-    if (callers == NULL)
-        return;
-    signal_to(callers, &callers->locked.stop);
-    pthread_join(callers->thread, NULL);
-    pthread_cond_destroy(&callers->locked.changed);
-    pthread_mutex_destroy(&callers->locked.lock);
-    free(callers);
+    const struct callers *c = callers;
+    return bearer_as_read(auth_bearer(c->auth), look);
+}
+
+static err_code read_providers(void *callers, struct err *e)
+{
+    const struct callers *c = callers;
+    TRY(bearer_reload(auth_bearer(c->auth), callers_check_roles, c->config, e));
+    return bearer_show(auth_bearer(c->auth), callers_tell_roles, "read again", e);
+}
+
+void callers_watch(struct callers *callers, const char *credentials, const char *providers,
+                   struct watch *watch)
+{
+    const struct watch_files keys = { .event = "credentials",
+                                      .note = "the callers before stay",
+                                      .paths = { credentials },
+                                      .as_read = credentials_same,
+                                      .read = read_credentials,
+                                      .ctx = callers };
+    const struct watch_files tokens = { .event = "identity_providers",
+                                        .note = "the providers before stay",
+                                        .paths = { providers },
+                                        .as_read = providers_same,
+                                        .read = read_providers,
+                                        .ctx = callers };
+    if (!auth_is_open(callers->auth))
+        watch_add(watch, &keys);
+    if (auth_bearer(callers->auth))
+        watch_add(watch, &tokens);
 }

@@ -48,7 +48,7 @@ struct server_config {
     bool audit_strict;
     bool plain_http; /* beyond loopback */
     const char *tls; /* self-signed, or NULL */
-    const char *tls_certificate, *tls_key, *tls_client_ca;
+    const char *tls_certificate, *tls_key, *tls_client_ca, *tls_client_crl;
     bool make_buckets;
     bool sync_objects;
     bool export_reuse;

@@ -55,6 +55,8 @@ static err_code check_tls(const struct server_config *config, struct err *e)
     if (config->tls_client_ca && !server_config_has_tls(config))
         return ERR(e, ERR_INVALID,
                    "--tls-client-ca needs TLS: give --tls-certificate and --tls-key");
+    if (config->tls_client_crl && !config->tls_client_ca)
+        return ERR(e, ERR_INVALID, "--tls-client-crl needs --tls-client-ca, whose lists they are");
     return ERR_OK;
 }
 

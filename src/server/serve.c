@@ -45,13 +45,13 @@ struct rooms {
     struct server_config cfg;
     unsigned n_workers;
     bool new_key;
-    bool has_rates; /* --quotas is not none */
-    struct quota_rates rates;
+    struct watch *watch;
+    struct rates rates;
     char credentials_path[PATH_MAX], objects_path[PATH_MAX], system_path[PATH_MAX];
     char stores_path[PATH_MAX], jobs_path[PATH_MAX], exports_path[PATH_MAX];
     struct s3_endpoint s3, sts;
     struct auth *auth;
-    struct callers *callers;
+    struct callers callers;
     struct sink_world *world;
     struct records *records;
     struct store_env *env;
@@ -111,23 +111,6 @@ static err_code open_auth(struct rooms *rooms, struct err *e)
     return naming("--credentials", rooms->credentials_path, auth_new(&ac, &rooms->auth, e), e);
 }
 
-static err_code read_rates(struct rooms *rooms, struct err *e)
-{
-    const char *which = rooms->cfg.quotas;
-    rooms->has_rates = strcmp(which, "none") != 0;
-    if (!rooms->has_rates)
-        return ERR_OK;
-    if (strcmp(which, "healthlake") == 0) {
-        quota_rates_healthlake(&rooms->rates);
-        return ERR_OK;
-    }
-    CLEANUP_BUF struct buf text = BUF_INIT(QUOTA_FILE_MAX);
-    err_code rc = file_read(which, &text, e);
-    if (rc == ERR_OK)
-        rc = quota_rates_parse(buf_sv(&text), &rooms->rates, e);
-    return naming("--quotas is none, healthlake or a file of rates;", which, rc, e);
-}
-
 /* ---- the world outside ---- */
 
 static void set_endpoint(struct s3_endpoint *ep, const struct server_config *config,
@@ -152,12 +135,21 @@ static err_code own_credentials(struct rooms *rooms, struct s3_credentials *out,
     return ERR_OK;
 }
 
+static err_code read_roles(void *ctx, struct err *e)
+{
+    struct rooms *rooms = ctx;
+    TRY(sink_world_read_roles(rooms->world, rooms->cfg.roles, e));
+    LOG(LOG_INFO, "roles", LOG_STR("state", "read again"), LOG_STR("file", rooms->cfg.roles));
+    return ERR_OK;
+}
+
 static err_code open_world(struct rooms *rooms, struct err *e)
 {
     const struct server_config *config = &rooms->cfg;
     bool no_roles = config->roles && strcmp(config->roles, "none") == 0;
     TRY(auth_show(rooms->auth, callers_check, &rooms->cfg, e));
-    TRY(callers_check_roles(&rooms->cfg, rooms->auth, e));
+    if (auth_bearer(rooms->auth))
+        TRY(bearer_show(auth_bearer(rooms->auth), callers_check_roles, &rooms->cfg, e));
     struct sink_config sc = { .roles_file = no_roles ? NULL : config->roles,
                               .make_buckets = config->make_buckets,
                               .sync = config->sync_objects };
@@ -179,6 +171,13 @@ static err_code open_world(struct rooms *rooms, struct err *e)
                        "--sts-endpoint needs fhirlake's own keys: give --s3-credentials FILE, or "
                        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment");
     }
+    const struct watch_files roles = { .event = "roles",
+                                       .note = "the roles before stay",
+                                       .paths = { sc.roles_file },
+                                       .read = read_roles,
+                                       .ctx = rooms };
+    if (sc.roles_file)
+        watch_add(rooms->watch, &roles);
     err_code rc = sink_world_new(&sc, &rooms->world, e);
     TRY(sc.roles_file ? naming("--roles", sc.roles_file, rc, e) : rc);
     if (sc.objects_dir)
@@ -318,11 +317,12 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                    "another",
                    config->data);
     TRY(rc);
+    rooms->watch = watch_new();
     TRY(open_auth(rooms, e));
-    TRY(read_rates(rooms, e));
+    TRY(rates_open(&rooms->rates, config->quotas, rooms->watch, e));
     TRY(audit_room_open(config, &rooms->audit, e));
     TRY(open_world(rooms, e));
-    TRY(tls_open(config, &rooms->tls, e));
+    TRY(tls_open(config, rooms->watch, &rooms->tls, e));
     rooms->env = store_env_new((size_t)config->cache_mib << 20, BACKGROUND);
     store_env_on_reindex(rooms->env, on_reindex, NULL);
     (void)snprintf(uri, sizeof uri, "rocksdb:%s", rooms->stores_path);
@@ -367,13 +367,18 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  .region = sv_from(config->region),
                                  .account_id = sv_from(config->account_id),
                                  .public_url = sv_from(config->public_url),
-                                 .quotas = rooms->has_rates ? &rooms->rates : NULL,
+                                 .quotas = rooms->rates.given ? &rooms->rates.first : NULL,
                                  .max_datastores = config->max_datastores,
                                  .preload_patients = config->preload_patients };
     TRY(auth_show(rooms->auth, callers_tell, "read", e));
-    callers_tell_roles(config, rooms->auth);
-    TRY(callers_open(config, rooms->auth, rooms->credentials_path, &rooms->callers, e));
+    if (auth_bearer(rooms->auth))
+        TRY(bearer_show(auth_bearer(rooms->auth), callers_tell_roles, "read", e));
+    rooms->callers = (struct callers){ rooms->auth, &rooms->cfg };
+    callers_watch(&rooms->callers, rooms->credentials_path, config->identity_providers,
+                  rooms->watch);
     TRY(service_new(&sc, &rooms->service, e));
+    rooms->rates.service = rooms->service;
+    TRY(watch_start(rooms->watch, e));
     TRY(control_start(config->data, rooms->records, rooms->stores, &rooms->control, e));
     if (strcmp(config->auth, "none") == 0)
         LOG(LOG_WARN, "auth none",
@@ -414,6 +419,7 @@ static void rooms_close(struct rooms *rooms)
     monitor_stop(rooms->monitor);
     http_server_stop(rooms->http, DRAIN_MS);
     control_stop(rooms->control);
+    watch_free(rooms->watch);
     tls_close(rooms->tls);
     service_free(rooms->service);
     metrics_free(rooms->metrics);
@@ -424,7 +430,6 @@ static void rooms_close(struct rooms *rooms)
     store_registry_free(rooms->stores);
     store_env_free(rooms->env);
     sink_world_free(rooms->world);
-    callers_close(rooms->callers);
     auth_free(rooms->auth);
     records_close(rooms->records);
 }
@@ -455,10 +460,8 @@ static int run(struct rooms *rooms)
         bool open = strcmp(rooms->cfg.auth, "none") == 0;
         front_tell(&front, open ? NULL : rooms->credentials_path, rooms->new_key);
         int sig = 0;
-        while (sigwait(&set, &sig) == 0 && sig == SIGHUP) {
-            callers_read_again(rooms->callers);
-            tls_read_again(rooms->tls);
-        }
+        while (sigwait(&set, &sig) == 0 && sig == SIGHUP)
+            watch_ask(rooms->watch);
         LOG(LOG_INFO, "stopping", LOG_STR("signal", sig == SIGTERM ? "SIGTERM" : "SIGINT"));
         alarm(STOP_S);
     }

@@ -1,7 +1,7 @@
 /* serve_private.h - what the rooms of the server share.
  *
  *   audit.c          the audit log
- *   callers.c        the callers' files, watched
+ *   callers.c        the callers' files and the other options
  *   config.c         the options
  *   config_listen.c  their rules about where the server listens
  *   control.c        a socket for commands of this machine
@@ -12,57 +12,84 @@
  *   news.c           the sender of events: begun, and what it has to say
  *   page.c           what /metrics says
  *   process.c        what the process and the data folder take
- *   tls.c            the certificate's files, watched
+ *   rates.c          the rates of --quotas
+ *   tls.c            the files of the certificate, and of the authorities of callers
  *   tls_own.c        a certificate of our own
+ *   watch.c          files that are read again when they change
  *   serve.c          the process: all rooms up, a signal, all rooms down
  * Floor: server. */
 #pragma once
 #include "audit/audit.h"
 #include "auth/auth.h"
+#include "auth/bearer/bearer.h"
+#include "codec/hash.h"
 #include "event/event.h"
 #include "job/job.h"
 #include "net/http_server.h"
 #include "server/config.h"
 #include "server/control.h"
 #include "service/metrics.h"
+#include "service/quota.h"
 #include "store/records.h"
 #include "store/registry.h"
 
 #include <limits.h>
 #include <sys/types.h>
 
+/* ---- watch.c ---- */
+#define WATCH_MAX   8u /* groups of files */
+#define WATCH_PATHS 2u
+struct watch_files {                /* what is read together; all borrowed until watch_free() */
+    const char *event;              /* of the lines of the log */
+    const char *note;               /* of a refusal: what goes on instead */
+    const char *paths[WATCH_PATHS]; /* the first one is told; NULL behind the last */
+    /* Are they as they were before they were read? NULL: paths alone says so. */
+    bool (*as_read)(void *ctx, unsigned char look[SHA256_LEN]);
+    /* Reads them, and has them count; on failure nothing changes. From the watch's thread. The
+     * message goes to the log: it holds no value of a file. */
+    err_code (*read)(void *ctx, struct err *e);
+    void *ctx;
+};
+struct watch;
+struct watch *watch_new(void);
+/* Before watch_start(), and before the files are read for the first time. */
+void watch_add(struct watch *watch, const struct watch_files *files);
+MUST_USE err_code watch_start(struct watch *watch, struct err *e);
+/* All are read now, changed or not. */
+void watch_ask(struct watch *watch);
+/* Behind it nothing is read any more. NULL is allowed. */
+void watch_free(struct watch *watch);
+
 /* ---- callers.c ---- */
-struct callers;
-/* Starts the thread that reads auth's files again when they change. *out stays as it is when auth
- * is open. What is given is borrowed until callers_close(). */
-MUST_USE err_code callers_open(const struct server_config *config, struct auth *auth,
-                               const char *path, struct callers **out, struct err *e);
-void callers_close(struct callers *callers);
-/* Reads them, changed or not. Accepts NULL. */
-void callers_read_again(struct callers *callers);
+struct callers { /* borrowed until watch_free() */
+    struct auth *auth;
+    struct server_config *config;
+};
+/* Has the files read again: those that auth takes. */
+void callers_watch(struct callers *callers, const char *credentials, const char *providers,
+                   struct watch *watch);
 /* For auth_show() and auth_reload(): do the callers go with the other options? A line of the log
  * about them, and one for each action of their policies that is none. */
 err_code callers_check(void *config, const struct credentials *credentials, struct err *e);
 err_code callers_tell(void *state, const struct credentials *credentials, struct err *e);
-/* Likewise of the roles of access tokens, which are read at the start alone. */
-MUST_USE err_code callers_check_roles(const struct server_config *config, const struct auth *auth,
-                                      struct err *e);
-void callers_tell_roles(const struct server_config *config, const struct auth *auth);
+/* Likewise of the roles of access tokens, for bearer_show() and bearer_reload(). */
+err_code callers_check_roles(void *config, const struct providers *providers, struct err *e);
+err_code callers_tell_roles(void *state, const struct providers *providers, struct err *e);
 
 /* ---- config_listen.c ---- */
 MUST_USE err_code server_config_check_listening(const struct server_config *config, struct err *e);
 
 /* ---- tls.c ---- */
 struct tls;
-/* *out is NULL when config asks for no TLS. Starts a thread that watches the files. The error names
- * option and file. */
-MUST_USE err_code tls_open(const struct server_config *config, struct tls **out, struct err *e);
+/* *out is NULL when config asks for no TLS. The files are read again as long as watch is there. The
+ * error names option and file. */
+MUST_USE err_code tls_open(const struct server_config *config, struct watch *watch,
+                           struct tls **out, struct err *e);
+/* Behind watch_free(). */
 void tls_close(struct tls *tls);
 struct http_tls *tls_of(struct tls *tls); /* NULL of NULL */
 /* The file of a certificate that callers do not know by themselves; or NULL. */
 const char *tls_own_certificate(const struct tls *tls);
-/* Reads the files now, changed or not. Accepts NULL. */
-void tls_read_again(struct tls *tls);
 /* For http_server_config.handshakes: a line of the log. */
 void tls_log_handshakes(void *ctx, const struct http_handshakes *failed);
 
@@ -81,6 +108,18 @@ struct front {
 };
 /* The ready line. keys: the callers' file; NULL: nobody has keys. */
 void front_tell(const struct front *front, const char *keys, bool new_keys);
+
+/* ---- rates.c ---- */
+struct service;
+struct rates {
+    const char *which;        /* of --quotas */
+    bool given;               /* it is not none */
+    struct quota_rates first; /* at the start */
+    struct service *service;  /* whose rates change; set before watch_start() */
+};
+/* The error names the option and the file. */
+MUST_USE err_code rates_open(struct rates *rates, const char *which, struct watch *watch,
+                             struct err *e);
 
 /* ---- audit.c ---- */
 /* The audit log that the options name; *out stays as it is when they name none. */

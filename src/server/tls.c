@@ -1,11 +1,10 @@
-/* tls.c - the files of the certificate that is shown: read at the start, and again when they change
- * or SIGHUP asks for it.
+/* tls.c - the files of TLS: the certificate that is shown with its key, and the authorities of
+ * callers with what they have revoked. They are read at the start, and again when they change
+ * (watch.c).
  *
- * A thread waits for changes of the folders in which the files stand, and of those in which they
- * really stand, since tools that renew certificates change links (certbot, Kubernetes). The key and
- * the certificate are two files, which nobody writes at once. So it waits until the folders are
- * quiet for a moment. What cannot be used is told in the log, and what was shown before is shown
- * on. Connections that are there stay as they are. */
+ * What cannot be used is told in the log, and what counted before counts on. Connections that are
+ * there go on: with the certificate that they were shown, and each is held against the authorities
+ * that count when its next request comes. */
 #include "server/serve_private.h"
 
 #include "base/clock.h"
@@ -13,35 +12,21 @@
 #include "codec/instant.h"
 #include "codec/uri.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <sys/eventfd.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #define FILE_BYTES (1u << 20)
-#define QUIET_MS   200 /* no change for so long: who writes has written */
-#define QUIET_MAX  20u /* changes that are waited for, one after the other */
+#define LIST_BYTES (16u << 20) /* of what is revoked: 40 bytes each */
 #define SOON_MS    (14 * 86400000LL)
 
 struct tls {
     struct http_tls *http;
-    const char *certificate, *key;
-    char own_certificate[PATH_MAX], own_key[PATH_MAX]; /* "": it is not of our making */
-    struct stat seen[2];                               /* the two files when they were read last */
-    int wake_fd, notify_fd;                            /* notify_fd: -1, nothing is watched */
-    pthread_t thread;
-    bool runs;
-    atomic_bool asked, stop;
+    const char *certificate, *key, *client_ca, *client_crl; /* the last two: NULL, none */
+    char own_certificate[PATH_MAX], own_key[PATH_MAX];      /* "": it is not of our making */
 };
 
 /* ---- the files ---- */
 
-static err_code load(struct tls *tls, struct err *e)
+static err_code load(void *ctx, struct err *e)
 {
+    struct tls *tls = ctx;
     CLEANUP_BUF struct buf certificate = BUF_INIT(FILE_BYTES), key = BUF_INIT(FILE_BYTES);
     struct http_certificate is;
     char until[INSTANT_LEN];
@@ -71,136 +56,34 @@ static err_code load(struct tls *tls, struct err *e)
     return ERR_OK;
 }
 
-static void look_at(const struct tls *tls, struct stat out[2])
-{
-    memset(out, 0, 2 * sizeof out[0]);
-    /* what is not there is all zero */
-    (void)stat(tls->certificate, &out[0]);
-    (void)stat(tls->key, &out[1]);
-}
-
-static bool is_changed(const struct stat *a, const struct stat *b)
-{
-    return a->st_dev != b->st_dev || a->st_ino != b->st_ino || a->st_size != b->st_size ||
-           a->st_mode != b->st_mode || a->st_mtim.tv_sec != b->st_mtim.tv_sec ||
-           a->st_mtim.tv_nsec != b->st_mtim.tv_nsec;
-}
-
-static void load_again(struct tls *tls, bool asked)
-{
-    struct stat now[2];
-    struct err e = { 0 };
-    look_at(tls, now);
-    if (!asked && !is_changed(&now[0], &tls->seen[0]) && !is_changed(&now[1], &tls->seen[1]))
-        return;
-    memcpy(tls->seen, now, sizeof now);
-    if (load(tls, &e) != ERR_OK)
-        LOG_ERR("tls_certificate", &e,
-                LOG_STR("note", "the certificate that was shown before is shown on"));
-}
-
-/* ---- their folders ---- */
-
-static void watch_folder_of(int fd, const char *path)
-{
-    char folder[PATH_MAX];
-    (void)snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash)
-        slash[slash == folder ? 1 : 0] = 0;
-    /* what cannot be watched is read when SIGHUP asks for it */
-    (void)inotify_add_watch(fd, slash ? folder : ".",
-                            IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB);
-}
-
-static void watch_folders(struct tls *tls)
-{
-    const char *paths[] = { tls->certificate, tls->key };
-    char real[PATH_MAX];
-    int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    for (size_t i = 0; fd >= 0 && i < 2; i++) {
-        watch_folder_of(fd, paths[i]);
-        if (realpath(paths[i], real))
-            watch_folder_of(fd, real);
-    }
-    if (fd < 0)
-        LOG(LOG_WARN, "tls_certificate",
-            LOG_STR("note", "changes of its files are not seen here; SIGHUP has them read again"));
-    if (tls->notify_fd >= 0)
-        (void)close(tls->notify_fd);
-    tls->notify_fd = fd;
-}
-
-static void drain(int fd)
-{
-    char sink[4096];
-    ssize_t n;
-    do
-        n = read(fd, sink, sizeof sink);
-    while (n > 0 || (n < 0 && errno == EINTR));
-}
-
-/* Until nothing changes for a moment, or somebody asks. */
-static void settle(struct tls *tls)
-{
-    struct pollfd fds[] = { { .fd = tls->notify_fd, .events = POLLIN },
-                            { .fd = tls->wake_fd, .events = POLLIN } };
-    for (unsigned i = 0; i < QUIET_MAX; i++) {
-        drain(tls->notify_fd);
-        if (poll(fds, 2, QUIET_MS) == 0 || fds[1].revents)
-            return;
-    }
-}
-
-static void *watch(void *arg)
-{
-    struct tls *tls = arg;
-    for (;;) {
-        struct pollfd fds[] = { { .fd = tls->wake_fd, .events = POLLIN },
-                                { .fd = tls->notify_fd, .events = POLLIN } };
-        (void)poll(fds, 2, -1);
-        if (fds[0].revents)
-            drain(tls->wake_fd);
-        if (atomic_load(&tls->stop))
-            return NULL;
-        bool asked = atomic_exchange(&tls->asked, false);
-        if (!asked && fds[1].revents)
-            settle(tls);
-        /* before they are read: what changes behind that is seen */
-        watch_folders(tls);
-        load_again(tls, asked);
-    }
-}
-
-static void wake(const struct tls *tls)
-{
-    const uint64_t one = 1;
-    ssize_t n;
-    do
-        n = write(tls->wake_fd, &one, sizeof one);
-    /* EAGAIN: it is awake for long */
-    while (n < 0 && errno == EINTR);
-}
-
-/* ---- life ---- */
-
-static err_code read_client_ca(const char *path, struct buf *out, struct err *e)
+static err_code read_guarded(const char *option, const char *path, struct buf *out, struct err *e)
 {
     err_code rc = path ? file_read_guarded(path, out, e) : ERR_OK;
     if (rc != ERR_OK)
-        err_context(e, "--tls-client-ca %.200s", path);
+        err_context(e, "%s %.200s", option, path);
     return rc;
 }
 
-static err_code open_http(struct tls *tls, const char *client_ca, struct err *e)
+static err_code load_authorities(void *ctx, struct err *e)
 {
-    CLEANUP_BUF struct buf ca = BUF_INIT(FILE_BYTES);
-    TRY(read_client_ca(client_ca, &ca, e));
-    err_code rc = http_tls_new(buf_sv(&ca), &tls->http, e);
-    if (rc == ERR_INVALID)
-        err_context(e, "--tls-client-ca %.200s", client_ca);
-    return rc;
+    struct tls *tls = ctx;
+    CLEANUP_BUF struct buf ca = BUF_INIT(FILE_BYTES), crl = BUF_INIT(LIST_BYTES);
+    struct http_authorities are;
+    TRY(read_guarded("--tls-client-ca", tls->client_ca, &ca, e));
+    TRY(read_guarded("--tls-client-crl", tls->client_crl, &crl, e));
+    sv revoked = tls->client_crl ? sv_make(crl.len ? crl.ptr : "", crl.len) : SV_NONE;
+    err_code rc = http_tls_trust(tls->http, buf_sv(&ca), revoked, clock_wall_ms(), &are, e);
+    if (rc != ERR_OK && tls->client_crl)
+        err_context(e, "--tls-client-ca %.80s, --tls-client-crl %.80s", tls->client_ca,
+                    tls->client_crl);
+    else if (rc != ERR_OK)
+        err_context(e, "--tls-client-ca %.200s", tls->client_ca);
+    TRY(rc);
+    LOG(LOG_INFO, "tls_client_ca", LOG_INT("authorities", are.n), LOG_INT("lists", are.n_lists));
+    return ERR_OK;
 }
+
+/* ---- life ---- */
 
 static err_code make_own(struct tls *tls, const struct server_config *config, struct err *e)
 {
@@ -218,23 +101,36 @@ static err_code make_own(struct tls *tls, const struct server_config *config, st
     return ERR_OK;
 }
 
-static err_code start(struct tls *tls, const struct server_config *config, struct err *e)
+static err_code start(struct tls *tls, const struct server_config *config, struct watch *watch,
+                      struct err *e)
 {
     tls->certificate = config->tls_certificate;
     tls->key = config->tls_key;
-    TRY(open_http(tls, config->tls_client_ca, e));
+    tls->client_ca = config->tls_client_ca;
+    tls->client_crl = config->tls_client_crl;
+    TRY(http_tls_new(&tls->http, e));
     if (config->tls)
         TRY(make_own(tls, config, e));
-    watch_folders(tls);
-    look_at(tls, tls->seen);
+    const struct watch_files shown = { .event = "tls_certificate",
+                                       .note = "the certificate that was shown before is shown on",
+                                       .paths = { tls->certificate, tls->key },
+                                       .read = load,
+                                       .ctx = tls };
+    const struct watch_files callers = { .event = "tls_client_ca",
+                                         .note = "the authorities before count on",
+                                         .paths = { tls->client_ca, tls->client_crl },
+                                         .read = load_authorities,
+                                         .ctx = tls };
+    watch_add(watch, &shown);
     TRY(load(tls, e));
-    tls->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    tls->runs = tls->wake_fd >= 0 && pthread_create(&tls->thread, NULL, watch, tls) == 0;
-    return tls->runs ? ERR_OK
-                     : ERR(e, ERR_IO, "TLS does not start: too few descriptors or threads");
+    if (tls->client_ca == NULL)
+        return ERR_OK;
+    watch_add(watch, &callers);
+    return load_authorities(tls, e);
 }
 
-err_code tls_open(const struct server_config *config, struct tls **out, struct err *e)
+err_code tls_open(const struct server_config *config, struct watch *watch, struct tls **out,
+                  struct err *e)
 {
     *out = NULL;
     if (!server_config_has_tls(config))
@@ -242,8 +138,7 @@ err_code tls_open(const struct server_config *config, struct tls **out, struct e
     struct tls *tls = calloc(1, sizeof *tls);
     if (tls == NULL)
         abort();
-    tls->wake_fd = tls->notify_fd = -1;
-    err_code rc = start(tls, config, e);
+    err_code rc = start(tls, config, watch, e);
     if (rc == ERR_OK)
         *out = tls;
     else
@@ -255,16 +150,6 @@ void tls_close(struct tls *tls)
 {
     if (tls == NULL)
         return;
-    if (tls->runs) {
-        atomic_store(&tls->stop, true);
-        wake(tls);
-        pthread_join(tls->thread, NULL);
-    }
-    /* nothing is written by them */
-    if (tls->wake_fd >= 0)
-        (void)close(tls->wake_fd);
-    if (tls->notify_fd >= 0)
-        (void)close(tls->notify_fd);
     http_tls_free(tls->http);
     free(tls);
 }
@@ -277,14 +162,6 @@ struct http_tls *tls_of(struct tls *tls)
 const char *tls_own_certificate(const struct tls *tls)
 {
     return tls && tls->own_certificate[0] ? tls->own_certificate : NULL;
-}
-
-void tls_read_again(struct tls *tls)
-{
-    if (tls == NULL)
-        return;
-    atomic_store(&tls->asked, true);
-    wake(tls);
 }
 
 void tls_log_handshakes(void *ctx, const struct http_handshakes *failed)

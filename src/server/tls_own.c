@@ -25,7 +25,7 @@ static bool is_good(const char *certificate, const char *key, sv host)
     int64_t now_ms = clock_wall_ms();
     /* Whatever is wrong with them, others are made. */
     bool ok = file_read(certificate, &c, NULL) == ERR_OK && file_read(key, &k, NULL) == ERR_OK &&
-              http_tls_new(SV_NONE, &tls, NULL) == ERR_OK &&
+              http_tls_new(&tls, NULL) == ERR_OK &&
               http_tls_show(tls, buf_sv(&c), buf_sv(&k), now_ms, &is, NULL) == ERR_OK &&
               is.to_ms - now_ms > LEFT_DAYS * DAY_MS &&
               (host.len == 0 || http_tls_names(buf_sv(&c), host));

@@ -12,20 +12,16 @@
 #include "auth/smart.h"
 #include "codec/hash.h"
 
-#define SECOND_US  1000000u
-#define GOOD_S     60u /* a token that was checked here */
-#define TOLD_S     30u /* one of which the provider told */
-#define BAD_S      5u  /* one that the provider refused */
-#define GOOD_SLOTS 1024u
-#define BAD_SLOTS  256u
-#define NAME_HEX   16u /* of a caller's name */
-#define TOKEN_HEX  32u /* of the name of a token that names nobody */
+#define SECOND_US 1000000u
+#define GOOD_S    60u /* a token that was checked here */
+#define TOLD_S    30u /* one of which the provider told */
+#define BAD_S     5u  /* one that the provider refused */
+#define NAME_HEX  16u /* of a caller's name */
+#define TOKEN_HEX 32u /* of the name of a token that names nobody */
 
 struct bearer {
-    struct providers *providers;
     char account_id[16];
-    /* Strangers fill the second with what they make up, and push nobody out of the first. */
-    struct tokens *good, *bad;
+    struct bearings *all;
 };
 
 struct bearer *bearer_new(struct providers **providers, sv account_id)
@@ -33,11 +29,9 @@ struct bearer *bearer_new(struct providers **providers, sv account_id)
     struct bearer *b = calloc(1, sizeof *b);
     if (b == NULL)
         abort();
-    b->providers = *providers;
-    *providers = NULL;
     (void)snprintf(b->account_id, sizeof b->account_id, "%.*s", SV_FMT(account_id));
-    b->good = tokens_new(GOOD_SLOTS);
-    b->bad = tokens_new(BAD_SLOTS);
+    b->all = bearings_new();
+    bearings_put(b->all, providers);
     return b;
 }
 
@@ -45,15 +39,28 @@ void bearer_free(struct bearer *bearer)
 {
     if (bearer == NULL)
         return;
-    tokens_free(bearer->good);
-    tokens_free(bearer->bad);
-    providers_free(bearer->providers);
+    bearings_free(bearer->all);
     free(bearer);
 }
 
-const struct providers *bearer_providers(const struct bearer *bearer)
+const struct providers *bearer_providers(struct bearer *bearer, struct arena *a)
 {
-    return bearer->providers;
+    return bearings_get(bearer->all, a)->providers;
+}
+
+err_code bearer_show(struct bearer *bearer, bearer_providers_fn fn, void *ctx, struct err *e)
+{
+    return bearings_show(bearer->all, fn, ctx, e);
+}
+
+err_code bearer_reload(struct bearer *bearer, bearer_providers_fn check, void *ctx, struct err *e)
+{
+    return bearings_reload(bearer->all, check, ctx, e);
+}
+
+bool bearer_as_read(struct bearer *bearer, unsigned char look[SHA256_LEN])
+{
+    return bearings_as_read(bearer->all, look);
 }
 
 /* ---- what is kept ---- */
@@ -77,8 +84,8 @@ static void key_of(const struct bearer_question *q, unsigned char out[SHA256_LEN
     hash_sha256_take(h, out);
 }
 
-static void keep(struct bearer *b, const struct bearer_question *q, const unsigned char *key,
-                 const struct token_answer *an, bool told)
+static void keep(const struct bearing_parts *b, const struct bearer_question *q,
+                 const unsigned char *key, const struct token_answer *an, bool told)
 {
     int64_t left_s = an->facts.exp_s - q->now_ms / 1000;
     int64_t most_s = told ? TOLD_S : GOOD_S;
@@ -226,7 +233,7 @@ static err_code jwt_read(const struct issuer *issuer, struct arena *a,
 }
 
 /* told: the answer is the provider's word. */
-static err_code ask(const struct bearer *b, struct arena *a, const struct bearer_question *q,
+static err_code ask(const struct bearing_parts *b, struct arena *a, const struct bearer_question *q,
                     struct token_answer *out, bool *told, struct err *e)
 {
     struct claims_wanted want = { .endpoint = q->endpoint, .now_ms = q->now_ms };
@@ -269,29 +276,37 @@ static err_code unavailable(const struct err *why, struct err *e)
     return rc;
 }
 
-err_code bearer_known(struct bearer *bearer, struct arena *a, const struct bearer_question *q,
-                      bool *known, struct auth_caller *out, struct err *e)
+static err_code known_in(const struct bearer *bearer, const struct bearing_parts *b,
+                         struct arena *a, const struct bearer_question *q, bool *known,
+                         struct auth_caller *out, struct err *e)
 {
     unsigned char key[SHA256_LEN];
     struct token_answer an;
     key_of(q, key);
-    *known = tokens_get(bearer->good, key, q->mono_us, a, &an) ||
-             tokens_get(bearer->bad, key, q->mono_us, a, &an);
+    *known =
+        tokens_get(b->good, key, q->mono_us, a, &an) || tokens_get(b->bad, key, q->mono_us, a, &an);
     return *known ? caller_of(bearer, a, q, &an, out, e) : ERR_OK;
+}
+
+err_code bearer_known(struct bearer *bearer, struct arena *a, const struct bearer_question *q,
+                      bool *known, struct auth_caller *out, struct err *e)
+{
+    return known_in(bearer, bearings_get(bearer->all, a), a, q, known, out, e);
 }
 
 err_code bearer_check(struct bearer *bearer, struct arena *a, const struct bearer_question *q,
                       struct auth_caller *out, struct err *e)
 {
+    const struct bearing_parts *b = bearings_get(bearer->all, a);
     unsigned char key[SHA256_LEN];
     struct token_answer an = { 0 };
     struct err why;
     bool known, told;
     /* another request may have brought the answer meanwhile */
-    err_code rc = bearer_known(bearer, a, q, &known, out, e);
+    err_code rc = known_in(bearer, b, a, q, &known, out, e);
     if (known || rc != ERR_OK)
         return rc;
-    rc = ask(bearer, a, q, &an, &told, &why);
+    rc = ask(b, a, q, &an, &told, &why);
     if (rc == ERR_UNAVAILABLE)
         return unavailable(&why, e);
     if (rc != ERR_OK && rc != ERR_AUTH_SIGNATURE && rc != ERR_AUTH_EXPIRED)
@@ -302,6 +317,6 @@ err_code bearer_check(struct bearer *bearer, struct arena *a, const struct beare
     else
         (void)snprintf(an.why, sizeof an.why, "%.90s", why.ctx);
     key_of(q, key);
-    keep(bearer, q, key, &an, told);
+    keep(b, q, key, &an, told);
     return caller_of(bearer, a, q, &an, out, e);
 }

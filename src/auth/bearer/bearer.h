@@ -13,6 +13,7 @@
 #pragma once
 #include "auth/auth.h"
 #include "auth/bearer/providers.h"
+#include "codec/hash.h"
 
 struct bearer; /* thread-safe */
 
@@ -20,7 +21,22 @@ struct bearer; /* thread-safe */
 struct bearer *bearer_new(struct providers **providers, sv account_id);
 void bearer_free(struct bearer *bearer);
 DEFINE_CLEANUP(struct bearer, bearer_free)
-const struct providers *bearer_providers(const struct bearer *bearer); /* borrowed */
+/* Those that count now; they live as long as a. */
+const struct providers *bearer_providers(struct bearer *bearer, struct arena *a);
+
+/* Looks at providers. What it returns for those just read refuses them. */
+typedef err_code (*bearer_providers_fn)(void *ctx, const struct providers *providers,
+                                        struct err *e);
+/* Shows the providers that count now. Errors of fn. */
+MUST_USE err_code bearer_show(struct bearer *bearer, bearer_providers_fn fn, void *ctx,
+                              struct err *e);
+/* Reads the file and those that it names again, and shows them to check before they count. They
+ * count for each request that comes from now on, and nothing that is known of a token stays. On
+ * failure those before stay. Errors as providers_load(), and check's. */
+MUST_USE err_code bearer_reload(struct bearer *bearer, bearer_providers_fn check, void *ctx,
+                                struct err *e);
+/* Are the files as they were before they were read? look: as they are now. */
+bool bearer_as_read(struct bearer *bearer, unsigned char look[SHA256_LEN]);
 
 /* The token of a request: Authorization: Bearer TOKEN. SV_NONE: it has none. ERR_TOKEN_REQUEST: one
  * in the query or in a form, beside a signature, or in the wrong form.
@@ -46,8 +62,8 @@ struct bearer_question { /* all borrowed */
 MUST_USE err_code bearer_known(struct bearer *bearer, struct arena *a,
                                const struct bearer_question *q, bool *known,
                                struct auth_caller *out, struct err *e);
-/* The caller, with his grant; all of it is owned by the arena, but the credential, which lives with
- * bearer. The context of an error says which check failed, for the log; the message does not.
+/* The caller, with his grant; all of it is owned by the arena, which holds the credential too. The
+ * context of an error says which check failed, for the log; the message does not.
  * ERR_AUTH_SIGNATURE   the token is not good here
  * ERR_AUTH_EXPIRED     it was
  * ERR_DENIED           it gives no access to resources

@@ -24,6 +24,7 @@ struct key_set {
 
 struct key_ring {
     struct fetcher *from; /* NULL: the set is fixed */
+    atomic_uint n_refs;   /* a file that is read again names it once more */
     struct {
         pthread_mutex_t lock;
         pthread_cond_t fetched;
@@ -54,29 +55,44 @@ static void set_unref(struct key_set *set)
     free(set);
 }
 
-struct key_ring *key_ring_new(struct fetcher *from)
+static struct key_ring *ring_new(struct fetcher *from)
 {
     struct key_ring *ring = calloc(1, sizeof *ring);
     if (ring == NULL)
         abort();
     ring->from = from;
+    atomic_init(&ring->n_refs, 1);
     pthread_mutex_init(&ring->locked.lock, NULL);
     pthread_cond_init(&ring->locked.fetched, NULL);
     return ring;
 }
 
+struct key_ring *key_ring_new(struct fetcher **from)
+{
+    struct key_ring *ring = ring_new(*from);
+    *from = NULL;
+    return ring;
+}
+
 struct key_ring *key_ring_fixed(struct jose_keys **keys)
 {
-    struct key_ring *ring = key_ring_new(NULL);
+    struct key_ring *ring = ring_new(NULL);
     ring->locked.set = set_new(keys);
     ring->locked.fresh_until_us = UINT64_MAX;
     return ring;
 }
 
+struct key_ring *key_ring_ref(struct key_ring *ring)
+{
+    atomic_fetch_add(&ring->n_refs, 1);
+    return ring;
+}
+
 void key_ring_free(struct key_ring *ring)
 {
-    if (ring == NULL)
+    if (ring == NULL || atomic_fetch_sub(&ring->n_refs, 1) != 1)
         return;
+    fetcher_free(ring->from);
     set_unref(ring->locked.set);
     pthread_cond_destroy(&ring->locked.fetched);
     pthread_mutex_destroy(&ring->locked.lock);

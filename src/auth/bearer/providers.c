@@ -3,22 +3,69 @@
 #include "auth/bearer/providers_private.h"
 
 #include "base/file.h"
+#include "codec/hash.h"
 
 #include <limits.h>
 
 #define PROVIDERS_MEMORY (4u << 20)
 #define LAMBDA_MS        1000u /* HealthLake's */
 
+static bool path_beside(const char *path, sv name, char out[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    int n = snprintf(out, PATH_MAX, "%.*s%.*s", slash ? (int)(slash + 1 - path) : 0, path,
+                     SV_FMT(name));
+    return n > 0 && n < PATH_MAX;
+}
+
 static err_code read_beside(const char *path, sv name, struct buf *out, struct err *e)
 {
     char file[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    int n = snprintf(file, sizeof file, "%.*s%.*s", slash ? (int)(slash + 1 - path) : 0, path,
-                     SV_FMT(name));
-    if (n < 0 || (size_t)n >= sizeof file)
+    if (!path_beside(path, name, file))
         return ERR(e, ERR_INVALID, "path is too long");
     return file_read_private(file, out, e);
 }
+
+/* ---- looks ---- */
+
+static void look_at(const char *path, struct hash_sha256 *h)
+{
+    uint64_t told[FILE_LOOK];
+    file_look(path, told);
+    hash_sha256_add(h, sv_make(told, sizeof told));
+}
+
+static void look_beside(const struct providers *p, sv name, struct hash_sha256 *h)
+{
+    char file[PATH_MAX];
+    if (name.len && path_beside(p->path, name, file))
+        look_at(file, h);
+}
+
+/* Of the files that the sections name. */
+static void look_at_named(const struct providers *p, struct hash_sha256 *h)
+{
+    for (size_t i = 0; i < p->n_roles; i++)
+        look_beside(p, p->roles[i].policy_name, h);
+    for (size_t i = 0; i < p->n_issuers; i++)
+        look_beside(p, p->issuers[i].jwks_file, h);
+}
+
+const char *providers_path(const struct providers *providers)
+{
+    return providers->path;
+}
+
+bool providers_as_read(const struct providers *providers, unsigned char look[SHA256_LEN])
+{
+    CLEANUP(hash_sha256_free) struct hash_sha256 *h = hash_sha256_new();
+    look_at(providers->path, h);
+    look_at_named(providers, h);
+    hash_sha256_take(h, look);
+    return memcmp(look, providers->seen, SHA256_LEN) == 0;
+}
+
+/* ---- sections ---- */
 
 static err_code policy_of(const char *path, struct role *role, struct err *e)
 {
@@ -110,8 +157,8 @@ static err_code issuer_make(const struct providers *p, const char *path, struct 
     if (s->jwks_file.len)
         return keys_of(path, s, e);
     if (s->jwks_uri.len) {
-        s->keys_from = fetcher_new(s->jwks_uri, FETCH_MS);
-        s->ring = key_ring_new(s->keys_from);
+        struct fetcher *from = fetcher_new(s->jwks_uri, FETCH_MS);
+        s->ring = key_ring_new(&from);
     }
     return ERR_OK;
 }
@@ -119,6 +166,10 @@ static err_code issuer_make(const struct providers *p, const char *path, struct 
 static err_code fill(struct providers *p, const char *path, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(PROVIDERS_MAX_BYTES);
+    CLEANUP(hash_sha256_free) struct hash_sha256 *looks = hash_sha256_new();
+    if ((p->path = arena_str(p->arena, sv_from(path))) == NULL)
+        return arena_oom(p->arena, e);
+    look_at(path, looks);
     TRY(file_read_private(path, &b, e));
     sv text = arena_sv(p->arena, buf_sv(&b));
     if (b.len)
@@ -126,6 +177,8 @@ static err_code fill(struct providers *p, const char *path, struct err *e)
     if (text.ptr == NULL)
         return arena_oom(p->arena, e);
     TRY(providers_lines_read(text, p, e));
+    look_at_named(p, looks);
+    hash_sha256_take(looks, p->seen);
     for (size_t i = 0; i < p->n_roles; i++)
         TRY(role_make(path, &p->roles[i], e));
     for (size_t i = 0; i < p->n_issuers; i++)
@@ -154,6 +207,18 @@ err_code providers_load(const char *path, struct providers **out, struct err *e)
     return ERR_OK;
 }
 
+void providers_keep_keys(struct providers *fresh, const struct providers *now)
+{
+    for (size_t i = 0; i < fresh->n_issuers; i++) {
+        struct issuer *s = &fresh->issuers[i];
+        const struct issuer *was = providers_issuer(now, s->name);
+        if (s->jwks_uri.len == 0 || was == NULL || !sv_eq(was->jwks_uri, s->jwks_uri))
+            continue;
+        key_ring_free(s->ring);
+        s->ring = key_ring_ref(was->ring);
+    }
+}
+
 void providers_free(struct providers *providers)
 {
     if (providers == NULL)
@@ -162,7 +227,6 @@ void providers_free(struct providers *providers)
         policy_free(providers->roles[i].policy);
     for (size_t i = 0; i < providers->n_issuers; i++) {
         key_ring_free(providers->issuers[i].ring);
-        fetcher_free(providers->issuers[i].keys_from);
         fetcher_free(providers->issuers[i].asks);
     }
     for (size_t i = 0; i < providers->n_lambdas; i++)

@@ -43,6 +43,8 @@ MUST_USE err_code providers_check(const struct providers *providers, sv issuer, 
 /* A section whose tokens are held against the data store's endpoint, as no audience is given for
  * them; SV_NONE: there is none. */
 sv providers_by_endpoint(const struct providers *providers);
+/* How many issuers, functions and roles it names. */
+size_t providers_count(const struct providers *providers);
 /* A role whose policy might allow the action on some resource; SV_NONE: there is none. */
 sv providers_role_could(const struct providers *providers, sv action);
 /* The i-th policy; NULL: there are no more. Borrowed. */

@@ -69,3 +69,8 @@ const struct policy *providers_policy(const struct providers *providers, size_t 
     *out_name = providers->roles[i].policy_name;
     return providers->roles[i].policy;
 }
+
+size_t providers_count(const struct providers *providers)
+{
+    return providers->n_issuers + providers->n_lambdas + providers->n_roles;
+}

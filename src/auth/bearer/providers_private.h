@@ -9,10 +9,11 @@
  *   introspect.c       a provider is asked about a token
  *   idp_lambda.c       so is a function
  *   tokens.c           what tokens gave lately
+ *   bearing.c          the providers as their file was at one time, and the newest of these
  *   bearer.c           all of it, for a request
  * Floor: auth. */
 #pragma once
-#include "auth/bearer/providers.h"
+#include "auth/bearer/bearer.h"
 #include "codec/jose/jose.h"
 #include "codec/json.h"
 
@@ -39,8 +40,8 @@ struct issuer {
     sv role_arn;
     const struct role *role;
     size_t line;
-    struct fetcher *keys_from, *asks; /* of jwks_uri, of introspection; NULL: none */
-    struct key_ring *ring;            /* NULL: neither jwks_uri nor jwks_file */
+    struct fetcher *asks;  /* of introspection; NULL: none */
+    struct key_ring *ring; /* NULL: neither jwks_uri nor jwks_file */
 };
 
 struct lambda {
@@ -50,7 +51,9 @@ struct lambda {
 };
 
 struct providers {
-    struct arena *arena; /* holds all below, this struct too */
+    struct arena *arena;            /* holds all below, this struct too */
+    const char *path;               /* of the file */
+    unsigned char seen[SHA256_LEN]; /* the files' looks, before they were read */
     struct issuer *issuers;
     struct lambda *lambdas;
     struct role *roles;
@@ -61,6 +64,33 @@ struct providers {
 const struct issuer *providers_issuer(const struct providers *providers, sv name); /* or NULL */
 const struct lambda *providers_lambda(const struct providers *providers, sv arn);
 const struct role *providers_role(const struct providers *providers, sv arn);
+
+/* ---- providers.c ---- */
+const char *providers_path(const struct providers *providers);
+/* Are the files as they were before they were read? look: as they are now. */
+bool providers_as_read(const struct providers *providers, unsigned char look[SHA256_LEN]);
+/* Keys that now has fetched are those of the issuers of fresh with the same name and address. */
+void providers_keep_keys(struct providers *fresh, const struct providers *now);
+
+/* ---- bearing.c ---- */
+struct bearing_parts {
+    struct providers *providers;
+    /* Strangers fill the second with what they make up, and push nobody out of the first. */
+    struct tokens *good, *bad;
+};
+struct bearings; /* the place of the newest */
+struct bearings *bearings_new(void);
+void bearings_free(struct bearings *all);
+/* providers: taken; those before live on while requests hold them. */
+void bearings_put(struct bearings *all, struct providers **providers);
+/* The newest, which the arena holds from now on. */
+const struct bearing_parts *bearings_get(struct bearings *all, struct arena *a);
+/* See bearer.h. */
+MUST_USE err_code bearings_show(struct bearings *all, bearer_providers_fn fn, void *ctx,
+                                struct err *e);
+MUST_USE err_code bearings_reload(struct bearings *all, bearer_providers_fn check, void *ctx,
+                                  struct err *e);
+bool bearings_as_read(struct bearings *all, unsigned char look[SHA256_LEN]);
 
 /* ---- providers_lines.c ---- */
 /* Reads the sections into the arena; what is behind names is not looked at yet. */
@@ -95,8 +125,10 @@ static inline void fetch_answer_done(struct fetch_answer *answer)
 }
 
 /* ---- keys.c ---- */
-struct key_ring *key_ring_new(struct fetcher *from);      /* borrowed */
+struct key_ring *key_ring_new(struct fetcher **from);     /* taken */
 struct key_ring *key_ring_fixed(struct jose_keys **keys); /* taken */
+/* One more holder, and one less; the last frees it. */
+struct key_ring *key_ring_ref(struct key_ring *ring);
 void key_ring_free(struct key_ring *ring);
 /* Is the token signed by a key of the ring? Keys are fetched when there are none, when they are too
  * old, and once in a while when the token names one that is not there.

@@ -44,7 +44,7 @@ static int setup(void **state)
 {
     (void)state;
     struct err e;
-    return http_tls_new(SV_NONE, &tls, &e) == ERR_OK ? 0 : -1;
+    return http_tls_new(&tls, &e) == ERR_OK ? 0 : -1;
 }
 
 static int teardown(void **state)
@@ -171,11 +171,11 @@ TEST(tls, authorities_of_callers_are_authorities)
 {
     (void)state;
     struct pem a;
-    struct http_tls *other;
+    struct http_authorities are;
     make(&a);
-    FAILS(ERR_INVALID, http_tls_new(buf_sv(&a.certificate), &other, e));
-    FAILS(ERR_INVALID, http_tls_new(buf_sv(&a.key), &other, e));
-    FAILS(ERR_INVALID, http_tls_new(SV_LIT("x"), &other, e));
+    FAILS(ERR_INVALID, http_tls_trust(tls, buf_sv(&a.certificate), SV_NONE, NOW, &are, e));
+    FAILS(ERR_INVALID, http_tls_trust(tls, buf_sv(&a.key), SV_NONE, NOW, &are, e));
+    FAILS(ERR_INVALID, http_tls_trust(tls, SV_LIT("x"), SV_NONE, NOW, &are, e));
     drop(&a);
 }
 
