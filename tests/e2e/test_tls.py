@@ -470,7 +470,7 @@ def test_what_cannot_be_shown_does_not_start(authority, tmp_path):
 @pytest.mark.parametrize("options, told", [
     (["--tls-certificate", "x"], "--tls-key is not given"), (["--tls-key", "x"], "--tls-certificate is not given"),
     (["--tls", "self-signed", "--tls-key", "x"], "--tls self-signed"), (["--tls", "yes"], "--tls takes one of self-signed"),
-    (["--tls-client-ca", "x"], "--tls-client-ca needs TLS"), (["--health-listen", "x"], "--health-listen takes HOST:PORT"),
+    (["--tls-client-ca", "x"], "--tls-client-ca needs TLS"), (["--tls-client-crl", "x"], "--tls-client-crl needs --tls-client-ca"), (["--health-listen", "x"], "--health-listen takes HOST:PORT"),
     (["--health-listen", "0.0.0.0:0"], "--plain-http yes"), (["--listen", "0.0.0.0:0"], "--tls-certificate"),
     (["--listen", "0.0.0.0:0", "--auth", "none", "--tls", "self-signed"], "--auth none"),
 ])
