@@ -6,6 +6,9 @@
 
 #include "base/clock.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 bool rest_prefers(const struct rest_call *call, const char *what)
 {
     sv rest = call->in.prefer, part;
@@ -59,19 +62,48 @@ err_code rest_allowed_here(struct rest_call *call, struct err *e)
                : ERR_OK;
 }
 
-err_code rest_quota_take(struct rest_call *call, bool begun, struct err *e)
+static err_code quota_ask(struct rest_call *call, struct quota *quota, const struct quota_ask *ask,
+                          struct err *e)
 {
-    const struct quota_ask ask = { .action = call->it->action,
-                                   .caller = call->caller.arn,
-                                   .store = call->ds->id,
-                                   .bytes = call->in.body.len,
-                                   .begun = begun };
     unsigned wait_s;
-    err_code rc = quota_take(call->service->quota, &ask, clock_mono_us(), &wait_s, e);
+    err_code rc = quota_take(quota, ask, clock_mono_us(), &wait_s, e);
     sv told = rc == ERR_THROTTLED ? arena_fmt(call->a, "%u", wait_s) : SV_NONE;
     if (told.ptr)
         rest_header(call, "Retry-After", told);
     return rc;
+}
+
+/* What it is counted as: HealthLake has a rate of its own for discovery, and no action. */
+static const char *action_of(const struct rest_call *call)
+{
+    return call->it->shape == REST_SMART ? "Discovery" : call->it->action;
+}
+
+err_code rest_quota_take(struct rest_call *call, bool begun, struct err *e)
+{
+    const struct quota_ask ask = { .action = action_of(call),
+                                   .caller = call->caller.arn,
+                                   .store = call->ds->id,
+                                   .bytes = call->in.body.len,
+                                   .begun = begun };
+    return quota_ask(call, call->service->quota, &ask, e);
+}
+
+/* One machine has a whole /64 of IPv6 addresses. */
+static sv address_of(struct arena *a, sv peer)
+{
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr six;
+    (void)snprintf(text, sizeof text, "%.*s", SV_FMT(peer));
+    if (inet_pton(AF_INET6, text, &six) != 1 || IN6_IS_ADDR_V4MAPPED(&six))
+        return peer;
+    return arena_sv(a, sv_make((const char *)&six, sizeof six / 2));
+}
+
+err_code rest_quota_open(struct rest_call *call, sv peer, struct err *e)
+{
+    const struct quota_ask ask = { .action = action_of(call), .caller = address_of(call->a, peer) };
+    return quota_ask(call, call->service->strangers, &ask, e);
 }
 
 struct query_source rest_query_source(const struct rest_call *call, uint64_t as_of)

@@ -102,8 +102,7 @@ static err_code enter_known(struct exchange *ex, struct err *e)
     if (!sv_eq(call->ds->status, SV_LIT("ACTIVE")))
         return ERR(e, ERR_NOT_FOUND, "Data store is %.*s", SV_FMT(call->ds->status));
     TRY(datastore_check_strategy(call->ds, e));
-    if (!ex->who.anybody)
-        TRY(rest_quota_take(call, false, e));
+    TRY(ex->who.anybody ? rest_quota_open(call, ex->who.peer, e) : rest_quota_take(call, false, e));
     TRY(rest_check_format(call, e));
     TRY(rest_check_body(call, e));
     /* A byte order mark may belong to a Binary's content. */

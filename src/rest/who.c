@@ -79,6 +79,7 @@ err_code rest_who_begin(struct rest_call *call, const struct http_request *req, 
         return auth_check(auth, req, clock_wall_ms(), &call->caller, e);
     if (is_open_path(call) && smart_store(call, id, held)) {
         who->anybody = true;
+        who->peer = req->peer;
         return ERR_OK;
     }
     who->by_token = true;

@@ -6,6 +6,7 @@
 
 struct rest_who {
     bool anybody;  /* the path is open to all, whoever asks */
+    sv peer;       /* his address, if so */
     bool by_token; /* the request has an access token, good or not */
     bool later;    /* its provider may have to be asked: rest_who_ask() says who calls */
     struct bearer_question question;

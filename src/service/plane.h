@@ -52,6 +52,9 @@ struct service {
     struct service_config cfg; /* its texts are copies in the arena; no number is 0 */
     struct arena *arena;
     struct quota *quota; /* NULL: rates are not limited */
+    /* The same of those who need not say who they are, by their addresses: apart, so that they push
+     * no caller out of the other one. */
+    struct quota *strangers;
     struct aws *aws;     /* the control plane's state */
     struct rest *rest;   /* the data plane's state */
     struct {

@@ -10,6 +10,8 @@
 
 #include "base/near.h"
 
+#include <math.h>
+
 #define MIN        (1.0 / 60) /* per second */
 #define RATE_MAX   1000000000u
 #define KIB        1024u
@@ -30,6 +32,7 @@ static const struct {
     { "everything", 10, 0, true, false },
     { "validate", 2000, 1000, true, false },
     { "capabilities", 10, 0, true, false },
+    { "discovery", 10 * MIN, 0, true, false },
     { "export-get", 1, 0, true, false },
     { "export-post", 1, 0, true, false },
     { "export-status", 10, 0, true, false },
@@ -74,6 +77,7 @@ static const struct {
     { "SearchEverything", "everything" },
     { "ValidateResource", "validate" },
     { "GetCapabilities", "capabilities" },
+    { "Discovery", "discovery" }, /* no action of IAM's: GetCapabilities allows it */
     { "StartFHIRExportJobWithGet", "export-get" },
     { "StartFHIRExportJobWithPost", "export-post" },
     { "DescribeFHIRExportJobWithGet", "export-status" },
@@ -128,7 +132,7 @@ struct quota_costs quota_costs_of(sv action, uint64_t bytes)
 
 static struct quota_rate rate_of(double per_s)
 {
-    double burst = per_s >= 1 ? per_s : per_s > 0 ? 1 : 0;
+    double burst = per_s >= 1 ? per_s : round(per_s / MIN);
     return (struct quota_rate){ per_s, burst };
 }
 

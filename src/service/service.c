@@ -97,8 +97,10 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
     service->cfg.account_id = arena_sv(service->arena, cfg->account_id);
     service->cfg.public_url = arena_sv(service->arena, cfg->public_url);
     service->cfg.quotas = NULL; /* the caller's own */
-    if (cfg->quotas)
+    if (cfg->quotas) {
         service->quota = quota_new(cfg->quotas);
+        service->strangers = quota_new(cfg->quotas);
+    }
     set_defaults(&service->cfg);
     pthread_mutex_init(&service->known.lock, NULL);
     err_code rc = load_page_key(service, e);
@@ -119,6 +121,7 @@ err_code service_new(const struct service_config *cfg, struct service **out, str
 void service_set_quotas(struct service *service, const struct quota_rates *rates)
 {
     quota_set(service->quota, rates);
+    quota_set(service->strangers, rates);
 }
 
 void service_free(struct service *service)
@@ -130,6 +133,7 @@ void service_free(struct service *service)
     service->cfg.data->stop(service);
     datastores_forget_all(service);
     quota_free(service->quota);
+    quota_free(service->strangers);
     pthread_mutex_destroy(&service->known.lock);
     arena_free(service->arena);
     free(service);

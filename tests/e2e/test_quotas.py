@@ -1,4 +1,5 @@
 """Rates of callers and of data stores, on both planes, and clients that try again."""
+import http.client
 import os
 import subprocess
 
@@ -6,7 +7,8 @@ import botocore.config
 import boto3
 import pytest
 
-from fhirlake import BIN, patient, wait
+from fhirlake import BIN, Answer, Server, patient, wait
+from identity import Idp, smart_store
 from test_policies import Callers, allow, said
 
 pytestmark = pytest.mark.sanitize
@@ -139,3 +141,34 @@ def test_the_rates_of_healthlake_are_those_of_the_guide(tmp_path):
         _, answer = until_refused(lambda: app.get("$export", **kick_off))
         assert "export-get of one caller, 1 a second" in answer.text
         assert app.post("$export", None, **kick_off).status == 202
+
+
+# ---- paths that are open to all ----
+
+def test_strangers_are_counted_by_their_addresses_and_take_nothing_from_callers(tmp_path):
+    """Discovery and metadata of a data store with SMART on FHIR need no signature."""
+    idp = Idp()
+    (tmp_path / "rates").write_text("base = healthlake\n[caller]\ncapabilities = 2/min\n")
+    with Server(None, "--identity-providers", str(idp.file(tmp_path / "idp")), "--quotas", str(tmp_path / "rates")) as server:
+        store = smart_store(server, idp.url)
+
+        def ask(path, address="127.0.0.1", method="GET"):
+            connection = http.client.HTTPConnection(server.url.split("//")[1], timeout=60, source_address=(address, 0))
+            connection.request(method, f"/datastore/{store}/r4/{path}")
+            answer = connection.getresponse()
+            body = answer.read()
+            connection.close()
+            return Answer(answer.status, answer.headers, body)
+
+        n, refused = until_refused(lambda: ask(".well-known/smart-configuration"))
+        assert n >= 10 and refused.text == "Rate exceeded: discovery of one caller, 10 a minute"
+        assert 1 <= int(refused.headers["Retry-After"]) <= 60
+        # HEAD is the same, another address is another one, and metadata has a rate of its own
+        assert ask(".well-known/smart-configuration", method="HEAD").status == 429
+        assert ask(".well-known/smart-configuration", "127.0.0.2").status == 200
+        assert ask("metadata").status == 200
+        n, refused = until_refused(lambda: ask("metadata", "127.0.0.3"))
+        assert n >= 2 and refused.text == "Rate exceeded: capabilities of one caller, 2 a minute"
+        # whoever signs has his own
+        assert server.fhir(store).get("Patient").status == 200
+    idp.close()

@@ -50,6 +50,8 @@ TEST(quota, a_bucket_is_full_at_first_and_holds_its_burst)
     assert_int_equal(taken("StartFHIRExportJob", 20, S), 1);
     assert_int_equal(taken("StartFHIRImportJob", 60, S), 25);
     assert_int_equal(taken("CreateFHIRDatastore", 20, S), 1);
+    assert_int_equal(taken("Discovery", 20, S), 10);
+    assert_int_equal(taken("Discovery", 20, 13 * S), 2); /* one in six seconds */
     assert_int_equal(taken("SearchWithGet", 500, S), 100); /* of a data store; the caller has 200 */
 }
 
