@@ -9,6 +9,7 @@ import random
 import threading
 import time
 import urllib.parse
+import uuid
 
 import pytest
 
@@ -240,6 +241,26 @@ def test_a_write_is_held_to_the_scopes(smart):
     assert app.delete(f"Observation/{i}").status == 204
     assert app.get(f"Observation/{i}").status == 410
     assert smart.app("patient/Observation.cruds", "b").get(f"Observation/{i}").status == 404
+
+
+def test_an_idempotency_key_tells_its_resource_to_whom_the_scopes_give_it(smart):
+    key = str(uuid.uuid4())
+    mine = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "subject": {"reference": "Patient/a"}}
+
+    def post(app, subject="a"):
+        return app.post("Observation", {**mine, "subject": {"reference": f"Patient/{subject}"}}, x_amz_fhir_idempotency_key=key)
+
+    created = post(smart.app("patient/Observation.c", "a"))
+    assert created.status == 201
+    where, id = created.headers["Location"], created.headers["Location"].split("/Observation/")[1].split("/")[0]
+    for app, subject, told in ((smart.app("patient/Observation.c", "a"), "a", True), (smart.app("patient/Observation.cruds", "a"), "a", True),
+                               (smart.app("system/Observation.c"), "b", True), (smart.signed, "b", True),
+                               (smart.app("patient/Observation.cruds", "b"), "b", False), (smart.app("patient/Observation.c", "b"), "b", False)):
+        again = post(app, subject)
+        assert again.status == 409 and again.json["issue"][0]["code"] == "duplicate"
+        assert again.headers["Location"] == (where if told else None)
+        assert told or (id not in again.body.decode() and id not in str(again.headers))
+    assert smart.signed.delete(f"Observation/{id}").status == 204
 
 
 def test_an_export_holds_what_the_scopes_give(smart):

@@ -38,6 +38,11 @@ MUST_USE err_code rest_conditions_read(struct rest_call *call, struct rest_condi
 MUST_USE err_code rest_conditions_apply(struct rest_call *call, const struct store_version *now,
                                         struct rest_pending *pending, struct err *e);
 
+/* A create whose idempotency key has made a resource before: ERR_EXISTS. Which one is told to who
+ * may see it, or create its like. */
+MUST_USE err_code rest_key_is_used(struct rest_call *call, const struct rest_pending *pending,
+                                   struct err *e);
+
 /* ---- conditional.c ---- */
 /* rest_params_add() of a query that a write goes by: a part that says nothing is refused. */
 MUST_USE err_code rest_condition_add(struct rest_call *call, sv encoded, struct err *e);

@@ -1,4 +1,5 @@
-/* precondition.c - If-Match, If-None-Match and If-Unmodified-Since of a write.
+/* precondition.c - If-Match, If-None-Match and If-Unmodified-Since of a write, and what is told of
+ * an idempotency key that was used before.
  *
  *                        no version  current version           deleted
  *   If-Match: *          412         done                      412
@@ -19,6 +20,7 @@
  * passes: If-Match is the one that loses nothing.
  * Source: RFC 9110 13.1.1, 13.1.2, 13.1.4; FHIR R4 http.html#concurrency. */
 #include "rest/answer_private.h"
+#include "rest/grant_private.h"
 #include "rest/route_private.h"
 #include "rest/write/write_private.h"
 
@@ -238,4 +240,30 @@ err_code rest_conditions_apply(struct rest_call *call, const struct store_versio
     pending->w.if_version = n.version;
     pending->guarded = true;
     return ERR_OK;
+}
+
+/* ---- idempotency keys ---- */
+
+/* Either letter will do: who may create and not read was told the id when he created it. */
+static bool is_given(struct rest_call *call, const struct store_version *v)
+{
+    static const unsigned letters[] = { SMART_R, SMART_C };
+    struct err ignored;
+    bool sees = false;
+    for (size_t i = 0; !sees && i < 2; i++)
+        sees = rest_sees(call, letters[i], v, &sees, &ignored) == ERR_OK && sees;
+    return sees;
+}
+
+err_code rest_key_is_used(struct rest_call *call, const struct rest_pending *pending, struct err *e)
+{
+    struct store_version v;
+    struct err ignored;
+    if (rest_version_before(call, pending->w.id, &v, &ignored) == ERR_OK && is_given(call, &v)) {
+        call->out.location = true;
+        call->out.type = pending->w.type;
+        call->out.id = pending->w.id;
+        call->out.version = 1;
+    }
+    return ERR(e, ERR_EXISTS, "A resource was already created with this idempotency key");
 }

@@ -426,13 +426,8 @@ err_code rest_refused(struct rest_call *call, const struct rest_pending *pending
     }
     if (rc != ERR_PRECONDITION)
         return rc;
-    if (is(call, "POST") && call->in.idempotency_key.len) {
-        call->out.location = true;
-        call->out.type = pending->w.type;
-        call->out.id = pending->w.id;
-        call->out.version = 1;
-        return ERR(e, ERR_EXISTS, "A resource was already created with this idempotency key");
-    }
+    if (is(call, "POST") && call->in.idempotency_key.len)
+        return rest_key_is_used(call, pending, e);
     if (rest_is_immutable(pending->w.type) && !pending->conditions.none_match.there)
         return stays_as_it_is(call, e);
     if (pending->w.condition == STORE_IF_ABSENT)
