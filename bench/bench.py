@@ -13,6 +13,7 @@
   memory     peak memory of import and export over an idle server, at two sizes
   start      time from exec to the ready line on the store that `import` filled
   reads      reads by id, open and signed, against our HTTP server with a constant answer
+  tokens     reads by id with an access token that was checked lately, against the same with signatures
   tls        reads over kept connections, handshakes and a served file over TLS, against the same in plain HTTP
   together   latency of reads at a steady pace, alone and while exports or imports run
   share      latency of one caller's searches, reads and creates in his data store, alone and while another caller keeps
@@ -37,7 +38,7 @@ import sys
 import tempfile
 import time
 
-BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "tls", "together", "share", "creates", "metrics", "audit",
+BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "tokens", "tls", "together", "share", "creates", "metrics", "audit",
               "search")
 
 
@@ -551,6 +552,7 @@ class Bench:
 NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.export, "reuse": Bench.reuse, "s3": Bench.s3,
          "ask": Bench.ask, "memory": Bench.memory, "start": Bench.start,
          "reads": lambda b: of_rest(b).reads(),
+         "tokens": lambda b: of_rest(b).tokens(),
          "tls": lambda b: of_rest(b).tls(),
          "together": lambda b: of_rest(b).together(),
          "share": lambda b: of_rest(b).share(),

@@ -1,15 +1,16 @@
 /* bench_load.c - requests over kept connections, as fast as the answers come: rate and latencies.
  *
  *   bench_load --to HOST:PORT --connections N --seconds S --requests FILE
- *              [--pace N] [--key ID --secret SECRET] [--tls yes]
+ *              [--pace N] [--key ID --secret SECRET | --token TOKEN] [--tls yes]
  *
  * A line of FILE is "GET /target", or "POST /target", a tab and a body. Requests are made, and with
- * a key signed (SigV4, region us-east-1, service healthlake), before the clock starts; connections
- * take them in turn, in a circle. One thread and epoll: the same processor time per request
- * whatever answers. With --pace requests fall due at even distances, N a second, and a latency
- * counts from then: one that had to wait for a connection is late. With --tls yes it is HTTPS: the
- * certificate is not looked at, and handshakes are made before the clock starts. Prints one JSON
- * object: requests, seconds, rps, failed (any status but 2xx), p50_us, p99_us, max_us, cpu_us. */
+ * a key signed (SigV4, region us-east-1, service healthlake) or given the access token, before the
+ * clock starts; connections take them in turn, in a circle. One thread and epoll: the same
+ * processor time per request whatever answers. With --pace requests fall due at even distances, N a
+ * second, and a latency counts from then: one that had to wait for a connection is late. With --tls
+ * yes it is HTTPS: the certificate is not looked at, and handshakes are made before the clock
+ * starts. Prints one JSON object: requests, seconds, rps, failed (any status but 2xx), p50_us,
+ * p99_us, max_us, cpu_us. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "codec/hash.h"
@@ -37,7 +38,7 @@ static struct {
     unsigned n_connections;
     bool tls;
     double seconds, pace;
-    const char *file, *key, *secret;
+    const char *file, *key, *secret, *token;
 } opt = { .n_connections = 16, .seconds = 5 };
 
 static sv *requests;
@@ -104,9 +105,10 @@ static sv make_request(struct arena *a, sv line, const char *date)
     sv body = rest.ptr ? rest : SV_LIT("");
     size_t space = sv_find(head, ' ');
     sv method = sv_head(head, space), target = sv_tail(head, space + 1);
-    sv auth = opt.key ? arena_fmt(a, "X-Amz-Date: %.16s\r\nAuthorization: %.*s\r\n", date,
-                                  SV_FMT(sign(a, method, target, body, date)))
-                      : SV_LIT("");
+    sv auth = opt.key     ? arena_fmt(a, "X-Amz-Date: %.16s\r\nAuthorization: %.*s\r\n", date,
+                                      SV_FMT(sign(a, method, target, body, date)))
+              : opt.token ? arena_fmt(a, "Authorization: Bearer %s\r\n", opt.token)
+                          : SV_LIT("");
     sv more = body.len
                   ? arena_fmt(a, "Content-Type: application/fhir+json\r\nContent-Length: %zu\r\n",
                               body.len)
@@ -325,6 +327,8 @@ static void read_options(int argc, char **argv)
             opt.tls = sv_eq(value, SV_LIT("yes"));
         } else if (sv_eq(name, SV_LIT("--key"))) {
             opt.key = value.ptr;
+        } else if (sv_eq(name, SV_LIT("--token"))) {
+            opt.token = value.ptr;
         } else if (sv_eq(name, SV_LIT("--secret"))) {
             opt.secret = value.ptr;
         } else {

@@ -15,6 +15,7 @@ import threading
 import time
 
 import fhirlake
+import identity
 
 
 def cpu_seconds(pid):
@@ -25,8 +26,8 @@ def cpu_seconds(pid):
 class Load:
     """bench_load against one server process."""
 
-    def __init__(self, tools, address, pid, keys=None):
-        self.tools, self.address, self.pid, self.keys = tools, address.split("//")[-1], pid, keys
+    def __init__(self, tools, address, pid, keys=None, token=None):
+        self.tools, self.address, self.pid, self.keys, self.token = tools, address.split("//")[-1], pid, keys, token
         self.tls = address.startswith("https")
 
     def run(self, requests, seconds, connections, pace=0):
@@ -38,6 +39,8 @@ class Load:
             command += ["--pace", str(pace)]
         if self.keys:
             command += ["--key", self.keys[0], "--secret", self.keys[1]]
+        if self.token:
+            command += ["--token", self.token]
         before = cpu_seconds(self.pid)
         got = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         assert got["failed"] == 0, got
@@ -104,6 +107,23 @@ class Rest:
                                  Load(self.tools, server.url, server.process.pid, keys), requests, requests)
         finally:
             peer.kill()
+
+    def tokens(self):
+        """Reads by id with an access token that was checked lately, against the same with signatures, on one server."""
+        idp = identity.Idp()
+        try:
+            server = self.bench.start_server("--identity-providers", str(idp.file(self.bench.work / "idp")), name="smart")
+            store = identity.smart_store(server, idp.url)
+            job = server.wait_import(store, server.start_import(store, self.bench.link_input(server, self.bench.args.gb)), 3600)
+            assert job["JobStatus"] == "COMPLETED", job
+            requests = self.file("reads", [f"GET /datastore/{store}/r4/Observation/{i}" for i in self.ids("Observation", 2000)])
+            signed = Load(self.tools, server.url, server.process.pid, server.keys())
+            for scope in ("system/*.rs", "system/Observation.rs?status=final"):
+                token = idp.keys[0].token(identity.claims(server, store, iss=idp.url, scope=scope, exp=int(time.time()) + 86400))
+                self.against(f"read with a token of {scope}", signed,
+                             Load(self.tools, server.url, server.process.pid, token=token), requests, requests)
+        finally:
+            idp.close()
 
     def tls(self):
         """Reads by id over TLS, and a served file: against the same without TLS, in the same round."""

@@ -108,10 +108,12 @@ struct rest_call {
     fhir_type member_type; /* of a compartment; FHIR_TYPE_NONE: members of all types */
     struct rest_param_list params;
     bool in_bundle;
-    struct trail *trail;      /* of the request, in the audit log; NULL: none */
-    size_t text_max;          /* bytes of a resource that is written; 0: LIMIT_DATA_BODY_BYTES */
-    uint64_t as_of;           /* reads see this commit; 0: the newest */
-    bool only_check;          /* a read is only asked whether it is well formed */
+    struct trail *trail; /* of the request, in the audit log; NULL: none */
+    size_t text_max;     /* bytes of a resource that is written; 0: LIMIT_DATA_BODY_BYTES */
+    uint64_t as_of;      /* reads see this commit; 0: the newest */
+    bool only_check;     /* a read is only asked whether it is well formed */
+    bool is_small;       /* rest_read_is_small() said so */
+    const struct store_version *at_hand; /* then: what it found; NULL: nothing */
     struct rest_clock *clock; /* NULL: there is no request, and the call may take any time */
     /* Of an entry of a transaction, else NULL: */
     const struct rest_scope *scope;

@@ -11,6 +11,7 @@
 #include "rest/grant_private.h"
 #include "rest/headers_private.h"
 #include "rest/params_private.h"
+#include "rest/read/read_private.h"
 #include "rest/rest_private.h"
 #include "rest/route_private.h"
 #include "rest/who_private.h"
@@ -270,10 +271,11 @@ static struct workers *pool_of(struct service *service, const struct rest_call *
     return rest_is_bundle(call->it) ? service->rest->bundle_workers : service->rest->workers;
 }
 
-/* To ask scopes about a resource may take as long as a search of it. */
+/* To ask scopes about a resource may take as long as a search of it, unless it is small. */
 static bool is_short(const struct rest_call *call)
 {
-    return call->it->short_work && !rest_grant_limits(call, call->type, SMART_R);
+    return call->it->short_work &&
+           (call->is_small || !rest_grant_limits(call, call->type, SMART_R));
 }
 
 static void work(struct service *service, void *ctx)
@@ -325,6 +327,8 @@ static void go_on(struct service *service, struct exchange *ex)
         leave(ex);
         return;
     }
+    if (ex->rc == ERR_OK && ex->call.st && !is_short(&ex->call))
+        ex->call.is_small = rest_read_is_small(&ex->call);
     if (ex->rc == ERR_OK && is_short(&ex->call) && ex->call.st) {
         work(service, ex);
         return;

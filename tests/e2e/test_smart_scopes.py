@@ -243,6 +243,32 @@ def test_a_write_is_held_to_the_scopes(smart):
     assert smart.app("patient/Observation.cruds", "b").get(f"Observation/{i}").status == 404
 
 
+def test_a_read_is_held_to_the_scopes_whatever_its_size_and_theirs(smart):
+    """Small resources under few scopes are looked at where the request comes in, all others by a worker."""
+    def resource(id, size, code):
+        return {"resourceType": "Basic", "id": id, "code": {"coding": [{"system": "c", "code": code}]},
+                "text": {"status": "generated", "div": f"<div xmlns=\"http://www.w3.org/1999/xhtml\">{'x' * size}</div>"}}
+
+    sizes = {"s": 10, "m": 15_000, "l": 17_000, "h": 1_000_000}
+    for name, size in sizes.items():
+        for code in ("in", "out"):
+            assert smart.signed.put(f"Basic/{name}-{code}", resource(f"{name}-{code}", size, code)).status == 201
+            assert smart.signed.put(f"Basic/{name}-{code}-gone", resource(f"{name}-{code}-gone", size, code)).status == 201
+            assert smart.signed.delete(f"Basic/{name}-{code}-gone").status == 204
+    more = " ".join(f"system/Basic.rs?code=c|n{i}" for i in range(12))
+    for scope in ("system/Basic.rs?code=c|in", f"system/Basic.rs?code=c|in {more}",
+                  "system/Basic.rs?code=c|in&code=c|in,c|n1&code=c|in,c|n2"):
+        app = smart.app(scope)
+        assert app.get("Basic/none").status == 404
+        for name in sizes:
+            for path, given, refused in ((f"Basic/{name}-in", 200, 404), (f"Basic/{name}-in-gone", 410, 404)):
+                assert app.get(path).status == app.call("HEAD", path).status == given, (scope, path)
+                assert app.get(path.replace("-in", "-out")).status == refused, (scope, path)
+            tag = app.get(f"Basic/{name}-in").headers["ETag"]
+            assert app.get(f"Basic/{name}-in", If_None_Match=tag).status == 304
+            assert app.get(f"Basic/{name}-in?_elements=code").json["code"]["coding"][0]["code"] == "in"
+
+
 def test_an_idempotency_key_tells_its_resource_to_whom_the_scopes_give_it(smart):
     key = str(uuid.uuid4())
     mine = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "subject": {"reference": "Patient/a"}}

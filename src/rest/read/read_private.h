@@ -11,6 +11,9 @@
 #include "rest/call_private.h"
 
 MUST_USE err_code rest_read(struct rest_call *call, struct err *e);
+/* Is it a plain read of a small resource under few scopes, or of nothing? To hold that against the
+ * scopes takes less time than to hand it to a worker. call->st is there. */
+bool rest_read_is_small(struct rest_call *call);
 MUST_USE err_code rest_vread(struct rest_call *call, struct err *e);
 MUST_USE err_code rest_history(struct rest_call *call, struct err *e);
 MUST_USE err_code rest_search(struct rest_call *call, struct err *e);
