@@ -14,6 +14,7 @@
 #include "codec/hash.h"
 #include "codec/uri.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #define PAGE_MAX      (8u << 20) /* bytes */
@@ -28,7 +29,11 @@ struct monitor {
     struct http_server *http;
     struct page *page;
     bool loopback;
-    struct buf token; /* empty: there is none */
+    const char *token_file; /* NULL: there is no token */
+    struct {
+        pthread_mutex_t lock;
+        struct buf token;
+    } locked;
 };
 
 /* ---- who may read ---- */
@@ -48,11 +53,48 @@ static err_code check_token(struct buf *token, struct err *e)
     return ERR_OK;
 }
 
-static bool has_token(const struct monitor *monitor, const struct http_request *req)
+static bool has_token(struct monitor *monitor, const struct http_request *req)
 {
     sv said = http_header_get(req, "Authorization"), bearer = BEARER;
-    return sv_eq_nocase(sv_head(said, bearer.len), bearer) &&
-           hash_equal(sv_trim(sv_tail(said, bearer.len)), buf_sv(&monitor->token));
+    if (!sv_eq_nocase(sv_head(said, bearer.len), bearer))
+        return false;
+    pthread_mutex_lock(&monitor->locked.lock);
+    bool same = hash_equal(sv_trim(sv_tail(said, bearer.len)), buf_sv(&monitor->locked.token));
+    pthread_mutex_unlock(&monitor->locked.lock);
+    return same;
+}
+
+static void forget(struct buf *token)
+{
+    if (token->ptr)
+        explicit_bzero(token->ptr, token->cap);
+    buf_done(token);
+}
+
+static err_code read_token(struct monitor *monitor, struct err *e)
+{
+    struct buf fresh = BUF_INIT(MONITOR_TOKEN_MAX);
+    err_code rc = file_read_private(monitor->token_file, &fresh, e);
+    if (rc == ERR_OK)
+        rc = check_token(&fresh, e);
+    if (rc == ERR_OK) {
+        pthread_mutex_lock(&monitor->locked.lock);
+        struct buf before = monitor->locked.token;
+        monitor->locked.token = fresh;
+        pthread_mutex_unlock(&monitor->locked.lock);
+        fresh = before;
+    }
+    forget(&fresh);
+    return rc;
+}
+
+static err_code read_again(void *ctx, struct err *e)
+{
+    struct monitor *monitor = ctx;
+    TRY(read_token(monitor, e));
+    LOG(LOG_INFO, "metrics_token", LOG_STR("state", "read again"),
+        LOG_STR("file", monitor->token_file));
+    return ERR_OK;
 }
 
 static bool names_loopback(const struct http_request *req)
@@ -106,15 +148,15 @@ static void metrics(struct monitor *monitor, struct http_exchange *x)
     const struct http_request *req = http_exchange_request(x);
     CLEANUP_BUF struct buf body = BUF_INIT(PAGE_MAX);
     struct err e;
-    if (monitor->token.len && !has_token(monitor, req)) {
+    if (monitor->token_file && !has_token(monitor, req)) {
         say(x, 401, "Bearer realm=\"metrics\"",
             "The metrics are read with Authorization: Bearer and the token of "
             "--metrics-token-file");
-    } else if (monitor->token.len == 0 && !monitor->loopback) {
+    } else if (!monitor->token_file && !monitor->loopback) {
         say(x, 403, NULL,
             "The metrics are read from other machines only with a token: give "
             "--metrics-token-file");
-    } else if (monitor->token.len == 0 && !names_loopback(req)) {
+    } else if (!monitor->token_file && !names_loopback(req)) {
         say(x, 421, NULL,
             "Host must name this machine: localhost, 127.0.0.0/8 and [::1] are answered");
     } else if (page_write(monitor->page, &body, &e) != ERR_OK) {
@@ -157,10 +199,14 @@ static void refuse_body(void *ctx, struct http_request *req, struct http_allowan
 static err_code start(const struct monitor_config *cfg, struct monitor *monitor, struct err *e)
 {
     struct err why;
+    const struct watch_files token = { .event = "metrics_token",
+                                       .note = "the token before stays",
+                                       .paths = { cfg->token_file },
+                                       .read = read_again,
+                                       .ctx = monitor };
     if (cfg->token_file) {
-        err_code rc = file_read_private(cfg->token_file, &monitor->token, &why);
-        if (rc == ERR_OK)
-            rc = check_token(&monitor->token, &why);
+        watch_add(cfg->watch, &token);
+        err_code rc = read_token(monitor, &why);
         if (rc != ERR_OK)
             return ERR(e, rc, "--metrics-token-file %.200s: %s", cfg->token_file, why.msg);
     }
@@ -180,7 +226,9 @@ err_code monitor_start(const struct monitor_config *cfg, struct monitor **out, s
     struct monitor *monitor = calloc(1, sizeof *monitor);
     if (monitor == NULL)
         abort();
-    monitor->token = BUF_INIT(MONITOR_TOKEN_MAX);
+    monitor->token_file = cfg->token_file;
+    monitor->locked.token = BUF_INIT(MONITOR_TOKEN_MAX);
+    pthread_mutex_init(&monitor->locked.lock, NULL);
     monitor->loopback = server_config_is_loopback(sv_from(cfg->listen));
     monitor->page = page_new(&cfg->sources);
     err_code rc = start(cfg, monitor, e);
@@ -188,7 +236,7 @@ err_code monitor_start(const struct monitor_config *cfg, struct monitor **out, s
         monitor_stop(monitor);
         return rc;
     }
-    if (!monitor->loopback && monitor->token.len == 0)
+    if (!monitor->loopback && !monitor->token_file)
         LOG(LOG_WARN, "metrics", LOG_STR("listen", cfg->listen),
             LOG_STR("note", "beyond loopback and without --metrics-token-file: /health is answered "
                             "there, /metrics is refused"));
@@ -207,8 +255,7 @@ void monitor_stop(struct monitor *monitor)
         return;
     http_server_stop(monitor->http, STOP_MS);
     page_free(monitor->page);
-    if (monitor->token.ptr)
-        explicit_bzero(monitor->token.ptr, monitor->token.cap);
-    buf_done(&monitor->token);
+    forget(&monitor->locked.token);
+    pthread_mutex_destroy(&monitor->locked.lock);
     free(monitor);
 }

@@ -274,6 +274,7 @@ static void open_metrics(struct rooms *rooms)
 static err_code open_monitor(struct rooms *rooms, struct err *e)
 {
     struct monitor_config mc = { .listen = rooms->cfg.health_listen,
+                                 .watch = rooms->watch,
                                  .token_file = rooms->cfg.metrics_token_file,
                                  .sources = { .metrics = rooms->metrics,
                                               .jobs = rooms->jobs,
@@ -378,7 +379,6 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                   rooms->watch);
     TRY(service_new(&sc, &rooms->service, e));
     rooms->rates.service = rooms->service;
-    TRY(watch_start(rooms->watch, e));
     TRY(control_start(config->data, rooms->records, rooms->stores, &rooms->control, e));
     if (strcmp(config->auth, "none") == 0)
         LOG(LOG_WARN, "auth none",
@@ -409,17 +409,18 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                      .handler = service_handle,
                                      .ctx = rooms->service };
     TRY(http_server_start(&hc, &rooms->http, e));
-    return open_monitor(rooms, e);
+    TRY(open_monitor(rooms, e));
+    return watch_start(rooms->watch, e);
 }
 
 static void rooms_close(struct rooms *rooms)
 {
     /* Callers who wait for the end of a job are answered now. */
     parking_close(rooms->parking);
+    watch_free(rooms->watch);
     monitor_stop(rooms->monitor);
     http_server_stop(rooms->http, DRAIN_MS);
     control_stop(rooms->control);
-    watch_free(rooms->watch);
     tls_close(rooms->tls);
     service_free(rooms->service);
     metrics_free(rooms->metrics);

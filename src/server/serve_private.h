@@ -201,6 +201,7 @@ MUST_USE err_code page_write(struct page *page, struct buf *out, struct err *e);
 struct monitor_config {
     const char *listen;
     const char *token_file; /* NULL: loopback alone is told the metrics */
+    struct watch *watch;    /* has it read again; ended before the monitor */
     struct page_sources sources;
 };
 struct monitor;

@@ -7,6 +7,8 @@ import re
 import signal
 import ssl
 import threading
+import urllib.error
+import urllib.request
 
 import pytest
 from cryptography import x509
@@ -92,17 +94,44 @@ class Providers:
         return status == 200
 
 
+class Token:
+    """Of the monitor: who has the old one is refused."""
+    event, option, name, says = "metrics_token", "--metrics-token-file", "token", "one word"
+    broken = "secret-z secret-z secret-z\n"
+
+    def __init__(self, idp, folder):
+        pass
+
+    def text(self, allows):
+        return ("the-token-that-is-right" if allows else "another-token-than-that") + "\n"
+
+    def ready(self, server):
+        self.url = re.search(r"health and metrics on (http://[^;)\s]+)", server.ready_line)[1] + "/metrics"
+
+    def allows(self):
+        try:
+            urllib.request.urlopen(urllib.request.Request(self.url, headers={"Authorization": "Bearer the-token-that-is-right"}))
+        except urllib.error.HTTPError as e:
+            assert e.code == 401
+            return False
+        return True
+
+
+def options_of(subject, file):
+    return [subject.option, str(file)] + (["--health-listen", "127.0.0.1:0"] if isinstance(subject, Token) else [])
+
+
 def lines(server, event, state):
     return [line for line in server.log_text().splitlines()
             if re.search(rf" (info|error) {event} ", line) and f"state={state}" in line.replace('"', "").replace("read again", "again")]
 
 
-@pytest.mark.parametrize("subject", [Rates, Roles, Providers], ids=lambda s: s.event)
+@pytest.mark.parametrize("subject", [Rates, Roles, Providers, Token], ids=lambda s: s.event)
 def test_a_file_that_changes_counts_and_a_broken_one_does_not(subject, idp, tmp_path):
     subject = subject(idp, tmp_path)
     file = tmp_path / subject.name
     write(file, subject.text(False).encode())
-    with Server(None, subject.option, str(file)) as server:
+    with Server(None, *options_of(subject, file)) as server:
         subject.ready(server)
         assert subject.allows() is False
 
@@ -144,7 +173,7 @@ def test_a_file_that_changes_counts_and_a_broken_one_does_not(subject, idp, tmp_
         assert "secret-z" not in server.log_text()
 
 
-@pytest.mark.parametrize("subject", [Rates, Roles, Providers], ids=lambda s: s.event)
+@pytest.mark.parametrize("subject", [Rates, Roles, Providers, Token], ids=lambda s: s.event)
 def test_a_link_that_is_turned_is_a_change(subject, idp, tmp_path):
     """As Kubernetes has it: the file is a link into a folder that is a link, and that one is changed."""
     def turn(name, allows):
@@ -157,7 +186,7 @@ def test_a_link_that_is_turned_is_a_change(subject, idp, tmp_path):
     subject = subject(idp, tmp_path)
     turn("one", False)
     (tmp_path / subject.name).symlink_to(f"..data/{subject.name}")
-    with Server(None, subject.option, str(tmp_path / subject.name)) as server:
+    with Server(None, *options_of(subject, tmp_path / subject.name)) as server:
         subject.ready(server)
         assert subject.allows() is False
         turn("two", True)
