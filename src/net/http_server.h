@@ -110,6 +110,7 @@ struct http_certificate {   /* for the log */
 MUST_USE err_code http_tls_new(struct http_tls **out, struct err *e);
 struct http_authorities { /* for the log */
     unsigned n, n_lists;
+    int64_t until_ms; /* when the first list must have been replaced; INT64_MAX: there are none */
 };
 /* From now on callers must show a certificate of these authorities. Before the server starts, or in
  * place of what was given then: who is connected is looked at again at his next request.

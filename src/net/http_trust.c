@@ -151,6 +151,16 @@ static err_code read_revoked(struct http_trust *trust, sv text, const struct crt
     return ERR_OK;
 }
 
+static int64_t until_ms(const struct http_trust *trust)
+{
+    int64_t least = INT64_MAX;
+    for (unsigned i = 0; i < trust->n_revoked; i++) {
+        int64_t ms = (int64_t)gnutls_x509_crl_get_next_update(trust->revoked[i]) * 1000;
+        least = ms < least ? ms : least;
+    }
+    return least;
+}
+
 err_code http_trust_read(sv authorities, sv revoked, int64_t now_ms, struct http_trust **out,
                          struct http_authorities *told, struct err *e)
 {
@@ -162,7 +172,7 @@ err_code http_trust_read(sv authorities, sv revoked, int64_t now_ms, struct http
     TRY(read_authorities(authorities, &crts, e));
     if (revoked.ptr)
         TRY(read_revoked(trust, revoked, &crts, now_ms, e));
-    *told = (struct http_authorities){ crts.n, trust->n_revoked };
+    *told = (struct http_authorities){ crts.n, trust->n_revoked, until_ms(trust) };
     int n = gnutls_x509_trust_list_add_cas(trust->list, crts.all, crts.n, 0);
     /* the list has them all, unless there is no memory */
     if (n != (int)crts.n)

@@ -12,9 +12,10 @@
 #include "codec/instant.h"
 #include "codec/uri.h"
 
-#define FILE_BYTES (1u << 20)
-#define LIST_BYTES (16u << 20) /* of what is revoked: 40 bytes each */
-#define SOON_MS    (14 * 86400000LL)
+#define FILE_BYTES   (1u << 20)
+#define LIST_BYTES   (16u << 20) /* of what is revoked: 40 bytes each */
+#define SOON_MS      (14 * 86400000LL)
+#define LIST_SOON_MS 86400000LL
 
 struct tls {
     struct http_tls *http;
@@ -79,7 +80,14 @@ static err_code load_authorities(void *ctx, struct err *e)
     else if (rc != ERR_OK)
         err_context(e, "--tls-client-ca %.200s", tls->client_ca);
     TRY(rc);
-    LOG(LOG_INFO, "tls_client_ca", LOG_INT("authorities", are.n), LOG_INT("lists", are.n_lists));
+    char until[INSTANT_LEN];
+    bool has = are.n_lists > 0, soon = has && are.until_ms - clock_wall_ms() < LIST_SOON_MS;
+    if (has)
+        instant_format(are.until_ms, until);
+    LOG(soon ? LOG_WARN : LOG_INFO, "tls_client_ca", LOG_INT("authorities", are.n),
+        LOG_INT("lists", are.n_lists),
+        LOG_SV("until", has ? sv_make(until, sizeof until) : SV_LIT("-")),
+        LOG_STR("note", soon ? "then every caller is refused" : "-"));
     return ERR_OK;
 }
 

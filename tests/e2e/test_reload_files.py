@@ -326,6 +326,7 @@ def test_callers_whose_certificates_are_revoked(authority, tmp_path):
             with dial(server, list(contexts(files))[1]) as s:
                 return ask(s)[0]
 
+        wait(lambda: bool(re.search(r"info tls_client_ca authorities=1 lists=1 until=\"?20", server.log_text())), {True})
         for way, (files, wanted, says) in ways.items():
             for c in contexts(files):
                 with dial(server, c) as s:
