@@ -51,7 +51,7 @@ TEST(quota, a_bucket_is_full_at_first_and_holds_its_burst)
     assert_int_equal(taken("StartFHIRImportJob", 60, S), 25);
     assert_int_equal(taken("CreateFHIRDatastore", 20, S), 1);
     assert_int_equal(taken("Discovery", 20, S), 10);
-    assert_int_equal(taken("Discovery", 20, 13 * S), 2); /* one in six seconds */
+    assert_int_equal(taken("Discovery", 20, 13 * S), 2);   /* one in six seconds */
     assert_int_equal(taken("SearchWithGet", 500, S), 100); /* of a data store; the caller has 200 */
 }
 
@@ -91,6 +91,27 @@ TEST(quota, what_a_data_store_refuses_costs_its_caller_nothing_and_the_other_way
         assert_false(take("SearchWithGet", "b", "v", 0, S));
     for (unsigned i = 0; i < 100; i++)
         assert_true(take("SearchWithGet", "c", "v", 0, S));
+}
+
+TEST(quota, rates_that_change_leave_what_was_taken)
+{
+    (void)state;
+    struct quota_rates rates = { 0 };
+    const size_t kind = quota_kind_of(SV_LIT("ListTagsForResource"));
+    assert_int_equal(taken("ListTagsForResource", 20, S), 10);
+    quota_set(q, &rates);
+    assert_int_equal(taken("ListTagsForResource", 50, S), 50); /* no limit */
+    rates.of[kind][QUOTA_CALLER] = (struct quota_rate){ 2, 2 };
+    quota_set(q, &rates);
+    assert_int_equal(taken("ListTagsForResource", 50, S), 0);
+    assert_int_equal(taken("ListTagsForResource", 50, S + S / 2), 1);
+    /* a bucket that was fuller than the new one holds has what that one holds */
+    quota_rates_healthlake(&rates);
+    quota_set(q, &rates);
+    assert_int_equal(taken("TagResource", 4, S), 4);
+    rates.of[quota_kind_of(SV_LIT("TagResource"))][QUOTA_CALLER] = (struct quota_rate){ 3, 3 };
+    quota_set(q, &rates);
+    assert_int_equal(taken("TagResource", 50, 60 * S), 3);
 }
 
 TEST(quota, callers_have_buckets_of_their_own)
@@ -223,6 +244,7 @@ int main(void)
         EACH(a_bucket_fills_at_its_rate_and_never_beyond_its_burst),
         EACH(a_refused_request_takes_nothing),
         EACH(what_a_data_store_refuses_costs_its_caller_nothing_and_the_other_way_round),
+        EACH(rates_that_change_leave_what_was_taken),
         EACH(callers_have_buckets_of_their_own),
         EACH(kinds_have_buckets_of_their_own_and_actions_of_a_kind_share_one),
         EACH(a_write_costs_one_for_each_kib_and_may_leave_debts),

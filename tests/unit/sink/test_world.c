@@ -154,6 +154,42 @@ TEST(world, the_folder_for_objects_is_made_for_its_owner_alone)
     assert_int_equal(st.st_mode & 077, 0);
 }
 
+/* A file of roles in which ROLE may touch all below this place. */
+static void put_roles(const char *path, const char *place)
+{
+    char text[256];
+    (void)snprintf(text, sizeof text, "{\"roles\":[{\"arn\":\"%.*s\",\"allow\":[\"%s\"]}]}",
+                   SV_FMT(ROLE), place);
+    OK(file_write_atomic(path, sv_from(text), e));
+}
+
+TEST(world, roles_that_are_read_again_count_for_what_is_opened_from_then_on)
+{
+    char path[80];
+    const struct sink_target a = { .uri = SV_LIT("s3://bucket/a/"), .role_arn = ROLE };
+    const struct sink_target b = { .uri = SV_LIT("s3://bucket/b/"), .role_arn = ROLE };
+    CLEANUP(sink_world_free) struct sink_world *other = NULL;
+    CLEANUP(sink_close) struct sink *before = NULL, *behind = NULL, *none = NULL;
+    (void)snprintf(path, sizeof path, "%s/roles.json", root);
+    put_roles(path, "s3://bucket/a/*");
+    struct sink_config cfg = { .objects_dir = root, .roles_file = path };
+    OK(sink_world_new(&cfg, &other, e));
+    OK(sink_open(other, &a, &before, e));
+    FAILS(ERR_DENIED, sink_open(other, &b, &none, e));
+    /* what is broken changes nothing */
+    OK(file_write_atomic(path, SV_LIT("{\"roles\":"), e));
+    FAILS(ERR_INVALID, sink_world_read_roles(other, path, e));
+    FAILS(ERR_DENIED, sink_open(other, &b, &none, e));
+    put_roles(path, "s3://bucket/b/*");
+    OK(sink_world_read_roles(other, path, e));
+    OK(sink_open(other, &b, &behind, e));
+    FAILS(ERR_DENIED, sink_open(other, &a, &none, e));
+    /* what is open goes on under the roles that it was opened with */
+    OK(sink_may(before, SV_LIT("a/x"), e));
+    FAILS(ERR_DENIED, sink_may(before, SV_LIT("b/x"), e));
+    OK(sink_may(behind, SV_LIT("b/x"), e));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +198,7 @@ int main(void)
         T(world, a_sink_keeps_what_it_was_opened_with),
         T(world, an_endpoint_has_a_url_of_http_and_a_region),
         T(world, the_folder_for_objects_is_made_for_its_owner_alone),
+        T(world, roles_that_are_read_again_count_for_what_is_opened_from_then_on),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
