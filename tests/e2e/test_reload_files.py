@@ -265,6 +265,24 @@ def test_files_that_the_providers_file_names_are_read_again_with_it(idp, tmp_pat
         wait(lambda: status(new), {503})
 
 
+def test_keys_that_were_fetched_stay_when_the_file_is_read_again(tmp_path):
+    """A provider that cannot be asked at that moment locks nobody out."""
+    idp = Idp()
+    subject = Providers(idp, tmp_path)
+    file = write(tmp_path / subject.name, subject.text(True).encode())
+    with Server(None, subject.option, str(file)) as server:
+        subject.ready(server)
+        assert subject.allows() and idp.n_asked("/jwks") == 1
+        idp.published = 500
+        write(file, subject.text(False).encode())
+        wait(subject.allows, {False})
+        assert idp.n_asked("/jwks") == 1
+        # at another address they are others
+        write(file, subject.text(True).replace("/jwks", "/jwks?2").encode())
+        wait(lambda: subject.fhir.get("Patient/p", Authorization=f"Bearer {subject.token}").status, {503})
+    idp.close()
+
+
 def test_a_role_that_would_take_every_bucket_is_refused_as_at_the_start(idp, tmp_path):
     subject = Providers(idp, tmp_path)
     few = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "healthlake:*", "Resource": "*"}]})

@@ -12,11 +12,11 @@
 #define TEXT_MAX 256u
 
 static struct {
-    char folder[64], first[96], second[96];
+    char folder[64], first[96], second[96], other[96];
     struct watch *watch;
     pthread_mutex_t lock;
     pthread_cond_t tried;
-    unsigned n_tries, n_good; /* under the lock, as is what counts */
+    unsigned n_tries, n_good, n_other; /* under the lock, as is what counts */
     char counts[2 * TEXT_MAX];
 } us = { .lock = PTHREAD_MUTEX_INITIALIZER, .tried = PTHREAD_COND_INITIALIZER };
 
@@ -43,6 +43,17 @@ static err_code on_read(void *ctx, struct err *e)
     return rc;
 }
 
+static err_code on_other(void *ctx, struct err *e)
+{
+    assert(ctx == &us);
+    (void)e;
+    pthread_mutex_lock(&us.lock);
+    us.n_other++;
+    pthread_cond_broadcast(&us.tried);
+    pthread_mutex_unlock(&us.lock);
+    return ERR_OK;
+}
+
 /* At one stroke. */
 static void put(const char *path, const char *text)
 {
@@ -57,13 +68,19 @@ static void up(void)
     (void)snprintf(us.second, sizeof us.second, "%s/second", us.folder);
     put(us.first, "a");
     put(us.second, "b");
-    us.n_tries = us.n_good = 0;
+    (void)snprintf(us.other, sizeof us.other, "%s/other", us.folder);
+    put(us.other, "0");
+    us.n_tries = us.n_good = us.n_other = 0;
     us.counts[0] = 0;
     const struct watch_files files = {
         .event = "test", .note = "-", .paths = { us.first, us.second }, .read = on_read, .ctx = &us
     };
+    const struct watch_files other = {
+        .event = "test", .note = "-", .paths = { us.other }, .read = on_other, .ctx = &us
+    };
     us.watch = watch_new();
     watch_add(us.watch, &files);
+    watch_add(us.watch, &other);
     OK(watch_start(us.watch, e));
 }
 
@@ -120,8 +137,17 @@ TEST(watch, a_file_that_changes_is_read_with_what_belongs_to_it)
     wait_counts("ac");
     put(us.first, "d");
     wait_counts("dc");
-    /* read when it changed, and not at each look */
+    /* read when it changed, and not at each look: others have been looked at since */
     unsigned good;
+    pthread_mutex_lock(&us.lock);
+    unsigned n_other = us.n_other;
+    pthread_mutex_unlock(&us.lock);
+    assert_int_equal(n_other, 0);
+    put(us.other, "1");
+    pthread_mutex_lock(&us.lock);
+    while (us.n_other == 0)
+        pthread_cond_wait(&us.tried, &us.lock);
+    pthread_mutex_unlock(&us.lock);
     assert_int_equal(tries(&good), 2);
     assert_int_equal(good, 2);
     down();
