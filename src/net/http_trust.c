@@ -191,6 +191,8 @@ static const char *fault_of(unsigned status)
         return "The client certificate has expired, or does not hold yet";
     if (status & GNUTLS_CERT_PURPOSE_MISMATCH)
         return "The client certificate is not one for clients";
+    if (status & GNUTLS_CERT_INSECURE_ALGORITHM)
+        return "The client certificate, or one of its chain, has a weak key or signature";
     return "The client certificate is not of an authority that this server takes";
 }
 
@@ -235,8 +237,10 @@ static const char *judge(const struct http_trust *trust, struct crts *crts)
     gnutls_typed_vdata_st purpose = { GNUTLS_DT_KEY_PURPOSE_OID,
                                       (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT, 0 };
     unsigned status = 0;
-    if (gnutls_x509_trust_list_verify_crt2(trust->list, crts->all, crts->n, &purpose, 1, 0, &status,
-                                           NULL) < 0 ||
+    /* what our own key must be */
+    const unsigned strength = GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM);
+    if (gnutls_x509_trust_list_verify_crt2(trust->list, crts->all, crts->n, &purpose, 1, strength,
+                                           &status, NULL) < 0 ||
         status)
         return fault_of(status);
     const char *fault = NULL;

@@ -528,14 +528,16 @@ def test_callers_with_certificates(authority, tmp_path):
         "none": None, "foreign": foreign.issue("foreign", kind="client"),
         "expired": clients.issue("expired", kind="client", days=(-20, -2)),
         "early": clients.issue("early", kind="client", days=(2, 20)),
-        "server": clients.issue("server", kind="server"),
+        "server": clients.issue("server", kind="server"), "weak": clients.issue("weak", kind="client", key=weak_key()),
     }
     why = {"none": "with a client certificate only", "foreign": "not of an authority", "expired": "has expired",
-           "early": "does not hold yet", "server": "not one for clients"}
+           "early": "does not hold yet", "server": "not one for clients", "weak": "a weak key"}
     with tls_server(authority, "--tls-client-ca", str(clients.ca), "--health-listen", "127.0.0.1:0", file="strict") as server:
         for way, files in ways.items():
             for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
                 c = context(server, minimum_version=version, maximum_version=version)
+                if way == "weak":
+                    c.set_ciphers("DEFAULT:@SECLEVEL=0")
                 if files:
                     c.load_cert_chain(*files)
                 with dial(server, c) as s:
