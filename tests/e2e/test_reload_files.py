@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from fhirlake import ROLE, Server, patient, wait
 from identity import EVERYTHING, Idp, Key, claims, smart_store
-from pki import Authority, write
+from pki import Authority, name, write
 from test_policies import said
 from test_tls import ask, context, dial, tls_server
 
@@ -391,6 +391,37 @@ def test_callers_whose_certificates_are_revoked(authority, tmp_path):
         wait(lambda: ask(held)[0], {403})
         assert (status(right), status(ways["foreign"][0])) == (403, 200)
         held.close()
+
+
+def test_an_authority_in_between_needs_its_list_too(authority, tmp_path):
+    tmp_path.chmod(0o700)
+    root = Authority(tmp_path, "root")
+    between = Authority(tmp_path, "between")
+    between.certificate = root._sign(name("between"), between.key.public_key(), (-30, 365), [
+        (x509.BasicConstraints(ca=True, path_length=None), True),
+        (x509.KeyUsage(False, False, False, False, False, True, True, False, False), True)])
+    certificate, key = between.issue("leaf", kind="client", names=[x509.DNSName("a.example")])
+    chain = write(tmp_path / "chain.pem", certificate.read_bytes() + between.pem(between.certificate))
+    ca, crl = write(tmp_path / "ca.pem", root.ca.read_bytes()), write(tmp_path / "list.pem", revoked(root))
+    with tls_server(authority, "--tls-client-ca", str(ca), "--tls-client-crl", str(crl), file="between") as server:
+        def status():
+            c = context(server)
+            c.load_cert_chain(chain, key)
+            with dial(server, c) as s:
+                answer = ask(s)
+                return answer[0], "No revocation list" in answer[2].decode(), "has been revoked" in answer[2].decode()
+
+        assert status() == (403, True, False)
+        write(ca, root.ca.read_bytes() + between.pem(between.certificate))
+        write(crl, revoked(root) + revoked(between))
+        wait(status, {(200, False, False)})
+        write(crl, revoked(root) + revoked(between, [serial_of((certificate,))]))
+        wait(status, {(403, False, True)})
+        write(crl, revoked(root) + revoked(between))
+        wait(status, {(200, False, False)})
+        # the authority in between is revoked by its own
+        write(crl, revoked(root, [between.certificate.serial_number]) + revoked(between))
+        wait(status, {(403, False, True)})
 
 
 def test_authorities_without_lists_are_read_again_as_well(authority, tmp_path):
