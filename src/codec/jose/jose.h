@@ -13,6 +13,7 @@
  * Limits: below.   Source: RFC 7515, 7517, 7518, 7638, 8037, 8725.   Floor: codec. */
 #pragma once
 #include "base/arena.h"
+#include "base/buf.h"
 
 #define JOSE_TOKEN_MAX   (8u << 10)  /* bytes of a token */
 #define JOSE_DEPTH       8u          /* nesting of a header or of claims */
@@ -103,3 +104,13 @@ MUST_USE err_code jose_signer_public(const struct jose_signer *signer, struct ar
  *   typ  "at+jwt" */
 MUST_USE err_code jose_sign(const struct jose_signer *signer, struct arena *a, const char *typ,
                             sv payload, sv *out, struct err *e);
+
+/* ---- keys of our own (make.c) ---- */
+
+/* A new private key; the caller frees it. alg: as jose_signer_read(); RSA has 3072 bits. */
+MUST_USE err_code jose_signer_make(jose_alg alg, struct jose_signer **out, struct err *e);
+/* It in PEM (PKCS #8), appended. It is secret: wipe what it was written to. */
+MUST_USE err_code jose_signer_pem(const struct jose_signer *signer, struct buf *out, struct err *e);
+/* It as a private JWK with kid and alg; owned by the arena, and as secret. */
+MUST_USE err_code jose_signer_secret(const struct jose_signer *signer, struct arena *a, sv *out,
+                                     struct err *e);

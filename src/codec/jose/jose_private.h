@@ -5,6 +5,7 @@
  *   jwk.c        keys
  *   jws.c        tokens are read and verified
  *   sign.c       tokens are made
+ *   make.c       private keys are made, and written down
  * Floor: codec. */
 #pragma once
 #include "codec/jose/jose.h"
@@ -34,3 +35,19 @@ struct jose_keys {
     struct jose_key *items;
     size_t n;
 };
+
+struct jose_signer {
+    struct arena *arena; /* holds this struct too */
+    EVP_PKEY *pkey;
+    jose_alg alg;
+    sv members; /* of its JWK, those that make the key, in the thumbprint's order */
+    sv kid;
+};
+
+/* ---- sign.c ---- */
+/* pkey is taken, also when this fails. Errors as jose_signer_read(). */
+MUST_USE err_code jose_signer_of(EVP_PKEY **pkey, jose_alg alg, struct jose_signer **out,
+                                 struct err *e);
+/* A number of the key in base64url; len 0: as many bytes as it needs. */
+MUST_USE err_code jose_number_text(struct arena *a, EVP_PKEY *key, const char *name, size_t len,
+                                   sv *out, struct err *e);

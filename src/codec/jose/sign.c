@@ -9,20 +9,13 @@
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 
 #define SIGNER_MEMORY (64u << 10)
 
-struct jose_signer {
-    struct arena *arena; /* holds this struct too */
-    EVP_PKEY *pkey;
-    jose_alg alg;
-    sv members; /* of its JWK, those that make the key, in the thumbprint's order */
-    sv kid;
-};
-
-static err_code number_text(struct arena *a, EVP_PKEY *key, const char *name, size_t len, sv *out,
-                            struct err *e)
+err_code jose_number_text(struct arena *a, EVP_PKEY *key, const char *name, size_t len, sv *out,
+                          struct err *e)
 {
     BIGNUM *n = NULL;
     if (EVP_PKEY_get_bn_param(key, name, &n) != 1)
@@ -31,7 +24,7 @@ static err_code number_text(struct arena *a, EVP_PKEY *key, const char *name, si
         len = (size_t)BN_num_bytes(n);
     unsigned char *bytes = arena_alloc(a, len);
     bool ok = bytes && BN_bn2binpad(n, bytes, (int)len) == (int)len;
-    BN_free(n);
+    BN_clear_free(n);
     return ok ? jose_base64url(a, sv_make(bytes, len), out, e) : arena_oom(a, e);
 }
 
@@ -41,14 +34,14 @@ static err_code members_make(struct jose_signer *s, struct err *e)
     const struct jose_form *form = &jose_forms[s->alg];
     sv x, y;
     if (form->family == JOSE_EC) {
-        TRY(number_text(s->arena, s->pkey, OSSL_PKEY_PARAM_EC_PUB_X, form->coordinate, &x, e));
-        TRY(number_text(s->arena, s->pkey, OSSL_PKEY_PARAM_EC_PUB_Y, form->coordinate, &y, e));
+        TRY(jose_number_text(s->arena, s->pkey, OSSL_PKEY_PARAM_EC_PUB_X, form->coordinate, &x, e));
+        TRY(jose_number_text(s->arena, s->pkey, OSSL_PKEY_PARAM_EC_PUB_Y, form->coordinate, &y, e));
         s->members =
             arena_fmt(s->arena, "\"crv\":\"%s\",\"kty\":\"EC\",\"x\":\"%.*s\",\"y\":\"%.*s\"",
                       form->crv, SV_FMT(x), SV_FMT(y));
     } else {
-        TRY(number_text(s->arena, s->pkey, OSSL_PKEY_PARAM_RSA_E, 0, &x, e));
-        TRY(number_text(s->arena, s->pkey, OSSL_PKEY_PARAM_RSA_N, 0, &y, e));
+        TRY(jose_number_text(s->arena, s->pkey, OSSL_PKEY_PARAM_RSA_E, 0, &x, e));
+        TRY(jose_number_text(s->arena, s->pkey, OSSL_PKEY_PARAM_RSA_N, 0, &y, e));
         s->members = arena_fmt(s->arena, "\"e\":\"%.*s\",\"kty\":\"RSA\",\"n\":\"%.*s\"", SV_FMT(x),
                                SV_FMT(y));
     }
@@ -93,7 +86,7 @@ static int no_password(char *buf, int size, int writing, void *ctx)
     return -1;
 }
 
-err_code jose_signer_read(sv pem, jose_alg alg, struct jose_signer **out, struct err *e)
+err_code jose_signer_of(EVP_PKEY **pkey, jose_alg alg, struct jose_signer **out, struct err *e)
 {
     struct arena *a = arena_new(SIGNER_MEMORY);
     CLEANUP(jose_signer_free) struct jose_signer *s = ARENA_NEW(a, struct jose_signer);
@@ -102,19 +95,29 @@ err_code jose_signer_read(sv pem, jose_alg alg, struct jose_signer **out, struct
         abort();
     s->arena = a;
     s->alg = alg;
-    BIO *from = BIO_new_mem_buf(pem.ptr ? pem.ptr : "", (int)pem.len);
-    if (from == NULL)
-        abort();
-    s->pkey = PEM_read_bio_PrivateKey(from, NULL, no_password, NULL);
-    BIO_free(from);
-    if (s->pkey == NULL)
-        return ERR(e, ERR_INVALID, "no private key in PEM without a password");
+    s->pkey = *pkey;
+    *pkey = NULL;
     TRY(check_fit(s, e));
     TRY(members_make(s, e));
     TRY(kid_make(s, e));
     *out = s;
     s = NULL;
     return ERR_OK;
+}
+
+err_code jose_signer_read(sv pem, jose_alg alg, struct jose_signer **out, struct err *e)
+{
+    BIO *from = BIO_new_mem_buf(pem.ptr ? pem.ptr : "", (int)pem.len);
+    if (from == NULL)
+        abort();
+    EVP_PKEY *pkey = PEM_read_bio_PrivateKey(from, NULL, no_password, NULL);
+    BIO_free(from);
+    if (pkey == NULL) {
+        /* what OpenSSL noted belongs to nobody */
+        ERR_clear_error();
+        return ERR(e, ERR_INVALID, "no private key in PEM without a password");
+    }
+    return jose_signer_of(&pkey, alg, out, e);
 }
 
 void jose_signer_free(struct jose_signer *signer)

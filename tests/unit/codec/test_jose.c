@@ -229,6 +229,36 @@ TEST(jose, what_we_sign_is_verified_by_the_key_that_we_publish)
     }
 }
 
+TEST(jose, a_key_of_ours_is_read_back_from_what_is_written_of_it)
+{
+    (void)state;
+    const jose_alg all[] = { JOSE_ES384, JOSE_RS384 };
+    for (size_t i = 0; i < 2; i++) {
+        struct buf pem = BUF_INIT(16u << 10);
+        struct jose_signer *made, *read;
+        struct jose_keys *keys = NULL;
+        struct err why;
+        sv secret, shown;
+        OK(jose_signer_make(all[i], &made, e));
+        OK(jose_signer_pem(made, &pem, e));
+        OK(jose_signer_read(buf_sv(&pem), all[i], &read, e));
+        assert_sv(jose_signer_kid(made), jose_signer_kid(read));
+        OK(jose_signer_public(read, a, &shown, e));
+        /* the private JWK has what the public one has, and never passes for it */
+        OK(jose_signer_secret(made, a, &secret, e));
+        yyjson_doc *doc;
+        OK(json_read(a, secret, 4, &doc, e));
+        assert_sv(json_string(json_get(yyjson_doc_get_root(doc), "kid")), jose_signer_kid(made));
+        assert_true(json_string(json_get(yyjson_doc_get_root(doc), "d")).len >= 64);
+        sv set = ARENA_JOIN(a, SV_LIT("{\"keys\":["), secret, SV_LIT("]}"));
+        assert_int_equal(jose_keys_read(set, &keys, &why), ERR_INVALID);
+        assert_non_null(strstr(why.msg, "private members"));
+        buf_done(&pem);
+        jose_signer_free(made);
+        jose_signer_free(read);
+    }
+}
+
 TEST(jose, a_private_key_that_does_not_fit_the_algorithm_is_refused)
 {
     (void)state;
@@ -270,6 +300,7 @@ int main(void)
         T(jose, a_set_of_too_many_keys_or_bytes_is_refused),
         T(base64url, each_sequence_of_bytes_has_one_spelling),
         T(jose, what_we_sign_is_verified_by_the_key_that_we_publish),
+        T(jose, a_key_of_ours_is_read_back_from_what_is_written_of_it),
         T(jose, a_private_key_that_does_not_fit_the_algorithm_is_refused),
         T(jose, a_key_is_named_by_its_thumbprint),
     };
