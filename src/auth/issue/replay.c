@@ -1,0 +1,183 @@
+/* replay.c - assertions that were used, each until it can be used no more.
+ *
+ *   tokenused/<seconds, 16 hexadecimal digits>/<SHA-256 of client id and jti>  -> ""
+ *
+ * A table in memory decides, under its lock: so of two connections with one assertion one alone
+ * gets a token. The record is synced before the token is given, so a process that is killed forgets
+ * none. Nothing is ever pushed out: when the table is full, nobody gets a token until some of it
+ * has expired. Records that are of no use go with the sweeps of the table.
+ * Source: RFC 7523, 3 (7); SMART App Launch 2.2, "Backend Services". */
+#include "auth/issue/issue_private.h"
+
+#include "codec/hash.h"
+
+#define PREFIX   "tokenused/"
+#define KEY_LEN  (sizeof PREFIX - 1 + 16 + 1 + SHA256_HEX_LEN)
+#define SIZE_MIN 1024u /* slots; a power of two */
+#define BATCH    512u  /* records of a sweep that are deleted at a time */
+
+struct used {
+    unsigned char digest[SHA256_LEN];
+    int64_t until_s; /* 0: the slot is free */
+};
+
+struct replay {
+    struct records *records;
+    size_t most;
+    struct {
+        pthread_mutex_t lock;
+        struct used *slots;
+        size_t size, n;
+    } locked;
+};
+
+static struct used *slot_of(struct used *slots, size_t size, const unsigned char *digest)
+{
+    size_t at;
+    memcpy(&at, digest, sizeof at);
+    for (at &= size - 1; slots[at].until_s; at = (at + 1) & (size - 1))
+        if (memcmp(slots[at].digest, digest, SHA256_LEN) == 0)
+            break;
+    return &slots[at];
+}
+
+/* A new table without what has expired, with room for one more. What expired is put into *gone,
+ * the caller's to free. */
+static void sweep_locked(struct replay *r, int64_t now_s, struct used **gone, size_t *n_gone)
+{
+    size_t live = 0, size = SIZE_MIN;
+    for (size_t i = 0; i < r->locked.size; i++)
+        live += r->locked.slots[i].until_s > now_s;
+    while (size < 4 * (live + 1))
+        size *= 2;
+    struct used *slots = calloc(size, sizeof *slots);
+    *gone = calloc(r->locked.n - live + 1, sizeof **gone);
+    *n_gone = 0;
+    if (slots == NULL || *gone == NULL)
+        abort();
+    for (size_t i = 0; i < r->locked.size; i++) {
+        const struct used *u = &r->locked.slots[i];
+        if (u->until_s > now_s)
+            *slot_of(slots, size, u->digest) = *u;
+        else if (u->until_s)
+            (*gone)[(*n_gone)++] = *u;
+    }
+    free(r->locked.slots);
+    r->locked.slots = slots;
+    r->locked.size = size;
+    r->locked.n = live;
+}
+
+static void key_of(const struct used *u, char out[KEY_LEN + 1])
+{
+    char hex[SHA256_HEX_LEN];
+    hash_hex(u->digest, SHA256_LEN, hex);
+    (void)snprintf(out, KEY_LEN + 1, PREFIX "%016llx/%.*s", (unsigned long long)u->until_s,
+                   SHA256_HEX_LEN, hex);
+}
+
+/* Records that are left over do no harm, and go with a later sweep behind a restart. */
+static void forget(struct replay *r, const struct used *gone, size_t n)
+{
+    struct records_write w[BATCH];
+    char keys[BATCH][KEY_LEN + 1];
+    for (size_t i = 0; i < n;) {
+        size_t k = 0;
+        for (; k < BATCH && i < n; k++, i++) {
+            key_of(&gone[i], keys[k]);
+            w[k] = (struct records_write){ RECORDS_DELETE, sv_make(keys[k], KEY_LEN), SV_NONE };
+        }
+        IGNORE(records_write(r->records, w, k, NULL));
+    }
+}
+
+err_code replay_take(struct replay *replay, sv client_id, sv token_id, int64_t until_ms,
+                     int64_t now_ms, struct err *e)
+{
+    struct used one = { .until_s = until_ms / 1000 + 1 };
+    struct used *gone = NULL;
+    size_t n_gone = 0;
+    char key[KEY_LEN + 1];
+    CLEANUP(hash_sha256_free) struct hash_sha256 *h = hash_sha256_new();
+    hash_sha256_add(h, client_id);
+    hash_sha256_add(h, SV_LIT("\n"));
+    hash_sha256_add(h, token_id);
+    hash_sha256_take(h, one.digest);
+    pthread_mutex_lock(&replay->locked.lock);
+    if (2 * (replay->locked.n + 1) > replay->locked.size || replay->locked.n >= replay->most)
+        sweep_locked(replay, now_ms / 1000, &gone, &n_gone);
+    struct used *slot = slot_of(replay->locked.slots, replay->locked.size, one.digest);
+    err_code rc = slot->until_s ? ERR(e, ERR_EXISTS, "the assertion was used before") : ERR_OK;
+    if (rc == ERR_OK && replay->locked.n >= replay->most)
+        rc = ERR(e, ERR_THROTTLED, "more assertions are in use than are remembered");
+    if (rc == ERR_OK) {
+        *slot = one;
+        replay->locked.n++;
+    }
+    pthread_mutex_unlock(&replay->locked.lock);
+    forget(replay, gone, n_gone);
+    free(gone);
+    TRY(rc);
+    key_of(&one, key);
+    return records_put(replay->records, sv_make(key, KEY_LEN), SV_LIT(""), e);
+}
+
+static bool on_record(void *ctx, sv key, sv value)
+{
+    struct replay *r = ctx;
+    struct used one = { 0 };
+    uint64_t until_s = 0;
+    (void)value;
+    if (key.len != KEY_LEN)
+        return true;
+    for (size_t i = 0; i < 16; i++) {
+        char c = key.ptr[sizeof PREFIX - 1 + i];
+        until_s = until_s << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+    }
+    one.until_s = (int64_t)until_s;
+    if (one.until_s <= 0 ||
+        !hash_unhex(sv_tail(key, KEY_LEN - SHA256_HEX_LEN), one.digest, sizeof one.digest))
+        return true;
+    struct used *gone = NULL;
+    size_t n_gone;
+    if (2 * (r->locked.n + 1) > r->locked.size)
+        /* as of the beginning of time nothing has expired */
+        sweep_locked(r, 0, &gone, &n_gone);
+    free(gone);
+    *slot_of(r->locked.slots, r->locked.size, one.digest) = one;
+    r->locked.n++;
+    return true;
+}
+
+err_code replay_open(struct records *records, size_t most, int64_t now_ms, struct replay **out,
+                     struct err *e)
+{
+    struct replay *r = calloc(1, sizeof *r);
+    struct used *gone;
+    size_t n_gone;
+    if (r == NULL || (r->locked.slots = calloc(SIZE_MIN, sizeof *r->locked.slots)) == NULL)
+        abort();
+    r->records = records;
+    r->most = most;
+    r->locked.size = SIZE_MIN;
+    pthread_mutex_init(&r->locked.lock, NULL);
+    err_code rc = records_scan(records, SV_LIT(PREFIX), SV_LIT(""), on_record, r, e);
+    if (rc != ERR_OK) {
+        replay_free(r);
+        return rc;
+    }
+    sweep_locked(r, now_ms / 1000, &gone, &n_gone);
+    forget(r, gone, n_gone);
+    free(gone);
+    *out = r;
+    return ERR_OK;
+}
+
+void replay_free(struct replay *replay)
+{
+    if (replay == NULL)
+        return;
+    pthread_mutex_destroy(&replay->locked.lock);
+    free(replay->locked.slots);
+    free(replay);
+}
