@@ -21,8 +21,12 @@
 err_code datastore_check_identity(struct call *call, struct err *e)
 {
     struct bearer *bearer = auth_bearer(call->service->cfg.auth);
-    return identity_check(call->a, call_member(call, "IdentityProviderConfiguration"),
-                          bearer ? bearer_providers(bearer, call->a) : NULL, e);
+    yyjson_val *given = call_member(call, "IdentityProviderConfiguration");
+    struct identity_config id;
+    identity_read(call->a, given, &id);
+    if (id.own && !yyjson_is_true(json_get(given, "FineGrainedAuthorizationEnabled")))
+        return identity_check_own(call->service->cfg.issue != NULL, e);
+    return identity_check(call->a, given, bearer ? bearer_providers(bearer, call->a) : NULL, e);
 }
 
 /* The digest of all that the request asks for. The members' order is part of digests on disk; those

@@ -2,6 +2,7 @@
 #include "cli/audit.h"
 #include "cli/backup.h"
 #include "cli/check.h"
+#include "cli/clients.h"
 #include "cli/convert.h"
 #include "cli/export.h"
 #include "cli/generate.h"
@@ -25,6 +26,7 @@ static int help(FILE *f)
                 "  restore    make a data folder out of a backup\n"
                 "  convert    bring a data folder of an older fhirlake to this one's layout\n"
                 "  policy     say whether a policy lets a caller do something, and why\n"
+                "  client     register clients that get access tokens of a server itself\n"
                 "  audit      check that an audit log is as it was written\n"
                 "  version    print the version\n"
                 "  help       this text; fhirlake COMMAND --help says more\n\n"
@@ -58,6 +60,8 @@ int main(int argc, char **argv)
         return cli_convert(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("policy")))
         return cli_policy(argc - 1, argv + 1);
+    if (sv_eq(command, SV_LIT("client")))
+        return cli_clients(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("audit")))
         return cli_audit(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("version")) || sv_eq(command, SV_LIT("--version"))) {

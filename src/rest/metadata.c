@@ -224,11 +224,12 @@ static void resource(struct json_writer *w, fhir_type type)
 /* ---- what all data stores share ---- */
 
 /* Of a data store: whether it takes access tokens, and where these are to be had. */
-static void security(struct json_writer *w, const struct identity_config *callers)
+static void security(struct json_writer *w, const struct rest_call *call)
 {
+    const struct identity_config *callers = &call->ds->callers;
     json_obj(w);
     if (callers->smart)
-        rest_oauth_uris(w, callers);
+        rest_oauth_uris(w, call);
     json_kv_bool(w, "cors", false);
     json_key(w, "service");
     json_arr(w);
@@ -315,12 +316,12 @@ static void shared_make(void)
 }
 
 /* What all share, with the security of this data store in its place. */
-static void rest_of(struct json_writer *w, const struct identity_config *callers)
+static void rest_of(struct json_writer *w, const struct rest_call *call)
 {
     CLEANUP_BUF struct buf own = BUF_INIT(SECURITY_MAX);
     struct json_writer s;
     json_writer_init(&s, &own);
-    security(&s, callers);
+    security(&s, call);
     if (w->rc == ERR_OK)
         w->rc = json_writer_end(&s, &w->err);
     json_raw(w, sv_head(buf_sv(&shared), shared_security));
@@ -372,7 +373,7 @@ static void statement(struct rest_call *call, struct json_writer *w)
         strings(w, "patchFormat", "application/json-patch+json", NULL);
     json_key(w, "rest");
     json_arr(w);
-    rest_of(w, &call->ds->callers);
+    rest_of(w, call);
     json_arr_end(w);
     json_obj_end(w);
 }

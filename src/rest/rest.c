@@ -14,6 +14,7 @@
 #include "rest/read/read_private.h"
 #include "rest/rest_private.h"
 #include "rest/route_private.h"
+#include "rest/token_private.h"
 #include "rest/who_private.h"
 
 #include "base/clock.h"
@@ -358,6 +359,8 @@ static void ask(struct service *service, void *ctx)
 static void handle(struct service *service, struct http_exchange *x, const char *request_id)
 {
     const struct http_request *req = http_exchange_request(x);
+    if (rest_token_answers(service, x, request_id))
+        return;
     struct exchange full = { 0 }, *ex = ARENA_NEW(req->arena, struct exchange);
     bool oom = ex == NULL;
     if (oom)
@@ -392,7 +395,7 @@ static err_code start(struct service *service, struct err *e)
     r->lane = lane_new(n_cpus > 2 ? (unsigned)n_cpus - 1 : 1);
     r->making = making_new(LIMIT_MAKING, LIMIT_MAKING_OWNER);
     TRY(workers_start(service, WORKERS, MAX_WAITING, &r->workers, e));
-    if (auth_bearer(service->cfg.auth))
+    if (service_takes_tokens(service))
         TRY(workers_start(service, ASKERS, ASKERS_WAITING, &r->askers, e));
     TRY(workers_start(service, LIMIT_BUNDLES, LIMIT_BUNDLES_WAITING, &r->bundle_workers, e));
     return late_new(&r->late, e);

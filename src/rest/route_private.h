@@ -84,4 +84,4 @@ MUST_USE err_code rest_metadata(struct rest_call *call, struct err *e);
 /* ---- smart_configuration.c ---- */
 MUST_USE err_code rest_smart_configuration(struct rest_call *call, struct err *e);
 /* The extension of rest.security with the endpoints of the identity provider. */
-void rest_oauth_uris(struct json_writer *w, const struct identity_config *callers);
+void rest_oauth_uris(struct json_writer *w, const struct rest_call *call);

@@ -46,11 +46,33 @@ static err_code not_accepted(const char *why, struct err *e)
     return rc;
 }
 
+/* A token of ours is checked at once, and needs nobody to be asked. */
+static err_code by_own_token(struct rest_call *call, const struct http_request *req,
+                             const struct datastore *ds, sv token, struct rest_who *who,
+                             struct err *e)
+{
+    int64_t now_ms = clock_wall_ms();
+    who->question.datastore_id = ds->id;
+    if (call->service->cfg.issue == NULL)
+        return not_accepted("this server has no clients", e);
+    const struct issue_bearer q = { .token = token,
+                                    .base = call->base,
+                                    .datastore_id = ds->id,
+                                    .v2 = ds->callers.v2,
+                                    .account_id = call->service->cfg.account_id,
+                                    .now_ms = now_ms,
+                                    .mono_us = clock_mono_us(),
+                                    .origin = { req->peer, req->secure, now_ms } };
+    return issue_check(call->service->cfg.issue, call->a, &q, &call->caller, e);
+}
+
 static err_code by_token(struct rest_call *call, const struct http_request *req,
                          const struct datastore *ds, sv token, struct rest_who *who, struct err *e)
 {
     bool known;
     int64_t now_ms = clock_wall_ms();
+    if (auth_bearer(call->service->cfg.auth) == NULL)
+        return not_accepted("this server knows no identity provider", e);
     /* a function is told which operation it is */
     TRY(rest_route(call, e));
     who->question = (struct bearer_question){ .token = token,
@@ -75,7 +97,7 @@ err_code rest_who_begin(struct rest_call *call, const struct http_request *req, 
     struct auth *auth = call->service->cfg.auth;
     const struct datastore *ds = NULL;
     sv token = SV_NONE;
-    if (auth_bearer(auth) == NULL)
+    if (!service_takes_tokens(call->service))
         return auth_check(auth, req, clock_wall_ms(), &call->caller, e);
     if (is_open_path(call) && smart_store(call, id, held)) {
         who->anybody = true;
@@ -92,7 +114,8 @@ err_code rest_who_begin(struct rest_call *call, const struct http_request *req, 
         return auth_check(auth, req, clock_wall_ms(), &call->caller, e);
     if (ds == NULL)
         return not_accepted("the data store takes no tokens", e);
-    return by_token(call, req, ds, token, who, e);
+    return ds->callers.own ? by_own_token(call, req, ds, token, who, e)
+                           : by_token(call, req, ds, token, who, e);
 }
 
 err_code rest_who_ask(struct rest_call *call, const struct rest_who *who, struct err *e)
@@ -107,7 +130,7 @@ void rest_who_refused(struct rest_call *call, const struct rest_who *who, const 
     const char *challenge = error_challenge(e->code, who->by_token || call->caller.grant);
     bool token =
         e->code == ERR_AUTH_SIGNATURE || e->code == ERR_AUTH_EXPIRED || e->code == ERR_UNAVAILABLE;
-    if (auth_bearer(call->service->cfg.auth) == NULL && call->caller.grant == NULL)
+    if (!service_takes_tokens(call->service) && call->caller.grant == NULL)
         return;
     if (challenge)
         rest_header(call, "WWW-Authenticate", sv_from(challenge));

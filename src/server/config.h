@@ -20,6 +20,7 @@ struct server_config {
     const char *credentials;        /* callers'; NULL: DATA/credentials */
     const char *auth;               /* sigv4, none */
     const char *identity_providers; /* NULL: no access token is taken */
+    const char *smart_clients;      /* NULL: DATA/smart-clients, if it is there */
     const char *region;
     const char *account_id;
     const char *public_url;

@@ -52,6 +52,7 @@ struct rooms {
     struct s3_endpoint s3, sts;
     struct auth *auth;
     struct callers callers;
+    struct clients_room clients;
     struct sink_world *world;
     struct records *records;
     struct store_env *env;
@@ -320,6 +321,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(rc);
     rooms->watch = watch_new();
     TRY(open_auth(rooms, e));
+    TRY(clients_room_open(config, rooms->records, &rooms->clients, e));
     TRY(rates_open(&rooms->rates, config->quotas, rooms->watch, e));
     TRY(audit_room_open(config, &rooms->audit, e));
     TRY(open_world(rooms, e));
@@ -360,6 +362,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  .stores = rooms->stores,
                                  .jobs = rooms->jobs,
                                  .auth = rooms->auth,
+                                 .issue = rooms->clients.issue,
                                  .parking = rooms->parking,
                                  .metrics = rooms->metrics,
                                  .events = rooms->events,
@@ -432,6 +435,7 @@ static void rooms_close(struct rooms *rooms)
     store_env_free(rooms->env);
     sink_world_free(rooms->world);
     auth_free(rooms->auth);
+    issue_close(rooms->clients.issue);
     records_close(rooms->records);
 }
 

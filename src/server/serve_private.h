@@ -2,6 +2,7 @@
  *
  *   audit.c          the audit log
  *   callers.c        the callers' files and the other options
+ *   clients.c        our own token endpoint, and its clients' file
  *   config.c         the options
  *   config_listen.c  their rules about where the server listens
  *   control.c        a socket for commands of this machine
@@ -22,6 +23,7 @@
 #include "audit/audit.h"
 #include "auth/auth.h"
 #include "auth/bearer/bearer.h"
+#include "auth/issue/issue.h"
 #include "codec/hash.h"
 #include "event/event.h"
 #include "job/job.h"
@@ -75,6 +77,16 @@ err_code callers_tell(void *state, const struct credentials *credentials, struct
 /* Likewise of the roles of access tokens, for bearer_show() and bearer_reload(). */
 err_code callers_check_roles(void *config, const struct providers *providers, struct err *e);
 err_code callers_tell_roles(void *state, const struct providers *providers, struct err *e);
+
+/* ---- clients.c ---- */
+struct clients_room {
+    char path[PATH_MAX]; /* of the file of clients */
+    struct issue *issue; /* NULL: there is no such file, and no token endpoint */
+};
+/* room is zeroed, and stays where it is until issue_close(). ERR_INVALID: the file, or the other
+ * options do not go with it; errors of issue_open(). */
+MUST_USE err_code clients_room_open(const struct server_config *config, struct records *records,
+                                    struct clients_room *room, struct err *e);
 
 /* ---- config_listen.c ---- */
 MUST_USE err_code server_config_check_listening(const struct server_config *config, struct err *e);

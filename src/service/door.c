@@ -95,7 +95,7 @@ static struct refusal refusal_of(const struct service *service, const struct htt
                              .code = fhir->issue_type,
                              .message = sv_from(e->msg),
                              .why = e->code,
-                             .challenge = is_fhir && auth_bearer(service->cfg.auth)
+                             .challenge = is_fhir && service_takes_tokens(service)
                                               ? error_challenge(e->code, claims_token(req))
                                               : NULL };
 }
@@ -183,6 +183,13 @@ static bool is_below_a_data_store(sv path)
     return sv_eq(r4, SV_LIT("r4")) && sv_is_hex(id, 32);
 }
 
+/* Who asks for a token has none yet, and signs nothing: his proof is in the body. */
+static bool asks_for_token(const struct service *service, const struct http_request *req)
+{
+    return service->cfg.issue && sv_ends(req->path, SV_LIT("/r4/" ISSUE_PATH)) &&
+           is_below_a_data_store(req->path);
+}
+
 static size_t body_max(const struct http_request *req)
 {
     if (!sv_starts(req->path, SV_LIT("/datastore/")))
@@ -198,7 +205,7 @@ static err_code ask_head(struct service *service, const struct http_request *req
     bool fhir = sv_starts(req->path, SV_LIT("/datastore/"));
     sv token = SV_NONE;
     /* Which data store it is for, and whether it is good there, is asked when the body is there. */
-    if (fhir && auth_bearer(service->cfg.auth))
+    if (fhir && service_takes_tokens(service))
         TRY(bearer_claimed(req, false, &token, e));
     pass->begun_ms = clock_wall_ms();
     if (token.ptr == NULL || auth_is_open(service->cfg.auth))
@@ -216,7 +223,8 @@ void service_accept(void *service, struct http_request *req, struct http_allowan
     struct err *e = ARENA_NEW(req->arena, struct err);
     bool fhir = sv_starts(req->path, SV_LIT("/datastore/"));
     bool control = sv_eq(req->path, SV_LIT("/")) && sv_eq(req->method, SV_LIT("POST"));
-    out->body_max = body_max(req);
+    bool token = asks_for_token(service, req);
+    out->body_max = token ? ISSUE_FORM_MAX : body_max(req);
     /* nothing else reads a body */
     out->refused = !fhir && !control;
     if (out->refused || (req->length != HTTP_UNTOLD && req->length > out->body_max))
@@ -230,6 +238,8 @@ void service_accept(void *service, struct http_request *req, struct http_allowan
         req->left = refusal;
         return;
     }
+    if (token)
+        return;
     err_code rc = ask_head(service, req, pass, e);
     out->refused = rc != ERR_OK;
     out->proven = pass->proven;

@@ -23,8 +23,9 @@ void identity_read(struct arena *a, yyjson_val *given, struct identity_config *o
         if (json_read(a, id.metadata, METADATA_DEPTH, &doc, NULL) == ERR_OK)
             id.told = yyjson_doc_get_root(doc);
         id.issuer = json_string(json_get(id.told, "issuer"));
+        id.own = json_get(given, "Metadata") == NULL && id.lambda.len == 0;
         id.v2 = sv_eq_cstr(strategy, "SMART_ON_FHIR") &&
-                json_has_text(json_get(id.told, "capabilities"), "permission-v2");
+                (id.own || json_has_text(json_get(id.told, "capabilities"), "permission-v2"));
     }
     *out = id;
 }
@@ -120,6 +121,16 @@ static err_code check_metadata(struct arena *a, sv text, struct err *e)
                                : CONFIGURATION "Metadata has too many members%.*s",
                    SV_FMT(sv_head(culprit, 64)));
     return check_members(m, e);
+}
+
+err_code identity_check_own(bool offered, struct err *e)
+{
+    return offered ? ERR_OK
+                   : ERR(e, ERR_INVALID,
+                         CONFIGURATION "Metadata must be given: it is the discovery document. It "
+                                       "may be left out on a server with a token endpoint of its "
+                                       "own: whoever runs this one types fhirlake client add, and "
+                                       "starts it anew");
 }
 
 err_code identity_check(struct arena *a, yyjson_val *given, const struct providers *providers,

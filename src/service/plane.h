@@ -67,6 +67,12 @@ struct service {
     atomic_bool stopping;         /* set once, before stop() of the planes */
 };
 
+/* Does any data store take access tokens? */
+static inline bool service_takes_tokens(const struct service *s)
+{
+    return s->cfg.issue || auth_bearer(s->cfg.auth);
+}
+
 struct service_plane { /* one for each plane: constant, and shared by all services */
     err_code (*start)(struct service *s, struct err *e);
     void (*stop)(struct service *s);

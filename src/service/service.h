@@ -12,6 +12,7 @@
 #pragma once
 #include "audit/audit.h"
 #include "auth/auth.h"
+#include "auth/issue/issue.h"
 #include "job/job.h"
 #include "net/http_server.h"
 #include "service/parked.h"
@@ -28,6 +29,7 @@ struct service_config {
     struct store_registry *stores;
     struct job_engine *jobs;
     struct auth *auth;
+    struct issue *issue;              /* our own token endpoint; NULL: none */
     struct parking *parking;          /* NULL: no answer waits for an end */
     struct metrics *metrics;          /* NULL: requests are not counted */
     struct events *events;            /* who is told of data stores; NULL: nobody */

@@ -66,9 +66,29 @@ TEST(identity, it_says_who_gives_tokens_and_which_scopes_count)
     assert_false(id.v2);
     identity_read(a, given("AWS_AUTH", GOOD, NULL), &id);
     assert_false(id.smart);
+    assert_false(id.own);
     assert_int_equal(id.issuer.len, 0);
     identity_read(a, NULL, &id);
     assert_false(id.smart);
+}
+
+TEST(identity, without_metadata_our_own_endpoint_gives_the_tokens)
+{
+    (void)state;
+    struct identity_config id;
+    identity_read(a, given("SMART_ON_FHIR", NULL, NULL), &id);
+    assert_true(id.smart && id.own && id.v2);
+    identity_read(a, given("SMART_ON_FHIR_V1", NULL, NULL), &id);
+    assert_true(id.smart && id.own);
+    assert_false(id.v2);
+    identity_read(a, given("SMART_ON_FHIR", GOOD, NULL), &id);
+    assert_false(id.own);
+    identity_read(a, given("SMART_ON_FHIR", NULL, "IdpLambdaArn"), &id);
+    assert_false(id.own);
+    identity_read(a, given("AWS_AUTH", NULL, NULL), &id);
+    assert_false(id.own);
+    OK(identity_check_own(true, e));
+    FAILS(ERR_INVALID, identity_check_own(false, e));
 }
 
 TEST(identity, of_a_damaged_one_less_is_said)
@@ -121,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(identity, it_says_who_gives_tokens_and_which_scopes_count),
+        T(identity, without_metadata_our_own_endpoint_gives_the_tokens),
         T(identity, of_a_damaged_one_less_is_said),
         T(identity, a_data_store_has_one_that_can_be_kept),
     };
