@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MEMORY (32u << 20)
@@ -110,8 +111,15 @@ static err_code load(struct work *w, struct err *e)
 static err_code store(struct work *w, struct err *e)
 {
     CLEANUP(clients_free) struct clients *all = NULL;
+    struct stat folder;
     TRY(clients_parse(w->text.len ? buf_sv(&w->text) : SV_LIT(""), &all, e));
-    return file_write_atomic(w->path, buf_sv(&w->text), e);
+    TRY(file_write_atomic(w->path, buf_sv(&w->text), e));
+    /* root writes it for the server's user, whose folder it is */
+    if (geteuid() == 0 && fstat(w->lock, &folder) == 0 && folder.st_uid != 0 &&
+        chown(w->path, folder.st_uid, folder.st_gid) != 0)
+        return file_os_err(e, "the file is written, and belongs to root: give it to the server's "
+                              "user; its owner cannot be changed");
+    return ERR_OK;
 }
 
 /* ---- add ---- */

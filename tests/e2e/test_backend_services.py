@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from backend import FORM, JWT_BEARER, OURS, Backend, ClientKey, WithToken, command, hs256, register
 from bulk import ASYNC, Export
-from fhirlake import KEY, ROLE, Server, wait
+from fhirlake import KEY, ROLE, Server, ask_control, wait
 from identity import Idp, b64, claims, smart_store
 
 pytestmark = pytest.mark.sanitize
@@ -567,6 +567,47 @@ def test_an_export_outlives_its_token_and_its_files_want_one(server, store, app)
     c = fresh(server, store)
     assert WithToken(c.fhir, c.token()).get(export.url).status in (403, 404)
     assert WithToken(c.fhir, c.token()).get(manifest["output"][0]["url"]).status in (403, 404)
+
+
+def test_a_group_is_exported_over_tls(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    register(data, "app", [RS])
+    with Server(data, "--tls", "self-signed") as server:
+        server.ca = data / "tls" / "certificate.pem"
+        store = server.create_store(IdentityProviderConfiguration=OURS)
+        fhir = server.fhir(store)
+        for n in range(3):
+            assert fhir.put(f"Patient/p{n}", {"resourceType": "Patient", "id": f"p{n}"}).status == 201
+        assert fhir.put("Group/g", {"resourceType": "Group", "id": "g", "type": "person", "actual": True,
+                                    "member": [{"entity": {"reference": "Patient/p1"}}]}).status == 201
+        app = Backend(server, store, "app", RS)
+        assert app.url.startswith("https://") and app.fhir.get("metadata").json["rest"][0]["security"]["extension"]
+        client = WithToken(app.fhir, app.token)
+        export = Export(client, client.get("Group/g/$export", **ASYNC))
+        assert set(export.resources()) == {"Patient/p1", "Group/g"}
+
+
+def test_a_data_store_goes_over_to_our_endpoint_and_back(server, app):
+    store = server.create_store()
+
+    def becomes(identity):
+        said = {"DatastoreId": store, "IdentityProviderConfiguration": identity}
+        assert ask_control(server.url, server.keys(), "UpdateFHIRDatastore", said)[0] == 200
+
+    there = Backend(server, store, "app", ES)
+    assert there.ask().status == 401
+    becomes(OURS)
+    fhir = WithToken(there.fhir, there.token())
+    assert fhir.get("Patient").status == 200
+    becomes(OURS | {"AuthorizationStrategy": "SMART_ON_FHIR_V1"})
+    assert fhir.get("Patient").status == 403  # its scope is of version 2
+    refused(there.ask(), 400, "invalid_scope")
+    told = there.ask(there.form("system/*.read"))
+    assert told.json["scope"] == "system/*.read" and WithToken(there.fhir, told.json["access_token"]).get("Patient").status == 200
+    becomes({"AuthorizationStrategy": "AWS_AUTH"})
+    assert WithToken(there.fhir, told.json["access_token"]).get("Patient").status == 401
+    assert there.ask().status == 401
 
 
 def test_a_client_writes_no_export_with_a_role(server, store, app):

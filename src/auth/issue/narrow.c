@@ -21,16 +21,16 @@ static bool has_pair(const struct smart_scope *s, const struct smart_pair *pair)
     return false;
 }
 
-/* What both give; false: nothing, or more parameters than a scope may have. */
-static bool meet(struct arena *a, const struct smart_scope *x, const struct smart_scope *y,
+/* What both give; false: nothing, or more parameters than a scope may have.
+ *   pairs  for its parameters: it has room for SMART_PAIRS_MAX */
+static bool meet(const struct smart_scope *x, const struct smart_scope *y, struct smart_pair *pairs,
                  struct smart_scope *out)
 {
     struct smart_scope both = { .level = SMART_SYSTEM,
                                 .type = x->type.len ? x->type : y->type,
-                                .letters = x->letters & y->letters };
-    struct smart_pair *pairs = arena_calloc(a, SMART_PAIRS_MAX, sizeof *pairs);
-    if (both.letters == 0 || (x->type.len && y->type.len && !sv_eq(x->type, y->type)) ||
-        pairs == NULL)
+                                .letters = x->letters & y->letters,
+                                .pairs = pairs };
+    if (both.letters == 0 || (x->type.len && y->type.len && !sv_eq(x->type, y->type)))
         return false;
     for (size_t i = 0; i < x->n_pairs; i++)
         pairs[both.n_pairs++] = x->pairs[i];
@@ -41,7 +41,6 @@ static bool meet(struct arena *a, const struct smart_scope *x, const struct smar
             return false;
         pairs[both.n_pairs++] = y->pairs[i];
     }
-    both.pairs = pairs;
     *out = both;
     return true;
 }
@@ -112,16 +111,17 @@ static err_code add_met(struct buf *out, const struct smart_scope *met, bool by_
 static err_code narrow_one(struct arena *a, sv text, const struct client *client, bool v2,
                            struct buf *out, struct err *e)
 {
+    struct smart_pair pairs[SMART_PAIRS_MAX];
     struct smart_scope asked, met;
     bool good;
     TRY(smart_scope_read(text, a, &asked, &good, e));
     if (!good || asked.level != SMART_SYSTEM || (!v2 && !narrow_is_v1(text)))
         return ERR_OK;
     for (size_t i = 0; i < client->n_scopes; i++)
-        if (meet(a, &asked, &client->scopes[i], &met) && is_same(&met, &asked))
+        if (meet(&asked, &client->scopes[i], pairs, &met) && is_same(&met, &asked))
             return add(out, text, e);
     for (size_t i = 0; i < client->n_scopes; i++)
-        if (meet(a, &asked, &client->scopes[i], &met))
+        if (meet(&asked, &client->scopes[i], pairs, &met))
             TRY(add_met(out, &met, narrow_is_v1(text), v2, e));
     return ERR_OK;
 }
