@@ -6,17 +6,24 @@
 #include "base/file.h"
 #include "codec/jose/jose.h"
 
+static char folder[64] = "/tmp/fhirlake-fuzz-XXXXXX", file[80], keys[80];
+
+static void clean_up(void)
+{
+    struct err ignored;
+    IGNORE(file_remove_tree(folder, &ignored));
+}
+
 static struct issue *open_once(void)
 {
     static struct issue *issue;
-    static char file[64] = "/tmp/fhirlake-fuzz-XXXXXX", keys[80];
     struct records *records;
     struct err e;
     if (issue)
         return issue;
-    MUST(mkdtemp(file) != NULL);
-    (void)snprintf(keys, sizeof keys, "%s/keys", file);
-    (void)snprintf(file + strlen(file), 16, "/clients");
+    MUST(mkdtemp(folder) != NULL && atexit(clean_up) == 0);
+    (void)snprintf(keys, sizeof keys, "%s/keys", folder);
+    (void)snprintf(file, sizeof file, "%s/clients", folder);
     MUST(
         file_write_atomic(file,
                           SV_LIT("[app]\njwks = {\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\","

@@ -212,6 +212,74 @@ TEST(issue, when_the_table_is_full_nobody_gets_in_and_nothing_is_forgotten)
     replay_free(r);
 }
 
+/* ---- side by side ---- */
+
+#define N_THREADS 8u
+#define N_EACH    200u
+
+struct racer {
+    struct replay *replay;
+    unsigned n_taken;
+};
+
+static void *race(void *ctx)
+{
+    struct racer *r = ctx;
+    char id[32];
+    for (unsigned i = 0; i < N_EACH; i++) {
+        (void)snprintf(id, sizeof id, "race-%u", i);
+        r->n_taken += replay_take(r->replay, SV_LIT("x"), sv_from(id), NOW + 5000000, NOW + 4000000,
+                                  NULL) == ERR_OK;
+    }
+    return NULL;
+}
+
+TEST(issue, of_many_who_use_an_assertion_at_once_one_gets_in)
+{
+    (void)state;
+    struct replay *r;
+    struct racer racers[N_THREADS];
+    pthread_t threads[N_THREADS];
+    unsigned n = 0;
+    OK(replay_open(records, 100000, NOW + 4000000, &r, e));
+    for (unsigned i = 0; i < N_THREADS; i++) {
+        racers[i] = (struct racer){ .replay = r };
+        assert_int_equal(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
+    }
+    for (unsigned i = 0; i < N_THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        n += racers[i].n_taken;
+    }
+    assert_int_equal(n, N_EACH);
+    replay_free(r);
+}
+
+static void *look_on(void *ctx)
+{
+    for (unsigned i = 0; i < 300; i++)
+        if (!issue_is_good(ctx, SV_LIT("app"), SV_LIT(STORE), NOW, MONO))
+            return ctx;
+    return NULL;
+}
+
+TEST(issue, clients_are_found_while_their_file_is_put_in_anew)
+{
+    (void)state;
+    write_clients("");
+    struct issue *issue = open_at(NOW + 4000000, 0);
+    pthread_t threads[4];
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, look_on, issue), 0);
+    for (unsigned i = 0; i < 8; i++)
+        write_clients(i % 2 ? "" : "name = x\n");
+    for (unsigned i = 0; i < 4; i++) {
+        void *missed;
+        assert_int_equal(pthread_join(threads[i], &missed), 0);
+        assert_null(missed);
+    }
+    issue_close(issue);
+}
+
 TEST(issue, failures_of_a_client_count_for_a_minute_at_one_address)
 {
     (void)state;
@@ -432,6 +500,8 @@ int main(void)
         T(issue, an_assertion_is_good_for_five_minutes_and_a_minute_of_leeway),
         T(issue, a_used_assertion_is_remembered_over_a_restart_until_it_has_expired),
         T(issue, when_the_table_is_full_nobody_gets_in_and_nothing_is_forgotten),
+        T(issue, of_many_who_use_an_assertion_at_once_one_gets_in),
+        T(issue, clients_are_found_while_their_file_is_put_in_anew),
         T(issue, failures_of_a_client_count_for_a_minute_at_one_address),
         T(issue, what_is_given_is_asked_for_and_registered),
         T(issue, a_token_is_good_at_its_data_store_for_five_minutes),
