@@ -498,6 +498,7 @@ def test_a_used_assertion_stays_used_when_the_server_is_killed(tmp_path):
     server = Server(data, "--public-url", "https://fhir.example")
     try:
         server.start()
+        assert "holds other files" not in server.log_text()  # the clients may be there first
         store = server.create_store(IdentityProviderConfiguration=OURS)
         app = Backend(server, store, "app", ES)
         app.url = f"https://fhir.example/datastore/{store}/r4/auth/token"
