@@ -197,7 +197,7 @@ static err_code keys_of(struct clients *all, struct client *c, struct err *e)
         if (!is_url(c->jwks_url))
             return WRONG(c, e, "jwks_url takes an https URL, or http to loopback");
         c->from = fetcher_new(c->jwks_url, FETCH_MS);
-        c->ring = key_ring_new(c->from);
+        c->ring = key_ring_new(&c->from);
         return ERR_OK;
     }
     if (jose_keys_read(c->jwks, &keys, &why) != ERR_OK)
