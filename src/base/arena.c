@@ -82,6 +82,12 @@ void arena_free(struct arena *a)
     free(a);
 }
 
+void arena_wipe(struct arena *a)
+{
+    for (struct block *b = a->top; b; b = b->prev)
+        explicit_bzero(b->data, b->used);
+}
+
 static size_t rounded(size_t bytes)
 {
     size_t n = (bytes + 15) & ~(size_t)15;

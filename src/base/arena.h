@@ -50,6 +50,8 @@ typedef struct {
 } arena_mark;
 arena_mark arena_mark_get(const struct arena *a);
 void arena_rewind(struct arena *a, arena_mark m);
+/* Overwrites all that was allocated: before arena_free() of what held a secret. */
+void arena_wipe(struct arena *a);
 /* Empty it, keeping the first block for reuse. */
 void arena_reset(struct arena *a);
 size_t arena_used(const struct arena *a); /* bytes handed out */

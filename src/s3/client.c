@@ -76,6 +76,7 @@ err_code s3_client_make(const struct s3_endpoint *ep, sv service, s3_credentials
     client->max_attempts = ep->max_attempts ? ep->max_attempts : 6;
     client->timeout_ms = ep->timeout_ms ? ep->timeout_ms : 30000;
     client->connect_timeout_ms = ep->connect_timeout_ms ? ep->connect_timeout_ms : 5000;
+    client->total_ms = ep->total_ms;
     pthread_mutex_init(&client->locked.lock, NULL);
     err_code rc = fill(client, ep, e);
     if (rc != ERR_OK) {
@@ -129,6 +130,7 @@ struct s3_conn *s3_client_conn_take(struct s3_client *client)
 void s3_client_conn_give(struct s3_client *client, struct s3_conn *conn)
 {
     s3_conn_stop(conn);
+    s3_conn_forget(conn);
     buf_shrink(&conn->answer, S3_ANSWER_MAX);
     pthread_mutex_lock(&client->locked.lock);
     conn->next = client->locked.idle;

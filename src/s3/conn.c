@@ -63,11 +63,18 @@ struct s3_conn *s3_conn_new(const struct s3_client *client)
     return conn;
 }
 
+void s3_conn_forget(struct s3_conn *conn)
+{
+    if (conn->client->secret && conn->answer.cap)
+        explicit_bzero(conn->answer.ptr, conn->answer.cap);
+}
+
 void s3_conn_free(struct s3_conn *conn)
 {
     if (conn == NULL)
         return;
     s3_conn_stop(conn);
+    s3_conn_forget(conn);
     curl_easy_cleanup(conn->easy);
     /* nothing is attached any more */
     (void)curl_multi_cleanup(conn->multi);
@@ -109,8 +116,14 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
     const struct s3_client *client = conn->client;
     s3_conn_stop(conn);
     curl_easy_reset(conn->easy);
+    s3_conn_forget(conn);
     buf_clear(&conn->answer);
     conn->answer.max = w->max_answer;
+    if (client->secret) {
+        /* at once: a buffer that grows leaves copies behind */
+        struct err never;
+        IGNORE(buf_reserve(&conn->answer, w->max_answer, &never));
+    }
     conn->stream = w->stream;
     conn->paused = conn->overflow = false;
     conn->window_from = conn->window_to = 0;
@@ -132,6 +145,8 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
+    if (w->most_ms)
+        SET(CURLOPT_TIMEOUT_MS, (long)w->most_ms);
     SET(CURLOPT_WRITEFUNCTION, on_receive);
     SET(CURLOPT_WRITEDATA, conn);
     SET(CURLOPT_BUFFERSIZE, w->stream ? 262144L : 16384L);

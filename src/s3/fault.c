@@ -1,7 +1,13 @@
-/* fault.c - what an answer that is no success means: one table, read by its S3 or STS code first
- * and by its status where there is no code (HEAD has no body).
- * Source: Amazon S3 API Reference, "Error responses"; AWS STS API Reference, "Common errors". */
+/* fault.c - what an answer that is no success means: one table, read by the service's code first
+ * and by the status where there is no code (HEAD has no body). A service that answers in JSON gives
+ * a code always: without one something else has answered, whatever its status.
+ * Source: Amazon S3 API Reference, "Error responses"; AWS STS API Reference, "Common errors"; AWS
+ * KMS API Reference, errors of each operation and "Common errors". */
 #include "s3/s3_private.h"
+
+#include "codec/json.h"
+
+#define FAULT_JSON_DEPTH 16u
 
 static const struct {
     const char *code;
@@ -28,14 +34,27 @@ static const struct {
     { "BadDigest", ERR_PEER, true, false },
     { "XAmzContentSHA256Mismatch", ERR_PEER, true, false },
     { "IncompleteBody", ERR_PEER, true, false },
+    /* of services that answer in JSON */
+    { "AccessDeniedException", ERR_DENIED, false, false },
+    { "UnrecognizedClientException", ERR_DENIED, false, false },
+    { "InvalidSignatureException", ERR_DENIED, false, false },
+    { "InvalidClientTokenId", ERR_DENIED, false, false },
+    { "IncompleteSignature", ERR_DENIED, false, false },
+    { "MissingAuthenticationTokenException", ERR_DENIED, false, false },
+    { "NotFoundException", ERR_NOT_FOUND, false, false },
+    { "DisabledException", ERR_PRECONDITION, false, false },
+    { "KMSInvalidStateException", ERR_CONFLICT, false, false },
+    { "InvalidKeyUsageException", ERR_UNSUPPORTED, false, false },
+    { "InvalidCiphertextException", ERR_CORRUPT, false, false },
+    { "IncorrectKeyException", ERR_CORRUPT, false, false },
+    { "KeyUnavailableException", ERR_PEER, true, false },
+    { "DependencyTimeoutException", ERR_PEER, true, false },
+    { "KMSInternalException", ERR_PEER, true, false },
 };
 
-static err_code find_code(void *ctx, sv path, sv text, struct err *e)
+/* It goes into messages: letters, digits and dots of it. */
+static void keep_code(sv text, char code[64])
 {
-    char *code = ctx;
-    (void)e;
-    if (!sv_eq_cstr(path, "Error/Code") && !sv_eq_cstr(path, "ErrorResponse/Error/Code"))
-        return ERR_OK;
     size_t n = 0;
     for (size_t i = 0; i < text.len && n < 63; i++) {
         char c = text.ptr[i];
@@ -43,7 +62,41 @@ static err_code find_code(void *ctx, sv path, sv text, struct err *e)
             code[n++] = c;
     }
     code[n] = 0;
+}
+
+static err_code find_code(void *ctx, sv path, sv text, struct err *e)
+{
+    (void)e;
+    if (sv_eq_cstr(path, "Error/Code") || sv_eq_cstr(path, "ErrorResponse/Error/Code"))
+        keep_code(text, ctx);
     return ERR_OK;
+}
+
+/* Stand-ins for AWS say in XML what a policy refuses, whatever the service speaks: moto does. */
+static err_code find_refusal(void *ctx, sv path, sv text, struct err *e)
+{
+    (void)e;
+    if (sv_eq_cstr(path, "ErrorResponse/Errors/Error/Code"))
+        keep_code(text, ctx);
+    return ERR_OK;
+}
+
+bool s3_fault_code_json(sv json, char code[64])
+{
+    struct err e = { 0 };
+    yyjson_doc *doc = NULL;
+    code[0] = 0;
+    CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(json.len) + 4096);
+    if (json.len == 0)
+        return false;
+    if (json_read(a, json, FAULT_JSON_DEPTH, &doc, &e) != ERR_OK) {
+        IGNORE(s3_xml_parse(json, find_refusal, code, &e));
+        return code[0] != 0;
+    }
+    sv type = json_string(json_get(yyjson_doc_get_root(doc), "__type"));
+    size_t hash = sv_find(type, '#');
+    keep_code(hash < type.len ? sv_tail(type, hash + 1) : type, code);
+    return code[0] != 0;
 }
 
 bool s3_fault_code(sv xml, char code[64])
@@ -62,6 +115,7 @@ void s3_fault_by_code(const char *code, long status, struct s3_fault *out)
     *out = (struct s3_fault){ .rc = ERR_INVALID,
                               .digest = strcmp(code, "XAmzContentSHA256Mismatch") == 0 };
     const char *say = code[0] ? code : "no code";
+    (void)snprintf(out->code, sizeof out->code, "%s", code);
     if (strcmp(code, "NoSuchBucket") == 0)
         (void)snprintf(out->what, sizeof out->what, "bucket does not exist (NoSuchBucket)");
     else if (strcmp(code, "NoSuchKey") == 0)
@@ -146,14 +200,17 @@ void s3_fault_of(struct s3_conn *conn, s3_conn_state st, bool has_token, struct 
         of_curl(conn, out);
         return;
     }
-    if (status < 400) {
+    const bool json = conn->client->json;
+    if (status < 400 && !json) {
         redirect(conn, status, out);
         return;
     }
     char code[64];
     /* "" when there is none */
-    (void)s3_fault_code(buf_sv(&conn->answer), code);
+    (void)(json ? s3_fault_code_json : s3_fault_code)(buf_sv(&conn->answer), code);
     s3_fault_by_code(code, status, out);
+    if (json && code[0] == 0)
+        out->rc = ERR_PEER;
     /* HEAD: S3 answers 400 without a body to an expired token. */
     if (status == 400 && code[0] == 0 && has_token)
         out->renew = true;

@@ -15,7 +15,8 @@
 #include "base/rng.h"
 #include "codec/instant.h"
 
-#define REQUEST_ARENA (256u << 10) /* bytes; URL, headers and signature of one attempt */
+#define REQUEST_ARENA   (256u << 10) /* bytes; URL, headers and signature of one attempt */
+#define LAST_ATTEMPT_MS 50u          /* with less time left none is begun */
 
 void s3_request_header(struct s3_request *request, const char *name, sv value)
 {
@@ -123,6 +124,13 @@ static err_code sign(struct s3_client *client, const struct s3_request *request,
     return ERR_OK;
 }
 
+/* Until the call has to end; of one that has no end it means nothing. */
+static uint64_t time_left_us(const struct s3_attempts *at)
+{
+    const uint64_t now_us = clock_mono_us();
+    return at->until_us > now_us ? at->until_us - now_us : 0;
+}
+
 err_code s3_request_start(struct s3_client *client, const struct s3_request *request,
                           struct s3_attempts *at, struct s3_body *body, bool stream,
                           struct s3_conn *conn, struct curl_slist **keep, struct err *e)
@@ -150,25 +158,39 @@ err_code s3_request_start(struct s3_client *client, const struct s3_request *req
         at->refused_key[cred.access_key_id.len] = 0;
     }
     bool has_body = strcmp(request->method, "PUT") == 0 || strcmp(request->method, "POST") == 0;
+    const uint64_t left_us = time_left_us(at);
     struct s3_wire w = { .method = request->method,
                          .url = url.ptr, /* curl copies it */
                          .headers = list,
                          .body = body,
                          .has_body = has_body,
                          .stream = stream,
-                         .max_answer = request->max_answer ? request->max_answer : S3_ANSWER_MAX };
+                         .max_answer = request->max_answer ? request->max_answer : S3_ANSWER_MAX,
+                         .most_ms = at->until_us ? (unsigned)(left_us / 1000) + 1 : 0 };
     s3_conn_start(conn, &w);
     *keep = list;
     return ERR_OK;
+}
+
+/* "S3", for messages. */
+static void name_of(const struct s3_client *client, char out[16])
+{
+    size_t n = client->service.len < 15 ? client->service.len : 15;
+    for (size_t i = 0; i < n; i++) {
+        char c = client->service.ptr[i];
+        out[i] = c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
+    }
+    out[n] = 0;
 }
 
 err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
                          struct s3_attempts *at, struct err *e)
 {
     struct s3_fault *f = &at->last;
-    const char *who = sv_eq_cstr(client->service, "sts") ? "STS" : "S3";
+    char who[16];
     const char *of = bucket.len ? ", bucket " : "";
     bucket = sv_head(bucket, 64);
+    name_of(client, who);
     if (f->renew && !at->renewed) {
         /* at->refused_key tells the credentials function which to replace */
         at->renewed = true;
@@ -187,7 +209,12 @@ err_code s3_request_next(struct s3_client *client, const char *op, sv bucket,
     if (top > S3_BACKOFF_CAP_MS)
         top = S3_BACKOFF_CAP_MS;
     unsigned ms = (unsigned)(rng_u64() % (top + 1));
-    return s3_client_wait(client, ms > f->retry_after_ms ? ms : f->retry_after_ms, e);
+    if (ms < f->retry_after_ms)
+        ms = f->retry_after_ms;
+    if (at->until_us && time_left_us(at) <= (uint64_t)(ms + LAST_ATTEMPT_MS) * 1000)
+        return ERR(e, f->rc, "%s %s%s%.*s: gave up after %u attempts in %u s: %s", who, op, of,
+                   SV_FMT(bucket), at->n, client->total_ms / 1000, f->what);
+    return s3_client_wait(client, ms, e);
 }
 
 /* ---- all attempts ---- */
@@ -292,6 +319,8 @@ err_code s3_request_run(struct s3_client *client, const struct s3_request *reque
     struct s3_request req = *request;
     struct s3_attempts at = { .most = request->max_attempts };
     struct s3_body body;
+    if (client->total_ms)
+        at.until_us = clock_mono_us() + (uint64_t)client->total_ms * 1000;
     s3_body_init(&body, req.pieces ? req.pieces : &req.body, req.pieces ? req.n_pieces : 1,
                  S3_CHECKSUM_NONE);
     at.framed = req.checksum && req.sha256 == NULL && body.len >= S3_STREAM_MIN &&
@@ -300,6 +329,8 @@ err_code s3_request_run(struct s3_client *client, const struct s3_request *reque
         s3_body_init(&body, body.pieces, body.n_pieces, req.checksum);
     struct s3_conn *conn = s3_client_conn_take(client);
     err_code rc = run_on(client, &req, &at, &body, conn, e);
+    if (req.code)
+        memcpy(req.code, at.last.code, sizeof at.last.code);
     s3_client_conn_give(client, conn);
     s3_body_done(&body);
     return rc;

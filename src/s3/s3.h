@@ -1,4 +1,5 @@
-/* s3.h - the S3 and STS calls fhirlake makes, over libcurl with our own SigV4.
+/* s3.h - the S3 and STS calls fhirlake makes, and signed calls in JSON for other services of AWS,
+ * over libcurl with our own SigV4.
  *
  * One s3_client per endpoint and credentials; thread-safe (a small pool of curl handles inside, so
  * connections are kept alive). Every call retries what may pass: 5xx, SlowDown, RequestTimeout,
@@ -12,6 +13,7 @@
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
+#include "codec/json.h"
 #include "codec/ndjson.h"
 
 #include <stdatomic.h>
@@ -26,6 +28,7 @@ struct s3_endpoint {
     unsigned max_attempts;       /* 0: 6 */
     unsigned timeout_ms;         /* without any progress; 0: 30000 */
     unsigned connect_timeout_ms; /* 0: 5000 */
+    unsigned total_ms; /* a call with all its attempts and waits; 0: as long as they take */
 };
 
 /* Credentials come from a function, asked before each signature (by any thread), so that they can
@@ -127,3 +130,26 @@ struct sts_assume_role {
 MUST_USE err_code sts_assume_role(const struct s3_endpoint *sts, const struct s3_credentials *own,
                                   const struct sts_assume_role *req, struct arena *a,
                                   struct s3_credentials *out, struct err *e);
+
+/* ---- JSON 1.1, of other services (kms/) ---- */
+/* A client of `service` ("kms"), as it is named in signatures. What it receives is overwritten when
+ * it was read, because it may be a secret. */
+MUST_USE err_code s3_json_client_new(const struct s3_endpoint *ep, const char *service,
+                                     s3_credentials_fn cred, void *cred_ctx,
+                                     const atomic_bool *cancel, struct s3_client **out,
+                                     struct err *e);
+#define S3_JSON_CODE_MAX 64u
+struct s3_json_call {
+    const char *op;     /* "DescribeKey": for messages */
+    const char *target; /* X-Amz-Target */
+    sv body;            /* JSON; overwriting it is the caller's affair */
+    size_t max_answer;  /* bytes; a longer one is ERR_PEER */
+    /* Takes what it needs out of the answer, whose tree is overwritten when it returns. ERR_PEER:
+     * the answer is none of this operation, and the call is tried again. */
+    err_code (*read)(void *ctx, yyjson_val *answer, struct err *e);
+    void *ctx;
+};
+/* code: "" or the peer's name of the fault ("NotFoundException"), also where the call failed;
+ * letters and digits only. A 4xx without such a name is no answer of a service: ERR_PEER. */
+MUST_USE err_code s3_json_call(struct s3_client *client, const struct s3_json_call *call,
+                               char code[S3_JSON_CODE_MAX], struct err *e);

@@ -6,7 +6,7 @@
  *   request.c  one call: credentials, signature, attempts, backoff
  *   fault.c    what an answer that is no success means
  *   xml.c      answers, by expat, with limits
- *   object.c copy.c list.c reader.c upload.c sts.c   the calls of s3.h */
+ *   object.c copy.c list.c reader.c upload.c sts.c json.c   the calls of s3.h */
 #pragma once
 #include "codec/hash.h"
 #include "codec/sigv4.h"
@@ -62,12 +62,14 @@ struct s3_conn;
 struct s3_client {
     struct arena *arena; /* the strings below */
     sv scheme, host, host_port, base_path, region;
-    sv service; /* "s3" or "sts" */
+    sv service; /* "s3", "sts", or another that answers in JSON */
+    bool json;
+    bool secret; /* answers are overwritten when they were read */
     const char *ca_file;
     bool path_style, loopback;
     bool tls;
     atomic_bool refused; /* bodies with their checksum behind them */
-    unsigned max_attempts, timeout_ms, connect_timeout_ms;
+    unsigned max_attempts, timeout_ms, connect_timeout_ms, total_ms;
     s3_credentials_fn cred;
     void *cred_ctx;
     const atomic_bool *cancel;
@@ -100,6 +102,7 @@ struct s3_wire { /* a request as it goes out */
     bool has_body;              /* PUT and POST: Content-Length goes out even when it is 0 */
     bool stream;                /* a 200 or 206 answer goes into the window instead of the answer */
     size_t max_answer;
+    unsigned most_ms; /* from begin to end; 0: as long as it moves */
 };
 typedef enum { CONN_RUNNING, CONN_DONE, CONN_CANCELLED, CONN_STALLED } s3_conn_state;
 struct s3_conn {
@@ -118,6 +121,8 @@ struct s3_conn {
 };
 struct s3_conn *s3_conn_new(const struct s3_client *client);
 void s3_conn_free(struct s3_conn *conn);
+/* Overwrites the answer, of a client whose answers are secret. */
+void s3_conn_forget(struct s3_conn *conn);
 void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w);
 /* Do what can be done; when nothing can, wait at most 50 ms for the peer. */
 s3_conn_state s3_conn_step(struct s3_conn *conn);
@@ -137,6 +142,7 @@ struct s3_fault {
     bool renew;  /* other credentials may help */
     bool digest; /* x-amz-content-sha256 is not what the server made of the body */
     unsigned retry_after_ms;
+    char code[64];  /* "SlowDown"; or "" */
     char what[160]; /* "SlowDown (503)" */
 };
 /* After an exchange that ended in state st and was no success; reads conn's answer. */
@@ -144,6 +150,8 @@ void s3_fault_of(struct s3_conn *conn, s3_conn_state st, bool has_token, struct 
 /* An <Error> document (S3's or STS's), as in a 200 answer of CompleteMultipartUpload. False when
  * xml is none. code: NUL-terminated, letters, digits and dots only. */
 bool s3_fault_code(sv xml, char code[64]);
+/* The same of a JSON service: "com.amazonaws.kms#NotFoundException" is NotFoundException. */
+bool s3_fault_code_json(sv json, char code[64]);
 void s3_fault_by_code(const char *code, long status, struct s3_fault *out);
 
 /* ---- request.c ---- */
@@ -167,6 +175,7 @@ struct s3_request {
     /* Looks at a 2xx answer, inside the attempts: ERR_PEER is tried again, the rest is final. */
     err_code (*accept)(void *ctx, struct s3_conn *conn, struct err *e);
     void *accept_ctx;
+    char *code; /* out, 64 bytes: the peer's code of what failed last; NULL: nobody asks */
 };
 void s3_request_header(struct s3_request *request, const char *name, sv value);
 /* All attempts; ERR_OK once there was a 2xx that accept (if any) took. */
@@ -178,6 +187,7 @@ struct s3_attempts {
     bool renewed;
     char refused_key[129]; /* access key called expired by the peer */
     bool has_token;
+    uint64_t until_us; /* of the monotonic clock; 0: no end */
     bool framed;       /* this attempt's body: it is not signed, its checksum follows it */
     unsigned n_spoilt; /* framed ones of which the server said that their bytes were damaged */
     struct s3_fault last;

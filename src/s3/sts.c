@@ -82,6 +82,7 @@ err_code sts_assume_role(const struct s3_endpoint *sts, const struct s3_credenti
     struct assumed got = { .a = a };
     unsigned duration_s = req->duration_s ? req->duration_s : 3600;
     TRY(s3_client_make(sts, SV_LIT("sts"), give_own, &f, req->cancel, &client, e));
+    client->secret = true;
     TRY(buf_add_fmt(&form, e, "Action=AssumeRole&Version=2011-06-15&DurationSeconds=%u",
                     duration_s));
     TRY(add_field(&form, "RoleArn", req->role_arn, e));

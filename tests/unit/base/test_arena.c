@@ -110,7 +110,22 @@ TEST(arena, what_lives_as_long_as_the_arena_ends_with_it)
     assert_int_equal(ended[2], 'c');
 }
 
+TEST(arena, a_wipe_leaves_nothing_of_any_block)
+{
+    (void)state;
+    struct arena *a = arena_new(1 << 20);
+    char *small = arena_str(a, SV_LIT("secret")), *large = arena_alloc(a, 200000);
+    memset(large, 's', 200000);
+    arena_wipe(a);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(small[i], 0);
+    for (size_t i = 0; i < 200000; i++)
+        assert_int_equal(large[i], 0);
+    arena_free(a);
+}
+
 TEST_MAIN(T(arena, what_grows_keeps_its_bytes_wherever_it_goes),
           T(arena, growing_takes_no_more_than_the_budget),
           T(arena, a_rewind_takes_back_what_grew_since),
-          T(arena, what_lives_as_long_as_the_arena_ends_with_it))
+          T(arena, what_lives_as_long_as_the_arena_ends_with_it),
+          T(arena, a_wipe_leaves_nothing_of_any_block))
