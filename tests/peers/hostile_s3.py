@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An S3 and STS peer that misbehaves on demand.
+"""An S3, STS and KMS peer that misbehaves on demand.
 
 Without a script it is a small S3 in memory (path style, one process, nothing on disk) that checks
 the digests which a request claims, and says them in its answer. Over TLS it takes bodies that are
@@ -23,6 +23,10 @@ uses up one of them:
     {"do": "checksum", "value": "x"}                 a copy's answer says another digest, or none ("")
     {"do": "change", "bucket": .., "key": .., "size": n}   the object is replaced, then as "ok"
 
+Requests with an X-Amz-Target are KMS's. Its keys are what POST /_kms gave last: {"name": "Enabled"}, or Disabled,
+PendingDeletion, Signing (a key of another kind), Denied, DescribeOnly (no data keys for anybody); "access": {"name": [access
+keys that may use it]} beside them. Unlike moto it enforces all of it.
+
 GET /_log gives what came in since the last script. Prints {"port": n}, and where the openssl
 program is there {"tls_port": n, "ca": file}: the same behind TLS. Ends with its input.
 """
@@ -44,7 +48,7 @@ import urllib.parse
 import xml.sax.saxutils
 
 LOCK = threading.Lock()
-STATE = {"script": [], "log": [], "objects": {}, "uploads": {}, "sts": 0, "sts_ttl": 3600}
+STATE = {"script": [], "log": [], "objects": {}, "uploads": {}, "sts": 0, "sts_ttl": 3600, "kms": {}}
 
 
 def crc32c(data):
@@ -129,7 +133,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         path = urllib.parse.unquote(url.path)
-        control = path in ("/_script", "/_log", "/_sts_ttl")
+        control = path in ("/_script", "/_log", "/_sts_ttl", "/_kms")
         step = {"do": "ok"}
         if not control:
             with LOCK:
@@ -170,6 +174,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if step["do"] == "change":
             with LOCK:
                 STATE["objects"][(step["bucket"], step["key"])] = b"z" * step["size"]
+        if "X-Amz-Target" in self.headers:
+            return self.kms(step, body)
         if path == "/" and self.command == "POST":
             return self.assume_role(body)
         return self.s3(step, path, query, body)
@@ -191,6 +197,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 answer = "{}"
             elif path == "/_sts_ttl":
                 STATE["sts_ttl"] = json.loads(body)
+                answer = "{}"
+            elif path == "/_kms":
+                STATE["kms"] = json.loads(body)
                 answer = "{}"
             else:
                 answer = json.dumps({"log": STATE["log"], "left": len(STATE["script"])})
@@ -216,6 +225,66 @@ class Handler(http.server.BaseHTTPRequestHandler):
                               f"<SessionToken>token{n}</SessionToken>"
                               f"<Expiration>{until.strftime('%Y-%m-%dT%H:%M:%SZ')}</Expiration>"
                               "</Credentials></AssumeRoleResult></AssumeRoleResponse>")
+
+    # ---- a small KMS ----
+    def kms(self, step, body):
+        op, asked = self.headers["X-Amz-Target"].removeprefix("TrentService."), json.loads(body)
+        status, answer = self.kms_answer(op, asked)
+        data = json.dumps(answer)
+        if step["do"] in ("truncate", "hang"):
+            self.send(status, data, cut=step["bytes"])
+            time.sleep(step.get("seconds", 0))
+            return self.drop()
+        return self.send(status, data)
+
+    def kms_answer(self, op, asked):
+        def fault(status, name):
+            # messages of AWS name whom and what: they must not come through
+            return status, {"__type": "com.amazonaws.kms#" + name, "message": f"{name} of SECRET-IN-A-MESSAGE"}
+        name = asked.get("KeyId", "")
+        with LOCK:
+            state = STATE["kms"].get(name.rsplit(":", 1)[-1].removeprefix("key/"))
+            access = STATE["kms"].get("access", {}).get(name)
+        who = self.headers["Authorization"].partition("Credential=")[2].partition("/")[0]
+        arn = "arn:aws:kms:us-east-1:123456789012:key/" + name.rsplit("/", 1)[-1]
+        context = asked.get("EncryptionContext", {})
+        if self.headers["Content-Type"] != "application/x-amz-json-1.1":
+            return fault(400, "UnsupportedMediaType")
+        if state is None:
+            return fault(400, "NotFoundException")
+        if state == "Denied" or (access is not None and who not in access):
+            return fault(400, "AccessDeniedException")
+        if op == "DescribeKey":
+            kind = {"KeyUsage": "ENCRYPT_DECRYPT", "KeySpec": "SYMMETRIC_DEFAULT"}
+            if state == "Signing":
+                kind = {"KeyUsage": "SIGN_VERIFY", "KeySpec": "ECC_NIST_P256"}
+            shown = state if state in ("Disabled", "PendingDeletion") else "Enabled"
+            return 200, {"KeyMetadata": {"Arn": arn, "KeyId": name, "Enabled": shown == "Enabled", "KeyState": shown, **kind}}
+        wrong = {"Disabled": "DisabledException", "PendingDeletion": "KMSInvalidStateException",
+                 "Signing": "InvalidKeyUsageException", "DescribeOnly": "AccessDeniedException"}.get(state)
+        if wrong:
+            return fault(400, wrong)
+        if op == "Decrypt":
+            try:
+                of, bound, clear = json.loads(base64.b64decode(asked["CiphertextBlob"]))
+            except ValueError:
+                return fault(400, "InvalidCiphertextException")
+            if of != arn:
+                return fault(400, "IncorrectKeyException")
+            if bound != context:
+                return fault(400, "InvalidCiphertextException")
+            return 200, {"Plaintext": clear, "KeyId": arn, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT"}
+        if asked.get("DryRun"):
+            return fault(412, "DryRunOperationException")
+        if op == "GenerateDataKey":
+            clear = base64.b64encode(os.urandom(32)).decode()
+        elif op == "Encrypt":
+            clear = asked["Plaintext"]
+        else:
+            return fault(400, "UnknownOperationException")
+        blob = base64.b64encode(json.dumps([arn, context, clear]).encode()).decode()
+        more = {"Plaintext": clear} if op == "GenerateDataKey" else {}
+        return 200, {"CiphertextBlob": blob, "KeyId": arn, **more}
 
     # ---- a small S3 ----
     def s3(self, step, path, query, body):

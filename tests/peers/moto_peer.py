@@ -6,6 +6,8 @@ Prints one JSON line: where it listens, whose keys there are, which roles, bucke
 
     own        a user that may assume every role (its policy); the roles' trust decides
     role       may put and read objects of the bucket, and use the key
+    keyless    may all of the bucket, and use no key
+    looker     the same, and look at keys
     reader     may only read
     closed     trusts somebody else
 """
@@ -63,7 +65,12 @@ def main():
     s3, iam, kms = client("s3"), client("iam"), client("kms")
     s3.create_bucket(Bucket=BUCKET)
     s3.create_bucket(Bucket="other-bucket")
-    key = kms.create_key()["KeyMetadata"]["Arn"]
+    key, other, disabled, deleted = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(4))
+    signing = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName="alias/exports", TargetKeyId=key)
+    # moto takes no ARN here
+    kms.disable_key(KeyId=disabled.rpartition("/")[2])
+    kms.schedule_key_deletion(KeyId=deleted.rpartition("/")[2])
 
     user = iam.create_user(UserName="fhirlake")["User"]
     iam.put_user_policy(UserName="fhirlake", PolicyName="p",
@@ -84,9 +91,15 @@ def main():
         "region": REGION,
         "bucket": BUCKET,
         "kms_key": key,
+        "kms_other": other,
+        "kms_disabled": disabled,
+        "kms_deleted": deleted,
+        "kms_signing": signing,
         "own_key": own["AccessKeyId"],
         "own_secret": own["SecretAccessKey"],
         "role": role("export", user["Arn"], allow("s3:*", both + none), allow("kms:*")),
+        "keyless": role("keyless", user["Arn"], allow("s3:*", both)),
+        "looker": role("looker", user["Arn"], allow("s3:*", both), allow("kms:DescribeKey")),
         "reader": role("reader", user["Arn"],
                        allow(["s3:GetObject", "s3:ListBucket", "s3:HeadBucket",
                               "s3:HeadObject"], both)),
