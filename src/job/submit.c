@@ -80,6 +80,7 @@ static err_code probe(struct job_engine *engine, const struct job_request *reque
     CLEANUP(sink_close) struct sink *out = NULL;
     TRY(sink_open(engine->cfg.world, &t, &out, e));
     TRY(check_names(out, request, e));
+    TRY(sink_probe_key(out, e));
     if (request->kind == JOB_IMPORT) {
         CLEANUP(sink_close) struct sink *in = NULL;
         t.uri = request->input_uri;

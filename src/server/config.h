@@ -15,6 +15,7 @@ struct server_config {
     const char *s3_endpoint;
     const char *s3_addressing; /* auto, path, virtual */
     const char *sts_endpoint;
+    const char *kms_endpoint;
     const char *roles;
     const char *s3_credentials;     /* fhirlake's own, AWS shared format; NULL: AWS_* environment */
     const char *credentials;        /* callers'; NULL: DATA/credentials */

@@ -50,6 +50,7 @@ struct rooms {
     char credentials_path[PATH_MAX], objects_path[PATH_MAX], system_path[PATH_MAX];
     char stores_path[PATH_MAX], jobs_path[PATH_MAX], exports_path[PATH_MAX];
     struct s3_endpoint s3, sts;
+    struct kms_room kms;
     struct auth *auth;
     struct callers callers;
     struct clients_room clients;
@@ -124,18 +125,6 @@ static void set_endpoint(struct s3_endpoint *ep, const struct server_config *con
         ep->addressing = S3_ADDRESSING_VIRTUAL;
 }
 
-/* fhirlake's own keys: a file in AWS's shared format, else AWS's environment variables. */
-static err_code own_credentials(struct rooms *rooms, struct s3_credentials *out, struct err *e)
-{
-    if (rooms->cfg.s3_credentials)
-        return credentials_own_load(rooms->cfg.s3_credentials, rooms->arena, &out->access_key_id,
-                                    &out->secret_key, &out->session_token, e);
-    out->access_key_id = sv_from(getenv("AWS_ACCESS_KEY_ID"));
-    out->secret_key = sv_from(getenv("AWS_SECRET_ACCESS_KEY"));
-    out->session_token = sv_from(getenv("AWS_SESSION_TOKEN"));
-    return ERR_OK;
-}
-
 static err_code read_roles(void *ctx, struct err *e)
 {
     struct rooms *rooms = ctx;
@@ -166,11 +155,12 @@ static err_code open_world(struct rooms *rooms, struct err *e)
     if (config->sts_endpoint) {
         set_endpoint(&rooms->sts, config, config->sts_endpoint);
         sc.sts = &rooms->sts;
-        TRY(own_credentials(rooms, &sc.own, e));
-        if (sc.own.access_key_id.len == 0 || sc.own.secret_key.len == 0)
-            return ERR(e, ERR_INVALID,
-                       "--sts-endpoint needs fhirlake's own keys: give --s3-credentials FILE, or "
-                       "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment");
+        TRY(own_credentials(config, "--sts-endpoint", rooms->arena, &sc.own, e));
+    }
+    TRY(kms_room_open(config, rooms->arena, &rooms->kms, e));
+    if (rooms->kms.kms) {
+        sc.kms = &rooms->kms.endpoint;
+        sc.own = rooms->kms.own;
     }
     const struct watch_files roles = { .event = "roles",
                                        .note = "the roles before stay",
@@ -434,6 +424,7 @@ static void rooms_close(struct rooms *rooms)
     store_registry_free(rooms->stores);
     store_env_free(rooms->env);
     sink_world_free(rooms->world);
+    kms_room_close(&rooms->kms);
     auth_free(rooms->auth);
     issue_close(rooms->clients.issue);
     records_close(rooms->records);

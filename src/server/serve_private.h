@@ -8,6 +8,7 @@
  *   control.c        a socket for commands of this machine
  *   front.c          the line that says where the server is reached
  *   guard.c          what others on this machine can see
+ *   kms.c            the Key Management Service, and fhirlake's own keys for other services
  *   machine.c        what this machine gives
  *   monitor.c        the listener for a monitor: /health and /metrics
  *   news.c           the sender of events: begun, and what it has to say
@@ -27,6 +28,7 @@
 #include "codec/hash.h"
 #include "event/event.h"
 #include "job/job.h"
+#include "kms/kms.h"
 #include "net/http_server.h"
 #include "server/config.h"
 #include "server/control.h"
@@ -132,6 +134,20 @@ struct rates {
 /* The error names the option and the file. */
 MUST_USE err_code rates_open(struct rates *rates, const char *which, struct watch *watch,
                              struct err *e);
+
+/* ---- kms.c ---- */
+/* fhirlake's own keys: --s3-credentials, else AWS's environment variables. ERR_INVALID: there are
+ * none, and option needs them. Strings are the arena's or the environment's. */
+MUST_USE err_code own_credentials(const struct server_config *config, const char *option,
+                                  struct arena *a, struct s3_credentials *out, struct err *e);
+struct kms_room { /* stays where it is */
+    struct s3_endpoint endpoint;
+    struct s3_credentials own;
+    struct kms *kms; /* under these; NULL: the options name none */
+};
+MUST_USE err_code kms_room_open(const struct server_config *config, struct arena *a,
+                                struct kms_room *out, struct err *e);
+void kms_room_close(struct kms_room *room);
 
 /* ---- audit.c ---- */
 /* The audit log that the options name; *out stays as it is when they name none. */

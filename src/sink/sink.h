@@ -7,13 +7,15 @@
  *   roles file       role ARN -> credentials and allowed s3:// prefixes (form: sink/roles.c)
  *   both             the roles file says what a role may touch, STS gives the credentials
  *   neither          directory store only: any well-formed role may touch everything
+ * With a KMS endpoint, a target's key is looked at there with the role's credentials; where a role
+ * has none, as over a directory, with fhirlake's own.
  * A sink never asks a store or a service anything.
  *
  * Directory buckets: a bucket is a folder; a missing one is ERR_NOT_FOUND ("bucket does not
  * exist"), never made silently - except that `make_buckets` (default on for the directory store)
  * makes it on a write, because that store has no other way to make one. Keys cannot escape their
  * bucket: "..", ".", empty segments, NUL and symbolic links are refused.
- * Floor: sink (uses s3). */
+ * Floor: sink (uses s3, kms). */
 #pragma once
 #include "base/arena.h"
 #include "codec/ndjson.h"
@@ -24,7 +26,8 @@ struct sink_config {
     const char *objects_dir;       /* directory store, or NULL */
     const struct s3_endpoint *s3;  /* S3 endpoint, or NULL */
     const struct s3_endpoint *sts; /* or NULL */
-    struct s3_credentials own;     /* fhirlake's own, for AssumeRole */
+    const struct s3_endpoint *kms; /* or NULL: keys are named, and nobody looks at them */
+    struct s3_credentials own;     /* fhirlake's own, for AssumeRole and KMS */
     const char *roles_file;        /* or NULL */
     bool make_buckets;
     bool sync; /* directory store: fsync files before commit (default true) */
@@ -62,6 +65,11 @@ DEFINE_CLEANUP(struct sink, sink_close)
  * below the prefix and removes it again (not being allowed to remove is no failure). ERR_DENIED,
  * ERR_NOT_FOUND (bucket), ERR_INVALID (key), ERR_PEER/ERR_TIMEOUT. */
 MUST_USE err_code sink_probe_write(struct sink *sink, struct err *e);
+/* Is the target's key good? It is there, enabled, and symmetric, and the role may make data keys
+ * under it. Without a KMS endpoint nobody is asked. The message begins with KmsKeyId. ERR_INVALID:
+ * it is not good; ERR_DENIED: the role may not; ERR_PEER, ERR_TIMEOUT, ERR_AUTH_EXPIRED: KMS cannot
+ * be asked, within KMS_TOTAL_MS. */
+MUST_USE err_code sink_probe_key(struct sink *sink, struct err *e);
 /* The same for reading: the bucket is there and may be listed, and something is below the prefix.
  * ERR_NOT_FOUND: bucket, or nothing there. */
 MUST_USE err_code sink_probe_read(struct sink *sink, struct err *e);

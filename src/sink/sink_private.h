@@ -2,6 +2,7 @@
  *
  *   world.c    configuration, opening a place under a role
  *   roles.c    the roles file
+ *   key.c      a place's KMS key, looked at
  *   assume.c   credentials of assumed roles, kept and renewed
  *   dir.c      the directory store: buckets, walking keys, reading
  *   dir_list.c what stands below a prefix of it
@@ -79,7 +80,8 @@ struct sink_world {
     bool has_s3, make_buckets, sync, links;
     bool digest_first; /* never while an object is sent: two digests side by side cost as one */
     char boot[40];     /* without sync: which start of the machine this is */
-    struct s3_endpoint s3, sts;
+    bool has_kms;
+    struct s3_endpoint s3, sts, kms;
     struct s3_credentials own;
     struct assume_cache *assume; /* or NULL */
     struct {
@@ -111,6 +113,9 @@ struct sink {
     struct assume_who who;
     struct s3_client *s3; /* NULL: directory store */
 };
+/* s3_credentials_fn; ctx: a sink. The role's, or fhirlake's own where roles have none. */
+err_code sink_credentials(void *ctx, sv refused_key_id, struct arena *a, struct s3_credentials *out,
+                          struct err *e);
 /* ERR_DENIED unless the role may touch this key. */
 err_code sink_may(const struct sink *sink, sv key, struct err *e);
 /* The same in any bucket. */

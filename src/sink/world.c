@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "codec/uri.h"
+#include "kms/kms.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,12 @@ static err_code check(const struct sink_config *cfg, struct err *e)
         return ERR(e, ERR_INVALID,
                    "an STS endpoint needs fhirlake's own credentials (AWS_ACCESS_KEY_ID and "
                    "AWS_SECRET_ACCESS_KEY in the environment) to assume roles with");
+    if (cfg->kms && (cfg->own.access_key_id.len == 0 || cfg->own.secret_key.len == 0))
+        return ERR(e, ERR_INVALID,
+                   "a KMS endpoint needs fhirlake's own credentials (AWS_ACCESS_KEY_ID and "
+                   "AWS_SECRET_ACCESS_KEY in the environment)");
+    if (cfg->kms)
+        TRY(kms_endpoint_check(cfg->kms->url, e));
     return ERR_OK;
 }
 
@@ -83,14 +90,19 @@ err_code sink_world_new(const struct sink_config *cfg, struct sink_world **out, 
     world->digest_first = hash_sha256_pairs();
     if (cfg->s3)
         TRY(copy_endpoint(world->arena, cfg->s3, &world->s3, "S3", e));
-    if (cfg->sts) {
-        TRY(copy_endpoint(world->arena, cfg->sts, &world->sts, "STS", e));
+    world->has_kms = cfg->kms != NULL;
+    if (cfg->kms)
+        TRY(copy_endpoint(world->arena, cfg->kms, &world->kms, "KMS", e));
+    if (cfg->sts || cfg->kms) {
         world->own.access_key_id = arena_sv(world->arena, cfg->own.access_key_id);
         world->own.secret_key = arena_sv(world->arena, cfg->own.secret_key);
         world->own.session_token = arena_sv(world->arena, cfg->own.session_token);
         if (!world->own.access_key_id.ptr || !world->own.secret_key.ptr ||
             !world->own.session_token.ptr)
             return arena_oom(world->arena, e);
+    }
+    if (cfg->sts) {
+        TRY(copy_endpoint(world->arena, cfg->sts, &world->sts, "STS", e));
         world->assume = assume_cache_new(&world->sts, &world->own);
     }
     if (cfg->roles_file)
@@ -135,15 +147,14 @@ static struct roles *newest_roles(struct sink_world *world)
     return roles;
 }
 
-/* s3_credentials_fn of a sink's client. */
-static err_code give_credentials(void *ctx, sv refused_key_id, struct arena *a,
-                                 struct s3_credentials *out, struct err *e)
+err_code sink_credentials(void *ctx, sv refused_key_id, struct arena *a, struct s3_credentials *out,
+                          struct err *e)
 {
     struct sink *sink = ctx;
     if (sink->world->assume)
         return assume_cache_get(sink->world->assume, &sink->who, refused_key_id, a, out, e);
-    /* the sink holds the roles, so there is nothing to copy */
-    *out = sink->role->cred;
+    /* the sink holds the roles, and the world outlives it: there is nothing to copy */
+    *out = sink->role && sink->role->has_credentials ? sink->role->cred : sink->world->own;
     return ERR_OK;
 }
 
@@ -239,7 +250,7 @@ err_code sink_open(struct sink_world *world, const struct sink_target *t, struct
     if (world->has_s3) {
         sink->blocks = sink_blocks_new();
         sink->senders = sink_senders_new(SINK_SENDING_BYTES);
-        TRY(s3_client_new(&world->s3, give_credentials, sink, t->cancel, &sink->s3, e));
+        TRY(s3_client_new(&world->s3, sink_credentials, sink, t->cancel, &sink->s3, e));
     }
     *out = sink;
     sink = NULL;

@@ -141,6 +141,17 @@ TEST(world, an_endpoint_has_a_url_of_http_and_a_region)
     refused(&(struct sink_config){ .s3 = &good, .sts = &good, .own = own }, "credentials");
 }
 
+TEST(world, a_kms_endpoint_has_our_own_keys_and_tls_beyond_loopback)
+{
+    struct s3_credentials own = { .access_key_id = SV_LIT("AKID"), .secret_key = SV_LIT("s") };
+    struct s3_endpoint near = { .url = SV_LIT("http://127.0.0.1:9"), .region = SV_LIT("r") };
+    struct s3_endpoint far = { .url = SV_LIT("http://kms.example"), .region = SV_LIT("r") };
+    struct s3_endpoint nowhere = { .url = SV_LIT("https://kms.example") };
+    refused(&(struct sink_config){ .objects_dir = root, .kms = &near }, "own credentials");
+    refused(&(struct sink_config){ .objects_dir = root, .kms = &far, .own = own }, "https://");
+    refused(&(struct sink_config){ .objects_dir = root, .kms = &nowhere, .own = own }, "region");
+}
+
 TEST(world, the_folder_for_objects_is_made_for_its_owner_alone)
 {
     char dir[128];
@@ -197,6 +208,7 @@ int main(void)
         T(world, slashes_behind_a_prefix_say_that_it_is_a_folder),
         T(world, a_sink_keeps_what_it_was_opened_with),
         T(world, an_endpoint_has_a_url_of_http_and_a_region),
+        T(world, a_kms_endpoint_has_our_own_keys_and_tls_beyond_loopback),
         T(world, the_folder_for_objects_is_made_for_its_owner_alone),
         T(world, roles_that_are_read_again_count_for_what_is_opened_from_then_on),
     };
