@@ -425,6 +425,7 @@ policy_decision credential_decide(const struct credential *credential, sv action
         return policy_decide(credential->policy, action, resource, context);
     sv ours = SV_LIT("healthlake:");
     bool ok = sv_eq_nocase(sv_head(action, ours.len), ours) ||
-              sv_eq_nocase(action, SV_LIT("iam:PassRole"));
+              sv_eq_nocase(action, SV_LIT("iam:PassRole")) ||
+              sv_eq_nocase(action, SV_LIT("kms:CreateGrant"));
     return ok ? POLICY_ALLOWED : POLICY_NOT_ALLOWED;
 }

@@ -132,9 +132,13 @@ void datastore_answer_properties(struct call *call, const struct datastore *data
 typedef err_code (*datastore_fill_fn)(struct call *call, struct datastore *datastore,
                                       struct err *e);
 /* The data store that the call asks for, or that its ClientToken has made: answered, and on its
- * way. Whether the caller may is asked before. ERR_THROTTLED, ERR_INVALID, ERR_DENIED (tags), and
- * what fill gives. */
-MUST_USE err_code datastore_make(struct call *call, datastore_fill_fn fill, struct err *e);
+ * way. Whether the caller may is asked before. sse: its SseConfiguration, or NULL. ERR_THROTTLED,
+ * ERR_INVALID, ERR_DENIED (tags, the key), what fill gives, and those of datastore_check_key(). */
+MUST_USE err_code datastore_make(struct call *call, datastore_fill_fn fill, yyjson_val *sse,
+                                 struct err *e);
+/* datastore_key.c: may the data store be under the customer's key that its SseConfiguration names?
+ * Without a KMS, and for a key of ours, yes. Errors of auth_allows() and kms_key_ask(). */
+MUST_USE err_code datastore_check_key(struct call *call, yyjson_val *sse, struct err *e);
 /* Is the IdentityProviderConfiguration one that this server obeys, or not given? ERR_INVALID. */
 MUST_USE err_code datastore_check_identity(struct call *call, struct err *e);
 

@@ -148,23 +148,36 @@ static err_code may_tag(struct call *call, struct err *e)
     return tag.sent ? rights_ask(call->a, &call->caller, "TagResource", &tag, e) : ERR_OK;
 }
 
-err_code datastore_make(struct call *call, datastore_fill_fn fill, struct err *e)
+/* What the token has made; or ERR_NOT_FOUND, and nobody makes it while the lock is held. */
+static err_code find_locked(struct call *call, sv token, sv key, sv asked, struct err *e)
+{
+    return token.len ? by_token(call, key, asked, e) : ERR(e, ERR_NOT_FOUND, "no token");
+}
+
+err_code datastore_make(struct call *call, datastore_fill_fn fill, yyjson_val *sse, struct err *e)
 {
     sv token = call_text(call, "ClientToken"), key = SV_NONE, asked;
     TRY(may_tag(call, e));
     TRY(datastore_check_identity(call, e));
     TRY(tags_check(NULL, call_member(call, "Tags"), e));
     TRY(digest(call, &asked, e));
-    pthread_mutex_lock(&call->service->aws->records_lock);
-    err_code rc = ERR_NOT_FOUND;
-    if (token.len) {
+    pthread_mutex_t *lock = &call->service->aws->records_lock;
+    struct err new_one;
+    if (token.len)
         key =
             arena_fmt(call->a, "datastoretoken/%.*s/%.*s", SV_FMT(call->caller.arn), SV_FMT(token));
-        rc = by_token(call, key, asked, e);
-    }
+    pthread_mutex_lock(lock);
+    err_code rc = find_locked(call, token, key, asked, &new_one);
+    pthread_mutex_unlock(lock);
+    if (rc != ERR_NOT_FOUND)
+        return rc == ERR_OK ? rc : err_pass(e, &new_one);
+    /* it waits for a peer, so nothing is held meanwhile; another may be faster */
+    TRY(datastore_check_key(call, sse, e));
+    pthread_mutex_lock(lock);
+    rc = find_locked(call, token, key, asked, e);
     if (rc == ERR_NOT_FOUND)
         rc = make_locked(call, fill, key, asked, e);
-    pthread_mutex_unlock(&call->service->aws->records_lock);
+    pthread_mutex_unlock(lock);
     return rc;
 }
 
@@ -180,5 +193,5 @@ static err_code fill_created(struct call *call, struct datastore *datastore, str
 err_code op_create_datastore(struct call *call, struct err *e)
 {
     TRY(call_allowed(call, NULL, e));
-    return datastore_make(call, fill_created, e);
+    return datastore_make(call, fill_created, call_member(call, "SseConfiguration"), e);
 }

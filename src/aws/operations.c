@@ -27,7 +27,7 @@ static const char *const not_offered[] = {
 #name, (shape_id)IN_##name, (shape_id)OUT_##name, fn, waits \
     }
 static const struct operation operations[] = {
-    OP(CreateFHIRDatastore, op_create_datastore, false),
+    OP(CreateFHIRDatastore, op_create_datastore, true),
     OP(DeleteFHIRDatastore, op_delete_datastore, false),
     OP(DescribeFHIRDatastore, op_describe_datastore, false),
     OP(DescribeFHIRExportJob, op_describe_export, false),
@@ -36,7 +36,7 @@ static const struct operation operations[] = {
     OP(ListFHIRExportJobs, op_list_exports, false),
     OP(ListFHIRImportJobs, op_list_imports, false),
     OP(ListTagsForResource, op_list_tags, false),
-    OP(RestoreFHIRDatastore, op_restore_datastore, false),
+    OP(RestoreFHIRDatastore, op_restore_datastore, true),
     OP(StartFHIRExportJob, op_start_export, true),
     OP(StartFHIRImportJob, op_start_import, true),
     OP(TagResource, op_tag_resource, false),

@@ -69,5 +69,6 @@ err_code op_restore_datastore(struct call *call, struct err *e)
     struct datastore source;
     /* the right first: who may not learns nothing of the source */
     TRY(call_datastore(call, call_text(call, "SourceDatastoreId"), &source, e));
-    return datastore_make(call, fill_restored, e);
+    yyjson_val *sse = call_member(call, "SseConfiguration");
+    return datastore_make(call, fill_restored, sse ? sse : source.sse, e);
 }

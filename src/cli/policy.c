@@ -149,15 +149,17 @@ static err_code check_action(struct asked *asked, struct err *e)
     bool ours = sv_eq_nocase(of, SV_LIT("healthlake")) || sv_eq_nocase(of, SV_LIT("iam"));
     bool odd = action_is_odd(action, &service, &near);
     bool pass = sv_eq_nocase(action, SV_LIT("iam:PassRole"));
+    bool grant = sv_eq_nocase(action, SV_LIT("kms:CreateGrant"));
     if (wild)
         return ERR(e, ERR_INVALID, "--action takes one action, without * and ?");
     if (odd && near.len)
         return ERR(e, ERR_INVALID, "there is no action \"%.*s\"; is %.*s:%.*s meant?",
                    SV_FMT(sv_head(action, 96)), SV_FMT(service), SV_FMT(near));
-    if (odd || !ours || colon == action.len || (sv_eq_nocase(of, SV_LIT("iam")) && !pass))
+    if (!grant &&
+        (odd || !ours || colon == action.len || (sv_eq_nocase(of, SV_LIT("iam")) && !pass)))
         return ERR(e, ERR_INVALID,
-                   "there is no action \"%.*s\": fhirlake asks for healthlake:NAME and "
-                   "iam:PassRole",
+                   "there is no action \"%.*s\": fhirlake asks for healthlake:NAME, iam:PassRole "
+                   "and kms:CreateGrant",
                    SV_FMT(sv_head(action, 96)));
     if (!pass)
         return ERR_OK;

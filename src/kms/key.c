@@ -88,3 +88,32 @@ err_code kms_key_check(struct kms *kms, sv key, const struct kms_context *contex
     TRY(kms_describe_key(kms, key, NULL, NULL, e));
     return kms_may_generate(kms, key, context, e);
 }
+
+err_code kms_key_ask(struct kms *kms, sv key, const struct kms_context *context, const char *who,
+                     struct err *e)
+{
+    struct err why = { 0 };
+    err_code rc = kms_key_check(kms, key, context, &why);
+    key = sv_head(key, 128);
+    switch ((int)rc) {
+    case ERR_OK:
+        return ERR_OK;
+    case ERR_NOT_FOUND:
+        return ERR(e, ERR_INVALID, "KmsKeyId %.*s: KMS knows no such key", SV_FMT(key));
+    case ERR_PRECONDITION:
+        return ERR(e, ERR_INVALID, "KmsKeyId %.*s: the key is disabled", SV_FMT(key));
+    case ERR_DENIED:
+        return ERR(e, ERR_DENIED,
+                   "KmsKeyId %.*s: %s may not use the key; it needs kms:DescribeKey and "
+                   "kms:GenerateDataKey (%s)",
+                   SV_FMT(key), who, why.msg);
+    case ERR_CONFLICT:
+    case ERR_UNSUPPORTED:
+    case ERR_INVALID:
+        return ERR(e, ERR_INVALID, "KmsKeyId %.*s: %s", SV_FMT(key), why.msg);
+    default:
+        /* a token of ours that has expired is no fault of who asks */
+        return ERR(e, rc == ERR_AUTH_EXPIRED ? ERR_PEER : rc,
+                   "KmsKeyId %.*s: KMS cannot be asked: %s", SV_FMT(key), why.msg);
+    }
+}

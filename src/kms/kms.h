@@ -64,6 +64,12 @@ MUST_USE err_code kms_may_generate(struct kms *kms, sv key, const struct kms_con
 /* Both of these. */
 MUST_USE err_code kms_key_check(struct kms *kms, sv key, const struct kms_context *context,
                                 struct err *e);
+/* The same in the words of a request, for who sent it; messages begin with KmsKeyId and the key.
+ *   who  is asking: "the role"
+ * ERR_INVALID: the key is not good. ERR_DENIED: who asks may not use it. ERR_PEER, ERR_TIMEOUT,
+ * ERR_CANCELLED: KMS cannot be asked. */
+MUST_USE err_code kms_key_ask(struct kms *kms, sv key, const struct kms_context *context,
+                              const char *who, struct err *e);
 
 /* A new data key, and the same wrapped. */
 MUST_USE err_code kms_generate_data_key(struct kms *kms, sv key, const struct kms_context *context,

@@ -353,6 +353,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
                                  .jobs = rooms->jobs,
                                  .auth = rooms->auth,
                                  .issue = rooms->clients.issue,
+                                 .kms = rooms->kms.kms,
                                  .parking = rooms->parking,
                                  .metrics = rooms->metrics,
                                  .events = rooms->events,

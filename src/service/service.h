@@ -18,6 +18,7 @@
 #include "service/parked.h"
 #include "service/quota.h"
 
+struct kms; /* kms/kms.h */
 struct service;
 struct metrics;       /* metrics.h */
 struct service_plane; /* plane.h */
@@ -33,6 +34,7 @@ struct service_config {
     struct parking *parking;          /* NULL: no answer waits for an end */
     struct metrics *metrics;          /* NULL: requests are not counted */
     struct events *events;            /* who is told of data stores; NULL: nobody */
+    struct kms *kms;                  /* with our own keys; NULL: nobody looks at keys */
     struct audit *audit;              /* NULL: no audit log */
     bool audit_strict;                /* reads are refused too, while it cannot be written */
     sv region;                        /* "us-east-1" */

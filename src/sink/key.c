@@ -18,29 +18,6 @@ static sv object_arn(const struct sink *sink, struct arena *a)
                      SV_FMT(sink->prefix), sink->prefix.len ? "/" : "", SINK_PROBE_NAME);
 }
 
-/* What KMS says, in the words of the request. */
-static err_code tell(const struct sink *sink, const struct err *why, struct err *e)
-{
-    sv key = sv_head(sink->kms_key_id, 128);
-    switch ((int)why->code) {
-    case ERR_NOT_FOUND:
-        return ERR(e, ERR_INVALID, "KmsKeyId %.*s: KMS knows no such key", SV_FMT(key));
-    case ERR_PRECONDITION:
-        return ERR(e, ERR_INVALID, "KmsKeyId %.*s: the key is disabled", SV_FMT(key));
-    case ERR_DENIED:
-        return ERR(e, ERR_DENIED,
-                   "KmsKeyId %.*s: the role may not use the key; it needs kms:DescribeKey and "
-                   "kms:GenerateDataKey (%s)",
-                   SV_FMT(key), why->msg);
-    case ERR_CONFLICT:
-    case ERR_UNSUPPORTED:
-    case ERR_INVALID:
-        return ERR(e, ERR_INVALID, "KmsKeyId %.*s: %s", SV_FMT(key), why->msg);
-    default:
-        return ERR(e, why->code, "KmsKeyId %.*s: KMS cannot be asked: %s", SV_FMT(key), why->msg);
-    }
-}
-
 err_code sink_probe_key(struct sink *sink, struct err *e)
 {
     if (!sink->world->has_kms || sink->kms_key_id.len == 0)
@@ -48,11 +25,8 @@ err_code sink_probe_key(struct sink *sink, struct err *e)
     CLEANUP(kms_close) struct kms *kms = NULL;
     CLEANUP(arena_free) struct arena *a = arena_new(16u << 10);
     struct kms_context context = { "aws:s3:arn", object_arn(sink, a) };
-    struct err why = { 0 };
     if (context.value.ptr == NULL)
         return arena_oom(a, e);
     TRY(kms_open(&sink->world->kms, sink_credentials, sink, sink->who.cancel, &kms, e));
-    if (kms_key_check(kms, sink->kms_key_id, sink->s3 ? &context : NULL, &why) == ERR_OK)
-        return ERR_OK;
-    return tell(sink, &why, e);
+    return kms_key_ask(kms, sink->kms_key_id, sink->s3 ? &context : NULL, "the role", e);
 }

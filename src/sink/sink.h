@@ -66,9 +66,8 @@ DEFINE_CLEANUP(struct sink, sink_close)
  * ERR_NOT_FOUND (bucket), ERR_INVALID (key), ERR_PEER/ERR_TIMEOUT. */
 MUST_USE err_code sink_probe_write(struct sink *sink, struct err *e);
 /* Is the target's key good? It is there, enabled, and symmetric, and the role may make data keys
- * under it. Without a KMS endpoint nobody is asked. The message begins with KmsKeyId. ERR_INVALID:
- * it is not good; ERR_DENIED: the role may not; ERR_PEER, ERR_TIMEOUT, ERR_AUTH_EXPIRED: KMS cannot
- * be asked, within KMS_TOTAL_MS. */
+ * under it. Without a KMS endpoint nobody is asked. The message begins with KmsKeyId. Errors of
+ * kms_key_ask(). */
 MUST_USE err_code sink_probe_key(struct sink *sink, struct err *e);
 /* The same for reading: the bucket is there and may be listed, and something is below the prefix.
  * ERR_NOT_FOUND: bucket, or nothing there. */

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 from botocore.exceptions import ClientError
 
-from fhirlake import BIN, ROLE, ROOT, Server, patient
+from fhirlake import BIN, ROLE, ROOT, Server, ask_control, patient
 from s3_peer import ACCOUNT, Peer
 
 KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/"
@@ -212,6 +212,84 @@ def test_who_may_not_pass_the_role_or_name_the_key_learns_nothing_of_keys(kms, t
         assert kms.asked() == []
         assert server.start_export(store, "s3://out/x", client=one, role=ROLE, key=KEY_ARN + "good")
         assert len(kms.asked()) == 2
+
+
+# ---- data stores ----
+
+def under(key):
+    return {"KmsEncryptionConfig": {"CmkType": "CUSTOMER_MANAGED_KMS_KEY", "KmsKeyId": key}}
+
+
+def test_a_data_store_under_a_customers_key_is_made_when_the_key_is_good(kms, near):
+    kms.keys(good="Enabled", off="Disabled", going="PendingDeletion", denied="Denied", sign="Signing", look="DescribeOnly")
+    client = near.client()
+    before = {s["DatastoreId"] for s in client.list_fhir_datastores()["DatastorePropertiesList"]}
+    for key, name, says in (("off", "ValidationException", "disabled"), ("going", "ValidationException", "PendingDeletion"),
+                            ("none", "ValidationException", "no such key"), ("sign", "ValidationException", "symmetric"),
+                            ("denied", "AccessDeniedException", "the server may not use the key"),
+                            ("look", "AccessDeniedException", "GenerateDataKey")):
+        told = refused(client.create_fhir_datastore, DatastoreTypeVersion="R4", SseConfiguration=under(KEY_ARN + key))
+        assert told[0] == name and f"KmsKeyId {KEY_ARN}{key}: " in told[1] and says in told[1], told
+    sse = {"KmsEncryptionConfig": {"CmkType": "CUSTOMER_MANAGED_KMS_KEY"}}
+    assert "KmsKeyId" in refused(client.create_fhir_datastore, DatastoreTypeVersion="R4", SseConfiguration=sse)[1]
+    assert {s["DatastoreId"] for s in client.list_fhir_datastores()["DatastorePropertiesList"]} == before
+    kms.keys(good="Enabled")
+    assert near.create_store(SseConfiguration={"KmsEncryptionConfig": {"CmkType": "AWS_OWNED_KMS_KEY"}})
+    assert kms.asked() == []
+    store = near.create_store(SseConfiguration=under(KEY_ARN + "good"), ClientToken="cmk")
+    shown = client.describe_fhir_datastore(DatastoreId=store)["DatastoreProperties"]
+    assert shown["SseConfiguration"] == under(KEY_ARN + "good")
+    # the same again is the same data store, whatever became of the key
+    kms.keys(good="Disabled")
+    again = client.create_fhir_datastore(DatastoreTypeVersion="R4", SseConfiguration=under(KEY_ARN + "good"), ClientToken="cmk")
+    assert again["DatastoreId"] == store and kms.asked() == []
+    kms.control("/_script", [{"do": "answer", "status": 500, "body": "{}"}] * 3)
+    assert refused(client.create_fhir_datastore, DatastoreTypeVersion="R4", SseConfiguration=under(KEY_ARN + "good"))[0] \
+        == "FailedDependencyException"
+
+
+def test_a_restored_data_store_is_under_the_key_of_its_source_which_must_be_good_still(kms, near):
+    kms.keys(good="Enabled")
+    store = near.create_store(SseConfiguration=under(KEY_ARN + "good"))
+    backup = {"Status": "ENABLED"}
+    what = {"SourceDatastoreId": store, "RestoreConfiguration": {"ContinuousBackupRestoreConfiguration": {}}}
+    ours = {"KmsEncryptionConfig": {"CmkType": "AWS_OWNED_KMS_KEY"}}
+
+    def ask(operation, request):
+        return ask_control(near.url, near.keys(), operation, request)
+
+    assert ask("UpdateFHIRDatastore", {"DatastoreId": store, "BackupConfiguration": backup})[0] == 200
+    kms.keys(good="Disabled")
+    status, name, text = ask("RestoreFHIRDatastore", what)
+    assert (status, name) == (400, "ValidationException") and "disabled" in text, text
+    assert ask("RestoreFHIRDatastore", what | {"SseConfiguration": ours})[0] == 200
+    kms.keys(good="Enabled")
+    assert ask("RestoreFHIRDatastore", what)[0] == 200
+
+
+def test_who_may_not_let_the_server_use_a_key_learns_nothing_of_it(kms, tmp_path):
+    (tmp_path / "one.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "healthlake:*", "Resource": "*"},
+        {"Effect": "Allow", "Action": "kms:CreateGrant", "Resource": [KEY_ARN + "mine", KEY_ARN + "bad"]}]}))
+    (tmp_path / "credentials").write_text("[one]\naws_access_key_id = AKIDONE\naws_secret_access_key = one-secret\n"
+                                          "policy = one.json\n")
+    for file in tmp_path.iterdir():
+        file.chmod(0o600)
+    kms.keys(mine="Enabled", bad="Disabled", good="Enabled", off="Disabled")
+    with Server(None, "--kms-endpoint", kms.url, "--account-id", ACCOUNT, "--credentials", str(tmp_path / "credentials"),
+                env=OWN) as server:
+        one = server.client("AKIDONE", "one-secret")
+        told = {refused(one.create_fhir_datastore, DatastoreTypeVersion="R4", SseConfiguration=under(KEY_ARN + key))[1]
+                .replace(key, "KEY") for key in ("good", "off", "none")}
+        assert len(told) == 1 and "kms:CreateGrant on resource: " + KEY_ARN in told.pop()
+        assert "CreateGrant" in refused(one.create_fhir_datastore, DatastoreTypeVersion="R4",
+                                        SseConfiguration=under("alias/good"))[1]
+        assert kms.asked() == []
+        # an id stands for the key of this account
+        for key in (KEY_ARN + "mine", "mine"):
+            assert one.create_fhir_datastore(DatastoreTypeVersion="R4", SseConfiguration=under(key))["DatastoreId"]
+        assert "disabled" in refused(one.create_fhir_datastore, DatastoreTypeVersion="R4",
+                                     SseConfiguration=under(KEY_ARN + "bad"))[1]
 
 
 def test_nothing_secret_is_in_the_log(near, server, peer):

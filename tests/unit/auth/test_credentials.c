@@ -210,6 +210,8 @@ TEST(credentials, policies_are_files_beside)
     assert_int_equal(credential_decide(all, SV_LIT("healthlake:DeleteResource"), any, NULL),
                      POLICY_ALLOWED);
     assert_int_equal(credential_decide(all, SV_LIT("iam:PassRole"), any, NULL), POLICY_ALLOWED);
+    assert_int_equal(credential_decide(all, SV_LIT("kms:CreateGrant"), any, NULL), POLICY_ALLOWED);
+    assert_int_equal(credential_decide(all, SV_LIT("kms:Decrypt"), any, NULL), POLICY_NOT_ALLOWED);
     assert_int_equal(credential_decide(all, SV_LIT("iam:PassRoles"), any, NULL),
                      POLICY_NOT_ALLOWED);
     assert_int_equal(credential_decide(all, SV_LIT("s3:GetObject"), any, NULL), POLICY_NOT_ALLOWED);
