@@ -7,11 +7,6 @@
 
 #include "codec/hash.h"
 
-struct keyed {             /* what an answer is read for */
-    unsigned char *clear;  /* KMS_KEY_LEN bytes; NULL: none is asked for */
-    struct kms_blob *blob; /* NULL: none is asked for */
-};
-
 static err_code read_clear(yyjson_val *answer, unsigned char out[KMS_KEY_LEN], struct err *e)
 {
     struct err why = { 0 };
@@ -44,10 +39,9 @@ static err_code read_blob(yyjson_val *answer, struct kms_blob *out, struct err *
     return ERR_OK;
 }
 
-/* kms_read_fn */
-static err_code read_keyed(void *ctx, yyjson_val *answer, struct err *e)
+err_code kms_read_keyed(void *ctx, yyjson_val *answer, struct err *e)
 {
-    const struct keyed *want = ctx;
+    const struct kms_keyed *want = ctx;
     if (want->blob)
         TRY(read_blob(answer, want->blob, e));
     return want->clear ? read_clear(answer, want->clear, e) : ERR_OK;
@@ -71,13 +65,13 @@ err_code kms_generate_data_key(struct kms *kms, sv key, const struct kms_context
     struct json_writer w;
     struct kms_blob got = { 0 };
     unsigned char clear[KMS_KEY_LEN];
-    struct keyed want = { clear, &got };
+    struct kms_keyed want = { clear, &got };
     kms_body(&w, &b, "KeyId", key);
     kms_body_context(&w, "EncryptionContext", context);
     json_kv_str(&w, "KeySpec", SV_LIT("AES_256"));
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));
-    err_code rc = kms_call(kms, "GenerateDataKey", &b, false, read_keyed, &want, e);
+    err_code rc = kms_call(kms, "GenerateDataKey", &b, false, kms_read_keyed, &want, e);
     if (rc == ERR_OK) {
         memcpy(out, clear, KMS_KEY_LEN);
         *blob = got;
@@ -93,7 +87,7 @@ err_code kms_encrypt(struct kms *kms, sv key, const struct kms_context *context,
     CLEANUP_BUF struct buf b = BUF_INIT(KMS_BODY_MAX);
     struct json_writer w;
     struct kms_blob got = { 0 };
-    struct keyed want = { NULL, &got };
+    struct kms_keyed want = { NULL, &got };
     /* at once: a buffer that grows leaves copies behind */
     TRY(buf_reserve(&b, KMS_BODY_MAX, e));
     kms_body(&w, &b, "KeyId", key);
@@ -102,7 +96,7 @@ err_code kms_encrypt(struct kms *kms, sv key, const struct kms_context *context,
     json_obj_end(&w);
     err_code rc = json_writer_end(&w, e);
     if (rc == ERR_OK)
-        rc = kms_call(kms, "Encrypt", &b, false, read_keyed, &want, e);
+        rc = kms_call(kms, "Encrypt", &b, false, kms_read_keyed, &want, e);
     explicit_bzero(b.ptr, b.cap);
     if (rc == ERR_OK)
         *blob = got;
@@ -115,7 +109,7 @@ err_code kms_decrypt(struct kms *kms, sv key, const struct kms_context *context,
     CLEANUP_BUF struct buf b = BUF_INIT(KMS_BODY_MAX);
     struct json_writer w;
     unsigned char clear[KMS_KEY_LEN];
-    struct keyed want = { clear, NULL };
+    struct kms_keyed want = { clear, NULL };
     if (blob.len == 0 || blob.len > KMS_BLOB_MAX)
         return ERR(e, ERR_CORRUPT, "a wrapped key of %zu bytes", blob.len);
     kms_body(&w, &b, "KeyId", key);
@@ -123,7 +117,7 @@ err_code kms_decrypt(struct kms *kms, sv key, const struct kms_context *context,
     kv_base64(&w, "CiphertextBlob", blob);
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));
-    err_code rc = kms_call(kms, "Decrypt", &b, false, read_keyed, &want, e);
+    err_code rc = kms_call(kms, "Decrypt", &b, false, kms_read_keyed, &want, e);
     if (rc == ERR_OK)
         memcpy(out, clear, KMS_KEY_LEN);
     explicit_bzero(clear, sizeof clear);

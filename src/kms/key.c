@@ -6,11 +6,6 @@
  * Source: AWS KMS API Reference, DescribeKey, KeyMetadata, GenerateDataKey (DryRun). */
 #include "kms/kms_private.h"
 
-struct described {
-    struct arena *a; /* or NULL */
-    sv arn;
-};
-
 static bool is_word(sv text)
 {
     for (size_t i = 0; i < text.len; i++)
@@ -28,10 +23,9 @@ static err_code check_state(sv state, struct err *e)
     return ERR(e, ERR_CONFLICT, "the key cannot be used: its state is %.*s", SV_FMT(state));
 }
 
-/* kms_read_fn */
-static err_code read_metadata(void *ctx, yyjson_val *answer, struct err *e)
+err_code kms_read_described(void *ctx, yyjson_val *answer, struct err *e)
 {
-    struct described *d = ctx;
+    struct kms_described *d = ctx;
     yyjson_val *key = json_get(answer, "KeyMetadata");
     sv state = json_string(json_get(key, "KeyState")),
        usage = json_string(json_get(key, "KeyUsage"));
@@ -50,12 +44,12 @@ static err_code read_metadata(void *ctx, yyjson_val *answer, struct err *e)
 err_code kms_describe_key(struct kms *kms, sv key, struct arena *a, sv *arn, struct err *e)
 {
     CLEANUP_BUF struct buf b = BUF_INIT(KMS_BODY_MAX);
-    struct described d = { .a = arn ? a : NULL };
+    struct kms_described d = { .a = arn ? a : NULL };
     struct json_writer w;
     kms_body(&w, &b, "KeyId", key);
     json_obj_end(&w);
     TRY(json_writer_end(&w, e));
-    TRY(kms_call(kms, "DescribeKey", &b, false, read_metadata, &d, e));
+    TRY(kms_call(kms, "DescribeKey", &b, false, kms_read_described, &d, e));
     if (arn)
         *arn = d.arn;
     return ERR_OK;

@@ -21,6 +21,18 @@ typedef err_code (*kms_read_fn)(void *ctx, yyjson_val *answer, struct err *e);
  * that is ERR_OK without a read. */
 err_code kms_call(struct kms *kms, const char *op, struct buf *b, bool dry, kms_read_fn read,
                   void *ctx, struct err *e);
+/* What answers say, as kms_read_fn. Errors: ERR_PEER, and of a key that is not good what
+ * kms_describe_key() says. */
+struct kms_described { /* key.c, of DescribeKey */
+    struct arena *a;   /* or NULL: the ARN is not asked for */
+    sv arn;
+};
+err_code kms_read_described(void *ctx, yyjson_val *answer, struct err *e);
+struct kms_keyed {         /* data.c, of GenerateDataKey, Encrypt and Decrypt */
+    unsigned char *clear;  /* KMS_KEY_LEN bytes; NULL: none is asked for */
+    struct kms_blob *blob; /* NULL: none is asked for */
+};
+err_code kms_read_keyed(void *ctx, yyjson_val *answer, struct err *e);
 /* A body with a key's name and a context; more members may follow before kms_body_end(). */
 void kms_body(struct json_writer *w, struct buf *b, const char *key_member, sv key);
 void kms_body_context(struct json_writer *w, const char *member, const struct kms_context *context);

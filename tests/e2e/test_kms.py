@@ -214,6 +214,23 @@ def test_who_may_not_pass_the_role_or_name_the_key_learns_nothing_of_keys(kms, t
         assert len(kms.asked()) == 2
 
 
+def test_a_role_with_keys_of_its_own_asks_with_them(kms, peer, tmp_path):
+    roles = tmp_path / "roles.json"
+    roles.write_text(json.dumps({"roles": [{"arn": ROLE, "allow": [f"s3://{peer.bucket}/*"], "credentials": {
+        "accessKeyId": peer.own_key, "secretAccessKey": peer.own_secret}}]}))
+    roles.chmod(0o600)
+    kms.keys(**{"good": "Enabled", "theirs": "Enabled", "access": {KEY_ARN + "theirs": ["AKIDOWN"]}})
+    with Server(None, "--s3-endpoint", peer.url, "--roles", str(roles), "--kms-endpoint", kms.url, env=OWN) as server:
+        store = server.create_store()
+        name, text = refused(server.start_export, store, f"s3://{peer.bucket}/theirs", key=KEY_ARN + "theirs")
+        assert name == "AccessDeniedException" and "the role may not use the key" in text, text
+        assert f"Credential={peer.own_key}/" in kms.asked()[0]["headers"]["authorization"]
+        # in the context that S3 gives an object there
+        server.start_export(store, f"s3://{peer.bucket}/own-keys", key=KEY_ARN + "good")
+        context = json.loads(kms.asked()[-1]["body"])["EncryptionContext"]
+        assert context == {"aws:s3:arn": f"arn:aws:s3:::{peer.bucket}/own-keys/.healthlake_write_access_check_file.temp"}
+
+
 # ---- data stores ----
 
 def under(key):
