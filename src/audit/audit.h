@@ -13,8 +13,8 @@
  * Whoever has first-key can check all of it, and could write it. Whoever takes the machine has the
  * newest key alone, and cannot change an earlier segment without being seen.
  *
- * One thread writes what has come together and calls fdatasync() once for all of it; another tells
- * those who wait. What nobody waits for is on disk within AUDIT_BATCH_US. When the disk fails, all
+ * One thread writes what has come together, calls fdatasync() once for all of it, and tells those
+ * who wait. What nobody waits for is on disk within AUDIT_BATCH_US. When the disk fails, all
  * who wait are told so, records are counted as lost, and the first record afterwards is a
  * {"log":"gap"} with their number.
  * Source: docs/audit.md.   Floor: audit. */
@@ -52,10 +52,11 @@ void audit_close(struct audit *audit);
 
 /* durable: the records are on disk. Else they are not, and never will be. */
 typedef void (*audit_done_fn)(void *ctx, bool durable);
-/* Adds n records: JSON objects with a member each at least, each followed by a newline.
- *   records  taken
- *   done     called once from a thread of the log, never from here; NULL: nobody waits */
-void audit_add(struct audit *audit, struct buf *records, unsigned n, audit_done_fn done, void *ctx);
+/* Adds n records, one or more: JSON objects with a member each at least, each followed by a
+ * newline.
+ *   records  copied
+ *   done     called once from the log's thread, never from here; NULL: nobody waits */
+void audit_add(struct audit *audit, sv records, unsigned n, audit_done_fn done, void *ctx);
 /* Can records be written, as far as is known? */
 bool audit_is_well(struct audit *audit);
 /* Do so many records wait for the disk that one more should be waited for? */

@@ -27,10 +27,10 @@ struct audit_chain {
     unsigned char last[SHA256_LEN]; /* of the line before; zeros in front of the first of all */
     uint64_t seq;                   /* of the next line */
 };
-/* The record as the next line, with its newline, appended. scratch is emptied.
- * ERR_INVALID: it is no object with a member. */
-MUST_USE err_code audit_line_add(struct audit_chain *chain, sv record, struct buf *scratch,
-                                 struct buf *out, struct err *e);
+/* The record as the next line, with its newline, appended. ERR_INVALID: it is no object with a
+ * member. */
+MUST_USE err_code audit_line_add(struct audit_chain *chain, sv record, struct buf *out,
+                                 struct err *e);
 struct audit_line {
     uint64_t seq;
     sv text; /* that the chain covers */
@@ -40,7 +40,7 @@ struct audit_line {
 bool audit_line_read(sv line, struct audit_line *out);
 /* Is the line's chain right behind `before`? */
 bool audit_line_follows(const struct hash_hmac_key *key, const unsigned char before[SHA256_LEN],
-                        const struct audit_line *line, struct buf *scratch);
+                        const struct audit_line *line);
 /* The log's own lines: which one is it ("begin"); SV_NONE: it is a record. */
 sv audit_line_log(const struct audit_line *line);
 /* A member of one of the log's own lines, a number or a text of plain characters. */
@@ -50,7 +50,6 @@ sv audit_line_member(const struct audit_line *line, const char *name);
 struct audit_walk {
     sv text; /* of the segment */
     struct audit_chain chain;
-    struct buf *scratch;
     size_t at;              /* what is behind it was not looked at */
     uint64_t n_lines;       /* so far; torn ones count as one */
     struct audit_line line; /* the newest */
@@ -87,7 +86,7 @@ struct audit_segment {
     struct audit_chain chain;
     uint64_t bytes, first_seq; /* of the file */
     int64_t begun_ms;
-    struct buf scratch, out;
+    struct buf out;
 };
 void audit_segment_init(struct audit_segment *segment, const char *dir);
 /* Nothing is written. */

@@ -1,10 +1,12 @@
-/* log.c - the queue of records and the two threads behind it.
+/* log.c - the queue of records and the thread behind it.
  *
- *   audit_add -> queue -> writer: lines, write(2), fdatasync(2) -> done queue -> teller: done()
+ *   audit_add -> queue -> writer: lines, write(2), fdatasync(2), done()
  *
- * The writer takes all that waits and makes one sync of it, so many who wait share one. It begins
- * at once when somebody waits, else when the oldest record is AUDIT_BATCH_US old. done() is called
- * by another thread, so that the next sync is under way meanwhile.
+ * Records are copied behind each other into one batch: who adds one has it in the cache of his
+ * processor, and the writer reads all of them in one go. It takes the whole batch, makes one sync
+ * of it, and leaves the memory of the one before. So many who wait share one sync. It begins at
+ * once when somebody waits, else when the oldest record is AUDIT_BATCH_US old. It tells those who
+ * wait itself: another thread for that costs a write more processor time than it wins.
  *
  *   WELL --a write fails--> FAILED: who waits is told so, records are counted
  *   FAILED --each AUDIT_RETRY_US, the folder is opened anew (resume.c), a gap line--> WELL */
@@ -15,25 +17,29 @@
 
 #include <pthread.h>
 
-#define SEGMENT_MS 3600000ll /* then the next record begins another segment */
+#define SEGMENT_MS 3600000ll         /* then the next record begins another segment */
+#define KEPT_BYTES ((size_t)8 << 20) /* memory of a batch that the next one uses */
 
-struct entry {
-    struct entry *next;
-    struct buf records;
-    unsigned n;
-    bool durable;
+struct waiter {
+    struct waiter *next;
     audit_done_fn done;
     void *ctx;
 };
 struct list {
-    struct entry *first, **end;
+    struct waiter *first, **end;
+};
+struct batch { /* of records, and who waits for them */
+    struct buf records;
+    uint64_t n;
+    struct list waiters;
 };
 
 struct audit {
     struct audit_config cfg;
     struct hash_hmac_key queries;
-    pthread_t writer, teller;
+    pthread_t writer;
     struct audit_segment segment; /* the writer's */
+    struct batch taken;           /* the writer's: what it writes, else empty */
     uint64_t gap;                 /* the writer's: records lost since the last line */
     uint64_t retry_us;            /* the writer's: not before */
     char gap_from[25];
@@ -42,10 +48,10 @@ struct audit {
     atomic_uint_fast64_t n_records, n_bytes, n_failures, n_lost;
     struct {
         pthread_mutex_t lock;
-        pthread_cond_t more, told;
-        struct list queue, done;
+        pthread_cond_t more;
+        struct batch queue;
         uint64_t since_us; /* of the oldest in queue */
-        bool urgent, stop, stop_telling;
+        bool urgent, stop;
     } locked;
 };
 
@@ -55,24 +61,53 @@ static void list_init(struct list *l)
     l->end = &l->first;
 }
 
-static void list_push(struct list *l, struct entry *entry)
+static void list_push(struct list *l, struct waiter *waiter)
 {
-    entry->next = NULL;
-    *l->end = entry;
-    l->end = &entry->next;
+    waiter->next = NULL;
+    *l->end = waiter;
+    l->end = &waiter->next;
 }
 
-static struct entry *list_take(struct list *l)
+static struct waiter *list_take(struct list *l)
 {
-    struct entry *first = l->first;
+    struct waiter *first = l->first;
     list_init(l);
     return first;
 }
 
-static void entry_free(struct entry *entry)
+/* What waits is bounded by whoever adds it. */
+static void batch_init(struct batch *b)
 {
-    buf_done(&entry->records);
-    free(entry);
+    *b = (struct batch){ .records = BUF_INIT(SIZE_MAX / 4) };
+    list_init(&b->waiters);
+}
+
+static bool batch_has_any(const struct batch *b)
+{
+    return b->n != 0 || b->waiters.first != NULL;
+}
+
+/* All of the queue, which gets the memory of `taken`. */
+static void batch_take(struct batch *queue, struct batch *taken)
+{
+    const struct buf memory = taken->records;
+    *taken = *queue;
+    if (queue->waiters.first == NULL)
+        list_init(&taken->waiters);
+    queue->records = memory;
+    queue->n = 0;
+    list_init(&queue->waiters);
+}
+
+/* Those who wait are told. */
+static void list_tell(struct waiter *first, bool durable)
+{
+    struct waiter *next;
+    for (; first; first = next) {
+        next = first->next;
+        first->done(first->ctx, durable);
+        free(first);
+    }
 }
 
 static void tell(const struct audit *audit, enum audit_news news, uint64_t n, const struct err *why)
@@ -100,15 +135,13 @@ static err_code write_some(struct audit *audit, struct err *e)
     return ERR_OK;
 }
 
-static err_code write_entries(struct audit *audit, struct entry *first, struct err *e)
+static err_code write_batch(struct audit *audit, struct err *e)
 {
-    for (const struct entry *entry = first; entry; entry = entry->next) {
-        sv rest = buf_sv(&entry->records), record;
-        while (rest.len && sv_cut(&rest, '\n', &record)) {
-            TRY(audit_segment_add(&audit->segment, record, e));
-            if (audit->segment.out.len >= AUDIT_BATCH_MAX)
-                TRY(write_some(audit, e));
-        }
+    sv rest = buf_sv(&audit->taken.records), record;
+    while (rest.len && sv_cut(&rest, '\n', &record)) {
+        TRY(audit_segment_add(&audit->segment, record, e));
+        if (audit->segment.out.len >= AUDIT_BATCH_MAX)
+            TRY(write_some(audit, e));
     }
     return write_some(audit, e);
 }
@@ -161,20 +194,15 @@ static void try_again(struct audit *audit)
     audit->gap = 0;
 }
 
-/* All of the list: on disk, or lost. */
-static void handle(struct audit *audit, struct entry *first)
+/* All that was taken: on disk, or lost. */
+static void handle(struct audit *audit)
 {
     struct err e;
-    uint64_t n = 0;
-    size_t bytes = 0;
-    for (const struct entry *entry = first; entry; entry = entry->next) {
-        n += entry->n;
-        bytes += entry->records.len;
-    }
+    const uint64_t n = audit->taken.n, bytes = audit->taken.records.len;
     if (!atomic_load(&audit->well))
         try_again(audit);
     bool durable = atomic_load(&audit->well);
-    if (durable && write_entries(audit, first, &e) != ERR_OK) {
+    if (durable && write_batch(audit, &e) != ERR_OK) {
         durable = false;
         fail(audit, &e);
     }
@@ -186,19 +214,8 @@ static void handle(struct audit *audit, struct entry *first)
         atomic_fetch_add(&audit->n_lost, n);
     }
     atomic_fetch_sub(&audit->waiting, bytes);
-    struct entry *next;
-    pthread_mutex_lock(&audit->locked.lock);
-    for (; first; first = next) {
-        next = first->next;
-        first->durable = durable;
-        if (first->done) {
-            list_push(&audit->locked.done, first);
-            continue;
-        }
-        entry_free(first);
-    }
-    pthread_cond_signal(&audit->locked.told);
-    pthread_mutex_unlock(&audit->locked.lock);
+    buf_shrink(&audit->taken.records, KEPT_BYTES);
+    list_tell(list_take(&audit->taken.waiters), durable);
 }
 
 /* Until there is something to write now: true, or the log ends. After a failure it also looks
@@ -207,7 +224,7 @@ static bool wait_locked(struct audit *audit)
 {
     for (;;) {
         const uint64_t now_us = clock_mono_us();
-        const bool well = atomic_load(&audit->well), any = audit->locked.queue.first != NULL;
+        const bool well = atomic_load(&audit->well), any = batch_has_any(&audit->locked.queue);
         if (audit->locked.stop ||
             (any && (audit->locked.urgent || now_us >= audit->locked.since_us + AUDIT_BATCH_US)))
             return true;
@@ -228,12 +245,12 @@ static void *write_all(void *arg)
     pthread_mutex_lock(&audit->locked.lock);
     for (;;) {
         bool due = wait_locked(audit);
-        struct entry *first = list_take(&audit->locked.queue);
-        bool stop = audit->locked.stop && first == NULL;
+        bool any = batch_has_any(&audit->locked.queue), stop = audit->locked.stop && !any;
+        batch_take(&audit->locked.queue, &audit->taken);
         audit->locked.urgent = false;
         pthread_mutex_unlock(&audit->locked.lock);
-        if (first)
-            handle(audit, first);
+        if (any)
+            handle(audit);
         else if (!due)
             try_again(audit);
         pthread_mutex_lock(&audit->locked.lock);
@@ -244,47 +261,31 @@ static void *write_all(void *arg)
     return NULL;
 }
 
-/* ---- the teller ---- */
-
-static void *tell_all(void *arg)
-{
-    struct audit *audit = arg;
-    pthread_mutex_lock(&audit->locked.lock);
-    while (audit->locked.done.first || !audit->locked.stop_telling) {
-        struct entry *first = list_take(&audit->locked.done), *next;
-        if (first == NULL) {
-            pthread_cond_wait(&audit->locked.told, &audit->locked.lock);
-            continue;
-        }
-        pthread_mutex_unlock(&audit->locked.lock);
-        for (; first; first = next) {
-            next = first->next;
-            first->done(first->ctx, first->durable);
-            entry_free(first);
-        }
-        pthread_mutex_lock(&audit->locked.lock);
-    }
-    pthread_mutex_unlock(&audit->locked.lock);
-    return NULL;
-}
-
 /* ---- for everybody ---- */
 
-void audit_add(struct audit *audit, struct buf *records, unsigned n, audit_done_fn done, void *ctx)
+void audit_add(struct audit *audit, sv records, unsigned n, audit_done_fn done, void *ctx)
 {
-    struct entry *entry = malloc(sizeof *entry);
-    if (entry == NULL)
+    struct err ignored;
+    struct waiter *waiter = done ? malloc(sizeof *waiter) : NULL;
+    if (done && waiter == NULL)
         abort();
-    *entry = (struct entry){ .records = *records, .n = n, .done = done, .ctx = ctx };
-    *records = BUF_INIT(records->max);
-    atomic_fetch_add(&audit->waiting, entry->records.len);
+    if (waiter)
+        *waiter = (struct waiter){ .done = done, .ctx = ctx };
+    atomic_fetch_add(&audit->waiting, records.len);
     pthread_mutex_lock(&audit->locked.lock);
-    bool first = audit->locked.queue.first == NULL, was_urgent = audit->locked.urgent;
-    if (first)
+    struct batch *queue = &audit->locked.queue;
+    bool wake = !batch_has_any(queue);
+    if (wake)
         audit->locked.since_us = clock_mono_us();
-    list_push(&audit->locked.queue, entry);
-    audit->locked.urgent |= done != NULL;
-    if (first || audit->locked.urgent != was_urgent)
+    /* without a bound that could be met */
+    IGNORE(buf_add(&queue->records, records, &ignored));
+    queue->n += n;
+    if (waiter) {
+        list_push(&queue->waiters, waiter);
+        wake |= !audit->locked.urgent;
+        audit->locked.urgent = true;
+    }
+    if (wake)
         pthread_cond_signal(&audit->locked.more);
     pthread_mutex_unlock(&audit->locked.lock);
 }
@@ -314,26 +315,13 @@ void audit_digest(const struct audit *audit, sv text, char out[64])
 
 /* ---- life ---- */
 
-static err_code start(struct audit *audit, struct err *e)
-{
-    if (pthread_create(&audit->writer, NULL, write_all, audit) != 0)
-        return ERR(e, ERR_IO, "a thread of the audit log cannot be started");
-    if (pthread_create(&audit->teller, NULL, tell_all, audit) == 0)
-        return ERR_OK;
-    pthread_mutex_lock(&audit->locked.lock);
-    audit->locked.stop = true;
-    pthread_cond_signal(&audit->locked.more);
-    pthread_mutex_unlock(&audit->locked.lock);
-    pthread_join(audit->writer, NULL);
-    return ERR(e, ERR_IO, "a thread of the audit log cannot be started");
-}
-
 static void audit_free(struct audit *audit)
 {
     audit_segment_drop(&audit->segment);
+    buf_done(&audit->taken.records);
+    buf_done(&audit->locked.queue.records);
     pthread_mutex_destroy(&audit->locked.lock);
     pthread_cond_destroy(&audit->locked.more);
-    pthread_cond_destroy(&audit->locked.told);
     explicit_bzero(&audit->queries, sizeof audit->queries);
     free(audit);
 }
@@ -351,9 +339,8 @@ err_code audit_open(const struct audit_config *cfg, struct audit **out, struct e
     audit_segment_init(&audit->segment, cfg->dir);
     pthread_mutex_init(&audit->locked.lock, NULL);
     clock_cond_init(&audit->locked.more);
-    clock_cond_init(&audit->locked.told);
-    list_init(&audit->locked.queue);
-    list_init(&audit->locked.done);
+    batch_init(&audit->taken);
+    batch_init(&audit->locked.queue);
     err_code rc = audit_resume(&audit->segment, true, &made, &torn, e);
     if (rc == ERR_OK)
         rc = audit_segment_retire(&audit->segment, cfg->retention_days, e);
@@ -364,7 +351,8 @@ err_code audit_open(const struct audit_config *cfg, struct audit **out, struct e
             tell(audit, AUDIT_BEGUN, 0, NULL);
         else if (torn != UINT64_MAX)
             tell(audit, AUDIT_RECOVERED, torn, NULL);
-        rc = start(audit, e);
+        if (pthread_create(&audit->writer, NULL, write_all, audit) != 0)
+            rc = ERR(e, ERR_IO, "the thread of the audit log cannot be started");
     }
     if (rc != ERR_OK) {
         audit_free(audit);
@@ -383,11 +371,6 @@ void audit_close(struct audit *audit)
     pthread_cond_signal(&audit->locked.more);
     pthread_mutex_unlock(&audit->locked.lock);
     pthread_join(audit->writer, NULL);
-    pthread_mutex_lock(&audit->locked.lock);
-    audit->locked.stop_telling = true;
-    pthread_cond_signal(&audit->locked.told);
-    pthread_mutex_unlock(&audit->locked.lock);
-    pthread_join(audit->teller, NULL);
     struct err e;
     /* A segment without its end is closed at the next start. */
     if (atomic_load(&audit->well) && audit_segment_end(&audit->segment, &e) != ERR_OK)

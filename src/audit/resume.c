@@ -141,9 +141,7 @@ static err_code go_on(struct audit_segment *segment, uint64_t *torn, struct err 
     TRY(audit_walk_read(segment->dir, n, &text, e));
     TRY(begin_of(segment, buf_sv(&text), e));
     hash_hmac_key_set(&segment->chain.key, sv_make(segment->key.key, AUDIT_KEY_LEN));
-    struct audit_walk w = { .text = buf_sv(&text),
-                            .chain = segment->chain,
-                            .scratch = &segment->scratch };
+    struct audit_walk w = { .text = buf_sv(&text), .chain = segment->chain };
     segment->first_seq = w.chain.seq;
     bool ended = false;
     while (!ended && audit_walk_next(&w) == AUDIT_WALK_LINE)

@@ -26,11 +26,9 @@
 
 void audit_segment_init(struct audit_segment *segment, const char *dir)
 {
-    *segment = (struct audit_segment){ .dir = dir,
-                                       .fd = -1,
-                                       .lock_fd = -1,
-                                       .scratch = BUF_INIT(2 * AUDIT_LINE_MAX),
-                                       .out = BUF_INIT(AUDIT_BATCH_MAX + 4 * AUDIT_LINE_MAX) };
+    *segment = (struct audit_segment){
+        .dir = dir, .fd = -1, .lock_fd = -1, .out = BUF_INIT(AUDIT_BATCH_MAX + 4 * AUDIT_LINE_MAX)
+    };
 }
 
 void audit_segment_drop(struct audit_segment *segment)
@@ -39,7 +37,6 @@ void audit_segment_drop(struct audit_segment *segment)
         close(segment->fd);
     if (segment->lock_fd >= 0)
         close(segment->lock_fd);
-    buf_done(&segment->scratch);
     buf_done(&segment->out);
     explicit_bzero(&segment->key, sizeof segment->key);
     explicit_bzero(&segment->chain, sizeof segment->chain);
@@ -116,7 +113,7 @@ err_code audit_segment_list(const char *dir, uint64_t **out, size_t *n, struct e
 
 err_code audit_segment_add(struct audit_segment *segment, sv record, struct err *e)
 {
-    return audit_line_add(&segment->chain, record, &segment->scratch, &segment->out, e);
+    return audit_line_add(&segment->chain, record, &segment->out, e);
 }
 
 /* Somebody may have removed the file, or its folder: what is written then is lost. */

@@ -17,7 +17,6 @@ struct verifying {
     struct audit_key key; /* of DIR/key; segment 0: there is none */
     struct audit_chain chain;
     unsigned char segment_key[AUDIT_KEY_LEN];
-    struct buf scratch;
 };
 
 static void PRINTF_LIKE(4, 5)
@@ -49,8 +48,7 @@ static void explain(const struct audit_walk *w, uint64_t segment, struct audit_v
     const bool is_line = line_at(&rest, &one, &whole);
     const bool has_next = line_at(&rest, &next, &next_whole);
     const uint64_t line = w->n_lines + 1, want = w->chain.seq;
-    if (has_next && next.seq == want &&
-        audit_line_follows(&w->chain.key, w->chain.last, &next, w->scratch))
+    if (has_next && next.seq == want && audit_line_follows(&w->chain.key, w->chain.last, &next))
         fault(v, segment, line, "inserted: the line behind it follows from the one before it");
     else if (!whole)
         fault(v, segment, line, "cut off: it ends in the middle");
@@ -116,7 +114,7 @@ static err_code check_segment(struct verifying *x, uint64_t n, bool first, bool 
         fault(v, n, 1, "changed: it is not what was written there");
         return ERR_OK;
     }
-    struct audit_walk w = { .text = buf_sv(&text), .chain = x->chain, .scratch = &x->scratch };
+    struct audit_walk w = { .text = buf_sv(&text), .chain = x->chain };
     audit_walk_step step;
     bool ended = false;
     while ((step = audit_walk_next(&w)) == AUDIT_WALK_LINE) {
@@ -197,7 +195,7 @@ err_code audit_verify(const char *dir, const char *first_key_path, struct audit_
     uint64_t *all = NULL;
     size_t n = 0;
     *out = (struct audit_verdict){ 0 };
-    struct verifying x = { .dir = dir, .v = out, .scratch = BUF_INIT(AUDIT_READ_MAX) };
+    struct verifying x = { .dir = dir, .v = out };
     TRY(audit_segment_list(dir, &all, &n, e));
     if (n == 0) {
         free(all);
@@ -223,7 +221,6 @@ err_code audit_verify(const char *dir, const char *first_key_path, struct audit_
     explicit_bzero(first, sizeof first);
     explicit_bzero(x.segment_key, sizeof x.segment_key);
     explicit_bzero(&x.key, sizeof x.key);
-    buf_done(&x.scratch);
     free(all);
     return rc;
 }

@@ -43,8 +43,7 @@ static size_t recovered_at(const struct audit_walk *w, struct audit_line *line, 
         const size_t from = (size_t)(p + 1 - w->text.ptr);
         sv one = sv_tail(w->text, from);
         if (audit_line_read(sv_head(one, sv_find(one, '\n')), line) &&
-            audit_line_follows(&w->chain.key, w->chain.last, line, w->scratch) &&
-            says(w, from, line, torn))
+            audit_line_follows(&w->chain.key, w->chain.last, line) && says(w, from, line, torn))
             return from;
         p++;
     }
@@ -60,7 +59,7 @@ audit_walk_step audit_walk_next(struct audit_walk *walk)
     size_t from = walk->at, torn = 0;
     sv one = sv_head(rest, sv_find(rest, '\n'));
     if (!audit_line_read(one, &line) || line.seq != walk->chain.seq ||
-        !audit_line_follows(&walk->chain.key, walk->chain.last, &line, walk->scratch)) {
+        !audit_line_follows(&walk->chain.key, walk->chain.last, &line)) {
         from = recovered_at(walk, &line, &torn);
         if (from == SIZE_MAX)
             return AUDIT_WALK_BAD;

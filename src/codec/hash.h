@@ -26,6 +26,9 @@ struct hash_hmac_key {
 };
 void hash_hmac_key_set(struct hash_hmac_key *k, sv key);
 void hash_hmac_sha256_with(const struct hash_hmac_key *k, sv bytes, unsigned char out[SHA256_LEN]);
+/* Over head and then tail. */
+void hash_hmac_sha256_two(const struct hash_hmac_key *k, sv head, sv tail,
+                          unsigned char out[SHA256_LEN]);
 uint32_t hash_crc32c(uint32_t crc, sv bytes); /* start with 0 */
 /* XXH3 of 128 bits over head and then tail: low half, high half. Guards against accidents, not
  * against people. */

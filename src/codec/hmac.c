@@ -49,8 +49,8 @@ void hash_hmac_key_set(struct hash_hmac_key *k, sv key)
     OPENSSL_cleanse(full, sizeof full);
 }
 
-/* The digest of one block and then bytes. */
-static void go_on(const uint32_t from[8], sv bytes, unsigned char out[SHA256_LEN])
+/* The digest of one block, then head, then tail. */
+static void go_on(const uint32_t from[8], sv head, sv tail, unsigned char out[SHA256_LEN])
 {
     SHA256_CTX c;
     (void)SHA256_Init(&c);
@@ -58,16 +58,24 @@ static void go_on(const uint32_t from[8], sv bytes, unsigned char out[SHA256_LEN
         c.h[i] = from[i];
     /* So many bits were hashed so far. */
     c.Nl = BLOCK * 8;
-    if (bytes.len)
-        (void)SHA256_Update(&c, bytes.ptr, bytes.len);
+    if (head.len)
+        (void)SHA256_Update(&c, head.ptr, head.len);
+    if (tail.len)
+        (void)SHA256_Update(&c, tail.ptr, tail.len);
     (void)SHA256_Final(out, &c);
+}
+
+void hash_hmac_sha256_two(const struct hash_hmac_key *k, sv head, sv tail,
+                          unsigned char out[SHA256_LEN])
+{
+    unsigned char inner[SHA256_LEN];
+    go_on(k->inner, head, tail, inner);
+    go_on(k->outer, sv_make(inner, sizeof inner), SV_NONE, out);
 }
 
 void hash_hmac_sha256_with(const struct hash_hmac_key *k, sv bytes, unsigned char out[SHA256_LEN])
 {
-    unsigned char inner[SHA256_LEN];
-    go_on(k->inner, bytes, inner);
-    go_on(k->outer, sv_make(inner, sizeof inner), out);
+    hash_hmac_sha256_two(k, bytes, SV_NONE, out);
 }
 
 void hash_hmac_sha256(sv key, sv bytes, unsigned char out[SHA256_LEN])

@@ -2,7 +2,7 @@
  *
  *   service.c: trail_begin -> the plane: facts, entries -> answer.c: trail_reply
  *     a read   records are added, x is answered at once
- *     a write  records are added, the answer waits in `kept_answer`; a thread of the log sends it
+ *     a write  records are added, the answer waits in `kept_answer`; the log's thread sends it
  *              when they are on disk, or a 503 in its place
  *
  * A request that changed nothing (a refusal of the caller's request) waits for nothing. When much
@@ -12,6 +12,7 @@
 #include "base/log.h"
 
 #define HEADERS_MAX 20u
+#define USUAL       2048u /* bytes of most records */
 
 /* ---- begin, facts ---- */
 
@@ -20,11 +21,15 @@ void trail_begin(struct service *service, struct http_exchange *x, const char *r
 {
     if (service->cfg.audit == NULL)
         return;
-    struct trail *trail = calloc(1, sizeof *trail);
-    if (trail == NULL)
+    const struct http_request *req = http_exchange_request(x);
+    struct trail *trail = ARENA_NEW(req->arena, struct trail);
+    const bool on_heap = trail == NULL;
+    /* the arena is full of the request itself */
+    if (on_heap && (trail = calloc(1, sizeof *trail)) == NULL)
         abort();
+    trail->on_heap = on_heap;
     trail->service = service;
-    trail->req = http_exchange_request(x);
+    trail->req = req;
     trail->request_id = request_id;
     trail->data_plane = data_plane;
     buf_init(&trail->entries, 64u << 20);
@@ -79,7 +84,26 @@ void trail_forget_entries(struct trail *trail)
 static void trail_free(struct trail *trail)
 {
     buf_done(&trail->entries);
-    free(trail);
+    if (trail->on_heap)
+        free(trail);
+}
+
+/* The record of the request itself, and those in front of it, are added to the log. Most requests
+ * have no others, and theirs fits in here. The trail is gone. */
+static void give(struct trail *trail, const char *error, audit_done_fn done, void *ctx)
+{
+    struct audit *audit = trail->service->cfg.audit;
+    char room[USUAL];
+    struct buf own = { room, 0, sizeof room, sizeof room };
+    struct err ignored;
+    if (trail->n_entries == 0 &&
+        trail_record(trail, &trail->facts, error, 0, &own, &ignored) == ERR_OK) {
+        audit_add(audit, buf_sv(&own), 1, done, ctx);
+    } else {
+        add(trail, &trail->facts, error, &trail->entries);
+        audit_add(audit, buf_sv(&trail->entries), trail->n_entries, done, ctx);
+    }
+    trail_free(trail);
 }
 
 /* ---- answers that wait ---- */
@@ -135,7 +159,7 @@ static bool may_have_changed(const struct trail *trail, unsigned status)
            (status < 400 || status >= 500 || trail->n_entries > 1 || status == 429);
 }
 
-static struct trail *end(struct http_exchange *x, unsigned status, const char *error)
+static struct trail *end(struct http_exchange *x, unsigned status)
 {
     struct trail *trail = trail_of(x);
     if (trail == NULL)
@@ -148,23 +172,20 @@ static struct trail *end(struct http_exchange *x, unsigned status, const char *e
     if (trail->facts.action == NULL && plane->name)
         plane->name(trail->req, trail->service, &trail->facts);
     trail->facts.status = status;
-    add(trail, &trail->facts, error, &trail->entries);
     return trail;
 }
 
 void trail_end(struct http_exchange *x, unsigned status, const char *error)
 {
-    struct trail *trail = end(x, status, error);
-    if (trail == NULL)
-        return;
-    audit_add(trail->service->cfg.audit, &trail->entries, trail->n_entries, NULL, NULL);
-    trail_free(trail);
+    struct trail *trail = end(x, status);
+    if (trail)
+        give(trail, error, NULL, NULL);
 }
 
 void trail_reply(struct http_exchange *x, unsigned status, const struct http_header *h, size_t n,
                  struct buf *body, const char *error)
 {
-    struct trail *trail = end(x, status, error);
+    struct trail *trail = end(x, status);
     if (trail == NULL) {
         http_reply(x, status, h, n, body);
         return;
@@ -172,8 +193,7 @@ void trail_reply(struct http_exchange *x, unsigned status, const struct http_hea
     struct audit *audit = trail->service->cfg.audit;
     const bool well = audit_is_well(audit);
     if (!may_have_changed(trail, status) && (!audit_is_pressed(audit) || !well)) {
-        audit_add(audit, &trail->entries, trail->n_entries, NULL, NULL);
-        trail_free(trail);
+        give(trail, error, NULL, NULL);
         http_reply(x, status, h, n, body);
         return;
     }
@@ -186,21 +206,19 @@ void trail_reply(struct http_exchange *x, unsigned status, const struct http_hea
     memcpy(kept->h, h, n * sizeof *h);
     *body = BUF_INIT(body->max);
     /* x may be answered, and gone, from here on */
-    audit_add(audit, &trail->entries, trail->n_entries, answer_kept, kept);
-    trail_free(trail);
+    give(trail, error, answer_kept, kept);
 }
 
 /* ---- jobs ---- */
 
 void trail_job_ended(struct audit *audit, sv region, sv account_id, const struct trail_job *job)
 {
-    struct buf record = BUF_INIT(TRAIL_RECORD_MAX);
+    CLEANUP_BUF struct buf record = BUF_INIT(TRAIL_RECORD_MAX);
     struct err e;
     if (trail_job_record(region, account_id, job, &record, &e) == ERR_OK) {
-        audit_add(audit, &record, 1, NULL, NULL);
+        audit_add(audit, buf_sv(&record), 1, NULL, NULL);
         return;
     }
     /* every part of it is bounded, so this is a fault of ours */
     LOG_ERR("audit_record", &e, LOG_SV("job", job->job_id));
-    buf_done(&record);
 }

@@ -29,7 +29,7 @@ struct trail { /* of an exchange, until it is answered */
     const struct http_request *req;
     const char *request_id;
     struct auth_caller caller; /* known when its arn is there */
-    bool data_plane;
+    bool data_plane, on_heap;
     struct trail_facts facts;
     struct buf entries; /* records that go in front of the request's own */
     unsigned n_entries;

@@ -15,7 +15,6 @@
 #include "search/search.h"
 
 #define AGENT_MAX 256u
-#define USUAL     1536u       /* bytes of most records */
 #define QUERY_MAX (64u << 10) /* bytes that a digest covers; the rest is not told */
 #define NAMES_MAX 64u
 
@@ -29,10 +28,24 @@ struct out {
     struct err *e;
 };
 
-static void put(struct out *o, sv text)
+static void put_slow(struct out *o, sv text)
 {
     if (o->rc == ERR_OK)
         o->rc = buf_add(o->buf, text, o->e);
+}
+
+/* Where there is room, which is nearly always, a text of known length is a few moves. */
+static inline void put(struct out *o, sv text)
+{
+    struct buf *b = o->buf;
+    if (text.len == 0)
+        return;
+    if (text.len > b->cap - b->len) {
+        put_slow(o, text);
+        return;
+    }
+    memcpy(b->ptr + b->len, text.ptr, text.len);
+    b->len += text.len;
 }
 #define PUT(o, literal) put((o), SV_LIT(literal))
 
@@ -331,9 +344,15 @@ static void outcome(struct out *o, const struct trail_facts *f, const char *erro
 /* The object is begun. */
 static void common(struct out *o, sv region, const char *name)
 {
-    char now[INSTANT_LEN];
-    instant_format(clock_wall_ms(), now);
-    now[19] = 'Z'; /* whole seconds, as CloudTrail has them */
+    /* whole seconds, as CloudTrail has them: the text is good for all records of one */
+    static _Thread_local int64_t second = INT64_MIN;
+    static _Thread_local char now[INSTANT_LEN];
+    const int64_t s = clock_wall_ms() / 1000;
+    if (s != second) {
+        instant_format(s * 1000, now);
+        now[19] = 'Z';
+        second = s;
+    }
     PUT(o, "{\"eventVersion\":\"1.11\",\"eventTime\":\"");
     put(o, sv_make(now, 20));
     PUT(o, "\",\"eventSource\":\"healthlake.amazonaws.com\"");
@@ -351,7 +370,7 @@ err_code trail_record(const struct trail *trail, const struct trail_facts *f, co
                       unsigned number, struct buf *out, struct err *e)
 {
     const struct service_config *cfg = &trail->service->cfg;
-    struct out o = { out, buf_reserve(out, USUAL, e), e };
+    struct out o = { out, ERR_OK, e };
     sv agent = http_header_get(trail->req, "User-Agent"), id = sv_from(trail->request_id);
     common(&o, cfg->region, f->action ? f->action : "UnknownOperation");
     PUT_PLAIN(&o, "sourceIPAddress", trail->req->peer);

@@ -86,7 +86,8 @@ static inline bool logs_add(struct logs *l, const char *record)
     pthread_mutex_lock(&l->lock);
     unsigned done = l->n_done, durable = l->n_durable;
     pthread_mutex_unlock(&l->lock);
-    audit_add(l->audit, &b, 1, logs_done, l);
+    audit_add(l->audit, buf_sv(&b), 1, logs_done, l);
+    buf_done(&b);
     pthread_mutex_lock(&l->lock);
     while (l->n_done == done)
         pthread_cond_wait(&l->changed, &l->lock);

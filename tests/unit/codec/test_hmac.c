@@ -101,6 +101,9 @@ TEST(hmac, a_key_that_is_kept_signs_each_text_as_the_first)
             by_definition(sv_make(bytes, k), sv_make(bytes, n), want);
             hash_hmac_sha256_with(&kept, sv_make(bytes, n), got);
             assert_memory_equal(got, want, SHA256_LEN);
+            hash_hmac_sha256_two(&kept, sv_make(bytes, n / 3), sv_make(bytes + n / 3, n - n / 3),
+                                 got);
+            assert_memory_equal(got, want, SHA256_LEN);
         }
         assert_memory_equal(&kept, &before, sizeof kept);
     }
