@@ -336,11 +336,19 @@ err_code auth_check(struct auth *auth, const struct http_request *req, int64_t n
 err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
                      const struct policy_context *context, struct err *e)
 {
+    struct policy_by by;
+    return auth_allows_by(caller, action, resource, context, &by, e);
+}
+
+err_code auth_allows_by(const struct auth_caller *caller, sv action, sv resource,
+                        const struct policy_context *context, struct policy_by *by, struct err *e)
+{
     const struct credential *credential = caller->credential;
     struct policy_context full = context ? *context : (struct policy_context){ 0 };
     full.origin = &caller->origin;
+    *by = (struct policy_by){ 0 };
     policy_decision d =
-        credential ? credential_decide(credential, action, resource, &full) : POLICY_ALLOWED;
+        credential ? credential_decide_by(credential, action, resource, &full, by) : POLICY_ALLOWED;
     if (d == POLICY_ALLOWED)
         return ERR_OK;
     /* The reason is the one for a data store that does not exist. Another one would tell that this

@@ -67,6 +67,9 @@ struct auth_caller {
      * "arn:aws:sts::<account>:assumed-role/<role>/<digest>"; owned by the request's arena */
     sv arn;
     struct policy_origin origin; /* where and when he asks; policies have conditions on it */
+    /* By which statement he may do what he asks for, or may not: whoever asks puts it here, for the
+     * audit log. It lives as long as the credential. */
+    struct policy_by by;
     /* What the caller's token gives; owned by the request's arena. NULL: the request was signed,
      * and no scopes limit it. */
     const struct smart_grant *grant;
@@ -107,3 +110,7 @@ MUST_USE err_code auth_check(struct auth *auth, const struct http_request *req, 
  * because ...". */
 MUST_USE err_code auth_allows(const struct auth_caller *caller, sv action, sv resource,
                               const struct policy_context *context, struct err *e);
+/* Likewise, and by what it was decided. */
+MUST_USE err_code auth_allows_by(const struct auth_caller *caller, sv action, sv resource,
+                                 const struct policy_context *context, struct policy_by *by,
+                                 struct err *e);

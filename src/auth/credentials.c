@@ -421,8 +421,16 @@ const struct credential *credentials_could(const struct credentials *credentials
 policy_decision credential_decide(const struct credential *credential, sv action, sv resource,
                                   const struct policy_context *context)
 {
+    struct policy_by by;
+    return credential_decide_by(credential, action, resource, context, &by);
+}
+
+policy_decision credential_decide_by(const struct credential *credential, sv action, sv resource,
+                                     const struct policy_context *context, struct policy_by *by)
+{
+    *by = (struct policy_by){ 0 };
     if (credential->policy)
-        return policy_decide(credential->policy, action, resource, context);
+        return policy_decide_by(credential->policy, action, resource, context, by);
     sv ours = SV_LIT("healthlake:");
     bool ok = sv_eq_nocase(sv_head(action, ours.len), ours) ||
               sv_eq_nocase(action, SV_LIT("iam:PassRole")) ||

@@ -73,6 +73,9 @@ const struct policy *credentials_policy(const struct credentials *credentials, s
 /* May this caller do it: what its policy says, or the default. Arguments as policy_decide(). */
 policy_decision credential_decide(const struct credential *credential, sv action, sv resource,
                                   const struct policy_context *context);
+/* Likewise, and by which statement: none by the default. */
+policy_decision credential_decide_by(const struct credential *credential, sv action, sv resource,
+                                     const struct policy_context *context, struct policy_by *by);
 
 /* ---- key pairs of our own (credentials_own.c) ---- */
 

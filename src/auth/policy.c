@@ -148,19 +148,29 @@ static bool statement_covers(const struct statement *statement, sv action, sv re
     return true;
 }
 
-policy_decision policy_decide(const struct policy *policy, sv action, sv resource,
-                              const struct policy_context *context)
+policy_decision policy_decide_by(const struct policy *policy, sv action, sv resource,
+                                 const struct policy_context *context, struct policy_by *by)
 {
     policy_decision d = POLICY_NOT_ALLOWED;
+    *by = (struct policy_by){ 0 };
     for (size_t i = 0; i < policy->n_statements; i++) {
         const struct statement *statement = &policy->statements[i];
         if (!statement_covers(statement, action, resource, context))
             continue;
+        if (statement->deny || d == POLICY_NOT_ALLOWED)
+            *by = (struct policy_by){ i + 1, statement->sid };
         if (statement->deny)
             return POLICY_DENIED;
         d = POLICY_ALLOWED;
     }
     return d;
+}
+
+policy_decision policy_decide(const struct policy *policy, sv action, sv resource,
+                              const struct policy_context *context)
+{
+    struct policy_by by;
+    return policy_decide_by(policy, action, resource, context, &by);
 }
 
 bool policy_could_allow(const struct policy *policy, sv action)

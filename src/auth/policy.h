@@ -78,6 +78,14 @@ typedef enum {
  *   context   may be NULL: no facts */
 policy_decision policy_decide(const struct policy *policy, sv action, sv resource,
                               const struct policy_context *context);
+/* The statement by which it was decided: the first that allows it, or the first that denies it. */
+struct policy_by {
+    size_t statement; /* counted from 1; 0: none */
+    sv sid;           /* the policy's; empty: it has none */
+};
+/* policy_decide(), and by what. */
+policy_decision policy_decide_by(const struct policy *policy, sv action, sv resource,
+                                 const struct policy_context *context, struct policy_by *by);
 
 /* How a statement that names the action and the resource came out. */
 struct policy_said_condition {

@@ -40,6 +40,14 @@ static err_code add_tags(struct facts *f, yyjson_val *tags, sv prefix, bool keys
 err_code rights_ask(struct arena *a, const struct auth_caller *who, const char *operation,
                     const struct rights *r, struct err *e)
 {
+    struct policy_by by;
+    return rights_ask_by(a, who, operation, r, &by, e);
+}
+
+err_code rights_ask_by(struct arena *a, const struct auth_caller *who, const char *operation,
+                       const struct rights *r, struct policy_by *by, struct err *e)
+{
+    *by = (struct policy_by){ 0 };
     /* anonymous: he may do all */
     if (who->credential == NULL)
         return ERR_OK;
@@ -59,7 +67,7 @@ err_code rights_ask(struct arena *a, const struct auth_caller *who, const char *
     }
     const struct policy_context context = { f.items, f.n, r->unknown, &who->origin };
     if (r->unless_denied &&
-        credential_decide(who->credential, action, r->arn, &context) != POLICY_DENIED)
+        credential_decide_by(who->credential, action, r->arn, &context, by) != POLICY_DENIED)
         return ERR_OK;
-    return auth_allows(who, action, r->arn, &context, e);
+    return auth_allows_by(who, action, r->arn, &context, by, e);
 }

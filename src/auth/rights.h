@@ -16,3 +16,7 @@ struct rights {
  * ERR_DENIED as auth_allows(); ERR_TOO_LARGE. */
 MUST_USE err_code rights_ask(struct arena *a, const struct auth_caller *who, const char *operation,
                              const struct rights *r, struct err *e);
+/* Likewise, and by which statement. */
+MUST_USE err_code rights_ask_by(struct arena *a, const struct auth_caller *who,
+                                const char *operation, const struct rights *r, struct policy_by *by,
+                                struct err *e);

@@ -28,7 +28,7 @@ err_code call_allowed(struct call *call, const struct datastore *datastore, stru
                         .tags = datastore ? datastore->tags : NULL,
                         .sent = call_member(call, "Tags"),
                         .sent_keys = call_member(call, "TagKeys") };
-    return rights_ask(call->a, &call->caller, call->op->name, &r, e);
+    return rights_ask_by(call->a, &call->caller, call->op->name, &r, &call->caller.by, e);
 }
 
 void call_watch(struct call *call, sv id)

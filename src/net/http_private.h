@@ -97,6 +97,8 @@ struct http_shake {
     size_t ahead_at, ahead_len;
     bool waits;             /* all.locked: for the next byte of its handshake, suspended */
     struct http_trust *met; /* whose certificate it is was looked at under this; NULL: not yet */
+    const char *version;    /* of TLS, once the handshake is done; constant */
+    const char *cipher;     /* likewise */
     const char *why;        /* the handshake cannot succeed; or NULL */
     const char *stranger;   /* why the caller's certificate is not taken; NULL: it is */
     char name[256];         /* that it names; empty: none was asked for */

@@ -73,6 +73,8 @@ static void read_caller(struct http_exchange *exchange)
     struct http_shake *shake = &exchange->at->shake;
     http_shake_meet(exchange->at);
     exchange->req.secure = shake->session != NULL;
+    exchange->req.tls = sv_from(shake->version);
+    exchange->req.cipher = sv_from(shake->cipher);
     if (shake->stranger == NULL)
         exchange->req.certificate = sv_from(shake->name);
     else if (exchange->req.refusal == HTTP_TAKEN) {

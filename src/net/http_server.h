@@ -39,6 +39,7 @@ struct http_request { /* views valid until http_reply */
     sv body;
     sv peer;             /* address of the caller, for the log */
     bool secure;         /* it came over TLS */
+    sv tls, cipher;      /* then: "TLSv1.3", "TLS_AES_256_GCM_SHA384"; constant texts */
     sv certificate;      /* whom the caller's certificate names; empty: none was asked for */
     struct arena *arena; /* the request's own, LIMIT_REQUEST_MEMORY */
     uint64_t start_us;   /* clock_mono_us() when the request began */

@@ -317,9 +317,25 @@ static bool name_of(const gnutls_datum_t *der, char *out, size_t size)
     return ok;
 }
 
+static const char *version_of(gnutls_session_t session)
+{
+    switch (gnutls_protocol_get_version(session)) {
+    case GNUTLS_TLS1_3:
+        return "TLSv1.3";
+    case GNUTLS_TLS1_2:
+        return "TLSv1.2";
+    default:
+        return NULL;
+    }
+}
+
 void http_shake_meet(struct http_conn *conn)
 {
     struct http_shake *shake = &conn->shake;
+    if (shake->session && shake->version == NULL) {
+        shake->version = version_of(shake->session);
+        shake->cipher = gnutls_ciphersuite_get(shake->session);
+    }
     if (shake->session == NULL || !http_tls_asks(conn->all->tls))
         return;
     struct http_trust *trust = http_trust_take(conn->all->tls);

@@ -33,12 +33,19 @@ bool rest_wants_body(const struct rest_call *call)
                            : !rest_prefers(call, "return=minimal");
 }
 
-err_code rest_allowed(struct rest_call *call, const char *name, struct err *e)
+static err_code allowed(struct rest_call *call, const char *name, struct policy_by *by,
+                        struct err *e)
 {
     struct rights r = { .arn = call->ds->arn,
                         .unknown = call->ds->id.ptr == NULL,
                         .tags = call->ds->tags };
-    return rights_ask(call->a, &call->caller, name, &r, e);
+    return rights_ask_by(call->a, &call->caller, name, &r, by, e);
+}
+
+err_code rest_allowed(struct rest_call *call, const char *name, struct err *e)
+{
+    struct policy_by by;
+    return allowed(call, name, &by, e);
 }
 
 bool rest_is_conditional(const struct rest_call *call)
@@ -56,7 +63,7 @@ bool rest_is_delete_of_several(const struct rest_call *call)
 
 err_code rest_allowed_here(struct rest_call *call, struct err *e)
 {
-    TRY(rest_allowed(call, call->it->action, e));
+    TRY(allowed(call, call->it->action, &call->caller.by, e));
     return rest_is_write(call->it) && rest_is_conditional(call)
                ? rest_allowed(call, "SearchWithGet", e)
                : ERR_OK;

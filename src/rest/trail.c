@@ -1,5 +1,6 @@
 /* trail.c - what a call leaves in the audit log: its action, and the data store and resource that
  * it was about. */
+#include "rest/grant_private.h"
 #include "rest/route_private.h"
 
 #include "service/trail.h"
@@ -25,6 +26,21 @@ static bool is_job(const struct rest_interaction *it)
                   it->shape == REST_BULK_STATUS);
 }
 
+/* What the scopes of the caller's token are asked for. */
+static void scopes_asked(const struct rest_call *call, struct trail_facts *f)
+{
+    for (size_t i = 0; i < rest_n_needs; i++) {
+        const struct rest_need *need = &rest_needs[i];
+        if (strcmp(need->interaction, call->it->name) != 0)
+            continue;
+        fhir_type type = need->of == REST_NEEDS_MEMBER ? call->member_type
+                         : need->of == REST_NEEDS_ANY  ? FHIR_TYPE_NONE
+                                                       : call->type;
+        f->letters = need->letters;
+        f->scope_type = type != FHIR_TYPE_NONE ? fhir_type_name(type) : NULL;
+    }
+}
+
 static void fill(const struct rest_call *call, err_code rc, struct trail_facts *f)
 {
     const struct rest_answer *o = &call->out;
@@ -36,6 +52,8 @@ static void fill(const struct rest_call *call, err_code rc, struct trail_facts *
     if (call->it == NULL)
         return;
     f->action = call->it->action;
+    if (call->caller.grant)
+        scopes_asked(call, f);
     f->resource_type = type != FHIR_TYPE_NONE ? fhir_type_name(type) : NULL;
     if (is_job(call->it))
         f->job_id = call->id;

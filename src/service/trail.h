@@ -20,6 +20,10 @@ struct trail_facts {
     uint64_t version; /* 0: version_id, if any */
     sv datastore_id, job_id;
     sv query, form; /* encoded as they came: their names are told, and a keyed digest */
+    /* What the scopes of a token were asked for: letters (enum smart_letter) of a type; NULL: of
+     * any. 0: they were not asked. */
+    unsigned letters;
+    const char *scope_type;
     err_code rc;
     unsigned status;
 };

@@ -18,65 +18,6 @@
 #define QUERY_MAX (64u << 10) /* bytes that a digest covers; the rest is not told */
 #define NAMES_MAX 64u
 
-/* ---- writing ---- */
-
-/* A record is made for every read, so its constant text is copied piece by piece. Texts that are
- * put as they are have a form without anything to escape. */
-struct out {
-    struct buf *buf;
-    err_code rc; /* of the first that failed */
-    struct err *e;
-};
-
-static void put_slow(struct out *o, sv text)
-{
-    if (o->rc == ERR_OK)
-        o->rc = buf_add(o->buf, text, o->e);
-}
-
-/* Where there is room, which is nearly always, a text of known length is a few moves. */
-static inline void put(struct out *o, sv text)
-{
-    struct buf *b = o->buf;
-    if (text.len == 0)
-        return;
-    if (text.len > b->cap - b->len) {
-        put_slow(o, text);
-        return;
-    }
-    memcpy(b->ptr + b->len, text.ptr, text.len);
-    b->len += text.len;
-}
-#define PUT(o, literal) put((o), SV_LIT(literal))
-
-/* ,"name":"value" ; text of a form without anything to escape */
-#define PUT_PLAIN(o, name, value)             \
-    do {                                      \
-        put((o), SV_LIT(",\"" name "\":\"")); \
-        put((o), (value));                    \
-        put((o), SV_LIT("\""));               \
-    } while (0)
-
-static void put_u64(struct out *o, uint64_t n)
-{
-    char text[24], *p = text + sizeof text;
-    do
-        *--p = (char)('0' + n % 10);
-    while ((n /= 10) != 0);
-    put(o, sv_make(p, (size_t)(text + sizeof text - p)));
-}
-
-/* A text from outside, as a JSON string. */
-static void put_escaped(struct out *o, sv text)
-{
-    struct json_writer w;
-    if (o->rc != ERR_OK)
-        return;
-    json_writer_init(&w, o->buf);
-    json_str(&w, text);
-    o->rc = json_writer_end(&w, o->e);
-}
-
 /* ---- reads ---- */
 
 bool trail_reads(const char *action)
@@ -87,79 +28,6 @@ bool trail_reads(const char *action)
         if (strncmp(action, reads[i], strlen(reads[i])) == 0)
             return true;
     return false;
-}
-
-/* ---- who ---- */
-
-/* The key that a request claims, when it is one of ours: an unknown one may be anything, a secret
- * in the wrong place too. */
-static const struct credential *claimed(const struct service *service,
-                                        const struct http_request *req)
-{
-    static const char *const marks[] = { "Credential=", "X-Amz-Credential=" };
-    const sv texts[] = { http_header_get(req, "Authorization"), req->query };
-    for (size_t i = 0; i < 2; i++) {
-        const char *at =
-            texts[i].len ? memmem(texts[i].ptr, texts[i].len, marks[i], strlen(marks[i])) : NULL;
-        if (at == NULL)
-            continue;
-        sv key = sv_tail(texts[i], (size_t)(at - texts[i].ptr) + strlen(marks[i]));
-        size_t n = 0;
-        while (n < key.len && key.ptr[n] != '/' && key.ptr[n] != '%' && key.ptr[n] != ',')
-            n++;
-        const struct credential *found = auth_find(service->cfg.auth, sv_head(key, n), req->arena);
-        if (found)
-            return found;
-    }
-    return NULL;
-}
-
-/* A client of an identity provider, and the user whom it acts for. */
-static void token_identity(struct out *o, const struct trail *trail)
-{
-    const struct smart_grant *grant = trail->caller.grant;
-    const struct {
-        const char *name;
-        sv value;
-    } said[] = { { ",\"identityProvider\":", grant->issuer },
-                 { ",\"principalId\":", grant->client_id },
-                 { ",\"userName\":", grant->subject },
-                 { ",\"arn\":", trail->caller.arn } };
-    PUT(o, ",\"userIdentity\":{\"type\":\"WebIdentityUser\"");
-    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
-        put(o, sv_from(said[i].name));
-        put_escaped(o, said[i].value);
-    }
-    PUT_PLAIN(o, "accountId", trail->service->cfg.account_id);
-    PUT(o, "}");
-}
-
-static void identity(struct out *o, const struct trail *trail)
-{
-    if (trail->caller.grant) {
-        token_identity(o, trail);
-        return;
-    }
-    const struct service *service = trail->service;
-    const bool known = trail->caller.arn.len != 0;
-    const struct credential *credential =
-        known ? trail->caller.credential : claimed(service, trail->req);
-    PUT(o, ",\"userIdentity\":{\"type\":\"");
-    put(o, !known ? SV_LIT("Unknown") : credential ? SV_LIT("IAMUser") : SV_LIT("Anonymous"));
-    PUT(o, "\"");
-    if (known) {
-        PUT_PLAIN(o, "principalId", credential ? credential->access_key_id : SV_LIT("anonymous"));
-        PUT(o, ",\"arn\":");
-        put_escaped(o, trail->caller.arn);
-    }
-    PUT_PLAIN(o, "accountId", service->cfg.account_id);
-    if (credential)
-        PUT_PLAIN(o, "accessKeyId", credential->access_key_id);
-    if (known && credential) {
-        PUT(o, ",\"userName\":");
-        put_escaped(o, credential->name);
-    }
-    PUT(o, "}");
 }
 
 /* ---- queries ---- */
@@ -223,7 +91,8 @@ static sv base_of(sv name)
 }
 
 /* The names of one text's parameters, and the text without its signature. */
-static void names_of(struct out *o, sv text, fhir_type type, unsigned *n, struct buf *signed_not)
+static void names_of(struct trail_out *o, sv text, fhir_type type, unsigned *n,
+                     struct buf *signed_not)
 {
     sv rest = text, one;
     struct err ignored;
@@ -242,7 +111,7 @@ static void names_of(struct out *o, sv text, fhir_type type, unsigned *n, struct
     }
 }
 
-static void query(struct out *o, const struct trail *trail, const struct trail_facts *f)
+static void query(struct trail_out *o, const struct trail *trail, const struct trail_facts *f)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(QUERY_MAX);
     char digest[64];
@@ -269,7 +138,7 @@ static bool is_ours(sv id)
 }
 
 /* The first member has no comma in front of it. */
-static void parameters(struct out *o, const struct trail *trail, const struct trail_facts *f)
+static void parameters(struct trail_out *o, const struct trail *trail, const struct trail_facts *f)
 {
     PUT(o, ",\"requestParameters\":{");
     const size_t from = o->buf->len;
@@ -283,7 +152,7 @@ static void parameters(struct out *o, const struct trail *trail, const struct tr
         PUT_PLAIN(o, "resourceId", f->resource_id);
     if (f->version) {
         PUT(o, ",\"versionId\":\"");
-        put_u64(o, f->version);
+        trail_put_u64(o, f->version);
         PUT(o, "\"");
     } else if (fhir_id_ok(f->version_id)) {
         PUT_PLAIN(o, "versionId", f->version_id);
@@ -298,7 +167,7 @@ static void parameters(struct out *o, const struct trail *trail, const struct tr
 }
 
 /* The request's id, with the record's number in its last digits: no two records share one. */
-static void event_id(struct out *o, sv request_id, unsigned number)
+static void event_id(struct trail_out *o, sv request_id, unsigned number)
 {
     char id[36];
     static const char hex[] = "0123456789abcdef";
@@ -313,7 +182,7 @@ static void event_id(struct out *o, sv request_id, unsigned number)
     PUT_PLAIN(o, "eventID", sv_make(id, sizeof id));
 }
 
-static void resources(struct out *o, sv region, sv account_id, sv datastore_id)
+static void resources(struct trail_out *o, sv region, sv account_id, sv datastore_id)
 {
     if (!is_ours(datastore_id))
         return;
@@ -329,20 +198,20 @@ static void resources(struct out *o, sv region, sv account_id, sv datastore_id)
 }
 
 /* Errors by their name: their messages may hold what a resource says. */
-static void outcome(struct out *o, const struct trail_facts *f, const char *error)
+static void outcome(struct trail_out *o, const struct trail_facts *f, const char *error)
 {
     if (f->rc == ERR_OK && f->status < 400)
         return;
     PUT_PLAIN(o, "errorCode", sv_from(f->rc != ERR_OK ? error_as_aws(f->rc)->exception : error));
     PUT(o, ",\"errorMessage\":\"HTTP ");
-    put_u64(o, f->status);
+    trail_put_u64(o, f->status);
     PUT(o, ", ");
     put(o, sv_from(f->rc != ERR_OK ? err_code_name(f->rc) : error));
     PUT(o, "\"");
 }
 
 /* The object is begun. */
-static void common(struct out *o, sv region, const char *name)
+static void common(struct trail_out *o, sv region, const char *name)
 {
     /* whole seconds, as CloudTrail has them: the text is good for all records of one */
     static _Thread_local int64_t second = INT64_MIN;
@@ -360,7 +229,7 @@ static void common(struct out *o, sv region, const char *name)
     PUT_PLAIN(o, "awsRegion", region);
 }
 
-static void end(struct out *o, sv account_id)
+static void end(struct trail_out *o, sv account_id)
 {
     PUT_PLAIN(o, "recipientAccountId", account_id);
     PUT(o, "}\n");
@@ -370,19 +239,20 @@ err_code trail_record(const struct trail *trail, const struct trail_facts *f, co
                       unsigned number, struct buf *out, struct err *e)
 {
     const struct service_config *cfg = &trail->service->cfg;
-    struct out o = { out, ERR_OK, e };
+    struct trail_out o = { out, ERR_OK, e };
     sv agent = http_header_get(trail->req, "User-Agent"), id = sv_from(trail->request_id);
     common(&o, cfg->region, f->action ? f->action : "UnknownOperation");
     PUT_PLAIN(&o, "sourceIPAddress", trail->req->peer);
     if (agent.len) {
         PUT(&o, ",\"userAgent\":");
-        put_escaped(&o, sv_head(agent, AGENT_MAX));
+        trail_put_escaped(&o, sv_head(agent, AGENT_MAX));
     }
-    identity(&o, trail);
+    trail_identity(&o, trail);
     outcome(&o, f, error);
     parameters(&o, trail, f);
     PUT(&o, ",\"responseElements\":null,\"additionalEventData\":{\"httpStatus\":");
-    put_u64(&o, f->status);
+    trail_put_u64(&o, f->status);
+    trail_rights(&o, trail, f);
     PUT(&o, "}");
     PUT_PLAIN(&o, "requestID", id);
     event_id(&o, id, number);
@@ -392,6 +262,7 @@ err_code trail_record(const struct trail *trail, const struct trail_facts *f, co
                               : SV_LIT(",\"eventType\":\"AwsApiCall\",\"managementEvent\":true,"
                                        "\"eventCategory\":\"Management\""));
     resources(&o, cfg->region, cfg->account_id, f->datastore_id);
+    trail_tls(&o, trail->req);
     end(&o, cfg->account_id);
     return o.rc;
 }
@@ -399,7 +270,7 @@ err_code trail_record(const struct trail *trail, const struct trail_facts *f, co
 err_code trail_job_record(sv region, sv account_id, const struct trail_job *job, struct buf *out,
                           struct err *e)
 {
-    struct out o = { out, ERR_OK, e };
+    struct trail_out o = { out, ERR_OK, e };
     char id[37];
     rng_uuid(id);
     common(&o, region, job->event);

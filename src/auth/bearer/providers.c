@@ -84,7 +84,9 @@ static err_code role_make(const char *path, struct role *role, struct err *e)
         return ERR(e, ERR_INVALID, "line %zu, section [role %.*s]: policy is missing", role->line,
                    SV_FMT(role->arn));
     TRY(policy_of(path, role, e));
-    role->as = (struct credential){ .name = role->name, .policy = role->policy };
+    role->as = (struct credential){ .name = role->name,
+                                    .policy_name = role->policy_name,
+                                    .policy = role->policy };
     return ERR_OK;
 }
 

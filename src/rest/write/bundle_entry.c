@@ -142,6 +142,7 @@ err_code rest_entry_open(struct rest_entry *entry, struct arena *a, struct err *
                              .in_bundle = true,
                              .trail = up->trail,
                              .clock = up->clock };
+    c->caller.by = (struct policy_by){ 0 };
     buf_init(&c->out.body, up->out.body.max);
     entry->where = in->where;
     if (in->fault)

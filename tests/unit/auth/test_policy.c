@@ -50,6 +50,31 @@ TEST(policy, a_deny_wins_wherever_it_stands)
     }
 }
 
+TEST(policy, it_tells_by_which_statement_it_decided)
+{
+    (void)state;
+    const char *json = DOC(DENY("\"Sid\":\"No\",\"Action\":\"a:X\",\"Resource\":\"*\"") "," ALLOW(
+        "\"Sid\":\"One\",\"Action\":\"a:R*\",\"Resource\":\"*\"") "," ALLOW("\"Action\":\"a:*\","
+                                                                            "\"Resource\":\"*\""));
+    const struct {
+        const char *action, *sid;
+        size_t statement;
+    } cases[] = {
+        { "a:Read", "One", 2 }, { "a:Write", "", 3 }, { "a:X", "No", 1 }, { "b:X", "", 0 }
+    };
+    struct policy *p = NULL;
+    OK(policy_parse(sv_from(json), &p, e));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct policy_by by;
+        sv action = sv_from(cases[i].action);
+        assert_int_equal(policy_decide_by(p, action, SV_LIT(STORE), NULL, &by),
+                         policy_decide(p, action, SV_LIT(STORE), NULL));
+        assert_int_equal(by.statement, cases[i].statement);
+        assert_true(sv_eq_cstr(by.sid, cases[i].sid));
+    }
+    policy_free(p);
+}
+
 TEST(policy, actions_match_without_case_and_with_wildcards)
 {
     (void)state;
@@ -577,6 +602,7 @@ TEST(policy, too_many_statements_bytes_or_levels_are_refused)
 }
 
 TEST_MAIN(T(policy, nothing_is_allowed_that_is_not_said), T(policy, a_deny_wins_wherever_it_stands),
+          T(policy, it_tells_by_which_statement_it_decided),
           T(policy, actions_match_without_case_and_with_wildcards),
           T(policy, resources_match_part_by_part),
           T(policy, wildcards_agree_with_trying_every_split),
