@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "codec/hash.h"
 #include "codec/uri.h"
+#include "service/service.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -136,11 +137,8 @@ static void say(struct http_exchange *x, unsigned status, const char *more, cons
 static void health(struct http_exchange *x)
 {
     CLEANUP_BUF struct buf body = BUF_INIT(1024);
-    /* short: there is room */
-    struct err ignored;
-    IGNORE(buf_add(&body, SV_LIT("{\"status\":\"ok\",\"version\":\"" FHIRLAKE_VERSION "\"}"),
-                   &ignored));
-    answer(x, 200, SV_LIT("application/json"), NULL, &body);
+    service_health_write(&body);
+    answer(x, 200, SV_LIT(SERVICE_HEALTH_TYPE), NULL, &body);
 }
 
 static void metrics(struct monitor *monitor, struct http_exchange *x)

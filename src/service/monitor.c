@@ -3,19 +3,24 @@
 
 #include "codec/json.h"
 
-static void health(struct http_exchange *x, const char *request_id)
+void service_health_write(struct buf *out)
 {
-    struct answer an = { .status = 200, .content_type = "application/json" };
     struct json_writer w;
     /* small and well formed: cannot fail */
     struct err ignored;
-    buf_init(&an.body, 1024);
-    json_writer_init(&w, &an.body);
+    json_writer_init(&w, out);
     json_obj(&w);
     json_kv_str(&w, "status", SV_LIT("ok"));
     json_kv_str(&w, "version", SV_LIT(FHIRLAKE_VERSION));
     json_obj_end(&w);
     IGNORE(json_writer_end(&w, &ignored));
+}
+
+static void health(struct http_exchange *x, const char *request_id)
+{
+    struct answer an = { .status = 200, .content_type = SERVICE_HEALTH_TYPE };
+    buf_init(&an.body, 1024);
+    service_health_write(&an.body);
     service_reply(x, &an, "health", request_id, SV_NONE);
 }
 

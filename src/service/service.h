@@ -57,5 +57,9 @@ void service_free(struct service *service); /* waits for operations under way */
  * body be, is it worth reading, and is the caller known? */
 void service_accept(void *service, struct http_request *req, struct http_allowance *out);
 
+/* What GET /health says, on whichever port, appended. */
+#define SERVICE_HEALTH_TYPE "application/json"
+void service_health_write(struct buf *out);
+
 /* For http_server_config.handler: answers x, now or later, and logs one line for it. */
 void service_handle(void *service, struct http_exchange *x);
