@@ -114,49 +114,70 @@ static struct MHD_Response *nothing(const struct http_file *file)
     return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
 }
 
+/* What is sent of it. */
+struct plan {
+    unsigned status;
+    uint64_t first, len;
+    bool gzip; /* if it can be had */
+};
+
+static struct plan plan_of(const struct http_request *req, const struct http_file *file)
+{
+    sv range = http_header_get(req, "Range");
+    struct plan p = { .status = 200, .len = file->len };
+    http_range what = HTTP_RANGE_NONE;
+    if (range.ptr && sv_eq(req->method, SV_LIT("GET")) && range_holds(req, file))
+        what = http_range_read(range, file->len, &p.first, &p.len);
+    p.gzip = file->may_gzip && what == HTTP_RANGE_NONE && file->len > 0 &&
+             http_takes_gzip(http_header_get(req, "Accept-Encoding"));
+    if (not_changed(req, file))
+        p.status = 304;
+    else if (what == HTTP_RANGE_BEHIND)
+        p.status = 416;
+    else if (what == HTTP_RANGE_SOME && p.len > 0)
+        p.status = 206;
+    return p;
+}
+
+unsigned http_file_status(const struct http_request *req, const struct http_file *file)
+{
+    return plan_of(req, file).status;
+}
+
 unsigned http_reply_file(struct http_exchange *exchange, const struct http_header *headers,
                          size_t n_headers, const struct http_file *file, uint64_t *sent)
 {
     const struct http_request *req = http_exchange_request(exchange);
+    const struct plan p = plan_of(req, file);
     struct MHD_Response *r = NULL;
-    sv range = http_header_get(req, "Range");
-    uint64_t first = 0, len = file->len;
-    bool head = sv_eq(req->method, SV_LIT("HEAD"));
-    unsigned status = 200;
-    http_range what = HTTP_RANGE_NONE;
-    if (range.ptr && sv_eq(req->method, SV_LIT("GET")) && range_holds(req, file))
-        what = http_range_read(range, file->len, &first, &len);
-    bool gzip = file->may_gzip && what == HTTP_RANGE_NONE && file->len > 0 &&
-                http_takes_gzip(http_header_get(req, "Accept-Encoding"));
+    bool head = sv_eq(req->method, SV_LIT("HEAD")), gzip = p.gzip;
     char text[128];
-    if (not_changed(req, file)) {
-        status = 304;
+    if (p.status == 304) {
         r = nothing(file);
-    } else if (what == HTTP_RANGE_BEHIND) {
-        status = 416;
+    } else if (p.status == 416) {
         r = nothing(file);
         (void)snprintf(text, sizeof text, "bytes */%llu", (unsigned long long)file->len);
         add(r, "Content-Range", sv_from(text));
     } else if (gzip && (r = http_gzip_file(file)) != NULL) {
         add(r, "Content-Encoding", SV_LIT("gzip"));
-    } else if (len == 0) {
+    } else if (p.len == 0) {
         gzip = false;
         r = nothing(file);
     } else {
         gzip = false;
-        r = http_stored(file->fd, file->offset + first, len, req->secure);
+        r = http_stored(file->fd, file->offset + p.first, p.len, req->secure);
         if (r == NULL)
             abort();
-        if (what == HTTP_RANGE_SOME) {
-            status = 206;
-            (void)snprintf(text, sizeof text, "bytes %llu-%llu/%llu", (unsigned long long)first,
-                           (unsigned long long)(first + len - 1), (unsigned long long)file->len);
+        if (p.status == 206) {
+            (void)snprintf(text, sizeof text, "bytes %llu-%llu/%llu", (unsigned long long)p.first,
+                           (unsigned long long)(p.first + p.len - 1),
+                           (unsigned long long)file->len);
             add(r, "Content-Range", sv_from(text));
         }
     }
     if (file->etag.len && file->etag.len < 100) {
         (void)snprintf(text, sizeof text, "\"%.*s%s\"", SV_FMT(file->etag),
-                       gzip && status == 200 ? "-gzip" : "");
+                       gzip && p.status == 200 ? "-gzip" : "");
         add(r, "ETag", sv_from(text));
     }
     if (file->modified_ms) {
@@ -169,7 +190,7 @@ unsigned http_reply_file(struct http_exchange *exchange, const struct http_heade
     add(r, "Accept-Ranges", SV_LIT("bytes"));
     if (file->may_gzip)
         add(r, "Vary", SV_LIT("Accept-Encoding"));
-    *sent = head || status == 304 || status == 416 ? 0 : len;
-    http_exchange_answer(exchange, status, headers, n_headers, r);
-    return status;
+    *sent = head || p.status == 304 || p.status == 416 ? 0 : p.len;
+    http_exchange_answer(exchange, p.status, headers, n_headers, r);
+    return p.status;
 }

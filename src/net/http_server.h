@@ -196,6 +196,8 @@ struct http_file {
  * Answers the status. Source: RFC 9110. */
 unsigned http_reply_file(struct http_exchange *exchange, const struct http_header *headers,
                          size_t n_headers, const struct http_file *file, uint64_t *sent);
+/* The status that http_reply_file() will answer: asked before, because the request is gone then. */
+unsigned http_file_status(const struct http_request *req, const struct http_file *file);
 
 /* The parts of it that can be tried alone. */
 typedef enum { HTTP_RANGE_NONE, HTTP_RANGE_SOME, HTTP_RANGE_BEHIND } http_range;

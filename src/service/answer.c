@@ -55,7 +55,8 @@ unsigned service_reply_file(struct http_exchange *x, const struct http_header *h
     (void)snprintf(key, sizeof key, "%.*s", SV_FMT(who));
     (void)snprintf(peer, sizeof peer, "%.*s", SV_FMT(req->peer));
     (void)snprintf(id, sizeof id, "%s", request_id);
-    trail_end(x, 200, "-");
+    unsigned known = http_file_status(req, f);
+    trail_end(x, known, known == 416 ? "InvalidRange" : "-");
     unsigned status = http_reply_file(x, h, n, f, &sent);
     LOG(LOG_INFO, "request", LOG_STR("op", op), LOG_INT("status", status), LOG_STR("error", "-"),
         LOG_INT("us", clock_mono_us() - start_us), LOG_INT("in", 0), LOG_INT("out", sent),

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from fhirlake import patient
+from fhirlake import patient, wait
 from test_policies import Callers, allow, deny
 
 pytest.importorskip("cryptography")
@@ -87,6 +87,23 @@ def test_a_token_is_told_by_its_id_its_patient_and_a_digest_of_its_scopes(tmp_pa
     assert [one.get("scopes") for one in data] == [["patient/Patient.rs"], ["patient/Observation.rs?"], None]
     text = b"".join(p.read_bytes() for p in server.log_dir.iterdir())
     assert planted.encode() not in text and token.encode() not in text and token.split(".")[2].encode() not in text
+
+
+def test_a_part_of_a_file_is_told_as_one(tmp_path):
+    with Audited(tmp_path) as server:
+        fhir = server.fhir(server.create_store())
+        fhir.put("Patient/p", patient("p"))
+        place = fhir.get("$export", Prefer="respond-async").headers["Content-Location"]
+        wait(lambda: fhir.get(place).status, {200})
+        url = fhir.get(place).json["output"][0]["url"]
+        whole = fhir.get(url)
+        answers = [whole, fhir.get(url, Range="bytes=0-4"), fhir.get(url, Range="bytes=999999-"),
+                   fhir.get(url, If_None_Match=whole.headers["ETag"])]
+        assert [a.status for a in answers] == [200, 206, 416, 304]
+    by_id = records(server.log_dir)
+    of = [by_id[a.headers["x-amzn-RequestId"]] for a in answers]
+    assert [r["additionalEventData"]["httpStatus"] for r in of] == [200, 206, 416, 304]
+    assert [r.get("errorCode") for r in of] == [None, None, "InvalidRange", None]
 
 
 def test_what_came_over_tls_says_which(tmp_path):
