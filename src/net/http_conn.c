@@ -389,6 +389,7 @@ static void note_handshake_locked(struct http_conn *conn, const char *why)
     const unsigned char *a = conn->peer->address;
     bool v4 = IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)(const void *)a);
     failed->n++;
+    atomic_fetch_add(&conn->all->n_unshaken, 1);
     failed->why = conn->is_cut ? "it took too long, or there was no place for it" : why;
     /* a binary address always has a text */
     (void)inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? a + 12 : a, failed->peer, sizeof failed->peer);

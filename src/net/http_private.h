@@ -135,7 +135,8 @@ struct http_conns {
     /* set before the first connection: */
     struct http_tls *tls; /* NULL: plain HTTP */
     void (*handshakes)(void *ctx, const struct http_handshakes *failed);
-    void *ctx; /* of handshakes() */
+    void *ctx;                                 /* of handshakes() */
+    atomic_uint_fast64_t n_shaken, n_unshaken; /* handshakes that were done, and that were not */
     pthread_t watch;
     struct {
         pthread_mutex_t lock;

@@ -80,6 +80,12 @@ unsigned http_server_connections(struct http_server *server)
     return n;
 }
 
+void http_server_handshakes(struct http_server *server, uint64_t *done, uint64_t *failed)
+{
+    *done = atomic_load(&server->conns.n_shaken);
+    *failed = atomic_load(&server->conns.n_unshaken);
+}
+
 void http_server_stop(struct http_server *server, unsigned drain_ms)
 {
     if (server == NULL)

@@ -166,6 +166,8 @@ MUST_USE err_code http_server_start(const struct http_server_config *cfg, struct
 sv http_server_address(const struct http_server *server);
 /* Connections that are open now. */
 unsigned http_server_connections(struct http_server *server);
+/* Handshakes of TLS so far: that were done, and that came to nothing. */
+void http_server_handshakes(struct http_server *server, uint64_t *done, uint64_t *failed);
 /* No new connections; waits until the exchanges under way are answered, at most drain_ms. */
 void http_server_stop(struct http_server *server, unsigned drain_ms);
 

@@ -236,8 +236,10 @@ static int on_message(gnutls_session_t session, unsigned kind, unsigned post, un
     struct http_conn *conn = conn_of(session);
     if (!incoming)
         return 0;
-    if (kind == GNUTLS_HANDSHAKE_FINISHED && post == GNUTLS_HOOK_POST)
+    if (kind == GNUTLS_HANDSHAKE_FINISHED && post == GNUTLS_HOOK_POST && !conn->shake.done) {
         conn->shake.done = true;
+        atomic_fetch_add(&conn->all->n_shaken, 1);
+    }
     if (kind != GNUTLS_HANDSHAKE_CLIENT_HELLO || post != GNUTLS_HOOK_PRE || is_new_enough(message))
         return 0;
     conn->shake.why = "its TLS is older than 1.2";

@@ -3,7 +3,8 @@
  *
  *   service/metrics.h   requests and refusals           job/job.h         jobs
  *   store/registry.h    data stores                     net/http_server.h connections
- *   event/event.h       events
+ *   event/event.h       events                          audit/audit.h     the audit log
+ *   tls.c               the certificate                 bearer/providers.h
  *   process.c           the process, the data folder
  *
  * Nothing of it is a patient's, and nothing is chosen by a caller: labels are words of this
@@ -11,6 +12,7 @@
  * through all files, so they are looked at again after a minute. */
 #include "server/serve_private.h"
 
+#include "auth/bearer/bearer.h"
 #include "base/clock.h"
 #include "base/file.h"
 
@@ -118,6 +120,93 @@ static void write_events(struct events *events, struct prometheus *out)
     gauge(out, "fhirlake_events_waiting", "Events that the endpoint has not taken yet", n.waiting);
 }
 
+/* ---- the audit log ---- */
+
+static void counter(struct prometheus *out, const char *name, const char *help, uint64_t value)
+{
+    prometheus_family(out, name, "counter", help);
+    prometheus_u64(out, "", NULL, 0, value);
+}
+
+static void write_audit(struct audit *audit, struct prometheus *out)
+{
+    if (audit == NULL)
+        return;
+    const struct audit_counts n = audit_counts(audit);
+    counter(out, "fhirlake_audit_records_total", "Records of the audit log that are on disk",
+            n.records);
+    counter(out, "fhirlake_audit_bytes_total", "Their bytes", n.bytes);
+    counter(out, "fhirlake_audit_failures_total", "Times that the audit log could not be written",
+            n.failures);
+    counter(out, "fhirlake_audit_lost_records_total",
+            "Records that were lost because it could not be written", n.lost);
+    gauge(out, "fhirlake_audit_writable", "1: the audit log can be written, as far as is known",
+          audit_is_well(audit));
+}
+
+/* ---- TLS, and who gives tokens ---- */
+
+static void outcome_line(struct prometheus *out, const char *outcome, uint64_t value)
+{
+    prometheus_u64(out, "", (const struct prometheus_label[]){ { "outcome", sv_from(outcome) } }, 1,
+                   value);
+}
+
+static void write_tls(const struct page *page, struct prometheus *out)
+{
+    uint64_t done, failed;
+    if (page->of.tls == NULL)
+        return;
+    http_server_handshakes(page->of.http, &done, &failed);
+    prometheus_family(out, "fhirlake_tls_handshakes_total", "counter", "Handshakes of TLS");
+    outcome_line(out, "success", done);
+    outcome_line(out, "failure", failed);
+    gauge(out, "fhirlake_tls_certificate_expiry_timestamp_seconds",
+          "When the certificate that is shown expires",
+          (uint64_t)(tls_until_ms(page->of.tls) / 1000));
+}
+
+struct asked {
+    struct prometheus *out;
+    bool keys;
+};
+
+static void on_provider(void *ctx, const struct providers_asked *said)
+{
+    const struct asked *asked = ctx;
+    const struct {
+        const char *outcome;
+        uint64_t n;
+    } lines[] = { { "success", said->good }, { "failure", said->bad } };
+    for (size_t i = 0; said->keys == asked->keys && i < sizeof lines / sizeof lines[0]; i++)
+        prometheus_u64(asked->out, "",
+                       (const struct prometheus_label[]){
+                           { "issuer", said->name }, { "outcome", sv_from(lines[i].outcome) } },
+                       2, lines[i].n);
+}
+
+/* bearer_providers_fn */
+static err_code write_asked(void *ctx, const struct providers *providers, struct err *e)
+{
+    struct asked asked = { ctx, true };
+    (void)e;
+    prometheus_family(ctx, "fhirlake_jwks_fetches_total", "counter",
+                      "Fetches of the keys of an identity provider");
+    providers_tell_asked(providers, on_provider, &asked);
+    asked.keys = false;
+    prometheus_family(ctx, "fhirlake_introspections_total", "counter",
+                      "Questions about tokens to an identity provider");
+    providers_tell_asked(providers, on_provider, &asked);
+    return ERR_OK;
+}
+
+static void write_providers(struct auth *auth, struct prometheus *out)
+{
+    struct err e;
+    if (auth_bearer(auth))
+        IGNORE(bearer_show(auth_bearer(auth), write_asked, out, &e));
+}
+
 /* ---- data stores and the disk ---- */
 
 static uint64_t folder_bytes(const char *data, const char *name)
@@ -170,6 +259,9 @@ err_code page_write(struct page *page, struct buf *out, struct err *e)
     metrics_write(page->of.metrics, &p);
     write_jobs(page->of.jobs, &p);
     write_events(page->of.events, &p);
+    write_audit(page->of.audit, &p);
+    write_tls(page, &p);
+    write_providers(page->of.auth, &p);
     write_stores(page, &p);
     gauge(&p, "fhirlake_open_connections", "Connections of clients that are open",
           http_server_connections(page->of.http));

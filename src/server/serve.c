@@ -272,6 +272,9 @@ static err_code open_monitor(struct rooms *rooms, struct err *e)
                                               .stores = rooms->stores,
                                               .http = rooms->http,
                                               .events = rooms->events,
+                                              .audit = rooms->audit,
+                                              .tls = rooms->tls,
+                                              .auth = rooms->auth,
                                               .data = rooms->cfg.data } };
     return rooms->cfg.health_listen ? monitor_start(&mc, &rooms->monitor, e) : ERR_OK;
 }

@@ -102,6 +102,8 @@ MUST_USE err_code tls_open(const struct server_config *config, struct watch *wat
 /* Behind watch_free(). */
 void tls_close(struct tls *tls);
 struct http_tls *tls_of(struct tls *tls); /* NULL of NULL */
+/* When the certificate that is shown expires; 0 of NULL. */
+int64_t tls_until_ms(struct tls *tls);
 /* The file of a certificate that callers do not know by themselves; or NULL. */
 const char *tls_own_certificate(const struct tls *tls);
 /* For http_server_config.handshakes: a line of the log. */
@@ -215,7 +217,10 @@ struct page_sources { /* borrowed */
     struct store_registry *stores;
     struct http_server *http;
     struct events *events; /* NULL: nobody is told */
-    const char *data;      /* the data folder */
+    struct audit *audit;   /* NULL: there is none */
+    struct tls *tls;       /* NULL: plain HTTP */
+    struct auth *auth;
+    const char *data; /* the data folder */
 };
 struct page; /* what it keeps from one time to the next; one thread at a time */
 struct page *page_new(const struct page_sources *sources);

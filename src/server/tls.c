@@ -21,6 +21,7 @@ struct tls {
     struct http_tls *http;
     const char *certificate, *key, *client_ca, *client_crl; /* the last two: NULL, none */
     char own_certificate[PATH_MAX], own_key[PATH_MAX];      /* "": it is not of our making */
+    atomic_int_fast64_t until_ms; /* of the certificate that is shown */
 };
 
 /* ---- the files ---- */
@@ -49,6 +50,7 @@ static err_code load(void *ctx, struct err *e)
         explicit_bzero(key.ptr, key.len);
     buf_done(&key);
     TRY(rc);
+    atomic_store(&tls->until_ms, is.to_ms);
     instant_format(is.to_ms, until);
     bool soon = is.to_ms - now_ms < SOON_MS;
     LOG(soon ? LOG_WARN : LOG_INFO, "tls_certificate", LOG_STR("subject", is.subject),
@@ -170,6 +172,11 @@ struct http_tls *tls_of(struct tls *tls)
 const char *tls_own_certificate(const struct tls *tls)
 {
     return tls && tls->own_certificate[0] ? tls->own_certificate : NULL;
+}
+
+int64_t tls_until_ms(struct tls *tls)
+{
+    return tls ? atomic_load(&tls->until_ms) : 0;
 }
 
 void tls_log_handshakes(void *ctx, const struct http_handshakes *failed)

@@ -285,6 +285,8 @@ bool door_refuses(struct service *service, struct http_exchange *x, const char *
         };
     else
         r = of_another_origin(service, req);
+    if (req->refusal == HTTP_STRANGER)
+        metrics_stranger(service->cfg.metrics);
     if (r.status)
         answer(service, x, r, request_id);
     return r.status != 0;

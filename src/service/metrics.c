@@ -38,8 +38,8 @@ static const char *const bound_names[] = { "0.0001", "0.00025", "0.0005", "0.001
                                            "10",     "30",      "60" };
 #define N_BOUNDS (sizeof bounds_us / sizeof bounds_us[0])
 
-enum scheme { SIGV4, BEARER, NO_SCHEME, N_SCHEMES };
-static const char *const scheme_names[] = { "sigv4", "bearer", "none" };
+enum scheme { SIGV4, BEARER, MTLS, NO_SCHEME, N_SCHEMES };
+static const char *const scheme_names[] = { "sigv4", "bearer", "mtls", "none" };
 
 static const struct {
     err_code code;
@@ -49,8 +49,10 @@ static const struct {
     { ERR_AUTH_UNKNOWN_KEY, "unknown_key" }, { ERR_AUTH_EXPIRED, "expired" },
     { ERR_AUTH_SIGNATURE, "signature" },     { ERR_DENIED, "denied" },
     { ERR_TOKEN_REQUEST, "request" },        { ERR_UNAVAILABLE, "provider" },
+    { ERR_AUTH_KEY_EXPIRED, "key_expired" }, { ERR_OK, "certificate" },
 };
-#define N_REASONS (sizeof reasons / sizeof reasons[0])
+#define CERTIFICATE 9u /* of reasons[]: it has no code */
+#define N_REASONS   (sizeof reasons / sizeof reasons[0])
 
 struct row { /* of an operation in a stripe */
     _Alignas(CACHE_LINE) atomic_uint_fast64_t outcomes[N_OUTCOMES];
@@ -250,6 +252,12 @@ static enum scheme scheme_of(const struct http_request *req, err_code code)
     if (sv_eq_nocase(sv_head(said, 7), SV_LIT("Bearer ")))
         return BEARER;
     return code == ERR_AUTH_MISSING ? NO_SCHEME : SIGV4;
+}
+
+void metrics_stranger(struct metrics *m)
+{
+    if (m)
+        bump(&m->refused[MTLS][CERTIFICATE], 1);
 }
 
 void metrics_refused(struct metrics *m, const struct http_request *req, err_code code)

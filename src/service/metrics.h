@@ -35,6 +35,8 @@ void metrics_request(struct metrics *metrics, const char *operation, sv datastor
                      uint64_t us);
 /* code: of the answer's error. Only those of a caller who is not known, or may not, are counted. */
 void metrics_refused(struct metrics *metrics, const struct http_request *req, err_code code);
+/* A caller was refused because of his certificate. */
+void metrics_stranger(struct metrics *metrics);
 
 /* The families fhirlake_requests_total, fhirlake_request_duration_seconds and
  * fhirlake_auth_failures_total. Of an operation there are lines as soon as it was asked for. */

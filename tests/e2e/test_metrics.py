@@ -5,8 +5,12 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
+import time
+import urllib.error
 import urllib.parse
+import urllib.request
 
 import botocore.exceptions
 import pytest
@@ -190,6 +194,80 @@ def test_data_stores_are_labels_when_that_is_asked_for():
         assert "0" * 32 not in s.ask()[2]
 
 
+# ---- what comes with an option ----
+
+def test_the_audit_log_is_counted_and_its_failures(tmp_path):
+    log = tmp_path / "audit"
+    with Watched("--audit", str(log)) as s:
+        fhir = s.fhir(s.create_store())
+        before, size = s.value("fhirlake_audit_records_total"), s.value("fhirlake_audit_bytes_total")
+        for i in range(5):
+            assert fhir.put(f"Patient/{i}", patient(i)).status == 201
+        # a record of a read may come in between: --health-listen itself leaves none
+        assert s.value("fhirlake_audit_records_total") >= before + 5
+        assert s.value("fhirlake_audit_bytes_total") > size + 5 * 300
+        assert s.value("fhirlake_audit_writable") == 1
+        assert s.value("fhirlake_audit_failures_total") == s.value("fhirlake_audit_lost_records_total") == 0
+        away = log.rename(tmp_path / "away")
+        assert fhir.put("Patient/x", patient("x")).status == 503
+        assert s.value("fhirlake_audit_failures_total") == 1 and s.value("fhirlake_audit_writable") == 0
+        assert s.value("fhirlake_audit_lost_records_total") >= 1
+        away.rename(log)
+        wait(lambda: s.value("fhirlake_audit_writable"), {1})
+        assert AUDIT <= names(s)
+
+
+def test_handshakes_the_certificate_and_strangers_are_told(tmp_path):
+    pki = pytest.importorskip("pki")
+    folder = tmp_path / "pki"
+    folder.mkdir(mode=0o700)
+    authority = pki.Authority(folder)
+    certificate, key = authority.issue("server", days=(-1, 30))
+    with Watched("--tls-certificate", str(certificate), "--tls-key", str(key), "--tls-client-ca", str(authority.ca)) as s:
+        address = urllib.parse.urlsplit(s.url)
+        context = ssl.create_default_context(cafile=str(authority.ca))
+        with pytest.raises(urllib.error.HTTPError) as answer:
+            urllib.request.urlopen(f"{s.url}/datastore/{'0' * 32}/r4/metadata", context=context)
+        assert answer.value.code == 403
+        assert s.value("fhirlake_auth_failures_total", scheme="mtls", reason="certificate") == 1
+        assert s.value("fhirlake_tls_handshakes_total", outcome="success") == 1
+        with socket.create_connection((address.hostname, address.port)) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            plain.recv(100)
+        wait(lambda: s.value("fhirlake_tls_handshakes_total", outcome="failure"), {1})
+        left = s.value("fhirlake_tls_certificate_expiry_timestamp_seconds") - time.time()
+        assert 29 * 86400 < left <= 30 * 86400
+        assert TLS <= names(s)
+
+
+def test_questions_to_identity_providers_are_counted(tmp_path):
+    identity = pytest.importorskip("identity")
+    idp = identity.Idp()
+    try:
+        with Watched("--identity-providers", str(idp.file(tmp_path / "idp"))) as s:
+            store, opaque = identity.smart_store(s, idp.url), identity.smart_store(s, f"{idp.url}/opaque")
+
+            def ask(of, token):
+                return s.fhir(of, signed=False).get("Patient/p", Authorization=f"Bearer {token}").status
+
+            def count(name, issuer, outcome):
+                return s.value(f"fhirlake_{name}_total", issuer=issuer, outcome=outcome)
+
+            idp.published = 500
+            assert ask(store, idp.keys[0].token(identity.claims(s, store, iss=idp.url))) == 503
+            assert (count("jwks_fetches", idp.url, "success"), count("jwks_fetches", idp.url, "failure")) == (0, 1)
+            idp.published = None
+            wait(lambda: ask(store, idp.keys[0].token(identity.claims(s, store, iss=idp.url))), {404})
+            assert count("jwks_fetches", idp.url, "success") == 1
+            assert ask(opaque, "an-opaque-token") == 401  # it is answered: not active
+            assert count("introspections", f"{idp.url}/opaque", "success") == 1
+            assert s.value("fhirlake_auth_failures_total", scheme="bearer", reason="provider") >= 1
+            assert s.value("fhirlake_auth_failures_total", scheme="bearer", reason="signature") == 1
+            assert PROVIDERS <= names(s)
+    finally:
+        idp.close()
+
+
 # ---- who may read ----
 
 def test_only_two_paths_are_answered_there_and_the_clients_port_has_no_metrics(watched):
@@ -253,6 +331,11 @@ def test_an_address_in_use_names_the_option(watched, tmp_path):
 # ---- the dashboard and the documents ----
 
 EVENTS = {"fhirlake_events_total", "fhirlake_events_waiting"}  # with --events-url: test_events.py
+AUDIT = {f"fhirlake_audit_{what}" for what in ("records_total", "bytes_total", "failures_total", "lost_records_total",
+                                               "writable")}  # with --audit
+TLS = {"fhirlake_tls_handshakes_total", "fhirlake_tls_certificate_expiry_timestamp_seconds"}
+PROVIDERS = {"fhirlake_jwks_fetches_total", "fhirlake_introspections_total"}  # with --identity-providers
+WITH_OPTIONS = EVENTS | AUDIT | TLS | PROVIDERS
 
 
 def names(server):
@@ -268,11 +351,11 @@ def test_each_expression_of_the_dashboard_names_a_metric_that_there_is(watched):
     there = names(watched)
     for expression in expressions:
         used = re.findall(r"\b(?:fhirlake|process)_\w+", expression)
-        assert used and set(used) <= there, (expression, set(used) - there)
+        assert used and set(used) <= there | WITH_OPTIONS, (expression, set(used) - there)
 
 
 def test_each_metric_is_in_the_documents_and_each_of_the_documents_is_there(watched):
     text = (ROOT / "docs" / "operations.md").read_text()
     told = set(re.findall(r"^\| `((?:fhirlake|process)_\w+)", text, re.M))
     base = {re.sub(r"_(bucket|sum|count)$", "", n) if "duration" in n else n for n in names(watched)}
-    assert told - EVENTS == base and EVENTS <= told
+    assert told - WITH_OPTIONS == base and WITH_OPTIONS <= told

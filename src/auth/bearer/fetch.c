@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #define IDLE_MAX 8u
@@ -19,6 +20,7 @@ struct fetcher {
     char *url;
     bool plain; /* http */
     unsigned timeout_ms;
+    atomic_uint_fast64_t n_good, n_bad;
     struct {
         pthread_mutex_t lock;
         CURL *idle[IDLE_MAX];
@@ -56,6 +58,17 @@ void fetcher_free(struct fetcher *fetcher)
     pthread_mutex_destroy(&fetcher->locked.lock);
     free(fetcher->url);
     free(fetcher);
+}
+
+void fetch_note(struct fetcher *fetcher, bool good)
+{
+    atomic_fetch_add(good ? &fetcher->n_good : &fetcher->n_bad, 1);
+}
+
+void fetch_count(struct fetcher *fetcher, uint64_t *good, uint64_t *bad)
+{
+    *good = atomic_load(&fetcher->n_good);
+    *bad = atomic_load(&fetcher->n_bad);
 }
 
 static CURL *handle_take(struct fetcher *f)

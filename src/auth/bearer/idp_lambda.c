@@ -66,8 +66,11 @@ err_code idp_lambda_ask(const struct lambda *lambda, const struct providers *pro
                         struct token_facts *out, const struct role **role, struct err *e)
 {
     struct fetch_answer an;
-    TRY(ask(lambda, token, operation, want->endpoint, &an, e));
-    err_code rc = read_answer(providers, a, &an, want, out, role, e);
-    fetch_answer_done(&an);
+    err_code rc = ask(lambda, token, operation, want->endpoint, &an, e);
+    if (rc == ERR_OK) {
+        rc = read_answer(providers, a, &an, want, out, role, e);
+        fetch_answer_done(&an);
+    }
+    fetch_note(lambda->asks, rc != ERR_UNAVAILABLE);
     return rc;
 }

@@ -48,8 +48,12 @@ err_code introspect(const struct issuer *issuer, struct arena *a, sv token,
     struct fetch_answer an;
     struct claims_wanted wanted = *want;
     wanted.may_lack_issuer = true;
-    TRY(ask(issuer, token, &an, e));
-    err_code rc = read_answer(a, &an, &wanted, out, e);
-    fetch_answer_done(&an);
+    err_code rc = ask(issuer, token, &an, e);
+    if (rc == ERR_OK) {
+        rc = read_answer(a, &an, &wanted, out, e);
+        fetch_answer_done(&an);
+    }
+    /* a token that is refused was answered */
+    fetch_note(issuer->asks, rc != ERR_UNAVAILABLE);
     return rc;
 }

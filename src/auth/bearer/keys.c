@@ -88,6 +88,11 @@ struct key_ring *key_ring_ref(struct key_ring *ring)
     return ring;
 }
 
+struct fetcher *key_ring_asks(struct key_ring *ring)
+{
+    return ring ? ring->from : NULL;
+}
+
 void key_ring_free(struct key_ring *ring)
 {
     if (ring == NULL || atomic_fetch_sub(&ring->n_refs, 1) != 1)
@@ -143,6 +148,7 @@ static err_code fetch_locked(struct key_ring *ring, uint64_t now_us, struct err 
     ring->locked.fetching = true;
     pthread_mutex_unlock(&ring->locked.lock);
     err_code rc = set_fetch(ring->from, &set, &age_s, e);
+    fetch_note(ring->from, rc == ERR_OK);
     pthread_mutex_lock(&ring->locked.lock);
     ring->locked.fetching = false;
     ring->locked.has_failed = rc != ERR_OK;

@@ -47,5 +47,15 @@ sv providers_by_endpoint(const struct providers *providers);
 size_t providers_count(const struct providers *providers);
 /* A role whose policy might allow the action on some resource; SV_NONE: there is none. */
 sv providers_role_could(const struct providers *providers, sv action);
+/* How often a provider was asked, and how often it gave no answer of use: for a monitor. Calls fn
+ * for each provider that is asked for keys, and for each that is asked about tokens.
+ *   name  as the file says it; borrowed */
+struct providers_asked {
+    sv name;
+    bool keys; /* else about tokens */
+    uint64_t good, bad;
+};
+typedef void (*providers_asked_fn)(void *ctx, const struct providers_asked *asked);
+void providers_tell_asked(const struct providers *providers, providers_asked_fn fn, void *ctx);
 /* The i-th policy; NULL: there are no more. Borrowed. */
 const struct policy *providers_policy(const struct providers *providers, size_t i, sv *out_name);

@@ -74,3 +74,22 @@ size_t providers_count(const struct providers *providers)
 {
     return providers->n_issuers + providers->n_lambdas + providers->n_roles;
 }
+
+static void tell(sv name, bool keys, struct fetcher *asked, providers_asked_fn fn, void *ctx)
+{
+    struct providers_asked a = { .name = name, .keys = keys };
+    if (asked == NULL)
+        return;
+    fetch_count(asked, &a.good, &a.bad);
+    fn(ctx, &a);
+}
+
+void providers_tell_asked(const struct providers *providers, providers_asked_fn fn, void *ctx)
+{
+    for (size_t i = 0; i < providers->n_issuers; i++) {
+        tell(providers->issuers[i].name, true, key_ring_asks(providers->issuers[i].ring), fn, ctx);
+        tell(providers->issuers[i].name, false, providers->issuers[i].asks, fn, ctx);
+    }
+    for (size_t i = 0; i < providers->n_lambdas; i++)
+        tell(providers->lambdas[i].arn, false, providers->lambdas[i].asks, fn, ctx);
+}

@@ -119,6 +119,9 @@ void fetcher_free(struct fetcher *fetcher);
  * time. */
 MUST_USE err_code fetch(struct fetcher *fetcher, const struct fetch_request *req,
                         struct fetch_answer *out, struct err *e);
+/* Whoever asked found the answer of use, or not: counted for a monitor. */
+void fetch_note(struct fetcher *fetcher, bool good);
+void fetch_count(struct fetcher *fetcher, uint64_t *good, uint64_t *bad);
 static inline void fetch_answer_done(struct fetch_answer *answer)
 {
     buf_done(&answer->body);
@@ -130,6 +133,8 @@ struct key_ring *key_ring_fixed(struct jose_keys **keys); /* taken */
 /* One more holder, and one less; the last frees it. */
 struct key_ring *key_ring_ref(struct key_ring *ring);
 void key_ring_free(struct key_ring *ring);
+/* Where its keys are fetched; NULL: they are not, or there is no ring. Borrowed. */
+struct fetcher *key_ring_asks(struct key_ring *ring);
 /* Is the token signed by a key of the ring? Keys are fetched when there are none, when they are too
  * old, and once in a while when the token names one that is not there.
  *   now_us  clock_mono_us()

@@ -132,6 +132,9 @@ TEST(metrics, a_refusal_counts_by_how_the_caller_said_who_he_is_and_why)
     refused(m, NULL, ERR_AUTH_EXPIRED);
     refused(m, "bearer eyJhbGciOi", ERR_AUTH_EXPIRED);
     refused(m, "AWS4-HMAC-SHA256 Credential=AKIASECRET", ERR_DENIED);
+    refused(m, "AWS4-HMAC-SHA256 Credential=AKIASECRET", ERR_AUTH_KEY_EXPIRED);
+    metrics_stranger(m);
+    metrics_stranger(NULL);
     /* no refusal of a caller */
     refused(m, NULL, ERR_OK);
     refused(m, NULL, ERR_NOT_FOUND);
@@ -142,6 +145,9 @@ TEST(metrics, a_refusal_counts_by_how_the_caller_said_who_he_is_and_why)
     assert_int_equal(value(text, REFUSED("sigv4", "expired")), 1);
     assert_int_equal(value(text, REFUSED("bearer", "expired")), 1);
     assert_int_equal(value(text, REFUSED("sigv4", "denied")), 1);
+    assert_int_equal(value(text, REFUSED("sigv4", "key_expired")), 1);
+    assert_int_equal(value(text, REFUSED("mtls", "certificate")), 1);
+    assert_int_equal(value(text, REFUSED("none", "certificate")), 0);
     assert_int_equal(value(text, REFUSED("sigv4", "missing")), 0);
     assert_null(strstr(text, "AKIA"));
     assert_null(strstr(text, "eyJ"));
