@@ -91,3 +91,9 @@ struct audit_verdict {
  * ERR_NOT_FOUND: no log, or no first key; ERR_DENIED, ERR_INVALID: the first key; ERR_IO. */
 MUST_USE err_code audit_verify(const char *dir, const char *first_key_path,
                                struct audit_verdict *out, struct err *e);
+/* Likewise, and shows each line that is as it was written, in order, up to the first fault.
+ *   line  the whole of it, without its newline; views end with the call
+ *   log   of the log's own lines which one it is ("gap"); SV_NONE: it is a record */
+typedef void (*audit_line_fn)(void *ctx, sv line, sv log);
+MUST_USE err_code audit_show(const char *dir, const char *first_key_path, audit_line_fn fn,
+                             void *ctx, struct audit_verdict *out, struct err *e);

@@ -16,6 +16,8 @@ struct verifying {
     struct audit_verdict *v;
     struct audit_key key; /* of DIR/key; segment 0: there is none */
     struct audit_chain chain;
+    audit_line_fn show; /* NULL: nobody wants to see them */
+    void *ctx;
     unsigned char segment_key[AUDIT_KEY_LEN];
 };
 
@@ -122,8 +124,11 @@ static err_code check_segment(struct verifying *x, uint64_t n, bool first, bool 
             fault(v, n, w.n_lines, "inserted: it stands behind the segment's end");
             return ERR_OK;
         }
-        ended = sv_eq(audit_line_log(&w.line), SV_LIT("end"));
+        sv log = audit_line_log(&w.line);
+        ended = sv_eq(log, SV_LIT("end"));
         count(v, &w);
+        if (x->show)
+            x->show(x->ctx, sv_make(w.line.text.ptr, w.line.text.len + AUDIT_TAIL), log);
     }
     x->chain = w.chain;
     v->segments++;
@@ -190,12 +195,18 @@ static err_code check_all(struct verifying *x, const uint64_t *all, size_t n,
 err_code audit_verify(const char *dir, const char *first_key_path, struct audit_verdict *out,
                       struct err *e)
 {
+    return audit_show(dir, first_key_path, NULL, NULL, out, e);
+}
+
+err_code audit_show(const char *dir, const char *first_key_path, audit_line_fn fn, void *ctx,
+                    struct audit_verdict *out, struct err *e)
+{
     unsigned char first[AUDIT_KEY_LEN];
     char path[PATH_MAX];
     uint64_t *all = NULL;
     size_t n = 0;
     *out = (struct audit_verdict){ 0 };
-    struct verifying x = { .dir = dir, .v = out };
+    struct verifying x = { .dir = dir, .v = out, .show = fn, .ctx = ctx };
     TRY(audit_segment_list(dir, &all, &n, e));
     if (n == 0) {
         free(all);

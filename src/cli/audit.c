@@ -1,4 +1,5 @@
-/* audit.c - the command `fhirlake audit verify DIR`: is an audit log as it was written? */
+/* audit.c - the command `fhirlake audit verify DIR`: is an audit log as it was written?
+ * audit_show.c has `fhirlake audit show`. */
 #include "cli/audit.h"
 
 #include "audit/audit.h"
@@ -18,7 +19,8 @@ static const struct cli_option table[] = {
 
 static void usage(FILE *f)
 {
-    (void)fputs("Usage: fhirlake audit verify DIR [options]\n\n"
+    (void)fputs("Usage: fhirlake audit verify DIR [options]\n"
+                "       fhirlake audit show DIR [options], see fhirlake audit show --help\n\n"
                 "Check an audit log: every line follows from the one before, every file from the "
                 "one\nbefore, and none is missing. Nothing is written. A server may be writing "
                 "there.\n\n",
@@ -82,6 +84,8 @@ int cli_audit(int argc, char **argv)
     size_t n;
     bool help;
     struct err e = { 0 };
+    if (argc > 1 && strcmp(argv[1], "show") == 0)
+        return cli_audit_show(argc - 1, argv + 1);
     if (cli_options_read(table, N_OPTIONS, argc, argv, &o, args, 2, &n, &help, &e) != ERR_OK) {
         (void)fprintf(stderr, "fhirlake audit: %s\n", e.msg);
         return USAGE;

@@ -27,7 +27,7 @@ static int help(FILE *f)
                 "  convert    bring a data folder of an older fhirlake to this one's layout\n"
                 "  policy     say whether a policy lets a caller do something, and why\n"
                 "  client     register clients that get access tokens of a server itself\n"
-                "  audit      check that an audit log is as it was written\n"
+                "  audit      check an audit log, or show its records\n"
                 "  version    print the version\n"
                 "  help       this text; fhirlake COMMAND --help says more\n\n"
                 "Start here:\n"

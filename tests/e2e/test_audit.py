@@ -345,7 +345,11 @@ def test_verify_says_where_a_log_was_changed(tmp_path):
 
 def test_usage_of_the_command():
     assert run("audit").returncode == 2
-    assert run("audit", "show", "x").returncode == 2
+    assert run("audit", "shown", "x").returncode == 2
+    assert run("audit", "show").returncode == run("audit", "show", "x", "y").returncode == 2
+    assert run("audit", "show", "x", "--since", "yesterday").returncode == 2
+    assert run("audit", "show", "/nowhere").returncode == 3
+    assert "--resource" in run("audit", "show", "--help").stdout
     assert "verify" in run("audit", "--help").stdout
     assert run("audit", "verify", "/nowhere").returncode == 3
 

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from fhirlake import patient, wait
+from fhirlake import patient, run, wait
 from test_policies import Callers, allow, deny
 
 pytest.importorskip("cryptography")
@@ -130,3 +130,65 @@ def test_what_came_over_tls_says_which(tmp_path):
     with Audited(tmp_path / "plain", "--auth", "none") as server:
         server.fhir("0" * 32, signed=False).get("metadata")
     assert all("tlsDetails" not in r for r in server.records())
+
+
+# ---- fhirlake audit show ----
+
+def shown(folder, *options, status=0):
+    done = run("audit", "show", folder, *options)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def test_show_prints_what_is_asked_for(tmp_path):
+    policies = {"admin": None, "reader": [allow("healthlake:Read*")]}
+    log = tmp_path / "audit"
+    with Callers(tmp_path, policies, "--audit", str(log)) as server:
+        store, other = server.create_store(), server.create_store()
+        admin, reader = server.rest("admin", store), server.rest("reader", store)
+        for name in "pqr":
+            assert admin.put(f"Patient/{name}", patient(name)).status == 201
+        made = server.rest("admin", other).put("Patient/p", patient("p"))
+        assert (reader.get("Patient/p").status, reader.delete("Patient/p").status) == (200, 403)
+        assert server.fhir(store, signed=False).get("Patient/q").status == 401
+        # a server may be writing there
+        wait(lambda: len(shown(log, "--operation", "ReadResource")), {2})
+    lines = shown(log)
+    assert len(lines) == len(records(log)) and all(line.startswith("20") for line in lines)
+    written = [line for line in lines if f"request={made.headers['x-amzn-RequestId']}" in line]
+    assert len(written) == 1 and f" 201 UpdateResource Patient/p/_history/1 caller=admin from=127.0.0.1 datastore={other}" in written[0]
+    assert len(shown(log, "--resource", "Patient/p")) == 4
+    assert len(shown(log, "--resource", "Patient/p", "--datastore", store)) == 3
+    assert len(shown(log, "--resource", "Patient")) == 7 and shown(log, "--resource", "Observation") == []
+    assert [line.split()[1:3] for line in shown(log, "--caller", "reader")] == [["200", "ReadResource"], ["403", "DeleteResource"]]
+    assert shown(log, "--caller", "*user/reader") == shown(log, "--caller", server.secrets["reader"][0]) == shown(log, "--caller", "reader")
+    denied = shown(log, "--denied")
+    assert [line.split()[1:3] for line in denied] == [["403", "DeleteResource"], ["401", "ReadResource"]]
+    assert "error=AccessDeniedException" in denied[0]
+    assert len(shown(log, "--operation", "update*")) == 4
+    assert shown(log, "--until", "2020-01-01") == [] and shown(log, "--since", "2020-01-01") == lines
+    first = json.loads(shown(log, "--json")[0])
+    assert shown(log, "--until", first["eventTime"]) == [] and "chain" in first and first["seq"] == 2
+    assert shown(log, "--since", first["eventTime"]) == lines
+
+
+def test_show_ends_where_the_chain_is_broken_and_tells_of_gaps(tmp_path):
+    with Audited(tmp_path) as server:
+        fhir = server.fhir(server.create_store())
+        for i in range(3):
+            assert fhir.put(f"Patient/p{i}", patient(f"p{i}")).status == 201
+        away = server.log_dir.rename(tmp_path / "away")
+        assert fhir.put("Patient/q", patient("q")).status == 503
+        away.rename(server.log_dir)
+        wait(lambda: fhir.put("Patient/s", patient("s")).status, {201})
+    gap = [line for line in shown(server.log_dir, "--resource", "Observation")]
+    assert len(gap) == 1 and "gap: up to" in gap[0]
+    path = next(server.log_dir.glob("audit-*.jsonl"))
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b'"resourceId":"p1"', b'"resourceId":"p9"'))
+    done = run("audit", "show", server.log_dir, "--operation", "UpdateResource")
+    assert done.returncode == 1 and "Patient/p0" in done.stdout and "p9" not in done.stdout and "p2" not in done.stdout
+    assert "changed" in done.stderr and "nothing behind it is shown" in done.stderr
+    path.write_bytes(good)
+    key = (server.log_dir / "first-key").rename(tmp_path / "first-key")
+    assert shown(server.log_dir, status=3) == [] and len(shown(server.log_dir, "--first-key", key)) > 4
