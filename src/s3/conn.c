@@ -125,7 +125,7 @@ void s3_conn_start(struct s3_conn *conn, const struct s3_wire *w)
         IGNORE(buf_reserve(&conn->answer, w->max_answer, &never));
     }
     conn->stream = w->stream;
-    conn->paused = conn->overflow = false;
+    conn->paused = conn->overflow = conn->done = false;
     conn->window_from = conn->window_to = 0;
     conn->body = w->body;
     conn->result = CURLE_OK;
@@ -187,9 +187,9 @@ static bool finished(struct s3_conn *conn)
     while ((m = curl_multi_info_read(conn->multi, &left)) != NULL)
         if (m->msg == CURLMSG_DONE) {
             conn->result = m->data.result;
-            return true;
+            conn->done = true;
         }
-    return false;
+    return conn->done;
 }
 
 s3_conn_state s3_conn_step(struct s3_conn *conn)
@@ -199,6 +199,9 @@ s3_conn_state s3_conn_step(struct s3_conn *conn)
     size_t had = conn->window_to;
     if (s3_client_cancelled(client))
         return CONN_CANCELLED;
+    /* curl says it once; a reader may have been busy with the last bytes then */
+    if (conn->done)
+        return CONN_DONE;
     if (curl_multi_perform(conn->multi, &running) != CURLM_OK) {
         conn->result = CURLE_FAILED_INIT;
         return CONN_DONE;

@@ -110,7 +110,7 @@ struct s3_conn {
     CURL *easy;
     CURLM *multi;
     const struct s3_client *client;
-    bool attached, stream, paused, overflow;
+    bool attached, stream, paused, overflow, done;
     struct s3_body *body;
     struct buf answer;
     char *window; /* S3_WINDOW_BYTES, made by the first stream */

@@ -564,6 +564,29 @@ TEST(hostile, broken_reads_are_taken_up_where_they_ended)
     free(bytes);
 }
 
+/* It may be seen together with the last bytes, which are handed out first. */
+TEST(hostile, the_end_of_a_connection_is_not_forgotten)
+{
+    NEED(has_bad);
+    CLEANUP(s3_client_free) struct s3_client *c = bad_client(&plain, 1, 20000, NULL);
+    CLEANUP_BUF struct buf got = BUF_INIT(64 << 20);
+    size_t n = 24 << 20;
+    char *bytes = pattern(n);
+    struct s3_put p = { .bucket = SV_LIT("b"), .key = SV_LIT("end"), .body = sv_make(bytes, n) };
+    script("[]");
+    OK(s3_object_put(c, &p, e));
+    for (unsigned i = 0; i < 8; i++) {
+        char steps[80];
+        (void)snprintf(steps, sizeof steps, "[{\"do\":\"truncate\",\"bytes\":%u}]",
+                       20000000 + i * 1000);
+        script(steps);
+        buf_clear(&got);
+        FAILS(ERR_PEER, read_all(c, p.key, 0, &got, e));
+        assert_int_equal(got.len, 20000000 + i * 1000);
+    }
+    free(bytes);
+}
+
 TEST(hostile, an_object_that_changes_under_a_read_is_told)
 {
     NEED(has_bad);
@@ -852,6 +875,7 @@ int main(void)
         T(hostile, retry_after_is_honoured),
         T(hostile, a_cancel_ends_waits_and_transfers),
         T(hostile, broken_reads_are_taken_up_where_they_ended),
+        T(hostile, the_end_of_a_connection_is_not_forgotten),
         T(hostile, an_object_that_changes_under_a_read_is_told),
         T(hostile, reads_report_refusals_at_the_start),
         T(hostile, garbage_and_endless_listings_end_in_errors),
