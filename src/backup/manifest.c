@@ -1,4 +1,4 @@
-/* manifest.c - what a backup holds: DIR/backups/<time>-<SHA-256>.json.
+/* manifest.c - what a backup holds: backups/<time>-<SHA-256>.json.
  *
  *   {"format": "fhirlake-backup-1", "fhirlake": version, "takenAt": instant, "parts": [
  *     {"folder": "system", "files": [{"name", "bytes", "sha256"}, ...]},
@@ -11,7 +11,6 @@
 #include "backup/backup_private.h"
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "codec/instant.h"
 
 #include <stdio.h>
@@ -62,13 +61,12 @@ static bool is_manifest(sv name)
     return name.len == NAME_LEN && sv_ends(name, SV_LIT(".json"));
 }
 
-err_code backup_manifests(const char *target, struct arena *a, sv **out, size_t *n, struct err *e)
+err_code backup_manifests(struct backup_place *place, struct arena *a, sv **out, size_t *n,
+                          struct err *e)
 {
-    char path[PATH_MAX];
     size_t n_all, kept = 0;
     sv *all;
-    TRY(backup_path(path, e, "%s/backups", target));
-    TRY(backup_names(path, a, &all, &n_all, e));
+    TRY(place->ops->names(place, a, &all, &n_all, e));
     for (size_t i = 0; i < n_all; i++)
         if (is_manifest(all[i]))
             all[kept++] = all[i];
@@ -98,29 +96,28 @@ static bool time_read(sv name, int64_t *ms)
 }
 
 /* Behind every other backup of the target. */
-static err_code next_time(const char *target, int64_t *ms, struct err *e)
+static err_code next_time(struct backup_place *place, int64_t *ms, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(SHAS_BYTES);
     int64_t newest;
     sv *names;
     size_t n;
-    TRY(backup_manifests(target, a, &names, &n, e));
+    TRY(backup_manifests(place, a, &names, &n, e));
     *ms = clock_wall_ms();
     if (n && time_read(names[n - 1], &newest) && newest >= *ms)
         *ms = newest + 1;
     return ERR_OK;
 }
 
-err_code backup_manifest_write(const char *target, sv json, char *name, struct err *e)
+err_code backup_manifest_write(struct backup_place *place, sv json, char *name, struct err *e)
 {
-    char path[PATH_MAX], time[TIME_LEN + 1], hex[SHA256_HEX_LEN];
+    char time[TIME_LEN + 1], hex[SHA256_HEX_LEN];
     int64_t ms;
     hex_of(json, hex);
-    TRY(next_time(target, &ms, e));
+    TRY(next_time(place, &ms, e));
     time_put(ms, time);
     (void)snprintf(name, BACKUP_NAME_MAX, "%s-%.*s.json", time, (int)SHA_DIGITS, hex);
-    TRY(backup_path(path, e, "%s/backups/%s", target, name));
-    return file_write_atomic(path, json, e);
+    return place->ops->write_manifest(place, sv_from(name), json, e);
 }
 
 /* ---- reading ---- */
@@ -154,17 +151,16 @@ static err_code read_part(yyjson_val *v, sv name, struct backup_part *out, struc
     return ERR_OK;
 }
 
-err_code backup_manifest_read(const char *target, sv name, struct arena *a,
+err_code backup_manifest_read(struct backup_place *place, sv name, struct arena *a,
                               struct backup_part **out, size_t *n, struct err *e)
 {
     CLEANUP_BUF struct buf text = BUF_INIT(BACKUP_MANIFEST_MAX);
-    char path[PATH_MAX], hex[SHA256_HEX_LEN];
+    char hex[SHA256_HEX_LEN];
     yyjson_doc *doc;
     struct err why;
     if (!is_manifest(name))
         return ERR(e, ERR_NOT_FOUND, "%.*s is not the name of a backup", SV_FMT(sv_head(name, 80)));
-    TRY(backup_path(path, e, "%s/backups/%.*s", target, SV_FMT(name)));
-    TRY(file_read(path, &text, e));
+    TRY(place->ops->read_manifest(place, name, &text, e));
     hex_of(buf_sv(&text), hex);
     if (memcmp(name.ptr + TIME_LEN + 1, hex, SHA_DIGITS) != 0)
         return damaged(name, e);
@@ -250,12 +246,12 @@ static int by_sha(const void *a, const void *b)
     return memcmp(a, b, SHA256_HEX_LEN);
 }
 
-static err_code add_shas(const char *target, sv name, struct buf *out, struct err *e)
+static err_code add_shas(struct backup_place *place, sv name, struct buf *out, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(json_tree_max(BACKUP_MANIFEST_MAX));
     struct backup_part *parts;
     size_t n;
-    TRY(backup_manifest_read(target, name, a, &parts, &n, e));
+    TRY(backup_manifest_read(place, name, a, &parts, &n, e));
     for (size_t i = 0; i < n; i++) {
         yyjson_arr_iter it = yyjson_arr_iter_with(parts[i].files);
         yyjson_val *row;
@@ -269,14 +265,15 @@ static err_code add_shas(const char *target, sv name, struct buf *out, struct er
     return ERR_OK;
 }
 
-err_code backup_shas(const char *target, struct buf *out, uint64_t *n_backups, struct err *e)
+err_code backup_shas(struct backup_place *place, struct buf *out, uint64_t *n_backups,
+                     struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(SHAS_BYTES);
     size_t n, kept = 0;
     sv *names;
-    TRY(backup_manifests(target, a, &names, &n, e));
+    TRY(backup_manifests(place, a, &names, &n, e));
     for (size_t i = 0; i < n; i++)
-        TRY(add_shas(target, names[i], out, e));
+        TRY(add_shas(place, names[i], out, e));
     *n_backups = n;
     const size_t all = out->len / SHA256_HEX_LEN;
     if (all > 1)

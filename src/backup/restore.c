@@ -20,7 +20,7 @@
 
 struct restoring {
     struct store_env *env;
-    const char *target;
+    struct backup_place *place;
     char side[PATH_MAX], mark[PATH_MAX], above[PATH_MAX];
     struct store_sums *sums;
     struct backup_done done;
@@ -93,7 +93,7 @@ static err_code get_files(struct restoring *x, const struct backup_part *part, s
         sv name;
         TRY(backup_file_read(row, &name, &file, e));
         TRY(backup_path(path, e, "%s/%.*s/%.*s", x->side, SV_FMT(part->folder), SV_FMT(name)));
-        TRY(backup_object_get(x->target, &file, path, e));
+        TRY(backup_object_get(x->place, &file, path, e));
         x->done.n_files++;
         x->done.bytes += file.bytes;
     }
@@ -145,12 +145,12 @@ static err_code get_parts(struct restoring *x, const struct backup_part *parts, 
     return end_jobs(x, e);
 }
 
-static err_code choose(const char *target, const char *name, struct arena *a, sv *out,
+static err_code choose(struct backup_place *place, const char *name, struct arena *a, sv *out,
                        struct err *e)
 {
     sv *names;
     size_t n;
-    TRY(backup_manifests(target, a, &names, &n, e));
+    TRY(backup_manifests(place, a, &names, &n, e));
     if (n == 0)
         return ERR(e, ERR_NOT_FOUND, "there is no backup");
     *out = name ? sv_from(name) : names[n - 1];
@@ -164,8 +164,8 @@ static err_code restore(struct restoring *x, const char *name, const char *data,
     struct backup_part *parts;
     size_t n;
     sv chosen;
-    TRY(choose(x->target, name, a, &chosen, e));
-    TRY(backup_manifest_read(x->target, chosen, a, &parts, &n, e));
+    TRY(choose(x->place, name, a, &chosen, e));
+    TRY(backup_manifest_read(x->place, chosen, a, &parts, &n, e));
     TRY(split(x, data, e));
     TRY(begin(x, data, e));
     err_code rc = get_parts(x, parts, n, e);
@@ -178,14 +178,14 @@ static err_code restore(struct restoring *x, const char *name, const char *data,
     return rc;
 }
 
-err_code backup_restore(struct store_env *env, const char *target, const char *name,
+err_code backup_restore(struct store_env *env, struct backup_place *place, const char *name,
                         const char *data, struct backup_done *out, struct err *e)
 {
     struct restoring *x = calloc(1, sizeof *x);
     struct store_sums *sums = calloc(1, sizeof *sums);
     if (x == NULL || sums == NULL)
         abort();
-    *x = (struct restoring){ .env = env, .target = target, .sums = sums };
+    *x = (struct restoring){ .env = env, .place = place, .sums = sums };
     err_code rc = restore(x, name, data, e);
     if (rc == ERR_OK)
         *out = x->done;

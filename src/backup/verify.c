@@ -1,40 +1,67 @@
 /* verify.c - are the files of all backups what their manifests say? Each is read once, however many
- * backups have it. */
+ * backups have it, also from a bucket: a checksum that a store keeps tells what it was given, and
+ * not what it has. And: what no manifest names goes. */
 #include "backup/backup_private.h"
-
-#include <stdio.h>
-#include <sys/stat.h>
 
 #define SHAS_BYTES ((size_t)2 << 30)
 
-static void look_at(const char *target, const char *sha, struct backup_done *out)
+static err_code look_at(struct backup_place *place, const char *sha, struct backup_done *out,
+                        struct err *e)
 {
-    struct backup_file file;
-    char path[PATH_MAX];
-    struct stat st;
-    struct err why;
-    memcpy(file.sha, sha, sizeof file.sha);
+    struct err why = { 0 };
+    uint64_t bytes;
     out->n_files++;
-    if (backup_object_check(target, &file, &why) == ERR_OK) {
-        if (backup_path(path, &why, "%s/objects/%.*s", target, (int)sizeof file.sha, file.sha) ==
-                ERR_OK &&
-            stat(path, &st) == 0)
-            out->bytes += (uint64_t)st.st_size;
-        return;
+    err_code rc = backup_object_check(place, sha, &bytes, &why);
+    if (rc == ERR_OK) {
+        out->bytes += bytes;
+        return ERR_OK;
     }
+    /* the place cannot be asked: that says nothing of the file */
+    if (rc == ERR_PEER || rc == ERR_TIMEOUT || rc == ERR_AUTH_EXPIRED)
+        return err_pass(e, &why);
     out->n_wrong++;
     if (out->wrong)
-        out->wrong(out->wrong_ctx, sv_make(file.sha, sizeof file.sha));
+        out->wrong(out->wrong_ctx, sv_make(sha, SHA256_HEX_LEN), &why);
+    return ERR_OK;
 }
 
-err_code backup_verify(const char *target, struct backup_done *out, struct err *e)
+err_code backup_verify(struct backup_place *place, struct backup_done *out, struct err *e)
 {
     CLEANUP_BUF struct buf shas = BUF_INIT(SHAS_BYTES);
-    TRY(backup_shas(target, &shas, &out->n_backups, e));
+    TRY(backup_shas(place, &shas, &out->n_backups, e));
     if (out->n_backups == 0)
         return ERR(e, ERR_NOT_FOUND, "there is no backup");
     out->n_files = out->bytes = out->n_wrong = 0;
     for (size_t i = 0; i < shas.len; i += SHA256_HEX_LEN)
-        look_at(target, shas.ptr + i, out);
+        TRY(look_at(place, shas.ptr + i, out, e));
     return ERR_OK;
+}
+
+err_code backup_prune_rest(struct backup_place *place, uint64_t *n_gone, struct err *e)
+{
+    CLEANUP_BUF struct buf shas = BUF_INIT(SHAS_BYTES);
+    uint64_t n_backups;
+    TRY(backup_shas(place, &shas, &n_backups, e));
+    return place->ops->prune(place, shas.ptr, shas.len / SHA256_HEX_LEN, n_gone, e);
+}
+
+err_code backup_prune(struct backup_place *place, uint64_t *n_gone, struct err *e)
+{
+    CLEANUP_BUF struct buf shas = BUF_INIT(SHAS_BYTES);
+    uint64_t n_backups;
+    *n_gone = 0;
+    /* another place, by a mistake: what stands there is somebody's */
+    TRY(backup_shas(place, &shas, &n_backups, e));
+    if (n_backups == 0)
+        return ERR(e, ERR_NOT_FOUND, "there is no backup");
+    TRY(place->ops->begin(place, e));
+    err_code rc = backup_prune_rest(place, n_gone, e);
+    place->ops->end(place);
+    return rc;
+}
+
+void backup_place_free(struct backup_place *place)
+{
+    if (place)
+        place->ops->free(place);
 }

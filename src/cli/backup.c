@@ -1,5 +1,5 @@
-/* backup.c - the command `fhirlake backup`: a data folder is copied to another disk, while a server
- * runs on it or while none does.
+/* backup.c - the command `fhirlake backup`: a data folder is copied to another disk or into a
+ * bucket, while a server runs on it or while none does.
  *
  * A running server is asked for a snapshot through the socket DATA/control (server/control.c), and
  * keeps it as long as the connection stands. Without a server the snapshot is made here. Either
@@ -8,7 +8,7 @@
 
 #include "backup/backup.h"
 #include "base/file.h"
-#include "cli/options.h"
+#include "cli/place.h"
 #include "server/control.h"
 
 #include <errno.h>
@@ -22,16 +22,20 @@
 
 #define CACHE_BYTES ((size_t)64 << 20)
 #define ANSWER_MAX  (PATH_MAX + 64)
+#define RECORD_NAME "backup-digests" /* in the data folder */
 
 struct options {
-    const char *data, *to, *verify;
+    const char *data, *to, *verify, *prune;
+    struct cli_place place;
 };
 #define O(member) offsetof(struct options, member)
 static const struct cli_option table[] = {
     { "data", "DIR", "the data folder, as of fhirlake serve (default: ./fhirlake-data)", O(data) },
-    { "to", "DIR", "back it up into this folder, which is made when it is not there", O(to) },
-    { "verify", "DIR", "read all files of all backups in this folder, and change nothing",
-      O(verify) },
+    { "to", "PLACE", "back it up into this folder, which is made, or s3://bucket/prefix", O(to) },
+    { "verify", "PLACE", "read all files of all backups there, and change nothing", O(verify) },
+    { "prune", "PLACE", "remove the files there that no backup names", O(prune) },
+    CLI_PLACE_OPTIONS(O(place)),
+    CLI_PLACE_KMS(O(place)),
 };
 #define N_OPTIONS (sizeof table / sizeof table[0])
 
@@ -46,14 +50,16 @@ struct source {                             /* of a snapshot */
 static void usage(FILE *f)
 {
     (void)fputs(
-        "Usage: fhirlake backup [--data DIR] --to DIR\n"
-        "       fhirlake backup --verify DIR\n\n"
-        "Copy a data folder into another folder, while a server runs on it or while none does: "
-        "the\n"
-        "system's records, and every data store as of one commit. Files that the target has "
-        "already\n"
-        "are not copied again. A backup is there when its manifest is, which is written last; a\n"
-        "call that is cut off leaves the backups as they were.\n\n"
+        "Usage: fhirlake backup [--data DIR] --to PLACE\n"
+        "       fhirlake backup --verify PLACE\n"
+        "       fhirlake backup --prune PLACE\n\n"
+        "Copy a data folder into another folder or an S3 bucket, while a server runs on it or "
+        "while\n"
+        "none does: the system's records, and every data store as of one commit. Files that are "
+        "there\n"
+        "already are not copied again. A backup is there when its manifest is, which is written "
+        "last;\n"
+        "a call that is cut off leaves the backups as they were.\n\n"
         "Not in a backup: credentials, roles and policies, objects, files of served exports.\n\n",
         f);
     cli_options_print(table, N_OPTIONS, f);
@@ -61,7 +67,9 @@ static void usage(FILE *f)
                 "usage.\n\n"
                 "Example:\n"
                 "  fhirlake backup --data fhirlake-data --to /mnt/backup && fhirlake backup "
-                "--verify /mnt/backup\n",
+                "--verify /mnt/backup\n"
+                "  fhirlake backup --data fhirlake-data --to s3://backups/fhirlake \\\n"
+                "      --s3-endpoint https://s3.eu-west-1.amazonaws.com --region eu-west-1\n",
                 f);
 }
 
@@ -158,18 +166,19 @@ static err_code take(struct source *s, const char *data, struct err *e)
 static void tell_sizes(const struct backup_done *d)
 {
     (void)printf("%s: %llu data stores, %llu resources, %llu versions; %llu files of %.1f MB, of "
-                 "which %llu of %.1f MB are new\n",
+                 "which %llu of %.1f MB are new; %llu of %.1f MB were read\n",
                  d->name, (unsigned long long)d->n_stores, (unsigned long long)d->n_resources,
                  (unsigned long long)d->n_versions, (unsigned long long)d->n_files,
-                 (double)d->bytes / 1e6, (unsigned long long)d->n_new, (double)d->new_bytes / 1e6);
+                 (double)d->bytes / 1e6, (unsigned long long)d->n_new, (double)d->new_bytes / 1e6,
+                 (unsigned long long)d->n_read, (double)d->read_bytes / 1e6);
 }
 
 /* A target within the data folder is on its disk, and DATA/backup goes with the snapshot. */
 static err_code check_apart(const char *data, const char *target, struct err *e)
 {
     char ours[PATH_MAX], there[PATH_MAX];
-    /* who has no data folder is told so later */
-    if (realpath(data, ours) == NULL)
+    /* a bucket is elsewhere; who has no data folder is told so later */
+    if (sv_starts(sv_from(target), SV_LIT("s3://")) || realpath(data, ours) == NULL)
         return ERR_OK;
     TRY(file_mkdirs(target, e));
     if (realpath(target, there) == NULL)
@@ -183,19 +192,23 @@ static err_code check_apart(const char *data, const char *target, struct err *e)
     return ERR_OK;
 }
 
-static int backup(const struct options *o)
+static int backup(const struct options *o, struct backup_place *place)
 {
     const char *data = o->data ? o->data : "fhirlake-data";
     static struct source s;
+    static char record[PATH_MAX];
     struct backup_done done = { 0 };
     struct err e = { 0 };
     s = (struct source){ .server = -1 };
     if (check_apart(data, o->to, &e) != ERR_OK)
         return fail(&e);
     s.env = store_env_new(CACHE_BYTES, 1);
+    const bool has_record =
+        (size_t)snprintf(record, sizeof record, "%s/" RECORD_NAME, data) < sizeof record;
     err_code rc = reach(data, &s.server) ? ask(&s, &e) : take(&s, data, &e);
     if (rc == ERR_OK)
-        rc = backup_put(s.env, s.folder, o->to, FHIRLAKE_VERSION, &done, &e);
+        rc = backup_put(s.env, s.folder, place, FHIRLAKE_VERSION, has_record ? record : NULL, &done,
+                        &e);
     if (s.above[0])
         /* the next removes what this cannot */
         IGNORE(file_remove_tree(s.above, NULL));
@@ -210,17 +223,18 @@ static int backup(const struct options *o)
     return 0;
 }
 
-static void tell_wrong(void *ctx, sv sha)
+static void tell_wrong(void *ctx, sv sha, const struct err *why)
 {
     (void)ctx;
-    (void)printf("wrong: objects/%.*s is lost, or is not what it was\n", SV_FMT(sha));
+    (void)printf("wrong: objects/%.*s is lost, or is not what it was (%s)\n", SV_FMT(sha),
+                 why->msg);
 }
 
-static int verify(const char *target)
+static int verify(struct backup_place *place)
 {
     struct backup_done done = { .wrong = tell_wrong };
     struct err e = { 0 };
-    if (backup_verify(target, &done, &e) != ERR_OK)
+    if (backup_verify(place, &done, &e) != ERR_OK)
         return fail(&e);
     (void)printf("%llu backups, %llu files of %.1f MB: %s\n", (unsigned long long)done.n_backups,
                  (unsigned long long)done.n_files, (double)done.bytes / 1e6,
@@ -228,19 +242,34 @@ static int verify(const char *target)
     return done.n_wrong != 0;
 }
 
-static err_code check_target(const char *target, struct err *e)
+static int prune(struct backup_place *place)
 {
-    if (target[0] == 0)
-        return ERR(e, ERR_INVALID, "the name of the folder is empty");
-    return strncmp(target, "s3:", 3) != 0
-               ? ERR_OK
-               : ERR(e, ERR_INVALID,
-                     "a backup goes into a folder: s3:// is not offered; copy the folder there");
+    struct err e = { 0 };
+    uint64_t n_gone;
+    if (backup_prune(place, &n_gone, &e) != ERR_OK)
+        return fail(&e);
+    (void)printf("%llu files removed that no backup names\n", (unsigned long long)n_gone);
+    return 0;
+}
+
+static err_code check(const struct options *o, struct err *e)
+{
+    if ((o->to != NULL) + (o->verify != NULL) + (o->prune != NULL) != 1)
+        return ERR(e, ERR_INVALID,
+                   "say where: --to PLACE, --verify PLACE, or --prune PLACE; see fhirlake backup "
+                   "--help");
+    if (o->to == NULL && o->data)
+        return ERR(e, ERR_INVALID, "%s looks at backups alone: leave --data out",
+                   o->verify ? "--verify" : "--prune");
+    if (o->to == NULL && o->place.kms_key)
+        return ERR(e, ERR_INVALID, "--kms-key is for what is written: it goes with --to");
+    return ERR_OK;
 }
 
 int cli_backup(int argc, char **argv)
 {
     struct options o = { 0 };
+    struct backup_place *place = NULL;
     struct err e = { 0 };
     bool help = false;
     size_t n;
@@ -249,17 +278,16 @@ int cli_backup(int argc, char **argv)
         usage(stdout);
         return 0;
     }
-    if (rc == ERR_OK && (o.to != NULL) == (o.verify != NULL))
-        rc = ERR(&e, ERR_INVALID,
-                 "say where: --to DIR, or --verify DIR; see fhirlake backup --help");
-    if (rc == ERR_OK && o.verify && o.data)
-        rc = ERR(&e, ERR_INVALID, "--verify reads backups alone: leave --data out");
     if (rc == ERR_OK)
-        rc = check_target(o.to ? o.to : o.verify, &e);
+        rc = check(&o, &e);
+    if (rc == ERR_OK)
+        rc = cli_place_open(o.to ? o.to : o.verify ? o.verify : o.prune, &o.place, &place, &e);
     if (rc != ERR_OK) {
         (void)fprintf(stderr, "fhirlake backup: %s\n", e.msg);
         return 2;
     }
     (void)umask(077);
-    return o.to ? backup(&o) : verify(o.verify);
+    const int status = o.to ? backup(&o, place) : o.verify ? verify(place) : prune(place);
+    backup_place_free(place);
+    return status;
 }

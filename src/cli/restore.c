@@ -2,7 +2,7 @@
 #include "cli/backup.h"
 
 #include "backup/backup.h"
-#include "cli/options.h"
+#include "cli/place.h"
 
 #include <sys/stat.h>
 
@@ -10,18 +10,20 @@
 
 struct options {
     const char *from, *data, *backup;
+    struct cli_place place;
 };
 #define O(member) offsetof(struct options, member)
 static const struct cli_option table[] = {
-    { "from", "DIR", "the folder of backups", O(from) },
+    { "from", "PLACE", "where backups stand: a folder, or s3://bucket/prefix", O(from) },
     { "data", "DIR", "the new data folder: nothing is there yet, or an empty folder", O(data) },
-    { "backup", "NAME", "which backup: a name in DIR/backups (default: the newest)", O(backup) },
+    { "backup", "NAME", "which backup: a name in PLACE/backups (default: the newest)", O(backup) },
+    CLI_PLACE_OPTIONS(O(place)),
 };
 #define N_OPTIONS (sizeof table / sizeof table[0])
 
 static void usage(FILE *f)
 {
-    (void)fputs("Usage: fhirlake restore --from DIR --data NEW [--backup NAME]\n\n"
+    (void)fputs("Usage: fhirlake restore --from PLACE --data NEW [--backup NAME]\n\n"
                 "Make a new data folder out of a backup. Each file is compared with the manifest, "
                 "and so\n"
                 "is what each data store holds, type by type. Until all is as it must be, there is "
@@ -50,18 +52,19 @@ int cli_restore(int argc, char **argv)
     }
     if (rc == ERR_OK && (!o.from || !o.data || o.from[0] == 0 || o.data[0] == 0))
         rc = ERR(&e, ERR_INVALID,
-                 "--from DIR and --data NEW are needed; see fhirlake restore --help");
-    if (rc == ERR_OK && strncmp(o.from, "s3:", 3) == 0)
-        rc = ERR(&e, ERR_INVALID,
-                 "a backup stands in a folder: s3:// is not offered; copy it from there");
+                 "--from PLACE and --data NEW are needed; see fhirlake restore --help");
+    struct backup_place *place = NULL;
+    if (rc == ERR_OK)
+        rc = cli_place_open(o.from, &o.place, &place, &e);
     if (rc != ERR_OK) {
         (void)fprintf(stderr, "fhirlake restore: %s\n", e.msg);
         return 2;
     }
     (void)umask(077);
     struct store_env *env = store_env_new(CACHE_BYTES, 1);
-    rc = backup_restore(env, o.from, o.backup, o.data, &done, &e);
+    rc = backup_restore(env, place, o.backup, o.data, &done, &e);
     store_env_free(env);
+    backup_place_free(place);
     if (rc != ERR_OK) {
         (void)fprintf(stderr, "fhirlake restore: %s%s%s\n", e.ctx, e.ctx[0] ? ": " : "", e.msg);
         return 1;

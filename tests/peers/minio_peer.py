@@ -17,7 +17,7 @@ import tempfile
 import threading
 
 REGION, BUCKET, KEY = "us-east-1", "fhir-bucket", "fhirlake-key"
-USER, SECRET = "fhirlake-user", "fhirlake-secret-of-a-test"
+USER, SECRET = "fhirlake_user", "fhirlake-secret-of-a-test"
 MINIO = pathlib.Path(__file__).resolve().parent.parent.parent / ".deps" / "minio" / "minio"
 
 

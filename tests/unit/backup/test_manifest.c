@@ -13,6 +13,7 @@
 #define ROW "{'name':'x','bytes':1,'sha256':'" SHA "'}"
 
 static char target[80];
+static struct backup_place *place;
 
 static int begin(void **state)
 {
@@ -24,12 +25,14 @@ static int begin(void **state)
     OK(file_mkdirs(path, e));
     OK(backup_path(path, e, "%s/objects", target));
     OK(file_mkdirs(path, e));
+    OK(backup_place_folder(target, &place, e));
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
+    backup_place_free(place);
     return file_remove_tree(target, NULL);
 }
 
@@ -40,7 +43,7 @@ static void put_manifest(const char *part, char *name)
     (void)snprintf(json, sizeof json, "{'format':'fhirlake-backup-1','parts':[%s]}", part);
     for (char *q = json; *q; q++)
         *q = *q == '\'' ? '"' : *q;
-    OK(backup_manifest_write(target, sv_from(json), name, e));
+    OK(backup_manifest_write(place, sv_from(json), name, e));
 }
 
 static err_code read_part(const char *part, struct err *why)
@@ -52,7 +55,7 @@ static err_code read_part(const char *part, struct err *why)
     size_t n;
     sv row;
     put_manifest(part, name);
-    TRY(backup_manifest_read(target, sv_from(name), a, &parts, &n, why));
+    TRY(backup_manifest_read(place, sv_from(name), a, &parts, &n, why));
     return backup_file_read(yyjson_arr_get_first(parts[0].files), &row, &file, why);
 }
 
@@ -66,7 +69,7 @@ TEST(manifest, the_last_name_is_the_newest_also_within_one_moment)
     for (unsigned i = 0; i < 40; i++) {
         (void)snprintf(text, sizeof text, "{'folder':'system','files':[],'i':%u}", i);
         put_manifest(text, name);
-        OK(backup_manifests(target, a, &names, &n, e));
+        OK(backup_manifests(place, a, &names, &n, e));
         assert_int_equal(n, i + 1);
         assert_sv(names[n - 1], sv_from(name));
     }
@@ -119,17 +122,17 @@ TEST(manifest, that_was_changed_or_is_of_another_form_is_refused)
     struct backup_part *parts;
     size_t n;
     put_manifest("{'folder':'system','files':[]}", name);
-    OK(backup_manifest_read(target, sv_from(name), a, &parts, &n, e));
+    OK(backup_manifest_read(place, sv_from(name), a, &parts, &n, e));
     assert_int_equal(n, 1);
-    FAILS(ERR_NOT_FOUND, backup_manifest_read(target, SV_LIT("../x"), a, &parts, &n, e));
+    FAILS(ERR_NOT_FOUND, backup_manifest_read(place, SV_LIT("../x"), a, &parts, &n, e));
     OK(backup_path(path, e, "%s/backups/%s", target, name));
     OK(file_write_atomic(path, SV_LIT("{\"format\":\"fhirlake-backup-1\",\"parts\":[]}"), e));
-    FAILS(ERR_CORRUPT, backup_manifest_read(target, sv_from(name), a, &parts, &n, e));
-    OK(backup_manifest_write(target, SV_LIT("{\"format\":\"fhirlake-backup-2\",\"parts\":[]}"),
-                             name, e));
-    FAILS(ERR_UNSUPPORTED, backup_manifest_read(target, sv_from(name), a, &parts, &n, e));
-    OK(backup_manifest_write(target, SV_LIT("no JSON"), name, e));
-    FAILS(ERR_CORRUPT, backup_manifest_read(target, sv_from(name), a, &parts, &n, e));
+    FAILS(ERR_CORRUPT, backup_manifest_read(place, sv_from(name), a, &parts, &n, e));
+    OK(backup_manifest_write(place, SV_LIT("{\"format\":\"fhirlake-backup-2\",\"parts\":[]}"), name,
+                             e));
+    FAILS(ERR_UNSUPPORTED, backup_manifest_read(place, sv_from(name), a, &parts, &n, e));
+    OK(backup_manifest_write(place, SV_LIT("no JSON"), name, e));
+    FAILS(ERR_CORRUPT, backup_manifest_read(place, sv_from(name), a, &parts, &n, e));
 }
 
 #define IN_A_TARGET(sentence)                                              \
