@@ -21,7 +21,7 @@ struct tls {
     struct http_tls *http;
     const char *certificate, *key, *client_ca, *client_crl; /* the last two: NULL, none */
     char own_certificate[PATH_MAX], own_key[PATH_MAX];      /* "": it is not of our making */
-    atomic_int_fast64_t until_ms; /* of the certificate that is shown */
+    atomic_int_fast64_t until_ms;                           /* of the certificate that is shown */
 };
 
 /* ---- the files ---- */
