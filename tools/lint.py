@@ -70,7 +70,7 @@ def check_trees(path, text):
 
 
 uses, rooms = {}, {}
-for path in tracked("src/*.[ch]") + tracked("src/*.inc"):
+for path in tracked("src/*.[ch]") + tracked("src/*.cc") + tracked("src/*.inc"):
     folder = path.relative_to(ROOT / "src").parts[0]
     if folder not in FLOOR:
         fault(path, 1, f"folder {folder} has no floor: add it to tools/lint.py and docs/architecture.md")
@@ -79,7 +79,7 @@ for path in tracked("src/*.[ch]") + tracked("src/*.inc"):
     check_trees(path, text)
     if path.suffix != ".inc" and text.count("\n") > MAX_LINES:
         fault(path, MAX_LINES, f"{text.count(chr(10))} lines: look for the second room inside")
-    if path.suffix == ".c":
+    if path.suffix in (".c", ".cc"):
         rooms[path.parent] = rooms.get(path.parent, 0) + 1
         if not text.startswith(f"/* {path.name} - "):
             fault(path, 1, f"begins with no story of the room: /* {path.name} - what lives here and how */")
@@ -105,7 +105,7 @@ for folder, n in rooms.items():
 for folder in sorted((ROOT / "src").iterdir()):
     for a, b, functions in callgraph.faults(folder) if folder.is_dir() else ():
         fault(a, 1, f"stands in a circle with {b.relative_to(ROOT)}, by {functions}")
-for path in tracked("*.[ch]"):
+for path in tracked("*.[ch]") + tracked("*.cc"):
     for n, line in enumerate(path.read_text().split("\n"), 1):
         if len(line) > MAX_COLUMNS:
             fault(path, n, f"{len(line)} columns")

@@ -29,6 +29,20 @@ err_code datastore_check_identity(struct call *call, struct err *e)
     return identity_check(call->a, given, bearer ? bearer_providers(bearer, call->a) : NULL, e);
 }
 
+/* A server that encrypts asks no key service: a customer who thinks that he can revoke his key
+ * would be mistaken. One that does not encrypt keeps what is given, and its documents say so. */
+static err_code check_encryption(struct call *call, struct err *e)
+{
+    sv type = json_string(json_get(
+        json_get(call_member(call, "SseConfiguration"), "KmsEncryptionConfig"), "CmkType"));
+    return store_registry_keeps(call->service->cfg.stores) &&
+                   sv_eq(type, SV_LIT("CUSTOMER_MANAGED_KMS_KEY"))
+               ? ERR(e, ERR_INVALID,
+                     "SseConfiguration.KmsEncryptionConfig.CmkType: this server encrypts with keys "
+                     "of its own, and takes AWS_OWNED_KMS_KEY alone")
+               : ERR_OK;
+}
+
 /* The digest of all that the request asks for. The members' order is part of digests on disk; those
  * that came later count when they are given. */
 static err_code digest(struct call *call, sv *out, struct err *e)
@@ -159,6 +173,7 @@ err_code datastore_make(struct call *call, datastore_fill_fn fill, yyjson_val *s
     sv token = call_text(call, "ClientToken"), key = SV_NONE, asked;
     TRY(may_tag(call, e));
     TRY(datastore_check_identity(call, e));
+    TRY(check_encryption(call, e));
     TRY(tags_check(NULL, call_member(call, "Tags"), e));
     TRY(digest(call, &asked, e));
     pthread_mutex_t *lock = &call->service->aws->records_lock;

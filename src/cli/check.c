@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/check_records.h"
+#include "cli/keys.h"
 #include "cli/options.h"
 #include "store/check.h"
 #include "store/convert.h"
@@ -23,13 +24,14 @@
 enum { OK_ALL = 0, WRONG = 1, USAGE = 2, CANNOT = 3 };
 
 struct options {
-    const char *store;
+    const char *store, *keys;
     bool quiet;
 };
 
 #define O(member) offsetof(struct options, member)
 static const struct cli_option table[] = {
     { "store", "ID", "this data store alone", O(store) },
+    { CLI_KEYS_OPTION, "FILE", CLI_KEYS_HELP, O(keys) },
     { "quiet", NULL, "no progress on the standard error", O(quiet) },
 };
 #define N_OPTIONS (sizeof table / sizeof table[0])
@@ -246,18 +248,22 @@ static int check_named(struct checking *c)
 
 static int run(const struct options *o, const char *data)
 {
+    CLEANUP(key_keeper_close) struct key_keeper *keeper = NULL;
     struct checking c = { .o = o, .data = data };
     char path[PATH_MAX];
     struct err e;
     int lock = -1;
     if ((size_t)snprintf(path, sizeof path, "%s/system/LOCK", data) >= sizeof path)
         return cannot(data, "the name is too long");
+    if (cli_keys_open(o->keys, &keeper, &e) != ERR_OK)
+        return cannot(data, e.msg);
     err_code rc = file_hold(path, &lock, &e);
     if (rc == ERR_EXISTS)
         return cannot(data, "it is in use by another process: stop that server first");
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
         return cannot(data, e.msg);
     c.env = store_env_new(CACHE_BYTES, 1);
+    store_env_keep(c.env, keeper);
     c.arena = arena_new(RECORDS_BYTES);
     int status = o->store ? check_named(&c) : check_all(&c);
     arena_free(c.arena);

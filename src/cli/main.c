@@ -1,12 +1,13 @@
 /* main.c - the program: fhirlake COMMAND. Each command is a room of its own. */
 #include "cli/audit.h"
-#include "cli/backup.h"
+#include "cli/backup/backup.h"
 #include "cli/check.h"
-#include "cli/clients.h"
+#include "cli/clients/clients.h"
 #include "cli/convert.h"
 #include "cli/export.h"
 #include "cli/generate.h"
 #include "cli/policy.h"
+#include "cli/rewrap.h"
 #include "cli/verify/verify.h"
 #include "server/serve.h"
 
@@ -24,6 +25,7 @@ static int help(FILE *f)
                 "  check      check the files of data stores, while no server runs\n"
                 "  backup     copy a data folder to another disk, also while a server runs\n"
                 "  restore    make a data folder out of a backup\n"
+                "  rewrap     wrap the keys of encrypted data stores by a new key\n"
                 "  convert    bring a data folder of an older fhirlake to this one's layout\n"
                 "  policy     say whether a policy lets a caller do something, and why\n"
                 "  client     register clients that get access tokens of a server itself\n"
@@ -56,6 +58,8 @@ int main(int argc, char **argv)
         return cli_backup(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("restore")))
         return cli_restore(argc - 1, argv + 1);
+    if (sv_eq(command, SV_LIT("rewrap")))
+        return cli_rewrap(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("convert")))
         return cli_convert(argc - 1, argv + 1);
     if (sv_eq(command, SV_LIT("policy")))

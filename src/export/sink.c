@@ -26,7 +26,8 @@ err_code export_sink_open(struct job_run *run, struct sink **out, struct err *e)
                              .account_id = run->job->account_id,
                              .source_arn = run->job->datastore_arn,
                              .session_name = SV_LIT("fhirlake-export"),
-                             .cancel = run->halt };
+                             .cancel = run->halt,
+                             .ring = served ? store_ring(run->store) : NULL };
     if (run->world == NULL)
         return ERR(e, ERR_UNSUPPORTED, "this server keeps no files of exports");
     return sink_open(run->world, &t, out, e);

@@ -5,6 +5,10 @@
  * exactly what the store holds. A file that has ended is uploaded (upload.c). Files come one after
  * the other, so only the last one is held open, however many end within one chunk.
  *
+ * The spools of an encrypted data store are encrypted with its keys. One that is cut back goes on
+ * with its own key; the lines that come are those that were there, since nothing in them depends on
+ * when they are written.
+ *
  * A line of input may be a byte, and its outcome has hundreds. So how many lines and bytes are
  * written is bounded by the size of the input, per kind, file and job (base/limits.h). Lines are
  * written up to the first that does not fit; from there on they are counted, and a last line says
@@ -14,6 +18,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "codec/crypt/cipher.h"
 #include "codec/hash.h"
 #include "codec/json.h"
 
@@ -23,6 +28,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define PIECE_BYTES     (16u << 10) /* encrypted at a time */
 #define SYNC_ONE_BY_ONE 8u /* files; with more in a chunk one sync of the file system costs less */
 
 const struct import_kind_name import_kind_names[IMPORT_N_KINDS] = {
@@ -77,7 +83,9 @@ void import_spool_close(struct open_file *file)
     for (int k = 0; k < IMPORT_N_KINDS; k++) {
         if (file->fd[k] >= 0)
             close(file->fd[k]);
+        cipher_free(file->cipher[k]);
         file->fd[k] = -1;
+        file->cipher[k] = NULL;
     }
 }
 
@@ -124,6 +132,18 @@ static err_code not_spooled(struct err *e)
     return ERR(e, err_from_errno(errno), "the import's outcome cannot be spooled");
 }
 
+/* Of a new spool, or of one that there is. */
+static err_code spool_key(const struct import_outcome *outcome, struct open_file *file, int kind,
+                          struct err *e)
+{
+    const struct cipher_ring *ring = store_ring(outcome->run->store);
+    unsigned char prefix[CIPHER_PREFIX];
+    if (file->len[kind])
+        return cipher_of_file(ring, file->fd[kind], &file->cipher[kind], e);
+    file->cipher[kind] = cipher_new(ring, prefix);
+    return file_write_all(file->fd[kind], sv_make(prefix, sizeof prefix), e);
+}
+
 /* Open at the length that counts. What stands behind it was written before a crash and not
  * published. */
 err_code import_spool_open(struct import_outcome *outcome, struct open_file *file, int kind,
@@ -140,12 +160,13 @@ err_code import_spool_open(struct import_outcome *outcome, struct open_file *fil
     file->fd[kind] = fd;
     if (fstat(fd, &st) != 0)
         return not_spooled(e);
-    if ((uint64_t)st.st_size < file->len[kind])
+    const uint64_t begin = store_ring(outcome->run->store) ? CIPHER_PREFIX : 0;
+    const uint64_t len = file->len[kind] ? begin + file->len[kind] : 0;
+    if ((uint64_t)st.st_size < len)
         return ERR(e, ERR_CORRUPT, "the import's spooled outcome is shorter than it was");
-    if (ftruncate(fd, (off_t)file->len[kind]) != 0 ||
-        lseek(fd, (off_t)file->len[kind], SEEK_SET) < 0)
+    if (ftruncate(fd, (off_t)len) != 0 || lseek(fd, (off_t)len, SEEK_SET) < 0)
         return not_spooled(e);
-    return ERR_OK;
+    return begin ? spool_key(outcome, file, kind, e) : ERR_OK;
 }
 
 /* ---- bounds ---- */
@@ -227,14 +248,30 @@ static sv within_bounds(struct import_outcome *outcome, struct open_file *file, 
     return sv_head(lines, len);
 }
 
+static err_code put(struct open_file *file, int kind, sv lines, struct err *e)
+{
+    char piece[PIECE_BYTES];
+    while (lines.len) {
+        sv now = file->cipher[kind] ? sv_head(lines, sizeof piece) : lines;
+        const size_t len = now.len;
+        if (file->cipher[kind]) {
+            cipher_apply(file->cipher[kind], file->len[kind], now.ptr, piece, now.len);
+            now.ptr = piece;
+        }
+        TRY(file_write_all(file->fd[kind], now, e));
+        file->len[kind] += len;
+        lines = sv_tail(lines, len);
+    }
+    return ERR_OK;
+}
+
 static err_code write_lines(struct import_outcome *outcome, struct open_file *file, int kind,
                             sv lines, struct err *e)
 {
     if (lines.len == 0)
         return ERR_OK;
     TRY(import_spool_open(outcome, file, kind, e));
-    TRY(file_write_all(file->fd[kind], lines, e));
-    file->len[kind] += lines.len;
+    TRY(put(file, kind, lines, e));
     file->dirty[kind] = true;
     return ERR_OK;
 }

@@ -15,7 +15,8 @@ struct open_file { /* an input file that is not uploaded yet */
     struct open_file *next;
     size_t file;
     bool ended;
-    int fd[IMPORT_N_KINDS]; /* -1: nothing was written */
+    int fd[IMPORT_N_KINDS];                /* -1: nothing was written */
+    struct cipher *cipher[IMPORT_N_KINDS]; /* of an encrypted spool; else NULL */
     uint64_t len[IMPORT_N_KINDS];
     bool dirty[IMPORT_N_KINDS];
     uint64_t failures;             /* lines written */

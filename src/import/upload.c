@@ -24,7 +24,8 @@ static err_code upload_one(struct import_outcome *outcome, struct open_file *fil
     TRY(import_spool_open(outcome, file, kind, e));
     CLEANUP(arena_free) struct arena *a = arena_new(64u << 10);
     sv name = import_outcome_name(a, outcome->files, file->file, kind);
-    TRY(sink_put_path(outcome->sink, name, SV_LIT("application/fhir+ndjson"), path, NULL, e));
+    TRY(sink_put_path(outcome->sink, name, SV_LIT("application/fhir+ndjson"), path,
+                      store_ring(outcome->run->store), NULL, e));
     /* the folder goes with the job anyway */
     (void)unlink(path);
     return ERR_OK;

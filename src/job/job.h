@@ -282,13 +282,15 @@ struct job_export_file {
     int fd; /* open for reading, the caller's to close; of a file that never changes */
     uint64_t bytes;
     int64_t written_ms;
-    sv sha256; /* hex, owned by the arena; empty when not known */
+    sv sha256;             /* hex, owned by the arena; empty when not known */
+    struct cipher *cipher; /* the caller's to free; NULL: the file is plain */
 };
-/* A file that the manifest of a served export names. ERR_NOT_FOUND: no such job, or no such file in
+/* A file that the manifest of a served export names. ring: the data store's; NULL: it is not
+ * encrypted. ERR_NOT_FOUND: no such job, or no such file in
  * its manifest; ERR_GONE: discarded. */
 MUST_USE err_code job_export_file_open(struct job_engine *engine, sv datastore_id, sv job_id,
-                                       sv name, struct arena *a, struct job_export_file *out,
-                                       struct err *e);
+                                       sv name, const struct cipher_ring *ring, struct arena *a,
+                                       struct job_export_file *out, struct err *e);
 /* From now on nobody is given a file of this served export, which has ended. They are removed in
  * the background; those being downloaded stay readable until closed. Again is success.
  * ERR_NOT_FOUND; ERR_CONFLICT: it still runs, or is not served. */

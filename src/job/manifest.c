@@ -6,6 +6,7 @@
  * other. */
 #include "job/job_private.h"
 
+#include "codec/crypt/cipher.h"
 #include "codec/json.h"
 
 #include <errno.h>
@@ -76,9 +77,11 @@ static err_code manifest_so_far(struct job_engine *engine, struct job *job, stru
     return ERR_OK;
 }
 
-static err_code open_file(struct job_engine *engine, struct job *job, sv name, struct arena *a,
+static err_code open_file(struct job_engine *engine, struct job *job, sv name,
+                          const struct cipher_ring *ring, struct arena *a,
                           struct job_export_file *out, struct err *e)
 {
+    CLEANUP(cipher_free) struct cipher *cipher = NULL;
     bool complete;
     CLEANUP_BUF struct buf b = BUF_INIT(MANIFEST_MAX);
     CLEANUP(arena_free) struct arena *scratch = arena_new(MANIFEST_MAX);
@@ -101,14 +104,16 @@ static err_code open_file(struct job_engine *engine, struct job *job, sv name, s
     /* between the removal of files and of records */
     if (f < 0 && errno == ENOENT)
         return ERR(e, ERR_GONE, "The files of this export have expired; start a new one");
-    if (f < 0 || fstat(f, &st) != 0 || (uint64_t)st.st_size != bytes) {
+    if (f < 0 || fstat(f, &st) != 0 || (uint64_t)st.st_size != bytes + (ring ? CIPHER_PREFIX : 0) ||
+        (ring && cipher_of_file(ring, f, &cipher, NULL) != ERR_OK)) {
         if (f >= 0)
             close(f);
         return ERR(e, ERR_IO, "a file of an export cannot be read");
     }
     *out = (struct job_export_file){
-        f, bytes, (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000, digest
+        f, bytes, (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000, digest, cipher
     };
+    cipher = NULL;
     return ERR_OK;
 }
 
@@ -124,11 +129,12 @@ err_code job_export_manifest(struct job_engine *engine, sv datastore_id, sv job_
 }
 
 err_code job_export_file_open(struct job_engine *engine, sv datastore_id, sv job_id, sv name,
-                              struct arena *a, struct job_export_file *out, struct err *e)
+                              const struct cipher_ring *ring, struct arena *a,
+                              struct job_export_file *out, struct err *e)
 {
     struct job job;
     TRY(job_get(engine, JOB_EXPORT, datastore_id, job_id, a, &job, e));
-    return open_file(engine, &job, name, a, out, e);
+    return open_file(engine, &job, name, ring, a, out, e);
 }
 
 err_code job_discard(struct job_engine *engine, sv datastore_id, sv job_id, struct err *e)

@@ -9,7 +9,7 @@
  * An answer that gzip has made smaller counts as the smaller one. */
 #include "net/http_private.h"
 
-#include "base/file.h"
+#include "codec/crypt/cipher.h"
 
 #include <unistd.h>
 
@@ -18,13 +18,15 @@ static void file_drop(struct http_answer *answer)
     /* The file has no name: closed, it is gone. */
     if (answer->in_file)
         (void)close(answer->fd);
+    cipher_free(answer->cipher);
+    answer->cipher = NULL;
     answer->in_file = false;
 }
 
 static bool file_take(struct http_answer *answer, struct http_conn *conn, const char *spool_dir,
                       size_t len)
 {
-    if (!answer->in_file && (answer->fd = http_spool_open(spool_dir)) < 0)
+    if (!answer->in_file && (answer->fd = http_spool_open(spool_dir, &answer->cipher)) < 0)
         return false;
     answer->in_file = true;
     return http_spool_has_room(answer->fd, len, conn->all->limits.free_disk);
@@ -60,12 +62,14 @@ void http_answer_done(struct http_answer *answer, struct http_conn *conn)
 static struct MHD_Response *from_file(struct http_answer *answer, struct buf *body, bool secure)
 {
     struct MHD_Response *r = NULL;
-    if (file_write_all(answer->fd, buf_sv(body), NULL) == ERR_OK)
-        r = http_stored(answer->fd, 0, body->len, secure);
+    const struct http_stored stored = { answer->fd, answer->cipher, 0, 0, body->len };
+    if (http_spool_write(answer->fd, answer->cipher, 0, buf_sv(body)))
+        r = http_stored(&stored, secure);
     if (r == NULL)
         return NULL;
     /* The answer closes the file. */
     answer->in_file = false;
+    answer->cipher = NULL;
     buf_done(body);
     return r;
 }

@@ -11,7 +11,7 @@
 #include "net/http_private.h"
 
 #include "base/clock.h"
-#include "base/file.h"
+#include "codec/crypt/cipher.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -33,6 +33,7 @@ void http_body_done(struct http_body *body, struct http_conn *conn)
     /* The file has no name: closed, it is gone. */
     if (body->fd >= 0)
         (void)close(body->fd);
+    cipher_free(body->cipher);
     buf_done(&body->memory);
     *body = (struct http_body){ .fd = -1 };
 }
@@ -79,13 +80,13 @@ static bool file_add(struct http_body *body, struct http_conn *conn, sv piece)
     if (want.file > before && (!http_share_set(conn, want) ||
                                !http_spool_has_room(body->fd, 0, conn->all->limits.free_disk)))
         return false;
-    return file_write_all(body->fd, piece, NULL) == ERR_OK;
+    return http_spool_write(body->fd, body->cipher, body->len, piece);
 }
 
 /* What stands in memory goes into a file. */
 static bool into_file(struct http_body *body, struct http_conn *conn, const char *dir)
 {
-    if ((body->fd = http_spool_open(dir)) < 0)
+    if ((body->fd = http_spool_open(dir, &body->cipher)) < 0)
         return false;
     sv all = buf_sv(&body->memory);
     body->len = 0;
@@ -112,9 +113,12 @@ static bool out_of_file(struct http_body *body, struct http_conn *conn)
             return false;
         at += (size_t)n;
     }
+    cipher_apply(body->cipher, 0, body->memory.ptr, body->memory.ptr, len);
     /* The file was only read. */
     (void)close(body->fd);
+    cipher_free(body->cipher);
     body->fd = -1;
+    body->cipher = NULL;
     return true;
 }
 

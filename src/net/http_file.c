@@ -4,7 +4,7 @@
  *   Range (one range, If-Range holds)  206, or 416 when it begins behind the end
  *   Accept-Encoding with gzip          the whole, packed while it is sent: chunked, of unknown
  *                                      length
- *   else                               the whole, by sendfile (http_stored.c)
+ *   else                               the whole (http_stored.c)
  *
  * A packed answer is another representation, so its entity tag is another: "x" and "x-gzip". A
  * request for a range gets plain bytes, whatever encodings it takes, and several ranges at once get
@@ -14,6 +14,7 @@
 #include "net/http_private.h"
 
 #include "base/limits.h"
+#include "codec/crypt/cipher.h"
 #include "codec/instant.h"
 
 #include <unistd.h>
@@ -111,6 +112,7 @@ static struct MHD_Response *nothing(const struct http_file *file)
 {
     /* only read */
     (void)close(file->fd);
+    cipher_free(file->cipher);
     return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
 }
 
@@ -165,7 +167,9 @@ unsigned http_reply_file(struct http_exchange *exchange, const struct http_heade
         r = nothing(file);
     } else {
         gzip = false;
-        r = http_stored(file->fd, file->offset + p.first, p.len, req->secure);
+        const struct http_stored part = { file->fd, file->cipher, file->cipher ? CIPHER_PREFIX : 0,
+                                          file->offset + p.first, p.len };
+        r = http_stored(&part, req->secure);
         if (r == NULL)
             abort();
         if (p.status == 206) {

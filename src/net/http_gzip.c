@@ -7,6 +7,8 @@
  * Source: RFC 1952; RFC 9110, section 12.5.3. */
 #include "net/http_private.h"
 
+#include "codec/crypt/cipher.h"
+
 #include <errno.h>
 #include <isa-l/igzip_lib.h>
 #include <stdatomic.h>
@@ -86,7 +88,8 @@ static atomic_uint n_packs;
 struct pack {
     struct isal_zstream z;
     int fd;
-    uint64_t at, end; /* within fd: next byte to read, behind the last */
+    struct cipher *cipher; /* NULL: it is plain */
+    uint64_t at, end;      /* of what the file holds: next byte to read, behind the last */
     bool done;
     unsigned char in[PACK_IN_BYTES];
     unsigned char level[ISAL_DEF_LVL1_DEFAULT];
@@ -98,11 +101,13 @@ static bool refill(struct pack *pack)
     ssize_t n;
     do
         n = pread(pack->fd, pack->in, left < sizeof pack->in ? (size_t)left : sizeof pack->in,
-                  (off_t)pack->at);
+                  (off_t)(pack->at + (pack->cipher ? CIPHER_PREFIX : 0)));
     while (n < 0 && errno == EINTR);
     /* shorter than it was: the length was promised */
     if (n < 0 || (n == 0 && left))
         return false;
+    if (pack->cipher)
+        cipher_apply(pack->cipher, pack->at, pack->in, pack->in, (size_t)n);
     pack->at += (uint64_t)n;
     pack->z.next_in = pack->in;
     pack->z.avail_in = (uint32_t)n;
@@ -135,6 +140,7 @@ static void pack_free(void *cls)
     struct pack *pack = cls;
     /* only read */
     (void)close(pack->fd);
+    cipher_free(pack->cipher);
     free(pack);
     atomic_fetch_sub(&n_packs, 1);
 }
@@ -155,6 +161,7 @@ struct MHD_Response *http_gzip_file(const struct http_file *file)
     pack->z.level_buf = pack->level;
     pack->z.level_buf_size = sizeof pack->level;
     pack->fd = file->fd;
+    pack->cipher = file->cipher;
     pack->at = file->offset;
     pack->end = file->offset + file->len;
     pack->z.avail_in = 0;

@@ -196,7 +196,8 @@ void http_linger_end(struct lingering *lingering); /* all of them */
 /* ---- bodies: http_body.c ---- */
 struct http_body {
     struct buf memory;
-    int fd; /* of the file in which it stands; -1: it stands in memory */
+    int fd;                /* of the file in which it stands; -1: it stands in memory */
+    struct cipher *cipher; /* of that file */
     uint64_t len, said;
     size_t max;
     bool proven;
@@ -214,7 +215,8 @@ void http_body_done(struct http_body *body, struct http_conn *conn);
 #define HTTP_SMALL (64u << 10) /* bytes; from here on an answer is counted */
 struct http_answer {
     bool counted, in_file;
-    int fd; /* when in_file: owned until the answer is taken */
+    int fd;                /* when in_file: owned until the answer is taken */
+    struct cipher *cipher; /* likewise */
 };
 /* See http_room(). Asked again, another length takes the place of the one before. */
 bool http_answer_find_room(struct http_answer *answer, struct http_conn *conn,
@@ -226,14 +228,23 @@ struct MHD_Response *http_answer_take(struct http_answer *answer, struct http_co
 void http_answer_done(struct http_answer *answer, struct http_conn *conn);
 
 /* ---- files without a name: http_spool.c ---- */
-/* Empty, to write and read; -1: there can be none in that folder, or dir is NULL. */
-int http_spool_open(const char *dir);
+/* Empty, to write and read, and the key of what is written, which is nowhere else; -1: there can be
+ * none in that folder, or dir is NULL. */
+int http_spool_open(const char *dir, struct cipher **cipher);
+/* Encrypted, behind at bytes that were written before. */
+bool http_spool_write(int fd, const struct cipher *cipher, uint64_t at, sv bytes);
 /* Are there so many bytes on its disk, and keep_free beside them? */
 bool http_spool_has_room(int fd, uint64_t len, uint64_t keep_free);
 
 /* ---- bytes of a descriptor as answer: http_stored.c ---- */
-/* Of the file from offset on; the answer closes fd. secure: it goes out over TLS. */
-struct MHD_Response *http_stored(int fd, uint64_t offset, uint64_t len, bool secure);
+/* The answer closes what it takes. secure: it goes out over TLS. NULL: nothing is taken. */
+struct http_stored {
+    int fd;                /* taken */
+    struct cipher *cipher; /* taken; NULL: the bytes are plain */
+    uint64_t base;         /* where in the file the byte stands that offset 0 is */
+    uint64_t offset, len;
+};
+struct MHD_Response *http_stored(const struct http_stored *stored, bool secure);
 
 /* ---- TLS: http_tls.c, http_trust.c, http_shake.c ---- */
 /* What is shown now; never NULL. Counted: each take has its drop. */

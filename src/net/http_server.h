@@ -184,12 +184,15 @@ void http_reply(struct http_exchange *exchange, unsigned status, const struct ht
                 size_t n_headers, struct buf *body);
 
 /* ---- a file as answer: http_file.c ---- */
+struct cipher;
 struct http_file {
     int fd;               /* taken: closed when the answer has gone */
     uint64_t offset, len; /* the answer's bytes within it; they must not change any more */
     sv etag;              /* strong, without quotes, under 100 bytes; empty: none */
     int64_t modified_ms;  /* 0: not told */
     bool may_gzip;        /* packed on the way for who takes it */
+    /* taken: of a file that begins with a prefix, behind which offset is counted; NULL: plain */
+    struct cipher *cipher;
 };
 /* Send the file, or the part of it that the request's Range asks for, or what its conditions make
  * of it: 200, 206, 304 or 416. Headers (Content-Type among them) are copied; ETag, Last-Modified,

@@ -25,8 +25,9 @@ struct server_config {
     const char *region;
     const char *account_id;
     const char *public_url;
-    const char *quotas; /* none, healthlake, or a file */
-    const char *audit;  /* NULL: no audit log */
+    const char *quotas;              /* none, healthlake, or a file */
+    const char *encryption_key_file; /* NULL: data stores are not encrypted */
+    const char *audit;               /* NULL: no audit log */
     const char *log_level;
     unsigned workers; /* 0: processors, at least 2 */
     unsigned max_connections;

@@ -56,6 +56,7 @@ struct rooms {
     struct clients_room clients;
     struct sink_world *world;
     struct records *records;
+    struct key_keeper *keeper; /* NULL: no keys, so no data store is encrypted */
     struct store_env *env;
     struct store_registry *stores;
     struct parking *parking;
@@ -321,6 +322,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(tls_open(config, rooms->watch, &rooms->tls, e));
     rooms->env = store_env_new((size_t)config->cache_mib << 20, BACKGROUND);
     store_env_on_reindex(rooms->env, on_reindex, NULL);
+    TRY(keys_open(config, rooms->env, &rooms->keeper, e));
     (void)snprintf(uri, sizeof uri, "rocksdb:%s", rooms->stores_path);
     TRY(check_layouts(rooms, uri, e));
     TRY(store_registry_new(rooms->env, uri, &rooms->stores, e));
@@ -427,6 +429,7 @@ static void rooms_close(struct rooms *rooms)
     parking_free(rooms->parking);
     store_registry_free(rooms->stores);
     store_env_free(rooms->env);
+    keys_close(rooms->keeper);
     sink_world_free(rooms->world);
     kms_room_close(&rooms->kms);
     auth_free(rooms->auth);

@@ -8,12 +8,11 @@
  *   control.c        a socket for commands of this machine
  *   front.c          the line that says where the server is reached
  *   guard.c          what others on this machine can see
+ *   keys.c           who wraps the keys of encrypted data stores
  *   kms.c            the Key Management Service, and fhirlake's own keys for other services
  *   machine.c        what this machine gives
- *   monitor.c        the listener for a monitor: /health and /metrics
+ *   monitor/         the listener for a monitor, what /health and /metrics say, the process
  *   news.c           the sender of events: begun, and what it has to say
- *   page.c           what /metrics says
- *   process.c        what the process and the data folder take
  *   rates.c          the rates of --quotas
  *   tls.c            the files of the certificate, and of the authorities of callers
  *   tls_own.c        a certificate of our own
@@ -183,6 +182,14 @@ struct control;
 MUST_USE err_code control_start(const char *data, struct records *records,
                                 struct store_registry *stores, struct control **out, struct err *e);
 void control_stop(struct control *c); /* NULL: nothing */
+
+/* ---- keys.c ---- */
+struct key_keeper;
+/* Who wraps data keys, as the options say; given to env. *out stays as it is when there are none.
+ * The error names the option. */
+MUST_USE err_code keys_open(const struct server_config *config, struct store_env *env,
+                            struct key_keeper **out, struct err *e);
+void keys_close(struct key_keeper *keeper); /* behind env; NULL: nothing */
 
 /* ---- machine.c ---- */
 struct machine_files { /* how descriptors are shared out */

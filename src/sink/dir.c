@@ -7,6 +7,7 @@
  *       left; it is never listed, read or taken for a key
  *   D2  a file being written is locked (flock) by its writer, so D1's dead ones can be told
  *   D3  a folder that becomes empty by a deletion goes with it: S3 knows no folders */
+#include "codec/crypt/cipher.h"
 #include "sink/sink_private.h"
 
 #include "base/file.h"
@@ -161,8 +162,11 @@ err_code dir_stat(const struct sink *sink, sv key, uint64_t *bytes, struct err *
     int parent;
     char leaf[256];
     TRY(find(sink, sink->bucket, key, &parent, leaf, e));
-    err_code rc = dir_stat_at(parent, leaf, bytes, e);
+    uint64_t all;
+    err_code rc = dir_stat_at(parent, leaf, &all, e);
     close(parent);
+    if (rc == ERR_OK)
+        *bytes = sink->ring == NULL ? all : all > CIPHER_PREFIX ? all - CIPHER_PREFIX : 0;
     return rc;
 }
 

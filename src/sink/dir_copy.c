@@ -9,9 +9,17 @@
  * A second name changes the inode's time too. Where files are given second names (links), the mark
  * does without it, and the folder is ours alone. A file that was not synced is known until the
  * machine ends: after that its size can be right and its bytes wrong. */
+#include "codec/crypt/cipher.h"
 #include "sink/sink_private.h"
 
 #include <unistd.h>
+
+/* The bytes of its file. An encrypted one is copied as it is: the key in front of it is wrapped for
+ * the same data store. */
+static uint64_t file_bytes(const struct sink *sink, const struct sink_earlier *from)
+{
+    return from->object.bytes + (sink->ring ? CIPHER_PREFIX : 0);
+}
 
 /* Is an open file who the mark says? */
 static err_code check(const struct sink *sink, const struct sink_earlier *from, int fd,
@@ -19,7 +27,7 @@ static err_code check(const struct sink *sink, const struct sink_earlier *from, 
 {
     struct sink_mark mark;
     struct stat st;
-    if (fstat(fd, &st) != 0 || (uint64_t)st.st_size != from->object.bytes)
+    if (fstat(fd, &st) != 0 || (uint64_t)st.st_size != file_bytes(sink, from))
         return ERR(e, ERR_PRECONDITION, "the earlier object has another size");
     dir_mark(sink->world, &st, &mark);
     return mark.len && sv_eq(sink_mark_sv(&mark), from->mark)
@@ -42,7 +50,7 @@ err_code dir_copy(const struct sink *sink, const struct sink_earlier *from, sv k
     } else if (rc == ERR_OK) {
         rc = dir_file_create(sink, key, &file, e);
         if (rc == ERR_OK)
-            rc = dir_file_copy(file, fd, from->object.bytes, e);
+            rc = dir_file_copy(file, fd, file_bytes(sink, from), e);
         if (rc == ERR_OK)
             rc = check(sink, from, fd, e);
     }

@@ -1,7 +1,8 @@
 /* dir_file.c - one file of the directory store, written.
  *
  *   create  BUCKET/.fhirlake-tmp-<random>, 0600, locked
- *   write   blocks of SINK_WRITE_UNIT: digest, then write(2), while the block is in the cache
+ *   write   blocks of SINK_WRITE_UNIT: digest, encrypted when the sink has a ring, then write(2),
+ *           while the block is in the cache
  *   commit  fsync (when configured), rename onto the key, fsync its folder
  * Instead of being written, a file can take the bytes of an open one (copy), or be a second name of
  * it (link). It comes to its key in the same way.
@@ -13,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "codec/crypt/cipher.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +36,9 @@ struct dir_file {
     bool linked; /* it is a second name */
     char *key;
     size_t key_len;
-    char *block; /* made by the first small write */
+    char *block;           /* made by the first small write */
+    struct cipher *cipher; /* NULL: the file is plain */
+    char *encrypted;       /* DIR_WRITE_MAX, when there is one */
     size_t block_len;
     uint64_t bytes, flushed;
     struct sink_digest digest;
@@ -68,6 +72,16 @@ static err_code file_new(const struct sink *sink, sv key, struct dir_file **out,
     return rc;
 }
 
+static err_code put_prefix(struct dir_file *file, struct err *e)
+{
+    unsigned char prefix[CIPHER_PREFIX];
+    file->cipher = cipher_new(file->sink->ring, prefix);
+    file->encrypted = malloc(DIR_WRITE_MAX);
+    if (file->encrypted == NULL)
+        abort();
+    return file_write_all(file->fd, sv_make(prefix, sizeof prefix), e);
+}
+
 err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out, struct err *e)
 {
     struct dir_file *file;
@@ -86,6 +100,8 @@ err_code dir_file_create(const struct sink *sink, sv key, struct dir_file **out,
         if (flock(file->fd, LOCK_EX | LOCK_NB) != 0)
             rc = file_os_err(e, "cannot lock a file");
     }
+    if (rc == ERR_OK && sink->ring)
+        rc = put_prefix(file, e);
     if (rc != ERR_OK) {
         dir_file_free(file);
         return rc;
@@ -149,7 +165,10 @@ err_code dir_file_copy(struct dir_file *file, int from, uint64_t bytes, struct e
 static err_code put_block(struct dir_file *file, sv block, struct err *e)
 {
     sink_digest_add(&file->digest, file->bytes, block);
-    TRY(file_write_all(file->fd, block, e));
+    assert(file->cipher == NULL || block.len <= DIR_WRITE_MAX);
+    if (file->cipher)
+        cipher_apply(file->cipher, file->bytes, block.ptr, file->encrypted, block.len);
+    TRY(file_write_all(file->fd, file->cipher ? sv_make(file->encrypted, block.len) : block, e));
     file->bytes += block.len;
     if (file->sink->world->sync && file->bytes - file->flushed >= DIR_FLUSH_BYTES) {
         /* a hint: fsync comes at commit, whatever this does */
@@ -284,6 +303,8 @@ void dir_file_free(struct dir_file *file)
     if (file->bucket_fd >= 0)
         close(file->bucket_fd);
     hash_sha256_free(file->digest.hash);
+    cipher_free(file->cipher);
+    free(file->encrypted);
     free(file->block);
     free(file->key);
     free(file);

@@ -5,6 +5,7 @@
 #include "sink/sink_private.h"
 
 #include "base/file.h"
+#include "codec/crypt/cipher.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -174,19 +175,24 @@ err_code sink_put(struct sink *sink, sv name, sv content_type, sv bytes, struct 
     return sink_file_commit(&file, out, e);
 }
 
-static err_code copy_fd(int fd, struct sink_file *file, struct err *e)
+/* cipher: NULL: the file is plain. */
+static err_code copy_fd(int fd, const struct cipher *cipher, struct sink_file *file, struct err *e)
 {
+    uint64_t at = 0;
     char *block = malloc(PUT_PATH_BLOCK);
     if (block == NULL)
         abort();
     err_code rc = ERR_OK;
     while (rc == ERR_OK) {
-        ssize_t n = read(fd, block, PUT_PATH_BLOCK);
+        ssize_t n = pread(fd, block, PUT_PATH_BLOCK, (off_t)(at + (cipher ? CIPHER_PREFIX : 0)));
         if (n == 0)
             break;
-        if (n > 0)
+        if (n > 0) {
+            if (cipher)
+                cipher_apply(cipher, at, block, block, (size_t)n);
+            at += (uint64_t)n;
             rc = sink_file_write(file, sv_make(block, (size_t)n), e);
-        else if (errno != EINTR)
+        } else if (errno != EINTR)
             rc = file_os_err(e, "cannot read a local file");
     }
     free(block);
@@ -194,15 +200,18 @@ static err_code copy_fd(int fd, struct sink_file *file, struct err *e)
 }
 
 err_code sink_put_path(struct sink *sink, sv name, sv content_type, const char *path,
-                       struct sink_object *out, struct err *e)
+                       const struct cipher_ring *ring, struct sink_object *out, struct err *e)
 {
+    CLEANUP(cipher_free) struct cipher *cipher = NULL;
     CLEANUP(sink_file_abort) struct sink_file *file = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return file_os_err(e, "cannot open a local file");
-    err_code rc = sink_file_create(sink, name, content_type, SINK_S3_PART_BYTES, &file, e);
+    err_code rc = ring ? cipher_of_file(ring, fd, &cipher, e) : ERR_OK;
     if (rc == ERR_OK)
-        rc = copy_fd(fd, file, e);
+        rc = sink_file_create(sink, name, content_type, SINK_S3_PART_BYTES, &file, e);
+    if (rc == ERR_OK)
+        rc = copy_fd(fd, cipher, file, e);
     close(fd);
     return rc == ERR_OK ? sink_file_commit(&file, out, e) : rc;
 }

@@ -46,6 +46,7 @@ void sink_world_free(struct sink_world *world);
 DEFINE_CLEANUP(struct sink_world, sink_world_free)
 
 struct sink; /* one s3://bucket/prefix under one role; thread-safe; files of it are not */
+struct cipher_ring;
 struct sink_target {
     sv uri; /* s3://bucket[/prefix]; names below are appended with one '/' between */
     sv role_arn;
@@ -53,6 +54,8 @@ struct sink_target {
     /* for the trust policy: SourceArn = data store's ARN */
     sv account_id, source_arn, session_name;
     const atomic_bool *cancel; /* or NULL: makes waits end with ERR_CANCELLED */
+    /* directory store: its files are encrypted (codec/crypt/cipher.h); borrowed; NULL: plain */
+    const struct cipher_ring *ring;
 };
 /* Resolves the role. ERR_DENIED: role unknown, may not be assumed, or may not touch this place.
  * ERR_INVALID: URI or key. */
@@ -143,9 +146,11 @@ bool sink_keeps_objects(const struct sink *sink);
 /* out may be NULL */
 MUST_USE err_code sink_put(struct sink *sink, sv name, sv content_type, sv bytes,
                            struct sink_object *out, struct err *e);
-/* A local file as one object, in parts when it is large. */
+/* A local file as one object, in parts when it is large. ring: of an encrypted file; NULL: it is
+ * plain. */
 MUST_USE err_code sink_put_path(struct sink *sink, sv name, sv content_type, const char *path,
-                                struct sink_object *out, struct err *e);
+                                const struct cipher_ring *ring, struct sink_object *out,
+                                struct err *e);
 /* Nothing there is success, as on S3. Folders that become empty go too. */
 MUST_USE err_code sink_delete(struct sink *sink, sv name, struct err *e);
 /* ERR_NOT_FOUND when it is not there. */

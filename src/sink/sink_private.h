@@ -108,8 +108,9 @@ struct sink {
     bool folder; /* the URI ended in '/', so it names no object */
     bool below;  /* the role may touch all below the prefix, not only the object itself */
     sv kms_key_id;
-    struct roles *roles;     /* held, of which role is one */
-    const struct role *role; /* NULL: may touch everything */
+    const struct cipher_ring *ring; /* borrowed; NULL: files are plain */
+    struct roles *roles;            /* held, of which role is one */
+    const struct role *role;        /* NULL: may touch everything */
     struct assume_who who;
     struct s3_client *s3; /* NULL: directory store */
 };

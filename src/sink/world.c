@@ -194,6 +194,7 @@ static err_code take_target(struct sink *sink, const struct sink_target *t, stru
     sink->who.source_arn = arena_sv(sink->arena, t->source_arn);
     sink->who.source_account = arena_sv(sink->arena, t->account_id);
     sink->who.cancel = t->cancel;
+    sink->ring = t->ring;
     if (!sink->kms_key_id.ptr || !sink->who.role_arn.ptr || !sink->who.source_arn.ptr ||
         !sink->who.source_account.ptr)
         return arena_oom(sink->arena, e);

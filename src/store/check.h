@@ -27,7 +27,8 @@ struct store_check_told {
 /* Of a store that nobody has open, this process neither. What is wrong is no failure of the call,
  * files that cannot be read included.
  * ERR_EXISTS: another process has it open. ERR_NOT_FOUND: there is no store. ERR_UNSUPPORTED: an
- * engine without files, or another layout. ERR_IO, ERR_DENIED: its folder cannot be read. */
+ * engine without files, or another layout. ERR_IO, ERR_DENIED: its folder cannot be read.
+ * ERR_DENIED, ERR_UNAVAILABLE: it is encrypted, and its key is not to be had. */
 MUST_USE err_code store_check(struct store_env *env, const char *uri,
                               const struct store_check_told *told, struct store_checked *out,
                               struct err *e);

@@ -25,6 +25,8 @@ static const struct store_engine engines[] = {
       .convert_names = rocks_convert_names,
       .copy = rocks_copy,
       .sums = rocks_sums_of,
+      .encrypt = rocks_encrypt,
+      .keys = rocks_keys,
       .open_records = rocks_records_open },
     { .scheme = "memory",
       .form = "memory:",
@@ -116,6 +118,16 @@ void store_env_on_reindex(struct store_env *env, store_reindex_fn fn, void *ctx)
 {
     env->on_reindex = fn;
     env->on_reindex_ctx = ctx;
+}
+
+void store_env_keep(struct store_env *env, struct key_keeper *keeper)
+{
+    env->keeper = keeper;
+}
+
+bool store_env_keeps(const struct store_env *env)
+{
+    return env->keeper != NULL;
 }
 
 void store_env_free(struct store_env *env)

@@ -14,6 +14,7 @@
 
 #define TICK_MS     1000u /* between looks at what is idle */
 #define GROWN_TICKS 30u   /* looks, between those at whether one has outgrown its part */
+#define KEY_TICKS   5u    /* looks, between those at whether keys can still be had */
 
 /* ---- opening ---- */
 
@@ -94,6 +95,8 @@ err_code store_registry_acquire(struct store_registry *r, sv id, bool create, st
     err_code rc = ERR_OK;
     if (en && en->state == REMOVING) {
         rc = ERR(e, ERR_GONE, "data store is being deleted");
+    } else if (en && en->denied) {
+        rc = store_key_denied(e);
     } else if (en) {
         *out = hold_locked(r, en);
     } else {
@@ -123,7 +126,7 @@ struct store *store_registry_try(struct store_registry *r, sv id)
         return NULL;
     pthread_mutex_lock(&r->locked.lock);
     struct registry_entry *en = registry_find_locked(r, id);
-    if (en && en->state == OPEN && !wants_anew_locked(en))
+    if (en && en->state == OPEN && !en->denied && !wants_anew_locked(en))
         st = hold_locked(r, en);
     pthread_mutex_unlock(&r->locked.lock);
     return st;
@@ -156,6 +159,27 @@ void store_registry_rest(struct store_registry *r, sv id)
     if (en && en->state == OPEN && en->n_holders == 0)
         registry_close_locked(r, en);
     pthread_mutex_unlock(&r->locked.lock);
+}
+
+bool store_registry_keeps(const struct store_registry *r)
+{
+    return r->env && store_env_keeps(r->env);
+}
+
+err_code store_registry_encrypt(struct store_registry *r, sv id, sv key_id, struct err *e)
+{
+    char uri[PATH_MAX];
+    if (!store_name_ok(id))
+        return ERR(e, ERR_NOT_FOUND, "data store does not exist");
+    if (r->engine->encrypt == NULL)
+        return ERR(e, ERR_UNSUPPORTED, "store engine %s does not encrypt", r->engine->scheme);
+    registry_uri(r, id, uri);
+    const bool is_new = !registry_exists(r, id);
+    TRY(r->engine->encrypt(r->env, uri + r->place_at, id, key_id, e));
+    pthread_mutex_lock(&r->locked.lock);
+    r->locked.n_stores += is_new;
+    pthread_mutex_unlock(&r->locked.lock);
+    return ERR_OK;
 }
 
 err_code store_registry_remove(struct store_registry *r, sv id, struct err *e)
@@ -232,6 +256,7 @@ err_code store_registry_new(struct store_env *env, const char *root, struct stor
     r->place_at = (size_t)(place - root);
     r->tick_ms = TICK_MS;
     r->grown_ticks = GROWN_TICKS;
+    r->key_ticks = KEY_TICKS;
     r->bounds = (struct store_bounds){ LIMIT_STORE_FILES, LIMIT_STORE_IDLE_S * 1000ull,
                                        LIMIT_UNWRITTEN_BYTES, LIMIT_STORE_WAIT_S * 1000ull };
     pthread_mutex_init(&r->locked.lock, NULL);

@@ -9,6 +9,10 @@
  * and a part of it is given to those with many files. One whose files have come to be more than it
  * was given is closed when nobody holds it, so that it is opened with more.
  *
+ * The key of an encrypted one is asked for again and again. When it is revoked, nobody gets the
+ * store any more, and who holds it begins nothing with it; it is closed, and its key leaves memory.
+ * When the key is there again, so is the store.
+ *
  *   absent -> opening -> open (held or not) -> closing -> absent        open -> removing -> absent
  *
  * Deleting one waits until nobody holds it, then removes its folder. Thread-safe.
@@ -37,9 +41,17 @@ void store_registry_free(struct store_registry *r); /* closes every store */
 /* Counted handle; store_registry_release gives it back. create: make it when it is not there. May
  * open it, which takes its time, and may wait for one that is being closed. ERR_NOT_FOUND, ERR_GONE
  * (being removed), ERR_CORRUPT, ERR_IO; ERR_THROTTLED: all that may be open at a time have been
- * held by others for bounds.wait_ms. */
+ * held by others for bounds.wait_ms. ERR_DENIED, ERR_UNAVAILABLE: it is encrypted, and its key is
+ * revoked, lost, or cannot be asked for. */
 MUST_USE err_code store_registry_acquire(struct store_registry *r, sv datastore_id, bool create,
                                          struct store **out, struct err *e);
+/* A data store that nobody has used yet gets a data key, wrapped by the environment's keeper:
+ * whatever is written for it is encrypted. One that has its key is left as it is. key_id: of the
+ * key that wraps; empty: the keeper's choice. ERR_DENIED, ERR_UNAVAILABLE, ERR_UNSUPPORTED (as of
+ * keeper.h); ERR_CONFLICT: it has data; ERR_IO, ERR_NO_SPACE. */
+bool store_registry_keeps(const struct store_registry *r); /* does the environment have one? */
+MUST_USE err_code store_registry_encrypt(struct store_registry *r, sv datastore_id, sv key_id,
+                                         struct err *e);
 /* The same if it is open now; else NULL, at once. */
 struct store *store_registry_try(struct store_registry *r, sv datastore_id);
 void store_registry_release(struct store_registry *r, struct store *st);

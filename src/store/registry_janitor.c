@@ -3,8 +3,8 @@
  * Every tick it looks at all open stores, the one that was used the longest time ago first. What
  * was not asked for in a while is closed. When all stores together hold more unwritten bytes than
  * they may, the oldest are written out. Now and then it looks whether a store has outgrown its part
- * of the budget of open files: closed when nobody holds it, it is opened again with a larger
- * one. */
+ * of the budget of open files: closed when nobody holds it, it is opened again with a larger one.
+ * Every few seconds it asks whether the keys of encrypted ones can still be had. */
 #include "store/registry_private.h"
 
 #include "base/clock.h"
@@ -61,8 +61,28 @@ static void flush_locked(struct store_registry *r, struct registry_entry *en)
     registry_unhold_locked(r, en);
 }
 
-static void look_locked(struct store_registry *r, bool count)
+/* Asking may take its time, so the lock is given back. Who cannot be asked has revoked nothing. */
+static void ask_key_locked(struct store_registry *r, struct registry_entry *en)
 {
+    char uri[PATH_MAX];
+    struct cipher_ring ring;
+    struct err why;
+    en->n_holders++;
+    registry_uri(r, sv_from(en->id), uri);
+    pthread_mutex_unlock(&r->locked.lock);
+    err_code rc = r->engine->keys(r->env, uri + r->place_at, &ring, &why);
+    cipher_ring_wipe(&ring);
+    pthread_mutex_lock(&r->locked.lock);
+    if (rc == ERR_OK || rc == ERR_DENIED || rc == ERR_NOT_FOUND) {
+        en->denied = rc != ERR_OK;
+        atomic_store(&en->store->denied, en->denied);
+    }
+    registry_unhold_locked(r, en);
+}
+
+static void look_locked(struct store_registry *r, unsigned n_looks)
+{
+    const bool count = n_looks % r->grown_ticks == 0, ask = n_looks % r->key_ticks == 0;
     struct look *all;
     size_t n = weigh_locked(r, count, &all), bytes = 0;
     for (size_t i = 0; i < n; i++)
@@ -78,8 +98,11 @@ static void look_locked(struct store_registry *r, bool count)
         if (en && en->state == OPEN && (l->flush || (l->idle && l->weight.write_bytes)))
             flush_locked(r, en);
         en = registry_find_locked(r, sv_from(l->id));
+        if (ask && en && en->state == OPEN && r->engine->keys && store_ring(en->store))
+            ask_key_locked(r, en);
+        en = registry_find_locked(r, sv_from(l->id));
         if (en && en->state == OPEN && en->n_holders == 0 &&
-            ((l->idle && clock_mono_us() - en->used_us > r->bounds.idle_ms * 1000) ||
+            (en->denied || (l->idle && clock_mono_us() - en->used_us > r->bounds.idle_ms * 1000) ||
              (count && registry_misfits_locked(r, en, l->n_files))))
             registry_close_locked(r, en);
     }
@@ -102,7 +125,7 @@ static void *janitor(void *arg)
         if (r->locked.oldest == NULL)
             pthread_cond_wait(&r->locked.tick, &r->locked.lock);
         else if (pthread_cond_timedwait(&r->locked.tick, &r->locked.lock, &until) == ETIMEDOUT)
-            look_locked(r, ++n_looks % r->grown_ticks == 0);
+            look_locked(r, ++n_looks);
     }
     pthread_mutex_unlock(&r->locked.lock);
     return NULL;

@@ -27,6 +27,7 @@ struct registry_entry {
     unsigned n_holders;
     bool counted;     /* it has its place among those that may be open */
     unsigned n_extra; /* descriptors beyond STORE_FILES_LEAST */
+    bool denied;      /* its key is revoked: nobody gets it, and it is closed */
     bool weighed;     /* one of its holders is the janitor, for a moment: it is waited for */
     uint64_t used_us; /* when it was taken or given back last */
 };
@@ -39,6 +40,7 @@ struct store_registry {
     struct store_bounds bounds;
     unsigned tick_ms;     /* between looks at what is idle */
     unsigned grown_ticks; /* looks, between those at whether one has outgrown its part */
+    unsigned key_ticks;   /* looks, between those at whether keys can still be had */
     pthread_t janitor;
     struct {
         pthread_mutex_t lock;

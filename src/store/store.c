@@ -12,6 +12,22 @@ void store_close(struct store *st)
         st->ops->close(st);
 }
 
+err_code store_key_denied(struct err *e)
+{
+    return ERR(e, ERR_DENIED, "The key of this data store is not available: access is denied");
+}
+
+/* Who got the store before its key was revoked. */
+static err_code check_key(const struct store *st, struct err *e)
+{
+    return atomic_load_explicit(&st->denied, memory_order_relaxed) ? store_key_denied(e) : ERR_OK;
+}
+
+const struct cipher_ring *store_ring(struct store *st)
+{
+    return st && st->ops->ring ? st->ops->ring(st) : NULL;
+}
+
 struct store_commit store_last(struct store *st)
 {
     return st->ops->last(st);
@@ -70,6 +86,7 @@ err_code store_commit(struct store *st, struct store_write *writes, size_t n,
     if (n == 0)
         return ERR(e, ERR_INVALID, "a commit needs at least one write");
     TRY(store_writes_check(writes, n, e));
+    TRY(check_key(st, e));
     return st->ops->commit(st, writes, n, out, e);
 }
 
@@ -124,6 +141,7 @@ size_t store_items_sort(struct store_bulk_item *items, size_t n)
 
 err_code store_bulk_begin(struct store *st, struct store_bulk **out, struct err *e)
 {
+    TRY(check_key(st, e));
     return st->ops->bulk_begin(st, out, e);
 }
 
@@ -185,6 +203,7 @@ err_code store_get(struct store *st, fhir_type type, sv id, uint64_t as_of_t, st
                    struct store_version *out, struct err *e)
 {
     TRY(check_known(type, id, e));
+    TRY(check_key(st, e));
     return st->ops->get(st, type, id, as_of_t, false, a, out, e);
 }
 
@@ -198,12 +217,14 @@ err_code store_get_light(struct store *st, fhir_type type, sv id, uint64_t as_of
 err_code store_number_of(struct store *st, fhir_type type, sv id, store_number *out, struct err *e)
 {
     TRY(check_known(type, id, e));
+    TRY(check_key(st, e));
     return st->ops->number_of(st, type, id, out, e);
 }
 
 err_code store_get_number(struct store *st, store_number number, uint64_t as_of_t, struct arena *a,
                           struct store_version *out, struct err *e)
 {
+    TRY(check_key(st, e));
     return st->ops->get_number(st, number, as_of_t, false, a, out, e);
 }
 
@@ -216,6 +237,7 @@ err_code store_get_number_light(struct store *st, store_number number, uint64_t 
 err_code store_scan(struct store *st, const struct store_range *range, uint64_t as_of_t,
                     struct store_cursor **out, struct err *e)
 {
+    TRY(check_key(st, e));
     return st->ops->scan(st, range, as_of_t, out, e);
 }
 
@@ -273,6 +295,7 @@ void store_cursor_close(struct store_cursor *c)
 err_code store_scan_numbers(struct store *st, const store_number *numbers, size_t n,
                             uint64_t as_of_t, struct store_cursor **out, struct err *e)
 {
+    TRY(check_key(st, e));
     return st->ops->scan_numbers(st, numbers, n, as_of_t, out, e);
 }
 
@@ -280,12 +303,14 @@ err_code store_history(struct store *st, fhir_type type, sv id, uint64_t as_of_t
                        struct store_cursor **out, struct err *e)
 {
     TRY(check_known(type, id, e));
+    TRY(check_key(st, e));
     return st->ops->history(st, type, id, as_of_t, out, e);
 }
 
 err_code store_changes(struct store *st, const struct store_range *range, uint64_t after_t,
                        uint64_t upto_t, struct store_cursor **out, struct err *e)
 {
+    TRY(check_key(st, e));
     return st->ops->changes(st, range, after_t, upto_t, out, e);
 }
 
@@ -313,6 +338,7 @@ err_code store_log(struct store *st, fhir_type type, uint64_t from_t, store_numb
                    size_t max, struct arena *a, struct store_log_row **out, size_t *n_out,
                    struct err *e)
 {
+    TRY(check_key(st, e));
     return st->ops->log(st, type, from_t, after, max, a, out, n_out, e);
 }
 
@@ -320,6 +346,7 @@ err_code store_index_scan(struct store *st, fhir_type type, const struct search_
                           sv after_value, store_number after, uint64_t as_of_t,
                           struct store_index_cursor **out, struct err *e)
 {
+    TRY(check_key(st, e));
     return st->ops->index_scan(st, type, d, after_value, after, as_of_t, out, e);
 }
 
@@ -368,6 +395,7 @@ unsigned store_index_form(struct store *st)
 err_code store_count(struct store *st, fhir_type type, uint16_t param, sv value, uint64_t *out,
                      struct store_commit *at, struct err *e)
 {
+    TRY(check_key(st, e));
     return st->ops->count(st, type, param, value, out, at, e);
 }
 
@@ -381,6 +409,7 @@ err_code store_plan(struct store *st, fhir_type type, size_t target_bytes, struc
                     struct store_range **out, size_t *n_out, struct err *e)
 {
     const struct store_range all = { .type = type };
+    TRY(check_key(st, e));
     return st->ops->plan(st, &all, target_bytes, a, out, n_out, e);
 }
 

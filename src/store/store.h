@@ -81,6 +81,11 @@ struct store_reindex {
 typedef void (*store_reindex_fn)(void *ctx, const struct store_reindex *r);
 /* Before the first store is opened. */
 void store_env_on_reindex(struct store_env *env, store_reindex_fn fn, void *ctx);
+struct key_keeper;
+/* Who opens the keys of encrypted stores (keeper.h); borrowed for as long as env is there. Before
+ * the first store is opened. Without one, an encrypted store is ERR_DENIED. */
+void store_env_keep(struct store_env *env, struct key_keeper *keeper);
+bool store_env_keeps(const struct store_env *env); /* is there one? */
 
 /* Open, or create when create is set. The URI says by which engine, and where:
  *   rocksdb:PATH, or a path alone   RocksDB, in that folder
@@ -92,6 +97,10 @@ MUST_USE err_code store_open(struct store_env *env, const char *uri, bool create
 /* Caller makes sure that no call is under way and every cursor and bulk is closed. */
 void store_close(struct store *st);
 DEFINE_CLEANUP(struct store, store_close)
+struct cipher_ring;
+/* The keys of an encrypted store, for files that hold its data outside of it; borrowed from st.
+ * NULL: it is not encrypted. */
+const struct cipher_ring *store_ring(struct store *st);
 
 /* ---- time ---- */
 /* Newest visible commit; t 0 and instant 0 for an empty store. */

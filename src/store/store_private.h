@@ -16,6 +16,7 @@
 #include "store/check.h"
 #include "store/convert.h"
 #include "store/copy.h"
+#include "store/keeper.h"
 #include "store/records.h"
 #include "store/store.h"
 
@@ -88,6 +89,7 @@ struct store_ops {
     err_code (*snapshot)(struct store *, const char *folder, struct store_commit *, struct err *);
     err_code (*sums)(struct store *, uint64_t, const atomic_bool *, struct store_sums *,
                      struct err *);
+    const struct cipher_ring *(*ring)(struct store *); /* NULL: nothing is encrypted */
 };
 /* A data store's name below a root. */
 static inline bool store_name_ok(sv name)
@@ -100,6 +102,7 @@ struct store {
     const struct store_ops *ops;
     void *entry;        /* registry.c's; NULL: it was opened by itself */
     struct gate *alone; /* the environment's; NULL: there is none */
+    atomic_bool denied; /* registry.c: its key is revoked */
 };
 struct store_cursor {
     const struct store_ops *ops;
@@ -149,6 +152,11 @@ struct store_engine {
                      uint64_t t, const atomic_bool *halt, struct store_sums *out, struct err *e);
     err_code (*sums)(struct store_env *env, void *own, const char *place, struct store_sums *out,
                      struct err *e);
+    /* Data keys of a place, for store_registry_encrypt(). NULL: it has no files. */
+    err_code (*encrypt)(struct store_env *env, const char *place, sv id, sv key_id, struct err *e);
+    /* As data_keys_read(), of a place that has data keys. NULL: none has. */
+    err_code (*keys)(struct store_env *env, const char *place, struct cipher_ring *out,
+                     struct err *e);
     /* The system's records. */
     err_code (*open_records)(const char *place, bool to_read, struct records **out, struct err *e);
 };
@@ -183,6 +191,9 @@ err_code rocks_copy(struct store_env *env, void *own, struct store *from, const 
                     uint64_t t, const atomic_bool *halt, struct store_sums *out, struct err *e);
 err_code rocks_sums_of(struct store_env *env, void *own, const char *place, struct store_sums *out,
                        struct err *e);
+err_code rocks_encrypt(struct store_env *env, const char *place, sv id, sv key_id, struct err *e);
+err_code rocks_keys(struct store_env *env, const char *place, struct cipher_ring *out,
+                    struct err *e);
 err_code rocks_records_open(const char *place, bool to_read, struct records **out, struct err *e);
 /* The same code in RocksDB's memory environment. */
 err_code rocks_records_in_memory(const char *place, bool to_read, struct records **out,
@@ -206,6 +217,7 @@ struct records {
 };
 
 /* ---- what every engine does alike (store.c) ---- */
+err_code store_key_denied(struct err *e); /* ERR_DENIED, in its words */
 /* Checks that every implementation makes: a type that exists, legal ids, nothing twice. */
 MUST_USE err_code store_writes_check(const struct store_write *writes, size_t n, struct err *e);
 /* Sorted by (type, id, seq), of equal (type, id) only the last kept. Returns how many are left. */
@@ -267,5 +279,6 @@ struct store_env {
     struct gate alone;           /* the giant's place */
     store_reindex_fn on_reindex; /* NULL: nobody wants to know */
     void *on_reindex_ctx;
-    void *own[STORE_ENGINES]; /* by row of the table of engines */
+    struct key_keeper *keeper; /* borrowed; NULL: there are no keys */
+    void *own[STORE_ENGINES];  /* by row of the table of engines */
 };

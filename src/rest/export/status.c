@@ -178,7 +178,7 @@ err_code rest_export_file(struct rest_call *call, struct err *e)
     if (!job.served)
         return ERR(e, ERR_NOT_FOUND, "The files of this export are in S3; its status says where");
     err_code rc = job_export_file_open(call->service->cfg.jobs, call->ds->id, call->id, call->vid,
-                                       call->a, &f, e);
+                                       store_ring(call->st), call->a, &f, e);
     if (rc == ERR_GONE)
         return gone(e);
     TRY(rc);
@@ -187,7 +187,12 @@ err_code rest_export_file(struct rest_call *call, struct err *e)
     if (out == NULL)
         abort();
     *out = (struct http_file){
-        .fd = f.fd, .len = f.bytes, .etag = f.sha256, .modified_ms = f.written_ms, .may_gzip = true
+        .fd = f.fd,
+        .len = f.bytes,
+        .cipher = f.cipher,
+        .etag = f.sha256,
+        .modified_ms = f.written_ms,
+        .may_gzip = true,
     };
     call->out.status = 200;
     call->out.content_type = SV_LIT("application/fhir+ndjson");

@@ -8,6 +8,7 @@
  * Opening an older one would make the families that it lacks, and programs of its own time could
  * not open it any more. Opening a damaged one could do the same, and remove files that its list
  * does not name any more. */
+#include "store/data_keys.h"
 #include "store/rocks/convert/old.h"
 
 #include <dirent.h>
@@ -72,6 +73,9 @@ err_code rocks_look(const char *path, bool *older, struct err *e)
     /* RocksDB would take it for none */
     if (!has_current(path))
         return damaged(e);
+    /* those that are encrypted were never of an older layout, and are not read without a key */
+    if (data_keys_there(path))
+        return ERR_OK;
     TRY(has_ids(path, &found, e));
     if (found)
         return ERR_OK;

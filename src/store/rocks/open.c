@@ -14,6 +14,7 @@
 #include "store/rocks/rocks_private.h"
 
 #include "base/file.h"
+#include "store/rocks/crypt/crypt.h"
 
 #include <limits.h>
 #include <unistd.h>
@@ -137,7 +138,9 @@ static void rocks_close(struct store *st)
             rocksdb_column_family_handle_destroy(r->cf[i]);
     if (r->db)
         rocksdb_close(r->db);
-    rocks_options_done(r);
+    if (r->options)
+        rocks_options_done(r);
+    rocks_crypt_close(r);
     rocksdb_writeoptions_destroy(r->sync_write);
     load_table_unref(r->seen.loads);
     buf_done(&r->erase.waits);
@@ -195,6 +198,7 @@ static const struct store_ops rocks_ops = {
     .erase_finish = rocks_erase_finish,
     .snapshot = rocks_snapshot,
     .sums = rocks_sums,
+    .ring = rocks_ring,
 };
 
 err_code rocks_open(struct store_env *env, void *own, const char *path, bool create,
@@ -226,15 +230,23 @@ err_code rocks_open(struct store_env *env, void *own, const char *path, bool cre
     r->sync_write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(r->sync_write, 1);
     const rocksdb_options_t *per_cf[N_CFS];
+    err_code rc = rocks_crypt_open(r, path, e);
+    if (rc != ERR_OK) {
+        rocks_close(&r->base);
+        return rc;
+    }
+    rocks_crypt_tidy(r, path);
     rocks_options_make(r, create, n_files, per_cf);
     char *bad = NULL;
     r->db = rocksdb_open_column_families(r->options, path, N_CFS, rocks_family_names, per_cf, r->cf,
                                          &bad);
-    err_code rc = rocks_error(bad, "opening the data store", e);
+    rc = rocks_error(bad, "opening the data store", e);
     /* the folder is there, and what RocksDB begins a database with is not */
     if (rc == ERR_NOT_FOUND)
         rc = rocks_damaged(e);
     r->ids = (struct ids_family){ r->db, r->cf[CF_IDS], r->ids_options, claims_new(), NULL };
+    if (rc == ERR_OK)
+        rc = rocks_crypt_check(r, path, e);
     if (rc == ERR_OK)
         rc = load_state(r, create, e);
     if (rc != ERR_OK) {

@@ -55,14 +55,15 @@ void rocks_env_free(void *ptr)
 static rocksdb_options_t *small_options(const struct rocks *r, bool create)
 {
     rocksdb_options_t *o = rocksdb_options_create();
-    rocksdb_options_set_env(o, r->shared->env);
+    rocksdb_options_set_env(o, r->crypt ? r->crypt : r->shared->env);
     rocksdb_options_set_create_if_missing(o, create);
     /* of another layout: told by its version */
     rocksdb_options_set_create_missing_column_families(o, 1);
     rocksdb_options_set_max_background_jobs(o, (int)r->env->n_background);
     rocksdb_options_set_keep_log_file_num(o, 2);
-    /* warnings */
-    rocksdb_options_set_info_log_level(o, 2);
+    /* warnings; RocksDB's own log is never encrypted, and errors can name keys: of an encrypted
+     * data store it has the heads alone */
+    rocksdb_options_set_info_log_level(o, r->crypt ? 4 : 2);
     rocksdb_options_set_max_log_file_size(o, 1u << 20);
     rocksdb_options_set_recycle_log_file_num(o, 0);
     rocksdb_options_set_max_total_wal_size(o, 64u << 20);

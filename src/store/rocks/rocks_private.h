@@ -80,6 +80,9 @@ struct rocks {
     struct store_env *env;    /* borrowed */
     struct rocks_env *shared; /* borrowed */
     char *path;
+    /* crypt/: of encrypted files; NULL: they are plain */
+    struct cipher_ring *ring;
+    rocksdb_env_t *crypt;
     atomic_bool has_failed; /* rocks_write_error() */
     rocksdb_t *db;
     rocksdb_options_t *options, *data_options, *ids_options, *search_options, *count_options;
@@ -176,6 +179,9 @@ err_code rocks_erase_finish(struct store *, const atomic_bool *, struct err *);
 /* *older: a data store of an earlier layout; false too where there is none yet. ERR_CORRUPT,
  * ERR_IO: what is there cannot be read. Cheap: one of this layout is not opened. */
 MUST_USE err_code rocks_look(const char *path, bool *older, struct err *e);
+/* ---- crypt/crypt.c ---- */
+const struct cipher_ring *rocks_ring(struct store *st);
+
 /* False: whoever began the database was cut off before it held anything, its layout neither. */
 bool rocks_has_data(const char *path);
 

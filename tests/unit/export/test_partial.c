@@ -56,7 +56,7 @@ static void download_last(struct fx *f, sv id, const struct buf *urls, struct ar
     sv rest = buf_sv(urls), line, name = SV_NONE;
     while (rest.len && sv_cut(&rest, '\n', &line))
         name = line;
-    OK(job_export_file_open(f->engine, FX_STORE, id, name, a, &file, e));
+    OK(job_export_file_open(f->engine, FX_STORE, id, name, NULL, a, &file, e));
     assert_int_equal(lseek(file.fd, 0, SEEK_END), file.bytes);
     assert_int_equal(file.sha256.len, 64);
     assert_int_equal(close(file.fd), 0);

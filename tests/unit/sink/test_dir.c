@@ -439,11 +439,11 @@ TEST(dir, local_files_are_put)
     memset(bytes, 'q', n);
     path_of(p, "local");
     OK(file_write_atomic(p, sv_make(bytes, n), e));
-    OK(sink_put_path(s, SV_LIT("FAILURE/f"), TYPE, p, &o, e));
+    OK(sink_put_path(s, SV_LIT("FAILURE/f"), TYPE, p, NULL, &o, e));
     assert_int_equal(o.bytes, n);
     check_content("bucket/FAILURE/f", sv_make(bytes, n));
     path_of(p, "absent");
-    FAILS(ERR_NOT_FOUND, sink_put_path(s, SV_LIT("g"), TYPE, p, &o, e));
+    FAILS(ERR_NOT_FOUND, sink_put_path(s, SV_LIT("g"), TYPE, p, NULL, &o, e));
     free(bytes);
     remove_root();
 }

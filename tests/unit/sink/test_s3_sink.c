@@ -216,7 +216,7 @@ TEST(moto, what_passes_max_bytes_goes_out_in_parts)
     assert_true(fd >= 0);
     close(fd);
     OK(file_write_atomic(path, sv_make(bytes, n), e));
-    OK(sink_put_path(s, SV_LIT("file"), TYPE, path, &o, e));
+    OK(sink_put_path(s, SV_LIT("file"), TYPE, path, NULL, &o, e));
     assert_memory_equal(o.sha256, want, 32);
     check_read(s, "big/file", 0, bytes, n);
     (void)unlink(path);

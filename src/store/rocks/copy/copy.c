@@ -9,13 +9,22 @@
 #include "store/rocks/copy/copy_private.h"
 
 #include "base/file.h"
+#include "store/data_keys.h"
 #include "store/rocks/convert/convert_private.h"
+#include "store/rocks/crypt/crypt.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #define FILES_OPEN 512u
+
+/* A data store's id is the name of its folder. */
+static sv name_of(const char *place)
+{
+    const char *slash = strrchr(place, '/');
+    return sv_from(slash ? slash + 1 : place);
+}
 
 static err_code cut_copy(struct store_env *env, void *own, const char *side, uint64_t t,
                          const atomic_bool *halt, struct err *e)
@@ -78,6 +87,9 @@ static err_code copy_held(struct store_env *env, void *own, struct store *from,
     err_code rc = rocks_snapshot(from, p->restoring, &at, e);
     if (rc == ERR_OK && at.t < t)
         rc = ERR(e, ERR_INTERNAL, "a copy as of a commit that never was");
+    /* what is written from now on has a key that the source has not */
+    if (rc == ERR_OK && ((struct rocks *)from)->ring)
+        rc = data_keys_add(p->restoring, name_of(p->main), env->keeper, SV_NONE, e);
     if (rc == ERR_OK)
         rc = cut_copy(env, own, p->restoring, t, halt, e);
     if (rc == ERR_OK)
@@ -122,6 +134,7 @@ err_code rocks_sums_of(struct store_env *env, void *own, const char *place, stru
     TRY(rocks_look(place, &older, e));
     if (older)
         return ERR(e, ERR_UNSUPPORTED, "data store has an older layout: it has to be converted");
+    TRY(rocks_crypt_open(&r, place, e));
     rocks_options_make(&r, false, FILES_OPEN, options);
     r.db = rocksdb_open_for_read_only_column_families(r.options, place, N_CFS, rocks_family_names,
                                                       options, r.cf, 0, &bad);
@@ -137,5 +150,6 @@ err_code rocks_sums_of(struct store_env *env, void *own, const char *place, stru
     if (r.db)
         rocksdb_close(r.db);
     rocks_options_done(&r);
+    rocks_crypt_close(&r);
     return rc;
 }

@@ -6,6 +6,7 @@
 #include "store/rocks/copy/copy_private.h"
 
 #include "base/file.h"
+#include "store/data_keys.h"
 
 err_code rocks_snapshot(struct store *st, const char *folder, struct store_commit *at,
                         struct err *e)
@@ -22,6 +23,8 @@ err_code rocks_snapshot(struct store *st, const char *folder, struct store_commi
     pthread_mutex_unlock(&r->order.lock);
     rocksdb_checkpoint_object_destroy(c);
     TRY(rocks_error(bad, "making a snapshot", e));
+    if (r->ring)
+        TRY(data_keys_copy(r->path, folder, e));
     *at = last;
     return file_sync_dir(folder, e);
 }

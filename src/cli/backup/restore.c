@@ -1,15 +1,16 @@
 /* restore.c - the command `fhirlake restore`: a backup becomes a new data folder. */
-#include "cli/backup.h"
+#include "cli/backup/backup.h"
 
 #include "backup/backup.h"
-#include "cli/place.h"
+#include "cli/backup/place.h"
+#include "cli/keys.h"
 
 #include <sys/stat.h>
 
 #define CACHE_BYTES ((size_t)64 << 20)
 
 struct options {
-    const char *from, *data, *backup;
+    const char *from, *data, *backup, *keys;
     struct cli_place place;
 };
 #define O(member) offsetof(struct options, member)
@@ -18,6 +19,7 @@ static const struct cli_option table[] = {
     { "data", "DIR", "the new data folder: nothing is there yet, or an empty folder", O(data) },
     { "backup", "NAME", "which backup: a name in PLACE/backups (default: the newest)", O(backup) },
     CLI_PLACE_OPTIONS(O(place)),
+    { CLI_KEYS_OPTION, "FILE", CLI_KEYS_HELP, O(keys) },
 };
 #define N_OPTIONS (sizeof table / sizeof table[0])
 
@@ -40,6 +42,7 @@ static void usage(FILE *f)
 
 int cli_restore(int argc, char **argv)
 {
+    CLEANUP(key_keeper_close) struct key_keeper *keeper = NULL;
     struct options o = { 0 };
     struct backup_done done = { 0 };
     struct err e = { 0 };
@@ -56,12 +59,15 @@ int cli_restore(int argc, char **argv)
     struct backup_place *place = NULL;
     if (rc == ERR_OK)
         rc = cli_place_open(o.from, &o.place, &place, &e);
+    if (rc == ERR_OK)
+        rc = cli_keys_open(o.keys, &keeper, &e);
     if (rc != ERR_OK) {
         (void)fprintf(stderr, "fhirlake restore: %s\n", e.msg);
         return 2;
     }
     (void)umask(077);
     struct store_env *env = store_env_new(CACHE_BYTES, 1);
+    store_env_keep(env, keeper);
     rc = backup_restore(env, place, o.backup, o.data, &done, &e);
     store_env_free(env);
     backup_place_free(place);

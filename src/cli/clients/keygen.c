@@ -2,7 +2,7 @@
  *
  *   FILE         the private JWK, for the client's configuration; its owner's alone
  *   FILE.public  the public one, for `fhirlake client add --jwks` */
-#include "cli/clients.h"
+#include "cli/clients/clients.h"
 
 #include "base/file.h"
 #include "cli/options.h"

@@ -4,11 +4,12 @@
  * A running server is asked for a snapshot through the socket DATA/control (server/control.c), and
  * keeps it as long as the connection stands. Without a server the snapshot is made here. Either
  * way the files are copied by this process, so a server has nothing to do with the target. */
-#include "cli/backup.h"
+#include "cli/backup/backup.h"
 
 #include "backup/backup.h"
 #include "base/file.h"
-#include "cli/place.h"
+#include "cli/backup/place.h"
+#include "cli/keys.h"
 #include "server/control.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@
 #define RECORD_NAME "backup-digests" /* in the data folder */
 
 struct options {
-    const char *data, *to, *verify, *prune;
+    const char *data, *to, *verify, *prune, *keys;
     struct cli_place place;
 };
 #define O(member) offsetof(struct options, member)
@@ -36,6 +37,7 @@ static const struct cli_option table[] = {
     { "prune", "PLACE", "remove the files there that no backup names", O(prune) },
     CLI_PLACE_OPTIONS(O(place)),
     CLI_PLACE_KMS(O(place)),
+    { CLI_KEYS_OPTION, "FILE", CLI_KEYS_HELP, O(keys) },
 };
 #define N_OPTIONS (sizeof table / sizeof table[0])
 
@@ -194,6 +196,7 @@ static err_code check_apart(const char *data, const char *target, struct err *e)
 
 static int backup(const struct options *o, struct backup_place *place)
 {
+    CLEANUP(key_keeper_close) struct key_keeper *keeper = NULL;
     const char *data = o->data ? o->data : "fhirlake-data";
     static struct source s;
     static char record[PATH_MAX];
@@ -202,7 +205,10 @@ static int backup(const struct options *o, struct backup_place *place)
     s = (struct source){ .server = -1 };
     if (check_apart(data, o->to, &e) != ERR_OK)
         return fail(&e);
+    if (cli_keys_open(o->keys, &keeper, &e) != ERR_OK)
+        return fail(&e);
     s.env = store_env_new(CACHE_BYTES, 1);
+    store_env_keep(s.env, keeper);
     const bool has_record =
         (size_t)snprintf(record, sizeof record, "%s/" RECORD_NAME, data) < sizeof record;
     err_code rc = reach(data, &s.server) ? ask(&s, &e) : take(&s, data, &e);

@@ -3,7 +3,7 @@
  * A bucket's keys are those of whoever runs the command: a file in AWS's shared format, else the
  * environment. The file is read again when the store calls its keys expired, so that somebody who
  * renews keys can renew them under a long backup. */
-#include "cli/place.h"
+#include "cli/backup/place.h"
 
 #include "auth/credentials.h"
 #include "codec/uri.h"

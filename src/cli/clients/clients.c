@@ -4,7 +4,7 @@
  * They stand in one file, which a running server reads again when it changes. What is written was
  * read back as the server reads it, and takes the place of the file before at one stroke; two
  * commands at a time come one after the other. Lines that people wrote stay as they are. */
-#include "cli/clients.h"
+#include "cli/clients/clients.h"
 
 #include "auth/issue/issue.h"
 #include "base/clock.h"

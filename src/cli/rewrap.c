@@ -1,0 +1,118 @@
+/* rewrap.c - the command `fhirlake rewrap`: the data keys of a data folder are wrapped anew, by the
+ * first key of the key file.
+ *
+ * Key files alone are written, each of them whole, so a call that was cut off is called again. The
+ * server may run meanwhile: it reads a key file when it opens a data store, and looks at it now and
+ * then. */
+#include "cli/rewrap.h"
+
+#include "cli/keys.h"
+#include "cli/options.h"
+#include "store/data_keys.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <stdlib.h>
+
+struct options {
+    const char *keys;
+};
+#define O(member) offsetof(struct options, member)
+static const struct cli_option table[] = {
+    { CLI_KEYS_OPTION, "FILE", "the new key in its first line, the ones before behind it",
+      O(keys) },
+};
+#define N_OPTIONS (sizeof table / sizeof table[0])
+
+static void usage(FILE *f)
+{
+    (void)fputs(
+        "Usage: fhirlake rewrap DATA --" CLI_KEYS_OPTION " FILE\n\n"
+        "Wrap the data keys of all encrypted data stores of a server's folder (its --data) "
+        "by the\n"
+        "first key of FILE. Older keys must stand behind it, until this has ended. No data "
+        "is\n"
+        "written anew, and a server may run meanwhile. What it has done, a call that is cut "
+        "off\n"
+        "has done.\n\n",
+        f);
+    cli_options_print(table, N_OPTIONS, f);
+    (void)fputs("\nExit status: 0 all data keys are wrapped by the first key, 1 some are not "
+                "(each\n"
+                "told), 2 wrong usage.\n\n"
+                "Example:\n"
+                "  fhirlake rewrap fhirlake-data --" CLI_KEYS_OPTION " keys\n",
+                f);
+}
+
+static int fail(const char *subject, const struct err *e)
+{
+    (void)fprintf(stderr, "fhirlake rewrap: %s%s%s\n", subject, subject[0] ? ": " : "", e->msg);
+    return 1;
+}
+
+static int keep(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+static int rewrap_one(const char *folder, const char *id, struct key_keeper *keeper)
+{
+    struct err e;
+    bool changed;
+    if (!data_keys_there(folder)) {
+        (void)printf("%s: is not encrypted\n", id);
+        return 0;
+    }
+    if (data_keys_rewrap(folder, keeper, &changed, &e) != ERR_OK)
+        return fail(id, &e);
+    (void)printf("%s: %s\n", id, changed ? "wrapped anew" : "was wrapped by this key");
+    return 0;
+}
+
+static int rewrap_all(const char *data, struct key_keeper *keeper)
+{
+    char path[PATH_MAX];
+    struct dirent **all;
+    struct err e;
+    int status = 0;
+    (void)snprintf(path, sizeof path, "%s/stores", data);
+    int n = scandir(path, &all, keep, alphasort);
+    if (n < 0) {
+        (void)ERR(&e, ERR_NOT_FOUND, "it has no folder of data stores");
+        return fail(data, &e);
+    }
+    for (int i = 0; i < n; i++) {
+        if ((size_t)snprintf(path, sizeof path, "%s/stores/%s", data, all[i]->d_name) < sizeof path)
+            status |= rewrap_one(path, all[i]->d_name, keeper);
+        free(all[i]);
+    }
+    free((void *)all);
+    return status;
+}
+
+int cli_rewrap(int argc, char **argv)
+{
+    CLEANUP(key_keeper_close) struct key_keeper *keeper = NULL;
+    struct options o = { 0 };
+    struct err e;
+    const char *data = NULL;
+    size_t n;
+    bool help;
+    err_code rc = cli_options_read(table, N_OPTIONS, argc, argv, &o, &data, 1, &n, &help, &e);
+    if (rc == ERR_OK && help) {
+        usage(stdout);
+        return 0;
+    }
+    if (rc == ERR_OK && n == 0)
+        rc = ERR(&e, ERR_INVALID, "say which folder: DATA; see fhirlake rewrap --help");
+    if (rc == ERR_OK)
+        rc = cli_keys_open(o.keys, &keeper, &e);
+    if (rc == ERR_OK && keeper == NULL)
+        rc = ERR(&e, ERR_INVALID, "say which keys: --" CLI_KEYS_OPTION " FILE");
+    if (rc != ERR_OK) {
+        (void)fail("", &e);
+        return 2;
+    }
+    return rewrap_all(data, keeper);
+}

@@ -1,0 +1,3 @@
+/* rewrap.h - the command `fhirlake rewrap`.   Floor: cli. */
+#pragma once
+int cli_rewrap(int argc, char **argv);

@@ -1,0 +1,256 @@
+/* data_keys.c - the key file of a data store: read, made, given a further key, wrapped anew.
+ *
+ * The file is always replaced whole: a new one is written and synced beside it, and renamed. Data
+ * keys themselves never change, so files that were written under one stay readable, and wrapping
+ * them anew touches this file alone. */
+#include "store/data_keys.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "codec/hash.h"
+#include "codec/instant.h"
+#include "codec/json.h"
+
+#include <limits.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define FILE_MAX (1u << 20)
+#define MEMORY   (8u << 20)
+#define DEPTH    8u
+#define BLOB_MAX (16u << 10)
+#define CONTEXT  "aws:healthlake:datastore-id"
+
+struct row {
+    sv id, keeper, kms_key_id, blob, datastore, created;
+};
+struct rows {
+    struct arena *a;
+    sv datastore; /* whose file it is */
+    size_t n;
+    struct row of[CIPHER_KEYS];
+};
+
+static err_code path_of(const char *folder, char out[PATH_MAX], struct err *e)
+{
+    int n = snprintf(out, PATH_MAX, "%s/" DATA_KEYS_NAME, folder);
+    return n >= 0 && n < PATH_MAX ? ERR_OK : ERR(e, ERR_INVALID, "a path is too long");
+}
+
+bool data_keys_there(const char *folder)
+{
+    char path[PATH_MAX];
+    return path_of(folder, path, NULL) == ERR_OK && access(path, F_OK) == 0;
+}
+
+/* ---- the file ---- */
+
+static err_code damaged(struct err *e)
+{
+    return ERR(e, ERR_CORRUPT, "the key file of a data store is damaged");
+}
+
+static bool read_row(yyjson_val *v, struct row *out)
+{
+    *out = (struct row){ .id = json_string(json_get(v, "id")),
+                         .keeper = json_string(json_get(v, "keeper")),
+                         .kms_key_id = json_string(json_get(v, "kmsKeyId")),
+                         .blob = json_string(json_get(v, "blob")),
+                         .datastore = json_string(json_get(json_get(v, "context"), CONTEXT)),
+                         .created = json_string(json_get(v, "created")) };
+    return out->id.len == 2 * CIPHER_ID_LEN && out->keeper.len && out->kms_key_id.len &&
+           out->blob.len && out->datastore.len;
+}
+
+static err_code read_rows(const char *folder, struct arena *a, struct rows *out, struct err *e)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT(FILE_MAX);
+    char path[PATH_MAX];
+    yyjson_doc *doc;
+    uint64_t form;
+    TRY(path_of(folder, path, e));
+    TRY(file_read(path, &text, e));
+    sv json = arena_sv(a, buf_sv(&text));
+    if (json.ptr == NULL)
+        return arena_oom(a, e);
+    if (json_read(a, json, DEPTH, &doc, NULL) != ERR_OK)
+        return damaged(e);
+    yyjson_val *root = yyjson_doc_get_root(doc), *v;
+    if (!sv_to_u64(json_number(json_get(root, "v")), &form))
+        return damaged(e);
+    if (form != 1)
+        return ERR(e, ERR_UNSUPPORTED, "the key file of a data store is of a newer program");
+    *out = (struct rows){ .a = a, .datastore = json_string(json_get(root, "datastore")) };
+    yyjson_arr_iter it = yyjson_arr_iter_with(json_get(root, "keys"));
+    while ((v = yyjson_arr_iter_next(&it)) != NULL)
+        if (out->n == CIPHER_KEYS || !read_row(v, &out->of[out->n++]))
+            return damaged(e);
+    return out->n && out->datastore.len ? ERR_OK : damaged(e);
+}
+
+static err_code write_rows(const char *folder, const struct rows *rows, struct err *e)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT(FILE_MAX);
+    struct json_writer w;
+    char path[PATH_MAX];
+    TRY(path_of(folder, path, e));
+    json_writer_init(&w, &text);
+    json_obj(&w);
+    json_kv_u64(&w, "v", 1);
+    json_kv_str(&w, "datastore", rows->datastore);
+    json_key(&w, "keys");
+    json_arr(&w);
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct row *row = &rows->of[i];
+        json_obj(&w);
+        json_kv_str(&w, "id", row->id);
+        json_kv_str(&w, "keeper", row->keeper);
+        json_kv_str(&w, "kmsKeyId", row->kms_key_id);
+        json_kv_str(&w, "blob", row->blob);
+        json_key(&w, "context");
+        json_obj(&w);
+        json_kv_str(&w, CONTEXT, row->datastore);
+        json_obj_end(&w);
+        json_kv_str(&w, "created", row->created);
+        json_obj_end(&w);
+    }
+    json_arr_end(&w);
+    json_obj_end(&w);
+    TRY(json_writer_end(&w, e));
+    return file_write_atomic(path, buf_sv(&text), e);
+}
+
+/* ---- keys ---- */
+
+static err_code no_keeper(struct err *e)
+{
+    return ERR(e, ERR_DENIED,
+               "The data store is encrypted, and this program has no keys: give "
+               "--encryption-key-file");
+}
+
+/* Wraps key into row. Its texts are the arena's. */
+static err_code wrap_row(struct rows *rows, struct row *row, struct key_keeper *keeper, sv key_id,
+                         const unsigned char key[CIPHER_KEY_LEN], struct err *e)
+{
+    CLEANUP_BUF struct buf used = BUF_INIT(BLOB_MAX), blob = BUF_INIT(BLOB_MAX);
+    TRY(keeper->ops->wrap(keeper, key_id, row->datastore, key, &used, &blob, e));
+    row->keeper = sv_from(keeper->ops->name);
+    row->kms_key_id = arena_sv(rows->a, buf_sv(&used));
+    row->blob = arena_sv(rows->a, buf_sv(&blob));
+    return row->kms_key_id.ptr && row->blob.ptr ? ERR_OK : arena_oom(rows->a, e);
+}
+
+static err_code unwrap_row(const struct row *row, struct key_keeper *keeper,
+                           unsigned char key[CIPHER_KEY_LEN], struct err *e)
+{
+    if (keeper == NULL || !sv_eq_cstr(row->keeper, keeper->ops->name))
+        return no_keeper(e);
+    return keeper->ops->unwrap(keeper, row->kms_key_id, row->blob, row->datastore, key, e);
+}
+
+/* A row in front of the others. */
+static err_code new_row(struct rows *rows, sv id, struct key_keeper *keeper, sv key_id,
+                        struct err *e)
+{
+    unsigned char key[CIPHER_KEY_LEN], name[CIPHER_ID_LEN];
+    char hex[2 * CIPHER_ID_LEN], now[INSTANT_LEN];
+    if (keeper == NULL)
+        return no_keeper(e);
+    if (rows->n == CIPHER_KEYS)
+        return ERR(e, ERR_UNSUPPORTED,
+                   "the data store was restored from restored ones more than %u times: export it "
+                   "and import it instead",
+                   CIPHER_KEYS - 1);
+    rng_bytes(name, sizeof name);
+    hash_hex(name, sizeof name, hex);
+    instant_format(clock_wall_ms(), now);
+    memmove(&rows->of[1], &rows->of[0], rows->n * sizeof rows->of[0]);
+    rows->n++;
+    rows->of[0] = (struct row){ .id = arena_sv(rows->a, sv_make(hex, sizeof hex)),
+                                .datastore = arena_sv(rows->a, id),
+                                .created = arena_sv(rows->a, sv_make(now, sizeof now)) };
+    rng_bytes(key, sizeof key);
+    err_code rc = wrap_row(rows, &rows->of[0], keeper, key_id, key, e);
+    OPENSSL_cleanse(key, sizeof key);
+    return rc;
+}
+
+err_code data_keys_make(const char *folder, sv id, struct key_keeper *keeper, sv key_id,
+                        struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(MEMORY);
+    struct rows rows = { .a = a, .datastore = id };
+    if (data_keys_there(folder))
+        return ERR_OK;
+    TRY(new_row(&rows, id, keeper, key_id, e));
+    TRY(file_mkdirs(folder, e));
+    return write_rows(folder, &rows, e);
+}
+
+err_code data_keys_read(const char *folder, struct key_keeper *keeper, struct cipher_ring *out,
+                        struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(MEMORY);
+    struct rows rows;
+    struct cipher_ring ring = { 0 };
+    TRY(read_rows(folder, a, &rows, e));
+    err_code rc = ERR_OK;
+    for (size_t i = 0; i < rows.n && rc == ERR_OK; i++) {
+        rc = unwrap_row(&rows.of[i], keeper, ring.keys[i].key, e);
+        if (rc == ERR_OK && !hash_unhex(rows.of[i].id, ring.keys[i].id, CIPHER_ID_LEN))
+            rc = damaged(e);
+    }
+    ring.n = (unsigned)rows.n;
+    if (rc == ERR_OK)
+        *out = ring;
+    cipher_ring_wipe(&ring);
+    return rc;
+}
+
+err_code data_keys_copy(const char *from, const char *to, struct err *e)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT(FILE_MAX);
+    char path[PATH_MAX];
+    TRY(path_of(from, path, e));
+    TRY(file_read(path, &text, e));
+    TRY(path_of(to, path, e));
+    return file_write_atomic(path, buf_sv(&text), e);
+}
+
+err_code data_keys_add(const char *folder, sv id, struct key_keeper *keeper, sv key_id,
+                       struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(MEMORY);
+    struct rows rows;
+    TRY(read_rows(folder, a, &rows, e));
+    /* a call that was cut off had done it */
+    if (sv_eq(rows.datastore, id))
+        return ERR_OK;
+    rows.datastore = id;
+    TRY(new_row(&rows, id, keeper, key_id, e));
+    return write_rows(folder, &rows, e);
+}
+
+err_code data_keys_rewrap(const char *folder, struct key_keeper *keeper, bool *changed,
+                          struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(MEMORY);
+    struct rows rows;
+    bool differs = false;
+    TRY(read_rows(folder, a, &rows, e));
+    for (size_t i = 0; i < rows.n; i++) {
+        unsigned char key[CIPHER_KEY_LEN];
+        const sv before = rows.of[i].kms_key_id;
+        err_code rc = unwrap_row(&rows.of[i], keeper, key, e);
+        if (rc == ERR_OK)
+            rc = wrap_row(&rows, &rows.of[i], keeper, SV_NONE, key, e);
+        OPENSSL_cleanse(key, sizeof key);
+        TRY(rc);
+        differs |= !sv_eq(before, rows.of[i].kms_key_id);
+    }
+    *changed = differs;
+    return differs ? write_rows(folder, &rows, e) : ERR_OK;
+}
