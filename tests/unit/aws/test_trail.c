@@ -112,7 +112,9 @@ TEST(trail, actions_that_read_are_known_by_their_names)
         bool writes_it = strstr(name, "Create") || strstr(name, "Update") ||
                          strstr(name, "PatchR") || strstr(name, "Delete") ||
                          strstr(name, "Start") || strstr(name, "ProcessB");
-        assert_int_equal(trail_reads(name), !writes_it);
+        /* of what is written, too: DescribeFHIRBulkDeleteJob */
+        bool tells_of_it = strstr(name, "Describe") != NULL;
+        assert_int_equal(trail_reads(name), tells_of_it || !writes_it);
     }
     assert_false(trail_reads(NULL));
 }
