@@ -64,6 +64,7 @@ def test_a_clang_without_a_number_is_an_error_and_no_package(says, tmp_path):
     ("format --check", "unknown option --check of format"), ("format src/dev.c", 'format takes no "src/dev.c"'),
     ("clients --foo", "unknown option --foo of clients"), ("rocksdb -x", "unknown option -x of rocksdb"),
     ("minio latest", 'minio takes no "latest"'),
+    ("keycloak latest", 'keycloak takes no "latest"'),
     ("setup --release", "unknown option --release of setup"), ("coverage --foo", "unknown option --foo of coverage"),
     ("generate --checks", "unknown option --checks of generate"), ("generate types.inc", 'generate takes no "types.inc"'),
 ])
