@@ -20,6 +20,7 @@
              all the threads busy that he can, in another one
   creates    durable creates of 16 clients, against RocksDB's group commits of the same keys and values
   metrics    reads and creates of a server that counts, against one that does not
+  encryption imports and exports of a server that encrypts its data stores, against one that does not; processor time
   search     first pages against reading the same resources by id; counting; at a tenth of the data and at all
 
 Sizes: --gb 2 (about 5,600 patients per 2 GB). Warm page cache. Medians of --runs, pair by pair for ratios."""
@@ -39,7 +40,7 @@ import tempfile
 import time
 
 BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "tokens", "tls", "together", "share", "creates", "metrics", "audit",
-              "search")
+              "search", "encryption")
 
 
 def arguments():
@@ -63,6 +64,7 @@ if os.environ.get("FHIRLAKE_ONLY_ARGUMENTS"):  # ./dev asks before it builds, an
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+import encryption  # noqa: E402
 import fhirlake  # noqa: E402
 import rest  # noqa: E402
 import s3_peer  # noqa: E402
@@ -557,7 +559,8 @@ NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.ex
          "together": lambda b: of_rest(b).together(),
          "share": lambda b: of_rest(b).share(),
          "creates": lambda b: of_rest(b).creates(), "metrics": lambda b: of_rest(b).metrics(),
-         "audit": lambda b: of_rest(b).audit(), "search": lambda b: of_rest(b).search()}
+         "audit": lambda b: of_rest(b).audit(), "search": lambda b: of_rest(b).search(),
+         "encryption": lambda b: encryption.encryption(b, row, spread, cpu_seconds)}
 assert tuple(NAMES) == BENCHMARKS
 
 

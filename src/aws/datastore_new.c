@@ -16,6 +16,7 @@
 #include "base/rng.h"
 #include "event/event.h"
 #include "job/client_token.h"
+#include "store/keeper.h"
 
 /* The identity provider of a data store is one that the operator knows. */
 err_code datastore_check_identity(struct call *call, struct err *e)
@@ -35,7 +36,7 @@ static err_code check_encryption(struct call *call, struct err *e)
 {
     sv type = json_string(json_get(
         json_get(call_member(call, "SseConfiguration"), "KmsEncryptionConfig"), "CmkType"));
-    return store_registry_keeps(call->service->cfg.stores) &&
+    return store_registry_keeps(call->service->cfg.stores, SV_LIT(KEEPER_LOCAL)) &&
                    sv_eq(type, SV_LIT("CUSTOMER_MANAGED_KMS_KEY"))
                ? ERR(e, ERR_INVALID,
                      "SseConfiguration.KmsEncryptionConfig.CmkType: this server encrypts with keys "

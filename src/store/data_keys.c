@@ -143,10 +143,11 @@ static err_code wrap_row(struct rows *rows, struct row *row, struct key_keeper *
     return row->kms_key_id.ptr && row->blob.ptr ? ERR_OK : arena_oom(rows->a, e);
 }
 
-static err_code unwrap_row(const struct row *row, struct key_keeper *keeper,
+static err_code unwrap_row(const struct row *row, struct key_keeper *keepers,
                            unsigned char key[CIPHER_KEY_LEN], struct err *e)
 {
-    if (keeper == NULL || !sv_eq_cstr(row->keeper, keeper->ops->name))
+    struct key_keeper *keeper = key_keeper_named(keepers, row->keeper);
+    if (keeper == NULL)
         return no_keeper(e);
     return keeper->ops->unwrap(keeper, row->kms_key_id, row->blob, row->datastore, key, e);
 }
@@ -190,7 +191,7 @@ err_code data_keys_make(const char *folder, sv id, struct key_keeper *keeper, sv
     return write_rows(folder, &rows, e);
 }
 
-err_code data_keys_read(const char *folder, struct key_keeper *keeper, struct cipher_ring *out,
+err_code data_keys_read(const char *folder, struct key_keeper *keepers, struct cipher_ring *out,
                         struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(MEMORY);
@@ -199,7 +200,7 @@ err_code data_keys_read(const char *folder, struct key_keeper *keeper, struct ci
     TRY(read_rows(folder, a, &rows, e));
     err_code rc = ERR_OK;
     for (size_t i = 0; i < rows.n && rc == ERR_OK; i++) {
-        rc = unwrap_row(&rows.of[i], keeper, ring.keys[i].key, e);
+        rc = unwrap_row(&rows.of[i], keepers, ring.keys[i].key, e);
         if (rc == ERR_OK && !hash_unhex(rows.of[i].id, ring.keys[i].id, CIPHER_ID_LEN))
             rc = damaged(e);
     }
@@ -220,8 +221,7 @@ err_code data_keys_copy(const char *from, const char *to, struct err *e)
     return file_write_atomic(path, buf_sv(&text), e);
 }
 
-err_code data_keys_add(const char *folder, sv id, struct key_keeper *keeper, sv key_id,
-                       struct err *e)
+err_code data_keys_add(const char *folder, sv id, struct key_keeper *keepers, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(MEMORY);
     struct rows rows;
@@ -230,11 +230,12 @@ err_code data_keys_add(const char *folder, sv id, struct key_keeper *keeper, sv 
     if (sv_eq(rows.datastore, id))
         return ERR_OK;
     rows.datastore = id;
-    TRY(new_row(&rows, id, keeper, key_id, e));
+    const struct row first = rows.of[0];
+    TRY(new_row(&rows, id, key_keeper_named(keepers, first.keeper), first.kms_key_id, e));
     return write_rows(folder, &rows, e);
 }
 
-err_code data_keys_rewrap(const char *folder, struct key_keeper *keeper, bool *changed,
+err_code data_keys_rewrap(const char *folder, struct key_keeper *keepers, bool *changed,
                           struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(MEMORY);
@@ -244,9 +245,10 @@ err_code data_keys_rewrap(const char *folder, struct key_keeper *keeper, bool *c
     for (size_t i = 0; i < rows.n; i++) {
         unsigned char key[CIPHER_KEY_LEN];
         const sv before = rows.of[i].kms_key_id;
-        err_code rc = unwrap_row(&rows.of[i], keeper, key, e);
+        err_code rc = unwrap_row(&rows.of[i], keepers, key, e);
         if (rc == ERR_OK)
-            rc = wrap_row(&rows, &rows.of[i], keeper, SV_NONE, key, e);
+            rc = wrap_row(&rows, &rows.of[i], key_keeper_named(keepers, rows.of[i].keeper), before,
+                          key, e);
         OPENSSL_cleanse(key, sizeof key);
         TRY(rc);
         differs |= !sv_eq(before, rows.of[i].kms_key_id);

@@ -125,11 +125,6 @@ void store_env_keep(struct store_env *env, struct key_keeper *keeper)
     env->keeper = keeper;
 }
 
-bool store_env_keeps(const struct store_env *env)
-{
-    return env->keeper != NULL;
-}
-
 void store_env_free(struct store_env *env)
 {
     if (env == NULL)

@@ -9,9 +9,9 @@
 
 struct key_keeper;
 struct key_keeper_ops {
-    const char *name; /* in key files */
-    /* key_id: of the key to wrap with; empty: the keeper's own choice. On success *used has the
-     * one that did, and *blob the wrapped key as text; both are appended.
+    const char *name; /* in key files: who wrapped a key is who opens it */
+    /* key_id: of the key to wrap with, where there are several to choose from. On success *used has
+     * the one that did, and *blob the wrapped key as text; both are appended.
      * ERR_DENIED: the key is disabled, or we may not use it. ERR_UNAVAILABLE: it cannot be asked.
      * ERR_UNSUPPORTED: the keeper knows no such key. */
     err_code (*wrap)(struct key_keeper *k, sv key_id, sv datastore_id,
@@ -28,12 +28,17 @@ struct key_keeper_ops {
 /* First member of every implementation's object. Any thread may call. */
 struct key_keeper {
     const struct key_keeper_ops *ops;
+    struct key_keeper *next; /* a further one, of another name; NULL: none */
 };
+#define KEEPER_LOCAL "local"
+/* The one of a name among a keeper and those behind it. NULL: none has it. */
+struct key_keeper *key_keeper_named(struct key_keeper *first, sv name);
 
 /* Of a file: a key a line, as 64 hexadecimal digits or as base64 of its 32 bytes; empty lines and
- * those that begin with # say nothing. The first key wraps; all of them open. The file is read
- * again when it has changed. When it is gone, so are its keys; when it is broken or open to others,
- * the keys before stay. ERR_NOT_FOUND; ERR_DENIED: others can read it; ERR_INVALID: which line. */
+ * those that begin with # say nothing. The first key wraps, whatever key_id says; all of them open.
+ * The file is read again when it has changed. When it is gone, so are its keys; when it is broken
+ * or open to others, the keys before stay. ERR_NOT_FOUND; ERR_DENIED: others can read it; ERR_INVALID:
+ * which line. */
 MUST_USE err_code key_keeper_local(const char *path, struct key_keeper **out, struct err *e);
-void key_keeper_close(struct key_keeper *k); /* NULL: nothing */
+void key_keeper_close(struct key_keeper *k); /* and those behind it; NULL: nothing */
 DEFINE_CLEANUP(struct key_keeper, key_keeper_close)

@@ -151,6 +151,13 @@ static sv about(sv datastore_id, struct buf *out)
     return buf_sv(out);
 }
 
+struct key_keeper *key_keeper_named(struct key_keeper *first, sv name)
+{
+    while (first && !sv_eq_cstr(name, first->ops->name))
+        first = first->next;
+    return first;
+}
+
 static err_code no_key(struct err *e)
 {
     return ERR(e, ERR_DENIED, "The key of this data store is not available: access is denied");
@@ -178,7 +185,8 @@ static err_code local_wrap(struct key_keeper *base, sv key_id, sv datastore_id,
 {
     CLEANUP_BUF struct buf name = BUF_INIT(128);
     struct wrapping_key k;
-    if (!find((struct local *)base, key_id, &k))
+    (void)key_id;
+    if (!find((struct local *)base, SV_NONE, &k))
         return no_key(e);
     err_code rc = buf_add(used, sv_make(k.name, sizeof k.name), e);
     if (rc == ERR_OK)
@@ -216,7 +224,8 @@ static void local_close(struct key_keeper *base)
     free(l);
 }
 
-static const struct key_keeper_ops local_ops = { "local", local_wrap, local_unwrap, local_close };
+static const struct key_keeper_ops local_ops = { KEEPER_LOCAL, local_wrap, local_unwrap,
+                                                 local_close };
 
 err_code key_keeper_local(const char *path, struct key_keeper **out, struct err *e)
 {
@@ -240,6 +249,9 @@ err_code key_keeper_local(const char *path, struct key_keeper **out, struct err 
 
 void key_keeper_close(struct key_keeper *k)
 {
-    if (k)
+    while (k) {
+        struct key_keeper *next = k->next;
         k->ops->close(k);
+        k = next;
+    }
 }

@@ -161,12 +161,13 @@ void store_registry_rest(struct store_registry *r, sv id)
     pthread_mutex_unlock(&r->locked.lock);
 }
 
-bool store_registry_keeps(const struct store_registry *r)
+bool store_registry_keeps(const struct store_registry *r, sv keeper)
 {
-    return r->env && store_env_keeps(r->env);
+    return r->env && key_keeper_named(r->env->keeper, keeper) != NULL;
 }
 
-err_code store_registry_encrypt(struct store_registry *r, sv id, sv key_id, struct err *e)
+err_code store_registry_encrypt(struct store_registry *r, sv id, sv keeper, sv key_id,
+                                struct err *e)
 {
     char uri[PATH_MAX];
     if (!store_name_ok(id))
@@ -175,7 +176,8 @@ err_code store_registry_encrypt(struct store_registry *r, sv id, sv key_id, stru
         return ERR(e, ERR_UNSUPPORTED, "store engine %s does not encrypt", r->engine->scheme);
     registry_uri(r, id, uri);
     const bool is_new = !registry_exists(r, id);
-    TRY(r->engine->encrypt(r->env, uri + r->place_at, id, key_id, e));
+    TRY(r->engine->encrypt(uri + r->place_at, id, key_keeper_named(r->env->keeper, keeper), key_id,
+                           e));
     pthread_mutex_lock(&r->locked.lock);
     r->locked.n_stores += is_new;
     pthread_mutex_unlock(&r->locked.lock);

@@ -45,13 +45,15 @@ void store_registry_free(struct store_registry *r); /* closes every store */
  * revoked, lost, or cannot be asked for. */
 MUST_USE err_code store_registry_acquire(struct store_registry *r, sv datastore_id, bool create,
                                          struct store **out, struct err *e);
-/* A data store that nobody has used yet gets a data key, wrapped by the environment's keeper:
- * whatever is written for it is encrypted. One that has its key is left as it is. key_id: of the
- * key that wraps; empty: the keeper's choice. ERR_DENIED, ERR_UNAVAILABLE, ERR_UNSUPPORTED (as of
- * keeper.h); ERR_CONFLICT: it has data; ERR_IO, ERR_NO_SPACE. */
-bool store_registry_keeps(const struct store_registry *r); /* does the environment have one? */
-MUST_USE err_code store_registry_encrypt(struct store_registry *r, sv datastore_id, sv key_id,
-                                         struct err *e);
+/* Can a keeper of this name wrap data keys (keeper.h)? */
+bool store_registry_keeps(const struct store_registry *r, sv keeper);
+/* A data store that nobody has used yet gets a data key, wrapped by this keeper: whatever is
+ * written for it is encrypted. One that has its key is left as it is.
+ *   key_id  as of key_keeper_ops.wrap
+ * ERR_DENIED, ERR_UNAVAILABLE, ERR_UNSUPPORTED (as of keeper.h); ERR_CONFLICT: it has data; ERR_IO,
+ * ERR_NO_SPACE. */
+MUST_USE err_code store_registry_encrypt(struct store_registry *r, sv datastore_id, sv keeper,
+                                         sv key_id, struct err *e);
 /* The same if it is open now; else NULL, at once. */
 struct store *store_registry_try(struct store_registry *r, sv datastore_id);
 void store_registry_release(struct store_registry *r, struct store *st);

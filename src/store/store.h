@@ -82,10 +82,9 @@ typedef void (*store_reindex_fn)(void *ctx, const struct store_reindex *r);
 /* Before the first store is opened. */
 void store_env_on_reindex(struct store_env *env, store_reindex_fn fn, void *ctx);
 struct key_keeper;
-/* Who opens the keys of encrypted stores (keeper.h); borrowed for as long as env is there. Before
- * the first store is opened. Without one, an encrypted store is ERR_DENIED. */
+/* Who opens the keys of encrypted stores (keeper.h), and those behind it; borrowed for as long as
+ * env is there. Before the first store is opened. Without one, an encrypted store is ERR_DENIED. */
 void store_env_keep(struct store_env *env, struct key_keeper *keeper);
-bool store_env_keeps(const struct store_env *env); /* is there one? */
 
 /* Open, or create when create is set. The URI says by which engine, and where:
  *   rocksdb:PATH, or a path alone   RocksDB, in that folder

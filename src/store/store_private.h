@@ -153,7 +153,8 @@ struct store_engine {
     err_code (*sums)(struct store_env *env, void *own, const char *place, struct store_sums *out,
                      struct err *e);
     /* Data keys of a place, for store_registry_encrypt(). NULL: it has no files. */
-    err_code (*encrypt)(struct store_env *env, const char *place, sv id, sv key_id, struct err *e);
+    err_code (*encrypt)(const char *place, sv id, struct key_keeper *keeper, sv key_id,
+                        struct err *e);
     /* As data_keys_read(), of a place that has data keys. NULL: none has. */
     err_code (*keys)(struct store_env *env, const char *place, struct cipher_ring *out,
                      struct err *e);
@@ -191,7 +192,8 @@ err_code rocks_copy(struct store_env *env, void *own, struct store *from, const 
                     uint64_t t, const atomic_bool *halt, struct store_sums *out, struct err *e);
 err_code rocks_sums_of(struct store_env *env, void *own, const char *place, struct store_sums *out,
                        struct err *e);
-err_code rocks_encrypt(struct store_env *env, const char *place, sv id, sv key_id, struct err *e);
+err_code rocks_encrypt(const char *place, sv id, struct key_keeper *keeper, sv key_id,
+                       struct err *e);
 err_code rocks_keys(struct store_env *env, const char *place, struct cipher_ring *out,
                     struct err *e);
 err_code rocks_records_open(const char *place, bool to_read, struct records **out, struct err *e);

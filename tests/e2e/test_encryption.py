@@ -1,11 +1,11 @@
 """--encryption-key-file: nothing of a resource is readable on the disk, whatever wrote it and whatever ended it; a wrong, lost or
 revoked key is a refusal; keys are wrapped anew while the server runs."""
 import base64
+import gzip
 import json
 import os
 import random
 import secrets
-import shutil
 import signal
 import subprocess
 
@@ -193,3 +193,110 @@ def test_a_backup_and_a_restored_data_store_are_encrypted_as_well(tmp_path):
     assert "wrong" not in run("check", tmp_path / "new", "--quiet", "--encryption-key-file", keys)
     with Server(tmp_path / "new", "--encryption-key-file", str(keys)) as server:
         assert history(server.fhir(store)) == rows
+
+
+def test_a_served_file_is_given_whole_in_ranges_and_packed(tmp_path):
+    with serve(tmp_path, key_file(tmp_path)) as server:
+        store = server.create_store()
+        fhir = fill(server, store)
+        export = bulk.export(fhir)
+        url = export.manifest()["output"][0]["url"].split("/r4/")[1]
+        whole = fhir.get(url, **{"Accept-Encoding": "identity"})
+        assert whole.status == 200 and whole.body.count(b"\n") == 439 and MARK.encode() in whole.body
+        assert int(whole.headers["Content-Length"]) == len(whole.body)
+        on_disk = [p for p in (server.data / "exports").rglob("*.ndjson")]
+        assert [p.stat().st_size for p in on_disk] == [len(whole.body) + 4096]
+        rng = random.Random(3)
+        for _ in range(20):
+            a = rng.randrange(len(whole.body))
+            b = rng.randrange(a, len(whole.body))
+            part = fhir.get(url, Range=f"bytes={a}-{b}")
+            assert part.status == 206 and part.body == whole.body[a:b + 1]
+        assert fhir.get(url, Range="bytes=-7").body == whole.body[-7:]
+        assert fhir.get(url, Range=f"bytes={len(whole.body)}-").status == 416
+        packed = fhir.get(url, **{"Accept-Encoding": "gzip"})
+        body = gzip.decompress(packed.body) if packed.headers.get("Content-Encoding") == "gzip" else packed.body
+        assert body == whole.body
+        # a second export takes over what has not changed: a second name of an encrypted file
+        again = bulk.export(fhir).manifest()["output"][0]["url"].split("/r4/")[1]
+        assert again != url and fhir.get(again, **{"Accept-Encoding": "identity"}).body == whole.body
+        assert readable(server.data) == []
+
+
+def test_keys_are_wrapped_anew_while_the_server_runs_whatever_is_killed(tmp_path):
+    keys = key_file(tmp_path)
+    old = keys.read_text().split("\n")[1]
+    new = secrets.token_hex(32)
+    rng = random.Random(5)
+    with serve(tmp_path, keys) as server:
+        stores = [server.create_store() for _ in range(6)]
+        rows = {}
+        for store in stores:
+            assert server.fhir(store).put("Patient/w2", named("w2")).status == 201
+            rows[store] = server.fhir(store).get("Patient/w2").body
+        files = {s: [p.read_bytes() for p in sorted((server.data / "stores" / s).glob("*.sst"))] for s in stores}
+        put(keys, f"{new}\n{old}\n")
+        command = [str(BIN), "rewrap", str(server.data), "--encryption-key-file", str(keys)]
+        for _ in range(5):
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            try:
+                process.wait(rng.random() * 0.02)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+            process.communicate()
+            for store in stores:
+                json.loads((server.data / "stores" / store / "data-keys.json").read_text())
+                assert server.fhir(store).get("Patient/w2").body == rows[store]
+        told = run("rewrap", server.data, "--encryption-key-file", keys)
+        assert told.count("wrapped anew") + told.count("was wrapped by this key") == 6
+        assert run("rewrap", server.data, "--encryption-key-file", keys).count("was wrapped by this key") == 6
+        assert {s: [p.read_bytes() for p in sorted((server.data / "stores" / s).glob("*.sst"))] for s in stores} == files
+        put(keys, f"{new}\n")
+        server.stop()
+        server.start()
+        for store in stores:
+            assert server.fhir(store).get("Patient/w2").body == rows[store]
+        put(keys, f"{old}\n")
+        assert "access is denied" in run("rewrap", server.data, "--encryption-key-file", keys, status=1)
+        put(keys, f"{new}\n")
+    assert run("rewrap", tmp_path / "data", status=2) and run("rewrap", tmp_path / "none", "--encryption-key-file", keys, status=1)
+
+
+def put(path, text):
+    """As one that is renamed into place."""
+    side = path.with_suffix(".new")
+    side.write_text(text)
+    side.chmod(0o600)
+    os.replace(side, path)
+
+
+def test_a_revoked_key_closes_its_data_stores_and_a_key_that_is_back_opens_them(tmp_path):
+    keys = key_file(tmp_path)
+    own, other = keys.read_text(), secrets.token_hex(32)
+    with serve(tmp_path, keys) as server:
+        store, gone = server.create_store(), server.create_store()
+        for each in (store, gone):
+            assert server.fhir(each).put("Patient/w2", named("w2")).status == 201
+        export = bulk.export(server.fhir(store))
+        url = export.manifest()["output"][0]["url"].split("/r4/")[1]
+        assert server.fhir(store).get(url).status == 200
+        put(keys, other + "\n")
+        wait(lambda: asked(server, store), {403}, timeout=60)
+        answer = server.fhir(store).put("Patient/w3", named("w3"))
+        assert answer.status == 403 and answer.json["issue"][0]["code"] == "forbidden", answer.text
+        wait(lambda: server.fhir(store).get(url).status, {403}, timeout=60)
+        with pytest.raises(ClientError) as refused:
+            server.start_export(store)
+        assert refused.value.response["Error"]["Code"] == "AccessDeniedException"
+        # it is still described, and can be deleted
+        assert server.client().describe_fhir_datastore(DatastoreId=gone)["DatastoreProperties"]["DatastoreStatus"] == "ACTIVE"
+        server.client().delete_fhir_datastore(DatastoreId=gone)
+        ended(server, gone)
+        assert not (server.data / "stores" / gone).exists()
+        # new ones are made with the keys that there are
+        fresh = server.create_store()
+        assert server.fhir(fresh).put("Patient/w2", named("w2")).status == 201
+        put(keys, own + other + "\n")
+        wait(lambda: asked(server, store), {200}, timeout=60)
+        assert server.fhir(store).get(url).status == 200 and asked(server, fresh) == 200
+        assert server.fhir(store).get("Patient/w3").status == 404

@@ -166,7 +166,7 @@ TEST(encrypt, what_is_written_is_read_again_and_by_no_one_else)
 {
     (void)state;
     begin();
-    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_NONE, e));
+    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_LIT(KEEPER_LOCAL), SV_NONE, e));
     struct store *st = acquired(ID, true);
     assert_non_null(store_ring(st));
     fill(st, 0, 20);
@@ -200,7 +200,8 @@ TEST(encrypt, a_store_without_keys_is_plain_as_ever)
     assert_true(readable(folder_of(ID)) > 0);
     store_registry_release(registry, st);
     /* and stays so: it has data */
-    FAILS(ERR_CONFLICT, store_registry_encrypt(registry, SV_LIT(ID), SV_NONE, e));
+    FAILS(ERR_CONFLICT,
+          store_registry_encrypt(registry, SV_LIT(ID), SV_LIT(KEEPER_LOCAL), SV_NONE, e));
     end();
 }
 
@@ -210,7 +211,7 @@ TEST(encrypt, another_key_none_and_a_changed_key_file_are_refused)
     char path[300];
     struct store *st;
     begin();
-    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_NONE, e));
+    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_LIT(KEEPER_LOCAL), SV_NONE, e));
     st = acquired(ID, true);
     fill(st, 0, 5);
     store_registry_release(registry, st);
@@ -254,8 +255,8 @@ TEST(encrypt, a_key_file_of_another_store_opens_nothing)
     CLEANUP_BUF struct buf b = BUF_INIT(1 << 20);
     struct store *st;
     begin();
-    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_NONE, e));
-    OK(store_registry_encrypt(registry, sv_from(other), SV_NONE, e));
+    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_LIT(KEEPER_LOCAL), SV_NONE, e));
+    OK(store_registry_encrypt(registry, sv_from(other), SV_LIT(KEEPER_LOCAL), SV_NONE, e));
     st = acquired(ID, true);
     fill(st, 0, 5);
     store_registry_release(registry, st);
@@ -274,7 +275,7 @@ TEST(encrypt, keys_are_wrapped_anew_and_the_old_one_goes)
     char both[200];
     bool changed = false;
     begin();
-    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_NONE, e));
+    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_LIT(KEEPER_LOCAL), SV_NONE, e));
     struct store *st = acquired(ID, true);
     fill(st, 0, 5);
     (void)snprintf(both, sizeof both, "# new\n%s\n# old\n%s", line_of('c'), line_of('a'));
@@ -318,7 +319,7 @@ TEST(encrypt, a_revoked_key_closes_the_store_for_who_comes_and_for_who_holds_it)
     struct store_commit at;
     char json[256];
     begin();
-    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_NONE, e));
+    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_LIT(KEEPER_LOCAL), SV_NONE, e));
     struct store *st = acquired(ID, true);
     fill(st, 0, 5);
     write_keys(line_of('b'));
@@ -345,6 +346,70 @@ TEST(encrypt, a_revoked_key_closes_the_store_for_who_comes_and_for_who_holds_it)
     end();
 }
 
+/* A key service, as it answers. */
+static err_code answer = ERR_OK;
+
+static err_code service_wrap(struct key_keeper *k, sv key_id, sv datastore_id,
+                             const unsigned char key[CIPHER_KEY_LEN], struct buf *used,
+                             struct buf *blob, struct err *e)
+{
+    char hex[2 * CIPHER_KEY_LEN];
+    (void)k;
+    if (answer != ERR_OK)
+        return ERR(e, answer, "the key service says no");
+    hash_hex(key, CIPHER_KEY_LEN, hex);
+    TRY(buf_add_fmt(used, e, "arn:%.*s", SV_FMT(key_id)));
+    TRY(buf_add(blob, datastore_id, e));
+    return buf_add(blob, sv_make(hex, sizeof hex), e);
+}
+
+static err_code service_unwrap(struct key_keeper *k, sv key_id, sv blob, sv datastore_id,
+                               unsigned char key[CIPHER_KEY_LEN], struct err *e)
+{
+    (void)k;
+    if (answer != ERR_OK)
+        return ERR(e, answer, "the key service says no");
+    if (!sv_starts(blob, datastore_id) || !sv_starts(key_id, SV_LIT("arn:")) ||
+        !hash_unhex(sv_tail(blob, datastore_id.len), key, CIPHER_KEY_LEN))
+        return ERR(e, ERR_CORRUPT, "not for this");
+    return ERR_OK;
+}
+
+static void service_close(struct key_keeper *k)
+{
+    free(k);
+}
+
+TEST(encrypt, a_key_service_wraps_beside_the_file_and_is_not_taken_at_silence)
+{
+    (void)state;
+    static const struct key_keeper_ops ops = { "kms", service_wrap, service_unwrap, service_close };
+    static const char copy[] = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
+    static struct store_sums sums;
+    begin();
+    assert_false(store_registry_keeps(registry, SV_LIT("kms")));
+    FAILS(ERR_DENIED, store_registry_encrypt(registry, SV_LIT(ID), SV_LIT("kms"), SV_NONE, e));
+    keeper->next = calloc(1, sizeof *keeper);
+    keeper->next->ops = &ops;
+    assert_true(store_registry_keeps(registry, SV_LIT("kms")));
+    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_LIT("kms"), SV_LIT("alias/x"), e));
+    struct store *st = acquired(ID, true);
+    fill(st, 0, 5);
+    OK(store_registry_copy(registry, st, sv_from(copy), store_last(st).t, NULL, &sums, e));
+    store_registry_release(registry, st);
+    /* without the file's keys */
+    write_keys(line_of('b'));
+    store_registry_release(registry, acquired(ID, false));
+    store_registry_release(registry, acquired(copy, false));
+    answer = ERR_UNAVAILABLE;
+    assert_int_equal(until(ERR_OK), ERR_OK);
+    answer = ERR_DENIED;
+    assert_int_equal(until(ERR_DENIED), ERR_DENIED);
+    answer = ERR_OK;
+    assert_int_equal(until(ERR_OK), ERR_OK);
+    end();
+}
+
 TEST(encrypt, a_copy_has_a_key_of_its_own_for_what_it_writes)
 {
     (void)state;
@@ -353,7 +418,7 @@ TEST(encrypt, a_copy_has_a_key_of_its_own_for_what_it_writes)
     static struct store_sums sums;
     fhir_type differs;
     begin();
-    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_NONE, e));
+    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_LIT(KEEPER_LOCAL), SV_NONE, e));
     struct store *st = acquired(ID, true);
     fill(st, 0, 10);
     const uint64_t t = store_last(st).t;
@@ -385,7 +450,7 @@ TEST(encrypt, a_log_that_is_cut_in_its_beginning_holds_nothing_and_stops_nothing
     char path[600];
     struct dirent *x;
     begin();
-    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_NONE, e));
+    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_LIT(KEEPER_LOCAL), SV_NONE, e));
     struct store *st = acquired(ID, true);
     fill(st, 0, 5);
     OK(st->ops->flush(st, e));
@@ -417,5 +482,6 @@ TEST_MAIN(T(encrypt, what_is_written_is_read_again_and_by_no_one_else),
           T(encrypt, a_key_file_of_another_store_opens_nothing),
           T(encrypt, keys_are_wrapped_anew_and_the_old_one_goes),
           T(encrypt, a_revoked_key_closes_the_store_for_who_comes_and_for_who_holds_it),
+          T(encrypt, a_key_service_wraps_beside_the_file_and_is_not_taken_at_silence),
           T(encrypt, a_copy_has_a_key_of_its_own_for_what_it_writes),
           T(encrypt, a_log_that_is_cut_in_its_beginning_holds_nothing_and_stops_nothing))

@@ -89,7 +89,7 @@ static err_code copy_held(struct store_env *env, void *own, struct store *from,
         rc = ERR(e, ERR_INTERNAL, "a copy as of a commit that never was");
     /* what is written from now on has a key that the source has not */
     if (rc == ERR_OK && ((struct rocks *)from)->ring)
-        rc = data_keys_add(p->restoring, name_of(p->main), env->keeper, SV_NONE, e);
+        rc = data_keys_add(p->restoring, name_of(p->main), env->keeper, e);
     if (rc == ERR_OK)
         rc = cut_copy(env, own, p->restoring, t, halt, e);
     if (rc == ERR_OK)

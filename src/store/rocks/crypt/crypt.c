@@ -105,11 +105,12 @@ void rocks_crypt_tidy(const struct rocks *r, const char *path)
         closedir(d);
 }
 
-err_code rocks_encrypt(struct store_env *env, const char *place, sv id, sv key_id, struct err *e)
+err_code rocks_encrypt(const char *place, sv id, struct key_keeper *keeper, sv key_id,
+                       struct err *e)
 {
     if (rocks_has_data(place) && !data_keys_there(place))
         return ERR(e, ERR_CONFLICT, "the data store has data that is not encrypted");
-    return data_keys_make(place, id, env->keeper, key_id, e);
+    return data_keys_make(place, id, keeper, key_id, e);
 }
 
 err_code rocks_keys(struct store_env *env, const char *place, struct cipher_ring *out,
