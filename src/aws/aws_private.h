@@ -139,6 +139,12 @@ MUST_USE err_code datastore_make(struct call *call, datastore_fill_fn fill, yyjs
 /* datastore_key.c: may the data store be under the customer's key that its SseConfiguration names?
  * Without a KMS, and for a key of ours, yes. Errors of auth_allows() and kms_key_ask(). */
 MUST_USE err_code datastore_check_key(struct call *call, yyjson_val *sse, struct err *e);
+/* The customer's key of an SseConfiguration, as it was given; SV_NONE: a key of ours, or NULL. */
+sv datastore_customer_key(yyjson_val *sse);
+/* Before its first data: a data key, wrapped by the customer's key in KMS, or by a key of ours; or
+ * none, when the server has no keeper for it. Errors of store_registry_encrypt(). */
+MUST_USE err_code datastore_encrypt(struct service *service, const struct datastore *datastore,
+                                    struct err *e);
 /* Is the IdentityProviderConfiguration one that this server obeys, or not given? ERR_INVALID. */
 MUST_USE err_code datastore_check_identity(struct call *call, struct err *e);
 

@@ -6,6 +6,7 @@
  * Source: HealthLake Developer Guide, customer managed keys (the rights of who creates). */
 #include "aws/aws_private.h"
 
+#include "kms/keeper.h"
 #include "kms/kms.h"
 
 /* The key's ARN of what a request may give: an ARN, an id (also behind "key/") or an alias, of this
@@ -18,6 +19,26 @@ static sv arn_of(const struct call *call, sv key)
     bool kind = sv_starts(key, SV_LIT("alias/")) || sv_starts(key, SV_LIT("key/"));
     return arena_fmt(call->a, "arn:aws:kms:%.*s:%.*s:%s%.*s", SV_FMT(cfg->region),
                      SV_FMT(cfg->account_id), kind ? "" : "key/", SV_FMT(key));
+}
+
+sv datastore_customer_key(yyjson_val *sse)
+{
+    yyjson_val *config = json_get(sse, "KmsEncryptionConfig");
+    const bool customer =
+        sv_eq_cstr(json_string(json_get(config, "CmkType")), "CUSTOMER_MANAGED_KMS_KEY");
+    return customer ? json_string(json_get(config, "KmsKeyId")) : SV_NONE;
+}
+
+err_code datastore_encrypt(struct service *service, const struct datastore *datastore,
+                           struct err *e)
+{
+    struct store_registry *stores = service->cfg.stores;
+    const sv key = datastore_customer_key(datastore->sse);
+    if (key.len && store_registry_keeps(stores, SV_LIT(KEEPER_KMS)))
+        return store_registry_encrypt(stores, datastore->id, SV_LIT(KEEPER_KMS), key, e);
+    if (store_registry_keeps(stores, SV_LIT(KEEPER_LOCAL)))
+        return store_registry_encrypt(stores, datastore->id, SV_LIT(KEEPER_LOCAL), SV_NONE, e);
+    return ERR_OK;
 }
 
 err_code datastore_check_key(struct call *call, yyjson_val *sse, struct err *e)

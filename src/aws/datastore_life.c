@@ -14,7 +14,6 @@
 #include "aws/aws_private.h"
 
 #include "base/log.h"
-#include "store/keeper.h"
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -58,8 +57,7 @@ static err_code create(struct service *service, sv id, struct err *e)
     TRY(store_registry_remove(service->cfg.stores, id, e));
     if (datastore.restored_from.len)
         return restore_run(service, &datastore, e);
-    if (store_registry_keeps(service->cfg.stores, SV_LIT(KEEPER_LOCAL)))
-        TRY(store_registry_encrypt(service->cfg.stores, id, SV_LIT(KEEPER_LOCAL), SV_NONE, e));
+    TRY(datastore_encrypt(service, &datastore, e));
     TRY(store_registry_acquire(service->cfg.stores, id, true, &st, e));
     /* this worker does nothing else, and Linux changes the priority of one thread alone */
     if (datastore.preload)

@@ -16,7 +16,7 @@
 #include "base/rng.h"
 #include "event/event.h"
 #include "job/client_token.h"
-#include "store/keeper.h"
+#include "kms/keeper.h"
 
 /* The identity provider of a data store is one that the operator knows. */
 err_code datastore_check_identity(struct call *call, struct err *e)
@@ -30,14 +30,13 @@ err_code datastore_check_identity(struct call *call, struct err *e)
     return identity_check(call->a, given, bearer ? bearer_providers(bearer, call->a) : NULL, e);
 }
 
-/* A server that encrypts asks no key service: a customer who thinks that he can revoke his key
- * would be mistaken. One that does not encrypt keeps what is given, and its documents say so. */
-static err_code check_encryption(struct call *call, struct err *e)
+/* With keys of its own alone, a customer who thinks that he can revoke his key would be mistaken.
+ * A server that does not encrypt keeps what is given, and its documents say so. */
+static err_code check_encryption(struct call *call, yyjson_val *sse, struct err *e)
 {
-    sv type = json_string(json_get(
-        json_get(call_member(call, "SseConfiguration"), "KmsEncryptionConfig"), "CmkType"));
-    return store_registry_keeps(call->service->cfg.stores, SV_LIT(KEEPER_LOCAL)) &&
-                   sv_eq(type, SV_LIT("CUSTOMER_MANAGED_KMS_KEY"))
+    const struct store_registry *stores = call->service->cfg.stores;
+    return datastore_customer_key(sse).ptr && store_registry_keeps(stores, SV_LIT(KEEPER_LOCAL)) &&
+                   !store_registry_keeps(stores, SV_LIT(KEEPER_KMS))
                ? ERR(e, ERR_INVALID,
                      "SseConfiguration.KmsEncryptionConfig.CmkType: this server encrypts with keys "
                      "of its own, and takes AWS_OWNED_KMS_KEY alone")
@@ -174,7 +173,7 @@ err_code datastore_make(struct call *call, datastore_fill_fn fill, yyjson_val *s
     sv token = call_text(call, "ClientToken"), key = SV_NONE, asked;
     TRY(may_tag(call, e));
     TRY(datastore_check_identity(call, e));
-    TRY(check_encryption(call, e));
+    TRY(check_encryption(call, sse, e));
     TRY(tags_check(NULL, call_member(call, "Tags"), e));
     TRY(digest(call, &asked, e));
     pthread_mutex_t *lock = &call->service->aws->records_lock;

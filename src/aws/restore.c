@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "codec/instant.h"
+#include "kms/keeper.h"
 
 static sv instant_text(struct call *call, int64_t ms)
 {
@@ -38,6 +39,18 @@ static err_code check_point(struct call *call, const struct datastore *source, i
     return ERR_OK;
 }
 
+/* The files of a restored data store are its source's, under the source's keys. */
+static err_code check_same_key(struct call *call, yyjson_val *given, yyjson_val *source,
+                               struct err *e)
+{
+    return given == NULL || !store_registry_keeps(call->service->cfg.stores, SV_LIT(KEEPER_KMS)) ||
+                   sv_eq(datastore_customer_key(given), datastore_customer_key(source))
+               ? ERR_OK
+               : ERR(e, ERR_INVALID,
+                     "SseConfiguration: a restored data store is encrypted as its source is; leave "
+                     "it out, or give the source's");
+}
+
 /* datastore_fill_fn: what the request does not give is the source's. */
 static err_code fill_restored(struct call *call, struct datastore *datastore, struct err *e)
 {
@@ -51,6 +64,7 @@ static err_code fill_restored(struct call *call, struct datastore *datastore, st
         (!datastore_is_kept(&source) || source.backup.until_ms <= clock_wall_ms()))
         return ERR(e, ERR_NOT_FOUND, "Data store %.*s is DELETED, and its backup is not kept",
                    SV_FMT(source.id));
+    TRY(check_same_key(call, datastore->sse, source.sse, e));
     TRY(check_point(call, &source, &datastore->restored_at_ms, e));
     datastore->restored_from = source.id;
     if (datastore->name.ptr == NULL)

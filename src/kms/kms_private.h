@@ -3,7 +3,8 @@
  *   call.c     an endpoint, and one call of it
  *   key.c      is a key good?
  *   data.c     data keys: made, wrapped, unwrapped
- *   keeper.c   the data key of a data store
+ *   keeper.c   as a keeper of the store: what was opened, and the watch over it
+ *   wrap.c     the data key of a data store
  *   watch.c    whether the keys of data stores are still allowed */
 #pragma once
 #include "codec/json.h"

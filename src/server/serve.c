@@ -322,7 +322,7 @@ static err_code rooms_open(struct rooms *rooms, struct err *e)
     TRY(tls_open(config, rooms->watch, &rooms->tls, e));
     rooms->env = store_env_new((size_t)config->cache_mib << 20, BACKGROUND);
     store_env_on_reindex(rooms->env, on_reindex, NULL);
-    TRY(keys_open(config, rooms->env, &rooms->keeper, e));
+    TRY(keys_open(config, rooms->kms.kms, rooms->env, &rooms->keeper, e));
     (void)snprintf(uri, sizeof uri, "rocksdb:%s", rooms->stores_path);
     TRY(check_layouts(rooms, uri, e));
     TRY(store_registry_new(rooms->env, uri, &rooms->stores, e));

@@ -187,8 +187,8 @@ void control_stop(struct control *c); /* NULL: nothing */
 struct key_keeper;
 /* Who wraps data keys, as the options say; given to env. *out stays as it is when there are none.
  * The error names the option. */
-MUST_USE err_code keys_open(const struct server_config *config, struct store_env *env,
-                            struct key_keeper **out, struct err *e);
+MUST_USE err_code keys_open(const struct server_config *config, struct kms *kms,
+                            struct store_env *env, struct key_keeper **out, struct err *e);
 void keys_close(struct key_keeper *keeper); /* behind env; NULL: nothing */
 
 /* ---- machine.c ---- */

@@ -37,8 +37,8 @@ struct key_keeper *key_keeper_named(struct key_keeper *first, sv name);
 /* Of a file: a key a line, as 64 hexadecimal digits or as base64 of its 32 bytes; empty lines and
  * those that begin with # say nothing. The first key wraps, whatever key_id says; all of them open.
  * The file is read again when it has changed. When it is gone, so are its keys; when it is broken
- * or open to others, the keys before stay. ERR_NOT_FOUND; ERR_DENIED: others can read it; ERR_INVALID:
- * which line. */
+ * or open to others, the keys before stay.
+ * ERR_NOT_FOUND; ERR_DENIED: others can read it; ERR_INVALID: which line. */
 MUST_USE err_code key_keeper_local(const char *path, struct key_keeper **out, struct err *e);
 void key_keeper_close(struct key_keeper *k); /* and those behind it; NULL: nothing */
 DEFINE_CLEANUP(struct key_keeper, key_keeper_close)

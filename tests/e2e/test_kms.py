@@ -279,7 +279,9 @@ def test_a_restored_data_store_is_under_the_key_of_its_source_which_must_be_good
     kms.keys(good="Disabled")
     status, name, text = ask("RestoreFHIRDatastore", what)
     assert (status, name) == (400, "ValidationException") and "disabled" in text, text
-    assert ask("RestoreFHIRDatastore", what | {"SseConfiguration": ours})[0] == 200
+    # its files are the source's, under the source's keys
+    status, name, text = ask("RestoreFHIRDatastore", what | {"SseConfiguration": ours})
+    assert (status, name) == (400, "ValidationException") and "encrypted as its source is" in text, text
     kms.keys(good="Enabled")
     assert ask("RestoreFHIRDatastore", what)[0] == 200
 

@@ -1,5 +1,5 @@
-/* test_spool.c - the spool of an encrypted data store's import: nobody reads it, a run that is taken
- * up goes on in it, and what is uploaded is what was written. */
+/* The spool of an encrypted data store's import: nobody reads it, a run that is taken up goes on in
+ * it, and what is uploaded is what was written. */
 #include "one_import.h"
 
 #include "base/rng.h"
