@@ -538,7 +538,7 @@ def test_neither_log_has_an_assertion_and_the_audit_log_has_each_token(server, s
     for request_id, error in request_ids.items():
         r = records()[request_id]
         assert r["eventName"] == "CreateAccessToken" and r.get("errorCode") == error
-        assert r["userIdentity"]["principalId"] == c.id and r["requestParameters"]["datastoreId"] == store
+        assert r["userIdentity"]["principalId"].split("|")[1:] == [c.id, c.id] and r["requestParameters"]["datastoreId"] == store
         assert r["requestParameters"]["resourceId"] == c.id
     everything = server.log_text() + "".join(f.read_text() for f in folder.iterdir() if f.is_file())
     assertion = form["client_assertion"]

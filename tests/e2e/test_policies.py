@@ -126,7 +126,10 @@ REST_CALLS = [  # action, method, path, body, headers
     ("DeleteResource", "POST", "Patient/nobody/$erase", None, {}),
     ("StartFHIRBulkDeleteJob", "POST", "Patient/nobody/$purge", None, {}),
     ("StartFHIRBulkDeleteJob", "POST", "Patient/$bulk-delete?x=y", None, {}),
+    ("DeleteResource", "POST", "Patient/nobody/_history/1/$erase", None, {}),
+    ("DescribeFHIRBulkDeleteJob", "GET", "$erase/" + "0" * 32, None, {}),
     ("DescribeFHIRBulkDeleteJob", "GET", "$purge/" + "0" * 32, None, {}),
+    ("DescribeFHIRBulkDeleteJob", "GET", "$bulk-delete/" + "0" * 32, None, {}),
     ("GetCapabilities", "GET", "metadata", None, {}), ("GetCapabilities", "GET", ".well-known/smart-configuration", None, {}),
 ]
 

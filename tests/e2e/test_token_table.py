@@ -125,6 +125,8 @@ def server(tmp_path_factory):
 
 def kind_of(name):
     """The words by which the table's exceptions name a request."""
+    if "$erase" in name or "$purge" in name or "$bulk-delete" in name:
+        return "erasures"
     if "$export" in name:
         return "`$export` of a Group" if "Group" in name else "`$export`"
     if "export/" in name:
