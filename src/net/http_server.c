@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -86,11 +87,24 @@ void http_server_handshakes(struct http_server *server, uint64_t *done, uint64_t
     *failed = atomic_load(&server->conns.n_unshaken);
 }
 
+/* A socket that nobody listens at takes the number of the one where callers are accepted, which
+ * goes with all that waits for it. MHD_quiesce_daemon() is made for this, but it and MHD's threads may
+ * remove the socket from the same epoll at a time, and who comes second ends the process. */
+static void stop_accepting(struct http_server *server)
+{
+    int none = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* without one, callers come until the end */
+    if (none < 0)
+        return;
+    (void)dup3(none, server->listen_fd, O_CLOEXEC);
+    (void)close(none);
+}
+
 void http_server_stop(struct http_server *server, unsigned drain_ms)
 {
     if (server == NULL)
         return;
-    int fd = MHD_quiesce_daemon(server->daemon);
+    stop_accepting(server);
     const struct timespec until = clock_mono_at(clock_mono_us() + drain_ms * UINT64_C(1000));
     pthread_mutex_lock(&server->locked.lock);
     int timed_out = 0;
@@ -104,8 +118,6 @@ void http_server_stop(struct http_server *server, unsigned drain_ms)
     http_conns_end_waits(&server->conns);
     MHD_stop_daemon(server->daemon);
     http_conns_stop(&server->conns);
-    if (fd >= 0)
-        close(fd);
     for (struct http_exchange *exchange = server->locked.spare, *next; exchange; exchange = next) {
         next = exchange->next_spare;
         http_exchange_free(exchange);

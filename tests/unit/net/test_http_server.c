@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -142,11 +143,80 @@ TEST(gone, a_caller_that_waits_is_there_whatever_he_sends)
     http_reply(arrived(), 204, NULL, 0, NULL);
 }
 
+/* ---- who comes while the server stops ---- */
+
+static void nothing(void *ctx, struct http_exchange *x)
+{
+    (void)ctx;
+    http_reply(x, 204, NULL, 0, NULL);
+}
+
+static atomic_uint door;
+static atomic_bool knocked_enough;
+
+static void *knock(void *arg)
+{
+    (void)arg;
+    while (!atomic_load(&knocked_enough)) {
+        struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((uint16_t)door) };
+        sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        if (connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0)
+            (void)send(fd, GET, sizeof GET - 1, MSG_NOSIGNAL);
+        close(fd);
+    }
+    return NULL;
+}
+
+TEST(stop, ends_in_order_whoever_comes_meanwhile)
+{
+    (void)state;
+    enum { STOPS = 300, KNOCKERS = 3 };
+    pthread_t threads[KNOCKERS];
+    struct http_server_config c = { .listen = SV_LIT("127.0.0.1:0"),
+                                    .n_threads = 4,
+                                    .limits = { .n = 200 },
+                                    .idle_timeout_s = 10,
+                                    .accept = take,
+                                    .handler = nothing };
+    for (unsigned i = 0; i < KNOCKERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, knock, NULL), 0);
+    for (unsigned i = 0; i < STOPS; i++) {
+        struct http_server *s;
+        uint64_t port;
+        OK(http_server_start(&c, &s, e));
+        sv at = http_server_address(s);
+        assert_true(sv_to_u64(sv_tail(at, sv_find(at, ':') + 1), &port));
+        atomic_store(&door, (unsigned)port);
+        /* somebody was let in */
+        struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+        sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        char answer[16];
+        assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+        say(fd, GET);
+        assert_true(recv(fd, answer, sizeof answer, 0) > 0);
+        http_server_stop(s, 60000);
+        close(fd);
+        /* nobody listens there any more; from another address, as a socket may meet itself */
+        struct sockaddr_in from = { .sin_family = AF_INET };
+        from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+        fd = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), -1);
+        close(fd);
+    }
+    atomic_store(&knocked_enough, true);
+    for (unsigned i = 0; i < KNOCKERS; i++)
+        pthread_join(threads[i], NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(gone, a_caller_that_closed_or_was_reset_is_gone),
         T(gone, a_caller_that_waits_is_there_whatever_he_sends),
+        T(stop, ends_in_order_whoever_comes_meanwhile),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
