@@ -88,8 +88,8 @@ void http_server_handshakes(struct http_server *server, uint64_t *done, uint64_t
 }
 
 /* A socket that nobody listens at takes the number of the one where callers are accepted, which
- * goes with all that waits for it. MHD_quiesce_daemon() is made for this, but it and MHD's threads may
- * remove the socket from the same epoll at a time, and who comes second ends the process. */
+ * goes with all that waits for it. MHD_quiesce_daemon() is made for this, but it and MHD's threads
+ * may remove the socket from the same epoll at a time, and who comes second ends the process. */
 static void stop_accepting(struct http_server *server)
 {
     int none = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -55,8 +55,8 @@ struct service {
     /* The same of those who need not say who they are, by their addresses: apart, so that they push
      * no caller out of the other one. */
     struct quota *strangers;
-    struct aws *aws;     /* the control plane's state */
-    struct rest *rest;   /* the data plane's state */
+    struct aws *aws;   /* the control plane's state */
+    struct rest *rest; /* the data plane's state */
     struct {
         pthread_mutex_t lock;
         uint64_t generation; /* moves with every write of a record */

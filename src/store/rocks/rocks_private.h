@@ -112,7 +112,7 @@ struct rocks {
         /* loads between begin and publish or abort; grows under order.lock alone */
         atomic_uint n_live;
     } bulk;
-    atomic_uint n_copies; /* restores that read this store; grows under order.lock alone */
+    atomic_uint n_copies;    /* restores that read this store; grows under order.lock alone */
     struct {                 /* erase/; one thread at a time */
         struct buf waits;    /* names of files that are to go, each ended by 0 */
         atomic_bool is_done; /* what is on disk but for what RocksDB rewrites at an opening */
