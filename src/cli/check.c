@@ -24,14 +24,15 @@
 enum { OK_ALL = 0, WRONG = 1, USAGE = 2, CANNOT = 3 };
 
 struct options {
-    const char *store, *keys;
+    const char *store;
+    struct cli_keys keys;
     bool quiet;
 };
 
 #define O(member) offsetof(struct options, member)
 static const struct cli_option table[] = {
     { "store", "ID", "this data store alone", O(store) },
-    { CLI_KEYS_OPTION, "FILE", CLI_KEYS_HELP, O(keys) },
+    CLI_KEYS_OPTIONS(O(keys)),
     { "quiet", NULL, "no progress on the standard error", O(quiet) },
 };
 #define N_OPTIONS (sizeof table / sizeof table[0])
@@ -248,14 +249,14 @@ static int check_named(struct checking *c)
 
 static int run(const struct options *o, const char *data)
 {
-    CLEANUP(key_keeper_close) struct key_keeper *keeper = NULL;
+    CLEANUP(cli_keys_close) struct cli_keyring *ring = NULL;
     struct checking c = { .o = o, .data = data };
     char path[PATH_MAX];
     struct err e;
     int lock = -1;
     if ((size_t)snprintf(path, sizeof path, "%s/system/LOCK", data) >= sizeof path)
         return cannot(data, "the name is too long");
-    if (cli_keys_open(o->keys, &keeper, &e) != ERR_OK)
+    if (cli_keys_open(&o->keys, &ring, &e) != ERR_OK)
         return cannot(data, e.msg);
     err_code rc = file_hold(path, &lock, &e);
     if (rc == ERR_EXISTS)
@@ -263,7 +264,7 @@ static int run(const struct options *o, const char *data)
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
         return cannot(data, e.msg);
     c.env = store_env_new(CACHE_BYTES, 1);
-    store_env_keep(c.env, keeper);
+    store_env_keep(c.env, cli_keys_keeper(ring));
     c.arena = arena_new(RECORDS_BYTES);
     int status = o->store ? check_named(&c) : check_all(&c);
     arena_free(c.arena);

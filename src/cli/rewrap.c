@@ -15,19 +15,18 @@
 #include <stdlib.h>
 
 struct options {
-    const char *keys;
+    struct cli_keys keys;
 };
 #define O(member) offsetof(struct options, member)
 static const struct cli_option table[] = {
-    { CLI_KEYS_OPTION, "FILE", "the new key in its first line, the ones before behind it",
-      O(keys) },
+    CLI_KEYS_OPTIONS(O(keys)),
 };
 #define N_OPTIONS (sizeof table / sizeof table[0])
 
 static void usage(FILE *f)
 {
     (void)fputs(
-        "Usage: fhirlake rewrap DATA --" CLI_KEYS_OPTION " FILE\n\n"
+        "Usage: fhirlake rewrap DATA --encryption-key-file FILE\n\n"
         "Wrap the data keys of all encrypted data stores of a server's folder (its --data) "
         "by the\n"
         "first key of FILE. Older keys must stand behind it, until this has ended. No data "
@@ -41,7 +40,7 @@ static void usage(FILE *f)
                 "(each\n"
                 "told), 2 wrong usage.\n\n"
                 "Example:\n"
-                "  fhirlake rewrap fhirlake-data --" CLI_KEYS_OPTION " keys\n",
+                "  fhirlake rewrap fhirlake-data --encryption-key-file keys\n",
                 f);
 }
 
@@ -93,7 +92,7 @@ static int rewrap_all(const char *data, struct key_keeper *keeper)
 
 int cli_rewrap(int argc, char **argv)
 {
-    CLEANUP(key_keeper_close) struct key_keeper *keeper = NULL;
+    CLEANUP(cli_keys_close) struct cli_keyring *ring = NULL;
     struct options o = { 0 };
     struct err e;
     const char *data = NULL;
@@ -107,12 +106,12 @@ int cli_rewrap(int argc, char **argv)
     if (rc == ERR_OK && n == 0)
         rc = ERR(&e, ERR_INVALID, "say which folder: DATA; see fhirlake rewrap --help");
     if (rc == ERR_OK)
-        rc = cli_keys_open(o.keys, &keeper, &e);
-    if (rc == ERR_OK && keeper == NULL)
-        rc = ERR(&e, ERR_INVALID, "say which keys: --" CLI_KEYS_OPTION " FILE");
+        rc = cli_keys_open(&o.keys, &ring, &e);
+    if (rc == ERR_OK && cli_keys_keeper(ring) == NULL)
+        rc = ERR(&e, ERR_INVALID, "say which keys: --encryption-key-file FILE");
     if (rc != ERR_OK) {
         (void)fail("", &e);
         return 2;
     }
-    return rewrap_all(data, keeper);
+    return rewrap_all(data, cli_keys_keeper(ring));
 }

@@ -149,8 +149,8 @@ static err_code unwrap_row(const struct row *row, struct key_keeper *keepers,
     struct key_keeper *keeper = key_keeper_named(keepers, row->keeper);
     if (keeper == NULL && !sv_eq_cstr(row->keeper, KEEPER_LOCAL))
         return ERR(e, ERR_DENIED,
-                   "The data store is encrypted under a key of a key service, which this program "
-                   "does not ask: fhirlake serve does, with --kms-endpoint");
+                   "The data store is encrypted under a customer's key, and nobody says where KMS "
+                   "is: give --kms-endpoint");
     if (keeper == NULL)
         return no_keeper(e);
     return keeper->ops->unwrap(keeper, row->kms_key_id, row->blob, row->datastore, key, e);

@@ -2,11 +2,12 @@
 who takes the key away takes the data store away."""
 import json
 import random
+import subprocess
 import time
 
 import pytest
 
-from fhirlake import Server, ask_control, patient
+from fhirlake import BIN, Server, ask_control, patient
 from s3_peer import ACCOUNT
 from test_encryption import MARK, encrypted, named, readable
 from test_kms import KEY_ARN, OWN, StandIn, under
@@ -103,6 +104,36 @@ def test_a_restored_one_has_a_data_key_of_its_own(kms, tmp_path):
         server.stop()
         server.start()
         assert history(server.fhir(new)) == rows
+
+
+def test_commands_open_it_with_the_endpoint(kms, tmp_path, monkeypatch):
+    kms.keys(good="Enabled")
+    with serve(kms, tmp_path / "data") as server:
+        store = server.create_store(SseConfiguration=under(KEY_ARN + "good"))
+        for i in range(5):
+            assert server.fhir(store).put(f"Patient/p{i}", named(f"p{i}")).status == 201
+        rows = history(server.fhir(store))
+
+        def run(*args):
+            return subprocess.run([BIN, *map(str, args)], capture_output=True, text=True)
+
+        refused = run("backup", "--data", server.data, "--to", tmp_path / "to")
+        assert refused.returncode == 1 and "--kms-endpoint" in refused.stderr, refused.stderr
+        keyless = run("backup", "--data", server.data, "--to", tmp_path / "to", "--kms-endpoint", kms.url)
+        assert keyless.returncode == 1 and "AWS_ACCESS_KEY_ID" in keyless.stderr, keyless.stderr
+        for name, value in OWN.items():
+            monkeypatch.setenv(name, value)
+        at = ("--kms-endpoint", kms.url)
+        for command in (("backup", "--data", server.data, "--to", tmp_path / "to"),
+                        ("backup", "--verify", tmp_path / "to"),
+                        ("restore", "--from", tmp_path / "to", "--data", tmp_path / "new"),
+                        ("check", tmp_path / "new", "--quiet"), ("rewrap", tmp_path / "new")):
+            done = run(*command, *at)
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+            assert MARK not in done.stdout + done.stderr
+    with serve(kms, tmp_path / "new") as again:
+        assert encrypted(again.data, store) and readable(again.data) == []
+        assert history(again.fhir(store)) == rows
 
 
 @pytest.mark.long

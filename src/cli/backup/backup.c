@@ -26,7 +26,8 @@
 #define RECORD_NAME "backup-digests" /* in the data folder */
 
 struct options {
-    const char *data, *to, *verify, *prune, *keys;
+    const char *data, *to, *verify, *prune;
+    struct cli_keys keys;
     struct cli_place place;
 };
 #define O(member) offsetof(struct options, member)
@@ -37,7 +38,7 @@ static const struct cli_option table[] = {
     { "prune", "PLACE", "remove the files there that no backup names", O(prune) },
     CLI_PLACE_OPTIONS(O(place)),
     CLI_PLACE_KMS(O(place)),
-    { CLI_KEYS_OPTION, "FILE", CLI_KEYS_HELP, O(keys) },
+    CLI_KEYS_OPTIONS(O(keys)),
 };
 #define N_OPTIONS (sizeof table / sizeof table[0])
 
@@ -196,7 +197,7 @@ static err_code check_apart(const char *data, const char *target, struct err *e)
 
 static int backup(const struct options *o, struct backup_place *place)
 {
-    CLEANUP(key_keeper_close) struct key_keeper *keeper = NULL;
+    CLEANUP(cli_keys_close) struct cli_keyring *ring = NULL;
     const char *data = o->data ? o->data : "fhirlake-data";
     static struct source s;
     static char record[PATH_MAX];
@@ -205,10 +206,10 @@ static int backup(const struct options *o, struct backup_place *place)
     s = (struct source){ .server = -1 };
     if (check_apart(data, o->to, &e) != ERR_OK)
         return fail(&e);
-    if (cli_keys_open(o->keys, &keeper, &e) != ERR_OK)
+    if (cli_keys_open(&o->keys, &ring, &e) != ERR_OK)
         return fail(&e);
     s.env = store_env_new(CACHE_BYTES, 1);
-    store_env_keep(s.env, keeper);
+    store_env_keep(s.env, cli_keys_keeper(ring));
     const bool has_record =
         (size_t)snprintf(record, sizeof record, "%s/" RECORD_NAME, data) < sizeof record;
     err_code rc = reach(data, &s.server) ? ask(&s, &e) : take(&s, data, &e);

@@ -10,7 +10,8 @@
 #define CACHE_BYTES ((size_t)64 << 20)
 
 struct options {
-    const char *from, *data, *backup, *keys;
+    const char *from, *data, *backup;
+    struct cli_keys keys;
     struct cli_place place;
 };
 #define O(member) offsetof(struct options, member)
@@ -19,7 +20,7 @@ static const struct cli_option table[] = {
     { "data", "DIR", "the new data folder: nothing is there yet, or an empty folder", O(data) },
     { "backup", "NAME", "which backup: a name in PLACE/backups (default: the newest)", O(backup) },
     CLI_PLACE_OPTIONS(O(place)),
-    { CLI_KEYS_OPTION, "FILE", CLI_KEYS_HELP, O(keys) },
+    CLI_KEYS_OPTIONS(O(keys)),
 };
 #define N_OPTIONS (sizeof table / sizeof table[0])
 
@@ -42,7 +43,7 @@ static void usage(FILE *f)
 
 int cli_restore(int argc, char **argv)
 {
-    CLEANUP(key_keeper_close) struct key_keeper *keeper = NULL;
+    CLEANUP(cli_keys_close) struct cli_keyring *ring = NULL;
     struct options o = { 0 };
     struct backup_done done = { 0 };
     struct err e = { 0 };
@@ -60,14 +61,14 @@ int cli_restore(int argc, char **argv)
     if (rc == ERR_OK)
         rc = cli_place_open(o.from, &o.place, &place, &e);
     if (rc == ERR_OK)
-        rc = cli_keys_open(o.keys, &keeper, &e);
+        rc = cli_keys_open(&o.keys, &ring, &e);
     if (rc != ERR_OK) {
         (void)fprintf(stderr, "fhirlake restore: %s\n", e.msg);
         return 2;
     }
     (void)umask(077);
     struct store_env *env = store_env_new(CACHE_BYTES, 1);
-    store_env_keep(env, keeper);
+    store_env_keep(env, cli_keys_keeper(ring));
     rc = backup_restore(env, place, o.backup, o.data, &done, &e);
     store_env_free(env);
     backup_place_free(place);
