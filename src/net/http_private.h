@@ -250,6 +250,21 @@ struct MHD_Response *http_stored(const struct http_stored *stored, bool secure);
 /* What is shown now; never NULL. Counted: each take has its drop. */
 struct http_pair *http_pair_take(struct http_tls *tls);
 void http_pair_drop(struct http_pair *pair);
+/* Certificates as the library reads them. */
+struct http_crts {
+    gnutls_x509_crt_t *all;
+    unsigned n;
+};
+static inline void http_crts_done(struct http_crts *crts)
+{
+    for (unsigned i = 0; i < crts->n; i++)
+        gnutls_x509_crt_deinit(crts->all[i]);
+    gnutls_free(crts->all);
+}
+static inline gnutls_datum_t http_datum(sv text)
+{
+    return (gnutls_datum_t){ (unsigned char *)(uintptr_t)text.ptr, (unsigned)text.len };
+}
 /* For gnutls_certificate_retrieve_function2; the pair's. */
 void http_pair_show(struct http_pair *pair, gnutls_pcert_st **chain, unsigned *n,
                     gnutls_privkey_t *key);

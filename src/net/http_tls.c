@@ -63,23 +63,6 @@ void http_pair_show(struct http_pair *pair, gnutls_pcert_st **chain, unsigned *n
 
 /* ---- what is looked at ---- */
 
-struct crts {
-    gnutls_x509_crt_t *all;
-    unsigned n;
-};
-
-static void crts_done(struct crts *crts)
-{
-    for (unsigned i = 0; i < crts->n; i++)
-        gnutls_x509_crt_deinit(crts->all[i]);
-    gnutls_free(crts->all);
-}
-
-static gnutls_datum_t datum(sv text)
-{
-    return (gnutls_datum_t){ (unsigned char *)(uintptr_t)text.ptr, (unsigned)text.len };
-}
-
 static bool holds(sv text, const char *part)
 {
     return text.ptr && memmem(text.ptr, text.len, part, strlen(part)) != NULL;
@@ -87,7 +70,7 @@ static bool holds(sv text, const char *part)
 
 static err_code read_key(struct http_pair *pair, sv text, struct err *e)
 {
-    const gnutls_datum_t key = datum(text);
+    const gnutls_datum_t key = http_datum(text);
     if (holds(text, "ENCRYPTED"))
         return ERR(e, ERR_INVALID,
                    "the key has a password, which nobody could type here: take it "
@@ -174,10 +157,10 @@ static err_code check(const struct http_pair *pair, gnutls_x509_crt_t crt, int64
     return ERR_OK;
 }
 
-static err_code read_pair(struct http_pair *pair, struct crts *crts, sv certificate, sv key,
+static err_code read_pair(struct http_pair *pair, struct http_crts *crts, sv certificate, sv key,
                           struct err *e)
 {
-    const gnutls_datum_t text = datum(certificate);
+    const gnutls_datum_t text = http_datum(certificate);
     if (!holds(certificate, "-----BEGIN") ||
         gnutls_x509_crt_list_import2(&crts->all, &crts->n, &text, GNUTLS_X509_FMT_PEM, 0) < 0 ||
         crts->n == 0)
@@ -195,7 +178,7 @@ static err_code read_pair(struct http_pair *pair, struct crts *crts, sv certific
 err_code http_tls_show(struct http_tls *tls, sv certificate, sv key, int64_t now_ms,
                        struct http_certificate *told, struct err *e)
 {
-    __attribute__((cleanup(crts_done))) struct crts crts = { 0 };
+    __attribute__((cleanup(http_crts_done))) struct http_crts crts = { 0 };
     struct http_certificate is = { 0 };
     CLEANUP(http_pair_drop) struct http_pair *pair = calloc(1, sizeof *pair);
     if (pair == NULL)

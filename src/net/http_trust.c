@@ -44,32 +44,15 @@ struct http_trust *http_trust_hold(struct http_trust *trust)
 
 /* ---- what is looked at ---- */
 
-struct crts {
-    gnutls_x509_crt_t *all;
-    unsigned n;
-};
-
-static void crts_done(struct crts *crts)
-{
-    for (unsigned i = 0; i < crts->n; i++)
-        gnutls_x509_crt_deinit(crts->all[i]);
-    gnutls_free(crts->all);
-}
-
-static gnutls_datum_t datum(sv text)
-{
-    return (gnutls_datum_t){ (unsigned char *)(uintptr_t)text.ptr, (unsigned)text.len };
-}
-
 static bool is_pem(sv text)
 {
     static const char begin[] = "-----BEGIN";
     return text.ptr && memmem(text.ptr, text.len, begin, sizeof begin - 1) != NULL;
 }
 
-static err_code read_authorities(sv text, struct crts *out, struct err *e)
+static err_code read_authorities(sv text, struct http_crts *out, struct err *e)
 {
-    const gnutls_datum_t d = datum(text);
+    const gnutls_datum_t d = http_datum(text);
     if (!is_pem(text) ||
         gnutls_x509_crt_list_import2(&out->all, &out->n, &d, GNUTLS_X509_FMT_PEM, 0) < 0 ||
         out->n == 0)
@@ -95,7 +78,7 @@ static bool is_delta(gnutls_x509_crl_t crl)
 }
 
 /* Is it an authority's own, and does it hold? */
-static err_code check_list(gnutls_x509_crl_t crl, unsigned at, const struct crts *by,
+static err_code check_list(gnutls_x509_crl_t crl, unsigned at, const struct http_crts *by,
                            int64_t now_ms, struct err *e)
 {
     char when[INSTANT_LEN];
@@ -132,10 +115,10 @@ static bool has_list(const struct http_trust *trust, gnutls_x509_crt_t authority
     return false;
 }
 
-static err_code read_revoked(struct http_trust *trust, sv text, const struct crts *by,
+static err_code read_revoked(struct http_trust *trust, sv text, const struct http_crts *by,
                              int64_t now_ms, struct err *e)
 {
-    const gnutls_datum_t d = datum(text);
+    const gnutls_datum_t d = http_datum(text);
     if (!is_pem(text) ||
         gnutls_x509_crl_list_import2(&trust->revoked, &trust->n_revoked, &d, GNUTLS_X509_FMT_PEM,
                                      0) < 0 ||
@@ -164,7 +147,7 @@ static int64_t until_ms(const struct http_trust *trust)
 err_code http_trust_read(sv authorities, sv revoked, int64_t now_ms, struct http_trust **out,
                          struct http_authorities *told, struct err *e)
 {
-    __attribute__((cleanup(crts_done))) struct crts crts = { 0 };
+    __attribute__((cleanup(http_crts_done))) struct http_crts crts = { 0 };
     CLEANUP(http_trust_drop) struct http_trust *trust = calloc(1, sizeof *trust);
     if (trust == NULL || gnutls_x509_trust_list_init(&trust->list, 0) != 0)
         abort();
@@ -232,7 +215,7 @@ static const char *revoked_by(const struct http_trust *trust, gnutls_x509_crt_t 
     return fresh ? NULL : "The revocation list of the client certificate's authority is too old";
 }
 
-static const char *judge(const struct http_trust *trust, struct crts *crts)
+static const char *judge(const struct http_trust *trust, struct http_crts *crts)
 {
     gnutls_typed_vdata_st purpose = { GNUTLS_DT_KEY_PURPOSE_OID,
                                       (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT, 0 };
@@ -253,7 +236,7 @@ const char *http_trust_judge(const struct http_trust *trust, const gnutls_datum_
                              unsigned n)
 {
     gnutls_x509_crt_t all[CHAIN_MAX];
-    struct crts crts = { .all = all };
+    struct http_crts crts = { .all = all };
     const char *fault = NULL;
     if (n > CHAIN_MAX)
         return "The client certificate comes with too long a chain";

@@ -16,7 +16,6 @@
 #define GOOD_S    60u /* a token that was checked here */
 #define TOLD_S    30u /* one of which the provider told */
 #define BAD_S     5u  /* one that the provider refused */
-#define NAME_HEX  16u /* of a caller's name */
 #define TOKEN_HEX 32u /* of the name of a token that names nobody */
 
 struct bearer {
@@ -147,24 +146,6 @@ static err_code name_token(struct arena *a, sv token, struct token_facts *f, str
     return f->subject.ptr ? ERR_OK : arena_oom(a, e);
 }
 
-/* The same caller has the same name in each request, and nobody's name stands in it. */
-static err_code name_caller(const struct bearer *b, struct arena *a, const struct token_answer *an,
-                            struct auth_caller *out, struct err *e)
-{
-    unsigned char digest[SHA256_LEN];
-    char hex[2 * SHA256_LEN];
-    const struct token_facts *f = &an->facts;
-    sv who = ARENA_JOIN(a, f->issuer, SV_LIT("\n"), f->client_id, SV_LIT("\n"), f->subject);
-    if (who.ptr == NULL)
-        return arena_oom(a, e);
-    hash_sha256_of(who, digest);
-    hash_hex(digest, sizeof digest, hex);
-    out->access_key_id = arena_fmt(a, "bearer:%.*s", (int)NAME_HEX, hex);
-    out->arn = arena_fmt(a, "arn:aws:sts::%s:assumed-role/%.*s/%.*s", b->account_id,
-                         SV_FMT(an->role->name), (int)NAME_HEX, hex);
-    return out->access_key_id.ptr && out->arn.ptr ? ERR_OK : arena_oom(a, e);
-}
-
 static err_code caller_of(const struct bearer *b, struct arena *a, const struct bearer_question *q,
                           const struct token_answer *an, struct auth_caller *out, struct err *e)
 {
@@ -188,7 +169,7 @@ static err_code caller_of(const struct bearer *b, struct arena *a, const struct 
                                    .subject = f->subject,
                                    .token_id = f->token_id };
     TRY(scopes_of(a, q, f->scope, grant, e));
-    TRY(name_caller(b, a, an, &caller, e));
+    TRY(token_name_caller(a, f, an->role->name, sv_from(b->account_id), &caller, e));
     caller.grant = grant;
     *out = caller;
     return ERR_OK;

@@ -5,10 +5,12 @@
  * Source: RFC 7519, 4.1; RFC 9068; SMART App Launch 2.2, "Launch context". */
 #include "auth/bearer/providers_private.h"
 
+#include "codec/hash.h"
 #include "fhir/types.h"
 
 #define TIME_MOST 100000000000.0 /* seconds: the year 5138 */
 #define TEXT_MAX  (16u << 10)    /* of all scopes */
+#define NAME_HEX  16u            /* of a caller's name */
 
 err_code claims_refused(struct err *e, const char *why)
 {
@@ -188,4 +190,20 @@ err_code claims_read(struct arena *a, yyjson_val *claims, const struct claims_wa
         return claims_refused(e, "a control character in the client or the subject");
     *out = facts;
     return ERR_OK;
+}
+
+err_code token_name_caller(struct arena *a, const struct token_facts *f, sv role, sv account_id,
+                           struct auth_caller *out, struct err *e)
+{
+    unsigned char digest[SHA256_LEN];
+    char hex[2 * SHA256_LEN];
+    sv who = ARENA_JOIN(a, f->issuer, SV_LIT("\n"), f->client_id, SV_LIT("\n"), f->subject);
+    if (who.ptr == NULL)
+        return arena_oom(a, e);
+    hash_sha256_of(who, digest);
+    hash_hex(digest, sizeof digest, hex);
+    out->access_key_id = arena_fmt(a, "bearer:%.*s", (int)NAME_HEX, hex);
+    out->arn = arena_fmt(a, "arn:aws:sts::%.*s:assumed-role/%.*s/%.*s", SV_FMT(account_id),
+                         SV_FMT(role), (int)NAME_HEX, hex);
+    return out->access_key_id.ptr && out->arn.ptr ? ERR_OK : arena_oom(a, e);
 }

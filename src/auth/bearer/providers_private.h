@@ -164,6 +164,10 @@ struct claims_wanted {
  * why. */
 MUST_USE err_code claims_read(struct arena *a, yyjson_val *claims, const struct claims_wanted *want,
                               struct token_facts *out, struct err *e);
+/* Access key id and ARN of out: the same caller has the same in each request, and nobody's name
+ * stands in them. */
+MUST_USE err_code token_name_caller(struct arena *a, const struct token_facts *f, sv role,
+                                    sv account_id, struct auth_caller *out, struct err *e);
 /* The refusal of a token: its message tells nothing, its context has the reason. */
 err_code claims_refused(struct err *e, const char *why);
 

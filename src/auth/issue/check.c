@@ -7,8 +7,6 @@
 
 #include "codec/hash.h"
 
-#define NAME_HEX 16u /* of a caller's name */
-
 static err_code payload_read(struct issue *issue, struct arena *a, const struct issue_bearer *q,
                              struct token_facts *out, struct err *e)
 {
@@ -33,23 +31,6 @@ static err_code payload_read(struct issue *issue, struct arena *a, const struct 
     if (json_read(a, jws.payload, JOSE_DEPTH, &doc, NULL) != ERR_OK)
         return claims_refused(e, "the payload is no JSON");
     return claims_read(a, yyjson_doc_get_root(doc), &want, out, e);
-}
-
-/* The same client has the same name in each request. */
-static err_code name_caller(struct arena *a, const struct issue_bearer *q,
-                            const struct token_facts *f, struct auth_caller *out, struct err *e)
-{
-    unsigned char digest[SHA256_LEN];
-    char hex[2 * SHA256_LEN];
-    sv who = ARENA_JOIN(a, f->issuer, SV_LIT("\n"), f->client_id, SV_LIT("\n"), f->subject);
-    if (who.ptr == NULL)
-        return arena_oom(a, e);
-    hash_sha256_of(who, digest);
-    hash_hex(digest, sizeof digest, hex);
-    out->access_key_id = arena_fmt(a, "bearer:%.*s", (int)NAME_HEX, hex);
-    out->arn = arena_fmt(a, "arn:aws:sts::%.*s:assumed-role/%.*s/%.*s", SV_FMT(q->account_id),
-                         SV_FMT(out->credential->name), (int)NAME_HEX, hex);
-    return out->access_key_id.ptr && out->arn.ptr ? ERR_OK : arena_oom(a, e);
 }
 
 static err_code no_access(struct err *e)
@@ -91,7 +72,7 @@ err_code issue_check(struct issue *issue, struct arena *a, const struct issue_be
     };
     if (scopes_read(a, q->v2, f.scope, grant, e) != ERR_OK || grant->n_scopes == 0)
         return no_access(e);
-    TRY(name_caller(a, q, &f, &caller, e));
+    TRY(token_name_caller(a, &f, caller.credential->name, q->account_id, &caller, e));
     caller.grant = grant;
     *out = caller;
     return ERR_OK;
