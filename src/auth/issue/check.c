@@ -5,8 +5,6 @@
  * Source: RFC 9068, 4; SMART App Launch 2.2. */
 #include "auth/issue/issue_private.h"
 
-#include "codec/hash.h"
-
 static err_code payload_read(struct issue *issue, struct arena *a, const struct issue_bearer *q,
                              struct token_facts *out, struct err *e)
 {
