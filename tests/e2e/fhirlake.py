@@ -25,6 +25,8 @@ import botocore.awsrequest
 import botocore.config
 import botocore.credentials
 
+import secrecy
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("FHIRLAKE_BIN", ROOT / "build" / "fhirlake"))
 FHIR_R4 = ROOT / ".deps" / "fhir-r4"  # HL7's definitions, a file per type, and examples: ./dev fhir-data brings them
@@ -110,6 +112,8 @@ class Server:
             text = self.log_text()
             assert "ERROR: AddressSanitizer" not in text and "WARNING: ThreadSanitizer" not in text, text[-5000:]
             assert "runtime error:" not in text, text[-5000:]
+            told = secrecy.told(urllib.parse.urlsplit(self.url or "").netloc, text, self.own_secrets())
+            assert told == [], f"the log has what no log may have: {told}"
             if exc[0] is None:
                 assert status == 0, f"exit status {status}\n{text[-3000:]}"
         finally:
@@ -125,6 +129,12 @@ class Server:
         ini.read(self.data / "credentials")
         section = ini[ini.sections()[0]]
         return section["aws_access_key_id"], section["aws_secret_access_key"]
+
+    def own_secrets(self):
+        """Of the callers in the file that the server made."""
+        ini = configparser.ConfigParser()
+        ini.read(self.data / "credentials")
+        return [ini[section].get("aws_secret_access_key", "") for section in ini.sections()]
 
     def client(self, key=None, secret=None, token=None, retries=0, region="us-east-1", **config):
         if key is None:
@@ -227,6 +237,7 @@ class Fhir:
             botocore.auth.SigV4Auth(credentials, "healthlake", "us-east-1").add_auth(request)
             headers = dict(request.headers.items())
         parts = urllib.parse.urlsplit(url)
+        secrecy.note(parts.netloc, url, headers, data)
         if parts.scheme == "https":
             connection = http.client.HTTPSConnection(parts.netloc, timeout=self.timeout, context=self.tls)
         else:
