@@ -84,6 +84,9 @@ policy_decision credential_decide_by(const struct credential *credential, sv act
  * ERR_IO, ERR_NO_SPACE, ERR_DENIED. */
 MUST_USE err_code credentials_create(const char *path, struct err *e);
 
+/* The key pair of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, as AWS's tools
+ * take it. The texts are the environment's; SV_NONE: not set. */
+void credentials_own_environment(sv *out_access_key_id, sv *out_secret_key, sv *out_session_token);
 /* The key pair with which we call out (S3, STS): section [default], or the only one. The texts are
  * owned by the arena. Errors as credentials_load(); ERR_INVALID: no section is clearly meant. */
 MUST_USE err_code credentials_own_load(const char *path, struct arena *a, sv *out_access_key_id,

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* Puts the file in place only if nothing is there, with no gap between looking and acting. Some
@@ -96,6 +97,13 @@ static err_code pair_load(const char *path, sv name, bool private, struct arena 
     *out_secret_key = section->c.secret_key;
     *out_session_token = section->c.session_token;
     return ERR_OK;
+}
+
+void credentials_own_environment(sv *out_access_key_id, sv *out_secret_key, sv *out_session_token)
+{
+    *out_access_key_id = sv_from(getenv("AWS_ACCESS_KEY_ID"));
+    *out_secret_key = sv_from(getenv("AWS_SECRET_ACCESS_KEY"));
+    *out_session_token = sv_from(getenv("AWS_SESSION_TOKEN"));
 }
 
 err_code credentials_own_load(const char *path, struct arena *a, sv *out_access_key_id,

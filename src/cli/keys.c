@@ -1,6 +1,7 @@
 /* keys.c - the options that commands have which open encrypted data stores. */
 #include "cli/keys.h"
 
+#include "auth/credentials.h"
 #include "kms/keeper.h"
 #include "kms/kms.h"
 
@@ -25,9 +26,8 @@ static err_code from_environment(void *ctx, sv refused_key_id, struct arena *a,
     (void)refused_key_id;
     (void)a;
     (void)e;
-    *out = (struct s3_credentials){ .access_key_id = sv_from(getenv("AWS_ACCESS_KEY_ID")),
-                                    .secret_key = sv_from(getenv("AWS_SECRET_ACCESS_KEY")),
-                                    .session_token = sv_from(getenv("AWS_SESSION_TOKEN")) };
+    *out = (struct s3_credentials){ 0 };
+    credentials_own_environment(&out->access_key_id, &out->secret_key, &out->session_token);
     return ERR_OK;
 }
 

@@ -69,15 +69,6 @@ static err_code ask(void *ctx, sv datastore_id, struct err *e)
     return rc;
 }
 
-/* Who opened it asks each few seconds, and tells. */
-static void told(void *ctx, sv datastore_id, kms_watch_state state, const struct err *why)
-{
-    (void)ctx;
-    (void)datastore_id;
-    (void)state;
-    (void)why;
-}
-
 /* ---- as a keeper ---- */
 
 static err_code keeper_wrap(struct key_keeper *base, sv key_id, sv datastore_id,
@@ -145,7 +136,7 @@ struct key_keeper *kms_keeper_new(struct kms *kms, unsigned every_s)
         abort();
     *k = (struct keeper){ .base = { .ops = &ops }, .kms = kms };
     pthread_mutex_init(&k->locked.lock, NULL);
-    const struct kms_watch_config cfg = { .every_s = every_s, .ask = ask, .told = told, .ctx = k };
+    const struct kms_watch_config cfg = { .every_s = every_s, .ask = ask, .ctx = k };
     k->watch = kms_watch_new(&cfg);
     kms_watch_start(k->watch);
     return &k->base;

@@ -115,7 +115,8 @@ struct kms_watch_config {
     unsigned every_s, grace_s; /* 0: the figures above */
     /* One question, as kms_unwrap() of what is stored for the data store. */
     err_code (*ask)(void *ctx, sv datastore_id, struct err *e);
-    /* Each change of a state, once, in order, by the thread that asks; why: of the last answer. */
+    /* Each change of a state, once, in order, by the thread that asks; why: of the last answer.
+     * NULL: nobody is told. */
     void (*told)(void *ctx, sv datastore_id, kms_watch_state state, const struct err *why);
     void *ctx;
     /* The monotonic clock in microseconds, or a test's. NULL: the clock. */

@@ -174,7 +174,7 @@ static void ask(struct kms_watch *watch, struct watched *one)
     /* W2 */
     one->told = state;
     pthread_mutex_unlock(&watch->locked.lock);
-    if (tell)
+    if (tell && watch->cfg.told)
         watch->cfg.told(watch->cfg.ctx, id, state, &why);
     pthread_mutex_lock(&watch->locked.lock);
     one->in_use = false;

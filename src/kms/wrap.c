@@ -5,8 +5,7 @@
 #include "kms/kms_private.h"
 
 #include "codec/hash.h"
-
-#define CONTEXT "aws:healthlake:datastore-id"
+#include "store/keeper.h"
 
 /* The names that KMS's answers have here. missing: of a key that is not there. */
 static err_code name(err_code rc, err_code missing, struct err *e)
@@ -39,7 +38,7 @@ err_code kms_wrap(struct kms *kms, sv key, sv datastore_id,
                   const unsigned char data_key[KMS_KEY_LEN], struct buf *used, struct buf *blob,
                   struct err *e)
 {
-    const struct kms_context context = { CONTEXT, datastore_id };
+    const struct kms_context context = { KEEPER_CONTEXT, datastore_id };
     CLEANUP_BUF struct buf text = BUF_INIT(KMS_BLOB_MAX * 2);
     struct kms_blob got;
     TRY(name(kms_encrypt(kms, key, &context, data_key, &got, e), ERR_UNSUPPORTED, e));
@@ -53,7 +52,7 @@ err_code kms_wrap(struct kms *kms, sv key, sv datastore_id,
 err_code kms_unwrap(struct kms *kms, sv key, sv blob, sv datastore_id,
                     unsigned char out[KMS_KEY_LEN], struct err *e)
 {
-    const struct kms_context context = { CONTEXT, datastore_id };
+    const struct kms_context context = { KEEPER_CONTEXT, datastore_id };
     CLEANUP_BUF struct buf bytes = BUF_INIT(KMS_BLOB_MAX);
     struct err why = { 0 };
     if (blob.len == 0 || hash_base64_decode(blob, &bytes, &why) != ERR_OK)

@@ -9,9 +9,7 @@ err_code own_credentials(const struct server_config *config, const char *option,
     if (config->s3_credentials)
         return credentials_own_load(config->s3_credentials, a, &out->access_key_id,
                                     &out->secret_key, &out->session_token, e);
-    out->access_key_id = sv_from(getenv("AWS_ACCESS_KEY_ID"));
-    out->secret_key = sv_from(getenv("AWS_SECRET_ACCESS_KEY"));
-    out->session_token = sv_from(getenv("AWS_SESSION_TOKEN"));
+    credentials_own_environment(&out->access_key_id, &out->secret_key, &out->session_token);
     if (out->access_key_id.len == 0 || out->secret_key.len == 0)
         return ERR(e, ERR_INVALID,
                    "%s needs fhirlake's own keys: give --s3-credentials FILE, or "

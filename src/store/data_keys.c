@@ -21,7 +21,6 @@
 #define MEMORY   (8u << 20)
 #define DEPTH    8u
 #define BLOB_MAX (16u << 10)
-#define CONTEXT  "aws:healthlake:datastore-id"
 
 struct row {
     sv id, keeper, kms_key_id, blob, datastore, created;
@@ -58,7 +57,7 @@ static bool read_row(yyjson_val *v, struct row *out)
                          .keeper = json_string(json_get(v, "keeper")),
                          .kms_key_id = json_string(json_get(v, "kmsKeyId")),
                          .blob = json_string(json_get(v, "blob")),
-                         .datastore = json_string(json_get(json_get(v, "context"), CONTEXT)),
+                         .datastore = json_string(json_get(json_get(v, "context"), KEEPER_CONTEXT)),
                          .created = json_string(json_get(v, "created")) };
     return out->id.len == 2 * CIPHER_ID_LEN && out->keeper.len && out->kms_key_id.len &&
            out->blob.len && out->datastore.len;
@@ -111,7 +110,7 @@ static err_code write_rows(const char *folder, const struct rows *rows, struct e
         json_kv_str(&w, "blob", row->blob);
         json_key(&w, "context");
         json_obj(&w);
-        json_kv_str(&w, CONTEXT, row->datastore);
+        json_kv_str(&w, KEEPER_CONTEXT, row->datastore);
         json_obj_end(&w);
         json_kv_str(&w, "created", row->created);
         json_obj_end(&w);

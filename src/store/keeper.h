@@ -31,6 +31,8 @@ struct key_keeper {
     struct key_keeper *next; /* a further one, of another name; NULL: none */
 };
 #define KEEPER_LOCAL "local"
+/* The name of what binds a wrapped key: the id of the data store. */
+#define KEEPER_CONTEXT "aws:healthlake:datastore-id"
 /* The one of a name among a keeper and those behind it. NULL: none has it. */
 struct key_keeper *key_keeper_named(struct key_keeper *first, sv name);
 

@@ -30,12 +30,8 @@ static err_code own_keys(void *ctx, sv refused_key_id, struct arena *a, struct s
     if (o->s3_credentials)
         return credentials_own_load(o->s3_credentials, a, &out->access_key_id, &out->secret_key,
                                     &out->session_token, e);
-    out->access_key_id = arena_sv(a, text_of("AWS_ACCESS_KEY_ID"));
-    out->secret_key = arena_sv(a, text_of("AWS_SECRET_ACCESS_KEY"));
-    out->session_token = arena_sv(a, text_of("AWS_SESSION_TOKEN"));
-    return out->access_key_id.ptr && out->secret_key.ptr && out->session_token.ptr
-               ? ERR_OK
-               : arena_oom(a, e);
+    credentials_own_environment(&out->access_key_id, &out->secret_key, &out->session_token);
+    return ERR_OK;
 }
 
 static err_code check_keys(const struct cli_place *o, struct err *e)

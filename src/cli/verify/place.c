@@ -52,9 +52,8 @@ static err_code open_s3(struct place *place, const struct verify_options *o, str
                                      &place->keys.access_key_id, &place->keys.secret_key,
                                      &place->keys.session_token, e));
     } else {
-        place->keys.access_key_id = sv_from(getenv("AWS_ACCESS_KEY_ID"));
-        place->keys.secret_key = sv_from(getenv("AWS_SECRET_ACCESS_KEY"));
-        place->keys.session_token = sv_from(getenv("AWS_SESSION_TOKEN"));
+        credentials_own_environment(&place->keys.access_key_id, &place->keys.secret_key,
+                                    &place->keys.session_token);
     }
     if (place->keys.secret_key.len == 0)
         return ERR(
