@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "import/import_private.h"
+#include "store/store_private.h"
 
 #include <isa-l/igzip_lib.h>
 #include <zstd.h>
@@ -49,6 +50,21 @@ static void *watch_progress(void *arg)
     return NULL;
 }
 
+/* A thread that gets no processor lets the import run to its end. So the store is asked to stop it,
+ * too: it is asked before each publication whether it is crowded. */
+static struct watch *watch_of_this_run;
+static const struct store_ops *ops_of_this_run;
+static bool crowded_when_to_stop(struct store *st)
+{
+    struct watch *w = watch_of_this_run;
+    pthread_mutex_lock(&w->r->live.lock);
+    bool now = w->r->live.progress.resources_imported >= w->stop_at;
+    pthread_mutex_unlock(&w->r->live.lock);
+    if (now)
+        atomic_store(w->halt, true);
+    return ops_of_this_run->is_crowded(st) || now;
+}
+
 static err_code run(struct one *o, struct err *why)
 {
     char spool[320], folder[160];
@@ -83,9 +99,16 @@ static err_code run(struct one *o, struct err *why)
     halt_of_this_run = &halt;
     job_run_init(&r);
     struct watch w = { .r = &r, .halt = &halt, .stop_at = o->stop_at };
-    if (o->stop_at)
+    ops_of_this_run = o->st->ops;
+    watch_of_this_run = &w;
+    struct store_ops stopping = *o->st->ops;
+    stopping.is_crowded = crowded_when_to_stop;
+    if (o->stop_at) {
+        o->st->ops = &stopping;
         assert_int_equal(pthread_create(&t, NULL, watch_progress, &w), 0);
+    }
     err_code rc = import_ops.run(&r, &o->status, &message, why);
+    o->st->ops = ops_of_this_run;
     atomic_store(&w.over, true);
     if (o->stop_at)
         assert_int_equal(pthread_join(t, NULL), 0);
