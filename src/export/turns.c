@@ -14,9 +14,15 @@
 
 #include "base/log.h"
 
+#include <malloc.h>
+
 #define RANGE_TRIES 3u
 #define PAUSE_MS    1000u /* before the second try; twice as long before the next */
 #define TURN_RANGES 4u
+
+/* Behind an import the allocator has free memory between what is kept, and an export spreads over
+ * it. Giving it back takes some ms, and some more until it is there again. */
+#define TRIM_BYTES (256u << 20) /* written by a turn */
 
 #define LEAVING_MAX \
     16u /* each has an object on its way, or a few; the sink lets fewer of them go at a time */
@@ -44,6 +50,7 @@ struct turn {
     struct todo again[LEAVING_MAX + EXPORT_TRACKS]; /* whose objects did not arrive */
     unsigned n_again;
     unsigned n_taken;
+    uint64_t untrimmed; /* bytes */
 };
 
 static bool may_pass(err_code rc)
@@ -124,10 +131,15 @@ static void finish(struct turn *turn, unsigned i)
             (--turn->n_leaving - i) * sizeof turn->leaving[0]);
     err_code rc = export_range_finish(l.at, &tally, &e);
     export_range_free(l.at);
-    if (rc == ERR_OK)
+    if (rc == ERR_OK) {
         export_progress_range(turn->export, &tally);
-    else if (try_again(turn->export, &l.todo, rc, &e))
+        turn->untrimmed += tally.bytes;
+    } else if (try_again(turn->export, &l.todo, rc, &e))
         turn->again[turn->n_again++] = l.todo;
+    if (turn->untrimmed >= TRIM_BYTES) {
+        (void)malloc_trim(0);
+        turn->untrimmed = 0;
+    }
 }
 
 static void finish_arrived(struct turn *turn)
