@@ -7,6 +7,7 @@
  *   records.c  the same dispatch for the system's records
  *   recent.c   current versions that were read lately
  *   gate.c     who may meet a large record
+ *   tally.h    what sums are to grow by
  *   registry.c which stores are open
  *   rocks/     the engine on RocksDB: the only rooms that see its header
  *   memory/    the oracle, in memory

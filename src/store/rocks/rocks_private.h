@@ -5,7 +5,7 @@
  *   order.c     the next t, the table of loads      options.c      how RocksDB is set up
  *   open.c      opening, the engine's table         records.c      small records, notes
  *   commit.c    online commits in groups            bulk.c         bulk loads
- *   tally.c     sums and how they change            bulk_search.c  search entries of a bulk load
+ *   tally.c     sums as RocksDB keeps them          bulk_search.c  search entries of a bulk load
  *   counts.c    what loads replaced                 upkeep/        the store's own threads: entries
  *                                                                  of an older form, many files
  *   versions.c  iterators, versions of one id       read.c         one resource
@@ -28,6 +28,7 @@
 #include "store/rocks/keys.h"
 #include "store/rocks/numbers/ids.h"
 #include "store/store_private.h"
+#include "store/tally.h"
 
 #include <rocksdb/c.h>
 
@@ -226,26 +227,7 @@ err_code rocks_note_delete(struct store *, sv, struct err *);
 err_code rocks_commit(struct store *, struct store_write *, size_t, struct store_commit *,
                       struct err *);
 
-/* ---- tally.c ---- */
-#define COUNT_KEY_MAX 24u /* 1 + 2 + 1 + SEARCH_TOKEN_LEN, in whole words */
-_Static_assert(COUNT_KEY_MAX >= 1 + 2 + 1 + SEARCH_TOKEN_LEN, "a key must fit");
-struct tally_row {
-    unsigned char key[COUNT_KEY_MAX]; /* the bytes of the key; the rest 0 */
-    int64_t n;
-    bool used;
-};
-struct tally { /* what sums are to grow by; zeroed: empty */
-    struct tally_row *rows;
-    size_t n, cap;
-};
-void tally_add(struct tally *to, const struct tally *from);
-/* No more memory than its rows take: it is to be read alone from now on. */
-void tally_pack(struct tally *t);
-void tally_done(struct tally *t);
-/* n of a resource: it, and its counted entries. */
-void tally_resource(struct tally *t, fhir_type type, sv index, int64_t n);
-/* The same of a stored version, whose entries are found anew. */
-MUST_USE err_code tally_version(struct tally *t, fhir_type type, sv json, int64_t n, struct err *e);
+/* ---- tally.c, and store/tally.h ---- */
 void tally_write(const struct tally *t, struct rocks *r, rocksdb_writebatch_t *batch);
 rocksdb_mergeoperator_t *counts_merge_operator(void); /* owned by the options it is set in */
 /* A sum as it stands. order.lock is held. */
