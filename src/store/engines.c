@@ -32,8 +32,20 @@ static const struct store_engine engines[] = {
       .form = "memory:",
       .open = memory_open,
       .open_records = rocks_records_in_memory },
+#ifdef HAVE_POSTGRES
+    { .scheme = "postgresql",
+      .form = "postgresql://HOST/DATABASE/NAME",
+      .open = pg_open,
+      .root_make = pg_root_make,
+      .root_count = pg_root_count,
+      .exists = pg_exists,
+      .n_files = pg_n_files,
+      .remove = pg_remove,
+      .open_records = pg_records_open },
+#endif
 };
-_Static_assert(sizeof engines / sizeof engines[0] == STORE_ENGINES, "each has its place in an env");
+#define N_ENGINES (sizeof engines / sizeof engines[0])
+_Static_assert(N_ENGINES <= STORE_ENGINES, "each has its place in an env");
 
 /* Length of the scheme in front of a colon; 0: there is none. */
 static size_t scheme_len(const char *uri)
@@ -52,7 +64,7 @@ err_code store_engine_of(const char *uri, const struct store_engine **out, const
         *place = uri;
         return ERR_OK;
     }
-    for (unsigned i = 0; i < STORE_ENGINES; i++) {
+    for (unsigned i = 0; i < N_ENGINES; i++) {
         if (sv_eq_cstr(sv_make(uri, n), engines[i].scheme)) {
             *out = &engines[i];
             *place = uri + n + 1;
@@ -109,7 +121,7 @@ struct store_env *store_env_new(size_t cache_bytes, unsigned n_background)
     env->recent = recent_new(recent);
     gate_init(&env->gate, LIMIT_LARGE_READERS, LIMIT_LARGE_READERS_STORE);
     gate_init(&env->alone, 1, 1);
-    for (unsigned i = 0; i < STORE_ENGINES; i++)
+    for (unsigned i = 0; i < N_ENGINES; i++)
         env->own[i] = engines[i].env_new ? engines[i].env_new(env) : NULL;
     return env;
 }
@@ -129,7 +141,7 @@ void store_env_free(struct store_env *env)
 {
     if (env == NULL)
         return;
-    for (unsigned i = 0; i < STORE_ENGINES; i++)
+    for (unsigned i = 0; i < N_ENGINES; i++)
         if (engines[i].env_free)
             engines[i].env_free(env->own[i]);
     gate_done(&env->alone);

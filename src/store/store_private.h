@@ -10,6 +10,7 @@
  *   tally.h    what sums are to grow by
  *   registry.c which stores are open
  *   rocks/     the engine on RocksDB: the only rooms that see its header
+ *   postgres/  the engine on PostgreSQL: the only rooms that see libpq's
  *   memory/    the oracle, in memory
  * Floor: store. */
 #pragma once
@@ -203,6 +204,15 @@ err_code rocks_records_in_memory(const char *place, bool to_read, struct records
                                  struct err *e);
 err_code memory_open(struct store_env *env, void *own, const char *place, bool create,
                      unsigned n_files, struct store **out, struct err *e);
+/* With HAVE_POSTGRES alone. */
+err_code pg_open(struct store_env *env, void *own, const char *place, bool create, unsigned n_files,
+                 struct store **out, struct err *e);
+err_code pg_root_make(const char *root, struct err *e);
+unsigned pg_root_count(const char *root, bool (*is_name)(sv name));
+bool pg_exists(const char *place);
+unsigned pg_n_files(const char *place);
+err_code pg_remove(const char *place, struct err *e);
+err_code pg_records_open(const char *place, bool to_read, struct records **out, struct err *e);
 
 /* ---- the system's records (records.c) ---- */
 struct records_ops {
@@ -273,7 +283,7 @@ void recent_begin_t(struct recent_owner *o, uint64_t t, bool bulk);
 void recent_drop(struct recent *r, struct recent_owner *o, store_number number);
 
 /* ---- what open stores share, of whichever engine (engines.c) ---- */
-#define STORE_ENGINES 2u
+#define STORE_ENGINES 3u /* at most: one of them may not be built in */
 struct store_env {
     size_t cache_bytes; /* for the engines' own caches */
     unsigned n_background;

@@ -41,9 +41,11 @@ TEST(engines, an_unknown_scheme_is_refused_with_those_there_are)
     (void)state;
     struct err why = { 0 };
     struct store *st = NULL;
-    assert_int_equal(store_open(NULL, "postgresql://host/db", true, &st, &why), ERR_INVALID);
-    assert_string_equal(why.msg, "no store engine has the name \"postgresql\"; there are: "
-                                 "rocksdb:PATH (or a path alone), memory:");
+    assert_int_equal(store_open(NULL, "sqlite:/x", true, &st, &why), ERR_INVALID);
+    /* the engine on PostgreSQL is named behind them where it is built */
+    const char *words = "no store engine has the name \"sqlite\"; there are: "
+                        "rocksdb:PATH (or a path alone), memory:";
+    assert_memory_equal(why.msg, words, strlen(words));
     assert_null(st);
     FAILS(ERR_INVALID, records_open("rocks:/x", &(struct records *){ NULL }, e));
 }

@@ -1,5 +1,6 @@
-/* One suite over both stores, and the two against each other: random writes, deletions, conditions,
- * bulk loads published out of order, horizons, reopenings; then every question a store answers. */
+/* One suite over each engine, and each against the one in memory: random writes, deletions,
+ * conditions, bulk loads published out of order, horizons, reopenings; then every question a store
+ * answers. */
 #include "test.h"
 
 #include "base/file.h"
@@ -8,6 +9,7 @@
 #include "fhir/envelope.h"
 #include "store/checking.h"
 #include "store/comparing.h"
+#include "store/postgres.h"
 #include "store/store.h"
 #include "store/threads.h"
 
@@ -48,7 +50,19 @@ static err_code put(struct store *st, fhir_type type, const char *id, int n, str
 
 typedef void (*test_fn)(struct store *st);
 
-static void on_both(test_fn fn)
+static void on_postgres(test_fn fn)
+{
+    struct store *st;
+    char uri[256];
+    if (!pg_new_place(uri, sizeof uri))
+        return;
+    OK(store_open(env, uri, true, &st, e));
+    fn(st);
+    store_close(st);
+    pg_drop(uri);
+}
+
+static void on_each(test_fn fn)
 {
     struct store *st;
     OK(store_open(NULL, "memory:", true, &st, e));
@@ -60,6 +74,7 @@ static void on_both(test_fn fn)
     store_close(st);
     assert_checked(env, dir);
     OK(file_remove_tree(dir, e));
+    on_postgres(fn);
 }
 
 static void versions_and_time(struct store *st)
@@ -278,28 +293,28 @@ static void ids_that_cannot_be(struct store *st)
 TEST(store, an_id_that_cannot_be_finds_nothing_of_those_that_it_begins_with)
 {
     (void)state;
-    on_both(ids_that_cannot_be);
+    on_each(ids_that_cannot_be);
 }
 
 TEST(store, versions_follow_time)
 {
     (void)state;
-    on_both(versions_and_time);
+    on_each(versions_and_time);
 }
 TEST(store, conditions_hold_or_nothing_is_written)
 {
     (void)state;
-    on_both(conditions);
+    on_each(conditions);
 }
 TEST(store, a_bulk_load_is_invisible_until_published)
 {
     (void)state;
-    on_both(bulk_is_invisible_until_published);
+    on_each(bulk_is_invisible_until_published);
 }
 TEST(store, a_horizon_closes_its_instant)
 {
     (void)state;
-    on_both(horizon_closes_the_instant);
+    on_each(horizon_closes_the_instant);
 }
 
 /* ---- the two against each other ---- */
@@ -357,69 +372,83 @@ static struct pair_of_bulks random_bulk(struct store *a, struct store *b)
     return p;
 }
 
-TEST(store, random_histories_read_the_same_from_both)
+/* a statement costs more than a look into a file */
+#define POSTGRES_SEEDS (test_is_long() ? 6u : 1u)
+
+/* files: where the store's are, to be checked when nobody has it open; or NULL. */
+static void random_history(unsigned seed, const char *uri, const char *files)
+{
+    rnd_state = seed;
+    struct store *mem, *other;
+    struct pair_of_bulks open[5];
+    size_t n_open = 0;
+    OK(store_open(NULL, "memory:", true, &mem, e));
+    OK(store_open(env, uri, true, &other, e));
+    for (int step = 0; step < 500; step++) {
+        unsigned what = rnd(100);
+        if (what < 60) {
+            random_commit(mem, other);
+        } else if (what < 75 && n_open < 5) {
+            open[n_open++] = random_bulk(mem, other);
+        } else if (what < 88 && n_open) {
+            /* the last few together, in any order: bulks from `from` on */
+            size_t n = 1 + (size_t)rnd((unsigned)n_open), from = n_open - n;
+            struct store_bulk *as[5], *bs[5];
+            struct store_commit ca, cb;
+            for (size_t i = 0; i < n; i++) {
+                size_t k = from + rnd((unsigned)(n - i)) + i;
+                struct pair_of_bulks chosen = open[k];
+                open[k] = open[from + i];
+                as[i] = chosen.a;
+                bs[i] = chosen.b;
+                open[from + i] = chosen;
+            }
+            OK(store_bulk_publish_all(as, n, SV_LIT("n"), SV_LIT("v"), &ca, e));
+            OK(store_bulk_publish_all(bs, n, SV_LIT("n"), SV_LIT("v"), &cb, e));
+            assert_int_equal(ca.t, cb.t);
+            assert_null(as[n - 1]);
+            n_open = from;
+        } else if (what == 88) {
+            /* what was not published is gone after a restart */
+            while (n_open) {
+                n_open--;
+                store_bulk_abort(open[n_open].a);
+                store_bulk_abort(open[n_open].b);
+            }
+            store_close(other);
+            if (files)
+                assert_checked(env, files);
+            OK(store_open(env, uri, false, &other, e));
+        } else {
+            compare(mem, other);
+        }
+    }
+    check_plan(other, 1);
+    check_plan(other, 1000);
+    check_plan(mem, 1);
+    while (n_open) {
+        n_open--;
+        store_bulk_abort(open[n_open].a);
+        store_bulk_abort(open[n_open].b);
+    }
+    store_close(mem);
+    store_close(other);
+}
+
+TEST(store, random_histories_read_the_same_from_each)
 {
     (void)state;
     /* a minute under ThreadSanitizer */
     unsigned n_seeds = TEST_SANITIZED && !test_is_long() ? 2 : 6;
     for (unsigned seed = 1; seed <= n_seeds; seed++) {
-        rnd_state = seed;
-        struct store *mem, *rocks;
-        struct pair_of_bulks open[5];
-        size_t n_open = 0;
-        char *dir = temp_dir();
-        OK(store_open(NULL, "memory:", true, &mem, e));
-        OK(store_open(env, dir, true, &rocks, e));
-        for (int step = 0; step < 500; step++) {
-            unsigned what = rnd(100);
-            if (what < 60) {
-                random_commit(mem, rocks);
-            } else if (what < 75 && n_open < 5) {
-                open[n_open++] = random_bulk(mem, rocks);
-            } else if (what < 88 && n_open) {
-                /* the last few together, in any order: bulks from `from` on */
-                size_t n = 1 + (size_t)rnd((unsigned)n_open), from = n_open - n;
-                struct store_bulk *as[5], *bs[5];
-                struct store_commit ca, cb;
-                for (size_t i = 0; i < n; i++) {
-                    size_t k = from + rnd((unsigned)(n - i)) + i;
-                    struct pair_of_bulks chosen = open[k];
-                    open[k] = open[from + i];
-                    as[i] = chosen.a;
-                    bs[i] = chosen.b;
-                    open[from + i] = chosen;
-                }
-                OK(store_bulk_publish_all(as, n, SV_LIT("n"), SV_LIT("v"), &ca, e));
-                OK(store_bulk_publish_all(bs, n, SV_LIT("n"), SV_LIT("v"), &cb, e));
-                assert_int_equal(ca.t, cb.t);
-                assert_null(as[n - 1]);
-                n_open = from;
-            } else if (what == 88) {
-                /* what was not published is gone after a restart */
-                while (n_open) {
-                    n_open--;
-                    store_bulk_abort(open[n_open].a);
-                    store_bulk_abort(open[n_open].b);
-                }
-                store_close(rocks);
-                assert_checked(env, dir);
-                OK(store_open(env, dir, false, &rocks, e));
-            } else {
-                compare(mem, rocks);
-            }
-        }
-        check_plan(rocks, 1);
-        check_plan(rocks, 1000);
-        check_plan(mem, 1);
-        while (n_open) {
-            n_open--;
-            store_bulk_abort(open[n_open].a);
-            store_bulk_abort(open[n_open].b);
-        }
-        store_close(mem);
-        store_close(rocks);
+        char *dir = temp_dir(), uri[256];
+        random_history(seed, dir, dir);
         assert_checked(env, dir);
         OK(file_remove_tree(dir, e));
+        if (seed <= POSTGRES_SEEDS && pg_new_place(uri, sizeof uri)) {
+            random_history(seed, uri, NULL);
+            pg_drop(uri);
+        }
     }
 }
 
@@ -663,7 +692,7 @@ static void large_ones_come_light(struct store *st)
 TEST(store, a_large_resource_comes_light_to_who_asks_for_that_and_can_be_deleted)
 {
     (void)state;
-    on_both(large_ones_come_light);
+    on_each(large_ones_come_light);
 }
 
 TEST(store, a_missing_or_locked_store_says_so)
@@ -694,7 +723,7 @@ int main(int argc, char **argv)
         T(store, conditions_hold_or_nothing_is_written),
         T(store, a_bulk_load_is_invisible_until_published),
         T(store, a_horizon_closes_its_instant),
-        T(store, random_histories_read_the_same_from_both),
+        T(store, random_histories_read_the_same_from_each),
         T(store, a_scan_as_of_t_stays_the_same_while_others_write),
         T(store, a_large_resource_comes_light_to_who_asks_for_that_and_can_be_deleted),
         T(store, a_missing_or_locked_store_says_so),
