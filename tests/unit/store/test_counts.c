@@ -1,11 +1,12 @@
 /* Sums are what counting one by one gives: after creates, updates, deletions, loads over what was
- * there and over each other, published in any order, and after opening again; on both stores, under
+ * there and over each other, published in any order, and after opening again; on each store, under
  * every form of a token criterion. */
 #include "test.h"
 
 #include "base/file.h"
 #include "base/rng.h"
 #include "store/checking.h"
+#include "store/postgres.h"
 #include "store/store.h"
 #include "store/threads.h"
 
@@ -202,14 +203,13 @@ static void check(struct store *st)
     }
 }
 
-static void history(uint64_t seed, unsigned steps)
+/* files: where the store's are, to be checked when nobody has it open; or NULL. */
+static void history(uint64_t seed, unsigned steps, const char *uri, const char *files)
 {
-    char dir[64];
     struct store *st[2];
     rnd_state = seed;
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-counts-%016llx", (unsigned long long)rng_u64());
     OK(store_open(NULL, "memory:", true, &st[0], e));
-    OK(store_open(env, dir, true, &st[1], e));
+    OK(store_open(env, uri, true, &st[1], e));
     for (unsigned i = 0; i < steps; i++) {
         CLEANUP(arena_free) struct arena *a = arena_new(1 << 24);
         if (rnd(3))
@@ -219,8 +219,9 @@ static void history(uint64_t seed, unsigned steps)
         /* marks and sums stand on disk */
         if (rnd(12) == 0) {
             store_close(st[1]);
-            assert_checked(env, dir);
-            OK(store_open(env, dir, false, &st[1], e));
+            if (files)
+                assert_checked(env, files);
+            OK(store_open(env, uri, false, &st[1], e));
         }
         if (rnd(4) == 0) {
             check(st[0]);
@@ -231,28 +232,50 @@ static void history(uint64_t seed, unsigned steps)
     check(st[1]);
     store_close(st[0]);
     store_close(st[1]);
-    assert_checked(env, dir);
-    OK(file_remove_tree(dir, e));
+    if (files)
+        assert_checked(env, files);
 }
 
 TEST(counts, sums_are_what_counting_gives_after_random_histories)
 {
     (void)state;
     /* each step waits for disks several times */
-    for (uint64_t seed = 1; seed <= (test_is_long() ? 20 : 3); seed++)
-        history(seed, 40);
+    for (uint64_t seed = 1; seed <= (test_is_long() ? 20 : 3); seed++) {
+        char dir[64], uri[256];
+        (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-counts-%016llx",
+                       (unsigned long long)rng_u64());
+        history(seed, 40, dir, dir);
+        OK(file_remove_tree(dir, e));
+        if (!pg_new_place(uri, sizeof uri))
+            continue;
+        history(seed, 40, uri, NULL);
+        pg_drop(uri);
+    }
+}
+
+typedef void (*test_fn)(const char *uri);
+
+static void on_each(test_fn fn)
+{
+    char dir[64], uri[256];
+    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-counts-%016llx", (unsigned long long)rng_u64());
+    fn(dir);
+    assert_checked(env, dir);
+    OK(file_remove_tree(dir, e));
+    if (!pg_new_place(uri, sizeof uri))
+        return;
+    fn(uri);
+    pg_drop(uri);
 }
 
 /* New resources alone, known ones with new ones among them, and known ones alone. */
-TEST(counts, few_and_many_loads_are_settled_alike)
+static void few_and_many(const char *uri)
 {
-    (void)state;
-    char dir[64], ids[400][16];
+    char ids[400][16];
     struct store *st;
     struct store_bulk_item items[400];
     CLEANUP(arena_free) struct arena *a = arena_new(1 << 24);
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-counts-%016llx", (unsigned long long)rng_u64());
-    OK(store_open(env, dir, true, &st, e));
+    OK(store_open(env, uri, true, &st, e));
     static const unsigned from[] = { 0, 0, 7, 390, 100 }, upto[] = { 300, 400, 9, 392, 400 };
     rnd_state = 5;
     for (size_t round = 0; round < 5; round++) {
@@ -283,8 +306,12 @@ TEST(counts, few_and_many_loads_are_settled_alike)
         check(st);
     }
     store_close(st);
-    assert_checked(env, dir);
-    OK(file_remove_tree(dir, e));
+}
+
+TEST(counts, few_and_many_loads_are_settled_alike)
+{
+    (void)state;
+    on_each(few_and_many);
 }
 
 struct loader {
@@ -310,14 +337,11 @@ static void *load_on(void *arg)
     return NULL;
 }
 
-TEST(counts, counting_beside_loads_gives_the_number_of_that_commit)
+static void count_beside_loads(const char *uri)
 {
-    (void)state;
-    char dir[64];
     struct store *st;
     pthread_t loader;
-    (void)snprintf(dir, sizeof dir, "/tmp/fhirlake-counts-%016llx", (unsigned long long)rng_u64());
-    OK(store_open(env, dir, true, &st, e));
+    OK(store_open(env, uri, true, &st, e));
     CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
     sv json = SV_LIT("{\"resourceType\":\"Patient\",\"gender\":\"male\"}");
     struct loader l = { st, body_of(patient, json), index_of(a, patient, json) };
@@ -339,8 +363,12 @@ TEST(counts, counting_beside_loads_gives_the_number_of_that_commit)
     pthread_join(loader, NULL);
     assert_threads_were_fine();
     store_close(st);
-    assert_checked(env, dir);
-    OK(file_remove_tree(dir, e));
+}
+
+TEST(counts, counting_beside_loads_gives_the_number_of_that_commit)
+{
+    (void)state;
+    on_each(count_beside_loads);
 }
 
 int main(void)

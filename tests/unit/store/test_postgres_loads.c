@@ -1,0 +1,254 @@
+/* Bulk loads on PostgreSQL: what was given up leaves no row, who comes too late is told so, two
+ * processes that load one new id agree on its number, and a giant stands in pieces. A second
+ * opening of the store plays the other process. */
+#include "test.h"
+
+#include "base/limits.h"
+#include "store/postgres.h"
+#include "store/store.h"
+
+#include <libpq-fe.h>
+
+static struct store_env *env;
+static fhir_type patient, binary;
+static const char head[] = "{\"resourceType\":\"Patient\",\"id\":\"x\"";
+
+/* One number out of the store's own tables. */
+static long ask(const char *uri, const char *sql)
+{
+    char conninfo[256], path[128];
+    const char *slash = strrchr(uri, '/');
+    (void)snprintf(conninfo, sizeof conninfo, "%.*s", (int)(slash - uri), uri);
+    (void)snprintf(path, sizeof path, "set search_path = fl_%s", slash + 1);
+    PGconn *c = PQconnectdb(conninfo);
+    assert_int_equal(PQstatus(c), CONNECTION_OK);
+    PQclear(PQexec(c, path));
+    PGresult *r = PQexec(c, sql);
+    if (PQresultStatus(r) != PGRES_TUPLES_OK && PQresultStatus(r) != PGRES_COMMAND_OK)
+        fail_msg("%s: %s", sql, PQresultErrorMessage(r));
+    long n = PQntuples(r) ? strtol(PQgetvalue(r, 0, 0), NULL, 10) : 0;
+    PQclear(r);
+    PQfinish(c);
+    return n;
+}
+
+#define ROWS                                                                                    \
+    "select (select count(*) from versions) + (select count(*) from parts) + (select count(*) " \
+    "from changes) + (select count(*) from search) + (select count(*) from counts) + (select "  \
+    "count(*) from fences) + (select count(*) from open_loads)"
+
+static struct fhir_body body_of(int n, char text[128])
+{
+    int len = snprintf(text, 128, "%s,\"n\":%d}", head, n);
+    return (struct fhir_body){ sv_make(text, (size_t)len), sizeof head - 1, FHIR_HOLE_NO_META };
+}
+
+static const char entry[] = { 6, 0, 3, 0, 'v', 'a', 'l', 'u', 'e', '1' };
+
+/* A load of patients ids[0], ids[1], ...; with an entry each. */
+static struct store_bulk *load(struct store *st, const char *const *ids, size_t n)
+{
+    struct store_bulk_item items[8];
+    char text[8][128];
+    struct store_bulk *b;
+    for (size_t i = 0; i < n; i++)
+        items[i] = (struct store_bulk_item){ .type = patient,
+                                             .id = sv_from(ids[i]),
+                                             .body = body_of((int)i, text[i]),
+                                             .seq = i,
+                                             .index = sv_make(entry, sizeof entry) };
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, items, n, e));
+    return b;
+}
+
+static struct store *open_new(char uri[256])
+{
+    struct store *st;
+    if (!pg_new_place(uri, 256))
+        skip();
+    OK(store_open(env, uri, true, &st, e));
+    return st;
+}
+
+TEST(postgres_loads, a_load_that_is_given_up_leaves_no_row)
+{
+    (void)state;
+    char uri[256];
+    struct store *st = open_new(uri);
+    struct store_bulk *b = load(st, (const char *[]){ "a", "b" }, 2);
+    assert_true(ask(uri, ROWS) > 8);
+    store_bulk_abort(b);
+    assert_int_equal(ask(uri, ROWS), 0);
+    store_close(st);
+    pg_drop(uri);
+}
+
+TEST(postgres_loads, who_publishes_behind_his_lease_is_told_so_and_nothing_is_seen)
+{
+    (void)state;
+    char uri[256];
+    struct store *st = open_new(uri), *other;
+    struct store_commit c;
+    OK(store_open(env, uri, false, &other, e));
+    struct store_bulk *late = load(st, (const char *[]){ "a", "b" }, 2), *live;
+    (void)ask(uri, "update open_loads set until = clock_timestamp() - interval '1 second'");
+    /* another process begins a load, and clears away whose lease has passed */
+    live = load(other, (const char *[]){ "c" }, 1);
+    assert_int_equal(ask(uri, "select count(*) from versions"), 1);
+    assert_int_equal(ask(uri, "select count(*) from search"), 1);
+    assert_int_equal(ask(uri, "select count(*) from open_loads"), 1);
+    FAILS(ERR_CONFLICT, store_bulk_publish(&late, SV_LIT("k"), SV_LIT("v"), &c, e));
+    assert_int_equal(store_last(st).t, 0);
+    CLEANUP_BUF struct buf note = BUF_INIT(100);
+    FAILS(ERR_NOT_FOUND, store_note_get(st, SV_LIT("k"), &note, e));
+    OK(store_bulk_publish(&live, SV_LIT("k"), SV_LIT("v"), &c, e));
+    assert_int_equal(c.t, 1);
+    assert_int_equal(store_last(st).t, 1);
+    OK(store_note_get(st, SV_LIT("k"), &note, e));
+    store_close(other);
+    store_close(st);
+    pg_drop(uri);
+}
+
+static uint64_t count(struct store *st)
+{
+    uint64_t n;
+    struct store_commit at;
+    OK(store_count(st, patient, 0, SV_NONE, &n, &at, e));
+    return n;
+}
+
+/* The entry of each resource is given once, with the newest version that has it. */
+static void entries_name_the_newest(struct store *st, size_t n)
+{
+    CLEANUP(store_index_close) struct store_index_cursor *c = NULL;
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    struct search_range all = { .from_len = 0 };
+    struct search_driver d = { 3, &all, 1 };
+    struct store_index_hit h;
+    struct store_version v;
+    struct err why;
+    OK(store_index_scan(st, patient, &d, SV_NONE, 0, STORE_NOW, &c, e));
+    for (size_t i = 0; i < n; i++) {
+        OK(store_index_next(c, &h, e));
+        OK(store_get_number(st, h.number, STORE_NOW, a, &v, e));
+        assert_true(sv_eq_cstr(h.value, "value1") && h.t == v.t);
+    }
+    assert_int_equal(store_index_next(c, &h, &why), ERR_EOF);
+}
+
+/* In either order of publication, and with a commit in between: one number, ranks by t, sums. */
+static void share(bool second_first, bool commit)
+{
+    char uri[256], text[128];
+    struct store *st = open_new(uri), *other;
+    struct store_commit c;
+    struct store_version v;
+    store_number x, y;
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    OK(store_open(env, uri, false, &other, e));
+    struct store_bulk *b[] = { load(st, (const char *[]){ "a", "b" }, 2),
+                               load(other, (const char *[]){ "b", "c" }, 2) };
+    if (commit) {
+        struct store_write w = { .type = patient,
+                                 .id = SV_LIT("b"),
+                                 .method = STORE_METHOD_UPDATE };
+        w.index = sv_make(entry, sizeof entry);
+        w.body = body_of(9, text);
+        OK(store_commit(other, &w, 1, &c, e));
+        assert_int_equal(w.version, 1);
+        assert_int_equal(count(st), 1);
+    }
+    OK(store_bulk_publish(&b[second_first], SV_NONE, SV_NONE, &c, e));
+    assert_int_equal(count(other), 2);
+    OK(store_bulk_publish(&b[!second_first], SV_NONE, SV_NONE, &c, e));
+    assert_int_equal(count(st), 3);
+    entries_name_the_newest(st, 3);
+    OK(store_number_of(st, patient, SV_LIT("b"), &x, e));
+    OK(store_number_of(other, patient, SV_LIT("b"), &y, e));
+    assert_true(x == y);
+    OK(store_get(st, patient, SV_LIT("b"), STORE_NOW, a, &v, e));
+    assert_int_equal(v.version, 2 + commit);
+    assert_int_equal(v.t, c.t);
+    assert_true(v.number == x);
+    store_close(other);
+    store_close(st);
+    pg_drop(uri);
+}
+
+TEST(postgres_loads, two_that_bring_one_new_id_agree_on_its_number_and_the_sums_are_right)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++)
+        share(i & 1, i & 2);
+}
+
+TEST(postgres_loads, a_giant_stands_in_pieces_and_comes_whole_light_and_in_its_place)
+{
+    (void)state;
+    char uri[256];
+    static const char begin[] = "{\"resourceType\":\"Binary\",\"id\":\"g\"";
+    struct store *st = open_new(uri);
+    struct store_commit c;
+    struct store_version v;
+    struct store_cursor *cur;
+    CLEANUP_BUF struct buf text = BUF_INIT(64u << 20);
+    CLEANUP(arena_free) struct arena *a = arena_new(64u << 20);
+    OK(buf_add_fmt(&text, e, "%s,\"contentType\":\"x/y\",\"data\":\"", begin));
+    while (text.len <= LIMIT_GIANT_BYTES)
+        OK(buf_add_fmt(&text, e, "%032zu", text.len));
+    OK(buf_add(&text, SV_LIT("\"}"), e));
+    struct fhir_body body = { buf_sv(&text), sizeof begin - 1, FHIR_HOLE_NO_META };
+    struct store_bulk_item item = { binary, SV_LIT("g"), body, 0, SV_LIT("") };
+    struct store_bulk *b;
+    OK(store_bulk_begin(st, &b, e));
+    OK(store_bulk_fill(b, &item, 1, e));
+    OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    assert_int_equal(ask(uri, "select count(*) from parts"), 9);
+    assert_int_equal(ask(uri, "select count(*) from versions where body is null"), 1);
+    struct store_write w = {
+        .type = binary, .id = SV_LIT("g"), .method = STORE_METHOD_UPDATE, .index = SV_LIT("")
+    };
+    w.body = body;
+    for (unsigned t = 1; t <= 2; t++) {
+        if (t == 2)
+            OK(store_commit(st, &w, 1, &c, e));
+        arena_reset(a);
+        OK(store_get(st, binary, SV_LIT("g"), STORE_NOW, a, &v, e));
+        assert_true(sv_eq(v.body.json, body.json) && v.version == t);
+        OK(store_scan(st, &(struct store_range){ .type = binary }, STORE_NOW, &cur, e));
+        store_cursor_giants(cur, NULL);
+        OK(store_cursor_next(cur, &v, e));
+        assert_true(sv_eq(v.body.json, body.json) && v.t == t);
+        store_cursor_rest(cur);
+        FAILS(ERR_EOF, store_cursor_next(cur, &v, e));
+        store_cursor_close(cur);
+        /* the giant's place is free again */
+        OK(store_giant_enter(st, NULL, e));
+        store_giant_leave(st);
+        OK(store_scan(st, &(struct store_range){ .type = binary }, STORE_NOW, &cur, e));
+        store_cursor_light(cur);
+        OK(store_cursor_next(cur, &v, e));
+        assert_true(v.left_out && v.left_out + v.body.json.len == body.json.len);
+        store_cursor_close(cur);
+    }
+    store_close(st);
+    pg_drop(uri);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(postgres_loads, a_load_that_is_given_up_leaves_no_row),
+        T(postgres_loads, who_publishes_behind_his_lease_is_told_so_and_nothing_is_seen),
+        T(postgres_loads, two_that_bring_one_new_id_agree_on_its_number_and_the_sums_are_right),
+        T(postgres_loads, a_giant_stands_in_pieces_and_comes_whole_light_and_in_its_place),
+    };
+    patient = fhir_type_find(SV_LIT("Patient"));
+    binary = fhir_type_find(SV_LIT("Binary"));
+    env = store_env_new(16 << 20, 1);
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    store_env_free(env);
+    return rc;
+}
