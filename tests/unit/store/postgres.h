@@ -1,7 +1,7 @@
 /* postgres.h - a PostgreSQL server of a test program's own.
  *
- * The first who asks has initdb make a cluster in a folder of its own below /tmp, and starts it on a
- * socket there, as a plain user: root becomes `postgres`, or `nobody`. It does not sync, and ends
+ * The first who asks has initdb make a cluster in a folder of its own below /tmp, and starts it on
+ * a socket there, as a plain user: root becomes `postgres`, or `nobody`. It does not sync, and ends
  * with the program, however that ends. FHIRLAKE_POSTGRES=URI takes a server that is there instead.
  * Where PostgreSQL is not installed, or the engine is not built, what needs it is skipped and says
  * so. */
