@@ -21,6 +21,7 @@
   creates    durable creates of 16 clients, against RocksDB's group commits of the same keys and values
   metrics    reads and creates of a server that counts, against one that does not
   encryption imports and exports of a server that encrypts its data stores, against one that does not; processor time
+  pg         the engine on PostgreSQL against RocksDB: loads, scans, reads, commits, disk; processor time of client and server
   search     first pages against reading the same resources by id; counting; at a tenth of the data and at all
 
 Sizes: --gb 2 (about 5,600 patients per 2 GB). Warm page cache. Medians of --runs, pair by pair for ratios."""
@@ -40,7 +41,7 @@ import tempfile
 import time
 
 BENCHMARKS = ("generate", "import", "export", "reuse", "s3", "ask", "memory", "start", "reads", "tokens", "tls", "together", "share", "creates", "metrics", "audit",
-              "search", "encryption")
+              "search", "encryption", "pg")
 
 
 def arguments():
@@ -66,6 +67,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 import encryption  # noqa: E402
 import fhirlake  # noqa: E402
+import postgres  # noqa: E402
 import rest  # noqa: E402
 import s3_peer  # noqa: E402
 from fhirlake import Server, wait  # noqa: E402
@@ -560,7 +562,8 @@ NAMES = {"generate": Bench.generate, "import": Bench.import_, "export": Bench.ex
          "share": lambda b: of_rest(b).share(),
          "creates": lambda b: of_rest(b).creates(), "metrics": lambda b: of_rest(b).metrics(),
          "audit": lambda b: of_rest(b).audit(), "search": lambda b: of_rest(b).search(),
-         "encryption": lambda b: encryption.encryption(b, row, spread, cpu_seconds)}
+         "encryption": lambda b: encryption.encryption(b, row, spread, cpu_seconds),
+         "pg": lambda b: postgres.postgres(b, row, spread, BIN / "bench" / "bench_engine")}
 assert tuple(NAMES) == BENCHMARKS
 
 
