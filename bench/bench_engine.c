@@ -214,7 +214,10 @@ static void scan(const char *name, unsigned n_threads)
     struct arena *a = arena_new(64u << 20);
     pthread_t threads[LOADERS];
     phase_begin();
-    n_ranges = next_range = n_seen = seen_bytes = 0;
+    n_ranges = 0;
+    next_range = 0;
+    n_seen = 0;
+    seen_bytes = 0;
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         struct store_range *more;
         size_t n;

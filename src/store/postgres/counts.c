@@ -154,16 +154,43 @@ static err_code settle_one(struct pg *p, PGconn *conn, const atomic_bool *halt, 
     return pg_do(conn, "commit", SETTLING, e);
 }
 
+static err_code settle_all(struct pg *p, PGconn *conn, const atomic_bool *halt, struct err *e)
+{
+    err_code rc;
+    while ((rc = settle_one(p, conn, halt, e)) == ERR_OK)
+        ;
+    return rc == ERR_EOF ? ERR_OK : rc;
+}
+
+/* Sums of many rows become one row each. Two who fold one sum take each row once. */
+static err_code fold_many(PGconn *conn, struct err *e)
+{
+    char most[8];
+    const char *args[] = { most };
+    PGresult *r;
+    (void)snprintf(most, sizeof most, "%d", FOLD_ROWS);
+    TRY(pg_ask(conn,
+               "with many as (select k from counts group by k having count(*) > $1), d as (delete "
+               "from counts using many where counts.k = many.k and (n >= 0 or " PUBLISHED
+               ") returning counts.k, delta) insert into counts(k, n, delta) select k, 0, "
+               "sum(delta) from d group by k",
+               1, args, SETTLING, &r, e));
+    PQclear(r);
+    return ERR_OK;
+}
+
 err_code pg_settle(struct store *st, const atomic_bool *halt, struct err *e)
 {
     struct pg *p = (struct pg *)st;
     PGconn *conn;
     TRY(pg_take(p, PG_LOAD, &conn, e));
-    err_code rc;
-    while ((rc = settle_one(p, conn, halt, e)) == ERR_OK)
-        ;
+    struct err why;
+    err_code rc = settle_all(p, conn, halt, e);
+    /* where another one folds, too, the database may have to give one of the two up */
+    if (rc == ERR_OK && (rc = fold_many(conn, &why)) != ERR_OK)
+        rc = rc == ERR_CONFLICT ? ERR_OK : err_pass(e, &why);
     pg_give(p, PG_LOAD, conn);
-    return rc == ERR_EOF ? ERR_OK : rc;
+    return rc;
 }
 
 /* ---- counting ---- */
@@ -210,12 +237,23 @@ static err_code read_sum(PGconn *conn, const char *key, struct sum *out, struct 
 /* One look; *settled false: there are loads to be settled first. */
 static err_code count_once(struct pg *p, const char *key, struct sum *s, struct err *e)
 {
+    struct err why;
     PGconn *conn;
     TRY(pg_take(p, PG_WRITE, &conn, e));
     err_code rc = read_sum(conn, key, s, e);
+    /* the sum is read: that its rows stay as they are is no failure */
     if (rc == ERR_OK && s->settled && s->rows > FOLD_ROWS)
-        rc = fold(conn, key, e);
+        IGNORE(fold(conn, key, &why));
     pg_give(p, PG_WRITE, conn);
+    return rc;
+}
+
+static err_code settle_for_count(struct pg *p, struct err *e)
+{
+    PGconn *conn;
+    TRY(pg_take(p, PG_LOAD, &conn, e));
+    err_code rc = settle_all(p, conn, NULL, e);
+    pg_give(p, PG_LOAD, conn);
     return rc;
 }
 
@@ -235,7 +273,7 @@ err_code pg_count(struct store *st, fhir_type type, uint16_t param, sv value, ui
             break;
         if (round == SETTLE_ROUNDS)
             return ERR(e, ERR_UNSUPPORTED, "loads are published faster than they are counted");
-        TRY(pg_settle(st, NULL, e));
+        TRY(settle_for_count(p, e));
     }
     if (s.n < 0)
         return ERR(e, ERR_CORRUPT, "reading a count: it is below zero");

@@ -184,6 +184,31 @@ TEST(postgres_loads, two_that_bring_one_new_id_agree_on_its_number_and_the_sums_
         share(i & 1, i & 2);
 }
 
+/* Of a load each, and of those that are not published none. */
+TEST(postgres_loads, sums_of_many_rows_are_folded_when_an_import_ends)
+{
+    (void)state;
+    char uri[256], id[16];
+    const char *ids[] = { id };
+    struct store *st = open_new(uri);
+    struct store_commit c;
+    for (unsigned i = 0; i < 70; i++) {
+        (void)snprintf(id, sizeof id, "r%u", i);
+        struct store_bulk *b = load(st, ids, 1);
+        OK(store_bulk_publish(&b, SV_NONE, SV_NONE, &c, e));
+    }
+    (void)snprintf(id, sizeof id, "more");
+    struct store_bulk *open = load(st, ids, 1);
+    assert_int_equal(ask(uri, "select count(*) from counts"), 71);
+    OK(store_counts_settle(st, NULL, e));
+    assert_int_equal(ask(uri, "select count(*) from counts"), 2);
+    assert_int_equal(count(st), 70);
+    OK(store_bulk_publish(&open, SV_NONE, SV_NONE, &c, e));
+    assert_int_equal(count(st), 71);
+    store_close(st);
+    pg_drop(uri);
+}
+
 TEST(postgres_loads, a_giant_stands_in_pieces_and_comes_whole_light_and_in_its_place)
 {
     (void)state;
@@ -243,6 +268,7 @@ int main(void)
         T(postgres_loads, a_load_that_is_given_up_leaves_no_row),
         T(postgres_loads, who_publishes_behind_his_lease_is_told_so_and_nothing_is_seen),
         T(postgres_loads, two_that_bring_one_new_id_agree_on_its_number_and_the_sums_are_right),
+        T(postgres_loads, sums_of_many_rows_are_folded_when_an_import_ends),
         T(postgres_loads, a_giant_stands_in_pieces_and_comes_whole_light_and_in_its_place),
     };
     patient = fhir_type_find(SV_LIT("Patient"));
