@@ -111,7 +111,8 @@ class Provider : public EncryptionProvider {
     const struct cipher_ring *ring;
 };
 
-/* Can be synced and closed. */
+/* Can be synced and closed, and loses what was reserved behind its end: RocksDB does that to the
+ * newest log of an opening. Sizes are those without the prefix, as everywhere above. */
 class Finished : public FSWritableFileOwnerWrapper {
   public:
     using FSWritableFileOwnerWrapper::Append;
@@ -124,6 +125,15 @@ class Finished : public FSWritableFileOwnerWrapper {
     IOStatus PositionedAppend(const Slice &, uint64_t, const IOOptions &, IODebugContext *) override
     {
         return IOStatus::NotSupported("an encrypted file is written once");
+    }
+    IOStatus Truncate(uint64_t size, const IOOptions &options, IODebugContext *dbg) override
+    {
+        return FSWritableFileOwnerWrapper::Truncate(size + CIPHER_PREFIX, options, dbg);
+    }
+    uint64_t GetFileSize(const IOOptions &options, IODebugContext *dbg) override
+    {
+        const uint64_t size = FSWritableFileOwnerWrapper::GetFileSize(options, dbg);
+        return size < CIPHER_PREFIX ? 0 : size - CIPHER_PREFIX;
     }
 };
 
