@@ -5,14 +5,14 @@
 #include "erase/erase_private.h"
 
 /* erase_hit_fn */
-static err_code see_event(struct erasure *x, store_number number, struct err *e)
+static err_code see_event(struct erasure *x, const struct store_index_hit *hit, struct err *e)
 {
     CLEANUP(arena_free) struct arena *a = arena_new(ERASE_RESOURCE_MAX);
     struct store_version v;
     struct err why;
     if (!x->what.soft)
-        return erase_one(x, number, 0, e);
-    err_code rc = store_get_number_light(x->run->store, number, STORE_NOW, a, &v, &why);
+        return erase_one(x, hit->number, 0, e);
+    err_code rc = store_get_number_light(x->run->store, hit->number, STORE_NOW, a, &v, &why);
     if (rc == ERR_NOT_FOUND || (rc == ERR_OK && v.method == STORE_METHOD_DELETE))
         return ERR_OK;
     return rc == ERR_OK ? erase_soft(x, &v, e) : err_pass(e, &why);

@@ -28,8 +28,10 @@ MUST_USE err_code erase_one(struct erasure *x, store_number number, uint64_t t, 
 MUST_USE err_code erase_soft(struct erasure *x, const struct store_version *v, struct err *e);
 /* ERR_CANCELLED: the job is to stop. */
 MUST_USE err_code erase_goes_on(const struct erasure *x, struct err *e);
-/* Resources of a type with an entry of this reference parameter to a resource, in any version. */
-typedef err_code (*erase_hit_fn)(struct erasure *x, store_number number, struct err *e);
+/* Resources of a type with an entry of this reference parameter to a resource, in any version up to
+ * the commit. */
+typedef err_code (*erase_hit_fn)(struct erasure *x, const struct store_index_hit *hit,
+                                 struct err *e);
 MUST_USE err_code erase_each_referrer(struct erasure *x, fhir_type type,
                                       const struct search_param *p, const struct search_id *to,
                                       erase_hit_fn fn, struct err *e);
@@ -41,7 +43,7 @@ MUST_USE err_code erase_audit_of(struct erasure *x, fhir_type type, sv id, struc
 /* ---- member.c ---- */
 /* A resource that some version of leads to the patient: all of it goes, some versions, or
  * nothing. */
-MUST_USE err_code erase_member(struct erasure *x, store_number number, struct err *e);
+MUST_USE err_code erase_member(struct erasure *x, const struct store_index_hit *hit, struct err *e);
 /* Is the time of a version within what is asked for? */
 static inline bool erase_in_window(const struct erasure *x, int64_t instant_ms)
 {

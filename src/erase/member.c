@@ -78,31 +78,36 @@ static err_code erase_some(struct erasure *x, store_number number, const struct 
                            struct err *e)
 {
     const struct version_mark *then = (const struct version_mark *)(const void *)m->then.ptr;
-    for (size_t i = 0; i < m->then.len / sizeof *then; i++)
+    /* the oldest first: what goes on finds it by the newest */
+    for (size_t i = m->then.len / sizeof *then; i-- > 0;)
         if (erase_in_window(x, then[i].instant_ms))
             TRY(erase_one(x, number, then[i].t, e));
     return ERR_OK;
 }
 
-err_code erase_member(struct erasure *x, store_number number, struct err *e)
+err_code erase_member(struct erasure *x, const struct store_index_hit *hit, struct err *e)
 {
+    struct store *st = x->run->store;
     CLEANUP(arena_free) struct arena *a = arena_new(ERASE_RESOURCE_MAX);
     struct membership m = { .then = BUF_INIT((size_t)64 << 20) };
     struct store_version v;
     struct err why;
-    err_code rc = store_get_number_light(x->run->store, number, STORE_NOW, a, &v, &why);
-    /* it was erased already */
+    err_code rc = store_get_number_light(st, hit->number, STORE_NOW, a, &v, &why);
+    /* the newest version was erased, and a restore left it the newest */
+    if (rc == ERR_NOT_FOUND)
+        rc = store_get_number_light(st, hit->number, hit->t, a, &v, &why);
+    /* all of it was erased already */
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
     if (rc != ERR_OK)
         return err_pass(e, &why);
     rc = look_at(x, v.type, v.id, &m, e);
     if (rc == ERR_OK && !m.now) {
-        rc = erase_some(x, number, &m, e);
+        rc = erase_some(x, hit->number, &m, e);
     } else if (rc == ERR_OK && erase_in_window(x, m.now_ms)) {
         rc = erase_audit_of(x, v.type, v.id, e);
         if (rc == ERR_OK)
-            rc = erase_one(x, number, 0, e);
+            rc = erase_one(x, hit->number, 0, e);
     }
     buf_done(&m.then);
     return rc;

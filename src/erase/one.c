@@ -51,10 +51,10 @@ err_code erase_each_referrer(struct erasure *x, fhir_type type, const struct sea
     err_code rc;
     if (!search_ranges(&c, type, a, &d))
         return arena_oom(a, e);
-    TRY(store_index_scan(x->run->store, type, &d, SV_NONE, 0, STORE_NOW, &cur, e));
+    TRY(store_index_scan(x->run->store, type, &d, SV_NONE, 0, x->t, &cur, e));
     while ((rc = store_index_next(cur, &hit, e)) == ERR_OK) {
         TRY(erase_goes_on(x, e));
-        TRY(fn(x, hit.number, e));
+        TRY(fn(x, &hit, e));
     }
     return rc == ERR_EOF ? ERR_OK : rc;
 }

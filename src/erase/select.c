@@ -1,14 +1,40 @@
 /* select.c - which resources go, and that they do.
  *
  * Resources are chosen as of one commit, which the job's record has, so a run that goes on chooses
- * the same. What is written behind that commit under an id that was chosen goes with it when all of
- * the resource is erased; a deletion (soft) leaves it alone.
+ * the same: an id that was erased is free, and who took it meanwhile keeps what he wrote. What is
+ * written behind that commit to a resource that was chosen goes with it when all of the resource is
+ * erased; a deletion (soft) leaves it alone.
  *
  * Nothing is collected: each resource goes when its turn comes, and a second look at it finds
  * nothing. */
 #include "erase/erase_private.h"
 
-static err_code select_resource(struct erasure *x, struct err *e)
+struct seen {
+    bool chosen;       /* it has a version that is not behind the commit */
+    int64_t newest_ms; /* of the newest version now, an erased one too */
+};
+
+static err_code look_at(const struct erasure *x, fhir_type type, sv id, struct seen *out,
+                        struct err *e)
+{
+    CLEANUP(store_cursor_close) struct store_cursor *cur = NULL;
+    struct store_version v;
+    err_code rc;
+    bool first = true;
+    *out = (struct seen){ 0 };
+    TRY(store_history(x->run->store, type, id, STORE_NOW, &cur, e));
+    store_cursor_light(cur);
+    while ((rc = store_cursor_next(cur, &v, e)) == ERR_OK && !out->chosen) {
+        if (first)
+            out->newest_ms = v.instant_ms;
+        first = false;
+        out->chosen = v.t <= x->t;
+    }
+    return rc == ERR_EOF ? ERR_OK : rc;
+}
+
+/* With audit events, unless one version alone goes. */
+static err_code select_chosen(struct erasure *x, struct err *e)
 {
     store_number number;
     struct err why;
@@ -20,15 +46,20 @@ static err_code select_resource(struct erasure *x, struct err *e)
     return rc == ERR_OK ? erase_one(x, number, x->what.t, e) : err_pass(e, &why);
 }
 
+static err_code select_resource(struct erasure *x, struct err *e)
+{
+    struct seen seen;
+    TRY(look_at(x, x->what.type, x->what.id, &seen, e));
+    return seen.chosen ? select_chosen(x, e) : ERR_OK;
+}
+
 /* Members first: while the patient is there, whoever goes on finds the rest of them as well as
  * before. */
 static err_code select_patient(struct erasure *x, struct err *e)
 {
     const struct search_param *params[SEARCH_COMPARTMENT_MAX];
     const struct search_id owner = { x->patient, x->what.id };
-    CLEANUP(arena_free) struct arena *a = arena_new(ERASE_RESOURCE_MAX);
-    struct store_version v;
-    struct err why;
+    struct seen seen;
     for (unsigned t = 1; t <= fhir_n_types(); t++) {
         if (t == x->patient || (t == x->audit_event && !x->what.audit))
             continue;
@@ -36,10 +67,56 @@ static err_code select_patient(struct erasure *x, struct err *e)
         for (size_t i = 0; i < n; i++)
             TRY(erase_each_referrer(x, (fhir_type)t, params[i], &owner, erase_member, e));
     }
-    err_code rc = store_get_light(x->run->store, x->patient, x->what.id, STORE_NOW, a, &v, &why);
-    if (rc == ERR_NOT_FOUND || (rc == ERR_OK && !erase_in_window(x, v.instant_ms)))
+    TRY(look_at(x, x->patient, x->what.id, &seen, e));
+    return seen.chosen && erase_in_window(x, seen.newest_ms) ? select_chosen(x, e) : ERR_OK;
+}
+
+#define LOG_ROWS 512u
+
+/* One version of a type that was erased from: is it there, and is its resource none as of now? */
+static err_code see_row(struct erasure *x, const struct store_log_row *row, struct arena *a,
+                        struct err *e)
+{
+    struct store *st = x->run->store;
+    struct store_version v, now;
+    struct seen seen;
+    struct err why;
+    TRY(erase_goes_on(x, e));
+    err_code rc = store_get_number_light(st, row->number, row->t, a, &v, &why);
+    if (rc == ERR_OK)
+        rc = store_get_number_light(st, row->number, STORE_NOW, a, &now, &why) == ERR_NOT_FOUND
+                 ? ERR_OK
+                 : ERR_NOT_FOUND;
+    if (rc == ERR_NOT_FOUND)
         return ERR_OK;
-    return rc == ERR_OK ? select_resource(x, e) : err_pass(e, &why);
+    if (rc != ERR_OK)
+        return err_pass(e, &why);
+    TRY(look_at(x, v.type, v.id, &seen, e));
+    if (!erase_in_window(x, seen.newest_ms))
+        return ERR_OK;
+    TRY(erase_audit_of(x, v.type, v.id, e));
+    return erase_one(x, row->number, 0, e);
+}
+
+/* Resources whose newest version was erased, by a restore to just then: no cursor has them, and
+ * histories do. */
+static err_code select_hidden(struct erasure *x, struct err *e)
+{
+    CLEANUP(arena_free) struct arena *a = arena_new(ERASE_RESOURCE_MAX);
+    CLEANUP(arena_free) struct arena *scratch = arena_new(ERASE_RESOURCE_MAX);
+    struct store_log_row last = { .t = x->t }, *rows;
+    size_t n;
+    do {
+        arena_reset(a);
+        TRY(store_log(x->run->store, x->what.type, last.t, last.number, LOG_ROWS, a, &rows, &n, e));
+        for (size_t i = 0; i < n; i++) {
+            arena_reset(scratch);
+            TRY(see_row(x, &rows[i], scratch, e));
+        }
+        if (n)
+            last = rows[n - 1];
+    } while (n);
+    return ERR_OK;
 }
 
 /* All that has any version as of the commit, deleted ones too; when they are only to be deleted,
@@ -62,7 +139,9 @@ static err_code select_type(struct erasure *x, struct err *e)
         TRY(erase_audit_of(x, v.type, v.id, e));
         TRY(x->what.soft ? erase_soft(x, &v, e) : erase_one(x, v.number, 0, e));
     }
-    return rc == ERR_EOF ? ERR_OK : rc;
+    if (rc != ERR_EOF)
+        return rc;
+    return x->what.soft ? ERR_OK : select_hidden(x, e);
 }
 
 err_code erase_select(struct erasure *x, struct err *e)

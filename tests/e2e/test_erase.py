@@ -248,6 +248,48 @@ def test_a_restore_does_not_bring_it_back(alone):
     server.start()
 
 
+def test_what_a_restore_left_behind_an_erased_version_is_erased_too(alone):
+    """The restore goes back to an instant at which a version was the newest that was erased since. There is nothing then as of
+    now; an older version is in the history."""
+    server = alone
+    _, _, made = ask_control(server.url, server.keys(), "CreateFHIRDatastore",
+                             {"DatastoreTypeVersion": "R4", "BackupConfiguration": BACKUP})
+    store, client = made["DatastoreId"], server.client()
+
+    def ready(name):
+        wait(lambda: client.describe_fhir_datastore(DatastoreId=name)["DatastoreProperties"]["DatastoreStatus"],
+             {"ACTIVE"})
+        return server.fhir(name)
+
+    fhir = ready(store)
+    both = [patient("d", active=True), observation("od", "d", "Markd-of-observation"),
+            {"resourceType": "Basic", "id": "b", "code": {"text": "Markd-of-basic"}}]
+    for resource in both:
+        put(fhir, resource)
+        put(fhir, {**resource, "language": "de"})
+    at = time.time()
+    wait(lambda: time.time() > at + 0.01, {True})
+    for resource in both:
+        put(fhir, {**resource, "language": "fr"})
+        done(fhir, f"{resource['resourceType']}/{resource['id']}/_history/2/$erase", "erase")
+    status, code, answer = ask_control(server.url, server.keys(), "RestoreFHIRDatastore", {
+        "SourceDatastoreId": store,
+        "RestoreConfiguration": {"ContinuousBackupRestoreConfiguration": {"RestorePointTime": at}}})
+    assert status == 200, (code, answer)
+    back = ready(answer["DatastoreId"])
+    paths = [f"{r['resourceType']}/{r['id']}" for r in both]
+    for path in paths:
+        assert back.get(path).status == 404 and back.get(f"{path}/_history/1").status == 200
+    done(back, "Patient/d/$purge", "purge")
+    done(back, "Basic/$bulk-delete?isHardDelete=true", "bulk-delete")
+    assert [back.get(f"{path}/_history/1").status for path in paths] == [404, 404, 404]
+    assert files_with(server.data / "stores" / answer["DatastoreId"], "Markd") == []
+    assert [fhir.get(path).status for path in paths] == [200, 200, 200]
+    server.stop()
+    checked(server.data)
+    server.start()
+
+
 def test_kills_while_purging(tmp_path):
     """Whenever the process ends, the job is completed by the next one, and nothing half done is seen."""
     kills = 50 if LONG else 10

@@ -60,13 +60,14 @@ static unsigned versions(const char *of, const char *id)
     return n;
 }
 
-static void erase(const struct erase_what *what)
+/* A run of a job that chose as of t; again is what goes on after an end of the process. */
+static void erase_as_of(const struct erase_what *what, uint64_t t)
 {
     static const atomic_bool halt;
     struct job_run run = { .store = st, .halt = &halt };
     struct erasure x = { .run = &run,
                          .what = *what,
-                         .t = store_last(st).t,
+                         .t = t,
                          .patient = type("Patient"),
                          .audit_event = type("AuditEvent") };
     job_run_init(&run);
@@ -74,6 +75,11 @@ static void erase(const struct erase_what *what)
     /* again is harmless */
     OK(erase_select(&x, e));
     job_run_done(&run);
+}
+
+static void erase(const struct erase_what *what)
+{
+    erase_as_of(what, store_last(st).t);
 }
 
 static int begin(void **state)
@@ -138,6 +144,40 @@ TEST(erase, of_audit_events_is_asked_for)
     assert_int_equal(versions("AuditEvent", "of-b"), 2);
 }
 
+#define ABOUT(who) ",\"entity\":[{\"what\":{\"reference\":\"Patient/" who "\"}}]"
+
+/* The id is free once it was erased, and the job may run again: whoever took it meanwhile has been
+ * told that the write is kept. */
+TEST(erase, that_goes_on_leaves_alone_what_took_the_free_id)
+{
+    (void)state;
+    const struct erase_what whats[] = {
+        { ERASE_RESOURCE, type("Patient"), SV_LIT("a"), .audit = true },
+        { ERASE_PATIENT, type("Patient"), SV_LIT("a"), .audit = true },
+        { ERASE_TYPE, type("Patient"), .audit = true },
+    };
+    for (size_t i = 0; i < sizeof whats / sizeof *whats; i++) {
+        put("Patient", "a", "");
+        put("Observation", "of-a", OF("a"));
+        put("AuditEvent", "about", ABOUT("a"));
+        const uint64_t t = store_last(st).t;
+        erase_as_of(&whats[i], t);
+        assert_int_equal(versions("Patient", "a"), 0);
+        assert_int_equal(versions("AuditEvent", "about"), 0);
+        put("Patient", "a", ",\"active\":true");
+        put("Patient", "a", ",\"active\":false");
+        put("Observation", "later", OF("a"));
+        put("AuditEvent", "later", ABOUT("a"));
+        erase_as_of(&whats[i], t);
+        assert_int_equal(versions("Patient", "a"), 2);
+        assert_int_equal(versions("Observation", "later"), 1);
+        assert_int_equal(versions("AuditEvent", "later"), 1);
+        erase(&(struct erase_what){ ERASE_PATIENT, type("Patient"), SV_LIT("a"), .audit = true });
+        assert_int_equal(versions("Patient", "a"), 0);
+        assert_int_equal(versions("Observation", "later"), 0);
+    }
+}
+
 TEST(erase, of_a_type_keeps_to_its_span)
 {
     (void)state;
@@ -190,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EACH(of_a_patient_takes_his_compartment_and_nothing_else),
         EACH(of_audit_events_is_asked_for),
+        EACH(that_goes_on_leaves_alone_what_took_the_free_id),
         EACH(of_a_type_keeps_to_its_span),
         EACH(that_is_to_stop_stops),
     };
