@@ -5,9 +5,8 @@
  * exactly what the store holds. A file that has ended is uploaded (upload.c). Files come one after
  * the other, so only the last one is held open, however many end within one chunk.
  *
- * The spools of an encrypted data store are encrypted with its keys. One that is cut back goes on
- * with its own key; the lines that come are those that were there, since nothing in them depends on
- * when they are written.
+ * The spools of an encrypted data store are encrypted with its keys. One that is cut back gets
+ * another one (spool.c).
  *
  * A line of input may be a byte, and its outcome has hundreds. So how many lines and bytes are
  * written is bounded by the size of the input, per kind, file and job (base/limits.h). Lines are
@@ -164,6 +163,9 @@ err_code import_spool_open(struct import_outcome *outcome, struct open_file *fil
     const uint64_t len = file->len[kind] ? begin + file->len[kind] : 0;
     if ((uint64_t)st.st_size < len)
         return ERR(e, ERR_CORRUPT, "the import's spooled outcome is shorter than it was");
+    if (begin && len && (uint64_t)st.st_size > len)
+        return import_spool_anew(path, store_ring(outcome->run->store), &file->fd[kind],
+                                 file->len[kind], &file->cipher[kind], e);
     if (ftruncate(fd, (off_t)len) != 0 || lseek(fd, (off_t)len, SEEK_SET) < 0)
         return not_spooled(e);
     return begin ? spool_key(outcome, file, kind, e) : ERR_OK;

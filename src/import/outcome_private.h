@@ -1,4 +1,4 @@
-/* outcome_private.h - what outcome.c and upload.c share.   Floor: import. */
+/* outcome_private.h - what outcome.c, spool.c and upload.c share.   Floor: import. */
 #pragma once
 #include "import/import_private.h"
 
@@ -52,3 +52,9 @@ void import_spool_path(const struct import_outcome *outcome, size_t file, int ki
 MUST_USE err_code import_spool_open(struct import_outcome *outcome, struct open_file *file,
                                     int kind, struct err *e);
 void import_spool_close(struct open_file *file);
+/* ---- spool.c ---- */
+struct cipher_ring;
+/* Of an encrypted spool the first len bytes, in a new file of the same name under a new key, at
+ * whose end *fd stands. On error *fd is what it was. ERR_IO, ERR_NO_SPACE, ERR_CORRUPT. */
+MUST_USE err_code import_spool_anew(const char *path, const struct cipher_ring *ring, int *fd,
+                                    uint64_t len, struct cipher **out, struct err *e);

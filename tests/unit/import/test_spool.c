@@ -116,6 +116,47 @@ TEST(spool, of_an_encrypted_store_is_read_by_nobody_and_goes_on_where_it_counted
     spool_close(&s);
 }
 
+/* Other lines may come than those that were cut off: what was there and what is there must not be
+ * under one key and counter. */
+TEST(spool, that_is_cut_back_goes_on_under_another_key)
+{
+    (void)state;
+    static const char one[] = "{\"lineId\":1}\n";
+    static const char was[] = "{\"lineId\":2,\"was\":\"" MARK "\"}\n";
+    static const char is[] = "{\"lineId\":2,\"is!\":\"another text\"}\n";
+    static struct spool s;
+    yyjson_doc *doc;
+    CLEANUP(arena_free) struct arena *a = arena_new(1 << 20);
+    CLEANUP_BUF struct buf before = BUF_INIT(1 << 20), after = BUF_INIT(1 << 20);
+    const size_t at = CIPHER_PREFIX + sizeof one - 1;
+    spool_open(&s);
+    struct import_outcome *outcome = import_outcome_new(&s.run, s.out, &s.files);
+    add(outcome, one);
+    add(outcome, was);
+    import_outcome_free(outcome);
+    OK(file_read(s.path, &before, e));
+    sv point = arena_fmt(a, "[{\"file\":0,\"success\":0,\"failure\":%zu,\"withIssues\":0}]",
+                         sizeof one - 1);
+    OK(json_read(a, point, 8, &doc, e));
+    outcome = import_outcome_new(&s.run, s.out, &s.files);
+    OK(import_outcome_restore(outcome, yyjson_doc_get_root(doc), e));
+    add(outcome, is);
+    OK(import_outcome_end(outcome, 0, e));
+    OK(file_read(s.path, &after, e));
+    assert_int_equal(after.len, at + sizeof is - 1);
+    unsigned n_told = 0;
+    for (size_t i = 0; i < sizeof is - 1 && i < sizeof was - 1; i++)
+        n_told += (char)(before.ptr[at + i] ^ after.ptr[at + i]) == (char)(was[i] ^ is[i]);
+    assert_true(n_told < sizeof is / 2);
+    OK(import_outcome_upload(outcome, e));
+    import_outcome_free(outcome);
+    CLEANUP_BUF struct buf got = BUF_INIT(FX_MOST), want = BUF_INIT(FX_MOST);
+    fx_tree(&s.f, "out/job/FAILURE", &got);
+    OK(buf_add_fmt(&want, e, "== a.ndjson\n%s%s", one, is));
+    fx_same(buf_sv(&got), buf_sv(&want));
+    spool_close(&s);
+}
+
 TEST(spool, that_was_changed_in_its_beginning_or_cut_is_refused)
 {
     (void)state;
@@ -143,4 +184,5 @@ TEST(spool, that_was_changed_in_its_beginning_or_cut_is_refused)
 }
 
 TEST_MAIN(T(spool, of_an_encrypted_store_is_read_by_nobody_and_goes_on_where_it_counted),
+          T(spool, that_is_cut_back_goes_on_under_another_key),
           T(spool, that_was_changed_in_its_beginning_or_cut_is_refused))
