@@ -130,18 +130,6 @@ static err_code no_keeper(struct err *e)
                "--encryption-key-file");
 }
 
-/* Wraps key into row. Its texts are the arena's. */
-static err_code wrap_row(struct rows *rows, struct row *row, struct key_keeper *keeper, sv key_id,
-                         const unsigned char key[CIPHER_KEY_LEN], struct err *e)
-{
-    CLEANUP_BUF struct buf used = BUF_INIT(BLOB_MAX), blob = BUF_INIT(BLOB_MAX);
-    TRY(keeper->ops->wrap(keeper, key_id, row->datastore, key, &used, &blob, e));
-    row->keeper = sv_from(keeper->ops->name);
-    row->kms_key_id = arena_sv(rows->a, buf_sv(&used));
-    row->blob = arena_sv(rows->a, buf_sv(&blob));
-    return row->kms_key_id.ptr && row->blob.ptr ? ERR_OK : arena_oom(rows->a, e);
-}
-
 static err_code unwrap_row(const struct row *row, struct key_keeper *keepers,
                            unsigned char key[CIPHER_KEY_LEN], struct err *e)
 {
@@ -153,6 +141,33 @@ static err_code unwrap_row(const struct row *row, struct key_keeper *keepers,
     if (keeper == NULL)
         return no_keeper(e);
     return keeper->ops->unwrap(keeper, row->kms_key_id, row->blob, row->datastore, key, e);
+}
+
+/* Does what was wrapped open, and as this key? An answer that is damaged, or of another key, would
+ * take all data away once it is written down. */
+static err_code check_wrapped(const struct row *row, struct key_keeper *keepers,
+                              const unsigned char key[CIPHER_KEY_LEN], struct err *e)
+{
+    unsigned char got[CIPHER_KEY_LEN];
+    err_code rc = unwrap_row(row, keepers, got, e);
+    if (rc == ERR_OK && CRYPTO_memcmp(got, key, sizeof got) != 0)
+        rc = ERR(e, ERR_CORRUPT, "what was wrapped is not the key of the data store");
+    OPENSSL_cleanse(got, sizeof got);
+    return rc;
+}
+
+/* Wraps key into row. Its texts are the arena's. */
+static err_code wrap_row(struct rows *rows, struct row *row, struct key_keeper *keeper, sv key_id,
+                         const unsigned char key[CIPHER_KEY_LEN], struct err *e)
+{
+    CLEANUP_BUF struct buf used = BUF_INIT(BLOB_MAX), blob = BUF_INIT(BLOB_MAX);
+    TRY(keeper->ops->wrap(keeper, key_id, row->datastore, key, &used, &blob, e));
+    row->keeper = sv_from(keeper->ops->name);
+    row->kms_key_id = arena_sv(rows->a, buf_sv(&used));
+    row->blob = arena_sv(rows->a, buf_sv(&blob));
+    if (row->kms_key_id.ptr == NULL || row->blob.ptr == NULL)
+        return arena_oom(rows->a, e);
+    return check_wrapped(row, keeper, key, e);
 }
 
 /* A row in front of the others. */

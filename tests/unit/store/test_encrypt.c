@@ -349,6 +349,7 @@ TEST(encrypt, a_revoked_key_closes_the_store_for_who_comes_and_for_who_holds_it)
 
 /* A key service, as it answers. */
 static err_code answer = ERR_OK;
+static const char *wraps; /* what it answers to a key instead of the wrapped one; NULL: that */
 
 static err_code service_wrap(struct key_keeper *k, sv key_id, sv datastore_id,
                              const unsigned char key[CIPHER_KEY_LEN], struct buf *used,
@@ -361,6 +362,8 @@ static err_code service_wrap(struct key_keeper *k, sv key_id, sv datastore_id,
     hash_hex(key, CIPHER_KEY_LEN, hex);
     TRY(buf_add_fmt(used, e, "arn:%.*s", SV_FMT(key_id)));
     TRY(buf_add(blob, datastore_id, e));
+    if (wraps)
+        return buf_add(blob, sv_from(wraps), e);
     return buf_add(blob, sv_make(hex, sizeof hex), e);
 }
 
@@ -408,6 +411,43 @@ TEST(encrypt, a_key_service_wraps_beside_the_file_and_is_not_taken_at_silence)
     assert_int_equal(until(ERR_DENIED), ERR_DENIED);
     answer = ERR_OK;
     assert_int_equal(until(ERR_OK), ERR_OK);
+    end();
+}
+
+/* An answer may be anything: what is written down in place of a good key must open. */
+TEST(encrypt, a_wrapped_key_that_does_not_open_replaces_none)
+{
+    (void)state;
+    static const struct key_keeper_ops ops = { "kms", service_wrap, service_unwrap, service_close };
+    static const char other[] = "dddddddddddddddddddddddddddddddd";
+    static const char *const bad[] = {
+        "", "rubbish", "00000000000000000000000000000000000000000000000000000000000000aa"
+    };
+    CLEANUP_BUF struct buf was = BUF_INIT(1 << 20), is = BUF_INIT(1 << 20);
+    char path[300];
+    bool changed;
+    begin();
+    keeper->next = calloc(1, sizeof *keeper);
+    keeper->next->ops = &ops;
+    OK(store_registry_encrypt(registry, SV_LIT(ID), SV_LIT("kms"), SV_LIT("alias/x"), e));
+    struct store *st = acquired(ID, true);
+    fill(st, 0, 5);
+    store_registry_release(registry, st);
+    store_registry_rest(registry, SV_LIT(ID));
+    (void)snprintf(path, sizeof path, "%s/" DATA_KEYS_NAME, folder_of(ID));
+    OK(file_read(path, &was, e));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        wraps = bad[i];
+        FAILS(ERR_CORRUPT, data_keys_rewrap(folder_of(ID), keeper, &changed, e));
+        FAILS(ERR_CORRUPT,
+              store_registry_encrypt(registry, sv_from(other), SV_LIT("kms"), SV_LIT("k"), e));
+        assert_false(data_keys_there(folder_of(other)));
+        buf_clear(&is);
+        OK(file_read(path, &is, e));
+        assert_sv(buf_sv(&is), buf_sv(&was));
+    }
+    wraps = NULL;
+    store_registry_release(registry, acquired(ID, false));
     end();
 }
 
@@ -514,6 +554,7 @@ TEST_MAIN(T(encrypt, what_is_written_is_read_again_and_by_no_one_else),
           T(encrypt, keys_are_wrapped_anew_and_the_old_one_goes),
           T(encrypt, a_revoked_key_closes_the_store_for_who_comes_and_for_who_holds_it),
           T(encrypt, a_key_service_wraps_beside_the_file_and_is_not_taken_at_silence),
+          T(encrypt, a_wrapped_key_that_does_not_open_replaces_none),
           T(encrypt, a_copy_has_a_key_of_its_own_for_what_it_writes),
           T(encrypt, a_log_that_is_cut_in_its_beginning_holds_nothing_and_stops_nothing),
           T(encrypt, an_opening_that_is_cut_off_finds_the_log_whole))
