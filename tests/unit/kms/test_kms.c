@@ -280,6 +280,12 @@ TEST(hostile, what_is_no_answer_of_kms_says_nothing_about_a_key)
         "{\"do\":\"answer\",\"status\":200,\"body\":\"{\\\"KeyMetadata\\\":{\\\"KeyState\\\":"
         "\\\"Enabled\\\"}}\"}",
         "{\"do\":\"fill\",\"bytes\":100000000}",
+        /* our clock, or how we ask */
+        FAULT(400, "InvalidSignatureException"),
+        FAULT(400, "IncompleteSignature"),
+        FAULT(400, "RequestExpired"),
+        FAULT(404, "UnknownOperationException"),
+        FAULT(400, "LimitExceededException"),
         "{\"do\":\"answer\",\"status\":301,\"body\":\"\",\"headers\":{\"Location\":\"http://x/\"}}",
     };
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
